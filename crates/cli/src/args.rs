@@ -1,0 +1,141 @@
+//! The command line.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+use fedpipe_data::{Scheme, Source};
+use fedpipe_host::{LocalOptimiser, Strategy};
+
+use crate::{data, exit, models, run};
+
+#[derive(Debug, Parser)]
+#[command(name = "fedpipe", version, about = "Federated learning on one machine with real processes")]
+#[command(after_help = exit::HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train a model in a federation
+    Run(Box<RunArgs>),
+    /// List the models that are found, with their versions and options
+    Models,
+    /// Datasets
+    #[command(subcommand)]
+    Data(DataCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum DataCommand {
+    /// Put a dataset into the cache, from wherever it can be had
+    Fetch {
+        /// Its name
+        #[arg(value_parser = ["fashion-mnist"])]
+        name: String,
+    },
+}
+
+/// A flag that is absent leaves the value of `--config`, or the default.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// A model's name (see `fedpipe models`), or the path of a dylib, which has a `/` in it
+    #[arg(required_unless_present = "config")]
+    pub(crate) model: Option<String>,
+
+    /// Clients, each with a partition of its own [default: 4]
+    #[arg(long, value_name = "N")]
+    pub(crate) clients: Option<u32>,
+    /// Rounds [default: 5]
+    #[arg(long, value_name = "N", conflicts_with = "until_converged")]
+    pub(crate) rounds: Option<u64>,
+    /// Go on until the weights and the training loss no longer change
+    #[arg(long)]
+    pub(crate) until_converged: bool,
+    /// Where --until-converged gives up [default: 200]
+    #[arg(long, value_name = "N")]
+    pub(crate) max_rounds: Option<u64>,
+    /// Relative change of weights and training loss that counts as none, three rounds in a row [default: 0.01]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub(crate) tolerance: Option<f64>,
+    /// Seed of everything random [default: 0]
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+
+    /// fashion-mnist, sample, or a directory of IDX files [default: fashion-mnist]
+    #[arg(long, value_name = "DATA")]
+    pub(crate) data: Option<Source>,
+    /// iid, dirichlet:alpha=0.3, shards:per-client=2 [default: iid]
+    #[arg(long, value_name = "SCHEME")]
+    pub(crate) partition: Option<Scheme>,
+    /// fedavg, fedavgm:beta=0.9, fedadam:rate=0.01 [default: fedavg]
+    #[arg(long, value_name = "STRATEGY")]
+    pub(crate) strategy: Option<Strategy>,
+    /// Part of the clients that is sampled for each round [default: 1]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub(crate) fraction: Option<f64>,
+
+    /// Local epochs a round [default: 1]
+    #[arg(long, value_name = "N")]
+    pub(crate) epochs: Option<u64>,
+    /// Examples a mini-batch [default: 32]
+    #[arg(long, value_name = "N")]
+    pub(crate) batch_size: Option<u64>,
+    /// Local learning rate [default: 0.1]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub(crate) lr: Option<f32>,
+    /// sgd, sgd:momentum=0.9, adam [default: sgd]
+    #[arg(long, value_name = "OPTIMISER")]
+    pub(crate) optimiser: Option<LocalOptimiser>,
+    /// An option of the model, such as hidden=256,64; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    pub(crate) model_option: Vec<(String, String)>,
+
+    /// What a lost client costs: retry (nothing), drop (its update of the round), abort (the run) [default: retry]
+    #[arg(long, value_name = "POLICY", value_parser = ["retry", "drop", "abort"])]
+    pub(crate) on_failure: Option<String>,
+    /// Updates below which a round fails [default: half of the sampled clients]
+    #[arg(long, value_name = "N")]
+    pub(crate) min_clients: Option<u32>,
+    /// Seconds a client has for one answer [default: 600]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
+    pub(crate) client_timeout: Option<f64>,
+    /// Client processes; fewer than clients serve several in turn [default: one a client up to 64, then --jobs]
+    #[arg(long, value_name = "N")]
+    pub(crate) processes: Option<u32>,
+    /// Clients that train at the same time [default: the machine's cores]
+    #[arg(long, value_name = "N")]
+    pub(crate) jobs: Option<u32>,
+
+    /// The run directory [default: runs/MODEL-N]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// An experiment.toml; flags win over it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// A key of experiment.toml; wins over flags; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    pub(crate) set: Vec<(String, String)>,
+    /// Print the result only
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or_else(|| format!("{text:?} has no `=`; write KEY=VALUE"))?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+/// Reads the command line and does what it says.
+pub(crate) fn dispatch() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Run(args) => run::run(&args),
+        Command::Models => models::list(),
+        Command::Data(DataCommand::Fetch { name: _ }) => data::fetch_fashion_mnist(),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        exit::code(&error)
+    })
+}

@@ -1,0 +1,86 @@
+//! From the command line to an experiment: defaults, then `--config`, then flags, then `--set`.
+
+use fedpipe_host::{Error, Experiment, Result};
+use toml::{Table, Value};
+
+use crate::args::RunArgs;
+
+/// The experiment that `args` ask for.
+///
+/// # Errors
+/// [`Error::Usage`] for a key or value that an experiment has not.
+pub(crate) fn resolve(args: &RunArgs) -> Result<Experiment> {
+    let mut table = match &args.config {
+        None => Table::new(),
+        Some(path) => {
+            let usage = |error: String| Error::Usage(format!("cannot use {}: {error}", path.display()));
+            let text = std::fs::read_to_string(path).map_err(|error| usage(error.to_string()))?;
+            text.parse().map_err(|error: toml::de::Error| usage(error.message().to_owned()))?
+        }
+    };
+    overlay(&mut table, args);
+    for (key, value) in &args.set {
+        set(&mut table, key, value)?;
+    }
+    let experiment = Experiment::deserialize_from(table)?;
+    match experiment.model.is_empty() {
+        true => Err(Error::Usage("no model is named; give one, such as mlp".into())),
+        false => Ok(experiment),
+    }
+}
+
+fn overlay(table: &mut Table, args: &RunArgs) {
+    // A 64-bit float is what TOML has; the shortest text of an f32 reads back as the same f32.
+    let float = |x: f32| x.to_string().parse().map_or(Value::Float(x.into()), Value::Float);
+    let text = |value: &dyn std::fmt::Display| Value::String(value.to_string());
+    let flags = [
+        ("model", args.model.as_ref().map(|v| text(v))),
+        ("clients", args.clients.map(|v| Value::from(i64::from(v)))),
+        ("rounds", args.rounds.map(|v| Value::from(v.cast_signed()))),
+        ("until-converged", args.until_converged.then_some(Value::from(true))),
+        ("max-rounds", args.max_rounds.map(|v| Value::from(v.cast_signed()))),
+        ("tolerance", args.tolerance.map(Value::from)),
+        ("seed", args.seed.map(|v| Value::from(v.cast_signed()))),
+        ("data", args.data.as_ref().map(|v| text(v))),
+        ("partition", args.partition.as_ref().map(|v| text(v))),
+        ("strategy", args.strategy.as_ref().map(|v| text(v))),
+        ("fraction", args.fraction.map(Value::from)),
+        ("epochs", args.epochs.map(|v| Value::from(v.cast_signed()))),
+        ("batch-size", args.batch_size.map(|v| Value::from(v.cast_signed()))),
+        ("lr", args.lr.map(float)),
+        ("optimiser", args.optimiser.as_ref().map(|v| text(v))),
+        ("on-failure", args.on_failure.as_ref().map(|v| text(v))),
+        ("min-clients", args.min_clients.map(|v| Value::from(i64::from(v)))),
+        ("client-timeout", args.client_timeout.map(Value::from)),
+        ("processes", args.processes.map(|v| Value::from(i64::from(v)))),
+        ("jobs", args.jobs.map(|v| Value::from(i64::from(v)))),
+    ];
+    for (key, value) in flags {
+        if let Some(value) = value {
+            table.insert(key.to_owned(), value);
+        }
+    }
+    for (key, value) in &args.model_option {
+        let options = table.entry("model-options").or_insert_with(|| Value::Table(Table::new()));
+        if let Value::Table(options) = options {
+            options.insert(key.clone(), Value::String(value.clone()));
+        }
+    }
+}
+
+/// Sets a key, in a sub-table where it has a dot, to a TOML value, or to text where it is none.
+fn set(table: &mut Table, key: &str, text: &str) -> Result<()> {
+    let value = format!("value = {text}").parse::<Table>().ok().and_then(|mut table| table.remove("value"));
+    let value = value.unwrap_or_else(|| Value::String(text.to_owned()));
+    let Some((outer, inner)) = key.split_once('.') else {
+        table.insert(key.to_owned(), value);
+        return Ok(());
+    };
+    match table.entry(outer).or_insert_with(|| Value::Table(Table::new())) {
+        Value::Table(options) => {
+            options.insert(inner.to_owned(), Value::String(text.to_owned()));
+            Ok(())
+        }
+        _ => Err(Error::Usage(format!("--set {key}: {outer:?} has no keys of its own"))),
+    }
+}

@@ -1,0 +1,196 @@
+//! What a run looks like on the screen: a progress bar a round on a terminal, plain lines elsewhere.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    path::PathBuf,
+};
+
+use fedpipe_data::{DatasetInfo, Progress};
+use fedpipe_host::{Event, Lost, Observer, PATIENCE, Round, Stop, Summary, Then};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Draws a run. Results go to standard output, everything passing to standard error.
+#[derive(Debug)]
+pub(crate) struct Screen {
+    quiet: bool,
+    data: DataProgress,
+    bar: ProgressBar,
+    last_round: Option<u64>,
+    directory: PathBuf,
+    tolerance: f64,
+}
+
+impl Screen {
+    pub(crate) fn new(quiet: bool) -> Self {
+        let bar = ProgressBar::with_draw_target(None, draw_target(quiet));
+        let template = "{msg} [{bar:30}] {pos}/{len} clients";
+        bar.set_style(ProgressStyle::with_template(template).unwrap_or(ProgressStyle::default_bar()).progress_chars("=> "));
+        Self { quiet, data: DataProgress::new(quiet), bar, last_round: None, directory: PathBuf::new(), tolerance: 0.0 }
+    }
+
+    fn line(&self, text: &str) {
+        if !self.quiet {
+            self.print(text);
+        }
+    }
+
+    /// Prints a result. A closed standard output ends no run.
+    fn print(&self, text: &str) {
+        self.bar.suspend(|| {
+            let _ = writeln!(io::stdout(), "{text}");
+        });
+    }
+
+    fn warn(&self, text: &str) {
+        self.bar.suspend(|| {
+            let _ = writeln!(io::stderr(), "{text}");
+        });
+    }
+
+    fn round_name(&self, round: u64) -> String {
+        match self.last_round {
+            Some(last) => format!("round {round:>width$}/{last}", width = last.to_string().len()),
+            None => format!("round {round:>3}"),
+        }
+    }
+
+    fn dealt(&self, dataset: &DatasetInfo, sizes: &[u64]) {
+        self.data.clear();
+        let (least, most) = (sizes.iter().min().unwrap_or(&0), sizes.iter().max().unwrap_or(&0));
+        let share = if least == most { format!("{least}") } else { format!("{least} to {most}") };
+        let DatasetInfo { name, train_examples, test_examples, .. } = dataset;
+        self.line(&format!(
+            "{name}: {train_examples} training and {test_examples} test examples; {} clients with {share} each",
+            sizes.len()
+        ));
+        if dataset.sample {
+            self.line("this is a small sample: its accuracies say nothing about the whole dataset");
+        }
+    }
+
+    fn round_ended(&self, round: &Round) {
+        self.bar.reset();
+        self.bar.set_draw_target(ProgressDrawTarget::hidden());
+        let clients = if round.failed > 0 { format!("  ({} clients failed)", round.failed) } else { String::new() };
+        self.line(&format!(
+            "{}  loss {:.4}  accuracy {:5.2} %  {:.2} s{clients}",
+            self.round_name(round.round),
+            round.loss,
+            100.0 * round.accuracy,
+            round.seconds
+        ));
+    }
+
+    fn lost(&self, lost: &Lost) {
+        let kind = if matches!(lost.then, Then::Dropped | Then::Aborted) { "error" } else { "warning" };
+        let mut text = format!("{kind}: {lost}");
+        lost.last_words.iter().for_each(|line| text += &format!("\n  | {line}"));
+        if let Some(log) = &lost.log {
+            text += &format!("\n  its log: {}", log.display());
+        }
+        text += match lost.then {
+            Then::Retried => "\n  a fresh process does its work again",
+            Then::Moved => "\n  another process does its work",
+            Then::Dropped => "\n  the round goes on without it",
+            Then::Replaced => "\n  nothing was lost; a fresh process takes its place",
+            Then::Aborted => "\n  the run ends (--on-failure abort)",
+        };
+        self.warn(&text);
+    }
+
+    fn finished(&self, summary: &Summary) {
+        self.bar.finish_and_clear();
+        let Summary { rounds, clients, wall_seconds, .. } = summary;
+        match (&summary.stopped, self.tolerance) {
+            (Stop::Rounds, _) => {}
+            (Stop::Converged, tolerance) => self.line(&format!(
+                "converged: weights and training loss changed by less than {tolerance} for {PATIENCE} rounds in a row"
+            )),
+            (Stop::MaxRounds, _) => self.line(&format!("stopped at --max-rounds {rounds} without converging")),
+            (Stop::Signal(signal), _) => self.warn(&format!("stopped by signal {signal} after {rounds} whole rounds")),
+            (Stop::Failed(_), _) => self.warn(&format!("the run ended after {rounds} whole rounds")),
+        }
+        let score = match (summary.accuracy, summary.loss) {
+            (Some(accuracy), Some(loss)) => format!("accuracy {:.2} %  loss {loss:.4}", 100.0 * accuracy),
+            _ => "no round was completed".to_owned(),
+        };
+        self.print(&format!("{score}  ({clients} clients, {rounds} rounds, {wall_seconds:.2} s)"));
+        self.print(&format!("results in {}", shown(&self.directory)));
+    }
+}
+
+impl Observer for Screen {
+    fn observe(&mut self, event: &Event<'_>) -> anyhow::Result<()> {
+        match event {
+            Event::Started { experiment, directory } => {
+                self.last_round = (!experiment.until_converged).then_some(experiment.rounds);
+                self.tolerance = experiment.tolerance;
+                self.directory = directory.to_path_buf();
+            }
+            Event::Data(step) => self.data.show(step),
+            Event::Dealt { dataset, sizes } => self.dealt(dataset, sizes),
+            Event::Ready { model, .. } => {
+                let weights: usize = model.layout.iter().map(|tensor| tensor.shape.iter().product::<usize>()).sum();
+                self.line(&format!("{} {}: {weights} weights", model.name, model.version));
+            }
+            Event::RoundStarted { round, sampled } => {
+                self.bar.set_draw_target(draw_target(self.quiet));
+                self.bar.set_length(u64::from(*sampled));
+                self.bar.set_message(self.round_name(*round));
+                self.bar.tick();
+            }
+            Event::Trained { .. } => self.bar.inc(1),
+            Event::Lost(lost) => self.lost(lost),
+            Event::RoundEnded(round) => self.round_ended(round),
+            Event::Finished(summary) => self.finished(summary),
+        }
+        Ok(())
+    }
+}
+
+/// Draws the fetching and dealing of data.
+#[derive(Debug)]
+pub(crate) struct DataProgress {
+    quiet: bool,
+    bar: ProgressBar,
+}
+
+impl DataProgress {
+    pub(crate) fn new(quiet: bool) -> Self {
+        Self { quiet, bar: ProgressBar::with_draw_target(None, draw_target(quiet)) }
+    }
+
+    pub(crate) fn show(&mut self, step: &Progress) {
+        match step {
+            Progress::Downloading { file, done, total } => {
+                let template = "{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec}";
+                self.bar.set_style(ProgressStyle::with_template(template).unwrap_or(ProgressStyle::default_bar()));
+                self.bar.set_message(file.clone());
+                self.bar.set_length(total.unwrap_or(*done));
+                self.bar.set_position(*done);
+            }
+            Progress::Dealing { .. } => {}
+            step if !self.quiet => self.bar.suspend(|| {
+                let _ = writeln!(io::stderr(), "{step}");
+            }),
+            _ => {}
+        }
+    }
+
+    pub(crate) fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+fn draw_target(quiet: bool) -> ProgressDrawTarget {
+    match !quiet && io::stderr().is_terminal() {
+        true => ProgressDrawTarget::stderr(),
+        false => ProgressDrawTarget::hidden(),
+    }
+}
+
+/// Relative to the current folder where it is below it.
+fn shown(path: &std::path::Path) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(here).unwrap_or(path).display().to_string()
+}

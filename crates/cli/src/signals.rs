@@ -1,0 +1,33 @@
+//! Ctrl-C and SIGTERM.
+
+use std::{process, thread, time::Duration};
+
+use fedpipe_host::Stopper;
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    iterator::Signals,
+};
+
+/// A run that is asked to stop has so long to write its results.
+const GRACE: Duration = Duration::from_millis(900);
+
+/// The first signal stops the run; a second, or a run that is busy with something else (such as a download), ends the
+/// process. Clients end with it: the kernel kills them.
+pub(crate) fn stop_on_signal(stopper: Stopper) -> std::io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    thread::Builder::new().name("signals".into()).spawn(move || {
+        let mut seen = false;
+        for signal in signals.forever() {
+            if seen {
+                process::exit(128 + signal);
+            }
+            seen = true;
+            stopper.stop(signal);
+            thread::spawn(move || {
+                thread::sleep(GRACE);
+                process::exit(128 + signal);
+            });
+        }
+    })?;
+    Ok(())
+}

@@ -1,0 +1,40 @@
+//! The two descriptors that a client inherits.
+#![allow(unsafe_code, reason = "an inherited descriptor is known by its number alone")]
+
+use std::{
+    ffi::OsString,
+    fs::File,
+    os::fd::{FromRawFd, RawFd},
+};
+
+use anyhow::{Context, Result, ensure};
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+
+/// The reading and the writing end named by `arguments`, now close-on-exec, and checked to be open.
+pub(crate) fn pipes(arguments: &[OsString]) -> Result<(File, File)> {
+    let [read, write, number] = arguments else {
+        anyhow::bail!("it takes a read descriptor, a write descriptor and a client number");
+    };
+    number_of::<u32>(number)?;
+    let (read, write) = (number_of(read)?, number_of(write)?);
+    ensure!(read > 2 && write > 2 && read != write, "descriptors {read} and {write} cannot be a client's pipes");
+    Ok((take(read)?, take(write)?))
+}
+
+fn number_of<T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>>(text: &OsString) -> Result<T> {
+    text.to_string_lossy().parse().with_context(|| format!("{text:?} is no number"))
+}
+
+fn take(descriptor: RawFd) -> Result<File> {
+    // SAFETY: `main` runs once, before anything else of this process opens or owns a descriptor above 2; the number
+    // comes from the host, which left it open for this process alone. A closed one is found by the next call.
+    let file = unsafe { File::from_raw_fd(descriptor) };
+    match fcntl(&file, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)) {
+        Ok(_) => Ok(file),
+        Err(error) => {
+            // Dropping it would close what is not open, which std treats as a fatal bug.
+            std::mem::forget(file);
+            Err(error).with_context(|| format!("descriptor {descriptor} is not open"))
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! The child process: it loads one dylib, owns one partition and answers requests.
+//!
+//! [`main`] is what runs under the name `fedpipe-client`; [`serve`] is the whole conversation over any reader and
+//! writer, so that tests drive it with bytes.
+
+mod inherited;
+mod loader;
+mod serve;
+mod session;
+
+use std::{
+    ffi::OsString,
+    io::{BufReader, BufWriter},
+    process::ExitCode,
+};
+
+pub use loader::{LoadError, Loaded};
+pub use serve::serve;
+
+/// The name (`argv[0]`) under which the host executes its own binary again to start a client.
+pub const PROCESS_NAME: &str = "fedpipe-client";
+
+/// Runs a client: `arguments` are its read descriptor, its write descriptor and its number.
+///
+/// Ends with success when the host closes the pipe; with 2 for arguments that no host gave, 1 when the pipe broke.
+pub fn main(arguments: &[OsString]) -> ExitCode {
+    let (reader, writer) = match inherited::pipes(arguments) {
+        Ok(pipes) => pipes,
+        Err(why) => {
+            eprintln!("error: {PROCESS_NAME} is started by fedpipe, not by hand: {why}");
+            return ExitCode::from(2);
+        }
+    };
+    match serve(&mut BufReader::new(reader), &mut BufWriter::new(writer)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

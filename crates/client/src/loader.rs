@@ -1,0 +1,148 @@
+//! Opens a model's dylib and checks it at the door. It is never closed again: a new model is a new process.
+#![allow(unsafe_code, reason = "opening a dylib runs its constructors, and its symbols have no types")]
+
+use std::{fs::File, io::Read, path::Path};
+
+use abi_stable::{
+    library::{AbiHeaderRef, LibraryError, ROOT_MODULE_LOADER_NAME_WITH_NUL},
+    std_types::{RResult, RStr, RString},
+};
+use fedpipe_model::{
+    Description, Layout,
+    abi::{Answer, DoorRef, ModelBox},
+};
+use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+
+/// Why a dylib did not become a model. The three are told apart because their remedies differ.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// It cannot be opened at all.
+    #[error("cannot open {0}")]
+    CannotOpen(String),
+    /// It is a shared library of another kind.
+    #[error("{0} is a shared library, but no fedpipe model: it does not call fedpipe_model::export_model!")]
+    NotAModel(String),
+    /// It is a model of another ABI.
+    #[error("{path} was built against another version of fedpipe-model ({why}); rebuild it with this fedpipe's")]
+    OtherAbi {
+        /// The dylib.
+        path: String,
+        /// The first difference, short.
+        why: String,
+    },
+    /// The model itself said no.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// An opened dylib.
+#[derive(Clone, Copy)]
+pub struct Loaded {
+    door: DoorRef,
+}
+
+impl std::fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Loaded")
+    }
+}
+
+impl Loaded {
+    /// Opens the dylib at `path`, a path with a `/`.
+    ///
+    /// # Errors
+    /// [`LoadError`]; [`LoadError::Refused`] does not occur.
+    pub fn open(path: &Path) -> Result<Self, LoadError> {
+        check_file(path)?;
+        // SAFETY: constructors of the dylib run here. That is what loading a model means: a model is a program, and
+        // this process exists to contain it.
+        let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }
+            .map_err(|error| LoadError::CannotOpen(format!("{}: {error}", path.display())))?;
+        // SAFETY: the symbol's name is abi_stable's own, and whatever exports it is an `AbiHeader`, which starts with
+        // a magic string that `upgrade` compares before it reads on.
+        let header = unsafe { library.get::<AbiHeaderRef>(ROOT_MODULE_LOADER_NAME_WITH_NUL.as_bytes()) };
+        let header = *header.map_err(|_| LoadError::NotAModel(path.display().to_string()))?;
+        // The header and everything reached through it live as long as the process.
+        std::mem::forget(library);
+        let door = header.upgrade().and_then(|header| header.init_root_module::<DoorRef>());
+        door.map(|door| Self { door }).map_err(|error| other_abi(path, &error))
+    }
+
+    /// What the model says of itself.
+    ///
+    /// # Errors
+    /// [`LoadError::Refused`].
+    pub fn describe(&self) -> Result<Description, LoadError> {
+        from_json(&answer(self.door.describe()())?)
+    }
+
+    /// Builds the model; `options` and `task` are JSON.
+    ///
+    /// # Errors
+    /// [`LoadError::Refused`] with what the model said.
+    pub fn build(&self, options: &str, task: &str, seed: u64) -> Result<(ModelBox, Layout), LoadError> {
+        let model = answer(self.door.build()(RStr::from(options), RStr::from(task), seed))?;
+        let layout = from_json(&answer(model.layout())?)?;
+        Ok((model, layout))
+    }
+}
+
+/// Turns what crossed the door into a plain result.
+pub(crate) fn answer<T>(given: Answer<T>) -> Result<T, LoadError> {
+    match given {
+        RResult::ROk(value) => Ok(value),
+        RResult::RErr(message) => Err(LoadError::Refused(message.into_string())),
+    }
+}
+
+fn from_json<T: serde::de::DeserializeOwned>(text: &RString) -> Result<T, LoadError> {
+    serde_json::from_str(text).map_err(|error| LoadError::Refused(format!("the model describes itself badly: {error}")))
+}
+
+/// Refuses what `dlopen` would refuse in words of its own, and a truncated dylib, which `dlopen` answers with SIGBUS.
+fn check_file(path: &Path) -> Result<(), LoadError> {
+    let refuse = |why: String| Err(LoadError::CannotOpen(format!("{}: {why}", path.display())));
+    let mut start = [0; 64];
+    let read = File::open(path).and_then(|mut file| {
+        let length = file.metadata()?.len();
+        file.read_exact(&mut start[..length.min(64) as usize]).map(|()| length)
+    });
+    let length = match read {
+        Ok(length) => length,
+        Err(error) => return refuse(error.to_string()),
+    };
+    if start[..4] != *b"\x7fELF" {
+        return refuse("it is no shared library (no ELF header)".into());
+    }
+    // The section table is the last thing in the file: e_shoff, e_shentsize, e_shnum of a 64-bit ELF header.
+    let [mut offset, mut size, mut count] = [[0; 8]; 3];
+    offset.copy_from_slice(&start[40..48]);
+    size[..2].copy_from_slice(&start[58..60]);
+    count[..2].copy_from_slice(&start[60..62]);
+    let [offset, size, count] = [offset, size, count].map(u64::from_le_bytes);
+    match offset.checked_add(size * count) {
+        Some(end) if end <= length => Ok(()),
+        _ => refuse(format!("it is truncated at {length} bytes; build it again")),
+    }
+}
+
+/// abi_stable's own text runs to 40-90 KB; its first expected and found values say as much to a user.
+fn other_abi(path: &Path, error: &LibraryError) -> LoadError {
+    let path = path.display().to_string();
+    let text = match error {
+        LibraryError::IncompatibleVersionNumber { expected_version, actual_version, .. } => {
+            let why = format!("it has {actual_version}, this fedpipe {expected_version}");
+            return LoadError::OtherAbi { path, why };
+        }
+        LibraryError::InvalidAbiHeader(_) => {
+            return LoadError::OtherAbi { path, why: "its abi_stable is another".into() };
+        }
+        error => error.to_string(),
+    };
+    // The whole text goes to the log of this client.
+    eprintln!("{text}");
+    let mut lines = text.lines().map(str::trim).skip_while(|line| !line.starts_with("Error:"));
+    let first = lines.next().map_or("", |line| line.trim_start_matches("Error:"));
+    let why = if first.is_empty() { "its layout differs".into() } else { first.chars().take(80).collect() };
+    LoadError::OtherAbi { path, why }
+}

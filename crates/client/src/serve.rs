@@ -1,0 +1,106 @@
+//! The conversation with the host.
+
+use std::io::{Read, Write};
+
+use anyhow::Result;
+use fedpipe_protocol::{
+    FailureKind, FrameError, Limits, PROTOCOL, Part, Parts, Purpose, Ready, Reply, Request, Setup, WEIGHTS, read, write,
+};
+
+use crate::{
+    loader::{LoadError, Loaded},
+    session::{Failure, Session, describe},
+};
+
+/// Says hello, sets up, and answers requests until the pipe ends. A failure is told to the host and ends the
+/// conversation: after it the model's state is not to be trusted.
+///
+/// # Errors
+/// Only those of the pipe itself.
+pub fn serve(reader: &mut impl Read, writer: &mut impl Write) -> Result<()> {
+    write(writer, &Reply::Hello { protocol: PROTOCOL }, &[])?;
+    let Some((Request::Setup(setup), _)) = next(reader, 0)? else {
+        return Ok(());
+    };
+    let started = start(&setup);
+    let mut session = match started {
+        Ok((session, ready)) => {
+            write(writer, &Reply::Ready(ready), &[])?;
+            session
+        }
+        Err(failure) => return fail(writer, failure),
+    };
+    let weight_count = session.as_ref().map_or(0, Session::weight_count);
+    while let Some((request, parts)) = next(reader, weight_count)? {
+        let answered = match session.as_mut() {
+            Some(session) => answer(session, request, parts),
+            None => Err(Failure::new(FailureKind::Protocol, "a client that describes its model has no data")),
+        };
+        match answered {
+            Ok((reply, None)) => write(writer, &reply, &[])?,
+            Ok((reply, Some(weights))) => write(writer, &reply, &[Part::F32(WEIGHTS, weights)])?,
+            Err(failure) => return fail(writer, failure),
+        }
+    }
+    Ok(())
+}
+
+fn next(reader: &mut impl Read, weight_count: usize) -> Result<Option<(Request, Parts)>> {
+    match read(reader, Limits { payload: 4 * weight_count as u64 }) {
+        Ok(request) => Ok(Some(request)),
+        Err(FrameError::End) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn fail(writer: &mut impl Write, Failure { kind, message }: Failure) -> Result<()> {
+    Ok(write(writer, &Reply::Failed { kind, message }, &[])?)
+}
+
+fn start(setup: &Setup) -> Result<(Option<Session>, Ready), Failure> {
+    let Some(dylib) = &setup.dylib else {
+        return Err(Failure::new(FailureKind::Protocol, "the setup names no dylib"));
+    };
+    let loaded = Loaded::open(dylib).map_err(|error| Failure::new(kind_of(&error), error))?;
+    match &setup.purpose {
+        Purpose::Describe => Ok((None, describe(loaded)?)),
+        Purpose::Serve { task, partitions, test } => {
+            let (session, ready) = Session::start(loaded, setup, task, partitions, test)?;
+            Ok((Some(session), ready))
+        }
+    }
+}
+
+fn kind_of(error: &LoadError) -> FailureKind {
+    match error {
+        LoadError::CannotOpen(_) => FailureKind::CannotOpen,
+        LoadError::NotAModel(_) => FailureKind::NotAModel,
+        LoadError::OtherAbi { .. } => FailureKind::OtherAbi,
+        LoadError::Refused(_) => FailureKind::Refused,
+    }
+}
+
+/// A reply, and the weights that go with it.
+type Answer<'a> = (Reply, Option<&'a [f32]>);
+
+fn answer(session: &mut Session, request: Request, mut parts: Parts) -> Result<Answer<'_>, Failure> {
+    match request {
+        Request::Setup(_) => Err(Failure::new(FailureKind::Protocol, "a second setup")),
+        Request::GetWeights => Ok((Reply::Weights, Some(session.weights()?))),
+        Request::Train(train) => {
+            session.set_weights(&weights(&mut parts)?)?;
+            let update = session.train(&train)?;
+            Ok((Reply::Update(update), Some(session.weights()?)))
+        }
+        Request::Evaluate(evaluate) => {
+            session.set_weights(&weights(&mut parts)?)?;
+            let blocks = evaluate.blocks.into_iter().map(|block| session.evaluate(block));
+            Ok((Reply::Evaluated { blocks: blocks.collect::<Result<_, _>>()? }, None))
+        }
+    }
+}
+
+fn weights(parts: &mut Parts) -> Result<Vec<f32>, Failure> {
+    let missing = || Failure::new(FailureKind::Protocol, "the request has no part \"weights\"");
+    parts.take_f32(WEIGHTS).ok_or_else(missing)
+}

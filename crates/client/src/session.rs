@@ -1,0 +1,191 @@
+//! A model at work: what a client does between `Ready` and the end of its pipe.
+
+use abi_stable::std_types::{RSlice, RSliceMut, RStr};
+use fedpipe_data::{Key, Partition, Pixels, Use, order};
+use fedpipe_model::abi::{AbiEpoch, AbiExamples, ModelBox};
+use fedpipe_protocol::{BlockSums, EVALUATION_BLOCK, FailureKind, Held, Ready, Setup, Task, Train, Update};
+
+use crate::loader::{LoadError, Loaded, answer};
+
+/// What is told to the host instead of a reply.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) kind: FailureKind,
+    pub(crate) message: String,
+}
+
+impl Failure {
+    pub(crate) fn new(kind: FailureKind, message: impl ToString) -> Self {
+        Self { kind, message: message.to_string() }
+    }
+
+    fn model(error: LoadError) -> Self {
+        Self::new(FailureKind::Model, error)
+    }
+}
+
+/// A built model and the data it may see.
+pub(crate) struct Session {
+    model: ModelBox,
+    seed: u64,
+    /// As long as the model says; filled by `train` and `weights`.
+    weights: Vec<f32>,
+    partitions: Vec<(u32, Partition)>,
+    test: Partition,
+    /// Row indices of the examples to visit, kept so that an epoch allocates nothing.
+    order: Vec<u32>,
+}
+
+impl Session {
+    /// Loads the model, builds it for `task`, and maps the data.
+    pub(crate) fn start(
+        loaded: Loaded,
+        setup: &Setup,
+        task: &Task,
+        held: &[Held],
+        test: &std::path::Path,
+    ) -> Result<(Self, Ready), Failure> {
+        let data = |error| Failure::new(FailureKind::Data, error);
+        let partitions = held
+            .iter()
+            .map(|held| Ok((held.client, Partition::open(&held.path).map_err(data)?)))
+            .collect::<Result<Vec<_>, Failure>>()?;
+        let test = Partition::open(test).map_err(data)?;
+        for partition in partitions.iter().map(|(_, partition)| partition).chain([&test]) {
+            check_fits(partition, task)?;
+        }
+        let (options, task) = (json(&setup.options)?, json(task)?);
+        let refused = |error| Failure::new(FailureKind::Refused, error);
+        let mut ready = describe(loaded)?;
+        let (model, layout) = loaded.build(&options, &task, setup.seed).map_err(refused)?;
+        let count = answer(model.weight_count()).map_err(Failure::model)?;
+        ready.layout = convert(&layout)?;
+        let (seed, order) = (setup.seed, Vec::new());
+        Ok((Self { model, seed, weights: vec![0.0; count as usize], partitions, test, order }, ready))
+    }
+
+    /// How many weights the model has.
+    pub(crate) fn weight_count(&self) -> usize {
+        self.weights.len()
+    }
+
+    /// The model's weights as they are now.
+    pub(crate) fn weights(&mut self) -> Result<&[f32], Failure> {
+        answer(self.model.get_weights(RSliceMut::from_mut_slice(&mut self.weights))).map_err(Failure::model)?;
+        Ok(&self.weights)
+    }
+
+    pub(crate) fn set_weights(&mut self, weights: &[f32]) -> Result<(), Failure> {
+        answer(self.model.set_weights(RSlice::from_slice(weights))).map_err(Failure::model)
+    }
+
+    /// Trains on the partition that `train` names; the new weights are then had from [`Session::weights`].
+    pub(crate) fn train(&mut self, train: &Train) -> Result<Update, Failure> {
+        let held = self.partitions.iter().find(|(client, _)| *client == train.client);
+        let Some((_, partition)) = held else {
+            let message = format!("this client does not hold the partition of client {}", train.client);
+            return Err(Failure::new(FailureKind::Protocol, message));
+        };
+        let mut update = Update {
+            client: train.client,
+            round: train.round,
+            steps: 0,
+            accumulation: None,
+            loss_sum: 0.0,
+            correct: 0,
+            examples: partition.len() as u64,
+        };
+        for epoch in 0..train.epochs {
+            let Train { client, round, .. } = *train;
+            let key = Key { seed: self.seed, purpose: Use::Shuffle, client, round, epoch };
+            self.order = order(&key, partition.len() as u32);
+            let examples = examples(partition, &self.order);
+            let report = answer(self.model.train_epoch(examples, abi_epoch(train, self.seed, epoch)));
+            let report = report.map_err(Failure::model)?;
+            update.steps += report.steps;
+            update.accumulation = Some(report.accumulation).filter(|a| a.is_finite());
+            update.loss_sum = report.sums.loss_sum;
+            update.correct = report.sums.correct;
+        }
+        Ok(update)
+    }
+
+    /// Scores one block of the test set.
+    pub(crate) fn evaluate(&mut self, block: u32) -> Result<BlockSums, Failure> {
+        let start = block as usize * EVALUATION_BLOCK;
+        let end = (start + EVALUATION_BLOCK).min(self.test.len());
+        if start >= end {
+            let message = format!("block {block} is beyond the test set of {} examples", self.test.len());
+            return Err(Failure::new(FailureKind::Protocol, message));
+        }
+        self.order.clear();
+        self.order.extend(start as u32..end as u32);
+        let sums = answer(self.model.evaluate(examples(&self.test, &self.order))).map_err(Failure::model)?;
+        Ok(BlockSums { block, loss_sum: sums.loss_sum, correct: sums.correct, examples: sums.examples })
+    }
+}
+
+/// What the host is told of a model that is not, or not yet, built.
+pub(crate) fn describe(loaded: Loaded) -> Result<Ready, Failure> {
+    let description = loaded.describe().map_err(Failure::model)?;
+    Ok(Ready {
+        name: description.name,
+        version: description.version,
+        summary: description.summary,
+        options: convert(&description.options)?,
+        layout: Vec::new(),
+    })
+}
+
+fn check_fits(partition: &Partition, task: &Task) -> Result<(), Failure> {
+    let refuse = |message: String| Err(Failure::new(FailureKind::Data, message));
+    if partition.shape() != task.shape {
+        return refuse(format!("examples have shape {:?}, the task says {:?}", partition.shape(), task.shape));
+    }
+    match partition.labels().iter().find(|&&label| label as usize >= task.classes) {
+        Some(label) => refuse(format!("label {label} is out of range for the model's {} classes", task.classes)),
+        None => Ok(()),
+    }
+}
+
+fn examples<'a>(partition: &'a Partition, order: &'a [u32]) -> AbiExamples<'a> {
+    let (is_bytes, bytes, floats): (_, &[u8], &[f32]) = match partition.pixels() {
+        Pixels::U8(pixels) => (true, pixels, &[]),
+        Pixels::F32(values) => (false, &[], values),
+    };
+    AbiExamples {
+        is_bytes,
+        bytes: RSlice::from_slice(bytes),
+        floats: RSlice::from_slice(floats),
+        row_len: partition.shape().iter().product::<usize>() as u64,
+        labels: RSlice::from_slice(partition.labels()),
+        order: RSlice::from_slice(order),
+    }
+}
+
+fn abi_epoch(train: &Train, seed: u64, epoch: u64) -> AbiEpoch<'_> {
+    AbiEpoch {
+        seed,
+        round: train.round,
+        client: train.client,
+        epoch,
+        learning_rate: train.learning_rate,
+        batch_size: train.batch_size,
+        optimiser: RStr::from(train.optimiser.as_str()),
+        keep_optimiser: false,
+        step_limit: 0,
+        trainable: RSlice::EMPTY,
+        proximal: 0.0,
+        anchor: RSlice::EMPTY,
+        linear: RSlice::EMPTY,
+    }
+}
+
+/// The model's crate and the protocol each have their own types for what crosses both; they meet as JSON.
+fn convert<T: serde::de::DeserializeOwned>(value: &impl serde::Serialize) -> Result<T, Failure> {
+    serde_json::from_str(&json(value)?).map_err(|error| Failure::new(FailureKind::Model, error))
+}
+
+fn json(value: &impl serde::Serialize) -> Result<String, Failure> {
+    serde_json::to_string(value).map_err(|error| Failure::new(FailureKind::Protocol, error))
+}

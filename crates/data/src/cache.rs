@@ -1,0 +1,138 @@
+//! The cache's directory, its locks, and files that appear whole or not at all.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::checksum;
+use crate::{DataError, Progress};
+
+/// Where datasets and partitions are kept between runs.
+///
+/// `datasets/` holds what was fetched, `partitions/` what was dealt. The partitions are bounded, the least recently used go
+/// first, and none goes while a run uses it. Several runs may use one cache at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cache {
+    root: PathBuf,
+    limit: u64,
+}
+
+impl Cache {
+    /// The bytes of partitions that are kept unless [`Cache::limited`] says otherwise: 2 GiB.
+    pub const LIMIT: u64 = 2 << 30;
+
+    /// The user's cache: `$XDG_CACHE_HOME/fedpipe`, or `~/.cache/fedpipe`.
+    ///
+    /// # Errors
+    /// Where neither the variable nor a home directory is known. (A relative path in the variable is ignored, as the XDG
+    /// specification has it.)
+    pub fn user() -> Result<Self, DataError> {
+        let given = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+        let base =
+            given.or_else(|| std::env::home_dir().filter(|home| home.is_absolute()).map(|home| home.join(".cache")));
+        base.map(|base| Self::at(base.join("fedpipe"))).ok_or(DataError::NoHome)
+    }
+
+    /// A cache in a directory of the caller's; it is made when first written to.
+    pub fn at(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into(), limit: Self::LIMIT }
+    }
+
+    /// The same cache with another bound on the bytes of its partitions.
+    #[must_use]
+    pub fn limited(self, limit: u64) -> Self {
+        Self { limit, ..self }
+    }
+
+    /// The cache's directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    pub(crate) fn datasets(&self) -> PathBuf {
+        self.root.join("datasets")
+    }
+
+    pub(crate) fn partitions(&self) -> PathBuf {
+        self.root.join("partitions")
+    }
+
+    /// Takes the exclusive lock of the given name; `what` says what its holder is doing. It is released on drop.
+    pub(crate) fn lock(
+        &self,
+        name: &str,
+        what: &'static str,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<File, DataError> {
+        make_dir(&self.root)?;
+        let path = self.root.join(name);
+        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let file = open.map_err(cannot_write(&path))?;
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => progress(Progress::Waiting { what }),
+            Err(TryLockError::Error(source)) => return Err(DataError::Cache { path, source }),
+        }
+        file.lock().map_err(cannot_write(&path))?;
+        Ok(file)
+    }
+}
+
+/// Keeps an entry of the cache from being removed for as long as it lives, by a shared lock that the kernel releases even
+/// when the process is killed.
+#[derive(Debug)]
+pub struct InUse {
+    _shared_lock: File,
+}
+
+impl InUse {
+    pub(crate) fn new(shared_lock: File) -> Self {
+        Self { _shared_lock: shared_lock }
+    }
+}
+
+pub(crate) fn make_dir(dir: &Path) -> Result<(), DataError> {
+    fs::create_dir_all(dir).map_err(cannot_write(dir))
+}
+
+/// For `map_err`: the cache's error at a path.
+pub(crate) fn cannot_write(path: &Path) -> impl Fn(io::Error) -> DataError {
+    move |source| DataError::Cache { path: path.to_owned(), source }
+}
+
+/// Reads a small JSON file of the cache; one that is missing or damaged is as good as none.
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Option<T> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
+
+/// Writes a small JSON file by a temporary file, fsync and rename.
+pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), DataError> {
+    let write = || -> io::Result<()> {
+        let dir = path.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(dir)?;
+        let mut file = tempfile::NamedTempFile::new_in(dir)?;
+        file.write_all(&serde_json::to_vec(value)?)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        sync_dir(dir)
+    };
+    write().map_err(cannot_write(path))
+}
+
+/// Makes renames within a directory last.
+pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// The name of a cache entry: the start of the hash of what it depends on.
+pub(crate) fn key(text: &str) -> String {
+    let mut key = checksum::of_text(text);
+    key.truncate(32);
+    key
+}

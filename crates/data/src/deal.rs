@@ -1,0 +1,205 @@
+//! Deals a dataset out: one partition file a client, and the test set, kept in the cache.
+
+use std::path::PathBuf;
+
+use crate::cache::{InUse, cannot_write, key};
+use crate::dataset::{Dataset, Examples, FILES};
+use crate::directory::{self, Directory};
+use crate::entry::{Draft, Entry};
+use crate::evict::evict;
+use crate::partition_file::{self, About};
+use crate::{Cache, DataError, DatasetInfo, Progress, Scheme, Source, fetch, partition, sample};
+
+/// Counts up when the files' format, a partitioner or the randomness changes, so that no old entry is taken for a new one.
+const FORMAT: u32 = 1;
+
+/// What to deal, and how.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Deal {
+    /// The dataset.
+    pub source: Source,
+    /// How the training examples are cut.
+    pub scheme: Scheme,
+    /// Among how many clients.
+    pub clients: u32,
+    /// The run's seed.
+    pub seed: u64,
+}
+
+/// A dataset, dealt. Its files stay in the cache at least as long as this value lives.
+#[derive(Debug)]
+pub struct Dealt {
+    /// The dataset.
+    pub dataset: DatasetInfo,
+    /// One file a client, in client order.
+    pub partitions: Vec<PartitionFile>,
+    /// The test set.
+    pub test: PartitionFile,
+    _in_use: [InUse; 2],
+}
+
+/// A file that [`Partition::open`](crate::Partition::open) reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionFile {
+    /// Where it is, absolute if the cache's directory is.
+    pub path: PathBuf,
+    /// How many examples it holds.
+    pub examples: u64,
+}
+
+/// Deals a dataset out to `deal.clients` clients; where the same was dealt before, nothing is read but a list of files.
+///
+/// # Errors
+/// Whatever keeps the dataset from being found or read, the scheme from being carried out, or the cache from being written.
+pub fn deal(deal: &Deal, cache: &Cache, progress: &mut dyn FnMut(Progress)) -> Result<Dealt, DataError> {
+    if deal.clients == 0 {
+        return Err(DataError::NoClients);
+    }
+    deal.scheme.check()?;
+    let subject = Subject::find(&deal.source)?;
+    if let Some(sha256) = subject.remembered(cache)
+        && let Some(dealt) = look_up(deal, &subject, &sha256, cache, progress)
+    {
+        return Ok(dealt);
+    }
+    // Before the lock is taken, so that others may deal other datasets while this one is downloading.
+    let dataset = subject.load(cache, progress)?;
+    let _writing = cache.lock("partitions.lock", "dealing partitions", progress)?;
+    // Another run may have dealt the same meanwhile; what it found damaged was already told.
+    if let Some(dealt) = look_up(deal, &subject, &dataset.info.sha256, cache, &mut |_| ()) {
+        return Ok(dealt);
+    }
+    let test = write_test(&dataset, cache)?;
+    let train = write_partitions(deal, &dataset, cache, progress)?;
+    evict(cache, progress)?;
+    Ok(dealt(&subject, train, test))
+}
+
+/// The source of a deal, found but not read.
+#[derive(Debug)]
+enum Subject {
+    FashionMnist,
+    Sample,
+    Directory(Directory),
+}
+
+impl Subject {
+    fn find(source: &Source) -> Result<Self, DataError> {
+        match source {
+            Source::FashionMnist => Ok(Self::FashionMnist),
+            Source::Sample => Ok(Self::Sample),
+            Source::Directory(path) => Directory::find(path).map(Self::Directory),
+        }
+    }
+
+    fn name(&self) -> &str {
+        match self {
+            Self::FashionMnist => fetch::NAME,
+            Self::Sample => sample::NAME,
+            Self::Directory(directory) => directory.name(),
+        }
+    }
+
+    /// The dataset's identity, where it is known without reading it.
+    fn remembered(&self, cache: &Cache) -> Option<String> {
+        match self {
+            Self::FashionMnist => Some(fetch::SHA256.to_owned()),
+            Self::Sample => Some(sample::SHA256.to_owned()),
+            Self::Directory(directory) => directory.remembered(cache),
+        }
+    }
+
+    fn load(&self, cache: &Cache, progress: &mut dyn FnMut(Progress)) -> Result<Dataset, DataError> {
+        match self {
+            Self::FashionMnist => {
+                let dir = fetch::fetch_fashion_mnist(cache, progress)?;
+                directory::load(fetch::NAME, &FILES.map(|file| dir.join(file)), Some(fetch::SHA256))
+            }
+            Self::Sample => sample::load(),
+            Self::Directory(directory) => directory.load(cache, progress),
+        }
+    }
+}
+
+/// Partitions depend on the training set, the scheme, the number of clients and the seed.
+fn partitions_dir(deal: &Deal, sha256: &str, cache: &Cache) -> PathBuf {
+    let Deal { scheme, clients, seed, .. } = deal;
+    let text = format!("format {FORMAT}\ndataset {sha256}\nscheme {scheme}\nclients {clients}\nseed {seed}\n");
+    cache.partitions().join(key(&text))
+}
+
+/// The test set depends on the dataset alone, so all deals of it share one entry.
+fn test_dir(sha256: &str, cache: &Cache) -> PathBuf {
+    cache.partitions().join(key(&format!("format {FORMAT}\ndataset {sha256}\ntest set\n")))
+}
+
+fn look_up(
+    deal: &Deal,
+    subject: &Subject,
+    sha256: &str,
+    cache: &Cache,
+    progress: &mut dyn FnMut(Progress),
+) -> Option<Dealt> {
+    let train = Entry::open(&partitions_dir(deal, sha256, cache), progress)?;
+    let test = Entry::open(&test_dir(sha256, cache), progress)?;
+    Some(dealt(subject, train, test))
+}
+
+fn dealt(subject: &Subject, train: Entry, mut test: Entry) -> Dealt {
+    // The same content may be dealt under another name: an entry's own name is only the first.
+    let name = subject.name().to_owned();
+    let sample = matches!(subject, Subject::Sample);
+    Dealt {
+        dataset: DatasetInfo { name, sample, ..train.dataset },
+        partitions: train.files,
+        test: test.files.swap_remove(0),
+        _in_use: [train.in_use, test.in_use],
+    }
+}
+
+fn write_test(dataset: &Dataset, cache: &Cache) -> Result<Entry, DataError> {
+    let dir = test_dir(&dataset.info.sha256, cache);
+    if let Some(entry) = Entry::open(&dir, &mut |_| ()) {
+        return Ok(entry);
+    }
+    let rows: Vec<u32> = (0..dataset.test.labels.len() as u32).collect();
+    let mut draft = Draft::new(&cache.partitions())?;
+    add(&mut draft, "test.safetensors".to_owned(), &dataset.info, &dataset.test, &rows, "test".to_owned())?;
+    draft.finish(&dataset.info, &dir)
+}
+
+fn write_partitions(
+    deal: &Deal,
+    dataset: &Dataset,
+    cache: &Cache,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Entry, DataError> {
+    let info = &dataset.info;
+    let dir = partitions_dir(deal, &info.sha256, cache);
+    if let Some(entry) = Entry::open(&dir, &mut |_| ()) {
+        return Ok(entry);
+    }
+    let parts = partition(&deal.scheme, &dataset.train.labels, info.classes, deal.clients, deal.seed)?;
+    let mut draft = Draft::new(&cache.partitions())?;
+    for (client, rows) in parts.iter().enumerate() {
+        add(&mut draft, format!("{client:06}.safetensors"), info, &dataset.train, rows, client.to_string())?;
+        progress(Progress::Dealing { done: client as u32 + 1, clients: deal.clients });
+    }
+    draft.finish(info, &dir)
+}
+
+fn add(
+    draft: &mut Draft,
+    name: String,
+    info: &DatasetInfo,
+    from: &Examples,
+    rows: &[u32],
+    client: String,
+) -> Result<(), DataError> {
+    let path = draft.add(name, rows.len() as u64);
+    let about = About { dataset: &info.sha256, classes: info.classes.to_string(), client };
+    partition_file::write(&path, from, rows, &about).map_err(cannot_write(&path))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,238 @@
+use std::fs;
+use std::path::Path;
+use std::sync::Barrier;
+use std::thread;
+
+use super::*;
+use crate::testing::{assert_says, write_dataset};
+use crate::{Partition, Pixels};
+
+struct Setting {
+    _dir: tempfile::TempDir,
+    data: PathBuf,
+    cache: Cache,
+}
+
+fn setting() -> Setting {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("my-data");
+    fs::create_dir(&data).unwrap();
+    write_dataset(&data);
+    let cache = Cache::at(dir.path().join("cache"));
+    Setting { _dir: dir, data, cache }
+}
+
+impl Setting {
+    fn deal(&self, clients: u32, seed: u64) -> Deal {
+        Deal { source: Source::Directory(self.data.clone()), scheme: Scheme::Iid, clients, seed }
+    }
+
+    /// Deals, and returns what was told.
+    fn run(&self, deal: &Deal) -> (Result<Dealt, DataError>, Vec<Progress>) {
+        let mut told = Vec::new();
+        let dealt = super::deal(deal, &self.cache, &mut |progress| told.push(progress));
+        (dealt, told)
+    }
+}
+
+fn dealing(told: &[Progress]) -> bool {
+    told.iter().any(|progress| matches!(progress, Progress::Dealing { .. }))
+}
+
+fn first_pixels(path: &Path) -> Vec<u8> {
+    let partition = Partition::open(path).unwrap();
+    match partition.pixels() {
+        Pixels::U8(pixels) => pixels.chunks(6).map(|image| image[0]).collect(),
+        Pixels::F32(_) => panic!("IDX files hold bytes"),
+    }
+}
+
+#[test]
+fn every_client_gets_its_rows_in_a_file() {
+    let setting = setting();
+    let (dealt, told) = setting.run(&setting.deal(7, 1));
+    let dealt = dealt.unwrap();
+    assert_eq!(dealt.partitions.len(), 7);
+    let expected = partition(&Scheme::Iid, &[0; 60], 3, 7, 1).unwrap();
+    for (file, rows) in dealt.partitions.iter().zip(&expected) {
+        assert_eq!(file.examples, rows.len() as u64);
+        // The first pixel of each image of the test dataset is its row.
+        assert_eq!(first_pixels(&file.path), rows.iter().map(|row| *row as u8).collect::<Vec<_>>());
+        assert_eq!(Partition::open(&file.path).unwrap().labels(), rows.iter().map(|row| row % 3).collect::<Vec<_>>());
+    }
+    assert_eq!(dealt.test.examples, 9);
+    assert_eq!(first_pixels(&dealt.test.path), (0..9).collect::<Vec<u8>>());
+    assert_eq!(told.last(), Some(&Progress::Dealing { done: 7, clients: 7 }));
+}
+
+#[test]
+fn what_was_dealt_before_is_found_without_reading_the_dataset() {
+    let setting = setting();
+    let deal = setting.deal(4, 1);
+    let first = setting.run(&deal).0.unwrap();
+    // Same size and time, other content: whoever read it would fail.
+    let images = setting.data.join("train-images-idx3-ubyte");
+    let time = images.metadata().unwrap().modified().unwrap();
+    fs::write(&images, vec![9; images.metadata().unwrap().len() as usize]).unwrap();
+    fs::File::options().write(true).open(&images).unwrap().set_modified(time).unwrap();
+    let (second, told) = setting.run(&deal);
+    let second = second.unwrap();
+    assert_eq!((&second.dataset, &second.partitions, &second.test), (&first.dataset, &first.partitions, &first.test));
+    assert_eq!(told, []);
+}
+
+#[test]
+fn the_content_decides_and_not_the_directory() {
+    let setting = setting();
+    let first = setting.run(&setting.deal(4, 1)).0.unwrap();
+    let other = setting.data.with_file_name("other");
+    fs::create_dir(&other).unwrap();
+    write_dataset(&other);
+    let (second, told) = setting.run(&Deal { source: Source::Directory(other), ..setting.deal(4, 1) });
+    let second = second.unwrap();
+    assert_eq!(second.partitions, first.partitions);
+    assert_eq!(second.dataset, DatasetInfo { name: "other".to_owned(), ..first.dataset });
+    assert!(!dealing(&told));
+}
+
+#[test]
+fn another_seed_scheme_or_number_of_clients_is_another_entry_with_the_same_test_set() {
+    let setting = setting();
+    let first = setting.run(&setting.deal(4, 1)).0.unwrap();
+    let shards = Deal { scheme: Scheme::Shards { per_client: 2 }, ..setting.deal(4, 1) };
+    for deal in [setting.deal(4, 2), setting.deal(5, 1), shards] {
+        let dealt = setting.run(&deal).0.unwrap();
+        assert_ne!(dealt.partitions[0].path, first.partitions[0].path);
+        assert_eq!(dealt.test, first.test);
+    }
+}
+
+#[test]
+fn a_damaged_partition_is_refused_by_name_and_dealt_again() {
+    let setting = setting();
+    let deal = setting.deal(4, 1);
+    let first = setting.run(&deal).0.unwrap();
+    for damaged in [&first.partitions[2].path, &first.test.path] {
+        let good = fs::read(damaged).unwrap();
+        fs::write(damaged, &good[..100]).unwrap();
+        let (second, told) = setting.run(&deal);
+        second.unwrap();
+        assert!(matches!(&told[0], Progress::Refused { file, .. } if file == damaged), "{told:?}");
+        assert_eq!(fs::read(damaged).unwrap(), good);
+    }
+}
+
+#[test]
+fn a_lost_list_is_written_again() {
+    let setting = setting();
+    let deal = setting.deal(4, 1);
+    let list = setting.run(&deal).0.unwrap().test.path.with_file_name("entry.json");
+    for content in ["", "{", "[]"] {
+        fs::write(&list, content).unwrap();
+        setting.run(&deal).0.unwrap();
+        assert!(fs::read(&list).unwrap().len() > 10);
+    }
+}
+
+#[test]
+fn runs_at_once_deal_the_same() {
+    let setting = setting();
+    let start = Barrier::new(4);
+    let dealt: Vec<Dealt> = thread::scope(|scope| {
+        let run = || {
+            start.wait();
+            setting.run(&setting.deal(10, 3)).0.unwrap()
+        };
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(run)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    for other in &dealt {
+        assert_eq!(other.partitions, dealt[0].partitions);
+        assert_eq!(Partition::open(&other.partitions[9].path).unwrap().len(), 6);
+    }
+    assert_eq!(fs::read_dir(setting.cache.partitions()).unwrap().count(), 2, "no draft is left");
+}
+
+#[test]
+fn the_least_recently_used_goes_and_never_one_in_use() {
+    let mut setting = setting();
+    setting.cache = setting.cache.clone().limited(1);
+    let in_use = setting.run(&setting.deal(4, 1)).0.unwrap();
+    let unused = setting.run(&setting.deal(4, 2)).0.unwrap().partitions.swap_remove(0).path;
+    let (dealt, told) = setting.run(&setting.deal(4, 3));
+    assert!(told.iter().any(|progress| matches!(progress, Progress::Evicted { entries: 1, .. })), "{told:?}");
+    assert!(!unused.exists());
+    let dealt = dealt.unwrap();
+    for file in in_use.partitions.iter().chain(&dealt.partitions).chain([&in_use.test]) {
+        Partition::open(&file.path).unwrap();
+    }
+}
+
+#[test]
+fn what_was_used_last_stays() {
+    let mut setting = setting();
+    let dirs: Vec<PathBuf> = (1..=3)
+        .map(|seed| setting.run(&setting.deal(4, seed)).0.unwrap().partitions[0].path.parent().unwrap().to_owned())
+        .collect();
+    let mut total = 0;
+    for entry in fs::read_dir(setting.cache.partitions()).unwrap() {
+        for file in fs::read_dir(entry.unwrap().path()).unwrap() {
+            total += file.unwrap().metadata().unwrap().len();
+        }
+    }
+    // As if the first had been used after the others.
+    let used = |dir: &Path, second| {
+        let file = fs::File::options().write(true).open(dir.join("in-use")).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(second)).unwrap();
+    };
+    used(&dirs[0], 30);
+    used(&dirs[1], 10);
+    used(&dirs[2], 20);
+    // One more entry of the same size makes one too many.
+    setting.cache = setting.cache.clone().limited(total);
+    setting.run(&setting.deal(4, 4)).0.unwrap();
+    assert_eq!([true, false, true], [0, 1, 2].map(|i: usize| dirs[i].exists()));
+}
+
+#[test]
+fn what_a_killed_run_left_is_removed() {
+    let setting = setting();
+    let left = setting.cache.partitions().join(".draft-left");
+    fs::create_dir_all(&left).unwrap();
+    fs::write(left.join("000000.safetensors"), "half").unwrap();
+    setting.run(&setting.deal(4, 1)).0.unwrap();
+    assert!(!left.exists());
+}
+
+#[test]
+fn the_sample_says_that_it_is_one() {
+    let setting = setting();
+    let dealt = setting.run(&Deal { source: Source::Sample, ..setting.deal(3, 1) }).0.unwrap();
+    assert!(dealt.dataset.sample);
+    assert_eq!((dealt.dataset.name.as_str(), dealt.dataset.train_examples), ("sample", 2000));
+    let sizes: Vec<u64> = dealt.partitions.iter().map(|file| file.examples).collect();
+    assert_eq!((sizes, dealt.test.examples), (vec![667, 667, 666], 500));
+}
+
+#[test]
+fn what_cannot_be_dealt_is_refused_and_leaves_nothing() {
+    let setting = setting();
+    let refused = |deal: &Deal| setting.run(deal).0.unwrap_err();
+    assert_says(&refused(&setting.deal(0, 1)), &["0 clients"]);
+    assert_says(&refused(&setting.deal(61, 1)), &["61 clients", "60 training examples"]);
+    let scheme = Scheme::Dirichlet { alpha: -1.0, min_size: 10, balance: false };
+    assert_says(&refused(&Deal { scheme, ..setting.deal(2, 1) }), &["alpha of -1"]);
+    let source = Source::Directory("/nowhere".into());
+    assert_says(&refused(&Deal { source, ..setting.deal(2, 1) }), &["/nowhere"]);
+    let entries = fs::read_dir(setting.cache.partitions()).unwrap().count();
+    assert!(entries <= 1, "at most the test set");
+}
+
+#[test]
+fn a_cache_that_cannot_be_written_is_an_error_with_its_remedy() {
+    let mut setting = setting();
+    let file = setting.data.join("a-file");
+    fs::write(&file, "").unwrap();
+    setting.cache = Cache::at(file.join("cache"));
+    assert_says(&setting.run(&setting.deal(2, 1)).0.unwrap_err(), &["a-file/cache", "XDG_CACHE_HOME"]);
+}

@@ -1,0 +1,124 @@
+//! A directory of IDX files by their MNIST names.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+
+use flate2::read::MultiGzDecoder;
+use serde::{Deserialize, Serialize};
+
+use crate::cache::{key, read_json, write_json};
+use crate::checksum::Stamp;
+use crate::dataset::{Dataset, Input};
+use crate::idx::Kind;
+use crate::{Cache, DataError, Progress};
+
+/// Deflate cannot do better, so a gzip file that promises more is wrong.
+const GREATEST_RATIO: u64 = 1032;
+
+/// A directory whose four files were found.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    name: String,
+    place: PathBuf,
+    paths: [PathBuf; 4],
+}
+
+/// What is remembered of a directory: as long as its files have these stamps, it has this identity.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Memory {
+    files: Vec<(PathBuf, Stamp)>,
+    sha256: String,
+}
+
+impl Directory {
+    /// Finds the four files, plain or gzip, in either spelling (`train-images-idx3-ubyte`, `train-images.idx3-ubyte`).
+    ///
+    /// # Errors
+    /// Where the directory or one of the files is missing; the message lists the names that were looked for.
+    pub(crate) fn find(dir: &Path) -> Result<Self, DataError> {
+        let place = match dir.canonicalize() {
+            Ok(place) if place.is_dir() => place,
+            _ => return Err(DataError::NoDirectory { dir: dir.to_owned() }),
+        };
+        let name = place.file_name().unwrap_or(place.as_os_str()).to_string_lossy().into_owned();
+        let paths = [
+            find(&place, "training images", "train-images", Kind::Images)?,
+            find(&place, "training labels", "train-labels", Kind::Labels)?,
+            find(&place, "test images", "t10k-images", Kind::Images)?,
+            find(&place, "test labels", "t10k-labels", Kind::Labels)?,
+        ];
+        Ok(Self { name, place, paths })
+    }
+
+    /// The dataset's identity, if it was hashed before and no file has changed since.
+    pub(crate) fn remembered(&self, cache: &Cache) -> Option<String> {
+        let memory: Memory = read_json(&self.memory(cache))?;
+        (memory.files == self.stamps().ok()?).then_some(memory.sha256)
+    }
+
+    /// Reads, checks and hashes the files, and remembers the hash.
+    pub(crate) fn load(&self, cache: &Cache, progress: &mut dyn FnMut(Progress)) -> Result<Dataset, DataError> {
+        progress(Progress::Hashing { place: self.place.clone() });
+        // Before reading, so that a file that changes meanwhile is hashed again next time.
+        let files = self.stamps()?;
+        let dataset = load(&self.name, &self.paths, None)?;
+        write_json(&self.memory(cache), &Memory { files, sha256: dataset.info.sha256.clone() })?;
+        Ok(dataset)
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn memory(&self, cache: &Cache) -> PathBuf {
+        let name = format!("{}.json", key(&self.place.to_string_lossy()));
+        cache.datasets().join("directories").join(name)
+    }
+
+    fn stamps(&self) -> Result<Vec<(PathBuf, Stamp)>, DataError> {
+        let stamp = |path: &PathBuf| match Stamp::of(path) {
+            Ok(stamp) => Ok((path.clone(), stamp)),
+            Err(source) => Err(DataError::Read { path: path.clone(), source }),
+        };
+        self.paths.iter().map(stamp).collect()
+    }
+}
+
+fn find(dir: &Path, what: &'static str, stem: &str, kind: Kind) -> Result<PathBuf, DataError> {
+    let sizes: &[u32] = match kind {
+        Kind::Images => &[3, 4],
+        Kind::Labels => &[1],
+    };
+    let names: Vec<String> =
+        sizes.iter().flat_map(|size| ["-", "."].map(|dash| format!("{stem}{dash}idx{size}-ubyte"))).collect();
+    for ending in ["", ".gz"] {
+        for name in &names {
+            let path = dir.join(format!("{name}{ending}"));
+            if path.exists() {
+                return Ok(path);
+            }
+        }
+    }
+    Err(DataError::MissingFile { dir: dir.to_owned(), what, looked_for: names })
+}
+
+/// Reads the four files at `paths`; `known` is their identity where it need not be computed.
+pub(crate) fn load(name: &str, paths: &[PathBuf; 4], known: Option<&str>) -> Result<Dataset, DataError> {
+    Dataset::read(name, paths, known, &|i| open(&paths[i]))
+}
+
+fn open(path: &Path) -> Result<Input, DataError> {
+    let unreadable = |source| DataError::Read { path: path.to_owned(), source };
+    let file = File::open(path).map_err(unreadable)?;
+    let bytes = file.metadata().map_err(unreadable)?.len();
+    if path.extension().is_some_and(|ending| ending == "gz") {
+        let reader = Box::new(MultiGzDecoder::new(BufReader::with_capacity(1 << 16, file)));
+        Ok(Input { reader, room: bytes.saturating_mul(GREATEST_RATIO) })
+    } else {
+        Ok(Input { reader: Box::new(file), room: bytes })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+use std::fs;
+
+use super::*;
+use crate::testing::{assert_says, gzip, idx, images, labels, write_dataset};
+
+fn setting() -> (tempfile::TempDir, PathBuf, Cache) {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("my-data");
+    fs::create_dir(&data).unwrap();
+    write_dataset(&data);
+    let cache = Cache::at(dir.path().join("cache"));
+    (dir, data, cache)
+}
+
+fn load(data: &Path, cache: &Cache) -> Result<Dataset, DataError> {
+    Directory::find(data)?.load(cache, &mut |_| ())
+}
+
+#[test]
+fn a_directory_is_read() {
+    let (_dir, data, cache) = setting();
+    let dataset = load(&data, &cache).unwrap();
+    let info = &dataset.info;
+    assert_eq!((info.name.as_str(), info.shape.as_slice(), info.classes), ("my-data", &[2, 3][..], 3));
+    assert_eq!((info.train_examples, info.test_examples, info.sample), (60, 9, false));
+    assert_eq!(dataset.train.pixels[6..12], [1, 1, 2, 3, 4, 5]);
+    assert_eq!(dataset.test.labels, [0, 1, 2, 0, 1, 2, 0, 1, 2]);
+}
+
+#[test]
+fn gzip_and_the_other_spelling_are_the_same_dataset() {
+    let (_dir, data, cache) = setting();
+    let plain = load(&data, &cache).unwrap();
+    let packed = gzip(&fs::read(data.join("train-images-idx3-ubyte")).unwrap());
+    fs::write(data.join("train-images-idx3-ubyte.gz"), packed).unwrap();
+    fs::remove_file(data.join("train-images-idx3-ubyte")).unwrap();
+    fs::rename(data.join("t10k-labels-idx1-ubyte"), data.join("t10k-labels.idx1-ubyte")).unwrap();
+    assert_eq!(load(&data, &cache).unwrap(), plain);
+}
+
+#[test]
+fn a_colour_set_is_read() {
+    let (_dir, data, cache) = setting();
+    for (stem, n) in [("train", 60), ("t10k", 9)] {
+        fs::remove_file(data.join(format!("{stem}-images-idx3-ubyte"))).unwrap();
+        let bytes = idx(&[n, 2, 2, 3], &vec![1; n as usize * 12]);
+        fs::write(data.join(format!("{stem}-images-idx4-ubyte")), bytes).unwrap();
+    }
+    assert_eq!(load(&data, &cache).unwrap().info.shape, [2, 2, 3]);
+}
+
+#[test]
+fn an_identity_is_remembered_until_a_file_changes() {
+    let (_dir, data, cache) = setting();
+    let remembered = || Directory::find(&data).unwrap().remembered(&cache);
+    assert_eq!(remembered(), None);
+    let first = load(&data, &cache).unwrap().info.sha256;
+    assert_eq!(remembered(), Some(first.clone()));
+    fs::write(data.join("t10k-images-idx3-ubyte"), [images(9), vec![]].concat()).unwrap();
+    assert_eq!(remembered(), None, "the time changed");
+    assert_eq!(load(&data, &cache).unwrap().info.sha256, first, "the content did not");
+}
+
+/// The identity is what the documentation says: `sha256sum FILES | sha256sum`.
+#[test]
+fn the_identity_is_that_of_the_list_of_hashes() {
+    let (_dir, data, cache) = setting();
+    let lines = crate::dataset::FILES
+        .map(|file| format!("{}  {file}\n", crate::checksum::of_file(&data.join(file)).unwrap()))
+        .concat();
+    assert_eq!(load(&data, &cache).unwrap().info.sha256, crate::checksum::of_text(&lines));
+}
+
+type Change = (&'static str, fn(&Path), &'static [&'static str]);
+
+const CHANGES: &[Change] = &[
+    (
+        "a missing file",
+        |data| fs::remove_file(data.join("train-labels-idx1-ubyte")).unwrap(),
+        &["training labels", "train-labels-idx1-ubyte, train-labels.idx1-ubyte", ".gz"],
+    ),
+    (
+        "another number of labels",
+        |data| fs::write(data.join("train-labels-idx1-ubyte"), labels(59)).unwrap(),
+        &["train-images-idx3-ubyte holds 60 images", "train-labels-idx1-ubyte holds 59 labels"],
+    ),
+    (
+        "a truncated file",
+        |data| fs::write(data.join("t10k-images-idx3-ubyte"), &images(9)[..40]).unwrap(),
+        &["t10k-images-idx3-ubyte is truncated", "70 bytes", "40 are there"],
+    ),
+    (
+        "labels in place of images",
+        |data| fs::write(data.join("t10k-images-idx3-ubyte"), labels(9)).unwrap(),
+        &["t10k-images-idx3-ubyte is not an IDX file of images"],
+    ),
+    (
+        "a test label beyond the classes",
+        |data| fs::write(data.join("t10k-labels-idx1-ubyte"), idx(&[9], &[0, 1, 2, 0, 3, 0, 0, 0, 0])).unwrap(),
+        &["t10k-labels-idx1-ubyte has the label 3 at row 4", "0 to 2"],
+    ),
+    (
+        "test images of another shape",
+        |data| fs::write(data.join("t10k-images-idx3-ubyte"), idx(&[9, 3, 2], &[0; 54])).unwrap(),
+        &["t10k-images-idx3-ubyte", "[3, 2]", "[2, 3]"],
+    ),
+    (
+        "no examples",
+        |data| fs::write(data.join("t10k-images-idx3-ubyte"), idx(&[0, 2, 3], &[])).unwrap(),
+        &["t10k-images-idx3-ubyte holds no examples"],
+    ),
+    ("no directory", |data| fs::remove_dir_all(data).unwrap(), &["there is no directory", "my-data", "fashion-mnist"]),
+];
+
+#[test]
+fn a_wrong_directory_is_refused() {
+    for (what, change, words) in CHANGES {
+        let (_dir, data, cache) = setting();
+        change(&data);
+        match load(&data, &cache) {
+            Ok(_) => panic!("{what} was not refused"),
+            Err(error) => assert_says(&error, words),
+        }
+    }
+}

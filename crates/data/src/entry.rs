@@ -1,0 +1,160 @@
+//! An entry of `partitions/`: a directory of partition files that appears by rename and is removed whole.
+//!
+//! `entry.json` lists the files with their sizes and times; `in-use` is locked shared by every run that uses the entry and
+//! exclusively by the one that removes it. Its time of change is when the entry was last used.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::panic::resume_unwind;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
+
+use crate::cache::{InUse, cannot_write, make_dir, read_json, sync_dir, write_json};
+use crate::checksum::Stamp;
+use crate::deal::PartitionFile;
+use crate::{DataError, DatasetInfo, Progress};
+
+pub(crate) const IN_USE: &str = "in-use";
+const MANIFEST: &str = "entry.json";
+/// How many files are synced at once.
+const SYNCS: usize = 16;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Manifest {
+    dataset: DatasetInfo,
+    files: Vec<Record>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Record {
+    name: String,
+    examples: u64,
+    #[serde(flatten)]
+    stamp: Stamp,
+}
+
+/// An entry that this run uses.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) dataset: DatasetInfo,
+    pub(crate) files: Vec<PartitionFile>,
+    pub(crate) in_use: InUse,
+}
+
+impl Entry {
+    /// Opens an entry; nothing where it is missing, or where a file of it has another size or time than when it was written.
+    pub(crate) fn open(dir: &Path, progress: &mut dyn FnMut(Progress)) -> Option<Self> {
+        let in_use = lock(dir)?;
+        let manifest: Manifest = read_json(&dir.join(MANIFEST))?;
+        let mut files = Vec::with_capacity(manifest.files.len());
+        for record in manifest.files {
+            let path = dir.join(record.name);
+            if Stamp::of(&path).ok() != Some(record.stamp) {
+                let reason = "it was changed since it was dealt".to_owned();
+                progress(Progress::Refused { file: path, reason });
+                return None;
+            }
+            files.push(PartitionFile { path, examples: record.examples });
+        }
+        // Only the order of eviction depends on it, so a cache that is read-only is no failure.
+        let _ = in_use.set_modified(SystemTime::now());
+        Some(Self { dataset: manifest.dataset, files, in_use: InUse::new(in_use) })
+    }
+}
+
+/// The shared lock of an entry, unless the entry is missing or was removed while this waited for the lock.
+fn lock(dir: &Path) -> Option<File> {
+    let path = dir.join(IN_USE);
+    // Opened for writing, since network file systems refuse some locks on files opened for reading.
+    let file = OpenOptions::new().read(true).write(true).open(&path).or_else(|_| File::open(&path)).ok()?;
+    file.lock_shared().ok()?;
+    let (ours, there) = (file.metadata().ok()?, path.metadata().ok()?);
+    (ours.ino() == there.ino() && ours.dev() == there.dev()).then_some(file)
+}
+
+/// An entry being written, in a directory of its own until it is whole. A draft that is dropped leaves nothing.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    dir: TempDir,
+    in_use: File,
+    files: Vec<(String, u64)>,
+}
+
+/// How the directories of drafts begin; the writers' lock is held by whoever may see or remove them.
+pub(crate) const DRAFT: &str = ".draft-";
+
+impl Draft {
+    pub(crate) fn new(partitions: &Path) -> Result<Self, DataError> {
+        make_dir(partitions)?;
+        let dir = tempfile::Builder::new().prefix(DRAFT).tempdir_in(partitions).map_err(cannot_write(partitions))?;
+        let path = dir.path().join(IN_USE);
+        // The lock goes along with the file when the directory is renamed, so the entry is never seen unlocked.
+        let in_use = File::create_new(&path).map_err(cannot_write(&path))?;
+        in_use.lock_shared().map_err(cannot_write(&path))?;
+        Ok(Self { dir, in_use, files: Vec::new() })
+    }
+
+    /// Where the next file goes.
+    pub(crate) fn add(&mut self, name: String, examples: u64) -> PathBuf {
+        let path = self.dir.path().join(&name);
+        self.files.push((name, examples));
+        path
+    }
+
+    /// Makes the draft the entry at `dir`, in place of a damaged one.
+    pub(crate) fn finish(self, dataset: &DatasetInfo, dir: &Path) -> Result<Entry, DataError> {
+        self.sync()?;
+        let mut records = Vec::with_capacity(self.files.len());
+        let mut files = Vec::with_capacity(self.files.len());
+        for (name, examples) in self.files {
+            let path = self.dir.path().join(&name);
+            let stamp = Stamp::of(&path).map_err(cannot_write(&path))?;
+            files.push(PartitionFile { path: dir.join(&name), examples });
+            records.push(Record { name, examples, stamp });
+        }
+        write_json(&self.dir.path().join(MANIFEST), &Manifest { dataset: dataset.clone(), files: records })?;
+        let publish = || -> io::Result<()> {
+            remove(dir)?;
+            fs::rename(self.dir.path(), dir)?;
+            sync_dir(dir.parent().unwrap_or(Path::new(".")))
+        };
+        publish().map_err(cannot_write(dir))?;
+        // The directory has another name now: there is nothing left to remove.
+        let _ = self.dir.keep();
+        Ok(Entry { dataset: dataset.clone(), files, in_use: InUse::new(self.in_use) })
+    }
+
+    /// Puts all files on the disk. Several at once: a file system commits them together, and one after the other a thousand
+    /// can take seconds.
+    fn sync(&self) -> Result<(), DataError> {
+        let sync = |name: &str| {
+            let path = self.dir.path().join(name);
+            File::open(&path).and_then(|file| file.sync_all()).map_err(cannot_write(&path))
+        };
+        let at_once = self.files.len().div_ceil(SYNCS).max(1);
+        thread::scope(|scope| {
+            let threads: Vec<_> = self
+                .files
+                .chunks(at_once)
+                .map(|files| scope.spawn(move || files.iter().try_for_each(|(name, _)| sync(name))))
+                .collect();
+            threads.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
+        })
+    }
+}
+
+/// Removes an entry, if it is there: renamed first, so that nobody sees half of one.
+pub(crate) fn remove(dir: &Path) -> io::Result<()> {
+    let parent = dir.parent().unwrap_or(Path::new("."));
+    let grave = tempfile::Builder::new().prefix(DRAFT).tempdir_in(parent)?;
+    match fs::rename(dir, grave.path()) {
+        Ok(()) => grave.close(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => grave.close(),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,88 @@
+//! What can go wrong with data, each as one sentence with the value, the reason and the remedy.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why data could not be found, read, cut or written.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    #[error("the dataset's name is empty; give `fashion-mnist`, `sample` or a directory of IDX files")]
+    NoSource,
+    #[error("there is no directory {}; give `fashion-mnist`, `sample` or a directory of IDX files", dir.display())]
+    NoDirectory { dir: PathBuf },
+    #[error("{} has no {what}: looked for {}; put one of them there, plain or with .gz", dir.display(), looked_for.join(", "))]
+    MissingFile { dir: PathBuf, what: &'static str, looked_for: Vec<String> },
+    #[error("{} is not an IDX file of {wants}: its first four bytes are {found:02x?}; check that the file is the right one", path.display())]
+    Magic { path: PathBuf, found: [u8; 4], wants: &'static str },
+    #[error("{} is truncated: its header promises {promised} bytes and {found} are there; fetch it again", path.display())]
+    Truncated { path: PathBuf, promised: u64, found: u64 },
+    #[error("{} goes on after the {promised} bytes that its header promises; fetch it again", path.display())]
+    Trailing { path: PathBuf, promised: u64 },
+    #[error("{} holds no examples (its sizes are {sizes:?}); give a file with at least one", path.display())]
+    Empty { path: PathBuf, sizes: Vec<u32> },
+    #[error("{} holds more than this program can take (its sizes are {sizes:?}); at most 2^32 − 1 examples fit", path.display())]
+    TooLarge { path: PathBuf, sizes: Vec<u32> },
+    #[error("{} holds {images} images but {} holds {labels} labels; the two must belong together", image_path.display(), label_path.display())]
+    Counts { image_path: PathBuf, images: u32, label_path: PathBuf, labels: u32 },
+    #[error("the test images in {} have the shape {test:?} but the training images have {train:?}; both must be alike", path.display())]
+    Shape { path: PathBuf, test: Vec<usize>, train: Vec<usize> },
+    #[error("{} has the label {label} at row {row}, but the classes are 0 to {}; correct the label, or the number of classes", path.display(), classes.saturating_sub(1))]
+    Label { path: PathBuf, row: usize, label: u32, classes: u32 },
+
+    #[error("the partition scheme `{given}` is unknown; known are {}", known.join(", "))]
+    UnknownScheme { given: String, known: &'static [&'static str] },
+    #[error("`{piece}` has the unknown key `{key}`; {}", known_keys(known))]
+    UnknownKey { piece: String, key: String, known: &'static [&'static str] },
+    #[error("`{piece}` gives the key `{key}` twice; give it once")]
+    KeyTwice { piece: String, key: String },
+    #[error("`{piece}` needs the key `{key}`, {wants}; write `{piece}:{key}=…`")]
+    MissingKey { piece: String, key: &'static str, wants: &'static str },
+    #[error("`{piece}` has `{key}={value}`, which is not {wants}; correct the value")]
+    BadValue { piece: String, key: &'static str, value: String, wants: &'static str },
+    #[error("`{piece}` has the value `{value}` without a key; write `name:key=value,key=value`")]
+    BareValue { piece: String, value: String },
+
+    #[error("0 clients cannot share a dataset; give at least 1")]
+    NoClients,
+    #[error(
+        "{clients} clients cannot share {examples} training examples, since each needs one; give at most {examples} clients"
+    )]
+    TooManyClients { clients: u32, examples: u32 },
+    #[error("{examples} training examples are too many; at most 2^32 − 1 fit")]
+    TooManyExamples { examples: usize },
+    #[error("row {row} has the label {label}, but the classes are 0 to {}; correct the label, or the number of classes", classes.saturating_sub(1))]
+    LabelOutOfRange { row: usize, label: u32, classes: u32 },
+    #[error("a Dirichlet distribution has no alpha of {alpha}; give a number above 0, such as 0.3")]
+    Alpha { alpha: f64 },
+    #[error("a least partition size of 0 would leave clients without examples; give `min-size` of at least 1")]
+    MinSize,
+    #[error(
+        "{clients} clients with at least {min_size} examples each need more than the {examples} there are; lower `min-size` or the number of clients"
+    )]
+    MinSizeImpossible { min_size: u32, clients: u32, examples: u32 },
+    #[error(
+        "no Dirichlet draw of {tries} with alpha {alpha} gave each of {clients} clients {min_size} examples; raise `alpha`, lower `min-size`, or set `balance=true`"
+    )]
+    DirichletGaveUp { alpha: f64, min_size: u32, clients: u32, tries: u64 },
+    #[error("0 shards a client leave every client without examples; give `per-client` of at least 1")]
+    NoShards,
+    #[error(
+        "{clients} clients with {per_client} shards each need more shards than the {examples} training examples allow; lower `per-client` or the number of clients"
+    )]
+    TooManyShards { per_client: u32, clients: u32, examples: u32 },
+
+    #[error("there is no home directory for the cache; set XDG_CACHE_HOME to a directory that you can write")]
+    NoHome,
+    #[error("the cache at {} cannot be written: {source}; free some space, or set XDG_CACHE_HOME to a directory that you can write", path.display())]
+    Cache { path: PathBuf, source: io::Error },
+    #[error("{} cannot be read: {source}; check that it exists and that you may read it", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("Fashion-MNIST could not be had ({}); install Debian's package dataset-fashion-mnist, or put the four files in a directory and give that as the dataset", reasons.join("; "))]
+    Unavailable { reasons: Vec<String> },
+    #[error("{} is not a partition file: {reason}; deal the partitions again", path.display())]
+    NotAPartition { path: PathBuf, reason: String },
+}
+
+fn known_keys(known: &[&str]) -> String {
+    if known.is_empty() { "it takes none".to_owned() } else { format!("known are {}", known.join(", ")) }
+}

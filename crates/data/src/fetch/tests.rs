@@ -1,0 +1,296 @@
+//! A tiny dataset from a server on this machine stands for Fashion-MNIST and its publisher.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
+use std::thread;
+
+use super::*;
+use crate::checksum;
+use crate::dataset::{FILES, identity};
+use crate::testing::{assert_says, gzip, images, labels};
+
+const CONTENTS: [fn() -> Vec<u8>; 4] = [|| images(60), || labels(60), || images(9), || labels(9)];
+
+fn wanted() -> Vec<Wanted> {
+    let want = |(name, content): (&'static str, fn() -> Vec<u8>)| {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), content()).unwrap();
+        let sha256 = checksum::of_file(file.path()).unwrap().leak();
+        Wanted { name, bytes: content().len() as u64, sha256 }
+    };
+    FILES.into_iter().zip(CONTENTS).map(want).collect()
+}
+
+type Answer = dyn Fn(&str, Vec<u8>) -> Vec<u8> + Send + Sync;
+
+/// Serves the four files, gzipped, until the test ends; `spoil` may change what is sent for a name.
+struct Publisher {
+    address: String,
+    requests: Arc<AtomicUsize>,
+}
+
+impl Publisher {
+    fn start(spoil: impl Fn(&str, Vec<u8>) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let requests = Arc::new(AtomicUsize::new(0));
+        let counted = requests.clone();
+        let spoil: Arc<Answer> = Arc::new(spoil);
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (spoil, counted) = (spoil.clone(), counted.clone());
+                thread::spawn(move || answer(stream.unwrap(), &*spoil, &counted));
+            }
+        });
+        Self { address, requests }
+    }
+
+    fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
+    }
+}
+
+fn answer(mut stream: TcpStream, spoil: &Answer, requests: &AtomicUsize) {
+    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+    let Some(first) = lines.next() else { return };
+    // The whole request is read, or closing would reset the connection.
+    lines.take_while(|line| !line.is_empty()).for_each(drop);
+    requests.fetch_add(1, Ordering::SeqCst);
+    let name = first.trim_start_matches("GET /").split(' ').next().unwrap_or_default();
+    let head = "Connection: close\r\n\r\n";
+    let found = FILES.iter().position(|file| name == format!("{file}.gz"));
+    let reply = match found.map(|i| gzip(&CONTENTS[i]())) {
+        Some(body) => {
+            let length = body.len();
+            let body = spoil(name, body);
+            [format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n{head}").into_bytes(), body].concat()
+        }
+        None => format!("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n{head}").into_bytes(),
+    };
+    // A client that gave up on a bad file is no failure of the server's.
+    let _ = stream.write_all(&reply);
+    let _ = stream.shutdown(Shutdown::Write);
+}
+
+struct Setting {
+    _dir: tempfile::TempDir,
+    cache: Cache,
+    places: Places,
+}
+
+fn setting(publisher: &str) -> Setting {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::at(dir.path().join("cache"));
+    let places = Places { system: dir.path().join("system"), publisher: publisher.to_owned(), debian: None };
+    Setting { _dir: dir, cache, places }
+}
+
+/// An address at which nobody listens.
+fn nobody() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    format!("http://{}", listener.local_addr().unwrap())
+}
+
+impl Setting {
+    fn run(&self) -> (Result<PathBuf, DataError>, Vec<Progress>) {
+        let mut told = Vec::new();
+        let result = fetch("tiny", &wanted(), &self.places, &self.cache, &mut |progress| told.push(progress));
+        (result, told)
+    }
+
+    fn assert_complete(&self) {
+        let dir = self.cache.datasets().join("tiny");
+        for (name, content) in FILES.into_iter().zip(CONTENTS) {
+            assert_eq!(fs::read(dir.join(name)).unwrap(), content(), "{name}");
+        }
+        let left: Vec<_> = fs::read_dir(&dir).unwrap().map(|file| file.unwrap().file_name()).collect();
+        assert_eq!(left.len(), 5, "four files and the list, but {left:?}");
+    }
+}
+
+fn refused(told: &[Progress]) -> Vec<String> {
+    let name = |progress: &Progress| match progress {
+        Progress::Refused { file, reason } => Some(format!("{}: {reason}", file.display())),
+        _ => None,
+    };
+    told.iter().filter_map(name).collect()
+}
+
+#[test]
+fn the_published_hashes_are_the_identity() {
+    assert_eq!(WANTED.map(|file| file.name), FILES);
+    assert_eq!(identity(&WANTED.map(|file| file.sha256)), SHA256);
+}
+
+#[test]
+fn it_is_downloaded_once_and_then_found_in_the_cache() {
+    let publisher = Publisher::start(|_, body| body);
+    let setting = setting(&publisher.address);
+    let (result, told) = setting.run();
+    assert_eq!(result.unwrap(), setting.cache.datasets().join("tiny"));
+    setting.assert_complete();
+    for name in FILES {
+        let last =
+            told.iter().rev().find(|p| matches!(p, Progress::Downloading { file, .. } if file.starts_with(name)));
+        assert!(matches!(last, Some(Progress::Downloading { done, total, .. }) if Some(*done) == *total), "{last:?}");
+    }
+    assert_eq!(publisher.requests(), 4);
+    let (result, told) = setting.run();
+    result.unwrap();
+    assert_eq!((publisher.requests(), told), (4, vec![]));
+}
+
+#[test]
+fn the_systems_files_are_taken_before_the_publishers() {
+    let publisher = Publisher::start(|_, body| body);
+    let setting = setting(&publisher.address);
+    fs::create_dir(&setting.places.system).unwrap();
+    fs::write(setting.places.system.join(FILES[0]), images(60)).unwrap();
+    fs::write(setting.places.system.join(format!("{}.gz", FILES[1])), gzip(&labels(60))).unwrap();
+    fs::write(setting.places.system.join(FILES[2]), images(8)).unwrap();
+    let (result, told) = setting.run();
+    result.unwrap();
+    setting.assert_complete();
+    assert_eq!(publisher.requests(), 2, "for the altered and the missing file");
+    let refused = refused(&told);
+    assert!(refused.len() == 1 && refused[0].contains("system/t10k-images-idx3-ubyte: truncated"), "{refused:?}");
+}
+
+#[test]
+fn a_damaged_file_of_the_cache_is_refused_by_name_and_fetched_again() {
+    let publisher = Publisher::start(|_, body| body);
+    let setting = setting(&publisher.address);
+    let dir = setting.run().0.unwrap();
+    let flipped = || {
+        let mut bytes = images(60);
+        bytes[100] ^= 1;
+        bytes
+    };
+    let damages: [(Vec<u8>, &str); 3] = [
+        (images(60)[..50].to_vec(), "truncated to 50 of 376 bytes"),
+        (flipped(), "altered: its SHA-256 is"),
+        ([images(60), vec![0]].concat(), "longer than its 376 bytes"),
+    ];
+    for (i, (damage, reason)) in damages.into_iter().enumerate() {
+        fs::write(dir.join(FILES[0]), damage).unwrap();
+        let (result, told) = setting.run();
+        result.unwrap();
+        setting.assert_complete();
+        assert_eq!(publisher.requests(), 5 + i, "only the damaged file is fetched");
+        let refused = refused(&told);
+        assert!(refused[0].contains(FILES[0]) && refused[0].contains(reason), "{refused:?}");
+    }
+}
+
+#[test]
+fn a_file_with_another_time_but_the_same_content_is_kept() {
+    let publisher = Publisher::start(|_, body| body);
+    let setting = setting(&publisher.address);
+    let dir = setting.run().0.unwrap();
+    fs::write(dir.join(FILES[1]), labels(60)).unwrap();
+    let (result, told) = setting.run();
+    result.unwrap();
+    assert_eq!(told, [Progress::Hashing { place: dir.join(FILES[1]) }]);
+    assert_eq!(setting.run().1, [], "and its new time is remembered");
+}
+
+#[test]
+fn a_lost_list_is_no_reason_to_fetch_again() {
+    let publisher = Publisher::start(|_, body| body);
+    let setting = setting(&publisher.address);
+    let dir = setting.run().0.unwrap();
+    fs::write(dir.join(CHECKED), "[[").unwrap();
+    setting.run().0.unwrap();
+    setting.assert_complete();
+    assert_eq!(publisher.requests(), 4);
+}
+
+#[test]
+fn a_bad_download_is_refused_by_name() {
+    type Spoil = fn(&str, Vec<u8>) -> Vec<u8>;
+    let spoils: [(Spoil, &str); 4] = [
+        (|_, body| body[..body.len() / 2].to_vec(), "after"),
+        (|_, body| body[..body.len() - 4].to_vec(), "after"),
+        (|_, _| gzip(&images(61)), "longer than"),
+        (|_, body| body.iter().map(|byte| byte ^ 0x55).collect(), "invalid gzip header"),
+    ];
+    for (spoil, reason) in spoils {
+        let publisher =
+            Publisher::start(move |name, body| if name.starts_with(FILES[0]) { spoil(name, body) } else { body });
+        let setting = setting(&publisher.address);
+        let (result, told) = setting.run();
+        let refused = refused(&told);
+        assert!(refused.len() == 1 && refused[0].starts_with("train-images-idx3-ubyte.gz: "), "{refused:?}");
+        assert!(refused[0].contains(reason), "{reason}: {refused:?}");
+        assert_says(&result.unwrap_err(), &["Fashion-MNIST could not be had", &publisher.address]);
+        let dir = setting.cache.datasets().join("tiny");
+        assert!(!dir.join(FILES[0]).exists());
+        assert!(dir.join(FILES[3]).exists(), "the good files are kept");
+    }
+}
+
+#[test]
+fn a_publisher_without_the_files_is_told_of() {
+    let publisher = Publisher::start(|_, body| body);
+    let setting = setting(&format!("{}/elsewhere", publisher.address));
+    assert_says(&setting.run().0.unwrap_err(), &["HTTP status 404", "dataset-fashion-mnist"]);
+}
+
+#[test]
+fn where_nobody_answers_every_place_is_told_of_and_nothing_is_left() {
+    let setting = setting(&nobody());
+    let (result, told) = setting.run();
+    assert_says(&result.unwrap_err(), &["there is no such directory", "127.0.0.1", "refused", "Debian"]);
+    let unavailable = told.iter().filter(|progress| matches!(progress, Progress::Unavailable { .. })).count();
+    assert_eq!(unavailable, 3, "each place once, not once a file: {told:?}");
+    assert_eq!(fs::read_dir(setting.cache.datasets().join("tiny")).unwrap().count(), 0);
+}
+
+#[test]
+fn what_a_killed_run_left_is_removed() {
+    let publisher = Publisher::start(|_, body| body);
+    let setting = setting(&publisher.address);
+    let left = setting.cache.datasets().join("tiny").join(".draft-left");
+    fs::create_dir_all(left.join("debian")).unwrap();
+    setting.run().0.unwrap();
+    setting.assert_complete();
+}
+
+#[test]
+fn runs_at_once_fetch_once() {
+    let publisher = Publisher::start(|_, body| body);
+    let setting = setting(&publisher.address);
+    let start = Barrier::new(3);
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                start.wait();
+                setting.run().0.unwrap();
+            });
+        }
+    });
+    setting.assert_complete();
+    assert_eq!(publisher.requests(), 4);
+}
+
+#[test]
+fn who_waits_for_another_run_is_told() {
+    let publisher = Publisher::start(|_, body| body);
+    let setting = setting(&publisher.address);
+    let lock = setting.cache.lock("datasets.lock", "test", &mut |_| ()).unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            fetch("tiny", &wanted(), &setting.places, &setting.cache, &mut |progress| {
+                let _ = tell.send(progress);
+            })
+        });
+        assert_eq!(told.recv().unwrap(), Progress::Waiting { what: "fetching a dataset" });
+        drop(lock);
+        waiting.join().unwrap().unwrap();
+    });
+    setting.assert_complete();
+}

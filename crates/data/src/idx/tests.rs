@@ -1,0 +1,101 @@
+use std::path::Path;
+
+use flate2::read::MultiGzDecoder;
+use proptest::prelude::*;
+
+use super::*;
+use crate::testing::{assert_says, gzip, idx};
+
+fn parse(bytes: &[u8], kind: Kind) -> Result<Idx, DataError> {
+    read(&mut &bytes[..], kind, Path::new("some-file"), bytes.len() as u64)
+}
+
+fn product(sizes: &[u32]) -> usize {
+    sizes.iter().map(|size| *size as usize).product()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_file_is_read_as_it_was_written(sizes in prop::collection::vec(1_u32..6, 3..=4), fill: u8) {
+        let values: Vec<u8> = (0..product(&sizes)).map(|i| fill.wrapping_add(i as u8)).collect();
+        let expected = Idx { sizes: sizes.clone(), values: values.clone() };
+        prop_assert_eq!(parse(&idx(&sizes, &values), Kind::Images).unwrap(), expected);
+    }
+
+    #[test]
+    fn no_bytes_at_all_can_make_it_panic(bytes: Vec<u8>) {
+        let _ = parse(&bytes, Kind::Images);
+        let _ = parse(&[&[0, 0, 8, 3], &bytes[..]].concat(), Kind::Images);
+    }
+}
+
+#[test]
+fn a_file_truncated_at_any_length_is_refused() {
+    let whole = idx(&[3, 2, 2], &[7; 12]);
+    for length in 0..whole.len() {
+        let error = parse(&whole[..length], Kind::Images).unwrap_err();
+        assert!(matches!(error, DataError::Truncated { .. }), "at {length}: {error}");
+        assert_says(&error, &["some-file", "truncated", &length.to_string()]);
+    }
+}
+
+#[test]
+fn a_gzip_file_truncated_at_any_length_is_refused() {
+    let whole = gzip(&idx(&[3, 2, 2], &[7; 12]));
+    let parse = |bytes| read(&mut MultiGzDecoder::new(bytes), Kind::Images, Path::new("some-file"), 100);
+    parse(&whole[..]).unwrap();
+    for length in 0..whole.len() {
+        let error = parse(&whole[..length]).unwrap_err();
+        assert!(matches!(error, DataError::Truncated { .. } | DataError::Read { .. }), "at {length}: {error}");
+    }
+}
+
+#[test]
+fn bytes_after_the_end_are_refused() {
+    let error = parse(&idx(&[3], &[1, 2, 0, 9]), Kind::Labels).unwrap_err();
+    assert_says(&error, &["some-file", "after the 11 bytes"]);
+}
+
+#[test]
+fn another_magic_number_is_refused() {
+    let labels = idx(&[3], &[1, 2, 0]);
+    let images = idx(&[1, 1, 1], &[1]);
+    assert_says(&parse(&labels, Kind::Images).unwrap_err(), &["some-file", "images", "[00, 00, 08, 01]"]);
+    assert_says(&parse(&images, Kind::Labels).unwrap_err(), &["labels", "[00, 00, 08, 03]"]);
+    let mut floats = images;
+    floats[2] = 0x0d;
+    assert_says(&parse(&floats, Kind::Images).unwrap_err(), &["[00, 00, 0d, 03]"]);
+    assert_says(&parse(b"\x1f\x8b\x08\x00rest", Kind::Images).unwrap_err(), &["[1f, 8b, 08, 00]"]);
+}
+
+#[test]
+fn an_empty_set_is_refused() {
+    assert_says(&parse(&idx(&[0, 28, 28], &[]), Kind::Images).unwrap_err(), &["no examples", "[0, 28, 28]"]);
+}
+
+/// The header's word alone must not make this allocate.
+#[test]
+fn a_header_that_promises_too_much_is_refused() {
+    let error = parse(&idx(&[u32::MAX, u32::MAX, u32::MAX], &[0; 9]), Kind::Images).unwrap_err();
+    assert!(matches!(error, DataError::TooLarge { .. }), "{error}");
+    let error = parse(&idx(&[u32::MAX, 1000, 1000], &[0; 9]), Kind::Images).unwrap_err();
+    assert!(matches!(error, DataError::Truncated { found: 25, .. }), "{error}");
+}
+
+#[test]
+fn other_numbers_of_images_and_labels_are_refused() {
+    let images = parse(&idx(&[2, 1, 1], &[0; 2]), Kind::Images).unwrap();
+    let labels = parse(&idx(&[3], &[0; 3]), Kind::Labels).unwrap();
+    let error = join(images, Path::new("a"), labels, Path::new("b")).unwrap_err();
+    assert_says(&error, &["a holds 2 images", "b holds 3 labels"]);
+}
+
+#[test]
+fn colour_images_keep_their_shape() {
+    let images = parse(&idx(&[2, 4, 5, 3], &[1; 120]), Kind::Images).unwrap();
+    let labels = parse(&idx(&[2], &[0, 4]), Kind::Labels).unwrap();
+    let examples = join(images, Path::new("a"), labels, Path::new("b")).unwrap();
+    assert_eq!((examples.shape.as_slice(), examples.labels.as_slice()), (&[4, 5, 3][..], &[0, 4][..]));
+}

@@ -1,0 +1,162 @@
+//! A partition file, mapped: what a client reads its examples from.
+#![allow(unsafe_code)] // Mapping a file is unsafe by nature; this is the one place that does it.
+
+use std::fs::File;
+use std::ops::Range;
+use std::path::Path;
+
+use memmap2::Mmap;
+use safetensors::tensor::{Metadata, TensorInfo};
+use safetensors::{Dtype, SafeTensors};
+
+use crate::DataError;
+
+/// Pixels as they are in the file, row-major: (n, shape…).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Pixels<'a> {
+    /// 0 to 255, not yet scaled.
+    U8(&'a [u8]),
+    /// Used as they are.
+    F32(&'a [f32]),
+}
+
+/// A partition file that is mapped into memory, so that examples are read from the page cache without a copy.
+///
+/// Any safetensors file will do that has `examples` U8 or F32 `[n, shape…]` and `labels` U32 `[n]`; where a tensor is not
+/// aligned (which this crate's own files are), it is copied. The file must not change while it is mapped.
+#[derive(Debug)]
+pub struct Partition {
+    map: Mmap,
+    shape: Vec<usize>,
+    pixels: Values<f32>,
+    is_float: bool,
+    labels: Values<u32>,
+}
+
+/// Where a tensor's values are.
+#[derive(Debug)]
+enum Values<T> {
+    Mapped(Range<usize>),
+    Copied(Vec<T>),
+}
+
+impl Partition {
+    /// Maps the file at `path` and checks it.
+    ///
+    /// # Errors
+    /// Where it cannot be read, is not a safetensors file, lacks one of the two tensors, or where their types or counts are
+    /// wrong.
+    pub fn open(path: &Path) -> Result<Self, DataError> {
+        let unreadable = |source| DataError::Read { path: path.to_owned(), source };
+        let file = File::open(path).map_err(unreadable)?;
+        // SAFETY: the mapping is only ever read, and partition files are written once, appear by rename and are never
+        // changed in place; the caller is told so for files of its own.
+        let map = unsafe { Mmap::map(&file) }.map_err(unreadable)?;
+        Self::check(map).map_err(|reason| DataError::NotAPartition { path: path.to_owned(), reason })
+    }
+
+    fn check(map: Mmap) -> Result<Self, String> {
+        let (header, tensors) = SafeTensors::read_metadata(&map).map_err(|error| error.to_string())?;
+        let examples = find(&tensors, "examples")?;
+        let labels = find(&tensors, "labels")?;
+        let is_float = match examples.dtype {
+            Dtype::U8 => false,
+            Dtype::F32 => true,
+            other => return Err(format!("`examples` has the type {other}, not U8 or F32")),
+        };
+        if labels.dtype != Dtype::U32 {
+            return Err(format!("`labels` has the type {}, not U32", labels.dtype));
+        }
+        let (Some((&n, shape)), [label_count]) = (examples.shape.split_first(), labels.shape.as_slice()) else {
+            return Err(format!(
+                "`examples` has the shape {:?} and `labels` {:?}, not [n, …] and [n]",
+                examples.shape, labels.shape
+            ));
+        };
+        if n != *label_count {
+            return Err(format!("it has {n} examples but {label_count} labels"));
+        }
+        let place = |info: &TensorInfo| 8 + header + info.data_offsets.0..8 + header + info.data_offsets.1;
+        let pixels = if is_float { values(&map, place(examples)) } else { Values::Mapped(place(examples)) };
+        let labels = values(&map, place(labels));
+        Ok(Self { shape: shape.to_vec(), pixels, is_float, labels, map })
+    }
+
+    /// How many examples there are.
+    pub fn len(&self) -> usize {
+        self.labels().len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The shape of one example, such as `[28, 28]`.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// The examples: (n, shape…).
+    pub fn pixels(&self) -> Pixels<'_> {
+        match &self.pixels {
+            Values::Mapped(place) if !self.is_float => Pixels::U8(&self.map[place.clone()]),
+            values => Pixels::F32(self.slice(values)),
+        }
+    }
+
+    /// The labels: (n).
+    pub fn labels(&self) -> &[u32] {
+        self.slice(&self.labels)
+    }
+
+    /// Checks that every label is below `classes`.
+    ///
+    /// # Errors
+    /// Names the file (`path` is for the message), the row and the label of the first that is not.
+    pub fn check_labels(&self, classes: u32, path: &Path) -> Result<(), DataError> {
+        match self.labels().iter().position(|&label| label >= classes) {
+            None => Ok(()),
+            Some(row) => Err(DataError::Label { path: path.to_owned(), row, label: self.labels()[row], classes }),
+        }
+    }
+
+    fn slice<'a, T: bytemuck::Pod>(&'a self, values: &'a Values<T>) -> &'a [T] {
+        match values {
+            Values::Mapped(place) => bytemuck::cast_slice(&self.map[place.clone()]),
+            Values::Copied(copy) => copy,
+        }
+    }
+}
+
+fn find<'a>(tensors: &'a Metadata, name: &str) -> Result<&'a TensorInfo, String> {
+    tensors.info(name).ok_or_else(|| format!("it has no tensor `{name}`"))
+}
+
+/// Lends the mapping where it is aligned and the machine little-endian, else copies.
+fn values<T: bytemuck::Pod + FromLittleEndian>(map: &Mmap, place: Range<usize>) -> Values<T> {
+    let bytes = &map[place.clone()];
+    if cfg!(target_endian = "little") && bytemuck::try_cast_slice::<u8, T>(bytes).is_ok() {
+        return Values::Mapped(place);
+    }
+    Values::Copied(bytes.chunks_exact(4).map(|b| T::from_little_endian([b[0], b[1], b[2], b[3]])).collect())
+}
+
+trait FromLittleEndian {
+    fn from_little_endian(bytes: [u8; 4]) -> Self;
+}
+
+impl FromLittleEndian for f32 {
+    fn from_little_endian(bytes: [u8; 4]) -> Self {
+        Self::from_le_bytes(bytes)
+    }
+}
+
+impl FromLittleEndian for u32 {
+    fn from_little_endian(bytes: [u8; 4]) -> Self {
+        Self::from_le_bytes(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,83 @@
+//! Each class dealt in Dirichlet shares over the clients (Yurochkin 2019; NIID-Bench, Li 2022).
+
+use super::gamma::shares;
+use crate::DataError;
+use crate::random::{Key, Use, shuffle};
+
+/// How often the whole deal is drawn before giving up.
+const TRIES: u64 = 1000;
+
+pub(super) struct Rule {
+    pub(super) alpha: f64,
+    pub(super) min_size: u32,
+    pub(super) balance: bool,
+}
+
+impl Rule {
+    pub(super) fn check(&self) -> Result<(), DataError> {
+        if !(self.alpha > 0.0 && self.alpha.is_finite()) {
+            return Err(DataError::Alpha { alpha: self.alpha });
+        }
+        if self.min_size == 0 { Err(DataError::MinSize) } else { Ok(()) }
+    }
+}
+
+pub(super) fn partition(
+    rule: &Rule,
+    labels: &[u32],
+    classes: u32,
+    clients: u32,
+    seed: u64,
+) -> Result<Vec<Vec<u32>>, DataError> {
+    rule.check()?;
+    let examples = labels.len() as u32;
+    if u64::from(clients) * u64::from(rule.min_size) > u64::from(examples) {
+        return Err(DataError::MinSizeImpossible { min_size: rule.min_size, clients, examples });
+    }
+    let by_class = rows_by_class(labels, classes);
+    for attempt in 0..TRIES {
+        let key = Key { seed, purpose: Use::Partition, client: 0, round: 0, epoch: attempt };
+        let mut parts = draw(rule, &by_class, clients, &key);
+        if parts.iter().all(|part| part.len() >= rule.min_size as usize) {
+            for part in &mut parts {
+                part.sort_unstable();
+            }
+            return Ok(parts);
+        }
+    }
+    Err(DataError::DirichletGaveUp { alpha: rule.alpha, min_size: rule.min_size, clients, tries: TRIES })
+}
+
+fn rows_by_class(labels: &[u32], classes: u32) -> Vec<Vec<u32>> {
+    let mut by_class = vec![Vec::new(); classes as usize];
+    for (row, &label) in labels.iter().enumerate() {
+        by_class[label as usize].push(row as u32);
+    }
+    by_class
+}
+
+/// One attempt. Per class, in class order: shuffle its rows, draw shares, cut where the running sum of the shares says.
+fn draw(rule: &Rule, by_class: &[Vec<u32>], clients: u32, key: &Key) -> Vec<Vec<u32>> {
+    let mut rng = key.rng();
+    let examples: usize = by_class.iter().map(Vec::len).sum();
+    let mut parts: Vec<Vec<u32>> = vec![Vec::new(); clients as usize];
+    for rows in by_class.iter().filter(|rows| !rows.is_empty()) {
+        let mut rows = rows.clone();
+        shuffle(&mut rows, &mut rng);
+        // Compared without division: len < examples / clients. Someone is always below it while rows are left.
+        let open: Vec<bool> =
+            parts.iter().map(|part| !rule.balance || part.len() * (clients as usize) < examples).collect();
+        let shares = shares(rule.alpha, &open, &mut rng);
+        let last = open.iter().rposition(|open| *open).unwrap_or(0);
+        let (mut sum, mut start) = (0.0, 0);
+        for (k, share) in shares.iter().enumerate() {
+            sum += share;
+            // The last open place takes the rest: the running sum may end a rounding below 1.
+            let cut = if k < last { (sum * rows.len() as f64) as usize } else { rows.len() };
+            let cut = cut.min(rows.len());
+            parts[k].extend_from_slice(&rows[start..cut]);
+            start = cut;
+        }
+    }
+    parts
+}

@@ -1,0 +1,48 @@
+//! What a caller is told while data are fetched and dealt.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// One step of fetching or dealing, passed to the caller's closure. `Display` is one line for a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Another run holds a lock; this one waits for it.
+    Waiting { what: &'static str },
+    /// A dataset's file was found at a place and is being read from there.
+    Found { file: String, place: String },
+    /// A file was truncated or altered; it is not used.
+    Refused { file: PathBuf, reason: String },
+    /// A place has not got the dataset; the next place is tried.
+    Unavailable { place: String, reason: String },
+    /// Bytes of a file that have come so far, of how many where the server says. Told about every 64 KiB.
+    Downloading { file: String, done: u64, total: Option<u64> },
+    /// A command of Debian's package tools is running.
+    Running { command: String },
+    /// The dataset's content is being hashed, since it is new.
+    Hashing { place: PathBuf },
+    /// Partition files written so far, of how many.
+    Dealing { done: u32, clients: u32 },
+    /// Old partitions were removed from the cache to keep it within its bound.
+    Evicted { entries: u32, bytes: u64 },
+}
+
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Waiting { what } => write!(f, "waiting for another run, which is {what}"),
+            Self::Found { file, place } => write!(f, "found {file} in {place}"),
+            Self::Refused { file, reason } => write!(f, "refused {}: {reason}", file.display()),
+            Self::Unavailable { place, reason } => write!(f, "not available from {place}: {reason}"),
+            Self::Downloading { file, done, total: Some(total) } => {
+                write!(f, "downloading {file}: {done} of {total} bytes")
+            }
+            Self::Downloading { file, done, total: None } => write!(f, "downloading {file}: {done} bytes"),
+            Self::Running { command } => write!(f, "running {command}"),
+            Self::Hashing { place } => write!(f, "hashing {}", place.display()),
+            Self::Dealing { done, clients } => write!(f, "dealing: {done} of {clients} partitions"),
+            Self::Evicted { entries, bytes } => {
+                write!(f, "removed {entries} old entries ({bytes} bytes) from the cache")
+            }
+        }
+    }
+}

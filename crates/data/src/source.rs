@@ -1,0 +1,78 @@
+//! Where a dataset comes from.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::DataError;
+
+/// The dataset of an experiment: a name that this crate knows, or a directory of IDX files.
+///
+/// As text: `fashion-mnist`, `sample`, anything else is a directory's path. A directory that bears a known name is written
+/// `./sample`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Source {
+    /// Fashion-MNIST (Xiao, Rasul and Vollgraf 2017): 60,000 training and 10,000 test images, 28×28, 10 classes.
+    FashionMnist,
+    /// 2,000 training and 500 test images of Fashion-MNIST, as many of each class, inside this crate.
+    Sample,
+    /// A directory with four IDX files by their MNIST names, plain or gzip.
+    Directory(PathBuf),
+}
+
+impl FromStr for Source {
+    type Err = DataError;
+
+    fn from_str(text: &str) -> Result<Self, DataError> {
+        match text {
+            "" => Err(DataError::NoSource),
+            "fashion-mnist" => Ok(Self::FashionMnist),
+            "sample" => Ok(Self::Sample),
+            path => Ok(Self::Directory(PathBuf::from(path))),
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FashionMnist => f.write_str("fashion-mnist"),
+            Self::Sample => f.write_str("sample"),
+            Self::Directory(path) => match path.to_str() {
+                Some(name @ ("fashion-mnist" | "sample")) => write!(f, "./{name}"),
+                _ => path.display().fmt(f),
+            },
+        }
+    }
+}
+
+impl TryFrom<String> for Source {
+    type Error = DataError;
+
+    fn try_from(text: String) -> Result<Self, DataError> {
+        text.parse()
+    }
+}
+
+impl From<Source> for String {
+    fn from(source: Source) -> Self {
+        source.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_is_read_as_it_is_written() {
+        for text in ["fashion-mnist", "sample", "some/dir", "./sample", "/x"] {
+            assert_eq!(text.parse::<Source>().unwrap().to_string(), text);
+        }
+        assert_eq!(Source::Directory("sample".into()).to_string(), "./sample");
+        assert!("".parse::<Source>().unwrap_err().to_string().contains("fashion-mnist"));
+    }
+}

@@ -1,0 +1,92 @@
+//! Why a client was lost, as a user should meet it.
+
+use std::{fmt, os::unix::process::ExitStatusExt, process::ExitStatus, time::Duration};
+
+use fedpipe_protocol::FailureKind;
+use nix::sys::signal::Signal;
+use serde::{Deserialize, Serialize};
+
+/// How a client ended, or what made the host end it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Cause {
+    /// It ended by itself.
+    Exit {
+        /// Its exit code.
+        code: i32,
+    },
+    /// A signal ended it.
+    Signal {
+        /// Such as 11.
+        number: i32,
+    },
+    /// It did not answer in time.
+    Deadline {
+        /// The time it had.
+        seconds: f64,
+    },
+    /// What it wrote to its pipe is no message, or not the one that was due.
+    Protocol {
+        /// One sentence.
+        message: String,
+    },
+    /// It reported a failure.
+    Reported {
+        /// Of which kind.
+        failure: FailureKind,
+        /// One sentence.
+        message: String,
+    },
+    /// Its update was refused.
+    Rejected {
+        /// One sentence.
+        message: String,
+    },
+    /// It could not be started, or its pipes failed.
+    System {
+        /// What the system said.
+        message: String,
+    },
+}
+
+impl Cause {
+    pub(crate) fn of_exit(status: ExitStatus) -> Self {
+        match (status.code(), status.signal()) {
+            (Some(code), _) => Cause::Exit { code },
+            (None, Some(number)) => Cause::Signal { number },
+            (None, None) => Cause::System { message: format!("it ended as {status}") },
+        }
+    }
+
+    pub(crate) fn deadline(time: Duration) -> Self {
+        Cause::Deadline { seconds: time.as_secs_f64() }
+    }
+
+    pub(crate) fn protocol(message: impl Into<String>) -> Self {
+        Cause::Protocol { message: message.into() }
+    }
+
+    pub(crate) fn rejected(message: impl Into<String>) -> Self {
+        Cause::Rejected { message: message.into() }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Cause::Exit { code: 0 } => f.write_str("it exited with code 0 before its work was done"),
+            Cause::Exit { code } => write!(f, "it exited with code {code}"),
+            Cause::Signal { number } => match Signal::try_from(*number) {
+                Ok(signal) => write!(f, "killed by {signal}"),
+                Err(_) => write!(f, "killed by signal {number}"),
+            },
+            Cause::Deadline { seconds } => {
+                write!(f, "it gave no answer within {seconds} s (--client-timeout raises this)")
+            }
+            Cause::Protocol { message } => write!(f, "it broke the protocol: {message}"),
+            Cause::Reported { message, .. } => f.write_str(message),
+            Cause::Rejected { message } => write!(f, "its update was refused: {message}"),
+            Cause::System { message } => write!(f, "the system failed it: {message}"),
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Everything that happens in a run, as one closed enum: the CLI draws it, the ledger writes it, tests assert on it.
+
+use std::path::{Path, PathBuf};
+
+use fedpipe_data::{DatasetInfo, Progress};
+use fedpipe_protocol::Ready;
+use serde::{Deserialize, Serialize};
+
+use crate::{Cause, Experiment, Summary};
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// The run directory is there.
+    Started {
+        /// What is run.
+        experiment: &'a Experiment,
+        /// The run directory.
+        directory: &'a Path,
+    },
+    /// A step of fetching or dealing.
+    Data(&'a Progress),
+    /// Every client has its partition file.
+    Dealt {
+        /// The dataset.
+        dataset: &'a DatasetInfo,
+        /// Examples of each client.
+        sizes: &'a [u64],
+    },
+    /// The model is loaded and its initial weights are known.
+    Ready {
+        /// The model.
+        model: &'a Ready,
+        /// SHA-256 of the dylib's file.
+        dylib_sha256: &'a str,
+        /// SHA-256 of the initial weights.
+        weights_sha256: &'a str,
+    },
+    /// A round begins.
+    RoundStarted {
+        /// From 1.
+        round: u64,
+        /// Clients that were sampled.
+        sampled: u32,
+    },
+    /// A client's update was accepted.
+    Trained {
+        /// The round.
+        round: u64,
+        /// Whose.
+        client: u32,
+    },
+    /// A client process was lost.
+    Lost(&'a Lost),
+    /// A round is over.
+    RoundEnded(&'a Round),
+    /// The run is over, by itself or stopped.
+    Finished(&'a Summary),
+}
+
+/// A round, as the ledger keeps it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Round {
+    /// From 1.
+    pub round: u64,
+    /// On the test set, 0..=1, of the new global weights.
+    pub accuracy: f64,
+    /// Mean test loss of the new global weights.
+    pub loss: f64,
+    /// Mean training loss over the clients' examples, each scored while it trained.
+    pub training_loss: f64,
+    /// Clients whose update was aggregated.
+    pub clients: u32,
+    /// Sampled clients whose update was not.
+    pub failed: u32,
+    /// Who was aggregated, ascending; left out where it is everybody.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub participants: Vec<u32>,
+    /// SHA-256 of the new global weights.
+    pub weights_sha256: String,
+    /// Relative change of the global weights.
+    pub weights_change: f64,
+    /// From sampling to the end of evaluation.
+    pub seconds: f64,
+}
+
+/// A lost client process.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Lost {
+    /// The round, none before the first.
+    pub round: Option<u64>,
+    /// The client whose work was lost; none where the process was idle, starting or evaluating.
+    pub client: Option<u32>,
+    /// The process, which is the client unless processes are pooled.
+    pub process: u32,
+    /// Why.
+    pub cause: Cause,
+    /// Seconds since the process was started.
+    pub after_seconds: f64,
+    /// What follows.
+    pub then: Then,
+    /// The end of its output.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub last_words: Vec<String>,
+    /// Where all of its output is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<PathBuf>,
+}
+
+/// What follows a loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Then {
+    /// A fresh process does the work again.
+    Retried,
+    /// Another process does the work.
+    Moved,
+    /// The round goes on without the client.
+    Dropped,
+    /// The run ends.
+    Aborted,
+    /// Nothing was lost; a fresh process is started when there is work.
+    Replaced,
+}
+
+/// Takes part in a run by watching it.
+pub trait Observer {
+    /// Called for every event, in order, on the run's thread.
+    ///
+    /// # Errors
+    /// An error ends the run: an observer that only shows things returns none.
+    fn observe(&mut self, event: &Event<'_>) -> anyhow::Result<()>;
+}
+
+impl<F: FnMut(&Event<'_>) -> anyhow::Result<()>> Observer for F {
+    fn observe(&mut self, event: &Event<'_>) -> anyhow::Result<()> {
+        self(event)
+    }
+}
+
+/// All observers of a run, called in order.
+pub(crate) struct Observers<'a>(pub(crate) Vec<&'a mut dyn Observer>);
+
+impl Observers<'_> {
+    pub(crate) fn tell(&mut self, event: &Event<'_>) -> anyhow::Result<()> {
+        self.0.iter_mut().try_for_each(|observer| observer.observe(event))
+    }
+}

@@ -1,0 +1,234 @@
+//! What is to be run: everything that decides a result, as `experiment.toml` keeps it.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use fedpipe_data::{Scheme, Source};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, LocalOptimiser, Result, Strategy};
+
+/// An experiment. Every field has a default except the model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Experiment {
+    /// As the user named it.
+    pub model: String,
+    /// The model's options.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub model_options: BTreeMap<String, String>,
+    /// The dataset.
+    pub data: Source,
+    /// How it is dealt to the clients.
+    pub partition: Scheme,
+    /// Clients that hold a partition each.
+    pub clients: u32,
+    /// The part of the clients that is sampled for a round, in (0, 1].
+    pub fraction: f64,
+    /// Rounds; without meaning where `until_converged`.
+    pub rounds: u64,
+    /// Whether to go on until the weights have converged.
+    pub until_converged: bool,
+    /// Where `until_converged` gives up.
+    pub max_rounds: u64,
+    /// See [`Convergence`](crate::Convergence).
+    pub tolerance: f64,
+    /// The run's seed; all randomness follows from it.
+    pub seed: u64,
+    /// What the host does with the updates.
+    pub strategy: Strategy,
+    /// Local epochs a round.
+    pub epochs: u64,
+    /// Examples a mini-batch.
+    pub batch_size: u64,
+    /// The local learning rate.
+    pub lr: f32,
+    /// The local optimiser.
+    pub optimiser: LocalOptimiser,
+    /// What a lost client costs.
+    pub on_failure: OnFailure,
+    /// Updates below which a round fails; half of the sampled clients where it is not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_clients: Option<u32>,
+    /// Seconds a client has for one answer.
+    pub client_timeout: f64,
+    /// Client processes; where there are fewer than clients, each serves several in turn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub processes: Option<u32>,
+    /// Clients that train at the same time; the machine's cores where it is not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jobs: Option<u32>,
+}
+
+/// What is done when a client is lost in a round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnFailure {
+    /// One fresh process does the work again; if that is lost too, the client is dropped from the round.
+    Retry,
+    /// The client is dropped from the round.
+    Drop,
+    /// The run ends.
+    Abort,
+}
+
+/// Above so many clients, processes are pooled by default.
+const MAX_PROCESSES: u32 = 64;
+
+impl Default for Experiment {
+    fn default() -> Self {
+        Self {
+            model: String::new(),
+            model_options: BTreeMap::new(),
+            data: Source::FashionMnist,
+            partition: Scheme::Iid,
+            clients: 4,
+            fraction: 1.0,
+            rounds: 5,
+            until_converged: false,
+            max_rounds: 200,
+            tolerance: 0.01,
+            seed: 0,
+            strategy: Strategy::default(),
+            epochs: 1,
+            batch_size: 32,
+            lr: 0.1,
+            optimiser: LocalOptimiser::default(),
+            on_failure: OnFailure::Retry,
+            min_clients: None,
+            client_timeout: 600.0,
+            processes: None,
+            jobs: None,
+        }
+    }
+}
+
+impl Experiment {
+    /// Reads an experiment from the table that `experiment.toml` holds.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a key or value that an experiment has not.
+    pub fn deserialize_from(table: toml::Table) -> Result<Self> {
+        table.try_into().map_err(|error: toml::de::Error| Error::Usage(error.to_string().trim().replace('\n', " ")))
+    }
+
+    /// Refuses what cannot be run, whatever the data.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] with the value, the reason and the remedy.
+    pub fn check(&self) -> Result<()> {
+        let positive = [
+            ("--clients", u64::from(self.clients)),
+            ("--rounds", self.rounds),
+            ("--max-rounds", self.max_rounds),
+            ("--epochs", self.epochs),
+            ("--batch-size", self.batch_size),
+            ("--processes", self.processes.map_or(1, u64::from)),
+            ("--jobs", self.jobs.map_or(1, u64::from)),
+        ];
+        if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
+            return refuse(format!("{name} is 0; give at least 1"));
+        }
+        let ranges = [
+            ("--fraction", self.fraction, self.fraction > 0.0 && self.fraction <= 1.0, "above 0 and at most 1"),
+            ("--lr", self.lr.into(), self.lr > 0.0 && self.lr.is_finite(), "a finite number above 0"),
+            ("--client-timeout", self.client_timeout, (0.001..1e9).contains(&self.client_timeout), "seconds above 0"),
+            ("--tolerance", self.tolerance, self.tolerance > 0.0 && self.tolerance < 1.0, "between 0 and 1"),
+        ];
+        if let Some((name, value, _, wants)) = ranges.iter().find(|(_, _, fits, _)| !fits) {
+            return refuse(format!("{name} is {value}; give {wants}"));
+        }
+        let sampled = self.sampled_clients();
+        match self.min_clients {
+            Some(least) if least > sampled => refuse(format!(
+                "--min-clients {least} can never be reached, since a round samples {sampled} of {} clients",
+                self.clients
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// How many clients a round samples: the fraction of all, rounded, at least one.
+    pub fn sampled_clients(&self) -> u32 {
+        ((f64::from(self.clients) * self.fraction).round() as u32).clamp(1, self.clients.max(1))
+    }
+
+    /// Updates below which a round fails.
+    pub fn quorum(&self) -> u32 {
+        self.min_clients.unwrap_or_else(|| self.sampled_clients().div_ceil(2))
+    }
+
+    /// How many client processes the run has.
+    pub fn process_count(&self) -> u32 {
+        let usual = if self.clients <= MAX_PROCESSES { self.clients } else { self.job_count() };
+        self.processes.unwrap_or(usual).min(self.clients)
+    }
+
+    /// How many clients train at the same time.
+    pub fn job_count(&self) -> u32 {
+        let cores = || std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
+        self.jobs.unwrap_or_else(cores)
+    }
+
+    /// The last round.
+    pub fn last_round(&self) -> u64 {
+        if self.until_converged { self.max_rounds } else { self.rounds }
+    }
+}
+
+/// Where the dylib of a model is, and how clients are started; these decide no result and are in no experiment.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    /// How to start a client.
+    pub command: crate::ClientCommand,
+    /// The model's dylib.
+    pub dylib: PathBuf,
+    /// The run directory; `runs/MODEL-N` where it is not given.
+    pub out: Option<PathBuf>,
+    /// Where datasets and partitions are kept.
+    pub cache: fedpipe_data::Cache,
+}
+
+fn refuse<T>(why: String) -> Result<T> {
+    Err(Error::Usage(why))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_experiment_survives_its_file() {
+        let experiment = Experiment {
+            model: "mlp".into(),
+            model_options: BTreeMap::from([("hidden".into(), "16".into())]),
+            strategy: "fedadam:rate=0.01".parse().unwrap(),
+            partition: "dirichlet:0.3".parse().unwrap(),
+            ..Experiment::default()
+        };
+        let text = toml::to_string(&experiment).unwrap();
+        assert_eq!(toml::from_str::<Experiment>(&text).unwrap(), experiment, "{text}");
+    }
+
+    #[test]
+    fn what_cannot_run_is_refused_by_name() {
+        let cases: [(&str, Experiment); 5] = [
+            ("--clients is 0", Experiment { clients: 0, ..Experiment::default() }),
+            ("--lr is -1", Experiment { lr: -1.0, ..Experiment::default() }),
+            ("--fraction is 1.5", Experiment { fraction: 1.5, ..Experiment::default() }),
+            ("--lr is NaN", Experiment { lr: f32::NAN, ..Experiment::default() }),
+            ("--min-clients 5", Experiment { min_clients: Some(5), ..Experiment::default() }),
+        ];
+        for (expected, experiment) in cases {
+            let error = experiment.check().unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn processes_are_pooled_above_64_clients() {
+        let many = Experiment { clients: 65, jobs: Some(3), ..Experiment::default() };
+        assert_eq!(many.process_count(), 3);
+        assert_eq!(Experiment { clients: 64, ..many.clone() }.process_count(), 64);
+        assert_eq!(Experiment { processes: Some(100), ..many }.process_count(), 65);
+    }
+}

@@ -1,0 +1,339 @@
+//! A round: send the weights, train, take the updates in client order; and evaluate.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use fedpipe_data::Dealt;
+use fedpipe_protocol::{
+    BlockSums, EVALUATION_BLOCK, Evaluate, Held, Parts, Purpose, Ready, Reply, Request, Setup, Task, Tensor, Train,
+    Update, WEIGHTS, weight_count,
+};
+
+use crate::{
+    Cause, Error, Event, Experiment, Launch, Lost, Result,
+    control::Control,
+    event::Observers,
+    fleet::{Check, Fleet, Incident, Job, Settled},
+    run_dir::RunDir,
+    sampling::sample,
+    spawn::allow_descriptors,
+    strategy::Accepted,
+    worker::Environment,
+};
+
+/// The clients of a run and what they hold.
+pub(crate) struct Federation<'a> {
+    experiment: &'a Experiment,
+    fleet: Fleet<'a>,
+    /// Examples of each client's partition.
+    sizes: Vec<u64>,
+    test_examples: u64,
+    weight_count: usize,
+    /// Lost processes so far.
+    pub(crate) failures: u64,
+}
+
+/// What the clients of one round gave.
+pub(crate) struct Trained {
+    /// In client order, at least the quorum.
+    pub(crate) updates: Vec<Accepted>,
+    pub(crate) sampled: u32,
+    /// All clients there are.
+    pub(crate) of: u32,
+    /// Mean over the examples of all updates.
+    pub(crate) loss: f64,
+}
+
+/// Mean loss and accuracy over the test set.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Score {
+    pub(crate) loss: f64,
+    pub(crate) accuracy: f64,
+}
+
+impl<'a> Federation<'a> {
+    /// Starts the clients and takes their model's initial weights.
+    pub(crate) fn start(
+        experiment: &'a Experiment,
+        directory: &RunDir,
+        launch: &Launch,
+        dealt: &Dealt,
+        control: &'a Control,
+        observers: &mut Observers<'_>,
+    ) -> Result<(Self, Vec<f32>)> {
+        let processes = experiment.process_count();
+        allow_descriptors(processes).map_err(anyhow::Error::from)?;
+        let dylib = directory.model();
+        let setups = (0..processes).map(|process| setup(experiment, &dylib, dealt, process, processes)).collect();
+        let environment = Environment {
+            command: launch.command.clone(),
+            logs: directory.logs(),
+            timeout: Duration::from_secs_f64(experiment.client_timeout),
+            pipe_size: pipe_size(processes),
+        };
+        let at_once = experiment.job_count() as usize;
+        let fleet = Fleet::start(environment, control, setups, at_once, experiment.on_failure)?;
+        let sizes = dealt.partitions.iter().map(|partition| partition.examples).collect();
+        let test_examples = dealt.test.examples;
+        let mut federation = Self { experiment, fleet, sizes, test_examples, weight_count: 0, failures: 0 };
+        let weights = federation.initial_weights(observers)?;
+        federation.weight_count = weights.len();
+        Ok((federation, weights))
+    }
+
+    /// What the clients said of their model.
+    pub(crate) fn model(&self) -> Result<&Ready> {
+        self.fleet.model().ok_or_else(|| anyhow::anyhow!("no client has said what its model is").into())
+    }
+
+    /// The named tensors of the weights.
+    pub(crate) fn layout(&self) -> Result<&[Tensor]> {
+        Ok(&self.model()?.layout)
+    }
+
+    fn initial_weights(&mut self, observers: &mut Observers<'_>) -> Result<Vec<f32>> {
+        // How many weights there are is known only when the first client is ready; 4 GiB of them are refused.
+        let job = Job { slot: 0, client: None, request: Request::GetWeights, weights: None, reply_payload: 4 << 30 };
+        let is_weights = |_: &Job, reply: &Reply, parts: &Parts| match reply {
+            Reply::Weights => finite(parts, None),
+            _ => Err(Cause::protocol("it answered a request for its weights with something else")),
+        };
+        let settled = self.run(None, vec![job], &is_weights, observers)?;
+        let layout = self.layout()?;
+        let expected = weight_count(layout);
+        match settled.into_iter().next() {
+            Some(Ok((_, mut parts))) => {
+                let weights = parts.take_f32(WEIGHTS).unwrap_or_default();
+                match expected == Some(weights.len()) {
+                    true => Ok(weights),
+                    false => Err(Error::Model(format!(
+                        "the model gave {} weights, but its layout has {}",
+                        weights.len(),
+                        expected.map_or("too many".into(), |n| n.to_string())
+                    ))),
+                }
+            }
+            Some(Err(loss)) => Err(Error::Round(format!("no client could be started: {}", loss.cause))),
+            None => Err(anyhow::anyhow!("a job was not settled").into()),
+        }
+    }
+
+    /// Trains the sampled clients from `weights`.
+    pub(crate) fn train(
+        &mut self,
+        round: u64,
+        weights: &Arc<Vec<f32>>,
+        observers: &mut Observers<'_>,
+    ) -> Result<Trained> {
+        let experiment = self.experiment;
+        let sampled = sample(experiment.seed, round, experiment.clients, experiment.sampled_clients());
+        observers.tell(&Event::RoundStarted { round, sampled: sampled.len() as u32 })?;
+        let jobs = sampled.iter().map(|&client| self.train_job(round, client, weights)).collect();
+        let (count, sizes) = (self.weight_count, self.sizes.clone());
+        let check = move |job: &Job, reply: &Reply, parts: &Parts| check_update(job, reply, parts, count, &sizes);
+        let settled = self.run(Some(round), jobs, &check, observers)?;
+
+        let mut updates = Vec::with_capacity(settled.len());
+        let (mut loss_sum, mut examples) = (0.0, 0);
+        let mut first_cause = None;
+        for outcome in settled {
+            match outcome {
+                Ok((Reply::Update(update), mut parts)) => {
+                    loss_sum += update.loss_sum;
+                    examples += update.examples;
+                    let weights = parts.take_f32(WEIGHTS).unwrap_or_default();
+                    updates.push(Accepted { client: update.client, examples: update.examples, weights });
+                }
+                Ok(_) => {}
+                Err(loss) => first_cause = first_cause.or(Some(loss.cause)),
+            }
+        }
+        let (got, quorum) = (updates.len(), experiment.quorum());
+        match first_cause {
+            Some(cause) if got < quorum as usize => Err(Error::Round(format!(
+                "round {round} failed: {got} of {} clients returned an update (quorum {quorum}): {cause}",
+                sampled.len()
+            ))),
+            _ => Ok(Trained { updates, sampled: sampled.len() as u32, of: experiment.clients, loss: loss_sum / examples as f64 }),
+        }
+    }
+
+    fn train_job(&self, round: u64, client: u32, weights: &Arc<Vec<f32>>) -> Job {
+        let Experiment { epochs, batch_size, lr, ref optimiser, .. } = *self.experiment;
+        let request = Request::Train(Train {
+            client,
+            round,
+            epochs,
+            batch_size,
+            learning_rate: lr,
+            optimiser: optimiser.to_json(),
+        });
+        Job {
+            slot: client as usize % self.fleet.len(),
+            client: Some(client),
+            request,
+            weights: Some(Arc::clone(weights)),
+            reply_payload: 4 * self.weight_count as u64,
+        }
+    }
+
+    /// Scores `weights` on the test set, split over the processes in blocks that are merged in block order.
+    pub(crate) fn evaluate(
+        &mut self,
+        round: u64,
+        weights: &Arc<Vec<f32>>,
+        observers: &mut Observers<'_>,
+    ) -> Result<Score> {
+        let blocks = self.test_examples.div_ceil(EVALUATION_BLOCK as u64) as u32;
+        let shares = (self.fleet.at_once() as u32).min(blocks);
+        let share = |s: u32| u64::from(blocks) * u64::from(s) / u64::from(shares);
+        let jobs = (0..shares).map(|s| Job {
+            slot: s as usize,
+            client: None,
+            request: Request::Evaluate(Evaluate { blocks: (share(s) as u32..share(s + 1) as u32).collect() }),
+            weights: Some(Arc::clone(weights)),
+            reply_payload: 0,
+        });
+        let jobs = jobs.collect();
+        let test_examples = self.test_examples;
+        let check = move |job: &Job, reply: &Reply, _: &Parts| check_blocks(job, reply, test_examples);
+        let settled = self.run(Some(round), jobs, &check, observers)?;
+
+        let (mut loss_sum, mut correct) = (0.0, 0);
+        for outcome in settled {
+            match outcome {
+                Ok((Reply::Evaluated { blocks }, _)) => blocks.iter().for_each(|block| {
+                    loss_sum += block.loss_sum;
+                    correct += block.correct;
+                }),
+                Ok(_) => {}
+                Err(loss) => {
+                    return Err(Error::Round(format!("round {round} could not be evaluated: {}", loss.cause)));
+                }
+            }
+        }
+        let n = self.test_examples as f64;
+        Ok(Score { loss: loss_sum / n, accuracy: correct as f64 / n })
+    }
+
+    fn run(
+        &mut self,
+        round: Option<u64>,
+        jobs: Vec<Job>,
+        check: &Check<'_>,
+        observers: &mut Observers<'_>,
+    ) -> Result<Vec<Settled>> {
+        let failures = &mut self.failures;
+        self.fleet.run(round, jobs, check, &mut |incident| match (incident, round) {
+            (Incident::Lost(lost), _) => {
+                *failures += 1;
+                observers.tell(&Event::Lost(&lost))
+            }
+            (Incident::Done(Job { client: Some(client), .. }), Some(round)) => {
+                observers.tell(&Event::Trained { round, client: *client })
+            }
+            (Incident::Done(_), _) => Ok(()),
+        })
+    }
+}
+
+/// Bytes for each pipe: all together stay within 32 MiB, since past the user's limit the kernel shrinks new pipes.
+fn pipe_size(processes: u32) -> i32 {
+    const ALL: u32 = 32 << 20;
+    const MOST: u32 = 1 << 20;
+    (ALL / (2 * processes)).min(MOST).cast_signed()
+}
+
+/// What process `process` of `processes` is told: it serves the clients whose number is its own modulo their count.
+fn setup(experiment: &Experiment, dylib: &Path, dealt: &Dealt, process: u32, processes: u32) -> Setup {
+    let held = (process..experiment.clients)
+        .step_by(processes as usize)
+        .map(|client| Held { client, path: dealt.partitions[client as usize].path.clone() });
+    Setup {
+        dylib: Some(dylib.to_owned()),
+        options: experiment.model_options.clone(),
+        seed: experiment.seed,
+        purpose: Purpose::Serve {
+            task: Task { shape: dealt.dataset.shape.clone(), classes: dealt.dataset.classes as usize },
+            partitions: held.collect(),
+            test: dealt.test.path.clone(),
+        },
+    }
+}
+
+fn check_update(
+    job: &Job,
+    reply: &Reply,
+    parts: &Parts,
+    weight_count: usize,
+    sizes: &[u64],
+) -> std::result::Result<(), Cause> {
+    let (Reply::Update(Update { client, round, loss_sum, examples, .. }), Request::Train(train)) =
+        (reply, &job.request)
+    else {
+        return Err(Cause::protocol("it answered a request to train with something else"));
+    };
+    if (*client, *round) != (train.client, train.round) {
+        return Err(Cause::protocol(format!(
+            "it answered for client {client} in round {round}, asked was client {} in round {}",
+            train.client, train.round
+        )));
+    }
+    if *examples != sizes[train.client as usize] {
+        let held = sizes[train.client as usize];
+        return Err(Cause::rejected(format!("it says it trained on {examples} examples, but holds {held}")));
+    }
+    if !loss_sum.is_finite() {
+        return Err(Cause::rejected(format!("its training loss is {loss_sum}")));
+    }
+    finite(parts, Some(weight_count))
+}
+
+/// The payload must be weights, as many as expected, and none may be NaN or infinite.
+fn finite(parts: &Parts, expected: Option<usize>) -> std::result::Result<(), Cause> {
+    let weights = parts.iter().find_map(|(name, data)| match data {
+        fedpipe_protocol::Data::F32(values) if name == WEIGHTS => Some(values),
+        _ => None,
+    });
+    let Some(weights) = weights else {
+        return Err(Cause::protocol("its answer has no part \"weights\""));
+    };
+    if let Some(expected) = expected.filter(|&n| n != weights.len()) {
+        return Err(Cause::rejected(format!("it has {} weights, expected {expected}", weights.len())));
+    }
+    match weights.iter().position(|w| !w.is_finite()) {
+        Some(index) => Err(Cause::rejected(format!("weight {index} is {}; try a lower --lr", weights[index]))),
+        None => Ok(()),
+    }
+}
+
+fn check_blocks(job: &Job, reply: &Reply, test_examples: u64) -> std::result::Result<(), Cause> {
+    let (Reply::Evaluated { blocks }, Request::Evaluate(asked)) = (reply, &job.request) else {
+        return Err(Cause::protocol("it answered a request to evaluate with something else"));
+    };
+    if !blocks.iter().map(|sums| sums.block).eq(asked.blocks.iter().copied()) {
+        return Err(Cause::protocol("it evaluated other blocks than it was asked to"));
+    }
+    let plausible = |sums: &BlockSums| {
+        let start = u64::from(sums.block) * EVALUATION_BLOCK as u64;
+        let n = (test_examples - start).min(EVALUATION_BLOCK as u64);
+        sums.examples == n && sums.correct <= n && sums.loss_sum.is_finite()
+    };
+    match blocks.iter().find(|sums| !plausible(sums)) {
+        Some(sums) => Err(Cause::rejected(format!("its sums for block {} cannot be: {sums:?}", sums.block))),
+        None => Ok(()),
+    }
+}
+
+impl std::fmt::Display for Lost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.client {
+            Some(client) => write!(f, "client {client} was lost")?,
+            None => write!(f, "client process {} was lost", self.process)?,
+        }
+        match self.round {
+            Some(round) => write!(f, " in round {round}")?,
+            None => write!(f, " before the first round")?,
+        }
+        write!(f, ": {} after {:.2} s", self.cause, self.after_seconds)
+    }
+}

@@ -1,0 +1,320 @@
+//! All client processes of a run: starts them, hands out work, and answers for those that are lost.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, mpsc::RecvError},
+};
+
+use fedpipe_protocol::{Parts, Ready, Reply, Request, Setup};
+
+use crate::{
+    Cause, Error, Lost, OnFailure, Result, Then,
+    control::{Control, Message},
+    worker::{Environment, Loss, News, Order, Worker, WorkerId},
+};
+
+/// One request for one process.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) slot: usize,
+    /// The client whose partition it needs; work that needs none may go to another process.
+    pub(crate) client: Option<u32>,
+    pub(crate) request: Request,
+    pub(crate) weights: Option<Arc<Vec<f32>>>,
+    pub(crate) reply_payload: u64,
+}
+
+/// What became of a job: the reply, or why there is none.
+pub(crate) type Settled = std::result::Result<(Reply, Parts), Loss>;
+
+/// Looks at a reply; what it refuses counts as a loss.
+pub(crate) type Check<'c> = dyn Fn(&Job, &Reply, &Parts) -> std::result::Result<(), Cause> + 'c;
+
+/// Hears of everything at once.
+pub(crate) type Tell<'t> = dyn FnMut(Incident<'_>) -> anyhow::Result<()> + 't;
+
+/// Something that a run's observers are told.
+pub(crate) enum Incident<'a> {
+    /// A job was answered.
+    Done(&'a Job),
+    Lost(Lost),
+}
+
+/// The processes of a run.
+pub(crate) struct Fleet<'a> {
+    environment: Environment,
+    control: &'a Control,
+    slots: Vec<Slot>,
+    /// Processes that work at the same time.
+    at_once: usize,
+    policy: OnFailure,
+    /// What the first process said; the others must say the same.
+    model: Option<Ready>,
+    generation: u64,
+}
+
+struct Slot {
+    setup: Setup,
+    worker: Option<Worker>,
+    ready: bool,
+}
+
+/// The jobs of one call of [`Fleet::run`].
+struct Batch {
+    jobs: Vec<Job>,
+    settled: Vec<Option<Settled>>,
+    attempts: Vec<u32>,
+    /// By slot: what waits, and what is being worked on.
+    waiting: Vec<VecDeque<usize>>,
+    working: Vec<Option<usize>>,
+    round: Option<u64>,
+}
+
+impl<'a> Fleet<'a> {
+    /// A fleet with one process for each of `setups`, all starting.
+    pub(crate) fn start(
+        environment: Environment,
+        control: &'a Control,
+        setups: Vec<Setup>,
+        at_once: usize,
+        policy: OnFailure,
+    ) -> Result<Self> {
+        let slots = setups.into_iter().map(|setup| Slot { setup, worker: None, ready: false }).collect();
+        let mut fleet = Self { environment, control, slots, at_once, policy, model: None, generation: 0 };
+        (0..fleet.slots.len()).try_for_each(|slot| fleet.start_worker(slot))?;
+        Ok(fleet)
+    }
+
+    /// How many processes there are.
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Processes that work at the same time.
+    pub(crate) fn at_once(&self) -> usize {
+        self.at_once.min(self.slots.len())
+    }
+
+    /// What the processes said of their model; none before the first job was done.
+    pub(crate) fn model(&self) -> Option<&Ready> {
+        self.model.as_ref()
+    }
+
+    /// Waits until the first process has said what its model is.
+    ///
+    /// # Errors
+    /// As for [`Fleet::run`].
+    pub(crate) fn ready(&mut self) -> Result<()> {
+        let mut batch = Batch::new(Vec::new(), self.slots.len(), None);
+        while self.model.is_none() {
+            self.take_message(&mut batch, &|_, _, _| Ok(()), &mut |incident| match incident {
+                Incident::Lost(lost) => Err(anyhow::anyhow!("{lost}")),
+                Incident::Done(_) => Ok(()),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Does `jobs`, each by its process in the order given, and returns what became of them, in the same order.
+    ///
+    /// # Errors
+    /// A model that cannot be loaded, a stop, or the policy `abort` after a loss.
+    pub(crate) fn run(
+        &mut self,
+        round: Option<u64>,
+        jobs: Vec<Job>,
+        check: &Check<'_>,
+        tell: &mut Tell<'_>,
+    ) -> Result<Vec<Settled>> {
+        let mut batch = Batch::new(jobs, self.slots.len(), round);
+        loop {
+            self.dispatch(&mut batch)?;
+            if batch.settled.iter().all(Option::is_some) {
+                return Ok(batch.settled.into_iter().flatten().collect());
+            }
+            self.take_message(&mut batch, check, tell)?;
+        }
+    }
+
+    fn take_message(&mut self, batch: &mut Batch, check: &Check<'_>, tell: &mut Tell<'_>) -> Result<()> {
+        let (id, news) = match self.control.inbox.recv() {
+            Ok(Message::News(id, news)) => (id, news),
+            Ok(Message::Stop(signal)) => return Err(Error::Stopped(signal)),
+            Err(RecvError) => return Err(anyhow::anyhow!("the run's inbox is closed").into()),
+        };
+        let slot = id.slot;
+        // A worker that was replaced may still have had something to say.
+        if self.slots[slot].worker.as_ref().map(|worker| worker.id) != Some(id) {
+            return Ok(());
+        }
+        let taken = match (news, batch.working[slot]) {
+            (News::Lost(loss), _) => return self.lose(slot, loss, batch, tell),
+            (News::Replied(Reply::Ready(ready), _), None) if !self.slots[slot].ready => {
+                self.slots[slot].ready = true;
+                self.welcome(ready)
+            }
+            (News::Replied(..), None) => Err(Cause::protocol("it answered what nobody had asked")),
+            (News::Replied(reply, parts), Some(index)) => {
+                let job = &batch.jobs[index];
+                let fit = check(job, &reply, &parts);
+                if fit.is_ok() {
+                    batch.working[slot] = None;
+                    batch.settled[index] = Some(Ok((reply, parts)));
+                    tell(Incident::Done(job))?;
+                }
+                fit
+            }
+        };
+        match taken {
+            Ok(()) => Ok(()),
+            Err(cause) => self.lose(slot, self.refusal(slot, cause), batch, tell),
+        }
+    }
+
+    /// Gives work to every process that has none, as far as `at_once` allows, in the order of the processes.
+    fn dispatch(&mut self, batch: &mut Batch) -> Result<()> {
+        let mut busy = batch.working.iter().flatten().count();
+        for slot in 0..self.slots.len() {
+            if busy >= self.at_once {
+                break;
+            }
+            let (Some(&index), None) = (batch.waiting[slot].front(), batch.working[slot]) else {
+                continue;
+            };
+            // A process that is still starting counts as busy: its work is next.
+            busy += 1;
+            if self.slots[slot].worker.is_none() {
+                self.start_worker(slot)?;
+            }
+            let (Some(worker), true) = (&self.slots[slot].worker, self.slots[slot].ready) else {
+                continue;
+            };
+            batch.waiting[slot].pop_front();
+            batch.working[slot] = Some(index);
+            let Job { request, weights, reply_payload, .. } = &batch.jobs[index];
+            worker.send(Order {
+                request: request.clone(),
+                weights: weights.clone(),
+                reply_payload: *reply_payload,
+            });
+        }
+        Ok(())
+    }
+
+    fn start_worker(&mut self, index: usize) -> Result<()> {
+        self.generation += 1;
+        let id = WorkerId { slot: index, generation: self.generation };
+        let worker = Worker::start(&self.environment, id, self.control.sender.clone());
+        let worker = worker.map_err(|error| {
+            anyhow::anyhow!("cannot start client process {index}: {error}; lower --processes or raise `ulimit -n`")
+        })?;
+        let slot = &mut self.slots[index];
+        worker.send(Order { request: Request::Setup(slot.setup.clone()), weights: None, reply_payload: 0 });
+        slot.worker = Some(worker);
+        slot.ready = false;
+        Ok(())
+    }
+
+    /// Takes what a process says of its model.
+    fn welcome(&mut self, ready: Ready) -> std::result::Result<(), Cause> {
+        match &self.model {
+            Some(model) if *model != ready => Err(Cause::protocol("its model is not that of the other clients")),
+            Some(_) => Ok(()),
+            None => {
+                self.model = Some(ready);
+                Ok(())
+            }
+        }
+    }
+
+    fn refusal(&self, slot: usize, cause: Cause) -> Loss {
+        let log = self.environment.logs.join(format!("{slot:03}.log"));
+        Loss { cause, last_words: Vec::new(), log: Some(log).filter(|log| log.exists()), after: Default::default() }
+    }
+
+    /// Settles a lost process: its work is done again, goes to another process, or is given up.
+    fn lose(
+        &mut self,
+        slot: usize,
+        loss: Loss,
+        batch: &mut Batch,
+        tell: &mut Tell<'_>,
+    ) -> Result<()> {
+        self.slots[slot].worker = None;
+        let was_ready = std::mem::take(&mut self.slots[slot].ready);
+        if let (false, Some(message)) = (was_ready, no_model(&loss.cause)) {
+            return Err(message);
+        }
+        // Work that waits for a process that died while it started is lost with it.
+        let index = batch.working[slot].take();
+        let index = index.or_else(|| batch.waiting[slot].pop_front().filter(|_| !was_ready));
+        let then = match index {
+            None => Then::Replaced,
+            Some(index) => self.reassign(slot, index, batch),
+        };
+        let lost = Lost {
+            round: batch.round,
+            client: index.and_then(|index| batch.jobs[index].client),
+            process: slot as u32,
+            cause: loss.cause.clone(),
+            after_seconds: loss.after.as_secs_f64(),
+            then,
+            last_words: loss.last_words.clone(),
+            log: loss.log.clone(),
+        };
+        let who = lost.to_string();
+        tell(Incident::Lost(lost))?;
+        match (then, index) {
+            (Then::Aborted, _) => Err(Error::Round(who)),
+            (Then::Dropped, Some(index)) => {
+                batch.settled[index] = Some(Err(loss));
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Decides what becomes of the job that a process was lost with.
+    fn reassign(&self, slot: usize, index: usize, batch: &mut Batch) -> Then {
+        batch.attempts[index] += 1;
+        let attempts = batch.attempts[index];
+        let movable = batch.jobs[index].client.is_none();
+        match self.policy {
+            OnFailure::Abort => Then::Aborted,
+            OnFailure::Retry if attempts == 1 => {
+                batch.waiting[slot].push_front(index);
+                Then::Retried
+            }
+            _ if movable && (attempts as usize) <= self.slots.len() => {
+                batch.waiting[(slot + 1) % self.slots.len()].push_back(index);
+                Then::Moved
+            }
+            _ => Then::Dropped,
+        }
+    }
+}
+
+impl Drop for Fleet<'_> {
+    fn drop(&mut self) {
+        // All are told before the first is waited for.
+        self.slots.iter_mut().filter_map(|slot| slot.worker.as_mut()).for_each(Worker::dismiss);
+    }
+}
+
+impl Batch {
+    fn new(jobs: Vec<Job>, slots: usize, round: Option<u64>) -> Self {
+        let mut waiting = vec![VecDeque::new(); slots];
+        jobs.iter().enumerate().for_each(|(index, job)| waiting[job.slot].push_back(index));
+        let settled = jobs.iter().map(|_| None).collect();
+        let attempts = vec![0; jobs.len()];
+        Self { jobs, settled, attempts, waiting, working: vec![None; slots], round }
+    }
+}
+
+/// A failure that every process would repeat: the model or the data do not fit, so the run cannot start.
+fn no_model(cause: &Cause) -> Option<Error> {
+    match cause {
+        Cause::Reported { message, .. } => Some(Error::Model(message.clone())),
+        _ => None,
+    }
+}

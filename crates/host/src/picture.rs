@@ -1,0 +1,153 @@
+//! `result.png`: accuracy and loss by round, drawn with a font of our own, since a machine may have none.
+
+use std::sync::Once;
+
+use anyhow::anyhow;
+use plotters::{
+    prelude::*,
+    style::{FontStyle, register_font},
+};
+
+use crate::Round;
+
+const FONT: &[u8] = include_bytes!("../assets/DejaVuSans-ascii.ttf");
+const SIZE: (u32, u32) = (900, 640);
+const ACCURACY: RGBColor = RGBColor(0, 114, 178);
+const TEST_LOSS: RGBColor = RGBColor(213, 94, 0);
+const TRAINING_LOSS: RGBColor = RGBColor(0, 158, 115);
+
+/// A line of one panel.
+struct Curve<'a> {
+    label: &'a str,
+    colour: RGBColor,
+    points: Vec<(f64, f64)>,
+}
+
+/// The picture of a run as a PNG file; `title` stands above it. At least one round.
+pub(crate) fn png(title: &str, rounds: &[Round]) -> anyhow::Result<Vec<u8>> {
+    static REGISTER: Once = Once::new();
+    REGISTER.call_once(|| {
+        // The only error is a font that cannot be read, and a test draws with this one.
+        let _ = register_font("sans-serif", FontStyle::Normal, FONT);
+    });
+    let mut pixels = vec![0; (SIZE.0 * SIZE.1 * 3) as usize];
+    {
+        let area = BitMapBackend::with_buffer(&mut pixels, SIZE).into_drawing_area();
+        let drawn = draw(&area, title, rounds).and_then(|()| Ok(area.present()?));
+        drawn.map_err(|error| anyhow!("cannot draw result.png: {error}"))?;
+    }
+    encode(&pixels)
+}
+
+type Area<'a> = DrawingArea<BitMapBackend<'a>, plotters::coord::Shift>;
+type Drawn = Result<(), Box<dyn std::error::Error>>;
+
+fn draw(area: &Area<'_>, title: &str, rounds: &[Round]) -> Drawn {
+    area.fill(&WHITE)?;
+    let area = area.titled(title, ("sans-serif", 20))?;
+    let (upper, lower) = area.split_vertically(area.dim_in_pixel().1 / 2);
+    let curve = |label, colour, value: fn(&Round) -> f64| Curve {
+        label,
+        colour,
+        points: rounds.iter().map(|round| (round.round as f64, value(round))).collect(),
+    };
+    panel(&upper, "accuracy, %", &[curve("test accuracy", ACCURACY, |round| 100.0 * round.accuracy)])?;
+    let losses = [
+        curve("test loss", TEST_LOSS, |round| round.loss),
+        curve("training loss", TRAINING_LOSS, |round| round.training_loss),
+    ];
+    panel(&lower, "loss", &losses)
+}
+
+fn panel(area: &Area<'_>, axis: &str, curves: &[Curve<'_>]) -> Drawn {
+    let rounds = range(curves.iter().flat_map(|curve| &curve.points).map(|point| point.0), 0.02);
+    let values = range(curves.iter().flat_map(|curve| &curve.points).map(|point| point.1), 0.08);
+    let mut chart = ChartBuilder::on(area)
+        .margin(12)
+        .margin_right(24)
+        .x_label_area_size(44)
+        .y_label_area_size(64)
+        .build_cartesian_2d(rounds, values)?;
+    chart
+        .configure_mesh()
+        .x_desc("round")
+        .y_desc(axis)
+        .x_labels(10)
+        .y_labels(7)
+        // Ticks between two rounds have no label: there is no half round.
+        .x_label_formatter(&|x| if (x - x.round()).abs() < 1e-6 { format!("{x:.0}") } else { String::new() })
+        .label_style(("sans-serif", 15))
+        .axis_desc_style(("sans-serif", 16))
+        .light_line_style(WHITE)
+        .draw()?;
+    for Curve { label, colour, points } in curves {
+        let line = ShapeStyle::from(colour).stroke_width(2);
+        chart
+            .draw_series(LineSeries::new(points.iter().copied(), line))?
+            .label(*label)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], line));
+        if points.len() <= 50 {
+            chart.draw_series(points.iter().map(|&point| Circle::new(point, 3, colour.filled())))?;
+        }
+    }
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::MiddleRight)
+        .label_font(("sans-serif", 15))
+        .background_style(WHITE.mix(0.85))
+        .border_style(BLACK.mix(0.3))
+        .draw()?;
+    Ok(())
+}
+
+/// From the least to the greatest of `values`, with a margin of that part on both sides; never empty.
+fn range(values: impl Iterator<Item = f64>, margin: f64) -> std::ops::Range<f64> {
+    let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
+    for value in values {
+        low = if value < low { value } else { low };
+        high = if value > high { value } else { high };
+    }
+    let room = if high > low { margin * (high - low) } else { 0.5 };
+    low - room..high + room
+}
+
+fn encode(pixels: &[u8]) -> anyhow::Result<Vec<u8>> {
+    let mut file = Vec::new();
+    let mut encoder = png::Encoder::new(&mut file, SIZE.0, SIZE.1);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.write_header()?.write_image_data(pixels)?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round(round: u64, accuracy: f64, loss: f64) -> Round {
+        Round {
+            round,
+            accuracy,
+            loss,
+            training_loss: loss * 1.1,
+            clients: 4,
+            failed: 0,
+            participants: Vec::new(),
+            weights_sha256: String::new(),
+            weights_change: 0.1,
+            seconds: 0.1,
+        }
+    }
+
+    #[test]
+    fn text_is_drawn_without_any_system_font() {
+        let picture = png("title", &[round(1, 0.8, 0.6)]).unwrap();
+        let blank = png("", &[round(1, 0.8, 0.6)]).unwrap();
+        assert!(picture.starts_with(b"\x89PNG") && picture != blank);
+    }
+
+    #[test]
+    fn one_round_and_a_flat_line_have_a_range() {
+        assert_eq!(range([2.0].into_iter(), 0.1), 1.5..2.5);
+        assert_eq!(range([1.0, 2.0].into_iter(), 0.1), 0.9..2.1);
+    }
+}

@@ -1,0 +1,120 @@
+//! Server optimisers: how the global weights follow the pseudo-gradient Δ = mean − w (Reddi 2021).
+//!
+//! Elementwise in f64, stored in f32, so that a state that went through a file has the bits of one that did not.
+
+/// A rule that moves the global weights.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum ServerOptimiser {
+    /// w ← the mean itself: SGD at rate 1 on Δ. (w + (mean − w) is another number.)
+    Mean,
+    /// v ← βv + Δ; w ← w + ηv, with Nesterov's look-ahead w ← w + η(Δ + βv) (Hsu 2019).
+    Momentum {
+        /// η.
+        rate: f64,
+        /// β.
+        beta: f64,
+        /// Whether to look ahead.
+        nesterov: bool,
+    },
+    /// m ← β₁m + (1−β₁)Δ; v ← β₂v + (1−β₂)Δ²; w ← w + ηm/(√v + τ); v₀ = τ², no bias correction
+    /// (Reddi 2021, Algorithm 2).
+    Adam {
+        /// η.
+        rate: f64,
+        /// β₁.
+        beta1: f64,
+        /// β₂.
+        beta2: f64,
+        /// τ.
+        tau: f64,
+    },
+}
+
+/// What a server optimiser remembers between rounds, a vector of weights a name; empty before the first round.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ServerState {
+    /// The first moment, or the velocity.
+    pub m: Vec<f32>,
+    /// The second moment.
+    pub v: Vec<f32>,
+}
+
+impl ServerOptimiser {
+    /// The new weights from the old ones and the aggregate; moves `state` on.
+    pub fn step(&self, state: &mut ServerState, weights: &[f32], mean: &[f32]) -> Vec<f32> {
+        match *self {
+            ServerOptimiser::Mean => mean.to_vec(),
+            ServerOptimiser::Momentum { rate, beta, nesterov } => {
+                state.m.resize(weights.len(), 0.0);
+                let pairs = weights.iter().zip(mean).zip(&mut state.m);
+                pairs
+                    .map(|((&w, &mean), v)| {
+                        let delta = f64::from(mean) - f64::from(w);
+                        *v = (beta * f64::from(*v) + delta) as f32;
+                        let step = if nesterov { delta + beta * f64::from(*v) } else { f64::from(*v) };
+                        (f64::from(w) + rate * step) as f32
+                    })
+                    .collect()
+            }
+            ServerOptimiser::Adam { rate, beta1, beta2, tau } => {
+                state.m.resize(weights.len(), 0.0);
+                state.v.resize(weights.len(), (tau * tau) as f32);
+                let moments = state.m.iter_mut().zip(&mut state.v);
+                weights
+                    .iter()
+                    .zip(mean)
+                    .zip(moments)
+                    .map(|((&w, &mean), (m, v))| {
+                        let delta = f64::from(mean) - f64::from(w);
+                        *m = (beta1 * f64::from(*m) + (1.0 - beta1) * delta) as f32;
+                        *v = (beta2 * f64::from(*v) + (1.0 - beta2) * delta * delta) as f32;
+                        (f64::from(w) + rate * f64::from(*m) / (f64::from(*v).sqrt() + tau)) as f32
+                    })
+                    .collect()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn close(got: &[f32], expected: &[f64]) {
+        for (g, e) in got.iter().zip(expected) {
+            assert!((f64::from(*g) - e).abs() <= 1e-6 * e.abs(), "{got:?} {expected:?}");
+        }
+    }
+
+    #[test]
+    fn the_mean_is_kept_to_the_bit() {
+        let (w, mean) = ([0.1_f32], [0.3_f32]);
+        assert_eq!(ServerOptimiser::Mean.step(&mut ServerState::default(), &w, &mean), mean);
+    }
+
+    #[test]
+    fn momentum_follows_the_paper_for_two_rounds() {
+        let rule = ServerOptimiser::Momentum { rate: 0.5, beta: 0.9, nesterov: false };
+        let mut state = ServerState::default();
+        let w = rule.step(&mut state, &[1.0], &[3.0]);
+        close(&w, &[2.0]);
+        // v = 0.9 * 2 + (4 - 2) = 3.8
+        close(&rule.step(&mut state, &w, &[4.0]), &[2.0 + 0.5 * 3.8]);
+        let nesterov = ServerOptimiser::Momentum { rate: 0.5, beta: 0.9, nesterov: true };
+        close(&nesterov.step(&mut ServerState::default(), &[1.0], &[3.0]), &[1.0 + 0.5 * (2.0 + 0.9 * 2.0)]);
+    }
+
+    #[test]
+    fn adam_follows_the_paper_for_two_rounds() {
+        let rule = ServerOptimiser::Adam { rate: 0.1, beta1: 0.9, beta2: 0.99, tau: 1e-3 };
+        let mut state = ServerState::default();
+        let (w, target) = (1.0_f64, 1.5_f64);
+        let (m1, v1) = (0.1 * 0.5, 0.99 * 1e-6 + 0.01 * 0.25);
+        let w1 = w + 0.1 * m1 / (f64::sqrt(v1) + 1e-3);
+        let got = rule.step(&mut state, &[w as f32], &[target as f32]);
+        close(&got, &[w1]);
+        let d2 = target - w1;
+        let (m2, v2) = (0.9 * m1 + 0.1 * d2, 0.99 * v1 + 0.01 * d2 * d2);
+        close(&rule.step(&mut state, &got, &[target as f32]), &[w1 + 0.1 * m2 / (f64::sqrt(v2) + 1e-3)]);
+    }
+}

@@ -1,0 +1,99 @@
+//! What a run came to: `summary.json` and `model.safetensors`.
+
+use fedpipe_protocol::Tensor;
+use safetensors::tensor::{Dtype, TensorView};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::{Error, Result};
+
+/// The result of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The model's name.
+    pub model: String,
+    /// The dataset's name.
+    pub dataset: String,
+    /// How many clients hold a partition.
+    pub clients: u32,
+    /// Rounds that were completed.
+    pub rounds: u64,
+    /// As the user would type it.
+    pub strategy: String,
+    /// As the user would type it.
+    pub partition: String,
+    /// The run's seed.
+    pub seed: u64,
+    /// Of the final weights on the test set, 0..=1; none where no round was completed.
+    pub accuracy: Option<f64>,
+    /// Mean test loss of the final weights.
+    pub loss: Option<f64>,
+    /// SHA-256 of the final weights: little-endian f32 in layout order.
+    pub weights_sha256: String,
+    /// From the start of the process to the end of the last round.
+    pub wall_seconds: f64,
+    /// Client processes that were lost.
+    pub failures: u64,
+    /// Whether a client was left out of a round, so that another run may have other bits.
+    pub clients_dropped: bool,
+    /// Why the run ended.
+    pub stopped: Stop,
+}
+
+/// Why a run ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stop {
+    /// The rounds are done.
+    Rounds,
+    /// Neither the weights nor the training loss change any more.
+    Converged,
+    /// They still change, but the rounds allowed are done.
+    MaxRounds,
+    /// Somebody sent this signal.
+    Signal(i32),
+    /// A round failed, for this reason.
+    Failed(String),
+}
+
+/// SHA-256 of flat weights, in hexadecimal: over little-endian f32 in layout order, without a header.
+pub fn weights_sha256(weights: &[f32]) -> String {
+    hex(&Sha256::digest(bytemuck::cast_slice::<f32, u8>(weights)))
+}
+
+/// SHA-256 of a file, in hexadecimal.
+pub(crate) fn file_sha256(path: &std::path::Path) -> std::io::Result<String> {
+    Ok(hex(&Sha256::digest(std::fs::read(path)?)))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The weights as a safetensors file with the layout's names and shapes.
+///
+/// # Errors
+/// A layout with a name twice.
+pub fn safetensors(weights: &[f32], layout: &[Tensor]) -> Result<Vec<u8>> {
+    let mut start = 0;
+    let mut views = Vec::with_capacity(layout.len());
+    for tensor in layout {
+        let end = start + tensor.shape.iter().product::<usize>();
+        let bytes = bytemuck::cast_slice(&weights[start..end]);
+        start = end;
+        let view = TensorView::new(Dtype::F32, tensor.shape.clone(), bytes).map_err(anyhow::Error::from)?;
+        views.push((tensor.name.as_str(), view));
+    }
+    safetensors::serialize(views, None).map_err(|error| Error::System(error.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_identity_of_weights_is_that_of_their_little_endian_bytes() {
+        // printf '\x00\x00\x80\x3f\x00\x00\x00\xc0' | sha256sum
+        assert_eq!(weights_sha256(&[1.0, -2.0]), "ee4ac73c2bd27756ab82780f27c73a7bc4d3f0bb6acb37e008bc27eccd7e588b");
+    }
+}

@@ -1,0 +1,407 @@
+//! The frozen door between a client and a model's dylib. Nothing but plain data crosses it.
+//!
+//! abi_stable's compatibility runs one way (an old client loads a newer dylib, a newer client refuses an older one, even
+//! for a method with a default), so everything is in version one, and [`AbiModel::extension`] is for what comes later.
+//! A change here is a new minor version of this crate and a line in the CHANGELOG.
+#![allow(unsafe_code, reason = "exporting a symbol and reading it back is what a dylib is")]
+#![allow(non_camel_case_types, non_local_definitions, reason = "abi_stable's macros write such names and impls")]
+#![allow(missing_debug_implementations, reason = "abi_stable's generated types have none")]
+
+use std::{
+    any::Any,
+    collections::BTreeMap,
+    ops::Range,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use abi_stable::{
+    StableAbi,
+    library::{LibHeader, RootModule, RootModuleResult},
+    package_version_strings, sabi_trait,
+    sabi_types::VersionStrings,
+    std_types::{RBox, RErr, ROk, RResult, RSlice, RSliceMut, RStr, RString},
+};
+
+use crate::{Epoch, Error, Examples, Model, Options, Report, Result, Rows, Sums, Task};
+
+#[doc(hidden)]
+pub use abi_stable::library as sabi_library;
+
+/// What every call gives: a value, or one sentence.
+pub type Answer<T> = RResult<T, RString>;
+
+/// A built model behind its door.
+pub type ModelBox = AbiModel_TO<'static, RBox<()>>;
+
+/// What a dylib exports.
+#[repr(C)]
+#[derive(StableAbi)]
+#[sabi(kind(Prefix(prefix_ref = DoorRef)))]
+#[sabi(missing_field(panic))]
+pub struct Door {
+    /// The model's [`Description`] as JSON.
+    pub describe: extern "C" fn() -> Answer<RString>,
+    /// Builds a model: `options` is a JSON object of strings, `task` a [`Task`] as JSON.
+    #[sabi(last_prefix_field)]
+    pub build: extern "C" fn(options: RStr<'_>, task: RStr<'_>, seed: u64) -> Answer<ModelBox>,
+}
+
+impl RootModule for DoorRef {
+    abi_stable::declare_root_module_statics! {DoorRef}
+    const BASE_NAME: &'static str = "fedpipe_model";
+    const NAME: &'static str = "fedpipe_model";
+    const VERSION_STRINGS: VersionStrings = package_version_strings!();
+}
+
+/// [`Model`] as it crosses. The caller allocates, the callee fills, and both lengths are named where they differ.
+#[sabi_trait]
+pub trait AbiModel {
+    /// The length of the flat weight buffer.
+    fn weight_count(&self) -> Answer<u64>;
+    /// The [`Layout`](crate::Layout) as JSON.
+    fn layout(&self) -> Answer<RString>;
+    /// Fills `out` with the weights.
+    fn get_weights(&self, out: RSliceMut<'_, f32>) -> Answer<()>;
+    /// Takes the weights.
+    fn set_weights(&mut self, weights: RSlice<'_, f32>) -> Answer<()>;
+    /// Trains one local epoch.
+    fn train_epoch(&mut self, examples: AbiExamples<'_>, epoch: AbiEpoch<'_>) -> Answer<AbiReport>;
+    /// Sums over examples.
+    fn evaluate(&mut self, examples: AbiExamples<'_>) -> Answer<AbiSums>;
+    /// Fills `scores`, shape (examples, classes).
+    fn predict(&mut self, examples: AbiExamples<'_>, scores: RSliceMut<'_, f32>) -> Answer<()>;
+    /// The length of the state.
+    fn state_len(&self) -> Answer<u64>;
+    /// Fills `out` with the state.
+    fn get_state(&self, out: RSliceMut<'_, u8>) -> Answer<()>;
+    /// Takes the state.
+    fn set_state(&mut self, state: RSlice<'_, u8>) -> Answer<()>;
+    /// Whatever comes after version one.
+    #[sabi(last_prefix_field)]
+    fn extension(&mut self, name: RStr<'_>, json: RStr<'_>) -> Answer<RString>;
+}
+
+/// [`Examples`] as they cross: one of the two row slices is empty.
+#[repr(C)]
+#[derive(StableAbi, Clone, Copy)]
+pub struct AbiExamples<'a> {
+    /// Whether `bytes` holds the rows.
+    pub is_bytes: bool,
+    /// Pixels, row-major.
+    pub bytes: RSlice<'a, u8>,
+    /// Values, row-major.
+    pub floats: RSlice<'a, f32>,
+    /// Values a row.
+    pub row_len: u64,
+    /// One a row.
+    pub labels: RSlice<'a, u32>,
+    /// The rows to visit.
+    pub order: RSlice<'a, u32>,
+}
+
+/// [`Epoch`] as it crosses.
+#[repr(C)]
+#[derive(StableAbi, Clone, Copy)]
+pub struct AbiEpoch<'a> {
+    /// See [`Epoch::seed`].
+    pub seed: u64,
+    /// See [`Epoch::round`].
+    pub round: u64,
+    /// See [`Epoch::client`].
+    pub client: u32,
+    /// See [`Epoch::epoch`].
+    pub epoch: u64,
+    /// See [`Epoch::learning_rate`].
+    pub learning_rate: f32,
+    /// See [`Epoch::batch_size`].
+    pub batch_size: u64,
+    /// See [`Epoch::optimiser`].
+    pub optimiser: RStr<'a>,
+    /// See [`Epoch::keep_optimiser`].
+    pub keep_optimiser: bool,
+    /// Mini-batches at most; 0 for no limit.
+    pub step_limit: u64,
+    /// 1 for each tensor of the layout that is trained, 0 for the others; empty for all.
+    pub trainable: RSlice<'a, u8>,
+    /// μ of the proximal term; 0 for none.
+    pub proximal: f32,
+    /// What the proximal term pulls to, flat; empty where μ = 0.
+    pub anchor: RSlice<'a, f32>,
+    /// Added to every gradient, flat; empty for none.
+    pub linear: RSlice<'a, f32>,
+}
+
+/// [`Sums`] as they cross.
+#[repr(C)]
+#[derive(StableAbi, Clone, Copy)]
+pub struct AbiSums {
+    /// See [`Sums::loss_sum`].
+    pub loss_sum: f64,
+    /// See [`Sums::correct`].
+    pub correct: u64,
+    /// See [`Sums::examples`].
+    pub examples: u64,
+}
+
+/// [`Report`] as it crosses.
+#[repr(C)]
+#[derive(StableAbi, Clone, Copy)]
+pub struct AbiReport {
+    /// See [`Report::steps`].
+    pub steps: u64,
+    /// See [`Report::accumulation`].
+    pub accumulation: f64,
+    /// See [`Report::sums`].
+    pub sums: AbiSums,
+}
+
+/// Exports `$model`, a type that implements [`Model`], as this dylib's model.
+#[macro_export]
+macro_rules! export_model {
+    ($model:ty) => {
+        const _: () = {
+            extern "C" fn module() -> $crate::abi::sabi_library::RootModuleResult {
+                $crate::abi::open_door::<$model>()
+            }
+
+            // The name under which abi_stable looks for a library's header; a test of fedpipe-model compares them.
+            #[unsafe(export_name = "_1as_0lib_1header_0root_bmodule_bloader")]
+            static HEADER: $crate::abi::sabi_library::LibHeader = $crate::abi::header(module);
+        };
+    };
+}
+
+#[doc(hidden)]
+pub const fn header(module: extern "C" fn() -> RootModuleResult) -> LibHeader {
+    use abi_stable::library::CheckTypeLayout;
+    // SAFETY: `export_model!`, the only caller, passes a function that returns what `open_door` returns: an erased
+    // `PrefixRef` of `Door`, which is `DoorRef`.
+    unsafe { LibHeader::from_constructor::<DoorRef>(module, CheckTypeLayout::Yes) }
+}
+
+#[doc(hidden)]
+pub fn open_door<M: Model>() -> RootModuleResult {
+    use abi_stable::prefix_type::PrefixTypeTrait;
+    fn door<M: Model>() -> DoorRef {
+        Door { describe: describe::<M>, build: build::<M> }.leak_into_prefix()
+    }
+    abi_stable::library::__call_root_module_loader(door::<M>)
+}
+
+extern "C" fn describe<M: Model>() -> Answer<RString> {
+    answer(|| json(&M::describe()))
+}
+
+extern "C" fn build<M: Model>(options: RStr<'_>, task: RStr<'_>, seed: u64) -> Answer<ModelBox> {
+    answer(|| {
+        let given: BTreeMap<String, String> = serde_json::from_str(options.as_str())?;
+        let task: Task = serde_json::from_str(task.as_str())?;
+        let options = Options::resolve(&M::describe(), given)?;
+        let shim = Shim::new(M::build(&options, &task, seed)?, task)?;
+        Ok(AbiModel_TO::from_value(shim, abi_stable::type_level::downcasting::TD_Opaque))
+    })
+}
+
+/// Runs `call` where a panic becomes an error: one that reached the boundary would end the process.
+fn answer<T>(call: impl FnOnce() -> Result<T>) -> Answer<T> {
+    match caught(call) {
+        Ok(value) => ROk(value),
+        Err(error) => RErr(error.to_string().into()),
+    }
+}
+
+fn caught<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
+    // A model whose call panicked is poisoned by `Shim`, so no broken state is seen afterwards.
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| Err(Error::new(panic_message(&*panic))))
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("the model panicked: {}", text.unwrap_or("(no message)"))
+}
+
+fn json<T: serde::Serialize>(value: &T) -> Result<RString> {
+    Ok(serde_json::to_string(value)?.into())
+}
+
+/// A model behind the door, with what is needed to check what crosses.
+struct Shim<M> {
+    model: M,
+    task: Task,
+    tensors: Vec<Range<usize>>,
+    /// The first panic; everything after it is refused.
+    poison: Option<String>,
+}
+
+impl<M: Model> Shim<M> {
+    fn new(model: M, task: Task) -> Result<Self> {
+        let layout = model.layout();
+        let mut end = 0;
+        let ranges = layout.tensors.iter().map(|tensor| {
+            let start = end;
+            end += tensor.weight_count();
+            start..end
+        });
+        let tensors = ranges.collect();
+        same_length("weights, for a layout", model.weights().len(), end)?;
+        Ok(Self { model, task, tensors, poison: None })
+    }
+
+    fn call<T>(&mut self, call: impl FnOnce(&mut Self) -> Result<T>) -> Answer<T> {
+        if let Some(panic) = &self.poison {
+            return RErr(format!("the model is unusable since an earlier call: {panic}").into());
+        }
+        match catch_unwind(AssertUnwindSafe(|| call(self))) {
+            Ok(Ok(value)) => ROk(value),
+            Ok(Err(error)) => RErr(error.to_string().into()),
+            Err(panic) => {
+                let message = panic_message(&*panic);
+                self.poison = Some(message.clone());
+                RErr(message.into())
+            }
+        }
+    }
+
+    fn examples<'a>(&self, given: &AbiExamples<'a>) -> Result<Examples<'a>> {
+        let rows = match given.is_bytes {
+            true => Rows::Bytes(given.bytes.as_slice()),
+            false => Rows::Floats(given.floats.as_slice()),
+        };
+        same_length("values an example", given.row_len as usize, self.task.inputs())?;
+        Ok(Examples::new(rows, given.row_len as usize, given.labels.as_slice(), given.order.as_slice()))
+    }
+
+    fn train(&mut self, examples: &AbiExamples<'_>, given: &AbiEpoch<'_>) -> Result<Report> {
+        let examples = self.examples(examples)?;
+        let count = self.model.weights().len();
+        let per_weight = |what, values: RSlice<'_, f32>| match values.len() {
+            0 => Ok(()),
+            n => same_length(what, n, count),
+        };
+        per_weight("values of the linear term", given.linear)?;
+        match given.proximal == 0.0 {
+            true => per_weight("values of the anchor", given.anchor)?,
+            false => same_length("values of the anchor", given.anchor.len(), count)?,
+        }
+        let frozen = self.frozen(given.trainable.as_slice())?;
+        let epoch = Epoch {
+            seed: given.seed,
+            round: given.round,
+            client: given.client,
+            epoch: given.epoch,
+            learning_rate: given.learning_rate,
+            batch_size: (given.batch_size as usize).max(1),
+            optimiser: given.optimiser.as_str(),
+            keep_optimiser: given.keep_optimiser,
+            step_limit: Some(given.step_limit).filter(|&limit| limit > 0),
+            frozen: &frozen,
+            proximal: given.proximal,
+            anchor: given.anchor.as_slice(),
+            linear: given.linear.as_slice(),
+        };
+        self.model.train_epoch(&examples, &epoch)
+    }
+
+    /// The ranges of the tensors whose flag is 0.
+    fn frozen(&self, trainable: &[u8]) -> Result<Vec<Range<usize>>> {
+        if trainable.is_empty() {
+            return Ok(Vec::new());
+        }
+        same_length("flags of trainable tensors", trainable.len(), self.tensors.len())?;
+        Ok(trainable.iter().zip(&self.tensors).filter(|(flag, _)| **flag == 0).map(|(_, t)| t.clone()).collect())
+    }
+}
+
+fn same_length(what: &str, got: usize, expected: usize) -> Result<()> {
+    match got == expected {
+        true => Ok(()),
+        false => Err(Error::new(format!("got {got} {what}, expected {expected}"))),
+    }
+}
+
+impl From<Sums> for AbiSums {
+    fn from(Sums { loss_sum, correct, examples }: Sums) -> Self {
+        Self { loss_sum, correct, examples }
+    }
+}
+
+// `&self` methods have no poison to set: they are caught, and whatever panicked says so each time it is asked.
+impl<M: Model> AbiModel for Shim<M> {
+    fn weight_count(&self) -> Answer<u64> {
+        answer(|| Ok(self.model.weights().len() as u64))
+    }
+
+    fn layout(&self) -> Answer<RString> {
+        answer(|| json(&self.model.layout()))
+    }
+
+    fn get_weights(&self, mut out: RSliceMut<'_, f32>) -> Answer<()> {
+        answer(|| {
+            let weights = self.model.weights();
+            same_length("weights from the model", weights.len(), out.len())?;
+            out.as_mut_slice().copy_from_slice(weights);
+            Ok(())
+        })
+    }
+
+    fn set_weights(&mut self, weights: RSlice<'_, f32>) -> Answer<()> {
+        self.call(|shim| {
+            let own = shim.model.weights_mut();
+            same_length("weights for the model", weights.len(), own.len())?;
+            own.copy_from_slice(weights.as_slice());
+            Ok(())
+        })
+    }
+
+    fn train_epoch(&mut self, examples: AbiExamples<'_>, epoch: AbiEpoch<'_>) -> Answer<AbiReport> {
+        self.call(|shim| {
+            let Report { steps, accumulation, sums } = shim.train(&examples, &epoch)?;
+            Ok(AbiReport { steps, accumulation, sums: sums.into() })
+        })
+    }
+
+    fn evaluate(&mut self, examples: AbiExamples<'_>) -> Answer<AbiSums> {
+        self.call(|shim| {
+            let examples = shim.examples(&examples)?;
+            Ok(shim.model.evaluate(&examples)?.into())
+        })
+    }
+
+    fn predict(&mut self, examples: AbiExamples<'_>, mut scores: RSliceMut<'_, f32>) -> Answer<()> {
+        self.call(|shim| {
+            let examples = shim.examples(&examples)?;
+            same_length("scores to fill", scores.len(), examples.len() * shim.task.classes)?;
+            shim.model.predict(&examples, scores.as_mut_slice())
+        })
+    }
+
+    fn state_len(&self) -> Answer<u64> {
+        answer(|| Ok(self.model.state().len() as u64))
+    }
+
+    fn get_state(&self, mut out: RSliceMut<'_, u8>) -> Answer<()> {
+        answer(|| {
+            let state = self.model.state();
+            same_length("bytes of state from the model", state.len(), out.len())?;
+            out.as_mut_slice().copy_from_slice(&state);
+            Ok(())
+        })
+    }
+
+    fn set_state(&mut self, state: RSlice<'_, u8>) -> Answer<()> {
+        self.call(|shim| shim.model.set_state(state.as_slice()))
+    }
+
+    fn extension(&mut self, name: RStr<'_>, json: RStr<'_>) -> Answer<RString> {
+        self.call(|shim| Ok(shim.model.extension(name.as_str(), json.as_str())?.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_exported_name_is_the_one_abi_stable_looks_for() {
+        let source = include_str!("abi.rs");
+        assert!(source.contains(&format!("export_name = \"{}\"", super::sabi_library::ROOT_MODULE_LOADER_NAME)));
+    }
+}

@@ -1,0 +1,106 @@
+//! What the benches share: the machine's peak, and data like those of Fashion-MNIST.
+#![allow(unsafe_code, reason = "a function with target features is called after the CPU was asked for them")]
+
+use std::{fs, hint::black_box, time::Instant};
+
+/// GFLOP/s of fused multiply-adds that depend on nothing but themselves, by a loop of twelve accumulators.
+pub(crate) fn peak() -> f64 {
+    const TURNS: usize = 4_000_000;
+    let start = Instant::now();
+    let lanes = turn(TURNS);
+    let seconds = start.elapsed().as_secs_f64();
+    (TURNS * 12 * lanes * 2) as f64 / seconds / 1e9
+}
+
+#[cfg(target_arch = "x86_64")]
+fn turn(turns: usize) -> usize {
+    #[target_feature(enable = "avx512f,avx2,fma")]
+    fn avx512(turns: usize) {
+        spin::<16>(turns);
+    }
+    #[target_feature(enable = "avx2,fma")]
+    fn avx2(turns: usize) {
+        spin::<8>(turns);
+    }
+    match fedpipe_nn::Isa::available()[0].name() {
+        // SAFETY: `Isa` names what the CPU has.
+        "avx512" => unsafe { avx512(turns) },
+        // SAFETY: as above.
+        "avx2" => unsafe { avx2(turns) },
+        _ => spin::<8>(turns),
+    }
+    if fedpipe_nn::Isa::available()[0].name() == "avx512" { 16 } else { 8 }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn turn(turns: usize) -> usize {
+    spin::<4>(turns);
+    4
+}
+
+#[inline(always)]
+fn spin<const LANES: usize>(turns: usize) {
+    let mut sums = [[1.0f32; LANES]; 12];
+    let (a, b) = (black_box([0.999f32; LANES]), black_box([0.001f32; LANES]));
+    for _ in 0..turns {
+        for sum in &mut sums {
+            for lane in 0..LANES {
+                sum[lane] = sum[lane].mul_add(a[lane], b[lane]);
+            }
+        }
+    }
+    black_box(sums);
+}
+
+/// 60,000 images of 784 pixels, and labels.
+pub(crate) struct Data {
+    pub(crate) images: Vec<u8>,
+    pub(crate) labels: Vec<u8>,
+}
+
+impl Data {
+    /// Fashion-MNIST in a random order if `FEDPIPE_BENCH_DATA` names a folder with its training files, decompressed
+    /// and named `train-images` and `train-labels`; otherwise images whose zeros lie alike.
+    pub(crate) fn load() -> Self {
+        let Ok(folder) = std::env::var("FEDPIPE_BENCH_DATA") else {
+            return Self::made_up();
+        };
+        let read = |name: &str| fs::read(format!("{folder}/{name}")).expect("a file of FEDPIPE_BENCH_DATA");
+        let (images, labels) = (&read("train-images")[16..], &read("train-labels")[8..]);
+        let mut order: Vec<usize> = (0..60_000).collect();
+        let mut random = random();
+        (1..order.len()).rev().for_each(|i| order.swap(i, random() as usize % (i + 1)));
+        Self {
+            images: order.iter().flat_map(|i| images[784 * i..784 * (i + 1)].iter().copied()).collect(),
+            labels: order.iter().map(|&i| labels[i]).collect(),
+        }
+    }
+
+    /// Each row of an image is one garment, half as wide as the image on average.
+    fn made_up() -> Self {
+        let mut random = random();
+        let mut images = vec![0; 60_000 * 784];
+        for image in images.chunks_exact_mut(784) {
+            let half = 2 + random() as usize % 11;
+            for row in image.chunks_exact_mut(28) {
+                let ragged = half + random() as usize % 3;
+                row[14 - ragged.min(14)..14 + ragged.min(14)].fill_with(|| 1 + (random() % 255) as u8);
+            }
+        }
+        Self { images, labels: (0..60_000).map(|_| (random() % 10) as u8).collect() }
+    }
+
+    /// The same without a zero.
+    pub(crate) fn without_zeros(&self) -> Self {
+        let images = self.images.iter().map(|&pixel| if pixel == 0 { 1 } else { pixel }).collect();
+        Self { images, labels: self.labels.clone() }
+    }
+}
+
+fn random() -> impl FnMut() -> u32 {
+    let mut state = 1u64;
+    move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as u32
+    }
+}

@@ -1,0 +1,57 @@
+//! The three matrix products of a layer, and what they stand on.
+//!
+//! **The promise:** every output element starts at 0 (or its bias) and accumulates over its inner index in order, by
+//! fused multiply-add; an element of the left operand that is zero is skipped. Nothing else is in a result, so the tile
+//! and the instruction set are not. `naive.rs` is the same promise as plain loops.
+//!
+//! There are two loops for each product. Where the left operand has zeros (pixels, and whatever ReLU gave), the *sparse*
+//! loop walks the bits of a mask and updates a panel of one output row for each value that is there. Where it has none,
+//! skipping changes nothing, and the *dense* loop shares each load among the rows of a tile.
+//!
+//! No library's product is used: `gemm` 0.19 and `matrixmultiply`, the fastest to link, need 0.313 s and 0.315 s an
+//! epoch where these loops need 0.2 s or less, since they can neither skip nor fuse, and they do not promise an order.
+
+mod mask;
+mod product;
+mod transpose;
+mod weight_gradient;
+
+pub(crate) use mask::{Masks, Zeros};
+pub(crate) use product::Product;
+pub(crate) use transpose::{Pad, Transpose};
+pub(crate) use weight_gradient::WeightGradient;
+
+/// A row-major matrix whose rows start `stride` values apart.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rows<'a> {
+    pub(crate) values: &'a [f32],
+    pub(crate) stride: usize,
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+}
+
+impl<'a> Rows<'a> {
+    #[inline(always)]
+    pub(crate) fn row(&self, row: usize) -> &'a [f32] {
+        &self.values[row * self.stride..row * self.stride + self.columns]
+    }
+}
+
+/// The `N` values from `at`, as an array, so that the compiler knows the length of the loop over them.
+#[inline(always)]
+fn part<const N: usize>(values: &[f32], at: usize) -> &[f32; N] {
+    values[at..].first_chunk().expect("a panel within the row")
+}
+
+#[inline(always)]
+fn part_mut<const N: usize>(values: &mut [f32], at: usize) -> &mut [f32; N] {
+    values[at..].first_chunk_mut().expect("a panel within the row")
+}
+
+/// `sum += x · values`, element by element.
+#[inline(always)]
+fn accumulate<const N: usize>(sum: &mut [f32; N], x: f32, values: &[f32; N]) {
+    for (s, v) in sum.iter_mut().zip(values) {
+        *s = x.mul_add(*v, *s);
+    }
+}

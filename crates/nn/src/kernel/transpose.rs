@@ -1,0 +1,66 @@
+use super::Rows;
+use crate::{
+    buffer::{LANES, padded},
+    isa::Kernel,
+};
+
+/// `out = matrixᵀ`, its rows padded with zeros to a multiple of [`LANES`].
+pub(crate) struct Transpose<'a> {
+    pub(crate) matrix: Rows<'a>,
+    pub(crate) out: &'a mut [f32],
+}
+
+impl Kernel for Transpose<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const ROWS: usize, const COLS: usize, const PANEL: usize>(self) {
+        const SIDE: usize = 8;
+        let Rows { rows, columns, .. } = self.matrix;
+        let stride = padded(rows);
+        let (whole_rows, whole_columns) = (rows / SIDE * SIDE, columns / SIDE * SIDE);
+        for r in (0..whole_rows).step_by(SIDE) {
+            for c in (0..whole_columns).step_by(SIDE) {
+                let block: [[f32; SIDE]; SIDE] = std::array::from_fn(|i| *super::part(self.matrix.row(r + i), c));
+                let turned: [[f32; SIDE]; SIDE] = std::array::from_fn(|j| std::array::from_fn(|i| block[i][j]));
+                for (j, row) in turned.iter().enumerate() {
+                    *super::part_mut(self.out, (c + j) * stride + r) = *row;
+                }
+            }
+        }
+        for r in 0..rows {
+            let first = if r < whole_rows { whole_columns } else { 0 };
+            for c in first..columns {
+                self.out[c * stride + r] = self.matrix.row(r)[c];
+            }
+        }
+        for out in self.out.chunks_exact_mut(stride).take(columns) {
+            out[rows..].fill(0.0);
+        }
+    }
+}
+
+/// `out = matrix`, its rows padded with zeros to a multiple of [`LANES`].
+pub(crate) struct Pad<'a> {
+    pub(crate) matrix: Rows<'a>,
+    pub(crate) out: &'a mut [f32],
+}
+
+impl Kernel for Pad<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const ROWS: usize, const COLS: usize, const PANEL: usize>(self) {
+        let stride = padded(self.matrix.columns);
+        for (r, out) in self.out.chunks_exact_mut(stride).take(self.matrix.rows).enumerate() {
+            let row = self.matrix.row(r);
+            let (whole, rest) = out.split_at_mut(row.len() / LANES * LANES);
+            whole.copy_from_slice(&row[..whole.len()]);
+            // The last vector by a loop of known length: a call of memcpy a row costs more than the row.
+            let tail = &row[whole.len()..];
+            for (i, o) in rest.iter_mut().enumerate() {
+                *o = tail.get(i).copied().unwrap_or(0.0);
+            }
+        }
+    }
+}

@@ -1,0 +1,169 @@
+use std::ops::Range;
+
+use crate::{
+    Buffer, Isa,
+    activation::{Relu, ReluGradient},
+    buffer::{grow, padded, zeros},
+    isa::Kernel,
+    kernel::{Masks, Pad, Product, Rows, Transpose, WeightGradient, Zeros},
+    rule::Rule,
+};
+
+/// A dense layer: outputs = inputs · weight + bias. It keeps its outputs and whatever scratch its products need.
+#[derive(Debug, Clone)]
+pub(crate) struct Layer {
+    isa: Isa,
+    pub(crate) inputs: usize,
+    pub(crate) outputs: usize,
+    /// Where its weight starts in the flat buffer; the bias follows.
+    offset: usize,
+    /// Rows are padded; shape (batch, padded outputs).
+    values: Buffer,
+    /// The gradient at the outputs; as `values`.
+    delta: Buffer,
+    /// Of the inputs.
+    masks: Masks,
+    /// The weight with padded rows, where the outputs are no multiple of the padding.
+    padded: Buffer,
+    bias_gradient: Buffer,
+}
+
+impl Layer {
+    pub(crate) fn new(isa: Isa, inputs: usize, outputs: usize, offset: usize) -> Self {
+        Self {
+            isa,
+            inputs,
+            outputs,
+            offset,
+            values: zeros(0),
+            delta: zeros(0),
+            masks: Masks::new(),
+            padded: zeros(0),
+            bias_gradient: zeros(padded(outputs)),
+        }
+    }
+
+    pub(crate) fn weight(&self) -> Range<usize> {
+        self.offset..self.offset + self.inputs * self.outputs
+    }
+
+    pub(crate) fn bias(&self) -> Range<usize> {
+        let start = self.weight().end;
+        start..start + self.outputs
+    }
+
+    /// The outputs of the last forward pass over `rows` examples.
+    pub(crate) fn values(&self, rows: usize) -> Rows<'_> {
+        let stride = padded(self.outputs);
+        Rows { values: &self.values[..rows * stride], stride, rows, columns: self.outputs }
+    }
+
+    /// The gradient at the outputs, to be filled, for as many `rows`; they are padded with zeros.
+    pub(crate) fn delta(&mut self, rows: usize) -> &mut [f32] {
+        let len = rows * padded(self.outputs);
+        grow(&mut self.delta, len);
+        &mut self.delta[..len]
+    }
+
+    /// The outputs, put where the gradient at them goes, for a loss that turns the one into the other.
+    pub(crate) fn values_as_delta(&mut self, rows: usize) -> &mut [f32] {
+        let len = rows * padded(self.outputs);
+        grow(&mut self.delta, len);
+        self.delta[..len].copy_from_slice(&self.values[..len]);
+        &mut self.delta[..len]
+    }
+
+    /// Computes the outputs from `inputs`, with a ReLU if `relu`.
+    pub(crate) fn forward(&mut self, weights: &[f32], inputs: Rows<'_>, relu: bool) {
+        let (isa, stride) = (self.isa, padded(self.outputs));
+        isa.run(Zeros { matrix: inputs, masks: &mut self.masks });
+        grow(&mut self.values, inputs.rows * stride);
+        let sum = &mut self.values[..inputs.rows * stride];
+        for row in sum.chunks_exact_mut(stride) {
+            row[..self.outputs].copy_from_slice(&weights[self.offset + self.inputs * self.outputs..][..self.outputs]);
+            row[self.outputs..].fill(0.0);
+        }
+        let weight = &weights[self.offset..][..self.inputs * self.outputs];
+        let right = if stride == self.outputs {
+            weight
+        } else {
+            grow(&mut self.padded, self.inputs * stride);
+            isa.run(Pad { matrix: rows(weight, self.outputs), out: &mut self.padded });
+            &self.padded
+        };
+        isa.run(Product { left: inputs, masks: &self.masks, right, columns: stride, sum });
+        if relu {
+            isa.run(Relu { values: sum });
+        }
+    }
+
+    /// Applies `rule` to this layer's part of `target`, the whole flat buffer, with the gradient that its delta and
+    /// `inputs`, those of the last forward pass, give.
+    pub(crate) fn apply(&mut self, rule: &mut Rule<'_>, target: &mut [f32], inputs: Rows<'_>) {
+        let (weight, bias) = (self.weight(), self.bias());
+        let stride = padded(self.outputs);
+        let values = &self.delta[..inputs.rows * stride];
+        let delta = Rows { values, stride, rows: inputs.rows, columns: self.outputs };
+        let (masks, offset) = (&self.masks, weight.start);
+        let target = &mut target[weight.start..bias.end];
+        let (target, bias_target) = target.split_at_mut(weight.len());
+        self.isa.run(WeightGradient { left: inputs, masks, right: delta, rule, target, offset });
+        let (sums, target, offset) = (&mut self.bias_gradient, bias_target, bias.start);
+        self.isa.run(BiasGradient { delta, sums, rule, target, offset });
+    }
+}
+
+/// The way back through a layer: scratch that the layers of a network share.
+#[derive(Debug, Clone)]
+pub(crate) struct Backward {
+    isa: Isa,
+    /// Of the delta.
+    masks: Masks,
+    transposed: Buffer,
+}
+
+impl Backward {
+    pub(crate) fn new(isa: Isa) -> Self {
+        Self { isa, masks: Masks::new(), transposed: zeros(0) }
+    }
+
+    /// Fills the delta of `below`, a layer with a ReLU, from that of the layer `above` it.
+    pub(crate) fn run(&mut self, below: &mut Layer, above: &Layer, weights: &[f32], batch: usize) {
+        let (columns, stride) = (padded(below.outputs), padded(above.outputs));
+        let delta = Rows { values: &above.delta[..batch * stride], stride, rows: batch, columns: above.outputs };
+        grow(&mut self.transposed, above.outputs * columns);
+        self.isa.run(Transpose { matrix: rows(&weights[above.weight()], above.outputs), out: &mut self.transposed });
+        self.isa.run(Zeros { matrix: delta, masks: &mut self.masks });
+        let sum = below.delta(batch);
+        sum.fill(0.0);
+        self.isa.run(Product { left: delta, masks: &self.masks, right: &self.transposed, columns, sum });
+        let (outputs, gradient) = (&below.values[..batch * columns], &mut below.delta[..batch * columns]);
+        self.isa.run(ReluGradient { outputs, gradient });
+    }
+}
+
+fn rows(values: &[f32], columns: usize) -> Rows<'_> {
+    Rows { values, stride: columns, rows: values.len() / columns, columns }
+}
+
+/// The gradient of a bias, Σ over the rows in order, handed to `rule`; `sums` is scratch.
+struct BiasGradient<'a, 'r> {
+    delta: Rows<'a>,
+    sums: &'a mut [f32],
+    rule: &'a mut Rule<'r>,
+    target: &'a mut [f32],
+    offset: usize,
+}
+
+impl Kernel for BiasGradient<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const ROWS: usize, const COLS: usize, const PANEL: usize>(self) {
+        self.sums.fill(0.0);
+        for row in self.delta.values.chunks_exact(self.delta.stride) {
+            self.sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
+        }
+        self.rule.apply(self.offset, self.target, &self.sums[..self.delta.columns]);
+    }
+}

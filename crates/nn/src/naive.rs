@@ -1,0 +1,123 @@
+//! The promise of [`kernel`](crate::kernel) as plain loops, and tests that every kernel on every instruction set keeps it.
+
+use proptest::prelude::*;
+
+use crate::{
+    Isa,
+    buffer::padded,
+    init,
+    kernel::{Masks, Pad, Product, Rows, Transpose, WeightGradient, Zeros},
+    rule::Rule,
+};
+
+/// `start + left · right`, shapes (rows, inner), (inner, columns), both without padding.
+fn product(left: &[f32], right: &[f32], inner: usize, columns: usize, start: &[f32]) -> Vec<f32> {
+    let mut out = start.to_vec();
+    for (row, out) in left.chunks_exact(inner).zip(out.chunks_exact_mut(columns)) {
+        for (i, &x) in row.iter().enumerate().filter(|(_, x)| **x != 0.0) {
+            for (c, sum) in out.iter_mut().enumerate() {
+                *sum = x.mul_add(right[i * columns + c], *sum);
+            }
+        }
+    }
+    out
+}
+
+fn transposed(matrix: &[f32], columns: usize) -> Vec<f32> {
+    (0..columns).flat_map(|c| matrix.iter().skip(c).step_by(columns).copied()).collect()
+}
+
+/// Normal values, of which a share of `zeros` (in tenths) is 0.
+fn matrix(rows: usize, columns: usize, zeros: u32, seed: u64) -> Vec<f32> {
+    let mut values = vec![0.0; rows * columns];
+    init::he_normal(&mut values, 2, seed, 0);
+    let mut coins = values.clone();
+    init::he_normal(&mut coins, 2, seed, 1);
+    for (value, coin) in values.iter_mut().zip(coins) {
+        if (coin.to_bits() >> 3) % 10 < zeros {
+            *value = 0.0;
+        }
+    }
+    values
+}
+
+fn rows(values: &[f32], columns: usize) -> Rows<'_> {
+    Rows { values, stride: columns, rows: values.len() / columns, columns }
+}
+
+fn pad(isa: Isa, values: &[f32], columns: usize) -> Vec<f32> {
+    let mut out = vec![f32::NAN; values.len() / columns * padded(columns)];
+    isa.run(Pad { matrix: rows(values, columns), out: &mut out });
+    out
+}
+
+fn unpad(values: &[f32], columns: usize) -> Vec<f32> {
+    values.chunks_exact(padded(columns)).flat_map(|row| row[..columns].to_vec()).collect()
+}
+
+fn masks(isa: Isa, matrix: Rows<'_>) -> Masks {
+    let mut masks = Masks::new();
+    // Twice: what the first left must not matter.
+    isa.run(Zeros { matrix: Rows { rows: matrix.rows / 2, ..matrix }, masks: &mut masks });
+    isa.run(Zeros { matrix, masks: &mut masks });
+    masks
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+fn shape() -> impl Strategy<Value = (usize, usize, usize, u32, u64)> {
+    // Around the tile, panel and word sizes, and single rows, values and columns; without zeros every third time.
+    let inner = prop_oneof![1usize..10, 30usize..35, 60usize..100];
+    let columns = prop_oneof![1usize..18, 60usize..68, 90usize..145];
+    (0usize..70, inner, columns, prop_oneof![Just(0u32), Just(5), 1u32..=10], any::<u64>())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn products_are_the_naive_one((m, k, n, zeros, seed) in shape()) {
+        let (left, right) = (matrix(m, k, zeros, seed), matrix(k, n, 0, seed + 1));
+        let start = matrix(m, n, 5, seed + 2);
+        let expected = bits(&product(&left, &right, k, n, &start));
+        for isa in Isa::available() {
+            let (right, mut sum) = (pad(isa, &right, n), pad(isa, &start, n));
+            // Rows of the left operand with a stride of their own, as hidden layers have.
+            let left = pad(isa, &left, k);
+            let left = Rows { values: &left, stride: padded(k), rows: m, columns: k };
+            let masks = masks(isa, left);
+            isa.run(Product { left, masks: &masks, right: &right, columns: padded(n), sum: &mut sum });
+            prop_assert_eq!(&bits(&unpad(&sum, n)), &expected, "{:?}", isa);
+        }
+    }
+
+    #[test]
+    fn weight_gradients_are_the_naive_one((m, k, n, zeros, seed) in shape()) {
+        let (left, delta) = (matrix(m, k, zeros, seed), matrix(m, n, 3, seed + 1));
+        let expected = match m {
+            0 => vec![0; k * n],
+            _ => bits(&product(&transposed(&left, k), &delta, m, n, &vec![0.0; k * n])),
+        };
+        for isa in Isa::available() {
+            let delta = pad(isa, &delta, n);
+            let (left, right) = (rows(&left, k), Rows { values: &delta, stride: padded(n), rows: m, columns: n });
+            let masks = masks(isa, left);
+            let mut target = vec![f32::NAN; k * n];
+            isa.run(WeightGradient { left, masks: &masks, right, rule: &mut Rule::Store, target: &mut target, offset: 0 });
+            prop_assert_eq!(&bits(&target), &expected, "{:?}", isa);
+        }
+    }
+
+    #[test]
+    fn transposes_are_padded_with_zeros(m in 1usize..40, n in 1usize..40, seed: u64) {
+        let values = matrix(m, n, 0, seed);
+        for isa in Isa::available() {
+            let mut out = vec![f32::NAN; n * padded(m)];
+            isa.run(Transpose { matrix: rows(&values, n), out: &mut out });
+            prop_assert_eq!(unpad(&out, m), transposed(&values, n));
+            prop_assert!(out.chunks_exact(padded(m)).all(|row| row[m..].iter().all(|x| x.to_bits() == 0)));
+        }
+    }
+}

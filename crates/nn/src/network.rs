@@ -1,0 +1,226 @@
+use crate::{
+    Buffer, Error, Isa, Optimiser, Result, Score,
+    buffer::{grow, padded, zeros},
+    init,
+    kernel::Rows,
+    layer::{Backward, Layer},
+    loss::{self, CrossEntropy},
+    rule::Rule,
+};
+
+/// A stack of dense layers with ReLU between them and softmax cross-entropy at the end, with all the memory that it needs.
+///
+/// The weights are the caller's. A batch goes in two steps: fill [`Network::inputs`], then call one of
+/// [`Network::step`], [`Network::gradient`], [`Network::score`] and [`Network::logits`]. Nothing is allocated after the
+/// largest batch has been seen.
+///
+/// ```
+/// let mut network = fedpipe_nn::Network::new(&[2, 8, 2])?;
+/// let mut optimiser = fedpipe_nn::Optimiser::new()?;
+/// let mut weights = network.init(42);
+/// for _ in 0..100 {
+///     network.inputs(4).copy_from_slice(&[0., 0., 0., 1., 1., 0., 1., 1.]);
+///     network.step(&mut weights, [0, 1, 1, 0], &mut optimiser, 0.5)?;
+/// }
+/// # Ok::<(), fedpipe_nn::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Network {
+    isa: Isa,
+    layers: Vec<Layer>,
+    inputs: Buffer,
+    /// How many examples `inputs` holds.
+    batch: usize,
+    labels: Vec<u32>,
+    backward: Backward,
+}
+
+impl Network {
+    /// A network whose layers have `widths[0]` inputs, then hidden layers, then the last width's classes.
+    ///
+    /// # Errors
+    /// Fewer than two widths, or a width of 0; or as for [`Isa::current`].
+    pub fn new(widths: &[usize]) -> Result<Self> {
+        Self::on(Isa::current()?, widths)
+    }
+
+    pub(crate) fn on(isa: Isa, widths: &[usize]) -> Result<Self> {
+        if widths.len() < 2 || widths.contains(&0) {
+            return Err(Error::new(format!("a network needs inputs and outputs, none of width 0, but got {widths:?}")));
+        }
+        let mut layers = Vec::with_capacity(widths.len() - 1);
+        let mut offset = 0;
+        for pair in widths.windows(2) {
+            layers.push(Layer::new(isa, pair[0], pair[1], offset));
+            offset += pair[0] * pair[1] + pair[1];
+        }
+        let (inputs, labels, backward) = (zeros(0), Vec::new(), Backward::new(isa));
+        Ok(Self { isa, layers, inputs, batch: 0, labels, backward })
+    }
+
+    /// The named tensors of the flat weights, in order: `dense1.weight` with shape [inputs, outputs], `dense1.bias`
+    /// with shape [outputs], `dense2.weight`, …
+    pub fn tensors(&self) -> impl Iterator<Item = (String, Vec<usize>)> {
+        self.layers.iter().zip(1..).flat_map(|(layer, n)| {
+            let weight = (format!("dense{n}.weight"), vec![layer.inputs, layer.outputs]);
+            [weight, (format!("dense{n}.bias"), vec![layer.outputs])]
+        })
+    }
+
+    /// The length of the flat weights.
+    pub fn weight_count(&self) -> usize {
+        self.last().bias().end
+    }
+
+    /// Initial weights: He's normal distribution for tensor 0, 2, … of the layout ([`init::he_normal`]), zero biases.
+    pub fn init(&self, seed: u64) -> Buffer {
+        let mut weights = zeros(self.weight_count());
+        for (layer, n) in self.layers.iter().zip(0..) {
+            init::he_normal(&mut weights[layer.weight()], layer.inputs, seed, 2 * n);
+        }
+        weights
+    }
+
+    /// The memory for the next batch's inputs, shape (`batch`, inputs), row-major, to be filled by the caller.
+    pub fn inputs(&mut self, batch: usize) -> &mut [f32] {
+        self.batch = batch;
+        let len = batch * self.layers[0].inputs;
+        grow(&mut self.inputs, len);
+        &mut self.inputs[..len]
+    }
+
+    /// Scores the inputs against `labels`, one an example.
+    ///
+    /// # Errors
+    /// Labels that are not one a row of the inputs, or no class.
+    ///
+    /// # Panics
+    /// If `weights` are not as many as [`Network::weight_count`] says; so do the calls below.
+    pub fn score(&mut self, weights: &[f32], labels: impl IntoIterator<Item = u32>) -> Result<Score> {
+        self.take_labels(labels)?;
+        self.forward(weights);
+        Ok(self.cross_entropy())
+    }
+
+    /// As [`Network::score`], and fills `gradient`, flat as the weights, with that of the mean loss.
+    ///
+    /// # Errors
+    /// As for [`Network::score`].
+    pub fn gradient(
+        &mut self,
+        weights: &[f32],
+        labels: impl IntoIterator<Item = u32>,
+        gradient: &mut [f32],
+    ) -> Result<Score> {
+        let score = self.score(weights, labels)?;
+        self.backward(Target::Gradient { weights, gradient });
+        Ok(score)
+    }
+
+    /// As [`Network::score`], and makes one step of `optimiser` at the learning rate `rate`.
+    ///
+    /// It gives the bits of [`Network::gradient`] followed by [`Optimiser::step`], and is faster: each stretch of the
+    /// gradient changes its weights as soon as it is finished, and is never stored.
+    ///
+    /// # Errors
+    /// As for [`Network::score`].
+    pub fn step(
+        &mut self,
+        weights: &mut [f32],
+        labels: impl IntoIterator<Item = u32>,
+        optimiser: &mut Optimiser,
+        rate: f32,
+    ) -> Result<Score> {
+        let score = self.score(weights, labels)?;
+        self.backward(Target::Weights { weights, rule: optimiser.next_rule(rate) });
+        Ok(score)
+    }
+
+    /// Fills `logits`, shape (batch, classes), for the inputs.
+    ///
+    /// # Panics
+    /// If `logits` has another length.
+    pub fn logits(&mut self, weights: &[f32], logits: &mut [f32]) {
+        self.forward(weights);
+        let values = self.last().values(self.batch);
+        assert_eq!(logits.len(), values.rows * values.columns, "logits to fill");
+        for (r, out) in logits.chunks_exact_mut(values.columns).enumerate() {
+            out.copy_from_slice(values.row(r));
+        }
+    }
+
+    fn last(&self) -> &Layer {
+        &self.layers[self.layers.len() - 1]
+    }
+
+    fn take_labels(&mut self, labels: impl IntoIterator<Item = u32>) -> Result<()> {
+        self.labels.clear();
+        self.labels.extend(labels);
+        if self.labels.len() != self.batch {
+            let (rows, got) = (self.batch, self.labels.len());
+            return Err(Error::new(format!("got {got} labels for {rows} examples")));
+        }
+        loss::check_labels(&self.labels, self.last().outputs)
+    }
+
+    fn forward(&mut self, weights: &[f32]) {
+        assert_eq!(weights.len(), self.weight_count(), "weights of a network");
+        let last = self.layers.len() - 1;
+        for l in 0..=last {
+            let (below, layer) = self.layers.split_at_mut(l);
+            let inputs = inputs_of(&layer[0], below, &self.inputs, self.batch);
+            layer[0].forward(weights, inputs, l < last);
+        }
+    }
+
+    /// Scores the logits and leaves the gradient at them in the last layer.
+    fn cross_entropy(&mut self) -> Score {
+        let last = self.layers.len() - 1;
+        let layer = &mut self.layers[last];
+        let (classes, stride) = (layer.outputs, padded(layer.outputs));
+        let logits = layer.values_as_delta(self.batch);
+        self.isa.run(CrossEntropy { logits, stride, classes, labels: &self.labels })
+    }
+
+    /// From the last layer to the first, which needs no gradient at its inputs.
+    fn backward(&mut self, mut target: Target<'_>) {
+        for l in (0..self.layers.len()).rev() {
+            let (below, layer) = self.layers.split_at_mut(l);
+            // Before the weights that it reads are stepped.
+            if let Some(below) = below.last_mut() {
+                self.backward.run(below, &layer[0], target.weights(), self.batch);
+            }
+            let inputs = inputs_of(&layer[0], below, &self.inputs, self.batch);
+            match &mut target {
+                Target::Gradient { gradient, .. } => layer[0].apply(&mut Rule::Store, gradient, inputs),
+                Target::Weights { weights, rule } => layer[0].apply(rule, weights, inputs),
+            }
+        }
+    }
+}
+
+/// What the way back writes.
+enum Target<'a> {
+    Gradient { weights: &'a [f32], gradient: &'a mut [f32] },
+    Weights { weights: &'a mut [f32], rule: Rule<'a> },
+}
+
+impl Target<'_> {
+    fn weights(&self) -> &[f32] {
+        match self {
+            Target::Gradient { weights, .. } => weights,
+            Target::Weights { weights, .. } => weights,
+        }
+    }
+}
+
+fn inputs_of<'a>(layer: &Layer, below: &'a [Layer], inputs: &'a [f32], rows: usize) -> Rows<'a> {
+    let columns = layer.inputs;
+    match below.last() {
+        Some(below) => below.values(rows),
+        None => Rows { values: &inputs[..rows * columns], stride: columns, rows, columns },
+    }
+}
+
+#[cfg(test)]
+mod tests;

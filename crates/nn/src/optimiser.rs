@@ -1,0 +1,260 @@
+use serde::Deserialize;
+
+use crate::{
+    Buffer, Error, Isa, Result,
+    buffer::zeros,
+    rule::{Adam, Apply, Rule},
+};
+
+/// The local optimiser of a client: what turns gradients into steps.
+///
+/// It is described by JSON, such as `{"name":"sgd","momentum":0.9}`:
+///
+/// | name | keys (defaults) |
+/// |---|---|
+/// | `sgd` | `momentum` (0), `weight_decay` (0) |
+/// | `adam` | `beta1` (0.9), `beta2` (0.999), `epsilon` (1e-8), `weight_decay` (0) |
+///
+/// Weight decay is added to the gradient. Momentum is v ← ρv + g; w ← w − ηv, as PyTorch has it.
+#[derive(Debug, Clone)]
+pub struct Optimiser {
+    isa: Isa,
+    json: String,
+    kind: Kind,
+    /// Whether the state is wanted after the round.
+    keep: bool,
+    /// Steps of this round.
+    round_steps: u64,
+    /// Steps that the state comes from.
+    steps: u64,
+    /// β₁ᵗ and β₂ᵗ by repeated multiplication: `powi` differs between platforms.
+    powers: [f64; 2],
+    /// One value a weight each; empty where the kind needs none.
+    first: Buffer,
+    second: Buffer,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(tag = "name", rename_all = "lowercase", deny_unknown_fields)]
+enum Kind {
+    Sgd {
+        #[serde(default)]
+        momentum: f32,
+        #[serde(default)]
+        weight_decay: f32,
+    },
+    Adam {
+        #[serde(default = "default_beta1")]
+        beta1: f64,
+        #[serde(default = "default_beta2")]
+        beta2: f64,
+        #[serde(default = "default_epsilon")]
+        epsilon: f32,
+        #[serde(default)]
+        weight_decay: f32,
+    },
+}
+
+fn default_beta1() -> f64 {
+    0.9
+}
+
+fn default_beta2() -> f64 {
+    0.999
+}
+
+fn default_epsilon() -> f32 {
+    1e-8
+}
+
+impl Optimiser {
+    /// Plain SGD, until [`Optimiser::begin`] says otherwise.
+    ///
+    /// # Errors
+    /// As for [`Isa::current`].
+    pub fn new() -> Result<Self> {
+        Ok(Self::on(Isa::current()?))
+    }
+
+    pub(crate) fn on(isa: Isa) -> Self {
+        let (json, kind) = (r#"{"name":"sgd"}"#.into(), Kind::Sgd { momentum: 0.0, weight_decay: 0.0 });
+        let (first, second) = (zeros(0), zeros(0));
+        Self { isa, json, kind, keep: false, round_steps: 0, steps: 0, powers: [1.0; 2], first, second }
+    }
+
+    /// Makes ready for local epoch `epoch`, from 0, over `weight_count` weights. Epoch 0 starts afresh, unless `keep` asks
+    /// to go on from the round before, or from what [`Optimiser::restore`] took back.
+    ///
+    /// # Errors
+    /// JSON that describes no optimiser, naming what it does not know and what it does; or another optimiser, or number
+    /// of weights, than the state that it should go on from.
+    pub fn begin(&mut self, json: &str, weight_count: usize, epoch: u64, keep: bool) -> Result<()> {
+        let kind = if json == self.json { self.kind } else { parse(json)? };
+        self.keep = keep;
+        if epoch == 0 {
+            self.round_steps = 0;
+        }
+        if self.steps == 0 || (epoch == 0 && !keep) {
+            json.clone_into(&mut self.json);
+            self.kind = kind;
+            self.reset(weight_count);
+        }
+        if kind != self.kind || self.first.len() != kind.kept(weight_count).0 {
+            let (ours, len) = (&self.json, self.first.len());
+            return Err(Error::new(format!(
+                "the local optimiser is {json}, but the state kept is of {ours} ({len} values)"
+            )));
+        }
+        Ok(())
+    }
+
+    fn reset(&mut self, weight_count: usize) {
+        (self.steps, self.powers) = (0, [1.0; 2]);
+        let (first, second) = self.kind.kept(weight_count);
+        for (buffer, len) in [(&mut self.first, first), (&mut self.second, second)] {
+            buffer.clear();
+            buffer.resize(len, 0.0);
+        }
+    }
+
+    /// One step: changes `weights`, the whole flat buffer, by `gradient` at the learning rate `rate`.
+    pub fn step(&mut self, weights: &mut [f32], gradient: &[f32], rate: f32) {
+        let isa = self.isa;
+        isa.run(Apply { rule: self.next_rule(rate), target: weights, gradient });
+    }
+
+    /// Counts a step and gives its rule.
+    pub(crate) fn next_rule(&mut self, rate: f32) -> Rule<'_> {
+        self.steps += 1;
+        self.round_steps += 1;
+        match self.kind {
+            Kind::Sgd { momentum: 0.0, weight_decay: 0.0 } => Rule::Sgd { rate },
+            Kind::Sgd { momentum, weight_decay: decay } => {
+                Rule::Momentum { rate, momentum, decay, velocity: &mut self.first }
+            }
+            Kind::Adam { beta1, beta2, epsilon, weight_decay: decay } => {
+                self.powers[0] *= beta1;
+                self.powers[1] *= beta2;
+                let rate = (f64::from(rate) / (1.0 - self.powers[0])) as f32;
+                let scale = (1.0 / (1.0 - self.powers[1]).sqrt()) as f32;
+                let factors = |beta: f64| (beta as f32, (1.0 - beta) as f32);
+                let adam = Adam { rate, scale, first: factors(beta1), second: factors(beta2), epsilon, decay };
+                Rule::Adam { adam, first: &mut self.first, second: &mut self.second }
+            }
+        }
+    }
+
+    /// ‖a‖₁ of this round so far: the sum of the factors with which its gradients have moved the weights, in units of
+    /// the learning rate (FedNova, Wang 2020, §3), given that `rate` and the proximal coefficient `proximal` (0 for none).
+    /// For plain SGD it is the number of steps. Adam has none and gives NaN.
+    ///
+    /// It is the solver itself on a constant gradient 1, from 0: every closed form of the paper in one recurrence.
+    pub fn accumulation(&self, rate: f32, proximal: f32) -> f64 {
+        let Kind::Sgd { momentum, .. } = self.kind else {
+            return f64::NAN;
+        };
+        let (momentum, pull) = (f64::from(momentum), f64::from(rate) * f64::from(proximal));
+        let (mut sum, mut velocity) = (0.0, 0.0);
+        for _ in 0..self.round_steps {
+            velocity = momentum * velocity + 1.0 - pull * sum;
+            sum += velocity;
+        }
+        sum
+    }
+
+    /// All that [`Optimiser::begin`] needs to go on in another process; empty unless the last epoch asked to keep it.
+    ///
+    /// Little-endian: length of the JSON (u32), the JSON, steps (u64), β₁ᵗ and β₂ᵗ (f64), one or two f32 a weight.
+    pub fn state(&self) -> Vec<u8> {
+        if !self.keep {
+            return Vec::new();
+        }
+        let mut bytes = Vec::with_capacity(28 + self.json.len() + 4 * (self.first.len() + self.second.len()));
+        bytes.extend((self.json.len() as u32).to_le_bytes());
+        bytes.extend(self.json.as_bytes());
+        bytes.extend(self.steps.to_le_bytes());
+        self.powers.iter().for_each(|power| bytes.extend(power.to_le_bytes()));
+        self.first.iter().chain(self.second.iter()).for_each(|value| bytes.extend(value.to_le_bytes()));
+        bytes
+    }
+
+    /// Takes back what [`Optimiser::state`] gave, perhaps for another client than the one before: no bytes start afresh.
+    ///
+    /// # Errors
+    /// Bytes that it cannot have given.
+    pub fn restore(&mut self, state: &[u8]) -> Result<()> {
+        let damaged = || Error::new("the state of the local optimiser is damaged");
+        *self = if state.is_empty() { Self::on(self.isa) } else { self.read(state).ok_or_else(damaged)? };
+        Ok(())
+    }
+
+    fn read(&self, state: &[u8]) -> Option<Self> {
+        let (len, rest) = state.split_first_chunk()?;
+        let (json, rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
+        let json = String::from_utf8(json.to_vec()).ok()?;
+        let kind = parse(&json).ok()?;
+        let (steps, rest) = rest.split_first_chunk()?;
+        let (power1, rest) = rest.split_first_chunk()?;
+        let (power2, rest) = rest.split_first_chunk()?;
+        let (values, torn) = rest.as_chunks();
+        let (first, second) = match kind.kept(1) {
+            (1, 1) => values.split_at_checked(values.len() / 2)?,
+            _ => (values, &values[..0]),
+        };
+        let fits = torn.is_empty() && kind.kept(first.len()) == (first.len(), second.len());
+        fits.then(|| Self {
+            json,
+            kind,
+            keep: true,
+            steps: u64::from_le_bytes(*steps),
+            powers: [f64::from_le_bytes(*power1), f64::from_le_bytes(*power2)],
+            first: from_bytes(first),
+            second: from_bytes(second),
+            ..Self::on(self.isa)
+        })
+    }
+}
+
+fn from_bytes(values: &[[u8; 4]]) -> Buffer {
+    let mut buffer = zeros(values.len());
+    buffer.iter_mut().zip(values).for_each(|(slot, bytes)| *slot = f32::from_le_bytes(*bytes));
+    buffer
+}
+
+fn parse(json: &str) -> Result<Kind> {
+    let kind = serde_json::from_str(json).map_err(|why| Error::new(format!("local optimiser {json}: {why}")))?;
+    match kind {
+        Kind::Sgd { momentum, weight_decay } => {
+            within(json, "momentum", f64::from(momentum), (0.0..1.0).contains(&momentum))?;
+            within(json, "weight_decay", f64::from(weight_decay), weight_decay >= 0.0)?;
+        }
+        Kind::Adam { beta1, beta2, epsilon, weight_decay } => {
+            within(json, "beta1", beta1, (0.0..1.0).contains(&beta1))?;
+            within(json, "beta2", beta2, (0.0..1.0).contains(&beta2))?;
+            within(json, "epsilon", f64::from(epsilon), epsilon > 0.0)?;
+            within(json, "weight_decay", f64::from(weight_decay), weight_decay >= 0.0)?;
+        }
+    }
+    Ok(kind)
+}
+
+fn within(json: &str, key: &str, value: f64, fits: bool) -> Result<()> {
+    match fits && value.is_finite() {
+        true => Ok(()),
+        false => Err(Error::new(format!("local optimiser {json}: {key} {value} is out of range"))),
+    }
+}
+
+impl Kind {
+    /// The lengths of the two buffers it keeps for `weight_count` weights.
+    fn kept(self, weight_count: usize) -> (usize, usize) {
+        match self {
+            Kind::Sgd { momentum: 0.0, weight_decay: 0.0 } => (0, 0),
+            Kind::Sgd { .. } => (weight_count, 0),
+            Kind::Adam { .. } => (weight_count, weight_count),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

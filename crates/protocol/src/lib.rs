@@ -1,0 +1,30 @@
+//! The messages between fedpipe's host and its clients, and their framing over any [`Read`](std::io::Read) and
+//! [`Write`](std::io::Write).
+//!
+//! There is no process here and no learning, and no I/O beyond those two traits. `README.md` beside the manifest
+//! specifies the same for clients in other languages.
+//!
+//! The order of messages: the client says [`Reply::Hello`]; the host answers [`Request::Setup`]; the client loads its
+//! model and says [`Reply::Ready`]; from then on each [`Request`] has one [`Reply`]. The end of the pipe ends the client.
+
+#[cfg(not(target_endian = "little"))]
+compile_error!("frames are little-endian and read in place");
+
+mod frame;
+mod message;
+
+pub use frame::{Data, Dtype, FrameError, Limits, MAGIC, MAX_HEADER, Part, Parts, read, write};
+pub use message::{
+    BlockSums, Evaluate, FailureKind, Held, Kind, OptionSpec, Place, Purpose, Ready, Reply, Request, Setup, Task,
+    Tensor, Train, Update, weight_count,
+};
+
+/// The version that [`Reply::Hello`] carries. Any change to a message or to the framing is a new one.
+pub const PROTOCOL: u32 = 1;
+
+/// Evaluation runs in blocks of this many test examples, merged in block order, so that the bits of the loss do not
+/// depend on how many clients share the work.
+pub const EVALUATION_BLOCK: usize = 500;
+
+/// The name of the part that holds the flat weights.
+pub const WEIGHTS: &str = "weights";

@@ -1,0 +1,104 @@
+//! Framing, by property: what is written is read; what is broken is refused without a large allocation or a panic.
+
+use fedpipe_protocol::{Data, FrameError, Limits, MAX_HEADER, Part, Parts, Reply, Request, Train, read, write};
+use proptest::prelude::*;
+
+const ANY: Limits = Limits { payload: 1 << 30 };
+
+fn train() -> Request {
+    let optimiser = r#"{"name":"sgd"}"#.into();
+    Request::Train(Train { client: 3, round: 9, epochs: 2, batch_size: 32, learning_rate: 0.1, optimiser })
+}
+
+fn frame(weights: &[f32], state: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write(&mut bytes, &train(), &[Part::F32("weights", weights), Part::U8("state", state)]).unwrap();
+    bytes
+}
+
+/// A reader that gives one byte a call, as a slow pipe may.
+struct Trickle<'a>(&'a [u8]);
+
+impl std::io::Read for Trickle<'_> {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        let n = out.len().min(self.0.len()).min(1);
+        out[..n].copy_from_slice(&self.0[..n]);
+        self.0 = &self.0[n..];
+        Ok(n)
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_read(bits in prop::collection::vec(any::<u32>(), 0..200), state: Vec<u8>) {
+        let weights: Vec<f32> = bits.iter().map(|&b| f32::from_bits(b)).collect();
+        let bytes = [frame(&weights, &state), frame(&[], &[])].concat();
+        let mut reader = Trickle(&bytes);
+        let (request, mut parts): (Request, Parts) = read(&mut reader, ANY).unwrap();
+        prop_assert_eq!(request, train());
+        prop_assert_eq!(parts.iter().last(), Some(("state", &Data::U8(state))));
+        // Bits, not values: NaN must survive.
+        let got: Vec<u32> = parts.take_f32("weights").unwrap().iter().map(|w| w.to_bits()).collect();
+        prop_assert_eq!(got, bits);
+        prop_assert!(read::<Request>(&mut reader, ANY).is_ok());
+        prop_assert!(matches!(read::<Request>(&mut reader, ANY), Err(FrameError::End)));
+    }
+
+    #[test]
+    fn a_truncated_frame_is_an_error(cut in 0.0..1.0_f64) {
+        let bytes = frame(&[1.0, 2.0], &[3]);
+        let kept = (bytes.len() as f64 * cut) as usize;
+        match read::<Request>(&mut &bytes[..kept], ANY) {
+            Err(FrameError::End) => prop_assert_eq!(kept, 0),
+            Err(FrameError::Io(_)) => prop_assert!(kept > 0),
+            other => prop_assert!(false, "{:?}", other),
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_never_panics(position in any::<prop::sample::Index>(), bit in 0..8_u32) {
+        let mut bytes = frame(&[1.0, 2.0], &[3]);
+        let position = position.index(bytes.len());
+        bytes[position] ^= 1 << bit;
+        let _ = read::<Request>(&mut bytes.as_slice(), Limits { payload: 64 });
+    }
+
+    #[test]
+    fn garbage_never_panics(bytes: Vec<u8>) {
+        let _ = read::<Reply>(&mut bytes.as_slice(), Limits { payload: 64 });
+    }
+}
+
+fn refusal(header: u32, payload: u64, json: &str) -> String {
+    let mut bytes = b"fdp1".to_vec();
+    bytes.extend(header.to_le_bytes());
+    bytes.extend(payload.to_le_bytes());
+    bytes.extend(json.bytes());
+    match read::<Reply>(&mut bytes.as_slice(), Limits { payload: 64 }) {
+        Err(FrameError::Malformed(why)) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn claims_beyond_the_limits_are_refused_before_anything_is_allocated() {
+    assert!(refusal(MAX_HEADER + 1, 0, "").contains("header of 1048577 bytes"));
+    assert!(refusal(2, 1 << 60, "{}").contains("payload of 1152921504606846976 bytes, at most 64"));
+    let json = r#"{"body":{"type":"weights"},"parts":[{"name":"weights","dtype":"f32","len":4611686018427387905}]}"#;
+    assert!(refusal(json.len() as u32, 4, json).contains("do not add up"));
+    assert!(refusal(2, 0, "{}").contains("not understood"));
+}
+
+#[test]
+fn another_magic_is_shown() {
+    let error = read::<Reply>(&mut &b"GET / HTTP/1.1\r\n"[..], ANY).unwrap_err().to_string();
+    assert!(error.contains(r#"starts with "GET ""#), "{error}");
+}
+
+#[test]
+fn a_reply_reads_as_the_specification_shows_it() {
+    let mut bytes = Vec::new();
+    write(&mut bytes, &Reply::Hello { protocol: 1 }, &[]).unwrap();
+    let json = br#"{"body":{"type":"hello","protocol":1}}"#;
+    assert_eq!(bytes, [b"fdp1".as_slice(), &38_u32.to_le_bytes(), &0_u64.to_le_bytes(), json].concat());
+}

@@ -1,0 +1,66 @@
+use std::collections::BTreeMap;
+
+use fedpipe_model::Rows;
+
+use super::*;
+
+const INPUTS: [f32; 12] = [0.5, 0.0, -1.0, 0.25, 0.75, 0.0, 0.0, 0.0, 1.5, -0.5, 1.0, 0.125];
+const LABELS: [u32; 4] = [0, 2, 1, 2];
+const ORDER: [u32; 4] = [3, 0, 2, 1];
+
+fn examples() -> Examples<'static> {
+    Examples::new(Rows::Floats(&INPUTS), 3, &LABELS, &ORDER)
+}
+
+fn model() -> LogReg {
+    let options = Options::resolve(&LogReg::describe(), BTreeMap::new()).unwrap();
+    LogReg::build(&options, &Task { shape: vec![3], classes: 3 }, 0).unwrap()
+}
+
+/// A model with weights that are not 0.
+fn moved() -> LogReg {
+    let mut model = model();
+    model.weights_mut().iter_mut().zip(0..).for_each(|(w, i)| *w = (i * 5 % 7) as f32 / 8.0 - 0.25);
+    model
+}
+
+#[test]
+fn the_first_loss_is_that_of_guessing() {
+    let sums = model().evaluate(&examples()).unwrap();
+    // 4 ln 3
+    assert!((sums.loss_sum - 4.394_449_154_672_439).abs() < 1e-6, "{sums:?}");
+    assert_eq!((sums.correct, sums.examples), (1, 4));
+}
+
+#[test]
+fn gradients_are_finite_differences() {
+    let (mut model, start) = (moved(), moved().weights().to_vec());
+    // A step at rate 1 leaves the gradient as the difference.
+    model.train_epoch(&examples(), &Epoch::plain(1.0, 4)).unwrap();
+    let gradient: Vec<f32> = start.iter().zip(model.weights()).map(|(before, after)| before - after).collect();
+    for i in 0..start.len() {
+        let mut loss = |step: f32| {
+            model.weights_mut().copy_from_slice(&start);
+            model.weights_mut()[i] += step;
+            model.evaluate(&examples()).unwrap().loss_sum / 4.0
+        };
+        let slope = (loss(1.0 / 1024.0) - loss(-1.0 / 1024.0)) * 512.0;
+        assert!((slope - f64::from(gradient[i])).abs() < 2e-4, "weight {i}: {slope} for {}", gradient[i]);
+    }
+}
+
+#[test]
+fn training_lowers_the_loss_and_counts_its_steps() {
+    let mut model = model();
+    let before = model.evaluate(&examples()).unwrap();
+    let report = model.train_epoch(&examples(), &Epoch::plain(0.5, 3)).unwrap();
+    assert_eq!((report.steps, report.accumulation, report.sums.examples), (2, 2.0, 4));
+    assert!(model.evaluate(&examples()).unwrap().loss_sum < before.loss_sum);
+}
+
+#[test]
+fn the_layout_is_the_shape_of_the_task() {
+    let layout = model().layout();
+    let shapes: Vec<_> = layout.tensors.iter().map(|t| (t.name.as_str(), t.shape.as_slice())).collect();
+    assert_eq!(shapes, [("dense1.weight", &[3, 3][..]), ("dense1.bias", &[3])]);
+}

@@ -1,0 +1,118 @@
+//! Multi-layer perceptron: dense layers with ReLU between them. The default model of fedpipe.
+//!
+//! Beyond `logreg`, it has an option, initial weights from the seed, a fused step, predictions, and a local optimiser
+//! that can outlive its process.
+#![forbid(unsafe_code)]
+
+use fedpipe_model::{
+    Description, Epoch, Error, Examples, Layout, Model, Options, Report, Result, Sums, Task, Tensor, export_model,
+};
+use fedpipe_nn::{Buffer, Network, Optimiser, zeros};
+
+/// Examples scored together when nothing is trained.
+const EVALUATION_BATCH: usize = 500;
+
+struct Mlp {
+    network: Network,
+    weights: Buffer,
+    gradient: Buffer,
+    optimiser: Optimiser,
+    classes: usize,
+}
+
+impl Model for Mlp {
+    fn describe() -> Description {
+        Description::new("mlp", env!("CARGO_PKG_VERSION"), "multi-layer perceptron with ReLU").option(
+            "hidden",
+            "128,64",
+            "widths of the hidden layers, from the inputs on",
+        )
+    }
+
+    fn build(options: &Options, task: &Task, seed: u64) -> Result<Self> {
+        let widths = widths(options.list("hidden")?, task)?;
+        let (network, optimiser) = (Network::new(&widths)?, Optimiser::new()?);
+        let weights = network.init(seed);
+        // Filled when an epoch first needs it: a plain one does not.
+        let gradient = zeros(0);
+        Ok(Self { network, weights, gradient, optimiser, classes: task.classes })
+    }
+
+    fn layout(&self) -> Layout {
+        self.network.tensors().map(|(name, shape)| Tensor::param(name, &shape)).collect()
+    }
+
+    fn weights(&self) -> &[f32] {
+        &self.weights
+    }
+
+    fn weights_mut(&mut self) -> &mut [f32] {
+        &mut self.weights
+    }
+
+    fn train_epoch(&mut self, examples: &Examples<'_>, epoch: &Epoch<'_>) -> Result<Report> {
+        let (network, weights, rate) = (&mut self.network, &mut self.weights, epoch.learning_rate);
+        self.optimiser.begin(epoch.optimiser, weights.len(), epoch.epoch, epoch.keep_optimiser)?;
+        if !epoch.is_plain() {
+            self.gradient.resize(weights.len(), 0.0);
+        }
+        let mut report = Report::default();
+        for batch in epoch.batches(examples) {
+            batch.gather(network.inputs(batch.len()));
+            let score = if epoch.is_plain() {
+                network.step(weights, batch.labels(), &mut self.optimiser, rate)?
+            } else {
+                let score = network.gradient(weights, batch.labels(), &mut self.gradient)?;
+                epoch.correct(weights, &mut self.gradient);
+                self.optimiser.step(weights, &self.gradient, rate);
+                score
+            };
+            report.sums.add(score.loss_sum, score.correct, batch.len())?;
+            report.steps += 1;
+        }
+        report.accumulation = self.optimiser.accumulation(rate, epoch.proximal());
+        Ok(report)
+    }
+
+    fn evaluate(&mut self, examples: &Examples<'_>) -> Result<Sums> {
+        let mut sums = Sums::default();
+        for batch in examples.batches(EVALUATION_BATCH) {
+            batch.gather(self.network.inputs(batch.len()));
+            let score = self.network.score(&self.weights, batch.labels())?;
+            sums.add(score.loss_sum, score.correct, batch.len())?;
+        }
+        Ok(sums)
+    }
+
+    fn predict(&mut self, examples: &Examples<'_>, scores: &mut [f32]) -> Result<()> {
+        let batches = examples.batches(EVALUATION_BATCH);
+        for (batch, scores) in batches.zip(scores.chunks_mut(EVALUATION_BATCH * self.classes)) {
+            batch.gather(self.network.inputs(batch.len()));
+            self.network.logits(&self.weights, scores);
+        }
+        Ok(())
+    }
+
+    fn state(&self) -> Vec<u8> {
+        self.optimiser.state()
+    }
+
+    fn set_state(&mut self, state: &[u8]) -> Result<()> {
+        Ok(self.optimiser.restore(state)?)
+    }
+}
+
+/// The widths of all layers, inputs and classes among them.
+fn widths(hidden: Vec<usize>, task: &Task) -> Result<Vec<usize>> {
+    /// A layer above this is a slip of the finger, and its weights would not fit into memory.
+    const WIDEST: usize = 65_536;
+    if let Some(width) = hidden.iter().find(|&&width| width == 0 || width > WIDEST) {
+        return Err(Error::new(format!("model option hidden: a layer cannot be {width} wide, only 1 to {WIDEST}")));
+    }
+    Ok([vec![task.inputs()], hidden, vec![task.classes]].concat())
+}
+
+export_model!(Mlp);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,162 @@
+use std::collections::BTreeMap;
+
+use fedpipe_model::Rows;
+
+use super::*;
+
+fn build(hidden: &str, shape: &[usize], classes: usize, seed: u64) -> Result<Mlp> {
+    let given = BTreeMap::from([("hidden".into(), hidden.into())]);
+    Mlp::build(&Options::resolve(&Mlp::describe(), given)?, &Task { shape: shape.to_vec(), classes }, seed)
+}
+
+fn assert_near(what: &str, got: &[f32], expected: &[f64], tolerance: f64) {
+    assert_eq!(got.len(), expected.len(), "{what}");
+    for (i, (&got, expected)) in got.iter().zip(expected).enumerate() {
+        assert!((f64::from(got) - expected).abs() < tolerance, "{what}, value {i}: {got} for {expected}");
+    }
+}
+
+/// What `crates/python/reference/mlp.py` stored, and the examples it stored it for.
+struct Reference {
+    json: serde_json::Value,
+    inputs: Vec<f32>,
+    labels: Vec<u32>,
+    order: Vec<u32>,
+}
+
+impl Reference {
+    fn read() -> Self {
+        let json: serde_json::Value = serde_json::from_str(include_str!("reference.json")).unwrap();
+        let inputs = numbers(&json["inputs"]).iter().map(|&x| x as f32).collect();
+        let labels: Vec<u32> = serde_json::from_value(json["labels"].clone()).unwrap();
+        let order = (0..labels.len() as u32).collect();
+        Self { json, inputs, labels, order }
+    }
+
+    fn numbers(&self, key: &str) -> Vec<f64> {
+        numbers(&self.json[key])
+    }
+
+    fn examples(&self) -> Examples<'_> {
+        Examples::new(Rows::Floats(&self.inputs), 12, &self.labels, &self.order)
+    }
+
+    fn model(&self) -> Mlp {
+        let mut model = build("8,6", &[3, 4], 4, 0).unwrap();
+        model.weights_mut().iter_mut().zip(self.numbers("weights")).for_each(|(w, value)| *w = value as f32);
+        model
+    }
+}
+
+fn numbers(json: &serde_json::Value) -> Vec<f64> {
+    serde_json::from_value(json.clone()).unwrap()
+}
+
+#[test]
+fn forward_and_loss_are_those_of_pytorch() {
+    let reference = Reference::read();
+    let mut model = reference.model();
+    let mut logits = [0.0; 20];
+    model.predict(&reference.examples(), &mut logits).unwrap();
+    assert_near("logits", &logits, &reference.numbers("logits"), 1e-5);
+    let sums = model.evaluate(&reference.examples()).unwrap();
+    assert!((sums.loss_sum - reference.json["loss_sum"].as_f64().unwrap()).abs() < 1e-5, "{sums:?}");
+    assert_eq!(sums.examples, 5);
+}
+
+#[test]
+fn a_gradient_is_that_of_pytorch() {
+    let reference = Reference::read();
+    let (mut model, start) = (reference.model(), reference.numbers("weights"));
+    // A step at rate 1 leaves the gradient as the difference.
+    model.train_epoch(&reference.examples(), &Epoch::plain(1.0, 5)).unwrap();
+    let gradient: Vec<f32> = model.weights().iter().zip(start).map(|(w, start)| (start - f64::from(*w)) as f32).collect();
+    assert_near("gradient", &gradient, &reference.numbers("gradient"), 1e-6);
+}
+
+#[test]
+fn steps_of_every_optimiser_are_those_of_pytorch() {
+    let reference = Reference::read();
+    let steps = reference.json["steps"].as_u64().unwrap();
+    for case in reference.json["trained"].as_array().unwrap() {
+        let optimiser = case["optimiser"].to_string();
+        let mut model = reference.model();
+        for epoch in 0..steps {
+            let mut rules = Epoch::plain(0.1, 5);
+            (rules.epoch, rules.optimiser) = (epoch, &optimiser);
+            model.train_epoch(&reference.examples(), &rules).unwrap();
+        }
+        assert_near(&optimiser, model.weights(), &numbers(&case["weights"]), 1e-5);
+    }
+}
+
+#[test]
+fn gradients_are_finite_differences() {
+    let reference = Reference::read();
+    let mut model = reference.model();
+    let start = model.weights().to_vec();
+    model.train_epoch(&reference.examples(), &Epoch::plain(1.0, 5)).unwrap();
+    let gradient: Vec<f32> = start.iter().zip(model.weights()).map(|(before, after)| before - after).collect();
+    for i in 0..start.len() {
+        let mut loss = |step: f32| {
+            model.weights_mut().copy_from_slice(&start);
+            model.weights_mut()[i] += step;
+            model.evaluate(&reference.examples()).unwrap().loss_sum / 5.0
+        };
+        // Powers of two: the points are exact, and no ReLU of this net bends between them.
+        let slope = (loss(1.0 / 1024.0) - loss(-1.0 / 1024.0)) * 512.0;
+        assert!((slope - f64::from(gradient[i])).abs() < 5e-4, "weight {i}: {slope} for {}", gradient[i]);
+    }
+}
+
+#[test]
+fn only_the_seed_and_the_shape_choose_the_first_weights() {
+    let weights = |seed| build("8,6", &[12], 4, seed).unwrap().weights().to_vec();
+    assert_eq!(weights(1), weights(1));
+    assert_ne!(weights(1), weights(2));
+}
+
+#[test]
+fn hidden_layers_are_named_in_the_layout() {
+    let names = |hidden| -> Vec<(String, Vec<usize>)> {
+        let layout = build(hidden, &[28, 28], 10, 0).unwrap().layout();
+        layout.tensors.into_iter().map(|tensor| (tensor.name, tensor.shape)).collect()
+    };
+    assert_eq!(names("16")[2], ("dense2.weight".into(), vec![16, 10]));
+    assert_eq!(names(""), [("dense1.weight".into(), vec![784, 10]), ("dense1.bias".into(), vec![10])]);
+    assert_eq!(names("128,64").len(), 6);
+}
+
+#[test]
+fn widths_that_cannot_be_are_refused_in_one_sentence() {
+    let refusal = |hidden| build(hidden, &[28, 28], 10, 0).err().unwrap().to_string();
+    assert_eq!(refusal("128,0"), "model option hidden: a layer cannot be 0 wide, only 1 to 65536");
+    assert!(refusal("1000000").contains("1000000"));
+    assert!(refusal("128,wide").contains("\"wide\""));
+    assert!(refusal("-1").contains("\"-1\""));
+}
+
+#[test]
+fn kept_momentum_moves_to_another_process() {
+    let reference = Reference::read();
+    let mut epoch = Epoch::plain(0.1, 2);
+    (epoch.optimiser, epoch.keep_optimiser) = (r#"{"name":"sgd","momentum":0.9}"#, true);
+    let (mut one, mut other) = (reference.model(), reference.model());
+    one.train_epoch(&reference.examples(), &epoch).unwrap();
+    other.set_state(&one.state()).unwrap();
+    other.weights_mut().copy_from_slice(one.weights());
+    for model in [&mut one, &mut other] {
+        model.train_epoch(&reference.examples(), &epoch).unwrap();
+    }
+    assert_eq!(one.weights(), other.weights());
+    assert!(reference.model().state().is_empty());
+}
+
+#[test]
+fn a_loss_that_is_not_finite_ends_the_epoch() {
+    let reference = Reference::read();
+    let mut model = reference.model();
+    model.weights_mut().fill(f32::MAX);
+    let error = model.train_epoch(&reference.examples(), &Epoch::plain(0.1, 2)).unwrap_err();
+    assert!(error.to_string().contains("the loss became"), "{error}");
+}
