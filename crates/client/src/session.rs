@@ -1,5 +1,7 @@
 //! A model at work: what a client does between `Ready` and the end of its pipe.
 
+use std::path::Path;
+
 use abi_stable::std_types::{RSlice, RSliceMut, RStr};
 use fedpipe_data::{Key, Partition, Pixels, Use, order};
 use fedpipe_model::abi::{AbiEpoch, AbiExamples, ModelBox};
@@ -43,17 +45,11 @@ impl Session {
         setup: &Setup,
         task: &Task,
         held: &[Held],
-        test: &std::path::Path,
+        test: &Path,
     ) -> Result<(Self, Ready), Failure> {
-        let data = |error| Failure::new(FailureKind::Data, error);
-        let partitions = held
-            .iter()
-            .map(|held| Ok((held.client, Partition::open(&held.path).map_err(data)?)))
-            .collect::<Result<Vec<_>, Failure>>()?;
-        let test = Partition::open(test).map_err(data)?;
-        for partition in partitions.iter().map(|(_, partition)| partition).chain([&test]) {
-            check_fits(partition, task)?;
-        }
+        let partitions = held.iter().map(|held| Ok((held.client, open(&held.path, task)?)));
+        let partitions = partitions.collect::<Result<Vec<_>, Failure>>()?;
+        let test = open(test, task)?;
         let (options, task) = (json(&setup.options)?, json(task)?);
         let refused = |error| Failure::new(FailureKind::Refused, error);
         let mut ready = describe(loaded)?;
@@ -137,14 +133,18 @@ pub(crate) fn describe(loaded: Loaded) -> Result<Ready, Failure> {
     })
 }
 
-fn check_fits(partition: &Partition, task: &Task) -> Result<(), Failure> {
-    let refuse = |message: String| Err(Failure::new(FailureKind::Data, message));
-    if partition.shape() != task.shape {
-        return refuse(format!("examples have shape {:?}, the task says {:?}", partition.shape(), task.shape));
-    }
-    match partition.labels().iter().find(|&&label| label as usize >= task.classes) {
-        Some(label) => refuse(format!("label {label} is out of range for the model's {} classes", task.classes)),
-        None => Ok(()),
+/// Maps a partition file and checks that it is of this task: a foreign one may be anything.
+fn open(path: &Path, task: &Task) -> Result<Partition, Failure> {
+    let data = |error| Failure::new(FailureKind::Data, error);
+    let partition = Partition::open(path).map_err(data)?;
+    partition.check_labels(task.classes as u32, path).map_err(data)?;
+    match partition.shape() == task.shape {
+        true => Ok(partition),
+        false => {
+            let (shape, file) = (partition.shape(), path.display());
+            let message = format!("{file} has examples of shape {shape:?}, the task says {:?}", task.shape);
+            Err(Failure::new(FailureKind::Data, message))
+        }
     }
 }
 

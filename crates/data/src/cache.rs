@@ -11,8 +11,8 @@ use crate::{DataError, Progress};
 
 /// Where datasets and partitions are kept between runs.
 ///
-/// `datasets/` holds what was fetched, `partitions/` what was dealt. The partitions are bounded, the least recently used go
-/// first, and none goes while a run uses it. Several runs may use one cache at once.
+/// `datasets/` holds what was fetched, `partitions/` what was dealt. The partitions are bounded, the least recently
+/// used go first, and none goes while a run uses it. Several runs may use one cache at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cache {
     root: PathBuf,
@@ -26,8 +26,8 @@ impl Cache {
     /// The user's cache: `$XDG_CACHE_HOME/fedpipe`, or `~/.cache/fedpipe`.
     ///
     /// # Errors
-    /// Where neither the variable nor a home directory is known. (A relative path in the variable is ignored, as the XDG
-    /// specification has it.)
+    /// Where neither the variable nor a home directory is known. (A relative path in the variable is ignored, as the
+    /// XDG specification has it.)
     pub fn user() -> Result<Self, DataError> {
         let given = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
         let base =
@@ -84,8 +84,8 @@ impl Cache {
     }
 }
 
-/// Keeps an entry of the cache from being removed for as long as it lives, by a shared lock that the kernel releases even
-/// when the process is killed.
+/// Keeps an entry of the cache from being removed for as long as it lives, by a shared lock that the kernel releases
+/// even when the process is killed.
 #[derive(Debug)]
 pub struct InUse {
     _shared_lock: File,

@@ -48,7 +48,8 @@ pub(crate) struct Dataset {
     pub(crate) test: Examples,
 }
 
-/// The four files of a dataset, in the order in which they are hashed: training images and labels, test images and labels.
+/// The four files of a dataset, in the order in which they are hashed: training images and labels, test images and
+/// labels.
 pub(crate) const FILES: [&str; 4] =
     ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"];
 

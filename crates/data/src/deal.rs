@@ -10,7 +10,8 @@ use crate::evict::evict;
 use crate::partition_file::{self, About};
 use crate::{Cache, DataError, DatasetInfo, Progress, Scheme, Source, fetch, partition, sample};
 
-/// Counts up when the files' format, a partitioner or the randomness changes, so that no old entry is taken for a new one.
+/// Counts up when the files' format, a partitioner or the randomness changes, so that no old entry is taken for a new
+/// one.
 const FORMAT: u32 = 1;
 
 /// What to deal, and how.
@@ -50,7 +51,8 @@ pub struct PartitionFile {
 /// Deals a dataset out to `deal.clients` clients; where the same was dealt before, nothing is read but a list of files.
 ///
 /// # Errors
-/// Whatever keeps the dataset from being found or read, the scheme from being carried out, or the cache from being written.
+/// Whatever keeps the dataset from being found or read, the scheme from being carried out, or the cache from being
+/// written.
 pub fn deal(deal: &Deal, cache: &Cache, progress: &mut dyn FnMut(Progress)) -> Result<Dealt, DataError> {
     if deal.clients == 0 {
         return Err(DataError::NoClients);

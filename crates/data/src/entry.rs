@@ -1,7 +1,7 @@
 //! An entry of `partitions/`: a directory of partition files that appears by rename and is removed whole.
 //!
-//! `entry.json` lists the files with their sizes and times; `in-use` is locked shared by every run that uses the entry and
-//! exclusively by the one that removes it. Its time of change is when the entry was last used.
+//! `entry.json` lists the files with their sizes and times; `in-use` is locked shared by every run that uses the entry
+//! and exclusively by the one that removes it. Its time of change is when the entry was last used.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -47,7 +47,8 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// Opens an entry; nothing where it is missing, or where a file of it has another size or time than when it was written.
+    /// Opens an entry; nothing where it is missing, or where a file of it has another size or time than when it was
+    /// written.
     pub(crate) fn open(dir: &Path, progress: &mut dyn FnMut(Progress)) -> Option<Self> {
         let in_use = lock(dir)?;
         let manifest: Manifest = read_json(&dir.join(MANIFEST))?;
@@ -129,8 +130,8 @@ impl Draft {
         Ok(Entry { dataset: dataset.clone(), files, in_use: InUse::new(self.in_use) })
     }
 
-    /// Puts all files on the disk. Several at once: a file system commits them together, and one after the other a thousand
-    /// can take seconds.
+    /// Puts all files on the disk. Several at once: a file system commits them together, and one after the other a
+    /// thousand can take seconds.
     fn sync(&self) -> Result<(), DataError> {
         let sync = |name: &str| {
             let path = self.dir.path().join(name);

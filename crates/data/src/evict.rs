@@ -16,8 +16,8 @@ struct Candidate {
     bytes: u64,
 }
 
-/// Removes the least recently used entries that no run uses, until the rest fit in the cache's bound; also what a killed run
-/// left half written. The caller holds the writers' lock.
+/// Removes the least recently used entries that no run uses, until the rest fit in the cache's bound; also what a
+/// killed run left half written. The caller holds the writers' lock.
 pub(crate) fn evict(cache: &Cache, progress: &mut dyn FnMut(Progress)) -> Result<(), DataError> {
     let partitions = cache.partitions();
     let mut candidates = candidates(&partitions).map_err(cannot_write(&partitions))?;

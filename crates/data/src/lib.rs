@@ -1,8 +1,8 @@
 //! Datasets, and pure partitioners from labels and a seed; writes one file a client.
 //!
-//! [`deal()`] is the way in: it finds a dataset, cuts it among the clients and leaves one safetensors file for each in the
-//! cache, so that a client maps its own file and nothing else. [`partition()`] is the pure part: labels and a seed in, row
-//! indices out. [`Key`] is where all randomness of a run comes from.
+//! [`deal()`] is the way in: it finds a dataset, cuts it among the clients and leaves one safetensors file for each in
+//! the cache, so that a client maps its own file and nothing else. [`partition()`] is the pure part: labels and a seed
+//! in, row indices out. [`Key`] is where all randomness of a run comes from.
 //!
 //! What is absent, on purpose: this crate starts no client, knows no model, strategy or round, prints nothing (progress
 //! goes to the caller's closure), and its partitioners know no clock, thread or file.

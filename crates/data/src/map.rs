@@ -22,8 +22,8 @@ pub enum Pixels<'a> {
 
 /// A partition file that is mapped into memory, so that examples are read from the page cache without a copy.
 ///
-/// Any safetensors file will do that has `examples` U8 or F32 `[n, shape…]` and `labels` U32 `[n]`; where a tensor is not
-/// aligned (which this crate's own files are), it is copied. The file must not change while it is mapped.
+/// Any safetensors file will do that has `examples` U8 or F32 `[n, shape…]` and `labels` U32 `[n]`; where a tensor is
+/// not aligned (which this crate's own files are), it is copied. The file must not change while it is mapped.
 #[derive(Debug)]
 pub struct Partition {
     map: Mmap,
@@ -44,8 +44,8 @@ impl Partition {
     /// Maps the file at `path` and checks it.
     ///
     /// # Errors
-    /// Where it cannot be read, is not a safetensors file, lacks one of the two tensors, or where their types or counts are
-    /// wrong.
+    /// Where it cannot be read, is not a safetensors file, lacks one of the two tensors, or where their types or counts
+    /// are wrong.
     pub fn open(path: &Path) -> Result<Self, DataError> {
         let unreadable = |source| DataError::Read { path: path.to_owned(), source };
         let file = File::open(path).map_err(unreadable)?;

@@ -1,8 +1,8 @@
 //! Writes a partition file: safetensors with `labels` U32 (n) and `examples` U8 (n, shape…), in that order.
 //!
 //! The header is padded with spaces so that the data start at a multiple of 64; the labels come first, since their
-//! alignment is the greater. The header is written here and not by the safetensors crate, whose metadata come in the order of a hash map,
-//! so that equal partitions are equal files.
+//! alignment is the greater. The header is written here and not by the safetensors crate, whose metadata come in the
+//! order of a hash map, so that equal partitions are equal files.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};

@@ -1,7 +1,7 @@
 //! Every random choice comes from ChaCha8, keyed by what the choice is for.
 //!
-//! The key layout, [`below`] and [`shuffle`] are part of the public protocol: a client in another language that follows them
-//! sees its examples in the same order. The tests below hold the vectors.
+//! The key layout, [`below`] and [`shuffle`] are part of the public protocol: a client in another language that follows
+//! them sees its examples in the same order. The tests below hold the vectors.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -22,8 +22,8 @@ pub enum Use {
 
 /// Names one random stream: two equal keys give equal streams on every machine.
 ///
-/// Fields that a use has no need of are 0. The strategy is in no key, so that two strategies can be compared on the same
-/// partitions, samples and orders.
+/// Fields that a use has no need of are 0. The strategy is in no key, so that two strategies can be compared on the
+/// same partitions, samples and orders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
     /// The run's seed.
@@ -58,7 +58,8 @@ impl Key {
 
 /// A number in `0..n` from one 32-bit word: `word * n / 2^32`, rounded down.
 ///
-/// There is no rejection, so that a stream's position depends on the number of calls alone; the bias is at most `n / 2^32`.
+/// There is no rejection, so that a stream's position depends on the number of calls alone; the bias is at most `n /
+/// 2^32`.
 pub fn below(rng: &mut ChaCha8Rng, n: u32) -> u32 {
     ((u64::from(rng.next_u32()) * u64::from(n)) >> 32) as u32
 }
@@ -81,9 +82,10 @@ pub fn order(key: &Key, n: u32) -> Vec<u32> {
     items
 }
 
-/// A number in the open interval (0, 1): the top 53 bits of a 64-bit word, plus one half, over 2^53.
+/// A number in the open interval (0, 1): the top 52 bits of a 64-bit word, plus one half, over 2^52. (With 53 bits the half
+/// would be rounded away, and the greatest number be 1.)
 pub(crate) fn unit(rng: &mut ChaCha8Rng) -> f64 {
-    ((rng.next_u64() >> 11) as f64 + 0.5) / 9_007_199_254_740_992.0
+    ((rng.next_u64() >> 12) as f64 + 0.5) / 4_503_599_627_370_496.0
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ use crate::DataError;
 
 /// The dataset of an experiment: a name that this crate knows, or a directory of IDX files.
 ///
-/// As text: `fashion-mnist`, `sample`, anything else is a directory's path. A directory that bears a known name is written
-/// `./sample`.
+/// As text: `fashion-mnist`, `sample`, anything else is a directory's path. A directory that bears a known name is
+/// written `./sample`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Source {

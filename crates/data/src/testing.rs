@@ -42,6 +42,13 @@ pub(crate) fn write_dataset(dir: &Path) {
     fs::write(dir.join("t10k-labels-idx1-ubyte"), labels(9)).unwrap();
 }
 
+/// Writes a file anew with a time that it did not have, since two writes can fall into one tick of the file system's
+/// clock.
+pub(crate) fn rewrite(path: &Path, bytes: &[u8]) {
+    fs::write(path, bytes).unwrap();
+    fs::File::options().write(true).open(path).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+}
+
 /// Checks that an error is one sentence as a user should meet it, and that it says each of the words.
 pub(crate) fn assert_says(error: &crate::DataError, words: &[&str]) {
     let text = error.to_string();

@@ -78,8 +78,8 @@ pub struct Round {
     pub participants: Vec<u32>,
     /// SHA-256 of the new global weights.
     pub weights_sha256: String,
-    /// Relative change of the global weights.
-    pub weights_change: f64,
+    /// Relative change of the global weights; none where they were all zero before.
+    pub weights_change: Option<f64>,
     /// From sampling to the end of evaluation.
     pub seconds: f64,
 }

@@ -133,7 +133,7 @@ mod tests {
             failed: 0,
             participants: Vec::new(),
             weights_sha256: String::new(),
-            weights_change: 0.1,
+            weights_change: None,
             seconds: 0.1,
         }
     }

@@ -73,7 +73,7 @@ impl Progress {
             failed: trained.sampled - clients,
             participants,
             weights_sha256: weights_sha256(&self.weights),
-            weights_change: change.weights,
+            weights_change: Some(change.weights).filter(|change| change.is_finite()),
             seconds: started.elapsed().as_secs_f64(),
         });
         &self.rounds[self.rounds.len() - 1]

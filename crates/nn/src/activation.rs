@@ -11,7 +11,7 @@ impl Kernel for Relu<'_> {
     #[inline(always)]
     fn run<const ROWS: usize, const COLS: usize, const PANEL: usize>(self) {
         for x in self.values {
-            *x = if *x > 0.0 { *x } else { 0.0 };
+            *x = where_positive(*x, *x);
         }
     }
 }
@@ -28,7 +28,14 @@ impl Kernel for ReluGradient<'_> {
     #[inline(always)]
     fn run<const ROWS: usize, const COLS: usize, const PANEL: usize>(self) {
         for (g, y) in self.gradient.iter_mut().zip(self.outputs) {
-            *g = if *y > 0.0 { *g } else { 0.0 };
+            *g = where_positive(*y, *g);
         }
     }
+}
+
+/// `value` where `x` > 0, else 0. As bits, because a branch whose one side changes nothing is compiled to masked stores,
+/// which cost a tenth of an epoch.
+#[inline(always)]
+fn where_positive(x: f32, value: f32) -> f32 {
+    f32::from_bits(value.to_bits() & u32::from(x > 0.0).wrapping_neg())
 }

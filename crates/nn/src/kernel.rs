@@ -50,8 +50,9 @@ fn part_mut<const N: usize>(values: &mut [f32], at: usize) -> &mut [f32; N] {
 
 /// `sum += x · values`, element by element.
 #[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "the iterators of two arrays are not always compiled to whole vectors")]
 fn accumulate<const N: usize>(sum: &mut [f32; N], x: f32, values: &[f32; N]) {
-    for (s, v) in sum.iter_mut().zip(values) {
-        *s = x.mul_add(*v, *s);
+    for lane in 0..N {
+        sum[lane] = x.mul_add(values[lane], sum[lane]);
     }
 }

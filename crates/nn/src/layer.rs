@@ -3,7 +3,7 @@ use std::ops::Range;
 use crate::{
     Buffer, Isa,
     activation::{Relu, ReluGradient},
-    buffer::{grow, padded, zeros},
+    buffer::{LANES, grow, padded, zeros},
     isa::Kernel,
     kernel::{Masks, Pad, Product, Rows, Transpose, WeightGradient, Zeros},
     rule::Rule,
@@ -26,6 +26,7 @@ pub(crate) struct Layer {
     /// The weight with padded rows, where the outputs are no multiple of the padding.
     padded: Buffer,
     bias_gradient: Buffer,
+    tail: [f32; LANES],
 }
 
 impl Layer {
@@ -40,6 +41,7 @@ impl Layer {
             masks: Masks::new(),
             padded: zeros(0),
             bias_gradient: zeros(padded(outputs)),
+            tail: [0.0; LANES],
         }
     }
 
@@ -107,7 +109,7 @@ impl Layer {
         let (masks, offset) = (&self.masks, weight.start);
         let target = &mut target[weight.start..bias.end];
         let (target, bias_target) = target.split_at_mut(weight.len());
-        self.isa.run(WeightGradient { left: inputs, masks, right: delta, rule, target, offset });
+        self.isa.run(WeightGradient { left: inputs, masks, right: delta, rule, target, offset, tail: &mut self.tail });
         let (sums, target, offset) = (&mut self.bias_gradient, bias_target, bias.start);
         self.isa.run(BiasGradient { delta, sums, rule, target, offset });
     }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use crate::{
     Isa,
-    buffer::padded,
+    buffer::{LANES, padded},
     init,
     kernel::{Masks, Pad, Product, Rows, Transpose, WeightGradient, Zeros},
     rule::Rule,
@@ -105,7 +105,8 @@ proptest! {
             let (left, right) = (rows(&left, k), Rows { values: &delta, stride: padded(n), rows: m, columns: n });
             let masks = masks(isa, left);
             let mut target = vec![f32::NAN; k * n];
-            isa.run(WeightGradient { left, masks: &masks, right, rule: &mut Rule::Store, target: &mut target, offset: 0 });
+            let (rule, tail) = (&mut Rule::Store, &mut [0.0; LANES]);
+            isa.run(WeightGradient { left, masks: &masks, right, rule, target: &mut target, offset: 0, tail });
             prop_assert_eq!(&bits(&target), &expected, "{:?}", isa);
         }
     }

@@ -1,7 +1,7 @@
 use std::fs;
 
 use super::*;
-use crate::testing::{assert_says, gzip, idx, images, labels, write_dataset};
+use crate::testing::{assert_says, gzip, idx, images, labels, rewrite, write_dataset};
 
 fn setting() -> (tempfile::TempDir, PathBuf, Cache) {
     let dir = tempfile::tempdir().unwrap();
@@ -56,7 +56,7 @@ fn an_identity_is_remembered_until_a_file_changes() {
     assert_eq!(remembered(), None);
     let first = load(&data, &cache).unwrap().info.sha256;
     assert_eq!(remembered(), Some(first.clone()));
-    fs::write(data.join("t10k-images-idx3-ubyte"), [images(9), vec![]].concat()).unwrap();
+    rewrite(&data.join("t10k-images-idx3-ubyte"), &images(9));
     assert_eq!(remembered(), None, "the time changed");
     assert_eq!(load(&data, &cache).unwrap().info.sha256, first, "the content did not");
 }

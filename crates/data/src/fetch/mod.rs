@@ -67,9 +67,9 @@ impl Places {
 
 /// Sees to it that Fashion-MNIST is in the cache, and returns the directory with its four decompressed IDX files.
 ///
-/// Looks in the cache, then in `/usr/share/datasets/fashion-mnist`, then asks the publisher, then Debian's package archive
-/// (through `apt-get download`, which needs no root). Whatever is found is checked by its SHA-256; a file that is
-/// truncated or altered is told of by name and not used. Two runs at once take turns.
+/// Looks in the cache, then in `/usr/share/datasets/fashion-mnist`, then asks the publisher, then Debian's package
+/// archive (through `apt-get download`, which needs no root). Whatever is found is checked by its SHA-256; a file that
+/// is truncated or altered is told of by name and not used. Two runs at once take turns.
 ///
 /// # Errors
 /// Where no place has the files, or the cache cannot be written.
@@ -136,7 +136,8 @@ impl Place {
         }
     }
 
-    /// Takes as many of the missing files from this place as it has; the inner error says why the rest is still missing.
+    /// Takes as many of the missing files from this place as it has; the inner error says why the rest is still
+    /// missing.
     fn fill(
         self,
         places: &Places,
@@ -161,7 +162,8 @@ impl Place {
     }
 }
 
-/// Calls `take` for each missing file; those that it took are no longer missing. Returns the first reason why one still is.
+/// Calls `take` for each missing file; those that it took are no longer missing. Returns the first reason why one still
+/// is.
 fn fill(
     missing: &mut Vec<Wanted>,
     take: &mut dyn FnMut(&Wanted) -> Result<(), Failure>,

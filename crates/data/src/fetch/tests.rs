@@ -10,7 +10,7 @@ use std::thread;
 use super::*;
 use crate::checksum;
 use crate::dataset::{FILES, identity};
-use crate::testing::{assert_says, gzip, images, labels};
+use crate::testing::{assert_says, gzip, images, labels, rewrite};
 
 const CONTENTS: [fn() -> Vec<u8>; 4] = [|| images(60), || labels(60), || images(9), || labels(9)];
 
@@ -175,7 +175,7 @@ fn a_damaged_file_of_the_cache_is_refused_by_name_and_fetched_again() {
         ([images(60), vec![0]].concat(), "longer than its 376 bytes"),
     ];
     for (i, (damage, reason)) in damages.into_iter().enumerate() {
-        fs::write(dir.join(FILES[0]), damage).unwrap();
+        rewrite(&dir.join(FILES[0]), &damage);
         let (result, told) = setting.run();
         result.unwrap();
         setting.assert_complete();
@@ -190,7 +190,7 @@ fn a_file_with_another_time_but_the_same_content_is_kept() {
     let publisher = Publisher::start(|_, body| body);
     let setting = setting(&publisher.address);
     let dir = setting.run().0.unwrap();
-    fs::write(dir.join(FILES[1]), labels(60)).unwrap();
+    rewrite(&dir.join(FILES[1]), &labels(60));
     let (result, told) = setting.run();
     result.unwrap();
     assert_eq!(told, [Progress::Hashing { place: dir.join(FILES[1]) }]);

@@ -61,12 +61,12 @@ impl Scheme {
 /// Cuts the rows `0..labels.len()` among the clients: every row goes to exactly one client.
 ///
 /// Returns one list of row indices a client, ascending, none empty. The same arguments give the same lists on every
-/// machine: randomness is [`Key`](crate::Key)ed by `seed` and [`Use::Partition`](crate::Use), and logarithms are not the
-/// system's.
+/// machine: randomness is [`Key`](crate::Key)ed by `seed` and [`Use::Partition`](crate::Use), and logarithms are not
+/// the system's.
 ///
 /// # Errors
-/// No client or more clients than rows; a label that is not below `classes`; a parameter out of range; too few rows for the
-/// shards; or a Dirichlet draw that did not reach the least size in 1,000 tries.
+/// No client or more clients than rows; a label that is not below `classes`; a parameter out of range; too few rows for
+/// the shards; or a Dirichlet draw that did not reach the least size in 1,000 tries.
 pub fn partition(
     scheme: &Scheme,
     labels: &[u32],
@@ -94,7 +94,8 @@ pub fn partition(
     }
 }
 
-/// Where part `k` of `parts` starts when `n` things are cut into parts whose sizes differ by at most 1, the larger first.
+/// Where part `k` of `parts` starts when `n` things are cut into parts whose sizes differ by at most 1, the larger
+/// first.
 fn start_of(k: u32, n: u32, parts: u32) -> usize {
     (k as usize) * ((n / parts) as usize) + k.min(n % parts) as usize
 }

@@ -136,8 +136,8 @@ fn balance_keeps_a_client_from_getting_more_once_it_has_its_share() {
     }
 }
 
-/// The rows, so that a change of the randomness is noticed: it would change every published number. They come from an
-/// independent program in Python.
+/// The rows, so that a change of the randomness is noticed: it would change every published number. They come from
+/// `vectors.py`, which is independent of this crate.
 #[test]
 fn known_partitions() {
     let labels = [0, 1, 2, 0, 1, 0, 1, 2, 0, 1, 0, 1];

@@ -1,5 +1,5 @@
-//! The vectors that foreign clients check themselves against. They come from an independent program (ChaCha8 written out in
-//! Python), not from this crate.
+//! The vectors that foreign clients check themselves against. They come from `vectors.py`, which
+//! has ChaCha8 written out, and not from this crate.
 
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};

@@ -84,16 +84,20 @@ impl Product<'_> {
         let n = self.columns;
         let start = block * BLOCK;
         let end = if start + BLOCK < self.left.columns { start + BLOCK } else { self.left.columns };
-        let values: [&[f32]; ROWS] = std::array::from_fn(|r| &self.left.row(row + r)[start..end]);
-        let mut sum: [[f32; COLS]; ROWS] = std::array::from_fn(|r| *part(self.sum, (row + r) * n + column));
+        let mut values = [&[][..]; ROWS];
+        let mut sums = [[0.0; COLS]; ROWS];
+        for r in 0..ROWS {
+            values[r] = &self.left.row(row + r)[start..end];
+            sums[r] = *part(self.sum, (row + r) * n + column);
+        }
         for i in 0..end - start {
             let right = part(self.right, (start + i) * n + column);
-            for (sum, values) in sum.iter_mut().zip(values) {
-                accumulate(sum, values[i], right);
+            for r in 0..ROWS {
+                accumulate(&mut sums[r], values[r][i], right);
             }
         }
-        for (r, sum) in sum.iter().enumerate() {
-            *part_mut(self.sum, (row + r) * n + column) = *sum;
+        for r in 0..ROWS {
+            *part_mut(self.sum, (row + r) * n + column) = sums[r];
         }
     }
 }

@@ -14,6 +14,8 @@ pub(crate) struct WeightGradient<'a, 'r> {
     /// What the rule changes, shape (inputs, outputs), and where it starts in the flat buffer.
     pub(crate) target: &'a mut [f32],
     pub(crate) offset: usize,
+    /// Scratch for the last panel of a row.
+    pub(crate) tail: &'a mut [f32; LANES],
 }
 
 impl Kernel for WeightGradient<'_, '_> {
@@ -54,7 +56,7 @@ impl WeightGradient<'_, '_> {
                     accumulate(&mut sum, x, part(self.right.values, row * self.right.stride + output));
                 }
             }
-            self.finish(input, output, &sum);
+            self.finish(input, output, sum);
             output += PANEL;
         }
         output
@@ -69,12 +71,12 @@ impl WeightGradient<'_, '_> {
             for row in 0..self.left.rows {
                 let x: &[f32; ROWS] = part(self.left.values, row * self.left.stride + input);
                 let right = part(self.right.values, row * self.right.stride + output);
-                for (sum, &x) in sums.iter_mut().zip(x) {
-                    accumulate(sum, x, right);
+                for r in 0..ROWS {
+                    accumulate(&mut sums[r], x[r], right);
                 }
             }
-            for (r, sum) in sums.iter().enumerate() {
-                self.finish(input + r, output, sum);
+            for r in 0..ROWS {
+                self.finish(input + r, output, sums[r]);
             }
             output += COLS;
         }
@@ -82,15 +84,16 @@ impl WeightGradient<'_, '_> {
     }
 
     #[inline(always)]
-    fn finish<const N: usize>(&mut self, input: usize, output: usize, sum: &[f32; N]) {
+    fn finish<const N: usize>(&mut self, input: usize, output: usize, sum: [f32; N]) {
         let at = input * self.right.columns + output;
         // Twice the same call: only where the length is known is it compiled to whole vectors.
-        match output + N <= self.right.columns {
-            true => self.rule.apply(self.offset + at, &mut self.target[at..at + N], sum),
-            false => {
-                let real = self.right.columns.saturating_sub(output);
-                self.rule.apply(self.offset + at, &mut self.target[at..at + real], &sum[..real]);
-            }
+        if output + N <= self.right.columns {
+            self.rule.apply(self.offset + at, &mut self.target[at..at + N], &sum);
+        } else {
+            // Through other memory: sums whose address is taken for an unknown length do not stay in registers.
+            self.tail[..N].copy_from_slice(&sum);
+            let real = self.right.columns - output;
+            self.rule.apply(self.offset + at, &mut self.target[at..at + real], &self.tail[..real]);
         }
     }
 }

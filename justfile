@@ -1,0 +1,23 @@
+set positional-arguments
+
+# Train a model in a federation: `just run mlp`, `just run mlp --clients 7`
+run model *args: build
+    target/release/fedpipe run "$@"
+
+# Build the command and all models; `target/release/fedpipe` is then ready to use
+build:
+    # Always the same packages: cargo unifies features over those it is asked for, and would rebuild the host.
+    cargo build --release
+
+# The tests, as in the README
+test:
+    cargo test --workspace
+
+# Format and lints, warnings as errors
+check:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# Speed and memory, in ratios of one run
+bench *args: build
+    cargo bench --package fedpipe-nn
