@@ -56,7 +56,7 @@ pub(crate) struct RunArgs {
     /// Where --until-converged gives up [default: 200]
     #[arg(long, value_name = "N")]
     pub(crate) max_rounds: Option<u64>,
-    /// Relative change of weights and training loss that counts as none, three rounds in a row [default: 0.01]
+    /// Relative change of weights and training loss that counts as none, three rounds in a row [default: 0.025]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub(crate) tolerance: Option<f64>,
     /// Seed of everything random [default: 0]

@@ -86,7 +86,7 @@ impl Default for Experiment {
             rounds: 5,
             until_converged: false,
             max_rounds: 200,
-            tolerance: 0.01,
+            tolerance: 0.025,
             seed: 0,
             strategy: Strategy::default(),
             epochs: 1,
