@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use fedpipe_data::{Scheme, Source};
 use fedpipe_host::{LocalOptimiser, Strategy};
 
-use crate::{data, exit, models, run};
+use crate::{data, exit, models, run, verify};
 
 #[derive(Debug, Parser)]
 #[command(name = "fedpipe", version, about = "Federated learning on one machine with real processes")]
@@ -20,6 +20,16 @@ struct Cli {
 enum Command {
     /// Train a model in a federation
     Run(Box<RunArgs>),
+    /// Run a run again from its own directory and compare the bits of every round
+    Verify {
+        /// A run directory
+        run: PathBuf,
+    },
+    /// Have a run take its model's dylib anew at the next round, if the layout is the same
+    Reload {
+        /// The directory of a run that is going on
+        run: PathBuf,
+    },
     /// List the models that are found, with their versions and options
     Models,
     /// Datasets
@@ -41,7 +51,7 @@ enum DataCommand {
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
     /// A model's name (see `fedpipe models`), or the path of a dylib, which has a `/` in it
-    #[arg(required_unless_present = "config")]
+    #[arg(required_unless_present_any = ["config", "resume"])]
     pub(crate) model: Option<String>,
 
     /// Clients, each with a partition of its own [default: 4]
@@ -108,6 +118,15 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "N")]
     pub(crate) jobs: Option<u32>,
 
+    /// Rounds from one checkpoint to the next [default: 1]
+    #[arg(long, value_name = "N")]
+    pub(crate) checkpoint_every: Option<u64>,
+    /// Go on with the interrupted run in this directory
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "config"])]
+    pub(crate) resume: Option<PathBuf>,
+    /// Resume although the experiment, the dylib or the dataset differ from what the ledger says
+    #[arg(long, requires = "resume")]
+    pub(crate) force: bool,
     /// The run directory [default: runs/MODEL-N]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
@@ -131,6 +150,8 @@ fn pair(text: &str) -> Result<(String, String), String> {
 pub(crate) fn dispatch() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
+        Command::Verify { run } => verify::verify(&run),
+        Command::Reload { run } => verify::reload(&run),
         Command::Models => models::list(),
         Command::Data(DataCommand::Fetch { name: _ }) => data::fetch_fashion_mnist(),
     };

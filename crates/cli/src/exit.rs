@@ -14,7 +14,11 @@ Exit codes:
   4      the data cannot be had, read or dealt
   5      the run directory cannot be made or written
   6      a round failed: too few clients returned an update
+  7      fedpipe verify found other bits
   128+n  stopped by signal n, 130 for Ctrl-C";
+
+/// The run that was verified has other bits.
+pub(crate) const BITS_PART: u8 = 7;
 
 pub(crate) fn code(error: &Error) -> ExitCode {
     ExitCode::from(match error {

@@ -1,4 +1,4 @@
-//! From the command line to an experiment: defaults, then `--config`, then flags, then `--set`.
+//! From the command line to an experiment: defaults, then `--config` (or the resumed run's own), then flags, then `--set`.
 
 use fedpipe_host::{Error, Experiment, Result};
 use toml::{Table, Value};
@@ -10,7 +10,9 @@ use crate::args::RunArgs;
 /// # Errors
 /// [`Error::Usage`] for a key or value that an experiment has not.
 pub(crate) fn resolve(args: &RunArgs) -> Result<Experiment> {
-    let mut table = match &args.config {
+    // A resumed run is under its own experiment; flags that differ from it are refused by name later.
+    let recorded = args.resume.as_ref().map(|run| run.join("experiment.toml"));
+    let mut table = match args.config.as_ref().or(recorded.as_ref()) {
         None => Table::new(),
         Some(path) => {
             let usage = |error: String| Error::Usage(format!("cannot use {}: {error}", path.display()));
@@ -53,6 +55,7 @@ fn overlay(table: &mut Table, args: &RunArgs) {
         ("min-clients", args.min_clients.map(|v| Value::from(i64::from(v)))),
         ("client-timeout", args.client_timeout.map(Value::from)),
         ("processes", args.processes.map(|v| Value::from(i64::from(v)))),
+        ("checkpoint-every", args.checkpoint_every.map(|v| Value::from(v.cast_signed()))),
         ("jobs", args.jobs.map(|v| Value::from(i64::from(v)))),
     ];
     for (key, value) in flags {

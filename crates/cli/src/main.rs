@@ -9,6 +9,7 @@ mod models;
 mod run;
 mod show;
 mod signals;
+mod verify;
 
 use std::{ffi::OsString, path::Path, process::ExitCode};
 

@@ -1,10 +1,10 @@
 //! `fedpipe run`.
 
-use std::process::ExitCode;
+use std::{collections::BTreeMap, process::ExitCode};
 
 use fedpipe_client::PROCESS_NAME;
 use fedpipe_data::Cache;
-use fedpipe_host::{ClientCommand, Control, Launch, Result, Stop, run as run_experiment};
+use fedpipe_host::{ClientCommand, Control, Launch, Result, Resume, Stop};
 
 use crate::{args::RunArgs, exit, experiment, lookup, show::Screen, signals};
 
@@ -13,19 +13,32 @@ pub(crate) fn client_command() -> ClientCommand {
     ClientCommand { program: "/proc/self/exe".into(), name: PROCESS_NAME.into() }
 }
 
-/// Runs the experiment that `args` describe.
+/// Runs the experiment that `args` describe, or the rest of one.
 pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     let experiment = experiment::resolve(args)?;
+    let dylib = match (lookup::dylib(&experiment.model), &args.resume) {
+        // Only a reload would need it: a run has its own copy.
+        (Err(_), Some(run)) => run.join("model.so"),
+        (found, _) => found?,
+    };
     let launch = Launch {
         command: client_command(),
-        dylib: lookup::dylib(&experiment.model)?,
+        dylib,
         out: args.out.clone(),
         cache: Cache::user()?,
+        replay: BTreeMap::new(),
+        swaps: BTreeMap::new(),
     };
     let control = Control::default();
-    signals::stop_on_signal(control.stopper()).map_err(anyhow::Error::from)?;
+    signals::obey(control.handle()).map_err(anyhow::Error::from)?;
     let mut screen = Screen::new(args.quiet);
-    let summary = run_experiment(&experiment, &launch, &control, &mut screen)?;
+    let summary = match &args.resume {
+        None => fedpipe_host::run(&experiment, &launch, &control, &mut screen)?,
+        Some(directory) => {
+            let resume = Resume { directory, force: args.force };
+            fedpipe_host::resume(&resume, &experiment, &launch, &control, &mut screen)?
+        }
+    };
     Ok(match summary.stopped {
         Stop::Signal(signal) => exit::stopped(signal),
         Stop::Rounds | Stop::Converged | Stop::MaxRounds | Stop::Failed(_) => ExitCode::SUCCESS,

@@ -22,10 +22,8 @@ pub(crate) struct Screen {
 
 impl Screen {
     pub(crate) fn new(quiet: bool) -> Self {
-        let bar = ProgressBar::with_draw_target(None, draw_target(quiet));
-        let template = "{msg} [{bar:30}] {pos}/{len} clients";
-        bar.set_style(ProgressStyle::with_template(template).unwrap_or(ProgressStyle::default_bar()).progress_chars("=> "));
-        Self { quiet, data: DataProgress::new(quiet), bar, last_round: None, directory: PathBuf::new(), tolerance: 0.0 }
+        let (data, bar) = (DataProgress::new(quiet), ProgressBar::hidden());
+        Self { quiet, data, bar, last_round: None, directory: PathBuf::new(), tolerance: 0.0 }
     }
 
     fn line(&self, text: &str) {
@@ -69,8 +67,7 @@ impl Screen {
     }
 
     fn round_ended(&self, round: &Round) {
-        self.bar.reset();
-        self.bar.set_draw_target(ProgressDrawTarget::hidden());
+        self.bar.finish_and_clear();
         let clients = if round.failed > 0 { format!("  ({} clients failed)", round.failed) } else { String::new() };
         self.line(&format!(
             "{}  loss {:.4}  accuracy {:5.2} %  {:.2} s{clients}",
@@ -127,6 +124,17 @@ impl Observer for Screen {
                 self.tolerance = experiment.tolerance;
                 self.directory = directory.to_path_buf();
             }
+            Event::Resumed { experiment, directory, round, .. } => {
+                self.last_round = (!experiment.until_converged).then_some(experiment.rounds);
+                self.tolerance = experiment.tolerance;
+                self.directory = directory.to_path_buf();
+                self.line(&format!("going on after round {round} of {}", shown(directory)));
+            }
+            Event::Warning(text) => self.warn(&format!("warning: {text}")),
+            Event::Reloaded { round, dylib_sha256 } => {
+                self.line(&format!("from round {round} on, the model is {}", &dylib_sha256[..16]));
+            }
+            Event::ReloadRefused { reason } => self.warn(&format!("warning: the model stays as it is: {reason}")),
             Event::Data(step) => self.data.show(step),
             Event::Dealt { dataset, sizes } => self.dealt(dataset, sizes),
             Event::Ready { model, .. } => {
@@ -134,7 +142,7 @@ impl Observer for Screen {
                 self.line(&format!("{} {}: {weights} weights", model.name, model.version));
             }
             Event::RoundStarted { round, sampled } => {
-                self.bar.set_draw_target(draw_target(self.quiet));
+                self.bar = bar(self.quiet, "{msg} [{bar:30}] {pos}/{len} clients");
                 self.bar.set_length(u64::from(*sampled));
                 self.bar.set_message(self.round_name(*round));
                 self.bar.tick();
@@ -153,19 +161,24 @@ impl Observer for Screen {
 pub(crate) struct DataProgress {
     quiet: bool,
     bar: ProgressBar,
+    /// What the bar counts.
+    file: String,
 }
 
 impl DataProgress {
     pub(crate) fn new(quiet: bool) -> Self {
-        Self { quiet, bar: ProgressBar::with_draw_target(None, draw_target(quiet)) }
+        Self { quiet, bar: ProgressBar::hidden(), file: String::new() }
     }
 
     pub(crate) fn show(&mut self, step: &Progress) {
         match step {
             Progress::Downloading { file, done, total } => {
-                let template = "{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec}";
-                self.bar.set_style(ProgressStyle::with_template(template).unwrap_or(ProgressStyle::default_bar()));
-                self.bar.set_message(file.clone());
+                if self.file != *file {
+                    self.clear();
+                    self.bar = bar(self.quiet, "{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec}");
+                    self.bar.set_message(file.clone());
+                    self.file.clone_from(file);
+                }
                 self.bar.set_length(total.unwrap_or(*done));
                 self.bar.set_position(*done);
             }
@@ -182,11 +195,13 @@ impl DataProgress {
     }
 }
 
-fn draw_target(quiet: bool) -> ProgressDrawTarget {
-    match !quiet && io::stderr().is_terminal() {
-        true => ProgressDrawTarget::stderr(),
-        false => ProgressDrawTarget::hidden(),
+/// A bar on standard error, or none that is seen.
+fn bar(quiet: bool, template: &str) -> ProgressBar {
+    if quiet || !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
     }
+    let style = ProgressStyle::with_template(template).unwrap_or(ProgressStyle::default_bar()).progress_chars("=> ");
+    ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style)
 }
 
 /// Relative to the current folder where it is below it.

@@ -1,10 +1,10 @@
-//! Ctrl-C and SIGTERM.
+//! Ctrl-C and SIGTERM stop a run, SIGHUP reloads its model.
 
 use std::{process, thread, time::Duration};
 
-use fedpipe_host::Stopper;
+use fedpipe_host::Handle;
 use signal_hook::{
-    consts::{SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
 };
 
@@ -13,16 +13,20 @@ const GRACE: Duration = Duration::from_millis(900);
 
 /// The first signal stops the run; a second, or a run that is busy with something else (such as a download), ends the
 /// process. Clients end with it: the kernel kills them.
-pub(crate) fn stop_on_signal(stopper: Stopper) -> std::io::Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+pub(crate) fn obey(run: Handle) -> std::io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     thread::Builder::new().name("signals".into()).spawn(move || {
         let mut seen = false;
         for signal in signals.forever() {
+            if signal == SIGHUP {
+                run.reload();
+                continue;
+            }
             if seen {
                 process::exit(128 + signal);
             }
             seen = true;
-            stopper.stop(signal);
+            run.stop(signal);
             thread::spawn(move || {
                 thread::sleep(GRACE);
                 process::exit(128 + signal);

@@ -5,6 +5,7 @@
 
 mod inherited;
 mod loader;
+pub mod sandbox;
 mod serve;
 mod session;
 

@@ -1,4 +1,4 @@
-//! How a run is stopped from outside.
+//! How a run is spoken to from outside.
 
 use std::sync::mpsc::{self, Receiver, Sender};
 
@@ -9,6 +9,7 @@ use crate::worker::{News, WorkerId};
 pub(crate) enum Message {
     News(WorkerId, News),
     Stop(i32),
+    Reload,
 }
 
 /// The run's end of its own inbox; made before the run, so that a stop can be asked for at any time.
@@ -18,9 +19,9 @@ pub struct Control {
     pub(crate) inbox: Receiver<Message>,
 }
 
-/// Asks a run to stop; may be given to another thread.
+/// Asks something of a run; may be given to another thread.
 #[derive(Debug, Clone)]
-pub struct Stopper(Sender<Message>);
+pub struct Handle(Sender<Message>);
 
 impl Default for Control {
     fn default() -> Self {
@@ -30,16 +31,21 @@ impl Default for Control {
 }
 
 impl Control {
-    /// A handle that stops the run.
-    pub fn stopper(&self) -> Stopper {
-        Stopper(self.sender.clone())
+    /// A handle for another thread.
+    pub fn handle(&self) -> Handle {
+        Handle(self.sender.clone())
     }
 }
 
-impl Stopper {
+impl Handle {
     /// Ends the run at once, keeping what its last whole round left; `signal` is the number that the exit code tells.
     pub fn stop(&self, signal: i32) {
         // A run that is over has no inbox, and nothing to stop.
         let _ = self.0.send(Message::Stop(signal));
+    }
+
+    /// Takes the model's dylib anew from where it came, at the next round.
+    pub fn reload(&self) {
+        let _ = self.0.send(Message::Reload);
     }
 }

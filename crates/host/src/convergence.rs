@@ -1,13 +1,15 @@
 //! When to stop: the weights and the clients' training loss no longer change. The test loss plays no part, since a run
 //! that stops by it has been tuned on its test set.
 
+use serde::{Deserialize, Serialize};
+
 /// Rounds in a row that must be below the tolerance.
 pub const PATIENCE: u32 = 3;
 
 /// Watches a run. Converged means: for [`PATIENCE`] rounds in a row, both the relative change of the global weights,
 /// ‖w_t − w_{t−1}‖ / ‖w_{t−1}‖, and that of the mean training loss, |L_t − L_{t−1}| / |L_{t−1}|, are below the
 /// tolerance.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Convergence {
     tolerance: f64,
     last_loss: Option<f64>,

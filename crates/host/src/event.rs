@@ -6,7 +6,10 @@ use fedpipe_data::{DatasetInfo, Progress};
 use fedpipe_protocol::Ready;
 use serde::{Deserialize, Serialize};
 
-use crate::{Cause, Experiment, Summary};
+use crate::{
+    Cause, Experiment, Summary,
+    ledger::{Ledger, Line},
+};
 
 /// Something that happened.
 #[derive(Debug)]
@@ -17,6 +20,33 @@ pub enum Event<'a> {
         experiment: &'a Experiment,
         /// The run directory.
         directory: &'a Path,
+    },
+    /// The run goes on from a checkpoint, or from its start where it has none.
+    Resumed {
+        /// What is run.
+        experiment: &'a Experiment,
+        /// The run directory.
+        directory: &'a Path,
+        /// The last whole round.
+        round: u64,
+        /// Lines of the ledger that came later and were cut off.
+        cut_lines: u64,
+        /// What was overruled with `--force`.
+        forced: &'a [String],
+    },
+    /// Something that is not as it should be, but costs nothing; one sentence.
+    Warning(&'a str),
+    /// From this round on the clients run another dylib.
+    Reloaded {
+        /// The round.
+        round: u64,
+        /// SHA-256 of the new dylib's file.
+        dylib_sha256: &'a str,
+    },
+    /// A new dylib was not taken; the old one stays.
+    ReloadRefused {
+        /// One sentence.
+        reason: &'a str,
     },
     /// A step of fetching or dealing.
     Data(&'a Progress),
@@ -138,11 +168,25 @@ impl<F: FnMut(&Event<'_>) -> anyhow::Result<()>> Observer for F {
     }
 }
 
-/// All observers of a run, called in order.
-pub(crate) struct Observers<'a>(pub(crate) Vec<&'a mut dyn Observer>);
+/// Who hears of a run: the ledger first, then the observer.
+pub(crate) struct Journal<'a> {
+    pub(crate) ledger: Ledger,
+    observer: &'a mut dyn Observer,
+}
 
-impl Observers<'_> {
+impl<'a> Journal<'a> {
+    pub(crate) fn new(ledger: Ledger, observer: &'a mut dyn Observer) -> Self {
+        Self { ledger, observer }
+    }
+
+    /// Writes the event into the ledger, if a result rests on it, and tells the observer.
     pub(crate) fn tell(&mut self, event: &Event<'_>) -> anyhow::Result<()> {
-        self.0.iter_mut().try_for_each(|observer| observer.observe(event))
+        Line::of(event).map_or(Ok(()), |line| self.ledger.append(line))?;
+        self.observer.observe(event)
+    }
+
+    /// Tells the observer what the ledger has already.
+    pub(crate) fn show(&mut self, event: &Event<'_>) -> anyhow::Result<()> {
+        self.observer.observe(event)
     }
 }

@@ -57,6 +57,8 @@ pub struct Experiment {
     /// Clients that train at the same time; the machine's cores where it is not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jobs: Option<u32>,
+    /// Rounds from one checkpoint to the next.
+    pub checkpoint_every: u64,
 }
 
 /// What is done when a client is lost in a round.
@@ -98,6 +100,7 @@ impl Default for Experiment {
             client_timeout: 600.0,
             processes: None,
             jobs: None,
+            checkpoint_every: 1,
         }
     }
 }
@@ -123,6 +126,7 @@ impl Experiment {
             ("--epochs", self.epochs),
             ("--batch-size", self.batch_size),
             ("--processes", self.processes.map_or(1, u64::from)),
+            ("--checkpoint-every", self.checkpoint_every),
             ("--jobs", self.jobs.map_or(1, u64::from)),
         ];
         if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
@@ -186,6 +190,10 @@ pub struct Launch {
     pub out: Option<PathBuf>,
     /// Where datasets and partitions are kept.
     pub cache: fedpipe_data::Cache,
+    /// Who takes part in the rounds of a run that repeats another, by round; empty for a run of its own.
+    pub replay: BTreeMap<u64, Vec<u32>>,
+    /// Dylibs that such a run takes later, by the round from which on it uses them.
+    pub swaps: BTreeMap<u64, PathBuf>,
 }
 
 fn refuse<T>(why: String) -> Result<T> {

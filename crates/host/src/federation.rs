@@ -11,7 +11,7 @@ use fedpipe_protocol::{
 use crate::{
     Cause, Error, Event, Experiment, Launch, Lost, Result,
     control::Control,
-    event::Observers,
+    event::Journal,
     fleet::{Check, Fleet, Incident, Job, Settled},
     run_dir::RunDir,
     sampling::sample,
@@ -28,6 +28,8 @@ pub(crate) struct Federation<'a> {
     sizes: Vec<u64>,
     test_examples: u64,
     weight_count: usize,
+    launch: &'a Launch,
+    directory: &'a RunDir,
     /// Lost processes so far.
     pub(crate) failures: u64,
 }
@@ -54,15 +56,16 @@ impl<'a> Federation<'a> {
     /// Starts the clients and takes their model's initial weights.
     pub(crate) fn start(
         experiment: &'a Experiment,
-        directory: &RunDir,
-        launch: &Launch,
+        directory: &'a RunDir,
+        launch: &'a Launch,
         dealt: &Dealt,
+        first_round: u64,
         control: &'a Control,
-        observers: &mut Observers<'_>,
+        journal: &mut Journal<'_>,
     ) -> Result<(Self, Vec<f32>)> {
         let processes = experiment.process_count();
         allow_descriptors(processes).map_err(anyhow::Error::from)?;
-        let dylib = directory.model();
+        let dylib = directory.model_at(first_round)?;
         let setups = (0..processes).map(|process| setup(experiment, &dylib, dealt, process, processes)).collect();
         let environment = Environment {
             command: launch.command.clone(),
@@ -74,8 +77,9 @@ impl<'a> Federation<'a> {
         let fleet = Fleet::start(environment, control, setups, at_once, experiment.on_failure)?;
         let sizes = dealt.partitions.iter().map(|partition| partition.examples).collect();
         let test_examples = dealt.test.examples;
-        let mut federation = Self { experiment, fleet, sizes, test_examples, weight_count: 0, failures: 0 };
-        let weights = federation.initial_weights(observers)?;
+        let mut federation =
+            Self { experiment, launch, directory, fleet, sizes, test_examples, weight_count: 0, failures: 0 };
+        let weights = federation.initial_weights(journal)?;
         federation.weight_count = weights.len();
         Ok((federation, weights))
     }
@@ -90,14 +94,14 @@ impl<'a> Federation<'a> {
         Ok(&self.model()?.layout)
     }
 
-    fn initial_weights(&mut self, observers: &mut Observers<'_>) -> Result<Vec<f32>> {
+    fn initial_weights(&mut self, journal: &mut Journal<'_>) -> Result<Vec<f32>> {
         // How many weights there are is known only when the first client is ready; 4 GiB of them are refused.
         let job = Job { slot: 0, client: None, request: Request::GetWeights, weights: None, reply_payload: 4 << 30 };
         let is_weights = |_: &Job, reply: &Reply, parts: &Parts| match reply {
             Reply::Weights => finite(parts, None),
             _ => Err(Cause::protocol("it answered a request for its weights with something else")),
         };
-        let settled = self.run(None, vec![job], &is_weights, observers)?;
+        let settled = self.run(None, vec![job], &is_weights, journal)?;
         let layout = self.layout()?;
         let expected = weight_count(layout);
         match settled.into_iter().next() {
@@ -117,20 +121,46 @@ impl<'a> Federation<'a> {
         }
     }
 
+    /// Takes another dylib before `round` where somebody asked for it, or where this run repeats one that did.
+    pub(crate) fn swap_model_if_asked(&mut self, round: u64, journal: &mut Journal<'_>) -> Result<()> {
+        let asked = std::mem::take(&mut self.fleet.reload_asked);
+        let source = match self.launch.swaps.get(&round) {
+            Some(path) => path,
+            None if asked => &self.launch.dylib,
+            None => return Ok(()),
+        };
+        let before = self.directory.model_at_sha256(round)?;
+        let swapped = self.directory.take_model(round, source).and_then(|(path, sha256)| match sha256 == before {
+            true => Err(Error::Model(format!("{} has not changed", source.display()))),
+            false => self.fleet.swap(&path).map(|()| sha256),
+        });
+        match swapped {
+            Ok(dylib_sha256) => journal.tell(&Event::Reloaded { round, dylib_sha256: &dylib_sha256 })?,
+            Err(error) => {
+                self.directory.drop_model(round);
+                journal.tell(&Event::ReloadRefused { reason: &error.to_string() })?;
+            }
+        }
+        Ok(())
+    }
+
     /// Trains the sampled clients from `weights`.
     pub(crate) fn train(
         &mut self,
         round: u64,
         weights: &Arc<Vec<f32>>,
-        observers: &mut Observers<'_>,
+        journal: &mut Journal<'_>,
     ) -> Result<Trained> {
         let experiment = self.experiment;
-        let sampled = sample(experiment.seed, round, experiment.clients, experiment.sampled_clients());
-        observers.tell(&Event::RoundStarted { round, sampled: sampled.len() as u32 })?;
+        let sampled = match self.launch.replay.get(&round) {
+            Some(participants) => participants.clone(),
+            None => sample(experiment.seed, round, experiment.clients, experiment.sampled_clients()),
+        };
+        journal.tell(&Event::RoundStarted { round, sampled: sampled.len() as u32 })?;
         let jobs = sampled.iter().map(|&client| self.train_job(round, client, weights)).collect();
         let (count, sizes) = (self.weight_count, self.sizes.clone());
         let check = move |job: &Job, reply: &Reply, parts: &Parts| check_update(job, reply, parts, count, &sizes);
-        let settled = self.run(Some(round), jobs, &check, observers)?;
+        let settled = self.run(Some(round), jobs, &check, journal)?;
 
         let mut updates = Vec::with_capacity(settled.len());
         let (mut loss_sum, mut examples) = (0.0, 0);
@@ -181,7 +211,7 @@ impl<'a> Federation<'a> {
         &mut self,
         round: u64,
         weights: &Arc<Vec<f32>>,
-        observers: &mut Observers<'_>,
+        journal: &mut Journal<'_>,
     ) -> Result<Score> {
         let blocks = self.test_examples.div_ceil(EVALUATION_BLOCK as u64) as u32;
         let shares = (self.fleet.at_once() as u32).min(blocks);
@@ -196,7 +226,7 @@ impl<'a> Federation<'a> {
         let jobs = jobs.collect();
         let test_examples = self.test_examples;
         let check = move |job: &Job, reply: &Reply, _: &Parts| check_blocks(job, reply, test_examples);
-        let settled = self.run(Some(round), jobs, &check, observers)?;
+        let settled = self.run(Some(round), jobs, &check, journal)?;
 
         let (mut loss_sum, mut correct) = (0.0, 0);
         for outcome in settled {
@@ -220,16 +250,16 @@ impl<'a> Federation<'a> {
         round: Option<u64>,
         jobs: Vec<Job>,
         check: &Check<'_>,
-        observers: &mut Observers<'_>,
+        journal: &mut Journal<'_>,
     ) -> Result<Vec<Settled>> {
         let failures = &mut self.failures;
         self.fleet.run(round, jobs, check, &mut |incident| match (incident, round) {
             (Incident::Lost(lost), _) => {
                 *failures += 1;
-                observers.tell(&Event::Lost(&lost))
+                journal.tell(&Event::Lost(&lost))
             }
             (Incident::Done(Job { client: Some(client), .. }), Some(round)) => {
-                observers.tell(&Event::Trained { round, client: *client })
+                journal.tell(&Event::Trained { round, client: *client })
             }
             (Incident::Done(_), _) => Ok(()),
         })

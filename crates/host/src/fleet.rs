@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    path::Path,
     sync::{Arc, mpsc::RecvError},
 };
 
@@ -51,6 +52,8 @@ pub(crate) struct Fleet<'a> {
     /// What the first process said; the others must say the same.
     model: Option<Ready>,
     generation: u64,
+    /// Somebody asked for the model's dylib to be taken anew.
+    pub(crate) reload_asked: bool,
 }
 
 struct Slot {
@@ -80,7 +83,7 @@ impl<'a> Fleet<'a> {
         policy: OnFailure,
     ) -> Result<Self> {
         let slots = setups.into_iter().map(|setup| Slot { setup, worker: None, ready: false }).collect();
-        let mut fleet = Self { environment, control, slots, at_once, policy, model: None, generation: 0 };
+        let mut fleet = Self { environment, control, slots, at_once, policy, model: None, generation: 0, reload_asked: false };
         (0..fleet.slots.len()).try_for_each(|slot| fleet.start_worker(slot))?;
         Ok(fleet)
     }
@@ -98,6 +101,28 @@ impl<'a> Fleet<'a> {
     /// What the processes said of their model; none before the first job was done.
     pub(crate) fn model(&self) -> Option<&Ready> {
         self.model.as_ref()
+    }
+
+    /// Replaces all processes by fresh ones with another dylib, which must have a model of the same layout.
+    ///
+    /// # Errors
+    /// The reason why not; the old processes stay.
+    pub(crate) fn swap(&mut self, dylib: &Path) -> Result<()> {
+        let with_dylib = |setup: &Setup| Setup { dylib: Some(dylib.to_owned()), ..setup.clone() };
+        let control = Control::default();
+        let probe = with_dylib(&self.slots[0].setup);
+        let mut probe = Fleet::start(self.environment.clone(), &control, vec![probe], 1, OnFailure::Abort)?;
+        probe.ready()?;
+        let model = probe.model.take();
+        if model.as_ref().map(|model| &model.layout) != self.model.as_ref().map(|model| &model.layout) {
+            return Err(Error::Model(format!("the model in {} has another layout", dylib.display())));
+        }
+        self.model = model;
+        for slot in &mut self.slots {
+            slot.setup = with_dylib(&slot.setup);
+            slot.worker.iter_mut().for_each(Worker::dismiss);
+        }
+        (0..self.slots.len()).try_for_each(|slot| self.start_worker(slot))
     }
 
     /// Waits until the first process has said what its model is.
@@ -139,6 +164,10 @@ impl<'a> Fleet<'a> {
     fn take_message(&mut self, batch: &mut Batch, check: &Check<'_>, tell: &mut Tell<'_>) -> Result<()> {
         let (id, news) = match self.control.inbox.recv() {
             Ok(Message::News(id, news)) => (id, news),
+            Ok(Message::Reload) => {
+                self.reload_asked = true;
+                return Ok(());
+            }
             Ok(Message::Stop(signal)) => return Err(Error::Stopped(signal)),
             Err(RecvError) => return Err(anyhow::anyhow!("the run's inbox is closed").into()),
         };

@@ -1,87 +1,172 @@
-//! `ledger.jsonl`: one line of compact JSON for everything that a run's result rests on.
+//! `ledger.jsonl`: one line of compact JSON for everything that a run's result rests on. The lines are a chain: each
+//! carries the SHA-256 of the line before it, so that an edited line is found.
 
 use std::{
+    borrow::Cow,
     fs::File,
-    io::Write,
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
 use anyhow::Context;
 use fedpipe_data::DatasetInfo;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::{Event, Experiment, Lost, Observer, Round, Summary};
+use crate::{Event, Experiment, Lost, Round, Summary, summary::bytes_sha256};
+
+/// The file's name in the run directory.
+pub(crate) const NAME: &str = "ledger.jsonl";
 
 /// Writes the ledger.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     path: PathBuf,
     file: File,
+    position: Position,
+}
+
+/// A place in a ledger, between two lines.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Position {
+    pub(crate) bytes: u64,
+    /// SHA-256 of the last line, without its line feed; zeros before the first.
+    pub(crate) hash: String,
+}
+
+/// A line of the ledger.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub(crate) enum Line<'a> {
+    Started {
+        fedpipe: Cow<'a, str>,
+        cpu: Cpu,
+        experiment: Cow<'a, Experiment>,
+    },
+    Dealt {
+        dataset: Cow<'a, DatasetInfo>,
+        sizes: Cow<'a, [u64]>,
+    },
+    Ready {
+        model: Cow<'a, str>,
+        version: Cow<'a, str>,
+        dylib_sha256: Cow<'a, str>,
+        weights_sha256: Cow<'a, str>,
+    },
+    Lost(Cow<'a, Lost>),
+    Round(Cow<'a, Round>),
+    /// The run goes on from the checkpoint after `round`.
+    Resumed {
+        round: u64,
+        /// Lines that came after that checkpoint and were cut off; their rounds come again.
+        cut_lines: u64,
+        cpu: Cpu,
+        /// What was overruled with `--force`.
+        #[serde(default, skip_serializing_if = "<[String]>::is_empty")]
+        forced: Cow<'a, [String]>,
+    },
+    /// From `round` on, the dylib is another.
+    Reloaded {
+        round: u64,
+        dylib_sha256: Cow<'a, str>,
+    },
+    Finished(Cow<'a, Summary>),
+}
+
+/// A line and its link.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Chained<'a> {
+    #[serde(flatten)]
+    pub(crate) line: Line<'a>,
+    /// SHA-256 of the line before.
+    pub(crate) prev: Cow<'a, str>,
+}
+
+impl Default for Position {
+    fn default() -> Self {
+        Self { bytes: 0, hash: "0".repeat(64) }
+    }
+}
+
+impl Position {
+    /// The place after `line`.
+    pub(crate) fn after(&self, line: &[u8]) -> Self {
+        Self { bytes: self.bytes + line.len() as u64 + 1, hash: bytes_sha256(line) }
+    }
 }
 
 impl Ledger {
     /// A new ledger in the run directory.
-    pub(crate) fn create(directory: &Path) -> std::io::Result<Self> {
-        let path = directory.join("ledger.jsonl");
-        Ok(Self { file: File::options().create_new(true).append(true).open(&path)?, path })
+    pub(crate) fn create(directory: &Path) -> io::Result<Self> {
+        let path = directory.join(NAME);
+        let file = File::options().create_new(true).append(true).open(&path)?;
+        Ok(Self { file, path, position: Position::default() })
     }
 
-    fn append(&mut self, line: &Line<'_>) -> anyhow::Result<()> {
-        let mut text = serde_json::to_vec(line)?;
+    /// The ledger of a run that goes on, cut off at `position`.
+    pub(crate) fn cut(directory: &Path, position: Position) -> io::Result<Self> {
+        let path = directory.join(NAME);
+        let file = File::options().append(true).open(&path)?;
+        file.set_len(position.bytes)?;
+        Ok(Self { file, path, position })
+    }
+
+    /// The place after the last line.
+    pub(crate) fn position(&self) -> &Position {
+        &self.position
+    }
+
+    /// Another handle, through which another thread may sync the file.
+    pub(crate) fn handle(&self) -> io::Result<File> {
+        self.file.try_clone()
+    }
+
+    pub(crate) fn append(&mut self, line: Line<'_>) -> anyhow::Result<()> {
+        let prev = Cow::Borrowed(self.position.hash.as_str());
+        let mut text = serde_json::to_vec(&Chained { line, prev })?;
+        self.position = self.position.after(&text);
         text.push(b'\n');
         // One write, so that a power cut tears a line at most at its end.
         self.file.write_all(&text).with_context(|| format!("cannot write {}", self.path.display()))
     }
 }
 
-/// A line of the ledger.
-#[derive(Debug, Serialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
-enum Line<'a> {
-    Started {
-        fedpipe: &'static str,
-        cpu: Cpu,
-        experiment: &'a Experiment,
-    },
-    Dealt {
-        dataset: &'a DatasetInfo,
-        sizes: &'a [u64],
-    },
-    Ready {
-        model: &'a str,
-        version: &'a str,
-        dylib_sha256: &'a str,
-        weights_sha256: &'a str,
-    },
-    Lost(&'a Lost),
-    Round(&'a Round),
-    Finished(&'a Summary),
-}
-
-impl Observer for Ledger {
-    fn observe(&mut self, event: &Event<'_>) -> anyhow::Result<()> {
-        let line = match *event {
-            Event::Data(_) | Event::RoundStarted { .. } | Event::Trained { .. } => return Ok(()),
-            Event::Started { experiment, .. } => {
-                Line::Started { fedpipe: env!("CARGO_PKG_VERSION"), cpu: Cpu::of_this_machine(), experiment }
+impl<'a> Line<'a> {
+    /// The line for an event; events that no result rests on have none.
+    pub(crate) fn of(event: &Event<'a>) -> Option<Self> {
+        let text = Cow::Borrowed;
+        Some(match *event {
+            Event::Data(_) | Event::RoundStarted { .. } | Event::Trained { .. } => return None,
+            Event::Warning(_) | Event::ReloadRefused { .. } => return None,
+            Event::Reloaded { round, dylib_sha256 } => Line::Reloaded { round, dylib_sha256: text(dylib_sha256) },
+            Event::Started { experiment, .. } => Line::Started {
+                fedpipe: text(env!("CARGO_PKG_VERSION")),
+                cpu: Cpu::of_this_machine(),
+                experiment: Cow::Borrowed(experiment),
+            },
+            Event::Resumed { round, cut_lines, forced, .. } => {
+                Line::Resumed { round, cut_lines, cpu: Cpu::of_this_machine(), forced: Cow::Borrowed(forced) }
             }
-            Event::Dealt { dataset, sizes } => Line::Dealt { dataset, sizes },
-            Event::Ready { model, dylib_sha256, weights_sha256 } => {
-                Line::Ready { model: &model.name, version: &model.version, dylib_sha256, weights_sha256 }
+            Event::Dealt { dataset, sizes } => {
+                Line::Dealt { dataset: Cow::Borrowed(dataset), sizes: Cow::Borrowed(sizes) }
             }
-            Event::Lost(lost) => Line::Lost(lost),
-            Event::RoundEnded(round) => Line::Round(round),
-            Event::Finished(summary) => Line::Finished(summary),
-        };
-        self.append(&line)
+            Event::Ready { model, dylib_sha256, weights_sha256 } => Line::Ready {
+                model: text(&model.name),
+                version: text(&model.version),
+                dylib_sha256: text(dylib_sha256),
+                weights_sha256: text(weights_sha256),
+            },
+            Event::Lost(lost) => Line::Lost(Cow::Borrowed(lost)),
+            Event::RoundEnded(round) => Line::Round(Cow::Borrowed(round)),
+            Event::Finished(summary) => Line::Finished(Cow::Borrowed(summary)),
+        })
     }
 }
 
 /// The processor and what `nn` can use of it. The bits are the same on all that have FMA; who meets others wants to know.
-#[derive(Debug, Serialize)]
-struct Cpu {
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Cpu {
     name: String,
-    arch: &'static str,
+    arch: String,
     features: Vec<String>,
 }
 
@@ -94,6 +179,6 @@ impl Cpu {
         };
         let known = ["fma", "avx2", "avx512f"];
         let features = field("flags").split(' ').filter(|flag| known.contains(flag)).map(str::to_owned).collect();
-        Self { name: field("model name"), arch: std::env::consts::ARCH, features }
+        Self { name: field("model name"), arch: std::env::consts::ARCH.into(), features }
     }
 }

@@ -1,9 +1,10 @@
 //! The host: runs an experiment. It spawns and supervises clients, runs rounds, aggregates, and keeps the ledger.
 //!
-//! [`run`] is the whole of a run. The host never loads a model and never reads a training row: `fedpipe_data` deals the
-//! rows out before any client exists.
+//! [`run`] is the whole of a run, [`resume`] the rest of one. The host never loads a model and never reads a training
+//! row: `fedpipe_data` deals the rows out before any client exists.
 
 mod cause;
+mod checkpoint;
 mod control;
 mod convergence;
 mod error;
@@ -12,6 +13,7 @@ mod experiment;
 mod federation;
 mod files;
 mod fleet;
+mod history;
 mod ledger;
 mod link;
 mod log;
@@ -19,11 +21,14 @@ mod models;
 mod optimiser;
 mod picture;
 mod progress;
+mod reload;
+mod resume;
 mod run_dir;
 mod sampling;
 mod spawn;
 mod strategy;
 mod summary;
+mod verify;
 mod worker;
 
 use std::{sync::Arc, time::Instant};
@@ -31,22 +36,27 @@ use std::{sync::Arc, time::Instant};
 use fedpipe_data::{Deal, Dealt};
 
 pub use cause::Cause;
-pub use control::{Control, Stopper};
+pub use control::{Control, Handle};
 pub use convergence::{Change, Convergence, PATIENCE};
 pub use error::{Error, Result};
 pub use event::{Event, Lost, Observer, Round, Then};
 pub use experiment::{Experiment, Launch, OnFailure};
 pub use models::describe;
 pub use optimiser::LocalOptimiser;
+pub use reload::request_reload;
+pub use resume::Resume;
 pub use sampling::sample;
 pub use spawn::ClientCommand;
 pub use strategy::{Accepted, ServerOptimiser, ServerState, Strategy, weighted_mean};
 pub use summary::{Stop, Summary, safetensors, weights_sha256};
+pub use verify::{Difference, verify};
 
-use event::Observers;
+use checkpoint::Saver;
+use event::Journal;
 use federation::Federation;
 use ledger::Ledger;
 use progress::Progress;
+use resume::Point;
 use run_dir::RunDir;
 
 /// Runs `experiment` and leaves a run directory; `observer` hears of everything, after the ledger.
@@ -65,50 +75,109 @@ pub fn run(
     experiment.check()?;
     let directory = RunDir::create(experiment, &launch.dylib, launch.out.as_deref())?;
     let ledger = Ledger::create(directory.path());
-    let mut ledger = ledger.map_err(|error| Error::output("write", directory.path(), &error))?;
-    let mut observers = Observers(vec![&mut ledger, observer]);
-    observers.tell(&Event::Started { experiment, directory: directory.path() })?;
+    let ledger = ledger.map_err(|error| Error::output("write", directory.path(), &error))?;
+    let mut journal = Journal::new(ledger, observer);
+    journal.tell(&Event::Started { experiment, directory: directory.path() })?;
+    let begun = deal(experiment, launch, &mut |event| journal.show(event))
+        .and_then(|dealt| Ok((begin(experiment, launch, &directory, &dealt, None, control, &mut journal)?, dealt)));
+    let ((mut federation, mut progress), _dealt) =
+        begun.inspect_err(|error| directory.discard_if_never_begun(error))?;
+    complete(experiment, &directory, &mut federation, &mut progress, &mut journal, started)
+}
 
-    let begun = begin(experiment, launch, &directory, control, &mut observers);
-    let (mut federation, mut progress, _dealt) = begun.inspect_err(|error| directory.discard_if_never_begun(error))?;
-    let ended = rounds(experiment, &mut federation, &mut progress, &mut observers);
+/// Goes on with an interrupted run, from its newest whole checkpoint, under the experiment that it was started with.
+/// It ends with the bits that it would have had without the interruption.
+///
+/// # Errors
+/// As for [`run`]; [`Error::Usage`] where `experiment`, the dylib or the dataset differ from what the ledger says.
+pub fn resume(
+    resume: &Resume<'_>,
+    experiment: &Experiment,
+    launch: &Launch,
+    control: &Control,
+    observer: &mut dyn Observer,
+) -> Result<Summary> {
+    let started = Instant::now();
+    experiment.check()?;
+    let directory = RunDir::open(resume.directory)?;
+    let mut warnings = Vec::new();
+    let mut point = Point::find(resume, &directory, experiment, &mut |warning| warnings.push(warning))?;
+    for warning in &warnings {
+        observer.observe(&Event::Warning(warning))?;
+    }
+    let dealt = deal(experiment, launch, &mut |event| observer.observe(event))?;
+    point.check_dataset(&dealt.dataset)?;
+    let mut journal = point.journal(&directory, experiment, observer)?;
+    let (mut federation, mut progress) =
+        begin(experiment, launch, &directory, &dealt, Some(point), control, &mut journal)?;
+    complete(experiment, &directory, &mut federation, &mut progress, &mut journal, started)
+}
+
+type Show<'s> = dyn FnMut(&Event<'_>) -> anyhow::Result<()> + 's;
+
+/// One partition file a client.
+fn deal(experiment: &Experiment, launch: &Launch, show: &mut Show<'_>) -> Result<Dealt> {
+    let Experiment { data, partition, clients, seed, .. } = experiment;
+    let deal = Deal { source: data.clone(), scheme: partition.clone(), clients: *clients, seed: *seed };
+    let mut shown = Ok(());
+    let dealt = fedpipe_data::deal(&deal, &launch.cache, &mut |step| {
+        if shown.is_ok() {
+            shown = show(&Event::Data(&step));
+        }
+    })?;
+    shown?;
+    Ok(dealt)
+}
+
+/// The clients are started and the weights known: the model's initial ones, or those that a resume goes on from.
+fn begin<'a>(
+    experiment: &'a Experiment,
+    launch: &'a Launch,
+    directory: &'a RunDir,
+    dealt: &Dealt,
+    point: Option<Point>,
+    control: &'a Control,
+    journal: &mut Journal<'_>,
+) -> Result<(Federation<'a>, Progress)> {
+    // The ledger of a run that goes on after its first round has these lines already.
+    let told_before = point.as_ref().is_some_and(|point| point.round() > 0);
+    let tell = if told_before { Journal::show } else { Journal::tell };
+    let sizes: Vec<u64> = dealt.partitions.iter().map(|partition| partition.examples).collect();
+    tell(journal, &Event::Dealt { dataset: &dealt.dataset, sizes: &sizes })?;
+    let first_round = point.as_ref().map_or(1, |point| point.round() + 1);
+    let (mut federation, weights) =
+        Federation::start(experiment, directory, launch, dealt, first_round, control, journal)?;
+    let (dylib_sha256, weights_sha256) = (&directory.model_sha256()?, &weights_sha256(&weights));
+    tell(journal, &Event::Ready { model: federation.model()?, dylib_sha256, weights_sha256 })?;
+    let mut progress = Progress::new(dealt.dataset.name.clone(), weights, experiment.tolerance);
+    if let Some(point) = point {
+        federation.failures += point.failures();
+        progress = progress.at(point);
+    }
+    Ok((federation, progress))
+}
+
+/// The rounds and the results.
+fn complete(
+    experiment: &Experiment,
+    directory: &RunDir,
+    federation: &mut Federation<'_>,
+    progress: &mut Progress,
+    journal: &mut Journal<'_>,
+    started: Instant,
+) -> Result<Summary> {
+    let saver = journal.ledger.handle().and_then(|ledger| Saver::start(directory.path(), ledger));
+    let mut saver = saver.map_err(|error| Error::output("write", directory.path(), &error))?;
+    let ended = rounds(experiment, federation, progress, journal, &mut saver);
     let (stop, failure) = match ended {
         Ok(stop) => (stop, None),
         Err(Error::Stopped(signal)) => (Stop::Signal(signal), None),
         Err(error) => (Stop::Failed(error.to_string()), Some(error)),
     };
-    let summary = progress.finish(experiment, &federation, &directory, stop, started)?;
-    observers.tell(&Event::Finished(&summary))?;
+    let summary = progress.finish(experiment, federation, directory, stop, started)?;
+    saver.finish().map_err(|error| Error::Output(format!("{error:#}")))?;
+    journal.tell(&Event::Finished(&summary))?;
     failure.map_or(Ok(summary), Err)
-}
-
-/// The data are dealt, the clients started, the initial weights taken.
-fn begin<'a>(
-    experiment: &'a Experiment,
-    launch: &Launch,
-    directory: &RunDir,
-    control: &'a Control,
-    observers: &mut Observers<'_>,
-) -> Result<(Federation<'a>, Progress, Dealt)> {
-    let Experiment { data, partition, clients, seed, .. } = experiment;
-    let deal = Deal { source: data.clone(), scheme: partition.clone(), clients: *clients, seed: *seed };
-    let mut told = Ok(());
-    let dealt = fedpipe_data::deal(&deal, &launch.cache, &mut |step| {
-        if told.is_ok() {
-            told = observers.tell(&Event::Data(&step));
-        }
-    })?;
-    told?;
-    let sizes: Vec<u64> = dealt.partitions.iter().map(|partition| partition.examples).collect();
-    observers.tell(&Event::Dealt { dataset: &dealt.dataset, sizes: &sizes })?;
-    let (federation, weights) = Federation::start(experiment, directory, launch, &dealt, control, observers)?;
-    observers.tell(&Event::Ready {
-        model: federation.model()?,
-        dylib_sha256: &directory.model_sha256()?,
-        weights_sha256: &weights_sha256(&weights),
-    })?;
-    let progress = Progress::new(dealt.dataset.name.clone(), weights, experiment.tolerance);
-    Ok((federation, progress, dealt))
 }
 
 /// Federated learning: train, aggregate, evaluate, record, until the rounds are done or nothing changes any more.
@@ -116,19 +185,26 @@ fn rounds(
     experiment: &Experiment,
     federation: &mut Federation<'_>,
     progress: &mut Progress,
-    observers: &mut Observers<'_>,
+    journal: &mut Journal<'_>,
+    saver: &mut Saver,
 ) -> Result<Stop> {
     for round in progress.next_round()..=experiment.last_round() {
         let started = Instant::now();
-        let trained = federation.train(round, progress.weights(), observers)?;
+        federation.swap_model_if_asked(round, journal)?;
+        let trained = federation.train(round, progress.weights(), journal)?;
         let mut server = progress.server_state().clone();
         let layout = federation.layout()?;
         let weights = experiment.strategy.apply(&mut server, progress.weights(), &trained.updates, layout);
         let weights = Arc::new(weights);
-        let score = federation.evaluate(round, &weights, observers)?;
+        let score = federation.evaluate(round, &weights, journal)?;
         let record = progress.commit(round, weights, server, &trained, score, started);
-        observers.tell(&Event::RoundEnded(record))?;
-        if experiment.until_converged && progress.converged() {
+        journal.tell(&Event::RoundEnded(record))?;
+        let converged = experiment.until_converged && progress.converged();
+        if round.is_multiple_of(experiment.checkpoint_every) || converged || round == experiment.last_round() {
+            let checkpoint = progress.checkpoint(journal.ledger.position().clone(), federation.failures);
+            saver.save(checkpoint).map_err(|error| Error::Output(format!("{error:#}")))?;
+        }
+        if converged {
             return Ok(Stop::Converged);
         }
     }

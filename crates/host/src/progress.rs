@@ -4,14 +4,17 @@ use std::{sync::Arc, time::Instant};
 
 use crate::{
     Convergence, Experiment, Result, Round, ServerState, Stop, Summary,
+    checkpoint::{Checkpoint, Meta},
     federation::{Federation, Score, Trained},
+    ledger::Position,
     picture,
+    resume::Point,
     run_dir::RunDir,
     safetensors, weights_sha256,
 };
 
 /// The state of a run between two rounds.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Progress {
     dataset: String,
     weights: Arc<Vec<f32>>,
@@ -30,6 +33,22 @@ impl Progress {
             convergence: Convergence::new(tolerance),
             rounds: Vec::new(),
         }
+    }
+
+    /// Where a resume goes on.
+    pub(crate) fn at(mut self, point: Point) -> Self {
+        if let Some(Checkpoint { meta, weights, server }) = point.checkpoint {
+            let rounds = point.history.rounds.into_iter().filter(|round| round.round <= meta.round).collect();
+            self = Self { weights, server, convergence: meta.convergence, rounds, ..self };
+        }
+        self
+    }
+
+    /// The state after the last round; `ledger` is where its line ends.
+    pub(crate) fn checkpoint(&self, ledger: Position, failures: u64) -> Checkpoint {
+        let round = self.next_round() - 1;
+        let meta = Meta { round, ledger, failures, convergence: self.convergence.clone() };
+        Checkpoint { meta, weights: Arc::clone(&self.weights), server: self.server.clone() }
     }
 
     pub(crate) fn next_round(&self) -> u64 {

@@ -1,20 +1,60 @@
 //! The run directory: everything that a run leaves.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
 use crate::{
     Error, Experiment, Result,
     files::{sync_folder, write_whole},
+    summary::bytes_sha256,
 };
 
-/// A run's directory.
+/// A run's directory, locked: only one host works in it.
 #[derive(Debug)]
-pub(crate) struct RunDir(PathBuf);
+pub(crate) struct RunDir {
+    path: PathBuf,
+    /// Holds the lock and has the host's process number in it; `fedpipe reload` reads it.
+    _lock: fs::File,
+}
 
 impl RunDir {
+    /// The lock's name.
+    pub(crate) const LOCK: &'static str = "host.pid";
+
+    /// The dylib's name.
+    pub(crate) const MODEL: &'static str = "model.so";
+
+    /// The name of a dylib that was taken later.
+    pub(crate) fn model_from(round: u64) -> String {
+        format!("model-from-{round:06}.so")
+    }
+
+    /// The directory of a run that goes on.
+    ///
+    /// # Errors
+    /// [`Error::Output`] where there is no run, or another host works in it.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let path = path.canonicalize().map_err(|error| Error::output("find", path, &error))?;
+        if !path.join("experiment.toml").exists() {
+            return Err(Error::Output(format!("{} holds no run (no experiment.toml)", path.display())));
+        }
+        Self::lock(path)
+    }
+
+    fn lock(path: PathBuf) -> Result<Self> {
+        let file = path.join(Self::LOCK);
+        let cannot = |error: io::Error| Error::output("write", &file, &error);
+        let mut lock = fs::File::options().create(true).truncate(false).write(true).open(&file).map_err(cannot)?;
+        if lock.try_lock().is_err() {
+            return Err(Error::Output(format!("another fedpipe is at work in {}; wait for it", path.display())));
+        }
+        lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())).map_err(cannot)?;
+        Ok(Self { path, _lock: lock })
+    }
+
     /// Makes the directory, with `experiment.toml` and the model in it, by one rename: it is whole or absent.
     ///
     /// # Errors
@@ -47,7 +87,7 @@ impl RunDir {
         let fill = || -> io::Result<()> {
             fs::create_dir(draft.path().join("clients"))?;
             write_whole(&draft.path().join("experiment.toml"), text.as_bytes())?;
-            fs::copy(dylib, draft.path().join("model.so"))?;
+            fs::copy(dylib, draft.path().join(Self::MODEL))?;
             use std::os::unix::fs::PermissionsExt;
             fs::set_permissions(draft.path(), fs::Permissions::from_mode(0o755))
         };
@@ -56,38 +96,67 @@ impl RunDir {
         fs::rename(draft.path(), out).map_err(|error| made("make", error))?;
         let _ = draft.keep();
         sync_folder(parent).map_err(|error| made("make", error))?;
-        let out = out.canonicalize().map_err(|error| made("find", error))?;
-        Ok(Self(out))
+        Self::lock(out.canonicalize().map_err(|error| made("find", error))?)
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     pub(crate) fn logs(&self) -> PathBuf {
-        self.0.join("clients")
+        self.path.join("clients")
     }
 
-    pub(crate) fn model(&self) -> PathBuf {
-        self.0.join("model.so")
+    /// The dylib that `round` uses: the last one that was taken before it.
+    ///
+    /// # Errors
+    /// Those of listing the directory.
+    pub(crate) fn model_at(&self, round: u64) -> Result<PathBuf> {
+        let entries = fs::read_dir(&self.path).map_err(|error| Error::output("read", &self.path, &error))?;
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let later = names.filter(|name| name.starts_with("model-from-") && *name <= Self::model_from(round)).max();
+        Ok(self.path.join(later.as_deref().unwrap_or(Self::MODEL)))
     }
 
+    /// SHA-256 of the first dylib.
     pub(crate) fn model_sha256(&self) -> Result<String> {
-        let path = self.model();
-        crate::summary::file_sha256(&path).map_err(|error| Error::output("read", &path, &error))
+        self.sha256(&self.path.join(Self::MODEL))
+    }
+
+    /// SHA-256 of the dylib that `round` uses.
+    pub(crate) fn model_at_sha256(&self, round: u64) -> Result<String> {
+        self.sha256(&self.model_at(round)?)
+    }
+
+    /// Copies a dylib that is used from `round` on; returns the copy and its SHA-256.
+    pub(crate) fn take_model(&self, round: u64, source: &Path) -> Result<(PathBuf, String)> {
+        let bytes = fs::read(source).map_err(|error| Error::Model(format!("cannot read {}: {error}", source.display())))?;
+        let name = Self::model_from(round);
+        self.write(&name, &bytes)?;
+        Ok((self.path.join(name), bytes_sha256(&bytes)))
+    }
+
+    /// Forgets the dylib that was to be used from `round` on.
+    pub(crate) fn drop_model(&self, round: u64) {
+        let _ = fs::remove_file(self.path.join(Self::model_from(round)));
+    }
+
+    fn sha256(&self, path: &Path) -> Result<String> {
+        let bytes = fs::read(path).map_err(|error| Error::output("read", path, &error))?;
+        Ok(bytes_sha256(&bytes))
     }
 
     /// Takes the directory away again where the run could not begin because of what it was given: the same folder can
     /// be named again. What a crash left is kept.
     pub(crate) fn discard_if_never_begun(&self, error: &Error) {
         if matches!(error, Error::Usage(_) | Error::Model(_) | Error::Data(_)) {
-            let _ = fs::remove_dir_all(&self.0);
+            let _ = fs::remove_dir_all(&self.path);
         }
     }
 
     /// Writes `name`, whole or not at all.
     pub(crate) fn write(&self, name: &str, contents: &[u8]) -> Result<()> {
-        let path = self.0.join(name);
+        let path = self.path.join(name);
         write_whole(&path, contents).map_err(|error| Error::output("write", &path, &error))
     }
 }

@@ -58,16 +58,12 @@ pub enum Stop {
 
 /// SHA-256 of flat weights, in hexadecimal: over little-endian f32 in layout order, without a header.
 pub fn weights_sha256(weights: &[f32]) -> String {
-    hex(&Sha256::digest(bytemuck::cast_slice::<f32, u8>(weights)))
+    bytes_sha256(bytemuck::cast_slice(weights))
 }
 
-/// SHA-256 of a file, in hexadecimal.
-pub(crate) fn file_sha256(path: &std::path::Path) -> std::io::Result<String> {
-    Ok(hex(&Sha256::digest(std::fs::read(path)?)))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+/// SHA-256 of bytes, in hexadecimal.
+pub(crate) fn bytes_sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The weights as a safetensors file with the layout's names and shapes.

@@ -44,7 +44,7 @@ fn part<const N: usize>(values: &[f32], at: usize) -> &[f32; N] {
 }
 
 #[inline(always)]
-fn part_mut<const N: usize>(values: &mut [f32], at: usize) -> &mut [f32; N] {
+pub(crate) fn part_mut<const N: usize>(values: &mut [f32], at: usize) -> &mut [f32; N] {
     values[at..].first_chunk_mut().expect("a panel within the row")
 }
 

@@ -1,4 +1,6 @@
-use crate::isa::Kernel;
+use std::array;
+
+use crate::{buffer::LANES, isa::Kernel, kernel::part_mut};
 
 /// What happens to a stretch of weights whose gradient is finished: the innermost part of every optimiser, used alike
 /// by fused steps (a panel at a time) and by [`Optimiser::step`](crate::Optimiser::step) (all at once). Each element
@@ -33,25 +35,38 @@ impl Rule<'_> {
     /// Applies the rule to `target`, which starts at `at` in the flat buffer.
     #[inline(always)]
     pub(crate) fn apply(&mut self, at: usize, target: &mut [f32], gradient: &[f32]) {
-        let range = at..at + target.len();
+        let (whole, rest) = target.as_chunks_mut::<LANES>();
+        let (whole_gradient, rest_gradient) = gradient.as_chunks();
+        let rest_at = at + whole.len() * LANES;
+        for ((target, gradient), i) in whole.iter_mut().zip(whole_gradient).zip(0..) {
+            self.apply_panel(at + i * LANES, target, gradient);
+        }
+        for ((target, gradient), i) in rest.iter_mut().zip(rest_gradient).zip(0..) {
+            self.apply_panel(rest_at + i, array::from_mut(target), array::from_ref(gradient));
+        }
+    }
+
+    /// As [`Rule::apply`]. Arrays and indices, so that the gradient can stay in registers.
+    #[inline(always)]
+    pub(crate) fn apply_panel<const N: usize>(&mut self, at: usize, target: &mut [f32; N], gradient: &[f32; N]) {
         match self {
-            Rule::Store => target.copy_from_slice(gradient),
+            Rule::Store => *target = *gradient,
             Rule::Sgd { rate } => {
-                for (w, g) in target.iter_mut().zip(gradient) {
-                    *w = (-*rate).mul_add(*g, *w);
+                for i in 0..N {
+                    target[i] = (-*rate).mul_add(gradient[i], target[i]);
                 }
             }
             Rule::Momentum { rate, momentum, decay, velocity } => {
-                for ((w, g), v) in target.iter_mut().zip(gradient).zip(&mut velocity[range]) {
-                    *v = momentum.mul_add(*v, decay.mul_add(*w, *g));
-                    *w = (-*rate).mul_add(*v, *w);
+                let velocity: &mut [f32; N] = part_mut(velocity, at);
+                for i in 0..N {
+                    velocity[i] = momentum.mul_add(velocity[i], decay.mul_add(target[i], gradient[i]));
+                    target[i] = (-*rate).mul_add(velocity[i], target[i]);
                 }
             }
             Rule::Adam { adam, first, second } => {
-                for (((w, g), m), v) in
-                    target.iter_mut().zip(gradient).zip(&mut first[range.clone()]).zip(&mut second[range])
-                {
-                    adam.update(w, *g, m, v);
+                let (first, second): (&mut [f32; N], &mut [f32; N]) = (part_mut(first, at), part_mut(second, at));
+                for i in 0..N {
+                    adam.update(&mut target[i], gradient[i], &mut first[i], &mut second[i]);
                 }
             }
         }

@@ -1,4 +1,4 @@
-use super::{Masks, Rows, accumulate, mask::WORD, part};
+use super::{Masks, Rows, accumulate, mask::WORD, part, part_mut};
 use crate::{buffer::LANES, isa::Kernel, rule::Rule};
 
 /// `gradient = leftᵀ · right`, shapes (rows, inputs), (rows, outputs) and (inputs, outputs), summed over rows; each
@@ -88,7 +88,7 @@ impl WeightGradient<'_, '_> {
         let at = input * self.right.columns + output;
         // Twice the same call: only where the length is known is it compiled to whole vectors.
         if output + N <= self.right.columns {
-            self.rule.apply(self.offset + at, &mut self.target[at..at + N], &sum);
+            self.rule.apply_panel(self.offset + at, part_mut(self.target, at), &sum);
         } else {
             // Through other memory: sums whose address is taken for an unknown length do not stay in registers.
             self.tail[..N].copy_from_slice(&sum);

@@ -1,0 +1,149 @@
+//! What the kernel enforces on a client before its dylib is opened, whose constructors run at load.
+//!
+//! Landlock decides which files may be read (the dylib, the system's libraries, this client's own data) and closes the
+//! rest of the file system, TCP, abstract sockets and signals; seccomp lets through only the system calls of
+//! arithmetic; limits bound memory and time. Neither of the first two is enough alone: Landlock lets UDP through, and
+//! seccomp cannot tell one path from another. `crates/client/README.md` has the attempts and what stops each.
+
+mod calls;
+mod files;
+mod float;
+mod libraries;
+mod limits;
+
+use std::{fmt, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use float::restore_float_control;
+
+/// What a client is to be confined to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Policy {
+    /// What happens where the kernel lacks a piece.
+    pub level: Level,
+    /// Files it may read: the dylib, its partitions, the test set.
+    pub readable: Vec<PathBuf>,
+    /// Directories of libraries besides the system's own, for a dylib that needs such.
+    pub libraries: Vec<PathBuf>,
+    /// Whether the model may start threads. They count neither as processes nor for order: sums are the model's care.
+    pub threads: bool,
+    /// Bytes of address space for the model, above what is mapped at the time and above the readable files.
+    pub memory_limit: Option<u64>,
+    /// Seconds of processor time.
+    pub cpu_seconds: Option<u64>,
+}
+
+/// How much isolation is asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// All of it, or no client.
+    Require,
+    /// What this kernel offers; what is missing is said.
+    #[default]
+    Auto,
+    /// None. The memory and processor limits, which are asked for by themselves, still hold.
+    Off,
+}
+
+/// What is in force: for the ledger, and as a line for the screen.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InForce {
+    /// What was asked for.
+    pub level: Level,
+    /// The version of Landlock's interface that is enforced.
+    pub landlock_abi: Option<u32>,
+    /// Whether the list of system calls is enforced.
+    pub seccomp: bool,
+    /// Whether this process can never gain privileges.
+    pub no_new_privs: bool,
+    /// Whether the model may start threads.
+    pub threads: bool,
+    /// As in the policy, where it is enforced.
+    pub memory_limit: Option<u64>,
+    /// As in the policy, where it is enforced.
+    pub cpu_seconds: Option<u64>,
+    /// What was asked for and is not in force, with the reason.
+    pub missing: Vec<String>,
+}
+
+/// Isolation was required, and this system lacks some of it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("isolation is required, but is missing here: {}; --isolation auto goes on without", .0.join("; "))]
+pub struct Missing(pub Vec<String>);
+
+/// Confines this process for good. It must have one thread, since the kernel confines the one that asks.
+///
+/// Files of the policy that do not exist are passed over: whoever opens them is told so.
+///
+/// # Errors
+/// [`Missing`] at [`Level::Require`]. The process is then confined in part, and of no use.
+pub fn lock_in(policy: &Policy) -> Result<InForce, Missing> {
+    let mut force = InForce { level: policy.level, threads: policy.threads, ..InForce::default() };
+    // What is to be read of /proc and the files is read before Landlock closes them, and the limits are set before
+    // seccomp refuses that; seccomp is last.
+    let limits = limits::Limits::of(policy);
+    if policy.level != Level::Off {
+        confine(policy, &mut force);
+    }
+    limits.set(policy, &mut force);
+    if policy.level != Level::Off {
+        let filtered = calls::restrict(policy.threads);
+        force.seccomp = force.keep("seccomp", filtered).is_some();
+    }
+    match policy.level {
+        Level::Require if !force.missing.is_empty() => Err(Missing(force.missing)),
+        _ => Ok(force),
+    }
+}
+
+fn confine(policy: &Policy, force: &mut InForce) {
+    // One entry a thread; without /proc nothing is known, and nothing is said.
+    let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
+    if threads > 1 {
+        force.missing.push(format!("the isolation of {} other threads of this process", threads - 1));
+    }
+    let privileges = nix::sys::prctl::set_no_new_privs().map_err(|errno| errno.to_string());
+    force.no_new_privs = force.keep("no new privileges", privileges).is_some();
+    let landlock = files::restrict(policy);
+    force.landlock_abi = force.keep("Landlock", landlock);
+    if force.landlock_abi.is_none() {
+        // Landlock also keeps siblings out of each other's /proc/PID/mem. Without it this does, for all but root; it is
+        // not the rule, since it would keep the user's own debugger and `ls /proc/PID/fd` out as well.
+        let undumpable = nix::sys::prctl::set_dumpable(false).map_err(|errno| errno.to_string());
+        force.keep("a memory that siblings cannot read", undumpable);
+    }
+}
+
+impl InForce {
+    /// Notes what is missing, if it is.
+    fn keep<T>(&mut self, what: &str, result: Result<T, String>) -> Option<T> {
+        result.map_err(|why| self.missing.push(format!("{what} ({why})"))).ok()
+    }
+}
+
+impl fmt::Display for InForce {
+    /// One line, such as `Landlock 7, seccomp, no new privileges, memory 2048 MiB`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pieces = [
+            self.landlock_abi.map(|abi| format!("Landlock {abi}")),
+            self.seccomp.then(|| "seccomp".into()),
+            self.no_new_privs.then(|| "no new privileges".into()),
+            (self.level != Level::Off && self.threads).then(|| "threads allowed".into()),
+            self.memory_limit.map(|bytes| format!("memory {} MiB", bytes >> 20)),
+            self.cpu_seconds.map(|seconds| format!("{seconds} s of processor time")),
+        ];
+        let pieces: Vec<String> = pieces.into_iter().flatten().collect();
+        f.write_str(if pieces.is_empty() { "none" } else { "" })?;
+        f.write_str(&pieces.join(", "))?;
+        match self.missing.is_empty() {
+            true => Ok(()),
+            false => write!(f, "; missing: {}", self.missing.join("; ")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,33 @@
+use super::*;
+
+#[test]
+fn a_policy_survives_its_message() {
+    let policy =
+        Policy { level: Level::Require, readable: vec!["/a".into()], memory_limit: Some(1 << 40), ..Policy::default() };
+    let text = serde_json::to_string(&policy).unwrap();
+    assert_eq!(serde_json::from_str::<Policy>(&text).unwrap(), policy, "{text}");
+    assert_eq!(serde_json::from_str::<Policy>("{}").unwrap(), Policy::default());
+}
+
+#[test]
+fn what_is_in_force_is_one_line() {
+    let mut force = InForce { landlock_abi: Some(7), seccomp: true, no_new_privs: true, ..InForce::default() };
+    force.memory_limit = Some(2 << 30);
+    assert_eq!(force.to_string(), "Landlock 7, seccomp, no new privileges, memory 2048 MiB");
+    let without = InForce { missing: vec!["Landlock (a reason)".into()], seccomp: true, ..InForce::default() };
+    assert_eq!(without.to_string(), "seccomp; missing: Landlock (a reason)");
+    assert_eq!(InForce { level: Level::Off, threads: true, ..InForce::default() }.to_string(), "none");
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let missing = Missing(vec!["Landlock (a reason)".into(), "seccomp (another)".into()]);
+    let expected = "isolation is required, but is missing here: Landlock (a reason); seccomp (another); --isolation auto goes on without";
+    assert_eq!(missing.to_string(), expected);
+}
+
+#[test]
+fn nothing_is_done_where_nothing_is_asked_for() {
+    let policy = Policy { level: Level::Off, ..Policy::default() };
+    assert_eq!(lock_in(&policy), Ok(InForce { level: Level::Off, ..InForce::default() }));
+}
