@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, error::ErrorKind};
 use fedpipe_data::{Scheme, Source};
 use fedpipe_host::{LocalOptimiser, Strategy};
 
@@ -19,6 +19,8 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Train a model in a federation
+    // So that -1 is a bad number and not an unknown flag.
+    #[command(allow_negative_numbers = true)]
     Run(Box<RunArgs>),
     /// Run a run again from its own directory and compare the bits of every round
     Verify {
@@ -67,7 +69,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "N")]
     pub(crate) max_rounds: Option<u64>,
     /// Relative change of weights and training loss that counts as none, three rounds in a row [default: 0.025]
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X")]
     pub(crate) tolerance: Option<f64>,
     /// Seed of everything random [default: 0]
     #[arg(long, value_name = "N")]
@@ -83,7 +85,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "STRATEGY")]
     pub(crate) strategy: Option<Strategy>,
     /// Part of the clients that is sampled for each round [default: 1]
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X")]
     pub(crate) fraction: Option<f64>,
 
     /// Local epochs a round [default: 1]
@@ -93,7 +95,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "N")]
     pub(crate) batch_size: Option<u64>,
     /// Local learning rate [default: 0.1]
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X")]
     pub(crate) lr: Option<f32>,
     /// sgd, sgd:momentum=0.9, adam [default: sgd]
     #[arg(long, value_name = "OPTIMISER")]
@@ -109,7 +111,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "N")]
     pub(crate) min_clients: Option<u32>,
     /// Seconds a client has for one answer [default: 600]
-    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
+    #[arg(long, value_name = "SECONDS")]
     pub(crate) client_timeout: Option<f64>,
     /// Client processes; fewer than clients serve several in turn [default: one a client up to 64, then --jobs]
     #[arg(long, value_name = "N")]
@@ -148,7 +150,11 @@ fn pair(text: &str) -> Result<(String, String), String> {
 
 /// Reads the command line and does what it says.
 pub(crate) fn dispatch() -> ExitCode {
-    let done = match Cli::parse().command {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
+    let done = match cli.command {
         Command::Run(args) => run::run(&args),
         Command::Verify { run } => verify::verify(&run),
         Command::Reload { run } => verify::reload(&run),
@@ -159,4 +165,17 @@ pub(crate) fn dispatch() -> ExitCode {
         eprintln!("error: {error}");
         exit::code(&error)
     })
+}
+
+/// Prints the help that was asked for, or what is wrong with the arguments in one line, without clap's usage.
+fn refuse(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let _ = error.print();
+    } else {
+        let text = error.render().to_string();
+        let told = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
+        let told: Vec<&str> = told.filter(|line| !line.is_empty() && !line.starts_with("For more")).collect();
+        eprintln!("{}; see --help", told.join(" ").replace(" tip: ", "; "));
+    }
+    ExitCode::from(error.exit_code() as u8)
 }

@@ -13,7 +13,9 @@ pub(crate) fn dylib(model: &str) -> Result<PathBuf> {
         let path = Path::new(model);
         return match path.is_file() {
             true => Ok(path.to_owned()),
-            false => Err(Error::Model(format!("there is no dylib at {model}; build the model and give the path of its .so"))),
+            false => {
+                Err(Error::Model(format!("there is no dylib at {model}; build the model and give the path of its .so")))
+            }
         };
     }
     let folders = folders();

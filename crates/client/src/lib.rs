@@ -25,6 +25,8 @@ pub const PROCESS_NAME: &str = "fedpipe-client";
 ///
 /// Ends with success when the host closes the pipe; with 2 for arguments that no host gave, 1 when the pipe broke.
 pub fn main(arguments: &[OsString]) -> ExitCode {
+    // What is executed is /proc/self/exe, which would make it `exe` in `ps` and `top`. It can fail for no other name.
+    let _ = nix::sys::prctl::set_name(c"fedpipe-client");
     let (reader, writer) = match inherited::pipes(arguments) {
         Ok(pipes) => pipes,
         Err(why) => {

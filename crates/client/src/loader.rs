@@ -57,7 +57,7 @@ impl Loaded {
         // SAFETY: constructors of the dylib run here. That is what loading a model means: a model is a program, and
         // this process exists to contain it.
         let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }
-            .map_err(|error| LoadError::CannotOpen(format!("{}: {error}", path.display())))?;
+            .map_err(|error| LoadError::CannotOpen(format!("{}: {}", path.display(), reason(&error))))?;
         // SAFETY: the symbol's name is abi_stable's own, and whatever exports it is an `AbiHeader`, which starts with
         // a magic string that `upgrade` compares before it reads on.
         let header = unsafe { library.get::<AbiHeaderRef>(ROOT_MODULE_LOADER_NAME_WITH_NUL.as_bytes()) };
@@ -99,6 +99,12 @@ fn from_json<T: serde::de::DeserializeOwned>(text: &RString) -> Result<T, LoadEr
     serde_json::from_str(text).map_err(|error| LoadError::Refused(format!("the model describes itself badly: {error}")))
 }
 
+/// What `dlopen` said, which libloading keeps apart, without the path that it begins with.
+fn reason(error: &libloading::Error) -> String {
+    let said = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
+    said.split_once(".so: ").map_or(said.as_str(), |(_, reason)| reason).to_owned()
+}
+
 /// Refuses what `dlopen` would refuse in words of its own, and a truncated dylib, which `dlopen` answers with SIGBUS.
 fn check_file(path: &Path) -> Result<(), LoadError> {
     let refuse = |why: String| Err(LoadError::CannotOpen(format!("{}: {why}", path.display())));
@@ -121,7 +127,7 @@ fn check_file(path: &Path) -> Result<(), LoadError> {
     count[..2].copy_from_slice(&start[60..62]);
     let [offset, size, count] = [offset, size, count].map(u64::from_le_bytes);
     match offset.checked_add(size * count) {
-        Some(end) if end <= length => Ok(()),
+        Some(end) if end <= length && length >= start.len() as u64 => Ok(()),
         _ => refuse(format!("it is truncated at {length} bytes; build it again")),
     }
 }

@@ -67,7 +67,8 @@ impl Checkpoint {
         let state = header.metadata().as_ref().and_then(|metadata| metadata.get("state"));
         let meta = serde_json::from_str(state.context("it has no state")?)?;
         let tensors = SafeTensors::deserialize(bytes)?;
-        let values = |name| -> anyhow::Result<Vec<f32>> { Ok(bytemuck::pod_collect_to_vec(tensors.tensor(name)?.data())) };
+        let values =
+            |name| -> anyhow::Result<Vec<f32>> { Ok(bytemuck::pod_collect_to_vec(tensors.tensor(name)?.data())) };
         let server = ServerState { m: values("server.m")?, v: values("server.v")? };
         Ok(Self { meta, weights: Arc::new(values("weights")?), server })
     }
@@ -146,8 +147,9 @@ impl Saver {
     /// # Errors
     /// That of an earlier one.
     pub(crate) fn save(&mut self, checkpoint: Checkpoint) -> anyhow::Result<()> {
-        match self.queue.as_ref().map(|queue| queue.send(checkpoint)) {
-            Some(Ok(())) => Ok(()),
+        match &self.queue {
+            Some(queue) if queue.send(checkpoint).is_ok() => Ok(()),
+            // The thread ended, which it does for an error alone.
             _ => self.finish().and_then(|()| anyhow::bail!("no checkpoint can be written any more")),
         }
     }

@@ -1,6 +1,9 @@
 //! Everything that happens in a run, as one closed enum: the CLI draws it, the ledger writes it, tests assert on it.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use fedpipe_data::{DatasetInfo, Progress};
 use fedpipe_protocol::Ready;
@@ -135,6 +138,20 @@ pub struct Lost {
     /// Where all of its output is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<PathBuf>,
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.client {
+            Some(client) => write!(f, "client {client} was lost")?,
+            None => write!(f, "client process {} was lost", self.process)?,
+        }
+        match self.round {
+            Some(round) => write!(f, " in round {round}")?,
+            None => write!(f, " before the first round")?,
+        }
+        write!(f, ": {} after {:.2} s", self.cause, self.after_seconds)
+    }
 }
 
 /// What follows a loss.

@@ -4,12 +4,12 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use fedpipe_data::Dealt;
 use fedpipe_protocol::{
-    BlockSums, EVALUATION_BLOCK, Evaluate, Held, Parts, Purpose, Ready, Reply, Request, Setup, Task, Tensor, Train,
-    Update, WEIGHTS, weight_count,
+    EVALUATION_BLOCK, Evaluate, Held, Parts, Purpose, Ready, Reply, Request, Setup, Task, Tensor, Train, WEIGHTS,
+    weight_count,
 };
 
 use crate::{
-    Cause, Error, Event, Experiment, Launch, Lost, Result,
+    Cause, Error, Event, Experiment, Launch, Result, check,
     control::Control,
     event::Journal,
     fleet::{Check, Fleet, Incident, Job, Settled},
@@ -72,6 +72,7 @@ impl<'a> Federation<'a> {
             logs: directory.logs(),
             timeout: Duration::from_secs_f64(experiment.client_timeout),
             pipe_size: pipe_size(processes),
+            jitter: Environment::jitter_asked_for(),
         };
         let at_once = experiment.job_count() as usize;
         let fleet = Fleet::start(environment, control, setups, at_once, experiment.on_failure)?;
@@ -98,7 +99,7 @@ impl<'a> Federation<'a> {
         // How many weights there are is known only when the first client is ready; 4 GiB of them are refused.
         let job = Job { slot: 0, client: None, request: Request::GetWeights, weights: None, reply_payload: 4 << 30 };
         let is_weights = |_: &Job, reply: &Reply, parts: &Parts| match reply {
-            Reply::Weights => finite(parts, None),
+            Reply::Weights => check::weights(parts, None),
             _ => Err(Cause::protocol("it answered a request for its weights with something else")),
         };
         let settled = self.run(None, vec![job], &is_weights, journal)?;
@@ -145,12 +146,7 @@ impl<'a> Federation<'a> {
     }
 
     /// Trains the sampled clients from `weights`.
-    pub(crate) fn train(
-        &mut self,
-        round: u64,
-        weights: &Arc<Vec<f32>>,
-        journal: &mut Journal<'_>,
-    ) -> Result<Trained> {
+    pub(crate) fn train(&mut self, round: u64, weights: &Arc<Vec<f32>>, journal: &mut Journal<'_>) -> Result<Trained> {
         let experiment = self.experiment;
         let sampled = match self.launch.replay.get(&round) {
             Some(participants) => participants.clone(),
@@ -159,7 +155,7 @@ impl<'a> Federation<'a> {
         journal.tell(&Event::RoundStarted { round, sampled: sampled.len() as u32 })?;
         let jobs = sampled.iter().map(|&client| self.train_job(round, client, weights)).collect();
         let (count, sizes) = (self.weight_count, self.sizes.clone());
-        let check = move |job: &Job, reply: &Reply, parts: &Parts| check_update(job, reply, parts, count, &sizes);
+        let check = move |job: &Job, reply: &Reply, parts: &Parts| check::update(job, reply, parts, count, &sizes);
         let settled = self.run(Some(round), jobs, &check, journal)?;
 
         let mut updates = Vec::with_capacity(settled.len());
@@ -183,7 +179,12 @@ impl<'a> Federation<'a> {
                 "round {round} failed: {got} of {} clients returned an update (quorum {quorum}): {cause}",
                 sampled.len()
             ))),
-            _ => Ok(Trained { updates, sampled: sampled.len() as u32, of: experiment.clients, loss: loss_sum / examples as f64 }),
+            _ => Ok(Trained {
+                updates,
+                sampled: sampled.len() as u32,
+                of: experiment.clients,
+                loss: loss_sum / examples as f64,
+            }),
         }
     }
 
@@ -207,12 +208,7 @@ impl<'a> Federation<'a> {
     }
 
     /// Scores `weights` on the test set, split over the processes in blocks that are merged in block order.
-    pub(crate) fn evaluate(
-        &mut self,
-        round: u64,
-        weights: &Arc<Vec<f32>>,
-        journal: &mut Journal<'_>,
-    ) -> Result<Score> {
+    pub(crate) fn evaluate(&mut self, round: u64, weights: &Arc<Vec<f32>>, journal: &mut Journal<'_>) -> Result<Score> {
         let blocks = self.test_examples.div_ceil(EVALUATION_BLOCK as u64) as u32;
         let shares = (self.fleet.at_once() as u32).min(blocks);
         let share = |s: u32| u64::from(blocks) * u64::from(s) / u64::from(shares);
@@ -225,7 +221,7 @@ impl<'a> Federation<'a> {
         });
         let jobs = jobs.collect();
         let test_examples = self.test_examples;
-        let check = move |job: &Job, reply: &Reply, _: &Parts| check_blocks(job, reply, test_examples);
+        let check = move |job: &Job, reply: &Reply, _: &Parts| check::blocks(job, reply, test_examples);
         let settled = self.run(Some(round), jobs, &check, journal)?;
 
         let (mut loss_sum, mut correct) = (0.0, 0);
@@ -287,83 +283,5 @@ fn setup(experiment: &Experiment, dylib: &Path, dealt: &Dealt, process: u32, pro
             partitions: held.collect(),
             test: dealt.test.path.clone(),
         },
-    }
-}
-
-fn check_update(
-    job: &Job,
-    reply: &Reply,
-    parts: &Parts,
-    weight_count: usize,
-    sizes: &[u64],
-) -> std::result::Result<(), Cause> {
-    let (Reply::Update(Update { client, round, loss_sum, examples, .. }), Request::Train(train)) =
-        (reply, &job.request)
-    else {
-        return Err(Cause::protocol("it answered a request to train with something else"));
-    };
-    if (*client, *round) != (train.client, train.round) {
-        return Err(Cause::protocol(format!(
-            "it answered for client {client} in round {round}, asked was client {} in round {}",
-            train.client, train.round
-        )));
-    }
-    if *examples != sizes[train.client as usize] {
-        let held = sizes[train.client as usize];
-        return Err(Cause::rejected(format!("it says it trained on {examples} examples, but holds {held}")));
-    }
-    if !loss_sum.is_finite() {
-        return Err(Cause::rejected(format!("its training loss is {loss_sum}")));
-    }
-    finite(parts, Some(weight_count))
-}
-
-/// The payload must be weights, as many as expected, and none may be NaN or infinite.
-fn finite(parts: &Parts, expected: Option<usize>) -> std::result::Result<(), Cause> {
-    let weights = parts.iter().find_map(|(name, data)| match data {
-        fedpipe_protocol::Data::F32(values) if name == WEIGHTS => Some(values),
-        _ => None,
-    });
-    let Some(weights) = weights else {
-        return Err(Cause::protocol("its answer has no part \"weights\""));
-    };
-    if let Some(expected) = expected.filter(|&n| n != weights.len()) {
-        return Err(Cause::rejected(format!("it has {} weights, expected {expected}", weights.len())));
-    }
-    match weights.iter().position(|w| !w.is_finite()) {
-        Some(index) => Err(Cause::rejected(format!("weight {index} is {}; try a lower --lr", weights[index]))),
-        None => Ok(()),
-    }
-}
-
-fn check_blocks(job: &Job, reply: &Reply, test_examples: u64) -> std::result::Result<(), Cause> {
-    let (Reply::Evaluated { blocks }, Request::Evaluate(asked)) = (reply, &job.request) else {
-        return Err(Cause::protocol("it answered a request to evaluate with something else"));
-    };
-    if !blocks.iter().map(|sums| sums.block).eq(asked.blocks.iter().copied()) {
-        return Err(Cause::protocol("it evaluated other blocks than it was asked to"));
-    }
-    let plausible = |sums: &BlockSums| {
-        let start = u64::from(sums.block) * EVALUATION_BLOCK as u64;
-        let n = (test_examples - start).min(EVALUATION_BLOCK as u64);
-        sums.examples == n && sums.correct <= n && sums.loss_sum.is_finite()
-    };
-    match blocks.iter().find(|sums| !plausible(sums)) {
-        Some(sums) => Err(Cause::rejected(format!("its sums for block {} cannot be: {sums:?}", sums.block))),
-        None => Ok(()),
-    }
-}
-
-impl std::fmt::Display for Lost {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.client {
-            Some(client) => write!(f, "client {client} was lost")?,
-            None => write!(f, "client process {} was lost", self.process)?,
-        }
-        match self.round {
-            Some(round) => write!(f, " in round {round}")?,
-            None => write!(f, " before the first round")?,
-        }
-        write!(f, ": {} after {:.2} s", self.cause, self.after_seconds)
     }
 }

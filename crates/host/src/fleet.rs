@@ -11,7 +11,8 @@ use fedpipe_protocol::{Parts, Ready, Reply, Request, Setup};
 use crate::{
     Cause, Error, Lost, OnFailure, Result, Then,
     control::{Control, Message},
-    worker::{Environment, Loss, News, Order, Worker, WorkerId},
+    process::Loss,
+    worker::{Environment, News, Order, Worker, WorkerId},
 };
 
 /// One request for one process.
@@ -83,7 +84,8 @@ impl<'a> Fleet<'a> {
         policy: OnFailure,
     ) -> Result<Self> {
         let slots = setups.into_iter().map(|setup| Slot { setup, worker: None, ready: false }).collect();
-        let mut fleet = Self { environment, control, slots, at_once, policy, model: None, generation: 0, reload_asked: false };
+        let mut fleet =
+            Self { environment, control, slots, at_once, policy, model: None, generation: 0, reload_asked: false };
         (0..fleet.slots.len()).try_for_each(|slot| fleet.start_worker(slot))?;
         Ok(fleet)
     }
@@ -221,11 +223,7 @@ impl<'a> Fleet<'a> {
             batch.waiting[slot].pop_front();
             batch.working[slot] = Some(index);
             let Job { request, weights, reply_payload, .. } = &batch.jobs[index];
-            worker.send(Order {
-                request: request.clone(),
-                weights: weights.clone(),
-                reply_payload: *reply_payload,
-            });
+            worker.send(Order { request: request.clone(), weights: weights.clone(), reply_payload: *reply_payload });
         }
         Ok(())
     }
@@ -262,13 +260,7 @@ impl<'a> Fleet<'a> {
     }
 
     /// Settles a lost process: its work is done again, goes to another process, or is given up.
-    fn lose(
-        &mut self,
-        slot: usize,
-        loss: Loss,
-        batch: &mut Batch,
-        tell: &mut Tell<'_>,
-    ) -> Result<()> {
+    fn lose(&mut self, slot: usize, loss: Loss, batch: &mut Batch, tell: &mut Tell<'_>) -> Result<()> {
         self.slots[slot].worker = None;
         let was_ready = std::mem::take(&mut self.slots[slot].ready);
         if let (false, Some(message)) = (was_ready, no_model(&loss.cause)) {

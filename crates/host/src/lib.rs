@@ -4,6 +4,7 @@
 //! row: `fedpipe_data` deals the rows out before any client exists.
 
 mod cause;
+mod check;
 mod checkpoint;
 mod control;
 mod convergence;
@@ -20,6 +21,7 @@ mod log;
 mod models;
 mod optimiser;
 mod picture;
+mod process;
 mod progress;
 mod reload;
 mod resume;
@@ -80,9 +82,19 @@ pub fn run(
     journal.tell(&Event::Started { experiment, directory: directory.path() })?;
     let begun = deal(experiment, launch, &mut |event| journal.show(event))
         .and_then(|dealt| Ok((begin(experiment, launch, &directory, &dealt, None, control, &mut journal)?, dealt)));
-    let ((mut federation, mut progress), _dealt) =
-        begun.inspect_err(|error| directory.discard_if_never_begun(error))?;
+    let ((mut federation, mut progress), _dealt) = begun
+        .inspect_err(|error| directory.discard_if_never_begun(error))
+        .map_err(|error| named(error, &directory, launch))?;
     complete(experiment, &directory, &mut federation, &mut progress, &mut journal, started)
+}
+
+/// A client knows the run's copy of the dylib, which is gone where the run never began; the user knows the original.
+fn named(error: Error, directory: &RunDir, launch: &Launch) -> Error {
+    let copy = directory.path().join(RunDir::MODEL).display().to_string();
+    match error {
+        Error::Model(message) => Error::Model(message.replace(&copy, &launch.dylib.display().to_string())),
+        error => error,
+    }
 }
 
 /// Goes on with an interrupted run, from its newest whole checkpoint, under the experiment that it was started with.

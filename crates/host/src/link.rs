@@ -41,6 +41,11 @@ impl From<GaveUp> for io::Error {
     }
 }
 
+/// Whether an error means that a read or write was given up.
+pub(crate) fn gave_up(error: &io::Error) -> Option<GaveUp> {
+    error.get_ref()?.downcast_ref::<GaveUp>().copied()
+}
+
 /// What [`Link::wait`] waits for, besides a death, a wake-up and the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Want {
@@ -132,7 +137,8 @@ impl Link {
         };
         // A dead process is not waited for again, only polled past.
         let death = if self.dead { PollFlags::empty() } else { PollFlags::POLLIN };
-        let mut polled = vec![PollFd::new(self.pidfd.as_fd(), death), PollFd::new(self.wake.as_fd(), PollFlags::POLLIN)];
+        let mut polled =
+            vec![PollFd::new(self.pidfd.as_fd(), death), PollFd::new(self.wake.as_fd(), PollFlags::POLLIN)];
         polled.extend(pipe.map(|(pipe, flags)| PollFd::new(pipe, flags)));
         polled.extend(self.log_pipe.as_ref().map(|log| PollFd::new(log.as_fd(), PollFlags::POLLIN)));
         match poll(&mut polled, self.timeout()) {

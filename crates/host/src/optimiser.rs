@@ -43,7 +43,8 @@ impl FromStr for LocalOptimiser {
             return Err(Error::Usage(format!("the optimiser {:?} is unknown; known are {known}", piece.name())));
         };
         piece.only(keys)?;
-        let parameter = |key: &&'static str| Some(piece.get(key, "a number").transpose()?.map(|value| ((*key).to_owned(), value)));
+        let parameter =
+            |key: &&'static str| Some(piece.get(key, "a number").transpose()?.map(|value| ((*key).to_owned(), value)));
         let parameters = keys.iter().filter_map(parameter).collect::<Result<_, _>>()?;
         Ok(Self { name: (*name).into(), parameters })
     }
@@ -78,7 +79,7 @@ mod tests {
     #[test]
     fn parameters_reach_the_model_as_json() {
         let optimiser: LocalOptimiser = "sgd:weight-decay=1e-5,momentum=0.9".parse().unwrap();
-        assert_eq!(optimiser.to_json(), r#"{"name":"sgd","momentum":0.9,"weight_decay":0.00001}"#);
+        assert_eq!(optimiser.to_json(), r#"{"momentum":0.9,"name":"sgd","weight_decay":0.00001}"#);
         assert_eq!(optimiser.to_string().parse::<LocalOptimiser>().unwrap(), optimiser);
         assert!("sgd:beta1=1".parse::<LocalOptimiser>().unwrap_err().to_string().contains("momentum, weight-decay"));
         assert!("lion".parse::<LocalOptimiser>().unwrap_err().to_string().contains("known are sgd, adam"));

@@ -2,7 +2,6 @@
 
 use std::{io, path::Path};
 
-use fedpipe_data::DatasetInfo;
 use crate::{
     Error, Event, Experiment, Result,
     checkpoint::Checkpoint,
@@ -11,6 +10,7 @@ use crate::{
     ledger::{Ledger, Position},
     run_dir::RunDir,
 };
+use fedpipe_data::DatasetInfo;
 
 /// What a resume is asked to do.
 #[derive(Debug, Clone)]

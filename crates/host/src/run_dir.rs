@@ -16,6 +16,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct RunDir {
     path: PathBuf,
+    /// Whether the folder that it is in was made for it.
+    made_parent: bool,
     /// Holds the lock and has the host's process number in it; `fedpipe reload` reads it.
     _lock: fs::File,
 }
@@ -52,7 +54,7 @@ impl RunDir {
             return Err(Error::Output(format!("another fedpipe is at work in {}; wait for it", path.display())));
         }
         lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())).map_err(cannot)?;
-        Ok(Self { path, _lock: lock })
+        Ok(Self { path, made_parent: false, _lock: lock })
     }
 
     /// Makes the directory, with `experiment.toml` and the model in it, by one rename: it is whole or absent.
@@ -80,6 +82,7 @@ impl RunDir {
         refuse_taken(out)?;
         let made = |what: &str, error: io::Error| Error::output(what, out, &error);
         let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let made_parent = !parent.exists();
         fs::create_dir_all(parent).map_err(|error| made("make", error))?;
         let draft = tempfile::Builder::new().prefix(".draft-").tempdir_in(parent);
         let draft = draft.map_err(|error| made("make", error))?;
@@ -96,7 +99,8 @@ impl RunDir {
         fs::rename(draft.path(), out).map_err(|error| made("make", error))?;
         let _ = draft.keep();
         sync_folder(parent).map_err(|error| made("make", error))?;
-        Self::lock(out.canonicalize().map_err(|error| made("find", error))?)
+        let locked = Self::lock(out.canonicalize().map_err(|error| made("find", error))?)?;
+        Ok(Self { made_parent, ..locked })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -130,7 +134,8 @@ impl RunDir {
 
     /// Copies a dylib that is used from `round` on; returns the copy and its SHA-256.
     pub(crate) fn take_model(&self, round: u64, source: &Path) -> Result<(PathBuf, String)> {
-        let bytes = fs::read(source).map_err(|error| Error::Model(format!("cannot read {}: {error}", source.display())))?;
+        let bytes =
+            fs::read(source).map_err(|error| Error::Model(format!("cannot read {}: {error}", source.display())))?;
         let name = Self::model_from(round);
         self.write(&name, &bytes)?;
         Ok((self.path.join(name), bytes_sha256(&bytes)))
@@ -151,6 +156,10 @@ impl RunDir {
     pub(crate) fn discard_if_never_begun(&self, error: &Error) {
         if matches!(error, Error::Usage(_) | Error::Model(_) | Error::Data(_)) {
             let _ = fs::remove_dir_all(&self.path);
+            if let Some(parent) = self.path.parent().filter(|_| self.made_parent) {
+                // Where another run has begun meanwhile, it is not empty and stays.
+                let _ = fs::remove_dir(parent);
+            }
         }
     }
 

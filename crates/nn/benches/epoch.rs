@@ -39,7 +39,10 @@ fn main() {
     let images = support::Data::load();
     let bright = images.without_zeros();
     let chosen = std::env::args().skip(1).find_map(|argument| argument.parse::<usize>().ok());
-    println!("{:22} {:>5} {:>5} {:>6} {:>8} {:>8} {:>6}", "layers", "batch", "rule", "zeros", "seconds", "GFLOP/s", "peak");
+    println!(
+        "{:22} {:>5} {:>5} {:>6} {:>8} {:>8} {:>6}",
+        "layers", "batch", "rule", "zeros", "seconds", "GFLOP/s", "peak"
+    );
     for (i, case) in CASES.iter().enumerate().filter(|(i, _)| chosen.is_none_or(|chosen| chosen == *i)) {
         let mut state = State::new(case);
         let data = if case.zeros { &images } else { &bright };
@@ -55,7 +58,10 @@ fn main() {
         let rate = operations(case) / seconds / 1e9;
         let rule = if case.optimiser == SGD { "sgd" } else { "adam" };
         let (widths, batch, zeros) = (format!("{:?}", case.widths), case.batch, case.zeros);
-        println!("{widths:22} {batch:5} {rule:>5} {zeros:>6} {seconds:8.4} {rate:8.1} {:5.0}%  #{i}", 100.0 * rate / peak);
+        println!(
+            "{widths:22} {batch:5} {rule:>5} {zeros:>6} {seconds:8.4} {rate:8.1} {:5.0}%  #{i}",
+            100.0 * rate / peak
+        );
     }
 }
 

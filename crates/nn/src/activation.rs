@@ -9,7 +9,7 @@ impl Kernel for Relu<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<const ROWS: usize, const COLS: usize, const PANEL: usize>(self) {
+    fn run<const PANEL: usize>(self) {
         for x in self.values {
             *x = where_positive(*x, *x);
         }
@@ -26,7 +26,7 @@ impl Kernel for ReluGradient<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<const ROWS: usize, const COLS: usize, const PANEL: usize>(self) {
+    fn run<const PANEL: usize>(self) {
         for (g, y) in self.gradient.iter_mut().zip(self.outputs) {
             *g = where_positive(*y, *g);
         }

@@ -12,7 +12,7 @@ use crate::{Error, Result};
 /// the code alone: an output element is accumulated in the same order whatever they are.
 pub(crate) trait Kernel {
     type Output;
-    fn run<const ROWS: usize, const COLS: usize, const PANEL: usize>(self) -> Self::Output;
+    fn run<const PANEL: usize>(self) -> Self::Output;
 }
 
 /// An instruction set that this CPU has.
@@ -86,7 +86,7 @@ impl Isa {
     pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self.0 {
             // aarch64 has 32 registers of four lanes.
-            Variant::Portable => kernel.run::<4, 16, 64>(),
+            Variant::Portable => kernel.run::<64>(),
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the value exists, so `available` has seen the features that `avx2` enables.
             Variant::Avx2 => unsafe { avx2(kernel) },
@@ -107,14 +107,14 @@ impl fmt::Debug for Isa {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma,bmi1")]
 fn avx2<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run::<4, 16, 64>()
+    kernel.run::<64>()
 }
 
 /// Thirty-two registers of sixteen lanes.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,bmi1")]
 fn avx512<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run::<8, 32, 128>()
+    kernel.run::<128>()
 }
 
 #[cfg(test)]

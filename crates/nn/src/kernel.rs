@@ -17,7 +17,7 @@ mod transpose;
 mod weight_gradient;
 
 pub(crate) use mask::{Masks, Zeros};
-pub(crate) use product::Product;
+pub(crate) use product::{PACKED, Product};
 pub(crate) use transpose::{Pad, Transpose};
 pub(crate) use weight_gradient::WeightGradient;
 
@@ -46,6 +46,14 @@ fn part<const N: usize>(values: &[f32], at: usize) -> &[f32; N] {
 #[inline(always)]
 pub(crate) fn part_mut<const N: usize>(values: &mut [f32], at: usize) -> &mut [f32; N] {
     values[at..].first_chunk_mut().expect("a panel within the row")
+}
+
+/// The first `N` values of row `row`. In a loop this has one check of bounds where [`part`] has two, because the product
+/// of two `u32`s cannot overflow.
+#[inline(always)]
+fn row_part<const N: usize>(values: &[f32], row: u32, stride: u32) -> &[f32; N] {
+    let at = row as usize * stride as usize;
+    values[at..at + N].try_into().expect("N values")
 }
 
 /// `sum += x · values`, element by element.

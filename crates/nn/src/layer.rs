@@ -3,10 +3,9 @@ use std::ops::Range;
 use crate::{
     Buffer, Isa,
     activation::{Relu, ReluGradient},
-    buffer::{LANES, grow, padded, zeros},
-    isa::Kernel,
-    kernel::{Masks, Pad, Product, Rows, Transpose, WeightGradient, Zeros},
-    rule::Rule,
+    buffer::{grow, padded, zeros},
+    kernel::{Masks, PACKED, Pad, Product, Rows, Transpose, WeightGradient, Zeros},
+    rule::{Apply, Rule, Update, With},
 };
 
 /// A dense layer: outputs = inputs · weight + bias. It keeps its outputs and whatever scratch its products need.
@@ -26,7 +25,9 @@ pub(crate) struct Layer {
     /// The weight with padded rows, where the outputs are no multiple of the padding.
     padded: Buffer,
     bias_gradient: Buffer,
-    tail: [f32; LANES],
+    packed: Buffer,
+    /// Scratch for one panel.
+    tail: Buffer,
 }
 
 impl Layer {
@@ -41,7 +42,8 @@ impl Layer {
             masks: Masks::new(),
             padded: zeros(0),
             bias_gradient: zeros(padded(outputs)),
-            tail: [0.0; LANES],
+            packed: zeros(PACKED),
+            tail: zeros(padded(outputs)),
         }
     }
 
@@ -93,7 +95,7 @@ impl Layer {
             isa.run(Pad { matrix: rows(weight, self.outputs), out: &mut self.padded });
             &self.padded
         };
-        isa.run(Product { left: inputs, masks: &self.masks, right, columns: stride, sum });
+        isa.run(Product { left: inputs, masks: &self.masks, right, columns: stride, sum, packed: &mut self.packed });
         if relu {
             isa.run(Relu { values: sum });
         }
@@ -109,9 +111,10 @@ impl Layer {
         let (masks, offset) = (&self.masks, weight.start);
         let target = &mut target[weight.start..bias.end];
         let (target, bias_target) = target.split_at_mut(weight.len());
-        self.isa.run(WeightGradient { left: inputs, masks, right: delta, rule, target, offset, tail: &mut self.tail });
+        let kernel = WeightGradient { left: inputs, masks, right: delta, target, offset, tail: &mut self.tail };
+        self.isa.run(With(kernel, rule));
         let (sums, target, offset) = (&mut self.bias_gradient, bias_target, bias.start);
-        self.isa.run(BiasGradient { delta, sums, rule, target, offset });
+        self.isa.run(With(BiasGradient { delta, sums, target, offset }, rule));
     }
 }
 
@@ -122,11 +125,12 @@ pub(crate) struct Backward {
     /// Of the delta.
     masks: Masks,
     transposed: Buffer,
+    packed: Buffer,
 }
 
 impl Backward {
     pub(crate) fn new(isa: Isa) -> Self {
-        Self { isa, masks: Masks::new(), transposed: zeros(0) }
+        Self { isa, masks: Masks::new(), transposed: zeros(0), packed: zeros(PACKED) }
     }
 
     /// Fills the delta of `below`, a layer with a ReLU, from that of the layer `above` it.
@@ -138,7 +142,7 @@ impl Backward {
         self.isa.run(Zeros { matrix: delta, masks: &mut self.masks });
         let sum = below.delta(batch);
         sum.fill(0.0);
-        self.isa.run(Product { left: delta, masks: &self.masks, right: &self.transposed, columns, sum });
+        self.isa.run(Product { left: delta, masks: &self.masks, right: &self.transposed, columns, sum, packed: &mut self.packed });
         let (outputs, gradient) = (&below.values[..batch * columns], &mut below.delta[..batch * columns]);
         self.isa.run(ReluGradient { outputs, gradient });
     }
@@ -148,24 +152,21 @@ fn rows(values: &[f32], columns: usize) -> Rows<'_> {
     Rows { values, stride: columns, rows: values.len() / columns, columns }
 }
 
-/// The gradient of a bias, Σ over the rows in order, handed to `rule`; `sums` is scratch.
-struct BiasGradient<'a, 'r> {
+/// The gradient of a bias, Σ over the rows in order, handed to the update; `sums` is scratch.
+struct BiasGradient<'a> {
     delta: Rows<'a>,
     sums: &'a mut [f32],
-    rule: &'a mut Rule<'r>,
     target: &'a mut [f32],
     offset: usize,
 }
 
-impl Kernel for BiasGradient<'_, '_> {
-    type Output = ();
-
+impl Apply for BiasGradient<'_> {
     #[inline(always)]
-    fn run<const ROWS: usize, const COLS: usize, const PANEL: usize>(self) {
+    fn apply<const PANEL: usize>(self, update: &mut impl Update) {
         self.sums.fill(0.0);
         for row in self.delta.values.chunks_exact(self.delta.stride) {
             self.sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
         }
-        self.rule.apply(self.offset, self.target, &self.sums[..self.delta.columns]);
+        update.slice(self.offset, self.target, &self.sums[..self.delta.columns]);
     }
 }

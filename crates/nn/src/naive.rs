@@ -4,10 +4,10 @@ use proptest::prelude::*;
 
 use crate::{
     Isa,
-    buffer::{LANES, padded},
+    buffer::padded,
     init,
-    kernel::{Masks, Pad, Product, Rows, Transpose, WeightGradient, Zeros},
-    rule::Rule,
+    kernel::{Masks, PACKED, Pad, Product, Rows, Transpose, WeightGradient, Zeros},
+    rule::{Rule, Store, With},
 };
 
 /// `start + left · right`, shapes (rows, inner), (inner, columns), both without padding.
@@ -70,7 +70,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
 fn shape() -> impl Strategy<Value = (usize, usize, usize, u32, u64)> {
     // Around the tile, panel and word sizes, and single rows, values and columns; without zeros every third time.
     let inner = prop_oneof![1usize..10, 30usize..35, 60usize..100];
-    let columns = prop_oneof![1usize..18, 60usize..68, 90usize..145];
+    let columns = prop_oneof![1usize..18, 60usize..68, 90usize..145, 250usize..270];
     (0usize..70, inner, columns, prop_oneof![Just(0u32), Just(5), 1u32..=10], any::<u64>())
 }
 
@@ -88,7 +88,7 @@ proptest! {
             let left = pad(isa, &left, k);
             let left = Rows { values: &left, stride: padded(k), rows: m, columns: k };
             let masks = masks(isa, left);
-            isa.run(Product { left, masks: &masks, right: &right, columns: padded(n), sum: &mut sum });
+            isa.run(Product { left, masks: &masks, right: &right, columns: padded(n), sum: &mut sum, packed: &mut [0.0; PACKED] });
             prop_assert_eq!(&bits(&unpad(&sum, n)), &expected, "{:?}", isa);
         }
     }
@@ -105,8 +105,8 @@ proptest! {
             let (left, right) = (rows(&left, k), Rows { values: &delta, stride: padded(n), rows: m, columns: n });
             let masks = masks(isa, left);
             let mut target = vec![f32::NAN; k * n];
-            let (rule, tail) = (&mut Rule::Store, &mut [0.0; LANES]);
-            isa.run(WeightGradient { left, masks: &masks, right, rule, target: &mut target, offset: 0, tail });
+            let (rule, tail) = (&mut Rule::Store(Store), &mut vec![0.0; padded(n)][..]);
+            isa.run(With(WeightGradient { left, masks: &masks, right, target: &mut target, offset: 0, tail }, rule));
             prop_assert_eq!(&bits(&target), &expected, "{:?}", isa);
         }
     }

@@ -5,7 +5,7 @@ use crate::{
     kernel::Rows,
     layer::{Backward, Layer},
     loss::{self, CrossEntropy},
-    rule::Rule,
+    rule::{Rule, Store},
 };
 
 /// A stack of dense layers with ReLU between them and softmax cross-entropy at the end, with all the memory that it needs.
@@ -192,7 +192,7 @@ impl Network {
             }
             let inputs = inputs_of(&layer[0], below, &self.inputs, self.batch);
             match &mut target {
-                Target::Gradient { gradient, .. } => layer[0].apply(&mut Rule::Store, gradient, inputs),
+                Target::Gradient { gradient, .. } => layer[0].apply(&mut Rule::Store(Store), gradient, inputs),
                 Target::Weights { weights, rule } => layer[0].apply(rule, weights, inputs),
             }
         }

@@ -3,7 +3,7 @@ use serde::Deserialize;
 use crate::{
     Buffer, Error, Isa, Result,
     buffer::zeros,
-    rule::{Adam, Apply, Rule},
+    rule::{Adam, Momentum, Rule, Sgd, Step, With},
 };
 
 /// The local optimiser of a client: what turns gradients into steps.
@@ -120,7 +120,7 @@ impl Optimiser {
     /// One step: changes `weights`, the whole flat buffer, by `gradient` at the learning rate `rate`.
     pub fn step(&mut self, weights: &mut [f32], gradient: &[f32], rate: f32) {
         let isa = self.isa;
-        isa.run(Apply { rule: self.next_rule(rate), target: weights, gradient });
+        isa.run(With(Step { target: weights, gradient }, &mut self.next_rule(rate)));
     }
 
     /// Counts a step and gives its rule.
@@ -128,9 +128,9 @@ impl Optimiser {
         self.steps += 1;
         self.round_steps += 1;
         match self.kind {
-            Kind::Sgd { momentum: 0.0, weight_decay: 0.0 } => Rule::Sgd { rate },
+            Kind::Sgd { momentum: 0.0, weight_decay: 0.0 } => Rule::Sgd(Sgd { rate }),
             Kind::Sgd { momentum, weight_decay: decay } => {
-                Rule::Momentum { rate, momentum, decay, velocity: &mut self.first }
+                Rule::Momentum(Momentum { rate, momentum, decay, velocity: &mut self.first })
             }
             Kind::Adam { beta1, beta2, epsilon, weight_decay: decay } => {
                 self.powers[0] *= beta1;
@@ -138,8 +138,9 @@ impl Optimiser {
                 let rate = (f64::from(rate) / (1.0 - self.powers[0])) as f32;
                 let scale = (1.0 / (1.0 - self.powers[1]).sqrt()) as f32;
                 let factors = |beta: f64| (beta as f32, (1.0 - beta) as f32);
-                let adam = Adam { rate, scale, first: factors(beta1), second: factors(beta2), epsilon, decay };
-                Rule::Adam { adam, first: &mut self.first, second: &mut self.second }
+                let (first, second) = (&mut self.first, &mut self.second);
+                let (beta1, beta2) = (factors(beta1), factors(beta2));
+                Rule::Adam(Adam { rate, scale, beta1, beta2, epsilon, decay, first, second })
             }
         }
     }

@@ -2,99 +2,144 @@ use std::array;
 
 use crate::{buffer::LANES, isa::Kernel, kernel::part_mut};
 
-/// What happens to a stretch of weights whose gradient is finished: the innermost part of every optimiser, used alike
-/// by fused steps (a panel at a time) and by [`Optimiser::step`](crate::Optimiser::step) (all at once). Each element
-/// is computed by itself, so that the bits do not depend on which of the two it was.
+/// What happens to a stretch of weights whose gradient is finished: the innermost part of every optimiser.
+///
+/// Fused steps use it a panel at a time, [`Optimiser::step`](crate::Optimiser::step) all at once. Each element is computed
+/// by itself, so that the bits do not depend on which of the two it was.
 #[derive(Debug)]
 pub(crate) enum Rule<'a> {
-    /// The target is the gradient itself.
-    Store,
-    /// w ← w − ηg.
-    Sgd { rate: f32 },
-    /// v ← ρv + g + λw; w ← w − ηv.
-    Momentum { rate: f32, momentum: f32, decay: f32, velocity: &'a mut [f32] },
-    /// Adam (Kingma and Ba 2015, Alg. 1) with g + λw for the gradient; `rate` and `scale` hold the bias corrections.
-    Adam { adam: Adam, first: &'a mut [f32], second: &'a mut [f32] },
+    Store(Store),
+    Sgd(Sgd),
+    Momentum(Momentum<'a>),
+    Adam(Adam<'a>),
 }
 
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Adam {
+/// The target is the gradient itself.
+#[derive(Debug)]
+pub(crate) struct Store;
+
+/// w ← w − ηg.
+#[derive(Debug)]
+pub(crate) struct Sgd {
+    pub(crate) rate: f32,
+}
+
+/// v ← ρv + g + λw; w ← w − ηv.
+#[derive(Debug)]
+pub(crate) struct Momentum<'a> {
+    pub(crate) rate: f32,
+    pub(crate) momentum: f32,
+    pub(crate) decay: f32,
+    pub(crate) velocity: &'a mut [f32],
+}
+
+/// Adam (Kingma and Ba 2015, Alg. 1) with g + λw for the gradient.
+#[derive(Debug)]
+pub(crate) struct Adam<'a> {
     /// η / (1 − β₁ᵗ).
     pub(crate) rate: f32,
     /// 1 / √(1 − β₂ᵗ).
     pub(crate) scale: f32,
-    /// β₁ and 1 − β₁, each rounded by itself.
-    pub(crate) first: (f32, f32),
-    /// β₂ and 1 − β₂.
-    pub(crate) second: (f32, f32),
+    /// β and 1 − β, each rounded by itself.
+    pub(crate) beta1: (f32, f32),
+    pub(crate) beta2: (f32, f32),
     pub(crate) epsilon: f32,
     pub(crate) decay: f32,
+    pub(crate) first: &'a mut [f32],
+    pub(crate) second: &'a mut [f32],
 }
 
-impl Rule<'_> {
-    /// Applies the rule to `target`, which starts at `at` in the flat buffer.
+pub(crate) trait Update {
+    /// Changes `target`, which starts at `at` in the flat buffer. Arrays, so that the gradient can stay in registers.
+    fn panel<const N: usize>(&mut self, at: usize, target: &mut [f32; N], gradient: &[f32; N]);
+
+    /// As [`Update::panel`], for any length.
     #[inline(always)]
-    pub(crate) fn apply(&mut self, at: usize, target: &mut [f32], gradient: &[f32]) {
+    fn slice(&mut self, at: usize, target: &mut [f32], gradient: &[f32]) {
         let (whole, rest) = target.as_chunks_mut::<LANES>();
         let (whole_gradient, rest_gradient) = gradient.as_chunks();
         let rest_at = at + whole.len() * LANES;
         for ((target, gradient), i) in whole.iter_mut().zip(whole_gradient).zip(0..) {
-            self.apply_panel(at + i * LANES, target, gradient);
+            self.panel(at + i * LANES, target, gradient);
         }
         for ((target, gradient), i) in rest.iter_mut().zip(rest_gradient).zip(0..) {
-            self.apply_panel(rest_at + i, array::from_mut(target), array::from_ref(gradient));
-        }
-    }
-
-    /// As [`Rule::apply`]. Arrays and indices, so that the gradient can stay in registers.
-    #[inline(always)]
-    pub(crate) fn apply_panel<const N: usize>(&mut self, at: usize, target: &mut [f32; N], gradient: &[f32; N]) {
-        match self {
-            Rule::Store => *target = *gradient,
-            Rule::Sgd { rate } => {
-                for i in 0..N {
-                    target[i] = (-*rate).mul_add(gradient[i], target[i]);
-                }
-            }
-            Rule::Momentum { rate, momentum, decay, velocity } => {
-                let velocity: &mut [f32; N] = part_mut(velocity, at);
-                for i in 0..N {
-                    velocity[i] = momentum.mul_add(velocity[i], decay.mul_add(target[i], gradient[i]));
-                    target[i] = (-*rate).mul_add(velocity[i], target[i]);
-                }
-            }
-            Rule::Adam { adam, first, second } => {
-                let (first, second): (&mut [f32; N], &mut [f32; N]) = (part_mut(first, at), part_mut(second, at));
-                for i in 0..N {
-                    adam.update(&mut target[i], gradient[i], &mut first[i], &mut second[i]);
-                }
-            }
+            self.panel(rest_at + i, array::from_mut(target), array::from_ref(gradient));
         }
     }
 }
 
-impl Adam {
+impl Update for Store {
     #[inline(always)]
-    fn update(&self, w: &mut f32, g: f32, m: &mut f32, v: &mut f32) {
-        let g = self.decay.mul_add(*w, g);
-        *m = self.first.0.mul_add(*m, self.first.1 * g);
-        *v = self.second.0.mul_add(*v, self.second.1 * (g * g));
-        *w = (-self.rate).mul_add(*m / v.sqrt().mul_add(self.scale, self.epsilon), *w);
+    fn panel<const N: usize>(&mut self, _: usize, target: &mut [f32; N], gradient: &[f32; N]) {
+        *target = *gradient;
+    }
+}
+
+impl Update for Sgd {
+    #[inline(always)]
+    fn panel<const N: usize>(&mut self, _: usize, target: &mut [f32; N], gradient: &[f32; N]) {
+        for i in 0..N {
+            target[i] = (-self.rate).mul_add(gradient[i], target[i]);
+        }
+    }
+}
+
+impl Update for Momentum<'_> {
+    #[inline(always)]
+    fn panel<const N: usize>(&mut self, at: usize, target: &mut [f32; N], gradient: &[f32; N]) {
+        let velocity: &mut [f32; N] = part_mut(self.velocity, at);
+        for i in 0..N {
+            velocity[i] = self.momentum.mul_add(velocity[i], self.decay.mul_add(target[i], gradient[i]));
+            target[i] = (-self.rate).mul_add(velocity[i], target[i]);
+        }
+    }
+}
+
+impl Update for Adam<'_> {
+    #[inline(always)]
+    fn panel<const N: usize>(&mut self, at: usize, target: &mut [f32; N], gradient: &[f32; N]) {
+        let (first, second): (&mut [f32; N], &mut [f32; N]) = (part_mut(self.first, at), part_mut(self.second, at));
+        for i in 0..N {
+            let g = self.decay.mul_add(target[i], gradient[i]);
+            first[i] = self.beta1.0.mul_add(first[i], self.beta1.1 * g);
+            second[i] = self.beta2.0.mul_add(second[i], self.beta2.1 * (g * g));
+            let step = first[i] / second[i].sqrt().mul_add(self.scale, self.epsilon);
+            target[i] = (-self.rate).mul_add(step, target[i]);
+        }
+    }
+}
+
+/// A loop over an [`Update`], to be compiled once for each rule.
+pub(crate) trait Apply {
+    fn apply<const PANEL: usize>(self, update: &mut impl Update);
+}
+
+/// An [`Apply`] with its rule.
+pub(crate) struct With<'a, 'r, A>(pub(crate) A, pub(crate) &'a mut Rule<'r>);
+
+impl<A: Apply> Kernel for With<'_, '_, A> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const PANEL: usize>(self) {
+        match self.1 {
+            Rule::Store(update) => self.0.apply::<PANEL>(update),
+            Rule::Sgd(update) => self.0.apply::<PANEL>(update),
+            Rule::Momentum(update) => self.0.apply::<PANEL>(update),
+            Rule::Adam(update) => self.0.apply::<PANEL>(update),
+        }
     }
 }
 
 /// One rule over a whole buffer.
-pub(crate) struct Apply<'a> {
-    pub(crate) rule: Rule<'a>,
+pub(crate) struct Step<'a> {
     pub(crate) target: &'a mut [f32],
     pub(crate) gradient: &'a [f32],
 }
 
-impl Kernel for Apply<'_> {
-    type Output = ();
-
+impl Apply for Step<'_> {
     #[inline(always)]
-    fn run<const ROWS: usize, const COLS: usize, const PANEL: usize>(mut self) {
-        self.rule.apply(0, self.target, self.gradient);
+    fn apply<const PANEL: usize>(self, update: &mut impl Update) {
+        update.slice(0, self.target, self.gradient);
     }
 }

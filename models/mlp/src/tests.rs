@@ -70,7 +70,8 @@ fn a_gradient_is_that_of_pytorch() {
     let (mut model, start) = (reference.model(), reference.numbers("weights"));
     // A step at rate 1 leaves the gradient as the difference.
     model.train_epoch(&reference.examples(), &Epoch::plain(1.0, 5)).unwrap();
-    let gradient: Vec<f32> = model.weights().iter().zip(start).map(|(w, start)| (start - f64::from(*w)) as f32).collect();
+    let gradient: Vec<f32> =
+        model.weights().iter().zip(start).map(|(w, start)| (start - f64::from(*w)) as f32).collect();
     assert_near("gradient", &gradient, &reference.numbers("gradient"), 1e-6);
 }
 

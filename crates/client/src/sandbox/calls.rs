@@ -101,18 +101,31 @@ const MORE_THAN_READING: i32 =
 pub(super) fn restrict(threads: bool) -> Result<(), String> {
     let target = TargetArch::try_from(std::env::consts::ARCH)
         .map_err(|_| format!("there is no list for {}", std::env::consts::ARCH))?;
-    let install = |rules: Result<Rules, BackendError>, matched, otherwise| {
-        let filter = SeccompFilter::new(rules?, otherwise, matched, target)?;
-        apply_filter(&BpfProgram::try_from(filter)?)
-    };
+    let install = |rules, matched, otherwise| install(rules, matched, otherwise, target).map_err(in_words);
     if threads {
         // Its flags lie in memory, where no filter can look. C libraries fall back to `clone` on this error only.
         let clone3 = Ok(Rules::from([(libc::SYS_clone3, vec![])]));
         let absent = SeccompAction::Errno(libc::ENOSYS as u32);
-        install(clone3, absent, SeccompAction::Allow).map_err(|error| error.to_string())?;
+        install(clone3, absent, SeccompAction::Allow)?;
     }
     let refused = SeccompAction::Errno(libc::EPERM as u32);
-    install(rules(threads), SeccompAction::Allow, refused).map_err(|error| error.to_string())
+    install(rules(threads), SeccompAction::Allow, refused)
+}
+
+fn install(
+    rules: Result<Rules, BackendError>,
+    matched: SeccompAction,
+    otherwise: SeccompAction,
+    target: TargetArch,
+) -> seccompiler::Result<()> {
+    apply_filter(&BpfProgram::try_from(SeccompFilter::new(rules?, otherwise, matched, target)?)?)
+}
+
+fn in_words(error: seccompiler::Error) -> String {
+    match error {
+        seccompiler::Error::Seccomp(why) => format!("this kernel or a container refuses it: {why}"),
+        other => other.to_string(),
+    }
 }
 
 fn rules(threads: bool) -> Result<Rules, BackendError> {

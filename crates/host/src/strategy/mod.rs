@@ -38,13 +38,7 @@ impl Strategy {
     ///
     /// Clients count by their examples (McMahan 2017). Tensors of kind `buffer` are averaged and not passed through
     /// the server optimiser.
-    pub fn apply(
-        &self,
-        state: &mut ServerState,
-        weights: &[f32],
-        updates: &[Accepted],
-        layout: &[Tensor],
-    ) -> Vec<f32> {
+    pub fn apply(&self, state: &mut ServerState, weights: &[f32], updates: &[Accepted], layout: &[Tensor]) -> Vec<f32> {
         let members: Vec<(f64, &[f32])> =
             updates.iter().map(|update| (update.examples as f64, update.weights.as_slice())).collect();
         let mean = weighted_mean(&members);

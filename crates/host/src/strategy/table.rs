@@ -61,7 +61,13 @@ impl FromStr for Strategy {
     }
 }
 
-fn number(piece: &Piece<'_>, key: &'static str, default: f64, fits: fn(f64) -> bool, wants: &str) -> Result<f64, Error> {
+fn number(
+    piece: &Piece<'_>,
+    key: &'static str,
+    default: f64,
+    fits: fn(f64) -> bool,
+    wants: &str,
+) -> Result<f64, Error> {
     let value = piece.get(key, "a number")?.unwrap_or(default);
     match value.is_finite() && fits(value) {
         true => Ok(value),

@@ -14,7 +14,7 @@ impl Kernel for Transpose<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<const ROWS: usize, const COLS: usize, const PANEL: usize>(self) {
+    fn run<const PANEL: usize>(self) {
         const SIDE: usize = 8;
         let Rows { rows, columns, .. } = self.matrix;
         let stride = padded(rows);
@@ -50,7 +50,7 @@ impl Kernel for Pad<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<const ROWS: usize, const COLS: usize, const PANEL: usize>(self) {
+    fn run<const PANEL: usize>(self) {
         let stride = padded(self.matrix.columns);
         for (r, out) in self.out.chunks_exact_mut(stride).take(self.matrix.rows).enumerate() {
             let row = self.matrix.row(r);

@@ -1,0 +1,138 @@
+//! One client process, spoken to over its pipes as the host does: what it costs to start one, and an epoch in it.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{BufReader, Write},
+    os::{fd::AsRawFd, unix::process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Child, Command},
+    time::Instant,
+};
+
+use anyhow::{Context, Result, bail};
+use fedpipe_client::PROCESS_NAME;
+use fedpipe_data::Dealt;
+use fedpipe_protocol::{
+    Held, Limits, Part, Purpose, Reply, Request, Setup, Task, Train, WEIGHTS, read, weight_count, write,
+};
+use nix::{
+    fcntl::{FcntlArg, FdFlag, OFlag, fcntl},
+    unistd::pipe2,
+};
+
+use crate::place::Place;
+
+/// A client that is ready. Dropping it ends its process.
+#[derive(Debug)]
+pub(crate) struct Client {
+    child: Child,
+    to: Option<File>,
+    from: BufReader<File>,
+    weights: Vec<f32>,
+    /// From before its process was made until it had said that its model is built. That is an upper bound on the time
+    /// since `execve`: it includes the fork, and whatever isolation the client puts on before it loads the model.
+    pub(crate) seconds_to_ready: f64,
+}
+
+/// What a client is given to hold.
+#[derive(Debug)]
+pub(crate) struct Holding {
+    setup: Setup,
+}
+
+impl Holding {
+    /// The first partition of `dealt`, for `dylib` with its option `hidden` (empty for the default).
+    pub(crate) fn new(dylib: &Path, dealt: &Dealt, hidden: &str) -> Self {
+        let task = Task { shape: dealt.dataset.shape.clone(), classes: dealt.dataset.classes as usize };
+        let partitions = vec![Held { client: 0, path: dealt.partitions[0].path.clone() }];
+        let options = if hidden.is_empty() { None } else { Some(("hidden".into(), hidden.into())) };
+        let options: BTreeMap<String, String> = options.into_iter().collect();
+        let purpose = Purpose::Serve { task, partitions, test: dealt.test.path.clone() };
+        Self { setup: Setup { dylib: Some(dylib.to_owned()), options, seed: 0, purpose } }
+    }
+
+    /// The same with another file as the partition.
+    pub(crate) fn with_partition(mut self, file: PathBuf) -> Self {
+        if let Purpose::Serve { partitions, .. } = &mut self.setup.purpose {
+            partitions[0].path = file;
+        }
+        self
+    }
+}
+
+impl Client {
+    pub(crate) fn start(place: &Place, holding: &Holding) -> Result<Self> {
+        let (child_reads, to) = pipe2(OFlag::O_CLOEXEC)?;
+        let (from, child_writes) = pipe2(OFlag::O_CLOEXEC)?;
+        let own = [child_reads.as_raw_fd(), child_writes.as_raw_fd()];
+        fcntl(&child_reads, FcntlArg::F_SETFD(FdFlag::empty()))?;
+        fcntl(&child_writes, FcntlArg::F_SETFD(FdFlag::empty()))?;
+        for end in [&to, &from] {
+            // Best effort, as the host does.
+            let _ = fcntl(end, FcntlArg::F_SETPIPE_SZ(1 << 20));
+        }
+        let mut command = Command::new(&place.binary);
+        command.arg0(PROCESS_NAME).args(own.map(|fd| fd.to_string())).arg("0");
+        let started = Instant::now();
+        let child = command.spawn().context("cannot start a client")?;
+        drop((child_reads, child_writes));
+        let (to, from) = (Some(File::from(to)), BufReader::new(File::from(from)));
+        let mut client = Self { child, to, from, weights: Vec::new(), seconds_to_ready: 0.0 };
+        client.hear(0)?;
+        client.say(&Request::Setup(holding.setup.clone()), false)?;
+        let Reply::Ready(ready) = client.hear(0)? else { bail!("the client is not ready") };
+        client.seconds_to_ready = started.elapsed().as_secs_f64();
+        let weights = 4 * weight_count(&ready.layout).context("too many weights")? as u64;
+        client.say(&Request::GetWeights, false)?;
+        client.hear(weights)?;
+        Ok(client)
+    }
+
+    /// Seconds from the request to train a local epoch, from the initial weights, until the update is here.
+    pub(crate) fn epoch(&mut self, optimiser: &str, learning_rate: f32) -> Result<f64> {
+        let weights = std::mem::take(&mut self.weights);
+        let train = Train {
+            client: 0,
+            round: 1,
+            epochs: 1,
+            batch_size: 32,
+            learning_rate,
+            optimiser: format!(r#"{{"name":"{optimiser}"}}"#),
+        };
+        let started = Instant::now();
+        self.weights.clone_from(&weights);
+        self.say(&Request::Train(train), true)?;
+        let Reply::Update(_) = self.hear(4 * weights.len() as u64)? else { bail!("the client gave no update") };
+        let seconds = started.elapsed().as_secs_f64();
+        self.weights = weights;
+        Ok(seconds)
+    }
+
+    fn say(&mut self, request: &Request, with_weights: bool) -> Result<()> {
+        let to = self.to.as_mut().context("the client was let go")?;
+        let weights = with_weights.then_some(Part::F32(WEIGHTS, &self.weights));
+        write(to, request, weights.as_slice())?;
+        Ok(to.flush()?)
+    }
+
+    /// The next reply; its weights, if it has any, become this client's.
+    fn hear(&mut self, payload: u64) -> Result<Reply> {
+        let (reply, mut parts) = read(&mut self.from, Limits { payload })?;
+        if let Reply::Failed { message, .. } = reply {
+            bail!("the client failed: {message}");
+        }
+        if let Some(weights) = parts.take_f32(WEIGHTS) {
+            self.weights = weights;
+        }
+        Ok(reply)
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        // The end of its pipe ends it.
+        self.to = None;
+        let _ = self.child.wait();
+    }
+}

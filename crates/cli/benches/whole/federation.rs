@@ -1,0 +1,90 @@
+//! Whole runs of `fedpipe run`.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::{
+    place::Place,
+    watch::{Memory, watch},
+};
+
+/// A federation on Fashion-MNIST, iid, batch 32, SGD 0.1, one local epoch.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Work {
+    pub(crate) name: &'static str,
+    pub(crate) clients: u32,
+    pub(crate) fraction: f64,
+    pub(crate) rounds: u32,
+}
+
+pub(crate) const FOUR: Work = Work { name: "4 clients, 5 rounds", clients: 4, fraction: 1.0, rounds: 5 };
+pub(crate) const HUNDRED: Work =
+    Work { name: "100 clients, 10 % a round, 10 rounds", clients: 100, fraction: 0.1, rounds: 10 };
+pub(crate) const THOUSAND: Work =
+    Work { name: "1,000 clients, 10 % a round, 10 rounds", clients: 1000, fraction: 0.1, rounds: 10 };
+
+/// What was seen of a run, of fedpipe or of a peer. Times are seconds from the start of the first process.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) total: f64,
+    pub(crate) ready: f64,
+    /// When each round was over, by what the program said.
+    pub(crate) ends: Vec<f64>,
+    /// After each round.
+    pub(crate) accuracies: Vec<f64>,
+    pub(crate) peak_pss: Option<f64>,
+    /// `seconds` of each round in the ledger, from sampling to the end of evaluation; empty for a peer.
+    pub(crate) rounds: Vec<f64>,
+}
+
+impl Run {
+    /// Seconds of each round after the first, from one line to the next.
+    pub(crate) fn later_rounds(&self) -> Vec<f64> {
+        self.ends.windows(2).map(|pair| pair[1] - pair[0]).collect()
+    }
+
+    /// All but the rounds: the start of the processes, the results, the end.
+    pub(crate) fn besides_rounds(&self) -> f64 {
+        self.total - self.rounds.iter().sum::<f64>()
+    }
+}
+
+/// Runs `fedpipe run` once, as a user does: with its lines on a pipe, into a new run directory, fsync and all.
+pub(crate) fn run(place: &Place, dylib: &Path, work: Work, more: &[&str], memory: Memory) -> Result<Run> {
+    let out = place.scratch.path().join("run");
+    let mut command = Command::new(&place.binary);
+    command.arg("run").arg(dylib).arg("--out").arg(&out).args(more);
+    command.args(["--clients".into(), work.clients.to_string(), "--rounds".into(), work.rounds.to_string()]);
+    command.args(["--fraction".into(), work.fraction.to_string()]);
+    let watched = watch(&mut command, memory)?;
+    let said = |starts: &str, ends: &str| {
+        let fits = |line: &str| line.starts_with(starts) && line.ends_with(ends);
+        watched.lines.iter().filter(|(_, line)| fits(line)).map(|(at, _)| *at).collect::<Vec<f64>>()
+    };
+    // "mlp 0.1.0: 109386 weights" is printed when the first client has given its weights.
+    let ready = said("", " weights").first().copied().context("fedpipe never said that it was ready")?;
+    let (rounds, accuracies) = ledger(&out.join("ledger.jsonl"))?;
+    std::fs::remove_dir_all(&out)?;
+    Ok(Run {
+        total: watched.total,
+        ready,
+        ends: said("round ", " s"),
+        accuracies,
+        peak_pss: watched.peak_pss,
+        rounds,
+    })
+}
+
+/// Seconds and accuracy of each round.
+fn ledger(path: &PathBuf) -> Result<(Vec<f64>, Vec<f64>)> {
+    let text = std::fs::read_to_string(path)?;
+    let lines = text.lines().map(serde_json::from_str::<Value>).collect::<Result<Vec<_>, _>>()?;
+    let rounds: Vec<&Value> = lines.iter().filter(|line| line["event"] == "round").collect();
+    let all = |key: &str| rounds.iter().filter_map(|round| round[key].as_f64()).collect::<Vec<f64>>();
+    Ok((all("seconds"), all("accuracy")))
+}

@@ -1,0 +1,58 @@
+//! What the figures were measured on.
+
+use std::{fs, process::Command};
+
+use serde_json::{Value, json};
+
+/// Date, processor and versions.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    pub(crate) cores: usize,
+    date: String,
+    cpu: String,
+    isa: &'static str,
+    kernel: String,
+    rustc: String,
+    /// Of the minute before: what else is going on.
+    load: f64,
+}
+
+impl Machine {
+    pub(crate) fn this() -> Self {
+        let read = |path| fs::read_to_string(path).unwrap_or_default();
+        let info = read("/proc/cpuinfo");
+        let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+        Self {
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            date: first_line(Command::new("date").args(["-u", "+%F %H:%M UTC"])),
+            cpu: model.map_or("?", |(_, name)| name.trim()).to_owned(),
+            isa: fedpipe_nn::Isa::available()[0].name(),
+            kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+            rustc: first_line(Command::new("rustc").arg("--version")),
+            load: read("/proc/loadavg").split(' ').next().and_then(|load| load.parse().ok()).unwrap_or(0.0),
+        }
+    }
+
+    /// A line for the head of a table.
+    pub(crate) fn line(&self, peak: f64) -> String {
+        let Self { cores, date, cpu, isa, kernel, rustc, load } = self;
+        format!(
+            "{date}; {cpu}, {cores} cores, {isa}, FMA peak {peak:.1} GFLOP/s a core; Linux {kernel}; {rustc}; load before {load}"
+        )
+    }
+
+    /// Figures that were measured beside other work are worth little.
+    pub(crate) fn warning(&self) -> Option<String> {
+        (self.load > 0.3).then(|| format!("warning: the load is {}: others are at work here, and it shows", self.load))
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        let Self { cores, date, cpu, isa, kernel, rustc, load } = self;
+        json!({"date": date, "cpu": cpu, "cores": cores, "isa": isa, "kernel": kernel, "rustc": rustc, "load": load})
+    }
+}
+
+fn first_line(command: &mut Command) -> String {
+    let output = command.output().map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    output.ok().and_then(|text| text.lines().next().map(str::to_owned)).unwrap_or_else(|| "?".to_owned())
+}

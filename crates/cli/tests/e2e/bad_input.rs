@@ -1,0 +1,274 @@
+//! Bad input: one sentence, a documented exit code, nothing left and nothing lost.
+
+use std::{
+    fs,
+    process::{Command, Output},
+};
+
+use crate::{
+    common::{Place, check_all, dylib, stderr, stdout},
+    idx,
+};
+
+/// Arguments, the exit code, and words that the sentence must have: the value, the reason, the remedy.
+type Case = (&'static str, i32, &'static [&'static str]);
+
+/// A sentence that is longer is not read.
+const LONGEST: usize = 400;
+
+const ARGUMENTS: &[Case] = &[
+    ("run", 2, &["<MODEL>"]),
+    ("run mlp --clients 0", 2, &["--clients is 0", "at least 1"]),
+    ("run mlp --clients -1", 2, &["-1", "--clients"]),
+    ("run mlp --clients many", 2, &["many", "--clients"]),
+    ("run mlp --rounds 0", 2, &["--rounds is 0", "at least 1"]),
+    ("run mlp --epochs 0", 2, &["--epochs is 0"]),
+    ("run mlp --batch-size 0", 2, &["--batch-size is 0"]),
+    ("run mlp --processes 0", 2, &["--processes is 0"]),
+    ("run mlp --jobs 0", 2, &["--jobs is 0"]),
+    ("run mlp --lr -1", 2, &["--lr is -1", "above 0"]),
+    ("run mlp --lr nan", 2, &["--lr is NaN"]),
+    ("run mlp --fraction 1.5", 2, &["--fraction is 1.5", "at most 1"]),
+    ("run mlp --min-clients 5", 2, &["--min-clients 5", "4 of 4"]),
+    ("run mlp --seed -1", 2, &["-1", "--seed"]),
+    ("run mlp --rounds 3 --until-converged", 2, &["--rounds", "--until-converged", "cannot be used"]),
+    ("run mlp --bogus 3", 2, &["--bogus"]),
+    ("run mlp extra", 2, &["extra"]),
+    ("fly", 2, &["fly"]),
+    ("data fetch mnist", 2, &["mnist", "fashion-mnist"]),
+    ("run mlp --strategy fedfoo", 2, &["fedfoo", "known are fedavg, fedavgm, fedadam"]),
+    ("run mlp --strategy fedavgm:speed=1", 2, &["speed", "known are rate, beta, nesterov"]),
+    ("run mlp --strategy fedadam:rate=fast", 2, &["rate=fast", "a number"]),
+    ("run mlp --partition random", 2, &["random", "known are iid, dirichlet, shards"]),
+    ("run mlp --partition dirichlet", 2, &["dirichlet", "alpha"]),
+    ("run mlp --partition dirichlet:alpha=-1", 2, &["-1", "above 0"]),
+    ("run mlp --partition shards:each=3", 2, &["each", "known are per-client"]),
+    ("run mlp --optimiser lion", 2, &["lion", "known are sgd, adam"]),
+    ("run mlp --optimiser sgd:beta1=1", 2, &["beta1", "momentum"]),
+    ("run mlp --on-failure shrug", 2, &["shrug", "retry", "drop", "abort"]),
+    ("run mlp --model-option hidden", 2, &["hidden", "KEY=VALUE"]),
+    ("run mlp --set colour=red", 2, &["colour", "clients"]),
+    ("run mlp --set clients=many", 2, &["many", "clients"]),
+    ("run mlp --set strategy=fedfoo", 2, &["fedfoo", "known are fedavg"]),
+    ("run mlp --config absent.toml", 2, &["absent.toml", "No such file"]),
+    ("run mlp --config text", 2, &["cannot use text"]),
+    ("run --config no-model.toml", 2, &["no model is named"]),
+    ("run mlp --config unknown-key.toml", 2, &["colour"]),
+];
+
+const MODELS: &[Case] = &[
+    ("run nonesuch", 3, &["\"nonesuch\"", "libnonesuch.so is not in", "fedpipe models"]),
+    ("run mlp.so", 3, &["\"mlp.so\"", "a path has a `/` in it"]),
+    ("run ./nonesuch.so", 3, &["./nonesuch.so", "build the model"]),
+    ("run ./folder", 3, &["./folder"]),
+    ("run ./text", 3, &["text", "no shared library"]),
+    ("run ./empty.so", 3, &["empty.so", "no shared library"]),
+    ("run ./truncated.so", 3, &["truncated.so", "truncated at 20000 bytes", "build it again"]),
+    ("run ./beheaded.so", 3, &["beheaded.so", "truncated at 40 bytes"]),
+    ("run not-a-model", 3, &["no fedpipe model", "export_model!"]),
+    ("run other-abi", 3, &["another version of fedpipe-model", "rebuild"]),
+    ("run other-version", 3, &["another version of fedpipe-model", "0.0.9", "0.1.0", "rebuild"]),
+    ("run ./other-abi-stable.so", 3, &["another version of fedpipe-model", "abi_stable is another"]),
+    ("run mlp --model-option depth=3", 3, &["model mlp has no option \"depth\" (known: hidden)"]),
+    ("run logreg --model-option depth=3", 3, &["model logreg has no option \"depth\" (it has none)"]),
+    ("run mlp --model-option hidden=12,x", 3, &["hidden", "\"x\""]),
+    ("run mlp --model-option hidden=0", 3, &["hidden", "0"]),
+    ("run misbehaving --model-option fault=error --model-option at=build", 3, &["as it was told", "an error"]),
+    ("run misbehaving --model-option fault=panic --model-option at=build", 3, &["the model panicked: as it was told"]),
+    ("run misbehaving --model-option fault=panic --model-option at=layout", 3, &["the model panicked: as it was told"]),
+    (
+        "run misbehaving --model-option fault=panic --model-option at=weights",
+        3,
+        &["the model panicked: as it was told"],
+    ),
+];
+
+const DATA: &[Case] = &[
+    ("run mlp --clients 2001", 4, &["2001 clients", "2000 training examples", "at most 2000"]),
+    ("run mlp --data nowhere", 4, &["no directory nowhere", "fashion-mnist"]),
+    ("run mlp --data text", 4, &["no directory text"]),
+    ("run mlp --data folder", 4, &["no training images", "train-images-idx3-ubyte", ".gz"]),
+    ("run mlp --data sound --clients 61", 4, &["61 clients", "60 training examples"]),
+    ("run mlp --data counts", 4, &["60 images", "59 labels"]),
+    ("run mlp --data test-counts", 4, &["9 images", "8 labels"]),
+    ("run mlp --data truncated", 4, &["train-images-idx3-ubyte is truncated", "376", "300"]),
+    ("run mlp --data headless", 4, &["t10k-labels-idx1-ubyte is truncated"]),
+    ("run mlp --data longer", 4, &["train-labels-idx1-ubyte goes on after"]),
+    ("run mlp --data swapped", 4, &["train-images-idx3-ubyte is not an IDX file of images"]),
+    ("run mlp --data label", 4, &["t10k-labels-idx1-ubyte has the label 9 at row 3", "0 to 2"]),
+    ("run mlp --data shape", 4, &["[3, 2]", "[2, 3]"]),
+    ("run mlp --data huge", 4, &["train-images-idx3-ubyte"]),
+    ("run mlp --data gzip", 4, &["train-images-idx3-ubyte.gz"]),
+    ("run mlp --partition shards:per-client=600", 4, &["600", "shards"]),
+];
+
+const OUTPUT: &[Case] = &[
+    ("run mlp --out text/run", 5, &["text/run", "Not a directory", "--out"]),
+    ("run mlp --out text", 5, &["text", "--out"]),
+    ("run mlp --out /proc/run", 5, &["/proc/run", "--out"]),
+    ("run mlp --out run-before", 5, &["run-before already holds a run", "--out"]),
+    ("run mlp --out sound", 5, &["sound is not empty", "--out"]),
+];
+
+#[test]
+fn bad_arguments_are_one_sentence() {
+    check(ARGUMENTS);
+}
+
+#[test]
+fn a_model_that_is_none_is_one_sentence() {
+    check(MODELS);
+}
+
+#[test]
+fn bad_data_are_one_sentence() {
+    check(DATA);
+}
+
+#[test]
+fn a_folder_that_cannot_be_used_is_one_sentence() {
+    check(OUTPUT);
+}
+
+/// A model that fails in every client ends the run in its first round; what each client did is told before.
+#[test]
+fn a_model_that_fails_in_training_ends_the_run() {
+    let cases = [
+        ("fault=error", "as it was told, the model returns an error"),
+        ("fault=panic", "the model panicked: as it was told, the model panics"),
+        ("fault=too-few", "got 9 weights from the model, expected 10"),
+        ("fault=too-many", "got 11 weights from the model, expected 10"),
+        ("fault=nan", "its update was refused: weight 1 is NaN"),
+        ("fault=exit-3", "it exited with code 3"),
+        ("fault=segfault", "killed by SIGSEGV"),
+    ];
+    check_all(cases, |(fault, says)| {
+        let place = Place::new();
+        let (output, run) = place.try_run(&format!("misbehaving --clients 2 --on-failure drop --model-option {fault}"));
+        let errors = stderr(&output);
+        let last = errors.lines().last().unwrap_or_default();
+        let begins = "error: round 1 failed: 0 of 2 clients returned an update (quorum 1): ";
+        let fits = last.starts_with(begins) && last.contains(says) && last.len() < LONGEST;
+        let left = run.ledger("round").is_empty() && run.summary()["rounds"] == 0;
+        match output.status.code() {
+            Some(6) if fits && left => Ok(()),
+            _ => Err(format!("{} {errors}", output.status)),
+        }
+    });
+}
+
+#[test]
+fn what_a_failed_run_was_to_be_called_can_be_used_again() {
+    let place = Place::new();
+    let (output, _) = place.try_run("mlp --clients 2001");
+    assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
+    place.run("logreg --rounds 1");
+}
+
+#[test]
+fn help_and_version_are_no_errors() {
+    let place = Place::new();
+    for arguments in ["--help", "--version", "run --help", "data --help"] {
+        let output = place.fedpipe(arguments).output().unwrap();
+        assert!(output.status.success() && stderr(&output).is_empty(), "{arguments}: {}", stderr(&output));
+        assert!(!stdout(&output).is_empty(), "{arguments}");
+    }
+    let help = stdout(&place.fedpipe("--help").output().unwrap());
+    for code in ["0 ", "1 ", "2 ", "3 ", "4 ", "5 ", "6 ", "128+n"] {
+        assert!(help.contains(&format!("\n  {code}")), "--help does not document exit code {code}");
+    }
+}
+
+fn check(cases: &[Case]) {
+    let place = Place::new();
+    prepare(&place);
+    let before = place.contents();
+    check_all(cases, |(arguments, code, says)| {
+        let output = start(&place, arguments);
+        one_sentence(&output, *code, says)?;
+        let after = place.contents();
+        let new = after.iter().find(|entry| !before.contains(entry)).or(before.iter().find(|e| !after.contains(e)));
+        new.map_or(Ok(()), |changed| Err(format!("it left or changed {}", changed.0.display())))
+    });
+}
+
+/// With `--quiet`, so that an error is all that a run prints, and in the sample unless other data are named.
+fn start(place: &Place, arguments: &str) -> Output {
+    let mut command: Command = place.fedpipe(arguments);
+    if arguments.starts_with("run ") {
+        command.arg("--quiet");
+        let given = |name: &str| arguments.contains(name);
+        command.args(["--data", "sample"].iter().filter(|_| !given("--data")));
+    }
+    command.output().unwrap()
+}
+
+fn one_sentence(output: &Output, code: i32, says: &[&str]) -> Result<(), String> {
+    let errors = stderr(output);
+    let fail = |why: String| Err(format!("{why}: {}{errors}", stdout(output)));
+    if output.status.code() != Some(code) {
+        return fail(format!("{} instead of {code}", output.status));
+    }
+    if !errors.starts_with("error: ") || !errors.ends_with('\n') || errors.lines().count() != 1 {
+        return fail("not one line that begins with `error: `".into());
+    }
+    if errors.len() > LONGEST || !stdout(output).is_empty() {
+        return fail(format!("{} characters, or something on standard output", errors.len()));
+    }
+    match says.iter().find(|words| !errors.contains(**words)) {
+        Some(words) => fail(format!("it does not say {words:?}")),
+        None => Ok(()),
+    }
+}
+
+/// Files and folders that the cases name.
+fn prepare(place: &Place) {
+    fs::write(place.path("text"), "this is no shared library, no TOML and no image").unwrap();
+    fs::write(place.path("empty.so"), "").unwrap();
+    fs::write(place.path("no-model.toml"), "clients = 3\n").unwrap();
+    fs::write(place.path("unknown-key.toml"), "colour = 'red'\n").unwrap();
+    for folder in ["folder", "run-before"] {
+        fs::create_dir(place.path(folder)).unwrap();
+    }
+    for (file, contents) in [("experiment.toml", "model = 'mlp'\n"), ("summary.json", "{}"), ("ledger.jsonl", "{}\n")] {
+        fs::write(place.path("run-before").join(file), contents).unwrap();
+    }
+    prepare_dylibs(place);
+    prepare_data(place);
+}
+
+fn prepare_dylibs(place: &Place) {
+    let mut bytes = fs::read(dylib("other-abi")).unwrap();
+    fs::write(place.path("truncated.so"), &bytes[..20_000]).unwrap();
+    fs::write(place.path("beheaded.so"), &bytes[..40]).unwrap();
+    // The header of an abi_stable that does not exist yet.
+    let magic = b"abi stable library for Rust";
+    let at = bytes.windows(magic.len()).position(|part| part == magic).unwrap();
+    bytes[at] = b'A';
+    fs::write(place.path("other-abi-stable.so"), bytes).unwrap();
+}
+
+fn prepare_data(place: &Place) {
+    let set = |name: &str, file: usize, contents: Vec<u8>| {
+        idx::write(&place.path(name));
+        fs::write(place.path(name).join(idx::FILES[file]), contents).unwrap();
+    };
+    let with = |mut bytes: Vec<u8>, at: usize, values: &[u8]| {
+        bytes[at..at + values.len()].copy_from_slice(values);
+        bytes
+    };
+    idx::write(&place.path("sound"));
+    set("counts", 1, idx::labels(59));
+    set("test-counts", 3, idx::labels(8));
+    set("truncated", 0, idx::images(60)[..300].to_vec());
+    set("headless", 3, vec![0, 0, 8]);
+    set("longer", 1, [idx::labels(60), vec![1]].concat());
+    set("swapped", 0, idx::labels(60));
+    set("label", 3, with(idx::labels(9), 8 + 3, &[9]));
+    // The test images say that they are 3×2.
+    set("shape", 2, with(idx::images(9), 8, &[0, 0, 0, 3, 0, 0, 0, 2]));
+    set("huge", 0, with(idx::images(60), 4, &[255; 12]));
+    set("gzip", 0, Vec::new());
+    fs::remove_file(place.path("gzip").join(idx::FILES[0])).unwrap();
+    fs::write(place.path("gzip").join(idx::FILES[0]).with_extension("gz"), "this is not gzip").unwrap();
+}

@@ -1,0 +1,160 @@
+//! The rules of the house that cargo and the compiler do not check: which crate may depend on which, and where `unsafe`
+//! may stand. `crates/README.md` says why.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::common::repository;
+
+/// All arrows between our crates. (Dev-dependencies and test fixtures are free.)
+const ARROWS: &[(&str, &[&str])] = &[
+    ("fedpipe", &["fedpipe-host", "fedpipe-client", "fedpipe-data"]),
+    ("fedpipe-host", &["fedpipe-protocol", "fedpipe-data"]),
+    ("fedpipe-client", &["fedpipe-protocol", "fedpipe-model", "fedpipe-data"]),
+    ("fedpipe-protocol", &[]),
+    ("fedpipe-data", &[]),
+    ("fedpipe-model", &[]),
+    ("fedpipe-nn", &[]),
+];
+
+/// What a model may depend on, of ours.
+const A_MODELS_ARROWS: &[&str] = &["fedpipe-model", "fedpipe-nn"];
+
+/// Crates of others' that only some of ours may name: what opens a dylib, and what crosses its door.
+const GUARDED: &[(&str, &[&str])] =
+    &[("abi_stable", &["fedpipe-model", "fedpipe-client"]), ("libloading", &["fedpipe-client"])];
+
+/// Files, and folders that end in `/`, in which `unsafe` is allowed.
+const UNSAFE: &[&str] = &[
+    "crates/client/src/inherited.rs",
+    "crates/client/src/loader.rs",
+    "crates/client/src/sandbox/",
+    "crates/data/src/map.rs",
+    "crates/host/src/spawn.rs",
+    "crates/model/src/abi.rs",
+    "crates/nn/src/isa.rs",
+];
+
+#[derive(Debug)]
+struct Package {
+    folder: PathBuf,
+    manifest: toml::Table,
+}
+
+impl Package {
+    fn name(&self) -> &str {
+        self.manifest["package"]["name"].as_str().unwrap()
+    }
+
+    fn is_model(&self) -> bool {
+        self.folder.parent().unwrap().ends_with("models")
+    }
+
+    /// The names of what it depends on outside of tests, on any platform.
+    fn dependencies(&self) -> Vec<String> {
+        let tables = ["dependencies", "build-dependencies"];
+        let target = self.manifest.get("target").and_then(toml::Value::as_table);
+        let platforms = target.into_iter().flat_map(|target| target.values().filter_map(toml::Value::as_table));
+        let all = [&self.manifest].into_iter().chain(platforms);
+        let named = all.flat_map(|table| tables.iter().filter_map(|name| table.get(*name)?.as_table()));
+        named.flat_map(|table| table.iter().map(|(key, value)| package_name(key, value))).collect()
+    }
+}
+
+/// `alias = { package = "name" }` names another.
+fn package_name(key: &str, value: &toml::Value) -> String {
+    value.get("package").and_then(toml::Value::as_str).unwrap_or(key).to_owned()
+}
+
+/// The packages in `crates/` and `models/`.
+fn packages() -> Vec<Package> {
+    let folders = ["crates", "models"].map(|folder| fs::read_dir(repository().join(folder)).unwrap());
+    let folders = folders.into_iter().flatten().map(|entry| entry.unwrap().path());
+    let package = |folder: PathBuf| {
+        let manifest = fs::read_to_string(folder.join("Cargo.toml")).ok()?.parse().unwrap();
+        Some(Package { folder, manifest })
+    };
+    folders.filter_map(package).collect()
+}
+
+#[test]
+fn crates_depend_on_each_other_as_the_design_says() {
+    let packages = packages();
+    let ours: Vec<&str> = packages.iter().map(Package::name).collect();
+    let known: BTreeMap<&str, &[&str]> = ARROWS.iter().copied().collect();
+    let mut wrong = Vec::new();
+    for package in &packages {
+        let name = package.name();
+        let allowed = if package.is_model() { Some(A_MODELS_ARROWS) } else { known.get(name).copied() };
+        let Some(allowed) = allowed else {
+            wrong.push(format!("{name} is a new crate: say in the design, and here, what it may depend on"));
+            continue;
+        };
+        for other in package.dependencies() {
+            if ours.contains(&other.as_str()) && !allowed.contains(&other.as_str()) {
+                let may = if allowed.is_empty() { "nothing of ours".into() } else { allowed.join(", ") };
+                wrong.push(format!("{name} → {other} is forbidden: {name} may depend on {may}"));
+            }
+            let guarded = GUARDED.iter().find(|(guarded, _)| *guarded == other);
+            if let Some((_, by)) = guarded.filter(|(_, by)| !by.contains(&name)) {
+                wrong.push(format!("{name} → {other} is forbidden: that is for {}", by.join(", ")));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(ours.len() >= 9, "{ours:?}");
+}
+
+#[test]
+fn every_package_has_the_workspaces_lints() {
+    let without: Vec<String> = packages()
+        .iter()
+        .filter(|package| package.manifest.get("lints").and_then(|lints| lints.get("workspace")).is_none())
+        .map(|package| package.name().to_owned())
+        .collect();
+    assert!(without.is_empty(), "without `lints.workspace = true`: {without:?}");
+}
+
+/// The workspace's lints deny `unsafe`, so that a file without an exception has none.
+#[test]
+fn unsafe_stands_in_the_files_that_the_design_names() {
+    let mut wrong = Vec::new();
+    for package in packages() {
+        for file in sources(&package.folder.join("src")) {
+            let text = fs::read_to_string(&file).unwrap();
+            let excepted = ["allow(unsafe_code", "expect(unsafe_code"].iter().any(|attribute| text.contains(attribute));
+            let path = file.strip_prefix(repository()).unwrap().display().to_string();
+            let listed = UNSAFE.iter().any(|at| path == *at || (at.ends_with('/') && path.starts_with(at)));
+            // What is compiled for tests alone is no part of the product.
+            let is_test = path.ends_with("/tests.rs") || path.contains("/tests/");
+            if excepted && !listed && !is_test {
+                wrong.push(format!(
+                    "{path} allows `unsafe`: write it without, or list the file in the design, and here"
+                ));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let gone: Vec<_> = UNSAFE.iter().filter(|path| !repository().join(path).exists()).collect();
+    assert!(gone.is_empty(), "listed and not there: {gone:?}");
+}
+
+#[test]
+fn every_model_forbids_unsafe() {
+    let models: Vec<Package> = packages().into_iter().filter(Package::is_model).collect();
+    assert!(models.len() >= 2);
+    for model in models {
+        let source = fs::read_to_string(model.folder.join("src/lib.rs")).unwrap();
+        assert!(source.contains("#![forbid(unsafe_code)]"), "{} does not forbid unsafe code", model.name());
+    }
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let (folders, files): (Vec<PathBuf>, Vec<PathBuf>) = entries.partition(|path| path.is_dir());
+    let below = folders.iter().flat_map(|folder| sources(folder));
+    files.into_iter().filter(|file| file.extension().is_some_and(|ending| ending == "rs")).chain(below).collect()
+}

@@ -1,0 +1,150 @@
+//! The processes of a run: what they inherit, whose they are, and that none is left.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    os::unix::process::CommandExt,
+    process::{Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use crate::{
+    common::{Place, sha256, stderr},
+    live::{Client, Live, children},
+};
+
+/// A run in which every client stands still in round 2.
+const STANDING: &str = "misbehaving --clients 3 --jobs 3 --rounds 3 --model-option fault=sleep \
+    --model-option round=2 --model-option once=marks";
+
+/// The same, with all clients there.
+fn standing(place: &Place) -> Live<'_> {
+    let mut live = Live::start(place, STANDING);
+    (0..3).for_each(|client| live.await_fault(client, 2));
+    live
+}
+
+#[test]
+fn a_client_inherits_its_own_two_descriptors_and_no_other() {
+    let place = Place::new();
+    let (fedpipe, run) = place.command(STANDING);
+    // A host that was itself given descriptors that are not close-on-exec, of which it knows nothing.
+    let mut shell = Command::new("sh");
+    let script = r#"exec 7</etc/passwd 9>/dev/null; exec "$@""#;
+    place.settle(&mut shell).args(["-c", script, "sh"]).arg(fedpipe.get_program()).args(fedpipe.get_args());
+    let mut live = Live::of(&place, shell, run);
+    (0..3).for_each(|client| live.await_fault(client, 2));
+    for inherited in ["7", "9"] {
+        assert!(fs::exists(format!("/proc/{}/fd/{inherited}", live.pid())).unwrap(), "the host lost its {inherited}");
+    }
+
+    let mut pipes = BTreeSet::new();
+    for client in live.clients() {
+        let descriptors = client.descriptors();
+        let numbers: Vec<u32> = descriptors.iter().map(|(number, _)| *number).collect();
+        let mut own: Vec<u32> = client.arguments[1..3].iter().map(|number| number.parse().unwrap()).collect();
+        own.sort();
+        assert_eq!(numbers, [&[0, 1, 2], own.as_slice()].concat(), "{descriptors:?}");
+        assert_eq!(descriptors[0].1, "/dev/null");
+        assert_eq!(descriptors[1].1, descriptors[2].1, "output and errors are one log");
+        for (number, target) in &descriptors[2..] {
+            assert!(target.starts_with("pipe:"), "{number} is {target}");
+            assert!(pipes.insert(target.clone()), "{number} of client {} is a sibling's: {target}", client.number());
+        }
+    }
+    assert_eq!(pipes.len(), 9);
+}
+
+#[test]
+fn a_client_is_a_child_of_the_host_and_bears_its_name() {
+    let place = Place::new();
+    let live = standing(&place);
+    let clients = live.clients();
+    assert_eq!(clients.iter().map(Client::number).collect::<Vec<_>>(), [0, 1, 2]);
+    // Direct children, and nothing between or beside them.
+    assert_eq!(children(live.pid()).len(), 3);
+    for client in &clients {
+        assert_eq!(client.arguments.len(), 4, "{:?}", client.arguments);
+        assert_eq!(client.proc("comm"), "fedpipe-client\n");
+    }
+}
+
+#[test]
+fn clients_end_with_a_host_that_is_killed() {
+    let place = Place::new();
+    let live = standing(&place);
+    let clients = live.clients();
+    assert_eq!(clients.len(), 3);
+    live.signal(Signal::SIGKILL);
+    clients.iter().for_each(Client::await_end);
+}
+
+#[test]
+fn a_run_that_is_stopped_ends_at_once_and_keeps_its_whole_rounds() {
+    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+        let place = Place::new();
+        let live = standing(&place);
+        let (clients, run) = (live.clients(), live.run.clone());
+        let start = Instant::now();
+        live.signal(signal);
+        let (status, errors) = live.end();
+        // It should be one second; this is a slow machine's.
+        assert!(start.elapsed() < Duration::from_secs(5), "it took {:?}", start.elapsed());
+        assert_eq!(status.code(), Some(code), "{errors}");
+        clients.iter().for_each(Client::await_end);
+
+        let summary = run.summary();
+        assert_eq!(summary["stopped"], json!({"signal": signal as i32}));
+        assert_eq!((&summary["rounds"], &summary["failures"]), (&json!(1), &json!(0)));
+        assert_eq!(summary["weights_sha256"], run.ledger("round")[0]["weights_sha256"]);
+        let file = run.read("model.safetensors");
+        let tensors = safetensors::SafeTensors::deserialize(&file).unwrap();
+        let bytes = ["low", "high"].map(|name| tensors.tensor(name).unwrap().data()).concat();
+        assert_eq!(sha256(&bytes), run.weights_sha256());
+        assert!(run.read("result.png").starts_with(b"\x89PNG"));
+    }
+}
+
+#[test]
+fn a_client_ends_when_its_pipe_does() {
+    let place = Place::new();
+    let end = |arguments: &str| -> (ExitStatus, String) {
+        let script = format!("exec 5</dev/null 6>/dev/null; exec -a fedpipe-client \"$0\" {arguments}");
+        let mut shell = Command::new("bash");
+        place.settle(&mut shell).args(["-c", &script, env!("CARGO_BIN_EXE_fedpipe")]);
+        let output = shell.output().unwrap();
+        (output.status, stderr(&output))
+    };
+    // It says hello, reads the end of its pipe, and is done.
+    let (status, errors) = end("5 6 0");
+    assert!(status.success() && errors.is_empty(), "{status}: {errors}");
+    for arguments in ["", "5 6", "5 6 0 1", "5 5 0", "5 6 x", "5 77 0", "0 1 2"] {
+        let (status, errors) = end(arguments);
+        assert_eq!(status.code(), Some(2), "{arguments:?}: {errors}");
+        assert!(errors.starts_with("error: fedpipe-client is started by fedpipe"), "{arguments:?}: {errors}");
+    }
+}
+
+#[test]
+fn a_closed_standard_output_ends_no_run() {
+    let place = Place::new();
+    let (mut command, run) = place.command("logreg --rounds 1");
+    // A pipe that nobody reads.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let status = command.stdout(writer).stderr(Stdio::null()).status().unwrap();
+    assert!(status.success(), "{status}");
+    assert_eq!(run.summary()["rounds"], json!(1));
+}
+
+#[test]
+fn a_host_that_was_executed_under_another_name_still_starts_clients() {
+    let place = Place::new();
+    let (mut command, run) = place.command("logreg --rounds 1");
+    let output = command.arg0("some-other-name").stdin(File::open("/dev/null").unwrap()).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(run.summary()["rounds"], json!(1));
+}

@@ -1,0 +1,259 @@
+//! What a run does and leaves.
+
+use std::fs;
+
+use safetensors::SafeTensors;
+use serde_json::{Value, json};
+
+use crate::{
+    common::{Place, Run, check_all, dylib, sha256, stderr, stdout},
+    idx,
+};
+
+/// A model that is quick to train, and rounds that are few.
+const SMALL: &str = "mlp --model-option hidden=16 --rounds 2";
+
+#[test]
+fn a_run_leaves_its_directory() {
+    let place = Place::new();
+    let run = place.run(SMALL);
+    let mut names: Vec<String> =
+        fs::read_dir(&run.0).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    // What a resume and a reload need.
+    names.retain(|name| !["checkpoint", "host.pid"].contains(&name.as_str()));
+    names.sort();
+    let expected =
+        ["clients", "experiment.toml", "ledger.jsonl", "model.safetensors", "model.so", "result.png", "summary.json"];
+    assert_eq!(names, expected, "what is missing, or a temporary file that stayed");
+    assert!(run.read("result.png").starts_with(b"\x89PNG\r\n"));
+    assert!(run.read("model.so") == fs::read(dylib("mlp")).unwrap(), "model.so is not the dylib that was given");
+    assert!(!fs::exists(place.path("runs")).unwrap());
+}
+
+#[test]
+fn the_summary_says_what_was_run_and_what_came_of_it() {
+    let place = Place::new();
+    let run = place.run(&format!("{SMALL} --seed 3"));
+    let summary = run.summary();
+    for (field, expected) in [
+        ("model", json!("mlp")),
+        ("dataset", json!("sample")),
+        ("clients", json!(4)),
+        ("rounds", json!(2)),
+        ("strategy", json!("fedavg")),
+        ("partition", json!("iid")),
+        ("seed", json!(3)),
+        ("failures", json!(0)),
+        ("stopped", json!("rounds")),
+    ] {
+        assert_eq!(summary[field], expected, "{field}");
+    }
+    let accuracy = summary["accuracy"].as_f64().unwrap();
+    assert!((0.3..1.0).contains(&accuracy), "after two rounds it knows something: {summary}");
+    assert!(summary["loss"].as_f64().unwrap() > 0.0 && summary["wall_seconds"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn the_ledger_has_a_line_for_every_round() {
+    let place = Place::new();
+    let run = place.run(SMALL);
+    let rounds = run.ledger("round");
+    assert_eq!(rounds.iter().map(|round| round["round"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2]);
+    for round in &rounds {
+        assert_eq!((&round["clients"], &round["failed"]), (&json!(4), &json!(0)));
+        assert!((0.0..=1.0).contains(&round["accuracy"].as_f64().unwrap()), "{round}");
+        assert!(round["loss"].as_f64().unwrap() > 0.0 && round["seconds"].as_f64().unwrap() > 0.0, "{round}");
+        assert_eq!(round["weights_sha256"].as_str().unwrap().len(), 64, "{round}");
+    }
+    let (last, summary) = (&rounds[1], run.summary());
+    for field in ["accuracy", "loss", "weights_sha256"] {
+        assert_eq!(last[field], summary[field], "{field}");
+    }
+    let text = String::from_utf8(run.read("ledger.jsonl")).unwrap();
+    let has_event = |line: &str| serde_json::from_str::<Value>(line).is_ok_and(|line| line["event"].is_string());
+    assert!(text.ends_with('\n') && text.lines().all(has_event), "{text}");
+    assert_eq!(run.ledger("ready")[0]["dylib_sha256"], json!(sha256(&run.read("model.so"))));
+}
+
+#[test]
+fn the_weights_have_the_layouts_names_and_shapes_and_the_summarys_digest() {
+    let place = Place::new();
+    let run = place.run(SMALL);
+    let file = run.read("model.safetensors");
+    let tensors = SafeTensors::deserialize(&file).unwrap();
+    let layout = [
+        ("dense1.weight", vec![784, 16]),
+        ("dense1.bias", vec![16]),
+        ("dense2.weight", vec![16, 10]),
+        ("dense2.bias", vec![10]),
+    ];
+    assert_eq!(tensors.len(), layout.len());
+    let mut bytes = Vec::new();
+    for (name, shape) in layout {
+        let tensor = tensors.tensor(name).unwrap();
+        assert_eq!(tensor.shape(), shape, "{name}");
+        bytes.extend_from_slice(tensor.data());
+    }
+    assert_eq!(sha256(&bytes), run.weights_sha256());
+}
+
+#[test]
+fn the_seed_decides_the_bits() {
+    let digest = |seed: u32| {
+        let place = Place::new();
+        place.run(&format!("{SMALL} --seed {seed}")).weights_sha256()
+    };
+    let one = digest(1);
+    assert_eq!(one, digest(1));
+    assert_ne!(one, digest(2));
+}
+
+#[test]
+fn any_number_of_clients_shares_the_examples() {
+    let place = Place::new();
+    // 2,000 examples; 7 does not divide them.
+    for (clients, sizes) in [(1, vec![2000]), (7, vec![286, 286, 286, 286, 286, 285, 285])] {
+        let run = place.run(&format!("logreg --rounds 1 --clients {clients} --out of-{clients}"));
+        let mut dealt: Vec<u64> = serde_json::from_value(run.ledger("dealt")[0]["sizes"].clone()).unwrap();
+        dealt.sort_by(|a, b| b.cmp(a));
+        assert_eq!(dealt, sizes);
+        assert_eq!(run.ledger("round")[0]["clients"], json!(clients));
+    }
+}
+
+#[test]
+fn processes_and_jobs_change_no_bit() {
+    let place = Place::new();
+    let whole = place.run(&format!("{SMALL} --clients 5")).weights_sha256();
+    let cases = [(1, 1), (2, 1), (2, 2), (3, 2), (3, 3), (5, 1), (5, 5)];
+    check_all(cases, |(processes, jobs)| {
+        let out = format!("out-{processes}-{jobs}");
+        let arguments = format!("{SMALL} --clients 5 --processes {processes} --jobs {jobs} --out {out}");
+        let digest = place.run(&arguments).weights_sha256();
+        (digest == whole).then_some(()).ok_or(format!("{digest} is not {whole}"))
+    });
+}
+
+#[test]
+fn every_strategy_partition_and_optimiser_runs_and_differs() {
+    let place = Place::new();
+    let mut seen = vec![place.run(SMALL).weights_sha256()];
+    for (number, arguments) in [
+        "--strategy fedavgm",
+        "--strategy fedavgm:beta=0.5,nesterov=true",
+        "--strategy fedadam:rate=0.02",
+        "--partition dirichlet:alpha=0.3",
+        "--partition dirichlet:0.1",
+        "--partition shards:per-client=2",
+        "--optimiser sgd:momentum=0.9",
+        "--optimiser adam --lr 0.001",
+        "--epochs 2",
+        "--batch-size 50",
+        "--lr 0.05",
+        "--fraction 0.5",
+    ]
+    .iter()
+    .enumerate()
+    {
+        let run = place.run(&format!("{SMALL} {arguments} --out run-{number}"));
+        assert!(run.summary()["loss"].as_f64().unwrap() < 3.0, "{arguments}: {}", run.summary());
+        let digest = run.weights_sha256();
+        assert!(!seen.contains(&digest), "{arguments} made no difference");
+        seen.push(digest);
+    }
+}
+
+#[test]
+fn a_run_goes_on_until_it_has_converged_and_says_so() {
+    let place = Place::new();
+    let arguments = "logreg --lr 0.05 --until-converged --tolerance 0.3 --max-rounds 50";
+    let (output, run) = place.try_run(arguments);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let summary = run.summary();
+    assert_eq!(summary["stopped"], json!("converged"));
+    assert!((3..50).contains(&summary["rounds"].as_u64().unwrap()), "{summary}");
+    assert!(stdout(&output).contains("converged: weights and training loss changed by less than 0.3"));
+
+    let (output, run) = place.try_run("logreg --until-converged --tolerance 1e-9 --max-rounds 2 --out bounded");
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!((&run.summary()["stopped"], &run.summary()["rounds"]), (&json!("max-rounds"), &json!(2)));
+    assert!(stdout(&output).contains("stopped at --max-rounds 2 without converging"), "{}", stdout(&output));
+}
+
+#[test]
+fn quiet_prints_the_result_only() {
+    let place = Place::new();
+    let (output, _) = place.try_run(&format!("{SMALL} --quiet"));
+    let (text, errors) = (stdout(&output), stderr(&output));
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines.len() == 2 && lines[0].starts_with("accuracy ") && lines[1] == "results in out", "{text}");
+    assert!(errors.is_empty(), "{errors}");
+    // Without a terminal there are plain lines: no escape sequences, and one a round.
+    let (output, _) = place.try_run(&format!("{SMALL} --out loud"));
+    let text = stdout(&output);
+    assert!(!text.contains('\x1b') && !text.contains('\r'), "{text:?}");
+    assert!(text.contains("\nround 1/2  loss ") && text.contains("\nround 2/2  loss "), "{text}");
+}
+
+#[test]
+fn a_runs_own_experiment_reproduces_it() {
+    let place = Place::new();
+    let arguments = "--clients 3 --seed 9 --partition dirichlet:0.5 --strategy fedavgm --lr 0.07 --epochs 2";
+    let first = place.run(&format!("{SMALL} {arguments} --out first"));
+    let again = place.run("--config first/experiment.toml --out again");
+    assert_eq!(first.weights_sha256(), again.weights_sha256());
+    assert_eq!(first.read("experiment.toml"), again.read("experiment.toml"));
+
+    // Flags win over the file, and `--set` over flags.
+    let other = place.run("--config first/experiment.toml --seed 10 --set rounds=1 --rounds 3 --out other");
+    assert_eq!((&other.summary()["seed"], &other.summary()["rounds"]), (&json!(10), &json!(1)));
+    let set =
+        place.run(&format!("{SMALL} --set seed=10 --set model-options.hidden=8 --set strategy=fedadam --out set"));
+    assert_eq!(
+        (&set.summary()["seed"], &set.summary()["strategy"]),
+        (&json!(10), &json!("fedadam:rate=0.01,beta1=0.9,beta2=0.99,tau=0.001"))
+    );
+}
+
+#[test]
+fn runs_are_numbered_where_no_folder_is_named() {
+    let place = Place::new();
+    for number in [1, 2] {
+        let mut command = place.fedpipe("run logreg --rounds 1 --data sample --quiet");
+        let output = command.output().unwrap();
+        assert!(stdout(&output).ends_with(&format!("results in runs/logreg-{number}\n")), "{}", stdout(&output));
+        assert_eq!(Run(place.path(format!("runs/logreg-{number}"))).summary()["rounds"], json!(1));
+    }
+}
+
+#[test]
+fn a_model_is_run_by_its_path_and_on_anybodys_images() {
+    let place = Place::new();
+    fs::copy(dylib("logreg"), place.path("mine.so")).unwrap();
+    idx::write(&place.path("images"));
+    let run = place.run("./mine.so --data images --clients 7 --rounds 2");
+    let summary = run.summary();
+    assert_eq!((&summary["model"], &summary["dataset"]), (&json!("logreg"), &json!("images")));
+    let tensors = run.read("model.safetensors");
+    assert_eq!(SafeTensors::deserialize(&tensors).unwrap().tensor("dense1.weight").unwrap().shape(), [6, 3]);
+}
+
+#[test]
+fn models_are_listed_with_their_options_and_the_rest_is_passed_over() {
+    let place = Place::new();
+    let folder = place.path("models");
+    fs::create_dir(&folder).unwrap();
+    for name in ["mlp", "logreg", "not-a-model", "other-abi"] {
+        fs::copy(dylib(name), folder.join(format!("lib{name}.so"))).unwrap();
+    }
+    fs::write(folder.join("libtext.so"), "no library").unwrap();
+    let output = place.fedpipe("models").env("FEDPIPE_MODELS", &folder).output().unwrap();
+    let text = stdout(&output);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let option = "  --model-option hidden=…  widths of the hidden layers, from the inputs on [default: 128,64]";
+    let mlp = format!("  {}", folder.join("libmlp.so").display());
+    for expected in ["mlp 0.1.0  multi-layer perceptron", option, "logreg 0.1.0  ", &mlp] {
+        assert!(text.contains(expected), "no {expected:?} in:\n{text}");
+    }
+    assert!(!text.contains("libnot-a-model.so") && !text.contains("libtext.so"), "{text}");
+}

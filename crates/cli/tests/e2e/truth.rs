@@ -1,0 +1,153 @@
+//! A run against what it should be: plain SGD, and the closed form of federated averaging, each computed here.
+
+use fedpipe_data::{Cache, Deal, Key, Partition, Pixels, Scheme, Source, Use, deal, order};
+use fedpipe_nn::Network;
+
+use crate::common::{Place, sha256};
+
+const SEED: u64 = 5;
+const RATE: f32 = 0.1;
+const BATCH: usize = 32;
+const WIDTHS: [usize; 3] = [784, 16, 10];
+
+/// The arguments of a run with these values.
+const RUN: &str = "mlp --model-option hidden=16 --seed 5 --lr 0.1 --batch-size 32";
+
+#[test]
+fn one_client_with_everything_is_plain_sgd_to_the_bit() {
+    let place = Place::new();
+    let run = place.run(&format!("{RUN} --clients 1 --rounds 3 --epochs 2"));
+    let data = Data::deal(&place, 1);
+    let mut weights = initial();
+    for round in 1..=3 {
+        sgd(&mut weights, &data.partitions[0], 0, round, 2);
+    }
+    assert_eq!(digest(&weights), run.weights_sha256());
+
+    let (loss, accuracy) = score(&weights, &data.test);
+    let summary = run.summary();
+    assert_eq!((summary["loss"].as_f64(), summary["accuracy"].as_f64()), (Some(loss), Some(accuracy)));
+}
+
+#[test]
+fn federated_averaging_is_its_closed_form() {
+    let place = Place::new();
+    // 7 does not divide the examples, so that the clients count differently.
+    let run = place.run(&format!("{RUN} --clients 7 --rounds 2 --epochs 1"));
+    let data = Data::deal(&place, 7);
+    assert!(data.partitions[0].len() != data.partitions[6].len());
+    let mut weights = initial();
+    for round in 1..=2 {
+        let updates: Vec<(f64, Vec<f32>)> = data
+            .partitions
+            .iter()
+            .zip(0..)
+            .map(|(partition, client)| {
+                let mut update = weights.clone();
+                sgd(&mut update, partition, client, round, 1);
+                (partition.len() as f64, update)
+            })
+            .collect();
+        // w ← Σ n_k w_k / Σ n_k (McMahan 2017, Algorithm 1).
+        let total: f64 = updates.iter().map(|(n, _)| n).sum();
+        for (i, weight) in weights.iter_mut().enumerate() {
+            let sum: f64 = updates.iter().map(|(n, update)| n * f64::from(update[i])).sum();
+            *weight = (sum / total) as f32;
+        }
+        let line = &run.ledger("round")[round as usize - 1];
+        assert_eq!(line["weights_sha256"], digest(&weights), "round {round}");
+    }
+}
+
+#[test]
+fn the_toy_model_is_its_documented_arithmetic() {
+    let place = Place::new();
+    let run = place.run("misbehaving --seed 5 --clients 3 --rounds 2 --lr 0.1 --batch-size 32");
+    let data = Data::deal(&place, 3);
+    let mut weights: Vec<f32> = (0..10).map(|i| ((SEED + i) % 7) as f32 / 8.0).collect();
+    for round in 1..=2 {
+        let updates: Vec<(f64, Vec<f32>)> = data
+            .partitions
+            .iter()
+            .zip(0..)
+            .map(|(partition, client)| {
+                let mut update = weights.clone();
+                let mut left = 1.0;
+                for row in visited(partition, client, round, 0) {
+                    let label = partition.labels()[row as usize];
+                    let weight = &mut update[label as usize];
+                    *weight += RATE * (left - *weight);
+                    left = label as f32 / 8.0 - *weight / 2.0;
+                }
+                (partition.len() as f64, update)
+            })
+            .collect();
+        for (i, weight) in weights.iter_mut().enumerate() {
+            let sum: f64 = updates.iter().map(|(n, update)| n * f64::from(update[i])).sum();
+            *weight = (sum / 2000.0) as f32;
+        }
+    }
+    assert_eq!(digest(&weights), run.weights_sha256());
+}
+
+/// The partitions that a run in `place` was given.
+struct Data {
+    partitions: Vec<Partition>,
+    test: Partition,
+}
+
+impl Data {
+    fn deal(place: &Place, clients: u32) -> Self {
+        let wanted = Deal { source: Source::Sample, scheme: Scheme::Iid, clients, seed: SEED };
+        let cache = Cache::at(place.path("cache/fedpipe"));
+        let dealt = deal(&wanted, &cache, &mut |step| panic!("the run had dealt other partitions: {step}")).unwrap();
+        let partitions = dealt.partitions.iter().map(|file| Partition::open(&file.path).unwrap()).collect();
+        Self { partitions, test: Partition::open(&dealt.test.path).unwrap() }
+    }
+}
+
+fn initial() -> Vec<f32> {
+    Network::new(&WIDTHS).unwrap().init(SEED).to_vec()
+}
+
+/// The rows of a partition in the order of an epoch, as the protocol has it.
+fn visited(partition: &Partition, client: u32, round: u64, epoch: u64) -> Vec<u32> {
+    order(&Key { seed: SEED, purpose: Use::Shuffle, client, round, epoch }, partition.len() as u32)
+}
+
+/// w ← w − η∇f, batch by batch.
+fn sgd(weights: &mut [f32], partition: &Partition, client: u32, round: u64, epochs: u64) {
+    let mut network = Network::new(&WIDTHS).unwrap();
+    let mut gradient = vec![0.0; weights.len()];
+    for epoch in 0..epochs {
+        for rows in visited(partition, client, round, epoch).chunks(BATCH) {
+            let labels = fill(&mut network, partition, rows);
+            network.gradient(weights, labels, &mut gradient).unwrap();
+            // One rounding, as everywhere in fedpipe_nn.
+            weights.iter_mut().zip(&gradient).for_each(|(w, g)| *w = (-RATE).mul_add(*g, *w));
+        }
+    }
+}
+
+/// Mean loss and accuracy; the sample's 500 test examples are one block.
+fn score(weights: &[f32], test: &Partition) -> (f64, f64) {
+    let mut network = Network::new(&WIDTHS).unwrap();
+    let rows: Vec<u32> = (0..500).collect();
+    let labels = fill(&mut network, test, &rows);
+    let score = network.score(weights, labels).unwrap();
+    (score.loss_sum / 500.0, score.correct as f64 / 500.0)
+}
+
+fn fill(network: &mut Network, partition: &Partition, rows: &[u32]) -> Vec<u32> {
+    let Pixels::U8(pixels) = partition.pixels() else { panic!("the sample is bytes") };
+    let inputs = network.inputs(rows.len());
+    for (&row, inputs) in rows.iter().zip(inputs.chunks_exact_mut(784)) {
+        let row = &pixels[784 * row as usize..][..784];
+        inputs.iter_mut().zip(row).for_each(|(input, &pixel)| *input = f32::from(pixel) / 255.0);
+    }
+    rows.iter().map(|&row| partition.labels()[row as usize]).collect()
+}
+
+fn digest(weights: &[f32]) -> String {
+    sha256(&weights.iter().flat_map(|weight| weight.to_le_bytes()).collect::<Vec<u8>>())
+}

@@ -1,0 +1,129 @@
+//! The end of a client process: why it came, and that nothing of it is left.
+
+use std::{
+    path::PathBuf,
+    process::{Child, ExitStatus},
+    time::{Duration, Instant},
+};
+
+use fedpipe_protocol::FrameError;
+use nix::{
+    sys::signal::{Signal, killpg},
+    unistd::Pid,
+};
+
+use crate::{
+    cause::Cause,
+    link::{GaveUp, Link, Want, gave_up},
+};
+
+/// Lines of a lost client's output that are shown.
+const LAST_WORDS: usize = 3;
+
+/// How long a client may take to end after its pipe was closed.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// A lost client process.
+#[derive(Debug, Clone)]
+pub(crate) struct Loss {
+    pub(crate) cause: Cause,
+    pub(crate) last_words: Vec<String>,
+    pub(crate) log: Option<PathBuf>,
+    /// Since the process was started.
+    pub(crate) after: Duration,
+}
+
+/// Why a conversation ended.
+pub(crate) enum End {
+    /// The host has no more orders.
+    Dismissed,
+    Failed(FrameError),
+    Unfit(Cause),
+}
+
+impl From<FrameError> for End {
+    fn from(error: FrameError) -> Self {
+        End::Failed(error)
+    }
+}
+
+impl From<std::io::Error> for End {
+    fn from(error: std::io::Error) -> Self {
+        End::Failed(error.into())
+    }
+}
+
+/// A child that is killed and reaped, whatever happens to its thread.
+pub(crate) struct Process {
+    child: Child,
+    reaped: bool,
+}
+
+impl Process {
+    pub(crate) fn new(child: Child) -> Self {
+        Self { child, reaped: false }
+    }
+
+    /// Ends the process and says why it was lost, unless it was dismissed.
+    pub(crate) fn end(&mut self, link: &mut Link, end: End, timeout: Duration, started: Instant) -> Option<Loss> {
+        let cause = match end {
+            End::Dismissed => {
+                self.let_go(link);
+                return None;
+            }
+            End::Failed(FrameError::Io(error)) if gave_up(&error) == Some(GaveUp::Woken) => {
+                let _ = self.kill();
+                return None;
+            }
+            End::Unfit(cause) => Some(cause),
+            End::Failed(FrameError::Malformed(message)) => Some(Cause::protocol(message)),
+            End::Failed(FrameError::Io(error)) if gave_up(&error) == Some(GaveUp::Deadline) => {
+                Some(Cause::deadline(timeout))
+            }
+            // The pipe ended or broke: the exit says why.
+            End::Failed(_) if wait_for_exit(link) => None,
+            End::Failed(_) => Some(Cause::protocol("it closed its pipe and lives on")),
+        };
+        let status = self.kill();
+        link.drain_log();
+        let cause = cause.unwrap_or_else(|| match status {
+            Ok(status) => Cause::of_exit(status),
+            Err(error) => Cause::System { message: error.to_string() },
+        });
+        let log = Some(link.log.path().to_owned()).filter(|path| path.exists());
+        Some(Loss { cause, last_words: link.log.last_lines(LAST_WORDS), log, after: started.elapsed() })
+    }
+
+    /// Lets an idle process end by itself at the end of its pipe.
+    fn let_go(&mut self, link: &mut Link) {
+        // Closing is dropping: another file takes the pipe's place.
+        if let Ok(null) = std::fs::File::options().write(true).open("/dev/null") {
+            link.to = null;
+            wait_for_exit(link);
+        }
+        let _ = self.kill();
+        link.drain_log();
+    }
+
+    /// Kills what is left of the process group (a client's own children among it) and reaps the child. The group goes
+    /// first: until it is reaped, the child's number cannot be another's.
+    fn kill(&mut self) -> std::io::Result<ExitStatus> {
+        let _ = killpg(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGKILL);
+        self.reaped = true;
+        self.child.wait()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if !self.reaped {
+            let _ = self.kill();
+        }
+    }
+}
+
+/// Waits, at most the grace, for the process to end; its log is drained meanwhile.
+fn wait_for_exit(link: &mut Link) -> bool {
+    link.deadline = Some(Instant::now() + GRACE);
+    link.wait(Want::Death).is_ok()
+}
