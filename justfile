@@ -18,6 +18,7 @@ check:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets -- -D warnings
 
-# Speed and memory, in ratios of one run
+# Speed and memory, in ratios of one run; with flags whole runs alone: `just bench --peers`, `just bench --help`
 bench *args: build
-    cargo bench --package fedpipe-nn
+    [ $# -gt 0 ] || cargo bench --package fedpipe-nn
+    cargo bench --package fedpipe --bench whole -- "$@"

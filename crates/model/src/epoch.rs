@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn correct_applies_every_term() {
-        let frozen = Vec::from_iter([2..3]);
+        let frozen = vec![0..0, 2..3];
         let epoch = Epoch {
             proximal: 0.5,
             anchor: &[1.0, 1.0, 1.0],

@@ -7,9 +7,9 @@ use crate::{Error, Result};
 
 /// A generic loop that is compiled once for each instruction set.
 ///
-/// `run` and everything it calls must be `#[inline(always)]`, or it is compiled without the features. The three sizes
-/// are in `f32`s: a tile of the dense kernels is `ROWS` × `COLS`, a panel of the sparse ones is `PANEL` wide. They shape
-/// the code alone: an output element is accumulated in the same order whatever they are.
+/// `run` and everything it calls must be `#[inline(always)]`, or it is compiled without the features. `PANEL` is how many
+/// `f32`s of an output row are accumulated at once, in eight registers. It shapes the code alone: an output element is
+/// accumulated in the same order whatever it is.
 pub(crate) trait Kernel {
     type Output;
     fn run<const PANEL: usize>(self) -> Self::Output;
@@ -85,7 +85,7 @@ impl Isa {
 
     pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self.0 {
-            // aarch64 has 32 registers of four lanes.
+            // On aarch64 sixteen of the 32 registers of four lanes.
             Variant::Portable => kernel.run::<64>(),
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the value exists, so `available` has seen the features that `avx2` enables.
@@ -103,14 +103,14 @@ impl fmt::Debug for Isa {
     }
 }
 
-/// Sixteen registers of eight lanes: eight of them accumulate, enough for two multiply-adds a cycle of latency four.
+/// Eight registers of eight lanes keep two multiply-adds a cycle of latency four busy; there are sixteen.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma,bmi1")]
 fn avx2<K: Kernel>(kernel: K) -> K::Output {
     kernel.run::<64>()
 }
 
-/// Thirty-two registers of sixteen lanes.
+/// Registers of sixteen lanes.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,bmi1")]
 fn avx512<K: Kernel>(kernel: K) -> K::Output {

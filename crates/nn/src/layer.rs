@@ -25,8 +25,8 @@ pub(crate) struct Layer {
     /// The weight with padded rows, where the outputs are no multiple of the padding.
     padded: Buffer,
     bias_gradient: Buffer,
+    // Scratch of the kernels.
     packed: Buffer,
-    /// Scratch for one panel.
     tail: Buffer,
 }
 
@@ -80,14 +80,14 @@ impl Layer {
     /// Computes the outputs from `inputs`, with a ReLU if `relu`.
     pub(crate) fn forward(&mut self, weights: &[f32], inputs: Rows<'_>, relu: bool) {
         let (isa, stride) = (self.isa, padded(self.outputs));
+        let (weight, bias) = (&weights[self.weight()], &weights[self.bias()]);
         isa.run(Zeros { matrix: inputs, masks: &mut self.masks });
         grow(&mut self.values, inputs.rows * stride);
         let sum = &mut self.values[..inputs.rows * stride];
         for row in sum.chunks_exact_mut(stride) {
-            row[..self.outputs].copy_from_slice(&weights[self.offset + self.inputs * self.outputs..][..self.outputs]);
+            row[..self.outputs].copy_from_slice(bias);
             row[self.outputs..].fill(0.0);
         }
-        let weight = &weights[self.offset..][..self.inputs * self.outputs];
         let right = if stride == self.outputs {
             weight
         } else {
@@ -142,7 +142,14 @@ impl Backward {
         self.isa.run(Zeros { matrix: delta, masks: &mut self.masks });
         let sum = below.delta(batch);
         sum.fill(0.0);
-        self.isa.run(Product { left: delta, masks: &self.masks, right: &self.transposed, columns, sum, packed: &mut self.packed });
+        self.isa.run(Product {
+            left: delta,
+            masks: &self.masks,
+            right: &self.transposed,
+            columns,
+            sum,
+            packed: &mut self.packed,
+        });
         let (outputs, gradient) = (&below.values[..batch * columns], &mut below.delta[..batch * columns]);
         self.isa.run(ReluGradient { outputs, gradient });
     }

@@ -39,14 +39,15 @@ impl Network {
     /// A network whose layers have `widths[0]` inputs, then hidden layers, then the last width's classes.
     ///
     /// # Errors
-    /// Fewer than two widths, or a width of 0; or as for [`Isa::current`].
+    /// Fewer than two widths, or one that is 0 or above 2³⁰; or as for [`Isa::current`].
     pub fn new(widths: &[usize]) -> Result<Self> {
         Self::on(Isa::current()?, widths)
     }
 
     pub(crate) fn on(isa: Isa, widths: &[usize]) -> Result<Self> {
-        if widths.len() < 2 || widths.contains(&0) {
-            return Err(Error::new(format!("a network needs inputs and outputs, none of width 0, but got {widths:?}")));
+        // Kernels count columns in u32.
+        if widths.len() < 2 || widths.iter().any(|&width| width == 0 || width > 1 << 30) {
+            return Err(Error::new(format!("a network needs two or more widths from 1 to 2^30, but got {widths:?}")));
         }
         let mut layers = Vec::with_capacity(widths.len() - 1);
         let mut offset = 0;

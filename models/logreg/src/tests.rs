@@ -38,14 +38,14 @@ fn gradients_are_finite_differences() {
     // A step at rate 1 leaves the gradient as the difference.
     model.train_epoch(&examples(), &Epoch::plain(1.0, 4)).unwrap();
     let gradient: Vec<f32> = start.iter().zip(model.weights()).map(|(before, after)| before - after).collect();
-    for i in 0..start.len() {
+    for (i, exact) in gradient.iter().enumerate() {
         let mut loss = |step: f32| {
             model.weights_mut().copy_from_slice(&start);
             model.weights_mut()[i] += step;
             model.evaluate(&examples()).unwrap().loss_sum / 4.0
         };
         let slope = (loss(1.0 / 1024.0) - loss(-1.0 / 1024.0)) * 512.0;
-        assert!((slope - f64::from(gradient[i])).abs() < 2e-4, "weight {i}: {slope} for {}", gradient[i]);
+        assert!((slope - f64::from(*exact)).abs() < 2e-4, "weight {i}: {slope} for {exact}");
     }
 }
 

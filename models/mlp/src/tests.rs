@@ -98,7 +98,7 @@ fn gradients_are_finite_differences() {
     let start = model.weights().to_vec();
     model.train_epoch(&reference.examples(), &Epoch::plain(1.0, 5)).unwrap();
     let gradient: Vec<f32> = start.iter().zip(model.weights()).map(|(before, after)| before - after).collect();
-    for i in 0..start.len() {
+    for (i, exact) in gradient.iter().enumerate() {
         let mut loss = |step: f32| {
             model.weights_mut().copy_from_slice(&start);
             model.weights_mut()[i] += step;
@@ -106,7 +106,7 @@ fn gradients_are_finite_differences() {
         };
         // Powers of two: the points are exact, and no ReLU of this net bends between them.
         let slope = (loss(1.0 / 1024.0) - loss(-1.0 / 1024.0)) * 512.0;
-        assert!((slope - f64::from(gradient[i])).abs() < 5e-4, "weight {i}: {slope} for {}", gradient[i]);
+        assert!((slope - f64::from(*exact)).abs() < 5e-4, "weight {i}: {slope} for {exact}");
     }
 }
 

@@ -17,7 +17,8 @@ pub(crate) fn mean_against_bandwidth(n: usize, cores: usize) -> (Vec<f64>, f64) 
     let mut shares = Vec::new();
     for _ in 0..n {
         // Just before the mean, since a shared machine's bandwidth changes; the best of three, since a read is short.
-        let bandwidth = (0..3).map(|_| read(&updates, cores)).fold(0.0, |best, rate| if rate > best { rate } else { best });
+        let bandwidth =
+            (0..3).map(|_| read(&updates, cores)).fold(0.0, |best, rate| if rate > best { rate } else { best });
         let started = Instant::now();
         black_box(weighted_mean(black_box(&members)));
         shares.push(100.0 * BYTES / started.elapsed().as_secs_f64() / bandwidth);

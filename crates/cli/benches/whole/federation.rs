@@ -70,14 +70,7 @@ pub(crate) fn run(place: &Place, dylib: &Path, work: Work, more: &[&str], memory
     let ready = said("", " weights").first().copied().context("fedpipe never said that it was ready")?;
     let (rounds, accuracies) = ledger(&out.join("ledger.jsonl"))?;
     std::fs::remove_dir_all(&out)?;
-    Ok(Run {
-        total: watched.total,
-        ready,
-        ends: said("round ", " s"),
-        accuracies,
-        peak_pss: watched.peak_pss,
-        rounds,
-    })
+    Ok(Run { total: watched.total, ready, ends: said("round ", " s"), accuracies, peak_pss: watched.peak_pss, rounds })
 }
 
 /// Seconds and accuracy of each round.

@@ -24,8 +24,8 @@ pub(crate) struct Peer {
     environment: &'static str,
     script: &'static str,
     arguments: &'static [&'static str],
-    /// What it is asked to import to see whether it is installed.
-    imports: &'static str,
+    /// Python that runs where it is installed.
+    check: &'static str,
     works: &'static [Work],
 }
 
@@ -34,7 +34,7 @@ pub(crate) const NUMPY: Peer = Peer {
     environment: "numpy",
     script: "numpy_twin.py",
     arguments: &[],
-    imports: "numpy",
+    check: "import numpy",
     works: &[FOUR, HUNDRED, THOUSAND],
 };
 
@@ -44,7 +44,7 @@ const PEERS: [Peer; 6] = [
         environment: "keras-tf",
         script: "original_keras.py",
         arguments: &["--backend", "tensorflow"],
-        imports: "keras, tensorflow",
+        check: "import keras, tensorflow",
         // A thousand processes with Keras in each would need a terabyte.
         works: &[FOUR],
     },
@@ -53,7 +53,7 @@ const PEERS: [Peer; 6] = [
         environment: "keras-jax",
         script: "original_keras.py",
         arguments: &["--backend", "jax"],
-        imports: "jax, keras",
+        check: "import os; os.environ['KERAS_BACKEND'] = 'jax'; import keras",
         works: &[FOUR],
     },
     Peer {
@@ -61,7 +61,7 @@ const PEERS: [Peer; 6] = [
         environment: "torch",
         script: "torch_by_hand.py",
         arguments: &[],
-        imports: "torch, numpy",
+        check: "import torch, numpy",
         works: &[FOUR, HUNDRED, THOUSAND],
     },
     Peer {
@@ -69,7 +69,7 @@ const PEERS: [Peer; 6] = [
         environment: "fedjax",
         script: "fedjax_run.py",
         arguments: &[],
-        imports: "jax, fedjax",
+        check: "import jax, fedjax",
         works: &[FOUR, HUNDRED, THOUSAND],
     },
     Peer {
@@ -77,7 +77,7 @@ const PEERS: [Peer; 6] = [
         environment: "flower",
         script: "flower_sim.py",
         arguments: &[],
-        imports: "flwr, ray",
+        check: "import flwr, ray",
         works: &[FOUR, HUNDRED, THOUSAND],
     },
     NUMPY,
@@ -100,8 +100,7 @@ impl Installed {
     pub(crate) fn find(peer: &'static Peer, environments: &Path, cores: usize) -> Result<Self, String> {
         let own = environments.join(peer.environment).join("bin/python");
         let found = [own, "python3".into()].into_iter().find(|python| {
-            let import = format!("import {}", peer.imports);
-            let output = settle(Command::new(python).args(["-c", &import])).output();
+            let output = settle(Command::new(python).args(["-c", peer.check])).output();
             output.is_ok_and(|output| output.status.success())
         });
         let python = found.ok_or_else(|| {
@@ -254,8 +253,7 @@ pub(crate) fn compare(
 /// The work of `work` in NumPy: seconds of whole runs, and of later rounds.
 pub(crate) fn twin(numpy: &Installed, place: &Place, work: Work, n: usize) -> Result<(Figures, Figures)> {
     let partitions = place.deal(work.clients)?;
-    let runs: Vec<Run> =
-        (0..n).map(|_| Ok(numpy.run(work, &partitions, Memory::Ignored)?.0)).collect::<Result<_>>()?;
+    let runs: Vec<Run> = (0..n).map(|_| Ok(numpy.run(work, &partitions, Memory::Ignored)?.0)).collect::<Result<_>>()?;
     let later = Figures::new(runs.iter().flat_map(Run::later_rounds).collect());
     Ok((Figures::new(runs.iter().map(|run| run.total).collect()), later))
 }

@@ -187,6 +187,18 @@ impl Table {
         Self { head, rows: rows.iter().map(|row| row.cells(peak)).collect() }
     }
 
+    /// One line of JSON a row, its cells as they are shown.
+    pub(crate) fn json_lines(&self, work: &str, machine: &Machine) -> String {
+        let line = |row: &Vec<String>| {
+            let cells = self.head.iter().zip(row).map(|(head, cell)| ((*head).to_owned(), cell.clone().into()));
+            let mut line = Value::Object(cells.collect());
+            line["work"] = work.into();
+            line["machine"] = machine.json();
+            format!("{line}\n")
+        };
+        self.rows.iter().map(line).collect()
+    }
+
     /// For the screen, or as Markdown.
     pub(crate) fn show(&self, markdown: bool) -> String {
         let lines = || std::iter::once(self.head.iter().map(ToString::to_string).collect()).chain(self.rows.clone());
@@ -194,8 +206,7 @@ impl Table {
         let widths: Vec<usize> = (0..self.head.len()).map(width).collect();
         let mut text = String::new();
         for (index, line) in lines().enumerate() {
-            let cells: Vec<String> =
-                line.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}")).collect();
+            let cells: Vec<String> = line.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}")).collect();
             let _ = match markdown {
                 true => writeln!(text, "| {} |", line.join(" | ")),
                 false => writeln!(text, "{}", cells.join("  ").trim_end()),

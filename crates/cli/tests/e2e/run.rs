@@ -1,6 +1,6 @@
 //! What a run does and leaves.
 
-use std::fs;
+use std::{fs, process::Stdio};
 
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
@@ -224,6 +224,16 @@ fn runs_are_numbered_where_no_folder_is_named() {
         assert!(stdout(&output).ends_with(&format!("results in runs/logreg-{number}\n")), "{}", stdout(&output));
         assert_eq!(Run(place.path(format!("runs/logreg-{number}"))).summary()["rounds"], json!(1));
     }
+}
+
+#[test]
+fn two_runs_at_once_share_a_cache_and_number_themselves_apart() {
+    let place = Place::new();
+    let start = |_| place.fedpipe("run logreg --rounds 1 --data sample --quiet").stdout(Stdio::null()).spawn().unwrap();
+    let runs = [1, 2, 3].map(start);
+    runs.into_iter().for_each(|mut run| assert!(run.wait().unwrap().success()));
+    let digests = [1, 2, 3].map(|n| Run(place.path(format!("runs/logreg-{n}"))).weights_sha256());
+    assert!(digests.iter().all(|digest| *digest == digests[0]), "{digests:?}");
 }
 
 #[test]

@@ -89,12 +89,6 @@ impl Data {
         }
         Self { images, labels: (0..60_000).map(|_| (random() % 10) as u8).collect() }
     }
-
-    /// The same without a zero.
-    pub(crate) fn without_zeros(&self) -> Self {
-        let images = self.images.iter().map(|&pixel| if pixel == 0 { 1 } else { pixel }).collect();
-        Self { images, labels: self.labels.clone() }
-    }
 }
 
 fn random() -> impl FnMut() -> u32 {

@@ -6,13 +6,10 @@ use crate::{buffer::grow, isa::Kernel};
 /// Rows, or columns, that one word of a mask covers.
 pub(super) const WORD: usize = 64;
 
-/// Columns that one word of a row's mask covers.
-pub(super) const BLOCK: usize = 48;
-
 /// Where a matrix has values other than zero, as bits, along both directions.
 #[derive(Debug, Clone)]
 pub(crate) struct Masks {
-    /// Word `w` of row `r` covers the columns from `BLOCK · w`; shape (rows, words).
+    /// Word `w` of row `r` covers the columns from `WORD · w`; shape (rows, words).
     by_row: AVec<u64, ConstAlign<64>>,
     /// Word `w` of column `c` covers the rows from `WORD · w`; shape (words, columns).
     by_column: AVec<u64, ConstAlign<64>>,
@@ -32,7 +29,7 @@ impl Masks {
     /// The words of each row, for as many rows as there are.
     #[inline(always)]
     pub(super) fn rows(&self, columns: usize) -> impl Iterator<Item = &[u64]> {
-        self.by_row.chunks_exact(columns.div_ceil(BLOCK))
+        self.by_row.chunks_exact(columns.div_ceil(WORD))
     }
 
     /// The words of all columns that cover the rows from `WORD · word`.
@@ -54,7 +51,7 @@ impl Kernel for Zeros<'_> {
     #[inline(always)]
     fn run<const PANEL: usize>(self) {
         let Rows { rows, columns, .. } = self.matrix;
-        let words = columns.div_ceil(BLOCK);
+        let words = columns.div_ceil(WORD);
         grow(&mut self.masks.by_row, rows * words);
         grow(&mut self.masks.by_column, rows.div_ceil(WORD) * columns);
         self.masks.by_column.fill(0);
@@ -62,7 +59,7 @@ impl Kernel for Zeros<'_> {
         for r in 0..rows {
             let row = self.matrix.row(r);
             let by_row = &mut self.masks.by_row[r * words..(r + 1) * words];
-            for (word, values) in by_row.iter_mut().zip(row.chunks(BLOCK)) {
+            for (word, values) in by_row.iter_mut().zip(row.chunks(WORD)) {
                 *word = bits(values);
                 seen += word.count_ones() as usize;
             }
@@ -78,8 +75,8 @@ impl Kernel for Zeros<'_> {
 
 /// The first values of a row as an array; where they are too few, in `padding`, whose other values do not matter.
 #[inline(always)]
-pub(super) fn whole_word<'a>(values: &'a [f32], padding: &'a mut [f32; BLOCK]) -> &'a [f32; BLOCK] {
-    if values.len() < BLOCK {
+pub(super) fn whole_word<'a>(values: &'a [f32], padding: &'a mut [f32; WORD]) -> &'a [f32; WORD] {
+    if values.len() < WORD {
         padding[..values.len()].copy_from_slice(values);
     }
     values.first_chunk().unwrap_or(padding)
@@ -88,7 +85,7 @@ pub(super) fn whole_word<'a>(values: &'a [f32], padding: &'a mut [f32; BLOCK]) -
 /// Bit i is set where value i is not zero.
 #[inline(always)]
 fn bits(values: &[f32]) -> u64 {
-    let mut padding = [0.0; BLOCK];
+    let mut padding = [0.0; WORD];
     let values = whole_word(values, &mut padding);
     let (low, high) = values.split_at(HALF);
     u64::from(half(low)) | u64::from(half(high)) << HALF
@@ -106,7 +103,7 @@ fn half(values: &[f32]) -> u32 {
     lanes.iter().fold(0, |all, lane| all | lane)
 }
 
-const HALF: usize = BLOCK / 2;
+const HALF: usize = WORD / 2;
 
 const BITS: [u32; HALF] = {
     let mut bits = [0; HALF];

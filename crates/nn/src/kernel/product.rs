@@ -1,5 +1,12 @@
-use super::{Masks, Rows, accumulate, mask::{BLOCK, whole_word}, part_mut, row_part};
+use super::{
+    Masks, Rows, accumulate,
+    mask::{WORD, whole_word},
+    part_mut, row_part,
+};
 use crate::{buffer::LANES, isa::Kernel};
+
+/// Inner indices that a block of the right operand has: at 128 columns it is 32 KiB, an L1 cache.
+const BLOCK: usize = WORD;
 
 /// Columns from which a block is copied together panel by panel: rows so far apart, a power of two in most nets, share
 /// few sets of the L1 cache.
@@ -40,7 +47,7 @@ impl Product<'_> {
         let Self { left, masks, columns: n, .. } = *self;
         let start = block * BLOCK;
         let inner = if left.columns - start < BLOCK { left.columns - start } else { BLOCK } as u32;
-        let mut padding = [0.0; BLOCK];
+        let mut padding = [0.0; WORD];
         let mut column = first;
         while column + PANEL <= n {
             let (mut right, mut stride) = (&self.right[start * n + column..], n as u32);
@@ -57,14 +64,14 @@ impl Product<'_> {
                 let mut sum = *panel;
                 if masks.full() {
                     for i in 0..inner {
-                        accumulate(&mut sum, values[i as usize % BLOCK], row_part(right, i, stride));
+                        accumulate(&mut sum, values[i as usize % WORD], row_part(right, i, stride));
                     }
                 } else {
                     let mut mask = mask[block];
                     while mask != 0 {
                         let i = mask.trailing_zeros();
                         mask &= mask - 1;
-                        accumulate(&mut sum, values[i as usize % BLOCK], row_part(right, i, stride));
+                        accumulate(&mut sum, values[i as usize % WORD], row_part(right, i, stride));
                     }
                 }
                 *panel = sum;

@@ -83,7 +83,7 @@ fn tensors_tile_the_weights() {
     assert_eq!(tensors[0], ("dense1.weight".into(), vec![784, 128]));
     assert_eq!(tensors[5], ("dense3.bias".into(), vec![10]));
     let count = tensors.iter().map(|(_, shape)| shape.iter().product::<usize>());
-    assert_eq!(count.fold(0, |sum, n| sum + n), 109_386);
+    assert_eq!(count.sum::<usize>(), 109_386);
     assert_eq!(network.weight_count(), 109_386);
     let weights = network.init(1);
     assert!(weights[..100_352].iter().all(|w| *w != 0.0) && weights[100_352..100_480].iter().all(|w| *w == 0.0));

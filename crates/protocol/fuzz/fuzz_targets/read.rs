@@ -64,9 +64,12 @@ fn conversation<M: Message>(mut bytes: &[u8]) {
 }
 
 fn borrowed(parts: &Parts) -> Vec<Part<'_>> {
-    let part = |(name, data)| match data {
-        Data::F32(values) => Part::F32(name, values),
-        Data::U8(bytes) => Part::U8(name, bytes),
-    };
-    parts.iter().map(part).collect()
+    let mut borrowed = Vec::new();
+    for (name, data) in parts.iter() {
+        borrowed.push(match data {
+            Data::F32(values) => Part::F32(name, values),
+            Data::U8(bytes) => Part::U8(name, bytes),
+        });
+    }
+    borrowed
 }
