@@ -29,6 +29,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
         replay: BTreeMap::new(),
         swaps: BTreeMap::new(),
     };
+    warn_of_slow_arithmetic();
     let control = Control::default();
     signals::obey(control.handle()).map_err(anyhow::Error::from)?;
     let mut screen = Screen::new(args.quiet);
@@ -43,4 +44,16 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
         Stop::Signal(signal) => exit::stopped(signal),
         Stop::Rounds | Stop::Converged | Stop::MaxRounds | Stop::Failed(_) => ExitCode::SUCCESS,
     })
+}
+
+/// Without fused multiply-add in hardware `fedpipe-nn` computes the same bits in software.
+fn warn_of_slow_arithmetic() {
+    let asked = std::env::var_os("FEDPIPE_ISA").is_some_and(|isa| isa == "portable");
+    #[cfg(target_arch = "x86_64")]
+    let lacking = !std::is_x86_feature_detected!("fma");
+    #[cfg(not(target_arch = "x86_64"))]
+    let lacking = false;
+    if lacking || (asked && cfg!(target_arch = "x86_64")) {
+        eprintln!("warning: multiply-add runs in software: the same bits, some fifty times slower");
+    }
 }

@@ -122,7 +122,8 @@ impl Point {
 
 /// What the two experiments differ in, a sentence each. How a result is computed is no difference.
 fn differences(recorded: &Experiment, given: &Experiment) -> Result<Vec<String>> {
-    let table = |experiment: &Experiment| toml::Table::try_from(experiment).map_err(anyhow::Error::from);
+    // Through the text, in which an f32 has its shortest form.
+    let table = |experiment: &Experiment| -> anyhow::Result<toml::Table> { Ok(toml::to_string(experiment)?.parse()?) };
     let (recorded, given) = (table(recorded)?, table(given)?);
     let mut keys: Vec<&String> = recorded.keys().chain(given.keys()).collect();
     keys.sort();

@@ -59,8 +59,8 @@ impl Network {
         Ok(Self { isa, layers, inputs, batch: 0, labels, backward })
     }
 
-    /// The named tensors of the flat weights, in order: `dense1.weight` with shape [inputs, outputs], `dense1.bias`
-    /// with shape [outputs], `dense2.weight`, …
+    /// The named tensors of the flat weights, in order: `dense1.weight` with shape (inputs, outputs), `dense1.bias`
+    /// with shape (outputs), `dense2.weight`, …
     pub fn tensors(&self) -> impl Iterator<Item = (String, Vec<usize>)> {
         self.layers.iter().zip(1..).flat_map(|(layer, n)| {
             let weight = (format!("dense{n}.weight"), vec![layer.inputs, layer.outputs]);

@@ -12,5 +12,6 @@ mod live;
 mod losses;
 mod outside;
 mod processes;
+mod resume;
 mod run;
 mod truth;

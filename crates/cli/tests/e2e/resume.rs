@@ -1,0 +1,101 @@
+//! A run that was killed goes on with the same bits; what was altered meanwhile is found.
+
+use std::{fs, path::PathBuf, process::Stdio};
+
+use crate::common::{Place, Run, eventually, stderr, stdout};
+
+const ARGUMENTS: &str = "logreg --rounds 12 --strategy fedavgm --jobs 2";
+
+/// Starts a run and kills its host as soon as the ledger has `rounds` lines of rounds.
+fn killed_after(place: &Place, rounds: usize, out: &str) -> Run {
+    let (mut command, run) = place.command(&format!("{ARGUMENTS} --out {out}"));
+    let mut host = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    eventually("the ledger has enough rounds", || {
+        let text = fs::read_to_string(run.0.join("ledger.jsonl")).unwrap_or_default();
+        (text.contains("started") && text.matches("\"event\":\"round\"").count() >= rounds).then_some(())
+    });
+    host.kill().unwrap();
+    host.wait().unwrap();
+    run
+}
+
+fn resume(place: &Place, run: &Run, more: &str) -> (Option<i32>, String) {
+    let output = place.fedpipe(&format!("run --resume {} {more}", run.0.display())).output().unwrap();
+    (output.status.code(), stdout(&output) + &stderr(&output))
+}
+
+fn checkpoints(run: &Run) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> =
+        fs::read_dir(run.0.join("checkpoint")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn a_killed_run_ends_with_the_bits_of_an_undisturbed_one() {
+    let place = Place::new();
+    let undisturbed = place.run(&format!("{ARGUMENTS} --out undisturbed")).weights_sha256();
+    for rounds in 0..12 {
+        let run = killed_after(&place, rounds, &format!("killed-{rounds}"));
+        let (code, said) = resume(&place, &run, "");
+        assert_eq!(code, Some(0), "{said}");
+        assert_eq!(run.weights_sha256(), undisturbed, "killed after {rounds} rounds");
+        let seen: Vec<_> = run.ledger("round").iter().map(|line| line["round"].as_u64().unwrap()).collect();
+        assert_eq!(seen, Vec::from_iter(1..=12), "killed after {rounds} rounds");
+    }
+}
+
+#[test]
+fn an_altered_checkpoint_is_refused_by_name_and_the_one_before_is_used() {
+    let place = Place::new();
+    let undisturbed = place.run(&format!("{ARGUMENTS} --out undisturbed")).weights_sha256();
+    let run = killed_after(&place, 6, "killed");
+    let newest = checkpoints(&run).pop().unwrap();
+    let whole = fs::read(&newest).unwrap();
+    fs::write(&newest, &whole[..whole.len() / 2]).unwrap();
+    let (code, said) = resume(&place, &run, "");
+    let name = newest.file_name().unwrap().to_str().unwrap();
+    assert!(code == Some(0) && said.contains(name) && said.contains("truncated or altered"), "{said}");
+    assert_eq!(run.weights_sha256(), undisturbed);
+}
+
+#[test]
+fn another_experiment_or_dylib_is_refused_with_what_differs_unless_forced() {
+    let place = Place::new();
+    let run = killed_after(&place, 2, "killed");
+    let (code, said) = resume(&place, &run, "--lr 0.2");
+    assert!(code == Some(2) && said.contains("lr is 0.2, was 0.1") && said.contains("--force"), "{said}");
+    let (code, said) = resume(&place, &run, "--rounds 13 --force");
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(run.ledger("resumed")[0]["forced"][0], "rounds is 13, was 12");
+
+    let mut model = run.read("model.so");
+    model.push(0);
+    fs::write(run.0.join("model.so"), model).unwrap();
+    let (code, said) = resume(&place, &run, "--rounds 13");
+    assert!(code == Some(2) && said.contains("cannot be resumed"), "{said}");
+}
+
+#[test]
+fn a_run_is_verified_and_an_edited_ledger_is_found() {
+    let place = Place::new();
+    let run = place.run("logreg --rounds 3 --partition shards:2");
+    let verify = || place.fedpipe("verify out").output().unwrap();
+    let said = stdout(&verify());
+    assert!(said.ends_with("verified: 3 rounds have the same bits\n"), "{said}");
+
+    let text = String::from_utf8(run.read("ledger.jsonl")).unwrap();
+    let edited = text.replacen("\"accuracy\":0.", "\"accuracy\":1.", 1);
+    assert_ne!(text, edited);
+    fs::write(run.0.join("ledger.jsonl"), edited).unwrap();
+    let output = verify();
+    assert!(output.status.code() == Some(5) && stderr(&output).contains("was edited"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_reload_needs_a_run_that_goes_on() {
+    let place = Place::new();
+    place.run("logreg --rounds 1");
+    let output = place.fedpipe("reload out").output().unwrap();
+    assert!(output.status.code() == Some(2) && stderr(&output).contains("no run is going on"), "{}", stderr(&output));
+}
