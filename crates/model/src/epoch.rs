@@ -94,7 +94,7 @@ impl<'a> Epoch<'a> {
 pub struct Report {
     /// Mini-batches trained on.
     pub steps: u64,
-    /// ‖a‖₁, the accumulation of the local optimiser since it last started afresh (FedNova, Wang 2020); NaN if it has
+    /// ‖a‖₁, the accumulation of the local optimiser in this round so far (FedNova, Wang 2020); NaN if it has
     /// none, as Adam.
     pub accumulation: f64,
     /// Over the examples, each scored before the step that it took part in.

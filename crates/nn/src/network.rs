@@ -1,3 +1,5 @@
+use ndarray::{ArrayView1, ArrayView2, s};
+
 use crate::{
     Buffer, Error, Isa, Optimiser, Result, Score,
     buffer::{grow, padded, zeros},
@@ -137,17 +139,12 @@ impl Network {
         Ok(score)
     }
 
-    /// Fills `logits`, shape (batch, classes), for the inputs.
-    ///
-    /// # Panics
-    /// If `logits` has another length.
-    pub fn logits(&mut self, weights: &[f32], logits: &mut [f32]) {
+    /// The logits for the inputs, shape (batch, classes): a view of the last layer, whose rows are padded.
+    pub fn logits(&mut self, weights: &[f32]) -> ArrayView2<'_, f32> {
         self.forward(weights);
-        let values = self.last().values(self.batch);
-        assert_eq!(logits.len(), values.rows * values.columns, "logits to fill");
-        for (r, out) in logits.chunks_exact_mut(values.columns).enumerate() {
-            out.copy_from_slice(values.row(r));
-        }
+        let Rows { values, stride, rows, columns } = self.last().values(self.batch);
+        let padded = ArrayView1::from(values).into_shape_with_order((rows, stride));
+        padded.expect("a layer holds whole rows").slice_move(s![.., ..columns])
     }
 
     fn last(&self) -> &Layer {

@@ -88,7 +88,7 @@ impl Model for Mlp {
         let batches = examples.batches(EVALUATION_BATCH);
         for (batch, scores) in batches.zip(scores.chunks_mut(EVALUATION_BATCH * self.classes)) {
             batch.gather(self.network.inputs(batch.len()));
-            self.network.logits(&self.weights, scores);
+            scores.iter_mut().zip(self.network.logits(&self.weights)).for_each(|(score, logit)| *score = *logit);
         }
         Ok(())
     }

@@ -120,7 +120,5 @@ fn equal_logits_count_for_the_lowest_class_and_logits_are_those_scored() {
     assert_eq!(score.correct, 1);
     let expected = 2.0 * libm::log(2.0 + libm::exp(-3.0));
     assert!((score.loss_sum - expected).abs() < 1e-6, "{}", score.loss_sum);
-    let mut logits = [0.0; 6];
-    network.logits(&weights, &mut logits);
-    assert_eq!(logits, [-1.0, 2.0, 2.0, -1.0, 2.0, 2.0]);
+    assert_eq!(network.logits(&weights), ndarray::arr2(&[[-1.0, 2.0, 2.0], [-1.0, 2.0, 2.0]]));
 }
