@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs,
     io::{self, BufRead, BufReader},
+    os::unix::process::CommandExt,
     path::Path,
     process::{Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
@@ -50,7 +51,8 @@ pub(crate) fn adopt_orphans() -> Result<()> {
 /// It cannot be started or does not end well; the message has the last that it wrote to its standard error.
 pub(crate) fn watch(command: &mut Command, memory: Memory) -> Result<Watched> {
     let errors = tempfile::NamedTempFile::new()?;
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors.reopen()?);
+    // A group of its own: there are frameworks that end their whole group when a process of theirs dies.
+    command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors.reopen()?);
     let ended = AtomicBool::new(false);
     let started = Instant::now();
     let mut child = command.spawn().with_context(|| format!("cannot start {}", command.get_program().display()))?;
