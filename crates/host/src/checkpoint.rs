@@ -84,14 +84,20 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// The newest checkpoint in the run `directory` that is whole; `refused` hears of those that are not, by name.
+    /// The newest checkpoint in the run `directory` that is whole and whose place in the ledger `fits`; `refused` hears
+    /// of those that are not, by name.
     ///
     /// # Errors
     /// Those of listing the folder; a run without a checkpoint has none.
-    pub(crate) fn newest(directory: &Path, refused: &mut dyn FnMut(String)) -> io::Result<Option<Self>> {
+    pub(crate) fn newest(
+        directory: &Path,
+        fits: &dyn Fn(&Position) -> bool,
+        refused: &mut dyn FnMut(String),
+    ) -> io::Result<Option<Self>> {
         for path in list(&directory.join(FOLDER))?.iter().rev() {
             match load(path) {
-                Ok(checkpoint) => return Ok(Some(checkpoint)),
+                Ok(checkpoint) if fits(&checkpoint.meta.ledger) => return Ok(Some(checkpoint)),
+                Ok(_) => refused(format!("{} is refused: the ledger has no such line", path.display())),
                 Err(error) => refused(format!("{} is refused: {error:#}", path.display())),
             }
         }
@@ -197,7 +203,7 @@ mod tests {
     #[test]
     fn the_newest_is_read_back_to_the_bit_and_one_more_is_kept() {
         let directory = saved(5);
-        let newest = Checkpoint::newest(directory.path(), &mut |_| panic!()).unwrap();
+        let newest = Checkpoint::newest(directory.path(), &|_| true, &mut |_| panic!()).unwrap();
         assert_eq!(newest, Some(checkpoint(5)));
         assert_eq!(list(&directory.path().join(FOLDER)).unwrap().len(), KEPT);
     }
@@ -212,15 +218,31 @@ mod tests {
             altered[position] ^= 1;
             fs::write(&newest, altered).unwrap();
             let mut names = Vec::new();
-            let found = Checkpoint::newest(directory.path(), &mut |why| names.push(why)).unwrap();
+            let found = Checkpoint::newest(directory.path(), &|_| true, &mut |why| names.push(why)).unwrap();
             assert_eq!(found.unwrap().meta.round, 1, "byte {position}");
             assert!(names[0].contains("000002-") && names[0].contains("truncated or altered"));
         }
     }
 
     #[test]
+    fn one_that_does_not_fit_the_ledger_gives_way_to_the_one_before() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut saver = Saver::start(directory.path(), tempfile::tempfile().unwrap()).unwrap();
+        for round in 1..=2 {
+            let mut checkpoint = checkpoint(round);
+            checkpoint.meta.ledger.bytes = 100 * round;
+            saver.save(checkpoint).unwrap();
+        }
+        saver.finish().unwrap();
+        let mut names = Vec::new();
+        let found = Checkpoint::newest(directory.path(), &|place| place.bytes <= 100, &mut |why| names.push(why));
+        assert_eq!(found.unwrap().unwrap().meta.round, 1);
+        assert!(names[0].contains("000002-") && names[0].contains("no such line"));
+    }
+
+    #[test]
     fn a_run_without_checkpoints_has_none() {
         let directory = tempfile::tempdir().unwrap();
-        assert_eq!(Checkpoint::newest(directory.path(), &mut |_| panic!()).unwrap(), None);
+        assert_eq!(Checkpoint::newest(directory.path(), &|_| true, &mut |_| panic!()).unwrap(), None);
     }
 }

@@ -31,6 +31,12 @@ impl Convergence {
         Self { tolerance, last_loss: None, quiet_rounds: 0 }
     }
 
+    /// What `before` has seen, under this tolerance: a resume may be forced to another.
+    #[must_use]
+    pub(crate) fn going_on_from(self, before: Self) -> Self {
+        Self { tolerance: self.tolerance, ..before }
+    }
+
     /// Takes a round: its weights before and after, and the clients' mean training loss.
     pub fn observe(&mut self, before: &[f32], after: &[f32], training_loss: f64) -> Change {
         let change = Change {

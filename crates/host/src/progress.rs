@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The state of a run between two rounds.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Progress {
     dataset: String,
     weights: Arc<Vec<f32>>,
@@ -39,7 +39,8 @@ impl Progress {
     pub(crate) fn at(mut self, point: Point) -> Self {
         if let Some(Checkpoint { meta, weights, server }) = point.checkpoint {
             let rounds = point.history.rounds.into_iter().filter(|round| round.round <= meta.round).collect();
-            self = Self { weights, server, convergence: meta.convergence, rounds, ..self };
+            let convergence = self.convergence.going_on_from(meta.convergence);
+            self = Self { weights, server, convergence, rounds, dataset: self.dataset };
         }
         self
     }

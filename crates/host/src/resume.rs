@@ -2,6 +2,8 @@
 
 use std::{io, path::Path};
 
+use fedpipe_data::DatasetInfo;
+
 use crate::{
     Error, Event, Experiment, Result,
     checkpoint::Checkpoint,
@@ -10,7 +12,6 @@ use crate::{
     ledger::{Ledger, Position},
     run_dir::RunDir,
 };
-use fedpipe_data::DatasetInfo;
 
 /// What a resume is asked to do.
 #[derive(Debug, Clone)]
@@ -42,16 +43,9 @@ impl Point {
         warn: &mut dyn FnMut(String),
     ) -> Result<Self> {
         let history = History::read(directory.path())?;
-        let found = Checkpoint::newest(directory.path(), warn);
-        let found = found.map_err(|error| Error::output("read", directory.path(), &error))?;
-        let checkpoint = found.filter(|checkpoint| {
-            // A ledger that lost its end, or was edited there, cannot have led to this state.
-            let has = history.has(&checkpoint.meta.ledger);
-            if !has {
-                warn(format!("the checkpoint of round {} does not fit the ledger", checkpoint.meta.round));
-            }
-            has
-        });
+        // A ledger that lost its end, or was edited there, cannot have led to the state of a later checkpoint.
+        let checkpoint = Checkpoint::newest(directory.path(), &|place| history.has(place), warn);
+        let checkpoint = checkpoint.map_err(|error| Error::output("read", directory.path(), &error))?;
         let mut point = Self { history, checkpoint, forced: Vec::new(), force: resume.force };
         for difference in differences(&point.history.experiment, experiment)? {
             point.unless_forced(difference)?;
@@ -91,13 +85,14 @@ impl Point {
         self.checkpoint.as_ref().map_or(self.history.started.clone(), |checkpoint| checkpoint.meta.ledger.clone())
     }
 
-    /// Cuts the ledger off at this point and says so in it.
+    /// Cuts the ledger off at this point and says so in it; what only the lines cut off knew of goes too.
     pub(crate) fn journal<'o>(
         &self,
         directory: &RunDir,
         experiment: &Experiment,
         observer: &'o mut dyn crate::Observer,
     ) -> Result<Journal<'o>> {
+        let dropped = directory.drop_models_after(self.round())?;
         let position = self.position();
         let cut_lines = self.history.lines_after(&position);
         let ledger: io::Result<Ledger> = Ledger::cut(directory.path(), position);
@@ -105,6 +100,9 @@ impl Point {
         let mut journal = Journal::new(ledger, observer);
         let (round, forced) = (self.round(), self.forced.as_slice());
         journal.tell(&Event::Resumed { experiment, directory: directory.path(), round, cut_lines, forced })?;
+        if dropped > 0 {
+            journal.tell(&Event::Warning("the model was reloaded after that round: reload it again to have it"))?;
+        }
         Ok(journal)
     }
 

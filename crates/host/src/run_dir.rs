@@ -8,7 +8,8 @@ use std::{
 
 use crate::{
     Error, Experiment, Result,
-    files::{sync_folder, write_whole},
+    checkpoint::FOLDER,
+    files::{remove_drafts, sync_folder, write_whole},
     summary::bytes_sha256,
 };
 
@@ -43,7 +44,11 @@ impl RunDir {
         if !path.join("experiment.toml").exists() {
             return Err(Error::Output(format!("{} holds no run (no experiment.toml)", path.display())));
         }
-        Self::lock(path)
+        let directory = Self::lock(path)?;
+        for folder in [directory.path().to_owned(), directory.path().join(FOLDER)] {
+            remove_drafts(&folder);
+        }
+        Ok(directory)
     }
 
     fn lock(path: PathBuf) -> Result<Self> {
@@ -67,13 +72,15 @@ impl RunDir {
             None => {
                 let name = Path::new(&experiment.model).file_stem().unwrap_or_default().to_string_lossy().into_owned();
                 let name = name.strip_prefix("lib").unwrap_or(&name);
-                (1_u64..)
-                    .map(|n| Path::new("runs").join(format!("{name}-{n}")))
-                    .filter(|path| !path.exists())
-                    .map(|path| Self::create_at(experiment, dylib, &path))
-                    // Another run may have taken the number meanwhile.
-                    .find(|made| made.is_ok() || !matches!(made, Err(Error::Output(_))) || !Path::new("runs").is_dir())
-                    .unwrap_or_else(|| Err(Error::Output("no number is left in runs/".into())))
+                let paths = (1_u64..).map(|n| Path::new("runs").join(format!("{name}-{n}")));
+                for path in paths.filter(|path| !path.exists()) {
+                    match Self::create_at(experiment, dylib, &path) {
+                        // Another run has taken the number meanwhile.
+                        Err(_) if path.exists() => {}
+                        made => return made,
+                    }
+                }
+                Err(Error::Output("no number is left in runs/".into()))
             }
         }
     }
@@ -139,6 +146,23 @@ impl RunDir {
         let name = Self::model_from(round);
         self.write(&name, &bytes)?;
         Ok((self.path.join(name), bytes_sha256(&bytes)))
+    }
+
+    /// Forgets the dylibs that were to be used after `round`: a resume cuts off the ledger's lines that say so.
+    ///
+    /// # Errors
+    /// Those of listing the directory, and of removing them.
+    pub(crate) fn drop_models_after(&self, round: u64) -> Result<u64> {
+        let failed = |error: io::Error| Error::output("clean", &self.path, &error);
+        let mut dropped = 0;
+        for entry in fs::read_dir(&self.path).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
+            if name.starts_with("model-from-") && name > Self::model_from(round) {
+                fs::remove_file(self.path.join(name)).map_err(failed)?;
+                dropped += 1;
+            }
+        }
+        Ok(dropped)
     }
 
     /// Forgets the dylib that was to be used from `round` on.

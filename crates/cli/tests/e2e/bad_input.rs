@@ -166,6 +166,15 @@ fn what_a_failed_run_was_to_be_called_can_be_used_again() {
 }
 
 #[test]
+fn a_runs_folder_that_takes_nothing_is_no_endless_search_for_a_number() {
+    let place = Place::new();
+    // A folder in which not even root can make one.
+    std::os::unix::fs::symlink("/proc/self", place.path("runs")).unwrap();
+    let output = place.fedpipe("run logreg --data sample").output().unwrap();
+    assert!(output.status.code() == Some(5) && stderr(&output).contains("runs/logreg-1"), "{}", stderr(&output));
+}
+
+#[test]
 fn help_and_version_are_no_errors() {
     let place = Place::new();
     for arguments in ["--help", "--version", "run --help", "data --help"] {

@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf, process::Stdio};
 
-use crate::common::{Place, Run, eventually, stderr, stdout};
+use crate::common::{Place, Run, dylib, eventually, stderr, stdout};
 
 const ARGUMENTS: &str = "logreg --rounds 12 --strategy fedavgm --jobs 2";
 
@@ -98,4 +98,55 @@ fn a_reload_needs_a_run_that_goes_on() {
     place.run("logreg --rounds 1");
     let output = place.fedpipe("reload out").output().unwrap();
     assert!(output.status.code() == Some(2) && stderr(&output).contains("no run is going on"), "{}", stderr(&output));
+}
+
+/// A run that took another dylib, and was killed some rounds later.
+fn killed_after_a_reload(place: &Place) -> Run {
+    let path = place.path("model.so");
+    fs::copy(dylib("logreg"), &path).unwrap();
+    let (mut command, run) = place.command("./model.so --rounds 300 --jobs 2");
+    let mut host = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let ledger = || fs::read_to_string(run.0.join("ledger.jsonl")).unwrap_or_default();
+    let rounds = |text: &str| text.matches("\"event\":\"round\"").count();
+    eventually("the run has begun", || (rounds(&ledger()) >= 2).then_some(()));
+    // Another file with the same model: what follows an ELF file's sections is not read.
+    let mut other = fs::read(&path).unwrap();
+    other.push(0);
+    fs::write(place.path("other.so"), other).unwrap();
+    fs::rename(place.path("other.so"), &path).unwrap();
+    assert!(place.fedpipe("reload out").output().unwrap().status.success());
+    eventually("rounds with the other dylib", || {
+        let text = ledger();
+        let (_, later) = text.split_once("\"event\":\"reloaded\"")?;
+        (rounds(later) >= 3).then_some(())
+    });
+    host.kill().unwrap();
+    host.wait().unwrap();
+    run
+}
+
+fn taken_later(run: &Run) -> usize {
+    let names = fs::read_dir(&run.0).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.starts_with("model-from-")).count()
+}
+
+#[test]
+fn a_resume_goes_on_with_the_reloaded_dylib() {
+    let place = Place::new();
+    let run = killed_after_a_reload(&place);
+    let (code, said) = resume(&place, &run, "");
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!((taken_later(&run), run.ledger("reloaded").len()), (1, 1));
+    let said = stdout(&place.fedpipe("verify out").output().unwrap());
+    assert!(said.ends_with("verified: 300 rounds have the same bits\n"), "{said}");
+}
+
+#[test]
+fn a_reload_that_the_ledger_no_longer_has_is_forgotten() {
+    let place = Place::new();
+    let run = killed_after_a_reload(&place);
+    fs::remove_dir_all(run.0.join("checkpoint")).unwrap();
+    let (code, said) = resume(&place, &run, "");
+    assert!(code == Some(0) && said.contains("reload it again"), "{said}");
+    assert_eq!((taken_later(&run), run.ledger("reloaded").len()), (0, 0));
 }
