@@ -4,6 +4,7 @@ use std::{
     collections::VecDeque,
     path::Path,
     sync::{Arc, mpsc::RecvError},
+    time::Duration,
 };
 
 use fedpipe_protocol::{Parts, Ready, Reply, Request, Setup};
@@ -254,9 +255,12 @@ impl<'a> Fleet<'a> {
         }
     }
 
+    /// The loss of a process that lives, but whose answer is not taken.
     fn refusal(&self, slot: usize, cause: Cause) -> Loss {
-        let log = self.environment.logs.join(format!("{slot:03}.log"));
-        Loss { cause, last_words: Vec::new(), log: Some(log).filter(|log| log.exists()), after: Default::default() }
+        let log = self.environment.log(slot);
+        let started = self.slots[slot].worker.as_ref().map(|worker| worker.started);
+        let after = started.map_or(Duration::ZERO, |started| started.elapsed());
+        Loss { cause, last_words: Vec::new(), log: Some(log).filter(|log| log.exists()), after }
     }
 
     /// Settles a lost process: its work is done again, goes to another process, or is given up.

@@ -56,6 +56,7 @@ pub(crate) enum News {
 /// A running client process; dropping it ends the process and waits for that.
 pub(crate) struct Worker {
     pub(crate) id: WorkerId,
+    pub(crate) started: Instant,
     orders: Option<Sender<Order>>,
     wake: Arc<EventFd>,
     dismissed: Arc<AtomicBool>,
@@ -81,6 +82,11 @@ pub(crate) struct Environment {
 }
 
 impl Environment {
+    /// Where process `slot` is logged.
+    pub(crate) fn log(&self, slot: usize) -> PathBuf {
+        self.logs.join(format!("{slot:03}.log"))
+    }
+
     /// What `FEDPIPE_JITTER_MS` asks for.
     pub(crate) fn jitter_asked_for() -> Option<Duration> {
         std::env::var("FEDPIPE_JITTER_MS").ok()?.parse().ok().map(Duration::from_millis)
@@ -101,7 +107,7 @@ impl Worker {
         let mut process = Process::new(child);
         let wake = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
         let dismissed = Arc::new(AtomicBool::new(false));
-        let client_log = ClientLog::new(environment.logs.join(format!("{:03}.log", id.slot)));
+        let client_log = ClientLog::new(environment.log(id.slot));
         let mut link = Link {
             to,
             from,
@@ -114,10 +120,10 @@ impl Worker {
             dead: false,
         };
         let (orders, received) = mpsc::channel();
+        let started = Instant::now();
         let Environment { timeout, jitter, .. } = *environment;
         let thread =
             std::thread::Builder::new().name(format!("client {}", id.slot)).stack_size(256 << 10).spawn(move || {
-                let started = Instant::now();
                 let report = |news| {
                     jitter.inspect(|&most| std::thread::sleep(some_of(most)));
                     inbox.send(Message::News(id, news)).is_ok()
@@ -127,7 +133,7 @@ impl Worker {
                     report(News::Lost(loss));
                 }
             })?;
-        Ok(Self { id, orders: Some(orders), wake, dismissed, thread: Some(thread) })
+        Ok(Self { id, started, orders: Some(orders), wake, dismissed, thread: Some(thread) })
     }
 
     /// Sends an order; a lost worker's report is then already on its way.
