@@ -135,6 +135,19 @@ fn processes_and_jobs_change_no_bit() {
 }
 
 #[test]
+fn the_order_of_arrival_changes_no_bit() {
+    let place = Place::new();
+    let at_once = format!("{SMALL} --clients 5 --jobs 5");
+    let whole = place.run(&at_once).weights_sha256();
+    for try_number in 0..3 {
+        let (mut command, run) = place.command(&format!("{at_once} --out held-back-{try_number}"));
+        let output = command.env("FEDPIPE_JITTER_MS", "30").output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        assert_eq!(run.weights_sha256(), whole);
+    }
+}
+
+#[test]
 fn every_strategy_partition_and_optimiser_runs_and_differs() {
     let place = Place::new();
     let mut seen = vec![place.run(SMALL).weights_sha256()];

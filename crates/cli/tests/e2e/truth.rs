@@ -38,22 +38,7 @@ fn federated_averaging_is_its_closed_form() {
     assert!(data.partitions[0].len() != data.partitions[6].len());
     let mut weights = initial();
     for round in 1..=2 {
-        let updates: Vec<(f64, Vec<f32>)> = data
-            .partitions
-            .iter()
-            .zip(0..)
-            .map(|(partition, client)| {
-                let mut update = weights.clone();
-                sgd(&mut update, partition, client, round, 1);
-                (partition.len() as f64, update)
-            })
-            .collect();
-        // w ← Σ n_k w_k / Σ n_k (McMahan 2017, Algorithm 1).
-        let total: f64 = updates.iter().map(|(n, _)| n).sum();
-        for (i, weight) in weights.iter_mut().enumerate() {
-            let sum: f64 = updates.iter().map(|(n, update)| n * f64::from(update[i])).sum();
-            *weight = (sum / total) as f32;
-        }
+        average(&data, &mut weights, |update, partition, client| sgd(update, partition, client, round, 1));
         let line = &run.ledger("round")[round as usize - 1];
         assert_eq!(line["weights_sha256"], digest(&weights), "round {round}");
     }
@@ -66,28 +51,32 @@ fn the_toy_model_is_its_documented_arithmetic() {
     let data = Data::deal(&place, 3);
     let mut weights: Vec<f32> = (0..10).map(|i| ((SEED + i) % 7) as f32 / 8.0).collect();
     for round in 1..=2 {
-        let updates: Vec<(f64, Vec<f32>)> = data
-            .partitions
-            .iter()
-            .zip(0..)
-            .map(|(partition, client)| {
-                let mut update = weights.clone();
-                let mut left = 1.0;
-                for row in visited(partition, client, round, 0) {
-                    let label = partition.labels()[row as usize];
-                    let weight = &mut update[label as usize];
-                    *weight += RATE * (left - *weight);
-                    left = label as f32 / 8.0 - *weight / 2.0;
-                }
-                (partition.len() as f64, update)
-            })
-            .collect();
-        for (i, weight) in weights.iter_mut().enumerate() {
-            let sum: f64 = updates.iter().map(|(n, update)| n * f64::from(update[i])).sum();
-            *weight = (sum / 2000.0) as f32;
-        }
+        average(&data, &mut weights, |update, partition, client| {
+            let mut left = 1.0;
+            for row in visited(partition, client, round, 0) {
+                let label = partition.labels()[row as usize];
+                let weight = &mut update[label as usize];
+                *weight += RATE * (left - *weight);
+                left = label as f32 / 8.0 - *weight / 2.0;
+            }
+        });
     }
     assert_eq!(digest(&weights), run.weights_sha256());
+}
+
+/// A round by its closed form, w ← Σ n_k w_k / Σ n_k (McMahan 2017, Algorithm 1), where each client does `train`.
+fn average(data: &Data, weights: &mut [f32], train: impl Fn(&mut [f32], &Partition, u32)) {
+    let trained = |(partition, client): (&Partition, u32)| {
+        let mut update = weights.to_vec();
+        train(&mut update, partition, client);
+        (partition.len() as f64, update)
+    };
+    let updates: Vec<(f64, Vec<f32>)> = data.partitions.iter().zip(0..).map(trained).collect();
+    let total: f64 = updates.iter().map(|(n, _)| n).sum();
+    for (i, weight) in weights.iter_mut().enumerate() {
+        let sum: f64 = updates.iter().map(|(n, update)| n * f64::from(update[i])).sum();
+        *weight = (sum / total) as f32;
+    }
 }
 
 /// The partitions that a run in `place` was given.
