@@ -2,11 +2,11 @@
 
 use std::{
     io::{self, IsTerminal, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use fedpipe_data::{DatasetInfo, Progress};
-use fedpipe_host::{Event, Lost, Observer, PATIENCE, Round, Stop, Summary, Then};
+use fedpipe_host::{Event, Experiment, Lost, Observer, PATIENCE, Round, Stop, Summary, Then};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Draws a run. Results go to standard output, everything passing to standard error.
@@ -50,6 +50,12 @@ impl Screen {
             Some(last) => format!("round {round:>width$}/{last}", width = last.to_string().len()),
             None => format!("round {round:>3}"),
         }
+    }
+
+    fn begin(&mut self, experiment: &Experiment, directory: &Path) {
+        self.last_round = (!experiment.until_converged).then_some(experiment.rounds);
+        self.tolerance = experiment.tolerance;
+        self.directory = directory.to_path_buf();
     }
 
     fn dealt(&self, dataset: &DatasetInfo, sizes: &[u64]) {
@@ -119,15 +125,9 @@ impl Screen {
 impl Observer for Screen {
     fn observe(&mut self, event: &Event<'_>) -> anyhow::Result<()> {
         match event {
-            Event::Started { experiment, directory } => {
-                self.last_round = (!experiment.until_converged).then_some(experiment.rounds);
-                self.tolerance = experiment.tolerance;
-                self.directory = directory.to_path_buf();
-            }
+            Event::Started { experiment, directory } => self.begin(experiment, directory),
             Event::Resumed { experiment, directory, round, .. } => {
-                self.last_round = (!experiment.until_converged).then_some(experiment.rounds);
-                self.tolerance = experiment.tolerance;
-                self.directory = directory.to_path_buf();
+                self.begin(experiment, directory);
                 self.line(&format!("going on after round {round} of {}", shown(directory)));
             }
             Event::Warning(text) => self.warn(&format!("warning: {text}")),
@@ -205,7 +205,7 @@ fn bar(quiet: bool, template: &str) -> ProgressBar {
 }
 
 /// Relative to the current folder where it is below it.
-fn shown(path: &std::path::Path) -> String {
+fn shown(path: &Path) -> String {
     let here = std::env::current_dir().unwrap_or_default();
     path.strip_prefix(here).unwrap_or(path).display().to_string()
 }

@@ -34,7 +34,7 @@ pub(crate) struct Session {
     weights: Vec<f32>,
     partitions: Vec<(u32, Partition)>,
     test: Partition,
-    /// Row indices of the examples to visit, kept so that an epoch allocates nothing.
+    /// Row indices of the examples to visit.
     order: Vec<u32>,
 }
 

@@ -57,11 +57,6 @@ impl<'a> Epoch<'a> {
         examples.batches(self.batch_size).take(limit)
     }
 
-    /// Whether the local optimiser must start afresh with this epoch.
-    pub fn restarts_optimiser(&self) -> bool {
-        self.epoch == 0 && !self.keep_optimiser
-    }
-
     /// The proximal coefficient μ, 0 without one; part of ‖a‖₁.
     pub fn proximal(&self) -> f32 {
         self.proximal

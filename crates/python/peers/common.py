@@ -94,3 +94,15 @@ def say_ready():
 def say_round(round_number, accuracy):
     """Tells the driver that a round is over, its evaluation included."""
     print(json.dumps({"round": round_number, "accuracy": float(accuracy)}), flush=True)
+
+
+def federate(pipes, options, arrays, accuracy):
+    """FedAvg over worker processes behind `pipes`: every round trains, averages and says `accuracy(arrays)`."""
+    assert all(pipe.recv() == "ready" for pipe in pipes)
+    say_ready()
+    for round_number in range(1, options.rounds + 1):
+        sampled = sample(options, round_number)
+        arrays = weighted_mean(train_all(pipes, sampled, lambda client: (client, round_number, arrays)))
+        say_round(round_number, accuracy(arrays))
+    for pipe in pipes:
+        pipe.send(None)

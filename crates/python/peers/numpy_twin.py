@@ -38,15 +38,7 @@ def federate(options):
         pipes.append(ours)
     test_images, test_labels = common.read(options.test)
     test_images, arrays = common.scaled(test_images), mlp.initial(options.seed)
-    assert all(pipe.recv() == "ready" for pipe in pipes)
-    common.say_ready()
-    for round_number in range(1, options.rounds + 1):
-        sampled = common.sample(options, round_number)
-        replies = common.train_all(pipes, sampled, lambda client: (client, round_number, arrays))
-        arrays = common.weighted_mean(replies)
-        common.say_round(round_number, mlp.accuracy(arrays, test_images, test_labels))
-    for pipe in pipes:
-        pipe.send(None)
+    common.federate(pipes, options, arrays, lambda arrays: mlp.accuracy(arrays, test_images, test_labels))
 
 
 def time_epochs(options, train, rate):

@@ -70,15 +70,7 @@ def main():
         context.Process(target=serve, args=(theirs, options, process, processes), daemon=True).start()
         pipes.append(ours)
     (images, labels), arrays = load(options.test), mlp.initial(options.seed)
-    assert all(pipe.recv() == "ready" for pipe in pipes)
-    common.say_ready()
-    for round_number in range(1, options.rounds + 1):
-        sampled = common.sample(options, round_number)
-        replies = common.train_all(pipes, sampled, lambda client: (client, round_number, arrays))
-        arrays = common.weighted_mean(replies)
-        common.say_round(round_number, accuracy(arrays, images, labels))
-    for pipe in pipes:
-        pipe.send(None)
+    common.federate(pipes, options, arrays, lambda arrays: accuracy(arrays, images, labels))
 
 
 if __name__ == "__main__":

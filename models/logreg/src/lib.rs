@@ -63,14 +63,6 @@ impl Model for LogReg {
         }
         Ok(sums)
     }
-
-    fn state(&self) -> Vec<u8> {
-        self.optimiser.state()
-    }
-
-    fn set_state(&mut self, state: &[u8]) -> Result<()> {
-        Ok(self.optimiser.restore(state)?)
-    }
 }
 
 export_model!(LogReg);
