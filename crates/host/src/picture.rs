@@ -44,7 +44,7 @@ type Drawn = Result<(), Box<dyn std::error::Error>>;
 
 fn draw(area: &Area<'_>, title: &str, rounds: &[Round]) -> Drawn {
     area.fill(&WHITE)?;
-    let area = area.titled(title, ("sans-serif", 20))?;
+    let area = area.margin(8, 0, 0, 0).titled(title, ("sans-serif", 20))?;
     let (upper, lower) = area.split_vertically(area.dim_in_pixel().1 / 2);
     let curve = |label, colour, value: fn(&Round) -> f64| Curve {
         label,
