@@ -95,11 +95,16 @@ impl Position {
 }
 
 impl Ledger {
-    /// A new ledger in the run directory.
+    /// A new ledger in a folder that is to be the run directory.
     pub(crate) fn create(directory: &Path) -> io::Result<Self> {
         let path = directory.join(NAME);
         let file = File::options().create_new(true).append(true).open(&path)?;
         Ok(Self { file, path, position: Position::default() })
+    }
+
+    /// The same ledger, whose folder is now `directory`.
+    pub(crate) fn moved_to(self, directory: &Path) -> Self {
+        Self { path: directory.join(NAME), ..self }
     }
 
     /// The ledger of a run that goes on, cut off at `position`.
@@ -131,18 +136,21 @@ impl Ledger {
 }
 
 impl<'a> Line<'a> {
+    /// The first line.
+    pub(crate) fn started(experiment: &'a Experiment) -> Self {
+        let fedpipe = Cow::Borrowed(env!("CARGO_PKG_VERSION"));
+        Line::Started { fedpipe, cpu: Cpu::of_this_machine(), experiment: Cow::Borrowed(experiment) }
+    }
+
     /// The line for an event; events that no result rests on have none.
     pub(crate) fn of(event: &Event<'a>) -> Option<Self> {
         let text = Cow::Borrowed;
         Some(match *event {
             Event::Data(_) | Event::RoundStarted { .. } | Event::Trained { .. } => return None,
+            // The run directory comes with that line.
+            Event::Started { .. } => return None,
             Event::Warning(_) | Event::ReloadRefused { .. } => return None,
             Event::Reloaded { round, dylib_sha256 } => Line::Reloaded { round, dylib_sha256: text(dylib_sha256) },
-            Event::Started { experiment, .. } => Line::Started {
-                fedpipe: text(env!("CARGO_PKG_VERSION")),
-                cpu: Cpu::of_this_machine(),
-                experiment: Cow::Borrowed(experiment),
-            },
             Event::Resumed { round, cut_lines, forced, .. } => {
                 Line::Resumed { round, cut_lines, cpu: Cpu::of_this_machine(), forced: Cow::Borrowed(forced) }
             }

@@ -17,6 +17,7 @@ mod fleet;
 mod history;
 mod ledger;
 mod link;
+mod lock;
 mod log;
 mod models;
 mod optimiser;
@@ -56,7 +57,6 @@ pub use verify::{Difference, verify};
 use checkpoint::Saver;
 use event::Journal;
 use federation::Federation;
-use ledger::Ledger;
 use progress::Progress;
 use resume::Point;
 use run_dir::RunDir;
@@ -75,9 +75,7 @@ pub fn run(
 ) -> Result<Summary> {
     let started = Instant::now();
     experiment.check()?;
-    let directory = RunDir::create(experiment, &launch.dylib, launch.out.as_deref())?;
-    let ledger = Ledger::create(directory.path());
-    let ledger = ledger.map_err(|error| Error::output("write", directory.path(), &error))?;
+    let (directory, ledger) = RunDir::create(experiment, &launch.dylib, launch.out.as_deref())?;
     let mut journal = Journal::new(ledger, observer);
     journal.tell(&Event::Started { experiment, directory: directory.path() })?;
     let begun = deal(experiment, launch, &mut |event| journal.show(event))

@@ -10,6 +10,8 @@ use crate::{
     Error, Experiment, Result,
     checkpoint::FOLDER,
     files::{remove_drafts, sync_folder, write_whole},
+    ledger::{Ledger, Line},
+    lock,
     summary::bytes_sha256,
 };
 
@@ -19,7 +21,7 @@ pub(crate) struct RunDir {
     path: PathBuf,
     /// Whether the folder that it is in was made for it.
     made_parent: bool,
-    /// Holds the lock and has the host's process number in it; `fedpipe reload` reads it.
+    /// Holds the lock; the host's process number in it is for people.
     _lock: fs::File,
 }
 
@@ -55,18 +57,19 @@ impl RunDir {
         let file = path.join(Self::LOCK);
         let cannot = |error: io::Error| Error::output("write", &file, &error);
         let mut lock = fs::File::options().create(true).truncate(false).write(true).open(&file).map_err(cannot)?;
-        if lock.try_lock().is_err() {
+        if !lock::take(&lock).map_err(cannot)? {
             return Err(Error::Output(format!("another fedpipe is at work in {}; wait for it", path.display())));
         }
         lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())).map_err(cannot)?;
         Ok(Self { path, made_parent: false, _lock: lock })
     }
 
-    /// Makes the directory, with `experiment.toml` and the model in it, by one rename: it is whole or absent.
+    /// Makes the directory, with `experiment.toml`, the model and a ledger that says what is run, by one rename: it is
+    /// whole, and can be resumed, or it is absent.
     ///
     /// # Errors
     /// [`Error::Output`] where `out` holds something already or cannot be written.
-    pub(crate) fn create(experiment: &Experiment, dylib: &Path, out: Option<&Path>) -> Result<Self> {
+    pub(crate) fn create(experiment: &Experiment, dylib: &Path, out: Option<&Path>) -> Result<(Self, Ledger)> {
         match out {
             Some(out) => Self::create_at(experiment, dylib, out),
             None => {
@@ -85,7 +88,7 @@ impl RunDir {
         }
     }
 
-    fn create_at(experiment: &Experiment, dylib: &Path, out: &Path) -> Result<Self> {
+    fn create_at(experiment: &Experiment, dylib: &Path, out: &Path) -> Result<(Self, Ledger)> {
         refuse_taken(out)?;
         let made = |what: &str, error: io::Error| Error::output(what, out, &error);
         let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -102,12 +105,15 @@ impl RunDir {
             fs::set_permissions(draft.path(), fs::Permissions::from_mode(0o755))
         };
         fill().map_err(|error| made("write", error))?;
+        let mut ledger = Ledger::create(draft.path()).map_err(|error| made("write", error))?;
+        ledger.append(Line::started(experiment))?;
+        ledger.handle().and_then(|file| file.sync_data()).map_err(|error| made("write", error))?;
         // An empty folder gives way to a rename; one that another run filled meanwhile does not.
         fs::rename(draft.path(), out).map_err(|error| made("make", error))?;
         let _ = draft.keep();
         sync_folder(parent).map_err(|error| made("make", error))?;
         let locked = Self::lock(out.canonicalize().map_err(|error| made("find", error))?)?;
-        Ok(Self { made_parent, ..locked })
+        Ok((Self { made_parent, ..locked }, ledger.moved_to(out)))
     }
 
     pub(crate) fn path(&self) -> &Path {

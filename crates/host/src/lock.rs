@@ -1,0 +1,32 @@
+//! Whose a run directory is: a lock that belongs to one process and ends with it.
+//!
+//! A record lock, not `flock` (which `File::lock` is): that one belongs to the open file, which a client that was forked
+//! and has not yet executed shares, so that for a moment it outlives a host that was killed.
+
+use std::{fs::File, io};
+
+use nix::{
+    errno::Errno,
+    fcntl::{FcntlArg, fcntl},
+};
+
+/// Takes the lock, if no other process has it; it is held until `file` is closed. Whether it was had.
+pub(crate) fn take(file: &File) -> io::Result<bool> {
+    match fcntl(file, FcntlArg::F_SETLK(&whole_file())) {
+        Ok(_) => Ok(true),
+        Err(Errno::EACCES | Errno::EAGAIN) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The process that holds the lock.
+pub(crate) fn holder(file: &File) -> io::Result<Option<i32>> {
+    let mut lock = whole_file();
+    fcntl(file, FcntlArg::F_GETLK(&mut lock))?;
+    Ok((lock.l_type != libc::F_UNLCK as libc::c_short).then_some(lock.l_pid))
+}
+
+fn whole_file() -> libc::flock {
+    let (l_type, l_whence) = (libc::F_WRLCK as libc::c_short, libc::SEEK_SET as libc::c_short);
+    libc::flock { l_type, l_whence, l_start: 0, l_len: 0, l_pid: 0 }
+}
