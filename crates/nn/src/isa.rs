@@ -7,12 +7,12 @@ use crate::{Error, Result};
 
 /// A generic loop that is compiled once for each instruction set.
 ///
-/// `run` and everything it calls must be `#[inline(always)]`, or it is compiled without the features. `PANEL` is how many
-/// `f32`s of an output row are accumulated at once, in eight registers. It shapes the code alone: an output element is
+/// `run` and everything it calls must be `#[inline(always)]`, or it is compiled without the features. `W` is how many
+/// `f32`s are four registers, of which a tile of sums has twice as many. It shapes the code alone: an output element is
 /// accumulated in the same order whatever it is.
 pub(crate) trait Kernel {
     type Output;
-    fn run<const PANEL: usize>(self) -> Self::Output;
+    fn run<const W: usize>(self) -> Self::Output;
 }
 
 /// An instruction set that this CPU has.
@@ -49,7 +49,7 @@ impl Isa {
         #[cfg(target_arch = "x86_64")]
         {
             macro_rules! has { ($($feature:tt)*) => { $(std::arch::is_x86_feature_detected!($feature))&&* }; }
-            let avx2 = has!("avx2" "fma" "bmi1");
+            let avx2 = has!("avx2" "fma" "bmi1" "popcnt");
             if avx2 && has!("avx512f" "avx512vl" "avx512dq" "avx512bw") {
                 all.push(Self(Variant::Avx512));
             }
@@ -86,7 +86,7 @@ impl Isa {
     pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self.0 {
             // On aarch64 sixteen of the 32 registers of four lanes.
-            Variant::Portable => kernel.run::<64>(),
+            Variant::Portable => kernel.run::<32>(),
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the value exists, so `available` has seen the features that `avx2` enables.
             Variant::Avx2 => unsafe { avx2(kernel) },
@@ -105,16 +105,16 @@ impl fmt::Debug for Isa {
 
 /// Eight registers of eight lanes keep two multiply-adds a cycle of latency four busy; there are sixteen.
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma,bmi1")]
+#[target_feature(enable = "avx2,fma,bmi1,popcnt")]
 fn avx2<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run::<64>()
+    kernel.run::<32>()
 }
 
 /// Registers of sixteen lanes.
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,bmi1")]
+#[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,bmi1,popcnt")]
 fn avx512<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run::<128>()
+    kernel.run::<64>()
 }
 
 #[cfg(test)]

@@ -2,10 +2,9 @@ use std::ops::Range;
 
 use crate::{
     Buffer, Isa,
-    activation::{Relu, ReluGradient},
     buffer::{grow, padded, zeros},
-    kernel::{Masks, PACKED, Pad, Product, Rows, Transpose, WeightGradient, Zeros},
-    rule::{Apply, Rule, Update, With},
+    kernel::{Masks, PACKED, Pad, Product, Rows, Then, Transpose, WeightGradient, Zeros},
+    rule::{Apply, Rule, Update},
 };
 
 /// A dense layer: outputs = inputs · weight + bias. It keeps its outputs and whatever scratch its products need.
@@ -27,7 +26,7 @@ pub(crate) struct Layer {
     bias_gradient: Buffer,
     // Scratch of the kernels.
     packed: Buffer,
-    tail: Buffer,
+    packed_delta: Buffer,
 }
 
 impl Layer {
@@ -43,7 +42,7 @@ impl Layer {
             padded: zeros(0),
             bias_gradient: zeros(padded(outputs)),
             packed: zeros(PACKED),
-            tail: zeros(padded(outputs)),
+            packed_delta: zeros(0),
         }
     }
 
@@ -95,10 +94,16 @@ impl Layer {
             isa.run(Pad { matrix: rows(weight, self.outputs), out: &mut self.padded });
             &self.padded
         };
-        isa.run(Product { left: inputs, masks: &self.masks, right, columns: stride, sum, packed: &mut self.packed });
-        if relu {
-            isa.run(Relu { values: sum });
-        }
+        let then = if relu { Then::Relu } else { Then::Nothing };
+        isa.run(Product {
+            left: inputs,
+            masks: &self.masks,
+            right,
+            columns: stride,
+            sum,
+            then,
+            packed: &mut self.packed,
+        });
     }
 
     /// Applies `rule` to this layer's part of `target`, the whole flat buffer, with the gradient that its delta and
@@ -111,10 +116,10 @@ impl Layer {
         let (masks, offset) = (&self.masks, weight.start);
         let target = &mut target[weight.start..bias.end];
         let (target, bias_target) = target.split_at_mut(weight.len());
-        let kernel = WeightGradient { left: inputs, masks, right: delta, target, offset, tail: &mut self.tail };
-        self.isa.run(With(kernel, rule));
+        WeightGradient { left: inputs, masks, right: delta, target, offset, packed: &mut self.packed_delta }
+            .run(self.isa, rule);
         let (sums, target, offset) = (&mut self.bias_gradient, bias_target, bias.start);
-        self.isa.run(With(BiasGradient { delta, sums, target, offset }, rule));
+        rule.run(self.isa, BiasGradient { delta, sums, target, offset });
     }
 }
 
@@ -140,18 +145,17 @@ impl Backward {
         grow(&mut self.transposed, above.outputs * columns);
         self.isa.run(Transpose { matrix: rows(&weights[above.weight()], above.outputs), out: &mut self.transposed });
         self.isa.run(Zeros { matrix: delta, masks: &mut self.masks });
-        let sum = below.delta(batch);
-        sum.fill(0.0);
+        below.delta(batch).fill(0.0);
+        let (outputs, sum) = (&below.values[..batch * columns], &mut below.delta[..batch * columns]);
         self.isa.run(Product {
             left: delta,
             masks: &self.masks,
             right: &self.transposed,
             columns,
             sum,
+            then: Then::ReluGradient(outputs),
             packed: &mut self.packed,
         });
-        let (outputs, gradient) = (&below.values[..batch * columns], &mut below.delta[..batch * columns]);
-        self.isa.run(ReluGradient { outputs, gradient });
     }
 }
 
@@ -169,7 +173,7 @@ struct BiasGradient<'a> {
 
 impl Apply for BiasGradient<'_> {
     #[inline(always)]
-    fn apply<const PANEL: usize>(self, update: &mut impl Update) {
+    fn apply<const W: usize>(self, update: &mut impl Update) {
         self.sums.fill(0.0);
         for row in self.delta.values.chunks_exact(self.delta.stride) {
             self.sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);

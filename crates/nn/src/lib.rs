@@ -9,7 +9,6 @@
 //! and [`Buffer`], its weights. All weights are one flat slice, `dense1.weight` (inputs, outputs) row-major, then
 //! `dense1.bias` (outputs), then `dense2.weight`, and so on.
 
-mod activation;
 mod buffer;
 mod error;
 pub mod init;

@@ -23,7 +23,7 @@ impl Kernel for CrossEntropy<'_> {
     type Output = Score;
 
     #[inline(always)]
-    fn run<const PANEL: usize>(self) -> Score {
+    fn run<const W: usize>(self) -> Score {
         let mut score = Score::default();
         let count = self.labels.len() as f32;
         for (row, &label) in self.logits.chunks_exact_mut(self.stride).zip(self.labels) {

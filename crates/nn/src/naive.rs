@@ -6,8 +6,8 @@ use crate::{
     Isa,
     buffer::padded,
     init,
-    kernel::{Masks, PACKED, Pad, Product, Rows, Transpose, WeightGradient, Zeros},
-    rule::{Rule, Store, With},
+    kernel::{Masks, PACKED, Pad, Product, Rows, Then, Transpose, WeightGradient, Zeros},
+    rule::{Rule, Store},
 };
 
 /// `start + left · right`, shapes (rows, inner), (inner, columns), both without padding.
@@ -88,7 +88,7 @@ proptest! {
             let left = pad(isa, &left, k);
             let left = Rows { values: &left, stride: padded(k), rows: m, columns: k };
             let masks = masks(isa, left);
-            isa.run(Product { left, masks: &masks, right: &right, columns: padded(n), sum: &mut sum, packed: &mut [0.0; PACKED] });
+            isa.run(Product { left, masks: &masks, right: &right, columns: padded(n), sum: &mut sum, then: Then::Nothing, packed: &mut [0.0; PACKED] });
             prop_assert_eq!(&bits(&unpad(&sum, n)), &expected, "{:?}", isa);
         }
     }
@@ -105,8 +105,8 @@ proptest! {
             let (left, right) = (rows(&left, k), Rows { values: &delta, stride: padded(n), rows: m, columns: n });
             let masks = masks(isa, left);
             let mut target = vec![f32::NAN; k * n];
-            let (rule, tail) = (&mut Rule::Store(Store), &mut vec![0.0; padded(n)][..]);
-            isa.run(With(WeightGradient { left, masks: &masks, right, target: &mut target, offset: 0, tail }, rule));
+            let (rule, packed) = (&mut Rule::Store(Store), &mut crate::zeros(0));
+            WeightGradient { left, masks: &masks, right, target: &mut target, offset: 0, packed }.run(isa, rule);
             prop_assert_eq!(&bits(&target), &expected, "{:?}", isa);
         }
     }

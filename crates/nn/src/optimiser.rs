@@ -3,7 +3,7 @@ use serde::Deserialize;
 use crate::{
     Buffer, Error, Isa, Result,
     buffer::zeros,
-    rule::{Adam, Momentum, Rule, Sgd, Step, With},
+    rule::{Adam, Momentum, Rule, Sgd, Step},
 };
 
 /// The local optimiser of a client: what turns gradients into steps.
@@ -120,7 +120,7 @@ impl Optimiser {
     /// One step: changes `weights`, the whole flat buffer, by `gradient` at the learning rate `rate`.
     pub fn step(&mut self, weights: &mut [f32], gradient: &[f32], rate: f32) {
         let isa = self.isa;
-        isa.run(With(Step { target: weights, gradient }, &mut self.next_rule(rate)));
+        self.next_rule(rate).run(isa, Step { target: weights, gradient });
     }
 
     /// Counts a step and gives its rule.

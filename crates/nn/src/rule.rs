@@ -1,6 +1,6 @@
 use std::array;
 
-use crate::{buffer::LANES, isa::Kernel, kernel::part_mut};
+use crate::{Isa, buffer::LANES, isa::Kernel, kernel::part_mut};
 
 /// What happens to a stretch of weights whose gradient is finished: the innermost part of every optimiser.
 ///
@@ -111,23 +111,30 @@ impl Update for Adam<'_> {
 
 /// A loop over an [`Update`], to be compiled once for each rule.
 pub(crate) trait Apply {
-    fn apply<const PANEL: usize>(self, update: &mut impl Update);
+    fn apply<const W: usize>(self, update: &mut impl Update);
 }
 
-/// An [`Apply`] with its rule.
-pub(crate) struct With<'a, 'r, A>(pub(crate) A, pub(crate) &'a mut Rule<'r>);
+impl Rule<'_> {
+    /// Runs `kernel` with this rule. Each rule is a function of its own: in one for all of them LLVM loses track of what
+    /// is in which register.
+    pub(crate) fn run(&mut self, isa: Isa, kernel: impl Apply) {
+        match self {
+            Rule::Store(update) => isa.run(With(kernel, update)),
+            Rule::Sgd(update) => isa.run(With(kernel, update)),
+            Rule::Momentum(update) => isa.run(With(kernel, update)),
+            Rule::Adam(update) => isa.run(With(kernel, update)),
+        }
+    }
+}
 
-impl<A: Apply> Kernel for With<'_, '_, A> {
+struct With<'a, A, U>(A, &'a mut U);
+
+impl<A: Apply, U: Update> Kernel for With<'_, A, U> {
     type Output = ();
 
     #[inline(always)]
-    fn run<const PANEL: usize>(self) {
-        match self.1 {
-            Rule::Store(update) => self.0.apply::<PANEL>(update),
-            Rule::Sgd(update) => self.0.apply::<PANEL>(update),
-            Rule::Momentum(update) => self.0.apply::<PANEL>(update),
-            Rule::Adam(update) => self.0.apply::<PANEL>(update),
-        }
+    fn run<const W: usize>(self) {
+        self.0.apply::<W>(self.1);
     }
 }
 
@@ -139,7 +146,7 @@ pub(crate) struct Step<'a> {
 
 impl Apply for Step<'_> {
     #[inline(always)]
-    fn apply<const PANEL: usize>(self, update: &mut impl Update) {
+    fn apply<const W: usize>(self, update: &mut impl Update) {
         update.slice(0, self.target, self.gradient);
     }
 }

@@ -13,23 +13,17 @@ pub(crate) struct Masks {
     by_row: AVec<u64, ConstAlign<64>>,
     /// Word `w` of column `c` covers the rows from `WORD · w`; shape (words, columns).
     by_column: AVec<u64, ConstAlign<64>>,
-    full: bool,
 }
 
 impl Masks {
     pub(crate) fn new() -> Self {
-        Self { by_row: AVec::new(64), by_column: AVec::new(64), full: false }
+        Self { by_row: AVec::new(64), by_column: AVec::new(64) }
     }
 
-    /// Whether there is no zero at all.
-    pub(crate) fn full(&self) -> bool {
-        self.full
-    }
-
-    /// The words of each row, for as many rows as there are.
+    /// The words of all rows, row by row.
     #[inline(always)]
-    pub(super) fn rows(&self, columns: usize) -> impl Iterator<Item = &[u64]> {
-        self.by_row.chunks_exact(columns.div_ceil(WORD))
+    pub(super) fn rows(&self) -> &[u64] {
+        &self.by_row
     }
 
     /// The words of all columns that cover the rows from `WORD · word`.
@@ -49,27 +43,50 @@ impl Kernel for Zeros<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<const PANEL: usize>(self) {
+    fn run<const W: usize>(self) {
         let Rows { rows, columns, .. } = self.matrix;
         let words = columns.div_ceil(WORD);
         grow(&mut self.masks.by_row, rows * words);
         grow(&mut self.masks.by_column, rows.div_ceil(WORD) * columns);
-        self.masks.by_column.fill(0);
-        let mut seen = 0;
-        for r in 0..rows {
-            let row = self.matrix.row(r);
-            let by_row = &mut self.masks.by_row[r * words..(r + 1) * words];
-            for (word, values) in by_row.iter_mut().zip(row.chunks(WORD)) {
+        for (r, by_row) in self.masks.by_row.chunks_exact_mut(words).take(rows).enumerate() {
+            for (word, values) in by_row.iter_mut().zip(self.matrix.row(r).chunks(WORD)) {
                 *word = bits(values);
-                seen += word.count_ones() as usize;
-            }
-            let (word, bit) = (r / WORD, 1u64 << (r % WORD));
-            let by_column = &mut self.masks.by_column[word * columns..(word + 1) * columns];
-            for (mask, &x) in by_column.iter_mut().zip(row) {
-                *mask |= if x != 0.0 { bit } else { 0 };
             }
         }
-        self.masks.full = rows > 0 && seen == rows * columns;
+        let by_row = self.masks.by_row[..rows * words].chunks(WORD * words);
+        for (by_row, by_column) in by_row.zip(self.masks.by_column.chunks_exact_mut(columns)) {
+            for (w, by_column) in by_column.chunks_mut(WORD).enumerate() {
+                let mut square = [0; WORD];
+                for (side, row) in square.iter_mut().zip(by_row.chunks_exact(words)) {
+                    *side = row[w];
+                }
+                transpose(&mut square);
+                by_column.copy_from_slice(&square[..by_column.len()]);
+            }
+        }
+    }
+}
+
+/// Bit c of word r becomes bit r of word c (Warren, Hacker's Delight, §7-3): halves of ever smaller squares are swapped.
+#[inline(always)]
+fn transpose(square: &mut [u64; WORD]) {
+    swap::<32>(square, 0x0000_0000_ffff_ffff);
+    swap::<16>(square, 0x0000_ffff_0000_ffff);
+    swap::<8>(square, 0x00ff_00ff_00ff_00ff);
+    swap::<4>(square, 0x0f0f_0f0f_0f0f_0f0f);
+    swap::<2>(square, 0x3333_3333_3333_3333);
+    swap::<1>(square, 0x5555_5555_5555_5555);
+}
+
+#[inline(always)]
+fn swap<const SIDE: usize>(square: &mut [u64; WORD], low: u64) {
+    for pair in square.chunks_exact_mut(2 * SIDE) {
+        let (above, below) = pair.split_at_mut(SIDE);
+        for (a, b) in above.iter_mut().zip(below) {
+            let differ = (*a >> SIDE ^ *b) & low;
+            *a ^= differ << SIDE;
+            *b ^= differ;
+        }
     }
 }
 

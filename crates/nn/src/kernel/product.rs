@@ -1,18 +1,18 @@
 use super::{
-    Masks, Rows, accumulate,
+    Masks, Rows, Tile, accumulate,
     mask::{WORD, whole_word},
-    part_mut, row_part,
+    part, part_mut, row_parts, together,
 };
 use crate::{buffer::LANES, isa::Kernel};
 
 /// Inner indices that a block of the right operand has: at 128 columns it is 32 KiB, an L1 cache.
 const BLOCK: usize = WORD;
 
-/// Columns from which a block is copied together panel by panel: rows so far apart, a power of two in most nets, share
+/// Columns from which a block is copied together stretch by stretch: rows so far apart, a power of two in most nets, share
 /// few sets of the L1 cache.
 const WIDE: usize = 256;
 
-/// A block of the widest panel.
+/// A block of the widest stretch.
 pub(crate) const PACKED: usize = BLOCK * 128;
 
 /// `sum += left · right`, shapes (rows, inner), (inner, columns) and (rows, columns); `columns` is a multiple of
@@ -24,60 +24,146 @@ pub(crate) struct Product<'a> {
     pub(crate) right: &'a [f32],
     pub(crate) columns: usize,
     pub(crate) sum: &'a mut [f32],
+    pub(crate) then: Then<'a>,
     /// Scratch for [`PACKED`] values.
     pub(crate) packed: &'a mut [f32],
+}
+
+/// What happens to a finished sum. In a pass of its own over `sum` it would cost ten times as much: LLVM makes a masked
+/// store of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Then<'a> {
+    Nothing,
+    /// 0 unless it is positive. NaN becomes 0, so whoever trains checks the loss.
+    Relu,
+    /// 0 unless the ReLU's output in its place, of the same shape, is positive: the gradient before a ReLU from the one after.
+    ReluGradient(&'a [f32]),
 }
 
 impl Kernel for Product<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<const PANEL: usize>(mut self) {
+    fn run<const W: usize>(mut self) {
         for block in 0..self.left.columns.div_ceil(BLOCK) {
-            let wide = self.panels::<PANEL>(block, 0);
-            self.panels::<LANES>(block, wide);
+            let mut column = 0;
+            while column + 2 * W <= self.columns {
+                self.stretch::<W, 2>(block, column);
+                column += 2 * W;
+            }
+            while column + W <= self.columns {
+                self.stretch::<W, 1>(block, column);
+                column += W;
+            }
+            while column < self.columns {
+                self.stretch::<LANES, 1>(block, column);
+                column += LANES;
+            }
         }
     }
 }
 
 impl Product<'_> {
-    /// Takes whole panels of columns from `first` on, and returns the first column that is left.
+    /// Adds what one block of inner indices gives to `C` times `W` columns from `column` on.
     #[inline(always)]
-    fn panels<const PANEL: usize>(&mut self, block: usize, first: usize) -> usize {
+    fn stretch<const W: usize, const C: usize>(&mut self, block: usize, column: usize) {
         let Self { left, masks, columns: n, .. } = *self;
         let start = block * BLOCK;
-        let inner = if left.columns - start < BLOCK { left.columns - start } else { BLOCK } as u32;
-        let mut padding = [0.0; WORD];
-        let mut column = first;
-        while column + PANEL <= n {
-            let (mut right, mut stride) = (&self.right[start * n + column..], n as u32);
-            if n >= WIDE {
-                for (out, i) in self.packed.as_chunks_mut::<PANEL>().0.iter_mut().zip(0..inner) {
-                    *out = *row_part(right, i, stride);
-                }
-                (right, stride) = (&*self.packed, PANEL as u32);
+        let rest = left.columns - start;
+        let (mut right, mut stride) = (&self.right[start * n + column..], n as u32);
+        if n >= WIDE {
+            let packed = self.packed.as_chunks_mut::<W>().0.as_chunks_mut::<C>().0;
+            for (out, row) in packed.iter_mut().zip(right.chunks(n)).take(if rest < BLOCK { rest } else { BLOCK }) {
+                out.as_flattened_mut().copy_from_slice(&row[..C * W]);
             }
-            let rows = self.sum.chunks_exact_mut(n).zip(masks.rows(left.columns)).zip(left.values.chunks(left.stride));
-            for ((sum, mask), values) in rows {
-                let values = whole_word(&values[start..], &mut padding);
-                let panel = part_mut::<PANEL>(sum, column);
-                let mut sum = *panel;
-                if masks.full() {
-                    for i in 0..inner {
-                        accumulate(&mut sum, values[i as usize % WORD], row_part(right, i, stride));
-                    }
-                } else {
-                    let mut mask = mask[block];
-                    while mask != 0 {
-                        let i = mask.trailing_zeros();
-                        mask &= mask - 1;
-                        accumulate(&mut sum, values[i as usize % WORD], row_part(right, i, stride));
-                    }
-                }
-                *panel = sum;
-            }
-            column += PANEL;
+            (right, stride) = (&*self.packed, (C * W) as u32);
         }
-        column
+        let then = if rest <= BLOCK { self.then } else { Then::Nothing };
+        let mut sums = Sums { values: &mut *self.sum, then };
+        let words = left.columns.div_ceil(WORD);
+        let mask = |row: usize| masks.rows()[row * words + block];
+        let (mut padding, mut padding_below) = ([0.0; WORD], [0.0; WORD]);
+        for row in (0..left.rows).step_by(2) {
+            let (first, at) = (whole_word(&left.row(row)[start..], &mut padding), row * n + column);
+            if row + 1 == left.rows {
+                sums.one::<W, C>(first, mask(row), right, stride, at);
+                break;
+            }
+            let second = whole_word(&left.row(row + 1)[start..], &mut padding_below);
+            let (a, b) = (mask(row), mask(row + 1));
+            if together(a.count_ones(), b.count_ones(), (a | b).count_ones()) {
+                for c in 0..C {
+                    sums.two::<W>([first, second], a | b, &right[c * W..], stride, [at + c * W, at + n + c * W]);
+                }
+            } else {
+                sums.one::<W, C>(first, a, right, stride, at);
+                sums.one::<W, C>(second, b, right, stride, at + n);
+            }
+        }
     }
+}
+
+struct Sums<'a> {
+    values: &'a mut [f32],
+    then: Then<'a>,
+}
+
+impl Sums<'_> {
+    #[inline(always)]
+    fn one<const W: usize, const C: usize>(
+        &mut self,
+        values: &[f32; WORD],
+        mut mask: u64,
+        right: &[f32],
+        stride: u32,
+        at: usize,
+    ) {
+        let mut tile: Tile<W, C, 1> = [std::array::from_fn(|c| *part(self.values, at + c * W))];
+        while mask != 0 {
+            let i = mask.trailing_zeros();
+            mask &= mask - 1;
+            accumulate(&mut tile, [values[i as usize % WORD]], row_parts(right, i, stride));
+        }
+        for c in 0..C {
+            self.put(at + c * W, tile[0][c]);
+        }
+    }
+
+    #[inline(always)]
+    fn two<const W: usize>(
+        &mut self,
+        values: [&[f32; WORD]; 2],
+        mut mask: u64,
+        right: &[f32],
+        stride: u32,
+        at: [usize; 2],
+    ) {
+        let mut tile: Tile<W, 1, 2> = at.map(|at| [*part(self.values, at)]);
+        while mask != 0 {
+            let i = mask.trailing_zeros();
+            mask &= mask - 1;
+            accumulate(&mut tile, values.map(|values| values[i as usize % WORD]), row_parts(right, i, stride));
+        }
+        for r in 0..2 {
+            self.put(at[r], tile[r][0]);
+        }
+    }
+
+    #[inline(always)]
+    fn put<const W: usize>(&mut self, at: usize, sum: [f32; W]) {
+        *part_mut(self.values, at) = match self.then {
+            Then::Nothing => sum,
+            Then::Relu => where_positive(&sum, sum),
+            Then::ReluGradient(outputs) => where_positive(part(outputs, at), sum),
+        };
+    }
+}
+
+/// Each value where its condition is positive, else 0.
+#[inline(always)]
+fn where_positive<const W: usize>(conditions: &[f32; W], mut values: [f32; W]) -> [f32; W] {
+    for lane in 0..W {
+        values[lane] = if conditions[lane] > 0.0 { values[lane] } else { 0.0 };
+    }
+    values
 }

@@ -14,17 +14,16 @@ impl Kernel for Transpose<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<const PANEL: usize>(self) {
+    fn run<const W: usize>(self) {
         const SIDE: usize = 8;
         let Rows { rows, columns, .. } = self.matrix;
         let stride = padded(rows);
         let (whole_rows, whole_columns) = (rows / SIDE * SIDE, columns / SIDE * SIDE);
-        for r in (0..whole_rows).step_by(SIDE) {
-            for c in (0..whole_columns).step_by(SIDE) {
-                let block: [[f32; SIDE]; SIDE] = std::array::from_fn(|i| *super::part(self.matrix.row(r + i), c));
-                let turned: [[f32; SIDE]; SIDE] = std::array::from_fn(|j| std::array::from_fn(|i| block[i][j]));
-                for (j, row) in turned.iter().enumerate() {
-                    *super::part_mut(self.out, (c + j) * stride + r) = *row;
+        for c in (0..whole_columns).step_by(SIDE) {
+            for r in (0..whole_rows).step_by(SIDE) {
+                let block: [&[f32; SIDE]; SIDE] = std::array::from_fn(|i| super::part(self.matrix.row(r + i), c));
+                for j in 0..SIDE {
+                    *super::part_mut(self.out, (c + j) * stride + r) = block.map(|row| row[j]);
                 }
             }
         }
@@ -50,7 +49,7 @@ impl Kernel for Pad<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<const PANEL: usize>(self) {
+    fn run<const W: usize>(self) {
         let stride = padded(self.matrix.columns);
         for (r, out) in self.out.chunks_exact_mut(stride).take(self.matrix.rows).enumerate() {
             let row = self.matrix.row(r);
