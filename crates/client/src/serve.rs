@@ -1,19 +1,25 @@
 //! The conversation with the host.
 
-use std::io::{Read, Write};
+use std::{
+    io::{Read, Write},
+    path::Path,
+};
 
 use anyhow::Result;
 use fedpipe_protocol::{
-    FailureKind, FrameError, Limits, PROTOCOL, Part, Parts, Purpose, Ready, Reply, Request, Setup, WEIGHTS, read, write,
+    FailureKind, FrameError, Isolation, Limits, PROTOCOL, Part, Parts, Purpose, Ready, Reply, Request, Setup, WEIGHTS, read, write,
 };
 
 use crate::{
     loader::{LoadError, Loaded},
+    sandbox::{Policy, lock_in},
     session::{Failure, Session, describe},
 };
 
 /// Says hello, sets up, and answers requests until the pipe ends. A failure is told to the host and ends the
 /// conversation: after it the model's state is not to be trusted.
+///
+/// The setup locks this process in for good, so that it must have one thread.
 ///
 /// # Errors
 /// Only those of the pipe itself.
@@ -61,14 +67,28 @@ fn start(setup: &Setup) -> Result<(Option<Session>, Ready), Failure> {
     let Some(dylib) = &setup.dylib else {
         return Err(Failure::new(FailureKind::Protocol, "the setup names no dylib"));
     };
+    // Before the dylib is opened, whose constructors run at load.
+    let in_force =
+        lock_in(&policy(setup, dylib)).map_err(|missing| Failure::new(FailureKind::Isolation, missing))?;
     let loaded = Loaded::open(dylib).map_err(|error| Failure::new(kind_of(&error), error))?;
-    match &setup.purpose {
-        Purpose::Describe => Ok((None, describe(loaded)?)),
+    let (session, ready) = match &setup.purpose {
+        Purpose::Describe => (None, describe(loaded)?),
         Purpose::Serve { task, partitions, test } => {
             let (session, ready) = Session::start(loaded, setup, task, partitions, test)?;
-            Ok((Some(session), ready))
+            (Some(session), ready)
         }
+    };
+    Ok((session, Ready { in_force, ..ready }))
+}
+
+/// What this process is confined to: the dylib, and the data that it is to serve.
+fn policy(setup: &Setup, dylib: &Path) -> Policy {
+    let mut readable = vec![dylib.to_owned()];
+    if let Purpose::Serve { partitions, test, .. } = &setup.purpose {
+        readable.extend(partitions.iter().map(|held| &held.path).chain([test]).cloned());
     }
+    let Isolation { level, memory_limit, cpu_seconds } = setup.isolation;
+    Policy { level, readable, memory_limit, cpu_seconds, ..Policy::default() }
 }
 
 fn kind_of(error: &LoadError) -> FailureKind {
