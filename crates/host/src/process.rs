@@ -47,7 +47,7 @@ impl Loss {
             }
             (Cause::Signal { number: libc::SIGXCPU }, _, Some(seconds)) => Cause::CpuLimit { seconds },
             // What follows a second later for a model that ignores SIGXCPU.
-            (Cause::Signal { number: libc::SIGKILL }, _, Some(seconds)) if self.processor_time.as_secs() > seconds => {
+            (Cause::Signal { number: libc::SIGKILL }, _, Some(seconds)) if self.processor_time.as_secs() >= seconds => {
                 Cause::CpuLimit { seconds }
             }
             _ => return self,
