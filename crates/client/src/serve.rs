@@ -7,7 +7,8 @@ use std::{
 
 use anyhow::Result;
 use fedpipe_protocol::{
-    FailureKind, FrameError, Isolation, Limits, PROTOCOL, Part, Parts, Purpose, Ready, Reply, Request, Setup, WEIGHTS, read, write,
+    FailureKind, FrameError, Isolation, Limits, PROTOCOL, Part, Parts, Purpose, Ready, Reply, Request, Setup, WEIGHTS,
+    read, write,
 };
 
 use crate::{
@@ -68,8 +69,7 @@ fn start(setup: &Setup) -> Result<(Option<Session>, Ready), Failure> {
         return Err(Failure::new(FailureKind::Protocol, "the setup names no dylib"));
     };
     // Before the dylib is opened, whose constructors run at load.
-    let in_force =
-        lock_in(&policy(setup, dylib)).map_err(|missing| Failure::new(FailureKind::Isolation, missing))?;
+    let in_force = lock_in(&policy(setup, dylib)).map_err(|missing| Failure::new(FailureKind::Isolation, missing))?;
     let loaded = Loaded::open(dylib).map_err(|error| Failure::new(kind_of(&error), error))?;
     let (session, ready) = match &setup.purpose {
         Purpose::Describe => (None, describe(loaded)?),

@@ -93,7 +93,11 @@ impl fmt::Display for Cause {
                 Err(_) => write!(f, "killed by signal {number}"),
             },
             Cause::MemoryLimit { bytes } => {
-                write!(f, "it wanted more than its {} of memory (--memory-limit raises this)", MemoryLimit::Bytes(*bytes))
+                write!(
+                    f,
+                    "it wanted more than its {} of memory (--memory-limit raises this)",
+                    MemoryLimit::Bytes(*bytes)
+                )
             }
             Cause::CpuLimit { seconds } => {
                 write!(f, "it took all of its {seconds} s of processor time (--cpu-limit raises this)")

@@ -140,7 +140,8 @@ mod tests {
     #[test]
     fn a_client_may_take_its_share_of_half_the_memory_by_default() {
         let limit = |processes, memory_limit| {
-            let experiment = Experiment { clients: 1000, processes: Some(processes), memory_limit, ..Experiment::default() };
+            let experiment =
+                Experiment { clients: 1000, processes: Some(processes), memory_limit, ..Experiment::default() };
             isolation(&experiment).memory_limit
         };
         let memory = memory().unwrap();

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 use fedpipe_protocol::{Purpose, Ready, Setup};
 
 use crate::{
-    ClientCommand, Control, Error, Experiment, OnFailure, Result, fleet::Fleet, isolation::isolation, worker::Environment,
+    ClientCommand, Control, Error, Experiment, OnFailure, Result, fleet::Fleet, isolation::isolation,
+    worker::Environment,
 };
 
 /// How long a model may take to say what it is.

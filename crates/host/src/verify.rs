@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use crate::{
-    ClientCommand, Control, Error, Event, Experiment, Launch, Level, Observer, Result, history::History, run, run_dir::RunDir,
+    ClientCommand, Control, Error, Event, Experiment, Launch, Level, Observer, Result, history::History, run,
+    run_dir::RunDir,
 };
 
 /// Where two runs part.

@@ -20,7 +20,9 @@ fn partitions(place: &Place) -> Vec<PathBuf> {
     while let Some(folder) = folders.pop() {
         for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
             folders.extend(path.is_dir().then(|| path.clone()));
-            found.extend(["000000", "000001"].iter().any(|name| path.ends_with(format!("{name}.safetensors"))).then_some(path));
+            found.extend(
+                ["000000", "000001"].iter().any(|name| path.ends_with(format!("{name}.safetensors"))).then_some(path),
+            );
         }
     }
     found.sort();
@@ -42,9 +44,8 @@ fn a_model_reads_its_own_clients_partition_and_no_siblings() {
     let read = format!("read={},{}", files[0].display(), files[1].display());
     for (more, siblings) in [("require", DENIED), ("auto", DENIED), ("off", "done"), ("auto --processes 1", "done")] {
         let out = more.replace(' ', "-");
-        let run = place.run(&format!(
-            "hostile --clients 2 --rounds 1 --model-option {read} --isolation {more} --out {out}"
-        ));
+        let run =
+            place.run(&format!("hostile --clients 2 --rounds 1 --model-option {read} --isolation {more} --out {out}"));
         for client in 0..2 {
             assert_eq!(attempts(&run, client, &files[client]), "done", "{more}: its own");
             assert_eq!(attempts(&run, client, &files[1 - client]), siblings, "{more}: a sibling's");
@@ -65,9 +66,8 @@ fn what_is_in_force_is_in_the_ledger_and_on_the_screen() {
     });
     let abi = line["landlock_abi"].as_u64().unwrap();
     let said = stdout(&output);
-    let expected = format!(
-        "isolation: Landlock {abi}, seccomp, no new privileges, memory 300 MiB, 50 s of processor time\n"
-    );
+    let expected =
+        format!("isolation: Landlock {abi}, seccomp, no new privileges, memory 300 MiB, 50 s of processor time\n");
     assert_eq!(said.matches(&expected).count(), 1, "{said}");
 
     let (output, run) = place.try_run("logreg --rounds 1 --isolation off --memory-limit none --out off");
@@ -129,9 +129,21 @@ fn a_client_that_a_limit_ends_is_named_with_it() {
     let cases = [
         ("allocate", "--memory-limit 300M", json!({"kind": "memory_limit", "bytes": 300 << 20}), "memory", "300M"),
         ("spin", "--cpu-limit 1", json!({"kind": "cpu_limit", "seconds": 1}), "cpu", "1 s of processor time"),
-        ("spin-past-limit", "--cpu-limit 1", json!({"kind": "cpu_limit", "seconds": 1}), "cpu", "1 s of processor time"),
+        (
+            "spin-past-limit",
+            "--cpu-limit 1",
+            json!({"kind": "cpu_limit", "seconds": 1}),
+            "cpu",
+            "1 s of processor time",
+        ),
         // The limits hold by themselves.
-        ("allocate", "--memory-limit 1G --isolation off", json!({"kind": "memory_limit", "bytes": 1 << 30}), "memory", "1G"),
+        (
+            "allocate",
+            "--memory-limit 1G --isolation off",
+            json!({"kind": "memory_limit", "bytes": 1 << 30}),
+            "memory",
+            "1G",
+        ),
     ];
     check_all(cases, |(fault, limit, cause, option, says)| {
         let place = Place::new();
@@ -155,7 +167,8 @@ fn a_client_that_a_limit_ends_is_named_with_it() {
 #[test]
 fn a_client_knows_nothing_of_the_hosts_environment_but_what_it_needs() {
     let place = Place::new();
-    let (mut command, run) = place.command("misbehaving --clients 1 --model-option fault=sleep --model-option once=marks");
+    let (mut command, run) =
+        place.command("misbehaving --clients 1 --model-option fault=sleep --model-option once=marks");
     command.env("SECRET_TOKEN", "hunter2").env("RUST_BACKTRACE", "0").env("FEDPIPE_ISA", "portable");
     let mut live = Live::of(&place, command, run);
     live.await_fault(0, 1);

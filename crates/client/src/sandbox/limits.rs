@@ -30,12 +30,14 @@ impl Limits {
     pub(super) fn set(&self, policy: &Policy, force: &mut InForce) {
         if let Some(bytes) = self.address_space {
             let set = lower(Resource::RLIMIT_AS, bytes, bytes);
-            force.memory_limit = policy.memory_limit.filter(|_| keep(&mut force.missing, "the memory limit", set).is_some());
+            force.memory_limit =
+                policy.memory_limit.filter(|_| keep(&mut force.missing, "the memory limit", set).is_some());
         }
         if let Some(seconds) = self.cpu_seconds {
             // SIGXCPU, and SIGKILL a second later for a model that ignores it.
             let set = lower(Resource::RLIMIT_CPU, seconds, seconds.saturating_add(1));
-            force.cpu_seconds = policy.cpu_seconds.filter(|_| keep(&mut force.missing, "the processor limit", set).is_some());
+            force.cpu_seconds =
+                policy.cpu_seconds.filter(|_| keep(&mut force.missing, "the processor limit", set).is_some());
         }
         if policy.level == Level::Off {
             return;
