@@ -61,7 +61,7 @@ impl Loaded {
         let opened = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) };
         // A library built with fast-math changes it as it is loaded, and a model may not know that it needs such a one.
         let _ = restore_float_control();
-        let cannot = |error| LoadError::CannotOpen(format!("{}: {}", path.display(), reason(&error)));
+        let cannot = |error| LoadError::CannotOpen(format!("{}: {}", path.display(), reason(path, &error)));
         let library = opened.map_err(cannot)?;
         // SAFETY: the symbol's name is abi_stable's own, and whatever exports it is an `AbiHeader`, which starts with
         // a magic string that `upgrade` compares before it reads on.
@@ -109,10 +109,11 @@ fn from_json<T: serde::de::DeserializeOwned>(text: &RString) -> Result<T, LoadEr
     serde_json::from_str(text).map_err(|error| LoadError::Refused(format!("the model describes itself badly: {error}")))
 }
 
-/// What `dlopen` said, which libloading keeps apart, without the path that it begins with.
-fn reason(error: &libloading::Error) -> String {
+/// What `dlopen` said, which libloading keeps apart, without the path where it begins with that; it may be about a
+/// library that the dylib needs.
+fn reason(path: &Path, error: &libloading::Error) -> String {
     let said = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
-    said.split_once(".so: ").map_or(said.as_str(), |(_, reason)| reason).to_owned()
+    said.strip_prefix(&format!("{}: ", path.display())).unwrap_or(&said).to_owned()
 }
 
 /// Refuses what `dlopen` would refuse in words of its own, and a truncated dylib, which `dlopen` answers with SIGBUS.

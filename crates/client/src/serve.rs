@@ -7,8 +7,8 @@ use std::{
 
 use anyhow::Result;
 use fedpipe_protocol::{
-    FailureKind, FrameError, Isolation, Limits, PROTOCOL, Part, Parts, Purpose, Ready, Reply, Request, Setup, WEIGHTS,
-    read, write,
+    FailureKind, FrameError, InForce, Isolation, Limits, PROTOCOL, Part, Parts, Purpose, Ready, Reply, Request, Setup,
+    WEIGHTS, read, write,
 };
 
 use crate::{
@@ -70,7 +70,7 @@ fn start(setup: &Setup) -> Result<(Option<Session>, Ready), Failure> {
     };
     // Before the dylib is opened, whose constructors run at load.
     let in_force = lock_in(&policy(setup, dylib)).map_err(|missing| Failure::new(FailureKind::Isolation, missing))?;
-    let loaded = Loaded::open(dylib).map_err(|error| Failure::new(kind_of(&error), error))?;
+    let loaded = Loaded::open(dylib).map_err(|error| not_loaded(&error, &in_force))?;
     let (session, ready) = match &setup.purpose {
         Purpose::Describe => (None, describe(loaded)?),
         Purpose::Serve { task, partitions, test } => {
@@ -89,6 +89,18 @@ fn policy(setup: &Setup, dylib: &Path) -> Policy {
     }
     let Isolation { level, memory_limit, cpu_seconds } = setup.isolation;
     Policy { level, readable, memory_limit, cpu_seconds, ..Policy::default() }
+}
+
+fn not_loaded(error: &LoadError, in_force: &InForce) -> Failure {
+    // The loader's words for a library that it cannot find, or may not read: it does not say which.
+    let library = error.to_string().contains("cannot open shared object file");
+    match in_force.landlock_abi.filter(|_| library) {
+        None => Failure::new(kind_of(error), error),
+        Some(_) => Failure::new(
+            kind_of(error),
+            format!("{error}; isolation lets a model have the system's libraries only (--isolation off ends that)"),
+        ),
+    }
 }
 
 fn kind_of(error: &LoadError) -> FailureKind {
