@@ -13,8 +13,8 @@ use crate::{
 };
 
 /// Whether this kernel, or a container around these tests, lacks something, so that nothing can be shown.
-fn lacking(place: &Place) -> bool {
-    let (output, _) = place.try_run("logreg --rounds 1 --isolation require --quiet --out required");
+fn lacking() -> bool {
+    let (output, _) = Place::new().try_run("logreg --rounds 1 --isolation require --quiet");
     let errors = stderr(&output);
     let lacking = errors.starts_with("error: isolation is required");
     assert!(lacking || output.status.success(), "{errors}");
@@ -49,10 +49,10 @@ fn attempts(run: &Run, client: usize, file: &PathBuf) -> String {
 #[test]
 fn a_model_reads_its_own_clients_partition_and_no_siblings() {
     const DENIED: &str = "Permission denied (os error 13)";
-    let place = Place::new();
-    if lacking(&place) {
+    if lacking() {
         return;
     }
+    let place = Place::new();
     let files = partitions(&place);
     let read = format!("read={},{}", files[0].display(), files[1].display());
     for (more, siblings) in [("require", DENIED), ("auto", DENIED), ("off", "done"), ("auto --processes 1", "done")] {
@@ -68,10 +68,10 @@ fn a_model_reads_its_own_clients_partition_and_no_siblings() {
 
 #[test]
 fn what_is_in_force_is_in_the_ledger_and_on_the_screen() {
-    let place = Place::new();
-    if lacking(&place) {
+    if lacking() {
         return;
     }
+    let place = Place::new();
     let (output, run) = place.try_run("logreg --rounds 1 --memory-limit 300M --cpu-limit 50");
     let [line] = &run.ledger("isolation")[..] else { panic!("{:?}", run.ledger("isolation")) };
     let expected = json!({"level": "auto", "seccomp": true, "no_new_privs": true, "threads": false,
@@ -97,10 +97,10 @@ fn what_is_in_force_is_in_the_ledger_and_on_the_screen() {
 
 #[test]
 fn isolation_changes_no_bit() {
-    let place = Place::new();
-    if lacking(&place) {
+    if lacking() {
         return;
     }
+    let place = Place::new();
     let bits = |level| place.run(&format!("mlp --rounds 2 --isolation {level} --out {level}")).weights_sha256();
     assert_eq!(bits("require"), bits("off"));
 }
@@ -200,10 +200,10 @@ fn a_client_knows_nothing_of_the_hosts_environment_but_what_it_needs() {
 
 #[test]
 fn a_run_goes_on_under_other_limits_and_says_so() {
-    let place = Place::new();
-    if lacking(&place) {
+    if lacking() {
         return;
     }
+    let place = Place::new();
     place.run("logreg --rounds 2 --isolation off --memory-limit 1G");
     let output = place.fedpipe("run --resume out --isolation require --memory-limit none").output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
