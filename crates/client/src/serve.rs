@@ -92,15 +92,12 @@ fn policy(setup: &Setup, dylib: &Path) -> Policy {
 }
 
 fn not_loaded(error: &LoadError, in_force: &InForce) -> Failure {
-    // The loader's words for a library that it cannot find, or may not read: it does not say which.
-    let library = error.to_string().contains("cannot open shared object file");
-    match in_force.landlock_abi.filter(|_| library) {
-        None => Failure::new(kind_of(error), error),
-        Some(_) => Failure::new(
-            kind_of(error),
-            format!("{error}; isolation lets a model have the system's libraries only (--isolation off ends that)"),
-        ),
+    let mut message = error.to_string();
+    // The loader says the same of a library that it cannot find and of one that it may not read.
+    if in_force.landlock_abi.is_some() && message.contains("cannot open shared object file") {
+        message += "; isolation leaves a model the system's libraries only, and --isolation off all of them";
     }
+    Failure::new(kind_of(error), message)
 }
 
 fn kind_of(error: &LoadError) -> FailureKind {
@@ -135,4 +132,23 @@ fn answer(session: &mut Session, request: Request, mut parts: Parts) -> Result<A
 fn weights(parts: &mut Parts) -> Result<Vec<f32>, Failure> {
     let missing = || Failure::new(FailureKind::Protocol, "the request has no part \"weights\"");
     parts.take_f32(WEIGHTS).ok_or_else(missing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_library_that_isolation_may_have_hidden_is_said_to_be_so() {
+        let missing = "x.so: libfoo.so: cannot open shared object file: No such file or directory";
+        let message = |why: &str, landlock_abi| {
+            let in_force = InForce { landlock_abi, ..InForce::default() };
+            not_loaded(&LoadError::CannotOpen(why.into()), &in_force).message
+        };
+        assert!(
+            message(missing, Some(7)).contains("libfoo.so") && message(missing, Some(7)).contains("--isolation off")
+        );
+        assert!(!message(missing, None).contains("--isolation"));
+        assert!(!message("x.so: undefined symbol: foo", Some(7)).contains("--isolation"));
+    }
 }
