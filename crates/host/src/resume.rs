@@ -151,7 +151,8 @@ mod tests {
     #[test]
     fn differences_are_named_with_both_values() {
         let recorded = Experiment { clients: 4, jobs: Some(1), ..Experiment::default() };
-        let given = Experiment { clients: 7, jobs: Some(2), cpu_limit: Some(3), ..Experiment::default() };
+        let given =
+            Experiment { clients: 7, jobs: Some(2), min_clients: Some(3), cpu_limit: Some(9), ..Experiment::default() };
         assert_eq!(differences(&recorded, &given).unwrap(), ["clients is 7, was 4"]);
         assert!(differences(&recorded, &recorded).unwrap().is_empty());
     }
