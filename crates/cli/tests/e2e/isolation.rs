@@ -1,7 +1,13 @@
 //! What the kernel keeps a model from in a whole run, and what limits end. What a single client may do is tried in
 //! `crates/client/tests/isolation`.
 
-use std::{collections::BTreeMap, fs, path::PathBuf, process::Output, thread};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Output,
+    thread,
+};
 
 use nix::libc;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
@@ -22,7 +28,7 @@ fn lacking() -> bool {
     lacking
 }
 
-/// The two clients' partition files, which a first run deals.
+/// The partition files of two clients, which a first run deals.
 fn partitions(place: &Place) -> Vec<PathBuf> {
     place.run("logreg --clients 2 --rounds 1 --out dealt");
     let mut folders = vec![place.path("cache")];
@@ -40,8 +46,8 @@ fn partitions(place: &Place) -> Vec<PathBuf> {
     found
 }
 
-/// What each client made of reading each file: `client 0 reads FILE: done`.
-fn attempts(run: &Run, client: usize, file: &PathBuf) -> String {
+/// What came of it when a client read a file.
+fn outcome(run: &Run, client: usize, file: &Path) -> String {
     let (logs, start) = (run.logs(), format!("client {client} reads {}: ", file.display()));
     logs.lines().find_map(|line| line.strip_prefix(&start)).unwrap_or_else(|| panic!("{start}{logs}")).to_owned()
 }
@@ -60,8 +66,8 @@ fn a_model_reads_its_own_clients_partition_and_no_siblings() {
         let run =
             place.run(&format!("hostile --clients 2 --rounds 1 --model-option {read} --isolation {more} --out {out}"));
         for client in 0..2 {
-            assert_eq!(attempts(&run, client, &files[client]), "done", "{more}: its own");
-            assert_eq!(attempts(&run, client, &files[1 - client]), siblings, "{more}: a sibling's");
+            assert_eq!(outcome(&run, client, &files[client]), "done", "{more}: its own");
+            assert_eq!(outcome(&run, client, &files[1 - client]), siblings, "{more}: a sibling's");
         }
     }
 }
