@@ -2,9 +2,13 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Args, Parser, Subcommand, error::ErrorKind};
+use clap::{
+    Args, Parser, Subcommand,
+    builder::{PossibleValuesParser, TypedValueParser},
+    error::ErrorKind,
+};
 use fedpipe_data::{Scheme, Source};
-use fedpipe_host::{LocalOptimiser, Strategy};
+use fedpipe_host::{Level, LocalOptimiser, MemoryLimit, Strategy};
 
 use crate::{data, exit, models, run, verify};
 
@@ -26,6 +30,9 @@ enum Command {
     Verify {
         /// A run directory
         run: PathBuf,
+        /// What the kernel enforces on clients: require, auto, off [default: that of the run]
+        #[arg(long, value_name = "LEVEL", value_parser = level())]
+        isolation: Option<Level>,
     },
     /// Have a run take its model's dylib anew at the next round, if the layout is the same
     Reload {
@@ -120,6 +127,17 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "N")]
     pub(crate) jobs: Option<u32>,
 
+    /// What the kernel enforces on clients: require (all, or no run), auto (what it can), off [default: auto]
+    #[arg(long, value_name = "LEVEL", value_parser = level())]
+    pub(crate) isolation: Option<Level>,
+    /// Memory that a client's model may take, such as 512M or 2G, or none [default: half of the machine's over the
+    /// processes, at least 256M]
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) memory_limit: Option<MemoryLimit>,
+    /// Seconds of processor time that a client process may take, over all rounds [default: any]
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) cpu_limit: Option<u64>,
+
     /// Rounds from one checkpoint to the next [default: 1]
     #[arg(long, value_name = "N")]
     pub(crate) checkpoint_every: Option<u64>,
@@ -143,6 +161,10 @@ pub(crate) struct RunArgs {
     pub(crate) quiet: bool,
 }
 
+fn level() -> impl TypedValueParser<Value = Level> {
+    PossibleValuesParser::new(["require", "auto", "off"]).try_map(|level| level.parse::<Level>())
+}
+
 fn pair(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or_else(|| format!("{text:?} has no `=`; write KEY=VALUE"))?;
     Ok((key.to_owned(), value.to_owned()))
@@ -156,7 +178,7 @@ pub(crate) fn dispatch() -> ExitCode {
     };
     let done = match cli.command {
         Command::Run(args) => run::run(&args),
-        Command::Verify { run } => verify::verify(&run),
+        Command::Verify { run, isolation } => verify::verify(&run, isolation),
         Command::Reload { run } => verify::reload(&run),
         Command::Models => models::list(),
         Command::Data(DataCommand::Fetch { name: _ }) => data::fetch_fashion_mnist(),

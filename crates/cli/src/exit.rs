@@ -8,7 +8,7 @@ use fedpipe_host::Error;
 pub(crate) const HELP: &str = "\
 Exit codes:
   0      done
-  1      the system failed (no processes, no memory, a bug)
+  1      the system failed (no processes, no memory, a bug), or lacks what --isolation require asks for
   2      a bad argument
   3      the model cannot be loaded, or refuses its options or its task
   4      the data cannot be had, read or dealt
@@ -22,7 +22,7 @@ pub(crate) const BITS_PART: u8 = 7;
 
 pub(crate) fn code(error: &Error) -> ExitCode {
     ExitCode::from(match error {
-        Error::System(_) => 1,
+        Error::System(_) | Error::Isolation(_) => 1,
         Error::Usage(_) => 2,
         Error::Model(_) => 3,
         Error::Data(_) => 4,

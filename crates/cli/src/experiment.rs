@@ -56,6 +56,9 @@ fn overlay(table: &mut Table, args: &RunArgs) {
         ("client-timeout", args.client_timeout.map(Value::from)),
         ("processes", args.processes.map(|v| Value::from(i64::from(v)))),
         ("checkpoint-every", args.checkpoint_every.map(|v| Value::from(v.cast_signed()))),
+        ("isolation", args.isolation.map(|v| text(&v))),
+        ("memory-limit", args.memory_limit.map(|v| text(&v))),
+        ("cpu-limit", args.cpu_limit.map(|v| Value::from(v.cast_signed()))),
         ("jobs", args.jobs.map(|v| Value::from(i64::from(v)))),
     ];
     for (key, value) in flags {

@@ -141,6 +141,7 @@ impl Observer for Screen {
                 let weights: usize = model.layout.iter().map(|tensor| tensor.shape.iter().product::<usize>()).sum();
                 self.line(&format!("{} {}: {weights} weights", model.name, model.version));
             }
+            Event::Isolated(in_force) => self.line(&format!("isolation: {in_force}")),
             Event::RoundStarted { round, sampled } => {
                 self.bar = bar(self.quiet, "{msg} [{bar:30}] {pos}/{len} clients");
                 self.bar.set_length(u64::from(*sampled));

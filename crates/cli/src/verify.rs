@@ -7,12 +7,12 @@ use std::{
 };
 
 use fedpipe_data::Cache;
-use fedpipe_host::{Control, Event, Result};
+use fedpipe_host::{Control, Event, Level, Result};
 
 use crate::{exit, run::client_command, signals};
 
 /// Runs the run in `directory` again and says whether the bits are the same.
-pub(crate) fn verify(directory: &Path) -> Result<ExitCode> {
+pub(crate) fn verify(directory: &Path, isolation: Option<Level>) -> Result<ExitCode> {
     let control = Control::default();
     signals::obey(control.handle()).map_err(anyhow::Error::from)?;
     let mut show = |event: &Event<'_>| {
@@ -21,7 +21,7 @@ pub(crate) fn verify(directory: &Path) -> Result<ExitCode> {
         }
         Ok(())
     };
-    match fedpipe_host::verify(directory, &client_command(), &Cache::user()?, &control, &mut show)? {
+    match fedpipe_host::verify(directory, isolation, &client_command(), &Cache::user()?, &control, &mut show)? {
         Ok(rounds) => {
             let _ = writeln!(io::stdout(), "verified: {rounds} rounds have the same bits");
             Ok(ExitCode::SUCCESS)

@@ -13,6 +13,8 @@ use fedpipe_model::{
 };
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 
+use crate::sandbox::restore_float_control;
+
 /// Why a dylib did not become a model. The three are told apart because their remedies differ.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -56,8 +58,11 @@ impl Loaded {
         check_file(path)?;
         // SAFETY: constructors of the dylib run here. That is what loading a model means: a model is a program, and
         // this process exists to contain it.
-        let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }
-            .map_err(|error| LoadError::CannotOpen(format!("{}: {}", path.display(), reason(&error))))?;
+        let opened = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) };
+        // A library built with fast-math changes it as it is loaded, and a model may not know that it needs such a one.
+        let _ = restore_float_control();
+        let cannot = |error| LoadError::CannotOpen(format!("{}: {}", path.display(), reason(path, &error)));
+        let library = opened.map_err(cannot)?;
         // SAFETY: the symbol's name is abi_stable's own, and whatever exports it is an `AbiHeader`, which starts with
         // a magic string that `upgrade` compares before it reads on.
         let header = unsafe { library.get::<AbiHeaderRef>(ROOT_MODULE_LOADER_NAME_WITH_NUL.as_bytes()) };
@@ -87,22 +92,28 @@ impl Loaded {
     }
 }
 
-/// Turns what crossed the door into a plain result.
+/// Turns what crossed the door into a plain result. Every call's answer comes through here, so that the floating-point
+/// control word is what it should be before the next call as well.
 pub(crate) fn answer<T>(given: Answer<T>) -> Result<T, LoadError> {
-    match given {
-        RResult::ROk(value) => Ok(value),
-        RResult::RErr(message) => Err(LoadError::Refused(message.into_string())),
+    match (given, restore_float_control()) {
+        (RResult::ROk(value), false) => Ok(value),
+        (RResult::ROk(_), true) => Err(LoadError::Refused(FLOAT_CONTROL.into())),
+        (RResult::RErr(message), _) => Err(LoadError::Refused(message.into_string())),
     }
 }
+
+const FLOAT_CONTROL: &str = "the model left the floating-point control word changed (rounding, or what becomes of \
+    subnormal numbers), which changes the bits of all that follows";
 
 fn from_json<T: serde::de::DeserializeOwned>(text: &RString) -> Result<T, LoadError> {
     serde_json::from_str(text).map_err(|error| LoadError::Refused(format!("the model describes itself badly: {error}")))
 }
 
-/// What `dlopen` said, which libloading keeps apart, without the path that it begins with.
-fn reason(error: &libloading::Error) -> String {
+/// What `dlopen` said, which libloading keeps apart, without the path where it begins with that; it may be about a
+/// library that the dylib needs.
+fn reason(path: &Path, error: &libloading::Error) -> String {
     let said = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
-    said.split_once(".so: ").map_or(said.as_str(), |(_, reason)| reason).to_owned()
+    said.strip_prefix(&format!("{}: ", path.display())).unwrap_or(&said).to_owned()
 }
 
 /// Refuses what `dlopen` would refuse in words of its own, and a truncated dylib, which `dlopen` answers with SIGBUS.

@@ -1,19 +1,26 @@
 //! The conversation with the host.
 
-use std::io::{Read, Write};
+use std::{
+    io::{Read, Write},
+    path::Path,
+};
 
 use anyhow::Result;
 use fedpipe_protocol::{
-    FailureKind, FrameError, Limits, PROTOCOL, Part, Parts, Purpose, Ready, Reply, Request, Setup, WEIGHTS, read, write,
+    FailureKind, FrameError, InForce, Isolation, Limits, PROTOCOL, Part, Parts, Purpose, Ready, Reply, Request, Setup,
+    WEIGHTS, read, write,
 };
 
 use crate::{
     loader::{LoadError, Loaded},
+    sandbox::{Policy, lock_in},
     session::{Failure, Session, describe},
 };
 
 /// Says hello, sets up, and answers requests until the pipe ends. A failure is told to the host and ends the
 /// conversation: after it the model's state is not to be trusted.
+///
+/// The setup locks this process in for good, so that it must have one thread.
 ///
 /// # Errors
 /// Only those of the pipe itself.
@@ -61,14 +68,36 @@ fn start(setup: &Setup) -> Result<(Option<Session>, Ready), Failure> {
     let Some(dylib) = &setup.dylib else {
         return Err(Failure::new(FailureKind::Protocol, "the setup names no dylib"));
     };
-    let loaded = Loaded::open(dylib).map_err(|error| Failure::new(kind_of(&error), error))?;
-    match &setup.purpose {
-        Purpose::Describe => Ok((None, describe(loaded)?)),
+    // Before the dylib is opened, whose constructors run at load.
+    let in_force = lock_in(&policy(setup, dylib)).map_err(|missing| Failure::new(FailureKind::Isolation, missing))?;
+    let loaded = Loaded::open(dylib).map_err(|error| not_loaded(&error, &in_force))?;
+    let (session, ready) = match &setup.purpose {
+        Purpose::Describe => (None, describe(loaded)?),
         Purpose::Serve { task, partitions, test } => {
             let (session, ready) = Session::start(loaded, setup, task, partitions, test)?;
-            Ok((Some(session), ready))
+            (Some(session), ready)
         }
+    };
+    Ok((session, Ready { in_force, ..ready }))
+}
+
+/// What this process is confined to: the dylib, and the data that it is to serve.
+fn policy(setup: &Setup, dylib: &Path) -> Policy {
+    let mut readable = vec![dylib.to_owned()];
+    if let Purpose::Serve { partitions, test, .. } = &setup.purpose {
+        readable.extend(partitions.iter().map(|held| &held.path).chain([test]).cloned());
     }
+    let Isolation { level, memory_limit, cpu_seconds } = setup.isolation;
+    Policy { level, readable, memory_limit, cpu_seconds, ..Policy::default() }
+}
+
+fn not_loaded(error: &LoadError, in_force: &InForce) -> Failure {
+    let mut message = error.to_string();
+    // The loader says the same of a library that it cannot find and of one that it may not read.
+    if in_force.landlock_abi.is_some() && message.contains("cannot open shared object file") {
+        message += "; isolation leaves a model the system's libraries only, and --isolation off all of them";
+    }
+    Failure::new(kind_of(error), message)
 }
 
 fn kind_of(error: &LoadError) -> FailureKind {
@@ -103,4 +132,23 @@ fn answer(session: &mut Session, request: Request, mut parts: Parts) -> Result<A
 fn weights(parts: &mut Parts) -> Result<Vec<f32>, Failure> {
     let missing = || Failure::new(FailureKind::Protocol, "the request has no part \"weights\"");
     parts.take_f32(WEIGHTS).ok_or_else(missing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_library_that_isolation_may_have_hidden_is_said_to_be_so() {
+        let missing = "x.so: libfoo.so: cannot open shared object file: No such file or directory";
+        let message = |why: &str, landlock_abi| {
+            let in_force = InForce { landlock_abi, ..InForce::default() };
+            not_loaded(&LoadError::CannotOpen(why.into()), &in_force).message
+        };
+        assert!(
+            message(missing, Some(7)).contains("libfoo.so") && message(missing, Some(7)).contains("--isolation off")
+        );
+        assert!(!message(missing, None).contains("--isolation"));
+        assert!(!message("x.so: undefined symbol: foo", Some(7)).contains("--isolation"));
+    }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use abi_stable::std_types::{RSlice, RSliceMut, RStr};
 use fedpipe_data::{Key, Partition, Pixels, Use, order};
 use fedpipe_model::abi::{AbiEpoch, AbiExamples, ModelBox};
-use fedpipe_protocol::{BlockSums, EVALUATION_BLOCK, FailureKind, Held, Ready, Setup, Task, Train, Update};
+use fedpipe_protocol::{BlockSums, EVALUATION_BLOCK, FailureKind, Held, InForce, Ready, Setup, Task, Train, Update};
 
 use crate::loader::{LoadError, Loaded, answer};
 
@@ -130,6 +130,7 @@ pub(crate) fn describe(loaded: Loaded) -> Result<Ready, Failure> {
         summary: description.summary,
         options: convert(&description.options)?,
         layout: Vec::new(),
+        in_force: InForce::default(),
     })
 }
 

@@ -6,6 +6,8 @@ use fedpipe_protocol::FailureKind;
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
+use crate::MemoryLimit;
+
 /// How a client ended, or what made the host end it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -19,6 +21,16 @@ pub enum Cause {
     Signal {
         /// Such as 11.
         number: i32,
+    },
+    /// It wanted more memory than it may take.
+    MemoryLimit {
+        /// What it may take.
+        bytes: u64,
+    },
+    /// It took all the processor time that it may.
+    CpuLimit {
+        /// What it may take.
+        seconds: u64,
     },
     /// It did not answer in time.
     Deadline {
@@ -80,6 +92,16 @@ impl fmt::Display for Cause {
                 Ok(signal) => write!(f, "killed by {signal}"),
                 Err(_) => write!(f, "killed by signal {number}"),
             },
+            Cause::MemoryLimit { bytes } => {
+                write!(
+                    f,
+                    "it wanted more than its {} of memory (--memory-limit raises this)",
+                    MemoryLimit::Bytes(*bytes)
+                )
+            }
+            Cause::CpuLimit { seconds } => {
+                write!(f, "it took all of its {seconds} s of processor time (--cpu-limit raises this)")
+            }
             Cause::Deadline { seconds } => {
                 write!(f, "it gave no answer within {seconds} s (--client-timeout raises this)")
             }

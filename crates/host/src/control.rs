@@ -6,6 +6,7 @@ use crate::worker::{News, WorkerId};
 
 /// What the run's thread is told.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly every message is news, and a few wait at a time")]
 pub(crate) enum Message {
     News(WorkerId, News),
     Stop(i32),

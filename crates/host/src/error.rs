@@ -13,6 +13,9 @@ pub enum Error {
     /// The model cannot be loaded or refuses its options or task.
     #[error("{0}")]
     Model(String),
+    /// The isolation that is required cannot be had here.
+    #[error("{0}")]
+    Isolation(String),
     /// The data cannot be had, read or dealt.
     #[error(transparent)]
     Data(#[from] DataError),

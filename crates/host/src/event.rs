@@ -6,7 +6,7 @@ use std::{
 };
 
 use fedpipe_data::{DatasetInfo, Progress};
-use fedpipe_protocol::Ready;
+use fedpipe_protocol::{InForce, Ready};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -69,6 +69,8 @@ pub enum Event<'a> {
         /// SHA-256 of the initial weights.
         weights_sha256: &'a str,
     },
+    /// What the kernel enforces on every client.
+    Isolated(&'a InForce),
     /// A round begins.
     RoundStarted {
         /// From 1.

@@ -3,9 +3,10 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use fedpipe_data::{Scheme, Source};
+use fedpipe_protocol::Level;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, LocalOptimiser, Result, Strategy};
+use crate::{Error, LocalOptimiser, MemoryLimit, Result, Strategy};
 
 /// An experiment. Every field has a default except the model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -57,6 +58,14 @@ pub struct Experiment {
     /// Clients that train at the same time; the machine's cores where it is not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jobs: Option<u32>,
+    /// What the kernel is to enforce on a client.
+    pub isolation: Level,
+    /// Memory that a client's model may take; half of the machine's over the processes where it is not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_limit: Option<MemoryLimit>,
+    /// Seconds of processor time that a client process may take, over all rounds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_limit: Option<u64>,
     /// Rounds from one checkpoint to the next.
     pub checkpoint_every: u64,
 }
@@ -100,6 +109,9 @@ impl Default for Experiment {
             client_timeout: 600.0,
             processes: None,
             jobs: None,
+            isolation: Level::Auto,
+            memory_limit: None,
+            cpu_limit: None,
             checkpoint_every: 1,
         }
     }
@@ -128,6 +140,7 @@ impl Experiment {
             ("--processes", self.processes.map_or(1, u64::from)),
             ("--checkpoint-every", self.checkpoint_every),
             ("--jobs", self.jobs.map_or(1, u64::from)),
+            ("--cpu-limit", self.cpu_limit.unwrap_or(1)),
         ];
         if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return refuse(format!("{name} is 0; give at least 1"));
@@ -211,6 +224,8 @@ mod tests {
             model_options: BTreeMap::from([("hidden".into(), "16".into())]),
             strategy: "fedadam:rate=0.01".parse().unwrap(),
             partition: "dirichlet:0.3".parse().unwrap(),
+            isolation: Level::Require,
+            memory_limit: Some(MemoryLimit::Bytes(3 << 29)),
             ..Experiment::default()
         };
         let text = toml::to_string(&experiment).unwrap();

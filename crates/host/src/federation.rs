@@ -13,6 +13,7 @@ use crate::{
     control::Control,
     event::Journal,
     fleet::{Check, Fleet, Incident, Job, Settled},
+    isolation::isolation,
     run_dir::RunDir,
     sampling::sample,
     spawn::allow_descriptors,
@@ -278,6 +279,7 @@ fn setup(experiment: &Experiment, dylib: &Path, dealt: &Dealt, process: u32, pro
         dylib: Some(dylib.to_owned()),
         options: experiment.model_options.clone(),
         seed: experiment.seed,
+        isolation: isolation(experiment),
         purpose: Purpose::Serve {
             task: Task { shape: dealt.dataset.shape.clone(), classes: dealt.dataset.classes as usize },
             partitions: held.collect(),

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use fedpipe_protocol::{Parts, Ready, Reply, Request, Setup};
+use fedpipe_protocol::{FailureKind, Parts, Ready, Reply, Request, Setup};
 
 use crate::{
     Cause, Error, Lost, OnFailure, Result, Then,
@@ -246,6 +246,10 @@ impl<'a> Fleet<'a> {
     /// Takes what a process says of its model.
     fn welcome(&mut self, ready: Ready) -> std::result::Result<(), Cause> {
         match &self.model {
+            Some(model) if model.in_force != ready.in_force => Err(Cause::protocol(format!(
+                "its isolation is not that of the other clients ({}), but {}",
+                model.in_force, ready.in_force
+            ))),
             Some(model) if *model != ready => Err(Cause::protocol("its model is not that of the other clients")),
             Some(_) => Ok(()),
             None => {
@@ -260,11 +264,13 @@ impl<'a> Fleet<'a> {
         let log = self.environment.log(slot);
         let started = self.slots[slot].worker.as_ref().map(|worker| worker.started);
         let after = started.map_or(Duration::ZERO, |started| started.elapsed());
-        Loss { cause, last_words: Vec::new(), log: Some(log).filter(|log| log.exists()), after }
+        let log = Some(log).filter(|log| log.exists());
+        Loss { cause, last_words: Vec::new(), log, after, processor_time: Duration::ZERO }
     }
 
     /// Settles a lost process: its work is done again, goes to another process, or is given up.
     fn lose(&mut self, slot: usize, loss: Loss, batch: &mut Batch, tell: &mut Tell<'_>) -> Result<()> {
+        let loss = loss.by_limit(&self.slots[slot].setup.isolation);
         self.slots[slot].worker = None;
         let was_ready = std::mem::take(&mut self.slots[slot].ready);
         if let (false, Some(message)) = (was_ready, no_model(&loss.cause)) {
@@ -336,9 +342,10 @@ impl Batch {
     }
 }
 
-/// A failure that every process would repeat: the model or the data do not fit, so the run cannot start.
+/// A failure that every process would repeat: the model, the data or the system do not fit, so the run cannot start.
 fn no_model(cause: &Cause) -> Option<Error> {
     match cause {
+        Cause::Reported { failure: FailureKind::Isolation, message } => Some(Error::Isolation(message.clone())),
         Cause::Reported { message, .. } => Some(Error::Model(message.clone())),
         _ => None,
     }

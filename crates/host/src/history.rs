@@ -81,7 +81,11 @@ impl History {
                 }
                 Line::Round(round) => history.rounds.push(round.into_owned()),
                 Line::Reloaded { round, .. } => history.reloads.push(round),
-                Line::Started { .. } | Line::Lost(_) | Line::Resumed { .. } | Line::Finished(_) => {}
+                Line::Started { .. }
+                | Line::Isolation(_)
+                | Line::Lost(_)
+                | Line::Resumed { .. }
+                | Line::Finished(_) => {}
             }
         }
         Some(history)

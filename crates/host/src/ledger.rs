@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::Context;
 use fedpipe_data::DatasetInfo;
+use fedpipe_protocol::InForce;
 use serde::{Deserialize, Serialize};
 
 use crate::{Event, Experiment, Lost, Round, Summary, summary::bytes_sha256};
@@ -52,6 +53,8 @@ pub(crate) enum Line<'a> {
         dylib_sha256: Cow<'a, str>,
         weights_sha256: Cow<'a, str>,
     },
+    /// What the kernel enforces on every client of this session.
+    Isolation(Cow<'a, InForce>),
     Lost(Cow<'a, Lost>),
     Round(Cow<'a, Round>),
     /// The run goes on from the checkpoint after `round`.
@@ -163,6 +166,7 @@ impl<'a> Line<'a> {
                 dylib_sha256: text(dylib_sha256),
                 weights_sha256: text(weights_sha256),
             },
+            Event::Isolated(in_force) => Line::Isolation(Cow::Borrowed(in_force)),
             Event::Lost(lost) => Line::Lost(Cow::Borrowed(lost)),
             Event::RoundEnded(round) => Line::Round(Cow::Borrowed(round)),
             Event::Finished(summary) => Line::Finished(Cow::Borrowed(summary)),

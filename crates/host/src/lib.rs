@@ -15,6 +15,7 @@ mod federation;
 mod files;
 mod fleet;
 mod history;
+mod isolation;
 mod ledger;
 mod link;
 mod lock;
@@ -44,6 +45,8 @@ pub use convergence::{Change, Convergence, PATIENCE};
 pub use error::{Error, Result};
 pub use event::{Event, Lost, Observer, Round, Then};
 pub use experiment::{Experiment, Launch, OnFailure};
+pub use fedpipe_protocol::Level;
+pub use isolation::MemoryLimit;
 pub use models::describe;
 pub use optimiser::LocalOptimiser;
 pub use reload::request_reload;
@@ -159,6 +162,8 @@ fn begin<'a>(
         Federation::start(experiment, directory, launch, dealt, first_round, control, journal)?;
     let (dylib_sha256, weights_sha256) = (&directory.model_sha256()?, &weights_sha256(&weights));
     tell(journal, &Event::Ready { model: federation.model()?, dylib_sha256, weights_sha256 })?;
+    // A run may go on in another place, where something else is in force.
+    journal.tell(&Event::Isolated(&federation.model()?.in_force))?;
     let mut progress = Progress::new(dealt.dataset.name.clone(), weights, experiment.tolerance);
     if let Some(point) = point {
         federation.failures += point.failures();

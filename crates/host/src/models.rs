@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use fedpipe_protocol::{Purpose, Ready, Setup};
 
-use crate::{ClientCommand, Control, Error, OnFailure, Result, fleet::Fleet, worker::Environment};
+use crate::{
+    ClientCommand, Control, Error, Experiment, OnFailure, Result, fleet::Fleet, isolation::isolation,
+    worker::Environment,
+};
 
 /// How long a model may take to say what it is.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -22,7 +25,13 @@ pub fn describe(command: &ClientCommand, dylib: &Path) -> Result<Ready> {
         pipe_size: 64 << 10,
         jitter: None,
     };
-    let setup = Setup { dylib: Some(dylib.to_owned()), options: BTreeMap::new(), seed: 0, purpose: Purpose::Describe };
+    let setup = Setup {
+        dylib: Some(dylib.to_owned()),
+        options: BTreeMap::new(),
+        seed: 0,
+        isolation: isolation(&Experiment::default()),
+        purpose: Purpose::Describe,
+    };
     let control = Control::default();
     let mut fleet = Fleet::start(environment, &control, vec![setup], 1, OnFailure::Abort)?;
     fleet.ready()?;

@@ -6,10 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fedpipe_protocol::FrameError;
+use fedpipe_protocol::{FrameError, Isolation};
 use nix::{
     sys::signal::{Signal, killpg},
-    unistd::Pid,
+    unistd::{Pid, SysconfVar, sysconf},
 };
 
 use crate::{
@@ -31,6 +31,29 @@ pub(crate) struct Loss {
     pub(crate) log: Option<PathBuf>,
     /// Since the process was started.
     pub(crate) after: Duration,
+    /// That it took meanwhile.
+    pub(crate) processor_time: Duration,
+}
+
+impl Loss {
+    /// The same loss, named after the limit that ended the process, if one did.
+    pub(crate) fn by_limit(self, isolation: &Isolation) -> Self {
+        let cause = match (&self.cause, isolation.memory_limit, isolation.cpu_seconds) {
+            // Rust's own words when an allocation fails; SIGABRT alone may be anything.
+            (Cause::Signal { number: libc::SIGABRT }, Some(bytes), _)
+                if self.last_words.iter().any(|line| line.starts_with("memory allocation of ")) =>
+            {
+                Cause::MemoryLimit { bytes }
+            }
+            (Cause::Signal { number: libc::SIGXCPU }, _, Some(seconds)) => Cause::CpuLimit { seconds },
+            // What follows a second later for a model that ignores SIGXCPU.
+            (Cause::Signal { number: libc::SIGKILL }, _, Some(seconds)) if self.processor_time.as_secs() >= seconds => {
+                Cause::CpuLimit { seconds }
+            }
+            _ => return self,
+        };
+        Self { cause, ..self }
+    }
 }
 
 /// Why a conversation ended.
@@ -84,6 +107,7 @@ impl Process {
             End::Failed(_) if wait_for_exit(link) => None,
             End::Failed(_) => Some(Cause::protocol("it closed its pipe and lives on")),
         };
+        let processor_time = self.processor_time();
         let status = self.kill();
         link.drain_log();
         let cause = cause.unwrap_or_else(|| match status {
@@ -91,7 +115,8 @@ impl Process {
             Err(error) => Cause::System { message: error.to_string() },
         });
         let log = Some(link.log.path().to_owned()).filter(|path| path.exists());
-        Some(Loss { cause, last_words: link.log.last_lines(LAST_WORDS), log, after: started.elapsed() })
+        let (last_words, after) = (link.log.last_lines(LAST_WORDS), started.elapsed());
+        Some(Loss { cause, last_words, log, after, processor_time })
     }
 
     /// Lets an idle process end by itself at the end of its pipe.
@@ -103,6 +128,16 @@ impl Process {
         }
         let _ = self.kill();
         link.drain_log();
+    }
+
+    /// What the process has taken, which /proc also knows of a dead one that was not reaped.
+    fn processor_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        // pid (name) state …; the name may hold anything, and utime and stime are fields 14 and 15.
+        let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().skip(11).take(2);
+        let ticks: u64 = fields.filter_map(|field| field.parse::<u64>().ok()).sum();
+        let a_second = sysconf(SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100);
+        Duration::from_secs_f64(ticks as f64 / a_second as f64)
     }
 
     /// Kills what is left of the process group (a client's own children among it) and reaps the child. The group goes

@@ -132,8 +132,17 @@ fn differences(recorded: &Experiment, given: &Experiment) -> Result<Vec<String>>
 }
 
 /// Keys that may change from one session of a run to the next.
-const WITHOUT_INFLUENCE: [&str; 6] =
-    ["processes", "jobs", "client-timeout", "checkpoint-every", "on-failure", "min-clients"];
+const WITHOUT_INFLUENCE: [&str; 9] = [
+    "processes",
+    "jobs",
+    "client-timeout",
+    "checkpoint-every",
+    "on-failure",
+    "min-clients",
+    "isolation",
+    "memory-limit",
+    "cpu-limit",
+];
 
 #[cfg(test)]
 mod tests {
@@ -142,7 +151,8 @@ mod tests {
     #[test]
     fn differences_are_named_with_both_values() {
         let recorded = Experiment { clients: 4, jobs: Some(1), ..Experiment::default() };
-        let given = Experiment { clients: 7, jobs: Some(2), min_clients: Some(3), ..Experiment::default() };
+        let given =
+            Experiment { clients: 7, jobs: Some(2), min_clients: Some(3), cpu_limit: Some(9), ..Experiment::default() };
         assert_eq!(differences(&recorded, &given).unwrap(), ["clients is 7, was 4"]);
         assert!(differences(&recorded, &recorded).unwrap().is_empty());
     }

@@ -184,7 +184,7 @@ impl RunDir {
     /// Takes the directory away again where the run could not begin because of what it was given: the same folder can
     /// be named again. What a crash left is kept.
     pub(crate) fn discard_if_never_begun(&self, error: &Error) {
-        if matches!(error, Error::Usage(_) | Error::Model(_) | Error::Data(_)) {
+        if matches!(error, Error::Usage(_) | Error::Model(_) | Error::Isolation(_) | Error::Data(_)) {
             let _ = fs::remove_dir_all(&self.path);
             if let Some(parent) = self.path.parent().filter(|_| self.made_parent) {
                 // Where another run has begun meanwhile, it is not empty and stays.

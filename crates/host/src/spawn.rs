@@ -19,6 +19,10 @@ use nix::{
 };
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+/// What a client inherits of the host's environment, which may hold secrets, and which its model can read: the choice of
+/// an instruction set, whether a panic is to tell its way, and where the loader looks.
+const ENVIRONMENT: [&str; 4] = ["FEDPIPE_ISA", "RUST_BACKTRACE", "RUST_LIB_BACKTRACE", "LD_LIBRARY_PATH"];
+
 /// How to start a client; the CLI says it, since `/proc/self/exe` is the test binary under test.
 #[derive(Debug, Clone)]
 pub struct ClientCommand {
@@ -59,6 +63,8 @@ pub(crate) fn spawn(command: &ClientCommand, number: u32, pipe_size: i32) -> io:
         .arg0(&command.name)
         .args(own.map(|fd| fd.to_string()))
         .arg(number.to_string())
+        .env_clear()
+        .envs(ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
         // A group of its own: Ctrl-C reaches the host alone, and the host reaches a client's children through it.
         .process_group(0)
         .stdin(Stdio::null())

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use crate::{
-    ClientCommand, Control, Error, Event, Experiment, Launch, Observer, Result, history::History, run, run_dir::RunDir,
+    ClientCommand, Control, Error, Event, Experiment, Launch, Level, Observer, Result, history::History, run,
+    run_dir::RunDir,
 };
 
 /// Where two runs part.
@@ -19,12 +20,13 @@ pub struct Difference {
 }
 
 /// Runs the run in `directory` again, with its own dylib and with the participants that its ledger names, and compares
-/// the weights of every round; returns how many rounds there were, or where the bits part.
+/// the weights of every round; `isolation` instead of the run's own, if it is given. Returns how many rounds there were, or where the bits part.
 ///
 /// # Errors
 /// [`Error::Output`] for a directory that holds no run or an edited one; those of [`run`].
 pub fn verify(
     directory: &Path,
+    isolation: Option<Level>,
     command: &ClientCommand,
     cache: &fedpipe_data::Cache,
     control: &Control,
@@ -36,7 +38,8 @@ pub fn verify(
         return Err(Error::Usage(format!("{} has no whole round to verify", directory.display())));
     }
     let scratch = tempfile::tempdir().map_err(anyhow::Error::from)?;
-    let experiment = Experiment { rounds, until_converged: false, ..history.experiment.clone() };
+    let isolation = isolation.unwrap_or(history.experiment.isolation);
+    let experiment = Experiment { rounds, until_converged: false, isolation, ..history.experiment.clone() };
     let launch = Launch {
         command: command.clone(),
         dylib: directory.join(RunDir::MODEL),

@@ -11,9 +11,11 @@
 compile_error!("frames are little-endian and read in place");
 
 mod frame;
+mod isolation;
 mod message;
 
 pub use frame::{Data, Dtype, FrameError, Limits, MAGIC, MAX_HEADER, Part, Parts, read, write};
+pub use isolation::{InForce, Isolation, Level};
 pub use message::{
     BlockSums, Evaluate, FailureKind, Held, Kind, OptionSpec, Place, Purpose, Ready, Reply, Request, Setup, Task,
     Tensor, Train, Update, weight_count,

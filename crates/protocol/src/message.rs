@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::{InForce, Isolation};
+
 /// From the host.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -56,6 +58,8 @@ pub struct Setup {
     pub options: BTreeMap<String, String>,
     /// The run's seed.
     pub seed: u64,
+    /// What the client is to be confined to.
+    pub isolation: Isolation,
     /// What for.
     pub purpose: Purpose,
 }
@@ -108,6 +112,9 @@ pub struct Ready {
     pub options: Vec<OptionSpec>,
     /// The tensors of the flat weights, in order; empty for [`Purpose::Describe`] where the model is not built.
     pub layout: Vec<Tensor>,
+    /// What confines the client; nothing for one that does not say.
+    #[serde(default)]
+    pub in_force: InForce,
 }
 
 /// One option of a model.
@@ -228,6 +235,8 @@ pub enum FailureKind {
     OtherAbi,
     /// The model refuses its options or its task.
     Refused,
+    /// The isolation that is required cannot be had here.
+    Isolation,
     /// The client cannot read its data.
     Data,
     /// The model returned an error or panicked.

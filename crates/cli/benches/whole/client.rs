@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use fedpipe_client::PROCESS_NAME;
 use fedpipe_data::Dealt;
 use fedpipe_protocol::{
-    Held, Limits, Part, Purpose, Reply, Request, Setup, Task, Train, WEIGHTS, read, weight_count, write,
+    Held, Isolation, Limits, Part, Purpose, Reply, Request, Setup, Task, Train, WEIGHTS, read, weight_count, write,
 };
 use nix::{
     fcntl::{FcntlArg, FdFlag, OFlag, fcntl},
@@ -49,7 +49,9 @@ impl Holding {
         let options = if hidden.is_empty() { None } else { Some(("hidden".into(), hidden.into())) };
         let options: BTreeMap<String, String> = options.into_iter().collect();
         let purpose = Purpose::Serve { task, partitions, test: dealt.test.path.clone() };
-        Self { setup: Setup { dylib: Some(dylib.to_owned()), options, seed: 0, purpose } }
+        // As in a run, in which the memory has a limit.
+        let isolation = Isolation { memory_limit: Some(2 << 30), ..Isolation::default() };
+        Self { setup: Setup { dylib: Some(dylib.to_owned()), options, seed: 0, isolation, purpose } }
     }
 
     /// The same with another file as the partition.

@@ -44,6 +44,7 @@ fn a_lost_client_is_tried_again_and_costs_no_bit() {
         ("panic", json!({"kind": "reported", "failure": "model"})),
         ("too-few", json!({"kind": "reported", "failure": "model"})),
         ("too-many", json!({"kind": "reported", "failure": "model"})),
+        ("rounding", json!({"kind": "reported", "failure": "model"})),
         ("nan", json!({"kind": "rejected"})),
         ("infinite", json!({"kind": "rejected"})),
         ("exit-0", json!({"kind": "exit", "code": 0})),

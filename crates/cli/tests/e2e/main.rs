@@ -8,6 +8,7 @@ mod bad_input;
 mod common;
 mod house;
 mod idx;
+mod isolation;
 mod live;
 mod losses;
 mod outside;

@@ -1,8 +1,9 @@
 //! Limits of the kernel that any process has: they hold even where neither Landlock nor seccomp does.
 
+use fedpipe_protocol::{InForce, Level};
 use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
 
-use super::{InForce, Level, Policy};
+use super::{Policy, keep};
 
 /// Descriptors: the pipes, the log, and what is open for a moment while a file is mapped.
 const DESCRIPTORS: u64 = 64;
@@ -29,26 +30,28 @@ impl Limits {
     pub(super) fn set(&self, policy: &Policy, force: &mut InForce) {
         if let Some(bytes) = self.address_space {
             let set = lower(Resource::RLIMIT_AS, bytes, bytes);
-            force.memory_limit = policy.memory_limit.filter(|_| force.keep("the memory limit", set).is_some());
+            force.memory_limit =
+                policy.memory_limit.filter(|_| keep(&mut force.missing, "the memory limit", set).is_some());
         }
         if let Some(seconds) = self.cpu_seconds {
             // SIGXCPU, and SIGKILL a second later for a model that ignores it.
             let set = lower(Resource::RLIMIT_CPU, seconds, seconds.saturating_add(1));
-            force.cpu_seconds = policy.cpu_seconds.filter(|_| force.keep("the processor limit", set).is_some());
+            force.cpu_seconds =
+                policy.cpu_seconds.filter(|_| keep(&mut force.missing, "the processor limit", set).is_some());
         }
         if policy.level == Level::Off {
             return;
         }
         // A partition shall not end in a core file: 1 is the one value that also keeps it from a core_pattern program.
         let set = lower(Resource::RLIMIT_CORE, 1, 1);
-        force.keep("no core files", set);
+        keep(&mut force.missing, "no core files", set);
         let set = lower(Resource::RLIMIT_FSIZE, 0, 0);
-        force.keep("no file writes", set);
+        keep(&mut force.missing, "no file writes", set);
         let set = lower(Resource::RLIMIT_NOFILE, DESCRIPTORS, DESCRIPTORS);
-        force.keep("a limit of descriptors", set);
+        keep(&mut force.missing, "a limit of descriptors", set);
         if !policy.threads {
             let set = lower(Resource::RLIMIT_NPROC, 0, 0);
-            force.keep("no child processes", set);
+            keep(&mut force.missing, "no child processes", set);
         }
     }
 }

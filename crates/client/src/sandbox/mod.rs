@@ -11,8 +11,9 @@ mod float;
 mod libraries;
 mod limits;
 
-use std::{fmt, path::PathBuf};
+use std::path::PathBuf;
 
+use fedpipe_protocol::{InForce, Level};
 use serde::{Deserialize, Serialize};
 
 pub use float::restore_float_control;
@@ -33,40 +34,6 @@ pub struct Policy {
     pub memory_limit: Option<u64>,
     /// Seconds of processor time.
     pub cpu_seconds: Option<u64>,
-}
-
-/// How much isolation is asked for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Level {
-    /// All of it, or no client.
-    Require,
-    /// What this kernel offers; what is missing is said.
-    #[default]
-    Auto,
-    /// None. The memory and processor limits, which are asked for by themselves, still hold.
-    Off,
-}
-
-/// What is in force: for the ledger, and as a line for the screen.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InForce {
-    /// What was asked for.
-    pub level: Level,
-    /// The version of Landlock's interface that is enforced.
-    pub landlock_abi: Option<u32>,
-    /// Whether the list of system calls is enforced.
-    pub seccomp: bool,
-    /// Whether this process can never gain privileges.
-    pub no_new_privs: bool,
-    /// Whether the model may start threads.
-    pub threads: bool,
-    /// As in the policy, where it is enforced.
-    pub memory_limit: Option<u64>,
-    /// As in the policy, where it is enforced.
-    pub cpu_seconds: Option<u64>,
-    /// What was asked for and is not in force, with the reason.
-    pub missing: Vec<String>,
 }
 
 /// Isolation was required, and this system lacks some of it.
@@ -91,7 +58,7 @@ pub fn lock_in(policy: &Policy) -> Result<InForce, Missing> {
     limits.set(policy, &mut force);
     if policy.level != Level::Off {
         let filtered = calls::restrict(policy.threads);
-        force.seccomp = force.keep("seccomp", filtered).is_some();
+        force.seccomp = keep(&mut force.missing, "seccomp", filtered).is_some();
     }
     match policy.level {
         Level::Require if !force.missing.is_empty() => Err(Missing(force.missing)),
@@ -106,43 +73,20 @@ fn confine(policy: &Policy, force: &mut InForce) {
         force.missing.push(format!("the isolation of {} other threads of this process", threads - 1));
     }
     let privileges = nix::sys::prctl::set_no_new_privs().map_err(|errno| errno.to_string());
-    force.no_new_privs = force.keep("no new privileges", privileges).is_some();
+    force.no_new_privs = keep(&mut force.missing, "no new privileges", privileges).is_some();
     let landlock = files::restrict(policy);
-    force.landlock_abi = force.keep("Landlock", landlock);
+    force.landlock_abi = keep(&mut force.missing, "Landlock", landlock);
     if force.landlock_abi.is_none() {
         // Landlock also keeps siblings out of each other's /proc/PID/mem. Without it this does, for all but root; it is
         // not the rule, since it would keep the user's own debugger and `ls /proc/PID/fd` out as well.
         let undumpable = nix::sys::prctl::set_dumpable(false).map_err(|errno| errno.to_string());
-        force.keep("a memory that siblings cannot read", undumpable);
+        keep(&mut force.missing, "a memory that siblings cannot read", undumpable);
     }
 }
 
-impl InForce {
-    /// Notes what is missing, if it is.
-    fn keep<T>(&mut self, what: &str, result: Result<T, String>) -> Option<T> {
-        result.map_err(|why| self.missing.push(format!("{what} ({why})"))).ok()
-    }
-}
-
-impl fmt::Display for InForce {
-    /// One line, such as `Landlock 7, seccomp, no new privileges, memory 2048 MiB`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let pieces = [
-            self.landlock_abi.map(|abi| format!("Landlock {abi}")),
-            self.seccomp.then(|| "seccomp".into()),
-            self.no_new_privs.then(|| "no new privileges".into()),
-            (self.level != Level::Off && self.threads).then(|| "threads allowed".into()),
-            self.memory_limit.map(|bytes| format!("memory {} MiB", bytes >> 20)),
-            self.cpu_seconds.map(|seconds| format!("{seconds} s of processor time")),
-        ];
-        let pieces: Vec<String> = pieces.into_iter().flatten().collect();
-        f.write_str(if pieces.is_empty() { "none" } else { "" })?;
-        f.write_str(&pieces.join(", "))?;
-        match self.missing.is_empty() {
-            true => Ok(()),
-            false => write!(f, "; missing: {}", self.missing.join("; ")),
-        }
-    }
+/// Notes what is missing, if it is.
+fn keep<T>(missing: &mut Vec<String>, what: &str, result: Result<T, String>) -> Option<T> {
+    result.map_err(|why| missing.push(format!("{what} ({why})"))).ok()
 }
 
 #[cfg(test)]

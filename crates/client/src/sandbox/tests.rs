@@ -10,16 +10,6 @@ fn a_policy_survives_its_message() {
 }
 
 #[test]
-fn what_is_in_force_is_one_line() {
-    let mut force = InForce { landlock_abi: Some(7), seccomp: true, no_new_privs: true, ..InForce::default() };
-    force.memory_limit = Some(2 << 30);
-    assert_eq!(force.to_string(), "Landlock 7, seccomp, no new privileges, memory 2048 MiB");
-    let without = InForce { missing: vec!["Landlock (a reason)".into()], seccomp: true, ..InForce::default() };
-    assert_eq!(without.to_string(), "seccomp; missing: Landlock (a reason)");
-    assert_eq!(InForce { level: Level::Off, threads: true, ..InForce::default() }.to_string(), "none");
-}
-
-#[test]
 fn what_is_missing_is_named() {
     let missing = Missing(vec!["Landlock (a reason)".into(), "seccomp (another)".into()]);
     let expected = "isolation is required, but is missing here: Landlock (a reason); seccomp (another); --isolation auto goes on without";

@@ -5,7 +5,7 @@ use std::{
     process::Output,
 };
 
-use fedpipe_client::sandbox::Level;
+use fedpipe_protocol::Level;
 use nix::errno::Errno;
 
 use crate::stage::{Stage, report};

@@ -12,10 +12,11 @@ use std::{
 use abi_stable::std_types::{RSlice, RSliceMut, RStr};
 use fedpipe_client::{
     Loaded,
-    sandbox::{InForce, Level, Policy, lock_in},
+    sandbox::{Policy, lock_in},
 };
 use fedpipe_data::{Partition, Pixels};
 use fedpipe_model::abi::{AbiEpoch, AbiExamples};
+use fedpipe_protocol::{InForce, Level};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 use serde::{Deserialize, Serialize};
 

@@ -5,7 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fedpipe_client::sandbox::{Level, Policy};
+use fedpipe_client::sandbox::Policy;
+use fedpipe_protocol::Level;
 
 use crate::{
     child::{Plan, Role, policy},

@@ -12,7 +12,7 @@ use std::{
     process::{Child, Command, Output, Stdio},
 };
 
-use fedpipe_client::sandbox::Level;
+use fedpipe_protocol::Level;
 use tempfile::TempDir;
 
 use crate::child::{Plan, Report, Role, VARIABLE, policy};
