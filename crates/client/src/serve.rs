@@ -8,7 +8,7 @@ use std::{
 use anyhow::Result;
 use fedpipe_protocol::{
     FailureKind, FrameError, InForce, Isolation, Limits, PROTOCOL, Part, Parts, Purpose, Ready, Reply, Request, Setup,
-    WEIGHTS, read, write,
+    Spare, WEIGHTS, read_reusing, write,
 };
 
 use crate::{
@@ -25,8 +25,9 @@ use crate::{
 /// # Errors
 /// Only those of the pipe itself.
 pub fn serve(reader: &mut impl Read, writer: &mut impl Write) -> Result<()> {
+    let spare = Spare::default();
     write(writer, &Reply::Hello { protocol: PROTOCOL }, &[])?;
-    let Some((Request::Setup(setup), _)) = next(reader, 0)? else {
+    let Some((Request::Setup(setup), _)) = next(reader, 0, &spare)? else {
         return Ok(());
     };
     let started = start(&setup);
@@ -38,9 +39,9 @@ pub fn serve(reader: &mut impl Read, writer: &mut impl Write) -> Result<()> {
         Err(failure) => return fail(writer, failure),
     };
     let weight_count = session.as_ref().map_or(0, Session::weight_count);
-    while let Some((request, parts)) = next(reader, weight_count)? {
+    while let Some((request, parts)) = next(reader, weight_count, &spare)? {
         let answered = match session.as_mut() {
-            Some(session) => answer(session, request, parts),
+            Some(session) => answer(session, request, parts, &spare),
             None => Err(Failure::new(FailureKind::Protocol, "a client that describes its model has no data")),
         };
         match answered {
@@ -52,8 +53,8 @@ pub fn serve(reader: &mut impl Read, writer: &mut impl Write) -> Result<()> {
     Ok(())
 }
 
-fn next(reader: &mut impl Read, weight_count: usize) -> Result<Option<(Request, Parts)>> {
-    match read(reader, Limits { payload: 4 * weight_count as u64 }) {
+fn next(reader: &mut impl Read, weight_count: usize, spare: &Spare) -> Result<Option<(Request, Parts)>> {
+    match read_reusing(reader, Limits { payload: 4 * weight_count as u64 }, spare) {
         Ok(request) => Ok(Some(request)),
         Err(FrameError::End) => Ok(None),
         Err(error) => Err(error.into()),
@@ -112,43 +113,27 @@ fn kind_of(error: &LoadError) -> FailureKind {
 /// A reply, and the weights that go with it.
 type Answer<'a> = (Reply, Option<&'a [f32]>);
 
-fn answer(session: &mut Session, request: Request, mut parts: Parts) -> Result<Answer<'_>, Failure> {
+fn answer<'a>(session: &'a mut Session, request: Request, parts: Parts, spare: &Spare) -> Result<Answer<'a>, Failure> {
     match request {
         Request::Setup(_) => Err(Failure::new(FailureKind::Protocol, "a second setup")),
         Request::GetWeights => Ok((Reply::Weights, Some(session.weights()?))),
         Request::Train(train) => {
-            session.set_weights(&weights(&mut parts)?)?;
+            take_weights(session, parts, spare)?;
             let update = session.train(&train)?;
             Ok((Reply::Update(update), Some(session.weights()?)))
         }
         Request::Evaluate(evaluate) => {
-            session.set_weights(&weights(&mut parts)?)?;
+            take_weights(session, parts, spare)?;
             let blocks = evaluate.blocks.into_iter().map(|block| session.evaluate(block));
             Ok((Reply::Evaluated { blocks: blocks.collect::<Result<_, _>>()? }, None))
         }
     }
 }
 
-fn weights(parts: &mut Parts) -> Result<Vec<f32>, Failure> {
+fn take_weights(session: &mut Session, mut parts: Parts, spare: &Spare) -> Result<(), Failure> {
     let missing = || Failure::new(FailureKind::Protocol, "the request has no part \"weights\"");
-    parts.take_f32(WEIGHTS).ok_or_else(missing)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_library_that_isolation_may_have_hidden_is_said_to_be_so() {
-        let missing = "x.so: libfoo.so: cannot open shared object file: No such file or directory";
-        let message = |why: &str, landlock_abi| {
-            let in_force = InForce { landlock_abi, ..InForce::default() };
-            not_loaded(&LoadError::CannotOpen(why.into()), &in_force).message
-        };
-        assert!(
-            message(missing, Some(7)).contains("libfoo.so") && message(missing, Some(7)).contains("--isolation off")
-        );
-        assert!(!message(missing, None).contains("--isolation"));
-        assert!(!message("x.so: undefined symbol: foo", Some(7)).contains("--isolation"));
-    }
+    let weights = parts.take_f32(WEIGHTS).ok_or_else(missing)?;
+    session.set_weights(&weights)?;
+    spare.keep(weights);
+    Ok(())
 }

@@ -41,10 +41,18 @@ pub(crate) fn weights(parts: &Parts, expected: Option<usize>) -> Checked {
     if let Some(expected) = expected.filter(|&n| n != weights.len()) {
         return Err(Cause::rejected(format!("it has {} weights, expected {expected}", weights.len())));
     }
-    match weights.iter().position(|w| !w.is_finite()) {
+    match first_not_finite(weights) {
         Some(index) => Err(Cause::rejected(format!("weight {index} is {}; try a lower --lr", weights[index]))),
         None => Ok(()),
     }
+}
+
+/// A block at a time without an early end, which is compiled to whole vectors: every update of every round is looked at.
+fn first_not_finite(weights: &[f32]) -> Option<usize> {
+    const BLOCK: usize = 1024;
+    let bad = weights.chunks(BLOCK).position(|block| block.iter().fold(false, |bad, w| bad | !w.is_finite()))?;
+    let start = bad * BLOCK;
+    weights[start..].iter().position(|w| !w.is_finite()).map(|index| start + index)
 }
 
 /// The sums must be of the blocks that were asked for, and possible.
@@ -63,5 +71,20 @@ pub(crate) fn blocks(job: &Job, reply: &Reply, test_examples: u64) -> Checked {
     match blocks.iter().find(|sums| !plausible(sums)) {
         Some(sums) => Err(Cause::rejected(format!("its sums for block {} cannot be: {sums:?}", sums.block))),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::first_not_finite;
+
+    #[test]
+    fn the_first_that_is_not_finite_is_found_wherever_it_is() {
+        let mut weights = vec![1.0_f32; 3000];
+        assert_eq!(first_not_finite(&weights), None);
+        for (index, value) in [(2999, f32::NAN), (1024, f32::INFINITY), (1023, f32::NEG_INFINITY), (0, f32::NAN)] {
+            weights[index] = value;
+            assert_eq!(first_not_finite(&weights), Some(index));
+        }
     }
 }

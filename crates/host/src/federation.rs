@@ -4,8 +4,8 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use fedpipe_data::Dealt;
 use fedpipe_protocol::{
-    EVALUATION_BLOCK, Evaluate, Held, Parts, Purpose, Ready, Reply, Request, Setup, Task, Tensor, Train, WEIGHTS,
-    weight_count,
+    EVALUATION_BLOCK, Evaluate, Held, Parts, Purpose, Ready, Reply, Request, Setup, Spare, Task, Tensor, Train,
+    WEIGHTS, weight_count,
 };
 
 use crate::{
@@ -29,6 +29,8 @@ pub(crate) struct Federation<'a> {
     sizes: Vec<u64>,
     test_examples: u64,
     weight_count: usize,
+    /// What updates are read into.
+    spare: Arc<Spare>,
     launch: &'a Launch,
     directory: &'a RunDir,
     /// Lost processes so far.
@@ -68,11 +70,13 @@ impl<'a> Federation<'a> {
         allow_descriptors(processes).map_err(anyhow::Error::from)?;
         let dylib = directory.model_at(first_round)?;
         let setups = (0..processes).map(|process| setup(experiment, &dylib, dealt, process, processes)).collect();
+        let spare = Arc::new(Spare::default());
         let environment = Environment {
             command: launch.command.clone(),
             logs: directory.logs(),
             timeout: Duration::from_secs_f64(experiment.client_timeout),
             pipe_size: pipe_size(processes),
+            spare: Arc::clone(&spare),
             jitter: Environment::jitter_asked_for(),
         };
         let at_once = experiment.job_count() as usize;
@@ -80,7 +84,7 @@ impl<'a> Federation<'a> {
         let sizes = dealt.partitions.iter().map(|partition| partition.examples).collect();
         let test_examples = dealt.test.examples;
         let mut federation =
-            Self { experiment, launch, directory, fleet, sizes, test_examples, weight_count: 0, failures: 0 };
+            Self { experiment, launch, directory, fleet, sizes, test_examples, weight_count: 0, spare, failures: 0 };
         let weights = federation.initial_weights(journal)?;
         federation.weight_count = weights.len();
         Ok((federation, weights))
@@ -187,6 +191,11 @@ impl<'a> Federation<'a> {
                 loss: loss_sum / examples as f64,
             }),
         }
+    }
+
+    /// Takes back what a round's updates were read into.
+    pub(crate) fn reuse(&self, trained: Trained) {
+        trained.updates.into_iter().for_each(|update| self.spare.keep(update.weights));
     }
 
     fn train_job(&self, round: u64, client: u32, weights: &Arc<Vec<f32>>) -> Job {

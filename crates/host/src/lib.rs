@@ -214,6 +214,7 @@ fn rounds(
         let score = federation.evaluate(round, &weights, journal)?;
         let record = progress.commit(round, weights, server, &trained, score, started);
         journal.tell(&Event::RoundEnded(record))?;
+        federation.reuse(trained);
         let converged = experiment.until_converged && progress.converged();
         if round.is_multiple_of(experiment.checkpoint_every) || converged || round == experiment.last_round() {
             let checkpoint = progress.checkpoint(journal.ledger.position().clone(), federation.failures);

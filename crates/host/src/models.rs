@@ -1,6 +1,6 @@
 //! What a dylib says of its model, asked in a client process without data: the host loads none.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use fedpipe_protocol::{Purpose, Ready, Setup};
 
@@ -23,6 +23,7 @@ pub fn describe(command: &ClientCommand, dylib: &Path) -> Result<Ready> {
         logs: logs.path().to_owned(),
         timeout: TIMEOUT,
         pipe_size: 64 << 10,
+        spare: Arc::default(),
         jitter: None,
     };
     let setup = Setup {

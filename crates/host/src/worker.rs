@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fedpipe_protocol::{Limits, PROTOCOL, Part, Parts, Reply, Request, WEIGHTS, read, write};
+use fedpipe_protocol::{Limits, PROTOCOL, Part, Parts, Reply, Request, Spare, WEIGHTS, read, read_reusing, write};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::{
@@ -77,6 +77,8 @@ pub(crate) struct Environment {
     pub(crate) logs: PathBuf,
     pub(crate) timeout: Duration,
     pub(crate) pipe_size: i32,
+    /// What the updates of earlier rounds were in.
+    pub(crate) spare: Arc<Spare>,
     /// For tests: each report is held back for a random time up to this, to show that no result depends on arrival.
     pub(crate) jitter: Option<Duration>,
 }
@@ -122,13 +124,14 @@ impl Worker {
         let (orders, received) = mpsc::channel();
         let started = Instant::now();
         let Environment { timeout, jitter, .. } = *environment;
+        let spare = Arc::clone(&environment.spare);
         let thread =
             std::thread::Builder::new().name(format!("client {}", id.slot)).stack_size(256 << 10).spawn(move || {
                 let report = |news| {
                     jitter.inspect(|&most| std::thread::sleep(some_of(most)));
                     inbox.send(Message::News(id, news)).is_ok()
                 };
-                let Err(end) = converse(&mut link, &received, timeout, &report);
+                let Err(end) = converse(&mut link, &received, timeout, &spare, &report);
                 if let Some(loss) = process.end(&mut link, end, timeout, started) {
                     report(News::Lost(loss));
                 }
@@ -166,6 +169,7 @@ fn converse(
     link: &mut Link,
     orders: &Receiver<Order>,
     timeout: Duration,
+    spare: &Spare,
     report: &dyn Fn(News) -> bool,
 ) -> Result<Infallible, End> {
     link.deadline = Some(Instant::now() + timeout);
@@ -182,7 +186,7 @@ fn converse(
         link.deadline = Some(Instant::now() + timeout);
         let weights = order.weights.as_ref().map(|weights| Part::F32(WEIGHTS, weights));
         write(link, &order.request, weights.as_slice())?;
-        let (reply, parts) = read(link, Limits { payload: order.reply_payload })?;
+        let (reply, parts) = read_reusing(link, Limits { payload: order.reply_payload }, spare)?;
         if let Reply::Failed { kind, message } = reply {
             return Err(End::Unfit(Cause::Reported { failure: kind, message }));
         }

@@ -1,6 +1,9 @@
 //! One frame: magic, lengths, a JSON header, a binary payload in named parts.
 
-use std::io::{self, Read, Write};
+use std::{
+    io::{self, Read, Write},
+    sync::{Mutex, PoisonError},
+};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -144,12 +147,42 @@ pub fn write(writer: &mut impl Write, body: &impl Serialize, parts: &[Part<'_>])
     writer.flush()
 }
 
+/// Buffers of parts that were read and are done with, to be filled again: to map a fresh megabyte takes longer than to
+/// fill it.
+#[derive(Debug, Default)]
+pub struct Spare(Mutex<Vec<Vec<f32>>>);
+
+impl Spare {
+    /// Takes a buffer back.
+    pub fn keep(&self, buffer: Vec<f32>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+    }
+
+    fn take(&self, len: usize) -> Vec<f32> {
+        let mut buffer = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+        buffer.resize(len, 0.0);
+        buffer
+    }
+}
+
 /// Reads one frame.
 ///
 /// # Errors
 /// [`FrameError::End`] where the pipe ended before the first byte; the other variants for everything else, a payload
 /// above `limits` among it.
 pub fn read<B: DeserializeOwned>(reader: &mut impl Read, limits: Limits) -> Result<(B, Parts), FrameError> {
+    read_reusing(reader, limits, &Spare::default())
+}
+
+/// As [`read`], with 32-bit floats in buffers from `spare`, where it has some.
+///
+/// # Errors
+/// As for [`read`].
+pub fn read_reusing<B: DeserializeOwned>(
+    reader: &mut impl Read,
+    limits: Limits,
+    spare: &Spare,
+) -> Result<(B, Parts), FrameError> {
     let (header_length, payload) = read_preamble(reader)?;
     if header_length > MAX_HEADER {
         return malformed(format!("a header of {header_length} bytes, at most {MAX_HEADER} are allowed"));
@@ -162,7 +195,7 @@ pub fn read<B: DeserializeOwned>(reader: &mut impl Read, limits: Limits) -> Resu
     let header: Header<B> =
         serde_json::from_slice(&json).or_else(|error| malformed(format!("its header is not understood: {error}")))?;
     check_lengths(&header.parts, payload)?;
-    let parts = header.parts.into_iter().map(|part| read_part(reader, part)).collect::<io::Result<_>>()?;
+    let parts = header.parts.into_iter().map(|part| read_part(reader, part, spare)).collect::<io::Result<_>>()?;
     Ok((header.body, Parts(parts)))
 }
 
@@ -195,11 +228,11 @@ fn check_lengths(parts: &[PartHeader], payload: u64) -> Result<(), FrameError> {
     }
 }
 
-fn read_part(reader: &mut impl Read, part: PartHeader) -> io::Result<(String, Data)> {
+fn read_part(reader: &mut impl Read, part: PartHeader, spare: &Spare) -> io::Result<(String, Data)> {
     // The length is bounded: `check_lengths` compared it with a payload within the limits.
     let data = match part.dtype {
         Dtype::F32 => {
-            let mut values = vec![0.0_f32; part.len as usize];
+            let mut values = spare.take(part.len as usize);
             reader.read_exact(bytemuck::cast_slice_mut(&mut values))?;
             Data::F32(values)
         }

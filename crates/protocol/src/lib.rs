@@ -14,7 +14,7 @@ mod frame;
 mod isolation;
 mod message;
 
-pub use frame::{Data, Dtype, FrameError, Limits, MAGIC, MAX_HEADER, Part, Parts, read, write};
+pub use frame::{Data, Dtype, FrameError, Limits, MAGIC, MAX_HEADER, Part, Parts, Spare, read, read_reusing, write};
 pub use isolation::{InForce, Isolation, Level};
 pub use message::{
     BlockSums, Evaluate, FailureKind, Held, Kind, OptionSpec, Place, Purpose, Ready, Reply, Request, Setup, Task,

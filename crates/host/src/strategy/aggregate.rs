@@ -1,5 +1,7 @@
 //! Aggregation rules: from many flat weight vectors to one.
 
+use std::thread;
+
 /// Σ n_k w_k / Σ n_k, summed in f64 in the order given and rounded once to f32 (McMahan 2017, Algorithm 1).
 ///
 /// The order is the caller's promise of the same bits: client order, never arrival.
@@ -11,20 +13,55 @@ pub fn weighted_mean(members: &[(f64, &[f32])]) -> Vec<f32> {
     let length = members[0].1.len();
     assert!(members.iter().all(|(_, weights)| weights.len() == length), "weight vectors of different lengths");
     let mut mean = vec![0.0_f32; length];
-    // A block of sums stays in the first cache while all members pass by.
-    const BLOCK: usize = 1024;
-    let mut sums = [0.0_f64; BLOCK];
-    for (index, out) in mean.chunks_mut(BLOCK).enumerate() {
-        let start = index * BLOCK;
-        let sums = &mut sums[..out.len()];
-        sums.fill(0.0);
-        for (n, weights) in members {
-            let part = &weights[start..start + sums.len()];
-            sums.iter_mut().zip(part).for_each(|(sum, &w)| *sum += n * f64::from(w));
+    element_wise(&mut mean, members.len(), |start, out| {
+        let mut sums = [0.0_f64; BLOCK];
+        for (index, out) in out.chunks_mut(BLOCK).enumerate() {
+            block(members, start + index * BLOCK, &mut sums[..out.len()]);
+            out.iter_mut().zip(&sums).for_each(|(out, sum)| *out = (sum / total) as f32);
         }
-        out.iter_mut().zip(sums).for_each(|(out, sum)| *out = (*sum / total) as f32);
-    }
+    });
     mean
+}
+
+/// A block of sums stays in the first cache while all members pass by.
+const BLOCK: usize = 1024;
+
+/// Σ n_k w_k for the elements from `start` on. Four members at a time, one after the other, so that a sum is loaded and
+/// stored once for the four.
+fn block(members: &[(f64, &[f32])], start: usize, sums: &mut [f64]) {
+    sums.fill(0.0);
+    let length = sums.len();
+    let (fours, rest) = members.as_chunks::<4>();
+    for four in fours {
+        let [a, b, c, d] = four.map(|(_, weights)| &weights[start..start + length]);
+        let n = four.map(|(n, _)| n);
+        for (i, sum) in sums.iter_mut().enumerate() {
+            let first = *sum + n[0] * f64::from(a[i]) + n[1] * f64::from(b[i]);
+            *sum = first + n[2] * f64::from(c[i]) + n[3] * f64::from(d[i]);
+        }
+    }
+    for (n, weights) in rest {
+        sums.iter_mut().zip(&weights[start..]).for_each(|(sum, &w)| *sum += n * f64::from(w));
+    }
+}
+
+/// Fills `out`, of whose elements each is a function of its index alone, by `fill(start, part)`; on all cores where there
+/// is work for them. The parts are no part of a result.
+fn element_wise(out: &mut [f32], members: usize, fill: impl Fn(usize, &mut [f32]) + Sync) {
+    /// Values that are read sooner than a thread starts.
+    const FEW: usize = 1 << 18;
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let parts = (out.len() * members / FEW).clamp(1, cores);
+    // Whole blocks, so that they are as few as in one part.
+    let size = out.len().div_ceil(parts).next_multiple_of(BLOCK);
+    thread::scope(|scope| {
+        let fill = &fill;
+        let mut parts = out.chunks_mut(size).enumerate();
+        // One of them by this thread.
+        let own = parts.next();
+        parts.for_each(|(index, part)| drop(scope.spawn(move || fill(index * size, part))));
+        own.into_iter().for_each(|(_, part)| fill(0, part));
+    });
 }
 
 #[cfg(test)]
@@ -50,6 +87,20 @@ mod tests {
     }
 
     proptest! {
+        /// As many members and elements as give whole and odd blocks, groups of four and parts.
+        #[test]
+        fn it_is_the_sum_in_the_order_given(members in 1_usize..11, length in prop_oneof![1_usize..3000, 200_000_usize..201_000]) {
+            let value = |k: usize, i: usize| ((i * 7919 + k * 104_729) % 10_007) as f32 / 3.0e4 - 0.1;
+            let weights: Vec<Vec<f32>> = (0..members).map(|k| (0..length).map(|i| value(k, i)).collect()).collect();
+            let counted: Vec<(f64, &[f32])> = weights.iter().zip(1..).map(|(w, n)| (f64::from(n * 17), w.as_slice())).collect();
+            let total: f64 = counted.iter().map(|(n, _)| n).sum();
+            let mean = weighted_mean(&counted);
+            for (i, mean) in mean.iter().enumerate() {
+                let sum = counted.iter().fold(0.0, |sum, (n, weights)| sum + n * f64::from(weights[i]));
+                prop_assert_eq!(mean.to_bits(), ((sum / total) as f32).to_bits());
+            }
+        }
+
         #[test]
         fn identical_updates_aggregate_to_themselves(
             weights in prop::collection::vec(-1e6_f32..1e6, 1..3000),

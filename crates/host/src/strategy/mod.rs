@@ -1,7 +1,8 @@
 //! What the host does with a round's updates: weigh, aggregate, and let a server optimiser move the global weights.
 //!
 //! A strategy is a composition of such pieces; its names (`fedavg`, `fedavgm`, `fedadam`) are rows of a table. Nothing
-//! here knows a clock, a thread, a file or a random number: [`Strategy::apply`] is a function of its arguments.
+//! here knows a clock, a file or a random number: [`Strategy::apply`] is a function of its arguments. Where sums of many
+//! updates are split over the cores, each element is still summed by one of them, in client order.
 
 mod aggregate;
 mod server;
