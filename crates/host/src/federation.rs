@@ -17,6 +17,7 @@ use crate::{
     sampling::sample,
     spawn::allow_descriptors,
     strategy::Accepted,
+    stray::new_mark,
     worker::Environment,
 };
 
@@ -70,6 +71,7 @@ impl<'a> Federation<'a> {
         let environment = Environment {
             command: launch.command.clone(),
             logs: directory.logs(),
+            mark: new_mark(),
             timeout: Duration::from_secs_f64(experiment.client_timeout),
             pipe_size: pipe_size(processes),
             jitter: Environment::jitter_asked_for(),

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use fedpipe_protocol::{Purpose, Ready, Setup};
 
-use crate::{ClientCommand, Control, Error, OnFailure, Result, fleet::Fleet, worker::Environment};
+use crate::{ClientCommand, Control, Error, OnFailure, Result, fleet::Fleet, stray::new_mark, worker::Environment};
 
 /// How long a model may take to say what it is.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -18,6 +18,7 @@ pub fn describe(command: &ClientCommand, dylib: &Path) -> Result<Ready> {
     let environment = Environment {
         command: command.clone(),
         logs: logs.path().to_owned(),
+        mark: new_mark(),
         timeout: TIMEOUT,
         pipe_size: 64 << 10,
         jitter: None,

@@ -15,10 +15,8 @@ use nix::{
 use crate::{
     cause::Cause,
     link::{GaveUp, Link, Want, gave_up},
+    stray::end_strays,
 };
-
-/// Lines of a lost client's output that are shown.
-const LAST_WORDS: usize = 3;
 
 /// How long a client may take to end after its pipe was closed.
 const GRACE: Duration = Duration::from_millis(500);
@@ -31,6 +29,14 @@ pub(crate) struct Loss {
     pub(crate) log: Option<PathBuf>,
     /// Since the process was started.
     pub(crate) after: Duration,
+}
+
+impl Loss {
+    /// Of a process that there never was.
+    pub(crate) fn at_start(error: &impl ToString) -> Self {
+        let cause = Cause::System { message: error.to_string() };
+        Self { cause, last_words: Vec::new(), log: None, after: Duration::ZERO }
+    }
 }
 
 /// Why a conversation ended.
@@ -56,12 +62,14 @@ impl From<std::io::Error> for End {
 /// A child that is killed and reaped, whatever happens to its thread.
 pub(crate) struct Process {
     child: Child,
+    /// In the environment of the process and of what it started.
+    mark: String,
     reaped: bool,
 }
 
 impl Process {
-    pub(crate) fn new(child: Child) -> Self {
-        Self { child, reaped: false }
+    pub(crate) fn new(child: Child, mark: String) -> Self {
+        Self { child, mark, reaped: false }
     }
 
     /// Ends the process and says why it was lost, unless it was dismissed.
@@ -85,13 +93,14 @@ impl Process {
             End::Failed(_) => Some(Cause::protocol("it closed its pipe and lives on")),
         };
         let status = self.kill();
+        end_strays(&|mark| mark == self.mark);
         link.drain_log();
         let cause = cause.unwrap_or_else(|| match status {
             Ok(status) => Cause::of_exit(status),
             Err(error) => Cause::System { message: error.to_string() },
         });
         let log = Some(link.log.path().to_owned()).filter(|path| path.exists());
-        Some(Loss { cause, last_words: link.log.last_lines(LAST_WORDS), log, after: started.elapsed() })
+        Some(Loss { cause, last_words: link.log.last_lines(), log, after: started.elapsed() })
     }
 
     /// Lets an idle process end by itself at the end of its pipe.

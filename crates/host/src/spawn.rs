@@ -19,6 +19,8 @@ use nix::{
 };
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use crate::stray::MARK;
+
 /// How to start a client; the CLI says it, since `/proc/self/exe` is the test binary under test.
 #[derive(Debug, Clone)]
 pub struct ClientCommand {
@@ -42,7 +44,9 @@ pub(crate) struct Spawned {
 
 /// Starts client process `number`. Must be called by the thread that lives as long as the run: the kernel ends the
 /// client when the *thread* that forked it ends.
-pub(crate) fn spawn(command: &ClientCommand, number: u32, pipe_size: i32) -> io::Result<Spawned> {
+///
+/// Its environment has `mark`, and so has that of whatever it starts.
+pub(crate) fn spawn(command: &ClientCommand, number: u32, mark: &str, pipe_size: i32) -> io::Result<Spawned> {
     let (client_read, to) = pipe2(OFlag::O_CLOEXEC)?;
     let (from, client_write) = pipe2(OFlag::O_CLOEXEC)?;
     let (log, client_log) = pipe2(OFlag::O_CLOEXEC)?;
@@ -59,6 +63,7 @@ pub(crate) fn spawn(command: &ClientCommand, number: u32, pipe_size: i32) -> io:
         .arg0(&command.name)
         .args(own.map(|fd| fd.to_string()))
         .arg(number.to_string())
+        .env(MARK, mark)
         // A group of its own: Ctrl-C reaches the host alone, and the host reaches a client's children through it.
         .process_group(0)
         .stdin(Stdio::null())
@@ -67,10 +72,15 @@ pub(crate) fn spawn(command: &ClientCommand, number: u32, pipe_size: i32) -> io:
     let host = nix::unistd::getpid().as_raw();
     // SAFETY: between fork and exec the closure makes system calls only: no allocation, no lock, no Rust runtime.
     unsafe { process.pre_exec(move || isolate_descriptors(own, host)) };
-    let child = process.spawn()?;
-    let pid = Pid::from_child(&child);
-    let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
-    Ok(Spawned { child, pidfd, to: to.into(), from: from.into(), log: log.into() })
+    let mut child = process.spawn()?;
+    match pidfd_open(Pid::from_child(&child), PidfdFlags::empty()) {
+        Ok(pidfd) => Ok(Spawned { child, pidfd, to: to.into(), from: from.into(), log: log.into() }),
+        Err(error) => {
+            // Out of descriptors: the child is there already, and nobody else knows of it.
+            let _ = child.kill().and_then(|()| child.wait());
+            Err(error.into())
+        }
+    }
 }
 
 /// In the child, before exec: everything is closed on exec except its own two descriptors (the host may itself have

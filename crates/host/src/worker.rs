@@ -75,6 +75,8 @@ pub(crate) struct Environment {
     pub(crate) command: ClientCommand,
     /// The folder of the clients' logs.
     pub(crate) logs: PathBuf,
+    /// Names the fleet in the environment of its processes.
+    pub(crate) mark: String,
     pub(crate) timeout: Duration,
     pub(crate) pipe_size: i32,
     /// For tests: each report is held back for a random time up to this, to show that no result depends on arrival.
@@ -102,9 +104,10 @@ fn some_of(most: Duration) -> Duration {
 impl Worker {
     /// Starts the process and its thread, which reports to `inbox`.
     pub(crate) fn start(environment: &Environment, id: WorkerId, inbox: Sender<Message>) -> std::io::Result<Self> {
+        let mark = format!("{}{}", environment.mark, id.generation);
         let Spawned { child, pidfd, to, from, log } =
-            spawn(&environment.command, id.slot as u32, environment.pipe_size)?;
-        let mut process = Process::new(child);
+            spawn(&environment.command, id.slot as u32, &mark, environment.pipe_size)?;
+        let mut process = Process::new(child, mark);
         let wake = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
         let dismissed = Arc::new(AtomicBool::new(false));
         let client_log = ClientLog::new(environment.log(id.slot));
