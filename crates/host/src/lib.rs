@@ -14,6 +14,8 @@ mod experiment;
 mod federation;
 mod files;
 mod fleet;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod history;
 mod ledger;
 mod link;

@@ -165,7 +165,7 @@ impl Drop for Worker {
 }
 
 /// Says what is ordered and reports the replies, until one side ends.
-fn converse(
+pub(crate) fn converse(
     link: &mut Link,
     orders: &Receiver<Order>,
     timeout: Duration,

@@ -8,6 +8,7 @@ mod bad_input;
 mod common;
 mod house;
 mod idx;
+#[allow(dead_code, reason = "some of it is for the tests of faults alone")]
 mod live;
 mod losses;
 mod outside;
