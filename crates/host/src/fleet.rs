@@ -297,7 +297,7 @@ impl<'a> Fleet<'a> {
         }
         // Work that waits for a process that died while it started is lost with it.
         let index = batch.working[slot].take();
-        let index = index.or_else(|| batch.waiting[slot].pop_front().filter(|_| !was_ready));
+        let index = index.or_else(|| if was_ready { None } else { batch.waiting[slot].pop_front() });
         let then = match index {
             None => Then::Replaced,
             Some(index) => self.reassign(slot, index, batch),

@@ -32,19 +32,19 @@ pub(crate) fn faults() -> Vec<Fault> {
 /// Weights that no pipe holds: 4 MB.
 const LARGE: &str = "--model-option padding=1000000";
 
-fn kill_training(live: &mut Live<'_>) -> Instant {
+fn kill_training(live: &mut Live<'_>, _: (u32, u64)) -> Instant {
     signal_training(live, Signal::SIGKILL)
 }
 
-fn stop_training(live: &mut Live<'_>) -> Instant {
+fn stop_training(live: &mut Live<'_>, _: (u32, u64)) -> Instant {
     signal_training(live, Signal::SIGSTOP)
 }
 
-fn kill_writing(live: &mut Live<'_>) -> Instant {
+fn kill_writing(live: &mut Live<'_>, _: (u32, u64)) -> Instant {
     signal_writing(live, Signal::SIGKILL)
 }
 
-fn stop_writing(live: &mut Live<'_>) -> Instant {
+fn stop_writing(live: &mut Live<'_>, _: (u32, u64)) -> Instant {
     signal_writing(live, Signal::SIGSTOP)
 }
 
