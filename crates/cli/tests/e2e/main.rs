@@ -10,7 +10,6 @@ mod house;
 mod idx;
 #[allow(dead_code, reason = "some of it is for the tests of faults alone")]
 mod live;
-mod losses;
 mod outside;
 mod processes;
 mod resume;

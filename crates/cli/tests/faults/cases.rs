@@ -287,7 +287,7 @@ fn close_all() -> Case {
 
 /// Before it allocates without end.
 fn limit_memory(live: &mut Live<'_>, due: (u32, u64)) -> Instant {
-    let limit = Rlimit { current: Some(2 << 30), maximum: Some(2 << 30) };
+    let limit = Rlimit { current: Some(1 << 29), maximum: Some(1 << 29) };
     prlimit(Pid::from_raw(live.client(1).pid), Resource::As, limit).unwrap();
     allow(live, due)
 }

@@ -17,6 +17,7 @@ mod cases;
 mod host;
 mod kills;
 mod outside;
+mod policy;
 mod stage;
 mod start;
 mod system;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
     let faults: Vec<Fault> = cases::faults()
         .into_iter()
         .chain(outside::faults())
+        .chain(policy::faults())
         .chain(start::faults())
         .chain(host::faults())
         .chain(system::faults())
