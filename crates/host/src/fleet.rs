@@ -11,6 +11,7 @@ use fedpipe_protocol::{Parts, Ready, Reply, Request, Setup};
 
 use crate::{
     Cause, Error, Lost, OnFailure, Result, Then,
+    cause::tame,
     control::{Control, Message},
     log::last_lines_of,
     process::Loss,
@@ -267,7 +268,10 @@ impl<'a> Fleet<'a> {
     }
 
     /// Takes what a process says of its model.
-    fn welcome(&mut self, ready: Ready) -> std::result::Result<(), Cause> {
+    fn welcome(&mut self, mut ready: Ready) -> std::result::Result<(), Cause> {
+        for text in [&mut ready.name, &mut ready.version, &mut ready.summary] {
+            *text = tame(text);
+        }
         match &self.model {
             Some(model) if *model != ready => Err(Cause::protocol("its model is not that of the other clients")),
             Some(_) => Ok(()),

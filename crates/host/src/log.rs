@@ -7,6 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::cause::tame;
+
 /// Bytes that are kept of a client's output; a `println!` in a loop must not fill the disk.
 pub(crate) const CAP: usize = 1 << 20;
 
@@ -83,7 +85,7 @@ pub(crate) fn last_lines_of(path: &Path) -> Vec<String> {
 fn last_lines(bytes: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(bytes);
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-    lines[lines.len().saturating_sub(LAST_WORDS)..].iter().map(|line| (*line).to_owned()).collect()
+    lines[lines.len().saturating_sub(LAST_WORDS)..].iter().map(|line| tame(line)).collect()
 }
 
 #[cfg(test)]

@@ -187,7 +187,7 @@ pub(crate) fn converse(
         write(link, &order.request, weights.as_slice())?;
         let (reply, parts) = read(link, Limits { payload: order.reply_payload })?;
         if let Reply::Failed { kind, message } = reply {
-            return Err(End::Unfit(Cause::Reported { failure: kind, message }));
+            return Err(End::Unfit(Cause::reported(kind, &message)));
         }
         if !report(News::Replied(reply, parts)) {
             return Err(End::Dismissed);

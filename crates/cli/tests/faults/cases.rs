@@ -13,7 +13,7 @@ use crate::{
     Fault,
     common::Place,
     live::Live,
-    stage::{Ended, Policy, Stage, TIMEOUT, since, undisturbed},
+    stage::{Ended, Policy, Stage, TIMEOUT, UNCONFINED, since, undisturbed},
     table::Row,
 };
 
@@ -80,6 +80,11 @@ impl Case {
 
     pub(crate) fn lost(self, cause: Value, says: &'static str) -> Self {
         Self { end: lost(cause, says, ""), ..self }
+    }
+
+    /// The model does what isolation forbids.
+    fn unconfined(self) -> Self {
+        Self { more: UNCONFINED, ..self }
     }
 
     fn mute(self) -> Self {
@@ -256,6 +261,7 @@ fn cases() -> Vec<Case> {
         case("sleep").late(),
         case("print").late().mute().log("a model that prints without end"),
         case("error").reported(ERROR),
+        case("escape-codes").reported("\u{fffd}[2J of many lines"),
         case("panic-in-train").at("train", (1, 2)).reported(PANIC).log("panicked at"),
         case("panic-in-weights").at("weights", (1, 2)).reported(PANIC),
         // In round 2 it is given weights after it has trained in round 1.
@@ -266,22 +272,22 @@ fn cases() -> Vec<Case> {
         case("too-few").reported("9 weights"),
         case("too-many").reported("11 weights"),
         close_all(),
-        case("close-all-and-sleep").protocol("it closed its pipe and lives on"),
+        case("close-all-and-sleep").unconfined().protocol("it closed its pipe and lives on"),
         case("garbage").protocol(r#"it starts with "what" instead of "fdp1""#),
         case("half-frame-and-exit").exit(0, "it exited with code 0 before its work was done"),
         case("huge-frame").protocol("a payload of 1152921504606846976 bytes, at most 40 were asked for"),
         case("others-update").protocol("it answered for client 0 in round 2, asked was client 1 in round 2"),
-        case("threads").unharmed(0),
-        case("fork").unharmed(1),
-        case("fork-and-exit").exit(3, "it exited with code 3"),
-        case("fork-away").unharmed(1),
-        case("fork-away-and-exit").exit(3, "it exited with code 3"),
+        case("threads").unconfined().unharmed(0),
+        case("fork").unconfined().unharmed(1),
+        case("fork-and-exit").unconfined().exit(3, "it exited with code 3"),
+        case("fork-away").unconfined().unharmed(1),
+        case("fork-away-and-exit").unconfined().exit(3, "it exited with code 3"),
     ]
 }
 
 /// The client cannot answer; where std is checked, closing a descriptor that is not open ends it.
 fn close_all() -> Case {
-    let case = case("close-all");
+    let case = case("close-all").unconfined();
     if cfg!(debug_assertions) { case.signal(Signal::SIGABRT) } else { case.exit(1, "it exited with code 1") }
 }
 

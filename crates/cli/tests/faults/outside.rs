@@ -10,7 +10,7 @@ use crate::{
     cases::case,
     common::{Place, dylib},
     live::Live,
-    stage::{FLAGS, HELD, RUN, Stage, TIMEOUT, await_nobody, since, undisturbed},
+    stage::{FLAGS, RUN, Stage, TIMEOUT, await_nobody, since, undisturbed},
     table::Row,
 };
 
@@ -127,20 +127,14 @@ fn happened(signal: Signal) -> String {
     }
 }
 
-/// A run in which client 0 works and the others have nothing to do yet.
-fn one_at_work<'p>(place: &'p Place, more: &str) -> Stage<'p> {
-    let mut stage = Stage::start(place, &format!("--jobs 1 {HELD} {more}"));
-    stage.live.await_log("held for client 0 in round 1\n");
-    stage
-}
-
 fn kill_idle() -> Row {
     let place = Place::new();
-    let stage = one_at_work(&place, "");
+    let mut stage = Stage::one_at_work(&place, "");
     let start = Instant::now();
     stage.live.client(2).signal(Signal::SIGKILL);
     let detected = since(start, stage.await_loss("client process 2"));
-    (1..=3).for_each(|round| stage.live.mark(&format!("round-{round}")));
+    (1..=2).for_each(|round| stage.live.mark(&format!("round-{round}")));
+    stage.await_whole_where(1, 0);
     let ended = stage.end();
     ended.is_whole(1, "");
     assert_eq!(said(&ended.lost()[0]), lost(json!(1), 2, &cause_of(Signal::SIGKILL), "replaced"));
@@ -150,11 +144,12 @@ fn kill_idle() -> Row {
 /// It is noticed when there is work for the client: it reads nothing, or never answers.
 fn stop_idle(more: &'static str) -> Row {
     let place = Place::new();
-    let stage = one_at_work(&place, &format!("{TIMEOUT} {more}"));
+    let mut stage = Stage::one_at_work(&place, &format!("{TIMEOUT} {more}"));
     let start = Instant::now();
     stage.live.client(2).signal(Signal::SIGSTOP);
-    (1..=3).for_each(|round| stage.live.mark(&format!("round-{round}")));
+    (1..=2).for_each(|round| stage.live.mark(&format!("round-{round}")));
     let detected = since(start, stage.await_loss("client 2"));
+    stage.await_whole_where(1, 0);
     let ended = stage.end();
     ended.is_whole(1, more);
     let line = &ended.lost()[0];

@@ -19,6 +19,9 @@ use crate::{
 /// Flags of every run of these tests.
 pub(crate) const FLAGS: &str = "";
 
+/// Flags of those whose model starts threads or processes, or closes what is not its own.
+pub(crate) const UNCONFINED: &str = "";
+
 /// The run. Nothing is written between its rounds but the ledger.
 pub(crate) const RUN: &str = "misbehaving --clients 4 --rounds 3 --checkpoint-every 3";
 
@@ -96,6 +99,14 @@ impl<'p> Stage<'p> {
         stage
     }
 
+    /// As for [`Stage::held`], with client 0 still at the start of round 1, for whom the others have to wait.
+    pub(crate) fn one_at_work(place: &'p Place, more: &str) -> Self {
+        let mut stage = Self::start(place, &format!("--jobs 1 {HELD} {more}"));
+        stage.live.await_held(1, 1);
+        stage.before = Some(stage.holding());
+        stage
+    }
+
     /// As for [`Stage::held`], with all clients still at the start of round 2.
     pub(crate) fn held_in_two(place: &'p Place, more: &str) -> Self {
         let mut stage = Self::held_in_one(place, more);
@@ -104,9 +115,15 @@ impl<'p> Stage<'p> {
         stage
     }
 
-    /// Waits for round 3 to begin: the host must hold again what it held in round 1, and `further` more processes.
+    /// Waits for all clients to be at the start of round 3: the host must hold again what it held in round 1, and
+    /// `further` more processes.
     pub(crate) fn await_whole(&mut self, further: usize) {
-        self.live.await_held(4, 3);
+        self.await_whole_where(4, further);
+    }
+
+    /// As for [`Stage::await_whole`], where so many clients are at work at a time.
+    pub(crate) fn await_whole_where(&mut self, at_work: u32, further: usize) {
+        self.live.await_held(at_work, 3);
         let before = self.before.as_ref().unwrap();
         let now = self.holding();
         let descriptors = &before.descriptors;
