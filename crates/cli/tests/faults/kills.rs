@@ -19,6 +19,7 @@ use crate::{
 const VARIABLE: &str = "FEDPIPE_KILLS";
 
 const ARGUMENTS: &str = "logreg --rounds 12 --strategy fedavgm --jobs 2";
+const ROUNDS: usize = 12;
 
 pub(crate) fn faults() -> Vec<Fault> {
     vec![("kill-host-at-any-moment", Box::new(kill_at_any_moment))]
@@ -30,24 +31,30 @@ fn kill_at_any_moment() -> Row {
     let start = Instant::now();
     let undisturbed = place.run(&format!("{ARGUMENTS} {FLAGS} --out undisturbed")).weights_sha256();
     let mut whole = start.elapsed();
-    let mut within = 0;
+    let mut killed_after = Vec::new();
     for kill in 0..kills {
         // A part of the run each, so that no part of it is left out: the start, where the directory, the lock and the
         // clients come to be, and the end, where the results are written.
         let part = (f64::from(kill) + fraction()) / f64::from(kills);
-        match kill_after(&place, whole.mul_f64(part), &undisturbed) {
-            true => within += 1,
-            // The machine has become faster.
-            false => whole = whole.mul_f64(0.9),
+        let rounds = kill_after(&place, whole.mul_f64(part), &undisturbed);
+        // The machine has become faster, or slower.
+        match rounds {
+            None => whole = whole.mul_f64(0.9),
+            Some(rounds) if (rounds as f64) < part * ROUNDS as f64 - 1.0 => whole = whole.mul_f64(1.1),
+            Some(_) => {}
         }
+        killed_after.extend(rounds);
     }
+    let within = killed_after.len() as u32;
     assert!(within >= kills / 2, "only {within} of {kills} hosts were killed before they were done");
-    let happened = format!("{kills} hosts killed, {within} of them at work; --resume goes on");
+    let (least, most) = (killed_after.iter().min().unwrap(), killed_after.iter().max().unwrap());
+    let happened = format!("{within} hosts killed after {least} to {most} of {ROUNDS} rounds; --resume goes on");
     Row { happened, detected: None, lost: "nothing: each time the same bits".into() }
 }
 
-/// Kills a run's host after a time, which is no wait for anything: every moment will do. Whether it was still at work.
-fn kill_after(place: &Place, time: Duration, undisturbed: &str) -> bool {
+/// Kills a run's host after a time, which is no wait for anything: every moment will do. Gives the whole rounds that it
+/// had done, where it was still at work.
+fn kill_after(place: &Place, time: Duration, undisturbed: &str) -> Option<usize> {
     let (mut command, run) = place.command(&format!("{ARGUMENTS} {FLAGS}"));
     let mut host = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let start = Instant::now();
@@ -55,14 +62,19 @@ fn kill_after(place: &Place, time: Duration, undisturbed: &str) -> bool {
     thread::sleep(time.saturating_sub(start.elapsed()));
     host.kill().unwrap();
     let at_work = !host.wait().unwrap().success();
+    let done = fs::read_to_string(run.0.join("ledger.jsonl")).unwrap().matches(r#"{"event":"round","#).count();
 
     let output = place.fedpipe(&format!("run --resume out {FLAGS}")).output().unwrap();
     assert!(output.status.success(), "killed after {time:?}: {}", stderr(&output));
     assert_eq!(run.weights_sha256(), undisturbed, "killed after {time:?}");
     let rounds: Vec<_> = run.ledger("round").iter().map(|line| line["round"].as_u64().unwrap()).collect();
-    assert_eq!(rounds, Vec::from_iter(1..=12), "killed after {time:?}: the ledger has a gap or a round twice");
+    assert_eq!(
+        rounds,
+        Vec::from_iter(1..=ROUNDS as u64),
+        "killed after {time:?}: the ledger has a gap or a round twice"
+    );
     fs::remove_dir_all(run.0).unwrap();
-    at_work
+    at_work.then_some(done)
 }
 
 /// Random, as hash maps are.
