@@ -286,15 +286,20 @@ impl<'a> Fleet<'a> {
     fn refusal(&mut self, slot: usize, cause: Cause) -> Loss {
         let worker = self.slots[slot].worker.take();
         let after = worker.as_ref().map_or(Duration::ZERO, |worker| worker.started.elapsed());
-        // Once its thread has ended, all that it printed is in its log.
-        drop(worker);
+        if let Some(worker) = worker {
+            let mark = self.environment.mark_of(worker.id);
+            // Once its thread has ended, all that it printed is in its log.
+            drop(worker);
+            end_strays(&|of| of == mark);
+        }
         let log = self.environment.log(slot);
         Loss { cause, last_words: last_lines_of(&log), log: Some(log).filter(|log| log.exists()), after }
     }
 
     /// Settles a lost process: its work is done again, goes to another process, or is given up.
     fn lose(&mut self, slot: usize, loss: Loss, batch: &mut Batch, tell: &mut Tell<'_>) -> Result<()> {
-        self.slots[slot].worker = None;
+        // Waited for once the loss is told: its thread may still look for strays.
+        let worker = self.slots[slot].worker.take();
         let was_ready = std::mem::take(&mut self.slots[slot].ready);
         if let (false, Some(message)) = (self.slots[slot].proven, no_model(&loss.cause)) {
             return Err(message);
@@ -318,6 +323,7 @@ impl<'a> Fleet<'a> {
         };
         let who = lost.to_string();
         tell(Incident::Lost(lost))?;
+        drop(worker);
         match (then, index) {
             (Then::Aborted, _) => Err(Error::Round(who)),
             (Then::Dropped, Some(index)) => {

@@ -76,7 +76,7 @@ pub(crate) fn last_lines_of(path: &Path) -> Vec<String> {
         let end = file.seek(SeekFrom::End(0))?;
         file.seek(SeekFrom::Start(end.saturating_sub(TAIL as u64)))?;
         let mut bytes = Vec::with_capacity(TAIL);
-        file.read_to_end(&mut bytes)?;
+        file.take(TAIL as u64).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
     last_lines(&read().unwrap_or_default())

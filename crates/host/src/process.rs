@@ -93,7 +93,6 @@ impl Process {
             End::Failed(_) => Some(Cause::protocol("it closed its pipe and lives on")),
         };
         let status = self.kill();
-        end_strays(&|mark| mark == self.mark);
         link.drain_log();
         let cause = cause.unwrap_or_else(|| match status {
             Ok(status) => Cause::of_exit(status),
@@ -101,6 +100,11 @@ impl Process {
         });
         let log = Some(link.log.path().to_owned()).filter(|path| path.exists());
         Some(Loss { cause, last_words: link.log.last_lines(), log, after: started.elapsed() })
+    }
+
+    /// Ends what the process started and its group no longer holds.
+    pub(crate) fn end_strays(&self) {
+        end_strays(&|mark| mark == self.mark);
     }
 
     /// Lets an idle process end by itself at the end of its pipe.

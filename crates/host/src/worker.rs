@@ -84,6 +84,11 @@ pub(crate) struct Environment {
 }
 
 impl Environment {
+    /// Names a process in its environment.
+    pub(crate) fn mark_of(&self, id: WorkerId) -> String {
+        format!("{}{}", self.mark, id.generation)
+    }
+
     /// Where process `slot` is logged.
     pub(crate) fn log(&self, slot: usize) -> PathBuf {
         self.logs.join(format!("{slot:03}.log"))
@@ -104,7 +109,7 @@ fn some_of(most: Duration) -> Duration {
 impl Worker {
     /// Starts the process and its thread, which reports to `inbox`.
     pub(crate) fn start(environment: &Environment, id: WorkerId, inbox: Sender<Message>) -> std::io::Result<Self> {
-        let mark = format!("{}{}", environment.mark, id.generation);
+        let mark = environment.mark_of(id);
         let Spawned { child, pidfd, to, from, log } =
             spawn(&environment.command, id.slot as u32, &mark, environment.pipe_size)?;
         let mut process = Process::new(child, mark);
@@ -134,6 +139,8 @@ impl Worker {
                 let Err(end) = converse(&mut link, &received, timeout, &report);
                 if let Some(loss) = process.end(&mut link, end, timeout, started) {
                     report(News::Lost(loss));
+                    // It takes a look at every process of the machine, which no report waits for.
+                    process.end_strays();
                 }
             })?;
         Ok(Self { id, started, orders: Some(orders), wake, dismissed, thread: Some(thread) })
