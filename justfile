@@ -13,6 +13,10 @@ build:
 test:
     cargo test --workspace
 
+# All that can go wrong, as a table, and 200 hosts killed at random moments; with a name one of them: `just faults segfault`
+faults *args:
+    FEDPIPE_KILLS=200 cargo test --package fedpipe --test faults -- "$@"
+
 # Format and lints, warnings as errors
 check:
     cargo fmt --all --check

@@ -74,13 +74,32 @@ impl Cause {
         Cause::Deadline { seconds: time.as_secs_f64() }
     }
 
-    pub(crate) fn protocol(message: impl Into<String>) -> Self {
-        Cause::Protocol { message: message.into() }
+    pub(crate) fn protocol(message: impl AsRef<str>) -> Self {
+        Cause::Protocol { message: tame(message.as_ref()) }
+    }
+
+    pub(crate) fn reported(failure: FailureKind, message: &str) -> Self {
+        Cause::Reported { failure, message: tame(message) }
     }
 
     pub(crate) fn rejected(message: impl Into<String>) -> Self {
         Cause::Rejected { message: message.into() }
     }
+}
+
+/// What a client said, as it may be shown: one line of bounded length, without a character that steers a terminal.
+pub(crate) fn tame(text: &str) -> String {
+    const MOST: usize = 1000;
+    let shown = |c: char| match c {
+        '\n' | '\t' | '\r' => ' ',
+        c if c.is_control() => char::REPLACEMENT_CHARACTER,
+        c => c,
+    };
+    let mut tamed: String = text.trim().chars().take(MOST).map(shown).collect();
+    if text.trim().chars().nth(MOST).is_some() {
+        tamed.push('…');
+    }
+    tamed
 }
 
 impl fmt::Display for Cause {
@@ -110,5 +129,18 @@ impl fmt::Display for Cause {
             Cause::Rejected { message } => write!(f, "its update was refused: {message}"),
             Cause::System { message } => write!(f, "the system failed it: {message}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_client_says_steers_no_terminal() {
+        assert_eq!(tame("weights\t\u{1b}[2Jare\nNaN\u{9b}31m \r\n"), "weights \u{fffd}[2Jare NaN\u{fffd}31m");
+        assert_eq!(tame(&"ß".repeat(1000)).chars().count(), 1000);
+        let long = tame(&"ß".repeat(1 << 20));
+        assert!(long.chars().count() == 1001 && long.ends_with("ß…"), "{long}");
     }
 }

@@ -10,7 +10,7 @@ use fedpipe_protocol::{InForce, Ready};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Cause, Experiment, Summary,
+    Cause, Error, Experiment, Result, Summary,
     ledger::{Ledger, Line},
 };
 
@@ -199,13 +199,17 @@ impl<'a> Journal<'a> {
     }
 
     /// Writes the event into the ledger, if a result rests on it, and tells the observer.
-    pub(crate) fn tell(&mut self, event: &Event<'_>) -> anyhow::Result<()> {
-        Line::of(event).map_or(Ok(()), |line| self.ledger.append(line))?;
-        self.observer.observe(event)
+    ///
+    /// # Errors
+    /// [`Error::Output`] where the ledger cannot be written; those of the observer.
+    pub(crate) fn tell(&mut self, event: &Event<'_>) -> Result<()> {
+        let written = Line::of(event).map_or(Ok(()), |line| self.ledger.append(line));
+        written.map_err(|error| Error::Output(format!("{error:#}")))?;
+        self.show(event)
     }
 
     /// Tells the observer what the ledger has already.
-    pub(crate) fn show(&mut self, event: &Event<'_>) -> anyhow::Result<()> {
-        self.observer.observe(event)
+    pub(crate) fn show(&mut self, event: &Event<'_>) -> Result<()> {
+        Ok(self.observer.observe(event)?)
     }
 }

@@ -18,6 +18,7 @@ use crate::{
     sampling::sample,
     spawn::allow_descriptors,
     strategy::Accepted,
+    stray::new_mark,
     worker::Environment,
 };
 
@@ -74,6 +75,7 @@ impl<'a> Federation<'a> {
         let environment = Environment {
             command: launch.command.clone(),
             logs: directory.logs(),
+            mark: new_mark(),
             timeout: Duration::from_secs_f64(experiment.client_timeout),
             pipe_size: pipe_size(processes),
             spare: Arc::clone(&spare),
@@ -108,10 +110,9 @@ impl<'a> Federation<'a> {
             _ => Err(Cause::protocol("it answered a request for its weights with something else")),
         };
         let settled = self.run(None, vec![job], &is_weights, journal)?;
-        let layout = self.layout()?;
-        let expected = weight_count(layout);
         match settled.into_iter().next() {
             Some(Ok((_, mut parts))) => {
+                let expected = weight_count(self.layout()?);
                 let weights = parts.take_f32(WEIGHTS).unwrap_or_default();
                 match expected == Some(weights.len()) {
                     true => Ok(weights),

@@ -11,8 +11,11 @@ use fedpipe_protocol::{FailureKind, Parts, Ready, Reply, Request, Setup};
 
 use crate::{
     Cause, Error, Lost, OnFailure, Result, Then,
+    cause::tame,
     control::{Control, Message},
+    log::last_lines_of,
     process::Loss,
+    stray::{end_strays, new_mark},
     worker::{Environment, News, Order, Worker, WorkerId},
 };
 
@@ -34,7 +37,7 @@ pub(crate) type Settled = std::result::Result<(Reply, Parts), Loss>;
 pub(crate) type Check<'c> = dyn Fn(&Job, &Reply, &Parts) -> std::result::Result<(), Cause> + 'c;
 
 /// Hears of everything at once.
-pub(crate) type Tell<'t> = dyn FnMut(Incident<'_>) -> anyhow::Result<()> + 't;
+pub(crate) type Tell<'t> = dyn FnMut(Incident<'_>) -> Result<()> + 't;
 
 /// Something that a run's observers are told.
 pub(crate) enum Incident<'a> {
@@ -62,6 +65,17 @@ struct Slot {
     setup: Setup,
     worker: Option<Worker>,
     ready: bool,
+    /// A process of this slot was ready once, so that the model and the data are fit for it.
+    proven: bool,
+}
+
+/// How far a batch was dispatched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Dispatched {
+    /// All that can have work have it.
+    Fully,
+    /// A process could not be started: once more.
+    InPart,
 }
 
 /// The jobs of one call of [`Fleet::run`].
@@ -84,7 +98,7 @@ impl<'a> Fleet<'a> {
         at_once: usize,
         policy: OnFailure,
     ) -> Result<Self> {
-        let slots = setups.into_iter().map(|setup| Slot { setup, worker: None, ready: false }).collect();
+        let slots = setups.into_iter().map(|setup| Slot { setup, worker: None, ready: false, proven: false }).collect();
         let mut fleet =
             Self { environment, control, slots, at_once, policy, model: None, generation: 0, reload_asked: false };
         (0..fleet.slots.len()).try_for_each(|slot| fleet.start_worker(slot))?;
@@ -114,7 +128,8 @@ impl<'a> Fleet<'a> {
         let with_dylib = |setup: &Setup| Setup { dylib: Some(dylib.to_owned()), ..setup.clone() };
         let control = Control::default();
         let probe = with_dylib(&self.slots[0].setup);
-        let mut probe = Fleet::start(self.environment.clone(), &control, vec![probe], 1, OnFailure::Abort)?;
+        let environment = Environment { mark: new_mark(), ..self.environment.clone() };
+        let mut probe = Fleet::start(environment, &control, vec![probe], 1, OnFailure::Abort)?;
         probe.ready()?;
         let model = probe.model.take();
         if model.as_ref().map(|model| &model.layout) != self.model.as_ref().map(|model| &model.layout) {
@@ -123,6 +138,7 @@ impl<'a> Fleet<'a> {
         self.model = model;
         for slot in &mut self.slots {
             slot.setup = with_dylib(&slot.setup);
+            slot.proven = false;
             slot.worker.iter_mut().for_each(Worker::dismiss);
         }
         (0..self.slots.len()).try_for_each(|slot| self.start_worker(slot))
@@ -136,7 +152,7 @@ impl<'a> Fleet<'a> {
         let mut batch = Batch::new(Vec::new(), self.slots.len(), None);
         while self.model.is_none() {
             self.take_message(&mut batch, &|_, _, _| Ok(()), &mut |incident| match incident {
-                Incident::Lost(lost) => Err(anyhow::anyhow!("{lost}")),
+                Incident::Lost(lost) => Err(Error::Round(lost.to_string())),
                 Incident::Done(_) => Ok(()),
             })?;
         }
@@ -156,7 +172,7 @@ impl<'a> Fleet<'a> {
     ) -> Result<Vec<Settled>> {
         let mut batch = Batch::new(jobs, self.slots.len(), round);
         loop {
-            self.dispatch(&mut batch)?;
+            while self.dispatch(&mut batch, tell)? == Dispatched::InPart {}
             if batch.settled.iter().all(Option::is_some) {
                 return Ok(batch.settled.into_iter().flatten().collect());
             }
@@ -183,6 +199,7 @@ impl<'a> Fleet<'a> {
             (News::Lost(loss), _) => return self.lose(slot, loss, batch, tell),
             (News::Replied(Reply::Ready(ready), _), None) if !self.slots[slot].ready => {
                 self.slots[slot].ready = true;
+                self.slots[slot].proven = true;
                 self.welcome(ready)
             }
             (News::Replied(..), None) => Err(Cause::protocol("it answered what nobody had asked")),
@@ -199,12 +216,15 @@ impl<'a> Fleet<'a> {
         };
         match taken {
             Ok(()) => Ok(()),
-            Err(cause) => self.lose(slot, self.refusal(slot, cause), batch, tell),
+            Err(cause) => {
+                let loss = self.refusal(slot, cause);
+                self.lose(slot, loss, batch, tell)
+            }
         }
     }
 
     /// Gives work to every process that has none, as far as `at_once` allows, in the order of the processes.
-    fn dispatch(&mut self, batch: &mut Batch) -> Result<()> {
+    fn dispatch(&mut self, batch: &mut Batch, tell: &mut Tell<'_>) -> Result<Dispatched> {
         let mut busy = batch.working.iter().flatten().count();
         for slot in 0..self.slots.len() {
             if busy >= self.at_once {
@@ -215,8 +235,12 @@ impl<'a> Fleet<'a> {
             };
             // A process that is still starting counts as busy: its work is next.
             busy += 1;
-            if self.slots[slot].worker.is_none() {
-                self.start_worker(slot)?;
+            if self.slots[slot].worker.is_none()
+                && let Err(error) = self.start_worker(slot)
+            {
+                // Its work may go to a process that was passed already.
+                self.lose(slot, Loss::at_start(&error), batch, tell)?;
+                return Ok(Dispatched::InPart);
             }
             let (Some(worker), true) = (&self.slots[slot].worker, self.slots[slot].ready) else {
                 continue;
@@ -226,7 +250,7 @@ impl<'a> Fleet<'a> {
             let Job { request, weights, reply_payload, .. } = &batch.jobs[index];
             worker.send(Order { request: request.clone(), weights: weights.clone(), reply_payload: *reply_payload });
         }
-        Ok(())
+        Ok(Dispatched::Fully)
     }
 
     fn start_worker(&mut self, index: usize) -> Result<()> {
@@ -244,7 +268,10 @@ impl<'a> Fleet<'a> {
     }
 
     /// Takes what a process says of its model.
-    fn welcome(&mut self, ready: Ready) -> std::result::Result<(), Cause> {
+    fn welcome(&mut self, mut ready: Ready) -> std::result::Result<(), Cause> {
+        for text in [&mut ready.name, &mut ready.version, &mut ready.summary] {
+            *text = tame(text);
+        }
         match &self.model {
             Some(model) if model.in_force != ready.in_force => Err(Cause::protocol(format!(
                 "its isolation is not that of the other clients ({}), but {}",
@@ -259,26 +286,38 @@ impl<'a> Fleet<'a> {
         }
     }
 
-    /// The loss of a process that lives, but whose answer is not taken.
-    fn refusal(&self, slot: usize, cause: Cause) -> Loss {
+    /// Ends a process that lives, but whose answer is not taken.
+    fn refusal(&mut self, slot: usize, cause: Cause) -> Loss {
+        let worker = self.slots[slot].worker.take();
+        let after = worker.as_ref().map_or(Duration::ZERO, |worker| worker.started.elapsed());
+        if let Some(worker) = worker {
+            let mark = self.environment.mark_of(worker.id);
+            // Once its thread has ended, all that it printed is in its log.
+            drop(worker);
+            end_strays(&|of| of == mark);
+        }
         let log = self.environment.log(slot);
-        let started = self.slots[slot].worker.as_ref().map(|worker| worker.started);
-        let after = started.map_or(Duration::ZERO, |started| started.elapsed());
-        let log = Some(log).filter(|log| log.exists());
-        Loss { cause, last_words: Vec::new(), log, after, processor_time: Duration::ZERO }
+        Loss {
+            cause,
+            last_words: last_lines_of(&log),
+            log: Some(log).filter(|log| log.exists()),
+            after,
+            processor_time: Duration::ZERO,
+        }
     }
 
     /// Settles a lost process: its work is done again, goes to another process, or is given up.
     fn lose(&mut self, slot: usize, loss: Loss, batch: &mut Batch, tell: &mut Tell<'_>) -> Result<()> {
         let loss = loss.by_limit(&self.slots[slot].setup.isolation);
-        self.slots[slot].worker = None;
+        // Waited for once the loss is told: its thread may still look for strays.
+        let worker = self.slots[slot].worker.take();
         let was_ready = std::mem::take(&mut self.slots[slot].ready);
-        if let (false, Some(message)) = (was_ready, no_model(&loss.cause)) {
+        if let (false, Some(message)) = (self.slots[slot].proven, no_model(&loss.cause)) {
             return Err(message);
         }
         // Work that waits for a process that died while it started is lost with it.
         let index = batch.working[slot].take();
-        let index = index.or_else(|| batch.waiting[slot].pop_front().filter(|_| !was_ready));
+        let index = index.or_else(|| if was_ready { None } else { batch.waiting[slot].pop_front() });
         let then = match index {
             None => Then::Replaced,
             Some(index) => self.reassign(slot, index, batch),
@@ -295,6 +334,7 @@ impl<'a> Fleet<'a> {
         };
         let who = lost.to_string();
         tell(Incident::Lost(lost))?;
+        drop(worker);
         match (then, index) {
             (Then::Aborted, _) => Err(Error::Round(who)),
             (Then::Dropped, Some(index)) => {
@@ -329,6 +369,8 @@ impl Drop for Fleet<'_> {
     fn drop(&mut self) {
         // All are told before the first is waited for.
         self.slots.iter_mut().filter_map(|slot| slot.worker.as_mut()).for_each(Worker::dismiss);
+        self.slots.clear();
+        end_strays(&|mark| mark.starts_with(&self.environment.mark));
     }
 }
 

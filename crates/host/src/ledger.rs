@@ -24,6 +24,8 @@ pub(crate) struct Ledger {
     path: PathBuf,
     file: File,
     position: Position,
+    /// A line is missing, so that none may follow.
+    broken: bool,
 }
 
 /// A place in a ledger, between two lines.
@@ -102,7 +104,7 @@ impl Ledger {
     pub(crate) fn create(directory: &Path) -> io::Result<Self> {
         let path = directory.join(NAME);
         let file = File::options().create_new(true).append(true).open(&path)?;
-        Ok(Self { file, path, position: Position::default() })
+        Ok(Self { file, path, position: Position::default(), broken: false })
     }
 
     /// The same ledger, whose folder is now `directory`.
@@ -115,7 +117,7 @@ impl Ledger {
         let path = directory.join(NAME);
         let file = File::options().append(true).open(&path)?;
         file.set_len(position.bytes)?;
-        Ok(Self { file, path, position })
+        Ok(Self { file, path, position, broken: false })
     }
 
     /// The place after the last line.
@@ -129,12 +131,22 @@ impl Ledger {
     }
 
     pub(crate) fn append(&mut self, line: Line<'_>) -> anyhow::Result<()> {
+        anyhow::ensure!(!self.broken, "{} lacks a line that could not be written", self.path.display());
         let prev = Cow::Borrowed(self.position.hash.as_str());
         let mut text = serde_json::to_vec(&Chained { line, prev })?;
-        self.position = self.position.after(&text);
+        let after = self.position.after(&text);
         text.push(b'\n');
         // One write, so that a power cut tears a line at most at its end.
-        self.file.write_all(&text).with_context(|| format!("cannot write {}", self.path.display()))
+        let written = self.file.write_all(&text);
+        match written {
+            Ok(()) => self.position = after,
+            Err(_) => {
+                // What a full disk took of the line would be no line of a ledger.
+                let _ = self.file.set_len(self.position.bytes);
+                self.broken = true;
+            }
+        }
+        written.with_context(|| format!("cannot write {}", self.path.display()))
     }
 }
 

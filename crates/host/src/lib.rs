@@ -14,6 +14,8 @@ mod experiment;
 mod federation;
 mod files;
 mod fleet;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod history;
 mod isolation;
 mod ledger;
@@ -31,6 +33,7 @@ mod run_dir;
 mod sampling;
 mod spawn;
 mod strategy;
+mod stray;
 mod summary;
 mod verify;
 mod worker;
@@ -118,7 +121,7 @@ pub fn resume(
     for warning in &warnings {
         observer.observe(&Event::Warning(warning))?;
     }
-    let dealt = deal(experiment, launch, &mut |event| observer.observe(event))?;
+    let dealt = deal(experiment, launch, &mut |event| Ok(observer.observe(event)?))?;
     point.check_dataset(&dealt.dataset)?;
     let mut journal = point.journal(&directory, experiment, observer)?;
     let (mut federation, mut progress) =
@@ -126,7 +129,7 @@ pub fn resume(
     complete(experiment, &directory, &mut federation, &mut progress, &mut journal, started)
 }
 
-type Show<'s> = dyn FnMut(&Event<'_>) -> anyhow::Result<()> + 's;
+type Show<'s> = dyn FnMut(&Event<'_>) -> Result<()> + 's;
 
 /// One partition file a client.
 fn deal(experiment: &Experiment, launch: &Launch, show: &mut Show<'_>) -> Result<Dealt> {
@@ -189,10 +192,20 @@ fn complete(
         Err(Error::Stopped(signal)) => (Stop::Signal(signal), None),
         Err(error) => (Stop::Failed(error.to_string()), Some(error)),
     };
-    let summary = progress.finish(experiment, federation, directory, stop, started)?;
-    saver.finish().map_err(|error| Error::Output(format!("{error:#}")))?;
-    journal.tell(&Event::Finished(&summary))?;
-    failure.map_or(Ok(summary), Err)
+    let record = || {
+        let summary = progress.finish(experiment, federation, directory, stop, started)?;
+        saver.finish().map_err(|error| Error::Output(format!("{error:#}")))?;
+        journal.tell(&Event::Finished(&summary))?;
+        Ok(summary)
+    };
+    // What ended the run is told before what came of that, such as results for which the disk has no room either.
+    match failure {
+        None => record(),
+        Some(failure) => {
+            let _ = record();
+            Err(failure)
+        }
+    }
 }
 
 /// Federated learning: train, aggregate, evaluate, record, until the rounds are done or nothing changes any more.

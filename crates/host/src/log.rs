@@ -1,12 +1,22 @@
 //! What a client writes to its standard output and error: a capped file, made when the first byte comes.
 
-use std::{collections::VecDeque, fs::File, io::Write, path::PathBuf};
+use std::{
+    collections::VecDeque,
+    fs::File,
+    io::{self, Read, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+};
+
+use crate::cause::tame;
 
 /// Bytes that are kept of a client's output; a `println!` in a loop must not fill the disk.
 pub(crate) const CAP: usize = 1 << 20;
 
 /// Bytes of the end of it that are shown when the client is lost.
 const TAIL: usize = 2048;
+
+/// Lines of it.
+const LAST_WORDS: usize = 3;
 
 #[derive(Debug)]
 pub(crate) struct ClientLog {
@@ -42,12 +52,10 @@ impl ClientLog {
         }
     }
 
-    /// The last lines, at most `count`.
-    pub(crate) fn last_lines(&self, count: usize) -> Vec<String> {
+    /// The last lines that are not empty.
+    pub(crate) fn last_lines(&self) -> Vec<String> {
         let bytes: Vec<u8> = self.tail.iter().copied().collect();
-        let text = String::from_utf8_lossy(&bytes);
-        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-        lines[lines.len().saturating_sub(count)..].iter().map(|line| (*line).to_owned()).collect()
+        last_lines(&bytes)
     }
 
     fn append(&mut self, bytes: &[u8]) {
@@ -59,6 +67,25 @@ impl ClientLog {
         }
         self.written += bytes.len();
     }
+}
+
+/// The last lines of a log that is written no more; none where there is none.
+pub(crate) fn last_lines_of(path: &Path) -> Vec<String> {
+    let read = || -> io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        let end = file.seek(SeekFrom::End(0))?;
+        file.seek(SeekFrom::Start(end.saturating_sub(TAIL as u64)))?;
+        let mut bytes = Vec::with_capacity(TAIL);
+        file.take(TAIL as u64).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    last_lines(&read().unwrap_or_default())
+}
+
+fn last_lines(bytes: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(bytes);
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    lines[lines.len().saturating_sub(LAST_WORDS)..].iter().map(|line| tame(line)).collect()
 }
 
 #[cfg(test)]
@@ -73,8 +100,10 @@ mod tests {
         for i in 0..200_000 {
             log.take(format!("line {i}\n").as_bytes());
         }
-        assert_eq!(log.last_lines(2), ["line 199998", "line 199999"]);
-        let written = std::fs::read_to_string(path).unwrap();
+        assert_eq!(log.last_lines(), ["line 199997", "line 199998", "line 199999"]);
+        let written = std::fs::read_to_string(&path).unwrap();
         assert!(written.len() < CAP + 100 && written.ends_with("[fedpipe keeps the first 1048576 bytes]\n"));
+        assert_eq!(last_lines_of(&path).last().unwrap(), "[fedpipe keeps the first 1048576 bytes]");
+        assert!(last_lines_of(&dir.path().join("001.log")).is_empty());
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 use fedpipe_protocol::{Purpose, Ready, Setup};
 
 use crate::{
-    ClientCommand, Control, Error, Experiment, OnFailure, Result, fleet::Fleet, isolation::isolation,
+    ClientCommand, Control, Error, Experiment, OnFailure, Result, fleet::Fleet, isolation::isolation, stray::new_mark,
     worker::Environment,
 };
 
@@ -21,6 +21,7 @@ pub fn describe(command: &ClientCommand, dylib: &Path) -> Result<Ready> {
     let environment = Environment {
         command: command.clone(),
         logs: logs.path().to_owned(),
+        mark: new_mark(),
         timeout: TIMEOUT,
         pipe_size: 64 << 10,
         spare: Arc::default(),

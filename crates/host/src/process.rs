@@ -15,10 +15,8 @@ use nix::{
 use crate::{
     cause::Cause,
     link::{GaveUp, Link, Want, gave_up},
+    stray::end_strays,
 };
-
-/// Lines of a lost client's output that are shown.
-const LAST_WORDS: usize = 3;
 
 /// How long a client may take to end after its pipe was closed.
 const GRACE: Duration = Duration::from_millis(500);
@@ -54,6 +52,12 @@ impl Loss {
         };
         Self { cause, ..self }
     }
+
+    /// Of a process that there never was.
+    pub(crate) fn at_start(error: &impl ToString) -> Self {
+        let cause = Cause::System { message: error.to_string() };
+        Self { cause, last_words: Vec::new(), log: None, after: Duration::ZERO, processor_time: Duration::ZERO }
+    }
 }
 
 /// Why a conversation ended.
@@ -79,12 +83,14 @@ impl From<std::io::Error> for End {
 /// A child that is killed and reaped, whatever happens to its thread.
 pub(crate) struct Process {
     child: Child,
+    /// In the environment of the process and of what it started.
+    mark: String,
     reaped: bool,
 }
 
 impl Process {
-    pub(crate) fn new(child: Child) -> Self {
-        Self { child, reaped: false }
+    pub(crate) fn new(child: Child, mark: String) -> Self {
+        Self { child, mark, reaped: false }
     }
 
     /// Ends the process and says why it was lost, unless it was dismissed.
@@ -115,8 +121,13 @@ impl Process {
             Err(error) => Cause::System { message: error.to_string() },
         });
         let log = Some(link.log.path().to_owned()).filter(|path| path.exists());
-        let (last_words, after) = (link.log.last_lines(LAST_WORDS), started.elapsed());
+        let (last_words, after) = (link.log.last_lines(), started.elapsed());
         Some(Loss { cause, last_words, log, after, processor_time })
+    }
+
+    /// Ends what the process started and its group no longer holds.
+    pub(crate) fn end_strays(&self) {
+        end_strays(&|mark| mark == self.mark);
     }
 
     /// Lets an idle process end by itself at the end of its pipe.

@@ -19,9 +19,11 @@ use nix::{
 };
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use crate::stray::MARK;
+
 /// What a client inherits of the host's environment, which may hold secrets, and which its model can read: the choice of
-/// an instruction set, whether a panic is to tell its way, and where the loader looks.
-const ENVIRONMENT: [&str; 4] = ["FEDPIPE_ISA", "RUST_BACKTRACE", "RUST_LIB_BACKTRACE", "LD_LIBRARY_PATH"];
+/// an instruction set, whether a panic is to tell its way, and what the loader loads from where.
+const ENVIRONMENT: [&str; 5] = ["FEDPIPE_ISA", "RUST_BACKTRACE", "RUST_LIB_BACKTRACE", "LD_LIBRARY_PATH", "LD_PRELOAD"];
 
 /// How to start a client; the CLI says it, since `/proc/self/exe` is the test binary under test.
 #[derive(Debug, Clone)]
@@ -46,7 +48,9 @@ pub(crate) struct Spawned {
 
 /// Starts client process `number`. Must be called by the thread that lives as long as the run: the kernel ends the
 /// client when the *thread* that forked it ends.
-pub(crate) fn spawn(command: &ClientCommand, number: u32, pipe_size: i32) -> io::Result<Spawned> {
+///
+/// Its environment has `mark`, and so has that of whatever it starts.
+pub(crate) fn spawn(command: &ClientCommand, number: u32, mark: &str, pipe_size: i32) -> io::Result<Spawned> {
     let (client_read, to) = pipe2(OFlag::O_CLOEXEC)?;
     let (from, client_write) = pipe2(OFlag::O_CLOEXEC)?;
     let (log, client_log) = pipe2(OFlag::O_CLOEXEC)?;
@@ -65,6 +69,7 @@ pub(crate) fn spawn(command: &ClientCommand, number: u32, pipe_size: i32) -> io:
         .arg(number.to_string())
         .env_clear()
         .envs(ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
+        .env(MARK, mark)
         // A group of its own: Ctrl-C reaches the host alone, and the host reaches a client's children through it.
         .process_group(0)
         .stdin(Stdio::null())
@@ -73,10 +78,15 @@ pub(crate) fn spawn(command: &ClientCommand, number: u32, pipe_size: i32) -> io:
     let host = nix::unistd::getpid().as_raw();
     // SAFETY: between fork and exec the closure makes system calls only: no allocation, no lock, no Rust runtime.
     unsafe { process.pre_exec(move || isolate_descriptors(own, host)) };
-    let child = process.spawn()?;
-    let pid = Pid::from_child(&child);
-    let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
-    Ok(Spawned { child, pidfd, to: to.into(), from: from.into(), log: log.into() })
+    let mut child = process.spawn()?;
+    match pidfd_open(Pid::from_child(&child), PidfdFlags::empty()) {
+        Ok(pidfd) => Ok(Spawned { child, pidfd, to: to.into(), from: from.into(), log: log.into() }),
+        Err(error) => {
+            // Out of descriptors: the child is there already, and nobody else knows of it.
+            let _ = child.kill().and_then(|()| child.wait());
+            Err(error.into())
+        }
+    }
 }
 
 /// In the child, before exec: everything is closed on exec except its own two descriptors (the host may itself have

@@ -75,6 +75,8 @@ pub(crate) struct Environment {
     pub(crate) command: ClientCommand,
     /// The folder of the clients' logs.
     pub(crate) logs: PathBuf,
+    /// Names the fleet in the environment of its processes.
+    pub(crate) mark: String,
     pub(crate) timeout: Duration,
     pub(crate) pipe_size: i32,
     /// What the updates of earlier rounds were in.
@@ -84,6 +86,11 @@ pub(crate) struct Environment {
 }
 
 impl Environment {
+    /// Names a process in its environment.
+    pub(crate) fn mark_of(&self, id: WorkerId) -> String {
+        format!("{}{}", self.mark, id.generation)
+    }
+
     /// Where process `slot` is logged.
     pub(crate) fn log(&self, slot: usize) -> PathBuf {
         self.logs.join(format!("{slot:03}.log"))
@@ -104,9 +111,10 @@ fn some_of(most: Duration) -> Duration {
 impl Worker {
     /// Starts the process and its thread, which reports to `inbox`.
     pub(crate) fn start(environment: &Environment, id: WorkerId, inbox: Sender<Message>) -> std::io::Result<Self> {
+        let mark = environment.mark_of(id);
         let Spawned { child, pidfd, to, from, log } =
-            spawn(&environment.command, id.slot as u32, environment.pipe_size)?;
-        let mut process = Process::new(child);
+            spawn(&environment.command, id.slot as u32, &mark, environment.pipe_size)?;
+        let mut process = Process::new(child, mark);
         let wake = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
         let dismissed = Arc::new(AtomicBool::new(false));
         let client_log = ClientLog::new(environment.log(id.slot));
@@ -134,6 +142,8 @@ impl Worker {
                 let Err(end) = converse(&mut link, &received, timeout, &spare, &report);
                 if let Some(loss) = process.end(&mut link, end, timeout, started) {
                     report(News::Lost(loss));
+                    // It takes a look at every process of the machine, which no report waits for.
+                    process.end_strays();
                 }
             })?;
         Ok(Self { id, started, orders: Some(orders), wake, dismissed, thread: Some(thread) })
@@ -165,7 +175,7 @@ impl Drop for Worker {
 }
 
 /// Says what is ordered and reports the replies, until one side ends.
-fn converse(
+pub(crate) fn converse(
     link: &mut Link,
     orders: &Receiver<Order>,
     timeout: Duration,
@@ -188,7 +198,7 @@ fn converse(
         write(link, &order.request, weights.as_slice())?;
         let (reply, parts) = read_reusing(link, Limits { payload: order.reply_payload }, spare)?;
         if let Reply::Failed { kind, message } = reply {
-            return Err(End::Unfit(Cause::Reported { failure: kind, message }));
+            return Err(End::Unfit(Cause::reported(kind, &message)));
         }
         if !report(News::Replied(reply, parts)) {
             return Err(End::Dismissed);

@@ -6,6 +6,7 @@ use crate::{
     Bench, aggregate,
     client::{Client, Holding},
     federation::{self, FOUR, HUNDRED, Run, THOUSAND, Work},
+    lost::{self, State},
     peers,
     report::{Figures, Goal, Row, Unit},
     watch::Memory,
@@ -155,6 +156,19 @@ impl Bench {
         let starts = (0..10 * self.args.n).map(|_| Ok(1e3 * Client::start(&self.place, &holding)?.seconds_to_ready));
         let figures = Figures::new(starts.collect::<Result<_>>()?);
         Ok(vec![Row::new("spawn to ready, a client", Unit::Milliseconds, figures).goal(Goal::AtMost(4.0))])
+    }
+
+    /// A client that is killed is missed at once, whatever it did.
+    pub(crate) fn lost(&self) -> Result<Vec<Row>> {
+        let row = |name: &str, state| -> Result<Row> {
+            let times: Vec<Vec<f64>> =
+                (0..self.args.n).map(|_| lost::detect(&self.place, state)).collect::<Result<_>>()?;
+            Ok(Row::new(name, Unit::Milliseconds, Figures::new(times.concat())).goal(Goal::AtMost(10.0)))
+        };
+        Ok(vec![
+            row("SIGKILL of an idle client until it is in the ledger", State::Idle)?,
+            row("SIGKILL of a training client until it is in the ledger", State::Training)?,
+        ])
     }
 
     pub(crate) fn mean(&self) -> Result<Vec<Row>> {

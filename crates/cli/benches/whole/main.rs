@@ -10,6 +10,7 @@ mod aggregate;
 mod client;
 mod federation;
 mod goals;
+mod lost;
 mod machine;
 mod peers;
 mod place;
@@ -37,7 +38,7 @@ use crate::{
     report::{Row, Table},
 };
 
-const ONLY: [&str; 10] = ["run", "epoch", "many", "memory", "pipes", "ready", "mean", "4", "100", "1000"];
+const ONLY: [&str; 11] = ["run", "epoch", "many", "memory", "pipes", "ready", "lost", "mean", "4", "100", "1000"];
 
 #[derive(Debug, Parser)]
 #[command(about = "Whole runs of fedpipe against its goals and its peers")]
@@ -123,13 +124,14 @@ impl Bench {
 
     fn rows(&self) -> Result<Vec<Row>> {
         type Group = fn(&Bench) -> Result<Vec<Row>>;
-        let groups: [(&str, Group); 7] = [
+        let groups: [(&str, Group); 8] = [
             ("run", Self::runs),
             ("epoch", Self::epochs),
             ("many", Self::many),
             ("memory", Self::memory),
             ("pipes", Self::pipes),
             ("ready", Self::ready),
+            ("lost", Self::lost),
             ("mean", Self::mean),
         ];
         let mut rows = Vec::new();

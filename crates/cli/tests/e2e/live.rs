@@ -2,8 +2,12 @@
 
 use std::{
     fs::{self, File},
+    io::{BufRead, BufReader},
     os::fd::{AsFd, OwnedFd},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex},
+    thread::{self, JoinHandle},
+    time::Instant,
 };
 
 use nix::{
@@ -21,7 +25,12 @@ pub(crate) struct Live<'p> {
     place: &'p Place,
     host: Child,
     pub(crate) run: Run,
+    said: Said,
+    listener: JoinHandle<()>,
 }
+
+/// What the host wrote to its standard error, each line with the time when it came.
+type Said = Arc<Mutex<Vec<(Instant, String)>>>;
 
 /// A client process.
 #[derive(Debug)]
@@ -41,9 +50,14 @@ impl<'p> Live<'p> {
     }
 
     pub(crate) fn of(place: &'p Place, mut command: Command, run: Run) -> Self {
-        let errors = File::create(place.path("marks/stderr")).unwrap();
-        let host = command.stdout(Stdio::null()).stderr(errors).spawn().unwrap();
-        Self { place, host, run }
+        let mut host = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let errors = BufReader::new(host.stderr.take().unwrap());
+        let said = Said::default();
+        let saying = Arc::clone(&said);
+        let listener = thread::spawn(move || {
+            errors.lines().map_while(Result::ok).for_each(|line| saying.lock().unwrap().push((Instant::now(), line)));
+        });
+        Self { place, host, run, said, listener }
     }
 
     pub(crate) fn pid(&self) -> i32 {
@@ -56,18 +70,38 @@ impl<'p> Live<'p> {
 
     /// Waits until the model `misbehaving` is about to do what it was told, for a client in a round.
     pub(crate) fn await_fault(&mut self, client: u32, round: u64) {
-        let line = format!("for client {client} in round {round}\n");
-        eventually(&format!("the log line {line:?}"), || {
+        self.await_log(&format!("due in {{}} for client {client} in round {round}\n"));
+    }
+
+    /// Waits until all clients stand still at the start of a round.
+    pub(crate) fn await_held(&mut self, clients: u32, round: u64) {
+        (0..clients).for_each(|client| self.await_log(&format!("held for client {client} in round {round}\n")));
+    }
+
+    /// Waits until a client has printed `text`, in which `{}` is any word.
+    pub(crate) fn await_log(&mut self, text: &str) {
+        let (start, end) = text.split_once("{}").unwrap_or(("", text));
+        eventually(&format!("in a log: {text:?}"), || {
             if let Some(status) = self.host.try_wait().unwrap() {
                 panic!("the run ended too early with {status}: {}", self.errors());
             }
-            self.run.logs().contains(&line).then_some(())
+            self.run.logs().split_inclusive('\n').any(|line| line.contains(start) && line.ends_with(end)).then_some(())
         });
+    }
+
+    /// Waits until the host has said on its standard error what `is_it`, and gives the time when it came.
+    pub(crate) fn await_said(&self, what: &str, is_it: impl Fn(&str) -> bool) -> Instant {
+        eventually(what, || self.said.lock().unwrap().iter().find(|(_, line)| is_it(line)).map(|(at, _)| *at))
     }
 
     /// Lets it be done.
     pub(crate) fn allow_fault(&self, client: u32, round: u64) {
-        File::create(self.place.path(format!("marks/{client}-{round}"))).unwrap();
+        self.mark(&format!("{client}-{round}"));
+    }
+
+    /// Makes a mark that the model waits for.
+    pub(crate) fn mark(&self, name: &str) {
+        File::create(self.place.path("marks").join(name)).unwrap();
     }
 
     /// The client processes, by number.
@@ -86,11 +120,12 @@ impl<'p> Live<'p> {
     /// Waits for its end.
     pub(crate) fn end(mut self) -> (ExitStatus, String) {
         let status = self.host.wait().unwrap();
+        eventually("the end of what the host says", || self.listener.is_finished().then_some(()));
         (status, self.errors())
     }
 
     fn errors(&self) -> String {
-        fs::read_to_string(self.place.path("marks/stderr")).unwrap()
+        self.said.lock().unwrap().iter().map(|(_, line)| format!("{line}\n")).collect()
     }
 }
 
@@ -120,16 +155,7 @@ impl Client {
 
     /// Its descriptors and what they are open on.
     pub(crate) fn descriptors(&self) -> Vec<(u32, String)> {
-        let mut descriptors: Vec<(u32, String)> = fs::read_dir(format!("/proc/{}/fd", self.pid))
-            .unwrap()
-            .map(|entry| {
-                let entry = entry.unwrap();
-                let target = fs::read_link(entry.path()).unwrap();
-                (entry.file_name().to_str().unwrap().parse().unwrap(), target.to_str().unwrap().to_owned())
-            })
-            .collect();
-        descriptors.sort();
-        descriptors
+        descriptors(self.pid)
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -142,6 +168,19 @@ impl Client {
         let ended = poll(&mut [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)], limit).unwrap();
         assert_eq!(ended, 1, "client {} lives on: {:?}", self.number(), self.arguments);
     }
+}
+
+/// A process's descriptors and what they are open on.
+pub(crate) fn descriptors(pid: i32) -> Vec<(u32, String)> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().map(|entry| entry.unwrap());
+    // One that is closed meanwhile is none.
+    let descriptor = |entry: fs::DirEntry| {
+        let target = fs::read_link(entry.path()).ok()?;
+        Some((entry.file_name().to_str()?.parse().ok()?, target.to_str()?.to_owned()))
+    };
+    let mut descriptors: Vec<(u32, String)> = entries.filter_map(descriptor).collect();
+    descriptors.sort();
+    descriptors
 }
 
 /// The children of a process, zombies among them, each with its state.

@@ -9,8 +9,8 @@ mod common;
 mod house;
 mod idx;
 mod isolation;
+#[allow(dead_code, reason = "some of it is for the tests of faults alone")]
 mod live;
-mod losses;
 mod outside;
 mod processes;
 mod resume;

@@ -5,14 +5,12 @@ use std::{
     fs::{self, File},
     os::unix::process::CommandExt,
     process::{Command, ExitStatus, Stdio},
-    time::{Duration, Instant},
 };
 
-use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::{
-    common::{Place, sha256, stderr},
+    common::{Place, stderr},
     live::{Client, Live, children},
 };
 
@@ -69,42 +67,6 @@ fn a_client_is_a_child_of_the_host_and_bears_its_name() {
     for client in &clients {
         assert_eq!(client.arguments.len(), 4, "{:?}", client.arguments);
         assert_eq!(client.proc("comm"), "fedpipe-client\n");
-    }
-}
-
-#[test]
-fn clients_end_with_a_host_that_is_killed() {
-    let place = Place::new();
-    let live = standing(&place);
-    let clients = live.clients();
-    assert_eq!(clients.len(), 3);
-    live.signal(Signal::SIGKILL);
-    clients.iter().for_each(Client::await_end);
-}
-
-#[test]
-fn a_run_that_is_stopped_ends_at_once_and_keeps_its_whole_rounds() {
-    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
-        let place = Place::new();
-        let live = standing(&place);
-        let (clients, run) = (live.clients(), live.run.clone());
-        let start = Instant::now();
-        live.signal(signal);
-        let (status, errors) = live.end();
-        // It should be one second; this is a slow machine's.
-        assert!(start.elapsed() < Duration::from_secs(5), "it took {:?}", start.elapsed());
-        assert_eq!(status.code(), Some(code), "{errors}");
-        clients.iter().for_each(Client::await_end);
-
-        let summary = run.summary();
-        assert_eq!(summary["stopped"], json!({"signal": signal as i32}));
-        assert_eq!((&summary["rounds"], &summary["failures"]), (&json!(1), &json!(0)));
-        assert_eq!(summary["weights_sha256"], run.ledger("round")[0]["weights_sha256"]);
-        let file = run.read("model.safetensors");
-        let tensors = safetensors::SafeTensors::deserialize(&file).unwrap();
-        let bytes = ["low", "high"].map(|name| tensors.tensor(name).unwrap().data()).concat();
-        assert_eq!(sha256(&bytes), run.weights_sha256());
-        assert!(run.read("result.png").starts_with(b"\x89PNG"));
     }
 }
 

@@ -32,21 +32,6 @@ fn checkpoints(run: &Run) -> Vec<PathBuf> {
 }
 
 #[test]
-fn a_killed_run_ends_with_the_bits_of_an_undisturbed_one() {
-    let place = Place::new();
-    let undisturbed = place.run(&format!("{ARGUMENTS} --out undisturbed")).weights_sha256();
-    // The start many times: there the directory, the lock and the clients come to be.
-    for (number, rounds) in [0; 8].into_iter().chain(0..12).enumerate() {
-        let run = killed_after(&place, rounds, &format!("killed-{number}"));
-        let (code, said) = resume(&place, &run, "");
-        assert_eq!(code, Some(0), "{said}");
-        assert_eq!(run.weights_sha256(), undisturbed, "killed after {rounds} rounds");
-        let seen: Vec<_> = run.ledger("round").iter().map(|line| line["round"].as_u64().unwrap()).collect();
-        assert_eq!(seen, Vec::from_iter(1..=12), "killed after {rounds} rounds");
-    }
-}
-
-#[test]
 fn an_altered_checkpoint_is_refused_by_name_and_the_one_before_is_used() {
     let place = Place::new();
     let undisturbed = place.run(&format!("{ARGUMENTS} --out undisturbed")).weights_sha256();

@@ -124,8 +124,9 @@ impl Sums<'_> {
             mask &= mask - 1;
             accumulate(&mut tile, [values[i as usize % WORD]], row_parts(right, i, stride));
         }
-        for c in 0..C {
-            self.put(at + c * W, tile[0][c]);
+        let [stretches] = tile;
+        for (c, sum) in stretches.into_iter().enumerate() {
+            self.put(at + c * W, sum);
         }
     }
 

@@ -1,0 +1,58 @@
+//! Everything that goes wrong, once each, and what it cost: a client's update of one round or nothing, never more.
+//! `cargo test -p fedpipe --test faults` prints it as a table, and so does `just faults`, which kills more hosts.
+//!
+//! Each test is a fault and bears its name. The faults of a model are those of the fixture `misbehaving`; each is due for
+//! one client in one round of a run of four clients, under each policy. All clients stand still at the start of rounds 1
+//! and 3 of such a run, so that what the host holds before and after can be compared.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "clippy does not see that a test with a `main` is one")]
+
+#[path = "../e2e/common.rs"]
+#[allow(dead_code, reason = "what the end-to-end tests share, of which some is used here")]
+mod common;
+#[path = "../e2e/live.rs"]
+#[allow(dead_code, reason = "as above")]
+mod live;
+
+mod cases;
+mod host;
+mod kills;
+mod outside;
+mod policy;
+mod stage;
+mod start;
+mod system;
+mod table;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use crate::table::Row;
+
+/// A fault: its name, what it does, and what it came to.
+type Fault = (&'static str, Box<dyn FnOnce() -> Row + Send>);
+
+fn main() -> ExitCode {
+    let faults: Vec<Fault> = cases::faults()
+        .into_iter()
+        .chain(outside::faults())
+        .chain(policy::faults())
+        .chain(start::faults())
+        .chain(host::faults())
+        .chain(system::faults())
+        .chain(kills::faults())
+        .collect();
+    let names: Vec<&'static str> = faults.iter().map(|(name, _)| *name).collect();
+    let trial = |(name, fault): Fault| Trial::test(name, move || passes(|| table::add(name, fault())));
+    let mut trials: Vec<Trial> = faults.into_iter().map(trial).collect();
+    let all = names.clone();
+    trials.push(Trial::test("the_readme_names_every_fault", move || passes(|| table::is_in_the_readme(&all))));
+    let done = libtest_mimic::run(&Arguments::from_args(), trials);
+    table::show(&names);
+    done.exit_code()
+}
+
+/// A panic is a failure, as in the standard harness.
+fn passes(test: impl FnOnce()) -> Result<(), Failed> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(test)).map_err(|_| Failed::without_message())
+}

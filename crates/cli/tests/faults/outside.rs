@@ -1,0 +1,180 @@
+//! What is done to a client from outside, in each state that it can be in.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use crate::{
+    Fault,
+    cases::case,
+    common::{Place, dylib},
+    live::Live,
+    stage::{FLAGS, RUN, Stage, TIMEOUT, await_nobody, since, undisturbed},
+    table::Row,
+};
+
+pub(crate) fn faults() -> Vec<Fault> {
+    vec![
+        ("kill-before-hello", Box::new(|| before_hello(Signal::SIGKILL, ""))),
+        ("kill-idle", Box::new(kill_idle)),
+        case("kill-training").fault("sleep").act(kill_training).signal(Signal::SIGKILL).boxed(),
+        case("kill-writing").fault("half-frame-and-sleep").act(kill_writing).signal(Signal::SIGKILL).boxed(),
+        ("kill-all-training", Box::new(kill_all)),
+        ("stop-before-hello", Box::new(|| before_hello(Signal::SIGSTOP, TIMEOUT))),
+        ("stop-idle", Box::new(|| stop_idle(""))),
+        ("stop-reading", Box::new(|| stop_idle(LARGE))),
+        case("stop-training").fault("sleep").act(stop_training).late().boxed(),
+        case("stop-writing").fault("half-frame-and-sleep").act(stop_writing).late().boxed(),
+    ]
+}
+
+/// Weights that no pipe holds: 4 MB.
+const LARGE: &str = "--model-option padding=1000000";
+
+fn kill_training(live: &mut Live<'_>, _: (u32, u64)) -> Instant {
+    signal_training(live, Signal::SIGKILL)
+}
+
+fn stop_training(live: &mut Live<'_>, _: (u32, u64)) -> Instant {
+    signal_training(live, Signal::SIGSTOP)
+}
+
+fn kill_writing(live: &mut Live<'_>, _: (u32, u64)) -> Instant {
+    signal_writing(live, Signal::SIGKILL)
+}
+
+fn stop_writing(live: &mut Live<'_>, _: (u32, u64)) -> Instant {
+    signal_writing(live, Signal::SIGSTOP)
+}
+
+fn signal_training(live: &mut Live<'_>, signal: Signal) -> Instant {
+    let client = live.client(1);
+    // The fresh process shall not wait.
+    live.allow_fault(1, 2);
+    let now = Instant::now();
+    client.signal(signal);
+    now
+}
+
+fn signal_writing(live: &mut Live<'_>, signal: Signal) -> Instant {
+    let client = live.client(1);
+    live.allow_fault(1, 2);
+    live.await_log("half of the update is written\n");
+    let now = Instant::now();
+    client.signal(signal);
+    now
+}
+
+/// What the ledger says of a loss.
+fn lost(round: Value, process: u32, cause: &Value, then: &str) -> [Value; 5] {
+    [round, Value::Null, json!(process), cause.clone(), json!(then)]
+}
+
+fn said(line: &Value) -> [Value; 5] {
+    ["round", "client", "process", "cause", "then"].map(|field| line[field].clone())
+}
+
+fn cause_of(signal: Signal) -> Value {
+    match signal {
+        Signal::SIGSTOP => json!({"kind": "deadline", "seconds": 4.0}),
+        signal => json!({"kind": "signal", "number": signal as i32}),
+    }
+}
+
+/// The first process, which is to give the initial weights, and another one.
+fn before_hello(signal: Signal, more: &str) -> Row {
+    let place = Place::new();
+    let (mut command, run) = place.command(&format!("{RUN} {FLAGS} {more}"));
+    command.env("LD_PRELOAD", dylib("misbehaving"));
+    let mut live = Live::of(&place, command, run.clone());
+    (0..4).for_each(|process| live.await_log(&format!("before hello in process {process}\n")));
+    let clients = [live.client(0), live.client(2)];
+    let mut detected = Duration::ZERO;
+    for client in &clients {
+        let start = Instant::now();
+        client.signal(signal);
+        // A stopped client is late like the others, which are let go on first.
+        if signal == Signal::SIGKILL {
+            detected = detected.max(await_loss(&live, client.number(), start));
+        }
+    }
+    live.mark("hello");
+    if signal == Signal::SIGSTOP {
+        let start = Instant::now();
+        clients.iter().for_each(|client| detected = detected.max(await_loss(&live, client.number(), start)));
+    }
+    let (status, errors) = live.end();
+    await_nobody(&place);
+    assert!(status.success(), "{errors}");
+    let mut seen: Vec<_> = run.ledger("lost").iter().map(said).collect();
+    seen.sort_by_key(|line| line[2].as_u64());
+    let cause = cause_of(signal);
+    assert_eq!(seen, [lost(json!(null), 0, &cause, "retried"), lost(json!(null), 2, &cause, "replaced")]);
+    assert_eq!(run.weights_sha256(), undisturbed(""));
+    Row { happened: happened(signal), detected: Some(detected), lost: "nothing".into() }
+}
+
+fn await_loss(live: &Live<'_>, process: u32, start: Instant) -> Duration {
+    let who = format!("client process {process} was lost before the first round");
+    since(start, live.await_said(&who, |line| line.contains(&who)))
+}
+
+fn happened(signal: Signal) -> String {
+    match signal {
+        Signal::SIGSTOP => "it gave no answer within 4 s".into(),
+        signal => format!("killed by {signal}"),
+    }
+}
+
+fn kill_idle() -> Row {
+    let place = Place::new();
+    let mut stage = Stage::one_at_work(&place, "");
+    let start = Instant::now();
+    stage.live.client(2).signal(Signal::SIGKILL);
+    let detected = since(start, stage.await_loss("client process 2"));
+    (1..=2).for_each(|round| stage.live.mark(&format!("round-{round}")));
+    stage.await_whole_where(1, 0);
+    let ended = stage.end();
+    ended.is_whole(1, "");
+    assert_eq!(said(&ended.lost()[0]), lost(json!(1), 2, &cause_of(Signal::SIGKILL), "replaced"));
+    Row { happened: happened(Signal::SIGKILL), detected: Some(detected), lost: "nothing".into() }
+}
+
+/// It is noticed when there is work for the client: it reads nothing, or never answers.
+fn stop_idle(more: &'static str) -> Row {
+    let place = Place::new();
+    let mut stage = Stage::one_at_work(&place, &format!("{TIMEOUT} {more}"));
+    let start = Instant::now();
+    stage.live.client(2).signal(Signal::SIGSTOP);
+    (1..=2).for_each(|round| stage.live.mark(&format!("round-{round}")));
+    let detected = since(start, stage.await_loss("client 2"));
+    stage.await_whole_where(1, 0);
+    let ended = stage.end();
+    ended.is_whole(1, more);
+    let line = &ended.lost()[0];
+    assert_eq!((&line["client"], &line["then"]), (&json!(2), &json!("retried")), "{line}");
+    assert_eq!(line["cause"], cause_of(Signal::SIGSTOP));
+    Row { happened: happened(Signal::SIGSTOP), detected: Some(detected), lost: "nothing".into() }
+}
+
+/// Each client of a round, one after the other.
+fn kill_all() -> Row {
+    let place = Place::new();
+    let mut stage = Stage::held(&place, "--model-option fault=sleep --model-option round=2 --model-option once=marks");
+    (0..4).for_each(|client| stage.live.await_fault(client, 2));
+    let mut detected = Duration::ZERO;
+    for number in [1, 3, 0, 2] {
+        let client = stage.live.client(number);
+        stage.live.allow_fault(number, 2);
+        let start = Instant::now();
+        client.signal(Signal::SIGKILL);
+        detected = detected.max(since(start, stage.await_loss(&format!("client {number}"))));
+    }
+    stage.await_whole(0);
+    let ended = stage.end();
+    ended.is_whole(4, "");
+    let seen: Vec<_> = ended.lost().iter().map(|line| line["client"].as_u64().unwrap()).collect();
+    assert_eq!(seen, [1, 3, 0, 2]);
+    Row { happened: happened(Signal::SIGKILL), detected: Some(detected), lost: "nothing".into() }
+}

@@ -1,0 +1,221 @@
+//! A run in which something goes wrong, and a look at it before and after.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    process::ExitStatus,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    common::{Place, Run, eventually, stderr},
+    live::{Live, children, descriptors},
+};
+
+/// Flags of every run of these tests.
+pub(crate) const FLAGS: &str = "";
+
+/// Flags of those whose model starts threads or processes, or closes what is not its own.
+pub(crate) const UNCONFINED: &str = "--isolation off";
+
+/// The run. Nothing is written between its rounds but the ledger.
+pub(crate) const RUN: &str = "misbehaving --clients 4 --rounds 3 --checkpoint-every 3";
+
+/// Makes clients stand still at the start of each round, until there is its mark.
+pub(crate) const HELD: &str = "--model-option hold=marks";
+
+/// A client's time where it will be too late. It is for loading, too, so it must be more than a loaded machine takes.
+pub(crate) const TIMEOUT: &str = "--client-timeout 4";
+
+/// What a failure costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Policy {
+    Retry,
+    Drop,
+    Abort,
+}
+
+impl Policy {
+    pub(crate) const ALL: [Policy; 3] = [Policy::Retry, Policy::Drop, Policy::Abort];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Policy::Retry => "retry",
+            Policy::Drop => "drop",
+            Policy::Abort => "abort",
+        }
+    }
+}
+
+/// The final weights of a run in which nothing failed, with `more` arguments.
+pub(crate) fn undisturbed(more: &'static str) -> String {
+    static KNOWN: Mutex<BTreeMap<&str, String>> = Mutex::new(BTreeMap::new());
+    // Another test's failure is not this one's.
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    known.entry(more).or_insert_with(|| Place::new().run(&format!("{RUN} {FLAGS} {more}")).weights_sha256()).clone()
+}
+
+/// A live run of four clients.
+pub(crate) struct Stage<'p> {
+    place: &'p Place,
+    pub(crate) live: Live<'p>,
+    before: Option<Holding>,
+}
+
+/// What a host holds, beside the processes of its clients' children.
+#[derive(Debug, PartialEq, Eq)]
+struct Holding {
+    /// How often each kind of file is open.
+    descriptors: BTreeMap<String, usize>,
+    /// The states of its children.
+    children: usize,
+    zombies: usize,
+    /// Processes that descend from the host and are neither it nor a child of it.
+    further: usize,
+}
+
+impl<'p> Stage<'p> {
+    pub(crate) fn start(place: &'p Place, more: &str) -> Self {
+        Self { place, live: Live::start(place, &format!("{RUN} {FLAGS} {more}")), before: None }
+    }
+
+    /// Starts a run whose clients stand still, looks at it, and lets it come to the middle of round 2.
+    pub(crate) fn held(place: &'p Place, more: &str) -> Self {
+        let stage = Self::held_in_one(place, more);
+        stage.live.mark("round-1");
+        stage.live.mark("round-2");
+        stage
+    }
+
+    /// As for [`Stage::held`], with all clients still at the start of round 1.
+    pub(crate) fn held_in_one(place: &'p Place, more: &str) -> Self {
+        let mut stage = Self::start(place, &format!("--jobs 4 {HELD} {more}"));
+        stage.live.await_held(4, 1);
+        stage.before = Some(stage.holding());
+        stage
+    }
+
+    /// As for [`Stage::held`], with client 0 still at the start of round 1, for whom the others have to wait.
+    pub(crate) fn one_at_work(place: &'p Place, more: &str) -> Self {
+        let mut stage = Self::start(place, &format!("--jobs 1 {HELD} {more}"));
+        stage.live.await_held(1, 1);
+        stage.before = Some(stage.holding());
+        stage
+    }
+
+    /// As for [`Stage::held`], with all clients still at the start of round 2.
+    pub(crate) fn held_in_two(place: &'p Place, more: &str) -> Self {
+        let mut stage = Self::held_in_one(place, more);
+        stage.live.mark("round-1");
+        stage.live.await_held(4, 2);
+        stage
+    }
+
+    /// Waits for all clients to be at the start of round 3: the host must hold again what it held in round 1, and
+    /// `further` more processes.
+    pub(crate) fn await_whole(&mut self, further: usize) {
+        self.await_whole_where(4, further);
+    }
+
+    /// As for [`Stage::await_whole`], where so many clients are at work at a time.
+    pub(crate) fn await_whole_where(&mut self, at_work: u32, further: usize) {
+        self.live.await_held(at_work, 3);
+        let before = self.before.as_ref().unwrap();
+        let now = self.holding();
+        let descriptors = &before.descriptors;
+        assert_eq!(now, Holding { descriptors: descriptors.clone(), children: 4, zombies: 0, further });
+        self.live.mark("round-3");
+    }
+
+    /// Waits until the host says that something is lost: it has then been written into the ledger.
+    pub(crate) fn await_loss(&self, who: &str) -> Instant {
+        let start = format!("{who} was lost");
+        self.live.await_said(&start, |line| line.contains(&start))
+    }
+
+    /// Waits for the end of the host: none of its processes may outlive it.
+    pub(crate) fn end(self) -> Ended {
+        let Self { place, live, .. } = self;
+        let run = live.run.clone();
+        let (status, errors) = live.end();
+        await_nobody(place);
+        Ended { run, status, errors }
+    }
+
+    fn holding(&self) -> Holding {
+        let mut kinds = BTreeMap::new();
+        for (_, target) in descriptors(self.live.pid()) {
+            let kind = target.split_once(":[").map_or(target.as_str(), |(kind, _)| kind).to_owned();
+            *kinds.entry(kind).or_default() += 1;
+        }
+        let children = children(self.live.pid());
+        let near = |pid: i32| pid == self.live.pid() || children.iter().any(|(child, _)| *child == pid);
+        let further = relatives(self.place).into_iter().filter(|pid| !near(*pid)).count();
+        let zombies = children.iter().filter(|(_, state)| *state == 'Z').count();
+        Holding { descriptors: kinds, children: children.len(), zombies, further }
+    }
+}
+
+/// Waits until no process that was started in a place is left.
+pub(crate) fn await_nobody(place: &Place) {
+    eventually("the end of all processes", || relatives(place).is_empty().then_some(()));
+}
+
+/// All processes that were started in a place, whosever child they are: their environment names its cache.
+fn relatives(place: &Place) -> Vec<i32> {
+    let cache = format!("XDG_CACHE_HOME={}", place.path("cache").display());
+    let numbers = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let is_ours = |pid: &i32| {
+        let environment = fs::read(Path::new("/proc").join(pid.to_string()).join("environ")).unwrap_or_default();
+        environment.split(|&byte| byte == 0).any(|variable| variable == cache.as_bytes())
+    };
+    numbers.filter(is_ours).collect()
+}
+
+/// A run that is over.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) run: Run,
+    pub(crate) status: ExitStatus,
+    pub(crate) errors: String,
+}
+
+impl Ended {
+    /// The lines of what was lost.
+    pub(crate) fn lost(&self) -> Vec<Value> {
+        self.run.ledger("lost")
+    }
+
+    /// Clients of each round, and of those that failed.
+    pub(crate) fn rounds(&self) -> Vec<(u64, u64)> {
+        let number = |line: &Value, field| line[field].as_u64().unwrap();
+        self.run.ledger("round").iter().map(|line| (number(line, "clients"), number(line, "failed"))).collect()
+    }
+
+    /// The run ended as one does in which nothing failed, `failures` lost processes notwithstanding.
+    pub(crate) fn is_whole(&self, failures: usize, more: &'static str) {
+        assert!(self.status.success(), "{}: {}", self.status, self.errors);
+        assert_eq!(self.rounds(), [(4, 0), (4, 0), (4, 0)]);
+        assert_eq!((self.lost().len(), &self.run.summary()["failures"]), (failures, &json!(failures)));
+        assert_eq!(self.run.weights_sha256(), undisturbed(more));
+    }
+}
+
+/// Goes on with a run that was interrupted: it must end with the bits of one that was not.
+pub(crate) fn resume(place: &Place, run: &Run) {
+    let output = place.fedpipe(&format!("run --resume {} {FLAGS}", run.0.display())).output().unwrap();
+    assert!(output.status.success(), "{}: {}", output.status, stderr(&output));
+    assert_eq!(run.weights_sha256(), undisturbed(""));
+    let rounds: Vec<_> = run.ledger("round").iter().map(|line| line["round"].as_u64().unwrap()).collect();
+    assert_eq!(rounds, [1, 2, 3], "the ledger has a gap or a round twice");
+    await_nobody(place);
+}
+
+/// From a fault until the host said so.
+pub(crate) fn since(fault: Instant, said: Instant) -> Duration {
+    said.saturating_duration_since(fault)
+}

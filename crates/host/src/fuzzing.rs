@@ -1,0 +1,117 @@
+//! The host's reading side, as it meets what a client says, for the fuzz target alone: the pipe, the framing, the order
+//! of the messages and the checks of each answer. No process.
+
+use std::{
+    fs::File,
+    io::Write,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+        mpsc,
+    },
+    time::Duration,
+};
+
+use fedpipe_protocol::{Evaluate, Parts, Purpose, Reply, Request, Setup, Train, WEIGHTS, weight_count};
+use nix::sys::eventfd::EventFd;
+use rustix::process::{PidfdFlags, getpid, pidfd_open};
+
+use crate::{
+    Cause, check,
+    fleet::Job,
+    link::Link,
+    log::ClientLog,
+    process::End,
+    worker::{News, Order, converse},
+};
+
+/// Weights of the model, test examples, and examples of the client.
+const WEIGHT_COUNT: usize = 10;
+const TEST_EXAMPLES: u64 = 700;
+const HELD: u64 = 9;
+
+/// Has a host hear `bytes` from a client that it asks for its model, its weights, an update and a score; gives how many
+/// answers were taken, and why the conversation ended where the client was not fit.
+///
+/// # Panics
+/// Where an answer was taken that may not be.
+#[expect(clippy::missing_panics_doc, clippy::expect_used, reason = "it is a test")]
+pub fn hear(bytes: &[u8]) -> (usize, Option<String>) {
+    let (from, client) = std::io::pipe().expect("a pipe");
+    // More than a pipe holds would wait for a reader.
+    File::from(std::os::fd::OwnedFd::from(client)).write_all(&bytes[..bytes.len().min(60_000)]).expect("room");
+    let mut link = Link {
+        to: File::options().write(true).open("/dev/null").expect("/dev/null"),
+        from: File::from(std::os::fd::OwnedFd::from(from)),
+        pidfd: pidfd_open(getpid(), PidfdFlags::empty()).expect("this process lives"),
+        log_pipe: None,
+        log: ClientLog::new("/nonexistent/000.log".into()),
+        wake: Arc::new(EventFd::new().expect("an event")),
+        dismissed: Arc::new(AtomicBool::new(false)),
+        deadline: None,
+        dead: false,
+    };
+    let jobs = jobs();
+    let (orders, ordered) = mpsc::channel();
+    for Job { request, reply_payload, .. } in &jobs {
+        let order = Order { request: request.clone(), weights: None, reply_payload: *reply_payload };
+        orders.send(order).expect("it is listened to");
+    }
+    drop(orders);
+    let taken = AtomicUsize::new(0);
+    let report = |news| {
+        let News::Replied(reply, parts) = news else { return false };
+        let fit = look_at(&jobs[taken.load(Ordering::Relaxed)], &reply, parts);
+        taken.fetch_add(usize::from(fit.is_ok()), Ordering::Relaxed);
+        fit.is_ok()
+    };
+    let Err(end) = converse(&mut link, &ordered, Duration::from_secs(60), &report);
+    let why = match end {
+        End::Unfit(cause) => Some(cause.to_string()),
+        End::Failed(error) => Some(error.to_string()),
+        End::Dismissed => None,
+    };
+    (taken.into_inner(), why)
+}
+
+fn jobs() -> Vec<Job> {
+    let setup = Setup { dylib: None, options: Default::default(), seed: 0, purpose: Purpose::Describe };
+    let optimiser = r#"{"name":"sgd"}"#.into();
+    let train = Train { client: 3, round: 2, epochs: 1, batch_size: 32, learning_rate: 0.1, optimiser };
+    let weights = 4 * WEIGHT_COUNT as u64;
+    let requests = [
+        (Request::Setup(setup), 0),
+        (Request::GetWeights, weights),
+        (Request::Train(train), weights),
+        (Request::Evaluate(Evaluate { blocks: vec![0, 1] }), 0),
+    ];
+    let job = |(request, reply_payload)| Job { slot: 3, client: Some(3), request, weights: None, reply_payload };
+    requests.map(job).into()
+}
+
+/// As the fleet and the federation look at an answer; what they take must be fit to be summed and shown.
+fn look_at(job: &Job, reply: &Reply, mut parts: Parts) -> Result<(), Cause> {
+    match job.request {
+        Request::Setup(_) => match reply {
+            Reply::Ready(ready) => {
+                weight_count(&ready.layout);
+                Ok(())
+            }
+            _ => Err(Cause::protocol("it answered what nobody had asked")),
+        },
+        Request::GetWeights => check::weights(&parts, None),
+        Request::Train(_) => {
+            check::update(job, reply, &parts, WEIGHT_COUNT, &[HELD; 4])?;
+            let weights = parts.take_f32(WEIGHTS).unwrap_or_default();
+            assert!(weights.len() == WEIGHT_COUNT && weights.iter().all(|w| w.is_finite()), "{weights:?}");
+            Ok(())
+        }
+        Request::Evaluate(_) => {
+            check::blocks(job, reply, TEST_EXAMPLES)?;
+            let Reply::Evaluated { blocks } = reply else { panic!("{reply:?} was taken for sums") };
+            assert_eq!(blocks.iter().map(|sums| sums.examples).sum::<u64>(), TEST_EXAMPLES);
+            assert!(blocks.iter().all(|sums| sums.loss_sum.is_finite() && sums.correct <= sums.examples));
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Processes that a model started and that left their client's process group: the kernel no longer tells whose they are,
+//! but their environment does.
+//!
+//! Only where clients may fork at all, which isolation forbids. A host that is killed cannot look for them.
+
+use std::{
+    fs,
+    hash::{BuildHasher, RandomState},
+    os::fd::{AsFd, OwnedFd},
+};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+/// The environment variable that names a client process.
+pub(crate) const MARK: &str = "FEDPIPE_CLIENT";
+
+/// Looks at all processes so often: one may fork while it is looked for.
+const LOOKS: usize = 10;
+
+/// A mark that no other fleet has, in this process or another, also in another PID namespace; the number of a process
+/// follows it.
+pub(crate) fn new_mark() -> String {
+    format!("{:016x}.", RandomState::new().hash_one(std::process::id()))
+}
+
+/// Ends the processes whose mark `is_meant` and waits, within reason, until they have ended.
+pub(crate) fn end_strays(is_meant: &dyn Fn(&str) -> bool) {
+    for _ in 0..LOOKS {
+        let strays = find(is_meant);
+        if strays.is_empty() {
+            return;
+        }
+        for stray in &strays {
+            let _ = pidfd_send_signal(stray, Signal::KILL);
+        }
+        for stray in &strays {
+            let _ = poll(&mut [PollFd::new(stray.as_fd(), PollFlags::POLLIN)], PollTimeout::from(100_u8));
+        }
+    }
+}
+
+fn find(is_meant: &dyn Fn(&str) -> bool) -> Vec<OwnedFd> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = processes.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?));
+    let is_stray = |pid: Pid| mark_of(pid).is_some_and(|mark| is_meant(&mark));
+    let stray = |pid| {
+        let process = is_stray(pid).then(|| pidfd_open(pid, PidfdFlags::empty()).ok())??;
+        // Again: the number may have passed to another process before it was held.
+        is_stray(pid).then_some(process)
+    };
+    numbers.filter_map(stray).collect()
+}
+
+/// The mark in the environment that a process was started with; none for one that is not ours to look at.
+fn mark_of(pid: Pid) -> Option<String> {
+    let environment = fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())).ok()?;
+    let mark = environment
+        .split(|&byte| byte == 0)
+        .find_map(|variable| variable.strip_prefix(MARK.as_bytes())?.strip_prefix(b"="));
+    Some(String::from_utf8_lossy(mark?).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+
+    /// A process of another group that would live long.
+    fn marked(mark: &str) -> Child {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "echo; exec sleep 1000"]).env(MARK, mark).stdout(Stdio::piped());
+        let mut child = shell.spawn().unwrap();
+        // Its environment is there once it has said something.
+        std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+        child
+    }
+
+    #[test]
+    fn those_with_the_mark_are_ended_and_no_others() {
+        let (mine, others) = (new_mark(), new_mark());
+        assert_ne!(mine, others);
+        let [mut first, mut second] = ["1", "2"].map(|number| marked(&format!("{mine}{number}")));
+        let mut other = marked(&format!("{others}1"));
+        let exact = format!("{mine}1");
+        end_strays(&|mark| mark == exact);
+        assert!(!first.wait().unwrap().success());
+        assert!(second.try_wait().unwrap().is_none());
+        end_strays(&|mark| mark.starts_with(&mine));
+        assert!(!second.wait().unwrap().success());
+        assert!(other.try_wait().unwrap().is_none());
+        other.kill().unwrap();
+        other.wait().unwrap();
+    }
+}
