@@ -125,17 +125,32 @@ impl<'a> Batch<'a> {
         for (row, out) in self.rows().zip(filled.chunks_exact_mut(self.examples.row_len)) {
             match row {
                 Row::Floats(values) => out.copy_from_slice(values),
-                // One division, correctly rounded everywhere: the same bits as a table of 256 values.
-                Row::Bytes(pixels) => out.iter_mut().zip(pixels).for_each(|(o, &x)| *o = f32::from(x) / 255.0),
+                Row::Bytes(pixels) => out.iter_mut().zip(pixels).for_each(|(o, &x)| *o = scale(x)),
             }
         }
         filled
     }
 }
 
+/// x / 255, correctly rounded (a test looks at all 256), without a division, which takes twice as long: 1 / 255 in two
+/// parts, of which the first times any x is exact.
+fn scale(x: u8) -> f32 {
+    const HIGH: f32 = 257.0 / 65536.0;
+    const LOW: f32 = (1.0_f64 / 255.0 - 257.0 / 65536.0) as f32;
+    let x = f32::from(x);
+    x * HIGH + x * LOW
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pixels_are_scaled_by_a_correctly_rounded_division() {
+        for x in 0..=u8::MAX {
+            assert_eq!(scale(x).to_bits(), (f32::from(x) / 255.0).to_bits(), "{x}");
+        }
+    }
 
     #[test]
     fn batches_follow_the_order_and_scale() {

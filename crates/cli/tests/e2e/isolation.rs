@@ -201,7 +201,7 @@ fn a_client_knows_nothing_of_the_hosts_environment_but_what_it_needs() {
     let mut names: Vec<&str> = environment.split_terminator('\0').filter_map(|entry| entry.split('=').next()).collect();
     names.retain(|name| *name != "LD_LIBRARY_PATH");
     names.sort_unstable();
-    assert_eq!(names, ["FEDPIPE_ISA", "RUST_BACKTRACE"], "{environment:?}");
+    assert_eq!(names, ["FEDPIPE_CLIENT", "FEDPIPE_ISA", "RUST_BACKTRACE"], "{environment:?}");
 }
 
 #[test]

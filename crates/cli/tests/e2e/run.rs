@@ -147,6 +147,18 @@ fn the_order_of_arrival_changes_no_bit() {
     }
 }
 
+/// As above, with clients that take their time, under every division of the work.
+#[test]
+fn the_speed_of_clients_changes_no_bit() {
+    let place = Place::new();
+    let prompt = "misbehaving --clients 5 --rounds 3";
+    let whole = place.run(prompt).weights_sha256();
+    for (number, division) in ["--jobs 5", "--processes 2", "--processes 3 --jobs 3"].into_iter().enumerate() {
+        let run = place.run(&format!("{prompt} --model-option fault=dawdle {division} --out dawdling-{number}"));
+        assert_eq!(run.weights_sha256(), whole, "{division}");
+    }
+}
+
 #[test]
 fn every_strategy_partition_and_optimiser_runs_and_differs() {
     let place = Place::new();

@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     fs,
-    path::Path,
     process::ExitStatus,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
@@ -165,14 +164,11 @@ pub(crate) fn await_nobody(place: &Place) {
     eventually("the end of all processes", || relatives(place).is_empty().then_some(()));
 }
 
-/// All processes that were started in a place, whosever child they are: their environment names its cache.
+/// All processes that were started in a place, whosever child they are: it is the folder that they are in.
 fn relatives(place: &Place) -> Vec<i32> {
-    let cache = format!("XDG_CACHE_HOME={}", place.path("cache").display());
+    let folder = place.path("").canonicalize().unwrap();
     let numbers = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let is_ours = |pid: &i32| {
-        let environment = fs::read(Path::new("/proc").join(pid.to_string()).join("environ")).unwrap_or_default();
-        environment.split(|&byte| byte == 0).any(|variable| variable == cache.as_bytes())
-    };
+    let is_ours = |pid: &i32| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == folder);
     numbers.filter(is_ours).collect()
 }
 
