@@ -25,8 +25,8 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Experiment> {
         set(&mut table, key, value)?;
     }
     let experiment = Experiment::deserialize_from(table)?;
-    match experiment.model.is_empty() {
-        true => Err(Error::Usage("no model is named; give one, such as mlp".into())),
+    match experiment.model.is_empty() && experiment.client.is_none() {
+        true => Err(Error::Usage("no model is named; give one, such as mlp, or a --client COMMAND".into())),
         false => Ok(experiment),
     }
 }
@@ -35,8 +35,16 @@ fn overlay(table: &mut Table, args: &RunArgs) {
     // A 64-bit float is what TOML has; the shortest text of an f32 reads back as the same f32.
     let float = |x: f32| x.to_string().parse().map_or(Value::Float(x.into()), Value::Float);
     let text = |value: &dyn std::fmt::Display| Value::String(value.to_string());
+    // One replaces the other.
+    if args.client.is_some() {
+        table.remove("model");
+    }
+    if args.model.is_some() {
+        table.remove("client");
+    }
     let flags = [
         ("model", args.model.as_ref().map(|v| text(v))),
+        ("client", args.client.as_ref().map(|v| text(v))),
         ("clients", args.clients.map(|v| Value::from(i64::from(v)))),
         ("rounds", args.rounds.map(|v| Value::from(v.cast_signed()))),
         ("until-converged", args.until_converged.then_some(Value::from(true))),

@@ -1,6 +1,6 @@
 //! A round: send the weights, train, take the updates in client order; and evaluate.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use fedpipe_data::Dealt;
 use fedpipe_protocol::{
@@ -65,10 +65,11 @@ impl<'a> Federation<'a> {
     ) -> Result<(Self, Vec<f32>)> {
         let processes = experiment.process_count();
         allow_descriptors(processes).map_err(anyhow::Error::from)?;
-        let dylib = directory.model_at(first_round)?;
+        let foreign = experiment.foreign()?;
+        let dylib = foreign.is_none().then(|| directory.model_at(first_round)).transpose()?;
         let setups = (0..processes).map(|process| setup(experiment, &dylib, dealt, process, processes)).collect();
         let environment = Environment {
-            command: launch.command.clone(),
+            command: foreign.map_or_else(|| Ok(launch.command.clone()), |foreign| foreign.command())?,
             logs: directory.logs(),
             timeout: Duration::from_secs_f64(experiment.client_timeout),
             pipe_size: pipe_size(processes),
@@ -127,8 +128,14 @@ impl<'a> Federation<'a> {
         let asked = std::mem::take(&mut self.fleet.reload_asked);
         let source = match self.launch.swaps.get(&round) {
             Some(path) => path,
-            None if asked => &self.launch.dylib,
-            None => return Ok(()),
+            None if !asked => return Ok(()),
+            None => match &self.launch.dylib {
+                Some(path) => path,
+                None => {
+                    let reason = "a client of your own (--client) has no dylib; start another run";
+                    return Ok(journal.tell(&Event::ReloadRefused { reason })?);
+                }
+            },
         };
         let before = self.directory.model_at_sha256(round)?;
         let swapped = self.directory.take_model(round, source).and_then(|(path, sha256)| match sha256 == before {
@@ -270,12 +277,12 @@ fn pipe_size(processes: u32) -> i32 {
 }
 
 /// What process `process` of `processes` is told: it serves the clients whose number is its own modulo their count.
-fn setup(experiment: &Experiment, dylib: &Path, dealt: &Dealt, process: u32, processes: u32) -> Setup {
+fn setup(experiment: &Experiment, dylib: &Option<PathBuf>, dealt: &Dealt, process: u32, processes: u32) -> Setup {
     let held = (process..experiment.clients)
         .step_by(processes as usize)
         .map(|client| Held { client, path: dealt.partitions[client as usize].path.clone() });
     Setup {
-        dylib: Some(dylib.to_owned()),
+        dylib: dylib.clone(),
         options: experiment.model_options.clone(),
         seed: experiment.seed,
         purpose: Purpose::Serve {

@@ -14,6 +14,7 @@ mod experiment;
 mod federation;
 mod files;
 mod fleet;
+mod foreign;
 mod history;
 mod ledger;
 mod link;
@@ -23,6 +24,7 @@ mod models;
 mod optimiser;
 mod picture;
 mod process;
+mod program;
 mod progress;
 mod reload;
 mod resume;
@@ -44,8 +46,10 @@ pub use convergence::{Change, Convergence, PATIENCE};
 pub use error::{Error, Result};
 pub use event::{Event, Lost, Observer, Round, Then};
 pub use experiment::{Experiment, Launch, OnFailure};
-pub use models::describe;
+pub use fedpipe_protocol::Ready;
+pub use models::{describe, describe_foreign};
 pub use optimiser::LocalOptimiser;
+pub use program::Program;
 pub use reload::request_reload;
 pub use resume::Resume;
 pub use sampling::sample;
@@ -75,7 +79,7 @@ pub fn run(
 ) -> Result<Summary> {
     let started = Instant::now();
     experiment.check()?;
-    let (directory, ledger) = RunDir::create(experiment, &launch.dylib, launch.out.as_deref())?;
+    let (directory, ledger) = RunDir::create(experiment, launch.dylib.as_deref(), launch.out.as_deref())?;
     let mut journal = Journal::new(ledger, observer);
     journal.tell(&Event::Started { experiment, directory: directory.path() })?;
     let begun = deal(experiment, launch, &mut |event| journal.show(event))
@@ -89,9 +93,9 @@ pub fn run(
 /// A client knows the run's copy of the dylib, which is gone where the run never began; the user knows the original.
 fn named(error: Error, directory: &RunDir, launch: &Launch) -> Error {
     let copy = directory.path().join(RunDir::MODEL).display().to_string();
-    match error {
-        Error::Model(message) => Error::Model(message.replace(&copy, &launch.dylib.display().to_string())),
-        error => error,
+    match (error, &launch.dylib) {
+        (Error::Model(message), Some(dylib)) => Error::Model(message.replace(&copy, &dylib.display().to_string())),
+        (error, _) => error,
     }
 }
 
@@ -157,8 +161,8 @@ fn begin<'a>(
     let first_round = point.as_ref().map_or(1, |point| point.round() + 1);
     let (mut federation, weights) =
         Federation::start(experiment, directory, launch, dealt, first_round, control, journal)?;
-    let (dylib_sha256, weights_sha256) = (&directory.model_sha256()?, &weights_sha256(&weights));
-    tell(journal, &Event::Ready { model: federation.model()?, dylib_sha256, weights_sha256 })?;
+    let (program, weights_sha256) = (&Program::of(experiment, directory)?, &weights_sha256(&weights));
+    tell(journal, &Event::Ready { model: federation.model()?, program, weights_sha256 })?;
     let mut progress = Progress::new(dealt.dataset.name.clone(), weights, experiment.tolerance);
     if let Some(point) = point {
         federation.failures += point.failures();

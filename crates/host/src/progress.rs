@@ -112,6 +112,7 @@ impl Progress {
         let last = self.rounds.last();
         let summary = Summary {
             model: model.clone(),
+            client: experiment.client.clone(),
             dataset: self.dataset.clone(),
             clients: experiment.clients,
             rounds: last.map_or(0, |round| round.round),

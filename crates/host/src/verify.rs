@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use crate::{
-    ClientCommand, Control, Error, Event, Experiment, Launch, Observer, Result, history::History, run, run_dir::RunDir,
+    ClientCommand, Control, Error, Event, Experiment, Launch, Observer, Program, Result, history::History, run,
+    run_dir::RunDir,
 };
 
 /// Where two runs part.
@@ -37,9 +38,15 @@ pub fn verify(
     }
     let scratch = tempfile::tempdir().map_err(anyhow::Error::from)?;
     let experiment = Experiment { rounds, until_converged: false, ..history.experiment.clone() };
+    if let (Some(recorded), Some(foreign)) = (&history.program, experiment.foreign()?) {
+        let now = Program::Foreign { client_sha256: foreign.files() };
+        if let Some(change) = recorded.changes(&now).first() {
+            return Err(Error::Usage(format!("the run cannot be verified, since {change}")));
+        }
+    }
     let launch = Launch {
         command: command.clone(),
-        dylib: directory.join(RunDir::MODEL),
+        dylib: experiment.client.is_none().then(|| directory.join(RunDir::MODEL)),
         out: Some(scratch.path().join("run")),
         cache: cache.clone(),
         replay: history.participants(),

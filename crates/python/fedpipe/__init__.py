@@ -1,1 +1,32 @@
-"""x"""
+"""Clients of fedpipe in Python, and runs from Python. The README beside the manifest shows both."""
+
+from .client import serve
+from .data import Batch, Examples, Partition, safetensors
+from .errors import DataError, Failure, ModelError
+from .init import he_normal
+from .model import Arrays, Epoch, Model, Option, Options, Report, Sums, Task, Tensor
+from .requirements import requirements
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Arrays",
+    "Batch",
+    "DataError",
+    "Epoch",
+    "Examples",
+    "Failure",
+    "Model",
+    "ModelError",
+    "Option",
+    "Options",
+    "Partition",
+    "Report",
+    "Sums",
+    "Task",
+    "Tensor",
+    "he_normal",
+    "requirements",
+    "safetensors",
+    "serve",
+]
