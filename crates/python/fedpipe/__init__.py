@@ -6,6 +6,7 @@ from .errors import DataError, Failure, ModelError
 from .init import he_normal
 from .model import Arrays, Epoch, Model, Option, Options, Report, Sums, Task, Tensor
 from .requirements import requirements
+from .runs import Run, RunError, run
 
 __version__ = "0.1.0"
 
@@ -22,11 +23,14 @@ __all__ = [
     "Options",
     "Partition",
     "Report",
+    "Run",
+    "RunError",
     "Sums",
     "Task",
     "Tensor",
     "he_normal",
     "requirements",
+    "run",
     "safetensors",
     "serve",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import textwrap
 import traceback
 from contextlib import contextmanager
 from typing import Any, BinaryIO, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Type
@@ -17,6 +18,9 @@ from .errors import Failure, ModelError, ProtocolError, Refused
 from .model import Epoch, Model, Options, Report, Sums, Task, Tensor
 from .order import order
 from .protocol import EVALUATION_BLOCK, PROTOCOL, WEIGHTS, Frame
+
+LONGEST = 200
+"""Characters of an exception's text that the host is told."""
 
 Answer = Tuple[Dict[str, Any], Optional[Dict[str, np.ndarray]]]
 
@@ -236,5 +240,6 @@ def _of_model(what: str, call, kind: Type[Failure] = ModelError):
         raise kind(str(failure)) from failure
     except Exception as error:
         traceback.print_exc()
-        text = " ".join(str(error).split())
+        # Some print whole arrays; the log has it all.
+        text = textwrap.shorten(str(error), LONGEST, placeholder=" …")
         raise kind(f"the model raised {type(error).__name__} in {what}: {text}") from error
