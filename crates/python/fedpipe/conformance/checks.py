@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import math
 import struct
 from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterator, List, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
 
 import numpy as np
 
+from .. import protocol
 from ..protocol import MAGIC, PROTOCOL, WEIGHTS, Frame
 from .child import Child, Wrong
 from .world import BATCH, SIZES, TEST, World
@@ -78,10 +80,10 @@ def greeted(world: World) -> Iterator[Child]:
 
 
 @contextmanager
-def ready(world: World) -> Iterator[Session]:
-    """The program after its `ready`."""
+def ready(world: World, files: Sequence[str] = ("0", "1")) -> Iterator[Session]:
+    """The program after its `ready`, with the partitions in `files`."""
     with greeted(world) as child:
-        frame = child.ask(world.setup())
+        frame = child.ask(world.setup(files))
         _expect(frame, "ready")
         yield Session(child, frame)
 
@@ -226,13 +228,25 @@ def follows_the_request(world: World) -> None:
                 raise Wrong(f"its update does not depend on {what}")
 
 
+@check("it visits the examples in the protocol's order")
+def follows_the_order(world: World) -> None:
+    if world.own_randomness:
+        return
+    with ready(world) as session:
+        start = session.weights()
+        _, usual = session.train(start)
+    with ready(world, ["0 for round 2"]) as session:
+        _, same = session.train(start, round=2)
+    if not np.array_equal(same, usual):
+        raise Wrong(
+            "its update differs where another round's order leads to the same examples one after the other: the order is"
+            " not that of crates/data/README.md (or the model draws numbers of its own: --own-randomness)"
+        )
+
+
 @check("it reads frames that come in pieces")
 def reads_pieces(world: World) -> None:
     with greeted(world) as child:
-        import io
-
-        from .. import protocol
-
         frame = io.BytesIO()
         protocol.write(frame, world.setup())
         data = frame.getvalue()
@@ -271,13 +285,11 @@ def refuses_options(world: World) -> None:
 
 @check("it refuses data that are not there, or are none")
 def refuses_data(world: World) -> None:
-    serve = world.setup()["purpose"]["serve"]
     with open(world.path("text"), "w", encoding="ascii") as file:
         file.write("this is no safetensors file, though it has some length to be read as one")
     for name in "absent", "text":
-        held = [{"client": 0, "path": world.path(name)}]
         with greeted(world) as child:
-            child.send(world.setup(purpose={"serve": {**serve, "partitions": held}}))
+            child.send(world.setup([name]))
             child.await_refusal("data", f"a partition at {world.path(name)}")
 
 
@@ -305,13 +317,14 @@ def ends_at_nonsense(world: World) -> None:
 def ends_at_broken_frames(world: World) -> None:
     body = b'{"body":{"type":"get_weights"}}'
     with ready(world) as session:
-        more = session.payload + 4
+        more = session.payload // 4 + 1
+    large = b'{"body":{"type":"get_weights"},"parts":[{"name":"weights","dtype":"f32","len":%d}]}'
     frames = [
         ("bytes that are no frame", b"GET / HTTP/1.1\r\n\r\n" + bytes(64)),
         ("a header that is no JSON", _preamble(4, 0) + b"{[}]"),
         ("a header of 2 MiB", _preamble(2 << 20, 0)),
-        ("a payload above its weights", _preamble(len(body), more) + body),
-        ("a payload of 2⁶³ bytes", _preamble(len(body), 1 << 63) + body),
+        ("a payload above its weights", _preamble(len(large % more), 4 * more) + large % more),
+        ("a payload of 2⁶² bytes", _preamble(len(large % 2**60), 1 << 62) + large % 2**60),
         ("parts that do not add up to the payload", _preamble(len(body), 4) + body + bytes(4)),
     ]
     for what, data in frames:

@@ -17,6 +17,10 @@ from .. import protocol
 from ..protocol import WEIGHTS, Frame
 
 
+_ANY = 1 << 32
+"""A payload that is told of by its message, not by its length."""
+
+
 class Wrong(Exception):
     """What the program did, in one sentence that begins with "it"."""
 
@@ -99,7 +103,10 @@ class Child:
 
     def receive(self, most_payload: int = 0) -> Frame:
         """Reads one reply."""
-        frame = self._read(most_payload)
+        try:
+            frame = self._read(most_payload)
+        except TimeoutError:
+            raise Wrong(f"it gave no answer within {self._timeout:g} s{self._last_words()}") from None
         if frame is None:
             raise Wrong(f"it ended instead of answering, {self._ending()}")
         return frame
@@ -118,11 +125,11 @@ class Child:
     def await_end(self, what: str) -> None:
         """Waits for the end that `what` must lead to; a `failed` before it is in order, another message is not."""
         try:
-            frame = self._read(0)
+            frame = self._read(_ANY)
             while frame is not None:
                 if frame.type != "failed":
                     raise Wrong(f"it answered {what} with {frame.type!r}; it must end, or say 'failed' and end")
-                frame = self._read(0)
+                frame = self._read(_ANY)
             self._process.wait(max(self.deadline - time.monotonic(), 0))
         except (TimeoutError, subprocess.TimeoutExpired):
             raise Wrong(f"it did not end within {self._timeout:g} s after {what}") from None
@@ -139,7 +146,7 @@ class Child:
         self.hang_up()
         self.deadline = time.monotonic() + self._timeout
         try:
-            frame = self._read(0)
+            frame = self._read(_ANY)
             if frame is not None:
                 raise Wrong(f"it said {frame.type!r} unasked after {what}")
             code = self._process.wait(max(self.deadline - time.monotonic(), 0))
@@ -157,8 +164,6 @@ class Child:
             return None
         except protocol.Malformed as error:
             raise Wrong(f"it wrote what is no frame: {error}{self._last_words()}") from None
-        except TimeoutError:
-            raise Wrong(f"it gave no answer within {self._timeout:g} s{self._last_words()}") from None
 
     def _ending(self) -> str:
         try:

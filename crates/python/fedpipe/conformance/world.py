@@ -6,9 +6,11 @@ import json
 import os
 import struct
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Sequence, Tuple
 
 import numpy as np
+
+from ..order import order
 
 SIZES = (130, 70)
 """Examples of clients 0 and 1, which the program serves both: neither is a multiple of the batch size."""
@@ -32,6 +34,8 @@ class World:
     classes: int = 10
     options: Dict[str, str] = field(default_factory=dict)
     timeout: float = 60.0
+    own_randomness: bool = False
+    """The model draws numbers of its own each round, such as dropout's."""
 
     def __post_init__(self) -> None:
         random = np.random.default_rng(1)
@@ -40,15 +44,21 @@ class World:
             # Each class has a brightness of its own: something can be learnt.
             noise = random.integers(0, 64, (count, *self.shape))
             mean = (labels * (190 // self.classes)).reshape(-1, *[1] * len(self.shape))
-            self._write(name, (noise + mean).astype(np.uint8), labels.astype("<u4"))
+            examples, labels = (noise + mean).astype(np.uint8), labels.astype("<u4")
+            self._write(name, examples, labels)
+            if name == "0":
+                # What stands where, so that round 2 visits the same examples one after the other as round 1 of "0".
+                place = np.empty(count, np.int64)
+                place[order(SEED, 0, 2, 0, count)] = order(SEED, 0, 1, 0, count)
+                self._write("0 for round 2", examples[place], labels[place])
 
     def path(self, name: str) -> str:
         """Of a partition file."""
         return os.path.join(self.folder, f"{name}.safetensors")
 
-    def setup(self, **changes: Any) -> Dict[str, Any]:
-        """The setup of a client that is to serve; `changes` replace fields of it."""
-        held = [{"client": client, "path": self.path(str(client))} for client in range(len(SIZES))]
+    def setup(self, files: Sequence[str] = ("0", "1"), **changes: Any) -> Dict[str, Any]:
+        """The setup of a client that is to serve the partitions in `files`; `changes` replace fields of it."""
+        held = [{"client": client, "path": self.path(name)} for client, name in enumerate(files)]
         task = {"shape": list(self.shape), "classes": self.classes}
         purpose = {"serve": {"task": task, "partitions": held, "test": self.path("test")}}
         setup = {"type": "setup", "dylib": None, "options": self.options, "seed": SEED, "purpose": purpose}
