@@ -104,10 +104,9 @@ impl<'a> Federation<'a> {
             _ => Err(Cause::protocol("it answered a request for its weights with something else")),
         };
         let settled = self.run(None, vec![job], &is_weights, journal)?;
-        let layout = self.layout()?;
-        let expected = weight_count(layout);
         match settled.into_iter().next() {
             Some(Ok((_, mut parts))) => {
+                let expected = weight_count(self.layout()?);
                 let weights = parts.take_f32(WEIGHTS).unwrap_or_default();
                 match expected == Some(weights.len()) {
                     true => Ok(weights),
