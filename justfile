@@ -39,8 +39,9 @@ build:
 test:
     cargo test --workspace
 
-# The tests of the package in crates/python, against the built command
-test-python *args: build
+# The tests of the package in crates/python, against FEDPIPE_BIN, or the command that is built here
+test-python *args:
+    [ -n "${FEDPIPE_BIN:-}" ] || just build
     just environment test crates/python/tests/requirements.txt
     target/python/test/bin/python -m pytest crates/python "$@"
 
