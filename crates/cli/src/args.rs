@@ -91,6 +91,9 @@ pub(crate) struct RunArgs {
     /// fedavg, fedavgm:beta=0.9, fedadam:rate=0.01 [default: fedavg]
     #[arg(long, value_name = "STRATEGY")]
     pub(crate) strategy: Option<Strategy>,
+    /// A strategy of your own instead, such as "python3 strategy.py"; it gets each round's updates
+    #[arg(long, value_name = "COMMAND", conflicts_with = "strategy")]
+    pub(crate) strategy_program: Option<String>,
     /// Part of the clients that is sampled for each round [default: 1]
     #[arg(long, value_name = "X")]
     pub(crate) fraction: Option<f64>,

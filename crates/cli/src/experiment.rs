@@ -42,6 +42,12 @@ fn overlay(table: &mut Table, args: &RunArgs) {
     if args.model.is_some() {
         table.remove("client");
     }
+    if args.strategy_program.is_some() {
+        table.remove("strategy");
+    }
+    if args.strategy.is_some() {
+        table.remove("strategy-program");
+    }
     let flags = [
         ("model", args.model.as_ref().map(|v| text(v))),
         ("client", args.client.as_ref().map(|v| text(v))),
@@ -54,6 +60,7 @@ fn overlay(table: &mut Table, args: &RunArgs) {
         ("data", args.data.as_ref().map(|v| text(v))),
         ("partition", args.partition.as_ref().map(|v| text(v))),
         ("strategy", args.strategy.as_ref().map(|v| text(v))),
+        ("strategy-program", args.strategy_program.as_ref().map(|v| text(v))),
         ("fraction", args.fraction.map(Value::from)),
         ("epochs", args.epochs.map(|v| Value::from(v.cast_signed()))),
         ("batch-size", args.batch_size.map(|v| Value::from(v.cast_signed()))),

@@ -43,6 +43,9 @@ pub struct Experiment {
     pub seed: u64,
     /// What the host does with the updates.
     pub strategy: Strategy,
+    /// The command of a strategy that is a program of the user's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strategy_program: Option<String>,
     /// Local epochs a round.
     pub epochs: u64,
     /// Examples a mini-batch.
@@ -99,6 +102,7 @@ impl Default for Experiment {
             tolerance: 0.025,
             seed: 0,
             strategy: Strategy::default(),
+            strategy_program: None,
             epochs: 1,
             batch_size: 32,
             lr: 0.1,
@@ -128,6 +132,12 @@ impl Experiment {
     /// [`Error::Usage`] with the value, the reason and the remedy.
     pub fn check(&self) -> Result<()> {
         self.foreign()?;
+        if self.foreign_strategy()?.is_some() && self.strategy != Strategy::default() {
+            return refuse(format!(
+                "both the strategy {} and a program for it are named; leave one out",
+                self.strategy
+            ));
+        }
         if let (Some(client), false) = (&self.client, self.model.is_empty()) {
             return refuse(format!("both the model {} and the client {client:?} are named; leave one out", self.model));
         }
@@ -165,7 +175,17 @@ impl Experiment {
 
     /// The client that is a program of the user's, if it is one.
     pub(crate) fn foreign(&self) -> Result<Option<Foreign>> {
-        self.client.as_deref().map(Foreign::parse).transpose()
+        self.client.as_deref().map(|command| Foreign::parse("--client", command)).transpose()
+    }
+
+    /// The strategy that is a program of the user's, if it is one.
+    pub(crate) fn foreign_strategy(&self) -> Result<Option<Foreign>> {
+        self.strategy_program.as_deref().map(|command| Foreign::parse("--strategy-program", command)).transpose()
+    }
+
+    /// The strategy, as the summary has it.
+    pub(crate) fn strategy_name(&self) -> String {
+        self.strategy_program.as_ref().map_or_else(|| self.strategy.to_string(), |command| format!("program {command}"))
     }
 
     /// What the run is called, as a folder.

@@ -4,8 +4,8 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use fedpipe_data::Dealt;
 use fedpipe_protocol::{
-    EVALUATION_BLOCK, Evaluate, Held, Parts, Purpose, Ready, Reply, Request, Setup, Task, Tensor, Train, WEIGHTS,
-    weight_count,
+    EVALUATION_BLOCK, Evaluate, Held, Parts, Purpose, Ready, Reply, Request, Setup, Task, Tensor, Train, Update,
+    WEIGHTS, weight_count,
 };
 
 use crate::{
@@ -16,7 +16,8 @@ use crate::{
     run_dir::RunDir,
     sampling::sample,
     spawn::allow_descriptors,
-    strategy::Accepted,
+    strategy::{Accepted, ServerState},
+    strategy_program::StrategyProgram,
     worker::Environment,
 };
 
@@ -30,6 +31,8 @@ pub(crate) struct Federation<'a> {
     weight_count: usize,
     launch: &'a Launch,
     directory: &'a RunDir,
+    /// The strategy, where it is a program.
+    program: Option<StrategyProgram>,
     /// Lost processes so far.
     pub(crate) failures: u64,
 }
@@ -79,10 +82,15 @@ impl<'a> Federation<'a> {
         let fleet = Fleet::start(environment, control, setups, at_once, experiment.on_failure)?;
         let sizes = dealt.partitions.iter().map(|partition| partition.examples).collect();
         let test_examples = dealt.test.examples;
+        let (weight_count, program, failures) = (0, None, 0);
         let mut federation =
-            Self { experiment, launch, directory, fleet, sizes, test_examples, weight_count: 0, failures: 0 };
+            Self { experiment, launch, directory, fleet, sizes, test_examples, weight_count, program, failures };
         let weights = federation.initial_weights(journal)?;
         federation.weight_count = weights.len();
+        if let Some(foreign) = experiment.foreign_strategy()? {
+            let layout = federation.layout()?;
+            federation.program = Some(StrategyProgram::start(&foreign, experiment, layout, &directory.logs())?);
+        }
         Ok((federation, weights))
     }
 
@@ -173,7 +181,8 @@ impl<'a> Federation<'a> {
                     loss_sum += update.loss_sum;
                     examples += update.examples;
                     let weights = parts.take_f32(WEIGHTS).unwrap_or_default();
-                    updates.push(Accepted { client: update.client, examples: update.examples, weights });
+                    let Update { client, examples, steps, accumulation, .. } = update;
+                    updates.push(Accepted { client, examples, steps, accumulation, weights });
                 }
                 Ok(_) => {}
                 Err(loss) => first_cause = first_cause.or(Some(loss.cause)),
@@ -191,6 +200,20 @@ impl<'a> Federation<'a> {
                 of: experiment.clients,
                 loss: loss_sum / examples as f64,
             }),
+        }
+    }
+
+    /// The new global weights from the old ones and a round's updates; moves `server` on.
+    pub(crate) fn aggregate(
+        &mut self,
+        round: u64,
+        server: &mut ServerState,
+        weights: &[f32],
+        updates: &[Accepted],
+    ) -> Result<Vec<f32>> {
+        match &mut self.program {
+            Some(program) => program.apply(round, server, weights, updates),
+            None => Ok(self.experiment.strategy.apply(server, weights, updates, self.layout()?)),
         }
     }
 

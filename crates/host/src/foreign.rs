@@ -1,4 +1,4 @@
-//! A client that is a program of the user's (`--client COMMAND`): its command line, and what identifies it.
+//! A program of the user's, such as the client of `--client COMMAND`: its command line, and what identifies it.
 
 use std::{
     collections::BTreeMap,
@@ -32,13 +32,15 @@ const ONE_THREAD: [(&str, &str); 9] = [
 pub(crate) type Files = BTreeMap<String, String>;
 
 impl Foreign {
+    /// The command that `flag` gives.
+    ///
     /// # Errors
     /// [`Error::Usage`] for a command without a word, or with a quote that is not closed.
-    pub(crate) fn parse(command: &str) -> Result<Self> {
+    pub(crate) fn parse(flag: &str, command: &str) -> Result<Self> {
         match shlex::split(command) {
             Some(words) if !words.is_empty() => Ok(Self { words }),
-            Some(_) => Err(Error::Usage("--client is empty; give a command, such as \"python3 client.py\"".into())),
-            None => Err(Error::Usage(format!("--client {command:?} has a quote or a backslash that nothing follows"))),
+            Some(_) => Err(Error::Usage(format!("{flag} is empty; give a command, such as \"python3 program.py\""))),
+            None => Err(Error::Usage(format!("{flag} {command:?} has a quote or a backslash that nothing follows"))),
         }
     }
 
@@ -65,7 +67,7 @@ impl Foreign {
     pub(crate) fn command(&self) -> Result<ClientCommand> {
         let program = find(&self.words[0]).ok_or_else(|| {
             let place = if self.words[0].contains('/') { "here" } else { "in PATH" };
-            Error::Model(format!("the client cannot be started: there is no program {} {place}", self.words[0]))
+            Error::Model(format!("there is no program {} {place}, so that it cannot be started", self.words[0]))
         })?;
         Ok(ClientCommand {
             program,
@@ -99,12 +101,12 @@ mod tests {
     use super::*;
 
     fn refusal(command: &str) -> String {
-        Foreign::parse(command).unwrap_err().to_string()
+        Foreign::parse("--client", command).unwrap_err().to_string()
     }
 
     #[test]
     fn words_are_those_of_a_shell() {
-        let words = Foreign::parse("python3 'my client.py' --a \"b c\"").unwrap().words;
+        let words = Foreign::parse("--client", "python3 'my client.py' --a \"b c\"").unwrap().words;
         assert_eq!(words, ["python3", "my client.py", "--a", "b c"]);
         assert!(refusal("").contains("--client is empty"));
         assert!(refusal("python3 'x").contains("python3 'x"));
@@ -117,10 +119,10 @@ mod tests {
             let path = dir.path().join(file);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(&path, "").unwrap();
-            Foreign::parse(&format!("python3 -u {}", path.display())).unwrap().name()
+            Foreign::parse("--client", &format!("python3 -u {}", path.display())).unwrap().name()
         };
         assert_eq!((name("keras/client.py"), name("keras/softmax.py")), ("keras".into(), "softmax".into()));
-        assert_eq!(Foreign::parse("./build/mine --fast").unwrap().name(), "mine");
+        assert_eq!(Foreign::parse("--client", "./build/mine --fast").unwrap().name(), "mine");
     }
 
     #[test]
@@ -128,7 +130,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let script = dir.path().join("a.py");
         fs::write(&script, "1").unwrap();
-        let foreign = Foreign::parse(&format!("sh {} --lr 1", script.display())).unwrap();
+        let foreign = Foreign::parse("--client", &format!("sh {} --lr 1", script.display())).unwrap();
         let before = foreign.files();
         assert_eq!(before.keys().collect::<Vec<_>>(), [script.to_str().unwrap()]);
         assert!(changes(&before, &foreign.files()).is_empty());
@@ -140,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_program_is_looked_up() {
-        let command = |text| Foreign::parse(text).unwrap().command();
+        let command = |text| Foreign::parse("--client", text).unwrap().command();
         assert!(command("sh -c true").unwrap().program.ends_with("sh"));
         assert!(command("nonesuch").unwrap_err().to_string().contains("no program nonesuch in PATH"));
         assert!(command("./nonesuch").unwrap_err().to_string().contains("no program ./nonesuch here"));

@@ -32,6 +32,7 @@ mod run_dir;
 mod sampling;
 mod spawn;
 mod strategy;
+mod strategy_program;
 mod summary;
 mod verify;
 mod worker;
@@ -207,8 +208,7 @@ fn rounds(
         federation.swap_model_if_asked(round, journal)?;
         let trained = federation.train(round, progress.weights(), journal)?;
         let mut server = progress.server_state().clone();
-        let layout = federation.layout()?;
-        let weights = experiment.strategy.apply(&mut server, progress.weights(), &trained.updates, layout);
+        let weights = federation.aggregate(round, &mut server, progress.weights(), &trained.updates)?;
         let weights = Arc::new(weights);
         let score = federation.evaluate(round, &weights, journal)?;
         let record = progress.commit(round, weights, server, &trained, score, started);

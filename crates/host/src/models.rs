@@ -29,7 +29,7 @@ pub fn describe(command: &ClientCommand, dylib: &Path) -> Result<Ready> {
 /// # Errors
 /// As for [`describe`], and [`Error::Usage`] for a command that is none.
 pub fn describe_foreign(command: &str) -> Result<Ready> {
-    ask(Foreign::parse(command)?.command()?, None, FOREIGN_TIMEOUT)
+    ask(Foreign::parse("--client", command)?.command()?, None, FOREIGN_TIMEOUT)
 }
 
 fn ask(command: ClientCommand, dylib: Option<PathBuf>, timeout: Duration) -> Result<Ready> {

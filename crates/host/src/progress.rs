@@ -116,7 +116,7 @@ impl Progress {
             dataset: self.dataset.clone(),
             clients: experiment.clients,
             rounds: last.map_or(0, |round| round.round),
-            strategy: experiment.strategy.to_string(),
+            strategy: experiment.strategy_name(),
             partition: experiment.partition.to_string(),
             seed: experiment.seed,
             accuracy: last.map(|round| round.accuracy),

@@ -38,11 +38,9 @@ pub fn verify(
     }
     let scratch = tempfile::tempdir().map_err(anyhow::Error::from)?;
     let experiment = Experiment { rounds, until_converged: false, ..history.experiment.clone() };
-    if let (Some(recorded), Some(foreign)) = (&history.program, experiment.foreign()?) {
-        let now = Program::Foreign { client_sha256: foreign.files() };
-        if let Some(change) = recorded.changes(&now).first() {
-            return Err(Error::Usage(format!("the run cannot be verified, since {change}")));
-        }
+    let changes = history.program.as_ref().map(|was| Ok::<_, Error>(was.changes(&Program::files(&experiment)?)));
+    if let Some(change) = changes.transpose()?.unwrap_or_default().first() {
+        return Err(Error::Usage(format!("the run cannot be verified, since {change}")));
     }
     let launch = Launch {
         command: command.clone(),

@@ -7,6 +7,7 @@ from .init import he_normal
 from .model import Arrays, Epoch, Model, Option, Options, Report, Sums, Task, Tensor
 from .requirements import requirements
 from .runs import Run, RunError, run
+from .strategy import Strategy, Update, serve_strategy, weighted_mean
 
 __version__ = "0.1.0"
 
@@ -25,12 +26,16 @@ __all__ = [
     "Report",
     "Run",
     "RunError",
+    "Strategy",
     "Sums",
     "Task",
     "Tensor",
+    "Update",
     "he_normal",
     "requirements",
     "run",
     "safetensors",
     "serve",
+    "serve_strategy",
+    "weighted_mean",
 ]

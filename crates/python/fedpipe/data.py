@@ -11,7 +11,14 @@ import numpy as np
 
 from .errors import DataError
 
-_DTYPES = {"U8": np.dtype("u1"), "U32": np.dtype("<u4"), "F32": np.dtype("<f4")}
+_DTYPES = {
+    "U8": np.dtype("u1"),
+    "U32": np.dtype("<u4"),
+    "U64": np.dtype("<u8"),
+    "I64": np.dtype("<i8"),
+    "F32": np.dtype("<f4"),
+    "F64": np.dtype("<f8"),
+}
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,7 @@ class Partition:
             if name not in tensors:
                 raise DataError(f"{self.path} is no partition: it has no tensor `{name}`")
         self.rows, self.labels = tensors["examples"], tensors["labels"]
-        if self.rows.dtype == _DTYPES["U32"] or self.labels.dtype != _DTYPES["U32"]:
+        if self.rows.dtype not in (_DTYPES["U8"], _DTYPES["F32"]) or self.labels.dtype != _DTYPES["U32"]:
             raise DataError(f"{self.path} is no partition: `examples` must be U8 or F32, `labels` U32")
         if self.rows.ndim == 0 or self.labels.ndim != 1 or len(self.rows) != len(self.labels):
             shapes = f"`examples` has the shape {self.rows.shape} and `labels` {self.labels.shape}"
@@ -94,7 +101,7 @@ class Partition:
 
 
 def safetensors(path: Union[str, os.PathLike]) -> Dict[str, np.ndarray]:
-    """The tensors of a safetensors file of U8, U32 and F32, by name, mapped and read-only; copied where not aligned.
+    """The tensors of a safetensors file by name, mapped and read-only; copied where not aligned.
 
     Raises `DataError` naming what is wrong with the file.
     """
@@ -103,14 +110,19 @@ def safetensors(path: Union[str, os.PathLike]) -> Dict[str, np.ndarray]:
         raw = np.memmap(path, np.uint8, "r") if size else np.empty(0, np.uint8)
     except OSError as error:
         raise DataError(f"cannot read {os.fspath(path)}: {error.strerror}") from error
-    length = int.from_bytes(raw[:8].tobytes(), "little")
     try:
-        if size < 8 or length > size - 8:
-            raise ValueError(f"a header of {length} bytes in a file of {size}")
-        header = json.loads(raw[8 : 8 + length].tobytes())
-        return {name: _tensor(raw[8 + length :], about) for name, about in header.items() if name != "__metadata__"}
+        return tensors(raw)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{os.fspath(path)} is no safetensors file: {error}") from error
+
+
+def tensors(raw: np.ndarray) -> Dict[str, np.ndarray]:
+    """The tensors in the bytes of a safetensors file, flat uint8; a `ValueError` or the like where they are none."""
+    length = int.from_bytes(raw[:8].tobytes(), "little")
+    if len(raw) < 8 or length > len(raw) - 8:
+        raise ValueError(f"a header of {length} bytes in {len(raw)}")
+    header = json.loads(raw[8 : 8 + length].tobytes())
+    return {name: _tensor(raw[8 + length :], about) for name, about in header.items() if name != "__metadata__"}
 
 
 def _tensor(data: np.ndarray, about: Dict[str, Any]) -> np.ndarray:

@@ -45,7 +45,8 @@ def test_floats_are_used_as_they_are_and_unaligned_ones_copied(tmp_path):
         ("no tensor `labels`", {"examples": ("U8", IMAGES)}),
         ("`labels` U32", {"examples": ("U8", IMAGES), "labels": ("U8", LABELS.astype(np.uint8))}),
         (r"not \(n, …\) and \(n\)", {"examples": ("U8", IMAGES), "labels": ("U32", LABELS[:2])}),
-        ("no safetensors file: 'I64'", {"examples": ("I64", IMAGES), "labels": ("U32", LABELS)}),
+        ("must be U8 or F32", {"examples": ("U32", LABELS), "labels": ("U32", LABELS)}),
+        ("no safetensors file: 'BF16'", {"examples": ("BF16", IMAGES), "labels": ("U32", LABELS)}),
     ],
 )
 def test_what_is_no_partition_is_named(tmp_path, says, contents):

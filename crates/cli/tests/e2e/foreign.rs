@@ -37,17 +37,22 @@ fn run(place: &Place, fault: &str, arguments: &str) -> Run {
     run
 }
 
+/// The one weight of its model.
+fn weight(run: &Run) -> f32 {
+    f32::from_le_bytes(run.read("model.safetensors").last_chunk().copied().unwrap())
+}
+
 fn undisturbed() -> String {
-    run(&place(), "none", "").weights_sha256()
+    let place = place();
+    run(&place, "none", "").weights_sha256()
 }
 
 #[test]
 fn a_program_is_a_client_and_is_known_by_its_files() {
     let place = place();
     let run = run(&place, "none", "--rounds 2");
-    let weight = f32::from_le_bytes(run.read("model.safetensors").last_chunk().copied().unwrap());
     // The mean over four clients with 500 examples each.
-    assert_eq!(weight, 2.5);
+    assert_eq!(weight(&run), 2.5);
     let script = sha256(&fs::read(place.path("client.sh")).unwrap());
     assert_eq!(run.ledger("ready")[0]["client_sha256"], json!({"client.sh": script}));
     assert_eq!(run.ledger("ready")[0]["dylib_sha256"], Value::Null);
@@ -92,7 +97,8 @@ fn a_lost_program_is_tried_again_and_costs_no_bit() {
         ),
     ];
     check_all(cases, |(fault, arguments, cause)| {
-        let run = run(&place(), fault, arguments);
+        let place = place();
+        let run = run(&place, fault, arguments);
         let lost = run.ledger("lost");
         let [line] = lost.as_slice() else { return Err(format!("{lost:?}")) };
         let told = (&line["client"], &line["round"], &line["then"]) == (&json!(1), &json!(2), &json!("retried"));
@@ -106,7 +112,8 @@ fn a_lost_program_is_tried_again_and_costs_no_bit() {
 #[test]
 fn pooled_programs_have_the_same_bits() {
     for processes in [1, 3] {
-        let pooled = run(&place(), "none", &format!("--processes {processes}"));
+        let place = place();
+        let pooled = run(&place, "none", &format!("--processes {processes}"));
         assert_eq!(pooled.weights_sha256(), undisturbed());
     }
 }
@@ -192,6 +199,28 @@ fn a_program_says_what_it_is() {
     assert!(says.contains("it exited with code 3") && says.contains("its last words: no licence"), "{says}");
 }
 
+/// As a strategy the program gives the weight 1 + the length of its state, to which it adds a byte each round.
+#[test]
+fn a_program_is_a_strategy_whose_state_is_resumed() {
+    let place = place();
+    let (mut command, run) = command(&place, "exit", "--rounds 4 --on-failure abort");
+    command.args(["--strategy-program", "bash client.sh exit marks/strategy"]);
+    assert_eq!(command.output().unwrap().status.code(), Some(6));
+    assert_eq!((run.ledger("round").len(), weight(&run)), (1, 1.0));
+    // Now in round 2 the strategy is lost.
+    let output = resume(&place, "");
+    let says = "error: the strategy's program was lost in round 2: it exited with code 7";
+    assert!(output.status.code() == Some(6) && stderr(&output).contains(says), "{}", stderr(&output));
+    assert!(resume(&place, "").status.success());
+    assert_eq!((run.ledger("round").len(), weight(&run)), (4, 4.0));
+    assert_eq!(run.summary()["strategy"], json!("program bash client.sh exit marks/strategy"));
+    let script = sha256(&fs::read(place.path("client.sh")).unwrap());
+    assert_eq!(run.ledger("ready")[0]["strategy_sha256"]["client.sh"], json!(script));
+    assert!(fs::read_to_string(run.0.join("clients/strategy.log")).unwrap().contains("round 4: state of 3 bytes"));
+    let verified = place.fedpipe("verify out").output().unwrap();
+    assert_eq!(stdout(&verified).lines().last(), Some("verified: 4 rounds have the same bits"));
+}
+
 #[test]
 fn what_is_no_client_is_one_sentence() {
     let cases: [(&[&str], i32, &str); 9] = [
@@ -203,7 +232,11 @@ fn what_is_no_client_is_one_sentence() {
         (&["--client", "./nonesuch"], 3, "there is no program ./nonesuch here"),
         (&["--client", "bash client.sh none -", "--model-option", "a=1"], 3, "this client has no options"),
         (&["--client", "true"], 6, "no client could be started: it exited with code 0 before its work was done"),
-        (&["--client", "bash -c 'echo hi >&$2' x"], 6, "no client could be started: it broke the protocol: "),
+        (
+            &["--client", "bash -c 'echo this is no frame >&$2' x"],
+            6,
+            "no client could be started: it broke the protocol: ",
+        ),
     ];
     check_all(cases, |(arguments, code, says)| {
         let place = place();
