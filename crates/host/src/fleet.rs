@@ -136,7 +136,8 @@ impl<'a> Fleet<'a> {
         let mut batch = Batch::new(Vec::new(), self.slots.len(), None);
         while self.model.is_none() {
             self.take_message(&mut batch, &|_, _, _| Ok(()), &mut |incident| match incident {
-                Incident::Lost(lost) => Err(anyhow::anyhow!("{lost}")),
+                Incident::Lost(lost) if lost.last_words.is_empty() => Err(anyhow::anyhow!("{lost}")),
+                Incident::Lost(lost) => Err(anyhow::anyhow!("{lost}; its last words: {}", lost.last_words.join(" | "))),
                 Incident::Done(_) => Ok(()),
             })?;
         }

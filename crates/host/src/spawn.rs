@@ -19,7 +19,7 @@ use nix::{
 };
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-/// What a client inherits of the host's environment, which may hold secrets, and which its model can read: the choice of
+/// What a client of a dylib inherits of the host's environment, which may hold secrets, and which its model can read: the choice of
 /// an instruction set, whether a panic is to tell its way, and where the loader looks.
 const ENVIRONMENT: [&str; 4] = ["FEDPIPE_ISA", "RUST_BACKTRACE", "RUST_LIB_BACKTRACE", "LD_LIBRARY_PATH"];
 
@@ -28,8 +28,22 @@ const ENVIRONMENT: [&str; 4] = ["FEDPIPE_ISA", "RUST_BACKTRACE", "RUST_LIB_BACKT
 pub struct ClientCommand {
     /// What is executed.
     pub program: PathBuf,
-    /// Its `argv[0]`; the three arguments follow.
+    /// Its `argv[0]`.
     pub name: OsString,
+    /// What comes before the three arguments of every client.
+    pub arguments: Vec<OsString>,
+    /// Whether it has all of the host's environment: a program of the user's may rest on any of it.
+    pub inherits: bool,
+    /// What is set in its environment.
+    pub environment: Vec<(&'static str, &'static str)>,
+}
+
+impl ClientCommand {
+    /// A client of fedpipe's own.
+    pub fn new(program: impl Into<PathBuf>, name: impl Into<OsString>) -> Self {
+        let (program, name) = (program.into(), name.into());
+        Self { program, name, arguments: Vec::new(), inherits: false, environment: Vec::new() }
+    }
 }
 
 /// A client process that was just started, and the host's ends of its pipes, all non-blocking.
@@ -59,12 +73,15 @@ pub(crate) fn spawn(command: &ClientCommand, number: u32, pipe_size: i32) -> io:
     }
     let own = [client_read.as_raw_fd(), client_write.as_raw_fd()];
     let mut process = Command::new(&command.program);
+    if !command.inherits {
+        process.env_clear().envs(ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+    }
     process
         .arg0(&command.name)
+        .args(&command.arguments)
         .args(own.map(|fd| fd.to_string()))
         .arg(number.to_string())
-        .env_clear()
-        .envs(ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
+        .envs(command.environment.iter().copied())
         // A group of its own: Ctrl-C reaches the host alone, and the host reaches a client's children through it.
         .process_group(0)
         .stdin(Stdio::null())
