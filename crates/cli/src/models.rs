@@ -28,7 +28,7 @@ pub(crate) fn list() -> Result<ExitCode> {
 
 /// Says what a client of the user's says of itself.
 pub(crate) fn foreign(command: &str) -> Result<ExitCode> {
-    let _ = io::stdout().write_all(told(&describe_foreign(command)?, &command).as_bytes());
+    let _ = io::stdout().write_all(told(&describe_foreign(&client_command(), command)?, &command).as_bytes());
     Ok(ExitCode::SUCCESS)
 }
 

@@ -75,8 +75,14 @@ impl<'a> Federation<'a> {
         let dylib = foreign.is_none().then(|| directory.model_at(first_round)).transpose()?;
         let setups = (0..processes).map(|process| setup(experiment, &dylib, dealt, process, processes)).collect();
         let spare = Arc::new(Spare::default());
+        let closed = vec![launch.cache.root().to_owned(), directory.path().to_owned()];
+        let (command, launched) = match foreign {
+            Some(foreign) => foreign.launched(&launch.command, closed)?,
+            None => (launch.command.clone(), None),
+        };
         let environment = Environment {
-            command: foreign.map_or_else(|| Ok(launch.command.clone()), |foreign| foreign.command())?,
+            command,
+            launched,
             logs: directory.logs(),
             timeout: Duration::from_secs_f64(experiment.client_timeout),
             pipe_size: pipe_size(processes),

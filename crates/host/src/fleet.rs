@@ -233,7 +233,7 @@ impl<'a> Fleet<'a> {
     fn start_worker(&mut self, index: usize) -> Result<()> {
         self.generation += 1;
         let id = WorkerId { slot: index, generation: self.generation };
-        let worker = Worker::start(&self.environment, id, self.control.sender.clone());
+        let worker = Worker::start(&self.environment, id, &self.slots[index].setup, self.control.sender.clone());
         let worker = worker.map_err(|error| {
             anyhow::anyhow!("cannot start client process {index}: {error}; lower --processes or raise `ulimit -n`")
         })?;

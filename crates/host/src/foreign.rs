@@ -6,12 +6,37 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use fedpipe_protocol::{Launch, Purpose, Request, Setup};
+
 use crate::{Error, Result, spawn::ClientCommand, summary::bytes_sha256};
 
 /// A command line, split in words as a shell does it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Foreign {
     words: Vec<String>,
+}
+
+/// A program that is started through the launcher, which confines it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Launched {
+    program: PathBuf,
+    words: Vec<String>,
+    /// What is not opened to it as a whole: the data of all clients, the run.
+    closed: Vec<PathBuf>,
+}
+
+impl Launched {
+    /// What the launcher of the process with this setup is told.
+    pub(crate) fn request(&self, setup: &Setup) -> Request {
+        let data = match &setup.purpose {
+            Purpose::Describe => Vec::new(),
+            Purpose::Serve { partitions, test, .. } => {
+                partitions.iter().map(|held| &held.path).chain([test]).cloned().collect()
+            }
+        };
+        let Self { program, words, closed } = self.clone();
+        Request::Launch(Launch { program, words, isolation: setup.isolation.clone(), data, closed })
+    }
 }
 
 /// What holds a client to one thread, and its hash tables to one order: parallelism is processes, and the bits are to be
@@ -27,6 +52,9 @@ const ONE_THREAD: [(&str, &str); 9] = [
     ("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"),
     ("PYTHONHASHSEED", "0"),
 ];
+
+/// The argument that makes fedpipe's own client a launcher.
+const LAUNCH: &str = "launch";
 
 /// SHA-256 of the files that a command names, by the word that names each.
 pub(crate) type Files = BTreeMap<String, String>;
@@ -60,21 +88,43 @@ impl Foreign {
         contents.map(|(word, bytes)| (word.clone(), bytes_sha256(&bytes))).collect()
     }
 
-    /// How to start it.
+    /// How to start it confined, by `launcher`, fedpipe's own client, with nothing of `closed` opened.
+    ///
+    /// # Errors
+    /// As for [`Foreign::command`].
+    pub(crate) fn launched(
+        &self,
+        launcher: &ClientCommand,
+        closed: Vec<PathBuf>,
+    ) -> Result<(ClientCommand, Option<Launched>)> {
+        let launched = Launched { program: self.program()?, words: self.words.clone(), closed };
+        let command = ClientCommand {
+            arguments: vec![LAUNCH.into()],
+            inherits: true,
+            environment: ONE_THREAD.to_vec(),
+            ..launcher.clone()
+        };
+        Ok((command, Some(launched)))
+    }
+
+    /// How to start it as it is.
     ///
     /// # Errors
     /// [`Error::Model`] where there is no such program.
     pub(crate) fn command(&self) -> Result<ClientCommand> {
-        let program = find(&self.words[0]).ok_or_else(|| {
-            let place = if self.words[0].contains('/') { "here" } else { "in PATH" };
-            Error::Model(format!("there is no program {} {place}, so that it cannot be started", self.words[0]))
-        })?;
         Ok(ClientCommand {
-            program,
+            program: self.program()?,
             name: self.words[0].clone().into(),
             arguments: self.words[1..].iter().map(Into::into).collect(),
             inherits: true,
             environment: ONE_THREAD.to_vec(),
+        })
+    }
+
+    fn program(&self) -> Result<PathBuf> {
+        find(&self.words[0]).ok_or_else(|| {
+            let place = if self.words[0].contains('/') { "here" } else { "in PATH" };
+            Error::Model(format!("there is no program {} {place}, so that it cannot be started", self.words[0]))
         })
     }
 }

@@ -10,7 +10,10 @@ use std::{
 use fedpipe_protocol::{Purpose, Ready, Setup};
 
 use crate::{
-    ClientCommand, Control, Experiment, OnFailure, Result, fleet::Fleet, foreign::Foreign, isolation::isolation,
+    ClientCommand, Control, Experiment, OnFailure, Result,
+    fleet::Fleet,
+    foreign::{Foreign, Launched},
+    isolation::isolation,
     worker::Environment,
 };
 
@@ -25,21 +28,26 @@ const FOREIGN_TIMEOUT: Duration = Duration::from_secs(60);
 /// # Errors
 /// [`Error::Model`] where there is none, [`Error::Round`] where asking it cost the process.
 pub fn describe(command: &ClientCommand, dylib: &Path) -> Result<Ready> {
-    ask(command.clone(), Some(dylib.to_owned()), TIMEOUT)
+    ask((command.clone(), None), Some(dylib.to_owned()), TIMEOUT)
 }
 
 /// As for [`describe`], for a client that is a program of the user's.
 ///
 /// # Errors
 /// As for [`describe`], and [`Error::Usage`] for a command that is none.
-pub fn describe_foreign(command: &str) -> Result<Ready> {
-    ask(Foreign::parse("--client", command)?.command()?, None, FOREIGN_TIMEOUT)
+pub fn describe_foreign(launcher: &ClientCommand, command: &str) -> Result<Ready> {
+    ask(Foreign::parse("--client", command)?.launched(launcher, Vec::new())?, None, FOREIGN_TIMEOUT)
 }
 
-fn ask(command: ClientCommand, dylib: Option<PathBuf>, timeout: Duration) -> Result<Ready> {
+fn ask(
+    (command, launched): (ClientCommand, Option<Launched>),
+    dylib: Option<PathBuf>,
+    timeout: Duration,
+) -> Result<Ready> {
     let logs = tempfile::tempdir().map_err(anyhow::Error::from)?;
     let environment = Environment {
         command,
+        launched,
         logs: logs.path().to_owned(),
         timeout,
         pipe_size: 64 << 10,
