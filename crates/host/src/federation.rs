@@ -77,7 +77,7 @@ impl<'a> Federation<'a> {
         let spare = Arc::new(Spare::default());
         let closed = vec![launch.cache.root().to_owned(), directory.path().to_owned()];
         let (command, launched) = match foreign {
-            Some(foreign) => foreign.launched(&launch.command, closed)?,
+            Some(foreign) => foreign.launched(&launch.command, closed, experiment.isolation)?,
             None => (launch.command.clone(), None),
         };
         let environment = Environment {

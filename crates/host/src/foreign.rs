@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use fedpipe_protocol::{Launch, Purpose, Request, Setup};
+use fedpipe_protocol::{Launch, Level, Purpose, Request, Setup};
 
 use crate::{Error, Result, spawn::ClientCommand, summary::bytes_sha256};
 
@@ -91,13 +91,23 @@ impl Foreign {
     /// How to start it confined, by `launcher`, fedpipe's own client, with nothing of `closed` opened.
     ///
     /// # Errors
-    /// As for [`Foreign::command`].
+    /// As for [`Foreign::command`]; and for a shim, where anything is confined.
     pub(crate) fn launched(
         &self,
         launcher: &ClientCommand,
         closed: Vec<PathBuf>,
+        level: Level,
     ) -> Result<(ClientCommand, Option<Launched>)> {
-        let launched = Launched { program: self.program()?, words: self.words.clone(), closed };
+        let program = self.program()?;
+        if level != Level::Off && program.parent().is_some_and(|folder| folder.ends_with("shims")) {
+            return Err(Error::Model(format!(
+                "{} is a shim, which starts processes to find the program that it stands for, and isolation refuses \
+                 that; name the program itself (pyenv which {} says it), or give --isolation off",
+                program.display(),
+                self.words[0].rsplit('/').next().unwrap_or_default()
+            )));
+        }
+        let launched = Launched { program, words: self.words.clone(), closed };
         let command = ClientCommand {
             arguments: vec![LAUNCH.into()],
             inherits: true,

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use fedpipe_protocol::{Purpose, Ready, Setup};
+use fedpipe_protocol::{Level, Purpose, Ready, Setup};
 
 use crate::{
     ClientCommand, Control, Experiment, OnFailure, Result,
@@ -36,7 +36,7 @@ pub fn describe(command: &ClientCommand, dylib: &Path) -> Result<Ready> {
 /// # Errors
 /// As for [`describe`], and [`Error::Usage`] for a command that is none.
 pub fn describe_foreign(launcher: &ClientCommand, command: &str) -> Result<Ready> {
-    ask(Foreign::parse("--client", command)?.launched(launcher, Vec::new())?, None, FOREIGN_TIMEOUT)
+    ask(Foreign::parse("--client", command)?.launched(launcher, Vec::new(), Level::Auto)?, None, FOREIGN_TIMEOUT)
 }
 
 fn ask(

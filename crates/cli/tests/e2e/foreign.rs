@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::TcpListener,
     process::{Command, Output},
 };
 
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::{
     common::{Place, Run, check_all, eventually, repository, sha256, stderr, stdout},
+    isolation::{lacking, partitions, without_landlock},
     live::{Live, children},
 };
 
@@ -24,8 +26,11 @@ fn place() -> Place {
 }
 
 /// The run of a client that has a fault until the mark is there.
+///
+/// Unconfined, since a fault writes the mark and may start a program; what isolation does is the matter of the tests below.
 fn command(place: &Place, fault: &str, arguments: &str) -> (Command, Run) {
     let (mut command, run) = place.command(arguments);
+    command.args(["--isolation", "off"]);
     command.args(["--client", &format!("bash client.sh {fault} marks/fault")]);
     (command, run)
 }
@@ -248,4 +253,105 @@ fn what_is_no_client_is_one_sentence() {
             false => Err(format!("{}: {errors}", output.status)),
         }
     });
+}
+
+/// What client 1 says of each of its attempts.
+fn attempts(place: &Place, level: &str) -> (Run, Vec<String>) {
+    let sibling = partitions(place)[0].display().to_string();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (mut command, run) = place.command(&format!("--clients 2 --rounds 2 --isolation {level}"));
+    let output = command.args(["--client", &format!("bash client.sh try {sibling}:{port}")]).output().unwrap();
+    assert!(output.status.success(), "{level}: {}", stderr(&output));
+    let said = run.logs().lines().filter(|line| line.ends_with(": done") || line.ends_with(": refused"));
+    let said = said.map(str::to_owned).collect();
+    (run, said)
+}
+
+#[test]
+fn a_program_is_confined_and_trains() {
+    if lacking() {
+        return;
+    }
+    let place = place();
+    let (run, said) = attempts(&place, "require");
+    let expected = [
+        "read its own program: done",
+        "read a sibling's partition: refused",
+        "read the ledger: refused",
+        "read /etc/passwd: refused",
+        "write a file: refused",
+        "connect: refused",
+        "signal the host: refused",
+        "write to /dev/null: done",
+    ];
+    assert_eq!(said, expected, "{}", run.logs());
+    assert!(!place.path("written").exists());
+    // The mean over two clients, as without.
+    assert_eq!(weight(&run), 1.5);
+    let line = &run.ledger("isolation")[0];
+    assert_eq!((&line["level"], &line["seccomp"], &line["threads"]), (&json!("require"), &json!(true), &json!(true)));
+    assert!(line["landlock_abi"].as_u64().is_some_and(|abi| abi < 99), "its own word was taken: {line}");
+}
+
+#[test]
+fn a_program_that_is_not_confined_may_do_what_its_user_may() {
+    let place = place();
+    let (run, said) = attempts(&place, "off");
+    assert!(said.len() == 8 && said.iter().all(|line| line.ends_with(": done")), "{said:?} {}", run.logs());
+    assert!(place.path("written").exists());
+    let line = &run.ledger("isolation")[0];
+    assert_eq!((&line["level"], &line["landlock_abi"], &line["seccomp"]), (&json!("off"), &json!(null), &json!(false)));
+}
+
+#[test]
+fn a_confined_program_starts_no_process_and_ends_at_its_limit() {
+    if lacking() {
+        return;
+    }
+    let cases = [
+        ("fork", "", json!({"kind": "exit", "code": 254}), "fork: Operation not permitted"),
+        ("spin", "--cpu-limit 1", json!({"kind": "cpu_limit", "seconds": 1}), ""),
+    ];
+    check_all(cases, |(fault, arguments, cause, words)| {
+        let place = place();
+        let (mut command, run) = place.command(&format!("--rounds 2 --on-failure drop {arguments}"));
+        let output = command.args(["--client", &format!("bash client.sh {fault} -")]).output().unwrap();
+        let lost = run.ledger("lost");
+        let named = lost.iter().all(|line| line["cause"] == cause && line["last_words"].to_string().contains(words));
+        match output.status.success() && lost.len() == 1 && named {
+            true => Ok(()),
+            false => Err(format!("{lost:?} {}", stderr(&output))),
+        }
+    });
+}
+
+#[test]
+fn what_cannot_be_launched_is_one_sentence() {
+    let place = place();
+    fs::write(place.path("data"), "no program").unwrap();
+    let (mut command, run) = place.command("--quiet --client ./data");
+    let output = command.output().unwrap();
+    let says = "error: ./data cannot be executed: Permission denied (os error 13)\n";
+    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(3), says));
+    assert!(!run.0.exists());
+
+    let client = "run --data sample --quiet --isolation require --client true";
+    let output = without_landlock(place.fedpipe(client));
+    let errors = stderr(&output);
+    let says = "error: isolation is required, but is missing here: Landlock (";
+    assert!(output.status.code() == Some(1) && errors.starts_with(says) && errors.lines().count() == 1, "{errors}");
+}
+
+#[test]
+fn a_shim_is_refused_with_the_remedy() {
+    let place = place();
+    fs::create_dir(place.path("shims")).unwrap();
+    fs::copy(place.path("client.sh"), place.path("shims/python3")).unwrap();
+    let output = place.fedpipe("run --data sample --quiet --client shims/python3").output().unwrap();
+    let errors = stderr(&output);
+    let says = "error: shims/python3 is a shim, which starts processes to find the program that it stands for";
+    assert!(output.status.code() == Some(3) && errors.starts_with(says), "{errors}");
+    let output = place.fedpipe("run --data sample --quiet --isolation off --client shims/python3").output().unwrap();
+    assert!(!stderr(&output).contains("is a shim"));
 }
