@@ -38,7 +38,12 @@ MOMENTUM = "sgd:momentum=0.9,weight-decay=0.001"
 # Keras's Adam adds its epsilon before the bias correction: where a gradient is almost 0, its steps are others.
 @pytest.mark.parametrize(
     ("name", "optimiser", "share", "within"),
-    [("keras", MOMENTUM, 1.0, 1e-5), ("torch", MOMENTUM, 1.0, 1e-5), ("torch", "adam", 0.9999, 1e-5), ("keras", "adam", 0.9, 1e-4)],
+    [
+        ("keras", MOMENTUM, 1.0, 1e-5),
+        ("torch", MOMENTUM, 1.0, 1e-5),
+        ("torch", "adam", 0.9999, 1e-5),
+        ("keras", "adam", 0.9, 1e-4),
+    ],
 )
 def test_the_local_optimiser_is_that_of_the_model_in_rust(run, name, optimiser, share, within):
     flags = {"clients": 1, "rounds": 1, "epochs": 3, "batch_size": 1000, "lr": 0.001, "optimiser": optimiser}
