@@ -1,6 +1,7 @@
 """The multi-layer perceptron of `models/mlp` in Keras: `just run keras`.
 
-The same layers, initial weights and order of examples; Keras's own training loop, on JAX.
+The same layers, initial weights and order of examples; Keras's own training loop, on JAX. (Its Adam differs from PyTorch's, and
+from fedpipe's, where gradients are almost 0: epsilon is added before the bias correction.)
 """
 
 import os

@@ -8,7 +8,7 @@ import sys
 import textwrap
 import traceback
 from contextlib import contextmanager
-from typing import Any, BinaryIO, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Type
+from typing import Any, BinaryIO, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Type
 
 import numpy as np
 
@@ -133,7 +133,7 @@ class Session:
         self.partitions = {held["client"]: _open(held["path"], task) for held in data["partitions"]}
         self.test = _open(data["test"], task)
         options = _options(model, setup["options"])
-        self.model: Model = _of_model("build", lambda: model(task, options, self.seed), Refused)
+        self.model: Model = _of_model("build", model, task, options, self.seed, kind=Refused)
         self.layout: List[Tensor] = list(_of_model("layout", self.model.layout))
         self.payload = 4 * sum(tensor.size for tensor in self.layout)
 
@@ -159,7 +159,7 @@ class Session:
         for tensor in self.layout:
             arrays[tensor.name] = flat[start : start + tensor.size].reshape(tensor.shape)
             start += tensor.size
-        _of_model("set_weights", lambda: self.model.set_weights(arrays))
+        _of_model("set_weights", self.model.set_weights, arrays)
 
     def train(self, asked: Mapping[str, Any]) -> Dict[str, Any]:
         """The local epochs of one round; the new weights are then had from `weights`."""
@@ -170,7 +170,7 @@ class Session:
         for number in range(asked["epochs"]):
             examples = partition.examples(order(self.seed, client, round, number, len(partition)))
             epoch = _epoch(asked, self.seed, number)
-            report = _of_model("train_epoch", lambda: self.model.train_epoch(examples, epoch))
+            report = _of_model("train_epoch", self.model.train_epoch, examples, epoch)
             steps += report.steps
             accumulation = epoch.accumulation(steps) if report.accumulation is None else report.accumulation
         sums = _finite(report.sums)
@@ -192,7 +192,7 @@ class Session:
         if len(rows) == 0:
             raise ProtocolError(f"block {block} is beyond the test set of {len(self.test)} examples")
         examples = self.test.examples(rows)
-        sums = _finite(_of_model("evaluate", lambda: self.model.evaluate(examples)))
+        sums = _finite(_of_model("evaluate", self.model.evaluate, examples))
         return {"block": block, "loss_sum": sums.loss_sum, "correct": int(sums.correct), "examples": int(sums.examples)}
 
 
@@ -230,10 +230,10 @@ def _finite(sums: Sums) -> Sums:
     return checked
 
 
-def _of_model(what: str, call, kind: Type[Failure] = ModelError):
+def _of_model(what: str, call: Callable[..., Any], *arguments: Any, kind: Type[Failure] = ModelError) -> Any:
     """What the model's code gives; what it raises is one sentence to the host, with the traceback in the log."""
     try:
-        return call()
+        return call(*arguments)
     except (DataError, ProtocolError):
         raise
     except Failure as failure:

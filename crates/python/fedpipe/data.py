@@ -11,7 +11,7 @@ import numpy as np
 
 from .errors import DataError
 
-_DTYPES = {
+_DTYPES: Dict[str, np.dtype] = {
     "U8": np.dtype("u1"),
     "U32": np.dtype("<u4"),
     "U64": np.dtype("<u8"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, Dict, Mapping, NoReturn, Optional
+from typing import Any, BinaryIO, Dict, List, Mapping, NoReturn, Optional, Tuple
 
 import numpy as np
 
@@ -22,7 +22,7 @@ MAGIC = b"fdp1"
 MAX_HEADER = 1 << 20
 
 _PREAMBLE = struct.Struct("<4sIQ")
-_DTYPES = {"f32": np.dtype("<f4"), "u8": np.dtype("u1")}
+_DTYPES: Dict[str, np.dtype] = {"f32": np.dtype("<f4"), "u8": np.dtype("u1")}
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
 
@@ -64,7 +64,7 @@ def write(stream: BinaryIO, body: Mapping[str, Any], parts: Optional[Mapping[str
     # One write for the small things: a pipe delivers it whole.
     stream.write(_PREAMBLE.pack(MAGIC, len(text), sum(array.nbytes for array in arrays.values())) + text)
     for array in arrays.values():
-        stream.write(memoryview(array).cast("B"))
+        stream.write(array.view(np.uint8).data)
     stream.flush()
 
 
@@ -102,7 +102,7 @@ def _describe(name: str, array: np.ndarray) -> Dict[str, Any]:
     return {"name": name, "dtype": _NAMES[array.dtype], "len": array.size}
 
 
-def _parse(header: np.ndarray):
+def _parse(header: np.ndarray) -> Tuple[Dict[str, Any], List[Tuple[str, np.dtype, int]]]:
     """The body and the parts, each (name, dtype, elements), of a header."""
     try:
         whole = json.loads(header.tobytes())
@@ -117,7 +117,7 @@ def _parse(header: np.ndarray):
 
 def _exactly(stream: BinaryIO, length: int) -> np.ndarray:
     array = np.empty(length, np.uint8)
-    view, filled = memoryview(array), 0
+    view, filled = memoryview(array.data), 0
     while filled < length:
         count = stream.readinto(view[filled:])  # type: ignore[attr-defined]
         if not count:

@@ -99,7 +99,7 @@ def converse(strategy: Callable[..., Strategy], reader: BinaryIO, writer: Binary
         if setup.type != "setup_strategy":
             raise ProtocolError(f"this is a strategy, for --strategy-program; the first request is {setup.type!r}")
         layout = [Tensor(t["name"], tuple(t["shape"]), t["kind"], t["place"]) for t in setup.body["layout"]]
-        made = _of_strategy("__init__", lambda: strategy(layout, setup.body["clients"], setup.body["seed"]))
+        made = _of_strategy("__init__", strategy, layout, setup.body["clients"], setup.body["seed"])
         protocol.write(writer, {"type": "ready_strategy"})
         while True:
             parts = _aggregate(made, protocol.read(reader, _LARGEST))
@@ -120,7 +120,7 @@ def _aggregate(strategy: Strategy, request: Frame) -> Dict[str, np.ndarray]:
         for u in request.body["updates"]
     ]
     weights, state = request.parts[WEIGHTS], load_state(request.parts[_STATE])
-    answer = _of_strategy("aggregate", lambda: strategy.aggregate(request.body["round"], weights, updates, state))
+    answer = _of_strategy("aggregate", strategy.aggregate, request.body["round"], weights, updates, state)
     try:
         moved, kept = answer
         moved, kept = np.asarray(moved, np.float32).reshape(-1), save_state(kept)
@@ -153,9 +153,9 @@ def load_state(data: np.ndarray) -> Dict[str, np.ndarray]:
     return tensors(data) if data.size else {}
 
 
-def _of_strategy(what: str, call: Callable[[], Any]) -> Any:
+def _of_strategy(what: str, call: Callable[..., Any], *arguments: Any) -> Any:
     try:
-        return call()
+        return call(*arguments)
     except Failure:
         raise
     except Exception as error:

@@ -35,7 +35,8 @@ def test_examples_come_in_order_and_scaled(tmp_path):
 def test_floats_are_used_as_they_are_and_unaligned_ones_copied(tmp_path):
     values = np.array([[0.5], [-1], [1e-30]], "<f4")
     for pad in 64, 1:
-        path = write(tmp_path / str(pad), pad, odd=("U8", np.zeros(1, np.uint8)), examples=("F32", values), labels=("U32", LABELS))
+        odd = np.zeros(1, np.uint8)
+        path = write(tmp_path / str(pad), pad, odd=("U8", odd), examples=("F32", values), labels=("U32", LABELS))
         assert Partition(path).examples().all().inputs.tolist() == values.tolist()
 
 
@@ -54,7 +55,10 @@ def test_what_is_no_partition_is_named(tmp_path, says, contents):
         Partition(write(tmp_path / "p", **contents))
 
 
-@pytest.mark.parametrize("contents", [b"", b"short", b"\xff" * 100, struct.pack("<Q", 2) + b"[]", struct.pack("<Q", 9) + b'{"a":{}}x'])
+HEADERS = [struct.pack("<Q", 2) + b"[]", struct.pack("<Q", 9) + b'{"a":{}}x']
+
+
+@pytest.mark.parametrize("contents", [b"", b"short", b"\xff" * 100, *HEADERS])
 def test_bytes_that_are_no_safetensors_are_refused(tmp_path, contents):
     (tmp_path / "p").write_bytes(contents)
     with pytest.raises(DataError, match="is no safetensors file"):

@@ -35,7 +35,7 @@ class Session:
     """A program that is ready."""
 
     def __init__(self, child: Child, ready: Frame) -> None:
-        self.child, self.layout = child, ready.body.get("layout")
+        self.child, self.layout = child, ready.body["layout"]
         sizes = [math.prod(tensor["shape"]) for tensor in self.layout]
         self.payload = 4 * sum(sizes)
 
@@ -157,7 +157,7 @@ def whole_update(world: World) -> None:
 
 def _sums(sums: Dict[str, Any], examples: int, what: str) -> None:
     loss, correct = sums.get("loss_sum"), sums.get("correct")
-    if type(loss) not in (int, float) or not math.isfinite(loss):
+    if not isinstance(loss, (int, float)) or not math.isfinite(loss):
         raise Wrong(f"its {what} has 'loss_sum' {loss!r}, not a finite number")
     if type(correct) is not int or not 0 <= correct <= examples:
         raise Wrong(f"its {what} has 'correct' {correct!r}, not a whole number up to {examples}")
