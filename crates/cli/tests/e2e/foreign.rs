@@ -256,7 +256,8 @@ fn attempts(place: &Place, level: &str) -> (Run, Vec<String>) {
     let (mut command, run) = place.command(&format!("--clients 2 --rounds 2 --isolation {level}"));
     let output = command.args(["--client", &format!("bash client.sh try {sibling}:{port}")]).output().unwrap();
     assert!(output.status.success(), "{level}: {}", stderr(&output));
-    let said = run.logs().lines().filter(|line| line.ends_with(": done") || line.ends_with(": refused"));
+    let logs = run.logs();
+    let said = logs.lines().filter(|line| line.ends_with(": done") || line.ends_with(": refused"));
     let said = said.map(str::to_owned).collect();
     (run, said)
 }
@@ -311,7 +312,7 @@ fn a_confined_program_starts_no_process_and_ends_at_its_limit() {
         let (mut command, run) = place.command(&format!("--rounds 2 --on-failure drop {arguments}"));
         let output = command.args(["--client", &format!("bash client.sh {fault} -")]).output().unwrap();
         let lost = run.ledger("lost");
-        let named = lost.iter().all(|line| line["cause"] == cause && line["last_words"].to_string().contains(words));
+        let named = lost.iter().all(|line| line["cause"] == *cause && line["last_words"].to_string().contains(words));
         match output.status.success() && lost.len() == 1 && named {
             true => Ok(()),
             false => Err(format!("{lost:?} {}", stderr(&output))),
