@@ -13,8 +13,9 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-/// Places of the system that interpreters and their libraries ask. Of /proc and /sys only what tells of the machine.
-const SYSTEM: [&str; 21] = [
+/// Places of the system that interpreters and their libraries ask. Of /proc and /sys only what tells of the machine, and of
+/// this process, which the program will be (TensorFlow ends without its command line).
+const SYSTEM: [&str; 22] = [
     "/bin",
     "/sbin",
     "/usr",
@@ -31,6 +32,7 @@ const SYSTEM: [&str; 21] = [
     "/etc/ssl/openssl.cnf",
     "/proc/cpuinfo",
     "/proc/meminfo",
+    "/proc/self",
     "/proc/sys/vm/overcommit_memory",
     "/sys/devices/system/cpu",
     "/sys/devices/system/node",
@@ -125,6 +127,10 @@ impl Finder {
                 self.executable(path);
                 let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
                 self.open(folder.unwrap_or(Path::new(".")));
+            }
+            // The words of `sh -c "exec python3 client.py"`.
+            _ if word.contains(char::is_whitespace) => {
+                word.split(|c: char| c.is_whitespace() || "'\"".contains(c)).for_each(|word| self.word(word));
             }
             _ => in_path(word).iter().for_each(|path| self.executable(path)),
         }
@@ -239,6 +245,15 @@ mod tests {
         assert!(found.listed.contains(&root));
         let found = Program::of(Path::new("/usr/bin/env"), &words, &[]);
         assert!(found.open.contains(&root) && found.listed.is_empty(), "{found:?}");
+    }
+
+    #[test]
+    fn the_words_of_a_shell_are_words_of_the_command() {
+        let place = tempfile::tempdir().unwrap();
+        let script = write(&place.path().join("client.py"), "");
+        let line = format!("exec env A=1 '{}' \"$@\"", script.display());
+        let found = Program::of(Path::new("/bin/sh"), &["sh".into(), "-c".into(), line], &[]);
+        assert!(found.open.contains(&script), "{found:?}");
     }
 
     #[test]
