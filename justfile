@@ -1,8 +1,34 @@
 set positional-arguments
 
-# Train a model in a federation: `just run mlp`, `just run mlp --clients 7`
+# Train a model in a federation: `just run mlp`, `just run mlp --clients 7`; `just run keras` is a client in Python
 run model *args: build
-    target/release/fedpipe run "$@"
+    #!/usr/bin/env bash
+    set -euo pipefail
+    client="models/$1/client.py"
+    if [ -f "$client" ]; then
+        just environment "$1" "models/$1/requirements.txt"
+        shift
+        set -- --client "target/python/$(basename "$(dirname "$client")")/bin/python $client" "$@"
+    fi
+    exec target/release/fedpipe run "$@"
+
+# A Python environment in target/python/NAME with what FILE lists and the package `fedpipe`, made where it is missing or old
+[private]
+environment name file:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    environment="target/python/$1"
+    cmp -s "$2" "$environment/requirements.txt" && exit
+    echo "installing what $2 lists in $environment" >&2
+    if ! python3 -m venv --clear "$environment" >/dev/null; then
+        echo "error: python3 makes no environments here; install it: apt-get install python3-venv" >&2
+        exit 1
+    fi
+    "$environment/bin/pip" install --quiet --disable-pip-version-check -r "$2"
+    # The package as it is in this repository: nothing is built or copied.
+    packages=$("$environment/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+    echo "$PWD/crates/python" >"$packages/fedpipe.pth"
+    cp "$2" "$environment/requirements.txt"
 
 # Build the command and all models; `target/release/fedpipe` is then ready to use
 build:
@@ -16,6 +42,11 @@ test:
 # All that can go wrong, as a table, and 200 hosts killed at random moments; with a name one of them: `just faults segfault`
 faults *args:
     FEDPIPE_KILLS=200 cargo test --package fedpipe --test faults -- "$@"
+# The tests of the package in crates/python, against FEDPIPE_BIN, or the command that is built here
+test-python *args:
+    [ -n "${FEDPIPE_BIN:-}" ] || just build
+    just environment test crates/python/tests/requirements.txt
+    target/python/test/bin/python -m pytest crates/python "$@"
 
 # Format and lints, warnings as errors
 check:

@@ -40,7 +40,11 @@ enum Command {
         run: PathBuf,
     },
     /// List the models that are found, with their versions and options
-    Models,
+    Models {
+        /// Ask this client of your own instead, as for `fedpipe run`
+        #[arg(long, value_name = "COMMAND")]
+        client: Option<String>,
+    },
     /// Datasets
     #[command(subcommand)]
     Data(DataCommand),
@@ -60,8 +64,11 @@ enum DataCommand {
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
     /// A model's name (see `fedpipe models`), or the path of a dylib, which has a `/` in it
-    #[arg(required_unless_present_any = ["config", "resume"])]
+    #[arg(required_unless_present_any = ["client", "config", "resume"], conflicts_with = "client")]
     pub(crate) model: Option<String>,
+    /// A client of your own instead of a model, such as "python3 client.py"; crates/protocol/README.md is what it speaks
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) client: Option<String>,
 
     /// Clients, each with a partition of its own [default: 4]
     #[arg(long, value_name = "N")]
@@ -91,6 +98,9 @@ pub(crate) struct RunArgs {
     /// fedavg, fedavgm:beta=0.9, fedadam:rate=0.01 [default: fedavg]
     #[arg(long, value_name = "STRATEGY")]
     pub(crate) strategy: Option<Strategy>,
+    /// A strategy of your own instead, such as "python3 strategy.py"; it gets each round's updates
+    #[arg(long, value_name = "COMMAND", conflicts_with = "strategy")]
+    pub(crate) strategy_program: Option<String>,
     /// Part of the clients that is sampled for each round [default: 1]
     #[arg(long, value_name = "X")]
     pub(crate) fraction: Option<f64>,
@@ -180,7 +190,8 @@ pub(crate) fn dispatch() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Verify { run, isolation } => verify::verify(&run, isolation),
         Command::Reload { run } => verify::reload(&run),
-        Command::Models => models::list(),
+        Command::Models { client: None } => models::list(),
+        Command::Models { client: Some(command) } => models::foreign(&command),
         Command::Data(DataCommand::Fetch { name: _ }) => data::fetch_fashion_mnist(),
     };
     done.unwrap_or_else(|error| {

@@ -25,8 +25,8 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Experiment> {
         set(&mut table, key, value)?;
     }
     let experiment = Experiment::deserialize_from(table)?;
-    match experiment.model.is_empty() {
-        true => Err(Error::Usage("no model is named; give one, such as mlp".into())),
+    match experiment.model.is_empty() && experiment.client.is_none() {
+        true => Err(Error::Usage("no model is named; give one, such as mlp, or a --client COMMAND".into())),
         false => Ok(experiment),
     }
 }
@@ -35,8 +35,22 @@ fn overlay(table: &mut Table, args: &RunArgs) {
     // A 64-bit float is what TOML has; the shortest text of an f32 reads back as the same f32.
     let float = |x: f32| x.to_string().parse().map_or(Value::Float(x.into()), Value::Float);
     let text = |value: &dyn std::fmt::Display| Value::String(value.to_string());
+    // One replaces the other.
+    if args.client.is_some() {
+        table.remove("model");
+    }
+    if args.model.is_some() {
+        table.remove("client");
+    }
+    if args.strategy_program.is_some() {
+        table.remove("strategy");
+    }
+    if args.strategy.is_some() {
+        table.remove("strategy-program");
+    }
     let flags = [
         ("model", args.model.as_ref().map(|v| text(v))),
+        ("client", args.client.as_ref().map(|v| text(v))),
         ("clients", args.clients.map(|v| Value::from(i64::from(v)))),
         ("rounds", args.rounds.map(|v| Value::from(v.cast_signed()))),
         ("until-converged", args.until_converged.then_some(Value::from(true))),
@@ -46,6 +60,7 @@ fn overlay(table: &mut Table, args: &RunArgs) {
         ("data", args.data.as_ref().map(|v| text(v))),
         ("partition", args.partition.as_ref().map(|v| text(v))),
         ("strategy", args.strategy.as_ref().map(|v| text(v))),
+        ("strategy-program", args.strategy_program.as_ref().map(|v| text(v))),
         ("fraction", args.fraction.map(Value::from)),
         ("epochs", args.epochs.map(|v| Value::from(v.cast_signed()))),
         ("batch-size", args.batch_size.map(|v| Value::from(v.cast_signed()))),

@@ -1,11 +1,12 @@
 //! `fedpipe models`.
 
 use std::{
+    fmt::Display,
     io::{self, Write},
     process::ExitCode,
 };
 
-use fedpipe_host::{Result, describe};
+use fedpipe_host::{Ready, Result, describe, describe_foreign};
 
 use crate::{lookup, run::client_command};
 
@@ -17,15 +18,25 @@ pub(crate) fn list() -> Result<ExitCode> {
         // Proc macros and other dylibs lie in the same folders.
         let Ok(model) = describe(&client_command(), &path) else { continue };
         any = true;
-        let mut text = format!("{} {}  {}\n  {}\n", model.name, model.version, model.summary, path.display());
-        for option in &model.options {
-            let default = if option.default.is_empty() { "empty" } else { &option.default };
-            text += &format!("  --model-option {}=…  {} [default: {default}]\n", option.key, option.help);
-        }
-        let _ = out.write_all(text.as_bytes());
+        let _ = out.write_all(told(&model, &path.display()).as_bytes());
     }
     if !any {
         let _ = writeln!(out, "no models: build them, or name their folder in FEDPIPE_MODELS");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says what a client of the user's says of itself.
+pub(crate) fn foreign(command: &str) -> Result<ExitCode> {
+    let _ = io::stdout().write_all(told(&describe_foreign(&client_command(), command)?, &command).as_bytes());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn told(model: &Ready, place: &dyn Display) -> String {
+    let mut text = format!("{} {}  {}\n  {place}\n", model.name, model.version, model.summary);
+    for option in &model.options {
+        let default = if option.default.is_empty() { "empty" } else { &option.default };
+        text += &format!("  --model-option {}=…  {} [default: {default}]\n", option.key, option.help);
+    }
+    text
 }

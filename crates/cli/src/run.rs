@@ -10,16 +10,17 @@ use crate::{args::RunArgs, exit, experiment, lookup, show::Screen, signals};
 
 /// How clients are started: this very binary under another name, also if the file was replaced meanwhile.
 pub(crate) fn client_command() -> ClientCommand {
-    ClientCommand { program: "/proc/self/exe".into(), name: PROCESS_NAME.into() }
+    ClientCommand::new("/proc/self/exe", PROCESS_NAME)
 }
 
 /// Runs the experiment that `args` describe, or the rest of one.
 pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     let experiment = experiment::resolve(args)?;
-    let dylib = match (lookup::dylib(&experiment.model), &args.resume) {
+    let dylib = match (&experiment.client, &args.resume) {
+        (Some(_), _) => None,
         // Only a reload would need it: a run has its own copy.
-        (Err(_), Some(run)) => run.join("model.so"),
-        (found, _) => found?,
+        (None, Some(run)) => Some(lookup::dylib(&experiment.model).unwrap_or_else(|_| run.join("model.so"))),
+        (None, None) => Some(lookup::dylib(&experiment.model)?),
     };
     let launch = Launch {
         command: client_command(),

@@ -4,6 +4,7 @@
 //! writer, so that tests drive it with bytes.
 
 mod inherited;
+mod launch;
 mod loader;
 pub mod sandbox;
 mod serve;
@@ -21,18 +22,23 @@ pub use serve::serve;
 /// The name (`argv[0]`) under which the host executes its own binary again to start a client.
 pub const PROCESS_NAME: &str = "fedpipe-client";
 
+/// The argument with which it becomes another program, confined, instead of loading a dylib; the usual three follow.
+pub const LAUNCH: &str = "launch";
+
 /// Runs a client: `arguments` are its read descriptor, its write descriptor and its number.
 ///
 /// Ends with success when the host closes the pipe; with 2 for arguments that no host gave, 1 when the pipe broke.
 pub fn main(arguments: &[OsString]) -> ExitCode {
+    if let [mode, pipes @ ..] = arguments
+        && mode == LAUNCH
+    {
+        return launch::main(pipes);
+    }
     // What is executed is /proc/self/exe, which would make it `exe` in `ps` and `top`. It can fail for no other name.
     let _ = nix::sys::prctl::set_name(c"fedpipe-client");
     let (reader, writer) = match inherited::pipes(arguments) {
         Ok(pipes) => pipes,
-        Err(why) => {
-            eprintln!("error: {PROCESS_NAME} is started by fedpipe, not by hand: {why}");
-            return ExitCode::from(2);
-        }
+        Err(why) => return not_by_hand(&why),
     };
     match serve(&mut BufReader::new(reader), &mut BufWriter::new(writer)) {
         Ok(()) => ExitCode::SUCCESS,
@@ -41,4 +47,9 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn not_by_hand(why: &anyhow::Error) -> ExitCode {
+    eprintln!("error: {PROCESS_NAME} is started by fedpipe, not by hand: {why}");
+    ExitCode::from(2)
 }

@@ -115,7 +115,7 @@ type Answer<'a> = (Reply, Option<&'a [f32]>);
 
 fn answer<'a>(session: &'a mut Session, request: Request, parts: Parts, spare: &Spare) -> Result<Answer<'a>, Failure> {
     match request {
-        Request::Setup(_) => Err(Failure::new(FailureKind::Protocol, "a second setup")),
+        Request::Setup(_) | Request::Launch(_) => Err(Failure::new(FailureKind::Protocol, "a second setup")),
         Request::GetWeights => Ok((Reply::Weights, Some(session.weights()?))),
         Request::Train(train) => {
             take_weights(session, parts, spare)?;

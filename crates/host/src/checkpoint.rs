@@ -57,7 +57,9 @@ impl Checkpoint {
         let views = tensors.map(|(name, values)| {
             Ok((name, TensorView::new(Dtype::F32, vec![values.len()], bytemuck::cast_slice(values))?))
         });
-        let views = views.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
+        let mut views = views.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
+        let program = &self.server.program;
+        views.push(("server.program", TensorView::new(Dtype::U8, vec![program.len()], program)?));
         let metadata = HashMap::from([("state".to_owned(), serde_json::to_string(&self.meta)?)]);
         Ok(safetensors::serialize(views, Some(metadata))?)
     }
@@ -69,7 +71,8 @@ impl Checkpoint {
         let tensors = SafeTensors::deserialize(bytes)?;
         let values =
             |name| -> anyhow::Result<Vec<f32>> { Ok(bytemuck::pod_collect_to_vec(tensors.tensor(name)?.data())) };
-        let server = ServerState { m: values("server.m")?, v: values("server.v")? };
+        let program = tensors.tensor("server.program")?.data().to_vec();
+        let server = ServerState { m: values("server.m")?, v: values("server.v")?, program };
         Ok(Self { meta, weights: Arc::new(values("weights")?), server })
     }
 
@@ -188,7 +191,7 @@ mod tests {
         let mut convergence = Convergence::new(0.1);
         convergence.observe(&[1.0], &[1.1], 0.1 + 0.2);
         let meta = Meta { round, ledger: Position::default(), failures: 3, convergence };
-        let server = ServerState { m: vec![0.1, f32::MIN_POSITIVE], v: Vec::new() };
+        let server = ServerState { m: vec![0.1, f32::MIN_POSITIVE], v: Vec::new(), program: vec![7; 3] };
         Checkpoint { meta, weights: Arc::new(vec![round as f32, -0.0]), server }
     }
 

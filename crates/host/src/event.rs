@@ -10,7 +10,7 @@ use fedpipe_protocol::{InForce, Ready};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Cause, Error, Experiment, Result, Summary,
+    Cause, Error, Experiment, Program, Result, Summary,
     ledger::{Ledger, Line},
 };
 
@@ -64,8 +64,8 @@ pub enum Event<'a> {
     Ready {
         /// The model.
         model: &'a Ready,
-        /// SHA-256 of the dylib's file.
-        dylib_sha256: &'a str,
+        /// What the clients run.
+        program: &'a Program,
         /// SHA-256 of the initial weights.
         weights_sha256: &'a str,
     },

@@ -1,19 +1,26 @@
 //! What is to be run: everything that decides a result, as `experiment.toml` keeps it.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use fedpipe_data::{Scheme, Source};
 use fedpipe_protocol::Level;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, LocalOptimiser, MemoryLimit, Result, Strategy};
+use crate::{Error, LocalOptimiser, MemoryLimit, Result, Strategy, foreign::Foreign};
 
-/// An experiment. Every field has a default except the model.
+/// An experiment. Every field has a default except the model, or the client in its place.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Experiment {
-    /// As the user named it.
+    /// As the user named it; empty where `client` is given.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub model: String,
+    /// The command of a client that is a program of the user's, its own model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
     /// The model's options.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub model_options: BTreeMap<String, String>,
@@ -37,6 +44,9 @@ pub struct Experiment {
     pub seed: u64,
     /// What the host does with the updates.
     pub strategy: Strategy,
+    /// The command of a strategy that is a program of the user's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strategy_program: Option<String>,
     /// Local epochs a round.
     pub epochs: u64,
     /// Examples a mini-batch.
@@ -89,6 +99,7 @@ impl Default for Experiment {
     fn default() -> Self {
         Self {
             model: String::new(),
+            client: None,
             model_options: BTreeMap::new(),
             data: Source::FashionMnist,
             partition: Scheme::Iid,
@@ -100,6 +111,7 @@ impl Default for Experiment {
             tolerance: 0.025,
             seed: 0,
             strategy: Strategy::default(),
+            strategy_program: None,
             epochs: 1,
             batch_size: 32,
             lr: 0.1,
@@ -131,6 +143,16 @@ impl Experiment {
     /// # Errors
     /// [`Error::Usage`] with the value, the reason and the remedy.
     pub fn check(&self) -> Result<()> {
+        self.foreign()?;
+        if self.foreign_strategy()?.is_some() && self.strategy != Strategy::default() {
+            return refuse(format!(
+                "both the strategy {} and a program for it are named; leave one out",
+                self.strategy
+            ));
+        }
+        if let (Some(client), false) = (&self.client, self.model.is_empty()) {
+            return refuse(format!("both the model {} and the client {client:?} are named; leave one out", self.model));
+        }
         let positive = [
             ("--clients", u64::from(self.clients)),
             ("--rounds", self.rounds),
@@ -164,6 +186,30 @@ impl Experiment {
         }
     }
 
+    /// The client that is a program of the user's, if it is one.
+    pub(crate) fn foreign(&self) -> Result<Option<Foreign>> {
+        self.client.as_deref().map(|command| Foreign::parse("--client", command)).transpose()
+    }
+
+    /// The strategy that is a program of the user's, if it is one.
+    pub(crate) fn foreign_strategy(&self) -> Result<Option<Foreign>> {
+        self.strategy_program.as_deref().map(|command| Foreign::parse("--strategy-program", command)).transpose()
+    }
+
+    /// The strategy, as the summary has it.
+    pub(crate) fn strategy_name(&self) -> String {
+        self.strategy_program.as_ref().map_or_else(|| self.strategy.to_string(), |command| format!("program {command}"))
+    }
+
+    /// What the run is called, as a folder.
+    pub(crate) fn name(&self) -> Result<String> {
+        if let Some(foreign) = self.foreign()? {
+            return Ok(foreign.name());
+        }
+        let stem = Path::new(&self.model).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(stem.strip_prefix("lib").unwrap_or(&stem).to_owned())
+    }
+
     /// How many clients a round samples: the fraction of all, rounded, at least one.
     pub fn sampled_clients(&self) -> u32 {
         ((f64::from(self.clients) * self.fraction).round() as u32).clamp(1, self.clients.max(1))
@@ -195,10 +241,10 @@ impl Experiment {
 /// Where the dylib of a model is, and how clients are started; these decide no result and are in no experiment.
 #[derive(Debug, Clone)]
 pub struct Launch {
-    /// How to start a client.
+    /// How to start a client that loads a dylib.
     pub command: crate::ClientCommand,
-    /// The model's dylib.
-    pub dylib: PathBuf,
+    /// The model's dylib; none where the experiment's client is a program of the user's.
+    pub dylib: Option<PathBuf>,
     /// The run directory; `runs/MODEL-N` where it is not given.
     pub out: Option<PathBuf>,
     /// Where datasets and partitions are kept.
@@ -234,7 +280,9 @@ mod tests {
 
     #[test]
     fn what_cannot_run_is_refused_by_name() {
-        let cases: [(&str, Experiment); 5] = [
+        let both = Experiment { model: "mlp".into(), client: Some("true".into()), ..Experiment::default() };
+        let cases: [(&str, Experiment); 6] = [
+            ("both the model mlp and the client \"true\"", both),
             ("--clients is 0", Experiment { clients: 0, ..Experiment::default() }),
             ("--lr is -1", Experiment { lr: -1.0, ..Experiment::default() }),
             ("--fraction is 1.5", Experiment { fraction: 1.5, ..Experiment::default() }),

@@ -1,10 +1,10 @@
 //! A round: send the weights, train, take the updates in client order; and evaluate.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use fedpipe_data::Dealt;
 use fedpipe_protocol::{
-    EVALUATION_BLOCK, Evaluate, Held, Parts, Purpose, Ready, Reply, Request, Setup, Spare, Task, Tensor, Train,
+    EVALUATION_BLOCK, Evaluate, Held, Parts, Purpose, Ready, Reply, Request, Setup, Spare, Task, Tensor, Train, Update,
     WEIGHTS, weight_count,
 };
 
@@ -17,7 +17,8 @@ use crate::{
     run_dir::RunDir,
     sampling::sample,
     spawn::allow_descriptors,
-    strategy::Accepted,
+    strategy::{Accepted, ServerState},
+    strategy_program::StrategyProgram,
     stray::new_mark,
     worker::Environment,
 };
@@ -34,6 +35,8 @@ pub(crate) struct Federation<'a> {
     spare: Arc<Spare>,
     launch: &'a Launch,
     directory: &'a RunDir,
+    /// The strategy, where it is a program.
+    program: Option<StrategyProgram>,
     /// Lost processes so far.
     pub(crate) failures: u64,
 }
@@ -69,11 +72,18 @@ impl<'a> Federation<'a> {
     ) -> Result<(Self, Vec<f32>)> {
         let processes = experiment.process_count();
         allow_descriptors(processes).map_err(anyhow::Error::from)?;
-        let dylib = directory.model_at(first_round)?;
+        let foreign = experiment.foreign()?;
+        let dylib = foreign.is_none().then(|| directory.model_at(first_round)).transpose()?;
         let setups = (0..processes).map(|process| setup(experiment, &dylib, dealt, process, processes)).collect();
         let spare = Arc::new(Spare::default());
+        let closed = vec![launch.cache.root().to_owned(), directory.path().to_owned()];
+        let (command, launched) = match foreign {
+            Some(foreign) => foreign.launched(&launch.command, closed, experiment.isolation)?,
+            None => (launch.command.clone(), None),
+        };
         let environment = Environment {
-            command: launch.command.clone(),
+            command,
+            launched,
             logs: directory.logs(),
             mark: new_mark(),
             timeout: Duration::from_secs_f64(experiment.client_timeout),
@@ -85,10 +95,15 @@ impl<'a> Federation<'a> {
         let fleet = Fleet::start(environment, control, setups, at_once, experiment.on_failure)?;
         let sizes = dealt.partitions.iter().map(|partition| partition.examples).collect();
         let test_examples = dealt.test.examples;
+        let (weight_count, program, failures) = (0, None, 0);
         let mut federation =
-            Self { experiment, launch, directory, fleet, sizes, test_examples, weight_count: 0, spare, failures: 0 };
+            Self { experiment, launch, directory, fleet, sizes, test_examples, weight_count, spare, program, failures };
         let weights = federation.initial_weights(journal)?;
         federation.weight_count = weights.len();
+        if let Some(foreign) = experiment.foreign_strategy()? {
+            let layout = federation.layout()?;
+            federation.program = Some(StrategyProgram::start(&foreign, experiment, layout, &directory.logs())?);
+        }
         Ok((federation, weights))
     }
 
@@ -133,8 +148,14 @@ impl<'a> Federation<'a> {
         let asked = std::mem::take(&mut self.fleet.reload_asked);
         let source = match self.launch.swaps.get(&round) {
             Some(path) => path,
-            None if asked => &self.launch.dylib,
-            None => return Ok(()),
+            None if !asked => return Ok(()),
+            None => match &self.launch.dylib {
+                Some(path) => path,
+                None => {
+                    let reason = "a client of your own (--client) has no dylib; start another run";
+                    return Ok(journal.tell(&Event::ReloadRefused { reason })?);
+                }
+            },
         };
         let before = self.directory.model_at_sha256(round)?;
         let swapped = self.directory.take_model(round, source).and_then(|(path, sha256)| match sha256 == before {
@@ -173,7 +194,8 @@ impl<'a> Federation<'a> {
                     loss_sum += update.loss_sum;
                     examples += update.examples;
                     let weights = parts.take_f32(WEIGHTS).unwrap_or_default();
-                    updates.push(Accepted { client: update.client, examples: update.examples, weights });
+                    let Update { client, examples, steps, accumulation, .. } = update;
+                    updates.push(Accepted { client, examples, steps, accumulation, weights });
                 }
                 Ok(_) => {}
                 Err(loss) => first_cause = first_cause.or(Some(loss.cause)),
@@ -197,6 +219,20 @@ impl<'a> Federation<'a> {
     /// Takes back what a round's updates were read into.
     pub(crate) fn reuse(&self, trained: Trained) {
         trained.updates.into_iter().for_each(|update| self.spare.keep(update.weights));
+    }
+
+    /// The new global weights from the old ones and a round's updates; moves `server` on.
+    pub(crate) fn aggregate(
+        &mut self,
+        round: u64,
+        server: &mut ServerState,
+        weights: &[f32],
+        updates: &[Accepted],
+    ) -> Result<Vec<f32>> {
+        match &mut self.program {
+            Some(program) => program.apply(round, server, weights, updates),
+            None => Ok(self.experiment.strategy.apply(server, weights, updates, self.layout()?)),
+        }
     }
 
     fn train_job(&self, round: u64, client: u32, weights: &Arc<Vec<f32>>) -> Job {
@@ -281,12 +317,12 @@ fn pipe_size(processes: u32) -> i32 {
 }
 
 /// What process `process` of `processes` is told: it serves the clients whose number is its own modulo their count.
-fn setup(experiment: &Experiment, dylib: &Path, dealt: &Dealt, process: u32, processes: u32) -> Setup {
+fn setup(experiment: &Experiment, dylib: &Option<PathBuf>, dealt: &Dealt, process: u32, processes: u32) -> Setup {
     let held = (process..experiment.clients)
         .step_by(processes as usize)
         .map(|client| Held { client, path: dealt.partitions[client as usize].path.clone() });
     Setup {
-        dylib: Some(dylib.to_owned()),
+        dylib: dylib.clone(),
         options: experiment.model_options.clone(),
         seed: experiment.seed,
         isolation: isolation(experiment),

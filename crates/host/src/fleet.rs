@@ -152,7 +152,10 @@ impl<'a> Fleet<'a> {
         let mut batch = Batch::new(Vec::new(), self.slots.len(), None);
         while self.model.is_none() {
             self.take_message(&mut batch, &|_, _, _| Ok(()), &mut |incident| match incident {
-                Incident::Lost(lost) => Err(Error::Round(lost.to_string())),
+                Incident::Lost(lost) if lost.last_words.is_empty() => Err(Error::Round(lost.to_string())),
+                Incident::Lost(lost) => {
+                    Err(Error::Round(format!("{lost}; its last words: {}", lost.last_words.join(" | "))))
+                }
                 Incident::Done(_) => Ok(()),
             })?;
         }
@@ -256,7 +259,7 @@ impl<'a> Fleet<'a> {
     fn start_worker(&mut self, index: usize) -> Result<()> {
         self.generation += 1;
         let id = WorkerId { slot: index, generation: self.generation };
-        let worker = Worker::start(&self.environment, id, self.control.sender.clone());
+        let worker = Worker::start(&self.environment, id, &self.slots[index].setup, self.control.sender.clone());
         let worker = worker.map_err(|error| {
             anyhow::anyhow!("cannot start client process {index}: {error}; lower --processes or raise `ulimit -n`")
         })?;

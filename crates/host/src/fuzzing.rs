@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use fedpipe_protocol::{Evaluate, Parts, Purpose, Reply, Request, Setup, Train, WEIGHTS, weight_count};
+use fedpipe_protocol::{Evaluate, Parts, Purpose, Reply, Request, Setup, Spare, Train, WEIGHTS, weight_count};
 use nix::sys::eventfd::EventFd;
 use rustix::process::{PidfdFlags, getpid, pidfd_open};
 
@@ -65,7 +65,7 @@ pub fn hear(bytes: &[u8]) -> (usize, Option<String>) {
         taken.fetch_add(usize::from(fit.is_ok()), Ordering::Relaxed);
         fit.is_ok()
     };
-    let Err(end) = converse(&mut link, &ordered, Duration::from_secs(60), &report);
+    let Err(end) = converse(&mut link, None, &ordered, Duration::from_secs(60), &Spare::default(), &report);
     let why = match end {
         End::Unfit(cause) => Some(cause.to_string()),
         End::Failed(error) => Some(error.to_string()),

@@ -9,7 +9,7 @@ use std::{
 use fedpipe_data::DatasetInfo;
 
 use crate::{
-    Error, Experiment, Result, Round,
+    Error, Experiment, Program, Result, Round,
     ledger::{Chained, Line, NAME, Position},
     run_dir::RunDir,
 };
@@ -21,7 +21,7 @@ pub(crate) struct History {
     /// The place after the line that says what is run.
     pub(crate) started: Position,
     pub(crate) dataset: Option<DatasetInfo>,
-    pub(crate) dylib_sha256: Option<String>,
+    pub(crate) program: Option<Program>,
     /// Of the initial weights.
     pub(crate) weights_sha256: Option<String>,
     pub(crate) rounds: Vec<Round>,
@@ -66,7 +66,7 @@ impl History {
             experiment: experiment.into_owned(),
             started: positions.get(1)?.clone(),
             dataset: None,
-            dylib_sha256: None,
+            program: None,
             weights_sha256: None,
             rounds: Vec::new(),
             reloads: Vec::new(),
@@ -75,8 +75,8 @@ impl History {
         for line in lines {
             match line {
                 Line::Dealt { dataset, .. } => history.dataset = Some(dataset.into_owned()),
-                Line::Ready { dylib_sha256, weights_sha256, .. } => {
-                    history.dylib_sha256 = Some(dylib_sha256.into_owned());
+                Line::Ready { program, weights_sha256, .. } => {
+                    history.program = Some(program.into_owned());
                     history.weights_sha256 = Some(weights_sha256.into_owned());
                 }
                 Line::Round(round) => history.rounds.push(round.into_owned()),

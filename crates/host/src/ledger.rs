@@ -13,7 +13,7 @@ use fedpipe_data::DatasetInfo;
 use fedpipe_protocol::InForce;
 use serde::{Deserialize, Serialize};
 
-use crate::{Event, Experiment, Lost, Round, Summary, summary::bytes_sha256};
+use crate::{Event, Experiment, Lost, Program, Round, Summary, summary::bytes_sha256};
 
 /// The file's name in the run directory.
 pub(crate) const NAME: &str = "ledger.jsonl";
@@ -52,7 +52,8 @@ pub(crate) enum Line<'a> {
     Ready {
         model: Cow<'a, str>,
         version: Cow<'a, str>,
-        dylib_sha256: Cow<'a, str>,
+        #[serde(flatten)]
+        program: Cow<'a, Program>,
         weights_sha256: Cow<'a, str>,
     },
     /// What the kernel enforces on every client of this session.
@@ -172,10 +173,10 @@ impl<'a> Line<'a> {
             Event::Dealt { dataset, sizes } => {
                 Line::Dealt { dataset: Cow::Borrowed(dataset), sizes: Cow::Borrowed(sizes) }
             }
-            Event::Ready { model, dylib_sha256, weights_sha256 } => Line::Ready {
+            Event::Ready { model, program, weights_sha256 } => Line::Ready {
                 model: text(&model.name),
                 version: text(&model.version),
-                dylib_sha256: text(dylib_sha256),
+                program: Cow::Borrowed(program),
                 weights_sha256: text(weights_sha256),
             },
             Event::Isolated(in_force) => Line::Isolation(Cow::Borrowed(in_force)),

@@ -14,6 +14,7 @@ mod experiment;
 mod federation;
 mod files;
 mod fleet;
+mod foreign;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod history;
@@ -26,6 +27,7 @@ mod models;
 mod optimiser;
 mod picture;
 mod process;
+mod program;
 mod progress;
 mod reload;
 mod resume;
@@ -33,6 +35,7 @@ mod run_dir;
 mod sampling;
 mod spawn;
 mod strategy;
+mod strategy_program;
 mod stray;
 mod summary;
 mod verify;
@@ -48,10 +51,11 @@ pub use convergence::{Change, Convergence, PATIENCE};
 pub use error::{Error, Result};
 pub use event::{Event, Lost, Observer, Round, Then};
 pub use experiment::{Experiment, Launch, OnFailure};
-pub use fedpipe_protocol::Level;
+pub use fedpipe_protocol::{Level, Ready};
 pub use isolation::MemoryLimit;
-pub use models::describe;
+pub use models::{describe, describe_foreign};
 pub use optimiser::LocalOptimiser;
+pub use program::Program;
 pub use reload::request_reload;
 pub use resume::Resume;
 pub use sampling::sample;
@@ -81,7 +85,7 @@ pub fn run(
 ) -> Result<Summary> {
     let started = Instant::now();
     experiment.check()?;
-    let (directory, ledger) = RunDir::create(experiment, &launch.dylib, launch.out.as_deref())?;
+    let (directory, ledger) = RunDir::create(experiment, launch.dylib.as_deref(), launch.out.as_deref())?;
     let mut journal = Journal::new(ledger, observer);
     journal.tell(&Event::Started { experiment, directory: directory.path() })?;
     let begun = deal(experiment, launch, &mut |event| journal.show(event))
@@ -95,9 +99,9 @@ pub fn run(
 /// A client knows the run's copy of the dylib, which is gone where the run never began; the user knows the original.
 fn named(error: Error, directory: &RunDir, launch: &Launch) -> Error {
     let copy = directory.path().join(RunDir::MODEL).display().to_string();
-    match error {
-        Error::Model(message) => Error::Model(message.replace(&copy, &launch.dylib.display().to_string())),
-        error => error,
+    match (error, &launch.dylib) {
+        (Error::Model(message), Some(dylib)) => Error::Model(message.replace(&copy, &dylib.display().to_string())),
+        (error, _) => error,
     }
 }
 
@@ -163,8 +167,8 @@ fn begin<'a>(
     let first_round = point.as_ref().map_or(1, |point| point.round() + 1);
     let (mut federation, weights) =
         Federation::start(experiment, directory, launch, dealt, first_round, control, journal)?;
-    let (dylib_sha256, weights_sha256) = (&directory.model_sha256()?, &weights_sha256(&weights));
-    tell(journal, &Event::Ready { model: federation.model()?, dylib_sha256, weights_sha256 })?;
+    let (program, weights_sha256) = (&Program::of(experiment, directory)?, &weights_sha256(&weights));
+    tell(journal, &Event::Ready { model: federation.model()?, program, weights_sha256 })?;
     // A run may go on in another place, where something else is in force.
     journal.tell(&Event::Isolated(&federation.model()?.in_force))?;
     let mut progress = Progress::new(dealt.dataset.name.clone(), weights, experiment.tolerance);
@@ -221,8 +225,7 @@ fn rounds(
         federation.swap_model_if_asked(round, journal)?;
         let trained = federation.train(round, progress.weights(), journal)?;
         let mut server = progress.server_state().clone();
-        let layout = federation.layout()?;
-        let weights = experiment.strategy.apply(&mut server, progress.weights(), &trained.updates, layout);
+        let weights = federation.aggregate(round, &mut server, progress.weights(), &trained.updates)?;
         let weights = Arc::new(weights);
         let score = federation.evaluate(round, &weights, journal)?;
         let record = progress.commit(round, weights, server, &trained, score, started);

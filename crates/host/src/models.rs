@@ -1,41 +1,65 @@
 //! What a dylib says of its model, asked in a client process without data: the host loads none.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
-use fedpipe_protocol::{Purpose, Ready, Setup};
+use fedpipe_protocol::{Level, Purpose, Ready, Setup};
 
 use crate::{
-    ClientCommand, Control, Error, Experiment, OnFailure, Result, fleet::Fleet, isolation::isolation, stray::new_mark,
+    ClientCommand, Control, Experiment, OnFailure, Result,
+    fleet::Fleet,
+    foreign::{Foreign, Launched},
+    isolation::isolation,
+    stray::new_mark,
     worker::Environment,
 };
 
 /// How long a model may take to say what it is.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a program of the user's may: an interpreter has libraries to read first.
+const FOREIGN_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// Asks the model in `dylib` for its name, version and options; the layout is empty, since nothing is built.
 ///
 /// # Errors
-/// [`Error::Model`] where there is none, [`Error::Round`] where asking it cost the process.
+/// [`crate::Error::Model`] where there is none, [`crate::Error::Round`] where asking it cost the process.
 pub fn describe(command: &ClientCommand, dylib: &Path) -> Result<Ready> {
+    ask((command.clone(), None), Some(dylib.to_owned()), TIMEOUT)
+}
+
+/// As for [`describe`], for a client that is a program of the user's.
+///
+/// # Errors
+/// As for [`describe`], and [`crate::Error::Usage`] for a command that is none.
+pub fn describe_foreign(launcher: &ClientCommand, command: &str) -> Result<Ready> {
+    ask(Foreign::parse("--client", command)?.launched(launcher, Vec::new(), Level::Auto)?, None, FOREIGN_TIMEOUT)
+}
+
+fn ask(
+    (command, launched): (ClientCommand, Option<Launched>),
+    dylib: Option<PathBuf>,
+    timeout: Duration,
+) -> Result<Ready> {
     let logs = tempfile::tempdir().map_err(anyhow::Error::from)?;
     let environment = Environment {
-        command: command.clone(),
+        command,
+        launched,
         logs: logs.path().to_owned(),
         mark: new_mark(),
-        timeout: TIMEOUT,
+        timeout,
         pipe_size: 64 << 10,
         spare: Arc::default(),
         jitter: None,
     };
-    let setup = Setup {
-        dylib: Some(dylib.to_owned()),
-        options: BTreeMap::new(),
-        seed: 0,
-        isolation: isolation(&Experiment::default()),
-        purpose: Purpose::Describe,
-    };
+    let isolation = isolation(&Experiment::default());
+    let setup = Setup { dylib, options: BTreeMap::new(), seed: 0, isolation, purpose: Purpose::Describe };
     let control = Control::default();
     let mut fleet = Fleet::start(environment, &control, vec![setup], 1, OnFailure::Abort)?;
     fleet.ready()?;
-    fleet.model().cloned().ok_or_else(|| Error::Model(format!("{} did not say what it is", dylib.display())))
+    fleet.model().cloned().ok_or_else(|| anyhow::anyhow!("a client is ready, but has not said what it is").into())
 }

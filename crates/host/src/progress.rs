@@ -112,10 +112,11 @@ impl Progress {
         let last = self.rounds.last();
         let summary = Summary {
             model: model.clone(),
+            client: experiment.client.clone(),
             dataset: self.dataset.clone(),
             clients: experiment.clients,
             rounds: last.map_or(0, |round| round.round),
-            strategy: experiment.strategy.to_string(),
+            strategy: experiment.strategy_name(),
             partition: experiment.partition.to_string(),
             seed: experiment.seed,
             accuracy: last.map(|round| round.accuracy),

@@ -5,7 +5,7 @@ use std::{io, path::Path};
 use fedpipe_data::DatasetInfo;
 
 use crate::{
-    Error, Event, Experiment, Result,
+    Error, Event, Experiment, Program, Result,
     checkpoint::Checkpoint,
     event::Journal,
     history::History,
@@ -50,11 +50,9 @@ impl Point {
         for difference in differences(&point.history.experiment, experiment)? {
             point.unless_forced(difference)?;
         }
-        if let Some(recorded) = &point.history.dylib_sha256 {
-            let (recorded, now) = (recorded.clone(), directory.model_sha256()?);
-            if recorded != now {
-                point.unless_forced(format!("model.so is {now}, was {recorded}"))?;
-            }
+        if let Some(recorded) = point.history.program.clone() {
+            let changes = recorded.changes(&Program::of(experiment, directory)?);
+            changes.into_iter().try_for_each(|change| point.unless_forced(change))?;
         }
         Ok(point)
     }

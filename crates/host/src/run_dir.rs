@@ -69,12 +69,11 @@ impl RunDir {
     ///
     /// # Errors
     /// [`Error::Output`] where `out` holds something already or cannot be written.
-    pub(crate) fn create(experiment: &Experiment, dylib: &Path, out: Option<&Path>) -> Result<(Self, Ledger)> {
+    pub(crate) fn create(experiment: &Experiment, dylib: Option<&Path>, out: Option<&Path>) -> Result<(Self, Ledger)> {
         match out {
             Some(out) => Self::create_at(experiment, dylib, out),
             None => {
-                let name = Path::new(&experiment.model).file_stem().unwrap_or_default().to_string_lossy().into_owned();
-                let name = name.strip_prefix("lib").unwrap_or(&name);
+                let name = experiment.name()?;
                 let paths = (1_u64..).map(|n| Path::new("runs").join(format!("{name}-{n}")));
                 for path in paths.filter(|path| !path.exists()) {
                     match Self::create_at(experiment, dylib, &path) {
@@ -88,7 +87,7 @@ impl RunDir {
         }
     }
 
-    fn create_at(experiment: &Experiment, dylib: &Path, out: &Path) -> Result<(Self, Ledger)> {
+    fn create_at(experiment: &Experiment, dylib: Option<&Path>, out: &Path) -> Result<(Self, Ledger)> {
         refuse_taken(out)?;
         let made = |what: &str, error: io::Error| Error::output(what, out, &error);
         let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -100,7 +99,9 @@ impl RunDir {
         let fill = || -> io::Result<()> {
             fs::create_dir(draft.path().join("clients"))?;
             write_whole(&draft.path().join("experiment.toml"), text.as_bytes())?;
-            fs::copy(dylib, draft.path().join(Self::MODEL))?;
+            if let Some(dylib) = dylib {
+                fs::copy(dylib, draft.path().join(Self::MODEL))?;
+            }
             use std::os::unix::fs::PermissionsExt;
             fs::set_permissions(draft.path(), fs::Permissions::from_mode(0o755))
         };

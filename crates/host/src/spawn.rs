@@ -21,8 +21,8 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::stray::MARK;
 
-/// What a client inherits of the host's environment, which may hold secrets, and which its model can read: the choice of
-/// an instruction set, whether a panic is to tell its way, and what the loader loads from where.
+/// What a client of a dylib inherits of the host's environment, which may hold secrets, and which its model can read: the
+/// choice of an instruction set, whether a panic is to tell its way, and what the loader loads from where.
 const ENVIRONMENT: [&str; 5] = ["FEDPIPE_ISA", "RUST_BACKTRACE", "RUST_LIB_BACKTRACE", "LD_LIBRARY_PATH", "LD_PRELOAD"];
 
 /// How to start a client; the CLI says it, since `/proc/self/exe` is the test binary under test.
@@ -30,8 +30,22 @@ const ENVIRONMENT: [&str; 5] = ["FEDPIPE_ISA", "RUST_BACKTRACE", "RUST_LIB_BACKT
 pub struct ClientCommand {
     /// What is executed.
     pub program: PathBuf,
-    /// Its `argv[0]`; the three arguments follow.
+    /// Its `argv[0]`.
     pub name: OsString,
+    /// What comes before the three arguments of every client.
+    pub arguments: Vec<OsString>,
+    /// Whether it has all of the host's environment: a program of the user's may rest on any of it.
+    pub inherits: bool,
+    /// What is set in its environment.
+    pub environment: Vec<(&'static str, &'static str)>,
+}
+
+impl ClientCommand {
+    /// A client of fedpipe's own.
+    pub fn new(program: impl Into<PathBuf>, name: impl Into<OsString>) -> Self {
+        let (program, name) = (program.into(), name.into());
+        Self { program, name, arguments: Vec::new(), inherits: false, environment: Vec::new() }
+    }
 }
 
 /// A client process that was just started, and the host's ends of its pipes, all non-blocking.
@@ -63,12 +77,15 @@ pub(crate) fn spawn(command: &ClientCommand, number: u32, mark: &str, pipe_size:
     }
     let own = [client_read.as_raw_fd(), client_write.as_raw_fd()];
     let mut process = Command::new(&command.program);
+    if !command.inherits {
+        process.env_clear().envs(ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+    }
     process
         .arg0(&command.name)
+        .args(&command.arguments)
         .args(own.map(|fd| fd.to_string()))
         .arg(number.to_string())
-        .env_clear()
-        .envs(ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
+        .envs(command.environment.iter().copied())
         .env(MARK, mark)
         // A group of its own: Ctrl-C reaches the host alone, and the host reaches a client's children through it.
         .process_group(0)

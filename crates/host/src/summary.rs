@@ -12,6 +12,9 @@ use crate::{Error, Result};
 pub struct Summary {
     /// The model's name.
     pub model: String,
+    /// The command of a client that is a program of the user's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
     /// The dataset's name.
     pub dataset: String,
     /// How many clients hold a partition.

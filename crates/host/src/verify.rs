@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::{
-    ClientCommand, Control, Error, Event, Experiment, Launch, Level, Observer, Result, history::History, run,
+    ClientCommand, Control, Error, Event, Experiment, Launch, Level, Observer, Program, Result, history::History, run,
     run_dir::RunDir,
 };
 
@@ -40,9 +40,13 @@ pub fn verify(
     let scratch = tempfile::tempdir().map_err(anyhow::Error::from)?;
     let isolation = isolation.unwrap_or(history.experiment.isolation);
     let experiment = Experiment { rounds, until_converged: false, isolation, ..history.experiment.clone() };
+    let changes = history.program.as_ref().map(|was| Ok::<_, Error>(was.changes(&Program::files(&experiment)?)));
+    if let Some(change) = changes.transpose()?.unwrap_or_default().first() {
+        return Err(Error::Usage(format!("the run cannot be verified, since {change}")));
+    }
     let launch = Launch {
         command: command.clone(),
-        dylib: directory.join(RunDir::MODEL),
+        dylib: experiment.client.is_none().then(|| directory.join(RunDir::MODEL)),
         out: Some(scratch.path().join("run")),
         cache: cache.clone(),
         replay: history.participants(),

@@ -17,12 +17,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fedpipe_protocol::{Limits, PROTOCOL, Part, Parts, Reply, Request, Spare, WEIGHTS, read, read_reusing, write};
+use fedpipe_protocol::{
+    InForce, Limits, PROTOCOL, Part, Parts, Reply, Request, Setup, Spare, WEIGHTS, read, read_reusing, write,
+};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::{
     cause::Cause,
     control::Message,
+    foreign::Launched,
     link::{GaveUp, Link, Want, gave_up},
     log::ClientLog,
     process::{End, Loss, Process},
@@ -73,6 +76,8 @@ impl fmt::Debug for Worker {
 #[derive(Debug, Clone)]
 pub(crate) struct Environment {
     pub(crate) command: ClientCommand,
+    /// The program that this command launches, where it is the launcher.
+    pub(crate) launched: Option<Launched>,
     /// The folder of the clients' logs.
     pub(crate) logs: PathBuf,
     /// Names the fleet in the environment of its processes.
@@ -109,8 +114,13 @@ fn some_of(most: Duration) -> Duration {
 }
 
 impl Worker {
-    /// Starts the process and its thread, which reports to `inbox`.
-    pub(crate) fn start(environment: &Environment, id: WorkerId, inbox: Sender<Message>) -> std::io::Result<Self> {
+    /// Starts the process and its thread, which does what `setup` asks first and reports to `inbox`.
+    pub(crate) fn start(
+        environment: &Environment,
+        id: WorkerId,
+        setup: &Setup,
+        inbox: Sender<Message>,
+    ) -> std::io::Result<Self> {
         let mark = environment.mark_of(id);
         let Spawned { child, pidfd, to, from, log } =
             spawn(&environment.command, id.slot as u32, &mark, environment.pipe_size)?;
@@ -129,6 +139,7 @@ impl Worker {
             deadline: None,
             dead: false,
         };
+        let launch = environment.launched.as_ref().map(|launched| launched.request(setup));
         let (orders, received) = mpsc::channel();
         let started = Instant::now();
         let Environment { timeout, jitter, .. } = *environment;
@@ -139,7 +150,7 @@ impl Worker {
                     jitter.inspect(|&most| std::thread::sleep(some_of(most)));
                     inbox.send(Message::News(id, news)).is_ok()
                 };
-                let Err(end) = converse(&mut link, &received, timeout, &spare, &report);
+                let Err(end) = converse(&mut link, launch.as_ref(), &received, timeout, &spare, &report);
                 if let Some(loss) = process.end(&mut link, end, timeout, started) {
                     report(News::Lost(loss));
                     // It takes a look at every process of the machine, which no report waits for.
@@ -177,33 +188,60 @@ impl Drop for Worker {
 /// Says what is ordered and reports the replies, until one side ends.
 pub(crate) fn converse(
     link: &mut Link,
+    launch: Option<&Request>,
     orders: &Receiver<Order>,
     timeout: Duration,
     spare: &Spare,
     report: &dyn Fn(News) -> bool,
 ) -> Result<Infallible, End> {
     link.deadline = Some(Instant::now() + timeout);
-    match read(link, Limits { payload: 0 })? {
-        (Reply::Hello { protocol: PROTOCOL }, _) => {}
-        (Reply::Hello { protocol }, _) => {
-            let message = format!("it speaks protocol {protocol}, this host {PROTOCOL}");
-            return Err(End::Unfit(Cause::protocol(message)));
-        }
-        (other, _) => return Err(End::Unfit(Cause::protocol(format!("its first message is {}", name(&other))))),
-    }
+    let confined = launch.map(|launch| launched(link, launch)).transpose()?;
+    greeted(link)?;
     loop {
         let order = next_order(link, orders)?;
         link.deadline = Some(Instant::now() + timeout);
         let weights = order.weights.as_ref().map(|weights| Part::F32(WEIGHTS, weights));
         write(link, &order.request, weights.as_slice())?;
-        let (reply, parts) = read_reusing(link, Limits { payload: order.reply_payload }, spare)?;
+        let (mut reply, parts) = read_reusing(link, Limits { payload: order.reply_payload }, spare)?;
         if let Reply::Failed { kind, message } = reply {
             return Err(End::Unfit(Cause::reported(kind, &message)));
+        }
+        // A program is not asked what confines it: the launcher said so before the program had run.
+        if let (Reply::Ready(ready), Some(confined)) = (&mut reply, &confined) {
+            ready.in_force.clone_from(confined);
         }
         if !report(News::Replied(reply, parts)) {
             return Err(End::Dismissed);
         }
     }
+}
+
+/// Has a program launched; gives what the kernel enforces on it.
+fn launched(link: &mut Link, launch: &Request) -> Result<InForce, End> {
+    write(link, launch, &[])?;
+    match read(link, Limits { payload: 0 })?.0 {
+        Reply::Launched(in_force) => Ok(in_force),
+        other => Err(unexpected(other)),
+    }
+}
+
+/// Takes a client's hello.
+fn greeted(link: &mut Link) -> Result<(), End> {
+    match read(link, Limits { payload: 0 })?.0 {
+        Reply::Hello { protocol: PROTOCOL } => Ok(()),
+        Reply::Hello { protocol } => {
+            let message = format!("it speaks protocol {protocol}, this host {PROTOCOL}");
+            Err(End::Unfit(Cause::protocol(message)))
+        }
+        other => Err(unexpected(other)),
+    }
+}
+
+fn unexpected(reply: Reply) -> End {
+    End::Unfit(match reply {
+        Reply::Failed { kind, message } => Cause::Reported { failure: kind, message },
+        other => Cause::protocol(format!("its first message is {}", name(&other))),
+    })
 }
 
 /// Waits for an order, watching the idle client.

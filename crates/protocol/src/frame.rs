@@ -119,6 +119,15 @@ impl Parts {
         }
     }
 
+    /// The part `name`, if it is there and holds bytes.
+    pub fn take_u8(&mut self, name: &str) -> Option<Vec<u8>> {
+        let index = self.0.iter().position(|(n, data)| n == name && matches!(data, Data::U8(_)))?;
+        match self.0.swap_remove(index).1 {
+            Data::U8(bytes) => Some(bytes),
+            Data::F32(_) => None,
+        }
+    }
+
     /// Names and contents, in the order of the frame.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Data)> {
         self.0.iter().map(|(name, data)| (name.as_str(), data))

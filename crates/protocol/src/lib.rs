@@ -13,13 +13,15 @@ compile_error!("frames are little-endian and read in place");
 mod frame;
 mod isolation;
 mod message;
+mod strategy;
 
 pub use frame::{Data, Dtype, FrameError, Limits, MAGIC, MAX_HEADER, Part, Parts, Spare, read, read_reusing, write};
 pub use isolation::{InForce, Isolation, Level};
 pub use message::{
-    BlockSums, Evaluate, FailureKind, Held, Kind, OptionSpec, Place, Purpose, Ready, Reply, Request, Setup, Task,
-    Tensor, Train, Update, weight_count,
+    BlockSums, Evaluate, FailureKind, Held, Kind, Launch, OptionSpec, Place, Purpose, Ready, Reply, Request, Setup,
+    Task, Tensor, Train, Update, weight_count,
 };
+pub use strategy::{Aggregate, StrategyReply, StrategyRequest, StrategySetup, UpdateHeader};
 
 /// The version that [`Reply::Hello`] carries. Any change to a message or to the framing is a new one.
 pub const PROTOCOL: u32 = 1;

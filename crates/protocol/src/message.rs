@@ -10,6 +10,8 @@ use crate::{InForce, Isolation};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Request {
+    /// To the launcher of a program, before anything else; answered by [`Reply::Launched`]. The program sees neither.
+    Launch(Launch),
     /// First, once.
     Setup(Setup),
     /// Asks for the model's weights; answered by [`Reply::Weights`].
@@ -24,6 +26,8 @@ pub enum Request {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Reply {
+    /// From the launcher, before the program has run: what the kernel enforces on it.
+    Launched(InForce),
     /// First, unasked. The one message that every version understands.
     Hello {
         /// [`PROTOCOL`](crate::PROTOCOL) of the client.
@@ -47,6 +51,21 @@ pub enum Reply {
         /// One sentence.
         message: String,
     },
+}
+
+/// What fedpipe's launcher is to confine, and then to execute in its own place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Launch {
+    /// The file to execute.
+    pub program: PathBuf,
+    /// Its arguments from `argv[0]` on; the launcher's own three follow.
+    pub words: Vec<String>,
+    /// What it is to be confined to.
+    pub isolation: Isolation,
+    /// The files that it is to train and evaluate on.
+    pub data: Vec<PathBuf>,
+    /// Where the data of all clients and the results lie: never opened as a whole, whatever the command names.
+    pub closed: Vec<PathBuf>,
 }
 
 /// All that a client needs to know of itself.

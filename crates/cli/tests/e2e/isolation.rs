@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    process::Output,
+    process::{Command, Output},
     thread,
 };
 
@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Whether this kernel, or a container around these tests, lacks something, so that nothing can be shown.
-fn lacking() -> bool {
+pub(crate) fn lacking() -> bool {
     let (output, _) = Place::new().try_run("logreg --rounds 1 --isolation require --quiet");
     let errors = stderr(&output);
     let lacking = errors.starts_with("error: isolation is required");
@@ -29,7 +29,7 @@ fn lacking() -> bool {
 }
 
 /// The partition files of two clients, which a first run deals.
-fn partitions(place: &Place) -> Vec<PathBuf> {
+pub(crate) fn partitions(place: &Place) -> Vec<PathBuf> {
     place.run("logreg --clients 2 --rounds 1 --out dealt");
     let mut folders = vec![place.path("cache")];
     let mut found = Vec::new();
@@ -112,10 +112,9 @@ fn isolation_changes_no_bit() {
 }
 
 /// Runs `fedpipe` as on a kernel that has no Landlock.
-fn without_landlock(place: &Place, arguments: &str) -> (Output, Run) {
-    let (mut command, run) = place.command(arguments);
+pub(crate) fn without_landlock(mut command: Command) -> Output {
     // A filter confines the thread that installs it and what that starts; this test shall go on without.
-    let output = thread::scope(|scope| {
+    thread::scope(|scope| {
         let start = || {
             let rules = BTreeMap::from([(libc::SYS_landlock_create_ruleset, vec![])]);
             let (absent, target) = (SeccompAction::Errno(libc::ENOSYS as u32), std::env::consts::ARCH);
@@ -124,14 +123,14 @@ fn without_landlock(place: &Place, arguments: &str) -> (Output, Run) {
             command.output().unwrap()
         };
         scope.spawn(start).join().unwrap()
-    });
-    (output, run)
+    })
 }
 
 #[test]
 fn a_kernel_that_lacks_a_piece_is_refused_where_all_are_required() {
     let place = Place::new();
-    let (output, run) = without_landlock(&place, "logreg --rounds 1 --isolation require --quiet");
+    let (command, run) = place.command("logreg --rounds 1 --isolation require --quiet");
+    let output = without_landlock(command);
     let errors = stderr(&output);
     assert_eq!(output.status.code(), Some(1), "{errors}");
     let says = "error: isolation is required, but is missing here: Landlock (";
@@ -140,7 +139,8 @@ fn a_kernel_that_lacks_a_piece_is_refused_where_all_are_required() {
     // The same folder can be named again.
     assert!(!run.0.exists());
 
-    let (output, run) = without_landlock(&place, "logreg --rounds 1");
+    let (command, run) = place.command("logreg --rounds 1");
+    let output = without_landlock(command);
     let said = stdout(&output);
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(said.matches("; missing: Landlock (").count(), 1, "{said}");

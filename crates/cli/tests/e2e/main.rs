@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod common;
+mod foreign;
 mod house;
 mod idx;
 mod isolation;

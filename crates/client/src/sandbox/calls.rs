@@ -97,19 +97,132 @@ const DESCRIPTOR_COMMANDS: &[i32] = &[libc::F_GETFD, libc::F_SETFD, libc::F_GETF
 const MORE_THAN_READING: i32 =
     libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_PATH | (libc::O_TMPFILE & !libc::O_DIRECTORY);
 
+/// Which list holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Calls {
+    /// That of a model.
+    Model,
+    /// That of a model that may start threads.
+    Threads,
+    /// That of a program of the user's.
+    Program {
+        /// Whether Landlock decides what may be opened, so that `/dev/null` can be written.
+        landlocked: bool,
+    },
+}
+
+/// What a program and its interpreter need besides: to be executed and linked, to find their files, to wait for their own
+/// threads. No socket, no other process; of those that are there, it can only ask.
+const PROGRAM: &[c_long] = &[
+    // It is executed after the filter was installed. How often cannot be limited: a filter knows no past.
+    libc::SYS_execve,
+    libc::SYS_set_tid_address,
+    // Files that may be read, and what is known of them.
+    libc::SYS_chdir,
+    libc::SYS_fchdir,
+    libc::SYS_faccessat,
+    libc::SYS_faccessat2,
+    libc::SYS_fadvise64,
+    libc::SYS_fstatfs,
+    libc::SYS_getcwd,
+    libc::SYS_getdents64,
+    libc::SYS_preadv,
+    libc::SYS_readahead,
+    libc::SYS_readlinkat,
+    libc::SYS_statfs,
+    libc::SYS_umask,
+    // Descriptors of its own.
+    libc::SYS_close_range,
+    libc::SYS_dup,
+    libc::SYS_dup3,
+    libc::SYS_epoll_create1,
+    libc::SYS_epoll_ctl,
+    libc::SYS_epoll_pwait,
+    libc::SYS_eventfd2,
+    libc::SYS_pipe2,
+    libc::SYS_pselect6,
+    libc::SYS_timerfd_create,
+    libc::SYS_timerfd_settime,
+    // Memory; where it lies.
+    libc::SYS_get_mempolicy,
+    libc::SYS_mbind,
+    libc::SYS_mincore,
+    libc::SYS_mlock,
+    libc::SYS_msync,
+    libc::SYS_munlock,
+    // Time and signals, its own.
+    libc::SYS_getitimer,
+    libc::SYS_rt_sigpending,
+    libc::SYS_rt_sigsuspend,
+    libc::SYS_rt_sigtimedwait,
+    libc::SYS_setitimer,
+    libc::SYS_times,
+    // Who it is and how it is scheduled. It has no children to wait for.
+    libc::SYS_getgroups,
+    libc::SYS_getpgid,
+    libc::SYS_getpriority,
+    libc::SYS_getresgid,
+    libc::SYS_getresuid,
+    libc::SYS_getsid,
+    libc::SYS_sched_get_priority_max,
+    libc::SYS_sched_get_priority_min,
+    libc::SYS_sched_getaffinity,
+    libc::SYS_sched_getparam,
+    libc::SYS_sched_getscheduler,
+    libc::SYS_wait4,
+];
+
+/// The older calls of x86-64 among those.
+#[cfg(target_arch = "x86_64")]
+const PROGRAM_HERE: &[c_long] = &[
+    libc::SYS_access,
+    libc::SYS_alarm,
+    libc::SYS_arch_prctl,
+    libc::SYS_dup2,
+    libc::SYS_epoll_create,
+    libc::SYS_epoll_wait,
+    libc::SYS_getdents,
+    libc::SYS_getpgrp,
+    libc::SYS_getrlimit,
+    libc::SYS_lstat,
+    libc::SYS_pause,
+    libc::SYS_pipe,
+    libc::SYS_readlink,
+    libc::SYS_select,
+    libc::SYS_stat,
+];
+#[cfg(not(target_arch = "x86_64"))]
+const PROGRAM_HERE: &[c_long] = &[];
+
+/// What may be asked of an open file: whether it is a terminal, what waits in it, whether exec closes it.
+const DEVICE_COMMANDS: &[i32] = &[
+    libc::TCGETS as i32,
+    libc::TIOCGWINSZ as i32,
+    libc::FIOCLEX as i32,
+    libc::FIONCLEX as i32,
+    libc::FIONREAD as i32,
+    libc::FIONBIO as i32,
+];
+
+/// A program's threads may be named, and so may its memory.
+const PROCESS_COMMANDS: &[i32] = &[libc::PR_SET_NAME, libc::PR_GET_NAME, libc::PR_SET_VMA, libc::PR_GET_DUMPABLE];
+
+/// Besides [`DESCRIPTOR_COMMANDS`].
+const PROGRAM_DESCRIPTOR_COMMANDS: &[i32] = &[libc::F_DUPFD, libc::F_SETFL, libc::F_GETPIPE_SZ];
+
 /// Confines this thread to the calls above.
-pub(super) fn restrict(threads: bool) -> Result<(), String> {
+pub(super) fn restrict(calls: Calls) -> Result<(), String> {
     let target = TargetArch::try_from(std::env::consts::ARCH)
         .map_err(|_| format!("there is no list for {}", std::env::consts::ARCH))?;
     let install = |rules, matched, otherwise| install(rules, matched, otherwise, target).map_err(in_words);
-    if threads {
+    if calls != Calls::Model {
         // Its flags lie in memory, where no filter can look. C libraries fall back to `clone` on this error only.
         let clone3 = Ok(Rules::from([(libc::SYS_clone3, vec![])]));
         let absent = SeccompAction::Errno(libc::ENOSYS as u32);
         install(clone3, absent, SeccompAction::Allow)?;
     }
     let refused = SeccompAction::Errno(libc::EPERM as u32);
-    install(rules(threads), SeccompAction::Allow, refused)
+    install(rules(calls), SeccompAction::Allow, refused)
 }
 
 fn install(
@@ -128,7 +241,7 @@ fn in_words(error: seccompiler::Error) -> String {
     }
 }
 
-fn rules(threads: bool) -> Result<Rules, BackendError> {
+fn rules(calls: Calls) -> Result<Rules, BackendError> {
     let itself = u64::from(std::process::id());
     let mut rules: Rules = ALLOWED.iter().chain(ALLOWED_HERE).map(|&call| (call, vec![])).collect();
     let reading = SeccompCmpOp::MaskedEq(MORE_THAN_READING as u64);
@@ -145,12 +258,31 @@ fn rules(threads: bool) -> Result<Rules, BackendError> {
     // Asking for its own limits: no new ones are given.
     let no_new = SeccompCondition::new(2, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, 0)?;
     rules.insert(libc::SYS_prlimit64, vec![rule([number(0, SeccompCmpOp::Eq, 0)?, no_new])?]);
-    if threads {
+    if calls != Calls::Model {
         rules.extend(THREADS.iter().map(|&call| (call, vec![])));
         let thread = libc::CLONE_THREAD as u64;
         rules.insert(libc::SYS_clone, vec![rule([number(0, SeccompCmpOp::MaskedEq(thread), thread)?])?]);
     }
+    if let Calls::Program { landlocked } = calls {
+        widen(&mut rules, landlocked)?;
+    }
     Ok(rules)
+}
+
+/// What a program needs besides.
+fn widen(rules: &mut Rules, landlocked: bool) -> Result<(), BackendError> {
+    rules.extend(PROGRAM.iter().chain(PROGRAM_HERE).map(|&call| (call, vec![])));
+    rules.insert(libc::SYS_ioctl, one_of(1, DEVICE_COMMANDS)?);
+    rules.insert(libc::SYS_prctl, one_of(0, PROCESS_COMMANDS)?);
+    rules.entry(libc::SYS_fcntl).or_default().extend(one_of(1, PROGRAM_DESCRIPTOR_COMMANDS)?);
+    // Itself; another process would take a number.
+    rules.insert(libc::SYS_sched_setaffinity, vec![rule([number(0, SeccompCmpOp::Eq, 0)?])?]);
+    if landlocked {
+        rules.insert(libc::SYS_openat, vec![]);
+        #[cfg(target_arch = "x86_64")]
+        rules.insert(libc::SYS_open, vec![]);
+    }
+    Ok(())
 }
 
 fn one_of(argument: u8, values: &[i32]) -> Result<Vec<SeccompRule>, BackendError> {
@@ -173,10 +305,11 @@ mod tests {
     #[test]
     fn the_filters_compile_on_every_architecture_there_is() {
         for architecture in ["x86_64", "aarch64", "riscv64"] {
-            for threads in [false, true] {
+            let program = |landlocked| Calls::Program { landlocked };
+            for calls in [Calls::Model, Calls::Threads, program(false), program(true)] {
                 let target = TargetArch::try_from(architecture).unwrap();
                 let refused = SeccompAction::Errno(1);
-                let filter = SeccompFilter::new(rules(threads).unwrap(), refused, SeccompAction::Allow, target);
+                let filter = SeccompFilter::new(rules(calls).unwrap(), refused, SeccompAction::Allow, target);
                 assert!(!BpfProgram::try_from(filter.unwrap()).unwrap().is_empty(), "{architecture}");
             }
         }

@@ -8,9 +8,12 @@ use super::{Policy, keep};
 /// Descriptors: the pipes, the log, and what is open for a moment while a file is mapped.
 const DESCRIPTORS: u64 = 64;
 
+/// The same for a program: libraries are many, and so are the files of an interpreter.
+const DESCRIPTORS_OF_A_PROGRAM: u64 = 1024;
+
 /// The limits of a policy as numbers for the kernel.
 pub(super) struct Limits {
-    address_space: Option<u64>,
+    memory: Option<(Resource, u64)>,
     cpu_seconds: Option<u64>,
 }
 
@@ -18,18 +21,22 @@ impl Limits {
     /// Takes stock of what counts already: what is mapped now, and the files that will be.
     pub(super) fn of(policy: &Policy) -> Self {
         let files = policy.readable.iter().filter_map(|path| Some(std::fs::metadata(path).ok()?.len()));
-        let taken = || mapped() + files.sum::<u64>();
+        // What is mapped now is gone when a program is executed, and files that are only read are no data.
+        let memory = |limit: u64| match policy.program {
+            Some(_) => (Resource::RLIMIT_DATA, limit),
+            None => (Resource::RLIMIT_AS, limit.saturating_add(mapped() + files.sum::<u64>())),
+        };
         let spent = || getrusage(UsageWho::RUSAGE_SELF).map_or(0, |used| used.user_time().tv_sec() as u64);
         Self {
-            address_space: policy.memory_limit.map(|limit| limit.saturating_add(taken())),
+            memory: policy.memory_limit.map(memory),
             cpu_seconds: policy.cpu_seconds.map(|limit| limit.saturating_add(spent())),
         }
     }
 
     /// Sets them for good.
     pub(super) fn set(&self, policy: &Policy, force: &mut InForce) {
-        if let Some(bytes) = self.address_space {
-            let set = lower(Resource::RLIMIT_AS, bytes, bytes);
+        if let Some((resource, bytes)) = self.memory {
+            let set = lower(resource, bytes, bytes);
             force.memory_limit =
                 policy.memory_limit.filter(|_| keep(&mut force.missing, "the memory limit", set).is_some());
         }
@@ -47,9 +54,10 @@ impl Limits {
         keep(&mut force.missing, "no core files", set);
         let set = lower(Resource::RLIMIT_FSIZE, 0, 0);
         keep(&mut force.missing, "no file writes", set);
-        let set = lower(Resource::RLIMIT_NOFILE, DESCRIPTORS, DESCRIPTORS);
+        let descriptors = if policy.program.is_some() { DESCRIPTORS_OF_A_PROGRAM } else { DESCRIPTORS };
+        let set = lower(Resource::RLIMIT_NOFILE, descriptors, descriptors);
         keep(&mut force.missing, "a limit of descriptors", set);
-        if !policy.threads {
+        if !policy.may_thread() {
             let set = lower(Resource::RLIMIT_NPROC, 0, 0);
             keep(&mut force.missing, "no child processes", set);
         }

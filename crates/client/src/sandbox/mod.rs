@@ -10,13 +10,16 @@ mod files;
 mod float;
 mod libraries;
 mod limits;
+mod program;
 
 use std::path::PathBuf;
 
 use fedpipe_protocol::{InForce, Level};
 use serde::{Deserialize, Serialize};
 
+use calls::Calls;
 pub use float::restore_float_control;
+pub use program::Program;
 
 /// What a client is to be confined to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +37,15 @@ pub struct Policy {
     pub memory_limit: Option<u64>,
     /// Seconds of processor time.
     pub cpu_seconds: Option<u64>,
+    /// Given where this process is to become a program of the user's, which needs more: it is executed, may start threads,
+    /// and its memory is counted as data and not as address space, of which interpreters reserve more than they use.
+    pub program: Option<Program>,
+}
+
+impl Policy {
+    fn may_thread(&self) -> bool {
+        self.threads || self.program.is_some()
+    }
 }
 
 /// Isolation was required, and this system lacks some of it.
@@ -48,7 +60,7 @@ pub struct Missing(pub Vec<String>);
 /// # Errors
 /// [`Missing`] at [`Level::Require`]. The process is then confined in part, and of no use.
 pub fn lock_in(policy: &Policy) -> Result<InForce, Missing> {
-    let mut force = InForce { level: policy.level, threads: policy.threads, ..InForce::default() };
+    let mut force = InForce { level: policy.level, threads: policy.may_thread(), ..InForce::default() };
     // What is to be read of /proc and the files is read before Landlock closes them, and the limits are set before
     // seccomp refuses that; seccomp is last.
     let limits = limits::Limits::of(policy);
@@ -57,7 +69,12 @@ pub fn lock_in(policy: &Policy) -> Result<InForce, Missing> {
     }
     limits.set(policy, &mut force);
     if policy.level != Level::Off {
-        let filtered = calls::restrict(policy.threads);
+        let calls = match &policy.program {
+            Some(_) => Calls::Program { landlocked: force.landlock_abi.is_some() },
+            None if policy.threads => Calls::Threads,
+            None => Calls::Model,
+        };
+        let filtered = calls::restrict(calls);
         force.seccomp = keep(&mut force.missing, "seccomp", filtered).is_some();
     }
     match policy.level {

@@ -29,6 +29,10 @@ pub struct Accepted {
     pub client: u32,
     /// Examples of its partition.
     pub examples: u64,
+    /// Mini-batches trained on.
+    pub steps: u64,
+    /// ‖a‖₁ of the local optimiser; none where it has none.
+    pub accumulation: Option<f64>,
     /// Flat, in layout order.
     pub weights: Vec<f32>,
 }

@@ -37,6 +37,8 @@ pub struct ServerState {
     pub m: Vec<f32>,
     /// The second moment.
     pub v: Vec<f32>,
+    /// What a strategy that is a program remembers.
+    pub program: Vec<u8>,
 }
 
 impl ServerOptimiser {

@@ -1,0 +1,351 @@
+//! Clients that are programs of the user's: `--client COMMAND`. The program here is `fixtures/client.sh`.
+
+use std::{
+    fs,
+    net::TcpListener,
+    process::{Command, Output},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    common::{Place, Run, check_all, eventually, repository, sha256, stderr, stdout},
+    isolation::{lacking, partitions, without_landlock},
+    live::{Live, children},
+};
+
+/// A place with the program in it.
+fn place() -> Place {
+    let place = Place::new();
+    fs::copy(repository().join("crates/cli/fixtures/client.sh"), place.path("client.sh")).unwrap();
+    place
+}
+
+/// The run of a client that has a fault until the mark is there.
+///
+/// Unconfined, since a fault writes the mark and may start a program; what isolation does is the matter of the tests below.
+fn command(place: &Place, fault: &str, arguments: &str) -> (Command, Run) {
+    let (mut command, run) = place.command(arguments);
+    command.args(["--isolation", "off"]);
+    command.args(["--client", &format!("bash client.sh {fault} marks/fault")]);
+    (command, run)
+}
+
+fn run(place: &Place, fault: &str, arguments: &str) -> Run {
+    let (mut command, run) = command(place, fault, arguments);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{fault} {arguments}: {}\n{}", output.status, stderr(&output));
+    run
+}
+
+/// The one weight of its model.
+fn weight(run: &Run) -> f32 {
+    f32::from_le_bytes(run.read("model.safetensors").last_chunk().copied().unwrap())
+}
+
+fn undisturbed() -> String {
+    let place = place();
+    run(&place, "none", "").weights_sha256()
+}
+
+#[test]
+fn a_program_is_a_client_and_is_known_by_its_files() {
+    let place = place();
+    let run = run(&place, "none", "--rounds 2");
+    // The mean over four clients with 500 examples each.
+    assert_eq!(weight(&run), 2.5);
+    let script = sha256(&fs::read(place.path("client.sh")).unwrap());
+    assert_eq!(run.ledger("ready")[0]["client_sha256"], json!({"client.sh": script}));
+    assert_eq!(run.ledger("ready")[0]["dylib_sha256"], Value::Null);
+    assert_eq!(run.summary()["model"], json!("bash"));
+    assert_eq!(run.summary()["client"], json!("bash client.sh none marks/fault"));
+    assert!(!run.0.join("model.so").exists());
+    // One thread, and no dylib.
+    assert_eq!(run.logs().lines().next(), Some("threads: 1 1 1; dylib: \"dylib\":null"));
+}
+
+#[test]
+fn a_run_is_called_after_its_program() {
+    let place = place();
+    let mut command = place.fedpipe("run --data sample --rounds 1");
+    command.args(["--client", "bash ./client.sh none marks/fault"]);
+    assert!(command.output().unwrap().status.success());
+    fs::create_dir(place.path("mine")).unwrap();
+    fs::rename(place.path("client.sh"), place.path("mine/client.sh")).unwrap();
+    let mut command = place.fedpipe("run --data sample --rounds 1");
+    command.args(["--client", "bash mine/client.sh none marks/fault"]);
+    assert!(command.output().unwrap().status.success());
+    assert!(place.path("runs/client-1/summary.json").exists() && place.path("runs/mine-1/summary.json").exists());
+}
+
+#[test]
+fn a_lost_program_is_tried_again_and_costs_no_bit() {
+    let whole = undisturbed();
+    let cases = [
+        ("exit", "", json!({"kind": "exit", "code": 7})),
+        ("child", "", json!({"kind": "exit", "code": 7})),
+        ("kill", "", json!({"kind": "signal", "number": 11})),
+        ("failed", "", json!({"kind": "reported", "failure": "model", "message": "as it was told, the client fails"})),
+        // The deadline is for starting bash, too: it must be more than a loaded machine takes for that.
+        ("sleep", "--client-timeout 4", json!({"kind": "deadline", "seconds": 4.0})),
+        ("garbage", "", json!({"kind": "protocol", "message": "it starts with \"Load\" instead of \"fdp1\""})),
+    ];
+    check_all(cases, |(fault, arguments, cause)| {
+        let place = place();
+        let run = run(&place, fault, arguments);
+        let lost = run.ledger("lost");
+        let [line] = lost.as_slice() else { return Err(format!("{lost:?}")) };
+        let told = (&line["client"], &line["round"], &line["then"]) == (&json!(1), &json!(2), &json!("retried"));
+        match told && run.weights_sha256() == whole {
+            true if line["cause"] == *cause => Ok(()),
+            _ => Err(line.to_string()),
+        }
+    });
+}
+
+#[test]
+fn pooled_programs_have_the_same_bits() {
+    for processes in [1, 3] {
+        let place = place();
+        let pooled = run(&place, "none", &format!("--processes {processes}"));
+        assert_eq!(pooled.weights_sha256(), undisturbed());
+    }
+}
+
+/// A run that ended in round 2 and can go on.
+fn interrupted(place: &Place) -> Run {
+    let (mut command, run) = command(place, "exit", "--on-failure abort");
+    assert_eq!(command.output().unwrap().status.code(), Some(6));
+    run
+}
+
+fn resume(place: &Place, more: &str) -> Output {
+    place.fedpipe(&format!("run --resume out {more}")).output().unwrap()
+}
+
+#[test]
+fn a_run_of_a_program_is_resumed() {
+    let place = place();
+    let run = interrupted(&place);
+    assert!(resume(&place, "").status.success());
+    assert_eq!((run.ledger("round").len(), run.weights_sha256()), (5, undisturbed()));
+}
+
+#[test]
+fn another_program_is_refused_by_name_unless_forced() {
+    let place = place();
+    let run = interrupted(&place);
+    let script = fs::read_to_string(place.path("client.sh")).unwrap();
+    fs::write(place.path("client.sh"), script + "# changed\n").unwrap();
+    let output = resume(&place, "");
+    let said = stderr(&output);
+    assert!(output.status.code() == Some(2) && said.contains("client.sh is ") && said.contains("--force"), "{said}");
+    fs::rename(place.path("client.sh"), place.path("other.sh")).unwrap();
+    let output = resume(&place, "");
+    assert!(stderr(&output).contains("there is no file client.sh here"), "{}", stderr(&output));
+    fs::rename(place.path("other.sh"), place.path("client.sh")).unwrap();
+    assert!(resume(&place, "--force").status.success());
+    assert!(run.ledger("resumed")[0]["forced"][0].as_str().unwrap().starts_with("client.sh is "));
+}
+
+#[test]
+fn a_run_of_a_program_is_verified_with_the_same_program_alone() {
+    let place = place();
+    run(&place, "none", "--rounds 2");
+    let verify = || place.fedpipe("verify out").output().unwrap();
+    assert_eq!(stdout(&verify()).lines().last(), Some("verified: 2 rounds have the same bits"));
+    let script = fs::read_to_string(place.path("client.sh")).unwrap();
+    fs::write(place.path("client.sh"), script + "# changed\n").unwrap();
+    let (code, said) = (verify().status.code(), stderr(&verify()));
+    assert!(code == Some(2) && said.contains("the run cannot be verified, since client.sh is "), "{said}");
+}
+
+#[test]
+fn a_program_cannot_be_reloaded() {
+    let place = place();
+    let (command, run) = command(&place, "sleep", "");
+    let live = Live::of(&place, command, run.clone());
+    eventually("the client sleeps", || place.path("marks/fault").exists().then_some(()));
+    live.signal(Signal::SIGHUP);
+    // The one that sleeps is lost; then the round ends, and with it the wait for a reload.
+    kill(Pid::from_raw(process(&live, 1)), Signal::SIGKILL).unwrap();
+    let (status, errors) = live.end();
+    assert!(status.success() && errors.contains("the model stays as it is: a client of your own"), "{errors}");
+    assert_eq!(run.weights_sha256(), undisturbed());
+}
+
+/// The process of the program with this number.
+fn process(live: &Live<'_>, number: u32) -> i32 {
+    let ends = format!("\0{number}\0");
+    let is_it = |pid: i32| fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.ends_with(&ends));
+    children(live.pid()).into_iter().map(|(pid, _)| pid).find(|pid| is_it(*pid)).unwrap()
+}
+
+#[test]
+fn a_program_says_what_it_is() {
+    let place = place();
+    let mut models = place.fedpipe("models");
+    let output = models.args(["--client", "bash client.sh none -"]).output().unwrap();
+    assert_eq!(stdout(&output), "bash 5  in bash\n  bash client.sh none -\n");
+    let mut models = place.fedpipe("models");
+    let output = models.args(["--client", "bash -c 'echo no licence; exit 3'"]).output().unwrap();
+    let says = stderr(&output);
+    assert!(says.contains("it exited with code 3") && says.contains("its last words: no licence"), "{says}");
+}
+
+/// As a strategy the program gives the weight 1 + the length of its state, to which it adds a byte each round.
+#[test]
+fn a_program_is_a_strategy_whose_state_is_resumed() {
+    let place = place();
+    let (mut command, run) = command(&place, "exit", "--rounds 4 --on-failure abort");
+    command.args(["--strategy-program", "bash client.sh exit marks/strategy"]);
+    assert_eq!(command.output().unwrap().status.code(), Some(6));
+    assert_eq!((run.ledger("round").len(), weight(&run)), (1, 1.0));
+    // Now in round 2 the strategy is lost.
+    let output = resume(&place, "");
+    let says = "error: the strategy's program was lost in round 2: it exited with code 7";
+    assert!(output.status.code() == Some(6) && stderr(&output).contains(says), "{}", stderr(&output));
+    assert!(resume(&place, "").status.success());
+    assert_eq!((run.ledger("round").len(), weight(&run)), (4, 4.0));
+    assert_eq!(run.summary()["strategy"], json!("program bash client.sh exit marks/strategy"));
+    let script = sha256(&fs::read(place.path("client.sh")).unwrap());
+    assert_eq!(run.ledger("ready")[0]["strategy_sha256"]["client.sh"], json!(script));
+    assert!(fs::read_to_string(run.0.join("clients/strategy.log")).unwrap().contains("round 4: state of 3 bytes"));
+    let verified = place.fedpipe("verify out").output().unwrap();
+    assert_eq!(stdout(&verified).lines().last(), Some("verified: 4 rounds have the same bits"));
+}
+
+#[test]
+fn what_is_no_client_is_one_sentence() {
+    let cases: [(&[&str], i32, &str); 9] = [
+        (&["--client", ""], 2, "--client is empty"),
+        (&["--client", "bash 'x"], 2, "--client \"bash 'x\" has a quote"),
+        (&["--client", "bash x", "mlp"], 2, "cannot be used with"),
+        (&["--client", "true", "--set", "model=mlp"], 2, "both the model mlp and the client \"true\" are named"),
+        (&["--client", "nonesuch"], 3, "there is no program nonesuch in PATH"),
+        (&["--client", "./nonesuch"], 3, "there is no program ./nonesuch here"),
+        (&["--client", "bash client.sh none -", "--model-option", "a=1"], 3, "this client has no options"),
+        (&["--client", "true"], 6, "no client could be started: it exited with code 0 before its work was done"),
+        (
+            &["--client", "bash -c 'echo this is no frame >&$2' x"],
+            6,
+            "no client could be started: it broke the protocol: ",
+        ),
+    ];
+    check_all(cases, |(arguments, code, says)| {
+        let place = place();
+        let output = place.fedpipe("run --data sample --quiet").args(*arguments).output().unwrap();
+        let errors = stderr(&output);
+        let last = errors.lines().last().unwrap_or_default();
+        match output.status.code() == Some(*code) && last.starts_with("error: ") && last.contains(says) {
+            true => Ok(()),
+            false => Err(format!("{}: {errors}", output.status)),
+        }
+    });
+}
+
+/// What client 1 says of each of its attempts.
+fn attempts(place: &Place, level: &str) -> (Run, Vec<String>) {
+    let sibling = partitions(place)[0].display().to_string();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (mut command, run) = place.command(&format!("--clients 2 --rounds 2 --isolation {level}"));
+    let output = command.args(["--client", &format!("bash client.sh try {sibling}:{port}")]).output().unwrap();
+    assert!(output.status.success(), "{level}: {}", stderr(&output));
+    let logs = run.logs();
+    let said = logs.lines().filter(|line| line.ends_with(": done") || line.ends_with(": refused"));
+    let said = said.map(str::to_owned).collect();
+    (run, said)
+}
+
+#[test]
+fn a_program_is_confined_and_trains() {
+    if lacking() {
+        return;
+    }
+    let place = place();
+    let (run, said) = attempts(&place, "require");
+    let expected = [
+        "read its own program: done",
+        "read a sibling's partition: refused",
+        "read the ledger: refused",
+        "read /etc/passwd: refused",
+        "write a file: refused",
+        "connect: refused",
+        "signal the host: refused",
+        "write to /dev/null: done",
+    ];
+    assert_eq!(said, expected, "{}", run.logs());
+    assert!(!place.path("written").exists());
+    // The mean over two clients, as without.
+    assert_eq!(weight(&run), 1.5);
+    let line = &run.ledger("isolation")[0];
+    assert_eq!((&line["level"], &line["seccomp"], &line["threads"]), (&json!("require"), &json!(true), &json!(true)));
+    assert!(line["landlock_abi"].as_u64().is_some_and(|abi| abi < 99), "its own word was taken: {line}");
+}
+
+#[test]
+fn a_program_that_is_not_confined_may_do_what_its_user_may() {
+    let place = place();
+    let (run, said) = attempts(&place, "off");
+    assert!(said.len() == 8 && said.iter().all(|line| line.ends_with(": done")), "{said:?} {}", run.logs());
+    assert!(place.path("written").exists());
+    let line = &run.ledger("isolation")[0];
+    assert_eq!((&line["level"], &line["landlock_abi"], &line["seccomp"]), (&json!("off"), &json!(null), &json!(false)));
+}
+
+#[test]
+fn a_confined_program_starts_no_process_and_ends_at_its_limit() {
+    if lacking() {
+        return;
+    }
+    let cases = [
+        ("fork", "", json!({"kind": "exit", "code": 254}), "fork: Operation not permitted"),
+        ("spin", "--cpu-limit 1", json!({"kind": "cpu_limit", "seconds": 1}), ""),
+    ];
+    check_all(cases, |(fault, arguments, cause, words)| {
+        let place = place();
+        let (mut command, run) = place.command(&format!("--rounds 2 --on-failure drop {arguments}"));
+        let output = command.args(["--client", &format!("bash client.sh {fault} -")]).output().unwrap();
+        let lost = run.ledger("lost");
+        let named = lost.iter().all(|line| line["cause"] == *cause && line["last_words"].to_string().contains(words));
+        match output.status.success() && lost.len() == 1 && named {
+            true => Ok(()),
+            false => Err(format!("{lost:?} {}", stderr(&output))),
+        }
+    });
+}
+
+#[test]
+fn what_cannot_be_launched_is_one_sentence() {
+    let place = place();
+    fs::write(place.path("data"), "no program").unwrap();
+    let (mut command, run) = place.command("--quiet --client ./data");
+    let output = command.output().unwrap();
+    let says = "error: ./data cannot be executed: Permission denied (os error 13)\n";
+    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(3), says));
+    assert!(!run.0.exists());
+
+    let client = "run --data sample --quiet --isolation require --client true";
+    let output = without_landlock(place.fedpipe(client));
+    let errors = stderr(&output);
+    let says = "error: isolation is required, but is missing here: Landlock (";
+    assert!(output.status.code() == Some(1) && errors.starts_with(says) && errors.lines().count() == 1, "{errors}");
+}
+
+#[test]
+fn a_shim_is_refused_with_the_remedy() {
+    let place = place();
+    fs::create_dir(place.path("shims")).unwrap();
+    fs::copy(place.path("client.sh"), place.path("shims/python3")).unwrap();
+    let output = place.fedpipe("run --data sample --quiet --client shims/python3").output().unwrap();
+    let errors = stderr(&output);
+    let says = "error: shims/python3 is a shim, which starts processes to find the program that it stands for";
+    assert!(output.status.code() == Some(3) && errors.starts_with(says), "{errors}");
+    let output = place.fedpipe("run --data sample --quiet --isolation off --client shims/python3").output().unwrap();
+    assert!(!stderr(&output).contains("is a shim"));
+}

@@ -1,0 +1,41 @@
+"""Clients of fedpipe in Python, and runs from Python. The README beside the manifest shows both."""
+
+from .client import serve
+from .data import Batch, Examples, Partition, safetensors
+from .errors import DataError, Failure, ModelError
+from .init import he_normal
+from .model import Arrays, Epoch, Model, Option, Options, Report, Sums, Task, Tensor
+from .requirements import requirements
+from .runs import Run, RunError, run
+from .strategy import Strategy, Update, serve_strategy, weighted_mean
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Arrays",
+    "Batch",
+    "DataError",
+    "Epoch",
+    "Examples",
+    "Failure",
+    "Model",
+    "ModelError",
+    "Option",
+    "Options",
+    "Partition",
+    "Report",
+    "Run",
+    "RunError",
+    "Strategy",
+    "Sums",
+    "Task",
+    "Tensor",
+    "Update",
+    "he_normal",
+    "requirements",
+    "run",
+    "safetensors",
+    "serve",
+    "serve_strategy",
+    "weighted_mean",
+]

@@ -1,0 +1,245 @@
+"""The conversation of a client with its host: `serve`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import textwrap
+import traceback
+from contextlib import contextmanager
+from typing import Any, BinaryIO, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Type
+
+import numpy as np
+
+from . import protocol
+from .data import DataError, Partition
+from .errors import Failure, ModelError, ProtocolError, Refused
+from .model import Epoch, Model, Options, Report, Sums, Task, Tensor
+from .order import order
+from .protocol import EVALUATION_BLOCK, PROTOCOL, WEIGHTS, Frame
+
+LONGEST = 200
+"""Characters of an exception's text that the host is told."""
+
+Answer = Tuple[Dict[str, Any], Optional[Dict[str, np.ndarray]]]
+
+
+def serve(model: Type[Model], arguments: Optional[Sequence[str]] = None) -> None:
+    """Answers the host's requests with `model` until the pipe ends; the last line of a client's program.
+
+    `arguments` end in what the host adds to the command, `<read-fd> <write-fd> <number>`; `sys.argv` is the default. What
+    the model prints goes to the run's log. Ends the process with 1 where the pipe breaks or a frame is none, and with 2
+    where no host has started it.
+    """
+    reader, writer = pipes(sys.argv if arguments is None else arguments)
+    # A crash must not take with it what was printed before.
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    with reader, writer:
+        try:
+            converse(model, reader, writer)
+        except (OSError, protocol.Malformed) as error:
+            sys.exit(f"error: the pipe to the host broke: {error}")
+
+
+def pipes(arguments: Sequence[str]) -> Tuple[BinaryIO, BinaryIO]:
+    """The two ends that the last three arguments name, not to be inherited by anybody else."""
+    try:
+        read, write, _number = (int(argument) for argument in arguments[-3:])
+        if min(read, write) < 3 or read == write:
+            raise ValueError(f"descriptors {read} and {write} cannot be a client's pipes")
+        for descriptor in read, write:
+            os.set_inheritable(descriptor, False)
+    except (ValueError, OSError) as error:
+        program = os.path.basename(sys.argv[0])
+        print(f'error: {program} is started by fedpipe run --client "python3 {program}": {error}', file=sys.stderr)
+        sys.exit(2)
+    return os.fdopen(read, "rb"), os.fdopen(write, "wb")
+
+
+def converse(model: Type[Model], reader: BinaryIO, writer: BinaryIO) -> None:
+    """The whole conversation over any two streams; a failure is told to the host and ends it."""
+    protocol.write(writer, {"type": "hello", "protocol": PROTOCOL})
+    try:
+        setup = protocol.read(reader, 0)
+        session, ready = _start(model, setup.body)
+        protocol.write(writer, ready)
+        while True:
+            protocol.write(writer, *_answer(session, protocol.read(reader, session.payload if session else 0)))
+    except protocol.EndOfPipe:
+        return
+    except Failure as failure:
+        protocol.write(writer, {"type": "failed", "kind": failure.kind, "message": str(failure)})
+
+
+def _start(model: Type[Model], setup: Mapping[str, Any]) -> Tuple[Optional["Session"], Dict[str, Any]]:
+    if setup.get("type") != "setup" or "purpose" not in setup:
+        raise ProtocolError(f"the first request is {setup.get('type')!r}, not a whole 'setup'")
+    ready = {
+        "type": "ready",
+        "name": _name(model),
+        "version": model.version,
+        "summary": model.summary,
+        "options": [{"key": o.key, "default": o.default, "help": o.help} for o in model.options],
+        "layout": [],
+    }
+    if setup["purpose"] == "describe":
+        return None, ready
+    with _understood():
+        session = Session(model, setup, setup["purpose"]["serve"])
+    ready["layout"] = [
+        {"name": t.name, "shape": list(t.shape), "kind": t.kind, "place": t.place} for t in session.layout
+    ]
+    return session, ready
+
+
+def _answer(session: Optional["Session"], request: Frame) -> Answer:
+    if session is None:
+        raise ProtocolError("a client that describes its model has no data")
+    body = request.body
+    if request.type == "get_weights":
+        return {"type": "weights"}, {WEIGHTS: session.weights()}
+    if request.type not in ("train", "evaluate"):
+        raise ProtocolError(f"a request of the type {request.type!r} is not known")
+    if WEIGHTS not in request.parts:
+        raise ProtocolError(f'the request has no part "{WEIGHTS}"')
+    session.set_weights(request.parts[WEIGHTS])
+    with _understood():
+        if request.type == "train":
+            return session.train(body), {WEIGHTS: session.weights()}
+        return {"type": "evaluated", "blocks": [session.evaluate(block) for block in body["blocks"]]}, None
+
+
+@contextmanager
+def _understood() -> Iterator[None]:
+    """What the model raises is a failure of its own before it comes here: what is left is what the host said."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError) as error:
+        traceback.print_exc()
+        raise ProtocolError(f"the request is not understood: {type(error).__name__}: {error}") from error
+
+
+def _name(model: Type[Model]) -> str:
+    return model.name or model.__name__.lower()
+
+
+class Session:
+    """A model at work: what a client does between `ready` and the end of its pipe."""
+
+    def __init__(self, model: Type[Model], setup: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+        self.seed: int = setup["seed"]
+        task = Task(tuple(data["task"]["shape"]), data["task"]["classes"])
+        self.partitions = {held["client"]: _open(held["path"], task) for held in data["partitions"]}
+        self.test = _open(data["test"], task)
+        options = _options(model, setup["options"])
+        self.model: Model = _of_model("build", model, task, options, self.seed, kind=Refused)
+        self.layout: List[Tensor] = list(_of_model("layout", self.model.layout))
+        self.payload = 4 * sum(tensor.size for tensor in self.layout)
+
+    def weights(self) -> np.ndarray:
+        """The model's weights as they are now: flat, in layout order."""
+        arrays = _of_model("weights", self.model.weights)
+        flat = np.empty(self.payload // 4, np.float32)
+        start = 0
+        for tensor in self.layout:
+            values = np.asarray(arrays[tensor.name]) if tensor.name in arrays else None
+            if values is None or values.shape != tensor.shape:
+                what = "is missing" if values is None else f"has the shape {values.shape}"
+                raise ModelError(f"the weights {tensor.name!r} {what}, the layout says {tensor.shape}")
+            flat[start : start + tensor.size] = values.reshape(-1)
+            start += tensor.size
+        return flat
+
+    def set_weights(self, flat: np.ndarray) -> None:
+        if flat.dtype != np.float32 or 4 * flat.size != self.payload:
+            raise ProtocolError(f"got {flat.size} weights of {flat.dtype}, expected {self.payload // 4} of float32")
+        flat.flags.writeable = False
+        arrays, start = {}, 0
+        for tensor in self.layout:
+            arrays[tensor.name] = flat[start : start + tensor.size].reshape(tensor.shape)
+            start += tensor.size
+        _of_model("set_weights", self.model.set_weights, arrays)
+
+    def train(self, asked: Mapping[str, Any]) -> Dict[str, Any]:
+        """The local epochs of one round; the new weights are then had from `weights`."""
+        client, round = asked["client"], asked["round"]
+        if client not in self.partitions:
+            raise ProtocolError(f"this client does not hold the partition of client {client}")
+        partition, steps, report, accumulation = self.partitions[client], 0, Report(), None
+        for number in range(asked["epochs"]):
+            examples = partition.examples(order(self.seed, client, round, number, len(partition)))
+            epoch = _epoch(asked, self.seed, number)
+            report = _of_model("train_epoch", self.model.train_epoch, examples, epoch)
+            steps += report.steps
+            accumulation = epoch.accumulation(steps) if report.accumulation is None else report.accumulation
+        sums = _finite(report.sums)
+        return {
+            "type": "update",
+            "client": client,
+            "round": round,
+            "steps": int(steps),
+            "accumulation": accumulation,
+            "loss_sum": sums.loss_sum,
+            "correct": int(sums.correct),
+            "examples": len(partition),
+        }
+
+    def evaluate(self, block: int) -> Dict[str, Any]:
+        """Scores one block of the test set."""
+        start = EVALUATION_BLOCK * block
+        rows = np.arange(start, min(start + EVALUATION_BLOCK, len(self.test)))
+        if len(rows) == 0:
+            raise ProtocolError(f"block {block} is beyond the test set of {len(self.test)} examples")
+        examples = self.test.examples(rows)
+        sums = _finite(_of_model("evaluate", self.model.evaluate, examples))
+        return {"block": block, "loss_sum": sums.loss_sum, "correct": int(sums.correct), "examples": int(sums.examples)}
+
+
+def _open(path: str, task: Task) -> Partition:
+    partition = Partition(path)
+    partition.check(task.shape, task.classes)
+    return partition
+
+
+def _options(model: Type[Model], given: Mapping[str, str]) -> Options:
+    known = {option.key: option.default for option in model.options}
+    for key in given:
+        if key not in known:
+            names = f"known: {', '.join(known)}" if known else "it has none"
+            raise Refused(f'model {_name(model)} has no option "{key}" ({names})')
+    return Options({**known, **given})
+
+
+def _epoch(asked: Mapping[str, Any], seed: int, number: int) -> Epoch:
+    return Epoch(
+        learning_rate=asked["learning_rate"],
+        batch_size=asked["batch_size"],
+        optimiser=json.loads(asked["optimiser"]),
+        seed=seed,
+        client=asked["client"],
+        round=asked["round"],
+        epoch=number,
+    )
+
+
+def _finite(sums: Sums) -> Sums:
+    """JSON cannot say NaN, and the host would refuse it."""
+    checked = Sums()
+    checked.add(sums.loss_sum, sums.correct, sums.examples)
+    return checked
+
+
+def _of_model(what: str, call: Callable[..., Any], *arguments: Any, kind: Type[Failure] = ModelError) -> Any:
+    """What the model's code gives; what it raises is one sentence to the host, with the traceback in the log."""
+    try:
+        return call(*arguments)
+    except (DataError, ProtocolError):
+        raise
+    except Failure as failure:
+        raise kind(str(failure)) from failure
+    except Exception as error:
+        traceback.print_exc()
+        # Some print whole arrays; the log has it all.
+        text = textwrap.shorten(str(error), LONGEST, placeholder=" …")
+        raise kind(f"the model raised {type(error).__name__} in {what}: {text}") from error

@@ -1,0 +1,63 @@
+"""The command line: what to start, and how long to wait for it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+
+from .checks import CHECKS
+from .child import Wrong
+from .world import World
+
+
+def main() -> int:
+    """Prints a line a check; 0 where all are in order, 1 where one is not, 2 where the command cannot be started."""
+    arguments = _arguments()
+    shape = tuple(int(n) for n in arguments.shape.split(","))
+    options = dict(option.split("=", 1) for option in arguments.option)
+    checks = [check for check in CHECKS if arguments.only in check[0]]
+    wrong = 0
+    with tempfile.TemporaryDirectory() as folder:
+        world = World(
+            arguments.command,
+            folder,
+            shape,
+            arguments.classes,
+            options,
+            arguments.timeout,
+            arguments.own_randomness,
+        )
+        for name, basic, check in checks:
+            try:
+                check(world)
+                print(f"ok     {name}", flush=True)
+            except OSError as error:
+                print(f"error: {arguments.command[0]} cannot be started: {error.strerror}", file=sys.stderr)
+                return 2
+            except Wrong as fault:
+                wrong += 1
+                print(f"WRONG  {name}: {fault}", flush=True)
+                if basic:
+                    print("       the other checks rest on this one and were left out")
+                    break
+    print(f"{wrong} wrong" if wrong else f"all {len(checks)} checks are in order")
+    return 1 if wrong else 0
+
+
+def _arguments() -> argparse.Namespace:
+    about = "Tells the author of a client what the program gets wrong."
+    parser = argparse.ArgumentParser("python3 -m fedpipe.conformance", description=about)
+    parser.add_argument("--shape", default="28,28", metavar="N,N", help="of an example [default: 28,28]")
+    parser.add_argument("--classes", type=int, default=10, metavar="N", help="labels are below this [default: 10]")
+    parser.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="of the model; may be repeated")
+    parser.add_argument("--timeout", type=float, default=60, metavar="S", help="seconds for one answer [default: 60]")
+    parser.add_argument("--only", default="", metavar="TEXT", help="the checks whose name has this in it")
+    own = "the model draws numbers of its own each round, as dropout does: its order cannot be checked"
+    parser.add_argument("--own-randomness", action="store_true", help=own)
+    parser.add_argument("command", nargs="+", metavar="COMMAND", help="after `--`, as in --client")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

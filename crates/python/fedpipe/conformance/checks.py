@@ -1,0 +1,345 @@
+"""What is asked of a client. Each check starts the program anew, so that one fault is told of once."""
+
+from __future__ import annotations
+
+import io
+import math
+import struct
+from contextlib import contextmanager
+from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
+
+import numpy as np
+
+from .. import protocol
+from ..protocol import MAGIC, PROTOCOL, WEIGHTS, Frame
+from .child import Child, Wrong
+from .world import BATCH, SIZES, TEST, World
+
+Check = Callable[[World], None]
+
+CHECKS: List[Tuple[str, bool, Check]] = []
+"""Name, whether the later ones rest on it, and the check."""
+
+
+def check(name: str, basic: bool = False) -> Callable[[Check], Check]:
+    """Adds a check to the list."""
+
+    def add(function: Check) -> Check:
+        CHECKS.append((name, basic, function))
+        return function
+
+    return add
+
+
+class Session:
+    """A program that is ready."""
+
+    def __init__(self, child: Child, ready: Frame) -> None:
+        self.child, self.layout = child, ready.body["layout"]
+        sizes = [math.prod(tensor["shape"]) for tensor in self.layout]
+        self.payload = 4 * sum(sizes)
+
+    def weights(self) -> np.ndarray:
+        """The answer to `get_weights`."""
+        return self._weights_of(self.child.ask({"type": "get_weights"}, None, self.payload), "weights")
+
+    def train(self, weights: np.ndarray, **changes: Any) -> Tuple[Dict[str, Any], np.ndarray]:
+        """The update that a request to train is answered with, and its weights."""
+        frame = self.child.ask(World.train(**changes), weights, self.payload)
+        return frame.body, self._weights_of(frame, "update")
+
+    def evaluate(self, weights: np.ndarray, blocks: List[int]) -> List[Dict[str, Any]]:
+        """The blocks that a request to evaluate is answered with."""
+        frame = self.child.ask({"type": "evaluate", "blocks": blocks}, weights)
+        _expect(frame, "evaluated")
+        return frame.body.get("blocks") or []
+
+    def _weights_of(self, frame: Frame, kind: str) -> np.ndarray:
+        _expect(frame, kind)
+        weights = frame.parts.get(WEIGHTS)
+        if weights is None or weights.dtype != np.float32:
+            raise Wrong(f'its {kind!r} has no part "{WEIGHTS}" of the type f32')
+        if 4 * weights.size != self.payload:
+            raise Wrong(f"its {kind!r} has {weights.size} weights, its layout {self.payload // 4}")
+        if not np.isfinite(weights).all():
+            raise Wrong(f"its {kind!r} has weights that are NaN or infinite")
+        return weights
+
+
+def _expect(frame: Frame, kind: str) -> None:
+    if frame.type != kind:
+        raise Wrong(f"it answered with {frame.body!r} where {kind!r} was due")
+
+
+@contextmanager
+def greeted(world: World) -> Iterator[Child]:
+    """The program after its `hello`."""
+    with Child(world.command, world.timeout) as child:
+        _expect(child.receive(), "hello")
+        yield child
+
+
+@contextmanager
+def ready(world: World, files: Sequence[str] = ("0", "1")) -> Iterator[Session]:
+    """The program after its `ready`, with the partitions in `files`."""
+    with greeted(world) as child:
+        frame = child.ask(world.setup(files))
+        _expect(frame, "ready")
+        yield Session(child, frame)
+
+
+@check("it says hello first", basic=True)
+def hello_first(world: World) -> None:
+    with Child(world.command, world.timeout) as child:
+        frame = child.receive()
+        if frame.body != {"type": "hello", "protocol": PROTOCOL} or frame.parts:
+            raise Wrong(f'its first message is {frame.body!r}, not {{"type": "hello", "protocol": {PROTOCOL}}}')
+
+
+@check("it is ready after the setup, with a layout", basic=True)
+def ready_with_layout(world: World) -> None:
+    with greeted(world) as child:
+        frame = child.ask(world.setup())
+        _expect(frame, "ready")
+        _texts(frame)
+        layout = frame.body.get("layout")
+        if not layout:
+            raise Wrong("its 'ready' has no layout")
+        for tensor in layout:
+            _tensor(tensor)
+        names = [tensor["name"] for tensor in layout]
+        if len(set(names)) != len(names):
+            raise Wrong(f"its layout has a name twice: {names}")
+
+
+def _texts(frame: Frame) -> None:
+    for field in "name", "version", "summary":
+        if not isinstance(frame.body.get(field), str):
+            raise Wrong(f"its 'ready' has no text {field!r}")
+    options = frame.body.get("options")
+    if not isinstance(options, list) or not all(set(option) == {"key", "default", "help"} for option in options):
+        raise Wrong("its 'ready' has no list of options, each with key, default and help")
+
+
+def _tensor(tensor: Dict[str, Any]) -> None:
+    if not isinstance(tensor.get("name"), str) or tensor.get("kind") not in ("param", "buffer"):
+        raise Wrong(f"its layout has a tensor without a name, or of no kind (param, buffer): {tensor}")
+    if tensor.get("place") not in ("shared", "local"):
+        raise Wrong(f"its layout has a tensor of no place (shared, local): {tensor}")
+    shape = tensor.get("shape")
+    if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape):
+        raise Wrong(f"its layout has a tensor whose shape is no list of whole numbers: {tensor}")
+
+
+@check("it gives the weights of its layout", basic=True)
+def gives_weights(world: World) -> None:
+    with ready(world) as session:
+        session.weights()
+
+
+@check("its update is whole", basic=True)
+def whole_update(world: World) -> None:
+    with ready(world) as session:
+        start = session.weights()
+        for client, epochs, batch in (0, 1, BATCH), (1, 2, BATCH), (1, 1, 1000):
+            update, weights = session.train(start, client=client, round=3, epochs=epochs, batch_size=batch)
+            steps = epochs * -(-SIZES[client] // batch)
+            due = {"client": client, "round": 3, "steps": steps, "examples": SIZES[client]}
+            for field, value in due.items():
+                if update.get(field) != value:
+                    raise Wrong(f"its update has {field!r} {update.get(field)!r}, due was {value}")
+            _sums(update, SIZES[client], "update")
+            if "accumulation" not in update or not _number_or_none(update["accumulation"]):
+                raise Wrong("its update has no 'accumulation', a number or null")
+            if np.array_equal(weights, start):
+                raise Wrong("its update has the weights that it was sent: it did not train")
+
+
+def _sums(sums: Dict[str, Any], examples: int, what: str) -> None:
+    loss, correct = sums.get("loss_sum"), sums.get("correct")
+    if not isinstance(loss, (int, float)) or not math.isfinite(loss):
+        raise Wrong(f"its {what} has 'loss_sum' {loss!r}, not a finite number")
+    if type(correct) is not int or not 0 <= correct <= examples:
+        raise Wrong(f"its {what} has 'correct' {correct!r}, not a whole number up to {examples}")
+
+
+def _number_or_none(value: Any) -> bool:
+    return value is None or type(value) in (int, float)
+
+
+@check("it evaluates the blocks that are asked for, in their order", basic=True)
+def evaluates_blocks(world: World) -> None:
+    with ready(world) as session:
+        weights = session.weights()
+        blocks = session.evaluate(weights, [2, 0])
+        if [block.get("block") for block in blocks] != [2, 0]:
+            raise Wrong(f"it was asked for the blocks [2, 0] and answered with {blocks!r}")
+        for block, examples in zip(blocks, (TEST - 1000, 500)):
+            if block.get("examples") != examples:
+                raise Wrong(f"its block {block['block']} has {block.get('examples')!r} examples, due were {examples}")
+            _sums(block, examples, "block")
+
+
+@check("a block's sums do not depend on the others, nor on what was before")
+def blocks_stand_alone(world: World) -> None:
+    with ready(world) as session:
+        weights = session.weights()
+        first = session.evaluate(weights, [0, 1])
+        session.train(weights)
+        if session.evaluate(weights, [1]) != first[1:]:
+            raise Wrong("its sums for block 1 differ when it is asked alone, after training: weights or state are kept")
+
+
+@check("the same request has the same bits, in the same process and in a fresh one")
+def same_bits(world: World) -> None:
+    with ready(world) as session:
+        start = session.weights()
+        first = session.train(start, epochs=2)
+        session.train(start, client=1, round=2)
+        session.evaluate(first[1], [0])
+        if not _same(session.train(start, epochs=2), first):
+            raise Wrong("its answer to the same request differs the second time: something is kept between requests")
+    with ready(world) as session:
+        if not np.array_equal(session.weights(), start):
+            raise Wrong("its initial weights differ in a fresh process under the same seed")
+        if not _same(session.train(start, epochs=2), first):
+            raise Wrong("its answer to the same request differs in a fresh process")
+
+
+def _same(one: Tuple[Dict[str, Any], np.ndarray], other: Tuple[Dict[str, Any], np.ndarray]) -> bool:
+    return one[0] == other[0] and one[1].tobytes() == other[1].tobytes()
+
+
+@check("it trains from the weights of the request, on the client's partition, as the request says")
+def follows_the_request(world: World) -> None:
+    with ready(world) as session:
+        start = session.weights()
+        _, usual = session.train(start)
+        others: List[Tuple[str, np.ndarray, Dict[str, Any]]] = [
+            ("the weights that it is sent", usual, {}),
+            ("the client, whose partition it trains on", start, {"client": 1}),
+            ("the round, which is part of the key of the example order", start, {"round": 2}),
+            ("the number of epochs", start, {"epochs": 2}),
+            ("the batch size", start, {"batch_size": 7}),
+            ("the learning rate", start, {"learning_rate": 0.01}),
+        ]
+        for what, weights, changes in others:
+            if np.array_equal(session.train(weights, **changes)[1], usual):
+                raise Wrong(f"its update does not depend on {what}")
+
+
+@check("it visits the examples in the protocol's order")
+def follows_the_order(world: World) -> None:
+    if world.own_randomness:
+        return
+    with ready(world) as session:
+        start = session.weights()
+        _, usual = session.train(start)
+    with ready(world, ["0 for round 2"]) as session:
+        _, same = session.train(start, round=2)
+    if not np.array_equal(same, usual):
+        raise Wrong(
+            "its update differs where another round's order leads to the same examples one after the other: the order is"
+            " not that of crates/data/README.md (or the model draws numbers of its own: --own-randomness)"
+        )
+
+
+@check("it reads frames that come in pieces")
+def reads_pieces(world: World) -> None:
+    with greeted(world) as child:
+        frame = io.BytesIO()
+        protocol.write(frame, world.setup())
+        data = frame.getvalue()
+        for start in range(0, 24):
+            child.send_bytes(data[start : start + 1])
+        child.send_bytes(data[24:])
+        _expect(child.receive(), "ready")
+
+
+@check("it describes itself without data")
+def describes(world: World) -> None:
+    with greeted(world) as child:
+        frame = child.ask(world.setup(purpose="describe", options={}))
+        _expect(frame, "ready")
+        _texts(frame)
+        if frame.body.get("layout") != []:
+            raise Wrong("it was asked to describe itself, and its 'ready' has no empty layout")
+        child.await_good_end("the end of the pipe, having described itself")
+
+
+@check("it ends with 0 when its pipe ends")
+def ends_with_the_pipe(world: World) -> None:
+    with greeted(world) as child:
+        child.await_good_end("the end of the pipe before a setup")
+    with ready(world) as session:
+        session.weights()
+        session.child.await_good_end("the end of the pipe")
+
+
+@check("it refuses an option that it does not know")
+def refuses_options(world: World) -> None:
+    with greeted(world) as child:
+        child.send(world.setup(options={**world.options, "no-such-option": "1"}))
+        child.await_refusal("refused", "the option 'no-such-option'")
+
+
+@check("it refuses data that are not there, or are none")
+def refuses_data(world: World) -> None:
+    with open(world.path("text"), "w", encoding="ascii") as file:
+        file.write("this is no safetensors file, though it has some length to be read as one")
+    for name in "absent", "text":
+        with greeted(world) as child:
+            child.send(world.setup([name]))
+            child.await_refusal("data", f"a partition at {world.path(name)}")
+
+
+@check("it ends at a request that makes no sense")
+def ends_at_nonsense(world: World) -> None:
+    requests: List[Tuple[str, Dict[str, Any], int]] = [
+        ("a request of an unknown type", {"type": "no_such_request"}, 0),
+        ("a second setup", world.setup(), 0),
+        ("a request to train a client that it does not hold", world.train(client=7), 0),
+        ("a request to evaluate a block beyond the test set", {"type": "evaluate", "blocks": [3]}, 0),
+        ("too few weights", world.train(), -1),
+    ]
+    for what, request, more in requests:
+        with ready(world) as session:
+            weights = session.weights()
+            takes = request["type"] in ("train", "evaluate")
+            session.child.send(request, weights[: len(weights) + more] if takes else None)
+            session.child.await_end(what)
+    with ready(world) as session:
+        session.child.send(world.train())
+        session.child.await_end("a request to train without weights")
+
+
+@check("it ends at what is no frame, before it takes memory for it")
+def ends_at_broken_frames(world: World) -> None:
+    body = b'{"body":{"type":"get_weights"}}'
+    with ready(world) as session:
+        more = session.payload // 4 + 1
+    large = b'{"body":{"type":"get_weights"},"parts":[{"name":"weights","dtype":"f32","len":%d}]}'
+    frames = [
+        ("bytes that are no frame", b"GET / HTTP/1.1\r\n\r\n" + bytes(64)),
+        ("a header that is no JSON", _preamble(4, 0) + b"{[}]"),
+        ("a header of 2 MiB", _preamble(2 << 20, 0)),
+        ("a payload above its weights", _preamble(len(large % more), 4 * more) + large % more),
+        ("a payload of 2⁶² bytes", _preamble(len(large % 2**60), 1 << 62) + large % 2**60),
+        ("parts that do not add up to the payload", _preamble(len(body), 4) + body + bytes(4)),
+    ]
+    for what, data in frames:
+        with ready(world) as session:
+            session.child.send_bytes(data)
+            session.child.await_end(what)
+
+
+@check("it ends where the pipe ends within a frame")
+def ends_within_a_frame(world: World) -> None:
+    with ready(world) as session:
+        session.child.send_bytes(_preamble(100, 0) + b"{")
+        session.child.hang_up()
+        session.child.await_end("half a frame and the end of the pipe")
+
+
+def _preamble(header: int, payload: int) -> bytes:
+    return struct.pack("<4sIQ", MAGIC, header, payload)

@@ -1,0 +1,27 @@
+"""Initial weights, the same values as those of the Rust models."""
+
+from __future__ import annotations
+
+import math
+import struct
+from statistics import NormalDist
+from typing import Tuple
+
+import numpy as np
+
+from .order import chacha8
+
+
+def he_normal(shape: Tuple[int, ...], inputs: int, seed: int, tensor: int) -> np.ndarray:
+    """He's normal distribution, mean 0 and variance 2 / `inputs` (He 2015, eq. 10), for layers followed by ReLU.
+
+    `tensor` is the tensor's number in its layout. The values are those of `fedpipe_nn` (`crates/nn/src/init.rs` has the
+    rule), so that a model of the same shape starts from the same weights under the same seed; float32.
+    """
+    count = math.prod(shape)
+    words = chacha8(struct.pack("<Q8sQQ", seed, b"nn-init\0", tensor, 0), 2 * count).astype(np.uint64)
+    units = (((words[0::2] | words[1::2] << np.uint64(32)) >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
+    # The quantile by algorithm AS 241, as in Rust.
+    quantile = NormalDist().inv_cdf
+    values = np.array([quantile(unit) for unit in units.tolist()])
+    return (math.sqrt(2 / inputs) * values).astype(np.float32).reshape(shape)

@@ -1,0 +1,38 @@
+"""Where the tests find the command and the programs that they start."""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent
+REPOSITORY = PACKAGE.parent.parent
+FIXTURES = PACKAGE / "tests" / "fixtures"
+
+# A client that a test starts finds the package, wherever it is started.
+os.environ["PYTHONPATH"] = str(PACKAGE)
+os.environ.setdefault("FEDPIPE_BIN", str(REPOSITORY / "target" / "release" / "fedpipe"))
+
+
+def python(program, *words):
+    """The command of a program in Python."""
+    return shlex.join([sys.executable, str(program), *words])
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    """Datasets and partitions of all tests."""
+    return {"XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache"))}
+
+
+@pytest.fixture
+def run(tmp_path, cache):
+    """`fedpipe.run` on the sample, in a folder of the test's own."""
+    import fedpipe
+
+    def start(model=None, **flags):
+        return fedpipe.run(model, cwd=tmp_path, env=cache, **{"data": "sample", "rounds": 2, **flags})
+
+    return start

@@ -1,0 +1,76 @@
+"""The conformance suite: clients that are right pass it, and each that is wrong is told how."""
+
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from conftest import FIXTURES, PACKAGE
+
+WRONG = [
+    ("says nothing", "hello", "it ended instead of answering, with code 1; its last words: there was no licence"),
+    ("another protocol", "hello", "its first message is {'type': 'hello', 'protocol': 2}"),
+    ("prints into the pipe", "hello", "it wrote what is no frame: it starts with b'Load'"),
+    ("no layout", "ready", "its 'ready' has no layout"),
+    ("a name twice", "ready", "its layout has a name twice: ['w', 'w']"),
+    ("one weight too few", "gives the weights", "its 'weights' has 7849 weights, its layout 7850"),
+    ("NaN", "is whole", "its 'update' has weights that are NaN or infinite"),
+    ("no training", "is whole", "it did not train"),
+    ("one step", "is whole", "its update has 'steps' 1, due was 5"),
+    ("ignores the client", "is whole", "its update has 'client' 0, due was 1"),
+    ("sorts the blocks", "evaluates the blocks", "it was asked for the blocks [2, 0] and answered with"),
+    ("keeps state", "the same bits", "its answer to the same request differs the second time"),
+    ("random start", "the same bits", "its initial weights differ in a fresh process"),
+    ("ignores the learning rate", "as the request says", "its update does not depend on the learning rate"),
+    ("ignores the round", "as the request says", "its update does not depend on the round"),
+    ("an order of its own", "the protocol's order", "the order is not that of crates/data/README.md"),
+    ("short reads", "in pieces", "it ended instead of answering, with code 1"),
+    ("needs data", "describes itself", "'message': 'there are no data'"),
+    ("outlives its pipe", "when its pipe ends", "it did not end within 5 s after the end of the pipe"),
+    ("ends with 3", "when its pipe ends", "it ended with code 3 after the end of the pipe"),
+    ("says more", "when its pipe ends", "it said 'weights' unasked after the end of the pipe"),
+    ("ignores options", "an option", "not with 'failed' of the kind 'refused' and a message"),
+    ("trusts lengths", "no frame", "it did not end within 5 s after a payload above its weights"),
+]
+
+
+def suite(command, *flags):
+    words = [sys.executable, "-m", "fedpipe.conformance", *flags, "--", *command]
+    return subprocess.run(words, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(("fault", "only", "says"), WRONG, ids=[fault for fault, _, _ in WRONG])
+def test_a_wrong_client_is_told_how(fault, only, says):
+    done = suite([sys.executable, str(FIXTURES / "wrong.py"), fault], "--only", only, "--timeout", "5")
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("WRONG")]
+    assert done.returncode == 1 and says in line, done.stdout + done.stderr
+
+
+def test_a_client_in_python_passes():
+    done = suite([sys.executable, str(PACKAGE / "examples" / "softmax.py")])
+    assert done.returncode == 0 and "checks are in order" in done.stdout, done.stdout
+
+
+@pytest.fixture(scope="session")
+def client_in_c(tmp_path_factory):
+    program = tmp_path_factory.mktemp("c") / "client"
+    subprocess.run(["cc", "-O2", "-Wall", "-Werror", str(FIXTURES / "client.c"), "-lm", "-o", str(program)], check=True)
+    return program
+
+
+def test_a_client_in_c_passes(client_in_c):
+    done = suite([str(client_in_c)])
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_client_in_c_trains_as_the_model_in_rust_does(client_in_c, run):
+    ours = run(client=shlex.quote(str(client_in_c))).summary
+    rust = run("logreg").summary
+    assert ours["model"] == "c" and abs(ours["accuracy"] - rust["accuracy"]) < 0.005
+    assert abs(ours["loss"] - rust["loss"]) < 1e-4
+
+
+def test_a_program_that_is_not_there_is_an_error():
+    done = suite(["./nonesuch"])
+    assert done.returncode == 2 and done.stderr == "error: ./nonesuch cannot be started: No such file or directory\n"

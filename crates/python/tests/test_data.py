@@ -1,0 +1,86 @@
+"""Partition files: mapped, in order, scaled; and what is wrong with one that is none."""
+
+import json
+import struct
+
+import numpy as np
+import pytest
+
+from fedpipe import DataError, Partition
+
+
+def write(path, pad=64, **tensors):
+    header, data = {}, b""
+    for name, (dtype, array) in tensors.items():
+        header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [len(data), len(data) + array.nbytes]}
+        data += array.tobytes()
+    text = json.dumps(header).encode()
+    text += b" " * (-(8 + len(text)) % pad)
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+    return path
+
+
+IMAGES = np.arange(12, dtype=np.uint8).reshape(3, 2, 2)
+LABELS = np.array([2, 0, 1], "<u4")
+
+
+def test_examples_come_in_order_and_scaled(tmp_path):
+    partition = Partition(write(tmp_path / "p", labels=("U32", LABELS), examples=("U8", IMAGES)))
+    assert len(partition) == 3 and isinstance(partition.rows.base, (np.ndarray, np.memmap))
+    first, second = partition.examples(np.array([2, 0, 1])).batches(2)
+    assert first.labels.tolist() == [1, 2] and second.labels.tolist() == [0] and first.inputs.shape == (2, 2, 2)
+    assert first.inputs.dtype == np.float32 and first.inputs[0, 0, 1] == np.float32(9) / np.float32(255)
+
+
+def test_floats_are_used_as_they_are_and_unaligned_ones_copied(tmp_path):
+    values = np.array([[0.5], [-1], [1e-30]], "<f4")
+    for pad in 64, 1:
+        odd = np.zeros(1, np.uint8)
+        path = write(tmp_path / str(pad), pad, odd=("U8", odd), examples=("F32", values), labels=("U32", LABELS))
+        assert Partition(path).examples().all().inputs.tolist() == values.tolist()
+
+
+@pytest.mark.parametrize(
+    ("says", "contents"),
+    [
+        ("no tensor `labels`", {"examples": ("U8", IMAGES)}),
+        ("`labels` U32", {"examples": ("U8", IMAGES), "labels": ("U8", LABELS.astype(np.uint8))}),
+        (r"not \(n, …\) and \(n\)", {"examples": ("U8", IMAGES), "labels": ("U32", LABELS[:2])}),
+        ("must be U8 or F32", {"examples": ("U32", LABELS), "labels": ("U32", LABELS)}),
+        ("no safetensors file: 'BF16'", {"examples": ("BF16", IMAGES), "labels": ("U32", LABELS)}),
+    ],
+)
+def test_what_is_no_partition_is_named(tmp_path, says, contents):
+    with pytest.raises(DataError, match=says):
+        Partition(write(tmp_path / "p", **contents))
+
+
+HEADERS = [struct.pack("<Q", 2) + b"[]", struct.pack("<Q", 9) + b'{"a":{}}x']
+
+
+@pytest.mark.parametrize("contents", [b"", b"short", b"\xff" * 100, *HEADERS])
+def test_bytes_that_are_no_safetensors_are_refused(tmp_path, contents):
+    (tmp_path / "p").write_bytes(contents)
+    with pytest.raises(DataError, match="is no safetensors file"):
+        Partition(tmp_path / "p")
+
+
+def test_a_truncated_file_is_refused(tmp_path):
+    whole = write(tmp_path / "p", labels=("U32", LABELS), examples=("U8", IMAGES)).read_bytes()
+    for end in range(len(whole)):
+        (tmp_path / "p").write_bytes(whole[:end])
+        with pytest.raises(DataError):
+            Partition(tmp_path / "p")
+
+
+def test_another_task_is_refused(tmp_path):
+    partition = Partition(write(tmp_path / "p", labels=("U32", LABELS), examples=("U8", IMAGES)))
+    with pytest.raises(DataError, match=r"shape \(2, 2\), the task says \(4,\)"):
+        partition.check((4,), 3)
+    with pytest.raises(DataError, match="the label 2 at row 0, only 0 to 1 exist"):
+        partition.check((2, 2), 2)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(DataError, match="cannot read .*nonesuch: No such file"):
+        Partition(tmp_path / "nonesuch")

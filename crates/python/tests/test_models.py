@@ -1,0 +1,52 @@
+"""The clients in `models/`, against the model in Rust of which they are twins. `just run keras` and `just run torch` make the
+environments; where one is not there, its tests are skipped."""
+
+import shlex
+
+import numpy as np
+import pytest
+
+from conftest import REPOSITORY
+
+
+def client(name):
+    interpreter = REPOSITORY / "target" / "python" / name / "bin" / "python"
+    if not interpreter.exists():
+        pytest.skip(f"`just run {name}` has not made its environment")
+    return shlex.join([str(interpreter), str(REPOSITORY / "models" / name / "client.py")])
+
+
+@pytest.mark.parametrize("name", ["keras", "torch"])
+def test_one_full_batch_epoch_is_that_of_the_model_in_rust(run, name):
+    flags = {"clients": 1, "rounds": 1, "batch_size": 2000}
+    ours, rust = run(client=client(name), **flags).weights(), run("mlp", **flags).weights()
+    assert list(ours) == list(rust)
+    assert max(np.abs(ours[tensor] - rust[tensor]).max() for tensor in rust) < 1e-5
+
+
+@pytest.mark.parametrize(("name", "points"), [("keras", 0.01), ("torch", 0.005)])
+def test_five_rounds_have_its_accuracy_as_the_mean_of_five_seeds(run, name, points):
+    def mean(**what):
+        return np.mean([run(**what, clients=4, rounds=5, seed=seed).summary["accuracy"] for seed in range(5)])
+
+    assert abs(mean(client=client(name)) - mean(model="mlp")) < points
+
+
+MOMENTUM = "sgd:momentum=0.9,weight-decay=0.001"
+
+
+# Keras's Adam adds its epsilon before the bias correction: where a gradient is almost 0, its steps are others.
+@pytest.mark.parametrize(
+    ("name", "optimiser", "share", "within"),
+    [
+        ("keras", MOMENTUM, 1.0, 1e-5),
+        ("torch", MOMENTUM, 1.0, 1e-5),
+        ("torch", "adam", 0.9999, 1e-5),
+        ("keras", "adam", 0.9, 1e-4),
+    ],
+)
+def test_the_local_optimiser_is_that_of_the_model_in_rust(run, name, optimiser, share, within):
+    flags = {"clients": 1, "rounds": 1, "epochs": 3, "batch_size": 1000, "lr": 0.001, "optimiser": optimiser}
+    ours, rust = run(client=client(name), **flags).weights(), run("mlp", **flags).weights()
+    distances = np.concatenate([np.abs(ours[tensor] - rust[tensor]).ravel() for tensor in rust])
+    assert np.quantile(distances, share) < within

@@ -1,0 +1,92 @@
+"""Strategies that are programs."""
+
+import numpy as np
+import pytest
+
+import fedpipe
+from conftest import FIXTURES, PACKAGE, python
+from fedpipe.strategy import Strategy, load_state, save_state
+
+FEDADAM = python(PACKAGE / "examples" / "fedadam.py", "--rate", "0.02")
+
+
+def counting(*words):
+    return python(FIXTURES / "strategy.py", *[str(word) for word in words])
+
+
+def test_fedadam_of_ones_own_is_the_built_in_one(run):
+    flags = {"clients": 3, "rounds": 4, "partition": "dirichlet:0.5"}
+    ours, built_in = run("mlp", strategy_program=FEDADAM, **flags), run("mlp", strategy="fedadam:rate=0.02", **flags)
+    assert ours.summary["strategy"] == f"program {FEDADAM}"
+    for name, values in built_in.weights().items():
+        assert np.abs(ours.weights()[name] - values).max() < 1e-6, name
+    assert ours.summary["accuracy"] == built_in.summary["accuracy"]
+
+
+def test_fedavg_of_ones_own_has_the_bits_of_the_built_in_one(run, tmp_path):
+    flags = {"clients": 5, "fraction": 0.6, "rounds": 3}
+    ours = run("logreg", strategy_program=counting("never", tmp_path / "never"), **flags)
+    assert ours.summary["weights_sha256"] == run("logreg", **flags).summary["weights_sha256"]
+    (ready,) = ours.events("ready")
+    assert str(FIXTURES / "strategy.py") in ready["strategy_sha256"]
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ("raise", "the strategy raised ZeroDivisionError in aggregate: by zero"),
+        ("exit", "it exited with code 7; its last words: these are its last words"),
+        ("short", "it has 7849 weights, expected 7850"),
+        ("nothing", "aggregate must return weights and a state"),
+        ("NaN", "weight 0 is NaN"),
+    ],
+)
+def test_a_strategy_that_fails_ends_the_run_which_goes_on_with_its_state(run, tmp_path, how, says):
+    flags = {"out": "out", "rounds": 3, "strategy_program": counting(how, tmp_path / "mark")}
+    with pytest.raises(fedpipe.RunError) as error:
+        run("logreg", **flags)
+    told = str(error.value)
+    assert error.value.exit_code == 6 and told.startswith("the strategy's program was lost in round 2: ") and says in told
+    # The program refuses a state that is not that of round 1.
+    resumed = run(resume="out", rounds=None, data=None)
+    assert [line["round"] for line in resumed.events("round")] == [1, 2, 3]
+    whole = run("logreg", rounds=3, strategy_program=counting("never", tmp_path / "mark"))
+    assert resumed.summary["weights_sha256"] == whole.summary["weights_sha256"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "says", "code"),
+    [
+        ({"strategy_program": "nonesuch"}, "there is no program nonesuch in PATH", 3),
+        ({"strategy_program": "true"}, "the strategy's program was lost before the first round: it exited with code 0", 3),
+        ({"strategy_program": "'"}, "--strategy-program", 2),
+        ({"strategy_program": "true", "strategy": "fedadam"}, "cannot be used with", 2),
+        ({"strategy_program": "true", "set": {"strategy": "fedadam"}}, "both the strategy fedadam", 2),
+        ({"strategy_program": python(PACKAGE / "examples" / "softmax.py")}, "'setup_strategy'", 3),
+        ({"client": FEDADAM, "model": None}, "this is a strategy, for --strategy-program", 3),
+    ],
+)
+def test_what_is_no_strategy_is_one_sentence(run, flags, says, code):
+    with pytest.raises(fedpipe.RunError) as error:
+        run(**{"model": "logreg", **flags})
+    assert says in str(error.value) and error.value.exit_code == code, str(error.value)
+
+
+def test_a_state_is_read_back():
+    state = {"m": np.arange(6, dtype=np.float32).reshape(2, 3), "round": np.array(7), "v": np.array([0.1])}
+    back = load_state(save_state(state))
+    assert {name: (values.dtype, values.tolist()) for name, values in back.items()} == {
+        name: (values.dtype, values.tolist()) for name, values in state.items()
+    }
+    assert load_state(save_state({})) == {}
+    with pytest.raises(TypeError, match="complex128"):
+        save_state({"x": np.array(1j)})
+
+
+def test_buffers_are_no_params():
+    class Mean(Strategy):
+        def aggregate(self, round, weights, updates, state):
+            return weights, state
+
+    tensors = [fedpipe.Tensor("a", (2,)), fedpipe.Tensor("b", (1, 2), kind="buffer"), fedpipe.Tensor("c", ())]
+    assert Mean(tensors, 1, 0).params().tolist() == [True, True, False, False, True]

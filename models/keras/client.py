@@ -1,0 +1,125 @@
+"""The multi-layer perceptron of `models/mlp` in Keras: `just run keras`.
+
+The same layers, initial weights and order of examples; Keras's own training loop, on JAX. (Its Adam differs from PyTorch's, and
+from fedpipe's, where gradients are almost 0: epsilon is added before the bias correction.)
+"""
+
+import os
+
+# Before Keras is imported. JAX is the lightest of its back ends that trains fast.
+os.environ["KERAS_BACKEND"] = "jax"
+os.environ["JAX_PLATFORMS"] = "cpu"
+
+import fedpipe
+
+with fedpipe.requirements("requirements.txt"):
+    import keras
+    import numpy as np
+
+
+def corrected(base):
+    """An optimiser of Keras that takes the client-side terms and the weight decay into each gradient.
+
+    They are variables, so that a round with other terms is not compiled anew.
+    """
+
+    class Corrected(base):
+        def __init__(self, rate, decay, **rules):
+            super().__init__(rate, **rules)
+            self.decay, self.terms = decay, {}
+            self.proximal = self.add_variable((), name="proximal")
+
+        def build(self, variables):
+            super().build(variables)
+            for v in variables:
+                names = "anchor", "linear", "trained"
+                self.terms[v.path] = [self.add_variable_from_reference(v, name) for name in names]
+
+        def correct(self, epoch, tensors):
+            """Takes the terms of an epoch. `tensors`: name in the layout, variable."""
+            self.proximal.assign(epoch.proximal)
+            for name, v in tensors:
+                anchor, linear, trained = self.terms[v.path]
+                anchor.assign(np.zeros(v.shape) if epoch.anchor is None else epoch.anchor[name])
+                linear.assign(np.zeros(v.shape) if epoch.linear is None else epoch.linear[name])
+                trained.assign(np.full(v.shape, name not in epoch.frozen))
+
+        def update_step(self, gradient, v, rate):
+            anchor, linear, trained = self.terms[v.path]
+            gradient = gradient + self.decay * v + self.proximal * (v - anchor) + linear
+            super().update_step(gradient * trained, v, rate)
+
+    return Corrected
+
+
+def optimiser(rules, rate):
+    """What the host asks for, in Keras's words."""
+    rules = dict(rules)
+    name, decay = rules.pop("name"), rules.pop("weight_decay", 0.0)
+    if name == "adam":
+        words = {"beta1": "beta_1", "beta2": "beta_2", "epsilon": "epsilon"}
+        rules = {words[key]: value for key, value in {"epsilon": 1e-8, **rules}.items()}
+        return corrected(keras.optimizers.Adam)(rate, decay, **rules)
+    if name == "sgd":
+        return corrected(keras.optimizers.SGD)(rate, decay, **rules)
+    raise fedpipe.ModelError(f"the local optimiser {name!r} is not known here; known are sgd, adam")
+
+
+class Mlp(fedpipe.Model):
+    name = "keras-mlp"
+    summary = "multi-layer perceptron with ReLU in Keras"
+    options = [fedpipe.Option("hidden", "128,64", "widths of the hidden layers, from the inputs on")]
+
+    def __init__(self, task, options, seed):
+        widths = [*options.integers("hidden"), task.classes]
+        layers = [keras.layers.Dense(width, "relu") for width in widths[:-1]] + [keras.layers.Dense(widths[-1])]
+        self.net = keras.Sequential([keras.Input(task.shape), keras.layers.Flatten(), *layers])
+        self.tensors = []
+        for number, layer in enumerate(layers):
+            kernel, bias = layer.kernel, layer.bias
+            kernel.assign(fedpipe.he_normal(kernel.shape, kernel.shape[0], seed, 2 * number))
+            self.tensors += [(f"dense{number + 1}.weight", kernel), (f"dense{number + 1}.bias", bias)]
+        self.rules = None
+
+    def weights(self):
+        return {name: v.numpy() for name, v in self.tensors}
+
+    def set_weights(self, weights):
+        for name, v in self.tensors:
+            v.assign(weights[name])
+
+    def compile(self, rules, rate):
+        """Once for all rounds, unless the optimiser changes: compiling takes longer than training."""
+        if self.rules != (rules, rate):
+            loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+            self.net.compile(optimiser(rules, rate), loss, metrics=["accuracy"])
+            self.net.optimizer.build(self.net.trainable_variables)
+            self.fresh = [v.numpy() for v in self.net.optimizer.variables]
+            self.rules = (rules, rate)
+
+    def train_epoch(self, examples, epoch):
+        self.compile(epoch.optimiser, epoch.learning_rate)
+        if epoch.epoch == 0:
+            for v, start in zip(self.net.optimizer.variables, self.fresh):
+                v.assign(start)
+            self.net.optimizer.correct(epoch, self.tensors)
+        batch = examples.all()
+        limit = epoch.batch_size * (epoch.step_limit or len(batch))
+        inputs, labels = batch.inputs[:limit], batch.labels[:limit]
+        # The examples come shuffled, by the protocol's order.
+        fitted = self.net.fit(inputs, labels, epoch.batch_size, epochs=1, shuffle=False, verbose=0).history
+        report = fedpipe.Report(steps=-(-len(labels) // epoch.batch_size))
+        report.sums.add(fitted["loss"][-1] * len(labels), round(fitted["accuracy"][-1] * len(labels)), len(labels))
+        return report
+
+    def evaluate(self, examples):
+        if self.rules is None:
+            self.compile({"name": "sgd"}, 0.1)
+        batch, sums = examples.all(), fedpipe.Sums()
+        loss, accuracy = self.net.evaluate(batch.inputs, batch.labels, 500, verbose=0)
+        sums.add(loss * len(batch), round(accuracy * len(batch)), len(batch))
+        return sums
+
+
+if __name__ == "__main__":
+    fedpipe.serve(Mlp)

@@ -1,0 +1,85 @@
+"""The multi-layer perceptron of `models/mlp` in PyTorch: `just run torch`.
+
+The same layers, initial weights and order of examples. Weights have the shape (inputs, outputs), as in fedpipe.
+"""
+
+import fedpipe
+
+with fedpipe.requirements("requirements.txt"):
+    import torch
+    from torch.nn.functional import cross_entropy
+
+# Clients are processes; `serve` makes no threads either.
+torch.set_num_threads(1)
+
+
+def optimiser(rules, rate, parameters):
+    """What the host asks for, in PyTorch's words."""
+    rules = dict(rules)
+    name = rules.pop("name")
+    if name == "sgd":
+        return torch.optim.SGD(parameters, rate, **rules)
+    if name == "adam":
+        betas = (rules.pop("beta1", 0.9), rules.pop("beta2", 0.999))
+        return torch.optim.Adam(parameters, rate, betas, rules.pop("epsilon", 1e-8), **rules)
+    raise fedpipe.ModelError(f"the local optimiser {name!r} is not known here; known are sgd, adam")
+
+
+class Mlp(fedpipe.Model):
+    name = "torch-mlp"
+    summary = "multi-layer perceptron with ReLU in PyTorch"
+    options = [fedpipe.Option("hidden", "128,64", "widths of the hidden layers, from the inputs on")]
+
+    def __init__(self, task, options, seed):
+        widths = [task.inputs, *options.integers("hidden"), task.classes]
+        self.tensors = {}
+        for number, shape in enumerate(zip(widths, widths[1:])):
+            kernel = torch.from_numpy(fedpipe.he_normal(shape, shape[0], seed, 2 * number))
+            self.tensors[f"dense{number + 1}.weight"] = kernel.requires_grad_()
+            self.tensors[f"dense{number + 1}.bias"] = torch.zeros(shape[1], requires_grad=True)
+        self.solver = None
+
+    def weights(self):
+        return {name: tensor.detach().numpy() for name, tensor in self.tensors.items()}
+
+    def set_weights(self, weights):
+        for name, values in self.weights().items():
+            # The arrays share memory with the tensors.
+            values[...] = weights[name]
+
+    def logits(self, inputs):
+        x, last = torch.from_numpy(inputs.reshape(len(inputs), -1)), len(self.tensors) // 2
+        for number in range(1, last + 1):
+            x = torch.addmm(self.tensors[f"dense{number}.bias"], x, self.tensors[f"dense{number}.weight"])
+            x = x if number == last else x.relu()
+        return x
+
+    def train_epoch(self, examples, epoch):
+        if epoch.epoch == 0:
+            self.solver = optimiser(epoch.optimiser, epoch.learning_rate, self.tensors.values())
+        report = fedpipe.Report()
+        for batch in epoch.batches(examples):
+            labels = torch.from_numpy(batch.labels)
+            logits = self.logits(batch.inputs)
+            loss = cross_entropy(logits, labels)
+            self.solver.zero_grad()
+            loss.backward()
+            epoch.correct(self.weights(), {name: tensor.grad.numpy() for name, tensor in self.tensors.items()})
+            self.solver.step()
+            report.sums.add(loss.item() * len(batch), (logits.argmax(1) == labels).sum().item(), len(batch))
+            report.steps += 1
+        return report
+
+    @torch.no_grad()
+    def evaluate(self, examples):
+        sums = fedpipe.Sums()
+        for batch in examples.batches(500):
+            labels = torch.from_numpy(batch.labels)
+            logits = self.logits(batch.inputs)
+            loss = cross_entropy(logits, labels, reduction="sum").item()
+            sums.add(loss, (logits.argmax(1) == labels).sum().item(), len(batch))
+        return sums
+
+
+if __name__ == "__main__":
+    fedpipe.serve(Mlp)
