@@ -39,6 +39,7 @@ pub(crate) struct Position {
 /// A line of the ledger.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "there is one line at a time, and few of the kind that is large")]
 pub(crate) enum Line<'a> {
     Started {
         fedpipe: Cow<'a, str>,
