@@ -75,7 +75,8 @@ pub fn hear(bytes: &[u8]) -> (usize, Option<String>) {
 }
 
 fn jobs() -> Vec<Job> {
-    let setup = Setup { dylib: None, options: Default::default(), seed: 0, purpose: Purpose::Describe };
+    let (options, isolation) = Default::default();
+    let setup = Setup { dylib: None, options, seed: 0, isolation, purpose: Purpose::Describe };
     let optimiser = r#"{"name":"sgd"}"#.into();
     let train = Train { client: 3, round: 2, epochs: 1, batch_size: 32, learning_rate: 0.1, optimiser };
     let weights = 4 * WEIGHT_COUNT as u64;
@@ -92,6 +93,8 @@ fn jobs() -> Vec<Job> {
 /// As the fleet and the federation look at an answer; what they take must be fit to be summed and shown.
 fn look_at(job: &Job, reply: &Reply, mut parts: Parts) -> Result<(), Cause> {
     match job.request {
+        // Of a launcher nothing is asked here.
+        Request::Launch(_) => Ok(()),
         Request::Setup(_) => match reply {
             Reply::Ready(ready) => {
                 weight_count(&ready.layout);
