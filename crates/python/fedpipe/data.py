@@ -1,0 +1,121 @@
+"""Partition files, mapped: safetensors with `examples` U8 or F32 (n, shape…) and `labels` U32 (n)."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from typing import Any, Dict, Iterator, Optional, Tuple, Union
+
+import numpy as np
+
+from .errors import DataError
+
+_DTYPES = {"U8": np.dtype("u1"), "U32": np.dtype("<u4"), "F32": np.dtype("<f4")}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Examples that are trained on, or evaluated, together."""
+
+    inputs: np.ndarray
+    """Scaled: (batch, shape…), float32."""
+    labels: np.ndarray
+    """(batch), int64."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+class Examples:
+    """Labelled examples, and the order in which to visit them. Rows stay in the mapped file until they are asked for."""
+
+    def __init__(self, rows: np.ndarray, labels: np.ndarray, order: np.ndarray) -> None:
+        """`rows` (n, shape…) uint8 or float32, `labels` (n), `order` (visited) row indices."""
+        self._rows, self._labels, self._order = rows, labels, order
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    @property
+    def shape(self) -> Tuple[int, ...]:
+        """The shape of one example, such as (28, 28)."""
+        return self._rows.shape[1:]
+
+    def all(self) -> Batch:
+        """All examples at once, in order: memory for len(self) rows of float32."""
+        return self._batch(self._order)
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """Batches of `size` examples in order; the last may be shorter. For evaluation; training uses `Epoch.batches`."""
+        for start in range(0, len(self._order), size):
+            yield self._batch(self._order[start : start + size])
+
+    def _batch(self, order: np.ndarray) -> Batch:
+        inputs = self._rows[order]
+        if inputs.dtype == np.uint8:
+            # One division, correctly rounded everywhere.
+            inputs = inputs.astype(np.float32) / np.float32(255)
+        return Batch(inputs, self._labels[order].astype(np.int64))
+
+
+class Partition:
+    """A partition file, mapped. It must not change while it is."""
+
+    def __init__(self, path: Union[str, os.PathLike]) -> None:
+        """Raises `DataError` where the file cannot be read, or is no partition."""
+        tensors = safetensors(path)
+        self.path = os.fspath(path)
+        for name in "examples", "labels":
+            if name not in tensors:
+                raise DataError(f"{self.path} is no partition: it has no tensor `{name}`")
+        self.rows, self.labels = tensors["examples"], tensors["labels"]
+        if self.rows.dtype == _DTYPES["U32"] or self.labels.dtype != _DTYPES["U32"]:
+            raise DataError(f"{self.path} is no partition: `examples` must be U8 or F32, `labels` U32")
+        if self.rows.ndim == 0 or self.labels.ndim != 1 or len(self.rows) != len(self.labels):
+            shapes = f"`examples` has the shape {self.rows.shape} and `labels` {self.labels.shape}"
+            raise DataError(f"{self.path} is no partition: {shapes}, not (n, …) and (n)")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def check(self, shape: Tuple[int, ...], classes: int) -> None:
+        """Raises `DataError` where the examples are not of `shape` or a label is not below `classes`."""
+        if self.rows.shape[1:] != shape:
+            raise DataError(f"{self.path} has examples of shape {self.rows.shape[1:]}, the task says {shape}")
+        beyond = np.flatnonzero(self.labels >= classes)
+        if len(beyond):
+            label = self.labels[beyond[0]]
+            raise DataError(f"{self.path} has the label {label} at row {beyond[0]}, only 0 to {classes - 1} exist")
+
+    def examples(self, order: Optional[np.ndarray] = None) -> Examples:
+        """The rows that `order` names, in that order; all of them, as they lie, without one."""
+        return Examples(self.rows, self.labels, np.arange(len(self)) if order is None else order)
+
+
+def safetensors(path: Union[str, os.PathLike]) -> Dict[str, np.ndarray]:
+    """The tensors of a safetensors file of U8, U32 and F32, by name, mapped and read-only; copied where not aligned.
+
+    Raises `DataError` naming what is wrong with the file.
+    """
+    try:
+        size = os.path.getsize(path)
+        raw = np.memmap(path, np.uint8, "r") if size else np.empty(0, np.uint8)
+    except OSError as error:
+        raise DataError(f"cannot read {os.fspath(path)}: {error.strerror}") from error
+    length = int.from_bytes(raw[:8].tobytes(), "little")
+    try:
+        if size < 8 or length > size - 8:
+            raise ValueError(f"a header of {length} bytes in a file of {size}")
+        header = json.loads(raw[8 : 8 + length].tobytes())
+        return {name: _tensor(raw[8 + length :], about) for name, about in header.items() if name != "__metadata__"}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(f"{os.fspath(path)} is no safetensors file: {error}") from error
+
+
+def _tensor(data: np.ndarray, about: Dict[str, Any]) -> np.ndarray:
+    dtype, shape, (start, end) = _DTYPES[about["dtype"]], tuple(about["shape"]), about["data_offsets"]
+    if not 0 <= start <= end <= len(data):
+        raise ValueError(f"a tensor at {start} to {end} in {len(data)} bytes of data")
+    values = data[start:end].view(dtype).reshape(shape).view(np.ndarray)
+    return values if values.flags.aligned else values.copy()

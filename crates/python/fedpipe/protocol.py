@@ -1,0 +1,130 @@
+"""Frames of the pipe protocol: what `crates/protocol/README.md` specifies, and nothing of what is said in them."""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, Dict, Mapping, NoReturn, Optional
+
+import numpy as np
+
+PROTOCOL = 1
+"""The version that `hello` carries."""
+
+EVALUATION_BLOCK = 500
+"""Test examples a block; the last block may be shorter."""
+
+WEIGHTS = "weights"
+"""The name of the part that holds the flat weights."""
+
+MAGIC = b"fdp1"
+MAX_HEADER = 1 << 20
+
+_PREAMBLE = struct.Struct("<4sIQ")
+_DTYPES = {"f32": np.dtype("<f4"), "u8": np.dtype("u1")}
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+
+
+class EndOfPipe(Exception):
+    """The pipe ended between two frames."""
+
+
+class Malformed(Exception):
+    """What was read is no frame, or not one that was to be expected."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A message and its payload."""
+
+    body: Dict[str, Any]
+    parts: Dict[str, np.ndarray] = field(default_factory=dict)
+    """By name; float32 or uint8, one-dimensional."""
+
+    @property
+    def type(self) -> str:
+        """Which message it is."""
+        return str(self.body.get("type"))
+
+
+def write(stream: BinaryIO, body: Mapping[str, Any], parts: Optional[Mapping[str, np.ndarray]] = None) -> None:
+    """Writes one frame. `parts` are flat arrays of float32 or uint8.
+
+    Raises `ValueError` for a number in `body` that JSON does not know (NaN, an infinity), for a header above 1 MiB and
+    for an array of another type; `OSError` where the pipe broke.
+    """
+    arrays = {name: np.ascontiguousarray(array) for name, array in (parts or {}).items()}
+    header: Dict[str, Any] = {"body": body}
+    if arrays:
+        header["parts"] = [_describe(name, array) for name, array in arrays.items()]
+    text = json.dumps(header, separators=(",", ":"), allow_nan=False).encode()
+    if len(text) > MAX_HEADER:
+        raise ValueError(f"a header of {len(text)} bytes, at most {MAX_HEADER} are allowed")
+    # One write for the small things: a pipe delivers it whole.
+    stream.write(_PREAMBLE.pack(MAGIC, len(text), sum(array.nbytes for array in arrays.values())) + text)
+    for array in arrays.values():
+        stream.write(memoryview(array).cast("B"))
+    stream.flush()
+
+
+def read(stream: BinaryIO, most_payload: int) -> Frame:
+    """Reads one frame, whose payload may have at most `most_payload` bytes; nothing is allocated before that is known.
+
+    Raises `EndOfPipe` where the pipe ended before the first byte, `Malformed` for everything else that is no frame, and
+    `OSError` where the pipe broke.
+    """
+    start = stream.read(_PREAMBLE.size)
+    if not start:
+        raise EndOfPipe
+    if len(start) < _PREAMBLE.size:
+        _refuse("the pipe ended within a frame")
+    magic, header_length, payload = _PREAMBLE.unpack(start)
+    if magic != MAGIC:
+        _refuse(f"it starts with {magic!r} instead of {MAGIC!r}")
+    if header_length > MAX_HEADER:
+        _refuse(f"a header of {header_length} bytes, at most {MAX_HEADER} are allowed")
+    if payload > most_payload:
+        _refuse(f"a payload of {payload} bytes, at most {most_payload} were asked for")
+    body, parts = _parse(_exactly(stream, header_length))
+    if sum(length * dtype.itemsize for _, dtype, length in parts) != payload:
+        _refuse(f"its parts do not add up to its payload of {payload} bytes")
+    arrays: Dict[str, np.ndarray] = {}
+    for name, dtype, length in parts:
+        # The first of a name counts.
+        arrays.setdefault(name, _exactly(stream, length * dtype.itemsize).view(dtype))
+    return Frame(body, arrays)
+
+
+def _describe(name: str, array: np.ndarray) -> Dict[str, Any]:
+    if array.dtype not in _NAMES or array.ndim != 1:
+        raise ValueError(f"part {name!r} is {array.dtype} with {array.ndim} dimensions, not flat float32 or uint8")
+    return {"name": name, "dtype": _NAMES[array.dtype], "len": array.size}
+
+
+def _parse(header: np.ndarray):
+    """The body and the parts, each (name, dtype, elements), of a header."""
+    try:
+        whole = json.loads(header.tobytes())
+        body, parts = whole["body"], whole.get("parts", [])
+        described = [(str(part["name"]), _DTYPES[part["dtype"]], part["len"]) for part in parts]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        _refuse(f"its header is not understood: {type(error).__name__}: {error}")
+    if not isinstance(body, dict) or not all(type(length) is int and length >= 0 for _, _, length in described):
+        _refuse("its header is not understood: the body is no object, or a part's length no number")
+    return body, described
+
+
+def _exactly(stream: BinaryIO, length: int) -> np.ndarray:
+    array = np.empty(length, np.uint8)
+    view, filled = memoryview(array), 0
+    while filled < length:
+        count = stream.readinto(view[filled:])  # type: ignore[attr-defined]
+        if not count:
+            _refuse("the pipe ended within a frame")
+        filled += count
+    return array
+
+
+def _refuse(why: str) -> NoReturn:
+    raise Malformed(why)
