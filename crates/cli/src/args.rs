@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, error::ErrorKind};
 use fedpipe_data::{Scheme, Source};
 use fedpipe_host::{LocalOptimiser, Strategy};
 
-use crate::{data, exit, models, run, verify};
+use crate::{data, exit, models, run, serve, verify};
 
 #[derive(Debug, Parser)]
 #[command(name = "fedpipe", version, about = "Federated learning on one machine with real processes")]
@@ -32,6 +32,8 @@ enum Command {
         /// The directory of a run that is going on
         run: PathBuf,
     },
+    /// Serve one client on a Unix socket, for a federation whose host is elsewhere (Flower)
+    Serve(serve::ServeArgs),
     /// List the models that are found, with their versions and options
     Models,
     /// Datasets
@@ -129,6 +131,9 @@ pub(crate) struct RunArgs {
     /// Resume although the experiment, the dylib or the dataset differ from what the ledger says
     #[arg(long, requires = "resume")]
     pub(crate) force: bool,
+    /// Clients are elsewhere: each is a connection to this Unix socket (the Flower app listens there)
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) over: Option<PathBuf>,
     /// The run directory [default: runs/MODEL-N]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
@@ -158,6 +163,7 @@ pub(crate) fn dispatch() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Verify { run } => verify::verify(&run),
         Command::Reload { run } => verify::reload(&run),
+        Command::Serve(args) => serve::serve(&args),
         Command::Models => models::list(),
         Command::Data(DataCommand::Fetch { name: _ }) => data::fetch_fashion_mnist(),
     };

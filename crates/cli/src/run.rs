@@ -1,8 +1,8 @@
 //! `fedpipe run`.
 
-use std::{collections::BTreeMap, process::ExitCode};
+use std::{collections::BTreeMap, path::Path, process::ExitCode};
 
-use fedpipe_client::PROCESS_NAME;
+use fedpipe_client::{PROCESS_NAME, RELAY_NAME};
 use fedpipe_data::Cache;
 use fedpipe_host::{ClientCommand, Control, Launch, Result, Resume, Stop};
 
@@ -10,19 +10,31 @@ use crate::{args::RunArgs, exit, experiment, lookup, show::Screen, signals};
 
 /// How clients are started: this very binary under another name, also if the file was replaced meanwhile.
 pub(crate) fn client_command() -> ClientCommand {
-    ClientCommand { program: "/proc/self/exe".into(), name: PROCESS_NAME.into() }
+    ClientCommand::new("/proc/self/exe", PROCESS_NAME)
+}
+
+/// How clients are started that are elsewhere: a relay each, to the socket.
+fn relay_command(socket: &Path) -> ClientCommand {
+    let arguments = vec![socket.into()];
+    ClientCommand { arguments, ..ClientCommand::new("/proc/self/exe", RELAY_NAME) }
 }
 
 /// Runs the experiment that `args` describe, or the rest of one.
 pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
-    let experiment = experiment::resolve(args)?;
+    let mut experiment = experiment::resolve(args)?;
+    if args.over.is_some() {
+        // Clients elsewhere have processors of their own.
+        let clients = experiment.clients;
+        experiment.processes.get_or_insert(clients);
+        experiment.jobs.get_or_insert(clients);
+    }
     let dylib = match (lookup::dylib(&experiment.model), &args.resume) {
         // Only a reload would need it: a run has its own copy.
         (Err(_), Some(run)) => run.join("model.so"),
         (found, _) => found?,
     };
     let launch = Launch {
-        command: client_command(),
+        command: args.over.as_deref().map_or_else(client_command, relay_command),
         dylib,
         out: args.out.clone(),
         cache: Cache::user()?,

@@ -35,3 +35,14 @@ pub(crate) fn obey(run: Handle) -> std::io::Result<()> {
     })?;
     Ok(())
 }
+
+/// Calls `end` for the first Ctrl-C or SIGTERM; a second ends the process.
+pub(crate) fn on_end(end: impl Fn(i32) + Send + 'static) -> std::io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    thread::Builder::new().name("signals".into()).spawn(move || {
+        let mut signals = signals.forever();
+        signals.next().into_iter().for_each(end);
+        signals.next().into_iter().for_each(|signal| process::exit(128 + signal));
+    })?;
+    Ok(())
+}

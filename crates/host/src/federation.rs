@@ -276,6 +276,7 @@ fn setup(experiment: &Experiment, dylib: &Path, dealt: &Dealt, process: u32, pro
         .map(|client| Held { client, path: dealt.partitions[client as usize].path.clone() });
     Setup {
         dylib: Some(dylib.to_owned()),
+        dylib_sha256: None,
         options: experiment.model_options.clone(),
         seed: experiment.seed,
         purpose: Purpose::Serve {

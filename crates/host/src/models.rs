@@ -22,7 +22,13 @@ pub fn describe(command: &ClientCommand, dylib: &Path) -> Result<Ready> {
         pipe_size: 64 << 10,
         jitter: None,
     };
-    let setup = Setup { dylib: Some(dylib.to_owned()), options: BTreeMap::new(), seed: 0, purpose: Purpose::Describe };
+    let setup = Setup {
+        dylib: Some(dylib.to_owned()),
+        dylib_sha256: None,
+        options: BTreeMap::new(),
+        seed: 0,
+        purpose: Purpose::Describe,
+    };
     let control = Control::default();
     let mut fleet = Fleet::start(environment, &control, vec![setup], 1, OnFailure::Abort)?;
     fleet.ready()?;

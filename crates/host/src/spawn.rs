@@ -24,8 +24,17 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 pub struct ClientCommand {
     /// What is executed.
     pub program: PathBuf,
-    /// Its `argv[0]`; the three arguments follow.
+    /// Its `argv[0]`.
     pub name: OsString,
+    /// What comes before the three arguments of every client.
+    pub arguments: Vec<OsString>,
+}
+
+impl ClientCommand {
+    /// A client of fedpipe's own.
+    pub fn new(program: impl Into<PathBuf>, name: impl Into<OsString>) -> Self {
+        Self { program: program.into(), name: name.into(), arguments: Vec::new() }
+    }
 }
 
 /// A client process that was just started, and the host's ends of its pipes, all non-blocking.
@@ -57,6 +66,7 @@ pub(crate) fn spawn(command: &ClientCommand, number: u32, pipe_size: i32) -> io:
     let mut process = Command::new(&command.program);
     process
         .arg0(&command.name)
+        .args(&command.arguments)
         .args(own.map(|fd| fd.to_string()))
         .arg(number.to_string())
         // A group of its own: Ctrl-C reaches the host alone, and the host reaches a client's children through it.

@@ -49,7 +49,7 @@ impl Holding {
         let options = if hidden.is_empty() { None } else { Some(("hidden".into(), hidden.into())) };
         let options: BTreeMap<String, String> = options.into_iter().collect();
         let purpose = Purpose::Serve { task, partitions, test: dealt.test.path.clone() };
-        Self { setup: Setup { dylib: Some(dylib.to_owned()), options, seed: 0, purpose } }
+        Self { setup: Setup { dylib: Some(dylib.to_owned()), dylib_sha256: None, options, seed: 0, purpose } }
     }
 
     /// The same with another file as the partition.
