@@ -6,7 +6,11 @@ use clap::{Args, Parser, Subcommand, error::ErrorKind};
 use fedpipe_data::{Scheme, Source};
 use fedpipe_host::{LocalOptimiser, Strategy};
 
-use crate::{data, exit, models, run, serve, verify};
+use crate::{
+    data, exit,
+    flower::{self, FlowerCommand},
+    models, run, serve, verify,
+};
 
 #[derive(Debug, Parser)]
 #[command(name = "fedpipe", version, about = "Federated learning on one machine with real processes")]
@@ -34,6 +38,9 @@ enum Command {
     },
     /// Serve one client on a Unix socket, for a federation whose host is elsewhere (Flower)
     Serve(serve::ServeArgs),
+    /// Past one machine, on Flower
+    #[command(subcommand)]
+    Flower(FlowerCommand),
     /// List the models that are found, with their versions and options
     Models,
     /// Datasets
@@ -164,6 +171,7 @@ pub(crate) fn dispatch() -> ExitCode {
         Command::Verify { run } => verify::verify(&run),
         Command::Reload { run } => verify::reload(&run),
         Command::Serve(args) => serve::serve(&args),
+        Command::Flower(FlowerCommand::New { directory, run }) => flower::new(&directory, &run),
         Command::Models => models::list(),
         Command::Data(DataCommand::Fetch { name: _ }) => data::fetch_fashion_mnist(),
     };

@@ -4,6 +4,7 @@ mod args;
 mod data;
 mod exit;
 mod experiment;
+mod flower;
 mod lookup;
 mod models;
 mod run;

@@ -41,9 +41,8 @@ pub(crate) struct ServeArgs {
 /// Serves until a signal ends it.
 pub(crate) fn serve(args: &ServeArgs) -> Result<ExitCode> {
     let timeout = Duration::try_from_secs_f64(args.client_timeout).ok().filter(|timeout| !timeout.is_zero());
-    let timeout = timeout.ok_or_else(|| {
-        Error::Usage(format!("--client-timeout is {}; give seconds above 0", args.client_timeout))
-    })?;
+    let timeout = timeout
+        .ok_or_else(|| Error::Usage(format!("--client-timeout is {}; give seconds above 0", args.client_timeout)))?;
     let experiment = args.experiment.as_deref().map(experiment::read).transpose()?;
     let model = args.model.as_ref().or(experiment.as_ref().map(|experiment| &experiment.model));
     let dylib = lookup::dylib(model.map_or("", String::as_str))?;
