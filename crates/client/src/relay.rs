@@ -38,7 +38,8 @@ fn carry(arguments: &[OsString]) -> Result<()> {
         let _ = to_socket.shutdown(Shutdown::Write);
     });
     // The process ends with this side, whatever the other thread waits for: the host then knows that the client is gone.
-    Ok(pass(stream, to_host)?)
+    pass(stream, to_host)?;
+    anyhow::bail!("the client at the other end of {} hung up", socket.display())
 }
 
 /// `io::copy`, but never through `splice`, which keeps back what does not fill a pipe's page.

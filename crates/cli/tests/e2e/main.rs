@@ -14,4 +14,5 @@ mod outside;
 mod processes;
 mod resume;
 mod run;
+mod serve;
 mod truth;

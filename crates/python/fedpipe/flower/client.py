@@ -8,17 +8,19 @@ from __future__ import annotations
 import json
 import socket
 from math import ceil
-from typing import Any, Callable, Dict, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, Optional
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
-from flwr.client import NumPyClient
 from flwr.clientapp import ClientApp
 
 from ..protocol import WEIGHTS, EndOfPipe, Malformed, read, write
 from .records import count, flat, named
 
+if TYPE_CHECKING:
+    from flwr.client import NumPyClient
 
-def client_app(numpy_client: Optional[Callable[[Context], NumPyClient]] = None) -> ClientApp:
+
+def client_app(numpy_client: Optional[Callable[[Context], "NumPyClient"]] = None) -> ClientApp:
     """The app of all nodes. A node whose configuration names no `socket` trains the `numpy_client` made for it."""
 
     def answer(message: Message, context: Context) -> Message:

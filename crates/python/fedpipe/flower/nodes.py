@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import math
 import threading
+import time
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Set
 
 from flwr.app import ArrayRecord
 
@@ -14,6 +16,9 @@ from .courier import Courier, Unanswered
 
 AGAIN = 5.0
 """Seconds after which a node that gave no answer is asked again, and between two looks for new nodes."""
+
+AWAY = 20.0
+"""Seconds that a run waits for a node that was there before; it takes part again in a later round."""
 
 
 @dataclass
@@ -32,20 +37,27 @@ class Nodes:
     def __init__(self, courier: Courier) -> None:
         self._courier = courier
         self._changed = threading.Condition()
-        self._asked: set = set()
+        self._asked: Set[int] = set()
+        self._seen: Set[int] = set()
         self._free: Dict[int, Place] = {}
         self._workers: List[Place] = []
 
     def claim(self, partition: int, setup: Dict[str, Any], timeout: float, wanted: Callable[[], bool]) -> Place:
-        """Waits for the node with the partition, as long as it is `wanted`; it is the caller's until it is released."""
+        """Waits for the node with the partition, as long as it is `wanted`; it is the caller's until it is released.
+
+        Raises `EndOfPipe` where nobody wants it any more, and for a node that went away and does not come back.
+        """
         with self._changed:
-            while wanted() and partition not in self._free:
+            end = time.monotonic() + (AWAY if partition in self._seen else math.inf)
+            while wanted() and partition not in self._free and time.monotonic() < end:
                 for node in set(self._courier.nodes()) - self._asked:
                     self._asked.add(node)
                     threading.Thread(target=self._ask, args=(node, setup, timeout), daemon=True).start()
                 self._changed.wait(AGAIN)
-            if not wanted():
+            if not wanted() or partition not in self._free:
+                print(f"warning: no node with partition {partition} is there", flush=True)
                 raise EndOfPipe
+            self._seen.add(partition)
             return self._free.pop(partition)
 
     def release(self, place: Place) -> None:
