@@ -1,6 +1,6 @@
 """A whole federation on this machine, as `just flower` starts it: SuperLink, SuperNodes and workers over the loopback.
 
-    python -m fedpipe.flower.local [--binary PATH] [--tls] [--plain K,…] -- MODEL [as for `fedpipe run`]
+    python -m fedpipe.flower.local [--binary PATH] [--tls] MODEL [as for `fedpipe run`]
 
 Everything lives in the folder `OUT-flower` beside the run directory: the app, Flower's own files, keys and logs.
 """
@@ -19,7 +19,6 @@ from typing import Dict, List, Optional, Sequence
 
 from .processes import Processes
 
-HERE = os.path.dirname(os.path.abspath(__file__))
 WAIT = 120.0
 """Seconds that anything may take to start on a busy machine."""
 
@@ -27,12 +26,14 @@ WAIT = 120.0
 class Local:
     """Starts and stops the parts. `binary` is the command `fedpipe`, `experiment` what follows `fedpipe run`."""
 
-    def __init__(
-        self, binary: str, out: str, experiment: Sequence[str], tls: bool = False, plain: Sequence[int] = ()
-    ) -> None:
+    def __init__(self, binary: str, out: str, experiment: Sequence[str], tls: bool = False) -> None:
         self.out = os.path.abspath(out)
         self.folder = f"{self.out}-flower"
-        self.tls, self._plain = tls, plain
+        self.tls = tls
+        self.plain: Dict[int, str] = {}
+        """Nodes without a worker, and what their configuration has instead of a socket."""
+        self.models: Dict[int, str] = {}
+        """Models of workers that are not the experiment's."""
         self._binary = os.path.abspath(binary)
         os.makedirs(self.folder)
         self._sockets = tempfile.TemporaryDirectory(prefix="fedpipe-")
@@ -43,15 +44,20 @@ class Local:
             self.clients = next(int(line.split("=")[1]) for line in file if line.startswith("clients = "))
         self.port = _free_port()
         if tls:
-            self._do("certificates", ["sh", os.path.join(HERE, "certificates.sh"), self._keys(), str(self.clients)])
+            module = "fedpipe.flower.certificates"
+            self._do("certificates", [sys.executable, "-m", module, self._keys(), str(self.clients)])
         self._write_config()
 
     def start(self) -> None:
         """Workers first, so that every node has its own when it is asked."""
         for client in range(self.clients):
-            if client not in self._plain:
+            if client not in self.plain:
                 self.start_worker(client)
         self.start_superlink()
+        self.start_supernodes()
+
+    def start_supernodes(self) -> None:
+        """One a client; each is made known to a SuperLink that asks who they are."""
         for client in range(self.clients):
             if self.tls:
                 key = self._keys(f"node-{client}.pub")
@@ -62,6 +68,7 @@ class Local:
         """`fedpipe serve`, as an administrator of the node would."""
         experiment = os.path.join(self.app, "experiment.toml")
         words = [self._binary, "serve", "--experiment", experiment, "--client", str(client)]
+        words += ["--model", self.models[client]] if client in self.models else []
         self.processes.start(f"worker-{client}", [*words, "--socket", self._socket(client)])
         self.processes.await_line(f"worker-{client}", "serving ", WAIT)
 
@@ -77,11 +84,10 @@ class Local:
         self.processes.start("superlink", words)
         self.processes.await_port("superlink", self.port, WAIT)
 
-    def start_supernode(self, client: int, extra: str = "", key: Optional[str] = None) -> None:
-        """The node of a client; a plain one knows of no socket."""
-        config = f"partition-id={client} num-partitions={self.clients} {extra}"
-        if client not in self._plain:
-            config += f' socket="{self._socket(client)}"'
+    def start_supernode(self, client: int, name: Optional[str] = None, key: Optional[str] = None) -> None:
+        """The node of a client; a plain one has what `plain` says in the place of a socket."""
+        own = self.plain.get(client, f'socket="{self._socket(client)}"')
+        config = f"partition-id={client} num-partitions={self.clients} {own}"
         words = [self._flower("flower-supernode"), "--superlink", f"127.0.0.1:{self.port}", "--node-config", config]
         words += ["--port", str(_free_port())]
         if self.tls:
@@ -89,7 +95,7 @@ class Local:
             words += ["--auth-supernode-private-key", key or self._keys(f"node-{client}.key")]
         else:
             words.append("--insecure")
-        self.processes.start(f"supernode-{client}", words)
+        self.processes.start(name or f"supernode-{client}", words)
 
     def submit(self, config: Optional[Dict[str, str]] = None) -> "subprocess.Popen[bytes]":
         """`flwr run`, which shows the run's log until its end."""

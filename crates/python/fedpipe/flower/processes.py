@@ -43,6 +43,10 @@ class Processes:
         self._running[name] = process
         return process
 
+    def __getitem__(self, name: str) -> "subprocess.Popen[bytes]":
+        """The last that was started under this name."""
+        return self._running[name]
+
     def log(self, name: str) -> str:
         """Where the output of a process goes."""
         return os.path.join(self._folder, f"{name}.log")
