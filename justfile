@@ -4,6 +4,29 @@ set positional-arguments
 run model *args: build
     target/release/fedpipe run "$@"
 
+# A federation on Flower, all of it on this machine: `just flower mlp --clients 4 --rounds 3`, with `--tls` encrypted
+flower *args: build
+    just environment flower crates/python/fedpipe/flower/requirements.txt
+    exec target/python/flower/bin/python -m fedpipe.flower.local "$@"
+
+# A Python environment in target/python/NAME with what FILE lists and the package `fedpipe`, made where it is missing or old
+[private]
+environment name file:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    environment="target/python/$1"
+    cmp -s "$2" "$environment/requirements.txt" && exit
+    echo "installing what $2 lists in $environment" >&2
+    if ! python3 -m venv --clear "$environment" >/dev/null; then
+        echo "error: python3 makes no environments here; install it: apt-get install python3-venv" >&2
+        exit 1
+    fi
+    "$environment/bin/pip" install --quiet --disable-pip-version-check -r "$2"
+    # The package as it is in this repository: nothing is built or copied.
+    packages=$("$environment/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+    echo "$PWD/crates/python" >"$packages/fedpipe.pth"
+    cp "$2" "$environment/requirements.txt"
+
 # Build the command and all models; `target/release/fedpipe` is then ready to use
 build:
     # Always the same packages: cargo unifies features over those it is asked for, and would rebuild the host.
@@ -12,6 +35,13 @@ build:
 # The tests, as in the README
 test:
     cargo test --workspace
+
+# The tests of federations on Flower, against FEDPIPE_BIN, or the command that is built here
+test-flower *args:
+    [ -n "${FEDPIPE_BIN:-}" ] || just build
+    just environment flower crates/python/fedpipe/flower/requirements.txt
+    target/python/flower/bin/pip install --quiet --disable-pip-version-check pytest==9.2.0
+    target/python/flower/bin/python -m pytest crates/python/tests/flower "$@"
 
 # Format and lints, warnings as errors
 check:

@@ -43,9 +43,12 @@ class Courier:
         group = str(request.get("round", "")) if request else ""
         reply: "queue.SimpleQueue[Message]" = queue.SimpleQueue()
         with self._lock:
-            [number] = self._grid.push_messages([Message(content, node, kind, group_id=group)])
+            try:
+                [number] = self._grid.push_messages([Message(content, node, kind, group_id=group)])
+            except Exception as error:  # Flower's and its HTTP client's have no common base.
+                raise Unanswered(f"node {node}: the SuperLink took no message: {error}") from error
             if number is None:
-                raise Unanswered(f"Flower took no message for node {node}")
+                raise Unanswered(f"node {node}: the SuperLink took no message")
             self._waiting[number] = reply
         message = reply.get()
         if message.has_error():

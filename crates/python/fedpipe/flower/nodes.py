@@ -17,8 +17,9 @@ from .courier import Courier, Unanswered
 AGAIN = 5.0
 """Seconds after which a node that gave no answer is asked again, and between two looks for new nodes."""
 
-AWAY = 20.0
-"""Seconds that a run waits for a node that was there before; it takes part again in a later round."""
+AWAY = 60.0
+"""Seconds that a run waits for a node that was there before. After that it waits for `AGAIN` in every round: the node
+takes part in the first one after it came back."""
 
 
 @dataclass
@@ -38,7 +39,7 @@ class Nodes:
         self._courier = courier
         self._changed = threading.Condition()
         self._asked: Set[int] = set()
-        self._seen: Set[int] = set()
+        self._patience: Dict[int, float] = {}
         self._free: Dict[int, Place] = {}
         self._workers: List[Place] = []
 
@@ -48,7 +49,7 @@ class Nodes:
         Raises `EndOfPipe` where nobody wants it any more, and for a node that went away and does not come back.
         """
         with self._changed:
-            end = time.monotonic() + (AWAY if partition in self._seen else math.inf)
+            end = time.monotonic() + self._patience.get(partition, math.inf)
             while wanted() and partition not in self._free and time.monotonic() < end:
                 for node in set(self._courier.nodes()) - self._asked:
                     self._asked.add(node)
@@ -56,8 +57,9 @@ class Nodes:
                 self._changed.wait(AGAIN)
             if not wanted() or partition not in self._free:
                 print(f"warning: no node with partition {partition} is there", flush=True)
+                self._patience[partition] = AGAIN
                 raise EndOfPipe
-            self._seen.add(partition)
+            self._patience[partition] = AWAY
             return self._free.pop(partition)
 
     def release(self, place: Place) -> None:
@@ -94,4 +96,8 @@ class Nodes:
             return None
         if reply["type"] == "failed":
             reply["message"] = f"the node of partition {partition}: {reply['message']}"
+        if reply.get("kind") == "protocol":
+            # There is no worker behind the node, yet or any more.
+            print(f"warning: {reply['message']}", flush=True)
+            return None
         return Place(node, partition, reply)

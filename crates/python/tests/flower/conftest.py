@@ -7,6 +7,11 @@ import pytest
 from stage import BINARY, Results
 
 
+def pytest_configure(config):
+    """What `-m "not slow"` leaves out."""
+    config.addinivalue_line("markers", "slow: waits until Flower misses heartbeats, a minute and more")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory):
     """Datasets and partitions of all tests."""

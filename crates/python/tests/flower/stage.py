@@ -59,3 +59,9 @@ def command_line(process):
             return file.read().replace("\0", " ")
     except OSError:
         return ""
+
+
+def dylib(model):
+    """Where cargo has put a model: beside the command, or for tests below it."""
+    folder = Path(BINARY).parent
+    return next(path for path in (folder / f"lib{model}.so", folder / "deps" / f"lib{model}.so") if path.exists())

@@ -45,6 +45,22 @@ def test_a_killed_worker_costs_nothing_but_time(federation, alone):
     assert results.summary["failures"] == 1 and not results.summary["clients_dropped"]
 
 
+def test_a_killed_serve_that_is_started_again_costs_nothing_but_time(federation, alone):
+    local = federation(*SMALL)
+    local.start()
+    run = local.submit()
+    local.processes.await_line("run", "round 1/", LIMIT)
+    local.processes.kill("worker-1")
+    local.processes.await_line("run", "a fresh process does its work again", LIMIT)
+    local.start_worker(1)
+    said = finish(local, run)
+    results = Results(local.out)
+    [(client, cause)] = causes(results)
+    assert client == 1 and "is `fedpipe serve` running?" in cause, said
+    assert results.bits() == alone(*SMALL).bits()
+
+
+@pytest.mark.slow
 def test_a_supernode_that_is_killed_and_started_again_costs_nothing_but_time(federation, alone):
     local = federation(*SMALL)
     local.start()
@@ -59,6 +75,7 @@ def test_a_supernode_that_is_killed_and_started_again_costs_nothing_but_time(fed
     assert results.bits() == alone(*SMALL).bits()
 
 
+@pytest.mark.slow
 def test_a_supernode_that_stays_away_costs_one_client(federation):
     local = federation(*SMALL)
     local.start()

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("flwr")
 
-from stage import BINARY, LIMIT, Results, command_line, finish  # noqa: E402
+from stage import BINARY, LIMIT, Results, command_line, dylib, finish  # noqa: E402
 
 SAMPLE = ("--data", "sample")
 SMALL = ("mlp", *SAMPLE, "--model-option", "hidden=16", "--clients", "2")
@@ -96,7 +96,7 @@ def test_a_node_with_another_dylib_is_refused_by_name(federation, tmp_path):
     local = federation(*SMALL, "--rounds", "1")
     # The same model but for a byte at its end, which no loader reads.
     other = tmp_path / "libmlp.so"
-    shutil.copy(os.path.join(os.path.dirname(BINARY), "libmlp.so"), other)
+    shutil.copy(dylib("mlp"), other)
     with open(other, "ab") as file:
         file.write(b"\0")
     local.models[1] = str(other)
