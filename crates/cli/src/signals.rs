@@ -42,7 +42,9 @@ pub(crate) fn on_end(end: impl Fn(i32) + Send + 'static) -> std::io::Result<()> 
     thread::Builder::new().name("signals".into()).spawn(move || {
         let mut signals = signals.forever();
         signals.next().into_iter().for_each(end);
-        signals.next().into_iter().for_each(|signal| process::exit(128 + signal));
+        if let Some(signal) = signals.next() {
+            process::exit(128 + signal);
+        }
     })?;
     Ok(())
 }

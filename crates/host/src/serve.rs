@@ -105,9 +105,9 @@ impl Service {
         let mut served = None;
         loop {
             let connection = self.listener.accept(self.node.timeout);
-            let mut connection = connection.or_else(|error| match is_stop(&error) {
-                true => Err(stop(control)),
-                false => Err(anyhow::Error::from(error).into()),
+            let mut connection = connection.map_err(|error| match is_stop(&error) {
+                true => stop(control),
+                false => anyhow::Error::from(error).into(),
             })?;
             match self.visit(&mut connection, control, &mut served, tell)? {
                 Visit::Broken(FrameError::Io(error)) if is_stop(&error) => return Err(stop(control)),
@@ -125,7 +125,8 @@ impl Service {
         served: &mut Served<'c>,
         tell: &mut dyn FnMut(&str),
     ) -> Result<Visit> {
-        let mut payload = 0;
+        // Bytes of the model's weights, once it is ready.
+        let mut payload = None;
         let mut reply = (Reply::Hello { protocol: PROTOCOL }, None);
         loop {
             let (said, weights) = &reply;
@@ -137,68 +138,79 @@ impl Service {
                 tell(message);
                 return Ok(Visit::Over);
             }
-            let (request, parts) = match read(connection, Limits { payload }) {
+            let (request, parts) = match read(connection, Limits { payload: payload.unwrap_or(0) }) {
                 Ok(request) => request,
                 Err(FrameError::End) => return Ok(Visit::Over),
                 Err(error) => return Ok(Visit::Broken(error)),
             };
             reply = match (request, &reply.0) {
                 (Request::Setup(asked), Reply::Hello { .. }) => (self.set_up(asked, control, served)?, None),
-                (request, _) => answer(served.as_mut().filter(|_| payload > 0), request, parts)?,
+                (request, _) => match (served.as_mut(), payload) {
+                    (Some((_, fleet)), Some(payload)) => answer(fleet, request, parts, payload)?,
+                    _ => (failed(FailureKind::Protocol, "a setup comes first"), None),
+                },
             };
             if let Reply::Ready(ready) = &reply.0 {
-                payload = 4 * weight_count(&ready.layout).unwrap_or(0) as u64;
+                payload = Some(4 * weight_count(&ready.layout).unwrap_or(0) as u64);
             }
         }
     }
 
-    /// A process for what is asked: the one there is, or a fresh one.
+    /// Whether a process serves what is asked.
     fn set_up<'c>(&self, asked: Setup, control: &'c Control, served: &mut Served<'c>) -> Result<Reply> {
-        let setup = match self.own(asked) {
-            Ok(setup) => setup,
-            Err(why) => return Ok(failed(FailureKind::Refused, why)),
-        };
-        if served.as_ref().is_none_or(|(serving, _)| *serving != setup) {
-            *served = None;
-            // What the process before had to say would be taken for the next one's.
-            while let Ok(message) = control.inbox.try_recv() {
-                if let Message::Stop(signal) = message {
-                    return Err(Error::Stopped(signal));
-                }
+        match self.own(asked).and_then(|setup| self.process_for(setup, control, served)) {
+            Ok(ready) => Ok(Reply::Ready(ready)),
+            Err(Error::Stopped(signal)) => Err(Error::Stopped(signal)),
+            Err(error) => {
+                // The user knows the original.
+                let (copy, dylib) = (self.copy().display().to_string(), self.node.dylib.display().to_string());
+                Ok(failed(FailureKind::Refused, error.to_string().replace(&copy, &dylib)))
             }
-            *served = Some((setup.clone(), self.start_process(setup, control)?));
         }
-        let ready = served.as_mut().map(|(_, fleet)| fleet.ready().map(|()| fleet.model().cloned()));
-        match ready {
-            Some(Ok(Some(ready))) => Ok(Reply::Ready(ready)),
-            Some(Err(Error::Stopped(signal))) => Err(Error::Stopped(signal)),
+    }
+
+    /// The process that serves `setup` is the one there is, or a fresh one.
+    fn process_for<'c>(&self, setup: Setup, control: &'c Control, served: &mut Served<'c>) -> Result<Ready> {
+        let mut fleet = match served.take() {
+            Some((serving, fleet)) if serving == setup => fleet,
             other => {
-                *served = None;
-                let why = other.and_then(Result::err).map_or("the client says nothing".into(), |e| e.to_string());
-                let copy = self.folder.path().join("model.so").display().to_string();
-                Ok(failed(FailureKind::Refused, why.replace(&copy, &self.node.dylib.display().to_string())))
+                drop(other);
+                // What the process before had to say would be taken for the next one's.
+                while let Ok(message) = control.inbox.try_recv() {
+                    if let Message::Stop(signal) = message {
+                        return Err(Error::Stopped(signal));
+                    }
+                }
+                self.start_process(setup.clone(), control)?
             }
-        }
+        };
+        fleet.ready()?;
+        let ready = fleet.model().cloned().ok_or_else(|| anyhow::anyhow!("the client said nothing"))?;
+        *served = Some((setup, fleet));
+        Ok(ready)
+    }
+
+    fn copy(&self) -> PathBuf {
+        self.folder.path().join("model.so")
     }
 
     /// The setup that was asked for, with what is the node's own, or why it is refused.
-    fn own(&self, asked: Setup) -> std::result::Result<Setup, String> {
+    fn own(&self, asked: Setup) -> Result<Setup> {
         if let Some(wanted) = asked.dylib_sha256.as_ref().filter(|&wanted| *wanted != self.dylib_sha256) {
             let (name, own) = (&self.model.name, &self.dylib_sha256);
-            return Err(format!(
+            return Err(Error::Model(format!(
                 "this node has the model {name} with SHA-256 {own}, the run's is {wanted}; install the same dylib"
-            ));
+            )));
         }
         let Purpose::Serve { task, partitions, .. } = asked.purpose else {
-            return Err("a node serves a partition; `describe` has no place here".into());
+            return Err(Error::Model("a node serves a partition; `describe` has no place here".into()));
         };
         let [Held { client, .. }] = partitions[..] else {
-            return Err(format!("this node has one partition, asked for are {}", partitions.len()));
+            return Err(Error::Model(format!("this node has one partition, asked for are {}", partitions.len())));
         };
         let partitions = vec![Held { client, path: self.node.partition.clone() }];
         let purpose = Purpose::Serve { task, partitions, test: self.node.test.clone() };
-        let dylib = Some(self.folder.path().join("model.so"));
-        Ok(Setup { dylib, dylib_sha256: None, purpose, ..asked })
+        Ok(Setup { dylib: Some(self.copy()), dylib_sha256: None, purpose, ..asked })
     }
 
     fn start_process<'c>(&self, setup: Setup, control: &'c Control) -> Result<Fleet<'c>> {
@@ -224,22 +236,16 @@ impl Stopper {
 
 /// The reply to a request, with its weights.
 fn answer(
-    served: Option<&mut (Setup, Fleet<'_>)>,
+    fleet: &mut Fleet<'_>,
     request: Request,
     mut parts: Parts,
+    reply_payload: u64,
 ) -> Result<(Reply, Option<Vec<f32>>)> {
-    let Some(((_, fleet), layout)) = served.and_then(|served| {
-        let layout = served.1.model()?.layout.clone();
-        Some((served, layout))
-    }) else {
-        return Ok((failed(FailureKind::Protocol, "a setup comes first"), None));
-    };
     let weights = match request {
         Request::Setup(_) => return Ok((failed(FailureKind::Protocol, "a second setup"), None)),
         Request::GetWeights => None,
         Request::Train(_) | Request::Evaluate(_) => parts.take_f32(WEIGHTS).map(Arc::new),
     };
-    let reply_payload = 4 * weight_count(&layout).unwrap_or(0) as u64;
     // It is some client's, so that a loss is told and not mended behind the host's back.
     let job = Job { slot: 0, client: Some(0), request, weights, reply_payload };
     let mut lost = None;
@@ -248,10 +254,13 @@ fn answer(
             lost = Some(loss.cause.to_string());
         }
         Ok(())
-    })?;
-    match (settled.into_iter().next(), lost) {
-        (Some(Ok((reply, mut parts))), _) => Ok((reply, parts.take_f32(WEIGHTS))),
-        (_, lost) => Ok((failed(FailureKind::Model, lost.unwrap_or("its work was not done".into())), None)),
+    });
+    let settled = settled.map(|settled| settled.into_iter().next());
+    match (settled, lost) {
+        (Ok(Some(Ok((reply, mut parts)))), _) => Ok((reply, parts.take_f32(WEIGHTS))),
+        (Err(Error::Stopped(signal)), _) => Err(Error::Stopped(signal)),
+        (Err(error), _) => Ok((failed(FailureKind::Model, error.to_string()), None)),
+        (Ok(_), lost) => Ok((failed(FailureKind::Model, lost.unwrap_or("its work was not done".into())), None)),
     }
 }
 
