@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod common;
+mod flower;
 mod house;
 mod idx;
 mod live;

@@ -170,7 +170,7 @@ def main() -> int:
     try:
         local = Local(options.binary, options.out or _next_out(), experiment, options.tls)
     except (RuntimeError, OSError) as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 1
     try:
         print(f"logs are in {local.folder}", flush=True)

@@ -33,12 +33,13 @@ def test_the_strategys_state_lives_in_the_host_and_tls_and_authentication_hold(f
     experiment = (*SMALL, "--rounds", "2", "--strategy", "fedadam", "--partition", "dirichlet:alpha=0.5")
     local = federation(*experiment, tls=True)
     local.start()
-    # The keys of another federation open no door: this one has partition 0 too, and is not let in.
+    # The keys of another federation open no door: this one says that it has partition 0, and is not let in.
     subprocess.run([sys.executable, "-m", "fedpipe.flower.certificates", local.folder + "/strange", "1"], check=True)
     local.start_supernode(0, name="stranger", key=local.folder + "/strange/node-0.key")
     said = finish(local, local.submit())
     assert Results(local.out).bits() == alone(*experiment).bits(), said
-    assert "SuperNode ID" not in local.processes.said("stranger"), local.processes.said("stranger")
+    assert "SuperNode ID" not in local.processes.said("stranger")
+    assert local.processes.said("superlink").count("No SuperNode found with the given public key") == 1
 
 
 CLIENT = '''
