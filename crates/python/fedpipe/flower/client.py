@@ -24,8 +24,8 @@ def client_app(numpy_client: Optional[Callable[[Context], "NumPyClient"]] = None
     """The app of all nodes. A node whose configuration names no `socket` trains the `numpy_client` made for it."""
 
     def answer(message: Message, context: Context) -> Message:
-        config = message.content["fedpipe"]
-        setup, request = json.loads(config["setup"]), json.loads(config["request"])
+        config = message.content.config_records["fedpipe"]
+        setup, request = json.loads(str(config["setup"])), json.loads(str(config["request"]))
         arrays = message.content.array_records.get("arrays", ArrayRecord())
         if "socket" not in context.node_config:
             content = _by_numpy(numpy_client, context, request, arrays)
@@ -34,7 +34,7 @@ def client_app(numpy_client: Optional[Callable[[Context], "NumPyClient"]] = None
             [held] = setup["purpose"]["serve"]["partitions"]
             held["client"] = context.node_config["partition-id"]
             content = _by_worker(str(context.node_config["socket"]), setup, request, arrays, config["timeout"])
-        content["fedpipe"]["partition-id"] = context.node_config["partition-id"]
+        content.config_records["fedpipe"]["partition-id"] = context.node_config["partition-id"]
         return Message(content, reply_to=message)
 
     app = ClientApp()
@@ -43,7 +43,7 @@ def client_app(numpy_client: Optional[Callable[[Context], "NumPyClient"]] = None
     return app
 
 
-def _by_worker(path: str, setup: Dict[str, Any], request: Any, arrays: ArrayRecord, timeout: float) -> RecordDict:
+def _by_worker(path: str, setup: Dict[str, Any], request: Any, arrays: ArrayRecord, timeout: Any) -> RecordDict:
     """What the worker on the socket answers; that there is none is an answer too."""
     try:
         with socket.socket(socket.AF_UNIX) as connection:

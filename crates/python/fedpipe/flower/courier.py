@@ -35,11 +35,11 @@ class Courier:
         self, node: int, setup: Dict[str, Any], request: Optional[Dict[str, Any]], arrays: ArrayRecord, timeout: float
     ) -> Tuple[Dict[str, Any], int, ArrayRecord]:
         """Sends a request (none asks for `ready` alone) and waits: the reply's body, its partition and its arrays."""
-        config = {"setup": json.dumps(setup), "request": json.dumps(request), "timeout": timeout}
+        config: Dict[str, Any] = {"setup": json.dumps(setup), "request": json.dumps(request), "timeout": timeout}
         content = RecordDict({"fedpipe": ConfigRecord(config)})
         if arrays:
             content["arrays"] = arrays
-        kind = KINDS.get(request and request["type"], MessageType.EVALUATE)
+        kind = KINDS.get(request["type"] if request else None, MessageType.EVALUATE)
         group = str(request.get("round", "")) if request else ""
         reply: "queue.SimpleQueue[Message]" = queue.SimpleQueue()
         with self._lock:
@@ -53,9 +53,9 @@ class Courier:
         message = reply.get()
         if message.has_error():
             raise Unanswered(f"node {node}: {message.error.reason or f'Flower says error {message.error.code}'}")
-        answer = message.content["fedpipe"]
+        answer = message.content.config_records["fedpipe"]
         record = message.content.array_records.get("arrays", ArrayRecord())
-        return json.loads(answer["reply"]), int(answer["partition-id"]), record
+        return json.loads(str(answer["reply"])), int(str(answer["partition-id"])), record
 
     def fetch(self) -> None:
         """Hands out the replies that have come."""

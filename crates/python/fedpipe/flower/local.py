@@ -128,7 +128,9 @@ class Local:
         os.makedirs(home)
         trust = f'root-certificates = "{self._keys("ca.crt")}"' if self.tls else "insecure = true"
         with open(os.path.join(home, "config.toml"), "w", encoding="utf-8") as file:
-            file.write(f'[superlink]\ndefault = "local"\n\n[superlink.local]\naddress = "127.0.0.1:{self.port}"\n{trust}\n')
+            file.write(
+                f'[superlink]\ndefault = "local"\n\n[superlink.local]\naddress = "127.0.0.1:{self.port}"\n{trust}\n'
+            )
 
 
 def _environment(folder: str) -> Dict[str, str]:

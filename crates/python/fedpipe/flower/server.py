@@ -20,8 +20,8 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from .courier import Courier
-from .relay import converse
 from .nodes import Nodes
+from .relay import converse
 
 OWN = ("binary", "out", "resume")
 """Keys of the run configuration that are not the experiment's; empty text stands for none."""

@@ -120,4 +120,3 @@ def test_ctrl_c_leaves_no_process(tmp_path):
         local.stdout.read()
         assert local.wait(LIMIT) == 130
     assert [words for words in map(command_line, os.listdir("/proc")) if str(out) in words] == []
-
