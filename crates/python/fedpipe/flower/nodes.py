@@ -55,7 +55,9 @@ class Nodes:
                     self._asked.add(node)
                     threading.Thread(target=self._ask, args=(node, setup, timeout), daemon=True).start()
                 self._changed.wait(AGAIN)
-            if not wanted() or partition not in self._free:
+            if not wanted():
+                raise EndOfPipe
+            if partition not in self._free:
                 print(f"warning: no node with partition {partition} is there", flush=True)
                 self._patience[partition] = AGAIN
                 raise EndOfPipe
@@ -83,6 +85,8 @@ class Nodes:
                 self._changed.wait(AGAIN)
                 self._asked.discard(node)
             else:
+                if place.partition in self._free:
+                    print(f"warning: two nodes have partition {place.partition}; one of them is not asked", flush=True)
                 self._free[place.partition] = place
                 if place.reply["type"] == "ready":
                     self._workers.append(place)
