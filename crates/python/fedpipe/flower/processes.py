@@ -24,12 +24,14 @@ class Processes:
     def __init__(self, folder: str, environment: Dict[str, str]) -> None:
         self._folder, self._environment = folder, environment
         self._running: Dict[str, "subprocess.Popen[bytes]"] = {}
+        self._starts: Dict[str, int] = {}
         # What loses its parent becomes a child of this process instead of going astray.
         _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
     def start(self, name: str, words: List[str]) -> "subprocess.Popen[bytes]":
         """A process of this name that runs already is another's business."""
         with open(self.log(name), "ab") as log:
+            self._starts[name] = log.tell()
             process = subprocess.Popen(
                 words,
                 stdin=subprocess.DEVNULL,
@@ -52,9 +54,10 @@ class Processes:
         return os.path.join(self._folder, f"{name}.log")
 
     def said(self, name: str) -> str:
-        """What a process, and those of its name before it, have printed so far."""
-        with open(self.log(name), encoding="utf-8", errors="replace") as file:
-            return file.read()
+        """What a process has printed so far, and not those of its name before it."""
+        with open(self.log(name), "rb") as file:
+            file.seek(self._starts[name])
+            return file.read().decode(errors="replace")
 
     def await_line(self, name: str, text: str, limit: float) -> None:
         """Waits until a process has said `text`."""
