@@ -27,6 +27,7 @@ def test_the_same_bits_as_on_one_machine(federation, alone):
     assert there.summary["weights_sha256"] == here.summary["weights_sha256"]
     assert list(there.summary) == list(here.summary)
     assert (there.summary["failures"], there.summary["stopped"]) == (0, "rounds")
+    assert subprocess.run([BINARY, "verify", local.out], check=False).returncode == 0
 
 
 def test_the_strategys_state_lives_in_the_host_and_tls_and_authentication_hold(federation, alone):
