@@ -30,6 +30,11 @@ environment name file:
     echo "$PWD/crates/python" >"$packages/fedpipe.pth"
     cp "$2" "$environment/requirements.txt"
 
+# A federation on Flower, all of it on this machine: `just flower mlp --clients 4 --rounds 3`, with `--tls` encrypted
+flower *args: build
+    just environment flower crates/python/fedpipe/flower/requirements.txt
+    exec target/python/flower/bin/python -m fedpipe.flower.local "$@"
+
 # Build the command and all models; `target/release/fedpipe` is then ready to use
 build:
     # Always the same packages: cargo unifies features over those it is asked for, and would rebuild the host.
@@ -42,11 +47,19 @@ test:
 # All that can go wrong, as a table, and 200 hosts killed at random moments; with a name one of them: `just faults segfault`
 faults *args:
     FEDPIPE_KILLS=200 cargo test --package fedpipe --test faults -- "$@"
+
 # The tests of the package in crates/python, against FEDPIPE_BIN, or the command that is built here
 test-python *args:
     [ -n "${FEDPIPE_BIN:-}" ] || just build
     just environment test crates/python/tests/requirements.txt
     target/python/test/bin/python -m pytest crates/python "$@"
+
+# The tests of federations on Flower, against FEDPIPE_BIN, or the command that is built here
+test-flower *args:
+    [ -n "${FEDPIPE_BIN:-}" ] || just build
+    just environment flower crates/python/fedpipe/flower/requirements.txt
+    target/python/flower/bin/pip install --quiet --disable-pip-version-check pytest==9.2.0
+    target/python/flower/bin/python -m pytest crates/python/tests/flower "$@"
 
 # Format and lints, warnings as errors
 check:

@@ -10,7 +10,11 @@ use clap::{
 use fedpipe_data::{Scheme, Source};
 use fedpipe_host::{Level, LocalOptimiser, MemoryLimit, Strategy};
 
-use crate::{data, exit, models, run, verify};
+use crate::{
+    data, exit,
+    flower::{self, FlowerCommand},
+    models, run, serve, verify,
+};
 
 #[derive(Debug, Parser)]
 #[command(name = "fedpipe", version, about = "Federated learning on one machine with real processes")]
@@ -39,6 +43,11 @@ enum Command {
         /// The directory of a run that is going on
         run: PathBuf,
     },
+    /// Serve one client on a Unix socket, for a federation whose host is elsewhere (Flower)
+    Serve(serve::ServeArgs),
+    /// Past one machine, on Flower
+    #[command(subcommand)]
+    Flower(FlowerCommand),
     /// List the models that are found, with their versions and options
     Models {
         /// Ask this client of your own instead, as for `fedpipe run`
@@ -157,6 +166,9 @@ pub(crate) struct RunArgs {
     /// Resume although the experiment, the dylib or the dataset differ from what the ledger says
     #[arg(long, requires = "resume")]
     pub(crate) force: bool,
+    /// Clients are elsewhere: each is a connection to this Unix socket (the Flower app listens there)
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) over: Option<PathBuf>,
     /// The run directory [default: runs/MODEL-N]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
@@ -171,7 +183,7 @@ pub(crate) struct RunArgs {
     pub(crate) quiet: bool,
 }
 
-fn level() -> impl TypedValueParser<Value = Level> {
+pub(crate) fn level() -> impl TypedValueParser<Value = Level> {
     PossibleValuesParser::new(["require", "auto", "off"]).try_map(|level| level.parse::<Level>())
 }
 
@@ -190,6 +202,8 @@ pub(crate) fn dispatch() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Verify { run, isolation } => verify::verify(&run, isolation),
         Command::Reload { run } => verify::reload(&run),
+        Command::Serve(args) => serve::serve(&args),
+        Command::Flower(FlowerCommand::New { directory, run }) => flower::new(&directory, &run),
         Command::Models { client: None } => models::list(),
         Command::Models { client: Some(command) } => models::foreign(&command),
         Command::Data(DataCommand::Fetch { name: _ }) => data::fetch_fashion_mnist(),

@@ -1,5 +1,7 @@
 //! From the command line to an experiment: defaults, then `--config` (or the resumed run's own), then flags, then `--set`.
 
+use std::path::Path;
+
 use fedpipe_host::{Error, Experiment, Result};
 use toml::{Table, Value};
 
@@ -14,11 +16,7 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Experiment> {
     let recorded = args.resume.as_ref().map(|run| run.join("experiment.toml"));
     let mut table = match args.config.as_ref().or(recorded.as_ref()) {
         None => Table::new(),
-        Some(path) => {
-            let usage = |error: String| Error::Usage(format!("cannot use {}: {error}", path.display()));
-            let text = std::fs::read_to_string(path).map_err(|error| usage(error.to_string()))?;
-            text.parse().map_err(|error: toml::de::Error| usage(error.message().to_owned()))?
-        }
+        Some(path) => table_in(path)?,
     };
     overlay(&mut table, args);
     for (key, value) in &args.set {
@@ -29,6 +27,22 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Experiment> {
         true => Err(Error::Usage("no model is named; give one, such as mlp, or a --client COMMAND".into())),
         false => Ok(experiment),
     }
+}
+
+/// The experiment in a file, as it is.
+///
+/// # Errors
+/// As for [`resolve`].
+pub(crate) fn read(path: &Path) -> Result<Experiment> {
+    let experiment = Experiment::deserialize_from(table_in(path)?)?;
+    experiment.check()?;
+    Ok(experiment)
+}
+
+fn table_in(path: &Path) -> Result<Table> {
+    let usage = |error: String| Error::Usage(format!("cannot use {}: {error}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|error| usage(error.to_string()))?;
+    text.parse().map_err(|error: toml::de::Error| usage(error.message().to_owned()))
 }
 
 fn overlay(table: &mut Table, args: &RunArgs) {

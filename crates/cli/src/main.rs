@@ -1,23 +1,31 @@
-//! The `fedpipe` command; under the name `fedpipe-client`, one of its clients.
+//! The `fedpipe` command; under the name `fedpipe-client`, one of its clients, under `fedpipe-relay`, the way to one.
 
 mod args;
 mod data;
 mod exit;
 mod experiment;
+mod flower;
 mod lookup;
 mod models;
 mod run;
+mod serve;
 mod show;
 mod signals;
 mod verify;
 
-use std::{ffi::OsString, path::Path, process::ExitCode};
+use std::{
+    ffi::{OsStr, OsString},
+    path::Path,
+    process::ExitCode,
+};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
     let name = arguments.next().unwrap_or_default();
-    if Path::new(&name).file_name() == Some(fedpipe_client::PROCESS_NAME.as_ref()) {
-        return fedpipe_client::main(&arguments.collect::<Vec<OsString>>());
-    }
-    args::dispatch()
+    let as_child = match Path::new(&name).file_name().and_then(OsStr::to_str) {
+        Some(fedpipe_client::PROCESS_NAME) => fedpipe_client::main,
+        Some(fedpipe_client::RELAY_NAME) => fedpipe_client::relay,
+        _ => return args::dispatch(),
+    };
+    as_child(&arguments.collect::<Vec<OsString>>())
 }

@@ -1,8 +1,8 @@
 //! `fedpipe run`.
 
-use std::{collections::BTreeMap, process::ExitCode};
+use std::{collections::BTreeMap, path::Path, process::ExitCode};
 
-use fedpipe_client::PROCESS_NAME;
+use fedpipe_client::{PROCESS_NAME, RELAY_NAME};
 use fedpipe_data::Cache;
 use fedpipe_host::{ClientCommand, Control, Launch, Result, Resume, Stop};
 
@@ -13,9 +13,21 @@ pub(crate) fn client_command() -> ClientCommand {
     ClientCommand::new("/proc/self/exe", PROCESS_NAME)
 }
 
+/// How clients are started that are elsewhere: a relay each, to the socket.
+fn relay_command(socket: &Path) -> ClientCommand {
+    let arguments = vec![socket.into()];
+    ClientCommand { arguments, elsewhere: true, ..ClientCommand::new("/proc/self/exe", RELAY_NAME) }
+}
+
 /// Runs the experiment that `args` describe, or the rest of one.
 pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
-    let experiment = experiment::resolve(args)?;
+    let mut experiment = experiment::resolve(args)?;
+    if args.over.is_some() {
+        // Clients elsewhere have processors of their own.
+        let clients = experiment.clients;
+        experiment.processes.get_or_insert(clients);
+        experiment.jobs.get_or_insert(clients);
+    }
     let dylib = match (&experiment.client, &args.resume) {
         (Some(_), _) => None,
         // Only a reload would need it: a run has its own copy.
@@ -23,7 +35,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
         (None, None) => Some(lookup::dylib(&experiment.model)?),
     };
     let launch = Launch {
-        command: client_command(),
+        command: args.over.as_deref().map_or_else(client_command, relay_command),
         dylib,
         out: args.out.clone(),
         cache: Cache::user()?,

@@ -40,3 +40,16 @@ fn stop(run: &Handle, signal: i32, seen: &mut bool) {
         process::exit(128 + signal);
     });
 }
+
+/// Calls `end` for the first Ctrl-C or SIGTERM; a second ends the process.
+pub(crate) fn on_end(end: impl Fn(i32) + Send + 'static) -> std::io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    thread::Builder::new().name("signals".into()).spawn(move || {
+        let mut signals = signals.forever();
+        signals.next().into_iter().for_each(end);
+        if let Some(signal) = signals.next() {
+            process::exit(128 + signal);
+        }
+    })?;
+    Ok(())
+}

@@ -6,6 +6,7 @@
 mod inherited;
 mod launch;
 mod loader;
+mod relay;
 pub mod sandbox;
 mod serve;
 mod session;
@@ -17,6 +18,7 @@ use std::{
 };
 
 pub use loader::{LoadError, Loaded};
+pub use relay::{RELAY_NAME, relay};
 pub use serve::serve;
 
 /// The name (`argv[0]`) under which the host executes its own binary again to start a client.

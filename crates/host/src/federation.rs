@@ -153,7 +153,7 @@ impl<'a> Federation<'a> {
                 Some(path) => path,
                 None => {
                     let reason = "a client of your own (--client) has no dylib; start another run";
-                    return Ok(journal.tell(&Event::ReloadRefused { reason })?);
+                    return journal.tell(&Event::ReloadRefused { reason });
                 }
             },
         };
@@ -323,6 +323,7 @@ fn setup(experiment: &Experiment, dylib: &Option<PathBuf>, dealt: &Dealt, proces
         .map(|client| Held { client, path: dealt.partitions[client as usize].path.clone() });
     Setup {
         dylib: dylib.clone(),
+        dylib_sha256: None,
         options: experiment.model_options.clone(),
         seed: experiment.seed,
         isolation: isolation(experiment),

@@ -275,6 +275,9 @@ impl<'a> Fleet<'a> {
         for text in [&mut ready.name, &mut ready.version, &mut ready.summary] {
             *text = tame(text);
         }
+        if let Some(model) = self.model.as_ref().filter(|_| self.environment.command.elsewhere) {
+            ready.in_force.clone_from(&model.in_force);
+        }
         match &self.model {
             Some(model) if model.in_force != ready.in_force => Err(Cause::protocol(format!(
                 "its isolation is not that of the other clients ({}), but {}",

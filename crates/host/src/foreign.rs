@@ -128,6 +128,7 @@ impl Foreign {
             arguments: self.words[1..].iter().map(Into::into).collect(),
             inherits: true,
             environment: ONE_THREAD.to_vec(),
+            elsewhere: false,
         })
     }
 

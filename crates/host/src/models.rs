@@ -56,8 +56,8 @@ fn ask(
         spare: Arc::default(),
         jitter: None,
     };
-    let isolation = isolation(&Experiment::default());
-    let setup = Setup { dylib, options: BTreeMap::new(), seed: 0, isolation, purpose: Purpose::Describe };
+    let (options, isolation) = (BTreeMap::new(), isolation(&Experiment::default()));
+    let setup = Setup { dylib, dylib_sha256: None, options, seed: 0, isolation, purpose: Purpose::Describe };
     let control = Control::default();
     let mut fleet = Fleet::start(environment, &control, vec![setup], 1, OnFailure::Abort)?;
     fleet.ready()?;

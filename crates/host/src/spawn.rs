@@ -38,13 +38,15 @@ pub struct ClientCommand {
     pub inherits: bool,
     /// What is set in its environment.
     pub environment: Vec<(&'static str, &'static str)>,
+    /// Whether it stands for a client on another machine, where other things are in force than on this one.
+    pub elsewhere: bool,
 }
 
 impl ClientCommand {
     /// A client of fedpipe's own.
     pub fn new(program: impl Into<PathBuf>, name: impl Into<OsString>) -> Self {
         let (program, name) = (program.into(), name.into());
-        Self { program, name, arguments: Vec::new(), inherits: false, environment: Vec::new() }
+        Self { program, name, arguments: Vec::new(), inherits: false, environment: Vec::new(), elsewhere: false }
     }
 }
 

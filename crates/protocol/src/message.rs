@@ -73,6 +73,10 @@ pub struct Launch {
 pub struct Setup {
     /// The model's dylib; none for a foreign client, which is its own model.
     pub dylib: Option<PathBuf>,
+    /// SHA-256 of that file; given where the path means nothing to the receiver, which has a copy of its own
+    /// (`fedpipe serve`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dylib_sha256: Option<String>,
     /// The model's options as the user gave them.
     pub options: BTreeMap<String, String>,
     /// The run's seed.

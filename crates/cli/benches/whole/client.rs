@@ -51,7 +51,8 @@ impl Holding {
         let purpose = Purpose::Serve { task, partitions, test: dealt.test.path.clone() };
         // As in a run, in which the memory has a limit.
         let isolation = Isolation { memory_limit: Some(2 << 30), ..Isolation::default() };
-        Self { setup: Setup { dylib: Some(dylib.to_owned()), options, seed: 0, isolation, purpose } }
+        let dylib = Some(dylib.to_owned());
+        Self { setup: Setup { dylib, dylib_sha256: None, options, seed: 0, isolation, purpose } }
     }
 
     /// The same with another file as the partition.

@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod common;
+mod flower;
 mod foreign;
 mod house;
 mod idx;
@@ -16,4 +17,5 @@ mod outside;
 mod processes;
 mod resume;
 mod run;
+mod serve;
 mod truth;

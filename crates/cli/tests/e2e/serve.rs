@@ -1,0 +1,291 @@
+//! `fedpipe serve`: a client behind a socket; and `run --over`, whose clients are all behind sockets.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, BufRead, BufReader, Read, Write},
+    net::Shutdown,
+    os::unix::net::{UnixListener, UnixStream},
+    path::PathBuf,
+    process::{Child, ExitStatus, Stdio},
+    thread,
+};
+
+use fedpipe_protocol::{
+    Evaluate, Held, Isolation, Limits, Parts, Purpose, Reply, Request, Setup, Task, Train, WEIGHTS, read, write,
+};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use crate::{
+    common::{Place, check_all, dylib, sha256, stderr},
+    live::children,
+};
+
+/// A node; dropping it kills it.
+struct Node {
+    process: Child,
+    socket: PathBuf,
+    /// What it says it serves.
+    about: String,
+}
+
+impl Node {
+    /// Serves client `client` of the experiment in `place`.
+    fn start(place: &Place, client: u32) -> Self {
+        let socket = place.path(format!("{client}.sock"));
+        let arguments = format!("serve --experiment experiment.toml --client {client} --socket {client}.sock");
+        let mut process = place.fedpipe(&arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut about = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut about).unwrap();
+        Self { process, socket, about }
+    }
+
+    fn pid(&self) -> i32 {
+        self.process.id().cast_signed()
+    }
+
+    /// The client process behind it.
+    fn client(&self) -> i32 {
+        let clients = children(self.pid());
+        assert_eq!(clients.len(), 1, "{clients:?}");
+        clients[0].0
+    }
+
+    fn end(mut self, signal: Signal) -> ExitStatus {
+        kill(Pid::from_raw(self.pid()), signal).unwrap();
+        self.process.wait().unwrap()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The host's side of a connection.
+struct Visit(UnixStream);
+
+impl Visit {
+    fn to(node: &Node, setup: &Setup) -> (Self, Reply) {
+        let mut visit = Self(UnixStream::connect(&node.socket).unwrap());
+        assert!(matches!(visit.hear().0, Reply::Hello { protocol: 1 }));
+        visit.say(&Request::Setup(setup.clone()), None);
+        let ready = visit.hear().0;
+        (visit, ready)
+    }
+
+    fn say(&mut self, request: &Request, weights: Option<&[f32]>) {
+        let weights = weights.map(|weights| fedpipe_protocol::Part::F32(WEIGHTS, weights));
+        write(&mut self.0, request, weights.as_slice()).unwrap();
+    }
+
+    fn hear(&mut self) -> (Reply, Parts) {
+        read(&mut self.0, Limits { payload: 1 << 24 }).unwrap()
+    }
+
+    fn weights(&mut self) -> Vec<f32> {
+        self.say(&Request::GetWeights, None);
+        self.hear().1.take_f32(WEIGHTS).unwrap()
+    }
+}
+
+fn experiment(place: &Place, text: &str) {
+    fs::write(place.path("experiment.toml"), format!("data = \"sample\"\n{text}")).unwrap();
+}
+
+/// What a host elsewhere asks of a node: its paths are of no meaning here.
+fn setup(options: &[(&str, &str)]) -> Setup {
+    let partitions = vec![Held { client: 1, path: "/elsewhere".into() }];
+    Setup {
+        dylib: None,
+        dylib_sha256: None,
+        options: options.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect::<BTreeMap<_, _>>(),
+        isolation: Isolation::default(),
+        seed: 0,
+        purpose: Purpose::Serve {
+            task: Task { shape: vec![28, 28], classes: 10 },
+            partitions,
+            test: "/elsewhere".into(),
+        },
+    }
+}
+
+fn train() -> Request {
+    let optimiser = r#"{"name":"sgd"}"#.to_owned();
+    Request::Train(Train { client: 1, round: 1, epochs: 1, batch_size: 32, learning_rate: 0.1, optimiser })
+}
+
+#[test]
+fn the_process_outlives_its_visitors_and_ends_with_the_node() {
+    let place = Place::new();
+    experiment(&place, "model = \"mlp\"\nclients = 2");
+    let node = Node::start(&place, 1);
+    let hash = sha256(&fs::read(dylib("mlp")).unwrap());
+    assert_eq!(node.about, format!("serving mlp 0.1.0 (SHA-256 {hash}) with 1000 examples on 1.sock\n"));
+
+    let (mut visit, ready) = Visit::to(&node, &setup(&[]));
+    assert!(matches!(ready, Reply::Ready(_)), "{ready:?}");
+    let weights = visit.weights();
+    let client = node.client();
+    drop(visit);
+
+    // Another visitor, who knows the node's dylib, gets the same process; and the same update as a fresh one would give.
+    let known = Setup { dylib_sha256: Some(hash), ..setup(&[]) };
+    let updates = [known.clone(), known].map(|setup| {
+        let (mut visit, _) = Visit::to(&node, &setup);
+        visit.say(&train(), Some(&weights));
+        let (reply, mut parts) = visit.hear();
+        assert!(matches!(&reply, Reply::Update(update) if update.examples == 1000), "{reply:?}");
+        visit.say(&Request::Evaluate(Evaluate { blocks: vec![0] }), Some(&weights));
+        assert!(matches!(visit.hear().0, Reply::Evaluated { blocks } if blocks[0].examples == 500));
+        (reply, parts.take_f32(WEIGHTS))
+    });
+    assert_eq!(updates[0], updates[1]);
+    assert_eq!(node.client(), client);
+
+    // One who wants another model than that gets another process.
+    let (mut visit, _) = Visit::to(&node, &setup(&[("hidden", "8")]));
+    assert_eq!(visit.weights().len(), 784 * 8 + 8 + 8 * 10 + 10);
+    assert_ne!(node.client(), client);
+
+    let socket = node.socket.clone();
+    assert!(socket.exists());
+    // Also while a visitor says nothing.
+    assert!(node.end(Signal::SIGTERM).success());
+    assert!(!socket.exists());
+    assert_eq!(visit.0.read(&mut [0]).unwrap_or(0), 0);
+}
+
+#[test]
+fn a_death_is_an_answer_at_once_and_the_next_visitor_gets_a_fresh_process() {
+    let place = Place::new();
+    experiment(&place, "model = \"misbehaving\"\nclients = 2");
+    let node = Node::start(&place, 1);
+    let (mut visit, ready) = Visit::to(&node, &setup(&[("fault", "sleep")]));
+    assert!(matches!(ready, Reply::Ready(_)), "{ready:?}");
+    let (weights, client) = (visit.weights(), node.client());
+    visit.say(&train(), Some(&weights));
+    kill(Pid::from_raw(client), Signal::SIGKILL).unwrap();
+    let (reply, _) = visit.hear();
+    assert!(matches!(&reply, Reply::Failed { message, .. } if message == "killed by SIGKILL"), "{reply:?}");
+    assert_eq!(visit.0.read(&mut [0]).unwrap(), 0);
+
+    let (mut visit, ready) = Visit::to(&node, &setup(&[("fault", "sleep")]));
+    assert!(matches!(ready, Reply::Ready(_)), "{ready:?}");
+    assert_eq!(visit.weights(), weights);
+    assert_ne!(node.client(), client);
+}
+
+#[test]
+fn what_the_run_and_the_node_disagree_on_is_named() {
+    let place = Place::new();
+    experiment(&place, "model = \"mlp\"\nclients = 2");
+    let node = Node::start(&place, 1);
+    let other = Setup { dylib_sha256: Some("00ff".into()), ..setup(&[]) };
+    let mut two = setup(&[]);
+    if let Purpose::Serve { partitions, .. } = &mut two.purpose {
+        partitions.push(Held { client: 3, path: "/elsewhere".into() });
+    }
+    let mut shape = setup(&[]);
+    if let Purpose::Serve { task, .. } = &mut shape.purpose {
+        task.shape = vec![3];
+    }
+    let own = sha256(&fs::read(dylib("mlp")).unwrap());
+    let hashes = format!("this node has the model mlp with SHA-256 {own}, the run's is 00ff; install the same dylib");
+    let cases = [
+        (other, hashes.as_str()),
+        (two, "this node has one partition, asked for are 2"),
+        (setup(&[("depth", "3")]), "model mlp has no option \"depth\""),
+        (shape, "has examples of shape [28, 28], the task says [3]"),
+    ];
+    check_all(cases, |(setup, expected)| match Visit::to(&node, setup).1 {
+        Reply::Failed { message, .. } if message.contains(expected) => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    // None of them has cost the next one anything; nor has one that speaks another language.
+    UnixStream::connect(&node.socket).unwrap().write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    assert!(matches!(Visit::to(&node, &setup(&[])).1, Reply::Ready(_)));
+}
+
+#[test]
+fn bad_arguments_of_serve_are_one_sentence() {
+    let place = Place::new();
+    experiment(&place, "model = \"mlp\"\nclients = 2");
+    fs::write(place.path("text"), "a text").unwrap();
+    let _taken = UnixListener::bind(place.path("taken")).unwrap();
+    let long = format!("serve --experiment experiment.toml --client 0 --socket {}", "x".repeat(108));
+    let cases = [
+        ("serve --model mlp --partition text --socket s", 2, "--test"),
+        ("serve --model mlp --socket s", 2, "--partition"),
+        ("serve --experiment experiment.toml --socket s", 2, "--client"),
+        ("serve --experiment experiment.toml --client 2 --socket s", 2, "--client is 2; the experiment's clients are"),
+        ("serve --experiment experiment.toml --client 0 --client-timeout 0 --socket s", 2, "--client-timeout is 0"),
+        ("serve --experiment text --client 0 --socket s", 2, "cannot use text"),
+        ("serve --experiment experiment.toml --client 0 --model nonesuch --socket s", 3, "\"nonesuch\""),
+        ("serve --model mlp --partition text --test text --socket s", 4, "text"),
+        ("serve --experiment experiment.toml --client 0 --socket text", 2, "text is there and is no socket"),
+        ("serve --experiment experiment.toml --client 0 --socket taken", 2, "taken is in use by another process"),
+        (&long, 2, "has 108 bytes, a socket's path at most 107"),
+    ];
+    check_all(cases, |(arguments, code, expected)| {
+        let output = place.fedpipe(arguments).output().unwrap();
+        let text = stderr(&output);
+        match output.status.code() == Some(*code) && text.contains(expected) && text.lines().count() == 1 {
+            true => Ok(()),
+            false => Err(format!("{}: {text}", output.status)),
+        }
+    });
+    assert_eq!(fs::read(place.path("text")).unwrap(), b"a text");
+}
+
+/// What a relay of another make must do: hello, find out who is asked for, and pass on what is said.
+fn carry(host: UnixStream, nodes: &[PathBuf]) -> io::Result<()> {
+    let mut host = host;
+    write(&mut host, &Reply::Hello { protocol: 1 }, &[])?;
+    let Ok((Request::Setup(setup), _)) = read(&mut host, Limits { payload: 0 }) else { return Ok(()) };
+    let Purpose::Serve { partitions, .. } = &setup.purpose else { panic!("{setup:?}") };
+    let mut node = UnixStream::connect(&nodes[partitions[0].client as usize])?;
+    let _: (Reply, Parts) = read(&mut node, Limits { payload: 0 }).unwrap();
+    write(&mut node, &Request::Setup(setup), &[])?;
+    let (mut from_host, mut to_node) = (host.try_clone()?, node.try_clone()?);
+    thread::spawn(move || {
+        let _ = io::copy(&mut from_host, &mut to_node);
+        let _ = to_node.shutdown(Shutdown::Write);
+    });
+    io::copy(&mut node, &mut host).map(drop)
+}
+
+#[test]
+fn a_run_over_sockets_has_the_bits_of_a_run_at_home() {
+    let place = Place::new();
+    let keys = "model = \"mlp\"\nclients = 3\nrounds = 2\nstrategy = \"fedavgm\"\npartition = \"dirichlet:alpha=0.5\"";
+    experiment(&place, keys);
+    let nodes: Vec<Node> = (0..3).map(|client| Node::start(&place, client)).collect();
+    let sockets: Vec<PathBuf> = nodes.iter().map(|node| node.socket.clone()).collect();
+    let listener = UnixListener::bind(place.path("host.sock")).unwrap();
+    thread::spawn(move || {
+        for connection in listener.incoming().flatten() {
+            let sockets = sockets.clone();
+            thread::spawn(move || carry(connection, &sockets));
+        }
+    });
+    let away = place.run("--config experiment.toml --over host.sock --out away");
+    let home = place.run("--config experiment.toml --out home");
+    assert_eq!(away.weights_sha256(), home.weights_sha256());
+    let scores = |line: &serde_json::Value| (line["loss"].as_f64(), line["training_loss"].as_f64());
+    let [away, home] = [away, home].map(|run| run.ledger("round").iter().map(scores).collect::<Vec<_>>());
+    assert_eq!(away, home);
+}
+
+#[test]
+fn a_run_over_a_socket_that_nobody_listens_at_says_so() {
+    let place = Place::new();
+    let (output, _) = place.try_run("mlp --clients 2 --over nowhere.sock");
+    assert!(!output.status.success());
+    assert!(stderr(&output).contains("cannot connect to nowhere.sock"), "{}", stderr(&output));
+}

@@ -1,0 +1,95 @@
+"""The ClientApp of a node: it forwards what comes to the worker on the node's socket (`fedpipe serve`).
+
+Flower starts a process for every message, so nothing is kept here; the worker, with its model and data, stays.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from math import ceil
+from typing import TYPE_CHECKING, Any, Callable, Dict, Optional
+
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+
+from ..protocol import WEIGHTS, EndOfPipe, Malformed, read, write
+from .records import count, flat, named
+
+if TYPE_CHECKING:
+    from flwr.client import NumPyClient
+
+
+def client_app(numpy_client: Optional[Callable[[Context], "NumPyClient"]] = None) -> ClientApp:
+    """The app of all nodes. A node whose configuration names no `socket` trains the `numpy_client` made for it."""
+
+    def answer(message: Message, context: Context) -> Message:
+        config = message.content.config_records["fedpipe"]
+        setup, request = json.loads(str(config["setup"])), json.loads(str(config["request"]))
+        arrays = message.content.array_records.get("arrays", ArrayRecord())
+        if "socket" not in context.node_config:
+            content = _by_numpy(numpy_client, context, request, arrays)
+        else:
+            # The run numbers its clients, and a node is the one that its configuration says.
+            [held] = setup["purpose"]["serve"]["partitions"]
+            held["client"] = context.node_config["partition-id"]
+            content = _by_worker(str(context.node_config["socket"]), setup, request, arrays, config["timeout"])
+        content.config_records["fedpipe"]["partition-id"] = context.node_config["partition-id"]
+        return Message(content, reply_to=message)
+
+    app = ClientApp()
+    for kind in (app.query, app.train, app.evaluate):
+        kind()(answer)
+    return app
+
+
+def _by_worker(path: str, setup: Dict[str, Any], request: Any, arrays: ArrayRecord, timeout: Any) -> RecordDict:
+    """What the worker on the socket answers; that there is none is an answer too."""
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(timeout)
+            connection.connect(path)
+            with connection.makefile("rwb") as stream:
+                read(stream, 0)  # hello
+                write(stream, setup)
+                ready = read(stream, 0)
+                if request is None or ready.type == "failed":
+                    return _content(ready.body, ArrayRecord())
+                layout = ready.body["layout"]
+                write(stream, request, {WEIGHTS: flat(arrays)} if arrays else None)
+                reply = read(stream, 4 * count(layout))
+                weights = reply.parts.get(WEIGHTS)
+                return _content(reply.body, ArrayRecord() if weights is None else named(weights, layout))
+    except (OSError, EndOfPipe, Malformed) as error:
+        why = error or "it ended"
+        return _failed("protocol", f"the worker on {path} gave no answer ({why}); is `fedpipe serve` running?")
+
+
+def _by_numpy(make: Any, context: Context, request: Any, arrays: ArrayRecord) -> RecordDict:
+    """What a Flower client of the user's answers, as a worker would."""
+    if make is None:
+        return _failed("refused", "the node's configuration names no `socket`, and the app has no `numpy_client`")
+    if request is None:
+        return _content({"type": "plain"}, ArrayRecord())
+    if request["type"] != "train":
+        return _failed("protocol", f"a NumPyClient is asked to train only, not to {request['type']}")
+    weights, examples, metrics = make(context).fit([array.numpy() for array in arrays.values()], dict(request))
+    if "loss" not in metrics:
+        return _failed("model", "fit() returned no metric `loss`, the mean over its training examples")
+    steps = request["epochs"] * ceil(examples / request["batch_size"])
+    sums = {"loss_sum": float(metrics["loss"]) * examples, "correct": int(metrics.get("correct", 0))}
+    update = {"type": "update", "client": request["client"], "round": request["round"], "accumulation": None}
+    update.update(sums, steps=int(metrics.get("steps", steps)), examples=examples)
+    return _content(update, ArrayRecord({name: Array(array) for name, array in zip(arrays, weights)}))
+
+
+def _content(body: Dict[str, Any], arrays: ArrayRecord) -> RecordDict:
+    content = RecordDict({"fedpipe": ConfigRecord({"reply": json.dumps(body)})})
+    if arrays:
+        content["arrays"] = arrays
+        content["metrics"] = MetricRecord({"num-examples": body.get("examples", 0)})
+    return content
+
+
+def _failed(kind: str, message: str) -> RecordDict:
+    return _content({"type": "failed", "kind": kind, "message": message}, ArrayRecord())

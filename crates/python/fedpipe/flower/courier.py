@@ -1,0 +1,65 @@
+"""Carries messages to nodes and waits for the replies, for many threads at once over one grid."""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+from typing import Any, Dict, Iterable, Optional, Tuple
+
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
+from flwr.serverapp import Grid
+
+KINDS = {None: MessageType.QUERY, "train": MessageType.TRAIN}
+"""Message types by request; a node answers all of them alike, and they are for Flower's eyes."""
+
+
+class Unanswered(Exception):
+    """Flower says why there is no reply."""
+
+
+class Courier:
+    """`fetch` must be called again and again, by one thread."""
+
+    def __init__(self, grid: Grid) -> None:
+        self._grid = grid
+        self._lock = threading.Lock()
+        self._waiting: Dict[str, "queue.SimpleQueue[Message]"] = {}
+
+    def nodes(self) -> Iterable[int]:
+        """The nodes that Flower takes for present."""
+        with self._lock:
+            return list(self._grid.get_node_ids())
+
+    def ask(
+        self, node: int, setup: Dict[str, Any], request: Optional[Dict[str, Any]], arrays: ArrayRecord, timeout: float
+    ) -> Tuple[Dict[str, Any], int, ArrayRecord]:
+        """Sends a request (none asks for `ready` alone) and waits: the reply's body, its partition and its arrays."""
+        config: Dict[str, Any] = {"setup": json.dumps(setup), "request": json.dumps(request), "timeout": timeout}
+        content = RecordDict({"fedpipe": ConfigRecord(config)})
+        if arrays:
+            content["arrays"] = arrays
+        kind = KINDS.get(request["type"] if request else None, MessageType.EVALUATE)
+        group = str(request.get("round", "")) if request else ""
+        reply: "queue.SimpleQueue[Message]" = queue.SimpleQueue()
+        with self._lock:
+            try:
+                [number] = self._grid.push_messages([Message(content, node, kind, group_id=group)])
+            except Exception as error:  # Flower's and its HTTP client's have no common base.
+                raise Unanswered(f"node {node}: the SuperLink took no message: {error}") from error
+            if number is None:
+                raise Unanswered(f"node {node}: the SuperLink took no message")
+            self._waiting[number] = reply
+        message = reply.get()
+        if message.has_error():
+            raise Unanswered(f"node {node}: {message.error.reason or f'Flower says error {message.error.code}'}")
+        answer = message.content.config_records["fedpipe"]
+        record = message.content.array_records.get("arrays", ArrayRecord())
+        return json.loads(str(answer["reply"])), int(str(answer["partition-id"])), record
+
+    def fetch(self) -> None:
+        """Hands out the replies that have come."""
+        with self._lock:
+            messages = self._grid.pull_messages(list(self._waiting)) if self._waiting else []
+            for message in messages:
+                self._waiting.pop(message.metadata.reply_to_message_id).put(message)

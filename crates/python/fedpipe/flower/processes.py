@@ -1,0 +1,143 @@
+"""Processes that log into a folder, and of which none is left: neither they nor what they started."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from typing import Dict, List
+
+GRACE = 10.0
+"""Seconds in which a process may end by itself."""
+
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Processes:
+    """By name; the output of each is in `NAME.log`."""
+
+    def __init__(self, folder: str, environment: Dict[str, str]) -> None:
+        self._folder, self._environment = folder, environment
+        self._running: Dict[str, "subprocess.Popen[bytes]"] = {}
+        self._starts: Dict[str, int] = {}
+        # What loses its parent becomes a child of this process instead of going astray.
+        _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+    def start(self, name: str, words: List[str]) -> "subprocess.Popen[bytes]":
+        """A process of this name that runs already is another's business."""
+        with open(self.log(name), "ab") as log:
+            self._starts[name] = log.tell()
+            process = subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self._environment,
+                # Ctrl-C is for this process, which then stops the others in order.
+                start_new_session=True,
+                preexec_fn=lambda: _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM),
+            )
+        self._running[name] = process
+        return process
+
+    def __getitem__(self, name: str) -> "subprocess.Popen[bytes]":
+        """The last that was started under this name."""
+        return self._running[name]
+
+    def log(self, name: str) -> str:
+        """Where the output of a process goes."""
+        return os.path.join(self._folder, f"{name}.log")
+
+    def said(self, name: str) -> str:
+        """What a process has printed so far, and not those of its name before it."""
+        with open(self.log(name), "rb") as file:
+            file.seek(self._starts[name])
+            return file.read().decode(errors="replace")
+
+    def await_line(self, name: str, text: str, limit: float) -> None:
+        """Waits until a process has said `text`."""
+        self._await(name, f"say {text!r}", limit, lambda: text in self.said(name))
+
+    def await_port(self, name: str, port: int, limit: float) -> None:
+        """Waits until a process listens."""
+
+        def listens() -> bool:
+            with socket.socket() as probe:
+                return probe.connect_ex(("127.0.0.1", port)) == 0
+
+        self._await(name, f"listen on port {port}", limit, listens)
+
+    def _await(self, name: str, what: str, limit: float, look) -> None:
+        end = time.monotonic() + limit
+        while not look():
+            if self._running[name].poll() is not None or time.monotonic() > end:
+                raise RuntimeError(f"{name} did not {what}; its log is {self.log(name)}")
+            time.sleep(0.05)
+
+    def follow(self, name: str, process: "subprocess.Popen[bytes]") -> int:
+        """Shows what a process says, until it ends."""
+        with open(self.log(name), encoding="utf-8", errors="replace") as file:
+            ended = False
+            while not ended:
+                ended = process.poll() is not None
+                sys.stdout.write(file.read())
+                sys.stdout.flush()
+                time.sleep(0.1)
+        return process.wait()
+
+    def kill(self, name: str) -> None:
+        """SIGKILL, as a fault would have it, to this process alone."""
+        self._running[name].kill()
+        self._running[name].wait()
+
+    def stop(self) -> None:
+        """The last that was started goes first; what has not ended in time, or was left by another, is killed."""
+        for process in reversed(self._running.values()):
+            if process.poll() is None:
+                process.terminate()
+        end = time.monotonic() + GRACE
+        for process in self._running.values():
+            try:
+                process.wait(max(0.0, end - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        while left := descendants(os.getpid()):
+            for number in left:
+                try:
+                    os.kill(number, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            _reap()
+
+
+def descendants(root: int) -> List[int]:
+    """The processes below `root`, children first."""
+    children: Dict[int, List[int]] = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                with open(f"/proc/{entry}/stat", encoding="utf-8", errors="replace") as file:
+                    parent = int(file.read().rsplit(")", 1)[1].split()[1])
+            except OSError:
+                continue
+            children.setdefault(parent, []).append(int(entry))
+    found, at = list(children.get(root, [])), 0
+    while at < len(found):
+        found += children.get(found[at], [])
+        at += 1
+    return found
+
+
+def _reap() -> None:
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+        time.sleep(0.02)
+    except ChildProcessError:
+        pass

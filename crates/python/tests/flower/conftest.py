@@ -1,0 +1,48 @@
+"""Federations of Flower on this machine, small ones: a message costs seconds here, whatever is in it."""
+
+import os
+import subprocess
+
+import pytest
+from stage import BINARY, Results
+
+
+def pytest_configure(config):
+    """What `-m "not slow"` leaves out."""
+    config.addinivalue_line("markers", "slow: waits until Flower misses heartbeats, a minute and more")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    """Datasets and partitions of all tests."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture
+def federation(tmp_path):
+    """Makes federations; none of their processes is left afterwards."""
+    from fedpipe.flower.local import Local
+    from fedpipe.flower.processes import descendants
+
+    made = []
+
+    def make(*experiment, **options):
+        made.append(Local(BINARY, str(tmp_path / "out"), experiment, **options))
+        return made[-1]
+
+    yield make
+    for local in made:
+        local.stop()
+    assert descendants(os.getpid()) == []
+
+
+@pytest.fixture
+def alone(tmp_path):
+    """The results of the same experiment on one machine."""
+
+    def run(*experiment):
+        out = tmp_path / "alone"
+        subprocess.run([BINARY, "run", *experiment, "--out", out, "--quiet"], check=True)
+        return Results(out)
+
+    return run

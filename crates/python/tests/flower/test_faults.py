@@ -1,0 +1,118 @@
+"""What is killed costs as little as it can: the matrix in fedpipe/flower/README.md."""
+
+import os
+import signal
+
+import pytest
+
+pytest.importorskip("flwr")
+
+from stage import LIMIT, Results, command_line, eventually, finish  # noqa: E402
+
+SMALL = ("mlp", "--data", "sample", "--model-option", "hidden=16", "--clients", "2", "--rounds", "3")
+
+
+def child(process):
+    """The one child of a process."""
+    from fedpipe.flower.processes import descendants
+
+    [number] = descendants(process.pid)
+    return number
+
+
+def started_as(word):
+    """The processes below this one that have a word in their command line."""
+    from fedpipe.flower.processes import descendants
+
+    return [number for number in descendants(os.getpid()) if word in command_line(number)]
+
+
+def causes(results):
+    """Of the losses in the ledger."""
+    return [(line["client"], line["cause"]["message"]) for line in results.ledger("lost")]
+
+
+def test_a_killed_worker_costs_nothing_but_time(federation, alone):
+    local = federation(*SMALL)
+    local.start()
+    run = local.submit()
+    local.processes.await_line("run", "round 1/", LIMIT)
+    os.kill(child(local.processes["worker-1"]), signal.SIGKILL)
+    said = finish(local, run)
+    results = Results(local.out)
+    assert causes(results) == [(1, "killed by SIGKILL")], said
+    assert results.bits() == alone(*SMALL).bits()
+    assert results.summary["failures"] == 1 and not results.summary["clients_dropped"]
+
+
+def test_a_killed_serve_that_is_started_again_costs_nothing_but_time(federation, alone):
+    local = federation(*SMALL)
+    local.start()
+    run = local.submit()
+    local.processes.await_line("run", "round 1/", LIMIT)
+    local.processes.kill("worker-1")
+    local.processes.await_line("run", "a fresh process does its work again", LIMIT)
+    local.start_worker(1)
+    said = finish(local, run)
+    results = Results(local.out)
+    [(client, cause)] = causes(results)
+    assert client == 1 and "is `fedpipe serve` running?" in cause, said
+    assert results.bits() == alone(*SMALL).bits()
+
+
+@pytest.mark.slow
+def test_a_supernode_that_is_killed_and_started_again_costs_nothing_but_time(federation, alone):
+    local = federation(*SMALL)
+    local.start()
+    run = local.submit()
+    local.processes.await_line("run", "round 1/", LIMIT)
+    local.processes.kill("supernode-1")
+    local.start_supernode(1)
+    said = finish(local, run)
+    results = Results(local.out)
+    [(client, cause)] = causes(results)
+    assert client == 1 and "Node Unavailable" in cause, said
+    assert results.bits() == alone(*SMALL).bits()
+
+
+@pytest.mark.slow
+def test_a_supernode_that_stays_away_costs_one_client(federation):
+    local = federation(*SMALL)
+    local.start()
+    run = local.submit()
+    local.processes.await_line("run", "round 1/", LIMIT)
+    local.processes.kill("supernode-1")
+    said = finish(local, run)
+    results = Results(local.out)
+    assert [line["clients"] for line in results.ledger("round")] == [2, 1, 1], said
+    assert results.summary["clients_dropped"] and "no node with partition 1 is there" in said
+
+
+def test_a_superlink_that_is_killed_and_started_again_costs_nothing_but_time(federation, alone):
+    local = federation(*SMALL)
+    local.start()
+    local.submit()
+    local.processes.await_line("run", "round 1/", LIMIT)
+    local.processes.kill("superlink")
+    local.start_superlink()
+    # The stream of `flwr run` ended with the SuperLink; the run did not.
+    results = Results(local.out)
+    eventually(lambda: results.has("summary.json"))
+    assert results.bits() == alone(*SMALL).bits()
+    assert results.summary["failures"] == 0
+
+
+def test_a_run_whose_serverapp_was_killed_is_gone_on_with(federation, alone):
+    local = federation(*SMALL)
+    local.start()
+    local.submit()
+    local.processes.await_line("run", "round 1/", LIMIT)
+    [server] = started_as("flwr-serverapp")
+    os.kill(server, signal.SIGKILL)
+    # Its clients gone, the host ends.
+    eventually(lambda: not started_as("--over"))
+    results = Results(local.out)
+    assert "failed" in results.summary["stopped"]
+    said = finish(local, local.submit({"resume": local.out}))
+    assert results.bits() == alone(*SMALL).bits(), said
+    assert len(results.ledger("resumed")) == 1

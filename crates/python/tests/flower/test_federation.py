@@ -1,0 +1,123 @@
+"""A federation on Flower is the same run: bits, results and refusals."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("flwr")
+
+from stage import BINARY, LIMIT, Results, command_line, dylib, finish  # noqa: E402
+
+SAMPLE = ("--data", "sample")
+SMALL = ("mlp", *SAMPLE, "--model-option", "hidden=16", "--clients", "2")
+
+
+def test_the_same_bits_as_on_one_machine(federation, alone):
+    experiment = ("mlp", *SAMPLE, "--clients", "4", "--rounds", "3")
+    local = federation(*experiment)
+    local.start()
+    said = finish(local, local.submit())
+    there, here = Results(local.out), alone(*experiment)
+    assert there.bits() == here.bits(), said
+    assert len(there.bits()) == 3
+    assert there.summary["weights_sha256"] == here.summary["weights_sha256"]
+    assert list(there.summary) == list(here.summary)
+    assert (there.summary["failures"], there.summary["stopped"]) == (0, "rounds")
+    assert subprocess.run([BINARY, "verify", local.out], check=False).returncode == 0
+
+
+def test_the_strategys_state_lives_in_the_host_and_tls_and_authentication_hold(federation, alone):
+    experiment = (*SMALL, "--rounds", "2", "--strategy", "fedadam", "--partition", "dirichlet:alpha=0.5")
+    local = federation(*experiment, tls=True)
+    local.start()
+    # The keys of another federation open no door: this one says that it has partition 0, and is not let in.
+    subprocess.run([sys.executable, "-m", "fedpipe.flower.certificates", local.folder + "/strange", "1"], check=True)
+    local.start_supernode(0, name="stranger", key=local.folder + "/strange/node-0.key")
+    said = finish(local, local.submit())
+    assert Results(local.out).bits() == alone(*experiment).bits(), said
+    assert "SuperNode ID" not in local.processes.said("stranger")
+    assert local.processes.said("superlink").count("No SuperNode found with the given public key") == 1
+
+
+CLIENT = '''
+
+import numpy as np
+from flwr.client import NumPyClient
+
+from fedpipe.data import Partition
+
+
+class Softmax(NumPyClient):
+    """One step of full-batch gradient descent of a softmax regression, in NumPy alone."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def fit(self, parameters, config):
+        batch = Partition(self.path).examples().all()
+        images, labels = batch.inputs.reshape(len(batch), -1), batch.labels
+        weights, bias = parameters
+        logits = images @ weights + bias
+        exponents = np.exp(logits - logits.max(1, keepdims=True))
+        probabilities = exponents / exponents.sum(1, keepdims=True)
+        rows = np.arange(len(labels))
+        loss = -np.log(probabilities[rows, labels]).mean()
+        probabilities[rows, labels] -= 1
+        probabilities *= config["learning_rate"] / len(labels)
+        return [weights - images.T @ probabilities, bias - probabilities.sum(0)], len(labels), {"loss": loss}
+
+
+client = client_app(lambda context: Softmax(context.node_config["file"]))
+'''
+
+
+def test_a_plain_flower_client_takes_part(federation, tmp_path, monkeypatch):
+    """Node 1 has no worker: the app trains a NumPyClient there, on the partition file that is in its configuration."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    local = federation("logreg", *SAMPLE, "--clients", "2", "--rounds", "2")
+    local.start_worker(0)
+    [partition] = tmp_path.glob("cache/**/000001.safetensors")
+    local.plain[1] = f'file="{partition}"'
+    with open(os.path.join(local.app, "fedpipe_app.py"), "a", encoding="utf-8") as app:
+        app.write(CLIENT)
+    local.start_superlink()
+    local.start_supernodes()
+    said = finish(local, local.submit())
+    summary = Results(local.out).summary
+    assert (summary["rounds"], summary["failures"], summary["clients_dropped"]) == (2, 0, False), said
+    # It trained: ten classes by chance are 10 %.
+    assert summary["accuracy"] > 0.3
+    assert [line["clients"] for line in Results(local.out).ledger("round")] == [2, 2]
+
+
+def test_a_node_with_another_dylib_is_refused_by_name(federation, tmp_path):
+    local = federation(*SMALL, "--rounds", "1")
+    # The same model but for a byte at its end, which no loader reads.
+    other = tmp_path / "libmlp.so"
+    shutil.copy(dylib("mlp"), other)
+    with open(other, "ab") as file:
+        file.write(b"\0")
+    local.models[1] = str(other)
+    local.start()
+    said = finish(local, local.submit())
+    assert "the node of partition 1: this node has the model mlp with SHA-256 " in said
+    assert "install the same dylib" in said
+    assert not os.path.exists(local.out)
+
+
+def test_ctrl_c_leaves_no_process(tmp_path):
+    out = tmp_path / "out"
+    words = [sys.executable, "-m", "fedpipe.flower.local", "--binary", BINARY, "--out", str(out), *SMALL]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as local:
+        assert local.stdout is not None
+        for line in local.stdout:
+            if "Start `flwr-serverapp` process" in line:
+                local.send_signal(signal.SIGINT)
+                break
+        local.stdout.read()
+        assert local.wait(LIMIT) == 130
+    assert [words for words in map(command_line, os.listdir("/proc")) if str(out) in words] == []
