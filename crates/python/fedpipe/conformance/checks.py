@@ -251,7 +251,7 @@ def reads_pieces(world: World) -> None:
         protocol.write(frame, world.setup())
         data = frame.getvalue()
         for start in range(0, 24):
-            child.send_bytes(data[start : start + 1])
+            child.send_piece(data[start : start + 1])
         child.send_bytes(data[24:])
         _expect(child.receive(), "ready")
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import select
 import signal
 import subprocess
 import tempfile
+import termios
 import time
+from array import array
 from typing import Any, Dict, List, Optional
 
 import numpy as np
@@ -100,6 +103,18 @@ class Child:
                 rest = rest[os.write(self._to, rest) :]
             except BrokenPipeError:
                 return
+
+    def send_piece(self, data: bytes) -> None:
+        """As `send_bytes`, and waits until the program has taken the bytes from the pipe, or has ended."""
+        self.send_bytes(data)
+        left = array("i", [0])
+        while self._process.poll() is None:
+            fcntl.ioctl(self._to, termios.FIONREAD, left)
+            if left[0] == 0:
+                return
+            if self.deadline < time.monotonic():
+                raise Wrong(f"it did not read a request within {self._timeout:g} s")
+            time.sleep(0.001)
 
     def receive(self, most_payload: int = 0) -> Frame:
         """Reads one reply."""
