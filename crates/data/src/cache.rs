@@ -88,12 +88,20 @@ impl Cache {
 /// even when the process is killed.
 #[derive(Debug)]
 pub struct InUse {
-    _shared_lock: File,
+    shared_lock: File,
 }
 
 impl InUse {
     pub(crate) fn new(shared_lock: File) -> Self {
-        Self { _shared_lock: shared_lock }
+        Self { shared_lock }
+    }
+}
+
+impl Drop for InUse {
+    /// By name: a process that is being forked shares the lock until it becomes another program, and closing alone would
+    /// leave it with the lock.
+    fn drop(&mut self) {
+        let _ = self.shared_lock.unlock();
     }
 }
 
