@@ -99,7 +99,8 @@ def test_a_superlink_that_is_killed_and_started_again_costs_nothing_but_time(fed
     results = Results(local.out)
     eventually(lambda: results.has("summary.json"))
     assert results.bits() == alone(*SMALL).bits()
-    assert results.summary["failures"] == 0
+    # A message that was just being sent is a loss, and sent again.
+    assert not results.summary["clients_dropped"]
 
 
 def test_a_run_whose_serverapp_was_killed_is_gone_on_with(federation, alone):
