@@ -35,7 +35,6 @@ const HELD: u64 = 9;
 ///
 /// # Panics
 /// Where an answer was taken that may not be.
-#[expect(clippy::missing_panics_doc, clippy::expect_used, reason = "it is a test")]
 pub fn hear(bytes: &[u8]) -> (usize, Option<String>) {
     let (from, client) = std::io::pipe().expect("a pipe");
     // More than a pipe holds would wait for a reader.

@@ -27,25 +27,29 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) enum State {
     /// Waiting for work, while client 0 trains.
     Idle,
+    /// Training, one at a time: a process that waits for its turn on a core also dies only then.
     Training,
 }
 
-/// Kills the clients of one run, each once; gives milliseconds.
+/// Kills clients of one run; gives milliseconds.
 pub(crate) fn detect(place: &Place, state: State) -> Result<Vec<f64>> {
-    let (jobs, victims) = match state {
-        State::Idle => ("1", 1..4),
-        State::Training => ("4", 0..4),
-    };
+    let out = place.scratch.path().join("lost");
     let mut command = Command::new(&place.binary);
-    command.arg("run").arg(&place.mlp).arg("--out").arg(place.scratch.path().join("lost"));
-    command.args(["--clients", "4", "--rounds", "1", "--epochs", "100000", "--jobs", jobs]);
+    command.arg("run").arg(&place.mlp).arg("--out").arg(&out);
+    command.args(["--clients", "4", "--rounds", "1", "--epochs", "100000", "--jobs", "1"]);
     let mut host = Host(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?);
     let mut said = BufReader::new(host.0.stderr.take().context("its standard error is not a pipe")?);
-    let working = if state == State::Idle { 0..1 } else { 0..4 };
-    let clients = host.clients_at_work(working)?;
-    let times = victims.map(|number| time(clients[number], &mut said)).collect();
+    host.await_training(0)?;
+    let times = match state {
+        State::Idle => (1..4).map(|number| time(host.await_process(number)?, &mut said)).collect(),
+        // A client that is lost is tried again, and then dropped for the next one.
+        State::Training => {
+            let turns = [0, 0, 1, 1].into_iter();
+            turns.map(|number| time(host.await_training(number)?, &mut said)).collect()
+        }
+    };
     drop(host);
-    fs::remove_dir_all(place.scratch.path().join("lost"))?;
+    fs::remove_dir_all(out)?;
     times
 }
 
@@ -64,13 +68,20 @@ fn time(client: i32, said: &mut BufReader<ChildStderr>) -> Result<f64> {
 struct Host(Child);
 
 impl Host {
-    /// The client processes, by number, once there are four and those of `working` are training.
-    fn clients_at_work(&self, working: std::ops::Range<usize>) -> Result<Vec<i32>> {
+    /// The process of a client, once it has long been training.
+    fn await_training(&self, number: usize) -> Result<i32> {
+        self.eventually(|| self.client(number).filter(|&pid| ticks(pid) >= Some(TRAINING)))
+    }
+
+    fn await_process(&self, number: usize) -> Result<i32> {
+        self.eventually(|| self.client(number))
+    }
+
+    fn eventually(&self, look: impl Fn() -> Option<i32>) -> Result<i32> {
         let start = Instant::now();
         loop {
-            let clients: Vec<i32> = (0..4).filter_map(|number| self.client(number)).collect();
-            if clients.len() == 4 && clients[working.clone()].iter().all(|&pid| ticks(pid) >= Some(TRAINING)) {
-                return Ok(clients);
+            if let Some(pid) = look() {
+                return Ok(pid);
             }
             ensure!(start.elapsed() < PATIENCE, "the clients do not train");
             thread::sleep(Duration::from_millis(5));
