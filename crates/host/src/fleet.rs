@@ -138,10 +138,14 @@ impl<'a> Fleet<'a> {
         self.model = model;
         for slot in &mut self.slots {
             slot.setup = with_dylib(&slot.setup);
-            slot.proven = false;
             slot.worker.iter_mut().for_each(Worker::dismiss);
         }
-        (0..self.slots.len()).try_for_each(|slot| self.start_worker(slot))
+        // Each starts again when there is work for it: one that cannot is then lost as any other.
+        for slot in &mut self.slots {
+            slot.worker = None;
+            slot.ready = false;
+        }
+        Ok(())
     }
 
     /// Waits until the first process has said what its model is.
@@ -272,7 +276,10 @@ impl<'a> Fleet<'a> {
 
     /// Takes what a process says of its model.
     fn welcome(&mut self, mut ready: Ready) -> std::result::Result<(), Cause> {
-        for text in [&mut ready.name, &mut ready.version, &mut ready.summary] {
+        let Ready { name, version, summary, options, layout, in_force } = &mut ready;
+        let options = options.iter_mut().flat_map(|option| [&mut option.key, &mut option.default, &mut option.help]);
+        let names = layout.iter_mut().map(|tensor| &mut tensor.name).chain(&mut in_force.missing);
+        for text in [name, version, summary].into_iter().chain(options).chain(names) {
             *text = tame(text);
         }
         if let Some(model) = self.model.as_ref().filter(|_| self.environment.command.elsewhere) {

@@ -20,7 +20,8 @@ pub struct Difference {
 }
 
 /// Runs the run in `directory` again, with its own dylib and with the participants that its ledger names, and compares
-/// the weights of every round; `isolation` instead of the run's own, if it is given. Returns how many rounds there were, or where the bits part.
+/// the weights of every round; `isolation` instead of the run's own, if it is given. Returns how many rounds there were, or
+/// where the bits part.
 ///
 /// # Errors
 /// [`Error::Output`] for a directory that holds no run or an edited one; those of [`run`].

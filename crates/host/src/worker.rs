@@ -239,7 +239,7 @@ fn greeted(link: &mut Link) -> Result<(), End> {
 
 fn unexpected(reply: Reply) -> End {
     End::Unfit(match reply {
-        Reply::Failed { kind, message } => Cause::Reported { failure: kind, message },
+        Reply::Failed { kind, message } => Cause::reported(kind, &message),
         other => Cause::protocol(format!("its first message is {}", name(&other))),
     })
 }

@@ -137,3 +137,41 @@ fn a_reload_that_the_ledger_no_longer_has_is_forgotten() {
     assert!(code == Some(0) && said.contains("reload it again"), "{said}");
     assert_eq!((taken_later(&run), run.ledger("reloaded").len()), (0, 0));
 }
+
+#[test]
+fn verify_says_at_which_round_the_bits_part() {
+    let place = Place::new();
+    fs::create_dir_all(place.path("marks")).unwrap();
+    place.run(
+        "misbehaving --rounds 4 --model-option fault=nudge --model-option round=3 --model-option armed=marks/armed",
+    );
+    fs::write(place.path("marks/armed"), "").unwrap();
+    let output = place.fedpipe("verify out").output().unwrap();
+    assert_eq!(output.status.code(), Some(7), "{}", stdout(&output));
+    assert!(stdout(&output).contains("round 2: the same bits") && !stdout(&output).contains("round 3: the same"));
+    let said = stderr(&output);
+    assert!(said.starts_with("error: ") && said.contains("round 3"), "{said}");
+}
+
+/// The file that a run was started with is overwritten in place, by a model of another layout, and a reload is asked for.
+#[test]
+fn a_dylib_that_is_overwritten_disturbs_no_run_and_another_layout_is_refused() {
+    let place = Place::new();
+    let path = place.path("model.so");
+    fs::copy(dylib("logreg"), &path).unwrap();
+    let arguments = format!("{} --rounds 300 --jobs 2", path.display());
+    let undisturbed = place.run(&format!("{arguments} --out undisturbed")).weights_sha256();
+    let (mut command, run) = place.command(&arguments);
+    let host = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    eventually("the run has begun", || {
+        let text = fs::read_to_string(run.0.join("ledger.jsonl")).unwrap_or_default();
+        (text.matches("\"event\":\"round\"").count() >= 2).then_some(())
+    });
+    fs::write(&path, fs::read(dylib("mlp")).unwrap()).unwrap();
+    assert!(place.fedpipe("reload out").output().unwrap().status.success());
+    let output = host.wait_with_output().unwrap();
+    let said = stderr(&output);
+    assert!(output.status.success() && said.contains("the model stays as it is: the model in"), "{said}");
+    assert!(said.contains("has another layout"), "{said}");
+    assert_eq!(run.weights_sha256(), undisturbed);
+}

@@ -261,7 +261,7 @@ fn cases() -> Vec<Case> {
         case("overflow-stack").signal(Signal::SIGABRT).log("has overflowed its stack"),
         case("allocate")
             .more("--memory-limit 512M")
-            .lost(json!({"kind": "memory_limit", "bytes": 512 << 20}), "it wanted more than its 512")
+            .lost(json!({"kind": "memory_limit", "bytes": 512 << 20}), "it wanted more than its 512M of memory")
             .log("memory allocation of 67108864 bytes failed"),
         case("spin").late(),
         case("sleep").late(),

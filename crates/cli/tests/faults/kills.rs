@@ -11,7 +11,6 @@ use std::{
 use crate::{
     Fault,
     common::{Place, eventually, stderr},
-    stage::FLAGS,
     table::Row,
 };
 
@@ -29,7 +28,7 @@ fn kill_at_any_moment() -> Row {
     let kills: usize = env::var(VARIABLE).map_or(20, |kills| kills.parse().unwrap());
     let place = Place::new();
     let start = Instant::now();
-    let undisturbed = place.run(&format!("{ARGUMENTS} {FLAGS} --out undisturbed")).weights_sha256();
+    let undisturbed = place.run(&format!("{ARGUMENTS} --out undisturbed")).weights_sha256();
     let mut whole = start.elapsed();
     let (mut killed_after, mut late) = (Vec::new(), 0);
     while killed_after.len() < kills {
@@ -57,7 +56,7 @@ fn kill_at_any_moment() -> Row {
 /// Kills a run's host after a time, which is no wait for anything: every moment will do. Gives the whole rounds that it
 /// had done, where it was still at work.
 fn kill_after(place: &Place, time: Duration, undisturbed: &str) -> Option<usize> {
-    let (mut command, run) = place.command(&format!("{ARGUMENTS} {FLAGS}"));
+    let (mut command, run) = place.command(ARGUMENTS);
     let mut host = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let start = Instant::now();
     eventually("a run to go on with", || run.0.join("experiment.toml").exists().then_some(()));
@@ -66,7 +65,7 @@ fn kill_after(place: &Place, time: Duration, undisturbed: &str) -> Option<usize>
     let at_work = !host.wait().unwrap().success();
     let done = fs::read_to_string(run.0.join("ledger.jsonl")).unwrap().matches(r#"{"event":"round","#).count();
 
-    let output = place.fedpipe(&format!("run --resume out {FLAGS}")).output().unwrap();
+    let output = place.fedpipe("run --resume out").output().unwrap();
     assert!(output.status.success(), "killed after {time:?}: {}", stderr(&output));
     assert_eq!(run.weights_sha256(), undisturbed, "killed after {time:?}");
     let rounds: Vec<_> = run.ledger("round").iter().map(|line| line["round"].as_u64().unwrap()).collect();

@@ -10,7 +10,7 @@ use crate::{
     cases::case,
     common::{Place, dylib},
     live::Live,
-    stage::{FLAGS, RUN, Stage, TIMEOUT, await_nobody, since, undisturbed},
+    stage::{RUN, Stage, TIMEOUT, await_nobody, since, undisturbed},
     table::Row,
 };
 
@@ -85,7 +85,7 @@ fn cause_of(signal: Signal) -> Value {
 /// The first process, which is to give the initial weights, and another one.
 fn before_hello(signal: Signal, more: &str) -> Row {
     let place = Place::new();
-    let (mut command, run) = place.command(&format!("{RUN} {FLAGS} {more}"));
+    let (mut command, run) = place.command(&format!("{RUN} {more}"));
     command.env("LD_PRELOAD", dylib("misbehaving"));
     let mut live = Live::of(&place, command, run.clone());
     (0..4).for_each(|process| live.await_log(&format!("before hello in process {process}\n")));

@@ -15,9 +15,6 @@ use crate::{
     live::{Live, children, descriptors},
 };
 
-/// Flags of every run of these tests.
-pub(crate) const FLAGS: &str = "";
-
 /// Flags of those whose model starts threads or processes, or closes what is not its own.
 pub(crate) const UNCONFINED: &str = "--isolation off";
 
@@ -55,7 +52,7 @@ pub(crate) fn undisturbed(more: &'static str) -> String {
     static KNOWN: Mutex<BTreeMap<&str, String>> = Mutex::new(BTreeMap::new());
     // Another test's failure is not this one's.
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    known.entry(more).or_insert_with(|| Place::new().run(&format!("{RUN} {FLAGS} {more}")).weights_sha256()).clone()
+    known.entry(more).or_insert_with(|| Place::new().run(&format!("{RUN} {more}")).weights_sha256()).clone()
 }
 
 /// A live run of four clients.
@@ -79,7 +76,7 @@ struct Holding {
 
 impl<'p> Stage<'p> {
     pub(crate) fn start(place: &'p Place, more: &str) -> Self {
-        Self { place, live: Live::start(place, &format!("{RUN} {FLAGS} {more}")), before: None }
+        Self { place, live: Live::start(place, &format!("{RUN} {more}")), before: None }
     }
 
     /// Starts a run whose clients stand still, looks at it, and lets it come to the middle of round 2.
@@ -203,7 +200,7 @@ impl Ended {
 
 /// Goes on with a run that was interrupted: it must end with the bits of one that was not.
 pub(crate) fn resume(place: &Place, run: &Run) {
-    let output = place.fedpipe(&format!("run --resume {} {FLAGS}", run.0.display())).output().unwrap();
+    let output = place.fedpipe(&format!("run --resume {}", run.0.display())).output().unwrap();
     assert!(output.status.success(), "{}: {}", output.status, stderr(&output));
     assert_eq!(run.weights_sha256(), undisturbed(""));
     let rounds: Vec<_> = run.ledger("round").iter().map(|line| line["round"].as_u64().unwrap()).collect();

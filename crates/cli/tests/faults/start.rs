@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::{
     Fault,
     common::{Place, stderr},
-    stage::{FLAGS, RUN, Stage, await_nobody, since},
+    stage::{RUN, Stage, await_nobody, since},
     table::Row,
 };
 
@@ -30,7 +30,7 @@ pub(crate) fn faults() -> Vec<Fault> {
 
 /// The run ends with one sentence, and leaves nothing.
 fn never_begins(place: &Place, arguments: &str, code: i32, says: &str) -> Row {
-    let (mut command, run) = place.command(&format!("{RUN} {FLAGS} {arguments}"));
+    let (mut command, run) = place.command(&format!("{RUN} {arguments}"));
     let output = command.output().unwrap();
     let errors = stderr(&output);
     assert_eq!(output.status.code(), Some(code), "{errors}");
@@ -49,7 +49,7 @@ fn panic_in_describe() -> Row {
 
 fn segfault_in_build() -> Row {
     let place = Place::new();
-    let arguments = format!("{RUN} {FLAGS} --model-option fault=segfault --model-option at=build");
+    let arguments = format!("{RUN} --model-option fault=segfault --model-option at=build");
     let (output, run) = place.try_run(&arguments);
     let errors = stderr(&output);
     assert_eq!(output.status.code(), Some(6), "{errors}");

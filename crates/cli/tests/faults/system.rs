@@ -22,7 +22,7 @@ use crate::{
     Fault,
     common::{Place, stderr, stdout},
     live::Live,
-    stage::{Ended, FLAGS, HELD, RUN, Stage, await_nobody, resume, since, undisturbed},
+    stage::{Ended, HELD, RUN, Stage, await_nobody, resume, since, undisturbed},
     table::Row,
 };
 
@@ -74,7 +74,7 @@ fn full_disk_checkpoint() -> Row {
     let place = Place::new();
     // A checkpoint that is larger than all that is written before it.
     let large = "--model-option padding=100000";
-    let mut live = Live::start(&place, &format!("{RUN} {FLAGS} --jobs 4 {HELD} {large}"));
+    let mut live = Live::start(&place, &format!("{RUN} --jobs 4 {HELD} {large}"));
     live.await_held(4, 1);
     limit(live.pid(), Resource::Fsize, Some(100_000));
     (1..=3).for_each(|round| live.mark(&format!("round-{round}")));
@@ -85,7 +85,7 @@ fn full_disk_checkpoint() -> Row {
     let last = errors.lines().last().unwrap();
     assert!(last.contains("File too large"), "{last}");
     assert!(fs::read_dir(run.0.join("checkpoint")).unwrap().next().is_none(), "there is a part of a checkpoint");
-    let output = place.fedpipe(&format!("run --resume out {FLAGS}")).output().unwrap();
+    let output = place.fedpipe("run --resume out").output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(run.weights_sha256(), undisturbed(large));
     let happened = "cannot write the checkpoint, exit code 5; --resume goes on".into();
@@ -104,7 +104,7 @@ fn full_disk_log() -> Row {
     let log = run.0.join("clients/001.log");
     fs::remove_file(&log).unwrap();
     symlink("/dev/full", log).unwrap();
-    let output = place.fedpipe(&format!("run --resume out {FLAGS}")).output().unwrap();
+    let output = place.fedpipe("run --resume out").output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
     let lost = run.ledger("lost");
     assert_eq!((lost.len(), &lost[1]["then"]), (2, &json!("dropped")));
@@ -123,7 +123,7 @@ fn read_only_folder() -> Row {
     let place = Place::new();
     fs::create_dir(place.path("sealed")).unwrap();
     seal(&place.path("sealed"), true);
-    let (command, _) = place.command(&format!("{RUN} {FLAGS} --out sealed/run"));
+    let (command, _) = place.command(&format!("{RUN} --out sealed/run"));
     let output = without_override(command, |mut command| command.output().unwrap());
     let errors = stderr(&output);
     assert_eq!(output.status.code(), Some(5), "{errors}");
@@ -138,7 +138,7 @@ fn read_only_folder() -> Row {
 /// The run directory may no longer be written, in the middle of a run.
 fn read_only_run() -> Row {
     let place = Place::new();
-    let (command, run) = place.command(&format!("{RUN} {FLAGS} --jobs 4 {HELD}"));
+    let (command, run) = place.command(&format!("{RUN} --jobs 4 {HELD}"));
     let mut live = without_override(command, |command| Live::of(&place, command, run.clone()));
     live.await_held(4, 1);
     let folders = [run.0.clone(), run.0.join("checkpoint")];
@@ -169,7 +169,7 @@ fn without_override<T: Send>(command: Command, start: impl FnOnce(Command) -> T 
 
 fn no_descriptors_at_start() -> Row {
     let place = Place::new();
-    let (command, run) = place.command(&format!("{RUN} {FLAGS}"));
+    let (command, run) = place.command(RUN);
     let mut shell = Command::new("sh");
     place.settle(&mut shell).args(["-c", r#"ulimit -n 24; exec "$@""#, "sh"]);
     let output: Output = shell.arg(command.get_program()).args(command.get_args()).output().unwrap();
