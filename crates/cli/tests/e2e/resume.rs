@@ -2,7 +2,10 @@
 
 use std::{fs, path::PathBuf, process::Stdio};
 
-use crate::common::{Place, Run, dylib, eventually, stderr, stdout};
+use crate::{
+    common::{Place, Run, dylib, eventually, stderr, stdout},
+    idx,
+};
 
 const ARGUMENTS: &str = "logreg --rounds 12 --strategy fedavgm --jobs 2";
 
@@ -60,6 +63,28 @@ fn another_experiment_or_dylib_is_refused_with_what_differs_unless_forced() {
     fs::write(run.0.join("model.so"), model).unwrap();
     let (code, said) = resume(&place, &run, "--rounds 13");
     assert!(code == Some(2) && said.contains("cannot be resumed"), "{said}");
+}
+
+#[test]
+fn another_dataset_is_refused_with_what_differs_unless_forced() {
+    let place = Place::new();
+    idx::write(&place.path("set"));
+    let (mut command, run) = place.command("logreg --data set --rounds 1000");
+    let mut host = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    eventually("the run has begun", || {
+        let text = fs::read_to_string(run.0.join("ledger.jsonl")).unwrap_or_default();
+        (text.matches("\"event\":\"round\"").count() >= 2).then_some(())
+    });
+    host.kill().unwrap();
+    host.wait().unwrap();
+    let mut labels = idx::labels(60);
+    labels.swap(8, 9);
+    fs::write(place.path("set").join(idx::FILES[1]), labels).unwrap();
+    let (code, said) = resume(&place, &run, "");
+    assert!(code == Some(2) && said.contains("the dataset is ") && said.contains("--force"), "{said}");
+    let (code, said) = resume(&place, &run, "--force");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(run.ledger("resumed")[0]["forced"][0].as_str().unwrap().starts_with("the dataset is "));
 }
 
 #[test]
