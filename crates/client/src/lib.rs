@@ -24,15 +24,12 @@ pub use serve::serve;
 /// The name (`argv[0]`) under which the host executes its own binary again to start a client.
 pub const PROCESS_NAME: &str = "fedpipe-client";
 
-/// The argument with which it becomes another program, confined, instead of loading a dylib; the usual three follow.
-pub const LAUNCH: &str = "launch";
-
 /// Runs a client: `arguments` are its read descriptor, its write descriptor and its number.
 ///
 /// Ends with success when the host closes the pipe; with 2 for arguments that no host gave, 1 when the pipe broke.
 pub fn main(arguments: &[OsString]) -> ExitCode {
     if let [mode, pipes @ ..] = arguments
-        && mode == LAUNCH
+        && mode == fedpipe_protocol::LAUNCH
     {
         return launch::main(pipes);
     }

@@ -1,7 +1,6 @@
 //! All client processes of a run: starts them, hands out work, and answers for those that are lost.
 
 use std::{
-    collections::VecDeque,
     path::Path,
     sync::{Arc, mpsc::RecvError},
     time::Duration,
@@ -11,6 +10,7 @@ use fedpipe_protocol::{FailureKind, Parts, Ready, Reply, Request, Setup};
 
 use crate::{
     Cause, Error, Lost, OnFailure, Result, Then,
+    batch::Batch,
     cause::tame,
     control::{Control, Message},
     log::last_lines_of,
@@ -76,17 +76,6 @@ enum Dispatched {
     Fully,
     /// A process could not be started: once more.
     InPart,
-}
-
-/// The jobs of one call of [`Fleet::run`].
-struct Batch {
-    jobs: Vec<Job>,
-    settled: Vec<Option<Settled>>,
-    attempts: Vec<u32>,
-    /// By slot: what waits, and what is being worked on.
-    waiting: Vec<VecDeque<usize>>,
-    working: Vec<Option<usize>>,
-    round: Option<u64>,
 }
 
 impl<'a> Fleet<'a> {
@@ -384,16 +373,6 @@ impl Drop for Fleet<'_> {
         self.slots.iter_mut().filter_map(|slot| slot.worker.as_mut()).for_each(Worker::dismiss);
         self.slots.clear();
         end_strays(&|mark| mark.starts_with(&self.environment.mark));
-    }
-}
-
-impl Batch {
-    fn new(jobs: Vec<Job>, slots: usize, round: Option<u64>) -> Self {
-        let mut waiting = vec![VecDeque::new(); slots];
-        jobs.iter().enumerate().for_each(|(index, job)| waiting[job.slot].push_back(index));
-        let settled = jobs.iter().map(|_| None).collect();
-        let attempts = vec![0; jobs.len()];
-        Self { jobs, settled, attempts, waiting, working: vec![None; slots], round }
     }
 }
 

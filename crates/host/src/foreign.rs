@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use fedpipe_protocol::{Launch, Level, Purpose, Request, Setup};
+use fedpipe_protocol::{LAUNCH, Launch, Level, Purpose, Request, Setup};
 
 use crate::{Error, Result, spawn::ClientCommand, summary::bytes_sha256};
 
@@ -52,9 +52,6 @@ const ONE_THREAD: [(&str, &str); 9] = [
     ("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"),
     ("PYTHONHASHSEED", "0"),
 ];
-
-/// The argument that makes fedpipe's own client a launcher.
-const LAUNCH: &str = "launch";
 
 /// SHA-256 of the files that a command names, by the word that names each.
 pub(crate) type Files = BTreeMap<String, String>;

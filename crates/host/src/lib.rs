@@ -3,6 +3,7 @@
 //! [`run`] is the whole of a run, [`resume`] the rest of one. The host never loads a model and never reads a training
 //! row: `fedpipe_data` deals the rows out before any client exists.
 
+mod batch;
 mod cause;
 mod check;
 mod checkpoint;

@@ -30,5 +30,9 @@ pub const PROTOCOL: u32 = 1;
 /// depend on how many clients share the work.
 pub const EVALUATION_BLOCK: usize = 500;
 
+/// The argument, before the usual three, with which fedpipe's own client becomes another program, confined, instead of
+/// loading a dylib.
+pub const LAUNCH: &str = "launch";
+
 /// The name of the part that holds the flat weights.
 pub const WEIGHTS: &str = "weights";

@@ -25,10 +25,7 @@ fn twice() -> Row {
     let detected = since(start, stage.await_loss("client 1"));
     stage.await_whole(0);
     let ended = stage.end();
-    assert!(ended.status.success(), "{}", ended.errors);
-    assert_eq!(ended.rounds(), [(4, 0), (3, 1), (4, 0)]);
-    let then: Vec<_> = ended.lost().iter().map(|line| line["then"].clone()).collect();
-    assert_eq!(then, [json!("retried"), json!("dropped")]);
+    ended.is_without_one_update();
     assert_eq!(ended.run.summary()["failures"], json!(2));
     Row { happened: "it exited with code 3".into(), detected: Some(detected), lost: "1 update of 1 round".into() }
 }

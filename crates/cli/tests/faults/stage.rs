@@ -189,6 +189,14 @@ impl Ended {
         self.run.ledger("round").iter().map(|line| (number(line, "clients"), number(line, "failed"))).collect()
     }
 
+    /// Client 1 was lost in round 2, and once more in the fresh process: it was left out of that round alone.
+    pub(crate) fn is_without_one_update(&self) {
+        assert!(self.status.success(), "{}", self.errors);
+        assert_eq!(self.rounds(), [(4, 0), (3, 1), (4, 0)]);
+        let then: Vec<_> = self.lost().iter().map(|line| line["then"].clone()).collect();
+        assert_eq!(then, [json!("retried"), json!("dropped")]);
+    }
+
     /// The run ended as one does in which nothing failed, `failures` lost processes notwithstanding.
     pub(crate) fn is_whole(&self, failures: usize, more: &'static str) {
         assert!(self.status.success(), "{}: {}", self.status, self.errors);

@@ -196,9 +196,6 @@ fn no_descriptors_later() -> Row {
     stage.live.mark("round-2");
     stage.await_whole(0);
     let ended = stage.end();
-    assert!(ended.status.success(), "{}", ended.errors);
-    assert_eq!(ended.rounds(), [(4, 0), (3, 1), (4, 0)]);
-    let then: Vec<_> = ended.lost().iter().map(|line| line["then"].clone()).collect();
-    assert_eq!(then, [json!("retried"), json!("dropped")]);
+    ended.is_without_one_update();
     Row { happened: SAYS.into(), detected: Some(detected), lost: "1 update of 1 round".into() }
 }

@@ -27,7 +27,7 @@ pub(super) fn restrict(policy: &Policy) -> Result<u32, String> {
 }
 
 fn ruleset(policy: &Policy) -> Result<RestrictionStatus, RulesetError> {
-    let libraries = libraries::places().into_iter().chain(policy.libraries.iter().cloned());
+    let libraries = libraries::places().into_iter();
     let ruleset = Ruleset::default()
         .handle_access(AccessFs::from_all(NEWEST))?
         .handle_access(AccessNet::from_all(NEWEST))?

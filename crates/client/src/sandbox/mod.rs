@@ -29,8 +29,6 @@ pub struct Policy {
     pub level: Level,
     /// Files it may read: the dylib, its partitions, the test set.
     pub readable: Vec<PathBuf>,
-    /// Directories of libraries besides the system's own, for a dylib that needs such.
-    pub libraries: Vec<PathBuf>,
     /// Whether the model may start threads. They count neither as processes nor for order: sums are the model's care.
     pub threads: bool,
     /// Bytes of address space for the model, above what is mapped at the time and above the readable files.
