@@ -3,7 +3,7 @@
 //! **The promise:** every output element starts at 0 (or its bias) and accumulates over its inner index in order, by
 //! fused multiply-add. Nothing else is in a result, so the tile and the instruction set are not. `naive.rs` is the same
 //! promise as plain loops. Zeros of the left operand (pixels, and whatever ReLU gave) are skipped, which no finite result
-//! shows; where two rows are taken together ([`together`]), only what is zero in both. What is skipped follows from the
+//! shows; where rows are taken in pairs (`mask::together`), only what is zero in both. What is skipped follows from the
 //! operands alone, so that results that are not finite are the same everywhere, too.
 //!
 //! Both loops keep a tile of sums in eight registers and add to it for each value of the left operand: to two neighbouring
@@ -61,14 +61,6 @@ fn row_parts<const W: usize, const C: usize>(values: &[f32], row: u32, stride: u
     parts.each_ref()
 }
 
-/// Whether two rows are taken together, each with the other's zeros too, where they have `first`, `second` and together
-/// `either` values other than zero: what is read of the right operand then serves both, and a value costs four cycles
-/// where it else costs five. Never by the instruction set: an infinity times a zero that is not skipped is seen.
-#[inline(always)]
-fn together(first: u32, second: u32, either: u32) -> bool {
-    8 * either <= 5 * (first + second)
-}
-
 /// `sums += xs · values`, the outer product. By index: the iterators of two arrays are not always compiled to whole vectors.
 #[inline(always)]
 fn accumulate<const W: usize, const C: usize, const R: usize>(
@@ -76,9 +68,9 @@ fn accumulate<const W: usize, const C: usize, const R: usize>(
     xs: [f32; R],
     values: [&[f32; W]; C],
 ) {
-    for r in 0..R {
-        for c in 0..C {
-            for lane in 0..W {
+    for c in 0..C {
+        for lane in 0..W {
+            for r in 0..R {
                 sums[r][c][lane] = xs[r].mul_add(values[c][lane], sums[r][c][lane]);
             }
         }

@@ -173,7 +173,7 @@ struct BiasGradient<'a> {
 
 impl Apply for BiasGradient<'_> {
     #[inline(always)]
-    fn apply<const W: usize>(self, update: &mut impl Update) {
+    fn apply<const W: usize, U: Update>(self, update: &mut U) {
         self.sums.fill(0.0);
         for row in self.delta.values.chunks_exact(self.delta.stride) {
             self.sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);

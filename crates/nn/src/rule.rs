@@ -50,6 +50,9 @@ pub(crate) struct Adam<'a> {
 }
 
 pub(crate) trait Update {
+    /// Whether a tile of sums and what the rule needs fit into the registers, so that a panel is best changed at once.
+    const IN_REGISTERS: bool;
+
     /// Changes `target`, which starts at `at` in the flat buffer. Arrays, so that the gradient can stay in registers.
     fn panel<const N: usize>(&mut self, at: usize, target: &mut [f32; N], gradient: &[f32; N]);
 
@@ -69,6 +72,8 @@ pub(crate) trait Update {
 }
 
 impl Update for Store {
+    const IN_REGISTERS: bool = true;
+
     #[inline(always)]
     fn panel<const N: usize>(&mut self, _: usize, target: &mut [f32; N], gradient: &[f32; N]) {
         *target = *gradient;
@@ -76,6 +81,8 @@ impl Update for Store {
 }
 
 impl Update for Sgd {
+    const IN_REGISTERS: bool = true;
+
     #[inline(always)]
     fn panel<const N: usize>(&mut self, _: usize, target: &mut [f32; N], gradient: &[f32; N]) {
         for i in 0..N {
@@ -85,6 +92,8 @@ impl Update for Sgd {
 }
 
 impl Update for Momentum<'_> {
+    const IN_REGISTERS: bool = false;
+
     #[inline(always)]
     fn panel<const N: usize>(&mut self, at: usize, target: &mut [f32; N], gradient: &[f32; N]) {
         let velocity: &mut [f32; N] = part_mut(self.velocity, at);
@@ -96,22 +105,26 @@ impl Update for Momentum<'_> {
 }
 
 impl Update for Adam<'_> {
+    const IN_REGISTERS: bool = false;
+
     #[inline(always)]
     fn panel<const N: usize>(&mut self, at: usize, target: &mut [f32; N], gradient: &[f32; N]) {
         let (first, second): (&mut [f32; N], &mut [f32; N]) = (part_mut(self.first, at), part_mut(self.second, at));
+        let Self { rate, scale, beta1, beta2, epsilon, decay, .. } = *self;
         for i in 0..N {
-            let g = self.decay.mul_add(target[i], gradient[i]);
-            first[i] = self.beta1.0.mul_add(first[i], self.beta1.1 * g);
-            second[i] = self.beta2.0.mul_add(second[i], self.beta2.1 * (g * g));
-            let step = first[i] / second[i].sqrt().mul_add(self.scale, self.epsilon);
-            target[i] = (-self.rate).mul_add(step, target[i]);
+            let g = decay.mul_add(target[i], gradient[i]);
+            let m = beta1.0.mul_add(first[i], beta1.1 * g);
+            let v = beta2.0.mul_add(second[i], beta2.1 * (g * g));
+            (first[i], second[i]) = (m, v);
+            let step = m / v.sqrt().mul_add(scale, epsilon);
+            target[i] = (-rate).mul_add(step, target[i]);
         }
     }
 }
 
 /// A loop over an [`Update`], to be compiled once for each rule.
 pub(crate) trait Apply {
-    fn apply<const W: usize>(self, update: &mut impl Update);
+    fn apply<const W: usize, U: Update>(self, update: &mut U);
 }
 
 impl Rule<'_> {
@@ -134,7 +147,7 @@ impl<A: Apply, U: Update> Kernel for With<'_, A, U> {
 
     #[inline(always)]
     fn run<const W: usize>(self) {
-        self.0.apply::<W>(self.1);
+        self.0.apply::<W, U>(self.1);
     }
 }
 
@@ -146,7 +159,7 @@ pub(crate) struct Step<'a> {
 
 impl Apply for Step<'_> {
     #[inline(always)]
-    fn apply<const W: usize>(self, update: &mut impl Update) {
+    fn apply<const W: usize, U: Update>(self, update: &mut U) {
         update.slice(0, self.target, self.gradient);
     }
 }

@@ -13,23 +13,27 @@ pub(crate) struct Masks {
     by_row: AVec<u64, ConstAlign<64>>,
     /// Word `w` of column `c` covers the rows from `WORD · w`; shape (words, columns).
     by_column: AVec<u64, ConstAlign<64>>,
+    /// Whether neighbouring rows are taken in pairs, as [`together`] says.
+    pub(super) rows_together: bool,
+    /// The same of columns, as those of images are: neighbouring pixels are zero together.
+    pub(super) columns_together: bool,
 }
 
 impl Masks {
     pub(crate) fn new() -> Self {
-        Self { by_row: AVec::new(64), by_column: AVec::new(64) }
+        Self { by_row: AVec::new(64), by_column: AVec::new(64), rows_together: false, columns_together: false }
     }
 
-    /// The words of all rows, row by row.
+    /// Shape (rows, words).
     #[inline(always)]
     pub(super) fn rows(&self) -> &[u64] {
         &self.by_row
     }
 
-    /// The words of all columns that cover the rows from `WORD · word`.
+    /// Shape (words, columns).
     #[inline(always)]
-    pub(super) fn columns(&self, word: usize, columns: usize) -> &[u64] {
-        &self.by_column[word * columns..(word + 1) * columns]
+    pub(super) fn columns(&self) -> &[u64] {
+        &self.by_column
     }
 }
 
@@ -45,16 +49,19 @@ impl Kernel for Zeros<'_> {
     #[inline(always)]
     fn run<const W: usize>(self) {
         let Rows { rows, columns, .. } = self.matrix;
-        let words = columns.div_ceil(WORD);
+        // Of no rows, too, each column has a word.
+        let (words, words_down) = (columns.div_ceil(WORD), rows.div_ceil(WORD).max(1));
         grow(&mut self.masks.by_row, rows * words);
-        grow(&mut self.masks.by_column, rows.div_ceil(WORD) * columns);
-        for (r, by_row) in self.masks.by_row.chunks_exact_mut(words).take(rows).enumerate() {
+        grow(&mut self.masks.by_column, words_down * columns);
+        let Masks { by_row, by_column, rows_together, columns_together } = self.masks;
+        let (by_row, by_column) = (&mut by_row[..rows * words], &mut by_column[..words_down * columns]);
+        for (r, by_row) in by_row.chunks_exact_mut(words).enumerate() {
             for (word, values) in by_row.iter_mut().zip(self.matrix.row(r).chunks(WORD)) {
                 *word = bits(values);
             }
         }
-        let by_row = self.masks.by_row[..rows * words].chunks(WORD * words);
-        for (by_row, by_column) in by_row.zip(self.masks.by_column.chunks_exact_mut(columns)) {
+        for (i, by_column) in by_column.chunks_exact_mut(columns).enumerate() {
+            let by_row = &by_row[i * WORD * words..];
             for (w, by_column) in by_column.chunks_mut(WORD).enumerate() {
                 let mut square = [0; WORD];
                 for (side, row) in square.iter_mut().zip(by_row.chunks_exact(words)) {
@@ -64,7 +71,26 @@ impl Kernel for Zeros<'_> {
                 by_column.copy_from_slice(&square[..by_column.len()]);
             }
         }
+        *rows_together = together(by_row.chunks_exact(2 * words).flat_map(|pair| {
+            let (above, below) = pair.split_at(words);
+            above.iter().zip(below)
+        }));
+        *columns_together =
+            together(by_column.chunks_exact(columns).flat_map(|word| word.as_chunks().0.iter().map(|[a, b]| (a, b))));
     }
+}
+
+/// Whether it pays to take rows in pairs, each with the other's zeros too: what is read of the right operand then serves
+/// both, and a value costs four cycles where it else costs five. Of the masks of all `pairs`, so that a kernel has one
+/// kind of tile; never by the instruction set, since an infinity times a zero that is not skipped is seen.
+#[inline(always)]
+fn together<'a>(pairs: impl Iterator<Item = (&'a u64, &'a u64)>) -> bool {
+    let (mut each, mut either) = (0, 0);
+    for (a, b) in pairs {
+        each += u64::from(a.count_ones() + b.count_ones());
+        either += u64::from((a | b).count_ones());
+    }
+    8 * either <= 5 * each
 }
 
 /// Bit c of word r becomes bit r of word c (Warren, Hacker's Delight, §7-3): halves of ever smaller squares are swapped.

@@ -1,7 +1,7 @@
 use super::{
     Masks, Rows, Tile, accumulate,
     mask::{WORD, whole_word},
-    part, part_mut, row_parts, together,
+    part, part_mut, row_parts,
 };
 use crate::{buffer::LANES, isa::Kernel};
 
@@ -91,7 +91,7 @@ impl Product<'_> {
             }
             let second = whole_word(&left.row(row + 1)[start..], &mut padding_below);
             let (a, b) = (mask(row), mask(row + 1));
-            if together(a.count_ones(), b.count_ones(), (a | b).count_ones()) {
+            if masks.rows_together {
                 for c in 0..C {
                     sums.two::<W>([first, second], a | b, &right[c * W..], stride, [at + c * W, at + n + c * W]);
                 }

@@ -1,6 +1,6 @@
 use std::ops::Range;
 
-use super::{Masks, Rows, Tile, accumulate, mask::WORD, part, part_mut, row_parts, together};
+use super::{Masks, Rows, Tile, accumulate, mask::WORD, part, part_mut, row_parts};
 use crate::{
     Buffer, Isa,
     buffer::{LANES, grow},
@@ -28,172 +28,139 @@ pub(crate) struct WeightGradient<'a> {
 }
 
 impl WeightGradient<'_> {
-    /// In two functions, so that the one with the time in it holds one kind of tile: of a mixture LLVM keeps none in registers.
+    /// In a function for each kind of tile: of a mixture LLVM keeps none in registers.
     pub(crate) fn run(mut self, isa: Isa, rule: &mut Rule<'_>) {
-        let words = self.left.rows.div_ceil(WORD);
-        grow(self.packed, words * WORD * GROUP);
-        rule.run(isa, Whole(&mut self));
-        rule.run(isa, Rest(&mut self));
+        grow(self.packed, self.left.rows.next_multiple_of(WORD).max(WORD) * GROUP);
+        let inputs = self.left.columns;
+        let pairs = if self.masks.columns_together { inputs / 2 * 2 } else { 0 };
+        rule.run(isa, Whole::<2, 1>(self.lend(), 0..pairs));
+        rule.run(isa, Whole::<1, 2>(self.lend(), pairs..inputs));
+        rule.run(isa, Whole::<1, 1>(self.lend(), pairs..inputs));
+        rule.run(isa, Rest(self));
     }
 
-    /// Outputs that [`Whole`] takes.
-    #[inline(always)]
-    fn whole<const W: usize>(&self) -> usize {
-        self.right.columns / W * W
-    }
-
-    /// Copies the stretches of outputs from `first` to `end`.
-    #[inline(always)]
-    fn copy_outputs<const W: usize>(&mut self, first: usize, end: usize) {
-        // Of no rows there is nothing to copy, in chunks of any size but 0.
-        let words = self.left.rows.div_ceil(WORD).max(1);
-        let stretches = self.packed.as_chunks_mut::<W>().0.chunks_exact_mut(words * WORD);
-        for (stretch, output) in stretches.zip((first..end).step_by(W)) {
-            // With the padding, which `Rows::row` leaves out.
-            for (out, row) in stretch.iter_mut().zip(self.right.values.chunks_exact(self.right.stride)) {
-                *out = *part(row, output);
-            }
-        }
-    }
-
-    /// Whether two neighbouring inputs are taken together, as neighbouring pixels, which are zero together, had better be.
-    #[inline(always)]
-    fn together(&self, input: usize) -> bool {
-        let (mut first, mut second, mut either) = (0, 0, 0);
-        for word in 0..self.left.rows.div_ceil(WORD) {
-            let [a, b] = self.columns(word, input);
-            first += a.count_ones();
-            second += b.count_ones();
-            either += (a | b).count_ones();
-        }
-        together(first, second, either)
-    }
-
-    #[inline(always)]
-    fn columns<const R: usize>(&self, word: usize, input: usize) -> [u64; R] {
-        *self.masks.columns(word, self.left.columns)[input..].first_chunk().expect("R inputs")
-    }
-
-    /// The gradient of `R` inputs and `C` of the stretches of outputs that were copied.
-    #[inline(always)]
-    fn tile<const W: usize, const C: usize, const R: usize>(&self, input: usize, stretch: usize) -> Tile<W, C, R> {
-        let left = self.left;
-        let (words, stride) = (left.rows.div_ceil(WORD), left.stride as u32);
-        let right = self.packed.as_chunks::<W>().0.as_chunks::<WORD>().0;
-        let right: [_; C] = std::array::from_fn(|c| &right[(stretch + c) * words..(stretch + c + 1) * words]);
-        let mut sums = [[[0.0; W]; C]; R];
-        for word in 0..words {
-            let left_rows = &left.values[word * WORD * left.stride + input..];
-            let right = right.map(|right| &right[word]);
-            let columns: [u64; R] = self.columns(word, input);
-            let mut mask = columns.iter().fold(0, |all, mask| all | mask);
-            while mask != 0 {
-                let row = mask.trailing_zeros();
-                mask &= mask - 1;
-                let [xs] = row_parts(left_rows, row, stride);
-                accumulate(&mut sums, *xs, right.map(|right| &right[row as usize % WORD]));
-            }
-        }
-        sums
-    }
-
-    #[inline(always)]
-    fn finish<const W: usize>(&mut self, input: usize, output: usize, sums: &[f32; W], update: &mut impl Update) {
-        let at = input * self.right.columns + output;
-        update.panel(self.offset + at, part_mut(self.target, at), sums);
+    fn lend(&mut self) -> WeightGradient<'_> {
+        let WeightGradient { left, masks, right, offset, .. } = *self;
+        WeightGradient { left, masks, right, target: &mut *self.target, offset, packed: &mut *self.packed }
     }
 }
 
-/// All inputs in pairs, and the outputs that fill whole stretches.
-struct Whole<'a, 'b>(&'a mut WeightGradient<'b>);
+/// Copies the stretches of `outputs` and gives them, word by word.
+#[inline(always)]
+fn copy_outputs<'a, const W: usize>(
+    packed: &'a mut [f32],
+    right: Rows<'_>,
+    outputs: Range<usize>,
+) -> &'a [[[f32; W]; WORD]] {
+    let words = right.rows.div_ceil(WORD);
+    let packed = packed.as_chunks_mut::<W>().0;
+    for (i, output) in outputs.step_by(W).enumerate() {
+        // With the padding, which `Rows::row` leaves out.
+        let stretch = &mut packed[i * words * WORD..];
+        for (out, row) in stretch.iter_mut().zip(right.values.chunks_exact(right.stride)) {
+            *out = *part(row, output);
+        }
+    }
+    packed.as_chunks().0
+}
 
-impl Apply for Whole<'_, '_> {
+/// Where one of `R` neighbouring inputs is not zero.
+#[inline(always)]
+fn mask<const R: usize>(columns: &[u64], input: usize) -> u64 {
+    let masks: &[u64; R] = columns[input..].first_chunk().expect("R inputs");
+    masks.iter().fold(0, |all, mask| all | mask)
+}
+
+/// Tiles of `R` of the inputs and `C` stretches of outputs, as far as they go; single stretches only where pairs end.
+struct Whole<'a, const R: usize, const C: usize>(WeightGradient<'a>, Range<usize>);
+
+impl<const R: usize, const C: usize> Apply for Whole<'_, R, C> {
     #[inline(always)]
-    fn apply<const W: usize>(mut self, update: &mut impl Update) {
-        let outputs = self.0.whole::<W>();
-        for first in (0..outputs).step_by(GROUP) {
-            let end = if outputs - first < GROUP { outputs } else { first + GROUP };
-            self.0.copy_outputs::<W>(first, end);
-            for input in (1..self.0.left.columns).step_by(2) {
-                if self.0.together(input - 1) {
-                    self.two::<W>(input - 1, first..end, update);
-                } else {
-                    self.one::<W>(input - 1, first..end, update);
-                    self.one::<W>(input, first..end, update);
+    fn apply<const W: usize, U: Update>(self, update: &mut U) {
+        // By value, and no `self` in the loops: of what a pointer leads to LLVM believes that every store changes it.
+        let Self(WeightGradient { left, masks, right, target, offset, packed }, inputs) = self;
+        let (columns, words) = (right.columns, left.rows.div_ceil(WORD));
+        let first = if R == 1 && C == 1 { columns / (2 * W) * (2 * W) } else { 0 };
+        let last = columns / (C * W) * (C * W);
+        let by_column = masks.columns();
+        let mut finished = [[0.0; GROUP]; R];
+        for first in (first..last).step_by(GROUP) {
+            let end = if last - first < GROUP { last } else { first + GROUP };
+            let packed = copy_outputs::<W>(packed, right, first..end);
+            for input in inputs.clone().step_by(R) {
+                // Of the first word, which is the only one of a usual batch, once for all stretches.
+                let first_mask = mask::<R>(by_column, input);
+                // Of an empty batch there are none.
+                let rows = left.values.get(input..).unwrap_or_default();
+                let at = input * columns + first;
+                for stretch in 0..(end - first) / (C * W) {
+                    let mut sums: Tile<W, C, R> = [[[0.0; W]; C]; R];
+                    let right = |word| std::array::from_fn(|c| &packed[(stretch * C + c) * words + word]);
+                    walk(&mut sums, first_mask, rows, left.stride as u32, right(0));
+                    for word in 1..words {
+                        let mask = mask::<R>(&by_column[word * left.columns..], input);
+                        walk(&mut sums, mask, &rows[word * WORD * left.stride..], left.stride as u32, right(word));
+                    }
+                    for (r, finished) in finished.iter_mut().enumerate() {
+                        for (c, sums) in sums[r].iter().enumerate() {
+                            let output = (stretch * C + c) * W;
+                            let at = at + r * columns + output;
+                            match U::IN_REGISTERS {
+                                true => update.panel(offset + at, part_mut(target, at), sums),
+                                false => *part_mut(finished, output) = *sums,
+                            }
+                        }
+                    }
+                }
+                if !U::IN_REGISTERS {
+                    for (r, finished) in finished.iter().enumerate() {
+                        let at = at + r * columns;
+                        update.slice(offset + at, &mut target[at..at + (end - first)], &finished[..end - first]);
+                    }
                 }
             }
         }
     }
 }
 
-impl Whole<'_, '_> {
-    #[inline(always)]
-    fn two<const W: usize>(&mut self, input: usize, outputs: Range<usize>, update: &mut impl Update) {
-        for (stretch, output) in outputs.step_by(W).enumerate() {
-            let [[first], [second]] = self.0.tile::<W, 1, 2>(input, stretch);
-            self.0.finish(input, output, &first, update);
-            self.0.finish(input + 1, output, &second, update);
-        }
-    }
-
-    #[inline(always)]
-    fn one<const W: usize>(&mut self, input: usize, outputs: Range<usize>, update: &mut impl Update) {
-        let (mut stretch, mut output) = (0, outputs.start);
-        while output + 2 * W <= outputs.end {
-            let [[left, right]] = self.0.tile::<W, 2, 1>(input, stretch);
-            self.0.finish(input, output, &left, update);
-            self.0.finish(input, output + W, &right, update);
-            (stretch, output) = (stretch + 2, output + 2 * W);
-        }
-        if output < outputs.end {
-            let [[sums]] = self.0.tile::<W, 1, 1>(input, stretch);
-            self.0.finish(input, output, &sums, update);
-        }
+/// Adds the rows of one word to `sums`.
+#[inline(always)]
+fn walk<const W: usize, const C: usize, const R: usize>(
+    sums: &mut Tile<W, C, R>,
+    mut mask: u64,
+    left: &[f32],
+    stride: u32,
+    right: [&[[f32; W]; WORD]; C],
+) {
+    while mask != 0 {
+        let row = mask.trailing_zeros();
+        mask &= mask - 1;
+        let [xs] = row_parts(left, row, stride);
+        accumulate(sums, *xs, right.map(|right| &right[row as usize % WORD]));
     }
 }
 
-/// What [`Whole`] leaves: the last outputs, and the last input where their number is odd.
-struct Rest<'a, 'b>(&'a mut WeightGradient<'b>);
+/// The last outputs, fewer than a stretch.
+struct Rest<'a>(WeightGradient<'a>);
 
-impl Apply for Rest<'_, '_> {
+impl Apply for Rest<'_> {
     #[inline(always)]
-    fn apply<const W: usize>(mut self, update: &mut impl Update) {
-        let (inputs, outputs) = (self.0.left.columns, self.0.right.stride);
-        for output in (self.0.whole::<W>()..outputs).step_by(LANES) {
-            self.0.copy_outputs::<LANES>(output, output + LANES);
-            for input in (1..inputs).step_by(2) {
-                if self.0.together(input - 1) {
-                    let [[first], [second]] = self.0.tile::<LANES, 1, 2>(input - 1, 0);
-                    self.finish(input - 1, output, &first, update);
-                    self.finish(input, output, &second, update);
-                } else {
-                    self.one(input - 1, output, update);
-                    self.one(input, output, update);
+    fn apply<const W: usize, U: Update>(self, update: &mut U) {
+        let Self(WeightGradient { left, masks, right, target, offset, packed }) = self;
+        let (columns, words) = (right.columns, left.rows.div_ceil(WORD));
+        for output in (columns / W * W..right.stride).step_by(LANES) {
+            let packed = copy_outputs::<LANES>(packed, right, output..output + LANES);
+            // The last stretch of a row is shorter.
+            let real = if columns - output < LANES { columns - output } else { LANES };
+            for input in 0..left.columns {
+                let mut sums: Tile<LANES, 1, 1> = [[[0.0; LANES]; 1]; 1];
+                for (word, values) in packed[..words].iter().enumerate() {
+                    let m = mask::<1>(&masks.columns()[word * left.columns..], input);
+                    walk(&mut sums, m, &left.values[word * WORD * left.stride + input..], left.stride as u32, [values]);
                 }
+                let at = input * columns + output;
+                update.slice(offset + at, &mut target[at..at + real], &sums[0][0][..real]);
             }
         }
-        if inputs % 2 == 1 {
-            for output in (0..outputs).step_by(LANES) {
-                self.0.copy_outputs::<LANES>(output, output + LANES);
-                self.one(inputs - 1, output, update);
-            }
-        }
-    }
-}
-
-impl Rest<'_, '_> {
-    #[inline(always)]
-    fn one(&mut self, input: usize, output: usize, update: &mut impl Update) {
-        let [[sums]] = self.0.tile::<LANES, 1, 1>(input, 0);
-        self.finish(input, output, &sums, update);
-    }
-
-    /// The last stretch of a row is shorter.
-    #[inline(always)]
-    fn finish(&mut self, input: usize, output: usize, sums: &[f32; LANES], update: &mut impl Update) {
-        let WeightGradient { right, target, offset, .. } = &mut *self.0;
-        let (at, left) = (input * right.columns + output, right.columns - output);
-        let real = if left < LANES { left } else { LANES };
-        update.slice(*offset + at, &mut target[at..at + real], &sums[..real]);
     }
 }
