@@ -93,8 +93,8 @@ impl Foreign {
     /// How to start it confined, by `launcher`, fedpipe's own client, with nothing of `closed` opened.
     ///
     /// # Errors
-    /// [`Error::Model`] where there is no such program, and for a shim that does not say what it stands for, where
-    /// anything is confined.
+    /// [`Error::Model`] where there is no such program, and for one that starts processes to find it, where anything is
+    /// confined.
     pub(crate) fn launched(
         &self,
         launcher: &ClientCommand,
@@ -103,14 +103,10 @@ impl Foreign {
     ) -> Result<(ClientCommand, Launched)> {
         let mut program = self.program()?;
         let mut words = self.words.clone();
-        if shim::is_one(&program) {
-            if let Some(stands_for) = shim::program_of(&program)? {
-                // An interpreter finds its libraries by the name that it was called by.
-                words[0] = stands_for.display().to_string();
-                program = stands_for;
-            } else if level != Level::Off {
-                return Err(shim::refusal(&program));
-            }
+        if let Some(stands_for) = shim::stands_for(&program, level != Level::Off)? {
+            // An interpreter finds its libraries by the name that it was called by.
+            words[0] = stands_for.display().to_string();
+            program = stands_for;
         }
         let launched = Launched { program, words, closed };
         let command = ClientCommand {

@@ -1,5 +1,7 @@
-//! Shims, such as pyenv's: scripts in a folder `shims` that start a version manager, which looks for the program that is meant
-//! and becomes it. A client that is confined starts no processes, so the host asks the manager instead.
+//! What starts processes to find the program that is meant, which a client that is confined cannot.
+//!
+//! Shims, such as pyenv's, are scripts in a folder `shims` that start a version manager, which looks for the program and
+//! becomes it: the host asks the manager instead.
 
 use std::{
     fs::File,
@@ -21,17 +23,34 @@ use crate::{Error, Result, cause::tame};
 /// How long a version manager may look.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Whether a program lies where version managers put their shims.
-pub(crate) fn is_one(program: &Path) -> bool {
-    program.parent().is_some_and(|folder| folder.ends_with("shims"))
-}
-
-/// The program that a shim stands for here and now; none where the shim is not a script that ends in
-/// `exec MANAGER exec …`, as those of pyenv, rbenv and asdf do: such a manager answers `MANAGER which NAME`.
+/// The program that `program` stands for here and now, where it is a shim.
 ///
 /// # Errors
-/// [`Error::Model`] where the manager knows of no such program.
-pub(crate) fn program_of(shim: &Path) -> Result<Option<PathBuf>> {
+/// [`Error::Model`] for a shim of a program that is not there, and, where it is to be `confined`, for a shim that does not say
+/// what it stands for, and for uv.
+pub(crate) fn stands_for(program: &Path, confined: bool) -> Result<Option<PathBuf>> {
+    let is_shim = program.parent().is_some_and(|folder| folder.ends_with("shims"));
+    let found = if is_shim { program_of(program)? } else { None };
+    let refusal = |what: &str, remedy: &str| {
+        let shown = program.display();
+        Err(Error::Model(format!("{shown} {what}, and isolation refuses that; {remedy}, or give --isolation off")))
+    };
+    match found {
+        None if confined && is_shim => refusal(
+            "is a shim, which starts processes to find the program that it stands for",
+            "name the program itself",
+        ),
+        None if confined && program.ends_with("uv") => refusal(
+            "starts the program as another process",
+            "write `uv run fedpipe run --client \"python client.py\"`, or name .venv/bin/python",
+        ),
+        found => Ok(found),
+    }
+}
+
+/// Asks the manager of a shim; none where the shim is not a script that ends in `exec MANAGER exec …`, as those of pyenv,
+/// rbenv and asdf do: such a manager answers `MANAGER which NAME`.
+fn program_of(shim: &Path) -> Result<Option<PathBuf>> {
     let Some(manager) = manager(shim) else { return Ok(None) };
     let name = shim.file_name().unwrap_or_default();
     let asked = format!("{} is a shim, and `{manager} which {}`", shim.display(), name.display());
@@ -43,15 +62,6 @@ pub(crate) fn program_of(shim: &Path) -> Result<Option<PathBuf>> {
         Some(program) => Ok(Some(program)),
         None => Err(no(format!("names no program: {}", tame(&said)))),
     }
-}
-
-/// Why a shim that is none of those is not taken.
-pub(crate) fn refusal(shim: &Path) -> Error {
-    Error::Model(format!(
-        "{} is a shim, which starts processes to find the program that it stands for, and isolation refuses that; name \
-         the program itself, or give --isolation off",
-        shim.display()
-    ))
 }
 
 /// What the script executes, where that is a version manager.
@@ -130,5 +140,17 @@ mod tests {
         fs::write(&script, "#!/bin/sh\nexec \"/bin/sh\" -c true\n").unwrap();
         assert_eq!(program_of(&script).unwrap(), None);
         assert_eq!(program_of(Path::new("/bin/sh")).unwrap(), None);
+    }
+
+    #[test]
+    fn what_starts_processes_is_refused_where_it_is_confined() {
+        for (program, remedy) in
+            [("/x/shims/python3", "name the program itself"), ("/x/bin/uv", "write `uv run fedpipe")]
+        {
+            let refused = stands_for(Path::new(program), true).unwrap_err().to_string();
+            assert!(refused.starts_with(program) && refused.contains(remedy), "{refused}");
+            assert_eq!(stands_for(Path::new(program), false).unwrap(), None);
+        }
+        assert_eq!(stands_for(Path::new("/bin/sh"), true).unwrap(), None);
     }
 }
