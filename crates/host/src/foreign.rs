@@ -103,7 +103,8 @@ impl Foreign {
     ) -> Result<(ClientCommand, Launched)> {
         let mut program = self.program()?;
         let mut words = self.words.clone();
-        if let Some(stands_for) = shim::stands_for(&program, level != Level::Off)? {
+        let in_path = !words[0].contains('/');
+        if let Some(stands_for) = shim::stands_for(&program, in_path, level != Level::Off)? {
             // An interpreter finds its libraries by the name that it was called by.
             words[0] = stands_for.display().to_string();
             program = stands_for;

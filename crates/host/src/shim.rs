@@ -1,7 +1,8 @@
 //! What starts processes to find the program that is meant, which a client that is confined cannot.
 //!
 //! Shims, such as pyenv's, are scripts in a folder `shims` that start a version manager, which looks for the program and
-//! becomes it: the host asks the manager instead.
+//! becomes it: the host asks the manager instead. It does so for shims in PATH alone, since the manager is not confined, and what
+//! a command names by its path may be somebody else's.
 
 use std::{
     fs::File,
@@ -26,11 +27,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The program that `program` stands for here and now, where it is a shim.
 ///
 /// # Errors
-/// [`Error::Model`] for a shim of a program that is not there, and, where it is to be `confined`, for a shim that does not say
-/// what it stands for, and for uv.
-pub(crate) fn stands_for(program: &Path, confined: bool) -> Result<Option<PathBuf>> {
+/// [`Error::Model`] for a shim of a program that is not there, and, where it is to be `confined`, for another shim, and for uv.
+pub(crate) fn stands_for(program: &Path, in_path: bool, confined: bool) -> Result<Option<PathBuf>> {
     let is_shim = program.parent().is_some_and(|folder| folder.ends_with("shims"));
-    let found = if is_shim { program_of(program)? } else { None };
+    let found = if is_shim && in_path { program_of(program)? } else { None };
     let refusal = |what: &str, remedy: &str| {
         let shown = program.display();
         Err(Error::Model(format!("{shown} {what}, and isolation refuses that; {remedy}, or give --isolation off")))
@@ -147,10 +147,10 @@ mod tests {
         for (program, remedy) in
             [("/x/shims/python3", "name the program itself"), ("/x/bin/uv", "write `uv run fedpipe")]
         {
-            let refused = stands_for(Path::new(program), true).unwrap_err().to_string();
+            let refused = stands_for(Path::new(program), false, true).unwrap_err().to_string();
             assert!(refused.starts_with(program) && refused.contains(remedy), "{refused}");
-            assert_eq!(stands_for(Path::new(program), false).unwrap(), None);
+            assert_eq!(stands_for(Path::new(program), false, false).unwrap(), None);
         }
-        assert_eq!(stands_for(Path::new("/bin/sh"), true).unwrap(), None);
+        assert_eq!(stands_for(Path::new("/bin/sh"), true, true).unwrap(), None);
     }
 }
