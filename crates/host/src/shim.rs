@@ -1,8 +1,8 @@
 //! What starts processes to find the program that is meant, which a client that is confined cannot.
 //!
 //! Shims, such as pyenv's, are scripts in a folder `shims` that start a version manager, which looks for the program and
-//! becomes it: the host asks the manager instead. It does so for shims in PATH alone, since the manager is not confined, and what
-//! a command names by its path may be somebody else's.
+//! becomes it: the host asks the manager instead. It does so for shims in PATH alone, since the manager is not confined, and
+//! what a command names by its path may be somebody else's.
 
 use std::{
     fs::File,
@@ -27,7 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The program that `program` stands for here and now, where it is a shim.
 ///
 /// # Errors
-/// [`Error::Model`] for a shim of a program that is not there, and, where it is to be `confined`, for another shim, and for uv.
+/// [`Error::Model`] for a shim of a program that is not there, and, where it is to be `confined`, for another shim and for
+/// uv.
 pub(crate) fn stands_for(program: &Path, in_path: bool, confined: bool) -> Result<Option<PathBuf>> {
     let is_shim = program.parent().is_some_and(|folder| folder.ends_with("shims"));
     let found = if is_shim && in_path { program_of(program)? } else { None };

@@ -32,6 +32,7 @@ def test_the_runs_of_the_readme_run(tmp_path, cache, monkeypatch):
     (tmp_path / "counts.py").write_text(client)
     here = {**cache, "PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"}
     start = fedpipe.run
-    monkeypatch.setattr(fedpipe, "run", lambda *model, **flags: start(*model, data="sample", cwd=tmp_path, env=here, **flags))
+    flags = {"data": "sample", "cwd": tmp_path, "env": here}
+    monkeypatch.setattr(fedpipe, "run", lambda *model, **more: start(*model, **flags, **more))
     exec(program, {})
     assert (tmp_path / "runs" / "mlp-1").is_dir() and (tmp_path / "runs" / "counts-1").is_dir()
