@@ -1,4 +1,5 @@
 set positional-arguments
+set ignore-comments
 
 # Train a model in a federation: `just run mlp`, `just run mlp --clients 7`; `just run keras` is a client in Python
 run model *args: build

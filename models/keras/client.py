@@ -74,11 +74,10 @@ class Mlp(fedpipe.Model):
         widths = [*options.integers("hidden"), task.classes]
         layers = [keras.layers.Dense(width, "relu") for width in widths[:-1]] + [keras.layers.Dense(widths[-1])]
         self.net = keras.Sequential([keras.Input(task.shape), keras.layers.Flatten(), *layers])
-        self.tensors = []
-        for number, layer in enumerate(layers):
-            kernel, bias = layer.kernel, layer.bias
-            kernel.assign(fedpipe.he_normal(kernel.shape, kernel.shape[0], seed, 2 * number))
-            self.tensors += [(f"dense{number + 1}.weight", kernel), (f"dense{number + 1}.bias", bias)]
+        start = fedpipe.dense_layers([task.inputs, *widths], seed)
+        # Of each layer first the kernel, then the bias.
+        self.tensors = list(zip(start, self.net.trainable_variables))
+        self.set_weights(start)
         self.rules = None
 
     def weights(self):

@@ -32,11 +32,8 @@ class Mlp(fedpipe.Model):
 
     def __init__(self, task, options, seed):
         widths = [task.inputs, *options.integers("hidden"), task.classes]
-        self.tensors = {}
-        for number, shape in enumerate(zip(widths, widths[1:])):
-            kernel = torch.from_numpy(fedpipe.he_normal(shape, shape[0], seed, 2 * number))
-            self.tensors[f"dense{number + 1}.weight"] = kernel.requires_grad_()
-            self.tensors[f"dense{number + 1}.bias"] = torch.zeros(shape[1], requires_grad=True)
+        start = fedpipe.dense_layers(widths, seed)
+        self.tensors = {name: torch.from_numpy(values).requires_grad_() for name, values in start.items()}
         self.solver = None
 
     def weights(self):

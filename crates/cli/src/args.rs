@@ -136,7 +136,7 @@ pub(crate) struct RunArgs {
     /// Updates below which a round fails [default: half of the sampled clients]
     #[arg(long, value_name = "N")]
     pub(crate) min_clients: Option<u32>,
-    /// Seconds a client has for one answer [default: 600]
+    /// Seconds a client, or a strategy of your own, has for one answer [default: 600]
     #[arg(long, value_name = "SECONDS")]
     pub(crate) client_timeout: Option<f64>,
     /// Client processes; fewer than clients serve several in turn [default: one a client up to 64, then --jobs]
@@ -146,7 +146,8 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "N")]
     pub(crate) jobs: Option<u32>,
 
-    /// What the kernel enforces on clients: require (all, or no run), auto (what it can), off [default: auto]
+    /// What the kernel enforces on clients and a strategy of your own: require (all, or no run), auto (what it can), off
+    /// [default: auto]
     #[arg(long, value_name = "LEVEL", value_parser = level())]
     pub(crate) isolation: Option<Level>,
     /// Memory that a client's model may take, such as 512M or 2G, or none [default: half of the machine's over the

@@ -36,6 +36,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     };
     let launch = Launch {
         command: args.over.as_deref().map_or_else(client_command, relay_command),
+        launcher: client_command(),
         dylib,
         out: args.out.clone(),
         cache: Cache::user()?,

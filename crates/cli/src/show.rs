@@ -142,6 +142,7 @@ impl Observer for Screen {
                 self.line(&format!("{} {}: {weights} weights", model.name, model.version));
             }
             Event::Isolated(in_force) => self.line(&format!("isolation: {in_force}")),
+            Event::StrategyIsolated(in_force) => self.line(&format!("isolation of the strategy: {in_force}")),
             Event::RoundStarted { round, sampled } => {
                 self.bar = bar(self.quiet, "{msg} [{bar:30}] {pos}/{len} clients");
                 self.bar.set_length(u64::from(*sampled));

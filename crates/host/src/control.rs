@@ -1,6 +1,15 @@
 //! How a run is spoken to from outside.
 
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::{
+    io,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicI32, Ordering},
+        mpsc::{self, Receiver, Sender},
+    },
+};
+
+use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::worker::{News, WorkerId};
 
@@ -18,23 +27,63 @@ pub(crate) enum Message {
 pub struct Control {
     pub(crate) sender: Sender<Message>,
     pub(crate) inbox: Receiver<Message>,
+    pub(crate) stop: Arc<StopSign>,
 }
 
 /// Asks something of a run; may be given to another thread.
 #[derive(Debug, Clone)]
-pub struct Handle(Sender<Message>);
+pub struct Handle {
+    sender: Sender<Message>,
+    stop: Arc<StopSign>,
+}
+
+/// A stop for the run's thread while it waits for something else than its inbox.
+#[derive(Debug, Default)]
+pub(crate) struct StopSign {
+    /// Whether somebody has asked for it.
+    pub(crate) raised: Arc<AtomicBool>,
+    signal: AtomicI32,
+    /// What is waited for besides; made by who waits first.
+    wake: OnceLock<Arc<EventFd>>,
+}
+
+impl StopSign {
+    /// Becomes readable when a stop is asked for, and is so where one was.
+    pub(crate) fn wake(&self) -> io::Result<Arc<EventFd>> {
+        let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        let wake = self.wake.get_or_init(|| Arc::new(wake));
+        if self.raised.load(Ordering::SeqCst) {
+            wake.write(1)?;
+        }
+        Ok(Arc::clone(wake))
+    }
+
+    /// The number that was given with the stop.
+    pub(crate) fn signal(&self) -> i32 {
+        self.signal.load(Ordering::SeqCst)
+    }
+
+    fn raise(&self, signal: i32) {
+        self.signal.store(signal, Ordering::SeqCst);
+        self.raised.store(true, Ordering::SeqCst);
+        // Who makes it after this looks at `raised`.
+        if let Some(wake) = self.wake.get() {
+            let _ = wake.write(1);
+        }
+    }
+}
 
 impl Default for Control {
     fn default() -> Self {
         let (sender, inbox) = mpsc::channel();
-        Self { sender, inbox }
+        Self { sender, inbox, stop: Arc::default() }
     }
 }
 
 impl Control {
     /// A handle for another thread.
     pub fn handle(&self) -> Handle {
-        Handle(self.sender.clone())
+        Handle { sender: self.sender.clone(), stop: Arc::clone(&self.stop) }
     }
 }
 
@@ -42,11 +91,12 @@ impl Handle {
     /// Ends the run at once, keeping what its last whole round left; `signal` is the number that the exit code tells.
     pub fn stop(&self, signal: i32) {
         // A run that is over has no inbox, and nothing to stop.
-        let _ = self.0.send(Message::Stop(signal));
+        let _ = self.sender.send(Message::Stop(signal));
+        self.stop.raise(signal);
     }
 
     /// Takes the model's dylib anew from where it came, at the next round.
     pub fn reload(&self) {
-        let _ = self.0.send(Message::Reload);
+        let _ = self.sender.send(Message::Reload);
     }
 }

@@ -71,6 +71,8 @@ pub enum Event<'a> {
     },
     /// What the kernel enforces on every client.
     Isolated(&'a InForce),
+    /// What the kernel enforces on a strategy that is a program.
+    StrategyIsolated(&'a InForce),
     /// A round begins.
     RoundStarted {
         /// From 1.

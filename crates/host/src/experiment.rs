@@ -243,6 +243,8 @@ impl Experiment {
 pub struct Launch {
     /// How to start a client that loads a dylib.
     pub command: crate::ClientCommand,
+    /// How to start fedpipe's own client on this machine, which launches a program of the user's.
+    pub launcher: crate::ClientCommand,
     /// The model's dylib; none where the experiment's client is a program of the user's.
     pub dylib: Option<PathBuf>,
     /// The run directory; `runs/MODEL-N` where it is not given.

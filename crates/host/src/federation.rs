@@ -4,8 +4,8 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use fedpipe_data::Dealt;
 use fedpipe_protocol::{
-    EVALUATION_BLOCK, Evaluate, Held, Parts, Purpose, Ready, Reply, Request, Setup, Spare, Task, Tensor, Train, Update,
-    WEIGHTS, weight_count,
+    EVALUATION_BLOCK, Evaluate, Held, InForce, Parts, Purpose, Ready, Reply, Request, Setup, Spare, Task, Tensor,
+    Train, Update, WEIGHTS, weight_count,
 };
 
 use crate::{
@@ -76,9 +76,12 @@ impl<'a> Federation<'a> {
         let dylib = foreign.is_none().then(|| directory.model_at(first_round)).transpose()?;
         let setups = (0..processes).map(|process| setup(experiment, &dylib, dealt, process, processes)).collect();
         let spare = Arc::new(Spare::default());
-        let closed = vec![launch.cache.root().to_owned(), directory.path().to_owned()];
         let (command, launched) = match foreign {
-            Some(foreign) => foreign.launched(&launch.command, closed, experiment.isolation)?,
+            Some(foreign) => {
+                let closed = closed(launch, directory);
+                let (command, launched) = foreign.launched(&launch.command, closed, experiment.isolation)?;
+                (command, Some(launched))
+            }
             None => (launch.command.clone(), None),
         };
         let environment = Environment {
@@ -101,8 +104,10 @@ impl<'a> Federation<'a> {
         let weights = federation.initial_weights(journal)?;
         federation.weight_count = weights.len();
         if let Some(foreign) = experiment.foreign_strategy()? {
-            let layout = federation.layout()?;
-            federation.program = Some(StrategyProgram::start(&foreign, experiment, layout, &directory.logs())?);
+            let launched = foreign.launched(&launch.launcher, closed(launch, directory), experiment.isolation)?;
+            let program =
+                StrategyProgram::start(&launched, experiment, federation.layout()?, directory, &control.stop)?;
+            federation.program = Some(program);
         }
         Ok((federation, weights))
     }
@@ -115,6 +120,11 @@ impl<'a> Federation<'a> {
     /// The named tensors of the weights.
     pub(crate) fn layout(&self) -> Result<&[Tensor]> {
         Ok(&self.model()?.layout)
+    }
+
+    /// What the kernel enforces on the strategy, where it is a program.
+    pub(crate) fn strategy_in_force(&self) -> Option<&InForce> {
+        self.program.as_ref().map(StrategyProgram::in_force)
     }
 
     fn initial_weights(&mut self, journal: &mut Journal<'_>) -> Result<Vec<f32>> {
@@ -307,6 +317,11 @@ impl<'a> Federation<'a> {
             (Incident::Done(_), _) => Ok(()),
         })
     }
+}
+
+/// What a program of the user's is not to read, whatever its command names: the data of all clients, and the run.
+fn closed(launch: &Launch, directory: &RunDir) -> Vec<PathBuf> {
+    vec![launch.cache.root().to_owned(), directory.path().to_owned()]
 }
 
 /// Bytes for each pipe: all together stay within 32 MiB, since past the user's limit the kernel shrinks new pipes.

@@ -6,9 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use fedpipe_protocol::{LAUNCH, Launch, Level, Purpose, Request, Setup};
+use fedpipe_protocol::{Isolation, LAUNCH, Launch, Level, Purpose, Request, Setup};
 
-use crate::{Error, Result, spawn::ClientCommand, summary::bytes_sha256};
+use crate::{Error, Result, shim, spawn::ClientCommand, summary::bytes_sha256};
 
 /// A command line, split in words as a shell does it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,16 +26,21 @@ pub(crate) struct Launched {
 }
 
 impl Launched {
-    /// What the launcher of the process with this setup is told.
-    pub(crate) fn request(&self, setup: &Setup) -> Request {
+    /// What the launcher of the client with this setup is told.
+    pub(crate) fn as_client(&self, setup: &Setup) -> Request {
         let data = match &setup.purpose {
             Purpose::Describe => Vec::new(),
             Purpose::Serve { partitions, test, .. } => {
                 partitions.iter().map(|held| &held.path).chain([test]).cloned().collect()
             }
         };
+        self.request(setup.isolation.clone(), data)
+    }
+
+    /// What the launcher is told of a program that is to be confined so, and to read `data` besides its own files.
+    pub(crate) fn request(&self, isolation: Isolation, data: Vec<PathBuf>) -> Request {
         let Self { program, words, closed } = self.clone();
-        Request::Launch(Launch { program, words, isolation: setup.isolation.clone(), data, closed })
+        Request::Launch(Launch { program, words, isolation, data, closed })
     }
 }
 
@@ -88,45 +93,30 @@ impl Foreign {
     /// How to start it confined, by `launcher`, fedpipe's own client, with nothing of `closed` opened.
     ///
     /// # Errors
-    /// As for [`Foreign::command`]; and for a shim, where anything is confined.
+    /// [`Error::Model`] where there is no such program, and for one that starts processes to find it, where anything is
+    /// confined.
     pub(crate) fn launched(
         &self,
         launcher: &ClientCommand,
         closed: Vec<PathBuf>,
         level: Level,
-    ) -> Result<(ClientCommand, Option<Launched>)> {
-        let program = self.program()?;
-        if level != Level::Off && program.parent().is_some_and(|folder| folder.ends_with("shims")) {
-            return Err(Error::Model(format!(
-                "{} is a shim, which starts processes to find the program that it stands for, and isolation refuses \
-                 that; name the program itself (pyenv which {} says it), or give --isolation off",
-                program.display(),
-                self.words[0].rsplit('/').next().unwrap_or_default()
-            )));
+    ) -> Result<(ClientCommand, Launched)> {
+        let mut program = self.program()?;
+        let mut words = self.words.clone();
+        let in_path = !words[0].contains('/');
+        if let Some(stands_for) = shim::stands_for(&program, in_path, level != Level::Off)? {
+            // An interpreter finds its libraries by the name that it was called by.
+            words[0] = stands_for.display().to_string();
+            program = stands_for;
         }
-        let launched = Launched { program, words: self.words.clone(), closed };
+        let launched = Launched { program, words, closed };
         let command = ClientCommand {
             arguments: vec![LAUNCH.into()],
             inherits: true,
             environment: ONE_THREAD.to_vec(),
             ..launcher.clone()
         };
-        Ok((command, Some(launched)))
-    }
-
-    /// How to start it as it is.
-    ///
-    /// # Errors
-    /// [`Error::Model`] where there is no such program.
-    pub(crate) fn command(&self) -> Result<ClientCommand> {
-        Ok(ClientCommand {
-            program: self.program()?,
-            name: self.words[0].clone().into(),
-            arguments: self.words[1..].iter().map(Into::into).collect(),
-            inherits: true,
-            environment: ONE_THREAD.to_vec(),
-            elsewhere: false,
-        })
+        Ok((command, launched))
     }
 
     fn program(&self) -> Result<PathBuf> {
@@ -201,9 +191,9 @@ mod tests {
 
     #[test]
     fn a_program_is_looked_up() {
-        let command = |text| Foreign::parse("--client", text).unwrap().command();
-        assert!(command("sh -c true").unwrap().program.ends_with("sh"));
-        assert!(command("nonesuch").unwrap_err().to_string().contains("no program nonesuch in PATH"));
-        assert!(command("./nonesuch").unwrap_err().to_string().contains("no program ./nonesuch here"));
+        let program = |text| Foreign::parse("--client", text).unwrap().program();
+        assert!(program("sh -c true").unwrap().ends_with("sh"));
+        assert!(program("nonesuch").unwrap_err().to_string().contains("no program nonesuch in PATH"));
+        assert!(program("./nonesuch").unwrap_err().to_string().contains("no program ./nonesuch here"));
     }
 }

@@ -83,6 +83,7 @@ impl History {
                 Line::Reloaded { round, .. } => history.reloads.push(round),
                 Line::Started { .. }
                 | Line::Isolation(_)
+                | Line::StrategyIsolation(_)
                 | Line::Lost(_)
                 | Line::Resumed { .. }
                 | Line::Finished(_) => {}

@@ -59,6 +59,8 @@ pub(crate) enum Line<'a> {
     },
     /// What the kernel enforces on every client of this session.
     Isolation(Cow<'a, InForce>),
+    /// The same, of a strategy that is a program.
+    StrategyIsolation(Cow<'a, InForce>),
     Lost(Cow<'a, Lost>),
     Round(Cow<'a, Round>),
     /// The run goes on from the checkpoint after `round`.
@@ -181,6 +183,7 @@ impl<'a> Line<'a> {
                 weights_sha256: text(weights_sha256),
             },
             Event::Isolated(in_force) => Line::Isolation(Cow::Borrowed(in_force)),
+            Event::StrategyIsolated(in_force) => Line::StrategyIsolation(Cow::Borrowed(in_force)),
             Event::Lost(lost) => Line::Lost(Cow::Borrowed(lost)),
             Event::RoundEnded(round) => Line::Round(Cow::Borrowed(round)),
             Event::Finished(summary) => Line::Finished(Cow::Borrowed(summary)),

@@ -35,6 +35,7 @@ mod resume;
 mod run_dir;
 mod sampling;
 mod serve;
+mod shim;
 mod socket;
 mod spawn;
 mod strategy;
@@ -175,6 +176,9 @@ fn begin<'a>(
     tell(journal, &Event::Ready { model: federation.model()?, program, weights_sha256 })?;
     // A run may go on in another place, where something else is in force.
     journal.tell(&Event::Isolated(&federation.model()?.in_force))?;
+    if let Some(in_force) = federation.strategy_in_force() {
+        journal.tell(&Event::StrategyIsolated(in_force))?;
+    }
     let mut progress = Progress::new(dealt.dataset.name.clone(), weights, experiment.tolerance);
     if let Some(point) = point {
         federation.failures += point.failures();

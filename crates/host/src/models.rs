@@ -37,7 +37,8 @@ pub fn describe(command: &ClientCommand, dylib: &Path) -> Result<Ready> {
 /// # Errors
 /// As for [`describe`], and [`crate::Error::Usage`] for a command that is none.
 pub fn describe_foreign(launcher: &ClientCommand, command: &str) -> Result<Ready> {
-    ask(Foreign::parse("--client", command)?.launched(launcher, Vec::new(), Level::Auto)?, None, FOREIGN_TIMEOUT)
+    let (command, launched) = Foreign::parse("--client", command)?.launched(launcher, Vec::new(), Level::Auto)?;
+    ask((command, Some(launched)), None, FOREIGN_TIMEOUT)
 }
 
 fn ask(

@@ -154,17 +154,17 @@ impl Process {
     /// Kills what is left of the process group (a client's own children among it) and reaps the child. The group goes
     /// first: until it is reaped, the child's number cannot be another's.
     fn kill(&mut self) -> std::io::Result<ExitStatus> {
-        let _ = killpg(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGKILL);
-        self.reaped = true;
+        if !self.reaped {
+            let _ = killpg(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGKILL);
+            self.reaped = true;
+        }
         self.child.wait()
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if !self.reaped {
-            let _ = self.kill();
-        }
+        let _ = self.kill();
     }
 }
 

@@ -1,28 +1,31 @@
 //! A strategy that is a program of the user's (`--strategy-program COMMAND`): it is sent each round's updates and gives the
 //! new global weights. What it remembers comes with its answer, goes into the checkpoint and is sent with the next
-//! request, so that a fresh process goes on with the same bits.
+//! request, so that a fresh process goes on with the same bits. It is launched and confined as a client's program is.
+//!
+//! The run's own thread waits for the answer, so that a stop must wake it there.
 
 use std::{
     fmt,
-    path::Path,
-    sync::{Arc, atomic::AtomicBool},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use fedpipe_protocol::{
-    Aggregate, Limits, PROTOCOL, Part, Parts, StrategyReply, StrategyRequest, StrategySetup, Tensor, UpdateHeader,
-    WEIGHTS, read, write,
+    Aggregate, FailureKind, InForce, Isolation, Limits, PROTOCOL, Part, Parts, StrategyReply, StrategyRequest,
+    StrategySetup, Tensor, UpdateHeader, WEIGHTS, read, write,
 };
-use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::{
-    Accepted, Cause, Error, Experiment, Result, ServerState, check,
-    foreign::Foreign,
+    Accepted, Cause, ClientCommand, Error, Experiment, Result, ServerState, check,
+    control::StopSign,
+    foreign::Launched,
     link::Link,
     log::ClientLog,
     process::{End, Process},
+    run_dir::RunDir,
     spawn::{Spawned, spawn},
     stray::new_mark,
+    worker,
 };
 
 /// The name of the part that holds what the program remembers.
@@ -35,8 +38,10 @@ const PIPE_SIZE: i32 = 1 << 20;
 pub(crate) struct StrategyProgram {
     process: Process,
     link: Link,
+    in_force: InForce,
     timeout: Duration,
     started: Instant,
+    stop: Arc<StopSign>,
 }
 
 impl fmt::Debug for StrategyProgram {
@@ -46,38 +51,62 @@ impl fmt::Debug for StrategyProgram {
 }
 
 impl StrategyProgram {
-    /// Starts the program and waits until it is ready; its log goes to `logs`.
+    /// Starts the program through the launcher and waits until it is ready; its log is in the run directory.
     ///
     /// # Errors
-    /// [`Error::Model`] where it does not come to that.
-    pub(crate) fn start(foreign: &Foreign, experiment: &Experiment, layout: &[Tensor], logs: &Path) -> Result<Self> {
-        let command = foreign.command()?;
+    /// [`Error::Model`] where it does not come to that, [`Error::Isolation`], [`Error::Stopped`].
+    pub(crate) fn start(
+        (command, launched): &(ClientCommand, Launched),
+        experiment: &Experiment,
+        layout: &[Tensor],
+        directory: &RunDir,
+        stop: &Arc<StopSign>,
+    ) -> Result<Self> {
         let started = Instant::now();
         let mark = new_mark();
+        let wake = stop.wake().map_err(anyhow::Error::from)?;
         let Spawned { child, pidfd, to, from, log } =
-            spawn(&command, 0, &mark, PIPE_SIZE).map_err(anyhow::Error::from)?;
-        let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map_err(anyhow::Error::from)?;
+            spawn(command, 0, &mark, PIPE_SIZE).map_err(anyhow::Error::from)?;
         let link = Link {
             to,
             from,
             pidfd,
             log_pipe: Some(log),
-            log: ClientLog::new(logs.join("strategy.log")),
-            wake: Arc::new(wake),
-            dismissed: Arc::new(AtomicBool::new(false)),
+            log: ClientLog::new(directory.logs().join("strategy.log")),
+            wake,
+            dismissed: Arc::clone(&stop.raised),
             deadline: None,
             dead: false,
         };
         let timeout = Duration::from_secs_f64(experiment.client_timeout);
-        let mut program = Self { process: Process::new(child, mark), link, timeout, started };
+        let (process, stop, in_force) = (Process::new(child, mark), Arc::clone(stop), InForce::default());
+        let mut program = Self { process, link, in_force, timeout, started, stop };
         let setup = StrategySetup { seed: experiment.seed, clients: experiment.clients, layout: layout.to_vec() };
-        program.greet(setup).map_err(|end| Error::Model(program.lost("before the first round", end)))?;
-        Ok(program)
+        match program.greet(launched, experiment, setup) {
+            Ok(()) => Ok(program),
+            Err(End::Unfit(Cause::Reported { failure: FailureKind::Isolation, message })) => {
+                Err(Error::Isolation(message))
+            }
+            Err(end) => Err(program.lost("before the first round", end, Error::Model)),
+        }
     }
 
-    fn greet(&mut self, setup: StrategySetup) -> std::result::Result<(), End> {
+    /// What the kernel enforces on the program.
+    pub(crate) fn in_force(&self) -> &InForce {
+        &self.in_force
+    }
+
+    fn greet(
+        &mut self,
+        launched: &Launched,
+        experiment: &Experiment,
+        setup: StrategySetup,
+    ) -> std::result::Result<(), End> {
         self.link.deadline = Some(Instant::now() + self.timeout);
-        match read(&mut self.link, Limits { payload: 0 })? {
+        // The limits are the clients': a strategy holds the updates of all of them.
+        let isolation = Isolation { level: experiment.isolation, memory_limit: None, cpu_seconds: None };
+        self.in_force = worker::launched(&mut self.link, &launched.request(isolation, Vec::new()))?;
+        match self.answer(0)? {
             (StrategyReply::Hello { protocol: PROTOCOL }, _) => {}
             (other, _) => return Err(unfit(format!("its first message is {other:?}"))),
         }
@@ -90,7 +119,7 @@ impl StrategyProgram {
     /// The new global weights from `weights` and the updates, which are in client order; moves the program's state on.
     ///
     /// # Errors
-    /// [`Error::Round`] where the program is lost or its answer is not taken.
+    /// [`Error::Round`] where the program is lost or its answer is not taken, [`Error::Stopped`].
     pub(crate) fn apply(
         &mut self,
         round: u64,
@@ -99,7 +128,7 @@ impl StrategyProgram {
         updates: &[Accepted],
     ) -> Result<Vec<f32>> {
         let aggregated = self.aggregate(round, server, weights, updates);
-        let (moved, state) = aggregated.map_err(|end| Error::Round(self.lost(&format!("in round {round}"), end)))?;
+        let (moved, state) = aggregated.map_err(|end| self.lost(&format!("in round {round}"), end, Error::Round))?;
         server.program = state;
         Ok(moved)
     }
@@ -137,24 +166,26 @@ impl StrategyProgram {
     ) -> std::result::Result<(StrategyReply, Parts), End> {
         self.link.deadline = Some(Instant::now() + self.timeout);
         write(&mut self.link, request, parts)?;
+        self.answer(most_payload)
+    }
+
+    fn answer(&mut self, most_payload: u64) -> std::result::Result<(StrategyReply, Parts), End> {
         match read(&mut self.link, Limits { payload: most_payload })? {
             (StrategyReply::Failed { kind, message }, _) => Err(End::Unfit(Cause::reported(kind, &message))),
             answer => Ok(answer),
         }
     }
 
-    /// Ends the program and says why it was lost.
-    fn lost(&mut self, when: &str, end: End) -> String {
-        match self.process.end(&mut self.link, end, self.timeout, self.started) {
-            Some(loss) if loss.last_words.is_empty() => {
-                format!("the strategy's program was lost {when}: {}", loss.cause)
-            }
-            Some(loss) => {
-                let words = loss.last_words.join(" | ");
-                format!("the strategy's program was lost {when}: {}; its last words: {words}", loss.cause)
-            }
-            None => format!("the strategy's program was dismissed {when}"),
+    /// Ends the program and says why it was lost, as the error `kind`; where nothing was wrong with it, the run was stopped.
+    fn lost(&mut self, when: &str, end: End, kind: fn(String) -> Error) -> Error {
+        let Some(loss) = self.process.end(&mut self.link, end, self.timeout, self.started) else {
+            return Error::Stopped(self.stop.signal());
+        };
+        let mut message = format!("the strategy's program was lost {when}: {}", loss.cause);
+        if !loss.last_words.is_empty() {
+            message.push_str(&format!("; its last words: {}", loss.last_words.join(" | ")));
         }
+        kind(message)
     }
 }
 

@@ -47,6 +47,7 @@ pub fn verify(
     }
     let launch = Launch {
         command: command.clone(),
+        launcher: command.clone(),
         dylib: experiment.client.is_none().then(|| directory.join(RunDir::MODEL)),
         out: Some(scratch.path().join("run")),
         cache: cache.clone(),

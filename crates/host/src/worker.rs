@@ -139,7 +139,7 @@ impl Worker {
             deadline: None,
             dead: false,
         };
-        let launch = environment.launched.as_ref().map(|launched| launched.request(setup));
+        let launch = environment.launched.as_ref().map(|launched| launched.as_client(setup));
         let (orders, received) = mpsc::channel();
         let started = Instant::now();
         let Environment { timeout, jitter, .. } = *environment;
@@ -217,7 +217,7 @@ pub(crate) fn converse(
 }
 
 /// Has a program launched; gives what the kernel enforces on it.
-fn launched(link: &mut Link, launch: &Request) -> Result<InForce, End> {
+pub(crate) fn launched(link: &mut Link, launch: &Request) -> Result<InForce, End> {
     write(link, launch, &[])?;
     match read(link, Limits { payload: 0 })?.0 {
         Reply::Launched(in_force) => Ok(in_force),

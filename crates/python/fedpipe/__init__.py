@@ -3,7 +3,7 @@
 from .client import serve
 from .data import Batch, Examples, Partition, safetensors
 from .errors import DataError, Failure, ModelError
-from .init import he_normal
+from .init import dense_layers, he_normal
 from .model import Arrays, Epoch, Model, Option, Options, Report, Sums, Task, Tensor
 from .requirements import requirements
 from .runs import Run, RunError, run
@@ -31,6 +31,7 @@ __all__ = [
     "Task",
     "Tensor",
     "Update",
+    "dense_layers",
     "he_normal",
     "requirements",
     "run",

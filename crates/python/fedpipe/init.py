@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import struct
 from statistics import NormalDist
-from typing import Tuple
+from typing import Dict, Sequence, Tuple
 
 import numpy as np
 
@@ -25,3 +25,14 @@ def he_normal(shape: Tuple[int, ...], inputs: int, seed: int, tensor: int) -> np
     quantile = NormalDist().inv_cdf
     values = np.array([quantile(unit) for unit in units.tolist()])
     return (math.sqrt(2 / inputs) * values).astype(np.float32).reshape(shape)
+
+
+def dense_layers(widths: Sequence[int], seed: int) -> Dict[str, np.ndarray]:
+    """The initial weights of dense layers from each of `widths` to the next, by name: `dense1.weight` (inputs, outputs),
+    `dense1.bias` (outputs), and so on. Layout and values are those of the model `mlp` under the same seed.
+    """
+    tensors = {}
+    for number, (inputs, outputs) in enumerate(zip(widths, widths[1:])):
+        tensors[f"dense{number + 1}.weight"] = he_normal((inputs, outputs), inputs, seed, 2 * number)
+        tensors[f"dense{number + 1}.bias"] = np.zeros(outputs, np.float32)
+    return tensors

