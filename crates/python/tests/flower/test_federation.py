@@ -109,15 +109,11 @@ def test_a_node_with_another_dylib_is_refused_by_name(federation, tmp_path):
     assert not os.path.exists(local.out)
 
 
-def test_ctrl_c_leaves_no_process(tmp_path):
+def test_ctrl_c_leaves_no_process(processes, tmp_path):
     out = tmp_path / "out"
     words = [sys.executable, "-m", "fedpipe.flower.local", "--binary", BINARY, "--out", str(out), *SMALL]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as local:
-        assert local.stdout is not None
-        for line in local.stdout:
-            if "Start `flwr-serverapp` process" in line:
-                local.send_signal(signal.SIGINT)
-                break
-        local.stdout.read()
-        assert local.wait(LIMIT) == 130
+    local = processes.start("local", words)
+    processes.await_line("local", "Start `flwr-serverapp` process", LIMIT)
+    local.send_signal(signal.SIGINT)
+    assert processes.finish("local", LIMIT) == 130
     assert [words for words in map(command_line, os.listdir("/proc")) if str(out) in words] == []
