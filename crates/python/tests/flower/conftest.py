@@ -12,6 +12,11 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "slow: waits until Flower misses heartbeats, a minute and more")
 
 
+def pytest_collection_modifyitems(items):
+    """The slow ones first, which wait while others work: the last to begin is then one that soon ends."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory):
     """Datasets and partitions of all tests."""
