@@ -104,6 +104,7 @@ fn setup(options: &[(&str, &str)]) -> Setup {
     Setup {
         dylib: None,
         dylib_sha256: None,
+        test_sha256: None,
         options: options.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect::<BTreeMap<_, _>>(),
         isolation: Isolation::default(),
         seed: 0,
