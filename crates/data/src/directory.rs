@@ -107,12 +107,7 @@ fn find(dir: &Path, what: &'static str, stem: &str, kind: Kind) -> Result<PathBu
 }
 
 /// Reads the files at `paths`; `known` is their identity where it need not be computed.
-pub(crate) fn load(
-    name: &str,
-    paths: &[PathBuf],
-    wanted: Wanted,
-    known: Option<&str>,
-) -> Result<Dataset, DataError> {
+pub(crate) fn load(name: &str, paths: &[PathBuf], wanted: Wanted, known: Option<&str>) -> Result<Dataset, DataError> {
     Dataset::read(name, paths, wanted, known, &|i| open(&paths[i]))
 }
 

@@ -140,7 +140,8 @@ pub fn resume(
 /// Refuses what cannot be run, or not from here.
 fn check(experiment: &Experiment, launch: &Launch) -> Result<()> {
     experiment.check()?;
-    let refuse = |why| Err(Error::Usage(format!("under --partition own every client has data of its own elsewhere: {why}")));
+    let refuse =
+        |why| Err(Error::Usage(format!("under --partition own every client has data of its own elsewhere: {why}")));
     match experiment.partition {
         Scheme::Own if !launch.command.elsewhere => refuse("use --over, or another --partition here"),
         Scheme::Own if experiment.process_count() < experiment.clients => refuse("leave out --processes"),

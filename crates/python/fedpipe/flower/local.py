@@ -34,6 +34,8 @@ class Local:
         """Nodes without a worker, and what their configuration has instead of a socket."""
         self.models: Dict[int, str] = {}
         """Models of workers that are not the experiment's."""
+        self.served: Dict[int, List[str]] = {}
+        """What workers serve that is not their partition of the experiment, as flags of `fedpipe serve`."""
         self._binary = os.path.abspath(binary)
         os.makedirs(self.folder)
         self._sockets = tempfile.TemporaryDirectory(prefix="fedpipe-")
@@ -68,7 +70,8 @@ class Local:
     def start_worker(self, client: int) -> None:
         """`fedpipe serve`, as an administrator of the node would."""
         experiment = os.path.join(self.app, "experiment.toml")
-        words = [self._binary, "serve", "--experiment", experiment, "--client", str(client)]
+        served = self.served.get(client, ["--experiment", experiment, "--client", str(client)])
+        words = [self._binary, "serve", *served]
         words += ["--model", self.models[client]] if client in self.models else []
         self.processes.start(f"worker-{client}", [*words, "--socket", self._socket(client)])
         self.processes.await_line(f"worker-{client}", "serving ", WAIT)
