@@ -154,7 +154,7 @@ impl<'a> Fleet<'a> {
     /// # Errors
     /// As for [`Fleet::run`]; [`Error::Round`] for one that does not say.
     pub(crate) fn sizes(&mut self) -> Result<Vec<u64>> {
-        self.await_ready(&|fleet| fleet.slots.iter().all(|slot| slot.ready))?;
+        self.await_ready(&|fleet| fleet.slots.iter().all(|slot| slot.examples.is_some()))?;
         let size = |(client, slot): (usize, &Slot)| match slot.examples.as_deref() {
             Some(&[examples]) if examples > 0 => Ok(examples),
             _ => Err(Error::Round(format!("client {client} does not say how many examples its own partition has"))),
