@@ -59,8 +59,9 @@ test-python *args:
 test-flower *args:
     [ -n "${FEDPIPE_BIN:-}" ] || just build
     just environment flower crates/python/fedpipe/flower/requirements.txt
-    target/python/flower/bin/pip install --quiet --disable-pip-version-check pytest==9.2.0
-    target/python/flower/bin/python -m pytest crates/python/tests/flower "$@"
+    target/python/flower/bin/pip install --quiet --disable-pip-version-check pytest==9.2.0 pytest-xdist==3.8.0
+    # Several at once, since they mostly wait; `loadgroup` hands them out one by one, and in their order.
+    target/python/flower/bin/python -m pytest crates/python/tests/flower --numprocesses 4 --dist loadgroup "$@"
 
 # Format and lints, warnings as errors
 check:

@@ -101,7 +101,7 @@ pub(crate) struct RunArgs {
     /// fashion-mnist, sample, or a directory of IDX files [default: fashion-mnist]
     #[arg(long, value_name = "DATA")]
     pub(crate) data: Option<Source>,
-    /// iid, dirichlet:alpha=0.3, shards:per-client=2 [default: iid]
+    /// iid, dirichlet:alpha=0.3, shards:per-client=2, or own: clients elsewhere (--over) with data of theirs [default: iid]
     #[arg(long, value_name = "SCHEME")]
     pub(crate) partition: Option<Scheme>,
     /// fedavg, fedavgm:beta=0.9, fedadam:rate=0.01 [default: fedavg]

@@ -8,7 +8,7 @@ use std::{
 };
 
 use clap::Args;
-use fedpipe_data::{Cache, Deal};
+use fedpipe_data::{Cache, Deal, Dealt, Scheme, Source};
 use fedpipe_host::{Control, Error, Experiment, Level, MemoryLimit, Node, Result, Service};
 
 use crate::{args::level, experiment, lookup, run::client_command, show::DataProgress, signals};
@@ -22,11 +22,14 @@ pub(crate) struct ServeArgs {
     #[arg(long, required_unless_present = "experiment")]
     model: Option<String>,
     /// The partition file to train on
-    #[arg(long, value_name = "FILE", required_unless_present = "experiment", requires = "test")]
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["experiment", "data"], requires = "test")]
     partition: Option<PathBuf>,
     /// The test set, a file as a partition is
     #[arg(long, value_name = "FILE", requires = "partition")]
     test: Option<PathBuf>,
+    /// A directory of IDX files instead: its training examples, all of them, and its test set
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["partition", "experiment"])]
+    data: Option<PathBuf>,
     /// An experiment.toml instead of files: its dataset is dealt as a run deals it
     #[arg(long, value_name = "FILE", conflicts_with = "partition", requires = "client")]
     experiment: Option<PathBuf>,
@@ -56,13 +59,13 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<ExitCode> {
     let model = args.model.as_ref().or(experiment.as_ref().map(|experiment| &experiment.model));
     let dylib = lookup::dylib(model.map_or("", String::as_str))?;
     // What is dealt stays in the cache as long as this is held.
-    let (partition, test, _dealt) = match (&experiment, args.client, &args.partition, &args.test) {
-        (Some(experiment), Some(client), _, _) => {
-            let dealt = deal(experiment, client)?;
-            (dealt.partitions[client as usize].path.clone(), dealt.test.path.clone(), Some(dealt))
+    let (partition, test, _dealt) = match (&args.partition, &args.test) {
+        (Some(partition), Some(test)) => (partition.clone(), test.clone(), None),
+        _ => {
+            let (wanted, client) = wanted(args, experiment.as_ref())?;
+            let dealt = deal(&wanted)?;
+            (dealt.path_of(client), dealt.test.path.clone(), Some(dealt))
         }
-        (_, _, Some(partition), Some(test)) => (partition.clone(), test.clone(), None),
-        _ => return Err(Error::Usage("give --partition and --test, or --experiment and --client".into())),
     };
     let command = client_command();
     let ServeArgs { isolation, memory_limit, cpu_limit, .. } = *args;
@@ -80,14 +83,30 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<ExitCode> {
     }
 }
 
-fn deal(experiment: &Experiment, client: u32) -> Result<fedpipe_data::Dealt> {
-    let Experiment { data, partition, clients, seed, .. } = experiment;
-    if client >= *clients {
-        return Err(Error::Usage(format!("--client is {client}; the experiment's clients are 0 to {}", clients - 1)));
+/// What is to be dealt here, and the client whose partition it is.
+fn wanted(args: &ServeArgs, experiment: Option<&Experiment>) -> Result<(Deal, u32)> {
+    match (&args.data, experiment, args.client) {
+        (Some(directory), _, _) => {
+            let source = Source::Directory(directory.clone());
+            Ok((Deal { source, scheme: Scheme::Own, clients: 1, seed: 0 }, 0))
+        }
+        (_, Some(Experiment { partition: Scheme::Own, .. }), _) => Err(Error::Usage(
+            "the partitions of the experiment are the clients' own; serve this one's by --model and --data".into(),
+        )),
+        (_, Some(Experiment { data, partition, clients, seed, .. }), Some(client)) if client < *clients => {
+            Ok((Deal { source: data.clone(), scheme: partition.clone(), clients: *clients, seed: *seed }, client))
+        }
+        (_, Some(Experiment { clients, .. }), Some(client)) => {
+            let last = clients - 1;
+            Err(Error::Usage(format!("--client is {client}; the experiment's clients are 0 to {last}")))
+        }
+        _ => Err(Error::Usage("give --data, or --partition and --test, or --experiment and --client".into())),
     }
-    let deal = Deal { source: data.clone(), scheme: partition.clone(), clients: *clients, seed: *seed };
+}
+
+fn deal(deal: &Deal) -> Result<Dealt> {
     let mut shown = DataProgress::new(false);
-    let dealt = fedpipe_data::deal(&deal, &Cache::user()?, &mut |step| shown.show(&step));
+    let dealt = fedpipe_data::deal(deal, &Cache::user()?, &mut |step| shown.show(&step));
     shown.clear();
     Ok(dealt?)
 }

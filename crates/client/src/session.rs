@@ -56,6 +56,7 @@ impl Session {
         let (model, layout) = loaded.build(&options, &task, setup.seed).map_err(refused)?;
         let count = answer(model.weight_count()).map_err(Failure::model)?;
         ready.layout = convert(&layout)?;
+        ready.examples = partitions.iter().map(|(_, partition)| partition.len() as u64).collect();
         let (seed, order) = (setup.seed, Vec::new());
         Ok((Self { model, seed, weights: vec![0.0; count as usize], partitions, test, order }, ready))
     }
@@ -130,6 +131,7 @@ pub(crate) fn describe(loaded: Loaded) -> Result<Ready, Failure> {
         summary: description.summary,
         options: convert(&description.options)?,
         layout: Vec::new(),
+        examples: Vec::new(),
         in_force: InForce::default(),
     })
 }

@@ -19,7 +19,7 @@ pub struct DatasetInfo {
     pub sha256: String,
     /// The shape of one example, such as `[28, 28]`.
     pub shape: Vec<usize>,
-    /// 1 + the largest training label.
+    /// 1 + the largest training label, or the largest of all where the partitions are the clients' own.
     pub classes: u32,
     /// Training examples, over all clients.
     pub train_examples: u64,
@@ -48,15 +48,27 @@ pub(crate) struct Dataset {
     pub(crate) test: Examples,
 }
 
+/// What is read of a dataset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// All of it; the test set has no class that the training set has not.
+    Whole,
+    /// All of it, on the machine of one client, who need not have examples of every class that is tested.
+    Own,
+    /// The test set.
+    Test,
+}
+
 /// The four files of a dataset, in the order in which they are hashed: training images and labels, test images and
 /// labels.
 pub(crate) const FILES: [&str; 4] =
     ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"];
 
-/// The identity of a dataset from the SHA-256 of its four files; see [`DatasetInfo::sha256`].
+/// The identity of a dataset from the SHA-256 of its four files, or of the last two; see [`DatasetInfo::sha256`].
 pub(crate) fn identity<S: AsRef<str>>(hashes: &[S]) -> String {
+    let files = &FILES[FILES.len() - hashes.len()..];
     let lines: Vec<String> =
-        hashes.iter().zip(FILES).map(|(hash, file)| format!("{}  {file}\n", hash.as_ref())).collect();
+        hashes.iter().zip(files).map(|(hash, file)| format!("{}  {file}\n", hash.as_ref())).collect();
     checksum::of_text(&lines.concat())
 }
 
@@ -69,18 +81,19 @@ pub(crate) struct Input {
 }
 
 impl Dataset {
-    /// Reads the four files, which `open` opens by their place in [`FILES`]; `paths` are for messages. The identity is
-    /// computed on the way unless it is `known`.
+    /// Reads the files, which `open` opens by their place in `paths`: the four of [`FILES`], or the last two. The identity
+    /// is computed on the way unless it is `known`.
     ///
     /// # Errors
     /// Where a file is not what it should be or they do not fit together.
     pub(crate) fn read(
         name: &str,
-        paths: &[PathBuf; 4],
+        paths: &[PathBuf],
+        wanted: Wanted,
         known: Option<&str>,
         open: &dyn Fn(usize) -> Result<Input, DataError>,
     ) -> Result<Self, DataError> {
-        let mut hashes = Vec::with_capacity(4);
+        let mut hashes = Vec::with_capacity(paths.len());
         let mut read = |i: usize, kind| {
             let mut input = open(i)?;
             if known.is_some() {
@@ -96,9 +109,11 @@ impl Dataset {
             let labels = read(i + 1, Kind::Labels)?;
             idx::join(images, &paths[i], labels, &paths[i + 1])
         };
-        let (train, test) = (half(0)?, half(2)?);
+        let train = (wanted != Wanted::Test).then(|| half(0)).transpose()?;
+        let test = half(paths.len() - 2)?;
+        let train = train.unwrap_or_else(|| Examples { shape: test.shape.clone(), pixels: vec![], labels: vec![] });
         let sha256 = known.map_or_else(|| identity(&hashes), str::to_owned);
-        Self::new(name, sha256, train, test, paths)
+        Self::new(name, sha256, train, test, wanted, paths)
     }
 
     fn new(
@@ -106,12 +121,14 @@ impl Dataset {
         sha256: String,
         train: Examples,
         test: Examples,
-        paths: &[PathBuf; 4],
+        wanted: Wanted,
+        paths: &[PathBuf],
     ) -> Result<Self, DataError> {
         if train.shape != test.shape {
             return Err(DataError::Shape { path: paths[2].clone(), test: test.shape, train: train.shape });
         }
-        let classes = 1 + train.labels.iter().copied().max().unwrap_or(0);
+        let counted: &[&Examples] = if wanted == Wanted::Whole { &[&train] } else { &[&train, &test] };
+        let classes = 1 + counted.iter().flat_map(|half| &half.labels).copied().max().unwrap_or(0);
         if let Some(row) = test.labels.iter().position(|&label| label >= classes) {
             return Err(DataError::Label { path: paths[3].clone(), row, label: test.labels[row], classes });
         }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::cache::{InUse, cannot_write, key};
-use crate::dataset::{Dataset, Examples, FILES};
+use crate::dataset::{Dataset, Examples, FILES, Wanted};
 use crate::directory::{self, Directory};
 use crate::entry::{Draft, Entry};
 use crate::evict::evict;
@@ -32,11 +32,18 @@ pub struct Deal {
 pub struct Dealt {
     /// The dataset.
     pub dataset: DatasetInfo,
-    /// One file a client, in client order.
+    /// One file a client, in client order; none where the clients have partitions of their own.
     pub partitions: Vec<PartitionFile>,
     /// The test set.
     pub test: PartitionFile,
-    _in_use: [InUse; 2],
+    _in_use: Vec<InUse>,
+}
+
+impl Dealt {
+    /// The partition file of a client; empty where it has one of its own.
+    pub fn path_of(&self, client: u32) -> PathBuf {
+        self.partitions.get(client as usize).map_or_else(PathBuf::new, |partition| partition.path.clone())
+    }
 }
 
 /// A file that [`Partition::open`](crate::Partition::open) reads.
@@ -58,7 +65,8 @@ pub fn deal(deal: &Deal, cache: &Cache, progress: &mut dyn FnMut(Progress)) -> R
         return Err(DataError::NoClients);
     }
     deal.scheme.check()?;
-    let subject = Subject::find(&deal.source)?;
+    let wanted = if deal.scheme == Scheme::Own { Wanted::Own } else { Wanted::Whole };
+    let subject = Subject::find(&deal.source, wanted)?;
     if let Some(sha256) = subject.remembered(cache)
         && let Some(dealt) = look_up(deal, &subject, &sha256, cache, progress)
     {
@@ -74,7 +82,24 @@ pub fn deal(deal: &Deal, cache: &Cache, progress: &mut dyn FnMut(Progress)) -> R
     let test = write_test(&dataset, cache)?;
     let train = write_partitions(deal, &dataset, cache, progress)?;
     evict(cache, progress)?;
-    Ok(dealt(&subject, train, test))
+    Ok(dealt(&subject, Some(train), test))
+}
+
+/// The test set of a dataset alone, for a run whose clients have partitions of their own; a directory needs no other files.
+///
+/// # Errors
+/// As for [`deal()`].
+pub fn deal_test_set(source: &Source, cache: &Cache, progress: &mut dyn FnMut(Progress)) -> Result<Dealt, DataError> {
+    let subject = Subject::find(source, Wanted::Test)?;
+    let remembered = subject.remembered(cache);
+    if let Some(test) = remembered.and_then(|sha256| Entry::open(&test_dir(&sha256, cache), progress)) {
+        return Ok(dealt(&subject, None, test));
+    }
+    let dataset = subject.load(cache, progress)?;
+    let _writing = cache.lock("partitions.lock", "dealing partitions", progress)?;
+    let test = write_test(&dataset, cache)?;
+    evict(cache, progress)?;
+    Ok(dealt(&subject, None, test))
 }
 
 /// The source of a deal, found but not read.
@@ -86,11 +111,11 @@ enum Subject {
 }
 
 impl Subject {
-    fn find(source: &Source) -> Result<Self, DataError> {
+    fn find(source: &Source, wanted: Wanted) -> Result<Self, DataError> {
         match source {
             Source::FashionMnist => Ok(Self::FashionMnist),
             Source::Sample => Ok(Self::Sample),
-            Source::Directory(path) => Directory::find(path).map(Self::Directory),
+            Source::Directory(path) => Directory::find(path, wanted).map(Self::Directory),
         }
     }
 
@@ -115,7 +140,7 @@ impl Subject {
         match self {
             Self::FashionMnist => {
                 let dir = fetch::fetch_fashion_mnist(cache, progress)?;
-                directory::load(fetch::NAME, &FILES.map(|file| dir.join(file)), Some(fetch::SHA256))
+                directory::load(fetch::NAME, &FILES.map(|file| dir.join(file)), Wanted::Whole, Some(fetch::SHA256))
             }
             Self::Sample => sample::load(),
             Self::Directory(directory) => directory.load(cache, progress),
@@ -144,18 +169,22 @@ fn look_up(
 ) -> Option<Dealt> {
     let train = Entry::open(&partitions_dir(deal, sha256, cache), progress)?;
     let test = Entry::open(&test_dir(sha256, cache), progress)?;
-    Some(dealt(subject, train, test))
+    Some(dealt(subject, Some(train), test))
 }
 
-fn dealt(subject: &Subject, train: Entry, mut test: Entry) -> Dealt {
+fn dealt(subject: &Subject, train: Option<Entry>, mut test: Entry) -> Dealt {
     // The same content may be dealt under another name: an entry's own name is only the first.
     let name = subject.name().to_owned();
     let sample = matches!(subject, Subject::Sample);
+    let (dataset, partitions, train_in_use) = match train {
+        Some(train) => (train.dataset, train.files, Some(train.in_use)),
+        None => (test.dataset, Vec::new(), None),
+    };
     Dealt {
-        dataset: DatasetInfo { name, sample, ..train.dataset },
-        partitions: train.files,
+        dataset: DatasetInfo { name, sample, ..dataset },
+        partitions,
         test: test.files.swap_remove(0),
-        _in_use: [train.in_use, test.in_use],
+        _in_use: train_in_use.into_iter().chain([test.in_use]).collect(),
     }
 }
 

@@ -9,19 +9,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::cache::{key, read_json, write_json};
 use crate::checksum::Stamp;
-use crate::dataset::{Dataset, Input};
+use crate::dataset::{Dataset, Input, Wanted};
 use crate::idx::Kind;
 use crate::{Cache, DataError, Progress};
 
 /// Deflate cannot do better, so a gzip file that promises more is wrong.
 const GREATEST_RATIO: u64 = 1032;
 
-/// A directory whose four files were found.
+/// A directory whose files were found.
 #[derive(Debug)]
 pub(crate) struct Directory {
     name: String,
     place: PathBuf,
-    paths: [PathBuf; 4],
+    wanted: Wanted,
+    /// Four, or of the test set two.
+    paths: Vec<PathBuf>,
 }
 
 /// What is remembered of a directory: as long as its files have these stamps, it has this identity.
@@ -32,23 +34,24 @@ struct Memory {
 }
 
 impl Directory {
-    /// Finds the four files, plain or gzip, in either spelling (`train-images-idx3-ubyte`, `train-images.idx3-ubyte`).
+    /// Finds the files, plain or gzip, in either spelling (`train-images-idx3-ubyte`, `train-images.idx3-ubyte`).
     ///
     /// # Errors
     /// Where the directory or one of the files is missing; the message lists the names that were looked for.
-    pub(crate) fn find(dir: &Path) -> Result<Self, DataError> {
+    pub(crate) fn find(dir: &Path, wanted: Wanted) -> Result<Self, DataError> {
         let place = match dir.canonicalize() {
             Ok(place) if place.is_dir() => place,
             _ => return Err(DataError::NoDirectory { dir: dir.to_owned() }),
         };
         let name = place.file_name().unwrap_or(place.as_os_str()).to_string_lossy().into_owned();
-        let paths = [
-            find(&place, "training images", "train-images", Kind::Images)?,
-            find(&place, "training labels", "train-labels", Kind::Labels)?,
-            find(&place, "test images", "t10k-images", Kind::Images)?,
-            find(&place, "test labels", "t10k-labels", Kind::Labels)?,
-        ];
-        Ok(Self { name, place, paths })
+        let mut paths = Vec::with_capacity(4);
+        if wanted != Wanted::Test {
+            paths.push(find(&place, "training images", "train-images", Kind::Images)?);
+            paths.push(find(&place, "training labels", "train-labels", Kind::Labels)?);
+        }
+        paths.push(find(&place, "test images", "t10k-images", Kind::Images)?);
+        paths.push(find(&place, "test labels", "t10k-labels", Kind::Labels)?);
+        Ok(Self { name, place, wanted, paths })
     }
 
     /// The dataset's identity, if it was hashed before and no file has changed since.
@@ -62,7 +65,7 @@ impl Directory {
         progress(Progress::Hashing { place: self.place.clone() });
         // Before reading, so that a file that changes meanwhile is hashed again next time.
         let files = self.stamps()?;
-        let dataset = load(&self.name, &self.paths, None)?;
+        let dataset = load(&self.name, &self.paths, self.wanted, None)?;
         write_json(&self.memory(cache), &Memory { files, sha256: dataset.info.sha256.clone() })?;
         Ok(dataset)
     }
@@ -103,9 +106,9 @@ fn find(dir: &Path, what: &'static str, stem: &str, kind: Kind) -> Result<PathBu
     Err(DataError::MissingFile { dir: dir.to_owned(), what, looked_for: names })
 }
 
-/// Reads the four files at `paths`; `known` is their identity where it need not be computed.
-pub(crate) fn load(name: &str, paths: &[PathBuf; 4], known: Option<&str>) -> Result<Dataset, DataError> {
-    Dataset::read(name, paths, known, &|i| open(&paths[i]))
+/// Reads the files at `paths`; `known` is their identity where it need not be computed.
+pub(crate) fn load(name: &str, paths: &[PathBuf], wanted: Wanted, known: Option<&str>) -> Result<Dataset, DataError> {
+    Dataset::read(name, paths, wanted, known, &|i| open(&paths[i]))
 }
 
 fn open(path: &Path) -> Result<Input, DataError> {

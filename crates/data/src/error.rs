@@ -71,6 +71,11 @@ pub enum DataError {
     )]
     TooManyShards { per_client: u32, clients: u32, examples: u32 },
 
+    #[error(
+        "under `own` the partitions are those that the {clients} clients have, and none are dealt; give another partition scheme"
+    )]
+    OwnPartitions { clients: u32 },
+
     #[error("there is no home directory for the cache; set XDG_CACHE_HOME to a directory that you can write")]
     NoHome,
     #[error("the cache at {} cannot be written: {source}; free some space, or set XDG_CACHE_HOME to a directory that you can write", path.display())]

@@ -30,7 +30,7 @@ mod testing;
 
 pub use cache::{Cache, InUse};
 pub use dataset::DatasetInfo;
-pub use deal::{Deal, Dealt, PartitionFile, deal};
+pub use deal::{Deal, Dealt, PartitionFile, deal, deal_test_set};
 pub use error::DataError;
 pub use fetch::fetch_fashion_mnist;
 pub use map::{Partition, Pixels};

@@ -9,7 +9,7 @@ use memmap2::Mmap;
 use safetensors::tensor::{Metadata, TensorInfo};
 use safetensors::{Dtype, SafeTensors};
 
-use crate::DataError;
+use crate::{DataError, checksum};
 
 /// Pixels as they are in the file, row-major: (n, shape…).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -108,6 +108,15 @@ impl Partition {
     /// The labels: (n).
     pub fn labels(&self) -> &[u32] {
         self.slice(&self.labels)
+    }
+
+    /// SHA-256 of the labels and then the examples, as they are in memory, in hexadecimal: whatever the file looks like else.
+    pub fn sha256(&self) -> String {
+        let examples = match self.pixels() {
+            Pixels::U8(pixels) => pixels,
+            Pixels::F32(values) => bytemuck::cast_slice(values),
+        };
+        checksum::of_pieces(&[bytemuck::cast_slice(self.labels()), examples])
     }
 
     /// Checks that every label is below `classes`.

@@ -7,7 +7,7 @@ use std::path::Path;
 use flate2::read::MultiGzDecoder;
 
 use crate::DataError;
-use crate::dataset::{Dataset, FILES, Input};
+use crate::dataset::{Dataset, FILES, Input, Wanted};
 
 /// The sample's identity, so that its partitions are found without reading it.
 pub(crate) const SHA256: &str = "f8792b0b7c909987b7c799f546995837cacec1db8c22981e3995c9d7ac837572";
@@ -26,7 +26,7 @@ pub(crate) fn load() -> Result<Dataset, DataError> {
     // For messages, which nobody should ever see.
     let paths = FILES.map(|file| Path::new("sample").join(file));
     let open = |i: usize| Ok(Input { reader: Box::new(MultiGzDecoder::new(BYTES[i])), room: 1 << 24 });
-    let mut dataset = Dataset::read(NAME, &paths, Some(SHA256), &open)?;
+    let mut dataset = Dataset::read(NAME, &paths, Wanted::Whole, Some(SHA256), &open)?;
     dataset.info.sample = true;
     Ok(dataset)
 }

@@ -53,7 +53,7 @@ pub enum Event<'a> {
     },
     /// A step of fetching or dealing.
     Data(&'a Progress),
-    /// Every client has its partition file.
+    /// Every client has its partition file, or has said how many examples its own has.
     Dealt {
         /// The dataset.
         dataset: &'a DatasetInfo,

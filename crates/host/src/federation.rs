@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use fedpipe_data::Dealt;
+use fedpipe_data::{Dealt, Partition, Scheme};
 use fedpipe_protocol::{
     EVALUATION_BLOCK, Evaluate, Held, InForce, Parts, Purpose, Ready, Reply, Request, Setup, Spare, Task, Tensor,
     Train, Update, WEIGHTS, weight_count,
@@ -28,7 +28,7 @@ pub(crate) struct Federation<'a> {
     experiment: &'a Experiment,
     fleet: Fleet<'a>,
     /// Examples of each client's partition.
-    sizes: Vec<u64>,
+    pub(crate) sizes: Vec<u64>,
     test_examples: u64,
     weight_count: usize,
     /// What updates are read into.
@@ -74,7 +74,13 @@ impl<'a> Federation<'a> {
         allow_descriptors(processes).map_err(anyhow::Error::from)?;
         let foreign = experiment.foreign()?;
         let dylib = foreign.is_none().then(|| directory.model_at(first_round)).transpose()?;
-        let setups = (0..processes).map(|process| setup(experiment, &dylib, dealt, process, processes)).collect();
+        let test_sha256 = launch.command.elsewhere.then(|| Partition::open(&dealt.test.path)).transpose()?;
+        let test_sha256 = test_sha256.map(|test| test.sha256());
+        let setup = |process| Setup {
+            test_sha256: test_sha256.clone(),
+            ..setup(experiment, &dylib, dealt, process, processes)
+        };
+        let setups = (0..processes).map(setup).collect();
         let spare = Arc::new(Spare::default());
         let (command, launched) = match foreign {
             Some(foreign) => {
@@ -95,8 +101,11 @@ impl<'a> Federation<'a> {
             jitter: Environment::jitter_asked_for(),
         };
         let at_once = experiment.job_count() as usize;
-        let fleet = Fleet::start(environment, control, setups, at_once, experiment.on_failure)?;
-        let sizes = dealt.partitions.iter().map(|partition| partition.examples).collect();
+        let mut fleet = Fleet::start(environment, control, setups, at_once, experiment.on_failure)?;
+        let sizes = match experiment.partition {
+            Scheme::Own => fleet.sizes()?,
+            _ => dealt.partitions.iter().map(|partition| partition.examples).collect(),
+        };
         let test_examples = dealt.test.examples;
         let (weight_count, program, failures) = (0, None, 0);
         let mut federation =
@@ -335,10 +344,11 @@ fn pipe_size(processes: u32) -> i32 {
 fn setup(experiment: &Experiment, dylib: &Option<PathBuf>, dealt: &Dealt, process: u32, processes: u32) -> Setup {
     let held = (process..experiment.clients)
         .step_by(processes as usize)
-        .map(|client| Held { client, path: dealt.partitions[client as usize].path.clone() });
+        .map(|client| Held { client, path: dealt.path_of(client) });
     Setup {
         dylib: dylib.clone(),
         dylib_sha256: None,
+        test_sha256: None,
         options: experiment.model_options.clone(),
         seed: experiment.seed,
         isolation: isolation(experiment),

@@ -65,6 +65,8 @@ struct Slot {
     setup: Setup,
     worker: Option<Worker>,
     ready: bool,
+    /// Examples of each partition, as the first process that was ready said.
+    examples: Option<Vec<u64>>,
     /// A process of this slot was ready once, so that the model and the data are fit for it.
     proven: bool,
 }
@@ -87,7 +89,8 @@ impl<'a> Fleet<'a> {
         at_once: usize,
         policy: OnFailure,
     ) -> Result<Self> {
-        let slots = setups.into_iter().map(|setup| Slot { setup, worker: None, ready: false, proven: false }).collect();
+        let slot = |setup| Slot { setup, worker: None, ready: false, examples: None, proven: false };
+        let slots = setups.into_iter().map(slot).collect();
         let mut fleet =
             Self { environment, control, slots, at_once, policy, model: None, generation: 0, reload_asked: false };
         (0..fleet.slots.len()).try_for_each(|slot| fleet.start_worker(slot))?;
@@ -142,8 +145,26 @@ impl<'a> Fleet<'a> {
     /// # Errors
     /// As for [`Fleet::run`].
     pub(crate) fn ready(&mut self) -> Result<()> {
+        self.await_ready(&|fleet| fleet.model.is_some())
+    }
+
+    /// Waits until all processes have said how many examples they have: each has one partition, that of the client of its
+    /// number.
+    ///
+    /// # Errors
+    /// As for [`Fleet::run`]; [`Error::Round`] for one that does not say.
+    pub(crate) fn sizes(&mut self) -> Result<Vec<u64>> {
+        self.await_ready(&|fleet| fleet.slots.iter().all(|slot| slot.examples.is_some()))?;
+        let size = |(client, slot): (usize, &Slot)| match slot.examples.as_deref() {
+            Some(&[examples]) if examples > 0 => Ok(examples),
+            _ => Err(Error::Round(format!("client {client} does not say how many examples its own partition has"))),
+        };
+        self.slots.iter().enumerate().map(size).collect()
+    }
+
+    fn await_ready(&mut self, are_ready: &dyn Fn(&Self) -> bool) -> Result<()> {
         let mut batch = Batch::new(Vec::new(), self.slots.len(), None);
-        while self.model.is_none() {
+        while !are_ready(self) {
             self.take_message(&mut batch, &|_, _, _| Ok(()), &mut |incident| match incident {
                 Incident::Lost(lost) if lost.last_words.is_empty() => Err(Error::Round(lost.to_string())),
                 Incident::Lost(lost) => {
@@ -196,7 +217,7 @@ impl<'a> Fleet<'a> {
             (News::Replied(Reply::Ready(ready), _), None) if !self.slots[slot].ready => {
                 self.slots[slot].ready = true;
                 self.slots[slot].proven = true;
-                self.welcome(ready)
+                self.welcome(slot, ready)
             }
             (News::Replied(..), None) => Err(Cause::protocol("it answered what nobody had asked")),
             (News::Replied(reply, parts), Some(index)) => {
@@ -264,8 +285,13 @@ impl<'a> Fleet<'a> {
     }
 
     /// Takes what a process says of its model.
-    fn welcome(&mut self, mut ready: Ready) -> std::result::Result<(), Cause> {
-        let Ready { name, version, summary, options, layout, in_force } = &mut ready;
+    fn welcome(&mut self, slot: usize, mut ready: Ready) -> std::result::Result<(), Cause> {
+        let examples = std::mem::take(&mut ready.examples);
+        let before = self.slots[slot].examples.get_or_insert_with(|| examples.clone());
+        if *before != examples {
+            return Err(Cause::rejected(format!("its partition has {examples:?} examples, had {before:?} before")));
+        }
+        let Ready { name, version, summary, options, layout, in_force, .. } = &mut ready;
         let options = options.iter_mut().flat_map(|option| [&mut option.key, &mut option.default, &mut option.help]);
         let names = layout.iter_mut().map(|tensor| &mut tensor.name).chain(&mut in_force.missing);
         for text in [name, version, summary].into_iter().chain(options).chain(names) {

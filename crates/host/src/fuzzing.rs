@@ -75,7 +75,15 @@ pub fn hear(bytes: &[u8]) -> (usize, Option<String>) {
 
 fn jobs() -> Vec<Job> {
     let (options, isolation) = Default::default();
-    let setup = Setup { dylib: None, dylib_sha256: None, options, seed: 0, isolation, purpose: Purpose::Describe };
+    let setup = Setup {
+        dylib: None,
+        dylib_sha256: None,
+        test_sha256: None,
+        options,
+        seed: 0,
+        isolation,
+        purpose: Purpose::Describe,
+    };
     let optimiser = r#"{"name":"sgd"}"#.into();
     let train = Train { client: 3, round: 2, epochs: 1, batch_size: 32, learning_rate: 0.1, optimiser };
     let weights = 4 * WEIGHT_COUNT as u64;

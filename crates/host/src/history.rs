@@ -21,6 +21,8 @@ pub(crate) struct History {
     /// The place after the line that says what is run.
     pub(crate) started: Position,
     pub(crate) dataset: Option<DatasetInfo>,
+    /// Examples of each client.
+    pub(crate) sizes: Vec<u64>,
     pub(crate) program: Option<Program>,
     /// Of the initial weights.
     pub(crate) weights_sha256: Option<String>,
@@ -66,6 +68,7 @@ impl History {
             experiment: experiment.into_owned(),
             started: positions.get(1)?.clone(),
             dataset: None,
+            sizes: Vec::new(),
             program: None,
             weights_sha256: None,
             rounds: Vec::new(),
@@ -74,7 +77,10 @@ impl History {
         };
         for line in lines {
             match line {
-                Line::Dealt { dataset, .. } => history.dataset = Some(dataset.into_owned()),
+                Line::Dealt { dataset, sizes } => {
+                    history.dataset = Some(dataset.into_owned());
+                    history.sizes = sizes.into_owned();
+                }
                 Line::Ready { program, weights_sha256, .. } => {
                     history.program = Some(program.into_owned());
                     history.weights_sha256 = Some(weights_sha256.into_owned());

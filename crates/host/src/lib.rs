@@ -47,7 +47,7 @@ mod worker;
 
 use std::{sync::Arc, time::Instant};
 
-use fedpipe_data::{Deal, Dealt};
+use fedpipe_data::{DatasetInfo, Deal, Dealt, Scheme, deal_test_set};
 
 pub use cause::Cause;
 pub use control::{Control, Handle};
@@ -89,7 +89,7 @@ pub fn run(
     observer: &mut dyn Observer,
 ) -> Result<Summary> {
     let started = Instant::now();
-    experiment.check()?;
+    check(experiment, launch)?;
     let (directory, ledger) = RunDir::create(experiment, launch.dylib.as_deref(), launch.out.as_deref())?;
     let mut journal = Journal::new(ledger, observer);
     journal.tell(&Event::Started { experiment, directory: directory.path() })?;
@@ -123,7 +123,7 @@ pub fn resume(
     observer: &mut dyn Observer,
 ) -> Result<Summary> {
     let started = Instant::now();
-    experiment.check()?;
+    check(experiment, launch)?;
     let directory = RunDir::open(resume.directory)?;
     let mut warnings = Vec::new();
     let mut point = Point::find(resume, &directory, experiment, &mut |warning| warnings.push(warning))?;
@@ -138,18 +138,34 @@ pub fn resume(
     complete(experiment, &directory, &mut federation, &mut progress, &mut journal, started)
 }
 
+/// Refuses what cannot be run, or not from here.
+fn check(experiment: &Experiment, launch: &Launch) -> Result<()> {
+    experiment.check()?;
+    let refuse =
+        |why| Err(Error::Usage(format!("under --partition own every client has data of its own elsewhere: {why}")));
+    match experiment.partition {
+        Scheme::Own if !launch.command.elsewhere => refuse("use --over, or another --partition here"),
+        Scheme::Own if experiment.process_count() < experiment.clients => refuse("leave out --processes"),
+        _ => Ok(()),
+    }
+}
+
 type Show<'s> = dyn FnMut(&Event<'_>) -> Result<()> + 's;
 
-/// One partition file a client.
+/// One partition file a client, unless each has its own.
 fn deal(experiment: &Experiment, launch: &Launch, show: &mut Show<'_>) -> Result<Dealt> {
     let Experiment { data, partition, clients, seed, .. } = experiment;
     let deal = Deal { source: data.clone(), scheme: partition.clone(), clients: *clients, seed: *seed };
     let mut shown = Ok(());
-    let dealt = fedpipe_data::deal(&deal, &launch.cache, &mut |step| {
+    let mut tell = |step| {
         if shown.is_ok() {
             shown = show(&Event::Data(&step));
         }
-    })?;
+    };
+    let dealt = match deal.scheme {
+        Scheme::Own => deal_test_set(&deal.source, &launch.cache, &mut tell)?,
+        _ => fedpipe_data::deal(&deal, &launch.cache, &mut tell)?,
+    };
     shown?;
     Ok(dealt)
 }
@@ -167,11 +183,20 @@ fn begin<'a>(
     // The ledger of a run that goes on after its first round has these lines already.
     let told_before = point.as_ref().is_some_and(|point| point.round() > 0);
     let tell = if told_before { Journal::show } else { Journal::tell };
-    let sizes: Vec<u64> = dealt.partitions.iter().map(|partition| partition.examples).collect();
-    tell(journal, &Event::Dealt { dataset: &dealt.dataset, sizes: &sizes })?;
+    let own = experiment.partition == Scheme::Own;
+    if !own {
+        let sizes: Vec<u64> = dealt.partitions.iter().map(|partition| partition.examples).collect();
+        tell(journal, &Event::Dealt { dataset: &dealt.dataset, sizes: &sizes })?;
+    }
     let first_round = point.as_ref().map_or(1, |point| point.round() + 1);
     let (mut federation, weights) =
         Federation::start(experiment, directory, launch, dealt, first_round, control, journal)?;
+    if own {
+        let sizes = &federation.sizes;
+        point.as_ref().map_or(Ok(()), |point| point.check_sizes(sizes))?;
+        let dataset = &DatasetInfo { train_examples: sizes.iter().sum(), ..dealt.dataset.clone() };
+        tell(journal, &Event::Dealt { dataset, sizes })?;
+    }
     let (program, weights_sha256) = (&Program::of(experiment, directory)?, &weights_sha256(&weights));
     tell(journal, &Event::Ready { model: federation.model()?, program, weights_sha256 })?;
     // A run may go on in another place, where something else is in force.

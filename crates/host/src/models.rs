@@ -58,7 +58,8 @@ fn ask(
         jitter: None,
     };
     let (options, isolation) = (BTreeMap::new(), isolation(&Experiment::default()));
-    let setup = Setup { dylib, dylib_sha256: None, options, seed: 0, isolation, purpose: Purpose::Describe };
+    let setup =
+        Setup { dylib, dylib_sha256: None, test_sha256: None, options, seed: 0, isolation, purpose: Purpose::Describe };
     let control = Control::default();
     let mut fleet = Fleet::start(environment, &control, vec![setup], 1, OnFailure::Abort)?;
     fleet.ready()?;

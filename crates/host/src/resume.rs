@@ -69,6 +69,20 @@ impl Point {
         }
     }
 
+    /// Refuses clients with other numbers of examples of their own than the run began with.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] naming the first that differs.
+    pub(crate) fn check_sizes(&self, sizes: &[u64]) -> Result<()> {
+        let mut both = self.history.sizes.iter().zip(sizes).enumerate();
+        match both.find(|(_, (recorded, now))| recorded != now) {
+            Some((client, (recorded, now))) => Err(Error::Usage(format!(
+                "the run cannot be resumed, since the partition of client {client} has {now} examples, had {recorded}"
+            ))),
+            None => Ok(()),
+        }
+    }
+
     /// The last whole round.
     pub(crate) fn round(&self) -> u64 {
         self.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.meta.round)

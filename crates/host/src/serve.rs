@@ -57,7 +57,8 @@ pub struct Service {
     folder: tempfile::TempDir,
     model: Ready,
     dylib_sha256: String,
-    examples: usize,
+    examples: u64,
+    test_sha256: String,
 }
 
 /// Ends a service; may be given to another thread.
@@ -85,13 +86,13 @@ impl Service {
     /// [`Error::Model`], [`Error::Data`] and, for the socket, [`Error::Usage`].
     pub fn start(node: Node) -> Result<Self> {
         let model = describe(&node.command, &node.dylib)?;
-        let examples = Partition::open(&node.partition)?.len();
-        Partition::open(&node.test)?;
+        let examples = Partition::open(&node.partition)?.len() as u64;
+        let test_sha256 = Partition::open(&node.test)?.sha256();
         let folder = tempfile::Builder::new().prefix("fedpipe-serve-").tempdir().map_err(anyhow::Error::from)?;
         let dylib = std::fs::read(&node.dylib).map_err(anyhow::Error::from)?;
         std::fs::write(folder.path().join("model.so"), &dylib).map_err(anyhow::Error::from)?;
         let listener = Listener::bind(&node.socket)?;
-        Ok(Self { node, listener, folder, model, dylib_sha256: bytes_sha256(&dylib), examples })
+        Ok(Self { node, listener, folder, model, dylib_sha256: bytes_sha256(&dylib), examples, test_sha256 })
     }
 
     /// What is served, in one line.
@@ -194,6 +195,7 @@ impl Service {
         };
         fleet.ready()?;
         let ready = fleet.model().cloned().ok_or_else(|| anyhow::anyhow!("the client said nothing"))?;
+        let ready = Ready { examples: fleet.sizes()?, ..ready };
         *served = Some((setup, fleet));
         Ok(ready)
     }
@@ -210,6 +212,12 @@ impl Service {
                 "this node has the model {name} with SHA-256 {own}, the run's is {wanted}; install the same dylib"
             )));
         }
+        if let Some(wanted) = asked.test_sha256.as_ref().filter(|&wanted| *wanted != self.test_sha256) {
+            let own = &self.test_sha256;
+            return Err(Error::Model(format!(
+                "this node has the test set with SHA-256 {own}, the run's is {wanted}; give it the same test set"
+            )));
+        }
         let Purpose::Serve { task, partitions, .. } = asked.purpose else {
             return Err(Error::Model("a node serves a partition; `describe` has no place here".into()));
         };
@@ -218,7 +226,8 @@ impl Service {
         };
         let partitions = vec![Held { client, path: self.node.partition.clone() }];
         let purpose = Purpose::Serve { task, partitions, test: self.node.test.clone() };
-        Ok(Setup { dylib: Some(self.copy()), dylib_sha256: None, isolation: self.isolation(), purpose, ..asked })
+        let (dylib, isolation) = (Some(self.copy()), self.isolation());
+        Ok(Setup { dylib, dylib_sha256: None, test_sha256: None, isolation, purpose, ..asked })
     }
 
     fn isolation(&self) -> Isolation {

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use fedpipe_data::Scheme;
+
 use crate::{
     ClientCommand, Control, Error, Event, Experiment, Launch, Level, Observer, Program, Result, history::History, run,
     run_dir::RunDir,
@@ -34,6 +36,10 @@ pub fn verify(
     observer: &mut dyn Observer,
 ) -> Result<std::result::Result<u64, Difference>> {
     let history = History::read(directory)?;
+    if history.experiment.partition == Scheme::Own {
+        let why = "its training examples were the clients' own (--partition own) and are not here";
+        return Err(Error::Usage(format!("the run cannot be verified, since {why}")));
+    }
     let rounds = history.rounds.len() as u64;
     if rounds == 0 {
         return Err(Error::Usage(format!("{} has no whole round to verify", directory.display())));

@@ -77,6 +77,9 @@ pub struct Setup {
     /// (`fedpipe serve`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dylib_sha256: Option<String>,
+    /// SHA-256 of the test set's labels and then its examples; given where it is the receiver's own, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_sha256: Option<String>,
     /// The model's options as the user gave them.
     pub options: BTreeMap<String, String>,
     /// The run's seed.
@@ -109,7 +112,7 @@ pub enum Purpose {
 pub struct Held {
     /// The client's number, from 0.
     pub client: u32,
-    /// A partition file.
+    /// A partition file; empty where the client has one of its own.
     pub path: PathBuf,
 }
 
@@ -135,6 +138,9 @@ pub struct Ready {
     pub options: Vec<OptionSpec>,
     /// The tensors of the flat weights, in order; empty for [`Purpose::Describe`] where the model is not built.
     pub layout: Vec<Tensor>,
+    /// Examples of each partition of the setup; empty for a client that does not say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub examples: Vec<u64>,
     /// What confines the client; nothing for one that does not say.
     #[serde(default)]
     pub in_force: InForce,

@@ -90,6 +90,7 @@ def _start(model: Type[Model], setup: Mapping[str, Any]) -> Tuple[Optional["Sess
     ready["layout"] = [
         {"name": t.name, "shape": list(t.shape), "kind": t.kind, "place": t.place} for t in session.layout
     ]
+    ready["examples"] = [len(partition) for partition in session.partitions.values()]
     return session, ready
 
 

@@ -52,7 +52,7 @@ impl Holding {
         // As in a run, in which the memory has a limit.
         let isolation = Isolation { memory_limit: Some(2 << 30), ..Isolation::default() };
         let dylib = Some(dylib.to_owned());
-        Self { setup: Setup { dylib, dylib_sha256: None, options, seed: 0, isolation, purpose } }
+        Self { setup: Setup { dylib, dylib_sha256: None, test_sha256: None, options, seed: 0, isolation, purpose } }
     }
 
     /// The same with another file as the partition.

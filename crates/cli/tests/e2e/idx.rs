@@ -2,6 +2,8 @@
 
 use std::{fs, path::Path};
 
+use fedpipe_data::{Partition, Pixels};
+
 pub(crate) const FILES: [&str; 4] =
     ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"];
 
@@ -19,6 +21,16 @@ pub(crate) fn images(n: u8) -> Vec<u8> {
 
 pub(crate) fn labels(n: u8) -> Vec<u8> {
     file(&[n.into()], (0..n).map(|row| row % 3))
+}
+
+/// Writes what a partition file holds, as `names`: images, then labels.
+pub(crate) fn write_like(folder: &Path, names: &[&str], partition: &Partition) {
+    fs::create_dir_all(folder).unwrap();
+    let Pixels::U8(pixels) = partition.pixels() else { panic!("no bytes") };
+    let n = partition.len() as u32;
+    let sizes: Vec<u32> = [n].into_iter().chain(partition.shape().iter().map(|&size| size as u32)).collect();
+    fs::write(folder.join(names[0]), file(&sizes, pixels.iter().copied())).unwrap();
+    fs::write(folder.join(names[1]), file(&[n], partition.labels().iter().map(|&label| label as u8))).unwrap();
 }
 
 fn file(sizes: &[u32], values: impl Iterator<Item = u8>) -> Vec<u8> {

@@ -11,6 +11,7 @@ use std::{
     thread,
 };
 
+use fedpipe_data::{Cache, Deal, Partition, Source, deal};
 use fedpipe_protocol::{
     Evaluate, Held, Isolation, Limits, Parts, Purpose, Reply, Request, Setup, Task, Train, WEIGHTS, read, write,
 };
@@ -21,6 +22,7 @@ use nix::{
 
 use crate::{
     common::{Place, check_all, dylib, sha256, stderr},
+    idx,
     live::children,
 };
 
@@ -35,8 +37,13 @@ struct Node {
 impl Node {
     /// Serves client `client` of the experiment in `place`.
     fn start(place: &Place, client: u32) -> Self {
+        Self::with(place, client, &format!("--experiment experiment.toml --client {client}"))
+    }
+
+    /// Serves what `arguments` say as client `client`.
+    fn with(place: &Place, client: u32, arguments: &str) -> Self {
         let socket = place.path(format!("{client}.sock"));
-        let arguments = format!("serve --experiment experiment.toml --client {client} --socket {client}.sock");
+        let arguments = format!("serve {arguments} --socket {client}.sock");
         let mut process = place.fedpipe(&arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut about = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut about).unwrap();
@@ -104,6 +111,7 @@ fn setup(options: &[(&str, &str)]) -> Setup {
     Setup {
         dylib: None,
         dylib_sha256: None,
+        test_sha256: None,
         options: options.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect::<BTreeMap<_, _>>(),
         isolation: Isolation::default(),
         seed: 0,
@@ -187,6 +195,7 @@ fn what_the_run_and_the_node_disagree_on_is_named() {
     experiment(&place, "model = \"mlp\"\nclients = 2");
     let node = Node::start(&place, 1);
     let other = Setup { dylib_sha256: Some("00ff".into()), ..setup(&[]) };
+    let other_test = Setup { test_sha256: Some("00ff".into()), ..setup(&[]) };
     let mut two = setup(&[]);
     if let Purpose::Serve { partitions, .. } = &mut two.purpose {
         partitions.push(Held { client: 3, path: "/elsewhere".into() });
@@ -199,6 +208,7 @@ fn what_the_run_and_the_node_disagree_on_is_named() {
     let hashes = format!("this node has the model mlp with SHA-256 {own}, the run's is 00ff; install the same dylib");
     let cases = [
         (other, hashes.as_str()),
+        (other_test, "the run's is 00ff; give it the same test set"),
         (two, "this node has one partition, asked for are 2"),
         (setup(&[("depth", "3")]), "model mlp has no option \"depth\""),
         (shape, "has examples of shape [28, 28], the task says [3]"),
@@ -260,12 +270,8 @@ fn carry(host: UnixStream, nodes: &[PathBuf]) -> io::Result<()> {
     io::copy(&mut node, &mut host).map(drop)
 }
 
-#[test]
-fn a_run_over_sockets_has_the_bits_of_a_run_at_home() {
-    let place = Place::new();
-    let keys = "model = \"mlp\"\nclients = 3\nrounds = 2\nstrategy = \"fedavgm\"\npartition = \"dirichlet:alpha=0.5\"";
-    experiment(&place, keys);
-    let nodes: Vec<Node> = (0..3).map(|client| Node::start(&place, client)).collect();
+/// Carries what comes to `host.sock` to the nodes, by their clients' numbers.
+fn carry_all(place: &Place, nodes: &[Node]) {
     let sockets: Vec<PathBuf> = nodes.iter().map(|node| node.socket.clone()).collect();
     let listener = UnixListener::bind(place.path("host.sock")).unwrap();
     thread::spawn(move || {
@@ -274,12 +280,75 @@ fn a_run_over_sockets_has_the_bits_of_a_run_at_home() {
             thread::spawn(move || carry(connection, &sockets));
         }
     });
+}
+
+#[test]
+fn a_run_over_sockets_has_the_bits_of_a_run_at_home() {
+    let place = Place::new();
+    let keys = "model = \"mlp\"\nclients = 3\nrounds = 2\nstrategy = \"fedavgm\"\npartition = \"dirichlet:alpha=0.5\"";
+    experiment(&place, keys);
+    let nodes: Vec<Node> = (0..3).map(|client| Node::start(&place, client)).collect();
+    carry_all(&place, &nodes);
     let away = place.run("--config experiment.toml --over host.sock --out away");
     let home = place.run("--config experiment.toml --out home");
     assert_eq!(away.weights_sha256(), home.weights_sha256());
     let scores = |line: &serde_json::Value| (line["loss"].as_f64(), line["training_loss"].as_f64());
     let [away, home] = [away, home].map(|run| run.ledger("round").iter().map(scores).collect::<Vec<_>>());
     assert_eq!(away, home);
+}
+
+#[test]
+fn clients_with_data_of_their_own_are_weighted_as_they_say_and_have_the_bits_of_the_same_partitions_dealt() {
+    let place = Place::new();
+    let keys = "model = \"mlp\"\nclients = 3\nrounds = 2\n";
+    experiment(&place, &format!("{keys}partition = \"dirichlet:alpha=0.5\""));
+    let home = place.run("--config experiment.toml --out home");
+    let wanted = Deal { source: Source::Sample, scheme: "dirichlet:alpha=0.5".parse().unwrap(), clients: 3, seed: 0 };
+    let dealt = deal(&wanted, &Cache::at(place.path("cache/fedpipe")), &mut |_| ()).unwrap();
+    let test = Partition::open(&dealt.test.path).unwrap();
+    // The host has the test set and nothing else; client 2 has its data as IDX files.
+    idx::write_like(&place.path("tests"), &idx::FILES[2..], &test);
+    idx::write_like(&place.path("own"), &idx::FILES[2..], &test);
+    idx::write_like(&place.path("own"), &idx::FILES[..2], &Partition::open(&dealt.partitions[2].path).unwrap());
+    fs::write(place.path("own.toml"), format!("{keys}data = \"tests\"\npartition = \"own\"")).unwrap();
+    let files = |client: usize| {
+        let (partition, test) = (dealt.partitions[client].path.display(), dealt.test.path.display());
+        format!("--model mlp --partition {partition} --test {test}")
+    };
+    let mut nodes = vec![
+        Node::with(&place, 0, &files(0)),
+        Node::with(&place, 1, &files(1)),
+        Node::with(&place, 2, "--model mlp --data own"),
+    ];
+    carry_all(&place, &nodes);
+    let away = place.run("--config own.toml --over host.sock --out away");
+    assert_eq!(away.weights_sha256(), home.weights_sha256());
+    let [there, here] = [&away, &home].map(|run| run.ledger("dealt")[0].clone());
+    assert_eq!(there["sizes"], here["sizes"]);
+    assert_ne!(there["sizes"][0], there["sizes"][1]);
+    assert_eq!(there["dataset"]["train_examples"], 2000);
+
+    // It goes on with the same partitions only, and what is not here cannot be verified.
+    let resumed = place.fedpipe("run --resume away --over host.sock").output().unwrap();
+    assert!(resumed.status.success(), "{}", stderr(&resumed));
+    drop(nodes.remove(1));
+    nodes.push(Node::with(&place, 1, &files(0)));
+    let sizes = |client: usize| dealt.partitions[client].examples;
+    let other = format!("the partition of client 1 has {} examples, had {}", sizes(0), sizes(1));
+    let cases = [
+        ("run --resume away --over host.sock", other.as_str()),
+        ("verify away", "the run cannot be verified, since its training examples were the clients' own"),
+        ("run --config own.toml --out none", "use --over, or another --partition here"),
+        ("run --config own.toml --over host.sock --processes 2 --out none", "leave out --processes"),
+        ("serve --experiment own.toml --client 0 --socket s", "serve this one's by --model and --data"),
+    ];
+    check_all(cases, |(arguments, expected)| {
+        let output = place.fedpipe(arguments).output().unwrap();
+        match output.status.code() == Some(2) && stderr(&output).contains(expected) {
+            true => Ok(()),
+            false => Err(format!("{}: {}", output.status, stderr(&output))),
+        }
+    });
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::sync::Barrier;
 use std::thread;
 
 use super::*;
-use crate::testing::{assert_says, write_dataset};
+use crate::testing::{assert_says, idx, write_dataset};
 use crate::{Partition, Pixels};
 
 struct Setting {
@@ -63,6 +63,33 @@ fn every_client_gets_its_rows_in_a_file() {
     assert_eq!(dealt.test.examples, 9);
     assert_eq!(first_pixels(&dealt.test.path), (0..9).collect::<Vec<u8>>());
     assert_eq!(told.last(), Some(&Progress::Dealing { done: 7, clients: 7 }));
+}
+
+#[test]
+fn of_partitions_of_ones_own_a_client_deals_all_and_the_host_the_test_set_alone() {
+    let setting = setting();
+    // A client without examples of the last class, which is tested all the same.
+    fs::write(setting.data.join("train-labels-idx1-ubyte"), idx(&[60], &[0; 60])).unwrap();
+    let own = |clients| Deal { scheme: Scheme::Own, ..setting.deal(clients, 0) };
+    let dealt = setting.run(&own(1)).0.unwrap();
+    assert_eq!((dealt.partitions.len(), dealt.dataset.classes), (1, 3));
+    assert_eq!(first_pixels(&dealt.partitions[0].path), (0..60).collect::<Vec<u8>>());
+    assert_says(&setting.run(&setting.deal(1, 0)).0.unwrap_err(), &["label 1", "classes are 0 to 0"]);
+    assert_says(&setting.run(&own(2)).0.unwrap_err(), &["2 clients", "another partition scheme"]);
+
+    let content = |dealt: &Dealt| Partition::open(&dealt.test.path).unwrap().sha256();
+    let here = content(&dealt);
+    for half in ["images-idx3", "labels-idx1"] {
+        fs::remove_file(setting.data.join(format!("train-{half}-ubyte"))).unwrap();
+    }
+    let source = Source::Directory(setting.data.clone());
+    for _ in 0..2 {
+        let host = deal_test_set(&source, &setting.cache, &mut |_| ()).unwrap();
+        assert!(host.partitions.is_empty() && host.path_of(0).as_os_str().is_empty());
+        assert_eq!((host.test.examples, host.dataset.classes), (9, 3));
+        assert_eq!(content(&host), here);
+    }
+    assert_says(&setting.run(&own(1)).0.unwrap_err(), &["has no training images"]);
 }
 
 #[test]

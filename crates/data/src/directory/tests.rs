@@ -1,6 +1,7 @@
 use std::fs;
 
 use super::*;
+use crate::dataset::Wanted;
 use crate::testing::{assert_says, gzip, idx, images, labels, rewrite, write_dataset};
 
 fn setting() -> (tempfile::TempDir, PathBuf, Cache) {
@@ -13,7 +14,7 @@ fn setting() -> (tempfile::TempDir, PathBuf, Cache) {
 }
 
 fn load(data: &Path, cache: &Cache) -> Result<Dataset, DataError> {
-    Directory::find(data)?.load(cache, &mut |_| ())
+    Directory::find(data, Wanted::Whole)?.load(cache, &mut |_| ())
 }
 
 #[test]
@@ -52,7 +53,7 @@ fn a_colour_set_is_read() {
 #[test]
 fn an_identity_is_remembered_until_a_file_changes() {
     let (_dir, data, cache) = setting();
-    let remembered = || Directory::find(&data).unwrap().remembered(&cache);
+    let remembered = || Directory::find(&data, Wanted::Whole).unwrap().remembered(&cache);
     assert_eq!(remembered(), None);
     let first = load(&data, &cache).unwrap().info.sha256;
     assert_eq!(remembered(), Some(first.clone()));

@@ -15,8 +15,8 @@ use crate::piece::Piece;
 
 /// How a training set is cut among clients.
 ///
-/// As text: `iid`, `dirichlet:alpha=0.3` with `min-size=10` and `balance=true` if wanted, `shards:per-client=2`; a bare
-/// value is alpha, or the shards per client. `Display` writes the form that `FromStr` reads, without the defaults.
+/// As text: `iid`, `dirichlet:alpha=0.3` with `min-size=10` and `balance=true` if wanted, `shards:per-client=2`, `own`; a
+/// bare value is alpha, or the shards per client. `Display` writes the form that `FromStr` reads, without the defaults.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Scheme {
@@ -39,6 +39,8 @@ pub enum Scheme {
         /// How many shards each client gets, at least 1.
         per_client: u32,
     },
+    /// Not at all: the clients hold partitions of their own, on other machines. A machine deals what it has to one client.
+    Own,
 }
 
 impl Scheme {
@@ -51,7 +53,7 @@ impl Scheme {
     /// Names the parameter that is out of range.
     pub fn check(&self) -> Result<(), DataError> {
         match *self {
-            Self::Iid => Ok(()),
+            Self::Iid | Self::Own => Ok(()),
             Self::Dirichlet { alpha, min_size, balance } => dirichlet::Rule { alpha, min_size, balance }.check(),
             Self::Shards { per_client } => shards::check(per_client),
         }
@@ -66,7 +68,7 @@ impl Scheme {
 ///
 /// # Errors
 /// No client or more clients than rows; a label that is not below `classes`; a parameter out of range; too few rows for
-/// the shards; or a Dirichlet draw that did not reach the least size in 1,000 tries.
+/// the shards; a Dirichlet draw that did not reach the least size in 1,000 tries; or partitions that are the clients' own.
 pub fn partition(
     scheme: &Scheme,
     labels: &[u32],
@@ -91,6 +93,8 @@ pub fn partition(
             dirichlet::partition(&rule, labels, classes, clients, seed)
         }
         Scheme::Shards { per_client } => shards::partition(per_client, labels, clients, seed),
+        Scheme::Own if clients == 1 => Ok(vec![(0..examples).collect()]),
+        Scheme::Own => Err(DataError::OwnPartitions { clients }),
     }
 }
 
@@ -100,7 +104,7 @@ fn start_of(k: u32, n: u32, parts: u32) -> usize {
     (k as usize) * ((n / parts) as usize) + k.min(n % parts) as usize
 }
 
-const NAMES: &[&str] = &["iid", "dirichlet", "shards"];
+const NAMES: &[&str] = &["iid", "dirichlet", "shards", "own"];
 
 fn main_key(name: &str) -> Option<&'static str> {
     match name {
@@ -132,6 +136,10 @@ impl FromStr for Scheme {
                 piece.only(&["per-client"])?;
                 Self::Shards { per_client: piece.need("per-client", "a whole number from 1")? }
             }
+            "own" => {
+                piece.only(&[])?;
+                Self::Own
+            }
             _ => return Err(DataError::UnknownScheme { given: piece.name().to_owned(), known: NAMES }),
         };
         scheme.check().map(|()| scheme)
@@ -153,6 +161,7 @@ impl fmt::Display for Scheme {
                 Ok(())
             }
             Self::Shards { per_client } => write!(f, "shards:per-client={per_client}"),
+            Self::Own => f.write_str("own"),
         }
     }
 }

@@ -102,6 +102,9 @@ def ready_with_layout(world: World) -> None:
         frame = child.ask(world.setup())
         _expect(frame, "ready")
         _texts(frame)
+        due, said = list(SIZES), frame.body.get("examples", [])
+        if said not in ([], due):
+            raise Wrong(f"its 'ready' has 'examples' {said!r}, due was {due} or nothing")
         layout = frame.body.get("layout")
         if not layout:
             raise Wrong("its 'ready' has no layout")

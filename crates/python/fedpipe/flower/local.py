@@ -34,6 +34,8 @@ class Local:
         """Nodes without a worker, and what their configuration has instead of a socket."""
         self.models: Dict[int, str] = {}
         """Models of workers that are not the experiment's."""
+        self.served: Dict[int, List[str]] = {}
+        """What workers serve that is not their partition of the experiment, as flags of `fedpipe serve`."""
         self._binary = os.path.abspath(binary)
         os.makedirs(self.folder)
         self._sockets = tempfile.TemporaryDirectory(prefix="fedpipe-")
@@ -42,7 +44,8 @@ class Local:
         self._do("new", [self._binary, "flower", "new", self.app, *experiment])
         with open(os.path.join(self.app, "experiment.toml"), encoding="utf-8") as file:
             self.clients = next(int(line.split("=")[1]) for line in file if line.startswith("clients = "))
-        self.port = _free_port()
+        self._ports: List[socket.socket] = []
+        self.port = self._port()
         if tls:
             module = "fedpipe.flower.certificates"
             self._do("certificates", [sys.executable, "-m", module, self._keys(), str(self.clients)])
@@ -67,7 +70,8 @@ class Local:
     def start_worker(self, client: int) -> None:
         """`fedpipe serve`, as an administrator of the node would."""
         experiment = os.path.join(self.app, "experiment.toml")
-        words = [self._binary, "serve", "--experiment", experiment, "--client", str(client)]
+        served = self.served.get(client, ["--experiment", experiment, "--client", str(client)])
+        words = [self._binary, "serve", *served]
         words += ["--model", self.models[client]] if client in self.models else []
         self.processes.start(f"worker-{client}", [*words, "--socket", self._socket(client)])
         self.processes.await_line(f"worker-{client}", "serving ", WAIT)
@@ -89,7 +93,7 @@ class Local:
         own = self.plain.get(client, f'socket="{self._socket(client)}"')
         config = f"partition-id={client} num-partitions={self.clients} {own}"
         words = [self._flower("flower-supernode"), "--superlink", f"127.0.0.1:{self.port}", "--node-config", config]
-        words += ["--port", str(_free_port())]
+        words += ["--port", str(self._port())]
         if self.tls:
             words += ["--root-certificates", self._keys("ca.crt")]
             words += ["--auth-supernode-private-key", key or self._keys(f"node-{client}.key")]
@@ -108,9 +112,20 @@ class Local:
         """Ends everything that was started here."""
         self.processes.stop()
         self._sockets.cleanup()
+        for held in self._ports:
+            held.close()
 
     def _socket(self, client: int) -> str:
         return os.path.join(self._sockets.name, f"{client}.sock")
+
+    def _port(self) -> int:
+        """A port that nobody else gets as long as this is there: it stays bound here, where nobody listens. Who asks for it by
+        its number, as Flower does, may bind it as well, since both say SO_REUSEADDR."""
+        held = socket.socket()
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        self._ports.append(held)
+        return held.getsockname()[1]
 
     def _keys(self, name: str = "") -> str:
         return os.path.join(self.folder, "keys", name)
@@ -120,7 +135,8 @@ class Local:
 
     def _do(self, name: str, words: List[str]) -> None:
         """Runs something short to its end."""
-        if self.processes.start(name, words).wait(WAIT) != 0:
+        self.processes.start(name, words)
+        if self.processes.finish(name, WAIT) != 0:
             raise RuntimeError(f"{' '.join(words)}: {self.processes.said(name).strip()}")
 
     def _write_config(self) -> None:
@@ -146,12 +162,6 @@ def _environment(folder: str) -> Dict[str, str]:
         "OPENBLAS_NUM_THREADS": "1",
         "PYTHONUNBUFFERED": "1",
     }
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def _next_out() -> str:

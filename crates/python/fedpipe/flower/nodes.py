@@ -39,6 +39,7 @@ class Nodes:
         self._courier = courier
         self._changed = threading.Condition()
         self._asked: Set[int] = set()
+        self._asking = 0
         self._patience: Dict[int, float] = {}
         self._free: Dict[int, Place] = {}
         self._workers: List[Place] = []
@@ -50,9 +51,11 @@ class Nodes:
         """
         with self._changed:
             end = time.monotonic() + self._patience.get(partition, math.inf)
-            while wanted() and partition not in self._free and time.monotonic() < end:
+            # A node that was asked answers, however busy its machine is, or Flower says that it is gone.
+            while wanted() and partition not in self._free and (time.monotonic() < end or self._asking):
                 for node in set(self._courier.nodes()) - self._asked:
                     self._asked.add(node)
+                    self._asking += 1
                     threading.Thread(target=self._ask, args=(node, setup, timeout), daemon=True).start()
                 self._changed.wait(AGAIN)
             if not wanted():
@@ -81,6 +84,7 @@ class Nodes:
     def _ask(self, node: int, setup: Dict[str, Any], timeout: float) -> None:
         place = self._answer(node, copy.deepcopy(setup), timeout)
         with self._changed:
+            self._asking -= 1
             if place is None:
                 self._changed.wait(AGAIN)
                 self._asked.discard(node)

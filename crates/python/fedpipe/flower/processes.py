@@ -90,6 +90,14 @@ class Processes:
                 time.sleep(0.1)
         return process.wait()
 
+    def finish(self, name: str, limit: float) -> int:
+        """Waits for the end of a process; one that takes too long is killed."""
+        try:
+            return self._running[name].wait(limit)
+        except subprocess.TimeoutExpired:
+            self.kill(name)
+            return self._running[name].returncode
+
     def kill(self, name: str) -> None:
         """SIGKILL, as a fault would have it, to this process alone."""
         self._running[name].kill()

@@ -45,7 +45,8 @@ def _for_nodes(setup: Dict[str, Any]) -> Dict[str, Any]:
 
 def _serve(stream: BinaryIO, setup: Dict[str, Any], place: Place, nodes: Nodes, courier: Courier) -> None:
     plain = place.reply["type"] == "plain"
-    ready = nodes.worker().reply if plain else place.reply
+    # A plain node says nothing of its partition beforehand.
+    ready = {**nodes.worker().reply, "examples": []} if plain else place.reply
     write(stream, ready)
     if ready["type"] == "failed":
         return

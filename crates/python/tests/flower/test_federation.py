@@ -94,6 +94,23 @@ def test_a_plain_flower_client_takes_part(federation, tmp_path, monkeypatch):
     assert [line["clients"] for line in Results(local.out).ledger("round")] == [2, 2]
 
 
+def test_nodes_with_data_of_their_own(federation, alone, tmp_path, monkeypatch):
+    """The host has the test set alone; the partitions are those of a run at home, of unequal sizes."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    here = alone(*SMALL, "--rounds", "1", "--partition", "dirichlet:alpha=0.5")
+    [test] = tmp_path.glob("cache/**/test.safetensors")
+    local = federation(*SMALL, "--rounds", "1", "--partition", "own")
+    for client in range(2):
+        [partition] = tmp_path.glob(f"cache/**/{client:06}.safetensors")
+        local.served[client] = ["--model", "mlp", "--partition", str(partition), "--test", str(test)]
+    local.start()
+    said = finish(local, local.submit())
+    there = Results(local.out)
+    assert there.bits() == here.bits(), said
+    [dealt] = there.ledger("dealt")
+    assert dealt["sizes"] == here.ledger("dealt")[0]["sizes"] and len(set(dealt["sizes"])) == 2
+
+
 def test_a_node_with_another_dylib_is_refused_by_name(federation, tmp_path):
     local = federation(*SMALL, "--rounds", "1")
     # The same model but for a byte at its end, which no loader reads.
@@ -109,15 +126,11 @@ def test_a_node_with_another_dylib_is_refused_by_name(federation, tmp_path):
     assert not os.path.exists(local.out)
 
 
-def test_ctrl_c_leaves_no_process(tmp_path):
+def test_ctrl_c_leaves_no_process(processes, tmp_path):
     out = tmp_path / "out"
     words = [sys.executable, "-m", "fedpipe.flower.local", "--binary", BINARY, "--out", str(out), *SMALL]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as local:
-        assert local.stdout is not None
-        for line in local.stdout:
-            if "Start `flwr-serverapp` process" in line:
-                local.send_signal(signal.SIGINT)
-                break
-        local.stdout.read()
-        assert local.wait(LIMIT) == 130
+    local = processes.start("local", words)
+    processes.await_line("local", "Start `flwr-serverapp` process", LIMIT)
+    local.send_signal(signal.SIGINT)
+    assert processes.finish("local", LIMIT) == 130
     assert [words for words in map(command_line, os.listdir("/proc")) if str(out) in words] == []
