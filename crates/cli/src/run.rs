@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path, process::ExitCode};
 
 use fedpipe_client::{PROCESS_NAME, RELAY_NAME};
 use fedpipe_data::Cache;
-use fedpipe_host::{ClientCommand, Control, Launch, Result, Resume, Stop};
+use fedpipe_host::{ClientCommand, Control, Error, Launch, Result, Resume, Stop};
 
 use crate::{args::RunArgs, exit, experiment, lookup, show::Screen, signals};
 
@@ -23,6 +23,12 @@ fn relay_command(socket: &Path) -> ClientCommand {
 pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     let mut experiment = experiment::resolve(args)?;
     if args.over.is_some() {
+        if let Some(command) = &experiment.client {
+            let why = format!(
+                "client {command} is a program to start here, and --over has all clients elsewhere; leave one out"
+            );
+            return Err(Error::Usage(why));
+        }
         // Clients elsewhere have processors of their own.
         let clients = experiment.clients;
         experiment.processes.get_or_insert(clients);

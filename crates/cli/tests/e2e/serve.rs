@@ -340,6 +340,7 @@ fn clients_with_data_of_their_own_are_weighted_as_they_say_and_have_the_bits_of_
         ("verify away", "the run cannot be verified, since its training examples were the clients' own"),
         ("run --config own.toml --out none", "use --over, or another --partition here"),
         ("run --config own.toml --over host.sock --processes 2 --out none", "leave out --processes"),
+        ("run --client ./mine --over host.sock --out none", "all clients elsewhere; leave one out"),
         ("serve --experiment own.toml --client 0 --socket s", "serve this one's by --model and --data"),
     ];
     check_all(cases, |(arguments, expected)| {
