@@ -14,6 +14,7 @@ WRONG = [
     ("prints into the pipe", "hello", "it wrote what is no frame: it starts with b'Load'"),
     ("no layout", "ready", "its 'ready' has no layout"),
     ("a name twice", "ready", "its layout has a name twice: ['w', 'w']"),
+    ("miscounts", "ready", "its 'ready' has 'examples' ["),
     ("one weight too few", "gives the weights", "its 'weights' has 7849 weights, its layout 7850"),
     ("NaN", "is whole", "its 'update' has weights that are NaN or infinite"),
     ("no training", "is whole", "it did not train"),
