@@ -28,7 +28,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "FILE", requires = "partition")]
     test: Option<PathBuf>,
     /// A directory of IDX files instead: its training examples, all of them, and its test set
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["partition", "experiment"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["partition", "test", "experiment", "client"])]
     data: Option<PathBuf>,
     /// An experiment.toml instead of files: its dataset is dealt as a run deals it
     #[arg(long, value_name = "FILE", conflicts_with = "partition", requires = "client")]

@@ -82,8 +82,8 @@ impl Cause {
         Cause::Reported { failure, message: tame(message) }
     }
 
-    pub(crate) fn rejected(message: impl Into<String>) -> Self {
-        Cause::Rejected { message: message.into() }
+    pub(crate) fn rejected(message: impl AsRef<str>) -> Self {
+        Cause::Rejected { message: tame(message.as_ref()) }
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use fedpipe_protocol::{FailureKind, Parts, Ready, Reply, Request, Setup};
+use fedpipe_protocol::{FailureKind, Parts, Purpose, Ready, Reply, Request, Setup};
 
 use crate::{
     Cause, Error, Lost, OnFailure, Result, Then,
@@ -152,12 +152,20 @@ impl<'a> Fleet<'a> {
     /// number.
     ///
     /// # Errors
-    /// As for [`Fleet::run`]; [`Error::Round`] for one that does not say.
+    /// As for [`Fleet::run`]; [`Error::Round`] for one that does not say, or whose number cannot be.
     pub(crate) fn sizes(&mut self) -> Result<Vec<u64>> {
         self.await_ready(&|fleet| fleet.slots.iter().all(|slot| slot.examples.is_some()))?;
         let size = |(client, slot): (usize, &Slot)| match slot.examples.as_deref() {
-            Some(&[examples]) if examples > 0 => Ok(examples),
-            _ => Err(Error::Round(format!("client {client} does not say how many examples its own partition has"))),
+            // Rows are counted in u32.
+            Some(&[examples]) if (1..=u64::from(u32::MAX)).contains(&examples) => Ok(examples),
+            Some(&[examples]) => Err(Error::Round(format!(
+                "client {client} says that its partition has {examples} examples, and can have 1 to {}",
+                u32::MAX
+            ))),
+            _ => Err(Error::Round(format!(
+                "client {client} does not say how many examples its own partition has, as a plain node of Flower's; give it a \
+                 worker (`fedpipe serve`)"
+            ))),
         };
         self.slots.iter().enumerate().map(size).collect()
     }
@@ -215,9 +223,8 @@ impl<'a> Fleet<'a> {
         let taken = match (news, batch.working[slot]) {
             (News::Lost(loss), _) => return self.lose(slot, loss, batch, tell),
             (News::Replied(Reply::Ready(ready), _), None) if !self.slots[slot].ready => {
-                self.slots[slot].ready = true;
-                self.slots[slot].proven = true;
-                self.welcome(slot, ready)
+                // One that is not welcome was never ready: the work that waits for it is lost with it.
+                self.welcome(slot, ready).map(|()| (self.slots[slot].ready, self.slots[slot].proven) = (true, true))
             }
             (News::Replied(..), None) => Err(Cause::protocol("it answered what nobody had asked")),
             (News::Replied(reply, parts), Some(index)) => {
@@ -287,6 +294,14 @@ impl<'a> Fleet<'a> {
     /// Takes what a process says of its model.
     fn welcome(&mut self, slot: usize, mut ready: Ready) -> std::result::Result<(), Cause> {
         let examples = std::mem::take(&mut ready.examples);
+        let held = match &self.slots[slot].setup.purpose {
+            Purpose::Serve { partitions, .. } => partitions.len(),
+            Purpose::Describe => 0,
+        };
+        if !examples.is_empty() && examples.len() != held {
+            let said = examples.len();
+            return Err(Cause::protocol(format!("it says how many examples {said} partitions have, and holds {held}")));
+        }
         let before = self.slots[slot].examples.get_or_insert_with(|| examples.clone());
         if *before != examples {
             return Err(Cause::rejected(format!("its partition has {examples:?} examples, had {before:?} before")));

@@ -74,6 +74,7 @@ impl Point {
     /// # Errors
     /// [`Error::Usage`] naming the first that differs.
     pub(crate) fn check_sizes(&self, sizes: &[u64]) -> Result<()> {
+        // As many as clients, whose number is the experiment's.
         let mut both = self.history.sizes.iter().zip(sizes).enumerate();
         match both.find(|(_, (recorded, now))| recorded != now) {
             Some((client, (recorded, now))) => Err(Error::Usage(format!(

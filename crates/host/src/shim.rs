@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// uv.
 pub(crate) fn stands_for(program: &Path, in_path: bool, confined: bool) -> Result<Option<PathBuf>> {
     let is_shim = program.parent().is_some_and(|folder| folder.ends_with("shims"));
-    let found = if is_shim && in_path { program_of(program)? } else { None };
+    let found = if is_shim && in_path && program.is_absolute() { program_of(program)? } else { None };
     let refusal = |what: &str, remedy: &str| {
         let shown = program.display();
         Err(Error::Model(format!("{shown} {what}, and isolation refuses that; {remedy}, or give --isolation off")))
@@ -77,15 +77,12 @@ fn manager(shim: &Path) -> Option<String> {
 /// Runs a command to its end and takes what it says.
 fn output(command: &mut Command) -> io::Result<Output> {
     let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.process_group(0).spawn()?;
-    match ends(&child) {
-        Ok(()) => child.wait_with_output(),
-        Err(error) => {
-            let _ = killpg(nix::unistd::Pid::from_raw(child.id().cast_signed()), Signal::SIGKILL);
-            child.wait()?;
-            Err(error)
-        }
-    }
+    let child = command.process_group(0).spawn()?;
+    let ended = ends(&child);
+    // What it left behind would keep the pipes open. Until it is reaped its number cannot be another's.
+    let _ = killpg(nix::unistd::Pid::from_raw(child.id().cast_signed()), Signal::SIGKILL);
+    let output = child.wait_with_output()?;
+    ended.map(|()| output)
 }
 
 fn ends(child: &Child) -> io::Result<()> {

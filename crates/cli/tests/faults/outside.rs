@@ -110,13 +110,18 @@ fn before_hello(signal: Signal, more: &str) -> Row {
     let mut seen: Vec<_> = run.ledger("lost").iter().map(said).collect();
     seen.sort_by_key(|line| line[2].as_u64());
     let cause = cause_of(signal);
-    assert_eq!(seen, [lost(json!(null), 0, &cause, "retried"), lost(json!(null), 2, &cause, "replaced")]);
+    let expected = |second| [lost(json!(null), 0, &cause, "retried"), second];
+    // On a busy machine the other one began so much later that the first round has, too, when it is late.
+    let in_round_1 = expected([json!(1), json!(2), json!(2), cause.clone(), json!("retried")]);
+    if signal != Signal::SIGSTOP || seen != in_round_1 {
+        assert_eq!(seen, expected(lost(json!(null), 2, &cause, "replaced")));
+    }
     assert_eq!(run.weights_sha256(), undisturbed(""));
     Row { happened: happened(signal), detected: Some(detected), lost: "nothing".into() }
 }
 
 fn await_loss(live: &Live<'_>, process: u32, start: Instant) -> Duration {
-    let who = format!("client process {process} was lost before the first round");
+    let who = format!("client process {process} was lost ");
     since(start, live.await_said(&who, |line| line.contains(&who)))
 }
 

@@ -53,9 +53,13 @@ class Courier:
         message = reply.get()
         if message.has_error():
             raise Unanswered(f"node {node}: {message.error.reason or f'Flower says error {message.error.code}'}")
-        answer = message.content.config_records["fedpipe"]
-        record = message.content.array_records.get("arrays", ArrayRecord())
-        return json.loads(str(answer["reply"])), int(str(answer["partition-id"])), record
+        try:
+            answer = message.content.config_records["fedpipe"]
+            body, partition = json.loads(str(answer["reply"])), int(str(answer["partition-id"]))
+            body["type"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise Unanswered(f"node {node}: its reply is none of a client_app(): {error!r}") from error
+        return body, partition, message.content.array_records.get("arrays", ArrayRecord())
 
     def fetch(self) -> None:
         """Hands out the replies that have come."""

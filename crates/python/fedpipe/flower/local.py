@@ -43,7 +43,9 @@ class Local:
         self.app = os.path.join(self.folder, "app")
         self._do("new", [self._binary, "flower", "new", self.app, *experiment])
         with open(os.path.join(self.app, "experiment.toml"), encoding="utf-8") as file:
-            self.clients = next(int(line.split("=")[1]) for line in file if line.startswith("clients = "))
+            lines = file.readlines()
+        self.clients = next(int(line.split("=")[1]) for line in lines if line.startswith("clients = "))
+        self._own = 'partition = "own"\n' in lines
         self._ports: List[socket.socket] = []
         self.port = self._port()
         if tls:
@@ -70,6 +72,8 @@ class Local:
     def start_worker(self, client: int) -> None:
         """`fedpipe serve`, as an administrator of the node would."""
         experiment = os.path.join(self.app, "experiment.toml")
+        if self._own and client not in self.served:
+            raise RuntimeError(f"--partition own: this machine has no data of node {client}'s; start the nodes by hand, as the README has it")
         served = self.served.get(client, ["--experiment", experiment, "--client", str(client)])
         words = [self._binary, "serve", *served]
         words += ["--model", self.models[client]] if client in self.models else []

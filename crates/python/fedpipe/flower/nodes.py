@@ -53,7 +53,8 @@ class Nodes:
             end = time.monotonic() + self._patience.get(partition, math.inf)
             # A node that was asked answers, however busy its machine is, or Flower says that it is gone.
             while wanted() and partition not in self._free and (time.monotonic() < end or self._asking):
-                for node in set(self._courier.nodes()) - self._asked:
+                # After the end nobody is asked any more, so that what is waited for ends as well.
+                for node in set(self._courier.nodes()) - self._asked if time.monotonic() < end else ():
                     self._asked.add(node)
                     self._asking += 1
                     threading.Thread(target=self._ask, args=(node, setup, timeout), daemon=True).start()
@@ -82,9 +83,13 @@ class Nodes:
             return self._workers[0]
 
     def _ask(self, node: int, setup: Dict[str, Any], timeout: float) -> None:
-        place = self._answer(node, copy.deepcopy(setup), timeout)
+        place = None
+        try:
+            place = self._answer(node, copy.deepcopy(setup), timeout)
+        finally:
+            with self._changed:
+                self._asking -= 1
         with self._changed:
-            self._asking -= 1
             if place is None:
                 self._changed.wait(AGAIN)
                 self._asked.discard(node)
