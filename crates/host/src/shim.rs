@@ -119,6 +119,14 @@ mod tests {
         assert_eq!(program_of(&shim).unwrap(), Some(PathBuf::from("/bin/sh")));
     }
 
+    /// Else this test takes a thousand seconds.
+    #[test]
+    fn what_a_manager_leaves_behind_is_ended_and_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let shim = shim(folder.path(), "sleep 1000 &\necho /bin/sh");
+        assert_eq!(program_of(&shim).unwrap(), Some(PathBuf::from("/bin/sh")));
+    }
+
     #[test]
     fn what_a_manager_does_not_know_is_one_sentence() {
         for (says, told) in [

@@ -111,6 +111,12 @@ def test_nodes_with_data_of_their_own(federation, alone, tmp_path, monkeypatch):
     assert dealt["sizes"] == here.ledger("dealt")[0]["sizes"] and len(set(dealt["sizes"])) == 2
 
 
+def test_this_machine_has_no_data_of_the_nodes_own(federation):
+    local = federation(*SMALL, "--partition", "own")
+    with pytest.raises(RuntimeError, match="this machine has no data of node 0's"):
+        local.start()
+
+
 def test_a_node_with_another_dylib_is_refused_by_name(federation, tmp_path):
     local = federation(*SMALL, "--rounds", "1")
     # The same model but for a byte at its end, which no loader reads.
