@@ -33,10 +33,16 @@ impl WeightGradient<'_> {
         grow(self.packed, self.left.rows.next_multiple_of(WORD).max(WORD) * GROUP);
         let inputs = self.left.columns;
         let pairs = if self.masks.columns_together { inputs / 2 * 2 } else { 0 };
-        rule.run(isa, Whole::<2, 1>(self.lend(), 0..pairs));
-        rule.run(isa, Whole::<1, 2>(self.lend(), pairs..inputs));
-        rule.run(isa, Whole::<1, 1>(self.lend(), pairs..inputs));
-        rule.run(isa, Rest(self));
+        // What has no inputs would copy its outputs for nothing.
+        if pairs > 0 {
+            rule.run(isa, Whole::<2, 1>(self.lend(), 0..pairs));
+            rule.run(isa, Rest::<2>(self.lend(), 0..pairs));
+        }
+        if pairs < inputs {
+            rule.run(isa, Whole::<1, 2>(self.lend(), pairs..inputs));
+            rule.run(isa, Whole::<1, 1>(self.lend(), pairs..inputs));
+            rule.run(isa, Rest::<1>(self, pairs..inputs));
+        }
     }
 
     fn lend(&mut self) -> WeightGradient<'_> {
@@ -141,25 +147,28 @@ fn walk<const W: usize, const C: usize, const R: usize>(
 }
 
 /// The last outputs, fewer than a stretch.
-struct Rest<'a>(WeightGradient<'a>);
+struct Rest<'a, const R: usize>(WeightGradient<'a>, Range<usize>);
 
-impl Apply for Rest<'_> {
+impl<const R: usize> Apply for Rest<'_, R> {
     #[inline(always)]
     fn apply<const W: usize, U: Update>(self, update: &mut U) {
-        let Self(WeightGradient { left, masks, right, target, offset, packed }) = self;
+        let Self(WeightGradient { left, masks, right, target, offset, packed }, inputs) = self;
         let (columns, words) = (right.columns, left.rows.div_ceil(WORD));
         for output in (columns / W * W..right.stride).step_by(LANES) {
             let packed = copy_outputs::<LANES>(packed, right, output..output + LANES);
             // The last stretch of a row is shorter.
             let real = if columns - output < LANES { columns - output } else { LANES };
-            for input in 0..left.columns {
-                let mut sums: Tile<LANES, 1, 1> = [[[0.0; LANES]; 1]; 1];
+            for input in inputs.clone().step_by(R) {
+                let mut sums: Tile<LANES, 1, R> = [[[0.0; LANES]; 1]; R];
                 for (word, values) in packed[..words].iter().enumerate() {
-                    let m = mask::<1>(&masks.columns()[word * left.columns..], input);
-                    walk(&mut sums, m, &left.values[word * WORD * left.stride + input..], left.stride as u32, [values]);
+                    let mask = mask::<R>(&masks.columns()[word * left.columns..], input);
+                    let rows = &left.values[word * WORD * left.stride + input..];
+                    walk(&mut sums, mask, rows, left.stride as u32, [values]);
                 }
-                let at = input * columns + output;
-                update.slice(offset + at, &mut target[at..at + real], &sums[0][0][..real]);
+                for (r, [sums]) in sums.iter().enumerate() {
+                    let at = (input + r) * columns + output;
+                    update.slice(offset + at, &mut target[at..at + real], &sums[..real]);
+                }
             }
         }
     }
