@@ -122,6 +122,14 @@ impl<'a> Batch<'a> {
     /// If `inputs` is shorter than that.
     pub fn gather<'b>(&self, inputs: &'b mut [f32]) -> &'b [f32] {
         let filled = &mut inputs[..self.len() * self.examples.row_len];
+        // Rows lie anywhere in a file that is larger than the caches. Touched first, they come side by side; one after the
+        // other they took a tenth of an epoch.
+        for row in self.rows() {
+            match row {
+                Row::Floats(values) => touch(values),
+                Row::Bytes(pixels) => touch(pixels),
+            }
+        }
         for (row, out) in self.rows().zip(filled.chunks_exact_mut(self.examples.row_len)) {
             match row {
                 Row::Floats(values) => out.copy_from_slice(values),
@@ -130,6 +138,11 @@ impl<'a> Batch<'a> {
         }
         filled
     }
+}
+
+/// Reads a value of each cache line.
+fn touch<T: Copy>(row: &[T]) {
+    row.iter().step_by(64 / size_of::<T>()).for_each(|&value| _ = std::hint::black_box(value));
 }
 
 /// x / 255, correctly rounded (a test looks at all 256), without a division, which takes twice as long: 1 / 255 in two
