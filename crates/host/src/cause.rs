@@ -87,6 +87,14 @@ impl Cause {
     }
 }
 
+/// What happened to a process, and what it printed before.
+pub(crate) fn with_last_words(what: &dyn fmt::Display, last_words: &[String]) -> String {
+    match last_words {
+        [] => what.to_string(),
+        words => format!("{what}; its last words: {}", words.join(" | ")),
+    }
+}
+
 /// What a client said, as it may be shown: one line of bounded length, without a character that steers a terminal.
 pub(crate) fn tame(text: &str) -> String {
     const MOST: usize = 1000;

@@ -1,19 +1,19 @@
-//! All client processes of a run: starts them, hands out work, and answers for those that are lost.
+//! All client processes of a run: starts them, hands out work and takes the answers.
+
+mod lost;
+mod ready;
 
 use std::{
     path::Path,
     sync::{Arc, mpsc::RecvError},
-    time::Duration,
 };
 
-use fedpipe_protocol::{FailureKind, Parts, Purpose, Ready, Reply, Request, Setup};
+use fedpipe_protocol::{Parts, Ready, Reply, Request, Setup};
 
 use crate::{
-    Cause, Error, Lost, OnFailure, Result, Then,
+    Cause, Error, Lost, OnFailure, Result,
     batch::Batch,
-    cause::tame,
     control::{Control, Message},
-    log::last_lines_of,
     process::Loss,
     stray::{end_strays, new_mark},
     worker::{Environment, News, Order, Worker, WorkerId},
@@ -140,50 +140,6 @@ impl<'a> Fleet<'a> {
         Ok(())
     }
 
-    /// Waits until the first process has said what its model is.
-    ///
-    /// # Errors
-    /// As for [`Fleet::run`].
-    pub(crate) fn ready(&mut self) -> Result<()> {
-        self.await_ready(&|fleet| fleet.model.is_some())
-    }
-
-    /// Waits until all processes have said how many examples they have: each has one partition, that of the client of its
-    /// number.
-    ///
-    /// # Errors
-    /// As for [`Fleet::run`]; [`Error::Round`] for one that does not say, or whose number cannot be.
-    pub(crate) fn sizes(&mut self) -> Result<Vec<u64>> {
-        self.await_ready(&|fleet| fleet.slots.iter().all(|slot| slot.examples.is_some()))?;
-        let size = |(client, slot): (usize, &Slot)| match slot.examples.as_deref() {
-            // Rows are counted in u32.
-            Some(&[examples]) if (1..=u64::from(u32::MAX)).contains(&examples) => Ok(examples),
-            Some(&[examples]) => Err(Error::Round(format!(
-                "client {client} says that its partition has {examples} examples, and can have 1 to {}",
-                u32::MAX
-            ))),
-            _ => Err(Error::Round(format!(
-                "client {client} does not say how many examples its own partition has, as a plain node of Flower's; give it a \
-                 worker (`fedpipe serve`)"
-            ))),
-        };
-        self.slots.iter().enumerate().map(size).collect()
-    }
-
-    fn await_ready(&mut self, are_ready: &dyn Fn(&Self) -> bool) -> Result<()> {
-        let mut batch = Batch::new(Vec::new(), self.slots.len(), None);
-        while !are_ready(self) {
-            self.take_message(&mut batch, &|_, _, _| Ok(()), &mut |incident| match incident {
-                Incident::Lost(lost) if lost.last_words.is_empty() => Err(Error::Round(lost.to_string())),
-                Incident::Lost(lost) => {
-                    Err(Error::Round(format!("{lost}; its last words: {}", lost.last_words.join(" | "))))
-                }
-                Incident::Done(_) => Ok(()),
-            })?;
-        }
-        Ok(())
-    }
-
     /// Does `jobs`, each by its process in the order given, and returns what became of them, in the same order.
     ///
     /// # Errors
@@ -290,122 +246,6 @@ impl<'a> Fleet<'a> {
         slot.ready = false;
         Ok(())
     }
-
-    /// Takes what a process says of its model.
-    fn welcome(&mut self, slot: usize, mut ready: Ready) -> std::result::Result<(), Cause> {
-        let examples = std::mem::take(&mut ready.examples);
-        let held = match &self.slots[slot].setup.purpose {
-            Purpose::Serve { partitions, .. } => partitions.len(),
-            Purpose::Describe => 0,
-        };
-        if !examples.is_empty() && examples.len() != held {
-            let said = examples.len();
-            return Err(Cause::protocol(format!("it says how many examples {said} partitions have, and holds {held}")));
-        }
-        let before = self.slots[slot].examples.get_or_insert_with(|| examples.clone());
-        if *before != examples {
-            return Err(Cause::rejected(format!("its partition has {examples:?} examples, had {before:?} before")));
-        }
-        let Ready { name, version, summary, options, layout, in_force, .. } = &mut ready;
-        let options = options.iter_mut().flat_map(|option| [&mut option.key, &mut option.default, &mut option.help]);
-        let names = layout.iter_mut().map(|tensor| &mut tensor.name).chain(&mut in_force.missing);
-        for text in [name, version, summary].into_iter().chain(options).chain(names) {
-            *text = tame(text);
-        }
-        if let Some(model) = self.model.as_ref().filter(|_| self.environment.command.elsewhere) {
-            ready.in_force.clone_from(&model.in_force);
-        }
-        match &self.model {
-            Some(model) if model.in_force != ready.in_force => Err(Cause::protocol(format!(
-                "its isolation is not that of the other clients ({}), but {}",
-                model.in_force, ready.in_force
-            ))),
-            Some(model) if *model != ready => Err(Cause::protocol("its model is not that of the other clients")),
-            Some(_) => Ok(()),
-            None => {
-                self.model = Some(ready);
-                Ok(())
-            }
-        }
-    }
-
-    /// Ends a process that lives, but whose answer is not taken.
-    fn refusal(&mut self, slot: usize, cause: Cause) -> Loss {
-        let worker = self.slots[slot].worker.take();
-        let after = worker.as_ref().map_or(Duration::ZERO, |worker| worker.started.elapsed());
-        if let Some(worker) = worker {
-            let mark = self.environment.mark_of(worker.id);
-            // Once its thread has ended, all that it printed is in its log.
-            drop(worker);
-            end_strays(&|of| of == mark);
-        }
-        let log = self.environment.log(slot);
-        Loss {
-            cause,
-            last_words: last_lines_of(&log),
-            log: Some(log).filter(|log| log.exists()),
-            after,
-            processor_time: Duration::ZERO,
-        }
-    }
-
-    /// Settles a lost process: its work is done again, goes to another process, or is given up.
-    fn lose(&mut self, slot: usize, loss: Loss, batch: &mut Batch, tell: &mut Tell<'_>) -> Result<()> {
-        let loss = loss.by_limit(&self.slots[slot].setup.isolation);
-        // Waited for once the loss is told: its thread may still look for strays.
-        let worker = self.slots[slot].worker.take();
-        let was_ready = std::mem::take(&mut self.slots[slot].ready);
-        if let (false, Some(message)) = (self.slots[slot].proven, no_model(&loss.cause)) {
-            return Err(message);
-        }
-        // Work that waits for a process that died while it started is lost with it.
-        let index = batch.working[slot].take();
-        let index = index.or_else(|| if was_ready { None } else { batch.waiting[slot].pop_front() });
-        let then = match index {
-            None => Then::Replaced,
-            Some(index) => self.reassign(slot, index, batch),
-        };
-        let lost = Lost {
-            round: batch.round,
-            client: index.and_then(|index| batch.jobs[index].client),
-            process: slot as u32,
-            cause: loss.cause.clone(),
-            after_seconds: loss.after.as_secs_f64(),
-            then,
-            last_words: loss.last_words.clone(),
-            log: loss.log.clone(),
-        };
-        let who = lost.to_string();
-        tell(Incident::Lost(lost))?;
-        drop(worker);
-        match (then, index) {
-            (Then::Aborted, _) => Err(Error::Round(who)),
-            (Then::Dropped, Some(index)) => {
-                batch.settled[index] = Some(Err(loss));
-                Ok(())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Decides what becomes of the job that a process was lost with.
-    fn reassign(&self, slot: usize, index: usize, batch: &mut Batch) -> Then {
-        batch.attempts[index] += 1;
-        let attempts = batch.attempts[index];
-        let movable = batch.jobs[index].client.is_none();
-        match self.policy {
-            OnFailure::Abort => Then::Aborted,
-            OnFailure::Retry if attempts == 1 => {
-                batch.waiting[slot].push_front(index);
-                Then::Retried
-            }
-            _ if movable && (attempts as usize) <= self.slots.len() => {
-                batch.waiting[(slot + 1) % self.slots.len()].push_back(index);
-                Then::Moved
-            }
-            _ => Then::Dropped,
-        }
-    }
 }
 
 impl Drop for Fleet<'_> {
@@ -414,14 +254,5 @@ impl Drop for Fleet<'_> {
         self.slots.iter_mut().filter_map(|slot| slot.worker.as_mut()).for_each(Worker::dismiss);
         self.slots.clear();
         end_strays(&|mark| mark.starts_with(&self.environment.mark));
-    }
-}
-
-/// A failure that every process would repeat: the model, the data or the system do not fit, so the run cannot start.
-fn no_model(cause: &Cause) -> Option<Error> {
-    match cause {
-        Cause::Reported { failure: FailureKind::Isolation, message } => Some(Error::Isolation(message.clone())),
-        Cause::Reported { message, .. } => Some(Error::Model(message.clone())),
-        _ => None,
     }
 }

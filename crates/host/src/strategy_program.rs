@@ -16,7 +16,9 @@ use fedpipe_protocol::{
 };
 
 use crate::{
-    Accepted, Cause, ClientCommand, Error, Experiment, Result, ServerState, check,
+    Accepted, Cause, ClientCommand, Error, Experiment, Result, ServerState,
+    cause::with_last_words,
+    check,
     control::StopSign,
     foreign::Launched,
     link::Link,
@@ -181,11 +183,8 @@ impl StrategyProgram {
         let Some(loss) = self.process.end(&mut self.link, end, self.timeout, self.started) else {
             return Error::Stopped(self.stop.signal());
         };
-        let mut message = format!("the strategy's program was lost {when}: {}", loss.cause);
-        if !loss.last_words.is_empty() {
-            message.push_str(&format!("; its last words: {}", loss.last_words.join(" | ")));
-        }
-        kind(message)
+        let what = format!("the strategy's program was lost {when}: {}", loss.cause);
+        kind(with_last_words(&what, &loss.last_words))
     }
 }
 

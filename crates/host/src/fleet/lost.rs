@@ -1,0 +1,99 @@
+//! What becomes of a lost process and of the work that is lost with it.
+
+use std::time::Duration;
+
+use fedpipe_protocol::FailureKind;
+
+use super::{Fleet, Incident, Tell};
+use crate::{
+    Cause, Error, Lost, OnFailure, Result, Then, batch::Batch, log::last_lines_of, process::Loss, stray::end_strays,
+};
+
+impl Fleet<'_> {
+    /// Ends a process that lives, but whose answer is not taken.
+    pub(super) fn refusal(&mut self, slot: usize, cause: Cause) -> Loss {
+        let worker = self.slots[slot].worker.take();
+        let after = worker.as_ref().map_or(Duration::ZERO, |worker| worker.started.elapsed());
+        if let Some(worker) = worker {
+            let mark = self.environment.mark_of(worker.id);
+            // Once its thread has ended, all that it printed is in its log.
+            drop(worker);
+            end_strays(&|of| of == mark);
+        }
+        let log = self.environment.log(slot);
+        Loss {
+            cause,
+            last_words: last_lines_of(&log),
+            log: Some(log).filter(|log| log.exists()),
+            after,
+            processor_time: Duration::ZERO,
+        }
+    }
+
+    /// Settles a lost process: its work is done again, goes to another process, or is given up.
+    pub(super) fn lose(&mut self, slot: usize, loss: Loss, batch: &mut Batch, tell: &mut Tell<'_>) -> Result<()> {
+        let loss = loss.by_limit(&self.slots[slot].setup.isolation);
+        // Waited for once the loss is told: its thread may still look for strays.
+        let worker = self.slots[slot].worker.take();
+        let was_ready = std::mem::take(&mut self.slots[slot].ready);
+        if let (false, Some(message)) = (self.slots[slot].proven, no_model(&loss.cause)) {
+            return Err(message);
+        }
+        // Work that waits for a process that died while it started is lost with it.
+        let index = batch.working[slot].take();
+        let index = index.or_else(|| if was_ready { None } else { batch.waiting[slot].pop_front() });
+        let then = match index {
+            None => Then::Replaced,
+            Some(index) => self.reassign(slot, index, batch),
+        };
+        let lost = Lost {
+            round: batch.round,
+            client: index.and_then(|index| batch.jobs[index].client),
+            process: slot as u32,
+            cause: loss.cause.clone(),
+            after_seconds: loss.after.as_secs_f64(),
+            then,
+            last_words: loss.last_words.clone(),
+            log: loss.log.clone(),
+        };
+        let who = lost.to_string();
+        tell(Incident::Lost(lost))?;
+        drop(worker);
+        match (then, index) {
+            (Then::Aborted, _) => Err(Error::Round(who)),
+            (Then::Dropped, Some(index)) => {
+                batch.settled[index] = Some(Err(loss));
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Decides what becomes of the job that a process was lost with.
+    fn reassign(&self, slot: usize, index: usize, batch: &mut Batch) -> Then {
+        batch.attempts[index] += 1;
+        let attempts = batch.attempts[index];
+        let movable = batch.jobs[index].client.is_none();
+        match self.policy {
+            OnFailure::Abort => Then::Aborted,
+            OnFailure::Retry if attempts == 1 => {
+                batch.waiting[slot].push_front(index);
+                Then::Retried
+            }
+            _ if movable && (attempts as usize) <= self.slots.len() => {
+                batch.waiting[(slot + 1) % self.slots.len()].push_back(index);
+                Then::Moved
+            }
+            _ => Then::Dropped,
+        }
+    }
+}
+
+/// A failure that every process would repeat: the model, the data or the system do not fit, so the run cannot start.
+fn no_model(cause: &Cause) -> Option<Error> {
+    match cause {
+        Cause::Reported { failure: FailureKind::Isolation, message } => Some(Error::Isolation(message.clone())),
+        Cause::Reported { message, .. } => Some(Error::Model(message.clone())),
+        _ => None,
+    }
+}
