@@ -42,7 +42,7 @@ fn carry(arguments: &[OsString]) -> Result<()> {
     anyhow::bail!("the client at the other end of {} hung up", socket.display())
 }
 
-/// `io::copy` without its `splice`, under which a run stood still (tried: `e2e/serve.rs` hung).
+/// `io::copy` without its `splice`, under which a run stood still (tried: `e2e/over.rs` hung).
 fn pass(mut from: impl Read, mut to: impl Write) -> io::Result<()> {
     let mut bytes = vec![0; 256 << 10];
     loop {

@@ -1,11 +1,8 @@
 //! Clients that are programs of the user's: `--client COMMAND`. The program here is `fixtures/client.sh`.
 
 use std::{
-    env,
-    ffi::OsString,
     fs,
     net::TcpListener,
-    os::unix::fs::PermissionsExt,
     process::{Command, Output},
 };
 
@@ -22,7 +19,7 @@ use crate::{
 };
 
 /// A place with the program in it.
-fn place() -> Place {
+pub(crate) fn place() -> Place {
     let place = Place::new();
     fs::copy(repository().join("crates/cli/fixtures/client.sh"), place.path("client.sh")).unwrap();
     place
@@ -31,7 +28,7 @@ fn place() -> Place {
 /// The run of a client that has a fault until the mark is there.
 ///
 /// Unconfined, since a fault writes the mark and may start a program; what isolation does is the matter of the tests below.
-fn command(place: &Place, fault: &str, arguments: &str) -> (Command, Run) {
+pub(crate) fn command(place: &Place, fault: &str, arguments: &str) -> (Command, Run) {
     let (mut command, run) = place.command(arguments);
     command.args(["--isolation", "off"]);
     command.args(["--client", &format!("bash client.sh {fault} marks/fault")]);
@@ -46,7 +43,7 @@ fn run(place: &Place, fault: &str, arguments: &str) -> Run {
 }
 
 /// The one weight of its model.
-fn weight(run: &Run) -> f32 {
+pub(crate) fn weight(run: &Run) -> f32 {
     f32::from_le_bytes(run.read("model.safetensors").last_chunk().copied().unwrap())
 }
 
@@ -126,7 +123,7 @@ fn interrupted(place: &Place) -> Run {
     run
 }
 
-fn resume(place: &Place, more: &str) -> Output {
+pub(crate) fn resume(place: &Place, more: &str) -> Output {
     place.fedpipe(&format!("run --resume out {more}")).output().unwrap()
 }
 
@@ -200,81 +197,6 @@ fn a_program_says_what_it_is() {
     assert!(says.contains("it exited with code 3") && says.contains("its last words: no licence"), "{says}");
 }
 
-/// As a strategy the program gives the weight 1 + the length of its state, to which it adds a byte each round.
-#[test]
-fn a_program_is_a_strategy_whose_state_is_resumed() {
-    let place = place();
-    let (mut command, run) = command(&place, "exit", "--rounds 4 --on-failure abort");
-    command.args(["--strategy-program", "bash client.sh exit marks/strategy"]);
-    assert_eq!(command.output().unwrap().status.code(), Some(6));
-    assert_eq!((run.ledger("round").len(), weight(&run)), (1, 1.0));
-    // Now in round 2 the strategy is lost.
-    let output = resume(&place, "");
-    let says = "error: the strategy's program was lost in round 2: it exited with code 7";
-    assert!(output.status.code() == Some(6) && stderr(&output).contains(says), "{}", stderr(&output));
-    assert!(resume(&place, "").status.success());
-    assert_eq!((run.ledger("round").len(), weight(&run)), (4, 4.0));
-    assert_eq!(run.summary()["strategy"], json!("program bash client.sh exit marks/strategy"));
-    let script = sha256(&fs::read(place.path("client.sh")).unwrap());
-    assert_eq!(run.ledger("ready")[0]["strategy_sha256"]["client.sh"], json!(script));
-    assert!(fs::read_to_string(run.0.join("clients/strategy.log")).unwrap().contains("round 4: state of 3 bytes"));
-    let verified = place.fedpipe("verify out").output().unwrap();
-    assert_eq!(stdout(&verified).lines().last(), Some("verified: 4 rounds have the same bits"));
-}
-
-/// A run whose strategy does this in round 2.
-fn with_strategy(place: &Place, fault: &str, arguments: &str) -> (Command, Run) {
-    let (mut command, run) = command(place, "none", &format!("--rounds 3 {arguments}"));
-    command.args(["--strategy-program", &format!("bash client.sh {fault} marks/strategy")]);
-    (command, run)
-}
-
-#[test]
-fn a_strategy_that_dies_or_hangs_is_named_and_the_run_can_go_on() {
-    let cases = [
-        ("kill", "", "killed by SIGSEGV; its last words: round 1: state of 0 bytes | round 2: state of 1 bytes"),
-        ("sleep", "--client-timeout 4", "it gave no answer within 4 s (--client-timeout raises this)"),
-        ("garbage", "", "it broke the protocol: it starts with \"Load\" instead of \"fdp1\""),
-        ("failed", "", "as it was told, the client fails"),
-    ];
-    check_all(cases, |(fault, arguments, says)| {
-        let place = place();
-        let (mut command, run) = with_strategy(&place, fault, arguments);
-        let output = command.output().unwrap();
-        let errors = stderr(&output);
-        let said = errors.contains("error: the strategy's program was lost in round 2: ") && errors.contains(says);
-        if output.status.code() != Some(6) || !said || run.ledger("round").len() != 1 {
-            return Err(format!("{}: {errors}", output.status));
-        }
-        match resume(&place, "").status.success() && (run.ledger("round").len(), weight(&run)) == (3, 3.0) {
-            true => Ok(()),
-            false => Err(format!("{} {:?}", weight(&run), run.ledger("round"))),
-        }
-    });
-}
-
-#[test]
-fn a_stop_ends_a_strategy_that_is_at_work() {
-    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
-        let place = place();
-        let (command, run) = with_strategy(&place, "sleep", "");
-        let live = Live::of(&place, command, run.clone());
-        eventually("the strategy sleeps", || place.path("marks/strategy").exists().then_some(()));
-
-        live.signal(signal);
-        let (status, errors) = live.end();
-        // A run that does not hear it is ended after a grace, without results.
-        assert_eq!(
-            (status.code(), &run.summary()["stopped"]),
-            (Some(code), &json!({"signal": signal as i32})),
-            "{errors}"
-        );
-        assert!(!errors.contains("lost"), "{errors}");
-        assert!(resume(&place, "").status.success());
-        assert_eq!((run.ledger("round").len(), weight(&run)), (3, 3.0));
-    }
-}
-
 #[test]
 fn what_is_no_client_is_one_sentence() {
     let cases: [(&[&str], i32, &str); 9] = [
@@ -333,15 +255,30 @@ const CONFINED: [&str; 8] = [
     "write to /dev/null: done",
 ];
 
+/// A run under `require` of a program that was refused what it tried, with its place.
+pub(crate) fn confined(who: &str) -> (Place, Run) {
+    let place = place();
+    let (run, said) = attempts(&place, "require", who);
+    assert_eq!(said, CONFINED, "{}", run.logs());
+    assert!(!place.path("written").exists());
+    (place, run)
+}
+
+/// A run under `off` of a program that could do all it tried.
+pub(crate) fn unconfined(who: &str) -> (Place, Run) {
+    let place = place();
+    let (run, said) = attempts(&place, "off", who);
+    assert!(said.len() == 8 && said.iter().all(|line| line.ends_with(": done")), "{said:?} {}", run.logs());
+    assert!(place.path("written").exists());
+    (place, run)
+}
+
 #[test]
 fn a_program_is_confined_and_trains() {
     if lacking() {
         return;
     }
-    let place = place();
-    let (run, said) = attempts(&place, "require", "--client");
-    assert_eq!(said, CONFINED, "{}", run.logs());
-    assert!(!place.path("written").exists());
+    let (_place, run) = confined("--client");
     // The mean over two clients, as without.
     assert_eq!(weight(&run), 1.5);
     let line = &run.ledger("isolation")[0];
@@ -351,34 +288,9 @@ fn a_program_is_confined_and_trains() {
 
 #[test]
 fn a_program_that_is_not_confined_may_do_what_its_user_may() {
-    let place = place();
-    let (run, said) = attempts(&place, "off", "--client");
-    assert!(said.len() == 8 && said.iter().all(|line| line.ends_with(": done")), "{said:?} {}", run.logs());
-    assert!(place.path("written").exists());
+    let (_place, run) = unconfined("--client");
     let line = &run.ledger("isolation")[0];
     assert_eq!((&line["level"], &line["landlock_abi"], &line["seccomp"]), (&json!("off"), &json!(null), &json!(false)));
-}
-
-#[test]
-fn a_strategy_is_confined_as_a_client_is() {
-    if lacking() {
-        return;
-    }
-    let place = place();
-    let (run, said) = attempts(&place, "require", "--strategy-program");
-    assert_eq!(said, CONFINED, "{}", run.logs());
-    assert!(!place.path("written").exists() && weight(&run) == 2.0);
-    let line = &run.ledger("strategy_isolation")[0];
-    // It holds the updates of all clients: the limit of memory is theirs.
-    assert_eq!(
-        (&line["level"], &line["seccomp"], &line["memory_limit"]),
-        (&json!("require"), &json!(true), &json!(null))
-    );
-
-    let place = self::place();
-    let (run, said) = attempts(&place, "off", "--strategy-program");
-    assert!(said.len() == 8 && said.iter().all(|line| line.ends_with(": done")), "{said:?} {}", run.logs());
-    assert_eq!(run.ledger("strategy_isolation")[0]["level"], json!("off"));
 }
 
 #[test]
@@ -418,53 +330,4 @@ fn what_cannot_be_launched_is_one_sentence() {
     let errors = stderr(&output);
     let says = "error: isolation is required, but is missing here: Landlock (";
     assert!(output.status.code() == Some(1) && errors.starts_with(says) && errors.lines().count() == 1, "{errors}");
-}
-
-/// A shim `python3` in the folder `shims`, as pyenv writes them, of a manager that runs the script `says`; and a PATH with it.
-fn shim(place: &Place, says: &str) -> OsString {
-    fs::create_dir(place.path("shims")).unwrap();
-    let manager = place.path("manager");
-    let text = format!("#!/usr/bin/env bash\nexec \"{}\" exec \"${{0##*/}}\" \"$@\"\n", manager.display());
-    for (path, text) in [(place.path("shims/python3"), text), (manager, format!("#!/usr/bin/env bash\n{says}\n"))] {
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-    }
-    let path = env::var_os("PATH").unwrap();
-    env::join_paths([place.path("shims")].into_iter().chain(env::split_paths(&path))).unwrap()
-}
-
-#[test]
-fn a_shim_in_path_is_the_program_that_it_stands_for() {
-    let place = place();
-    let path = shim(&place, "[ \"$1 $2\" = \"which python3\" ] && type -P bash");
-    for level in ["auto", "off"] {
-        let (mut command, run) = place.command(&format!("--rounds 2 --isolation {level} --out {level}"));
-        let output = command.env("PATH", &path).args(["--client", "python3 client.sh none -"]).output().unwrap();
-        assert!(output.status.success(), "{level}: {}", stderr(&output));
-        assert_eq!((weight(&run), &run.summary()["client"]), (2.5, &json!("python3 client.sh none -")));
-    }
-}
-
-#[test]
-fn a_shim_that_stands_for_nothing_is_one_sentence() {
-    let place = place();
-    let path = shim(&place, "echo 'pyenv: python3: command not found' >&2; exit 127");
-    let mut command = place.fedpipe("run --data sample --quiet --client python3");
-    let output = command.env("PATH", path).output().unwrap();
-    let errors = stderr(&output);
-    let says = "which python3` names no program: pyenv: python3: command not found, so that it cannot be started\n";
-    assert!(output.status.code() == Some(3) && errors.ends_with(says) && errors.lines().count() == 1, "{errors}");
-}
-
-#[test]
-fn a_shim_that_a_command_names_by_its_path_is_refused_and_starts_nothing() {
-    let place = place();
-    shim(&place, "echo run >started");
-    let output = place.fedpipe("run --data sample --quiet --client shims/python3").output().unwrap();
-    let errors = stderr(&output);
-    let says = "error: shims/python3 is a shim, which starts processes to find the program that it stands for";
-    assert!(output.status.code() == Some(3) && errors.starts_with(says), "{errors}");
-    assert!(!place.path("started").exists());
-    let output = place.fedpipe("run --data sample --quiet --isolation off --client shims/python3").output().unwrap();
-    assert!(!stderr(&output).contains("is a shim") && place.path("started").exists());
 }

@@ -14,8 +14,11 @@ mod isolation;
 #[allow(dead_code, reason = "some of it is for the tests of faults alone")]
 mod live;
 mod outside;
+mod over;
 mod processes;
 mod resume;
 mod run;
 mod serve;
+mod shims;
+mod strategy;
 mod truth;

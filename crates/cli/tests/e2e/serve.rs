@@ -1,21 +1,14 @@
-//! `fedpipe serve`: a client behind a socket; and `run --over`, whose clients are all behind sockets.
+//! `fedpipe serve`: a client behind a socket.
 
 use std::{
     collections::BTreeMap,
     fs,
-    io::{self, BufRead, BufReader, Read, Write},
-    net::Shutdown,
+    io::{BufRead, BufReader, Read, Write},
     os::unix::net::{UnixListener, UnixStream},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, ExitStatus, Stdio},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    thread,
 };
 
-use fedpipe_data::{Cache, Deal, Partition, Source, deal};
 use fedpipe_protocol::{
     Evaluate, Held, Isolation, Limits, Parts, Purpose, Reply, Request, Setup, Task, Train, WEIGHTS, read, write,
 };
@@ -26,26 +19,25 @@ use nix::{
 
 use crate::{
     common::{Place, check_all, dylib, sha256, stderr},
-    idx,
     live::children,
 };
 
 /// A node; dropping it kills it.
-struct Node {
+pub(crate) struct Node {
     process: Child,
-    socket: PathBuf,
+    pub(crate) socket: PathBuf,
     /// What it says it serves.
     about: String,
 }
 
 impl Node {
     /// Serves client `client` of the experiment in `place`.
-    fn start(place: &Place, client: u32) -> Self {
+    pub(crate) fn start(place: &Place, client: u32) -> Self {
         Self::with(place, client, &format!("--experiment experiment.toml --client {client}"))
     }
 
     /// Serves what `arguments` say as client `client`.
-    fn with(place: &Place, client: u32, arguments: &str) -> Self {
+    pub(crate) fn with(place: &Place, client: u32, arguments: &str) -> Self {
         let socket = place.path(format!("{client}.sock"));
         let arguments = format!("serve {arguments} --socket {client}.sock");
         let mut process = place.fedpipe(&arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
@@ -105,7 +97,7 @@ impl Visit {
     }
 }
 
-fn experiment(place: &Place, text: &str) {
+pub(crate) fn experiment(place: &Place, text: &str) {
     fs::write(place.path("experiment.toml"), format!("data = \"sample\"\n{text}")).unwrap();
 }
 
@@ -255,163 +247,4 @@ fn bad_arguments_of_serve_are_one_sentence() {
         }
     });
     assert_eq!(fs::read(place.path("text")).unwrap(), b"a text");
-}
-
-/// What a relay of another make must do: hello, find out who is asked for, and pass on what is said.
-fn carry(mut host: UnixStream, setup: Setup, node: &Path) -> io::Result<()> {
-    let mut node = visit(setup, node)?;
-    let (mut from_host, mut to_node) = (host.try_clone()?, node.try_clone()?);
-    thread::spawn(move || {
-        let _ = io::copy(&mut from_host, &mut to_node);
-        let _ = to_node.shutdown(Shutdown::Write);
-    });
-    io::copy(&mut node, &mut host).map(drop)
-}
-
-/// The node, which is about to answer the setup.
-fn visit(setup: Setup, node: &Path) -> io::Result<UnixStream> {
-    let mut node = UnixStream::connect(node)?;
-    let _: (Reply, Parts) = read(&mut node, Limits { payload: 0 }).unwrap();
-    write(&mut node, &Request::Setup(setup), &[])?;
-    Ok(node)
-}
-
-/// As [`carry`], but the client leaves at its first request, and has `more` examples than there are.
-fn miscount(mut host: UnixStream, setup: Setup, node: &Path, more: u64) -> io::Result<()> {
-    let (reply, _) = read(&mut visit(setup, node)?, Limits { payload: 0 }).unwrap();
-    let Reply::Ready(mut ready) = reply else { panic!("{reply:?}") };
-    ready.examples[0] += more;
-    write(&mut host, &Reply::Ready(ready), &[])?;
-    io::copy(&mut host.take(1), &mut io::sink()).map(drop)
-}
-
-/// Carries what comes to `host.sock` to the nodes, by their clients' numbers, in the way of `how`.
-fn carry_all(place: &Place, nodes: &[Node], how: impl Fn(UnixStream, Setup, &Path) + Send + Clone + 'static) {
-    let sockets: Vec<PathBuf> = nodes.iter().map(|node| node.socket.clone()).collect();
-    let listener = UnixListener::bind(place.path("host.sock")).unwrap();
-    thread::spawn(move || {
-        for mut host in listener.incoming().flatten() {
-            let (sockets, how) = (sockets.clone(), how.clone());
-            thread::spawn(move || {
-                let greeted = write(&mut host, &Reply::Hello { protocol: 1 }, &[]);
-                let asked = greeted.ok().and_then(|()| read(&mut host, Limits { payload: 0 }).ok());
-                if let Some((Request::Setup(setup), _)) = asked {
-                    how(host, setup.clone(), &sockets[client_of(&setup)]);
-                }
-            });
-        }
-    });
-}
-
-fn client_of(setup: &Setup) -> usize {
-    let Purpose::Serve { partitions, .. } = &setup.purpose else { panic!("{setup:?}") };
-    partitions[0].client as usize
-}
-
-fn honestly(host: UnixStream, setup: Setup, node: &Path) {
-    let _ = carry(host, setup, node);
-}
-
-#[test]
-fn a_run_over_sockets_has_the_bits_of_a_run_at_home() {
-    let place = Place::new();
-    let keys = "model = \"mlp\"\nclients = 3\nrounds = 2\nstrategy = \"fedavgm\"\npartition = \"dirichlet:alpha=0.5\"";
-    experiment(&place, keys);
-    let nodes: Vec<Node> = (0..3).map(|client| Node::start(&place, client)).collect();
-    carry_all(&place, &nodes, honestly);
-    let away = place.run("--config experiment.toml --over host.sock --out away");
-    let home = place.run("--config experiment.toml --out home");
-    assert_eq!(away.weights_sha256(), home.weights_sha256());
-    let scores = |line: &serde_json::Value| (line["loss"].as_f64(), line["training_loss"].as_f64());
-    let [away, home] = [away, home].map(|run| run.ledger("round").iter().map(scores).collect::<Vec<_>>());
-    assert_eq!(away, home);
-}
-
-#[test]
-fn clients_with_data_of_their_own_are_weighted_as_they_say_and_have_the_bits_of_the_same_partitions_dealt() {
-    let place = Place::new();
-    let keys = "model = \"mlp\"\nclients = 3\nrounds = 2\n";
-    experiment(&place, &format!("{keys}partition = \"dirichlet:alpha=0.5\""));
-    let home = place.run("--config experiment.toml --out home");
-    let wanted = Deal { source: Source::Sample, scheme: "dirichlet:alpha=0.5".parse().unwrap(), clients: 3, seed: 0 };
-    let dealt = deal(&wanted, &Cache::at(place.path("cache/fedpipe")), &mut |_| ()).unwrap();
-    let test = Partition::open(&dealt.test.path).unwrap();
-    // The host has the test set and nothing else; client 2 has its data as IDX files.
-    idx::write_like(&place.path("tests"), &idx::FILES[2..], &test);
-    idx::write_like(&place.path("own"), &idx::FILES[2..], &test);
-    idx::write_like(&place.path("own"), &idx::FILES[..2], &Partition::open(&dealt.partitions[2].path).unwrap());
-    fs::write(place.path("own.toml"), format!("{keys}data = \"tests\"\npartition = \"own\"")).unwrap();
-    let files = |client: usize| {
-        let (partition, test) = (dealt.partitions[client].path.display(), dealt.test.path.display());
-        format!("--model mlp --partition {partition} --test {test}")
-    };
-    let mut nodes = vec![
-        Node::with(&place, 0, &files(0)),
-        Node::with(&place, 1, &files(1)),
-        Node::with(&place, 2, "--model mlp --data own"),
-    ];
-    carry_all(&place, &nodes, honestly);
-    let away = place.run("--config own.toml --over host.sock --out away");
-    assert_eq!(away.weights_sha256(), home.weights_sha256());
-    let [there, here] = [&away, &home].map(|run| run.ledger("dealt")[0].clone());
-    assert_eq!(there["sizes"], here["sizes"]);
-    assert_ne!(there["sizes"][0], there["sizes"][1]);
-    assert_eq!(there["dataset"]["train_examples"], 2000);
-
-    // It goes on with the same partitions only, and what is not here cannot be verified.
-    let resumed = place.fedpipe("run --resume away --over host.sock").output().unwrap();
-    assert!(resumed.status.success(), "{}", stderr(&resumed));
-    drop(nodes.remove(1));
-    nodes.push(Node::with(&place, 1, &files(0)));
-    let sizes = |client: usize| dealt.partitions[client].examples;
-    let other = format!("the partition of client 1 has {} examples, had {}", sizes(0), sizes(1));
-    let cases = [
-        ("run --resume away --over host.sock", other.as_str()),
-        ("verify away", "the run cannot be verified, since its training examples were the clients' own"),
-        ("run --config own.toml --out none", "use --over, or another --partition here"),
-        ("run --config own.toml --over host.sock --processes 2 --out none", "leave out --processes"),
-        ("serve --model mlp --data own --client 1 --socket s", "cannot be used with"),
-        ("run --client ./mine --over host.sock --out none", "all clients elsewhere; leave one out"),
-        ("serve --experiment own.toml --client 0 --socket s", "serve this one's by --model and --data"),
-    ];
-    check_all(cases, |(arguments, expected)| {
-        let output = place.fedpipe(arguments).output().unwrap();
-        match output.status.code() == Some(2) && stderr(&output).contains(expected) {
-            true => Ok(()),
-            false => Err(format!("{}: {}", output.status, stderr(&output))),
-        }
-    });
-}
-
-#[test]
-fn a_client_whose_number_of_examples_changes_costs_that_client() {
-    for (policy, lost_at_most) in [("retry", 12), ("drop", 6)] {
-        let place = Place::new();
-        experiment(&place, "model = \"mlp\"\nclients = 2\nrounds = 2");
-        let nodes: Vec<Node> = (0..2).map(|client| Node::start(&place, client)).collect();
-        let visits = Arc::new(AtomicU64::new(0));
-        carry_all(&place, &nodes, move |host, setup, node| {
-            let carried = match client_of(&setup) {
-                0 => carry(host, setup, node),
-                _ => miscount(host, setup, node, visits.fetch_add(1, Ordering::Relaxed)),
-            };
-            let _ = carried;
-        });
-        let own = "mlp --clients 2 --rounds 2 --data sample --partition own --over host.sock --out away";
-        let run = place.run(&format!("{own} --on-failure {policy}"));
-        let lost = run.ledger("lost");
-        let told = "its partition has [1001] examples, had [1000] before";
-        assert!(lost.iter().any(|line| line["cause"]["message"] == told), "{lost:?}");
-        assert!(lost.len() <= lost_at_most, "{policy}: {lost:?}");
-        let clients: Vec<_> = run.ledger("round").iter().map(|line| line["clients"].as_u64()).collect();
-        assert_eq!(clients, [Some(1); 2]);
-    }
-}
-
-#[test]
-fn a_run_over_a_socket_that_nobody_listens_at_says_so() {
-    let place = Place::new();
-    let (output, _) = place.try_run("mlp --clients 2 --over nowhere.sock");
-    assert!(!output.status.success());
-    assert!(stderr(&output).contains("cannot connect to nowhere.sock"), "{}", stderr(&output));
 }

@@ -1,0 +1,106 @@
+//! Strategies that are programs of the user's: `--strategy-program COMMAND`. The program here is `fixtures/client.sh`.
+
+use std::{fs, process::Command};
+
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use crate::{
+    common::{Place, Run, check_all, eventually, sha256, stderr, stdout},
+    foreign::{command, confined, place, resume, unconfined, weight},
+    isolation::lacking,
+    live::Live,
+};
+
+/// As a strategy the program gives the weight 1 + the length of its state, to which it adds a byte each round.
+#[test]
+fn a_program_is_a_strategy_whose_state_is_resumed() {
+    let place = place();
+    let (mut command, run) = command(&place, "exit", "--rounds 4 --on-failure abort");
+    command.args(["--strategy-program", "bash client.sh exit marks/strategy"]);
+    assert_eq!(command.output().unwrap().status.code(), Some(6));
+    assert_eq!((run.ledger("round").len(), weight(&run)), (1, 1.0));
+    // Now in round 2 the strategy is lost.
+    let output = resume(&place, "");
+    let says = "error: the strategy's program was lost in round 2: it exited with code 7";
+    assert!(output.status.code() == Some(6) && stderr(&output).contains(says), "{}", stderr(&output));
+    assert!(resume(&place, "").status.success());
+    assert_eq!((run.ledger("round").len(), weight(&run)), (4, 4.0));
+    assert_eq!(run.summary()["strategy"], json!("program bash client.sh exit marks/strategy"));
+    let script = sha256(&fs::read(place.path("client.sh")).unwrap());
+    assert_eq!(run.ledger("ready")[0]["strategy_sha256"]["client.sh"], json!(script));
+    assert!(fs::read_to_string(run.0.join("clients/strategy.log")).unwrap().contains("round 4: state of 3 bytes"));
+    let verified = place.fedpipe("verify out").output().unwrap();
+    assert_eq!(stdout(&verified).lines().last(), Some("verified: 4 rounds have the same bits"));
+}
+
+/// A run whose strategy does this in round 2.
+fn with_strategy(place: &Place, fault: &str, arguments: &str) -> (Command, Run) {
+    let (mut command, run) = command(place, "none", &format!("--rounds 3 {arguments}"));
+    command.args(["--strategy-program", &format!("bash client.sh {fault} marks/strategy")]);
+    (command, run)
+}
+
+#[test]
+fn a_strategy_that_dies_or_hangs_is_named_and_the_run_can_go_on() {
+    let cases = [
+        ("kill", "", "killed by SIGSEGV; its last words: round 1: state of 0 bytes | round 2: state of 1 bytes"),
+        ("sleep", "--client-timeout 4", "it gave no answer within 4 s (--client-timeout raises this)"),
+        ("garbage", "", "it broke the protocol: it starts with \"Load\" instead of \"fdp1\""),
+        ("failed", "", "as it was told, the client fails"),
+    ];
+    check_all(cases, |(fault, arguments, says)| {
+        let place = place();
+        let (mut command, run) = with_strategy(&place, fault, arguments);
+        let output = command.output().unwrap();
+        let errors = stderr(&output);
+        let said = errors.contains("error: the strategy's program was lost in round 2: ") && errors.contains(says);
+        if output.status.code() != Some(6) || !said || run.ledger("round").len() != 1 {
+            return Err(format!("{}: {errors}", output.status));
+        }
+        match resume(&place, "").status.success() && (run.ledger("round").len(), weight(&run)) == (3, 3.0) {
+            true => Ok(()),
+            false => Err(format!("{} {:?}", weight(&run), run.ledger("round"))),
+        }
+    });
+}
+
+#[test]
+fn a_stop_ends_a_strategy_that_is_at_work() {
+    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+        let place = place();
+        let (command, run) = with_strategy(&place, "sleep", "");
+        let live = Live::of(&place, command, run.clone());
+        eventually("the strategy sleeps", || place.path("marks/strategy").exists().then_some(()));
+
+        live.signal(signal);
+        let (status, errors) = live.end();
+        // A run that does not hear it is ended after a grace, without results.
+        assert_eq!(
+            (status.code(), &run.summary()["stopped"]),
+            (Some(code), &json!({"signal": signal as i32})),
+            "{errors}"
+        );
+        assert!(!errors.contains("lost"), "{errors}");
+        assert!(resume(&place, "").status.success());
+        assert_eq!((run.ledger("round").len(), weight(&run)), (3, 3.0));
+    }
+}
+
+#[test]
+fn a_strategy_is_confined_as_a_client_is() {
+    if lacking() {
+        return;
+    }
+    let (_place, run) = confined("--strategy-program");
+    assert_eq!(weight(&run), 2.0);
+    let line = &run.ledger("strategy_isolation")[0];
+    // It holds the updates of all clients: the limit of memory is theirs.
+    assert_eq!(
+        (&line["level"], &line["seccomp"], &line["memory_limit"]),
+        (&json!("require"), &json!(true), &json!(null))
+    );
+
+    let (_place, run) = unconfined("--strategy-program");
+    assert_eq!(run.ledger("strategy_isolation")[0]["level"], json!("off"));
+}
