@@ -56,8 +56,9 @@ class Courier:
         try:
             answer = message.content.config_records["fedpipe"]
             body, partition = json.loads(str(answer["reply"])), int(str(answer["partition-id"]))
-            body["type"]
-        except (KeyError, TypeError, ValueError) as error:
+            if not isinstance(body, dict) or "type" not in body:
+                raise ValueError(body)
+        except (KeyError, ValueError) as error:
             raise Unanswered(f"node {node}: its reply is none of a client_app(): {error!r}") from error
         return body, partition, message.content.array_records.get("arrays", ArrayRecord())
 

@@ -53,11 +53,9 @@ class Nodes:
             end = time.monotonic() + self._patience.get(partition, math.inf)
             # A node that was asked answers, however busy its machine is, or Flower says that it is gone.
             while wanted() and partition not in self._free and (time.monotonic() < end or self._asking):
-                # After the end nobody is asked any more, so that what is waited for ends as well.
-                for node in set(self._courier.nodes()) - self._asked if time.monotonic() < end else ():
-                    self._asked.add(node)
-                    self._asking += 1
-                    threading.Thread(target=self._ask, args=(node, setup, timeout), daemon=True).start()
+                # Later nobody is asked any more, so that what is waited for ends.
+                if time.monotonic() < end:
+                    self._ask_newcomers(setup, timeout)
                 self._changed.wait(AGAIN)
             if not wanted():
                 raise EndOfPipe
@@ -82,14 +80,16 @@ class Nodes:
                 self._changed.wait()
             return self._workers[0]
 
+    def _ask_newcomers(self, setup: Dict[str, Any], timeout: float) -> None:
+        for node in set(self._courier.nodes()) - self._asked:
+            self._asked.add(node)
+            self._asking += 1
+            threading.Thread(target=self._ask, args=(node, setup, timeout), daemon=True).start()
+
     def _ask(self, node: int, setup: Dict[str, Any], timeout: float) -> None:
-        place = None
-        try:
-            place = self._answer(node, copy.deepcopy(setup), timeout)
-        finally:
-            with self._changed:
-                self._asking -= 1
+        place = self._answer(node, copy.deepcopy(setup), timeout)
         with self._changed:
+            self._asking -= 1
             if place is None:
                 self._changed.wait(AGAIN)
                 self._asked.discard(node)
@@ -108,7 +108,7 @@ class Nodes:
             print(f"warning: {why}", flush=True)
             return None
         if reply["type"] == "failed":
-            reply["message"] = f"the node of partition {partition}: {reply['message']}"
+            reply["message"] = f"the node of partition {partition}: {reply.get('message')}"
         if reply.get("kind") == "protocol":
             # There is no worker behind the node, yet or any more.
             print(f"warning: {reply['message']}", flush=True)

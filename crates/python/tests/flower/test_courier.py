@@ -1,0 +1,78 @@
+"""What nodes answer is not believed before it has been looked at."""
+
+import json
+import threading
+from types import SimpleNamespace
+
+import pytest
+
+pytest.importorskip("flwr")
+
+from flwr.app import ArrayRecord, ConfigRecord, RecordDict  # noqa: E402
+from flwr.supercore.task_identity import TaskIdentity  # noqa: E402
+
+from fedpipe.flower.courier import Courier, Unanswered  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def identity(monkeypatch):
+    """That of a ServerApp's process, without which Flower makes no message."""
+    for name in ("_task_id", "_run_id", "_node_id"):
+        monkeypatch.setattr(TaskIdentity, name, 1)
+
+
+class Grid:
+    """Has one node, which answers everything with `content`."""
+
+    def __init__(self, content):
+        self.content = content
+
+    def push_messages(self, messages):
+        return [str(number) for number, _ in enumerate(messages)]
+
+    def pull_messages(self, numbers):
+        metadata = [SimpleNamespace(reply_to_message_id=number) for number in numbers]
+        return [SimpleNamespace(metadata=of, content=self.content, has_error=lambda: False) for of in metadata]
+
+
+def ask(content):
+    """Asks as `Nodes` does, while another thread fetches."""
+    courier = Courier(Grid(content))
+    done = threading.Event()
+
+    def fetch():
+        while not done.is_set():
+            courier.fetch()
+
+    thread = threading.Thread(target=fetch)
+    thread.start()
+    try:
+        return courier.ask(7, {}, None, ArrayRecord(), 1.0)
+    finally:
+        done.set()
+        thread.join()
+
+
+def content(**record):
+    return RecordDict({"fedpipe": ConfigRecord(record)})
+
+
+def test_a_reply_is_a_message_of_the_protocol():
+    reply, partition, _ = ask(content(**{"reply": json.dumps({"type": "plain"}), "partition-id": "3"}))
+    assert (reply, partition) == ({"type": "plain"}, 3)
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        RecordDict({}),
+        content(reply="{}"),
+        content(**{"reply": "no JSON", "partition-id": "3"}),
+        content(**{"reply": "[1]", "partition-id": "3"}),
+        content(**{"reply": json.dumps({"type": "plain"}), "partition-id": "three"}),
+    ],
+    ids=["no record", "no partition", "no JSON", "no message", "no number"],
+)
+def test_another_reply_is_none(strange):
+    with pytest.raises(Unanswered, match="node 7: its reply is none of a client_app"):
+        ask(strange)
