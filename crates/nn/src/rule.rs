@@ -33,7 +33,9 @@ pub(crate) struct Momentum<'a> {
     pub(crate) velocity: &'a mut [f32],
 }
 
-/// Adam (Kingma and Ba 2015, Alg. 1) with g + λw for the gradient.
+/// Adam (Kingma and Ba 2015, Alg. 1) with g + λw for the gradient. A first moment below the smallest normal number is 0: it
+/// moves no weight, and where gradients stay away, as behind a pixel that is seldom set, it would never get to 0 by itself.
+/// To divide it takes the CPU three times as long.
 #[derive(Debug)]
 pub(crate) struct Adam<'a> {
     /// η / (1 − β₁ᵗ).
@@ -115,6 +117,7 @@ impl Update for Adam<'_> {
             let g = decay.mul_add(target[i], gradient[i]);
             let m = beta1.0.mul_add(first[i], beta1.1 * g);
             let v = beta2.0.mul_add(second[i], beta2.1 * (g * g));
+            let m = if m.abs() < f32::MIN_POSITIVE { 0.0 } else { m };
             (first[i], second[i]) = (m, v);
             let step = m / v.sqrt().mul_add(scale, epsilon);
             target[i] = (-rate).mul_add(step, target[i]);

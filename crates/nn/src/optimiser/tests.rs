@@ -44,6 +44,21 @@ fn a_step_follows_its_formula() {
 }
 
 #[test]
+fn a_first_moment_without_gradients_gets_to_zero() {
+    let mut optimiser = begun(r#"{"name":"adam"}"#, 1);
+    let mut weights = [1.0];
+    optimiser.step(&mut weights, &[0.5], 0.1);
+    let mut smallest = optimiser.first[0];
+    for _ in 0..1000 {
+        optimiser.step(&mut weights, &[0.0], 0.1);
+        smallest = if optimiser.first[0] > 0.0 { optimiser.first[0] } else { smallest };
+    }
+    assert_eq!(optimiser.first[0], 0.0);
+    // Nothing sooner: 0.9 of it is the first that is not normal.
+    assert!((f32::MIN_POSITIVE..1.2 * f32::MIN_POSITIVE).contains(&smallest), "{smallest}");
+}
+
+#[test]
 fn accumulation_is_the_closed_form() {
     let (rate, steps) = (0.1, 7);
     let after = |json| {
