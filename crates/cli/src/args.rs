@@ -139,7 +139,8 @@ pub(crate) struct RunArgs {
     /// Seconds a client, or a strategy of your own, has for one answer [default: 600]
     #[arg(long, value_name = "SECONDS")]
     pub(crate) client_timeout: Option<f64>,
-    /// Client processes; fewer than clients serve several in turn [default: one a client up to 64, then --jobs]
+    /// Client processes; fewer than clients serve several in turn [default: one a client up to 64, then
+    /// two a job]
     #[arg(long, value_name = "N")]
     pub(crate) processes: Option<u32>,
     /// Clients that train at the same time [default: the machine's cores]

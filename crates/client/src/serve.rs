@@ -131,9 +131,7 @@ fn answer<'a>(session: &'a mut Session, request: Request, parts: Parts, spare: &
 }
 
 fn take_weights(session: &mut Session, mut parts: Parts, spare: &Spare) -> Result<(), Failure> {
-    let missing = || Failure::new(FailureKind::Protocol, "the request has no part \"weights\"");
-    let weights = parts.take_f32(WEIGHTS).ok_or_else(missing)?;
-    session.set_weights(&weights)?;
-    spare.keep(weights);
+    let replaced = session.set_weights(parts.take_f32(WEIGHTS))?;
+    replaced.into_iter().for_each(|weights| spare.keep(weights));
     Ok(())
 }

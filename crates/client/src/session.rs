@@ -32,6 +32,8 @@ pub(crate) struct Session {
     seed: u64,
     /// As long as the model says; filled by `train` and `weights`.
     weights: Vec<f32>,
+    /// What the host sent last.
+    sent: Option<Vec<f32>>,
     partitions: Vec<(u32, Partition)>,
     test: Partition,
     /// Row indices of the examples to visit.
@@ -58,7 +60,8 @@ impl Session {
         ready.layout = convert(&layout)?;
         ready.examples = partitions.iter().map(|(_, partition)| partition.len() as u64).collect();
         let (seed, order) = (setup.seed, Vec::new());
-        Ok((Self { model, seed, weights: vec![0.0; count as usize], partitions, test, order }, ready))
+        let weights = vec![0.0; count as usize];
+        Ok((Self { model, seed, weights, sent: None, partitions, test, order }, ready))
     }
 
     /// How many weights the model has.
@@ -72,8 +75,14 @@ impl Session {
         Ok(&self.weights)
     }
 
-    pub(crate) fn set_weights(&mut self, weights: &[f32]) -> Result<(), Failure> {
-        answer(self.model.set_weights(RSlice::from_slice(weights))).map_err(Failure::model)
+    /// Sets the model's weights to those that the host sent, or to the last that it sent; gives back what they replace.
+    pub(crate) fn set_weights(&mut self, sent: Option<Vec<f32>>) -> Result<Option<Vec<f32>>, Failure> {
+        let replaced = if sent.is_some() { std::mem::replace(&mut self.sent, sent) } else { None };
+        let missing =
+            || Failure::new(FailureKind::Protocol, "the request has no part \"weights\", and none came before");
+        let weights = self.sent.as_deref().ok_or_else(missing)?;
+        answer(self.model.set_weights(RSlice::from_slice(weights))).map_err(Failure::model)?;
+        Ok(replaced)
     }
 
     /// Trains on the partition that `train` names; the new weights are then had from [`Session::weights`].
@@ -132,6 +141,7 @@ pub(crate) fn describe(loaded: Loaded) -> Result<Ready, Failure> {
         options: convert(&description.options)?,
         layout: Vec::new(),
         examples: Vec::new(),
+        keeps_weights: true,
         in_force: InForce::default(),
     })
 }

@@ -1,6 +1,6 @@
 //! Jobs that are done together, and how far each is.
 
-use std::collections::VecDeque;
+use std::{cmp::Reverse, collections::VecDeque};
 
 use crate::fleet::{Job, Settled};
 
@@ -11,8 +11,16 @@ pub(crate) struct Batch {
     pub(crate) attempts: Vec<u32>,
     /// By slot: what waits, and what is being worked on.
     pub(crate) waiting: Vec<VecDeque<usize>>,
-    pub(crate) working: Vec<Option<usize>>,
+    pub(crate) working: Vec<Option<Work>>,
     pub(crate) round: Option<u64>,
+}
+
+/// A job in hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Work {
+    pub(crate) job: usize,
+    /// The process has done it and the host reads the answer, so that its core is free for another's work.
+    pub(crate) answering: bool,
 }
 
 impl Batch {
@@ -22,5 +30,43 @@ impl Batch {
         let settled = jobs.iter().map(|_| None).collect();
         let attempts = vec![0; jobs.len()];
         Self { jobs, settled, attempts, waiting, working: vec![None; slots], round }
+    }
+
+    /// How many processes compute.
+    pub(crate) fn busy(&self) -> usize {
+        self.working.iter().flatten().filter(|work| !work.answering).count()
+    }
+
+    /// The slots with work and none in hand. The longest queues first, since they would be what the rest of the batch waits
+    /// for; else in order.
+    pub(crate) fn idle(&self) -> Vec<usize> {
+        let idle = |&slot: &usize| self.working[slot].is_none() && !self.waiting[slot].is_empty();
+        let mut slots: Vec<usize> = (0..self.waiting.len()).filter(idle).collect();
+        slots.sort_by_key(|&slot| Reverse(self.waiting[slot].len()));
+        slots
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fedpipe_protocol::Request;
+
+    use super::*;
+
+    #[test]
+    fn the_longest_queue_is_first_and_the_others_are_in_order() {
+        let job = |slot| Job { slot, client: None, request: Request::GetWeights, weights: None, reply_payload: 0 };
+        let mut batch = Batch::new([0, 1, 2, 2, 3, 3, 3, 5].map(job).into(), 6, None);
+        assert_eq!(batch.idle(), [3, 2, 0, 1, 5]);
+        batch.working[3] = Some(Work { job: 4, answering: false });
+        batch.waiting[2].pop_front();
+        assert_eq!(batch.idle(), [0, 1, 2, 5]);
+    }
+
+    #[test]
+    fn who_answers_leaves_its_core_to_another() {
+        let mut batch = Batch::new(Vec::new(), 3, None);
+        batch.working = vec![Some(Work { job: 0, answering: true }), None, Some(Work { job: 1, answering: false })];
+        assert_eq!(batch.busy(), 1);
     }
 }

@@ -222,7 +222,13 @@ impl Experiment {
 
     /// How many client processes the run has.
     pub fn process_count(&self) -> u32 {
-        let usual = if self.clients <= MAX_PROCESSES { self.clients } else { self.job_count() };
+        let pooled = match self.job_count() {
+            1 => 1,
+            // Those sampled in a round are spread more evenly over more processes: of ten clients six belong to one of two
+            // processes on average, so that the other waits.
+            jobs => 2 * jobs,
+        };
+        let usual = if self.clients <= MAX_PROCESSES { self.clients } else { pooled };
         self.processes.unwrap_or(usual).min(self.clients)
     }
 
@@ -300,7 +306,8 @@ mod tests {
     #[test]
     fn processes_are_pooled_above_64_clients() {
         let many = Experiment { clients: 65, jobs: Some(3), ..Experiment::default() };
-        assert_eq!(many.process_count(), 3);
+        assert_eq!(many.process_count(), 6);
+        assert_eq!(Experiment { jobs: Some(1), ..many.clone() }.process_count(), 1);
         assert_eq!(Experiment { clients: 64, ..many.clone() }.process_count(), 64);
         assert_eq!(Experiment { processes: Some(100), ..many }.process_count(), 65);
     }

@@ -12,7 +12,7 @@ use fedpipe_protocol::{Parts, Ready, Reply, Request, Setup};
 
 use crate::{
     Cause, Error, Lost, OnFailure, Result,
-    batch::Batch,
+    batch::{Batch, Work},
     control::{Control, Message},
     process::Loss,
     stray::{end_strays, new_mark},
@@ -182,8 +182,12 @@ impl<'a> Fleet<'a> {
                 // One that is not welcome was never ready: the work that waits for it is lost with it.
                 self.welcome(slot, ready).map(|()| (self.slots[slot].ready, self.slots[slot].proven) = (true, true))
             }
+            (News::Answers, _) => {
+                batch.working[slot].iter_mut().for_each(|work| work.answering = true);
+                Ok(())
+            }
             (News::Replied(..), None) => Err(Cause::protocol("it answered what nobody had asked")),
-            (News::Replied(reply, parts), Some(index)) => {
+            (News::Replied(reply, parts), Some(Work { job: index, .. })) => {
                 let job = &batch.jobs[index];
                 let fit = check(job, &reply, &parts);
                 if fit.is_ok() {
@@ -203,18 +207,11 @@ impl<'a> Fleet<'a> {
         }
     }
 
-    /// Gives work to every process that has none, as far as `at_once` allows, in the order of the processes.
+    /// Gives work to processes that have none, as far as `at_once` allows.
     fn dispatch(&mut self, batch: &mut Batch, tell: &mut Tell<'_>) -> Result<Dispatched> {
-        let mut busy = batch.working.iter().flatten().count();
-        for slot in 0..self.slots.len() {
-            if busy >= self.at_once {
-                break;
-            }
-            let (Some(&index), None) = (batch.waiting[slot].front(), batch.working[slot]) else {
-                continue;
-            };
-            // A process that is still starting counts as busy: its work is next.
-            busy += 1;
+        // A process that is still starting takes a place, too: its work is next.
+        let places = self.at_once.saturating_sub(batch.busy());
+        for slot in batch.idle().into_iter().take(places) {
             if self.slots[slot].worker.is_none()
                 && let Err(error) = self.start_worker(slot)
             {
@@ -225,8 +222,10 @@ impl<'a> Fleet<'a> {
             let (Some(worker), true) = (&self.slots[slot].worker, self.slots[slot].ready) else {
                 continue;
             };
-            batch.waiting[slot].pop_front();
-            batch.working[slot] = Some(index);
+            let Some(index) = batch.waiting[slot].pop_front() else {
+                continue;
+            };
+            batch.working[slot] = Some(Work { job: index, answering: false });
             let Job { request, weights, reply_payload, .. } = &batch.jobs[index];
             worker.send(Order { request: request.clone(), weights: weights.clone(), reply_payload: *reply_payload });
         }

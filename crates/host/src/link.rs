@@ -80,6 +80,23 @@ pub(crate) struct Link {
 }
 
 impl Link {
+    /// To a client that is no process: what it reads and what it has said.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn to_nobody(to: File, from: File) -> Self {
+        use rustix::process::{PidfdFlags, getpid, pidfd_open};
+        Self {
+            to,
+            from,
+            pidfd: pidfd_open(getpid(), PidfdFlags::empty()).expect("this process lives"),
+            log_pipe: None,
+            log: ClientLog::new("/nonexistent/000.log".into()),
+            wake: Arc::new(EventFd::new().expect("an event")),
+            dismissed: Arc::default(),
+            deadline: None,
+            dead: false,
+        }
+    }
+
     /// Waits for what is wanted; also returns when an idle client's pipe has something.
     ///
     /// # Errors

@@ -271,7 +271,11 @@ fn answer(
             return Ok((failed(FailureKind::Protocol, "a second setup"), None));
         }
         Request::GetWeights => None,
-        Request::Train(_) | Request::Evaluate(_) => parts.take_f32(WEIGHTS).map(Arc::new),
+        Request::Train(_) | Request::Evaluate(_) => match parts.take_f32(WEIGHTS) {
+            // The client itself would take the last ones.
+            None => return Ok((failed(FailureKind::Protocol, "the request has no part \"weights\""), None)),
+            weights => weights.map(Arc::new),
+        },
     };
     // It is some client's, so that a loss is told and not mended behind the host's back.
     let job = Job { slot: 0, client: Some(0), request, weights, reply_payload };

@@ -9,7 +9,7 @@ use std::{
     hash::{BuildHasher, RandomState},
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, Ordering},
         mpsc::{self, Receiver, Sender, TryRecvError},
     },
@@ -51,6 +51,8 @@ pub(crate) struct Order {
 /// What a worker's thread reports.
 #[derive(Debug)]
 pub(crate) enum News {
+    /// A reply with a payload has begun: the client has nothing more to do for it.
+    Answers,
     Replied(Reply, Parts),
     /// The process is gone and reaped; nothing follows.
     Lost(Loss),
@@ -197,18 +199,30 @@ pub(crate) fn converse(
     link.deadline = Some(Instant::now() + timeout);
     let confined = launch.map(|launch| launched(link, launch)).transpose()?;
     greeted(link)?;
+    // Weak, so that weights of long ago go, and equal only to themselves: the place is not another's meanwhile.
+    let (mut keeps_weights, mut kept) = (false, Weak::new());
     loop {
         let order = next_order(link, orders)?;
         link.deadline = Some(Instant::now() + timeout);
-        let weights = order.weights.as_ref().map(|weights| Part::F32(WEIGHTS, weights));
-        write(link, &order.request, weights.as_slice())?;
+        let new = order.weights.as_ref().filter(|weights| !kept.ptr_eq(&Arc::downgrade(weights)));
+        write(link, &order.request, new.map(|weights| Part::F32(WEIGHTS, weights)).as_slice())?;
+        if let Some(weights) = new.filter(|_| keeps_weights) {
+            kept = Arc::downgrade(weights);
+        }
+        if order.reply_payload > 0 {
+            link.wait(Want::Readable)?;
+            if !report(News::Answers) {
+                return Err(End::Dismissed);
+            }
+        }
         let (mut reply, parts) = read_reusing(link, Limits { payload: order.reply_payload }, spare)?;
         if let Reply::Failed { kind, message } = reply {
             return Err(End::Unfit(Cause::reported(kind, &message)));
         }
-        // A program is not asked what confines it: the launcher said so before the program had run.
-        if let (Reply::Ready(ready), Some(confined)) = (&mut reply, &confined) {
-            ready.in_force.clone_from(confined);
+        if let Reply::Ready(ready) = &mut reply {
+            keeps_weights = std::mem::take(&mut ready.keeps_weights);
+            // A program is not asked what confines it: the launcher said so before the program had run.
+            confined.iter().for_each(|confined| ready.in_force.clone_from(confined));
         }
         if !report(News::Replied(reply, parts)) {
             return Err(End::Dismissed);
@@ -271,3 +285,6 @@ fn name(reply: &Reply) -> String {
     let json = serde_json::to_value(reply).unwrap_or_default();
     format!("{:?}", json["type"].as_str().unwrap_or("?"))
 }
+
+#[cfg(test)]
+mod tests;

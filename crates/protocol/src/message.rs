@@ -16,9 +16,10 @@ pub enum Request {
     Setup(Setup),
     /// Asks for the model's weights; answered by [`Reply::Weights`].
     GetWeights,
-    /// Part `weights`; answered by [`Reply::Update`].
+    /// Part `weights`; answered by [`Reply::Update`]. To a client that keeps what it was sent ([`Ready::keeps_weights`]) the
+    /// part is left out where it would be the same as the last one.
     Train(Train),
-    /// Part `weights`; answered by [`Reply::Evaluated`].
+    /// Part `weights`, as for [`Request::Train`]; answered by [`Reply::Evaluated`].
     Evaluate(Evaluate),
 }
 
@@ -141,6 +142,9 @@ pub struct Ready {
     /// Examples of each partition of the setup; empty for a client that does not say.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub examples: Vec<u64>,
+    /// Whether the client keeps the weights that it was sent last.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keeps_weights: bool,
     /// What confines the client; nothing for one that does not say.
     #[serde(default)]
     pub in_force: InForce,

