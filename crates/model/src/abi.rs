@@ -243,7 +243,7 @@ impl<M: Model> Shim<M> {
             start..end
         });
         let tensors = ranges.collect();
-        same_length("weights, for a layout", model.weights().len(), end)?;
+        same_length("weights, for a layout", model.weight_count(), end)?;
         Ok(Self { model, task, tensors, poison: None })
     }
 
@@ -273,7 +273,7 @@ impl<M: Model> Shim<M> {
 
     fn train(&mut self, examples: &AbiExamples<'_>, given: &AbiEpoch<'_>) -> Result<Report> {
         let examples = self.examples(examples)?;
-        let count = self.model.weights().len();
+        let count = self.model.weight_count();
         let per_weight = |what, values: RSlice<'_, f32>| match values.len() {
             0 => Ok(()),
             n => same_length(what, n, count),
@@ -328,7 +328,7 @@ impl From<Sums> for AbiSums {
 // `&self` methods have no poison to set: they are caught, and whatever panicked says so each time it is asked.
 impl<M: Model> AbiModel for Shim<M> {
     fn weight_count(&self) -> Answer<u64> {
-        answer(|| Ok(self.model.weights().len() as u64))
+        answer(|| Ok(self.model.weight_count() as u64))
     }
 
     fn layout(&self) -> Answer<RString> {
@@ -346,9 +346,8 @@ impl<M: Model> AbiModel for Shim<M> {
 
     fn set_weights(&mut self, weights: RSlice<'_, f32>) -> Answer<()> {
         self.call(|shim| {
-            let own = shim.model.weights_mut();
-            same_length("weights for the model", weights.len(), own.len())?;
-            own.copy_from_slice(weights.as_slice());
+            same_length("weights for the model", weights.len(), shim.model.weight_count())?;
+            shim.model.set_weights(weights.as_slice());
             Ok(())
         })
     }

@@ -40,8 +40,19 @@ pub trait Model: Sized + 'static {
     /// The weights, `layout().weight_count()` values.
     fn weights(&self) -> &[f32];
 
-    /// The weights, to be overwritten with those of another client or round.
+    /// The weights, to be changed.
     fn weights_mut(&mut self) -> &mut [f32];
+
+    /// How many weights there are. For a model that makes its initial ones when they are asked for, as most processes never do.
+    fn weight_count(&self) -> usize {
+        self.weights().len()
+    }
+
+    /// Takes the weights of another client or round, as many as [`Model::weight_count`] says. For the same kind of model,
+    /// which then need not make its own.
+    fn set_weights(&mut self, weights: &[f32]) {
+        self.weights_mut().copy_from_slice(weights);
+    }
 
     /// Trains over `examples` once, in mini-batches of [`Epoch::batches`].
     ///

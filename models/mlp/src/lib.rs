@@ -4,6 +4,8 @@
 //! that can outlive its process.
 #![forbid(unsafe_code)]
 
+use std::cell::OnceCell;
+
 use fedpipe_model::{
     Description, Epoch, Error, Examples, Layout, Model, Options, Report, Result, Sums, Task, Tensor, export_model,
 };
@@ -14,7 +16,10 @@ const EVALUATION_BATCH: usize = 100;
 
 struct Mlp {
     network: Network,
-    weights: Buffer,
+    seed: u64,
+    /// Made from the seed where they are not given: of the clients of a run only one is asked for its own, and to make them
+    /// takes a third of its start.
+    weights: OnceCell<Buffer>,
     gradient: Buffer,
     optimiser: Optimiser,
     classes: usize,
@@ -32,10 +37,9 @@ impl Model for Mlp {
     fn build(options: &Options, task: &Task, seed: u64) -> Result<Self> {
         let widths = widths(options.list("hidden")?, task)?;
         let (network, optimiser) = (Network::new(&widths)?, Optimiser::new()?);
-        let weights = network.init(seed);
         // Filled when an epoch first needs it: a plain one does not.
         let gradient = zeros(0);
-        Ok(Self { network, weights, gradient, optimiser, classes: task.classes })
+        Ok(Self { network, seed, weights: OnceCell::new(), gradient, optimiser, classes: task.classes })
     }
 
     fn layout(&self) -> Layout {
@@ -43,15 +47,27 @@ impl Model for Mlp {
     }
 
     fn weights(&self) -> &[f32] {
-        &self.weights
+        self.weights.get_or_init(|| self.network.init(self.seed))
     }
 
     fn weights_mut(&mut self) -> &mut [f32] {
-        &mut self.weights
+        made(&mut self.weights, &self.network, self.seed)
+    }
+
+    fn weight_count(&self) -> usize {
+        self.network.weight_count()
+    }
+
+    fn set_weights(&mut self, weights: &[f32]) {
+        match self.weights.get_mut() {
+            Some(own) => own.copy_from_slice(weights),
+            None => self.weights = OnceCell::from(Buffer::from_slice(64, weights)),
+        }
     }
 
     fn train_epoch(&mut self, examples: &Examples<'_>, epoch: &Epoch<'_>) -> Result<Report> {
-        let (network, weights, rate) = (&mut self.network, &mut self.weights, epoch.learning_rate);
+        let weights = made(&mut self.weights, &self.network, self.seed);
+        let (network, rate) = (&mut self.network, epoch.learning_rate);
         self.optimiser.begin(epoch.optimiser, weights.len(), epoch.epoch, epoch.keep_optimiser)?;
         if !epoch.is_plain() {
             self.gradient.resize(weights.len(), 0.0);
@@ -75,20 +91,22 @@ impl Model for Mlp {
     }
 
     fn evaluate(&mut self, examples: &Examples<'_>) -> Result<Sums> {
+        let weights = made(&mut self.weights, &self.network, self.seed);
         let mut sums = Sums::default();
         for batch in examples.batches(EVALUATION_BATCH) {
             batch.gather(self.network.inputs(batch.len()));
-            let score = self.network.score(&self.weights, batch.labels())?;
+            let score = self.network.score(weights, batch.labels())?;
             sums.add(score.loss_sum, score.correct, batch.len())?;
         }
         Ok(sums)
     }
 
     fn predict(&mut self, examples: &Examples<'_>, scores: &mut [f32]) -> Result<()> {
+        let weights = made(&mut self.weights, &self.network, self.seed);
         let batches = examples.batches(EVALUATION_BATCH);
         for (batch, scores) in batches.zip(scores.chunks_mut(EVALUATION_BATCH * self.classes)) {
             batch.gather(self.network.inputs(batch.len()));
-            scores.iter_mut().zip(self.network.logits(&self.weights)).for_each(|(score, logit)| *score = *logit);
+            scores.iter_mut().zip(self.network.logits(weights)).for_each(|(score, logit)| *score = *logit);
         }
         Ok(())
     }
@@ -100,6 +118,12 @@ impl Model for Mlp {
     fn set_state(&mut self, state: &[u8]) -> Result<()> {
         Ok(self.optimiser.restore(state)?)
     }
+}
+
+/// The weights, made where they are not.
+fn made<'w>(weights: &'w mut OnceCell<Buffer>, network: &Network, seed: u64) -> &'w mut Buffer {
+    weights.get_or_init(|| network.init(seed));
+    weights.get_mut().expect("made just now")
 }
 
 /// The widths of all layers, inputs and classes among them.

@@ -161,3 +161,15 @@ fn a_loss_that_is_not_finite_ends_the_epoch() {
     let error = model.train_epoch(&reference.examples(), &Epoch::plain(0.1, 2)).unwrap_err();
     assert!(error.to_string().contains("the loss became"), "{error}");
 }
+
+#[test]
+fn weights_can_be_given_before_any_were_made() {
+    let (one, mut other) = (build("4", &[3], 2, 1).unwrap(), build("4", &[3], 2, 2).unwrap());
+    assert_ne!(one.weights(), build("4", &[3], 2, 2).unwrap().weights());
+    for _ in 0..2 {
+        other.set_weights(one.weights());
+        assert_eq!(other.weights(), one.weights());
+        assert_eq!(other.weight_count(), one.weights().len());
+        other.weights_mut().fill(0.0);
+    }
+}
