@@ -1,4 +1,6 @@
-use std::slice::Chunks;
+use std::{ops::BitOr, slice::Chunks};
+
+use multiversion::multiversion;
 
 /// Labelled examples, lent by the client without a copy, and the order in which to visit them.
 #[derive(Debug, Clone, Copy)]
@@ -124,25 +126,33 @@ impl<'a> Batch<'a> {
         let filled = &mut inputs[..self.len() * self.examples.row_len];
         // Rows lie anywhere in a file that is larger than the caches. Touched first, they come side by side; one after the
         // other they took a tenth of an epoch.
-        for row in self.rows() {
-            match row {
-                Row::Floats(values) => touch(values),
-                Row::Bytes(pixels) => touch(pixels),
-            }
-        }
+        let touched = self.rows().map(|row| match row {
+            Row::Floats(values) => touch::<_, 16>(values, f32::to_bits),
+            Row::Bytes(pixels) => touch::<_, 64>(pixels, u32::from),
+        });
+        std::hint::black_box(touched.fold(0, BitOr::bitor));
         for (row, out) in self.rows().zip(filled.chunks_exact_mut(self.examples.row_len)) {
             match row {
                 Row::Floats(values) => out.copy_from_slice(values),
-                Row::Bytes(pixels) => out.iter_mut().zip(pixels).for_each(|(o, &x)| *o = scale(x)),
+                Row::Bytes(pixels) => scale_row(pixels, out),
             }
         }
         filled
     }
 }
 
-/// Reads a value of each cache line.
-fn touch<T: Copy>(row: &[T]) {
-    row.iter().step_by(64 / size_of::<T>()).for_each(|&value| _ = std::hint::black_box(value));
+/// Reads a value of each cache line, of `LINE` values, with as few instructions as it takes: the CPU waits for as many lines
+/// at once as it has instructions in hand.
+fn touch<T: Copy, const LINE: usize>(row: &[T], bits: impl Fn(T) -> u32) -> u32 {
+    let (lines, rest) = row.as_chunks::<LINE>();
+    let firsts = lines.iter().map(|line| line[0]);
+    firsts.chain(rest.last().copied()).fold(0, |all, value| all | bits(value))
+}
+
+/// Twice as fast with the conversions of AVX2; the bits are the same, since nothing is fused.
+#[multiversion(targets("x86_64+avx2"))]
+fn scale_row(pixels: &[u8], out: &mut [f32]) {
+    out.iter_mut().zip(pixels).for_each(|(o, &x)| *o = scale(x));
 }
 
 /// x / 255, correctly rounded (a test looks at all 256), without a division, which takes twice as long: 1 / 255 in two
@@ -160,8 +170,13 @@ mod tests {
 
     #[test]
     fn pixels_are_scaled_by_a_correctly_rounded_division() {
-        for x in 0..=u8::MAX {
-            assert_eq!(scale(x).to_bits(), (f32::from(x) / 255.0).to_bits(), "{x}");
+        let pixels: Vec<u8> = (0..=u8::MAX).collect();
+        let mut row = vec![0.0; 256];
+        scale_row(&pixels, &mut row);
+        for (x, scaled) in pixels.into_iter().zip(row) {
+            let exact = (f32::from(x) / 255.0).to_bits();
+            // By whatever instructions this CPU has, and by those that every one has.
+            assert_eq!((scaled.to_bits(), scale(x).to_bits()), (exact, exact), "{x}");
         }
     }
 
