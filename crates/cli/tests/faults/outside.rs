@@ -121,8 +121,9 @@ fn before_hello(signal: Signal, more: &str) -> Row {
 }
 
 fn await_loss(live: &Live<'_>, process: u32, start: Instant) -> Duration {
-    let who = format!("client process {process} was lost ");
-    since(start, live.await_said(&who, |line| line.contains(&who)))
+    // As a client where the round that wants its work had begun.
+    let who = ["process ", ""].map(|what| format!("client {what}{process} was lost "));
+    since(start, live.await_said(&who[0], |line| who.iter().any(|who| line.contains(who))))
 }
 
 fn happened(signal: Signal) -> String {
