@@ -8,7 +8,7 @@ use std::{
 use anyhow::Result;
 use fedpipe_protocol::{
     FailureKind, FrameError, InForce, Isolation, Limits, PROTOCOL, Part, Parts, Purpose, Ready, Reply, Request, Setup,
-    Spare, WEIGHTS, read_reusing, write,
+    Spare, WEIGHTS, begin, write,
 };
 
 use crate::{
@@ -54,7 +54,8 @@ pub fn serve(reader: &mut impl Read, writer: &mut impl Write) -> Result<()> {
 }
 
 fn next(reader: &mut impl Read, weight_count: usize, spare: &Spare) -> Result<Option<(Request, Parts)>> {
-    match read_reusing(reader, Limits { payload: 4 * weight_count as u64 }, spare) {
+    let limits = Limits { payload: 4 * weight_count as u64 };
+    match begin(reader, limits).and_then(|begun| begun.finish(reader, spare)) {
         Ok(request) => Ok(Some(request)),
         Err(FrameError::End) => Ok(None),
         Err(error) => Err(error.into()),

@@ -18,7 +18,7 @@ use std::{
 };
 
 use fedpipe_protocol::{
-    InForce, Limits, PROTOCOL, Part, Parts, Reply, Request, Setup, Spare, WEIGHTS, read, read_reusing, write,
+    InForce, Limits, PROTOCOL, Part, Parts, Reply, Request, Setup, Spare, WEIGHTS, begin, read, write,
 };
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
@@ -209,13 +209,11 @@ pub(crate) fn converse(
         if let Some(weights) = new.filter(|_| keeps_weights) {
             kept = Arc::downgrade(weights);
         }
-        if order.reply_payload > 0 {
-            link.wait(Want::Readable)?;
-            if !report(News::Answers) {
-                return Err(End::Dismissed);
-            }
+        let begun = begin(link, Limits { payload: order.reply_payload })?;
+        if order.reply_payload > 0 && !report(News::Answers) {
+            return Err(End::Dismissed);
         }
-        let (mut reply, parts) = read_reusing(link, Limits { payload: order.reply_payload }, spare)?;
+        let (mut reply, parts) = begun.finish(link, spare)?;
         if let Reply::Failed { kind, message } = reply {
             return Err(End::Unfit(Cause::reported(kind, &message)));
         }

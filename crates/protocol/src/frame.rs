@@ -68,14 +68,14 @@ pub enum Data {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Parts(Vec<(String, Data)>);
 
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Header<B> {
     body: B,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     parts: Vec<PartHeader>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct PartHeader {
     name: String,
     dtype: Dtype,
@@ -180,18 +180,18 @@ impl Spare {
 /// [`FrameError::End`] where the pipe ended before the first byte; the other variants for everything else, a payload
 /// above `limits` among it.
 pub fn read<B: DeserializeOwned>(reader: &mut impl Read, limits: Limits) -> Result<(B, Parts), FrameError> {
-    read_reusing(reader, limits, &Spare::default())
+    begin(reader, limits)?.finish(reader, &Spare::default())
 }
 
-/// As [`read`], with 32-bit floats in buffers from `spare`, where it has some.
+/// A frame whose header was read.
+#[derive(Debug)]
+pub struct Begun<B>(Header<B>);
+
+/// Reads a frame as far as its payload.
 ///
 /// # Errors
 /// As for [`read`].
-pub fn read_reusing<B: DeserializeOwned>(
-    reader: &mut impl Read,
-    limits: Limits,
-    spare: &Spare,
-) -> Result<(B, Parts), FrameError> {
+pub fn begin<B: DeserializeOwned>(reader: &mut impl Read, limits: Limits) -> Result<Begun<B>, FrameError> {
     let (header_length, payload) = read_preamble(reader)?;
     if header_length > MAX_HEADER {
         return malformed(format!("a header of {header_length} bytes, at most {MAX_HEADER} are allowed"));
@@ -204,8 +204,19 @@ pub fn read_reusing<B: DeserializeOwned>(
     let header: Header<B> =
         serde_json::from_slice(&json).or_else(|error| malformed(format!("its header is not understood: {error}")))?;
     check_lengths(&header.parts, payload)?;
-    let parts = header.parts.into_iter().map(|part| read_part(reader, part, spare)).collect::<io::Result<_>>()?;
-    Ok((header.body, Parts(parts)))
+    Ok(Begun(header))
+}
+
+impl<B> Begun<B> {
+    /// Reads the payload, with 32-bit floats in buffers from `spare`, where it has some.
+    ///
+    /// # Errors
+    /// As for [`read`].
+    pub fn finish(self, reader: &mut impl Read, spare: &Spare) -> Result<(B, Parts), FrameError> {
+        let Header { body, parts } = self.0;
+        let parts = parts.into_iter().map(|part| read_part(reader, part, spare)).collect::<io::Result<_>>()?;
+        Ok((body, Parts(parts)))
+    }
 }
 
 fn read_preamble(reader: &mut impl Read) -> Result<(u32, u64), FrameError> {

@@ -4,14 +4,24 @@ use fedpipe_protocol::{Evaluate, FrameError, Purpose, Ready, Train, Update};
 
 use super::*;
 
-/// The requests that a client hears, each with the first of its weights, if it has some, and what the host's thread reports.
-fn said_to(client: &[(Reply, Option<f32>)], orders: Vec<Order>) -> (Vec<(Request, Option<f32>)>, Vec<News>) {
+/// A conversation that is over.
+struct Over {
+    /// What the client heard, each with the first of its weights, if it had some.
+    requests: Vec<(Request, Option<f32>)>,
+    /// What the host's thread reported.
+    news: Vec<News>,
+    end: End,
+}
+
+/// With a client that says this, each with a weight or without, and no more.
+fn conversation(client: &[(Reply, Option<f32>)], orders: Vec<Order>) -> Over {
     let files = || std::io::pipe().map(|(from, to)| (File::from(OwnedFd::from(from)), File::from(OwnedFd::from(to))));
     let ((mut heard, to), (from, mut says)) = (files().unwrap(), files().unwrap());
     for (reply, weight) in client {
         let weights = weight.map(|weight| [weight]);
         write(&mut says, reply, weights.as_ref().map(|weights| Part::F32(WEIGHTS, weights)).as_slice()).unwrap();
     }
+    drop(says);
     let (sender, received) = mpsc::channel();
     orders.into_iter().for_each(|order| sender.send(order).unwrap());
     drop(sender);
@@ -22,13 +32,12 @@ fn said_to(client: &[(Reply, Option<f32>)], orders: Vec<Order>) -> (Vec<(Request
     };
     let mut link = Link::to_nobody(to, from);
     let Err(end) = converse(&mut link, None, &received, Duration::from_secs(60), &Spare::default(), &report);
-    assert!(matches!(end, End::Dismissed));
     drop(link);
     let mut requests = Vec::new();
     loop {
         match read(&mut heard, Limits { payload: 4 }) {
             Ok((request, mut parts)) => requests.push((request, parts.take_f32(WEIGHTS).map(|weights| weights[0]))),
-            Err(FrameError::End) => return (requests, news.into_inner().unwrap()),
+            Err(FrameError::End) => return Over { requests, news: news.into_inner().unwrap(), end },
             Err(error) => panic!("{error}"),
         }
     }
@@ -53,57 +62,58 @@ fn order(request: Request, weights: Option<&Arc<Vec<f32>>>, reply_payload: u64) 
     Order { request, weights: weights.cloned(), reply_payload }
 }
 
+fn setup() -> Request {
+    let (options, isolation) = Default::default();
+    let purpose = Purpose::Describe;
+    Request::Setup(Setup { dylib: None, dylib_sha256: None, test_sha256: None, options, seed: 0, isolation, purpose })
+}
+
+fn train() -> Request {
+    let optimiser = r#"{"name":"sgd"}"#.to_owned();
+    Request::Train(Train { client: 0, round: 1, epochs: 1, batch_size: 1, learning_rate: 0.1, optimiser })
+}
+
+fn update() -> Reply {
+    let (client, round, examples) = (0, 1, 1);
+    Reply::Update(Update { client, round, steps: 1, accumulation: None, loss_sum: 0.0, correct: 0, examples })
+}
+
+const HELLO: (Reply, Option<f32>) = (Reply::Hello { protocol: PROTOCOL }, None);
+
 #[test]
 fn weights_are_sent_once_to_a_client_that_keeps_them() {
-    let setup = Request::Setup(Setup {
-        dylib: None,
-        dylib_sha256: None,
-        test_sha256: None,
-        options: Default::default(),
-        seed: 0,
-        isolation: Default::default(),
-        purpose: Purpose::Describe,
-    });
-    let optimiser = r#"{"name":"sgd"}"#.to_owned();
-    let train = Request::Train(Train { client: 0, round: 1, epochs: 1, batch_size: 1, learning_rate: 0.1, optimiser });
     let evaluate = Request::Evaluate(Evaluate { blocks: vec![0] });
-    let update = Reply::Update(Update {
-        client: 0,
-        round: 1,
-        steps: 1,
-        accumulation: None,
-        loss_sum: 0.0,
-        correct: 0,
-        examples: 1,
-    });
     let scored = Reply::Evaluated { blocks: Vec::new() };
-    // The last are equal to the first, and others.
+    // The third are equal to the first, and others.
     let [first, second, third] = [1.0, 2.0, 1.0].map(|weight| Arc::new(vec![weight]));
     for (keeps, expected) in [
         (true, [None, Some(1.0), None, Some(2.0), None, Some(1.0)]),
         (false, [None, Some(1.0), Some(1.0), Some(2.0), Some(2.0), Some(1.0)]),
     ] {
         let orders = vec![
-            order(setup.clone(), None, 0),
-            order(train.clone(), Some(&first), 4),
-            order(train.clone(), Some(&first), 4),
+            order(setup(), None, 0),
+            order(train(), Some(&first), 4),
+            order(train(), Some(&first), 4),
             order(evaluate.clone(), Some(&second), 0),
-            order(train.clone(), Some(&second), 4),
-            order(train.clone(), Some(&third), 4),
+            order(train(), Some(&second), 4),
+            order(train(), Some(&third), 4),
         ];
-        let client = [
-            (Reply::Hello { protocol: PROTOCOL }, None),
-            (ready(keeps), None),
-            (update.clone(), Some(0.5)),
-            (update.clone(), Some(0.5)),
-            (scored.clone(), None),
-            (update.clone(), Some(0.5)),
-            (update.clone(), Some(0.5)),
-        ];
-        let (requests, news) = said_to(&client, orders);
-        assert_eq!(requests.iter().map(|(_, weights)| *weights).collect::<Vec<_>>(), expected, "keeps: {keeps}");
+        let updated = || (update(), Some(0.5));
+        let client = [HELLO, (ready(keeps), None), updated(), updated(), (scored.clone(), None), updated(), updated()];
+        let over = conversation(&client, orders);
+        assert_eq!(over.requests.iter().map(|(_, weights)| *weights).collect::<Vec<_>>(), expected, "keeps: {keeps}");
+        assert!(matches!(over.end, End::Dismissed));
         // An answer with weights is announced when it begins.
-        let announced: Vec<bool> = news.iter().map(|news| matches!(news, News::Answers)).collect();
+        let announced: Vec<bool> = over.news.iter().map(|news| matches!(news, News::Answers)).collect();
         assert_eq!(announced, [false, true, false, true, false, false, true, false, true, false]);
     }
+}
+
+#[test]
+fn the_end_of_a_client_is_not_the_beginning_of_its_answer() {
+    let weights = Arc::new(vec![1.0]);
+    let over =
+        conversation(&[HELLO, (ready(true), None)], vec![order(setup(), None, 0), order(train(), Some(&weights), 4)]);
+    assert!(matches!(over.end, End::Failed(FrameError::End)));
+    assert!(matches!(over.news[..], [News::Replied(Reply::Ready(_), _)]), "{:?}", over.news);
 }
