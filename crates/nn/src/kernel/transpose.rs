@@ -15,15 +15,14 @@ impl Kernel for Transpose<'_> {
 
     #[inline(always)]
     fn run<const W: usize>(self) {
-        const SIDE: usize = 8;
         let Rows { rows, columns, .. } = self.matrix;
         let stride = padded(rows);
         let (whole_rows, whole_columns) = (rows / SIDE * SIDE, columns / SIDE * SIDE);
         for c in (0..whole_columns).step_by(SIDE) {
             for r in (0..whole_rows).step_by(SIDE) {
-                let block: [&[f32; SIDE]; SIDE] = std::array::from_fn(|i| super::part(self.matrix.row(r + i), c));
-                for j in 0..SIDE {
-                    *super::part_mut(self.out, (c + j) * stride + r) = block.map(|row| row[j]);
+                let rows = std::array::from_fn(|i| *super::part(self.matrix.row(r + i), c));
+                for (j, row) in transpose(rows).into_iter().enumerate() {
+                    *super::part_mut(self.out, (c + j) * stride + r) = row;
                 }
             }
         }
@@ -37,6 +36,28 @@ impl Kernel for Transpose<'_> {
             out[rows..].fill(0.0);
         }
     }
+}
+
+const SIDE: usize = 8;
+
+/// Halves of ever larger squares are swapped, which LLVM makes shuffles of; value by value it takes nearly twice as long. By
+/// value, and by index in nested loops: what else was tried stayed in memory.
+#[inline(always)]
+fn transpose(mut square: [[f32; SIDE]; SIDE]) -> [[f32; SIDE]; SIDE] {
+    for half in [1, 2, 4] {
+        for row in 0..SIDE {
+            if row & half == 0 {
+                for column in 0..SIDE {
+                    if column & half == 0 {
+                        let right = square[row][column + half];
+                        square[row][column + half] = square[row + half][column];
+                        square[row + half][column] = right;
+                    }
+                }
+            }
+        }
+    }
+    square
 }
 
 /// `out = matrix`, its rows padded with zeros to a multiple of [`LANES`].
