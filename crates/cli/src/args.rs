@@ -140,7 +140,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "SECONDS")]
     pub(crate) client_timeout: Option<f64>,
     /// Client processes; fewer than clients serve several in turn [default: one a client up to 64, then
-    /// two a job]
+    /// two a job, or one with --client or --jobs 1]
     #[arg(long, value_name = "N")]
     pub(crate) processes: Option<u32>,
     /// Clients that train at the same time [default: the machine's cores]

@@ -27,7 +27,7 @@ use crate::{
 pub fn serve(reader: &mut impl Read, writer: &mut impl Write) -> Result<()> {
     let spare = Spare::default();
     write(writer, &Reply::Hello { protocol: PROTOCOL }, &[])?;
-    let Some((Request::Setup(setup), _)) = next(reader, 0, &spare)? else {
+    let Some((Request::Setup(setup), _)) = next(reader, None, &spare)? else {
         return Ok(());
     };
     let started = start(&setup);
@@ -38,10 +38,9 @@ pub fn serve(reader: &mut impl Read, writer: &mut impl Write) -> Result<()> {
         }
         Err(failure) => return fail(writer, failure),
     };
-    let weight_count = session.as_ref().map_or(0, Session::weight_count);
-    while let Some((request, parts)) = next(reader, weight_count, &spare)? {
+    while let Some((request, parts)) = next(reader, session.as_mut(), &spare)? {
         let answered = match session.as_mut() {
-            Some(session) => answer(session, request, parts, &spare),
+            Some(session) => answer(session, request, parts),
             None => Err(Failure::new(FailureKind::Protocol, "a client that describes its model has no data")),
         };
         match answered {
@@ -53,13 +52,17 @@ pub fn serve(reader: &mut impl Read, writer: &mut impl Write) -> Result<()> {
     Ok(())
 }
 
-fn next(reader: &mut impl Read, weight_count: usize, spare: &Spare) -> Result<Option<(Request, Parts)>> {
-    let limits = Limits { payload: 4 * weight_count as u64 };
-    match begin(reader, limits).and_then(|begun| begun.finish(reader, spare)) {
-        Ok(request) => Ok(Some(request)),
-        Err(FrameError::End) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+fn next(reader: &mut impl Read, session: Option<&mut Session>, spare: &Spare) -> Result<Option<(Request, Parts)>> {
+    let payload = session.as_ref().map_or(0, |session| 4 * session.weight_count() as u64);
+    let begun = match begin(reader, Limits { payload }) {
+        Ok(begun) => begun,
+        Err(FrameError::End) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    // What the host sent last gives way to what it sends now.
+    let replaced = session.filter(|_| begun.has_parts()).and_then(|session| session.sent.take());
+    replaced.into_iter().for_each(|weights| spare.keep(weights));
+    Ok(Some(begun.finish(reader, spare)?))
 }
 
 fn fail(writer: &mut impl Write, Failure { kind, message }: Failure) -> Result<()> {
@@ -114,25 +117,27 @@ fn kind_of(error: &LoadError) -> FailureKind {
 /// A reply, and the weights that go with it.
 type Answer<'a> = (Reply, Option<&'a [f32]>);
 
-fn answer<'a>(session: &'a mut Session, request: Request, parts: Parts, spare: &Spare) -> Result<Answer<'a>, Failure> {
+fn answer(session: &mut Session, request: Request, parts: Parts) -> Result<Answer<'_>, Failure> {
     match request {
         Request::Setup(_) | Request::Launch(_) => Err(Failure::new(FailureKind::Protocol, "a second setup")),
         Request::GetWeights => Ok((Reply::Weights, Some(session.weights()?))),
         Request::Train(train) => {
-            take_weights(session, parts, spare)?;
+            take_weights(session, parts)?;
             let update = session.train(&train)?;
             Ok((Reply::Update(update), Some(session.weights()?)))
         }
         Request::Evaluate(evaluate) => {
-            take_weights(session, parts, spare)?;
+            take_weights(session, parts)?;
             let blocks = evaluate.blocks.into_iter().map(|block| session.evaluate(block));
             Ok((Reply::Evaluated { blocks: blocks.collect::<Result<_, _>>()? }, None))
         }
     }
 }
 
-fn take_weights(session: &mut Session, mut parts: Parts, spare: &Spare) -> Result<(), Failure> {
-    let replaced = session.set_weights(parts.take_f32(WEIGHTS))?;
-    replaced.into_iter().for_each(|weights| spare.keep(weights));
-    Ok(())
+/// Sets the model's weights to those of the request, or to the last that came where it has none.
+fn take_weights(session: &mut Session, mut parts: Parts) -> Result<(), Failure> {
+    if !parts.is_empty() {
+        session.sent = parts.take_f32(WEIGHTS);
+    }
+    session.set_weights()
 }

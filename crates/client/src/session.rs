@@ -33,7 +33,7 @@ pub(crate) struct Session {
     /// As long as the model says; filled by `train` and `weights`.
     weights: Vec<f32>,
     /// What the host sent last.
-    sent: Option<Vec<f32>>,
+    pub(crate) sent: Option<Vec<f32>>,
     partitions: Vec<(u32, Partition)>,
     test: Partition,
     /// Row indices of the examples to visit.
@@ -75,14 +75,12 @@ impl Session {
         Ok(&self.weights)
     }
 
-    /// Sets the model's weights to those that the host sent, or to the last that it sent; gives back what they replace.
-    pub(crate) fn set_weights(&mut self, sent: Option<Vec<f32>>) -> Result<Option<Vec<f32>>, Failure> {
-        let replaced = if sent.is_some() { std::mem::replace(&mut self.sent, sent) } else { None };
+    /// Sets the model's weights to those that the host sent last.
+    pub(crate) fn set_weights(&mut self) -> Result<(), Failure> {
         let missing =
             || Failure::new(FailureKind::Protocol, "the request has no part \"weights\", and none came before");
-        let weights = self.sent.as_deref().ok_or_else(missing)?;
-        answer(self.model.set_weights(RSlice::from_slice(weights))).map_err(Failure::model)?;
-        Ok(replaced)
+        let sent = self.sent.as_deref().ok_or_else(missing)?;
+        answer(self.model.set_weights(RSlice::from_slice(sent))).map_err(Failure::model)
     }
 
     /// Trains on the partition that `train` names; the new weights are then had from [`Session::weights`].

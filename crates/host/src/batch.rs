@@ -37,12 +37,12 @@ impl Batch {
         self.working.iter().flatten().filter(|work| !work.answering).count()
     }
 
-    /// The slots with work and none in hand. The longest queues first, since they would be what the rest of the batch waits
-    /// for; else in order.
-    pub(crate) fn idle(&self) -> Vec<usize> {
+    /// The slots with work and none in hand: those that are ready before those that start, and of each the longest queues
+    /// first, since they would be what the rest of the batch waits for; else in order.
+    pub(crate) fn idle(&self, is_ready: impl Fn(usize) -> bool) -> Vec<usize> {
         let idle = |&slot: &usize| self.working[slot].is_none() && !self.waiting[slot].is_empty();
         let mut slots: Vec<usize> = (0..self.waiting.len()).filter(idle).collect();
-        slots.sort_by_key(|&slot| Reverse(self.waiting[slot].len()));
+        slots.sort_by_key(|&slot| (!is_ready(slot), Reverse(self.waiting[slot].len())));
         slots
     }
 }
@@ -54,13 +54,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_longest_queue_is_first_and_the_others_are_in_order() {
+    fn the_ready_are_first_and_of_them_the_longest_queue() {
         let job = |slot| Job { slot, client: None, request: Request::GetWeights, weights: None, reply_payload: 0 };
         let mut batch = Batch::new([0, 1, 2, 2, 3, 3, 3, 5].map(job).into(), 6, None);
-        assert_eq!(batch.idle(), [3, 2, 0, 1, 5]);
+        assert_eq!(batch.idle(|_| true), [3, 2, 0, 1, 5]);
+        assert_eq!(batch.idle(|slot| slot == 1 || slot == 2), [2, 1, 3, 0, 5]);
         batch.working[3] = Some(Work { job: 4, answering: false });
         batch.waiting[2].pop_front();
-        assert_eq!(batch.idle(), [0, 1, 2, 5]);
+        assert_eq!(batch.idle(|_| true), [0, 1, 2, 5]);
     }
 
     #[test]

@@ -224,12 +224,17 @@ impl Experiment {
     pub fn process_count(&self) -> u32 {
         let pooled = match self.job_count() {
             1 => 1,
-            // Those sampled in a round are spread more evenly over more processes: of ten clients six belong to one of two
-            // processes on average, so that the other waits.
-            jobs => 2 * jobs,
+            jobs => jobs.saturating_mul(self.processes_a_job()),
         };
         let usual = if self.clients <= MAX_PROCESSES { self.clients } else { pooled };
         self.processes.unwrap_or(usual).min(self.clients)
+    }
+
+    /// Over how many processes the work of one core is spread, where they are there. Over two it is spread more evenly: of ten
+    /// sampled clients six belong to one of two processes on average, so that the other waits, and cores are not equally
+    /// fast. A program of the user's, with its interpreter and what it compiles, costs more than that gains.
+    pub(crate) fn processes_a_job(&self) -> u32 {
+        if self.client.is_none() { 2 } else { 1 }
     }
 
     /// How many clients train at the same time.
@@ -308,6 +313,8 @@ mod tests {
         let many = Experiment { clients: 65, jobs: Some(3), ..Experiment::default() };
         assert_eq!(many.process_count(), 6);
         assert_eq!(Experiment { jobs: Some(1), ..many.clone() }.process_count(), 1);
+        assert_eq!(Experiment { jobs: Some(u32::MAX), ..many.clone() }.process_count(), 65);
+        assert_eq!(Experiment { client: Some("true".into()), ..many.clone() }.process_count(), 3);
         assert_eq!(Experiment { clients: 64, ..many.clone() }.process_count(), 64);
         assert_eq!(Experiment { processes: Some(100), ..many }.process_count(), 65);
     }

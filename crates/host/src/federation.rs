@@ -276,9 +276,8 @@ impl<'a> Federation<'a> {
     /// Scores `weights` on the test set, split over the processes in blocks that are merged in block order.
     pub(crate) fn evaluate(&mut self, round: u64, weights: &Arc<Vec<f32>>, journal: &mut Journal<'_>) -> Result<Score> {
         let blocks = self.test_examples.div_ceil(EVALUATION_BLOCK as u64) as u32;
-        // Two for each that works at a time, where there are processes for them: cores are not equally fast.
-        let shares = (2 * self.fleet.at_once()).min(self.fleet.len()) as u32;
-        let shares = shares.min(blocks);
+        let spread = self.experiment.processes_a_job() as usize * self.fleet.at_once();
+        let shares = (spread.min(self.fleet.len()) as u32).min(blocks);
         let share = |s: u32| u64::from(blocks) * u64::from(s) / u64::from(shares);
         let jobs = (0..shares).map(|s| Job {
             slot: s as usize,

@@ -211,7 +211,7 @@ impl<'a> Fleet<'a> {
     fn dispatch(&mut self, batch: &mut Batch, tell: &mut Tell<'_>) -> Result<Dispatched> {
         // A process that is still starting takes a place, too: its work is next.
         let places = self.at_once.saturating_sub(batch.busy());
-        for slot in batch.idle().into_iter().take(places) {
+        for slot in batch.idle(|slot| self.slots[slot].ready).into_iter().take(places) {
             if self.slots[slot].worker.is_none()
                 && let Err(error) = self.start_worker(slot)
             {

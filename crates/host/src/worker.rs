@@ -51,7 +51,7 @@ pub(crate) struct Order {
 /// What a worker's thread reports.
 #[derive(Debug)]
 pub(crate) enum News {
-    /// A reply with a payload has begun: the client has nothing more to do for it.
+    /// A reply with a payload has begun: the client is supposed to have nothing more to do for it.
     Answers,
     Replied(Reply, Parts),
     /// The process is gone and reaped; nothing follows.
@@ -199,7 +199,8 @@ pub(crate) fn converse(
     link.deadline = Some(Instant::now() + timeout);
     let confined = launch.map(|launch| launched(link, launch)).transpose()?;
     greeted(link)?;
-    // Weak, so that weights of long ago go, and equal only to themselves: the place is not another's meanwhile.
+    // A Weak does not keep old weights alive, but keeps their address from being given to others: equal pointers are the
+    // same weights.
     let (mut keeps_weights, mut kept) = (false, Weak::new());
     loop {
         let order = next_order(link, orders)?;
@@ -218,6 +219,7 @@ pub(crate) fn converse(
             return Err(End::Unfit(Cause::reported(kind, &message)));
         }
         if let Reply::Ready(ready) = &mut reply {
+            // It is of this conversation alone: a node (`fedpipe serve`) that passes the rest on must not promise it.
             keeps_weights = std::mem::take(&mut ready.keeps_weights);
             // A program is not asked what confines it: the launcher said so before the program had run.
             confined.iter().for_each(|confined| ready.in_force.clone_from(confined));

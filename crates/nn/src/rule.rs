@@ -33,9 +33,9 @@ pub(crate) struct Momentum<'a> {
     pub(crate) velocity: &'a mut [f32],
 }
 
-/// Adam (Kingma and Ba 2015, Alg. 1) with g + λw for the gradient. A first moment below the smallest normal number is 0: it
-/// moves no weight, and where gradients stay away, as behind a pixel that is seldom set, it would never get to 0 by itself.
-/// To divide it takes the CPU three times as long.
+/// Adam (Kingma and Ba 2015, Alg. 1) with g + λw for the gradient. A first moment below the smallest normal number is 0: with
+/// any usual ε it moves no weight, and where gradients stay away, as behind a pixel that is seldom set, it would never get to 0
+/// by itself, and such a division takes the CPU three times as long.
 #[derive(Debug)]
 pub(crate) struct Adam<'a> {
     /// η / (1 − β₁ᵗ).

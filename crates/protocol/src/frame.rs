@@ -110,6 +110,11 @@ impl Part<'_> {
 }
 
 impl Parts {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The part `name`, if it is there and holds 32-bit floats.
     pub fn take_f32(&mut self, name: &str) -> Option<Vec<f32>> {
         let index = self.0.iter().position(|(n, data)| n == name && matches!(data, Data::F32(_)))?;
@@ -208,6 +213,11 @@ pub fn begin<B: DeserializeOwned>(reader: &mut impl Read, limits: Limits) -> Res
 }
 
 impl<B> Begun<B> {
+    /// Whether it has a payload.
+    pub fn has_parts(&self) -> bool {
+        !self.0.parts.is_empty()
+    }
+
     /// Reads the payload, with 32-bit floats in buffers from `spare`, where it has some.
     ///
     /// # Errors

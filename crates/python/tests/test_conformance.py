@@ -22,6 +22,7 @@ WRONG = [
     ("ignores the client", "is whole", "its update has 'client' 0, due was 1"),
     ("sorts the blocks", "evaluates the blocks", "it was asked for the blocks [2, 0] and answered with"),
     ("keeps state", "the same bits", "its answer to the same request differs the second time"),
+    ("forgets", "keeps the weights", "but its update differs where the part is left out"),
     ("random start", "the same bits", "its initial weights differ in a fresh process"),
     ("ignores the learning rate", "as the request says", "its update does not depend on the learning rate"),
     ("ignores the round", "as the request says", "its update does not depend on the round"),

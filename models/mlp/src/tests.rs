@@ -166,10 +166,11 @@ fn a_loss_that_is_not_finite_ends_the_epoch() {
 fn weights_can_be_given_before_any_were_made() {
     let (one, mut other) = (build("4", &[3], 2, 1).unwrap(), build("4", &[3], 2, 2).unwrap());
     assert_ne!(one.weights(), build("4", &[3], 2, 2).unwrap().weights());
+    assert_eq!(other.weight_count(), one.weights().len());
+    assert!(other.weights.get().is_none(), "they were made though nobody asked");
     for _ in 0..2 {
         other.set_weights(one.weights());
         assert_eq!(other.weights(), one.weights());
-        assert_eq!(other.weight_count(), one.weights().len());
         other.weights_mut().fill(0.0);
     }
 }

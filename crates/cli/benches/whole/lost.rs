@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// What the clients do that are killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
-    /// Waiting for work, while client 0 trains.
+    /// Waiting for work, while another trains.
     Idle,
     /// Training, one at a time: a process that waits for its turn on a core also dies only then.
     Training,
@@ -39,14 +39,14 @@ pub(crate) fn detect(place: &Place, state: State) -> Result<Vec<f64>> {
     command.args(["--clients", "4", "--rounds", "1", "--epochs", "100000", "--jobs", "1"]);
     let mut host = Host(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?);
     let mut said = BufReader::new(host.0.stderr.take().context("its standard error is not a pipe")?);
-    host.await_training(0)?;
+    let trains = host.await_training()?;
     let times = match state {
-        State::Idle => (1..4).map(|number| time(host.await_process(number)?, &mut said)).collect(),
-        // A client that is lost is tried again, and then dropped for the next one.
-        State::Training => {
-            let turns = [0, 0, 1, 1].into_iter();
-            turns.map(|number| time(host.await_training(number)?, &mut said)).collect()
+        State::Idle => {
+            let idle = host.clients().into_iter().filter(|&pid| pid != trains);
+            idle.map(|pid| time(pid, &mut said)).collect()
         }
+        // Another one trains after each.
+        State::Training => (0..4).map(|_| time(host.await_training()?, &mut said)).collect(),
     };
     drop(host);
     fs::remove_dir_all(out)?;
@@ -68,19 +68,11 @@ fn time(client: i32, said: &mut BufReader<ChildStderr>) -> Result<f64> {
 struct Host(Child);
 
 impl Host {
-    /// The process of a client, once it has long been training.
-    fn await_training(&self, number: usize) -> Result<i32> {
-        self.eventually(|| self.client(number).filter(|&pid| ticks(pid) >= Some(TRAINING)))
-    }
-
-    fn await_process(&self, number: usize) -> Result<i32> {
-        self.eventually(|| self.client(number))
-    }
-
-    fn eventually(&self, look: impl Fn() -> Option<i32>) -> Result<i32> {
+    /// The process of the client that trains, once it has long been doing so.
+    fn await_training(&self) -> Result<i32> {
         let start = Instant::now();
         loop {
-            if let Some(pid) = look() {
+            if let Some(pid) = self.clients().into_iter().find(|&pid| ticks(pid) >= Some(TRAINING)) {
                 return Ok(pid);
             }
             ensure!(start.elapsed() < PATIENCE, "the clients do not train");
@@ -88,14 +80,10 @@ impl Host {
         }
     }
 
-    fn client(&self, number: usize) -> Option<i32> {
+    fn clients(&self) -> Vec<i32> {
         let own = self.0.id();
-        let children = fs::read_to_string(format!("/proc/{own}/task/{own}/children")).ok()?;
-        let is_it = |pid: &i32| {
-            let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            line.split_terminator('\0').nth(3) == Some(&number.to_string())
-        };
-        children.split_whitespace().filter_map(|pid| pid.parse().ok()).find(is_it)
+        let children = fs::read_to_string(format!("/proc/{own}/task/{own}/children")).unwrap_or_default();
+        children.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
     }
 }
 

@@ -152,6 +152,13 @@ fn the_process_outlives_its_visitors_and_ends_with_the_node() {
     assert_eq!(updates[0], updates[1]);
     assert_eq!(node.client(), client);
 
+    // The process has the weights of the visitor before, which are nobody else's.
+    let (mut visit, ready) = Visit::to(&node, &setup(&[]));
+    assert!(matches!(ready, Reply::Ready(ready) if !ready.keeps_weights));
+    visit.say(&train(), None);
+    let (reply, _) = visit.hear();
+    assert!(matches!(&reply, Reply::Failed { message, .. } if message.contains("no part \"weights\"")), "{reply:?}");
+
     // One who wants another model than that gets another process.
     let (mut visit, _) = Visit::to(&node, &setup(&[("hidden", "8")]));
     assert_eq!(visit.weights().len(), 784 * 8 + 8 + 8 * 10 + 10);

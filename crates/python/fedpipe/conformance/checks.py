@@ -6,7 +6,7 @@ import io
 import math
 import struct
 from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -36,6 +36,7 @@ class Session:
 
     def __init__(self, child: Child, ready: Frame) -> None:
         self.child, self.layout = child, ready.body["layout"]
+        self.keeps_weights = ready.body.get("keeps_weights", False)
         sizes = [math.prod(tensor["shape"]) for tensor in self.layout]
         self.payload = 4 * sum(sizes)
 
@@ -43,8 +44,8 @@ class Session:
         """The answer to `get_weights`."""
         return self._weights_of(self.child.ask({"type": "get_weights"}, None, self.payload), "weights")
 
-    def train(self, weights: np.ndarray, **changes: Any) -> Tuple[Dict[str, Any], np.ndarray]:
-        """The update that a request to train is answered with, and its weights."""
+    def train(self, weights: Optional[np.ndarray], **changes: Any) -> Tuple[Dict[str, Any], np.ndarray]:
+        """The update that a request to train is answered with, and its weights. `None`: from those that were sent last."""
         frame = self.child.ask(World.train(**changes), weights, self.payload)
         return frame.body, self._weights_of(frame, "update")
 
@@ -211,6 +212,17 @@ def same_bits(world: World) -> None:
 
 def _same(one: Tuple[Dict[str, Any], np.ndarray], other: Tuple[Dict[str, Any], np.ndarray]) -> bool:
     return one[0] == other[0] and one[1].tobytes() == other[1].tobytes()
+
+
+@check("it keeps the weights that it was sent last, if it says so")
+def keeps_weights(world: World) -> None:
+    with ready(world) as session:
+        if not session.keeps_weights:
+            return
+        _, sent = session.train(session.weights())
+        whole = session.train(sent)
+        if not _same(session.train(None), whole):
+            raise Wrong("it says 'keeps_weights', but its update differs where the part is left out")
 
 
 @check("it trains from the weights of the request, on the client's partition, as the request says")

@@ -1,5 +1,6 @@
 """What nodes answer is not believed before it has been looked at."""
 
+import io
 import json
 import threading
 from types import SimpleNamespace
@@ -11,7 +12,10 @@ pytest.importorskip("flwr")
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict  # noqa: E402
 from flwr.supercore.task_identity import TaskIdentity  # noqa: E402
 
+from fedpipe import protocol  # noqa: E402
+from fedpipe.flower import relay  # noqa: E402
 from fedpipe.flower.courier import Courier, Unanswered  # noqa: E402
+from fedpipe.flower.nodes import Place  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -76,3 +80,16 @@ def test_a_reply_is_a_message_of_the_protocol():
 def test_another_reply_is_none(strange):
     with pytest.raises(Unanswered, match="node 7: its reply is none of a client_app"):
         ask(strange)
+
+
+def test_a_node_keeps_no_weights_whatever_it_says():
+    """Each request may find another process behind it, and a plain node has the ready of another."""
+    worker = Place(7, 0, {"type": "ready", "layout": [], "keeps_weights": True})
+    for place in worker, Place(8, 1, {"type": "plain"}):
+        said = io.BytesIO()
+        # Nothing follows: the host has hung up.
+        stream = SimpleNamespace(read=lambda n: b"", write=said.write, flush=said.flush)
+        with pytest.raises(protocol.EndOfPipe):
+            relay._serve(stream, {}, place, SimpleNamespace(worker=lambda: worker), None)
+        said.seek(0)
+        assert "keeps_weights" not in protocol.read(said, 0).body
