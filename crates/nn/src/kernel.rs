@@ -14,11 +14,13 @@
 
 mod mask;
 mod product;
+mod relu;
 mod transpose;
 mod weight_gradient;
 
 pub(crate) use mask::{Masks, Zeros};
-pub(crate) use product::{PACKED, Product, Then};
+pub(crate) use product::{PACKED, Product};
+pub(crate) use relu::{Relu, ReluGradient};
 pub(crate) use transpose::{Pad, Transpose};
 pub(crate) use weight_gradient::WeightGradient;
 

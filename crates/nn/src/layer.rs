@@ -3,7 +3,7 @@ use std::ops::Range;
 use crate::{
     Buffer, Isa,
     buffer::{grow, padded, zeros},
-    kernel::{Masks, PACKED, Pad, Product, Rows, Then, Transpose, WeightGradient, Zeros},
+    kernel::{Masks, PACKED, Pad, Product, Relu, ReluGradient, Rows, Transpose, WeightGradient, Zeros},
     rule::{Apply, Rule, Update},
 };
 
@@ -61,19 +61,10 @@ impl Layer {
         Rows { values: &self.values[..rows * stride], stride, rows, columns: self.outputs }
     }
 
-    /// The gradient at the outputs, to be filled, for as many `rows`; they are padded with zeros.
+    /// The gradient at the outputs for `rows` examples, padded with zeros. After a forward pass it holds the outputs as they
+    /// were before the ReLU, for a loss that turns the one into the other.
     pub(crate) fn delta(&mut self, rows: usize) -> &mut [f32] {
-        let len = rows * padded(self.outputs);
-        grow(&mut self.delta, len);
-        &mut self.delta[..len]
-    }
-
-    /// The outputs, put where the gradient at them goes, for a loss that turns the one into the other.
-    pub(crate) fn values_as_delta(&mut self, rows: usize) -> &mut [f32] {
-        let len = rows * padded(self.outputs);
-        grow(&mut self.delta, len);
-        self.delta[..len].copy_from_slice(&self.values[..len]);
-        &mut self.delta[..len]
+        &mut self.delta[..rows * padded(self.outputs)]
     }
 
     /// Computes the outputs from `inputs`, with a ReLU if `relu`.
@@ -81,8 +72,10 @@ impl Layer {
         let (isa, stride) = (self.isa, padded(self.outputs));
         let (weight, bias) = (&weights[self.weight()], &weights[self.bias()]);
         isa.run(Zeros { matrix: inputs, masks: &mut self.masks });
-        grow(&mut self.values, inputs.rows * stride);
-        let sum = &mut self.values[..inputs.rows * stride];
+        let len = inputs.rows * stride;
+        grow(&mut self.values, len);
+        grow(&mut self.delta, len);
+        let (values, sum) = (&mut self.values[..len], &mut self.delta[..len]);
         for row in sum.chunks_exact_mut(stride) {
             row[..self.outputs].copy_from_slice(bias);
             row[self.outputs..].fill(0.0);
@@ -94,16 +87,12 @@ impl Layer {
             isa.run(Pad { matrix: rows(weight, self.outputs), out: &mut self.padded });
             &self.padded
         };
-        let then = if relu { Then::Relu } else { Then::Nothing };
-        isa.run(Product {
-            left: inputs,
-            masks: &self.masks,
-            right,
-            columns: stride,
-            sum,
-            then,
-            packed: &mut self.packed,
-        });
+        let (masks, packed) = (&self.masks, &mut *self.packed);
+        isa.run(Product { left: inputs, masks, right, columns: stride, sum, packed });
+        match relu {
+            true => isa.run(Relu { inputs: sum, outputs: values }),
+            false => values.copy_from_slice(sum),
+        }
     }
 
     /// Applies `rule` to this layer's part of `target`, the whole flat buffer, with the gradient that its delta and
@@ -130,12 +119,14 @@ pub(crate) struct Backward {
     /// Of the delta.
     masks: Masks,
     transposed: Buffer,
+    /// The gradient after the ReLU.
+    after: Buffer,
     packed: Buffer,
 }
 
 impl Backward {
     pub(crate) fn new(isa: Isa) -> Self {
-        Self { isa, masks: Masks::new(), transposed: zeros(0), packed: zeros(PACKED) }
+        Self { isa, masks: Masks::new(), transposed: zeros(0), after: zeros(0), packed: zeros(PACKED) }
     }
 
     /// Fills the delta of `below`, a layer with a ReLU, from that of the layer `above` it.
@@ -145,17 +136,14 @@ impl Backward {
         grow(&mut self.transposed, above.outputs * columns);
         self.isa.run(Transpose { matrix: rows(&weights[above.weight()], above.outputs), out: &mut self.transposed });
         self.isa.run(Zeros { matrix: delta, masks: &mut self.masks });
-        below.delta(batch).fill(0.0);
-        let (outputs, sum) = (&below.values[..batch * columns], &mut below.delta[..batch * columns]);
-        self.isa.run(Product {
-            left: delta,
-            masks: &self.masks,
-            right: &self.transposed,
-            columns,
-            sum,
-            then: Then::ReluGradient(outputs),
-            packed: &mut self.packed,
-        });
+        let len = batch * columns;
+        grow(&mut self.after, len);
+        let sum = &mut self.after[..len];
+        sum.fill(0.0);
+        let (masks, right, packed) = (&self.masks, &*self.transposed, &mut *self.packed);
+        self.isa.run(Product { left: delta, masks, right, columns, sum, packed });
+        let (outputs, before) = (&below.values[..len], &mut below.delta[..len]);
+        self.isa.run(ReluGradient { outputs, after: sum, before });
     }
 }
 

@@ -6,7 +6,7 @@ use crate::{
     Isa,
     buffer::padded,
     init,
-    kernel::{Masks, PACKED, Pad, Product, Rows, Then, Transpose, WeightGradient, Zeros},
+    kernel::{Masks, PACKED, Pad, Product, Rows, Transpose, WeightGradient, Zeros},
     rule::{Rule, Store},
 };
 
@@ -88,7 +88,7 @@ proptest! {
             let left = pad(isa, &left, k);
             let left = Rows { values: &left, stride: padded(k), rows: m, columns: k };
             let masks = masks(isa, left);
-            isa.run(Product { left, masks: &masks, right: &right, columns: padded(n), sum: &mut sum, then: Then::Nothing, packed: &mut [0.0; PACKED] });
+            isa.run(Product { left, masks: &masks, right: &right, columns: padded(n), sum: &mut sum, packed: &mut [0.0; PACKED] });
             prop_assert_eq!(&bits(&unpad(&sum, n)), &expected, "{:?}", isa);
         }
     }

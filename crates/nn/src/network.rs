@@ -176,7 +176,7 @@ impl Network {
         let last = self.layers.len() - 1;
         let layer = &mut self.layers[last];
         let (classes, stride) = (layer.outputs, padded(layer.outputs));
-        let logits = layer.values_as_delta(self.batch);
+        let logits = layer.delta(self.batch);
         self.isa.run(CrossEntropy { logits, stride, classes, labels: &self.labels })
     }
 

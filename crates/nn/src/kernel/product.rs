@@ -24,20 +24,8 @@ pub(crate) struct Product<'a> {
     pub(crate) right: &'a [f32],
     pub(crate) columns: usize,
     pub(crate) sum: &'a mut [f32],
-    pub(crate) then: Then<'a>,
     /// Scratch for [`PACKED`] values.
     pub(crate) packed: &'a mut [f32],
-}
-
-/// What happens to a finished sum. In a pass of its own over `sum` it would cost ten times as much: LLVM makes a masked
-/// store of it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Then<'a> {
-    Nothing,
-    /// 0 unless it is positive. NaN becomes 0, so whoever trains checks the loss.
-    Relu,
-    /// 0 unless the ReLU's output in its place, of the same shape, is positive: the gradient before a ReLU from the one after.
-    ReluGradient(&'a [f32]),
 }
 
 impl Kernel for Product<'_> {
@@ -78,8 +66,7 @@ impl Product<'_> {
             }
             (right, stride) = (&*self.packed, (C * W) as u32);
         }
-        let then = if rest <= BLOCK { self.then } else { Then::Nothing };
-        let mut sums = Sums { values: &mut *self.sum, then };
+        let mut sums = Sums { values: &mut *self.sum };
         let words = left.columns.div_ceil(WORD);
         let mask = |row: usize| masks.rows()[row * words + block];
         let (mut padding, mut padding_below) = ([0.0; WORD], [0.0; WORD]);
@@ -105,7 +92,6 @@ impl Product<'_> {
 
 struct Sums<'a> {
     values: &'a mut [f32],
-    then: Then<'a>,
 }
 
 impl Sums<'_> {
@@ -126,7 +112,7 @@ impl Sums<'_> {
         }
         let [stretches] = tile;
         for (c, sum) in stretches.into_iter().enumerate() {
-            self.put(at + c * W, sum);
+            *part_mut(self.values, at + c * W) = sum;
         }
     }
 
@@ -146,25 +132,7 @@ impl Sums<'_> {
             accumulate(&mut tile, values.map(|values| values[i as usize % WORD]), row_parts(right, i, stride));
         }
         for r in 0..2 {
-            self.put(at[r], tile[r][0]);
+            *part_mut(self.values, at[r]) = tile[r][0];
         }
     }
-
-    #[inline(always)]
-    fn put<const W: usize>(&mut self, at: usize, sum: [f32; W]) {
-        *part_mut(self.values, at) = match self.then {
-            Then::Nothing => sum,
-            Then::Relu => where_positive(&sum, sum),
-            Then::ReluGradient(outputs) => where_positive(part(outputs, at), sum),
-        };
-    }
-}
-
-/// Each value where its condition is positive, else 0.
-#[inline(always)]
-fn where_positive<const W: usize>(conditions: &[f32; W], mut values: [f32; W]) -> [f32; W] {
-    for lane in 0..W {
-        values[lane] = if conditions[lane] > 0.0 { values[lane] } else { 0.0 };
-    }
-    values
 }
