@@ -3,7 +3,7 @@ use std::ops::Range;
 use crate::{
     Buffer, Isa,
     buffer::{grow, padded, zeros},
-    kernel::{Masks, PACKED, Pad, Product, Relu, ReluGradient, Rows, Transpose, WeightGradient, Zeros},
+    kernel::{Masks, PACKED, Pad, Product, Relu, ReluGradient, Rows, Transpose, WeightGradient, Zeros, is_narrow},
     rule::{Apply, Rule, Update},
 };
 
@@ -19,7 +19,7 @@ pub(crate) struct Layer {
     values: Buffer,
     /// The gradient at the outputs; as `values`.
     delta: Buffer,
-    /// Of the inputs.
+    /// Of the inputs; not filled where the layer is narrow.
     masks: Masks,
     /// The weight with padded rows, where the outputs are no multiple of the padding.
     padded: Buffer,
@@ -71,7 +71,9 @@ impl Layer {
     pub(crate) fn forward(&mut self, weights: &[f32], inputs: Rows<'_>, relu: bool) {
         let (isa, stride) = (self.isa, padded(self.outputs));
         let (weight, bias) = (&weights[self.weight()], &weights[self.bias()]);
-        isa.run(Zeros { matrix: inputs, masks: &mut self.masks });
+        if !is_narrow(stride) {
+            isa.run(Zeros { matrix: inputs, masks: &mut self.masks });
+        }
         let len = inputs.rows * stride;
         grow(&mut self.values, len);
         grow(&mut self.delta, len);
@@ -88,7 +90,7 @@ impl Layer {
             &self.padded
         };
         let (masks, packed) = (&self.masks, &mut *self.packed);
-        isa.run(Product { left: inputs, masks, right, columns: stride, sum, packed });
+        Product { left: inputs, masks, right, columns: stride, sum, packed }.run(isa);
         match relu {
             true => isa.run(Relu { inputs: sum, outputs: values }),
             false => values.copy_from_slice(sum),
@@ -116,7 +118,7 @@ impl Layer {
 #[derive(Debug, Clone)]
 pub(crate) struct Backward {
     isa: Isa,
-    /// Of the delta.
+    /// Of the delta; not filled where the layer below is narrow.
     masks: Masks,
     transposed: Buffer,
     /// The gradient after the ReLU.
@@ -135,13 +137,15 @@ impl Backward {
         let delta = Rows { values: &above.delta[..batch * stride], stride, rows: batch, columns: above.outputs };
         grow(&mut self.transposed, above.outputs * columns);
         self.isa.run(Transpose { matrix: rows(&weights[above.weight()], above.outputs), out: &mut self.transposed });
-        self.isa.run(Zeros { matrix: delta, masks: &mut self.masks });
+        if !is_narrow(columns) {
+            self.isa.run(Zeros { matrix: delta, masks: &mut self.masks });
+        }
         let len = batch * columns;
         grow(&mut self.after, len);
         let sum = &mut self.after[..len];
         sum.fill(0.0);
         let (masks, right, packed) = (&self.masks, &*self.transposed, &mut *self.packed);
-        self.isa.run(Product { left: delta, masks, right, columns, sum, packed });
+        Product { left: delta, masks, right, columns, sum, packed }.run(self.isa);
         let (outputs, before) = (&below.values[..len], &mut below.delta[..len]);
         self.isa.run(ReluGradient { outputs, after: sum, before });
     }

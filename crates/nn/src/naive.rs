@@ -88,7 +88,8 @@ proptest! {
             let left = pad(isa, &left, k);
             let left = Rows { values: &left, stride: padded(k), rows: m, columns: k };
             let masks = masks(isa, left);
-            isa.run(Product { left, masks: &masks, right: &right, columns: padded(n), sum: &mut sum, packed: &mut [0.0; PACKED] });
+            let packed = &mut [0.0; PACKED];
+            Product { left, masks: &masks, right: &right, columns: padded(n), sum: &mut sum, packed }.run(isa);
             prop_assert_eq!(&bits(&unpad(&sum, n)), &expected, "{:?}", isa);
         }
     }

@@ -13,15 +13,17 @@ pub(crate) struct Masks {
     by_row: AVec<u64, ConstAlign<64>>,
     /// Word `w` of column `c` covers the rows from `WORD · w`; shape (words, columns).
     by_column: AVec<u64, ConstAlign<64>>,
-    /// Whether neighbouring rows are taken in pairs, as [`together`] says.
-    pub(super) rows_together: bool,
-    /// The same of columns, as those of images are: neighbouring pixels are zero together.
+    /// Whether three quarters of all values are not zero, so that it pays to skip none: what is read of the right operand then
+    /// serves several rows. Of the whole matrix, so that a kernel has one kind of tile; never by the instruction set, since
+    /// an infinity times a zero that is not skipped is seen.
+    pub(super) are_full: bool,
+    /// Whether it pays to take neighbouring columns in pairs, as [`together`] says.
     pub(super) columns_together: bool,
 }
 
 impl Masks {
     pub(crate) fn new() -> Self {
-        Self { by_row: AVec::new(64), by_column: AVec::new(64), rows_together: false, columns_together: false }
+        Self { by_row: AVec::new(64), by_column: AVec::new(64), are_full: false, columns_together: false }
     }
 
     /// Shape (rows, words).
@@ -53,7 +55,7 @@ impl Kernel for Zeros<'_> {
         let (words, words_down) = (columns.div_ceil(WORD), rows.div_ceil(WORD).max(1));
         grow(&mut self.masks.by_row, rows * words);
         grow(&mut self.masks.by_column, words_down * columns);
-        let Masks { by_row, by_column, rows_together, columns_together } = self.masks;
+        let Masks { by_row, by_column, are_full, columns_together } = self.masks;
         let (by_row, by_column) = (&mut by_row[..rows * words], &mut by_column[..words_down * columns]);
         for (r, by_row) in by_row.chunks_exact_mut(words).enumerate() {
             for (word, values) in by_row.iter_mut().zip(self.matrix.row(r).chunks(WORD)) {
@@ -71,18 +73,16 @@ impl Kernel for Zeros<'_> {
                 by_column.copy_from_slice(&square[..by_column.len()]);
             }
         }
-        *rows_together = together(by_row.chunks_exact(2 * words).flat_map(|pair| {
-            let (above, below) = pair.split_at(words);
-            above.iter().zip(below)
-        }));
+        let count: usize = by_row.iter().map(|word| word.count_ones() as usize).sum();
+        *are_full = 4 * count >= 3 * rows * columns;
         *columns_together =
             together(by_column.chunks_exact(columns).flat_map(|word| word.as_chunks().0.iter().map(|[a, b]| (a, b))));
     }
 }
 
-/// Whether it pays to take rows in pairs, each with the other's zeros too: what is read of the right operand then serves
-/// both, and a value costs four cycles where it else costs five. Of the masks of all `pairs`, so that a kernel has one
-/// kind of tile; never by the instruction set, since an infinity times a zero that is not skipped is seen.
+/// Whether it pays to take columns in pairs, each with the other's zeros too, as those of images are: neighbouring pixels
+/// are zero together. What is read of the right operand then serves both, and a value costs four cycles where it else
+/// costs five. Of the masks of all `pairs`, as above.
 #[inline(always)]
 fn together<'a>(pairs: impl Iterator<Item = (&'a u64, &'a u64)>) -> bool {
     let (mut each, mut either) = (0, 0);

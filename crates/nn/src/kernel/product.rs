@@ -1,9 +1,9 @@
 use super::{
-    Masks, Rows, Tile, accumulate,
+    Masks, Rows, Tile, accumulate, is_narrow,
     mask::{WORD, whole_word},
     part, part_mut, row_parts,
 };
-use crate::{buffer::LANES, isa::Kernel};
+use crate::{Isa, buffer::LANES, isa::Kernel};
 
 /// Inner indices that a block of the right operand has: at 128 columns it is 32 KiB, an L1 cache.
 const BLOCK: usize = WORD;
@@ -19,7 +19,7 @@ pub(crate) const PACKED: usize = BLOCK * 128;
 /// [`LANES`] and the stride of `right` and of `sum`.
 pub(crate) struct Product<'a> {
     pub(crate) left: Rows<'a>,
-    /// Of `left`.
+    /// Of `left`; not looked at where `columns` are narrow.
     pub(crate) masks: &'a Masks,
     pub(crate) right: &'a [f32],
     pub(crate) columns: usize,
@@ -28,22 +28,62 @@ pub(crate) struct Product<'a> {
     pub(crate) packed: &'a mut [f32],
 }
 
-impl Kernel for Product<'_> {
+impl Product<'_> {
+    /// In a function for each kind of tile: of a mixture LLVM keeps none in registers.
+    pub(crate) fn run(self, isa: Isa) {
+        match is_narrow(self.columns) || self.masks.are_full {
+            true => isa.run(Whole(self)),
+            false => isa.run(Skipping(self)),
+        }
+    }
+
+    /// How many inner indices block `block` has.
+    #[inline(always)]
+    fn len(&self, block: usize) -> usize {
+        let rest = self.left.columns - block * BLOCK;
+        if rest < BLOCK { rest } else { BLOCK }
+    }
+}
+
+/// A block of `right`, which starts with it, from `column` on, and its stride: copied where rows are wide.
+#[inline(always)]
+fn stretch_of<'a, const W: usize, const C: usize>(
+    right: &'a [f32],
+    columns: usize,
+    column: usize,
+    len: usize,
+    packed: &'a mut [f32],
+) -> (&'a [f32], u32) {
+    let right = &right[column..];
+    if columns < WIDE {
+        return (right, columns as u32);
+    }
+    let rows = packed.as_chunks_mut::<W>().0.as_chunks_mut::<C>().0;
+    for (out, row) in rows.iter_mut().zip(right.chunks(columns)).take(len) {
+        out.as_flattened_mut().copy_from_slice(&row[..C * W]);
+    }
+    (packed, (C * W) as u32)
+}
+
+/// Row by row and up to eight registers wide; zeros are skipped by the bits of the row's mask.
+struct Skipping<'a>(Product<'a>);
+
+impl Kernel for Skipping<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<const W: usize>(mut self) {
-        for block in 0..self.left.columns.div_ceil(BLOCK) {
+        for block in 0..self.0.left.columns.div_ceil(BLOCK) {
             let mut column = 0;
-            while column + 2 * W <= self.columns {
+            while column + 2 * W <= self.0.columns {
                 self.stretch::<W, 2>(block, column);
                 column += 2 * W;
             }
-            while column + W <= self.columns {
+            while column + W <= self.0.columns {
                 self.stretch::<W, 1>(block, column);
                 column += W;
             }
-            while column < self.columns {
+            while column < self.0.columns {
                 self.stretch::<LANES, 1>(block, column);
                 column += LANES;
             }
@@ -51,88 +91,93 @@ impl Kernel for Product<'_> {
     }
 }
 
-impl Product<'_> {
+impl Skipping<'_> {
     /// Adds what one block of inner indices gives to `C` times `W` columns from `column` on.
     #[inline(always)]
     fn stretch<const W: usize, const C: usize>(&mut self, block: usize, column: usize) {
-        let Self { left, masks, columns: n, .. } = *self;
-        let start = block * BLOCK;
-        let rest = left.columns - start;
-        let (mut right, mut stride) = (&self.right[start * n + column..], n as u32);
-        if n >= WIDE {
-            let packed = self.packed.as_chunks_mut::<W>().0.as_chunks_mut::<C>().0;
-            for (out, row) in packed.iter_mut().zip(right.chunks(n)).take(if rest < BLOCK { rest } else { BLOCK }) {
-                out.as_flattened_mut().copy_from_slice(&row[..C * W]);
-            }
-            (right, stride) = (&*self.packed, (C * W) as u32);
-        }
-        let mut sums = Sums { values: &mut *self.sum };
+        let (start, len) = (block * BLOCK, self.0.len(block));
+        let Product { left, masks, right, columns: n, sum, packed } = &mut self.0;
+        let (left, n, sum) = (*left, *n, &mut **sum);
+        let (right, stride) = stretch_of::<W, C>(&right[start * n..], n, column, len, packed);
         let words = left.columns.div_ceil(WORD);
-        let mask = |row: usize| masks.rows()[row * words + block];
-        let (mut padding, mut padding_below) = ([0.0; WORD], [0.0; WORD]);
-        for row in (0..left.rows).step_by(2) {
-            let (first, at) = (whole_word(&left.row(row)[start..], &mut padding), row * n + column);
-            if row + 1 == left.rows {
-                sums.one::<W, C>(first, mask(row), right, stride, at);
-                break;
+        let mut padding = [0.0; WORD];
+        for row in 0..left.rows {
+            let (values, at) = (whole_word(&left.row(row)[start..], &mut padding), row * n + column);
+            let mut tile: Tile<W, C, 1> = [std::array::from_fn(|c| *part(sum, at + c * W))];
+            let mut mask = masks.rows()[row * words + block];
+            while mask != 0 {
+                let i = mask.trailing_zeros();
+                mask &= mask - 1;
+                accumulate(&mut tile, [values[i as usize % WORD]], row_parts(right, i, stride));
             }
-            let second = whole_word(&left.row(row + 1)[start..], &mut padding_below);
-            let (a, b) = (mask(row), mask(row + 1));
-            if masks.rows_together {
-                for c in 0..C {
-                    sums.two::<W>([first, second], a | b, &right[c * W..], stride, [at + c * W, at + n + c * W]);
-                }
-            } else {
-                sums.one::<W, C>(first, a, right, stride, at);
-                sums.one::<W, C>(second, b, right, stride, at + n);
+            let [stretches] = tile;
+            for (c, values) in stretches.into_iter().enumerate() {
+                *part_mut(sum, at + c * W) = values;
             }
         }
     }
 }
 
-struct Sums<'a> {
-    values: &'a mut [f32],
-}
+/// Four rows at a time and two registers wide; nothing is skipped.
+struct Whole<'a>(Product<'a>);
 
-impl Sums<'_> {
+impl Kernel for Whole<'_> {
+    type Output = ();
+
     #[inline(always)]
-    fn one<const W: usize, const C: usize>(
-        &mut self,
-        values: &[f32; WORD],
-        mut mask: u64,
-        right: &[f32],
-        stride: u32,
-        at: usize,
-    ) {
-        let mut tile: Tile<W, C, 1> = [std::array::from_fn(|c| *part(self.values, at + c * W))];
-        while mask != 0 {
-            let i = mask.trailing_zeros();
-            mask &= mask - 1;
-            accumulate(&mut tile, [values[i as usize % WORD]], row_parts(right, i, stride));
-        }
-        let [stretches] = tile;
-        for (c, sum) in stretches.into_iter().enumerate() {
-            *part_mut(self.values, at + c * W) = sum;
+    fn run<const W: usize>(mut self) {
+        for block in 0..self.0.left.columns.div_ceil(BLOCK) {
+            let mut column = 0;
+            while W == 4 * LANES && column + 2 * LANES <= self.0.columns {
+                self.stretch::<{ 2 * LANES }>(block, column);
+                column += 2 * LANES;
+            }
+            while column < self.0.columns {
+                self.stretch::<LANES>(block, column);
+                column += LANES;
+            }
         }
     }
+}
 
+impl Whole<'_> {
+    /// Adds what one block of inner indices gives to `W` columns from `column` on.
     #[inline(always)]
-    fn two<const W: usize>(
-        &mut self,
-        values: [&[f32; WORD]; 2],
-        mut mask: u64,
-        right: &[f32],
-        stride: u32,
-        at: [usize; 2],
-    ) {
-        let mut tile: Tile<W, 1, 2> = at.map(|at| [*part(self.values, at)]);
-        while mask != 0 {
-            let i = mask.trailing_zeros();
-            mask &= mask - 1;
-            accumulate(&mut tile, values.map(|values| values[i as usize % WORD]), row_parts(right, i, stride));
+    fn stretch<const W: usize>(&mut self, block: usize, column: usize) {
+        let (start, len) = (block * BLOCK, self.0.len(block));
+        let Product { left, right, columns: n, sum, packed, .. } = &mut self.0;
+        let (n, sum) = (*n, &mut **sum);
+        let (right, stride) = stretch_of::<W, 1>(&right[start * n..], n, column, len, packed);
+        let values = |row: usize| &left.row(row)[start..start + len];
+        let mut row = 0;
+        while row + 4 <= left.rows {
+            let [a, b, c, d] = [0, 1, 2, 3].map(|r| values(row + r).iter());
+            let xs = a.zip(b).zip(c).zip(d).map(|(((a, b), c), d)| [*a, *b, *c, *d]);
+            add_rows::<W, 4>(xs, right, stride, &mut sum[row * n + column..], n);
+            row += 4;
         }
-        for r in 0..2 {
-            *part_mut(self.values, at[r]) = tile[r][0];
+        while row < left.rows {
+            let xs = values(row).iter().map(|x| [*x]);
+            add_rows::<W, 1>(xs, right, stride, &mut sum[row * n + column..], n);
+            row += 1;
         }
+    }
+}
+
+/// Adds the products of `xs`, a value of each row, and the rows of `right` to a stretch of `R` rows of `sum`.
+#[inline(always)]
+fn add_rows<const W: usize, const R: usize>(
+    xs: impl Iterator<Item = [f32; R]>,
+    right: &[f32],
+    stride: u32,
+    sum: &mut [f32],
+    columns: usize,
+) {
+    let mut tile: Tile<W, 1, R> = std::array::from_fn(|r| [*part(sum, r * columns)]);
+    for (xs, i) in xs.zip(0..) {
+        accumulate(&mut tile, xs, row_parts(right, i, stride));
+    }
+    for r in 0..R {
+        *part_mut(sum, r * columns) = tile[r][0];
     }
 }

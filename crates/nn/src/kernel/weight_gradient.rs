@@ -1,6 +1,6 @@
 use std::ops::Range;
 
-use super::{Masks, Rows, Tile, accumulate, mask::WORD, part, part_mut, row_parts};
+use super::{Masks, Rows, Tile, accumulate, is_narrow, mask::WORD, part, part_mut, row_parts};
 use crate::{
     Buffer, Isa,
     buffer::{LANES, grow},
@@ -16,7 +16,7 @@ const GROUP: usize = 128;
 /// `right` has rows of a multiple of [`LANES`], padded with zeros; `target` has none between its rows.
 pub(crate) struct WeightGradient<'a> {
     pub(crate) left: Rows<'a>,
-    /// Of `left`.
+    /// Of `left`; not looked at where the outputs are narrow.
     pub(crate) masks: &'a Masks,
     pub(crate) right: Rows<'a>,
     /// What the update changes, shape (inputs, outputs), and where it starts in the flat buffer.
@@ -32,6 +32,11 @@ impl WeightGradient<'_> {
     pub(crate) fn run(mut self, isa: Isa, rule: &mut Rule<'_>) {
         grow(self.packed, self.left.rows.next_multiple_of(WORD).max(WORD) * GROUP);
         let inputs = self.left.columns;
+        if is_narrow(self.right.columns) {
+            let eights = inputs / 8 * 8;
+            rule.run(isa, Narrow::<8>(self.lend(), 0..eights));
+            return rule.run(isa, Narrow::<1>(self, eights..inputs));
+        }
         let pairs = if self.masks.columns_together { inputs / 2 * 2 } else { 0 };
         // What has no inputs would copy its outputs for nothing.
         if pairs > 0 {
@@ -58,7 +63,7 @@ fn copy_outputs<'a, const W: usize>(
     right: Rows<'_>,
     outputs: Range<usize>,
 ) -> &'a [[[f32; W]; WORD]] {
-    let words = right.rows.div_ceil(WORD);
+    let words = right.rows.div_ceil(WORD).max(1);
     let packed = packed.as_chunks_mut::<W>().0;
     for (i, output) in outputs.step_by(W).enumerate() {
         // With the padding, which `Rows::row` leaves out.
@@ -85,7 +90,7 @@ impl<const R: usize, const C: usize> Apply for Whole<'_, R, C> {
     fn apply<const W: usize, U: Update>(self, update: &mut U) {
         // By value, and no `self` in the loops: of what a pointer leads to LLVM believes that every store changes it.
         let Self(WeightGradient { left, masks, right, target, offset, packed }, inputs) = self;
-        let (columns, words) = (right.columns, left.rows.div_ceil(WORD));
+        let (columns, words) = (right.columns, left.rows.div_ceil(WORD).max(1));
         let first = if R == 1 && C == 1 { columns / (2 * W) * (2 * W) } else { 0 };
         let last = columns / (C * W) * (C * W);
         let by_column = masks.columns();
@@ -93,35 +98,48 @@ impl<const R: usize, const C: usize> Apply for Whole<'_, R, C> {
         for first in (first..last).step_by(GROUP) {
             let end = if last - first < GROUP { last } else { first + GROUP };
             let packed = copy_outputs::<W>(packed, right, first..end);
-            for input in inputs.clone().step_by(R) {
+            let pairs = target[inputs.start * columns..inputs.end * columns].chunks_exact_mut(R * columns);
+            for (input, target) in inputs.clone().step_by(R).zip(pairs) {
                 // Of the first word, which is the only one of a usual batch, once for all stretches.
                 let first_mask = mask::<R>(by_column, input);
                 // Of an empty batch there are none.
                 let rows = left.values.get(input..).unwrap_or_default();
-                let at = input * columns + first;
-                for stretch in 0..(end - first) / (C * W) {
-                    let mut sums: Tile<W, C, R> = [[[0.0; W]; C]; R];
-                    let right = |word| std::array::from_fn(|c| &packed[(stretch * C + c) * words + word]);
-                    walk(&mut sums, first_mask, rows, left.stride as u32, right(0));
-                    for word in 1..words {
-                        let mask = mask::<R>(&by_column[word * left.columns..], input);
-                        walk(&mut sums, mask, &rows[word * WORD * left.stride..], left.stride as u32, right(word));
-                    }
-                    for (r, finished) in finished.iter_mut().enumerate() {
-                        for (c, sums) in sums[r].iter().enumerate() {
-                            let output = (stretch * C + c) * W;
-                            let at = at + r * columns + output;
-                            match U::IN_REGISTERS {
-                                true => update.panel(offset + at, part_mut(target, at), sums),
-                                false => *part_mut(finished, output) = *sums,
+                let mut targets = target.chunks_exact_mut(columns).map(|target| &mut target[first..end]);
+                let mut targets: [_; R] = std::array::from_fn(|_| targets.next().expect("R inputs"));
+                let at = offset + input * columns + first;
+                {
+                    // Iterators, in which nothing is checked.
+                    let mut targets = targets.each_mut().map(|target| target.chunks_exact_mut(C * W));
+                    let mut finished = finished.each_mut().map(|finished| finished.chunks_exact_mut(C * W));
+                    for (stretch, right) in packed.chunks_exact(C * words).take((end - first) / (C * W)).enumerate() {
+                        let mut sums: Tile<W, C, R> = [[[0.0; W]; C]; R];
+                        let word_of = |word| std::array::from_fn(|c| &right[c * words + word]);
+                        walk(&mut sums, first_mask, rows, left.stride as u32, word_of(0));
+                        for word in 1..words {
+                            let mask = mask::<R>(&by_column[word * left.columns..], input);
+                            walk(
+                                &mut sums,
+                                mask,
+                                &rows[word * WORD * left.stride..],
+                                left.stride as u32,
+                                word_of(word),
+                            );
+                        }
+                        for r in 0..R {
+                            let out = if U::IN_REGISTERS { targets[r].next() } else { finished[r].next() };
+                            let out = out.expect("a stretch").as_chunks_mut::<W>().0;
+                            for (c, out) in out.iter_mut().enumerate() {
+                                match U::IN_REGISTERS {
+                                    true => update.panel(at + r * columns + (stretch * C + c) * W, out, &sums[r][c]),
+                                    false => *out = sums[r][c],
+                                }
                             }
                         }
                     }
                 }
                 if !U::IN_REGISTERS {
-                    for (r, finished) in finished.iter().enumerate() {
-                        let at = at + r * columns;
-                        update.slice(offset + at, &mut target[at..at + (end - first)], &finished[..end - first]);
+                    for (r, (finished, target)) in finished.iter().zip(&mut targets).enumerate() {
+                        update.slice(at + r * columns, target, &finished[..end - first]);
                     }
                 }
             }
@@ -169,6 +187,32 @@ impl<const R: usize> Apply for Rest<'_, R> {
                     let at = (input + r) * columns + output;
                     update.slice(offset + at, &mut target[at..at + real], &sums[..real]);
                 }
+            }
+        }
+    }
+}
+
+/// `R` neighbouring inputs and eight outputs at a time, of which there are few; nothing is skipped.
+struct Narrow<'a, const R: usize>(WeightGradient<'a>, Range<usize>);
+
+impl<const R: usize> Apply for Narrow<'_, R> {
+    #[inline(always)]
+    fn apply<const W: usize, U: Update>(self, update: &mut U) {
+        let Self(WeightGradient { left, right, target, offset, .. }, inputs) = self;
+        let columns = right.columns;
+        let targets = target[inputs.start * columns..inputs.end * columns].chunks_exact_mut(R * columns);
+        for (input, target) in inputs.step_by(R).zip(targets) {
+            let mut sums = [[0.0; LANES]; R];
+            for output in (0..columns).step_by(8) {
+                let mut tile: Tile<8, 1, R> = [[[0.0; 8]; 1]; R];
+                for row in 0..left.rows as u32 {
+                    let [xs] = row_parts(&left.values[input..], row, left.stride as u32);
+                    accumulate(&mut tile, *xs, row_parts(&right.values[output..], row, right.stride as u32));
+                }
+                tile.iter().zip(&mut sums).for_each(|([tile], sums)| *part_mut(sums, output) = *tile);
+            }
+            for (r, (target, sums)) in target.chunks_exact_mut(columns).zip(&sums).enumerate() {
+                update.slice(offset + (input + r) * columns, target, &sums[..columns]);
             }
         }
     }
