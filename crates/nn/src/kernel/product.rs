@@ -177,7 +177,7 @@ fn add_rows<const W: usize, const R: usize>(
     for (xs, i) in xs.zip(0..) {
         accumulate(&mut tile, xs, row_parts(right, i, stride));
     }
-    for r in 0..R {
-        *part_mut(sum, r * columns) = tile[r][0];
+    for (r, [values]) in tile.into_iter().enumerate() {
+        *part_mut(sum, r * columns) = values;
     }
 }
