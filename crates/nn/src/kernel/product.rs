@@ -148,16 +148,17 @@ impl Whole<'_> {
         let Product { left, right, columns: n, sum, packed, .. } = &mut self.0;
         let (n, sum) = (*n, &mut **sum);
         let (right, stride) = stretch_of::<W, 1>(&right[start * n..], n, column, len, packed);
-        let values = |row: usize| &left.row(row)[start..start + len];
+        let values = |row: usize| left.row(row)[start..start + len].iter();
         let mut row = 0;
         while row + 4 <= left.rows {
-            let [a, b, c, d] = [0, 1, 2, 3].map(|r| values(row + r).iter());
+            // By hand: `map` of an array is not always inlined, and then not compiled for the instruction set.
+            let (a, b, c, d) = (values(row), values(row + 1), values(row + 2), values(row + 3));
             let xs = a.zip(b).zip(c).zip(d).map(|(((a, b), c), d)| [*a, *b, *c, *d]);
             add_rows::<W, 4>(xs, right, stride, &mut sum[row * n + column..], n);
             row += 4;
         }
         while row < left.rows {
-            let xs = values(row).iter().map(|x| [*x]);
+            let xs = values(row).map(|x| [*x]);
             add_rows::<W, 1>(xs, right, stride, &mut sum[row * n + column..], n);
             row += 1;
         }
