@@ -20,7 +20,7 @@ mod relu;
 mod transpose;
 mod weight_gradient;
 
-pub(crate) use mask::{Masks, Zeros};
+pub(crate) use mask::{Columns, Masks, Zeros};
 pub(crate) use product::{PACKED, Product};
 pub(crate) use relu::{Relu, ReluGradient};
 pub(crate) use transpose::{Pad, Transpose};

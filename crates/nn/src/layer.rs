@@ -3,7 +3,9 @@ use std::ops::Range;
 use crate::{
     Buffer, Isa,
     buffer::{grow, padded, zeros},
-    kernel::{Masks, PACKED, Pad, Product, Relu, ReluGradient, Rows, Transpose, WeightGradient, Zeros, is_narrow},
+    kernel::{
+        Columns, Masks, PACKED, Pad, Product, Relu, ReluGradient, Rows, Transpose, WeightGradient, Zeros, is_narrow,
+    },
     rule::{Apply, Rule, Update},
 };
 
@@ -104,6 +106,9 @@ impl Layer {
         let stride = padded(self.outputs);
         let values = &self.delta[..inputs.rows * stride];
         let delta = Rows { values, stride, rows: inputs.rows, columns: self.outputs };
+        if !is_narrow(self.outputs) {
+            self.isa.run(Columns { rows: inputs.rows, columns: inputs.columns, masks: &mut self.masks });
+        }
         let (masks, offset) = (&self.masks, weight.start);
         let target = &mut target[weight.start..bias.end];
         let (target, bias_target) = target.split_at_mut(weight.len());

@@ -6,7 +6,7 @@ use crate::{
     Isa,
     buffer::padded,
     init,
-    kernel::{Masks, PACKED, Pad, Product, Rows, Transpose, WeightGradient, Zeros},
+    kernel::{Columns, Masks, PACKED, Pad, Product, Rows, Transpose, WeightGradient, Zeros},
     rule::{Rule, Store},
 };
 
@@ -59,7 +59,9 @@ fn masks(isa: Isa, matrix: Rows<'_>) -> Masks {
     let mut masks = Masks::new();
     // Twice: what the first left must not matter.
     isa.run(Zeros { matrix: Rows { rows: matrix.rows / 2, ..matrix }, masks: &mut masks });
+    isa.run(Columns { rows: matrix.rows / 2, columns: matrix.columns, masks: &mut masks });
     isa.run(Zeros { matrix, masks: &mut masks });
+    isa.run(Columns { rows: matrix.rows, columns: matrix.columns, masks: &mut masks });
     masks
 }
 

@@ -39,7 +39,7 @@ impl Masks {
     }
 }
 
-/// Fills the masks of `matrix`.
+/// Fills the masks of the rows of `matrix`: those that a product needs.
 pub(crate) struct Zeros<'a> {
     pub(crate) matrix: Rows<'a>,
     pub(crate) masks: &'a mut Masks,
@@ -51,17 +51,36 @@ impl Kernel for Zeros<'_> {
     #[inline(always)]
     fn run<const W: usize>(self) {
         let Rows { rows, columns, .. } = self.matrix;
-        // Of no rows, too, each column has a word.
-        let (words, words_down) = (columns.div_ceil(WORD), rows.div_ceil(WORD).max(1));
+        let words = columns.div_ceil(WORD);
         grow(&mut self.masks.by_row, rows * words);
-        grow(&mut self.masks.by_column, words_down * columns);
-        let Masks { by_row, by_column, are_full, columns_together } = self.masks;
-        let (by_row, by_column) = (&mut by_row[..rows * words], &mut by_column[..words_down * columns]);
+        let by_row = &mut self.masks.by_row[..rows * words];
         for (r, by_row) in by_row.chunks_exact_mut(words).enumerate() {
             for (word, values) in by_row.iter_mut().zip(self.matrix.row(r).chunks(WORD)) {
                 *word = bits(values);
             }
         }
+        let count: usize = by_row.iter().map(|word| word.count_ones() as usize).sum();
+        self.masks.are_full = 4 * count >= 3 * rows * columns;
+    }
+}
+
+/// Fills the masks of the columns, those that a weight gradient needs, from the masks of `rows` rows.
+pub(crate) struct Columns<'a> {
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+    pub(crate) masks: &'a mut Masks,
+}
+
+impl Kernel for Columns<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const W: usize>(self) {
+        let Self { rows, columns, masks } = self;
+        // Of no rows, too, each column has a word.
+        let (words, words_down) = (columns.div_ceil(WORD), rows.div_ceil(WORD).max(1));
+        grow(&mut masks.by_column, words_down * columns);
+        let (by_row, by_column) = (&masks.by_row[..rows * words], &mut masks.by_column[..words_down * columns]);
         for (i, by_column) in by_column.chunks_exact_mut(columns).enumerate() {
             let by_row = &by_row[i * WORD * words..];
             for (w, by_column) in by_column.chunks_mut(WORD).enumerate() {
@@ -73,9 +92,7 @@ impl Kernel for Zeros<'_> {
                 by_column.copy_from_slice(&square[..by_column.len()]);
             }
         }
-        let count: usize = by_row.iter().map(|word| word.count_ones() as usize).sum();
-        *are_full = 4 * count >= 3 * rows * columns;
-        *columns_together =
+        masks.columns_together =
             together(by_column.chunks_exact(columns).flat_map(|word| word.as_chunks().0.iter().map(|[a, b]| (a, b))));
     }
 }
