@@ -1,8 +1,8 @@
 //! The numerics that fedpipe's models share. No I/O, no threads, no global state but the choice of instruction set.
 //!
 //! The promise: **the same bits on every 64-bit CPU with FMA.** Every output element of a matrix product accumulates
-//! over its inner index in order, by fused multiply-add, from 0 or its bias, and skips the zeros of its left operand;
-//! the other sums run in a fixed number of virtual lanes, or in order. `exp`, `ln` and the normal quantile are pure Rust.
+//! over its inner index in order, by fused multiply-add, from 0 or its bias, and where it pays skips the zeros of its left
+//! operand; the other sums run in a fixed number of virtual lanes, or in order. `exp`, `ln` and the normal quantile are pure Rust.
 //! So neither the instruction set ([`Isa`]) nor the tile of a kernel is in a result, and a test compares them all.
 //!
 //! A model needs three types: [`Network`], the layers with all their scratch memory; [`Optimiser`], the local solver;
