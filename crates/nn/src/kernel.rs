@@ -3,10 +3,11 @@
 //! **The promise:** every output element starts at 0 (or its bias) and accumulates over its inner index in order, by
 //! fused multiply-add. Nothing else is in a result, so the tile and the instruction set are not. `naive.rs` is the same
 //! promise as plain loops. Zeros of the left operand (pixels, and whatever ReLU gave) are skipped where it pays, which no
-//! finite result shows. What is skipped follows from the operands alone, so that results that are not finite are the same
-//! everywhere, too.
+//! finite result shows but by the sign of a zero: none in a narrow layer ([`is_narrow`]); in a product none of a matrix that is
+//! nearly full, in a weight gradient those of both of two neighbouring inputs, or of each by itself. Which of these it is
+//! follows from the operands alone, so that results that are not finite are the same everywhere, too (a test).
 //!
-//! All loops keep a tile of sums in eight registers and add to it for each value of the left operand. Those that skip walk
+//! Most loops keep a tile of sums in eight registers and add to it for each value of the left operand. Those that skip walk
 //! the bits of a mask.
 //!
 //! No library's product is used: FIELD.md measured 0.313 s an epoch with `gemm` 0.19 and 0.315 s with `matrixmultiply`
@@ -20,13 +21,13 @@ mod relu;
 mod transpose;
 mod weight_gradient;
 
-pub(crate) use mask::{Columns, Masks, Zeros};
+pub(crate) use mask::{ColumnMasks, Masks, RowMasks};
 pub(crate) use product::{PACKED, Product};
 pub(crate) use relu::{Relu, ReluGradient};
 pub(crate) use transpose::{Pad, Transpose};
 pub(crate) use weight_gradient::WeightGradient;
 
-/// Whether a matrix has so few columns that to skip a zero costs more than a multiply-add.
+/// Whether a layer has so few outputs, no more than [`LANES`], that to skip a zero costs more than a multiply-add.
 pub(crate) fn is_narrow(columns: usize) -> bool {
     columns <= LANES
 }

@@ -4,7 +4,8 @@ use crate::{
     Buffer, Isa,
     buffer::{grow, padded, zeros},
     kernel::{
-        Columns, Masks, PACKED, Pad, Product, Relu, ReluGradient, Rows, Transpose, WeightGradient, Zeros, is_narrow,
+        ColumnMasks, Masks, PACKED, Pad, Product, Relu, ReluGradient, RowMasks, Rows, Transpose, WeightGradient,
+        is_narrow,
     },
     rule::{Apply, Rule, Update},
 };
@@ -19,7 +20,7 @@ pub(crate) struct Layer {
     offset: usize,
     /// Rows are padded; shape (batch, padded outputs).
     values: Buffer,
-    /// The gradient at the outputs; as `values`.
+    /// The gradient at the outputs, and from the forward pass to then what the ReLU took; as `values`.
     delta: Buffer,
     /// Of the inputs; not filled where the layer is narrow.
     masks: Masks,
@@ -74,7 +75,7 @@ impl Layer {
         let (isa, stride) = (self.isa, padded(self.outputs));
         let (weight, bias) = (&weights[self.weight()], &weights[self.bias()]);
         if !is_narrow(stride) {
-            isa.run(Zeros { matrix: inputs, masks: &mut self.masks });
+            isa.run(RowMasks { matrix: inputs, masks: &mut self.masks });
         }
         let len = inputs.rows * stride;
         grow(&mut self.values, len);
@@ -107,7 +108,7 @@ impl Layer {
         let values = &self.delta[..inputs.rows * stride];
         let delta = Rows { values, stride, rows: inputs.rows, columns: self.outputs };
         if !is_narrow(self.outputs) {
-            self.isa.run(Columns { rows: inputs.rows, columns: inputs.columns, masks: &mut self.masks });
+            self.isa.run(ColumnMasks { rows: inputs.rows, columns: inputs.columns, masks: &mut self.masks });
         }
         let (masks, offset) = (&self.masks, weight.start);
         let target = &mut target[weight.start..bias.end];
@@ -143,7 +144,7 @@ impl Backward {
         grow(&mut self.transposed, above.outputs * columns);
         self.isa.run(Transpose { matrix: rows(&weights[above.weight()], above.outputs), out: &mut self.transposed });
         if !is_narrow(columns) {
-            self.isa.run(Zeros { matrix: delta, masks: &mut self.masks });
+            self.isa.run(RowMasks { matrix: delta, masks: &mut self.masks });
         }
         let len = batch * columns;
         grow(&mut self.after, len);

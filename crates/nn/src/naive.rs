@@ -6,7 +6,10 @@ use crate::{
     Isa,
     buffer::padded,
     init,
-    kernel::{Columns, Masks, PACKED, Pad, Product, Rows, Transpose, WeightGradient, Zeros},
+    kernel::{
+        ColumnMasks, Masks, PACKED, Pad, Product, Relu, ReluGradient, RowMasks, Rows, Transpose, WeightGradient,
+        is_narrow,
+    },
     rule::{Rule, Store},
 };
 
@@ -55,14 +58,40 @@ fn unpad(values: &[f32], columns: usize) -> Vec<f32> {
     values.chunks_exact(padded(columns)).flat_map(|row| row[..columns].to_vec()).collect()
 }
 
-fn masks(isa: Isa, matrix: Rows<'_>) -> Masks {
+/// Of a product or gradient with `columns`: where they are few, nobody may look at a mask.
+fn masks(isa: Isa, matrix: Rows<'_>, columns: usize) -> Masks {
     let mut masks = Masks::new();
+    if is_narrow(columns) {
+        return masks;
+    }
     // Twice: what the first left must not matter.
-    isa.run(Zeros { matrix: Rows { rows: matrix.rows / 2, ..matrix }, masks: &mut masks });
-    isa.run(Columns { rows: matrix.rows / 2, columns: matrix.columns, masks: &mut masks });
-    isa.run(Zeros { matrix, masks: &mut masks });
-    isa.run(Columns { rows: matrix.rows, columns: matrix.columns, masks: &mut masks });
+    for rows in [matrix.rows / 2, matrix.rows] {
+        isa.run(RowMasks { matrix: Rows { rows, ..matrix }, masks: &mut masks });
+        isa.run(ColumnMasks { rows, columns: matrix.columns, masks: &mut masks });
+    }
     masks
+}
+
+/// `start + left · right` by the kernels.
+fn multiplied(isa: Isa, left: &[f32], right: &[f32], [m, k, n]: [usize; 3], start: &[f32]) -> Vec<f32> {
+    let (right, mut sum) = (pad(isa, right, n), pad(isa, start, n));
+    // Rows of the left operand with a stride of their own, as hidden layers have.
+    let left = pad(isa, left, k);
+    let left = Rows { values: &left, stride: padded(k), rows: m, columns: k };
+    let (masks, packed) = (masks(isa, left, n), &mut [0.0; PACKED]);
+    Product { left, masks: &masks, right: &right, columns: padded(n), sum: &mut sum, packed }.run(isa);
+    unpad(&sum, n)
+}
+
+/// `leftᵀ · delta` by the kernels.
+fn weight_gradient(isa: Isa, left: &[f32], delta: &[f32], [m, k, n]: [usize; 3]) -> Vec<f32> {
+    let delta = pad(isa, delta, n);
+    let (left, right) = (rows(left, k), Rows { values: &delta, stride: padded(n), rows: m, columns: n });
+    let masks = masks(isa, left, n);
+    let mut target = vec![f32::NAN; k * n];
+    let (rule, packed) = (&mut Rule::Store(Store), &mut crate::zeros(0));
+    WeightGradient { left, masks: &masks, right, target: &mut target, offset: 0, packed }.run(isa, rule);
+    target
 }
 
 fn bits(values: &[f32]) -> Vec<u32> {
@@ -85,14 +114,7 @@ proptest! {
         let start = matrix(m, n, 5, seed + 2);
         let expected = bits(&product(&left, &right, k, n, &start));
         for isa in Isa::available() {
-            let (right, mut sum) = (pad(isa, &right, n), pad(isa, &start, n));
-            // Rows of the left operand with a stride of their own, as hidden layers have.
-            let left = pad(isa, &left, k);
-            let left = Rows { values: &left, stride: padded(k), rows: m, columns: k };
-            let masks = masks(isa, left);
-            let packed = &mut [0.0; PACKED];
-            Product { left, masks: &masks, right: &right, columns: padded(n), sum: &mut sum, packed }.run(isa);
-            prop_assert_eq!(&bits(&unpad(&sum, n)), &expected, "{:?}", isa);
+            prop_assert_eq!(&bits(&multiplied(isa, &left, &right, [m, k, n], &start)), &expected, "{:?}", isa);
         }
     }
 
@@ -104,13 +126,42 @@ proptest! {
             _ => bits(&product(&transposed(&left, k), &delta, m, n, &vec![0.0; k * n])),
         };
         for isa in Isa::available() {
-            let delta = pad(isa, &delta, n);
-            let (left, right) = (rows(&left, k), Rows { values: &delta, stride: padded(n), rows: m, columns: n });
-            let masks = masks(isa, left);
-            let mut target = vec![f32::NAN; k * n];
-            let (rule, packed) = (&mut Rule::Store(Store), &mut crate::zeros(0));
-            WeightGradient { left, masks: &masks, right, target: &mut target, offset: 0, packed }.run(isa, rule);
-            prop_assert_eq!(&bits(&target), &expected, "{:?}", isa);
+            prop_assert_eq!(&bits(&weight_gradient(isa, &left, &delta, [m, k, n])), &expected, "{:?}", isa);
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_is_the_same_everywhere((m, k, n, zeros, seed) in shape()) {
+        let (left, start) = (matrix(m, k, zeros, seed), matrix(m, n, 5, seed + 2));
+        let endless = |rows, seed| {
+            let mut values = matrix(rows, n, 3, seed);
+            values.iter_mut().step_by(7).for_each(|value| *value = f32::INFINITY);
+            values
+        };
+        let (right, delta) = (endless(k, seed + 1), endless(m, seed + 3));
+        // Which NaN it is no instruction promises.
+        let seen = |values: Vec<f32>| bits(&values.into_iter().map(|x| if x.is_nan() { f32::NAN } else { x }).collect::<Vec<_>>());
+        let on = |isa| {
+            let product = multiplied(isa, &left, &right, [m, k, n], &start);
+            (seen(product), seen(weight_gradient(isa, &left, &delta, [m, k, n])))
+        };
+        let expected = on(Isa::available()[0]);
+        for isa in Isa::available() {
+            prop_assert!(on(isa) == expected, "{isa:?}");
+        }
+    }
+
+    #[test]
+    fn a_relu_lets_positive_values_through(mut values in prop::collection::vec(any::<f32>(), 0..70)) {
+        values.extend([f32::NAN, -0.0, 0.0, f32::INFINITY, f32::NEG_INFINITY]);
+        let after: Vec<f32> = (0..values.len()).map(|i| i as f32 - 9.0).collect();
+        let relu: Vec<f32> = values.iter().map(|&x| if x > 0.0 { x } else { 0.0 }).collect();
+        let gradient: Vec<f32> = relu.iter().zip(&after).map(|(&x, &after)| if x > 0.0 { after } else { 0.0 }).collect();
+        for isa in Isa::available() {
+            let (mut outputs, mut before) = (vec![f32::NAN; values.len()], vec![f32::NAN; values.len()]);
+            isa.run(Relu { inputs: &values, outputs: &mut outputs });
+            isa.run(ReluGradient { outputs: &outputs, after: &after, before: &mut before });
+            prop_assert_eq!((bits(&outputs), bits(&before)), (bits(&relu), bits(&gradient)), "{:?}", isa);
         }
     }
 

@@ -6,15 +6,16 @@ use crate::{buffer::grow, isa::Kernel};
 /// Rows, or columns, that one word of a mask covers.
 pub(super) const WORD: usize = 64;
 
-/// Where a matrix has values other than zero, as bits, along both directions.
+/// Where a matrix has values other than zero, as bits: along its rows once [`RowMasks`] has run, along its columns once
+/// [`ColumnMasks`] has.
 #[derive(Debug, Clone)]
 pub(crate) struct Masks {
     /// Word `w` of row `r` covers the columns from `WORD · w`; shape (rows, words).
     by_row: AVec<u64, ConstAlign<64>>,
     /// Word `w` of column `c` covers the rows from `WORD · w`; shape (words, columns).
     by_column: AVec<u64, ConstAlign<64>>,
-    /// Whether three quarters of all values are not zero, so that it pays to skip none: what is read of the right operand then
-    /// serves several rows. Of the whole matrix, so that a kernel has one kind of tile; never by the instruction set, since
+    /// Whether there are four rows or more, and three quarters of all values are not zero, so that it pays to skip none: what is
+    /// read of the right operand then serves four rows. Of the whole matrix, so that a kernel has one kind of tile; never by the instruction set, since
     /// an infinity times a zero that is not skipped is seen.
     pub(super) are_full: bool,
     /// Whether it pays to take neighbouring columns in pairs, as [`together`] says.
@@ -40,12 +41,12 @@ impl Masks {
 }
 
 /// Fills the masks of the rows of `matrix`: those that a product needs.
-pub(crate) struct Zeros<'a> {
+pub(crate) struct RowMasks<'a> {
     pub(crate) matrix: Rows<'a>,
     pub(crate) masks: &'a mut Masks,
 }
 
-impl Kernel for Zeros<'_> {
+impl Kernel for RowMasks<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -60,18 +61,18 @@ impl Kernel for Zeros<'_> {
             }
         }
         let count: usize = by_row.iter().map(|word| word.count_ones() as usize).sum();
-        self.masks.are_full = 4 * count >= 3 * rows * columns;
+        self.masks.are_full = rows >= 4 && 4 * count >= 3 * rows * columns;
     }
 }
 
 /// Fills the masks of the columns, those that a weight gradient needs, from the masks of `rows` rows.
-pub(crate) struct Columns<'a> {
+pub(crate) struct ColumnMasks<'a> {
     pub(crate) rows: usize,
     pub(crate) columns: usize,
     pub(crate) masks: &'a mut Masks,
 }
 
-impl Kernel for Columns<'_> {
+impl Kernel for ColumnMasks<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -99,7 +100,7 @@ impl Kernel for Columns<'_> {
 
 /// Whether it pays to take columns in pairs, each with the other's zeros too, as those of images are: neighbouring pixels
 /// are zero together. What is read of the right operand then serves both, and a value costs four cycles where it else
-/// costs five. Of the masks of all `pairs`, as above.
+/// costs five. Of all `pairs` of a matrix, and of its values alone, as [`Masks::are_full`].
 #[inline(always)]
 fn together<'a>(pairs: impl Iterator<Item = (&'a u64, &'a u64)>) -> bool {
     let (mut each, mut either) = (0, 0);

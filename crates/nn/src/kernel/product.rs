@@ -29,23 +29,23 @@ pub(crate) struct Product<'a> {
 }
 
 impl Product<'_> {
-    /// In a function for each kind of tile: of a mixture LLVM keeps none in registers.
+    /// In a function for each way to go through the values: of a mixture LLVM keeps no tile in registers.
     pub(crate) fn run(self, isa: Isa) {
         match is_narrow(self.columns) || self.masks.are_full {
-            true => isa.run(Whole(self)),
+            true => isa.run(Dense(self)),
             false => isa.run(Skipping(self)),
         }
     }
 
     /// How many inner indices block `block` has.
     #[inline(always)]
-    fn len(&self, block: usize) -> usize {
+    fn block_len(&self, block: usize) -> usize {
         let rest = self.left.columns - block * BLOCK;
         if rest < BLOCK { rest } else { BLOCK }
     }
 }
 
-/// A block of `right`, which starts with it, from `column` on, and its stride: copied where rows are wide.
+/// Of `right`, which starts at a block, the part from `column` on and its stride: copied where rows are wide.
 #[inline(always)]
 fn stretch_of<'a, const W: usize, const C: usize>(
     right: &'a [f32],
@@ -95,7 +95,7 @@ impl Skipping<'_> {
     /// Adds what one block of inner indices gives to `C` times `W` columns from `column` on.
     #[inline(always)]
     fn stretch<const W: usize, const C: usize>(&mut self, block: usize, column: usize) {
-        let (start, len) = (block * BLOCK, self.0.len(block));
+        let (start, len) = (block * BLOCK, self.0.block_len(block));
         let Product { left, masks, right, columns: n, sum, packed } = &mut self.0;
         let (left, n, sum) = (*left, *n, &mut **sum);
         let (right, stride) = stretch_of::<W, C>(&right[start * n..], n, column, len, packed);
@@ -119,15 +119,16 @@ impl Skipping<'_> {
 }
 
 /// Four rows at a time and two registers wide; nothing is skipped.
-struct Whole<'a>(Product<'a>);
+struct Dense<'a>(Product<'a>);
 
-impl Kernel for Whole<'_> {
+impl Kernel for Dense<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<const W: usize>(mut self) {
         for block in 0..self.0.left.columns.div_ceil(BLOCK) {
             let mut column = 0;
+            // Where a register has sixteen lanes, two of them.
             while W == 4 * LANES && column + 2 * LANES <= self.0.columns {
                 self.stretch::<{ 2 * LANES }>(block, column);
                 column += 2 * LANES;
@@ -140,11 +141,11 @@ impl Kernel for Whole<'_> {
     }
 }
 
-impl Whole<'_> {
+impl Dense<'_> {
     /// Adds what one block of inner indices gives to `W` columns from `column` on.
     #[inline(always)]
     fn stretch<const W: usize>(&mut self, block: usize, column: usize) {
-        let (start, len) = (block * BLOCK, self.0.len(block));
+        let (start, len) = (block * BLOCK, self.0.block_len(block));
         let Product { left, right, columns: n, sum, packed, .. } = &mut self.0;
         let (n, sum) = (*n, &mut **sum);
         let (right, stride) = stretch_of::<W, 1>(&right[start * n..], n, column, len, packed);

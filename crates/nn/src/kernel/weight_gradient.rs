@@ -90,6 +90,7 @@ impl<const R: usize, const C: usize> Apply for Whole<'_, R, C> {
     fn apply<const W: usize, U: Update>(self, update: &mut U) {
         // By value, and no `self` in the loops: of what a pointer leads to LLVM believes that every store changes it.
         let Self(WeightGradient { left, masks, right, target, offset, packed }, inputs) = self;
+        // Of an empty batch there is a word, too.
         let (columns, words) = (right.columns, left.rows.div_ceil(WORD).max(1));
         let first = if R == 1 && C == 1 { columns / (2 * W) * (2 * W) } else { 0 };
         let last = columns / (C * W) * (C * W);
@@ -98,52 +99,63 @@ impl<const R: usize, const C: usize> Apply for Whole<'_, R, C> {
         for first in (first..last).step_by(GROUP) {
             let end = if last - first < GROUP { last } else { first + GROUP };
             let packed = copy_outputs::<W>(packed, right, first..end);
-            let pairs = target[inputs.start * columns..inputs.end * columns].chunks_exact_mut(R * columns);
-            for (input, target) in inputs.clone().step_by(R).zip(pairs) {
-                // Of the first word, which is the only one of a usual batch, once for all stretches.
-                let first_mask = mask::<R>(by_column, input);
-                // Of an empty batch there are none.
-                let rows = left.values.get(input..).unwrap_or_default();
-                let mut targets = target.chunks_exact_mut(columns).map(|target| &mut target[first..end]);
-                let mut targets: [_; R] = std::array::from_fn(|_| targets.next().expect("R inputs"));
+            let targets = target[inputs.start * columns..inputs.end * columns].chunks_exact_mut(R * columns);
+            for (input, target) in inputs.clone().step_by(R).zip(targets) {
+                let gradient = Gradient { left, by_column, input, words, first_mask: mask::<R>(by_column, input) };
                 let at = offset + input * columns + first;
-                {
-                    // Iterators, in which nothing is checked.
-                    let mut targets = targets.each_mut().map(|target| target.chunks_exact_mut(C * W));
-                    let mut finished = finished.each_mut().map(|finished| finished.chunks_exact_mut(C * W));
-                    for (stretch, right) in packed.chunks_exact(C * words).take((end - first) / (C * W)).enumerate() {
-                        let mut sums: Tile<W, C, R> = [[[0.0; W]; C]; R];
-                        let word_of = |word| std::array::from_fn(|c| &right[c * words + word]);
-                        walk(&mut sums, first_mask, rows, left.stride as u32, word_of(0));
-                        for word in 1..words {
-                            let mask = mask::<R>(&by_column[word * left.columns..], input);
-                            walk(
-                                &mut sums,
-                                mask,
-                                &rows[word * WORD * left.stride..],
-                                left.stride as u32,
-                                word_of(word),
-                            );
-                        }
-                        for r in 0..R {
-                            let out = if U::IN_REGISTERS { targets[r].next() } else { finished[r].next() };
-                            let out = out.expect("a stretch").as_chunks_mut::<W>().0;
-                            for (c, out) in out.iter_mut().enumerate() {
-                                match U::IN_REGISTERS {
-                                    true => update.panel(at + r * columns + (stretch * C + c) * W, out, &sums[r][c]),
-                                    false => *out = sums[r][c],
-                                }
+                let mut rows = target.chunks_exact_mut(columns).map(|row| &mut row[first..end]);
+                let mut rows: [_; R] = std::array::from_fn(|_| rows.next().expect("R inputs"));
+                // An iterator for each input, in which no index is checked.
+                let mut in_place = rows.each_mut().map(|row| row.chunks_exact_mut(C * W));
+                let mut aside = finished.each_mut().map(|row| row.chunks_exact_mut(C * W));
+                for (stretch, right) in packed.chunks_exact(C * words).take((end - first) / (C * W)).enumerate() {
+                    let sums: Tile<W, C, R> = gradient.of(right);
+                    for r in 0..R {
+                        let out = if U::IN_REGISTERS { in_place[r].next() } else { aside[r].next() };
+                        let out = out.expect("a stretch").as_chunks_mut::<W>().0;
+                        for (c, out) in out.iter_mut().enumerate() {
+                            match U::IN_REGISTERS {
+                                true => update.panel(at + r * columns + (stretch * C + c) * W, out, &sums[r][c]),
+                                false => *out = sums[r][c],
                             }
                         }
                     }
                 }
                 if !U::IN_REGISTERS {
-                    for (r, (finished, target)) in finished.iter().zip(&mut targets).enumerate() {
-                        update.slice(at + r * columns, target, &finished[..end - first]);
+                    for (r, (finished, row)) in finished.iter().zip(&mut rows).enumerate() {
+                        update.slice(at + r * columns, row, &finished[..end - first]);
                     }
                 }
             }
         }
+    }
+}
+
+/// The gradient of neighbouring inputs, from `input` on.
+struct Gradient<'a> {
+    left: Rows<'a>,
+    by_column: &'a [u64],
+    input: usize,
+    words: usize,
+    /// Of the first word, which is the only one of a usual batch, once for all stretches.
+    first_mask: u64,
+}
+
+impl Gradient<'_> {
+    /// The sums for the `C` stretches of outputs in `right`, each of them all words.
+    #[inline(always)]
+    fn of<const W: usize, const C: usize, const R: usize>(&self, right: &[[[f32; W]; WORD]]) -> Tile<W, C, R> {
+        let Self { left, by_column, input, words, first_mask } = *self;
+        let mut sums = [[[0.0; W]; C]; R];
+        let word_of = |word| std::array::from_fn(|c| &right[c * words + word]);
+        // Of an empty batch there are none.
+        let rows = left.values.get(input..).unwrap_or_default();
+        walk(&mut sums, first_mask, rows, left.stride as u32, word_of(0));
+        for word in 1..words {
+            let mask = mask::<R>(&by_column[word * left.columns..], input);
+            walk(&mut sums, mask, &rows[word * WORD * left.stride..], left.stride as u32, word_of(word));
+        }
+        sums
     }
 }
 
@@ -202,6 +214,7 @@ impl<const R: usize> Apply for Narrow<'_, R> {
         let columns = right.columns;
         let targets = target[inputs.start * columns..inputs.end * columns].chunks_exact_mut(R * columns);
         for (input, target) in inputs.step_by(R).zip(targets) {
+            // `is_narrow` promises that they fit.
             let mut sums = [[0.0; LANES]; R];
             for output in (0..columns).step_by(8) {
                 let mut tile: Tile<8, 1, R> = [[[0.0; 8]; 1]; R];
