@@ -5,6 +5,7 @@
 
 mod inherited;
 mod launch;
+mod lender;
 mod loader;
 mod relay;
 pub mod sandbox;
@@ -17,6 +18,7 @@ use std::{
     process::ExitCode,
 };
 
+use lender::Lender;
 pub use loader::{LoadError, Loaded};
 pub use relay::{RELAY_NAME, relay};
 pub use serve::serve;
@@ -39,7 +41,7 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
         Ok(pipes) => pipes,
         Err(why) => return not_by_hand(&why),
     };
-    match serve(&mut BufReader::new(reader), &mut BufWriter::new(writer)) {
+    match serve(&mut BufReader::new(reader), &mut BufWriter::new(Lender::new(writer))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");

@@ -32,9 +32,10 @@ impl Batch {
         Self { jobs, settled, attempts, waiting, working: vec![None; slots], round }
     }
 
-    /// How many processes compute.
-    pub(crate) fn busy(&self) -> usize {
-        self.working.iter().flatten().filter(|work| !work.answering).count()
+    /// The slots whose processes compute.
+    pub(crate) fn computing(&self) -> impl Iterator<Item = usize> {
+        let computes = |(slot, work): (usize, &Option<Work>)| work.filter(|work| !work.answering).map(|_| slot);
+        self.working.iter().enumerate().filter_map(computes)
     }
 
     /// The slots with work and none in hand: those that are ready before those that start, and of each the longest queues
@@ -68,6 +69,6 @@ mod tests {
     fn who_answers_leaves_its_core_to_another() {
         let mut batch = Batch::new(Vec::new(), 3, None);
         batch.working = vec![Some(Work { job: 0, answering: true }), None, Some(Work { job: 1, answering: false })];
-        assert_eq!(batch.busy(), 1);
+        assert_eq!(batch.computing().collect::<Vec<_>>(), [2]);
     }
 }

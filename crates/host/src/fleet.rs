@@ -14,6 +14,7 @@ use crate::{
     Cause, Error, Lost, OnFailure, Result,
     batch::{Batch, Work},
     control::{Control, Message},
+    cores,
     process::Loss,
     stray::{end_strays, new_mark},
     worker::{Environment, News, Order, Worker, WorkerId},
@@ -53,6 +54,8 @@ pub(crate) struct Fleet<'a> {
     slots: Vec<Slot>,
     /// Processes that work at the same time.
     at_once: usize,
+    /// One for each of them, or none.
+    cores: Vec<usize>,
     policy: OnFailure,
     /// What the first process said; the others must say the same.
     model: Option<Ready>,
@@ -64,6 +67,8 @@ pub(crate) struct Fleet<'a> {
 struct Slot {
     setup: Setup,
     worker: Option<Worker>,
+    /// Which of the processes that work at the same time it was last.
+    place: Option<usize>,
     ready: bool,
     /// Examples of each partition, as the first process that was ready said.
     examples: Option<Vec<u64>>,
@@ -89,10 +94,14 @@ impl<'a> Fleet<'a> {
         at_once: usize,
         policy: OnFailure,
     ) -> Result<Self> {
-        let slot = |setup| Slot { setup, worker: None, ready: false, examples: None, proven: false };
-        let slots = setups.into_iter().map(slot).collect();
-        let mut fleet =
-            Self { environment, control, slots, at_once, policy, model: None, generation: 0, reload_asked: false };
+        let slot = |setup| Slot { setup, worker: None, place: None, ready: false, examples: None, proven: false };
+        let slots: Vec<Slot> = setups.into_iter().map(slot).collect();
+        let at_once = at_once.min(slots.len());
+        // A program of the user's may have threads, and who is elsewhere has other cores.
+        let is_own = environment.launched.is_none() && !environment.command.elsewhere;
+        let cores = if is_own { cores::for_jobs(at_once) } else { Vec::new() };
+        let (model, generation, reload_asked) = (None, 0, false);
+        let mut fleet = Self { environment, control, slots, at_once, cores, policy, model, generation, reload_asked };
         (0..fleet.slots.len()).try_for_each(|slot| fleet.start_worker(slot))?;
         Ok(fleet)
     }
@@ -104,7 +113,7 @@ impl<'a> Fleet<'a> {
 
     /// Processes that work at the same time.
     pub(crate) fn at_once(&self) -> usize {
-        self.at_once.min(self.slots.len())
+        self.at_once
     }
 
     /// What the processes said of their model; none before the first job was done.
@@ -210,7 +219,7 @@ impl<'a> Fleet<'a> {
     /// Gives work to processes that have none, as far as `at_once` allows.
     fn dispatch(&mut self, batch: &mut Batch, tell: &mut Tell<'_>) -> Result<Dispatched> {
         // A process that is still starting takes a place, too: its work is next.
-        let places = self.at_once.saturating_sub(batch.busy());
+        let places = self.at_once.saturating_sub(batch.computing().count());
         for slot in batch.idle(|slot| self.slots[slot].ready).into_iter().take(places) {
             if self.slots[slot].worker.is_none()
                 && let Err(error) = self.start_worker(slot)
@@ -225,11 +234,22 @@ impl<'a> Fleet<'a> {
             let Some(index) = batch.waiting[slot].pop_front() else {
                 continue;
             };
+            let place = self.free_place(batch, slot);
             batch.working[slot] = Some(Work { job: index, answering: false });
             let Job { request, weights, reply_payload, .. } = &batch.jobs[index];
-            worker.send(Order { request: request.clone(), weights: weights.clone(), reply_payload: *reply_payload });
+            let core = self.cores.get(place).copied();
+            let (request, weights, reply_payload) = (request.clone(), weights.clone(), *reply_payload);
+            worker.send(Order { request, weights, reply_payload, core });
+            self.slots[slot].place = Some(place);
         }
         Ok(Dispatched::Fully)
+    }
+
+    /// Where nobody computes: where the process of `slot` did before, if it can be, since that core's caches have its model.
+    fn free_place(&self, batch: &Batch, slot: usize) -> usize {
+        let taken: Vec<usize> = batch.computing().filter_map(|slot| self.slots[slot].place).collect();
+        let is_free = |place: &usize| !taken.contains(place);
+        self.slots[slot].place.into_iter().chain(0..).find(is_free).expect("not all numbers are taken")
     }
 
     fn start_worker(&mut self, index: usize) -> Result<()> {
@@ -240,7 +260,7 @@ impl<'a> Fleet<'a> {
             anyhow::anyhow!("cannot start client process {index}: {error}; lower --processes or raise `ulimit -n`")
         })?;
         let slot = &mut self.slots[index];
-        worker.send(Order { request: Request::Setup(slot.setup.clone()), weights: None, reply_payload: 0 });
+        worker.send(Order { request: Request::Setup(slot.setup.clone()), weights: None, reply_payload: 0, core: None });
         slot.worker = Some(worker);
         slot.ready = false;
         Ok(())

@@ -40,7 +40,7 @@ pub fn hear(bytes: &[u8]) -> (usize, Option<String>) {
     let jobs = jobs();
     let (orders, ordered) = mpsc::channel();
     for Job { request, reply_payload, .. } in &jobs {
-        let order = Order { request: request.clone(), weights: None, reply_payload: *reply_payload };
+        let order = Order { request: request.clone(), weights: None, reply_payload: *reply_payload, core: None };
         orders.send(order).expect("it is listened to");
     }
     drop(orders);

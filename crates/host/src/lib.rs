@@ -9,6 +9,7 @@ mod check;
 mod checkpoint;
 mod control;
 mod convergence;
+mod cores;
 mod error;
 mod event;
 mod experiment;

@@ -20,11 +20,15 @@ use std::{
 use fedpipe_protocol::{
     InForce, Limits, PROTOCOL, Part, Parts, Reply, Request, Setup, Spare, WEIGHTS, begin, read, write,
 };
-use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::{
+    sys::eventfd::{EfdFlags, EventFd},
+    unistd::Pid,
+};
 
 use crate::{
     cause::Cause,
     control::Message,
+    cores,
     foreign::Launched,
     link::{GaveUp, Link, Want, gave_up},
     log::ClientLog,
@@ -46,6 +50,8 @@ pub(crate) struct Order {
     pub(crate) weights: Option<Arc<Vec<f32>>>,
     /// Bytes of payload that the reply may have.
     pub(crate) reply_payload: u64,
+    /// Where it is to be done.
+    pub(crate) core: Option<usize>,
 }
 
 /// What a worker's thread reports.
@@ -126,6 +132,7 @@ impl Worker {
         let mark = environment.mark_of(id);
         let Spawned { child, pidfd, to, from, log } =
             spawn(&environment.command, id.slot as u32, &mark, environment.pipe_size)?;
+        let pid = Pid::from_raw(child.id().cast_signed());
         let mut process = Process::new(child, mark);
         let wake = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
         let dismissed = Arc::new(AtomicBool::new(false));
@@ -133,6 +140,7 @@ impl Worker {
         let mut link = Link {
             to,
             from,
+            process: pid,
             pidfd,
             log_pipe: Some(log),
             log: client_log,
@@ -205,6 +213,8 @@ pub(crate) fn converse(
     loop {
         let order = next_order(link, orders)?;
         link.deadline = Some(Instant::now() + timeout);
+        // By this thread, which reaps the process: nobody else can have its number.
+        order.core.into_iter().for_each(|core| cores::keep_on(core, link.process));
         let new = order.weights.as_ref().filter(|weights| !kept.ptr_eq(&Arc::downgrade(weights)));
         write(link, &order.request, new.map(|weights| Part::F32(WEIGHTS, weights)).as_slice())?;
         if let Some(weights) = new.filter(|_| keeps_weights) {

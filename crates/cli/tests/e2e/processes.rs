@@ -7,6 +7,10 @@ use std::{
     process::{Command, ExitStatus, Stdio},
 };
 
+use nix::{
+    sched::{CpuSet, sched_getaffinity},
+    unistd::Pid,
+};
 use serde_json::json;
 
 use crate::{
@@ -23,6 +27,12 @@ fn standing(place: &Place) -> Live<'_> {
     let mut live = Live::start(place, STANDING);
     (0..3).for_each(|client| live.await_fault(client, 2));
     live
+}
+
+/// The cores on which a thread may run, as /proc writes them.
+fn cores_of(client: &Client) -> String {
+    let status = client.proc("status");
+    status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:\t")).unwrap().to_owned()
 }
 
 #[test]
@@ -67,6 +77,26 @@ fn a_client_is_a_child_of_the_host_and_bears_its_name() {
     for client in &clients {
         assert_eq!(client.arguments.len(), 4, "{:?}", client.arguments);
         assert_eq!(client.proc("comm"), "fedpipe-client\n");
+    }
+}
+
+#[test]
+fn clients_have_a_core_each_where_all_cores_are_to_compute() {
+    let allowed = sched_getaffinity(Pid::from_raw(0)).unwrap();
+    let cores = (0..CpuSet::count()).filter(|&core| allowed.is_set(core).unwrap()).count();
+    for (jobs, apart) in [(cores, true), (cores + 1, false)] {
+        let standing = format!(
+            "misbehaving --clients {jobs} --jobs {jobs} --rounds 2 --model-option fault=sleep --model-option round=2 \
+             --model-option once=marks"
+        );
+        let place = Place::new();
+        let mut live = Live::start(&place, &standing);
+        (0..jobs as u32).for_each(|client| live.await_fault(client, 2));
+        let kept: BTreeSet<String> = live.clients().iter().map(cores_of).collect();
+        match apart {
+            true => assert!(kept.len() == jobs && kept.iter().all(|core| core.parse::<u32>().is_ok()), "{kept:?}"),
+            false => assert_eq!(kept.len(), 1, "{kept:?}"),
+        }
     }
 }
 

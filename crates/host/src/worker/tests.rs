@@ -59,7 +59,7 @@ fn ready(keeps_weights: bool) -> Reply {
 }
 
 fn order(request: Request, weights: Option<&Arc<Vec<f32>>>, reply_payload: u64) -> Order {
-    Order { request, weights: weights.cloned(), reply_payload }
+    Order { request, weights: weights.cloned(), reply_payload, core: None }
 }
 
 fn setup() -> Request {
