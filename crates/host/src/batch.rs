@@ -32,18 +32,22 @@ impl Batch {
         Self { jobs, settled, attempts, waiting, working: vec![None; slots], round }
     }
 
-    /// The slots whose processes compute.
-    pub(crate) fn computing(&self) -> impl Iterator<Item = usize> {
-        let computes = |(slot, work): (usize, &Option<Work>)| work.filter(|work| !work.answering).map(|_| slot);
-        self.working.iter().enumerate().filter_map(computes)
+    /// Whether the process of `slot` computes.
+    pub(crate) fn computes(&self, slot: usize) -> bool {
+        self.working[slot].is_some_and(|work| !work.answering)
     }
 
-    /// The slots with work and none in hand: those that are ready before those that start, and of each the longest queues
-    /// first, since they would be what the rest of the batch waits for; else in order.
-    pub(crate) fn idle(&self, is_ready: impl Fn(usize) -> bool) -> Vec<usize> {
+    /// How many processes compute.
+    pub(crate) fn busy(&self) -> usize {
+        (0..self.working.len()).filter(|&slot| self.computes(slot)).count()
+    }
+
+    /// The slots with work and none in hand: those that are ready before those that start, of each those that some core
+    /// knows, and then the longest queues, since they would be what the rest of the batch waits for; else in order.
+    pub(crate) fn idle(&self, is_ready: impl Fn(usize) -> bool, is_known: impl Fn(usize) -> bool) -> Vec<usize> {
         let idle = |&slot: &usize| self.working[slot].is_none() && !self.waiting[slot].is_empty();
         let mut slots: Vec<usize> = (0..self.waiting.len()).filter(idle).collect();
-        slots.sort_by_key(|&slot| (!is_ready(slot), Reverse(self.waiting[slot].len())));
+        slots.sort_by_key(|&slot| (!is_ready(slot), !is_known(slot), Reverse(self.waiting[slot].len())));
         slots
     }
 }
@@ -55,20 +59,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ready_are_first_and_of_them_the_longest_queue() {
+    fn the_ready_are_first_then_the_known_then_the_longest_queues() {
         let job = |slot| Job { slot, client: None, request: Request::GetWeights, weights: None, reply_payload: 0 };
         let mut batch = Batch::new([0, 1, 2, 2, 3, 3, 3, 5].map(job).into(), 6, None);
-        assert_eq!(batch.idle(|_| true), [3, 2, 0, 1, 5]);
-        assert_eq!(batch.idle(|slot| slot == 1 || slot == 2), [2, 1, 3, 0, 5]);
+        let nobody = |_| false;
+        assert_eq!(batch.idle(|_| true, nobody), [3, 2, 0, 1, 5]);
+        assert_eq!(batch.idle(|slot| slot == 1 || slot == 2, nobody), [2, 1, 3, 0, 5]);
+        assert_eq!(batch.idle(|slot| slot != 0, |slot| slot < 2), [1, 3, 2, 5, 0]);
         batch.working[3] = Some(Work { job: 4, answering: false });
         batch.waiting[2].pop_front();
-        assert_eq!(batch.idle(|_| true), [0, 1, 2, 5]);
+        assert_eq!(batch.idle(|_| true, nobody), [0, 1, 2, 5]);
     }
 
     #[test]
     fn who_answers_leaves_its_core_to_another() {
         let mut batch = Batch::new(Vec::new(), 3, None);
         batch.working = vec![Some(Work { job: 0, answering: true }), None, Some(Work { job: 1, answering: false })];
-        assert_eq!(batch.computing().collect::<Vec<_>>(), [2]);
+        assert_eq!([0, 1, 2].map(|slot| batch.computes(slot)), [false, false, true]);
+        assert_eq!(batch.busy(), 1);
     }
 }

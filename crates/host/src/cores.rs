@@ -9,14 +9,53 @@ use nix::{
     unistd::Pid,
 };
 
-/// The cores that this process may use, one for each of `jobs`; none where they are not as many, since there is then room for the
-/// kernel to choose, or another run beside this one.
-pub(crate) fn for_jobs(jobs: usize) -> Vec<usize> {
-    let Ok(allowed) = sched_getaffinity(Pid::this()) else {
-        return Vec::new();
-    };
-    let cores: Vec<usize> = (0..CpuSet::count()).filter(|&core| allowed.is_set(core).unwrap_or_default()).collect();
-    if cores.len() == jobs { cores } else { Vec::new() }
+/// A core for each process that computes; none at all where there are more or fewer cores than that, since the kernel then has
+/// room to choose, or another run is beside this one.
+#[derive(Debug)]
+pub(crate) struct Cores(Vec<Core>);
+
+#[derive(Debug)]
+struct Core {
+    number: usize,
+    /// Who computes there, or did last.
+    slot: Option<usize>,
+}
+
+impl Cores {
+    /// Those that this process may use, for `jobs` processes.
+    pub(crate) fn of_machine(jobs: usize) -> Self {
+        let allowed = sched_getaffinity(Pid::this()).unwrap_or_default();
+        let numbers: Vec<usize> = (0..CpuSet::count()).filter(|&n| allowed.is_set(n).unwrap_or_default()).collect();
+        if numbers.len() == jobs { Self::new(numbers) } else { Self::none() }
+    }
+
+    pub(crate) fn none() -> Self {
+        Self(Vec::new())
+    }
+
+    fn new(numbers: Vec<usize>) -> Self {
+        Self(numbers.into_iter().map(|number| Core { number, slot: None }).collect())
+    }
+
+    /// Forgets who computed where: the longest queue is to begin, wherever.
+    pub(crate) fn begin(&mut self) {
+        self.0.iter_mut().for_each(|core| core.slot = None);
+    }
+
+    /// Whether the process of `slot` was the last to compute on some core, whose caches have its model.
+    pub(crate) fn know(&self, slot: usize) -> bool {
+        self.0.iter().any(|core| core.slot == Some(slot))
+    }
+
+    /// The core that knows `slot`, or one where nobody computes; it is then that slot's.
+    pub(crate) fn take(&mut self, slot: usize, computes: impl Fn(usize) -> bool) -> Option<usize> {
+        let known = self.0.iter().position(|core| core.slot == Some(slot));
+        let free = || self.0.iter().position(|core| core.slot.is_none_or(|slot| !computes(slot)));
+        let index = known.or_else(free)?;
+        let core = &mut self.0[index];
+        core.slot = Some(slot);
+        Some(core.number)
+    }
 }
 
 /// Has `process`, which must have one thread, run on `core` alone. Best effort: the core may be gone by now.
@@ -37,9 +76,25 @@ mod tests {
     #[test]
     fn there_are_cores_where_all_of_them_are_to_compute() {
         let cores = allowed(Pid::this());
-        assert_eq!(for_jobs(cores.len()), cores);
-        assert!(for_jobs(cores.len() + 1).is_empty());
-        assert!(for_jobs(cores.len() - 1).is_empty());
+        let given = |jobs| Cores::of_machine(jobs).0.iter().map(|core| core.number).collect::<Vec<_>>();
+        assert_eq!(given(cores.len()), cores);
+        assert!(given(cores.len() + 1).is_empty());
+        assert!(given(cores.len() - 1).is_empty());
+    }
+
+    #[test]
+    fn a_slot_keeps_its_core_until_another_takes_it() {
+        let mut cores = Cores::new(vec![4, 6]);
+        let nobody = |_| false;
+        assert_eq!((cores.take(0, nobody), cores.take(1, |slot| slot == 0)), (Some(4), Some(6)));
+        // Both are known; the first is free for another.
+        assert_eq!(cores.take(1, nobody), Some(6));
+        assert_eq!(cores.take(2, |slot| slot == 1), Some(4));
+        assert_eq!([0, 1, 2].map(|slot| cores.know(slot)), [false, true, true]);
+        assert_eq!(cores.take(0, |_| true), None);
+        cores.begin();
+        assert!(!cores.know(1) && !cores.know(2));
+        assert_eq!(Cores::none().take(0, nobody), None);
     }
 
     #[test]

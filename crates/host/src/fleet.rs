@@ -14,7 +14,7 @@ use crate::{
     Cause, Error, Lost, OnFailure, Result,
     batch::{Batch, Work},
     control::{Control, Message},
-    cores,
+    cores::Cores,
     process::Loss,
     stray::{end_strays, new_mark},
     worker::{Environment, News, Order, Worker, WorkerId},
@@ -54,8 +54,8 @@ pub(crate) struct Fleet<'a> {
     slots: Vec<Slot>,
     /// Processes that work at the same time.
     at_once: usize,
-    /// One for each of them, or none.
-    cores: Vec<usize>,
+    /// On which they do.
+    cores: Cores,
     policy: OnFailure,
     /// What the first process said; the others must say the same.
     model: Option<Ready>,
@@ -67,8 +67,6 @@ pub(crate) struct Fleet<'a> {
 struct Slot {
     setup: Setup,
     worker: Option<Worker>,
-    /// Which of the processes that work at the same time it was last.
-    place: Option<usize>,
     ready: bool,
     /// Examples of each partition, as the first process that was ready said.
     examples: Option<Vec<u64>>,
@@ -94,12 +92,12 @@ impl<'a> Fleet<'a> {
         at_once: usize,
         policy: OnFailure,
     ) -> Result<Self> {
-        let slot = |setup| Slot { setup, worker: None, place: None, ready: false, examples: None, proven: false };
+        let slot = |setup| Slot { setup, worker: None, ready: false, examples: None, proven: false };
         let slots: Vec<Slot> = setups.into_iter().map(slot).collect();
         let at_once = at_once.min(slots.len());
         // A program of the user's may have threads, and who is elsewhere has other cores.
         let is_own = environment.launched.is_none() && !environment.command.elsewhere;
-        let cores = if is_own { cores::for_jobs(at_once) } else { Vec::new() };
+        let cores = if is_own { Cores::of_machine(at_once) } else { Cores::none() };
         let (model, generation, reload_asked) = (None, 0, false);
         let mut fleet = Self { environment, control, slots, at_once, cores, policy, model, generation, reload_asked };
         (0..fleet.slots.len()).try_for_each(|slot| fleet.start_worker(slot))?;
@@ -161,6 +159,7 @@ impl<'a> Fleet<'a> {
         tell: &mut Tell<'_>,
     ) -> Result<Vec<Settled>> {
         let mut batch = Batch::new(jobs, self.slots.len(), round);
+        self.cores.begin();
         loop {
             while self.dispatch(&mut batch, tell)? == Dispatched::InPart {}
             if batch.settled.iter().all(Option::is_some) {
@@ -192,7 +191,10 @@ impl<'a> Fleet<'a> {
                 self.welcome(slot, ready).map(|()| (self.slots[slot].ready, self.slots[slot].proven) = (true, true))
             }
             (News::Answers, _) => {
-                batch.working[slot].iter_mut().for_each(|work| work.answering = true);
+                // On a core of its own it stays for what it has to do next: the host reads the answer there meanwhile, and
+                // another process would have to fetch its model into the caches first.
+                let stays = self.cores.know(slot) && !batch.waiting[slot].is_empty();
+                batch.working[slot].iter_mut().for_each(|work| work.answering = !stays);
                 Ok(())
             }
             (News::Replied(..), None) => Err(Cause::protocol("it answered what nobody had asked")),
@@ -219,8 +221,8 @@ impl<'a> Fleet<'a> {
     /// Gives work to processes that have none, as far as `at_once` allows.
     fn dispatch(&mut self, batch: &mut Batch, tell: &mut Tell<'_>) -> Result<Dispatched> {
         // A process that is still starting takes a place, too: its work is next.
-        let places = self.at_once.saturating_sub(batch.computing().count());
-        for slot in batch.idle(|slot| self.slots[slot].ready).into_iter().take(places) {
+        let places = self.at_once.saturating_sub(batch.busy());
+        for slot in batch.idle(|slot| self.slots[slot].ready, |slot| self.cores.know(slot)).into_iter().take(places) {
             if self.slots[slot].worker.is_none()
                 && let Err(error) = self.start_worker(slot)
             {
@@ -234,22 +236,13 @@ impl<'a> Fleet<'a> {
             let Some(index) = batch.waiting[slot].pop_front() else {
                 continue;
             };
-            let place = self.free_place(batch, slot);
+            let core = self.cores.take(slot, |slot| batch.computes(slot));
             batch.working[slot] = Some(Work { job: index, answering: false });
             let Job { request, weights, reply_payload, .. } = &batch.jobs[index];
-            let core = self.cores.get(place).copied();
             let (request, weights, reply_payload) = (request.clone(), weights.clone(), *reply_payload);
             worker.send(Order { request, weights, reply_payload, core });
-            self.slots[slot].place = Some(place);
         }
         Ok(Dispatched::Fully)
-    }
-
-    /// Where nobody computes: where the process of `slot` did before, if it can be, since that core's caches have its model.
-    fn free_place(&self, batch: &Batch, slot: usize) -> usize {
-        let taken: Vec<usize> = batch.computing().filter_map(|slot| self.slots[slot].place).collect();
-        let is_free = |place: &usize| !taken.contains(place);
-        self.slots[slot].place.into_iter().chain(0..).find(is_free).expect("not all numbers are taken")
     }
 
     fn start_worker(&mut self, index: usize) -> Result<()> {
