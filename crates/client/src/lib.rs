@@ -12,16 +12,13 @@ pub mod sandbox;
 mod serve;
 mod session;
 
-use std::{
-    ffi::OsString,
-    io::{BufReader, BufWriter},
-    process::ExitCode,
-};
+use std::{ffi::OsString, io::BufReader, process::ExitCode};
 
-use lender::Lender;
 pub use loader::{LoadError, Loaded};
 pub use relay::{RELAY_NAME, relay};
-pub use serve::serve;
+
+use lender::Lender;
+use serve::serve;
 
 /// The name (`argv[0]`) under which the host executes its own binary again to start a client.
 pub const PROCESS_NAME: &str = "fedpipe-client";
@@ -41,7 +38,7 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
         Ok(pipes) => pipes,
         Err(why) => return not_by_hand(&why),
     };
-    match serve(&mut BufReader::new(reader), &mut BufWriter::new(Lender::new(writer))) {
+    match serve(&mut BufReader::new(reader), &mut Lender::new(writer)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");

@@ -8,10 +8,11 @@ use std::{
 use anyhow::Result;
 use fedpipe_protocol::{
     FailureKind, FrameError, InForce, Isolation, Limits, PROTOCOL, Part, Parts, Purpose, Ready, Reply, Request, Setup,
-    Spare, WEIGHTS, begin, write,
+    Spare, WEIGHTS, begin, write, write_header,
 };
 
 use crate::{
+    lender::Lender,
     loader::{LoadError, Loaded},
     sandbox::{Policy, lock_in},
     session::{Failure, Session, describe},
@@ -24,7 +25,7 @@ use crate::{
 ///
 /// # Errors
 /// Only those of the pipe itself.
-pub fn serve(reader: &mut impl Read, writer: &mut impl Write) -> Result<()> {
+pub(crate) fn serve(reader: &mut impl Read, writer: &mut Lender) -> Result<()> {
     let spare = Spare::default();
     write(writer, &Reply::Hello { protocol: PROTOCOL }, &[])?;
     let Some((Request::Setup(setup), _)) = next(reader, None, &spare)? else {
@@ -45,7 +46,12 @@ pub fn serve(reader: &mut impl Read, writer: &mut impl Write) -> Result<()> {
         };
         match answered {
             Ok((reply, None)) => write(writer, &reply, &[])?,
-            Ok((reply, Some(weights))) => write(writer, &reply, &[Part::F32(WEIGHTS, weights)])?,
+            Ok((reply, Some(weights))) => {
+                let part = Part::F32(WEIGHTS, weights);
+                write_header(writer, &reply, &[part])?;
+                // They change in the next request, which a host sends when it has read the answer to this one.
+                writer.lend(part.bytes())?;
+            }
             Err(failure) => return fail(writer, failure),
         }
     }

@@ -30,8 +30,9 @@ impl Failure {
 pub(crate) struct Session {
     model: ModelBox,
     seed: u64,
-    /// As long as the model says; filled by `train` and `weights`.
-    weights: Vec<f32>,
+    /// As long as the model says; filled by `weights`. Never freed: the pipe they were lent to may have them until after the end of
+    /// this process.
+    weights: &'static mut [f32],
     /// What the host sent last.
     pub(crate) sent: Option<Vec<f32>>,
     partitions: Vec<(u32, Partition)>,
@@ -60,7 +61,7 @@ impl Session {
         ready.layout = convert(&layout)?;
         ready.examples = partitions.iter().map(|(_, partition)| partition.len() as u64).collect();
         let (seed, order) = (setup.seed, Vec::new());
-        let weights = vec![0.0; count as usize];
+        let weights = vec![0.0; count as usize].leak();
         Ok((Self { model, seed, weights, sent: None, partitions, test, order }, ready))
     }
 
@@ -71,8 +72,8 @@ impl Session {
 
     /// The model's weights as they are now.
     pub(crate) fn weights(&mut self) -> Result<&[f32], Failure> {
-        answer(self.model.get_weights(RSliceMut::from_mut_slice(&mut self.weights))).map_err(Failure::model)?;
-        Ok(&self.weights)
+        answer(self.model.get_weights(RSliceMut::from_mut_slice(self.weights))).map_err(Failure::model)?;
+        Ok(self.weights)
     }
 
     /// Sets the model's weights to those that the host sent last.

@@ -42,13 +42,27 @@ impl Batch {
         (0..self.working.len()).filter(|&slot| self.computes(slot)).count()
     }
 
-    /// The slots with work and none in hand: those that are ready before those that start, of each those that some core
-    /// knows, and then the longest queues, since they would be what the rest of the batch waits for; else in order.
-    pub(crate) fn idle(&self, is_ready: impl Fn(usize) -> bool, is_known: impl Fn(usize) -> bool) -> Vec<usize> {
+    /// How many jobs wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.iter().map(VecDeque::len).sum()
+    }
+
+    /// The slots with work and none in hand: those that are ready before those that start, and of each the longest queues
+    /// first, since they would be what the rest of the batch waits for; else in order. What a core has in its caches, so that
+    /// it `knows` the slot, is worth a queue of half the length.
+    pub(crate) fn idle(&self, is_ready: impl Fn(usize) -> bool, knows: impl Fn(usize) -> bool) -> Vec<usize> {
         let idle = |&slot: &usize| self.working[slot].is_none() && !self.waiting[slot].is_empty();
         let mut slots: Vec<usize> = (0..self.waiting.len()).filter(idle).collect();
-        slots.sort_by_key(|&slot| (!is_ready(slot), !is_known(slot), Reverse(self.waiting[slot].len())));
+        let weight = |slot: usize| self.waiting[slot].len() * if knows(slot) { 2 } else { 1 };
+        slots.sort_by_key(|&slot| (!is_ready(slot), Reverse(weight(slot)), !knows(slot)));
         slots
+    }
+
+    /// Whether the process of `slot`, which a core knows and which answers, would be the next there all the same.
+    pub(crate) fn is_next(&self, slot: usize, is_ready: impl Fn(usize) -> bool) -> bool {
+        let own = 2 * self.waiting[slot].len();
+        let first = self.idle(&is_ready, |_| false).first().copied().filter(|&slot| is_ready(slot));
+        own > 0 && first.is_none_or(|other| self.waiting[other].len() <= own)
     }
 }
 
@@ -59,16 +73,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ready_are_first_then_the_known_then_the_longest_queues() {
+    fn the_ready_are_first_and_of_them_the_longest_queue_but_what_a_core_knows_counts_twice() {
         let job = |slot| Job { slot, client: None, request: Request::GetWeights, weights: None, reply_payload: 0 };
         let mut batch = Batch::new([0, 1, 2, 2, 3, 3, 3, 5].map(job).into(), 6, None);
         let nobody = |_| false;
         assert_eq!(batch.idle(|_| true, nobody), [3, 2, 0, 1, 5]);
         assert_eq!(batch.idle(|slot| slot == 1 || slot == 2, nobody), [2, 1, 3, 0, 5]);
-        assert_eq!(batch.idle(|slot| slot != 0, |slot| slot < 2), [1, 3, 2, 5, 0]);
+        // Of 1, 1, 2, 3 and 1 jobs.
+        assert_eq!(batch.idle(|slot| slot != 0, |slot| slot < 2), [3, 1, 2, 5, 0]);
+        assert_eq!(batch.waiting(), 8);
         batch.working[3] = Some(Work { job: 4, answering: false });
         batch.waiting[2].pop_front();
         assert_eq!(batch.idle(|_| true, nobody), [0, 1, 2, 5]);
+    }
+
+    #[test]
+    fn a_process_is_next_while_no_queue_is_twice_as_long() {
+        let job = |slot| Job { slot, client: None, request: Request::GetWeights, weights: None, reply_payload: 0 };
+        let mut batch = Batch::new([0, 0, 1, 1, 1, 1, 1, 2].map(job).into(), 3, None);
+        for slot in [0, 2] {
+            let job = batch.waiting[slot].pop_front().unwrap();
+            batch.working[slot] = Some(Work { job, answering: false });
+        }
+        assert!(!batch.is_next(0, |_| true), "1 job, and 5");
+        assert!(batch.is_next(0, |slot| slot != 1), "the 5 cannot be done yet");
+        batch.waiting[1].truncate(2);
+        assert!(batch.is_next(0, |_| true), "1 job, and 2");
+        assert!(!batch.is_next(2, |_| false), "none");
     }
 
     #[test]

@@ -1,115 +1,155 @@
 //! Which core a client process computes on.
 //!
-//! Where as many processes compute as there are cores, each is told its own. Left alone, the kernel puts a process that is
-//! woken where its waker or its own last work was, also behind one that computes there, and for a whole time slice (4 ms) leaves it
-//! waiting while another core is idle.
+//! While there is work for every core and more of it waits, each process that computes is kept on a core of its own. Left alone, the kernel
+//! may put one that is woken behind another that computes, and leave it there for a time slice (4 ms were seen) although a core is
+//! idle. The last of the work is the kernel's to place: it can move a process away from a core that others need, too.
 
 use nix::{
     sched::{CpuSet, sched_getaffinity, sched_setaffinity},
     unistd::Pid,
 };
 
-/// A core for each process that computes; none at all where there are more or fewer cores than that, since the kernel then has
-/// room to choose, or another run is beside this one.
+/// The cores for processes that compute at the same time.
 #[derive(Debug)]
-pub(crate) struct Cores(Vec<Core>);
+pub(crate) struct Cores {
+    all: CpuSet,
+    each: Vec<Core>,
+}
 
 #[derive(Debug)]
 struct Core {
     number: usize,
-    /// Who computes there, or did last.
+    /// Whose process was sent here last, in this batch.
     slot: Option<usize>,
 }
 
 impl Cores {
-    /// Those that this process may use, for `jobs` processes.
+    /// Those that this process may use, where they are as many as `jobs`; else none, and the kernel has room to choose.
     pub(crate) fn of_machine(jobs: usize) -> Self {
-        let allowed = sched_getaffinity(Pid::this()).unwrap_or_default();
-        let numbers: Vec<usize> = (0..CpuSet::count()).filter(|&n| allowed.is_set(n).unwrap_or_default()).collect();
-        if numbers.len() == jobs { Self::new(numbers) } else { Self::none() }
+        let all = sched_getaffinity(Pid::this()).unwrap_or_default();
+        let numbers: Vec<usize> = (0..CpuSet::count()).filter(|&n| all.is_set(n).unwrap_or_default()).collect();
+        if numbers.len() == jobs { Self::new(all, &numbers) } else { Self::none() }
     }
 
     pub(crate) fn none() -> Self {
-        Self(Vec::new())
+        Self::new(CpuSet::new(), &[])
     }
 
-    fn new(numbers: Vec<usize>) -> Self {
-        Self(numbers.into_iter().map(|number| Core { number, slot: None }).collect())
+    fn new(all: CpuSet, numbers: &[usize]) -> Self {
+        Self { all, each: numbers.iter().map(|&number| Core { number, slot: None }).collect() }
     }
 
-    /// Forgets who computed where: the longest queue is to begin, wherever.
-    pub(crate) fn begin(&mut self) {
-        self.0.iter_mut().for_each(|core| core.slot = None);
+    pub(crate) fn count(&self) -> usize {
+        self.each.len()
     }
 
-    /// Whether the process of `slot` was the last to compute on some core, whose caches have its model.
+    /// All of them; `None` where there are none.
+    pub(crate) fn all(&self) -> Option<CpuSet> {
+        Some(self.all).filter(|_| !self.each.is_empty())
+    }
+
+    /// Forgets who is where.
+    pub(crate) fn forget_all(&mut self) {
+        self.each.iter_mut().for_each(|core| core.slot = None);
+    }
+
+    /// Forgets where `slot` is.
+    pub(crate) fn forget(&mut self, slot: usize) {
+        self.each.iter_mut().filter(|core| core.slot == Some(slot)).for_each(|core| core.slot = None);
+    }
+
+    /// Whether the process of `slot` was the last on some core, whose caches have its model.
     pub(crate) fn know(&self, slot: usize) -> bool {
-        self.0.iter().any(|core| core.slot == Some(slot))
+        self.each.iter().any(|core| core.slot == Some(slot))
     }
 
-    /// The core that knows `slot`, or one where nobody computes; it is then that slot's.
-    pub(crate) fn take(&mut self, slot: usize, computes: impl Fn(usize) -> bool) -> Option<usize> {
-        let known = self.0.iter().position(|core| core.slot == Some(slot));
-        let free = || self.0.iter().position(|core| core.slot.is_none_or(|slot| !computes(slot)));
+    /// Gives `slot` the core that knows it, or else one where nobody computes; `None` where there is none.
+    pub(crate) fn take(&mut self, slot: usize, computes: impl Fn(usize) -> bool) -> Option<CpuSet> {
+        let known = self.each.iter().position(|core| core.slot == Some(slot));
+        let free = || self.each.iter().position(|core| core.slot.is_none_or(|slot| !computes(slot)));
         let index = known.or_else(free)?;
-        let core = &mut self.0[index];
+        let core = &mut self.each[index];
         core.slot = Some(slot);
-        Some(core.number)
+        let mut own = CpuSet::new();
+        own.set(core.number).ok().map(|()| own)
     }
 }
 
-/// Has `process`, which must have one thread, run on `core` alone. Best effort: the core may be gone by now.
-pub(crate) fn keep_on(core: usize, process: Pid) {
-    let mut cores = CpuSet::new();
-    let _ = cores.set(core).and_then(|()| sched_setaffinity(process, &cores));
+/// Has `process`, of one thread, run on `cores`. Best effort: they may be gone by now.
+pub(crate) fn keep_on(cores: &CpuSet, process: Pid) {
+    let _ = sched_setaffinity(process, cores);
 }
 
 #[cfg(test)]
 mod tests {
+    use std::process::{Child, Command};
+
     use super::*;
 
-    fn allowed(process: Pid) -> Vec<usize> {
-        let allowed = sched_getaffinity(process).unwrap();
-        (0..CpuSet::count()).filter(|&core| allowed.is_set(core).unwrap()).collect()
+    fn numbers(cores: &CpuSet) -> Vec<usize> {
+        (0..CpuSet::count()).filter(|&core| cores.is_set(core).unwrap()).collect()
     }
 
     #[test]
     fn there_are_cores_where_all_of_them_are_to_compute() {
-        let cores = allowed(Pid::this());
-        let given = |jobs| Cores::of_machine(jobs).0.iter().map(|core| core.number).collect::<Vec<_>>();
-        assert_eq!(given(cores.len()), cores);
-        assert!(given(cores.len() + 1).is_empty());
-        assert!(given(cores.len() - 1).is_empty());
+        let all = sched_getaffinity(Pid::this()).unwrap();
+        let count = numbers(&all).len();
+        let mut cores = Cores::of_machine(count);
+        let taken: Vec<usize> = (0..count).flat_map(|slot| numbers(&cores.take(slot, |_| true).unwrap())).collect();
+        assert_eq!(taken, numbers(&all));
+        assert_eq!(cores.all(), Some(all));
+        for others in [count + 1, count - 1] {
+            let mut cores = Cores::of_machine(others);
+            assert_eq!((cores.count(), cores.take(0, |_| false), cores.all()), (0, None, None));
+        }
     }
 
     #[test]
     fn a_slot_keeps_its_core_until_another_takes_it() {
-        let mut cores = Cores::new(vec![4, 6]);
+        let mut cores = Cores::new(CpuSet::new(), &[4, 6]);
+        let mut take = |slot, computes: &dyn Fn(usize) -> bool| {
+            let taken = cores.take(slot, computes).map(|core| numbers(&core));
+            (taken, [0, 1, 2].map(|slot| cores.know(slot)))
+        };
         let nobody = |_| false;
-        assert_eq!((cores.take(0, nobody), cores.take(1, |slot| slot == 0)), (Some(4), Some(6)));
-        // Both are known; the first is free for another.
-        assert_eq!(cores.take(1, nobody), Some(6));
-        assert_eq!(cores.take(2, |slot| slot == 1), Some(4));
-        assert_eq!([0, 1, 2].map(|slot| cores.know(slot)), [false, true, true]);
-        assert_eq!(cores.take(0, |_| true), None);
-        cores.begin();
-        assert!(!cores.know(1) && !cores.know(2));
-        assert_eq!(Cores::none().take(0, nobody), None);
+        assert_eq!(take(0, &nobody), (Some(vec![4]), [true, false, false]));
+        assert_eq!(take(1, &|slot| slot == 0), (Some(vec![6]), [true, true, false]));
+        assert_eq!(take(1, &nobody), (Some(vec![6]), [true, true, false]));
+        // The first is free for another.
+        assert_eq!(take(2, &|slot| slot == 1), (Some(vec![4]), [false, true, true]));
+        assert_eq!(take(0, &|_| true), (None, [false, true, true]));
+        cores.forget(1);
+        assert_eq!([0, 1, 2].map(|slot| cores.know(slot)), [false, false, true]);
+        cores.forget_all();
+        assert!(!cores.know(2));
+    }
+
+    /// Ended with the test, whatever becomes of it.
+    struct Sleeper(Child);
+
+    impl Drop for Sleeper {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
     }
 
     #[test]
-    fn a_process_stays_on_its_core() {
-        let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
-        let process = Pid::from_raw(child.id().cast_signed());
-        for core in allowed(Pid::this()) {
-            keep_on(core, process);
-            assert_eq!(allowed(process), [core]);
+    fn a_process_stays_where_it_is_told() {
+        let sleeper = Sleeper(Command::new("sleep").arg("600").spawn().unwrap());
+        let process = Pid::from_raw(sleeper.0.id().cast_signed());
+        let all = sched_getaffinity(Pid::this()).unwrap();
+        let stays_on = |cores: &CpuSet| {
+            keep_on(cores, process);
+            sched_getaffinity(process).unwrap()
+        };
+        for core in numbers(&all) {
+            let mut own = CpuSet::new();
+            own.set(core).unwrap();
+            assert_eq!(stays_on(&own), own);
+            // On none that is: it goes on where it is.
+            assert_eq!(stays_on(&CpuSet::new()), own);
         }
-        // None that is: it goes on where it is.
-        keep_on(CpuSet::count() - 1, process);
-        keep_on(usize::MAX, process);
-        assert_eq!(allowed(process).len(), 1);
-        child.kill().unwrap();
-        child.wait().unwrap();
+        assert_eq!(stays_on(&all), all);
     }
 }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use fedpipe_protocol::{Parts, Ready, Reply, Request, Setup};
+use nix::sched::CpuSet;
 
 use crate::{
     Cause, Error, Lost, OnFailure, Result,
@@ -95,9 +96,8 @@ impl<'a> Fleet<'a> {
         let slot = |setup| Slot { setup, worker: None, ready: false, examples: None, proven: false };
         let slots: Vec<Slot> = setups.into_iter().map(slot).collect();
         let at_once = at_once.min(slots.len());
-        // A program of the user's may have threads, and who is elsewhere has other cores.
-        let is_own = environment.launched.is_none() && !environment.command.elsewhere;
-        let cores = if is_own { Cores::of_machine(at_once) } else { Cores::none() };
+        // Who is elsewhere has other cores.
+        let cores = if environment.command.elsewhere { Cores::none() } else { Cores::of_machine(at_once) };
         let (model, generation, reload_asked) = (None, 0, false);
         let mut fleet = Self { environment, control, slots, at_once, cores, policy, model, generation, reload_asked };
         (0..fleet.slots.len()).try_for_each(|slot| fleet.start_worker(slot))?;
@@ -159,7 +159,7 @@ impl<'a> Fleet<'a> {
         tell: &mut Tell<'_>,
     ) -> Result<Vec<Settled>> {
         let mut batch = Batch::new(jobs, self.slots.len(), round);
-        self.cores.begin();
+        self.cores.forget_all();
         loop {
             while self.dispatch(&mut batch, tell)? == Dispatched::InPart {}
             if batch.settled.iter().all(Option::is_some) {
@@ -191,9 +191,9 @@ impl<'a> Fleet<'a> {
                 self.welcome(slot, ready).map(|()| (self.slots[slot].ready, self.slots[slot].proven) = (true, true))
             }
             (News::Answers, _) => {
-                // On a core of its own it stays for what it has to do next: the host reads the answer there meanwhile, and
-                // another process would have to fetch its model into the caches first.
-                let stays = self.cores.know(slot) && !batch.waiting[slot].is_empty();
+                // A process that will go on where it is makes no room: another would fetch its own model into the caches of
+                // that core, and be in the way when this one comes back.
+                let stays = self.cores.know(slot) && batch.is_next(slot, |slot| self.slots[slot].ready);
                 batch.working[slot].iter_mut().for_each(|work| work.answering = !stays);
                 Ok(())
             }
@@ -230,19 +230,35 @@ impl<'a> Fleet<'a> {
                 self.lose(slot, Loss::at_start(&error), batch, tell)?;
                 return Ok(Dispatched::InPart);
             }
-            let (Some(worker), true) = (&self.slots[slot].worker, self.slots[slot].ready) else {
+            if !self.slots[slot].ready {
                 continue;
-            };
+            }
             let Some(index) = batch.waiting[slot].pop_front() else {
                 continue;
             };
-            let core = self.cores.take(slot, |slot| batch.computes(slot));
+            let cores = self.cores_for(slot, batch);
             batch.working[slot] = Some(Work { job: index, answering: false });
             let Job { request, weights, reply_payload, .. } = &batch.jobs[index];
             let (request, weights, reply_payload) = (request.clone(), weights.clone(), *reply_payload);
-            worker.send(Order { request, weights, reply_payload, core });
+            let order = Order { request, weights, reply_payload, cores };
+            if let Some(worker) = &self.slots[slot].worker {
+                worker.send(order);
+            }
         }
         Ok(Dispatched::Fully)
+    }
+
+    /// Where the process of `slot` is to do what it is about to be given. A core of its own is for one that cannot have
+    /// threads, while there is more work than that of the moment.
+    fn cores_for(&mut self, slot: usize, batch: &Batch) -> Option<CpuSet> {
+        let has_one_thread = self.model.as_ref().is_some_and(|model| model.in_force.seccomp && !model.in_force.threads);
+        match has_one_thread && batch.waiting() >= self.cores.count() {
+            true => self.cores.take(slot, |slot| batch.computes(slot)),
+            false => {
+                self.cores.forget(slot);
+                self.cores.all()
+            }
+        }
     }
 
     fn start_worker(&mut self, index: usize) -> Result<()> {
@@ -253,7 +269,12 @@ impl<'a> Fleet<'a> {
             anyhow::anyhow!("cannot start client process {index}: {error}; lower --processes or raise `ulimit -n`")
         })?;
         let slot = &mut self.slots[index];
-        worker.send(Order { request: Request::Setup(slot.setup.clone()), weights: None, reply_payload: 0, core: None });
+        worker.send(Order {
+            request: Request::Setup(slot.setup.clone()),
+            weights: None,
+            reply_payload: 0,
+            cores: None,
+        });
         slot.worker = Some(worker);
         slot.ready = false;
         Ok(())

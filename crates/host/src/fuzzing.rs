@@ -12,6 +12,7 @@ use std::{
 };
 
 use fedpipe_protocol::{Evaluate, Parts, Purpose, Reply, Request, Setup, Spare, Train, WEIGHTS, weight_count};
+use nix::unistd::Pid;
 
 use crate::{
     Cause, check,
@@ -40,7 +41,7 @@ pub fn hear(bytes: &[u8]) -> (usize, Option<String>) {
     let jobs = jobs();
     let (orders, ordered) = mpsc::channel();
     for Job { request, reply_payload, .. } in &jobs {
-        let order = Order { request: request.clone(), weights: None, reply_payload: *reply_payload, core: None };
+        let order = Order { request: request.clone(), weights: None, reply_payload: *reply_payload, cores: None };
         orders.send(order).expect("it is listened to");
     }
     drop(orders);
@@ -55,7 +56,8 @@ pub fn hear(bytes: &[u8]) -> (usize, Option<String>) {
         taken.fetch_add(usize::from(fit.is_ok()), Ordering::Relaxed);
         fit.is_ok()
     };
-    let Err(end) = converse(&mut link, None, &ordered, Duration::from_secs(60), &Spare::default(), &report);
+    let Err(end) =
+        converse(&mut link, Pid::this(), None, &ordered, Duration::from_secs(60), &Spare::default(), &report);
     let why = match end {
         End::Unfit(cause) => Some(cause.to_string()),
         End::Failed(error) => Some(error.to_string()),

@@ -17,7 +17,6 @@ use std::{
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::eventfd::EventFd,
-    unistd::Pid,
 };
 
 use crate::log::ClientLog;
@@ -69,7 +68,6 @@ struct Ready {
 pub(crate) struct Link {
     pub(crate) to: File,
     pub(crate) from: File,
-    pub(crate) process: Pid,
     pub(crate) pidfd: OwnedFd,
     /// Closed when the client's standard output and error are.
     pub(crate) log_pipe: Option<File>,
@@ -89,7 +87,6 @@ impl Link {
         Self {
             to,
             from,
-            process: Pid::this(),
             pidfd: pidfd_open(getpid(), PidfdFlags::empty()).expect("this process lives"),
             log_pipe: None,
             log: ClientLog::new("/nonexistent/000.log".into()),

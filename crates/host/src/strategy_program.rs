@@ -15,8 +15,6 @@ use fedpipe_protocol::{
     StrategySetup, Tensor, UpdateHeader, WEIGHTS, read, write,
 };
 
-use nix::unistd::Pid;
-
 use crate::{
     Accepted, Cause, ClientCommand, Error, Experiment, Result, ServerState,
     cause::with_last_words,
@@ -74,7 +72,6 @@ impl StrategyProgram {
         let link = Link {
             to,
             from,
-            process: Pid::from_raw(child.id().cast_signed()),
             pidfd,
             log_pipe: Some(log),
             log: ClientLog::new(directory.logs().join("strategy.log")),

@@ -21,6 +21,7 @@ use fedpipe_protocol::{
     InForce, Limits, PROTOCOL, Part, Parts, Reply, Request, Setup, Spare, WEIGHTS, begin, read, write,
 };
 use nix::{
+    sched::CpuSet,
     sys::eventfd::{EfdFlags, EventFd},
     unistd::Pid,
 };
@@ -28,7 +29,7 @@ use nix::{
 use crate::{
     cause::Cause,
     control::Message,
-    cores,
+    cores::keep_on,
     foreign::Launched,
     link::{GaveUp, Link, Want, gave_up},
     log::ClientLog,
@@ -50,8 +51,8 @@ pub(crate) struct Order {
     pub(crate) weights: Option<Arc<Vec<f32>>>,
     /// Bytes of payload that the reply may have.
     pub(crate) reply_payload: u64,
-    /// Where it is to be done.
-    pub(crate) core: Option<usize>,
+    /// Where it is to be done; where the process is, if nothing is said.
+    pub(crate) cores: Option<CpuSet>,
 }
 
 /// What a worker's thread reports.
@@ -140,7 +141,6 @@ impl Worker {
         let mut link = Link {
             to,
             from,
-            process: pid,
             pidfd,
             log_pipe: Some(log),
             log: client_log,
@@ -160,7 +160,7 @@ impl Worker {
                     jitter.inspect(|&most| std::thread::sleep(some_of(most)));
                     inbox.send(Message::News(id, news)).is_ok()
                 };
-                let Err(end) = converse(&mut link, launch.as_ref(), &received, timeout, &spare, &report);
+                let Err(end) = converse(&mut link, pid, launch.as_ref(), &received, timeout, &spare, &report);
                 if let Some(loss) = process.end(&mut link, end, timeout, started) {
                     report(News::Lost(loss));
                     // It takes a look at every process of the machine, which no report waits for.
@@ -198,6 +198,7 @@ impl Drop for Worker {
 /// Says what is ordered and reports the replies, until one side ends.
 pub(crate) fn converse(
     link: &mut Link,
+    process: Pid,
     launch: Option<&Request>,
     orders: &Receiver<Order>,
     timeout: Duration,
@@ -210,11 +211,14 @@ pub(crate) fn converse(
     // A Weak does not keep old weights alive, but keeps their address from being given to others: equal pointers are the
     // same weights.
     let (mut keeps_weights, mut kept) = (false, Weak::new());
+    let mut kept_on = None;
     loop {
         let order = next_order(link, orders)?;
         link.deadline = Some(Instant::now() + timeout);
-        // By this thread, which reaps the process: nobody else can have its number.
-        order.core.into_iter().for_each(|core| cores::keep_on(core, link.process));
+        if let Some(cores) = order.cores.filter(|cores| kept_on.replace(*cores) != Some(*cores)) {
+            // By this thread, which reaps the process: nobody else can have its number.
+            keep_on(&cores, process);
+        }
         let new = order.weights.as_ref().filter(|weights| !kept.ptr_eq(&Arc::downgrade(weights)));
         write(link, &order.request, new.map(|weights| Part::F32(WEIGHTS, weights)).as_slice())?;
         if let Some(weights) = new.filter(|_| keeps_weights) {

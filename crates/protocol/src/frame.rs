@@ -101,7 +101,8 @@ impl Part<'_> {
         PartHeader { name: name.into(), dtype, len: len as u64 }
     }
 
-    fn bytes(&self) -> &[u8] {
+    /// Its contents, as they are in a frame.
+    pub fn bytes(&self) -> &[u8] {
         match *self {
             Part::F32(_, values) => bytemuck::cast_slice(values),
             Part::U8(_, bytes) => bytes,
@@ -144,6 +145,16 @@ impl Parts {
 /// # Errors
 /// Those of `writer`, and [`io::ErrorKind::InvalidInput`] for a header above [`MAX_HEADER`].
 pub fn write(writer: &mut impl Write, body: &impl Serialize, parts: &[Part<'_>]) -> io::Result<()> {
+    write_header(writer, body, parts)?;
+    parts.iter().try_for_each(|part| writer.write_all(part.bytes()))?;
+    writer.flush()
+}
+
+/// Writes a frame as far as its payload, for a caller that has its own way to send the bytes of `parts`.
+///
+/// # Errors
+/// As for [`write`].
+pub fn write_header(writer: &mut impl Write, body: &impl Serialize, parts: &[Part<'_>]) -> io::Result<()> {
     let header = Header { body, parts: parts.iter().map(Part::header).collect() };
     let json = serde_json::to_vec(&header)?;
     let length = u32::try_from(json.len()).ok().filter(|&n| n <= MAX_HEADER);
@@ -156,9 +167,7 @@ pub fn write(writer: &mut impl Write, body: &impl Serialize, parts: &[Part<'_>])
     start.extend(length.to_le_bytes());
     start.extend(payload.to_le_bytes());
     start.extend(json);
-    writer.write_all(&start)?;
-    parts.iter().try_for_each(|part| writer.write_all(part.bytes()))?;
-    writer.flush()
+    writer.write_all(&start)
 }
 
 /// Buffers of parts that were read and are done with, to be filled again: to map a fresh megabyte takes longer than to

@@ -15,7 +15,9 @@ mod isolation;
 mod message;
 mod strategy;
 
-pub use frame::{Begun, Data, Dtype, FrameError, Limits, MAGIC, MAX_HEADER, Part, Parts, Spare, begin, read, write};
+pub use frame::{
+    Begun, Data, Dtype, FrameError, Limits, MAGIC, MAX_HEADER, Part, Parts, Spare, begin, read, write, write_header,
+};
 pub use isolation::{InForce, Isolation, Level};
 pub use message::{
     BlockSums, Evaluate, FailureKind, Held, Kind, Launch, OptionSpec, Place, Purpose, Ready, Reply, Request, Setup,

@@ -29,9 +29,9 @@ fn standing(place: &Place) -> Live<'_> {
     live
 }
 
-/// The cores on which a thread may run, as /proc writes them.
-fn cores_of(client: &Client) -> String {
-    let status = client.proc("status");
+/// The cores on which a process may run, as /proc writes them.
+fn cores_of(pid: i32) -> String {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:\t")).unwrap().to_owned()
 }
 
@@ -81,21 +81,38 @@ fn a_client_is_a_child_of_the_host_and_bears_its_name() {
 }
 
 #[test]
-fn clients_have_a_core_each_where_all_cores_are_to_compute() {
+fn clients_have_a_core_each_while_more_work_waits() {
     let allowed = sched_getaffinity(Pid::from_raw(0)).unwrap();
     let cores = (0..CpuSet::count()).filter(|&core| allowed.is_set(core).unwrap()).count();
-    for (jobs, apart) in [(cores, true), (cores + 1, false)] {
+    let many = 2 * cores;
+    for (clients, jobs, more, apart) in [
+        (many, cores, "", true),
+        // There is nothing left to wait for: the kernel may find better places.
+        (cores, cores, "", false),
+        (many, cores + 1, "", false),
+        // A model may have threads.
+        (many, cores, "--isolation off", false),
+    ] {
         let standing = format!(
-            "misbehaving --clients {jobs} --jobs {jobs} --rounds 2 --model-option fault=sleep --model-option round=2 \
-             --model-option once=marks"
+            "misbehaving --clients {clients} --processes {clients} --jobs {jobs} --rounds 2 --model-option fault=sleep \
+             --model-option round=2 --model-option once=marks {more}"
         );
         let place = Place::new();
         let mut live = Live::start(&place, &standing);
-        (0..jobs as u32).for_each(|client| live.await_fault(client, 2));
-        let kept: BTreeSet<String> = live.clients().iter().map(cores_of).collect();
+        let computing = ..jobs.min(clients) as u32;
+        (0..computing.end).for_each(|client| live.await_fault(client, 2));
+        let clients = live.clients();
+        let kept: Vec<String> = clients
+            .iter()
+            .filter(|client| computing.contains(&client.number()))
+            .map(|client| cores_of(client.pid))
+            .collect();
         match apart {
-            true => assert!(kept.len() == jobs && kept.iter().all(|core| core.parse::<u32>().is_ok()), "{kept:?}"),
-            false => assert_eq!(kept.len(), 1, "{kept:?}"),
+            true => {
+                assert!(kept.iter().all(|core| core.parse::<u32>().is_ok()), "{standing}: {kept:?}");
+                assert_eq!(BTreeSet::from_iter(&kept).len(), cores, "{standing}: {kept:?}");
+            }
+            false => assert!(kept.iter().all(|cores| *cores == cores_of(live.pid())), "{standing}: {kept:?}"),
         }
     }
 }

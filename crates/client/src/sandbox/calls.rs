@@ -250,8 +250,6 @@ fn rules(calls: Calls) -> Result<Rules, BackendError> {
     rules.insert(libc::SYS_open, vec![rule([number(1, reading, 0)?])?]);
     rules.insert(libc::SYS_fcntl, one_of(1, DESCRIPTOR_COMMANDS)?);
     rules.insert(libc::SYS_madvise, one_of(2, ADVICE)?);
-    // An update is lent to the pipe. Without a flag: no page is given away.
-    rules.insert(libc::SYS_vmsplice, vec![rule([number(3, SeccompCmpOp::Eq, 0)?])?]);
     // `abort` and `raise`.
     for call in [libc::SYS_kill, libc::SYS_tkill, libc::SYS_tgkill] {
         rules.insert(call, vec![rule([number(0, SeccompCmpOp::Eq, itself)?])?]);
@@ -265,8 +263,13 @@ fn rules(calls: Calls) -> Result<Rules, BackendError> {
         let thread = libc::CLONE_THREAD as u64;
         rules.insert(libc::SYS_clone, vec![rule([number(0, SeccompCmpOp::MaskedEq(thread), thread)?])?]);
     }
-    if let Calls::Program { landlocked } = calls {
-        widen(&mut rules, landlocked)?;
+    match calls {
+        Calls::Program { landlocked } => widen(&mut rules, landlocked)?,
+        // A client's update is lent to its pipe; no page is given away, which takes a flag. Not for a program, which does not
+        // lend, and can make pipes: what they hold is beyond its memory limit.
+        Calls::Model | Calls::Threads => {
+            rules.insert(libc::SYS_vmsplice, vec![rule([number(3, SeccompCmpOp::Eq, 0)?])?]);
+        }
     }
     Ok(rules)
 }

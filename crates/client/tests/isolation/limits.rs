@@ -94,6 +94,12 @@ pub(crate) fn threads_are_the_policys_choice() {
     assert!(start(true).is_empty());
 }
 
+pub(crate) fn a_client_may_lend_to_its_pipe() {
+    let lent = run(&plan(Role::Lend, policy(Level::Require, &[])));
+    assert!(lent.stdout.starts_with(b"\n{"), "{}", String::from_utf8_lossy(&lent.stdout));
+    assert!(report(&lent).errors.is_empty());
+}
+
 pub(crate) fn libraries_of_the_system_load() {
     let known = ["libm.so.6", "libgcc_s.so.1", "libstdc++.so.6", "libz.so.1", "libcrypto.so.3"].map(String::from);
     let open = |level, names: Vec<String>| report(&run(&plan(Role::Libraries(names), policy(level, &[])))).errors;

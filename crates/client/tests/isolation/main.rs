@@ -42,6 +42,7 @@ fn main() -> ExitCode {
         trial("a_client_may_end_itself", limits::a_client_may_end_itself),
         trial("calls_of_another_architecture_end_the_client", limits::calls_of_another_architecture_end_the_client),
         trial("threads_are_the_policys_choice", limits::threads_are_the_policys_choice),
+        trial("a_client_may_lend_to_its_pipe", limits::a_client_may_lend_to_its_pipe),
         trial("libraries_of_the_system_load", limits::libraries_of_the_system_load),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()

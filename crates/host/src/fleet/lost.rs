@@ -36,6 +36,7 @@ impl Fleet<'_> {
         // Waited for once the loss is told: its thread may still look for strays.
         let worker = self.slots[slot].worker.take();
         let was_ready = std::mem::take(&mut self.slots[slot].ready);
+        self.cores.forget(slot);
         if let (false, Some(message)) = (self.slots[slot].proven, no_model(&loss.cause)) {
             return Err(message);
         }

@@ -31,7 +31,8 @@ fn conversation(client: &[(Reply, Option<f32>)], orders: Vec<Order>) -> Over {
         true
     };
     let mut link = Link::to_nobody(to, from);
-    let Err(end) = converse(&mut link, None, &received, Duration::from_secs(60), &Spare::default(), &report);
+    let Err(end) =
+        converse(&mut link, Pid::this(), None, &received, Duration::from_secs(60), &Spare::default(), &report);
     drop(link);
     let mut requests = Vec::new();
     loop {
@@ -59,7 +60,7 @@ fn ready(keeps_weights: bool) -> Reply {
 }
 
 fn order(request: Request, weights: Option<&Arc<Vec<f32>>>, reply_payload: u64) -> Order {
-    Order { request, weights: weights.cloned(), reply_payload, core: None }
+    Order { request, weights: weights.cloned(), reply_payload, cores: None }
 }
 
 fn setup() -> Request {
