@@ -1,7 +1,6 @@
 //! The child process: it loads one dylib, owns one partition and answers requests.
 //!
-//! [`main`] is what runs under the name `fedpipe-client`; [`serve`] is the whole conversation over any reader and
-//! writer, so that tests drive it with bytes.
+//! [`main`] is what runs under the name `fedpipe-client`, and `serve` the whole conversation.
 
 mod inherited;
 mod launch;

@@ -19,7 +19,8 @@ pub(crate) struct Batch {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Work {
     pub(crate) job: usize,
-    /// The process has done it and the host reads the answer, so that its core is free for another's work.
+    /// The process has done it and the host reads the answer, so that there is room for another to compute. Not said of one that
+    /// goes on where it is.
     pub(crate) answering: bool,
 }
 
@@ -32,7 +33,7 @@ impl Batch {
         Self { jobs, settled, attempts, waiting, working: vec![None; slots], round }
     }
 
-    /// Whether the process of `slot` computes.
+    /// Whether the process of `slot` computes, or is to go on at once.
     pub(crate) fn computes(&self, slot: usize) -> bool {
         self.working[slot].is_some_and(|work| !work.answering)
     }
@@ -42,9 +43,12 @@ impl Batch {
         (0..self.working.len()).filter(|&slot| self.computes(slot)).count()
     }
 
-    /// How many jobs wait.
-    pub(crate) fn waiting(&self) -> usize {
-        self.waiting.iter().map(VecDeque::len).sum()
+    /// Whether `cores` have work with the process of `slot` on one of them, and will have: as many processes can compute, and as many
+    /// jobs wait besides the `taken` ones.
+    pub(crate) fn fills(&self, cores: usize, slot: usize, taken: usize) -> bool {
+        let waiting: usize = self.waiting.iter().map(VecDeque::len).sum();
+        let can = |&other: &usize| other == slot || self.computes(other) || !self.waiting[other].is_empty();
+        waiting >= cores + taken && (0..self.waiting.len()).filter(can).count() >= cores
     }
 
     /// The slots with work and none in hand: those that are ready before those that start, and of each the longest queues
@@ -81,14 +85,16 @@ mod tests {
         assert_eq!(batch.idle(|slot| slot == 1 || slot == 2, nobody), [2, 1, 3, 0, 5]);
         // Of 1, 1, 2, 3 and 1 jobs.
         assert_eq!(batch.idle(|slot| slot != 0, |slot| slot < 2), [3, 1, 2, 5, 0]);
-        assert_eq!(batch.waiting(), 8);
+        assert!(batch.fills(5, 0, 3) && batch.fills(6, 4, 2), "8 jobs wait, for 5 and one that has none");
+        assert!(!batch.fills(6, 0, 0), "only 5 have work");
+        assert!(!batch.fills(5, 0, 4), "and 4 jobs besides");
         batch.working[3] = Some(Work { job: 4, answering: false });
         batch.waiting[2].pop_front();
         assert_eq!(batch.idle(|_| true, nobody), [0, 1, 2, 5]);
     }
 
     #[test]
-    fn a_process_is_next_while_no_queue_is_twice_as_long() {
+    fn a_process_is_next_unless_a_queue_is_more_than_twice_as_long() {
         let job = |slot| Job { slot, client: None, request: Request::GetWeights, weights: None, reply_payload: 0 };
         let mut batch = Batch::new([0, 0, 1, 1, 1, 1, 1, 2].map(job).into(), 3, None);
         for slot in [0, 2] {

@@ -1,6 +1,6 @@
 //! Which core a client process computes on.
 //!
-//! While there is work for every core and more of it waits, each process that computes is kept on a core of its own. Left alone, the kernel
+//! While every core has work, and as many jobs wait, each process that computes is kept on a core of its own. Left alone, the kernel
 //! may put one that is woken behind another that computes, and leave it there for a time slice (4 ms were seen) although a core is
 //! idle. The last of the work is the kernel's to place: it can move a process away from a core that others need, too.
 

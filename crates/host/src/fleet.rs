@@ -193,7 +193,9 @@ impl<'a> Fleet<'a> {
             (News::Answers, _) => {
                 // A process that will go on where it is makes no room: another would fetch its own model into the caches of
                 // that core, and be in the way when this one comes back.
-                let stays = self.cores.know(slot) && batch.is_next(slot, |slot| self.slots[slot].ready);
+                let stays = self.cores.know(slot)
+                    && batch.fills(self.cores.count(), slot, 1)
+                    && batch.is_next(slot, |slot| self.slots[slot].ready);
                 batch.working[slot].iter_mut().for_each(|work| work.answering = !stays);
                 Ok(())
             }
@@ -248,17 +250,16 @@ impl<'a> Fleet<'a> {
         Ok(Dispatched::Fully)
     }
 
-    /// Where the process of `slot` is to do what it is about to be given. A core of its own is for one that cannot have
-    /// threads, while there is more work than that of the moment.
+    /// Where the process of `slot` is to do what it is about to be given; where it is, for one that may have threads.
     fn cores_for(&mut self, slot: usize, batch: &Batch) -> Option<CpuSet> {
-        let has_one_thread = self.model.as_ref().is_some_and(|model| model.in_force.seccomp && !model.in_force.threads);
-        match has_one_thread && batch.waiting() >= self.cores.count() {
-            true => self.cores.take(slot, |slot| batch.computes(slot)),
-            false => {
-                self.cores.forget(slot);
-                self.cores.all()
-            }
+        if !self.model.as_ref().is_some_and(|model| model.in_force.seccomp && !model.in_force.threads) {
+            return None;
         }
+        if batch.fills(self.cores.count(), slot, 0) {
+            return self.cores.take(slot, |slot| batch.computes(slot));
+        }
+        self.cores.forget(slot);
+        self.cores.all()
     }
 
     fn start_worker(&mut self, index: usize) -> Result<()> {

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fedpipe_client::sandbox::Policy;
+use fedpipe_client::sandbox::{Policy, Program};
 use fedpipe_protocol::Level;
 
 use crate::{
@@ -98,6 +98,9 @@ pub(crate) fn a_client_may_lend_to_its_pipe() {
     let lent = run(&plan(Role::Lend, policy(Level::Require, &[])));
     assert!(lent.stdout.starts_with(b"\n{"), "{}", String::from_utf8_lossy(&lent.stdout));
     assert!(report(&lent).errors.is_empty());
+    // What pipes hold is beyond a program's memory limit, and it can make pipes.
+    let program = Policy { program: Some(Program::default()), ..policy(Level::Require, &[]) };
+    assert_eq!(report(&run(&plan(Role::Lend, program))).errors, ["EPERM: Operation not permitted"]);
 }
 
 pub(crate) fn libraries_of_the_system_load() {
