@@ -27,7 +27,7 @@ impl Cores {
     /// Those that this process may use, where they are as many as `jobs`; else none, and the kernel has room to choose.
     pub(crate) fn of_machine(jobs: usize) -> Self {
         let all = sched_getaffinity(Pid::this()).unwrap_or_default();
-        let numbers: Vec<usize> = (0..CpuSet::count()).filter(|&n| all.is_set(n).unwrap_or_default()).collect();
+        let numbers = numbers(&all);
         if numbers.len() == jobs { Self::new(all, &numbers) } else { Self::none() }
     }
 
@@ -75,6 +75,10 @@ impl Cores {
     }
 }
 
+fn numbers(cores: &CpuSet) -> Vec<usize> {
+    (0..CpuSet::count()).filter(|&core| cores.is_set(core).unwrap_or_default()).collect()
+}
+
 /// Has `process`, of one thread, run on `cores`. Best effort: they may be gone by now.
 pub(crate) fn keep_on(cores: &CpuSet, process: Pid) {
     let _ = sched_setaffinity(process, cores);
@@ -85,10 +89,6 @@ mod tests {
     use std::process::{Child, Command};
 
     use super::*;
-
-    fn numbers(cores: &CpuSet) -> Vec<usize> {
-        (0..CpuSet::count()).filter(|&core| cores.is_set(core).unwrap()).collect()
-    }
 
     #[test]
     fn there_are_cores_where_all_of_them_are_to_compute() {

@@ -215,9 +215,12 @@ pub(crate) fn converse(
     loop {
         let order = next_order(link, orders)?;
         link.deadline = Some(Instant::now() + timeout);
-        if let Some(cores) = order.cores.filter(|cores| kept_on.replace(*cores) != Some(*cores)) {
+        if let Some(cores) = order.cores
+            && kept_on != Some(cores)
+        {
             // By this thread, which reaps the process: nobody else can have its number.
             keep_on(&cores, process);
+            kept_on = Some(cores);
         }
         let new = order.weights.as_ref().filter(|weights| !kept.ptr_eq(&Arc::downgrade(weights)));
         write(link, &order.request, new.map(|weights| Part::F32(WEIGHTS, weights)).as_slice())?;

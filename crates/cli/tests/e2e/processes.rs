@@ -14,7 +14,8 @@ use nix::{
 use serde_json::json;
 
 use crate::{
-    common::{Place, stderr},
+    common::{Place, eventually, stderr},
+    foreign,
     live::{Client, Live, children},
 };
 
@@ -33,6 +34,12 @@ fn standing(place: &Place) -> Live<'_> {
 fn cores_of(pid: i32) -> String {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:\t")).unwrap().to_owned()
+}
+
+/// The cores on which this process may run.
+fn own_cores() -> Vec<usize> {
+    let allowed = sched_getaffinity(Pid::from_raw(0)).unwrap();
+    (0..CpuSet::count()).filter(|&core| allowed.is_set(core).unwrap()).collect()
 }
 
 #[test]
@@ -82,8 +89,7 @@ fn a_client_is_a_child_of_the_host_and_bears_its_name() {
 
 #[test]
 fn clients_have_a_core_each_while_more_work_waits() {
-    let allowed = sched_getaffinity(Pid::from_raw(0)).unwrap();
-    let cores = (0..CpuSet::count()).filter(|&core| allowed.is_set(core).unwrap()).count();
+    let cores = own_cores().len();
     let many = 2 * cores;
     for (clients, jobs, more, apart) in [
         (many, cores, "", true),
@@ -99,14 +105,9 @@ fn clients_have_a_core_each_while_more_work_waits() {
         );
         let place = Place::new();
         let mut live = Live::start(&place, &standing);
-        let computing = ..jobs.min(clients) as u32;
-        (0..computing.end).for_each(|client| live.await_fault(client, 2));
-        let clients = live.clients();
-        let kept: Vec<String> = clients
-            .iter()
-            .filter(|client| computing.contains(&client.number()))
-            .map(|client| cores_of(client.pid))
-            .collect();
+        let computing = jobs.min(clients);
+        (0..computing as u32).for_each(|client| live.await_fault(client, 2));
+        let kept: Vec<String> = live.clients().iter().take(computing).map(|client| cores_of(client.pid)).collect();
         match apart {
             true => {
                 assert!(kept.iter().all(|core| core.parse::<u32>().is_ok()), "{standing}: {kept:?}");
@@ -115,6 +116,20 @@ fn clients_have_a_core_each_while_more_work_waits() {
             false => assert!(kept.iter().all(|cores| *cores == cores_of(live.pid())), "{standing}: {kept:?}"),
         }
     }
+}
+
+#[test]
+fn a_program_that_chose_its_cores_keeps_them() {
+    let cores = own_cores();
+    let place = foreign::place();
+    let (mut command, run) = place.command(&format!("--clients 4 --jobs {} --rounds 2 --isolation off", cores.len()));
+    command.args(["--client", &format!("taskset -c {} bash client.sh sleep marks/fault", cores[0])]);
+    let live = Live::of(&place, command, run);
+    // Client 1 stands still in round 2.
+    eventually("the mark of the fault", || place.path("marks/fault").exists().then_some(()));
+    let programs = children(live.pid());
+    assert_eq!(programs.len(), 4);
+    programs.iter().for_each(|&(pid, _)| assert_eq!(cores_of(pid), cores[0].to_string()));
 }
 
 #[test]
