@@ -97,24 +97,25 @@ mod tests {
 
     #[test]
     fn lent_pages_are_no_copy_and_written_ones_are() {
-        // A header may be as long, and is gone once it is written.
-        let mut given = bytes(LEAST);
-        let (mut reader, mut lender) = pipe();
-        lender.write_all(&given).unwrap();
-        given.fill(1);
-        let mut read = vec![0; LEAST];
-        reader.read_exact(&mut read).unwrap();
-        assert!(read == bytes(LEAST));
-
-        // As many as a pipe holds: more would wait for a reader.
+        // Whole pages, as many as a pipe holds: more would wait for a reader.
         let mut given = bytes(LEAST + 4096);
         let start = given.as_ptr().align_offset(4096);
-        lender.lend(&given[start..start + LEAST]).unwrap();
-        // Nothing forks in this process, which would leave the pipe with the old pages.
-        given.fill(1);
+        let given = &mut given[start..start + LEAST];
         let mut read = vec![0; LEAST];
+        let (mut reader, mut lender) = pipe();
+
+        // A header may be as long, and is gone once it is written.
+        lender.write_all(given).unwrap();
+        let written = given.to_vec();
+        given.fill(1);
         reader.read_exact(&mut read).unwrap();
-        assert!(read.iter().all(|&byte| byte == 1));
+        assert!(read == written);
+
+        lender.lend(given).unwrap();
+        // Nothing forks in this process, which would leave the pipe with the old pages.
+        given.fill(2);
+        reader.read_exact(&mut read).unwrap();
+        assert!(read.iter().all(|&byte| byte == 2));
     }
 
     #[test]
