@@ -181,10 +181,8 @@ impl Spare {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
     }
 
-    fn take(&self, len: usize) -> Vec<f32> {
-        let mut buffer = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-        buffer.resize(len, 0.0);
-        buffer
+    fn take(&self) -> Vec<f32> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
     }
 }
 
@@ -268,20 +266,27 @@ fn check_lengths(parts: &[PartHeader], payload: u64) -> Result<(), FrameError> {
 }
 
 fn read_part(reader: &mut impl Read, part: PartHeader, spare: &Spare) -> io::Result<(String, Data)> {
-    // The length is bounded: `check_lengths` compared it with a payload within the limits.
     let data = match part.dtype {
-        Dtype::F32 => {
-            let mut values = spare.take(part.len as usize);
-            reader.read_exact(bytemuck::cast_slice_mut(&mut values))?;
-            Data::F32(values)
-        }
-        Dtype::U8 => {
-            let mut bytes = vec![0; part.len as usize];
-            reader.read_exact(&mut bytes)?;
-            Data::U8(bytes)
-        }
+        Dtype::F32 => Data::F32(read_values(reader, part.len, spare.take())?),
+        Dtype::U8 => Data::U8(read_values(reader, part.len, Vec::new())?),
     };
     Ok((part.name, data))
+}
+
+/// Reads `len` values into `buffer`, which grows as they come: a length that is only claimed takes no memory.
+fn read_values<T: bytemuck::Pod>(reader: &mut impl Read, len: u64, mut buffer: Vec<T>) -> io::Result<Vec<T>> {
+    /// Bytes that a buffer grows by, at most, before they are read.
+    const STEP: usize = 16 << 20;
+    let len = usize::try_from(len).map_err(|_| io::ErrorKind::OutOfMemory)?;
+    buffer.truncate(len);
+    let mut filled = 0;
+    while filled < len {
+        let end = len.min(buffer.len().max(filled + STEP / size_of::<T>()));
+        buffer.resize(end, T::zeroed());
+        reader.read_exact(bytemuck::cast_slice_mut(&mut buffer[filled..end]))?;
+        filled = end;
+    }
+    Ok(buffer)
 }
 
 fn malformed<T>(why: String) -> Result<T, FrameError> {

@@ -12,6 +12,7 @@ compile_error!("frames are little-endian and read in place");
 
 mod frame;
 mod isolation;
+mod layout;
 mod message;
 mod strategy;
 
@@ -19,9 +20,10 @@ pub use frame::{
     Begun, Data, Dtype, FrameError, Limits, MAGIC, MAX_HEADER, Part, Parts, Spare, begin, read, write, write_header,
 };
 pub use isolation::{InForce, Isolation, Level};
+pub use layout::{Layout, LayoutError};
 pub use message::{
     BlockSums, Evaluate, FailureKind, Held, Kind, Launch, OptionSpec, Place, Purpose, Ready, Reply, Request, Setup,
-    Task, Tensor, Train, Update, weight_count,
+    Task, Tensor, Train, Update,
 };
 pub use strategy::{Aggregate, StrategyReply, StrategyRequest, StrategySetup, UpdateHeader};
 

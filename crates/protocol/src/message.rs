@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{InForce, Isolation};
 
@@ -21,6 +21,16 @@ pub enum Request {
     Train(Train),
     /// Part `weights`, as for [`Request::Train`]; answered by [`Reply::Evaluated`].
     Evaluate(Evaluate),
+}
+
+impl Request {
+    /// Returns whether the reply carries the part `weights`.
+    pub fn is_answered_with_weights(&self) -> bool {
+        match self {
+            Request::GetWeights | Request::Train(_) => true,
+            Request::Launch(_) | Request::Setup(_) | Request::Evaluate(_) => false,
+        }
+    }
 }
 
 /// From a client.
@@ -194,12 +204,6 @@ pub enum Place {
     Local,
 }
 
-/// How many weights `layout` has; `None` where the product or the sum overflows, as a hostile one may.
-pub fn weight_count(layout: &[Tensor]) -> Option<usize> {
-    let size = |tensor: &Tensor| tensor.shape.iter().try_fold(1_usize, |n, &d| n.checked_mul(d));
-    layout.iter().try_fold(0_usize, |sum, tensor| sum.checked_add(size(tensor)?))
-}
-
 /// Train from the weights in the payload.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Train {
@@ -228,7 +232,9 @@ pub struct Update {
     pub steps: u64,
     /// ‖a‖₁ of the local optimiser (FedNova, Wang 2020); none where it has none.
     pub accumulation: Option<f64>,
-    /// Σ of the examples' losses in the last local epoch, each scored before the step that it took part in.
+    /// Σ of the examples' losses in the last local epoch, each scored before the step that it took part in. NaN and infinite
+    /// sums are `null` in JSON and NaN when they are read.
+    #[serde(deserialize_with = "number_or_null")]
     pub loss_sum: f64,
     /// Examples of the last local epoch whose class was predicted.
     pub correct: u64,
@@ -248,7 +254,8 @@ pub struct Evaluate {
 pub struct BlockSums {
     /// Which block.
     pub block: u32,
-    /// Σ of the examples' losses.
+    /// Σ of the examples' losses. NaN and infinite sums are `null` in JSON and NaN when they are read.
+    #[serde(deserialize_with = "number_or_null")]
     pub loss_sum: f64,
     /// Examples whose class was predicted.
     pub correct: u64,
@@ -276,4 +283,9 @@ pub enum FailureKind {
     Model,
     /// The host said something that this client does not understand.
     Protocol,
+}
+
+/// Reads a number that JSON could not hold as NaN.
+fn number_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }

@@ -1,7 +1,7 @@
 //! Framing, by property: what is written is read; what is broken is refused without a large allocation or a panic.
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
-use fedpipe_protocol::{Data, FrameError, Limits, MAX_HEADER, Part, Parts, Reply, Request, Train, read, write};
+use fedpipe_protocol::{Data, FrameError, Limits, MAX_HEADER, Part, Parts, Reply, Request, Train, Update, read, write};
 use proptest::prelude::*;
 
 const ANY: Limits = Limits { payload: 1 << 30 };
@@ -88,6 +88,46 @@ fn claims_beyond_the_limits_are_refused_before_anything_is_allocated() {
     let json = r#"{"body":{"type":"weights"},"parts":[{"name":"weights","dtype":"f32","len":4611686018427387905}]}"#;
     assert!(refusal(json.len() as u32, 4, json).contains("do not add up"));
     assert!(refusal(2, 0, "{}").contains("not understood"));
+}
+
+/// A reader that gives zeros after `bytes` and remembers the most that it was asked for at once.
+struct Endless<'a> {
+    bytes: &'a [u8],
+    most: usize,
+}
+
+impl std::io::Read for Endless<'_> {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        if self.bytes.is_empty() {
+            self.most = self.most.max(out.len());
+            return Ok(0);
+        }
+        self.bytes.read(out)
+    }
+}
+
+#[test]
+fn a_payload_that_is_only_claimed_takes_no_memory() {
+    let json = r#"{"body":{"type":"weights"},"parts":[{"name":"weights","dtype":"f32","len":1073741824}]}"#;
+    let mut bytes = b"fdp1".to_vec();
+    bytes.extend((json.len() as u32).to_le_bytes());
+    bytes.extend((4_u64 << 30).to_le_bytes());
+    bytes.extend(json.bytes());
+    let mut reader = Endless { bytes: &bytes, most: 0 };
+    let read = read::<Reply>(&mut reader, Limits { payload: 4 << 30 });
+    assert!(matches!(read, Err(FrameError::Io(_))), "{read:?}");
+    assert_eq!(reader.most, 16 << 20);
+}
+
+#[test]
+fn a_loss_that_json_cannot_hold_is_read_as_nan() {
+    let update = |loss_sum| Update { client: 0, round: 1, steps: 1, accumulation: None, loss_sum, correct: 0, examples: 1 };
+    for (written, is_nan) in [(f64::NAN, true), (f64::INFINITY, true), (0.1 + 0.2, false)] {
+        let mut bytes = Vec::new();
+        write(&mut bytes, &Reply::Update(update(written)), &[]).unwrap();
+        let Ok((Reply::Update(Update { loss_sum, .. }), _)) = read(&mut bytes.as_slice(), ANY) else { panic!() };
+        assert_eq!((loss_sum.is_nan(), loss_sum == written), (is_nan, !is_nan));
+    }
 }
 
 #[test]

@@ -1,0 +1,126 @@
+//! The layout of a model's flat weights, checked once.
+
+use std::{collections::HashSet, ops::Range};
+
+use crate::{Place, Tensor};
+
+/// The most weights that a layout may have: 4 GiB of them.
+const MOST: usize = 1 << 30;
+
+/// The name that safetensors files keep for themselves.
+const RESERVED: &str = "__metadata__";
+
+/// The named tensors of the flat weights, in order.
+///
+/// A layout has at least one tensor and at most 2³⁰ weights. Each tensor has a name of its own and at least one weight,
+/// and is shared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    tensors: Vec<Tensor>,
+    weight_count: usize,
+}
+
+/// The reason why tensors are no layout; one sentence.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the model's layout {0}")]
+pub struct LayoutError(String);
+
+impl Layout {
+    /// Checks `tensors`.
+    ///
+    /// # Errors
+    /// [`LayoutError`] with the first tensor that does not fit.
+    pub fn new(tensors: Vec<Tensor>) -> Result<Self, LayoutError> {
+        let refuse = |why: String| Err(LayoutError(why));
+        if tensors.is_empty() {
+            return refuse("has no tensor; give at least one".into());
+        }
+        let mut names = HashSet::new();
+        let mut weight_count = 0_usize;
+        for Tensor { name, shape, place, .. } in &tensors {
+            if name.is_empty() || name == RESERVED {
+                return refuse(format!("has a tensor of the name {name:?}; give it another"));
+            }
+            if !names.insert(name) {
+                return refuse(format!("has two tensors of the name {name:?}; give one another"));
+            }
+            if *place == Place::Local {
+                return refuse(format!(
+                    "has the tensor {name:?} in the place \"local\", which this version does not keep apart; make it \"shared\""
+                ));
+            }
+            let size = shape.iter().try_fold(1_usize, |size, &n| size.checked_mul(n));
+            if size == Some(0) {
+                return refuse(format!("has the tensor {name:?} of shape {shape:?}, which has no weight"));
+            }
+            let sum = size.and_then(|size| weight_count.checked_add(size)).filter(|&sum| sum <= MOST);
+            match sum {
+                Some(sum) => weight_count = sum,
+                None => return refuse(format!("has more than {MOST} weights with the tensor {name:?} of shape {shape:?}")),
+            }
+        }
+        Ok(Self { tensors, weight_count })
+    }
+
+    /// The tensors, in order.
+    pub fn tensors(&self) -> &[Tensor] {
+        &self.tensors
+    }
+
+    /// The number of weights, at least 1.
+    pub fn weight_count(&self) -> usize {
+        self.weight_count
+    }
+
+    /// The bytes of the weights as a payload.
+    pub fn payload(&self) -> u64 {
+        size_of::<f32>() as u64 * self.weight_count as u64
+    }
+
+    /// Each tensor with its place in the flat weights.
+    pub fn ranges(&self) -> impl Iterator<Item = (&Tensor, Range<usize>)> {
+        self.tensors.iter().scan(0, |start, tensor| {
+            let range = *start..*start + tensor.shape.iter().product::<usize>();
+            *start = range.end;
+            Some((tensor, range))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Kind;
+
+    fn tensor(name: &str, shape: &[usize]) -> Tensor {
+        Tensor { name: name.into(), shape: shape.into(), kind: Kind::Param, place: Place::Shared }
+    }
+
+    #[test]
+    fn a_layout_knows_each_tensors_place() {
+        let layout = Layout::new(vec![tensor("w", &[2, 3]), tensor("scale", &[]), tensor("b", &[3])]).unwrap();
+        assert_eq!((layout.weight_count(), layout.payload()), (10, 40));
+        let ranges: Vec<_> = layout.ranges().map(|(tensor, range)| (tensor.name.as_str(), range)).collect();
+        assert_eq!(ranges, [("w", 0..6), ("scale", 6..7), ("b", 7..10)]);
+    }
+
+    #[test]
+    fn tensors_that_are_no_layout_are_refused_by_name() {
+        let local = Tensor { place: Place::Local, ..tensor("head", &[3]) };
+        let cases = [
+            (vec![], "has no tensor"),
+            (vec![tensor("w", &[2]), tensor("none", &[0])], "\"none\" of shape [0], which has no weight"),
+            (vec![tensor("w", &[2]), tensor("w", &[3])], "two tensors of the name \"w\""),
+            (vec![tensor("__metadata__", &[2])], "the name \"__metadata__\""),
+            (vec![tensor("", &[2])], "the name \"\""),
+            (vec![local], "\"head\" in the place \"local\""),
+            (vec![tensor("w", &[usize::MAX, 2])], "more than 1073741824 weights"),
+            (vec![tensor("w", &[1 << 30]), tensor("b", &[1])], "with the tensor \"b\" of shape [1]"),
+            (vec![tensor("w", &[usize::MAX]), tensor("b", &[1])], "with the tensor \"w\""),
+        ];
+        for (tensors, expected) in cases {
+            let error = Layout::new(tensors).unwrap_err().to_string();
+            assert!(error.starts_with("the model's layout has ") && error.contains(expected), "{error}");
+        }
+    }
+}
