@@ -14,11 +14,11 @@ Exit codes:
   4      the data cannot be had, read or dealt
   5      the run directory cannot be made or written
   6      a round failed: too few clients returned an update
-  7      fedpipe verify found other bits
+  7      fedpipe verify found a difference
   128+n  stopped by signal n, 130 for Ctrl-C";
 
-/// The run that was verified has other bits.
-pub(crate) const BITS_PART: u8 = 7;
+/// The run that was verified differs from its record.
+pub(crate) const DIFFERS: u8 = 7;
 
 pub(crate) fn code(error: &Error) -> ExitCode {
     ExitCode::from(match error {

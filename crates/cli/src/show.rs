@@ -78,9 +78,9 @@ impl Screen {
         self.line(&format!(
             "{}  loss {:.4}  accuracy {:5.2} %  {:.2} s{clients}",
             self.round_name(round.round),
-            round.loss,
-            100.0 * round.accuracy,
-            round.seconds
+            round.loss.get(),
+            100.0 * round.accuracy.get(),
+            round.seconds.get()
         ));
     }
 
@@ -103,7 +103,8 @@ impl Screen {
 
     fn finished(&self, summary: &Summary) {
         self.bar.finish_and_clear();
-        let Summary { rounds, clients, wall_seconds, .. } = summary;
+        let Summary { rounds, clients, .. } = summary;
+        let wall_seconds = summary.wall_seconds.get();
         match (&summary.stopped, self.tolerance) {
             (Stop::Rounds, _) => {}
             (Stop::Converged, tolerance) => self.line(&format!(
@@ -114,7 +115,9 @@ impl Screen {
             (Stop::Failed(_), _) => self.warn(&format!("the run ended after {rounds} whole rounds")),
         }
         let score = match (summary.accuracy, summary.loss) {
-            (Some(accuracy), Some(loss)) => format!("accuracy {:.2} %  loss {loss:.4}", 100.0 * accuracy),
+            (Some(accuracy), Some(loss)) => {
+                format!("accuracy {:.2} %  loss {:.4}", 100.0 * accuracy.get(), loss.get())
+            }
             _ => "no round was completed".to_owned(),
         };
         self.print(&format!("{score}  ({clients} clients, {rounds} rounds, {wall_seconds:.2} s)"));

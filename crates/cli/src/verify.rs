@@ -7,11 +7,11 @@ use std::{
 };
 
 use fedpipe_data::Cache;
-use fedpipe_host::{Control, Event, Level, Result};
+use fedpipe_host::{Control, Event, Level, Outcome, Result, Verification};
 
 use crate::{exit, run::client_command, signals};
 
-/// Runs the run in `directory` again and says whether the bits are the same.
+/// Runs the run in `directory` again and compares.
 pub(crate) fn verify(directory: &Path, isolation: Option<Level>) -> Result<ExitCode> {
     let control = Control::default();
     signals::obey(control.handle()).map_err(anyhow::Error::from)?;
@@ -21,14 +21,23 @@ pub(crate) fn verify(directory: &Path, isolation: Option<Level>) -> Result<ExitC
         }
         Ok(())
     };
-    match fedpipe_host::verify(directory, isolation, &client_command(), &Cache::user()?, &control, &mut show)? {
-        Ok(rounds) => {
+    let verified = fedpipe_host::verify(directory, isolation, &client_command(), &Cache::user()?, &control, &mut show)?;
+    let Verification { rounds, compared, outcome } = verified;
+    match outcome {
+        Outcome::Same(not_vouched_for) => {
+            for phrase in not_vouched_for {
+                let _ = writeln!(io::stdout(), "not vouched for: {phrase}");
+            }
             let _ = writeln!(io::stdout(), "verified: {rounds} rounds have the same bits");
             Ok(ExitCode::SUCCESS)
         }
-        Err(difference) => {
-            let _ = writeln!(io::stderr(), "error: {difference}");
-            Ok(ExitCode::from(exit::BITS_PART))
+        Outcome::Differs(difference) => {
+            let _ = writeln!(io::stderr(), "error: not verified: {difference}");
+            Ok(ExitCode::from(exit::DIFFERS))
+        }
+        Outcome::Stopped(signal) => {
+            let _ = writeln!(io::stderr(), "not verified: {compared} of {rounds} rounds compared");
+            Ok(exit::stopped(signal))
         }
     }
 }

@@ -5,7 +5,9 @@ use std::path::Path;
 use abi_stable::std_types::{RSlice, RSliceMut, RStr};
 use fedpipe_data::{Key, Partition, Pixels, Use, order};
 use fedpipe_model::abi::{AbiEpoch, AbiExamples, ModelBox};
-use fedpipe_protocol::{BlockSums, EVALUATION_BLOCK, FailureKind, Held, InForce, Ready, Setup, Task, Train, Update};
+use fedpipe_protocol::{
+    BlockSums, EVALUATION_BLOCK, FailureKind, Held, InForce, Layout, Ready, Setup, Task, Train, Update,
+};
 
 use crate::loader::{LoadError, Loaded, answer};
 
@@ -59,6 +61,7 @@ impl Session {
         let (model, layout) = loaded.build(&options, &task, setup.seed).map_err(refused)?;
         let count = answer(model.weight_count()).map_err(Failure::model)?;
         ready.layout = convert(&layout)?;
+        Layout::new(ready.layout.clone()).map_err(|error| Failure::new(FailureKind::Refused, error))?;
         ready.examples = partitions.iter().map(|(_, partition)| partition.len() as u64).collect();
         let (seed, order) = (setup.seed, Vec::new());
         let weights = vec![0.0; count as usize].leak();

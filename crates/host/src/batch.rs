@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn the_ready_are_first_and_of_them_the_longest_queue_but_what_a_core_knows_counts_twice() {
-        let job = |slot| Job { slot, client: None, request: Request::GetWeights, weights: None, reply_payload: 0 };
+        let job = |slot| Job { slot, client: None, request: Request::GetWeights, weights: None };
         let mut batch = Batch::new([0, 1, 2, 2, 3, 3, 3, 5].map(job).into(), 6, None);
         let nobody = |_| false;
         assert_eq!(batch.idle(|_| true, nobody), [3, 2, 0, 1, 5]);
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn a_process_is_next_unless_a_queue_is_more_than_twice_as_long() {
-        let job = |slot| Job { slot, client: None, request: Request::GetWeights, weights: None, reply_payload: 0 };
+        let job = |slot| Job { slot, client: None, request: Request::GetWeights, weights: None };
         let mut batch = Batch::new([0, 0, 1, 1, 1, 1, 1, 2].map(job).into(), 3, None);
         for slot in [0, 2] {
             let job = batch.waiting[slot].pop_front().unwrap();

@@ -6,7 +6,7 @@ use fedpipe_protocol::FailureKind;
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
-use crate::MemoryLimit;
+use crate::{Finite, MemoryLimit};
 
 /// How a client ended, or what made the host end it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,7 +35,7 @@ pub enum Cause {
     /// It did not answer in time.
     Deadline {
         /// The time it had.
-        seconds: f64,
+        seconds: Finite,
     },
     /// What it wrote to its pipe is no message, or not the one that was due.
     Protocol {
@@ -71,7 +71,7 @@ impl Cause {
     }
 
     pub(crate) fn deadline(time: Duration) -> Self {
-        Cause::Deadline { seconds: time.as_secs_f64() }
+        Cause::Deadline { seconds: time.into() }
     }
 
     pub(crate) fn protocol(message: impl AsRef<str>) -> Self {
@@ -130,7 +130,7 @@ impl fmt::Display for Cause {
                 write!(f, "it took all of its {seconds} s of processor time (--cpu-limit raises this)")
             }
             Cause::Deadline { seconds } => {
-                write!(f, "it gave no answer within {seconds} s (--client-timeout raises this)")
+                write!(f, "it gave no answer within {} s (--client-timeout raises this)", seconds.get())
             }
             Cause::Protocol { message } => write!(f, "it broke the protocol: {message}"),
             Cause::Reported { message, .. } => f.write_str(message),

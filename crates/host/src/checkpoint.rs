@@ -1,9 +1,10 @@
 //! The state of a run after a round, in a file that is whole or absent: what a resume starts from.
 //!
-//! `checkpoint/NNNNNN-DIGEST.safetensors` holds the weights and the server optimiser's state as tensors and the rest as
-//! JSON in the file's metadata. The digest in the name is that of the contents, so that a truncated or altered file is
-//! found. The one before is kept. A thread writes and syncs while the next round trains: a crash meanwhile costs that
-//! round's work, never its bits.
+//! `checkpoint/NNNNNN-DIGEST.safetensors` holds the weights and the server optimiser's state as tensors, and the round with
+//! its place in the ledger as JSON in the file's metadata. The name follows from the contents, so that a truncated or
+//! altered file is found; the ledger has the hashes of the weights and the state. All else that a run's next round depends
+//! on is derived from the ledger. The checkpoint before is kept. A thread writes and syncs while the next round trains: a
+//! crash meanwhile costs that round's work, never its bits.
 
 use std::{
     collections::HashMap,
@@ -21,15 +22,13 @@ use anyhow::Context;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 
-use crate::{Convergence, ServerState, files::write_whole, ledger::Position, summary::bytes_sha256};
+use crate::{ServerState, files::write_whole, ledger::Position, summary::bytes_sha256};
 
 /// The folder's name in the run directory.
 pub(crate) const FOLDER: &str = "checkpoint";
 
 /// Checkpoints that are kept: the newest, and one to fall back to.
 const KEPT: usize = 2;
-
-const DIGEST_LENGTH: usize = 16;
 
 /// All that a run's next round depends on, besides the experiment.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,11 +43,8 @@ pub(crate) struct Checkpoint {
 pub(crate) struct Meta {
     /// The last whole round.
     pub(crate) round: u64,
-    /// Where the ledger stood.
+    /// The end of that round's line in the ledger.
     pub(crate) ledger: Position,
-    /// Client processes lost so far.
-    pub(crate) failures: u64,
-    pub(crate) convergence: Convergence,
 }
 
 impl Checkpoint {
@@ -69,9 +65,13 @@ impl Checkpoint {
         let state = header.metadata().as_ref().and_then(|metadata| metadata.get("state"));
         let meta = serde_json::from_str(state.context("it has no state")?)?;
         let tensors = SafeTensors::deserialize(bytes)?;
-        let values =
-            |name| -> anyhow::Result<Vec<f32>> { Ok(bytemuck::pod_collect_to_vec(tensors.tensor(name)?.data())) };
-        let program = tensors.tensor("server.program")?.data().to_vec();
+        let bytes = |name, dtype| {
+            let tensor = tensors.tensor(name)?;
+            anyhow::ensure!(tensor.dtype() == dtype, "its tensor {name} has the type {}", tensor.dtype());
+            Ok(tensor.data().to_vec())
+        };
+        let values = |name| bytes(name, Dtype::F32).map(|bytes| bytemuck::pod_collect_to_vec::<u8, f32>(&bytes));
+        let program = bytes("server.program", Dtype::U8)?;
         let server = ServerState { m: values("server.m")?, v: values("server.v")?, program };
         Ok(Self { meta, weights: Arc::new(values("weights")?), server })
     }
@@ -79,41 +79,46 @@ impl Checkpoint {
     /// Writes the checkpoint and removes those that are no longer kept.
     fn save(&self, folder: &Path) -> anyhow::Result<()> {
         let bytes = self.to_bytes()?;
-        let digest = bytes_sha256(&bytes);
-        let name = format!("{:06}-{}.safetensors", self.meta.round, &digest[..DIGEST_LENGTH]);
-        write_whole(&folder.join(name), &bytes)?;
+        write_whole(&folder.join(name(self.meta.round, &bytes)), &bytes)?;
         let old = list(folder)?;
         old.iter().rev().skip(KEPT).try_for_each(fs::remove_file)?;
         Ok(())
     }
 
-    /// The newest checkpoint in the run `directory` that is whole and whose place in the ledger `fits`; `refused` hears
-    /// of those that are not, by name.
+    /// The checkpoints in the run `directory`, the newest first, each with its path. One that is not whole, or does not
+    /// `fit` the ledger, is the reason.
     ///
     /// # Errors
     /// Those of listing the folder; a run without a checkpoint has none.
-    pub(crate) fn newest(
+    pub(crate) fn all<'f>(
         directory: &Path,
-        fits: &dyn Fn(&Position) -> bool,
-        refused: &mut dyn FnMut(String),
-    ) -> io::Result<Option<Self>> {
-        for path in list(&directory.join(FOLDER))?.iter().rev() {
-            match load(path) {
-                Ok(checkpoint) if fits(&checkpoint.meta.ledger) => return Ok(Some(checkpoint)),
-                Ok(_) => refused(format!("{} is refused: the ledger has no such line", path.display())),
-                Err(error) => refused(format!("{} is refused: {error:#}", path.display())),
-            }
-        }
-        Ok(None)
+        fits: &'f dyn Fn(&Self) -> Result<(), String>,
+    ) -> io::Result<impl Iterator<Item = (PathBuf, Result<Self, String>)> + use<'f>> {
+        let paths = list(&directory.join(FOLDER))?;
+        Ok(paths.into_iter().rev().map(move |path| {
+            let loaded = load(&path).map_err(|error| format!("{error:#}"));
+            let checked = loaded.and_then(|checkpoint| fits(&checkpoint).map(|()| checkpoint));
+            (path, checked)
+        }))
     }
+}
+
+/// The name of the checkpoint of a round with these contents.
+fn name(round: u64, contents: &[u8]) -> String {
+    const DIGITS: usize = 16;
+    format!("{round:06}-{}.safetensors", &bytes_sha256(contents)[..DIGITS])
 }
 
 fn load(path: &Path) -> anyhow::Result<Checkpoint> {
     let bytes = fs::read(path)?;
-    let named = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.split_once('-'));
-    let (_, digest) = named.context("its name has no digest")?;
-    anyhow::ensure!(bytes_sha256(&bytes).starts_with(digest), "it was truncated or altered");
-    Checkpoint::from_bytes(&bytes)
+    let altered = || "it was truncated or altered, or its name was";
+    let named = path.file_name().and_then(|name| name.to_str()).context("its name is no text")?;
+    // Before the contents are looked into: what was altered may be anything.
+    let round = named.split('-').next().and_then(|round| round.parse().ok()).with_context(altered)?;
+    anyhow::ensure!(named == name(round, &bytes), altered());
+    let checkpoint = Checkpoint::from_bytes(&bytes)?;
+    anyhow::ensure!(checkpoint.meta.round == round, "it says round {}", checkpoint.meta.round);
+    Ok(checkpoint)
 }
 
 /// The checkpoints in `folder`, oldest first: by name, whose number has a fixed width.
@@ -188,9 +193,7 @@ mod tests {
     use super::*;
 
     fn checkpoint(round: u64) -> Checkpoint {
-        let mut convergence = Convergence::new(0.1);
-        convergence.observe(&[1.0], &[1.1], 0.1 + 0.2);
-        let meta = Meta { round, ledger: Position::default(), failures: 3, convergence };
+        let meta = Meta { round, ledger: Position::default() };
         let server = ServerState { m: vec![0.1, f32::MIN_POSITIVE], v: Vec::new(), program: vec![7; 3] };
         Checkpoint { meta, weights: Arc::new(vec![round as f32, -0.0]), server }
     }
@@ -203,16 +206,21 @@ mod tests {
         directory
     }
 
-    #[test]
-    fn the_newest_is_read_back_to_the_bit_and_one_more_is_kept() {
-        let directory = saved(5);
-        let newest = Checkpoint::newest(directory.path(), &|_| true, &mut |_| panic!()).unwrap();
-        assert_eq!(newest, Some(checkpoint(5)));
-        assert_eq!(list(&directory.path().join(FOLDER)).unwrap().len(), KEPT);
+    type Found = (PathBuf, Result<Checkpoint, String>);
+
+    fn all(directory: &tempfile::TempDir) -> Vec<Found> {
+        Checkpoint::all(directory.path(), &|_| Ok(())).unwrap().collect()
     }
 
     #[test]
-    fn an_altered_one_is_refused_by_name_at_every_byte() {
+    fn the_newest_is_read_back_to_the_bit_and_one_more_is_kept() {
+        let found: Vec<Checkpoint> = all(&saved(5)).into_iter().map(|(_, checkpoint)| checkpoint.unwrap()).collect();
+        assert_eq!(found, [checkpoint(5), checkpoint(4)]);
+        assert_eq!(found.len(), KEPT);
+    }
+
+    #[test]
+    fn an_altered_one_is_refused_at_every_byte() {
         let directory = saved(2);
         let newest = list(&directory.path().join(FOLDER)).unwrap().pop().unwrap();
         let whole = fs::read(&newest).unwrap();
@@ -220,32 +228,66 @@ mod tests {
             let mut altered = whole.clone();
             altered[position] ^= 1;
             fs::write(&newest, altered).unwrap();
-            let mut names = Vec::new();
-            let found = Checkpoint::newest(directory.path(), &|_| true, &mut |why| names.push(why)).unwrap();
-            assert_eq!(found.unwrap().meta.round, 1, "byte {position}");
-            assert!(names[0].contains("000002-") && names[0].contains("truncated or altered"));
+            let found = all(&directory);
+            assert!(found[0].1.as_ref().unwrap_err().contains("truncated or altered"), "byte {position}");
+            assert_eq!(found[1].1.as_ref().unwrap().meta.round, 1);
         }
     }
 
     #[test]
-    fn one_that_does_not_fit_the_ledger_gives_way_to_the_one_before() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut saver = Saver::start(directory.path(), tempfile::tempfile().unwrap()).unwrap();
-        for round in 1..=2 {
-            let mut checkpoint = checkpoint(round);
-            checkpoint.meta.ledger.bytes = 100 * round;
-            saver.save(checkpoint).unwrap();
+    fn one_under_another_name_is_refused() {
+        let directory = saved(2);
+        let folder = directory.path().join(FOLDER);
+        let newest = list(&folder).unwrap().pop().unwrap();
+        let whole = newest.file_name().unwrap().to_str().unwrap().to_owned();
+        let digest = &whole[7..];
+        for name in [
+            "000002-.safetensors",
+            "000002.safetensors",
+            &whole[..9],
+            &format!("000003-{digest}"),
+            &format!("2-{digest}"),
+        ] {
+            let name = if name.ends_with(".safetensors") { name.to_owned() } else { format!("{name}.safetensors") };
+            let renamed = folder.join(&name);
+            fs::rename(&newest, &renamed).unwrap();
+            let refused = all(&directory).into_iter().find(|(path, _)| *path == renamed).unwrap().1;
+            assert!(refused.unwrap_err().contains("altered"), "{name}");
+            fs::rename(&renamed, &newest).unwrap();
         }
-        saver.finish().unwrap();
-        let mut names = Vec::new();
-        let found = Checkpoint::newest(directory.path(), &|place| place.bytes <= 100, &mut |why| names.push(why));
-        assert_eq!(found.unwrap().unwrap().meta.round, 1);
-        assert!(names[0].contains("000002-") && names[0].contains("no such line"));
+    }
+
+    #[test]
+    fn one_of_another_round_or_type_is_refused_although_its_name_fits() {
+        let directory = tempfile::tempdir().unwrap();
+        let folder = directory.path().join(FOLDER);
+        fs::create_dir(&folder).unwrap();
+        let write = |round: u64, bytes: &[u8]| fs::write(folder.join(name(round, bytes)), bytes).unwrap();
+        write(7, &checkpoint(3).to_bytes().unwrap());
+        let mut bytes = checkpoint(2).to_bytes().unwrap();
+        for start in 0..bytes.len() - 4 {
+            if bytes[start..].starts_with(b"\"F32\"") {
+                bytes[start + 1] = b'I';
+            }
+        }
+        write(2, &bytes);
+        let reasons: Vec<String> = all(&directory).into_iter().map(|(_, refused)| refused.unwrap_err()).collect();
+        assert_eq!(reasons, ["it says round 3", "its tensor server.m has the type I32"]);
+    }
+
+    #[test]
+    fn one_that_does_not_fit_the_ledger_is_refused() {
+        let directory = saved(2);
+        let fits = |checkpoint: &Checkpoint| {
+            if checkpoint.meta.round == 1 { Ok(()) } else { Err("the ledger has no such line".into()) }
+        };
+        let found: Vec<Found> = Checkpoint::all(directory.path(), &fits).unwrap().collect();
+        assert_eq!(found[0].1, Err("the ledger has no such line".into()));
+        assert_eq!(found[1].1, Ok(checkpoint(1)));
     }
 
     #[test]
     fn a_run_without_checkpoints_has_none() {
-        let directory = tempfile::tempdir().unwrap();
-        assert_eq!(Checkpoint::newest(directory.path(), &|_| true, &mut |_| panic!()).unwrap(), None);
+        assert!(all(&tempfile::tempdir().unwrap()).is_empty());
     }
 }

@@ -1,28 +1,19 @@
 //! When to stop: the weights and the clients' training loss no longer change. The test loss plays no part, since a run
 //! that stops by it has been tuned on its test set.
 
-use serde::{Deserialize, Serialize};
+use crate::{Finite, Round};
 
 /// Rounds in a row that must be below the tolerance.
 pub const PATIENCE: u32 = 3;
 
 /// Watches a run. Converged means: for [`PATIENCE`] rounds in a row, both the relative change of the global weights,
 /// ‖w_t − w_{t−1}‖ / ‖w_{t−1}‖, and that of the mean training loss, |L_t − L_{t−1}| / |L_{t−1}|, are below the
-/// tolerance.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// tolerance. It is a function of the round lines of the ledger.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Convergence {
     tolerance: f64,
     last_loss: Option<f64>,
     quiet_rounds: u32,
-}
-
-/// What one round changed.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Change {
-    /// Of the weights, relative.
-    pub weights: f64,
-    /// Of the training loss, relative; none in the first round.
-    pub loss: Option<f64>,
 }
 
 impl Convergence {
@@ -31,22 +22,18 @@ impl Convergence {
         Self { tolerance, last_loss: None, quiet_rounds: 0 }
     }
 
-    /// What `before` has seen, under this tolerance: a resume may be forced to another.
-    #[must_use]
-    pub(crate) fn going_on_from(self, before: Self) -> Self {
-        Self { tolerance: self.tolerance, ..before }
+    /// Takes a round of the ledger.
+    pub(crate) fn take(&mut self, round: &Round) {
+        self.observe(round.weights_change.map(Finite::get), round.training_loss.get());
     }
 
-    /// Takes a round: its weights before and after, and the clients' mean training loss.
-    pub fn observe(&mut self, before: &[f32], after: &[f32], training_loss: f64) -> Change {
-        let change = Change {
-            weights: relative_change(before, after),
-            loss: self.last_loss.map(|last| (training_loss - last).abs() / last.abs()),
-        };
+    /// Takes a round: the relative change of its weights, as [`relative_change`] gives it, and the clients' mean training
+    /// loss.
+    pub fn observe(&mut self, weights_change: Option<f64>, training_loss: f64) {
+        let loss_change = self.last_loss.map(|last| (training_loss - last).abs() / last.abs());
         self.last_loss = Some(training_loss);
-        let quiet = change.weights < self.tolerance && change.loss.is_some_and(|loss| loss < self.tolerance);
-        self.quiet_rounds = if quiet { self.quiet_rounds + 1 } else { 0 };
-        change
+        let is_quiet = |change: Option<f64>| change.is_some_and(|change| change < self.tolerance);
+        self.quiet_rounds = if is_quiet(weights_change) && is_quiet(loss_change) { self.quiet_rounds + 1 } else { 0 };
     }
 
     /// Whether the run has converged.
@@ -55,7 +42,8 @@ impl Convergence {
     }
 }
 
-fn relative_change(before: &[f32], after: &[f32]) -> f64 {
+/// ‖after − before‖ / ‖before‖; none where weights that were all zero have moved.
+pub fn relative_change(before: &[f32], after: &[f32]) -> Option<f64> {
     let (mut moved, mut norm) = (0.0, 0.0);
     for (&b, &a) in before.iter().zip(after) {
         let (b, a) = (f64::from(b), f64::from(a));
@@ -63,9 +51,9 @@ fn relative_change(before: &[f32], after: &[f32]) -> f64 {
         norm += b * b;
     }
     match (moved > 0.0, norm > 0.0) {
-        (false, _) => 0.0,
-        (true, false) => f64::INFINITY,
-        (true, true) => (moved / norm).sqrt(),
+        (false, _) => Some(0.0),
+        (true, false) => None,
+        (true, true) => Some((moved / norm).sqrt()),
     }
 }
 
@@ -76,24 +64,24 @@ mod tests {
     #[test]
     fn both_must_be_quiet_three_times_in_a_row() {
         let mut watch = Convergence::new(0.01);
-        let w = [3.0_f32, 4.0];
         // Weights at rest, loss still falling by 10 % a round.
         for loss in [1.0, 0.9, 0.81, 0.729] {
-            watch.observe(&w, &w, loss);
+            watch.observe(Some(0.0), loss);
             assert!(!watch.reached());
         }
         // Loss at rest, weights still moving by 20 %.
-        let change = watch.observe(&w, &[3.0, 5.0], 0.729);
-        assert_eq!(change, Change { weights: 0.2, loss: Some(0.0) });
+        watch.observe(Some(0.2), 0.729);
+        watch.observe(None, 0.729);
         for reached in [false, false, true] {
-            watch.observe(&w, &[3.0, 4.01], 0.729);
+            watch.observe(Some(0.002), 0.729);
             assert_eq!(watch.reached(), reached);
         }
     }
 
     #[test]
     fn leaving_zero_is_no_rest() {
-        assert_eq!(relative_change(&[0.0], &[1e-9]), f64::INFINITY);
-        assert_eq!(relative_change(&[0.0], &[0.0]), 0.0);
+        assert_eq!(relative_change(&[0.0], &[1e-9]), None);
+        assert_eq!(relative_change(&[0.0], &[0.0]), Some(0.0));
+        assert_eq!(relative_change(&[3.0, 4.0], &[3.0, 5.0]), Some(0.2));
     }
 }

@@ -10,7 +10,7 @@ use fedpipe_protocol::{InForce, Ready};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Cause, Error, Experiment, Program, Result, Summary,
+    Cause, Error, Experiment, Finite, Program, Result, Summary,
     ledger::{Ledger, Line},
 };
 
@@ -101,11 +101,11 @@ pub struct Round {
     /// From 1.
     pub round: u64,
     /// On the test set, 0..=1, of the new global weights.
-    pub accuracy: f64,
+    pub accuracy: Finite,
     /// Mean test loss of the new global weights.
-    pub loss: f64,
+    pub loss: Finite,
     /// Mean training loss over the clients' examples, each scored while it trained.
-    pub training_loss: f64,
+    pub training_loss: Finite,
     /// Clients whose update was aggregated.
     pub clients: u32,
     /// Sampled clients whose update was not.
@@ -115,10 +115,13 @@ pub struct Round {
     pub participants: Vec<u32>,
     /// SHA-256 of the new global weights.
     pub weights_sha256: String,
+    /// SHA-256 of the server's state after the round; left out where the strategy has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_sha256: Option<String>,
     /// Relative change of the global weights; none where they were all zero before.
-    pub weights_change: Option<f64>,
+    pub weights_change: Option<Finite>,
     /// From sampling to the end of evaluation.
-    pub seconds: f64,
+    pub seconds: Finite,
 }
 
 /// A lost client process.
@@ -133,7 +136,7 @@ pub struct Lost {
     /// Why.
     pub cause: Cause,
     /// Seconds since the process was started.
-    pub after_seconds: f64,
+    pub after_seconds: Finite,
     /// What follows.
     pub then: Then,
     /// The end of its output.
@@ -154,7 +157,7 @@ impl fmt::Display for Lost {
             Some(round) => write!(f, " in round {round}")?,
             None => write!(f, " before the first round")?,
         }
-        write!(f, ": {} after {:.2} s", self.cause, self.after_seconds)
+        write!(f, ": {} after {:.2} s", self.cause, self.after_seconds.get())
     }
 }
 
@@ -208,6 +211,16 @@ impl<'a> Journal<'a> {
         let written = Line::of(event).map_or(Ok(()), |line| self.ledger.append(line));
         written.map_err(|error| Error::Output(format!("{error:#}")))?;
         self.show(event)
+    }
+
+    /// Writes the event into the ledger alone and puts the ledger on the disk.
+    ///
+    /// # Errors
+    /// [`Error::Output`].
+    pub(crate) fn record(&mut self, event: &Event<'_>) -> Result<()> {
+        let line = Line::of(event).map_or(Ok(()), |line| self.ledger.append(line));
+        let written = line.and_then(|()| self.ledger.sync());
+        written.map_err(|error| Error::Output(format!("{error:#}")))
     }
 
     /// Tells the observer what the ledger has already.

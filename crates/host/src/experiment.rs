@@ -9,7 +9,7 @@ use fedpipe_data::{Scheme, Source};
 use fedpipe_protocol::Level;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, LocalOptimiser, MemoryLimit, Result, Strategy, foreign::Foreign};
+use crate::{Error, LocalOptimiser, MemoryLimit, Result, ServerOptimiser, Strategy, foreign::Foreign};
 
 /// An experiment. Every field has a default except the model, or the client in its place.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -138,6 +138,11 @@ impl Experiment {
         table.try_into().map_err(|error: toml::de::Error| Error::Usage(error.to_string().trim().replace('\n', " ")))
     }
 
+    /// The text of `experiment.toml`.
+    pub(crate) fn to_toml(&self) -> Result<String> {
+        Ok(toml::to_string(self).map_err(anyhow::Error::from)?)
+    }
+
     /// Refuses what cannot be run, whatever the data.
     ///
     /// # Errors
@@ -163,6 +168,7 @@ impl Experiment {
             ("--checkpoint-every", self.checkpoint_every),
             ("--jobs", self.jobs.map_or(1, u64::from)),
             ("--cpu-limit", self.cpu_limit.unwrap_or(1)),
+            ("--min-clients", self.min_clients.map_or(1, u64::from)),
         ];
         if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return refuse(format!("{name} is 0; give at least 1"));
@@ -201,6 +207,14 @@ impl Experiment {
         self.strategy_program.as_ref().map_or_else(|| self.strategy.to_string(), |command| format!("program {command}"))
     }
 
+    /// The advice where training left the range of numbers.
+    pub(crate) fn remedy(&self) -> String {
+        match self.strategy.server {
+            ServerOptimiser::Mean => "lower --lr".into(),
+            _ => format!("lower --lr, or the rate of --strategy {}", self.strategy),
+        }
+    }
+
     /// What the run is called, as a folder.
     pub(crate) fn name(&self) -> Result<String> {
         if let Some(foreign) = self.foreign()? {
@@ -215,7 +229,7 @@ impl Experiment {
         ((f64::from(self.clients) * self.fraction).round() as u32).clamp(1, self.clients.max(1))
     }
 
-    /// Updates below which a round fails.
+    /// Updates below which a round fails, at least 1.
     pub fn quorum(&self) -> u32 {
         self.min_clients.unwrap_or_else(|| self.sampled_clients().div_ceil(2))
     }
@@ -294,12 +308,13 @@ mod tests {
     #[test]
     fn what_cannot_run_is_refused_by_name() {
         let both = Experiment { model: "mlp".into(), client: Some("true".into()), ..Experiment::default() };
-        let cases: [(&str, Experiment); 6] = [
+        let cases: [(&str, Experiment); 7] = [
             ("both the model mlp and the client \"true\"", both),
             ("--clients is 0", Experiment { clients: 0, ..Experiment::default() }),
             ("--lr is -1", Experiment { lr: -1.0, ..Experiment::default() }),
             ("--fraction is 1.5", Experiment { fraction: 1.5, ..Experiment::default() }),
             ("--lr is NaN", Experiment { lr: f32::NAN, ..Experiment::default() }),
+            ("--min-clients is 0", Experiment { min_clients: Some(0), ..Experiment::default() }),
             ("--min-clients 5", Experiment { min_clients: Some(5), ..Experiment::default() }),
         ];
         for (expected, experiment) in cases {

@@ -4,17 +4,19 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use fedpipe_data::{Dealt, Partition, Scheme};
 use fedpipe_protocol::{
-    EVALUATION_BLOCK, Evaluate, Held, InForce, Parts, Purpose, Ready, Reply, Request, Setup, Spare, Task, Tensor,
-    Train, Update, WEIGHTS, weight_count,
+    EVALUATION_BLOCK, Evaluate, Held, InForce, Layout, Parts, Purpose, Ready, Reply, Request, Setup, Spare, Task,
+    Train, Update, WEIGHTS,
 };
 
 use crate::{
-    Cause, Error, Event, Experiment, Launch, Result, check,
+    Cause, Error, Event, Experiment, Finite, Launch, Result,
+    check::{self, Expected},
     control::Control,
     event::Journal,
+    finite::NotFinite,
     fleet::{Check, Fleet, Incident, Job, Settled},
     isolation::isolation,
-    run_dir::RunDir,
+    run_dir::{Dylib, RunDir},
     sampling::sample,
     spawn::allow_descriptors,
     strategy::{Accepted, ServerState},
@@ -30,7 +32,10 @@ pub(crate) struct Federation<'a> {
     /// Examples of each client's partition.
     pub(crate) sizes: Vec<u64>,
     test_examples: u64,
-    weight_count: usize,
+    /// The dylib that the clients run; none where they are a program.
+    dylib: Option<Dylib>,
+    /// The advice where training left the range of numbers.
+    remedy: String,
     /// What updates are read into.
     spare: Arc<Spare>,
     launch: &'a Launch,
@@ -49,37 +54,36 @@ pub(crate) struct Trained {
     /// All clients there are.
     pub(crate) of: u32,
     /// Mean over the examples of all updates.
-    pub(crate) loss: f64,
+    pub(crate) loss: Finite,
 }
 
 /// Mean loss and accuracy over the test set.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Score {
-    pub(crate) loss: f64,
-    pub(crate) accuracy: f64,
+    pub(crate) loss: Finite,
+    pub(crate) accuracy: Finite,
 }
 
 impl<'a> Federation<'a> {
-    /// Starts the clients and takes their model's initial weights.
+    /// Starts the clients, with the run's dylib of that name, and takes their model's initial weights.
     pub(crate) fn start(
         experiment: &'a Experiment,
         directory: &'a RunDir,
         launch: &'a Launch,
         dealt: &Dealt,
-        first_round: u64,
+        dylib: &str,
         control: &'a Control,
         journal: &mut Journal<'_>,
     ) -> Result<(Self, Vec<f32>)> {
         let processes = experiment.process_count();
         allow_descriptors(processes).map_err(anyhow::Error::from)?;
         let foreign = experiment.foreign()?;
-        let dylib = foreign.is_none().then(|| directory.model_at(first_round)).transpose()?;
+        let dylib = foreign.is_none().then(|| directory.dylib(dylib)).transpose()?;
+        let path = dylib.as_ref().map(|dylib| dylib.path.clone());
         let test_sha256 = launch.command.elsewhere.then(|| Partition::open(&dealt.test.path)).transpose()?;
         let test_sha256 = test_sha256.map(|test| test.sha256());
-        let setup = |process| Setup {
-            test_sha256: test_sha256.clone(),
-            ..setup(experiment, &dylib, dealt, process, processes)
-        };
+        let setup =
+            |process| Setup { test_sha256: test_sha256.clone(), ..setup(experiment, &path, dealt, process, processes) };
         let setups = (0..processes).map(setup).collect();
         let spare = Arc::new(Spare::default());
         let (command, launched) = match foreign {
@@ -106,12 +110,20 @@ impl<'a> Federation<'a> {
             Scheme::Own => fleet.sizes()?,
             _ => dealt.partitions.iter().map(|partition| partition.examples).collect(),
         };
-        let test_examples = dealt.test.examples;
-        let (weight_count, program, failures) = (0, None, 0);
-        let mut federation =
-            Self { experiment, launch, directory, fleet, sizes, test_examples, weight_count, spare, program, failures };
+        let mut federation = Self {
+            experiment,
+            launch,
+            directory,
+            fleet,
+            sizes,
+            test_examples: dealt.test.examples,
+            dylib,
+            remedy: experiment.remedy(),
+            spare,
+            program: None,
+            failures: 0,
+        };
         let weights = federation.initial_weights(journal)?;
-        federation.weight_count = weights.len();
         if let Some(foreign) = experiment.foreign_strategy()? {
             let launched = foreign.launched(&launch.launcher, closed(launch, directory), experiment.isolation)?;
             let program =
@@ -127,8 +139,8 @@ impl<'a> Federation<'a> {
     }
 
     /// The named tensors of the weights.
-    pub(crate) fn layout(&self) -> Result<&[Tensor]> {
-        Ok(&self.model()?.layout)
+    pub(crate) fn layout(&self) -> Result<&Layout> {
+        self.fleet.layout().ok_or_else(|| anyhow::anyhow!("no client has said what its model is").into())
     }
 
     /// What the kernel enforces on the strategy, where it is a program.
@@ -137,26 +149,15 @@ impl<'a> Federation<'a> {
     }
 
     fn initial_weights(&mut self, journal: &mut Journal<'_>) -> Result<Vec<f32>> {
-        // How many weights there are is known only when the first client is ready; 4 GiB of them are refused.
-        let job = Job { slot: 0, client: None, request: Request::GetWeights, weights: None, reply_payload: 4 << 30 };
-        let is_weights = |_: &Job, reply: &Reply, parts: &Parts| match reply {
-            Reply::Weights => check::weights(parts, None),
+        let job = Job { slot: 0, client: None, request: Request::GetWeights, weights: None };
+        let is_weights = |_: &Job, reply: &Reply, parts: &Parts, weights: usize| match reply {
+            Reply::Weights => check::only(parts, &[WEIGHTS])
+                .and_then(|()| check::weights(parts, weights, "look at the model's initial weights")),
             _ => Err(Cause::protocol("it answered a request for its weights with something else")),
         };
         let settled = self.run(None, vec![job], &is_weights, journal)?;
         match settled.into_iter().next() {
-            Some(Ok((_, mut parts))) => {
-                let expected = weight_count(self.layout()?);
-                let weights = parts.take_f32(WEIGHTS).unwrap_or_default();
-                match expected == Some(weights.len()) {
-                    true => Ok(weights),
-                    false => Err(Error::Model(format!(
-                        "the model gave {} weights, but its layout has {}",
-                        weights.len(),
-                        expected.map_or("too many".into(), |n| n.to_string())
-                    ))),
-                }
-            }
+            Some(Ok((_, mut parts))) => Ok(parts.take_f32(WEIGHTS).unwrap_or_default()),
             Some(Err(loss)) => Err(Error::Round(format!("no client could be started: {}", loss.cause))),
             None => Err(anyhow::anyhow!("a job was not settled").into()),
         }
@@ -176,13 +177,16 @@ impl<'a> Federation<'a> {
                 }
             },
         };
-        let before = self.directory.model_at_sha256(round)?;
-        let swapped = self.directory.take_model(round, source).and_then(|(path, sha256)| match sha256 == before {
+        let before = self.dylib.as_ref().map(|dylib| &dylib.sha256);
+        let swapped = self.directory.take_model(round, source).and_then(|dylib| match Some(&dylib.sha256) == before {
             true => Err(Error::Model(format!("{} has not changed", source.display()))),
-            false => self.fleet.swap(&path).map(|()| sha256),
+            false => self.fleet.swap(&dylib.path).map(|()| dylib),
         });
         match swapped {
-            Ok(dylib_sha256) => journal.tell(&Event::Reloaded { round, dylib_sha256: &dylib_sha256 })?,
+            Ok(dylib) => {
+                journal.tell(&Event::Reloaded { round, dylib_sha256: &dylib.sha256 })?;
+                self.dylib = Some(dylib);
+            }
             Err(error) => {
                 self.directory.drop_model(round);
                 journal.tell(&Event::ReloadRefused { reason: &error.to_string() })?;
@@ -200,8 +204,10 @@ impl<'a> Federation<'a> {
         };
         journal.tell(&Event::RoundStarted { round, sampled: sampled.len() as u32 })?;
         let jobs = sampled.iter().map(|&client| self.train_job(round, client, weights)).collect();
-        let (count, sizes) = (self.weight_count, self.sizes.clone());
-        let check = move |job: &Job, reply: &Reply, parts: &Parts| check::update(job, reply, parts, count, &sizes);
+        let (sizes, remedy) = (self.sizes.clone(), self.remedy.clone());
+        let check = move |job: &Job, reply: &Reply, parts: &Parts, weights: usize| {
+            check::update(job, reply, parts, &Expected { weights, sizes: &sizes, remedy: &remedy })
+        };
         let settled = self.run(Some(round), jobs, &check, journal)?;
 
         let mut updates = Vec::with_capacity(settled.len());
@@ -221,18 +227,16 @@ impl<'a> Federation<'a> {
             }
         }
         let (got, quorum) = (updates.len(), experiment.quorum());
-        match first_cause {
-            Some(cause) if got < quorum as usize => Err(Error::Round(format!(
-                "round {round} failed: {got} of {} clients returned an update (quorum {quorum}): {cause}",
+        if got < quorum as usize {
+            let cause = first_cause.map_or(String::new(), |cause| format!(": {cause}"));
+            return Err(Error::Round(format!(
+                "round {round} failed: {got} of {} clients returned an update (quorum {quorum}){cause}",
                 sampled.len()
-            ))),
-            _ => Ok(Trained {
-                updates,
-                sampled: sampled.len() as u32,
-                of: experiment.clients,
-                loss: loss_sum / examples as f64,
-            }),
+            )));
         }
+        let loss = mean(loss_sum, examples);
+        let loss = loss.map_err(|error| Error::Round(format!("round {round} failed: the training loss {error}")))?;
+        Ok(Trained { updates, sampled: sampled.len() as u32, of: experiment.clients, loss })
     }
 
     /// Takes back what a round's updates were read into.
@@ -250,7 +254,12 @@ impl<'a> Federation<'a> {
     ) -> Result<Vec<f32>> {
         match &mut self.program {
             Some(program) => program.apply(round, server, weights, updates),
-            None => Ok(self.experiment.strategy.apply(server, weights, updates, self.layout()?)),
+            None => {
+                let strategy = &self.experiment.strategy;
+                strategy.apply(server, weights, updates, self.layout()?).map_err(|overflow| {
+                    Error::Round(format!("round {round} failed: the strategy {strategy} {overflow}"))
+                })
+            }
         }
     }
 
@@ -269,7 +278,6 @@ impl<'a> Federation<'a> {
             client: Some(client),
             request,
             weights: Some(Arc::clone(weights)),
-            reply_payload: 4 * self.weight_count as u64,
         }
     }
 
@@ -284,11 +292,12 @@ impl<'a> Federation<'a> {
             client: None,
             request: Request::Evaluate(Evaluate { blocks: (share(s) as u32..share(s + 1) as u32).collect() }),
             weights: Some(Arc::clone(weights)),
-            reply_payload: 0,
         });
         let jobs = jobs.collect();
-        let test_examples = self.test_examples;
-        let check = move |job: &Job, reply: &Reply, _: &Parts| check::blocks(job, reply, test_examples);
+        let (test_examples, remedy) = (self.test_examples, self.remedy.clone());
+        let check = move |job: &Job, reply: &Reply, parts: &Parts, _: usize| {
+            check::blocks(job, reply, parts, test_examples, &remedy)
+        };
         let settled = self.run(Some(round), jobs, &check, journal)?;
 
         let (mut loss_sum, mut correct) = (0.0, 0);
@@ -304,8 +313,11 @@ impl<'a> Federation<'a> {
                 }
             }
         }
-        let n = self.test_examples as f64;
-        Ok(Score { loss: loss_sum / n, accuracy: correct as f64 / n })
+        let mean = |sum| {
+            let mean = mean(sum, self.test_examples);
+            mean.map_err(|error| Error::Round(format!("round {round} could not be evaluated: the test loss {error}")))
+        };
+        Ok(Score { loss: mean(loss_sum)?, accuracy: mean(correct as f64)? })
     }
 
     fn run(
@@ -327,6 +339,11 @@ impl<'a> Federation<'a> {
             (Incident::Done(_), _) => Ok(()),
         })
     }
+}
+
+/// The mean over some examples. Each sum that is part of `sum` was checked, so that it is finite where there are any.
+fn mean(sum: f64, examples: u64) -> std::result::Result<Finite, NotFinite> {
+    Finite::try_from(sum / examples as f64)
 }
 
 /// What a program of the user's is not to read, whatever its command names: the data of all clients, and the run.

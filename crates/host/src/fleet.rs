@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, mpsc::RecvError},
 };
 
-use fedpipe_protocol::{Parts, Ready, Reply, Request, Setup};
+use fedpipe_protocol::{Layout, Parts, Ready, Reply, Request, Setup};
 use nix::sched::CpuSet;
 
 use crate::{
@@ -29,14 +29,13 @@ pub(crate) struct Job {
     pub(crate) client: Option<u32>,
     pub(crate) request: Request,
     pub(crate) weights: Option<Arc<Vec<f32>>>,
-    pub(crate) reply_payload: u64,
 }
 
 /// What became of a job: the reply, or why there is none.
 pub(crate) type Settled = std::result::Result<(Reply, Parts), Loss>;
 
-/// Looks at a reply; what it refuses counts as a loss.
-pub(crate) type Check<'c> = dyn Fn(&Job, &Reply, &Parts) -> std::result::Result<(), Cause> + 'c;
+/// Looks at a reply, given the number of the model's weights; what it refuses counts as a loss.
+pub(crate) type Check<'c> = dyn Fn(&Job, &Reply, &Parts, usize) -> std::result::Result<(), Cause> + 'c;
 
 /// Hears of everything at once.
 pub(crate) type Tell<'t> = dyn FnMut(Incident<'_>) -> Result<()> + 't;
@@ -60,6 +59,8 @@ pub(crate) struct Fleet<'a> {
     policy: OnFailure,
     /// What the first process said; the others must say the same.
     model: Option<Ready>,
+    /// The layout of that model; none where models are only described.
+    layout: Option<Layout>,
     generation: u64,
     /// Somebody asked for the model's dylib to be taken anew.
     pub(crate) reload_asked: bool,
@@ -98,8 +99,9 @@ impl<'a> Fleet<'a> {
         let at_once = at_once.min(slots.len());
         // Who is elsewhere has other cores.
         let cores = if environment.command.elsewhere { Cores::none() } else { Cores::of_machine(at_once) };
-        let (model, generation, reload_asked) = (None, 0, false);
-        let mut fleet = Self { environment, control, slots, at_once, cores, policy, model, generation, reload_asked };
+        let (model, layout, generation, reload_asked) = (None, None, 0, false);
+        let mut fleet =
+            Self { environment, control, slots, at_once, cores, policy, model, layout, generation, reload_asked };
         (0..fleet.slots.len()).try_for_each(|slot| fleet.start_worker(slot))?;
         Ok(fleet)
     }
@@ -119,6 +121,11 @@ impl<'a> Fleet<'a> {
         self.model.as_ref()
     }
 
+    /// The layout of the model's weights; none before the first job was done.
+    pub(crate) fn layout(&self) -> Option<&Layout> {
+        self.layout.as_ref()
+    }
+
     /// Replaces all processes by fresh ones with another dylib, which must have a model of the same layout.
     ///
     /// # Errors
@@ -131,7 +138,7 @@ impl<'a> Fleet<'a> {
         let mut probe = Fleet::start(environment, &control, vec![probe], 1, OnFailure::Abort)?;
         probe.ready()?;
         let model = probe.model.take();
-        if model.as_ref().map(|model| &model.layout) != self.model.as_ref().map(|model| &model.layout) {
+        if probe.layout != self.layout {
             return Err(Error::Model(format!("the model in {} has another layout", dylib.display())));
         }
         self.model = model;
@@ -202,7 +209,8 @@ impl<'a> Fleet<'a> {
             (News::Replied(..), None) => Err(Cause::protocol("it answered what nobody had asked")),
             (News::Replied(reply, parts), Some(Work { job: index, .. })) => {
                 let job = &batch.jobs[index];
-                let fit = check(job, &reply, &parts);
+                let weights = self.layout.as_ref().map_or(0, Layout::weight_count);
+                let fit = check(job, &reply, &parts, weights);
                 if fit.is_ok() {
                     batch.working[slot] = None;
                     batch.settled[index] = Some(Ok((reply, parts)));
@@ -240,8 +248,10 @@ impl<'a> Fleet<'a> {
             };
             let cores = self.cores_for(slot, batch);
             batch.working[slot] = Some(Work { job: index, answering: false });
-            let Job { request, weights, reply_payload, .. } = &batch.jobs[index];
-            let (request, weights, reply_payload) = (request.clone(), weights.clone(), *reply_payload);
+            let Job { request, weights, .. } = &batch.jobs[index];
+            let layout = self.layout.as_ref().filter(|_| request.is_answered_with_weights());
+            let (request, weights, reply_payload) =
+                (request.clone(), weights.clone(), layout.map_or(0, Layout::payload));
             let order = Order { request, weights, reply_payload, cores };
             if let Some(worker) = &self.slots[slot].worker {
                 worker.send(order);

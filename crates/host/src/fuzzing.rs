@@ -11,11 +11,12 @@ use std::{
     time::Duration,
 };
 
-use fedpipe_protocol::{Evaluate, Parts, Purpose, Reply, Request, Setup, Spare, Train, WEIGHTS, weight_count};
+use fedpipe_protocol::{Evaluate, Layout, Parts, Purpose, Reply, Request, Setup, Spare, Train, WEIGHTS};
 use nix::unistd::Pid;
 
 use crate::{
-    Cause, check,
+    Cause,
+    check::{self, Expected},
     fleet::Job,
     link::Link,
     process::End,
@@ -26,6 +27,7 @@ use crate::{
 const WEIGHT_COUNT: usize = 10;
 const TEST_EXAMPLES: u64 = 700;
 const HELD: u64 = 9;
+const REMEDY: &str = "lower --lr";
 
 /// Has a host hear `bytes` from a client that it asks for its model, its weights, an update and a score; gives how many
 /// answers were taken, and why the conversation ended where the client was not fit.
@@ -40,8 +42,9 @@ pub fn hear(bytes: &[u8]) -> (usize, Option<String>) {
     let mut link = Link::to_nobody(to, File::from(std::os::fd::OwnedFd::from(from)));
     let jobs = jobs();
     let (orders, ordered) = mpsc::channel();
-    for Job { request, reply_payload, .. } in &jobs {
-        let order = Order { request: request.clone(), weights: None, reply_payload: *reply_payload, cores: None };
+    for Job { request, .. } in &jobs {
+        let reply_payload = if request.is_answered_with_weights() { 4 * WEIGHT_COUNT as u64 } else { 0 };
+        let order = Order { request: request.clone(), weights: None, reply_payload, cores: None };
         orders.send(order).expect("it is listened to");
     }
     drop(orders);
@@ -79,14 +82,13 @@ fn jobs() -> Vec<Job> {
     };
     let optimiser = r#"{"name":"sgd"}"#.into();
     let train = Train { client: 3, round: 2, epochs: 1, batch_size: 32, learning_rate: 0.1, optimiser };
-    let weights = 4 * WEIGHT_COUNT as u64;
     let requests = [
-        (Request::Setup(setup), 0),
-        (Request::GetWeights, weights),
-        (Request::Train(train), weights),
-        (Request::Evaluate(Evaluate { blocks: vec![0, 1] }), 0),
+        Request::Setup(setup),
+        Request::GetWeights,
+        Request::Train(train),
+        Request::Evaluate(Evaluate { blocks: vec![0, 1] }),
     ];
-    let job = |(request, reply_payload)| Job { slot: 3, client: Some(3), request, weights: None, reply_payload };
+    let job = |request| Job { slot: 3, client: Some(3), request, weights: None };
     requests.map(job).into()
 }
 
@@ -97,20 +99,20 @@ fn look_at(job: &Job, reply: &Reply, mut parts: Parts) -> Result<(), Cause> {
         Request::Launch(_) => Ok(()),
         Request::Setup(_) => match reply {
             Reply::Ready(ready) => {
-                weight_count(&ready.layout);
+                let _ = Layout::new(ready.layout.clone()).map(|layout| layout.ranges().count());
                 Ok(())
             }
             _ => Err(Cause::protocol("it answered what nobody had asked")),
         },
-        Request::GetWeights => check::weights(&parts, None),
+        Request::GetWeights => check::weights(&parts, WEIGHT_COUNT, REMEDY),
         Request::Train(_) => {
-            check::update(job, reply, &parts, WEIGHT_COUNT, &[HELD; 4])?;
+            check::update(job, reply, &parts, &Expected { weights: WEIGHT_COUNT, sizes: &[HELD; 4], remedy: REMEDY })?;
             let weights = parts.take_f32(WEIGHTS).unwrap_or_default();
             assert!(weights.len() == WEIGHT_COUNT && weights.iter().all(|w| w.is_finite()), "{weights:?}");
             Ok(())
         }
         Request::Evaluate(_) => {
-            check::blocks(job, reply, TEST_EXAMPLES)?;
+            check::blocks(job, reply, &parts, TEST_EXAMPLES, REMEDY)?;
             let Reply::Evaluated { blocks } = reply else { panic!("{reply:?} was taken for sums") };
             assert_eq!(blocks.iter().map(|sums| sums.examples).sum::<u64>(), TEST_EXAMPLES);
             assert!(blocks.iter().all(|sums| sums.loss_sum.is_finite() && sums.correct <= sums.examples));

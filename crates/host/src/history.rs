@@ -1,4 +1,4 @@
-//! Reads a ledger back: what a run has been told and has done so far.
+//! Reads a ledger back: the experiments, the identities and the rounds of a run so far.
 
 use std::{
     collections::BTreeMap,
@@ -9,28 +9,66 @@ use std::{
 use fedpipe_data::DatasetInfo;
 
 use crate::{
-    Error, Experiment, Program, Result, Round,
+    Experiment, Program, Round, Summary,
+    checkpoint::Checkpoint,
+    error::{Error, Result},
     ledger::{Chained, Line, NAME, Position},
     run_dir::RunDir,
+    weights_sha256,
 };
 
-/// What a ledger says.
+/// The content of a ledger, up to a line.
 #[derive(Debug)]
 pub(crate) struct History {
+    lines: Vec<Line<'static>>,
+    /// The place before the first line and after each.
+    positions: Vec<Position>,
+    /// At least one.
+    pub(crate) stretches: Vec<Stretch>,
+    /// The rounds from 1 on, without a gap.
+    pub(crate) rounds: Vec<Round>,
+    /// The SHA-256 of each dylib that was taken later, by the first round that used it.
+    pub(crate) reloads: BTreeMap<u64, String>,
+    /// Client processes that were lost.
+    pub(crate) failures: u64,
+    /// The result, where the run has ended.
+    pub(crate) finished: Option<Summary>,
+    /// Whether a session began after the last round.
+    pub(crate) resumed_since: bool,
+}
+
+/// Rounds in a row under one experiment: a forced resume begins another stretch.
+#[derive(Debug, Clone)]
+pub(crate) struct Stretch {
+    pub(crate) first_round: u64,
     pub(crate) experiment: Experiment,
-    /// The place after the line that says what is run.
-    pub(crate) started: Position,
-    pub(crate) dataset: Option<DatasetInfo>,
+    pub(crate) dealt: Option<DealtLine>,
+    pub(crate) ready: Option<ReadyLine>,
+}
+
+/// The data of a stretch.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct DealtLine {
+    pub(crate) dataset: DatasetInfo,
     /// Examples of each client.
     pub(crate) sizes: Vec<u64>,
-    pub(crate) program: Option<Program>,
+}
+
+/// The model of a stretch.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ReadyLine {
+    pub(crate) model: String,
+    pub(crate) version: String,
+    pub(crate) program: Program,
     /// Of the initial weights.
-    pub(crate) weights_sha256: Option<String>,
-    pub(crate) rounds: Vec<Round>,
-    /// Rounds from which on the dylib was another.
-    reloads: Vec<u64>,
-    /// The place after each line.
-    positions: Vec<Position>,
+    pub(crate) weights_sha256: String,
+}
+
+/// A dylib in the run directory, by name, with the SHA-256 that the ledger has.
+#[derive(Debug, PartialEq)]
+pub(crate) struct DylibLine<'h> {
+    pub(crate) name: String,
+    pub(crate) sha256: &'h str,
 }
 
 impl History {
@@ -58,54 +96,145 @@ impl History {
             positions.push(before.after(line));
             lines.push(chained.line);
         }
-        Self::of(lines, positions).ok_or_else(|| broken("does not begin with an experiment; is this a run?".into()))
+        Self::of(lines, positions).map_err(broken)
     }
 
-    fn of(lines: Vec<Line<'_>>, positions: Vec<Position>) -> Option<Self> {
-        let mut lines = lines.into_iter();
-        let Some(Line::Started { experiment, .. }) = lines.next() else { return None };
-        let mut history = Self {
-            experiment: experiment.into_owned(),
-            started: positions.get(1)?.clone(),
-            dataset: None,
-            sizes: Vec::new(),
-            program: None,
-            weights_sha256: None,
-            rounds: Vec::new(),
-            reloads: Vec::new(),
-            positions,
+    /// The same history up to a place that it has.
+    pub(crate) fn until(&self, position: &Position) -> Result<Self> {
+        let count = self.positions.iter().take_while(|place| place.bytes <= position.bytes).count();
+        let (lines, positions) = (self.lines[..count - 1].to_vec(), self.positions[..count].to_vec());
+        Self::of(lines, positions).map_err(|why| anyhow::anyhow!("the ledger {why}").into())
+    }
+
+    fn of(lines: Vec<Line<'static>>, positions: Vec<Position>) -> std::result::Result<Self, String> {
+        let Some(Line::Started { experiment, .. }) = lines.first() else {
+            return Err("does not begin with an experiment; is this a run?".into());
         };
-        for line in lines {
-            match line {
-                Line::Dealt { dataset, sizes } => {
-                    history.dataset = Some(dataset.into_owned());
-                    history.sizes = sizes.into_owned();
-                }
-                Line::Ready { program, weights_sha256, .. } => {
-                    history.program = Some(program.into_owned());
-                    history.weights_sha256 = Some(weights_sha256.into_owned());
-                }
-                Line::Round(round) => history.rounds.push(round.into_owned()),
-                Line::Reloaded { round, .. } => history.reloads.push(round),
-                Line::Started { .. }
-                | Line::Isolation(_)
-                | Line::StrategyIsolation(_)
-                | Line::Lost(_)
-                | Line::Resumed { .. }
-                | Line::Finished(_) => {}
+        let experiment = experiment.clone().into_owned();
+        let mut history = Self {
+            lines: Vec::new(),
+            positions,
+            stretches: vec![Stretch { first_round: 1, experiment, dealt: None, ready: None }],
+            rounds: Vec::new(),
+            reloads: BTreeMap::new(),
+            failures: 0,
+            finished: None,
+            resumed_since: false,
+        };
+        for (index, line) in lines.iter().enumerate().skip(1) {
+            let number = index + 1;
+            if history.finished.is_some() {
+                return Err(format!("was edited: line {number} follows the run's end"));
+            }
+            if !history.take(line) {
+                return Err(format!("was edited: line {number} cannot follow the lines before it"));
             }
         }
-        Some(history)
+        history.lines = lines;
+        Ok(history)
     }
 
-    /// Whether the ledger has a line that ends at `position`.
-    pub(crate) fn has(&self, position: &Position) -> bool {
-        self.positions.contains(position)
+    /// Takes a line; returns `false` for one that cannot be there.
+    fn take(&mut self, line: &Line<'static>) -> bool {
+        let next_round = self.rounds.len() as u64 + 1;
+        let last = self.stretches.len() - 1;
+        match line.clone() {
+            Line::Started { .. } => return false,
+            Line::Dealt { dataset, sizes } => {
+                self.stretches[last].dealt =
+                    Some(DealtLine { dataset: dataset.into_owned(), sizes: sizes.into_owned() });
+            }
+            Line::Ready { model, version, program, weights_sha256 } => {
+                self.stretches[last].ready = Some(ReadyLine {
+                    model: model.into_owned(),
+                    version: version.into_owned(),
+                    program: program.into_owned(),
+                    weights_sha256: weights_sha256.into_owned(),
+                });
+            }
+            Line::Round(round) if round.round != next_round => return false,
+            Line::Round(round) => {
+                self.rounds.push(round.into_owned());
+                self.resumed_since = false;
+            }
+            Line::Reloaded { round, .. } if round != next_round => return false,
+            Line::Reloaded { round, dylib_sha256 } => {
+                self.reloads.insert(round, dylib_sha256.into_owned());
+            }
+            Line::Resumed { round, .. } if round + 1 != next_round => return false,
+            Line::Resumed { experiment, .. } => {
+                self.resumed_since = true;
+                if let Some(experiment) = experiment {
+                    let stretch = &self.stretches[last];
+                    let forced =
+                        Stretch { first_round: next_round, experiment: experiment.into_owned(), ..stretch.clone() };
+                    // Under an experiment that no round has seen, there is nothing to follow.
+                    self.stretches.retain(|stretch| stretch.first_round < next_round);
+                    self.stretches.push(forced);
+                }
+            }
+            Line::Lost(_) => self.failures += 1,
+            Line::Finished(summary) => self.finished = Some(summary.into_owned()),
+            Line::Isolation(_) | Line::StrategyIsolation(_) => {}
+        }
+        true
+    }
+
+    /// The stretch that is under way.
+    pub(crate) fn last_stretch(&self) -> &Stretch {
+        &self.stretches[self.stretches.len() - 1]
+    }
+
+    /// The experiment that is under way.
+    pub(crate) fn experiment(&self) -> &Experiment {
+        &self.last_stretch().experiment
+    }
+
+    /// The program that is under way; none before it was known.
+    pub(crate) fn program(&self) -> Option<&Program> {
+        self.last_stretch().ready.as_ref().map(|ready| &ready.program)
+    }
+
+    /// The place after the line that says what is run.
+    pub(crate) fn started(&self) -> &Position {
+        &self.positions[1]
     }
 
     /// Lines after `position`.
     pub(crate) fn lines_after(&self, position: &Position) -> u64 {
         self.positions.iter().filter(|other| other.bytes > position.bytes).count() as u64
+    }
+
+    /// Checks that a checkpoint holds what the ledger says of its round.
+    ///
+    /// # Errors
+    /// The difference.
+    pub(crate) fn fits(&self, checkpoint: &Checkpoint) -> std::result::Result<(), String> {
+        let meta = &checkpoint.meta;
+        let line = self.positions.iter().position(|place| *place == meta.ledger).and_then(|end| end.checked_sub(1));
+        let Some(Line::Round(round)) = line.map(|line| &self.lines[line]) else {
+            return Err("the ledger has no such line".into());
+        };
+        if round.round != meta.round {
+            return Err(format!("it says round {}, and its place in the ledger is round {}", meta.round, round.round));
+        }
+        if weights_sha256(&checkpoint.weights) != round.weights_sha256 {
+            return Err(format!("its weights are not those of round {} in the ledger", meta.round));
+        }
+        if checkpoint.server.sha256() != round.server_sha256 {
+            return Err(format!("its server state is not that of round {} in the ledger", meta.round));
+        }
+        Ok(())
+    }
+
+    /// The dylib that `round` uses; none where the client is a program, or before it was known.
+    pub(crate) fn dylib(&self, round: u64) -> Option<DylibLine<'_>> {
+        let first = self.program()?.dylib_sha256.as_deref()?;
+        let later = self.reloads.range(..=round).next_back();
+        Some(later.map_or(DylibLine { name: RunDir::MODEL.into(), sha256: first }, |(&round, sha256)| DylibLine {
+            name: RunDir::model_from(round),
+            sha256,
+        }))
     }
 
     /// Who took part in each round that not every client took part in, for a run that repeats this one.
@@ -116,6 +245,6 @@ impl History {
 
     /// The dylibs that were taken later, by the round from which on they were used.
     pub(crate) fn swaps(&self, directory: &Path) -> BTreeMap<u64, PathBuf> {
-        self.reloads.iter().map(|&round| (round, directory.join(RunDir::model_from(round)))).collect()
+        self.reloads.keys().map(|&round| (round, directory.join(RunDir::model_from(round)))).collect()
     }
 }

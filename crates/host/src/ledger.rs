@@ -39,7 +39,6 @@ pub(crate) struct Position {
 /// A line of the ledger.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-#[expect(clippy::large_enum_variant, reason = "there is one line at a time, and few of the kind that is large")]
 pub(crate) enum Line<'a> {
     Started {
         fedpipe: Cow<'a, str>,
@@ -69,9 +68,12 @@ pub(crate) enum Line<'a> {
         /// Lines that came after that checkpoint and were cut off; their rounds come again.
         cut_lines: u64,
         cpu: Cpu,
-        /// What was overruled with `--force`.
+        /// What was overruled with `--force` since the rounds before.
         #[serde(default, skip_serializing_if = "<[String]>::is_empty")]
         forced: Cow<'a, [String]>,
+        /// The experiment from here on, where something was overruled.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        experiment: Option<Cow<'a, Experiment>>,
     },
     /// From `round` on, the dylib is another.
     Reloaded {
@@ -134,6 +136,11 @@ impl Ledger {
         self.file.try_clone()
     }
 
+    /// Puts the lines on the disk.
+    pub(crate) fn sync(&self) -> anyhow::Result<()> {
+        self.file.sync_data().with_context(|| format!("cannot write {}", self.path.display()))
+    }
+
     pub(crate) fn append(&mut self, line: Line<'_>) -> anyhow::Result<()> {
         anyhow::ensure!(!self.broken, "{} lacks a line that could not be written", self.path.display());
         let prev = Cow::Borrowed(self.position.hash.as_str());
@@ -170,9 +177,13 @@ impl<'a> Line<'a> {
             Event::Started { .. } => return None,
             Event::Warning(_) | Event::ReloadRefused { .. } => return None,
             Event::Reloaded { round, dylib_sha256 } => Line::Reloaded { round, dylib_sha256: text(dylib_sha256) },
-            Event::Resumed { round, cut_lines, forced, .. } => {
-                Line::Resumed { round, cut_lines, cpu: Cpu::of_this_machine(), forced: Cow::Borrowed(forced) }
-            }
+            Event::Resumed { experiment, round, cut_lines, forced, .. } => Line::Resumed {
+                round,
+                cut_lines,
+                cpu: Cpu::of_this_machine(),
+                forced: Cow::Borrowed(forced),
+                experiment: Some(Cow::Borrowed(experiment)).filter(|_| !forced.is_empty()),
+            },
             Event::Dealt { dataset, sizes } => {
                 Line::Dealt { dataset: Cow::Borrowed(dataset), sizes: Cow::Borrowed(sizes) }
             }

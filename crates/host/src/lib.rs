@@ -15,6 +15,7 @@ mod event;
 mod experiment;
 mod federation;
 mod files;
+mod finite;
 mod fleet;
 mod foreign;
 #[cfg(fuzzing)]
@@ -52,11 +53,12 @@ use fedpipe_data::{DatasetInfo, Deal, Dealt, Scheme, deal_test_set};
 
 pub use cause::Cause;
 pub use control::{Control, Handle};
-pub use convergence::{Change, Convergence, PATIENCE};
+pub use convergence::{Convergence, PATIENCE, relative_change};
 pub use error::{Error, Result};
 pub use event::{Event, Lost, Observer, Round, Then};
 pub use experiment::{Experiment, Launch, OnFailure};
 pub use fedpipe_protocol::{Level, Ready};
+pub use finite::{Finite, NotFinite};
 pub use isolation::MemoryLimit;
 pub use models::{describe, describe_foreign};
 pub use optimiser::LocalOptimiser;
@@ -66,9 +68,9 @@ pub use resume::Resume;
 pub use sampling::sample;
 pub use serve::{Node, Service, Stopper};
 pub use spawn::ClientCommand;
-pub use strategy::{Accepted, ServerOptimiser, ServerState, Strategy, weighted_mean};
+pub use strategy::{Accepted, Overflow, ServerOptimiser, ServerState, Strategy, weighted_mean};
 pub use summary::{Stop, Summary, safetensors, weights_sha256};
-pub use verify::{Difference, verify};
+pub use verify::{Outcome, Verification, verify};
 
 use checkpoint::Saver;
 use event::Journal;
@@ -132,7 +134,7 @@ pub fn resume(
         observer.observe(&Event::Warning(warning))?;
     }
     let dealt = deal(experiment, launch, &mut |event| Ok(observer.observe(event)?))?;
-    point.check_dataset(&dealt.dataset)?;
+    point.check_data(&dealt)?;
     let mut journal = point.journal(&directory, experiment, observer)?;
     let (mut federation, mut progress) =
         begin(experiment, launch, &directory, &dealt, Some(point), control, &mut journal)?;
@@ -181,17 +183,16 @@ fn begin<'a>(
     control: &'a Control,
     journal: &mut Journal<'_>,
 ) -> Result<(Federation<'a>, Progress)> {
-    // The ledger of a run that goes on after its first round has these lines already.
-    let told_before = point.as_ref().is_some_and(|point| point.round() > 0);
-    let tell = if told_before { Journal::show } else { Journal::tell };
+    // The ledger of a run that goes on with the same data and model has these lines already.
+    let tell = if point.as_ref().is_some_and(Point::is_described) { Journal::show } else { Journal::tell };
     let own = experiment.partition == Scheme::Own;
     if !own {
         let sizes: Vec<u64> = dealt.partitions.iter().map(|partition| partition.examples).collect();
         tell(journal, &Event::Dealt { dataset: &dealt.dataset, sizes: &sizes })?;
     }
-    let first_round = point.as_ref().map_or(1, |point| point.round() + 1);
-    let (mut federation, weights) =
-        Federation::start(experiment, directory, launch, dealt, first_round, control, journal)?;
+    let dylib = point.as_ref().map_or(RunDir::MODEL.into(), Point::dylib);
+    let (mut federation, weights) = Federation::start(experiment, directory, launch, dealt, &dylib, control, journal)?;
+    point.as_ref().map_or(Ok(()), |point| point.check_layout(federation.layout()?))?;
     if own {
         let sizes = &federation.sizes;
         point.as_ref().map_or(Ok(()), |point| point.check_sizes(sizes))?;
@@ -207,7 +208,7 @@ fn begin<'a>(
     }
     let mut progress = Progress::new(dealt.dataset.name.clone(), weights, experiment.tolerance);
     if let Some(point) = point {
-        federation.failures += point.failures();
+        federation.failures += point.history.failures;
         progress = progress.at(point);
     }
     Ok((federation, progress))
@@ -224,6 +225,8 @@ fn complete(
 ) -> Result<Summary> {
     let saver = journal.ledger.handle().and_then(|ledger| Saver::start(directory.path(), ledger));
     let mut saver = saver.map_err(|error| Error::output("write", directory.path(), &error))?;
+    // Of a session before this one, which may end otherwise.
+    directory.drop_results()?;
     let ended = rounds(experiment, federation, progress, journal, &mut saver);
     let (stop, failure) = match ended {
         Ok(stop) => (stop, None),
@@ -231,9 +234,13 @@ fn complete(
         Err(error) => (Stop::Failed(error.to_string()), Some(error)),
     };
     let record = || {
-        let summary = progress.finish(experiment, federation, directory, stop, started)?;
-        saver.finish().map_err(|error| Error::Output(format!("{error:#}")))?;
-        journal.tell(&Event::Finished(&summary))?;
+        let saved = save(progress, &mut saver).and_then(|()| saver.finish().map_err(not_saved));
+        let summary = progress.summary(experiment, &federation.model()?.name, federation.failures, stop, started);
+        // The line before the files: where a result is, the ledger has the end.
+        journal.record(&Event::Finished(&summary))?;
+        progress.write_results(directory, federation.layout()?, &summary)?;
+        saved?;
+        journal.show(&Event::Finished(&summary))?;
         Ok(summary)
     };
     // What ended the run is told before what came of that, such as results for which the disk has no room either.
@@ -254,6 +261,9 @@ fn rounds(
     journal: &mut Journal<'_>,
     saver: &mut Saver,
 ) -> Result<Stop> {
+    if experiment.until_converged && progress.converged() {
+        return Ok(Stop::Converged);
+    }
     for round in progress.next_round()..=experiment.last_round() {
         let started = Instant::now();
         federation.swap_model_if_asked(round, journal)?;
@@ -264,15 +274,25 @@ fn rounds(
         let score = federation.evaluate(round, &weights, journal)?;
         let record = progress.commit(round, weights, server, &trained, score, started);
         journal.tell(&Event::RoundEnded(record))?;
+        progress.recorded_at(journal.ledger.position());
         federation.reuse(trained);
         let converged = experiment.until_converged && progress.converged();
         if round.is_multiple_of(experiment.checkpoint_every) || converged || round == experiment.last_round() {
-            let checkpoint = progress.checkpoint(journal.ledger.position().clone(), federation.failures);
-            saver.save(checkpoint).map_err(|error| Error::Output(format!("{error:#}")))?;
+            save(progress, saver)?;
         }
         if converged {
             return Ok(Stop::Converged);
         }
     }
     Ok(if experiment.until_converged { Stop::MaxRounds } else { Stop::Rounds })
+}
+
+/// Has the state after the last round saved, unless it was.
+fn save(progress: &mut Progress, saver: &mut Saver) -> Result<()> {
+    let saved = progress.checkpoint().map_or(Ok(()), |checkpoint| saver.save(checkpoint));
+    saved.map_err(not_saved)
+}
+
+fn not_saved(error: anyhow::Error) -> Error {
+    Error::Output(format!("{error:#}"))
 }

@@ -51,10 +51,10 @@ fn draw(area: &Area<'_>, title: &str, rounds: &[Round]) -> Drawn {
         colour,
         points: rounds.iter().map(|round| (round.round as f64, value(round))).collect(),
     };
-    panel(&upper, "accuracy, %", &[curve("test accuracy", ACCURACY, |round| 100.0 * round.accuracy)])?;
+    panel(&upper, "accuracy, %", &[curve("test accuracy", ACCURACY, |round| 100.0 * round.accuracy.get())])?;
     let losses = [
-        curve("test loss", TEST_LOSS, |round| round.loss),
-        curve("training loss", TRAINING_LOSS, |round| round.training_loss),
+        curve("test loss", TEST_LOSS, |round| round.loss.get()),
+        curve("training loss", TRAINING_LOSS, |round| round.training_loss.get()),
     ];
     panel(&lower, "loss", &losses)
 }
@@ -75,6 +75,7 @@ fn panel(area: &Area<'_>, axis: &str, curves: &[Curve<'_>]) -> Drawn {
         .x_labels(10)
         .y_labels(7)
         // Ticks between two rounds have no label: there is no half round.
+        .y_label_formatter(&|&y| if (-1e6..1e6).contains(&y) { format!("{y}") } else { format!("{y:e}") })
         .x_label_formatter(&|x| if (x - x.round()).abs() < 1e-6 { format!("{x:.0}") } else { String::new() })
         .label_style(("sans-serif", 15))
         .axis_desc_style(("sans-serif", 16))
@@ -100,14 +101,20 @@ fn panel(area: &Area<'_>, axis: &str, curves: &[Curve<'_>]) -> Drawn {
     Ok(())
 }
 
-/// From the least to the greatest of `values`, with a margin of that part on both sides; never empty.
+/// From the least to the greatest of `values`, with a margin of that part on both sides. Never empty, and never so narrow
+/// that f64 has too few numbers in it for the ticks of an axis, which would be counted without end.
 fn range(values: impl Iterator<Item = f64>, margin: f64) -> std::ops::Range<f64> {
     let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
     for value in values {
         low = if value < low { value } else { low };
         high = if value > high { value } else { high };
     }
-    let room = if high > low { margin * (high - low) } else { 0.5 };
+    let greatest = if high > -low { high } else { -low };
+    let room = match high - low > 1e-6 * greatest {
+        true => margin * (high - low),
+        false if greatest > 1.0 => greatest / 2.0,
+        false => 0.5,
+    };
     low - room..high + room
 }
 
@@ -122,19 +129,22 @@ fn encode(pixels: &[u8]) -> anyhow::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Finite;
 
     fn round(round: u64, accuracy: f64, loss: f64) -> Round {
+        let finite = |number: f64| Finite::try_from(number).unwrap();
         Round {
             round,
-            accuracy,
-            loss,
-            training_loss: loss * 1.1,
+            accuracy: finite(accuracy),
+            loss: finite(loss),
+            training_loss: finite(loss),
             clients: 4,
             failed: 0,
             participants: Vec::new(),
             weights_sha256: String::new(),
+            server_sha256: None,
             weights_change: None,
-            seconds: 0.1,
+            seconds: finite(0.1),
         }
     }
 
@@ -147,7 +157,21 @@ mod tests {
 
     #[test]
     fn one_round_and_a_flat_line_have_a_range() {
-        assert_eq!(range([2.0].into_iter(), 0.1), 1.5..2.5);
+        assert_eq!(range([0.5].into_iter(), 0.1), 0.0..1.0);
+        assert_eq!(range([2.0].into_iter(), 0.1), 1.0..3.0);
         assert_eq!(range([1.0, 2.0].into_iter(), 0.1), 0.9..2.1);
+    }
+
+    #[test]
+    fn any_losses_are_drawn() {
+        let greatest = f64::from(f32::MAX);
+        let next = |x: f64| f64::from_bits(x.to_bits() + 1);
+        let ln_10 = f64::from_bits(0x4002_6bb1_bbb5_5516);
+        for losses in
+            [[0.0, 0.0], [ln_10, next(ln_10)], [greatest, next(greatest)], [-greatest, greatest], [1e-300, 2e-300]]
+        {
+            let rounds = [round(1, 0.1, losses[0]), round(2, 0.1, losses[1])];
+            assert!(png("title", &rounds).unwrap().starts_with(b"\x89PNG"), "{losses:?}");
+        }
     }
 }

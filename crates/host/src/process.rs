@@ -170,6 +170,6 @@ impl Drop for Process {
 
 /// Waits, at most the grace, for the process to end; its log is drained meanwhile.
 fn wait_for_exit(link: &mut Link) -> bool {
-    link.deadline = Some(Instant::now() + GRACE);
+    link.allow(GRACE);
     link.wait(Want::Death).is_ok()
 }

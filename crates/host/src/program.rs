@@ -27,7 +27,8 @@ pub struct Program {
 impl Program {
     /// As it is now.
     pub(crate) fn of(experiment: &Experiment, directory: &RunDir) -> Result<Self> {
-        let dylib_sha256 = experiment.client.is_none().then(|| directory.model_sha256()).transpose()?;
+        let dylib_sha256 =
+            experiment.client.is_none().then(|| directory.model()).transpose()?.map(|dylib| dylib.sha256);
         Ok(Self { dylib_sha256, ..Self::files(experiment)? })
     }
 

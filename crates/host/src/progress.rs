@@ -2,10 +2,13 @@
 
 use std::{sync::Arc, time::Instant};
 
+use fedpipe_protocol::Layout;
+
 use crate::{
-    Convergence, Experiment, Result, Round, ServerState, Stop, Summary,
+    Convergence, Experiment, Finite, Result, Round, ServerState, Stop, Summary,
     checkpoint::{Checkpoint, Meta},
-    federation::{Federation, Score, Trained},
+    convergence::relative_change,
+    federation::{Score, Trained},
     ledger::Position,
     picture,
     resume::Point,
@@ -21,6 +24,10 @@ pub(crate) struct Progress {
     server: ServerState,
     convergence: Convergence,
     rounds: Vec<Round>,
+    /// The end of the last round's line in the ledger.
+    recorded: Position,
+    /// The last round that was handed to the saver.
+    checkpointed: u64,
 }
 
 impl Progress {
@@ -32,28 +39,40 @@ impl Progress {
             server: ServerState::default(),
             convergence: Convergence::new(tolerance),
             rounds: Vec::new(),
+            recorded: Position::default(),
+            checkpointed: 0,
         }
     }
 
     /// Where a resume goes on.
     pub(crate) fn at(mut self, point: Point) -> Self {
         if let Some(Checkpoint { meta, weights, server }) = point.checkpoint {
-            let rounds = point.history.rounds.into_iter().filter(|round| round.round <= meta.round).collect();
-            let convergence = self.convergence.going_on_from(meta.convergence);
-            self = Self { weights, server, convergence, rounds, dataset: self.dataset };
+            self.rounds = point.history.rounds;
+            self.rounds.iter().for_each(|round| self.convergence.take(round));
+            (self.weights, self.server) = (weights, server);
+            (self.recorded, self.checkpointed) = (meta.ledger, meta.round);
         }
         self
     }
 
-    /// The state after the last round; `ledger` is where its line ends.
-    pub(crate) fn checkpoint(&self, ledger: Position, failures: u64) -> Checkpoint {
-        let round = self.next_round() - 1;
-        let meta = Meta { round, ledger, failures, convergence: self.convergence.clone() };
-        Checkpoint { meta, weights: Arc::clone(&self.weights), server: self.server.clone() }
+    /// The state after the last round, unless the last checkpoint has it.
+    pub(crate) fn checkpoint(&mut self) -> Option<Checkpoint> {
+        let round = self.last_round();
+        if round == self.checkpointed {
+            return None;
+        }
+        self.checkpointed = round;
+        let meta = Meta { round, ledger: self.recorded.clone() };
+        Some(Checkpoint { meta, weights: Arc::clone(&self.weights), server: self.server.clone() })
+    }
+
+    /// The last whole round; 0 before there is one.
+    fn last_round(&self) -> u64 {
+        self.rounds.last().map_or(0, |round| round.round)
     }
 
     pub(crate) fn next_round(&self) -> u64 {
-        self.rounds.last().map_or(1, |round| round.round + 1)
+        self.last_round() + 1
     }
 
     pub(crate) fn weights(&self) -> &Arc<Vec<f32>> {
@@ -78,13 +97,13 @@ impl Progress {
         score: Score,
         started: Instant,
     ) -> &Round {
-        let change = self.convergence.observe(&self.weights, &weights, trained.loss);
+        let change = relative_change(&self.weights, &weights).map(Finite::try_from);
         let clients = trained.updates.len() as u32;
         let partial = clients < trained.of;
         let participants = trained.updates.iter().map(|update| update.client).filter(|_| partial).collect();
         self.weights = weights;
         self.server = server;
-        self.rounds.push(Round {
+        let round = Round {
             round,
             accuracy: score.accuracy,
             loss: score.loss,
@@ -93,48 +112,58 @@ impl Progress {
             failed: trained.sampled - clients,
             participants,
             weights_sha256: weights_sha256(&self.weights),
-            weights_change: Some(change.weights).filter(|change| change.is_finite()),
-            seconds: started.elapsed().as_secs_f64(),
-        });
+            server_sha256: self.server.sha256(),
+            weights_change: change.and_then(std::result::Result::ok),
+            seconds: started.elapsed().into(),
+        };
+        self.convergence.take(&round);
+        self.rounds.push(round);
         &self.rounds[self.rounds.len() - 1]
     }
 
-    /// Writes what the run came to.
-    pub(crate) fn finish(
+    /// Takes note of the place in the ledger where the last round's line ends.
+    pub(crate) fn recorded_at(&mut self, position: &Position) {
+        self.recorded = position.clone();
+    }
+
+    /// What the run came to.
+    pub(crate) fn summary(
         &self,
         experiment: &Experiment,
-        federation: &Federation<'_>,
-        directory: &RunDir,
+        model: &str,
+        failures: u64,
         stop: Stop,
         started: Instant,
-    ) -> Result<Summary> {
-        let model = &federation.model()?.name;
+    ) -> Summary {
         let last = self.rounds.last();
-        let summary = Summary {
-            model: model.clone(),
+        Summary {
+            model: model.to_owned(),
             client: experiment.client.clone(),
             dataset: self.dataset.clone(),
             clients: experiment.clients,
-            rounds: last.map_or(0, |round| round.round),
+            rounds: self.last_round(),
             strategy: experiment.strategy_name(),
             partition: experiment.partition.to_string(),
             seed: experiment.seed,
             accuracy: last.map(|round| round.accuracy),
             loss: last.map(|round| round.loss),
             weights_sha256: weights_sha256(&self.weights),
-            wall_seconds: started.elapsed().as_secs_f64(),
-            failures: federation.failures,
+            wall_seconds: started.elapsed().into(),
+            failures,
             clients_dropped: self.rounds.iter().any(|round| round.failed > 0),
             stopped: stop,
-        };
-        directory.write("model.safetensors", &safetensors(&self.weights, federation.layout()?)?)?;
-        if !self.rounds.is_empty() {
-            let Summary { dataset, clients, strategy, .. } = &summary;
-            let title = format!("{model} on {dataset}: {clients} clients, {strategy}, seed {}", experiment.seed);
-            directory.write("result.png", &picture::png(&title, &self.rounds)?)?;
         }
-        let text = serde_json::to_string_pretty(&summary).map_err(anyhow::Error::from)?;
-        directory.write("summary.json", format!("{text}\n").as_bytes())?;
-        Ok(summary)
+    }
+
+    /// Writes the results; the summary last, so that all are there where it is.
+    pub(crate) fn write_results(&self, directory: &RunDir, layout: &Layout, summary: &Summary) -> Result<()> {
+        directory.write(RunDir::WEIGHTS, &safetensors(&self.weights, layout)?)?;
+        if !self.rounds.is_empty() {
+            let Summary { model, dataset, clients, strategy, seed, .. } = summary;
+            let title = format!("{model} on {dataset}: {clients} clients, {strategy}, seed {seed}");
+            directory.write(RunDir::PICTURE, &picture::png(&title, &self.rounds)?)?;
+        }
+        let text = serde_json::to_string_pretty(summary).map_err(anyhow::Error::from)?;
+        directory.write(RunDir::SUMMARY, format!("{text}\n").as_bytes())
     }
 }

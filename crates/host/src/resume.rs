@@ -1,15 +1,19 @@
 //! A run that goes on where it was interrupted.
 
-use std::{io, path::Path};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
-use fedpipe_data::DatasetInfo;
+use fedpipe_data::Dealt;
+use fedpipe_protocol::Layout;
 
 use crate::{
     Error, Event, Experiment, Program, Result,
     checkpoint::Checkpoint,
     event::Journal,
-    history::History,
-    ledger::{Ledger, Position},
+    history::{DealtLine, DylibLine, History},
+    ledger::Ledger,
     run_dir::RunDir,
 };
 
@@ -25,8 +29,18 @@ pub struct Resume<'a> {
 /// Where a run goes on.
 #[derive(Debug)]
 pub(crate) struct Point {
+    /// The ledger until this point.
     pub(crate) history: History,
+    /// The state after the last round; none where the run begins again.
     pub(crate) checkpoint: Option<Checkpoint>,
+    /// Checkpoints that do not fit the ledger, and never will.
+    refused: Vec<PathBuf>,
+    /// The data of the whole ledger, with the lines after this point.
+    dealt: Option<DealtLine>,
+    /// Lines after this point, and whether there are rounds among them.
+    cut_lines: u64,
+    cuts_rounds: bool,
+    /// The differences from the ledger until this point.
     forced: Vec<String>,
     force: bool,
 }
@@ -42,31 +56,83 @@ impl Point {
         experiment: &Experiment,
         warn: &mut dyn FnMut(String),
     ) -> Result<Self> {
-        let history = History::read(directory.path())?;
+        let whole = History::read(directory.path())?;
         // A ledger that lost its end, or was edited there, cannot have led to the state of a later checkpoint.
-        let checkpoint = Checkpoint::newest(directory.path(), &|place| history.has(place), warn);
-        let checkpoint = checkpoint.map_err(|error| Error::output("read", directory.path(), &error))?;
-        let mut point = Self { history, checkpoint, forced: Vec::new(), force: resume.force };
-        for difference in differences(&point.history.experiment, experiment)? {
-            point.unless_forced(difference)?;
+        let fits = |checkpoint: &Checkpoint| whole.fits(checkpoint);
+        let all = Checkpoint::all(directory.path(), &fits);
+        let all = all.map_err(|error| Error::output("read", directory.path(), &error))?;
+        let (mut checkpoint, mut refused) = (None, Vec::new());
+        for (path, found) in all {
+            match found {
+                Ok(newest) => {
+                    checkpoint = Some(newest);
+                    break;
+                }
+                Err(why) => {
+                    warn(format!("{} is refused: {why}", path.display()));
+                    refused.push(path);
+                }
+            }
         }
-        if let Some(recorded) = point.history.program.clone() {
-            let changes = recorded.changes(&Program::of(experiment, directory)?);
-            changes.into_iter().try_for_each(|change| point.unless_forced(change))?;
-        }
+        let found = checkpoint.as_ref().map(|checkpoint: &Checkpoint| checkpoint.meta.ledger.clone());
+        let position = found.unwrap_or_else(|| whole.started().clone());
+        let history = whole.until(&position)?;
+        let program = Program::of(experiment, directory)?;
+        let differ = |from: &History| -> Result<Vec<String>> {
+            let mut told = differences(from.experiment(), experiment)?;
+            told.extend(from.program().map(|recorded| recorded.changes(&program)).unwrap_or_default());
+            Ok(told)
+        };
+        let point = Self {
+            checkpoint,
+            refused,
+            dealt: whole.last_stretch().dealt.clone(),
+            cut_lines: whole.lines_after(&position),
+            cuts_rounds: whole.rounds.len() > history.rounds.len(),
+            forced: differ(&history)?,
+            force: resume.force,
+            history,
+        };
+        // What was forced before is the run's own, although the line that says so may come after this point.
+        differ(&whole)?.into_iter().try_for_each(|difference| point.refuse_unless_forced(&difference))?;
+        point.check_dylib(directory)?;
         Ok(point)
     }
 
-    /// Refuses another dataset than the one that the run began with.
+    /// Refuses a dylib that was taken later and is not the one that the ledger has.
+    fn check_dylib(&self, directory: &RunDir) -> Result<()> {
+        match self.history.dylib(self.round() + 1) {
+            Some(DylibLine { name, sha256 }) if name != RunDir::MODEL => {
+                let now = directory.dylib(&name)?;
+                if now.sha256 != sha256 {
+                    return Err(Error::Output(format!(
+                        "the run cannot be resumed, since its dylib {} is {}, was {sha256}; put the file back",
+                        now.path.display(),
+                        now.sha256
+                    )));
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The name of the dylib that the next round uses.
+    pub(crate) fn dylib(&self) -> String {
+        self.history.dylib(self.round() + 1).map_or(RunDir::MODEL.into(), |dylib| dylib.name)
+    }
+
+    /// Refuses other data than the run had last.
     ///
     /// # Errors
     /// [`Error::Usage`] naming what differs.
-    pub(crate) fn check_dataset(&mut self, dataset: &DatasetInfo) -> Result<()> {
-        let recorded = self.history.dataset.as_ref().map(|recorded| recorded.sha256.clone());
-        match recorded.filter(|recorded| *recorded != dataset.sha256) {
-            Some(recorded) => self.unless_forced(format!("the dataset is {}, was {recorded}", dataset.sha256)),
-            None => Ok(()),
+    pub(crate) fn check_data(&mut self, dealt: &Dealt) -> Result<()> {
+        let differ = |recorded: Option<&DealtLine>| recorded.and_then(|recorded| recorded.difference(dealt));
+        if let Some(difference) = differ(self.dealt.as_ref()) {
+            self.refuse_unless_forced(&difference)?;
         }
+        self.forced.extend(differ(self.history.last_stretch().dealt.as_ref()));
+        Ok(())
     }
 
     /// Refuses clients with other numbers of examples of their own than the run began with.
@@ -75,7 +141,8 @@ impl Point {
     /// [`Error::Usage`] naming the first that differs.
     pub(crate) fn check_sizes(&self, sizes: &[u64]) -> Result<()> {
         // As many as clients, whose number is the experiment's.
-        let mut both = self.history.sizes.iter().zip(sizes).enumerate();
+        let recorded = self.history.last_stretch().dealt.as_ref().map_or(&[][..], |dealt| &dealt.sizes);
+        let mut both = recorded.iter().zip(sizes).enumerate();
         match both.find(|(_, (recorded, now))| recorded != now) {
             Some((client, (recorded, now))) => Err(Error::Usage(format!(
                 "the run cannot be resumed, since the partition of client {client} has {now} examples, had {recorded}"
@@ -84,34 +151,54 @@ impl Point {
         }
     }
 
+    /// Refuses a state that is not one of a model with this layout.
+    ///
+    /// # Errors
+    /// [`Error::Output`].
+    pub(crate) fn check_layout(&self, layout: &Layout) -> Result<()> {
+        let Some(Checkpoint { weights, server, .. }) = &self.checkpoint else { return Ok(()) };
+        let (held, wanted) = (weights.len(), layout.weight_count());
+        if held == wanted && server.fits(wanted) {
+            return Ok(());
+        }
+        Err(Error::Output(format!(
+            "the run cannot be resumed, since its checkpoint is of a model with {held} weights, and the model has {wanted}"
+        )))
+    }
+
     /// The last whole round.
     pub(crate) fn round(&self) -> u64 {
         self.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.meta.round)
     }
 
-    /// Client processes lost until then.
-    pub(crate) fn failures(&self) -> u64 {
-        self.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.meta.failures)
+    /// Whether the ledger until here has the lines on data and model that hold from here on.
+    pub(crate) fn is_described(&self) -> bool {
+        self.round() > 0 && self.forced.is_empty()
     }
 
-    fn position(&self) -> Position {
-        self.checkpoint.as_ref().map_or(self.history.started.clone(), |checkpoint| checkpoint.meta.ledger.clone())
-    }
-
-    /// Cuts the ledger off at this point and says so in it; what only the lines cut off knew of goes too.
+    /// Cuts the ledger off at this point and says so in it; what only the lines cut off tell of goes too.
     pub(crate) fn journal<'o>(
         &self,
         directory: &RunDir,
         experiment: &Experiment,
         observer: &'o mut dyn crate::Observer,
     ) -> Result<Journal<'o>> {
-        let dropped = directory.drop_models_after(self.round())?;
-        let position = self.position();
-        let cut_lines = self.history.lines_after(&position);
-        let ledger: io::Result<Ledger> = Ledger::cut(directory.path(), position);
+        let known: Vec<String> = self.history.reloads.keys().map(|&round| RunDir::model_from(round)).collect();
+        let dropped = directory.drop_models_unless(|name| known.iter().any(|known| known == name))?;
+        for path in &self.refused {
+            fs::remove_file(path).map_err(|error| Error::output("remove", path, &error))?;
+        }
+        if self.cuts_rounds {
+            directory.drop_results()?;
+        }
+        if !self.forced.is_empty() {
+            directory.write(RunDir::EXPERIMENT, experiment.to_toml()?.as_bytes())?;
+        }
+        let position = self.checkpoint.as_ref().map_or(self.history.started(), |checkpoint| &checkpoint.meta.ledger);
+        let ledger: io::Result<Ledger> = Ledger::cut(directory.path(), position.clone());
         let ledger = ledger.map_err(|error| Error::output("go on in", directory.path(), &error))?;
         let mut journal = Journal::new(ledger, observer);
-        let (round, forced) = (self.round(), self.forced.as_slice());
+        let (round, cut_lines, forced) = (self.round(), self.cut_lines, self.forced.as_slice());
         journal.tell(&Event::Resumed { experiment, directory: directory.path(), round, cut_lines, forced })?;
         if dropped > 0 {
             journal.tell(&Event::Warning("the model was reloaded after that round: reload it again to have it"))?;
@@ -119,15 +206,21 @@ impl Point {
         Ok(journal)
     }
 
-    /// Takes note of a difference, or refuses it.
-    fn unless_forced(&mut self, difference: String) -> Result<()> {
-        if !self.force {
-            return Err(Error::Usage(format!(
-                "the run cannot be resumed, since {difference}; --force goes on and notes it in the ledger"
-            )));
+    fn refuse_unless_forced(&self, difference: &str) -> Result<()> {
+        if self.force {
+            return Ok(());
         }
-        self.forced.push(difference);
-        Ok(())
+        Err(Error::Usage(format!(
+            "the run cannot be resumed, since {difference}; --force goes on and notes it in the ledger"
+        )))
+    }
+}
+
+impl DealtLine {
+    /// The difference of the data that were dealt now, a sentence.
+    pub(crate) fn difference(&self, now: &Dealt) -> Option<String> {
+        let (is, was) = (&now.dataset.sha256, &self.dataset.sha256);
+        (is != was).then(|| format!("the dataset is {is}, was {was}"))
     }
 }
 

@@ -25,6 +25,13 @@ pub(crate) struct RunDir {
     _lock: fs::File,
 }
 
+/// A dylib in the run directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Dylib {
+    pub(crate) path: PathBuf,
+    pub(crate) sha256: String,
+}
+
 impl RunDir {
     /// The lock's name.
     pub(crate) const LOCK: &'static str = "host.pid";
@@ -32,9 +39,23 @@ impl RunDir {
     /// The dylib's name.
     pub(crate) const MODEL: &'static str = "model.so";
 
+    /// The experiment's name.
+    pub(crate) const EXPERIMENT: &'static str = "experiment.toml";
+
+    /// The summary's name.
+    pub(crate) const SUMMARY: &'static str = "summary.json";
+
+    /// The final weights' name.
+    pub(crate) const WEIGHTS: &'static str = "model.safetensors";
+
+    /// The picture's name.
+    pub(crate) const PICTURE: &'static str = "result.png";
+
+    const MODEL_FROM: &'static str = "model-from-";
+
     /// The name of a dylib that was taken later.
     pub(crate) fn model_from(round: u64) -> String {
-        format!("model-from-{round:06}.so")
+        format!("{}{round:06}.so", Self::MODEL_FROM)
     }
 
     /// The directory of a run that goes on.
@@ -43,7 +64,7 @@ impl RunDir {
     /// [`Error::Output`] where there is no run, or another host works in it.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let path = path.canonicalize().map_err(|error| Error::output("find", path, &error))?;
-        if !path.join("experiment.toml").exists() {
+        if !path.join(Self::EXPERIMENT).exists() {
             return Err(Error::Output(format!("{} holds no run (no experiment.toml)", path.display())));
         }
         let directory = Self::lock(path)?;
@@ -95,10 +116,10 @@ impl RunDir {
         fs::create_dir_all(parent).map_err(|error| made("make", error))?;
         let draft = tempfile::Builder::new().prefix(".draft-").tempdir_in(parent);
         let draft = draft.map_err(|error| made("make", error))?;
-        let text = toml::to_string(experiment).map_err(|error| anyhow::anyhow!(error))?;
+        let text = experiment.to_toml()?;
         let fill = || -> io::Result<()> {
             fs::create_dir(draft.path().join("clients"))?;
-            write_whole(&draft.path().join("experiment.toml"), text.as_bytes())?;
+            write_whole(&draft.path().join(Self::EXPERIMENT), text.as_bytes())?;
             if let Some(dylib) = dylib {
                 fs::copy(dylib, draft.path().join(Self::MODEL))?;
             }
@@ -125,46 +146,46 @@ impl RunDir {
         self.path.join("clients")
     }
 
-    /// The dylib that `round` uses: the last one that was taken before it.
+    /// The dylib of the first rounds.
     ///
     /// # Errors
-    /// Those of listing the directory.
-    pub(crate) fn model_at(&self, round: u64) -> Result<PathBuf> {
-        let entries = fs::read_dir(&self.path).map_err(|error| Error::output("read", &self.path, &error))?;
-        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        let later = names.filter(|name| name.starts_with("model-from-") && *name <= Self::model_from(round)).max();
-        Ok(self.path.join(later.as_deref().unwrap_or(Self::MODEL)))
+    /// [`Error::Output`] where it cannot be read.
+    pub(crate) fn model(&self) -> Result<Dylib> {
+        self.dylib(Self::MODEL)
     }
 
-    /// SHA-256 of the first dylib.
-    pub(crate) fn model_sha256(&self) -> Result<String> {
-        self.sha256(&self.path.join(Self::MODEL))
+    /// A dylib of the run by its name.
+    ///
+    /// # Errors
+    /// [`Error::Output`] where it cannot be read.
+    pub(crate) fn dylib(&self, name: &str) -> Result<Dylib> {
+        let path = self.path.join(name);
+        let bytes = fs::read(&path).map_err(|error| {
+            Error::Output(format!("cannot read the run's dylib {}: {error}; put the file back", path.display()))
+        })?;
+        Ok(Dylib { path, sha256: bytes_sha256(&bytes) })
     }
 
-    /// SHA-256 of the dylib that `round` uses.
-    pub(crate) fn model_at_sha256(&self, round: u64) -> Result<String> {
-        self.sha256(&self.model_at(round)?)
-    }
-
-    /// Copies a dylib that is used from `round` on; returns the copy and its SHA-256.
-    pub(crate) fn take_model(&self, round: u64, source: &Path) -> Result<(PathBuf, String)> {
+    /// Copies a dylib that is used from `round` on.
+    pub(crate) fn take_model(&self, round: u64, source: &Path) -> Result<Dylib> {
         let bytes =
             fs::read(source).map_err(|error| Error::Model(format!("cannot read {}: {error}", source.display())))?;
         let name = Self::model_from(round);
         self.write(&name, &bytes)?;
-        Ok((self.path.join(name), bytes_sha256(&bytes)))
+        Ok(Dylib { path: self.path.join(name), sha256: bytes_sha256(&bytes) })
     }
 
-    /// Forgets the dylibs that were to be used after `round`: a resume cuts off the ledger's lines that say so.
+    /// Removes the later dylibs of which the ledger does not `know`, by their names: a resume cuts off the lines that tell
+    /// of them. Returns how many there were.
     ///
     /// # Errors
     /// Those of listing the directory, and of removing them.
-    pub(crate) fn drop_models_after(&self, round: u64) -> Result<u64> {
+    pub(crate) fn drop_models_unless(&self, know: impl Fn(&str) -> bool) -> Result<u64> {
         let failed = |error: io::Error| Error::output("clean", &self.path, &error);
         let mut dropped = 0;
         for entry in fs::read_dir(&self.path).map_err(failed)? {
             let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
-            if name.starts_with("model-from-") && name > Self::model_from(round) {
+            if name.starts_with(Self::MODEL_FROM) && !know(&name) {
                 fs::remove_file(self.path.join(name)).map_err(failed)?;
                 dropped += 1;
             }
@@ -177,9 +198,21 @@ impl RunDir {
         let _ = fs::remove_file(self.path.join(Self::model_from(round)));
     }
 
-    fn sha256(&self, path: &Path) -> Result<String> {
-        let bytes = fs::read(path).map_err(|error| Error::output("read", path, &error))?;
-        Ok(bytes_sha256(&bytes))
+    /// Removes the results: the run goes on, so that they are not its own any more.
+    ///
+    /// # Errors
+    /// [`Error::Output`] where one is there and cannot be removed.
+    pub(crate) fn drop_results(&self) -> Result<()> {
+        for name in [Self::SUMMARY, Self::WEIGHTS, Self::PICTURE] {
+            let path = self.path.join(name);
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(Error::output("remove", &path, &error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Takes the directory away again where the run could not begin because of what it was given: the same folder can
@@ -203,7 +236,7 @@ impl RunDir {
 
 fn refuse_taken(out: &Path) -> Result<()> {
     let shown = out.display();
-    if out.join("experiment.toml").exists() {
+    if out.join(RunDir::EXPERIMENT).exists() {
         return Err(Error::Output(format!("{shown} already holds a run; give another folder with --out")));
     }
     match fs::read_dir(out) {

@@ -9,8 +9,8 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use fedpipe_data::Partition;
 use fedpipe_protocol::{
-    FailureKind, FrameError, Held, Isolation, Level, Limits, PROTOCOL, Part, Parts, Purpose, Ready, Reply, Request,
-    Setup, WEIGHTS, read, weight_count, write,
+    FailureKind, FrameError, Held, Isolation, Layout, Level, Limits, PROTOCOL, Part, Parts, Purpose, Ready, Reply,
+    Request, Setup, WEIGHTS, read, write,
 };
 
 use crate::{
@@ -134,8 +134,7 @@ impl Service {
         served: &mut Served<'c>,
         tell: &mut dyn FnMut(&str),
     ) -> Result<Visit> {
-        // Bytes of the model's weights, once it is ready.
-        let mut payload = None;
+        let mut is_ready = false;
         let mut reply = (Reply::Hello { protocol: PROTOCOL }, None);
         loop {
             let (said, weights) = &reply;
@@ -147,21 +146,21 @@ impl Service {
                 tell(message);
                 return Ok(Visit::Over);
             }
-            let (request, parts) = match read(connection, Limits { payload: payload.unwrap_or(0) }) {
+            let layout = served.as_ref().filter(|_| is_ready).and_then(|(_, fleet)| fleet.layout());
+            let payload = layout.map_or(0, Layout::payload);
+            let (request, parts) = match read(connection, Limits { payload }) {
                 Ok(request) => request,
                 Err(FrameError::End) => return Ok(Visit::Over),
                 Err(error) => return Ok(Visit::Broken(error)),
             };
             reply = match (request, &reply.0) {
                 (Request::Setup(asked), Reply::Hello { .. }) => (self.set_up(asked, control, served)?, None),
-                (request, _) => match (served.as_mut(), payload) {
-                    (Some((_, fleet)), Some(payload)) => answer(fleet, request, parts, payload)?,
+                (request, _) => match served.as_mut() {
+                    Some((_, fleet)) if is_ready => answer(fleet, request, parts)?,
                     _ => (failed(FailureKind::Protocol, "a setup comes first"), None),
                 },
             };
-            if let Reply::Ready(ready) = &reply.0 {
-                payload = Some(4 * weight_count(&ready.layout).unwrap_or(0) as u64);
-            }
+            is_ready |= matches!(reply.0, Reply::Ready(_));
         }
     }
 
@@ -260,12 +259,7 @@ impl Stopper {
 }
 
 /// The reply to a request, with its weights.
-fn answer(
-    fleet: &mut Fleet<'_>,
-    request: Request,
-    mut parts: Parts,
-    reply_payload: u64,
-) -> Result<(Reply, Option<Vec<f32>>)> {
+fn answer(fleet: &mut Fleet<'_>, request: Request, mut parts: Parts) -> Result<(Reply, Option<Vec<f32>>)> {
     let weights = match request {
         Request::Setup(_) | Request::Launch(_) => {
             return Ok((failed(FailureKind::Protocol, "a second setup"), None));
@@ -278,9 +272,9 @@ fn answer(
         },
     };
     // It is some client's, so that a loss is told and not mended behind the host's back.
-    let job = Job { slot: 0, client: Some(0), request, weights, reply_payload };
+    let job = Job { slot: 0, client: Some(0), request, weights };
     let mut lost = None;
-    let settled = fleet.run(None, vec![job], &|_, _, _| Ok(()), &mut |incident| {
+    let settled = fleet.run(None, vec![job], &|_, _, _, _| Ok(()), &mut |incident| {
         if let Incident::Lost(loss) = incident {
             lost = Some(loss.cause.to_string());
         }

@@ -11,8 +11,8 @@ use std::{
 };
 
 use fedpipe_protocol::{
-    Aggregate, FailureKind, InForce, Isolation, Limits, PROTOCOL, Part, Parts, StrategyReply, StrategyRequest,
-    StrategySetup, Tensor, UpdateHeader, WEIGHTS, read, write,
+    Aggregate, FailureKind, InForce, Isolation, Layout, Limits, PROTOCOL, Part, Parts, StrategyReply, StrategyRequest,
+    StrategySetup, UpdateHeader, WEIGHTS, read, write,
 };
 
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
     check,
     control::StopSign,
     foreign::Launched,
-    link::Link,
+    link::{Allowance, Link},
     log::ClientLog,
     process::{End, Process},
     run_dir::RunDir,
@@ -60,7 +60,7 @@ impl StrategyProgram {
     pub(crate) fn start(
         (command, launched): &(ClientCommand, Launched),
         experiment: &Experiment,
-        layout: &[Tensor],
+        layout: &Layout,
         directory: &RunDir,
         stop: &Arc<StopSign>,
     ) -> Result<Self> {
@@ -69,6 +69,7 @@ impl StrategyProgram {
         let wake = stop.wake().map_err(anyhow::Error::from)?;
         let Spawned { child, pidfd, to, from, log } =
             spawn(command, 0, &mark, PIPE_SIZE).map_err(anyhow::Error::from)?;
+        let timeout = Duration::from_secs_f64(experiment.client_timeout);
         let link = Link {
             to,
             from,
@@ -77,13 +78,13 @@ impl StrategyProgram {
             log: ClientLog::new(directory.logs().join("strategy.log")),
             wake,
             dismissed: Arc::clone(&stop.raised),
-            deadline: None,
+            time: Allowance::new(timeout),
             dead: false,
         };
-        let timeout = Duration::from_secs_f64(experiment.client_timeout);
         let (process, stop, in_force) = (Process::new(child, mark), Arc::clone(stop), InForce::default());
         let mut program = Self { process, link, in_force, timeout, started, stop };
-        let setup = StrategySetup { seed: experiment.seed, clients: experiment.clients, layout: layout.to_vec() };
+        let setup =
+            StrategySetup { seed: experiment.seed, clients: experiment.clients, layout: layout.tensors().to_vec() };
         match program.greet(launched, experiment, setup) {
             Ok(()) => Ok(program),
             Err(End::Unfit(Cause::Reported { failure: FailureKind::Isolation, message })) => {
@@ -104,7 +105,7 @@ impl StrategyProgram {
         experiment: &Experiment,
         setup: StrategySetup,
     ) -> std::result::Result<(), End> {
-        self.link.deadline = Some(Instant::now() + self.timeout);
+        self.link.allow(self.timeout);
         // The limits are the clients': a strategy holds the updates of all of them.
         let isolation = Isolation { level: experiment.isolation, memory_limit: None, cpu_seconds: None };
         self.in_force = worker::launched(&mut self.link, &launched.request(isolation, Vec::new()))?;
@@ -156,7 +157,9 @@ impl StrategyProgram {
         if reply != StrategyReply::Aggregated {
             return Err(unfit(format!("it answered a request to aggregate with {reply:?}")));
         }
-        check::weights(&answer, Some(weights.len())).map_err(End::Unfit)?;
+        let checked = check::only(&answer, &[WEIGHTS, STATE]);
+        let checked = checked.and_then(|()| check::weights(&answer, weights.len(), "look at the program"));
+        checked.map_err(End::Unfit)?;
         Ok((answer.take_f32(WEIGHTS).unwrap_or_default(), answer.take_u8(STATE).unwrap_or_default()))
     }
 
@@ -166,7 +169,7 @@ impl StrategyProgram {
         parts: &[Part<'_>],
         most_payload: u64,
     ) -> std::result::Result<(StrategyReply, Parts), End> {
-        self.link.deadline = Some(Instant::now() + self.timeout);
+        self.link.allow(self.timeout);
         write(&mut self.link, request, parts)?;
         self.answer(most_payload)
     }

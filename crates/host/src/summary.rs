@@ -1,11 +1,11 @@
 //! What a run came to: `summary.json` and `model.safetensors`.
 
-use fedpipe_protocol::Tensor;
+use fedpipe_protocol::Layout;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{Error, Result};
+use crate::{Error, Finite, Result};
 
 /// The result of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,13 +28,13 @@ pub struct Summary {
     /// The run's seed.
     pub seed: u64,
     /// Of the final weights on the test set, 0..=1; none where no round was completed.
-    pub accuracy: Option<f64>,
+    pub accuracy: Option<Finite>,
     /// Mean test loss of the final weights.
-    pub loss: Option<f64>,
+    pub loss: Option<Finite>,
     /// SHA-256 of the final weights: little-endian f32 in layout order.
     pub weights_sha256: String,
     /// From the start of the process to the end of the last round.
-    pub wall_seconds: f64,
+    pub wall_seconds: Finite,
     /// Client processes that were lost.
     pub failures: u64,
     /// Whether a client was left out of a round, so that another run may have other bits.
@@ -66,22 +66,26 @@ pub fn weights_sha256(weights: &[f32]) -> String {
 
 /// SHA-256 of bytes, in hexadecimal.
 pub(crate) fn bytes_sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    pieces_sha256([bytes])
+}
+
+/// SHA-256 of pieces one after the other, in hexadecimal.
+pub(crate) fn pieces_sha256<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> String {
+    let mut hasher = Sha256::new();
+    pieces.into_iter().for_each(|piece| hasher.update(piece));
+    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The weights as a safetensors file with the layout's names and shapes.
 ///
 /// # Errors
-/// A layout with a name twice.
-pub fn safetensors(weights: &[f32], layout: &[Tensor]) -> Result<Vec<u8>> {
-    let mut start = 0;
-    let mut views = Vec::with_capacity(layout.len());
-    for tensor in layout {
-        let end = start + tensor.shape.iter().product::<usize>();
-        let bytes = bytemuck::cast_slice(&weights[start..end]);
-        start = end;
-        let view = TensorView::new(Dtype::F32, tensor.shape.clone(), bytes).map_err(anyhow::Error::from)?;
-        views.push((tensor.name.as_str(), view));
+/// [`Error::System`] for weights of another number than the layout has.
+pub fn safetensors(weights: &[f32], layout: &Layout) -> Result<Vec<u8>> {
+    let mut views = Vec::with_capacity(layout.tensors().len());
+    for (tensor, range) in layout.ranges() {
+        let values = weights.get(range).unwrap_or_default();
+        let view = TensorView::new(Dtype::F32, tensor.shape.clone(), bytemuck::cast_slice(values));
+        views.push((tensor.name.as_str(), view.map_err(anyhow::Error::from)?));
     }
     safetensors::serialize(views, None).map_err(|error| Error::System(error.into()))
 }

@@ -18,7 +18,7 @@ use std::{
 };
 
 use fedpipe_protocol::{
-    InForce, Limits, PROTOCOL, Part, Parts, Reply, Request, Setup, Spare, WEIGHTS, begin, read, write,
+    FrameError, InForce, Limits, PROTOCOL, Part, Parts, Reply, Request, Setup, Spare, WEIGHTS, begin, read, write,
 };
 use nix::{
     sched::CpuSet,
@@ -31,7 +31,7 @@ use crate::{
     control::Message,
     cores::keep_on,
     foreign::Launched,
-    link::{GaveUp, Link, Want, gave_up},
+    link::{Allowance, GaveUp, Link, Want, gave_up},
     log::ClientLog,
     process::{End, Loss, Process},
     spawn::{ClientCommand, Spawned, spawn},
@@ -80,6 +80,9 @@ impl fmt::Debug for Worker {
         f.debug_struct("Worker").field("id", &self.id).finish_non_exhaustive()
     }
 }
+
+/// The time that an idle client has for the rest of a message that it began unasked.
+const UNASKED: Duration = Duration::from_millis(500);
 
 /// What is the same for all workers of a run.
 #[derive(Debug, Clone)]
@@ -138,6 +141,7 @@ impl Worker {
         let wake = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
         let dismissed = Arc::new(AtomicBool::new(false));
         let client_log = ClientLog::new(environment.log(id.slot));
+        let Environment { timeout, jitter, .. } = *environment;
         let mut link = Link {
             to,
             from,
@@ -146,13 +150,12 @@ impl Worker {
             log: client_log,
             wake: Arc::clone(&wake),
             dismissed: Arc::clone(&dismissed),
-            deadline: None,
+            time: Allowance::new(timeout),
             dead: false,
         };
         let launch = environment.launched.as_ref().map(|launched| launched.as_client(setup));
         let (orders, received) = mpsc::channel();
         let started = Instant::now();
-        let Environment { timeout, jitter, .. } = *environment;
         let spare = Arc::clone(&environment.spare);
         let thread =
             std::thread::Builder::new().name(format!("client {}", id.slot)).stack_size(256 << 10).spawn(move || {
@@ -205,7 +208,7 @@ pub(crate) fn converse(
     spare: &Spare,
     report: &dyn Fn(News) -> bool,
 ) -> Result<Infallible, End> {
-    link.deadline = Some(Instant::now() + timeout);
+    link.allow(timeout);
     let confined = launch.map(|launch| launched(link, launch)).transpose()?;
     greeted(link)?;
     // A Weak does not keep old weights alive, but keeps their address from being given to others: equal pointers are the
@@ -214,7 +217,7 @@ pub(crate) fn converse(
     let mut kept_on = None;
     loop {
         let order = next_order(link, orders)?;
-        link.deadline = Some(Instant::now() + timeout);
+        link.allow(timeout);
         if let Some(cores) = order.cores
             && kept_on != Some(cores)
         {
@@ -277,7 +280,6 @@ fn unexpected(reply: Reply) -> End {
 
 /// Waits for an order, watching the idle client.
 fn next_order(link: &mut Link, orders: &Receiver<Order>) -> Result<Order, End> {
-    link.deadline = None;
     loop {
         match orders.try_recv() {
             Ok(order) => return Ok(order),
@@ -285,16 +287,22 @@ fn next_order(link: &mut Link, orders: &Receiver<Order>) -> Result<Order, End> {
             Err(TryRecvError::Empty) => {}
         }
         match link.wait(Want::Order) {
-            Ok(()) => match read::<Reply>(link, Limits { payload: 0 }) {
-                Ok((reply, _)) => {
-                    let message = format!("it said {} unasked", name(&reply));
-                    return Err(End::Unfit(Cause::protocol(message)));
-                }
-                Err(error) => return Err(error.into()),
-            },
+            Ok(()) => return Err(unasked(link)),
             Err(error) if gave_up(&error) == Some(GaveUp::Woken) => {}
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+/// Ends the conversation with an idle client whose pipe has something. A message is named if it comes whole and soon.
+fn unasked(link: &mut Link) -> End {
+    link.allow(UNASKED);
+    match read::<Reply>(link, Limits { payload: 0 }) {
+        Ok((reply, _)) => End::Unfit(Cause::protocol(format!("it said {} unasked", name(&reply)))),
+        Err(FrameError::Io(error)) if gave_up(&error) == Some(GaveUp::Deadline) => {
+            End::Unfit(Cause::protocol("it wrote a part of a message unasked"))
+        }
+        Err(error) => error.into(),
     }
 }
 

@@ -56,7 +56,9 @@ impl Layout {
             let sum = size.and_then(|size| weight_count.checked_add(size)).filter(|&sum| sum <= MOST);
             match sum {
                 Some(sum) => weight_count = sum,
-                None => return refuse(format!("has more than {MOST} weights with the tensor {name:?} of shape {shape:?}")),
+                None => {
+                    return refuse(format!("has more than {MOST} weights with the tensor {name:?} of shape {shape:?}"));
+                }
             }
         }
         Ok(Self { tensors, weight_count })

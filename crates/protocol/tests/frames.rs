@@ -121,7 +121,8 @@ fn a_payload_that_is_only_claimed_takes_no_memory() {
 
 #[test]
 fn a_loss_that_json_cannot_hold_is_read_as_nan() {
-    let update = |loss_sum| Update { client: 0, round: 1, steps: 1, accumulation: None, loss_sum, correct: 0, examples: 1 };
+    let update =
+        |loss_sum| Update { client: 0, round: 1, steps: 1, accumulation: None, loss_sum, correct: 0, examples: 1 };
     for (written, is_nan) in [(f64::NAN, true), (f64::INFINITY, true), (0.1 + 0.2, false)] {
         let mut bytes = Vec::new();
         write(&mut bytes, &Reply::Update(update(written)), &[]).unwrap();

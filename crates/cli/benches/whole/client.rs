@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use fedpipe_client::PROCESS_NAME;
 use fedpipe_data::Dealt;
 use fedpipe_protocol::{
-    Held, Isolation, Limits, Part, Purpose, Reply, Request, Setup, Task, Train, WEIGHTS, read, weight_count, write,
+    Held, Isolation, Layout, Limits, Part, Purpose, Reply, Request, Setup, Task, Train, WEIGHTS, read, write,
 };
 use nix::{
     fcntl::{FcntlArg, FdFlag, OFlag, fcntl},
@@ -86,7 +86,7 @@ impl Client {
         client.say(&Request::Setup(holding.setup.clone()), false)?;
         let Reply::Ready(ready) = client.hear(0)? else { bail!("the client is not ready") };
         client.seconds_to_ready = started.elapsed().as_secs_f64();
-        let weights = 4 * weight_count(&ready.layout).context("too many weights")? as u64;
+        let weights = Layout::new(ready.layout.clone())?.payload();
         client.say(&Request::GetWeights, false)?;
         client.hear(weights)?;
         Ok(client)

@@ -52,7 +52,7 @@ impl Fleet<'_> {
             client: index.and_then(|index| batch.jobs[index].client),
             process: slot as u32,
             cause: loss.cause.clone(),
-            after_seconds: loss.after.as_secs_f64(),
+            after_seconds: loss.after.into(),
             then,
             last_words: loss.last_words.clone(),
             log: loss.log.clone(),

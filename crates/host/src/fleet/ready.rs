@@ -1,6 +1,6 @@
 //! What a process says of its model and its data once it has loaded them, and whether that will do.
 
-use fedpipe_protocol::{Purpose, Ready};
+use fedpipe_protocol::{FailureKind, Layout, Purpose, Ready};
 
 use super::{Fleet, Incident, Slot};
 use crate::{
@@ -43,7 +43,7 @@ impl Fleet<'_> {
     fn await_ready(&mut self, are_ready: &dyn Fn(&Self) -> bool) -> Result<()> {
         let mut batch = Batch::new(Vec::new(), self.slots.len(), None);
         while !are_ready(self) {
-            self.take_message(&mut batch, &|_, _, _| Ok(()), &mut |incident| match incident {
+            self.take_message(&mut batch, &|_, _, _, _| Ok(()), &mut |incident| match incident {
                 Incident::Lost(lost) => Err(Error::Round(with_last_words(&lost, &lost.last_words))),
                 Incident::Done(_) => Ok(()),
             })?;
@@ -72,6 +72,13 @@ impl Fleet<'_> {
         for text in [name, version, summary].into_iter().chain(options).chain(names) {
             *text = tame(text);
         }
+        let layout = match &self.slots[slot].setup.purpose {
+            Purpose::Serve { .. } => {
+                let layout = Layout::new(ready.layout.clone());
+                Some(layout.map_err(|error| Cause::reported(FailureKind::Model, &error.to_string()))?)
+            }
+            Purpose::Describe => None,
+        };
         if let Some(model) = self.model.as_ref().filter(|_| self.environment.command.elsewhere) {
             ready.in_force.clone_from(&model.in_force);
         }
@@ -84,6 +91,7 @@ impl Fleet<'_> {
             Some(_) => Ok(()),
             None => {
                 self.model = Some(ready);
+                self.layout = layout;
                 Ok(())
             }
         }

@@ -8,8 +8,10 @@ mod aggregate;
 mod server;
 mod table;
 
-use fedpipe_protocol::{Kind, Tensor};
+use fedpipe_protocol::{Kind, Layout};
 use serde::{Deserialize, Serialize};
+
+use crate::check::{GREATEST, first_beyond, shown};
 
 pub use aggregate::weighted_mean;
 pub use server::{ServerOptimiser, ServerState};
@@ -37,25 +39,88 @@ pub struct Accepted {
     pub weights: Vec<f32>,
 }
 
+/// A step of the server optimiser that leaves the range of numbers, whose cause is the optimiser's own parameters: the
+/// updates are in range.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("moved {what} {index} to {value}; lower its rate")]
+pub struct Overflow {
+    what: &'static str,
+    index: usize,
+    value: String,
+}
+
+fn in_range(what: &'static str, values: &[f32], most: f32) -> Result<(), Overflow> {
+    match first_beyond(values, most) {
+        Some(index) => Err(Overflow { what, index, value: shown(values[index]) }),
+        None => Ok(()),
+    }
+}
+
 impl Strategy {
     /// The new global weights from `weights` and the updates, which must be in client order and not empty; moves
     /// `state` on.
     ///
     /// Clients count by their examples (McMahan 2017). Tensors of kind `buffer` are averaged and not passed through
     /// the server optimiser.
-    pub fn apply(&self, state: &mut ServerState, weights: &[f32], updates: &[Accepted], layout: &[Tensor]) -> Vec<f32> {
+    ///
+    /// # Errors
+    /// [`Overflow`], after which `state` is of no use.
+    pub fn apply(
+        &self,
+        state: &mut ServerState,
+        weights: &[f32],
+        updates: &[Accepted],
+        layout: &Layout,
+    ) -> Result<Vec<f32>, Overflow> {
         let members: Vec<(f64, &[f32])> =
             updates.iter().map(|update| (update.examples as f64, update.weights.as_slice())).collect();
         let mean = weighted_mean(&members);
         let mut moved = self.server.step(state, weights, &mean);
-        let mut start = 0;
-        for tensor in layout {
-            let range = start..start + tensor.shape.iter().product::<usize>();
-            start = range.end;
+        for (tensor, range) in layout.ranges() {
             if tensor.kind == Kind::Buffer {
                 moved[range.clone()].copy_from_slice(&mean[range]);
             }
         }
-        moved
+        if self.server != ServerOptimiser::Mean {
+            in_range("weight", &moved, GREATEST)?;
+            in_range("the first moment of weight", &state.m, f32::MAX)?;
+            in_range("the second moment of weight", &state.v, f32::MAX)?;
+        }
+        Ok(moved)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fedpipe_protocol::{Place, Tensor};
+
+    use super::*;
+
+    fn step(strategy: &str, weights: &[f32], update: &[f32]) -> Result<Vec<f32>, String> {
+        let tensor = Tensor { name: "w".into(), shape: vec![update.len()], kind: Kind::Param, place: Place::Shared };
+        let layout = Layout::new(vec![tensor]).unwrap();
+        let accepted = Accepted { client: 0, examples: 3, steps: 1, accumulation: None, weights: update.to_vec() };
+        let strategy: Strategy = strategy.parse().unwrap();
+        let moved = strategy.apply(&mut ServerState::default(), weights, &[accepted.clone(), accepted], &layout);
+        moved.map_err(|overflow| overflow.to_string())
+    }
+
+    #[test]
+    fn the_servers_own_overflow_is_an_error_that_names_its_parameter() {
+        let greatest = [GREATEST, -GREATEST];
+        assert_eq!(step("fedavg", &[0.0; 2], &greatest).unwrap(), greatest);
+        let cases = [
+            ("fedadam:rate=1e30", "moved weight 1 to ", "lower its rate"),
+            ("fedavgm:rate=1e30", "moved weight 1 to 1e30", "lower its rate"),
+            ("fedavgm:rate=1e300", "moved weight 1 to inf", "lower its rate"),
+        ];
+        for (strategy, moved, remedy) in cases {
+            let why = step(strategy, &[0.0; 2], &[0.0, 1.0]).unwrap_err();
+            assert!(why.contains(moved) && why.contains(remedy), "{strategy}: {why}");
+        }
+        let why = step("fedadam:beta2=0", &greatest, &[-GREATEST, GREATEST]).unwrap_err();
+        assert!(why.contains("the second moment of weight 0 to inf"), "{why}");
+        let why = step("fedavgm:beta=0.9,nesterov=true", &greatest, &[-GREATEST, GREATEST]).unwrap_err();
+        assert!(why.contains("moved weight 0 to -"), "{why}");
     }
 }

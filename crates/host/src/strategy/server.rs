@@ -2,6 +2,8 @@
 //!
 //! Elementwise in f64, stored in f32, so that a state that went through a file has the bits of one that did not.
 
+use crate::summary::pieces_sha256;
+
 /// A rule that moves the global weights.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum ServerOptimiser {
@@ -39,6 +41,28 @@ pub struct ServerState {
     pub v: Vec<f32>,
     /// What a strategy that is a program remembers.
     pub program: Vec<u8>,
+}
+
+impl ServerState {
+    /// Returns the SHA-256 of the state, in hexadecimal; none for an empty one. Each vector that is not empty counts as its
+    /// name, its length in bytes (u64) and its bytes, little-endian.
+    pub fn sha256(&self) -> Option<String> {
+        let vectors: [(&str, &[u8]); 3] = [
+            ("m", bytemuck::cast_slice(&self.m)),
+            ("v", bytemuck::cast_slice(&self.v)),
+            ("program", self.program.as_slice()),
+        ];
+        let held = vectors.into_iter().filter(|(_, bytes)| !bytes.is_empty());
+        let pieces: Vec<[Vec<u8>; 2]> =
+            held.clone().map(|(name, bytes)| [name.into(), (bytes.len() as u64).to_le_bytes().into()]).collect();
+        let named = pieces.iter().zip(held).flat_map(|([name, len], (_, bytes))| [name.as_slice(), len, bytes]);
+        (!pieces.is_empty()).then(|| pieces_sha256(named))
+    }
+
+    /// Returns whether the state can be that of a server with so many weights.
+    pub(crate) fn fits(&self, weight_count: usize) -> bool {
+        [&self.m, &self.v].iter().all(|moment| moment.is_empty() || moment.len() == weight_count)
+    }
 }
 
 impl ServerOptimiser {
@@ -86,6 +110,19 @@ mod tests {
         for (g, e) in got.iter().zip(expected) {
             assert!((f64::from(*g) - e).abs() <= 1e-6 * e.abs(), "{got:?} {expected:?}");
         }
+    }
+
+    #[test]
+    fn a_state_is_known_by_its_vectors_and_their_names() {
+        let state =
+            |m: &[f32], v: &[f32], program: &[u8]| ServerState { m: m.into(), v: v.into(), program: program.into() };
+        assert_eq!(state(&[], &[], &[]).sha256(), None);
+        // printf 'm\x04\0\0\0\0\0\0\0\x00\x00\x80\x3f' | sha256sum
+        let known = "29691c6eaadea27035f1e0d0ce4a43cf8696f99b4adf136aae845280ee6f2501";
+        assert_eq!(state(&[1.0], &[], &[]).sha256().unwrap(), known);
+        let others = [state(&[], &[1.0], &[]), state(&[1.0, 0.0], &[], &[]), state(&[], &[], &[0, 0, 128, 63])];
+        assert!(others.iter().all(|other| other.sha256().unwrap() != known));
+        assert!(state(&[1.0], &[], &[7]).fits(1) && !state(&[1.0], &[1.0, 2.0], &[]).fits(1));
     }
 
     #[test]
