@@ -108,6 +108,71 @@ fn a_lost_program_is_tried_again_and_costs_no_bit() {
 }
 
 #[test]
+fn an_answer_that_is_not_taken_costs_its_client_alone() {
+    let whole = undisturbed();
+    let cases = [
+        ("loss", "rejected", "its training loss is 1.7e308; lower --lr"),
+        ("no-loss", "rejected", "its training loss is not finite; lower --lr"),
+        ("huge", "rejected", "weight 0 is 3.4028235e38; lower --lr"),
+        ("part", "protocol", "its answer has a part \"more\" too many"),
+    ];
+    check_all(cases, |(fault, kind, says)| {
+        let place = place();
+        let run = run(&place, fault, "");
+        let lost = run.ledger("lost");
+        let [line] = lost.as_slice() else { return Err(format!("{lost:?}")) };
+        let cause = &line["cause"];
+        match cause["kind"] == *kind && cause["message"] == *says && run.weights_sha256() == whole {
+            true => Ok(()),
+            false => Err(line.to_string()),
+        }
+    });
+}
+
+/// The host waits for the rest of a message that an idle client has begun, but not for ever.
+#[test]
+fn a_byte_after_a_whole_answer_costs_its_client_alone() {
+    let whole = undisturbed();
+    for policy in ["retry", "drop", "abort"] {
+        let place = place();
+        let (mut command, run) = command(&place, "byte", &format!("--on-failure {policy}"));
+        let output = command.output().unwrap();
+        let errors = stderr(&output);
+        // The next request may have come before the byte was found.
+        let [line] = &run.ledger("lost")[..] else { panic!("{errors}") };
+        assert_eq!((&line["process"], &line["cause"]["kind"]), (&json!(1), &json!("protocol")), "{line}");
+        match policy {
+            "abort" => assert_eq!(output.status.code(), Some(6), "{errors}"),
+            "drop" => assert!(output.status.success(), "{errors}"),
+            _ => assert_eq!((output.status.code(), run.weights_sha256()), (Some(0), whole.clone()), "{errors}"),
+        }
+    }
+}
+
+#[test]
+fn a_layout_that_is_none_is_refused_before_the_first_round() {
+    let cases = [
+        ("layout-empty", 3, "has no tensor; give at least one"),
+        ("layout-zero", 3, "has the tensor \"w\" of shape [0], which has no weight"),
+        ("layout-twice", 3, "has two tensors of the name \"w\""),
+        ("layout-reserved", 3, "has a tensor of the name \"__metadata__\""),
+        ("layout-local", 3, "has the tensor \"w\" in the place \"local\", which this version does not keep apart"),
+        ("layout-endless", 3, "has more than 1073741824 weights"),
+        ("claim", 6, "a payload of 4294967292 bytes, at most 4 were asked for"),
+    ];
+    check_all(cases, |(fault, code, says)| {
+        let place = place();
+        let (mut command, _) = command(&place, fault, "--quiet");
+        let output = command.output().unwrap();
+        let last = stderr(&output).lines().last().unwrap_or_default().to_owned();
+        match output.status.code() == Some(*code) && last.starts_with("error: ") && last.contains(says) {
+            true => Ok(()),
+            false => Err(format!("{}: {last}", output.status)),
+        }
+    });
+}
+
+#[test]
 fn pooled_programs_have_the_same_bits() {
     for processes in [1, 3] {
         let place = place();

@@ -22,3 +22,4 @@ mod serve;
 mod shims;
 mod strategy;
 mod truth;
+mod verify;

@@ -1,0 +1,270 @@
+//! `fedpipe verify` calls a run verified only where all that the run vouches for is the same.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    process::{Command, Stdio},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use crate::common::{Place, Run, check_all, dylib, sha256, stderr, stdout};
+
+/// Changes something in a run directory.
+type Alter = fn(&Run);
+
+/// Chains the lines of a ledger anew after `edit`, and removes the checkpoints, which know the old chain.
+fn rechain(run: &Run, edit: impl FnOnce(&mut Vec<String>)) {
+    let text = String::from_utf8(run.read("ledger.jsonl")).unwrap();
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    edit(&mut lines);
+    let mut hash = "0".repeat(64);
+    for line in &mut lines {
+        let start = line.rfind("\"prev\":\"").unwrap() + 8;
+        line.replace_range(start..start + 64, &hash);
+        hash = sha256(line.as_bytes());
+    }
+    fs::write(run.0.join("ledger.jsonl"), lines.join("\n") + "\n").unwrap();
+    fs::remove_dir_all(run.0.join("checkpoint")).unwrap();
+}
+
+/// Replaces the value of a number or a text in the first line with `event` that has this `field`.
+fn edit(lines: &mut [String], event: &str, field: &str, value: &str) {
+    let tag = format!("{{\"event\":\"{event}\"");
+    let named = format!("\"{field}\":");
+    let line = lines.iter_mut().find(|line| line.starts_with(&tag) && line.contains(&named)).unwrap();
+    let start = line.find(&named).unwrap() + named.len();
+    let end = start + line[start..].find([',', '}', ']']).unwrap();
+    line.replace_range(start..end, value);
+}
+
+fn replace(run: &Run, name: &str, from: &str, to: &str) {
+    let text = String::from_utf8(run.read(name)).unwrap();
+    assert!(text.contains(from), "{from} is not in {text}");
+    fs::write(run.0.join(name), text.replacen(from, to, 1)).unwrap();
+}
+
+fn flip_last_byte(run: &Run, name: &str) {
+    let mut bytes = run.read(name);
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(run.0.join(name), bytes).unwrap();
+}
+
+const HASH: &str = "\"0000000000000000000000000000000000000000000000000000000000000000\"";
+
+/// Each alteration, and what is said of it.
+const ALTERED: &[(&str, Alter, &str)] = &[
+    ("accuracy", |run| rechain(run, |lines| edit(lines, "round", "accuracy", "0.99")), "round 1: the accuracy is "),
+    ("test loss", |run| rechain(run, |lines| edit(lines, "round", "loss", "0.01")), "round 1: the test loss is "),
+    (
+        "training loss",
+        |run| rechain(run, |lines| edit(lines, "round", "training_loss", "0.01")),
+        "round 1: the training loss is ",
+    ),
+    (
+        "change",
+        |run| rechain(run, |lines| edit(lines, "round", "weights_change", "0.01")),
+        "round 1: the change of the weights is ",
+    ),
+    (
+        "weights",
+        |run| rechain(run, |lines| edit(lines, "round", "weights_sha256", HASH)),
+        "round 1: the weights first differ: ",
+    ),
+    (
+        "server",
+        |run| rechain(run, |lines| edit(lines, "round", "server_sha256", HASH)),
+        "round 1: the server's state is ",
+    ),
+    ("failed", |run| rechain(run, |lines| edit(lines, "round", "failed", "1")), "the result does not follow"),
+    ("clients", |run| rechain(run, |lines| edit(lines, "round", "clients", "3")), "round 1: the participants are "),
+    (
+        "participants",
+        |run| rechain(run, |lines| edit(lines, "round", "participants", "[0,1,2,3")),
+        "round 1: the weights first differ: ",
+    ),
+    ("dataset", |run| rechain(run, |lines| edit(lines, "dealt", "sha256", HASH)), "the data are "),
+    ("sizes", |run| rechain(run, |lines| edit(lines, "dealt", "sizes", "[499")), "the data are "),
+    ("version", |run| rechain(run, |lines| edit(lines, "ready", "version", "\"9\"")), "the model is "),
+    (
+        "initial weights",
+        |run| rechain(run, |lines| edit(lines, "ready", "weights_sha256", HASH)),
+        "the initial weights are ",
+    ),
+    (
+        "dylib's hash",
+        |run| rechain(run, |lines| edit(lines, "ready", "dylib_sha256", HASH)),
+        "model.so has the SHA-256 ",
+    ),
+    ("seed", |run| rechain(run, |lines| edit(lines, "started", "seed", "7")), "experiment.toml is not the experiment"),
+    (
+        "the result in the last line",
+        |run| rechain(run, |lines| edit(lines, "finished", "accuracy", "0.99")),
+        "summary.json is not the result",
+    ),
+    (
+        "the result everywhere",
+        |run| {
+            rechain(run, |lines| edit(lines, "finished", "rounds", "4"));
+            replace(run, "summary.json", "\"rounds\": 3", "\"rounds\": 4");
+        },
+        "the result does not follow",
+    ),
+    (
+        "the end everywhere",
+        |run| {
+            rechain(run, |lines| edit(lines, "finished", "stopped", "\"converged\""));
+            replace(run, "summary.json", "\"rounds\"\n", "\"converged\"\n");
+        },
+        "the result does not follow",
+    ),
+    ("the last line cut", |run| rechain(run, |lines| lines.truncate(lines.len() - 1)), "an end that the ledger lacks"),
+    ("a round cut", |run| rechain(run, |lines| lines.truncate(lines.len() - 2)), "an end that the ledger lacks"),
+    (
+        "a checkpoint after the cut",
+        |run| {
+            replace(run, "ledger.jsonl", "{\"event\":\"finished\"", "");
+            fs::remove_file(run.0.join("summary.json")).unwrap();
+            let text = String::from_utf8(run.read("ledger.jsonl")).unwrap();
+            let cut: Vec<&str> = text.lines().filter(|line| !line.contains("\"round\":3,")).collect();
+            fs::write(run.0.join("ledger.jsonl"), cut[..cut.len() - 1].join("\n") + "\n").unwrap();
+        },
+        "the checkpoint 000003-",
+    ),
+    (
+        "summary",
+        |run| replace(run, "summary.json", "\"accuracy\": 0.", "\"accuracy\": 0.9"),
+        "summary.json is not the result",
+    ),
+    ("summary as text", |run| replace(run, "summary.json", "{", "["), "summary.json is not the result"),
+    (
+        "weights' file",
+        |run| flip_last_byte(run, "model.safetensors"),
+        "model.safetensors does not hold the final weights",
+    ),
+    ("dylib", |run| flip_last_byte(run, "model.so"), "model.so has the SHA-256 "),
+    ("no dylib", |run| fs::remove_file(run.0.join("model.so")).unwrap(), "model.so is missing"),
+    (
+        "experiment",
+        |run| replace(run, "experiment.toml", "lr = 0.1", "lr = 0.2"),
+        "experiment.toml is not the experiment",
+    ),
+    (
+        "checkpoint",
+        |run| {
+            let newest =
+                fs::read_dir(run.0.join("checkpoint")).unwrap().map(|entry| entry.unwrap().path()).max().unwrap();
+            flip_last_byte(run, newest.to_str().unwrap());
+        },
+        "was truncated or altered",
+    ),
+];
+
+#[test]
+fn whatever_was_altered_is_found() {
+    let place = Place::new();
+    place.run("logreg --rounds 3 --strategy fedavgm --fraction 0.5");
+    let whole = place.fedpipe("verify out").output().unwrap();
+    let said = stdout(&whole);
+    assert!(
+        said.ends_with("verified: 3 rounds have the same bits\n") && said.contains("not vouched for: seconds"),
+        "{said}"
+    );
+    assert!(!said.contains("an end"), "{said}");
+    check_all(ALTERED.iter(), |(name, alter, says)| {
+        let copy = Run(place.path(format!("altered {name}")));
+        let copied = Command::new("cp").arg("-a").args([&place.path("out"), &copy.0]).status().unwrap();
+        assert!(copied.success());
+        alter(&copy);
+        let output = place.fedpipe("verify").arg(&copy.0).output().unwrap();
+        let errors = stderr(&output);
+        let told = errors.starts_with("error: not verified: ") && errors.contains(says) && errors.lines().count() == 1;
+        match output.status.code() == Some(7) && told && !stdout(&output).contains("verified:") {
+            true => Ok(()),
+            false => Err(format!("{}: {errors}{}", output.status, stdout(&output))),
+        }
+    });
+}
+
+#[test]
+fn a_run_without_an_end_is_verified_as_far_as_it_goes_and_says_so() {
+    let place = Place::new();
+    let run = place.run("logreg --rounds 3");
+    rechain(&run, |lines| lines.truncate(lines.len() - 2));
+    for name in ["summary.json", "model.safetensors", "result.png"] {
+        fs::remove_file(run.0.join(name)).unwrap();
+    }
+    let output = place.fedpipe("verify out").output().unwrap();
+    let said = stdout(&output);
+    assert!(output.status.success() && said.ends_with("verified: 2 rounds have the same bits\n"), "{said}");
+    assert!(
+        said.contains("not vouched for: an end: the ledger has none, and later rounds may have been cut off"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_verification_that_is_stopped_says_how_far_it_came() {
+    let place = Place::new();
+    for round in 1..=3 {
+        fs::write(place.path(format!("marks/round-{round}")), "").unwrap();
+    }
+    place.run("misbehaving --rounds 3 --model-option hold=marks");
+    fs::remove_file(place.path("marks/round-2")).unwrap();
+    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+        let mut verify = place.fedpipe("verify out");
+        let mut verify = verify.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(verify.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert!(line.starts_with("round 1: the same bits"), "{line}");
+        kill(Pid::from_raw(verify.id().cast_signed()), signal).unwrap();
+        let output = verify.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(code));
+        assert_eq!(stderr(&output), "not verified: 1 of 3 rounds compared\n");
+    }
+}
+
+/// A forced change is part of the history: later resumes go on under it, and a verification follows it.
+#[test]
+fn a_forced_change_is_followed() {
+    let place = Place::new();
+    let run = place.run("logreg --rounds 2 --strategy fedadam");
+    let resume = |more: &str| {
+        let output = place.fedpipe(&format!("run --resume out {more}")).output().unwrap();
+        (output.status.code(), stderr(&output))
+    };
+    let (code, said) = resume("--rounds 4 --lr 0.5 --force");
+    assert_eq!(code, Some(0), "{said}");
+    let forced = run.ledger("resumed")[0]["forced"].to_string();
+    assert_eq!(forced, r#"["lr is 0.5, was 0.1","rounds is 4, was 2"]"#);
+    assert_eq!(resume(""), (Some(0), String::new()));
+    let (code, said) = resume("--rounds 2");
+    assert!(code == Some(2) && said.contains("rounds is 2, was 4"), "{said}");
+    let (code, said) = resume("--rounds 5 --seed 3 --clients 5 --force");
+    assert_eq!(code, Some(0), "{said}");
+    let output = place.fedpipe("verify out").output().unwrap();
+    assert!(stdout(&output).ends_with("verified: 5 rounds have the same bits\n"), "{}", stderr(&output));
+
+    // The change is compared, too.
+    replace(&run, "experiment.toml", "lr = 0.5", "lr = 0.1");
+    let output = place.fedpipe("verify out").output().unwrap();
+    assert_eq!(output.status.code(), Some(7), "{}", stderr(&output));
+}
+
+#[test]
+fn a_dylib_that_was_replaced_by_force_is_named() {
+    let place = Place::new();
+    let run = place.run("logreg --rounds 2");
+    let mut other = fs::read(dylib("logreg")).unwrap();
+    other.push(0);
+    fs::write(run.0.join("model.so"), other).unwrap();
+    let output = place.fedpipe("run --resume out --rounds 3 --force").output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(place.fedpipe("run --resume out").output().unwrap().status.success());
+    let output = place.fedpipe("verify out").output().unwrap();
+    let said = stderr(&output);
+    assert!(output.status.code() == Some(2) && said.contains("a forced resume replaced the dylib"), "{said}");
+}
