@@ -23,9 +23,30 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Experiment> {
         set(&mut table, key, value)?;
     }
     let experiment = Experiment::deserialize_from(table)?;
+    refuse_without_effect(args, &experiment)?;
     match experiment.model.is_empty() && experiment.client.is_none() {
         true => Err(Error::Usage("no model is named; give one, such as mlp, or a --client COMMAND".into())),
         false => Ok(experiment),
+    }
+}
+
+/// Refuses what was asked for and would change nothing under this experiment.
+fn refuse_without_effect(args: &RunArgs, experiment: &Experiment) -> Result<()> {
+    let set = |key: &str| args.set.iter().any(|(name, _)| name == key);
+    let (converges, is_elsewhere) = (experiment.until_converged, args.over.is_some());
+    let until = "a run with --until-converged";
+    let number = "a run of a number of --rounds";
+    let nodes = "clients elsewhere (--over), which their own machines confine (fedpipe serve)";
+    let without_effect = [
+        ("rounds", converges && args.rounds.is_some(), until),
+        ("max-rounds", !converges && (args.max_rounds.is_some() || set("max-rounds")), number),
+        ("tolerance", !converges && (args.tolerance.is_some() || set("tolerance")), number),
+        ("memory-limit", is_elsewhere && (args.memory_limit.is_some() || set("memory-limit")), nodes),
+        ("cpu-limit", is_elsewhere && (args.cpu_limit.is_some() || set("cpu-limit")), nodes),
+    ];
+    match without_effect.iter().find(|(_, given, _)| *given) {
+        Some((name, _, what)) => Err(Error::Usage(format!("--{name} has no effect on {what}; leave it out"))),
+        None => Ok(()),
     }
 }
 

@@ -4,8 +4,8 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use fedpipe_data::{Dealt, Partition, Scheme};
 use fedpipe_protocol::{
-    EVALUATION_BLOCK, Evaluate, Held, InForce, Layout, Parts, Purpose, Ready, Reply, Request, Setup, Spare, Task,
-    Train, Update, WEIGHTS,
+    EVALUATION_BLOCK, Evaluate, FailureKind, Held, InForce, Layout, Parts, Purpose, Ready, Reply, Request, Setup,
+    Spare, Task, Train, Update, WEIGHTS,
 };
 
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
     run_dir::{Dylib, RunDir},
     sampling::sample,
     spawn::allow_descriptors,
-    strategy::{Accepted, ServerState},
+    strategy::{Accepted, ServerOptimiser, ServerState},
     strategy_program::StrategyProgram,
     stray::new_mark,
     worker::Environment,
@@ -228,7 +228,7 @@ impl<'a> Federation<'a> {
         }
         let (got, quorum) = (updates.len(), experiment.quorum());
         if got < quorum as usize {
-            let cause = first_cause.map_or(String::new(), |cause| format!(": {cause}"));
+            let cause = first_cause.map_or(String::new(), |cause| format!(": {}", self.advised(&cause)));
             return Err(Error::Round(format!(
                 "round {round} failed: {got} of {} clients returned an update (quorum {quorum}){cause}",
                 sampled.len()
@@ -260,6 +260,19 @@ impl<'a> Federation<'a> {
                     Error::Round(format!("round {round} failed: the strategy {strategy} {overflow}"))
                 })
             }
+        }
+    }
+
+    /// A cause, with what else may be at the bottom of it: a client can only advise on its own training, and the weights
+    /// that it began with are the strategy's.
+    fn advised(&self, cause: &Cause) -> String {
+        let is_the_models = matches!(cause, Cause::Reported { failure: FailureKind::Model, .. });
+        match self.experiment.strategy.server {
+            ServerOptimiser::Mean => cause.to_string(),
+            _ if is_the_models => {
+                format!("{cause} (the weights that it was given are those of --strategy {})", self.experiment.strategy)
+            }
+            _ => cause.to_string(),
         }
     }
 
@@ -309,7 +322,8 @@ impl<'a> Federation<'a> {
                 }),
                 Ok(_) => {}
                 Err(loss) => {
-                    return Err(Error::Round(format!("round {round} could not be evaluated: {}", loss.cause)));
+                    let cause = self.advised(&loss.cause);
+                    return Err(Error::Round(format!("round {round} could not be evaluated: {cause}")));
                 }
             }
         }

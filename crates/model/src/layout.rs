@@ -37,7 +37,7 @@ pub enum Kind {
 pub enum Place {
     /// Averaged over the clients.
     Shared,
-    /// Kept by each client for itself.
+    /// Kept by each client for itself; refused by this version.
     Local,
 }
 

@@ -50,7 +50,7 @@ class Tensor:
     kind: str = "param"
     """`param`: trained by gradients. `buffer`: a running statistic, averaged, never moved by a server optimiser."""
     place: str = "shared"
-    """`shared`: averaged over the clients. `local`: kept by each client for itself."""
+    """`shared`: averaged over the clients. `local`, kept by each client for itself, is refused by this version."""
 
     @property
     def size(self) -> int:

@@ -154,6 +154,35 @@ fn a_resume_goes_on_with_the_reloaded_dylib() {
 }
 
 #[test]
+fn a_reloaded_dylib_that_is_not_the_one_of_the_ledger_is_refused() {
+    let place = Place::new();
+    let run = killed_after_a_reload(&place);
+    let round = run.ledger("reloaded")[0]["round"].as_u64().unwrap();
+    let name = format!("model-from-{round:06}.so");
+    let whole = run.read(&name);
+    let verify = || place.fedpipe("verify out").output().unwrap();
+    // The model before it, another that works, and none.
+    for other in [Some(run.read("model.so")), Some(fs::read(dylib("mlp")).unwrap()), None] {
+        let path = run.0.join(&name);
+        match &other {
+            Some(other) => fs::write(&path, other).unwrap(),
+            None => fs::remove_file(&path).unwrap(),
+        }
+        let ledger = run.read("ledger.jsonl");
+        for more in ["", "--force"] {
+            let (code, said) = resume(&place, &run, more);
+            assert!(code == Some(5) && said.contains(&name) && said.contains("put the file back"), "{said}");
+        }
+        assert_eq!(run.read("ledger.jsonl"), ledger, "nothing is lost");
+        let output = verify();
+        assert!(output.status.code() == Some(7) && stderr(&output).contains(&name), "{}", stderr(&output));
+    }
+    fs::write(run.0.join(&name), whole).unwrap();
+    assert_eq!(resume(&place, &run, "").0, Some(0));
+    assert!(stdout(&verify()).ends_with("verified: 300 rounds have the same bits\n"));
+}
+
+#[test]
 fn a_reload_that_the_ledger_no_longer_has_is_forgotten() {
     let place = Place::new();
     let run = killed_after_a_reload(&place);

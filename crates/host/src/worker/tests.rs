@@ -110,6 +110,38 @@ fn weights_are_sent_once_to_a_client_that_keeps_them() {
     }
 }
 
+/// A client that keeps its pipe open after these bytes, which it says unasked.
+fn unasked_bytes(bytes: &[u8]) -> String {
+    let files = || std::io::pipe().map(|(from, to)| (File::from(OwnedFd::from(from)), File::from(OwnedFd::from(to))));
+    let ((_heard, to), (from, mut says)) = (files().unwrap(), files().unwrap());
+    nix::fcntl::fcntl(&from, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK)).unwrap();
+    for reply in [&HELLO.0, &ready(true)] {
+        write(&mut says, reply, &[]).unwrap();
+    }
+    std::io::Write::write_all(&mut says, bytes).unwrap();
+    let (sender, received) = mpsc::channel();
+    sender.send(order(setup(), None, 0)).unwrap();
+    let mut link = Link::to_nobody(to, from);
+    let Err(end) =
+        converse(&mut link, Pid::this(), None, &received, Duration::from_secs(60), &Spare::default(), &|_| true);
+    match end {
+        End::Unfit(cause) => cause.to_string(),
+        End::Failed(error) => error.to_string(),
+        End::Dismissed => "dismissed".into(),
+    }
+}
+
+#[test]
+fn an_idle_client_that_says_something_is_no_client_any_more() {
+    let mut whole = Vec::new();
+    write(&mut whole, &Reply::Weights, &[]).unwrap();
+    let part = "it broke the protocol: it wrote a part of a message unasked";
+    assert_eq!(unasked_bytes(b"f"), part);
+    assert_eq!(unasked_bytes(&whole[..whole.len() - 1]), part);
+    assert_eq!(unasked_bytes(&whole), "it broke the protocol: it said \"weights\" unasked");
+    assert!(unasked_bytes(b"Loading, please wait").contains("instead of \"fdp1\""));
+}
+
 #[test]
 fn the_end_of_a_client_is_not_the_beginning_of_its_answer() {
     let weights = Arc::new(vec![1.0]);

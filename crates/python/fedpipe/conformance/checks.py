@@ -126,13 +126,15 @@ def _texts(frame: Frame) -> None:
 
 
 def _tensor(tensor: Dict[str, Any]) -> None:
+    if tensor.get("name") in ("", "__metadata__"):
+        raise Wrong(f"its layout has a tensor of a name that a file of weights cannot have: {tensor}")
     if not isinstance(tensor.get("name"), str) or tensor.get("kind") not in ("param", "buffer"):
         raise Wrong(f"its layout has a tensor without a name, or of no kind (param, buffer): {tensor}")
-    if tensor.get("place") not in ("shared", "local"):
-        raise Wrong(f"its layout has a tensor of no place (shared, local): {tensor}")
+    if tensor.get("place") != "shared":
+        raise Wrong(f"its layout has a tensor of another place than shared: {tensor}")
     shape = tensor.get("shape")
-    if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape):
-        raise Wrong(f"its layout has a tensor whose shape is no list of whole numbers: {tensor}")
+    if not isinstance(shape, list) or not all(type(n) is int and n >= 1 for n in shape):
+        raise Wrong(f"its layout has a tensor whose shape is no list of whole numbers from 1 on: {tensor}")
 
 
 @check("it gives the weights of its layout", basic=True)
