@@ -6,10 +6,10 @@ use std::{
 };
 
 use fedpipe_data::{Scheme, Source};
-use fedpipe_protocol::Level;
+use fedpipe_protocol::{Isolation, Level};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, LocalOptimiser, MemoryLimit, Result, Strategy, foreign::Foreign};
+use crate::{Error, LocalOptimiser, MemoryLimit, Result, Strategy, foreign::Foreign, isolation::isolation};
 
 /// An experiment. Every field has a default except the model, or the client in its place.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -241,6 +241,11 @@ impl Experiment {
     pub fn job_count(&self) -> u32 {
         let cores = || std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
         self.jobs.unwrap_or_else(cores)
+    }
+
+    /// What each client process is told.
+    pub(crate) fn isolation_of_each(&self) -> Isolation {
+        isolation(self.isolation, self.memory_limit, self.cpu_limit, self.process_count())
     }
 
     /// The last round.

@@ -13,7 +13,6 @@ use crate::{
     control::Control,
     event::Journal,
     fleet::{Check, Fleet, Incident, Job, Settled},
-    isolation::isolation,
     run_dir::RunDir,
     sampling::sample,
     spawn::allow_descriptors,
@@ -352,7 +351,7 @@ fn setup(experiment: &Experiment, dylib: &Option<PathBuf>, dealt: &Dealt, proces
         test_sha256: None,
         options: experiment.model_options.clone(),
         seed: experiment.seed,
-        isolation: isolation(experiment),
+        isolation: experiment.isolation_of_each(),
         purpose: Purpose::Serve {
             task: Task { shape: dealt.dataset.shape.clone(), classes: dealt.dataset.classes as usize },
             partitions: held.collect(),
