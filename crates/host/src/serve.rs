@@ -180,7 +180,13 @@ impl Service {
         match self.own(asked).and_then(|setup| self.process_for(setup, control, served)) {
             Ok(ready) => Ok(Reply::Ready(ready)),
             Err(Error::Stopped(signal)) => Err(Error::Stopped(signal)),
-            Err(error) => Ok(failed(FailureKind::Refused, named(error, &self.copy(), &self.node).to_string())),
+            Err(error) => {
+                let kind = match error {
+                    Error::Isolation(_) => FailureKind::Isolation,
+                    _ => FailureKind::Refused,
+                };
+                Ok(failed(kind, named(error, &self.copy(), &self.node).to_string()))
+            }
         }
     }
 
