@@ -12,7 +12,7 @@ use crate::{
     Cause, Error, Event, Experiment, Launch, Result, check,
     control::Control,
     event::Journal,
-    fleet::{Check, Fleet, Incident, Job, Settled},
+    fleet::{Check, Confined, Fleet, Incident, Job, Settled},
     run_dir::RunDir,
     sampling::sample,
     spawn::allow_descriptors,
@@ -73,9 +73,13 @@ impl<'a> Federation<'a> {
         allow_descriptors(processes).map_err(anyhow::Error::from)?;
         let foreign = experiment.foreign()?;
         let dylib = foreign.is_none().then(|| directory.model_at(first_round)).transpose()?;
+        // A client elsewhere has a test set and a dylib of its own: the ones that this run is known by, or it is refused.
         let test_sha256 = launch.command.elsewhere.then(|| Partition::open(&dealt.test.path)).transpose()?;
         let test_sha256 = test_sha256.map(|test| test.sha256());
+        let own_dylib = launch.command.elsewhere && dylib.is_some();
+        let dylib_sha256 = own_dylib.then(|| directory.model_at_sha256(first_round)).transpose()?;
         let setup = |process| Setup {
+            dylib_sha256: dylib_sha256.clone(),
             test_sha256: test_sha256.clone(),
             ..setup(experiment, &dylib, dealt, process, processes)
         };
@@ -178,7 +182,7 @@ impl<'a> Federation<'a> {
         let before = self.directory.model_at_sha256(round)?;
         let swapped = self.directory.take_model(round, source).and_then(|(path, sha256)| match sha256 == before {
             true => Err(Error::Model(format!("{} has not changed", source.display()))),
-            false => self.fleet.swap(&path).map(|()| sha256),
+            false => self.fleet.swap(&path, &sha256).map(|()| sha256),
         });
         match swapped {
             Ok(dylib_sha256) => journal.tell(&Event::Reloaded { round, dylib_sha256: &dylib_sha256 })?,
@@ -315,7 +319,7 @@ impl<'a> Federation<'a> {
         journal: &mut Journal<'_>,
     ) -> Result<Vec<Settled>> {
         let failures = &mut self.failures;
-        self.fleet.run(round, jobs, check, &mut |incident| match (incident, round) {
+        let settled = self.fleet.run(round, jobs, check, &mut |incident| match (incident, round) {
             (Incident::Lost(lost), _) => {
                 *failures += 1;
                 journal.tell(&Event::Lost(&lost))
@@ -324,6 +328,16 @@ impl<'a> Federation<'a> {
                 journal.tell(&Event::Trained { round, client: *client })
             }
             (Incident::Done(_), _) => Ok(()),
+        });
+        // Before the first round the run's own lines come first.
+        let told = if round.is_some() { self.tell_confined(journal) } else { Ok(()) };
+        settled.and_then(|settled| told.map(|()| settled))
+    }
+
+    /// Tells what is in force on the processes that have said it since the last time.
+    pub(crate) fn tell_confined(&mut self, journal: &mut Journal<'_>) -> Result<()> {
+        self.fleet.take_confined().iter().try_for_each(|Confined { process, in_force }| {
+            journal.tell(&Event::Isolated { process: *process, in_force })
         })
     }
 }

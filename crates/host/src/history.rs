@@ -88,7 +88,7 @@ impl History {
                 Line::Round(round) => history.rounds.push(round.into_owned()),
                 Line::Reloaded { round, .. } => history.reloads.push(round),
                 Line::Started { .. }
-                | Line::Isolation(_)
+                | Line::Isolation { .. }
                 | Line::StrategyIsolation(_)
                 | Line::Lost(_)
                 | Line::Resumed { .. }

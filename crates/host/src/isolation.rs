@@ -27,12 +27,7 @@ const UNITS: [(&str, u32); 4] = [("T", 40), ("G", 30), ("M", 20), ("K", 10)];
 const LEAST: u64 = 256 * MEBIBYTE;
 
 /// Returns what each of so many client processes on this machine is told, from what their user asks for.
-pub fn isolation(
-    level: Level,
-    memory_limit: Option<MemoryLimit>,
-    cpu_limit: Option<u64>,
-    processes: u32,
-) -> Isolation {
+pub fn isolation(level: Level, memory_limit: Option<MemoryLimit>, cpu_limit: Option<u64>, processes: u32) -> Isolation {
     let memory_limit = match memory_limit {
         Some(MemoryLimit::None) => None,
         Some(MemoryLimit::Bytes(bytes)) => Some(bytes),

@@ -201,7 +201,7 @@ fn begin<'a>(
     let (program, weights_sha256) = (&Program::of(experiment, directory)?, &weights_sha256(&weights));
     tell(journal, &Event::Ready { model: federation.model()?, program, weights_sha256 })?;
     // A run may go on in another place, where something else is in force.
-    journal.tell(&Event::Isolated(&federation.model()?.in_force))?;
+    federation.tell_confined(journal)?;
     if let Some(in_force) = federation.strategy_in_force() {
         journal.tell(&Event::StrategyIsolated(in_force))?;
     }

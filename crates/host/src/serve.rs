@@ -206,8 +206,11 @@ impl Service {
             }
         };
         fleet.ready()?;
-        let ready = fleet.model().cloned().ok_or_else(|| anyhow::anyhow!("the client said nothing"))?;
-        let ready = Ready { examples: fleet.sizes()?, ..ready };
+        let examples = fleet.sizes()?;
+        let (Some(model), Some(in_force)) = (fleet.model().cloned(), fleet.in_force(0).cloned()) else {
+            return Err(anyhow::anyhow!("a client is ready, but has not said what it is").into());
+        };
+        let ready = Ready { examples, in_force, ..model };
         *served = Some((setup, fleet));
         Ok(ready)
     }

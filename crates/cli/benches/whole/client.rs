@@ -14,7 +14,8 @@ use anyhow::{Context, Result, bail};
 use fedpipe_client::PROCESS_NAME;
 use fedpipe_data::Dealt;
 use fedpipe_protocol::{
-    Held, Isolation, Level, Limits, Part, Purpose, Reply, Request, Setup, Task, Train, WEIGHTS, read, weight_count, write,
+    Held, Isolation, Level, Limits, Part, Purpose, Reply, Request, Setup, Task, Train, WEIGHTS, read, weight_count,
+    write,
 };
 use nix::{
     fcntl::{FcntlArg, FdFlag, OFlag, fcntl},
