@@ -6,6 +6,7 @@ use std::{
     process::ExitCode,
 };
 
+use fedpipe_data::Cache;
 use fedpipe_host::{Isolation, Level, Ready, Result, describe, describe_foreign, isolation};
 
 use crate::{lookup, run::client_command};
@@ -28,7 +29,7 @@ pub(crate) fn list() -> Result<ExitCode> {
 
 /// Says what a client of the user's says of itself.
 pub(crate) fn foreign(command: &str) -> Result<ExitCode> {
-    let model = describe_foreign(&client_command(), command, &auto())?;
+    let model = describe_foreign(&client_command(), command, &Cache::user()?, &auto())?;
     let _ = io::stdout().write_all(told(&model, &command).as_bytes());
     Ok(ExitCode::SUCCESS)
 }

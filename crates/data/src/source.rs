@@ -1,12 +1,12 @@
 //! Where a dataset comes from.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::DataError;
+use crate::{DataError, fetch};
 
 /// The dataset of an experiment: a name that this crate knows, or a directory of IDX files.
 ///
@@ -21,6 +21,17 @@ pub enum Source {
     Sample,
     /// A directory with four IDX files by their MNIST names, plain or gzip.
     Directory(PathBuf),
+}
+
+impl Source {
+    /// The folder outside of the cache that this dataset may be read from, if there is one.
+    pub fn folder(&self) -> Option<&Path> {
+        match self {
+            Self::FashionMnist => Some(Path::new(fetch::SYSTEM)),
+            Self::Sample => None,
+            Self::Directory(path) => Some(path),
+        }
+    }
 }
 
 impl FromStr for Source {

@@ -267,6 +267,8 @@ pub struct Launch {
     pub out: Option<PathBuf>,
     /// Where datasets and partitions are kept.
     pub cache: fedpipe_data::Cache,
+    /// What else no program of the user's may read: the run that this one repeats.
+    pub closed: Vec<PathBuf>,
     /// Who takes part in the rounds of a run that repeats another, by round; empty for a run of its own.
     pub replay: BTreeMap<u64, Vec<u32>>,
     /// Dylibs that such a run takes later, by the round from which on it uses them.

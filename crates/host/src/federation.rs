@@ -13,6 +13,7 @@ use crate::{
     control::Control,
     event::Journal,
     fleet::{Check, Confined, Fleet, Incident, Job, Settled},
+    foreign::Closed,
     run_dir::RunDir,
     sampling::sample,
     spawn::allow_descriptors,
@@ -87,8 +88,8 @@ impl<'a> Federation<'a> {
         let spare = Arc::new(Spare::default());
         let (command, launched) = match foreign {
             Some(foreign) => {
-                let closed = closed(launch, directory);
-                let (command, launched) = foreign.launched(&launch.command, closed, experiment.isolation)?;
+                let closed = Closed::of_run(launch, experiment, directory);
+                let (command, launched) = foreign.launched(&launch.command, &closed, experiment.isolation)?;
                 (command, Some(launched))
             }
             None => (launch.command.clone(), None),
@@ -116,7 +117,8 @@ impl<'a> Federation<'a> {
         let weights = federation.initial_weights(journal)?;
         federation.weight_count = weights.len();
         if let Some(foreign) = experiment.foreign_strategy()? {
-            let launched = foreign.launched(&launch.launcher, closed(launch, directory), experiment.isolation)?;
+            let closed = Closed::of_run(launch, experiment, directory);
+            let launched = foreign.launched(&launch.launcher, &closed, experiment.isolation)?;
             let program =
                 StrategyProgram::start(&launched, experiment, federation.layout()?, directory, &control.stop)?;
             federation.program = Some(program);
@@ -340,11 +342,6 @@ impl<'a> Federation<'a> {
             journal.tell(&Event::Isolated { process: *process, in_force })
         })
     }
-}
-
-/// What a program of the user's is not to read, whatever its command names: the data of all clients, and the run.
-fn closed(launch: &Launch, directory: &RunDir) -> Vec<PathBuf> {
-    vec![launch.cache.root().to_owned(), directory.path().to_owned()]
 }
 
 /// Bytes for each pipe: all together stay within 32 MiB, since past the user's limit the kernel shrinks new pipes.

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Event, Experiment, Lost, Program, Round, Summary, summary::bytes_sha256};
 
 /// The file's name in the run directory.
-pub(crate) const NAME: &str = "ledger.jsonl";
+pub(crate) const NAME: &str = fedpipe_protocol::LEDGER;
 
 /// Writes the ledger.
 #[derive(Debug)]

@@ -7,12 +7,13 @@ use std::{
     time::Duration,
 };
 
+use fedpipe_data::Cache;
 use fedpipe_protocol::{Isolation, Purpose, Ready, Setup};
 
 use crate::{
     ClientCommand, Control, OnFailure, Result,
     fleet::Fleet,
-    foreign::{Foreign, Launched},
+    foreign::{Closed, Foreign, Launched},
     stray::new_mark,
     worker::Environment,
 };
@@ -33,12 +34,18 @@ pub fn describe(command: &ClientCommand, dylib: &Path, isolation: &Isolation) ->
     ask((command.clone(), None), Some(dylib.to_owned()), isolation, TIMEOUT)
 }
 
-/// As for [`describe`], for a client that is a program of the user's.
+/// As for [`describe`], for a client that is a program of the user's, and reads nothing of `cache`.
 ///
 /// # Errors
 /// As for [`describe`], and [`crate::Error::Usage`] for a command that is none.
-pub fn describe_foreign(launcher: &ClientCommand, command: &str, isolation: &Isolation) -> Result<Ready> {
-    let (command, launched) = Foreign::parse("--client", command)?.launched(launcher, Vec::new(), isolation.level)?;
+pub fn describe_foreign(
+    launcher: &ClientCommand,
+    command: &str,
+    cache: &Cache,
+    isolation: &Isolation,
+) -> Result<Ready> {
+    let closed = Closed::of_cache(cache);
+    let (command, launched) = Foreign::parse("--client", command)?.launched(launcher, &closed, isolation.level)?;
     ask((command, Some(launched)), None, isolation, FOREIGN_TIMEOUT)
 }
 

@@ -57,6 +57,7 @@ pub fn verify(
         dylib: experiment.client.is_none().then(|| directory.join(RunDir::MODEL)),
         out: Some(scratch.path().join("run")),
         cache: cache.clone(),
+        closed: vec![directory.to_owned(), scratch.path().to_owned()],
         replay: history.participants(),
         swaps: history.swaps(directory),
     };
