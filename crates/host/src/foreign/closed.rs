@@ -194,8 +194,8 @@ mod tests {
             write(&root.join(format!("runs/{run}/ledger.jsonl")));
         }
         let closed = Closed::of_cache(&Cache::at(root.join("no-cache")));
-        assert_eq!(closed.found_in(&[root.clone()], &[root.join("client.py")]), set([&root.join("runs")]));
-        let found = closed.found_in(&[root.clone()], &[root.join("runs/client.py")]);
+        assert_eq!(closed.found_in(std::slice::from_ref(&root), &[root.join("client.py")]), set([&root.join("runs")]));
+        let found = closed.found_in(std::slice::from_ref(&root), &[root.join("runs/client.py")]);
         assert_eq!(found.len(), MOST_OF_ONE + 1, "{found:?}");
     }
 }
