@@ -86,4 +86,12 @@ mod tests {
         assert_eq!(Source::Directory("sample".into()).to_string(), "./sample");
         assert!("".parse::<Source>().unwrap_err().to_string().contains("fashion-mnist"));
     }
+
+    #[test]
+    fn a_dataset_lies_in_a_folder_or_in_none() {
+        let folder = |text: &str| text.parse::<Source>().unwrap().folder().map(Path::to_owned);
+        assert_eq!(folder("some/dir"), Some("some/dir".into()));
+        assert_eq!(folder("fashion-mnist"), Some("/usr/share/datasets/fashion-mnist".into()));
+        assert_eq!(folder("sample"), None);
+    }
 }
