@@ -6,7 +6,8 @@ use std::{
     process::ExitCode,
 };
 
-use fedpipe_host::{Ready, Result, describe, describe_foreign};
+use fedpipe_data::Cache;
+use fedpipe_host::{Isolation, Level, Ready, Result, describe, describe_foreign, isolation};
 
 use crate::{lookup, run::client_command};
 
@@ -16,7 +17,7 @@ pub(crate) fn list() -> Result<ExitCode> {
     let mut any = false;
     for path in lookup::all() {
         // Proc macros and other dylibs lie in the same folders.
-        let Ok(model) = describe(&client_command(), &path) else { continue };
+        let Ok(model) = describe(&client_command(), &path, &auto()) else { continue };
         any = true;
         let _ = out.write_all(told(&model, &path.display()).as_bytes());
     }
@@ -28,8 +29,15 @@ pub(crate) fn list() -> Result<ExitCode> {
 
 /// Says what a client of the user's says of itself.
 pub(crate) fn foreign(command: &str) -> Result<ExitCode> {
-    let _ = io::stdout().write_all(told(&describe_foreign(&client_command(), command)?, &command).as_bytes());
+    let model = describe_foreign(&client_command(), command, &Cache::user()?, &auto())?;
+    let _ = io::stdout().write_all(told(&model, &command).as_bytes());
     Ok(ExitCode::SUCCESS)
+}
+
+/// What confines a model that is only asked what it is: all that this kernel offers. There are no data to lose here, and a
+/// list without a model that runs would be of no use.
+fn auto() -> Isolation {
+    isolation(Level::Auto, None, None, 1)
 }
 
 fn told(model: &Ready, place: &dyn Display) -> String {

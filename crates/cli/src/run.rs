@@ -46,6 +46,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
         dylib,
         out: args.out.clone(),
         cache: Cache::user()?,
+        closed: Vec::new(),
         replay: BTreeMap::new(),
         swaps: BTreeMap::new(),
     };

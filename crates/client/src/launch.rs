@@ -62,7 +62,7 @@ fn launch(arguments: &[OsString], reader: &mut File, writer: &mut File) -> Resul
 
 fn policy(launch: &Launch) -> Policy {
     let Isolation { level, memory_limit, cpu_seconds } = launch.isolation;
-    let program = Program::of(&launch.program, &launch.words, &launch.closed);
+    let program = Program::of(&launch.open, &launch.closed);
     Policy {
         level,
         readable: launch.data.clone(),

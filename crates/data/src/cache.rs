@@ -51,6 +51,17 @@ impl Cache {
         &self.root
     }
 
+    /// Where its contents lie: its directory, and what links in it lead to, such as `datasets` on another disk.
+    pub fn places(&self) -> Vec<PathBuf> {
+        let (datasets, partitions) = (self.datasets(), self.partitions());
+        let mut folders = vec![self.root.clone(), datasets.clone(), partitions];
+        folders.extend(entries(&datasets));
+        let links = folders.iter().flat_map(|folder| entries(folder)).filter(|path| path.is_symlink());
+        let links: Vec<PathBuf> = links.collect();
+        folders.extend(links);
+        folders
+    }
+
     pub(crate) fn limit(&self) -> u64 {
         self.limit
     }
@@ -82,6 +93,10 @@ impl Cache {
         file.lock().map_err(cannot_write(&path))?;
         Ok(file)
     }
+}
+
+fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
 }
 
 /// Keeps an entry of the cache from being removed for as long as it lives, by a shared lock that the kernel releases

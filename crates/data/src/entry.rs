@@ -3,6 +3,7 @@
 //! `entry.json` lists the files with their sizes and times; `in-use` is locked shared by every run that uses the entry
 //! and exclusively by the one that removes it. Its time of change is when the entry was last used.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -36,6 +37,11 @@ struct Record {
     examples: u64,
     #[serde(flatten)]
     stamp: Stamp,
+}
+
+/// Returns `true` for the name of the file that makes a folder an entry of some cache.
+pub fn is_manifest(name: &OsStr) -> bool {
+    name == MANIFEST
 }
 
 /// An entry that this run uses.

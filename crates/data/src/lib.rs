@@ -31,6 +31,8 @@ mod testing;
 pub use cache::{Cache, InUse};
 pub use dataset::DatasetInfo;
 pub use deal::{Deal, Dealt, PartitionFile, deal, deal_test_set};
+pub use directory::is_dataset_file;
+pub use entry::is_manifest;
 pub use error::DataError;
 pub use fetch::fetch_fashion_mnist;
 pub use map::{Partition, Pixels};

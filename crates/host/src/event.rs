@@ -69,8 +69,13 @@ pub enum Event<'a> {
         /// SHA-256 of the initial weights.
         weights_sha256: &'a str,
     },
-    /// What the kernel enforces on every client.
-    Isolated(&'a InForce),
+    /// What the kernel enforces on the clients, by the word of each.
+    Isolated {
+        /// The client process; none where it is what all have, as those of this machine.
+        process: Option<u32>,
+        /// What it is.
+        in_force: &'a InForce,
+    },
     /// What the kernel enforces on a strategy that is a program.
     StrategyIsolated(&'a InForce),
     /// A round begins.

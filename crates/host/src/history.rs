@@ -175,7 +175,7 @@ impl History {
             }
             Line::Lost(_) => self.failures += 1,
             Line::Finished(summary) => self.finished = Some(summary.into_owned()),
-            Line::Isolation(_) | Line::StrategyIsolation(_) => {}
+            Line::Isolation { .. } | Line::StrategyIsolation(_) => {}
         }
         true
     }

@@ -57,9 +57,9 @@ pub use convergence::{Convergence, PATIENCE, relative_change};
 pub use error::{Error, Result};
 pub use event::{Event, Lost, Observer, Round, Then};
 pub use experiment::{Experiment, Launch, OnFailure};
-pub use fedpipe_protocol::{Level, Ready};
+pub use fedpipe_protocol::{Isolation, Level, Ready};
 pub use finite::{Finite, NotFinite};
-pub use isolation::MemoryLimit;
+pub use isolation::{MemoryLimit, isolation};
 pub use models::{describe, describe_foreign};
 pub use optimiser::LocalOptimiser;
 pub use program::Program;
@@ -202,7 +202,7 @@ fn begin<'a>(
     let (program, weights_sha256) = (&Program::of(experiment, directory)?, &weights_sha256(&weights));
     tell(journal, &Event::Ready { model: federation.model()?, program, weights_sha256 })?;
     // A run may go on in another place, where something else is in force.
-    journal.tell(&Event::Isolated(&federation.model()?.in_force))?;
+    federation.tell_confined(journal)?;
     if let Some(in_force) = federation.strategy_in_force() {
         journal.tell(&Event::StrategyIsolated(in_force))?;
     }

@@ -75,7 +75,9 @@ pub struct Launch {
     pub isolation: Isolation,
     /// The files that it is to train and evaluate on.
     pub data: Vec<PathBuf>,
-    /// Where the data of all clients and the results lie: never opened as a whole, whatever the command names.
+    /// What else it may read and execute: files, and folders with all that is in them but for what is closed.
+    pub open: Vec<PathBuf>,
+    /// Where the data of clients and the results of runs lie, each path without a link in it.
     pub closed: Vec<PathBuf>,
 }
 

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use fedpipe_client::PROCESS_NAME;
 use fedpipe_data::Dealt;
 use fedpipe_protocol::{
-    Held, Isolation, Layout, Limits, Part, Purpose, Reply, Request, Setup, Task, Train, WEIGHTS, read, write,
+    Held, Isolation, Layout, Level, Limits, Part, Purpose, Reply, Request, Setup, Task, Train, WEIGHTS, read, write,
 };
 use nix::{
     fcntl::{FcntlArg, FdFlag, OFlag, fcntl},
@@ -50,7 +50,7 @@ impl Holding {
         let options: BTreeMap<String, String> = options.into_iter().collect();
         let purpose = Purpose::Serve { task, partitions, test: dealt.test.path.clone() };
         // As in a run, in which the memory has a limit.
-        let isolation = Isolation { memory_limit: Some(2 << 30), ..Isolation::default() };
+        let isolation = Isolation { level: Level::Auto, memory_limit: Some(2 << 30), cpu_seconds: None };
         let dylib = Some(dylib.to_owned());
         Self { setup: Setup { dylib, dylib_sha256: None, test_sha256: None, options, seed: 0, isolation, purpose } }
     }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use fedpipe_protocol::{
-    Evaluate, Held, Isolation, Limits, Parts, Purpose, Reply, Request, Setup, Task, Train, WEIGHTS, read, write,
+    Evaluate, Held, Isolation, Level, Limits, Parts, Purpose, Reply, Request, Setup, Task, Train, WEIGHTS, read, write,
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -109,7 +109,7 @@ fn setup(options: &[(&str, &str)]) -> Setup {
         dylib_sha256: None,
         test_sha256: None,
         options: options.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect::<BTreeMap<_, _>>(),
-        isolation: Isolation::default(),
+        isolation: Isolation { level: Level::Auto, memory_limit: None, cpu_seconds: None },
         seed: 0,
         purpose: Purpose::Serve {
             task: Task { shape: vec![28, 28], classes: 10 },

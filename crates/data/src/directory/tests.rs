@@ -124,3 +124,21 @@ fn a_wrong_directory_is_refused() {
         }
     }
 }
+
+#[test]
+fn the_files_of_a_dataset_are_known_by_name_in_each_spelling() {
+    for name in [
+        "train-images-idx3-ubyte",
+        "train-images.idx4-ubyte.gz",
+        "train-labels.idx1-ubyte",
+        "t10k-images-idx4-ubyte",
+        "t10k-labels-idx1-ubyte.gz",
+    ] {
+        assert!(is_dataset_file(OsStr::new(name)), "{name}");
+    }
+    for name in
+        ["train-labels-idx3-ubyte", "train-images", "train-images-idx3-ubyte.zip", "my-t10k-images-idx3-ubyte", ""]
+    {
+        assert!(!is_dataset_file(OsStr::new(name)), "{name}");
+    }
+}

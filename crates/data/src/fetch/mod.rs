@@ -11,6 +11,8 @@ use crate::checksum::Stamp;
 use crate::{Cache, DataError, Progress};
 use files::{Failure, Scratch, Wanted};
 
+pub(crate) use debian::SYSTEM;
+
 pub(crate) const NAME: &str = "fashion-mnist";
 
 /// The dataset's identity; see [`DatasetInfo::sha256`](crate::DatasetInfo).
@@ -58,7 +60,7 @@ struct Places {
 impl Places {
     fn usual() -> Self {
         Self {
-            system: PathBuf::from(debian::SYSTEM),
+            system: PathBuf::from(SYSTEM),
             publisher: "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com".to_owned(),
             debian: Some("dataset-fashion-mnist"),
         }

@@ -32,7 +32,9 @@ impl Fleet<'_> {
 
     /// Settles a lost process: its work is done again, goes to another process, or is given up.
     pub(super) fn lose(&mut self, slot: usize, loss: Loss, batch: &mut Batch, tell: &mut Tell<'_>) -> Result<()> {
-        let loss = loss.by_limit(&self.slots[slot].setup.isolation);
+        // The limits of this host are not those of a client elsewhere, whose process here is a relay.
+        let limited = !self.environment.command.elsewhere;
+        let loss = if limited { loss.by_limit(&self.slots[slot].setup.isolation) } else { loss };
         // Waited for once the loss is told: its thread may still look for strays.
         let worker = self.slots[slot].worker.take();
         let was_ready = std::mem::take(&mut self.slots[slot].ready);

@@ -145,6 +145,7 @@ impl Repeat<'_> {
                 dylib: experiment.client.is_none().then(|| place.directory.join(RunDir::MODEL)),
                 out: Some(out.clone()),
                 cache: place.cache.clone(),
+                closed: vec![place.directory.to_owned(), place.scratch.to_owned()],
                 replay: history.participants(),
                 swaps: history.swaps(place.directory),
             };
