@@ -1,9 +1,9 @@
 //! A model at work: what a client does between `Ready` and the end of its pipe.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use abi_stable::std_types::{RSlice, RSliceMut, RStr};
-use fedpipe_data::{Key, Partition, Pixels, Use, order};
+use fedpipe_data::{DataError, Key, Partition, Pixels, Use, order};
 use fedpipe_model::abi::{AbiEpoch, AbiExamples, ModelBox};
 use fedpipe_protocol::{BlockSums, EVALUATION_BLOCK, FailureKind, Held, InForce, Ready, Setup, Task, Train, Update};
 
@@ -19,6 +19,10 @@ pub(crate) struct Failure {
 impl Failure {
     pub(crate) fn new(kind: FailureKind, message: impl ToString) -> Self {
         Self { kind, message: message.to_string() }
+    }
+
+    fn data(error: DataError) -> Self {
+        Self::new(FailureKind::Data, error)
     }
 
     fn model(error: LoadError) -> Self {
@@ -37,12 +41,15 @@ pub(crate) struct Session {
     pub(crate) sent: Option<Vec<f32>>,
     partitions: Vec<(u32, Partition)>,
     test: Partition,
+    /// The test set's file and the hash that it must have, until it is checked.
+    unchecked_test: Option<(PathBuf, String)>,
     /// Row indices of the examples to visit.
     order: Vec<u32>,
 }
 
 impl Session {
-    /// Loads the model, builds it for `task`, and maps the data.
+    /// Loads the model, builds it for `task`, and maps the data. The partitions must have their hashes; the test set is hashed
+    /// when it is first used, since most processes of many never use it.
     pub(crate) fn start(
         loaded: Loaded,
         setup: &Setup,
@@ -50,8 +57,9 @@ impl Session {
         held: &[Held],
         test: &Path,
     ) -> Result<(Self, Ready), Failure> {
-        let partitions = held.iter().map(|held| Ok((held.client, open(&held.path, task)?)));
+        let partitions = held.iter().map(|held| Ok((held.client, partition(held, task)?)));
         let partitions = partitions.collect::<Result<Vec<_>, Failure>>()?;
+        let unchecked_test = setup.test_sha256.clone().map(|sha256| (test.to_owned(), sha256));
         let test = open(test, task)?;
         let (options, task) = (json(&setup.options)?, json(task)?);
         let refused = |error| Failure::new(FailureKind::Refused, error);
@@ -62,7 +70,7 @@ impl Session {
         ready.examples = partitions.iter().map(|(_, partition)| partition.len() as u64).collect();
         let (seed, order) = (setup.seed, Vec::new());
         let weights = vec![0.0; count as usize].leak();
-        Ok((Self { model, seed, weights, sent: None, partitions, test, order }, ready))
+        Ok((Self { model, seed, weights, sent: None, partitions, test, unchecked_test, order }, ready))
     }
 
     /// How many weights the model has.
@@ -117,6 +125,9 @@ impl Session {
 
     /// Scores one block of the test set.
     pub(crate) fn evaluate(&mut self, block: u32) -> Result<BlockSums, Failure> {
+        if let Some((path, sha256)) = self.unchecked_test.take() {
+            self.test.check_sha256(&sha256, &path).map_err(Failure::data)?;
+        }
         let start = block as usize * EVALUATION_BLOCK;
         let end = (start + EVALUATION_BLOCK).min(self.test.len());
         if start >= end {
@@ -145,11 +156,19 @@ pub(crate) fn describe(loaded: Loaded) -> Result<Ready, Failure> {
     })
 }
 
+/// Maps a client's partition and checks that it is the one that was dealt.
+fn partition(held: &Held, task: &Task) -> Result<Partition, Failure> {
+    let partition = open(&held.path, task)?;
+    if let Some(sha256) = &held.sha256 {
+        partition.check_sha256(sha256, &held.path).map_err(Failure::data)?;
+    }
+    Ok(partition)
+}
+
 /// Maps a partition file and checks that it is of this task: a foreign one may be anything.
 fn open(path: &Path, task: &Task) -> Result<Partition, Failure> {
-    let data = |error| Failure::new(FailureKind::Data, error);
-    let partition = Partition::open(path).map_err(data)?;
-    partition.check_labels(task.classes as u32, path).map_err(data)?;
+    let partition = Partition::open(path).map_err(Failure::data)?;
+    partition.check_labels(task.classes as u32, path).map_err(Failure::data)?;
     match partition.shape() == task.shape {
         true => Ok(partition),
         false => {

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use fedpipe_data::{Dealt, Partition, Scheme};
+use fedpipe_data::{Dealt, Scheme};
 use fedpipe_protocol::{
     EVALUATION_BLOCK, Evaluate, Held, InForce, Parts, Purpose, Ready, Reply, Request, Setup, Spare, Task, Tensor,
     Train, Update, WEIGHTS, weight_count,
@@ -74,13 +74,7 @@ impl<'a> Federation<'a> {
         allow_descriptors(processes).map_err(anyhow::Error::from)?;
         let foreign = experiment.foreign()?;
         let dylib = foreign.is_none().then(|| directory.model_at(first_round)).transpose()?;
-        let test_sha256 = launch.command.elsewhere.then(|| Partition::open(&dealt.test.path)).transpose()?;
-        let test_sha256 = test_sha256.map(|test| test.sha256());
-        let setup = |process| Setup {
-            test_sha256: test_sha256.clone(),
-            ..setup(experiment, &dylib, dealt, process, processes)
-        };
-        let setups = (0..processes).map(setup).collect();
+        let setups = (0..processes).map(|process| setup(experiment, &dylib, dealt, process, processes)).collect();
         let spare = Arc::new(Spare::default());
         let (command, launched) = match foreign {
             Some(foreign) => {
@@ -331,7 +325,7 @@ impl<'a> Federation<'a> {
 
 /// What a program of the user's is not to read, whatever its command names: the data of all clients, and the run.
 fn closed(launch: &Launch, directory: &RunDir) -> Vec<PathBuf> {
-    vec![launch.cache.root().to_owned(), directory.path().to_owned()]
+    [launch.cache.directories(), vec![directory.path().to_owned()]].concat()
 }
 
 /// Bytes for each pipe: all together stay within 32 MiB, since past the user's limit the kernel shrinks new pipes.
@@ -343,13 +337,15 @@ fn pipe_size(processes: u32) -> i32 {
 
 /// What process `process` of `processes` is told: it serves the clients whose number is its own modulo their count.
 fn setup(experiment: &Experiment, dylib: &Option<PathBuf>, dealt: &Dealt, process: u32, processes: u32) -> Setup {
-    let held = (process..experiment.clients)
-        .step_by(processes as usize)
-        .map(|client| Held { client, path: dealt.path_of(client) });
+    let held = (process..experiment.clients).step_by(processes as usize).map(|client| Held {
+        client,
+        path: dealt.path_of(client),
+        sha256: dealt.sha256_of(client),
+    });
     Setup {
         dylib: dylib.clone(),
         dylib_sha256: None,
-        test_sha256: None,
+        test_sha256: Some(dealt.test.sha256.clone()),
         options: experiment.model_options.clone(),
         seed: experiment.seed,
         isolation: isolation(experiment),

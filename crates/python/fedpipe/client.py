@@ -131,8 +131,10 @@ class Session:
     def __init__(self, model: Type[Model], setup: Mapping[str, Any], data: Mapping[str, Any]) -> None:
         self.seed: int = setup["seed"]
         task = Task(tuple(data["task"]["shape"]), data["task"]["classes"])
-        self.partitions = {held["client"]: _open(held["path"], task) for held in data["partitions"]}
+        self.partitions = {held["client"]: _partition(held, task) for held in data["partitions"]}
         self.test = _open(data["test"], task)
+        # Hashed when it is first used, since most processes of many never use it.
+        self._unchecked_test: Optional[str] = setup.get("test_sha256")
         options = _options(model, setup["options"])
         self.model: Model = _of_model("build", model, task, options, self.seed, kind=Refused)
         self.layout: List[Tensor] = list(_of_model("layout", self.model.layout))
@@ -188,6 +190,8 @@ class Session:
 
     def evaluate(self, block: int) -> Dict[str, Any]:
         """Scores one block of the test set."""
+        self.test.check_sha256(self._unchecked_test)
+        self._unchecked_test = None
         start = EVALUATION_BLOCK * block
         rows = np.arange(start, min(start + EVALUATION_BLOCK, len(self.test)))
         if len(rows) == 0:
@@ -195,6 +199,12 @@ class Session:
         examples = self.test.examples(rows)
         sums = _finite(_of_model("evaluate", self.model.evaluate, examples))
         return {"block": block, "loss_sum": sums.loss_sum, "correct": int(sums.correct), "examples": int(sums.examples)}
+
+
+def _partition(held: Mapping[str, Any], task: Task) -> Partition:
+    partition = _open(held["path"], task)
+    partition.check_sha256(held.get("sha256"))
+    return partition
 
 
 def _open(path: str, task: Task) -> Partition:
