@@ -1,4 +1,4 @@
-"""A client checks that its data are those that the run has: its partitions at once, the test set before it is used."""
+"""A client checks that its data are those that the run has: an only partition at once, other data before they are used."""
 
 import io
 
@@ -32,18 +32,20 @@ class Still(fedpipe.Model):
         return sums
 
 
-def replies(setup):
-    """What a client says to `setup` and two evaluations."""
+EVALUATE = {"type": "evaluate", "blocks": [0]}
+
+
+def replies(setup, *asked):
+    """What a client says to `setup` and the requests `asked`."""
     requests, replies = io.BytesIO(), io.BytesIO()
     protocol.write(requests, setup)
-    for block in 0, 1:
-        protocol.write(requests, {"type": "evaluate", "blocks": [block]}, {"weights": np.zeros(1, np.float32)})
-    for stream in requests, replies:
-        stream.seek(0)
+    for request in asked:
+        protocol.write(requests, request, {"weights": np.zeros(1, np.float32)})
+    requests.seek(0)
     converse(Still, requests, replies)
     replies.seek(0)
     said = []
-    while len(said) < 4 and (not said or said[-1]["type"] != "failed"):
+    while len(said) < 2 + len(asked) and (not said or said[-1]["type"] != "failed"):
         said.append(protocol.read(replies, 4).body)
     return said
 
@@ -67,26 +69,30 @@ def types(said):
 
 
 def test_data_that_have_their_hashes_are_used(world):
-    assert types(replies(world.setup())) == ["hello", "ready", "evaluated", "evaluated"]
+    said = replies(world.setup(), world.train(), EVALUATE, world.train(client=1), EVALUATE)
+    assert types(said) == ["hello", "ready", "update", "evaluated", "update", "evaluated"]
+    assert types(replies(world.setup(["0"]), world.train())) == ["hello", "ready", "update"]
 
 
 def test_a_host_that_sends_no_hashes_is_served(world):
     damage(world.path("1"))
     damage(world.path("test"))
     world.hashes = {"test": None}
-    assert types(replies(world.setup())) == ["hello", "ready", "evaluated", "evaluated"]
+    assert types(replies(world.setup(), world.train(client=1), EVALUATE)) == ["hello", "ready", "update", "evaluated"]
 
 
-def test_a_partition_that_is_another_is_refused_at_once(world):
-    damage(world.path("1"))
-    hello, failed = replies(world.setup())
-    assert (failed["type"], failed["kind"]) == ("failed", "data")
-    says = f"{world.path('1')} has contents with SHA-256 "
-    assert failed["message"].startswith(says) and world.hashes["1"][:16] in failed["message"]
+def test_a_partition_that_is_another_is_refused(world):
+    damage(world.path("0"))
+    alone = replies(world.setup(["0"]))
+    pooled = replies(world.setup(), world.train(client=1), world.train(client=0))
+    assert (types(alone), types(pooled)) == (["hello", "failed"], ["hello", "ready", "update", "failed"])
+    assert alone[-1] == pooled[-1] and alone[-1]["kind"] == "data"
+    says = f"{world.path('0')} has contents with SHA-256 "
+    assert alone[-1]["message"].startswith(says) and world.hashes["0"][:16] in alone[-1]["message"]
 
 
 def test_a_test_set_that_is_another_is_refused_before_it_is_used(world):
     damage(world.path("test"))
-    hello, ready, failed = replies(world.setup())
-    assert (ready["type"], failed["type"], failed["kind"]) == ("ready", "failed", "data")
+    hello, ready, update, failed = replies(world.setup(), world.train(), EVALUATE)
+    assert (update["type"], failed["type"], failed["kind"]) == ("update", "failed", "data")
     assert failed["message"].startswith(f"{world.path('test')} has contents with SHA-256 ")

@@ -82,14 +82,29 @@ fn names_the_damage(text: &str, file: &PathBuf, sha256: &str) -> bool {
 #[test]
 fn a_client_whose_partition_was_damaged_unseen_refuses_it_and_the_run_ends_with_code_4() {
     let (place, dealt) = dealt();
-    let file = &dealt.partitions[0];
+    let file = &dealt.partitions[1];
     damage(&file.path);
-    // With one process, so that it is the first that speaks.
-    let (output, _) = place.try_run(&format!("{RUN} --processes 1"));
+    let (output, _) = place.try_run(RUN);
     let text = stderr(&output);
     assert!(output.status.code() == Some(4) && names_the_damage(&text, &file.path, &file.sha256), "{text}");
     fs::remove_dir_all(file.path.parent().unwrap()).unwrap();
-    place.run(RUN);
+    place.run(&format!("{RUN} --out after"));
+}
+
+/// It checks a partition when it first trains on it, so that those of clients that are not sampled cost nothing.
+#[test]
+fn a_process_of_several_clients_loses_the_one_whose_partition_was_damaged_unseen() {
+    let (place, dealt) = dealt();
+    let file = &dealt.partitions[1];
+    damage(&file.path);
+    let run = place.run(&format!("{RUN} --processes 1"));
+    let lost = run.ledger("lost");
+    let names = |line: &Value| {
+        let message = line["cause"]["message"].as_str().unwrap();
+        line["client"] == 1 && line["cause"]["failure"] == "data" && names_the_damage(message, &file.path, &file.sha256)
+    };
+    assert!(!lost.is_empty() && lost.iter().all(names), "{lost:?}");
+    assert_eq!(run.ledger("round")[0]["clients"], 1);
 }
 
 #[test]

@@ -153,9 +153,8 @@ fn clients_with_data_of_their_own_are_weighted_as_they_say_and_have_the_bits_of_
 fn a_node_with_the_partition_of_another_client_is_refused() {
     let place = Place::new();
     experiment(&place, "model = \"mlp\"\nclients = 2\nrounds = 1");
-    let node = Node::start(&place, 0);
-    let client_1 = Node::start(&place, 1);
-    carry_all(&place, &[client_1, node], honestly);
+    let nodes = [1, 0].map(|client| Node::start(&place, client));
+    carry_all(&place, &nodes, honestly);
     let output = place.fedpipe("run --config experiment.toml --over host.sock --out away").output().unwrap();
     let text = stderr(&output);
     let told = ["this node has a partition with SHA-256 ", "; give it that client's partition"];
