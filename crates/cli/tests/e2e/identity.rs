@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use fedpipe_data::{Cache, Deal, Dealt, Source, deal};
@@ -73,7 +73,7 @@ fn damage(path: &Path) {
     fs::write(&list, entry.to_string()).unwrap();
 }
 
-fn names_the_damage(text: &str, file: &PathBuf, sha256: &str) -> bool {
+fn names_the_damage(text: &str, file: &Path, sha256: &str) -> bool {
     let remedy = format!("delete the cache entry {} and run again", file.parent().unwrap().display());
     let damage = format!("{} has contents with SHA-256 ", file.display());
     text.contains(&damage) && text.contains(&format!(", the run's have {}: ", &sha256[..16])) && text.contains(&remedy)
