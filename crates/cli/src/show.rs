@@ -154,7 +154,7 @@ impl Observer for Screen {
             }
             Event::ReloadRefused { reason } => self.warn(&format!("warning: the model stays as it is: {reason}")),
             Event::Data(step) => self.data.show(step),
-            Event::Dealt { dataset, sizes } => self.dealt(dataset, sizes),
+            Event::Dealt { dataset, sizes, .. } => self.dealt(dataset, sizes),
             Event::Ready { model, .. } => {
                 let weights: usize = model.layout.iter().map(|tensor| tensor.shape.iter().product::<usize>()).sum();
                 self.line(&format!("{} {}: {weights} weights", model.name, model.version));

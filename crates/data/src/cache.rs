@@ -17,6 +17,8 @@ use crate::{DataError, Progress};
 pub struct Cache {
     root: PathBuf,
     limit: u64,
+    /// Where a verifying view deals, instead of the cache.
+    scratch: Option<PathBuf>,
 }
 
 impl Cache {
@@ -37,7 +39,7 @@ impl Cache {
 
     /// A cache in a directory of the caller's; it is made when first written to.
     pub fn at(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), limit: Self::LIMIT }
+        Self { root: root.into(), limit: Self::LIMIT, scratch: None }
     }
 
     /// The same cache with another bound on the bytes of its partitions.
@@ -46,12 +48,23 @@ impl Cache {
         Self { limit, ..self }
     }
 
+    /// A view of this cache that trusts nothing in it, for a run that is to be verified.
+    ///
+    /// Partitions are dealt anew, in `scratch`, which the caller removes when the run is over. Every file of a dataset is read and
+    /// hashed, whatever its stamp is and whatever the cache remembers of it, and a dataset that is known by name must have its
+    /// published hash. The cache itself stays as it is; only files of Fashion-MNIST that it lacks are fetched.
+    #[must_use]
+    pub fn verifying(&self, scratch: &Path) -> Self {
+        Self { scratch: Some(scratch.to_owned()), ..self.clone() }
+    }
+
     /// The cache's directory.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Where its contents lie: its directory, and what links in it lead to, such as `datasets` on another disk.
+    /// Where its contents lie: its directory, what links in it lead to, such as `datasets` on another disk, and the scratch of
+    /// a verifying view.
     pub fn places(&self) -> Vec<PathBuf> {
         let (datasets, partitions) = (self.datasets(), self.partitions());
         let mut folders = vec![self.root.clone(), datasets.clone(), partitions];
@@ -59,7 +72,13 @@ impl Cache {
         let links = folders.iter().flat_map(|folder| entries(folder)).filter(|path| path.is_symlink());
         let links: Vec<PathBuf> = links.collect();
         folders.extend(links);
+        folders.extend(self.scratch.clone());
         folders
+    }
+
+    /// Returns `false` for a verifying view.
+    pub(crate) fn is_trusted(&self) -> bool {
+        self.scratch.is_none()
     }
 
     pub(crate) fn limit(&self) -> u64 {
@@ -71,28 +90,32 @@ impl Cache {
     }
 
     pub(crate) fn partitions(&self) -> PathBuf {
-        self.root.join("partitions")
+        self.scratch.as_ref().unwrap_or(&self.root).join("partitions")
     }
 
-    /// Takes the exclusive lock of the given name; `what` says what its holder is doing. It is released on drop.
-    pub(crate) fn lock(
-        &self,
-        name: &str,
-        what: &'static str,
-        progress: &mut dyn FnMut(Progress),
-    ) -> Result<File, DataError> {
-        make_dir(&self.root)?;
-        let path = self.root.join(name);
-        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        let file = open.map_err(cannot_write(&path))?;
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) => progress(Progress::Waiting { what }),
-            Err(TryLockError::Error(source)) => return Err(DataError::Cache { path, source }),
-        }
-        file.lock().map_err(cannot_write(&path))?;
-        Ok(file)
+    /// Takes the exclusive lock of those who write datasets; it is released on drop.
+    pub(crate) fn lock_datasets(&self, progress: &mut dyn FnMut(Progress)) -> Result<File, DataError> {
+        lock(self.datasets().with_extension("lock"), "fetching a dataset", progress)
     }
+
+    /// Takes the exclusive lock of those who write or remove partitions; it is released on drop.
+    pub(crate) fn lock_partitions(&self, progress: &mut dyn FnMut(Progress)) -> Result<File, DataError> {
+        lock(self.partitions().with_extension("lock"), "dealing partitions", progress)
+    }
+}
+
+/// Takes an exclusive lock; `what` says what its holder is doing.
+fn lock(path: PathBuf, what: &'static str, progress: &mut dyn FnMut(Progress)) -> Result<File, DataError> {
+    make_dir(path.parent().unwrap_or(Path::new(".")))?;
+    let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+    let file = open.map_err(cannot_write(&path))?;
+    match file.try_lock() {
+        Ok(()) => return Ok(file),
+        Err(TryLockError::WouldBlock) => progress(Progress::Waiting { what }),
+        Err(TryLockError::Error(source)) => return Err(DataError::Cache { path, source }),
+    }
+    file.lock().map_err(cannot_write(&path))?;
+    Ok(file)
 }
 
 fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {

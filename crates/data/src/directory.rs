@@ -27,7 +27,7 @@ pub(crate) struct Directory {
     paths: Vec<PathBuf>,
 }
 
-/// What is remembered of a directory: as long as its files have these stamps, it has this identity.
+/// What the cache remembers of a directory: as long as its files have these stamps, it has this identity.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Memory {
     files: Vec<(PathBuf, Stamp)>,
@@ -61,13 +61,16 @@ impl Directory {
         (memory.files == self.stamps().ok()?).then_some(memory.sha256)
     }
 
-    /// Reads, checks and hashes the files, and remembers the hash.
+    /// Reads, checks and hashes the files; a cache that is trusted, and can be written, remembers the hash.
     pub(crate) fn load(&self, cache: &Cache, progress: &mut dyn FnMut(Progress)) -> Result<Dataset, DataError> {
         progress(Progress::Hashing { place: self.place.clone() });
         // Before reading, so that a file that changes meanwhile is hashed again next time.
         let files = self.stamps()?;
         let dataset = load(&self.name, &self.paths, self.wanted, None)?;
-        write_json(&self.memory(cache), &Memory { files, sha256: dataset.info.sha256.clone() })?;
+        if cache.is_trusted() {
+            // A cache that is read-only is no failure: the files are hashed again next time.
+            let _ = write_json(&self.memory(cache), &Memory { files, sha256: dataset.info.sha256.clone() });
+        }
         Ok(dataset)
     }
 
@@ -122,9 +125,14 @@ pub fn is_dataset_file(name: &OsStr) -> bool {
     STEMS.iter().any(|&(stem, kind)| plain.starts_with(stem) && names(stem, kind).iter().any(|known| known == plain))
 }
 
-/// Reads the files at `paths`; `known` is their identity where it need not be computed.
-pub(crate) fn load(name: &str, paths: &[PathBuf], wanted: Wanted, known: Option<&str>) -> Result<Dataset, DataError> {
-    Dataset::read(name, paths, wanted, known, &|i| open(&paths[i]))
+/// Reads the files at `paths`, whose identity must be the `published` one of a dataset that has one.
+pub(crate) fn load(
+    name: &str,
+    paths: &[PathBuf],
+    wanted: Wanted,
+    published: Option<&str>,
+) -> Result<Dataset, DataError> {
+    Dataset::read(name, paths, wanted, published, &|i| open(&paths[i]))
 }
 
 fn open(path: &Path) -> Result<Input, DataError> {

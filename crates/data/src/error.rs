@@ -26,6 +26,8 @@ pub enum DataError {
     Counts { image_path: PathBuf, images: u32, label_path: PathBuf, labels: u32 },
     #[error("the test images in {} have the shape {test:?} but the training images have {train:?}; both must be alike", path.display())]
     Shape { path: PathBuf, test: Vec<usize>, train: Vec<usize> },
+    #[error("the files in {} are altered: the dataset has the SHA-256 {sha256}, published is {published}; delete them and run again", place.display())]
+    Altered { place: PathBuf, sha256: String, published: String },
     #[error("{} has the label {label} at row {row}, but the classes are 0 to {}; correct the label, or the number of classes", path.display(), classes.saturating_sub(1))]
     Label { path: PathBuf, row: usize, label: u32, classes: u32 },
 
@@ -86,6 +88,11 @@ pub enum DataError {
     Unavailable { reasons: Vec<String> },
     #[error("{} is not a partition file: {reason}; deal the partitions again", path.display())]
     NotAPartition { path: PathBuf, reason: String },
+    #[error("{} has contents with SHA-256 {found:.16}, the run's have {expected:.16}: the file was changed since it was dealt; delete the cache entry {} and run again", path.display(), path.parent().unwrap_or(path).display())]
+    Content { path: PathBuf, found: String, expected: String },
+    /// One sentence of a client on its data.
+    #[error("{0}")]
+    Reported(String),
 }
 
 fn known_keys(known: &[&str]) -> String {

@@ -18,7 +18,7 @@ pub enum Progress {
     Downloading { file: String, done: u64, total: Option<u64> },
     /// A command of Debian's package tools is running.
     Running { command: String },
-    /// The dataset's content is being hashed, since it is new.
+    /// Files are being hashed, since they are new or their stamps have changed.
     Hashing { place: PathBuf },
     /// Partition files written so far, of how many.
     Dealing { done: u32, clients: u32 },

@@ -59,6 +59,8 @@ pub enum Event<'a> {
         dataset: &'a DatasetInfo,
         /// Examples of each client.
         sizes: &'a [u64],
+        /// SHA-256 of the list of all partitions.
+        partitions_sha256: &'a str,
     },
     /// The model is loaded and its initial weights are known.
     Ready {

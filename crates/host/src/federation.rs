@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use fedpipe_data::{Dealt, Partition, Scheme};
+use fedpipe_data::{Dealt, Scheme};
 use fedpipe_protocol::{
     EVALUATION_BLOCK, Evaluate, FailureKind, Held, InForce, Layout, Parts, Purpose, Ready, Reply, Request, Setup,
     Spare, Task, Train, Update, WEIGHTS,
@@ -80,13 +80,10 @@ impl<'a> Federation<'a> {
         let foreign = experiment.foreign()?;
         let dylib = foreign.is_none().then(|| directory.dylib(dylib)).transpose()?;
         let path = dylib.as_ref().map(|dylib| dylib.path.clone());
-        // A client elsewhere has a test set and a dylib of its own: the ones that this run is known by, or it is refused.
-        let test_sha256 = launch.command.elsewhere.then(|| Partition::open(&dealt.test.path)).transpose()?;
-        let test_sha256 = test_sha256.map(|test| test.sha256());
+        // A client elsewhere has a dylib of its own: the one that this run is known by, or it is refused.
         let dylib_sha256 = dylib.as_ref().filter(|_| launch.command.elsewhere).map(|dylib| dylib.sha256.clone());
         let setup = |process| Setup {
             dylib_sha256: dylib_sha256.clone(),
-            test_sha256: test_sha256.clone(),
             ..setup(experiment, &path, dealt, process, processes)
         };
         let setups = (0..processes).map(setup).collect();
@@ -385,13 +382,15 @@ fn pipe_size(processes: u32) -> i32 {
 
 /// What process `process` of `processes` is told: it serves the clients whose number is its own modulo their count.
 fn setup(experiment: &Experiment, dylib: &Option<PathBuf>, dealt: &Dealt, process: u32, processes: u32) -> Setup {
-    let held = (process..experiment.clients)
-        .step_by(processes as usize)
-        .map(|client| Held { client, path: dealt.path_of(client) });
+    let held = (process..experiment.clients).step_by(processes as usize).map(|client| Held {
+        client,
+        path: dealt.path_of(client),
+        sha256: dealt.sha256_of(client),
+    });
     Setup {
         dylib: dylib.clone(),
         dylib_sha256: None,
-        test_sha256: None,
+        test_sha256: Some(dealt.test.sha256.clone()),
         options: experiment.model_options.clone(),
         seed: experiment.seed,
         isolation: experiment.isolation_of_each(),

@@ -48,6 +48,7 @@ pub(crate) enum Line<'a> {
     Dealt {
         dataset: Cow<'a, DatasetInfo>,
         sizes: Cow<'a, [u64]>,
+        partitions_sha256: Cow<'a, str>,
     },
     Ready {
         model: Cow<'a, str>,
@@ -189,9 +190,11 @@ impl<'a> Line<'a> {
                 forced: Cow::Borrowed(forced),
                 experiment: Some(Cow::Borrowed(experiment)).filter(|_| !forced.is_empty()),
             },
-            Event::Dealt { dataset, sizes } => {
-                Line::Dealt { dataset: Cow::Borrowed(dataset), sizes: Cow::Borrowed(sizes) }
-            }
+            Event::Dealt { dataset, sizes, partitions_sha256 } => Line::Dealt {
+                dataset: Cow::Borrowed(dataset),
+                sizes: Cow::Borrowed(sizes),
+                partitions_sha256: text(partitions_sha256),
+            },
             Event::Ready { model, program, weights_sha256 } => Line::Ready {
                 model: text(&model.name),
                 version: text(&model.version),

@@ -78,6 +78,7 @@ use federation::Federation;
 use progress::Progress;
 use resume::Point;
 use run_dir::RunDir;
+use summary::bytes_sha256;
 
 /// Runs `experiment` and leaves a run directory; `observer` hears of everything, after the ledger.
 ///
@@ -185,10 +186,13 @@ fn begin<'a>(
 ) -> Result<(Federation<'a>, Progress)> {
     // The ledger of a run that goes on with the same data and model has these lines already.
     let tell = if point.as_ref().is_some_and(Point::is_described) { Journal::show } else { Journal::tell };
+    let digests = dealt.digests();
+    directory.list_partitions(&digests)?;
+    let partitions_sha256 = &bytes_sha256(digests.as_bytes());
     let own = experiment.partition == Scheme::Own;
     if !own {
         let sizes: Vec<u64> = dealt.partitions.iter().map(|partition| partition.examples).collect();
-        tell(journal, &Event::Dealt { dataset: &dealt.dataset, sizes: &sizes })?;
+        tell(journal, &Event::Dealt { dataset: &dealt.dataset, sizes: &sizes, partitions_sha256 })?;
     }
     let dylib = point.as_ref().map_or(RunDir::MODEL.into(), Point::dylib);
     let (mut federation, weights) = Federation::start(experiment, directory, launch, dealt, &dylib, control, journal)?;
@@ -197,7 +201,7 @@ fn begin<'a>(
         let sizes = &federation.sizes;
         point.as_ref().map_or(Ok(()), |point| point.check_sizes(sizes))?;
         let dataset = &DatasetInfo { train_examples: sizes.iter().sum(), ..dealt.dataset.clone() };
-        tell(journal, &Event::Dealt { dataset, sizes })?;
+        tell(journal, &Event::Dealt { dataset, sizes, partitions_sha256 })?;
     }
     let (program, weights_sha256) = (&Program::of(experiment, directory)?, &weights_sha256(&weights));
     tell(journal, &Event::Ready { model: federation.model()?, program, weights_sha256 })?;

@@ -15,6 +15,7 @@ use crate::{
     history::{DealtLine, DylibLine, History},
     ledger::Ledger,
     run_dir::RunDir,
+    summary::bytes_sha256,
 };
 
 /// What a resume is asked to do.
@@ -219,8 +220,11 @@ impl Point {
 impl DealtLine {
     /// The difference of the data that were dealt now, a sentence.
     pub(crate) fn difference(&self, now: &Dealt) -> Option<String> {
-        let (is, was) = (&now.dataset.sha256, &self.dataset.sha256);
-        (is != was).then(|| format!("the dataset is {is}, was {was}"))
+        let differ = |what: &str, is: &str, was: &str| (is != was).then(|| format!("{what} {is}, was {was}"));
+        differ("the dataset is", &now.dataset.sha256, &self.dataset.sha256).or_else(|| {
+            let digests = bytes_sha256(now.digests().as_bytes());
+            differ(&format!("{} has the SHA-256", RunDir::PARTITIONS), &digests, &self.partitions_sha256)
+        })
     }
 }
 

@@ -42,6 +42,9 @@ impl RunDir {
     /// The experiment's name.
     pub(crate) const EXPERIMENT: &'static str = "experiment.toml";
 
+    /// The name of the list of all partitions and the test set, with the SHA-256 of each.
+    pub(crate) const PARTITIONS: &'static str = "partitions.sha256";
+
     /// The summary's name.
     pub(crate) const SUMMARY: &'static str = "summary.json";
 
@@ -224,6 +227,15 @@ impl RunDir {
                 // Where another run has begun meanwhile, it is not empty and stays.
                 let _ = fs::remove_dir(parent);
             }
+        }
+    }
+
+    /// Writes the list of partitions, unless it is there. It is not put on the disk, since it can be made again from the data.
+    pub(crate) fn list_partitions(&self, digests: &str) -> Result<()> {
+        let path = self.path.join(Self::PARTITIONS);
+        match fs::read(&path).is_ok_and(|there| there == digests.as_bytes()) {
+            true => Ok(()),
+            false => fs::write(&path, digests).map_err(|error| Error::output("write", &path, &error)),
         }
     }
 

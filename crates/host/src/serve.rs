@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use fedpipe_data::Partition;
+use fedpipe_data::{DataError, Partition};
 use fedpipe_protocol::{
     FailureKind, FrameError, Held, Isolation, Layout, Level, Limits, PROTOCOL, Part, Parts, Purpose, Ready, Reply,
     Request, Setup, WEIGHTS, read, write,
@@ -62,6 +62,7 @@ pub struct Service {
     model: Ready,
     dylib_sha256: String,
     examples: u64,
+    partition_sha256: String,
     test_sha256: String,
 }
 
@@ -92,7 +93,8 @@ impl Service {
     /// # Errors
     /// [`Error::Model`], [`Error::Data`], [`Error::Isolation`] and, for the socket, [`Error::Usage`].
     pub fn start(node: Node) -> Result<Self> {
-        let examples = Partition::open(&node.partition)?.len() as u64;
+        let partition = Partition::open(&node.partition)?;
+        let (examples, partition_sha256) = (partition.len() as u64, partition.sha256());
         let test_sha256 = Partition::open(&node.test)?.sha256();
         let folder = tempfile::Builder::new().prefix("fedpipe-serve-").tempdir().map_err(anyhow::Error::from)?;
         let dylib = std::fs::read(&node.dylib)
@@ -102,7 +104,8 @@ impl Service {
         // Of the copy, which is what will serve: the original may be another file by now.
         let model = describe(&node.command, &copy, &isolation_of(&node)).map_err(|error| named(error, &copy, &node))?;
         let listener = Listener::bind(&node.socket)?;
-        Ok(Self { node, listener, folder, model, dylib_sha256: bytes_sha256(&dylib), examples, test_sha256 })
+        let dylib_sha256 = bytes_sha256(&dylib);
+        Ok(Self { node, listener, folder, model, dylib_sha256, examples, partition_sha256, test_sha256 })
     }
 
     /// What is served, in one line.
@@ -182,6 +185,7 @@ impl Service {
             Err(error) => {
                 let kind = match error {
                     Error::Isolation(_) => FailureKind::Isolation,
+                    Error::Data(_) => FailureKind::Data,
                     _ => FailureKind::Refused,
                 };
                 Ok(failed(kind, named(error, &self.copy(), &self.node).to_string()))
@@ -228,20 +232,30 @@ impl Service {
         }
         if let Some(wanted) = asked.test_sha256.as_ref().filter(|&wanted| *wanted != self.test_sha256) {
             let own = &self.test_sha256;
-            return Err(Error::Model(format!(
+            return Err(data(format!(
                 "this node has the test set with SHA-256 {own}, the run's is {wanted}; give it the same test set"
             )));
         }
         let Purpose::Serve { task, partitions, .. } = asked.purpose else {
             return Err(Error::Model("a node serves a partition; `describe` has no place here".into()));
         };
-        let [Held { client, .. }] = partitions[..] else {
+        let [Held { client, sha256, .. }] = &partitions[..] else {
             return Err(Error::Model(format!("this node has one partition, asked for are {}", partitions.len())));
         };
-        let partitions = vec![Held { client, path: self.node.partition.clone() }];
+        let client = *client;
+        if let Some(wanted) = sha256.as_ref().filter(|&wanted| *wanted != self.partition_sha256) {
+            let own = &self.partition_sha256;
+            return Err(data(format!(
+                "this node has a partition with SHA-256 {own}, that of the run's client {client} is {wanted}; give it that \
+                 client's partition"
+            )));
+        }
+        // The process checks what it maps: the files may have changed since the node was started.
+        let (sha256, test_sha256) = (Some(self.partition_sha256.clone()), Some(self.test_sha256.clone()));
+        let partitions = vec![Held { client, path: self.node.partition.clone(), sha256 }];
         let purpose = Purpose::Serve { task, partitions, test: self.node.test.clone() };
         let (dylib, isolation) = (Some(self.copy()), isolation_of(&self.node));
-        Ok(Setup { dylib, dylib_sha256: None, test_sha256: None, isolation, purpose, ..asked })
+        Ok(Setup { dylib, dylib_sha256: None, test_sha256, isolation, purpose, ..asked })
     }
 
     fn start_process<'c>(&self, setup: Setup, control: &'c Control) -> Result<Fleet<'c>> {
@@ -312,6 +326,10 @@ fn answer(fleet: &mut Fleet<'_>, request: Request, mut parts: Parts) -> Result<(
         (Err(error), _) => Ok((failed(FailureKind::Model, error.to_string()), None)),
         (Ok(_), lost) => Ok((failed(FailureKind::Model, lost.unwrap_or("its work was not done".into())), None)),
     }
+}
+
+fn data(message: String) -> Error {
+    DataError::Reported(message).into()
 }
 
 fn failed(kind: FailureKind, message: impl Into<String>) -> Reply {

@@ -90,7 +90,7 @@ pub struct Setup {
     /// (`fedpipe serve`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dylib_sha256: Option<String>,
-    /// SHA-256 of the test set's labels and then its examples; given where it is the receiver's own, too.
+    /// SHA-256 of the test set's labels and then its examples, in hexadecimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_sha256: Option<String>,
     /// The model's options as the user gave them.
@@ -127,6 +127,9 @@ pub struct Held {
     pub client: u32,
     /// A partition file; empty where the client has one of its own.
     pub path: PathBuf,
+    /// SHA-256 of the partition's labels and then its examples, in hexadecimal; none where the host does not know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
 }
 
 /// What the data ask of a model.

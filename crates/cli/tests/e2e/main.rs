@@ -9,6 +9,7 @@ mod common;
 mod flower;
 mod foreign;
 mod house;
+mod identity;
 mod idx;
 mod isolation;
 #[allow(dead_code, reason = "some of it is for the tests of faults alone")]

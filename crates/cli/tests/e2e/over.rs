@@ -163,6 +163,19 @@ fn clients_with_data_of_their_own_are_weighted_as_they_say_and_have_the_bits_of_
     });
 }
 
+/// Of two partitions of the same size only the content tells.
+#[test]
+fn a_node_with_the_partition_of_another_client_is_refused() {
+    let place = Place::new();
+    experiment(&place, "model = \"mlp\"\nclients = 2\nrounds = 1");
+    let nodes = [1, 0].map(|client| Node::start(&place, client));
+    carry_all(&place, &nodes, honestly);
+    let output = place.fedpipe("run --config experiment.toml --over host.sock --out away").output().unwrap();
+    let text = stderr(&output);
+    let told = ["this node has a partition with SHA-256 ", "; give it that client's partition"];
+    assert!(output.status.code() == Some(4) && told.iter().all(|told| text.contains(told)), "{text}");
+}
+
 #[test]
 fn a_client_whose_number_of_examples_changes_costs_that_client() {
     for (policy, lost_at_most) in [("retry", 12), ("drop", 6)] {

@@ -61,7 +61,7 @@ impl Scratch {
     }
 }
 
-/// Whether a file has the size and time that it had when it was found right.
+/// Returns `true` for a file that has the stamp that it had when it was found right.
 pub(super) fn is_unchanged(dir: &Path, file: &Wanted, checked: &Checked) -> bool {
     let stamp = Stamp::of(&dir.join(file.name)).ok();
     stamp.is_some() && checked.iter().find(|(name, _)| name == file.name).map(|(_, stamp)| *stamp) == stamp

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fedpipe_data::DataError;
 use fedpipe_protocol::FailureKind;
 
 use super::{Fleet, Incident, Tell};
@@ -96,6 +97,7 @@ impl Fleet<'_> {
 fn no_model(cause: &Cause) -> Option<Error> {
     match cause {
         Cause::Reported { failure: FailureKind::Isolation, message } => Some(Error::Isolation(message.clone())),
+        Cause::Reported { failure: FailureKind::Data, message } => Some(DataError::Reported(message.clone()).into()),
         Cause::Reported { message, .. } => Some(Error::Model(message.clone())),
         _ => None,
     }
