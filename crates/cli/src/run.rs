@@ -51,7 +51,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     };
     warn_of_slow_arithmetic();
     let control = Control::default();
-    signals::obey(control.handle()).map_err(anyhow::Error::from)?;
+    signals::obey(control.handle())?;
     let mut screen = Screen::new(args.quiet);
     let summary = match &args.resume {
         None => fedpipe_host::run(&experiment, &launch, &control, &mut screen)?,

@@ -74,7 +74,7 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<ExitCode> {
         Service::start(Node { command, dylib, partition, test, socket, timeout, isolation, memory_limit, cpu_limit })?;
     let control = Control::default();
     let stopper = service.stopper(&control);
-    signals::on_end(move |signal| stopper.stop(signal)).map_err(anyhow::Error::from)?;
+    signals::on_end(move |signal| stopper.stop(signal))?;
     let _ = writeln!(io::stdout(), "serving {} on {}", service.about(), args.socket.display());
     match service.run(&control, &mut |text| eprintln!("warning: {text}")) {
         // There is no other way to end it.

@@ -14,7 +14,7 @@ use crate::{exit, run::client_command, signals};
 /// Runs the run in `directory` again and says whether the bits are the same.
 pub(crate) fn verify(directory: &Path, isolation: Option<Level>) -> Result<ExitCode> {
     let control = Control::default();
-    signals::obey(control.handle()).map_err(anyhow::Error::from)?;
+    signals::obey(control.handle())?;
     let mut show = |event: &Event<'_>| {
         if let Event::RoundEnded(round) = event {
             let _ = writeln!(io::stdout(), "round {}: the same bits ({})", round.round, &round.weights_sha256[..16]);

@@ -6,9 +6,8 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
-use std::thread;
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +16,7 @@ use tempfile::TempDir;
 use crate::cache::{InUse, cannot_write, make_dir, read_json, sync_dir, write_json};
 use crate::checksum::Stamp;
 use crate::deal::PartitionFile;
+use crate::spread::spread;
 use crate::{DataError, DatasetInfo, Progress};
 
 pub(crate) const IN_USE: &str = "in-use";
@@ -131,21 +131,19 @@ impl Draft {
     }
 
     /// Puts all files on the disk. Several at once: a file system commits them together, and one after the other a
-    /// thousand can take seconds.
+    /// thousand can take seconds. The first failure, in time, is the one that is returned.
     fn sync(&self) -> Result<(), DataError> {
         let sync = |name: &str| {
             let path = self.dir.path().join(name);
             File::open(&path).and_then(|file| file.sync_all()).map_err(cannot_write(&path))
         };
-        let at_once = self.files.len().div_ceil(SYNCS).max(1);
-        thread::scope(|scope| {
-            let threads: Vec<_> = self
-                .files
-                .chunks(at_once)
-                .map(|files| scope.spawn(move || files.iter().try_for_each(|(name, _)| sync(name))))
-                .collect();
-            threads.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
-        })
+        let failed = OnceLock::new();
+        spread(SYNCS.min(self.files.len()), self.files.iter(), |(name, _)| {
+            if failed.get().is_none() {
+                let _ = sync(name).map_err(|error| failed.set(error));
+            }
+        });
+        failed.into_inner().map_or(Ok(()), Err)
     }
 }
 

@@ -25,6 +25,7 @@ mod progress;
 mod random;
 mod sample;
 mod source;
+mod spread;
 #[cfg(test)]
 mod testing;
 
@@ -40,3 +41,4 @@ pub use progress::Progress;
 pub use rand_chacha::ChaCha8Rng;
 pub use random::{Key, Use, below, order, shuffle};
 pub use source::Source;
+pub use spread::spread;

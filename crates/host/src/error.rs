@@ -4,6 +4,8 @@ use std::{io, path::Path};
 
 use fedpipe_data::DataError;
 
+use crate::StartError;
+
 /// Why a run ended before its end. Each is one sentence; the CLI gives each its exit code.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -34,6 +36,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// The error for what cannot be started, such as "the strategy's program".
+    pub fn not_started(what: &str, error: &StartError) -> Self {
+        Error::System(anyhow::anyhow!("cannot start {what}: {error}"))
+    }
+
     pub(crate) fn output(what: &str, path: &Path, error: &io::Error) -> Self {
         Error::Output(format!("cannot {what} {}: {error}; give another folder with --out", path.display()))
     }

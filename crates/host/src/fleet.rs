@@ -266,9 +266,7 @@ impl<'a> Fleet<'a> {
         self.generation += 1;
         let id = WorkerId { slot: index, generation: self.generation };
         let worker = Worker::start(&self.environment, id, &self.slots[index].setup, self.control.sender.clone());
-        let worker = worker.map_err(|error| {
-            anyhow::anyhow!("cannot start client process {index}: {error}; lower --processes or raise `ulimit -n`")
-        })?;
+        let worker = worker.map_err(|error| Error::not_started(&format!("client process {index}"), &error))?;
         let slot = &mut self.slots[index];
         worker.send(Order {
             request: Request::Setup(slot.setup.clone()),

@@ -5,6 +5,7 @@
 //! made until it says that it is ready, a round by the ledger. Medians are of `--n` runs; nothing else runs meanwhile,
 //! and what looks at memory has runs of its own.
 #![allow(clippy::print_stdout, reason = "a bench reports")]
+#![allow(clippy::disallowed_methods, reason = "a bench without threads has nothing to report")]
 
 mod aggregate;
 mod client;

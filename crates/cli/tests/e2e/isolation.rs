@@ -2,20 +2,18 @@
 //! `crates/client/tests/isolation`.
 
 use std::{
-    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::{Command, Output},
-    thread,
 };
 
-use nix::libc;
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
+use nix::{errno::Errno, libc};
 use serde_json::{Value, json};
 
 use crate::{
     common::{Place, Run, check_all, stderr, stdout},
     live::Live,
+    refusing::{self, Refused},
 };
 
 /// Whether this kernel, or a container around these tests, lacks something, so that nothing can be shown.
@@ -112,18 +110,8 @@ fn isolation_changes_no_bit() {
 }
 
 /// Runs `fedpipe` as on a kernel that has no Landlock.
-pub(crate) fn without_landlock(mut command: Command) -> Output {
-    // A filter confines the thread that installs it and what that starts; this test shall go on without.
-    thread::scope(|scope| {
-        let start = || {
-            let rules = BTreeMap::from([(libc::SYS_landlock_create_ruleset, vec![])]);
-            let (absent, target) = (SeccompAction::Errno(libc::ENOSYS as u32), std::env::consts::ARCH);
-            let filter = SeccompFilter::new(rules, SeccompAction::Allow, absent, target.try_into().unwrap()).unwrap();
-            apply_filter(&BpfProgram::try_from(filter).unwrap()).unwrap();
-            command.output().unwrap()
-        };
-        scope.spawn(start).join().unwrap()
-    })
+pub(crate) fn without_landlock(command: Command) -> Output {
+    refusing::output(command, vec![Refused::calls(&[libc::SYS_landlock_create_ruleset], Errno::ENOSYS)])
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! Tests wait for events (an exit, a line in a log, a file), never for time to pass; [`common::eventually`] is what
 //! bounds a wait that would otherwise be for ever.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that cannot go on has failed")]
 
 mod bad_input;
 mod common;
@@ -16,9 +16,11 @@ mod live;
 mod outside;
 mod over;
 mod processes;
+mod refusing;
 mod resume;
 mod run;
 mod serve;
 mod shims;
 mod strategy;
+mod threads;
 mod truth;

@@ -4,6 +4,7 @@
 //! Each test is a fault and bears its name. The faults of a model are those of the fixture `misbehaving`; each is due for
 //! one client in one round of a run of four clients, under each policy. All clients stand still at the start of rounds 1
 //! and 3 of such a run, so that what the host holds before and after can be compared.
+#![allow(clippy::disallowed_methods, reason = "a test without threads has failed")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "clippy does not see that a test with a `main` is one")]
 
 #[path = "../e2e/common.rs"]

@@ -3,6 +3,7 @@
 mod debian;
 mod download;
 mod files;
+mod resolver;
 
 use std::path::{Path, PathBuf};
 
