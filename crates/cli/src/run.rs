@@ -6,7 +6,7 @@ use fedpipe_client::{PROCESS_NAME, RELAY_NAME};
 use fedpipe_data::Cache;
 use fedpipe_host::{ClientCommand, Control, Error, Launch, Result, Resume, Stop};
 
-use crate::{args::RunArgs, exit, experiment, lookup, show::Screen, signals};
+use crate::{args::RunArgs, exit, experiment, lookup, output::print_error, show::Screen, signals};
 
 /// How clients are started: this very binary under another name, also if the file was replaced meanwhile.
 pub(crate) fn client_command() -> ClientCommand {
@@ -74,6 +74,6 @@ fn warn_of_slow_arithmetic() {
     #[cfg(not(target_arch = "x86_64"))]
     let lacking = false;
     if lacking || (asked && cfg!(target_arch = "x86_64")) {
-        eprintln!("warning: multiply-add runs in software: the same bits, some fifty times slower");
+        print_error("warning: multiply-add runs in software: the same bits, some fifty times slower");
     }
 }

@@ -1,13 +1,15 @@
 //! What a run looks like on the screen: a progress bar a round on a terminal, plain lines elsewhere.
 
 use std::{
-    io::{self, IsTerminal, Write},
+    io::{self, IsTerminal},
     path::{Path, PathBuf},
 };
 
 use fedpipe_data::{DatasetInfo, Progress};
 use fedpipe_host::{Event, Experiment, Lost, Observer, PATIENCE, Round, Stop, Summary, Then};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::output::{print_error, print_progress};
 
 /// Draws a run. Results go to standard output, everything passing to standard error.
 #[derive(Debug)]
@@ -34,15 +36,11 @@ impl Screen {
 
     /// Prints a result. A closed standard output ends no run.
     fn print(&self, text: &str) {
-        self.bar.suspend(|| {
-            let _ = writeln!(io::stdout(), "{text}");
-        });
+        self.bar.suspend(|| print_progress(text));
     }
 
     fn warn(&self, text: &str) {
-        self.bar.suspend(|| {
-            let _ = writeln!(io::stderr(), "{text}");
-        });
+        self.bar.suspend(|| print_error(text));
     }
 
     fn round_name(&self, round: u64) -> String {
@@ -185,9 +183,7 @@ impl DataProgress {
                 self.bar.set_position(*done);
             }
             Progress::Dealing { .. } => {}
-            step if !self.quiet => self.bar.suspend(|| {
-                let _ = writeln!(io::stderr(), "{step}");
-            }),
+            step if !self.quiet => self.bar.suspend(|| print_error(step)),
             _ => {}
         }
     }

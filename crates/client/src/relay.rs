@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::inherited;
+use crate::{complaint::complain, inherited};
 
 /// The name (`argv[0]`) under which the host executes its own binary again to start a relay.
 pub const RELAY_NAME: &str = "fedpipe-relay";
@@ -25,7 +25,7 @@ pub fn relay(arguments: &[OsString]) -> ExitCode {
     match carry(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            complain(format_args!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }

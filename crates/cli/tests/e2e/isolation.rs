@@ -17,6 +17,7 @@ use crate::{
 };
 
 /// Whether this kernel, or a container around these tests, lacks something, so that nothing can be shown.
+#[allow(clippy::print_stderr, reason = "it is a part of a test")]
 pub(crate) fn lacking() -> bool {
     let (output, _) = Place::new().try_run("logreg --rounds 1 --isolation require --quiet");
     let errors = stderr(&output);

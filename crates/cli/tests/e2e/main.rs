@@ -21,6 +21,7 @@ mod resume;
 mod run;
 mod serve;
 mod shims;
+mod standard_streams;
 mod strategy;
 mod threads;
 mod truth;

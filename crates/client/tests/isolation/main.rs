@@ -5,7 +5,12 @@
 //! `main` of its own: with a plan in its environment it is the client.
 
 #![allow(clippy::disallowed_methods, reason = "a test without threads has failed")]
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "clippy does not see that a test with a `main` is one")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "clippy does not see that a test with a `main` is one"
+)]
 
 mod attempts;
 mod child;

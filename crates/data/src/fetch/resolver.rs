@@ -15,11 +15,11 @@ pub(super) struct SteadyResolver {
     stack: Option<usize>,
 }
 
+#[expect(clippy::result_large_err, reason = "the error is ureq's")]
 impl Resolver for SteadyResolver {
     fn resolve(&self, uri: &Uri, config: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
         let NextTimeout { after, reason, .. } = timeout;
         let unlimited = NextTimeout { after: Duration::NotHappening, ..timeout };
-        #[expect(clippy::result_large_err, reason = "the error is ureq's")]
         let look_up = {
             let (uri, config) = (uri.clone(), config.clone());
             move || DefaultResolver::default().resolve(&uri, &config, unlimited)
