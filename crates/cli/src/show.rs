@@ -183,6 +183,7 @@ impl DataProgress {
                 self.bar.set_position(*done);
             }
             Progress::Dealing { .. } => {}
+            step @ Progress::Unlocked { .. } => self.bar.suspend(|| print_error(format_args!("warning: {step}"))),
             step if !self.quiet => self.bar.suspend(|| print_error(step)),
             _ => {}
         }

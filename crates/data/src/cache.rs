@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::checksum;
+use crate::refusal::{refusal, sync_folder};
 use crate::{DataError, Progress};
 
 /// Where datasets and partitions are kept between runs.
@@ -63,24 +64,56 @@ impl Cache {
         self.root.join("partitions")
     }
 
-    /// Takes the exclusive lock of the given name; `what` says what its holder is doing. It is released on drop.
+    /// Takes the exclusive lock of the given name; `what` says what its holder is doing. It is released on drop. Where the
+    /// file system refuses locks, the work goes on without and `progress` is told.
     pub(crate) fn lock(
         &self,
         name: &str,
         what: &'static str,
         progress: &mut dyn FnMut(Progress),
-    ) -> Result<File, DataError> {
+    ) -> Result<CacheLock, DataError> {
         make_dir(&self.root)?;
         let path = self.root.join(name);
         let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let file = open.map_err(cannot_write(&path))?;
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) => progress(Progress::Waiting { what }),
-            Err(TryLockError::Error(source)) => return Err(DataError::Cache { path, source }),
+        let locked = match file.try_lock() {
+            Ok(()) => Ok(()),
+            Err(TryLockError::WouldBlock) => {
+                progress(Progress::Waiting { what });
+                file.lock()
+            }
+            Err(TryLockError::Error(error)) => Err(error),
+        };
+        let refused = refusal(locked).map_err(cannot_write(&path))?;
+        if let Some(error) = &refused {
+            progress(self.unlocked(error));
         }
-        file.lock().map_err(cannot_write(&path))?;
-        Ok(file)
+        Ok(CacheLock { is_held: refused.is_none(), _file: file })
+    }
+
+    /// Says that the cache's file system refuses locks.
+    pub(crate) fn unlocked(&self, error: &io::Error) -> Progress {
+        Progress::Unlocked { cache: self.root.clone(), reason: error.to_string() }
+    }
+}
+
+/// An exclusive lock of the cache, or the refusal of one.
+#[derive(Debug)]
+pub(crate) struct CacheLock {
+    _file: File,
+    is_held: bool,
+}
+
+impl CacheLock {
+    /// As of a file system that refuses locks.
+    #[cfg(test)]
+    pub(crate) fn refused() -> Self {
+        Self { _file: tempfile::tempfile().expect("a temporary file"), is_held: false }
+    }
+
+    /// Returns `false` if the file system refused the lock, so that others may be at the same work.
+    pub(crate) fn is_held(&self) -> bool {
+        self.is_held
     }
 }
 
@@ -126,16 +159,11 @@ pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Data
         fs::create_dir_all(dir)?;
         let mut file = tempfile::NamedTempFile::new_in(dir)?;
         file.write_all(&serde_json::to_vec(value)?)?;
-        file.as_file().sync_all()?;
+        refusal(file.as_file().sync_all())?;
         file.persist(path)?;
-        sync_dir(dir)
+        sync_folder(dir).map(drop)
     };
     write().map_err(cannot_write(path))
-}
-
-/// Makes renames within a directory last.
-pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
 }
 
 /// The name of a cache entry: the start of the hash of what it depends on.

@@ -13,11 +13,12 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use crate::cache::{InUse, cannot_write, make_dir, read_json, sync_dir, write_json};
+use crate::cache::{InUse, cannot_write, make_dir, read_json, write_json};
 use crate::checksum::Stamp;
 use crate::deal::PartitionFile;
+use crate::refusal::{refusal, sync_folder};
 use crate::spread::spread;
-use crate::{DataError, DatasetInfo, Progress};
+use crate::{Cache, DataError, DatasetInfo, Progress};
 
 pub(crate) const IN_USE: &str = "in-use";
 const MANIFEST: &str = "entry.json";
@@ -49,8 +50,9 @@ pub(crate) struct Entry {
 impl Entry {
     /// Opens an entry; nothing where it is missing, or where a file of it has another size or time than when it was
     /// written.
-    pub(crate) fn open(dir: &Path, progress: &mut dyn FnMut(Progress)) -> Option<Self> {
-        let in_use = lock(dir)?;
+    pub(crate) fn open(dir: &Path, cache: &Cache, progress: &mut dyn FnMut(Progress)) -> Option<Self> {
+        let (in_use, refused) = lock(dir)?;
+        refused.iter().for_each(|error| progress(cache.unlocked(error)));
         let manifest: Manifest = read_json(&dir.join(MANIFEST))?;
         let mut files = Vec::with_capacity(manifest.files.len());
         for record in manifest.files {
@@ -68,14 +70,15 @@ impl Entry {
     }
 }
 
-/// The shared lock of an entry, unless the entry is missing or was removed while this waited for the lock.
-fn lock(dir: &Path) -> Option<File> {
+/// The shared lock of an entry, unless the entry is missing or was removed while this waited for the lock; and the error of
+/// a file system that refuses it, by which nobody else can remove the entry either.
+fn lock(dir: &Path) -> Option<(File, Option<io::Error>)> {
     let path = dir.join(IN_USE);
     // Opened for writing, since network file systems refuse some locks on files opened for reading.
     let file = OpenOptions::new().read(true).write(true).open(&path).or_else(|_| File::open(&path)).ok()?;
-    file.lock_shared().ok()?;
+    let refused = refusal(file.lock_shared()).ok()?;
     let (ours, there) = (file.metadata().ok()?, path.metadata().ok()?);
-    (ours.ino() == there.ino() && ours.dev() == there.dev()).then_some(file)
+    (ours.ino() == there.ino() && ours.dev() == there.dev()).then_some((file, refused))
 }
 
 /// An entry being written, in a directory of its own until it is whole. A draft that is dropped leaves nothing.
@@ -96,7 +99,8 @@ impl Draft {
         let path = dir.path().join(IN_USE);
         // The lock goes along with the file when the directory is renamed, so the entry is never seen unlocked.
         let in_use = File::create_new(&path).map_err(cannot_write(&path))?;
-        in_use.lock_shared().map_err(cannot_write(&path))?;
+        // Where it is refused, so was the writers' lock, which was told.
+        refusal(in_use.lock_shared()).map_err(cannot_write(&path))?;
         Ok(Self { dir, in_use, files: Vec::new() })
     }
 
@@ -122,7 +126,7 @@ impl Draft {
         let publish = || -> io::Result<()> {
             remove(dir)?;
             fs::rename(self.dir.path(), dir)?;
-            sync_dir(dir.parent().unwrap_or(Path::new(".")))
+            sync_folder(dir.parent().unwrap_or(Path::new("."))).map(drop)
         };
         publish().map_err(cannot_write(dir))?;
         // The directory has another name now: there is nothing left to remove.
@@ -135,7 +139,7 @@ impl Draft {
     fn sync(&self) -> Result<(), DataError> {
         let sync = |name: &str| {
             let path = self.dir.path().join(name);
-            File::open(&path).and_then(|file| file.sync_all()).map_err(cannot_write(&path))
+            File::open(&path).and_then(|file| refusal(file.sync_all())).map_err(cannot_write(&path))
         };
         let failed = OnceLock::new();
         spread(SYNCS.min(self.files.len()), self.files.iter(), |(name, _)| {

@@ -18,6 +18,7 @@ use std::{
 };
 
 use anyhow::Context;
+use fedpipe_data::refusal;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 
@@ -150,7 +151,7 @@ struct Place {
 
 impl Place {
     fn save(&self, checkpoint: &Checkpoint) -> anyhow::Result<()> {
-        self.ledger.sync_data()?;
+        refusal(self.ledger.sync_data())?;
         let folder = &self.folder;
         checkpoint.save(folder).with_context(|| format!("cannot write a checkpoint to {}", folder.display()))
     }

@@ -266,7 +266,10 @@ impl<'a> Fleet<'a> {
         self.generation += 1;
         let id = WorkerId { slot: index, generation: self.generation };
         let worker = Worker::start(&self.environment, id, &self.slots[index].setup, self.control.sender.clone());
-        let worker = worker.map_err(|error| Error::not_started(&format!("client process {index}"), &error))?;
+        let worker = worker.map_err(|error| {
+            let fewer = if error.is_of_number() { ", or lower --processes" } else { "" };
+            anyhow::anyhow!("cannot start client process {index}: {error}{fewer}")
+        })?;
         let slot = &mut self.slots[index];
         worker.send(Order {
             request: Request::Setup(slot.setup.clone()),

@@ -96,6 +96,7 @@ pub fn run(
     let (directory, ledger) = RunDir::create(experiment, launch.dylib.as_deref(), launch.out.as_deref())?;
     let mut journal = Journal::new(ledger, observer);
     journal.tell(&Event::Started { experiment, directory: directory.path() })?;
+    directory.warnings.iter().try_for_each(|warning| journal.tell(&Event::Warning(warning)))?;
     let begun = deal(experiment, launch, &mut |event| journal.show(event))
         .and_then(|dealt| Ok((begin(experiment, launch, &directory, &dealt, None, control, &mut journal)?, dealt)));
     let ((mut federation, mut progress), _dealt) = begun
@@ -104,11 +105,14 @@ pub fn run(
     complete(experiment, &directory, &mut federation, &mut progress, &mut journal, started)
 }
 
-/// A client knows the run's copy of the dylib, which is gone where the run never began; the user knows the original.
+/// A client knows the run's copy of the dylib, which is gone where the run never began; the user knows the original. An
+/// error of the system is about the copy itself.
 fn named(error: Error, directory: &RunDir, launch: &Launch) -> Error {
     let copy = directory.path().join(RunDir::MODEL).display().to_string();
     match (error, &launch.dylib) {
-        (Error::Model(message), Some(dylib)) => Error::Model(message.replace(&copy, &dylib.display().to_string())),
+        (Error::Model(message), Some(dylib)) if !message.contains("(os error ") => {
+            Error::Model(message.replace(&copy, &dylib.display().to_string()))
+        }
         (error, _) => error,
     }
 }
@@ -128,7 +132,7 @@ pub fn resume(
     let started = Instant::now();
     check(experiment, launch)?;
     let directory = RunDir::open(resume.directory)?;
-    let mut warnings = Vec::new();
+    let mut warnings = directory.warnings.clone();
     let mut point = Point::find(resume, &directory, experiment, &mut |warning| warnings.push(warning))?;
     for warning in &warnings {
         observer.observe(&Event::Warning(warning))?;
@@ -225,7 +229,7 @@ fn complete(
     started: Instant,
 ) -> Result<Summary> {
     let saver = journal.ledger.handle().and_then(|ledger| Saver::start(directory.path(), ledger));
-    let mut saver = saver.map_err(|error| Error::output("write", directory.path(), &error))?;
+    let mut saver = saver.map_err(|error| Error::in_run("write", directory.path(), &error))?;
     let ended = rounds(experiment, federation, progress, journal, &mut saver);
     let (stop, failure) = match ended {
         Ok(stop) => (stop, None),

@@ -10,7 +10,8 @@ use std::{
 use fedpipe_protocol::{Level, Purpose, Ready, Setup};
 
 use crate::{
-    ClientCommand, Control, Experiment, OnFailure, Result,
+    ClientCommand, Control, Error, Experiment, OnFailure, Result,
+    files::noexec,
     fleet::Fleet,
     foreign::{Foreign, Launched},
     isolation::isolation,
@@ -29,7 +30,14 @@ const FOREIGN_TIMEOUT: Duration = Duration::from_secs(60);
 /// # Errors
 /// [`crate::Error::Model`] where there is none, [`crate::Error::Round`] where asking it cost the process.
 pub fn describe(command: &ClientCommand, dylib: &Path) -> Result<Ready> {
-    ask((command.clone(), None), Some(dylib.to_owned()), TIMEOUT)
+    let asked = ask((command.clone(), None), Some(dylib.to_owned()), TIMEOUT);
+    // `dlopen` speaks of a segment that it cannot map.
+    asked.map_err(|error| match (error, dylib.parent().and_then(noexec)) {
+        (Error::Model(_), Some(why)) => {
+            Error::Model(format!("cannot open {}: {why}; copy it to another", dylib.display()))
+        }
+        (error, _) => error,
+    })
 }
 
 /// As for [`describe`], for a client that is a program of the user's.
@@ -46,7 +54,7 @@ fn ask(
     dylib: Option<PathBuf>,
     timeout: Duration,
 ) -> Result<Ready> {
-    let logs = tempfile::tempdir().map_err(anyhow::Error::from)?;
+    let logs = tempfile::tempdir().map_err(|error| Error::temporary(&error))?;
     let environment = Environment {
         command,
         launched,

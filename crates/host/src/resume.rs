@@ -45,7 +45,7 @@ impl Point {
         let history = History::read(directory.path())?;
         // A ledger that lost its end, or was edited there, cannot have led to the state of a later checkpoint.
         let checkpoint = Checkpoint::newest(directory.path(), &|place| history.has(place), warn);
-        let checkpoint = checkpoint.map_err(|error| Error::output("read", directory.path(), &error))?;
+        let checkpoint = checkpoint.map_err(|error| Error::in_run("read", directory.path(), &error))?;
         let mut point = Self { history, checkpoint, forced: Vec::new(), force: resume.force };
         for difference in differences(&point.history.experiment, experiment)? {
             point.unless_forced(difference)?;
@@ -109,7 +109,7 @@ impl Point {
         let position = self.position();
         let cut_lines = self.history.lines_after(&position);
         let ledger: io::Result<Ledger> = Ledger::cut(directory.path(), position);
-        let ledger = ledger.map_err(|error| Error::output("go on in", directory.path(), &error))?;
+        let ledger = ledger.map_err(|error| Error::in_run("go on in", directory.path(), &error))?;
         let mut journal = Journal::new(ledger, observer);
         let (round, forced) = (self.round(), self.forced.as_slice());
         journal.tell(&Event::Resumed { experiment, directory: directory.path(), round, cut_lines, forced })?;

@@ -17,6 +17,7 @@ use crate::{
     ClientCommand, Control, Error, Experiment, Handle, MemoryLimit, OnFailure, Result,
     control::Message,
     describe,
+    files::temporary_folder,
     fleet::{Fleet, Incident, Job},
     isolation::isolation,
     socket::{Connection, Listener, is_stop},
@@ -88,9 +89,10 @@ impl Service {
         let model = describe(&node.command, &node.dylib)?;
         let examples = Partition::open(&node.partition)?.len() as u64;
         let test_sha256 = Partition::open(&node.test)?.sha256();
-        let folder = tempfile::Builder::new().prefix("fedpipe-serve-").tempdir().map_err(anyhow::Error::from)?;
-        let dylib = std::fs::read(&node.dylib).map_err(anyhow::Error::from)?;
-        std::fs::write(folder.path().join("model.so"), &dylib).map_err(anyhow::Error::from)?;
+        let folder = temporary_folder("fedpipe-serve-")?;
+        let unreadable = |error| Error::Model(format!("cannot read {}: {error}", node.dylib.display()));
+        let dylib = std::fs::read(&node.dylib).map_err(unreadable)?;
+        std::fs::write(folder.path().join("model.so"), &dylib).map_err(|error| Error::temporary(&error))?;
         let listener = Listener::bind(&node.socket)?;
         Ok(Self { node, listener, folder, model, dylib_sha256: bytes_sha256(&dylib), examples, test_sha256 })
     }

@@ -15,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use fedpipe_data::FileCause;
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::eventfd::{EfdFlags, EventFd},
@@ -74,7 +75,10 @@ impl Listener {
             fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map(|()| listener)
         }) {
             Ok(listener) => Ok(listener),
-            Err(error) => refuse(format!("cannot be listened at: {error}; give another --socket")),
+            Err(error) => {
+                let remedy = FileCause::of(&error).remedy("give another --socket");
+                refuse(format!("cannot be listened at: {error}{remedy}"))
+            }
         }
     }
 

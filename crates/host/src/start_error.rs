@@ -73,10 +73,10 @@ impl StartCause {
     /// What went wrong, where the error's own words do not say so, and what helps; empty parts for what is not known.
     fn words(self) -> (&'static str, &'static str) {
         match self {
-            Self::ProcessLimit => ("", "raise `ulimit -u` or the cgroup's pids.max, or lower --processes"),
-            Self::DescriptorLimit => ("", "raise `ulimit -n`, or lower --processes"),
+            Self::ProcessLimit => ("", "raise `ulimit -u` or the cgroup's pids.max"),
+            Self::DescriptorLimit => ("", "raise `ulimit -n`"),
             Self::OpenFileLimit => ("", "raise the machine's limit (sysctl fs.file-max), or end other programs"),
-            Self::Memory => ("", "end other programs, or lower --processes"),
+            Self::Memory => ("", "end other programs"),
             Self::NoProc => ("/proc is not mounted", "mount it (mount -t proc proc /proc)"),
             Self::NoNull => ("/dev/null cannot be opened", "make it (mknod -m 666 /dev/null c 1 3)"),
             Self::NoPidFd => (
@@ -104,6 +104,11 @@ impl StartError {
     /// The cause, which the remedy follows from.
     pub fn cause(&self) -> StartCause {
         self.cause
+    }
+
+    /// Returns `true` if fewer processes would do with what there is.
+    pub(crate) fn is_of_number(&self) -> bool {
+        matches!(self.cause, StartCause::ProcessLimit | StartCause::DescriptorLimit | StartCause::Memory)
     }
 }
 
@@ -172,8 +177,7 @@ mod tests {
     #[test]
     fn each_cause_has_a_remedy_of_its_own() {
         let said = |call, number: Errno| StartError::new(call, number).to_string();
-        let again = "Resource temporarily unavailable (os error 11); raise `ulimit -u` or the cgroup's pids.max, \
-            or lower --processes";
+        let again = "Resource temporarily unavailable (os error 11); raise `ulimit -u` or the cgroup's pids.max";
         assert_eq!(said(Process, Errno::EAGAIN), again);
         let null = "/dev/null cannot be opened: No such file or directory (os error 2); make it (mknod -m 666 \
             /dev/null c 1 3)";

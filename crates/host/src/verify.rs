@@ -5,8 +5,8 @@ use std::path::Path;
 use fedpipe_data::Scheme;
 
 use crate::{
-    ClientCommand, Control, Error, Event, Experiment, Launch, Level, Observer, Program, Result, history::History, run,
-    run_dir::RunDir,
+    ClientCommand, Control, Error, Event, Experiment, Launch, Level, Observer, Program, Result,
+    files::temporary_folder, history::History, run, run_dir::RunDir,
 };
 
 /// Where two runs part.
@@ -44,7 +44,7 @@ pub fn verify(
     if rounds == 0 {
         return Err(Error::Usage(format!("{} has no whole round to verify", directory.display())));
     }
-    let scratch = tempfile::tempdir().map_err(anyhow::Error::from)?;
+    let scratch = temporary_folder("fedpipe-verify-")?;
     let isolation = isolation.unwrap_or(history.experiment.isolation);
     let experiment = Experiment { rounds, until_converged: false, isolation, ..history.experiment.clone() };
     let changes = history.program.as_ref().map(|was| Ok::<_, Error>(was.changes(&Program::files(&experiment)?)));

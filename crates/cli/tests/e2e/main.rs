@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod common;
+mod file_systems;
 mod flower;
 mod foreign;
 mod house;
@@ -16,6 +17,7 @@ mod live;
 mod outside;
 mod over;
 mod processes;
+mod refused_starts;
 mod refusing;
 mod resume;
 mod run;

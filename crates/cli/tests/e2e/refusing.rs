@@ -44,6 +44,11 @@ pub(crate) fn threads() -> Vec<Refused> {
     clones(libc::CLONE_THREAD as u64, libc::CLONE_THREAD as u64, Errno::EAGAIN)
 }
 
+/// Processes that are forked, but for those of this test itself, which share its memory until they execute.
+pub(crate) fn forks(with: Errno) -> Vec<Refused> {
+    clones(libc::CLONE_VM as u64, 0, with)
+}
+
 /// `clone` with such flags; libc falls back to it where there is no `clone3`, whose flags no filter can see.
 fn clones(mask: u64, value: u64, with: Errno) -> Vec<Refused> {
     let clone3 = Refused::calls(&[libc::SYS_clone3], Errno::ENOSYS);

@@ -89,9 +89,9 @@ fn fetch(
     if unchanged(&dir, wanted) {
         return Ok(dir);
     }
-    let _fetching = cache.lock("datasets.lock", "fetching a dataset", progress)?;
+    let fetching = cache.lock("datasets.lock", "fetching a dataset", progress)?;
     make_dir(&dir)?;
-    let scratch = Scratch::new(&dir)?;
+    let scratch = Scratch::new(&dir, &fetching)?;
     let mut missing = files::missing(&dir, wanted, &remembered(&dir), progress)?;
     let mut reasons = Vec::new();
     for place in [Place::System, Place::Publisher, Place::Debian] {
