@@ -49,14 +49,13 @@ impl Error {
 
     /// The error for a run directory that is there, whose run can go on once the cause is gone.
     pub(crate) fn in_run(what: &str, path: &Path, error: &io::Error) -> Self {
-        let cause = FileCause::of(error);
-        let remedy = match (cause.help(), cause.is_of_place()) {
-            ("", false) => "",
-            ("", true) => "make it readable and writable, after which --resume goes on",
-            (help, _) => &format!("{help}, after which --resume goes on"),
-        };
-        let remedy = if remedy.is_empty() { String::new() } else { format!("; {remedy}") };
-        Error::Output(format!("cannot {what} {}: {error}{remedy}", path.display()))
+        Error::Output(format!("cannot {what} {}: {error}{}", path.display(), resumed_after(error)))
+    }
+
+    /// The error for a line of the ledger or a checkpoint; its words name the file already.
+    pub(crate) fn of_record(error: &anyhow::Error) -> Self {
+        let remedy = error.chain().find_map(|cause| cause.downcast_ref().map(resumed_after));
+        Error::Output(format!("{error:#}{}", remedy.unwrap_or_default()))
     }
 
     /// The error for a folder or a file among the temporary ones.
@@ -64,6 +63,17 @@ impl Error {
         let remedy = FileCause::of(error).remedy("set TMPDIR to a folder that you can write");
         Error::System(anyhow::anyhow!("cannot use the folder for temporary files: {error}{remedy}"))
     }
+}
+
+/// The end of a sentence about a run that can go on: what helps, if it is known.
+fn resumed_after(error: &io::Error) -> String {
+    let cause = FileCause::of(error);
+    let help = match (cause.help(), cause.is_of_place()) {
+        ("", false) => return String::new(),
+        ("", true) => "make it readable and writable",
+        (help, _) => help,
+    };
+    format!("; {help}, after which --resume goes on")
 }
 
 /// A result of the host.
@@ -91,6 +101,12 @@ mod tests {
             let said = kind("write", Path::new("out"), &io::Error::from_raw_os_error(number)).to_string();
             assert!(said.starts_with("cannot write out: ") && said.ends_with(end), "{said}");
         }
+        let full = anyhow::Error::from(io::Error::from_raw_os_error(libc::ENOSPC)).context("cannot write ledger.jsonl");
+        let said = Error::of_record(&full).to_string();
+        let expected = "cannot write ledger.jsonl: No space left on device (os error 28); free some space, after which \
+            --resume goes on";
+        assert_eq!(said, expected);
+        assert_eq!(Error::of_record(&anyhow::anyhow!("a bug")).to_string(), "a bug");
         let said = Error::temporary(&io::Error::from_raw_os_error(libc::ENOENT)).to_string();
         assert!(said.ends_with("(os error 2); set TMPDIR to a folder that you can write"), "{said}");
     }

@@ -238,7 +238,7 @@ fn complete(
     };
     let record = || {
         let summary = progress.finish(experiment, federation, directory, stop, started)?;
-        saver.finish().map_err(|error| Error::Output(format!("{error:#}")))?;
+        saver.finish().map_err(|error| Error::of_record(&error))?;
         journal.tell(&Event::Finished(&summary))?;
         Ok(summary)
     };
@@ -274,7 +274,7 @@ fn rounds(
         let converged = experiment.until_converged && progress.converged();
         if round.is_multiple_of(experiment.checkpoint_every) || converged || round == experiment.last_round() {
             let checkpoint = progress.checkpoint(journal.ledger.position().clone(), federation.failures);
-            saver.save(checkpoint).map_err(|error| Error::Output(format!("{error:#}")))?;
+            saver.save(checkpoint).map_err(|error| Error::of_record(&error))?;
         }
         if converged {
             return Ok(Stop::Converged);
