@@ -7,6 +7,7 @@ mod experiment;
 mod flower;
 mod lookup;
 mod models;
+mod output;
 mod run;
 mod serve;
 mod show;

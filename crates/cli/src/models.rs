@@ -1,28 +1,25 @@
 //! `fedpipe models`.
 
-use std::{
-    fmt::Display,
-    io::{self, Write},
-    process::ExitCode,
-};
+use std::{fmt::Display, process::ExitCode};
 
 use fedpipe_data::Cache;
 use fedpipe_host::{Isolation, Level, Ready, Result, describe, describe_foreign, isolation};
 
-use crate::{lookup, run::client_command};
+use crate::{lookup, output::print_result, run::client_command};
 
 /// Lists the models that are found; what is no model is passed over.
 pub(crate) fn list() -> Result<ExitCode> {
-    let mut out = io::stdout().lock();
     let mut any = false;
     for path in lookup::all() {
         // Proc macros and other dylibs lie in the same folders.
         let Ok(model) = describe(&client_command(), &path, &auto()) else { continue };
         any = true;
-        let _ = out.write_all(told(&model, &path.display()).as_bytes());
+        if !print_result(told(&model, &path.display()))? {
+            break;
+        }
     }
     if !any {
-        let _ = writeln!(out, "no models: build them, or name their folder in FEDPIPE_MODELS");
+        print_result("no models: build them, or name their folder in FEDPIPE_MODELS")?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -30,7 +27,7 @@ pub(crate) fn list() -> Result<ExitCode> {
 /// Says what a client of the user's says of itself.
 pub(crate) fn foreign(command: &str) -> Result<ExitCode> {
     let model = describe_foreign(&client_command(), command, &Cache::user()?, &auto())?;
-    let _ = io::stdout().write_all(told(&model, &command).as_bytes());
+    print_result(told(&model, &command))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -41,10 +38,10 @@ fn auto() -> Isolation {
 }
 
 fn told(model: &Ready, place: &dyn Display) -> String {
-    let mut text = format!("{} {}  {}\n  {place}\n", model.name, model.version, model.summary);
+    let mut text = format!("{} {}  {}\n  {place}", model.name, model.version, model.summary);
     for option in &model.options {
         let default = if option.default.is_empty() { "empty" } else { &option.default };
-        text += &format!("  --model-option {}=…  {} [default: {default}]\n", option.key, option.help);
+        text += &format!("\n  --model-option {}=…  {} [default: {default}]", option.key, option.help);
     }
     text
 }

@@ -2,13 +2,15 @@
 
 use std::{
     collections::BTreeMap,
-    io::{self, IsTerminal, Write},
+    io::{self, IsTerminal},
     path::{Path, PathBuf},
 };
 
 use fedpipe_data::{DatasetInfo, Progress};
 use fedpipe_host::{Event, Experiment, Lost, Observer, PATIENCE, Round, Stop, Summary, Then};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::output::{print_error, print_progress};
 
 /// Draws a run. Results go to standard output, everything passing to standard error.
 #[derive(Debug)]
@@ -38,15 +40,11 @@ impl Screen {
 
     /// Prints a result. A closed standard output ends no run.
     fn print(&self, text: &str) {
-        self.bar.suspend(|| {
-            let _ = writeln!(io::stdout(), "{text}");
-        });
+        self.bar.suspend(|| print_progress(text));
     }
 
     fn warn(&self, text: &str) {
-        self.bar.suspend(|| {
-            let _ = writeln!(io::stderr(), "{text}");
-        });
+        self.bar.suspend(|| print_error(text));
     }
 
     fn round_name(&self, round: u64) -> String {
@@ -206,9 +204,8 @@ impl DataProgress {
                 self.bar.set_position(*done);
             }
             Progress::Dealing { .. } => {}
-            step if !self.quiet => self.bar.suspend(|| {
-                let _ = writeln!(io::stderr(), "{step}");
-            }),
+            step @ Progress::Unlocked { .. } => self.bar.suspend(|| print_error(format_args!("warning: {step}"))),
+            step if !self.quiet => self.bar.suspend(|| print_error(step)),
             _ => {}
         }
     }

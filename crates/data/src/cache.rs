@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::checksum;
+use crate::refusal::{refusal, sync_folder};
 use crate::{DataError, Progress};
 
 /// Where datasets and partitions are kept between runs.
@@ -93,29 +94,66 @@ impl Cache {
         self.scratch.as_ref().unwrap_or(&self.root).join("partitions")
     }
 
-    /// Takes the exclusive lock of those who write datasets; it is released on drop.
-    pub(crate) fn lock_datasets(&self, progress: &mut dyn FnMut(Progress)) -> Result<File, DataError> {
-        lock(self.datasets().with_extension("lock"), "fetching a dataset", progress)
+    /// Takes the exclusive lock of those who write datasets.
+    pub(crate) fn lock_datasets(&self, progress: &mut dyn FnMut(Progress)) -> Result<CacheLock, DataError> {
+        self.lock(self.datasets().with_extension("lock"), "fetching a dataset", progress)
     }
 
-    /// Takes the exclusive lock of those who write or remove partitions; it is released on drop.
-    pub(crate) fn lock_partitions(&self, progress: &mut dyn FnMut(Progress)) -> Result<File, DataError> {
-        lock(self.partitions().with_extension("lock"), "dealing partitions", progress)
+    /// Takes the exclusive lock of those who write or remove partitions.
+    pub(crate) fn lock_partitions(&self, progress: &mut dyn FnMut(Progress)) -> Result<CacheLock, DataError> {
+        self.lock(self.partitions().with_extension("lock"), "dealing partitions", progress)
+    }
+
+    /// Takes an exclusive lock; `what` says what its holder is doing. It is released on drop. Where the file system refuses
+    /// locks, the work goes on without and `progress` is told.
+    fn lock(
+        &self,
+        path: PathBuf,
+        what: &'static str,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<CacheLock, DataError> {
+        make_dir(path.parent().unwrap_or(Path::new(".")))?;
+        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let file = open.map_err(cannot_write(&path))?;
+        let locked = match file.try_lock() {
+            Ok(()) => Ok(()),
+            Err(TryLockError::WouldBlock) => {
+                progress(Progress::Waiting { what });
+                file.lock()
+            }
+            Err(TryLockError::Error(error)) => Err(error),
+        };
+        let refused = refusal(locked).map_err(cannot_write(&path))?;
+        if let Some(error) = &refused {
+            progress(self.unlocked(error));
+        }
+        Ok(CacheLock { is_held: refused.is_none(), _file: file })
+    }
+
+    /// Says that the cache's file system refuses locks.
+    pub(crate) fn unlocked(&self, error: &io::Error) -> Progress {
+        Progress::Unlocked { cache: self.root.clone(), reason: error.to_string() }
     }
 }
 
-/// Takes an exclusive lock; `what` says what its holder is doing.
-fn lock(path: PathBuf, what: &'static str, progress: &mut dyn FnMut(Progress)) -> Result<File, DataError> {
-    make_dir(path.parent().unwrap_or(Path::new(".")))?;
-    let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-    let file = open.map_err(cannot_write(&path))?;
-    match file.try_lock() {
-        Ok(()) => return Ok(file),
-        Err(TryLockError::WouldBlock) => progress(Progress::Waiting { what }),
-        Err(TryLockError::Error(source)) => return Err(DataError::Cache { path, source }),
+/// An exclusive lock of the cache, or the refusal of one.
+#[derive(Debug)]
+pub(crate) struct CacheLock {
+    _file: File,
+    is_held: bool,
+}
+
+impl CacheLock {
+    /// As of a file system that refuses locks.
+    #[cfg(test)]
+    pub(crate) fn refused() -> Self {
+        Self { _file: tempfile::tempfile().expect("a temporary file"), is_held: false }
     }
-    file.lock().map_err(cannot_write(&path))?;
-    Ok(file)
+
+    /// Returns `false` if the file system refused the lock, so that others may be at the same work.
+    pub(crate) fn is_held(&self) -> bool {
+        self.is_held
+    }
 }
 
 fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
@@ -164,16 +202,11 @@ pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Data
         fs::create_dir_all(dir)?;
         let mut file = tempfile::NamedTempFile::new_in(dir)?;
         file.write_all(&serde_json::to_vec(value)?)?;
-        file.as_file().sync_all()?;
+        refusal(file.as_file().sync_all())?;
         file.persist(path)?;
-        sync_dir(dir)
+        sync_folder(dir).map(drop)
     };
     write().map_err(cannot_write(path))
-}
-
-/// Makes renames within a directory last.
-pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
 }
 
 /// The name of a cache entry: the start of the hash of what it depends on.

@@ -1,6 +1,6 @@
 //! Deals a dataset out: one partition file a client, and the test set, kept in the cache.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::cache::{InUse, key};
 use crate::dataset::{Dataset, FILES, Wanted};
@@ -89,6 +89,7 @@ pub fn deal(deal: &Deal, cache: &Cache, progress: &mut dyn FnMut(Progress)) -> R
     if deal.clients == 0 {
         return Err(DataError::NoClients);
     }
+    let progress = &mut telling_once(progress);
     deal.scheme.check()?;
     let wanted = if deal.scheme == Scheme::Own { Wanted::Own } else { Wanted::Whole };
     let subject = Subject::find(&deal.source, wanted)?;
@@ -106,16 +107,14 @@ pub fn deal(deal: &Deal, cache: &Cache, progress: &mut dyn FnMut(Progress)) -> R
     {
         return Ok(dealt);
     }
-    let _writing = cache.lock_partitions(progress)?;
+    let writing = cache.lock_partitions(progress)?;
     // Another run may have dealt the same meanwhile; what it found damaged was already told.
     if let Some(dealt) = look_up(deal, &subject, &dataset.info.sha256, cache, &mut |_| ()) {
         return Ok(dealt);
     }
     let test = write_test(&dataset, cache)?;
     let train = write_partitions(deal, &dataset, cache, progress)?;
-    if cache.is_trusted() {
-        evict(cache, progress)?;
-    }
+    evict(cache, &writing, progress)?;
     Ok(dealt(&subject, Some(train), test))
 }
 
@@ -124,18 +123,27 @@ pub fn deal(deal: &Deal, cache: &Cache, progress: &mut dyn FnMut(Progress)) -> R
 /// # Errors
 /// As for [`deal()`].
 pub fn deal_test_set(source: &Source, cache: &Cache, progress: &mut dyn FnMut(Progress)) -> Result<Dealt, DataError> {
+    let progress = &mut telling_once(progress);
     let subject = Subject::find(source, Wanted::Test)?;
     let remembered = subject.remembered(cache);
-    if let Some(test) = remembered.and_then(|sha256| open(&test_dir(&sha256, cache), cache, progress)) {
+    if let Some(test) = remembered.and_then(|sha256| Entry::open(&test_dir(&sha256, cache), cache, progress)) {
         return Ok(dealt(&subject, None, test));
     }
     let dataset = subject.load(cache, progress)?;
-    let _writing = cache.lock_partitions(progress)?;
+    let writing = cache.lock_partitions(progress)?;
     let test = write_test(&dataset, cache)?;
-    if cache.is_trusted() {
-        evict(cache, progress)?;
-    }
+    evict(cache, &writing, progress)?;
     Ok(dealt(&subject, None, test))
+}
+
+/// Passes on what is told, but for a cache that refuses locks only once: it refuses each.
+fn telling_once(progress: &mut dyn FnMut(Progress)) -> impl FnMut(Progress) {
+    let mut told = false;
+    move |step| {
+        if !matches!(step, Progress::Unlocked { .. }) || !std::mem::replace(&mut told, true) {
+            progress(step);
+        }
+    }
 }
 
 /// The source of a deal, found but not read.
@@ -206,14 +214,9 @@ fn look_up(
     cache: &Cache,
     progress: &mut dyn FnMut(Progress),
 ) -> Option<Dealt> {
-    let train = open(&partitions_dir(deal, sha256, cache), cache, progress)?;
-    let test = open(&test_dir(sha256, cache), cache, progress)?;
+    let train = Entry::open(&partitions_dir(deal, sha256, cache), cache, progress)?;
+    let test = Entry::open(&test_dir(sha256, cache), cache, progress)?;
     Some(dealt(subject, Some(train), test))
-}
-
-/// Opens an entry of a cache that is trusted.
-fn open(dir: &Path, cache: &Cache, progress: &mut dyn FnMut(Progress)) -> Option<Entry> {
-    if cache.is_trusted() { Entry::open(dir, progress) } else { None }
 }
 
 fn dealt(subject: &Subject, train: Option<Entry>, mut test: Entry) -> Dealt {
@@ -234,7 +237,7 @@ fn dealt(subject: &Subject, train: Option<Entry>, mut test: Entry) -> Dealt {
 
 fn write_test(dataset: &Dataset, cache: &Cache) -> Result<Entry, DataError> {
     let dir = test_dir(&dataset.info.sha256, cache);
-    if let Some(entry) = open(&dir, cache, &mut |_| ()) {
+    if let Some(entry) = Entry::open(&dir, cache, &mut |_| ()) {
         return Ok(entry);
     }
     let rows: Vec<u32> = (0..dataset.test.labels.len() as u32).collect();
@@ -252,7 +255,7 @@ fn write_partitions(
 ) -> Result<Entry, DataError> {
     let info = &dataset.info;
     let dir = partitions_dir(deal, &info.sha256, cache);
-    if let Some(entry) = open(&dir, cache, &mut |_| ()) {
+    if let Some(entry) = Entry::open(&dir, cache, &mut |_| ()) {
         return Ok(entry);
     }
     let parts = partition(&deal.scheme, &dataset.train.labels, info.classes, deal.clients, deal.seed)?;

@@ -7,19 +7,20 @@ use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::panic::resume_unwind;
 use std::path::Path;
-use std::thread;
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use crate::cache::{InUse, cannot_write, make_dir, read_json, sync_dir, write_json};
+use crate::cache::{InUse, cannot_write, make_dir, read_json, write_json};
 use crate::checksum::Stamp;
 use crate::dataset::Examples;
 use crate::deal::PartitionFile;
 use crate::partition_file::{self, About, Hashes};
+use crate::refusal::{refusal, sync_folder};
+use crate::spread::spread;
 use crate::{Cache, DataError, DatasetInfo, Progress};
 
 pub(crate) const IN_USE: &str = "in-use";
@@ -82,9 +83,14 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// Opens an entry; returns `None` where it is missing, or where a file of it has other content than was written.
-    pub(crate) fn open(dir: &Path, progress: &mut dyn FnMut(Progress)) -> Option<Self> {
-        let in_use = lock(dir)?;
+    /// Opens an entry of a cache that is trusted; returns `None` where it is missing, or where a file of it has other content
+    /// than was written.
+    pub(crate) fn open(dir: &Path, cache: &Cache, progress: &mut dyn FnMut(Progress)) -> Option<Self> {
+        if !cache.is_trusted() {
+            return None;
+        }
+        let (in_use, refused) = lock(dir)?;
+        refused.iter().for_each(|error| progress(cache.unlocked(error)));
         let mut manifest: Manifest = read_json(&dir.join(MANIFEST))?;
         let mut is_told = false;
         let mut is_renewed = false;
@@ -114,14 +120,15 @@ impl Entry {
     }
 }
 
-/// The shared lock of an entry, unless the entry is missing or was removed while this waited for the lock.
-fn lock(dir: &Path) -> Option<File> {
+/// The shared lock of an entry, unless the entry is missing or was removed while this waited for the lock; and the error of
+/// a file system that refuses it, by which nobody else can remove the entry either.
+fn lock(dir: &Path) -> Option<(File, Option<io::Error>)> {
     let path = dir.join(IN_USE);
     // Opened for writing, since network file systems refuse some locks on files opened for reading.
     let file = OpenOptions::new().read(true).write(true).open(&path).or_else(|_| File::open(&path)).ok()?;
-    file.lock_shared().ok()?;
+    let refused = refusal(file.lock_shared()).ok()?;
     let (ours, there) = (file.metadata().ok()?, path.metadata().ok()?);
-    (ours.ino() == there.ino() && ours.dev() == there.dev()).then_some(file)
+    (ours.ino() == there.ino() && ours.dev() == there.dev()).then_some((file, refused))
 }
 
 /// An entry being written, in a directory of its own until it is whole. A draft that is dropped leaves nothing.
@@ -153,7 +160,8 @@ impl Draft {
         let path = dir.path().join(IN_USE);
         // The lock goes along with the file when the directory is renamed, so the entry is never seen unlocked.
         let in_use = File::create_new(&path).map_err(cannot_write(&path))?;
-        in_use.lock_shared().map_err(cannot_write(&path))?;
+        // Where it is refused, so was the writers' lock, which was told.
+        refusal(in_use.lock_shared()).map_err(cannot_write(&path))?;
         Ok(Self { dir, in_use, files: Vec::new(), is_kept: cache.is_trusted() })
     }
 
@@ -189,7 +197,7 @@ impl Draft {
         let publish = || -> io::Result<()> {
             remove(dir)?;
             fs::rename(self.dir.path(), dir)?;
-            if self.is_kept { sync_dir(dir.parent().unwrap_or(Path::new("."))) } else { Ok(()) }
+            if self.is_kept { sync_folder(dir.parent().unwrap_or(Path::new("."))).map(drop) } else { Ok(()) }
         };
         publish().map_err(cannot_write(dir))?;
         // The directory has another name now: there is nothing left to remove.
@@ -199,21 +207,19 @@ impl Draft {
     }
 
     /// Puts all files on the disk. Several at once: a file system commits them together, and one after the other a
-    /// thousand can take seconds.
+    /// thousand can take seconds. The first failure, in time, is the one that is returned.
     fn sync(&self) -> Result<(), DataError> {
         let sync = |name: &str| {
             let path = self.dir.path().join(name);
-            File::open(&path).and_then(|file| file.sync_all()).map_err(cannot_write(&path))
+            File::open(&path).and_then(|file| refusal(file.sync_all())).map_err(cannot_write(&path))
         };
-        let at_once = self.files.len().div_ceil(SYNCS).max(1);
-        thread::scope(|scope| {
-            let threads: Vec<_> = self
-                .files
-                .chunks(at_once)
-                .map(|files| scope.spawn(move || files.iter().try_for_each(|file| sync(&file.name))))
-                .collect();
-            threads.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
-        })
+        let failed = OnceLock::new();
+        spread(SYNCS.min(self.files.len()), self.files.iter(), |file| {
+            if failed.get().is_none() {
+                let _ = sync(&file.name).map_err(|error| failed.set(error));
+            }
+        });
+        failed.into_inner().map_or(Ok(()), Err)
     }
 }
 

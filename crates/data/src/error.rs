@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::FileCause;
+
 /// Why data could not be found, read, cut or written.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
@@ -80,9 +82,9 @@ pub enum DataError {
 
     #[error("there is no home directory for the cache; set XDG_CACHE_HOME to a directory that you can write")]
     NoHome,
-    #[error("the cache at {} cannot be written: {source}; free some space, or set XDG_CACHE_HOME to a directory that you can write", path.display())]
+    #[error("the cache at {} cannot be written: {source}{}", path.display(), FileCause::of(source).remedy("set XDG_CACHE_HOME to a directory that you can write"))]
     Cache { path: PathBuf, source: io::Error },
-    #[error("{} cannot be read: {source}; check that it exists and that you may read it", path.display())]
+    #[error("{} cannot be read: {source}{}", path.display(), FileCause::of(source).remedy("check that it exists and that you may read it"))]
     Read { path: PathBuf, source: io::Error },
     #[error("Fashion-MNIST could not be had ({}); install Debian's package dataset-fashion-mnist, or put the four files in a directory and give that as the dataset", reasons.join("; "))]
     Unavailable { reasons: Vec<String> },

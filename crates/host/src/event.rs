@@ -216,7 +216,7 @@ impl<'a> Journal<'a> {
     /// [`Error::Output`] where the ledger cannot be written; those of the observer.
     pub(crate) fn tell(&mut self, event: &Event<'_>) -> Result<()> {
         let written = Line::of(event).map_or(Ok(()), |line| self.ledger.append(line));
-        written.map_err(|error| Error::Output(format!("{error:#}")))?;
+        written.map_err(|error| Error::of_record(&error))?;
         self.show(event)
     }
 

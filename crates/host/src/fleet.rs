@@ -315,7 +315,8 @@ impl<'a> Fleet<'a> {
         let id = WorkerId { slot: index, generation: self.generation };
         let worker = Worker::start(&self.environment, id, &self.slots[index].setup, self.control.sender.clone());
         let worker = worker.map_err(|error| {
-            anyhow::anyhow!("cannot start client process {index}: {error}; lower --processes or raise `ulimit -n`")
+            let fewer = if error.is_of_number() { ", or lower --processes" } else { "" };
+            anyhow::anyhow!("cannot start client process {index}: {error}{fewer}")
         })?;
         let slot = &mut self.slots[index];
         worker.send(Order {

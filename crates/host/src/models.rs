@@ -11,7 +11,8 @@ use fedpipe_data::Cache;
 use fedpipe_protocol::{Isolation, Purpose, Ready, Setup};
 
 use crate::{
-    ClientCommand, Control, OnFailure, Result,
+    ClientCommand, Control, Error, OnFailure, Result,
+    files::noexec,
     fleet::Fleet,
     foreign::{Closed, Foreign, Launched},
     stray::new_mark,
@@ -31,7 +32,14 @@ const FOREIGN_TIMEOUT: Duration = Duration::from_secs(60);
 /// [`crate::Error::Model`] where there is none, [`crate::Error::Round`] where asking it cost the process,
 /// [`crate::Error::Isolation`] where the isolation is required and cannot be had.
 pub fn describe(command: &ClientCommand, dylib: &Path, isolation: &Isolation) -> Result<Ready> {
-    ask((command.clone(), None), Some(dylib.to_owned()), isolation, TIMEOUT)
+    let asked = ask((command.clone(), None), Some(dylib.to_owned()), isolation, TIMEOUT);
+    // `dlopen` speaks of a segment that it cannot map.
+    asked.map_err(|error| match (error, dylib.parent().and_then(noexec)) {
+        (Error::Model(_), Some(why)) => {
+            Error::Model(format!("cannot open {}: {why}; copy it to another", dylib.display()))
+        }
+        (error, _) => error,
+    })
 }
 
 /// As for [`describe`], for a client that is a program of the user's, and reads nothing of `cache`.
@@ -55,7 +63,7 @@ fn ask(
     isolation: &Isolation,
     timeout: Duration,
 ) -> Result<Ready> {
-    let logs = tempfile::tempdir().map_err(anyhow::Error::from)?;
+    let logs = tempfile::tempdir().map_err(|error| Error::temporary(&error))?;
     let environment = Environment {
         command,
         launched,

@@ -21,6 +21,7 @@ use crate::{
     ClientCommand, Control, Error, Handle, MemoryLimit, OnFailure, Result,
     control::Message,
     describe,
+    files::temporary_folder,
     fleet::{Fleet, Incident, Job},
     isolation::isolation,
     socket::{Connection, Listener, is_stop},
@@ -96,11 +97,11 @@ impl Service {
         let partition = Partition::open(&node.partition)?;
         let (examples, partition_sha256) = (partition.len() as u64, partition.sha256());
         let test_sha256 = Partition::open(&node.test)?.sha256();
-        let folder = tempfile::Builder::new().prefix("fedpipe-serve-").tempdir().map_err(anyhow::Error::from)?;
+        let folder = temporary_folder("fedpipe-serve-")?;
         let dylib = std::fs::read(&node.dylib)
             .map_err(|error| Error::Model(format!("cannot read {}: {error}", node.dylib.display())))?;
         let copy = folder.path().join(COPY);
-        std::fs::write(&copy, &dylib).map_err(anyhow::Error::from)?;
+        std::fs::write(&copy, &dylib).map_err(|error| Error::temporary(&error))?;
         // Of the copy, which is what will serve: the original may be another file by now.
         let model = describe(&node.command, &copy, &isolation_of(&node)).map_err(|error| named(error, &copy, &node))?;
         let listener = Listener::bind(&node.socket)?;

@@ -5,20 +5,20 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Output},
-    thread,
 };
 
-use nix::libc;
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
+use nix::{errno::Errno, libc};
 use serde_json::{Value, json};
 
 use crate::{
     common::{Place, Run, check_all, stderr, stdout},
     live::Live,
+    refusing::{self, Refused},
     serve::experiment,
 };
 
 /// Whether this kernel, or a container around these tests, lacks something, so that nothing can be shown.
+#[allow(clippy::print_stderr, reason = "it is a part of a test")]
 pub(crate) fn lacking() -> bool {
     let (output, _) = Place::new().try_run("logreg --rounds 1 --isolation require --quiet");
     let errors = stderr(&output);
@@ -117,18 +117,8 @@ pub(crate) fn without_landlock(command: Command) -> Output {
 }
 
 /// Runs `fedpipe` as on a kernel that lacks these system calls.
-fn without(calls: &[i64], mut command: Command) -> Output {
-    // A filter confines the thread that installs it and what that starts; this test shall go on without.
-    thread::scope(|scope| {
-        let start = || {
-            let rules = calls.iter().map(|&call| (call, vec![])).collect();
-            let (absent, target) = (SeccompAction::Errno(libc::ENOSYS as u32), std::env::consts::ARCH);
-            let filter = SeccompFilter::new(rules, SeccompAction::Allow, absent, target.try_into().unwrap()).unwrap();
-            apply_filter(&BpfProgram::try_from(filter).unwrap()).unwrap();
-            command.output().unwrap()
-        };
-        scope.spawn(start).join().unwrap()
-    })
+fn without(calls: &[i64], command: Command) -> Output {
+    refusing::output(command, vec![Refused::calls(calls, Errno::ENOSYS)])
 }
 
 #[test]

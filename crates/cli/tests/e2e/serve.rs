@@ -19,7 +19,7 @@ use nix::{
 };
 
 use crate::{
-    common::{Place, check_all, dylib, sha256, stderr},
+    common::{Place, check_all, dylib, eventually, sha256, stderr},
     live::children,
 };
 
@@ -47,6 +47,15 @@ impl Node {
         Self { process, socket, about }
     }
 
+    /// As [`Node::start`], with its standard output and error given away.
+    pub(crate) fn silent(place: &Place, client: u32, output: Stdio, errors: Stdio) -> Self {
+        let socket = place.path(format!("{client}.sock"));
+        let arguments = format!("serve --experiment experiment.toml --client {client} --socket {client}.sock");
+        let process = place.fedpipe(&arguments).stdout(output).stderr(errors).spawn().unwrap();
+        eventually("the node's socket", || UnixStream::connect(&socket).ok());
+        Self { process, socket, about: String::new() }
+    }
+
     fn pid(&self) -> i32 {
         self.process.id().cast_signed()
     }
@@ -58,7 +67,7 @@ impl Node {
         clients[0].0
     }
 
-    fn end(mut self, signal: Signal) -> ExitStatus {
+    pub(crate) fn end(mut self, signal: Signal) -> ExitStatus {
         kill(Pid::from_raw(self.pid()), signal).unwrap();
         self.process.wait().unwrap()
     }

@@ -1,9 +1,12 @@
+#![allow(clippy::disallowed_methods, reason = "a test without threads has failed")]
+
 use std::fs;
 use std::path::Path;
 use std::sync::Barrier;
 use std::thread;
 
 use super::*;
+use crate::cache::CacheLock;
 use crate::testing::{assert_says, idx, replace, write_dataset};
 use crate::{Partition, Pixels};
 
@@ -352,6 +355,21 @@ fn the_least_recently_used_goes_and_never_one_in_use() {
     for file in in_use.partitions.iter().chain(&dealt.partitions).chain([&in_use.test]) {
         Partition::open(&file.path).unwrap();
     }
+}
+
+#[test]
+fn nothing_is_removed_without_the_writers_lock() {
+    let setting = setting();
+    let file = setting.run(&setting.deal(4, 1)).0.unwrap().partitions.swap_remove(0).path;
+    // Another run may be writing it.
+    let draft = setting.cache.partitions().join(".draft-other");
+    fs::create_dir(&draft).unwrap();
+    let full = setting.cache.clone().limited(1);
+    evict(&full, &CacheLock::refused(), &mut |told| panic!("{told}")).unwrap();
+    assert!(file.exists() && draft.exists());
+    let writing = full.lock_partitions(&mut |told| panic!("{told}")).unwrap();
+    evict(&full, &writing, &mut |_| ()).unwrap();
+    assert!(!file.exists() && !draft.exists());
 }
 
 #[test]

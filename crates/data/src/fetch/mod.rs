@@ -3,6 +3,7 @@
 mod debian;
 mod download;
 mod files;
+mod resolver;
 
 use std::path::{Path, PathBuf};
 
@@ -95,9 +96,9 @@ fn fetch(
     if is_complete {
         return Ok(dir);
     }
-    let _fetching = cache.lock_datasets(progress)?;
+    let fetching = cache.lock_datasets(progress)?;
     make_dir(&dir)?;
-    let scratch = Scratch::new(&dir)?;
+    let scratch = Scratch::new(&dir, &fetching)?;
     let mut missing = files::missing(&dir, wanted, &remembered(&dir), progress)?;
     let mut reasons = Vec::new();
     for place in [Place::System, Place::Publisher, Place::Debian] {

@@ -11,6 +11,7 @@ use fedpipe_data::Scheme;
 
 use crate::{
     ClientCommand, Control, Error, Event, Experiment, Launch, Level, Observer, Program, Result, Resume, Round, Stop,
+    files::temporary_folder,
     history::{History, ReadyLine},
     resume, run,
     run_dir::RunDir,
@@ -59,7 +60,7 @@ pub fn verify(
         Some(difference) => Ok(End::Differs(difference)),
         None => {
             check(directory, &history)?;
-            let scratch = tempfile::tempdir().map_err(anyhow::Error::from)?;
+            let scratch = temporary_folder("fedpipe-verify-")?;
             let place = Place { directory, scratch: scratch.path(), isolation, command, cache };
             repeat.run(&place, control, observer)
         }

@@ -141,7 +141,7 @@ fn end(told: &Stop, history: &History) -> Option<Stop> {
 
 fn checkpoints(directory: &Path, history: &History) -> Result<Option<String>> {
     let fits = |checkpoint: &Checkpoint| history.fits(checkpoint);
-    let mut all = Checkpoint::all(directory, &fits).map_err(|error| Error::output("read", directory, &error))?;
+    let mut all = Checkpoint::all(directory, &fits).map_err(|error| Error::in_run("read", directory, &error))?;
     Ok(all.find_map(|(path, checked)| {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         checked.err().map(|why| format!("the checkpoint {name}: {why}"))
@@ -153,6 +153,6 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::output("read", path, &error)),
+        Err(error) => Err(Error::in_run("read", path, &error)),
     }
 }
