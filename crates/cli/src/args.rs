@@ -122,7 +122,7 @@ pub(crate) struct RunArgs {
     /// Examples a mini-batch [default: 32]
     #[arg(long, value_name = "N")]
     pub(crate) batch_size: Option<u64>,
-    /// Local learning rate [default: 0.1]
+    /// Local learning rate [default: 0.1, with adam 0.001]
     #[arg(long, value_name = "X")]
     pub(crate) lr: Option<f32>,
     /// sgd, sgd:momentum=0.9, adam [default: sgd]

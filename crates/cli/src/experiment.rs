@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use fedpipe_data::Source;
 use fedpipe_host::{Error, Experiment, Result};
 use toml::{Table, Value};
 
@@ -22,7 +23,15 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Experiment> {
     for (key, value) in &args.set {
         set(&mut table, key, value)?;
     }
-    let experiment = Experiment::deserialize_from(table)?;
+    let is_default_rate = !table.contains_key("lr");
+    let mut experiment = Experiment::deserialize_from(table)?;
+    if is_default_rate {
+        experiment.lr = experiment.optimiser.default_rate();
+    }
+    if let Source::Directory(directory) = &mut experiment.data {
+        // A verification may be asked for in another folder.
+        *directory = std::path::absolute(&*directory).unwrap_or_else(|_| directory.clone());
+    }
     refuse_without_effect(args, &experiment)?;
     match experiment.model.is_empty() && experiment.client.is_none() {
         true => Err(Error::Usage("no model is named; give one, such as mlp, or a --client COMMAND".into())),
@@ -91,7 +100,7 @@ fn overlay(table: &mut Table, args: &RunArgs) {
         ("until-converged", args.until_converged.then_some(Value::from(true))),
         ("max-rounds", args.max_rounds.map(|v| Value::from(v.cast_signed()))),
         ("tolerance", args.tolerance.map(Value::from)),
-        ("seed", args.seed.map(|v| Value::from(v.cast_signed()))),
+        ("seed", args.seed.map(|v| i64::try_from(v).map_or_else(|_| text(&v), Value::from))),
         ("data", args.data.as_ref().map(|v| text(v))),
         ("partition", args.partition.as_ref().map(|v| text(v))),
         ("strategy", args.strategy.as_ref().map(|v| text(v))),

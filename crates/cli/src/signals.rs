@@ -1,4 +1,5 @@
-//! Ctrl-C and SIGTERM stop a run, SIGHUP reloads its model, and a file that may grow no more is an error to be told.
+//! Ctrl-C, SIGTERM and the end of the terminal (SIGHUP) stop a run, SIGUSR1 reloads its model, and a file that may grow no
+//! more is an error to be told. A signal that was ignored when the command was started stays ignored, as under `nohup`.
 
 use std::{
     process,
@@ -8,7 +9,7 @@ use std::{
 
 use fedpipe_host::{Error, Handle, Result, StartCall, StartError};
 use signal_hook::{
-    consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ},
+    consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ},
     iterator::Signals,
 };
 
@@ -22,12 +23,12 @@ const GRACE: Duration = Duration::from_millis(900);
 /// [`Error::System`] where the system gives no pipe or no thread for signals.
 pub(crate) fn obey(run: Handle) -> Result<()> {
     // Caught, SIGXFSZ makes the write fail, as on a full disk; clients do not inherit that.
-    let mut signals = caught(&[SIGINT, SIGTERM, SIGHUP, SIGXFSZ])?;
+    let mut signals = caught(&[SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGXFSZ])?;
     wait_on_thread(move || {
         let mut seen = false;
         for signal in signals.forever() {
             match signal {
-                SIGHUP => run.reload(),
+                SIGUSR1 => run.reload(),
                 SIGXFSZ => {}
                 _ => stop(&run, signal, &mut seen),
             }
@@ -51,8 +52,17 @@ fn stop(run: &Handle, signal: i32, seen: &mut bool) {
     }
 }
 
+/// Catches these signals, but for those that whoever started the command has it ignore.
 fn caught(signals: &[i32]) -> Result<Signals> {
-    Signals::new(signals).map_err(|error| not_started(StartCall::Descriptor, error))
+    let ignored = ignored(&std::fs::read_to_string("/proc/self/status").unwrap_or_default());
+    let heeded = signals.iter().filter(|&&signal| signal == SIGUSR1 || ignored >> (signal - 1) & 1 == 0);
+    Signals::new(heeded).map_err(|error| not_started(StartCall::Descriptor, error))
+}
+
+/// The signals that a process ignores, as bits from signal 1 on; `status` is its file in /proc.
+fn ignored(status: &str) -> u64 {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
 /// Waits for signals on a thread, which needs little, and without which nothing can be stopped.
@@ -65,12 +75,12 @@ fn not_started(call: StartCall, error: std::io::Error) -> Error {
     Error::not_started("the thread that waits for signals", &StartError::new(call, error))
 }
 
-/// Calls `end` for the first Ctrl-C or SIGTERM; a second ends the process.
+/// Calls `end` for the first Ctrl-C, SIGTERM or SIGHUP; a second ends the process.
 ///
 /// # Errors
 /// As for [`obey`].
 pub(crate) fn on_end(end: impl Fn(i32) + Send + 'static) -> Result<()> {
-    let mut signals = caught(&[SIGINT, SIGTERM])?;
+    let mut signals = caught(&[SIGINT, SIGTERM, SIGHUP])?;
     wait_on_thread(move || {
         let mut signals = signals.forever();
         signals.next().into_iter().for_each(end);
@@ -78,4 +88,17 @@ pub(crate) fn on_end(end: impl Fn(i32) + Send + 'static) -> Result<()> {
             process::exit(128 + signal);
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ignored_signals_are_read_from_proc() {
+        let ignored = ignored("Name:\tfedpipe\nSigIgn:\t0000000000001003\nSigCgt:\t0000000000000000\n");
+        let is_ignored = |signal: i32| ignored >> (signal - 1) & 1 == 1;
+        assert_eq!([SIGHUP, SIGINT, SIGTERM].map(is_ignored), [true, true, false]);
+        assert_eq!(super::ignored(""), 0);
+    }
 }

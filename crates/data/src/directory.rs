@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
@@ -13,6 +13,9 @@ use crate::checksum::Stamp;
 use crate::dataset::{Dataset, Input, Wanted};
 use crate::idx::Kind;
 use crate::{Cache, DataError, Progress};
+
+/// The first bytes of a gzip file, whatever its name.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// Deflate cannot do better, so a gzip file that promises more is wrong.
 const GREATEST_RATIO: u64 = 1032;
@@ -137,9 +140,20 @@ pub(crate) fn load(
 
 fn open(path: &Path) -> Result<Input, DataError> {
     let unreadable = |source| DataError::Read { path: path.to_owned(), source };
-    let file = File::open(path).map_err(unreadable)?;
+    // A pipe would wait for a writer, and a device has no end.
+    if !path.metadata().map_err(unreadable)?.is_file() {
+        return Err(DataError::NotAFile { path: path.to_owned() });
+    }
+    let mut file = File::open(path).map_err(unreadable)?;
     let bytes = file.metadata().map_err(unreadable)?.len();
-    if path.extension().is_some_and(|ending| ending == "gz") {
+    let mut start = Vec::new();
+    file.by_ref().take(8).read_to_end(&mut start).map_err(unreadable)?;
+    file.rewind().map_err(unreadable)?;
+    let is_gzip = start.starts_with(&GZIP);
+    if !is_gzip && path.extension().is_some_and(|ending| ending == "gz") {
+        return Err(DataError::NotGzip { path: path.to_owned(), start });
+    }
+    if is_gzip {
         let reader = Box::new(MultiGzDecoder::new(BufReader::with_capacity(1 << 16, file)));
         Ok(Input { reader, room: bytes.saturating_mul(GREATEST_RATIO) })
     } else {

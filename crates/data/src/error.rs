@@ -86,6 +86,10 @@ pub enum DataError {
     Cache { path: PathBuf, source: io::Error },
     #[error("{} cannot be read: {source}{}", path.display(), FileCause::of(source).remedy("check that it exists and that you may read it"))]
     Read { path: PathBuf, source: io::Error },
+    #[error("{} is no regular file; give a file, or a copy of what it leads to", path.display())]
+    NotAFile { path: PathBuf },
+    #[error("{} is no gzip file, since it starts with {:?}; fetch it again, or leave .gz out of its name if it is plain", path.display(), start.escape_ascii().to_string())]
+    NotGzip { path: PathBuf, start: Vec<u8> },
     #[error("Fashion-MNIST could not be had ({}); install Debian's package dataset-fashion-mnist, or put the four files in a directory and give that as the dataset", reasons.join("; "))]
     Unavailable { reasons: Vec<String> },
     #[error("{} is not a partition file: {reason}; deal the partitions again", path.display())]

@@ -48,6 +48,10 @@ impl Partition {
     /// are wrong.
     pub fn open(path: &Path) -> Result<Self, DataError> {
         let unreadable = |source| DataError::Read { path: path.to_owned(), source };
+        // A pipe would wait for a writer.
+        if !path.metadata().map_err(unreadable)?.is_file() {
+            return Err(DataError::NotAFile { path: path.to_owned() });
+        }
         let file = File::open(path).map_err(unreadable)?;
         // SAFETY: the mapping is only ever read, and partition files are written once, appear by rename and are never
         // changed in place; the caller is told so for files of its own.

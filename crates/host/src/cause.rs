@@ -99,8 +99,8 @@ pub(crate) fn with_last_words(what: &dyn fmt::Display, last_words: &[String]) ->
 pub(crate) fn tame(text: &str) -> String {
     const MOST: usize = 1000;
     let shown = |c: char| match c {
-        '\n' | '\t' | '\r' => ' ',
-        c if c.is_control() => char::REPLACEMENT_CHARACTER,
+        '\n' | '\t' | '\r' | '\u{2028}' | '\u{2029}' => ' ',
+        c if c.is_control() || is_unseen(c) => char::REPLACEMENT_CHARACTER,
         c => c,
     };
     let mut tamed: String = text.trim().chars().take(MOST).map(shown).collect();
@@ -108,6 +108,17 @@ pub(crate) fn tame(text: &str) -> String {
         tamed.push('…');
     }
     tamed
+}
+
+/// Returns whether a character takes no place of its own, or turns the direction of the text around it: the format
+/// characters of Unicode (Cf) and the marks that fill no cell.
+fn is_unseen(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}'..='\u{891}' | '\u{8e2}'
+        | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}'
+        | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
+        | '\u{fff0}'..='\u{fffb}' | '\u{110bd}' | '\u{110cd}' | '\u{13430}'..='\u{1345f}' | '\u{1bca0}'..='\u{1bca3}'
+        | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 impl fmt::Display for Cause {
@@ -147,6 +158,11 @@ mod tests {
     #[test]
     fn what_a_client_says_steers_no_terminal() {
         assert_eq!(tame("weights\t\u{1b}[2Jare\nNaN\u{9b}31m \r\n"), "weights \u{fffd}[2Jare NaN\u{fffd}31m");
+        // The right-to-left override shows "gnp.exe" as "exe.png"; a zero-width space tells equal names apart.
+        assert_eq!(
+            tame("\u{202e}gnp.exe a\u{200b}b\u{feff}\u{e0041} ü\u{2028}ok"),
+            "\u{fffd}gnp.exe a\u{fffd}b\u{fffd}\u{fffd} ü ok"
+        );
         assert_eq!(tame(&"ß".repeat(1000)).chars().count(), 1000);
         let long = tame(&"ß".repeat(1 << 20));
         assert!(long.chars().count() == 1001 && long.ends_with("ß…"), "{long}");

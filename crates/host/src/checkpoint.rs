@@ -130,7 +130,7 @@ fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
         entries => entries?,
     };
     let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
-    paths.retain(|path| path.extension().is_some_and(|extension| extension == "safetensors"));
+    paths.retain(|path| path.is_file() && path.extension().is_some_and(|extension| extension == "safetensors"));
     paths.sort();
     Ok(paths)
 }

@@ -42,7 +42,8 @@ pub struct Experiment {
     pub max_rounds: u64,
     /// See [`Convergence`](crate::Convergence).
     pub tolerance: f64,
-    /// The run's seed; all randomness follows from it.
+    /// The run's seed; all randomness follows from it. As text above 2⁶³ − 1, which TOML has no number for.
+    #[serde(with = "seed")]
     pub seed: u64,
     /// What the host does with the updates.
     pub strategy: Strategy,
@@ -80,6 +81,34 @@ pub struct Experiment {
     pub cpu_limit: Option<u64>,
     /// Rounds from one checkpoint to the next.
     pub checkpoint_every: u64,
+}
+
+/// A seed in TOML, whose integers end at 2⁶³ − 1.
+mod seed {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a whole number from 0 to 18446744073709551615")]
+    enum Seed {
+        Number(u64),
+        Text(String),
+    }
+
+    pub(super) fn serialize<S: Serializer>(seed: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+        match i64::try_from(*seed) {
+            Ok(_) => serializer.serialize_u64(*seed),
+            Err(_) => serializer.collect_str(seed),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+        match Seed::deserialize(deserializer)? {
+            Seed::Number(number) => Ok(number),
+            Seed::Text(text) => text.parse().map_err(|_| {
+                D::Error::custom(format!("{text:?} is no seed; give a whole number from 0 to {}", u64::MAX))
+            }),
+        }
+    }
 }
 
 /// What is done when a client is lost in a round.
@@ -310,8 +339,13 @@ mod tests {
             memory_limit: Some(MemoryLimit::Bytes(3 << 29)),
             ..Experiment::default()
         };
-        let text = toml::to_string(&experiment).unwrap();
-        assert_eq!(toml::from_str::<Experiment>(&text).unwrap(), experiment, "{text}");
+        for seed in [0, i64::MAX as u64, i64::MAX as u64 + 1, u64::MAX] {
+            let experiment = Experiment { seed, ..experiment.clone() };
+            let text = toml::to_string(&experiment).unwrap();
+            assert_eq!(toml::from_str::<Experiment>(&text).unwrap(), experiment, "{text}");
+            let json = serde_json::to_string(&experiment).unwrap();
+            assert_eq!(serde_json::from_str::<Experiment>(&json).unwrap(), experiment, "{json}");
+        }
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use fedpipe_data::{Dealt, Scheme};
 use fedpipe_protocol::{
-    EVALUATION_BLOCK, Evaluate, FailureKind, Held, InForce, Layout, Parts, Purpose, Ready, Reply, Request, Setup,
-    Spare, Task, Train, Update, WEIGHTS,
+    EVALUATION_BLOCK, Evaluate, FailureKind, Held, InForce, Layout, Level, Parts, Purpose, Ready, Reply, Request,
+    Setup, Spare, Task, Train, Update, WEIGHTS,
 };
 
 use crate::{
@@ -109,6 +109,9 @@ impl<'a> Federation<'a> {
         };
         let at_once = experiment.job_count() as usize;
         let mut fleet = Fleet::start(environment, control, setups, at_once, experiment.on_failure)?;
+        if launch.command.elsewhere && experiment.isolation == Level::Require {
+            fleet.all_ready()?;
+        }
         let sizes = match experiment.partition {
             Scheme::Own => fleet.sizes()?,
             _ => dealt.partitions.iter().map(|partition| partition.examples).collect(),

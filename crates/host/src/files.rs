@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{self, Write},
+    os::unix::fs::PermissionsExt,
     path::Path,
 };
 
@@ -15,13 +16,14 @@ use crate::{Error, Result};
 const DRAFT: &str = ".new-";
 
 /// Writes `contents` to `path` so that a reader, or a power cut, meets the old file or the new one. A file system that
-/// refuses to sync, or to change a mode, has the new file all the same.
+/// refuses to sync has the new file all the same.
 pub(crate) fn write_whole(path: &Path, contents: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(DRAFT).tempfile_in(folder)?;
+    // A temporary file is its owner's alone; a result is as the umask has it.
+    let mode = fs::Permissions::from_mode(0o666);
+    let mut file = tempfile::Builder::new().prefix(DRAFT).permissions(mode).tempfile_in(folder)?;
     file.write_all(contents)?;
     refusal(file.as_file().sync_all())?;
-    refusal(set_usual_permissions(file.path()))?;
     file.persist(path).map_err(|error| error.error)?;
     sync_folder(folder).map(drop)
 }
@@ -54,12 +56,6 @@ pub(crate) fn remove_drafts(folder: &Path) {
     for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(DRAFT)) {
         let _ = fs::remove_file(entry.path());
     }
-}
-
-/// A temporary file is its owner's alone; a result is not.
-fn set_usual_permissions(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o644))
 }
 
 #[cfg(test)]

@@ -93,7 +93,9 @@ impl Foreign {
     /// The files that the command names and their SHA-256: the program (unless it is looked up), scripts, data.
     pub(crate) fn files(&self) -> Files {
         let named = self.words.iter().enumerate().filter(|(index, word)| *index > 0 || word.contains('/'));
-        let contents = named.filter_map(|(_, word)| Some((word, fs::read(word).ok()?)));
+        // A device has no end, and a pipe waits for a writer.
+        let files = named.filter(|(_, word)| Path::new(word).is_file());
+        let contents = files.filter_map(|(_, word)| Some((word, fs::read(word).ok()?)));
         contents.map(|(word, bytes)| (word.clone(), bytes_sha256(&bytes))).collect()
     }
 

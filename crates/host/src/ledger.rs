@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::Context;
-use fedpipe_data::DatasetInfo;
+use fedpipe_data::{DatasetInfo, refusal};
 use fedpipe_protocol::InForce;
 use serde::{Deserialize, Serialize};
 
@@ -144,7 +144,8 @@ impl Ledger {
 
     /// Puts the lines on the disk.
     pub(crate) fn sync(&self) -> anyhow::Result<()> {
-        self.file.sync_data().with_context(|| format!("cannot write {}", self.path.display()))
+        let synced = refusal(self.file.sync_data()).map(drop);
+        synced.with_context(|| format!("cannot write {}", self.path.display()))
     }
 
     pub(crate) fn append(&mut self, line: Line<'_>) -> anyhow::Result<()> {

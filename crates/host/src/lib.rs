@@ -80,6 +80,7 @@ use federation::Federation;
 use progress::Progress;
 use resume::Point;
 use run_dir::RunDir;
+use spawn::most_descriptors;
 use summary::bytes_sha256;
 
 /// Runs `experiment` and leaves a run directory; `observer` hears of everything, after the ledger.
@@ -151,6 +152,14 @@ pub fn resume(
 /// Refuses what cannot be run, or not from here.
 fn check(experiment: &Experiment, launch: &Launch) -> Result<()> {
     experiment.check()?;
+    let (processes, most) = (experiment.process_count(), most_descriptors());
+    // Each takes several; what is asked for beyond all reason would take all memory before the first one fails.
+    if u64::from(processes) > most {
+        return Err(Error::Usage(format!(
+            "{processes} client processes are more than the {most} descriptors of this host (`ulimit -Hn`); give fewer \
+             --clients, or --processes"
+        )));
+    }
     let refuse =
         |why| Err(Error::Usage(format!("under --partition own every client has data of its own elsewhere: {why}")));
     match experiment.partition {

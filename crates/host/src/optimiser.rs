@@ -15,10 +15,55 @@ pub struct LocalOptimiser {
     parameters: Vec<(String, f64)>,
 }
 
-const KNOWN: [(&str, &[&str]); 2] =
-    [("sgd", &["momentum", "weight-decay"]), ("adam", &["beta1", "beta2", "epsilon", "weight-decay"])];
+/// A local optimiser: its name, the default of `--lr`, and its parameters.
+struct Row {
+    name: &'static str,
+    rate: f32,
+    keys: &'static [&'static str],
+    /// Of each key.
+    ranges: &'static [Range],
+}
+
+/// The values that a parameter may have.
+#[derive(Clone, Copy)]
+enum Range {
+    /// At least 0 and below 1.
+    Decay,
+    /// At least 0.
+    Penalty,
+    /// Above 0.
+    Positive,
+}
+
+const KNOWN: [Row; 2] = [
+    Row { name: "sgd", rate: 0.1, keys: &["momentum", "weight-decay"], ranges: &[Range::Decay, Range::Penalty] },
+    Row {
+        name: "adam",
+        rate: 0.001,
+        keys: &["beta1", "beta2", "epsilon", "weight-decay"],
+        ranges: &[Range::Decay, Range::Decay, Range::Positive, Range::Penalty],
+    },
+];
+
+impl Range {
+    /// Refuses a value outside, with what is wanted.
+    fn check(self, value: f64) -> Result<(), &'static str> {
+        let (fits, wanted) = match self {
+            Range::Decay => ((0.0..1.0).contains(&value), "a number of at least 0 and below 1"),
+            Range::Penalty => (value >= 0.0, "a number of at least 0"),
+            Range::Positive => (value > 0.0, "a number above 0"),
+        };
+        // What a client has is f32.
+        if fits && value.is_finite() && (value as f32).is_finite() { Ok(()) } else { Err(wanted) }
+    }
+}
 
 impl LocalOptimiser {
+    /// The learning rate where none is given.
+    pub fn default_rate(&self) -> f32 {
+        KNOWN.iter().find(|row| row.name == self.name).map_or(0.1, |row| row.rate)
+    }
+
     /// What a client is told: a JSON object with `name` and the parameters, `-` written as `_`.
     pub fn to_json(&self) -> String {
         let parameters = self.parameters.iter().map(|(key, value)| (key.replace('-', "_"), (*value).into()));
@@ -38,15 +83,20 @@ impl FromStr for LocalOptimiser {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let piece = Piece::parse(text, |_| None)?;
-        let Some((name, keys)) = KNOWN.iter().find(|(name, _)| *name == piece.name()) else {
-            let known = KNOWN.map(|(name, _)| name).join(", ");
+        let Some(row) = KNOWN.iter().find(|row| row.name == piece.name()) else {
+            let known = KNOWN.map(|row| row.name).join(", ");
             return Err(Error::Usage(format!("the optimiser {:?} is unknown; known are {known}", piece.name())));
         };
-        piece.only(keys)?;
-        let parameter =
-            |key: &&'static str| Some(piece.get(key, "a number").transpose()?.map(|value| ((*key).to_owned(), value)));
-        let parameters = keys.iter().filter_map(parameter).collect::<Result<_, _>>()?;
-        Ok(Self { name: (*name).into(), parameters })
+        piece.only(row.keys)?;
+        let mut parameters = Vec::new();
+        for (&key, range) in row.keys.iter().zip(row.ranges) {
+            let Some(value) = piece.get::<f64>(key, "a number")? else { continue };
+            range.check(value).map_err(|wanted| {
+                Error::Usage(format!("the optimiser {} has {key}={value}; give {wanted}", row.name))
+            })?;
+            parameters.push((key.to_owned(), value));
+        }
+        Ok(Self { name: row.name.into(), parameters })
     }
 }
 
@@ -82,6 +132,20 @@ mod tests {
         assert_eq!(optimiser.to_json(), r#"{"momentum":0.9,"name":"sgd","weight_decay":0.00001}"#);
         assert_eq!(optimiser.to_string().parse::<LocalOptimiser>().unwrap(), optimiser);
         assert!("sgd:beta1=1".parse::<LocalOptimiser>().unwrap_err().to_string().contains("momentum, weight-decay"));
+        let cases = [
+            ("sgd:momentum=1.5", "momentum=1.5; give a number of at least 0 and below 1"),
+            ("sgd:momentum=nan", "momentum=NaN; give a number of at least 0 and below 1"),
+            ("sgd:weight-decay=-1", "weight-decay=-1; give a number of at least 0"),
+            ("sgd:weight-decay=inf", "weight-decay=inf; give a number of at least 0"),
+            ("sgd:weight-decay=1e300", "give a number of at least 0"),
+            ("adam:epsilon=0", "epsilon=0; give a number above 0"),
+            ("adam:beta1=1", "beta1=1; give a number of at least 0 and below 1"),
+            ("adam:beta2=-0.1", "beta2=-0.1; give a number of at least 0 and below 1"),
+        ];
+        for (text, expected) in cases {
+            let error = text.parse::<LocalOptimiser>().unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
         assert!("lion".parse::<LocalOptimiser>().unwrap_err().to_string().contains("known are sgd, adam"));
     }
 }

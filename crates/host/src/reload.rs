@@ -18,6 +18,6 @@ pub fn request_reload(directory: &Path) -> Result<()> {
     let file = fs::File::open(directory.join(RunDir::LOCK)).map_err(|_| nobody())?;
     let unknown = |error| anyhow::anyhow!("cannot find the host that runs in {}: {error}", directory.display());
     let number = lock::holder(&file).map_err(unknown)?.ok_or_else(nobody)?;
-    kill(Pid::from_raw(number), Signal::SIGHUP).map_err(anyhow::Error::from)?;
+    kill(Pid::from_raw(number), Signal::SIGUSR1).map_err(anyhow::Error::from)?;
     Ok(())
 }

@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{self, ErrorKind, Write},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -87,7 +88,10 @@ impl RunDir {
     fn lock(path: PathBuf) -> Result<Self> {
         let file = path.join(Self::LOCK);
         let cannot = |error: io::Error| Error::in_run("write", &file, &error);
-        let mut lock = fs::File::options().create(true).truncate(false).write(true).open(&file).map_err(cannot)?;
+        // A link could name any file, which would be overwritten; a pipe would wait for a reader.
+        let plain = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+        let open = fs::File::options().create(true).truncate(false).write(true).custom_flags(plain).open(&file);
+        let mut lock = open.map_err(cannot)?;
         let warnings = match lock::take(&lock) {
             Taken::Held => Vec::new(),
             Taken::ByAnother => {
@@ -140,7 +144,8 @@ impl RunDir {
         })?;
         let made_parent = !parent.exists();
         fs::create_dir_all(parent).map_err(|error| made("make", error))?;
-        let draft = tempfile::Builder::new().prefix(".draft-").tempdir_in(parent);
+        let mode = fs::Permissions::from_mode(0o777);
+        let draft = tempfile::Builder::new().prefix(".draft-").permissions(mode).tempdir_in(parent);
         let draft = draft.map_err(|error| made("make", error))?;
         if let Some(why) = dylib.and_then(|_| noexec(draft.path().parent()?)) {
             return Err(Error::Output(format!("{why}; give another folder with --out")));
@@ -154,8 +159,6 @@ impl RunDir {
                 // `fs::copy` fails where a mode cannot be set.
                 io::copy(&mut source, &mut fs::File::create(draft.path().join(Self::MODEL))?)?;
             }
-            use std::os::unix::fs::PermissionsExt;
-            refused.extend(refusal(fs::set_permissions(draft.path(), fs::Permissions::from_mode(0o755)))?);
             Ok(())
         };
         fill().map_err(|error| made("write", error))?;

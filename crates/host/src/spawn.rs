@@ -141,3 +141,9 @@ pub(crate) fn allow_descriptors(processes: u32) -> io::Result<()> {
     }
     Ok(())
 }
+
+/// Returns how many descriptors this process may have at most.
+pub(crate) fn most_descriptors() -> u64 {
+    use nix::sys::resource::{Resource, getrlimit};
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(_, hard)| hard)
+}

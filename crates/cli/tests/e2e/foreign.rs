@@ -237,7 +237,7 @@ fn a_program_cannot_be_reloaded() {
     let (command, run) = command(&place, "sleep", "");
     let live = Live::of(&place, command, run.clone());
     eventually("the client sleeps", || place.path("marks/fault").exists().then_some(()));
-    live.signal(Signal::SIGHUP);
+    live.signal(Signal::SIGUSR1);
     // The one that sleeps is lost; then the round ends, and with it the wait for a reload.
     kill(Pid::from_raw(process(&live, 1)), Signal::SIGKILL).unwrap();
     let (status, errors) = live.end();

@@ -153,3 +153,24 @@ fn the_files_of_a_dataset_are_known_by_name_in_each_spelling() {
         assert!(!is_dataset_file(OsStr::new(name)), "{name}");
     }
 }
+
+#[test]
+fn gzip_is_known_by_its_contents_and_a_page_that_was_saved_instead_is_named() {
+    let (_dir, data, cache) = setting();
+    let plain = load(&data, &cache).unwrap();
+    let path = data.join("train-images-idx3-ubyte");
+    fs::write(&path, gzip(&fs::read(&path).unwrap())).unwrap();
+    assert_eq!(load(&data, &cache).unwrap().info, plain.info);
+    fs::remove_file(&path).unwrap();
+    fs::write(data.join("train-images-idx3-ubyte.gz"), "<!DOCTYPE html>").unwrap();
+    assert_says(&load(&data, &cache).unwrap_err(), &["is no gzip file", "\"<!DOCTYP\"", "fetch it again"]);
+}
+
+#[test]
+fn a_pipe_is_no_dataset() {
+    let (_dir, data, cache) = setting();
+    let path = data.join("t10k-labels-idx1-ubyte");
+    fs::remove_file(&path).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    assert_says(&load(&data, &cache).unwrap_err(), &["t10k-labels-idx1-ubyte is no regular file"]);
+}

@@ -18,6 +18,14 @@ impl Fleet<'_> {
         self.await_ready(&|fleet| fleet.model.is_some())
     }
 
+    /// Waits until every process has been ready once, so that none is refused once the run has begun.
+    ///
+    /// # Errors
+    /// As for [`Fleet::run`].
+    pub(crate) fn all_ready(&mut self) -> Result<()> {
+        self.await_ready(&|fleet| fleet.slots.iter().all(|slot| slot.proven))
+    }
+
     /// Waits until all processes have said how many examples they have: each has one partition, that of the client of its
     /// number.
     ///
