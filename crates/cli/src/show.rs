@@ -6,8 +6,10 @@ use std::{
 };
 
 use fedpipe_data::{DatasetInfo, Progress};
-use fedpipe_host::{Event, Experiment, Lost, Observer, PATIENCE, Round, Stop, Summary, Then};
+use fedpipe_host::{Event, Experiment, Lost, Observer, PATIENCE, Round, Stop, Summary};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::losses::Losses;
 
 /// Draws a run. Results go to standard output, everything passing to standard error.
 #[derive(Debug)]
@@ -18,12 +20,14 @@ pub(crate) struct Screen {
     last_round: Option<u64>,
     directory: PathBuf,
     tolerance: f64,
+    losses: Losses,
 }
 
 impl Screen {
     pub(crate) fn new(quiet: bool) -> Self {
         let (data, bar) = (DataProgress::new(quiet), ProgressBar::hidden());
-        Self { quiet, data, bar, last_round: None, directory: PathBuf::new(), tolerance: 0.0 }
+        let losses = Losses::default();
+        Self { quiet, data, bar, last_round: None, directory: PathBuf::new(), tolerance: 0.0, losses }
     }
 
     fn line(&self, text: &str) {
@@ -72,8 +76,9 @@ impl Screen {
         }
     }
 
-    fn round_ended(&self, round: &Round) {
+    fn round_ended(&mut self, round: &Round) {
         self.bar.finish_and_clear();
+        self.tell_equal_losses();
         let clients = if round.failed > 0 { format!("  ({} clients failed)", round.failed) } else { String::new() };
         self.line(&format!(
             "{}  loss {:.4}  accuracy {:5.2} %  {:.2} s{clients}",
@@ -84,25 +89,21 @@ impl Screen {
         ));
     }
 
-    fn lost(&self, lost: &Lost) {
-        let kind = if matches!(lost.then, Then::Dropped | Then::Aborted) { "error" } else { "warning" };
-        let mut text = format!("{kind}: {lost}");
-        lost.last_words.iter().for_each(|line| text += &format!("\n  | {line}"));
-        if let Some(log) = &lost.log {
-            text += &format!("\n  its log: {}", log.display());
+    fn lost(&mut self, lost: &Lost) {
+        if let Some(text) = self.losses.take(lost) {
+            self.warn(&text);
         }
-        text += match lost.then {
-            Then::Retried => "\n  a fresh process does its work again",
-            Then::Moved => "\n  another process does its work",
-            Then::Dropped => "\n  the round goes on without it",
-            Then::Replaced => "\n  nothing was lost; a fresh process takes its place",
-            Then::Aborted => "\n  the run ends (--on-failure abort)",
-        };
-        self.warn(&text);
     }
 
-    fn finished(&self, summary: &Summary) {
+    fn tell_equal_losses(&mut self) {
+        for text in self.losses.rest() {
+            self.warn(&text);
+        }
+    }
+
+    fn finished(&mut self, summary: &Summary) {
         self.bar.finish_and_clear();
+        self.tell_equal_losses();
         let Summary { rounds, clients, .. } = summary;
         let wall_seconds = summary.wall_seconds.get();
         match (&summary.stopped, self.tolerance) {
@@ -122,6 +123,14 @@ impl Screen {
         };
         self.print(&format!("{score}  ({clients} clients, {rounds} rounds, {wall_seconds:.2} s)"));
         self.print(&format!("results in {}", shown(&self.directory)));
+    }
+}
+
+/// A run that ends with an error has no last event.
+impl Drop for Screen {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+        self.tell_equal_losses();
     }
 }
 
