@@ -1,6 +1,6 @@
 //! The crashes of clients as text. Equal crashes are told once: the first in full, the others as a count.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt};
 
 use fedpipe_host::{Lost, Then};
 
@@ -19,27 +19,50 @@ struct Group {
     round: Option<u64>,
     cause: String,
     then: Then,
-    first: String,
-    /// The clients, or processes, that followed the first.
-    others: Vec<String>,
+    first: Who,
+    /// The clients, or processes, that crashed after the first.
+    others: BTreeSet<Who>,
+}
+
+/// The client whose work was lost, or the process where there was no work of a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Who {
+    Client(u32),
+    Process(u32),
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Who::Client(client) => write!(f, "client {client}"),
+            Who::Process(process) => write!(f, "client process {process}"),
+        }
+    }
 }
 
 impl Losses {
     /// Returns the text for a crash; none for one that equals an earlier crash of its round, which is counted.
     pub(crate) fn take(&mut self, lost: &Lost) -> Option<String> {
         let cause = format!("{}\n{}", lost.cause, lost.last_words.join("\n"));
-        let who = match lost.client {
-            Some(client) => format!("client {client}"),
-            None => format!("client process {}", lost.process),
-        };
-        let is_equal = |group: &&mut Group| {
-            group.round == lost.round && group.then == lost.then && group.cause == cause
-        };
-        if let Some(group) = self.groups.iter_mut().find(is_equal) {
-            group.others.push(who);
-            return None;
+        let who = lost.client.map_or(Who::Process(lost.process), Who::Client);
+        let has_this_cause = |group: &&mut Group| group.round == lost.round && group.cause == cause;
+        let mut told = None;
+        for group in self.groups.iter_mut().filter(has_this_cause) {
+            if group.then == lost.then {
+                group.others.insert(who);
+                return None;
+            }
+            told = told.or(Some(group.first));
         }
-        let mut text = format!("{}: {lost}", kind(lost.then));
+        let mut text = format!("{}: ", kind(lost.then));
+        if let (Some(first), Some(round)) = (told, lost.round) {
+            text += &format!("{who} was lost in round {round}: the same cause");
+            if first != who {
+                text += &format!(" as {first}");
+            }
+        } else {
+            text += &lost.to_string();
+        }
         if self.known.insert(cause.clone()) {
             lost.last_words.iter().for_each(|line| text += &format!("\n  | {line}"));
             if let Some(log) = &lost.log {
@@ -47,7 +70,7 @@ impl Losses {
             }
         }
         text += &format!("\n  {}", consequence(lost.then));
-        self.groups.push(Group { round: lost.round, cause, then: lost.then, first: who, others: Vec::new() });
+        self.groups.push(Group { round: lost.round, cause, then: lost.then, first: who, others: BTreeSet::new() });
         Some(text)
     }
 
@@ -62,7 +85,7 @@ impl Group {
     fn text(&self) -> String {
         const NAMED: usize = 8;
         let Self { then, first, others, .. } = self;
-        let mut named = others[..others.len().min(NAMED)].join(", ");
+        let mut named = others.iter().take(NAMED).map(Who::to_string).collect::<Vec<_>>().join(", ");
         if others.len() > NAMED {
             named += &format!(" and {} more", others.len() - NAMED);
         }
@@ -106,12 +129,12 @@ mod tests {
             "warning: client 2 was lost in round 1: it exited with code 1 after 0.50 s\n  | NameError: rat\n  its log: \
              clients/002.log\n  a fresh process does its work again"
         );
-        assert_eq!(losses.take(&lost(0, 1, 1, Then::Retried)), None);
         assert_eq!(losses.take(&lost(3, 1, 1, Then::Retried)), None);
+        assert_eq!(losses.take(&lost(0, 1, 1, Then::Retried)), None);
         // Another consequence is news, the last lines are not.
         assert_eq!(
             losses.take(&lost(2, 1, 1, Then::Dropped)).unwrap(),
-            "error: client 2 was lost in round 1: it exited with code 1 after 0.50 s\n  the round goes on without it"
+            "error: client 2 was lost in round 1: the same cause\n  the round goes on without it"
         );
         assert_eq!(losses.take(&lost(0, 1, 1, Then::Dropped)), None);
         // Another cause is told in full.
@@ -127,6 +150,14 @@ mod tests {
         let later = losses.take(&lost(0, 2, 1, Then::Retried)).unwrap();
         assert_eq!(later.lines().count(), 2, "{later}");
         assert!(losses.rest().is_empty());
+    }
+
+    #[test]
+    fn another_client_with_the_same_cause_is_named_beside_the_first() {
+        let mut losses = Losses::default();
+        losses.take(&lost(2, 1, 1, Then::Retried));
+        let dropped = losses.take(&lost(0, 1, 1, Then::Dropped)).unwrap();
+        assert!(dropped.starts_with("error: client 0 was lost in round 1: the same cause as client 2\n"), "{dropped}");
     }
 
     #[test]

@@ -212,13 +212,9 @@ def _text(value: Any) -> str:
 
 
 def _sentence(said: str, code: int) -> str:
-    """The command's last error, with the advice that follows it."""
-    lines = said.splitlines()
-    errors = [number for number, line in enumerate(lines) if line.startswith("error: ")]
-    if not errors:
-        return said.strip() or f"it ended with {code}"
-    tips = [line.strip() for line in lines[errors[-1] :] if line.strip().startswith("tip: ")]
-    return "; ".join([lines[errors[-1]][len("error: ") :], *tips])
+    """The command's last error."""
+    errors = [line for line in said.splitlines() if line.startswith("error: ")]
+    return errors[-1][len("error: ") :] if errors else said.strip() or f"it ended with {code}"
 
 
 def _blocks(said: str) -> List[str]:
@@ -226,7 +222,7 @@ def _blocks(said: str) -> List[str]:
     blocks: List[List[str]] = []
     for line in said.splitlines():
         if line.startswith(("warning: ", "error: ")):
-            blocks.append([line])
+            blocks.append([line.split(": ", 1)[1]])
         elif blocks and line.startswith("  "):
             blocks[-1].append(line)
     return ["\n".join(block) for block in blocks]

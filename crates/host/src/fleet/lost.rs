@@ -6,8 +6,8 @@ use fedpipe_protocol::FailureKind;
 
 use super::{Fleet, Incident, Tell};
 use crate::{
-    Cause, Error, Lost, OnFailure, Result, Then, batch::Batch, cause::with_last_words, log::last_lines_of, process::Loss,
-    stray::end_strays,
+    Cause, Error, Lost, OnFailure, Result, Then, batch::Batch, cause::with_last_words, log::last_lines_of,
+    process::Loss, stray::end_strays,
 };
 
 impl Fleet<'_> {
