@@ -191,6 +191,8 @@ def test_a_script_that_is_not_there_has_the_code_of_a_strategy_that_is_not(tmp_p
         (("build", "raise"), {}, "the model raised ZeroDivisionError in build: division by zero", 3),
         (("never", "-"), {"model_options": {"luck": 7}}, 'model faulty has no option "luck" (known: lucky)', 3),
         (("import", "exit"), {}, "failed before its first message: it exited with code 7; its last words: these are", 3),
+        # After its hello a client may fail alone, and is started again.
+        (("build", "exit"), {}, "no client could be started: it exited with code 7", 6),
         (("evaluate", "refuse"), {"on_failure": "abort"}, "7 is not lucky", 6),
         (("train", "shape"), {"on_failure": "abort"}, "the weights 'bias' has the shape (3,), the layout says (10,)", 6),
         (("train", "NaN loss"), {"on_failure": "abort"}, "the loss became nan", 6),
