@@ -51,6 +51,9 @@ def command(config: Dict[str, Any], path: str) -> List[str]:
     """The host's command line for a run configuration. Raises `FileNotFoundError` where there is no command."""
     own = {key: str(config.get(key, "")) for key in OWN}
     experiment = {key: value for key, value in config.items() if key not in OWN}
+    # The app lists every key of an experiment, and the host refuses one without effect.
+    without_effect = ("rounds",) if experiment.get("until-converged") is True else ("max-rounds", "tolerance")
+    experiment = {key: value for key, value in experiment.items() if key not in without_effect}
     # The template names the command without a path: found as `fedpipe.run` finds it.
     words = [find(None if own["binary"] in ("", "fedpipe") else own["binary"]), "run", "--over", path]
     if own["resume"]:

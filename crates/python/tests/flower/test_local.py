@@ -65,6 +65,18 @@ def test_an_environment_without_flowers_commands_is_told_what_to_install(tmp_pat
         made.stop()
 
 
+def test_the_host_is_given_no_key_without_effect(tmp_path, monkeypatch):
+    """The app has all of them, since Flower overrides what an app has and nothing else."""
+    monkeypatch.setenv("FEDPIPE_BIN", BINARY)
+    config = {"model": "mlp", "until-converged": False, "rounds": 3, "max-rounds": 200, "tolerance": 0.025}
+    words = server.command(config, "sock")
+    assert words[words.index("mlp") + 1 :] == ["--set", "rounds=3", "--set", "until-converged=false"]
+    words = server.command({**config, "until-converged": True}, "sock")
+    assert words[words.index("mlp") + 1 :] == [
+        "--set", "max-rounds=200", "--set", "tolerance=0.025", "--set", "until-converged=true",
+    ]  # fmt: skip
+
+
 def test_the_serverapp_finds_the_command_that_the_template_names(monkeypatch):
     monkeypatch.setenv("FEDPIPE_BIN", BINARY)
     assert server.command({"binary": "fedpipe", "model": "mlp"}, "sock") == [BINARY, "run", "--over", "sock", "mlp"]
