@@ -8,12 +8,14 @@ use clap::{
     error::ErrorKind,
 };
 use fedpipe_data::{Scheme, Source};
-use fedpipe_host::{Level, LocalOptimiser, MemoryLimit, Strategy};
+use fedpipe_host::{Error, Level, LocalOptimiser, MemoryLimit, Strategy};
 
 use crate::{
     data, exit,
     flower::{self, FlowerCommand},
-    models, run, serve, verify,
+    models,
+    output::{check_result, print_error},
+    run, serve, verify,
 };
 
 #[derive(Debug, Parser)]
@@ -210,21 +212,28 @@ pub(crate) fn dispatch() -> ExitCode {
         Command::Models { client: Some(command) } => models::foreign(&command),
         Command::Data(DataCommand::Fetch { name: _ }) => data::fetch_fashion_mnist(),
     };
-    done.unwrap_or_else(|error| {
-        eprintln!("error: {error}");
-        exit::code(&error)
-    })
+    done.unwrap_or_else(|error| failure(&error))
+}
+
+/// Says why a command failed; returns its exit code.
+fn failure(error: &Error) -> ExitCode {
+    print_error(format_args!("error: {error}"));
+    exit::code(error)
 }
 
 /// Prints the help that was asked for, or what is wrong with the arguments in one line, without clap's usage.
 fn refuse(error: &clap::Error) -> ExitCode {
-    if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+    if !error.use_stderr() {
+        if let Err(error) = check_result(error.print()) {
+            return failure(&error);
+        }
+    } else if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         let _ = error.print();
     } else {
         let text = error.render().to_string();
         let told = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
         let told: Vec<&str> = told.filter(|line| !line.is_empty() && !line.starts_with("For more")).collect();
-        eprintln!("{}; see --help", told.join(" ").replace(" tip: ", "; "));
+        print_error(format_args!("{}; see --help", told.join(" ").replace(" tip: ", "; ")));
     }
     ExitCode::from(error.exit_code() as u8)
 }

@@ -1,17 +1,17 @@
 //! `fedpipe data`.
 
-use std::{io::Write, process::ExitCode};
+use std::process::ExitCode;
 
 use fedpipe_data::{Cache, fetch_fashion_mnist as fetch};
 use fedpipe_host::Result;
 
-use crate::show::DataProgress;
+use crate::{output::print_result, show::DataProgress};
 
 /// Fetches Fashion-MNIST into the cache, as the first run does.
 pub(crate) fn fetch_fashion_mnist() -> Result<ExitCode> {
     let mut shown = DataProgress::new(false);
     let path = fetch(&Cache::user()?, &mut |step| shown.show(&step))?;
     shown.clear();
-    let _ = writeln!(std::io::stdout(), "fashion-mnist is in {}", path.display());
+    print_result(format_args!("fashion-mnist is in {}", path.display()))?;
     Ok(ExitCode::SUCCESS)
 }

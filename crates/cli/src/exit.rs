@@ -7,8 +7,9 @@ use fedpipe_host::Error;
 /// The list, for `--help`; the README has the same.
 pub(crate) const HELP: &str = "\
 Exit codes:
-  0      done
-  1      the system failed (no processes, no memory, a bug), or lacks what --isolation require asks for
+  0      done, also if the reader of a result is gone
+  1      the system failed (no processes, no memory, a full device as standard output, a bug), or lacks what
+         --isolation require asks for
   2      a bad argument
   3      the model cannot be loaded, or refuses its options or its task
   4      the data cannot be had, read or dealt

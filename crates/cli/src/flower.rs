@@ -1,8 +1,7 @@
 //! `fedpipe flower`: an app for Flower, which carries a federation past one machine.
 
 use std::{
-    fs, io,
-    io::Write,
+    fs,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -10,7 +9,7 @@ use std::{
 use clap::Subcommand;
 use fedpipe_host::{Error, Experiment, Result};
 
-use crate::{args::RunArgs, experiment};
+use crate::{args::RunArgs, experiment, output::print_result};
 
 macro_rules! template {
     ($name:literal) => {
@@ -41,7 +40,7 @@ pub(crate) fn new(directory: &Path, args: &RunArgs) -> Result<ExitCode> {
     experiment.check()?;
     let written = write(directory, &experiment);
     written.map_err(|error| Error::Output(format!("cannot write the app to {}: {error}", directory.display())))?;
-    let _ = writeln!(io::stdout(), "the app is in {}; `flwr run {0}` runs it", directory.display());
+    print_result(format_args!("the app is in {}; `flwr run {0}` runs it", directory.display()))?;
     Ok(ExitCode::SUCCESS)
 }
 

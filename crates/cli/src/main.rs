@@ -8,6 +8,7 @@ mod flower;
 mod lookup;
 mod losses;
 mod models;
+mod output;
 mod run;
 mod serve;
 mod show;

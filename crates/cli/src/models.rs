@@ -1,42 +1,47 @@
 //! `fedpipe models`.
 
-use std::{
-    fmt::Display,
-    io::{self, Write},
-    process::ExitCode,
-};
+use std::{fmt::Display, process::ExitCode};
 
-use fedpipe_host::{Ready, Result, describe, describe_foreign};
+use fedpipe_data::Cache;
+use fedpipe_host::{Isolation, Level, Ready, Result, describe, describe_foreign, isolation};
 
-use crate::{lookup, run::client_command};
+use crate::{lookup, output::print_result, run::client_command};
 
 /// Lists the models that are found; what is no model is passed over.
 pub(crate) fn list() -> Result<ExitCode> {
-    let mut out = io::stdout().lock();
     let mut any = false;
     for path in lookup::all() {
         // Proc macros and other dylibs lie in the same folders.
-        let Ok(model) = describe(&client_command(), &path) else { continue };
+        let Ok(model) = describe(&client_command(), &path, &auto()) else { continue };
         any = true;
-        let _ = out.write_all(told(&model, &path.display()).as_bytes());
+        if !print_result(told(&model, &path.display()))? {
+            break;
+        }
     }
     if !any {
-        let _ = writeln!(out, "no models: build them, or name their folder in FEDPIPE_MODELS");
+        print_result("no models: build them, or name their folder in FEDPIPE_MODELS")?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Says what a client of the user's says of itself.
 pub(crate) fn foreign(command: &str) -> Result<ExitCode> {
-    let _ = io::stdout().write_all(told(&describe_foreign(&client_command(), command)?, &command).as_bytes());
+    let model = describe_foreign(&client_command(), command, &Cache::user()?, &auto())?;
+    print_result(told(&model, &command))?;
     Ok(ExitCode::SUCCESS)
 }
 
+/// What confines a model that is only asked what it is: all that this kernel offers. There are no data to lose here, and a
+/// list without a model that runs would be of no use.
+fn auto() -> Isolation {
+    isolation(Level::Auto, None, None, 1)
+}
+
 fn told(model: &Ready, place: &dyn Display) -> String {
-    let mut text = format!("{} {}  {}\n  {place}\n", model.name, model.version, model.summary);
+    let mut text = format!("{} {}  {}\n  {place}", model.name, model.version, model.summary);
     for option in &model.options {
         let default = if option.default.is_empty() { "empty" } else { &option.default };
-        text += &format!("  --model-option {}=…  {} [default: {default}]\n", option.key, option.help);
+        text += &format!("\n  --model-option {}=…  {} [default: {default}]", option.key, option.help);
     }
     text
 }

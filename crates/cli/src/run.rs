@@ -6,7 +6,7 @@ use fedpipe_client::{PROCESS_NAME, RELAY_NAME};
 use fedpipe_data::Cache;
 use fedpipe_host::{ClientCommand, Control, Error, Launch, Result, Resume, Stop};
 
-use crate::{args::RunArgs, exit, experiment, lookup, show::Screen, signals};
+use crate::{args::RunArgs, exit, experiment, lookup, output::print_error, show::Screen, signals};
 
 /// How clients are started: this very binary under another name, also if the file was replaced meanwhile.
 pub(crate) fn client_command() -> ClientCommand {
@@ -46,12 +46,13 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
         dylib,
         out: args.out.clone(),
         cache: Cache::user()?,
+        closed: Vec::new(),
         replay: BTreeMap::new(),
         swaps: BTreeMap::new(),
     };
     warn_of_slow_arithmetic();
     let control = Control::default();
-    signals::obey(control.handle()).map_err(anyhow::Error::from)?;
+    signals::obey(control.handle())?;
     let mut screen = Screen::new(args.quiet);
     let summary = match &args.resume {
         None => fedpipe_host::run(&experiment, &launch, &control, &mut screen)?,
@@ -74,6 +75,6 @@ fn warn_of_slow_arithmetic() {
     #[cfg(not(target_arch = "x86_64"))]
     let lacking = false;
     if lacking || (asked && cfg!(target_arch = "x86_64")) {
-        eprintln!("warning: multiply-add runs in software: the same bits, some fifty times slower");
+        print_error("warning: multiply-add runs in software: the same bits, some fifty times slower");
     }
 }

@@ -1,17 +1,19 @@
 //! `fedpipe serve`.
 
-use std::{
-    io::{self, Write},
-    path::PathBuf,
-    process::ExitCode,
-    time::Duration,
-};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Args;
 use fedpipe_data::{Cache, Deal, Dealt, Scheme, Source};
 use fedpipe_host::{Control, Error, Experiment, Level, MemoryLimit, Node, Result, Service};
 
-use crate::{args::level, experiment, lookup, run::client_command, show::DataProgress, signals};
+use crate::{
+    args::level,
+    experiment, lookup,
+    output::{print_error, print_progress},
+    run::client_command,
+    show::DataProgress,
+    signals,
+};
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
@@ -74,9 +76,9 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<ExitCode> {
         Service::start(Node { command, dylib, partition, test, socket, timeout, isolation, memory_limit, cpu_limit })?;
     let control = Control::default();
     let stopper = service.stopper(&control);
-    signals::on_end(move |signal| stopper.stop(signal)).map_err(anyhow::Error::from)?;
-    let _ = writeln!(io::stdout(), "serving {} on {}", service.about(), args.socket.display());
-    match service.run(&control, &mut |text| eprintln!("warning: {text}")) {
+    signals::on_end(move |signal| stopper.stop(signal))?;
+    print_progress(format_args!("serving {} on {}", service.about(), args.socket.display()));
+    match service.run(&control, &mut |text| print_error(format_args!("warning: {text}"))) {
         // There is no other way to end it.
         Ok(()) | Err(Error::Stopped(_)) => Ok(ExitCode::SUCCESS),
         Err(error) => Err(error),

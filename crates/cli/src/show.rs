@@ -1,7 +1,8 @@
 //! What a run looks like on the screen: a progress bar a round on a terminal, plain lines elsewhere.
 
 use std::{
-    io::{self, IsTerminal, Write},
+    collections::BTreeMap,
+    io::{self, IsTerminal},
     path::{Path, PathBuf},
 };
 
@@ -9,7 +10,10 @@ use fedpipe_data::{DatasetInfo, Progress};
 use fedpipe_host::{Event, Experiment, Lost, Observer, PATIENCE, Round, Stop, Summary};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::losses::Losses;
+use crate::{
+    losses::Losses,
+    output::{print_error, print_progress},
+};
 
 /// Draws a run. Results go to standard output, everything passing to standard error.
 #[derive(Debug)]
@@ -21,13 +25,15 @@ pub(crate) struct Screen {
     directory: PathBuf,
     tolerance: f64,
     losses: Losses,
+    /// What is in force on clients elsewhere, and on which: not yet shown, since they say it one after the other.
+    confined: BTreeMap<String, Vec<u32>>,
 }
 
 impl Screen {
     pub(crate) fn new(quiet: bool) -> Self {
         let (data, bar) = (DataProgress::new(quiet), ProgressBar::hidden());
-        let losses = Losses::default();
-        Self { quiet, data, bar, last_round: None, directory: PathBuf::new(), tolerance: 0.0, losses }
+        let (losses, confined) = (Losses::default(), BTreeMap::new());
+        Self { quiet, data, bar, last_round: None, directory: PathBuf::new(), tolerance: 0.0, losses, confined }
     }
 
     fn line(&self, text: &str) {
@@ -38,15 +44,11 @@ impl Screen {
 
     /// Prints a result. A closed standard output ends no run.
     fn print(&self, text: &str) {
-        self.bar.suspend(|| {
-            let _ = writeln!(io::stdout(), "{text}");
-        });
+        self.bar.suspend(|| print_progress(text));
     }
 
     fn warn(&self, text: &str) {
-        self.bar.suspend(|| {
-            let _ = writeln!(io::stderr(), "{text}");
-        });
+        self.bar.suspend(|| print_error(text));
     }
 
     fn round_name(&self, round: u64) -> String {
@@ -101,6 +103,14 @@ impl Screen {
         }
     }
 
+    /// Shows what is in force on clients elsewhere, those of which it is the same together.
+    fn confined(&mut self) {
+        for (in_force, mut clients) in std::mem::take(&mut self.confined) {
+            clients.sort_unstable();
+            self.line(&format!("isolation of {}: {in_force}", numbered(&clients)));
+        }
+    }
+
     fn finished(&mut self, summary: &Summary) {
         self.bar.finish_and_clear();
         self.tell_equal_losses();
@@ -136,6 +146,9 @@ impl Drop for Screen {
 
 impl Observer for Screen {
     fn observe(&mut self, event: &Event<'_>) -> anyhow::Result<()> {
+        if !matches!(event, Event::Isolated { .. }) {
+            self.confined();
+        }
         match event {
             Event::Started { experiment, directory } => self.begin(experiment, directory),
             Event::Resumed { experiment, directory, round, .. } => {
@@ -148,12 +161,15 @@ impl Observer for Screen {
             }
             Event::ReloadRefused { reason } => self.warn(&format!("warning: the model stays as it is: {reason}")),
             Event::Data(step) => self.data.show(step),
-            Event::Dealt { dataset, sizes } => self.dealt(dataset, sizes),
+            Event::Dealt { dataset, sizes, .. } => self.dealt(dataset, sizes),
             Event::Ready { model, .. } => {
                 let weights: usize = model.layout.iter().map(|tensor| tensor.shape.iter().product::<usize>()).sum();
                 self.line(&format!("{} {}: {weights} weights", model.name, model.version));
             }
-            Event::Isolated(in_force) => self.line(&format!("isolation: {in_force}")),
+            Event::Isolated { process: None, in_force } => self.line(&format!("isolation: {in_force}")),
+            Event::Isolated { process: Some(process), in_force } => {
+                self.confined.entry(in_force.to_string()).or_default().push(*process);
+            }
             Event::StrategyIsolated(in_force) => self.line(&format!("isolation of the strategy: {in_force}")),
             Event::RoundStarted { round, sampled } => {
                 self.bar = bar(self.quiet, "{msg} [{bar:30}] {pos}/{len} clients");
@@ -197,9 +213,8 @@ impl DataProgress {
                 self.bar.set_position(*done);
             }
             Progress::Dealing { .. } => {}
-            step if !self.quiet => self.bar.suspend(|| {
-                let _ = writeln!(io::stderr(), "{step}");
-            }),
+            step @ Progress::Unlocked { .. } => self.bar.suspend(|| print_error(format_args!("warning: {step}"))),
+            step if !self.quiet => self.bar.suspend(|| print_error(step)),
             _ => {}
         }
     }
@@ -218,8 +233,37 @@ fn bar(quiet: bool, template: &str) -> ProgressBar {
     ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style)
 }
 
+/// Some clients by their numbers, which ascend.
+fn numbered(clients: &[u32]) -> String {
+    let runs = clients.chunk_by(|a, b| a + 1 == *b).map(|run| match run {
+        [one] => one.to_string(),
+        [first, .., last] => format!("{first} to {last}"),
+        [] => String::new(),
+    });
+    let runs: Vec<String> = runs.collect();
+    format!("{} {}", if clients.len() == 1 { "client" } else { "clients" }, runs.join(", "))
+}
+
 /// Relative to the current folder where it is below it.
 fn shown(path: &Path) -> String {
     let here = std::env::current_dir().unwrap_or_default();
     path.strip_prefix(here).unwrap_or(path).display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_are_numbered_in_runs() {
+        let cases: [(&[u32], &str); 4] = [
+            (&[3], "client 3"),
+            (&[0, 1], "clients 0 to 1"),
+            (&[0, 2], "clients 0, 2"),
+            (&[0, 1, 2, 5], "clients 0 to 2, 5"),
+        ];
+        for (clients, expected) in cases {
+            assert_eq!(numbered(clients), expected);
+        }
+    }
 }

@@ -15,6 +15,7 @@ use fedpipe_protocol::{FailureKind, Isolation, Launch, Limits, Reply, Request, r
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 use crate::{
+    complaint::complain,
     inherited, not_by_hand,
     sandbox::{Policy, Program, lock_in},
 };
@@ -28,7 +29,7 @@ pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
     match launch(arguments, &mut reader, &mut writer) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            complain(format_args!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -62,7 +63,7 @@ fn launch(arguments: &[OsString], reader: &mut File, writer: &mut File) -> Resul
 
 fn policy(launch: &Launch) -> Policy {
     let Isolation { level, memory_limit, cpu_seconds } = launch.isolation;
-    let program = Program::of(&launch.program, &launch.words, &launch.closed);
+    let program = Program::of(&launch.open, &launch.closed);
     Policy {
         level,
         readable: launch.data.clone(),

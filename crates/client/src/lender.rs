@@ -54,6 +54,7 @@ impl Write for Lender {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test without threads has failed")]
 mod tests {
     use std::{
         io::{PipeReader, Read, Seek},

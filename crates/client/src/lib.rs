@@ -2,6 +2,7 @@
 //!
 //! [`main`] is what runs under the name `fedpipe-client`, and `serve` the whole conversation.
 
+mod complaint;
 mod inherited;
 mod launch;
 mod lender;
@@ -16,6 +17,7 @@ use std::{ffi::OsString, io::BufReader, process::ExitCode};
 pub use loader::{LoadError, Loaded};
 pub use relay::{RELAY_NAME, relay};
 
+use complaint::complain;
 use lender::Lender;
 use serve::serve;
 
@@ -40,13 +42,13 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
     match serve(&mut BufReader::new(reader), &mut Lender::new(writer)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            complain(format_args!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }
 }
 
 fn not_by_hand(why: &anyhow::Error) -> ExitCode {
-    eprintln!("error: {PROCESS_NAME} is started by fedpipe, not by hand: {why}");
+    complain(format_args!("error: {PROCESS_NAME} is started by fedpipe, not by hand: {why}"));
     ExitCode::from(2)
 }

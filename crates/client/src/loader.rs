@@ -13,7 +13,7 @@ use fedpipe_model::{
 };
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 
-use crate::sandbox::restore_float_control;
+use crate::{complaint::complain, sandbox::restore_float_control};
 
 /// Why a dylib did not become a model. The three are told apart because their remedies differ.
 #[derive(Debug, thiserror::Error)]
@@ -157,7 +157,7 @@ fn other_abi(path: &Path, error: &LibraryError) -> LoadError {
         error => error.to_string(),
     };
     // The whole text goes to the log of this client.
-    eprintln!("{text}");
+    complain(&text);
     let mut lines = text.lines().map(str::trim).skip_while(|line| !line.starts_with("Error:"));
     let first = lines.next().map_or("", |line| line.trim_start_matches("Error:"));
     let why = if first.is_empty() { "its layout differs".into() } else { first.chars().take(80).collect() };

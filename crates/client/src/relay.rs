@@ -6,15 +6,18 @@ use std::{
     net::Shutdown,
     os::unix::net::UnixStream,
     process::ExitCode,
-    thread,
+    thread::Builder,
 };
 
 use anyhow::{Context, Result};
 
-use crate::inherited;
+use crate::{complaint::complain, inherited};
 
 /// The name (`argv[0]`) under which the host executes its own binary again to start a relay.
 pub const RELAY_NAME: &str = "fedpipe-relay";
+
+/// Two directions need two threads.
+const NO_THREAD: &str = "cannot start a thread; raise `ulimit -u`, or the cgroup's pids.max";
 
 /// Runs a relay: `arguments` are the path of a socket, then those of a client. Ends when either side does.
 pub fn relay(arguments: &[OsString]) -> ExitCode {
@@ -22,7 +25,7 @@ pub fn relay(arguments: &[OsString]) -> ExitCode {
     match carry(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            complain(format_args!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -33,10 +36,11 @@ fn carry(arguments: &[OsString]) -> Result<()> {
     let (from_host, to_host) = inherited::pipes(pipes)?;
     let stream = UnixStream::connect(socket).with_context(|| format!("cannot connect to {}", socket.display()))?;
     let to_socket = stream.try_clone()?;
-    thread::spawn(move || {
+    let up = move || {
         let _ = pass(from_host, &to_socket);
         let _ = to_socket.shutdown(Shutdown::Write);
-    });
+    };
+    Builder::new().name("relay".into()).spawn(up).context(NO_THREAD)?;
     // The process ends with this side, whatever the other thread waits for: the host then knows that the client is gone.
     pass(stream, to_host)?;
     anyhow::bail!("the client at the other end of {} hung up", socket.display())

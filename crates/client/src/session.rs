@@ -1,9 +1,9 @@
 //! A model at work: what a client does between `Ready` and the end of its pipe.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use abi_stable::std_types::{RSlice, RSliceMut, RStr};
-use fedpipe_data::{Key, Partition, Pixels, Use, order};
+use fedpipe_data::{DataError, Key, Partition, Pixels, Use, order};
 use fedpipe_model::abi::{AbiEpoch, AbiExamples, ModelBox};
 use fedpipe_protocol::{
     BlockSums, EVALUATION_BLOCK, FailureKind, Held, InForce, Layout, Ready, Setup, Task, Train, Update,
@@ -23,8 +23,35 @@ impl Failure {
         Self { kind, message: message.to_string() }
     }
 
+    fn data(error: DataError) -> Self {
+        Self::new(FailureKind::Data, error)
+    }
+
     fn model(error: LoadError) -> Self {
         Self::new(FailureKind::Model, error)
+    }
+}
+
+/// A partition file, mapped, whose contents are checked before they are used for the first time.
+struct Mapped {
+    partition: Partition,
+    /// The file, and the hash that its contents must have, until they are checked.
+    unchecked: Option<(PathBuf, String)>,
+}
+
+impl Mapped {
+    fn open(path: &Path, sha256: &Option<String>, task: &Task) -> Result<Self, Failure> {
+        let unchecked = sha256.clone().map(|sha256| (path.to_owned(), sha256));
+        Ok(Self { partition: open(path, task)?, unchecked })
+    }
+
+    /// Returns the partition, whose contents have the hash that the host expects.
+    fn checked(&mut self) -> Result<&Partition, Failure> {
+        if let Some((path, sha256)) = &self.unchecked {
+            self.partition.check_sha256(sha256, path).map_err(Failure::data)?;
+            self.unchecked = None;
+        }
+        Ok(&self.partition)
     }
 }
 
@@ -37,14 +64,15 @@ pub(crate) struct Session {
     weights: &'static mut [f32],
     /// What the host sent last.
     pub(crate) sent: Option<Vec<f32>>,
-    partitions: Vec<(u32, Partition)>,
-    test: Partition,
+    partitions: Vec<(u32, Mapped)>,
+    test: Mapped,
     /// Row indices of the examples to visit.
     order: Vec<u32>,
 }
 
 impl Session {
-    /// Loads the model, builds it for `task`, and maps the data.
+    /// Loads the model, builds it for `task`, and maps the data. The partition of a process that has one is checked at once. Other
+    /// data are checked at their first use: of many clients most are not sampled, and of many processes few evaluate.
     pub(crate) fn start(
         loaded: Loaded,
         setup: &Setup,
@@ -52,9 +80,12 @@ impl Session {
         held: &[Held],
         test: &Path,
     ) -> Result<(Self, Ready), Failure> {
-        let partitions = held.iter().map(|held| Ok((held.client, open(&held.path, task)?)));
-        let partitions = partitions.collect::<Result<Vec<_>, Failure>>()?;
-        let test = open(test, task)?;
+        let partitions = held.iter().map(|held| Ok((held.client, Mapped::open(&held.path, &held.sha256, task)?)));
+        let mut partitions = partitions.collect::<Result<Vec<_>, Failure>>()?;
+        if let [(_, only)] = &mut partitions[..] {
+            only.checked()?;
+        }
+        let test = Mapped::open(test, &setup.test_sha256, task)?;
         let (options, task) = (json(&setup.options)?, json(task)?);
         let refused = |error| Failure::new(FailureKind::Refused, error);
         let mut ready = describe(loaded)?;
@@ -62,7 +93,7 @@ impl Session {
         let count = answer(model.weight_count()).map_err(Failure::model)?;
         ready.layout = convert(&layout)?;
         Layout::new(ready.layout.clone()).map_err(|error| Failure::new(FailureKind::Refused, error))?;
-        ready.examples = partitions.iter().map(|(_, partition)| partition.len() as u64).collect();
+        ready.examples = partitions.iter().map(|(_, mapped)| mapped.partition.len() as u64).collect();
         let (seed, order) = (setup.seed, Vec::new());
         let weights = vec![0.0; count as usize].leak();
         Ok((Self { model, seed, weights, sent: None, partitions, test, order }, ready))
@@ -89,11 +120,12 @@ impl Session {
 
     /// Trains on the partition that `train` names; the new weights are then had from [`Session::weights`].
     pub(crate) fn train(&mut self, train: &Train) -> Result<Update, Failure> {
-        let held = self.partitions.iter().find(|(client, _)| *client == train.client);
-        let Some((_, partition)) = held else {
+        let held = self.partitions.iter_mut().find(|(client, _)| *client == train.client);
+        let Some((_, mapped)) = held else {
             let message = format!("this client does not hold the partition of client {}", train.client);
             return Err(Failure::new(FailureKind::Protocol, message));
         };
+        let partition = mapped.checked()?;
         let mut update = Update {
             client: train.client,
             round: train.round,
@@ -120,15 +152,16 @@ impl Session {
 
     /// Scores one block of the test set.
     pub(crate) fn evaluate(&mut self, block: u32) -> Result<BlockSums, Failure> {
+        let test = self.test.checked()?;
         let start = block as usize * EVALUATION_BLOCK;
-        let end = (start + EVALUATION_BLOCK).min(self.test.len());
+        let end = (start + EVALUATION_BLOCK).min(test.len());
         if start >= end {
-            let message = format!("block {block} is beyond the test set of {} examples", self.test.len());
+            let message = format!("block {block} is beyond the test set of {} examples", test.len());
             return Err(Failure::new(FailureKind::Protocol, message));
         }
         self.order.clear();
         self.order.extend(start as u32..end as u32);
-        let sums = answer(self.model.evaluate(examples(&self.test, &self.order))).map_err(Failure::model)?;
+        let sums = answer(self.model.evaluate(examples(test, &self.order))).map_err(Failure::model)?;
         Ok(BlockSums { block, loss_sum: sums.loss_sum, correct: sums.correct, examples: sums.examples })
     }
 }
@@ -150,9 +183,8 @@ pub(crate) fn describe(loaded: Loaded) -> Result<Ready, Failure> {
 
 /// Maps a partition file and checks that it is of this task: a foreign one may be anything.
 fn open(path: &Path, task: &Task) -> Result<Partition, Failure> {
-    let data = |error| Failure::new(FailureKind::Data, error);
-    let partition = Partition::open(path).map_err(data)?;
-    partition.check_labels(task.classes as u32, path).map_err(data)?;
+    let partition = Partition::open(path).map_err(Failure::data)?;
+    partition.check_labels(task.classes as u32, path).map_err(Failure::data)?;
     match partition.shape() == task.shape {
         true => Ok(partition),
         false => {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::checksum;
+use crate::refusal::{refusal, sync_folder};
 use crate::{DataError, Progress};
 
 /// Where datasets and partitions are kept between runs.
@@ -17,6 +18,8 @@ use crate::{DataError, Progress};
 pub struct Cache {
     root: PathBuf,
     limit: u64,
+    /// Where a verifying view deals, instead of the cache.
+    scratch: Option<PathBuf>,
 }
 
 impl Cache {
@@ -37,7 +40,7 @@ impl Cache {
 
     /// A cache in a directory of the caller's; it is made when first written to.
     pub fn at(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), limit: Self::LIMIT }
+        Self { root: root.into(), limit: Self::LIMIT, scratch: None }
     }
 
     /// The same cache with another bound on the bytes of its partitions.
@@ -46,9 +49,37 @@ impl Cache {
         Self { limit, ..self }
     }
 
+    /// A view of this cache that trusts nothing in it, for a run that is to be verified.
+    ///
+    /// Partitions are dealt anew, in `scratch`, which the caller removes when the run is over. Every file of a dataset is read and
+    /// hashed, whatever its stamp is and whatever the cache remembers of it, and a dataset that is known by name must have its
+    /// published hash. The cache itself stays as it is; only files of Fashion-MNIST that it lacks are fetched.
+    #[must_use]
+    pub fn verifying(&self, scratch: &Path) -> Self {
+        Self { scratch: Some(scratch.to_owned()), ..self.clone() }
+    }
+
     /// The cache's directory.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Where its contents lie: its directory, what links in it lead to, such as `datasets` on another disk, and the scratch of
+    /// a verifying view.
+    pub fn places(&self) -> Vec<PathBuf> {
+        let (datasets, partitions) = (self.datasets(), self.partitions());
+        let mut folders = vec![self.root.clone(), datasets.clone(), partitions];
+        folders.extend(entries(&datasets));
+        let links = folders.iter().flat_map(|folder| entries(folder)).filter(|path| path.is_symlink());
+        let links: Vec<PathBuf> = links.collect();
+        folders.extend(links);
+        folders.extend(self.scratch.clone());
+        folders
+    }
+
+    /// Returns `false` for a verifying view.
+    pub(crate) fn is_trusted(&self) -> bool {
+        self.scratch.is_none()
     }
 
     pub(crate) fn limit(&self) -> u64 {
@@ -60,28 +91,73 @@ impl Cache {
     }
 
     pub(crate) fn partitions(&self) -> PathBuf {
-        self.root.join("partitions")
+        self.scratch.as_ref().unwrap_or(&self.root).join("partitions")
     }
 
-    /// Takes the exclusive lock of the given name; `what` says what its holder is doing. It is released on drop.
-    pub(crate) fn lock(
+    /// Takes the exclusive lock of those who write datasets.
+    pub(crate) fn lock_datasets(&self, progress: &mut dyn FnMut(Progress)) -> Result<CacheLock, DataError> {
+        self.lock(self.datasets().with_extension("lock"), "fetching a dataset", progress)
+    }
+
+    /// Takes the exclusive lock of those who write or remove partitions.
+    pub(crate) fn lock_partitions(&self, progress: &mut dyn FnMut(Progress)) -> Result<CacheLock, DataError> {
+        self.lock(self.partitions().with_extension("lock"), "dealing partitions", progress)
+    }
+
+    /// Takes an exclusive lock; `what` says what its holder is doing. It is released on drop. Where the file system refuses
+    /// locks, the work goes on without and `progress` is told.
+    fn lock(
         &self,
-        name: &str,
+        path: PathBuf,
         what: &'static str,
         progress: &mut dyn FnMut(Progress),
-    ) -> Result<File, DataError> {
-        make_dir(&self.root)?;
-        let path = self.root.join(name);
+    ) -> Result<CacheLock, DataError> {
+        make_dir(path.parent().unwrap_or(Path::new(".")))?;
         let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let file = open.map_err(cannot_write(&path))?;
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) => progress(Progress::Waiting { what }),
-            Err(TryLockError::Error(source)) => return Err(DataError::Cache { path, source }),
+        let locked = match file.try_lock() {
+            Ok(()) => Ok(()),
+            Err(TryLockError::WouldBlock) => {
+                progress(Progress::Waiting { what });
+                file.lock()
+            }
+            Err(TryLockError::Error(error)) => Err(error),
+        };
+        let refused = refusal(locked).map_err(cannot_write(&path))?;
+        if let Some(error) = &refused {
+            progress(self.unlocked(error));
         }
-        file.lock().map_err(cannot_write(&path))?;
-        Ok(file)
+        Ok(CacheLock { is_held: refused.is_none(), _file: file })
     }
+
+    /// Says that the cache's file system refuses locks.
+    pub(crate) fn unlocked(&self, error: &io::Error) -> Progress {
+        Progress::Unlocked { cache: self.root.clone(), reason: error.to_string() }
+    }
+}
+
+/// An exclusive lock of the cache, or the refusal of one.
+#[derive(Debug)]
+pub(crate) struct CacheLock {
+    _file: File,
+    is_held: bool,
+}
+
+impl CacheLock {
+    /// As of a file system that refuses locks.
+    #[cfg(test)]
+    pub(crate) fn refused() -> Self {
+        Self { _file: tempfile::tempfile().expect("a temporary file"), is_held: false }
+    }
+
+    /// Returns `false` if the file system refused the lock, so that others may be at the same work.
+    pub(crate) fn is_held(&self) -> bool {
+        self.is_held
+    }
+}
+
+fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
 }
 
 /// Keeps an entry of the cache from being removed for as long as it lives, by a shared lock that the kernel releases
@@ -126,16 +202,11 @@ pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Data
         fs::create_dir_all(dir)?;
         let mut file = tempfile::NamedTempFile::new_in(dir)?;
         file.write_all(&serde_json::to_vec(value)?)?;
-        file.as_file().sync_all()?;
+        refusal(file.as_file().sync_all())?;
         file.persist(path)?;
-        sync_dir(dir)
+        sync_folder(dir).map(drop)
     };
     write().map_err(cannot_write(path))
-}
-
-/// Makes renames within a directory last.
-pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
 }
 
 /// The name of a cache entry: the start of the hash of what it depends on.

@@ -82,7 +82,7 @@ pub(crate) struct Input {
 
 impl Dataset {
     /// Reads the files, which `open` opens by their place in `paths`: the four of [`FILES`], or the last two. The identity
-    /// is computed on the way unless it is `known`.
+    /// is computed on the way, and must be the `published` one of a dataset that has one.
     ///
     /// # Errors
     /// Where a file is not what it should be or they do not fit together.
@@ -90,15 +90,12 @@ impl Dataset {
         name: &str,
         paths: &[PathBuf],
         wanted: Wanted,
-        known: Option<&str>,
+        published: Option<&str>,
         open: &dyn Fn(usize) -> Result<Input, DataError>,
     ) -> Result<Self, DataError> {
         let mut hashes = Vec::with_capacity(paths.len());
         let mut read = |i: usize, kind| {
-            let mut input = open(i)?;
-            if known.is_some() {
-                return idx::read(&mut input.reader, kind, &paths[i], input.room);
-            }
+            let input = open(i)?;
             let mut reader = Hashing::new(input.reader);
             let idx = idx::read(&mut reader, kind, &paths[i], input.room)?;
             hashes.push(reader.finish());
@@ -112,7 +109,11 @@ impl Dataset {
         let train = (wanted != Wanted::Test).then(|| half(0)).transpose()?;
         let test = half(paths.len() - 2)?;
         let train = train.unwrap_or_else(|| Examples { shape: test.shape.clone(), pixels: vec![], labels: vec![] });
-        let sha256 = known.map_or_else(|| identity(&hashes), str::to_owned);
+        let sha256 = identity(&hashes);
+        if let Some(published) = published.filter(|published| *published != sha256) {
+            let place = paths[0].parent().unwrap_or(&paths[0]).to_owned();
+            return Err(DataError::Altered { place, sha256, published: published.to_owned() });
+        }
         Self::new(name, sha256, train, test, wanted, paths)
     }
 

@@ -2,17 +2,17 @@
 
 use std::path::PathBuf;
 
-use crate::cache::{InUse, cannot_write, key};
-use crate::dataset::{Dataset, Examples, FILES, Wanted};
+use crate::cache::{InUse, key};
+use crate::dataset::{Dataset, FILES, Wanted};
 use crate::directory::{self, Directory};
 use crate::entry::{Draft, Entry};
 use crate::evict::evict;
-use crate::partition_file::{self, About};
+use crate::partition_file::About;
 use crate::{Cache, DataError, DatasetInfo, Progress, Scheme, Source, fetch, partition, sample};
 
 /// Counts up when the files' format, a partitioner or the randomness changes, so that no old entry is taken for a new
 /// one.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// What to deal, and how.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,7 +42,28 @@ pub struct Dealt {
 impl Dealt {
     /// The partition file of a client; empty where it has one of its own.
     pub fn path_of(&self, client: u32) -> PathBuf {
-        self.partitions.get(client as usize).map_or_else(PathBuf::new, |partition| partition.path.clone())
+        self.partition_of(client).map_or_else(PathBuf::new, |partition| partition.path.clone())
+    }
+
+    /// The hash of a client's partition ([`PartitionFile::sha256`]); none where the client has a partition of its own.
+    pub fn sha256_of(&self, client: u32) -> Option<String> {
+        self.partition_of(client).map(|partition| partition.sha256.clone())
+    }
+
+    /// The text of a digest file: a line `HASH  NAME` for each partition, in client order, and a last one for the test set.
+    ///
+    /// `HASH` is [`PartitionFile::sha256`], `NAME` the file's name, such as `000003.safetensors`. Where the clients have
+    /// partitions of their own, the test set's line is the only one.
+    pub fn digests(&self) -> String {
+        let line = |file: &PartitionFile| {
+            let name = file.path.file_name().unwrap_or(file.path.as_os_str());
+            format!("{}  {}\n", file.sha256, name.display())
+        };
+        self.partitions.iter().chain([&self.test]).map(line).collect()
+    }
+
+    fn partition_of(&self, client: u32) -> Option<&PartitionFile> {
+        self.partitions.get(client as usize)
     }
 }
 
@@ -53,9 +74,13 @@ pub struct PartitionFile {
     pub path: PathBuf,
     /// How many examples it holds.
     pub examples: u64,
+    /// The hash of its content, as [`Partition::sha256`](crate::Partition::sha256) returns it; computed while the file was
+    /// written.
+    pub sha256: String,
 }
 
-/// Deals a dataset out to `deal.clients` clients; where the same was dealt before, nothing is read but a list of files.
+/// Deals a dataset out to `deal.clients` clients; where the same was dealt before, nothing is read but a list of files, and
+/// those files whose stamps have changed since.
 ///
 /// # Errors
 /// Whatever keeps the dataset from being found or read, the scheme from being carried out, or the cache from being
@@ -64,24 +89,32 @@ pub fn deal(deal: &Deal, cache: &Cache, progress: &mut dyn FnMut(Progress)) -> R
     if deal.clients == 0 {
         return Err(DataError::NoClients);
     }
+    let progress = &mut telling_once(progress);
     deal.scheme.check()?;
     let wanted = if deal.scheme == Scheme::Own { Wanted::Own } else { Wanted::Whole };
     let subject = Subject::find(&deal.source, wanted)?;
-    if let Some(sha256) = subject.remembered(cache)
-        && let Some(dealt) = look_up(deal, &subject, &sha256, cache, progress)
+    let remembered = subject.remembered(cache);
+    if let Some(sha256) = &remembered
+        && let Some(dealt) = look_up(deal, &subject, sha256, cache, progress)
     {
         return Ok(dealt);
     }
     // Before the lock is taken, so that others may deal other datasets while this one is downloading.
     let dataset = subject.load(cache, progress)?;
-    let _writing = cache.lock("partitions.lock", "dealing partitions", progress)?;
+    // A cache that is read-only may have what was dealt of a dataset whose stamps alone have changed.
+    if remembered.is_none()
+        && let Some(dealt) = look_up(deal, &subject, &dataset.info.sha256, cache, progress)
+    {
+        return Ok(dealt);
+    }
+    let writing = cache.lock_partitions(progress)?;
     // Another run may have dealt the same meanwhile; what it found damaged was already told.
     if let Some(dealt) = look_up(deal, &subject, &dataset.info.sha256, cache, &mut |_| ()) {
         return Ok(dealt);
     }
     let test = write_test(&dataset, cache)?;
     let train = write_partitions(deal, &dataset, cache, progress)?;
-    evict(cache, progress)?;
+    evict(cache, &writing, progress)?;
     Ok(dealt(&subject, Some(train), test))
 }
 
@@ -90,16 +123,27 @@ pub fn deal(deal: &Deal, cache: &Cache, progress: &mut dyn FnMut(Progress)) -> R
 /// # Errors
 /// As for [`deal()`].
 pub fn deal_test_set(source: &Source, cache: &Cache, progress: &mut dyn FnMut(Progress)) -> Result<Dealt, DataError> {
+    let progress = &mut telling_once(progress);
     let subject = Subject::find(source, Wanted::Test)?;
     let remembered = subject.remembered(cache);
-    if let Some(test) = remembered.and_then(|sha256| Entry::open(&test_dir(&sha256, cache), progress)) {
+    if let Some(test) = remembered.and_then(|sha256| Entry::open(&test_dir(&sha256, cache), cache, progress)) {
         return Ok(dealt(&subject, None, test));
     }
     let dataset = subject.load(cache, progress)?;
-    let _writing = cache.lock("partitions.lock", "dealing partitions", progress)?;
+    let writing = cache.lock_partitions(progress)?;
     let test = write_test(&dataset, cache)?;
-    evict(cache, progress)?;
+    evict(cache, &writing, progress)?;
     Ok(dealt(&subject, None, test))
+}
+
+/// Passes on what is told, but for a cache that refuses locks only once: it refuses each.
+fn telling_once(progress: &mut dyn FnMut(Progress)) -> impl FnMut(Progress) {
+    let mut told = false;
+    move |step| {
+        if !matches!(step, Progress::Unlocked { .. }) || !std::mem::replace(&mut told, true) {
+            progress(step);
+        }
+    }
 }
 
 /// The source of a deal, found but not read.
@@ -129,6 +173,9 @@ impl Subject {
 
     /// The dataset's identity, where it is known without reading it.
     fn remembered(&self, cache: &Cache) -> Option<String> {
+        if !cache.is_trusted() {
+            return None;
+        }
         match self {
             Self::FashionMnist => Some(fetch::SHA256.to_owned()),
             Self::Sample => Some(sample::SHA256.to_owned()),
@@ -167,8 +214,8 @@ fn look_up(
     cache: &Cache,
     progress: &mut dyn FnMut(Progress),
 ) -> Option<Dealt> {
-    let train = Entry::open(&partitions_dir(deal, sha256, cache), progress)?;
-    let test = Entry::open(&test_dir(sha256, cache), progress)?;
+    let train = Entry::open(&partitions_dir(deal, sha256, cache), cache, progress)?;
+    let test = Entry::open(&test_dir(sha256, cache), cache, progress)?;
     Some(dealt(subject, Some(train), test))
 }
 
@@ -190,12 +237,13 @@ fn dealt(subject: &Subject, train: Option<Entry>, mut test: Entry) -> Dealt {
 
 fn write_test(dataset: &Dataset, cache: &Cache) -> Result<Entry, DataError> {
     let dir = test_dir(&dataset.info.sha256, cache);
-    if let Some(entry) = Entry::open(&dir, &mut |_| ()) {
+    if let Some(entry) = Entry::open(&dir, cache, &mut |_| ()) {
         return Ok(entry);
     }
     let rows: Vec<u32> = (0..dataset.test.labels.len() as u32).collect();
-    let mut draft = Draft::new(&cache.partitions())?;
-    add(&mut draft, "test.safetensors".to_owned(), &dataset.info, &dataset.test, &rows, "test".to_owned())?;
+    let mut draft = Draft::new(cache)?;
+    let about = about(&dataset.info, "test".to_owned());
+    draft.add("test.safetensors".to_owned(), &dataset.test, &rows, &about)?;
     draft.finish(&dataset.info, &dir)
 }
 
@@ -207,29 +255,21 @@ fn write_partitions(
 ) -> Result<Entry, DataError> {
     let info = &dataset.info;
     let dir = partitions_dir(deal, &info.sha256, cache);
-    if let Some(entry) = Entry::open(&dir, &mut |_| ()) {
+    if let Some(entry) = Entry::open(&dir, cache, &mut |_| ()) {
         return Ok(entry);
     }
     let parts = partition(&deal.scheme, &dataset.train.labels, info.classes, deal.clients, deal.seed)?;
-    let mut draft = Draft::new(&cache.partitions())?;
+    let mut draft = Draft::new(cache)?;
     for (client, rows) in parts.iter().enumerate() {
-        add(&mut draft, format!("{client:06}.safetensors"), info, &dataset.train, rows, client.to_string())?;
+        let about = about(info, client.to_string());
+        draft.add(format!("{client:06}.safetensors"), &dataset.train, rows, &about)?;
         progress(Progress::Dealing { done: client as u32 + 1, clients: deal.clients });
     }
     draft.finish(info, &dir)
 }
 
-fn add(
-    draft: &mut Draft,
-    name: String,
-    info: &DatasetInfo,
-    from: &Examples,
-    rows: &[u32],
-    client: String,
-) -> Result<(), DataError> {
-    let path = draft.add(name, rows.len() as u64);
-    let about = About { dataset: &info.sha256, classes: info.classes.to_string(), client };
-    partition_file::write(&path, from, rows, &about).map_err(cannot_write(&path))
+fn about(info: &DatasetInfo, client: String) -> About<'_> {
+    About { dataset: &info.sha256, classes: info.classes.to_string(), client }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! A directory of IDX files by their MNIST names.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -26,7 +27,7 @@ pub(crate) struct Directory {
     paths: Vec<PathBuf>,
 }
 
-/// What is remembered of a directory: as long as its files have these stamps, it has this identity.
+/// What the cache remembers of a directory: as long as its files have these stamps, it has this identity.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Memory {
     files: Vec<(PathBuf, Stamp)>,
@@ -60,13 +61,16 @@ impl Directory {
         (memory.files == self.stamps().ok()?).then_some(memory.sha256)
     }
 
-    /// Reads, checks and hashes the files, and remembers the hash.
+    /// Reads, checks and hashes the files; a cache that is trusted, and can be written, remembers the hash.
     pub(crate) fn load(&self, cache: &Cache, progress: &mut dyn FnMut(Progress)) -> Result<Dataset, DataError> {
         progress(Progress::Hashing { place: self.place.clone() });
         // Before reading, so that a file that changes meanwhile is hashed again next time.
         let files = self.stamps()?;
         let dataset = load(&self.name, &self.paths, self.wanted, None)?;
-        write_json(&self.memory(cache), &Memory { files, sha256: dataset.info.sha256.clone() })?;
+        if cache.is_trusted() {
+            // A cache that is read-only is no failure: the files are hashed again next time.
+            let _ = write_json(&self.memory(cache), &Memory { files, sha256: dataset.info.sha256.clone() });
+        }
         Ok(dataset)
     }
 
@@ -89,26 +93,46 @@ impl Directory {
 }
 
 fn find(dir: &Path, what: &'static str, stem: &str, kind: Kind) -> Result<PathBuf, DataError> {
+    let names = names(stem, kind);
+    let endings = ENDINGS.iter().flat_map(|ending| names.iter().map(move |name| dir.join(format!("{name}{ending}"))));
+    let found = endings.into_iter().find(|path| path.exists());
+    found.ok_or_else(|| DataError::MissingFile { dir: dir.to_owned(), what, looked_for: names.clone() })
+}
+
+/// Plain and gzip.
+const ENDINGS: [&str; 2] = ["", ".gz"];
+
+/// The stems of the four files.
+const STEMS: [(&str, Kind); 4] = [
+    ("train-images", Kind::Images),
+    ("train-labels", Kind::Labels),
+    ("t10k-images", Kind::Images),
+    ("t10k-labels", Kind::Labels),
+];
+
+fn names(stem: &str, kind: Kind) -> Vec<String> {
     let sizes: &[u32] = match kind {
         Kind::Images => &[3, 4],
         Kind::Labels => &[1],
     };
-    let names: Vec<String> =
-        sizes.iter().flat_map(|size| ["-", "."].map(|dash| format!("{stem}{dash}idx{size}-ubyte"))).collect();
-    for ending in ["", ".gz"] {
-        for name in &names {
-            let path = dir.join(format!("{name}{ending}"));
-            if path.exists() {
-                return Ok(path);
-            }
-        }
-    }
-    Err(DataError::MissingFile { dir: dir.to_owned(), what, looked_for: names })
+    sizes.iter().flat_map(|size| ["-", "."].map(|dash| format!("{stem}{dash}idx{size}-ubyte"))).collect()
 }
 
-/// Reads the files at `paths`; `known` is their identity where it need not be computed.
-pub(crate) fn load(name: &str, paths: &[PathBuf], wanted: Wanted, known: Option<&str>) -> Result<Dataset, DataError> {
-    Dataset::read(name, paths, wanted, known, &|i| open(&paths[i]))
+/// Returns `true` for the name of a file that this crate reads as part of a dataset, in each spelling, plain or gzip.
+pub fn is_dataset_file(name: &OsStr) -> bool {
+    let Some(name) = name.to_str() else { return false };
+    let plain = name.strip_suffix(ENDINGS[1]).unwrap_or(name);
+    STEMS.iter().any(|&(stem, kind)| plain.starts_with(stem) && names(stem, kind).iter().any(|known| known == plain))
+}
+
+/// Reads the files at `paths`, whose identity must be the `published` one of a dataset that has one.
+pub(crate) fn load(
+    name: &str,
+    paths: &[PathBuf],
+    wanted: Wanted,
+    published: Option<&str>,
+) -> Result<Dataset, DataError> {
+    Dataset::read(name, paths, wanted, published, &|i| open(&paths[i]))
 }
 
 fn open(path: &Path) -> Result<Input, DataError> {

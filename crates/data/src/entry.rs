@@ -1,23 +1,27 @@
 //! An entry of `partitions/`: a directory of partition files that appears by rename and is removed whole.
 //!
-//! `entry.json` lists the files with their sizes and times; `in-use` is locked shared by every run that uses the entry
+//! `entry.json` lists the files with their hashes and stamps; `in-use` is locked shared by every run that uses the entry
 //! and exclusively by the one that removes it. Its time of change is when the entry was last used.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::panic::resume_unwind;
-use std::path::{Path, PathBuf};
-use std::thread;
+use std::path::Path;
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use crate::cache::{InUse, cannot_write, make_dir, read_json, sync_dir, write_json};
+use crate::cache::{InUse, cannot_write, make_dir, read_json, write_json};
 use crate::checksum::Stamp;
+use crate::dataset::Examples;
 use crate::deal::PartitionFile;
-use crate::{DataError, DatasetInfo, Progress};
+use crate::partition_file::{self, About, Hashes};
+use crate::refusal::{refusal, sync_folder};
+use crate::spread::spread;
+use crate::{Cache, DataError, DatasetInfo, Progress};
 
 pub(crate) const IN_USE: &str = "in-use";
 const MANIFEST: &str = "entry.json";
@@ -35,7 +39,39 @@ struct Record {
     name: String,
     examples: u64,
     #[serde(flatten)]
+    hashes: Hashes,
+    #[serde(flatten)]
     stamp: Stamp,
+}
+
+/// Returns `true` for the name of the file that makes a folder an entry of some cache.
+pub fn is_manifest(name: &OsStr) -> bool {
+    name == MANIFEST
+}
+
+impl Record {
+    /// Renews the stamp where the file at `path` has another one and still has its hashes; `hashing` is called before the file
+    /// is read. Returns `false` where the stamp is as it was.
+    ///
+    /// # Errors
+    /// The reason why the file is refused.
+    fn renew(&mut self, path: &Path, hashing: &mut dyn FnMut()) -> Result<bool, String> {
+        // Before reading, so that a file that changes meanwhile is hashed again next time.
+        let stamp = Stamp::of(path).map_err(|error| error.to_string())?;
+        if stamp == self.stamp {
+            return Ok(false);
+        }
+        let is_same = stamp.bytes == self.stamp.bytes && {
+            hashing();
+            partition_file::hashes(path).map_err(|error| error.to_string())? == self.hashes
+        };
+        self.stamp = stamp;
+        if is_same { Ok(true) } else { Err("it was changed since it was dealt".to_owned()) }
+    }
+
+    fn file(self, dir: &Path) -> PartitionFile {
+        PartitionFile { path: dir.join(self.name), examples: self.examples, sha256: self.hashes.sha256 }
+    }
 }
 
 /// An entry that this run uses.
@@ -47,35 +83,52 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// Opens an entry; nothing where it is missing, or where a file of it has another size or time than when it was
-    /// written.
-    pub(crate) fn open(dir: &Path, progress: &mut dyn FnMut(Progress)) -> Option<Self> {
-        let in_use = lock(dir)?;
-        let manifest: Manifest = read_json(&dir.join(MANIFEST))?;
-        let mut files = Vec::with_capacity(manifest.files.len());
-        for record in manifest.files {
-            let path = dir.join(record.name);
-            if Stamp::of(&path).ok() != Some(record.stamp) {
-                let reason = "it was changed since it was dealt".to_owned();
-                progress(Progress::Refused { file: path, reason });
-                return None;
+    /// Opens an entry of a cache that is trusted; returns `None` where it is missing, or where a file of it has other content
+    /// than was written.
+    pub(crate) fn open(dir: &Path, cache: &Cache, progress: &mut dyn FnMut(Progress)) -> Option<Self> {
+        if !cache.is_trusted() {
+            return None;
+        }
+        let (in_use, refused) = lock(dir)?;
+        refused.iter().for_each(|error| progress(cache.unlocked(error)));
+        let mut manifest: Manifest = read_json(&dir.join(MANIFEST))?;
+        let mut is_told = false;
+        let mut is_renewed = false;
+        for record in &mut manifest.files {
+            let path = dir.join(&record.name);
+            let mut hashing = || {
+                if !std::mem::replace(&mut is_told, true) {
+                    progress(Progress::Hashing { place: dir.to_owned() });
+                }
+            };
+            match record.renew(&path, &mut hashing) {
+                Ok(renewed) => is_renewed |= renewed,
+                Err(reason) => {
+                    progress(Progress::Refused { file: path, reason });
+                    return None;
+                }
             }
-            files.push(PartitionFile { path, examples: record.examples });
+        }
+        if is_renewed {
+            // A cache that is read-only is no failure: the files are hashed again next time.
+            let _ = write_json(&dir.join(MANIFEST), &manifest);
         }
         // Only the order of eviction depends on it, so a cache that is read-only is no failure.
         let _ = in_use.set_modified(SystemTime::now());
+        let files = manifest.files.into_iter().map(|record| record.file(dir)).collect();
         Some(Self { dataset: manifest.dataset, files, in_use: InUse::new(in_use) })
     }
 }
 
-/// The shared lock of an entry, unless the entry is missing or was removed while this waited for the lock.
-fn lock(dir: &Path) -> Option<File> {
+/// The shared lock of an entry, unless the entry is missing or was removed while this waited for the lock; and the error of
+/// a file system that refuses it, by which nobody else can remove the entry either.
+fn lock(dir: &Path) -> Option<(File, Option<io::Error>)> {
     let path = dir.join(IN_USE);
     // Opened for writing, since network file systems refuse some locks on files opened for reading.
     let file = OpenOptions::new().read(true).write(true).open(&path).or_else(|_| File::open(&path)).ok()?;
-    file.lock_shared().ok()?;
+    let refused = refusal(file.lock_shared()).ok()?;
     let (ours, there) = (file.metadata().ok()?, path.metadata().ok()?);
-    (ours.ino() == there.ino() && ours.dev() == there.dev()).then_some(file)
+    (ours.ino() == there.ino() && ours.dev() == there.dev()).then_some((file, refused))
 }
 
 /// An entry being written, in a directory of its own until it is whole. A draft that is dropped leaves nothing.
@@ -83,69 +136,90 @@ fn lock(dir: &Path) -> Option<File> {
 pub(crate) struct Draft {
     dir: TempDir,
     in_use: File,
-    files: Vec<(String, u64)>,
+    files: Vec<Written>,
+    /// Later runs may use the entry: it is synced, and has its list.
+    is_kept: bool,
+}
+
+/// A file of a draft.
+#[derive(Debug)]
+struct Written {
+    name: String,
+    examples: u64,
+    hashes: Hashes,
 }
 
 /// How the directories of drafts begin; the writers' lock is held by whoever may see or remove them.
 pub(crate) const DRAFT: &str = ".draft-";
 
 impl Draft {
-    pub(crate) fn new(partitions: &Path) -> Result<Self, DataError> {
-        make_dir(partitions)?;
-        let dir = tempfile::Builder::new().prefix(DRAFT).tempdir_in(partitions).map_err(cannot_write(partitions))?;
+    pub(crate) fn new(cache: &Cache) -> Result<Self, DataError> {
+        let partitions = cache.partitions();
+        make_dir(&partitions)?;
+        let dir = tempfile::Builder::new().prefix(DRAFT).tempdir_in(&partitions).map_err(cannot_write(&partitions))?;
         let path = dir.path().join(IN_USE);
         // The lock goes along with the file when the directory is renamed, so the entry is never seen unlocked.
         let in_use = File::create_new(&path).map_err(cannot_write(&path))?;
-        in_use.lock_shared().map_err(cannot_write(&path))?;
-        Ok(Self { dir, in_use, files: Vec::new() })
+        // Where it is refused, so was the writers' lock, which was told.
+        refusal(in_use.lock_shared()).map_err(cannot_write(&path))?;
+        Ok(Self { dir, in_use, files: Vec::new(), is_kept: cache.is_trusted() })
     }
 
-    /// Where the next file goes.
-    pub(crate) fn add(&mut self, name: String, examples: u64) -> PathBuf {
+    /// Writes the next file.
+    pub(crate) fn add(
+        &mut self,
+        name: String,
+        from: &Examples,
+        rows: &[u32],
+        about: &About<'_>,
+    ) -> Result<(), DataError> {
         let path = self.dir.path().join(&name);
-        self.files.push((name, examples));
-        path
+        let hashes = partition_file::write(&path, from, rows, about).map_err(cannot_write(&path))?;
+        self.files.push(Written { name, examples: rows.len() as u64, hashes });
+        Ok(())
     }
 
     /// Makes the draft the entry at `dir`, in place of a damaged one.
     pub(crate) fn finish(self, dataset: &DatasetInfo, dir: &Path) -> Result<Entry, DataError> {
-        self.sync()?;
-        let mut records = Vec::with_capacity(self.files.len());
+        if self.is_kept {
+            self.sync()?;
+        }
         let mut files = Vec::with_capacity(self.files.len());
-        for (name, examples) in self.files {
+        for Written { name, examples, hashes } in self.files {
             let path = self.dir.path().join(&name);
             let stamp = Stamp::of(&path).map_err(cannot_write(&path))?;
-            files.push(PartitionFile { path: dir.join(&name), examples });
-            records.push(Record { name, examples, stamp });
+            files.push(Record { name, examples, hashes, stamp });
         }
-        write_json(&self.dir.path().join(MANIFEST), &Manifest { dataset: dataset.clone(), files: records })?;
+        let manifest = Manifest { dataset: dataset.clone(), files };
+        if self.is_kept {
+            write_json(&self.dir.path().join(MANIFEST), &manifest)?;
+        }
         let publish = || -> io::Result<()> {
             remove(dir)?;
             fs::rename(self.dir.path(), dir)?;
-            sync_dir(dir.parent().unwrap_or(Path::new(".")))
+            if self.is_kept { sync_folder(dir.parent().unwrap_or(Path::new("."))).map(drop) } else { Ok(()) }
         };
         publish().map_err(cannot_write(dir))?;
         // The directory has another name now: there is nothing left to remove.
         let _ = self.dir.keep();
-        Ok(Entry { dataset: dataset.clone(), files, in_use: InUse::new(self.in_use) })
+        let files = manifest.files.into_iter().map(|record| record.file(dir)).collect();
+        Ok(Entry { dataset: manifest.dataset, files, in_use: InUse::new(self.in_use) })
     }
 
     /// Puts all files on the disk. Several at once: a file system commits them together, and one after the other a
-    /// thousand can take seconds.
+    /// thousand can take seconds. The first failure, in time, is the one that is returned.
     fn sync(&self) -> Result<(), DataError> {
         let sync = |name: &str| {
             let path = self.dir.path().join(name);
-            File::open(&path).and_then(|file| file.sync_all()).map_err(cannot_write(&path))
+            File::open(&path).and_then(|file| refusal(file.sync_all())).map_err(cannot_write(&path))
         };
-        let at_once = self.files.len().div_ceil(SYNCS).max(1);
-        thread::scope(|scope| {
-            let threads: Vec<_> = self
-                .files
-                .chunks(at_once)
-                .map(|files| scope.spawn(move || files.iter().try_for_each(|(name, _)| sync(name))))
-                .collect();
-            threads.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
-        })
+        let failed = OnceLock::new();
+        spread(SYNCS.min(self.files.len()), self.files.iter(), |file| {
+            if failed.get().is_none() {
+                let _ = sync(&file.name).map_err(|error| failed.set(error));
+            }
+        });
+        failed.into_inner().map_or(Ok(()), Err)
     }
 }
 

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::FileCause;
+
 /// Why data could not be found, read, cut or written.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
@@ -26,6 +28,8 @@ pub enum DataError {
     Counts { image_path: PathBuf, images: u32, label_path: PathBuf, labels: u32 },
     #[error("the test images in {} have the shape {test:?} but the training images have {train:?}; both must be alike", path.display())]
     Shape { path: PathBuf, test: Vec<usize>, train: Vec<usize> },
+    #[error("the files in {} are altered: the dataset has the SHA-256 {sha256}, published is {published}; delete them and run again", place.display())]
+    Altered { place: PathBuf, sha256: String, published: String },
     #[error("{} has the label {label} at row {row}, but the classes are 0 to {}; correct the label, or the number of classes", path.display(), classes.saturating_sub(1))]
     Label { path: PathBuf, row: usize, label: u32, classes: u32 },
 
@@ -78,14 +82,19 @@ pub enum DataError {
 
     #[error("there is no home directory for the cache; set XDG_CACHE_HOME to a directory that you can write")]
     NoHome,
-    #[error("the cache at {} cannot be written: {source}; free some space, or set XDG_CACHE_HOME to a directory that you can write", path.display())]
+    #[error("the cache at {} cannot be written: {source}{}", path.display(), FileCause::of(source).remedy("set XDG_CACHE_HOME to a directory that you can write"))]
     Cache { path: PathBuf, source: io::Error },
-    #[error("{} cannot be read: {source}; check that it exists and that you may read it", path.display())]
+    #[error("{} cannot be read: {source}{}", path.display(), FileCause::of(source).remedy("check that it exists and that you may read it"))]
     Read { path: PathBuf, source: io::Error },
     #[error("Fashion-MNIST could not be had ({}); install Debian's package dataset-fashion-mnist, or put the four files in a directory and give that as the dataset", reasons.join("; "))]
     Unavailable { reasons: Vec<String> },
     #[error("{} is not a partition file: {reason}; deal the partitions again", path.display())]
     NotAPartition { path: PathBuf, reason: String },
+    #[error("{} has contents with SHA-256 {found:.16}, the run's have {expected:.16}: the file was changed since it was dealt; delete the cache entry {} and run again", path.display(), path.parent().unwrap_or(path).display())]
+    Content { path: PathBuf, found: String, expected: String },
+    /// One sentence of a client on its data.
+    #[error("{0}")]
+    Reported(String),
 }
 
 fn known_keys(known: &[&str]) -> String {

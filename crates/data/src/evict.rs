@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::cache::cannot_write;
+use crate::cache::{CacheLock, cannot_write};
 use crate::entry::{DRAFT, IN_USE, remove};
 use crate::{Cache, DataError, Progress};
 
@@ -17,8 +17,11 @@ struct Candidate {
 }
 
 /// Removes the least recently used entries that no run uses, until the rest fit in the cache's bound; also what a
-/// killed run left half written. The caller holds the writers' lock.
-pub(crate) fn evict(cache: &Cache, progress: &mut dyn FnMut(Progress)) -> Result<(), DataError> {
+/// killed run left half written. Nothing without the lock of the writers, who may be at work then.
+pub(crate) fn evict(cache: &Cache, writing: &CacheLock, progress: &mut dyn FnMut(Progress)) -> Result<(), DataError> {
+    if !writing.is_held() || !cache.is_trusted() {
+        return Ok(());
+    }
     let partitions = cache.partitions();
     let mut candidates = candidates(&partitions).map_err(cannot_write(&partitions))?;
     // By name where the times are equal, so that the order never depends on the directory's.

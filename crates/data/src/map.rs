@@ -119,6 +119,18 @@ impl Partition {
         checksum::of_pieces(&[bytemuck::cast_slice(self.labels()), examples])
     }
 
+    /// Checks that [`Partition::sha256`] is `expected`.
+    ///
+    /// # Errors
+    /// Names the file (`path` is for the message) and both hashes.
+    pub fn check_sha256(&self, expected: &str, path: &Path) -> Result<(), DataError> {
+        let found = self.sha256();
+        if found == expected {
+            return Ok(());
+        }
+        Err(DataError::Content { path: path.to_owned(), found, expected: expected.to_owned() })
+    }
+
     /// Checks that every label is below `classes`.
     ///
     /// # Errors

@@ -5,11 +5,12 @@
 //! order of a hash map, so that equal partitions are equal files.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use crate::checksum::{self, Hashing};
 use crate::dataset::Examples;
 
 /// What the data's start is a multiple of, in bytes.
@@ -40,19 +41,39 @@ struct Tensor {
     data_offsets: [usize; 2],
 }
 
-/// Writes the given rows of `from`, which are gathered as they are written; the file is not yet synced.
-pub(crate) fn write(path: &Path, from: &Examples, rows: &[u32], about: &About) -> io::Result<()> {
+/// The hashes of a whole file, in hexadecimal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Hashes {
+    /// SHA-256 of the header and its length.
+    header_sha256: String,
+    /// SHA-256 of all that follows the header, as [`Partition::sha256`](crate::Partition::sha256) returns it.
+    pub(crate) sha256: String,
+}
+
+/// Writes the given rows of `from`, which are gathered and hashed as they are written; the file is not yet synced.
+pub(crate) fn write(path: &Path, from: &Examples, rows: &[u32], about: &About) -> io::Result<Hashes> {
     let size = from.shape.iter().product::<usize>();
-    let mut out = BufWriter::with_capacity(1 << 18, File::create_new(path)?);
-    out.write_all(&header(&from.shape, size, rows.len(), about)?)?;
+    let header = header(&from.shape, size, rows.len(), about)?;
+    let mut file = File::create_new(path)?;
+    file.write_all(&header)?;
+    let mut out = BufWriter::with_capacity(1 << 18, Hashing::new(file));
     for &row in rows {
         out.write_all(&from.labels[row as usize].to_le_bytes())?;
     }
     for &row in rows {
         out.write_all(&from.pixels[row as usize * size..][..size])?;
     }
-    out.into_inner()?;
-    Ok(())
+    Ok(Hashes { header_sha256: checksum::of_pieces(&[&header]), sha256: out.into_inner()?.finish() })
+}
+
+/// Hashes a file again that [`write`] wrote.
+pub(crate) fn hashes(path: &Path) -> io::Result<Hashes> {
+    let mut file = File::open(path)?;
+    let mut length = [0; 8];
+    file.read_exact(&mut length)?;
+    let header = (&mut file).take(u64::from_le_bytes(length));
+    let header_sha256 = checksum::of_reader(length.as_slice().chain(header))?;
+    Ok(Hashes { header_sha256, sha256: checksum::of_reader(file)? })
 }
 
 /// The length of the header as `u64`, and the header, padded.

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 pub enum Progress {
     /// Another run holds a lock; this one waits for it.
     Waiting { what: &'static str },
+    /// The file system of the cache refuses locks; the work is done without.
+    Unlocked { cache: PathBuf, reason: String },
     /// A dataset's file was found at a place and is being read from there.
     Found { file: String, place: String },
     /// A file was truncated or altered; it is not used.
@@ -18,7 +20,7 @@ pub enum Progress {
     Downloading { file: String, done: u64, total: Option<u64> },
     /// A command of Debian's package tools is running.
     Running { command: String },
-    /// The dataset's content is being hashed, since it is new.
+    /// Files are being hashed, since they are new or their stamps have changed.
     Hashing { place: PathBuf },
     /// Partition files written so far, of how many.
     Dealing { done: u32, clients: u32 },
@@ -30,6 +32,12 @@ impl fmt::Display for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Waiting { what } => write!(f, "waiting for another run, which is {what}"),
+            Self::Unlocked { cache, reason } => write!(
+                f,
+                "{} cannot be locked ({reason}): old partitions stay in it, and of two runs that deal the same at once \
+                 one may fail",
+                cache.display()
+            ),
             Self::Found { file, place } => write!(f, "found {file} in {place}"),
             Self::Refused { file, reason } => write!(f, "refused {}: {reason}", file.display()),
             Self::Unavailable { place, reason } => write!(f, "not available from {place}: {reason}"),

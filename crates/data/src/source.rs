@@ -1,12 +1,12 @@
 //! Where a dataset comes from.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::DataError;
+use crate::{DataError, fetch};
 
 /// The dataset of an experiment: a name that this crate knows, or a directory of IDX files.
 ///
@@ -21,6 +21,17 @@ pub enum Source {
     Sample,
     /// A directory with four IDX files by their MNIST names, plain or gzip.
     Directory(PathBuf),
+}
+
+impl Source {
+    /// The folder outside of the cache that this dataset may be read from, if there is one.
+    pub fn folder(&self) -> Option<&Path> {
+        match self {
+            Self::FashionMnist => Some(Path::new(fetch::SYSTEM)),
+            Self::Sample => None,
+            Self::Directory(path) => Some(path),
+        }
+    }
 }
 
 impl FromStr for Source {
@@ -74,5 +85,13 @@ mod tests {
         }
         assert_eq!(Source::Directory("sample".into()).to_string(), "./sample");
         assert!("".parse::<Source>().unwrap_err().to_string().contains("fashion-mnist"));
+    }
+
+    #[test]
+    fn a_dataset_lies_in_a_folder_or_in_none() {
+        let folder = |text: &str| text.parse::<Source>().unwrap().folder().map(Path::to_owned);
+        assert_eq!(folder("some/dir"), Some("some/dir".into()));
+        assert_eq!(folder("fashion-mnist"), Some("/usr/share/datasets/fashion-mnist".into()));
+        assert_eq!(folder("sample"), None);
     }
 }

@@ -49,6 +49,16 @@ pub(crate) fn rewrite(path: &Path, bytes: &[u8]) {
     fs::File::options().write(true).open(path).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
 }
 
+/// Puts a file with other content in the place of the one at `path`, and gives it the time of modification that the old one
+/// had, as a reproducible archive does. Its inode is another, as both are there for a moment.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) {
+    let new = path.with_extension("new");
+    fs::write(&new, bytes).unwrap();
+    let time = path.metadata().unwrap().modified().unwrap();
+    fs::File::options().write(true).open(&new).unwrap().set_modified(time).unwrap();
+    fs::rename(&new, path).unwrap();
+}
+
 /// Checks that an error is one sentence as a user should meet it, and that it says each of the words.
 pub(crate) fn assert_says(error: &crate::DataError, words: &[&str]) {
     let text = error.to_string();

@@ -4,7 +4,8 @@
 //! its place in the ledger as JSON in the file's metadata. The name follows from the contents, so that a truncated or
 //! altered file is found; the ledger has the hashes of the weights and the state. All else that a run's next round depends
 //! on is derived from the ledger. The checkpoint before is kept. A thread writes and syncs while the next round trains: a
-//! crash meanwhile costs that round's work, never its bits.
+//! crash meanwhile costs that round's work, never its bits. Where the system gives no thread, the run's own writes before
+//! the next round.
 
 use std::{
     collections::HashMap,
@@ -15,10 +16,11 @@ use std::{
         Arc,
         mpsc::{self, SyncSender},
     },
-    thread::JoinHandle,
+    thread::{Builder, JoinHandle},
 };
 
 use anyhow::Context;
+use fedpipe_data::refusal;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 
@@ -133,38 +135,66 @@ fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Saves checkpoints on a thread of its own.
+/// Saves checkpoints on a thread of its own, where the system gives one.
 #[derive(Debug)]
 pub(crate) struct Saver {
-    queue: Option<SyncSender<Checkpoint>>,
-    thread: Option<JoinHandle<anyhow::Result<()>>>,
+    place: Arc<Place>,
+    thread: Option<SaverThread>,
+}
+
+#[derive(Debug)]
+struct SaverThread {
+    queue: SyncSender<Checkpoint>,
+    handle: JoinHandle<anyhow::Result<()>>,
+}
+
+/// The folder of checkpoints, and the ledger of which none must be ahead.
+#[derive(Debug)]
+struct Place {
+    folder: PathBuf,
+    ledger: File,
+}
+
+impl Place {
+    fn save(&self, checkpoint: &Checkpoint) -> anyhow::Result<()> {
+        refusal(self.ledger.sync_data())?;
+        let folder = &self.folder;
+        checkpoint.save(folder).with_context(|| format!("cannot write a checkpoint to {}", folder.display()))
+    }
 }
 
 impl Saver {
     /// Saves into the run `directory`, syncing `ledger` first: a checkpoint must not be ahead of it.
-    pub(crate) fn start(directory: &Path, ledger: File) -> io::Result<Self> {
-        let folder = directory.join(FOLDER);
-        fs::create_dir_all(&folder)?;
-        // One may wait while one is written: a disk slower than the rounds slows them down.
-        let (queue, waiting) = mpsc::sync_channel::<Checkpoint>(1);
-        let thread = std::thread::Builder::new().name("checkpoint".into()).spawn(move || {
-            waiting.iter().try_for_each(|checkpoint| {
-                ledger.sync_data()?;
-                checkpoint.save(&folder).with_context(|| format!("cannot write a checkpoint to {}", folder.display()))
-            })
-        })?;
-        Ok(Self { queue: Some(queue), thread: Some(thread) })
-    }
-
-    /// Has `checkpoint` saved soon.
     ///
     /// # Errors
-    /// That of an earlier one.
+    /// Those of making the folder.
+    pub(crate) fn start(directory: &Path, ledger: File) -> io::Result<Self> {
+        Self::start_on(Builder::new(), directory, ledger)
+    }
+
+    /// As [`Saver::start`], on a thread that `builder` describes.
+    fn start_on(builder: Builder, directory: &Path, ledger: File) -> io::Result<Self> {
+        let folder = directory.join(FOLDER);
+        fs::create_dir_all(&folder)?;
+        let place = Arc::new(Place { folder, ledger });
+        // One may wait while one is written: a disk slower than the rounds slows them down.
+        let (queue, waiting) = mpsc::sync_channel::<Checkpoint>(1);
+        let of_thread = Arc::clone(&place);
+        let save_all = move || waiting.iter().try_for_each(|checkpoint| of_thread.save(&checkpoint));
+        let handle = builder.name("checkpoint".into()).spawn(save_all);
+        Ok(Self { place, thread: handle.ok().map(|handle| SaverThread { queue, handle }) })
+    }
+
+    /// Has `checkpoint` saved soon, or at once where there is no thread.
+    ///
+    /// # Errors
+    /// That of an earlier one, or without a thread its own.
     pub(crate) fn save(&mut self, checkpoint: Checkpoint) -> anyhow::Result<()> {
-        match &self.queue {
-            Some(queue) if queue.send(checkpoint).is_ok() => Ok(()),
+        match &self.thread {
+            None => self.place.save(&checkpoint),
+            Some(thread) if thread.queue.send(checkpoint).is_ok() => Ok(()),
             // The thread ended, which it does for an error alone.
-            _ => self.finish().and_then(|()| anyhow::bail!("no checkpoint can be written any more")),
+            Some(_) => self.finish().and_then(|()| anyhow::bail!("no checkpoint can be written any more")),
         }
     }
 
@@ -173,8 +203,8 @@ impl Saver {
     /// # Errors
     /// The first that occurred.
     pub(crate) fn finish(&mut self) -> anyhow::Result<()> {
-        self.queue = None;
-        match self.thread.take().map(JoinHandle::join) {
+        // The queue ends with its only sender.
+        match self.thread.take().map(|thread| thread.handle).map(JoinHandle::join) {
             Some(Ok(saved)) => saved,
             Some(Err(_)) => anyhow::bail!("the thread that writes checkpoints panicked"),
             None => Ok(()),
@@ -210,6 +240,22 @@ mod tests {
 
     fn all(directory: &tempfile::TempDir) -> Vec<Found> {
         Checkpoint::all(directory.path(), &|_| Ok(())).unwrap().collect()
+    }
+
+    #[test]
+    fn without_a_thread_each_is_saved_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        // No address space has room for such a stack.
+        let refused = Builder::new().stack_size(1 << 60);
+        let mut saver = Saver::start_on(refused, directory.path(), tempfile::tempfile().unwrap()).unwrap();
+        assert!(saver.thread.is_none());
+        for round in 1..=3 {
+            saver.save(checkpoint(round)).unwrap();
+            assert_eq!(all(&directory)[0].1, Ok(checkpoint(round)));
+        }
+        fs::remove_dir_all(directory.path().join(FOLDER)).unwrap();
+        assert!(saver.save(checkpoint(4)).unwrap_err().to_string().starts_with("cannot write a checkpoint to "));
+        saver.finish().unwrap();
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use std::{io, path::Path};
 
-use fedpipe_data::DataError;
+use fedpipe_data::{DataError, FileCause};
+
+use crate::StartError;
 
 /// Why a run ended before its end. Each is one sentence; the CLI gives each its exit code.
 #[derive(Debug, thiserror::Error)]
@@ -34,10 +36,78 @@ pub enum Error {
 }
 
 impl Error {
-    pub(crate) fn output(what: &str, path: &Path, error: &io::Error) -> Self {
-        Error::Output(format!("cannot {what} {}: {error}; give another folder with --out", path.display()))
+    /// The error for what cannot be started, such as "the strategy's program".
+    pub fn not_started(what: &str, error: &StartError) -> Self {
+        Error::System(anyhow::anyhow!("cannot start {what}: {error}"))
     }
+
+    /// The error for a run directory that cannot be made.
+    pub(crate) fn output(what: &str, path: &Path, error: &io::Error) -> Self {
+        let remedy = FileCause::of(error).remedy("give another folder with --out");
+        Error::Output(format!("cannot {what} {}: {error}{remedy}", path.display()))
+    }
+
+    /// The error for a run directory that is there, whose run can go on once the cause is gone.
+    pub(crate) fn in_run(what: &str, path: &Path, error: &io::Error) -> Self {
+        Error::Output(format!("cannot {what} {}: {error}{}", path.display(), resumed_after(error)))
+    }
+
+    /// The error for a line of the ledger or a checkpoint; its words name the file already.
+    pub(crate) fn of_record(error: &anyhow::Error) -> Self {
+        let remedy = error.chain().find_map(|cause| cause.downcast_ref().map(resumed_after));
+        Error::Output(format!("{error:#}{}", remedy.unwrap_or_default()))
+    }
+
+    /// The error for a folder or a file among the temporary ones.
+    pub(crate) fn temporary(error: &io::Error) -> Self {
+        let remedy = FileCause::of(error).remedy("set TMPDIR to a folder that you can write");
+        Error::System(anyhow::anyhow!("cannot use the folder for temporary files: {error}{remedy}"))
+    }
+}
+
+/// The end of a sentence about a run that can go on: what helps, if it is known.
+fn resumed_after(error: &io::Error) -> String {
+    let cause = FileCause::of(error);
+    let help = match (cause.help(), cause.is_of_place()) {
+        ("", false) => return String::new(),
+        ("", true) => "make it readable and writable",
+        (help, _) => help,
+    };
+    format!("; {help}, after which --resume goes on")
 }
 
 /// A result of the host.
 pub type Result<T> = std::result::Result<T, Error>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_remedy_is_given_where_it_helps_and_nowhere_else() {
+        type Kind = fn(&str, &Path, &io::Error) -> Error;
+        let cases: [(Kind, i32, &str); 9] = [
+            (Error::output, libc::ENOSPC, "(os error 28); free some space, or give another folder with --out"),
+            (Error::output, libc::EACCES, "(os error 13); give another folder with --out"),
+            (Error::output, libc::EMFILE, "(os error 24); raise `ulimit -n`"),
+            (Error::output, libc::EAGAIN, "(os error 11)"),
+            (Error::output, libc::ENOLCK, "(os error 37)"),
+            (Error::in_run, libc::ENOSPC, "(os error 28); free some space, after which --resume goes on"),
+            (Error::in_run, libc::EROFS, "(os error 30); make it readable and writable, after which --resume goes on"),
+            (Error::in_run, libc::EMFILE, "(os error 24); raise `ulimit -n`, after which --resume goes on"),
+            (Error::in_run, libc::ENOLCK, "(os error 37)"),
+        ];
+        for (kind, number, end) in cases {
+            let said = kind("write", Path::new("out"), &io::Error::from_raw_os_error(number)).to_string();
+            assert!(said.starts_with("cannot write out: ") && said.ends_with(end), "{said}");
+        }
+        let full = anyhow::Error::from(io::Error::from_raw_os_error(libc::ENOSPC)).context("cannot write ledger.jsonl");
+        let said = Error::of_record(&full).to_string();
+        let expected = "cannot write ledger.jsonl: No space left on device (os error 28); free some space, after which \
+            --resume goes on";
+        assert_eq!(said, expected);
+        assert_eq!(Error::of_record(&anyhow::anyhow!("a bug")).to_string(), "a bug");
+        let said = Error::temporary(&io::Error::from_raw_os_error(libc::ENOENT)).to_string();
+        assert!(said.ends_with("(os error 2); set TMPDIR to a folder that you can write"), "{said}");
+    }
+}

@@ -59,6 +59,8 @@ pub enum Event<'a> {
         dataset: &'a DatasetInfo,
         /// Examples of each client.
         sizes: &'a [u64],
+        /// SHA-256 of the list of all partitions.
+        partitions_sha256: &'a str,
     },
     /// The model is loaded and its initial weights are known.
     Ready {
@@ -69,8 +71,13 @@ pub enum Event<'a> {
         /// SHA-256 of the initial weights.
         weights_sha256: &'a str,
     },
-    /// What the kernel enforces on every client.
-    Isolated(&'a InForce),
+    /// What the kernel enforces on the clients, by the word of each.
+    Isolated {
+        /// The client process; none where it is what all have, as those of this machine.
+        process: Option<u32>,
+        /// What it is.
+        in_force: &'a InForce,
+    },
     /// What the kernel enforces on a strategy that is a program.
     StrategyIsolated(&'a InForce),
     /// A round begins.
@@ -209,7 +216,7 @@ impl<'a> Journal<'a> {
     /// [`Error::Output`] where the ledger cannot be written; those of the observer.
     pub(crate) fn tell(&mut self, event: &Event<'_>) -> Result<()> {
         let written = Line::of(event).map_or(Ok(()), |line| self.ledger.append(line));
-        written.map_err(|error| Error::Output(format!("{error:#}")))?;
+        written.map_err(|error| Error::of_record(&error))?;
         self.show(event)
     }
 

@@ -6,10 +6,12 @@ use std::{
 };
 
 use fedpipe_data::{Scheme, Source};
-use fedpipe_protocol::Level;
+use fedpipe_protocol::{Isolation, Level};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, LocalOptimiser, MemoryLimit, Result, ServerOptimiser, Strategy, foreign::Foreign};
+use crate::{
+    Error, LocalOptimiser, MemoryLimit, Result, ServerOptimiser, Strategy, foreign::Foreign, isolation::isolation,
+};
 
 /// An experiment. Every field has a default except the model, or the client in its place.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -257,6 +259,11 @@ impl Experiment {
         self.jobs.unwrap_or_else(cores)
     }
 
+    /// What each client process is told.
+    pub(crate) fn isolation_of_each(&self) -> Isolation {
+        isolation(self.isolation, self.memory_limit, self.cpu_limit, self.process_count())
+    }
+
     /// The last round.
     pub fn last_round(&self) -> u64 {
         if self.until_converged { self.max_rounds } else { self.rounds }
@@ -276,6 +283,8 @@ pub struct Launch {
     pub out: Option<PathBuf>,
     /// Where datasets and partitions are kept.
     pub cache: fedpipe_data::Cache,
+    /// What else no program of the user's may read: the run that this one repeats.
+    pub closed: Vec<PathBuf>,
     /// Who takes part in the rounds of a run that repeats another, by round; empty for a run of its own.
     pub replay: BTreeMap<u64, Vec<u32>>,
     /// Dylibs that such a run takes later, by the round from which on it uses them.

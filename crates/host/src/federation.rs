@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use fedpipe_data::{Dealt, Partition, Scheme};
+use fedpipe_data::{Dealt, Scheme};
 use fedpipe_protocol::{
     EVALUATION_BLOCK, Evaluate, FailureKind, Held, InForce, Layout, Parts, Purpose, Ready, Reply, Request, Setup,
     Spare, Task, Train, Update, WEIGHTS,
@@ -14,8 +14,8 @@ use crate::{
     control::Control,
     event::Journal,
     finite::NotFinite,
-    fleet::{Check, Fleet, Incident, Job, Settled},
-    isolation::isolation,
+    fleet::{Check, Confined, Fleet, Incident, Job, Settled},
+    foreign::Closed,
     run_dir::{Dylib, RunDir},
     sampling::sample,
     spawn::allow_descriptors,
@@ -76,20 +76,23 @@ impl<'a> Federation<'a> {
         journal: &mut Journal<'_>,
     ) -> Result<(Self, Vec<f32>)> {
         let processes = experiment.process_count();
-        allow_descriptors(processes).map_err(anyhow::Error::from)?;
+        // Where it is refused, what then lacks a descriptor says so.
+        let _ = allow_descriptors(processes);
         let foreign = experiment.foreign()?;
         let dylib = foreign.is_none().then(|| directory.dylib(dylib)).transpose()?;
         let path = dylib.as_ref().map(|dylib| dylib.path.clone());
-        let test_sha256 = launch.command.elsewhere.then(|| Partition::open(&dealt.test.path)).transpose()?;
-        let test_sha256 = test_sha256.map(|test| test.sha256());
-        let setup =
-            |process| Setup { test_sha256: test_sha256.clone(), ..setup(experiment, &path, dealt, process, processes) };
+        // A client elsewhere has a dylib of its own: the one that this run is known by, or it is refused.
+        let dylib_sha256 = dylib.as_ref().filter(|_| launch.command.elsewhere).map(|dylib| dylib.sha256.clone());
+        let setup = |process| Setup {
+            dylib_sha256: dylib_sha256.clone(),
+            ..setup(experiment, &path, dealt, process, processes)
+        };
         let setups = (0..processes).map(setup).collect();
         let spare = Arc::new(Spare::default());
         let (command, launched) = match foreign {
             Some(foreign) => {
-                let closed = closed(launch, directory);
-                let (command, launched) = foreign.launched(&launch.command, closed, experiment.isolation)?;
+                let closed = Closed::of_run(launch, experiment, directory);
+                let (command, launched) = foreign.launched(&launch.command, &closed, experiment.isolation)?;
                 (command, Some(launched))
             }
             None => (launch.command.clone(), None),
@@ -125,7 +128,8 @@ impl<'a> Federation<'a> {
         };
         let weights = federation.initial_weights(journal)?;
         if let Some(foreign) = experiment.foreign_strategy()? {
-            let launched = foreign.launched(&launch.launcher, closed(launch, directory), experiment.isolation)?;
+            let closed = Closed::of_run(launch, experiment, directory);
+            let launched = foreign.launched(&launch.launcher, &closed, experiment.isolation)?;
             let program =
                 StrategyProgram::start(&launched, experiment, federation.layout()?, directory, &control.stop)?;
             federation.program = Some(program);
@@ -180,7 +184,7 @@ impl<'a> Federation<'a> {
         let before = self.dylib.as_ref().map(|dylib| &dylib.sha256);
         let swapped = self.directory.take_model(round, source).and_then(|dylib| match Some(&dylib.sha256) == before {
             true => Err(Error::Model(format!("{} has not changed", source.display()))),
-            false => self.fleet.swap(&dylib.path).map(|()| dylib),
+            false => self.fleet.swap(&dylib.path, &dylib.sha256).map(|()| dylib),
         });
         match swapped {
             Ok(dylib) => {
@@ -342,7 +346,7 @@ impl<'a> Federation<'a> {
         journal: &mut Journal<'_>,
     ) -> Result<Vec<Settled>> {
         let failures = &mut self.failures;
-        self.fleet.run(round, jobs, check, &mut |incident| match (incident, round) {
+        let settled = self.fleet.run(round, jobs, check, &mut |incident| match (incident, round) {
             (Incident::Lost(lost), _) => {
                 *failures += 1;
                 journal.tell(&Event::Lost(&lost))
@@ -351,6 +355,16 @@ impl<'a> Federation<'a> {
                 journal.tell(&Event::Trained { round, client: *client })
             }
             (Incident::Done(_), _) => Ok(()),
+        });
+        // Before the first round the run's own lines come first.
+        let told = if round.is_some() { self.tell_confined(journal) } else { Ok(()) };
+        settled.and_then(|settled| told.map(|()| settled))
+    }
+
+    /// Tells what is in force on the processes that have said it since the last time.
+    pub(crate) fn tell_confined(&mut self, journal: &mut Journal<'_>) -> Result<()> {
+        self.fleet.take_confined().iter().try_for_each(|Confined { process, in_force }| {
+            journal.tell(&Event::Isolated { process: *process, in_force })
         })
     }
 }
@@ -358,11 +372,6 @@ impl<'a> Federation<'a> {
 /// The mean over some examples. Each sum that is part of `sum` was checked, so that it is finite where there are any.
 fn mean(sum: f64, examples: u64) -> std::result::Result<Finite, NotFinite> {
     Finite::try_from(sum / examples as f64)
-}
-
-/// What a program of the user's is not to read, whatever its command names: the data of all clients, and the run.
-fn closed(launch: &Launch, directory: &RunDir) -> Vec<PathBuf> {
-    vec![launch.cache.root().to_owned(), directory.path().to_owned()]
 }
 
 /// Bytes for each pipe: all together stay within 32 MiB, since past the user's limit the kernel shrinks new pipes.
@@ -374,16 +383,18 @@ fn pipe_size(processes: u32) -> i32 {
 
 /// What process `process` of `processes` is told: it serves the clients whose number is its own modulo their count.
 fn setup(experiment: &Experiment, dylib: &Option<PathBuf>, dealt: &Dealt, process: u32, processes: u32) -> Setup {
-    let held = (process..experiment.clients)
-        .step_by(processes as usize)
-        .map(|client| Held { client, path: dealt.path_of(client) });
+    let held = (process..experiment.clients).step_by(processes as usize).map(|client| Held {
+        client,
+        path: dealt.path_of(client),
+        sha256: dealt.sha256_of(client),
+    });
     Setup {
         dylib: dylib.clone(),
         dylib_sha256: None,
-        test_sha256: None,
+        test_sha256: Some(dealt.test.sha256.clone()),
         options: experiment.model_options.clone(),
         seed: experiment.seed,
-        isolation: isolation(experiment),
+        isolation: experiment.isolation_of_each(),
         purpose: Purpose::Serve {
             task: Task { shape: dealt.dataset.shape.clone(), classes: dealt.dataset.classes as usize },
             partitions: held.collect(),

@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, mpsc::RecvError},
 };
 
-use fedpipe_protocol::{Layout, Parts, Ready, Reply, Request, Setup};
+use fedpipe_protocol::{InForce, Layout, Parts, Ready, Reply, Request, Setup};
 use nix::sched::CpuSet;
 
 use crate::{
@@ -57,17 +57,30 @@ pub(crate) struct Fleet<'a> {
     /// On which they do.
     cores: Cores,
     policy: OnFailure,
-    /// What the first process said; the others must say the same.
+    /// What the first process said of its model; the others must say the same. What confines a process, and how many
+    /// examples it has, is its slot's, and left out here.
     model: Option<Ready>,
     /// The layout of that model; none where models are only described.
     layout: Option<Layout>,
+    /// What is in force, as far as nobody took it with [`Fleet::take_confined`].
+    confined: Vec<Confined>,
     generation: u64,
     /// Somebody asked for the model's dylib to be taken anew.
     pub(crate) reload_asked: bool,
 }
 
+/// What confines a process, by its own word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Confined {
+    /// The process; none where one word holds for all, which is so for those of this machine.
+    pub(crate) process: Option<u32>,
+    pub(crate) in_force: InForce,
+}
+
 struct Slot {
     setup: Setup,
+    /// What confines its process, as the last one that was ready said.
+    in_force: Option<InForce>,
     worker: Option<Worker>,
     ready: bool,
     /// Examples of each partition, as the first process that was ready said.
@@ -94,14 +107,24 @@ impl<'a> Fleet<'a> {
         at_once: usize,
         policy: OnFailure,
     ) -> Result<Self> {
-        let slot = |setup| Slot { setup, worker: None, ready: false, examples: None, proven: false };
+        let slot = |setup| Slot { setup, in_force: None, worker: None, ready: false, examples: None, proven: false };
         let slots: Vec<Slot> = setups.into_iter().map(slot).collect();
         let at_once = at_once.min(slots.len());
         // Who is elsewhere has other cores.
         let cores = if environment.command.elsewhere { Cores::none() } else { Cores::of_machine(at_once) };
-        let (model, layout, generation, reload_asked) = (None, None, 0, false);
-        let mut fleet =
-            Self { environment, control, slots, at_once, cores, policy, model, layout, generation, reload_asked };
+        let mut fleet = Self {
+            environment,
+            control,
+            slots,
+            at_once,
+            cores,
+            policy,
+            model: None,
+            layout: None,
+            confined: Vec::new(),
+            generation: 0,
+            reload_asked: false,
+        };
         (0..fleet.slots.len()).try_for_each(|slot| fleet.start_worker(slot))?;
         Ok(fleet)
     }
@@ -116,7 +139,7 @@ impl<'a> Fleet<'a> {
         self.at_once
     }
 
-    /// What the processes said of their model; none before the first job was done.
+    /// What the processes said of their model, without what is each one's own; none before the first job was done.
     pub(crate) fn model(&self) -> Option<&Ready> {
         self.model.as_ref()
     }
@@ -126,12 +149,27 @@ impl<'a> Fleet<'a> {
         self.layout.as_ref()
     }
 
+    /// What confines the process of `slot`, as the last one that was ready said.
+    pub(crate) fn in_force(&self, slot: usize) -> Option<&InForce> {
+        self.slots.get(slot)?.in_force.as_ref()
+    }
+
+    /// Takes what is in force, in the order in which it was said: of each process elsewhere when it is first ready, and
+    /// whenever a later one of it says something else; of the processes of this machine once.
+    pub(crate) fn take_confined(&mut self) -> Vec<Confined> {
+        std::mem::take(&mut self.confined)
+    }
+
     /// Replaces all processes by fresh ones with another dylib, which must have a model of the same layout.
     ///
     /// # Errors
     /// The reason why not; the old processes stay.
-    pub(crate) fn swap(&mut self, dylib: &Path) -> Result<()> {
-        let with_dylib = |setup: &Setup| Setup { dylib: Some(dylib.to_owned()), ..setup.clone() };
+    pub(crate) fn swap(&mut self, dylib: &Path, sha256: &str) -> Result<()> {
+        let with_dylib = |setup: &Setup| Setup {
+            dylib: Some(dylib.to_owned()),
+            dylib_sha256: setup.dylib_sha256.as_ref().map(|_| sha256.to_owned()),
+            ..setup.clone()
+        };
         let control = Control::default();
         let probe = with_dylib(&self.slots[0].setup);
         let environment = Environment { mark: new_mark(), ..self.environment.clone() };
@@ -262,7 +300,7 @@ impl<'a> Fleet<'a> {
 
     /// Where the process of `slot` is to do what it is about to be given; where it is, for one that may have threads.
     fn cores_for(&mut self, slot: usize, batch: &Batch) -> Option<CpuSet> {
-        if !self.model.as_ref().is_some_and(|model| model.in_force.seccomp && !model.in_force.threads) {
+        if !self.in_force(slot).is_some_and(|in_force| in_force.seccomp && !in_force.threads) {
             return None;
         }
         if batch.fills(self.cores.count(), slot, 0) {
@@ -277,7 +315,8 @@ impl<'a> Fleet<'a> {
         let id = WorkerId { slot: index, generation: self.generation };
         let worker = Worker::start(&self.environment, id, &self.slots[index].setup, self.control.sender.clone());
         let worker = worker.map_err(|error| {
-            anyhow::anyhow!("cannot start client process {index}: {error}; lower --processes or raise `ulimit -n`")
+            let fewer = if error.is_of_number() { ", or lower --processes" } else { "" };
+            anyhow::anyhow!("cannot start client process {index}: {error}{fewer}")
         })?;
         let slot = &mut self.slots[index];
         worker.send(Order {

@@ -1,7 +1,10 @@
 //! A program of the user's, such as the client of `--client COMMAND`: its command line, and what identifies it.
 
+mod closed;
+mod places;
+
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     env, fs,
     path::{Path, PathBuf},
 };
@@ -9,6 +12,8 @@ use std::{
 use fedpipe_protocol::{Isolation, LAUNCH, Launch, Level, Purpose, Request, Setup};
 
 use crate::{Error, Result, shim, spawn::ClientCommand, summary::bytes_sha256};
+pub(crate) use closed::Closed;
+use places::Places;
 
 /// A command line, split in words as a shell does it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +26,9 @@ pub(crate) struct Foreign {
 pub(crate) struct Launched {
     program: PathBuf,
     words: Vec<String>,
-    /// What is not opened to it as a whole: the data of all clients, the run.
+    /// What it may read and execute besides its data.
+    open: Vec<PathBuf>,
+    /// What of that it may not: the data of all clients, runs.
     closed: Vec<PathBuf>,
 }
 
@@ -39,8 +46,8 @@ impl Launched {
 
     /// What the launcher is told of a program that is to be confined so, and to read `data` besides its own files.
     pub(crate) fn request(&self, isolation: Isolation, data: Vec<PathBuf>) -> Request {
-        let Self { program, words, closed } = self.clone();
-        Request::Launch(Launch { program, words, isolation, data, closed })
+        let Self { program, words, open, closed } = self.clone();
+        Request::Launch(Launch { program, words, isolation, data, open, closed })
     }
 }
 
@@ -90,15 +97,16 @@ impl Foreign {
         contents.map(|(word, bytes)| (word.clone(), bytes_sha256(&bytes))).collect()
     }
 
-    /// How to start it confined, by `launcher`, fedpipe's own client, with nothing of `closed` opened.
+    /// How to start it confined, by `launcher`, fedpipe's own client, with nothing of `closed` opened, nor of what is found
+    /// of that kind in the folders that it may read.
     ///
     /// # Errors
-    /// [`Error::Model`] where there is no such program, and for one that starts processes to find it, where anything is
-    /// confined.
+    /// [`Error::Model`] where there is no such program, and, where anything is confined, for one that starts processes to find
+    /// it and for one that lies in what is closed.
     pub(crate) fn launched(
         &self,
         launcher: &ClientCommand,
-        closed: Vec<PathBuf>,
+        closed: &Closed,
         level: Level,
     ) -> Result<(ClientCommand, Launched)> {
         let mut program = self.program()?;
@@ -109,7 +117,15 @@ impl Foreign {
             words[0] = stands_for.display().to_string();
             program = stands_for;
         }
-        let launched = Launched { program, words, closed };
+        let (mut open, mut shut) = (Vec::new(), Vec::new());
+        if level != Level::Off {
+            let files = self.own_files(&program);
+            let places = Places::of(&program, &words);
+            let closed = closed.found_in(&places.searched, &files);
+            files.iter().take(2).try_for_each(|file| refuse_closed(file, &closed))?;
+            (open, shut) = (places.open.into_iter().collect(), closed.into_iter().collect());
+        }
+        let launched = Launched { program, words, open, closed: shut };
         let command = ClientCommand {
             arguments: vec![LAUNCH.into()],
             inherits: true,
@@ -119,11 +135,36 @@ impl Foreign {
         Ok((command, launched))
     }
 
+    /// What the command lies in, first its program and its script (or, of a module, this folder); each without a link, and
+    /// those that are links also as such, since an environment's interpreter is one.
+    fn own_files(&self, program: &Path) -> Vec<PathBuf> {
+        let split = |word: &String| shlex::split(word).unwrap_or_default();
+        let words = self.words.iter().skip(1);
+        let module = words.clone().any(|word| word == "-m").then(|| PathBuf::from("."));
+        let words = words.flat_map(|word| [vec![word.clone()], split(word)].concat());
+        let named = words.map(PathBuf::from).filter(|path| path.is_file());
+        let own: Vec<PathBuf> = [program.to_owned()].into_iter().chain(module).chain(named).collect();
+        let as_link = |path: &PathBuf| Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?));
+        own.iter().filter_map(|path| path.canonicalize().ok()).chain(own.iter().filter_map(as_link)).collect()
+    }
+
     fn program(&self) -> Result<PathBuf> {
         find(&self.words[0]).ok_or_else(|| {
             let place = if self.words[0].contains('/') { "here" } else { "in PATH" };
             Error::Model(format!("there is no program {} {place}, so that it cannot be started", self.words[0]))
         })
+    }
+}
+
+/// Refuses a file of the command that the program could not read.
+fn refuse_closed(file: &Path, closed: &BTreeSet<PathBuf>) -> Result<()> {
+    match file.ancestors().find(|above| closed.contains(*above)) {
+        None => Ok(()),
+        Some(place) => Err(Error::Model(format!(
+            "{} lies in {}, which holds data or a run and is closed to programs; move it elsewhere, or give --isolation off",
+            file.display(),
+            place.display()
+        ))),
     }
 }
 

@@ -52,6 +52,8 @@ pub(crate) struct DealtLine {
     pub(crate) dataset: DatasetInfo,
     /// Examples of each client.
     pub(crate) sizes: Vec<u64>,
+    /// Of the list of all partitions.
+    pub(crate) partitions_sha256: String,
 }
 
 /// The model of a stretch.
@@ -140,9 +142,12 @@ impl History {
         let last = self.stretches.len() - 1;
         match line.clone() {
             Line::Started { .. } => return false,
-            Line::Dealt { dataset, sizes } => {
-                self.stretches[last].dealt =
-                    Some(DealtLine { dataset: dataset.into_owned(), sizes: sizes.into_owned() });
+            Line::Dealt { dataset, sizes, partitions_sha256 } => {
+                self.stretches[last].dealt = Some(DealtLine {
+                    dataset: dataset.into_owned(),
+                    sizes: sizes.into_owned(),
+                    partitions_sha256: partitions_sha256.into_owned(),
+                });
             }
             Line::Ready { model, version, program, weights_sha256 } => {
                 self.stretches[last].ready = Some(ReadyLine {
@@ -175,7 +180,7 @@ impl History {
             }
             Line::Lost(_) => self.failures += 1,
             Line::Finished(summary) => self.finished = Some(summary.into_owned()),
-            Line::Isolation(_) | Line::StrategyIsolation(_) => {}
+            Line::Isolation { .. } | Line::StrategyIsolation(_) => {}
         }
         true
     }

@@ -2,11 +2,9 @@
 
 use std::{fmt, str::FromStr};
 
-use fedpipe_protocol::Isolation;
+use fedpipe_protocol::{Isolation, Level};
 use nix::unistd::{SysconfVar, sysconf};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
-
-use crate::Experiment;
 
 /// How much memory a model may take.
 ///
@@ -28,14 +26,14 @@ const UNITS: [(&str, u32); 4] = [("T", 40), ("G", 30), ("M", 20), ("K", 10)];
 /// space, which is what the kernel counts.
 const LEAST: u64 = 256 * MEBIBYTE;
 
-/// What the clients of `experiment` are told.
-pub(crate) fn isolation(experiment: &Experiment) -> Isolation {
-    let memory_limit = match experiment.memory_limit {
+/// Returns what each of so many client processes on this machine is told, from what their user asks for.
+pub fn isolation(level: Level, memory_limit: Option<MemoryLimit>, cpu_limit: Option<u64>, processes: u32) -> Isolation {
+    let memory_limit = match memory_limit {
         Some(MemoryLimit::None) => None,
         Some(MemoryLimit::Bytes(bytes)) => Some(bytes),
-        None => share(experiment.process_count()),
+        None => share(processes),
     };
-    Isolation { level: experiment.isolation, memory_limit, cpu_seconds: experiment.cpu_limit }
+    Isolation { level, memory_limit, cpu_seconds: cpu_limit }
 }
 
 /// Half of this machine's memory over the processes, in whole MiB.
@@ -107,6 +105,7 @@ impl<'de> Deserialize<'de> for MemoryLimit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Experiment;
 
     #[test]
     fn a_memory_limit_is_read_as_users_write_it() {
@@ -139,11 +138,7 @@ mod tests {
 
     #[test]
     fn a_client_may_take_its_share_of_half_the_memory_by_default() {
-        let limit = |processes, memory_limit| {
-            let experiment =
-                Experiment { clients: 1000, processes: Some(processes), memory_limit, ..Experiment::default() };
-            isolation(&experiment).memory_limit
-        };
+        let limit = |processes, limit| isolation(Level::Auto, limit, None, processes).memory_limit;
         let memory = memory().unwrap();
         for processes in [1, 2, 1000] {
             let bytes = limit(processes, None).unwrap();

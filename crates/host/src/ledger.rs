@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Event, Experiment, Lost, Program, Round, Summary, summary::bytes_sha256};
 
 /// The file's name in the run directory.
-pub(crate) const NAME: &str = "ledger.jsonl";
+pub(crate) const NAME: &str = fedpipe_protocol::LEDGER;
 
 /// Writes the ledger.
 #[derive(Debug)]
@@ -48,6 +48,7 @@ pub(crate) enum Line<'a> {
     Dealt {
         dataset: Cow<'a, DatasetInfo>,
         sizes: Cow<'a, [u64]>,
+        partitions_sha256: Cow<'a, str>,
     },
     Ready {
         model: Cow<'a, str>,
@@ -56,8 +57,13 @@ pub(crate) enum Line<'a> {
         program: Cow<'a, Program>,
         weights_sha256: Cow<'a, str>,
     },
-    /// What the kernel enforces on every client of this session.
-    Isolation(Cow<'a, InForce>),
+    /// What the kernel enforces on every client of this session; where they are elsewhere, on the one of a process.
+    Isolation {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        process: Option<u32>,
+        #[serde(flatten)]
+        in_force: Cow<'a, InForce>,
+    },
     /// The same, of a strategy that is a program.
     StrategyIsolation(Cow<'a, InForce>),
     Lost(Cow<'a, Lost>),
@@ -184,16 +190,18 @@ impl<'a> Line<'a> {
                 forced: Cow::Borrowed(forced),
                 experiment: Some(Cow::Borrowed(experiment)).filter(|_| !forced.is_empty()),
             },
-            Event::Dealt { dataset, sizes } => {
-                Line::Dealt { dataset: Cow::Borrowed(dataset), sizes: Cow::Borrowed(sizes) }
-            }
+            Event::Dealt { dataset, sizes, partitions_sha256 } => Line::Dealt {
+                dataset: Cow::Borrowed(dataset),
+                sizes: Cow::Borrowed(sizes),
+                partitions_sha256: text(partitions_sha256),
+            },
             Event::Ready { model, program, weights_sha256 } => Line::Ready {
                 model: text(&model.name),
                 version: text(&model.version),
                 program: Cow::Borrowed(program),
                 weights_sha256: text(weights_sha256),
             },
-            Event::Isolated(in_force) => Line::Isolation(Cow::Borrowed(in_force)),
+            Event::Isolated { process, in_force } => Line::Isolation { process, in_force: Cow::Borrowed(in_force) },
             Event::StrategyIsolated(in_force) => Line::StrategyIsolation(Cow::Borrowed(in_force)),
             Event::Lost(lost) => Line::Lost(Cow::Borrowed(lost)),
             Event::RoundEnded(round) => Line::Round(Cow::Borrowed(round)),

@@ -40,6 +40,7 @@ mod serve;
 mod shim;
 mod socket;
 mod spawn;
+mod start_error;
 mod strategy;
 mod strategy_program;
 mod stray;
@@ -57,9 +58,9 @@ pub use convergence::{Convergence, PATIENCE, relative_change};
 pub use error::{Error, Result};
 pub use event::{Event, Lost, Observer, Round, Then};
 pub use experiment::{Experiment, Launch, OnFailure};
-pub use fedpipe_protocol::{Level, Ready};
+pub use fedpipe_protocol::{Isolation, Level, Ready};
 pub use finite::{Finite, NotFinite};
-pub use isolation::MemoryLimit;
+pub use isolation::{MemoryLimit, isolation};
 pub use models::{describe, describe_foreign};
 pub use optimiser::LocalOptimiser;
 pub use program::Program;
@@ -68,6 +69,7 @@ pub use resume::Resume;
 pub use sampling::sample;
 pub use serve::{Node, Service, Stopper};
 pub use spawn::ClientCommand;
+pub use start_error::{StartCall, StartCause, StartError};
 pub use strategy::{Accepted, Overflow, ServerOptimiser, ServerState, Strategy, weighted_mean};
 pub use summary::{Stop, Summary, safetensors, weights_sha256};
 pub use verify::{Outcome, Verification, verify};
@@ -78,6 +80,7 @@ use federation::Federation;
 use progress::Progress;
 use resume::Point;
 use run_dir::RunDir;
+use summary::bytes_sha256;
 
 /// Runs `experiment` and leaves a run directory; `observer` hears of everything, after the ledger.
 ///
@@ -96,6 +99,7 @@ pub fn run(
     let (directory, ledger) = RunDir::create(experiment, launch.dylib.as_deref(), launch.out.as_deref())?;
     let mut journal = Journal::new(ledger, observer);
     journal.tell(&Event::Started { experiment, directory: directory.path() })?;
+    directory.warnings.iter().try_for_each(|warning| journal.tell(&Event::Warning(warning)))?;
     let begun = deal(experiment, launch, &mut |event| journal.show(event))
         .and_then(|dealt| Ok((begin(experiment, launch, &directory, &dealt, None, control, &mut journal)?, dealt)));
     let ((mut federation, mut progress), _dealt) = begun
@@ -104,11 +108,14 @@ pub fn run(
     complete(experiment, &directory, &mut federation, &mut progress, &mut journal, started)
 }
 
-/// A client knows the run's copy of the dylib, which is gone where the run never began; the user knows the original.
+/// A client knows the run's copy of the dylib, which is gone where the run never began; the user knows the original. An
+/// error of the system is about the copy itself.
 fn named(error: Error, directory: &RunDir, launch: &Launch) -> Error {
     let copy = directory.path().join(RunDir::MODEL).display().to_string();
     match (error, &launch.dylib) {
-        (Error::Model(message), Some(dylib)) => Error::Model(message.replace(&copy, &dylib.display().to_string())),
+        (Error::Model(message), Some(dylib)) if !message.contains("(os error ") => {
+            Error::Model(message.replace(&copy, &dylib.display().to_string()))
+        }
         (error, _) => error,
     }
 }
@@ -128,7 +135,7 @@ pub fn resume(
     let started = Instant::now();
     check(experiment, launch)?;
     let directory = RunDir::open(resume.directory)?;
-    let mut warnings = Vec::new();
+    let mut warnings = directory.warnings.clone();
     let mut point = Point::find(resume, &directory, experiment, &mut |warning| warnings.push(warning))?;
     for warning in &warnings {
         observer.observe(&Event::Warning(warning))?;
@@ -185,10 +192,13 @@ fn begin<'a>(
 ) -> Result<(Federation<'a>, Progress)> {
     // The ledger of a run that goes on with the same data and model has these lines already.
     let tell = if point.as_ref().is_some_and(Point::is_described) { Journal::show } else { Journal::tell };
+    let digests = dealt.digests();
+    directory.list_partitions(&digests)?;
+    let partitions_sha256 = &bytes_sha256(digests.as_bytes());
     let own = experiment.partition == Scheme::Own;
     if !own {
         let sizes: Vec<u64> = dealt.partitions.iter().map(|partition| partition.examples).collect();
-        tell(journal, &Event::Dealt { dataset: &dealt.dataset, sizes: &sizes })?;
+        tell(journal, &Event::Dealt { dataset: &dealt.dataset, sizes: &sizes, partitions_sha256 })?;
     }
     let dylib = point.as_ref().map_or(RunDir::MODEL.into(), Point::dylib);
     let (mut federation, weights) = Federation::start(experiment, directory, launch, dealt, &dylib, control, journal)?;
@@ -197,12 +207,12 @@ fn begin<'a>(
         let sizes = &federation.sizes;
         point.as_ref().map_or(Ok(()), |point| point.check_sizes(sizes))?;
         let dataset = &DatasetInfo { train_examples: sizes.iter().sum(), ..dealt.dataset.clone() };
-        tell(journal, &Event::Dealt { dataset, sizes })?;
+        tell(journal, &Event::Dealt { dataset, sizes, partitions_sha256 })?;
     }
     let (program, weights_sha256) = (&Program::of(experiment, directory)?, &weights_sha256(&weights));
     tell(journal, &Event::Ready { model: federation.model()?, program, weights_sha256 })?;
     // A run may go on in another place, where something else is in force.
-    journal.tell(&Event::Isolated(&federation.model()?.in_force))?;
+    federation.tell_confined(journal)?;
     if let Some(in_force) = federation.strategy_in_force() {
         journal.tell(&Event::StrategyIsolated(in_force))?;
     }
@@ -224,7 +234,7 @@ fn complete(
     started: Instant,
 ) -> Result<Summary> {
     let saver = journal.ledger.handle().and_then(|ledger| Saver::start(directory.path(), ledger));
-    let mut saver = saver.map_err(|error| Error::output("write", directory.path(), &error))?;
+    let mut saver = saver.map_err(|error| Error::in_run("write", directory.path(), &error))?;
     // Of a session before this one, which may end otherwise.
     directory.drop_results()?;
     let ended = rounds(experiment, federation, progress, journal, &mut saver);
@@ -234,7 +244,7 @@ fn complete(
         Err(error) => (Stop::Failed(error.to_string()), Some(error)),
     };
     let record = || {
-        let saved = save(progress, &mut saver).and_then(|()| saver.finish().map_err(not_saved));
+        let saved = save(progress, &mut saver).and_then(|()| saver.finish().map_err(|error| Error::of_record(&error)));
         let summary = progress.summary(experiment, &federation.model()?.name, federation.failures, stop, started);
         // The line before the files: where a result is, the ledger has the end.
         journal.record(&Event::Finished(&summary))?;

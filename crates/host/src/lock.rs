@@ -10,12 +10,23 @@ use nix::{
     fcntl::{FcntlArg, fcntl},
 };
 
-/// Takes the lock, if no other process has it; it is held until `file` is closed. Whether it was had.
-pub(crate) fn take(file: &File) -> io::Result<bool> {
+/// The outcome of taking a lock.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    /// It is held until the file is closed.
+    Held,
+    /// Another process has it.
+    ByAnother,
+    /// The file system has no locks, as some of NFS and Lustre.
+    Refused(io::Error),
+}
+
+/// Takes the lock, if no other process has it.
+pub(crate) fn take(file: &File) -> Taken {
     match fcntl(file, FcntlArg::F_SETLK(&whole_file())) {
-        Ok(_) => Ok(true),
-        Err(Errno::EACCES | Errno::EAGAIN) => Ok(false),
-        Err(error) => Err(error.into()),
+        Ok(_) => Taken::Held,
+        Err(Errno::EACCES | Errno::EAGAIN) => Taken::ByAnother,
+        Err(error) => Taken::Refused(error.into()),
     }
 }
 

@@ -7,13 +7,14 @@ use std::{
     time::Duration,
 };
 
-use fedpipe_protocol::{Level, Purpose, Ready, Setup};
+use fedpipe_data::Cache;
+use fedpipe_protocol::{Isolation, Purpose, Ready, Setup};
 
 use crate::{
-    ClientCommand, Control, Experiment, OnFailure, Result,
+    ClientCommand, Control, Error, OnFailure, Result,
+    files::noexec,
     fleet::Fleet,
-    foreign::{Foreign, Launched},
-    isolation::isolation,
+    foreign::{Closed, Foreign, Launched},
     stray::new_mark,
     worker::Environment,
 };
@@ -24,29 +25,45 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a program of the user's may: an interpreter has libraries to read first.
 const FOREIGN_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Asks the model in `dylib` for its name, version and options; the layout is empty, since nothing is built.
+/// Asks the model in `dylib`, confined to `isolation`, for its name, version and options; the layout is empty, since
+/// nothing is built.
 ///
 /// # Errors
-/// [`crate::Error::Model`] where there is none, [`crate::Error::Round`] where asking it cost the process.
-pub fn describe(command: &ClientCommand, dylib: &Path) -> Result<Ready> {
-    ask((command.clone(), None), Some(dylib.to_owned()), TIMEOUT)
+/// [`crate::Error::Model`] where there is none, [`crate::Error::Round`] where asking it cost the process,
+/// [`crate::Error::Isolation`] where the isolation is required and cannot be had.
+pub fn describe(command: &ClientCommand, dylib: &Path, isolation: &Isolation) -> Result<Ready> {
+    let asked = ask((command.clone(), None), Some(dylib.to_owned()), isolation, TIMEOUT);
+    // `dlopen` speaks of a segment that it cannot map.
+    asked.map_err(|error| match (error, dylib.parent().and_then(noexec)) {
+        (Error::Model(_), Some(why)) => {
+            Error::Model(format!("cannot open {}: {why}; copy it to another", dylib.display()))
+        }
+        (error, _) => error,
+    })
 }
 
-/// As for [`describe`], for a client that is a program of the user's.
+/// As for [`describe`], for a client that is a program of the user's, and reads nothing of `cache`.
 ///
 /// # Errors
 /// As for [`describe`], and [`crate::Error::Usage`] for a command that is none.
-pub fn describe_foreign(launcher: &ClientCommand, command: &str) -> Result<Ready> {
-    let (command, launched) = Foreign::parse("--client", command)?.launched(launcher, Vec::new(), Level::Auto)?;
-    ask((command, Some(launched)), None, FOREIGN_TIMEOUT)
+pub fn describe_foreign(
+    launcher: &ClientCommand,
+    command: &str,
+    cache: &Cache,
+    isolation: &Isolation,
+) -> Result<Ready> {
+    let closed = Closed::of_cache(cache);
+    let (command, launched) = Foreign::parse("--client", command)?.launched(launcher, &closed, isolation.level)?;
+    ask((command, Some(launched)), None, isolation, FOREIGN_TIMEOUT)
 }
 
 fn ask(
     (command, launched): (ClientCommand, Option<Launched>),
     dylib: Option<PathBuf>,
+    isolation: &Isolation,
     timeout: Duration,
 ) -> Result<Ready> {
-    let logs = tempfile::tempdir().map_err(anyhow::Error::from)?;
+    let logs = tempfile::tempdir().map_err(|error| Error::temporary(&error))?;
     let environment = Environment {
         command,
         launched,
@@ -57,7 +74,7 @@ fn ask(
         spare: Arc::default(),
         jitter: None,
     };
-    let (options, isolation) = (BTreeMap::new(), isolation(&Experiment::default()));
+    let (options, isolation) = (BTreeMap::new(), isolation.clone());
     let setup =
         Setup { dylib, dylib_sha256: None, test_sha256: None, options, seed: 0, isolation, purpose: Purpose::Describe };
     let control = Control::default();

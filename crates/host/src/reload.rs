@@ -16,7 +16,8 @@ use crate::{Error, Result, lock, run_dir::RunDir};
 pub fn request_reload(directory: &Path) -> Result<()> {
     let nobody = || Error::Usage(format!("no run is going on in {}; there is nothing to reload", directory.display()));
     let file = fs::File::open(directory.join(RunDir::LOCK)).map_err(|_| nobody())?;
-    let number = lock::holder(&file).map_err(anyhow::Error::from)?.ok_or_else(nobody)?;
+    let unknown = |error| anyhow::anyhow!("cannot find the host that runs in {}: {error}", directory.display());
+    let number = lock::holder(&file).map_err(unknown)?.ok_or_else(nobody)?;
     kill(Pid::from_raw(number), Signal::SIGHUP).map_err(anyhow::Error::from)?;
     Ok(())
 }

@@ -15,6 +15,7 @@ use crate::{
     history::{DealtLine, DylibLine, History},
     ledger::Ledger,
     run_dir::RunDir,
+    summary::bytes_sha256,
 };
 
 /// What a resume is asked to do.
@@ -40,7 +41,7 @@ pub(crate) struct Point {
     /// Lines after this point, and whether there are rounds among them.
     cut_lines: u64,
     cuts_rounds: bool,
-    /// The differences from the ledger until this point.
+    /// The differences from the ledger until this point, and those that this resume forces.
     forced: Vec<String>,
     force: bool,
 }
@@ -60,7 +61,7 @@ impl Point {
         // A ledger that lost its end, or was edited there, cannot have led to the state of a later checkpoint.
         let fits = |checkpoint: &Checkpoint| whole.fits(checkpoint);
         let all = Checkpoint::all(directory.path(), &fits);
-        let all = all.map_err(|error| Error::output("read", directory.path(), &error))?;
+        let all = all.map_err(|error| Error::in_run("read", directory.path(), &error))?;
         let (mut checkpoint, mut refused) = (None, Vec::new());
         for (path, found) in all {
             match found {
@@ -83,7 +84,7 @@ impl Point {
             told.extend(from.program().map(|recorded| recorded.changes(&program)).unwrap_or_default());
             Ok(told)
         };
-        let point = Self {
+        let mut point = Self {
             checkpoint,
             refused,
             dealt: whole.last_stretch().dealt.clone(),
@@ -94,7 +95,7 @@ impl Point {
             history,
         };
         // What was forced before is the run's own, although the line that says so may come after this point.
-        differ(&whole)?.into_iter().try_for_each(|difference| point.refuse_unless_forced(&difference))?;
+        differ(&whole)?.into_iter().try_for_each(|difference| point.unless_forced(difference))?;
         point.check_dylib(directory)?;
         Ok(point)
     }
@@ -128,11 +129,10 @@ impl Point {
     /// [`Error::Usage`] naming what differs.
     pub(crate) fn check_data(&mut self, dealt: &Dealt) -> Result<()> {
         let differ = |recorded: Option<&DealtLine>| recorded.and_then(|recorded| recorded.difference(dealt));
-        if let Some(difference) = differ(self.dealt.as_ref()) {
-            self.refuse_unless_forced(&difference)?;
-        }
-        self.forced.extend(differ(self.history.last_stretch().dealt.as_ref()));
-        Ok(())
+        let until_here = differ(self.history.last_stretch().dealt.as_ref());
+        let last = differ(self.dealt.as_ref());
+        self.forced.extend(until_here);
+        last.map_or(Ok(()), |difference| self.unless_forced(difference))
     }
 
     /// Refuses clients with other numbers of examples of their own than the run began with.
@@ -186,7 +186,7 @@ impl Point {
         let known: Vec<String> = self.history.reloads.keys().map(|&round| RunDir::model_from(round)).collect();
         let dropped = directory.drop_models_unless(|name| known.iter().any(|known| known == name))?;
         for path in &self.refused {
-            fs::remove_file(path).map_err(|error| Error::output("remove", path, &error))?;
+            fs::remove_file(path).map_err(|error| Error::in_run("remove", path, &error))?;
         }
         if self.cuts_rounds {
             directory.drop_results()?;
@@ -196,7 +196,7 @@ impl Point {
         }
         let position = self.checkpoint.as_ref().map_or(self.history.started(), |checkpoint| &checkpoint.meta.ledger);
         let ledger: io::Result<Ledger> = Ledger::cut(directory.path(), position.clone());
-        let ledger = ledger.map_err(|error| Error::output("go on in", directory.path(), &error))?;
+        let ledger = ledger.map_err(|error| Error::in_run("go on in", directory.path(), &error))?;
         let mut journal = Journal::new(ledger, observer);
         let (round, cut_lines, forced) = (self.round(), self.cut_lines, self.forced.as_slice());
         journal.tell(&Event::Resumed { experiment, directory: directory.path(), round, cut_lines, forced })?;
@@ -206,21 +206,28 @@ impl Point {
         Ok(journal)
     }
 
-    fn refuse_unless_forced(&self, difference: &str) -> Result<()> {
-        if self.force {
-            return Ok(());
+    /// Takes note of a difference, or refuses it.
+    fn unless_forced(&mut self, difference: String) -> Result<()> {
+        if !self.force {
+            return Err(Error::Usage(format!(
+                "the run cannot be resumed, since {difference}; --force goes on and notes it in the ledger"
+            )));
         }
-        Err(Error::Usage(format!(
-            "the run cannot be resumed, since {difference}; --force goes on and notes it in the ledger"
-        )))
+        if !self.forced.contains(&difference) {
+            self.forced.push(difference);
+        }
+        Ok(())
     }
 }
 
 impl DealtLine {
     /// The difference of the data that were dealt now, a sentence.
     pub(crate) fn difference(&self, now: &Dealt) -> Option<String> {
-        let (is, was) = (&now.dataset.sha256, &self.dataset.sha256);
-        (is != was).then(|| format!("the dataset is {is}, was {was}"))
+        let differ = |what: &str, is: &str, was: &str| (is != was).then(|| format!("{what} {is}, was {was}"));
+        differ("the dataset is", &now.dataset.sha256, &self.dataset.sha256).or_else(|| {
+            let digests = bytes_sha256(now.digests().as_bytes());
+            differ(&format!("{} has the SHA-256", RunDir::PARTITIONS), &digests, &self.partitions_sha256)
+        })
     }
 }
 
@@ -357,7 +364,7 @@ mod tests {
         // Back to the first is a change, too.
         let said = killed.resume(&killed.experiment, false).unwrap_err().to_string();
         assert!(said.contains("rounds is 5, was 4000"), "{said}");
-        assert!(killed.resume(&killed.experiment, true).unwrap().is_empty());
+        assert_eq!(killed.resume(&killed.experiment, true).unwrap(), ["rounds is 5, was 4000"]);
     }
 
     #[test]

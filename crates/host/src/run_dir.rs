@@ -2,16 +2,18 @@
 
 use std::{
     fs,
-    io::{self, Write},
+    io::{self, ErrorKind, Write},
     path::{Path, PathBuf},
 };
+
+use fedpipe_data::{refusal, sync_folder};
 
 use crate::{
     Error, Experiment, Result,
     checkpoint::FOLDER,
-    files::{remove_drafts, sync_folder, write_whole},
+    files::{noexec, remove_drafts, write_whole},
     ledger::{Ledger, Line},
-    lock,
+    lock::{self, Taken},
     summary::bytes_sha256,
 };
 
@@ -21,6 +23,8 @@ pub(crate) struct RunDir {
     path: PathBuf,
     /// Whether the folder that it is in was made for it.
     made_parent: bool,
+    /// What the file system refused and the run goes on without, a sentence each.
+    pub(crate) warnings: Vec<String>,
     /// Holds the lock; the host's process number in it is for people.
     _lock: fs::File,
 }
@@ -41,6 +45,9 @@ impl RunDir {
 
     /// The experiment's name.
     pub(crate) const EXPERIMENT: &'static str = "experiment.toml";
+
+    /// The name of the list of all partitions and the test set, with the SHA-256 of each.
+    pub(crate) const PARTITIONS: &'static str = "partitions.sha256";
 
     /// The summary's name.
     pub(crate) const SUMMARY: &'static str = "summary.json";
@@ -63,9 +70,12 @@ impl RunDir {
     /// # Errors
     /// [`Error::Output`] where there is no run, or another host works in it.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let path = path.canonicalize().map_err(|error| Error::output("find", path, &error))?;
+        let path = path.canonicalize().map_err(|error| Error::in_run("find", path, &error))?;
         if !path.join(Self::EXPERIMENT).exists() {
             return Err(Error::Output(format!("{} holds no run (no experiment.toml)", path.display())));
+        }
+        if let Some(why) = path.join(Self::MODEL).exists().then(|| noexec(&path)).flatten() {
+            return Err(Error::Output(format!("{why}; move the run to another folder")));
         }
         let directory = Self::lock(path)?;
         for folder in [directory.path().to_owned(), directory.path().join(FOLDER)] {
@@ -76,13 +86,20 @@ impl RunDir {
 
     fn lock(path: PathBuf) -> Result<Self> {
         let file = path.join(Self::LOCK);
-        let cannot = |error: io::Error| Error::output("write", &file, &error);
+        let cannot = |error: io::Error| Error::in_run("write", &file, &error);
         let mut lock = fs::File::options().create(true).truncate(false).write(true).open(&file).map_err(cannot)?;
-        if !lock::take(&lock).map_err(cannot)? {
-            return Err(Error::Output(format!("another fedpipe is at work in {}; wait for it", path.display())));
-        }
+        let warnings = match lock::take(&lock) {
+            Taken::Held => Vec::new(),
+            Taken::ByAnother => {
+                return Err(Error::Output(format!("another fedpipe is at work in {}; wait for it", path.display())));
+            }
+            Taken::Refused(error) => {
+                let shown = path.display();
+                vec![format!("{shown} cannot be locked ({error}): start no other host in it while this run goes on")]
+            }
+        };
         lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())).map_err(cannot)?;
-        Ok(Self { path, made_parent: false, _lock: lock })
+        Ok(Self { path, made_parent: false, warnings, _lock: lock })
     }
 
     /// Makes the directory, with `experiment.toml`, the model and a ledger that says what is run, by one rename: it is
@@ -92,15 +109,19 @@ impl RunDir {
     /// [`Error::Output`] where `out` holds something already or cannot be written.
     pub(crate) fn create(experiment: &Experiment, dylib: Option<&Path>, out: Option<&Path>) -> Result<(Self, Ledger)> {
         match out {
-            Some(out) => Self::create_at(experiment, dylib, out),
+            Some(out) => {
+                refuse_taken(out)?;
+                let taken = || Error::Output(format!("{} is not empty; give another folder with --out", out.display()));
+                Self::create_at(experiment, dylib, out)?.ok_or_else(taken)
+            }
             None => {
                 let name = experiment.name()?;
                 let paths = (1_u64..).map(|n| Path::new("runs").join(format!("{name}-{n}")));
-                for path in paths.filter(|path| !path.exists()) {
-                    match Self::create_at(experiment, dylib, &path) {
-                        // Another run has taken the number meanwhile.
-                        Err(_) if path.exists() => {}
-                        made => return made,
+                // A link to nothing has its name, too.
+                for path in paths.filter(|path| path.symlink_metadata().is_err()) {
+                    // Only a number that another run has taken meanwhile is followed by the next one.
+                    if let Some(made) = Self::create_at(experiment, dylib, &path)? {
+                        return Ok(made);
                     }
                 }
                 Err(Error::Output("no number is left in runs/".into()))
@@ -108,34 +129,58 @@ impl RunDir {
         }
     }
 
-    fn create_at(experiment: &Experiment, dylib: Option<&Path>, out: &Path) -> Result<(Self, Ledger)> {
-        refuse_taken(out)?;
+    /// As [`RunDir::create`], or nothing where `out` is there and not empty.
+    fn create_at(experiment: &Experiment, dylib: Option<&Path>, out: &Path) -> Result<Option<(Self, Ledger)>> {
         let made = |what: &str, error: io::Error| Error::output(what, out, &error);
         let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let source = dylib.map(fs::File::open).transpose();
+        let source = source.map_err(|error| {
+            let shown = dylib.unwrap_or(Path::new("the model")).display();
+            Error::Model(format!("cannot read {shown}: {error}"))
+        })?;
         let made_parent = !parent.exists();
         fs::create_dir_all(parent).map_err(|error| made("make", error))?;
         let draft = tempfile::Builder::new().prefix(".draft-").tempdir_in(parent);
         let draft = draft.map_err(|error| made("make", error))?;
+        if let Some(why) = dylib.and_then(|_| noexec(draft.path().parent()?)) {
+            return Err(Error::Output(format!("{why}; give another folder with --out")));
+        }
         let text = experiment.to_toml()?;
+        let mut refused = Vec::new();
         let fill = || -> io::Result<()> {
             fs::create_dir(draft.path().join("clients"))?;
             write_whole(&draft.path().join(Self::EXPERIMENT), text.as_bytes())?;
-            if let Some(dylib) = dylib {
-                fs::copy(dylib, draft.path().join(Self::MODEL))?;
+            if let Some(mut source) = source {
+                // `fs::copy` fails where a mode cannot be set.
+                io::copy(&mut source, &mut fs::File::create(draft.path().join(Self::MODEL))?)?;
             }
             use std::os::unix::fs::PermissionsExt;
-            fs::set_permissions(draft.path(), fs::Permissions::from_mode(0o755))
+            refused.extend(refusal(fs::set_permissions(draft.path(), fs::Permissions::from_mode(0o755)))?);
+            Ok(())
         };
         fill().map_err(|error| made("write", error))?;
         let mut ledger = Ledger::create(draft.path()).map_err(|error| made("write", error))?;
         ledger.append(Line::started(experiment))?;
-        ledger.handle().and_then(|file| file.sync_data()).map_err(|error| made("write", error))?;
+        let synced = ledger.handle().and_then(|file| refusal(file.sync_data()));
+        refused.extend(synced.map_err(|error| made("write", error))?);
         // An empty folder gives way to a rename; one that another run filled meanwhile does not.
-        fs::rename(draft.path(), out).map_err(|error| made("make", error))?;
+        match fs::rename(draft.path(), out) {
+            Ok(()) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::DirectoryNotEmpty) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(made("make", error)),
+        }
         let _ = draft.keep();
-        sync_folder(parent).map_err(|error| made("make", error))?;
-        let locked = Self::lock(out.canonicalize().map_err(|error| made("find", error))?)?;
-        Ok((Self { made_parent, ..locked }, ledger.moved_to(out)))
+        refused.extend(sync_folder(parent).map_err(|error| made("make", error))?);
+        let mut locked = Self::lock(out.canonicalize().map_err(|error| made("find", error))?)?;
+        // One is enough: what refuses a sync refuses each.
+        if let Some(error) = refused.first() {
+            let shown = out.display();
+            let why = format!("the file system of {shown} refuses to sync files or to set their modes ({error})");
+            locked.warnings.push(format!("{why}: a power cut may cost the run, and others may not read it"));
+        }
+        Ok(Some((Self { made_parent, ..locked }, ledger.moved_to(out))))
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -181,7 +226,7 @@ impl RunDir {
     /// # Errors
     /// Those of listing the directory, and of removing them.
     pub(crate) fn drop_models_unless(&self, know: impl Fn(&str) -> bool) -> Result<u64> {
-        let failed = |error: io::Error| Error::output("clean", &self.path, &error);
+        let failed = |error: io::Error| Error::in_run("clean", &self.path, &error);
         let mut dropped = 0;
         for entry in fs::read_dir(&self.path).map_err(failed)? {
             let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
@@ -207,7 +252,7 @@ impl RunDir {
             let path = self.path.join(name);
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(Error::output("remove", &path, &error));
+                    return Err(Error::in_run("remove", &path, &error));
                 }
                 _ => {}
             }
@@ -227,10 +272,19 @@ impl RunDir {
         }
     }
 
+    /// Writes the list of partitions, unless it is there. It is not put on the disk, since it can be made again from the data.
+    pub(crate) fn list_partitions(&self, digests: &str) -> Result<()> {
+        let path = self.path.join(Self::PARTITIONS);
+        match fs::read(&path).is_ok_and(|there| there == digests.as_bytes()) {
+            true => Ok(()),
+            false => fs::write(&path, digests).map_err(|error| Error::in_run("write", &path, &error)),
+        }
+    }
+
     /// Writes `name`, whole or not at all.
     pub(crate) fn write(&self, name: &str, contents: &[u8]) -> Result<()> {
         let path = self.path.join(name);
-        write_whole(&path, contents).map_err(|error| Error::output("write", &path, &error))
+        write_whole(&path, contents).map_err(|error| Error::in_run("write", &path, &error))
     }
 }
 
@@ -244,7 +298,37 @@ fn refuse_taken(out: &Path) -> Result<()> {
             Some(_) => Err(Error::Output(format!("{shown} is not empty; give another folder with --out"))),
             None => Ok(()),
         },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(Error::output("use", out, &error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dylib_that_cannot_be_read_is_blamed_and_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (dylib, out) = (folder.path().join("none.so"), folder.path().join("runs/a"));
+        let error = RunDir::create(&Experiment::default(), Some(&dylib), Some(&out)).unwrap_err();
+        let expected = format!("cannot read {}: No such file or directory (os error 2)", dylib.display());
+        assert!(matches!(&error, Error::Model(message) if *message == expected), "{error}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_folder_that_another_run_filled_meanwhile_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let experiment = Experiment { client: Some("true".into()), ..Experiment::default() };
+        let out = folder.path().join("a");
+        assert!(RunDir::create_at(&experiment, None, &out).unwrap().is_some());
+        let before = fs::read(out.join("ledger.jsonl")).unwrap();
+        // The number is taken, which is no error.
+        assert!(RunDir::create_at(&experiment, None, &out).unwrap().is_none());
+        assert_eq!(fs::read(out.join("ledger.jsonl")).unwrap(), before);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        let given = RunDir::create(&experiment, None, Some(&out)).unwrap_err().to_string();
+        assert!(given.ends_with("already holds a run; give another folder with --out"), "{given}");
     }
 }

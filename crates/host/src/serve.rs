@@ -5,18 +5,23 @@
 //! socket outlives the connections, and is replaced where it died or where a setup asks for another. Connections are
 //! served one after the other.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
-use fedpipe_data::Partition;
+use fedpipe_data::{DataError, Partition};
 use fedpipe_protocol::{
     FailureKind, FrameError, Held, Isolation, Layout, Level, Limits, PROTOCOL, Part, Parts, Purpose, Ready, Reply,
     Request, Setup, WEIGHTS, read, write,
 };
 
 use crate::{
-    ClientCommand, Control, Error, Experiment, Handle, MemoryLimit, OnFailure, Result,
+    ClientCommand, Control, Error, Handle, MemoryLimit, OnFailure, Result,
     control::Message,
     describe,
+    files::temporary_folder,
     fleet::{Fleet, Incident, Job},
     isolation::isolation,
     socket::{Connection, Listener, is_stop},
@@ -58,8 +63,12 @@ pub struct Service {
     model: Ready,
     dylib_sha256: String,
     examples: u64,
+    partition_sha256: String,
     test_sha256: String,
 }
+
+/// The name of the copy in its folder.
+const COPY: &str = "model.so";
 
 /// Ends a service; may be given to another thread.
 #[derive(Debug, Clone)]
@@ -83,16 +92,21 @@ impl Service {
     /// Looks at what the node has, and listens.
     ///
     /// # Errors
-    /// [`Error::Model`], [`Error::Data`] and, for the socket, [`Error::Usage`].
+    /// [`Error::Model`], [`Error::Data`], [`Error::Isolation`] and, for the socket, [`Error::Usage`].
     pub fn start(node: Node) -> Result<Self> {
-        let model = describe(&node.command, &node.dylib)?;
-        let examples = Partition::open(&node.partition)?.len() as u64;
+        let partition = Partition::open(&node.partition)?;
+        let (examples, partition_sha256) = (partition.len() as u64, partition.sha256());
         let test_sha256 = Partition::open(&node.test)?.sha256();
-        let folder = tempfile::Builder::new().prefix("fedpipe-serve-").tempdir().map_err(anyhow::Error::from)?;
-        let dylib = std::fs::read(&node.dylib).map_err(anyhow::Error::from)?;
-        std::fs::write(folder.path().join("model.so"), &dylib).map_err(anyhow::Error::from)?;
+        let folder = temporary_folder("fedpipe-serve-")?;
+        let dylib = std::fs::read(&node.dylib)
+            .map_err(|error| Error::Model(format!("cannot read {}: {error}", node.dylib.display())))?;
+        let copy = folder.path().join(COPY);
+        std::fs::write(&copy, &dylib).map_err(|error| Error::temporary(&error))?;
+        // Of the copy, which is what will serve: the original may be another file by now.
+        let model = describe(&node.command, &copy, &isolation_of(&node)).map_err(|error| named(error, &copy, &node))?;
         let listener = Listener::bind(&node.socket)?;
-        Ok(Self { node, listener, folder, model, dylib_sha256: bytes_sha256(&dylib), examples, test_sha256 })
+        let dylib_sha256 = bytes_sha256(&dylib);
+        Ok(Self { node, listener, folder, model, dylib_sha256, examples, partition_sha256, test_sha256 })
     }
 
     /// What is served, in one line.
@@ -170,9 +184,12 @@ impl Service {
             Ok(ready) => Ok(Reply::Ready(ready)),
             Err(Error::Stopped(signal)) => Err(Error::Stopped(signal)),
             Err(error) => {
-                // The user knows the original.
-                let (copy, dylib) = (self.copy().display().to_string(), self.node.dylib.display().to_string());
-                Ok(failed(FailureKind::Refused, error.to_string().replace(&copy, &dylib)))
+                let kind = match error {
+                    Error::Isolation(_) => FailureKind::Isolation,
+                    Error::Data(_) => FailureKind::Data,
+                    _ => FailureKind::Refused,
+                };
+                Ok(failed(kind, named(error, &self.copy(), &self.node).to_string()))
             }
         }
     }
@@ -193,14 +210,17 @@ impl Service {
             }
         };
         fleet.ready()?;
-        let ready = fleet.model().cloned().ok_or_else(|| anyhow::anyhow!("the client said nothing"))?;
-        let ready = Ready { examples: fleet.sizes()?, ..ready };
+        let examples = fleet.sizes()?;
+        let (Some(model), Some(in_force)) = (fleet.model().cloned(), fleet.in_force(0).cloned()) else {
+            return Err(anyhow::anyhow!("a client is ready, but has not said what it is").into());
+        };
+        let ready = Ready { examples, in_force, ..model };
         *served = Some((setup, fleet));
         Ok(ready)
     }
 
     fn copy(&self) -> PathBuf {
-        self.folder.path().join("model.so")
+        self.folder.path().join(COPY)
     }
 
     /// The setup that was asked for, with what is the node's own, or why it is refused.
@@ -213,25 +233,30 @@ impl Service {
         }
         if let Some(wanted) = asked.test_sha256.as_ref().filter(|&wanted| *wanted != self.test_sha256) {
             let own = &self.test_sha256;
-            return Err(Error::Model(format!(
+            return Err(data(format!(
                 "this node has the test set with SHA-256 {own}, the run's is {wanted}; give it the same test set"
             )));
         }
         let Purpose::Serve { task, partitions, .. } = asked.purpose else {
             return Err(Error::Model("a node serves a partition; `describe` has no place here".into()));
         };
-        let [Held { client, .. }] = partitions[..] else {
+        let [Held { client, sha256, .. }] = &partitions[..] else {
             return Err(Error::Model(format!("this node has one partition, asked for are {}", partitions.len())));
         };
-        let partitions = vec![Held { client, path: self.node.partition.clone() }];
+        let client = *client;
+        if let Some(wanted) = sha256.as_ref().filter(|&wanted| *wanted != self.partition_sha256) {
+            let own = &self.partition_sha256;
+            return Err(data(format!(
+                "this node has a partition with SHA-256 {own}, that of the run's client {client} is {wanted}; give it that \
+                 client's partition"
+            )));
+        }
+        // The process checks what it maps: the files may have changed since the node was started.
+        let (sha256, test_sha256) = (Some(self.partition_sha256.clone()), Some(self.test_sha256.clone()));
+        let partitions = vec![Held { client, path: self.node.partition.clone(), sha256 }];
         let purpose = Purpose::Serve { task, partitions, test: self.node.test.clone() };
-        let (dylib, isolation) = (Some(self.copy()), self.isolation());
-        Ok(Setup { dylib, dylib_sha256: None, test_sha256: None, isolation, purpose, ..asked })
-    }
-
-    fn isolation(&self) -> Isolation {
-        let Node { isolation: level, memory_limit, cpu_limit, .. } = self.node;
-        isolation(&Experiment { isolation: level, memory_limit, cpu_limit, clients: 1, ..Experiment::default() })
+        let (dylib, isolation) = (Some(self.copy()), isolation_of(&self.node));
+        Ok(Setup { dylib, dylib_sha256: None, test_sha256, isolation, purpose, ..asked })
     }
 
     fn start_process<'c>(&self, setup: Setup, control: &'c Control) -> Result<Fleet<'c>> {
@@ -255,6 +280,21 @@ impl Stopper {
     pub fn stop(&self, signal: i32) {
         self.run.stop(signal);
         let _ = self.listener.write(1);
+    }
+}
+
+/// What the client of a node is confined to.
+fn isolation_of(node: &Node) -> Isolation {
+    isolation(node.isolation, node.memory_limit, node.cpu_limit, 1)
+}
+
+/// A client knows the copy of the dylib; the user knows the original.
+fn named(error: Error, copy: &Path, node: &Node) -> Error {
+    match error {
+        Error::Model(message) => {
+            Error::Model(message.replace(&copy.display().to_string(), &node.dylib.display().to_string()))
+        }
+        error => error,
     }
 }
 
@@ -287,6 +327,10 @@ fn answer(fleet: &mut Fleet<'_>, request: Request, mut parts: Parts) -> Result<(
         (Err(error), _) => Ok((failed(FailureKind::Model, error.to_string()), None)),
         (Ok(_), lost) => Ok((failed(FailureKind::Model, lost.unwrap_or("its work was not done".into())), None)),
     }
+}
+
+fn data(message: String) -> Error {
+    DataError::Reported(message).into()
 }
 
 fn failed(kind: FailureKind, message: impl Into<String>) -> Reply {

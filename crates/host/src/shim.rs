@@ -19,7 +19,11 @@ use nix::{
 };
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use crate::{Error, Result, cause::tame};
+use crate::{
+    Error, Result,
+    cause::tame,
+    start_error::{StartCall, failed},
+};
 
 /// How long a version manager may look.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -77,7 +81,7 @@ fn manager(shim: &Path) -> Option<String> {
 /// Runs a command to its end and takes what it says.
 fn output(command: &mut Command) -> io::Result<Output> {
     let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let child = command.process_group(0).spawn()?;
+    let child = command.process_group(0).spawn().map_err(failed(StartCall::Program)).map_err(io::Error::other)?;
     let ended = ends(&child);
     // What it left behind would keep the pipes open. Until it is reaped its number cannot be another's.
     let _ = killpg(nix::unistd::Pid::from_raw(child.id().cast_signed()), Signal::SIGKILL);
@@ -86,7 +90,8 @@ fn output(command: &mut Command) -> io::Result<Output> {
 }
 
 fn ends(child: &Child) -> io::Result<()> {
-    let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
+    let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty());
+    let pidfd = pidfd.map_err(failed(StartCall::PidFd)).map_err(io::Error::other)?;
     let patience = PollTimeout::try_from(PATIENCE).unwrap_or(PollTimeout::MAX);
     match poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], patience)? {
         0 => Err(io::Error::other(format!("it has not answered within {} s", PATIENCE.as_secs()))),

@@ -15,12 +15,16 @@ use std::{
     time::Duration,
 };
 
+use fedpipe_data::FileCause;
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::eventfd::{EfdFlags, EventFd},
 };
 
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    start_error::{StartCall, failed},
+};
 
 /// The longest path that fits a socket's address, which ends in a zero.
 const LONGEST: usize = 107;
@@ -64,13 +68,17 @@ impl Listener {
             let _ = fs::remove_file(path);
         }
         let stopped = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
-        let stopped = Arc::new(stopped.map_err(anyhow::Error::from)?);
+        let stopped = stopped.map_err(failed(StartCall::Descriptor));
+        let stopped = Arc::new(stopped.map_err(|error| Error::not_started("the node", &error))?);
         match UnixListener::bind(path).and_then(|listener| {
             let listener = Self { path: path.to_owned(), listener, stopped };
             fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map(|()| listener)
         }) {
             Ok(listener) => Ok(listener),
-            Err(error) => refuse(format!("cannot be listened at: {error}; give another --socket")),
+            Err(error) => {
+                let remedy = FileCause::of(&error).remedy("give another --socket");
+                refuse(format!("cannot be listened at: {error}{remedy}"))
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use std::{
         unix::process::CommandExt,
     },
     path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::{Child, Command},
 };
 
 use nix::{
@@ -19,7 +19,10 @@ use nix::{
 };
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use crate::stray::MARK;
+use crate::{
+    start_error::{StartCall, StartError, failed},
+    stray::MARK,
+};
 
 /// What a client of a dylib inherits of the host's environment, which may hold secrets, and which its model can read: the
 /// choice of an instruction set, whether a panic is to tell its way, and what the loader loads from where.
@@ -66,17 +69,20 @@ pub(crate) struct Spawned {
 /// client when the *thread* that forked it ends.
 ///
 /// Its environment has `mark`, and so has that of whatever it starts.
-pub(crate) fn spawn(command: &ClientCommand, number: u32, mark: &str, pipe_size: i32) -> io::Result<Spawned> {
-    let (client_read, to) = pipe2(OFlag::O_CLOEXEC)?;
-    let (from, client_write) = pipe2(OFlag::O_CLOEXEC)?;
-    let (log, client_log) = pipe2(OFlag::O_CLOEXEC)?;
+pub(crate) fn spawn(command: &ClientCommand, number: u32, mark: &str, pipe_size: i32) -> Result<Spawned, StartError> {
+    let descriptor = failed(StartCall::Descriptor);
+    let (client_read, to) = pipe2(OFlag::O_CLOEXEC).map_err(&descriptor)?;
+    let (from, client_write) = pipe2(OFlag::O_CLOEXEC).map_err(&descriptor)?;
+    let (log, client_log) = pipe2(OFlag::O_CLOEXEC).map_err(&descriptor)?;
     for end in [&to, &from] {
         // Best effort: past the user's limit the pipe keeps its size and the round takes longer.
         let _ = fcntl(end, FcntlArg::F_SETPIPE_SZ(pipe_size));
     }
     for end in [&to, &from, &log] {
-        fcntl(end, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        fcntl(end, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(&descriptor)?;
     }
+    // Opened here, since a missing /dev/null and a missing program have the same error number.
+    let null = File::open("/dev/null").map_err(failed(StartCall::Null))?;
     let own = [client_read.as_raw_fd(), client_write.as_raw_fd()];
     let mut process = Command::new(&command.program);
     if !command.inherits {
@@ -91,19 +97,19 @@ pub(crate) fn spawn(command: &ClientCommand, number: u32, mark: &str, pipe_size:
         .env(MARK, mark)
         // A group of its own: Ctrl-C reaches the host alone, and the host reaches a client's children through it.
         .process_group(0)
-        .stdin(Stdio::null())
-        .stdout(client_log.try_clone()?)
+        .stdin(null)
+        .stdout(client_log.try_clone().map_err(failed(StartCall::Descriptor))?)
         .stderr(client_log);
     let host = nix::unistd::getpid().as_raw();
     // SAFETY: between fork and exec the closure makes system calls only: no allocation, no lock, no Rust runtime.
     unsafe { process.pre_exec(move || isolate_descriptors(own, host)) };
-    let mut child = process.spawn()?;
+    let mut child = process.spawn().map_err(failed(StartCall::Process))?;
     match pidfd_open(Pid::from_child(&child), PidfdFlags::empty()) {
         Ok(pidfd) => Ok(Spawned { child, pidfd, to: to.into(), from: from.into(), log: log.into() }),
         Err(error) => {
-            // Out of descriptors: the child is there already, and nobody else knows of it.
+            // The child is there already, and nobody else knows of it.
             let _ = child.kill().and_then(|()| child.wait());
-            Err(error.into())
+            Err(StartError::new(StartCall::PidFd, error))
         }
     }
 }

@@ -26,6 +26,7 @@ use crate::{
     process::{End, Process},
     run_dir::RunDir,
     spawn::{Spawned, spawn},
+    start_error::{StartCall, StartError, failed},
     stray::new_mark,
     worker,
 };
@@ -66,9 +67,9 @@ impl StrategyProgram {
     ) -> Result<Self> {
         let started = Instant::now();
         let mark = new_mark();
-        let wake = stop.wake().map_err(anyhow::Error::from)?;
-        let Spawned { child, pidfd, to, from, log } =
-            spawn(command, 0, &mark, PIPE_SIZE).map_err(anyhow::Error::from)?;
+        let not_started = |error: StartError| Error::not_started("the strategy's program", &error);
+        let wake = stop.wake().map_err(failed(StartCall::Descriptor)).map_err(not_started)?;
+        let Spawned { child, pidfd, to, from, log } = spawn(command, 0, &mark, PIPE_SIZE).map_err(not_started)?;
         let timeout = Duration::from_secs_f64(experiment.client_timeout);
         let link = Link {
             to,

@@ -35,6 +35,7 @@ use crate::{
     log::ClientLog,
     process::{End, Loss, Process},
     spawn::{ClientCommand, Spawned, spawn},
+    start_error::{StartCall, StartError, failed},
 };
 
 /// Which worker a report is about; a process that is started again in the same place is another worker.
@@ -132,13 +133,14 @@ impl Worker {
         id: WorkerId,
         setup: &Setup,
         inbox: Sender<Message>,
-    ) -> std::io::Result<Self> {
+    ) -> Result<Self, StartError> {
         let mark = environment.mark_of(id);
         let Spawned { child, pidfd, to, from, log } =
             spawn(&environment.command, id.slot as u32, &mark, environment.pipe_size)?;
         let pid = Pid::from_raw(child.id().cast_signed());
         let mut process = Process::new(child, mark);
-        let wake = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
+        let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
+        let wake = Arc::new(wake.map_err(failed(StartCall::Descriptor))?);
         let dismissed = Arc::new(AtomicBool::new(false));
         let client_log = ClientLog::new(environment.log(id.slot));
         let Environment { timeout, jitter, .. } = *environment;
@@ -170,7 +172,8 @@ impl Worker {
                     // It takes a look at every process of the machine, which no report waits for.
                     process.end_strays();
                 }
-            })?;
+            });
+        let thread = thread.map_err(failed(StartCall::Thread))?;
         Ok(Self { id, started, orders: Some(orders), wake, dismissed, thread: Some(thread) })
     }
 

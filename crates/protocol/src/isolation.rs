@@ -5,7 +5,9 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 /// How a client is to confine itself before it opens a dylib.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// It has no default, and neither has its [`Level`]: a host that starts a client says what its user asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Isolation {
     /// What happens where the kernel lacks a piece.
     pub level: Level,
@@ -16,20 +18,19 @@ pub struct Isolation {
 }
 
 /// How much isolation is asked for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// All of it, or no client.
     Require,
     /// What this kernel offers; what is missing is said.
-    #[default]
     Auto,
     /// None. The memory and processor limits, which are asked for by themselves, still hold.
     Off,
 }
 
-/// What is in force: for the ledger, and as a line for the screen.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What is in force: for the ledger, and as a line for the screen. By default, for a client that does not say: nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct InForce {
     /// What was asked for.
@@ -48,6 +49,38 @@ pub struct InForce {
     pub cpu_seconds: Option<u64>,
     /// What was asked for and is not in force, with the reason.
     pub missing: Vec<String>,
+}
+
+impl Default for InForce {
+    fn default() -> Self {
+        Self {
+            level: Level::Off,
+            landlock_abi: None,
+            seccomp: false,
+            no_new_privs: false,
+            threads: false,
+            memory_limit: None,
+            cpu_seconds: None,
+            missing: Vec::new(),
+        }
+    }
+}
+
+impl InForce {
+    /// Returns the pieces of [`Level::Require`] that are not in force, with their reasons where they were given.
+    pub fn lacking(&self) -> Vec<String> {
+        if self.level == Level::Off {
+            return vec!["all of it (its level is off)".into()];
+        }
+        let pieces = [
+            ("Landlock", self.landlock_abi.is_some()),
+            ("seccomp", self.seccomp),
+            ("no new privileges", self.no_new_privs),
+        ];
+        let unexplained = |name: &&str| !self.missing.iter().any(|missing| missing.starts_with(*name));
+        let absent = pieces.iter().filter(|(_, in_force)| !in_force).map(|(name, _)| *name).filter(unexplained);
+        self.missing.iter().cloned().chain(absent.map(str::to_owned)).collect()
+    }
 }
 
 impl FromStr for Level {
@@ -106,5 +139,27 @@ mod tests {
         let without = InForce { missing: vec!["Landlock (a reason)".into()], seccomp: true, ..InForce::default() };
         assert_eq!(without.to_string(), "seccomp; missing: Landlock (a reason)");
         assert_eq!(InForce { level: Level::Off, threads: true, ..InForce::default() }.to_string(), "none");
+    }
+
+    #[test]
+    fn what_is_lacking_is_named() {
+        let all = InForce {
+            level: Level::Auto,
+            landlock_abi: Some(7),
+            seccomp: true,
+            no_new_privs: true,
+            ..InForce::default()
+        };
+        let reason = vec!["Landlock (a reason)".to_owned()];
+        let cases: [(InForce, &[&str]); 5] = [
+            (all.clone(), &[]),
+            (InForce { level: Level::Off, ..all.clone() }, &["all of it (its level is off)"]),
+            (InForce { landlock_abi: None, missing: reason, ..all.clone() }, &["Landlock (a reason)"]),
+            (InForce { landlock_abi: None, seccomp: false, ..all }, &["Landlock", "seccomp"]),
+            (serde_json::from_str("{}").unwrap(), &["all of it (its level is off)"]),
+        ];
+        for (in_force, expected) in cases {
+            assert_eq!(in_force.lacking(), expected, "{in_force:?}");
+        }
     }
 }

@@ -38,5 +38,8 @@ pub const EVALUATION_BLOCK: usize = 500;
 /// loading a dylib.
 pub const LAUNCH: &str = "launch";
 
+/// The name of the file that makes a folder a run directory. No launcher opens such a folder to a program.
+pub const LEDGER: &str = "ledger.jsonl";
+
 /// The name of the part that holds the flat weights.
 pub const WEIGHTS: &str = "weights";

@@ -75,7 +75,9 @@ pub struct Launch {
     pub isolation: Isolation,
     /// The files that it is to train and evaluate on.
     pub data: Vec<PathBuf>,
-    /// Where the data of all clients and the results lie: never opened as a whole, whatever the command names.
+    /// What else it may read and execute: files, and folders with all that is in them but for what is closed.
+    pub open: Vec<PathBuf>,
+    /// Where the data of clients and the results of runs lie, each path without a link in it.
     pub closed: Vec<PathBuf>,
 }
 
@@ -88,7 +90,7 @@ pub struct Setup {
     /// (`fedpipe serve`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dylib_sha256: Option<String>,
-    /// SHA-256 of the test set's labels and then its examples; given where it is the receiver's own, too.
+    /// SHA-256 of the test set's labels and then its examples, in hexadecimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_sha256: Option<String>,
     /// The model's options as the user gave them.
@@ -125,6 +127,9 @@ pub struct Held {
     pub client: u32,
     /// A partition file; empty where the client has one of its own.
     pub path: PathBuf,
+    /// SHA-256 of the partition's labels and then its examples, in hexadecimal; none where the host does not know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
 }
 
 /// What the data ask of a model.

@@ -150,6 +150,13 @@ class Session:
         task = Task(tuple(data["task"]["shape"]), data["task"]["classes"])
         self.partitions = {held["client"]: _open(held["path"], task) for held in data["partitions"]}
         self.test = _open(data["test"], task)
+        # What the contents must have. The partition of a process that has one is checked at once, other data at their first
+        # use: of many clients most are not sampled, and of many processes few evaluate.
+        self._unchecked: Dict[int, Optional[str]] = {held["client"]: held.get("sha256") for held in data["partitions"]}
+        self._unchecked_test: Optional[str] = setup.get("test_sha256")
+        if len(self.partitions) == 1:
+            for client in self.partitions:
+                self._check(client)
         options = _options(model, setup["options"])
         self.model: Model = _of_model("build", model, task, options, self.seed, kind=Refused)
         self.layout: List[Tensor] = _layout(self.model)
@@ -183,11 +190,15 @@ class Session:
             start += tensor.size
         _of_model("set_weights", self.model.set_weights, arrays)
 
+    def _check(self, client: int) -> None:
+        self.partitions[client].check_sha256(self._unchecked.pop(client, None))
+
     def train(self, asked: Mapping[str, Any]) -> Dict[str, Any]:
         """The local epochs of one round; the new weights are then had from `weights`."""
         client, round = asked["client"], asked["round"]
         if client not in self.partitions:
             raise ProtocolError(f"this client does not hold the partition of client {client}")
+        self._check(client)
         partition, steps, report, accumulation = self.partitions[client], 0, Report(), None
         for number in range(asked["epochs"]):
             examples = partition.examples(order(self.seed, client, round, number, len(partition)))
@@ -210,6 +221,8 @@ class Session:
 
     def evaluate(self, block: int) -> Dict[str, Any]:
         """Scores one block of the test set."""
+        self.test.check_sha256(self._unchecked_test)
+        self._unchecked_test = None
         start = EVALUATION_BLOCK * block
         rows = np.arange(start, min(start + EVALUATION_BLOCK, len(self.test)))
         if len(rows) == 0:

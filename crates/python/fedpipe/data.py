@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -94,6 +95,24 @@ class Partition:
         if len(beyond):
             label = self.labels[beyond[0]]
             raise DataError(f"{self.path} has the label {label} at row {beyond[0]}, only 0 to {classes - 1} exist")
+
+    def sha256(self) -> str:
+        """SHA-256 of the labels and then the examples, little-endian, in hexadecimal: whatever else the file holds."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.labels))
+        digest.update(np.ascontiguousarray(self.rows))
+        return digest.hexdigest()
+
+    def check_sha256(self, expected: Optional[str]) -> None:
+        """Raises `DataError` where `sha256` is not `expected`; checks nothing where that is None."""
+        if expected is None:
+            return
+        found = self.sha256()
+        if found != expected:
+            entry = os.path.dirname(self.path)
+            raise DataError(
+                f"{self.path} has contents with SHA-256 {found[:16]}, the run's have {expected[:16]}: the file was "
+                f"changed since it was dealt; delete the cache entry {entry} and run again"
+            )
 
     def examples(self, order: Optional[np.ndarray] = None) -> Examples:
         """The rows that `order` names, in that order; all of them, as they lie, without one."""

@@ -1,5 +1,6 @@
 """Partition files: mapped, in order, scaled; and what is wrong with one that is none."""
 
+import hashlib
 import json
 import struct
 
@@ -79,6 +80,24 @@ def test_another_task_is_refused(tmp_path):
         partition.check((4,), 3)
     with pytest.raises(DataError, match="the label 2 at row 0, only 0 to 1 exist"):
         partition.check((2, 2), 2)
+
+
+@pytest.mark.parametrize(("dtype", "values"), [("U8", IMAGES), ("F32", IMAGES.astype("<f4"))])
+@pytest.mark.parametrize("pad", [64, 1])
+def test_the_hash_is_that_of_the_labels_and_then_the_examples(tmp_path, dtype, values, pad):
+    odd = ("U8", np.zeros(1, np.uint8))
+    path = write(tmp_path / "p", pad, odd=odd, examples=(dtype, values), labels=("U32", LABELS))
+    expected = hashlib.sha256(LABELS.tobytes() + values.tobytes()).hexdigest()
+    assert Partition(path).sha256() == expected
+    Partition(path).check_sha256(expected)
+    Partition(path).check_sha256(None)
+
+
+def test_another_content_than_expected_is_named_with_both_hashes_and_the_remedy(tmp_path):
+    partition = Partition(write(tmp_path / "p", labels=("U32", LABELS), examples=("U8", IMAGES)))
+    hashes = f"p has contents with SHA-256 {partition.sha256()[:16]}, the run's have 0123456789abcdef: "
+    with pytest.raises(DataError, match=f"{hashes}.*; delete the cache entry {tmp_path} and run again"):
+        partition.check_sha256("0123456789abcdef0123")
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use fedpipe_client::PROCESS_NAME;
 use fedpipe_data::Dealt;
 use fedpipe_protocol::{
-    Held, Isolation, Layout, Limits, Part, Purpose, Reply, Request, Setup, Task, Train, WEIGHTS, read, write,
+    Held, Isolation, Layout, Level, Limits, Part, Purpose, Reply, Request, Setup, Task, Train, WEIGHTS, read, write,
 };
 use nix::{
     fcntl::{FcntlArg, FdFlag, OFlag, fcntl},
@@ -45,20 +45,20 @@ impl Holding {
     /// The first partition of `dealt`, for `dylib` with its option `hidden` (empty for the default).
     pub(crate) fn new(dylib: &Path, dealt: &Dealt, hidden: &str) -> Self {
         let task = Task { shape: dealt.dataset.shape.clone(), classes: dealt.dataset.classes as usize };
-        let partitions = vec![Held { client: 0, path: dealt.partitions[0].path.clone() }];
+        let partitions = vec![Held { client: 0, path: dealt.path_of(0), sha256: dealt.sha256_of(0) }];
         let options = if hidden.is_empty() { None } else { Some(("hidden".into(), hidden.into())) };
         let options: BTreeMap<String, String> = options.into_iter().collect();
         let purpose = Purpose::Serve { task, partitions, test: dealt.test.path.clone() };
         // As in a run, in which the memory has a limit.
-        let isolation = Isolation { memory_limit: Some(2 << 30), ..Isolation::default() };
-        let dylib = Some(dylib.to_owned());
-        Self { setup: Setup { dylib, dylib_sha256: None, test_sha256: None, options, seed: 0, isolation, purpose } }
+        let isolation = Isolation { level: Level::Auto, memory_limit: Some(2 << 30), cpu_seconds: None };
+        let (dylib, test_sha256) = (Some(dylib.to_owned()), Some(dealt.test.sha256.clone()));
+        Self { setup: Setup { dylib, dylib_sha256: None, test_sha256, options, seed: 0, isolation, purpose } }
     }
 
     /// The same with another file as the partition.
     pub(crate) fn with_partition(mut self, file: PathBuf) -> Self {
         if let Purpose::Serve { partitions, .. } = &mut self.setup.purpose {
-            partitions[0].path = file;
+            (partitions[0].path, partitions[0].sha256) = (file, None);
         }
         self
     }

@@ -4,7 +4,8 @@
 //! What is timed is timed from outside: a process from before it is made until it has ended, a client from before it is
 //! made until it says that it is ready, a round by the ledger. Medians are of `--n` runs; nothing else runs meanwhile,
 //! and what looks at memory has runs of its own.
-#![allow(clippy::print_stdout, reason = "a bench reports")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a bench reports")]
+#![allow(clippy::disallowed_methods, reason = "a bench without threads has nothing to report")]
 
 mod aggregate;
 mod client;

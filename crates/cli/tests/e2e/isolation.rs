@@ -2,23 +2,23 @@
 //! `crates/client/tests/isolation`.
 
 use std::{
-    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::{Command, Output},
-    thread,
 };
 
-use nix::libc;
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
+use nix::{errno::Errno, libc};
 use serde_json::{Value, json};
 
 use crate::{
     common::{Place, Run, check_all, stderr, stdout},
     live::Live,
+    refusing::{self, Refused},
+    serve::experiment,
 };
 
 /// Whether this kernel, or a container around these tests, lacks something, so that nothing can be shown.
+#[allow(clippy::print_stderr, reason = "it is a part of a test")]
 pub(crate) fn lacking() -> bool {
     let (output, _) = Place::new().try_run("logreg --rounds 1 --isolation require --quiet");
     let errors = stderr(&output);
@@ -112,18 +112,32 @@ fn isolation_changes_no_bit() {
 }
 
 /// Runs `fedpipe` as on a kernel that has no Landlock.
-pub(crate) fn without_landlock(mut command: Command) -> Output {
-    // A filter confines the thread that installs it and what that starts; this test shall go on without.
-    thread::scope(|scope| {
-        let start = || {
-            let rules = BTreeMap::from([(libc::SYS_landlock_create_ruleset, vec![])]);
-            let (absent, target) = (SeccompAction::Errno(libc::ENOSYS as u32), std::env::consts::ARCH);
-            let filter = SeccompFilter::new(rules, SeccompAction::Allow, absent, target.try_into().unwrap()).unwrap();
-            apply_filter(&BpfProgram::try_from(filter).unwrap()).unwrap();
-            command.output().unwrap()
-        };
-        scope.spawn(start).join().unwrap()
-    })
+pub(crate) fn without_landlock(command: Command) -> Output {
+    without(&[libc::SYS_landlock_create_ruleset], command)
+}
+
+/// Runs `fedpipe` as on a kernel that lacks these system calls.
+fn without(calls: &[i64], command: Command) -> Output {
+    refusing::output(command, vec![Refused::calls(calls, Errno::ENOSYS)])
+}
+
+#[test]
+fn a_node_opens_no_model_where_the_isolation_that_it_requires_is_missing() {
+    let place = Place::new();
+    experiment(&place, "model = \"misbehaving\"\nclients = 2");
+    fs::write(place.path("marks/constructor-asked"), "").unwrap();
+    let ran = place.path("marks/constructor-ran");
+    let nothing = [libc::SYS_landlock_create_ruleset, libc::SYS_seccomp];
+    let serve = "serve --experiment experiment.toml --client 0 --socket s --isolation require";
+    let output = without(&nothing, place.fedpipe(serve));
+    let errors = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    let says = "error: isolation is required, but is missing here: Landlock (";
+    assert!(errors.starts_with(says) && errors.contains("; seccomp (") && errors.lines().count() == 1, "{errors}");
+    assert!(!ran.exists() && !place.path("s").exists());
+    // A list of models is made with what there is, so that the constructor runs, and here may write.
+    let output = without(&nothing, place.fedpipe("models"));
+    assert!(stdout(&output).contains("misbehaving ") && ran.exists(), "{}", stderr(&output));
 }
 
 #[test]

@@ -2,13 +2,15 @@
 //!
 //! Tests wait for events (an exit, a line in a log, a file), never for time to pass; [`common::eventually`] is what
 //! bounds a wait that would otherwise be for ever.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that cannot go on has failed")]
 
 mod bad_input;
 mod common;
+mod file_systems;
 mod flower;
 mod foreign;
 mod house;
+mod identity;
 mod idx;
 mod isolation;
 #[allow(dead_code, reason = "some of it is for the tests of faults alone")]
@@ -16,10 +18,14 @@ mod live;
 mod outside;
 mod over;
 mod processes;
+mod refused_starts;
+mod refusing;
 mod resume;
 mod run;
 mod serve;
 mod shims;
+mod standard_streams;
 mod strategy;
+mod threads;
 mod truth;
 mod verify;

@@ -14,17 +14,23 @@ use std::{
 };
 
 use fedpipe_data::{Cache, Deal, Partition, Source, deal};
-use fedpipe_protocol::{Limits, Parts, Purpose, Reply, Request, Setup, read, write};
+use fedpipe_protocol::{InForce, Level, Limits, Parts, Purpose, Ready, Reply, Request, Setup, read, write};
+use serde_json::Value;
 
 use crate::{
-    common::{Place, check_all, stderr},
+    common::{Place, Run, check_all, dylib, stderr, stdout},
     idx,
+    isolation::lacking,
     serve::{Node, experiment},
 };
 
 /// What a relay of another make must do: hello, find out who is asked for, and pass on what is said.
-fn carry(mut host: UnixStream, setup: Setup, node: &Path) -> io::Result<()> {
-    let mut node = visit(setup, node)?;
+fn carry(host: UnixStream, setup: Setup, node: &Path) -> io::Result<()> {
+    pass(host, visit(setup, node)?)
+}
+
+/// Carries what either side says, until one of them ends.
+fn pass(mut host: UnixStream, mut node: UnixStream) -> io::Result<()> {
     let (mut from_host, mut to_node) = (host.try_clone()?, node.try_clone()?);
     thread::spawn(move || {
         let _ = io::copy(&mut from_host, &mut to_node);
@@ -39,6 +45,15 @@ fn visit(setup: Setup, node: &Path) -> io::Result<UnixStream> {
     let _: (Reply, Parts) = read(&mut node, Limits { payload: 0 }).unwrap();
     write(&mut node, &Request::Setup(setup), &[])?;
     Ok(node)
+}
+
+/// As [`carry`], but with another word on what is in force.
+fn claim(mut host: UnixStream, setup: Setup, node: &Path, in_force: &InForce) -> io::Result<()> {
+    let mut node = visit(setup, node)?;
+    let (reply, _) = read(&mut node, Limits { payload: 0 }).unwrap();
+    let Reply::Ready(ready) = reply else { panic!("{reply:?}") };
+    write(&mut host, &Reply::Ready(Ready { in_force: in_force.clone(), ..ready }), &[])?;
+    pass(host, node)
 }
 
 /// As [`carry`], but the client leaves at its first request, and has `more` examples than there are.
@@ -148,6 +163,19 @@ fn clients_with_data_of_their_own_are_weighted_as_they_say_and_have_the_bits_of_
     });
 }
 
+/// Of two partitions of the same size only the content tells.
+#[test]
+fn a_node_with_the_partition_of_another_client_is_refused() {
+    let place = Place::new();
+    experiment(&place, "model = \"mlp\"\nclients = 2\nrounds = 1");
+    let nodes = [1, 0].map(|client| Node::start(&place, client));
+    carry_all(&place, &nodes, honestly);
+    let output = place.fedpipe("run --config experiment.toml --over host.sock --out away").output().unwrap();
+    let text = stderr(&output);
+    let told = ["this node has a partition with SHA-256 ", "; give it that client's partition"];
+    assert!(output.status.code() == Some(4) && told.iter().all(|told| text.contains(told)), "{text}");
+}
+
 #[test]
 fn a_client_whose_number_of_examples_changes_costs_that_client() {
     for (policy, lost_at_most) in [("retry", 12), ("drop", 6)] {
@@ -171,6 +199,114 @@ fn a_client_whose_number_of_examples_changes_costs_that_client() {
         let clients: Vec<_> = run.ledger("round").iter().map(|line| line["clients"].as_u64()).collect();
         assert_eq!(clients, [Some(1); 2]);
     }
+}
+
+/// What the ledger has of each process's isolation: the process, the level and whether there is a Landlock.
+fn recorded(run: &Run) -> Vec<(u64, String, bool)> {
+    let of = |line: &Value| {
+        (line["process"].as_u64().unwrap(), line["level"].as_str().unwrap().to_owned(), line["landlock_abi"].is_u64())
+    };
+    let mut lines: Vec<_> = run.ledger("isolation").iter().map(of).collect();
+    // A stable sort: those of one process stay in their order.
+    lines.sort_by_key(|(process, ..)| *process);
+    lines
+}
+
+#[test]
+fn what_is_in_force_elsewhere_is_recorded_and_shown_by_the_word_of_each() {
+    if lacking() {
+        return;
+    }
+    let place = Place::new();
+    experiment(&place, "model = \"mlp\"\nclients = 3");
+    let with = |client: u32, more: &str| {
+        Node::with(&place, client, &format!("--experiment experiment.toml --client {client} {more}"))
+    };
+    let nodes = vec![with(0, "--isolation off"), with(1, ""), with(2, "--isolation require")];
+    carry_all(&place, &nodes, honestly);
+    let each = |level: &str, landlock| (level.to_owned(), landlock);
+    let said = [each("off", false), each("auto", true), each("require", true)];
+    let expected: Vec<_> = (0..).zip(said).map(|(process, (level, landlock))| (process, level, landlock)).collect();
+    let run = place.run("mlp --clients 3 --rounds 2 --over host.sock --out dealt");
+    assert_eq!(recorded(&run), expected);
+    // All are there before the first round, so that the screen has them together.
+    let (output, run) = place.try_run("mlp --clients 3 --rounds 1 --partition own --over host.sock --out own");
+    assert_eq!(recorded(&run), expected);
+    let shown = stdout(&output);
+    let mut shown: Vec<&str> = shown.lines().filter(|line| line.starts_with("isolation of ")).collect();
+    shown.sort_unstable();
+    assert!(shown[0].starts_with("isolation of client 0: memory ") && shown.len() == 2, "{shown:?}");
+    assert!(shown[1].starts_with("isolation of clients 1 to 2: Landlock "), "{shown:?}");
+
+    // A session of a run that goes on has its own lines.
+    let resumed = place.fedpipe("run --resume dealt --rounds 3 --force --over host.sock").output().unwrap();
+    assert!(resumed.status.success(), "{}", stderr(&resumed));
+    assert_eq!(recorded(&Run(place.path("dealt"))).len(), 6);
+}
+
+#[test]
+fn a_later_process_that_says_something_else_is_recorded_and_one_that_says_nothing_has_nothing() {
+    let place = Place::new();
+    experiment(&place, "model = \"mlp\"\nclients = 2");
+    let nodes: Vec<Node> = (0..2).map(|client| Node::start(&place, client)).collect();
+    let visits = Arc::new(AtomicU64::new(0));
+    let confined = InForce { level: Level::Auto, landlock_abi: Some(7), ..InForce::default() };
+    carry_all(&place, &nodes, move |mut host, setup, node| {
+        let carried = match (client_of(&setup), visits.load(Ordering::Relaxed)) {
+            (0, _) => claim(host, setup, node, &confined),
+            (_, 0) => {
+                // It leaves at its first request, and another comes in its place.
+                visits.store(1, Ordering::Relaxed);
+                let (reply, _) = read(&mut visit(setup, node).unwrap(), Limits { payload: 0 }).unwrap();
+                let Reply::Ready(ready) = reply else { panic!("{reply:?}") };
+                let ready = Ready { in_force: confined.clone(), ..ready };
+                write(&mut host, &Reply::Ready(ready), &[])
+                    .and_then(|()| io::copy(&mut host.take(1), &mut io::sink()))
+                    .map(drop)
+            }
+            _ => claim(host, setup, node, &InForce::default()),
+        };
+        let _ = carried;
+    });
+    let run = place.run("mlp --clients 2 --rounds 2 --over host.sock --out away");
+    let lines = [(0, "auto", true), (1, "auto", true), (1, "off", false)];
+    assert_eq!(recorded(&run), lines.map(|(process, level, landlock)| (process, level.to_owned(), landlock)));
+    assert_eq!(run.ledger("lost").len(), 1);
+}
+
+#[test]
+fn isolation_that_is_required_and_not_in_force_elsewhere_ends_the_run_with_the_clients_name() {
+    if lacking() {
+        return;
+    }
+    let place = Place::new();
+    experiment(&place, "model = \"mlp\"\nclients = 2");
+    let nodes =
+        vec![Node::start(&place, 0), Node::with(&place, 1, "--experiment experiment.toml --client 1 --isolation off")];
+    carry_all(&place, &nodes, honestly);
+    for partition in ["own", "iid"] {
+        let required =
+            format!("mlp --clients 2 --rounds 1 --partition {partition} --isolation require --over host.sock");
+        let (output, run) = place.try_run(&format!("{required} --quiet --out {partition}"));
+        let says = "error: isolation is required, but client 1 says that it lacks all of it (its level is off); let its \
+                    machine enforce it, or give --isolation auto\n";
+        assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(1), says), "{partition}");
+        assert!(!run.0.exists() || run.ledger("round").is_empty(), "{partition}");
+    }
+}
+
+#[test]
+fn a_node_with_another_dylib_than_the_run_is_refused() {
+    let place = Place::new();
+    experiment(&place, "model = \"mlp\"\nclients = 1");
+    let mut bytes = fs::read(dylib("mlp")).unwrap();
+    bytes.push(0);
+    fs::write(place.path("mlp.so"), bytes).unwrap();
+    let nodes = vec![Node::with(&place, 0, "--experiment experiment.toml --client 0 --model ./mlp.so")];
+    carry_all(&place, &nodes, honestly);
+    let (output, _) = place.try_run("mlp --clients 1 --rounds 1 --over host.sock");
+    let errors = stderr(&output);
+    assert!(output.status.code() == Some(3) && errors.contains("install the same dylib"), "{errors}");
 }
 
 #[test]

@@ -22,8 +22,16 @@ fn a_run_leaves_its_directory() {
     // What a resume and a reload need.
     names.retain(|name| !["checkpoint", "host.pid"].contains(&name.as_str()));
     names.sort();
-    let expected =
-        ["clients", "experiment.toml", "ledger.jsonl", "model.safetensors", "model.so", "result.png", "summary.json"];
+    let expected = [
+        "clients",
+        "experiment.toml",
+        "ledger.jsonl",
+        "model.safetensors",
+        "model.so",
+        "partitions.sha256",
+        "result.png",
+        "summary.json",
+    ];
     assert_eq!(names, expected, "what is missing, or a temporary file that stayed");
     assert!(run.read("result.png").starts_with(b"\x89PNG\r\n"));
     assert!(run.read("model.so") == fs::read(dylib("mlp")).unwrap(), "model.so is not the dylib that was given");

@@ -10,7 +10,8 @@ use std::{
 };
 
 use fedpipe_protocol::{
-    Evaluate, Held, Isolation, Limits, Parts, Purpose, Reply, Request, Setup, Task, Train, WEIGHTS, read, write,
+    Evaluate, FailureKind, Held, Isolation, Level, Limits, Parts, Purpose, Reply, Request, Setup, Task, Train, WEIGHTS,
+    read, write,
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -18,7 +19,7 @@ use nix::{
 };
 
 use crate::{
-    common::{Place, check_all, dylib, sha256, stderr},
+    common::{Place, check_all, dylib, eventually, sha256, stderr},
     live::children,
 };
 
@@ -46,6 +47,15 @@ impl Node {
         Self { process, socket, about }
     }
 
+    /// As [`Node::start`], with its standard output and error given away.
+    pub(crate) fn silent(place: &Place, client: u32, output: Stdio, errors: Stdio) -> Self {
+        let socket = place.path(format!("{client}.sock"));
+        let arguments = format!("serve --experiment experiment.toml --client {client} --socket {client}.sock");
+        let process = place.fedpipe(&arguments).stdout(output).stderr(errors).spawn().unwrap();
+        eventually("the node's socket", || UnixStream::connect(&socket).ok());
+        Self { process, socket, about: String::new() }
+    }
+
     fn pid(&self) -> i32 {
         self.process.id().cast_signed()
     }
@@ -57,7 +67,7 @@ impl Node {
         clients[0].0
     }
 
-    fn end(mut self, signal: Signal) -> ExitStatus {
+    pub(crate) fn end(mut self, signal: Signal) -> ExitStatus {
         kill(Pid::from_raw(self.pid()), signal).unwrap();
         self.process.wait().unwrap()
     }
@@ -103,13 +113,13 @@ pub(crate) fn experiment(place: &Place, text: &str) {
 
 /// What a host elsewhere asks of a node: its paths are of no meaning here.
 fn setup(options: &[(&str, &str)]) -> Setup {
-    let partitions = vec![Held { client: 1, path: "/elsewhere".into() }];
+    let partitions = vec![Held { client: 1, path: "/elsewhere".into(), sha256: None }];
     Setup {
         dylib: None,
         dylib_sha256: None,
         test_sha256: None,
         options: options.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect::<BTreeMap<_, _>>(),
-        isolation: Isolation::default(),
+        isolation: Isolation { level: Level::Auto, memory_limit: None, cpu_seconds: None },
         seed: 0,
         purpose: Purpose::Serve {
             task: Task { shape: vec![28, 28], classes: 10 },
@@ -199,9 +209,13 @@ fn what_the_run_and_the_node_disagree_on_is_named() {
     let node = Node::start(&place, 1);
     let other = Setup { dylib_sha256: Some("00ff".into()), ..setup(&[]) };
     let other_test = Setup { test_sha256: Some("00ff".into()), ..setup(&[]) };
+    let mut other_partition = setup(&[]);
+    if let Purpose::Serve { partitions, .. } = &mut other_partition.purpose {
+        partitions[0].sha256 = Some("00ff".into());
+    }
     let mut two = setup(&[]);
     if let Purpose::Serve { partitions, .. } = &mut two.purpose {
-        partitions.push(Held { client: 3, path: "/elsewhere".into() });
+        partitions.push(Held { client: 3, path: "/elsewhere".into(), sha256: None });
     }
     let mut shape = setup(&[]);
     if let Purpose::Serve { task, .. } = &mut shape.purpose {
@@ -209,15 +223,18 @@ fn what_the_run_and_the_node_disagree_on_is_named() {
     }
     let own = sha256(&fs::read(dylib("mlp")).unwrap());
     let hashes = format!("this node has the model mlp with SHA-256 {own}, the run's is 00ff; install the same dylib");
+    let refused = FailureKind::Refused;
+    let data = FailureKind::Data;
     let cases = [
-        (other, hashes.as_str()),
-        (other_test, "the run's is 00ff; give it the same test set"),
-        (two, "this node has one partition, asked for are 2"),
-        (setup(&[("depth", "3")]), "model mlp has no option \"depth\""),
-        (shape, "has examples of shape [28, 28], the task says [3]"),
+        (other, refused, hashes.as_str()),
+        (other_test, data, "the run's is 00ff; give it the same test set"),
+        (other_partition, data, "that of the run's client 1 is 00ff; give it that client's partition"),
+        (two, refused, "this node has one partition, asked for are 2"),
+        (setup(&[("depth", "3")]), refused, "model mlp has no option \"depth\""),
+        (shape, data, "has examples of shape [28, 28], the task says [3]"),
     ];
-    check_all(cases, |(setup, expected)| match Visit::to(&node, setup).1 {
-        Reply::Failed { message, .. } if message.contains(expected) => Ok(()),
+    check_all(cases, |(setup, expected_kind, expected)| match Visit::to(&node, setup).1 {
+        Reply::Failed { kind, message } if kind == *expected_kind && message.contains(expected) => Ok(()),
         other => Err(format!("{other:?}")),
     });
     // None of them has cost the next one anything; nor has one that speaks another language.

@@ -80,6 +80,32 @@ const ALTERED: &[(&str, Alter, &str)] = &[
         "round 1: the server's state is ",
     ),
     ("failed", |run| rechain(run, |lines| edit(lines, "round", "failed", "1")), "the result does not follow"),
+    (
+        "failed everywhere",
+        |run| {
+            rechain(run, |lines| {
+                edit(lines, "round", "failed", "1");
+                edit(lines, "finished", "clients_dropped", "true");
+            });
+            replace(run, "summary.json", "\"clients_dropped\": false", "\"clients_dropped\": true");
+        },
+        "round 1: the clients that failed are 0 here, and 1 in the ledger",
+    ),
+    (
+        "partitions",
+        |run| {
+            flip_last_byte(run, "partitions.sha256");
+            let list = sha256(&run.read("partitions.sha256"));
+            rechain(run, |lines| edit(lines, "dealt", "partitions_sha256", &format!("\"{list}\"")));
+        },
+        "the partitions are ",
+    ),
+    ("list of partitions", |run| flip_last_byte(run, "partitions.sha256"), "partitions.sha256 is not the list"),
+    (
+        "no list of partitions",
+        |run| fs::remove_file(run.0.join("partitions.sha256")).unwrap(),
+        "partitions.sha256 is not the list",
+    ),
     ("clients", |run| rechain(run, |lines| edit(lines, "round", "clients", "3")), "round 1: the participants are "),
     (
         "participants",

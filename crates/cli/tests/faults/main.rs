@@ -4,7 +4,13 @@
 //! Each test is a fault and bears its name. The faults of a model are those of the fixture `misbehaving`; each is due for
 //! one client in one round of a run of four clients, under each policy. All clients stand still at the start of rounds 1
 //! and 3 of such a run, so that what the host holds before and after can be compared.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "clippy does not see that a test with a `main` is one")]
+#![allow(clippy::disallowed_methods, reason = "a test without threads has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "clippy does not see that a test with a `main` is one"
+)]
 
 #[path = "../e2e/common.rs"]
 #[allow(dead_code, reason = "what the end-to-end tests share, of which some is used here")]

@@ -21,8 +21,8 @@ use calls::Calls;
 pub use float::restore_float_control;
 pub use program::Program;
 
-/// What a client is to be confined to.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What a client is to be confined to; by default to all that there is, with nothing to read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Policy {
     /// What happens where the kernel lacks a piece.
@@ -38,6 +38,19 @@ pub struct Policy {
     /// Given where this process is to become a program of the user's, which needs more: it is executed, may start threads,
     /// and its memory is counted as data and not as address space, of which interpreters reserve more than they use.
     pub program: Option<Program>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            level: Level::Require,
+            readable: Vec::new(),
+            threads: false,
+            memory_limit: None,
+            cpu_seconds: None,
+            program: None,
+        }
+    }
 }
 
 impl Policy {

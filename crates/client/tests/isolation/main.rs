@@ -4,7 +4,13 @@
 //! A client must have one thread when it locks itself in, and the standard test harness has several, so this test has a
 //! `main` of its own: with a plan in its environment it is the client.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "clippy does not see that a test with a `main` is one")]
+#![allow(clippy::disallowed_methods, reason = "a test without threads has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "clippy does not see that a test with a `main` is one"
+)]
 
 mod attempts;
 mod child;

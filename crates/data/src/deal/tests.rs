@@ -1,10 +1,13 @@
+#![allow(clippy::disallowed_methods, reason = "a test without threads has failed")]
+
 use std::fs;
 use std::path::Path;
 use std::sync::Barrier;
 use std::thread;
 
 use super::*;
-use crate::testing::{assert_says, idx, write_dataset};
+use crate::cache::CacheLock;
+use crate::testing::{assert_says, idx, replace, write_dataset};
 use crate::{Partition, Pixels};
 
 struct Setting {
@@ -97,15 +100,137 @@ fn what_was_dealt_before_is_found_without_reading_the_dataset() {
     let setting = setting();
     let deal = setting.deal(4, 1);
     let first = setting.run(&deal).0.unwrap();
-    // Same size and time, other content: whoever read it would fail.
-    let images = setting.data.join("train-images-idx3-ubyte");
-    let time = images.metadata().unwrap().modified().unwrap();
-    fs::write(&images, vec![9; images.metadata().unwrap().len() as usize]).unwrap();
-    fs::File::options().write(true).open(&images).unwrap().set_modified(time).unwrap();
     let (second, told) = setting.run(&deal);
     let second = second.unwrap();
     assert_eq!((&second.dataset, &second.partitions, &second.test), (&first.dataset, &first.partitions, &first.test));
+    // Who reads a dataset, or a partition, says so.
     assert_eq!(told, []);
+}
+
+/// A verifying view of the setting's cache.
+fn verifying(setting: &Setting) -> Setting {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = setting.cache.verifying(dir.path());
+    Setting { _dir: dir, data: setting.data.clone(), cache }
+}
+
+/// Other images of the same size in the place of the training images, with their time.
+fn replace_images(setting: &Setting) {
+    let path = setting.data.join("train-images-idx3-ubyte");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[16..].reverse();
+    replace(&path, &bytes);
+}
+
+#[test]
+fn other_files_of_the_same_sizes_and_times_are_another_dataset() {
+    let setting = setting();
+    let deal = setting.deal(4, 1);
+    let first = setting.run(&deal).0.unwrap();
+    replace_images(&setting);
+    let second = setting.run(&deal).0.unwrap();
+    assert_ne!(second.dataset.sha256, first.dataset.sha256);
+    assert!(second.partitions.iter().zip(&first.partitions).all(|(second, first)| second.sha256 != first.sha256));
+    let third = verifying(&setting).run(&deal).0.unwrap();
+    assert_eq!((&third.dataset.sha256, third.digests()), (&second.dataset.sha256, second.digests()));
+}
+
+#[test]
+fn a_verifying_view_reads_a_directory_whatever_the_cache_remembers_of_it() {
+    let setting = setting();
+    let deal = setting.deal(4, 1);
+    let first = setting.run(&deal).0.unwrap();
+    replace_images(&setting);
+    let second = setting.run(&deal).0.unwrap();
+    // What the cache remembers has the stamps of the files that are there, and the hash of those that were.
+    let [memory] = &files(&setting.cache.datasets().join("directories"))[..] else { panic!("one directory") };
+    let text = fs::read_to_string(memory).unwrap();
+    fs::write(memory, text.replace(&second.dataset.sha256, &first.dataset.sha256)).unwrap();
+    assert_eq!(setting.run(&deal).0.unwrap().dataset, first.dataset, "the forgery is good");
+    assert_eq!(verifying(&setting).run(&deal).0.unwrap().dataset, second.dataset);
+}
+
+/// The files in a directory and below it, in order.
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let paths = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let mut all: Vec<_> = paths.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect();
+    all.sort();
+    all
+}
+
+fn contents(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    files(dir).into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+}
+
+#[test]
+fn a_verifying_view_deals_anew_whatever_the_cache_says_and_leaves_it_as_it_is() {
+    let setting = setting();
+    let deal = setting.deal(4, 1);
+    let first = setting.run(&deal).0.unwrap();
+    // A partition with other labels, and a list with its stamp and its hash.
+    let forged = &first.partitions[2];
+    let mut bytes = fs::read(&forged.path).unwrap();
+    let end = bytes.len() - 15 * 6;
+    bytes[end - 4..end].copy_from_slice(&1_u32.to_le_bytes());
+    replace(&forged.path, &bytes);
+    let list = forged.path.with_file_name("entry.json");
+    let mut entry: serde_json::Value = serde_json::from_slice(&fs::read(&list).unwrap()).unwrap();
+    let stamp = serde_json::to_value(crate::checksum::Stamp::of(&forged.path).unwrap()).unwrap();
+    let record = entry["files"][2].as_object_mut().unwrap();
+    record.extend(stamp.as_object().unwrap().clone());
+    let sha256 = Partition::open(&forged.path).unwrap().sha256();
+    record["sha256"] = sha256.clone().into();
+    fs::write(&list, entry.to_string()).unwrap();
+    let (fooled, told) = setting.run(&deal);
+    assert_eq!((&fooled.unwrap().partitions[2].sha256, told), (&sha256, vec![]), "the forgery is good");
+
+    let before = contents(setting.cache.root());
+    let view = verifying(&setting);
+    for _ in 0..2 {
+        let (dealt, told) = view.run(&deal);
+        let dealt = dealt.unwrap();
+        assert!(dealing(&told), "also where it has dealt before: {told:?}");
+        assert_eq!((&dealt.dataset, dealt.digests()), (&first.dataset, first.digests()));
+        for file in dealt.partitions.iter().chain([&dealt.test]) {
+            assert!(file.path.starts_with(view.cache.partitions()), "{file:?}");
+            assert_eq!(Partition::open(&file.path).unwrap().sha256(), file.sha256);
+        }
+    }
+    assert!(before == contents(setting.cache.root()));
+    let places = view.cache.places();
+    let holds = |folder: &Path| places.iter().any(|place| folder.starts_with(place));
+    assert!(holds(setting.cache.root()) && holds(&view.cache.partitions()), "{places:?}");
+}
+
+#[test]
+fn a_verifying_view_refuses_a_known_dataset_that_is_altered() {
+    let setting = setting();
+    let known = setting.cache.datasets().join("fashion-mnist");
+    fs::create_dir_all(&known).unwrap();
+    write_dataset(&known);
+    let deal = Deal { source: Source::FashionMnist, ..setting.deal(4, 1) };
+    let error = verifying(&setting).run(&deal).0.unwrap_err();
+    assert_says(&error, &["datasets/fashion-mnist are altered", fetch::SHA256, "delete them"]);
+    let sample = Deal { source: Source::Sample, ..setting.deal(3, 1) };
+    assert_eq!(verifying(&setting).run(&sample).0.unwrap().dataset.sha256, sample::SHA256);
+}
+
+#[test]
+fn the_digests_are_those_of_the_contents_in_client_order_and_of_the_test_set() {
+    let setting = setting();
+    let dealt = setting.run(&setting.deal(2, 1)).0.unwrap();
+    let hash = |file: &PartitionFile| Partition::open(&file.path).unwrap().sha256();
+    let [a, b] = &dealt.partitions[..] else { panic!("two clients") };
+    let test = hash(&dealt.test);
+    let lines = [
+        format!("{}  000000.safetensors\n", hash(a)),
+        format!("{}  000001.safetensors\n", hash(b)),
+        format!("{test}  test.safetensors\n"),
+    ];
+    assert_eq!(dealt.digests(), lines.concat());
+    assert_eq!((dealt.sha256_of(1), dealt.sha256_of(2)), (Some(hash(b)), None));
+    let own = deal_test_set(&Source::Directory(setting.data.clone()), &setting.cache, &mut |_| ()).unwrap();
+    assert_eq!(own.digests(), format!("{test}  test.safetensors\n"));
 }
 
 #[test]
@@ -147,6 +272,43 @@ fn a_damaged_partition_is_refused_by_name_and_dealt_again() {
         assert!(matches!(&told[0], Progress::Refused { file, .. } if file == damaged), "{told:?}");
         assert_eq!(fs::read(damaged).unwrap(), good);
     }
+}
+
+/// The size and the time are as they were, and one bit of the content or of the header is not.
+#[test]
+fn a_partition_that_was_damaged_with_its_time_kept_is_refused_and_dealt_again() {
+    let setting = setting();
+    let deal = setting.deal(4, 1);
+    let first = setting.run(&deal).0.unwrap();
+    for damaged in [&first.partitions[2].path, &first.test.path] {
+        let good = fs::read(damaged).unwrap();
+        for place in [0, 20, good.len() - 1] {
+            let mut bytes = good.clone();
+            bytes[place] ^= 1;
+            replace(damaged, &bytes);
+            let (second, told) = setting.run(&deal);
+            assert_eq!(second.unwrap().digests(), first.digests());
+            let refused = |progress: &Progress| matches!(progress, Progress::Refused { file, .. } if file == damaged);
+            assert!(told.iter().any(refused), "byte {place}: {told:?}");
+            assert_eq!(fs::read(damaged).unwrap(), good);
+        }
+    }
+}
+
+/// As after a reboot or in a copied cache.
+#[test]
+fn partitions_whose_stamps_alone_have_changed_are_hashed_once_and_taken() {
+    let setting = setting();
+    let deal = setting.deal(4, 1);
+    let first = setting.run(&deal).0.unwrap();
+    for file in [&first.partitions[1], &first.partitions[3], &first.test] {
+        replace(&file.path, &fs::read(&file.path).unwrap());
+    }
+    let hashing = |file: &PartitionFile| Progress::Hashing { place: file.path.parent().unwrap().to_owned() };
+    let (second, told) = setting.run(&deal);
+    assert_eq!(second.unwrap().partitions, first.partitions);
+    assert_eq!(told, [hashing(&first.partitions[0]), hashing(&first.test)], "each entry once");
+    assert_eq!(setting.run(&deal).1, [], "and the new stamps are remembered");
 }
 
 #[test]
@@ -193,6 +355,21 @@ fn the_least_recently_used_goes_and_never_one_in_use() {
     for file in in_use.partitions.iter().chain(&dealt.partitions).chain([&in_use.test]) {
         Partition::open(&file.path).unwrap();
     }
+}
+
+#[test]
+fn nothing_is_removed_without_the_writers_lock() {
+    let setting = setting();
+    let file = setting.run(&setting.deal(4, 1)).0.unwrap().partitions.swap_remove(0).path;
+    // Another run may be writing it.
+    let draft = setting.cache.partitions().join(".draft-other");
+    fs::create_dir(&draft).unwrap();
+    let full = setting.cache.clone().limited(1);
+    evict(&full, &CacheLock::refused(), &mut |told| panic!("{told}")).unwrap();
+    assert!(file.exists() && draft.exists());
+    let writing = full.lock_partitions(&mut |told| panic!("{told}")).unwrap();
+    evict(&full, &writing, &mut |_| ()).unwrap();
+    assert!(!file.exists() && !draft.exists());
 }
 
 #[test]

@@ -2,7 +2,7 @@ use std::fs;
 
 use super::*;
 use crate::dataset::Wanted;
-use crate::testing::{assert_says, gzip, idx, images, labels, rewrite, write_dataset};
+use crate::testing::{assert_says, gzip, idx, images, labels, replace, rewrite, write_dataset};
 
 fn setting() -> (tempfile::TempDir, PathBuf, Cache) {
     let dir = tempfile::tempdir().unwrap();
@@ -58,8 +58,19 @@ fn an_identity_is_remembered_until_a_file_changes() {
     let first = load(&data, &cache).unwrap().info.sha256;
     assert_eq!(remembered(), Some(first.clone()));
     rewrite(&data.join("t10k-images-idx3-ubyte"), &images(9));
-    assert_eq!(remembered(), None, "the time changed");
+    assert_eq!(remembered(), None, "the stamp changed");
     assert_eq!(load(&data, &cache).unwrap().info.sha256, first, "the content did not");
+}
+
+#[test]
+fn a_dataset_that_has_not_its_published_identity_is_refused() {
+    let (_dir, data, cache) = setting();
+    let sha256 = load(&data, &cache).unwrap().info.sha256;
+    let paths = crate::dataset::FILES.map(|file| data.join(file));
+    super::load("x", &paths, Wanted::Whole, Some(&sha256)).unwrap();
+    replace(&paths[3], &idx(&[9], &[1; 9]));
+    let error = super::load("x", &paths, Wanted::Whole, Some(&sha256)).unwrap_err();
+    assert_says(&error, &["my-data are altered", &sha256, "delete them"]);
 }
 
 /// The identity is what the documentation says: `sha256sum FILES | sha256sum`.
@@ -122,5 +133,23 @@ fn a_wrong_directory_is_refused() {
             Ok(_) => panic!("{what} was not refused"),
             Err(error) => assert_says(&error, words),
         }
+    }
+}
+
+#[test]
+fn the_files_of_a_dataset_are_known_by_name_in_each_spelling() {
+    for name in [
+        "train-images-idx3-ubyte",
+        "train-images.idx4-ubyte.gz",
+        "train-labels.idx1-ubyte",
+        "t10k-images-idx4-ubyte",
+        "t10k-labels-idx1-ubyte.gz",
+    ] {
+        assert!(is_dataset_file(OsStr::new(name)), "{name}");
+    }
+    for name in
+        ["train-labels-idx3-ubyte", "train-images", "train-images-idx3-ubyte.zip", "my-t10k-images-idx3-ubyte", ""]
+    {
+        assert!(!is_dataset_file(OsStr::new(name)), "{name}");
     }
 }

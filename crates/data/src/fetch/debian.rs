@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use crate::Progress;
 
 /// Where the package puts the files.
-pub(super) const SYSTEM: &str = "/usr/share/datasets/fashion-mnist";
+pub(crate) const SYSTEM: &str = "/usr/share/datasets/fashion-mnist";
 
 /// Downloads and unpacks a package into `scratch`; returns the directory with the files, or why it could not be had.
 pub(super) fn unpack(package: &str, scratch: &Path, progress: &mut dyn FnMut(Progress)) -> Result<PathBuf, String> {

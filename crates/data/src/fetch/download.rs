@@ -4,8 +4,10 @@ use std::io::{self, Read};
 use std::time::Duration;
 
 use flate2::read::MultiGzDecoder;
+use ureq::unversioned::transport::DefaultConnector;
 
 use super::files::{Failure, Scratch, Wanted, install};
+use super::resolver::SteadyResolver;
 use crate::Progress;
 
 /// A host that cannot be reached must not keep anyone waiting: the next place is tried.
@@ -22,13 +24,13 @@ pub(super) fn download(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(), Failure> {
     let name = format!("{}.gz", file.name);
-    let agent: ureq::Agent = ureq::Agent::config_builder()
+    let config = ureq::Agent::config_builder()
         .timeout_resolve(Some(CONNECT))
         .timeout_connect(Some(CONNECT))
         .timeout_recv_response(Some(SILENCE))
         .timeout_per_read(Some(SILENCE))
-        .build()
-        .into();
+        .build();
+    let agent = ureq::Agent::with_parts(config, DefaultConnector::default(), SteadyResolver::default());
     let response = match agent.get(format!("{base}/{name}")).call() {
         Ok(response) => response,
         Err(ureq::Error::StatusCode(code)) => return Err(Failure::File(format!("{name}: HTTP status {code}"))),

@@ -8,8 +8,9 @@ use flate2::read::MultiGzDecoder;
 use tempfile::{NamedTempFile, TempDir};
 
 use super::Checked;
-use crate::cache::{cannot_write, sync_dir};
+use crate::cache::{CacheLock, cannot_write};
 use crate::checksum::{self, Hashing, Stamp};
+use crate::refusal::{refusal, sync_folder};
 use crate::{DataError, Progress};
 
 /// A decompressed file that is known beforehand.
@@ -42,12 +43,12 @@ pub(super) struct Scratch {
 const SCRATCH: &str = ".draft-";
 
 impl Scratch {
-    /// Also removes what a killed run left. The caller holds the lock.
-    pub(super) fn new(files: &Path) -> Result<Self, DataError> {
+    /// Also removes what a killed run left. Nothing without the lock: another run's may be in use then.
+    pub(super) fn new(files: &Path, fetching: &CacheLock) -> Result<Self, DataError> {
         let make = || -> io::Result<TempDir> {
             for old in fs::read_dir(files)? {
                 let old = old?;
-                if old.file_name().to_string_lossy().starts_with(SCRATCH) {
+                if fetching.is_held() && old.file_name().to_string_lossy().starts_with(SCRATCH) {
                     fs::remove_dir_all(old.path())?;
                 }
             }
@@ -61,7 +62,7 @@ impl Scratch {
     }
 }
 
-/// Whether a file has the size and time that it had when it was found right.
+/// Returns `true` for a file that has the stamp that it had when it was found right.
 pub(super) fn is_unchanged(dir: &Path, file: &Wanted, checked: &Checked) -> bool {
     let stamp = Stamp::of(&dir.join(file.name)).ok();
     stamp.is_some() && checked.iter().find(|(name, _)| name == file.name).map(|(_, stamp)| *stamp) == stamp
@@ -168,9 +169,9 @@ pub(super) fn install(from: &mut dyn Read, file: &Wanted, scratch: &Scratch) -> 
     if let Some(reason) = wrong_size(file, bytes).or_else(|| wrong_hash(file, &reader.finish())) {
         return Err(Failure::File(reason));
     }
-    temporary.as_file().sync_all().map_err(fail)?;
+    refusal(temporary.as_file().sync_all()).map_err(fail)?;
     temporary.persist(&target).map_err(|error| fail(error.error))?;
-    sync_dir(&scratch.files).map_err(fail)
+    sync_folder(&scratch.files).map(drop).map_err(fail)
 }
 
 fn wrong_size(file: &Wanted, bytes: u64) -> Option<String> {

@@ -1,4 +1,5 @@
 //! A tiny dataset from a server on this machine stands for Fashion-MNIST and its publisher.
+#![allow(clippy::disallowed_methods, reason = "a test without threads has failed")]
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -10,7 +11,7 @@ use std::thread;
 use super::*;
 use crate::checksum;
 use crate::dataset::{FILES, identity};
-use crate::testing::{assert_says, gzip, images, labels, rewrite};
+use crate::testing::{assert_says, gzip, images, labels, replace, rewrite};
 
 const CONTENTS: [fn() -> Vec<u8>; 4] = [|| images(60), || labels(60), || images(9), || labels(9)];
 
@@ -198,6 +199,36 @@ fn a_file_with_another_time_but_the_same_content_is_kept() {
 }
 
 #[test]
+fn a_file_that_was_replaced_with_its_size_and_time_kept_is_refused_and_fetched_again() {
+    let publisher = Publisher::start(|_, body| body);
+    let setting = setting(&publisher.address);
+    let dir = setting.run().0.unwrap();
+    let mut other = images(60);
+    other[100] ^= 1;
+    replace(&dir.join(FILES[0]), &other);
+    let refused = refused(&setting.run().1);
+    assert!(refused.len() == 1 && refused[0].contains("altered: its SHA-256 is"), "{refused:?}");
+    setting.assert_complete();
+}
+
+/// The one who reads them hashes them.
+#[test]
+fn a_verifying_view_takes_the_files_that_are_there_and_leaves_them() {
+    let publisher = Publisher::start(|_, body| body);
+    let mut setting = setting(&publisher.address);
+    let dir = setting.run().0.unwrap();
+    let other = images(60).into_iter().rev().collect::<Vec<_>>();
+    replace(&dir.join(FILES[0]), &other);
+    setting.cache = setting.cache.verifying(&dir.join("scratch"));
+    let (result, told) = setting.run();
+    assert_eq!((result.unwrap(), told), (dir.clone(), vec![]));
+    assert_eq!(fs::read(dir.join(FILES[0])).unwrap(), other);
+    fs::remove_file(dir.join(FILES[0])).unwrap();
+    setting.run().0.unwrap();
+    setting.assert_complete();
+}
+
+#[test]
 fn a_lost_list_is_no_reason_to_fetch_again() {
     let publisher = Publisher::start(|_, body| body);
     let setting = setting(&publisher.address);
@@ -280,7 +311,7 @@ fn runs_at_once_fetch_once() {
 fn who_waits_for_another_run_is_told() {
     let publisher = Publisher::start(|_, body| body);
     let setting = setting(&publisher.address);
-    let lock = setting.cache.lock("datasets.lock", "test", &mut |_| ()).unwrap();
+    let lock = setting.cache.lock_datasets(&mut |_| ()).unwrap();
     let (tell, told) = std::sync::mpsc::channel();
     thread::scope(|scope| {
         let waiting = scope.spawn(|| {

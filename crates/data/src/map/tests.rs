@@ -7,6 +7,43 @@ use crate::dataset::Examples;
 use crate::partition_file::{self, ALIGNMENT, About};
 use crate::testing::assert_says;
 
+/// The hash is that of the labels and then the examples, and the whole file is hashed alike when it is read again.
+#[test]
+fn a_file_is_hashed_as_it_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.safetensors");
+    let written = partition_file::write(&path, &examples(9), &[1, 4], &about()).unwrap();
+    let content: Vec<u8> = [1, 0, 0, 0, 4, 0, 0, 0].into_iter().chain(6..12).chain(24..30).collect();
+    assert_eq!(written.sha256, checksum::of_pieces(&[&content]));
+    assert_eq!(written.sha256, Partition::open(&path).unwrap().sha256());
+    assert_eq!(written, partition_file::hashes(&path).unwrap());
+    let bytes = fs::read(&path).unwrap();
+    for place in 0..bytes.len() {
+        let mut altered = bytes.clone();
+        altered[place] ^= 1;
+        fs::write(&path, altered).unwrap();
+        let hashes = partition_file::hashes(&path).ok();
+        assert_ne!(hashes.as_ref(), Some(&written), "byte {place}");
+        assert_eq!(
+            hashes.is_some_and(|hashes| hashes.sha256 == written.sha256),
+            (8..bytes.len() - 20).contains(&place)
+        );
+    }
+}
+
+#[test]
+fn another_content_than_expected_is_named_with_both_hashes_and_the_remedy() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.safetensors");
+    let sha256 = partition_file::write(&path, &examples(9), &[1, 4], &about()).unwrap().sha256;
+    let partition = Partition::open(&path).unwrap();
+    partition.check_sha256(&sha256, &path).unwrap();
+    let error = partition.check_sha256("0123456789abcdef0123", &path).unwrap_err();
+    let entry = format!("delete the cache entry {} and", dir.path().display());
+    assert_says(&error, &["x.safetensors", &sha256[..16], "0123456789abcdef:", &entry]);
+    assert!(!error.to_string().contains(&sha256[..17]), "{error}");
+}
+
 fn about() -> About<'static> {
     About { dataset: "abc", classes: "3".to_owned(), client: "7".to_owned() }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fedpipe_data::DataError;
 use fedpipe_protocol::FailureKind;
 
 use super::{Fleet, Incident, Tell};
@@ -35,7 +36,9 @@ impl Fleet<'_> {
 
     /// Settles a lost process: its work is done again, goes to another process, or is given up.
     pub(super) fn lose(&mut self, slot: usize, loss: Loss, batch: &mut Batch, tell: &mut Tell<'_>) -> Result<()> {
-        let loss = loss.by_limit(&self.slots[slot].setup.isolation);
+        // The limits of this host are not those of a client elsewhere, whose process here is a relay.
+        let limited = !self.environment.command.elsewhere;
+        let loss = if limited { loss.by_limit(&self.slots[slot].setup.isolation) } else { loss };
         // Waited for once the loss is told: its thread may still look for strays.
         let worker = self.slots[slot].worker.take();
         let was_ready = std::mem::take(&mut self.slots[slot].ready);
@@ -103,6 +106,7 @@ impl Fleet<'_> {
 fn no_model(loss: &Loss) -> Option<Error> {
     match &loss.cause {
         Cause::Reported { failure: FailureKind::Isolation, message } => Some(Error::Isolation(message.clone())),
+        Cause::Reported { failure: FailureKind::Data, message } => Some(DataError::Reported(message.clone()).into()),
         Cause::Reported { message, .. } => Some(Error::Model(message.clone())),
         _ => None,
     }

@@ -1,8 +1,8 @@
 //! What a process says of its model and its data once it has loaded them, and whether that will do.
 
-use fedpipe_protocol::{FailureKind, Layout, Purpose, Ready};
+use fedpipe_protocol::{FailureKind, InForce, Layout, Level, Purpose, Ready};
 
-use super::{Fleet, Incident, Slot};
+use super::{Confined, Fleet, Incident, Slot};
 use crate::{
     Cause, Error, Result,
     batch::Batch,
@@ -79,21 +79,54 @@ impl Fleet<'_> {
             }
             Purpose::Describe => None,
         };
-        if let Some(model) = self.model.as_ref().filter(|_| self.environment.command.elsewhere) {
-            ready.in_force.clone_from(&model.in_force);
+        let in_force = std::mem::take(&mut ready.in_force);
+        if self.model.as_ref().is_some_and(|model| *model != ready) {
+            return Err(Cause::protocol("its model is not that of the other clients"));
         }
-        match &self.model {
-            Some(model) if model.in_force != ready.in_force => Err(Cause::protocol(format!(
-                "its isolation is not that of the other clients ({}), but {}",
-                model.in_force, ready.in_force
-            ))),
-            Some(model) if *model != ready => Err(Cause::protocol("its model is not that of the other clients")),
-            Some(_) => Ok(()),
-            None => {
-                self.model = Some(ready);
-                self.layout = layout;
-                Ok(())
+        self.confine(slot, in_force)?;
+        self.model.get_or_insert(ready);
+        self.layout = layout;
+        Ok(())
+    }
+
+    /// Takes what a process says that confines it. Those of this machine must all say the same, since all are told the same.
+    fn confine(&mut self, slot: usize, in_force: InForce) -> std::result::Result<(), Cause> {
+        let lacking = in_force.lacking();
+        if self.slots[slot].setup.isolation.level == Level::Require && !lacking.is_empty() {
+            let (who, lacking) = (self.name_of(slot), lacking.join("; "));
+            let message = format!(
+                "isolation is required, but {who} says that it lacks {lacking}; let its machine enforce it, or give \
+                 --isolation auto"
+            );
+            return Err(Cause::reported(FailureKind::Isolation, &message));
+        }
+        let elsewhere = self.environment.command.elsewhere;
+        // A word that is not another's is compared with the slot's own last one, and recorded where it is new.
+        let before = match elsewhere {
+            true => self.slots[slot].in_force.as_ref(),
+            false => self.slots.iter().find_map(|slot| slot.in_force.as_ref()),
+        };
+        match before {
+            Some(before) if *before == in_force => {}
+            Some(before) if !elsewhere => {
+                return Err(Cause::protocol(format!(
+                    "its isolation is not that of the other clients ({before}), but {in_force}"
+                )));
             }
+            _ => {
+                let process = elsewhere.then_some(slot as u32);
+                self.confined.push(Confined { process, in_force: in_force.clone() });
+            }
+        }
+        self.slots[slot].in_force = Some(in_force);
+        Ok(())
+    }
+
+    /// The client of a process, or the process where it serves several.
+    fn name_of(&self, slot: usize) -> String {
+        match &self.slots[slot].setup.purpose {
+            Purpose::Serve { partitions, .. } if partitions.len() == 1 => format!("client {}", partitions[0].client),
+            _ => format!("client process {slot}"),
         }
     }
 }

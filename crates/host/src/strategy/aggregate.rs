@@ -1,6 +1,8 @@
 //! Aggregation rules: from many flat weight vectors to one.
 
-use std::thread;
+use std::thread::available_parallelism;
+
+use fedpipe_data::spread;
 
 /// Σ n_k w_k / Σ n_k, summed in f64 in the order given and rounded once to f32 (McMahan 2017, Algorithm 1).
 ///
@@ -50,18 +52,11 @@ fn block(members: &[(f64, &[f32])], start: usize, sums: &mut [f64]) {
 fn element_wise(out: &mut [f32], members: usize, fill: impl Fn(usize, &mut [f32]) + Sync) {
     /// Values that are read sooner than a thread starts.
     const FEW: usize = 1 << 18;
-    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let cores = available_parallelism().map_or(1, usize::from);
     let parts = (out.len() * members / FEW).clamp(1, cores);
     // Whole blocks, so that they are as few as in one part.
     let size = out.len().div_ceil(parts).next_multiple_of(BLOCK);
-    thread::scope(|scope| {
-        let fill = &fill;
-        let mut parts = out.chunks_mut(size).enumerate();
-        // One of them by this thread.
-        let own = parts.next();
-        parts.for_each(|(index, part)| drop(scope.spawn(move || fill(index * size, part))));
-        own.into_iter().for_each(|(_, part)| fill(0, part));
-    });
+    spread(parts, out.chunks_mut(size).enumerate(), |(index, part)| fill(index * size, part));
 }
 
 #[cfg(test)]

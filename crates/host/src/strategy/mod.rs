@@ -101,7 +101,8 @@ mod tests {
     fn step(strategy: &str, weights: &[f32], update: &[f32]) -> Result<Vec<f32>, String> {
         let tensor = Tensor { name: "w".into(), shape: vec![update.len()], kind: Kind::Param, place: Place::Shared };
         let layout = Layout::new(vec![tensor]).unwrap();
-        let given = Accepted { client: 0, examples: 3, steps: 1, accumulation: None, loss_sum: 0.0, weights: Vec::new() };
+        let given =
+            Accepted { client: 0, examples: 3, steps: 1, accumulation: None, loss_sum: 0.0, weights: Vec::new() };
         let accepted = Accepted { weights: update.to_vec(), ..given };
         let strategy: Strategy = strategy.parse().unwrap();
         let moved = strategy.apply(&mut ServerState::default(), weights, &[accepted.clone(), accepted], &layout);

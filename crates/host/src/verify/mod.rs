@@ -11,9 +11,11 @@ use fedpipe_data::Scheme;
 
 use crate::{
     ClientCommand, Control, Error, Event, Experiment, Launch, Level, Observer, Program, Result, Resume, Round, Stop,
+    files::temporary_folder,
     history::{History, ReadyLine},
     resume, run,
     run_dir::RunDir,
+    sampling::sample,
 };
 
 /// The end of a verification.
@@ -58,7 +60,7 @@ pub fn verify(
         Some(difference) => Ok(End::Differs(difference)),
         None => {
             check(directory, &history)?;
-            let scratch = tempfile::tempdir().map_err(anyhow::Error::from)?;
+            let scratch = temporary_folder("fedpipe-verify-")?;
             let place = Place { directory, scratch: scratch.path(), isolation, command, cache };
             repeat.run(&place, control, observer)
         }
@@ -144,7 +146,8 @@ impl Repeat<'_> {
                 launcher: place.command.clone(),
                 dylib: experiment.client.is_none().then(|| place.directory.join(RunDir::MODEL)),
                 out: Some(out.clone()),
-                cache: place.cache.clone(),
+                cache: place.cache.verifying(&place.scratch.join("data")),
+                closed: vec![place.directory.to_owned(), place.scratch.to_owned()],
                 replay: history.participants(),
                 swaps: history.swaps(place.directory),
             };
@@ -174,9 +177,10 @@ impl Repeat<'_> {
     fn compare(&mut self, stretch: usize, event: &Event<'_>) -> Option<String> {
         let recorded = &self.history.stretches[stretch];
         match event {
-            Event::Dealt { dataset, sizes } => {
+            Event::Dealt { dataset, sizes, partitions_sha256 } => {
                 let was = recorded.dealt.as_ref()?;
                 unequal("the data are", &(&was.dataset, was.sizes.as_slice()), &(*dataset, *sizes))
+                    .or_else(|| unequal("the partitions are", &was.partitions_sha256.as_str(), partitions_sha256))
             }
             Event::Ready { model, weights_sha256, .. } => {
                 let ReadyLine { model: name, version, weights_sha256: weights, .. } = recorded.ready.as_ref()?;
@@ -185,7 +189,7 @@ impl Repeat<'_> {
             }
             Event::RoundEnded(now) => {
                 let was = self.history.rounds.get(now.round as usize - 1)?;
-                let difference = round_difference(was, now);
+                let difference = round_difference(was, now).or_else(|| not_sampled(&recorded.experiment, was));
                 self.compared += u64::from(difference.is_none());
                 difference
             }
@@ -204,9 +208,21 @@ fn round_difference(was: &Round, now: &Round) -> Option<String> {
         .or_else(|| unequal(&at("the training loss is"), &was.training_loss, &now.training_loss))
         .or_else(|| unequal(&at("the change of the weights is"), &was.weights_change, &now.weights_change))
         .or_else(|| {
-            let [was, now] = [was, now].map(|round| (round.clients, round.failed, &round.participants));
+            let [was, now] = [was, now].map(|round| (round.clients, &round.participants));
             unequal(&at("the participants are"), &was, &now)
         })
+}
+
+/// A sentence on participants that the round did not sample, or on a wrong number of those that it lost.
+fn not_sampled(experiment: &Experiment, round: &Round) -> Option<String> {
+    let Round { round, clients, failed, participants, .. } = round;
+    let sampled = sample(experiment.seed, *round, experiment.clients, experiment.sampled_clients());
+    let others: Vec<&u32> = participants.iter().filter(|client| !sampled.contains(client)).collect();
+    if !others.is_empty() {
+        return Some(format!("round {round}: the participants {others:?} in the ledger were not sampled"));
+    }
+    let lost = sampled.len() as u32 - clients;
+    unequal(&format!("round {round}: the clients that failed are"), failed, &lost)
 }
 
 /// A sentence on two things that differ.

@@ -12,7 +12,7 @@ use crate::{
 /// # Errors
 /// [`Error::Output`] for a file that is there and cannot be read.
 pub(super) fn difference(directory: &Path, history: &History) -> Result<Option<String>> {
-    for check in [experiment, dylibs, summary, checkpoints] {
+    for check in [experiment, partitions, dylibs, summary, checkpoints] {
         if let Some(difference) = check(directory, history)? {
             return Ok(Some(difference));
         }
@@ -49,6 +49,13 @@ fn experiment(directory: &Path, history: &History) -> Result<Option<String>> {
     let same =
         table.ok().and_then(|table| Experiment::deserialize_from(table).ok()).as_ref() == Some(history.experiment());
     Ok((!same).then(|| format!("{} is not the experiment that the ledger has", RunDir::EXPERIMENT)))
+}
+
+fn partitions(directory: &Path, history: &History) -> Result<Option<String>> {
+    let Some(dealt) = &history.last_stretch().dealt else { return Ok(None) };
+    let sha256 = read(&directory.join(RunDir::PARTITIONS))?.map(|digests| bytes_sha256(&digests));
+    let same = sha256.as_ref() == Some(&dealt.partitions_sha256);
+    Ok((!same).then(|| format!("{} is not the list of partitions that the ledger has", RunDir::PARTITIONS)))
 }
 
 fn dylibs(directory: &Path, history: &History) -> Result<Option<String>> {
@@ -134,7 +141,7 @@ fn end(told: &Stop, history: &History) -> Option<Stop> {
 
 fn checkpoints(directory: &Path, history: &History) -> Result<Option<String>> {
     let fits = |checkpoint: &Checkpoint| history.fits(checkpoint);
-    let mut all = Checkpoint::all(directory, &fits).map_err(|error| Error::output("read", directory, &error))?;
+    let mut all = Checkpoint::all(directory, &fits).map_err(|error| Error::in_run("read", directory, &error))?;
     Ok(all.find_map(|(path, checked)| {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         checked.err().map(|why| format!("the checkpoint {name}: {why}"))
@@ -146,6 +153,6 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::output("read", path, &error)),
+        Err(error) => Err(Error::in_run("read", path, &error)),
     }
 }

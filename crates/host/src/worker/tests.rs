@@ -1,6 +1,6 @@
 use std::{fs::File, os::fd::OwnedFd, sync::Mutex};
 
-use fedpipe_protocol::{Evaluate, FrameError, Purpose, Ready, Train, Update};
+use fedpipe_protocol::{Evaluate, FrameError, Isolation, Level, Purpose, Ready, Train, Update};
 
 use super::*;
 
@@ -64,7 +64,8 @@ fn order(request: Request, weights: Option<&Arc<Vec<f32>>>, reply_payload: u64) 
 }
 
 fn setup() -> Request {
-    let (options, isolation) = Default::default();
+    let options = Default::default();
+    let isolation = Isolation { level: Level::Off, memory_limit: None, cpu_seconds: None };
     let purpose = Purpose::Describe;
     Request::Setup(Setup { dylib: None, dylib_sha256: None, test_sha256: None, options, seed: 0, isolation, purpose })
 }

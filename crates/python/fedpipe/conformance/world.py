@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import struct
@@ -36,6 +37,8 @@ class World:
     timeout: float = 60.0
     own_randomness: bool = False
     """The model draws numbers of its own each round, such as dropout's."""
+    hashes: Dict[str, str] = field(default_factory=dict)
+    """Of the contents of the partition files."""
 
     def __post_init__(self) -> None:
         random = np.random.default_rng(1)
@@ -58,11 +61,16 @@ class World:
 
     def setup(self, files: Sequence[str] = ("0", "1"), **changes: Any) -> Dict[str, Any]:
         """The setup of a client that is to serve the partitions in `files`; `changes` replace fields of it."""
-        held = [{"client": client, "path": self.path(name)} for client, name in enumerate(files)]
+        held = [{"client": client, **self._held(name)} for client, name in enumerate(files)]
         task = {"shape": list(self.shape), "classes": self.classes}
         purpose = {"serve": {"task": task, "partitions": held, "test": self.path("test")}}
         setup = {"type": "setup", "dylib": None, "options": self.options, "seed": SEED, "purpose": purpose}
-        return {**setup, **changes}
+        return {**setup, "test_sha256": self.hashes["test"], **changes}
+
+    def _held(self, name: str) -> Dict[str, str]:
+        """A partition file, with its hash unless the suite has written none."""
+        sha256 = {"sha256": self.hashes[name]} if name in self.hashes else {}
+        return {"path": self.path(name), **sha256}
 
     @staticmethod
     def train(**changes: Any) -> Dict[str, Any]:
@@ -80,6 +88,7 @@ class World:
                 "data_offsets": [labels.nbytes, labels.nbytes + examples.nbytes],
             },
         }
+        self.hashes[name] = hashlib.sha256(labels.tobytes() + examples.tobytes()).hexdigest()
         text = json.dumps(header).encode()
         text += b" " * (-(8 + len(text)) % 64)
         with open(self.path(name), "wb") as file:

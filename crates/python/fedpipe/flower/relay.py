@@ -45,8 +45,9 @@ def _for_nodes(setup: Dict[str, Any]) -> Dict[str, Any]:
 
 def _serve(stream: BinaryIO, setup: Dict[str, Any], place: Place, nodes: Nodes, courier: Courier) -> None:
     plain = place.reply["type"] == "plain"
-    # A plain node says nothing of its partition beforehand.
-    ready = {**nodes.worker().reply, "examples": []} if plain else {**place.reply}
+    # A plain node says nothing of its partition beforehand, and a worker's isolation is not its own.
+    unsaid: Dict[str, Any] = {"examples": [], "in_force": {"level": "off"}}
+    ready = {**nodes.worker().reply, **unsaid} if plain else {**place.reply}
     # Each request may find another process behind a node, and another node.
     ready.pop("keeps_weights", None)
     write(stream, ready)

@@ -1,0 +1,85 @@
+//! Work that is spread over threads, as far as the system gives them.
+
+use std::sync::{Mutex, PoisonError};
+use std::thread::{self, Builder};
+
+/// Calls `work` once for each of `parts`, on at most `threads` threads; the caller's own is one of them.
+///
+/// A thread that the system refuses (`ulimit -u`, a cgroup's pids.max) is no error: the others do its work. Which thread
+/// gets which part is no part of a result.
+///
+/// # Panics
+/// Where `work` does.
+pub fn spread<T>(threads: usize, parts: impl Iterator<Item = T> + Send, work: impl Fn(T) + Sync) {
+    spread_on(&Builder::new, threads, parts, work);
+}
+
+/// As [`spread`], on threads that `builder` describes.
+fn spread_on<T>(
+    builder: &dyn Fn() -> Builder,
+    threads: usize,
+    parts: impl Iterator<Item = T> + Send,
+    work: impl Fn(T) + Sync,
+) {
+    let parts = Mutex::new(parts);
+    let next = || parts.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let help = || {
+        while let Some(part) = next() {
+            work(part);
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 1..threads {
+            // Where one is refused, the next would be.
+            if builder().spawn_scoped(scope, help).is_err() {
+                break;
+            }
+        }
+        help();
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    /// A thread that the system refuses: no address space has room for its stack.
+    fn refused() -> Builder {
+        Builder::new().stack_size(1 << 60)
+    }
+
+    /// The parts and the threads that did them.
+    fn done(builder: &dyn Fn() -> Builder, threads: usize, wait: &(dyn Fn() + Sync)) -> Vec<(usize, thread::ThreadId)> {
+        let done = Mutex::new(Vec::new());
+        spread_on(builder, threads, 0..4, |part| {
+            wait();
+            done.lock().unwrap().push((part, thread::current().id()));
+        });
+        let mut done = done.into_inner().unwrap();
+        done.sort_by_key(|(part, _)| *part);
+        done
+    }
+
+    #[test]
+    fn refused_threads_leave_all_work_to_the_caller() {
+        assert_eq!(refused().spawn(|| ()).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+        let here = thread::current().id();
+        assert_eq!(done(&refused, 4, &|| ()), [0, 1, 2, 3].map(|part| (part, here)));
+    }
+
+    #[test]
+    fn each_part_is_done_once_and_all_threads_work_at_once() {
+        // Nobody goes on before four threads have a part each.
+        let all = Barrier::new(4);
+        let done = done(&Builder::new, 4, &|| {
+            all.wait();
+        });
+        assert_eq!(done.iter().map(|(part, _)| *part).collect::<Vec<_>>(), [0, 1, 2, 3]);
+        let mut threads: Vec<_> = done.iter().map(|(_, thread)| format!("{thread:?}")).collect();
+        threads.sort();
+        threads.dedup();
+        assert_eq!(threads.len(), 4);
+    }
+}

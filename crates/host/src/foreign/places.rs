@@ -1,0 +1,283 @@
+//! What a program of the user's needs of the file system: its own folder, its interpreter's, the system's.
+//!
+//! A guess, made from the command and the environment: a Landlock ruleset cannot be widened once somebody knows better. It is
+//! made once a run; the launchers open what is found here but for what is closed.
+
+use std::{
+    collections::BTreeSet,
+    env,
+    fs::{self, File},
+    io::Read,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+/// Places of the system that interpreters and their libraries ask. Of /proc and /sys only what tells of the machine, and of
+/// this process, which the program will be (TensorFlow ends without its command line).
+const SYSTEM: [&str; 22] = [
+    "/bin",
+    "/sbin",
+    "/usr",
+    "/lib",
+    "/lib64",
+    "/nix/store",
+    "/gnu/store",
+    "/dev/random",
+    "/dev/urandom",
+    "/dev/zero",
+    "/etc/ld.so.preload",
+    "/etc/locale.alias",
+    "/etc/localtime",
+    "/etc/ssl/openssl.cnf",
+    "/proc/cpuinfo",
+    "/proc/meminfo",
+    "/proc/self",
+    "/proc/sys/vm/overcommit_memory",
+    "/sys/devices/system/cpu",
+    "/sys/devices/system/node",
+    "/sys/kernel/mm/transparent_hugepage",
+    "/proc/stat",
+];
+
+/// Beside the `bin` of an interpreter.
+const BESIDE_BIN: [&str; 5] = ["bin", "lib", "lib64", "libexec", "share"];
+
+/// Environments and paths that the environment names.
+const VARIABLES: [&str; 4] = ["VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONPATH", "LD_LIBRARY_PATH"];
+
+/// What a program needs.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    /// Files, and folders with all that is in them.
+    pub(super) open: BTreeSet<PathBuf>,
+    /// Those of the folders that may hold what is not the program's, the command's own first: all but the system's and those
+    /// of an installation.
+    pub(super) searched: Vec<PathBuf>,
+}
+
+impl Places {
+    /// Those of the command `words`, whose first is the file `program`.
+    pub(super) fn of(program: &Path, words: &[String]) -> Self {
+        // As they are: /proc/self is the program's own only where the launcher opens it.
+        let open = SYSTEM.iter().map(PathBuf::from).collect();
+        let mut found = Self { open, searched: Vec::new() };
+        found.executable(program);
+        if program.parent().is_some_and(|folder| !folder.ends_with("bin")) {
+            program.parent().into_iter().for_each(|folder| found.open_folder(folder));
+        }
+        for word in words.iter().skip(1) {
+            found.word(word);
+        }
+        found.environment();
+        found
+    }
+
+    /// Opens a file, or a folder of the system or of an installation.
+    fn open(&mut self, path: &Path) {
+        let Ok(path) = path.canonicalize() else { return };
+        if !holds_home(&path) {
+            self.open.insert(path);
+        }
+    }
+
+    /// Opens a folder of the user's with all that is in it, unless it is one that is shared.
+    fn open_folder(&mut self, path: &Path) {
+        // A word without a folder in it names a file of this one.
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        let Ok(path) = path.canonicalize() else { return };
+        if is_shared(&path) || self.searched.contains(&path) {
+            return;
+        }
+        self.open.insert(path.clone());
+        self.searched.push(path);
+    }
+
+    fn environment(&mut self) {
+        for variable in VARIABLES {
+            let paths = env::var_os(variable).unwrap_or_default();
+            env::split_paths(&paths)
+                .filter(|path| !path.as_os_str().is_empty())
+                .for_each(|path| self.open_folder(&path));
+        }
+        let Some(home) = env::home_dir() else { return };
+        self.open(&env::var_os("KERAS_HOME").map_or_else(|| home.join(".keras"), PathBuf::from).join("keras.json"));
+        self.python_libraries(&home.join(".local"));
+    }
+
+    /// A word of the command: a file or folder, a program in PATH, or `-m`, which looks for a module in this folder.
+    fn word(&mut self, word: &str) {
+        let path = Path::new(word);
+        match (word, path.is_dir(), path.is_file()) {
+            ("-m", ..) => self.open_folder(Path::new(".")),
+            (_, true, _) => self.open_folder(path),
+            (_, _, true) => {
+                self.executable(path);
+                path.parent().into_iter().for_each(|folder| self.open_folder(folder));
+            }
+            // The words of `sh -c "exec python3 client.py"`.
+            _ if word.contains(char::is_whitespace) => {
+                word.split(|c: char| c.is_whitespace() || "'\"".contains(c)).for_each(|word| self.word(word));
+            }
+            _ => in_path(word).iter().for_each(|path| self.executable(path)),
+        }
+    }
+
+    /// Opens a program, the environment or installation that it belongs to, and the interpreter that its first line names.
+    fn executable(&mut self, program: &Path) {
+        let Ok(program) = std::path::absolute(program) else { return };
+        self.open(&program);
+        if let Some(environment) = program.parent().and_then(Path::parent)
+            && let Ok(config) = fs::read_to_string(environment.join("pyvenv.cfg"))
+        {
+            self.open_folder(environment);
+            self.python_paths(environment);
+            let home = config.lines().find_map(|line| line.strip_prefix("home")?.trim_start().strip_prefix('='));
+            home.into_iter().for_each(|home| self.installation(Path::new(home.trim())));
+        }
+        let canonical = program.canonicalize().unwrap_or_default();
+        canonical.parent().filter(|folder| folder.ends_with("bin")).into_iter().for_each(|bin| self.installation(bin));
+        for word in first_line(&canonical).split_whitespace() {
+            let interpreter = Path::new(word);
+            match interpreter.is_absolute() {
+                true => self.open(interpreter),
+                false => in_path(word).iter().filter(|path| **path != canonical).for_each(|path| self.open(path)),
+            }
+        }
+    }
+
+    /// Opens an installation by its `bin`.
+    fn installation(&mut self, bin: &Path) {
+        let Ok(bin) = bin.canonicalize() else { return };
+        let Some(prefix) = bin.parent().filter(|prefix| !holds_home(prefix)) else { return };
+        // What lies in ~/.local/share are the user's data.
+        let fit = |folder: &&&str| **folder != "share" || !prefix.ends_with(".local");
+        BESIDE_BIN.iter().filter(fit).for_each(|folder| self.open(&prefix.join(folder)));
+        self.python_paths(prefix);
+    }
+
+    /// Opens the packages that a user has installed below `prefix`.
+    fn python_libraries(&mut self, prefix: &Path) {
+        for packages in site_packages(prefix) {
+            self.open(&packages);
+        }
+        self.python_paths(prefix);
+    }
+
+    /// Opens what the packages below `prefix` name in their `.pth` files: packages that are used where they are written,
+    /// and those of an environment that this one lies over (`uv run --with` has a line with `site.addsitedir("PATH")`).
+    fn python_paths(&mut self, prefix: &Path) {
+        for packages in site_packages(prefix) {
+            let files = fs::read_dir(&packages).into_iter().flatten().flatten().map(|entry| entry.path());
+            let texts = files.filter(|file| file.extension().is_some_and(|ending| ending == "pth"));
+            for text in texts.filter_map(|file| fs::read_to_string(file).ok()) {
+                let words = text.lines().flat_map(|line| line.split(['"', '\'']));
+                words.map(|word| packages.join(word.trim())).filter(|path| path.is_dir()).for_each(|path| {
+                    self.open_folder(&path);
+                });
+            }
+        }
+    }
+}
+
+/// Returns `true` for a folder that is not the program's alone: one that holds the home, or that all users may write to.
+fn is_shared(path: &Path) -> bool {
+    let temporary = env::temp_dir().canonicalize().is_ok_and(|temporary| temporary == path);
+    let all_write = |path: &Path| path.metadata().is_ok_and(|about| about.permissions().mode() & 0o002 != 0);
+    temporary || holds_home(path) || all_write(path)
+}
+
+/// Returns `true` for the user's home and all that is above it, and for `/`.
+fn holds_home(path: &Path) -> bool {
+    let home = env::home_dir().and_then(|home| home.canonicalize().ok());
+    path.parent().is_none() || home.is_some_and(|home| home.starts_with(path))
+}
+
+fn site_packages(prefix: &Path) -> Vec<PathBuf> {
+    let versions = fs::read_dir(prefix.join("lib")).into_iter().flatten().flatten();
+    let versions = versions.filter(|entry| entry.file_name().to_string_lossy().starts_with("python3"));
+    versions.map(|entry| entry.path().join("site-packages")).filter(|path| path.is_dir()).collect()
+}
+
+fn in_path(word: &str) -> Option<PathBuf> {
+    let folders = env::var_os("PATH").filter(|_| !word.is_empty() && !word.contains('/'))?;
+    env::split_paths(&folders).map(|folder| folder.join(word)).find(|path| path.is_file())
+}
+
+/// What follows `#!`, where a program is a script.
+fn first_line(program: &Path) -> String {
+    let mut start = Vec::new();
+    let read = File::open(program).and_then(|file| file.take(256).read_to_end(&mut start));
+    let text = String::from_utf8_lossy(&start);
+    let line = text.strip_prefix("#!").filter(|_| read.is_ok()).and_then(|rest| rest.lines().next());
+    line.unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(path: &Path, text: &str) -> PathBuf {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+        path.canonicalize().unwrap()
+    }
+
+    #[test]
+    fn the_words_of_a_shell_are_words_of_the_command() {
+        let place = tempfile::tempdir().unwrap();
+        let script = write(&place.path().join("client.py"), "");
+        let line = format!("exec env A=1 '{}' \"$@\"", script.display());
+        let found = Places::of(Path::new("/bin/sh"), &["sh".into(), "-c".into(), line]);
+        assert!(found.open.contains(&script), "{found:?}");
+    }
+
+    #[test]
+    fn an_environment_brings_its_interpreter_and_its_paths() {
+        let place = tempfile::tempdir().unwrap();
+        let root = place.path().canonicalize().unwrap();
+        write(&root.join("base/bin/python3.11"), "");
+        let library = write(&root.join("base/lib/python3.11/os.py"), "");
+        write(&root.join("venv/pyvenv.cfg"), &format!("home = {}\nversion = 3.11\n", root.join("base/bin").display()));
+        let package = write(&root.join("mine/package.py"), "");
+        let below = write(&root.join("below/site-packages/below.py"), "");
+        let packages = root.join("venv/lib/python3.11/site-packages");
+        write(&packages.join("mine.pth"), &format!("import nothing\n{}\n", root.join("mine").display()));
+        let line = format!("import site; site.addsitedir(\"{}\")", below.parent().unwrap().display());
+        write(&packages.join("overlay.pth"), &line);
+        fs::create_dir_all(root.join("venv/bin")).unwrap();
+        let python = root.join("venv/bin/python");
+        std::os::unix::fs::symlink(root.join("base/bin/python3.11"), &python).unwrap();
+        for (program, word) in [(python.as_path(), "x"), (Path::new("/usr/bin/env"), python.to_str().unwrap())] {
+            let found = Places::of(program, &["python".into(), word.into()]);
+            for file in [&library, &package, &packages, &below] {
+                assert!(file.ancestors().any(|folder| found.open.contains(folder)), "{program:?}: {file:?} {found:?}");
+            }
+            assert!(!found.open.contains(&root), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn of_a_script_in_a_shared_folder_the_script_alone_is_opened() {
+        let place = tempfile::tempdir().unwrap();
+        let root = place.path().canonicalize().unwrap();
+        let script = write(&root.join("client.py"), "");
+        let words = ["python3".to_owned(), script.display().to_string(), root.display().to_string()];
+        for (mode, shared) in [(0o700, false), (0o755, false), (0o777, true), (0o1777, true)] {
+            fs::set_permissions(&root, fs::Permissions::from_mode(mode)).unwrap();
+            let found = Places::of(Path::new("/usr/bin/env"), &words);
+            assert!(found.open.contains(&script), "{mode:o} {found:?}");
+            assert_eq!((found.open.contains(&root), found.searched.contains(&root)), (!shared, !shared), "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn the_home_and_what_is_above_it_and_what_all_users_write_to_is_shared() {
+        let home = env::home_dir().unwrap().canonicalize().unwrap();
+        let above = home.ancestors().map(Path::to_owned);
+        let places = ["/tmp", "/var/tmp", "/dev/shm"].iter().filter_map(|place| Path::new(place).canonicalize().ok());
+        for place in above.chain(places) {
+            assert!(is_shared(&place), "{place:?}");
+        }
+        assert!(!is_shared(Path::new("/usr/share")));
+    }
+}
