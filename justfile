@@ -1,6 +1,11 @@
 set positional-arguments
 set ignore-comments
 
+# Where cargo builds, as its variables and its configuration say; the Python environments are in it, too.
+target := `cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/'`
+# For `fedpipe.runs` and the tests, which do not ask cargo.
+export CARGO_TARGET_DIR := target
+
 # Train a model in a federation: `just run mlp`, `just run mlp --clients 7`; `just run keras` is a client in Python
 run model *args: build
     #!/usr/bin/env bash
@@ -9,16 +14,18 @@ run model *args: build
     if [ -f "$client" ]; then
         just environment "$1" "models/$1/requirements.txt"
         shift
-        set -- --client "target/python/$(basename "$(dirname "$client")")/bin/python $client" "$@"
+        # Quoted, since the command is split as a shell splits it.
+        python=$(printf %q "$CARGO_TARGET_DIR/python/$(basename "$(dirname "$client")")/bin/python")
+        set -- --client "$python $client" "$@"
     fi
-    exec target/release/fedpipe run "$@"
+    exec "$CARGO_TARGET_DIR/release/fedpipe" run "$@"
 
-# A Python environment in target/python/NAME with what FILE lists and the package `fedpipe`, made where it is missing or old
+# A Python environment in python/NAME of cargo's folder with what FILE lists and the package `fedpipe`, made where it is missing or old
 [private]
 environment name file:
     #!/usr/bin/env bash
     set -euo pipefail
-    environment="target/python/$1"
+    environment="$CARGO_TARGET_DIR/python/$1"
     cmp -s "$2" "$environment/requirements.txt" && exit
     echo "installing what $2 lists in $environment" >&2
     if ! python3 -m venv --clear "$environment" >/dev/null; then
@@ -34,7 +41,7 @@ environment name file:
 # A federation on Flower, all of it on this machine: `just flower mlp --clients 4 --rounds 3`, with `--tls` encrypted
 flower *args: build
     just environment flower crates/python/fedpipe/flower/requirements.txt
-    exec target/python/flower/bin/python -m fedpipe.flower.local "$@"
+    exec "$CARGO_TARGET_DIR/python/flower/bin/python" -m fedpipe.flower.local --binary "$CARGO_TARGET_DIR/release/fedpipe" "$@"
 
 # Build the command and all models; `target/release/fedpipe` is then ready to use
 build:
@@ -53,15 +60,15 @@ faults *args:
 test-python *args:
     [ -n "${FEDPIPE_BIN:-}" ] || just build
     just environment test crates/python/tests/requirements.txt
-    target/python/test/bin/python -m pytest crates/python --ignore crates/python/tests/flower "$@"
+    "$CARGO_TARGET_DIR/python/test/bin/python" -m pytest crates/python --ignore crates/python/tests/flower "$@"
 
 # The tests of federations on Flower, against FEDPIPE_BIN, or the command that is built here
 test-flower *args:
     [ -n "${FEDPIPE_BIN:-}" ] || just build
     just environment flower crates/python/fedpipe/flower/requirements.txt
-    target/python/flower/bin/pip install --quiet --disable-pip-version-check pytest==9.2.0 pytest-xdist==3.8.0
+    "$CARGO_TARGET_DIR/python/flower/bin/pip" install --quiet --disable-pip-version-check pytest==9.2.0 pytest-xdist==3.8.0
     # Several at once, since they mostly wait; `loadgroup` hands them out one by one, and in their order.
-    target/python/flower/bin/python -m pytest crates/python/tests/flower --numprocesses 4 --dist loadgroup "$@"
+    "$CARGO_TARGET_DIR/python/flower/bin/python" -m pytest crates/python/tests/flower --numprocesses 4 --dist loadgroup "$@"
 
 # Format and lints, warnings as errors
 check:

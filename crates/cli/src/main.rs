@@ -6,6 +6,7 @@ mod exit;
 mod experiment;
 mod flower;
 mod lookup;
+mod losses;
 mod models;
 mod output;
 mod run;

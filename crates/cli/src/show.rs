@@ -7,10 +7,13 @@ use std::{
 };
 
 use fedpipe_data::{DatasetInfo, Progress};
-use fedpipe_host::{Event, Experiment, Lost, Observer, PATIENCE, Round, Stop, Summary, Then};
+use fedpipe_host::{Event, Experiment, Lost, Observer, PATIENCE, Round, Stop, Summary};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::output::{print_error, print_progress};
+use crate::{
+    losses::Losses,
+    output::{print_error, print_progress},
+};
 
 /// Draws a run. Results go to standard output, everything passing to standard error.
 #[derive(Debug)]
@@ -21,6 +24,7 @@ pub(crate) struct Screen {
     last_round: Option<u64>,
     directory: PathBuf,
     tolerance: f64,
+    losses: Losses,
     /// What is in force on clients elsewhere, and on which: not yet shown, since they say it one after the other.
     confined: BTreeMap<String, Vec<u32>>,
 }
@@ -28,8 +32,8 @@ pub(crate) struct Screen {
 impl Screen {
     pub(crate) fn new(quiet: bool) -> Self {
         let (data, bar) = (DataProgress::new(quiet), ProgressBar::hidden());
-        let confined = BTreeMap::new();
-        Self { quiet, data, bar, last_round: None, directory: PathBuf::new(), tolerance: 0.0, confined }
+        let (losses, confined) = (Losses::default(), BTreeMap::new());
+        Self { quiet, data, bar, last_round: None, directory: PathBuf::new(), tolerance: 0.0, losses, confined }
     }
 
     fn line(&self, text: &str) {
@@ -74,8 +78,9 @@ impl Screen {
         }
     }
 
-    fn round_ended(&self, round: &Round) {
+    fn round_ended(&mut self, round: &Round) {
         self.bar.finish_and_clear();
+        self.tell_equal_losses();
         let clients = if round.failed > 0 { format!("  ({} clients failed)", round.failed) } else { String::new() };
         self.line(&format!(
             "{}  loss {:.4}  accuracy {:5.2} %  {:.2} s{clients}",
@@ -86,21 +91,16 @@ impl Screen {
         ));
     }
 
-    fn lost(&self, lost: &Lost) {
-        let kind = if matches!(lost.then, Then::Dropped | Then::Aborted) { "error" } else { "warning" };
-        let mut text = format!("{kind}: {lost}");
-        lost.last_words.iter().for_each(|line| text += &format!("\n  | {line}"));
-        if let Some(log) = &lost.log {
-            text += &format!("\n  its log: {}", log.display());
+    fn lost(&mut self, lost: &Lost) {
+        if let Some(text) = self.losses.take(lost) {
+            self.warn(&text);
         }
-        text += match lost.then {
-            Then::Retried => "\n  a fresh process does its work again",
-            Then::Moved => "\n  another process does its work",
-            Then::Dropped => "\n  the round goes on without it",
-            Then::Replaced => "\n  nothing was lost; a fresh process takes its place",
-            Then::Aborted => "\n  the run ends (--on-failure abort)",
-        };
-        self.warn(&text);
+    }
+
+    fn tell_equal_losses(&mut self) {
+        for text in self.losses.rest() {
+            self.warn(&text);
+        }
     }
 
     /// Shows what is in force on clients elsewhere, those of which it is the same together.
@@ -111,8 +111,9 @@ impl Screen {
         }
     }
 
-    fn finished(&self, summary: &Summary) {
+    fn finished(&mut self, summary: &Summary) {
         self.bar.finish_and_clear();
+        self.tell_equal_losses();
         let Summary { rounds, clients, .. } = summary;
         let wall_seconds = summary.wall_seconds.get();
         match (&summary.stopped, self.tolerance) {
@@ -132,6 +133,14 @@ impl Screen {
         };
         self.print(&format!("{score}  ({clients} clients, {rounds} rounds, {wall_seconds:.2} s)"));
         self.print(&format!("results in {}", shown(&self.directory)));
+    }
+}
+
+/// A run that ends with an error has no last event.
+impl Drop for Screen {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+        self.tell_equal_losses();
     }
 }
 

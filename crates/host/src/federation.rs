@@ -226,8 +226,8 @@ impl<'a> Federation<'a> {
                     loss_sum += update.loss_sum;
                     examples += update.examples;
                     let weights = parts.take_f32(WEIGHTS).unwrap_or_default();
-                    let Update { client, examples, steps, accumulation, .. } = update;
-                    updates.push(Accepted { client, examples, steps, accumulation, weights });
+                    let Update { client, examples, steps, accumulation, loss_sum, .. } = update;
+                    updates.push(Accepted { client, examples, steps, accumulation, loss_sum, weights });
                 }
                 Ok(_) => {}
                 Err(loss) => first_cause = first_cause.or(Some(loss.cause)),

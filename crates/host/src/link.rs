@@ -79,6 +79,8 @@ pub(crate) struct Link {
     pub(crate) dismissed: Arc<AtomicBool>,
     pub(crate) time: Allowance,
     pub(crate) dead: bool,
+    /// A valid `hello` has been read.
+    pub(crate) greeted: bool,
 }
 
 /// The time that a client has left. A gap between two looks that is longer than a wait at once was not the client's: the
@@ -135,6 +137,7 @@ impl Link {
             dismissed: Arc::default(),
             time: Allowance::new(Duration::ZERO),
             dead: false,
+            greeted: false,
         }
     }
 

@@ -82,9 +82,12 @@ pub(crate) fn last_lines_of(path: &Path) -> Vec<String> {
     last_lines(&read().unwrap_or_default())
 }
 
+/// The last lines that say something: neither empty ones nor the carets with which Python and compilers underline the
+/// line above.
 fn last_lines(bytes: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(bytes);
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let says = |line: &&str| line.contains(|c: char| !c.is_whitespace() && c != '^' && c != '~');
+    let lines: Vec<&str> = text.lines().filter(says).collect();
     lines[lines.len().saturating_sub(LAST_WORDS)..].iter().map(|line| tame(line)).collect()
 }
 
@@ -105,5 +108,12 @@ mod tests {
         assert!(written.len() < CAP + 100 && written.ends_with("[fedpipe keeps the first 1048576 bytes]\n"));
         assert_eq!(last_lines_of(&path).last().unwrap(), "[fedpipe keeps the first 1048576 bytes]");
         assert!(last_lines_of(&dir.path().join("001.log")).is_empty());
+    }
+
+    #[test]
+    fn a_line_of_carets_says_nothing() {
+        let said = b"  File \"client.py\", line 2, in <module>\n    total = first + secnd\n            ~~~~~~^^^^^^^\n\nNameError: secnd\n";
+        let lines = ["File \"client.py\", line 2, in <module>", "total = first + secnd", "NameError: secnd"];
+        assert_eq!(last_lines(said), lines);
     }
 }

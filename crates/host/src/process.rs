@@ -31,6 +31,8 @@ pub(crate) struct Loss {
     pub(crate) after: Duration,
     /// That it took meanwhile.
     pub(crate) processor_time: Duration,
+    /// The process sent a valid `hello` before it ended.
+    pub(crate) greeted: bool,
 }
 
 impl Loss {
@@ -56,7 +58,8 @@ impl Loss {
     /// Of a process that there never was.
     pub(crate) fn at_start(error: &impl ToString) -> Self {
         let cause = Cause::System { message: error.to_string() };
-        Self { cause, last_words: Vec::new(), log: None, after: Duration::ZERO, processor_time: Duration::ZERO }
+        let (after, processor_time) = (Duration::ZERO, Duration::ZERO);
+        Self { cause, last_words: Vec::new(), log: None, after, processor_time, greeted: false }
     }
 }
 
@@ -122,7 +125,7 @@ impl Process {
         });
         let log = Some(link.log.path().to_owned()).filter(|path| path.exists());
         let (last_words, after) = (link.log.last_lines(), started.elapsed());
-        Some(Loss { cause, last_words, log, after, processor_time })
+        Some(Loss { cause, last_words, log, after, processor_time, greeted: link.greeted })
     }
 
     /// Ends what the process started and its group no longer holds.

@@ -81,6 +81,7 @@ impl StrategyProgram {
             dismissed: Arc::clone(&stop.raised),
             time: Allowance::new(timeout),
             dead: false,
+            greeted: false,
         };
         let (process, stop, in_force) = (Process::new(child, mark), Arc::clone(stop), InForce::default());
         let mut program = Self { process, link, in_force, timeout, started, stop };
@@ -111,7 +112,7 @@ impl StrategyProgram {
         let isolation = Isolation { level: experiment.isolation, memory_limit: None, cpu_seconds: None };
         self.in_force = worker::launched(&mut self.link, &launched.request(isolation, Vec::new()))?;
         match self.answer(0)? {
-            (StrategyReply::Hello { protocol: PROTOCOL }, _) => {}
+            (StrategyReply::Hello { protocol: PROTOCOL }, _) => self.link.greeted = true,
             (other, _) => return Err(unfit(format!("its first message is {other:?}"))),
         }
         match self.ask(&StrategyRequest::SetupStrategy(setup), &[], 0)? {
@@ -147,11 +148,8 @@ impl StrategyProgram {
         let names: Vec<String> = updates.iter().map(|update| format!("update/{}", update.client)).collect();
         let mut parts = vec![Part::F32(WEIGHTS, weights), Part::U8(STATE, &server.program)];
         parts.extend(names.iter().zip(updates).map(|(name, update)| Part::F32(name, &update.weights)));
-        let headers = updates.iter().map(|&Accepted { client, examples, steps, accumulation, .. }| UpdateHeader {
-            client,
-            examples,
-            steps,
-            accumulation,
+        let headers = updates.iter().map(|&Accepted { client, examples, steps, accumulation, loss_sum, .. }| {
+            UpdateHeader { client, examples, steps, accumulation, loss_sum }
         });
         let request = StrategyRequest::Aggregate(Aggregate { round, updates: headers.collect() });
         let (reply, mut answer) = self.ask(&request, &parts, most_payload(weights.len()))?;

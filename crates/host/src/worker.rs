@@ -154,6 +154,7 @@ impl Worker {
             dismissed: Arc::clone(&dismissed),
             time: Allowance::new(timeout),
             dead: false,
+            greeted: false,
         };
         let launch = environment.launched.as_ref().map(|launched| launched.as_client(setup));
         let (orders, received) = mpsc::channel();
@@ -265,7 +266,10 @@ pub(crate) fn launched(link: &mut Link, launch: &Request) -> Result<InForce, End
 /// Takes a client's hello.
 fn greeted(link: &mut Link) -> Result<(), End> {
     match read(link, Limits { payload: 0 })?.0 {
-        Reply::Hello { protocol: PROTOCOL } => Ok(()),
+        Reply::Hello { protocol: PROTOCOL } => {
+            link.greeted = true;
+            Ok(())
+        }
         Reply::Hello { protocol } => {
             let message = format!("it speaks protocol {protocol}, this host {PROTOCOL}");
             Err(End::Unfit(Cause::protocol(message)))

@@ -67,4 +67,6 @@ pub struct UpdateHeader {
     pub steps: u64,
     /// ‖a‖₁ of the local optimiser (FedNova, Wang 2020); none where it has none.
     pub accumulation: Option<f64>,
+    /// Σ of the examples' losses in the last local epoch, each scored before the step that it took part in; finite.
+    pub loss_sum: f64,
 }

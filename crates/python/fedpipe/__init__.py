@@ -6,7 +6,7 @@ from .errors import DataError, Failure, ModelError
 from .init import dense_layers, he_normal
 from .model import Arrays, Epoch, Model, Option, Options, Report, Sums, Task, Tensor
 from .requirements import requirements
-from .runs import Run, RunError, run
+from .runs import Rounds, Run, RunError, RunWarning, run
 from .strategy import Strategy, Update, serve_strategy, weighted_mean
 
 __version__ = "0.1.0"
@@ -24,8 +24,10 @@ __all__ = [
     "Options",
     "Partition",
     "Report",
+    "Rounds",
     "Run",
     "RunError",
+    "RunWarning",
     "Strategy",
     "Sums",
     "Task",

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
+import numbers
+import operator
 import os
 import sys
-import textwrap
 import traceback
 from contextlib import contextmanager
 from typing import Any, BinaryIO, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Type
 
 import numpy as np
 
-from . import protocol
+from . import faults, protocol
 from .data import DataError, Partition
 from .errors import Failure, ModelError, ProtocolError, Refused
-from .model import Epoch, Model, Options, Report, Sums, Task, Tensor
+from .faults import wrong_result
+from .model import Epoch, Model, Option, Options, Report, Sums, Task, Tensor
 from .order import order
 from .protocol import EVALUATION_BLOCK, PROTOCOL, WEIGHTS, Frame
-
-LONGEST = 200
-"""Characters of an exception's text that the host is told."""
 
 Answer = Tuple[Dict[str, Any], Optional[Dict[str, np.ndarray]]]
 
@@ -30,8 +30,10 @@ def serve(model: Type[Model], arguments: Optional[Sequence[str]] = None) -> None
 
     `arguments` end in what the host adds to the command, `<read-fd> <write-fd> <number>`; `sys.argv` is the default. What
     the model prints goes to the run's log. Ends the process with 1 where the pipe breaks or a frame is none, and with 2
-    where no host has started it.
+    where no host has started it. Raises `TypeError` for what is no class of models.
     """
+    if not (isinstance(model, type) and issubclass(model, Model)):
+        raise TypeError(f"serve takes a subclass of fedpipe.Model, the class itself, and got {model!r}")
     reader, writer = pipes(sys.argv if arguments is None else arguments)
     # A crash must not take with it what was printed before.
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
@@ -75,6 +77,7 @@ def converse(model: Type[Model], reader: BinaryIO, writer: BinaryIO) -> None:
 def _start(model: Type[Model], setup: Mapping[str, Any]) -> Tuple[Optional["Session"], Dict[str, Any]]:
     if setup.get("type") != "setup" or "purpose" not in setup:
         raise ProtocolError(f"the first request is {setup.get('type')!r}, not a whole 'setup'")
+    _check_class(model)
     ready = {
         "type": "ready",
         "name": _name(model),
@@ -121,6 +124,20 @@ def _understood() -> Iterator[None]:
         raise ProtocolError(f"the request is not understood: {type(error).__name__}: {error}") from error
 
 
+def _check_class(model: Type[Model]) -> None:
+    """Raises `Refused` where an attribute of the class is of another type than `Model` says."""
+    for attribute in "name", "version", "summary":
+        value = getattr(model, attribute)
+        if not isinstance(value, str):
+            raise Refused(f"{model.__name__}.{attribute} is {value!r}, and must be a text")
+    options = model.options
+    if not isinstance(options, (list, tuple)) or not all(isinstance(option, Option) for option in options):
+        raise Refused(f"{model.__name__}.options must be a list of fedpipe.Option(key, default, help)")
+    for option in options:
+        if not all(isinstance(text, str) for text in (option.key, option.default, option.help)):
+            raise Refused(f"{model.__name__}.options has {option!r}, whose key, default and help must be texts")
+
+
 def _name(model: Type[Model]) -> str:
     return model.name or model.__name__.lower()
 
@@ -142,12 +159,14 @@ class Session:
                 self._check(client)
         options = _options(model, setup["options"])
         self.model: Model = _of_model("build", model, task, options, self.seed, kind=Refused)
-        self.layout: List[Tensor] = list(_of_model("layout", self.model.layout))
+        self.layout: List[Tensor] = _layout(self.model)
         self.payload = 4 * sum(tensor.size for tensor in self.layout)
 
     def weights(self) -> np.ndarray:
         """The model's weights as they are now: flat, in layout order."""
         arrays = _of_model("weights", self.model.weights)
+        if not isinstance(arrays, Mapping):
+            raise wrong_result(self.model, "weights", arrays, "the arrays of the weights by name")
         flat = np.empty(self.payload // 4, np.float32)
         start = 0
         for tensor in self.layout:
@@ -155,6 +174,8 @@ class Session:
             if values is None or values.shape != tensor.shape:
                 what = "is missing" if values is None else f"has the shape {values.shape}"
                 raise ModelError(f"the weights {tensor.name!r} {what}, the layout says {tensor.shape}")
+            if values.dtype.kind not in "fiub":
+                raise ModelError(f"the weights {tensor.name!r} are of the type {values.dtype}, not of numbers")
             flat[start : start + tensor.size] = values.reshape(-1)
             start += tensor.size
         return flat
@@ -183,9 +204,10 @@ class Session:
             examples = partition.examples(order(self.seed, client, round, number, len(partition)))
             epoch = _epoch(asked, self.seed, number)
             report = _of_model("train_epoch", self.model.train_epoch, examples, epoch)
+            _check_report(self.model, report)
             steps += report.steps
-            accumulation = epoch.accumulation(steps) if report.accumulation is None else report.accumulation
-        sums = _finite(report.sums)
+            accumulation = epoch.accumulation(steps) if report.accumulation is None else float(report.accumulation)
+        sums = _checked(self.model, "train_epoch", report.sums)
         return {
             "type": "update",
             "client": client,
@@ -206,7 +228,10 @@ class Session:
         if len(rows) == 0:
             raise ProtocolError(f"block {block} is beyond the test set of {len(self.test)} examples")
         examples = self.test.examples(rows)
-        sums = _finite(_of_model("evaluate", self.model.evaluate, examples))
+        sums = _checked(self.model, "evaluate", _of_model("evaluate", self.model.evaluate, examples))
+        if sums.examples != len(examples):
+            name = type(self.model).__name__
+            raise ModelError(f"{name}.evaluate returned sums over {sums.examples} examples, and was given {len(examples)}")
         return {"block": block, "loss_sum": sums.loss_sum, "correct": int(sums.correct), "examples": int(sums.examples)}
 
 
@@ -237,15 +262,54 @@ def _epoch(asked: Mapping[str, Any], seed: int, number: int) -> Epoch:
     )
 
 
-def _finite(sums: Sums) -> Sums:
-    """JSON cannot say NaN, and the host would refuse it."""
-    checked = Sums()
-    checked.add(sums.loss_sum, sums.correct, sums.examples)
+def _layout(model: Model) -> List[Tensor]:
+    """The model's layout, each tensor with a shape of whole numbers."""
+    due = "a list of fedpipe.Tensor(name, shape)"
+    # The default looks at the weights.
+    if type(model).layout is Model.layout:
+        arrays = _of_model("weights", model.weights)
+        if not isinstance(arrays, Mapping):
+            raise wrong_result(model, "weights", arrays, "the arrays of the weights by name")
+        return [Tensor(str(name), np.shape(values)) for name, values in arrays.items()]
+    layout = _of_model("layout", model.layout)
+    if not isinstance(layout, (list, tuple)) or not all(isinstance(tensor, Tensor) for tensor in layout):
+        raise wrong_result(model, "layout", layout, due)
+    try:
+        return [Tensor(t.name, tuple(operator.index(n) for n in t.shape), t.kind, t.place) for t in layout]
+    except TypeError as error:
+        raise ModelError(f"{type(model).__name__}.layout has a tensor whose shape is no tuple of whole numbers: {error}") from None
+
+
+def _check_report(model: Model, report: Any) -> None:
+    """Raises `ModelError` for what is no whole report of `train_epoch`."""
+    if not isinstance(report, Report):
+        raise wrong_result(model, "train_epoch", report, "its fedpipe.Report")
+    name, steps, accumulation = type(model).__name__, report.steps, report.accumulation
+    if not isinstance(steps, numbers.Integral) or steps < 0:
+        raise ModelError(f"{name}.train_epoch reports {steps!r} as steps, and must count them in whole numbers")
+    if accumulation is not None and not (isinstance(accumulation, numbers.Real) and math.isfinite(accumulation)):
+        raise ModelError(f"{name}.train_epoch reports the accumulation {accumulation!r}, and must give a finite number or None")
+
+
+def _checked(model: Model, method: str, sums: Any) -> Sums:
+    """The sums with numbers of Python's own; raises `ModelError` for others, and for a loss that JSON does not have."""
+    if not isinstance(sums, Sums):
+        due = "its fedpipe.Sums" if method == "evaluate" else "a fedpipe.Report whose `sums` are fedpipe.Sums"
+        raise wrong_result(model, method, sums, due)
+    try:
+        checked = Sums(float(sums.loss_sum), int(sums.correct), int(sums.examples))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ModelError(f"{type(model).__name__}.{method} returned sums that are no numbers: {sums!r}") from error
+    if not math.isfinite(checked.loss_sum):
+        raise ModelError(f"the loss became {checked.loss_sum} in {method}; try a lower --lr")
+    if checked.examples == 0:
+        add = "report.sums.add" if method == "train_epoch" else "sums.add"
+        raise ModelError(f"{type(model).__name__}.{method} returned sums over no examples; call {add}(loss, correct, n)")
     return checked
 
 
 def _of_model(what: str, call: Callable[..., Any], *arguments: Any, kind: Type[Failure] = ModelError) -> Any:
-    """What the model's code gives; what it raises is one sentence to the host, with the traceback in the log."""
+    """Returns what the model's code returns; what it raises is one sentence for the host, with the traceback in the log."""
     try:
         return call(*arguments)
     except (DataError, ProtocolError):
@@ -253,7 +317,8 @@ def _of_model(what: str, call: Callable[..., Any], *arguments: Any, kind: Type[F
     except Failure as failure:
         raise kind(str(failure)) from failure
     except Exception as error:
-        traceback.print_exc()
-        # Some print whole arrays; the log has it all.
-        text = textwrap.shorten(str(error), LONGEST, placeholder=" …")
-        raise kind(f"the model raised {type(error).__name__} in {what}: {text}") from error
+        faults.log(error)
+        raise kind(faults.raised("the model", what, error)) from error
+
+
+faults.log_what_nobody_catches()

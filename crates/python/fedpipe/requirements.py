@@ -13,7 +13,7 @@ from .client import pipes
 
 @contextmanager
 def requirements(path: str) -> Iterator[None]:
-    """Around the imports of a client's framework: a module that is missing is told to the host as what to install.
+    """Surrounds the imports of a client's framework: where a module is missing, the host receives what to install.
 
     `path` is the file that lists the requirements; relative to the program's folder. Without a host the same sentence
     goes to standard error. The process ends with 1.

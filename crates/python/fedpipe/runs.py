@@ -6,13 +6,19 @@ import json
 import os
 import shutil
 import subprocess
-from typing import Any, Dict, List, Mapping, Optional, Union
+import tempfile
+import warnings
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
 
 import numpy as np
 
 from .data import safetensors
+from .progress import Progress
 
 Path = Union[str, "os.PathLike[str]"]
+
+GRACE = 10.0
+"""Seconds in which an interrupted command may write its results."""
 
 
 class RunError(Exception):
@@ -22,6 +28,33 @@ class RunError(Exception):
         super().__init__(message)
         self.exit_code = exit_code
         """As `fedpipe --help` lists them; 128 + n for signal n."""
+
+
+class RunWarning(UserWarning):
+    """A run came to its end, and something went wrong on the way, such as a client that crashed."""
+
+
+class Rounds(List[Dict[str, Any]]):
+    """The rounds of a ledger where pandas is absent: a list of dicts of which columns can be taken as of a DataFrame."""
+
+    def __getitem__(self, key: Any) -> Any:
+        """`rounds[0]` is a round, `rounds["loss"]` a list of values, `rounds[["round", "loss"]]` the rounds with these keys.
+
+        A round that lacks a key has None there. Raises `KeyError` for a key that no round has.
+        """
+        if isinstance(key, str):
+            self._check(key)
+            return [row.get(key) for row in self]
+        if isinstance(key, (list, tuple)):
+            for name in key:
+                self._check(name)
+            return Rounds({name: row.get(name) for name in key} for row in self)
+        found = super().__getitem__(key)
+        return Rounds(found) if isinstance(key, slice) else found
+
+    def _check(self, key: str) -> None:
+        if not any(key in row for row in self):
+            raise KeyError(key)
 
 
 class Run:
@@ -38,12 +71,12 @@ class Run:
 
     @property
     def ledger(self) -> Any:
-        """The rounds in `ledger.jsonl`: a pandas DataFrame where pandas is there, a list of dicts otherwise."""
+        """The rounds in `ledger.jsonl`: a pandas DataFrame where pandas is installed, `Rounds` otherwise."""
         rounds = self.events("round")
         try:
             import pandas
         except ImportError:
-            return rounds
+            return Rounds(rounds)
         return pandas.DataFrame(rounds)
 
     def events(self, event: Optional[str] = None) -> List[Dict[str, Any]]:
@@ -70,47 +103,92 @@ def run(
     env: Optional[Mapping[str, str]] = None,
     model_options: Optional[Mapping[str, Any]] = None,
     set: Optional[Mapping[str, Any]] = None,
+    progress: Optional[bool] = None,
     **flags: Any,
 ) -> Run:
     """Runs `fedpipe run` to its end: `run("mlp", clients=4, rounds=5, partition="dirichlet:0.3")`.
 
     `model` is a name or a path, or `client` the command of a client. `flags` are those of the command, with `_` for `-`:
     True gives a flag alone, False and None leave it out. `binary` is the command; without it, `$FEDPIPE_BIN`, the PATH,
-    and `target/release/fedpipe` in the folder of this package's repository are tried in turn. It runs in `cwd`, with `env`
-    added to the environment.
+    and the folder into which cargo builds the clone of this package are tried in turn. It runs in `cwd`, with `env` added
+    to the environment.
 
-    Raises `RunError` with the command's sentence and exit code; `FileNotFoundError` where there is no command.
+    `progress` shows the rounds on standard error: a bar where tqdm is installed, else a line; without it, in a terminal
+    and in a notebook.
+
+    Warns with `RunWarning` of what the command warned of, such as a client that crashed. Raises `RunError` with the
+    command's sentence and exit code; `FileNotFoundError` where there is no command.
     """
-    command = [find(binary), "run", "--quiet", *([model] if model is not None else [])]
+    command = [find(binary), "run", *([model] if model is not None else [])]
     command += _flags({"client": client, **flags})
     for flag, pairs in ("--model-option", model_options), ("--set", set):
         for key, value in (pairs or {}).items():
             command += [flag, f"{key}={_text(value)}"]
-    # In a group of its own it would outlive an interrupted notebook.
-    done = subprocess.run(
-        command, cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True, stdin=subprocess.DEVNULL
-    )
-    if done.returncode != 0:
-        raise RunError(_sentence(done), done.returncode if done.returncode > 0 else 128 - done.returncode)
-    (directory,) = [line.split(" ", 2)[2] for line in done.stdout.splitlines() if line.startswith("results in ")]
+    # A file takes any number of warnings; a pipe that nobody reads would block the command.
+    with tempfile.TemporaryFile() as errors, Progress(False if flags.get("quiet") else progress) as shown:
+        directory, code = _follow(command, cwd, {**os.environ, **(env or {})}, errors, shown)
+        errors.seek(0)
+        said = errors.read().decode(errors="replace")
+    if code != 0:
+        raise RunError(_sentence(said, code), code if code > 0 else 128 - code)
+    if directory is None:
+        raise RunError(f"{' '.join(command)} ended well and named no results", code)
+    for text in _blocks(said):
+        warnings.warn(text, RunWarning, stacklevel=2)
     return Run(os.path.join(cwd or os.getcwd(), directory))
 
 
+def _follow(
+    command: Sequence[str], cwd: Optional[Path], env: Mapping[str, str], errors: Any, shown: Progress
+) -> "tuple[Optional[str], int]":
+    """Runs the command and shows its rounds; returns the run directory that it named, and its exit code."""
+    directory = None
+    # In a group of its own it would outlive an interrupted notebook.
+    process = subprocess.Popen(command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors)
+    assert process.stdout is not None
+    try:
+        with process.stdout:
+            for line in process.stdout:
+                text = line.decode(errors="replace").rstrip("\n")
+                if text.startswith("results in "):
+                    directory = text[len("results in ") :]
+                shown.take(text)
+        return directory, process.wait()
+    except BaseException:
+        process.terminate()
+        try:
+            process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        raise
+
+
 def find(binary: Optional[Path] = None) -> str:
-    """The command `fedpipe`. Raises `FileNotFoundError` naming where it was looked for."""
-    if binary is not None:
-        return os.fspath(binary)
-    named, found = os.environ.get("FEDPIPE_BIN"), shutil.which("fedpipe")
-    if named or found:
-        return named or str(found)
-    # This file is crates/python/fedpipe/runs.py of a clone.
-    repository = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-    built = os.path.join(repository, "target", "release", "fedpipe")
+    """The path of the command `fedpipe`. Raises `FileNotFoundError` naming where it was looked for."""
+    for named, by in (binary, "`binary`"), (os.environ.get("FEDPIPE_BIN"), "$FEDPIPE_BIN"):
+        if named:
+            found = shutil.which(os.fspath(named))
+            if found is None:
+                raise FileNotFoundError(f"{by} names {os.fspath(named)}, which is no program here; build it with `just build`")
+            return os.path.abspath(found)
+    found = shutil.which("fedpipe")
+    if found:
+        return os.path.abspath(found)
+    built = os.path.join(target(), "release", "fedpipe")
     if os.path.exists(built):
         return built
     raise FileNotFoundError(
         f"there is no command fedpipe: not in $FEDPIPE_BIN, not in the PATH, and not at {built}; give its path as `binary`"
     )
+
+
+def target() -> str:
+    """The folder into which cargo builds the clone that this package lies in: `$CARGO_TARGET_DIR`, or its `target`."""
+    # This file is crates/python/fedpipe/runs.py of a clone.
+    repository = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+    named = os.environ.get("CARGO_TARGET_DIR") or os.environ.get("CARGO_BUILD_TARGET_DIR")
+    return os.path.abspath(named) if named else os.path.join(repository, "target")
 
 
 def _flags(flags: Mapping[str, Any]) -> List[str]:
@@ -133,6 +211,18 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _sentence(done: "subprocess.CompletedProcess[str]") -> str:
-    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    return errors[-1][len("error: ") :] if errors else done.stderr.strip() or f"it ended with {done.returncode}"
+def _sentence(said: str, code: int) -> str:
+    """The command's last error."""
+    errors = [line for line in said.splitlines() if line.startswith("error: ")]
+    return errors[-1][len("error: ") :] if errors else said.strip() or f"it ended with {code}"
+
+
+def _blocks(said: str) -> List[str]:
+    """The warnings and errors that the command printed on its way, each with the lines that belong to it."""
+    blocks: List[List[str]] = []
+    for line in said.splitlines():
+        if line.startswith(("warning: ", "error: ")):
+            blocks.append([line.split(": ", 1)[1]])
+        elif blocks and line.startswith("  "):
+            blocks[-1].append(line)
+    return ["\n".join(block) for block in blocks]

@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 import struct
 import sys
-import textwrap
-import traceback
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from . import protocol
-from .client import LONGEST, pipes
+from . import faults, protocol
+from .client import pipes
 from .data import tensors
 from .errors import Failure, ModelError, ProtocolError
+from .faults import wrong_result
 from .model import Tensor
 from .protocol import PROTOCOL, WEIGHTS, Frame
 
@@ -24,6 +23,7 @@ State = Mapping[str, np.ndarray]
 """What a strategy remembers from one round to the next: arrays by name, empty before the first round."""
 
 _STATE = "state"
+_HEADER = ("client", "examples", "steps", "accumulation", "loss_sum")
 _LARGEST = 1 << 40
 _NAMES = {"float32": "F32", "float64": "F64", "int64": "I64", "uint32": "U32", "uint64": "U64", "uint8": "U8"}
 
@@ -39,8 +39,15 @@ class Update:
     """Mini-batches trained on."""
     accumulation: Optional[float]
     """‖a‖₁ of the local optimiser (FedNova); None where it has none."""
+    loss_sum: float
+    """Σ of the examples' training losses in the last local epoch, each scored before the step that it took part in."""
     weights: np.ndarray
     """Flat, in layout order: float32, read-only."""
+
+    @property
+    def loss(self) -> float:
+        """The mean training loss over the client's examples."""
+        return self.loss_sum / self.examples
 
 
 class Strategy(ABC):
@@ -100,6 +107,8 @@ def converse(strategy: Callable[..., Strategy], reader: BinaryIO, writer: Binary
             raise ProtocolError(f"this is a strategy, for --strategy-program; the first request is {setup.type!r}")
         layout = [Tensor(t["name"], tuple(t["shape"]), t["kind"], t["place"]) for t in setup.body["layout"]]
         made = _of_strategy("__init__", strategy, layout, setup.body["clients"], setup.body["seed"])
+        if not isinstance(made, Strategy):
+            raise ModelError(f"serve_strategy takes a subclass of fedpipe.Strategy, or what makes one, and got {made!r} of it")
         protocol.write(writer, {"type": "ready_strategy"})
         while True:
             parts = _aggregate(made, protocol.read(reader, _LARGEST))
@@ -116,17 +125,27 @@ def _aggregate(strategy: Strategy, request: Frame) -> Dict[str, np.ndarray]:
     for part in request.parts.values():
         part.flags.writeable = False
     updates = [
-        Update(u["client"], u["examples"], u["steps"], u["accumulation"], request.parts[f"update/{u['client']}"])
-        for u in request.body["updates"]
+        Update(**{key: header[key] for key in _HEADER}, weights=request.parts[f"update/{header['client']}"])
+        for header in request.body["updates"]
     ]
     weights, state = request.parts[WEIGHTS], load_state(request.parts[_STATE])
     answer = _of_strategy("aggregate", strategy.aggregate, request.body["round"], weights, updates, state)
+    return _answer(strategy, answer)
+
+
+def _answer(strategy: Strategy, answer: Any) -> Dict[str, np.ndarray]:
+    """The parts of an answer; raises `ModelError` for a result of `aggregate` that is no pair of weights and state."""
+    due = "a pair: the new weights, and the state as a mapping of arrays by name ({} for none)"
+    if not isinstance(answer, (tuple, list)) or len(answer) != 2 or not isinstance(answer[1], Mapping):
+        raise wrong_result(strategy, "aggregate", answer, due)
+    moved, state = answer
     try:
-        moved, kept = answer
-        moved, kept = np.asarray(moved, np.float32).reshape(-1), save_state(kept)
-    except (TypeError, ValueError, AttributeError, KeyError) as error:
-        raise ModelError(f"aggregate must return weights and a state of arrays by name: {error}") from error
-    return {WEIGHTS: moved, _STATE: kept}
+        weights = np.asarray(moved)
+        if weights.dtype.kind not in "fiub":
+            raise TypeError(f"the weights are of the type {weights.dtype}, not of numbers")
+        return {WEIGHTS: weights.astype(np.float32).reshape(-1), _STATE: save_state(state)}
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{type(strategy).__name__}.aggregate must return {due}: {error}") from error
 
 
 def save_state(state: State) -> np.ndarray:
@@ -138,6 +157,8 @@ def save_state(state: State) -> np.ndarray:
     start = 0
     for name, values in state.items():
         array = np.asarray(values)
+        if not isinstance(name, str):
+            raise TypeError(f"a name of the state is {name!r}, and must be a text")
         if array.dtype.name not in _NAMES:
             raise TypeError(f"{name!r} is of {array.dtype}, not of {', '.join(_NAMES)}")
         end = start + array.nbytes
@@ -159,6 +180,5 @@ def _of_strategy(what: str, call: Callable[..., Any], *arguments: Any) -> Any:
     except Failure:
         raise
     except Exception as error:
-        traceback.print_exc()
-        text = textwrap.shorten(str(error), LONGEST, placeholder=" …")
-        raise ModelError(f"the strategy raised {type(error).__name__} in {what}: {text}") from error
+        faults.log(error)
+        raise ModelError(faults.raised("the strategy", what, error)) from error

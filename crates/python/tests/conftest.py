@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from fedpipe.runs import target
+
 PACKAGE = Path(__file__).parent.parent
 REPOSITORY = PACKAGE.parent.parent
 FIXTURES = PACKAGE / "tests" / "fixtures"
 
 # A client that a test starts finds the package, wherever it is started.
 os.environ["PYTHONPATH"] = str(PACKAGE)
-os.environ.setdefault("FEDPIPE_BIN", str(REPOSITORY / "target" / "release" / "fedpipe"))
+os.environ.setdefault("FEDPIPE_BIN", os.path.join(target(), "release", "fedpipe"))
 
 
 def python(program, *words):

@@ -1,5 +1,9 @@
 """Clients in Python in whole runs: the same faults, pooling and reports as for models in Rust."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 import fedpipe
@@ -48,6 +52,136 @@ def test_what_a_model_raises_is_one_sentence(run):
         run(client=faulty("train", "raise"), on_failure="abort")
     says = "client 1 was lost in round 2: the model raised ZeroDivisionError in train_epoch: division by zero and more"
     assert error.value.exit_code == 6 and says in str(error.value) and len(str(error.value)) < 400
+    # The place is the user's line, after the text.
+    assert '(faulty.py, line 25: raise ZeroDivisionError("division\\nby zero " + "and more " * 100))' in str(error.value)
+
+
+# What a newcomer writes first, with one fault.
+CLIENT = """
+import numpy as np
+import fedpipe
+
+class Mean(fedpipe.Model):
+    def __init__(self, task, options, seed):
+        self.mean = np.zeros(784, np.float32)
+
+    def weights(self):
+        return {"mean": self.mean}
+
+    def set_weights(self, weights):
+        self.mean = weights["mean"].copy()
+
+    def train_epoch(self, examples, epoch):
+        report = fedpipe.Report(steps=1)
+        batch = examples.all()
+        self.mean += batch.inputs.reshape(len(batch), -1).mean(axis=0)
+        report.sums.add(1.0, 0, len(batch))
+        return report
+
+    def evaluate(self, examples):
+        return fedpipe.Sums(1.0, 0, len(examples))
+
+fedpipe.serve(Mean)
+"""
+
+
+def broken(tmp_path, whole, fault, name="mean.py"):
+    """The command of the client with a line replaced, and its file."""
+    assert CLIENT.count(whole) == 1
+    path = tmp_path / name
+    path.write_text(CLIENT.replace(whole, fault))
+    return python(path)
+
+
+def test_the_client_that_the_next_tests_break_is_whole(run, tmp_path):
+    assert run(client=broken(tmp_path, "import fedpipe\n", "import fedpipe\n")).summary["rounds"] == 2
+
+
+@pytest.mark.parametrize(
+    ("whole", "fault", "says", "code"),
+    [
+        ("        return report\n", "", "Mean.train_epoch returned None, and must return its fedpipe.Report; is a `return` missing?", 6),
+        ("return report\n", "return report.sums\n", "Mean.train_epoch returned a value of the type Sums, and must return its fedpipe.Report", 6),
+        ("steps=1", "steps=0.5", "Mean.train_epoch reports 0.5 as steps, and must count them in whole numbers", 6),
+        ("steps=1", "steps=1, accumulation=float('inf')", "Mean.train_epoch reports the accumulation inf, and must give a finite number", 6),
+        ("report.sums.add(1.0, 0, len(batch))", "report.sums = fedpipe.Sums(None, 0, 1)", "Mean.train_epoch returned sums that are no numbers: Sums(loss_sum=None", 6),
+        ("report.sums.add(1.0, 0, len(batch))", "report.sums = 3", "must return a fedpipe.Report whose `sums` are fedpipe.Sums", 6),
+        ("        report.sums.add(1.0, 0, len(batch))\n", "", "Mean.train_epoch returned sums over no examples; call report.sums.add", 6),
+        ("report.sums.add(1.0, 0, len(batch))", "report.sums.loss_sum = float('nan')", "the loss became nan in train_epoch; try a lower --lr", 6),
+        ("report.sums.add(1.0, 0", "report.sums.add(float('nan'), 0", "the loss became nan after 0 examples; try a lower --lr", 6),
+        ("return fedpipe.Sums(1.0, 0, len(examples))", "fedpipe.Sums(1.0, 0, len(examples))", "Mean.evaluate returned None, and must return its fedpipe.Sums", 6),
+        ("return fedpipe.Sums(1.0, 0, len(examples))", "return 1.0, 0", "Mean.evaluate returned a tuple of 2, and must return its fedpipe.Sums", 6),
+        ("Sums(1.0, 0, len(examples))", "Sums(float('inf'), 0, len(examples))", "the loss became inf in evaluate", 6),
+        ("Sums(1.0, 0, len(examples))", "Sums(1.0, 0, 7)", "Mean.evaluate returned sums over 7 examples, and was given 500", 6),
+        ('return {"mean": self.mean}', 'self.mean', "Mean.weights returned None, and must return the arrays of the weights by name", 3),
+        ('return {"mean": self.mean}', 'return self.mean', "Mean.weights returned a ndarray of the shape (784,), and must return the arrays", 3),
+        ('return {"mean": self.mean}', 'return {"mean": ["a"]}', "the weights 'mean' are of the type <U1, not of numbers", 6),
+        ('    def weights(self):', '    def layout(self):\n        pass\n\n    def weights(self):', "Mean.layout returned None, and must return a list of fedpipe.Tensor", 3),
+        ('    def weights(self):', '    def layout(self):\n        return [fedpipe.Tensor("mean", 784)]\n\n    def weights(self):', "Mean.layout has a tensor whose shape is no tuple of whole numbers", 3),
+        ("class Mean(fedpipe.Model):", "class Mean(fedpipe.Model):\n    options = ['lr']", "Mean.options must be a list of fedpipe.Option", 3),
+        ("class Mean(fedpipe.Model):", "class Mean(fedpipe.Model):\n    version = 1", "Mean.version is 1, and must be a text", 3),
+        ("fedpipe.serve(Mean)", "fedpipe.serve(Mean(None, None, 0))", "serve takes a subclass of fedpipe.Model, the class itself, and got <", 3),
+        ("    def evaluate", "    def evaluated", "the model raised TypeError in build: Can't instantiate abstract class Mean", 3),
+    ],
+)  # fmt: skip
+def test_a_result_of_another_type_is_one_sentence_that_names_the_method(run, tmp_path, whole, fault, says, code):
+    with pytest.raises(fedpipe.RunError) as error:
+        run(client=broken(tmp_path, whole, fault), on_failure="abort", clients=2)
+    assert says in str(error.value) and error.value.exit_code == code, str(error.value)
+
+
+def told(run, **flags):
+    """What the command prints to standard error for a run that fails, and its exit code."""
+    process = subprocess.run(
+        [os.environ["FEDPIPE_BIN"], "run", "--data", "sample", "--out", "out", *fedpipe.runs._flags(flags)],
+        **{"capture_output": True, "text": True, **run},
+    )
+    return process.stderr.splitlines(), process.returncode
+
+
+def test_a_typo_is_told_once_with_the_users_line(tmp_path, cache):
+    """NumPy raises, and the line is the user's: once for four clients and the second try of each."""
+    client = broken(tmp_path, "self.mean += batch.inputs.reshape(len(batch), -1)", "self.mean += np.dot(batch.inputs, self.mean)")
+    where = {"cwd": tmp_path, "env": {**os.environ, **cache}}
+    lines, code = told(where, client=client, clients=4)
+    text = "\n".join(lines)
+    place = "(mean.py, line 18: self.mean += np.dot(batch.inputs, self.mean).mean(axis=0))"
+    # The first crash, and why the round failed.
+    assert text.count(place) == 2 and len(lines) <= 14, text
+    words = [line[4:].strip() for line in lines if line.startswith("  | ")]
+    assert words[0] == f'File "{tmp_path / "mean.py"}", line 18, in train_epoch', words
+    assert words[1].startswith("self.mean += np.dot(") and words[2].startswith("ValueError: shapes ") and len(words) == 3
+    # Which client is the first is a matter of luck.
+    assert text.count(" crashed as client ") == 2
+    assert code == 6 and lines[-1].startswith("error: round 1 failed: 0 of 4 clients returned an update")
+    # The whole traceback, NumPy's frame too, is in the log.
+    assert "Traceback (most recent call last):" in (tmp_path / "out" / "clients" / "000.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("whole", "fault", "line", "last"),
+    [
+        ("np.zeros(784, np.float32)", "np.zeros(784, np.float32", 7, "SyntaxError: '(' was never closed"),
+        ("fedpipe.serve(Mean)", "fedpipe.serve(Meam)", 25, "NameError: name 'Meam' is not defined"),
+        ("fedpipe.serve(Mean)", "np.dot(np.ones(3), np.ones(2))\nfedpipe.serve(Mean)", 25, "ValueError: shapes (3,) and (2,) not aligned"),
+    ],
+)  # fmt: skip
+def test_a_program_that_fails_before_its_hello_ends_the_run_with_one_line(tmp_path, cache, whole, fault, line, last):
+    """As a strategy does: the same code, and nothing is tried again."""
+    where = {"cwd": tmp_path, "env": {**os.environ, **cache}}
+    lines, code = told(where, client=broken(tmp_path, whole, fault), clients=4)
+    assert code == 3 and len(lines) == 1, lines
+    says = "error: the client's program failed before its first message: it exited with code 1; its last words: File "
+    assert lines[0].startswith(says) and f'mean.py", line {line}' in lines[0] and last in lines[0], lines
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_script_that_is_not_there_has_the_code_of_a_strategy_that_is_not(tmp_path, cache):
+    where = {"cwd": tmp_path, "env": {**os.environ, **cache}}
+    absent = python(tmp_path / "nonesuch.py")
+    for lines, code in told(where, client=absent), told(where, client=SOFTMAX, strategy_program=absent):
+        assert code == 3 and len(lines) == 1, lines
+        assert "it exited with code 2; its last words: " in lines[0] and "can't open file" in lines[0], lines
 
 
 @pytest.mark.parametrize(
@@ -56,7 +190,9 @@ def test_what_a_model_raises_is_one_sentence(run):
         (("build", "refuse"), {}, "7 is not lucky; give another", 3),
         (("build", "raise"), {}, "the model raised ZeroDivisionError in build: division by zero", 3),
         (("never", "-"), {"model_options": {"luck": 7}}, 'model faulty has no option "luck" (known: lucky)', 3),
-        (("import", "exit"), {"on_failure": "abort"}, "it exited with code 7", 6),
+        (("import", "exit"), {}, "failed before its first message: it exited with code 7; its last words: these are", 3),
+        # After its hello a client may fail alone, and is started again.
+        (("build", "exit"), {}, "no client could be started: it exited with code 7", 6),
         (("evaluate", "refuse"), {"on_failure": "abort"}, "7 is not lucky", 6),
         (("train", "shape"), {"on_failure": "abort"}, "the weights 'bias' has the shape (3,), the layout says (10,)", 6),
         (("train", "NaN loss"), {"on_failure": "abort"}, "the loss became nan", 6),
@@ -76,8 +212,5 @@ def test_a_requirement_that_is_missing_is_one_sentence(run, tmp_path):
 
 
 def test_a_client_that_no_host_started_says_so():
-    import subprocess
-    import sys
-
     done = subprocess.run([sys.executable, str(PACKAGE / "examples" / "softmax.py")], capture_output=True, text=True)
     assert done.returncode == 2 and 'softmax.py is started by fedpipe run --client "python3 softmax.py"' in done.stderr

@@ -26,6 +26,15 @@ WRONG = [
     ("random start", "the same bits", "its initial weights differ in a fresh process"),
     ("ignores the learning rate", "as the request says", "its update does not depend on the learning rate"),
     ("ignores the round", "as the request says", "its update does not depend on the round"),
+    ("ignores the optimiser", "optimiser", "it trained under {'name': 'no-such-optimiser'}, which it cannot know"),
+    ("takes any optimiser", "optimiser", "it trained under {'name': 'no-such-optimiser'}, which it cannot know"),
+    ("takes any parameter", "optimiser", "'no_such_parameter': 0.5}, which it cannot know"),
+    ("names no optimiser", "optimiser", "with 'it cannot be done', which does not name it"),
+    ("ignores momentum", "optimiser", "its update under {'name': 'sgd', 'momentum': 0.9} is that of plain sgd"),
+    ("ignores weight decay", "optimiser", "its update under {'name': 'sgd', 'weight_decay': 0.5} is that of plain sgd"),
+    ("grows", "optimiser", "moves the weights away from 0"),
+    ("ignores adam", "optimiser", "its update under {'name': 'adam'} is that of plain sgd"),
+    ("forgets the bias", "optimiser", "its first step of adam moves a weight by 0.032"),
     ("an order of its own", "the protocol's order", "the order is not that of crates/data/README.md"),
     ("short reads", "in pieces", "it ended instead of answering, with code 1"),
     ("needs data", "describes itself", "'message': 'there are no data'"),
@@ -49,8 +58,10 @@ def test_a_wrong_client_is_told_how(fault, only, says):
     assert done.returncode == 1 and says in line, done.stdout + done.stderr
 
 
-def test_a_client_in_python_passes():
-    done = suite([sys.executable, str(PACKAGE / "examples" / "softmax.py")])
+@pytest.mark.parametrize("program", [(PACKAGE / "examples" / "softmax.py",), (FIXTURES / "wrong.py", "none")])
+def test_a_client_in_python_passes(program):
+    """One that knows plain sgd alone and refuses the others, and one that knows them all."""
+    done = suite([sys.executable, *map(str, program)])
     assert done.returncode == 0 and "checks are in order" in done.stdout, done.stdout
 
 

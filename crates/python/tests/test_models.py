@@ -2,15 +2,17 @@
 environments; where one is not there, its tests are skipped."""
 
 import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from conftest import REPOSITORY
+from fedpipe.runs import target
 
 
 def client(name):
-    interpreter = REPOSITORY / "target" / "python" / name / "bin" / "python"
+    interpreter = Path(target()) / "python" / name / "bin" / "python"
     if not interpreter.exists():
         pytest.skip(f"`just run {name}` has not made its environment")
     return shlex.join([str(interpreter), str(REPOSITORY / "models" / name / "client.py")])

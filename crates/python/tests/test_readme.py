@@ -4,6 +4,8 @@ import os
 import re
 import sys
 
+import pytest
+
 import fedpipe
 from conftest import PACKAGE, python
 
@@ -26,7 +28,13 @@ def test_the_strategy_of_the_readme_runs(run, tmp_path):
     assert run("logreg", rounds=3, strategy_program=python(tmp_path / "halfway.py")).summary["rounds"] == 3
 
 
-def test_the_runs_of_the_readme_run(tmp_path, cache, monkeypatch):
+@pytest.mark.parametrize("has_pandas", [True, False])
+def test_the_runs_of_the_readme_run(tmp_path, cache, monkeypatch, has_pandas):
+    """With pandas, and without it, which is optional."""
+    if has_pandas:
+        pytest.importorskip("pandas")
+    else:
+        monkeypatch.setitem(sys.modules, "pandas", None)
     (client,) = [block for block in blocks() if "fedpipe.serve(" in block]
     (program,) = [block for block in blocks() if "fedpipe.run(" in block]
     (tmp_path / "counts.py").write_text(client)
@@ -34,5 +42,30 @@ def test_the_runs_of_the_readme_run(tmp_path, cache, monkeypatch):
     start = fedpipe.run
     flags = {"data": "sample", "cwd": tmp_path, "env": here}
     monkeypatch.setattr(fedpipe, "run", lambda *model, **more: start(*model, **flags, **more))
-    exec(program, {})
+    names = {}
+    exec(program, names)
+    rounds = names["run"].ledger[["round", "accuracy"]]
+    rounds = rounds.to_dict("records") if has_pandas else rounds
+    assert [row["round"] for row in rounds] == [1, 2, 3, 4, 5]
+    assert rounds[-1] == {"round": 5, "accuracy": names["run"].summary["accuracy"]}
     assert (tmp_path / "runs" / "mlp-1").is_dir() and (tmp_path / "runs" / "counts-1").is_dir()
+
+
+def test_the_readmes_count_the_lines_that_are_there():
+    def lines(path):
+        return len((PACKAGE / path).read_text().splitlines())
+
+    (client,) = [block for block in blocks() if "fedpipe.serve(" in block]
+    assert len(client.splitlines()) <= 40
+    text = (PACKAGE / "README.md").read_text()
+    assert f"`tests/fixtures/client.c`, {lines('tests/fixtures/client.c')} lines," in text
+    assert f"`fedpipe.h` beside it, {lines('tests/fixtures/fedpipe.h')} lines to" in text
+    text = (PACKAGE / "fedpipe" / "flower" / "README.md").read_text()
+    assert f"{lines('fedpipe/flower/client.py')} lines: hands the message" in text
+
+
+def test_the_exceptions_and_names_of_the_readme_exist():
+    text = (PACKAGE / "README.md").read_text()
+    named = set(re.findall(r"`?fedpipe\.([A-Za-z_]+)\(?", text)) - {"flower", "conformance", "h"}
+    assert named >= {"Model", "RunError", "RunWarning", "ModelError"}
+    assert [name for name in named if not hasattr(fedpipe, name)] == []

@@ -1,5 +1,7 @@
 """Strategies that are programs."""
 
+import inspect
+
 import numpy as np
 import pytest
 
@@ -34,10 +36,14 @@ def test_fedavg_of_ones_own_has_the_bits_of_the_built_in_one(run, tmp_path):
 @pytest.mark.parametrize(
     ("how", "says"),
     [
-        ("raise", "the strategy raised ZeroDivisionError in aggregate: by zero"),
+        ("raise", 'the strategy raised ZeroDivisionError in aggregate: by zero (strategy.py, line 25: raise ZeroDivisionError("by zero"))'),
         ("exit", "it exited with code 7; its last words: these are its last words"),
         ("short", "it has 7849 weights, expected 7850"),
-        ("nothing", "aggregate must return weights and a state"),
+        ("nothing", "Counting.aggregate returned None, and must return a pair: the new weights, and the state"),
+        ("weights alone", "Counting.aggregate returned a ndarray of the shape (7850,), and must return a pair"),
+        ("a number", "Counting.aggregate returned a tuple of 2, and must return a pair"),
+        ("text", "the weights are of the type <U5, not of numbers"),
+        ("a name", "a name of the state is 7, and must be a text"),
         ("NaN", "weight 0 is NaN"),
     ],
 )
@@ -71,6 +77,36 @@ def test_what_is_no_strategy_is_one_sentence(run, flags, says, code):
     with pytest.raises(fedpipe.RunError) as error:
         run(**{"model": "logreg", **flags})
     assert says in str(error.value) and error.value.exit_code == code, str(error.value)
+
+
+class Losses(Strategy):
+    """FedAvg that remembers the losses of its updates."""
+
+    def aggregate(self, round, weights, updates, state):
+        losses = np.array([update.loss for update in updates])
+        sums = np.array([update.loss_sum for update in updates])
+        return fedpipe.weighted_mean(updates), {"losses": losses, "sums": sums}
+
+
+def test_an_update_has_its_training_loss(run, tmp_path):
+    """The mean over the clients' examples is the training loss of the ledger."""
+    program = tmp_path / "losses.py"
+    text = inspect.getsource(Losses).replace("(Strategy)", "(fedpipe.Strategy)")
+    program.write_text(f"import fedpipe\nimport numpy as np\n\n{text}\nfedpipe.serve_strategy(Losses)\n")
+    done = run("logreg", clients=3, rounds=1, partition="dirichlet:0.5", strategy_program=python(program))
+    (dealt,), (line,) = done.events("dealt"), done.events("round")
+    (checkpoint,) = (tmp_path / "runs" / "logreg-1" / "checkpoint").rglob("*.safetensors")
+    state = load_state(fedpipe.safetensors(checkpoint)["server.program"])
+    assert len(state["losses"]) == 3 and np.allclose(state["losses"] * dealt["sizes"], state["sums"])
+    assert state["sums"].sum() / sum(dealt["sizes"]) == pytest.approx(line["training_loss"], rel=1e-12)
+
+
+def test_what_makes_no_strategy_is_refused_by_name(run, tmp_path):
+    program = tmp_path / "none.py"
+    program.write_text("import fedpipe\nfedpipe.serve_strategy(lambda layout, clients, seed: None)\n")
+    with pytest.raises(fedpipe.RunError, match="serve_strategy takes a subclass of fedpipe.Strategy, .* and got None") as error:
+        run("logreg", strategy_program=python(program))
+    assert error.value.exit_code == 3
 
 
 def test_a_state_is_read_back():

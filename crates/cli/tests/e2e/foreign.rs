@@ -266,7 +266,7 @@ fn a_program_says_what_it_is() {
 
 #[test]
 fn what_is_no_client_is_one_sentence() {
-    let cases: [(&[&str], i32, &str); 9] = [
+    let cases: [(&[&str], i32, &str); 10] = [
         (&["--client", ""], 2, "--client is empty"),
         (&["--client", "bash 'x"], 2, "--client \"bash 'x\" has a quote"),
         (&["--client", "bash x", "mlp"], 2, "cannot be used with"),
@@ -274,11 +274,16 @@ fn what_is_no_client_is_one_sentence() {
         (&["--client", "nonesuch"], 3, "there is no program nonesuch in PATH"),
         (&["--client", "./nonesuch"], 3, "there is no program ./nonesuch here"),
         (&["--client", "bash client.sh none -", "--model-option", "a=1"], 3, "this client has no options"),
-        (&["--client", "true"], 6, "no client could be started: it exited with code 0 before its work was done"),
+        (&["--client", "true"], 3, "failed before its first message: it exited with code 0 before its work was done"),
+        (
+            &["--client", "bash nonesuch.sh"],
+            3,
+            "failed before its first message: it exited with code 127; its last words: bash: nonesuch.sh: No such file",
+        ),
         (
             &["--client", "bash -c 'echo this is no frame >&$2' x"],
-            6,
-            "no client could be started: it broke the protocol: ",
+            3,
+            "failed before its first message: it broke the protocol: ",
         ),
     ];
     check_all(cases, |(arguments, code, says)| {
@@ -286,7 +291,9 @@ fn what_is_no_client_is_one_sentence() {
         let output = place.fedpipe("run --data sample --quiet").args(*arguments).output().unwrap();
         let errors = stderr(&output);
         let last = errors.lines().last().unwrap_or_default();
-        match output.status.code() == Some(*code) && last.starts_with("error: ") && last.contains(says) {
+        // What every process would repeat is told once.
+        let once = errors.lines().filter(|line| !line.starts_with(' ')).count() == 1;
+        match output.status.code() == Some(*code) && last.starts_with("error: ") && last.contains(says) && once {
             true => Ok(()),
             false => Err(format!("{}: {errors}", output.status)),
         }

@@ -7,7 +7,8 @@ use fedpipe_protocol::FailureKind;
 
 use super::{Fleet, Incident, Tell};
 use crate::{
-    Cause, Error, Lost, OnFailure, Result, Then, batch::Batch, log::last_lines_of, process::Loss, stray::end_strays,
+    Cause, Error, Lost, OnFailure, Result, Then, batch::Batch, cause::with_last_words, log::last_lines_of,
+    process::Loss, stray::end_strays,
 };
 
 impl Fleet<'_> {
@@ -28,6 +29,8 @@ impl Fleet<'_> {
             log: Some(log).filter(|log| log.exists()),
             after,
             processor_time: Duration::ZERO,
+            // An answer that is refused comes after the hello.
+            greeted: true,
         }
     }
 
@@ -40,8 +43,14 @@ impl Fleet<'_> {
         let worker = self.slots[slot].worker.take();
         let was_ready = std::mem::take(&mut self.slots[slot].ready);
         self.cores.forget(slot);
-        if let (false, Some(message)) = (self.slots[slot].proven, no_model(&loss.cause)) {
-            return Err(message);
+        if let (false, Some(error)) = (self.slots[slot].proven, no_model(&loss)) {
+            return Err(error);
+        }
+        if self.environment.launched.is_some()
+            && !self.slots[slot].proven
+            && let Some(error) = no_client(&loss)
+        {
+            return Err(error);
         }
         // Work that waits for a process that died while it started is lost with it.
         let index = batch.working[slot].take().map(|work| work.job);
@@ -94,11 +103,19 @@ impl Fleet<'_> {
 }
 
 /// A failure that every process would repeat: the model, the data or the system do not fit, so the run cannot start.
-fn no_model(cause: &Cause) -> Option<Error> {
-    match cause {
+fn no_model(loss: &Loss) -> Option<Error> {
+    match &loss.cause {
         Cause::Reported { failure: FailureKind::Isolation, message } => Some(Error::Isolation(message.clone())),
         Cause::Reported { failure: FailureKind::Data, message } => Some(DataError::Reported(message.clone()).into()),
         Cause::Reported { message, .. } => Some(Error::Model(message.clone())),
         _ => None,
     }
+}
+
+/// A failure of a user's program before its `hello`: until then nothing differs from client to client, so that every
+/// process repeats the failure. A signal or a deadline may come from outside, and is retried.
+fn no_client(loss: &Loss) -> Option<Error> {
+    let is_its_own = matches!(loss.cause, Cause::Exit { .. } | Cause::Protocol { .. });
+    let what = format!("the client's program failed before its first message: {}", loss.cause);
+    (is_its_own && !loss.greeted).then(|| Error::Model(with_last_words(&what, &loss.last_words)))
 }

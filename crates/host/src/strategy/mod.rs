@@ -35,6 +35,8 @@ pub struct Accepted {
     pub steps: u64,
     /// ‖a‖₁ of the local optimiser; none where it has none.
     pub accumulation: Option<f64>,
+    /// Σ of the examples' losses in the last local epoch.
+    pub loss_sum: f64,
     /// Flat, in layout order.
     pub weights: Vec<f32>,
 }
@@ -99,7 +101,9 @@ mod tests {
     fn step(strategy: &str, weights: &[f32], update: &[f32]) -> Result<Vec<f32>, String> {
         let tensor = Tensor { name: "w".into(), shape: vec![update.len()], kind: Kind::Param, place: Place::Shared };
         let layout = Layout::new(vec![tensor]).unwrap();
-        let accepted = Accepted { client: 0, examples: 3, steps: 1, accumulation: None, weights: update.to_vec() };
+        let given =
+            Accepted { client: 0, examples: 3, steps: 1, accumulation: None, loss_sum: 0.0, weights: Vec::new() };
+        let accepted = Accepted { weights: update.to_vec(), ..given };
         let strategy: Strategy = strategy.parse().unwrap();
         let moved = strategy.apply(&mut ServerState::default(), weights, &[accepted.clone(), accepted], &layout);
         moved.map_err(|overflow| overflow.to_string())

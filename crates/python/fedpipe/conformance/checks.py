@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 import struct
 from contextlib import contextmanager
@@ -16,6 +17,9 @@ from .child import Child, Wrong
 from .world import BATCH, SIZES, TEST, World
 
 Check = Callable[[World], None]
+
+RATE = 0.01
+"""The learning rate under which optimisers are compared."""
 
 CHECKS: List[Tuple[str, bool, Check]] = []
 """Name, whether the later ones rest on it, and the check."""
@@ -42,12 +46,12 @@ class Session:
 
     def weights(self) -> np.ndarray:
         """The answer to `get_weights`."""
-        return self._weights_of(self.child.ask({"type": "get_weights"}, None, self.payload), "weights")
+        return self.weights_of(self.child.ask({"type": "get_weights"}, None, self.payload), "weights")
 
     def train(self, weights: Optional[np.ndarray], **changes: Any) -> Tuple[Dict[str, Any], np.ndarray]:
         """The update that a request to train is answered with, and its weights. `None`: from those that were sent last."""
         frame = self.child.ask(World.train(**changes), weights, self.payload)
-        return frame.body, self._weights_of(frame, "update")
+        return frame.body, self.weights_of(frame, "update")
 
     def evaluate(self, weights: np.ndarray, blocks: List[int]) -> List[Dict[str, Any]]:
         """The blocks that a request to evaluate is answered with."""
@@ -55,7 +59,12 @@ class Session:
         _expect(frame, "evaluated")
         return frame.body.get("blocks") or []
 
-    def _weights_of(self, frame: Frame, kind: str) -> np.ndarray:
+    def attempt(self, weights: np.ndarray, **changes: Any) -> Frame:
+        """The answer to a request to train, which may be `failed`."""
+        return self.child.ask(World.train(**changes), weights, self.payload)
+
+    def weights_of(self, frame: Frame, kind: str) -> np.ndarray:
+        """The weights of an answer of this kind."""
         _expect(frame, kind)
         weights = frame.parts.get(WEIGHTS)
         if weights is None or weights.dtype != np.float32:
@@ -243,6 +252,71 @@ def follows_the_request(world: World) -> None:
         for what, weights, changes in others:
             if np.array_equal(session.train(weights, **changes)[1], usual):
                 raise Wrong(f"its update does not depend on {what}")
+
+
+@check("it trains by the local optimiser of the request, or refuses it by name")
+def follows_the_optimiser(world: World) -> None:
+    with ready(world) as session:
+        # Weight decay moves no weight that is 0, as initial ones may be.
+        _, start = session.train(session.weights(), learning_rate=RATE)
+        trained = _trained(session)
+        plain = session.train(start, learning_rate=RATE)[1]
+        if not trained.any():
+            return
+    for optimiser, words, check_effect in (
+        ({"name": "no-such-optimiser"}, ("no-such-optimiser",), None),
+        ({"name": "sgd", "no_such_parameter": 0.5}, ("no_such_parameter", "sgd"), None),
+        ({"name": "sgd", "momentum": 0.9}, ("momentum", "sgd"), _differs),
+        ({"name": "sgd", "weight_decay": 0.5}, ("weight_decay", "weight-decay", "sgd"), _decays),
+        ({"name": "adam"}, ("adam",), _differs),
+        ({"name": "adam", "weight_decay": 0.5}, ("weight_decay", "weight-decay", "adam"), _differs),
+    ):
+        with ready(world) as session:
+            frame = session.attempt(start, learning_rate=RATE, optimiser=json.dumps(optimiser, separators=(",", ":")))
+            if frame.type == "failed":
+                _refused_by_name(frame, optimiser, words)
+            elif check_effect is None:
+                raise Wrong(f"it trained under {optimiser}, which it cannot know; it must refuse what it does not know by name")
+            else:
+                check_effect(start[trained], plain[trained], session.weights_of(frame, "update")[trained], optimiser)
+    _one_step_of_adam(world, start, trained)
+
+
+def _trained(session: Session) -> np.ndarray:
+    """Which weights an optimiser moves: those of tensors of the kind param."""
+    return np.repeat([t["kind"] == "param" for t in session.layout], [math.prod(t["shape"]) for t in session.layout])
+
+
+def _refused_by_name(frame: Frame, optimiser: Dict[str, Any], words: Tuple[str, ...]) -> None:
+    message = str(frame.body.get("message"))
+    if frame.body.get("kind") not in ("model", "refused"):
+        raise Wrong(f"it refused {optimiser} with 'failed' of the kind {frame.body.get('kind')!r}, due was 'model'")
+    if not any(word in message for word in words):
+        raise Wrong(f"it refused {optimiser} with {message!r}, which does not name it")
+
+
+def _differs(start: np.ndarray, plain: np.ndarray, moved: np.ndarray, optimiser: Dict[str, Any]) -> None:
+    if np.array_equal(moved, plain):
+        raise Wrong(f"its update under {optimiser} is that of plain sgd: it ignores the optimiser and does not refuse it")
+
+
+def _decays(start: np.ndarray, plain: np.ndarray, moved: np.ndarray, optimiser: Dict[str, Any]) -> None:
+    _differs(start, plain, moved, optimiser)
+    # Some tensors may be exempt; all in all the weights become smaller.
+    if not np.dot((moved - plain).astype(np.float64), start.astype(np.float64)) < 0:
+        raise Wrong(f"its update under {optimiser} moves the weights away from 0, and not towards it")
+
+
+def _one_step_of_adam(world: World, start: np.ndarray, trained: np.ndarray) -> None:
+    """Checks the first step of Adam, in which the weight of the greatest gradient moves by the learning rate."""
+    request = {"learning_rate": RATE, "batch_size": 1000, "optimiser": '{"name":"adam"}'}
+    with ready(world) as session:
+        frame = session.attempt(start, **request)
+        if frame.type == "failed":
+            return
+        moved = np.abs(session.weights_of(frame, "update") - start)[trained].max()
+    if not 0.9 * RATE <= moved <= 1.1 * RATE:
+        raise Wrong(f"its first step of adam moves a weight by {moved:.2g}; at a learning rate of {RATE} that is at most {RATE}")
 
 
 @check("it visits the examples in the protocol's order")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import socket
-from math import ceil
+from math import ceil, isfinite
 from typing import TYPE_CHECKING, Any, Callable, Dict, Optional
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
@@ -76,9 +76,16 @@ def _by_numpy(make: Any, context: Context, request: Any, arrays: ArrayRecord) ->
         return _content({"type": "plain"}, ArrayRecord())
     if request["type"] != "train":
         return _failed("protocol", f"a NumPyClient is asked to train only, not to {request['type']}")
-    weights, examples, metrics = make(context).fit([array.numpy() for array in arrays.values()], dict(request))
+    result = make(context).fit([array.numpy() for array in arrays.values()], dict(request))
+    if not isinstance(result, (tuple, list)) or len(result) != 3:
+        what = "None" if result is None else f"a {type(result).__name__}"
+        return _failed("model", f"fit() returned {what}, and must return the tensors, the number of examples and the metrics")
+    weights, examples, metrics = result
     if "loss" not in metrics:
         return _failed("model", "fit() returned no metric `loss`, the mean over its training examples")
+    # JSON has no NaN.
+    if not isfinite(metrics["loss"]):
+        return _failed("model", f"fit() returned a loss of {float(metrics['loss'])}; try a lower --lr")
     steps = request["epochs"] * ceil(examples / request["batch_size"])
     sums = {"loss_sum": float(metrics["loss"]) * examples, "correct": int(metrics.get("correct", 0))}
     update = {"type": "update", "client": request["client"], "round": request["round"], "accumulation": None}

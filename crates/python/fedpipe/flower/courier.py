@@ -18,6 +18,15 @@ class Unanswered(Exception):
     """Flower says why there is no reply."""
 
 
+def _parsed(text: str) -> Any:
+    """JSON without the NaN and the infinities that Python's reader accepts and the pipe does not. Raises `ValueError`."""
+
+    def refuse(number: str) -> None:
+        raise ValueError(f"it has the number {number}")
+
+    return json.loads(text, parse_constant=refuse)
+
+
 class Courier:
     """`fetch` must be called again and again, by one thread."""
 
@@ -55,7 +64,7 @@ class Courier:
             raise Unanswered(f"node {node}: {message.error.reason or f'Flower says error {message.error.code}'}")
         try:
             answer = message.content.config_records["fedpipe"]
-            body, partition = json.loads(str(answer["reply"])), int(str(answer["partition-id"]))
+            body, partition = _parsed(str(answer["reply"])), int(str(answer["partition-id"]))
             if not isinstance(body, dict) or "type" not in body:
                 raise ValueError(body)
         except (KeyError, ValueError) as error:

@@ -1,6 +1,6 @@
 """A whole federation on this machine, as `just flower` starts it: SuperLink, SuperNodes and workers over the loopback.
 
-    python -m fedpipe.flower.local [--binary PATH] [--tls] MODEL [as for `fedpipe run`]
+    python -m fedpipe.flower.local [--binary PATH] [--out DIR] [--tls] MODEL [as for `fedpipe run`]
 
 Everything lives in the folder `OUT-flower` beside the run directory: the app, Flower's own files, keys and logs.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ import sys
 import tempfile
 from typing import Dict, List, Optional, Sequence
 
+from ..runs import find
 from .processes import Processes
 
 WAIT = 120.0
@@ -37,18 +39,28 @@ class Local:
         self.served: Dict[int, List[str]] = {}
         """What workers serve that is not their partition of the experiment, as flags of `fedpipe serve`."""
         self._binary = os.path.abspath(binary)
-        os.makedirs(self.folder)
+        self.app = os.path.join(self.folder, "app")
+        self._ports: List[socket.socket] = []
+        _make(self.folder)
         self._sockets = tempfile.TemporaryDirectory(prefix="fedpipe-")
         self.processes = Processes(self.folder, _environment(self.folder))
-        self.app = os.path.join(self.folder, "app")
+        try:
+            self._prepare(experiment)
+        except BaseException:
+            # Nothing has run in the folder, and the next try may have the same name.
+            self.stop()
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
+
+    def _prepare(self, experiment: Sequence[str]) -> None:
+        """Writes the app, the keys and Flower's configuration into the folder."""
         self._do("new", [self._binary, "flower", "new", self.app, *experiment])
         with open(os.path.join(self.app, "experiment.toml"), encoding="utf-8") as file:
             lines = file.readlines()
         self.clients = next(int(line.split("=")[1]) for line in lines if line.startswith("clients = "))
         self._own = 'partition = "own"\n' in lines
-        self._ports: List[socket.socket] = []
         self.port = self._port()
-        if tls:
+        if self.tls:
             module = "fedpipe.flower.certificates"
             self._do("certificates", [sys.executable, "-m", module, self._keys(), str(self.clients)])
         self._write_config()
@@ -135,13 +147,19 @@ class Local:
         return os.path.join(self.folder, "keys", name)
 
     def _flower(self, name: str) -> str:
-        return os.path.join(os.path.dirname(sys.executable), name)
+        """The path of a command of Flower's in this environment. Raises `RuntimeError` where it is absent."""
+        path = os.path.join(os.path.dirname(sys.executable), name)
+        if not os.path.exists(path):
+            listed = os.path.join(os.path.dirname(os.path.abspath(__file__)), "requirements.txt")
+            raise RuntimeError(f"there is no {name} at {path}: run `{sys.executable} -m pip install -r {listed}`")
+        return path
 
     def _do(self, name: str, words: List[str]) -> None:
         """Runs something short to its end."""
         self.processes.start(name, words)
         if self.processes.finish(name, WAIT) != 0:
-            raise RuntimeError(f"{' '.join(words)}: {self.processes.said(name).strip()}")
+            said = self.processes.said(name).strip()
+            raise RuntimeError(said[len("error: ") :] if said.startswith("error: ") else f"{' '.join(words)}: {said}")
 
     def _write_config(self) -> None:
         home = os.path.join(self.folder, "home")
@@ -151,6 +169,16 @@ class Local:
             file.write(
                 f'[superlink]\ndefault = "local"\n\n[superlink.local]\naddress = "127.0.0.1:{self.port}"\n{trust}\n'
             )
+
+
+def _make(folder: str) -> None:
+    """Makes the folder. Raises `RuntimeError` with the remedy where it is there, or cannot be made."""
+    try:
+        os.makedirs(folder)
+    except FileExistsError:
+        raise RuntimeError(f"{folder} is there already, from another run; remove it, or give another --out") from None
+    except OSError as error:
+        raise RuntimeError(f"cannot make {folder}: {error.strerror}; give another folder with --out") from error
 
 
 def _environment(folder: str) -> Dict[str, str]:
@@ -178,13 +206,14 @@ def _next_out() -> str:
 def main() -> int:
     """0 where the run came to its good end, 1 otherwise; 130 for Ctrl-C."""
     parser = argparse.ArgumentParser(prog="python -m fedpipe.flower.local", description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--binary", default="target/release/fedpipe", help="the command fedpipe")
+    where = "the command fedpipe [default: $FEDPIPE_BIN, the PATH, or what cargo built here]"
+    parser.add_argument("--binary", help=where)
     parser.add_argument("--out", help="the run directory [default: runs/flower-N]")
     parser.add_argument("--tls", action="store_true", help="TLS, and SuperNodes that prove who they are")
     options, experiment = parser.parse_known_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        local = Local(options.binary, options.out or _next_out(), experiment, options.tls)
+        local = Local(find(options.binary), options.out or _next_out(), experiment, options.tls)
     except (RuntimeError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -194,6 +223,7 @@ def main() -> int:
         local.processes.follow("run", local.submit())
     except RuntimeError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     finally:

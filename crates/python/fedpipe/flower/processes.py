@@ -29,19 +29,25 @@ class Processes:
         _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
     def start(self, name: str, words: List[str]) -> "subprocess.Popen[bytes]":
-        """A process of this name that runs already is another's business."""
+        """Starts a process; one of this name that runs already is the caller's business.
+
+        Raises `RuntimeError` where there is no such program, or the system starts none.
+        """
         with open(self.log(name), "ab") as log:
             self._starts[name] = log.tell()
-            process = subprocess.Popen(
-                words,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=self._environment,
-                # Ctrl-C is for this process, which then stops the others in order.
-                start_new_session=True,
-                preexec_fn=lambda: _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM),
-            )
+            try:
+                process = subprocess.Popen(
+                    words,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env=self._environment,
+                    # Ctrl-C is for this process, which then stops the others in order.
+                    start_new_session=True,
+                    preexec_fn=lambda: _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM),
+                )
+            except OSError as error:
+                raise RuntimeError(f"{words[0]} cannot be started: {error.strerror}") from error
         self._running[name] = process
         return process
 

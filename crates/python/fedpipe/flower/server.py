@@ -19,6 +19,7 @@ from typing import Any, Dict, List
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
+from ..runs import find
 from .courier import Courier
 from .nodes import Nodes
 from .relay import converse
@@ -47,10 +48,14 @@ def server_app() -> ServerApp:
 
 
 def command(config: Dict[str, Any], path: str) -> List[str]:
-    """The host's command line for a run configuration."""
+    """The host's command line for a run configuration. Raises `FileNotFoundError` where there is no command."""
     own = {key: str(config.get(key, "")) for key in OWN}
     experiment = {key: value for key, value in config.items() if key not in OWN}
-    words = [own["binary"] or "fedpipe", "run", "--over", path]
+    # The app lists every key of an experiment, and the host refuses one without effect.
+    without_effect = ("rounds",) if experiment.get("until-converged") is True else ("max-rounds", "tolerance")
+    experiment = {key: value for key, value in experiment.items() if key not in without_effect}
+    # The template names the command without a path: found as `fedpipe.run` finds it.
+    words = [find(None if own["binary"] in ("", "fedpipe") else own["binary"]), "run", "--over", path]
     if own["resume"]:
         # It goes on under its own experiment.
         return words + ["--resume", own["resume"]]

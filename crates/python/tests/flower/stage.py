@@ -5,8 +5,9 @@ import os
 import time
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[4]
-BINARY = os.environ.setdefault("FEDPIPE_BIN", str(REPOSITORY / "target" / "release" / "fedpipe"))
+from fedpipe.runs import target
+
+BINARY = os.environ.setdefault("FEDPIPE_BIN", os.path.join(target(), "release", "fedpipe"))
 
 LIMIT = 600.0
 """Seconds after which a test has failed; a machine that also builds takes a minute for what else takes ten seconds."""

@@ -13,7 +13,7 @@ from flwr.app import ArrayRecord, ConfigRecord, RecordDict  # noqa: E402
 from flwr.supercore.task_identity import TaskIdentity  # noqa: E402
 
 from fedpipe import protocol  # noqa: E402
-from fedpipe.flower import relay  # noqa: E402
+from fedpipe.flower import client, relay  # noqa: E402
 from fedpipe.flower.courier import Courier, Unanswered  # noqa: E402
 from fedpipe.flower.nodes import Place  # noqa: E402
 
@@ -74,12 +74,31 @@ def test_a_reply_is_a_message_of_the_protocol():
         content(**{"reply": "no JSON", "partition-id": "3"}),
         content(**{"reply": "[1]", "partition-id": "3"}),
         content(**{"reply": json.dumps({"type": "plain"}), "partition-id": "three"}),
+        content(**{"reply": json.dumps({"type": "update", "loss_sum": float("nan")}), "partition-id": "3"}),
     ],
-    ids=["no record", "no partition", "no JSON", "no message", "no number"],
+    ids=["no record", "no partition", "no JSON", "no message", "no number", "NaN"],
 )
 def test_another_reply_is_none(strange):
     with pytest.raises(Unanswered, match="node 7: its reply is none of a client_app"):
         ask(strange)
+
+
+@pytest.mark.parametrize(
+    ("result", "says"),
+    [
+        (None, "fit() returned None, and must return the tensors, the number of examples and the metrics"),
+        (([], 3), "fit() returned a tuple, and must return the tensors"),
+        (([], 3, {}), "fit() returned no metric `loss`"),
+        (([], 3, {"loss": float("nan")}), "fit() returned a loss of nan; try a lower --lr"),
+    ],
+    ids=["nothing", "two", "no loss", "NaN"],
+)
+def test_a_numpy_client_that_returns_something_else_is_told_what(result, says):
+    numpy_client = SimpleNamespace(fit=lambda parameters, config: result)
+    request = {"type": "train", "client": 0, "round": 1, "epochs": 1, "batch_size": 32}
+    answer = client._by_numpy(lambda context: numpy_client, None, request, ArrayRecord())
+    reply = json.loads(str(answer.config_records["fedpipe"]["reply"]))
+    assert (reply["type"], reply["kind"]) == ("failed", "model") and reply["message"].startswith(says)
 
 
 def test_a_node_keeps_no_weights_whatever_it_says():
