@@ -11,7 +11,9 @@ use std::{
     time::Duration,
 };
 
-use fedpipe_protocol::{Evaluate, Parts, Purpose, Reply, Request, Setup, Spare, Train, WEIGHTS, weight_count};
+use fedpipe_protocol::{
+    Evaluate, Isolation, Level, Parts, Purpose, Reply, Request, Setup, Spare, Train, WEIGHTS, weight_count,
+};
 use nix::unistd::Pid;
 
 use crate::{
@@ -67,7 +69,8 @@ pub fn hear(bytes: &[u8]) -> (usize, Option<String>) {
 }
 
 fn jobs() -> Vec<Job> {
-    let (options, isolation) = Default::default();
+    let options = Default::default();
+    let isolation = Isolation { level: Level::Off, memory_limit: None, cpu_seconds: None };
     let setup = Setup {
         dylib: None,
         dylib_sha256: None,
