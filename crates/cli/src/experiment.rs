@@ -28,7 +28,9 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Experiment> {
     if is_default_rate {
         experiment.lr = experiment.optimiser.default_rate();
     }
-    if let Source::Directory(directory) = &mut experiment.data {
+    if let Source::Directory(directory) = &mut experiment.data
+        && directory.is_dir()
+    {
         // A verification may be asked for in another folder.
         *directory = std::path::absolute(&*directory).unwrap_or_else(|_| directory.clone());
     }

@@ -11,7 +11,9 @@ use std::{
     time::Duration,
 };
 
-use fedpipe_protocol::{Evaluate, Layout, Parts, Purpose, Reply, Request, Setup, Spare, Train, WEIGHTS};
+use fedpipe_protocol::{
+    Evaluate, Isolation, Layout, Level, Parts, Purpose, Reply, Request, Setup, Spare, Train, WEIGHTS,
+};
 use nix::unistd::Pid;
 
 use crate::{
@@ -70,7 +72,8 @@ pub fn hear(bytes: &[u8]) -> (usize, Option<String>) {
 }
 
 fn jobs() -> Vec<Job> {
-    let (options, isolation) = Default::default();
+    let options = Default::default();
+    let isolation = Isolation { level: Level::Off, memory_limit: None, cpu_seconds: None };
     let setup = Setup {
         dylib: None,
         dylib_sha256: None,

@@ -180,7 +180,7 @@ impl RunDir {
         // One is enough: what refuses a sync refuses each.
         if let Some(error) = refused.first() {
             let shown = out.display();
-            let why = format!("the file system of {shown} refuses to sync files or to set their modes ({error})");
+            let why = format!("the file system of {shown} refuses to sync files ({error})");
             locked.warnings.push(format!("{why}: a power cut may cost the run, and others may not read it"));
         }
         Ok(Some((Self { made_parent, ..locked }, ledger.moved_to(out))))

@@ -40,15 +40,16 @@ const RUN: &str = "run logreg --data sample --rounds 2 --quiet";
 fn what_the_data_do_not_need_may_be_refused() {
     let usual = Place::new().run("logreg --rounds 2").weights_sha256();
     let (locked, kept) = ("/runs/logreg-1 cannot be locked (", "/cache/fedpipe cannot be locked (");
-    let refused = "runs/logreg-1 refuses to sync files or to set their modes (";
+    let refused = "runs/logreg-1 refuses to sync files (";
     let cases = [
         (locks(Errno::ENOLCK), vec![locked, kept]),
         (locks(Errno::ENOSYS), vec![locked, kept]),
         (locks(Errno::EOPNOTSUPP), vec![locked, kept]),
         (syncs(Errno::EINVAL), vec![refused]),
         (syncs(Errno::EROFS), vec![refused]),
-        (modes(Errno::EPERM), vec![refused]),
-        (modes(Errno::EOPNOTSUPP), vec![refused]),
+        // No mode is set: the files are made as the umask has them.
+        (modes(Errno::EPERM), vec![]),
+        (modes(Errno::EOPNOTSUPP), vec![]),
     ];
     check_all(cases, |(calls, warnings)| {
         let place = Place::new();
