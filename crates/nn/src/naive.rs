@@ -99,9 +99,10 @@ fn bits(values: &[f32]) -> Vec<u32> {
 }
 
 fn shape() -> impl Strategy<Value = (usize, usize, usize, u32, u64)> {
-    // Around the tile, panel and word sizes, and single rows, values and columns; without zeros every third time.
+    // Around the tile, panel and word sizes, with a stretch behind a pair of stretches of 64, and single rows, values and
+    // columns; without zeros every third time.
     let inner = prop_oneof![1usize..10, 30usize..35, 60usize..100];
-    let columns = prop_oneof![1usize..18, 60usize..68, 90usize..145, 250usize..270];
+    let columns = prop_oneof![1usize..18, 60usize..68, 90usize..145, 190usize..200, 250usize..270];
     (0usize..70, inner, columns, prop_oneof![Just(0u32), Just(5), 1u32..=10], any::<u64>())
 }
 

@@ -80,6 +80,11 @@ impl Update for Store {
     fn panel<const N: usize>(&mut self, _: usize, target: &mut [f32; N], gradient: &[f32; N]) {
         *target = *gradient;
     }
+
+    #[inline(always)]
+    fn slice(&mut self, _: usize, target: &mut [f32], gradient: &[f32]) {
+        target.copy_from_slice(gradient);
+    }
 }
 
 impl Update for Sgd {
@@ -89,6 +94,14 @@ impl Update for Sgd {
     fn panel<const N: usize>(&mut self, _: usize, target: &mut [f32; N], gradient: &[f32; N]) {
         for i in 0..N {
             target[i] = (-self.rate).mul_add(gradient[i], target[i]);
+        }
+    }
+
+    /// Value by value: with AVX-512, LLVM compiles the loop over panels to gathers and scatters.
+    #[inline(always)]
+    fn slice(&mut self, _: usize, target: &mut [f32], gradient: &[f32]) {
+        for (target, gradient) in target.iter_mut().zip(gradient) {
+            *target = (-self.rate).mul_add(*gradient, *target);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{fs, process::Command};
 
+use fedpipe_nn::Isa;
 use serde_json::{Value, json};
 
 /// Date, processor and versions.
@@ -18,7 +19,7 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    pub(crate) fn this() -> Self {
+    pub(crate) fn this(isa: Isa) -> Self {
         let read = |path| fs::read_to_string(path).unwrap_or_default();
         let info = read("/proc/cpuinfo");
         let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
@@ -26,7 +27,7 @@ impl Machine {
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             date: first_line(Command::new("date").args(["-u", "+%F %H:%M UTC"])),
             cpu: model.map_or("?", |(_, name)| name.trim()).to_owned(),
-            isa: fedpipe_nn::Isa::available()[0].name(),
+            isa: isa.name(),
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
             rustc: first_line(Command::new("rustc").arg("--version")),
             load: read("/proc/loadavg").split(' ').next().and_then(|load| load.parse().ok()).unwrap_or(0.0),
@@ -34,11 +35,10 @@ impl Machine {
     }
 
     /// A line for the head of a table.
-    pub(crate) fn line(&self, peak: f64) -> String {
+    pub(crate) fn line(&self, peak: Option<f64>) -> String {
         let Self { cores, date, cpu, isa, kernel, rustc, load } = self;
-        format!(
-            "{date}; {cpu}, {cores} cores, {isa}, FMA peak {peak:.1} GFLOP/s a core; Linux {kernel}; {rustc}; load before {load}"
-        )
+        let peak = peak.map_or("refused".into(), |peak| format!("{peak:.1} GFLOP/s a core"));
+        format!("{date}; {cpu}, {cores} cores, {isa}, FMA peak {peak}; Linux {kernel}; {rustc}; load before {load}")
     }
 
     /// Figures that were measured beside other work are worth little.

@@ -17,7 +17,7 @@ mod peers;
 mod place;
 mod report;
 #[path = "../../../nn/benches/support/mod.rs"]
-#[allow(dead_code, reason = "the peak is what is shared; the kernels have data of their own")]
+#[allow(dead_code, reason = "only the peak is shared; the kernels have data of their own")]
 mod support;
 mod watch;
 
@@ -28,8 +28,9 @@ use std::{
     path::PathBuf,
 };
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 use clap::Parser;
+use fedpipe_nn::Isa;
 
 use crate::{
     federation::{FOUR, HUNDRED, THOUSAND, Work},
@@ -37,6 +38,7 @@ use crate::{
     peers::{Installed, NUMPY},
     place::Place,
     report::{Row, Table},
+    support::Peak,
 };
 
 const ONLY: [&str; 11] = ["run", "epoch", "many", "memory", "pipes", "ready", "lost", "mean", "4", "100", "1000"];
@@ -82,24 +84,30 @@ struct Bench {
     machine: Machine,
     environments: PathBuf,
     numpy: Option<Installed>,
-    /// GFLOP/s of one core, the best of all that was measured between the works: others only ever take from it.
-    peak: Cell<f64>,
+    /// Of one core, measured between the works.
+    peak: Cell<Peak>,
 }
 
 impl Bench {
     fn new(args: Args) -> Result<Self> {
-        let (machine, place) = (Machine::this(), Place::new()?);
+        let isa = Isa::current()?;
+        let (machine, place, peak) = (Machine::this(isa), Place::new()?, Peak::of(isa));
+        // Before minutes of work whose shares of the peak would be worth nothing.
+        peak.check(0.0).map_err(Error::msg)?;
         let environments = args.environments.clone().unwrap_or_else(|| place.target.join("peers"));
         let numpy = Installed::find(&NUMPY, &environments, machine.cores);
         let numpy = numpy.map_err(|how| eprintln!("no NumPy to compare with: {how}")).ok();
-        Ok(Self { args, place, machine, environments, numpy, peak: Cell::new(support::peak()) })
+        Ok(Self { args, place, machine, environments, numpy, peak: Cell::new(peak) })
     }
 
     fn show_rows(&self) -> Result<()> {
         let rows = self.rows()?;
-        let peak = self.peak.get();
+        let checked = self.peak.get().check(report::reached(&rows));
+        // Of a refused peak the rows have no share, and the goals that are shares are missed.
+        let peak = checked.as_ref().ok().copied();
         println!("{}\n\n{}", self.machine.line(peak), Table::of(&rows, peak).show(self.args.markdown));
-        self.keep(&report::json_lines(&rows, &self.machine, peak))
+        self.keep(&report::json_lines(&rows, &self.machine, peak))?;
+        checked.map(drop).map_err(Error::msg)
     }
 
     /// Adds lines to `target/bench.jsonl`.
@@ -111,7 +119,7 @@ impl Bench {
 
     fn show_peers(&self) -> Result<()> {
         self.look_at_peak();
-        println!("{}", self.machine.line(self.peak.get()));
+        println!("{}", self.machine.line(self.peak.get().check(0.0).ok()));
         for work in [FOUR, HUNDRED, THOUSAND] {
             if !self.is_wanted(&work.clients.to_string()) {
                 continue;
@@ -153,12 +161,9 @@ impl Bench {
     }
 
     fn look_at_peak(&self) {
-        for _ in 0..20 {
-            let now = support::peak();
-            if now > self.peak.get() {
-                self.peak.set(now);
-            }
-        }
+        let mut peak = self.peak.get();
+        (0..20).for_each(|_| peak.measure());
+        self.peak.set(peak);
     }
 
     /// What goes on, on a terminal or in a log.

@@ -83,6 +83,8 @@ pub(crate) enum Goal {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Operations {
     pub(crate) count: f64,
+    /// Those that no kernel can skip, as far as they are known.
+    pub(crate) least: f64,
     pub(crate) cores: usize,
 }
 
@@ -109,7 +111,13 @@ impl Row {
     }
 
     pub(crate) fn operations(mut self, count: f64, cores: usize) -> Self {
-        self.operations = Some(Operations { count, cores });
+        self.operations = Some(Operations { count, least: 0.0, cores });
+        self
+    }
+
+    /// `count` of the row's operations cannot be skipped.
+    pub(crate) fn not_skipped(mut self, count: f64) -> Self {
+        self.operations.iter_mut().for_each(|operations| operations.least = count);
         self
     }
 
@@ -119,12 +127,12 @@ impl Row {
     }
 
     /// Achieved operations a second over the peak of the cores that share the work.
-    fn of_peak(&self, peak: f64) -> Option<f64> {
-        let Operations { count, cores } = self.operations?;
-        Some(count / self.figures.median() / 1e9 / (peak * cores as f64))
+    fn of_peak(&self, peak: Option<f64>) -> Option<f64> {
+        let Operations { count, cores, .. } = self.operations?;
+        Some(count / self.figures.median() / 1e9 / (peak? * cores as f64))
     }
 
-    fn is_met(&self, goal: Goal, peak: f64) -> bool {
+    fn is_met(&self, goal: Goal, peak: Option<f64>) -> bool {
         match goal {
             Goal::AtMost(most) => self.figures.median() <= most,
             Goal::AtLeast(least) => self.figures.median() >= least,
@@ -140,7 +148,7 @@ impl Row {
         }
     }
 
-    fn cells(&self, peak: f64) -> Vec<String> {
+    fn cells(&self, peak: Option<f64>) -> Vec<String> {
         let Figures(all) = &self.figures;
         let show = |value| self.unit.show(value);
         let spread = format!("{} … {}, n {}", show(self.figures.least()), show(self.figures.most()), all.len());
@@ -158,7 +166,7 @@ impl Row {
         ]
     }
 
-    fn json(&self, peak: f64) -> Value {
+    fn json(&self, peak: Option<f64>) -> Value {
         json!({
             "work": self.work,
             "unit": self.unit.name(),
@@ -182,7 +190,7 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    pub(crate) fn of(rows: &[Row], peak: f64) -> Self {
+    pub(crate) fn of(rows: &[Row], peak: Option<f64>) -> Self {
         let head = vec!["work", "median", "least … most", "goal", "met", "of the FMA peak", "NumPy takes"];
         Self { head, rows: rows.iter().map(|row| row.cells(peak)).collect() }
     }
@@ -219,8 +227,17 @@ impl Table {
     }
 }
 
-/// One line of JSON a row, each with what it was measured on.
-pub(crate) fn json_lines(rows: &[Row], machine: &Machine, peak: f64) -> String {
+/// Returns the most GFLOP/s a core that `rows` reached, without any operation that a kernel may have skipped.
+pub(crate) fn reached(rows: &[Row]) -> f64 {
+    let rate = |row: &Row| {
+        let Operations { least, cores, .. } = row.operations?;
+        Some(least / row.figures.least() / 1e9 / cores as f64)
+    };
+    rows.iter().filter_map(rate).fold(0.0, |most, rate| if rate > most { rate } else { most })
+}
+
+/// One line of JSON a row, each with the machine that it was measured on.
+pub(crate) fn json_lines(rows: &[Row], machine: &Machine, peak: Option<f64>) -> String {
     let line = |row: &Row| {
         let mut line = row.json(peak);
         line["machine"] = machine.json();

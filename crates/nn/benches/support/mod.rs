@@ -1,56 +1,10 @@
-//! What the benches share: the machine's peak, and data like those of Fashion-MNIST.
-#![allow(unsafe_code, reason = "a function with target features is called after the CPU was asked for them")]
+//! The parts that the benches share: the machine's peak, and data like those of Fashion-MNIST.
 
-use std::{fs, hint::black_box, time::Instant};
+mod peak;
 
-/// GFLOP/s of fused multiply-adds that depend on nothing but themselves, by a loop of twelve accumulators.
-pub(crate) fn peak() -> f64 {
-    const TURNS: usize = 50_000;
-    let start = Instant::now();
-    let lanes = turn(TURNS);
-    let seconds = start.elapsed().as_secs_f64();
-    (TURNS * 12 * lanes * 2) as f64 / seconds / 1e9
-}
+use std::fs;
 
-#[cfg(target_arch = "x86_64")]
-fn turn(turns: usize) -> usize {
-    #[target_feature(enable = "avx512f,avx2,fma")]
-    fn avx512(turns: usize) {
-        spin::<16>(turns);
-    }
-    #[target_feature(enable = "avx2,fma")]
-    fn avx2(turns: usize) {
-        spin::<8>(turns);
-    }
-    match fedpipe_nn::Isa::available()[0].name() {
-        // SAFETY: `Isa` names what the CPU has.
-        "avx512" => unsafe { avx512(turns) },
-        // SAFETY: as above.
-        "avx2" => unsafe { avx2(turns) },
-        _ => spin::<8>(turns),
-    }
-    if fedpipe_nn::Isa::available()[0].name() == "avx512" { 16 } else { 8 }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn turn(turns: usize) -> usize {
-    spin::<4>(turns);
-    4
-}
-
-#[inline(always)]
-fn spin<const LANES: usize>(turns: usize) {
-    let mut sums = [[1.0f32; LANES]; 12];
-    let (a, b) = (black_box([0.999f32; LANES]), black_box([0.001f32; LANES]));
-    for _ in 0..turns {
-        for sum in &mut sums {
-            for lane in 0..LANES {
-                sum[lane] = sum[lane].mul_add(a[lane], b[lane]);
-            }
-        }
-    }
-    black_box(sums);
-}
+pub(crate) use peak::Peak;
 
 /// 60,000 images of 784 pixels, and labels.
 pub(crate) struct Data {

@@ -118,7 +118,7 @@ impl Skipping<'_> {
     }
 }
 
-/// Four rows at a time and two registers wide; nothing is skipped.
+/// Four rows at a time, four registers wide with AVX-512 and two without; nothing is skipped.
 struct Dense<'a>(Product<'a>);
 
 impl Kernel for Dense<'_> {
@@ -128,7 +128,11 @@ impl Kernel for Dense<'_> {
     fn run<const W: usize>(mut self) {
         for block in 0..self.0.left.columns.div_ceil(BLOCK) {
             let mut column = 0;
-            // Where a register has sixteen lanes, two of them.
+            // AVX-512 has 32 registers of sixteen lanes: a tile of four rows takes sixteen of them, or eight.
+            while W == 4 * LANES && column + W <= self.0.columns {
+                self.stretch::<W>(block, column);
+                column += W;
+            }
             while W == 4 * LANES && column + 2 * LANES <= self.0.columns {
                 self.stretch::<{ 2 * LANES }>(block, column);
                 column += 2 * LANES;

@@ -40,6 +40,7 @@ impl WeightGradient<'_> {
         let pairs = if self.masks.columns_together { inputs / 2 * 2 } else { 0 };
         // What has no inputs would copy its outputs for nothing.
         if pairs > 0 {
+            rule.run(isa, Whole::<2, 2>(self.lend(), 0..pairs));
             rule.run(isa, Whole::<2, 1>(self.lend(), 0..pairs));
             rule.run(isa, Rest::<2>(self.lend(), 0..pairs));
         }
@@ -92,7 +93,12 @@ impl<const R: usize, const C: usize> Apply for Whole<'_, R, C> {
         let Self(WeightGradient { left, masks, right, target, offset, packed }, inputs) = self;
         // Of an empty batch there is a word, too.
         let (columns, words) = (right.columns, left.rows.div_ceil(WORD).max(1));
-        let first = if R == 1 && C == 1 { columns / (2 * W) * (2 * W) } else { 0 };
+        // Two inputs and two stretches have their sums in sixteen registers; only AVX-512 has more, 32.
+        let has_pairs = R == 1 || W == 4 * LANES;
+        if C == 2 && !has_pairs {
+            return;
+        }
+        let first = if C == 1 && has_pairs { columns / (2 * W) * (2 * W) } else { 0 };
         let last = columns / (C * W) * (C * W);
         let by_column = masks.columns();
         let mut finished = [[0.0; GROUP]; R];
