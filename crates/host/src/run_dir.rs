@@ -181,7 +181,7 @@ impl RunDir {
         if let Some(error) = refused.first() {
             let shown = out.display();
             let why = format!("the file system of {shown} refuses to sync files ({error})");
-            locked.warnings.push(format!("{why}: a power cut may cost the run, and others may not read it"));
+            locked.warnings.push(format!("{why}: a power cut may cost the run"));
         }
         Ok(Some((Self { made_parent, ..locked }, ledger.moved_to(out))))
     }

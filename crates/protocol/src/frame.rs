@@ -170,6 +170,15 @@ pub fn write_header(writer: &mut impl Write, body: &impl Serialize, parts: &[Par
     writer.write_all(&start)
 }
 
+/// Returns the length of the header of a frame with this body and no parts, in bytes; [`MAX_HEADER`] is the most that can be
+/// sent.
+///
+/// # Errors
+/// A body that JSON cannot hold, such as a path that is not UTF-8.
+pub fn header_length(body: &impl Serialize) -> io::Result<usize> {
+    Ok(serde_json::to_vec(&Header { body, parts: Vec::new() })?.len())
+}
+
 /// Buffers of parts that were read and are done with, to be filled again: to map a fresh megabyte takes longer than to
 /// fill it.
 #[derive(Debug, Default)]

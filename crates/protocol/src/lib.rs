@@ -17,7 +17,8 @@ mod message;
 mod strategy;
 
 pub use frame::{
-    Begun, Data, Dtype, FrameError, Limits, MAGIC, MAX_HEADER, Part, Parts, Spare, begin, read, write, write_header,
+    Begun, Data, Dtype, FrameError, Limits, MAGIC, MAX_HEADER, Part, Parts, Spare, begin, header_length, read, write,
+    write_header,
 };
 pub use isolation::{InForce, Isolation, Level};
 pub use layout::{Layout, LayoutError};
