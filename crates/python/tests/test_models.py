@@ -2,6 +2,8 @@
 environments; where one is not there, its tests are skipped."""
 
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -52,3 +54,12 @@ def test_the_local_optimiser_is_that_of_the_model_in_rust(run, name, optimiser, 
     ours, rust = run(client=client(name), **flags).weights(), run("mlp", **flags).weights()
     distances = np.concatenate([np.abs(ours[tensor] - rust[tensor]).ravel() for tensor in rust])
     assert np.quantile(distances, share) < within
+
+
+@pytest.mark.parametrize("name", ["keras", "torch"])
+def test_the_conformance_suite_takes_optimisers_that_are_not_fedpipes_own(name):
+    """Those of a framework, which are right in another way: Keras's Adam has its epsilon in another place."""
+    command = shlex.split(client(name))
+    words = ["-m", "fedpipe.conformance", "--timeout", "300", "--only", "optimiser", "--", *command]
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True)
+    assert done.returncode == 0 and "ok     it trains by the local optimiser" in done.stdout, done.stdout + done.stderr

@@ -51,7 +51,7 @@ def test_the_runs_of_the_readme_run(tmp_path, cache, monkeypatch, has_pandas):
     assert (tmp_path / "runs" / "mlp-1").is_dir() and (tmp_path / "runs" / "counts-1").is_dir()
 
 
-def test_the_readmes_count_the_lines_that_are_there():
+def test_the_readme_counts_the_lines_that_are_there():
     def lines(path):
         return len((PACKAGE / path).read_text().splitlines())
 
@@ -60,8 +60,6 @@ def test_the_readmes_count_the_lines_that_are_there():
     text = (PACKAGE / "README.md").read_text()
     assert f"`tests/fixtures/client.c`, {lines('tests/fixtures/client.c')} lines," in text
     assert f"`fedpipe.h` beside it, {lines('tests/fixtures/fedpipe.h')} lines to" in text
-    text = (PACKAGE / "fedpipe" / "flower" / "README.md").read_text()
-    assert f"{lines('fedpipe/flower/client.py')} lines: hands the message" in text
 
 
 def test_the_exceptions_and_names_of_the_readme_exist():
