@@ -42,14 +42,21 @@ fn stop(run: &Handle, signal: i32, seen: &mut bool) {
     }
     *seen = true;
     run.stop(signal);
-    let end = move || {
-        sleep(GRACE);
-        process::exit(128 + signal);
-    };
+    let for_thread = run.clone();
+    let end = move || end_after_grace(&for_thread, signal);
     // In place, a second signal is not seen meanwhile.
     if Builder::new().name("grace".into()).spawn(end).is_err() {
-        end();
+        end_after_grace(run, signal);
     }
+}
+
+/// Ends the process after the grace; a run that writes its results has longer, since millions of weights take it.
+fn end_after_grace(run: &Handle, signal: i32) {
+    sleep(GRACE);
+    while run.is_writing() {
+        sleep(GRACE / 10);
+    }
+    process::exit(128 + signal);
 }
 
 /// Catches these signals, but for those that whoever started the command has it ignore.

@@ -43,6 +43,8 @@ pub(crate) struct StopSign {
     /// Whether somebody has asked for it.
     pub(crate) raised: Arc<AtomicBool>,
     signal: AtomicI32,
+    /// Whether the run writes its results.
+    writing: AtomicBool,
     /// What is waited for besides; made by who waits first.
     wake: OnceLock<Arc<EventFd>>,
 }
@@ -56,6 +58,11 @@ impl StopSign {
             wake.write(1)?;
         }
         Ok(Arc::clone(wake))
+    }
+
+    /// Says that the run writes its results, which takes as long as it takes.
+    pub(crate) fn begin_writing(&self) {
+        self.writing.store(true, Ordering::SeqCst);
     }
 
     /// The number that was given with the stop.
@@ -93,6 +100,11 @@ impl Handle {
         // A run that is over has no inbox, and nothing to stop.
         let _ = self.sender.send(Message::Stop(signal));
         self.stop.raise(signal);
+    }
+
+    /// Returns whether the run writes its results, which a stop should wait for.
+    pub fn is_writing(&self) -> bool {
+        self.stop.writing.load(Ordering::SeqCst)
     }
 
     /// Takes the model's dylib anew from where it came, at the next round.

@@ -4,8 +4,8 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use fedpipe_data::{Dealt, Scheme};
 use fedpipe_protocol::{
-    EVALUATION_BLOCK, Evaluate, FailureKind, Held, InForce, Layout, Level, Parts, Purpose, Ready, Reply, Request,
-    Setup, Spare, Task, Train, Update, WEIGHTS,
+    EVALUATION_BLOCK, Evaluate, FailureKind, Held, InForce, Layout, Level, MAX_HEADER, Parts, Purpose, Ready, Reply,
+    Request, Setup, Spare, Task, Train, Update, WEIGHTS, header_length,
 };
 
 use crate::{
@@ -87,7 +87,9 @@ impl<'a> Federation<'a> {
             dylib_sha256: dylib_sha256.clone(),
             ..setup(experiment, &path, dealt, process, processes)
         };
-        let setups = (0..processes).map(setup).collect();
+        let setups: Vec<Setup> = (0..processes).map(setup).collect();
+        // The first has as many clients as any.
+        setups.first().map_or(Ok(()), |setup| check_sendable(setup, experiment))?;
         let spare = Arc::new(Spare::default());
         let (command, launched) = match foreign {
             Some(foreign) => {
@@ -372,6 +374,40 @@ impl<'a> Federation<'a> {
     }
 }
 
+/// Refuses a setup that no message can carry, or whose dylib the system's loader would look for elsewhere: it is no fault of
+/// a client.
+fn check_sendable(setup: &Setup, experiment: &Experiment) -> Result<()> {
+    /// What `dlopen` replaces in a path (ld.so(8)).
+    const REPLACED: [&str; 6] = ["$ORIGIN", "${ORIGIN}", "$LIB", "${LIB}", "$PLATFORM", "${PLATFORM}"];
+    let Purpose::Serve { task, partitions, test } = &setup.purpose else { return Ok(()) };
+    let paths = setup.dylib.iter().chain([test]).chain(partitions.iter().map(|held| &held.path));
+    if let Some(path) = paths.into_iter().find(|path| path.to_str().is_none()) {
+        return Err(Error::Usage(format!(
+            "the path {} is not UTF-8, so that no message can carry it to a client; work in another folder",
+            path.display()
+        )));
+    }
+    let dylib = setup.dylib.as_ref().map(|dylib| dylib.display().to_string()).unwrap_or_default();
+    if let Some(token) = REPLACED.iter().find(|token| dylib.contains(*token)) {
+        return Err(Error::Usage(format!(
+            "the path {dylib} has {token} in it, which the system's loader replaces; give another folder with --out"
+        )));
+    }
+    let length = |setup: &Setup| header_length(&Request::Setup(setup.clone())).map_err(anyhow::Error::from);
+    let (whole, most) = (length(setup)?, MAX_HEADER as usize);
+    if whole <= most {
+        return Ok(());
+    }
+    let purpose = Purpose::Serve { task: task.clone(), partitions: Vec::new(), test: test.clone() };
+    let rest = length(&Setup { purpose, ..setup.clone() })?;
+    let fit = most.saturating_sub(rest) * partitions.len() / (whole - rest).max(1);
+    let processes = experiment.clients.div_ceil((fit as u32).max(1));
+    Err(Error::Usage(format!(
+        "one client process would serve {} clients, and a message has room for {fit}; give --processes {processes} or more",
+        partitions.len()
+    )))
+}
+
 /// The mean over some examples. Each sum that is part of `sum` was checked, so that it is finite where there are any.
 fn mean(sum: f64, examples: u64) -> std::result::Result<Finite, NotFinite> {
     Finite::try_from(sum / examples as f64)
@@ -403,5 +439,61 @@ fn setup(experiment: &Experiment, dylib: &Option<PathBuf>, dealt: &Dealt, proces
             partitions: held.collect(),
             test: dealt.test.path.clone(),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+
+    use fedpipe_protocol::Isolation;
+
+    use super::*;
+
+    /// A setup with so many clients, whose dylib is `dylib`.
+    fn setup(clients: u32, dylib: &OsStr) -> Setup {
+        let held = |client| Held {
+            client,
+            path: format!("/home/somebody/.cache/fedpipe/partitions/{client:032}/{client:06}.safetensors").into(),
+            sha256: Some("0".repeat(64)),
+        };
+        Setup {
+            dylib: Some(dylib.into()),
+            dylib_sha256: None,
+            test_sha256: None,
+            options: Default::default(),
+            seed: 0,
+            isolation: Isolation { level: Level::Auto, memory_limit: None, cpu_seconds: None },
+            purpose: Purpose::Serve {
+                task: Task { shape: vec![28, 28], classes: 10 },
+                partitions: (0..clients).map(held).collect(),
+                test: "/test".into(),
+            },
+        }
+    }
+
+    fn refusal(clients: u32, dylib: &OsStr) -> Option<String> {
+        let experiment = Experiment { clients, ..Experiment::default() };
+        check_sendable(&setup(clients, dylib), &experiment).err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_setup_that_no_message_carries_is_refused_with_the_number_that_fits() {
+        let dylib = OsStr::new("/run/model.so");
+        let why = refusal(12_000, dylib).unwrap();
+        assert!(why.starts_with("one client process would serve 12000 clients, and a message has room for "), "{why}");
+        let number = |text: &str| why.split(text).nth(1).unwrap().split([' ', ';']).next().unwrap().parse().unwrap();
+        let (fit, processes): (u32, u32) = (number("room for "), number("--processes "));
+        assert_eq!(processes, 12_000_u32.div_ceil(fit));
+        assert_eq!(refusal(fit, dylib), None);
+        assert!(refusal(fit + fit / 100, dylib).is_some());
+    }
+
+    #[test]
+    fn a_path_that_would_be_another_one_to_a_client_is_refused() {
+        assert!(refusal(1, OsStr::from_bytes(b"/run\xff/model.so")).unwrap().contains("is not UTF-8"));
+        assert!(refusal(1, OsStr::new("/$ORIGIN/model.so")).unwrap().contains("has $ORIGIN in it"));
+        assert!(refusal(1, OsStr::new("/a${LIB}/model.so")).unwrap().contains("has ${LIB} in it"));
+        assert_eq!(refusal(1, OsStr::new("/$HOME/model.so")), None);
     }
 }

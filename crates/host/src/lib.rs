@@ -106,7 +106,7 @@ pub fn run(
     let ((mut federation, mut progress), _dealt) = begun
         .inspect_err(|error| directory.discard_if_never_begun(error))
         .map_err(|error| named(error, &directory, launch))?;
-    complete(experiment, &directory, &mut federation, &mut progress, &mut journal, started)
+    complete(experiment, &directory, &mut federation, &mut progress, &mut journal, control, started)
 }
 
 /// A client knows the run's copy of the dylib, which is gone where the run never began; the user knows the original. An
@@ -146,7 +146,7 @@ pub fn resume(
     let mut journal = point.journal(&directory, experiment, observer)?;
     let (mut federation, mut progress) =
         begin(experiment, launch, &directory, &dealt, Some(point), control, &mut journal)?;
-    complete(experiment, &directory, &mut federation, &mut progress, &mut journal, started)
+    complete(experiment, &directory, &mut federation, &mut progress, &mut journal, control, started)
 }
 
 /// Refuses what cannot be run, or not from here.
@@ -240,6 +240,7 @@ fn complete(
     federation: &mut Federation<'_>,
     progress: &mut Progress,
     journal: &mut Journal<'_>,
+    control: &Control,
     started: Instant,
 ) -> Result<Summary> {
     let saver = journal.ledger.handle().and_then(|ledger| Saver::start(directory.path(), ledger));
@@ -247,6 +248,7 @@ fn complete(
     // Of a session before this one, which may end otherwise.
     directory.drop_results()?;
     let ended = rounds(experiment, federation, progress, journal, &mut saver);
+    control.stop.begin_writing();
     let (stop, failure) = match ended {
         Ok(stop) => (stop, None),
         Err(Error::Stopped(signal)) => (Stop::Signal(signal), None),
