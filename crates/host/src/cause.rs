@@ -27,6 +27,11 @@ pub enum Cause {
         /// What it may take.
         bytes: u64,
     },
+    /// The kernel killed it, since its container had no memory left.
+    OutOfMemory {
+        /// What the container may take; none where it is not said.
+        bytes: Option<u64>,
+    },
     /// It took all the processor time that it may.
     CpuLimit {
         /// What it may take.
@@ -135,6 +140,13 @@ impl fmt::Display for Cause {
                     f,
                     "it wanted more than its {} of memory (--memory-limit raises this)",
                     MemoryLimit::Bytes(*bytes)
+                )
+            }
+            Cause::OutOfMemory { bytes } => {
+                let bytes = bytes.map_or(String::new(), |bytes| format!(" of {}", MemoryLimit::Bytes(bytes)));
+                write!(
+                    f,
+                    "killed by the kernel, since the container's memory{bytes} was used up; give it more, or lower --processes"
                 )
             }
             Cause::CpuLimit { seconds } => {

@@ -6,6 +6,8 @@ use fedpipe_protocol::{Isolation, Level};
 use nix::unistd::{SysconfVar, sysconf};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
+use crate::container;
+
 /// How much memory a model may take.
 ///
 /// As text: `none`, or bytes, such as `536870912`, `512M` or `2GiB`, where K, M, G and T are powers of 1024; at least
@@ -42,10 +44,11 @@ fn share(processes: u32) -> Option<u64> {
     Some((bytes / MEBIBYTE * MEBIBYTE).max(LEAST))
 }
 
-/// Bytes of this machine's memory.
+/// Bytes of this machine's memory, or of this container's where it may have less.
 fn memory() -> Option<u64> {
     let value = |name| sysconf(name).ok().flatten().and_then(|value| u64::try_from(value).ok());
-    value(SysconfVar::_PHYS_PAGES)?.checked_mul(value(SysconfVar::PAGE_SIZE)?)
+    let machine = value(SysconfVar::_PHYS_PAGES)?.checked_mul(value(SysconfVar::PAGE_SIZE)?)?;
+    Some(container::memory_limit().map_or(machine, |limit| limit.min(machine)))
 }
 
 impl FromStr for MemoryLimit {

@@ -7,6 +7,7 @@ mod batch;
 mod cause;
 mod check;
 mod checkpoint;
+mod container;
 mod control;
 mod convergence;
 mod cores;

@@ -1,6 +1,7 @@
 //! The end of a client process: why it came, and that nothing of it is left.
 
 use std::{
+    os::unix::process::ExitStatusExt,
     path::PathBuf,
     process::{Child, ExitStatus},
     time::{Duration, Instant},
@@ -14,6 +15,7 @@ use nix::{
 
 use crate::{
     cause::Cause,
+    container,
     link::{GaveUp, Link, Want, gave_up},
     stray::end_strays,
 };
@@ -88,12 +90,14 @@ pub(crate) struct Process {
     child: Child,
     /// In the environment of the process and of what it started.
     mark: String,
+    /// Kills for want of memory in this container before the process was started.
+    kills: u64,
     reaped: bool,
 }
 
 impl Process {
     pub(crate) fn new(child: Child, mark: String) -> Self {
-        Self { child, mark, reaped: false }
+        Self { child, mark, kills: container::kills(), reaped: false }
     }
 
     /// Ends the process and says why it was lost, unless it was dismissed.
@@ -120,6 +124,9 @@ impl Process {
         let status = self.kill();
         link.drain_log();
         let cause = cause.unwrap_or_else(|| match status {
+            Ok(status) if status.signal() == Some(libc::SIGKILL) && container::kills() > self.kills => {
+                Cause::OutOfMemory { bytes: container::memory_limit() }
+            }
             Ok(status) => Cause::of_exit(status),
             Err(error) => Cause::System { message: error.to_string() },
         });

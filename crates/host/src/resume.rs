@@ -79,7 +79,7 @@ impl Point {
         let position = found.unwrap_or_else(|| whole.started().clone());
         let history = whole.until(&position)?;
         let program = Program::of(experiment, directory)?;
-        let differ = |from: &History| -> Result<Vec<String>> {
+        let differ = |from: &History, experiment: &Experiment| -> Result<Vec<String>> {
             let mut told = differences(from.experiment(), experiment)?;
             told.extend(from.program().map(|recorded| recorded.changes(&program)).unwrap_or_default());
             Ok(told)
@@ -90,12 +90,14 @@ impl Point {
             dealt: whole.last_stretch().dealt.clone(),
             cut_lines: whole.lines_after(&position),
             cuts_rounds: whole.rounds.len() > history.rounds.len(),
-            forced: differ(&history)?,
+            forced: differ(&history, experiment)?,
             force: resume.force,
             history,
         };
         // What was forced before is the run's own, although the line that says so may come after this point.
-        differ(&whole)?.into_iter().try_for_each(|difference| point.unless_forced(difference))?;
+        differ(&whole, &not_longer(experiment, whole.experiment()))?
+            .into_iter()
+            .try_for_each(|difference| point.unless_forced(difference))?;
         point.check_dylib(directory)?;
         Ok(point)
     }
@@ -231,6 +233,17 @@ impl DealtLine {
     }
 }
 
+/// The same experiment without the rounds that it has beyond those of the `recorded` one: a run may go on for longer without
+/// being forced to.
+fn not_longer(given: &Experiment, recorded: &Experiment) -> Experiment {
+    let least = |given: u64, recorded: u64| if given > recorded { recorded } else { given };
+    Experiment {
+        rounds: least(given.rounds, recorded.rounds),
+        max_rounds: least(given.max_rounds, recorded.max_rounds),
+        ..given.clone()
+    }
+}
+
 /// What the two experiments differ in, a sentence each. How a result is computed is no difference.
 fn differences(recorded: &Experiment, given: &Experiment) -> Result<Vec<String>> {
     // Through the text, in which an f32 has its shortest form.
@@ -350,10 +363,10 @@ mod tests {
     #[test]
     fn a_forced_change_holds_although_its_session_left_no_checkpoint() {
         let killed = Killed::new();
-        let more = Experiment { rounds: 4000, ..killed.experiment.clone() };
-        assert!(killed.resume(&more, false).unwrap_err().to_string().contains("rounds is 4000, was 5"));
+        let more = Experiment { rounds: 4000, epochs: 2, ..killed.experiment.clone() };
+        assert!(killed.resume(&more, false).unwrap_err().to_string().contains("epochs is 2, was 1"));
         for force in [true, false, false] {
-            assert_eq!(killed.resume(&more, force).unwrap(), ["rounds is 4000, was 5"]);
+            assert_eq!(killed.resume(&more, force).unwrap(), ["epochs is 2, was 1", "rounds is 4000, was 5"]);
             let history = History::read(&killed.path()).unwrap();
             assert_eq!((history.rounds.len(), history.experiment()), (1, &more));
             let first_rounds: Vec<u64> = history.stretches.iter().map(|stretch| stretch.first_round).collect();
@@ -363,8 +376,18 @@ mod tests {
         }
         // Back to the first is a change, too.
         let said = killed.resume(&killed.experiment, false).unwrap_err().to_string();
-        assert!(said.contains("rounds is 5, was 4000"), "{said}");
-        assert_eq!(killed.resume(&killed.experiment, true).unwrap(), ["rounds is 5, was 4000"]);
+        assert!(said.contains("epochs is 1, was 2"), "{said}");
+        assert_eq!(killed.resume(&killed.experiment, true).unwrap(), ["epochs is 1, was 2", "rounds is 5, was 4000"]);
+    }
+
+    #[test]
+    fn a_run_goes_on_for_longer_without_being_forced_and_not_for_shorter() {
+        let killed = Killed::new();
+        let rounds = |rounds| Experiment { rounds, ..killed.experiment.clone() };
+        assert_eq!(killed.resume(&rounds(9), false).unwrap(), ["rounds is 9, was 5"]);
+        assert_eq!(History::read(&killed.path()).unwrap().experiment(), &rounds(9));
+        let said = killed.resume(&rounds(8), false).unwrap_err().to_string();
+        assert!(said.contains("rounds is 8, was 9"), "{said}");
     }
 
     #[test]

@@ -271,8 +271,11 @@ fn a_forced_change_is_followed() {
     assert!(code == Some(2) && said.contains("rounds is 2, was 4"), "{said}");
     let (code, said) = resume("--rounds 5 --seed 3 --clients 5 --force");
     assert_eq!(code, Some(0), "{said}");
+    // For longer it goes on without being forced.
+    let (code, said) = resume("--rounds 6");
+    assert_eq!(code, Some(0), "{said}");
     let output = place.fedpipe("verify out").output().unwrap();
-    assert!(stdout(&output).ends_with("verified: 5 rounds have the same bits\n"), "{}", stderr(&output));
+    assert!(stdout(&output).ends_with("verified: 6 rounds have the same bits\n"), "{}", stderr(&output));
 
     // The change is compared, too.
     replace(&run, "experiment.toml", "lr = 0.5", "lr = 0.1");
