@@ -159,7 +159,7 @@ impl Observer for Screen {
             Event::Reloaded { round, dylib_sha256 } => {
                 self.line(&format!("from round {round} on, the model is {}", &dylib_sha256[..16]));
             }
-            Event::ReloadRefused { reason } => self.warn(&format!("warning: the model stays as it is: {reason}")),
+            Event::ReloadRefused { reason, .. } => self.warn(&format!("warning: the model stays as it is: {reason}")),
             Event::Data(step) => self.data.show(step),
             Event::Dealt { dataset, sizes, .. } => self.dealt(dataset, sizes),
             Event::Ready { model, .. } => {

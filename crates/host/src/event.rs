@@ -48,6 +48,8 @@ pub enum Event<'a> {
     },
     /// A new dylib was not taken; the old one stays.
     ReloadRefused {
+        /// The round before which it was asked for.
+        round: u64,
         /// One sentence.
         reason: &'a str,
     },

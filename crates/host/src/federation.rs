@@ -182,7 +182,7 @@ impl<'a> Federation<'a> {
                 Some(path) => path,
                 None => {
                     let reason = "a client of your own (--client) has no dylib; start another run";
-                    return journal.tell(&Event::ReloadRefused { reason });
+                    return journal.tell(&Event::ReloadRefused { round, reason });
                 }
             },
         };
@@ -198,7 +198,10 @@ impl<'a> Federation<'a> {
             }
             Err(error) => {
                 self.directory.drop_model(round);
-                journal.tell(&Event::ReloadRefused { reason: &error.to_string() })?;
+                // The copy is gone; the user knows the original.
+                let copy = self.directory.path().join(RunDir::model_from(round)).display().to_string();
+                let reason = error.to_string().replace(&copy, &source.display().to_string());
+                journal.tell(&Event::ReloadRefused { round, reason: &reason })?;
             }
         }
         Ok(())

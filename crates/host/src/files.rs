@@ -1,14 +1,17 @@
 //! Files that are whole or absent: written beside their place, synced, renamed.
 
 use std::{
-    fs,
+    env,
+    fs::{self, File},
     io::{self, Write},
     os::unix::fs::PermissionsExt,
     path::Path,
+    time::{Duration, SystemTime},
 };
 
 use fedpipe_data::{refusal, sync_folder};
 use nix::sys::statvfs::{FsFlags, statvfs};
+use tempfile::TempDir;
 
 use crate::{Error, Result};
 
@@ -38,12 +41,55 @@ pub(crate) fn noexec(folder: &Path) -> Option<String> {
     })
 }
 
+/// A folder that is removed when this value is dropped. Its lock tells the folder of a process that lives from one that was
+/// left behind by a process that was killed.
+#[derive(Debug)]
+pub(crate) struct TemporaryFolder {
+    folder: TempDir,
+    _lock: Option<File>,
+}
+
+impl TemporaryFolder {
+    /// Makes a folder in `place`, whose name begins with `prefix`, after those that were left behind there are removed.
+    pub(crate) fn new_in(place: &Path, prefix: &str, mode: u32) -> io::Result<Self> {
+        sweep(place, prefix, SystemTime::now() - FRESH);
+        let permissions = fs::Permissions::from_mode(mode);
+        let folder = tempfile::Builder::new().prefix(prefix).permissions(permissions).tempdir_in(place)?;
+        // Without a lock it is removed by nobody else in the time that counts as fresh.
+        let lock = File::open(folder.path()).ok().filter(|lock| lock.try_lock_shared().is_ok());
+        Ok(Self { folder, _lock: lock })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Keeps the folder, which has another name by now.
+    pub(crate) fn keep(self) {
+        let _ = self.folder.keep();
+    }
+}
+
+/// The age below which a folder may not have its lock yet.
+const FRESH: Duration = Duration::from_secs(60);
+
+/// Removes the folders of this prefix that were last changed before `fresh` and whose process is gone.
+fn sweep(place: &Path, prefix: &str, fresh: SystemTime) {
+    let entries = fs::read_dir(place).into_iter().flatten().flatten();
+    for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix)) {
+        let is_old = entry.metadata().is_ok_and(|data| data.is_dir() && data.modified().is_ok_and(|at| at < fresh));
+        if is_old && File::open(entry.path()).is_ok_and(|folder| folder.try_lock().is_ok()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 /// Makes a temporary folder from which a model can be loaded.
 ///
 /// # Errors
 /// [`Error::System`], which names TMPDIR where another folder would do.
-pub(crate) fn temporary_folder(prefix: &str) -> Result<tempfile::TempDir> {
-    let folder = tempfile::Builder::new().prefix(prefix).tempdir().map_err(|error| Error::temporary(&error))?;
+pub(crate) fn temporary_folder(prefix: &str) -> Result<TemporaryFolder> {
+    let folder = TemporaryFolder::new_in(&env::temp_dir(), prefix, 0o700).map_err(|error| Error::temporary(&error))?;
     match noexec(folder.path()) {
         Some(why) => Err(Error::System(anyhow::anyhow!("{why}; set TMPDIR to another folder"))),
         None => Ok(folder),
@@ -61,6 +107,25 @@ pub(crate) fn remove_drafts(folder: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_whose_process_is_gone_is_removed_and_no_other() {
+        let place = tempfile::tempdir().unwrap();
+        let make = |name: &str| {
+            let path = place.path().join(name);
+            fs::create_dir(&path).unwrap();
+            fs::write(path.join("model.so"), "").unwrap();
+            path
+        };
+        let (left, other) = (make("run-left"), make("other"));
+        let living = TemporaryFolder::new_in(place.path(), "run-", 0o777).unwrap();
+        assert!(left.exists(), "it may not have its lock yet");
+        sweep(place.path(), "run-", SystemTime::now() + FRESH);
+        assert!(!left.exists() && other.exists() && living.path().exists());
+        let path = living.path().to_owned();
+        drop(living);
+        assert!(!path.exists());
+    }
 
     /// The flags are the kernel's: each mount that says noexec is found, and no other.
     #[test]

@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, mpsc::RecvError},
 };
 
-use fedpipe_protocol::{InForce, Layout, Parts, Ready, Reply, Request, Setup};
+use fedpipe_protocol::{InForce, Layout, Parts, Ready, Reply, Request, Setup, Tensor};
 use nix::sched::CpuSet;
 
 use crate::{
@@ -176,8 +176,8 @@ impl<'a> Fleet<'a> {
         let mut probe = Fleet::start(environment, &control, vec![probe], 1, OnFailure::Abort)?;
         probe.ready()?;
         let model = probe.model.take();
-        if probe.layout != self.layout {
-            return Err(Error::Model(format!("the model in {} has another layout", dylib.display())));
+        if let Some(difference) = layout_difference(self.layout.as_ref(), probe.layout.as_ref()) {
+            return Err(Error::Model(format!("the model in {} has another layout: {difference}", dylib.display())));
         }
         self.model = model;
         for slot in &mut self.slots {
@@ -329,6 +329,17 @@ impl<'a> Fleet<'a> {
         slot.ready = false;
         Ok(())
     }
+}
+
+/// The first tensor that differs between two layouts, a phrase.
+fn layout_difference(was: Option<&Layout>, is: Option<&Layout>) -> Option<String> {
+    let tensors = |layout: Option<&Layout>| layout.map(|layout| layout.tensors().to_vec()).unwrap_or_default();
+    let (was, is) = (tensors(was), tensors(is));
+    let shown = |tensor: Option<&Tensor>| {
+        tensor.map_or("nothing".into(), |tensor| format!("{} {:?} ({:?})", tensor.name, tensor.shape, tensor.kind))
+    };
+    let index = (0..was.len().max(is.len())).find(|&index| was.get(index) != is.get(index))?;
+    Some(format!("its tensor {index} is {}, was {}", shown(is.get(index)), shown(was.get(index))))
 }
 
 impl Drop for Fleet<'_> {

@@ -180,7 +180,7 @@ impl History {
             }
             Line::Lost(_) => self.failures += 1,
             Line::Finished(summary) => self.finished = Some(summary.into_owned()),
-            Line::Isolation { .. } | Line::StrategyIsolation(_) => {}
+            Line::Isolation { .. } | Line::StrategyIsolation(_) | Line::ReloadRefused { .. } => {}
         }
         true
     }

@@ -86,6 +86,11 @@ pub(crate) enum Line<'a> {
         round: u64,
         dylib_sha256: Cow<'a, str>,
     },
+    /// A dylib was to be taken before `round`, and was not.
+    ReloadRefused {
+        round: u64,
+        reason: Cow<'a, str>,
+    },
     Finished(Cow<'a, Summary>),
 }
 
@@ -182,7 +187,8 @@ impl<'a> Line<'a> {
             Event::Data(_) | Event::RoundStarted { .. } | Event::Trained { .. } => return None,
             // The run directory comes with that line.
             Event::Started { .. } => return None,
-            Event::Warning(_) | Event::ReloadRefused { .. } => return None,
+            Event::Warning(_) => return None,
+            Event::ReloadRefused { round, reason } => Line::ReloadRefused { round, reason: text(reason) },
             Event::Reloaded { round, dylib_sha256 } => Line::Reloaded { round, dylib_sha256: text(dylib_sha256) },
             Event::Resumed { experiment, round, cut_lines, forced, .. } => Line::Resumed {
                 round,

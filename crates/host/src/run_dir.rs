@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{self, ErrorKind, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -12,7 +12,7 @@ use fedpipe_data::{refusal, sync_folder};
 use crate::{
     Error, Experiment, Result,
     checkpoint::FOLDER,
-    files::{noexec, remove_drafts, write_whole},
+    files::{TemporaryFolder, noexec, remove_drafts, write_whole},
     ledger::{Ledger, Line},
     lock::{self, Taken},
     summary::bytes_sha256,
@@ -144,8 +144,7 @@ impl RunDir {
         })?;
         let made_parent = !parent.exists();
         fs::create_dir_all(parent).map_err(|error| made("make", error))?;
-        let mode = fs::Permissions::from_mode(0o777);
-        let draft = tempfile::Builder::new().prefix(".draft-").permissions(mode).tempdir_in(parent);
+        let draft = TemporaryFolder::new_in(parent, ".draft-", 0o777);
         let draft = draft.map_err(|error| made("make", error))?;
         if let Some(why) = dylib.and_then(|_| noexec(draft.path().parent()?)) {
             return Err(Error::Output(format!("{why}; give another folder with --out")));
@@ -174,7 +173,7 @@ impl RunDir {
             }
             Err(error) => return Err(made("make", error)),
         }
-        let _ = draft.keep();
+        draft.keep();
         refused.extend(sync_folder(parent).map_err(|error| made("make", error))?);
         let mut locked = Self::lock(out.canonicalize().map_err(|error| made("find", error))?)?;
         // One is enough: what refuses a sync refuses each.

@@ -21,7 +21,7 @@ use crate::{
     ClientCommand, Control, Error, Handle, MemoryLimit, OnFailure, Result,
     control::Message,
     describe,
-    files::temporary_folder,
+    files::{TemporaryFolder, temporary_folder},
     fleet::{Fleet, Incident, Job},
     isolation::isolation,
     socket::{Connection, Listener, is_stop},
@@ -59,7 +59,7 @@ pub struct Service {
     node: Node,
     listener: Listener,
     /// A copy of the dylib, since truncating one that is in use kills who uses it; and the client's log.
-    folder: tempfile::TempDir,
+    folder: TemporaryFolder,
     model: Ready,
     dylib_sha256: String,
     examples: u64,

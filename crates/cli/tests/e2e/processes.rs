@@ -9,12 +9,13 @@ use std::{
 
 use nix::{
     sched::{CpuSet, sched_getaffinity},
+    sys::signal::Signal,
     unistd::Pid,
 };
 use serde_json::json;
 
 use crate::{
-    common::{Place, eventually, stderr},
+    common::{Place, Run, eventually, stderr},
     foreign,
     live::{Client, Live, children},
 };
@@ -171,4 +172,22 @@ fn a_host_that_was_executed_under_another_name_still_starts_clients() {
     let output = command.arg0("some-other-name").stdin(File::open("/dev/null").unwrap()).output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(run.summary()["rounds"], json!(1));
+}
+
+/// Under `nohup` a run goes on where its terminal is closed.
+#[test]
+fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
+    let place = Place::new();
+    let mut shell = Command::new("sh");
+    let run = "run misbehaving --data sample --rounds 2 --out out --quiet --model-option hold=marks";
+    let script = format!("trap '' HUP INT; exec {} {run}", env!("CARGO_BIN_EXE_fedpipe"));
+    place.settle(&mut shell).args(["-c", &script]);
+    let mut live = Live::of(&place, shell, Run(place.path("out")));
+    live.await_held(4, 1);
+    live.signal(Signal::SIGHUP);
+    live.signal(Signal::SIGINT);
+    (1..=2).for_each(|round| live.mark(&format!("round-{round}")));
+    let (status, errors) = live.end();
+    assert!(status.success(), "{status}: {errors}");
+    assert_eq!(Run(place.path("out")).summary()["stopped"], "rounds");
 }

@@ -226,6 +226,8 @@ fn a_dylib_that_is_overwritten_disturbs_no_run_and_another_layout_is_refused() {
     let output = host.wait_with_output().unwrap();
     let said = stderr(&output);
     assert!(output.status.success() && said.contains("the model stays as it is: the model in"), "{said}");
-    assert!(said.contains("has another layout"), "{said}");
+    let named = format!("{} has another layout: its tensor 0 is ", path.display());
+    assert!(said.contains(&named) && said.contains(", was "), "{said}");
+    assert!(run.ledger("reload_refused")[0]["reason"].as_str().unwrap().contains(&named));
     assert_eq!(run.weights_sha256(), undisturbed);
 }

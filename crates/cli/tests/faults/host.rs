@@ -18,6 +18,7 @@ pub(crate) fn faults() -> Vec<Fault> {
         ("kill-host", Box::new(kill)),
         ("sigterm-host", Box::new(|| stop(Signal::SIGTERM, 143))),
         ("sigint-host", Box::new(|| stop(Signal::SIGINT, 130))),
+        ("sighup-host", Box::new(|| stop(Signal::SIGHUP, 129))),
         ("sigint-host-twice", Box::new(stop_twice)),
     ]
 }
