@@ -46,6 +46,8 @@ pub(crate) fn verify(directory: &Path, isolation: Option<Level>) -> Result<ExitC
 /// Asks the run that is going on in `directory` to take its model's dylib anew.
 pub(crate) fn reload(directory: &Path) -> Result<ExitCode> {
     fedpipe_host::request_reload(directory)?;
-    print_result("the run takes its model anew at the next round; its screen says how that went")?;
+    print_result(
+        "asked: the run takes its model anew at the next round if the layout is the same; its screen and ledger say how that went",
+    )?;
     Ok(ExitCode::SUCCESS)
 }

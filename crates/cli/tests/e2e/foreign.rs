@@ -259,7 +259,7 @@ fn a_program_says_what_it_is() {
     let output = models.args(["--client", "bash client.sh none -"]).output().unwrap();
     assert_eq!(stdout(&output), "bash 5  in bash\n  bash client.sh none -\n");
     let mut models = place.fedpipe("models");
-    let output = models.args(["--client", "bash -c 'echo no licence; exit 3'"]).output().unwrap();
+    let output = models.args(["--client", "bash --norc -c 'echo no licence; exit 3'"]).output().unwrap();
     let says = stderr(&output);
     assert!(says.contains("it exited with code 3") && says.contains("its last words: no licence"), "{says}");
 }
