@@ -179,7 +179,7 @@ fn a_host_that_was_executed_under_another_name_still_starts_clients() {
 fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
     let place = Place::new();
     let mut shell = Command::new("sh");
-    let run = "run misbehaving --data sample --rounds 2 --out out --quiet --model-option hold=marks";
+    let run = "run misbehaving --data sample --jobs 4 --rounds 2 --out out --quiet --model-option hold=marks";
     let script = format!("trap '' HUP INT; exec {} {run}", env!("CARGO_BIN_EXE_fedpipe"));
     place.settle(&mut shell).args(["-c", &script]);
     let mut live = Live::of(&place, shell, Run(place.path("out")));
