@@ -19,6 +19,12 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Experiment> {
         None => Table::new(),
         Some(path) => table_in(path)?,
     };
+    if let Some(run) = &args.resume
+        && let Ok(written) = Experiment::deserialize_from(table.clone())
+        && let Some(under_way) = fedpipe_host::under_way(run, &written)
+    {
+        table = Table::try_from(&under_way).map_err(|error| Error::Usage(error.to_string()))?;
+    }
     overlay(&mut table, args);
     for (key, value) in &args.set {
         set(&mut table, key, value)?;

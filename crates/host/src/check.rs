@@ -25,7 +25,7 @@ pub(crate) fn update(job: &Job, reply: &Reply, parts: &Parts, expected: &Expecte
     let Update { client, round, loss_sum, examples, correct, .. } = *update;
     if (client, round) != (train.client, train.round) {
         return Err(Cause::protocol(format!(
-            "it answered for client {client} in round {round}, asked was client {} in round {}",
+            "it answered for client {client} in round {round}, expected an update of client {} for round {}",
             train.client, train.round
         )));
     }
@@ -44,10 +44,14 @@ pub(crate) fn update(job: &Job, reply: &Reply, parts: &Parts, expected: &Expecte
     weights(parts, expected.weights, expected.remedy)
 }
 
-/// The greatest magnitude of a weight: beyond it, f32 does not hold the square.
+/// The greatest magnitude of a weight that a server may reach: beyond it, f32 does not hold the square.
 pub(crate) const GREATEST: f32 = (1_u128 << 64) as f32;
 
-/// Checks that the payload has weights, as many as expected, each a number of at most [`GREATEST`].
+/// The greatest magnitude of a weight in an update. No model has as great a one, and what a server makes of several rounds
+/// of such updates has room below [`GREATEST`], so that a client cannot end a run by them.
+pub(crate) const GREATEST_OF_A_CLIENT: f32 = (1_u64 << 40) as f32;
+
+/// Checks that the payload has weights, as many as expected, each a number of at most [`GREATEST_OF_A_CLIENT`].
 pub(crate) fn weights(parts: &Parts, expected: usize, remedy: &str) -> Checked {
     let weights = parts.iter().find_map(|(name, data)| match data {
         Data::F32(values) if name == WEIGHTS => Some(values),
@@ -59,7 +63,7 @@ pub(crate) fn weights(parts: &Parts, expected: usize, remedy: &str) -> Checked {
     if weights.len() != expected {
         return Err(Cause::rejected(format!("it has {} weights, expected {expected}", weights.len())));
     }
-    match first_beyond(weights, GREATEST) {
+    match first_beyond(weights, GREATEST_OF_A_CLIENT) {
         Some(index) => Err(Cause::rejected(format!("weight {index} is {}; {remedy}", shown(weights[index])))),
         None => Ok(()),
     }

@@ -24,7 +24,12 @@ use fedpipe_data::refusal;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 
-use crate::{ServerState, files::write_whole, ledger::Position, summary::bytes_sha256};
+use crate::{
+    ServerState,
+    files::{read_regular, write_whole},
+    ledger::Position,
+    summary::bytes_sha256,
+};
 
 /// The folder's name in the run directory.
 pub(crate) const FOLDER: &str = "checkpoint";
@@ -95,14 +100,27 @@ impl Checkpoint {
     pub(crate) fn all<'f>(
         directory: &Path,
         fits: &'f dyn Fn(&Self) -> Result<(), String>,
-    ) -> io::Result<impl Iterator<Item = (PathBuf, Result<Self, String>)> + use<'f>> {
+    ) -> io::Result<impl Iterator<Item = (PathBuf, Result<Self, Refused>)> + use<'f>> {
         let paths = list(&directory.join(FOLDER))?;
         Ok(paths.into_iter().rev().map(move |path| {
-            let loaded = load(&path).map_err(|error| format!("{error:#}"));
-            let checked = loaded.and_then(|checkpoint| fits(&checkpoint).map(|()| checkpoint));
+            let checked = load(&path).and_then(|checkpoint| match fits(&checkpoint) {
+                Ok(()) => Ok(checkpoint),
+                Err(why) => Err(Refused::Unfit(why)),
+            });
             (path, checked)
         }))
     }
+}
+
+/// The reason why a file is not taken for a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refused {
+    /// The file cannot be read now, and may be whole.
+    #[error("it cannot be read: {0}")]
+    Unreadable(String),
+    /// The contents are no checkpoint of this run.
+    #[error("{0}")]
+    Unfit(String),
 }
 
 /// The name of the checkpoint of a round with these contents.
@@ -111,27 +129,35 @@ fn name(round: u64, contents: &[u8]) -> String {
     format!("{round:06}-{}.safetensors", &bytes_sha256(contents)[..DIGITS])
 }
 
-fn load(path: &Path) -> anyhow::Result<Checkpoint> {
-    let bytes = fs::read(path)?;
-    let altered = || "it was truncated or altered, or its name was";
-    let named = path.file_name().and_then(|name| name.to_str()).context("its name is no text")?;
-    // Before the contents are looked into: what was altered may be anything.
-    let round = named.split('-').next().and_then(|round| round.parse().ok()).with_context(altered)?;
-    anyhow::ensure!(named == name(round, &bytes), altered());
-    let checkpoint = Checkpoint::from_bytes(&bytes)?;
-    anyhow::ensure!(checkpoint.meta.round == round, "it says round {}", checkpoint.meta.round);
-    Ok(checkpoint)
+fn load(path: &Path) -> Result<Checkpoint, Refused> {
+    let bytes = read_regular(path).map_err(|error| Refused::Unreadable(error.to_string()))?;
+    let parse = || {
+        let altered = "it was truncated or altered, or its name was";
+        let round = round_of(path).context(altered)?;
+        // Before the contents are looked into: what was altered may be anything.
+        anyhow::ensure!(path.file_name().is_some_and(|named| named == name(round, &bytes).as_str()), altered);
+        let checkpoint = Checkpoint::from_bytes(&bytes)?;
+        anyhow::ensure!(checkpoint.meta.round == round, "it says round {}", checkpoint.meta.round);
+        Ok(checkpoint)
+    };
+    parse().map_err(|error: anyhow::Error| Refused::Unfit(format!("{error:#}")))
 }
 
-/// The checkpoints in `folder`, oldest first: by name, whose number has a fixed width.
+/// The round in the name of a checkpoint; none for a file that has another name.
+fn round_of(path: &Path) -> Option<u64> {
+    let stem = path.file_name()?.to_str()?.strip_suffix(".safetensors")?;
+    stem.split_once('-')?.0.parse().ok()
+}
+
+/// The checkpoints in `folder`, by round, oldest first. Files of other names are not this crate's.
 fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,
     };
     let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
-    paths.retain(|path| path.is_file() && path.extension().is_some_and(|extension| extension == "safetensors"));
-    paths.sort();
+    paths.retain(|path| round_of(path).is_some());
+    paths.sort_by_key(|path| (round_of(path), path.clone()));
     Ok(paths)
 }
 
@@ -236,7 +262,7 @@ mod tests {
         directory
     }
 
-    type Found = (PathBuf, Result<Checkpoint, String>);
+    type Found = (PathBuf, Result<Checkpoint, Refused>);
 
     fn all(directory: &tempfile::TempDir) -> Vec<Found> {
         Checkpoint::all(directory.path(), &|_| Ok(())).unwrap().collect()
@@ -275,7 +301,8 @@ mod tests {
             altered[position] ^= 1;
             fs::write(&newest, altered).unwrap();
             let found = all(&directory);
-            assert!(found[0].1.as_ref().unwrap_err().contains("truncated or altered"), "byte {position}");
+            let why = found[0].1.as_ref().unwrap_err().to_string();
+            assert!(why.contains("truncated or altered"), "byte {position}: {why}");
             assert_eq!(found[1].1.as_ref().unwrap().meta.round, 1);
         }
     }
@@ -287,18 +314,12 @@ mod tests {
         let newest = list(&folder).unwrap().pop().unwrap();
         let whole = newest.file_name().unwrap().to_str().unwrap().to_owned();
         let digest = &whole[7..];
-        for name in [
-            "000002-.safetensors",
-            "000002.safetensors",
-            &whole[..9],
-            &format!("000003-{digest}"),
-            &format!("2-{digest}"),
-        ] {
+        for name in ["000002-.safetensors", &whole[..9], &format!("000003-{digest}"), &format!("2-{digest}")] {
             let name = if name.ends_with(".safetensors") { name.to_owned() } else { format!("{name}.safetensors") };
             let renamed = folder.join(&name);
             fs::rename(&newest, &renamed).unwrap();
             let refused = all(&directory).into_iter().find(|(path, _)| *path == renamed).unwrap().1;
-            let why = refused.unwrap_err();
+            let why = refused.unwrap_err().to_string();
             assert!(why.contains("altered") || why == "it says round 2", "{name}: {why}");
             fs::rename(&renamed, &newest).unwrap();
         }
@@ -318,7 +339,8 @@ mod tests {
             }
         }
         write(2, &bytes);
-        let reasons: Vec<String> = all(&directory).into_iter().map(|(_, refused)| refused.unwrap_err()).collect();
+        let reasons: Vec<String> =
+            all(&directory).into_iter().map(|(_, refused)| refused.unwrap_err().to_string()).collect();
         assert_eq!(reasons, ["it says round 3", "its tensor server.m has the type I32"]);
     }
 
@@ -329,8 +351,22 @@ mod tests {
             if checkpoint.meta.round == 1 { Ok(()) } else { Err("the ledger has no such line".into()) }
         };
         let found: Vec<Found> = Checkpoint::all(directory.path(), &fits).unwrap().collect();
-        assert_eq!(found[0].1, Err("the ledger has no such line".into()));
+        assert_eq!(found[0].1, Err(Refused::Unfit("the ledger has no such line".into())));
         assert_eq!(found[1].1, Ok(checkpoint(1)));
+    }
+
+    #[test]
+    fn other_files_and_rounds_of_any_length_lose_no_checkpoint() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut saver = Saver::start(directory.path(), tempfile::tempfile().unwrap()).unwrap();
+        for name in ["a.safetensors", "mine.safetensors", "zz-top.safetensors", "000009.safetensors"] {
+            fs::write(directory.path().join(FOLDER).join(name), "").unwrap();
+        }
+        (999_998..=1_000_001).for_each(|round| saver.save(checkpoint(round)).unwrap());
+        saver.finish().unwrap();
+        let rounds: Vec<u64> = all(&directory).into_iter().map(|(_, found)| found.unwrap().meta.round).collect();
+        assert_eq!(rounds, [1_000_001, 1_000_000]);
+        assert_eq!(fs::read_dir(directory.path().join(FOLDER)).unwrap().count(), KEPT + 4);
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
 };
 
@@ -12,7 +11,8 @@ use crate::{
     Experiment, Program, Round, Summary,
     checkpoint::Checkpoint,
     error::{Error, Result},
-    ledger::{Chained, Line, NAME, Position},
+    files::read_regular,
+    ledger::{Chained, DataIdentity, Line, NAME, Position},
     run_dir::RunDir,
     weights_sha256,
 };
@@ -35,6 +35,10 @@ pub(crate) struct History {
     pub(crate) finished: Option<Summary>,
     /// Whether a session began after the last round.
     pub(crate) resumed_since: bool,
+    /// All experiments that the run was ever under, the one that is under way last.
+    pub(crate) experiments: Vec<Experiment>,
+    /// Whether every line is as this version writes it, with nothing added.
+    pub(crate) is_plain: bool,
 }
 
 /// Rounds in a row under one experiment: a forced resume begins another stretch.
@@ -81,24 +85,28 @@ impl History {
     pub(crate) fn read(directory: &Path) -> Result<Self> {
         let path = directory.join(NAME);
         let broken = |why: String| Error::Output(format!("{} {why}", path.display()));
-        let bytes = fs::read(&path).map_err(|error| broken(format!("cannot be read: {error}; is this a run?")))?;
-        let mut lines = Vec::new();
+        let bytes = read_regular(&path).map_err(|error| broken(format!("cannot be read: {error}; is this a run?")))?;
+        let (mut lines, mut is_plain) = (Vec::new(), true);
         let mut positions = vec![Position::default()];
         // What follows the last line feed is a torn tail.
         let whole = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |end| end + 1);
         for (index, line) in bytes[..whole].split_inclusive(|&b| b == b'\n').enumerate() {
             let line = &line[..line.len() - 1];
             let number = index + 1;
-            let chained: Chained<'_> = serde_json::from_slice(line)
+            let chained: Chained<'static> = serde_json::from_slice(line)
                 .map_err(|error| broken(format!("has a line {number} that is none of a ledger: {error}")))?;
             let before = &positions[index];
             if chained.prev != before.hash {
                 return Err(broken(format!("was edited: line {number} does not follow line {index} as it is now")));
             }
             positions.push(before.after(line));
+            if is_plain && serde_json::to_vec(&chained).ok().as_deref() != Some(line) {
+                is_plain = false;
+            }
             lines.push(chained.line);
         }
-        Self::of(lines, positions).map_err(broken)
+        let history = Self::of(lines, positions).map_err(broken)?;
+        Ok(Self { is_plain, ..history })
     }
 
     /// The same history up to a place that it has.
@@ -116,6 +124,8 @@ impl History {
         let mut history = Self {
             lines: Vec::new(),
             positions,
+            experiments: vec![experiment.clone()],
+            is_plain: true,
             stretches: vec![Stretch { first_round: 1, experiment, dealt: None, ready: None }],
             rounds: Vec::new(),
             reloads: BTreeMap::new(),
@@ -167,13 +177,20 @@ impl History {
                 self.reloads.insert(round, dylib_sha256.into_owned());
             }
             Line::Resumed { round, .. } if round + 1 != next_round => return false,
-            Line::Resumed { experiment, .. } => {
+            Line::Resumed { experiment, program, data, .. } => {
                 self.resumed_since = true;
                 if let Some(experiment) = experiment {
-                    let stretch = &self.stretches[last];
-                    let forced =
-                        Stretch { first_round: next_round, experiment: experiment.into_owned(), ..stretch.clone() };
-                    // Under an experiment that no round has seen, there is nothing to follow.
+                    self.experiments.push(experiment.clone().into_owned());
+                    let mut forced = self.stretches[last].clone();
+                    (forced.first_round, forced.experiment) = (next_round, experiment.into_owned());
+                    if let (Some(ready), Some(program)) = (&mut forced.ready, program) {
+                        ready.program = program.into_owned();
+                    }
+                    if let (Some(dealt), Some(data)) = (&mut forced.dealt, data) {
+                        let DataIdentity { dataset_sha256, partitions_sha256 } = data.into_owned();
+                        (dealt.dataset.sha256, dealt.partitions_sha256) = (dataset_sha256, partitions_sha256);
+                    }
+                    // A stretch without rounds is dropped.
                     self.stretches.retain(|stretch| stretch.first_round < next_round);
                     self.stretches.push(forced);
                 }
@@ -188,6 +205,13 @@ impl History {
     /// The stretch that is under way.
     pub(crate) fn last_stretch(&self) -> &Stretch {
         &self.stretches[self.stretches.len() - 1]
+    }
+
+    /// The stretch that the last round belongs to.
+    pub(crate) fn stretch_of_last_round(&self) -> &Stretch {
+        let last = self.rounds.len() as u64;
+        let found = self.stretches.iter().rev().find(|stretch| stretch.first_round <= last);
+        found.unwrap_or(&self.stretches[0])
     }
 
     /// The experiment that is under way.

@@ -13,7 +13,11 @@ use fedpipe_data::{DatasetInfo, refusal};
 use fedpipe_protocol::InForce;
 use serde::{Deserialize, Serialize};
 
-use crate::{Event, Experiment, Lost, Program, Round, Summary, summary::bytes_sha256};
+use crate::{
+    Event, Experiment, Lost, Program, Round, Summary,
+    files::{read_regular, write_whole},
+    summary::bytes_sha256,
+};
 
 /// The file's name in the run directory.
 pub(crate) const NAME: &str = fedpipe_protocol::LEDGER;
@@ -80,6 +84,11 @@ pub(crate) enum Line<'a> {
         /// The experiment from here on, where something was overruled.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         experiment: Option<Cow<'a, Experiment>>,
+        /// The program and the data from here on, likewise.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        program: Option<Cow<'a, Program>>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        data: Option<Cow<'a, DataIdentity>>,
     },
     /// From `round` on, the dylib is another.
     Reloaded {
@@ -103,6 +112,14 @@ pub(crate) struct Chained<'a> {
     pub(crate) prev: Cow<'a, str>,
 }
 
+/// The data of a run, by their contents.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DataIdentity {
+    pub(crate) dataset_sha256: String,
+    /// Of the list of all partitions.
+    pub(crate) partitions_sha256: String,
+}
+
 impl Default for Position {
     fn default() -> Self {
         Self { bytes: 0, hash: "0".repeat(64) }
@@ -113,6 +130,14 @@ impl Position {
     /// The place after `line`.
     pub(crate) fn after(&self, line: &[u8]) -> Self {
         Self { bytes: self.bytes + line.len() as u64 + 1, hash: bytes_sha256(line) }
+    }
+
+    /// The text of a line that follows here, with its line feed, and the place after it.
+    fn chained(&self, line: Line<'_>) -> anyhow::Result<(Vec<u8>, Self)> {
+        let mut text = serde_json::to_vec(&Chained { line, prev: Cow::Borrowed(&self.hash) })?;
+        let after = self.after(&text);
+        text.push(b'\n');
+        Ok((text, after))
     }
 }
 
@@ -129,11 +154,16 @@ impl Ledger {
         Self { path: directory.join(NAME), ..self }
     }
 
-    /// The ledger of a run that goes on, cut off at `position`.
-    pub(crate) fn cut(directory: &Path, position: Position) -> io::Result<Self> {
+    /// The ledger of a run that goes on: cut off at `position`, with `line` after it. It appears at once, so that no state
+    /// between the two is ever there.
+    pub(crate) fn cut(directory: &Path, position: &Position, line: Line<'_>) -> anyhow::Result<Self> {
         let path = directory.join(NAME);
+        let mut bytes = read_regular(&path)?;
+        bytes.truncate(position.bytes as usize);
+        let (text, position) = position.chained(line)?;
+        bytes.extend(text);
+        write_whole(&path, &bytes)?;
         let file = File::options().append(true).open(&path)?;
-        file.set_len(position.bytes)?;
         Ok(Self { file, path, position, broken: false })
     }
 
@@ -155,10 +185,7 @@ impl Ledger {
 
     pub(crate) fn append(&mut self, line: Line<'_>) -> anyhow::Result<()> {
         anyhow::ensure!(!self.broken, "{} lacks a line that could not be written", self.path.display());
-        let prev = Cow::Borrowed(self.position.hash.as_str());
-        let mut text = serde_json::to_vec(&Chained { line, prev })?;
-        let after = self.position.after(&text);
-        text.push(b'\n');
+        let (text, after) = self.position.chained(line)?;
         // One write, so that a power cut tears a line at most at its end.
         let written = self.file.write_all(&text);
         match written {
@@ -190,13 +217,8 @@ impl<'a> Line<'a> {
             Event::Warning(_) => return None,
             Event::ReloadRefused { round, reason } => Line::ReloadRefused { round, reason: text(reason) },
             Event::Reloaded { round, dylib_sha256 } => Line::Reloaded { round, dylib_sha256: text(dylib_sha256) },
-            Event::Resumed { experiment, round, cut_lines, forced, .. } => Line::Resumed {
-                round,
-                cut_lines,
-                cpu: Cpu::of_this_machine(),
-                forced: Cow::Borrowed(forced),
-                experiment: Some(Cow::Borrowed(experiment)).filter(|_| !forced.is_empty()),
-            },
+            // A resume writes its line itself, with the cut.
+            Event::Resumed { .. } => return None,
             Event::Dealt { dataset, sizes, partitions_sha256 } => Line::Dealt {
                 dataset: Cow::Borrowed(dataset),
                 sizes: Cow::Borrowed(sizes),
@@ -226,7 +248,7 @@ pub(crate) struct Cpu {
 }
 
 impl Cpu {
-    fn of_this_machine() -> Self {
+    pub(crate) fn of_this_machine() -> Self {
         let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let field = |name: &str| {
             let line = info.lines().find(|line| line.starts_with(name));

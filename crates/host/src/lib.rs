@@ -66,7 +66,7 @@ pub use models::{describe, describe_foreign};
 pub use optimiser::LocalOptimiser;
 pub use program::Program;
 pub use reload::request_reload;
-pub use resume::Resume;
+pub use resume::{Resume, under_way};
 pub use sampling::sample;
 pub use serve::{Node, Service, Stopper};
 pub use spawn::ClientCommand;

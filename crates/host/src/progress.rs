@@ -163,7 +163,6 @@ impl Progress {
             let title = format!("{model} on {dataset}: {clients} clients, {strategy}, seed {seed}");
             directory.write(RunDir::PICTURE, &picture::png(&title, &self.rounds)?)?;
         }
-        let text = serde_json::to_string_pretty(summary).map_err(anyhow::Error::from)?;
-        directory.write(RunDir::SUMMARY, format!("{text}\n").as_bytes())
+        directory.write(RunDir::SUMMARY, summary.to_text()?.as_bytes())
     }
 }

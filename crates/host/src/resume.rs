@@ -1,7 +1,8 @@
 //! A run that goes on where it was interrupted.
 
 use std::{
-    fs, io,
+    borrow::Cow,
+    fs,
     path::{Path, PathBuf},
 };
 
@@ -10,10 +11,10 @@ use fedpipe_protocol::Layout;
 
 use crate::{
     Error, Event, Experiment, Program, Result,
-    checkpoint::Checkpoint,
+    checkpoint::{Checkpoint, Refused},
     event::Journal,
     history::{DealtLine, DylibLine, History},
-    ledger::Ledger,
+    ledger::{Cpu, DataIdentity, Ledger, Line},
     run_dir::RunDir,
     summary::bytes_sha256,
 };
@@ -34,8 +35,12 @@ pub(crate) struct Point {
     pub(crate) history: History,
     /// The state after the last round; none where the run begins again.
     pub(crate) checkpoint: Option<Checkpoint>,
-    /// Checkpoints that do not fit the ledger, and never will.
+    /// Checkpoints whose contents do not fit the ledger.
     refused: Vec<PathBuf>,
+    /// What the clients run now.
+    program: Program,
+    /// The data of this session; none before they are dealt.
+    data: Option<DataIdentity>,
     /// The data of the whole ledger, with the lines after this point.
     dealt: Option<DealtLine>,
     /// Lines after this point, and whether there are rounds among them.
@@ -71,7 +76,8 @@ impl Point {
                 }
                 Err(why) => {
                     warn(format!("{} is refused: {why}", path.display()));
-                    refused.push(path);
+                    // One that cannot be read now may be whole.
+                    refused.extend(matches!(why, Refused::Unfit(_)).then_some(path));
                 }
             }
         }
@@ -92,6 +98,8 @@ impl Point {
             cuts_rounds: whole.rounds.len() > history.rounds.len(),
             forced: differ(&history, experiment)?,
             force: resume.force,
+            data: None,
+            program: program.clone(),
             history,
         };
         // What was forced before is the run's own, although the line that says so may come after this point.
@@ -107,6 +115,14 @@ impl Point {
         match self.history.dylib(self.round() + 1) {
             Some(DylibLine { name, sha256 }) if name != RunDir::MODEL => {
                 let now = directory.dylib(&name)?;
+                let first = self.history.program().and_then(|program| program.dylib_sha256.as_ref());
+                if first != self.program.dylib_sha256.as_ref() {
+                    return Err(Error::Output(format!(
+                        "the run cannot be resumed, since its first dylib {} was altered, which a verification needs; put the \
+                         file back",
+                        directory.path().join(RunDir::MODEL).display()
+                    )));
+                }
                 if now.sha256 != sha256 {
                     return Err(Error::Output(format!(
                         "the run cannot be resumed, since its dylib {} is {}, was {sha256}; put the file back",
@@ -130,10 +146,15 @@ impl Point {
     /// # Errors
     /// [`Error::Usage`] naming what differs.
     pub(crate) fn check_data(&mut self, dealt: &Dealt) -> Result<()> {
-        let differ = |recorded: Option<&DealtLine>| recorded.and_then(|recorded| recorded.difference(dealt));
+        let data = DataIdentity {
+            dataset_sha256: dealt.dataset.sha256.clone(),
+            partitions_sha256: bytes_sha256(dealt.digests().as_bytes()),
+        };
+        let differ = |recorded: Option<&DealtLine>| recorded.and_then(|recorded| recorded.difference(&data));
         let until_here = differ(self.history.last_stretch().dealt.as_ref());
         let last = differ(self.dealt.as_ref());
         self.forced.extend(until_here);
+        self.data = Some(data);
         last.map_or(Ok(()), |difference| self.unless_forced(difference))
     }
 
@@ -185,23 +206,34 @@ impl Point {
         experiment: &Experiment,
         observer: &'o mut dyn crate::Observer,
     ) -> Result<Journal<'o>> {
+        if self.cuts_rounds {
+            directory.drop_results()?;
+        }
+        let position = self.checkpoint.as_ref().map_or(self.history.started(), |checkpoint| &checkpoint.meta.ledger);
+        let is_forced = !self.forced.is_empty();
+        let line = Line::Resumed {
+            round: self.round(),
+            cut_lines: self.cut_lines,
+            cpu: Cpu::of_this_machine(),
+            forced: Cow::Borrowed(&self.forced),
+            experiment: Some(Cow::Borrowed(experiment)).filter(|_| is_forced),
+            program: Some(Cow::Borrowed(&self.program)).filter(|_| is_forced),
+            data: self.data.as_ref().filter(|_| is_forced).map(Cow::Borrowed),
+        };
+        let ledger = Ledger::cut(directory.path(), position, line);
+        let ledger = ledger.map_err(|error| Error::of_record(&error))?;
+        // After the ledger, which decides: a resume takes a text from before for the one that the ledger has now.
+        if is_forced {
+            directory.write(RunDir::EXPERIMENT, experiment.to_toml()?.as_bytes())?;
+        }
         let known: Vec<String> = self.history.reloads.keys().map(|&round| RunDir::model_from(round)).collect();
         let dropped = directory.drop_models_unless(|name| known.iter().any(|known| known == name))?;
         for path in &self.refused {
             fs::remove_file(path).map_err(|error| Error::in_run("remove", path, &error))?;
         }
-        if self.cuts_rounds {
-            directory.drop_results()?;
-        }
-        if !self.forced.is_empty() {
-            directory.write(RunDir::EXPERIMENT, experiment.to_toml()?.as_bytes())?;
-        }
-        let position = self.checkpoint.as_ref().map_or(self.history.started(), |checkpoint| &checkpoint.meta.ledger);
-        let ledger: io::Result<Ledger> = Ledger::cut(directory.path(), position.clone());
-        let ledger = ledger.map_err(|error| Error::in_run("go on in", directory.path(), &error))?;
         let mut journal = Journal::new(ledger, observer);
         let (round, cut_lines, forced) = (self.round(), self.cut_lines, self.forced.as_slice());
-        journal.tell(&Event::Resumed { experiment, directory: directory.path(), round, cut_lines, forced })?;
+        journal.show(&Event::Resumed { experiment, directory: directory.path(), round, cut_lines, forced })?;
         if dropped > 0 {
             journal.tell(&Event::Warning("the model was reloaded after that round: reload it again to have it"))?;
         }
@@ -224,13 +256,21 @@ impl Point {
 
 impl DealtLine {
     /// The difference of the data that were dealt now, a sentence.
-    pub(crate) fn difference(&self, now: &Dealt) -> Option<String> {
+    fn difference(&self, now: &DataIdentity) -> Option<String> {
         let differ = |what: &str, is: &str, was: &str| (is != was).then(|| format!("{what} {is}, was {was}"));
-        differ("the dataset is", &now.dataset.sha256, &self.dataset.sha256).or_else(|| {
-            let digests = bytes_sha256(now.digests().as_bytes());
-            differ(&format!("{} has the SHA-256", RunDir::PARTITIONS), &digests, &self.partitions_sha256)
+        differ("the dataset is", &now.dataset_sha256, &self.dataset.sha256).or_else(|| {
+            let what = format!("{} has the SHA-256", RunDir::PARTITIONS);
+            differ(&what, &now.partitions_sha256, &self.partitions_sha256)
         })
     }
+}
+
+/// Returns the experiment that the run in `directory` is under, where `written`, that of its `experiment.toml`, is one from
+/// before: a resume that was forced writes the ledger first, and may have been killed then.
+pub fn under_way(directory: &Path, written: &Experiment) -> Option<Experiment> {
+    let history = History::read(directory).ok()?;
+    let is_from_before = history.experiments.contains(written);
+    is_from_before.then(|| history.experiment().clone())
 }
 
 /// The same experiment without the rounds that it has beyond those of the `recorded` one: a run may go on for longer without

@@ -12,7 +12,7 @@ use fedpipe_data::{refusal, sync_folder};
 use crate::{
     Error, Experiment, Result,
     checkpoint::FOLDER,
-    files::{TemporaryFolder, noexec, remove_drafts, write_whole},
+    files::{TemporaryFolder, noexec, read_regular, remove_drafts, write_whole},
     ledger::{Ledger, Line},
     lock::{self, Taken},
     summary::bytes_sha256,
@@ -66,6 +66,19 @@ impl RunDir {
         format!("{}{round:06}.so", Self::MODEL_FROM)
     }
 
+    /// Refuses a directory that another host works in.
+    ///
+    /// # Errors
+    /// [`Error::Output`].
+    pub(crate) fn refuse_busy(path: &Path) -> Result<()> {
+        let holder = fs::File::open(path.join(Self::LOCK)).ok().and_then(|file| lock::holder(&file).ok().flatten());
+        holder.map_or(Ok(()), |_| Err(Self::busy(path)))
+    }
+
+    fn busy(path: &Path) -> Error {
+        Error::Output(format!("another fedpipe is at work in {}; wait for it", path.display()))
+    }
+
     /// The directory of a run that goes on.
     ///
     /// # Errors
@@ -95,7 +108,7 @@ impl RunDir {
         let warnings = match lock::take(&lock) {
             Taken::Held => Vec::new(),
             Taken::ByAnother => {
-                return Err(Error::Output(format!("another fedpipe is at work in {}; wait for it", path.display())));
+                return Err(Self::busy(&path));
             }
             Taken::Refused(error) => {
                 let shown = path.display();
@@ -207,7 +220,7 @@ impl RunDir {
     /// [`Error::Output`] where it cannot be read.
     pub(crate) fn dylib(&self, name: &str) -> Result<Dylib> {
         let path = self.path.join(name);
-        let bytes = fs::read(&path).map_err(|error| {
+        let bytes = read_regular(&path).map_err(|error| {
             Error::Output(format!("cannot read the run's dylib {}: {error}; put the file back", path.display()))
         })?;
         Ok(Dylib { path, sha256: bytes_sha256(&bytes) })

@@ -59,6 +59,14 @@ pub enum Stop {
     Failed(String),
 }
 
+impl Summary {
+    /// The text of `summary.json`.
+    pub(crate) fn to_text(&self) -> Result<String> {
+        let text = serde_json::to_string_pretty(self).map_err(anyhow::Error::from)?;
+        Ok(format!("{text}\n"))
+    }
+}
+
 /// SHA-256 of flat weights, in hexadecimal: over little-endian f32 in layout order, without a header.
 pub fn weights_sha256(weights: &[f32]) -> String {
     bytes_sha256(bytemuck::cast_slice(weights))

@@ -11,7 +11,10 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::common::{Place, Run, check_all, dylib, sha256, stderr, stdout};
+use crate::{
+    common::{Place, Run, check_all, dylib, sha256, stderr, stdout},
+    live::Live,
+};
 
 /// Changes something in a run directory.
 type Alter = fn(&Run);
@@ -79,7 +82,16 @@ const ALTERED: &[(&str, Alter, &str)] = &[
         |run| rechain(run, |lines| edit(lines, "round", "server_sha256", HASH)),
         "round 1: the server's state is ",
     ),
-    ("failed", |run| rechain(run, |lines| edit(lines, "round", "failed", "1")), "the result does not follow"),
+    (
+        "failed",
+        |run| rechain(run, |lines| edit(lines, "round", "failed", "1")),
+        "round 1: the ledger says 2 clients and 1 that failed, of 2 sampled and 2 that took part",
+    ),
+    (
+        "failed beyond all numbers",
+        |run| rechain(run, |lines| edit(lines, "round", "failed", "4294967295")),
+        "and 4294967295 that failed",
+    ),
     (
         "failed everywhere",
         |run| {
@@ -89,7 +101,7 @@ const ALTERED: &[(&str, Alter, &str)] = &[
             });
             replace(run, "summary.json", "\"clients_dropped\": false", "\"clients_dropped\": true");
         },
-        "round 1: the clients that failed are 0 here, and 1 in the ledger",
+        "round 1: the ledger says 2 clients and 1 that failed",
     ),
     (
         "partitions",
@@ -106,12 +118,32 @@ const ALTERED: &[(&str, Alter, &str)] = &[
         |run| fs::remove_file(run.0.join("partitions.sha256")).unwrap(),
         "partitions.sha256 is not the list",
     ),
-    ("clients", |run| rechain(run, |lines| edit(lines, "round", "clients", "3")), "round 1: the participants are "),
+    (
+        "clients",
+        |run| rechain(run, |lines| edit(lines, "round", "clients", "3")),
+        "round 1: the ledger says 3 clients ",
+    ),
     (
         "participants",
         |run| rechain(run, |lines| edit(lines, "round", "participants", "[0,1,2,3")),
-        "round 1: the weights first differ: ",
+        "in the ledger are not of those sampled",
     ),
+    (
+        "participants twice",
+        |run| rechain(run, |lines| edit(lines, "round", "participants", "[0,0,0")),
+        "in the ledger are not of those sampled",
+    ),
+    (
+        "more in a line",
+        |run| rechain(run, |lines| edit(lines, "round", "failed", "0,\"best\":0.99")),
+        "a line with more in it than a run writes",
+    ),
+    (
+        "no line on the data",
+        |run| rechain(run, |lines| lines.retain(|line| !line.starts_with("{\"event\":\"dealt\""))),
+        "the ledger lacks the line on the data",
+    ),
+    ("more in the summary", |run| replace(run, "summary.json", "{", "{\"best\": 0.99,"), "is not the result"),
     ("dataset", |run| rechain(run, |lines| edit(lines, "dealt", "sha256", HASH)), "the data are "),
     ("sizes", |run| rechain(run, |lines| edit(lines, "dealt", "sizes", "[499")), "the data are "),
     ("version", |run| rechain(run, |lines| edit(lines, "ready", "version", "\"9\"")), "the model is "),
@@ -125,7 +157,7 @@ const ALTERED: &[(&str, Alter, &str)] = &[
         |run| rechain(run, |lines| edit(lines, "ready", "dylib_sha256", HASH)),
         "model.so has the SHA-256 ",
     ),
-    ("seed", |run| rechain(run, |lines| edit(lines, "started", "seed", "7")), "experiment.toml is not the experiment"),
+    ("seed", |run| rechain(run, |lines| edit(lines, "started", "seed", "7")), "in the ledger are not of those sampled"),
     (
         "the result in the last line",
         |run| rechain(run, |lines| edit(lines, "finished", "accuracy", "0.99")),
@@ -213,6 +245,58 @@ fn whatever_was_altered_is_found() {
             false => Err(format!("{}: {errors}{}", output.status, stdout(&output))),
         }
     });
+}
+
+#[test]
+fn results_that_are_missing_are_named_and_a_pipe_is_none() {
+    let place = Place::new();
+    let run = place.run("logreg --rounds 2");
+    for name in ["summary.json", "model.safetensors"] {
+        fs::remove_file(run.0.join(name)).unwrap();
+    }
+    fs::remove_dir_all(run.0.join("checkpoint")).unwrap();
+    let said = stdout(&place.fedpipe("verify out").output().unwrap());
+    assert!(said.ends_with("verified: 2 rounds have the same bits\n"), "{said}");
+    for name in ["summary.json", "model.safetensors", "checkpoint"] {
+        assert!(said.contains(&format!("not vouched for: {name}, which is missing\n")), "{said}");
+    }
+    assert!(Command::new("mkfifo").arg(run.0.join("summary.json")).status().unwrap().success());
+    let output = place.fedpipe("verify out").output().unwrap();
+    assert!(output.status.code() == Some(5) && stderr(&output).contains("no regular file"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_run_that_goes_on_is_not_verified() {
+    let place = Place::new();
+    fs::write(place.path("marks/round-1"), "").unwrap();
+    let mut live = Live::start(&place, "misbehaving --jobs 4 --rounds 2 --model-option hold=marks");
+    live.await_held(4, 2);
+    let output = place.fedpipe("verify out").output().unwrap();
+    assert!(output.status.code() == Some(5) && stderr(&output).contains("at work in out"), "{}", stderr(&output));
+    live.mark("round-2");
+    assert!(live.end().0.success());
+}
+
+/// A forced resume that ends at its start, or is killed there, has changed the run all the same, and lost nothing.
+#[test]
+fn a_forced_resume_that_fails_at_its_start_is_followed() {
+    let place = Place::new();
+    let run = place.run("logreg --rounds 2");
+    let toml = run.read("experiment.toml");
+    let resume = |more: &str| {
+        let output = place.fedpipe(&format!("run --resume out {more}")).output().unwrap();
+        (output.status.code(), stderr(&output))
+    };
+    let (code, said) = resume("--rounds 3 --strategy fedavgm --force --client-timeout 0.001 --on-failure abort");
+    assert_ne!(code, Some(0), "{said}");
+    let verify = || place.fedpipe("verify out").output().unwrap();
+    assert!(stdout(&verify()).ends_with("verified: 2 rounds have the same bits\n"), "{}", stderr(&verify()));
+    // As where it was killed between the ledger and this file.
+    fs::write(run.0.join("experiment.toml"), toml).unwrap();
+    assert!(stdout(&verify()).ends_with("verified: 2 rounds have the same bits\n"), "{}", stderr(&verify()));
+    assert_eq!(resume(""), (Some(0), String::new()));
+    assert_eq!(run.summary()["strategy"].as_str().unwrap().split(':').next(), Some("fedavgm"));
+    assert!(stdout(&verify()).ends_with("verified: 3 rounds have the same bits\n"), "{}", stderr(&verify()));
 }
 
 #[test]

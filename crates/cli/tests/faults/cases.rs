@@ -283,7 +283,8 @@ fn cases() -> Vec<Case> {
         case("garbage").protocol(r#"it starts with "what" instead of "fdp1""#),
         case("half-frame-and-exit").exit(0, "it exited with code 0 before its work was done"),
         case("huge-frame").protocol("a payload of 1152921504606846976 bytes, at most 40 were asked for"),
-        case("others-update").protocol("it answered for client 0 in round 2, asked was client 1 in round 2"),
+        case("others-update")
+            .protocol("it answered for client 0 in round 2, expected an update of client 1 for round 2"),
         case("threads").unconfined().unharmed(0),
         case("fork").unconfined().unharmed(1),
         case("fork-and-exit").unconfined().exit(3, "it exited with code 3"),

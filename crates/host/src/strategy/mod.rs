@@ -41,10 +41,10 @@ pub struct Accepted {
     pub weights: Vec<f32>,
 }
 
-/// A step of the server optimiser that leaves the range of numbers, whose cause is the optimiser's own parameters: the
-/// updates are in range.
+/// A step of the server optimiser that leaves the range of numbers. The updates are in range, so that the cause is the
+/// optimiser's own parameters.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("moved {what} {index} to {value}; lower its rate")]
+#[error("moved {what} {index} to {value}; give it other parameters, such as a lower rate")]
 pub struct Overflow {
     what: &'static str,
     index: usize,
@@ -114,9 +114,9 @@ mod tests {
         let greatest = [GREATEST, -GREATEST];
         assert_eq!(step("fedavg", &[0.0; 2], &greatest).unwrap(), greatest);
         let cases = [
-            ("fedadam:rate=1e30", "moved weight 1 to ", "lower its rate"),
-            ("fedavgm:rate=1e30", "moved weight 1 to 1e30", "lower its rate"),
-            ("fedavgm:rate=1e300", "moved weight 1 to inf", "lower its rate"),
+            ("fedadam:rate=1e30", "moved weight 1 to ", "a lower rate"),
+            ("fedavgm:rate=1e30", "moved weight 1 to 1e30", "a lower rate"),
+            ("fedavgm:rate=1e300", "moved weight 1 to inf", "a lower rate"),
         ];
         for (strategy, moved, remedy) in cases {
             let why = step(strategy, &[0.0; 2], &[0.0, 1.0]).unwrap_err();

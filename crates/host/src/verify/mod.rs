@@ -1,7 +1,7 @@
 //! Runs a run again from its own directory and compares all that the run vouches for.
 //!
 //! The run is repeated as it went: with its own dylibs, with the participants that its ledger names, and with a resume for
-//! each that was forced. Every number of every line is compared, and so are the files that tell of the same.
+//! each that was forced. Every number of a round is compared, and so are the files that tell of the same.
 
 mod record;
 
@@ -15,10 +15,9 @@ use crate::{
     history::{History, ReadyLine},
     resume, run,
     run_dir::RunDir,
-    sampling::sample,
 };
 
-/// The end of a verification.
+/// A verification: how far it came, and its result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verification {
     /// The rounds that the ledger has.
@@ -53,6 +52,7 @@ pub fn verify(
     control: &Control,
     observer: &mut dyn Observer,
 ) -> Result<Verification> {
+    RunDir::refuse_busy(directory)?;
     let history = History::read(directory)?;
     let rounds = history.rounds.len() as u64;
     let mut repeat = Repeat { history: &history, compared: 0, difference: None };
@@ -68,7 +68,7 @@ pub fn verify(
     let outcome = match end {
         Ok(End::Differs(difference)) => Outcome::Differs(difference),
         Ok(End::Stopped(signal)) | Err(Error::Stopped(signal)) => Outcome::Stopped(signal),
-        Ok(End::Whole) if repeat.compared == rounds => Outcome::Same(record::not_vouched_for(&history)),
+        Ok(End::Whole) if repeat.compared == rounds => Outcome::Same(record::not_vouched_for(directory, &history)),
         Ok(End::Whole) => Outcome::Differs(format!("only {} of {rounds} rounds could be repeated", repeat.compared)),
         Err(error) => return Err(error),
     };
@@ -189,7 +189,7 @@ impl Repeat<'_> {
             }
             Event::RoundEnded(now) => {
                 let was = self.history.rounds.get(now.round as usize - 1)?;
-                let difference = round_difference(was, now).or_else(|| not_sampled(&recorded.experiment, was));
+                let difference = round_difference(was, now);
                 self.compared += u64::from(difference.is_none());
                 difference
             }
@@ -211,18 +211,6 @@ fn round_difference(was: &Round, now: &Round) -> Option<String> {
             let [was, now] = [was, now].map(|round| (round.clients, &round.participants));
             unequal(&at("the participants are"), &was, &now)
         })
-}
-
-/// A sentence on participants that the round did not sample, or on a wrong number of those that it lost.
-fn not_sampled(experiment: &Experiment, round: &Round) -> Option<String> {
-    let Round { round, clients, failed, participants, .. } = round;
-    let sampled = sample(experiment.seed, *round, experiment.clients, experiment.sampled_clients());
-    let others: Vec<&u32> = participants.iter().filter(|client| !sampled.contains(client)).collect();
-    if !others.is_empty() {
-        return Some(format!("round {round}: the participants {others:?} in the ledger were not sampled"));
-    }
-    let lost = sampled.len() as u32 - clients;
-    unequal(&format!("round {round}: the clients that failed are"), failed, &lost)
 }
 
 /// A sentence on two things that differ.

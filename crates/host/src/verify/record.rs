@@ -1,9 +1,14 @@
 //! The files of a run against its ledger, without running anything.
 
-use std::{fs, io, path::Path};
+use std::{io, path::Path};
 
 use crate::{
-    Convergence, Error, Experiment, Result, Stop, Summary, checkpoint::Checkpoint, history::History, run_dir::RunDir,
+    Convergence, Error, Experiment, Result, Round, Stop, Summary,
+    checkpoint::{Checkpoint, FOLDER},
+    files::read_regular,
+    history::{History, Stretch},
+    run_dir::RunDir,
+    sampling::sample,
     summary::bytes_sha256,
 };
 
@@ -12,7 +17,7 @@ use crate::{
 /// # Errors
 /// [`Error::Output`] for a file that is there and cannot be read.
 pub(super) fn difference(directory: &Path, history: &History) -> Result<Option<String>> {
-    for check in [experiment, partitions, dylibs, summary, checkpoints] {
+    for check in [lines, experiment, partitions, dylibs, summary, checkpoints] {
         if let Some(difference) = check(directory, history)? {
             return Ok(Some(difference));
         }
@@ -27,13 +32,17 @@ pub(super) fn weights_difference(directory: &Path, repeated: &Path) -> Result<Op
     Ok((Some(was) != now).then(|| format!("{} does not hold the final weights", RunDir::WEIGHTS)))
 }
 
-/// What a run cannot vouch for, a phrase each.
-pub(super) fn not_vouched_for(history: &History) -> Vec<String> {
+/// Returns what a run cannot vouch for, a phrase each.
+pub(super) fn not_vouched_for(directory: &Path, history: &History) -> Vec<String> {
     let mut phrases = vec![
-        "seconds and processor time".to_owned(),
-        "the causes and logs of lost clients".to_owned(),
+        "seconds, the processor, and fedpipe's version".to_owned(),
+        "the number, causes and logs of lost clients".to_owned(),
+        "the isolation that was in force".to_owned(),
         format!("{}, which is drawn from the ledger", RunDir::PICTURE),
     ];
+    let results = [RunDir::SUMMARY, RunDir::WEIGHTS].into_iter().filter(|_| history.finished.is_some());
+    let missing = results.chain([FOLDER]).filter(|name| !directory.join(name).exists());
+    phrases.extend(missing.map(|name| format!("{name}, which is missing")));
     match history.finished.as_ref().map(|summary| &summary.stopped) {
         None => phrases.push("an end: the ledger has none, and later rounds may have been cut off".into()),
         Some(Stop::Signal(_) | Stop::Failed(_)) => phrases.push("the reason why it was stopped".into()),
@@ -42,12 +51,56 @@ pub(super) fn not_vouched_for(history: &History) -> Vec<String> {
     phrases
 }
 
+/// Compares each line with those before it.
+fn lines(_: &Path, history: &History) -> Result<Option<String>> {
+    if !history.is_plain {
+        return Ok(Some("the ledger has a line with more in it than a run writes".into()));
+    }
+    let last = history.rounds.len() as u64;
+    let undescribed = history
+        .stretches
+        .iter()
+        .find(|stretch| stretch.first_round <= last && (stretch.dealt.is_none() || stretch.ready.is_none()));
+    if let Some(Stretch { first_round, .. }) = undescribed {
+        return Ok(Some(format!("the ledger lacks the line on the data or the model of round {first_round}")));
+    }
+    let mut ends = history.stretches.iter().skip(1).map(|stretch| stretch.first_round).chain([u64::MAX]);
+    Ok(history.stretches.iter().find_map(|stretch| {
+        let end = ends.next().unwrap_or(u64::MAX);
+        let rounds = history.rounds.iter().filter(|round| (stretch.first_round..end).contains(&round.round));
+        rounds.filter_map(|round| participants(&stretch.experiment, round)).next()
+    }))
+}
+
+/// Compares the participants of a round with those that it sampled.
+fn participants(experiment: &Experiment, round: &Round) -> Option<String> {
+    let Round { round: number, clients, failed, participants, .. } = round;
+    let sampled = sample(experiment.seed, *number, experiment.clients, experiment.sampled_clients());
+    let is_ascending = participants.windows(2).all(|pair| pair[0] < pair[1]);
+    if !is_ascending || participants.iter().any(|client| !sampled.contains(client)) {
+        return Some(format!(
+            "round {number}: the participants {participants:?} in the ledger are not of those sampled"
+        ));
+    }
+    // All took part where none is named.
+    let all = if participants.is_empty() { experiment.clients as usize } else { participants.len() };
+    if *clients as usize != all || clients.checked_add(*failed) != Some(sampled.len() as u32) {
+        return Some(format!(
+            "round {number}: the ledger says {clients} clients and {failed} that failed, of {} sampled and {all} that took part",
+            sampled.len()
+        ));
+    }
+    None
+}
+
 fn experiment(directory: &Path, history: &History) -> Result<Option<String>> {
-    let path = directory.join(RunDir::EXPERIMENT);
-    let text = read(&path)?.unwrap_or_default();
-    let table = String::from_utf8_lossy(&text).parse();
-    let same =
-        table.ok().and_then(|table| Experiment::deserialize_from(table).ok()).as_ref() == Some(history.experiment());
+    let text = read(&directory.join(RunDir::EXPERIMENT))?.unwrap_or_default();
+    let table = String::from_utf8_lossy(&text).parse().ok();
+    let written = table.and_then(|table| Experiment::deserialize_from(table).ok());
+    // A forced resume writes the ledger first, and may have been killed then.
+    let same = written.is_some_and(|written| {
+        written == *history.experiment() || history.resumed_since && history.experiments.contains(&written)
+    });
     Ok((!same).then(|| format!("{} is not the experiment that the ledger has", RunDir::EXPERIMENT)))
 }
 
@@ -78,18 +131,21 @@ fn dylibs(directory: &Path, history: &History) -> Result<Option<String>> {
 fn summary(directory: &Path, history: &History) -> Result<Option<String>> {
     let differs = |why: &str| Ok(Some(format!("{} {why}", RunDir::SUMMARY)));
     let file = read(&directory.join(RunDir::SUMMARY))?;
-    let told: Option<Option<Summary>> = file.map(|bytes| serde_json::from_slice(&bytes).ok());
-    let result = match (&told, &history.finished) {
-        (None, None) => return Ok(None),
-        (Some(told), Some(recorded)) if told.as_ref() != Some(recorded) => {
+    let parsed: Option<Summary> = file.as_deref().and_then(|bytes| serde_json::from_slice(bytes).ok());
+    let (result, stretch) = match (&file, parsed.as_ref(), &history.finished) {
+        (None, _, None) => return Ok(None),
+        (None, _, Some(recorded)) => (recorded, history.last_stretch()),
+        (Some(file), _, Some(recorded)) if *file != recorded.to_text()?.as_bytes() => {
             return differs("is not the result that the ledger has");
         }
-        (_, Some(recorded)) => recorded,
-        // A resume cuts off the end and removes the results before its first round.
-        (Some(Some(told)), None) if history.resumed_since => told,
-        (Some(_), None) => return differs("tells of an end that the ledger lacks"),
+        (Some(_), _, Some(recorded)) => (recorded, history.last_stretch()),
+        // A resume cuts off the end before it removes the results, which are those of the rounds before.
+        (Some(file), Some(told), None) if history.resumed_since && *file == told.to_text()?.as_bytes() => {
+            (told, history.stretch_of_last_round())
+        }
+        (Some(_), _, None) => return differs("tells of an end that the ledger lacks"),
     };
-    let expected = expected(result, history);
+    let expected = expected(result, stretch, history);
     let same = expected.as_ref() == Some(result);
     let shown = |summary: &Summary| serde_json::to_string(summary).unwrap_or_default();
     Ok((!same).then(|| {
@@ -99,8 +155,7 @@ fn summary(directory: &Path, history: &History) -> Result<Option<String>> {
 }
 
 /// The result that follows from the lines of the ledger, but for what no line says.
-fn expected(result: &Summary, history: &History) -> Option<Summary> {
-    let stretch = history.last_stretch();
+fn expected(result: &Summary, stretch: &Stretch, history: &History) -> Option<Summary> {
     let (experiment, ready, dealt) = (&stretch.experiment, stretch.ready.as_ref()?, stretch.dealt.as_ref()?);
     let last = history.rounds.last();
     Some(Summary {
@@ -119,13 +174,12 @@ fn expected(result: &Summary, history: &History) -> Option<Summary> {
         // Those of the round that was stopped are cut off with the end.
         failures: if history.finished.is_some() { history.failures } else { result.failures },
         clients_dropped: history.rounds.iter().any(|round| round.failed > 0),
-        stopped: end(&result.stopped, history)?,
+        stopped: end(&result.stopped, experiment, history)?,
     })
 }
 
 /// The end that follows from the rounds; `told` where the rounds alone could go on. None where that cannot be.
-fn end(told: &Stop, history: &History) -> Option<Stop> {
-    let experiment = history.experiment();
+fn end(told: &Stop, experiment: &Experiment, history: &History) -> Option<Stop> {
     let mut convergence = Convergence::new(experiment.tolerance);
     history.rounds.iter().for_each(|round| convergence.take(round));
     let is_last = history.rounds.len() as u64 >= experiment.last_round();
@@ -150,7 +204,7 @@ fn checkpoints(directory: &Path, history: &History) -> Result<Option<String>> {
 
 /// A file's contents; none where it is not there.
 fn read(path: &Path) -> Result<Option<Vec<u8>>> {
-    match fs::read(path) {
+    match read_regular(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::in_run("read", path, &error)),
