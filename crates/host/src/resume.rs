@@ -211,12 +211,13 @@ impl Point {
         }
         let position = self.checkpoint.as_ref().map_or(self.history.started(), |checkpoint| &checkpoint.meta.ledger);
         let is_forced = !self.forced.is_empty();
+        let forced = under_way_as(experiment, self.history.experiment())?;
         let line = Line::Resumed {
             round: self.round(),
             cut_lines: self.cut_lines,
             cpu: Cpu::of_this_machine(),
             forced: Cow::Borrowed(&self.forced),
-            experiment: Some(Cow::Borrowed(experiment)).filter(|_| is_forced),
+            experiment: Some(Cow::Borrowed(&forced)).filter(|_| is_forced),
             program: Some(Cow::Borrowed(&self.program)).filter(|_| is_forced),
             data: self.data.as_ref().filter(|_| is_forced).map(Cow::Borrowed),
         };
@@ -224,7 +225,7 @@ impl Point {
         let ledger = ledger.map_err(|error| Error::of_record(&error))?;
         // After the ledger, which decides: a resume takes a text from before for the one that the ledger has now.
         if is_forced {
-            directory.write(RunDir::EXPERIMENT, experiment.to_toml()?.as_bytes())?;
+            directory.write(RunDir::EXPERIMENT, forced.to_toml()?.as_bytes())?;
         }
         let known: Vec<String> = self.history.reloads.keys().map(|&round| RunDir::model_from(round)).collect();
         let dropped = directory.drop_models_unless(|name| known.iter().any(|known| known == name))?;
@@ -271,6 +272,20 @@ pub fn under_way(directory: &Path, written: &Experiment) -> Option<Experiment> {
     let history = History::read(directory).ok()?;
     let is_from_before = history.experiments.contains(written);
     is_from_before.then(|| history.experiment().clone())
+}
+
+/// Returns the `given` experiment with the keys without influence of the `recorded` one: those that a resume gives are for
+/// its session alone.
+fn under_way_as(given: &Experiment, recorded: &Experiment) -> Result<Experiment> {
+    let table = |experiment: &Experiment| toml::Table::try_from(experiment).map_err(anyhow::Error::from);
+    let (mut given, mut recorded) = (table(given)?, table(recorded)?);
+    for key in WITHOUT_INFLUENCE {
+        match recorded.remove(key) {
+            Some(value) => given.insert(key.into(), value),
+            None => given.remove(key),
+        };
+    }
+    Experiment::deserialize_from(given)
 }
 
 /// The same experiment without the rounds that it has beyond those of the `recorded` one: a run may go on for longer without
