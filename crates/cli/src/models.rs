@@ -31,7 +31,7 @@ pub(crate) fn foreign(command: &str) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What confines a model that is only asked what it is: all that this kernel offers. There are no data to lose here, and a
+/// Returns the isolation of a model that is only described: all that this kernel offers. There are no data to lose here, and a
 /// list without a model that runs would be of no use.
 fn auto() -> Isolation {
     isolation(Level::Auto, None, None, 1)

@@ -1,4 +1,4 @@
-//! What the command writes: results to standard output, all else to standard error.
+//! The output of the command: results to standard output, all else to standard error.
 //!
 //! `print!` and its kin panic where a device is full or a reader is gone; clippy refuses them.
 

@@ -25,7 +25,7 @@ pub(crate) struct Screen {
     directory: PathBuf,
     tolerance: f64,
     losses: Losses,
-    /// What is in force on clients elsewhere, and on which: not yet shown, since they say it one after the other.
+    /// The isolation of clients elsewhere, and of which: not yet shown, since they say it one after the other.
     confined: BTreeMap<String, Vec<u32>>,
 }
 

@@ -1,4 +1,4 @@
-//! What a client writes to its standard error, which is its log.
+//! The standard error of a client, which is its log.
 
 use std::{
     fmt::Display,

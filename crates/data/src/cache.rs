@@ -18,7 +18,7 @@ use crate::{DataError, Progress};
 pub struct Cache {
     root: PathBuf,
     limit: u64,
-    /// Where a verifying view deals, instead of the cache.
+    /// The folder that a verifying view deals into, instead of the cache.
     scratch: Option<PathBuf>,
 }
 
@@ -64,7 +64,7 @@ impl Cache {
         &self.root
     }
 
-    /// Where its contents lie: its directory, what links in it lead to, such as `datasets` on another disk, and the scratch of
+    /// Returns the places of its contents: its directory, what links in it lead to, such as `datasets` on another disk, and the scratch of
     /// a verifying view.
     pub fn places(&self) -> Vec<PathBuf> {
         let (datasets, partitions) = (self.datasets(), self.partitions());

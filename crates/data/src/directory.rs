@@ -30,7 +30,7 @@ pub(crate) struct Directory {
     paths: Vec<PathBuf>,
 }
 
-/// What the cache remembers of a directory: as long as its files have these stamps, it has this identity.
+/// The cache's record of a directory: as long as its files have these stamps, it has this identity.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Memory {
     files: Vec<(PathBuf, Stamp)>,

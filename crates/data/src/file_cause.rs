@@ -56,7 +56,7 @@ impl FileCause {
         }
     }
 
-    /// What helps wherever the file is; empty for [`FileCause::Path`] and [`FileCause::Other`].
+    /// Returns the remedy that holds wherever the file is; empty for [`FileCause::Path`] and [`FileCause::Other`].
     pub fn help(self) -> &'static str {
         match self {
             Self::Full => "free some space",

@@ -12,7 +12,7 @@ const REFUSALS: [i32; 7] = [
     libc::EROFS,
     libc::ENOSYS,
     libc::EOPNOTSUPP,
-    // What NFS says without a lock daemon.
+    // The answer of NFS without a lock daemon.
     libc::ENOLCK,
 ];
 

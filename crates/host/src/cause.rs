@@ -29,7 +29,7 @@ pub enum Cause {
     },
     /// The kernel killed it, since its container had no memory left.
     OutOfMemory {
-        /// What the container may take; none where it is not said.
+        /// The memory that the container may take; none where it is not said.
         bytes: Option<u64>,
     },
     /// It took all the processor time that it may.

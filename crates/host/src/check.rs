@@ -6,7 +6,7 @@ use crate::{Cause, fleet::Job};
 
 type Checked = Result<(), Cause>;
 
-/// What the answers of a round are held against.
+/// The expectations that the answers of a round are compared with.
 #[derive(Debug)]
 pub(crate) struct Expected<'a> {
     /// The number of weights.

@@ -214,7 +214,7 @@ impl Saver {
     /// Has `checkpoint` saved soon, or at once where there is no thread.
     ///
     /// # Errors
-    /// That of an earlier one, or without a thread its own.
+    /// The error of an earlier checkpoint; without a thread, of this one.
     pub(crate) fn save(&mut self, checkpoint: Checkpoint) -> anyhow::Result<()> {
         match &self.thread {
             None => self.place.save(&checkpoint),

@@ -43,7 +43,7 @@ pub(crate) struct StopSign {
     /// Whether somebody has asked for it.
     pub(crate) raised: Arc<AtomicBool>,
     signal: AtomicI32,
-    /// Whether the run writes its results.
+    /// `true` once the run writes its results.
     writing: AtomicBool,
     /// What is waited for besides; made by who waits first.
     wake: OnceLock<Arc<EventFd>>,

@@ -73,7 +73,7 @@ pub enum Event<'a> {
         /// SHA-256 of the initial weights.
         weights_sha256: &'a str,
     },
-    /// What the kernel enforces on the clients, by the word of each.
+    /// Tells the isolation of the clients, by the word of each.
     Isolated {
         /// The client process; none where it is what all have, as those of this machine.
         process: Option<u32>,

@@ -288,7 +288,7 @@ impl Experiment {
         self.jobs.unwrap_or_else(cores)
     }
 
-    /// What each client process is told.
+    /// Returns the isolation of each client process.
     pub(crate) fn isolation_of_each(&self) -> Isolation {
         isolation(self.isolation, self.memory_limit, self.cpu_limit, self.process_count())
     }
@@ -312,7 +312,7 @@ pub struct Launch {
     pub out: Option<PathBuf>,
     /// Where datasets and partitions are kept.
     pub cache: fedpipe_data::Cache,
-    /// What else no program of the user's may read: the run that this one repeats.
+    /// Further paths that no program of the user's may read: the run that this one repeats.
     pub closed: Vec<PathBuf>,
     /// Who takes part in the rounds of a run that repeats another, by round; empty for a run of its own.
     pub replay: BTreeMap<u64, Vec<u32>>,

@@ -380,7 +380,7 @@ impl<'a> Federation<'a> {
 /// Refuses a setup that no message can carry, or whose dylib the system's loader would look for elsewhere: it is no fault of
 /// a client.
 fn check_sendable(setup: &Setup, experiment: &Experiment) -> Result<()> {
-    /// What `dlopen` replaces in a path (ld.so(8)).
+    /// The tokens that `dlopen` replaces in a path (ld.so(8)).
     const REPLACED: [&str; 6] = ["$ORIGIN", "${ORIGIN}", "$LIB", "${LIB}", "$PLATFORM", "${PLATFORM}"];
     let Purpose::Serve { task, partitions, test } = &setup.purpose else { return Ok(()) };
     let paths = setup.dylib.iter().chain([test]).chain(partitions.iter().map(|held| &held.path));

@@ -57,19 +57,19 @@ pub(crate) struct Fleet<'a> {
     /// On which they do.
     cores: Cores,
     policy: OnFailure,
-    /// What the first process said of its model; the others must say the same. What confines a process, and how many
+    /// The first process's description of its model; the others must say the same. What confines a process, and how many
     /// examples it has, is its slot's, and left out here.
     model: Option<Ready>,
     /// The layout of that model; none where models are only described.
     layout: Option<Layout>,
-    /// What is in force, as far as nobody took it with [`Fleet::take_confined`].
+    /// Isolation reports that [`Fleet::take_confined`] has not returned yet.
     confined: Vec<Confined>,
     generation: u64,
     /// Somebody asked for the model's dylib to be taken anew.
     pub(crate) reload_asked: bool,
 }
 
-/// What confines a process, by its own word.
+/// The isolation of a process, by its own word.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Confined {
     /// The process; none where one word holds for all, which is so for those of this machine.
@@ -79,7 +79,7 @@ pub(crate) struct Confined {
 
 struct Slot {
     setup: Setup,
-    /// What confines its process, as the last one that was ready said.
+    /// The isolation of its process, as the last one that was ready said.
     in_force: Option<InForce>,
     worker: Option<Worker>,
     ready: bool,
@@ -139,7 +139,7 @@ impl<'a> Fleet<'a> {
         self.at_once
     }
 
-    /// What the processes said of their model, without what is each one's own; none before the first job was done.
+    /// The processes' description of their model, without what is each one's own; none before the first job was done.
     pub(crate) fn model(&self) -> Option<&Ready> {
         self.model.as_ref()
     }
@@ -149,7 +149,7 @@ impl<'a> Fleet<'a> {
         self.layout.as_ref()
     }
 
-    /// What confines the process of `slot`, as the last one that was ready said.
+    /// Returns the isolation of the process of `slot`, as the last one that was ready said.
     pub(crate) fn in_force(&self, slot: usize) -> Option<&InForce> {
         self.slots.get(slot)?.in_force.as_ref()
     }

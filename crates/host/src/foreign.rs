@@ -26,9 +26,9 @@ pub(crate) struct Foreign {
 pub(crate) struct Launched {
     program: PathBuf,
     words: Vec<String>,
-    /// What it may read and execute besides its data.
+    /// The paths that it may read and execute besides its data.
     open: Vec<PathBuf>,
-    /// What of that it may not: the data of all clients, runs.
+    /// The paths that the program must not read: clients' data and runs.
     closed: Vec<PathBuf>,
 }
 
@@ -99,7 +99,7 @@ impl Foreign {
         contents.map(|(word, bytes)| (word.clone(), bytes_sha256(&bytes))).collect()
     }
 
-    /// How to start it confined, by `launcher`, fedpipe's own client, with nothing of `closed` opened, nor of what is found
+    /// Returns the command that starts it confined, by `launcher`, fedpipe's own client, with nothing of `closed` opened, nor of what is found
     /// of that kind in the folders that it may read.
     ///
     /// # Errors
@@ -137,7 +137,7 @@ impl Foreign {
         Ok((command, launched))
     }
 
-    /// What the command lies in, first its program and its script (or, of a module, this folder); each without a link, and
+    /// The folders of the command, first its program and its script (or, of a module, this folder); each without a link, and
     /// those that are links also as such, since an environment's interpreter is one.
     fn own_files(&self, program: &Path) -> Vec<PathBuf> {
         let split = |word: &String| shlex::split(word).unwrap_or_default();

@@ -33,11 +33,11 @@ pub(crate) struct History {
     pub(crate) failures: u64,
     /// The result, where the run has ended.
     pub(crate) finished: Option<Summary>,
-    /// Whether a session began after the last round.
+    /// `true` where a session began after the last round.
     pub(crate) resumed_since: bool,
     /// All experiments that the run was ever under, the one that is under way last.
     pub(crate) experiments: Vec<Experiment>,
-    /// Whether every line is as this version writes it, with nothing added.
+    /// `true` where every line is as this version writes it, with nothing added.
     pub(crate) is_plain: bool,
 }
 

@@ -61,7 +61,7 @@ pub(crate) enum Line<'a> {
         program: Cow<'a, Program>,
         weights_sha256: Cow<'a, str>,
     },
-    /// What the kernel enforces on every client of this session; where they are elsewhere, on the one of a process.
+    /// The isolation that the kernel enforces on every client of this session; where they are elsewhere, on the one of a process.
     Isolation {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         process: Option<u32>,
@@ -78,7 +78,7 @@ pub(crate) enum Line<'a> {
         /// Lines that came after that checkpoint and were cut off; their rounds come again.
         cut_lines: u64,
         cpu: Cpu,
-        /// What was overruled with `--force` since the rounds before.
+        /// The differences that were overruled with `--force` since the rounds before.
         #[serde(default, skip_serializing_if = "<[String]>::is_empty")]
         forced: Cow<'a, [String]>,
         /// The experiment from here on, where something was overruled.

@@ -53,7 +53,7 @@ impl Range {
             Range::Penalty => (value >= 0.0, "a number of at least 0"),
             Range::Positive => (value > 0.0, "a number above 0"),
         };
-        // What a client has is f32.
+        // A client has f32.
         if fits && value.is_finite() && (value as f32).is_finite() { Ok(()) } else { Err(wanted) }
     }
 }

@@ -126,7 +126,7 @@ impl Progress {
         self.recorded = position.clone();
     }
 
-    /// What the run came to.
+    /// Returns the result of the run.
     pub(crate) fn summary(
         &self,
         experiment: &Experiment,

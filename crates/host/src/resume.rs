@@ -37,7 +37,7 @@ pub(crate) struct Point {
     pub(crate) checkpoint: Option<Checkpoint>,
     /// Checkpoints whose contents do not fit the ledger.
     refused: Vec<PathBuf>,
-    /// What the clients run now.
+    /// The program of the clients now.
     program: Program,
     /// The data of this session; none before they are dealt.
     data: Option<DataIdentity>,
@@ -102,7 +102,7 @@ impl Point {
             program: program.clone(),
             history,
         };
-        // What was forced before is the run's own, although the line that says so may come after this point.
+        // A change that an earlier resume forced needs no second `--force`, although its line may come after this point.
         differ(&whole, &not_longer(experiment, whole.experiment()))?
             .into_iter()
             .try_for_each(|difference| point.unless_forced(difference))?;
@@ -194,7 +194,7 @@ impl Point {
         self.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.meta.round)
     }
 
-    /// Whether the ledger until here has the lines on data and model that hold from here on.
+    /// Returns `true` where the ledger until here describes the data and the model that hold from here on.
     pub(crate) fn is_described(&self) -> bool {
         self.round() > 0 && self.forced.is_empty()
     }
@@ -403,7 +403,7 @@ mod tests {
             Ok(point.forced)
         }
 
-        /// What is said of a checkpoint that is there instead.
+        /// Returns the warning about a replaced checkpoint.
         fn refusal(&self, checkpoint: &Checkpoint) -> String {
             self.save(checkpoint);
             let directory = RunDir::open(&self.path()).unwrap();

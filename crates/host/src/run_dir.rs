@@ -24,7 +24,7 @@ pub(crate) struct RunDir {
     path: PathBuf,
     /// Whether the folder that it is in was made for it.
     made_parent: bool,
-    /// What the file system refused and the run goes on without, a sentence each.
+    /// The matters that the file system refused and the run goes on without, a sentence each.
     pub(crate) warnings: Vec<String>,
     /// Holds the lock; the host's process number in it is for people.
     _lock: fs::File,

@@ -283,7 +283,7 @@ impl Stopper {
     }
 }
 
-/// What the client of a node is confined to.
+/// Returns the isolation of a node's client.
 fn isolation_of(node: &Node) -> Isolation {
     isolation(node.isolation, node.memory_limit, node.cpu_limit, 1)
 }

@@ -70,7 +70,7 @@ impl StartCause {
         }
     }
 
-    /// What went wrong, where the error's own words do not say so, and what helps; empty parts for what is not known.
+    /// Returns the cause, where the error's own words lack it, and the remedy; empty parts for what is not known.
     fn words(self) -> (&'static str, &'static str) {
         match self {
             Self::ProcessLimit => ("", "raise `ulimit -u` or the cgroup's pids.max"),

@@ -29,7 +29,7 @@ pub enum Level {
     Off,
 }
 
-/// What is in force: for the ledger, and as a line for the screen. By default, for a client that does not say: nothing.
+/// The isolation in force: for the ledger, and as a line for the screen. By default, for a client that does not say: nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct InForce {

@@ -75,9 +75,9 @@ pub struct Launch {
     pub isolation: Isolation,
     /// The files that it is to train and evaluate on.
     pub data: Vec<PathBuf>,
-    /// What else it may read and execute: files, and folders with all that is in them but for what is closed.
+    /// Further paths that it may read and execute: files, and folders with all that is in them but for what is closed.
     pub open: Vec<PathBuf>,
-    /// Where the data of clients and the results of runs lie, each path without a link in it.
+    /// The paths of clients' data and of runs' results, each without a link in it.
     pub closed: Vec<PathBuf>,
 }
 

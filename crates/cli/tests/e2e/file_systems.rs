@@ -63,7 +63,7 @@ fn what_the_data_do_not_need_may_be_refused() {
         if errors.lines().count() != warnings.len() || !errors.lines().zip(warnings).all(fits) {
             return Err(errors);
         }
-        // What was dealt is found again, and the next run has the next number.
+        // The dealt data are found again, and the next run has the next number.
         let output = refusing::output(place.fedpipe(RUN), calls.clone());
         match output.status.success() && runs(&place) == ["logreg-1", "logreg-2"] {
             true => Ok(()),

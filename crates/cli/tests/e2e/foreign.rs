@@ -291,7 +291,7 @@ fn what_is_no_client_is_one_sentence() {
         let output = place.fedpipe("run --data sample --quiet").args(*arguments).output().unwrap();
         let errors = stderr(&output);
         let last = errors.lines().last().unwrap_or_default();
-        // What every process would repeat is told once.
+        // A failure that every process would repeat is told once.
         let once = errors.lines().filter(|line| !line.starts_with(' ')).count() == 1;
         match output.status.code() == Some(*code) && last.starts_with("error: ") && last.contains(says) && once {
             true => Ok(()),
@@ -337,7 +337,7 @@ fn files_beside(place: &Place) -> Vec<String> {
     names.chain(["helper".to_owned(), "client.sh".to_owned()]).collect()
 }
 
-/// What the program says of these files, of which it may read the last two, or all.
+/// Returns the program's words on these files, of which it may read the last two, or all.
 fn outcomes(files: &[String], all: bool) -> Vec<String> {
     let open = if all { 0 } else { files.len() - 2 };
     let outcome = |at| if at < open { "refused" } else { "done" };

@@ -43,7 +43,7 @@ fn other_files_of_the_same_sizes_and_times_are_another_dataset() {
     assert_ne!(before, after);
 }
 
-/// What `misbehaving` is given of the sample, with a client a process.
+/// The part of the sample that `misbehaving` is given, with a client a process.
 const RUN: &str = "misbehaving --clients 2 --rounds 1";
 
 /// A place in which the sample was dealt to two clients.

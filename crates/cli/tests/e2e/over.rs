@@ -201,7 +201,7 @@ fn a_client_whose_number_of_examples_changes_costs_that_client() {
     }
 }
 
-/// What the ledger has of each process's isolation: the process, the level and whether there is a Landlock.
+/// Returns the ledger's record of each process's isolation: the process, the level and whether there is a Landlock.
 fn recorded(run: &Run) -> Vec<(u64, String, bool)> {
     let of = |line: &Value| {
         (line["process"].as_u64().unwrap(), line["level"].as_str().unwrap().to_owned(), line["landlock_abi"].is_u64())

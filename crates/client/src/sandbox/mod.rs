@@ -21,7 +21,7 @@ use calls::Calls;
 pub use float::restore_float_control;
 pub use program::Program;
 
-/// What a client is to be confined to; by default to all that there is, with nothing to read.
+/// The confinement of a client; by default all that there is, with nothing to read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Policy {

@@ -1,4 +1,4 @@
-//! What a program of the user's may read of the file system: what its host names, without what its host closes.
+//! The part of the file system that a program of the user's may read: what its host names, without what its host closes.
 
 use std::{
     collections::BTreeSet,
@@ -113,7 +113,7 @@ mod tests {
         let program = Program::of(std::slice::from_ref(&root), &beside[..1]);
         assert_eq!(program, Program { open: BTreeSet::from([root.clone()]), listed: BTreeSet::new() });
         assert_eq!(Program::of(&beside[1..], &[]), Program::default());
-        // What lies in something closed, or is closed itself, is not opened.
+        // A path that is closed, or lies in something closed, is not opened.
         let script = write(&root.join("run/client.py"), "");
         assert_eq!(Program::of(&[script, root.join("run")], &[root.join("run")]), Program::default());
     }

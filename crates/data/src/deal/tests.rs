@@ -103,7 +103,7 @@ fn what_was_dealt_before_is_found_without_reading_the_dataset() {
     let (second, told) = setting.run(&deal);
     let second = second.unwrap();
     assert_eq!((&second.dataset, &second.partitions, &second.test), (&first.dataset, &first.partitions, &first.test));
-    // Who reads a dataset, or a partition, says so.
+    // The reader of a dataset, or a partition, says so.
     assert_eq!(told, []);
 }
 
@@ -142,7 +142,7 @@ fn a_verifying_view_reads_a_directory_whatever_the_cache_remembers_of_it() {
     let first = setting.run(&deal).0.unwrap();
     replace_images(&setting);
     let second = setting.run(&deal).0.unwrap();
-    // What the cache remembers has the stamps of the files that are there, and the hash of those that were.
+    // The cache's record has the stamps of the files that are there, and the hash of those that were.
     let [memory] = &files(&setting.cache.datasets().join("directories"))[..] else { panic!("one directory") };
     let text = fs::read_to_string(memory).unwrap();
     fs::write(memory, text.replace(&second.dataset.sha256, &first.dataset.sha256)).unwrap();

@@ -1,4 +1,4 @@
-//! What holds data of clients or results of runs, none of which is opened to a program of the user's.
+//! The places of clients' data and of runs' results, none of which is opened to a program of the user's.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -10,10 +10,10 @@ use fedpipe_data::{Cache, Source, is_dataset_file, is_manifest};
 
 use crate::{Experiment, Launch, ledger::NAME, run_dir::RunDir};
 
-/// How many levels below a folder are searched for runs and datasets.
+/// The number of levels below a folder that are searched for runs and datasets.
 const LEVELS: usize = 6;
 
-/// How many entries are looked at in all.
+/// The number of entries that are looked at in all.
 const ENTRIES: usize = 20_000;
 
 /// Of one folder, more closed entries than this close the folder, so that a message can hold them all.
@@ -22,7 +22,7 @@ const MOST_OF_ONE: usize = 64;
 /// Folders with much in them that no run and no dataset is put into.
 const PACKAGES: [&str; 3] = ["site-packages", "dist-packages", ".git"];
 
-/// What a run, or a question to a program, closes to that program.
+/// The paths that a run, or a description, closes to a program.
 #[derive(Debug, Clone)]
 pub(crate) struct Closed {
     /// Folders and files, without a link in their paths.

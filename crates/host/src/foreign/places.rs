@@ -1,4 +1,4 @@
-//! What a program of the user's needs of the file system: its own folder, its interpreter's, the system's.
+//! The part of the file system that a program of the user's needs: its own folder, its interpreter's, the system's.
 //!
 //! A guess, made from the command and the environment: a Landlock ruleset cannot be widened once somebody knows better. It is
 //! made once a run; the launchers open what is found here but for what is closed.
@@ -45,7 +45,7 @@ const BESIDE_BIN: [&str; 5] = ["bin", "lib", "lib64", "libexec", "share"];
 /// Environments and paths that the environment names.
 const VARIABLES: [&str; 4] = ["VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONPATH", "LD_LIBRARY_PATH"];
 
-/// What a program needs.
+/// The paths that a program needs.
 #[derive(Debug, Default)]
 pub(super) struct Places {
     /// Files, and folders with all that is in them.
@@ -203,7 +203,7 @@ fn in_path(word: &str) -> Option<PathBuf> {
     env::split_paths(&folders).map(|folder| folder.join(word)).find(|path| path.is_file())
 }
 
-/// What follows `#!`, where a program is a script.
+/// Returns the text after `#!`, where a program is a script.
 fn first_line(program: &Path) -> String {
     let mut start = Vec::new();
     let read = File::open(program).and_then(|file| file.take(256).read_to_end(&mut start));

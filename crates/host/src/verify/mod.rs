@@ -100,7 +100,7 @@ fn check(directory: &Path, history: &History) -> Result<()> {
     Ok(())
 }
 
-/// What a repeated run needs.
+/// The places and the command of a repeated run.
 struct Place<'p> {
     /// The run's.
     directory: &'p Path,
