@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use fedpipe_data::{Dealt, Scheme};
+use fedpipe_data::{Dealt, Partition, Scheme};
 use fedpipe_protocol::{
     EVALUATION_BLOCK, Evaluate, FailureKind, Held, InForce, Layout, Level, MAX_HEADER, Parts, Purpose, Ready, Reply,
     Request, Setup, Spare, Task, Train, Update, WEIGHTS, header_length,
@@ -85,6 +85,7 @@ impl<'a> Federation<'a> {
         let dylib_sha256 = dylib.as_ref().filter(|_| launch.command.elsewhere).map(|dylib| dylib.sha256.clone());
         let setup = |process| Setup {
             dylib_sha256: dylib_sha256.clone(),
+            test_sha256: Some(dealt.test.sha256.clone()).filter(|_| launch.command.elsewhere),
             ..setup(experiment, &path, dealt, process, processes)
         };
         let setups: Vec<Setup> = (0..processes).map(setup).collect();
@@ -111,6 +112,10 @@ impl<'a> Federation<'a> {
         };
         let at_once = experiment.job_count() as usize;
         let mut fleet = Fleet::start(environment, control, setups, at_once, experiment.on_failure)?;
+        if !launch.command.elsewhere {
+            // Once for all, while the clients start: each would read the whole of it for a share.
+            Partition::open(&dealt.test.path)?.check_sha256(&dealt.test.sha256, &dealt.test.path)?;
+        }
         if launch.command.elsewhere && experiment.isolation == Level::Require {
             fleet.all_ready()?;
         }
@@ -433,7 +438,7 @@ fn setup(experiment: &Experiment, dylib: &Option<PathBuf>, dealt: &Dealt, proces
     Setup {
         dylib: dylib.clone(),
         dylib_sha256: None,
-        test_sha256: Some(dealt.test.sha256.clone()),
+        test_sha256: None,
         options: experiment.model_options.clone(),
         seed: experiment.seed,
         isolation: experiment.isolation_of_each(),
