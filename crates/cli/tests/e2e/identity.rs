@@ -67,9 +67,10 @@ fn damage(path: &Path) {
     let files = entry["files"].as_array_mut().unwrap();
     let name = path.file_name().unwrap().to_str().unwrap();
     let record = files.iter_mut().find(|record| record["name"] == name).unwrap();
-    record["modified"] = json!([metadata.mtime(), metadata.mtime_nsec()]);
-    record["changed"] = json!([metadata.ctime(), metadata.ctime_nsec()]);
-    record["inode"] = metadata.ino().into();
+    let stamp = &mut record["stamp"];
+    stamp["modified"] = json!([metadata.mtime(), metadata.mtime_nsec()]);
+    stamp["changed"] = json!([metadata.ctime(), metadata.ctime_nsec()]);
+    stamp["inode"] = metadata.ino().into();
     fs::write(&list, entry.to_string()).unwrap();
 }
 

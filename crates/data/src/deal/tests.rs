@@ -176,10 +176,10 @@ fn a_verifying_view_deals_anew_whatever_the_cache_says_and_leaves_it_as_it_is() 
     let list = forged.path.with_file_name("entry.json");
     let mut entry: serde_json::Value = serde_json::from_slice(&fs::read(&list).unwrap()).unwrap();
     let stamp = serde_json::to_value(crate::checksum::Stamp::of(&forged.path).unwrap()).unwrap();
-    let record = entry["files"][2].as_object_mut().unwrap();
-    record.extend(stamp.as_object().unwrap().clone());
+    let record = &mut entry["files"][2];
+    record["stamp"] = stamp;
     let sha256 = Partition::open(&forged.path).unwrap().sha256();
-    record["sha256"] = sha256.clone().into();
+    record["hashes"]["sha256"] = sha256.clone().into();
     fs::write(&list, entry.to_string()).unwrap();
     let (fooled, told) = setting.run(&deal);
     assert_eq!((&fooled.unwrap().partitions[2].sha256, told), (&sha256, vec![]), "the forgery is good");
