@@ -75,7 +75,7 @@ fn panel(area: &Area<'_>, axis: &str, curves: &[Curve<'_>]) -> Drawn {
         .x_labels(10)
         .y_labels(7)
         // Ticks between two rounds have no label: there is no half round.
-        .y_label_formatter(&|&y| if (-1e6..1e6).contains(&y) { format!("{y}") } else { format!("{y:e}") })
+        .y_label_formatter(&|&y| tick(y))
         .x_label_formatter(&|x| if (x - x.round()).abs() < 1e-6 { format!("{x:.0}") } else { String::new() })
         .label_style(("sans-serif", 15))
         .axis_desc_style(("sans-serif", 16))
@@ -99,6 +99,16 @@ fn panel(area: &Area<'_>, axis: &str, curves: &[Curve<'_>]) -> Drawn {
         .border_style(BLACK.mix(0.3))
         .draw()?;
     Ok(())
+}
+
+/// The text of a tick, short whatever its magnitude: ticks are sums, such as 0.7000000000000001.
+fn tick(value: f64) -> String {
+    let magnitude = value.abs();
+    if magnitude != 0.0 && !(1e-4..1e6).contains(&magnitude) {
+        return format!("{value:.2e}");
+    }
+    let text = format!("{value:.6}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// From the least to the greatest of `values`, with a margin of that part on both sides. Never empty, and never so narrow
@@ -160,6 +170,12 @@ mod tests {
         assert_eq!(range([0.5].into_iter(), 0.1), 0.0..1.0);
         assert_eq!(range([2.0].into_iter(), 0.1), 1.0..3.0);
         assert_eq!(range([1.0, 2.0].into_iter(), 0.1), 0.9..2.1);
+    }
+
+    #[test]
+    fn ticks_are_short() {
+        let texts = [0.1 + 0.6, 80.0, 0.0, 2.5, -0.25, 1e-7, f64::from(f32::MAX)].map(tick);
+        assert_eq!(texts, ["0.7", "80", "0", "2.5", "-0.25", "1.00e-7", "3.40e38"]);
     }
 
     #[test]
