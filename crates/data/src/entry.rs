@@ -159,7 +159,7 @@ impl Draft {
         let path = dir.path().join(IN_USE);
         // The lock goes along with the file when the directory is renamed, so the entry is never seen unlocked.
         let in_use = File::create_new(&path).map_err(cannot_write(&path))?;
-        // Where it is refused, so was the writers' lock, which was told.
+        // A file system that refuses this lock refused the writers' lock before, which was told.
         refusal(in_use.lock_shared()).map_err(cannot_write(&path))?;
         Ok(Self { dir, in_use, files: Vec::new(), is_kept: cache.is_trusted() })
     }

@@ -9,7 +9,7 @@ use std::thread::{self, Builder};
 /// gets which part is no part of a result.
 ///
 /// # Panics
-/// Where `work` does.
+/// Panics where `work` panics.
 pub fn spread<T>(threads: usize, parts: impl Iterator<Item = T> + Send, work: impl Fn(T) + Sync) {
     spread_on(&Builder::new, threads, parts, work);
 }
@@ -30,7 +30,7 @@ fn spread_on<T>(
     };
     thread::scope(|scope| {
         for _ in 1..threads {
-            // Where one is refused, the next would be.
+            // A system that refuses one thread would refuse the next.
             if builder().spawn_scoped(scope, help).is_err() {
                 break;
             }

@@ -77,7 +77,7 @@ pub enum Event<'a> {
     Isolated {
         /// The client process; none where it is what all have, as those of this machine.
         process: Option<u32>,
-        /// What it is.
+        /// The isolation.
         in_force: &'a InForce,
     },
     /// What the kernel enforces on a strategy that is a program.

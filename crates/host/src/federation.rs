@@ -76,7 +76,7 @@ impl<'a> Federation<'a> {
         journal: &mut Journal<'_>,
     ) -> Result<(Self, Vec<f32>)> {
         let processes = experiment.process_count();
-        // Where it is refused, what then lacks a descriptor says so.
+        // A refusal shows where a descriptor is then missing, with its remedy.
         let _ = allow_descriptors(processes);
         let foreign = experiment.foreign()?;
         let dylib = foreign.is_none().then(|| directory.dylib(dylib)).transpose()?;

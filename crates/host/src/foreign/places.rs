@@ -149,7 +149,7 @@ impl Places {
     fn installation(&mut self, bin: &Path) {
         let Ok(bin) = bin.canonicalize() else { return };
         let Some(prefix) = bin.parent().filter(|prefix| !holds_home(prefix)) else { return };
-        // What lies in ~/.local/share are the user's data.
+        // The folder ~/.local/share holds the user's data.
         let fit = |folder: &&&str| **folder != "share" || !prefix.ends_with(".local");
         BESIDE_BIN.iter().filter(fit).for_each(|folder| self.open(&prefix.join(folder)));
         self.python_paths(prefix);

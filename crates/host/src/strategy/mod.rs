@@ -109,6 +109,34 @@ mod tests {
         moved.map_err(|overflow| overflow.to_string())
     }
 
+    /// The mean of a round may be as great as any client's update, and change its sign with the momentum's own period.
+    #[test]
+    fn no_updates_that_are_taken_overflow_a_usual_server() {
+        let tensor = Tensor { name: "w".into(), shape: vec![1], kind: Kind::Param, place: Place::Shared };
+        let layout = Layout::new(vec![tensor]).unwrap();
+        for strategy in ["fedavgm", "fedavgm:nesterov=true", "fedadam"] {
+            let strategy: Strategy = strategy.parse().unwrap();
+            for period in 1..12 {
+                let (mut state, mut weights) = (ServerState::default(), vec![0.0]);
+                for round in 0..300 {
+                    let sign = if round / period % 2 == 0 { 1.0 } else { -1.0 };
+                    let weight = sign * crate::check::GREATEST_OF_A_CLIENT;
+                    let update = Accepted {
+                        client: 0,
+                        examples: 3,
+                        steps: 1,
+                        accumulation: None,
+                        loss_sum: 0.0,
+                        weights: vec![weight],
+                    };
+                    let moved = strategy.apply(&mut state, &weights, &[update], &layout);
+                    weights =
+                        moved.unwrap_or_else(|error| panic!("{strategy}, period {period}, round {round}: {error}"));
+                }
+            }
+        }
+    }
+
     #[test]
     fn the_servers_own_overflow_is_an_error_that_names_its_parameter() {
         let greatest = [GREATEST, -GREATEST];
