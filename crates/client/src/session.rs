@@ -3,10 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use abi_stable::std_types::{RSlice, RSliceMut, RStr};
-use fedpipe_data::{DataError, Key, Partition, Pixels, Use, order};
+use fedpipe_data::{DataError, Partition, Pixels};
 use fedpipe_model::abi::{AbiEpoch, AbiExamples, ModelBox};
 use fedpipe_protocol::{
     BlockSums, EVALUATION_BLOCK, FailureKind, Held, InForce, Layout, Ready, Setup, Task, Train, Update,
+};
+use fedpipe_random::{
+    key::{Key, Use},
+    order::order,
 };
 
 use crate::loader::{LoadError, Loaded, answer};

@@ -99,7 +99,7 @@ impl Dataset {
             let mut reader = Hashing::new(input.reader);
             let idx = idx::read(&mut reader, kind, &paths[i], input.room)?;
             hashes.push(reader.finish());
-            Ok(idx)
+            Ok::<_, DataError>(idx)
         };
         let mut half = |i: usize| {
             let images = read(i, Kind::Images)?;

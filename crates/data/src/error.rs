@@ -33,18 +33,9 @@ pub enum DataError {
     #[error("{} has the label {label} at row {row}, but the classes are 0 to {}; correct the label, or the number of classes", path.display(), classes.saturating_sub(1))]
     Label { path: PathBuf, row: usize, label: u32, classes: u32 },
 
-    #[error("the partition scheme `{given}` is unknown; known are {}", known.join(", "))]
-    UnknownScheme { given: String, known: &'static [&'static str] },
-    #[error("`{piece}` has the unknown key `{key}`; {}", known_keys(known))]
-    UnknownKey { piece: String, key: String, known: &'static [&'static str] },
-    #[error("`{piece}` gives the key `{key}` twice; give it once")]
-    KeyTwice { piece: String, key: String },
-    #[error("`{piece}` needs the key `{key}`, {wants}; write `{piece}:{key}=…`")]
-    MissingKey { piece: String, key: &'static str, wants: &'static str },
-    #[error("`{piece}` has `{key}={value}`, which is not {wants}; correct the value")]
-    BadValue { piece: String, key: &'static str, value: String, wants: &'static str },
-    #[error("`{piece}` has the value `{value}` without a key; write `name:key=value,key=value`")]
-    BareValue { piece: String, value: String },
+    /// The text of a partition scheme is refused.
+    #[error(transparent)]
+    Scheme(#[from] fedpipe_spec::error::Error),
 
     #[error("0 clients cannot share a dataset; give at least 1")]
     NoClients,
@@ -99,8 +90,4 @@ pub enum DataError {
     /// One sentence of a client on its data.
     #[error("{0}")]
     Reported(String),
-}
-
-fn known_keys(known: &[&str]) -> String {
-    if known.is_empty() { "it takes none".to_owned() } else { format!("known are {}", known.join(", ")) }
 }

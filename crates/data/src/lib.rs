@@ -2,7 +2,7 @@
 //!
 //! [`deal()`] is the way in: it finds a dataset, cuts it among the clients and leaves one safetensors file for each in
 //! the cache, so that a client maps its own file and nothing else. [`partition()`] is the pure part: labels and a seed
-//! in, row indices out. [`Key`] is where all randomness of a run comes from.
+//! in, row indices out.
 //!
 //! What is absent, on purpose: this crate starts no client, knows no model, strategy or round, prints nothing (progress
 //! goes to the caller's closure), and its partitioners know no clock, thread or file.
@@ -21,9 +21,7 @@ mod idx;
 mod map;
 mod partition;
 mod partition_file;
-mod piece;
 mod progress;
-mod random;
 mod refusal;
 mod sample;
 mod source;
@@ -41,10 +39,7 @@ pub use fetch::fetch_fashion_mnist;
 pub use file_cause::FileCause;
 pub use map::{Partition, Pixels};
 pub use partition::{Scheme, partition};
-pub use piece::Piece;
 pub use progress::Progress;
-pub use rand_chacha::ChaCha8Rng;
-pub use random::{Key, Use, below, order, shuffle};
 pub use refusal::{refusal, sync_folder};
 pub use source::Source;
 pub use spread::spread;

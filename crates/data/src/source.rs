@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde_with::{DeserializeFromStr, SerializeDisplay};
 
 use crate::{DataError, fetch};
 
@@ -12,8 +12,7 @@ use crate::{DataError, fetch};
 ///
 /// As text: `fashion-mnist`, `sample`, anything else is a directory's path. A directory that bears a known name is
 /// written `./sample`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, SerializeDisplay, DeserializeFromStr)]
 pub enum Source {
     /// Fashion-MNIST (Xiao, Rasul and Vollgraf 2017): 60,000 training and 10,000 test images, 28×28, 10 classes.
     FashionMnist,
@@ -57,20 +56,6 @@ impl fmt::Display for Source {
                 _ => path.display().fmt(f),
             },
         }
-    }
-}
-
-impl TryFrom<String> for Source {
-    type Error = DataError;
-
-    fn try_from(text: String) -> Result<Self, DataError> {
-        text.parse()
-    }
-}
-
-impl From<Source> for String {
-    fn from(source: Source) -> Self {
-        source.to_string()
     }
 }
 

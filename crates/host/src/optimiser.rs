@@ -2,14 +2,14 @@
 
 use std::{fmt, str::FromStr};
 
-use fedpipe_data::Piece;
-use serde::{Deserialize, Serialize};
-
-use crate::Error;
+use fedpipe_spec::{
+    error::{Error, Result},
+    text::Text,
+};
+use serde_with::{DeserializeFromStr, SerializeDisplay};
 
 /// A local optimiser by name, with the parameters that were given, such as `sgd:momentum=0.9` or `adam`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, SerializeDisplay, DeserializeFromStr)]
 pub struct LocalOptimiser {
     name: String,
     parameters: Vec<(String, f64)>,
@@ -47,7 +47,7 @@ const KNOWN: [Row; 2] = [
 
 impl Range {
     /// Refuses a value outside, with what is wanted.
-    fn check(self, value: f64) -> Result<(), &'static str> {
+    fn check(self, value: f64) -> std::result::Result<(), &'static str> {
         let (fits, wanted) = match self {
             Range::Decay => ((0.0..1.0).contains(&value), "a number of at least 0 and below 1"),
             Range::Penalty => (value >= 0.0, "a number of at least 0"),
@@ -81,18 +81,19 @@ impl Default for LocalOptimiser {
 impl FromStr for LocalOptimiser {
     type Err = Error;
 
-    fn from_str(text: &str) -> Result<Self, Error> {
-        let piece = Piece::parse(text, |_| None)?;
-        let Some(row) = KNOWN.iter().find(|row| row.name == piece.name()) else {
-            let known = KNOWN.map(|row| row.name).join(", ");
-            return Err(Error::Usage(format!("the optimiser {:?} is unknown; known are {known}", piece.name())));
+    fn from_str(text: &str) -> Result<Self> {
+        let text = Text::parse(text, |_| None)?;
+        let Some(row) = KNOWN.iter().find(|row| row.name == text.name()) else {
+            let (given, known) = (text.name().to_owned(), KNOWN.iter().map(|row| row.name).collect());
+            return Err(Error::UnknownName { what: "optimiser", given, known });
         };
-        piece.only(row.keys)?;
+        text.only(row.keys)?;
         let mut parameters = Vec::new();
         for (&key, range) in row.keys.iter().zip(row.ranges) {
-            let Some(value) = piece.get::<f64>(key, "a number")? else { continue };
-            range.check(value).map_err(|wanted| {
-                Error::Usage(format!("the optimiser {} has {key}={value}; give {wanted}", row.name))
+            let Some(value) = text.get::<f64>(key, "a number")? else { continue };
+            range.check(value).map_err(|wants| {
+                let what = format!("optimiser {}", row.name);
+                Error::OutOfRange { what, key, value, wants }
             })?;
             parameters.push((key.to_owned(), value));
         }
@@ -105,20 +106,6 @@ impl fmt::Display for LocalOptimiser {
         let parameters: Vec<String> = self.parameters.iter().map(|(key, value)| format!("{key}={value}")).collect();
         let colon = if parameters.is_empty() { "" } else { ":" };
         write!(f, "{}{colon}{}", self.name, parameters.join(","))
-    }
-}
-
-impl TryFrom<String> for LocalOptimiser {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<Self, Error> {
-        text.parse()
-    }
-}
-
-impl From<LocalOptimiser> for String {
-    fn from(optimiser: LocalOptimiser) -> Self {
-        optimiser.to_string()
     }
 }
 

@@ -1,6 +1,9 @@
 //! Who takes part in a round.
 
-use fedpipe_data::{Key, Use, order};
+use fedpipe_random::{
+    key::{Key, Use},
+    order::order,
+};
 
 /// The clients of `round`, ascending: `count` of all `clients`, without replacement, each set equally likely. A function
 /// of the seed and the round alone, so that two strategies meet the same clients.

@@ -1,35 +1,19 @@
 //! Initial weights.
 
-use rand_chacha::{
-    ChaCha8Rng,
-    rand_core::{Rng, SeedableRng},
-};
-
-use crate::normal;
+use fedpipe_random::{key::Key, normal};
 
 /// Fills `weights` with He's normal distribution, mean 0 and variance 2 / `inputs` (He 2015, eq. 10), for layers
 /// followed by ReLU.
 ///
-/// `tensor` is the tensor's number in its layout: each has a generator of its own, so that one tensor's size does not
-/// change another's values. The generator is ChaCha8, keyed by 32 bytes: `seed` (u64, little-endian), the eight bytes
-/// `nn-init\0`, `tensor` (u64, little-endian), eight zeros. Each weight takes the next u64 of it and is
+/// `tensor` is the tensor's number in its layout: each tensor has a stream of its own ([`Key::initial`]), so that one
+/// tensor's size does not change another's values. Each weight takes the next u64 of the stream and is
 /// √(2 / `inputs`) · [`normal::quantile`]((⌊u64 / 2¹²⌋ + ½) / 2⁵²), in f64, rounded once.
 pub fn he_normal(weights: &mut [f32], inputs: usize, seed: u64, tensor: u64) {
     let deviation = (2.0 / inputs as f64).sqrt();
-    let mut generator = ChaCha8Rng::from_seed(key(seed, tensor));
+    let mut stream = Key::initial(seed, tensor).rng();
     for w in weights {
-        // f64::EPSILON is 2⁻⁵². With one bit more, ½ would be lost and 1 be reached.
-        let u = ((generator.next_u64() >> 12) as f64 + 0.5) * f64::EPSILON;
-        *w = (deviation * normal::quantile(u)) as f32;
+        *w = (deviation * normal::standard(&mut stream)) as f32;
     }
-}
-
-fn key(seed: u64, tensor: u64) -> [u8; 32] {
-    let mut key = [0; 32];
-    key[..8].copy_from_slice(&seed.to_le_bytes());
-    key[8..16].copy_from_slice(b"nn-init\0");
-    key[16..24].copy_from_slice(&tensor.to_le_bytes());
-    key
 }
 
 #[cfg(test)]

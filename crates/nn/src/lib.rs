@@ -20,7 +20,6 @@ pub mod math;
 #[cfg(test)]
 mod naive;
 mod network;
-pub mod normal;
 mod optimiser;
 mod rule;
 

@@ -1,4 +1,4 @@
-"""The order in which a client visits its examples, which is part of the protocol (`crates/data/README.md`)."""
+"""The order in which a client visits its examples, which is part of the protocol (`crates/random/README.md`)."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ WRONG = [
     ("grows", "optimiser", "moves the weights away from 0"),
     ("ignores adam", "optimiser", "its update under {'name': 'adam'} is that of plain sgd"),
     ("forgets the bias", "optimiser", "its first step of adam moves a weight by 0.032"),
-    ("an order of its own", "the protocol's order", "the order is not that of crates/data/README.md"),
+    ("an order of its own", "the protocol's order", "the order is not that of crates/random/README.md"),
     ("short reads", "in pieces", "it ended instead of answering, with code 1"),
     ("needs data", "describes itself", "'message': 'there are no data'"),
     ("outlives its pipe", "when its pipe ends", "it did not end within 5 s after the end of the pipe"),

@@ -1,4 +1,4 @@
-"""The example order, against the test vectors of `crates/data/README.md` and its independent `vectors.py`."""
+"""The example order, against the test vectors of `crates/random/README.md` and its independent `vectors.py`."""
 
 import importlib.util
 
@@ -8,7 +8,7 @@ from conftest import REPOSITORY
 from fedpipe.init import he_normal
 from fedpipe.order import chacha8, order
 
-_spec = importlib.util.spec_from_file_location("vectors", REPOSITORY / "crates/data/vectors.py")
+_spec = importlib.util.spec_from_file_location("vectors", REPOSITORY / "crates/random/vectors.py")
 vectors = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(vectors)
 

@@ -1,7 +1,11 @@
 //! A run against what it should be: plain SGD, and the closed form of federated averaging, each computed here.
 
-use fedpipe_data::{Cache, Deal, Key, Partition, Pixels, Scheme, Source, Use, deal, order};
+use fedpipe_data::{Cache, Deal, Partition, Pixels, Scheme, Source, deal};
 use fedpipe_nn::Network;
+use fedpipe_random::{
+    key::{Key, Use},
+    order::order,
+};
 
 use crate::common::{Place, sha256};
 

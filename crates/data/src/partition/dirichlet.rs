@@ -1,8 +1,12 @@
 //! Each class dealt in Dirichlet shares over the clients (Yurochkin 2019; NIID-Bench, Li 2022).
 
-use super::gamma::shares;
+use fedpipe_random::{
+    gamma::shares,
+    key::{Key, Use},
+    order::shuffle,
+};
+
 use crate::DataError;
-use crate::random::{Key, Use, shuffle};
 
 /// How often the whole deal is drawn before giving up.
 const TRIES: u64 = 1000;

@@ -1,7 +1,11 @@
 //! Shuffled, and cut into parts whose sizes differ by at most 1.
 
+use fedpipe_random::{
+    key::{Key, Use},
+    order::order,
+};
+
 use super::start_of;
-use crate::random::{Key, Use, order};
 
 pub(super) fn partition(examples: u32, clients: u32, seed: u64) -> Vec<Vec<u32>> {
     let key = Key { seed, purpose: Use::Partition, client: 0, round: 0, epoch: 0 };

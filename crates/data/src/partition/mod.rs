@@ -1,24 +1,22 @@
 //! Who holds which example: pure functions from labels and a seed.
 
 mod dirichlet;
-mod gamma;
 mod iid;
 mod shards;
 
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use fedpipe_spec::{error::Error, text::Text};
+use serde_with::{DeserializeFromStr, SerializeDisplay};
 
 use crate::DataError;
-use crate::piece::Piece;
 
 /// How a training set is cut among clients.
 ///
 /// As text: `iid`, `dirichlet:alpha=0.3` with `min-size=10` and `balance=true` if wanted, `shards:per-client=2`, `own`; a
 /// bare value is alpha, or the shards per client. `Display` writes the form that `FromStr` reads, without the defaults.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Debug, PartialEq, SerializeDisplay, DeserializeFromStr)]
 pub enum Scheme {
     /// Shuffled; sizes differ by at most 1.
     Iid,
@@ -63,8 +61,8 @@ impl Scheme {
 /// Cuts the rows `0..labels.len()` among the clients: every row goes to exactly one client.
 ///
 /// Returns one list of row indices a client, ascending, none empty. The same arguments give the same lists on every
-/// machine: randomness is [`Key`](crate::Key)ed by `seed` and [`Use::Partition`](crate::Use), and logarithms are not
-/// the system's.
+/// machine: the streams are keyed by `seed` and [`Use::Partition`](fedpipe_random::key::Use::Partition), and logarithms
+/// are not the system's.
 ///
 /// # Errors
 /// No client or more clients than rows; a label that is not below `classes`; a parameter out of range; too few rows for
@@ -118,29 +116,32 @@ impl FromStr for Scheme {
     type Err = DataError;
 
     fn from_str(text: &str) -> Result<Self, DataError> {
-        let piece = Piece::parse(text, main_key)?;
-        let scheme = match piece.name() {
+        let text = Text::parse(text, main_key)?;
+        let scheme = match text.name() {
             "iid" => {
-                piece.only(&[])?;
+                text.only(&[])?;
                 Self::Iid
             }
             "dirichlet" => {
-                piece.only(&["alpha", "min-size", "balance"])?;
+                text.only(&["alpha", "min-size", "balance"])?;
                 Self::Dirichlet {
-                    alpha: piece.need("alpha", "a number above 0")?,
-                    min_size: piece.get("min-size", "a whole number from 1")?.unwrap_or(Self::MIN_SIZE),
-                    balance: piece.get("balance", "true or false")?.unwrap_or(false),
+                    alpha: text.need("alpha", "a number above 0")?,
+                    min_size: text.get("min-size", "a whole number from 1")?.unwrap_or(Self::MIN_SIZE),
+                    balance: text.get("balance", "true or false")?.unwrap_or(false),
                 }
             }
             "shards" => {
-                piece.only(&["per-client"])?;
-                Self::Shards { per_client: piece.need("per-client", "a whole number from 1")? }
+                text.only(&["per-client"])?;
+                Self::Shards { per_client: text.need("per-client", "a whole number from 1")? }
             }
             "own" => {
-                piece.only(&[])?;
+                text.only(&[])?;
                 Self::Own
             }
-            _ => return Err(DataError::UnknownScheme { given: piece.name().to_owned(), known: NAMES }),
+            given => {
+                let (what, known) = ("partition scheme", NAMES.to_vec());
+                return Err(Error::UnknownName { what, given: given.to_owned(), known }.into());
+            }
         };
         scheme.check().map(|()| scheme)
     }
@@ -163,20 +164,6 @@ impl fmt::Display for Scheme {
             Self::Shards { per_client } => write!(f, "shards:per-client={per_client}"),
             Self::Own => f.write_str("own"),
         }
-    }
-}
-
-impl TryFrom<String> for Scheme {
-    type Error = DataError;
-
-    fn try_from(text: String) -> Result<Self, DataError> {
-        text.parse()
-    }
-}
-
-impl From<Scheme> for String {
-    fn from(scheme: Scheme) -> Self {
-        scheme.to_string()
     }
 }
 

@@ -1,8 +1,12 @@
 //! Sorted by label, cut into shards, dealt at random (McMahan 2017).
 
+use fedpipe_random::{
+    key::{Key, Use},
+    order::order,
+};
+
 use super::start_of;
 use crate::DataError;
-use crate::random::{Key, Use, order};
 
 pub(super) fn check(per_client: u32) -> Result<(), DataError> {
     if per_client == 0 { Err(DataError::NoShards) } else { Ok(()) }

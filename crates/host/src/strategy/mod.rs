@@ -9,7 +9,7 @@ mod server;
 mod table;
 
 use fedpipe_protocol::{Kind, Layout};
-use serde::{Deserialize, Serialize};
+use serde_with::{DeserializeFromStr, SerializeDisplay};
 
 use crate::check::{GREATEST, first_beyond, shown};
 
@@ -17,8 +17,7 @@ pub use aggregate::weighted_mean;
 pub use server::{ServerOptimiser, ServerState};
 
 /// A strategy: a row of the table, with its parameters. `Display` and `FromStr` are the form that users type.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, SerializeDisplay, DeserializeFromStr)]
 pub struct Strategy {
     /// What moves the global weights.
     pub server: ServerOptimiser,

@@ -2,10 +2,12 @@
 
 use std::{fmt, str::FromStr};
 
-use fedpipe_data::Piece;
+use fedpipe_spec::{
+    error::{Error, Result},
+    text::Text,
+};
 
 use super::{ServerOptimiser, Strategy};
-use crate::Error;
 
 const NAMES: [&str; 3] = ["fedavg", "fedavgm", "fedadam"];
 
@@ -29,22 +31,22 @@ impl Strategy {
 impl FromStr for Strategy {
     type Err = Error;
 
-    fn from_str(text: &str) -> Result<Self, Error> {
-        let piece = Piece::parse(text, |_| None)?;
-        let Some(name) = NAMES.into_iter().find(|name| *name == piece.name()) else {
-            let known = NAMES.join(", ");
-            return Err(Error::Usage(format!("the strategy {:?} is unknown; known are {known}", piece.name())));
+    fn from_str(text: &str) -> Result<Self> {
+        let text = Text::parse(text, |_| None)?;
+        let Some(name) = NAMES.into_iter().find(|name| *name == text.name()) else {
+            let (given, known) = (text.name().to_owned(), NAMES.to_vec());
+            return Err(Error::UnknownName { what: "strategy", given, known });
         };
-        let positive = |key, default| number(&piece, key, default, |x| x > 0.0, "a number above 0");
-        let decay = |key, default| number(&piece, key, default, |x| (0.0..1.0).contains(&x), "at least 0 and below 1");
+        let positive = |key, default| number(&text, key, default, |x| x > 0.0, "a number above 0");
+        let decay = |key, default| number(&text, key, default, |x| (0.0..1.0).contains(&x), "at least 0 and below 1");
         let server = match name {
             "fedavgm" => {
-                piece.only(&["rate", "beta", "nesterov"])?;
-                let nesterov = piece.get("nesterov", "true or false")?.unwrap_or(false);
+                text.only(&["rate", "beta", "nesterov"])?;
+                let nesterov = text.get("nesterov", "true or false")?.unwrap_or(false);
                 ServerOptimiser::Momentum { rate: positive("rate", 1.0)?, beta: decay("beta", 0.9)?, nesterov }
             }
             "fedadam" => {
-                piece.only(&["rate", "beta1", "beta2", "tau"])?;
+                text.only(&["rate", "beta1", "beta2", "tau"])?;
                 ServerOptimiser::Adam {
                     rate: positive("rate", 0.01)?,
                     beta1: decay("beta1", 0.9)?,
@@ -53,7 +55,7 @@ impl FromStr for Strategy {
                 }
             }
             _ => {
-                piece.only(&[])?;
+                text.only(&[])?;
                 ServerOptimiser::Mean
             }
         };
@@ -61,18 +63,12 @@ impl FromStr for Strategy {
     }
 }
 
-fn number(
-    piece: &Piece<'_>,
-    key: &'static str,
-    default: f64,
-    fits: fn(f64) -> bool,
-    wants: &str,
-) -> Result<f64, Error> {
-    let value = piece.get(key, "a number")?.unwrap_or(default);
-    match value.is_finite() && fits(value) {
-        true => Ok(value),
-        false => Err(Error::Usage(format!("the strategy {} has {key}={value}; give {wants}", piece.name()))),
+fn number(text: &Text<'_>, key: &'static str, default: f64, fits: fn(f64) -> bool, wants: &'static str) -> Result<f64> {
+    let value = text.get(key, "a number")?.unwrap_or(default);
+    if value.is_finite() && fits(value) {
+        return Ok(value);
     }
+    Err(Error::OutOfRange { what: format!("strategy {}", text.name()), key, value, wants })
 }
 
 impl fmt::Display for Strategy {
@@ -87,20 +83,6 @@ impl fmt::Display for Strategy {
                 write!(f, ":rate={rate},beta1={beta1},beta2={beta2},tau={tau}")
             }
         }
-    }
-}
-
-impl TryFrom<String> for Strategy {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<Self, Error> {
-        text.parse()
-    }
-}
-
-impl From<Strategy> for String {
-    fn from(strategy: Strategy) -> Self {
-        strategy.to_string()
     }
 }
 

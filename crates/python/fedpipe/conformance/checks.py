@@ -331,7 +331,7 @@ def follows_the_order(world: World) -> None:
     if not np.array_equal(same, usual):
         raise Wrong(
             "its update differs where another round's order leads to the same examples one after the other: the order is"
-            " not that of crates/data/README.md (or the model draws numbers of its own: --own-randomness)"
+            " not that of crates/random/README.md (or the model draws numbers of its own: --own-randomness)"
         )
 
 

@@ -1,16 +1,16 @@
-//! Normal and gamma samples, and Dirichlet shares, with the same bits on every machine.
+//! Gamma samples, and the shares of a symmetric Dirichlet distribution.
 //!
 //! `rand_distr` has these samplers, but takes its logarithms from the system's libm as soon as any crate of the build
-//! turns on `num-traits/std`, and that libm has other bits elsewhere. Here they come from the `libm` crate, which is
-//! pure Rust.
+//! turns on `num-traits/std`.
 
 use rand_chacha::ChaCha8Rng;
 
-use crate::random::unit;
+use crate::key::unit;
 
-/// A standard normal sample by the polar method (Marsaglia and Bray 1964). The second of the pair is dropped, which
-/// keeps the stream's use simple to state.
-fn normal(rng: &mut ChaCha8Rng) -> f64 {
+/// Returns the normal proposal of the gamma sampler, by the polar method (Marsaglia and Bray 1964); the second number of
+/// the pair is dropped. It is not [`crate::normal::quantile`] of one uniform number: every Dirichlet partition would
+/// change.
+fn proposal(rng: &mut ChaCha8Rng) -> f64 {
     loop {
         let x = 2.0 * unit(rng) - 1.0;
         let y = 2.0 * unit(rng) - 1.0;
@@ -21,7 +21,7 @@ fn normal(rng: &mut ChaCha8Rng) -> f64 {
     }
 }
 
-/// The logarithm of a gamma sample of the given shape (> 0) and scale 1 (Marsaglia and Tsang 2000).
+/// Returns the logarithm of a gamma sample of the given shape (> 0) and scale 1 (Marsaglia and Tsang 2000).
 ///
 /// For a shape below 1 the method's boost multiplies by `u^(1/shape)`, which underflows for small shapes; its logarithm
 /// does not.
@@ -33,7 +33,7 @@ fn ln_gamma_sample(shape: f64, rng: &mut ChaCha8Rng) -> f64 {
     let d = shape - 1.0 / 3.0;
     let c = 1.0 / libm::sqrt(9.0 * d);
     loop {
-        let x = normal(rng);
+        let x = proposal(rng);
         let t = 1.0 + c * x;
         if t <= 0.0 {
             continue;
@@ -46,11 +46,12 @@ fn ln_gamma_sample(shape: f64, rng: &mut ChaCha8Rng) -> f64 {
     }
 }
 
-/// Shares of the places that are `open`, from a symmetric Dirichlet distribution; closed places get 0.
+/// Draws the shares of the places that are `open` from a symmetric Dirichlet distribution of concentration `alpha`, > 0;
+/// closed places get 0.
 ///
-/// A sample is drawn for closed places too, so that the stream does not depend on which are closed. The shares sum to 1
-/// up to rounding; at least one place must be open.
-pub(super) fn shares(alpha: f64, open: &[bool], rng: &mut ChaCha8Rng) -> Vec<f64> {
+/// A sample is drawn for closed places, too, so that the stream does not depend on which places are closed. The shares
+/// sum to 1 up to rounding. At least one place must be open.
+pub fn shares(alpha: f64, open: &[bool], rng: &mut ChaCha8Rng) -> Vec<f64> {
     let logs: Vec<f64> = open.iter().map(|_| ln_gamma_sample(alpha, rng)).collect();
     let mut largest = f64::NEG_INFINITY;
     for (&log, _) in logs.iter().zip(open).filter(|(_, open)| **open) {
@@ -70,7 +71,7 @@ pub(super) fn shares(alpha: f64, open: &[bool], rng: &mut ChaCha8Rng) -> Vec<f64
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::{Key, Use};
+    use crate::key::{Key, Use};
 
     fn rng(seed: u64) -> ChaCha8Rng {
         Key { seed, purpose: Use::Partition, client: 0, round: 0, epoch: 0 }.rng()
@@ -110,7 +111,7 @@ mod tests {
         }
     }
 
-    /// The bits, also from `vectors.py`, so that another libm, compiler or CPU that changes a partition is noticed.
+    /// The bits, also from `vectors.py`: another libm, compiler or CPU that changes a partition fails here.
     #[test]
     fn shares_have_known_bits() {
         let bits: Vec<u64> = shares(0.3, &[true; 3], &mut rng(1)).iter().map(|share| share.to_bits()).collect();

@@ -7,9 +7,12 @@ libm here, which may differ from this crate's in the last bits.
 
 import hashlib
 import math
+import statistics
 import struct
 
-PARTITION, INITIALISE, SAMPLE, SHUFFLE = 1, 2, 3, 4
+PARTITION, SAMPLE, SHUFFLE = 1, 3, 4
+# With the client field `nit\0`: the tag `nn-init\0` of a tensor's initial weights.
+INITIALISE, INITIAL = struct.unpack("<II", b"nn-init\0")
 WORD = 0xFFFFFFFF
 
 
@@ -131,8 +134,10 @@ if __name__ == "__main__":
     print("words", [f"{next(stream.words):08x}" for _ in range(4)])
     print("order", Stream(1, SHUFFLE, client=3, round=5, epoch=2).order(10))
     print("order", Stream(0, SHUFFLE, round=1, epoch=1).order(10))
-    long = Stream(2**64 - 1, INITIALISE, client=2**32 - 1, round=2**63, epoch=7).order(60000)
+    long = Stream(2**64 - 1, SAMPLE, client=2**32 - 1, round=2**63, epoch=7).order(60000)
     print("long order", long[:5], hashlib.sha256(struct.pack("<60000I", *long)).hexdigest())
+    initial = Stream(0, INITIALISE, client=INITIAL, round=0)
+    print("initial", initial.key.hex(), [statistics.NormalDist().inv_cdf(initial.unit()) for _ in range(4)])
     labels = [0, 1, 2, 0, 1, 0, 1, 2, 0, 1, 0, 1]
     print("iid", iid(12, 3, seed=1))
     print("shards", shards(labels, 2, 3, seed=1))

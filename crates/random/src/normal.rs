@@ -1,7 +1,16 @@
-//! The normal distribution by inversion: one uniform number, one value, no rejection, so that a value depends on its
-//! place in the stream alone.
+//! The standard normal distribution by inversion: one uniform number gives one value, without rejection, so that a value
+//! depends on its place in the stream alone.
 
-/// The x below which a standard normal variable falls with probability `p`, 0 < `p` < 1, to about 1 part in 10¹⁶:
+use rand_chacha::ChaCha8Rng;
+
+use crate::key::unit;
+
+/// Draws a standard normal sample, which takes one `u64` of the stream.
+pub fn standard(rng: &mut ChaCha8Rng) -> f64 {
+    quantile(unit(rng))
+}
+
+/// Returns the x below which a standard normal variable falls with probability `p`, 0 < `p` < 1, to about 1 part in 10¹⁶:
 /// algorithm AS 241, PPND16 (Wichura 1988).
 pub fn quantile(p: f64) -> f64 {
     let q = p - 0.5;
@@ -18,7 +27,7 @@ pub fn quantile(p: f64) -> f64 {
 /// Numerator and denominator of a rational function, from the highest power down.
 type Ratio = [[f64; 8]; 2];
 
-/// Multiplications and additions apart, not fused: `f64::mul_add` is slow on CPUs whose FMA is not asked for.
+/// Evaluates by multiplications and additions that are not fused: `f64::mul_add` is slow on CPUs whose FMA is not asked for.
 #[inline(always)]
 fn ratio([numerator, denominator]: &Ratio, r: f64) -> f64 {
     let horner = |c: &[f64; 8]| c[1..].iter().fold(c[0], |sum, c| sum * r + c);

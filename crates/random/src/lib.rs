@@ -1,0 +1,15 @@
+//! Keyed random streams and samplers, with the same bits on every machine. No I/O, no global state.
+//!
+//! - [`key`]: a [`Key`](key::Key) names one ChaCha8 stream by seed, use, client, round and epoch;
+//! - [`order`]: whole numbers below a bound, and Fisher–Yates orders;
+//! - [`normal`]: the standard normal distribution by inversion;
+//! - [`gamma`]: gamma samples, and the shares of a Dirichlet distribution.
+//!
+//! Logarithms and exponentials come from the `libm` crate, which is pure Rust: the system's libm has other bits elsewhere.
+
+pub mod gamma;
+pub mod key;
+pub mod normal;
+pub mod order;
+
+pub use rand_chacha::ChaCha8Rng;
