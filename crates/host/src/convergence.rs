@@ -1,7 +1,7 @@
 //! When to stop: the weights and the clients' training loss no longer change. The test loss plays no part, since a run
 //! that stops by it has been tuned on its test set.
 
-use crate::{Finite, Round};
+use crate::{finite::Finite, run::event::Round};
 
 /// Rounds in a row that must be below the tolerance.
 pub const PATIENCE: u32 = 3;

@@ -4,7 +4,7 @@ use std::{io, path::Path};
 
 use fedpipe_data::{DataError, FileCause};
 
-use crate::StartError;
+use crate::process::start_error::StartError;
 
 /// Why a run ended before its end. Each is one sentence; the CLI gives each its exit code.
 #[derive(Debug, thiserror::Error)]

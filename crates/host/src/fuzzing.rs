@@ -17,12 +17,14 @@ use fedpipe_protocol::{
 use nix::unistd::Pid;
 
 use crate::{
-    Cause,
-    check::{self, Expected},
     fleet::Job,
-    link::Link,
-    process::End,
-    worker::{News, Order, converse},
+    process::{
+        cause::Cause,
+        conversation::{News, Order, converse},
+        end::End,
+        pipes::Link,
+    },
+    run::answers::{self, Expected},
 };
 
 /// Weights of the model, test examples, and examples of the client.

@@ -4,7 +4,7 @@
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Error {
     /// No row of the table has this name.
-    #[error("the {what} {given:?} is unknown; known are {}", known.join(", "))]
+    #[error("the {what} `{given}` is unknown; known are {}", known.join(", "))]
     UnknownName {
         /// The kind of thing, such as "strategy".
         what: &'static str,

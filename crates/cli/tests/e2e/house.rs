@@ -33,7 +33,7 @@ const UNSAFE: &[&str] = &[
     "crates/client/src/loader.rs",
     "crates/client/src/sandbox/",
     "crates/data/src/map.rs",
-    "crates/host/src/spawn.rs",
+    "crates/host/src/process/spawn.rs",
     "crates/model/src/abi.rs",
     "crates/nn/src/isa.rs",
 ];

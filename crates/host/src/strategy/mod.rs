@@ -4,17 +4,19 @@
 //! here knows a clock, a file or a random number: [`Strategy::apply`] is a function of its arguments. Where sums of many
 //! updates are split over the cores, each element is still summed by one of them, in client order.
 
-mod aggregate;
-mod server;
+pub(crate) mod aggregate;
+pub(crate) mod server;
 mod table;
 
 use fedpipe_protocol::{Kind, Layout};
 use serde_with::{DeserializeFromStr, SerializeDisplay};
 
-use crate::check::{GREATEST, first_beyond, shown};
+use crate::run::answers::{GREATEST, first_beyond, shown};
 
-pub use aggregate::weighted_mean;
-pub use server::{ServerOptimiser, ServerState};
+use self::{
+    aggregate::weighted_mean,
+    server::{ServerOptimiser, ServerState},
+};
 
 /// A strategy: a row of the table, with its parameters. `Display` and `FromStr` are the form that users type.
 #[derive(Debug, Clone, PartialEq, SerializeDisplay, DeserializeFromStr)]
@@ -119,7 +121,7 @@ mod tests {
                 let (mut state, mut weights) = (ServerState::default(), vec![0.0]);
                 for round in 0..300 {
                     let sign = if round / period % 2 == 0 { 1.0 } else { -1.0 };
-                    let weight = sign * crate::check::GREATEST_OF_A_CLIENT;
+                    let weight = sign * crate::run::answers::GREATEST_OF_A_CLIENT;
                     let update = Accepted {
                         client: 0,
                         examples: 3,

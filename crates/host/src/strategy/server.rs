@@ -2,7 +2,7 @@
 //!
 //! Elementwise in f64, stored in f32, so that a state that went through a file has the bits of one that did not.
 
-use crate::summary::pieces_sha256;
+use crate::run::summary::pieces_sha256;
 
 /// A rule that moves the global weights.
 #[derive(Debug, Clone, Copy, PartialEq)]

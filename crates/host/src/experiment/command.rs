@@ -1,0 +1,242 @@
+//! A program of the user's, such as the client of `--client COMMAND`: its command line, and what identifies it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use fedpipe_protocol::{Isolation, LAUNCH, Launch, Level, Purpose, Request, Setup};
+
+use crate::{
+    error::{Error, Result},
+    experiment::{closed::Closed, places::Places, shim},
+    process::spawn::ClientCommand,
+    run::summary::bytes_sha256,
+};
+
+/// A command line, split in words as a shell does it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Foreign {
+    words: Vec<String>,
+}
+
+/// A program that is started through the launcher, which confines it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Launched {
+    program: PathBuf,
+    words: Vec<String>,
+    /// The paths that it may read and execute besides its data.
+    open: Vec<PathBuf>,
+    /// The paths that the program must not read: clients' data and runs.
+    closed: Vec<PathBuf>,
+}
+
+impl Launched {
+    /// What the launcher of the client with this setup is told.
+    pub(crate) fn as_client(&self, setup: &Setup) -> Request {
+        let data = match &setup.purpose {
+            Purpose::Describe => Vec::new(),
+            Purpose::Serve { partitions, test, .. } => {
+                partitions.iter().map(|held| &held.path).chain([test]).cloned().collect()
+            }
+        };
+        self.request(setup.isolation.clone(), data)
+    }
+
+    /// What the launcher is told of a program that is to be confined so, and to read `data` besides its own files.
+    pub(crate) fn request(&self, isolation: Isolation, data: Vec<PathBuf>) -> Request {
+        let Self { program, words, open, closed } = self.clone();
+        Request::Launch(Launch { program, words, isolation, data, open, closed })
+    }
+}
+
+/// What holds a client to one thread, and its hash tables to one order: parallelism is processes, and the bits are to be
+/// the same in each of them.
+const ONE_THREAD: [(&str, &str); 9] = [
+    ("OMP_NUM_THREADS", "1"),
+    ("OPENBLAS_NUM_THREADS", "1"),
+    ("MKL_NUM_THREADS", "1"),
+    ("BLIS_NUM_THREADS", "1"),
+    ("NUMEXPR_NUM_THREADS", "1"),
+    ("TF_NUM_INTRAOP_THREADS", "1"),
+    ("TF_NUM_INTEROP_THREADS", "1"),
+    ("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"),
+    ("PYTHONHASHSEED", "0"),
+];
+
+/// SHA-256 of the files that a command names, by the word that names each.
+pub(crate) type Files = BTreeMap<String, String>;
+
+impl Foreign {
+    /// The command that `flag` gives.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a command without a word, or with a quote that is not closed.
+    pub(crate) fn parse(flag: &str, command: &str) -> Result<Self> {
+        match shlex::split(command) {
+            Some(words) if !words.is_empty() => Ok(Self { words }),
+            Some(_) => Err(Error::Usage(format!("{flag} is empty; give a command, such as \"python3 program.py\""))),
+            None => Err(Error::Usage(format!("{flag} {command:?} has a quote or a backslash that nothing follows"))),
+        }
+    }
+
+    /// What a run of it is called: the program's file without its ending; its folder where the file is only `client`.
+    pub(crate) fn name(&self) -> String {
+        let script = self.words.iter().skip(1).find(|word| Path::new(word).is_file());
+        let path = Path::new(script.unwrap_or(&self.words[0]));
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let folder = path.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+        folder.filter(|_| stem == "client").unwrap_or(stem)
+    }
+
+    /// The files that the command names and their SHA-256: the program (unless it is looked up), scripts, data.
+    pub(crate) fn files(&self) -> Files {
+        let named = self.words.iter().enumerate().filter(|(index, word)| *index > 0 || word.contains('/'));
+        // A device has no end, and a pipe waits for a writer.
+        let files = named.filter(|(_, word)| Path::new(word).is_file());
+        let contents = files.filter_map(|(_, word)| Some((word, fs::read(word).ok()?)));
+        contents.map(|(word, bytes)| (word.clone(), bytes_sha256(&bytes))).collect()
+    }
+
+    /// Returns the command that starts it confined, by `launcher`, fedpipe's own client, with nothing of `closed` opened, nor of what is found
+    /// of that kind in the folders that it may read.
+    ///
+    /// # Errors
+    /// [`Error::Model`] where there is no such program, and, where anything is confined, for one that starts processes to find
+    /// it and for one that lies in what is closed.
+    pub(crate) fn launched(
+        &self,
+        launcher: &ClientCommand,
+        closed: &Closed,
+        level: Level,
+    ) -> Result<(ClientCommand, Launched)> {
+        let mut program = self.program()?;
+        let mut words = self.words.clone();
+        let in_path = !words[0].contains('/');
+        if let Some(stands_for) = shim::stands_for(&program, in_path, level != Level::Off)? {
+            // An interpreter finds its libraries by the name that it was called by.
+            words[0] = stands_for.display().to_string();
+            program = stands_for;
+        }
+        let (mut open, mut shut) = (Vec::new(), Vec::new());
+        if level != Level::Off {
+            let files = self.own_files(&program);
+            let places = Places::of(&program, &words);
+            let closed = closed.found_in(&places.searched, &files);
+            files.iter().take(2).try_for_each(|file| refuse_closed(file, &closed))?;
+            (open, shut) = (places.open.into_iter().collect(), closed.into_iter().collect());
+        }
+        let launched = Launched { program, words, open, closed: shut };
+        let command = ClientCommand {
+            arguments: vec![LAUNCH.into()],
+            inherits: true,
+            environment: ONE_THREAD.to_vec(),
+            ..launcher.clone()
+        };
+        Ok((command, launched))
+    }
+
+    /// The folders of the command, first its program and its script (or, of a module, this folder); each without a link, and
+    /// those that are links also as such, since an environment's interpreter is one.
+    fn own_files(&self, program: &Path) -> Vec<PathBuf> {
+        let split = |word: &String| shlex::split(word).unwrap_or_default();
+        let words = self.words.iter().skip(1);
+        let module = words.clone().any(|word| word == "-m").then(|| PathBuf::from("."));
+        let words = words.flat_map(|word| [vec![word.clone()], split(word)].concat());
+        let named = words.map(PathBuf::from).filter(|path| path.is_file());
+        let own: Vec<PathBuf> = [program.to_owned()].into_iter().chain(module).chain(named).collect();
+        let as_link = |path: &PathBuf| Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?));
+        own.iter().filter_map(|path| path.canonicalize().ok()).chain(own.iter().filter_map(as_link)).collect()
+    }
+
+    fn program(&self) -> Result<PathBuf> {
+        find(&self.words[0]).ok_or_else(|| {
+            let place = if self.words[0].contains('/') { "here" } else { "in PATH" };
+            Error::Model(format!("there is no program {} {place}, so that it cannot be started", self.words[0]))
+        })
+    }
+}
+
+/// Refuses a file of the command that the program could not read.
+fn refuse_closed(file: &Path, closed: &BTreeSet<PathBuf>) -> Result<()> {
+    match file.ancestors().find(|above| closed.contains(*above)) {
+        None => Ok(()),
+        Some(place) => Err(Error::Model(format!(
+            "{} lies in {}, which holds data or a run and is closed to programs; move it elsewhere, or give --isolation off",
+            file.display(),
+            place.display()
+        ))),
+    }
+}
+
+fn find(program: &str) -> Option<PathBuf> {
+    if program.contains('/') {
+        return Some(PathBuf::from(program)).filter(|path| path.is_file());
+    }
+    let folders = env::var_os("PATH")?;
+    env::split_paths(&folders).map(|folder| folder.join(program)).find(|path| path.is_file())
+}
+
+/// What the files of a command are now that they were not, a sentence each.
+pub(crate) fn changes(recorded: &Files, now: &Files) -> Vec<String> {
+    let changed = recorded.iter().filter_map(|(word, was)| match now.get(word) {
+        None => Some(format!("there is no file {word} here (a command is run in the folder of its run's start)")),
+        Some(is) if is != was => Some(format!("{word} is {is}, was {was}")),
+        Some(_) => None,
+    });
+    changed.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(command: &str) -> String {
+        Foreign::parse("--client", command).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn words_are_those_of_a_shell() {
+        let words = Foreign::parse("--client", "python3 'my client.py' --a \"b c\"").unwrap().words;
+        assert_eq!(words, ["python3", "my client.py", "--a", "b c"]);
+        assert!(refusal("").contains("--client is empty"));
+        assert!(refusal("python3 'x").contains("python3 'x"));
+    }
+
+    #[test]
+    fn a_run_is_called_after_the_script_or_its_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let name = |file: &str| {
+            let path = dir.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, "").unwrap();
+            Foreign::parse("--client", &format!("python3 -u {}", path.display())).unwrap().name()
+        };
+        assert_eq!((name("keras/client.py"), name("keras/softmax.py")), ("keras".into(), "softmax".into()));
+        assert_eq!(Foreign::parse("--client", "./build/mine --fast").unwrap().name(), "mine");
+    }
+
+    #[test]
+    fn files_are_known_by_their_contents() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = dir.path().join("a.py");
+        fs::write(&script, "1").unwrap();
+        let foreign = Foreign::parse("--client", &format!("sh {} --lr 1", script.display())).unwrap();
+        let before = foreign.files();
+        assert_eq!(before.keys().collect::<Vec<_>>(), [script.to_str().unwrap()]);
+        assert!(changes(&before, &foreign.files()).is_empty());
+        fs::write(&script, "2").unwrap();
+        assert!(changes(&before, &foreign.files())[0].contains("a.py is "));
+        fs::remove_file(&script).unwrap();
+        assert!(changes(&before, &foreign.files())[0].starts_with("there is no file "));
+    }
+
+    #[test]
+    fn a_program_is_looked_up() {
+        let program = |text| Foreign::parse("--client", text).unwrap().program();
+        assert!(program("sh -c true").unwrap().ends_with("sh"));
+        assert!(program("nonesuch").unwrap_err().to_string().contains("no program nonesuch in PATH"));
+        assert!(program("./nonesuch").unwrap_err().to_string().contains("no program ./nonesuch here"));
+    }
+}

@@ -1,0 +1,4 @@
+//! A client process behind a Unix socket, as of `fedpipe serve`.
+
+pub(crate) mod serve;
+mod socket;

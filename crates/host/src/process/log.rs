@@ -1,0 +1,119 @@
+//! What a client writes to its standard output and error: a capped file, made when the first byte comes.
+
+use std::{
+    collections::VecDeque,
+    fs::File,
+    io::{self, Read, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+};
+
+use crate::process::cause::tame;
+
+/// Bytes that are kept of a client's output; a `println!` in a loop must not fill the disk.
+pub(crate) const CAP: usize = 1 << 20;
+
+/// Bytes of the end of it that are shown when the client is lost.
+const TAIL: usize = 2048;
+
+/// Lines of it.
+const LAST_WORDS: usize = 3;
+
+#[derive(Debug)]
+pub(crate) struct ClientLog {
+    path: PathBuf,
+    file: Option<File>,
+    written: usize,
+    tail: VecDeque<u8>,
+}
+
+impl ClientLog {
+    /// A log at `path`, appended to: a client that is started again goes on in the same file.
+    pub(crate) fn new(path: PathBuf) -> Self {
+        let written = path.metadata().map_or(0, |data| data.len() as usize);
+        Self { path, file: None, written, tail: VecDeque::new() }
+    }
+
+    pub(crate) fn path(&self) -> &std::path::Path {
+        &self.path
+    }
+
+    /// Takes output. A log that cannot be written costs its lines, not the run.
+    pub(crate) fn take(&mut self, bytes: &[u8]) {
+        self.tail.extend(bytes);
+        let excess = self.tail.len().saturating_sub(TAIL);
+        self.tail.drain(..excess);
+        let room = CAP.saturating_sub(self.written);
+        if room == 0 {
+            return;
+        }
+        self.append(&bytes[..bytes.len().min(room)]);
+        if bytes.len() >= room {
+            self.append(format!("\n[fedpipe keeps the first {CAP} bytes]\n").as_bytes());
+        }
+    }
+
+    /// The last lines that are not empty.
+    pub(crate) fn last_lines(&self) -> Vec<String> {
+        let bytes: Vec<u8> = self.tail.iter().copied().collect();
+        last_lines(&bytes)
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        if self.file.is_none() {
+            self.file = File::options().create(true).append(true).open(&self.path).ok();
+        }
+        if let Some(file) = &mut self.file {
+            let _ = file.write_all(bytes);
+        }
+        self.written += bytes.len();
+    }
+}
+
+/// The last lines of a log that is written no more; none where there is none.
+pub(crate) fn last_lines_of(path: &Path) -> Vec<String> {
+    let read = || -> io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        let end = file.seek(SeekFrom::End(0))?;
+        file.seek(SeekFrom::Start(end.saturating_sub(TAIL as u64)))?;
+        let mut bytes = Vec::with_capacity(TAIL);
+        file.take(TAIL as u64).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    last_lines(&read().unwrap_or_default())
+}
+
+/// The last lines that say something: neither empty ones nor the carets with which Python and compilers underline the
+/// line above.
+fn last_lines(bytes: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(bytes);
+    let says = |line: &&str| line.contains(|c: char| !c.is_whitespace() && c != '^' && c != '~');
+    let lines: Vec<&str> = text.lines().filter(says).collect();
+    lines[lines.len().saturating_sub(LAST_WORDS)..].iter().map(|line| tame(line)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_is_capped_and_its_end_remembered() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("000.log");
+        let mut log = ClientLog::new(path.clone());
+        for i in 0..200_000 {
+            log.take(format!("line {i}\n").as_bytes());
+        }
+        assert_eq!(log.last_lines(), ["line 199997", "line 199998", "line 199999"]);
+        let written = std::fs::read_to_string(&path).unwrap();
+        assert!(written.len() < CAP + 100 && written.ends_with("[fedpipe keeps the first 1048576 bytes]\n"));
+        assert_eq!(last_lines_of(&path).last().unwrap(), "[fedpipe keeps the first 1048576 bytes]");
+        assert!(last_lines_of(&dir.path().join("001.log")).is_empty());
+    }
+
+    #[test]
+    fn a_line_of_carets_says_nothing() {
+        let said = b"  File \"client.py\", line 2, in <module>\n    total = first + secnd\n            ~~~~~~^^^^^^^\n\nNameError: secnd\n";
+        let lines = ["File \"client.py\", line 2, in <module>", "total = first + secnd", "NameError: secnd"];
+        assert_eq!(last_lines(said), lines);
+    }
+}

@@ -1,0 +1,213 @@
+//! Looks at what a client answered: the host takes nothing from one on trust.
+
+use fedpipe_protocol::{BlockSums, Data, EVALUATION_BLOCK, Parts, Reply, Request, Update, WEIGHTS};
+
+use crate::{fleet::Job, process::cause::Cause};
+
+type Checked = Result<(), Cause>;
+
+/// The expectations that the answers of a round are compared with.
+#[derive(Debug)]
+pub(crate) struct Expected<'a> {
+    /// The number of weights.
+    pub(crate) weights: usize,
+    /// The examples of each client.
+    pub(crate) sizes: &'a [u64],
+    /// The advice where training left the range of numbers.
+    pub(crate) remedy: &'a str,
+}
+
+/// Checks that an update is the one that was asked for, from all of the client's examples, and finite.
+pub(crate) fn update(job: &Job, reply: &Reply, parts: &Parts, expected: &Expected<'_>) -> Checked {
+    let (Reply::Update(update), Request::Train(train)) = (reply, &job.request) else {
+        return Err(Cause::protocol("it answered a request to train with something else"));
+    };
+    let Update { client, round, loss_sum, examples, correct, .. } = *update;
+    if (client, round) != (train.client, train.round) {
+        return Err(Cause::protocol(format!(
+            "it answered for client {client} in round {round}, expected an update of client {} for round {}",
+            train.client, train.round
+        )));
+    }
+    let held = expected.sizes[train.client as usize];
+    if examples != held {
+        return Err(Cause::rejected(format!("it says it trained on {examples} examples, but holds {held}")));
+    }
+    if correct > examples {
+        return Err(Cause::rejected(format!("it says that {correct} of {examples} examples were predicted")));
+    }
+    if !is_loss_sum(loss_sum, examples) {
+        let why = if loss_sum.is_nan() { "not finite".into() } else { format!("{loss_sum:e}") };
+        return Err(Cause::rejected(format!("its training loss is {why}; {}", expected.remedy)));
+    }
+    only(parts, &[WEIGHTS])?;
+    weights(parts, expected.weights, expected.remedy)
+}
+
+/// The greatest magnitude of a weight that a server may reach: beyond it, f32 does not hold the square.
+pub(crate) const GREATEST: f32 = (1_u128 << 64) as f32;
+
+/// The greatest magnitude of a weight in an update. No model has as great a one, and what a server makes of several rounds
+/// of such updates has room below [`GREATEST`], so that a client cannot end a run by them.
+pub(crate) const GREATEST_OF_A_CLIENT: f32 = (1_u64 << 40) as f32;
+
+/// Checks that the payload has weights, as many as expected, each a number of at most [`GREATEST_OF_A_CLIENT`].
+pub(crate) fn weights(parts: &Parts, expected: usize, remedy: &str) -> Checked {
+    let weights = parts.iter().find_map(|(name, data)| match data {
+        Data::F32(values) if name == WEIGHTS => Some(values),
+        _ => None,
+    });
+    let Some(weights) = weights else {
+        return Err(Cause::protocol("its answer has no part \"weights\""));
+    };
+    if weights.len() != expected {
+        return Err(Cause::rejected(format!("it has {} weights, expected {expected}", weights.len())));
+    }
+    match first_beyond(weights, GREATEST_OF_A_CLIENT) {
+        Some(index) => Err(Cause::rejected(format!("weight {index} is {}; {remedy}", shown(weights[index])))),
+        None => Ok(()),
+    }
+}
+
+/// Checks that an answer has no part besides the `known` ones, each once.
+pub(crate) fn only(parts: &Parts, known: &[&str]) -> Checked {
+    let mut names: Vec<&str> = parts.iter().map(|(name, _)| name).collect();
+    names.sort_unstable();
+    let twice = names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0]);
+    match names.iter().copied().find(|name| !known.contains(name)).or(twice) {
+        Some(name) => Err(Cause::protocol(format!("its answer has a part {name:?} too many"))),
+        None => Ok(()),
+    }
+}
+
+/// Returns whether `sum` can be the loss of so many examples. The loss of one is at most what f32 holds, so that no sum over
+/// clients or blocks overflows.
+fn is_loss_sum(sum: f64, examples: u64) -> bool {
+    sum.abs() <= examples as f64 * f64::from(f32::MAX)
+}
+
+/// Returns the first value that is NaN or beyond `most` in magnitude. A block at a time without an early end, which is
+/// compiled to whole vectors: every update of every round is checked.
+pub(crate) fn first_beyond(values: &[f32], most: f32) -> Option<usize> {
+    const BLOCK: usize = 1024;
+    // NaN is in no range.
+    let is_beyond = |value: &f32| !(-most..=most).contains(value);
+    let bad = values.chunks(BLOCK).position(|block| block.iter().fold(false, |bad, value| bad | is_beyond(value)))?;
+    let start = bad * BLOCK;
+    values[start..].iter().position(is_beyond).map(|index| start + index)
+}
+
+/// A weight as a sentence shows it, short whatever its magnitude.
+pub(crate) fn shown(weight: f32) -> String {
+    if weight.is_finite() { format!("{weight:e}") } else { weight.to_string() }
+}
+
+/// Checks that the sums are of the blocks that were asked for, and possible.
+pub(crate) fn blocks(job: &Job, reply: &Reply, parts: &Parts, test_examples: u64, remedy: &str) -> Checked {
+    let (Reply::Evaluated { blocks }, Request::Evaluate(asked)) = (reply, &job.request) else {
+        return Err(Cause::protocol("it answered a request to evaluate with something else"));
+    };
+    only(parts, &[])?;
+    if !blocks.iter().map(|sums| sums.block).eq(asked.blocks.iter().copied()) {
+        return Err(Cause::protocol("it evaluated other blocks than it was asked to"));
+    }
+    blocks.iter().try_for_each(|sums| {
+        let &BlockSums { block, loss_sum, correct, examples } = sums;
+        let start = u64::from(block) * EVALUATION_BLOCK as u64;
+        let n = (test_examples - start).min(EVALUATION_BLOCK as u64);
+        if examples != n || correct > n {
+            return Err(Cause::rejected(format!("its sums for block {block} cannot be: {sums:?}")));
+        }
+        if !is_loss_sum(loss_sum, examples) {
+            return Err(Cause::rejected(format!(
+                "the global weights have a loss of {loss_sum:e} on block {block} of the test set; {remedy}"
+            )));
+        }
+        Ok(())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use fedpipe_protocol::{Evaluate, Limits, Part, Train, read, write};
+
+    use super::*;
+
+    fn job(request: Request) -> Job {
+        Job { slot: 0, client: None, request, weights: None }
+    }
+
+    /// A reply as it is read, with these parts.
+    fn answer(reply: &Reply, parts: &[Part<'_>]) -> (Reply, Parts) {
+        let mut bytes = Vec::new();
+        write(&mut bytes, reply, parts).unwrap();
+        read(&mut bytes.as_slice(), Limits { payload: 100 }).unwrap()
+    }
+
+    #[test]
+    fn the_first_that_is_out_of_range_is_found_wherever_it_is() {
+        let mut weights = vec![1.0_f32; 3000];
+        weights[7] = -GREATEST;
+        assert_eq!(first_beyond(&weights, GREATEST), None);
+        let beyond = [(2999, f32::NAN), (1024, f32::INFINITY), (1023, -2.0 * GREATEST), (0, f32::NAN)];
+        for (index, value) in beyond {
+            weights[index] = value;
+            assert_eq!(first_beyond(&weights, GREATEST), Some(index));
+        }
+        assert_eq!([shown(1e38), shown(f32::NAN)], ["1e38", "NaN"]);
+    }
+
+    #[test]
+    fn losses_whose_sum_could_overflow_are_refused() {
+        let optimiser = String::new();
+        let train = Train { client: 0, round: 1, epochs: 1, batch_size: 1, learning_rate: 0.1, optimiser };
+        let job = job(Request::Train(train));
+        let expected = Expected { weights: 2, sizes: &[9], remedy: "lower it" };
+        let most = 9.0 * f64::from(f32::MAX);
+        let cases = [
+            (0.5, 9, None),
+            (most, 9, None),
+            (-most, 0, None),
+            (1.7e308, 0, Some("its training loss is 1.7e308; lower it")),
+            (-1.7e308, 0, Some("its training loss is -1.7e308; lower it")),
+            (f64::NAN, 0, Some("its training loss is not finite; lower it")),
+            (0.5, 10, Some("10 of 9 examples were predicted")),
+        ];
+        for (loss_sum, correct, refused) in cases {
+            let update = Update { client: 0, round: 1, steps: 9, accumulation: None, loss_sum, correct, examples: 9 };
+            let (reply, parts) = answer(&Reply::Update(update), &[Part::F32(WEIGHTS, &[1.0, 2.0])]);
+            let checked = super::update(&job, &reply, &parts, &expected);
+            match refused {
+                None => assert_eq!(checked, Ok(()), "{loss_sum}"),
+                Some(why) => assert!(checked.unwrap_err().to_string().contains(why), "{loss_sum}"),
+            }
+        }
+        // As many clients as there can be, each with the greatest loss.
+        let greatest = f64::from(u32::MAX) * f64::from(f32::MAX);
+        assert!(is_loss_sum(greatest, u64::from(u32::MAX)) && (greatest * f64::from(u32::MAX)).is_finite());
+    }
+
+    #[test]
+    fn blocks_whose_sum_could_overflow_are_refused() {
+        let job = job(Request::Evaluate(Evaluate { blocks: vec![0, 1] }));
+        let check = |loss_sum| {
+            let sums = |block, examples| BlockSums { block, loss_sum, correct: 0, examples };
+            let (reply, parts) = answer(&Reply::Evaluated { blocks: vec![sums(0, 500), sums(1, 200)] }, &[]);
+            blocks(&job, &reply, &parts, 700, "lower it").map_err(|cause| cause.to_string())
+        };
+        assert_eq!(check(1e3), Ok(()));
+        for loss_sum in [1.7e308, f64::NAN, f64::NEG_INFINITY] {
+            let why = check(loss_sum).unwrap_err();
+            assert!(why.contains("on block 0 of the test set; lower it"), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_part_that_nobody_asked_for_is_refused_by_name() {
+        let (_, parts) = answer(&Reply::Weights, &[Part::F32(WEIGHTS, &[1.0]), Part::U8("more", &[])]);
+        assert!(only(&parts, &[WEIGHTS]).unwrap_err().to_string().contains("a part \"more\" too many"));
+        assert_eq!(only(&parts, &[WEIGHTS, "more"]), Ok(()));
+        let (_, parts) = answer(&Reply::Weights, &[Part::F32(WEIGHTS, &[1.0]), Part::F32(WEIGHTS, &[])]);
+        assert!(only(&parts, &[WEIGHTS]).unwrap_err().to_string().contains("a part \"weights\" too many"));
+    }
+}

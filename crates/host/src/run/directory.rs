@@ -1,0 +1,355 @@
+//! The run directory: everything that a run leaves.
+
+use std::{
+    fs,
+    io::{self, ErrorKind, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use fedpipe_data::{refusal, sync_folder};
+
+use crate::{
+    disk::{
+        TemporaryFolder,
+        lock::{self, Taken},
+        noexec, read_regular, remove_drafts, write_whole,
+    },
+    error::{Error, Result},
+    experiment::Experiment,
+    run::{
+        checkpoint::FOLDER,
+        ledger::{Ledger, Line},
+        summary::bytes_sha256,
+    },
+};
+
+/// A run's directory, locked: only one host works in it.
+#[derive(Debug)]
+pub(crate) struct RunDir {
+    path: PathBuf,
+    /// Whether the folder that it is in was made for it.
+    made_parent: bool,
+    /// The matters that the file system refused and the run goes on without, a sentence each.
+    pub(crate) warnings: Vec<String>,
+    /// Holds the lock; the host's process number in it is for people.
+    _lock: fs::File,
+}
+
+/// A dylib in the run directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Dylib {
+    pub(crate) path: PathBuf,
+    pub(crate) sha256: String,
+}
+
+impl RunDir {
+    /// The lock's name.
+    pub(crate) const LOCK: &'static str = "host.pid";
+
+    /// The dylib's name.
+    pub(crate) const MODEL: &'static str = "model.so";
+
+    /// The experiment's name.
+    pub(crate) const EXPERIMENT: &'static str = "experiment.toml";
+
+    /// The name of the list of all partitions and the test set, with the SHA-256 of each.
+    pub(crate) const PARTITIONS: &'static str = "partitions.sha256";
+
+    /// The summary's name.
+    pub(crate) const SUMMARY: &'static str = "summary.json";
+
+    /// The final weights' name.
+    pub(crate) const WEIGHTS: &'static str = "model.safetensors";
+
+    /// The picture's name.
+    pub(crate) const PICTURE: &'static str = "result.png";
+
+    const MODEL_FROM: &'static str = "model-from-";
+
+    /// The name of a dylib that was taken later.
+    pub(crate) fn model_from(round: u64) -> String {
+        format!("{}{round:06}.so", Self::MODEL_FROM)
+    }
+
+    /// Refuses a directory that another host works in.
+    ///
+    /// # Errors
+    /// [`Error::Output`].
+    pub(crate) fn refuse_busy(path: &Path) -> Result<()> {
+        let holder = fs::File::open(path.join(Self::LOCK)).ok().and_then(|file| lock::holder(&file).ok().flatten());
+        holder.map_or(Ok(()), |_| Err(Self::busy(path)))
+    }
+
+    fn busy(path: &Path) -> Error {
+        Error::Output(format!("another fedpipe is at work in {}; wait for it", path.display()))
+    }
+
+    /// The directory of a run that goes on.
+    ///
+    /// # Errors
+    /// [`Error::Output`] where there is no run, or another host works in it.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let path = path.canonicalize().map_err(|error| Error::in_run("find", path, &error))?;
+        if !path.join(Self::EXPERIMENT).exists() {
+            return Err(Error::Output(format!("{} holds no run (no experiment.toml)", path.display())));
+        }
+        if let Some(why) = path.join(Self::MODEL).exists().then(|| noexec(&path)).flatten() {
+            return Err(Error::Output(format!("{why}; move the run to another folder")));
+        }
+        let directory = Self::lock(path)?;
+        for folder in [directory.path().to_owned(), directory.path().join(FOLDER)] {
+            remove_drafts(&folder);
+        }
+        Ok(directory)
+    }
+
+    fn lock(path: PathBuf) -> Result<Self> {
+        let file = path.join(Self::LOCK);
+        let cannot = |error: io::Error| Error::in_run("write", &file, &error);
+        // A link could name any file, which would be overwritten; a pipe would wait for a reader.
+        let plain = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+        let open = fs::File::options().create(true).truncate(false).write(true).custom_flags(plain).open(&file);
+        let mut lock = open.map_err(cannot)?;
+        let warnings = match lock::take(&lock) {
+            Taken::Held => Vec::new(),
+            Taken::ByAnother => {
+                return Err(Self::busy(&path));
+            }
+            Taken::Refused(error) => {
+                let shown = path.display();
+                vec![format!("{shown} cannot be locked ({error}): start no other host in it while this run goes on")]
+            }
+        };
+        lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())).map_err(cannot)?;
+        Ok(Self { path, made_parent: false, warnings, _lock: lock })
+    }
+
+    /// Makes the directory, with `experiment.toml`, the model and a ledger that says what is run, by one rename: it is
+    /// whole, and can be resumed, or it is absent.
+    ///
+    /// # Errors
+    /// [`Error::Output`] where `out` holds something already or cannot be written.
+    pub(crate) fn create(experiment: &Experiment, dylib: Option<&Path>, out: Option<&Path>) -> Result<(Self, Ledger)> {
+        match out {
+            Some(out) => {
+                refuse_taken(out)?;
+                let taken = || Error::Output(format!("{} is not empty; give another folder with --out", out.display()));
+                Self::create_at(experiment, dylib, out)?.ok_or_else(taken)
+            }
+            None => {
+                let name = experiment.name()?;
+                let paths = (1_u64..).map(|n| Path::new("runs").join(format!("{name}-{n}")));
+                // A link to nothing has its name, too.
+                for path in paths.filter(|path| path.symlink_metadata().is_err()) {
+                    // Only a number that another run has taken meanwhile is followed by the next one.
+                    if let Some(made) = Self::create_at(experiment, dylib, &path)? {
+                        return Ok(made);
+                    }
+                }
+                Err(Error::Output("no number is left in runs/".into()))
+            }
+        }
+    }
+
+    /// As [`RunDir::create`], or nothing where `out` is there and not empty.
+    fn create_at(experiment: &Experiment, dylib: Option<&Path>, out: &Path) -> Result<Option<(Self, Ledger)>> {
+        let made = |what: &str, error: io::Error| Error::output(what, out, &error);
+        let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let source = dylib.map(fs::File::open).transpose();
+        let source = source.map_err(|error| {
+            let shown = dylib.unwrap_or(Path::new("the model")).display();
+            Error::Model(format!("cannot read {shown}: {error}"))
+        })?;
+        let made_parent = !parent.exists();
+        fs::create_dir_all(parent).map_err(|error| made("make", error))?;
+        let draft = TemporaryFolder::new_in(parent, ".draft-", 0o777);
+        let draft = draft.map_err(|error| made("make", error))?;
+        if let Some(why) = dylib.and_then(|_| noexec(draft.path().parent()?)) {
+            return Err(Error::Output(format!("{why}; give another folder with --out")));
+        }
+        let text = experiment.to_toml()?;
+        let mut refused = Vec::new();
+        let fill = || -> io::Result<()> {
+            fs::create_dir(draft.path().join("clients"))?;
+            write_whole(&draft.path().join(Self::EXPERIMENT), text.as_bytes())?;
+            if let Some(mut source) = source {
+                // `fs::copy` fails where a mode cannot be set.
+                io::copy(&mut source, &mut fs::File::create(draft.path().join(Self::MODEL))?)?;
+            }
+            Ok(())
+        };
+        fill().map_err(|error| made("write", error))?;
+        let mut ledger = Ledger::create(draft.path()).map_err(|error| made("write", error))?;
+        ledger.append(Line::started(experiment))?;
+        let synced = ledger.handle().and_then(|file| refusal(file.sync_data()));
+        refused.extend(synced.map_err(|error| made("write", error))?);
+        // An empty folder gives way to a rename; one that another run filled meanwhile does not.
+        match fs::rename(draft.path(), out) {
+            Ok(()) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::DirectoryNotEmpty) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(made("make", error)),
+        }
+        draft.keep();
+        refused.extend(sync_folder(parent).map_err(|error| made("make", error))?);
+        let mut locked = Self::lock(out.canonicalize().map_err(|error| made("find", error))?)?;
+        // One is enough: what refuses a sync refuses each.
+        if let Some(error) = refused.first() {
+            let shown = out.display();
+            let why = format!("the file system of {shown} refuses to sync files ({error})");
+            locked.warnings.push(format!("{why}: a power cut may cost the run"));
+        }
+        Ok(Some((Self { made_parent, ..locked }, ledger.moved_to(out))))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn logs(&self) -> PathBuf {
+        self.path.join("clients")
+    }
+
+    /// The dylib of the first rounds.
+    ///
+    /// # Errors
+    /// [`Error::Output`] where it cannot be read.
+    pub(crate) fn model(&self) -> Result<Dylib> {
+        self.dylib(Self::MODEL)
+    }
+
+    /// A dylib of the run by its name.
+    ///
+    /// # Errors
+    /// [`Error::Output`] where it cannot be read.
+    pub(crate) fn dylib(&self, name: &str) -> Result<Dylib> {
+        let path = self.path.join(name);
+        let bytes = read_regular(&path).map_err(|error| {
+            Error::Output(format!("cannot read the run's dylib {}: {error}; put the file back", path.display()))
+        })?;
+        Ok(Dylib { path, sha256: bytes_sha256(&bytes) })
+    }
+
+    /// Copies a dylib that is used from `round` on.
+    pub(crate) fn take_model(&self, round: u64, source: &Path) -> Result<Dylib> {
+        let bytes =
+            fs::read(source).map_err(|error| Error::Model(format!("cannot read {}: {error}", source.display())))?;
+        let name = Self::model_from(round);
+        self.write(&name, &bytes)?;
+        Ok(Dylib { path: self.path.join(name), sha256: bytes_sha256(&bytes) })
+    }
+
+    /// Removes the later dylibs of which the ledger does not `know`, by their names: a resume cuts off the lines that tell
+    /// of them. Returns how many there were.
+    ///
+    /// # Errors
+    /// Those of listing the directory, and of removing them.
+    pub(crate) fn drop_models_unless(&self, know: impl Fn(&str) -> bool) -> Result<u64> {
+        let failed = |error: io::Error| Error::in_run("clean", &self.path, &error);
+        let mut dropped = 0;
+        for entry in fs::read_dir(&self.path).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
+            if name.starts_with(Self::MODEL_FROM) && !know(&name) {
+                fs::remove_file(self.path.join(name)).map_err(failed)?;
+                dropped += 1;
+            }
+        }
+        Ok(dropped)
+    }
+
+    /// Forgets the dylib that was to be used from `round` on.
+    pub(crate) fn drop_model(&self, round: u64) {
+        let _ = fs::remove_file(self.path.join(Self::model_from(round)));
+    }
+
+    /// Removes the results: the run goes on, so that they are not its own any more.
+    ///
+    /// # Errors
+    /// [`Error::Output`] where one is there and cannot be removed.
+    pub(crate) fn drop_results(&self) -> Result<()> {
+        for name in [Self::SUMMARY, Self::WEIGHTS, Self::PICTURE] {
+            let path = self.path.join(name);
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(Error::in_run("remove", &path, &error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the directory away again where the run could not begin because of what it was given: the same folder can
+    /// be named again. What a crash left is kept.
+    pub(crate) fn discard_if_never_begun(&self, error: &Error) {
+        if matches!(error, Error::Usage(_) | Error::Model(_) | Error::Isolation(_) | Error::Data(_)) {
+            let _ = fs::remove_dir_all(&self.path);
+            if let Some(parent) = self.path.parent().filter(|_| self.made_parent) {
+                // Where another run has begun meanwhile, it is not empty and stays.
+                let _ = fs::remove_dir(parent);
+            }
+        }
+    }
+
+    /// Writes the list of partitions, unless it is there. It is not put on the disk, since it can be made again from the data.
+    pub(crate) fn list_partitions(&self, digests: &str) -> Result<()> {
+        let path = self.path.join(Self::PARTITIONS);
+        match fs::read(&path).is_ok_and(|there| there == digests.as_bytes()) {
+            true => Ok(()),
+            false => fs::write(&path, digests).map_err(|error| Error::in_run("write", &path, &error)),
+        }
+    }
+
+    /// Writes `name`, whole or not at all.
+    pub(crate) fn write(&self, name: &str, contents: &[u8]) -> Result<()> {
+        let path = self.path.join(name);
+        write_whole(&path, contents).map_err(|error| Error::in_run("write", &path, &error))
+    }
+}
+
+fn refuse_taken(out: &Path) -> Result<()> {
+    let shown = out.display();
+    if out.join(RunDir::EXPERIMENT).exists() {
+        return Err(Error::Output(format!("{shown} already holds a run; give another folder with --out")));
+    }
+    match fs::read_dir(out) {
+        Ok(mut entries) => match entries.next() {
+            Some(_) => Err(Error::Output(format!("{shown} is not empty; give another folder with --out"))),
+            None => Ok(()),
+        },
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Error::output("use", out, &error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dylib_that_cannot_be_read_is_blamed_and_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (dylib, out) = (folder.path().join("none.so"), folder.path().join("runs/a"));
+        let error = RunDir::create(&Experiment::default(), Some(&dylib), Some(&out)).unwrap_err();
+        let expected = format!("cannot read {}: No such file or directory (os error 2)", dylib.display());
+        assert!(matches!(&error, Error::Model(message) if *message == expected), "{error}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_folder_that_another_run_filled_meanwhile_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let experiment = Experiment { client: Some("true".into()), ..Experiment::default() };
+        let out = folder.path().join("a");
+        assert!(RunDir::create_at(&experiment, None, &out).unwrap().is_some());
+        let before = fs::read(out.join("ledger.jsonl")).unwrap();
+        // The number is taken, which is no error.
+        assert!(RunDir::create_at(&experiment, None, &out).unwrap().is_none());
+        assert_eq!(fs::read(out.join("ledger.jsonl")).unwrap(), before);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        let given = RunDir::create(&experiment, None, Some(&out)).unwrap_err().to_string();
+        assert!(given.ends_with("already holds a run; give another folder with --out"), "{given}");
+    }
+}

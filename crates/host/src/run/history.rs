@@ -1,0 +1,283 @@
+//! Reads a ledger back: the experiments, the identities and the rounds of a run so far.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use fedpipe_data::DatasetInfo;
+
+use crate::{
+    disk::read_regular,
+    error::{Error, Result},
+    experiment::Experiment,
+    run::{
+        checkpoint::Checkpoint,
+        directory::RunDir,
+        event::Round,
+        identity::Program,
+        ledger::{Chained, DataIdentity, Line, NAME, Position},
+        summary::{Summary, weights_sha256},
+    },
+};
+
+/// The content of a ledger, up to a line.
+#[derive(Debug)]
+pub(crate) struct History {
+    lines: Vec<Line<'static>>,
+    /// The place before the first line and after each.
+    positions: Vec<Position>,
+    /// At least one.
+    pub(crate) stretches: Vec<Stretch>,
+    /// The rounds from 1 on, without a gap.
+    pub(crate) rounds: Vec<Round>,
+    /// The SHA-256 of each dylib that was taken later, by the first round that used it.
+    pub(crate) reloads: BTreeMap<u64, String>,
+    /// Client processes that were lost.
+    pub(crate) failures: u64,
+    /// The result, where the run has ended.
+    pub(crate) finished: Option<Summary>,
+    /// `true` where a session began after the last round.
+    pub(crate) resumed_since: bool,
+    /// All experiments that the run was ever under, the one that is under way last.
+    pub(crate) experiments: Vec<Experiment>,
+    /// `true` where every line is as this version writes it, with nothing added.
+    pub(crate) is_plain: bool,
+}
+
+/// Rounds in a row under one experiment: a forced resume begins another stretch.
+#[derive(Debug, Clone)]
+pub(crate) struct Stretch {
+    pub(crate) first_round: u64,
+    pub(crate) experiment: Experiment,
+    pub(crate) dealt: Option<DealtLine>,
+    pub(crate) ready: Option<ReadyLine>,
+}
+
+/// The data of a stretch.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct DealtLine {
+    pub(crate) dataset: DatasetInfo,
+    /// Examples of each client.
+    pub(crate) sizes: Vec<u64>,
+    /// Of the list of all partitions.
+    pub(crate) partitions_sha256: String,
+}
+
+/// The model of a stretch.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ReadyLine {
+    pub(crate) model: String,
+    pub(crate) version: String,
+    pub(crate) program: Program,
+    /// Of the initial weights.
+    pub(crate) weights_sha256: String,
+}
+
+/// A dylib in the run directory, by name, with the SHA-256 that the ledger has.
+#[derive(Debug, PartialEq)]
+pub(crate) struct DylibLine<'h> {
+    pub(crate) name: String,
+    pub(crate) sha256: &'h str,
+}
+
+impl History {
+    /// Reads the ledger in `directory`; a line that a power cut tore is left out.
+    ///
+    /// # Errors
+    /// [`Error::Output`] for a ledger that is missing, does not begin with an experiment, or was edited.
+    pub(crate) fn read(directory: &Path) -> Result<Self> {
+        let path = directory.join(NAME);
+        let broken = |why: String| Error::Output(format!("{} {why}", path.display()));
+        let bytes = read_regular(&path).map_err(|error| broken(format!("cannot be read: {error}; is this a run?")))?;
+        let (mut lines, mut is_plain) = (Vec::new(), true);
+        let mut positions = vec![Position::default()];
+        // What follows the last line feed is a torn tail.
+        let whole = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |end| end + 1);
+        for (index, line) in bytes[..whole].split_inclusive(|&b| b == b'\n').enumerate() {
+            let line = &line[..line.len() - 1];
+            let number = index + 1;
+            let chained: Chained<'static> = serde_json::from_slice(line)
+                .map_err(|error| broken(format!("has a line {number} that is none of a ledger: {error}")))?;
+            let before = &positions[index];
+            if chained.prev != before.hash {
+                return Err(broken(format!("was edited: line {number} does not follow line {index} as it is now")));
+            }
+            positions.push(before.after(line));
+            if is_plain && serde_json::to_vec(&chained).ok().as_deref() != Some(line) {
+                is_plain = false;
+            }
+            lines.push(chained.line);
+        }
+        let history = Self::of(lines, positions).map_err(broken)?;
+        Ok(Self { is_plain, ..history })
+    }
+
+    /// The same history up to a place that it has.
+    pub(crate) fn until(&self, position: &Position) -> Result<Self> {
+        let count = self.positions.iter().take_while(|place| place.bytes <= position.bytes).count();
+        let (lines, positions) = (self.lines[..count - 1].to_vec(), self.positions[..count].to_vec());
+        Self::of(lines, positions).map_err(|why| anyhow::anyhow!("the ledger {why}").into())
+    }
+
+    fn of(lines: Vec<Line<'static>>, positions: Vec<Position>) -> std::result::Result<Self, String> {
+        let Some(Line::Started { experiment, .. }) = lines.first() else {
+            return Err("does not begin with an experiment; is this a run?".into());
+        };
+        let experiment = experiment.clone().into_owned();
+        let mut history = Self {
+            lines: Vec::new(),
+            positions,
+            experiments: vec![experiment.clone()],
+            is_plain: true,
+            stretches: vec![Stretch { first_round: 1, experiment, dealt: None, ready: None }],
+            rounds: Vec::new(),
+            reloads: BTreeMap::new(),
+            failures: 0,
+            finished: None,
+            resumed_since: false,
+        };
+        for (index, line) in lines.iter().enumerate().skip(1) {
+            let number = index + 1;
+            if history.finished.is_some() {
+                return Err(format!("was edited: line {number} follows the run's end"));
+            }
+            if !history.take(line) {
+                return Err(format!("was edited: line {number} cannot follow the lines before it"));
+            }
+        }
+        history.lines = lines;
+        Ok(history)
+    }
+
+    /// Takes a line; returns `false` for one that cannot be there.
+    fn take(&mut self, line: &Line<'static>) -> bool {
+        let next_round = self.rounds.len() as u64 + 1;
+        let last = self.stretches.len() - 1;
+        match line.clone() {
+            Line::Started { .. } => return false,
+            Line::Dealt { dataset, sizes, partitions_sha256 } => {
+                self.stretches[last].dealt = Some(DealtLine {
+                    dataset: dataset.into_owned(),
+                    sizes: sizes.into_owned(),
+                    partitions_sha256: partitions_sha256.into_owned(),
+                });
+            }
+            Line::Ready { model, version, program, weights_sha256 } => {
+                self.stretches[last].ready = Some(ReadyLine {
+                    model: model.into_owned(),
+                    version: version.into_owned(),
+                    program: program.into_owned(),
+                    weights_sha256: weights_sha256.into_owned(),
+                });
+            }
+            Line::Round(round) if round.round != next_round => return false,
+            Line::Round(round) => {
+                self.rounds.push(round.into_owned());
+                self.resumed_since = false;
+            }
+            Line::Reloaded { round, .. } if round != next_round => return false,
+            Line::Reloaded { round, dylib_sha256 } => {
+                self.reloads.insert(round, dylib_sha256.into_owned());
+            }
+            Line::Resumed { round, .. } if round + 1 != next_round => return false,
+            Line::Resumed { experiment, program, data, .. } => {
+                self.resumed_since = true;
+                if let Some(experiment) = experiment {
+                    self.experiments.push(experiment.clone().into_owned());
+                    let mut forced = self.stretches[last].clone();
+                    (forced.first_round, forced.experiment) = (next_round, experiment.into_owned());
+                    if let (Some(ready), Some(program)) = (&mut forced.ready, program) {
+                        ready.program = program.into_owned();
+                    }
+                    if let (Some(dealt), Some(data)) = (&mut forced.dealt, data) {
+                        let DataIdentity { dataset_sha256, partitions_sha256 } = data.into_owned();
+                        (dealt.dataset.sha256, dealt.partitions_sha256) = (dataset_sha256, partitions_sha256);
+                    }
+                    // A stretch without rounds is dropped.
+                    self.stretches.retain(|stretch| stretch.first_round < next_round);
+                    self.stretches.push(forced);
+                }
+            }
+            Line::Lost(_) => self.failures += 1,
+            Line::Finished(summary) => self.finished = Some(summary.into_owned()),
+            Line::Isolation { .. } | Line::StrategyIsolation(_) | Line::ReloadRefused { .. } => {}
+        }
+        true
+    }
+
+    /// The stretch that is under way.
+    pub(crate) fn last_stretch(&self) -> &Stretch {
+        &self.stretches[self.stretches.len() - 1]
+    }
+
+    /// The stretch that the last round belongs to.
+    pub(crate) fn stretch_of_last_round(&self) -> &Stretch {
+        let last = self.rounds.len() as u64;
+        let found = self.stretches.iter().rev().find(|stretch| stretch.first_round <= last);
+        found.unwrap_or(&self.stretches[0])
+    }
+
+    /// The experiment that is under way.
+    pub(crate) fn experiment(&self) -> &Experiment {
+        &self.last_stretch().experiment
+    }
+
+    /// The program that is under way; none before it was known.
+    pub(crate) fn program(&self) -> Option<&Program> {
+        self.last_stretch().ready.as_ref().map(|ready| &ready.program)
+    }
+
+    /// The place after the line that says what is run.
+    pub(crate) fn started(&self) -> &Position {
+        &self.positions[1]
+    }
+
+    /// Lines after `position`.
+    pub(crate) fn lines_after(&self, position: &Position) -> u64 {
+        self.positions.iter().filter(|other| other.bytes > position.bytes).count() as u64
+    }
+
+    /// Checks that a checkpoint holds what the ledger says of its round.
+    ///
+    /// # Errors
+    /// The difference.
+    pub(crate) fn fits(&self, checkpoint: &Checkpoint) -> std::result::Result<(), String> {
+        let meta = &checkpoint.meta;
+        let line = self.positions.iter().position(|place| *place == meta.ledger).and_then(|end| end.checked_sub(1));
+        let Some(Line::Round(round)) = line.map(|line| &self.lines[line]) else {
+            return Err("the ledger has no such line".into());
+        };
+        if round.round != meta.round {
+            return Err(format!("it says round {}, and its place in the ledger is round {}", meta.round, round.round));
+        }
+        if weights_sha256(&checkpoint.weights) != round.weights_sha256 {
+            return Err(format!("its weights are not those of round {} in the ledger", meta.round));
+        }
+        if checkpoint.server.sha256() != round.server_sha256 {
+            return Err(format!("its server state is not that of round {} in the ledger", meta.round));
+        }
+        Ok(())
+    }
+
+    /// The dylib that `round` uses; none where the client is a program, or before it was known.
+    pub(crate) fn dylib(&self, round: u64) -> Option<DylibLine<'_>> {
+        let first = self.program()?.dylib_sha256.as_deref()?;
+        let later = self.reloads.range(..=round).next_back();
+        Some(later.map_or(DylibLine { name: RunDir::MODEL.into(), sha256: first }, |(&round, sha256)| DylibLine {
+            name: RunDir::model_from(round),
+            sha256,
+        }))
+    }
+
+    /// Who took part in each round that not every client took part in, for a run that repeats this one.
+    pub(crate) fn participants(&self) -> BTreeMap<u64, Vec<u32>> {
+        let partial = self.rounds.iter().filter(|round| !round.participants.is_empty());
+        partial.map(|round| (round.round, round.participants.clone())).collect()
+    }
+
+    /// The dylibs that were taken later, by the round from which on they were used.
+    pub(crate) fn swaps(&self, directory: &Path) -> BTreeMap<u64, PathBuf> {
+        self.reloads.keys().map(|&round| (round, directory.join(RunDir::model_from(round)))).collect()
+    }
+}

@@ -1,0 +1,476 @@
+//! A run that goes on where it was interrupted.
+
+use std::{
+    borrow::Cow,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use fedpipe_data::Dealt;
+use fedpipe_protocol::Layout;
+
+use crate::{
+    error::{Error, Result},
+    experiment::Experiment,
+    run::{
+        checkpoint::{Checkpoint, Refused},
+        directory::RunDir,
+        event::{Event, Journal},
+        history::{DealtLine, DylibLine, History},
+        identity::Program,
+        ledger::{Cpu, DataIdentity, Ledger, Line},
+        summary::bytes_sha256,
+    },
+};
+
+/// What a resume is asked to do.
+#[derive(Debug, Clone)]
+pub struct Resume<'a> {
+    /// The run directory.
+    pub directory: &'a Path,
+    /// Goes on although the experiment or the dylib differ from what the ledger says; the ledger notes it.
+    pub force: bool,
+}
+
+/// Where a run goes on.
+#[derive(Debug)]
+pub(crate) struct Point {
+    /// The ledger until this point.
+    pub(crate) history: History,
+    /// The state after the last round; none where the run begins again.
+    pub(crate) checkpoint: Option<Checkpoint>,
+    /// Checkpoints whose contents do not fit the ledger.
+    refused: Vec<PathBuf>,
+    /// The program of the clients now.
+    program: Program,
+    /// The data of this session; none before they are dealt.
+    data: Option<DataIdentity>,
+    /// The data of the whole ledger, with the lines after this point.
+    dealt: Option<DealtLine>,
+    /// Lines after this point, and whether there are rounds among them.
+    cut_lines: u64,
+    cuts_rounds: bool,
+    /// The differences from the ledger until this point, and those that this resume forces.
+    forced: Vec<String>,
+    force: bool,
+}
+
+impl Point {
+    /// Finds where the run in the directory goes on, under `experiment`.
+    ///
+    /// # Errors
+    /// [`Error::Output`] for a directory that holds no run or an edited one; [`Error::Usage`] naming what differs.
+    pub(crate) fn find(
+        resume: &Resume<'_>,
+        directory: &RunDir,
+        experiment: &Experiment,
+        warn: &mut dyn FnMut(String),
+    ) -> Result<Self> {
+        let whole = History::read(directory.path())?;
+        // A ledger that lost its end, or was edited there, cannot have led to the state of a later checkpoint.
+        let fits = |checkpoint: &Checkpoint| whole.fits(checkpoint);
+        let all = Checkpoint::all(directory.path(), &fits);
+        let all = all.map_err(|error| Error::in_run("read", directory.path(), &error))?;
+        let (mut checkpoint, mut refused) = (None, Vec::new());
+        for (path, found) in all {
+            match found {
+                Ok(newest) => {
+                    checkpoint = Some(newest);
+                    break;
+                }
+                Err(why) => {
+                    warn(format!("{} is refused: {why}", path.display()));
+                    // One that cannot be read now may be whole.
+                    refused.extend(matches!(why, Refused::Unfit(_)).then_some(path));
+                }
+            }
+        }
+        let found = checkpoint.as_ref().map(|checkpoint: &Checkpoint| checkpoint.meta.ledger.clone());
+        let position = found.unwrap_or_else(|| whole.started().clone());
+        let history = whole.until(&position)?;
+        let program = Program::of(experiment, directory)?;
+        let differ = |from: &History, experiment: &Experiment| -> Result<Vec<String>> {
+            let mut told = differences(from.experiment(), experiment)?;
+            told.extend(from.program().map(|recorded| recorded.changes(&program)).unwrap_or_default());
+            Ok(told)
+        };
+        let mut point = Self {
+            checkpoint,
+            refused,
+            dealt: whole.last_stretch().dealt.clone(),
+            cut_lines: whole.lines_after(&position),
+            cuts_rounds: whole.rounds.len() > history.rounds.len(),
+            forced: differ(&history, experiment)?,
+            force: resume.force,
+            data: None,
+            program: program.clone(),
+            history,
+        };
+        // A change that an earlier resume forced needs no second `--force`, although its line may come after this point.
+        differ(&whole, &not_longer(experiment, whole.experiment()))?
+            .into_iter()
+            .try_for_each(|difference| point.unless_forced(difference))?;
+        point.check_dylib(directory)?;
+        Ok(point)
+    }
+
+    /// Refuses a dylib that was taken later and is not the one that the ledger has.
+    fn check_dylib(&self, directory: &RunDir) -> Result<()> {
+        match self.history.dylib(self.round() + 1) {
+            Some(DylibLine { name, sha256 }) if name != RunDir::MODEL => {
+                let now = directory.dylib(&name)?;
+                let first = self.history.program().and_then(|program| program.dylib_sha256.as_ref());
+                if first != self.program.dylib_sha256.as_ref() {
+                    return Err(Error::Output(format!(
+                        "the run cannot be resumed, since its first dylib {} was altered, which a verification needs; put the \
+                         file back",
+                        directory.path().join(RunDir::MODEL).display()
+                    )));
+                }
+                if now.sha256 != sha256 {
+                    return Err(Error::Output(format!(
+                        "the run cannot be resumed, since its dylib {} is {}, was {sha256}; put the file back",
+                        now.path.display(),
+                        now.sha256
+                    )));
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The name of the dylib that the next round uses.
+    pub(crate) fn dylib(&self) -> String {
+        self.history.dylib(self.round() + 1).map_or(RunDir::MODEL.into(), |dylib| dylib.name)
+    }
+
+    /// Refuses other data than the run had last.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] naming what differs.
+    pub(crate) fn check_data(&mut self, dealt: &Dealt) -> Result<()> {
+        let data = DataIdentity {
+            dataset_sha256: dealt.dataset.sha256.clone(),
+            partitions_sha256: bytes_sha256(dealt.digests().as_bytes()),
+        };
+        let differ = |recorded: Option<&DealtLine>| recorded.and_then(|recorded| recorded.difference(&data));
+        let until_here = differ(self.history.last_stretch().dealt.as_ref());
+        let last = differ(self.dealt.as_ref());
+        self.forced.extend(until_here);
+        self.data = Some(data);
+        last.map_or(Ok(()), |difference| self.unless_forced(difference))
+    }
+
+    /// Refuses clients with other numbers of examples of their own than the run began with.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] naming the first that differs.
+    pub(crate) fn check_sizes(&self, sizes: &[u64]) -> Result<()> {
+        // As many as clients, whose number is the experiment's.
+        let recorded = self.history.last_stretch().dealt.as_ref().map_or(&[][..], |dealt| &dealt.sizes);
+        let mut both = recorded.iter().zip(sizes).enumerate();
+        match both.find(|(_, (recorded, now))| recorded != now) {
+            Some((client, (recorded, now))) => Err(Error::Usage(format!(
+                "the run cannot be resumed, since the partition of client {client} has {now} examples, had {recorded}"
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses a state that is not one of a model with this layout.
+    ///
+    /// # Errors
+    /// [`Error::Output`].
+    pub(crate) fn check_layout(&self, layout: &Layout) -> Result<()> {
+        let Some(Checkpoint { weights, server, .. }) = &self.checkpoint else { return Ok(()) };
+        let (held, wanted) = (weights.len(), layout.weight_count());
+        if held == wanted && server.fits(wanted) {
+            return Ok(());
+        }
+        Err(Error::Output(format!(
+            "the run cannot be resumed, since its checkpoint is of a model with {held} weights, and the model has {wanted}"
+        )))
+    }
+
+    /// The last whole round.
+    pub(crate) fn round(&self) -> u64 {
+        self.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.meta.round)
+    }
+
+    /// Returns `true` where the ledger until here describes the data and the model that hold from here on.
+    pub(crate) fn is_described(&self) -> bool {
+        self.round() > 0 && self.forced.is_empty()
+    }
+
+    /// Cuts the ledger off at this point and says so in it; what only the lines cut off tell of goes too.
+    pub(crate) fn journal<'o>(
+        &self,
+        directory: &RunDir,
+        experiment: &Experiment,
+        observer: &'o mut dyn crate::run::event::Observer,
+    ) -> Result<Journal<'o>> {
+        if self.cuts_rounds {
+            directory.drop_results()?;
+        }
+        let position = self.checkpoint.as_ref().map_or(self.history.started(), |checkpoint| &checkpoint.meta.ledger);
+        let is_forced = !self.forced.is_empty();
+        let forced = under_way_as(experiment, self.history.experiment())?;
+        let line = Line::Resumed {
+            round: self.round(),
+            cut_lines: self.cut_lines,
+            cpu: Cpu::of_this_machine(),
+            forced: Cow::Borrowed(&self.forced),
+            experiment: Some(Cow::Borrowed(&forced)).filter(|_| is_forced),
+            program: Some(Cow::Borrowed(&self.program)).filter(|_| is_forced),
+            data: self.data.as_ref().filter(|_| is_forced).map(Cow::Borrowed),
+        };
+        let ledger = Ledger::cut(directory.path(), position, line);
+        let ledger = ledger.map_err(|error| Error::of_record(&error))?;
+        // After the ledger, which decides: a resume takes a text from before for the one that the ledger has now.
+        if is_forced {
+            directory.write(RunDir::EXPERIMENT, forced.to_toml()?.as_bytes())?;
+        }
+        let known: Vec<String> = self.history.reloads.keys().map(|&round| RunDir::model_from(round)).collect();
+        let dropped = directory.drop_models_unless(|name| known.iter().any(|known| known == name))?;
+        for path in &self.refused {
+            fs::remove_file(path).map_err(|error| Error::in_run("remove", path, &error))?;
+        }
+        let mut journal = Journal::new(ledger, observer);
+        let (round, cut_lines, forced) = (self.round(), self.cut_lines, self.forced.as_slice());
+        journal.show(&Event::Resumed { experiment, directory: directory.path(), round, cut_lines, forced })?;
+        if dropped > 0 {
+            journal.tell(&Event::Warning("the model was reloaded after that round: reload it again to have it"))?;
+        }
+        Ok(journal)
+    }
+
+    /// Takes note of a difference, or refuses it.
+    fn unless_forced(&mut self, difference: String) -> Result<()> {
+        if !self.force {
+            return Err(Error::Usage(format!(
+                "the run cannot be resumed, since {difference}; --force goes on and notes it in the ledger"
+            )));
+        }
+        if !self.forced.contains(&difference) {
+            self.forced.push(difference);
+        }
+        Ok(())
+    }
+}
+
+impl DealtLine {
+    /// The difference of the data that were dealt now, a sentence.
+    fn difference(&self, now: &DataIdentity) -> Option<String> {
+        let differ = |what: &str, is: &str, was: &str| (is != was).then(|| format!("{what} {is}, was {was}"));
+        differ("the dataset is", &now.dataset_sha256, &self.dataset.sha256).or_else(|| {
+            let what = format!("{} has the SHA-256", RunDir::PARTITIONS);
+            differ(&what, &now.partitions_sha256, &self.partitions_sha256)
+        })
+    }
+}
+
+/// Returns the experiment that the run in `directory` is under, where `written`, that of its `experiment.toml`, is one from
+/// before: a resume that was forced writes the ledger first, and may have been killed then.
+pub fn under_way(directory: &Path, written: &Experiment) -> Option<Experiment> {
+    let history = History::read(directory).ok()?;
+    let is_from_before = history.experiments.contains(written);
+    is_from_before.then(|| history.experiment().clone())
+}
+
+/// Returns the `given` experiment with the keys without influence of the `recorded` one: those that a resume gives are for
+/// its session alone.
+fn under_way_as(given: &Experiment, recorded: &Experiment) -> Result<Experiment> {
+    let table = |experiment: &Experiment| toml::Table::try_from(experiment).map_err(anyhow::Error::from);
+    let (mut given, mut recorded) = (table(given)?, table(recorded)?);
+    for key in WITHOUT_INFLUENCE {
+        match recorded.remove(key) {
+            Some(value) => given.insert(key.into(), value),
+            None => given.remove(key),
+        };
+    }
+    Experiment::deserialize_from(given)
+}
+
+/// The same experiment without the rounds that it has beyond those of the `recorded` one: a run may go on for longer without
+/// being forced to.
+fn not_longer(given: &Experiment, recorded: &Experiment) -> Experiment {
+    let least = |given: u64, recorded: u64| if given > recorded { recorded } else { given };
+    Experiment {
+        rounds: least(given.rounds, recorded.rounds),
+        max_rounds: least(given.max_rounds, recorded.max_rounds),
+        ..given.clone()
+    }
+}
+
+/// What the two experiments differ in, a sentence each. How a result is computed is no difference.
+fn differences(recorded: &Experiment, given: &Experiment) -> Result<Vec<String>> {
+    // Through the text, in which an f32 has its shortest form.
+    let table = |experiment: &Experiment| -> anyhow::Result<toml::Table> { Ok(toml::to_string(experiment)?.parse()?) };
+    let (recorded, given) = (table(recorded)?, table(given)?);
+    let mut keys: Vec<&String> = recorded.keys().chain(given.keys()).collect();
+    keys.sort();
+    keys.dedup();
+    keys.retain(|key| !WITHOUT_INFLUENCE.contains(&key.as_str()) && recorded.get(*key) != given.get(*key));
+    let shown = |table: &toml::Table, key: &str| table.get(key).map_or("not set".into(), ToString::to_string);
+    Ok(keys.into_iter().map(|key| format!("{key} is {}, was {}", shown(&given, key), shown(&recorded, key))).collect())
+}
+
+/// Keys that may change from one session of a run to the next.
+const WITHOUT_INFLUENCE: [&str; 9] = [
+    "processes",
+    "jobs",
+    "client-timeout",
+    "checkpoint-every",
+    "on-failure",
+    "min-clients",
+    "isolation",
+    "memory-limit",
+    "cpu-limit",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences_are_named_with_both_values() {
+        let recorded = Experiment { clients: 4, jobs: Some(1), ..Experiment::default() };
+        let given =
+            Experiment { clients: 7, jobs: Some(2), min_clients: Some(3), cpu_limit: Some(9), ..Experiment::default() };
+        assert_eq!(differences(&recorded, &given).unwrap(), ["clients is 7, was 4"]);
+        assert!(differences(&recorded, &recorded).unwrap().is_empty());
+    }
+
+    /// A round of a run whose weights are `weights`.
+    fn round(number: u64, weights: &[f32]) -> crate::run::event::Round {
+        let zero = crate::finite::Finite::try_from(0.0).unwrap();
+        crate::run::event::Round {
+            round: number,
+            accuracy: zero,
+            loss: zero,
+            training_loss: zero,
+            clients: 4,
+            failed: 0,
+            participants: Vec::new(),
+            weights_sha256: crate::run::summary::weights_sha256(weights),
+            server_sha256: None,
+            weights_change: None,
+            seconds: zero,
+        }
+    }
+
+    /// A run of a program, killed in round 2, after the checkpoint of round 1.
+    struct Killed {
+        place: tempfile::TempDir,
+        experiment: Experiment,
+        checkpoint: Checkpoint,
+    }
+
+    impl Killed {
+        fn new() -> Self {
+            let place = tempfile::tempdir().unwrap();
+            let experiment = Experiment { client: Some("true".into()), ..Experiment::default() };
+            let (directory, ledger) = RunDir::create(&experiment, None, Some(&place.path().join("run"))).unwrap();
+            let mut observer = |_: &Event<'_>| Ok(());
+            let mut journal = Journal::new(ledger, &mut observer);
+            let weights = vec![1.0, 2.0];
+            journal.tell(&Event::RoundEnded(&round(1, &weights))).unwrap();
+            let meta = crate::run::checkpoint::Meta { round: 1, ledger: journal.ledger.position().clone() };
+            let server = crate::strategy::server::ServerState::default();
+            let checkpoint = Checkpoint { meta, weights: std::sync::Arc::new(weights), server };
+            let killed = Self { place, experiment, checkpoint };
+            killed.save(&killed.checkpoint);
+            journal.tell(&Event::RoundEnded(&round(2, &[3.0, 4.0]))).unwrap();
+            drop(directory);
+            killed
+        }
+
+        fn path(&self) -> PathBuf {
+            self.place.path().join("run")
+        }
+
+        /// Saves a checkpoint and no other.
+        fn save(&self, checkpoint: &Checkpoint) {
+            let _ = fs::remove_dir_all(self.path().join("checkpoint"));
+            let mut saver = crate::run::checkpoint::Saver::start(&self.path(), tempfile::tempfile().unwrap()).unwrap();
+            saver.save(checkpoint.clone()).unwrap();
+            saver.finish().unwrap();
+        }
+
+        /// Resumes under an experiment and is killed at once: the differences that the ledger then has.
+        fn resume(&self, experiment: &Experiment, force: bool) -> Result<Vec<String>> {
+            let directory = RunDir::open(&self.path())?;
+            let resume = Resume { directory: &self.path(), force };
+            let point = Point::find(&resume, &directory, experiment, &mut |_| ())?;
+            point.journal(&directory, experiment, &mut |_: &Event<'_>| Ok(()))?;
+            Ok(point.forced)
+        }
+
+        /// Returns the warning about a replaced checkpoint.
+        fn refusal(&self, checkpoint: &Checkpoint) -> String {
+            self.save(checkpoint);
+            let directory = RunDir::open(&self.path()).unwrap();
+            let resume = Resume { directory: &self.path(), force: false };
+            let mut told = Vec::new();
+            let point = Point::find(&resume, &directory, &self.experiment, &mut |why| told.push(why)).unwrap();
+            assert_eq!(point.round(), 0);
+            told.concat()
+        }
+    }
+
+    #[test]
+    fn a_forced_change_holds_although_its_session_left_no_checkpoint() {
+        let killed = Killed::new();
+        let more = Experiment { rounds: 4000, epochs: 2, ..killed.experiment.clone() };
+        assert!(killed.resume(&more, false).unwrap_err().to_string().contains("epochs is 2, was 1"));
+        for force in [true, false, false] {
+            assert_eq!(killed.resume(&more, force).unwrap(), ["epochs is 2, was 1", "rounds is 4000, was 5"]);
+            let history = History::read(&killed.path()).unwrap();
+            assert_eq!((history.rounds.len(), history.experiment()), (1, &more));
+            let first_rounds: Vec<u64> = history.stretches.iter().map(|stretch| stretch.first_round).collect();
+            assert_eq!(first_rounds, [1, 2]);
+            let text = fs::read_to_string(killed.path().join("experiment.toml")).unwrap();
+            assert_eq!(toml::from_str::<Experiment>(&text).unwrap(), more);
+        }
+        // Back to the first is a change, too.
+        let said = killed.resume(&killed.experiment, false).unwrap_err().to_string();
+        assert!(said.contains("epochs is 1, was 2"), "{said}");
+        assert_eq!(killed.resume(&killed.experiment, true).unwrap(), ["epochs is 1, was 2", "rounds is 5, was 4000"]);
+    }
+
+    #[test]
+    fn a_run_goes_on_for_longer_without_being_forced_and_not_for_shorter() {
+        let killed = Killed::new();
+        let rounds = |rounds| Experiment { rounds, ..killed.experiment.clone() };
+        assert_eq!(killed.resume(&rounds(9), false).unwrap(), ["rounds is 9, was 5"]);
+        assert_eq!(History::read(&killed.path()).unwrap().experiment(), &rounds(9));
+        let said = killed.resume(&rounds(8), false).unwrap_err().to_string();
+        assert!(said.contains("rounds is 8, was 9"), "{said}");
+    }
+
+    #[test]
+    fn a_checkpoint_is_taken_if_it_is_the_state_of_its_round_in_the_ledger() {
+        let killed = Killed::new();
+        let whole = &killed.checkpoint;
+        let other = |change: fn(&mut Checkpoint)| {
+            let mut other = whole.clone();
+            change(&mut other);
+            killed.refusal(&other)
+        };
+        let weights = other(|other| other.weights = std::sync::Arc::new(vec![1.0, 2.5]));
+        assert!(weights.contains("its weights are not those of round 1"), "{weights}");
+        let fewer = other(|other| other.weights = std::sync::Arc::new(vec![1.0]));
+        assert!(fewer.contains("its weights are not those of round 1"), "{fewer}");
+        let server = other(|other| other.server.m = vec![0.5, 0.5]);
+        assert!(server.contains("its server state is not that of round 1"), "{server}");
+        let round = other(|other| other.meta.round = 2);
+        assert!(round.contains("it says round 2, and its place in the ledger is round 1"), "{round}");
+        let place = other(|other| other.meta.ledger.bytes += 1);
+        assert!(place.contains("the ledger has no such line"), "{place}");
+        let start = other(|other| other.meta.ledger = crate::run::ledger::Position::default());
+        assert!(start.contains("the ledger has no such line"), "{start}");
+        killed.save(whole);
+        assert_eq!(killed.resume(&killed.experiment, false).unwrap(), Vec::<String>::new());
+    }
+}

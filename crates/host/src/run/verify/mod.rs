@@ -1,0 +1,230 @@
+//! Runs a run again from its own directory and compares all that the run vouches for.
+//!
+//! The run is repeated as it went: with its own dylibs, with the participants that its ledger names, and with a resume for
+//! each that was forced. Every number of a round is compared, and so are the files that tell of the same.
+
+mod record;
+
+use std::path::Path;
+
+use fedpipe_data::Scheme;
+
+use fedpipe_protocol::Level;
+
+use crate::{
+    disk::temporary_folder,
+    error::{Error, Result},
+    experiment::{Experiment, Launch},
+    process::{inbox::Control, spawn::ClientCommand},
+    run::{
+        directory::RunDir,
+        event::{Event, Observer, Round},
+        history::{History, ReadyLine},
+        identity::Program,
+        resume,
+        resume::Resume,
+        run,
+        summary::Stop,
+    },
+};
+
+/// A verification: how far it came, and its result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verification {
+    /// The rounds that the ledger has.
+    pub rounds: u64,
+    /// The rounds that were repeated and are the same.
+    pub compared: u64,
+    /// The result.
+    pub outcome: Outcome,
+}
+
+/// The result of a verification.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// All that the run vouches for is the same. It does not vouch for the matters named here, a phrase each.
+    Same(Vec<String>),
+    /// The first difference, a sentence.
+    Differs(String),
+    /// A signal stopped the verification.
+    Stopped(i32),
+}
+
+/// Runs the run in `directory` again and compares; under `isolation` instead of the run's own, if it is given.
+///
+/// # Errors
+/// [`Error::Output`] for a directory that holds no run or an edited ledger, [`Error::Usage`] for a run that cannot be
+/// repeated here; those of [`run`].
+pub fn verify(
+    directory: &Path,
+    isolation: Option<Level>,
+    command: &ClientCommand,
+    cache: &fedpipe_data::Cache,
+    control: &Control,
+    observer: &mut dyn Observer,
+) -> Result<Verification> {
+    RunDir::refuse_busy(directory)?;
+    let history = History::read(directory)?;
+    let rounds = history.rounds.len() as u64;
+    let mut repeat = Repeat { history: &history, compared: 0, difference: None };
+    let end = match record::difference(directory, &history)? {
+        Some(difference) => Ok(End::Differs(difference)),
+        None => {
+            check(directory, &history)?;
+            let scratch = temporary_folder("fedpipe-verify-")?;
+            let place = Place { directory, scratch: scratch.path(), isolation, command, cache };
+            repeat.run(&place, control, observer)
+        }
+    };
+    let outcome = match end {
+        Ok(End::Differs(difference)) => Outcome::Differs(difference),
+        Ok(End::Stopped(signal)) | Err(Error::Stopped(signal)) => Outcome::Stopped(signal),
+        Ok(End::Whole) if repeat.compared == rounds => Outcome::Same(record::not_vouched_for(directory, &history)),
+        Ok(End::Whole) => Outcome::Differs(format!("only {} of {rounds} rounds could be repeated", repeat.compared)),
+        Err(error) => return Err(error),
+    };
+    Ok(Verification { rounds, compared: repeat.compared, outcome })
+}
+
+/// Refuses a run that cannot be repeated here.
+fn check(directory: &Path, history: &History) -> Result<()> {
+    let refuse = |why: String| Err(Error::Usage(format!("the run cannot be verified, since {why}")));
+    if history.stretches.iter().any(|stretch| stretch.experiment.partition == Scheme::Own) {
+        return refuse("its training examples were the clients' own (--partition own) and are not here".into());
+    }
+    if history.rounds.is_empty() {
+        return Err(Error::Usage(format!("{} has no whole round to verify", directory.display())));
+    }
+    let program = history.program();
+    for stretch in &history.stretches {
+        let Some(ready) = &stretch.ready else { continue };
+        let files = Program::files(&stretch.experiment)?;
+        if let Some(change) = ready.program.changes(&files).first() {
+            return refuse(change.clone());
+        }
+        let first = stretch.first_round;
+        if program.is_some_and(|last| last.dylib_sha256 != ready.program.dylib_sha256) {
+            let sha256 = ready.program.dylib_sha256.as_deref().unwrap_or("another");
+            return refuse(format!("a forced resume replaced the dylib ({sha256}) of round {first} and later ones"));
+        }
+    }
+    Ok(())
+}
+
+/// The places and the command of a repeated run.
+struct Place<'p> {
+    /// The run's.
+    directory: &'p Path,
+    scratch: &'p Path,
+    isolation: Option<Level>,
+    command: &'p ClientCommand,
+    cache: &'p fedpipe_data::Cache,
+}
+
+/// A run that is being repeated.
+struct Repeat<'h> {
+    history: &'h History,
+    compared: u64,
+    difference: Option<String>,
+}
+
+/// The end of a repeated run.
+enum End {
+    Whole,
+    Differs(String),
+    Stopped(i32),
+}
+
+impl Repeat<'_> {
+    fn run(&mut self, place: &Place<'_>, control: &Control, observer: &mut dyn Observer) -> Result<End> {
+        let history = self.history;
+        let out = place.scratch.join("run");
+        for (index, stretch) in history.stretches.iter().enumerate() {
+            let next = history.stretches.get(index + 1);
+            let last_round = next.map_or(history.rounds.len() as u64, |next| next.first_round - 1);
+            let experiment = Experiment {
+                rounds: last_round,
+                until_converged: false,
+                isolation: place.isolation.unwrap_or(stretch.experiment.isolation),
+                ..stretch.experiment.clone()
+            };
+            if last_round < stretch.first_round {
+                // Nothing was done under it.
+                continue;
+            }
+            let launch = Launch {
+                command: place.command.clone(),
+                launcher: place.command.clone(),
+                dylib: experiment.client.is_none().then(|| place.directory.join(RunDir::MODEL)),
+                out: Some(out.clone()),
+                cache: place.cache.verifying(&place.scratch.join("data")),
+                closed: vec![place.directory.to_owned(), place.scratch.to_owned()],
+                replay: history.participants(),
+                swaps: history.swaps(place.directory),
+            };
+            let mut compare = |event: &Event<'_>| {
+                if self.difference.is_none() {
+                    self.difference = self.compare(index, event);
+                }
+                anyhow::ensure!(self.difference.is_none(), "the run differs");
+                observer.observe(event)
+            };
+            let ended = match index {
+                0 => run(&experiment, &launch, control, &mut compare),
+                _ => resume(&Resume { directory: &out, force: true }, &experiment, &launch, control, &mut compare),
+            };
+            if let Some(difference) = self.difference.take() {
+                return Ok(End::Differs(difference));
+            }
+            if let Stop::Signal(signal) = ended?.stopped {
+                return Ok(End::Stopped(signal));
+            }
+        }
+        let weights = record::weights_difference(place.directory, &out)?;
+        Ok(weights.map_or(End::Whole, End::Differs))
+    }
+
+    /// The difference between an event and what the ledger has in its place.
+    fn compare(&mut self, stretch: usize, event: &Event<'_>) -> Option<String> {
+        let recorded = &self.history.stretches[stretch];
+        match event {
+            Event::Dealt { dataset, sizes, partitions_sha256 } => {
+                let was = recorded.dealt.as_ref()?;
+                unequal("the data are", &(&was.dataset, was.sizes.as_slice()), &(*dataset, *sizes))
+                    .or_else(|| unequal("the partitions are", &was.partitions_sha256.as_str(), partitions_sha256))
+            }
+            Event::Ready { model, weights_sha256, .. } => {
+                let ReadyLine { model: name, version, weights_sha256: weights, .. } = recorded.ready.as_ref()?;
+                unequal("the model is", &(name, version), &(&model.name, &model.version))
+                    .or_else(|| unequal("the initial weights are", &weights.as_str(), weights_sha256))
+            }
+            Event::RoundEnded(now) => {
+                let was = self.history.rounds.get(now.round as usize - 1)?;
+                let difference = round_difference(was, now);
+                self.compared += u64::from(difference.is_none());
+                difference
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The first difference of two rounds, but for the time that they took.
+fn round_difference(was: &Round, now: &Round) -> Option<String> {
+    let at = |what: &str| format!("round {}: {what}", now.round);
+    unequal(&at("the weights first differ: they are"), &was.weights_sha256, &now.weights_sha256)
+        .or_else(|| unequal(&at("the server's state is"), &was.server_sha256, &now.server_sha256))
+        .or_else(|| unequal(&at("the accuracy is"), &was.accuracy, &now.accuracy))
+        .or_else(|| unequal(&at("the test loss is"), &was.loss, &now.loss))
+        .or_else(|| unequal(&at("the training loss is"), &was.training_loss, &now.training_loss))
+        .or_else(|| unequal(&at("the change of the weights is"), &was.weights_change, &now.weights_change))
+        .or_else(|| {
+            let [was, now] = [was, now].map(|round| (round.clients, &round.participants));
+            unequal(&at("the participants are"), &was, &now)
+        })
+}
+
+/// A sentence on two things that differ.
+fn unequal<T: PartialEq + std::fmt::Debug>(what: &str, was: &T, now: &T) -> Option<String> {
+    (was != now).then(|| format!("{what} {now:?} here, and {was:?} in the ledger"))
+}

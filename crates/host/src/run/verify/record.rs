@@ -1,0 +1,217 @@
+//! The files of a run against its ledger, without running anything.
+
+use std::{io, path::Path};
+
+use crate::{
+    convergence::Convergence,
+    disk::read_regular,
+    error::{Error, Result},
+    experiment::Experiment,
+    run::{
+        checkpoint::{Checkpoint, FOLDER},
+        directory::RunDir,
+        event::Round,
+        history::{History, Stretch},
+        summary::{Stop, Summary, bytes_sha256},
+    },
+    sampling::sample,
+};
+
+/// The first difference between the ledger and the other files of the run in `directory`, a sentence.
+///
+/// # Errors
+/// [`Error::Output`] for a file that is there and cannot be read.
+pub(super) fn difference(directory: &Path, history: &History) -> Result<Option<String>> {
+    for check in [lines, experiment, partitions, dylibs, summary, checkpoints] {
+        if let Some(difference) = check(directory, history)? {
+            return Ok(Some(difference));
+        }
+    }
+    Ok(None)
+}
+
+/// The difference between the final weights of the run in `directory` and those of the repeated one.
+pub(super) fn weights_difference(directory: &Path, repeated: &Path) -> Result<Option<String>> {
+    let Some(was) = read(&directory.join(RunDir::WEIGHTS))? else { return Ok(None) };
+    let now = read(&repeated.join(RunDir::WEIGHTS))?;
+    Ok((Some(was) != now).then(|| format!("{} does not hold the final weights", RunDir::WEIGHTS)))
+}
+
+/// Returns what a run cannot vouch for, a phrase each.
+pub(super) fn not_vouched_for(directory: &Path, history: &History) -> Vec<String> {
+    let mut phrases = vec![
+        "seconds, the processor, and fedpipe's version".to_owned(),
+        "the number, causes and logs of lost clients".to_owned(),
+        "the isolation that was in force".to_owned(),
+        format!("{}, which is drawn from the ledger", RunDir::PICTURE),
+    ];
+    let results = [RunDir::SUMMARY, RunDir::WEIGHTS].into_iter().filter(|_| history.finished.is_some());
+    let missing = results.chain([FOLDER]).filter(|name| !directory.join(name).exists());
+    phrases.extend(missing.map(|name| format!("{name}, which is missing")));
+    match history.finished.as_ref().map(|summary| &summary.stopped) {
+        None => phrases.push("an end: the ledger has none, and later rounds may have been cut off".into()),
+        Some(Stop::Signal(_) | Stop::Failed(_)) => phrases.push("the reason why it was stopped".into()),
+        Some(_) => {}
+    }
+    phrases
+}
+
+/// Compares each line with those before it.
+fn lines(_: &Path, history: &History) -> Result<Option<String>> {
+    if !history.is_plain {
+        return Ok(Some("the ledger has a line with more in it than a run writes".into()));
+    }
+    let last = history.rounds.len() as u64;
+    let undescribed = history
+        .stretches
+        .iter()
+        .find(|stretch| stretch.first_round <= last && (stretch.dealt.is_none() || stretch.ready.is_none()));
+    if let Some(Stretch { first_round, .. }) = undescribed {
+        return Ok(Some(format!("the ledger lacks the line on the data or the model of round {first_round}")));
+    }
+    let mut ends = history.stretches.iter().skip(1).map(|stretch| stretch.first_round).chain([u64::MAX]);
+    Ok(history.stretches.iter().find_map(|stretch| {
+        let end = ends.next().unwrap_or(u64::MAX);
+        let rounds = history.rounds.iter().filter(|round| (stretch.first_round..end).contains(&round.round));
+        rounds.filter_map(|round| participants(&stretch.experiment, round)).next()
+    }))
+}
+
+/// Compares the participants of a round with those that it sampled.
+fn participants(experiment: &Experiment, round: &Round) -> Option<String> {
+    let Round { round: number, clients, failed, participants, .. } = round;
+    let sampled = sample(experiment.seed, *number, experiment.clients, experiment.sampled_clients());
+    let is_ascending = participants.windows(2).all(|pair| pair[0] < pair[1]);
+    if !is_ascending || participants.iter().any(|client| !sampled.contains(client)) {
+        return Some(format!(
+            "round {number}: the participants {participants:?} in the ledger are not of those sampled"
+        ));
+    }
+    // All took part where none is named.
+    let all = if participants.is_empty() { experiment.clients as usize } else { participants.len() };
+    if *clients as usize != all || clients.checked_add(*failed) != Some(sampled.len() as u32) {
+        return Some(format!(
+            "round {number}: the ledger says {clients} clients and {failed} that failed, of {} sampled and {all} that took part",
+            sampled.len()
+        ));
+    }
+    None
+}
+
+fn experiment(directory: &Path, history: &History) -> Result<Option<String>> {
+    let text = read(&directory.join(RunDir::EXPERIMENT))?.unwrap_or_default();
+    let table = String::from_utf8_lossy(&text).parse().ok();
+    let written = table.and_then(|table| Experiment::deserialize_from(table).ok());
+    // A forced resume writes the ledger first, and may have been killed then.
+    let same = written.is_some_and(|written| {
+        written == *history.experiment() || history.resumed_since && history.experiments.contains(&written)
+    });
+    Ok((!same).then(|| format!("{} is not the experiment that the ledger has", RunDir::EXPERIMENT)))
+}
+
+fn partitions(directory: &Path, history: &History) -> Result<Option<String>> {
+    let Some(dealt) = &history.last_stretch().dealt else { return Ok(None) };
+    let sha256 = read(&directory.join(RunDir::PARTITIONS))?.map(|digests| bytes_sha256(&digests));
+    let same = sha256.as_ref() == Some(&dealt.partitions_sha256);
+    Ok((!same).then(|| format!("{} is not the list of partitions that the ledger has", RunDir::PARTITIONS)))
+}
+
+fn dylibs(directory: &Path, history: &History) -> Result<Option<String>> {
+    let first = history.program().and_then(|program| program.dylib_sha256.as_ref());
+    let first = first.map(|sha256| (RunDir::MODEL.to_owned(), sha256));
+    let later = history.reloads.iter().map(|(&round, sha256)| (RunDir::model_from(round), sha256));
+    for (name, sha256) in first.into_iter().chain(later) {
+        match read(&directory.join(&name))?.map(|bytes| bytes_sha256(&bytes)) {
+            None => return Ok(Some(format!("{name} is missing, whose SHA-256 the ledger has as {sha256}"))),
+            Some(now) if now != *sha256 => {
+                return Ok(Some(format!("{name} has the SHA-256 {now}, and {sha256} in the ledger")));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(None)
+}
+
+/// Compares the last line with the lines before it, and the summary's file with the last line.
+fn summary(directory: &Path, history: &History) -> Result<Option<String>> {
+    let differs = |why: &str| Ok(Some(format!("{} {why}", RunDir::SUMMARY)));
+    let file = read(&directory.join(RunDir::SUMMARY))?;
+    let parsed: Option<Summary> = file.as_deref().and_then(|bytes| serde_json::from_slice(bytes).ok());
+    let (result, stretch) = match (&file, parsed.as_ref(), &history.finished) {
+        (None, _, None) => return Ok(None),
+        (None, _, Some(recorded)) => (recorded, history.last_stretch()),
+        (Some(file), _, Some(recorded)) if *file != recorded.to_text()?.as_bytes() => {
+            return differs("is not the result that the ledger has");
+        }
+        (Some(_), _, Some(recorded)) => (recorded, history.last_stretch()),
+        // A resume cuts off the end before it removes the results, which are those of the rounds before.
+        (Some(file), Some(told), None) if history.resumed_since && *file == told.to_text()?.as_bytes() => {
+            (told, history.stretch_of_last_round())
+        }
+        (Some(_), _, None) => return differs("tells of an end that the ledger lacks"),
+    };
+    let expected = expected(result, stretch, history);
+    let same = expected.as_ref() == Some(result);
+    let shown = |summary: &Summary| serde_json::to_string(summary).unwrap_or_default();
+    Ok((!same).then(|| {
+        let expected = expected.as_ref().map_or("none".into(), shown);
+        format!("the result does not follow from the ledger's lines: {}, which say {expected}", shown(result))
+    }))
+}
+
+/// The result that follows from the lines of the ledger, but for what no line says.
+fn expected(result: &Summary, stretch: &Stretch, history: &History) -> Option<Summary> {
+    let (experiment, ready, dealt) = (&stretch.experiment, stretch.ready.as_ref()?, stretch.dealt.as_ref()?);
+    let last = history.rounds.last();
+    Some(Summary {
+        model: ready.model.clone(),
+        client: experiment.client.clone(),
+        dataset: dealt.dataset.name.clone(),
+        clients: experiment.clients,
+        rounds: history.rounds.len() as u64,
+        strategy: experiment.strategy_name(),
+        partition: experiment.partition.to_string(),
+        seed: experiment.seed,
+        accuracy: last.map(|round| round.accuracy),
+        loss: last.map(|round| round.loss),
+        weights_sha256: last.map_or(&ready.weights_sha256, |round| &round.weights_sha256).clone(),
+        wall_seconds: result.wall_seconds,
+        // Those of the round that was stopped are cut off with the end.
+        failures: if history.finished.is_some() { history.failures } else { result.failures },
+        clients_dropped: history.rounds.iter().any(|round| round.failed > 0),
+        stopped: end(&result.stopped, experiment, history)?,
+    })
+}
+
+/// The end that follows from the rounds; `told` where the rounds alone could go on. None where that cannot be.
+fn end(told: &Stop, experiment: &Experiment, history: &History) -> Option<Stop> {
+    let mut convergence = Convergence::new(experiment.tolerance);
+    history.rounds.iter().for_each(|round| convergence.take(round));
+    let is_last = history.rounds.len() as u64 >= experiment.last_round();
+    match (told, experiment.until_converged) {
+        (Stop::Failed(_), _) => Some(told.clone()),
+        (_, true) if convergence.reached() => Some(Stop::Converged),
+        (_, true) if is_last => Some(Stop::MaxRounds),
+        (_, false) if is_last => Some(Stop::Rounds),
+        (Stop::Signal(_), _) => Some(told.clone()),
+        (Stop::Rounds | Stop::Converged | Stop::MaxRounds, _) => None,
+    }
+}
+
+fn checkpoints(directory: &Path, history: &History) -> Result<Option<String>> {
+    let fits = |checkpoint: &Checkpoint| history.fits(checkpoint);
+    let mut all = Checkpoint::all(directory, &fits).map_err(|error| Error::in_run("read", directory, &error))?;
+    Ok(all.find_map(|(path, checked)| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        checked.err().map(|why| format!("the checkpoint {name}: {why}"))
+    }))
+}
+
+/// A file's contents; none where it is not there.
+fn read(path: &Path) -> Result<Option<Vec<u8>>> {
+    match read_regular(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::in_run("read", path, &error)),
+    }
+}
