@@ -8,7 +8,9 @@ use clap::{
     error::ErrorKind,
 };
 use fedpipe_data::{Scheme, Source};
-use fedpipe_host::{Error, Level, LocalOptimiser, MemoryLimit, Strategy};
+use fedpipe_host::{Error, Level};
+use fedpipe_record::memory_limit::MemoryLimit;
+use fedpipe_strategy::{local_optimiser::LocalOptimiser, strategy::Strategy};
 
 use crate::{
     data, exit,

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use fedpipe_data::Source;
-use fedpipe_host::{Error, Experiment, Result};
+use fedpipe_host::{Error, Result};
+use fedpipe_record::experiment::Experiment;
 use toml::{Table, Value};
 
 use crate::args::RunArgs;

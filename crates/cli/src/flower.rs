@@ -7,7 +7,8 @@ use std::{
 };
 
 use clap::Subcommand;
-use fedpipe_host::{Error, Experiment, Result};
+use fedpipe_host::{Error, Result};
+use fedpipe_record::experiment::Experiment;
 
 use crate::{args::RunArgs, experiment, output::print_result};
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use fedpipe_host::{Lost, Then};
+use fedpipe_record::crash::{ClientCrash, Consequence};
 
 /// The crashes that were told so far.
 #[derive(Debug, Default)]
@@ -18,7 +18,7 @@ pub(crate) struct Losses {
 struct Group {
     round: Option<u64>,
     cause: String,
-    then: Then,
+    then: Consequence,
     first: Who,
     /// The clients, or processes, that crashed after the first.
     others: BTreeSet<Who>,
@@ -42,7 +42,7 @@ impl fmt::Display for Who {
 
 impl Losses {
     /// Returns the text for a crash; none for one that equals an earlier crash of its round, which is counted.
-    pub(crate) fn take(&mut self, lost: &Lost) -> Option<String> {
+    pub(crate) fn take(&mut self, lost: &ClientCrash) -> Option<String> {
         let cause = format!("{}\n{}", lost.cause, lost.last_words.join("\n"));
         let who = lost.client.map_or(Who::Process(lost.process), Who::Client);
         let has_this_cause = |group: &&mut Group| group.round == lost.round && group.cause == cause;
@@ -93,52 +93,61 @@ impl Group {
     }
 }
 
-fn kind(then: Then) -> &'static str {
-    if matches!(then, Then::Dropped | Then::Aborted) { "error" } else { "warning" }
+fn kind(then: Consequence) -> &'static str {
+    if matches!(then, Consequence::Dropped | Consequence::Aborted) { "error" } else { "warning" }
 }
 
-fn consequence(then: Then) -> &'static str {
+fn consequence(then: Consequence) -> &'static str {
     match then {
-        Then::Retried => "a fresh process does its work again",
-        Then::Moved => "another process does its work",
-        Then::Dropped => "the round goes on without it",
-        Then::Replaced => "nothing was lost; a fresh process takes its place",
-        Then::Aborted => "the run ends (--on-failure abort)",
+        Consequence::Retried => "a fresh process does its work again",
+        Consequence::Moved => "another process does its work",
+        Consequence::Dropped => "the round goes on without it",
+        Consequence::Replaced => "nothing was lost; a fresh process takes its place",
+        Consequence::Aborted => "the run ends (--on-failure abort)",
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use fedpipe_host::Cause;
+    use fedpipe_record::cause::Cause;
 
     use super::*;
 
-    fn lost(client: u32, round: u64, code: i32, then: Then) -> Lost {
+    fn lost(client: u32, round: u64, code: i32, then: Consequence) -> ClientCrash {
         let (last_words, log) = (vec!["NameError: rat".to_owned()], Some(format!("clients/{client:03}.log").into()));
         let after_seconds = std::time::Duration::from_millis(500).into();
         let cause = Cause::Exit { code };
-        Lost { round: Some(round), client: Some(client), process: client, cause, after_seconds, then, last_words, log }
+        ClientCrash {
+            round: Some(round),
+            client: Some(client),
+            process: client,
+            cause,
+            after_seconds,
+            then,
+            last_words,
+            log,
+        }
     }
 
     #[test]
     fn equal_crashes_are_told_once() {
         let mut losses = Losses::default();
-        let first = losses.take(&lost(2, 1, 1, Then::Retried)).unwrap();
+        let first = losses.take(&lost(2, 1, 1, Consequence::Retried)).unwrap();
         assert_eq!(
             first,
             "warning: client 2 was lost in round 1: it exited with code 1 after 0.50 s\n  | NameError: rat\n  its log: \
              clients/002.log\n  a fresh process does its work again"
         );
-        assert_eq!(losses.take(&lost(3, 1, 1, Then::Retried)), None);
-        assert_eq!(losses.take(&lost(0, 1, 1, Then::Retried)), None);
+        assert_eq!(losses.take(&lost(3, 1, 1, Consequence::Retried)), None);
+        assert_eq!(losses.take(&lost(0, 1, 1, Consequence::Retried)), None);
         // Another consequence is news, the last lines are not.
         assert_eq!(
-            losses.take(&lost(2, 1, 1, Then::Dropped)).unwrap(),
+            losses.take(&lost(2, 1, 1, Consequence::Dropped)).unwrap(),
             "error: client 2 was lost in round 1: the same cause\n  the round goes on without it"
         );
-        assert_eq!(losses.take(&lost(0, 1, 1, Then::Dropped)), None);
+        assert_eq!(losses.take(&lost(0, 1, 1, Consequence::Dropped)), None);
         // Another cause is told in full.
-        assert!(losses.take(&lost(1, 1, 7, Then::Dropped)).unwrap().contains("| NameError"));
+        assert!(losses.take(&lost(1, 1, 7, Consequence::Dropped)).unwrap().contains("| NameError"));
         assert_eq!(
             losses.rest(),
             [
@@ -147,7 +156,7 @@ mod tests {
             ]
         );
         // In a later round a known cause is one line and its consequence.
-        let later = losses.take(&lost(0, 2, 1, Then::Retried)).unwrap();
+        let later = losses.take(&lost(0, 2, 1, Consequence::Retried)).unwrap();
         assert_eq!(later.lines().count(), 2, "{later}");
         assert!(losses.rest().is_empty());
     }
@@ -155,15 +164,15 @@ mod tests {
     #[test]
     fn another_client_with_the_same_cause_is_named_beside_the_first() {
         let mut losses = Losses::default();
-        losses.take(&lost(2, 1, 1, Then::Retried));
-        let dropped = losses.take(&lost(0, 1, 1, Then::Dropped)).unwrap();
+        losses.take(&lost(2, 1, 1, Consequence::Retried));
+        let dropped = losses.take(&lost(0, 1, 1, Consequence::Dropped)).unwrap();
         assert!(dropped.starts_with("error: client 0 was lost in round 1: the same cause as client 2\n"), "{dropped}");
     }
 
     #[test]
     fn a_thousand_clients_are_a_line() {
         let mut losses = Losses::default();
-        let told = (0..1000).filter(|&client| losses.take(&lost(client, 1, 1, Then::Dropped)).is_some()).count();
+        let told = (0..1000).filter(|&client| losses.take(&lost(client, 1, 1, Consequence::Dropped)).is_some()).count();
         let rest = losses.rest();
         assert_eq!((told, rest.len()), (1, 1));
         assert!(rest[0].contains("client 8 and 991 more crashed as client 0 did"), "{}", rest[0]);

@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, path::Path, process::ExitCode};
 
 use fedpipe_client::{PROCESS_NAME, RELAY_NAME};
 use fedpipe_data::Cache;
-use fedpipe_host::{ClientCommand, Control, Error, Launch, Result, Resume, Stop};
+use fedpipe_host::{ClientCommand, Control, Error, Launch, Result, Resume};
+use fedpipe_record::summary::Stop;
 
 use crate::{args::RunArgs, exit, experiment, lookup, output::print_error, show::Screen, signals};
 

@@ -4,7 +4,8 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Args;
 use fedpipe_data::{Cache, Deal, Dealt, Scheme, Source};
-use fedpipe_host::{Control, Error, Experiment, Level, MemoryLimit, Node, Result, Service};
+use fedpipe_host::{Control, Error, Level, Node, Result, Service};
+use fedpipe_record::{experiment::Experiment, memory_limit::MemoryLimit};
 
 use crate::{
     args::level,

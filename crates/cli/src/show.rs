@@ -7,7 +7,14 @@ use std::{
 };
 
 use fedpipe_data::{DatasetInfo, Progress};
-use fedpipe_host::{Event, Experiment, Lost, Observer, PATIENCE, Round, Stop, Summary};
+use fedpipe_host::{Event, Observer};
+use fedpipe_record::{
+    crash::ClientCrash,
+    experiment::Experiment,
+    round::Round,
+    summary::{Stop, Summary},
+};
+use fedpipe_strategy::convergence::PATIENCE;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::{
@@ -91,7 +98,7 @@ impl Screen {
         ));
     }
 
-    fn lost(&mut self, lost: &Lost) {
+    fn lost(&mut self, lost: &ClientCrash) {
         if let Some(text) = self.losses.take(lost) {
             self.warn(&text);
         }
@@ -178,7 +185,7 @@ impl Observer for Screen {
                 self.bar.tick();
             }
             Event::Trained { .. } => self.bar.inc(1),
-            Event::Lost(lost) => self.lost(lost),
+            Event::Crashed(lost) => self.lost(lost),
             Event::RoundEnded(round) => self.round_ended(round),
             Event::Finished(summary) => self.finished(summary),
         }

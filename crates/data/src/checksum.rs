@@ -99,10 +99,10 @@ pub(crate) fn of_text(text: &str) -> String {
     hexadecimal(&Sha256::digest(text.as_bytes()))
 }
 
-/// The SHA-256 of pieces one after the other, in hexadecimal.
-pub(crate) fn of_pieces(pieces: &[&[u8]]) -> String {
+/// Returns the SHA-256 of pieces one after the other, in hexadecimal.
+pub fn pieces_sha256<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> String {
     let mut hasher = Sha256::new();
-    pieces.iter().for_each(|piece| hasher.update(piece));
+    pieces.into_iter().for_each(|piece| hasher.update(piece));
     hexadecimal(&hasher.finalize())
 }
 

@@ -30,6 +30,7 @@ mod spread;
 mod testing;
 
 pub use cache::{Cache, InUse};
+pub use checksum::pieces_sha256;
 pub use dataset::DatasetInfo;
 pub use deal::{Deal, Dealt, PartitionFile, deal, deal_test_set};
 pub use directory::is_dataset_file;

@@ -120,7 +120,7 @@ impl Partition {
             Pixels::U8(pixels) => pixels,
             Pixels::F32(values) => bytemuck::cast_slice(values),
         };
-        checksum::of_pieces(&[bytemuck::cast_slice(self.labels()), examples])
+        checksum::pieces_sha256([bytemuck::cast_slice(self.labels()), examples])
     }
 
     /// Checks that [`Partition::sha256`] is `expected`.

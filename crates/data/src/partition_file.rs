@@ -63,7 +63,7 @@ pub(crate) fn write(path: &Path, from: &Examples, rows: &[u32], about: &About) -
     for &row in rows {
         out.write_all(&from.pixels[row as usize * size..][..size])?;
     }
-    Ok(Hashes { header_sha256: checksum::of_pieces(&[&header]), sha256: out.into_inner()?.finish() })
+    Ok(Hashes { header_sha256: checksum::pieces_sha256([header.as_slice()]), sha256: out.into_inner()?.finish() })
 }
 
 /// Hashes a file again that [`write`] wrote.

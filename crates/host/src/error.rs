@@ -38,6 +38,16 @@ pub enum Error {
     System(#[from] anyhow::Error),
 }
 
+impl From<fedpipe_record::error::Error> for Error {
+    fn from(error: fedpipe_record::error::Error) -> Self {
+        match error {
+            fedpipe_record::error::Error::Experiment(why) => Error::Usage(why),
+            fedpipe_record::error::Error::RunDirectory(why) => Error::Output(why),
+            fedpipe_record::error::Error::Encoding(why) => Error::System(anyhow::anyhow!(why)),
+        }
+    }
+}
+
 impl Error {
     /// The error for what cannot be started, such as "the strategy's program".
     pub fn not_started(what: &str, error: &StartError) -> Self {

@@ -16,10 +16,11 @@ use fedpipe_protocol::{
 };
 use nix::unistd::Pid;
 
+use fedpipe_record::cause::Cause;
+
 use crate::{
     fleet::Job,
     process::{
-        cause::Cause,
         conversation::{News, Order, converse},
         end::End,
         pipes::Link,
@@ -57,7 +58,7 @@ pub fn hear(bytes: &[u8]) -> (usize, Option<String>) {
         let (reply, parts) = match news {
             News::Answers => return true,
             News::Replied(reply, parts) => (reply, parts),
-            News::Lost(_) => return false,
+            News::Exited(_) => return false,
         };
         let fit = look_at(&jobs[taken.load(Ordering::Relaxed)], &reply, parts);
         taken.fetch_add(usize::from(fit.is_ok()), Ordering::Relaxed);

@@ -11,52 +11,33 @@
 //! The host never loads a model and never reads a training row: `fedpipe_data` deals the rows out before any client
 //! exists.
 
-mod convergence;
 mod disk;
 mod error;
 mod experiment;
-mod finite;
 mod fleet;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod node;
-mod optimiser;
 mod picture;
 mod process;
 mod run;
-mod sampling;
-mod strategy;
 
-pub use convergence::{Convergence, PATIENCE, relative_change};
 pub use error::{Error, Result};
-pub use experiment::{
-    Experiment, Launch, OnFailure,
-    limits::{MemoryLimit, isolation},
-};
+pub use experiment::{Launch, limits::isolation, processes::process_count};
 pub use fedpipe_protocol::{Isolation, Level, Ready};
-pub use finite::{Finite, NotFinite};
 pub use fleet::describe::{describe, describe_foreign};
 pub use node::serve::{Node, Service, Stopper};
-pub use optimiser::LocalOptimiser;
 pub use process::{
-    cause::Cause,
     inbox::{Control, Handle},
     spawn::ClientCommand,
-    start_error::{StartCall, StartCause, StartError},
+    start_error::{StartCall, StartError},
 };
 pub use run::{
-    event::{Event, Lost, Observer, Round, Then},
-    identity::Program,
+    aggregate::weighted_mean,
+    event::{Event, Observer},
     reload::request_reload,
     resume,
     resume::{Resume, under_way},
     run,
-    summary::{Stop, Summary, safetensors, weights_sha256},
     verify::{Outcome, Verification, verify},
-};
-pub use sampling::sample;
-pub use strategy::{
-    Accepted, Overflow, Strategy,
-    aggregate::weighted_mean,
-    server::{ServerOptimiser, ServerState},
 };

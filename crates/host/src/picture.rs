@@ -8,7 +8,7 @@ use plotters::{
     style::{FontStyle, register_font},
 };
 
-use crate::run::event::Round;
+use fedpipe_record::round::Round;
 
 const FONT: &[u8] = include_bytes!("../assets/DejaVuSans-ascii.ttf");
 const SIZE: (u32, u32) = (900, 640);
@@ -139,7 +139,7 @@ fn encode(pixels: &[u8]) -> anyhow::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::finite::Finite;
+    use fedpipe_record::finite::Finite;
 
     fn round(round: u64, accuracy: f64, loss: f64) -> Round {
         let finite = |number: f64| Finite::try_from(number).unwrap();

@@ -14,7 +14,7 @@ fn a_file_is_hashed_as_it_is_written() {
     let path = dir.path().join("x.safetensors");
     let written = partition_file::write(&path, &examples(9), &[1, 4], &about()).unwrap();
     let content: Vec<u8> = [1, 0, 0, 0, 4, 0, 0, 0].into_iter().chain(6..12).chain(24..30).collect();
-    assert_eq!(written.sha256, checksum::of_pieces(&[&content]));
+    assert_eq!(written.sha256, checksum::pieces_sha256([content.as_slice()]));
     assert_eq!(written.sha256, Partition::open(&path).unwrap().sha256());
     assert_eq!(written, partition_file::hashes(&path).unwrap());
     let bytes = fs::read(&path).unwrap();

@@ -20,14 +20,6 @@ use crate::error::{Error, Result};
 /// How the name of a file begins that is not yet in its place.
 const DRAFT: &str = ".new-";
 
-/// Reads a file whole. A pipe, which would wait for a writer, and a device, which has no end, are errors.
-pub(crate) fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is no regular file"));
-    }
-    fs::read(path)
-}
-
 /// Writes `contents` to `path` so that a reader, or a power cut, meets the old file or the new one. A file system that
 /// refuses to sync has the new file all the same.
 pub(crate) fn write_whole(path: &Path, contents: &[u8]) -> io::Result<()> {

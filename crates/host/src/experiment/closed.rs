@@ -8,10 +8,9 @@ use std::{
 
 use fedpipe_data::{Cache, Source, is_dataset_file, is_manifest};
 
-use crate::{
-    experiment::{Experiment, Launch},
-    run::{directory::RunDir, ledger::NAME},
-};
+use fedpipe_record::{experiment::Experiment, names::LEDGER};
+
+use crate::{experiment::Launch, run::directory::RunDir};
 
 /// The number of levels below a folder that are searched for runs and datasets.
 const LEVELS: usize = 6;
@@ -87,7 +86,7 @@ fn found_below(folders: &[PathBuf]) -> Vec<PathBuf> {
         for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
             seen += 1;
             let name = entry.file_name();
-            holds_all |= name == NAME || is_manifest(&name);
+            holds_all |= name == LEDGER || is_manifest(&name);
             if is_dataset_file(&name) {
                 found.extend(entry.path().canonicalize());
             }

@@ -1,54 +1,24 @@
 //! A program of the user's, such as the client of `--client COMMAND`: its command line, and what identifies it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     env, fs,
     path::{Path, PathBuf},
 };
 
-use fedpipe_protocol::{Isolation, LAUNCH, Launch, Level, Purpose, Request, Setup};
+use fedpipe_protocol::{LAUNCH, Level};
+use fedpipe_record::{digest::bytes_sha256, identity::Files};
 
 use crate::{
     error::{Error, Result},
     experiment::{closed::Closed, places::Places, shim},
-    process::spawn::ClientCommand,
-    run::summary::bytes_sha256,
+    process::{launch::Launched, spawn::ClientCommand},
 };
 
 /// A command line, split in words as a shell does it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Foreign {
     words: Vec<String>,
-}
-
-/// A program that is started through the launcher, which confines it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Launched {
-    program: PathBuf,
-    words: Vec<String>,
-    /// The paths that it may read and execute besides its data.
-    open: Vec<PathBuf>,
-    /// The paths that the program must not read: clients' data and runs.
-    closed: Vec<PathBuf>,
-}
-
-impl Launched {
-    /// What the launcher of the client with this setup is told.
-    pub(crate) fn as_client(&self, setup: &Setup) -> Request {
-        let data = match &setup.purpose {
-            Purpose::Describe => Vec::new(),
-            Purpose::Serve { partitions, test, .. } => {
-                partitions.iter().map(|held| &held.path).chain([test]).cloned().collect()
-            }
-        };
-        self.request(setup.isolation.clone(), data)
-    }
-
-    /// What the launcher is told of a program that is to be confined so, and to read `data` besides its own files.
-    pub(crate) fn request(&self, isolation: Isolation, data: Vec<PathBuf>) -> Request {
-        let Self { program, words, open, closed } = self.clone();
-        Request::Launch(Launch { program, words, isolation, data, open, closed })
-    }
 }
 
 /// What holds a client to one thread, and its hash tables to one order: parallelism is processes, and the bits are to be
@@ -64,9 +34,6 @@ const ONE_THREAD: [(&str, &str); 9] = [
     ("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"),
     ("PYTHONHASHSEED", "0"),
 ];
-
-/// SHA-256 of the files that a command names, by the word that names each.
-pub(crate) type Files = BTreeMap<String, String>;
 
 impl Foreign {
     /// The command that `flag` gives.
@@ -178,18 +145,10 @@ fn find(program: &str) -> Option<PathBuf> {
     env::split_paths(&folders).map(|folder| folder.join(program)).find(|path| path.is_file())
 }
 
-/// What the files of a command are now that they were not, a sentence each.
-pub(crate) fn changes(recorded: &Files, now: &Files) -> Vec<String> {
-    let changed = recorded.iter().filter_map(|(word, was)| match now.get(word) {
-        None => Some(format!("there is no file {word} here (a command is run in the folder of its run's start)")),
-        Some(is) if is != was => Some(format!("{word} is {is}, was {was}")),
-        Some(_) => None,
-    });
-    changed.collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use fedpipe_record::identity::CodeIdentity;
+
     use super::*;
 
     fn refusal(command: &str) -> String {
@@ -224,12 +183,16 @@ mod tests {
         fs::write(&script, "1").unwrap();
         let foreign = Foreign::parse("--client", &format!("sh {} --lr 1", script.display())).unwrap();
         let before = foreign.files();
+        let changes = |before: &Files, client_sha256| {
+            let was = CodeIdentity { client_sha256: before.clone(), ..CodeIdentity::default() };
+            was.changes(&CodeIdentity { client_sha256, ..CodeIdentity::default() })
+        };
         assert_eq!(before.keys().collect::<Vec<_>>(), [script.to_str().unwrap()]);
-        assert!(changes(&before, &foreign.files()).is_empty());
+        assert!(changes(&before, foreign.files()).is_empty());
         fs::write(&script, "2").unwrap();
-        assert!(changes(&before, &foreign.files())[0].contains("a.py is "));
+        assert!(changes(&before, foreign.files())[0].contains("a.py is "));
         fs::remove_file(&script).unwrap();
-        assert!(changes(&before, &foreign.files())[0].starts_with("there is no file "));
+        assert!(changes(&before, foreign.files())[0].starts_with("there is no file "));
     }
 
     #[test]

@@ -1,10 +1,10 @@
-//! What is to be run: everything that decides a result, as `experiment.toml` keeps it.
+//! What this machine decides of an experiment: how clients are launched, their limits, the commands of programs.
 
 pub(crate) mod closed;
 pub(crate) mod command;
-pub(crate) mod container;
 pub(crate) mod limits;
 mod places;
+pub(crate) mod processes;
 mod shim;
 
 use std::{
@@ -12,313 +12,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use fedpipe_data::{Scheme, Source};
-use fedpipe_protocol::{Isolation, Level};
-use serde::{Deserialize, Serialize};
+use fedpipe_record::experiment::Experiment;
 
-use crate::{
-    error::{Error, Result},
-    experiment::{
-        command::Foreign,
-        limits::{MemoryLimit, isolation},
-    },
-    optimiser::LocalOptimiser,
-    strategy::{Strategy, server::ServerOptimiser},
-};
-
-/// An experiment. Every field has a default except the model, or the client in its place.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct Experiment {
-    /// As the user named it; empty where `client` is given.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub model: String,
-    /// The command of a client that is a program of the user's, its own model.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub client: Option<String>,
-    /// The model's options.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub model_options: BTreeMap<String, String>,
-    /// The dataset.
-    pub data: Source,
-    /// How it is dealt to the clients.
-    pub partition: Scheme,
-    /// Clients that hold a partition each.
-    pub clients: u32,
-    /// The part of the clients that is sampled for a round, in (0, 1].
-    pub fraction: f64,
-    /// Rounds; without meaning where `until_converged`.
-    pub rounds: u64,
-    /// Whether to go on until the weights have converged.
-    pub until_converged: bool,
-    /// Where `until_converged` gives up.
-    pub max_rounds: u64,
-    /// See [`Convergence`](crate::convergence::Convergence).
-    pub tolerance: f64,
-    /// The run's seed; all randomness follows from it. As text above 2⁶³ − 1, which TOML has no number for.
-    #[serde(with = "seed")]
-    pub seed: u64,
-    /// What the host does with the updates.
-    pub strategy: Strategy,
-    /// The command of a strategy that is a program of the user's.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub strategy_program: Option<String>,
-    /// Local epochs a round.
-    pub epochs: u64,
-    /// Examples a mini-batch.
-    pub batch_size: u64,
-    /// The local learning rate.
-    pub lr: f32,
-    /// The local optimiser.
-    pub optimiser: LocalOptimiser,
-    /// What a lost client costs.
-    pub on_failure: OnFailure,
-    /// Updates below which a round fails; half of the sampled clients where it is not given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub min_clients: Option<u32>,
-    /// Seconds a client has for one answer.
-    pub client_timeout: f64,
-    /// Client processes; where there are fewer than clients, each serves several in turn.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub processes: Option<u32>,
-    /// Clients that train at the same time; the machine's cores where it is not given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub jobs: Option<u32>,
-    /// What the kernel is to enforce on a client.
-    pub isolation: Level,
-    /// Memory that a client's model may take; half of the machine's over the processes where it is not given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub memory_limit: Option<MemoryLimit>,
-    /// Seconds of processor time that a client process may take, over all rounds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cpu_limit: Option<u64>,
-    /// Rounds from one checkpoint to the next.
-    pub checkpoint_every: u64,
-}
-
-/// A seed in TOML, whose integers end at 2⁶³ − 1.
-mod seed {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    #[derive(Deserialize)]
-    #[serde(untagged, expecting = "expected a whole number from 0 to 18446744073709551615")]
-    enum Seed {
-        Number(u64),
-        Text(String),
-    }
-
-    pub(super) fn serialize<S: Serializer>(seed: &u64, serializer: S) -> Result<S::Ok, S::Error> {
-        match i64::try_from(*seed) {
-            Ok(_) => serializer.serialize_u64(*seed),
-            Err(_) => serializer.collect_str(seed),
-        }
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-        match Seed::deserialize(deserializer)? {
-            Seed::Number(number) => Ok(number),
-            Seed::Text(text) => text.parse().map_err(|_| {
-                D::Error::custom(format!("{text:?} is no seed; give a whole number from 0 to {}", u64::MAX))
-            }),
-        }
-    }
-}
-
-/// What is done when a client is lost in a round.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OnFailure {
-    /// One fresh process does the work again; if that is lost too, the client is dropped from the round.
-    Retry,
-    /// The client is dropped from the round.
-    Drop,
-    /// The run ends.
-    Abort,
-}
-
-/// Above so many clients, processes are pooled by default.
-const MAX_PROCESSES: u32 = 64;
-
-impl Default for Experiment {
-    fn default() -> Self {
-        Self {
-            model: String::new(),
-            client: None,
-            model_options: BTreeMap::new(),
-            data: Source::FashionMnist,
-            partition: Scheme::Iid,
-            clients: 4,
-            fraction: 1.0,
-            rounds: 5,
-            until_converged: false,
-            max_rounds: 200,
-            tolerance: 0.025,
-            seed: 0,
-            strategy: Strategy::default(),
-            strategy_program: None,
-            epochs: 1,
-            batch_size: 32,
-            lr: 0.1,
-            optimiser: LocalOptimiser::default(),
-            on_failure: OnFailure::Retry,
-            min_clients: None,
-            client_timeout: 600.0,
-            processes: None,
-            jobs: None,
-            isolation: Level::Auto,
-            memory_limit: None,
-            cpu_limit: None,
-            checkpoint_every: 1,
-        }
-    }
-}
-
-impl Experiment {
-    /// Reads an experiment from the table that `experiment.toml` holds.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] for a key or value that an experiment has not.
-    pub fn deserialize_from(table: toml::Table) -> Result<Self> {
-        table.try_into().map_err(|error: toml::de::Error| Error::Usage(error.to_string().trim().replace('\n', " ")))
-    }
-
-    /// The text of `experiment.toml`.
-    pub(crate) fn to_toml(&self) -> Result<String> {
-        Ok(toml::to_string(self).map_err(anyhow::Error::from)?)
-    }
-
-    /// Refuses what cannot be run, whatever the data.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] with the value, the reason and the remedy.
-    pub fn check(&self) -> Result<()> {
-        self.foreign()?;
-        if self.foreign_strategy()?.is_some() && self.strategy != Strategy::default() {
-            return refuse(format!(
-                "both the strategy {} and a program for it are named; leave one out",
-                self.strategy
-            ));
-        }
-        if let (Some(client), false) = (&self.client, self.model.is_empty()) {
-            return refuse(format!("both the model {} and the client {client:?} are named; leave one out", self.model));
-        }
-        let positive = [
-            ("--clients", u64::from(self.clients)),
-            ("--rounds", self.rounds),
-            ("--max-rounds", self.max_rounds),
-            ("--epochs", self.epochs),
-            ("--batch-size", self.batch_size),
-            ("--processes", self.processes.map_or(1, u64::from)),
-            ("--checkpoint-every", self.checkpoint_every),
-            ("--jobs", self.jobs.map_or(1, u64::from)),
-            ("--cpu-limit", self.cpu_limit.unwrap_or(1)),
-            ("--min-clients", self.min_clients.map_or(1, u64::from)),
-        ];
-        if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
-            return refuse(format!("{name} is 0; give at least 1"));
-        }
-        let ranges = [
-            ("--fraction", self.fraction, self.fraction > 0.0 && self.fraction <= 1.0, "above 0 and at most 1"),
-            ("--lr", self.lr.into(), self.lr > 0.0 && self.lr.is_finite(), "a finite number above 0"),
-            ("--client-timeout", self.client_timeout, (0.001..1e9).contains(&self.client_timeout), "seconds above 0"),
-            ("--tolerance", self.tolerance, self.tolerance > 0.0 && self.tolerance < 1.0, "between 0 and 1"),
-        ];
-        if let Some((name, value, _, wants)) = ranges.iter().find(|(_, _, fits, _)| !fits) {
-            return refuse(format!("{name} is {value}; give {wants}"));
-        }
-        let sampled = self.sampled_clients();
-        match self.min_clients {
-            Some(least) if least > sampled => refuse(format!(
-                "--min-clients {least} can never be reached, since a round samples {sampled} of {} clients",
-                self.clients
-            )),
-            _ => Ok(()),
-        }
-    }
-
-    /// The client that is a program of the user's, if it is one.
-    pub(crate) fn foreign(&self) -> Result<Option<Foreign>> {
-        self.client.as_deref().map(|command| Foreign::parse("--client", command)).transpose()
-    }
-
-    /// The strategy that is a program of the user's, if it is one.
-    pub(crate) fn foreign_strategy(&self) -> Result<Option<Foreign>> {
-        self.strategy_program.as_deref().map(|command| Foreign::parse("--strategy-program", command)).transpose()
-    }
-
-    /// The strategy, as the summary has it.
-    pub(crate) fn strategy_name(&self) -> String {
-        self.strategy_program.as_ref().map_or_else(|| self.strategy.to_string(), |command| format!("program {command}"))
-    }
-
-    /// The advice where training left the range of numbers.
-    pub(crate) fn remedy(&self) -> String {
-        match self.strategy.server {
-            ServerOptimiser::Mean => "lower --lr".into(),
-            _ => format!("lower --lr, or the rate of --strategy {}", self.strategy),
-        }
-    }
-
-    /// What the run is called, as a folder.
-    pub(crate) fn name(&self) -> Result<String> {
-        if let Some(foreign) = self.foreign()? {
-            return Ok(foreign.name());
-        }
-        let stem = Path::new(&self.model).file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(stem.strip_prefix("lib").unwrap_or(&stem).to_owned())
-    }
-
-    /// How many clients a round samples: the fraction of all, rounded, at least one.
-    pub fn sampled_clients(&self) -> u32 {
-        ((f64::from(self.clients) * self.fraction).round() as u32).clamp(1, self.clients.max(1))
-    }
-
-    /// Updates below which a round fails, at least 1.
-    pub fn quorum(&self) -> u32 {
-        self.min_clients.unwrap_or_else(|| self.sampled_clients().div_ceil(2))
-    }
-
-    /// How many client processes the run has.
-    pub fn process_count(&self) -> u32 {
-        let pooled = match self.job_count() {
-            1 => 1,
-            jobs => jobs.saturating_mul(self.processes_a_job()),
-        };
-        let usual = if self.clients <= MAX_PROCESSES { self.clients } else { pooled };
-        self.processes.unwrap_or(usual).min(self.clients)
-    }
-
-    /// Over how many processes the work of one core is spread, where they are there. Over two it is spread more evenly: of ten
-    /// sampled clients six belong to one of two processes on average, so that the other waits, and cores are not equally
-    /// fast. A program of the user's, with its interpreter and what it compiles, costs more than that gains.
-    pub(crate) fn processes_a_job(&self) -> u32 {
-        if self.client.is_none() { 2 } else { 1 }
-    }
-
-    /// How many clients train at the same time.
-    pub fn job_count(&self) -> u32 {
-        let cores = || std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
-        self.jobs.unwrap_or_else(cores)
-    }
-
-    /// Returns the isolation of each client process.
-    pub(crate) fn isolation_of_each(&self) -> Isolation {
-        isolation(self.isolation, self.memory_limit, self.cpu_limit, self.process_count())
-    }
-
-    /// The last round.
-    pub fn last_round(&self) -> u64 {
-        if self.until_converged { self.max_rounds } else { self.rounds }
-    }
-}
+use crate::{error::Result, experiment::command::Foreign, process::spawn::ClientCommand};
 
 /// Where the dylib of a model is, and how clients are started; these decide no result and are in no experiment.
 #[derive(Debug, Clone)]
 pub struct Launch {
     /// How to start a client that loads a dylib.
-    pub command: crate::process::spawn::ClientCommand,
+    pub command: ClientCommand,
     /// How to start fedpipe's own client on this machine, which launches a program of the user's.
-    pub launcher: crate::process::spawn::ClientCommand,
+    pub launcher: ClientCommand,
     /// The model's dylib; none where the experiment's client is a program of the user's.
     pub dylib: Option<PathBuf>,
     /// The run directory; `runs/MODEL-N` where it is not given.
@@ -333,60 +37,32 @@ pub struct Launch {
     pub swaps: BTreeMap<u64, PathBuf>,
 }
 
-fn refuse<T>(why: String) -> Result<T> {
-    Err(Error::Usage(why))
+/// Refuses an experiment that cannot be run, whatever the data.
+///
+/// # Errors
+/// Returns [`Error::Usage`](crate::error::Error::Usage) with the value, the reason and the remedy.
+pub(crate) fn check(experiment: &Experiment) -> Result<()> {
+    client_program(experiment)?;
+    strategy_program(experiment)?;
+    Ok(experiment.check()?)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Returns the client that is a program of the user's, if it is one.
+pub(crate) fn client_program(experiment: &Experiment) -> Result<Option<Foreign>> {
+    experiment.client.as_deref().map(|command| Foreign::parse("--client", command)).transpose()
+}
 
-    #[test]
-    fn an_experiment_survives_its_file() {
-        let experiment = Experiment {
-            model: "mlp".into(),
-            model_options: BTreeMap::from([("hidden".into(), "16".into())]),
-            strategy: "fedadam:rate=0.01".parse().unwrap(),
-            partition: "dirichlet:0.3".parse().unwrap(),
-            isolation: Level::Require,
-            memory_limit: Some(MemoryLimit::Bytes(3 << 29)),
-            ..Experiment::default()
-        };
-        for seed in [0, i64::MAX as u64, i64::MAX as u64 + 1, u64::MAX] {
-            let experiment = Experiment { seed, ..experiment.clone() };
-            let text = toml::to_string(&experiment).unwrap();
-            assert_eq!(toml::from_str::<Experiment>(&text).unwrap(), experiment, "{text}");
-            let json = serde_json::to_string(&experiment).unwrap();
-            assert_eq!(serde_json::from_str::<Experiment>(&json).unwrap(), experiment, "{json}");
-        }
-    }
+/// Returns the strategy that is a program of the user's, if it is one.
+pub(crate) fn strategy_program(experiment: &Experiment) -> Result<Option<Foreign>> {
+    let command = experiment.strategy_program.as_deref();
+    command.map(|command| Foreign::parse("--strategy-program", command)).transpose()
+}
 
-    #[test]
-    fn what_cannot_run_is_refused_by_name() {
-        let both = Experiment { model: "mlp".into(), client: Some("true".into()), ..Experiment::default() };
-        let cases: [(&str, Experiment); 7] = [
-            ("both the model mlp and the client \"true\"", both),
-            ("--clients is 0", Experiment { clients: 0, ..Experiment::default() }),
-            ("--lr is -1", Experiment { lr: -1.0, ..Experiment::default() }),
-            ("--fraction is 1.5", Experiment { fraction: 1.5, ..Experiment::default() }),
-            ("--lr is NaN", Experiment { lr: f32::NAN, ..Experiment::default() }),
-            ("--min-clients is 0", Experiment { min_clients: Some(0), ..Experiment::default() }),
-            ("--min-clients 5", Experiment { min_clients: Some(5), ..Experiment::default() }),
-        ];
-        for (expected, experiment) in cases {
-            let error = experiment.check().unwrap_err().to_string();
-            assert!(error.contains(expected), "{error}");
-        }
+/// Returns the name of the run, as a folder.
+pub(crate) fn run_name(experiment: &Experiment) -> Result<String> {
+    if let Some(foreign) = client_program(experiment)? {
+        return Ok(foreign.name());
     }
-
-    #[test]
-    fn processes_are_pooled_above_64_clients() {
-        let many = Experiment { clients: 65, jobs: Some(3), ..Experiment::default() };
-        assert_eq!(many.process_count(), 6);
-        assert_eq!(Experiment { jobs: Some(1), ..many.clone() }.process_count(), 1);
-        assert_eq!(Experiment { jobs: Some(u32::MAX), ..many.clone() }.process_count(), 65);
-        assert_eq!(Experiment { client: Some("true".into()), ..many.clone() }.process_count(), 3);
-        assert_eq!(Experiment { clients: 64, ..many.clone() }.process_count(), 64);
-        assert_eq!(Experiment { processes: Some(100), ..many }.process_count(), 65);
-    }
+    let stem = Path::new(&experiment.model).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    Ok(stem.strip_prefix("lib").unwrap_or(&stem).to_owned())
 }

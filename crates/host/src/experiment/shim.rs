@@ -19,12 +19,11 @@ use nix::{
 };
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use fedpipe_record::cause::tame;
+
 use crate::{
     error::{Error, Result},
-    process::{
-        cause::tame,
-        start_error::{StartCall, failed},
-    },
+    process::start_error::{StartCall, failed},
 };
 
 /// How long a version manager may look.

@@ -5,7 +5,7 @@
 //! idle. The last of the work is the kernel's to place: it can move a process away from a core that others need, too.
 
 use nix::{
-    sched::{CpuSet, sched_getaffinity, sched_setaffinity},
+    sched::{CpuSet, sched_getaffinity},
     unistd::Pid,
 };
 
@@ -79,15 +79,8 @@ fn numbers(cores: &CpuSet) -> Vec<usize> {
     (0..CpuSet::count()).filter(|&core| cores.is_set(core).unwrap_or_default()).collect()
 }
 
-/// Has `process`, of one thread, run on `cores`. Best effort: they may be gone by now.
-pub(crate) fn keep_on(cores: &CpuSet, process: Pid) {
-    let _ = sched_setaffinity(process, cores);
-}
-
 #[cfg(test)]
 mod tests {
-    use std::process::{Child, Command};
-
     use super::*;
 
     #[test]
@@ -122,34 +115,5 @@ mod tests {
         assert_eq!([0, 1, 2].map(|slot| cores.know(slot)), [false, false, true]);
         cores.forget_all();
         assert!(!cores.know(2));
-    }
-
-    /// Ended with the test, whatever becomes of it.
-    struct Sleeper(Child);
-
-    impl Drop for Sleeper {
-        fn drop(&mut self) {
-            let _ = self.0.kill();
-            let _ = self.0.wait();
-        }
-    }
-
-    #[test]
-    fn a_process_stays_where_it_is_told() {
-        let sleeper = Sleeper(Command::new("sleep").arg("600").spawn().unwrap());
-        let process = Pid::from_raw(sleeper.0.id().cast_signed());
-        let all = sched_getaffinity(Pid::this()).unwrap();
-        let stays_on = |cores: &CpuSet| {
-            keep_on(cores, process);
-            sched_getaffinity(process).unwrap()
-        };
-        for core in numbers(&all) {
-            let mut own = CpuSet::new();
-            own.set(core).unwrap();
-            assert_eq!(stays_on(&own), own);
-            // On none that is: it goes on where it is.
-            assert_eq!(stays_on(&CpuSet::new()), own);
-        }
-        assert_eq!(stays_on(&all), all);
     }
 }

@@ -8,20 +8,18 @@ use fedpipe_protocol::FailureKind;
 use super::{Fleet, Incident, Tell};
 use crate::{
     error::{Error, Result},
-    experiment::OnFailure,
     fleet::batch::Batch,
-    process::{
-        cause::{Cause, with_last_words},
-        end::Loss,
-        log::last_lines_of,
-        stray::end_strays,
-    },
-    run::event::{Lost, Then},
+    process::{end::ProcessExit, log::last_lines_of, stray::end_strays},
+};
+use fedpipe_record::{
+    cause::{Cause, with_last_words},
+    crash::{ClientCrash, Consequence},
+    experiment::OnFailure,
 };
 
 impl Fleet<'_> {
     /// Ends a process that lives, but whose answer is not taken.
-    pub(super) fn refusal(&mut self, slot: usize, cause: Cause) -> Loss {
+    pub(super) fn refusal(&mut self, slot: usize, cause: Cause) -> ProcessExit {
         let worker = self.slots[slot].worker.take();
         let after = worker.as_ref().map_or(Duration::ZERO, |worker| worker.started.elapsed());
         if let Some(worker) = worker {
@@ -31,7 +29,7 @@ impl Fleet<'_> {
             end_strays(&|of| of == mark);
         }
         let log = self.environment.log(slot);
-        Loss {
+        ProcessExit {
             cause,
             last_words: last_lines_of(&log),
             log: Some(log).filter(|log| log.exists()),
@@ -43,7 +41,13 @@ impl Fleet<'_> {
     }
 
     /// Settles a lost process: its work is done again, goes to another process, or is given up.
-    pub(super) fn lose(&mut self, slot: usize, loss: Loss, batch: &mut Batch, tell: &mut Tell<'_>) -> Result<()> {
+    pub(super) fn lose(
+        &mut self,
+        slot: usize,
+        loss: ProcessExit,
+        batch: &mut Batch,
+        tell: &mut Tell<'_>,
+    ) -> Result<()> {
         // The limits of this host are not those of a client elsewhere, whose process here is a relay.
         let limited = !self.environment.command.elsewhere;
         let loss = if limited { loss.by_limit(&self.slots[slot].setup.isolation) } else { loss };
@@ -64,10 +68,10 @@ impl Fleet<'_> {
         let index = batch.working[slot].take().map(|work| work.job);
         let index = index.or_else(|| if was_ready { None } else { batch.waiting[slot].pop_front() });
         let then = match index {
-            None => Then::Replaced,
+            None => Consequence::Replaced,
             Some(index) => self.reassign(slot, index, batch),
         };
-        let lost = Lost {
+        let lost = ClientCrash {
             round: batch.round,
             client: index.and_then(|index| batch.jobs[index].client),
             process: slot as u32,
@@ -78,11 +82,11 @@ impl Fleet<'_> {
             log: loss.log.clone(),
         };
         let who = lost.to_string();
-        tell(Incident::Lost(lost))?;
+        tell(Incident::Crashed(lost))?;
         drop(worker);
         match (then, index) {
-            (Then::Aborted, _) => Err(Error::Round(who)),
-            (Then::Dropped, Some(index)) => {
+            (Consequence::Aborted, _) => Err(Error::Round(who)),
+            (Consequence::Dropped, Some(index)) => {
                 batch.settled[index] = Some(Err(loss));
                 Ok(())
             }
@@ -91,27 +95,27 @@ impl Fleet<'_> {
     }
 
     /// Decides what becomes of the job that a process was lost with.
-    fn reassign(&self, slot: usize, index: usize, batch: &mut Batch) -> Then {
+    fn reassign(&self, slot: usize, index: usize, batch: &mut Batch) -> Consequence {
         batch.attempts[index] += 1;
         let attempts = batch.attempts[index];
         let movable = batch.jobs[index].client.is_none();
         match self.policy {
-            OnFailure::Abort => Then::Aborted,
+            OnFailure::Abort => Consequence::Aborted,
             OnFailure::Retry if attempts == 1 => {
                 batch.waiting[slot].push_front(index);
-                Then::Retried
+                Consequence::Retried
             }
             _ if movable && (attempts as usize) <= self.slots.len() => {
                 batch.waiting[(slot + 1) % self.slots.len()].push_back(index);
-                Then::Moved
+                Consequence::Moved
             }
-            _ => Then::Dropped,
+            _ => Consequence::Dropped,
         }
     }
 }
 
 /// A failure that every process would repeat: the model, the data or the system do not fit, so the run cannot start.
-fn no_model(loss: &Loss) -> Option<Error> {
+fn no_model(loss: &ProcessExit) -> Option<Error> {
     match &loss.cause {
         Cause::Reported { failure: FailureKind::Isolation, message } => Some(Error::Isolation(message.clone())),
         Cause::Reported { failure: FailureKind::Data, message } => Some(DataError::Reported(message.clone()).into()),
@@ -122,7 +126,7 @@ fn no_model(loss: &Loss) -> Option<Error> {
 
 /// A failure of a user's program before its `hello`: until then nothing differs from client to client, so that every
 /// process repeats the failure. A signal or a deadline may come from outside, and is retried.
-fn no_client(loss: &Loss) -> Option<Error> {
+fn no_client(loss: &ProcessExit) -> Option<Error> {
     let is_its_own = matches!(loss.cause, Cause::Exit { .. } | Cause::Protocol { .. });
     let what = format!("the client's program failed before its first message: {}", loss.cause);
     (is_its_own && !loss.greeted).then(|| Error::Model(with_last_words(&what, &loss.last_words)))

@@ -10,16 +10,14 @@ use std::{
 use fedpipe_data::Cache;
 use fedpipe_protocol::{Isolation, Purpose, Ready, Setup};
 
+use fedpipe_record::experiment::OnFailure;
+
 use crate::{
     disk::noexec,
     error::{Error, Result},
-    experiment::{
-        OnFailure,
-        closed::Closed,
-        command::{Foreign, Launched},
-    },
+    experiment::{closed::Closed, command::Foreign},
     fleet::Fleet,
-    process::{conversation::Environment, inbox::Control, spawn::ClientCommand, stray::new_mark},
+    process::{conversation::Environment, inbox::Control, launch::Launched, spawn::ClientCommand, stray::new_mark},
 };
 
 /// How long a model may take to say what it is.

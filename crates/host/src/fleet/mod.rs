@@ -14,21 +14,20 @@ use std::{
 use fedpipe_protocol::{InForce, Layout, Parts, Ready, Reply, Request, Setup, Tensor};
 use nix::sched::CpuSet;
 
+use fedpipe_record::{cause::Cause, crash::ClientCrash, experiment::OnFailure};
+
 use crate::{
     error::{Error, Result},
-    experiment::OnFailure,
     fleet::{
         batch::{Batch, Work},
         cores::Cores,
     },
     process::{
-        cause::Cause,
         conversation::{Environment, News, Order, Worker, WorkerId},
-        end::Loss,
+        end::ProcessExit,
         inbox::{Control, Message},
         stray::{end_strays, new_mark},
     },
-    run::event::Lost,
 };
 
 /// One request for one process.
@@ -42,7 +41,7 @@ pub(crate) struct Job {
 }
 
 /// What became of a job: the reply, or why there is none.
-pub(crate) type Settled = std::result::Result<(Reply, Parts), Loss>;
+pub(crate) type Settled = std::result::Result<(Reply, Parts), ProcessExit>;
 
 /// Looks at a reply, given the number of the model's weights; what it refuses counts as a loss.
 pub(crate) type Check<'c> = dyn Fn(&Job, &Reply, &Parts, usize) -> std::result::Result<(), Cause> + 'c;
@@ -54,7 +53,8 @@ pub(crate) type Tell<'t> = dyn FnMut(Incident<'_>) -> Result<()> + 't;
 pub(crate) enum Incident<'a> {
     /// A job was answered.
     Done(&'a Job),
-    Lost(Lost),
+    /// A client process crashed.
+    Crashed(ClientCrash),
 }
 
 /// The processes of a run.
@@ -240,7 +240,7 @@ impl<'a> Fleet<'a> {
             return Ok(());
         }
         let taken = match (news, batch.working[slot]) {
-            (News::Lost(loss), _) => return self.lose(slot, loss, batch, tell),
+            (News::Exited(loss), _) => return self.lose(slot, loss, batch, tell),
             (News::Replied(Reply::Ready(ready), _), None) if !self.slots[slot].ready => {
                 // One that is not welcome was never ready: the work that waits for it is lost with it.
                 self.welcome(slot, ready).map(|()| (self.slots[slot].ready, self.slots[slot].proven) = (true, true))
@@ -285,7 +285,7 @@ impl<'a> Fleet<'a> {
                 && let Err(error) = self.start_worker(slot)
             {
                 // Its work may go to a process that was passed already.
-                self.lose(slot, Loss::at_start(&error), batch, tell)?;
+                self.lose(slot, ProcessExit::at_start(&error), batch, tell)?;
                 return Ok(Dispatched::InPart);
             }
             if !self.slots[slot].ready {

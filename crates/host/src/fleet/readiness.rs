@@ -6,8 +6,8 @@ use super::{Confined, Fleet, Incident, Slot};
 use crate::{
     error::{Error, Result},
     fleet::batch::Batch,
-    process::cause::{Cause, tame, with_last_words},
 };
+use fedpipe_record::cause::{Cause, tame, with_last_words};
 
 impl Fleet<'_> {
     /// Waits until the first process has said what its model is.
@@ -52,7 +52,7 @@ impl Fleet<'_> {
         let mut batch = Batch::new(Vec::new(), self.slots.len(), None);
         while !are_ready(self) {
             self.take_message(&mut batch, &|_, _, _, _| Ok(()), &mut |incident| match incident {
-                Incident::Lost(lost) => Err(Error::Round(with_last_words(&lost, &lost.last_words))),
+                Incident::Crashed(lost) => Err(Error::Round(with_last_words(&lost, &lost.last_words))),
                 Incident::Done(_) => Ok(()),
             })?;
         }

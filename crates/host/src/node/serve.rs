@@ -17,13 +17,12 @@ use fedpipe_protocol::{
     Request, Setup, WEIGHTS, read, write,
 };
 
+use fedpipe_record::{digest::bytes_sha256, experiment::OnFailure, memory_limit::MemoryLimit};
+
 use crate::{
     disk::{TemporaryFolder, temporary_folder},
     error::{Error, Result},
-    experiment::{
-        OnFailure,
-        limits::{MemoryLimit, isolation},
-    },
+    experiment::limits::isolation,
     fleet::{Fleet, Incident, Job, describe::describe},
     node::socket::{Connection, Listener, is_stop},
     process::{
@@ -32,7 +31,6 @@ use crate::{
         spawn::ClientCommand,
         stray::new_mark,
     },
-    run::summary::bytes_sha256,
 };
 
 /// What a node has.
@@ -320,7 +318,7 @@ fn answer(fleet: &mut Fleet<'_>, request: Request, mut parts: Parts) -> Result<(
     let job = Job { slot: 0, client: Some(0), request, weights };
     let mut lost = None;
     let settled = fleet.run(None, vec![job], &|_, _, _, _| Ok(()), &mut |incident| {
-        if let Incident::Lost(loss) = incident {
+        if let Incident::Crashed(loss) = incident {
             lost = Some(loss.cause.to_string());
         }
         Ok(())

@@ -26,18 +26,17 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::{
-    experiment::command::Launched,
-    fleet::cores::keep_on,
-    process::{
-        cause::Cause,
-        end::{End, Loss, Process},
-        inbox::Message,
-        log::ClientLog,
-        pipes::{Allowance, GaveUp, Link, Want, gave_up},
-        spawn::{ClientCommand, Spawned, spawn},
-        start_error::{StartCall, StartError, failed},
-    },
+use fedpipe_record::cause::Cause;
+
+use crate::process::{
+    affinity::keep_on,
+    end::{End, Process, ProcessExit},
+    inbox::Message,
+    launch::Launched,
+    log::ClientLog,
+    pipes::{Allowance, GaveUp, Link, Want, gave_up},
+    spawn::{ClientCommand, Spawned, spawn},
+    start_error::{StartCall, StartError, failed},
 };
 
 /// Which worker a report is about; a process that is started again in the same place is another worker.
@@ -65,7 +64,7 @@ pub(crate) enum News {
     Answers,
     Replied(Reply, Parts),
     /// The process is gone and reaped; nothing follows.
-    Lost(Loss),
+    Exited(ProcessExit),
 }
 
 /// A running client process; dropping it ends the process and waits for that.
@@ -170,7 +169,7 @@ impl Worker {
                 };
                 let Err(end) = converse(&mut link, pid, launch.as_ref(), &received, timeout, &spare, &report);
                 if let Some(loss) = process.end(&mut link, end, timeout, started) {
-                    report(News::Lost(loss));
+                    report(News::Exited(loss));
                     // It takes a look at every process of the machine, which no report waits for.
                     process.end_strays();
                 }

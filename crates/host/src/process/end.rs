@@ -13,13 +13,12 @@ use nix::{
     unistd::{Pid, SysconfVar, sysconf},
 };
 
-use crate::{
-    experiment::container,
-    process::{
-        cause::Cause,
-        pipes::{GaveUp, Link, Want, gave_up},
-        stray::end_strays,
-    },
+use fedpipe_record::cause::Cause;
+
+use crate::process::{
+    container,
+    pipes::{GaveUp, Link, Want, gave_up},
+    stray::end_strays,
 };
 
 /// How long a client may take to end after its pipe was closed.
@@ -27,7 +26,7 @@ const GRACE: Duration = Duration::from_millis(500);
 
 /// A lost client process.
 #[derive(Debug, Clone)]
-pub(crate) struct Loss {
+pub(crate) struct ProcessExit {
     pub(crate) cause: Cause,
     pub(crate) last_words: Vec<String>,
     pub(crate) log: Option<PathBuf>,
@@ -39,7 +38,7 @@ pub(crate) struct Loss {
     pub(crate) greeted: bool,
 }
 
-impl Loss {
+impl ProcessExit {
     /// The same loss, named after the limit that ended the process, if one did.
     pub(crate) fn by_limit(self, isolation: &Isolation) -> Self {
         let cause = match (&self.cause, isolation.memory_limit, isolation.cpu_seconds) {
@@ -103,7 +102,13 @@ impl Process {
     }
 
     /// Ends the process and says why it was lost, unless it was dismissed.
-    pub(crate) fn end(&mut self, link: &mut Link, end: End, timeout: Duration, started: Instant) -> Option<Loss> {
+    pub(crate) fn end(
+        &mut self,
+        link: &mut Link,
+        end: End,
+        timeout: Duration,
+        started: Instant,
+    ) -> Option<ProcessExit> {
         let cause = match end {
             End::Dismissed => {
                 self.let_go(link);
@@ -134,7 +139,7 @@ impl Process {
         });
         let log = Some(link.log.path().to_owned()).filter(|path| path.exists());
         let (last_words, after) = (link.log.last_lines(), started.elapsed());
-        Some(Loss { cause, last_words, log, after, processor_time, greeted: link.greeted })
+        Some(ProcessExit { cause, last_words, log, after, processor_time, greeted: link.greeted })
     }
 
     /// Ends what the process started and its group no longer holds.

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::process::cause::tame;
+use fedpipe_record::cause::tame;
 
 /// Bytes that are kept of a client's output; a `println!` in a loop must not fill the disk.
 pub(crate) const CAP: usize = 1 << 20;

@@ -1,9 +1,11 @@
 //! One client process: spawn, pipes, conversation, exit and its cause, log, descendants.
 
-pub(crate) mod cause;
+pub(crate) mod affinity;
+pub(crate) mod container;
 pub(crate) mod conversation;
 pub(crate) mod end;
 pub(crate) mod inbox;
+pub(crate) mod launch;
 pub(crate) mod log;
 pub(crate) mod pipes;
 pub(crate) mod spawn;

@@ -1,8 +1,11 @@
 //! Looks at what a client answered: the host takes nothing from one on trust.
 
 use fedpipe_protocol::{BlockSums, Data, EVALUATION_BLOCK, Parts, Reply, Request, Update, WEIGHTS};
+use fedpipe_strategy::range::{GREATEST_OF_A_CLIENT, first_beyond, shown};
 
-use crate::{fleet::Job, process::cause::Cause};
+use fedpipe_record::cause::Cause;
+
+use crate::fleet::Job;
 
 type Checked = Result<(), Cause>;
 
@@ -44,13 +47,6 @@ pub(crate) fn update(job: &Job, reply: &Reply, parts: &Parts, expected: &Expecte
     weights(parts, expected.weights, expected.remedy)
 }
 
-/// The greatest magnitude of a weight that a server may reach: beyond it, f32 does not hold the square.
-pub(crate) const GREATEST: f32 = (1_u128 << 64) as f32;
-
-/// The greatest magnitude of a weight in an update. No model has as great a one, and what a server makes of several rounds
-/// of such updates has room below [`GREATEST`], so that a client cannot end a run by them.
-pub(crate) const GREATEST_OF_A_CLIENT: f32 = (1_u64 << 40) as f32;
-
 /// Checks that the payload has weights, as many as expected, each a number of at most [`GREATEST_OF_A_CLIENT`].
 pub(crate) fn weights(parts: &Parts, expected: usize, remedy: &str) -> Checked {
     let weights = parts.iter().find_map(|(name, data)| match data {
@@ -84,22 +80,6 @@ pub(crate) fn only(parts: &Parts, known: &[&str]) -> Checked {
 /// clients or blocks overflows.
 fn is_loss_sum(sum: f64, examples: u64) -> bool {
     sum.abs() <= examples as f64 * f64::from(f32::MAX)
-}
-
-/// Returns the first value that is NaN or beyond `most` in magnitude. A block at a time without an early end, which is
-/// compiled to whole vectors: every update of every round is checked.
-pub(crate) fn first_beyond(values: &[f32], most: f32) -> Option<usize> {
-    const BLOCK: usize = 1024;
-    // NaN is in no range.
-    let is_beyond = |value: &f32| !(-most..=most).contains(value);
-    let bad = values.chunks(BLOCK).position(|block| block.iter().fold(false, |bad, value| bad | is_beyond(value)))?;
-    let start = bad * BLOCK;
-    values[start..].iter().position(is_beyond).map(|index| start + index)
-}
-
-/// A weight as a sentence shows it, short whatever its magnitude.
-pub(crate) fn shown(weight: f32) -> String {
-    if weight.is_finite() { format!("{weight:e}") } else { weight.to_string() }
 }
 
 /// Checks that the sums are of the blocks that were asked for, and possible.
@@ -142,19 +122,6 @@ mod tests {
         let mut bytes = Vec::new();
         write(&mut bytes, reply, parts).unwrap();
         read(&mut bytes.as_slice(), Limits { payload: 100 }).unwrap()
-    }
-
-    #[test]
-    fn the_first_that_is_out_of_range_is_found_wherever_it_is() {
-        let mut weights = vec![1.0_f32; 3000];
-        weights[7] = -GREATEST;
-        assert_eq!(first_beyond(&weights, GREATEST), None);
-        let beyond = [(2999, f32::NAN), (1024, f32::INFINITY), (1023, -2.0 * GREATEST), (0, f32::NAN)];
-        for (index, value) in beyond {
-            weights[index] = value;
-            assert_eq!(first_beyond(&weights, GREATEST), Some(index));
-        }
-        assert_eq!([shown(1e38), shown(f32::NAN)], ["1e38", "NaN"]);
     }
 
     #[test]

@@ -8,20 +8,17 @@ use std::{
 };
 
 use fedpipe_data::{refusal, sync_folder};
+use fedpipe_record::{digest::bytes_sha256, experiment::Experiment, file::read_regular, names};
 
 use crate::{
     disk::{
         TemporaryFolder,
         lock::{self, Taken},
-        noexec, read_regular, remove_drafts, write_whole,
+        noexec, remove_drafts, write_whole,
     },
     error::{Error, Result},
-    experiment::Experiment,
-    run::{
-        checkpoint::FOLDER,
-        ledger::{Ledger, Line},
-        summary::bytes_sha256,
-    },
+    experiment::run_name,
+    run::ledger::{Ledger, started_line},
 };
 
 /// A run's directory, locked: only one host works in it.
@@ -44,40 +41,12 @@ pub(crate) struct Dylib {
 }
 
 impl RunDir {
-    /// The lock's name.
-    pub(crate) const LOCK: &'static str = "host.pid";
-
-    /// The dylib's name.
-    pub(crate) const MODEL: &'static str = "model.so";
-
-    /// The experiment's name.
-    pub(crate) const EXPERIMENT: &'static str = "experiment.toml";
-
-    /// The name of the list of all partitions and the test set, with the SHA-256 of each.
-    pub(crate) const PARTITIONS: &'static str = "partitions.sha256";
-
-    /// The summary's name.
-    pub(crate) const SUMMARY: &'static str = "summary.json";
-
-    /// The final weights' name.
-    pub(crate) const WEIGHTS: &'static str = "model.safetensors";
-
-    /// The picture's name.
-    pub(crate) const PICTURE: &'static str = "result.png";
-
-    const MODEL_FROM: &'static str = "model-from-";
-
-    /// The name of a dylib that was taken later.
-    pub(crate) fn model_from(round: u64) -> String {
-        format!("{}{round:06}.so", Self::MODEL_FROM)
-    }
-
     /// Refuses a directory that another host works in.
     ///
     /// # Errors
     /// [`Error::Output`].
     pub(crate) fn refuse_busy(path: &Path) -> Result<()> {
-        let holder = fs::File::open(path.join(Self::LOCK)).ok().and_then(|file| lock::holder(&file).ok().flatten());
+        let holder = fs::File::open(path.join(names::LOCK)).ok().and_then(|file| lock::holder(&file).ok().flatten());
         holder.map_or(Ok(()), |_| Err(Self::busy(path)))
     }
 
@@ -91,21 +60,21 @@ impl RunDir {
     /// [`Error::Output`] where there is no run, or another host works in it.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let path = path.canonicalize().map_err(|error| Error::in_run("find", path, &error))?;
-        if !path.join(Self::EXPERIMENT).exists() {
+        if !path.join(names::EXPERIMENT).exists() {
             return Err(Error::Output(format!("{} holds no run (no experiment.toml)", path.display())));
         }
-        if let Some(why) = path.join(Self::MODEL).exists().then(|| noexec(&path)).flatten() {
+        if let Some(why) = path.join(names::MODEL).exists().then(|| noexec(&path)).flatten() {
             return Err(Error::Output(format!("{why}; move the run to another folder")));
         }
         let directory = Self::lock(path)?;
-        for folder in [directory.path().to_owned(), directory.path().join(FOLDER)] {
+        for folder in [directory.path().to_owned(), directory.path().join(names::CHECKPOINTS)] {
             remove_drafts(&folder);
         }
         Ok(directory)
     }
 
     fn lock(path: PathBuf) -> Result<Self> {
-        let file = path.join(Self::LOCK);
+        let file = path.join(names::LOCK);
         let cannot = |error: io::Error| Error::in_run("write", &file, &error);
         // A link could name any file, which would be overwritten; a pipe would wait for a reader.
         let plain = libc::O_NOFOLLOW | libc::O_NONBLOCK;
@@ -138,7 +107,7 @@ impl RunDir {
                 Self::create_at(experiment, dylib, out)?.ok_or_else(taken)
             }
             None => {
-                let name = experiment.name()?;
+                let name = run_name(experiment)?;
                 let paths = (1_u64..).map(|n| Path::new("runs").join(format!("{name}-{n}")));
                 // A link to nothing has its name, too.
                 for path in paths.filter(|path| path.symlink_metadata().is_err()) {
@@ -172,16 +141,16 @@ impl RunDir {
         let mut refused = Vec::new();
         let fill = || -> io::Result<()> {
             fs::create_dir(draft.path().join("clients"))?;
-            write_whole(&draft.path().join(Self::EXPERIMENT), text.as_bytes())?;
+            write_whole(&draft.path().join(names::EXPERIMENT), text.as_bytes())?;
             if let Some(mut source) = source {
                 // `fs::copy` fails where a mode cannot be set.
-                io::copy(&mut source, &mut fs::File::create(draft.path().join(Self::MODEL))?)?;
+                io::copy(&mut source, &mut fs::File::create(draft.path().join(names::MODEL))?)?;
             }
             Ok(())
         };
         fill().map_err(|error| made("write", error))?;
         let mut ledger = Ledger::create(draft.path()).map_err(|error| made("write", error))?;
-        ledger.append(Line::started(experiment))?;
+        ledger.append(started_line(experiment))?;
         let synced = ledger.handle().and_then(|file| refusal(file.sync_data()));
         refused.extend(synced.map_err(|error| made("write", error))?);
         // An empty folder gives way to a rename; one that another run filled meanwhile does not.
@@ -217,7 +186,7 @@ impl RunDir {
     /// # Errors
     /// [`Error::Output`] where it cannot be read.
     pub(crate) fn model(&self) -> Result<Dylib> {
-        self.dylib(Self::MODEL)
+        self.dylib(names::MODEL)
     }
 
     /// A dylib of the run by its name.
@@ -236,7 +205,7 @@ impl RunDir {
     pub(crate) fn take_model(&self, round: u64, source: &Path) -> Result<Dylib> {
         let bytes =
             fs::read(source).map_err(|error| Error::Model(format!("cannot read {}: {error}", source.display())))?;
-        let name = Self::model_from(round);
+        let name = names::model_from(round);
         self.write(&name, &bytes)?;
         Ok(Dylib { path: self.path.join(name), sha256: bytes_sha256(&bytes) })
     }
@@ -251,7 +220,7 @@ impl RunDir {
         let mut dropped = 0;
         for entry in fs::read_dir(&self.path).map_err(failed)? {
             let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
-            if name.starts_with(Self::MODEL_FROM) && !know(&name) {
+            if name.starts_with(names::MODEL_FROM) && !know(&name) {
                 fs::remove_file(self.path.join(name)).map_err(failed)?;
                 dropped += 1;
             }
@@ -261,7 +230,7 @@ impl RunDir {
 
     /// Forgets the dylib that was to be used from `round` on.
     pub(crate) fn drop_model(&self, round: u64) {
-        let _ = fs::remove_file(self.path.join(Self::model_from(round)));
+        let _ = fs::remove_file(self.path.join(names::model_from(round)));
     }
 
     /// Removes the results: the run goes on, so that they are not its own any more.
@@ -269,7 +238,7 @@ impl RunDir {
     /// # Errors
     /// [`Error::Output`] where one is there and cannot be removed.
     pub(crate) fn drop_results(&self) -> Result<()> {
-        for name in [Self::SUMMARY, Self::WEIGHTS, Self::PICTURE] {
+        for name in [names::SUMMARY, names::WEIGHTS, names::PICTURE] {
             let path = self.path.join(name);
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -295,7 +264,7 @@ impl RunDir {
 
     /// Writes the list of partitions, unless it is there. It is not put on the disk, since it can be made again from the data.
     pub(crate) fn list_partitions(&self, digests: &str) -> Result<()> {
-        let path = self.path.join(Self::PARTITIONS);
+        let path = self.path.join(names::PARTITIONS);
         match fs::read(&path).is_ok_and(|there| there == digests.as_bytes()) {
             true => Ok(()),
             false => fs::write(&path, digests).map_err(|error| Error::in_run("write", &path, &error)),
@@ -311,7 +280,7 @@ impl RunDir {
 
 fn refuse_taken(out: &Path) -> Result<()> {
     let shown = out.display();
-    if out.join(RunDir::EXPERIMENT).exists() {
+    if out.join(names::EXPERIMENT).exists() {
         return Err(Error::Output(format!("{shown} already holds a run; give another folder with --out")));
     }
     match fs::read_dir(out) {

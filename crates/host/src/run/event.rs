@@ -1,24 +1,16 @@
 //! Everything that happens in a run, as one closed enum: the CLI draws it, the ledger writes it, tests assert on it.
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
 use fedpipe_data::{DatasetInfo, Progress};
 use fedpipe_protocol::{InForce, Ready};
-use serde::{Deserialize, Serialize};
+use fedpipe_record::{
+    crash::ClientCrash, experiment::Experiment, identity::CodeIdentity, round::Round, summary::Summary,
+};
 
 use crate::{
     error::{Error, Result},
-    experiment::Experiment,
-    finite::Finite,
-    process::cause::Cause,
-    run::{
-        identity::Program,
-        ledger::{Ledger, Line},
-        summary::Summary,
-    },
+    run::ledger::{Ledger, line_of},
 };
 
 /// Something that happened.
@@ -76,7 +68,7 @@ pub enum Event<'a> {
         /// The model.
         model: &'a Ready,
         /// What the clients run.
-        program: &'a Program,
+        program: &'a CodeIdentity,
         /// SHA-256 of the initial weights.
         weights_sha256: &'a str,
     },
@@ -104,93 +96,11 @@ pub enum Event<'a> {
         client: u32,
     },
     /// A client process was lost.
-    Lost(&'a Lost),
+    Crashed(&'a ClientCrash),
     /// A round is over.
     RoundEnded(&'a Round),
     /// The run is over, by itself or stopped.
     Finished(&'a Summary),
-}
-
-/// A round, as the ledger keeps it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Round {
-    /// From 1.
-    pub round: u64,
-    /// On the test set, 0..=1, of the new global weights.
-    pub accuracy: Finite,
-    /// Mean test loss of the new global weights.
-    pub loss: Finite,
-    /// Mean training loss over the clients' examples, each scored while it trained.
-    pub training_loss: Finite,
-    /// Clients whose update was aggregated.
-    pub clients: u32,
-    /// Sampled clients whose update was not.
-    pub failed: u32,
-    /// Who was aggregated, ascending; left out where it is everybody.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub participants: Vec<u32>,
-    /// SHA-256 of the new global weights.
-    pub weights_sha256: String,
-    /// SHA-256 of the server's state after the round; left out where the strategy has none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub server_sha256: Option<String>,
-    /// Relative change of the global weights; none where they were all zero before.
-    pub weights_change: Option<Finite>,
-    /// From sampling to the end of evaluation.
-    pub seconds: Finite,
-}
-
-/// A lost client process.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Lost {
-    /// The round, none before the first.
-    pub round: Option<u64>,
-    /// The client whose work was lost; none where the process was idle, starting or evaluating.
-    pub client: Option<u32>,
-    /// The process, which is the client unless processes are pooled.
-    pub process: u32,
-    /// Why.
-    pub cause: Cause,
-    /// Seconds since the process was started.
-    pub after_seconds: Finite,
-    /// What follows.
-    pub then: Then,
-    /// The end of its output.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub last_words: Vec<String>,
-    /// Where all of its output is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub log: Option<PathBuf>,
-}
-
-impl fmt::Display for Lost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.client {
-            Some(client) => write!(f, "client {client} was lost")?,
-            None => write!(f, "client process {} was lost", self.process)?,
-        }
-        match self.round {
-            Some(round) => write!(f, " in round {round}")?,
-            None => write!(f, " before the first round")?,
-        }
-        write!(f, ": {} after {:.2} s", self.cause, self.after_seconds.get())
-    }
-}
-
-/// What follows a loss.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Then {
-    /// A fresh process does the work again.
-    Retried,
-    /// Another process does the work.
-    Moved,
-    /// The round goes on without the client.
-    Dropped,
-    /// The run ends.
-    Aborted,
-    /// Nothing was lost; a fresh process is started when there is work.
-    Replaced,
 }
 
 /// Takes part in a run by watching it.
@@ -224,7 +134,7 @@ impl<'a> Journal<'a> {
     /// # Errors
     /// [`Error::Output`] where the ledger cannot be written; those of the observer.
     pub(crate) fn tell(&mut self, event: &Event<'_>) -> Result<()> {
-        let written = Line::of(event).map_or(Ok(()), |line| self.ledger.append(line));
+        let written = line_of(event).map_or(Ok(()), |line| self.ledger.append(line));
         written.map_err(|error| Error::of_record(&error))?;
         self.show(event)
     }
@@ -234,7 +144,7 @@ impl<'a> Journal<'a> {
     /// # Errors
     /// [`Error::Output`].
     pub(crate) fn record(&mut self, event: &Event<'_>) -> Result<()> {
-        let line = Line::of(event).map_or(Ok(()), |line| self.ledger.append(line));
+        let line = line_of(event).map_or(Ok(()), |line| self.ledger.append(line));
         let written = line.and_then(|()| self.ledger.sync());
         written.map_err(|error| Error::Output(format!("{error:#}")))
     }

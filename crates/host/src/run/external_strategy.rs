@@ -14,23 +14,26 @@ use fedpipe_protocol::{
     Aggregate, FailureKind, InForce, Isolation, Layout, Limits, PROTOCOL, Part, Parts, StrategyReply, StrategyRequest,
     StrategySetup, UpdateHeader, WEIGHTS, read, write,
 };
+use fedpipe_record::{
+    cause::{Cause, with_last_words},
+    experiment::Experiment,
+};
+use fedpipe_strategy::server::ServerState;
 
 use crate::{
     error::{Error, Result},
-    experiment::{Experiment, command::Launched},
     process::{
-        cause::{Cause, with_last_words},
         conversation,
         end::{End, Process},
         inbox::StopSign,
+        launch::Launched,
         log::ClientLog,
         pipes::{Allowance, Link},
         spawn::{ClientCommand, Spawned, spawn},
         start_error::{StartCall, StartError, failed},
         stray::new_mark,
     },
-    run::{answers, directory::RunDir},
-    strategy::{Accepted, server::ServerState},
+    run::{aggregate::Accepted, answers, directory::RunDir},
 };
 
 /// The name of the part that holds what the program remembers.

@@ -2,39 +2,43 @@
 //!
 //! [`run`] is the whole of a run, [`resume`] the rest of one; [`rounds`] is federated learning.
 
+pub(crate) mod aggregate;
 pub(crate) mod answers;
-pub(crate) mod checkpoint;
 pub(crate) mod directory;
 pub(crate) mod event;
 pub(crate) mod external_strategy;
-pub(crate) mod history;
 pub(crate) mod identity;
 pub(crate) mod ledger;
 pub(crate) mod reload;
 pub(crate) mod resume;
 pub(crate) mod round;
+pub(crate) mod saver;
 pub(crate) mod state;
-pub(crate) mod summary;
 pub(crate) mod verify;
 
 use std::{sync::Arc, time::Instant};
 
 use fedpipe_data::{DatasetInfo, Deal, Dealt, Scheme, deal_test_set};
-
-use self::{
-    checkpoint::Saver,
-    directory::RunDir,
-    event::{Event, Journal, Observer},
-    identity::Program,
-    resume::{Point, Resume},
-    round::Federation,
-    state::Progress,
-    summary::{Stop, Summary, bytes_sha256, weights_sha256},
+use fedpipe_record::{
+    digest::{bytes_sha256, weights_sha256},
+    experiment::Experiment,
+    names,
+    summary::{Stop, Summary},
 };
+
 use crate::{
     error::{Error, Result},
-    experiment::{Experiment, Launch},
+    experiment::{self, Launch, processes::process_count},
     process::{inbox::Control, spawn::most_descriptors},
+    run::{
+        directory::RunDir,
+        event::{Event, Journal, Observer},
+        identity::code_identity,
+        resume::{Point, Resume},
+        round::Federation,
+        saver::Saver,
+        state::Progress,
+    },
 };
 
 /// Runs `experiment` and leaves a run directory; `observer` hears of everything, after the ledger.
@@ -66,7 +70,7 @@ pub fn run(
 /// A client knows the run's copy of the dylib, which is gone where the run never began; the user knows the original. An
 /// error of the system is about the copy itself.
 fn named(error: Error, directory: &RunDir, launch: &Launch) -> Error {
-    let copy = directory.path().join(RunDir::MODEL).display().to_string();
+    let copy = directory.path().join(names::MODEL).display().to_string();
     match (error, &launch.dylib) {
         (Error::Model(message), Some(dylib)) if !message.contains("(os error ") => {
             Error::Model(message.replace(&copy, &dylib.display().to_string()))
@@ -105,8 +109,8 @@ pub fn resume(
 
 /// Refuses what cannot be run, or not from here.
 fn check(experiment: &Experiment, launch: &Launch) -> Result<()> {
-    experiment.check()?;
-    let (processes, most) = (experiment.process_count(), most_descriptors());
+    experiment::check(experiment)?;
+    let (processes, most) = (process_count(experiment), most_descriptors());
     // Each takes several; what is asked for beyond all reason would take all memory before the first one fails.
     if u64::from(processes) > most {
         return Err(Error::Usage(format!(
@@ -118,7 +122,7 @@ fn check(experiment: &Experiment, launch: &Launch) -> Result<()> {
         |why| Err(Error::Usage(format!("under --partition own every client has data of its own elsewhere: {why}")));
     match experiment.partition {
         Scheme::Own if !launch.command.elsewhere => refuse("use --over, or another --partition here"),
-        Scheme::Own if experiment.process_count() < experiment.clients => refuse("leave out --processes"),
+        Scheme::Own if process_count(experiment) < experiment.clients => refuse("leave out --processes"),
         _ => Ok(()),
     }
 }
@@ -163,7 +167,7 @@ fn begin<'a>(
         let sizes: Vec<u64> = dealt.partitions.iter().map(|partition| partition.examples).collect();
         tell(journal, &Event::Dealt { dataset: &dealt.dataset, sizes: &sizes, partitions_sha256 })?;
     }
-    let dylib = point.as_ref().map_or(RunDir::MODEL.into(), Point::dylib);
+    let dylib = point.as_ref().map_or(names::MODEL.into(), Point::dylib);
     let (mut federation, weights) = Federation::start(experiment, directory, launch, dealt, &dylib, control, journal)?;
     point.as_ref().map_or(Ok(()), |point| point.check_layout(federation.layout()?))?;
     if own {
@@ -172,7 +176,7 @@ fn begin<'a>(
         let dataset = &DatasetInfo { train_examples: sizes.iter().sum(), ..dealt.dataset.clone() };
         tell(journal, &Event::Dealt { dataset, sizes, partitions_sha256 })?;
     }
-    let (program, weights_sha256) = (&Program::of(experiment, directory)?, &weights_sha256(&weights));
+    let (program, weights_sha256) = (&code_identity(experiment, directory)?, &weights_sha256(&weights));
     tell(journal, &Event::Ready { model: federation.model()?, program, weights_sha256 })?;
     // A run may go on in another place, where something else is in force.
     federation.tell_confined(journal)?;

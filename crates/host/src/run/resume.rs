@@ -8,18 +8,23 @@ use std::{
 
 use fedpipe_data::Dealt;
 use fedpipe_protocol::Layout;
+use fedpipe_record::{
+    checkpoint::{Checkpoint, Refused},
+    digest::bytes_sha256,
+    experiment::Experiment,
+    history::{DealtLine, DylibLine, History},
+    identity::CodeIdentity,
+    line::{Cpu, DataIdentity, Line},
+    names,
+};
 
 use crate::{
     error::{Error, Result},
-    experiment::Experiment,
     run::{
-        checkpoint::{Checkpoint, Refused},
         directory::RunDir,
         event::{Event, Journal},
-        history::{DealtLine, DylibLine, History},
-        identity::Program,
-        ledger::{Cpu, DataIdentity, Ledger, Line},
-        summary::bytes_sha256,
+        identity::code_identity,
+        ledger::Ledger,
     },
 };
 
@@ -42,7 +47,7 @@ pub(crate) struct Point {
     /// Checkpoints whose contents do not fit the ledger.
     refused: Vec<PathBuf>,
     /// The program of the clients now.
-    program: Program,
+    program: CodeIdentity,
     /// The data of this session; none before they are dealt.
     data: Option<DataIdentity>,
     /// The data of the whole ledger, with the lines after this point.
@@ -88,7 +93,7 @@ impl Point {
         let found = checkpoint.as_ref().map(|checkpoint: &Checkpoint| checkpoint.meta.ledger.clone());
         let position = found.unwrap_or_else(|| whole.started().clone());
         let history = whole.until(&position)?;
-        let program = Program::of(experiment, directory)?;
+        let program = code_identity(experiment, directory)?;
         let differ = |from: &History, experiment: &Experiment| -> Result<Vec<String>> {
             let mut told = differences(from.experiment(), experiment)?;
             told.extend(from.program().map(|recorded| recorded.changes(&program)).unwrap_or_default());
@@ -117,14 +122,14 @@ impl Point {
     /// Refuses a dylib that was taken later and is not the one that the ledger has.
     fn check_dylib(&self, directory: &RunDir) -> Result<()> {
         match self.history.dylib(self.round() + 1) {
-            Some(DylibLine { name, sha256 }) if name != RunDir::MODEL => {
+            Some(DylibLine { name, sha256 }) if name != names::MODEL => {
                 let now = directory.dylib(&name)?;
                 let first = self.history.program().and_then(|program| program.dylib_sha256.as_ref());
                 if first != self.program.dylib_sha256.as_ref() {
                     return Err(Error::Output(format!(
                         "the run cannot be resumed, since its first dylib {} was altered, which a verification needs; put the \
                          file back",
-                        directory.path().join(RunDir::MODEL).display()
+                        directory.path().join(names::MODEL).display()
                     )));
                 }
                 if now.sha256 != sha256 {
@@ -142,7 +147,7 @@ impl Point {
 
     /// The name of the dylib that the next round uses.
     pub(crate) fn dylib(&self) -> String {
-        self.history.dylib(self.round() + 1).map_or(RunDir::MODEL.into(), |dylib| dylib.name)
+        self.history.dylib(self.round() + 1).map_or(names::MODEL.into(), |dylib| dylib.name)
     }
 
     /// Refuses other data than the run had last.
@@ -229,9 +234,9 @@ impl Point {
         let ledger = ledger.map_err(|error| Error::of_record(&error))?;
         // After the ledger, which decides: a resume takes a text from before for the one that the ledger has now.
         if is_forced {
-            directory.write(RunDir::EXPERIMENT, forced.to_toml()?.as_bytes())?;
+            directory.write(names::EXPERIMENT, forced.to_toml()?.as_bytes())?;
         }
-        let known: Vec<String> = self.history.reloads.keys().map(|&round| RunDir::model_from(round)).collect();
+        let known: Vec<String> = self.history.reloads.keys().map(|&round| names::model_from(round)).collect();
         let dropped = directory.drop_models_unless(|name| known.iter().any(|known| known == name))?;
         for path in &self.refused {
             fs::remove_file(path).map_err(|error| Error::in_run("remove", path, &error))?;
@@ -259,17 +264,6 @@ impl Point {
     }
 }
 
-impl DealtLine {
-    /// The difference of the data that were dealt now, a sentence.
-    fn difference(&self, now: &DataIdentity) -> Option<String> {
-        let differ = |what: &str, is: &str, was: &str| (is != was).then(|| format!("{what} {is}, was {was}"));
-        differ("the dataset is", &now.dataset_sha256, &self.dataset.sha256).or_else(|| {
-            let what = format!("{} has the SHA-256", RunDir::PARTITIONS);
-            differ(&what, &now.partitions_sha256, &self.partitions_sha256)
-        })
-    }
-}
-
 /// Returns the experiment that the run in `directory` is under, where `written`, that of its `experiment.toml`, is one from
 /// before: a resume that was forced writes the ledger first, and may have been killed then.
 pub fn under_way(directory: &Path, written: &Experiment) -> Option<Experiment> {
@@ -289,7 +283,7 @@ fn under_way_as(given: &Experiment, recorded: &Experiment) -> Result<Experiment>
             None => given.remove(key),
         };
     }
-    Experiment::deserialize_from(given)
+    Ok(Experiment::deserialize_from(given)?)
 }
 
 /// The same experiment without the rounds that it has beyond those of the `recorded` one: a run may go on for longer without
@@ -343,9 +337,9 @@ mod tests {
     }
 
     /// A round of a run whose weights are `weights`.
-    fn round(number: u64, weights: &[f32]) -> crate::run::event::Round {
-        let zero = crate::finite::Finite::try_from(0.0).unwrap();
-        crate::run::event::Round {
+    fn round(number: u64, weights: &[f32]) -> fedpipe_record::round::Round {
+        let zero = fedpipe_record::finite::Finite::try_from(0.0).unwrap();
+        fedpipe_record::round::Round {
             round: number,
             accuracy: zero,
             loss: zero,
@@ -353,7 +347,7 @@ mod tests {
             clients: 4,
             failed: 0,
             participants: Vec::new(),
-            weights_sha256: crate::run::summary::weights_sha256(weights),
+            weights_sha256: fedpipe_record::digest::weights_sha256(weights),
             server_sha256: None,
             weights_change: None,
             seconds: zero,
@@ -376,8 +370,8 @@ mod tests {
             let mut journal = Journal::new(ledger, &mut observer);
             let weights = vec![1.0, 2.0];
             journal.tell(&Event::RoundEnded(&round(1, &weights))).unwrap();
-            let meta = crate::run::checkpoint::Meta { round: 1, ledger: journal.ledger.position().clone() };
-            let server = crate::strategy::server::ServerState::default();
+            let meta = fedpipe_record::checkpoint::Meta { round: 1, ledger: journal.ledger.position().clone() };
+            let server = fedpipe_strategy::server::ServerState::default();
             let checkpoint = Checkpoint { meta, weights: std::sync::Arc::new(weights), server };
             let killed = Self { place, experiment, checkpoint };
             killed.save(&killed.checkpoint);
@@ -393,7 +387,7 @@ mod tests {
         /// Saves a checkpoint and no other.
         fn save(&self, checkpoint: &Checkpoint) {
             let _ = fs::remove_dir_all(self.path().join("checkpoint"));
-            let mut saver = crate::run::checkpoint::Saver::start(&self.path(), tempfile::tempfile().unwrap()).unwrap();
+            let mut saver = crate::run::saver::Saver::start(&self.path(), tempfile::tempfile().unwrap()).unwrap();
             saver.save(checkpoint.clone()).unwrap();
             saver.finish().unwrap();
         }
@@ -468,7 +462,7 @@ mod tests {
         assert!(round.contains("it says round 2, and its place in the ledger is round 1"), "{round}");
         let place = other(|other| other.meta.ledger.bytes += 1);
         assert!(place.contains("the ledger has no such line"), "{place}");
-        let start = other(|other| other.meta.ledger = crate::run::ledger::Position::default());
+        let start = other(|other| other.meta.ledger = fedpipe_record::line::Position::default());
         assert!(start.contains("the ledger has no such line"), "{start}");
         killed.save(whole);
         assert_eq!(killed.resume(&killed.experiment, false).unwrap(), Vec::<String>::new());

@@ -7,23 +7,34 @@ use fedpipe_protocol::{
     EVALUATION_BLOCK, Evaluate, FailureKind, Held, InForce, Layout, Level, MAX_HEADER, Parts, Purpose, Ready, Reply,
     Request, Setup, Spare, Task, Train, Update, WEIGHTS, header_length,
 };
+use fedpipe_record::{
+    cause::Cause,
+    experiment::Experiment,
+    finite::{Finite, NotFinite},
+    names,
+};
+use fedpipe_strategy::{
+    sample::sample,
+    server::{ServerOptimiser, ServerState},
+};
 
 use crate::{
     error::{Error, Result},
-    experiment::{Experiment, Launch, closed::Closed},
-    finite::{Finite, NotFinite},
+    experiment::{
+        Launch, client_program,
+        closed::Closed,
+        limits::isolation_of_each,
+        processes::{job_count, process_count, processes_a_job},
+        strategy_program,
+    },
     fleet::{Check, Confined, Fleet, Incident, Job, Settled},
-    process::{cause::Cause, conversation::Environment, inbox::Control, spawn::allow_descriptors, stray::new_mark},
+    process::{conversation::Environment, inbox::Control, spawn::allow_descriptors, stray::new_mark},
     run::{
+        aggregate::{Accepted, mean_by_examples},
         answers::{self, Expected},
         directory::{Dylib, RunDir},
         event::{Event, Journal},
         external_strategy::StrategyProgram,
-    },
-    sampling::sample,
-    strategy::{
-        Accepted,
-        server::{ServerOptimiser, ServerState},
     },
 };
 
@@ -77,10 +88,10 @@ impl<'a> Federation<'a> {
         control: &'a Control,
         journal: &mut Journal<'_>,
     ) -> Result<(Self, Vec<f32>)> {
-        let processes = experiment.process_count();
+        let processes = process_count(experiment);
         // A refusal shows where a descriptor is then missing, with its remedy.
         let _ = allow_descriptors(processes);
-        let foreign = experiment.foreign()?;
+        let foreign = client_program(experiment)?;
         let dylib = foreign.is_none().then(|| directory.dylib(dylib)).transpose()?;
         let path = dylib.as_ref().map(|dylib| dylib.path.clone());
         // A client elsewhere has a dylib of its own: the one that this run is known by, or it is refused.
@@ -112,7 +123,7 @@ impl<'a> Federation<'a> {
             spare: Arc::clone(&spare),
             jitter: Environment::jitter_asked_for(),
         };
-        let at_once = experiment.job_count() as usize;
+        let at_once = job_count(experiment) as usize;
         let mut fleet = Fleet::start(environment, control, setups, at_once, experiment.on_failure)?;
         if !launch.command.elsewhere {
             // Once for all, while the clients start: each would read the whole of it for a share.
@@ -139,7 +150,7 @@ impl<'a> Federation<'a> {
             failures: 0,
         };
         let weights = federation.initial_weights(journal)?;
-        if let Some(foreign) = experiment.foreign_strategy()? {
+        if let Some(foreign) = strategy_program(experiment)? {
             let closed = Closed::of_run(launch, experiment, directory);
             let launched = foreign.launched(&launch.launcher, &closed, experiment.isolation)?;
             let program =
@@ -206,7 +217,7 @@ impl<'a> Federation<'a> {
             Err(error) => {
                 self.directory.drop_model(round);
                 // The copy is gone; the user knows the original.
-                let copy = self.directory.path().join(RunDir::model_from(round)).display().to_string();
+                let copy = self.directory.path().join(names::model_from(round)).display().to_string();
                 let reason = error.to_string().replace(&copy, &source.display().to_string());
                 journal.tell(&Event::ReloadRefused { round, reason: &reason })?;
             }
@@ -275,7 +286,8 @@ impl<'a> Federation<'a> {
             Some(program) => program.apply(round, server, weights, updates),
             None => {
                 let strategy = &self.experiment.strategy;
-                strategy.apply(server, weights, updates, self.layout()?).map_err(|overflow| {
+                let mean = mean_by_examples(updates);
+                strategy.step(server, weights, &mean, self.layout()?).map_err(|overflow| {
                     Error::Round(format!("round {round} failed: the strategy {strategy} {overflow}"))
                 })
             }
@@ -316,7 +328,7 @@ impl<'a> Federation<'a> {
     /// Scores `weights` on the test set, split over the processes in blocks that are merged in block order.
     pub(crate) fn evaluate(&mut self, round: u64, weights: &Arc<Vec<f32>>, journal: &mut Journal<'_>) -> Result<Score> {
         let blocks = self.test_examples.div_ceil(EVALUATION_BLOCK as u64) as u32;
-        let spread = self.experiment.processes_a_job() as usize * self.fleet.at_once();
+        let spread = processes_a_job(self.experiment) as usize * self.fleet.at_once();
         let shares = (spread.min(self.fleet.len()) as u32).min(blocks);
         let share = |s: u32| u64::from(blocks) * u64::from(s) / u64::from(shares);
         let jobs = (0..shares).map(|s| Job {
@@ -362,9 +374,9 @@ impl<'a> Federation<'a> {
     ) -> Result<Vec<Settled>> {
         let failures = &mut self.failures;
         let settled = self.fleet.run(round, jobs, check, &mut |incident| match (incident, round) {
-            (Incident::Lost(lost), _) => {
+            (Incident::Crashed(lost), _) => {
                 *failures += 1;
-                journal.tell(&Event::Lost(&lost))
+                journal.tell(&Event::Crashed(&lost))
             }
             (Incident::Done(Job { client: Some(client), .. }), Some(round)) => {
                 journal.tell(&Event::Trained { round, client: *client })
@@ -443,7 +455,7 @@ fn setup(experiment: &Experiment, dylib: &Option<PathBuf>, dealt: &Dealt, proces
         test_sha256: None,
         options: experiment.model_options.clone(),
         seed: experiment.seed,
-        isolation: experiment.isolation_of_each(),
+        isolation: isolation_of_each(experiment),
         purpose: Purpose::Serve {
             task: Task { shape: dealt.dataset.shape.clone(), classes: dealt.dataset.classes as usize },
             partitions: held.collect(),

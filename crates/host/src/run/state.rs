@@ -3,23 +3,30 @@
 use std::{sync::Arc, time::Instant};
 
 use fedpipe_protocol::Layout;
-
-use crate::{
-    convergence::{Convergence, relative_change},
-    error::Result,
+use fedpipe_record::{
+    checkpoint::{Checkpoint, Meta},
+    digest::{server_sha256, weights_sha256},
     experiment::Experiment,
     finite::Finite,
+    line::Position,
+    names,
+    round::Round,
+    summary::{Stop, Summary},
+    weights::safetensors,
+};
+use fedpipe_strategy::{
+    convergence::{Convergence, relative_change},
+    server::ServerState,
+};
+
+use crate::{
+    error::Result,
     picture,
     run::{
-        checkpoint::{Checkpoint, Meta},
         directory::RunDir,
-        event::Round,
-        ledger::Position,
         resume::Point,
         round::{Score, Trained},
-        summary::{Stop, Summary, safetensors, weights_sha256},
     },
-    strategy::server::ServerState,
 };
 
 /// The state of a run between two rounds.
@@ -54,7 +61,7 @@ impl Progress {
     pub(crate) fn at(mut self, point: Point) -> Self {
         if let Some(Checkpoint { meta, weights, server }) = point.checkpoint {
             self.rounds = point.history.rounds;
-            self.rounds.iter().for_each(|round| self.convergence.take(round));
+            self.rounds.iter().for_each(|round| round.observed_by(&mut self.convergence));
             (self.weights, self.server) = (weights, server);
             (self.recorded, self.checkpointed) = (meta.ledger, meta.round);
         }
@@ -118,11 +125,11 @@ impl Progress {
             failed: trained.sampled - clients,
             participants,
             weights_sha256: weights_sha256(&self.weights),
-            server_sha256: self.server.sha256(),
+            server_sha256: server_sha256(&self.server),
             weights_change: change.and_then(std::result::Result::ok),
             seconds: started.elapsed().into(),
         };
-        self.convergence.take(&round);
+        round.observed_by(&mut self.convergence);
         self.rounds.push(round);
         &self.rounds[self.rounds.len() - 1]
     }
@@ -163,12 +170,12 @@ impl Progress {
 
     /// Writes the results; the summary last, so that all are there where it is.
     pub(crate) fn write_results(&self, directory: &RunDir, layout: &Layout, summary: &Summary) -> Result<()> {
-        directory.write(RunDir::WEIGHTS, &safetensors(&self.weights, layout)?)?;
+        directory.write(names::WEIGHTS, &safetensors(&self.weights, layout)?)?;
         if !self.rounds.is_empty() {
             let Summary { model, dataset, clients, strategy, seed, .. } = summary;
             let title = format!("{model} on {dataset}: {clients} clients, {strategy}, seed {seed}");
-            directory.write(RunDir::PICTURE, &picture::png(&title, &self.rounds)?)?;
+            directory.write(names::PICTURE, &picture::png(&title, &self.rounds)?)?;
         }
-        directory.write(RunDir::SUMMARY, summary.to_text()?.as_bytes())
+        directory.write(names::SUMMARY, summary.to_text()?.as_bytes())
     }
 }

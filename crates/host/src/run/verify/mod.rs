@@ -8,23 +8,27 @@ mod record;
 use std::path::Path;
 
 use fedpipe_data::Scheme;
-
 use fedpipe_protocol::Level;
+use fedpipe_record::{
+    experiment::Experiment,
+    history::{History, ReadyLine},
+    names,
+    round::Round,
+    summary::Stop,
+};
 
 use crate::{
     disk::temporary_folder,
     error::{Error, Result},
-    experiment::{Experiment, Launch},
+    experiment::Launch,
     process::{inbox::Control, spawn::ClientCommand},
     run::{
         directory::RunDir,
-        event::{Event, Observer, Round},
-        history::{History, ReadyLine},
-        identity::Program,
+        event::{Event, Observer},
+        identity::program_files,
         resume,
         resume::Resume,
         run,
-        summary::Stop,
     },
 };
 
@@ -98,7 +102,7 @@ fn check(directory: &Path, history: &History) -> Result<()> {
     let program = history.program();
     for stretch in &history.stretches {
         let Some(ready) = &stretch.ready else { continue };
-        let files = Program::files(&stretch.experiment)?;
+        let files = program_files(&stretch.experiment)?;
         if let Some(change) = ready.program.changes(&files).first() {
             return refuse(change.clone());
         }
@@ -155,7 +159,7 @@ impl Repeat<'_> {
             let launch = Launch {
                 command: place.command.clone(),
                 launcher: place.command.clone(),
-                dylib: experiment.client.is_none().then(|| place.directory.join(RunDir::MODEL)),
+                dylib: experiment.client.is_none().then(|| place.directory.join(names::MODEL)),
                 out: Some(out.clone()),
                 cache: place.cache.verifying(&place.scratch.join("data")),
                 closed: vec![place.directory.to_owned(), place.scratch.to_owned()],

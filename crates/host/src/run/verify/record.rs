@@ -2,20 +2,19 @@
 
 use std::{io, path::Path};
 
-use crate::{
-    convergence::Convergence,
-    disk::read_regular,
-    error::{Error, Result},
+use fedpipe_record::{
+    checkpoint::Checkpoint,
+    digest::bytes_sha256,
     experiment::Experiment,
-    run::{
-        checkpoint::{Checkpoint, FOLDER},
-        directory::RunDir,
-        event::Round,
-        history::{History, Stretch},
-        summary::{Stop, Summary, bytes_sha256},
-    },
-    sampling::sample,
+    file::read_regular,
+    history::{History, Stretch},
+    names::{self, CHECKPOINTS},
+    round::Round,
+    summary::{Stop, Summary},
 };
+use fedpipe_strategy::{convergence::Convergence, sample::sample};
+
+use crate::error::{Error, Result};
 
 /// The first difference between the ledger and the other files of the run in `directory`, a sentence.
 ///
@@ -32,9 +31,9 @@ pub(super) fn difference(directory: &Path, history: &History) -> Result<Option<S
 
 /// The difference between the final weights of the run in `directory` and those of the repeated one.
 pub(super) fn weights_difference(directory: &Path, repeated: &Path) -> Result<Option<String>> {
-    let Some(was) = read(&directory.join(RunDir::WEIGHTS))? else { return Ok(None) };
-    let now = read(&repeated.join(RunDir::WEIGHTS))?;
-    Ok((Some(was) != now).then(|| format!("{} does not hold the final weights", RunDir::WEIGHTS)))
+    let Some(was) = read(&directory.join(names::WEIGHTS))? else { return Ok(None) };
+    let now = read(&repeated.join(names::WEIGHTS))?;
+    Ok((Some(was) != now).then(|| format!("{} does not hold the final weights", names::WEIGHTS)))
 }
 
 /// Returns what a run cannot vouch for, a phrase each.
@@ -43,10 +42,10 @@ pub(super) fn not_vouched_for(directory: &Path, history: &History) -> Vec<String
         "seconds, the processor, and fedpipe's version".to_owned(),
         "the number, causes and logs of lost clients".to_owned(),
         "the isolation that was in force".to_owned(),
-        format!("{}, which is drawn from the ledger", RunDir::PICTURE),
+        format!("{}, which is drawn from the ledger", names::PICTURE),
     ];
-    let results = [RunDir::SUMMARY, RunDir::WEIGHTS].into_iter().filter(|_| history.finished.is_some());
-    let missing = results.chain([FOLDER]).filter(|name| !directory.join(name).exists());
+    let results = [names::SUMMARY, names::WEIGHTS].into_iter().filter(|_| history.finished.is_some());
+    let missing = results.chain([CHECKPOINTS]).filter(|name| !directory.join(name).exists());
     phrases.extend(missing.map(|name| format!("{name}, which is missing")));
     match history.finished.as_ref().map(|summary| &summary.stopped) {
         None => phrases.push("an end: the ledger has none, and later rounds may have been cut off".into()),
@@ -99,27 +98,27 @@ fn participants(experiment: &Experiment, round: &Round) -> Option<String> {
 }
 
 fn experiment(directory: &Path, history: &History) -> Result<Option<String>> {
-    let text = read(&directory.join(RunDir::EXPERIMENT))?.unwrap_or_default();
+    let text = read(&directory.join(names::EXPERIMENT))?.unwrap_or_default();
     let table = String::from_utf8_lossy(&text).parse().ok();
     let written = table.and_then(|table| Experiment::deserialize_from(table).ok());
     // A forced resume writes the ledger first, and may have been killed then.
     let same = written.is_some_and(|written| {
         written == *history.experiment() || history.resumed_since && history.experiments.contains(&written)
     });
-    Ok((!same).then(|| format!("{} is not the experiment that the ledger has", RunDir::EXPERIMENT)))
+    Ok((!same).then(|| format!("{} is not the experiment that the ledger has", names::EXPERIMENT)))
 }
 
 fn partitions(directory: &Path, history: &History) -> Result<Option<String>> {
     let Some(dealt) = &history.last_stretch().dealt else { return Ok(None) };
-    let sha256 = read(&directory.join(RunDir::PARTITIONS))?.map(|digests| bytes_sha256(&digests));
+    let sha256 = read(&directory.join(names::PARTITIONS))?.map(|digests| bytes_sha256(&digests));
     let same = sha256.as_ref() == Some(&dealt.partitions_sha256);
-    Ok((!same).then(|| format!("{} is not the list of partitions that the ledger has", RunDir::PARTITIONS)))
+    Ok((!same).then(|| format!("{} is not the list of partitions that the ledger has", names::PARTITIONS)))
 }
 
 fn dylibs(directory: &Path, history: &History) -> Result<Option<String>> {
     let first = history.program().and_then(|program| program.dylib_sha256.as_ref());
-    let first = first.map(|sha256| (RunDir::MODEL.to_owned(), sha256));
-    let later = history.reloads.iter().map(|(&round, sha256)| (RunDir::model_from(round), sha256));
+    let first = first.map(|sha256| (names::MODEL.to_owned(), sha256));
+    let later = history.reloads.iter().map(|(&round, sha256)| (names::model_from(round), sha256));
     for (name, sha256) in first.into_iter().chain(later) {
         match read(&directory.join(&name))?.map(|bytes| bytes_sha256(&bytes)) {
             None => return Ok(Some(format!("{name} is missing, whose SHA-256 the ledger has as {sha256}"))),
@@ -134,8 +133,8 @@ fn dylibs(directory: &Path, history: &History) -> Result<Option<String>> {
 
 /// Compares the last line with the lines before it, and the summary's file with the last line.
 fn summary(directory: &Path, history: &History) -> Result<Option<String>> {
-    let differs = |why: &str| Ok(Some(format!("{} {why}", RunDir::SUMMARY)));
-    let file = read(&directory.join(RunDir::SUMMARY))?;
+    let differs = |why: &str| Ok(Some(format!("{} {why}", names::SUMMARY)));
+    let file = read(&directory.join(names::SUMMARY))?;
     let parsed: Option<Summary> = file.as_deref().and_then(|bytes| serde_json::from_slice(bytes).ok());
     let (result, stretch) = match (&file, parsed.as_ref(), &history.finished) {
         (None, _, None) => return Ok(None),
@@ -186,7 +185,7 @@ fn expected(result: &Summary, stretch: &Stretch, history: &History) -> Option<Su
 /// The end that follows from the rounds; `told` where the rounds alone could go on. None where that cannot be.
 fn end(told: &Stop, experiment: &Experiment, history: &History) -> Option<Stop> {
     let mut convergence = Convergence::new(experiment.tolerance);
-    history.rounds.iter().for_each(|round| convergence.take(round));
+    history.rounds.iter().for_each(|round| round.observed_by(&mut convergence));
     let is_last = history.rounds.len() as u64 >= experiment.last_round();
     match (told, experiment.until_converged) {
         (Stop::Failed(_), _) => Some(told.clone()),

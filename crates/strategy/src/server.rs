@@ -2,8 +2,6 @@
 //!
 //! Elementwise in f64, stored in f32, so that a state that went through a file has the bits of one that did not.
 
-use crate::run::summary::pieces_sha256;
-
 /// A rule that moves the global weights.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum ServerOptimiser {
@@ -15,7 +13,7 @@ pub enum ServerOptimiser {
         rate: f64,
         /// β.
         beta: f64,
-        /// Whether to look ahead.
+        /// `true` looks ahead.
         nesterov: bool,
     },
     /// m ← β₁m + (1−β₁)Δ; v ← β₂v + (1−β₂)Δ²; w ← w + ηm/(√v + τ); v₀ = τ², no bias correction
@@ -32,41 +30,31 @@ pub enum ServerOptimiser {
     },
 }
 
-/// What a server optimiser remembers between rounds, a vector of weights a name; empty before the first round.
+/// The state of a server optimiser between rounds: a vector of weights a name, empty before the first round.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ServerState {
     /// The first moment, or the velocity.
     pub m: Vec<f32>,
     /// The second moment.
     pub v: Vec<f32>,
-    /// What a strategy that is a program remembers.
+    /// The state of a strategy that is a program.
     pub program: Vec<u8>,
 }
 
 impl ServerState {
-    /// Returns the SHA-256 of the state, in hexadecimal; none for an empty one. Each vector that is not empty counts as its
-    /// name, its length in bytes (u64) and its bytes, little-endian.
-    pub fn sha256(&self) -> Option<String> {
-        let vectors: [(&str, &[u8]); 3] = [
-            ("m", bytemuck::cast_slice(&self.m)),
-            ("v", bytemuck::cast_slice(&self.v)),
-            ("program", self.program.as_slice()),
-        ];
-        let held = vectors.into_iter().filter(|(_, bytes)| !bytes.is_empty());
-        let pieces: Vec<[Vec<u8>; 2]> =
-            held.clone().map(|(name, bytes)| [name.into(), (bytes.len() as u64).to_le_bytes().into()]).collect();
-        let named = pieces.iter().zip(held).flat_map(|([name, len], (_, bytes))| [name.as_slice(), len, bytes]);
-        (!pieces.is_empty()).then(|| pieces_sha256(named))
+    /// Returns the vectors by name; an empty one is a vector that the rule does not have.
+    pub fn vectors(&self) -> [(&'static str, &[u8]); 3] {
+        [("m", bytemuck::cast_slice(&self.m)), ("v", bytemuck::cast_slice(&self.v)), ("program", &self.program)]
     }
 
-    /// Returns whether the state can be that of a server with so many weights.
-    pub(crate) fn fits(&self, weight_count: usize) -> bool {
+    /// Returns `true` if the state can be that of a server with so many weights.
+    pub fn fits(&self, weight_count: usize) -> bool {
         [&self.m, &self.v].iter().all(|moment| moment.is_empty() || moment.len() == weight_count)
     }
 }
 
 impl ServerOptimiser {
-    /// The new weights from the old ones and the aggregate; moves `state` on.
+    /// Returns the new weights from the old ones and the aggregate; `state` is moved on.
     pub fn step(&self, state: &mut ServerState, weights: &[f32], mean: &[f32]) -> Vec<f32> {
         match *self {
             ServerOptimiser::Mean => mean.to_vec(),

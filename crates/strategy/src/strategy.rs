@@ -1,45 +1,18 @@
-//! What the host does with a round's updates: weigh, aggregate, and let a server optimiser move the global weights.
-//!
-//! A strategy is a composition of such pieces; its names (`fedavg`, `fedavgm`, `fedadam`) are rows of a table. Nothing
-//! here knows a clock, a file or a random number: [`Strategy::apply`] is a function of its arguments. Where sums of many
-//! updates are split over the cores, each element is still summed by one of them, in client order.
-
-pub(crate) mod aggregate;
-pub(crate) mod server;
-mod table;
+//! A strategy: the rules that turn a round's aggregate into new global weights.
 
 use fedpipe_protocol::{Kind, Layout};
 use serde_with::{DeserializeFromStr, SerializeDisplay};
 
-use crate::run::answers::{GREATEST, first_beyond, shown};
-
-use self::{
-    aggregate::weighted_mean,
+use crate::{
+    range::{GREATEST, first_beyond, shown},
     server::{ServerOptimiser, ServerState},
 };
 
 /// A strategy: a row of the table, with its parameters. `Display` and `FromStr` are the form that users type.
 #[derive(Debug, Clone, PartialEq, SerializeDisplay, DeserializeFromStr)]
 pub struct Strategy {
-    /// What moves the global weights.
+    /// The rule that moves the global weights.
     pub server: ServerOptimiser,
-}
-
-/// One client's accepted update.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Accepted {
-    /// Whose.
-    pub client: u32,
-    /// Examples of its partition.
-    pub examples: u64,
-    /// Mini-batches trained on.
-    pub steps: u64,
-    /// ‖a‖₁ of the local optimiser; none where it has none.
-    pub accumulation: Option<f64>,
-    /// Σ of the examples' losses in the last local epoch.
-    pub loss_sum: f64,
-    /// Flat, in layout order.
-    pub weights: Vec<f32>,
 }
 
 /// A step of the server optimiser that leaves the range of numbers. The updates are in range, so that the cause is the
@@ -60,25 +33,20 @@ fn in_range(what: &'static str, values: &[f32], most: f32) -> Result<(), Overflo
 }
 
 impl Strategy {
-    /// The new global weights from `weights` and the updates, which must be in client order and not empty; moves
-    /// `state` on.
+    /// Returns the new global weights from `weights` and the `mean` of a round's updates; `state` is moved on.
     ///
-    /// Clients count by their examples (McMahan 2017). Tensors of kind `buffer` are averaged and not passed through
-    /// the server optimiser.
+    /// Tensors of kind `buffer` take the mean and do not pass through the server optimiser.
     ///
     /// # Errors
-    /// [`Overflow`], after which `state` is of no use.
-    pub fn apply(
+    /// Returns [`Overflow`] for a weight or a state beyond the range; `state` is then of no use.
+    pub fn step(
         &self,
         state: &mut ServerState,
         weights: &[f32],
-        updates: &[Accepted],
+        mean: &[f32],
         layout: &Layout,
     ) -> Result<Vec<f32>, Overflow> {
-        let members: Vec<(f64, &[f32])> =
-            updates.iter().map(|update| (update.examples as f64, update.weights.as_slice())).collect();
-        let mean = weighted_mean(&members);
-        let mut moved = self.server.step(state, weights, &mean);
+        let mut moved = self.server.step(state, weights, mean);
         for (tensor, range) in layout.ranges() {
             if tensor.kind == Kind::Buffer {
                 moved[range.clone()].copy_from_slice(&mean[range]);
@@ -98,15 +66,13 @@ mod tests {
     use fedpipe_protocol::{Place, Tensor};
 
     use super::*;
+    use crate::range::GREATEST_OF_A_CLIENT;
 
     fn step(strategy: &str, weights: &[f32], update: &[f32]) -> Result<Vec<f32>, String> {
         let tensor = Tensor { name: "w".into(), shape: vec![update.len()], kind: Kind::Param, place: Place::Shared };
         let layout = Layout::new(vec![tensor]).unwrap();
-        let given =
-            Accepted { client: 0, examples: 3, steps: 1, accumulation: None, loss_sum: 0.0, weights: Vec::new() };
-        let accepted = Accepted { weights: update.to_vec(), ..given };
         let strategy: Strategy = strategy.parse().unwrap();
-        let moved = strategy.apply(&mut ServerState::default(), weights, &[accepted.clone(), accepted], &layout);
+        let moved = strategy.step(&mut ServerState::default(), weights, update, &layout);
         moved.map_err(|overflow| overflow.to_string())
     }
 
@@ -121,16 +87,7 @@ mod tests {
                 let (mut state, mut weights) = (ServerState::default(), vec![0.0]);
                 for round in 0..300 {
                     let sign = if round / period % 2 == 0 { 1.0 } else { -1.0 };
-                    let weight = sign * crate::run::answers::GREATEST_OF_A_CLIENT;
-                    let update = Accepted {
-                        client: 0,
-                        examples: 3,
-                        steps: 1,
-                        accumulation: None,
-                        loss_sum: 0.0,
-                        weights: vec![weight],
-                    };
-                    let moved = strategy.apply(&mut state, &weights, &[update], &layout);
+                    let moved = strategy.step(&mut state, &weights, &[sign * GREATEST_OF_A_CLIENT], &layout);
                     weights =
                         moved.unwrap_or_else(|error| panic!("{strategy}, period {period}, round {round}: {error}"));
                 }

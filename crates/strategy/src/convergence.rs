@@ -1,14 +1,12 @@
-//! When to stop: the weights and the clients' training loss no longer change. The test loss plays no part, since a run
-//! that stops by it has been tuned on its test set.
-
-use crate::{finite::Finite, run::event::Round};
+//! The end of a run: the weights and the clients' training loss no longer change. The test loss plays no part, since a
+//! run that stops by it has been tuned on its test set.
 
 /// Rounds in a row that must be below the tolerance.
 pub const PATIENCE: u32 = 3;
 
-/// Watches a run. Converged means: for [`PATIENCE`] rounds in a row, both the relative change of the global weights,
+/// The convergence of a run. A run has converged when for [`PATIENCE`] rounds in a row both the relative change of the global weights,
 /// ‖w_t − w_{t−1}‖ / ‖w_{t−1}‖, and that of the mean training loss, |L_t − L_{t−1}| / |L_{t−1}|, are below the
-/// tolerance. It is a function of the round lines of the ledger.
+/// tolerance.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Convergence {
     tolerance: f64,
@@ -17,18 +15,13 @@ pub struct Convergence {
 }
 
 impl Convergence {
-    /// Nothing seen yet.
+    /// Returns the state before the first round.
     pub fn new(tolerance: f64) -> Self {
         Self { tolerance, last_loss: None, quiet_rounds: 0 }
     }
 
-    /// Takes a round of the ledger.
-    pub(crate) fn take(&mut self, round: &Round) {
-        self.observe(round.weights_change.map(Finite::get), round.training_loss.get());
-    }
-
-    /// Takes a round: the relative change of its weights, as [`relative_change`] gives it, and the clients' mean training
-    /// loss.
+    /// Takes a round: the relative change of its weights, as [`relative_change`] returns it, and the clients' mean
+    /// training loss.
     pub fn observe(&mut self, weights_change: Option<f64>, training_loss: f64) {
         let loss_change = self.last_loss.map(|last| (training_loss - last).abs() / last.abs());
         self.last_loss = Some(training_loss);
@@ -36,13 +29,13 @@ impl Convergence {
         self.quiet_rounds = if is_quiet(weights_change) && is_quiet(loss_change) { self.quiet_rounds + 1 } else { 0 };
     }
 
-    /// Whether the run has converged.
+    /// Returns `true` if the run has converged.
     pub fn reached(&self) -> bool {
         self.quiet_rounds >= PATIENCE
     }
 }
 
-/// ‖after − before‖ / ‖before‖; none where weights that were all zero have moved.
+/// Returns ‖after − before‖ / ‖before‖; `None` if weights that were all zero have moved.
 pub fn relative_change(before: &[f32], after: &[f32]) -> Option<f64> {
     let (mut moved, mut norm) = (0.0, 0.0);
     for (&b, &a) in before.iter().zip(after) {

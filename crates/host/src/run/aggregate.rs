@@ -1,10 +1,37 @@
-//! Aggregation rules: from many flat weight vectors to one.
+//! Averaging: from many flat weight vectors to one, split over the cores.
 
 use std::thread::available_parallelism;
 
 use fedpipe_data::spread;
 
-/// Σ n_k w_k / Σ n_k, summed in f64 in the order given and rounded once to f32 (McMahan 2017, Algorithm 1).
+/// One client's update, as it was accepted.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Accepted {
+    /// The client's number.
+    pub(crate) client: u32,
+    /// Examples of the client's partition.
+    pub(crate) examples: u64,
+    /// Mini-batches that the client trained on.
+    pub(crate) steps: u64,
+    /// ‖a‖₁ of the local optimiser; `None` if it has no such norm.
+    pub(crate) accumulation: Option<f64>,
+    /// Σ of the examples' losses in the last local epoch.
+    pub(crate) loss_sum: f64,
+    /// Flat, in layout order.
+    pub(crate) weights: Vec<f32>,
+}
+
+/// Returns the mean of the updates' weights. A client counts by its examples (McMahan 2017).
+///
+/// # Panics
+/// As [`weighted_mean`].
+pub(crate) fn mean_by_examples(updates: &[Accepted]) -> Vec<f32> {
+    let members: Vec<(f64, &[f32])> =
+        updates.iter().map(|update| (update.examples as f64, update.weights.as_slice())).collect();
+    weighted_mean(&members)
+}
+
+/// Returns Σ n_k w_k / Σ n_k, summed in f64 in the order given and rounded once to f32 (McMahan 2017, Algorithm 1).
 ///
 /// The order is the caller's promise of the same bits: client order, never arrival.
 ///

@@ -1,9 +1,6 @@
 //! What a run came to: `summary.json` and `model.safetensors`.
 
-use fedpipe_protocol::Layout;
-use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::{
     error::{Error, Result},
@@ -63,51 +60,12 @@ pub enum Stop {
 }
 
 impl Summary {
-    /// The text of `summary.json`.
-    pub(crate) fn to_text(&self) -> Result<String> {
-        let text = serde_json::to_string_pretty(self).map_err(anyhow::Error::from)?;
+    /// Returns the text of `summary.json`.
+    ///
+    /// # Errors
+    /// Returns [`Error::Encoding`], which no summary meets.
+    pub fn to_text(&self) -> Result<String> {
+        let text = serde_json::to_string_pretty(self).map_err(|error| Error::Encoding(error.to_string()))?;
         Ok(format!("{text}\n"))
-    }
-}
-
-/// SHA-256 of flat weights, in hexadecimal: over little-endian f32 in layout order, without a header.
-pub fn weights_sha256(weights: &[f32]) -> String {
-    bytes_sha256(bytemuck::cast_slice(weights))
-}
-
-/// SHA-256 of bytes, in hexadecimal.
-pub(crate) fn bytes_sha256(bytes: &[u8]) -> String {
-    pieces_sha256([bytes])
-}
-
-/// SHA-256 of pieces one after the other, in hexadecimal.
-pub(crate) fn pieces_sha256<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> String {
-    let mut hasher = Sha256::new();
-    pieces.into_iter().for_each(|piece| hasher.update(piece));
-    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The weights as a safetensors file with the layout's names and shapes.
-///
-/// # Errors
-/// [`Error::System`] for weights of another number than the layout has.
-pub fn safetensors(weights: &[f32], layout: &Layout) -> Result<Vec<u8>> {
-    let mut views = Vec::with_capacity(layout.tensors().len());
-    for (tensor, range) in layout.ranges() {
-        let values = weights.get(range).unwrap_or_default();
-        let view = TensorView::new(Dtype::F32, tensor.shape.clone(), bytemuck::cast_slice(values));
-        views.push((tensor.name.as_str(), view.map_err(anyhow::Error::from)?));
-    }
-    safetensors::serialize(views, None).map_err(|error| Error::System(error.into()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_identity_of_weights_is_that_of_their_little_endian_bytes() {
-        // printf '\x00\x00\x80\x3f\x00\x00\x00\xc0' | sha256sum
-        assert_eq!(weights_sha256(&[1.0, -2.0]), "ee4ac73c2bd27756ab82780f27c73a7bc4d3f0bb6acb37e008bc27eccd7e588b");
     }
 }

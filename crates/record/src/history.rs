@@ -8,87 +8,97 @@ use std::{
 use fedpipe_data::DatasetInfo;
 
 use crate::{
-    disk::read_regular,
+    checkpoint::Checkpoint,
+    digest::{server_sha256, weights_sha256},
     error::{Error, Result},
     experiment::Experiment,
-    run::{
-        checkpoint::Checkpoint,
-        directory::RunDir,
-        event::Round,
-        identity::Program,
-        ledger::{Chained, DataIdentity, Line, NAME, Position},
-        summary::{Summary, weights_sha256},
-    },
+    file::read_regular,
+    identity::CodeIdentity,
+    line::{Chained, DataIdentity, Line, Position},
+    names::{LEDGER, MODEL, PARTITIONS, model_from},
+    round::Round,
+    summary::Summary,
 };
 
 /// The content of a ledger, up to a line.
 #[derive(Debug)]
-pub(crate) struct History {
+pub struct History {
     lines: Vec<Line<'static>>,
     /// The place before the first line and after each.
     positions: Vec<Position>,
     /// At least one.
-    pub(crate) stretches: Vec<Stretch>,
+    pub stretches: Vec<Stretch>,
     /// The rounds from 1 on, without a gap.
-    pub(crate) rounds: Vec<Round>,
+    pub rounds: Vec<Round>,
     /// The SHA-256 of each dylib that was taken later, by the first round that used it.
-    pub(crate) reloads: BTreeMap<u64, String>,
+    pub reloads: BTreeMap<u64, String>,
     /// Client processes that were lost.
-    pub(crate) failures: u64,
+    pub failures: u64,
     /// The result, where the run has ended.
-    pub(crate) finished: Option<Summary>,
+    pub finished: Option<Summary>,
     /// `true` where a session began after the last round.
-    pub(crate) resumed_since: bool,
+    pub resumed_since: bool,
     /// All experiments that the run was ever under, the one that is under way last.
-    pub(crate) experiments: Vec<Experiment>,
+    pub experiments: Vec<Experiment>,
     /// `true` where every line is as this version writes it, with nothing added.
-    pub(crate) is_plain: bool,
+    pub is_plain: bool,
 }
 
 /// Rounds in a row under one experiment: a forced resume begins another stretch.
 #[derive(Debug, Clone)]
-pub(crate) struct Stretch {
-    pub(crate) first_round: u64,
-    pub(crate) experiment: Experiment,
-    pub(crate) dealt: Option<DealtLine>,
-    pub(crate) ready: Option<ReadyLine>,
+pub struct Stretch {
+    pub first_round: u64,
+    pub experiment: Experiment,
+    pub dealt: Option<DealtLine>,
+    pub ready: Option<ReadyLine>,
 }
 
 /// The data of a stretch.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct DealtLine {
-    pub(crate) dataset: DatasetInfo,
+pub struct DealtLine {
+    pub dataset: DatasetInfo,
     /// Examples of each client.
-    pub(crate) sizes: Vec<u64>,
+    pub sizes: Vec<u64>,
     /// Of the list of all partitions.
-    pub(crate) partitions_sha256: String,
+    pub partitions_sha256: String,
 }
 
 /// The model of a stretch.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct ReadyLine {
-    pub(crate) model: String,
-    pub(crate) version: String,
-    pub(crate) program: Program,
+pub struct ReadyLine {
+    pub model: String,
+    pub version: String,
+    pub program: CodeIdentity,
     /// Of the initial weights.
-    pub(crate) weights_sha256: String,
+    pub weights_sha256: String,
 }
 
 /// A dylib in the run directory, by name, with the SHA-256 that the ledger has.
 #[derive(Debug, PartialEq)]
-pub(crate) struct DylibLine<'h> {
-    pub(crate) name: String,
-    pub(crate) sha256: &'h str,
+pub struct DylibLine<'h> {
+    pub name: String,
+    pub sha256: &'h str,
+}
+
+impl DealtLine {
+    /// Returns the difference of the data that were dealt now, a sentence.
+    pub fn difference(&self, now: &DataIdentity) -> Option<String> {
+        let differ = |what: &str, is: &str, was: &str| (is != was).then(|| format!("{what} {is}, was {was}"));
+        differ("the dataset is", &now.dataset_sha256, &self.dataset.sha256).or_else(|| {
+            let what = format!("{} has the SHA-256", PARTITIONS);
+            differ(&what, &now.partitions_sha256, &self.partitions_sha256)
+        })
+    }
 }
 
 impl History {
     /// Reads the ledger in `directory`; a line that a power cut tore is left out.
     ///
     /// # Errors
-    /// [`Error::Output`] for a ledger that is missing, does not begin with an experiment, or was edited.
-    pub(crate) fn read(directory: &Path) -> Result<Self> {
-        let path = directory.join(NAME);
-        let broken = |why: String| Error::Output(format!("{} {why}", path.display()));
+    /// [`Error::RunDirectory`] for a ledger that is missing, does not begin with an experiment, or was edited.
+    pub fn read(directory: &Path) -> Result<Self> {
+        let path = directory.join(LEDGER);
+        let broken = |why: String| Error::RunDirectory(format!("{} {why}", path.display()));
         let bytes = read_regular(&path).map_err(|error| broken(format!("cannot be read: {error}; is this a run?")))?;
         let (mut lines, mut is_plain) = (Vec::new(), true);
         let mut positions = vec![Position::default()];
@@ -114,10 +124,10 @@ impl History {
     }
 
     /// The same history up to a place that it has.
-    pub(crate) fn until(&self, position: &Position) -> Result<Self> {
+    pub fn until(&self, position: &Position) -> Result<Self> {
         let count = self.positions.iter().take_while(|place| place.bytes <= position.bytes).count();
         let (lines, positions) = (self.lines[..count - 1].to_vec(), self.positions[..count].to_vec());
-        Self::of(lines, positions).map_err(|why| anyhow::anyhow!("the ledger {why}").into())
+        Self::of(lines, positions).map_err(|why| Error::RunDirectory(format!("the ledger {why}")))
     }
 
     fn of(lines: Vec<Line<'static>>, positions: Vec<Position>) -> std::result::Result<Self, String> {
@@ -207,34 +217,34 @@ impl History {
     }
 
     /// The stretch that is under way.
-    pub(crate) fn last_stretch(&self) -> &Stretch {
+    pub fn last_stretch(&self) -> &Stretch {
         &self.stretches[self.stretches.len() - 1]
     }
 
     /// The stretch that the last round belongs to.
-    pub(crate) fn stretch_of_last_round(&self) -> &Stretch {
+    pub fn stretch_of_last_round(&self) -> &Stretch {
         let last = self.rounds.len() as u64;
         let found = self.stretches.iter().rev().find(|stretch| stretch.first_round <= last);
         found.unwrap_or(&self.stretches[0])
     }
 
     /// The experiment that is under way.
-    pub(crate) fn experiment(&self) -> &Experiment {
+    pub fn experiment(&self) -> &Experiment {
         &self.last_stretch().experiment
     }
 
     /// The program that is under way; none before it was known.
-    pub(crate) fn program(&self) -> Option<&Program> {
+    pub fn program(&self) -> Option<&CodeIdentity> {
         self.last_stretch().ready.as_ref().map(|ready| &ready.program)
     }
 
     /// The place after the line that says what is run.
-    pub(crate) fn started(&self) -> &Position {
+    pub fn started(&self) -> &Position {
         &self.positions[1]
     }
 
     /// Lines after `position`.
-    pub(crate) fn lines_after(&self, position: &Position) -> u64 {
+    pub fn lines_after(&self, position: &Position) -> u64 {
         self.positions.iter().filter(|other| other.bytes > position.bytes).count() as u64
     }
 
@@ -242,7 +252,7 @@ impl History {
     ///
     /// # Errors
     /// The difference.
-    pub(crate) fn fits(&self, checkpoint: &Checkpoint) -> std::result::Result<(), String> {
+    pub fn fits(&self, checkpoint: &Checkpoint) -> std::result::Result<(), String> {
         let meta = &checkpoint.meta;
         let line = self.positions.iter().position(|place| *place == meta.ledger).and_then(|end| end.checked_sub(1));
         let Some(Line::Round(round)) = line.map(|line| &self.lines[line]) else {
@@ -254,30 +264,30 @@ impl History {
         if weights_sha256(&checkpoint.weights) != round.weights_sha256 {
             return Err(format!("its weights are not those of round {} in the ledger", meta.round));
         }
-        if checkpoint.server.sha256() != round.server_sha256 {
+        if server_sha256(&checkpoint.server) != round.server_sha256 {
             return Err(format!("its server state is not that of round {} in the ledger", meta.round));
         }
         Ok(())
     }
 
     /// The dylib that `round` uses; none where the client is a program, or before it was known.
-    pub(crate) fn dylib(&self, round: u64) -> Option<DylibLine<'_>> {
+    pub fn dylib(&self, round: u64) -> Option<DylibLine<'_>> {
         let first = self.program()?.dylib_sha256.as_deref()?;
         let later = self.reloads.range(..=round).next_back();
-        Some(later.map_or(DylibLine { name: RunDir::MODEL.into(), sha256: first }, |(&round, sha256)| DylibLine {
-            name: RunDir::model_from(round),
+        Some(later.map_or(DylibLine { name: MODEL.into(), sha256: first }, |(&round, sha256)| DylibLine {
+            name: model_from(round),
             sha256,
         }))
     }
 
     /// Who took part in each round that not every client took part in, for a run that repeats this one.
-    pub(crate) fn participants(&self) -> BTreeMap<u64, Vec<u32>> {
+    pub fn participants(&self) -> BTreeMap<u64, Vec<u32>> {
         let partial = self.rounds.iter().filter(|round| !round.participants.is_empty());
         partial.map(|round| (round.round, round.participants.clone())).collect()
     }
 
     /// The dylibs that were taken later, by the round from which on they were used.
-    pub(crate) fn swaps(&self, directory: &Path) -> BTreeMap<u64, PathBuf> {
-        self.reloads.keys().map(|&round| (round, directory.join(RunDir::model_from(round)))).collect()
+    pub fn swaps(&self, directory: &Path) -> BTreeMap<u64, PathBuf> {
+        self.reloads.keys().map(|&round| (round, directory.join(model_from(round)))).collect()
     }
 }

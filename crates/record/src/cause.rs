@@ -6,7 +6,7 @@ use fedpipe_protocol::FailureKind;
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
-use crate::{experiment::limits::MemoryLimit, finite::Finite};
+use crate::{finite::Finite, memory_limit::MemoryLimit};
 
 /// How a client ended, or what made the host end it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -67,7 +67,7 @@ pub enum Cause {
 }
 
 impl Cause {
-    pub(crate) fn of_exit(status: ExitStatus) -> Self {
+    pub fn of_exit(status: ExitStatus) -> Self {
         match (status.code(), status.signal()) {
             (Some(code), _) => Cause::Exit { code },
             (None, Some(number)) => Cause::Signal { number },
@@ -75,25 +75,25 @@ impl Cause {
         }
     }
 
-    pub(crate) fn deadline(time: Duration) -> Self {
+    pub fn deadline(time: Duration) -> Self {
         Cause::Deadline { seconds: time.into() }
     }
 
-    pub(crate) fn protocol(message: impl AsRef<str>) -> Self {
+    pub fn protocol(message: impl AsRef<str>) -> Self {
         Cause::Protocol { message: tame(message.as_ref()) }
     }
 
-    pub(crate) fn reported(failure: FailureKind, message: &str) -> Self {
+    pub fn reported(failure: FailureKind, message: &str) -> Self {
         Cause::Reported { failure, message: tame(message) }
     }
 
-    pub(crate) fn rejected(message: impl AsRef<str>) -> Self {
+    pub fn rejected(message: impl AsRef<str>) -> Self {
         Cause::Rejected { message: tame(message.as_ref()) }
     }
 }
 
 /// What happened to a process, and what it printed before.
-pub(crate) fn with_last_words(what: &dyn fmt::Display, last_words: &[String]) -> String {
+pub fn with_last_words(what: &dyn fmt::Display, last_words: &[String]) -> String {
     match last_words {
         [] => what.to_string(),
         words => format!("{what}; its last words: {}", words.join(" | ")),
@@ -101,7 +101,7 @@ pub(crate) fn with_last_words(what: &dyn fmt::Display, last_words: &[String]) ->
 }
 
 /// What a client said, as it may be shown: one line of bounded length, without a character that steers a terminal.
-pub(crate) fn tame(text: &str) -> String {
+pub fn tame(text: &str) -> String {
     const MOST: usize = 1000;
     let shown = |c: char| match c {
         '\n' | '\t' | '\r' | '\u{2028}' | '\u{2029}' => ' ',

@@ -7,7 +7,7 @@ use fedpipe_spec::{
     text::Text,
 };
 
-use super::{ServerOptimiser, Strategy};
+use crate::{server::ServerOptimiser, strategy::Strategy};
 
 const NAMES: [&str; 3] = ["fedavg", "fedavgm", "fedadam"];
 

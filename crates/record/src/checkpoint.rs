@@ -9,52 +9,41 @@
 
 use std::{
     collections::HashMap,
-    fs::{self, File},
-    io,
+    fs, io,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        mpsc::{self, SyncSender},
-    },
-    thread::{Builder, JoinHandle},
+    sync::Arc,
 };
 
 use anyhow::Context;
-use fedpipe_data::refusal;
+use fedpipe_strategy::server::ServerState;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    disk::{read_regular, write_whole},
-    run::{ledger::Position, summary::bytes_sha256},
-    strategy::server::ServerState,
-};
-
-/// The folder's name in the run directory.
-pub(crate) const FOLDER: &str = "checkpoint";
-
-/// Checkpoints that are kept: the newest, and one to fall back to.
-const KEPT: usize = 2;
+use crate::{digest::bytes_sha256, file::read_regular, line::Position, names::CHECKPOINTS};
 
 /// All that a run's next round depends on, besides the experiment.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Checkpoint {
-    pub(crate) meta: Meta,
-    pub(crate) weights: Arc<Vec<f32>>,
-    pub(crate) server: ServerState,
+pub struct Checkpoint {
+    pub meta: Meta,
+    pub weights: Arc<Vec<f32>>,
+    pub server: ServerState,
 }
 
 /// The part of a checkpoint that is not tensors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Meta {
+pub struct Meta {
     /// The last whole round.
-    pub(crate) round: u64,
+    pub round: u64,
     /// The end of that round's line in the ledger.
-    pub(crate) ledger: Position,
+    pub ledger: Position,
 }
 
 impl Checkpoint {
-    fn to_bytes(&self) -> anyhow::Result<Vec<u8>> {
+    /// Returns the file's contents.
+    ///
+    /// # Errors
+    /// Returns those of serialising, which a checkpoint does not meet.
+    pub fn to_bytes(&self) -> anyhow::Result<Vec<u8>> {
         let tensors = [("weights", &*self.weights), ("server.m", &self.server.m), ("server.v", &self.server.v)];
         let views = tensors.map(|(name, values)| {
             Ok((name, TensorView::new(Dtype::F32, vec![values.len()], bytemuck::cast_slice(values))?))
@@ -82,25 +71,16 @@ impl Checkpoint {
         Ok(Self { meta, weights: Arc::new(values("weights")?), server })
     }
 
-    /// Writes the checkpoint and removes those that are no longer kept.
-    fn save(&self, folder: &Path) -> anyhow::Result<()> {
-        let bytes = self.to_bytes()?;
-        write_whole(&folder.join(name(self.meta.round, &bytes)), &bytes)?;
-        let old = list(folder)?;
-        old.iter().rev().skip(KEPT).try_for_each(fs::remove_file)?;
-        Ok(())
-    }
-
     /// The checkpoints in the run `directory`, the newest first, each with its path. One that is not whole, or does not
     /// `fit` the ledger, is the reason.
     ///
     /// # Errors
     /// Those of listing the folder; a run without a checkpoint has none.
-    pub(crate) fn all<'f>(
+    pub fn all<'f>(
         directory: &Path,
         fits: &'f dyn Fn(&Self) -> Result<(), String>,
     ) -> io::Result<impl Iterator<Item = (PathBuf, Result<Self, Refused>)> + use<'f>> {
-        let paths = list(&directory.join(FOLDER))?;
+        let paths = list(&directory.join(CHECKPOINTS))?;
         Ok(paths.into_iter().rev().map(move |path| {
             let checked = load(&path).and_then(|checkpoint| match fits(&checkpoint) {
                 Ok(()) => Ok(checkpoint),
@@ -113,7 +93,7 @@ impl Checkpoint {
 
 /// The reason why a file is not taken for a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Refused {
+pub enum Refused {
     /// The file cannot be read now, and may be whole.
     #[error("it cannot be read: {0}")]
     Unreadable(String),
@@ -122,8 +102,8 @@ pub(crate) enum Refused {
     Unfit(String),
 }
 
-/// The name of the checkpoint of a round with these contents.
-fn name(round: u64, contents: &[u8]) -> String {
+/// Returns the file name of the checkpoint of a round with these contents.
+pub fn name(round: u64, contents: &[u8]) -> String {
     const DIGITS: usize = 16;
     format!("{round:06}-{}.safetensors", &bytes_sha256(contents)[..DIGITS])
 }
@@ -148,8 +128,11 @@ fn round_of(path: &Path) -> Option<u64> {
     stem.split_once('-')?.0.parse().ok()
 }
 
-/// The checkpoints in `folder`, by round, oldest first. Files of other names are not this crate's.
-fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
+/// Returns the checkpoints in `folder`, by round, oldest first. Files of other names are not fedpipe's.
+///
+/// # Errors
+/// Returns those of reading the folder; a folder that is missing has no checkpoint.
+pub fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,
@@ -158,89 +141,6 @@ fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
     paths.retain(|path| round_of(path).is_some());
     paths.sort_by_key(|path| (round_of(path), path.clone()));
     Ok(paths)
-}
-
-/// Saves checkpoints on a thread of its own, where the system gives one.
-#[derive(Debug)]
-pub(crate) struct Saver {
-    place: Arc<Place>,
-    thread: Option<SaverThread>,
-}
-
-#[derive(Debug)]
-struct SaverThread {
-    queue: SyncSender<Checkpoint>,
-    handle: JoinHandle<anyhow::Result<()>>,
-}
-
-/// The folder of checkpoints, and the ledger of which none must be ahead.
-#[derive(Debug)]
-struct Place {
-    folder: PathBuf,
-    ledger: File,
-}
-
-impl Place {
-    fn save(&self, checkpoint: &Checkpoint) -> anyhow::Result<()> {
-        refusal(self.ledger.sync_data())?;
-        let folder = &self.folder;
-        checkpoint.save(folder).with_context(|| format!("cannot write a checkpoint to {}", folder.display()))
-    }
-}
-
-impl Saver {
-    /// Saves into the run `directory`, syncing `ledger` first: a checkpoint must not be ahead of it.
-    ///
-    /// # Errors
-    /// Those of making the folder.
-    pub(crate) fn start(directory: &Path, ledger: File) -> io::Result<Self> {
-        Self::start_on(Builder::new(), directory, ledger)
-    }
-
-    /// As [`Saver::start`], on a thread that `builder` describes.
-    fn start_on(builder: Builder, directory: &Path, ledger: File) -> io::Result<Self> {
-        let folder = directory.join(FOLDER);
-        fs::create_dir_all(&folder)?;
-        let place = Arc::new(Place { folder, ledger });
-        // One may wait while one is written: a disk slower than the rounds slows them down.
-        let (queue, waiting) = mpsc::sync_channel::<Checkpoint>(1);
-        let of_thread = Arc::clone(&place);
-        let save_all = move || waiting.iter().try_for_each(|checkpoint| of_thread.save(&checkpoint));
-        let handle = builder.name("checkpoint".into()).spawn(save_all);
-        Ok(Self { place, thread: handle.ok().map(|handle| SaverThread { queue, handle }) })
-    }
-
-    /// Has `checkpoint` saved soon, or at once where there is no thread.
-    ///
-    /// # Errors
-    /// The error of an earlier checkpoint; without a thread, of this one.
-    pub(crate) fn save(&mut self, checkpoint: Checkpoint) -> anyhow::Result<()> {
-        match &self.thread {
-            None => self.place.save(&checkpoint),
-            Some(thread) if thread.queue.send(checkpoint).is_ok() => Ok(()),
-            // The thread ended, which it does for an error alone.
-            Some(_) => self.finish().and_then(|()| anyhow::bail!("no checkpoint can be written any more")),
-        }
-    }
-
-    /// Waits until all are saved.
-    ///
-    /// # Errors
-    /// The first that occurred.
-    pub(crate) fn finish(&mut self) -> anyhow::Result<()> {
-        // The queue ends with its only sender.
-        match self.thread.take().map(|thread| thread.handle).map(JoinHandle::join) {
-            Some(Ok(saved)) => saved,
-            Some(Err(_)) => anyhow::bail!("the thread that writes checkpoints panicked"),
-            None => Ok(()),
-        }
-    }
-}
-
-impl Drop for Saver {
-    fn drop(&mut self) {
-        let _ = self.finish();
-    }
 }
 
 #[cfg(test)]
@@ -253,11 +153,15 @@ mod tests {
         Checkpoint { meta, weights: Arc::new(vec![round as f32, -0.0]), server }
     }
 
+    /// Writes the checkpoints of the rounds 1 to `rounds`.
     fn saved(rounds: u64) -> tempfile::TempDir {
         let directory = tempfile::tempdir().unwrap();
-        let mut saver = Saver::start(directory.path(), tempfile::tempfile().unwrap()).unwrap();
-        (1..=rounds).for_each(|round| saver.save(checkpoint(round)).unwrap());
-        saver.finish().unwrap();
+        let folder = directory.path().join(CHECKPOINTS);
+        fs::create_dir(&folder).unwrap();
+        for round in 1..=rounds {
+            let bytes = checkpoint(round).to_bytes().unwrap();
+            fs::write(folder.join(name(round, &bytes)), bytes).unwrap();
+        }
         directory
     }
 
@@ -268,32 +172,9 @@ mod tests {
     }
 
     #[test]
-    fn without_a_thread_each_is_saved_at_once() {
-        let directory = tempfile::tempdir().unwrap();
-        // No address space has room for such a stack.
-        let refused = Builder::new().stack_size(1 << 60);
-        let mut saver = Saver::start_on(refused, directory.path(), tempfile::tempfile().unwrap()).unwrap();
-        assert!(saver.thread.is_none());
-        for round in 1..=3 {
-            saver.save(checkpoint(round)).unwrap();
-            assert_eq!(all(&directory)[0].1, Ok(checkpoint(round)));
-        }
-        fs::remove_dir_all(directory.path().join(FOLDER)).unwrap();
-        assert!(saver.save(checkpoint(4)).unwrap_err().to_string().starts_with("cannot write a checkpoint to "));
-        saver.finish().unwrap();
-    }
-
-    #[test]
-    fn the_newest_is_read_back_to_the_bit_and_one_more_is_kept() {
-        let found: Vec<Checkpoint> = all(&saved(5)).into_iter().map(|(_, checkpoint)| checkpoint.unwrap()).collect();
-        assert_eq!(found, [checkpoint(5), checkpoint(4)]);
-        assert_eq!(found.len(), KEPT);
-    }
-
-    #[test]
     fn an_altered_one_is_refused_at_every_byte() {
         let directory = saved(2);
-        let newest = list(&directory.path().join(FOLDER)).unwrap().pop().unwrap();
+        let newest = list(&directory.path().join(CHECKPOINTS)).unwrap().pop().unwrap();
         let whole = fs::read(&newest).unwrap();
         for position in 0..whole.len() {
             let mut altered = whole.clone();
@@ -309,7 +190,7 @@ mod tests {
     #[test]
     fn one_under_another_name_is_refused() {
         let directory = saved(2);
-        let folder = directory.path().join(FOLDER);
+        let folder = directory.path().join(CHECKPOINTS);
         let newest = list(&folder).unwrap().pop().unwrap();
         let whole = newest.file_name().unwrap().to_str().unwrap().to_owned();
         let digest = &whole[7..];
@@ -327,7 +208,7 @@ mod tests {
     #[test]
     fn one_of_another_round_or_type_is_refused_although_its_name_fits() {
         let directory = tempfile::tempdir().unwrap();
-        let folder = directory.path().join(FOLDER);
+        let folder = directory.path().join(CHECKPOINTS);
         fs::create_dir(&folder).unwrap();
         let write = |round: u64, bytes: &[u8]| fs::write(folder.join(name(round, bytes)), bytes).unwrap();
         write(7, &checkpoint(3).to_bytes().unwrap());
@@ -352,20 +233,6 @@ mod tests {
         let found: Vec<Found> = Checkpoint::all(directory.path(), &fits).unwrap().collect();
         assert_eq!(found[0].1, Err(Refused::Unfit("the ledger has no such line".into())));
         assert_eq!(found[1].1, Ok(checkpoint(1)));
-    }
-
-    #[test]
-    fn other_files_and_rounds_of_any_length_lose_no_checkpoint() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut saver = Saver::start(directory.path(), tempfile::tempfile().unwrap()).unwrap();
-        for name in ["a.safetensors", "mine.safetensors", "zz-top.safetensors", "000009.safetensors"] {
-            fs::write(directory.path().join(FOLDER).join(name), "").unwrap();
-        }
-        (999_998..=1_000_001).for_each(|round| saver.save(checkpoint(round)).unwrap());
-        saver.finish().unwrap();
-        let rounds: Vec<u64> = all(&directory).into_iter().map(|(_, found)| found.unwrap().meta.round).collect();
-        assert_eq!(rounds, [1_000_001, 1_000_000]);
-        assert_eq!(fs::read_dir(directory.path().join(FOLDER)).unwrap().count(), KEPT + 4);
     }
 
     #[test]

@@ -1,12 +1,13 @@
-//! Who takes part in a round.
+//! Sampling: the clients of a round.
 
 use fedpipe_random::{
     key::{Key, Use},
     order::order,
 };
 
-/// The clients of `round`, ascending: `count` of all `clients`, without replacement, each set equally likely. A function
-/// of the seed and the round alone, so that two strategies meet the same clients.
+/// Returns the clients of `round`, ascending: `count` of all `clients`, without replacement, each set equally likely.
+///
+/// It is a function of the seed and the round alone, so that two strategies meet the same clients.
 pub fn sample(seed: u64, round: u64, clients: u32, count: u32) -> Vec<u32> {
     let key = Key { seed, purpose: Use::Sample, client: 0, round, epoch: 0 };
     let mut sampled = order(&key, clients);

@@ -1,0 +1,181 @@
+//! Saves checkpoints: a thread writes and syncs while the next round trains. A crash meanwhile costs that round's work,
+//! never its bits. Where the system gives no thread, the run's own thread writes before the next round.
+
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        mpsc::{self, SyncSender},
+    },
+    thread::{Builder, JoinHandle},
+};
+
+use anyhow::Context;
+use fedpipe_data::refusal;
+use fedpipe_record::{
+    checkpoint::{Checkpoint, list, name},
+    names::CHECKPOINTS,
+};
+
+use crate::disk::write_whole;
+
+/// Checkpoints that are kept: the newest, and one to fall back to.
+const KEPT: usize = 2;
+
+/// Saves checkpoints on a thread of its own, where the system gives one.
+#[derive(Debug)]
+pub(crate) struct Saver {
+    place: Arc<Place>,
+    thread: Option<SaverThread>,
+}
+
+#[derive(Debug)]
+struct SaverThread {
+    queue: SyncSender<Checkpoint>,
+    handle: JoinHandle<anyhow::Result<()>>,
+}
+
+/// The folder of checkpoints, and the ledger of which none must be ahead.
+#[derive(Debug)]
+struct Place {
+    folder: PathBuf,
+    ledger: File,
+}
+
+impl Place {
+    fn save(&self, checkpoint: &Checkpoint) -> anyhow::Result<()> {
+        refusal(self.ledger.sync_data())?;
+        let folder = &self.folder;
+        save(checkpoint, folder).with_context(|| format!("cannot write a checkpoint to {}", folder.display()))
+    }
+}
+
+impl Saver {
+    /// Saves into the run `directory`, syncing `ledger` first: a checkpoint must not be ahead of it.
+    ///
+    /// # Errors
+    /// Those of making the folder.
+    pub(crate) fn start(directory: &Path, ledger: File) -> io::Result<Self> {
+        Self::start_on(Builder::new(), directory, ledger)
+    }
+
+    /// As [`Saver::start`], on a thread that `builder` describes.
+    fn start_on(builder: Builder, directory: &Path, ledger: File) -> io::Result<Self> {
+        let folder = directory.join(CHECKPOINTS);
+        fs::create_dir_all(&folder)?;
+        let place = Arc::new(Place { folder, ledger });
+        // One may wait while one is written: a disk slower than the rounds slows them down.
+        let (queue, waiting) = mpsc::sync_channel::<Checkpoint>(1);
+        let of_thread = Arc::clone(&place);
+        let save_all = move || waiting.iter().try_for_each(|checkpoint| of_thread.save(&checkpoint));
+        let handle = builder.name("checkpoint".into()).spawn(save_all);
+        Ok(Self { place, thread: handle.ok().map(|handle| SaverThread { queue, handle }) })
+    }
+
+    /// Has `checkpoint` saved soon, or at once where there is no thread.
+    ///
+    /// # Errors
+    /// The error of an earlier checkpoint; without a thread, of this one.
+    pub(crate) fn save(&mut self, checkpoint: Checkpoint) -> anyhow::Result<()> {
+        match &self.thread {
+            None => self.place.save(&checkpoint),
+            Some(thread) if thread.queue.send(checkpoint).is_ok() => Ok(()),
+            // The thread ended, which it does for an error alone.
+            Some(_) => self.finish().and_then(|()| anyhow::bail!("no checkpoint can be written any more")),
+        }
+    }
+
+    /// Waits until all are saved.
+    ///
+    /// # Errors
+    /// The first that occurred.
+    pub(crate) fn finish(&mut self) -> anyhow::Result<()> {
+        // The queue ends with its only sender.
+        match self.thread.take().map(|thread| thread.handle).map(JoinHandle::join) {
+            Some(Ok(saved)) => saved,
+            Some(Err(_)) => anyhow::bail!("the thread that writes checkpoints panicked"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Saver {
+    fn drop(&mut self) {
+        let _ = self.finish();
+    }
+}
+
+/// Writes the checkpoint and removes those that are no longer kept.
+fn save(checkpoint: &Checkpoint, folder: &Path) -> anyhow::Result<()> {
+    let bytes = checkpoint.to_bytes()?;
+    write_whole(&folder.join(name(checkpoint.meta.round, &bytes)), &bytes)?;
+    let old = list(folder)?;
+    old.iter().rev().skip(KEPT).try_for_each(fs::remove_file)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use fedpipe_record::{checkpoint::Meta, line::Position};
+    use fedpipe_strategy::server::ServerState;
+
+    use super::*;
+
+    fn checkpoint(round: u64) -> Checkpoint {
+        let meta = Meta { round, ledger: Position::default() };
+        let server = ServerState { m: vec![0.1, f32::MIN_POSITIVE], v: Vec::new(), program: vec![7; 3] };
+        Checkpoint { meta, weights: Arc::new(vec![round as f32, -0.0]), server }
+    }
+
+    fn saved(rounds: u64) -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        let mut saver = Saver::start(directory.path(), tempfile::tempfile().unwrap()).unwrap();
+        (1..=rounds).for_each(|round| saver.save(checkpoint(round)).unwrap());
+        saver.finish().unwrap();
+        directory
+    }
+
+    fn all(directory: &tempfile::TempDir) -> Vec<Checkpoint> {
+        let all = Checkpoint::all(directory.path(), &|_| Ok(())).unwrap();
+        all.map(|(_, checkpoint)| checkpoint.unwrap()).collect()
+    }
+
+    #[test]
+    fn without_a_thread_each_is_saved_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        // No address space has room for such a stack.
+        let refused = Builder::new().stack_size(1 << 60);
+        let mut saver = Saver::start_on(refused, directory.path(), tempfile::tempfile().unwrap()).unwrap();
+        assert!(saver.thread.is_none());
+        for round in 1..=3 {
+            saver.save(checkpoint(round)).unwrap();
+            assert_eq!(all(&directory)[0], checkpoint(round));
+        }
+        fs::remove_dir_all(directory.path().join(CHECKPOINTS)).unwrap();
+        assert!(saver.save(checkpoint(4)).unwrap_err().to_string().starts_with("cannot write a checkpoint to "));
+        saver.finish().unwrap();
+    }
+
+    #[test]
+    fn the_newest_is_read_back_to_the_bit_and_one_more_is_kept() {
+        let found = all(&saved(5));
+        assert_eq!(found, [checkpoint(5), checkpoint(4)]);
+        assert_eq!(found.len(), KEPT);
+    }
+
+    #[test]
+    fn other_files_and_rounds_of_any_length_lose_no_checkpoint() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut saver = Saver::start(directory.path(), tempfile::tempfile().unwrap()).unwrap();
+        for name in ["a.safetensors", "mine.safetensors", "zz-top.safetensors", "000009.safetensors"] {
+            fs::write(directory.path().join(CHECKPOINTS).join(name), "").unwrap();
+        }
+        (999_998..=1_000_001).for_each(|round| saver.save(checkpoint(round)).unwrap());
+        saver.finish().unwrap();
+        let rounds: Vec<u64> = all(&directory).iter().map(|checkpoint| checkpoint.meta.round).collect();
+        assert_eq!(rounds, [1_000_001, 1_000_000]);
+        assert_eq!(fs::read_dir(directory.path().join(CHECKPOINTS)).unwrap().count(), KEPT + 4);
+    }
+}

@@ -1,0 +1,60 @@
+//! A client process that ended before its work was done, as the ledger keeps it.
+
+use std::{fmt, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{cause::Cause, finite::Finite};
+
+/// A lost client process.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ClientCrash {
+    /// The round, none before the first.
+    pub round: Option<u64>,
+    /// The client whose work was lost; none where the process was idle, starting or evaluating.
+    pub client: Option<u32>,
+    /// The process, which is the client unless processes are pooled.
+    pub process: u32,
+    /// Why.
+    pub cause: Cause,
+    /// Seconds since the process was started.
+    pub after_seconds: Finite,
+    /// What follows.
+    pub then: Consequence,
+    /// The end of its output.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub last_words: Vec<String>,
+    /// Where all of its output is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<PathBuf>,
+}
+
+impl fmt::Display for ClientCrash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.client {
+            Some(client) => write!(f, "client {client} was lost")?,
+            None => write!(f, "client process {} was lost", self.process)?,
+        }
+        match self.round {
+            Some(round) => write!(f, " in round {round}")?,
+            None => write!(f, " before the first round")?,
+        }
+        write!(f, ": {} after {:.2} s", self.cause, self.after_seconds.get())
+    }
+}
+
+/// What follows a loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Consequence {
+    /// A fresh process does the work again.
+    Retried,
+    /// Another process does the work.
+    Moved,
+    /// The round goes on without the client.
+    Dropped,
+    /// The run ends.
+    Aborted,
+    /// Nothing was lost; a fresh process is started when there is work.
+    Replaced,
+}

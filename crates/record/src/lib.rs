@@ -1,0 +1,27 @@
+//! What a run is and what it leaves, as data, with the readers. No drawing, no process.
+//!
+//! - [`experiment`]: everything that decides a result, as `experiment.toml` keeps it; [`memory_limit`];
+//! - [`line`]: the lines of `ledger.jsonl` and their chain; [`round`], [`crash`], [`cause`], [`identity`];
+//! - [`history`]: a ledger, read back;
+//! - [`checkpoint`]: the state after a round;
+//! - [`summary`] and [`weights`]: the results;
+//! - [`digest`], [`finite`], [`names`], [`file`](mod@file): hashes, numbers, file names, reading.
+//!
+//! The host writes the run directory and locks it.
+
+pub mod cause;
+pub mod checkpoint;
+pub mod crash;
+pub mod digest;
+pub mod error;
+pub mod experiment;
+pub mod file;
+pub mod finite;
+pub mod history;
+pub mod identity;
+pub mod line;
+pub mod memory_limit;
+pub mod names;
+pub mod round;
+pub mod summary;
+pub mod weights;

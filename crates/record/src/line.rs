@@ -1,0 +1,146 @@
+//! `ledger.jsonl`: one line of compact JSON for everything that a run's result rests on. The lines are a chain: each
+//! carries the SHA-256 of the line before it, so that an edited line is found.
+
+use std::borrow::Cow;
+
+use fedpipe_data::DatasetInfo;
+use fedpipe_protocol::InForce;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    crash::ClientCrash, digest::bytes_sha256, experiment::Experiment, identity::CodeIdentity, round::Round,
+    summary::Summary,
+};
+
+/// A place in a ledger, between two lines.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    pub bytes: u64,
+    /// SHA-256 of the last line, without its line feed; zeros before the first.
+    pub hash: String,
+}
+
+/// A line of the ledger.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Line<'a> {
+    Started {
+        fedpipe: Cow<'a, str>,
+        cpu: Cpu,
+        experiment: Cow<'a, Experiment>,
+    },
+    Dealt {
+        dataset: Cow<'a, DatasetInfo>,
+        sizes: Cow<'a, [u64]>,
+        partitions_sha256: Cow<'a, str>,
+    },
+    Ready {
+        model: Cow<'a, str>,
+        version: Cow<'a, str>,
+        #[serde(flatten)]
+        program: Cow<'a, CodeIdentity>,
+        weights_sha256: Cow<'a, str>,
+    },
+    /// The isolation that the kernel enforces on every client of this session; where they are elsewhere, on the one of a process.
+    Isolation {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        process: Option<u32>,
+        #[serde(flatten)]
+        in_force: Cow<'a, InForce>,
+    },
+    /// The same, of a strategy that is a program.
+    StrategyIsolation(Cow<'a, InForce>),
+    Lost(Cow<'a, ClientCrash>),
+    Round(Cow<'a, Round>),
+    /// The run goes on from the checkpoint after `round`.
+    Resumed {
+        round: u64,
+        /// Lines that came after that checkpoint and were cut off; their rounds come again.
+        cut_lines: u64,
+        cpu: Cpu,
+        /// The differences that were overruled with `--force` since the rounds before.
+        #[serde(default, skip_serializing_if = "<[String]>::is_empty")]
+        forced: Cow<'a, [String]>,
+        /// The experiment from here on, where something was overruled.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        experiment: Option<Cow<'a, Experiment>>,
+        /// The program and the data from here on, likewise.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        program: Option<Cow<'a, CodeIdentity>>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        data: Option<Cow<'a, DataIdentity>>,
+    },
+    /// From `round` on, the dylib is another.
+    Reloaded {
+        round: u64,
+        dylib_sha256: Cow<'a, str>,
+    },
+    /// A dylib was to be taken before `round`, and was not.
+    ReloadRefused {
+        round: u64,
+        reason: Cow<'a, str>,
+    },
+    Finished(Cow<'a, Summary>),
+}
+
+/// A line and its link.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Chained<'a> {
+    #[serde(flatten)]
+    pub line: Line<'a>,
+    /// SHA-256 of the line before.
+    pub prev: Cow<'a, str>,
+}
+
+/// The data of a run, by their contents.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataIdentity {
+    pub dataset_sha256: String,
+    /// Of the list of all partitions.
+    pub partitions_sha256: String,
+}
+
+impl Default for Position {
+    fn default() -> Self {
+        Self { bytes: 0, hash: "0".repeat(64) }
+    }
+}
+
+impl Position {
+    /// The place after `line`.
+    pub fn after(&self, line: &[u8]) -> Self {
+        Self { bytes: self.bytes + line.len() as u64 + 1, hash: bytes_sha256(line) }
+    }
+
+    /// The text of a line that follows here, with its line feed, and the place after it.
+    ///
+    /// # Errors
+    /// Returns those of serialising, which a line does not meet.
+    pub fn chained(&self, line: Line<'_>) -> serde_json::Result<(Vec<u8>, Self)> {
+        let mut text = serde_json::to_vec(&Chained { line, prev: Cow::Borrowed(&self.hash) })?;
+        let after = self.after(&text);
+        text.push(b'\n');
+        Ok((text, after))
+    }
+}
+
+/// The processor and what `nn` can use of it. The bits are the same on all that have FMA; who meets others wants to know.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Cpu {
+    name: String,
+    arch: String,
+    features: Vec<String>,
+}
+
+impl Cpu {
+    pub fn of_this_machine() -> Self {
+        let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let field = |name: &str| {
+            let line = info.lines().find(|line| line.starts_with(name));
+            line.and_then(|line| line.split_once(':')).map_or("", |(_, value)| value.trim()).to_owned()
+        };
+        let known = ["fma", "avx2", "avx512f"];
+        let features = field("flags").split(' ').filter(|flag| known.contains(flag)).map(str::to_owned).collect();
+        Self { name: field("model name"), arch: std::env::consts::ARCH.into(), features }
+    }
+}
