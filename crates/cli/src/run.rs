@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, path::Path, process::ExitCode};
 use fedpipe_client::{PROCESS_NAME, RELAY_NAME};
 use fedpipe_data::Cache;
 use fedpipe_host::{ClientCommand, Control, Error, Launch, Result, Resume};
-use fedpipe_record::summary::Stop;
+use fedpipe_record::{file::write_whole, history::History, names::PICTURE, summary::Stop};
+use fedpipe_report::picture;
 
 use crate::{args::RunArgs, exit, experiment, lookup, output::print_error, show::Screen, signals};
 
@@ -55,17 +56,30 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     let control = Control::default();
     signals::obey(control.handle())?;
     let mut screen = Screen::new(args.quiet);
-    let summary = match &args.resume {
-        None => fedpipe_host::run(&experiment, &launch, &control, &mut screen)?,
+    let ended = match &args.resume {
+        None => fedpipe_host::run(&experiment, &launch, &control, &mut screen),
         Some(directory) => {
             let resume = Resume { directory, force: args.force };
-            fedpipe_host::resume(&resume, &experiment, &launch, &control, &mut screen)?
+            fedpipe_host::resume(&resume, &experiment, &launch, &control, &mut screen)
         }
     };
-    Ok(match summary.stopped {
+    // A run that failed has a picture of its whole rounds, too.
+    if let Some(directory) = screen.directory()
+        && let Err(error) = draw(directory)
+    {
+        print_error(format!("warning: {PICTURE} is not drawn: {error:#}"));
+    }
+    Ok(match ended?.stopped {
         Stop::Signal(signal) => exit::stopped(signal),
         Stop::Rounds | Stop::Converged | Stop::MaxRounds | Stop::Failed(_) => ExitCode::SUCCESS,
     })
+}
+
+/// Draws the run in `directory` from its ledger, if the run has a result. A run that never began has no ledger.
+fn draw(directory: &Path) -> anyhow::Result<()> {
+    let Ok(history) = History::read(directory) else { return Ok(()) };
+    let picture = picture::result(&history)?;
+    picture.map_or(Ok(()), |picture| Ok(write_whole(&directory.join(PICTURE), &picture)?))
 }
 
 /// Without fused multiply-add in hardware `fedpipe-nn` computes the same bits in software.

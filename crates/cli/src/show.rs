@@ -43,6 +43,11 @@ impl Screen {
         Self { quiet, data, bar, last_round: None, directory: PathBuf::new(), tolerance: 0.0, losses, confined }
     }
 
+    /// Returns the run directory; `None` before the run has one.
+    pub(crate) fn directory(&self) -> Option<&Path> {
+        Some(self.directory.as_path()).filter(|path| !path.as_os_str().is_empty())
+    }
+
     fn line(&self, text: &str) {
         if !self.quiet {
             self.print(text);

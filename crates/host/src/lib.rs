@@ -18,7 +18,6 @@ mod fleet;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod node;
-mod picture;
 mod process;
 mod run;
 

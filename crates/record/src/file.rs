@@ -1,6 +1,16 @@
-//! Reading the files of a run directory.
+//! The files of a run directory: each is whole or absent.
 
-use std::{fs, io, path::Path};
+use std::{
+    fs,
+    io::{self, Write},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+};
+
+use fedpipe_data::{refusal, sync_folder};
+
+/// The start of the name of a file that is not yet in its place.
+const DRAFT: &str = ".new-";
 
 /// Reads a whole file.
 ///
@@ -11,4 +21,28 @@ pub fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
         return Err(io::Error::other("it is no regular file"));
     }
     fs::read(path)
+}
+
+/// Writes `contents` to `path` so that a reader, or a power cut, meets the old file or the new one. A file system that
+/// refuses to sync has the new file all the same.
+///
+/// # Errors
+/// Returns those of the file system.
+pub fn write_whole(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    // A temporary file is its owner's alone; a result is as the umask has it.
+    let mode = fs::Permissions::from_mode(0o666);
+    let mut file = tempfile::Builder::new().prefix(DRAFT).permissions(mode).tempfile_in(folder)?;
+    file.write_all(contents)?;
+    refusal(file.as_file().sync_all())?;
+    file.persist(path).map_err(|error| error.error)?;
+    sync_folder(folder).map(drop)
+}
+
+/// Removes the files in `folder` that a process left behind which was killed in [`write_whole`].
+pub fn remove_drafts(folder: &Path) {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(DRAFT)) {
+        let _ = fs::remove_file(entry.path());
+    }
 }

@@ -11,13 +11,24 @@ use crate::common::repository;
 
 /// All arrows between our crates. (Dev-dependencies and test fixtures are free.)
 const ARROWS: &[(&str, &[&str])] = &[
-    ("fedpipe", &["fedpipe-host", "fedpipe-client", "fedpipe-data"]),
-    ("fedpipe-host", &["fedpipe-protocol", "fedpipe-data"]),
-    ("fedpipe-client", &["fedpipe-protocol", "fedpipe-model", "fedpipe-data"]),
+    (
+        "fedpipe",
+        &["fedpipe-host", "fedpipe-client", "fedpipe-data", "fedpipe-strategy", "fedpipe-record", "fedpipe-report"],
+    ),
+    (
+        "fedpipe-host",
+        &["fedpipe-protocol", "fedpipe-data", "fedpipe-strategy", "fedpipe-record", "fedpipe-random", "fedpipe-spec"],
+    ),
+    ("fedpipe-client", &["fedpipe-protocol", "fedpipe-model", "fedpipe-data", "fedpipe-random"]),
+    ("fedpipe-strategy", &["fedpipe-protocol", "fedpipe-random", "fedpipe-spec"]),
+    ("fedpipe-record", &["fedpipe-protocol", "fedpipe-data", "fedpipe-strategy"]),
+    ("fedpipe-report", &["fedpipe-record"]),
     ("fedpipe-protocol", &[]),
-    ("fedpipe-data", &[]),
+    ("fedpipe-data", &["fedpipe-random", "fedpipe-spec"]),
+    ("fedpipe-random", &[]),
+    ("fedpipe-spec", &[]),
     ("fedpipe-model", &[]),
-    ("fedpipe-nn", &[]),
+    ("fedpipe-nn", &["fedpipe-random"]),
 ];
 
 /// What a model may depend on, of ours.

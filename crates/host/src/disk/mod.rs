@@ -5,33 +5,16 @@ pub(crate) mod lock;
 use std::{
     env,
     fs::{self, File},
-    io::{self, Write},
+    io,
     os::unix::fs::PermissionsExt,
     path::Path,
     time::{Duration, SystemTime},
 };
 
-use fedpipe_data::{refusal, sync_folder};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use tempfile::TempDir;
 
 use crate::error::{Error, Result};
-
-/// How the name of a file begins that is not yet in its place.
-const DRAFT: &str = ".new-";
-
-/// Writes `contents` to `path` so that a reader, or a power cut, meets the old file or the new one. A file system that
-/// refuses to sync has the new file all the same.
-pub(crate) fn write_whole(path: &Path, contents: &[u8]) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    // A temporary file is its owner's alone; a result is as the umask has it.
-    let mode = fs::Permissions::from_mode(0o666);
-    let mut file = tempfile::Builder::new().prefix(DRAFT).permissions(mode).tempfile_in(folder)?;
-    file.write_all(contents)?;
-    refusal(file.as_file().sync_all())?;
-    file.persist(path).map_err(|error| error.error)?;
-    sync_folder(folder).map(drop)
-}
 
 /// Why no dylib in `folder` can be loaded, where its file system is mounted so.
 pub(crate) fn noexec(folder: &Path) -> Option<String> {
@@ -95,14 +78,6 @@ pub(crate) fn temporary_folder(prefix: &str) -> Result<TemporaryFolder> {
     match noexec(folder.path()) {
         Some(why) => Err(Error::System(anyhow::anyhow!("{why}; set TMPDIR to another folder"))),
         None => Ok(folder),
-    }
-}
-
-/// Removes what a host that was killed while it wrote has left in `folder`.
-pub(crate) fn remove_drafts(folder: &Path) {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(DRAFT)) {
-        let _ = fs::remove_file(entry.path());
     }
 }
 

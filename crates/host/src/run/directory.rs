@@ -8,13 +8,18 @@ use std::{
 };
 
 use fedpipe_data::{refusal, sync_folder};
-use fedpipe_record::{digest::bytes_sha256, experiment::Experiment, file::read_regular, names};
+use fedpipe_record::{
+    digest::bytes_sha256,
+    experiment::Experiment,
+    file::{read_regular, remove_drafts, write_whole},
+    names,
+};
 
 use crate::{
     disk::{
         TemporaryFolder,
         lock::{self, Taken},
-        noexec, remove_drafts, write_whole,
+        noexec,
     },
     error::{Error, Result},
     experiment::run_name,

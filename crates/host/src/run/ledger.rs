@@ -11,12 +11,12 @@ use anyhow::Context;
 use fedpipe_data::refusal;
 use fedpipe_record::{
     experiment::Experiment,
-    file::read_regular,
+    file::{read_regular, write_whole},
     line::{Cpu, Line, Position},
     names::LEDGER,
 };
 
-use crate::{disk::write_whole, run::event::Event};
+use crate::run::event::Event;
 
 /// Writes the ledger.
 #[derive(Debug)]

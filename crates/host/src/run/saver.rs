@@ -16,10 +16,9 @@ use anyhow::Context;
 use fedpipe_data::refusal;
 use fedpipe_record::{
     checkpoint::{Checkpoint, list, name},
+    file::write_whole,
     names::CHECKPOINTS,
 };
-
-use crate::disk::write_whole;
 
 /// Checkpoints that are kept: the newest, and one to fall back to.
 const KEPT: usize = 2;

@@ -21,7 +21,6 @@ use fedpipe_strategy::{
 
 use crate::{
     error::Result,
-    picture,
     run::{
         directory::RunDir,
         resume::Point,
@@ -171,11 +170,6 @@ impl Progress {
     /// Writes the results; the summary last, so that all are there where it is.
     pub(crate) fn write_results(&self, directory: &RunDir, layout: &Layout, summary: &Summary) -> Result<()> {
         directory.write(names::WEIGHTS, &safetensors(&self.weights, layout)?)?;
-        if !self.rounds.is_empty() {
-            let Summary { model, dataset, clients, strategy, seed, .. } = summary;
-            let title = format!("{model} on {dataset}: {clients} clients, {strategy}, seed {seed}");
-            directory.write(names::PICTURE, &picture::png(&title, &self.rounds)?)?;
-        }
         directory.write(names::SUMMARY, summary.to_text()?.as_bytes())
     }
 }

@@ -3,12 +3,11 @@
 use std::sync::Once;
 
 use anyhow::anyhow;
+use fedpipe_record::{history::History, round::Round, summary::Summary};
 use plotters::{
     prelude::*,
     style::{FontStyle, register_font},
 };
-
-use fedpipe_record::round::Round;
 
 const FONT: &[u8] = include_bytes!("../assets/DejaVuSans-ascii.ttf");
 const SIZE: (u32, u32) = (900, 640);
@@ -23,8 +22,18 @@ struct Curve<'a> {
     points: Vec<(f64, f64)>,
 }
 
-/// The picture of a run as a PNG file; `title` stands above it. At least one round.
-pub(crate) fn png(title: &str, rounds: &[Round]) -> anyhow::Result<Vec<u8>> {
+/// Returns the picture of the run with this history as a PNG file; `None` before the first round is complete.
+///
+/// # Errors
+/// Returns those of drawing.
+pub fn result(history: &History) -> anyhow::Result<Option<Vec<u8>>> {
+    let Some(Summary { model, dataset, clients, strategy, seed, .. }) = &history.finished else { return Ok(None) };
+    let title = format!("{model} on {dataset}: {clients} clients, {strategy}, seed {seed}");
+    (!history.rounds.is_empty()).then(|| png(&title, &history.rounds)).transpose()
+}
+
+/// Returns a picture of at least one round as a PNG file; `title` stands above it.
+fn png(title: &str, rounds: &[Round]) -> anyhow::Result<Vec<u8>> {
     static REGISTER: Once = Once::new();
     REGISTER.call_once(|| {
         // The only error is a font that cannot be read, and a test draws with this one.
@@ -101,7 +110,7 @@ fn panel(area: &Area<'_>, axis: &str, curves: &[Curve<'_>]) -> Drawn {
     Ok(())
 }
 
-/// The text of a tick, short whatever its magnitude: ticks are sums, such as 0.7000000000000001.
+/// Returns the text of a tick, short whatever its magnitude: ticks are sums, such as 0.7000000000000001.
 fn tick(value: f64) -> String {
     let magnitude = value.abs();
     if magnitude != 0.0 && !(1e-4..1e6).contains(&magnitude) {
@@ -111,8 +120,8 @@ fn tick(value: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// From the least to the greatest of `values`, with a margin of that part on both sides. Never empty, and never so narrow
-/// that f64 has too few numbers in it for the ticks of an axis, which would be counted without end.
+/// Returns the range of `values`, with that part of it as a margin on both sides. The range is never empty, and never so
+/// narrow that f64 has too few numbers in it for the ticks of an axis, which would be counted without end.
 fn range(values: impl Iterator<Item = f64>, margin: f64) -> std::ops::Range<f64> {
     let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
     for value in values {
@@ -120,10 +129,12 @@ fn range(values: impl Iterator<Item = f64>, margin: f64) -> std::ops::Range<f64>
         high = if value > high { value } else { high };
     }
     let greatest = if high > -low { high } else { -low };
-    let room = match high - low > 1e-6 * greatest {
-        true => margin * (high - low),
-        false if greatest > 1.0 => greatest / 2.0,
-        false => 0.5,
+    let room = if high - low > 1e-6 * greatest {
+        margin * (high - low)
+    } else if greatest > 1.0 {
+        greatest / 2.0
+    } else {
+        0.5
     };
     low - room..high + room
 }
