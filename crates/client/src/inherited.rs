@@ -1,5 +1,5 @@
 //! The two descriptors that a client inherits.
-#![allow(unsafe_code, reason = "an inherited descriptor is known by its number alone")]
+#![allow(unsafe_code, reason = "an inherited descriptor has only a number")]
 
 use std::{
     ffi::OsString,
@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
-/// The reading and the writing end named by `arguments`, now close-on-exec, and checked to be open.
+/// Returns the reading and the writing end that `arguments` name, after checking that both are open. Both become close-on-exec.
 pub(crate) fn pipes(arguments: &[OsString]) -> Result<(File, File)> {
     let [read, write, number] = arguments else {
         anyhow::bail!("it takes a read descriptor, a write descriptor and a client number");
@@ -32,7 +32,7 @@ fn take(descriptor: RawFd) -> Result<File> {
     match fcntl(&file, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)) {
         Ok(_) => Ok(file),
         Err(error) => {
-            // Dropping it would close what is not open, which std treats as a fatal bug.
+            // A drop would close a descriptor that is not open, which std treats as a fatal bug.
             std::mem::forget(file);
             Err(error).with_context(|| format!("descriptor {descriptor} is not open"))
         }

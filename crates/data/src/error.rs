@@ -1,11 +1,11 @@
-//! What can go wrong with data, each as one sentence with the value, the reason and the remedy.
+//! The errors of this crate, each as one sentence with the value, the reason and the remedy.
 
 use std::io;
 use std::path::PathBuf;
 
 use crate::FileCause;
 
-/// Why data could not be found, read, cut or written.
+/// The reason why data cannot be found, read, dealt or written.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     #[error("the dataset's name is empty; give `fashion-mnist`, `sample` or a directory of IDX files")]
@@ -90,13 +90,13 @@ pub enum DataError {
     NotAFile { path: PathBuf },
     #[error("{} is no gzip file, since it starts with {:?}; fetch it again, or leave .gz out of its name if it is plain", path.display(), start.escape_ascii().to_string())]
     NotGzip { path: PathBuf, start: Vec<u8> },
-    #[error("Fashion-MNIST could not be had ({}); install Debian's package dataset-fashion-mnist, or put the four files in a directory and give that as the dataset", reasons.join("; "))]
+    #[error("Fashion-MNIST could not be fetched ({}); install Debian's package dataset-fashion-mnist, or put the four files in a directory and give that as the dataset", reasons.join("; "))]
     Unavailable { reasons: Vec<String> },
     #[error("{} is not a partition file: {reason}; deal the partitions again", path.display())]
     NotAPartition { path: PathBuf, reason: String },
     #[error("{} has contents with SHA-256 {found:.16}, the run's have {expected:.16}: the file was changed since it was dealt; delete the cache entry {} and run again", path.display(), path.parent().unwrap_or(path).display())]
     Content { path: PathBuf, found: String, expected: String },
-    /// One sentence of a client on its data.
+    /// The error of a client about its data, as one sentence.
     #[error("{0}")]
     Reported(String),
 }

@@ -1,10 +1,10 @@
-//! File systems that refuse what the data do not need: a lock, a sync, a mode.
+//! Handles file systems that refuse a lock, a sync or a mode, which the data do not need.
 
 use std::fs::File;
 use std::io;
 use std::path::Path;
 
-/// The error numbers of a file system, a mount or a container that has no such operation, or not for this user.
+/// The error numbers of a file system, a mount or a container that lacks an operation or forbids it to this user.
 const REFUSALS: [i32; 7] = [
     libc::EINVAL,
     libc::EPERM,
@@ -12,14 +12,14 @@ const REFUSALS: [i32; 7] = [
     libc::EROFS,
     libc::ENOSYS,
     libc::EOPNOTSUPP,
-    // The answer of NFS without a lock daemon.
+    // NFS without a lock daemon returns this.
     libc::ENOLCK,
 ];
 
-/// Returns the error of a lock, a sync or a change of mode that was refused: what was written is there all the same.
+/// Returns the error of a lock, a sync or a change of mode that the file system refuses. Such an error loses no data.
 ///
 /// # Errors
-/// Those that say more than a refusal, such as a full or failing disk.
+/// Any other error, such as that of a full or failing disk.
 pub fn refusal<T>(done: io::Result<T>) -> io::Result<Option<io::Error>> {
     match done {
         Ok(_) => Ok(None),
@@ -28,7 +28,7 @@ pub fn refusal<T>(done: io::Result<T>) -> io::Result<Option<io::Error>> {
     }
 }
 
-/// Makes a rename in `folder` last through a power cut; returns the error where that is refused.
+/// Syncs `folder`, so that a rename in it survives a power failure. Returns the error if the file system refuses.
 ///
 /// # Errors
 /// As for [`refusal`].
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_costs_nothing_and_a_failure_is_one() {
+    fn a_refusal_is_returned_and_a_failure_is_an_error() {
         let of = |number| refusal::<()>(Err(io::Error::from_raw_os_error(number)));
         for number in REFUSALS {
             assert_eq!(of(number).unwrap().unwrap().raw_os_error(), Some(number));

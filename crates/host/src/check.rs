@@ -1,6 +1,6 @@
 //! Looks at what a client answered: the host takes nothing from one on trust.
 
-use fedpipe_protocol::{BlockSums, Data, EVALUATION_BLOCK, Parts, Reply, Request, Update, WEIGHTS};
+use fedpipe_protocol::{BlockSums, EVALUATION_BLOCK, PartData, Parts, Reply, Request, Update, WEIGHTS};
 
 use crate::{Cause, fleet::Job};
 
@@ -54,7 +54,7 @@ pub(crate) const GREATEST_OF_A_CLIENT: f32 = (1_u64 << 40) as f32;
 /// Checks that the payload has weights, as many as expected, each a number of at most [`GREATEST_OF_A_CLIENT`].
 pub(crate) fn weights(parts: &Parts, expected: usize, remedy: &str) -> Checked {
     let weights = parts.iter().find_map(|(name, data)| match data {
-        Data::F32(values) if name == WEIGHTS => Some(values),
+        PartData::F32(values) if name == WEIGHTS => Some(values),
         _ => None,
     });
     let Some(weights) = weights else {

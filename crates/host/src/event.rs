@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use fedpipe_data::{DatasetInfo, Progress};
+use fedpipe_data::{DataStep, DatasetInfo};
 use fedpipe_protocol::{InForce, Ready};
 use serde::{Deserialize, Serialize};
 
@@ -54,7 +54,7 @@ pub enum Event<'a> {
         reason: &'a str,
     },
     /// A step of fetching or dealing.
-    Data(&'a Progress),
+    Data(&'a DataStep),
     /// Every client has its partition file, or has said how many examples its own has.
     Dealt {
         /// The dataset.

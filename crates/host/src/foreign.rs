@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use fedpipe_protocol::{Isolation, LAUNCH, Launch, Level, Purpose, Request, Setup};
+use fedpipe_protocol::{Isolation, LAUNCH, Level, ProgramLaunch, Purpose, Request, Setup};
 
 use crate::{Error, Result, shim, spawn::ClientCommand, summary::bytes_sha256};
 pub(crate) use closed::Closed;
@@ -47,7 +47,7 @@ impl Launched {
     /// What the launcher is told of a program that is to be confined so, and to read `data` besides its own files.
     pub(crate) fn request(&self, isolation: Isolation, data: Vec<PathBuf>) -> Request {
         let Self { program, words, open, closed } = self.clone();
-        Request::Launch(Launch { program, words, isolation, data, open, closed })
+        Request::Launch(ProgramLaunch { program, words, isolation, data, open, closed })
     }
 }
 

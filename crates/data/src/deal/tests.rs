@@ -31,15 +31,15 @@ impl Setting {
     }
 
     /// Deals, and returns what was told.
-    fn run(&self, deal: &Deal) -> (Result<Dealt, DataError>, Vec<Progress>) {
-        let mut told = Vec::new();
-        let dealt = super::deal(deal, &self.cache, &mut |progress| told.push(progress));
-        (dealt, told)
+    fn run(&self, deal: &Deal) -> (Result<Dealt, DataError>, Vec<DataStep>) {
+        let mut steps = Vec::new();
+        let dealt = super::deal(deal, &self.cache, &mut |progress| steps.push(progress));
+        (dealt, steps)
     }
 }
 
-fn dealing(told: &[Progress]) -> bool {
-    told.iter().any(|progress| matches!(progress, Progress::Dealing { .. }))
+fn dealing(steps: &[DataStep]) -> bool {
+    steps.iter().any(|progress| matches!(progress, DataStep::Dealing { .. }))
 }
 
 fn first_pixels(path: &Path) -> Vec<u8> {
@@ -53,7 +53,7 @@ fn first_pixels(path: &Path) -> Vec<u8> {
 #[test]
 fn every_client_gets_its_rows_in_a_file() {
     let setting = setting();
-    let (dealt, told) = setting.run(&setting.deal(7, 1));
+    let (dealt, steps) = setting.run(&setting.deal(7, 1));
     let dealt = dealt.unwrap();
     assert_eq!(dealt.partitions.len(), 7);
     let expected = partition(&Scheme::Iid, &[0; 60], 3, 7, 1).unwrap();
@@ -65,7 +65,7 @@ fn every_client_gets_its_rows_in_a_file() {
     }
     assert_eq!(dealt.test.examples, 9);
     assert_eq!(first_pixels(&dealt.test.path), (0..9).collect::<Vec<u8>>());
-    assert_eq!(told.last(), Some(&Progress::Dealing { done: 7, clients: 7 }));
+    assert_eq!(steps.last(), Some(&DataStep::Dealing { done: 7, clients: 7 }));
 }
 
 #[test]
@@ -100,11 +100,11 @@ fn what_was_dealt_before_is_found_without_reading_the_dataset() {
     let setting = setting();
     let deal = setting.deal(4, 1);
     let first = setting.run(&deal).0.unwrap();
-    let (second, told) = setting.run(&deal);
+    let (second, steps) = setting.run(&deal);
     let second = second.unwrap();
     assert_eq!((&second.dataset, &second.partitions, &second.test), (&first.dataset, &first.partitions, &first.test));
     // The reader of a dataset, or a partition, says so.
-    assert_eq!(told, []);
+    assert_eq!(steps, []);
 }
 
 /// A verifying view of the setting's cache.
@@ -181,15 +181,15 @@ fn a_verifying_view_deals_anew_whatever_the_cache_says_and_leaves_it_as_it_is() 
     let sha256 = Partition::open(&forged.path).unwrap().sha256();
     record["hashes"]["sha256"] = sha256.clone().into();
     fs::write(&list, entry.to_string()).unwrap();
-    let (fooled, told) = setting.run(&deal);
-    assert_eq!((&fooled.unwrap().partitions[2].sha256, told), (&sha256, vec![]), "the forgery is good");
+    let (fooled, steps) = setting.run(&deal);
+    assert_eq!((&fooled.unwrap().partitions[2].sha256, steps), (&sha256, vec![]), "the forgery is good");
 
     let before = contents(setting.cache.root());
     let view = verifying(&setting);
     for _ in 0..2 {
-        let (dealt, told) = view.run(&deal);
+        let (dealt, steps) = view.run(&deal);
         let dealt = dealt.unwrap();
-        assert!(dealing(&told), "also where it has dealt before: {told:?}");
+        assert!(dealing(&steps), "also where it has dealt before: {steps:?}");
         assert_eq!((&dealt.dataset, dealt.digests()), (&first.dataset, first.digests()));
         for file in dealt.partitions.iter().chain([&dealt.test]) {
             assert!(file.path.starts_with(view.cache.partitions()), "{file:?}");
@@ -240,11 +240,11 @@ fn the_content_decides_and_not_the_directory() {
     let other = setting.data.with_file_name("other");
     fs::create_dir(&other).unwrap();
     write_dataset(&other);
-    let (second, told) = setting.run(&Deal { source: Source::Directory(other), ..setting.deal(4, 1) });
+    let (second, steps) = setting.run(&Deal { source: Source::Directory(other), ..setting.deal(4, 1) });
     let second = second.unwrap();
     assert_eq!(second.partitions, first.partitions);
     assert_eq!(second.dataset, DatasetInfo { name: "other".to_owned(), ..first.dataset });
-    assert!(!dealing(&told));
+    assert!(!dealing(&steps));
 }
 
 #[test]
@@ -267,9 +267,9 @@ fn a_damaged_partition_is_refused_by_name_and_dealt_again() {
     for damaged in [&first.partitions[2].path, &first.test.path] {
         let good = fs::read(damaged).unwrap();
         fs::write(damaged, &good[..100]).unwrap();
-        let (second, told) = setting.run(&deal);
+        let (second, steps) = setting.run(&deal);
         second.unwrap();
-        assert!(matches!(&told[0], Progress::Refused { file, .. } if file == damaged), "{told:?}");
+        assert!(matches!(&steps[0], DataStep::Refused { file, .. } if file == damaged), "{steps:?}");
         assert_eq!(fs::read(damaged).unwrap(), good);
     }
 }
@@ -286,10 +286,10 @@ fn a_partition_that_was_damaged_with_its_time_kept_is_refused_and_dealt_again() 
             let mut bytes = good.clone();
             bytes[place] ^= 1;
             replace(damaged, &bytes);
-            let (second, told) = setting.run(&deal);
+            let (second, steps) = setting.run(&deal);
             assert_eq!(second.unwrap().digests(), first.digests());
-            let refused = |progress: &Progress| matches!(progress, Progress::Refused { file, .. } if file == damaged);
-            assert!(told.iter().any(refused), "byte {place}: {told:?}");
+            let refused = |progress: &DataStep| matches!(progress, DataStep::Refused { file, .. } if file == damaged);
+            assert!(steps.iter().any(refused), "byte {place}: {steps:?}");
             assert_eq!(fs::read(damaged).unwrap(), good);
         }
     }
@@ -304,10 +304,10 @@ fn partitions_whose_stamps_alone_have_changed_are_hashed_once_and_taken() {
     for file in [&first.partitions[1], &first.partitions[3], &first.test] {
         replace(&file.path, &fs::read(&file.path).unwrap());
     }
-    let hashing = |file: &PartitionFile| Progress::Hashing { place: file.path.parent().unwrap().to_owned() };
-    let (second, told) = setting.run(&deal);
+    let hashing = |file: &PartitionFile| DataStep::Hashing { place: file.path.parent().unwrap().to_owned() };
+    let (second, steps) = setting.run(&deal);
     assert_eq!(second.unwrap().partitions, first.partitions);
-    assert_eq!(told, [hashing(&first.partitions[0]), hashing(&first.test)], "each entry once");
+    assert_eq!(steps, [hashing(&first.partitions[0]), hashing(&first.test)], "each entry once");
     assert_eq!(setting.run(&deal).1, [], "and the new stamps are remembered");
 }
 
@@ -348,8 +348,8 @@ fn the_least_recently_used_goes_and_never_one_in_use() {
     setting.cache = setting.cache.clone().limited(1);
     let in_use = setting.run(&setting.deal(4, 1)).0.unwrap();
     let unused = setting.run(&setting.deal(4, 2)).0.unwrap().partitions.swap_remove(0).path;
-    let (dealt, told) = setting.run(&setting.deal(4, 3));
-    assert!(told.iter().any(|progress| matches!(progress, Progress::Evicted { entries: 1, .. })), "{told:?}");
+    let (dealt, steps) = setting.run(&setting.deal(4, 3));
+    assert!(steps.iter().any(|progress| matches!(progress, DataStep::Evicted { entries: 1, .. })), "{steps:?}");
     assert!(!unused.exists());
     let dealt = dealt.unwrap();
     for file in in_use.partitions.iter().chain(&dealt.partitions).chain([&in_use.test]) {
@@ -365,9 +365,9 @@ fn nothing_is_removed_without_the_writers_lock() {
     let draft = setting.cache.partitions().join(".draft-other");
     fs::create_dir(&draft).unwrap();
     let full = setting.cache.clone().limited(1);
-    evict(&full, &CacheLock::refused(), &mut |told| panic!("{told}")).unwrap();
+    evict(&full, &CacheLock::refused(), &mut |step| panic!("{step}")).unwrap();
     assert!(file.exists() && draft.exists());
-    let writing = full.lock_partitions(&mut |told| panic!("{told}")).unwrap();
+    let writing = full.lock_partitions(&mut |step| panic!("{step}")).unwrap();
     evict(&full, &writing, &mut |_| ()).unwrap();
     assert!(!file.exists() && !draft.exists());
 }

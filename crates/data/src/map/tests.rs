@@ -3,8 +3,8 @@ use std::fs;
 use safetensors::tensor::{TensorView, serialize};
 
 use super::*;
-use crate::dataset::Examples;
-use crate::partition_file::{self, ALIGNMENT, About};
+use crate::dataset::Split;
+use crate::partition_file::{self, ALIGNMENT, FileMetadata};
 use crate::testing::assert_says;
 
 /// The hash is that of the labels and then the examples, and the whole file is hashed alike when it is read again.
@@ -44,12 +44,12 @@ fn another_content_than_expected_is_named_with_both_hashes_and_the_remedy() {
     assert!(!error.to_string().contains(&sha256[..17]), "{error}");
 }
 
-fn about() -> About<'static> {
-    About { dataset: "abc", classes: "3".to_owned(), client: "7".to_owned() }
+fn about() -> FileMetadata<'static> {
+    FileMetadata { dataset: "abc", classes: "3".to_owned(), client: "7".to_owned() }
 }
 
-fn examples(n: u32) -> Examples {
-    Examples { shape: vec![2, 3], pixels: (0..n * 6).map(|i| i as u8).collect(), labels: (0..n).collect() }
+fn examples(n: u32) -> Split {
+    Split { shape: vec![2, 3], pixels: (0..n * 6).map(|i| i as u8).collect(), labels: (0..n).collect() }
 }
 
 /// Writes a safetensors file as another program might.
