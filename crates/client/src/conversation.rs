@@ -20,8 +20,8 @@ use crate::{
 
 /// Sends `Hello`, handles the setup, and answers requests until the pipe ends.
 ///
-/// The client reports a failure to the host and then ends the conversation, since the state of the model is unknown after it.
-/// The setup isolates this process permanently, so the process must have one thread.
+/// The client reports a failure to the host and then ends the conversation, since the state of the model is unknown
+/// after it. The setup isolates this process permanently, so the process must have one thread.
 ///
 /// # Errors
 /// Only errors of the pipe.

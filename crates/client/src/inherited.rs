@@ -10,7 +10,8 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
-/// Returns the reading and the writing end that `arguments` name, after checking that both are open. Both become close-on-exec.
+/// Returns the reading and the writing end that `arguments` name, after checking that both are open. Both become
+/// close-on-exec.
 pub(crate) fn pipes(arguments: &[OsString]) -> Result<(File, File)> {
     let [read, write, number] = arguments else {
         anyhow::bail!("it takes a read descriptor, a write descriptor and a client number");

@@ -1,7 +1,7 @@
 //! The launcher: isolates this process and executes the user's program in it, with the same number, pipes and log.
 //!
-//! The request comes on the pipe. The launcher reports the isolation in force before the program runs, so the program cannot
-//! report another one. The frame is read without a buffer, since the bytes after it belong to the program.
+//! The request comes on the pipe. The launcher reports the isolation in force before the program runs, so the program
+//! cannot report another one. The frame is read without a buffer, since the bytes after it belong to the program.
 
 use std::{
     ffi::OsString,

@@ -59,8 +59,8 @@ impl MappedPartition {
 pub(crate) struct Session {
     model: ModelBox,
     seed: u64,
-    /// The buffer of the method `weights`, as long as the model says. It is never freed, since the pipe may hold its pages
-    /// until this process has ended.
+    /// The buffer of the method `weights`, as long as the model says. It is never freed, since the pipe may hold its
+    /// pages until this process has ended.
     weights: &'static mut [f32],
     /// The weights that the host sent last.
     pub(crate) received: Option<Vec<f32>>,
@@ -73,8 +73,8 @@ pub(crate) struct Session {
 impl Session {
     /// Builds the model for `task` and maps the data.
     ///
-    /// The partition of a process that has only one is checked at once. Other data are checked at their first use, since most of
-    /// many clients are not sampled, and few processes evaluate.
+    /// The partition of a process that has only one is checked at once. Other data are checked at their first use,
+    /// since most of many clients are not sampled, and few processes evaluate.
     pub(crate) fn start(
         loaded: Loaded,
         setup: &Setup,

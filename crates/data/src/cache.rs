@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::checksum;
-use crate::refusal::{refusal, sync_folder};
+use crate::refusal::{persist, refusal};
 use crate::{DataError, DataStep};
 
 /// The cache that keeps datasets and partitions between runs.
 ///
-/// `datasets/` holds the datasets that were fetched, `partitions/` the partitions that were dealt. The size of the partitions is
-/// bounded: the least recently used ones are removed first, and none is removed while a run uses it. Several runs may use one
-/// cache at once.
+/// `datasets/` holds the datasets that were fetched, `partitions/` the partitions that were dealt. The size of the
+/// partitions is bounded: the least recently used ones are removed first, and none is removed while a run uses it.
+/// Several runs may use one cache at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cache {
     root: PathBuf,
@@ -52,9 +52,9 @@ impl Cache {
 
     /// Returns a view of this cache that trusts none of its contents, for the verification of a run.
     ///
-    /// Partitions are dealt again, in `scratch`, which the caller removes after the run. Every file of a dataset is read and
-    /// hashed, whatever stamps and hashes the cache has recorded. A dataset that is known by name must have its published hash.
-    /// The cache does not change, except that missing files of Fashion-MNIST are fetched.
+    /// Partitions are dealt again, in `scratch`, which the caller removes after the run. Every file of a dataset is
+    /// read and hashed, whatever stamps and hashes the cache has recorded. A dataset that is known by name must have
+    /// its published hash. The cache does not change, except that missing files of Fashion-MNIST are fetched.
     #[must_use]
     pub fn verifying(&self, scratch: &Path) -> Self {
         Self { scratch: Some(scratch.to_owned()), ..self.clone() }
@@ -65,8 +65,8 @@ impl Cache {
         &self.root
     }
 
-    /// Returns the folders of the cache's contents: its directory, the targets of symbolic links in it (such as `datasets` on
-    /// another disk), and the scratch folder of a verifying view.
+    /// Returns the folders of the cache's contents: its directory, the targets of symbolic links in it (such as
+    /// `datasets` on another disk), and the scratch folder of a verifying view.
     pub fn places(&self) -> Vec<PathBuf> {
         let (datasets, partitions) = (self.datasets(), self.partitions());
         let mut folders = vec![self.root.clone(), datasets.clone(), partitions];
@@ -105,8 +105,8 @@ impl Cache {
         self.lock(self.partitions().with_extension("lock"), "dealing partitions", progress)
     }
 
-    /// Takes an exclusive lock, which is released on drop. `what` describes the work of its holder. If the file system refuses
-    /// locks, the work goes on without one, and `progress` gets a step.
+    /// Takes an exclusive lock, which is released on drop. `what` describes the work of its holder. If the file system
+    /// refuses locks, the work goes on without one, and `progress` gets a step.
     fn lock(
         &self,
         path: PathBuf,
@@ -161,7 +161,8 @@ fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
 }
 
-/// A shared lock that keeps an entry of the cache from being removed. The kernel releases it even if the process is killed.
+/// A shared lock that keeps an entry of the cache from being removed. The kernel releases it even if the process is
+/// killed.
 #[derive(Debug)]
 pub struct UsageLock {
     shared_lock: File,
@@ -174,8 +175,8 @@ impl UsageLock {
 }
 
 impl Drop for UsageLock {
-    /// Unlocks explicitly. A process that was just forked shares the lock until its `execve`, so closing the file would not
-    /// release it.
+    /// Unlocks explicitly. A process that was just forked shares the lock until its `execve`, so closing the file would
+    /// not release it.
     fn drop(&mut self) {
         let _ = self.shared_lock.unlock();
     }
@@ -202,9 +203,7 @@ pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Data
         fs::create_dir_all(dir)?;
         let mut file = tempfile::NamedTempFile::new_in(dir)?;
         file.write_all(&serde_json::to_vec(value)?)?;
-        refusal(file.as_file().sync_all())?;
-        file.persist(path)?;
-        sync_folder(dir).map(drop)
+        persist(file, path)
     };
     write().map_err(cannot_write(path))
 }

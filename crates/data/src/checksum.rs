@@ -1,6 +1,7 @@
 //! SHA-256 hashes, and stamps of files.
 //!
-//! A file with an unchanged stamp is not hashed again. If the stamp differs, the content is hashed and the hash decides.
+//! A file with an unchanged stamp is not hashed again. If the stamp differs, the content is hashed and the hash
+//! decides.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Write};

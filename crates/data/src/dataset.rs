@@ -63,7 +63,8 @@ pub(crate) enum Portion {
 pub(crate) const FILES: [&str; 4] =
     ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"];
 
-/// Returns the identity of a dataset from the SHA-256 of its four files, or of the last two; see [`DatasetInfo::sha256`].
+/// Returns the identity of a dataset from the SHA-256 of its four files, or of the last two; see
+/// [`DatasetInfo::sha256`].
 pub(crate) fn identity<S: AsRef<str>>(hashes: &[S]) -> String {
     let files = &FILES[FILES.len() - hashes.len()..];
     let lines: Vec<String> =

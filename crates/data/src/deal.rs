@@ -10,8 +10,8 @@ use crate::evict::evict;
 use crate::partition_file::FileMetadata;
 use crate::{Cache, DataError, DataStep, DatasetInfo, Scheme, Source, fetch, partition, sample};
 
-/// The format of the cache's entries. A change of the files' format, a partitioner or the randomness increases it, so that no
-/// old entry is used as a new one.
+/// The format of the cache's entries. A change of the files' format, a partitioner or the randomness increases it, so
+/// that no old entry is used as a new one.
 const FORMAT: u32 = 2;
 
 /// The parameters of a deal.
@@ -45,15 +45,17 @@ impl Dealt {
         self.partition_of(client).map_or_else(PathBuf::new, |partition| partition.path.clone())
     }
 
-    /// Returns the hash of a client's partition ([`PartitionFile::sha256`]); `None` if the client has its own partition.
+    /// Returns the hash of a client's partition ([`PartitionFile::sha256`]); `None` if the client has its own
+    /// partition.
     pub fn sha256_of(&self, client: u32) -> Option<String> {
         self.partition_of(client).map(|partition| partition.sha256.clone())
     }
 
-    /// Returns the text of a digest file: a line `HASH  NAME` for each partition, in client order, and one for the test set.
+    /// Returns the text of a digest file: a line `HASH  NAME` for each partition, in client order, and one for the test
+    /// set.
     ///
-    /// `HASH` is [`PartitionFile::sha256`]. `NAME` is the file's name, such as `000003.safetensors`. If the clients have their
-    /// own partitions, the line of the test set is the only one.
+    /// `HASH` is [`PartitionFile::sha256`]. `NAME` is the file's name, such as `000003.safetensors`. If the clients
+    /// have their own partitions, the line of the test set is the only one.
     pub fn digests(&self) -> String {
         let line = |file: &PartitionFile| {
             let name = file.path.file_name().unwrap_or(file.path.as_os_str());
@@ -74,8 +76,8 @@ pub struct PartitionFile {
     pub path: PathBuf,
     /// The number of examples.
     pub examples: u64,
-    /// The hash of the content, as [`Partition::sha256`](crate::Partition::sha256) returns it. It is computed while the file is
-    /// written.
+    /// The hash of the content, as [`Partition::sha256`](crate::Partition::sha256) returns it. It is computed while the
+    /// file is written.
     pub sha256: String,
 }
 
@@ -118,7 +120,8 @@ pub fn deal(deal: &Deal, cache: &Cache, progress: &mut dyn FnMut(DataStep)) -> R
     Ok(dealt(&found, Some(train), test))
 }
 
-/// Deals only the test set of a dataset, for a run whose clients have their own partitions. A directory needs no other files.
+/// Deals only the test set of a dataset, for a run whose clients have their own partitions. A directory needs no other
+/// files.
 ///
 /// # Errors
 /// As for [`deal()`].
@@ -136,7 +139,8 @@ pub fn deal_test_set(source: &Source, cache: &Cache, progress: &mut dyn FnMut(Da
     Ok(dealt(&found, None, test))
 }
 
-/// Returns a closure that passes on all steps, but [`DataStep::Unlocked`] only once, since the cache refuses every lock.
+/// Returns a closure that passes on all steps, but [`DataStep::Unlocked`] only once, since the cache refuses every
+/// lock.
 fn report_unlocked_once(progress: &mut dyn FnMut(DataStep)) -> impl FnMut(DataStep) {
     let mut reported = false;
     move |step| {

@@ -1,7 +1,8 @@
 //! An entry of `partitions/`: a directory of partition files, which appears and disappears by rename.
 //!
-//! `entry.json` lists the files with their hashes and stamps. Each run that uses the entry holds a shared lock of `in-use`; a
-//! run that removes the entry takes an exclusive one. The time of modification of `in-use` is the time of the last use.
+//! `entry.json` lists the files with their hashes and stamps. Each run that uses the entry holds a shared lock of
+//! `in-use`; a run that removes the entry takes an exclusive one. The time of modification of `in-use` is the time of
+//! the last use.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
@@ -49,8 +50,8 @@ pub fn is_manifest(name: &OsStr) -> bool {
 }
 
 impl FileRecord {
-    /// Renews the stamp of the file at `path` if the stamp has changed and the hashes have not. `hashing` is called before the
-    /// file is read. Returns `false` if the stamp is unchanged.
+    /// Renews the stamp of the file at `path` if the stamp has changed and the hashes have not. `hashing` is called
+    /// before the file is read. Returns `false` if the stamp is unchanged.
     ///
     /// # Errors
     /// The reason why the file is refused.

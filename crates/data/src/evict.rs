@@ -18,7 +18,8 @@ struct Candidate {
 
 /// Removes the least recently used entries that no run uses, until the rest fit the cache's bound.
 ///
-/// Drafts of killed runs are removed, too. Without the writers' lock nothing is removed, since other runs may be writing.
+/// Drafts of killed runs are removed, too. Without the writers' lock nothing is removed, since other runs may be
+/// writing.
 pub(crate) fn evict(cache: &Cache, writing: &CacheLock, progress: &mut dyn FnMut(DataStep)) -> Result<(), DataError> {
     if !writing.is_held() || !cache.is_trusted() {
         return Ok(());

@@ -1,4 +1,5 @@
-//! The causes for which the system refuses to read or write a file: a closed list, from the error number, with remedies.
+//! The causes for which the system refuses to read or write a file: a closed list, from the error number, with
+//! remedies.
 
 use std::io;
 
@@ -74,7 +75,8 @@ impl FileCause {
         matches!(self, Self::Full | Self::TooLarge | Self::Path | Self::Device)
     }
 
-    /// Returns the end of a sentence about an error: the remedy, and `elsewhere`, which names another path, if that may help.
+    /// Returns the end of a sentence about an error: the remedy, and `elsewhere`, which names another path, if that may
+    /// help.
     pub fn remedy(self, elsewhere: &str) -> String {
         match (self.help(), self.is_of_place()) {
             ("", false) => String::new(),

@@ -1,5 +1,5 @@
-//! Reads the IDX format of MNIST (LeCun 1998): two zero bytes, a type, the number of sizes, the sizes (big-endian `u32`), the
-//! values.
+//! Reads the IDX format of MNIST (LeCun 1998): two zero bytes, a type, the number of sizes, the sizes (big-endian
+//! `u32`), the values.
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -44,7 +44,8 @@ impl IdxContent {
     }
 }
 
-/// Reads a whole IDX file. `path` is for messages. `room` bounds the memory that is allocated because the header demands it.
+/// Reads a whole IDX file. `path` is for messages. `room` bounds the memory that is allocated because the header
+/// demands it.
 ///
 /// # Errors
 /// The magic number is wrong, there are no examples, the number of bytes differs from the header, or the reader fails.
@@ -97,7 +98,8 @@ fn values(reader: &mut impl Read, sizes: &[u32], head: u64, path: &Path, room: u
     if rest.is_empty() { Ok(values) } else { Err(DataError::Trailing { path: path.to_owned(), promised }) }
 }
 
-/// Appends at most `limit` bytes. The early end of a gzip stream is no error here, since the caller checks the number of bytes.
+/// Appends at most `limit` bytes. The early end of a gzip stream is no error here, since the caller checks the number
+/// of bytes.
 fn take(reader: &mut impl Read, limit: u64, into: &mut Vec<u8>) -> io::Result<()> {
     match reader.take(limit).read_to_end(into) {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),

@@ -1,11 +1,11 @@
 //! Datasets and partitioners: deals a dataset to the clients, one file a client.
 //!
-//! [`deal()`] is the main function: it finds a dataset, partitions it and writes one safetensors file for each client into
-//! the cache. A client maps only its own file. [`partition()`] is the pure part: it turns labels and a seed into row indices.
-//! [`Key`] names the random streams of a run.
+//! [`deal()`] is the main function: it finds a dataset, partitions it and writes one safetensors file for each client
+//! into the cache. A client maps only its own file. [`partition()`] is the pure part: it turns labels and a seed into
+//! row indices. [`Key`] names the random streams of a run.
 //!
-//! This crate starts no client, knows no model, strategy or round, and prints nothing (steps go to the caller's closure). Its
-//! partitioners use no clock, thread or file.
+//! This crate starts no client, knows no model, strategy or round, and prints nothing (steps go to the caller's
+//! closure). Its partitioners use no clock, thread or file.
 
 mod cache;
 mod checksum;
@@ -45,6 +45,6 @@ pub use partition::{Scheme, partition};
 pub use piece::Piece;
 pub use rand_chacha::ChaCha8Rng;
 pub use random::{Key, Use, below, order, shuffle};
-pub use refusal::{refusal, sync_folder};
+pub use refusal::{persist, refusal, sync_folder};
 pub use source::Source;
 pub use spread::spread;

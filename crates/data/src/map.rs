@@ -22,8 +22,8 @@ pub enum Pixels<'a> {
 
 /// A partition file that is mapped into memory, so that examples are read from the page cache without a copy.
 ///
-/// The file is any safetensors file with `examples` U8 or F32 `[n, shape…]` and `labels` U32 `[n]`. A tensor that is not
-/// aligned is copied; the files of this crate are aligned. The file must not change while it is mapped.
+/// The file is any safetensors file with `examples` U8 or F32 `[n, shape…]` and `labels` U32 `[n]`. A tensor that is
+/// not aligned is copied; the files of this crate are aligned. The file must not change while it is mapped.
 #[derive(Debug)]
 pub struct Partition {
     map: Mmap,
@@ -113,8 +113,8 @@ impl Partition {
         self.slice(&self.labels)
     }
 
-    /// Returns the SHA-256 of the labels followed by the examples, little-endian, in hexadecimal. The rest of the file does not
-    /// count.
+    /// Returns the SHA-256 of the labels followed by the examples, little-endian, in hexadecimal. The rest of the file
+    /// does not count.
     pub fn sha256(&self) -> String {
         let examples = match self.pixels() {
             Pixels::U8(pixels) => pixels,

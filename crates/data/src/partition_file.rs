@@ -1,8 +1,8 @@
 //! Writes a partition file: safetensors with `labels` U32 (n) and `examples` U8 (n, shape…), in that order.
 //!
-//! The header is padded with spaces so that the data start at a multiple of 64. The labels come first, since they need the
-//! larger alignment. The safetensors crate writes metadata in the order of a hash map; this module writes the header itself,
-//! so that equal partitions are equal files.
+//! The header is padded with spaces so that the data start at a multiple of 64. The labels come first, since they need
+//! the larger alignment. The safetensors crate writes metadata in the order of a hash map; this module writes the
+//! header itself, so that equal partitions are equal files.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
+use tempfile::NamedTempFile;
+
 /// The error numbers of a file system, a mount or a container that lacks an operation or forbids it to this user.
 const REFUSALS: [i32; 7] = [
     libc::EINVAL,
@@ -36,6 +38,18 @@ pub fn sync_folder(folder: &Path) -> io::Result<Option<io::Error>> {
     refusal(File::open(folder).and_then(|folder| folder.sync_all()))
 }
 
+/// Syncs a temporary file and renames it to `path`, whose folder is then synced.
+///
+/// A reader, or a power failure, thus finds the old file or the whole new one.
+///
+/// # Errors
+/// As for [`refusal`], and those of the rename.
+pub fn persist(file: NamedTempFile, path: &Path) -> io::Result<()> {
+    refusal(file.as_file().sync_all())?;
+    file.persist(path)?;
+    sync_folder(path.parent().unwrap_or(Path::new("."))).map(drop)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -51,6 +65,18 @@ mod tests {
         }
         assert!(refusal(Ok(())).unwrap().is_none());
         assert!(refusal::<()>(Err(io::ErrorKind::InvalidInput.into())).is_err());
+    }
+
+    #[test]
+    fn a_persisted_file_replaces_the_old_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        std::fs::write(&path, "old").unwrap();
+        let new = NamedTempFile::new_in(folder.path()).unwrap();
+        std::fs::write(new.path(), "new").unwrap();
+        persist(new, &path).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]

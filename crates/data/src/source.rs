@@ -10,8 +10,8 @@ use crate::{DataError, fetch};
 
 /// The source of an experiment's dataset: a known name, or a directory of IDX files.
 ///
-/// The text is `fashion-mnist`, `sample` or the path of a directory. The path of a directory with a known name begins with
-/// `./`.
+/// The text is `fashion-mnist`, `sample` or the path of a directory. The path of a directory with a known name begins
+/// with `./`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Source {

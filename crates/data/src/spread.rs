@@ -9,7 +9,7 @@ use std::thread::{self, Builder};
 /// assignment of parts to threads is arbitrary, so no result may depend on it.
 ///
 /// # Panics
-/// Panics where `work` panics.
+/// Panics if `work` panics.
 pub fn spread<T>(threads: usize, parts: impl Iterator<Item = T> + Send, work: impl Fn(T) + Sync) {
     spread_on(&Builder::new, threads, parts, work);
 }

@@ -48,8 +48,8 @@ pub(crate) fn rewrite(path: &Path, bytes: &[u8]) {
     fs::File::options().write(true).open(path).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
 }
 
-/// Replaces the file at `path` by one with other content and the same time of modification, as a reproducible archive does.
-/// The new file has another inode, since both exist for a moment.
+/// Replaces the file at `path` by one with other content and the same time of modification, as a reproducible archive
+/// does. The new file has another inode, since both exist for a moment.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) {
     let new = path.with_extension("new");
     fs::write(&new, bytes).unwrap();

@@ -196,8 +196,8 @@ impl Spare {
 /// Reads one frame.
 ///
 /// # Errors
-/// [`FrameError::End`] if the pipe ended before the first byte; another variant for any other failure, such as a payload
-/// above `limits`.
+/// [`FrameError::End`] if the pipe ended before the first byte; another variant for any other failure, such as a
+/// payload above `limits`.
 pub fn read<B: DeserializeOwned>(reader: &mut impl Read, limits: Limits) -> Result<(B, Parts), FrameError> {
     begin(reader, limits)?.finish(reader, &Spare::default())
 }
@@ -280,7 +280,8 @@ fn read_part(reader: &mut impl Read, part: PartHeader, spare: &Spare) -> io::Res
     Ok((part.name, data))
 }
 
-/// Reads `len` values into `buffer`, which grows as the values arrive. A header that claims too much thus takes no memory.
+/// Reads `len` values into `buffer`, which grows as the values arrive. A header that claims too much thus takes no
+/// memory.
 fn read_values<T: bytemuck::Pod>(reader: &mut impl Read, len: u64, mut buffer: Vec<T>) -> io::Result<Vec<T>> {
     /// The most bytes that are allocated ahead of reading them.
     const STEP: usize = 16 << 20;

@@ -87,10 +87,12 @@ pub struct ProgramLaunch {
 pub struct Setup {
     /// The path of the model's dylib; `None` for a foreign client, which is its own model.
     pub dylib: Option<PathBuf>,
-    /// The SHA-256 of the dylib, in hexadecimal. It is given if the client has its own copy of the file (`fedpipe serve`).
+    /// The SHA-256 of the dylib, in hexadecimal. It is given if the client has its own copy of the file (`fedpipe
+    /// serve`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dylib_sha256: Option<String>,
-    /// The SHA-256 of the test set's labels followed by its examples, in hexadecimal. `None` if the host has checked the file.
+    /// The SHA-256 of the test set's labels followed by its examples, in hexadecimal. `None` if the host has checked
+    /// the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_sha256: Option<String>,
     /// The model's options as the user gave them.
@@ -127,7 +129,8 @@ pub struct HeldPartition {
     pub client: u32,
     /// The path of the partition file; empty if the client has its own.
     pub path: PathBuf,
-    /// The SHA-256 of the partition's labels followed by its examples, in hexadecimal; `None` if the host does not have it.
+    /// The SHA-256 of the partition's labels followed by its examples, in hexadecimal; `None` if the host does not have
+    /// it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
 }

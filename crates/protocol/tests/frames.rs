@@ -1,5 +1,5 @@
-//! Property tests of the framing: a frame is read as it was written; a broken frame is refused without a panic or a large
-//! allocation.
+//! Property tests of the framing: a frame is read as it was written; a broken frame is refused without a panic or a
+//! large allocation.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use fedpipe_protocol::{

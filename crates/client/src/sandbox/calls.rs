@@ -1,7 +1,7 @@
 //! seccomp: the system calls that a client may make. Any other call fails with EPERM.
 //!
-//! A refused call is an error and does not end the process, since some libraries make such a call and can do without it. A
-//! call of another architecture (`int 0x80`) ends the process. Calls of x32 have other numbers and are refused.
+//! A refused call is an error and does not end the process, since some libraries make such a call and can do without
+//! it. A call of another architecture (`int 0x80`) ends the process. Calls of x32 have other numbers and are refused.
 
 use std::collections::BTreeMap;
 
@@ -111,8 +111,8 @@ pub(super) enum CallList {
     },
 }
 
-/// The further calls that a program and its interpreter need: to be executed and linked, to find their files, to wait for
-/// their threads. None of these calls makes a socket or a process, or changes another process.
+/// The further calls that a program and its interpreter need: to be executed and linked, to find their files, to wait
+/// for their threads. None of these calls makes a socket or a process, or changes another process.
 const PROGRAM: &[c_long] = &[
     // The program is executed after the filter is installed. The number of executions cannot be limited.
     libc::SYS_execve,

@@ -1,6 +1,7 @@
 //! Landlock: the files that a client may read.
 //!
-//! A client may write nothing, use no TCP port and signal no process outside. Only a program of the user's may execute files.
+//! A client may write nothing, use no TCP port and signal no process outside. Only a program of the user's may execute
+//! files.
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, LandlockStatus, RestrictionStatus, Ruleset, RulesetAttr, RulesetCreatedAttr,

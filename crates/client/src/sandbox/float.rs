@@ -3,8 +3,8 @@
 
 /// Restores the default control word, and returns `true` if it had changed.
 ///
-/// A library that was built with fast-math changes the control word when it is loaded. All later results in this thread then
-/// have other bits. On architectures other than x86-64 and aarch64 this does nothing.
+/// A library that was built with fast-math changes the control word when it is loaded. All later results in this thread
+/// then have other bits. On architectures other than x86-64 and aarch64 this does nothing.
 #[must_use = "a model that leaves the control word changed is in error"]
 pub fn restore_float_control() -> bool {
     let changed = read() & !STATUS != DEFAULT;
@@ -41,8 +41,8 @@ mod x86_64 {
 
     pub(super) fn write(word: u64) {
         let word = word as u32;
-        // SAFETY: the instruction loads four bytes from `word`. Rust assumes the default, which is the only value written
-        // outside of tests. The tests do no arithmetic before they restore it.
+        // SAFETY: the instruction loads four bytes from `word`. Rust assumes the default, which is the only value
+        // written outside of tests. The tests do no arithmetic before they restore it.
         unsafe { asm!("ldmxcsr [{}]", in(reg) &raw const word, options(nostack, preserves_flags, readonly)) };
     }
 }
@@ -64,8 +64,8 @@ mod aarch64 {
     }
 
     pub(super) fn write(word: u64) {
-        // SAFETY: Rust assumes the default, which is the only value written outside of tests. The tests do no arithmetic
-        // before they restore it.
+        // SAFETY: Rust assumes the default, which is the only value written outside of tests. The tests do no
+        // arithmetic before they restore it.
         unsafe { asm!("msr fpcr, {}", in(reg) word, options(nostack, preserves_flags)) };
     }
 }

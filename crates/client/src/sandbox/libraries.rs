@@ -21,8 +21,8 @@ pub(super) fn places() -> BTreeSet<PathBuf> {
     places
 }
 
-/// Returns the directories of the libraries that `cache` lists. The strings of the cache end in 0. The tables before them
-/// contain no path.
+/// Returns the directories of the libraries that `cache` lists. The strings of the cache end in 0. The tables before
+/// them contain no path.
 fn directories(cache: &[u8]) -> BTreeSet<&[u8]> {
     let strings = cache.split(|&byte| byte == 0).filter(|string| string.starts_with(b"/"));
     let split = strings.filter_map(|string| Some(string.split_at(string.iter().rposition(|&byte| byte == b'/')?)));

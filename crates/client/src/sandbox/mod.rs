@@ -1,9 +1,9 @@
 //! The isolation of a client, which the kernel enforces before the dylib is opened.
 //!
-//! Landlock allows reading the dylib, the system's libraries and this client's data. It forbids the rest of the file system,
-//! TCP, abstract sockets and signals. seccomp allows only the system calls that training needs. Resource limits bound memory
-//! and time. Landlock and seccomp are both necessary: Landlock does not cover UDP, and seccomp cannot distinguish paths.
-//! `crates/client/SECURITY.md` lists the attempts and the mechanism that stops each.
+//! Landlock allows reading the dylib, the system's libraries and this client's data. It forbids the rest of the file
+//! system, TCP, abstract sockets and signals. seccomp allows only the system calls that training needs. Resource limits
+//! bound memory and time. Landlock and seccomp are both necessary: Landlock does not cover UDP, and seccomp cannot
+//! distinguish paths. `crates/client/SECURITY.md` lists the attempts and the mechanism that stops each.
 
 mod calls;
 mod file_access;
@@ -66,7 +66,8 @@ impl Policy {
 #[error("isolation is required, but is missing here: {}; --isolation auto goes on without", .0.join("; "))]
 pub struct MissingIsolation(pub Vec<String>);
 
-/// Isolates this process permanently. The process must have one thread, since the kernel isolates only the calling thread.
+/// Isolates this process permanently. The process must have one thread, since the kernel isolates only the calling
+/// thread.
 ///
 /// Files of the policy that do not exist are ignored. Opening such a file fails later.
 ///
@@ -107,8 +108,8 @@ fn confine(policy: &Policy, force: &mut InForce) {
     let landlock = file_access::restrict(policy);
     force.landlock_abi = note_missing(&mut force.missing, "Landlock", landlock);
     if force.landlock_abi.is_none() {
-        // Landlock also denies access to /proc/PID/mem of another client. Without Landlock, this flag does, except for root.
-        // It is not set otherwise, since it would also deny the user's debugger and `ls /proc/PID/fd`.
+        // Landlock also denies access to /proc/PID/mem of another client. Without Landlock, this flag does, except for
+        // root. It is not set otherwise, since it would also deny the user's debugger and `ls /proc/PID/fd`.
         let undumpable = nix::sys::prctl::set_dumpable(false).map_err(|errno| errno.to_string());
         note_missing(&mut force.missing, "a memory that siblings cannot read", undumpable);
     }

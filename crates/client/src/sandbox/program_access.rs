@@ -1,5 +1,5 @@
-//! The part of the file system that a program of the user's may read: the paths that the host opens, except those that it
-//! closes.
+//! The part of the file system that a program of the user's may read: the paths that the host opens, except those that
+//! it closes.
 
 use std::{
     collections::BTreeSet,

@@ -18,8 +18,8 @@ pub(super) struct ResourceLimits {
 }
 
 impl ResourceLimits {
-    /// Computes the limits. They are increased by the memory that is mapped now, by the files that will be mapped, and by the
-    /// processor time that is used.
+    /// Computes the limits. They are increased by the memory that is mapped now, by the files that will be mapped, and
+    /// by the processor time that is used.
     pub(super) fn of(policy: &Policy) -> Self {
         let files = policy.readable.iter().filter_map(|path| Some(std::fs::metadata(path).ok()?.len()));
         // An `execve` drops all that is mapped now, and files that a program reads do not count as data.

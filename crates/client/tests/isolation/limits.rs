@@ -70,7 +70,8 @@ pub(crate) fn a_client_may_end_itself() {
     };
     assert_eq!(ends(Role::Exit(7)).0.code(), Some(7));
     assert_eq!(ends(Role::Abort).0.signal(), Some(libc::SIGABRT));
-    // The panic's message is written, with RUST_BACKTRACE or without: the files for a backtrace are denied, which is no crash.
+    // The panic's message is written, with RUST_BACKTRACE or without: the files for a backtrace are denied, which is no
+    // crash.
     let (status, words) = ends(Role::Panic);
     assert!(status.code() == Some(101) && words.contains("as planned"), "{status}: {words}");
     let (status, words) = ends(Role::Overflow);

@@ -1,8 +1,8 @@
 //! Tests of the isolation of clients: a hostile model in real processes.
 //!
-//! `cargo test -p fedpipe-client --test isolation` prints each attempt with its error. A client must have one thread when it
-//! isolates itself, but the standard test harness has several. This test therefore has its own `main`, which becomes the
-//! client if the environment holds a plan.
+//! `cargo test -p fedpipe-client --test isolation` prints each attempt with its error. A client must have one thread
+//! when it isolates itself, but the standard test harness has several. This test therefore has its own `main`, which
+//! becomes the client if the environment holds a plan.
 
 #![allow(clippy::disallowed_methods, reason = "a panic fails the test")]
 #![allow(

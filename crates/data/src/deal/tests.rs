@@ -1,4 +1,5 @@
-#![allow(clippy::disallowed_methods, reason = "a test without threads has failed")]
+//! Tests of dealing: the cache, its entries, eviction, and views for verification.
+#![allow(clippy::disallowed_methods, reason = "a panic fails the test")]
 
 use std::fs;
 use std::path::Path;
@@ -30,7 +31,7 @@ impl Setting {
         Deal { source: Source::Directory(self.data.clone()), scheme: Scheme::Iid, clients, seed }
     }
 
-    /// Deals, and returns what was told.
+    /// Deals, and returns the result with the reported steps.
     fn run(&self, deal: &Deal) -> (Result<Dealt, DataError>, Vec<DataStep>) {
         let mut steps = Vec::new();
         let dealt = super::deal(deal, &self.cache, &mut |progress| steps.push(progress));
@@ -69,9 +70,9 @@ fn every_client_gets_its_rows_in_a_file() {
 }
 
 #[test]
-fn of_partitions_of_ones_own_a_client_deals_all_and_the_host_the_test_set_alone() {
+fn under_own_a_client_deals_all_examples_and_the_host_only_the_test_set() {
     let setting = setting();
-    // A client without examples of the last class, which is tested all the same.
+    // The client has no examples of two classes that the test set has.
     fs::write(setting.data.join("train-labels-idx1-ubyte"), idx(&[60], &[0; 60])).unwrap();
     let own = |clients| Deal { scheme: Scheme::Own, ..setting.deal(clients, 0) };
     let dealt = setting.run(&own(1)).0.unwrap();
@@ -96,25 +97,25 @@ fn of_partitions_of_ones_own_a_client_deals_all_and_the_host_the_test_set_alone(
 }
 
 #[test]
-fn what_was_dealt_before_is_found_without_reading_the_dataset() {
+fn a_second_deal_does_not_read_the_dataset() {
     let setting = setting();
     let deal = setting.deal(4, 1);
     let first = setting.run(&deal).0.unwrap();
     let (second, steps) = setting.run(&deal);
     let second = second.unwrap();
     assert_eq!((&second.dataset, &second.partitions, &second.test), (&first.dataset, &first.partitions, &first.test));
-    // The reader of a dataset, or a partition, says so.
+    // Reading a dataset or a partition would be a step.
     assert_eq!(steps, []);
 }
 
-/// A verifying view of the setting's cache.
+/// Returns a setting with a verifying view of the cache.
 fn verifying(setting: &Setting) -> Setting {
     let dir = tempfile::tempdir().unwrap();
     let cache = setting.cache.verifying(dir.path());
     Setting { _dir: dir, data: setting.data.clone(), cache }
 }
 
-/// Other images of the same size in the place of the training images, with their time.
+/// Replaces the training images by others of the same size and time of modification.
 fn replace_images(setting: &Setting) {
     let path = setting.data.join("train-images-idx3-ubyte");
     let mut bytes = fs::read(&path).unwrap();
@@ -136,13 +137,13 @@ fn other_files_of_the_same_sizes_and_times_are_another_dataset() {
 }
 
 #[test]
-fn a_verifying_view_reads_a_directory_whatever_the_cache_remembers_of_it() {
+fn a_verifying_view_ignores_the_recorded_identity_of_a_directory() {
     let setting = setting();
     let deal = setting.deal(4, 1);
     let first = setting.run(&deal).0.unwrap();
     replace_images(&setting);
     let second = setting.run(&deal).0.unwrap();
-    // The cache's record has the stamps of the files that are there, and the hash of those that were.
+    // The record gets the stamps of the present files and the hash of the former ones.
     let [memory] = &files(&setting.cache.datasets().join("directories"))[..] else { panic!("one directory") };
     let text = fs::read_to_string(memory).unwrap();
     fs::write(memory, text.replace(&second.dataset.sha256, &first.dataset.sha256)).unwrap();
@@ -150,7 +151,7 @@ fn a_verifying_view_reads_a_directory_whatever_the_cache_remembers_of_it() {
     assert_eq!(verifying(&setting).run(&deal).0.unwrap().dataset, second.dataset);
 }
 
-/// The files in a directory and below it, in order.
+/// Returns the files in a directory and below it, in order.
 fn files(dir: &Path) -> Vec<PathBuf> {
     let paths = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     let mut all: Vec<_> = paths.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect();
@@ -163,11 +164,11 @@ fn contents(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 }
 
 #[test]
-fn a_verifying_view_deals_anew_whatever_the_cache_says_and_leaves_it_as_it_is() {
+fn a_verifying_view_deals_again_and_does_not_change_the_cache() {
     let setting = setting();
     let deal = setting.deal(4, 1);
     let first = setting.run(&deal).0.unwrap();
-    // A partition with other labels, and a list with its stamp and its hash.
+    // A partition gets other labels, and the manifest gets its stamp and its hash.
     let forged = &first.partitions[2];
     let mut bytes = fs::read(&forged.path).unwrap();
     let end = bytes.len() - 15 * 6;
@@ -189,7 +190,7 @@ fn a_verifying_view_deals_anew_whatever_the_cache_says_and_leaves_it_as_it_is() 
     for _ in 0..2 {
         let (dealt, steps) = view.run(&deal);
         let dealt = dealt.unwrap();
-        assert!(dealing(&steps), "also where it has dealt before: {steps:?}");
+        assert!(dealing(&steps), "the second time, too: {steps:?}");
         assert_eq!((&dealt.dataset, dealt.digests()), (&first.dataset, first.digests()));
         for file in dealt.partitions.iter().chain([&dealt.test]) {
             assert!(file.path.starts_with(view.cache.partitions()), "{file:?}");
@@ -274,7 +275,7 @@ fn a_damaged_partition_is_refused_by_name_and_dealt_again() {
     }
 }
 
-/// The size and the time are as they were, and one bit of the content or of the header is not.
+/// Only one bit of the content or of the header changes, but neither the size nor the time of modification.
 #[test]
 fn a_partition_that_was_damaged_with_its_time_kept_is_refused_and_dealt_again() {
     let setting = setting();
@@ -295,7 +296,7 @@ fn a_partition_that_was_damaged_with_its_time_kept_is_refused_and_dealt_again() 
     }
 }
 
-/// As after a reboot or in a copied cache.
+/// Stamps change at a reboot or in a copied cache, for example.
 #[test]
 fn partitions_whose_stamps_alone_have_changed_are_hashed_once_and_taken() {
     let setting = setting();
@@ -308,11 +309,11 @@ fn partitions_whose_stamps_alone_have_changed_are_hashed_once_and_taken() {
     let (second, steps) = setting.run(&deal);
     assert_eq!(second.unwrap().partitions, first.partitions);
     assert_eq!(steps, [hashing(&first.partitions[0]), hashing(&first.test)], "each entry once");
-    assert_eq!(setting.run(&deal).1, [], "and the new stamps are remembered");
+    assert_eq!(setting.run(&deal).1, [], "the new stamps are recorded");
 }
 
 #[test]
-fn a_lost_list_is_written_again() {
+fn a_damaged_manifest_is_written_again() {
     let setting = setting();
     let deal = setting.deal(4, 1);
     let list = setting.run(&deal).0.unwrap().test.path.with_file_name("entry.json");
@@ -361,7 +362,7 @@ fn the_least_recently_used_goes_and_never_one_in_use() {
 fn nothing_is_removed_without_the_writers_lock() {
     let setting = setting();
     let file = setting.run(&setting.deal(4, 1)).0.unwrap().partitions.swap_remove(0).path;
-    // Another run may be writing it.
+    // Another run may be writing this draft.
     let draft = setting.cache.partitions().join(".draft-other");
     fs::create_dir(&draft).unwrap();
     let full = setting.cache.clone().limited(1);
@@ -373,7 +374,7 @@ fn nothing_is_removed_without_the_writers_lock() {
 }
 
 #[test]
-fn what_was_used_last_stays() {
+fn the_most_recently_used_entries_stay() {
     let mut setting = setting();
     let dirs: Vec<PathBuf> = (1..=3)
         .map(|seed| setting.run(&setting.deal(4, seed)).0.unwrap().partitions[0].path.parent().unwrap().to_owned())
@@ -384,7 +385,7 @@ fn what_was_used_last_stays() {
             total += file.unwrap().metadata().unwrap().len();
         }
     }
-    // As if the first had been used after the others.
+    // The first entry gets the latest time of use.
     let used = |dir: &Path, second| {
         let file = fs::File::options().write(true).open(dir.join("in-use")).unwrap();
         file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(second)).unwrap();
@@ -392,14 +393,14 @@ fn what_was_used_last_stays() {
     used(&dirs[0], 30);
     used(&dirs[1], 10);
     used(&dirs[2], 20);
-    // One more entry makes one too many. Entries record times, so that their sizes differ by a few bytes.
+    // One more entry exceeds the bound by one. The sizes of entries differ by a few bytes, since they contain times.
     setting.cache = setting.cache.clone().limited(total + total / 6);
     setting.run(&setting.deal(4, 4)).0.unwrap();
     assert_eq!([true, false, true], [0, 1, 2].map(|i: usize| dirs[i].exists()));
 }
 
 #[test]
-fn what_a_killed_run_left_is_removed() {
+fn the_draft_of_a_killed_run_is_removed() {
     let setting = setting();
     let left = setting.cache.partitions().join(".draft-left");
     fs::create_dir_all(&left).unwrap();
@@ -409,7 +410,7 @@ fn what_a_killed_run_left_is_removed() {
 }
 
 #[test]
-fn the_sample_says_that_it_is_one() {
+fn the_sample_is_marked_as_one() {
     let setting = setting();
     let dealt = setting.run(&Deal { source: Source::Sample, ..setting.deal(3, 1) }).0.unwrap();
     assert!(dealt.dataset.sample);
@@ -419,7 +420,7 @@ fn the_sample_says_that_it_is_one() {
 }
 
 #[test]
-fn what_cannot_be_dealt_is_refused_and_leaves_nothing() {
+fn an_impossible_deal_is_refused_and_leaves_no_file() {
     let setting = setting();
     let refused = |deal: &Deal| setting.run(deal).0.unwrap_err();
     assert_says(&refused(&setting.deal(0, 1)), &["0 clients"]);

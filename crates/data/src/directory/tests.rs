@@ -1,3 +1,5 @@
+//! Tests of datasets in a directory: spellings, identities and refusals.
+
 use std::fs;
 
 use super::*;
@@ -51,7 +53,7 @@ fn a_colour_set_is_read() {
 }
 
 #[test]
-fn an_identity_is_remembered_until_a_file_changes() {
+fn an_identity_is_cached_until_a_file_changes() {
     let (_dir, data, cache) = setting();
     let cached = || Directory::find(&data, Portion::Whole).unwrap().cached_identity(&cache);
     assert_eq!(cached(), None);
@@ -63,7 +65,7 @@ fn an_identity_is_remembered_until_a_file_changes() {
 }
 
 #[test]
-fn a_dataset_that_has_not_its_published_identity_is_refused() {
+fn a_dataset_without_its_published_identity_is_refused() {
     let (_dir, data, cache) = setting();
     let sha256 = load(&data, &cache).unwrap().info.sha256;
     let paths = crate::dataset::FILES.map(|file| data.join(file));
@@ -73,7 +75,7 @@ fn a_dataset_that_has_not_its_published_identity_is_refused() {
     assert_says(&error, &["my-data are altered", &sha256, "delete them"]);
 }
 
-/// The identity is what the documentation says: `sha256sum FILES | sha256sum`.
+/// The documentation defines the identity as `sha256sum FILES | sha256sum`.
 #[test]
 fn the_identity_is_that_of_the_list_of_hashes() {
     let (_dir, data, cache) = setting();

@@ -10,7 +10,7 @@ use tempfile::{NamedTempFile, TempDir};
 use super::CheckedFiles;
 use crate::cache::{CacheLock, cannot_write};
 use crate::checksum::{self, Hashing, Stamp};
-use crate::refusal::{refusal, sync_folder};
+use crate::refusal::persist;
 use crate::{DataError, DataStep};
 
 /// A decompressed file whose size and hash are known.
@@ -43,8 +43,8 @@ pub(super) struct Scratch {
 const SCRATCH: &str = ".draft-";
 
 impl Scratch {
-    /// Makes the directory, and removes those of killed runs. Without the lock it removes nothing, since another run may use
-    /// one.
+    /// Makes the directory, and removes those of killed runs. Without the lock it removes nothing, since another run
+    /// may use one.
     pub(super) fn new(files: &Path, fetching: &CacheLock) -> Result<Self, DataError> {
         let make = || -> io::Result<TempDir> {
             for old in fs::read_dir(files)? {
@@ -170,9 +170,7 @@ pub(super) fn install(from: &mut dyn Read, file: &KnownFile, scratch: &Scratch) 
     if let Some(reason) = wrong_size(file, bytes).or_else(|| wrong_hash(file, &reader.finish())) {
         return Err(FetchFailure::File(reason));
     }
-    refusal(temporary.as_file().sync_all()).map_err(fail)?;
-    temporary.persist(&target).map_err(|error| fail(error.error))?;
-    sync_folder(&scratch.files).map(drop).map_err(fail)
+    persist(temporary, &target).map_err(fail)
 }
 
 fn wrong_size(file: &KnownFile, bytes: u64) -> Option<String> {

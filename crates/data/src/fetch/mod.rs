@@ -1,4 +1,5 @@
-//! Fetches Fashion-MNIST from the cache, the system, the publisher or Debian's package, in this order, and checks its SHA-256.
+//! Fetches Fashion-MNIST from the cache, the system, the publisher or Debian's package, in this order, and checks its
+//! SHA-256.
 
 mod debian;
 mod download;
@@ -70,9 +71,9 @@ impl Origins {
 
 /// Fetches Fashion-MNIST into the cache, and returns the directory with its four decompressed IDX files.
 ///
-/// The origins are, in this order: the cache, `/usr/share/datasets/fashion-mnist`, the publisher, and Debian's package archive
-/// (by `apt-get download`, which needs no root). Each file is checked by its SHA-256. A truncated or altered file is reported
-/// by name and not used. Runs that fetch at the same time do so in turn.
+/// The origins are, in this order: the cache, `/usr/share/datasets/fashion-mnist`, the publisher, and Debian's package
+/// archive (by `apt-get download`, which needs no root). Each file is checked by its SHA-256. A truncated or altered
+/// file is reported by name and not used. Runs that fetch at the same time do so in turn.
 ///
 /// # Errors
 /// No origin has the files, or the cache cannot be written.
@@ -173,8 +174,8 @@ impl Origin {
     }
 }
 
-/// Calls `take` for each missing file and removes the files that it took from `missing`. The inner error is the first reason
-/// why a file is still missing.
+/// Calls `take` for each missing file and removes the files that it took from `missing`. The inner error is the first
+/// reason why a file is still missing.
 fn fill(
     missing: &mut Vec<KnownFile>,
     take: &mut dyn FnMut(&KnownFile) -> Result<(), FetchFailure>,

@@ -8,8 +8,8 @@ use ureq::http::Uri;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{NextTimeout, time::Duration};
 
-/// A resolver for ureq. If the system refuses the thread for the time limit, it resolves without a limit; ureq's own resolver
-/// panics.
+/// A resolver for ureq. If the system refuses the thread for the time limit, it resolves without a limit; ureq's own
+/// resolver panics.
 #[derive(Debug, Default)]
 pub(super) struct FallbackResolver {
     /// The size of the thread's stack in bytes; `None` for the default.

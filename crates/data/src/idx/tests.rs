@@ -1,3 +1,5 @@
+//! Tests of the IDX reader, with truncated and hostile files.
+
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
@@ -25,7 +27,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_at_all_can_make_it_panic(bytes: Vec<u8>) {
+    fn no_bytes_cause_a_panic(bytes: Vec<u8>) {
         let _ = parse(&bytes, IdxContent::Images);
         let _ = parse(&[&[0, 0, 8, 3], &bytes[..]].concat(), IdxContent::Images);
     }
@@ -75,7 +77,7 @@ fn an_empty_set_is_refused() {
     assert_says(&parse(&idx(&[0, 28, 28], &[]), IdxContent::Images).unwrap_err(), &["no examples", "[0, 28, 28]"]);
 }
 
-/// The header's word alone must not make this allocate.
+/// A header that promises too much must not cause a large allocation.
 #[test]
 fn a_header_that_promises_too_much_is_refused() {
     let error = parse(&idx(&[u32::MAX, u32::MAX, u32::MAX], &[0; 9]), IdxContent::Images).unwrap_err();

@@ -56,8 +56,8 @@ fn rows_by_class(labels: &[u32], classes: u32) -> Vec<Vec<u32>> {
     by_class
 }
 
-/// Draws one deal. For each class in order: shuffles its rows, draws shares, and cuts the rows at the running sums of the
-/// shares.
+/// Draws one deal. For each class in order: shuffles its rows, draws shares, and cuts the rows at the running sums of
+/// the shares.
 fn draw(rule: &Dirichlet, by_class: &[Vec<u32>], clients: u32, key: &Key) -> Vec<Vec<u32>> {
     let mut rng = key.rng();
     let examples: usize = by_class.iter().map(Vec::len).sum();

@@ -15,25 +15,28 @@ use crate::piece::Piece;
 
 /// The partition scheme: the rule that assigns training examples to clients.
 ///
-/// The text is `iid`, `dirichlet:alpha=0.3` (optionally with `min-size=10` and `balance=true`), `shards:per-client=2` or `own`.
-/// A bare value is alpha, or the number of shards per client. `Display` writes the form that `FromStr` reads, without defaults.
+/// The text is `iid`, `dirichlet:alpha=0.3` (optionally with `min-size=10` and `balance=true`), `shards:per-client=2`
+/// or `own`. A bare value is alpha, or the number of shards per client. `Display` writes the form that `FromStr` reads,
+/// without defaults.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Scheme {
     /// The examples are shuffled. The sizes of partitions differ by at most 1.
     Iid,
-    /// Each class is dealt in shares from a symmetric Dirichlet distribution *over the clients* (Yurochkin 2019; NIID-Bench,
-    /// Li 2022, "label distribution skew"). The variant that draws classes for each client (Hsu 2019) is another scheme.
+    /// Each class is dealt in shares from a symmetric Dirichlet distribution *over the clients* (Yurochkin 2019;
+    /// NIID-Bench, Li 2022, "label distribution skew"). The variant that draws classes for each client (Hsu 2019) is
+    /// another scheme.
     Dirichlet {
         /// The concentration, > 0. A small value gives skewed partitions, a large one even partitions.
         alpha: f64,
-        /// The least size of a partition, at least 1. The deal is drawn again until every client has that many examples.
+        /// The least size of a partition, at least 1. The deal is drawn again until every client has that many
+        /// examples.
         min_size: u32,
         /// `true` if a client gets no further class once it has its even share (examples / clients).
         balance: bool,
     },
-    /// The examples are sorted by label and cut into `clients * per_client` shards whose sizes differ by at most 1. The shards
-    /// are dealt at random (McMahan 2017, section 3).
+    /// The examples are sorted by label and cut into `clients * per_client` shards whose sizes differ by at most 1. The
+    /// shards are dealt at random (McMahan 2017, section 3).
     Shards {
         /// The number of shards for each client, at least 1.
         per_client: u32,
@@ -61,13 +64,14 @@ impl Scheme {
 
 /// Assigns each of the rows `0..labels.len()` to exactly one client.
 ///
-/// Returns one list of rows for each client, ascending and not empty. The same arguments give the same lists on every machine:
-/// the random streams depend on `seed` and [`Use::Partition`](crate::Use), and logarithms do not come from the system.
+/// Returns one list of rows for each client, ascending and not empty. The same arguments give the same lists on every
+/// machine: the random streams depend on `seed` and [`Use::Partition`](crate::Use), and logarithms do not come from the
+/// system.
 ///
 /// # Errors
-/// There is no client, or there are more clients than rows; a label is not below `classes`; a parameter is out of range; there
-/// are too few rows for the shards; 1,000 Dirichlet draws did not reach the least size; or the scheme is `own` with several
-/// clients.
+/// There is no client, or there are more clients than rows; a label is not below `classes`; a parameter is out of
+/// range; there are too few rows for the shards; 1,000 Dirichlet draws did not reach the least size; or the scheme is
+/// `own` with several clients.
 pub fn partition(
     scheme: &Scheme,
     labels: &[u32],
@@ -97,7 +101,8 @@ pub fn partition(
     }
 }
 
-/// Returns the start of part `k` if `n` items are cut into `parts` parts whose sizes differ by at most 1, larger parts first.
+/// Returns the start of part `k` if `n` items are cut into `parts` parts whose sizes differ by at most 1, larger parts
+/// first.
 fn start_of(k: u32, n: u32, parts: u32) -> usize {
     (k as usize) * ((n / parts) as usize) + k.min(n % parts) as usize
 }
