@@ -106,7 +106,7 @@ fn not_loaded(error: &LoadError, in_force: &InForce) -> Failure {
     let mut message = error.to_string();
     // The loader has the same message for a library that is missing and for one that it may not read.
     if in_force.landlock_abi.is_some() && message.contains("cannot open shared object file") {
-        message += "; isolation leaves a model the system's libraries only, and --isolation off all of them";
+        message += "; with isolation a model can load only the system's libraries, with --isolation off all of them";
     }
     Failure::new(kind_of(error), message)
 }

@@ -14,7 +14,7 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 /// close-on-exec.
 pub(crate) fn pipes(arguments: &[OsString]) -> Result<(File, File)> {
     let [read, write, number] = arguments else {
-        anyhow::bail!("it takes a read descriptor, a write descriptor and a client number");
+        anyhow::bail!("its arguments are a read descriptor, a write descriptor and a client number");
     };
     number_of::<u32>(number)?;
     let (read, write) = (number_of(read)?, number_of(write)?);
@@ -23,7 +23,7 @@ pub(crate) fn pipes(arguments: &[OsString]) -> Result<(File, File)> {
 }
 
 fn number_of<T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>>(text: &OsString) -> Result<T> {
-    text.to_string_lossy().parse().with_context(|| format!("{text:?} is no number"))
+    text.to_string_lossy().parse().with_context(|| format!("{text:?} is not a number"))
 }
 
 fn take(descriptor: RawFd) -> Result<File> {

@@ -108,7 +108,8 @@ const FLOAT_CONTROL: &str = "the model left the floating-point control word chan
     subnormal numbers), which changes the bits of all that follows";
 
 fn from_json<T: serde::de::DeserializeOwned>(text: &RString) -> Result<T, LoadError> {
-    serde_json::from_str(text).map_err(|error| LoadError::Refused(format!("the model describes itself badly: {error}")))
+    serde_json::from_str(text)
+        .map_err(|error| LoadError::Refused(format!("the model's description is not valid: {error}")))
 }
 
 /// Returns the message of `dlopen`, which libloading keeps as the source of its error. A leading `path` is removed; the

@@ -43,7 +43,7 @@ fn carry(arguments: &[OsString]) -> Result<()> {
     Builder::new().name("relay".into()).spawn(up).context(NO_THREAD)?;
     // The process ends when the socket ends, whatever the other thread waits for. The host thus sees the client's end.
     pass(stream, to_host)?;
-    anyhow::bail!("the client at the other end of {} hung up", socket.display())
+    anyhow::bail!("the client at the other end of {} closed the connection", socket.display())
 }
 
 /// Copies all bytes. `io::copy` would use `splice`, which can wait forever here: the test `e2e/over.rs` then hangs.

@@ -115,8 +115,9 @@ impl Session {
 
     /// Sets the model's weights to those that the host sent last.
     pub(crate) fn set_weights(&mut self) -> Result<(), Failure> {
-        let missing =
-            || Failure::new(FailureKind::Protocol, "the request has no part \"weights\", and none came before");
+        let missing = || {
+            Failure::new(FailureKind::Protocol, "the request has no part \"weights\", and no earlier request had one")
+        };
         let received = self.received.as_deref().ok_or_else(missing)?;
         answer(self.model.set_weights(RSlice::from_slice(received))).map_err(Failure::model)
     }

@@ -153,7 +153,7 @@ pub fn write(writer: &mut impl Write, body: &impl Serialize, parts: &[Part<'_>])
 /// Writes a frame without its payload. The caller sends the bytes of `parts` itself.
 ///
 /// # Errors
-/// As for [`write`].
+/// As for [`write()`].
 pub fn write_header(writer: &mut impl Write, body: &impl Serialize, parts: &[Part<'_>]) -> io::Result<()> {
     let header = FrameHeader { body, parts: parts.iter().map(Part::header).collect() };
     let json = serde_json::to_vec(&header)?;

@@ -39,10 +39,10 @@ impl Layout {
         let mut weight_count = 0_usize;
         for Tensor { name, shape, place, .. } in &tensors {
             if name.is_empty() || name == RESERVED {
-                return refuse(format!("has a tensor of the name {name:?}; give it another"));
+                return refuse(format!("has a tensor of the name {name:?}; rename it"));
             }
             if !names.insert(name) {
-                return refuse(format!("has two tensors of the name {name:?}; give one another"));
+                return refuse(format!("has two tensors of the name {name:?}; rename one of them"));
             }
             if *place == Place::Local {
                 return refuse(format!(

@@ -213,7 +213,7 @@ const PROGRAM_DESCRIPTOR_COMMANDS: &[i32] = &[libc::F_DUPFD, libc::F_SETFL, libc
 /// Restricts this thread to the calls of a list.
 pub(super) fn restrict(calls: CallList) -> Result<(), String> {
     let target = TargetArch::try_from(std::env::consts::ARCH)
-        .map_err(|_| format!("there is no list for {}", std::env::consts::ARCH))?;
+        .map_err(|_| format!("there is no list of system calls for {}", std::env::consts::ARCH))?;
     let install = |rules, matched, otherwise| install(rules, matched, otherwise, target).map_err(describe);
     if calls != CallList::Model {
         // The flags of `clone3` are in memory, which a filter cannot read. On ENOSYS, C libraries use `clone` instead.
