@@ -1,8 +1,8 @@
-"""The test vectors of this crate, from the definitions alone: ChaCha8, the key layout, orders and partitions.
+"""Prints the test vectors of this crate from their definitions: ChaCha8, the key layout, orders and partitions.
 
 Usage: python3 vectors.py
-A client in another language can follow the first half. Needs nothing but Python. The Dirichlet shares go through the system's
-libm here, which may differ from this crate's in the last bits.
+The first half is a reference for a client in another language. The program needs only Python. Its Dirichlet shares use the
+system's libm, whose last bits may differ from those of this crate.
 """
 
 import hashlib

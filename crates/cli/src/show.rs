@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use fedpipe_data::{DatasetInfo, Progress};
+use fedpipe_data::{DataStep, DatasetInfo};
 use fedpipe_host::{Event, Observer};
 use fedpipe_record::{
     crash::ClientCrash,
@@ -212,9 +212,9 @@ impl DataProgress {
         Self { quiet, bar: ProgressBar::hidden(), file: String::new() }
     }
 
-    pub(crate) fn show(&mut self, step: &Progress) {
+    pub(crate) fn show(&mut self, step: &DataStep) {
         match step {
-            Progress::Downloading { file, done, total } => {
+            DataStep::Downloading { file, done, total } => {
                 if self.file != *file {
                     self.clear();
                     self.bar = bar(self.quiet, "{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec}");
@@ -224,8 +224,8 @@ impl DataProgress {
                 self.bar.set_length(total.unwrap_or(*done));
                 self.bar.set_position(*done);
             }
-            Progress::Dealing { .. } => {}
-            step @ Progress::Unlocked { .. } => self.bar.suspend(|| print_error(format_args!("warning: {step}"))),
+            DataStep::Dealing { .. } => {}
+            step @ DataStep::Unlocked { .. } => self.bar.suspend(|| print_error(format_args!("warning: {step}"))),
             step if !self.quiet => self.bar.suspend(|| print_error(step)),
             _ => {}
         }

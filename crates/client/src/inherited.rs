@@ -1,5 +1,5 @@
 //! The two descriptors that a client inherits.
-#![allow(unsafe_code, reason = "an inherited descriptor is known by its number alone")]
+#![allow(unsafe_code, reason = "an inherited descriptor has only a number")]
 
 use std::{
     ffi::OsString,
@@ -10,10 +10,11 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
-/// The reading and the writing end named by `arguments`, now close-on-exec, and checked to be open.
+/// Returns the reading and the writing end that `arguments` name, after checking that both are open. Both become
+/// close-on-exec.
 pub(crate) fn pipes(arguments: &[OsString]) -> Result<(File, File)> {
     let [read, write, number] = arguments else {
-        anyhow::bail!("it takes a read descriptor, a write descriptor and a client number");
+        anyhow::bail!("its arguments are a read descriptor, a write descriptor and a client number");
     };
     number_of::<u32>(number)?;
     let (read, write) = (number_of(read)?, number_of(write)?);
@@ -22,7 +23,7 @@ pub(crate) fn pipes(arguments: &[OsString]) -> Result<(File, File)> {
 }
 
 fn number_of<T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>>(text: &OsString) -> Result<T> {
-    text.to_string_lossy().parse().with_context(|| format!("{text:?} is no number"))
+    text.to_string_lossy().parse().with_context(|| format!("{text:?} is not a number"))
 }
 
 fn take(descriptor: RawFd) -> Result<File> {
@@ -32,7 +33,7 @@ fn take(descriptor: RawFd) -> Result<File> {
     match fcntl(&file, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)) {
         Ok(_) => Ok(file),
         Err(error) => {
-            // Dropping it would close what is not open, which std treats as a fatal bug.
+            // A drop would close a descriptor that is not open, which std treats as a fatal bug.
             std::mem::forget(file);
             Err(error).with_context(|| format!("descriptor {descriptor} is not open"))
         }

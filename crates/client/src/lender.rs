@@ -1,4 +1,4 @@
-//! The writing end of a client's pipe.
+//! The writing end of a client's pipe, which sends weights without a copy.
 
 use std::{
     fs::File,
@@ -10,15 +10,16 @@ use nix::{
     fcntl::{SpliceFFlags, vmsplice},
 };
 
-/// Bytes that are lent; fewer are copied as fast.
+/// The least number of bytes that are lent. Fewer are copied, which is as fast.
 const LEAST: usize = 64 << 10;
 
-/// A pipe to which weights are lent: it holds their pages until they are read (vmsplice(2)), where a write makes pages, copies
-/// into them, and has them given back.
+/// A pipe to which the client lends its weights: the pipe holds their pages until the host reads them (vmsplice(2)).
+///
+/// A plain write would allocate pages and copy the weights into them.
 #[derive(Debug)]
 pub(crate) struct Lender {
     pipe: BufWriter<File>,
-    /// Not where it is no pipe, or the system lacks the call or refuses it.
+    /// `false` if the file is not a pipe, or the system lacks or refuses the call.
     lends: bool,
 }
 
@@ -27,7 +28,7 @@ impl Lender {
         Self { pipe: BufWriter::new(pipe), lends: true }
     }
 
-    /// Writes `bytes`, which must stay as they are, and where they are, until they were read.
+    /// Writes `bytes`. They must neither move nor change until the host has read them.
     pub(crate) fn lend(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.pipe.flush()?;
         let mut rest = bytes;
@@ -74,8 +75,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_lent_is_what_is_read() {
-        // Less than is lent, more than a pipe holds, and pages that are cut anywhere.
+    fn lent_bytes_are_read_unchanged() {
+        // Fewer bytes than are lent, more than a pipe holds, and starts that are not page-aligned.
         let all = bytes(3_000_001);
         let lent = || [&all[..10], &all[1..LEAST + 2], &all[17..], &all[..LEAST - 1]];
         let (mut reader, mut lender) = pipe();
@@ -98,14 +99,14 @@ mod tests {
 
     #[test]
     fn lent_pages_are_no_copy_and_written_ones_are() {
-        // Whole pages, as many as a pipe holds: more would wait for a reader.
+        // Whole pages, no more than a pipe holds: otherwise the write would wait for a reader.
         let mut given = bytes(LEAST + 4096);
         let start = given.as_ptr().align_offset(4096);
         let given = &mut given[start..start + LEAST];
         let mut read = vec![0; LEAST];
         let (mut reader, mut lender) = pipe();
 
-        // A header may be as long, and is gone once it is written.
+        // A written buffer may change at once, since the pipe has a copy.
         lender.write_all(given).unwrap();
         let written = given.to_vec();
         given.fill(1);
@@ -113,14 +114,14 @@ mod tests {
         assert!(read == written);
 
         lender.lend(given).unwrap();
-        // Nothing forks in this process, which would leave the pipe with the old pages.
+        // A lent buffer may not. (After a fork, the pipe would keep the old pages. Nothing forks here.)
         given.fill(2);
         reader.read_exact(&mut read).unwrap();
         assert!(read.iter().all(|&byte| byte == 2));
     }
 
     #[test]
-    fn what_is_no_pipe_is_written_to() {
+    fn a_file_that_is_not_a_pipe_is_written() {
         let all = bytes(2 * LEAST);
         let mut file = tempfile::tempfile().unwrap();
         let mut lender = Lender::new(file.try_clone().unwrap());
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_who_reads_is_an_error() {
+    fn a_pipe_without_a_reader_is_an_error() {
         let (reader, mut lender) = pipe();
         drop(reader);
         assert_eq!(lender.lend(&bytes(LEAST)).unwrap_err().kind(), io::ErrorKind::BrokenPipe);

@@ -1,54 +1,54 @@
-//! The child process: it loads one dylib, owns one partition and answers requests.
+//! The client process: loads one dylib, owns its partitions and answers requests.
 //!
-//! [`main`] is what runs under the name `fedpipe-client`, and `serve` the whole conversation.
+//! [`main`] runs under the name `fedpipe-client`; the module `conversation` is the conversation with the host.
 
-mod complaint;
+mod conversation;
 mod inherited;
-mod launch;
+mod launcher;
 mod lender;
 mod loader;
 mod relay;
 pub mod sandbox;
-mod serve;
 mod session;
+mod stderr;
 
 use std::{ffi::OsString, io::BufReader, process::ExitCode};
 
 pub use loader::{LoadError, Loaded};
 pub use relay::{RELAY_NAME, relay};
 
-use complaint::complain;
+use conversation::serve;
 use lender::Lender;
-use serve::serve;
+use stderr::write_line;
 
 /// The name (`argv[0]`) under which the host executes its own binary again to start a client.
 pub const PROCESS_NAME: &str = "fedpipe-client";
 
 /// Runs a client: `arguments` are its read descriptor, its write descriptor and its number.
 ///
-/// Ends with success when the host closes the pipe; with 2 for arguments that no host gave, 1 when the pipe broke.
+/// The exit code is 0 if the host closed the pipe, 1 if the pipe broke, and 2 for arguments that no host gives.
 pub fn main(arguments: &[OsString]) -> ExitCode {
     if let [mode, pipes @ ..] = arguments
         && mode == fedpipe_protocol::LAUNCH
     {
-        return launch::main(pipes);
+        return launcher::main(pipes);
     }
-    // What is executed is /proc/self/exe, which would make it `exe` in `ps` and `top`. It can fail for no other name.
+    // The host executes /proc/self/exe, so `ps` and `top` would show the name `exe`. A failure is harmless.
     let _ = nix::sys::prctl::set_name(c"fedpipe-client");
     let (reader, writer) = match inherited::pipes(arguments) {
         Ok(pipes) => pipes,
-        Err(why) => return not_by_hand(&why),
+        Err(why) => return refuse_arguments(&why),
     };
     match serve(&mut BufReader::new(reader), &mut Lender::new(writer)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            complain(format_args!("error: {error:#}"));
+            write_line(format_args!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }
 }
 
-fn not_by_hand(why: &anyhow::Error) -> ExitCode {
-    complain(format_args!("error: {PROCESS_NAME} is started by fedpipe, not by hand: {why}"));
+fn refuse_arguments(why: &anyhow::Error) -> ExitCode {
+    write_line(format_args!("error: {PROCESS_NAME} is started by fedpipe, not by hand: {why}"));
     ExitCode::from(2)
 }

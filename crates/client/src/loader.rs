@@ -1,4 +1,4 @@
-//! Opens a model's dylib and checks it at the door. It is never closed again: a new model is a new process.
+//! Opens a model's dylib and checks its ABI. The dylib is never closed: a new model needs a new process.
 #![allow(unsafe_code, reason = "opening a dylib runs its constructors, and its symbols have no types")]
 
 use std::{fs::File, io::Read, path::Path};
@@ -13,26 +13,26 @@ use fedpipe_model::{
 };
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 
-use crate::{complaint::complain, sandbox::restore_float_control};
+use crate::{sandbox::restore_float_control, stderr::write_line};
 
-/// Why a dylib did not become a model. The three are told apart because their remedies differ.
+/// The reason why a dylib is not loaded as a model. The first three differ because their remedies differ.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// It cannot be opened at all.
+    /// The dylib cannot be opened.
     #[error("cannot open {0}")]
     CannotOpen(String),
-    /// It is a shared library of another kind.
+    /// The file is a shared library, but not a model.
     #[error("{0} is a shared library, but no fedpipe model: it does not call fedpipe_model::export_model!")]
     NotAModel(String),
-    /// It is a model of another ABI.
+    /// The dylib is a model of another ABI.
     #[error("{path} was built against another version of fedpipe-model ({why}); rebuild it with this fedpipe's")]
     OtherAbi {
-        /// The dylib.
+        /// The path of the dylib.
         path: String,
-        /// The first difference, short.
+        /// The first difference, in a few words.
         why: String,
     },
-    /// The model itself said no.
+    /// The model returned an error.
     #[error("{0}")]
     Refused(String),
 }
@@ -53,30 +53,31 @@ impl Loaded {
     /// Opens the dylib at `path`, a path with a `/`.
     ///
     /// # Errors
-    /// [`LoadError`]; [`LoadError::Refused`] does not occur.
+    /// Any [`LoadError`] except [`LoadError::Refused`].
     pub fn open(path: &Path) -> Result<Self, LoadError> {
         check_file(path)?;
-        // SAFETY: constructors of the dylib run here. That is what loading a model means: a model is a program, and
-        // this process exists to contain it.
+        // SAFETY: the constructors of the dylib run here. A model is a program, and this process exists to run it in
+        // isolation.
         let opened = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) };
-        // A library built with fast-math changes it as it is loaded, and a model may not know that it needs such a one.
+        // A library built with fast-math changes the control word when it is loaded. A model may need such a library
+        // without knowing it, so this is no error.
         let _ = restore_float_control();
         let cannot = |error| LoadError::CannotOpen(format!("{}: {}", path.display(), reason(path, &error)));
         let library = opened.map_err(cannot)?;
-        // SAFETY: the symbol's name is abi_stable's own, and whatever exports it is an `AbiHeader`, which starts with
-        // a magic string that `upgrade` compares before it reads on.
+        // SAFETY: the name of the symbol belongs to abi_stable, so the symbol is an `AbiHeader`. The header starts with
+        // a magic string, which `upgrade` compares before it reads on.
         let header = unsafe { library.get::<AbiHeaderRef>(ROOT_MODULE_LOADER_NAME_WITH_NUL.as_bytes()) };
         let header = *header.map_err(|_| LoadError::NotAModel(path.display().to_string()))?;
-        // The header and everything reached through it live as long as the process.
+        // The header and all that it refers to must live as long as the process.
         std::mem::forget(library);
         let door = header.upgrade().and_then(|header| header.init_root_module::<DoorRef>());
         door.map(|door| Self { door }).map_err(|error| other_abi(path, &error))
     }
 
-    /// What the model says of itself.
+    /// Returns the description of the model.
     ///
     /// # Errors
-    /// [`LoadError::Refused`].
+    /// [`LoadError::Refused`] with the error of the model.
     pub fn describe(&self) -> Result<Description, LoadError> {
         from_json(&answer(self.door.describe()())?)
     }
@@ -84,7 +85,7 @@ impl Loaded {
     /// Builds the model; `options` and `task` are JSON.
     ///
     /// # Errors
-    /// [`LoadError::Refused`] with what the model said.
+    /// [`LoadError::Refused`] with the error of the model.
     pub fn build(&self, options: &str, task: &str, seed: u64) -> Result<(ModelBox, Layout), LoadError> {
         let model = answer(self.door.build()(RStr::from(options), RStr::from(task), seed))?;
         let layout = from_json(&answer(model.layout())?)?;
@@ -92,8 +93,9 @@ impl Loaded {
     }
 }
 
-/// Turns what crossed the door into a plain result. Every call's answer comes through here, so that the floating-point
-/// control word is what it should be before the next call as well.
+/// Turns the result of a model's function into a plain one, and restores the floating-point control word.
+///
+/// Every result passes here, so the next call finds the default control word.
 pub(crate) fn answer<T>(given: Answer<T>) -> Result<T, LoadError> {
     match (given, restore_float_control()) {
         (RResult::ROk(value), false) => Ok(value),
@@ -106,17 +108,18 @@ const FLOAT_CONTROL: &str = "the model left the floating-point control word chan
     subnormal numbers), which changes the bits of all that follows";
 
 fn from_json<T: serde::de::DeserializeOwned>(text: &RString) -> Result<T, LoadError> {
-    serde_json::from_str(text).map_err(|error| LoadError::Refused(format!("the model describes itself badly: {error}")))
+    serde_json::from_str(text)
+        .map_err(|error| LoadError::Refused(format!("the model's description is not valid: {error}")))
 }
 
-/// What `dlopen` said, which libloading keeps apart, without the path where it begins with that; it may be about a
-/// library that the dylib needs.
+/// Returns the message of `dlopen`, which libloading keeps as the source of its error. A leading `path` is removed; the
+/// message may name another library, which the dylib needs.
 fn reason(path: &Path, error: &libloading::Error) -> String {
     let said = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
     said.strip_prefix(&format!("{}: ", path.display())).unwrap_or(&said).to_owned()
 }
 
-/// Refuses what `dlopen` would refuse in words of its own, and a truncated dylib, which `dlopen` answers with SIGBUS.
+/// Refuses a file that is not a shared library, and a truncated one, which would end `dlopen` with SIGBUS.
 fn check_file(path: &Path) -> Result<(), LoadError> {
     let refuse = |why: String| Err(LoadError::CannotOpen(format!("{}: {why}", path.display())));
     let mut start = [0; 64];
@@ -131,7 +134,7 @@ fn check_file(path: &Path) -> Result<(), LoadError> {
     if start[..4] != *b"\x7fELF" {
         return refuse("it is no shared library (no ELF header)".into());
     }
-    // The section table is the last thing in the file: e_shoff, e_shentsize, e_shnum of a 64-bit ELF header.
+    // The section table ends the file. The header of 64-bit ELF has its offset and size: e_shoff, e_shentsize, e_shnum.
     let [mut offset, mut size, mut count] = [[0; 8]; 3];
     offset.copy_from_slice(&start[40..48]);
     size[..2].copy_from_slice(&start[58..60]);
@@ -143,7 +146,7 @@ fn check_file(path: &Path) -> Result<(), LoadError> {
     }
 }
 
-/// abi_stable's own text runs to 40-90 KB; its first expected and found values say as much to a user.
+/// Returns the first difference between the ABIs. The whole text of abi_stable has tens of kilobytes.
 fn other_abi(path: &Path, error: &LibraryError) -> LoadError {
     let path = path.display().to_string();
     let text = match error {
@@ -156,8 +159,8 @@ fn other_abi(path: &Path, error: &LibraryError) -> LoadError {
         }
         error => error.to_string(),
     };
-    // The whole text goes to the log of this client.
-    complain(&text);
+    // The log of this client gets the whole text.
+    write_line(&text);
     let mut lines = text.lines().map(str::trim).skip_while(|line| !line.starts_with("Error:"));
     let first = lines.next().map_or("", |line| line.trim_start_matches("Error:"));
     let why = if first.is_empty() { "its layout differs".into() } else { first.chars().take(80).collect() };

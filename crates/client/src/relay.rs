@@ -1,4 +1,4 @@
-//! A client that is elsewhere: its pipes are carried to a Unix socket and back, byte for byte.
+//! The relay: stands in for a client on another machine and copies bytes between its two pipes and a Unix socket.
 
 use std::{
     ffi::OsString,
@@ -11,21 +11,21 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::{complaint::complain, inherited};
+use crate::{inherited, stderr::write_line};
 
 /// The name (`argv[0]`) under which the host executes its own binary again to start a relay.
 pub const RELAY_NAME: &str = "fedpipe-relay";
 
-/// Two directions need two threads.
+/// The error if the system refuses the second thread; the relay needs one for each direction.
 const NO_THREAD: &str = "cannot start a thread; raise `ulimit -u`, or the cgroup's pids.max";
 
-/// Runs a relay: `arguments` are the path of a socket, then those of a client. Ends when either side does.
+/// Runs a relay: `arguments` are the path of a socket and then those of a client. The relay ends when either side ends.
 pub fn relay(arguments: &[OsString]) -> ExitCode {
     let _ = nix::sys::prctl::set_name(c"fedpipe-relay");
     match carry(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            complain(format_args!("error: {error:#}"));
+            write_line(format_args!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -41,12 +41,12 @@ fn carry(arguments: &[OsString]) -> Result<()> {
         let _ = to_socket.shutdown(Shutdown::Write);
     };
     Builder::new().name("relay".into()).spawn(up).context(NO_THREAD)?;
-    // The process ends with this side, whatever the other thread waits for: the host then knows that the client is gone.
+    // The process ends when the socket ends, whatever the other thread waits for. The host thus sees the client's end.
     pass(stream, to_host)?;
-    anyhow::bail!("the client at the other end of {} hung up", socket.display())
+    anyhow::bail!("the client at the other end of {} closed the connection", socket.display())
 }
 
-/// `io::copy` without its `splice`, under which a run stood still (tried: `e2e/over.rs` hung).
+/// Copies all bytes. `io::copy` would use `splice`, which can wait forever here: the test `e2e/over.rs` then hangs.
 fn pass(mut from: impl Read, mut to: impl Write) -> io::Result<()> {
     let mut bytes = vec![0; 256 << 10];
     loop {

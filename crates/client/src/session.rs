@@ -1,4 +1,4 @@
-//! A model at work: what a client does between `Ready` and the end of its pipe.
+//! A built model with its data: answers the requests that follow `Ready`.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use abi_stable::std_types::{RSlice, RSliceMut, RStr};
 use fedpipe_data::{DataError, Partition, Pixels};
 use fedpipe_model::abi::{AbiEpoch, AbiExamples, ModelBox};
 use fedpipe_protocol::{
-    BlockSums, EVALUATION_BLOCK, FailureKind, Held, InForce, Layout, Ready, Setup, Task, Train, Update,
+    BlockSums, EVALUATION_BLOCK, FailureKind, HeldPartition, InForce, Layout, Ready, Setup, Task, Train, Update,
 };
 use fedpipe_random::{
     key::{Key, Use},
@@ -15,7 +15,7 @@ use fedpipe_random::{
 
 use crate::loader::{LoadError, Loaded, answer};
 
-/// What is told to the host instead of a reply.
+/// The failure that a client reports in place of a reply.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) kind: FailureKind,
@@ -36,20 +36,20 @@ impl Failure {
     }
 }
 
-/// A partition file, mapped, whose contents are checked before they are used for the first time.
-struct Mapped {
+/// A mapped partition file. Its contents are checked before their first use.
+struct MappedPartition {
     partition: Partition,
-    /// The file, and the hash that its contents must have, until they are checked.
+    /// The path and the expected hash of the file, until the check.
     unchecked: Option<(PathBuf, String)>,
 }
 
-impl Mapped {
+impl MappedPartition {
     fn open(path: &Path, sha256: &Option<String>, task: &Task) -> Result<Self, Failure> {
         let unchecked = sha256.clone().map(|sha256| (path.to_owned(), sha256));
         Ok(Self { partition: open(path, task)?, unchecked })
     }
 
-    /// Returns the partition, whose contents have the hash that the host expects.
+    /// Returns the partition after checking that its contents have the expected hash.
     fn checked(&mut self) -> Result<&Partition, Failure> {
         if let Some((path, sha256)) = &self.unchecked {
             self.partition.check_sha256(sha256, path).map_err(Failure::data)?;
@@ -59,37 +59,40 @@ impl Mapped {
     }
 }
 
-/// A built model and the data it may see.
+/// A built model and its data.
 pub(crate) struct Session {
     model: ModelBox,
     seed: u64,
-    /// As long as the model says; filled by `weights`. Never freed: the pipe they were lent to may have them until after the end of
-    /// this process.
+    /// The buffer of the method `weights`, as long as the model says. It is never freed, since the pipe may hold its
+    /// pages until this process has ended.
     weights: &'static mut [f32],
-    /// What the host sent last.
-    pub(crate) sent: Option<Vec<f32>>,
-    partitions: Vec<(u32, Mapped)>,
-    test: Mapped,
-    /// Row indices of the examples to visit.
+    /// The weights that the host sent last.
+    pub(crate) received: Option<Vec<f32>>,
+    partitions: Vec<(u32, MappedPartition)>,
+    test: MappedPartition,
+    /// The rows of the examples to visit, in order.
     order: Vec<u32>,
 }
 
 impl Session {
-    /// Loads the model, builds it for `task`, and maps the data. The partition of a process that has one is checked at once. Other
-    /// data are checked at their first use: of many clients most are not sampled, and of many processes few evaluate.
+    /// Builds the model for `task` and maps the data.
+    ///
+    /// The partition of a process that has only one is checked at once. Other data are checked at their first use,
+    /// since most of many clients are not sampled, and few processes evaluate.
     pub(crate) fn start(
         loaded: Loaded,
         setup: &Setup,
         task: &Task,
-        held: &[Held],
+        held: &[HeldPartition],
         test: &Path,
     ) -> Result<(Self, Ready), Failure> {
-        let partitions = held.iter().map(|held| Ok((held.client, Mapped::open(&held.path, &held.sha256, task)?)));
+        let partitions =
+            held.iter().map(|held| Ok((held.client, MappedPartition::open(&held.path, &held.sha256, task)?)));
         let mut partitions = partitions.collect::<Result<Vec<_>, Failure>>()?;
         if let [(_, only)] = &mut partitions[..] {
             only.checked()?;
         }
-        let test = Mapped::open(test, &setup.test_sha256, task)?;
+        let test = MappedPartition::open(test, &setup.test_sha256, task)?;
         let (options, task) = (json(&setup.options)?, json(task)?);
         let refused = |error| Failure::new(FailureKind::Refused, error);
         let mut ready = describe(loaded)?;
@@ -100,15 +103,15 @@ impl Session {
         ready.examples = partitions.iter().map(|(_, mapped)| mapped.partition.len() as u64).collect();
         let (seed, order) = (setup.seed, Vec::new());
         let weights = vec![0.0; count as usize].leak();
-        Ok((Self { model, seed, weights, sent: None, partitions, test, order }, ready))
+        Ok((Self { model, seed, weights, received: None, partitions, test, order }, ready))
     }
 
-    /// How many weights the model has.
+    /// Returns the number of weights of the model.
     pub(crate) fn weight_count(&self) -> usize {
         self.weights.len()
     }
 
-    /// The model's weights as they are now.
+    /// Returns the current weights of the model.
     pub(crate) fn weights(&mut self) -> Result<&[f32], Failure> {
         answer(self.model.get_weights(RSliceMut::from_mut_slice(self.weights))).map_err(Failure::model)?;
         Ok(self.weights)
@@ -116,13 +119,14 @@ impl Session {
 
     /// Sets the model's weights to those that the host sent last.
     pub(crate) fn set_weights(&mut self) -> Result<(), Failure> {
-        let missing =
-            || Failure::new(FailureKind::Protocol, "the request has no part \"weights\", and none came before");
-        let sent = self.sent.as_deref().ok_or_else(missing)?;
-        answer(self.model.set_weights(RSlice::from_slice(sent))).map_err(Failure::model)
+        let missing = || {
+            Failure::new(FailureKind::Protocol, "the request has no part \"weights\", and no earlier request had one")
+        };
+        let received = self.received.as_deref().ok_or_else(missing)?;
+        answer(self.model.set_weights(RSlice::from_slice(received))).map_err(Failure::model)
     }
 
-    /// Trains on the partition that `train` names; the new weights are then had from [`Session::weights`].
+    /// Trains on the partition that `train` names. [`Session::weights`] then returns the new weights.
     pub(crate) fn train(&mut self, train: &Train) -> Result<Update, Failure> {
         let held = self.partitions.iter_mut().find(|(client, _)| *client == train.client);
         let Some((_, mapped)) = held else {
@@ -154,7 +158,7 @@ impl Session {
         Ok(update)
     }
 
-    /// Scores one block of the test set.
+    /// Evaluates one block of the test set.
     pub(crate) fn evaluate(&mut self, block: u32) -> Result<BlockSums, Failure> {
         let test = self.test.checked()?;
         let start = block as usize * EVALUATION_BLOCK;
@@ -170,7 +174,7 @@ impl Session {
     }
 }
 
-/// What the host is told of a model that is not, or not yet, built.
+/// Returns the description of a model that is not built.
 pub(crate) fn describe(loaded: Loaded) -> Result<Ready, Failure> {
     let description = loaded.describe().map_err(Failure::model)?;
     Ok(Ready {
@@ -185,7 +189,7 @@ pub(crate) fn describe(loaded: Loaded) -> Result<Ready, Failure> {
     })
 }
 
-/// Maps a partition file and checks that it is of this task: a foreign one may be anything.
+/// Maps a partition file and checks that it fits the task, since a file of the client's own may have any content.
 fn open(path: &Path, task: &Task) -> Result<Partition, Failure> {
     let partition = Partition::open(path).map_err(Failure::data)?;
     partition.check_labels(task.classes as u32, path).map_err(Failure::data)?;
@@ -232,7 +236,7 @@ fn abi_epoch(train: &Train, seed: u64, epoch: u64) -> AbiEpoch<'_> {
     }
 }
 
-/// The model's crate and the protocol each have their own types for what crosses both; they meet as JSON.
+/// Converts between a type of the model's crate and the equal one of the protocol, by way of JSON.
 fn convert<T: serde::de::DeserializeOwned>(value: &impl serde::Serialize) -> Result<T, Failure> {
     serde_json::from_str(&json(value)?).map_err(|error| Failure::new(FailureKind::Model, error))
 }

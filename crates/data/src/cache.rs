@@ -1,4 +1,4 @@
-//! The cache's directory, its locks, and files that appear whole or not at all.
+//! The cache's directory, its locks, and atomic writes of its small files.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -7,30 +7,31 @@ use std::path::{Path, PathBuf};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::checksum;
-use crate::refusal::{refusal, sync_folder};
-use crate::{DataError, Progress};
+use crate::refusal::{persist, refusal};
+use crate::{DataError, DataStep};
 
-/// Where datasets and partitions are kept between runs.
+/// The cache that keeps datasets and partitions between runs.
 ///
-/// `datasets/` holds what was fetched, `partitions/` what was dealt. The partitions are bounded, the least recently
-/// used go first, and none goes while a run uses it. Several runs may use one cache at once.
+/// `datasets/` holds the datasets that were fetched, `partitions/` the partitions that were dealt. The size of the
+/// partitions is bounded: the least recently used ones are removed first, and none is removed while a run uses it.
+/// Several runs may use one cache at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cache {
     root: PathBuf,
     limit: u64,
-    /// The folder that a verifying view deals into, instead of the cache.
+    /// The folder in which a verifying view deals, instead of the cache.
     scratch: Option<PathBuf>,
 }
 
 impl Cache {
-    /// The bytes of partitions that are kept unless [`Cache::limited`] says otherwise: 2 GiB.
+    /// The default bound on the bytes of all partitions: 2 GiB. [`Cache::limited`] sets another.
     pub const LIMIT: u64 = 2 << 30;
 
-    /// The user's cache: `$XDG_CACHE_HOME/fedpipe`, or `~/.cache/fedpipe`.
+    /// Returns the user's cache: `$XDG_CACHE_HOME/fedpipe`, or `~/.cache/fedpipe`.
     ///
     /// # Errors
-    /// Where neither the variable nor a home directory is known. (A relative path in the variable is ignored, as the
-    /// XDG specification has it.)
+    /// Neither the variable nor a home directory is known. (A relative path in the variable is ignored, as the XDG
+    /// specification demands.)
     pub fn user() -> Result<Self, DataError> {
         let given = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
         let base =
@@ -38,34 +39,34 @@ impl Cache {
         base.map(|base| Self::at(base.join("fedpipe"))).ok_or(DataError::NoHome)
     }
 
-    /// A cache in a directory of the caller's; it is made when first written to.
+    /// Returns a cache in the directory `root`, which is made at the first write.
     pub fn at(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into(), limit: Self::LIMIT, scratch: None }
     }
 
-    /// The same cache with another bound on the bytes of its partitions.
+    /// Returns the same cache with another bound on the bytes of its partitions.
     #[must_use]
     pub fn limited(self, limit: u64) -> Self {
         Self { limit, ..self }
     }
 
-    /// A view of this cache that trusts nothing in it, for a run that is to be verified.
+    /// Returns a view of this cache that trusts none of its contents, for the verification of a run.
     ///
-    /// Partitions are dealt anew, in `scratch`, which the caller removes when the run is over. Every file of a dataset is read and
-    /// hashed, whatever its stamp is and whatever the cache remembers of it, and a dataset that is known by name must have its
-    /// published hash. The cache itself stays as it is; only files of Fashion-MNIST that it lacks are fetched.
+    /// Partitions are dealt again, in `scratch`, which the caller removes after the run. Every file of a dataset is
+    /// read and hashed, whatever stamps and hashes the cache has recorded. A dataset that is known by name must have
+    /// its published hash. The cache does not change, except that missing files of Fashion-MNIST are fetched.
     #[must_use]
     pub fn verifying(&self, scratch: &Path) -> Self {
         Self { scratch: Some(scratch.to_owned()), ..self.clone() }
     }
 
-    /// The cache's directory.
+    /// Returns the cache's directory.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Returns the places of its contents: its directory, what links in it lead to, such as `datasets` on another disk, and the scratch of
-    /// a verifying view.
+    /// Returns the folders of the cache's contents: its directory, the targets of symbolic links in it (such as
+    /// `datasets` on another disk), and the scratch folder of a verifying view.
     pub fn places(&self) -> Vec<PathBuf> {
         let (datasets, partitions) = (self.datasets(), self.partitions());
         let mut folders = vec![self.root.clone(), datasets.clone(), partitions];
@@ -94,23 +95,23 @@ impl Cache {
         self.scratch.as_ref().unwrap_or(&self.root).join("partitions")
     }
 
-    /// Takes the exclusive lock of those who write datasets.
-    pub(crate) fn lock_datasets(&self, progress: &mut dyn FnMut(Progress)) -> Result<CacheLock, DataError> {
+    /// Takes the exclusive lock for writing datasets.
+    pub(crate) fn lock_datasets(&self, progress: &mut dyn FnMut(DataStep)) -> Result<CacheLock, DataError> {
         self.lock(self.datasets().with_extension("lock"), "fetching a dataset", progress)
     }
 
-    /// Takes the exclusive lock of those who write or remove partitions.
-    pub(crate) fn lock_partitions(&self, progress: &mut dyn FnMut(Progress)) -> Result<CacheLock, DataError> {
+    /// Takes the exclusive lock for writing or removing partitions.
+    pub(crate) fn lock_partitions(&self, progress: &mut dyn FnMut(DataStep)) -> Result<CacheLock, DataError> {
         self.lock(self.partitions().with_extension("lock"), "dealing partitions", progress)
     }
 
-    /// Takes an exclusive lock; `what` says what its holder is doing. It is released on drop. Where the file system refuses
-    /// locks, the work goes on without and `progress` is told.
+    /// Takes an exclusive lock, which is released on drop. `what` describes the work of its holder. If the file system
+    /// refuses locks, the work goes on without one, and `progress` gets a step.
     fn lock(
         &self,
         path: PathBuf,
         what: &'static str,
-        progress: &mut dyn FnMut(Progress),
+        progress: &mut dyn FnMut(DataStep),
     ) -> Result<CacheLock, DataError> {
         make_dir(path.parent().unwrap_or(Path::new(".")))?;
         let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
@@ -118,7 +119,7 @@ impl Cache {
         let locked = match file.try_lock() {
             Ok(()) => Ok(()),
             Err(TryLockError::WouldBlock) => {
-                progress(Progress::Waiting { what });
+                progress(DataStep::Waiting { what });
                 file.lock()
             }
             Err(TryLockError::Error(error)) => Err(error),
@@ -130,13 +131,13 @@ impl Cache {
         Ok(CacheLock { is_held: refused.is_none(), _file: file })
     }
 
-    /// Says that the cache's file system refuses locks.
-    pub(crate) fn unlocked(&self, error: &io::Error) -> Progress {
-        Progress::Unlocked { cache: self.root.clone(), reason: error.to_string() }
+    /// Returns the step that reports a file system without locks.
+    pub(crate) fn unlocked(&self, error: &io::Error) -> DataStep {
+        DataStep::Unlocked { cache: self.root.clone(), reason: error.to_string() }
     }
 }
 
-/// An exclusive lock of the cache, or the refusal of one.
+/// An exclusive lock of the cache, or its refusal by the file system.
 #[derive(Debug)]
 pub(crate) struct CacheLock {
     _file: File,
@@ -144,13 +145,13 @@ pub(crate) struct CacheLock {
 }
 
 impl CacheLock {
-    /// As of a file system that refuses locks.
+    /// Returns the lock of a file system that refuses locks.
     #[cfg(test)]
     pub(crate) fn refused() -> Self {
         Self { _file: tempfile::tempfile().expect("a temporary file"), is_held: false }
     }
 
-    /// Returns `false` if the file system refused the lock, so that others may be at the same work.
+    /// Returns `false` if the file system refused the lock, so that other runs may do the same work now.
     pub(crate) fn is_held(&self) -> bool {
         self.is_held
     }
@@ -160,22 +161,22 @@ fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
 }
 
-/// Keeps an entry of the cache from being removed for as long as it lives, by a shared lock that the kernel releases
-/// even when the process is killed.
+/// A shared lock that keeps an entry of the cache from being removed. The kernel releases it even if the process is
+/// killed.
 #[derive(Debug)]
-pub struct InUse {
+pub struct UsageLock {
     shared_lock: File,
 }
 
-impl InUse {
+impl UsageLock {
     pub(crate) fn new(shared_lock: File) -> Self {
         Self { shared_lock }
     }
 }
 
-impl Drop for InUse {
-    /// By name: a process that is being forked shares the lock until it becomes another program, and closing alone would
-    /// leave it with the lock.
+impl Drop for UsageLock {
+    /// Unlocks explicitly. A process that was just forked shares the lock until its `execve`, so closing the file would
+    /// not release it.
     fn drop(&mut self) {
         let _ = self.shared_lock.unlock();
     }
@@ -185,31 +186,29 @@ pub(crate) fn make_dir(dir: &Path) -> Result<(), DataError> {
     fs::create_dir_all(dir).map_err(cannot_write(dir))
 }
 
-/// For `map_err`: the cache's error at a path.
+/// Returns a function for `map_err` that makes the cache's error at `path`.
 pub(crate) fn cannot_write(path: &Path) -> impl Fn(io::Error) -> DataError {
     move |source| DataError::Cache { path: path.to_owned(), source }
 }
 
-/// Reads a small JSON file of the cache; one that is missing or damaged is as good as none.
+/// Reads a small JSON file of the cache. Returns `None` if the file is missing or damaged.
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Option<T> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
-/// Writes a small JSON file by a temporary file, fsync and rename.
+/// Writes a small JSON file atomically: by a temporary file, fsync and rename.
 pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), DataError> {
     let write = || -> io::Result<()> {
         let dir = path.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(dir)?;
         let mut file = tempfile::NamedTempFile::new_in(dir)?;
         file.write_all(&serde_json::to_vec(value)?)?;
-        refusal(file.as_file().sync_all())?;
-        file.persist(path)?;
-        sync_folder(dir).map(drop)
+        persist(file, path)
     };
     write().map_err(cannot_write(path))
 }
 
-/// The name of a cache entry: the start of the hash of what it depends on.
+/// Returns the name of a cache entry: the start of the hash of `text`, which lists all that the entry depends on.
 pub(crate) fn key(text: &str) -> String {
     let mut key = checksum::of_text(text);
     key.truncate(32);

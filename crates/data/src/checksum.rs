@@ -1,7 +1,7 @@
-//! Hashes, and the stamps of files that let a file go unread that was hashed before.
+//! SHA-256 hashes, and stamps of files.
 //!
-//! Hashing Fashion-MNIST takes up to 0.15 s, a look at its files microseconds. A stamp only ever saves a hash: where it
-//! differs, the content is hashed again and the hash decides.
+//! A file with an unchanged stamp is not hashed again. If the stamp differs, the content is hashed and the hash
+//! decides.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Write};
@@ -11,10 +11,10 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// The state of a file as the file system tells it: while the stamp stays the same, so does the content.
+/// The metadata of a file. While the stamp is the same, the content is the same.
 ///
-/// Size and time of modification alone do not suffice, since programs set that time: npm, nix and reproducible archives
-/// give all files the same one. No program sets `changed`, and a file put in the place of another has another inode.
+/// Size and time of modification are not sufficient, since programs set that time: npm, nix and reproducible archives
+/// give all files the same one. No program sets `changed`, and a file that replaces another has another inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Stamp {
     pub(crate) bytes: u64,
@@ -23,7 +23,7 @@ pub(crate) struct Stamp {
     /// ctime: seconds and nanoseconds.
     changed: (i64, i64),
     inode: u64,
-    /// May be another after a reboot.
+    /// The device number, which may change at a reboot.
     device: u64,
 }
 
@@ -43,7 +43,7 @@ impl Stamp {
     }
 }
 
-/// Hashes what is read or written through it.
+/// A reader or writer that hashes the bytes that pass.
 #[derive(Debug)]
 pub(crate) struct Hashing<T> {
     inner: T,
@@ -55,7 +55,7 @@ impl<T> Hashing<T> {
         Self { inner, hasher: Sha256::new() }
     }
 
-    /// The SHA-256 of all that went through, in hexadecimal.
+    /// Returns the SHA-256 of all bytes that passed, in hexadecimal.
     pub(crate) fn finish(self) -> String {
         hexadecimal(&self.hasher.finalize())
     }
@@ -81,12 +81,12 @@ impl<W: Write> Write for Hashing<W> {
     }
 }
 
-/// The SHA-256 of a file, in hexadecimal.
+/// Returns the SHA-256 of a file, in hexadecimal.
 pub(crate) fn of_file(path: &Path) -> io::Result<String> {
     of_reader(File::open(path)?)
 }
 
-/// The SHA-256 of all that a reader gives, in hexadecimal.
+/// Returns the SHA-256 of all bytes of a reader, in hexadecimal.
 pub(crate) fn of_reader(reader: impl Read) -> io::Result<String> {
     let mut reader = Hashing::new(reader);
     let mut buffer = vec![0; 1 << 16];
@@ -94,12 +94,12 @@ pub(crate) fn of_reader(reader: impl Read) -> io::Result<String> {
     Ok(reader.finish())
 }
 
-/// The SHA-256 of a text, in hexadecimal.
+/// Returns the SHA-256 of a text, in hexadecimal.
 pub(crate) fn of_text(text: &str) -> String {
     hexadecimal(&Sha256::digest(text.as_bytes()))
 }
 
-/// Returns the SHA-256 of pieces one after the other, in hexadecimal.
+/// Returns the SHA-256 of the concatenated pieces, in hexadecimal.
 pub fn pieces_sha256<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> String {
     let mut hasher = Sha256::new();
     pieces.into_iter().for_each(|piece| hasher.update(piece));
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_hashed() {
+    fn written_bytes_are_hashed() {
         let mut writer = Hashing::new(Vec::new());
         writer.write_all(b"ab").unwrap();
         writer.write_all(b"c").unwrap();
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stamp_survives_json_and_differs_where_one_field_does() {
+    fn a_stamp_is_kept_by_json_and_differs_if_one_field_does() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let stamp = Stamp::of(file.path()).unwrap();
         let json = serde_json::to_string(&stamp).unwrap();
@@ -148,9 +148,9 @@ mod tests {
         assert!(others.iter().all(|other| *other != stamp), "{others:?}");
     }
 
-    /// The content, the size and the time of modification are the same: the inode tells.
+    /// The content, the size and the time of modification are the same; only the inode differs.
     #[test]
-    fn a_stamp_tells_a_file_from_the_one_that_takes_its_place() {
+    fn a_stamp_distinguishes_a_file_from_its_replacement() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x");
         std::fs::write(&path, "abc").unwrap();

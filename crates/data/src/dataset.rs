@@ -1,4 +1,4 @@
-//! A dataset in memory, while it is dealt, and what is told of it.
+//! A dataset in memory while it is dealt, and its description.
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -7,31 +7,31 @@ use serde::{Deserialize, Serialize};
 
 use crate::DataError;
 use crate::checksum::{self, Hashing};
-use crate::idx::{self, Kind};
+use crate::idx::{self, IdxContent};
 
-/// What a run needs to know of a dataset without reading it.
+/// The description of a dataset, for a run that does not read it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatasetInfo {
     /// `fashion-mnist`, `sample`, or the directory's last name.
     pub name: String,
-    /// The content's identity, in hexadecimal: the SHA-256 of the text that `sha256sum train-images-idx3-ubyte
+    /// The identity of the content, in hexadecimal: the SHA-256 of the text that `sha256sum train-images-idx3-ubyte
     /// train-labels-idx1-ubyte t10k-images-idx3-ubyte t10k-labels-idx1-ubyte` prints for the decompressed files.
     pub sha256: String,
     /// The shape of one example, such as `[28, 28]`.
     pub shape: Vec<usize>,
-    /// 1 + the largest training label, or the largest of all where the partitions are the clients' own.
+    /// The number of classes: 1 + the largest training label. Under `own`, the test labels count, too.
     pub classes: u32,
-    /// Training examples, over all clients.
+    /// The number of training examples, over all clients.
     pub train_examples: u64,
-    /// Test examples.
+    /// The number of test examples.
     pub test_examples: u64,
-    /// Whether this is the shipped sample, whose accuracies say little.
+    /// `true` for the sample in this crate, which is too small for meaningful accuracies.
     pub sample: bool,
 }
 
-/// Images with their labels: one half of a dataset.
+/// One split of a dataset: the training or the test examples, with their labels.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Examples {
+pub(crate) struct Split {
     /// The shape of one example.
     pub(crate) shape: Vec<usize>,
     /// (n, shape…), row-major.
@@ -40,31 +40,31 @@ pub(crate) struct Examples {
     pub(crate) labels: Vec<u32>,
 }
 
-/// A whole dataset, checked.
+/// A checked dataset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Dataset {
     pub(crate) info: DatasetInfo,
-    pub(crate) train: Examples,
-    pub(crate) test: Examples,
+    pub(crate) train: Split,
+    pub(crate) test: Split,
 }
 
-/// What is read of a dataset.
+/// The portion of a dataset that is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wanted {
-    /// All of it; the test set has no class that the training set has not.
+pub(crate) enum Portion {
+    /// Both splits. Each class of the test set must occur in the training set.
     Whole,
-    /// All of it, on the machine of one client, who need not have examples of every class that is tested.
+    /// Both splits, on the machine of one client. The client may lack examples of some classes.
     Own,
-    /// The test set.
+    /// The test set only.
     Test,
 }
 
-/// The four files of a dataset, in the order in which they are hashed: training images and labels, test images and
-/// labels.
+/// The four files of a dataset in the order of the hash: training images and labels, test images and labels.
 pub(crate) const FILES: [&str; 4] =
     ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"];
 
-/// The identity of a dataset from the SHA-256 of its four files, or of the last two; see [`DatasetInfo::sha256`].
+/// Returns the identity of a dataset from the SHA-256 of its four files, or of the last two; see
+/// [`DatasetInfo::sha256`].
 pub(crate) fn identity<S: AsRef<str>>(hashes: &[S]) -> String {
     let files = &FILES[FILES.len() - hashes.len()..];
     let lines: Vec<String> =
@@ -72,63 +72,64 @@ pub(crate) fn identity<S: AsRef<str>>(hashes: &[S]) -> String {
     checksum::of_text(&lines.concat())
 }
 
-/// One of the four files, opened.
+/// An open file of a dataset.
 pub(crate) struct Input {
     /// The decompressed content.
     pub(crate) reader: Box<dyn Read>,
-    /// The most bytes that it can have.
+    /// The largest possible number of bytes of the content.
     pub(crate) room: u64,
 }
 
 impl Dataset {
-    /// Reads the files, which `open` opens by their place in `paths`: the four of [`FILES`], or the last two. The identity
-    /// is computed on the way, and must be the `published` one of a dataset that has one.
+    /// Reads the files at `paths`, which are the four of [`FILES`] or the last two. `open` opens a file by its index.
+    ///
+    /// The identity is computed while the files are read, and must equal `published` if that is given.
     ///
     /// # Errors
-    /// Where a file is not what it should be or they do not fit together.
+    /// A file is damaged, or the files do not belong together.
     pub(crate) fn read(
         name: &str,
         paths: &[PathBuf],
-        wanted: Wanted,
+        portion: Portion,
         published: Option<&str>,
         open: &dyn Fn(usize) -> Result<Input, DataError>,
     ) -> Result<Self, DataError> {
         let mut hashes = Vec::with_capacity(paths.len());
-        let mut read = |i: usize, kind| {
+        let mut read = |i: usize, content| {
             let input = open(i)?;
             let mut reader = Hashing::new(input.reader);
-            let idx = idx::read(&mut reader, kind, &paths[i], input.room)?;
+            let idx = idx::read(&mut reader, content, &paths[i], input.room)?;
             hashes.push(reader.finish());
             Ok::<_, DataError>(idx)
         };
         let mut half = |i: usize| {
-            let images = read(i, Kind::Images)?;
-            let labels = read(i + 1, Kind::Labels)?;
+            let images = read(i, IdxContent::Images)?;
+            let labels = read(i + 1, IdxContent::Labels)?;
             idx::join(images, &paths[i], labels, &paths[i + 1])
         };
-        let train = (wanted != Wanted::Test).then(|| half(0)).transpose()?;
+        let train = (portion != Portion::Test).then(|| half(0)).transpose()?;
         let test = half(paths.len() - 2)?;
-        let train = train.unwrap_or_else(|| Examples { shape: test.shape.clone(), pixels: vec![], labels: vec![] });
+        let train = train.unwrap_or_else(|| Split { shape: test.shape.clone(), pixels: vec![], labels: vec![] });
         let sha256 = identity(&hashes);
         if let Some(published) = published.filter(|published| *published != sha256) {
             let place = paths[0].parent().unwrap_or(&paths[0]).to_owned();
             return Err(DataError::Altered { place, sha256, published: published.to_owned() });
         }
-        Self::new(name, sha256, train, test, wanted, paths)
+        Self::new(name, sha256, train, test, portion, paths)
     }
 
     fn new(
         name: &str,
         sha256: String,
-        train: Examples,
-        test: Examples,
-        wanted: Wanted,
+        train: Split,
+        test: Split,
+        portion: Portion,
         paths: &[PathBuf],
     ) -> Result<Self, DataError> {
         if train.shape != test.shape {
             return Err(DataError::Shape { path: paths[2].clone(), test: test.shape, train: train.shape });
         }
-        let counted: &[&Examples] = if wanted == Wanted::Whole { &[&train] } else { &[&train, &test] };
+        let counted: &[&Split] = if portion == Portion::Whole { &[&train] } else { &[&train, &test] };
         let classes = 1 + counted.iter().flat_map(|half| &half.labels).copied().max().unwrap_or(0);
         if let Some(row) = test.labels.iter().position(|&label| label >= classes) {
             return Err(DataError::Label { path: paths[3].clone(), row, label: test.labels[row], classes });

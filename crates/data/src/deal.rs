@@ -1,59 +1,61 @@
-//! Deals a dataset out: one partition file a client, and the test set, kept in the cache.
+//! Deals a dataset to the clients: writes one partition file for each client, and the test set, into the cache.
 
 use std::path::PathBuf;
 
-use crate::cache::{InUse, key};
-use crate::dataset::{Dataset, FILES, Wanted};
+use crate::cache::{UsageLock, key};
+use crate::dataset::{Dataset, FILES, Portion};
 use crate::directory::{self, Directory};
 use crate::entry::{Draft, Entry};
 use crate::evict::evict;
-use crate::partition_file::About;
-use crate::{Cache, DataError, DatasetInfo, Progress, Scheme, Source, fetch, partition, sample};
+use crate::partition_file::FileMetadata;
+use crate::{Cache, DataError, DataStep, DatasetInfo, Scheme, Source, fetch, partition, sample};
 
-/// Counts up when the files' format, a partitioner or the randomness changes, so that no old entry is taken for a new
-/// one.
+/// The format of the cache's entries. A change of the files' format, a partitioner or the randomness increases it, so
+/// that no old entry is used as a new one.
 const FORMAT: u32 = 2;
 
-/// What to deal, and how.
+/// The parameters of a deal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Deal {
     /// The dataset.
     pub source: Source,
-    /// How the training examples are cut.
+    /// The partition scheme of the training examples.
     pub scheme: Scheme,
-    /// Among how many clients.
+    /// The number of clients.
     pub clients: u32,
     /// The run's seed.
     pub seed: u64,
 }
 
-/// A dataset, dealt. Its files stay in the cache at least as long as this value lives.
+/// A dataset that is dealt to the clients. Its files stay in the cache at least until this value is dropped.
 #[derive(Debug)]
 pub struct Dealt {
     /// The dataset.
     pub dataset: DatasetInfo,
-    /// One file a client, in client order; none where the clients have partitions of their own.
+    /// One file for each client, in client order; empty if the clients have their own partitions.
     pub partitions: Vec<PartitionFile>,
     /// The test set.
     pub test: PartitionFile,
-    _in_use: Vec<InUse>,
+    _in_use: Vec<UsageLock>,
 }
 
 impl Dealt {
-    /// The partition file of a client; empty where it has one of its own.
+    /// Returns the path of a client's partition file; empty if the client has its own partition.
     pub fn path_of(&self, client: u32) -> PathBuf {
         self.partition_of(client).map_or_else(PathBuf::new, |partition| partition.path.clone())
     }
 
-    /// The hash of a client's partition ([`PartitionFile::sha256`]); none where the client has a partition of its own.
+    /// Returns the hash of a client's partition ([`PartitionFile::sha256`]); `None` if the client has its own
+    /// partition.
     pub fn sha256_of(&self, client: u32) -> Option<String> {
         self.partition_of(client).map(|partition| partition.sha256.clone())
     }
 
-    /// The text of a digest file: a line `HASH  NAME` for each partition, in client order, and a last one for the test set.
+    /// Returns the text of a digest file: a line `HASH  NAME` for each partition, in client order, and one for the test
+    /// set.
     ///
-    /// `HASH` is [`PartitionFile::sha256`], `NAME` the file's name, such as `000003.safetensors`. Where the clients have
-    /// partitions of their own, the test set's line is the only one.
+    /// `HASH` is [`PartitionFile::sha256`]. `NAME` is the file's name, such as `000003.safetensors`. If the clients
+    /// have their own partitions, the line of the test set is the only one.
     pub fn digests(&self) -> String {
         let line = |file: &PartitionFile| {
             let name = file.path.file_name().unwrap_or(file.path.as_os_str());
@@ -70,96 +72,98 @@ impl Dealt {
 /// A file that [`Partition::open`](crate::Partition::open) reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionFile {
-    /// Where it is, absolute if the cache's directory is.
+    /// The path, absolute if the path of the cache is.
     pub path: PathBuf,
-    /// How many examples it holds.
+    /// The number of examples.
     pub examples: u64,
-    /// The hash of its content, as [`Partition::sha256`](crate::Partition::sha256) returns it; computed while the file was
-    /// written.
+    /// The hash of the content, as [`Partition::sha256`](crate::Partition::sha256) returns it. It is computed while the
+    /// file is written.
     pub sha256: String,
 }
 
-/// Deals a dataset out to `deal.clients` clients; where the same was dealt before, nothing is read but a list of files, and
-/// those files whose stamps have changed since.
+/// Deals a dataset to `deal.clients` clients.
+///
+/// If the cache has the same deal, only its list of files is read, and the files whose stamps have changed.
 ///
 /// # Errors
-/// Whatever keeps the dataset from being found or read, the scheme from being carried out, or the cache from being
-/// written.
-pub fn deal(deal: &Deal, cache: &Cache, progress: &mut dyn FnMut(Progress)) -> Result<Dealt, DataError> {
+/// The dataset cannot be found or read, the scheme does not fit it, or the cache cannot be written.
+pub fn deal(deal: &Deal, cache: &Cache, progress: &mut dyn FnMut(DataStep)) -> Result<Dealt, DataError> {
     if deal.clients == 0 {
         return Err(DataError::NoClients);
     }
-    let progress = &mut telling_once(progress);
+    let progress = &mut report_unlocked_once(progress);
     deal.scheme.check()?;
-    let wanted = if deal.scheme == Scheme::Own { Wanted::Own } else { Wanted::Whole };
-    let subject = Subject::find(&deal.source, wanted)?;
-    let remembered = subject.remembered(cache);
-    if let Some(sha256) = &remembered
-        && let Some(dealt) = look_up(deal, &subject, sha256, cache, progress)
+    let portion = if deal.scheme == Scheme::Own { Portion::Own } else { Portion::Whole };
+    let found = FoundSource::find(&deal.source, portion)?;
+    let cached = found.cached_identity(cache);
+    if let Some(sha256) = &cached
+        && let Some(dealt) = look_up(deal, &found, sha256, cache, progress)
     {
         return Ok(dealt);
     }
-    // Before the lock is taken, so that others may deal other datasets while this one is downloading.
-    let dataset = subject.load(cache, progress)?;
-    // A cache that is read-only may have what was dealt of a dataset whose stamps alone have changed.
-    if remembered.is_none()
-        && let Some(dealt) = look_up(deal, &subject, &dataset.info.sha256, cache, progress)
+    // The dataset is loaded before the lock is taken, so that other runs can deal while this one downloads.
+    let dataset = found.load(cache, progress)?;
+    // The cache may have the deal although the stamps of the dataset have changed, in a read-only cache for example.
+    if cached.is_none()
+        && let Some(dealt) = look_up(deal, &found, &dataset.info.sha256, cache, progress)
     {
         return Ok(dealt);
     }
     let writing = cache.lock_partitions(progress)?;
-    // Another run may have dealt the same meanwhile; what it found damaged was already told.
-    if let Some(dealt) = look_up(deal, &subject, &dataset.info.sha256, cache, &mut |_| ()) {
+    // Another run may have dealt the same in the meantime. Damaged files were already reported.
+    if let Some(dealt) = look_up(deal, &found, &dataset.info.sha256, cache, &mut |_| ()) {
         return Ok(dealt);
     }
     let test = write_test(&dataset, cache)?;
     let train = write_partitions(deal, &dataset, cache, progress)?;
     evict(cache, &writing, progress)?;
-    Ok(dealt(&subject, Some(train), test))
+    Ok(dealt(&found, Some(train), test))
 }
 
-/// The test set of a dataset alone, for a run whose clients have partitions of their own; a directory needs no other files.
+/// Deals only the test set of a dataset, for a run whose clients have their own partitions. A directory needs no other
+/// files.
 ///
 /// # Errors
 /// As for [`deal()`].
-pub fn deal_test_set(source: &Source, cache: &Cache, progress: &mut dyn FnMut(Progress)) -> Result<Dealt, DataError> {
-    let progress = &mut telling_once(progress);
-    let subject = Subject::find(source, Wanted::Test)?;
-    let remembered = subject.remembered(cache);
-    if let Some(test) = remembered.and_then(|sha256| Entry::open(&test_dir(&sha256, cache), cache, progress)) {
-        return Ok(dealt(&subject, None, test));
+pub fn deal_test_set(source: &Source, cache: &Cache, progress: &mut dyn FnMut(DataStep)) -> Result<Dealt, DataError> {
+    let progress = &mut report_unlocked_once(progress);
+    let found = FoundSource::find(source, Portion::Test)?;
+    let cached = found.cached_identity(cache);
+    if let Some(test) = cached.and_then(|sha256| Entry::open(&test_dir(&sha256, cache), cache, progress)) {
+        return Ok(dealt(&found, None, test));
     }
-    let dataset = subject.load(cache, progress)?;
+    let dataset = found.load(cache, progress)?;
     let writing = cache.lock_partitions(progress)?;
     let test = write_test(&dataset, cache)?;
     evict(cache, &writing, progress)?;
-    Ok(dealt(&subject, None, test))
+    Ok(dealt(&found, None, test))
 }
 
-/// Passes on what is told, but for a cache that refuses locks only once: it refuses each.
-fn telling_once(progress: &mut dyn FnMut(Progress)) -> impl FnMut(Progress) {
-    let mut told = false;
+/// Returns a closure that passes on all steps, but [`DataStep::Unlocked`] only once, since the cache refuses every
+/// lock.
+fn report_unlocked_once(progress: &mut dyn FnMut(DataStep)) -> impl FnMut(DataStep) {
+    let mut reported = false;
     move |step| {
-        if !matches!(step, Progress::Unlocked { .. }) || !std::mem::replace(&mut told, true) {
+        if !matches!(step, DataStep::Unlocked { .. }) || !std::mem::replace(&mut reported, true) {
             progress(step);
         }
     }
 }
 
-/// The source of a deal, found but not read.
+/// The source of a deal after it is found and before it is read.
 #[derive(Debug)]
-enum Subject {
+enum FoundSource {
     FashionMnist,
     Sample,
     Directory(Directory),
 }
 
-impl Subject {
-    fn find(source: &Source, wanted: Wanted) -> Result<Self, DataError> {
+impl FoundSource {
+    fn find(source: &Source, portion: Portion) -> Result<Self, DataError> {
         match source {
             Source::FashionMnist => Ok(Self::FashionMnist),
             Source::Sample => Ok(Self::Sample),
-            Source::Directory(path) => Directory::find(path, wanted).map(Self::Directory),
+            Source::Directory(path) => Directory::find(path, portion).map(Self::Directory),
         }
     }
 
@@ -171,23 +175,23 @@ impl Subject {
         }
     }
 
-    /// The dataset's identity, where it is known without reading it.
-    fn remembered(&self, cache: &Cache) -> Option<String> {
+    /// Returns the dataset's identity, if it is known without reading the dataset.
+    fn cached_identity(&self, cache: &Cache) -> Option<String> {
         if !cache.is_trusted() {
             return None;
         }
         match self {
             Self::FashionMnist => Some(fetch::SHA256.to_owned()),
             Self::Sample => Some(sample::SHA256.to_owned()),
-            Self::Directory(directory) => directory.remembered(cache),
+            Self::Directory(directory) => directory.cached_identity(cache),
         }
     }
 
-    fn load(&self, cache: &Cache, progress: &mut dyn FnMut(Progress)) -> Result<Dataset, DataError> {
+    fn load(&self, cache: &Cache, progress: &mut dyn FnMut(DataStep)) -> Result<Dataset, DataError> {
         match self {
             Self::FashionMnist => {
                 let dir = fetch::fetch_fashion_mnist(cache, progress)?;
-                directory::load(fetch::NAME, &FILES.map(|file| dir.join(file)), Wanted::Whole, Some(fetch::SHA256))
+                directory::load(fetch::NAME, &FILES.map(|file| dir.join(file)), Portion::Whole, Some(fetch::SHA256))
             }
             Self::Sample => sample::load(),
             Self::Directory(directory) => directory.load(cache, progress),
@@ -195,34 +199,34 @@ impl Subject {
     }
 }
 
-/// Partitions depend on the training set, the scheme, the number of clients and the seed.
+/// Returns the entry of the partitions, which depend on the dataset, the scheme, the number of clients and the seed.
 fn partitions_dir(deal: &Deal, sha256: &str, cache: &Cache) -> PathBuf {
     let Deal { scheme, clients, seed, .. } = deal;
     let text = format!("format {FORMAT}\ndataset {sha256}\nscheme {scheme}\nclients {clients}\nseed {seed}\n");
     cache.partitions().join(key(&text))
 }
 
-/// The test set depends on the dataset alone, so all deals of it share one entry.
+/// Returns the entry of the test set. It depends only on the dataset, so all deals of a dataset share it.
 fn test_dir(sha256: &str, cache: &Cache) -> PathBuf {
     cache.partitions().join(key(&format!("format {FORMAT}\ndataset {sha256}\ntest set\n")))
 }
 
 fn look_up(
     deal: &Deal,
-    subject: &Subject,
+    found: &FoundSource,
     sha256: &str,
     cache: &Cache,
-    progress: &mut dyn FnMut(Progress),
+    progress: &mut dyn FnMut(DataStep),
 ) -> Option<Dealt> {
     let train = Entry::open(&partitions_dir(deal, sha256, cache), cache, progress)?;
     let test = Entry::open(&test_dir(sha256, cache), cache, progress)?;
-    Some(dealt(subject, Some(train), test))
+    Some(dealt(found, Some(train), test))
 }
 
-fn dealt(subject: &Subject, train: Option<Entry>, mut test: Entry) -> Dealt {
-    // The same content may be dealt under another name: an entry's own name is only the first.
-    let name = subject.name().to_owned();
-    let sample = matches!(subject, Subject::Sample);
+fn dealt(found: &FoundSource, train: Option<Entry>, mut test: Entry) -> Dealt {
+    // The same content may have several names. The entry has the name of its first deal.
+    let name = found.name().to_owned();
+    let sample = matches!(found, FoundSource::Sample);
     let (dataset, partitions, train_in_use) = match train {
         Some(train) => (train.dataset, train.files, Some(train.in_use)),
         None => (test.dataset, Vec::new(), None),
@@ -251,7 +255,7 @@ fn write_partitions(
     deal: &Deal,
     dataset: &Dataset,
     cache: &Cache,
-    progress: &mut dyn FnMut(Progress),
+    progress: &mut dyn FnMut(DataStep),
 ) -> Result<Entry, DataError> {
     let info = &dataset.info;
     let dir = partitions_dir(deal, &info.sha256, cache);
@@ -263,13 +267,13 @@ fn write_partitions(
     for (client, rows) in parts.iter().enumerate() {
         let about = about(info, client.to_string());
         draft.add(format!("{client:06}.safetensors"), &dataset.train, rows, &about)?;
-        progress(Progress::Dealing { done: client as u32 + 1, clients: deal.clients });
+        progress(DataStep::Dealing { done: client as u32 + 1, clients: deal.clients });
     }
     draft.finish(info, &dir)
 }
 
-fn about(info: &DatasetInfo, client: String) -> About<'_> {
-    About { dataset: &info.sha256, classes: info.classes.to_string(), client }
+fn about(info: &DatasetInfo, client: String) -> FileMetadata<'_> {
+    FileMetadata { dataset: &info.sha256, classes: info.classes.to_string(), client }
 }
 
 #[cfg(test)]

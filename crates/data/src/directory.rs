@@ -1,4 +1,4 @@
-//! A directory of IDX files by their MNIST names.
+//! Reads a directory of IDX files with their MNIST names.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -10,29 +10,29 @@ use serde::{Deserialize, Serialize};
 
 use crate::cache::{key, read_json, write_json};
 use crate::checksum::Stamp;
-use crate::dataset::{Dataset, Input, Wanted};
-use crate::idx::Kind;
-use crate::{Cache, DataError, Progress};
+use crate::dataset::{Dataset, Input, Portion};
+use crate::idx::IdxContent;
+use crate::{Cache, DataError, DataStep};
 
-/// The first bytes of a gzip file, whatever its name.
+/// The first bytes of a gzip file.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
-/// Deflate cannot do better, so a gzip file that promises more is wrong.
+/// The largest compression ratio of deflate.
 const GREATEST_RATIO: u64 = 1032;
 
-/// A directory whose files were found.
+/// A dataset's directory whose files were found.
 #[derive(Debug)]
 pub(crate) struct Directory {
     name: String,
     place: PathBuf,
-    wanted: Wanted,
-    /// Four, or of the test set two.
+    portion: Portion,
+    /// Four paths, or two for the test set only.
     paths: Vec<PathBuf>,
 }
 
-/// The cache's record of a directory: as long as its files have these stamps, it has this identity.
+/// The cache's record of a directory. The identity is valid while the files have these stamps.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct Memory {
+struct DirectoryRecord {
     files: Vec<(PathBuf, Stamp)>,
     sha256: String,
 }
@@ -41,38 +41,39 @@ impl Directory {
     /// Finds the files, plain or gzip, in either spelling (`train-images-idx3-ubyte`, `train-images.idx3-ubyte`).
     ///
     /// # Errors
-    /// Where the directory or one of the files is missing; the message lists the names that were looked for.
-    pub(crate) fn find(dir: &Path, wanted: Wanted) -> Result<Self, DataError> {
+    /// The directory or a file is missing. The message lists the names that were tried.
+    pub(crate) fn find(dir: &Path, portion: Portion) -> Result<Self, DataError> {
         let place = match dir.canonicalize() {
             Ok(place) if place.is_dir() => place,
             _ => return Err(DataError::NoDirectory { dir: dir.to_owned() }),
         };
         let name = place.file_name().unwrap_or(place.as_os_str()).to_string_lossy().into_owned();
         let mut paths = Vec::with_capacity(4);
-        if wanted != Wanted::Test {
-            paths.push(find(&place, "training images", "train-images", Kind::Images)?);
-            paths.push(find(&place, "training labels", "train-labels", Kind::Labels)?);
+        if portion != Portion::Test {
+            paths.push(find(&place, "training images", "train-images", IdxContent::Images)?);
+            paths.push(find(&place, "training labels", "train-labels", IdxContent::Labels)?);
         }
-        paths.push(find(&place, "test images", "t10k-images", Kind::Images)?);
-        paths.push(find(&place, "test labels", "t10k-labels", Kind::Labels)?);
-        Ok(Self { name, place, wanted, paths })
+        paths.push(find(&place, "test images", "t10k-images", IdxContent::Images)?);
+        paths.push(find(&place, "test labels", "t10k-labels", IdxContent::Labels)?);
+        Ok(Self { name, place, portion, paths })
     }
 
-    /// The dataset's identity, if it was hashed before and no file has changed since.
-    pub(crate) fn remembered(&self, cache: &Cache) -> Option<String> {
-        let memory: Memory = read_json(&self.memory(cache))?;
-        (memory.files == self.stamps().ok()?).then_some(memory.sha256)
+    /// Returns the dataset's identity, if the cache has it and no stamp has changed.
+    pub(crate) fn cached_identity(&self, cache: &Cache) -> Option<String> {
+        let record: DirectoryRecord = read_json(&self.record_path(cache))?;
+        (record.files == self.stamps().ok()?).then_some(record.sha256)
     }
 
-    /// Reads, checks and hashes the files; a cache that is trusted, and can be written, remembers the hash.
-    pub(crate) fn load(&self, cache: &Cache, progress: &mut dyn FnMut(Progress)) -> Result<Dataset, DataError> {
-        progress(Progress::Hashing { place: self.place.clone() });
-        // Before reading, so that a file that changes meanwhile is hashed again next time.
+    /// Reads, checks and hashes the files. The cache records the identity if it is trusted and writable.
+    pub(crate) fn load(&self, cache: &Cache, progress: &mut dyn FnMut(DataStep)) -> Result<Dataset, DataError> {
+        progress(DataStep::Hashing { place: self.place.clone() });
+        // The stamps are taken before reading, so a file that changes in the meantime is hashed again next time.
         let files = self.stamps()?;
-        let dataset = load(&self.name, &self.paths, self.wanted, None)?;
+        let dataset = load(&self.name, &self.paths, self.portion, None)?;
         if cache.is_trusted() {
-            // A cache that is read-only is no failure: the files are hashed again next time.
-            let _ = write_json(&self.memory(cache), &Memory { files, sha256: dataset.info.sha256.clone() });
+            // An error is ignored: in a read-only cache the files are hashed again next time.
+            let _ =
+                write_json(&self.record_path(cache), &DirectoryRecord { files, sha256: dataset.info.sha256.clone() });
         }
         Ok(dataset)
     }
@@ -81,7 +82,7 @@ impl Directory {
         &self.name
     }
 
-    fn memory(&self, cache: &Cache) -> PathBuf {
+    fn record_path(&self, cache: &Cache) -> PathBuf {
         let name = format!("{}.json", key(&self.place.to_string_lossy()));
         cache.datasets().join("directories").join(name)
     }
@@ -95,52 +96,54 @@ impl Directory {
     }
 }
 
-fn find(dir: &Path, what: &'static str, stem: &str, kind: Kind) -> Result<PathBuf, DataError> {
-    let names = names(stem, kind);
+fn find(dir: &Path, what: &'static str, stem: &str, content: IdxContent) -> Result<PathBuf, DataError> {
+    let names = names(stem, content);
     let endings = ENDINGS.iter().flat_map(|ending| names.iter().map(move |name| dir.join(format!("{name}{ending}"))));
     let found = endings.into_iter().find(|path| path.exists());
     found.ok_or_else(|| DataError::MissingFile { dir: dir.to_owned(), what, looked_for: names.clone() })
 }
 
-/// Plain and gzip.
+/// The endings of plain and gzip files.
 const ENDINGS: [&str; 2] = ["", ".gz"];
 
-/// The stems of the four files.
-const STEMS: [(&str, Kind); 4] = [
-    ("train-images", Kind::Images),
-    ("train-labels", Kind::Labels),
-    ("t10k-images", Kind::Images),
-    ("t10k-labels", Kind::Labels),
+/// The start of the name of each file, and the file's content.
+const STEMS: [(&str, IdxContent); 4] = [
+    ("train-images", IdxContent::Images),
+    ("train-labels", IdxContent::Labels),
+    ("t10k-images", IdxContent::Images),
+    ("t10k-labels", IdxContent::Labels),
 ];
 
-fn names(stem: &str, kind: Kind) -> Vec<String> {
-    let sizes: &[u32] = match kind {
-        Kind::Images => &[3, 4],
-        Kind::Labels => &[1],
+fn names(stem: &str, content: IdxContent) -> Vec<String> {
+    let sizes: &[u32] = match content {
+        IdxContent::Images => &[3, 4],
+        IdxContent::Labels => &[1],
     };
     sizes.iter().flat_map(|size| ["-", "."].map(|dash| format!("{stem}{dash}idx{size}-ubyte"))).collect()
 }
 
-/// Returns `true` for the name of a file that this crate reads as part of a dataset, in each spelling, plain or gzip.
+/// Returns `true` for a name under which this crate looks for a file of a dataset, in either spelling, plain or gzip.
 pub fn is_dataset_file(name: &OsStr) -> bool {
     let Some(name) = name.to_str() else { return false };
     let plain = name.strip_suffix(ENDINGS[1]).unwrap_or(name);
-    STEMS.iter().any(|&(stem, kind)| plain.starts_with(stem) && names(stem, kind).iter().any(|known| known == plain))
+    STEMS
+        .iter()
+        .any(|&(stem, content)| plain.starts_with(stem) && names(stem, content).iter().any(|known| known == plain))
 }
 
-/// Reads the files at `paths`, whose identity must be the `published` one of a dataset that has one.
+/// Reads the files at `paths`. Their identity must equal `published` if that is given.
 pub(crate) fn load(
     name: &str,
     paths: &[PathBuf],
-    wanted: Wanted,
+    portion: Portion,
     published: Option<&str>,
 ) -> Result<Dataset, DataError> {
-    Dataset::read(name, paths, wanted, published, &|i| open(&paths[i]))
+    Dataset::read(name, paths, portion, published, &|i| open(&paths[i]))
 }
 
 fn open(path: &Path) -> Result<Input, DataError> {
     let unreadable = |source| DataError::Read { path: path.to_owned(), source };
-    // A pipe would wait for a writer, and a device has no end.
+    // Opening a pipe would wait for a writer, and a device has no end.
     if !path.metadata().map_err(unreadable)?.is_file() {
         return Err(DataError::NotAFile { path: path.to_owned() });
     }

@@ -1,11 +1,11 @@
-//! What can go wrong with data, each as one sentence with the value, the reason and the remedy.
+//! The errors of this crate, each as one sentence with the value, the reason and the remedy.
 
 use std::io;
 use std::path::PathBuf;
 
 use crate::FileCause;
 
-/// Why data could not be found, read, cut or written.
+/// The reason why data cannot be found, read, dealt or written.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     #[error("the dataset's name is empty; give `fashion-mnist`, `sample` or a directory of IDX files")]
@@ -24,11 +24,11 @@ pub enum DataError {
     Empty { path: PathBuf, sizes: Vec<u32> },
     #[error("{} holds more than this program can take (its sizes are {sizes:?}); at most 2^32 − 1 examples fit", path.display())]
     TooLarge { path: PathBuf, sizes: Vec<u32> },
-    #[error("{} holds {images} images but {} holds {labels} labels; the two must belong together", image_path.display(), label_path.display())]
+    #[error("{} holds {images} images but {} holds {labels} labels; give two files that belong together", image_path.display(), label_path.display())]
     Counts { image_path: PathBuf, images: u32, label_path: PathBuf, labels: u32 },
-    #[error("the test images in {} have the shape {test:?} but the training images have {train:?}; both must be alike", path.display())]
+    #[error("the test images in {} have the shape {test:?} but the training images have {train:?}; give images of one shape", path.display())]
     Shape { path: PathBuf, test: Vec<usize>, train: Vec<usize> },
-    #[error("the files in {} are altered: the dataset has the SHA-256 {sha256}, published is {published}; delete them and run again", place.display())]
+    #[error("the files in {} are altered: the dataset has the SHA-256 {sha256}, but the published one is {published}; delete them and run again", place.display())]
     Altered { place: PathBuf, sha256: String, published: String },
     #[error("{} has the label {label} at row {row}, but the classes are 0 to {}; correct the label, or the number of classes", path.display(), classes.saturating_sub(1))]
     Label { path: PathBuf, row: usize, label: u32, classes: u32 },
@@ -47,9 +47,9 @@ pub enum DataError {
     TooManyExamples { examples: usize },
     #[error("row {row} has the label {label}, but the classes are 0 to {}; correct the label, or the number of classes", classes.saturating_sub(1))]
     LabelOutOfRange { row: usize, label: u32, classes: u32 },
-    #[error("a Dirichlet distribution has no alpha of {alpha}; give a number above 0, such as 0.3")]
+    #[error("an alpha of {alpha} is not possible; give a number above 0, such as 0.3")]
     Alpha { alpha: f64 },
-    #[error("a least partition size of 0 would leave clients without examples; give `min-size` of at least 1")]
+    #[error("a `min-size` of 0 would leave clients without examples; give at least 1")]
     MinSize,
     #[error(
         "{clients} clients with at least {min_size} examples each need more than the {examples} there are; lower `min-size` or the number of clients"
@@ -59,7 +59,7 @@ pub enum DataError {
         "no Dirichlet draw of {tries} with alpha {alpha} gave each of {clients} clients {min_size} examples; raise `alpha`, lower `min-size`, or set `balance=true`"
     )]
     DirichletGaveUp { alpha: f64, min_size: u32, clients: u32, tries: u64 },
-    #[error("0 shards a client leave every client without examples; give `per-client` of at least 1")]
+    #[error("a `per-client` of 0 would leave every client without examples; give at least 1")]
     NoShards,
     #[error(
         "{clients} clients with {per_client} shards each need more shards than the {examples} training examples allow; lower `per-client` or the number of clients"
@@ -77,17 +77,17 @@ pub enum DataError {
     Cache { path: PathBuf, source: io::Error },
     #[error("{} cannot be read: {source}{}", path.display(), FileCause::of(source).remedy("check that it exists and that you may read it"))]
     Read { path: PathBuf, source: io::Error },
-    #[error("{} is no regular file; give a file, or a copy of what it leads to", path.display())]
+    #[error("{} is no regular file; give a file", path.display())]
     NotAFile { path: PathBuf },
     #[error("{} is no gzip file, since it starts with {:?}; fetch it again, or leave .gz out of its name if it is plain", path.display(), start.escape_ascii().to_string())]
     NotGzip { path: PathBuf, start: Vec<u8> },
-    #[error("Fashion-MNIST could not be had ({}); install Debian's package dataset-fashion-mnist, or put the four files in a directory and give that as the dataset", reasons.join("; "))]
+    #[error("Fashion-MNIST could not be fetched ({}); install Debian's package dataset-fashion-mnist, or put the four files in a directory and give that as the dataset", reasons.join("; "))]
     Unavailable { reasons: Vec<String> },
     #[error("{} is not a partition file: {reason}; deal the partitions again", path.display())]
     NotAPartition { path: PathBuf, reason: String },
     #[error("{} has contents with SHA-256 {found:.16}, the run's have {expected:.16}: the file was changed since it was dealt; delete the cache entry {} and run again", path.display(), path.parent().unwrap_or(path).display())]
     Content { path: PathBuf, found: String, expected: String },
-    /// One sentence of a client on its data.
+    /// The error of a client about its data, as one sentence.
     #[error("{0}")]
     Reported(String),
 }

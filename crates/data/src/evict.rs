@@ -1,4 +1,4 @@
-//! Keeps the partitions within the cache's bound.
+//! Removes old partitions to keep the cache within its bound.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use crate::cache::{CacheLock, cannot_write};
 use crate::entry::{DRAFT, IN_USE, remove};
-use crate::{Cache, DataError, Progress};
+use crate::{Cache, DataError, DataStep};
 
 #[derive(Debug)]
 struct Candidate {
@@ -16,15 +16,17 @@ struct Candidate {
     bytes: u64,
 }
 
-/// Removes the least recently used entries that no run uses, until the rest fit in the cache's bound; also what a
-/// killed run left half written. Nothing without the lock of the writers, who may be at work then.
-pub(crate) fn evict(cache: &Cache, writing: &CacheLock, progress: &mut dyn FnMut(Progress)) -> Result<(), DataError> {
+/// Removes the least recently used entries that no run uses, until the rest fit the cache's bound.
+///
+/// Drafts of killed runs are removed, too. Without the writers' lock nothing is removed, since other runs may be
+/// writing.
+pub(crate) fn evict(cache: &Cache, writing: &CacheLock, progress: &mut dyn FnMut(DataStep)) -> Result<(), DataError> {
     if !writing.is_held() || !cache.is_trusted() {
         return Ok(());
     }
     let partitions = cache.partitions();
     let mut candidates = candidates(&partitions).map_err(cannot_write(&partitions))?;
-    // By name where the times are equal, so that the order never depends on the directory's.
+    // Equal times are ordered by name, so the order does not depend on the directory.
     candidates.sort_by(|a, b| (a.used, &a.dir).cmp(&(b.used, &b.dir)));
     let mut total: u64 = candidates.iter().map(|candidate| candidate.bytes).sum();
     let (mut entries, mut bytes) = (0, 0);
@@ -40,7 +42,7 @@ pub(crate) fn evict(cache: &Cache, writing: &CacheLock, progress: &mut dyn FnMut
         }
     }
     if entries > 0 {
-        progress(Progress::Evicted { entries, bytes });
+        progress(DataStep::Evicted { entries, bytes });
     }
     Ok(())
 }

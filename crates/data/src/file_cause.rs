@@ -1,30 +1,31 @@
-//! Why the system refuses to read or write a file: a closed list, made from the error number, with a remedy for each.
+//! The causes for which the system refuses to read or write a file: a closed list, from the error number, with
+//! remedies.
 
 use std::io;
 
-/// Why a file cannot be read or written, as far as the remedies differ.
+/// The cause of a failure to read or write a file. Causes with the same remedy are one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileCause {
-    /// The device or the user's share of it is full.
+    /// The device or the user's quota is full.
     Full,
-    /// The file is larger than a limit or the file system allows.
+    /// The file is larger than a limit or than the file system allows.
     TooLarge,
-    /// This process has as many descriptors as it may have.
+    /// The process has reached its limit of descriptors.
     DescriptorLimit,
-    /// The machine has as many open files as it may have.
+    /// The machine has reached its limit of open files.
     OpenFileLimit,
     /// The memory is full.
     Memory,
-    /// The path is missing, is taken, is something else, or may not be used so.
+    /// The path is missing, exists already, has another type, or is not permitted.
     Path,
     /// The device fails.
     Device,
-    /// Something else, for which no remedy is known.
+    /// Another cause, without a known remedy.
     Other,
 }
 
 impl FileCause {
-    /// The cause of an error.
+    /// Returns the cause of an error.
     pub fn of(error: &io::Error) -> Self {
         match number_of(error) {
             Some(libc::ENOSPC | libc::EDQUOT) => Self::Full,
@@ -56,7 +57,7 @@ impl FileCause {
         }
     }
 
-    /// Returns the remedy that holds wherever the file is; empty for [`FileCause::Path`] and [`FileCause::Other`].
+    /// Returns the remedy that does not depend on the path; empty for [`FileCause::Path`] and [`FileCause::Other`].
     pub fn help(self) -> &'static str {
         match self {
             Self::Full => "free some space",
@@ -69,12 +70,13 @@ impl FileCause {
         }
     }
 
-    /// Returns `true` if another path may do.
+    /// Returns `true` if another path may help.
     pub fn is_of_place(self) -> bool {
         matches!(self, Self::Full | Self::TooLarge | Self::Path | Self::Device)
     }
 
-    /// The end of a sentence about an error: what helps, and `elsewhere`, which names another place, only if that helps.
+    /// Returns the end of a sentence about an error: the remedy, and `elsewhere`, which names another path, if that may
+    /// help.
     pub fn remedy(self, elsewhere: &str) -> String {
         match (self.help(), self.is_of_place()) {
             ("", false) => String::new(),
@@ -85,7 +87,7 @@ impl FileCause {
     }
 }
 
-/// The error number, also of an error with more words around it, such as those of `tempfile`, which has it in them alone.
+/// Returns the error number. Some errors, such as those of `tempfile`, have it only in their text.
 fn number_of(error: &io::Error) -> Option<i32> {
     error.raw_os_error().or_else(|| {
         let text = error.to_string();
@@ -126,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_found_among_the_words_of_another_crate() {
+    fn an_error_number_is_found_in_a_text() {
         let missing = tempfile::tempdir_in("/nonexistent").unwrap_err();
         assert_eq!(missing.raw_os_error(), None);
         assert_eq!(FileCause::of(&missing), FileCause::Path);

@@ -1,34 +1,34 @@
-//! The IDX format of MNIST (LeCun 1998): two zero bytes, a type, the number of sizes, the sizes (big-endian `u32`), the
-//! values.
+//! Reads the IDX format of MNIST (LeCun 1998): two zero bytes, a type, the number of sizes, the sizes (big-endian
+//! `u32`), the values.
 
 use std::io::{self, Read};
 use std::path::Path;
 
 use crate::DataError;
-use crate::dataset::Examples;
+use crate::dataset::Split;
 
-/// The type code of unsigned bytes, the only one that image sets use.
+/// The type code of unsigned bytes, the only type that image datasets use.
 const UNSIGNED_BYTE: u8 = 0x08;
 
-/// One IDX file of bytes.
+/// The content of an IDX file of bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Idx {
-    /// Examples first.
+    /// The sizes; the first is the number of examples.
     pub(crate) sizes: Vec<u32>,
-    /// Row-major, as long as the sizes' product.
+    /// The values, row-major; their number is the product of the sizes.
     pub(crate) values: Vec<u8>,
 }
 
-/// What an IDX file is expected to hold; decides how many sizes it may have.
+/// The expected content of an IDX file, which determines the number of its sizes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum IdxContent {
     /// (n, height, width) or (n, height, width, channels)
     Images,
     /// (n)
     Labels,
 }
 
-impl Kind {
+impl IdxContent {
     fn allows(self, sizes: u8) -> bool {
         match self {
             Self::Images => (3..=4).contains(&sizes),
@@ -44,11 +44,12 @@ impl Kind {
     }
 }
 
-/// Reads a whole IDX file; `path` is for messages, `room` bounds what is allocated on the header's word.
+/// Reads a whole IDX file. `path` is for messages. `room` bounds the memory that is allocated because the header
+/// demands it.
 ///
 /// # Errors
-/// A wrong magic number, no examples, fewer or more bytes than the header promises, or a failure of the reader.
-pub(crate) fn read(reader: &mut impl Read, kind: Kind, path: &Path, room: u64) -> Result<Idx, DataError> {
+/// The magic number is wrong, there are no examples, the number of bytes differs from the header, or the reader fails.
+pub(crate) fn read(reader: &mut impl Read, content: IdxContent, path: &Path, room: u64) -> Result<Idx, DataError> {
     let truncated = |promised, found| DataError::Truncated { path: path.to_owned(), promised, found };
     let mut header = Vec::new();
     let mut more = |wanted: usize, promised: u64| -> Result<Vec<u8>, DataError> {
@@ -60,9 +61,9 @@ pub(crate) fn read(reader: &mut impl Read, kind: Kind, path: &Path, room: u64) -
         Ok(header[before..].to_vec())
     };
     let magic = more(4, 4)?;
-    if magic[..3] != [0, 0, UNSIGNED_BYTE] || !kind.allows(magic[3]) {
+    if magic[..3] != [0, 0, UNSIGNED_BYTE] || !content.allows(magic[3]) {
         let found = [magic[0], magic[1], magic[2], magic[3]];
-        return Err(DataError::Magic { path: path.to_owned(), found, wants: kind.wants() });
+        return Err(DataError::Magic { path: path.to_owned(), found, wants: content.wants() });
     }
     let head = 4 + 4 * u64::from(magic[3]);
     let sizes: Vec<u32> = more(4 * usize::from(magic[3]), head)?
@@ -91,13 +92,14 @@ fn values(reader: &mut impl Read, sizes: &[u32], head: u64, path: &Path, room: u
     if found < product {
         return Err(DataError::Truncated { path: path.to_owned(), promised, found: head + found });
     }
-    // Not by `take`: here a gzip stream that lacks its checksum is an error.
+    // Without `take`, so that a gzip stream without its checksum is an error.
     let mut rest = Vec::new();
     reader.take(1).read_to_end(&mut rest).map_err(|source| unreadable(path, source))?;
     if rest.is_empty() { Ok(values) } else { Err(DataError::Trailing { path: path.to_owned(), promised }) }
 }
 
-/// Appends at most `limit` bytes. A gzip stream that ends early counts as an end: the caller knows what is missing.
+/// Appends at most `limit` bytes. The early end of a gzip stream is no error here, since the caller checks the number
+/// of bytes.
 fn take(reader: &mut impl Read, limit: u64, into: &mut Vec<u8>) -> io::Result<()> {
     match reader.take(limit).read_to_end(into) {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
@@ -109,11 +111,11 @@ fn unreadable(path: &Path, source: io::Error) -> DataError {
     DataError::Read { path: path.to_owned(), source }
 }
 
-/// Puts images and labels together; the paths are for messages.
+/// Combines images and labels to a split. The paths are for messages.
 ///
 /// # Errors
-/// Where their numbers differ.
-pub(crate) fn join(images: Idx, image_path: &Path, labels: Idx, label_path: &Path) -> Result<Examples, DataError> {
+/// The numbers of images and labels differ.
+pub(crate) fn join(images: Idx, image_path: &Path, labels: Idx, label_path: &Path) -> Result<Split, DataError> {
     if images.sizes[0] != labels.sizes[0] {
         return Err(DataError::Counts {
             image_path: image_path.to_owned(),
@@ -122,7 +124,7 @@ pub(crate) fn join(images: Idx, image_path: &Path, labels: Idx, label_path: &Pat
             labels: labels.sizes[0],
         });
     }
-    Ok(Examples {
+    Ok(Split {
         shape: images.sizes[1..].iter().map(|&size| size as usize).collect(),
         pixels: images.values,
         labels: labels.values.iter().map(|&label| u32::from(label)).collect(),

@@ -1,14 +1,15 @@
-//! Datasets, and pure partitioners from labels and a seed; writes one file a client.
+//! Datasets and partitioners: deals a dataset to the clients, one file a client.
 //!
-//! [`deal()`] is the way in: it finds a dataset, cuts it among the clients and leaves one safetensors file for each in
-//! the cache, so that a client maps its own file and nothing else. [`partition()`] is the pure part: labels and a seed
-//! in, row indices out.
+//! [`deal()`] is the main function: it finds a dataset, partitions it and writes one safetensors file for each client
+//! into the cache. A client maps only its own file. [`partition()`] is the pure part: it turns labels and a seed into
+//! row indices.
 //!
-//! What is absent, on purpose: this crate starts no client, knows no model, strategy or round, prints nothing (progress
-//! goes to the caller's closure), and its partitioners know no clock, thread or file.
+//! This crate starts no client, knows no model, strategy or round, and prints nothing (steps go to the caller's
+//! closure). Its partitioners use no clock, thread or file.
 
 mod cache;
 mod checksum;
+mod data_step;
 mod dataset;
 mod deal;
 mod directory;
@@ -21,7 +22,7 @@ mod idx;
 mod map;
 mod partition;
 mod partition_file;
-mod progress;
+
 mod refusal;
 mod sample;
 mod source;
@@ -29,8 +30,9 @@ mod spread;
 #[cfg(test)]
 mod testing;
 
-pub use cache::{Cache, InUse};
+pub use cache::{Cache, UsageLock};
 pub use checksum::pieces_sha256;
+pub use data_step::DataStep;
 pub use dataset::DatasetInfo;
 pub use deal::{Deal, Dealt, PartitionFile, deal, deal_test_set};
 pub use directory::is_dataset_file;
@@ -40,7 +42,6 @@ pub use fetch::fetch_fashion_mnist;
 pub use file_cause::FileCause;
 pub use map::{Partition, Pixels};
 pub use partition::{Scheme, partition};
-pub use progress::Progress;
-pub use refusal::{refusal, sync_folder};
+pub use refusal::{persist, refusal, sync_folder};
 pub use source::Source;
 pub use spread::spread;

@@ -1,5 +1,5 @@
-//! A partition file, mapped: what a client reads its examples from.
-#![allow(unsafe_code)] // Mapping a file is unsafe by nature; this is the one place that does it.
+//! Maps a partition file into memory, for the client that reads its examples.
+#![allow(unsafe_code, reason = "mapping a file is unsafe")]
 
 use std::fs::File;
 use std::ops::Range;
@@ -11,19 +11,19 @@ use safetensors::{Dtype, SafeTensors};
 
 use crate::{DataError, checksum};
 
-/// Pixels as they are in the file, row-major: (n, shape…).
+/// The pixels as they are in the file, row-major: (n, shape…).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Pixels<'a> {
-    /// 0 to 255, not yet scaled.
+    /// Bytes from 0 to 255. The model scales them.
     U8(&'a [u8]),
-    /// Used as they are.
+    /// Values that the model uses as they are.
     F32(&'a [f32]),
 }
 
 /// A partition file that is mapped into memory, so that examples are read from the page cache without a copy.
 ///
-/// Any safetensors file will do that has `examples` U8 or F32 `[n, shape…]` and `labels` U32 `[n]`; where a tensor is
-/// not aligned (which this crate's own files are), it is copied. The file must not change while it is mapped.
+/// The file is any safetensors file with `examples` U8 or F32 `[n, shape…]` and `labels` U32 `[n]`. A tensor that is
+/// not aligned is copied; the files of this crate are aligned. The file must not change while it is mapped.
 #[derive(Debug)]
 pub struct Partition {
     map: Mmap,
@@ -33,7 +33,7 @@ pub struct Partition {
     labels: Values<u32>,
 }
 
-/// Where a tensor's values are.
+/// The values of a tensor.
 #[derive(Debug)]
 enum Values<T> {
     Mapped(Range<usize>),
@@ -44,17 +44,16 @@ impl Partition {
     /// Maps the file at `path` and checks it.
     ///
     /// # Errors
-    /// Where it cannot be read, is not a safetensors file, lacks one of the two tensors, or where their types or counts
-    /// are wrong.
+    /// The file cannot be read, is not a safetensors file, or lacks a tensor; or a tensor has a wrong type or size.
     pub fn open(path: &Path) -> Result<Self, DataError> {
         let unreadable = |source| DataError::Read { path: path.to_owned(), source };
-        // A pipe would wait for a writer.
+        // Opening a pipe would wait for a writer.
         if !path.metadata().map_err(unreadable)?.is_file() {
             return Err(DataError::NotAFile { path: path.to_owned() });
         }
         let file = File::open(path).map_err(unreadable)?;
-        // SAFETY: the mapping is only ever read, and partition files are written once, appear by rename and are never
-        // changed in place; the caller is told so for files of its own.
+        // SAFETY: the mapping is only read. Partition files appear by rename and are never changed in place. The type's
+        // documentation demands the same of the caller's own files.
         let map = unsafe { Mmap::map(&file) }.map_err(unreadable)?;
         Self::check(map).map_err(|reason| DataError::NotAPartition { path: path.to_owned(), reason })
     }
@@ -86,22 +85,22 @@ impl Partition {
         Ok(Self { shape: shape.to_vec(), pixels, is_float, labels, map })
     }
 
-    /// How many examples there are.
+    /// Returns the number of examples.
     pub fn len(&self) -> usize {
         self.labels().len()
     }
 
-    /// Whether there are none.
+    /// Returns `true` if there is no example.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The shape of one example, such as `[28, 28]`.
+    /// Returns the shape of one example, such as `[28, 28]`.
     pub fn shape(&self) -> &[usize] {
         &self.shape
     }
 
-    /// The examples: (n, shape…).
+    /// Returns the examples: (n, shape…).
     pub fn pixels(&self) -> Pixels<'_> {
         match &self.pixels {
             Values::Mapped(place) if !self.is_float => Pixels::U8(&self.map[place.clone()]),
@@ -109,12 +108,13 @@ impl Partition {
         }
     }
 
-    /// The labels: (n).
+    /// Returns the labels: (n).
     pub fn labels(&self) -> &[u32] {
         self.slice(&self.labels)
     }
 
-    /// SHA-256 of the labels and then the examples, as they are in memory, in hexadecimal: whatever the file looks like else.
+    /// Returns the SHA-256 of the labels followed by the examples, little-endian, in hexadecimal. The rest of the file
+    /// does not count.
     pub fn sha256(&self) -> String {
         let examples = match self.pixels() {
             Pixels::U8(pixels) => pixels,
@@ -126,7 +126,7 @@ impl Partition {
     /// Checks that [`Partition::sha256`] is `expected`.
     ///
     /// # Errors
-    /// Names the file (`path` is for the message) and both hashes.
+    /// The error names the file (`path`) and both hashes.
     pub fn check_sha256(&self, expected: &str, path: &Path) -> Result<(), DataError> {
         let found = self.sha256();
         if found == expected {
@@ -138,7 +138,7 @@ impl Partition {
     /// Checks that every label is below `classes`.
     ///
     /// # Errors
-    /// Names the file (`path` is for the message), the row and the label of the first that is not.
+    /// The error names the file (`path`), and the row and the value of the first label that is too large.
     pub fn check_labels(&self, classes: u32, path: &Path) -> Result<(), DataError> {
         match self.labels().iter().position(|&label| label >= classes) {
             None => Ok(()),
@@ -158,7 +158,7 @@ fn find<'a>(tensors: &'a Metadata, name: &str) -> Result<&'a TensorInfo, String>
     tensors.info(name).ok_or_else(|| format!("it has no tensor `{name}`"))
 }
 
-/// Lends the mapping where it is aligned and the machine little-endian, else copies.
+/// Refers to the mapping if it is aligned and the machine is little-endian; otherwise copies.
 fn values<T: bytemuck::Pod + FromLittleEndian>(map: &Mmap, place: Range<usize>) -> Values<T> {
     let bytes = &map[place.clone()];
     if cfg!(target_endian = "little") && bytemuck::try_cast_slice::<u8, T>(bytes).is_ok() {

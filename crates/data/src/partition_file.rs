@@ -1,8 +1,8 @@
 //! Writes a partition file: safetensors with `labels` U32 (n) and `examples` U8 (n, shape…), in that order.
 //!
-//! The header is padded with spaces so that the data start at a multiple of 64; the labels come first, since their
-//! alignment is the greater. The header is written here and not by the safetensors crate, whose metadata come in the
-//! order of a hash map, so that equal partitions are equal files.
+//! The header is padded with spaces so that the data start at a multiple of 64. The labels come first, since they need
+//! the larger alignment. The safetensors crate writes metadata in the order of a hash map; this module writes the
+//! header itself, so that equal partitions are equal files.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
@@ -11,14 +11,14 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::checksum::{self, Hashing};
-use crate::dataset::Examples;
+use crate::dataset::Split;
 
-/// What the data's start is a multiple of, in bytes.
+/// The alignment of the data in the file, in bytes.
 pub(crate) const ALIGNMENT: usize = 64;
 
-/// What the header tells besides the tensors; all are strings in the file.
+/// The metadata of the header, all of them strings.
 #[derive(Debug, Serialize)]
-pub(crate) struct About<'a> {
+pub(crate) struct FileMetadata<'a> {
     /// The dataset's identity.
     pub(crate) dataset: &'a str,
     pub(crate) classes: String,
@@ -27,31 +27,31 @@ pub(crate) struct About<'a> {
 }
 
 #[derive(Serialize)]
-struct Header<'a> {
+struct FileHeader<'a> {
     #[serde(rename = "__metadata__")]
-    about: &'a About<'a>,
-    labels: Tensor,
-    examples: Tensor,
+    about: &'a FileMetadata<'a>,
+    labels: TensorEntry,
+    examples: TensorEntry,
 }
 
 #[derive(Serialize)]
-struct Tensor {
+struct TensorEntry {
     dtype: &'static str,
     shape: Vec<usize>,
     data_offsets: [usize; 2],
 }
 
-/// The hashes of a whole file, in hexadecimal.
+/// The hashes of a file, in hexadecimal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Hashes {
-    /// SHA-256 of the header and its length.
+    /// The SHA-256 of the header with its length.
     header_sha256: String,
-    /// SHA-256 of all that follows the header, as [`Partition::sha256`](crate::Partition::sha256) returns it.
+    /// The SHA-256 of the data after the header, as [`Partition::sha256`](crate::Partition::sha256) returns it.
     pub(crate) sha256: String,
 }
 
-/// Writes the given rows of `from`, which are gathered and hashed as they are written; the file is not yet synced.
-pub(crate) fn write(path: &Path, from: &Examples, rows: &[u32], about: &About) -> io::Result<Hashes> {
+/// Writes the given rows of `from` and hashes the file. The file is not synced.
+pub(crate) fn write(path: &Path, from: &Split, rows: &[u32], about: &FileMetadata) -> io::Result<Hashes> {
     let size = from.shape.iter().product::<usize>();
     let header = header(&from.shape, size, rows.len(), about)?;
     let mut file = File::create_new(path)?;
@@ -66,7 +66,7 @@ pub(crate) fn write(path: &Path, from: &Examples, rows: &[u32], about: &About) -
     Ok(Hashes { header_sha256: checksum::pieces_sha256([header.as_slice()]), sha256: out.into_inner()?.finish() })
 }
 
-/// Hashes a file again that [`write`] wrote.
+/// Hashes a file that [`write`] wrote.
 pub(crate) fn hashes(path: &Path) -> io::Result<Hashes> {
     let mut file = File::open(path)?;
     let mut length = [0; 8];
@@ -76,13 +76,13 @@ pub(crate) fn hashes(path: &Path) -> io::Result<Hashes> {
     Ok(Hashes { header_sha256, sha256: checksum::of_reader(file)? })
 }
 
-/// The length of the header as `u64`, and the header, padded.
-fn header(shape: &[usize], size: usize, n: usize, about: &About) -> io::Result<Vec<u8>> {
+/// Returns the length of the header as `u64`, followed by the padded header.
+fn header(shape: &[usize], size: usize, n: usize, about: &FileMetadata) -> io::Result<Vec<u8>> {
     let labels = 4 * n;
-    let header = Header {
+    let header = FileHeader {
         about,
-        labels: Tensor { dtype: "U32", shape: vec![n], data_offsets: [0, labels] },
-        examples: Tensor { dtype: "U8", shape: [&[n], shape].concat(), data_offsets: [labels, labels + n * size] },
+        labels: TensorEntry { dtype: "U32", shape: vec![n], data_offsets: [0, labels] },
+        examples: TensorEntry { dtype: "U8", shape: [&[n], shape].concat(), data_offsets: [labels, labels + n * size] },
     };
     let json = serde_json::to_vec(&header)?;
     let whole = (8 + json.len()).next_multiple_of(ALIGNMENT);

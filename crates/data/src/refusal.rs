@@ -1,10 +1,12 @@
-//! File systems that refuse what the data do not need: a lock, a sync, a mode.
+//! Handles file systems that refuse a lock, a sync or a mode, which the data do not need.
 
 use std::fs::File;
 use std::io;
 use std::path::Path;
 
-/// The error numbers of a file system, a mount or a container that has no such operation, or not for this user.
+use tempfile::NamedTempFile;
+
+/// The error numbers of a file system, a mount or a container that lacks an operation or forbids it to this user.
 const REFUSALS: [i32; 7] = [
     libc::EINVAL,
     libc::EPERM,
@@ -12,14 +14,14 @@ const REFUSALS: [i32; 7] = [
     libc::EROFS,
     libc::ENOSYS,
     libc::EOPNOTSUPP,
-    // The answer of NFS without a lock daemon.
+    // NFS without a lock daemon returns this.
     libc::ENOLCK,
 ];
 
-/// Returns the error of a lock, a sync or a change of mode that was refused: what was written is there all the same.
+/// Returns the error of a lock, a sync or a change of mode that the file system refuses. Such an error loses no data.
 ///
 /// # Errors
-/// Those that say more than a refusal, such as a full or failing disk.
+/// Any other error, such as that of a full or failing disk.
 pub fn refusal<T>(done: io::Result<T>) -> io::Result<Option<io::Error>> {
     match done {
         Ok(_) => Ok(None),
@@ -28,7 +30,7 @@ pub fn refusal<T>(done: io::Result<T>) -> io::Result<Option<io::Error>> {
     }
 }
 
-/// Makes a rename in `folder` last through a power cut; returns the error where that is refused.
+/// Syncs `folder`, so that a rename in it survives a power failure. Returns the error if the file system refuses.
 ///
 /// # Errors
 /// As for [`refusal`].
@@ -36,12 +38,24 @@ pub fn sync_folder(folder: &Path) -> io::Result<Option<io::Error>> {
     refusal(File::open(folder).and_then(|folder| folder.sync_all()))
 }
 
+/// Syncs a temporary file and renames it to `path`, whose folder is then synced.
+///
+/// A reader, or a power failure, thus finds the old file or the whole new one.
+///
+/// # Errors
+/// As for [`refusal`], and those of the rename.
+pub fn persist(file: NamedTempFile, path: &Path) -> io::Result<()> {
+    refusal(file.as_file().sync_all())?;
+    file.persist(path)?;
+    sync_folder(path.parent().unwrap_or(Path::new("."))).map(drop)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_costs_nothing_and_a_failure_is_one() {
+    fn a_refusal_is_returned_and_a_failure_is_an_error() {
         let of = |number| refusal::<()>(Err(io::Error::from_raw_os_error(number)));
         for number in REFUSALS {
             assert_eq!(of(number).unwrap().unwrap().raw_os_error(), Some(number));
@@ -51,6 +65,18 @@ mod tests {
         }
         assert!(refusal(Ok(())).unwrap().is_none());
         assert!(refusal::<()>(Err(io::ErrorKind::InvalidInput.into())).is_err());
+    }
+
+    #[test]
+    fn a_persisted_file_replaces_the_old_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        std::fs::write(&path, "old").unwrap();
+        let new = NamedTempFile::new_in(folder.path()).unwrap();
+        std::fs::write(new.path(), "new").unwrap();
+        persist(new, &path).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]

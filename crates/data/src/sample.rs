@@ -1,15 +1,15 @@
-//! The sample inside this crate: 2,000 training and 500 test images of Fashion-MNIST, as many of each class.
+//! The sample in this crate: 2,000 training and 500 test images of Fashion-MNIST, with equal numbers of each class.
 //!
-//! `sample/README.md` says whose it is and how it was made.
+//! `sample/README.md` has its licence and its making.
 
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
 
 use crate::DataError;
-use crate::dataset::{Dataset, FILES, Input, Wanted};
+use crate::dataset::{Dataset, FILES, Input, Portion};
 
-/// The sample's identity, so that its partitions are found without reading it.
+/// The sample's identity. It is a constant, so that partitions in the cache are found without reading the sample.
 pub(crate) const SHA256: &str = "f8792b0b7c909987b7c799f546995837cacec1db8c22981e3995c9d7ac837572";
 
 const BYTES: [&[u8]; 4] = [
@@ -23,10 +23,10 @@ pub(crate) const NAME: &str = "sample";
 
 /// Unpacks the sample.
 pub(crate) fn load() -> Result<Dataset, DataError> {
-    // For messages, which nobody should ever see.
+    // The paths are only for error messages, which a correct build never shows.
     let paths = FILES.map(|file| Path::new("sample").join(file));
     let open = |i: usize| Ok(Input { reader: Box::new(MultiGzDecoder::new(BYTES[i])), room: 1 << 24 });
-    let mut dataset = Dataset::read(NAME, &paths, Wanted::Whole, Some(SHA256), &open)?;
+    let mut dataset = Dataset::read(NAME, &paths, Portion::Whole, Some(SHA256), &open)?;
     dataset.info.sample = true;
     Ok(dataset)
 }

@@ -1,4 +1,4 @@
-//! Where a dataset comes from.
+//! The source of a dataset.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -8,22 +8,22 @@ use serde_with::{DeserializeFromStr, SerializeDisplay};
 
 use crate::{DataError, fetch};
 
-/// The dataset of an experiment: a name that this crate knows, or a directory of IDX files.
+/// The source of an experiment's dataset: a known name, or a directory of IDX files.
 ///
-/// As text: `fashion-mnist`, `sample`, anything else is a directory's path. A directory that bears a known name is
-/// written `./sample`.
+/// The text is `fashion-mnist`, `sample` or the path of a directory. The path of a directory with a known name begins
+/// with `./`.
 #[derive(Clone, Debug, PartialEq, Eq, SerializeDisplay, DeserializeFromStr)]
 pub enum Source {
     /// Fashion-MNIST (Xiao, Rasul and Vollgraf 2017): 60,000 training and 10,000 test images, 28×28, 10 classes.
     FashionMnist,
-    /// 2,000 training and 500 test images of Fashion-MNIST, as many of each class, inside this crate.
+    /// The sample in this crate: 2,000 training and 500 test images of Fashion-MNIST, with equal numbers of each class.
     Sample,
-    /// A directory with four IDX files by their MNIST names, plain or gzip.
+    /// A directory with the four IDX files of MNIST by name, plain or gzip.
     Directory(PathBuf),
 }
 
 impl Source {
-    /// The folder outside of the cache that this dataset may be read from, if there is one.
+    /// Returns the folder outside the cache from which the dataset may be read, if there is one.
     pub fn folder(&self) -> Option<&Path> {
         match self {
             Self::FashionMnist => Some(Path::new(fetch::SYSTEM)),
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dataset_lies_in_a_folder_or_in_none() {
+    fn a_source_has_a_folder_or_none() {
         let folder = |text: &str| text.parse::<Source>().unwrap().folder().map(Path::to_owned);
         assert_eq!(folder("some/dir"), Some("some/dir".into()));
         assert_eq!(folder("fashion-mnist"), Some("/usr/share/datasets/fashion-mnist".into()));

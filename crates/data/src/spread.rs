@@ -1,20 +1,20 @@
-//! Work that is spread over threads, as far as the system gives them.
+//! Spreads work over as many threads as the system allows.
 
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, Builder};
 
-/// Calls `work` once for each of `parts`, on at most `threads` threads; the caller's own is one of them.
+/// Calls `work` once for each of `parts`, on at most `threads` threads, including the calling one.
 ///
-/// A thread that the system refuses (`ulimit -u`, a cgroup's pids.max) is no error: the others do its work. Which thread
-/// gets which part is no part of a result.
+/// A thread that the system refuses (`ulimit -u`, a cgroup's pids.max) is no error: the other threads do its work. The
+/// assignment of parts to threads is arbitrary, so no result may depend on it.
 ///
 /// # Panics
-/// Panics where `work` panics.
+/// Panics if `work` panics.
 pub fn spread<T>(threads: usize, parts: impl Iterator<Item = T> + Send, work: impl Fn(T) + Sync) {
     spread_on(&Builder::new, threads, parts, work);
 }
 
-/// As [`spread`], on threads that `builder` describes.
+/// Does the work of [`spread`] on threads that `builder` configures.
 fn spread_on<T>(
     builder: &dyn Fn() -> Builder,
     threads: usize,
@@ -45,12 +45,12 @@ mod tests {
 
     use super::*;
 
-    /// A thread that the system refuses: no address space has room for its stack.
+    /// Returns the builder of a thread that the system refuses, since its stack is larger than the address space.
     fn refused() -> Builder {
         Builder::new().stack_size(1 << 60)
     }
 
-    /// The parts and the threads that did them.
+    /// Returns each part with the thread that did it.
     fn done(builder: &dyn Fn() -> Builder, threads: usize, wait: &(dyn Fn() + Sync)) -> Vec<(usize, thread::ThreadId)> {
         let done = Mutex::new(Vec::new());
         spread_on(builder, threads, 0..4, |part| {
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn each_part_is_done_once_and_all_threads_work_at_once() {
-        // Nobody goes on before four threads have a part each.
+        // Each thread waits until all four threads have a part.
         let all = Barrier::new(4);
         let done = done(&Builder::new, 4, &|| {
             all.wait();

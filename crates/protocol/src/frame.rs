@@ -1,4 +1,4 @@
-//! One frame: magic, lengths, a JSON header, a binary payload in named parts.
+//! The framing: four magic bytes, two lengths, a JSON header and a binary payload of named parts.
 
 use std::{
     io::{self, Read, Write},
@@ -15,28 +15,28 @@ pub const MAX_HEADER: u32 = 1 << 20;
 
 const PREAMBLE: usize = 4 + 4 + 8;
 
-/// What a reader is willing to take, checked before anything is allocated.
+/// The limits that a reader checks before it allocates memory for a frame.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Bytes of payload.
+    /// The largest payload that is accepted, in bytes.
     pub payload: u64,
 }
 
-/// Why a frame could not be read.
+/// The reason why a frame cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
     /// The pipe ended between two frames.
     #[error("the pipe ended")]
     End,
-    /// The pipe broke, or ended within a frame.
+    /// The pipe failed, or ended inside a frame.
     #[error("the pipe broke: {0}")]
     Io(#[from] io::Error),
-    /// The bytes are no frame.
+    /// The bytes are not a frame.
     #[error("the frame is broken: {0}")]
     Malformed(String),
 }
 
-/// The type of a part's elements.
+/// The element type of a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Dtype {
@@ -46,7 +46,7 @@ pub enum Dtype {
     U8,
 }
 
-/// A part to be written, borrowed.
+/// A part of a frame that is to be written: its name and its elements.
 #[derive(Debug, Clone, Copy)]
 pub enum Part<'a> {
     /// 32-bit floats.
@@ -55,21 +55,21 @@ pub enum Part<'a> {
     U8(&'a str, &'a [u8]),
 }
 
-/// A part that was read.
+/// The elements of a part that was read.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Data {
+pub enum PartData {
     /// 32-bit floats.
     F32(Vec<f32>),
     /// Bytes.
     U8(Vec<u8>),
 }
 
-/// The payload of a frame.
+/// The payload of a frame that was read: named parts.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Parts(Vec<(String, Data)>);
+pub struct Parts(Vec<(String, PartData)>);
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Header<B> {
+struct FrameHeader<B> {
     body: B,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     parts: Vec<PartHeader>,
@@ -79,7 +79,7 @@ struct Header<B> {
 struct PartHeader {
     name: String,
     dtype: Dtype,
-    /// In elements.
+    /// The number of elements.
     len: u64,
 }
 
@@ -101,7 +101,7 @@ impl Part<'_> {
         PartHeader { name: name.into(), dtype, len: len as u64 }
     }
 
-    /// Its contents, as they are in a frame.
+    /// Returns the bytes of the part as they are in a frame.
     pub fn bytes(&self) -> &[u8] {
         match *self {
             Part::F32(_, values) => bytemuck::cast_slice(values),
@@ -111,31 +111,31 @@ impl Part<'_> {
 }
 
 impl Parts {
-    /// Whether there is none.
+    /// Returns `true` if the frame has no part.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The part `name`, if it is there and holds 32-bit floats.
+    /// Removes and returns the part `name`, if it exists and holds 32-bit floats.
     pub fn take_f32(&mut self, name: &str) -> Option<Vec<f32>> {
-        let index = self.0.iter().position(|(n, data)| n == name && matches!(data, Data::F32(_)))?;
+        let index = self.0.iter().position(|(n, data)| n == name && matches!(data, PartData::F32(_)))?;
         match self.0.swap_remove(index).1 {
-            Data::F32(values) => Some(values),
-            Data::U8(_) => None,
+            PartData::F32(values) => Some(values),
+            PartData::U8(_) => None,
         }
     }
 
-    /// The part `name`, if it is there and holds bytes.
+    /// Removes and returns the part `name`, if it exists and holds bytes.
     pub fn take_u8(&mut self, name: &str) -> Option<Vec<u8>> {
-        let index = self.0.iter().position(|(n, data)| n == name && matches!(data, Data::U8(_)))?;
+        let index = self.0.iter().position(|(n, data)| n == name && matches!(data, PartData::U8(_)))?;
         match self.0.swap_remove(index).1 {
-            Data::U8(bytes) => Some(bytes),
-            Data::F32(_) => None,
+            PartData::U8(bytes) => Some(bytes),
+            PartData::F32(_) => None,
         }
     }
 
-    /// Names and contents, in the order of the frame.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Data)> {
+    /// Iterates over names and elements, in the order of the frame.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &PartData)> {
         self.0.iter().map(|(name, data)| (name.as_str(), data))
     }
 }
@@ -143,25 +143,25 @@ impl Parts {
 /// Writes one frame: `body` as the JSON header, `parts` as the payload.
 ///
 /// # Errors
-/// Those of `writer`, and [`io::ErrorKind::InvalidInput`] for a header above [`MAX_HEADER`].
+/// An error of `writer`, or [`io::ErrorKind::InvalidInput`] for a header above [`MAX_HEADER`].
 pub fn write(writer: &mut impl Write, body: &impl Serialize, parts: &[Part<'_>]) -> io::Result<()> {
     write_header(writer, body, parts)?;
     parts.iter().try_for_each(|part| writer.write_all(part.bytes()))?;
     writer.flush()
 }
 
-/// Writes a frame as far as its payload, for a caller that has its own way to send the bytes of `parts`.
+/// Writes a frame without its payload. The caller sends the bytes of `parts` itself.
 ///
 /// # Errors
-/// As for [`write`].
+/// As for [`write()`].
 pub fn write_header(writer: &mut impl Write, body: &impl Serialize, parts: &[Part<'_>]) -> io::Result<()> {
-    let header = Header { body, parts: parts.iter().map(Part::header).collect() };
+    let header = FrameHeader { body, parts: parts.iter().map(Part::header).collect() };
     let json = serde_json::to_vec(&header)?;
     let length = u32::try_from(json.len()).ok().filter(|&n| n <= MAX_HEADER);
     let length = length.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the header is above 1 MiB"))?;
     let payload: u64 = parts.iter().map(|part| part.bytes().len() as u64).sum();
 
-    // One write for the small things: a pipe delivers it whole.
+    // A single write costs one system call instead of four.
     let mut start = Vec::with_capacity(PREAMBLE + json.len());
     start.extend(MAGIC);
     start.extend(length.to_le_bytes());
@@ -170,22 +170,20 @@ pub fn write_header(writer: &mut impl Write, body: &impl Serialize, parts: &[Par
     writer.write_all(&start)
 }
 
-/// Returns the length of the header of a frame with this body and no parts, in bytes; [`MAX_HEADER`] is the most that can be
-/// sent.
+/// Returns the length in bytes of the header of a frame with this body and no parts. The limit is [`MAX_HEADER`].
 ///
 /// # Errors
-/// A body that JSON cannot hold, such as a path that is not UTF-8.
+/// The body cannot be written as JSON; a path that is not UTF-8, for example.
 pub fn header_length(body: &impl Serialize) -> io::Result<usize> {
-    Ok(serde_json::to_vec(&Header { body, parts: Vec::new() })?.len())
+    Ok(serde_json::to_vec(&FrameHeader { body, parts: Vec::new() })?.len())
 }
 
-/// Buffers of parts that were read and are done with, to be filled again: to map a fresh megabyte takes longer than to
-/// fill it.
+/// Buffers of parts that are no longer needed, for reuse: mapping fresh memory takes longer than filling it.
 #[derive(Debug, Default)]
 pub struct Spare(Mutex<Vec<Vec<f32>>>);
 
 impl Spare {
-    /// Takes a buffer back.
+    /// Stores a buffer for reuse.
     pub fn keep(&self, buffer: Vec<f32>) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
     }
@@ -198,21 +196,21 @@ impl Spare {
 /// Reads one frame.
 ///
 /// # Errors
-/// [`FrameError::End`] where the pipe ended before the first byte; the other variants for everything else, a payload
-/// above `limits` among it.
+/// [`FrameError::End`] if the pipe ended before the first byte; another variant for any other failure, such as a
+/// payload above `limits`.
 pub fn read<B: DeserializeOwned>(reader: &mut impl Read, limits: Limits) -> Result<(B, Parts), FrameError> {
     begin(reader, limits)?.finish(reader, &Spare::default())
 }
 
-/// A frame whose header was read.
+/// A frame whose header was read and whose payload was not.
 #[derive(Debug)]
-pub struct Begun<B>(Header<B>);
+pub struct FrameStart<B>(FrameHeader<B>);
 
-/// Reads a frame as far as its payload.
+/// Reads the header of a frame, but not its payload.
 ///
 /// # Errors
 /// As for [`read`].
-pub fn begin<B: DeserializeOwned>(reader: &mut impl Read, limits: Limits) -> Result<Begun<B>, FrameError> {
+pub fn begin<B: DeserializeOwned>(reader: &mut impl Read, limits: Limits) -> Result<FrameStart<B>, FrameError> {
     let (header_length, payload) = read_preamble(reader)?;
     if header_length > MAX_HEADER {
         return malformed(format!("a header of {header_length} bytes, at most {MAX_HEADER} are allowed"));
@@ -222,24 +220,24 @@ pub fn begin<B: DeserializeOwned>(reader: &mut impl Read, limits: Limits) -> Res
     }
     let mut json = vec![0; header_length as usize];
     reader.read_exact(&mut json)?;
-    let header: Header<B> =
+    let header: FrameHeader<B> =
         serde_json::from_slice(&json).or_else(|error| malformed(format!("its header is not understood: {error}")))?;
     check_lengths(&header.parts, payload)?;
-    Ok(Begun(header))
+    Ok(FrameStart(header))
 }
 
-impl<B> Begun<B> {
-    /// Whether it has a payload.
+impl<B> FrameStart<B> {
+    /// Returns `true` if the frame has at least one part.
     pub fn has_parts(&self) -> bool {
         !self.0.parts.is_empty()
     }
 
-    /// Reads the payload, with 32-bit floats in buffers from `spare`, where it has some.
+    /// Reads the payload. Parts of 32-bit floats are stored in buffers from `spare` while it has any.
     ///
     /// # Errors
     /// As for [`read`].
     pub fn finish(self, reader: &mut impl Read, spare: &Spare) -> Result<(B, Parts), FrameError> {
-        let Header { body, parts } = self.0;
+        let FrameHeader { body, parts } = self.0;
         let parts = parts.into_iter().map(|part| read_part(reader, part, spare)).collect::<io::Result<_>>()?;
         Ok((body, Parts(parts)))
     }
@@ -265,7 +263,7 @@ fn read_preamble(reader: &mut impl Read) -> Result<(u32, u64), FrameError> {
     Ok((u32::from_le_bytes([h0, h1, h2, h3]), u64::from_le_bytes(payload)))
 }
 
-/// The parts must fill the payload exactly, so that the next frame is found whatever this one says.
+/// Checks that the parts fill the payload exactly. Otherwise the start of the next frame would be unknown.
 fn check_lengths(parts: &[PartHeader], payload: u64) -> Result<(), FrameError> {
     let sizes = parts.iter().map(|part| part.len.checked_mul(part.dtype.size()));
     match sizes.sum::<Option<u64>>() {
@@ -274,17 +272,18 @@ fn check_lengths(parts: &[PartHeader], payload: u64) -> Result<(), FrameError> {
     }
 }
 
-fn read_part(reader: &mut impl Read, part: PartHeader, spare: &Spare) -> io::Result<(String, Data)> {
+fn read_part(reader: &mut impl Read, part: PartHeader, spare: &Spare) -> io::Result<(String, PartData)> {
     let data = match part.dtype {
-        Dtype::F32 => Data::F32(read_values(reader, part.len, spare.take())?),
-        Dtype::U8 => Data::U8(read_values(reader, part.len, Vec::new())?),
+        Dtype::F32 => PartData::F32(read_values(reader, part.len, spare.take())?),
+        Dtype::U8 => PartData::U8(read_values(reader, part.len, Vec::new())?),
     };
     Ok((part.name, data))
 }
 
-/// Reads `len` values into `buffer`, which grows as they come: a length that is only claimed takes no memory.
+/// Reads `len` values into `buffer`, which grows as the values arrive. A header that claims too much thus takes no
+/// memory.
 fn read_values<T: bytemuck::Pod>(reader: &mut impl Read, len: u64, mut buffer: Vec<T>) -> io::Result<Vec<T>> {
-    /// Bytes that a buffer grows by, at most, before they are read.
+    /// The most bytes that are allocated ahead of reading them.
     const STEP: usize = 16 << 20;
     let len = usize::try_from(len).map_err(|_| io::ErrorKind::OutOfMemory)?;
     buffer.truncate(len);

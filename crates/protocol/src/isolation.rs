@@ -1,53 +1,55 @@
-//! What a client is to be confined to, and what it then is.
+//! The isolation that is requested of a client, and the isolation that the kernel enforces on it.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-/// How a client is to confine itself before it opens a dylib.
+/// The isolation that a client must set up before it opens a dylib.
 ///
-/// It has no default, and neither has its [`Level`]: a host that starts a client says what its user asked for.
+/// This type and [`Level`] have no default: the host must state the user's choice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Isolation {
-    /// What happens where the kernel lacks a piece.
+    /// The action if the kernel lacks a mechanism.
     pub level: Level,
-    /// Bytes that the model may take; none for as many as it likes.
+    /// The memory limit of the model in bytes; `None` for no limit.
     pub memory_limit: Option<u64>,
-    /// Seconds of processor time that the process may take; none for as many as it likes.
+    /// The limit of processor time in seconds; `None` for no limit.
     pub cpu_seconds: Option<u64>,
 }
 
-/// How much isolation is asked for.
+/// The level of isolation that is requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// All of it, or no client.
+    /// Every mechanism must be available; otherwise the client does not start.
     Require,
-    /// What this kernel offers; what is missing is said.
+    /// Every mechanism that the kernel offers. The client reports the missing ones.
     Auto,
-    /// None. The memory and processor limits, which are asked for by themselves, still hold.
+    /// No isolation. The limits of memory and processor time still hold.
     Off,
 }
 
-/// The isolation in force: for the ledger, and as a line for the screen. By default, for a client that does not say: nothing.
+/// The isolation in force. `Display` writes one line; the ledger holds the JSON.
+///
+/// The default is no isolation. It stands for a client that reports nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct InForce {
-    /// What was asked for.
+    /// The requested level.
     pub level: Level,
-    /// The version of Landlock's interface that is enforced.
+    /// The version of the Landlock ABI that is enforced; `None` without Landlock.
     pub landlock_abi: Option<u32>,
-    /// Whether the list of system calls is enforced.
+    /// `true` if the filter of system calls is enforced.
     pub seccomp: bool,
-    /// Whether this process can never gain privileges.
+    /// `true` if the process can never gain privileges.
     pub no_new_privs: bool,
-    /// Whether the model may start threads.
+    /// `true` if the model may start threads.
     pub threads: bool,
-    /// As it was asked for, where it is enforced.
+    /// The enforced memory limit in bytes.
     pub memory_limit: Option<u64>,
-    /// As it was asked for, where it is enforced.
+    /// The enforced limit of processor time in seconds.
     pub cpu_seconds: Option<u64>,
-    /// What was asked for and is not in force, with the reason.
+    /// The mechanisms that were requested and are not in force, each with the reason.
     pub missing: Vec<String>,
 }
 
@@ -67,18 +69,18 @@ impl Default for InForce {
 }
 
 impl InForce {
-    /// Returns the pieces of [`Level::Require`] that are not in force, with their reasons where they were given.
+    /// Returns the mechanisms of [`Level::Require`] that are not in force, with the reason if the client gave one.
     pub fn lacking(&self) -> Vec<String> {
         if self.level == Level::Off {
             return vec!["all of it (its level is off)".into()];
         }
-        let pieces = [
+        let mechanisms = [
             ("Landlock", self.landlock_abi.is_some()),
             ("seccomp", self.seccomp),
             ("no new privileges", self.no_new_privs),
         ];
         let unexplained = |name: &&str| !self.missing.iter().any(|missing| missing.starts_with(*name));
-        let absent = pieces.iter().filter(|(_, in_force)| !in_force).map(|(name, _)| *name).filter(unexplained);
+        let absent = mechanisms.iter().filter(|(_, in_force)| !in_force).map(|(name, _)| *name).filter(unexplained);
         self.missing.iter().cloned().chain(absent.map(str::to_owned)).collect()
     }
 }
@@ -107,7 +109,7 @@ impl fmt::Display for Level {
 }
 
 impl fmt::Display for InForce {
-    /// One line, such as `Landlock 7, seccomp, no new privileges, memory 2048 MiB`.
+    /// Writes one line, such as `Landlock 7, seccomp, no new privileges, memory 2048 MiB`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let pieces = [
             self.landlock_abi.map(|abi| format!("Landlock {abi}")),
@@ -132,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_in_force_is_one_line() {
+    fn the_isolation_in_force_is_one_line() {
         let mut force = InForce { landlock_abi: Some(7), seccomp: true, no_new_privs: true, ..InForce::default() };
         force.memory_limit = Some(2 << 30);
         assert_eq!(force.to_string(), "Landlock 7, seccomp, no new privileges, memory 2048 MiB");
@@ -142,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_lacking_is_named() {
+    fn each_missing_mechanism_is_named() {
         let all = InForce {
             level: Level::Auto,
             landlock_abi: Some(7),

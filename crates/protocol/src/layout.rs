@@ -1,35 +1,35 @@
-//! The layout of a model's flat weights, checked once.
+//! The layout of a model's flat weights, checked when it is made.
 
 use std::{collections::HashSet, ops::Range};
 
 use crate::{Place, Tensor};
 
-/// The most weights that a layout may have: 4 GiB of them.
+/// The most weights that a layout may have. They take 4 GiB.
 const MOST: usize = 1 << 30;
 
-/// The name that safetensors files keep for themselves.
+/// The tensor name that the safetensors format reserves.
 const RESERVED: &str = "__metadata__";
 
 /// The named tensors of the flat weights, in order.
 ///
-/// A layout has at least one tensor and at most 2³⁰ weights. Each tensor has a name of its own and at least one weight,
-/// and is shared.
+/// A layout has at least one tensor and at most 2³⁰ weights. Each tensor has a unique name, at least one weight and the
+/// place [`Place::Shared`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
     tensors: Vec<Tensor>,
     weight_count: usize,
 }
 
-/// The reason why tensors are no layout; one sentence.
+/// The reason why tensors are refused as a layout; one sentence.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the model's layout {0}")]
 pub struct LayoutError(String);
 
 impl Layout {
-    /// Checks `tensors`.
+    /// Makes a layout of `tensors`.
     ///
     /// # Errors
-    /// [`LayoutError`] with the first tensor that does not fit.
+    /// [`LayoutError`] names the first tensor that breaks a rule.
     pub fn new(tensors: Vec<Tensor>) -> Result<Self, LayoutError> {
         let refuse = |why: String| Err(LayoutError(why));
         if tensors.is_empty() {
@@ -39,10 +39,10 @@ impl Layout {
         let mut weight_count = 0_usize;
         for Tensor { name, shape, place, .. } in &tensors {
             if name.is_empty() || name == RESERVED {
-                return refuse(format!("has a tensor of the name {name:?}; give it another"));
+                return refuse(format!("has a tensor of the name {name:?}; rename it"));
             }
             if !names.insert(name) {
-                return refuse(format!("has two tensors of the name {name:?}; give one another"));
+                return refuse(format!("has two tensors of the name {name:?}; rename one of them"));
             }
             if *place == Place::Local {
                 return refuse(format!(
@@ -64,22 +64,22 @@ impl Layout {
         Ok(Self { tensors, weight_count })
     }
 
-    /// The tensors, in order.
+    /// Returns the tensors, in order.
     pub fn tensors(&self) -> &[Tensor] {
         &self.tensors
     }
 
-    /// The number of weights, at least 1.
+    /// Returns the number of weights, at least 1.
     pub fn weight_count(&self) -> usize {
         self.weight_count
     }
 
-    /// The bytes of the weights as a payload.
+    /// Returns the size of all weights in bytes.
     pub fn payload(&self) -> u64 {
         size_of::<f32>() as u64 * self.weight_count as u64
     }
 
-    /// Each tensor with its place in the flat weights.
+    /// Returns each tensor with its range in the flat weights.
     pub fn ranges(&self) -> impl Iterator<Item = (&Tensor, Range<usize>)> {
         self.tensors.iter().scan(0, |start, tensor| {
             let range = *start..*start + tensor.shape.iter().product::<usize>();
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_layout_knows_each_tensors_place() {
+    fn a_layout_has_the_range_of_each_tensor() {
         let layout = Layout::new(vec![tensor("w", &[2, 3]), tensor("scale", &[]), tensor("b", &[3])]).unwrap();
         assert_eq!((layout.weight_count(), layout.payload()), (10, 40));
         let ranges: Vec<_> = layout.ranges().map(|(tensor, range)| (tensor.name.as_str(), range)).collect();
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn tensors_that_are_no_layout_are_refused_by_name() {
+    fn a_tensor_that_breaks_a_rule_is_refused_by_name() {
         let local = Tensor { place: Place::Local, ..tensor("head", &[3]) };
         let cases = [
             (vec![], "has no tensor"),

@@ -1,4 +1,4 @@
-//! What is said. Every message is JSON; weights and other numbers in bulk travel as parts of its frame.
+//! The messages between host and client. A message is JSON; weights and other large arrays are parts of its frame.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -6,25 +6,26 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{InForce, Isolation};
 
-/// From the host.
+/// A message from the host to a client.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Request {
-    /// To the launcher of a program, before anything else; answered by [`Reply::Launched`]. The program sees neither.
-    Launch(Launch),
-    /// First, once.
+    /// The first message to the launcher of a program; answered by [`Reply::Launched`]. The program receives neither.
+    Launch(ProgramLaunch),
+    /// The first message to a client, sent once; answered by [`Reply::Ready`].
     Setup(Setup),
     /// Asks for the model's weights; answered by [`Reply::Weights`].
     GetWeights,
-    /// Part `weights`; answered by [`Reply::Update`]. To a client that keeps what it was sent ([`Ready::keeps_weights`]) the
-    /// part is left out where it would be the same as the last one.
+    /// Trains from the part `weights`; answered by [`Reply::Update`].
+    ///
+    /// The part is absent if the client keeps weights ([`Ready::keeps_weights`]) and would receive the same ones again.
     Train(Train),
-    /// Part `weights`, as for [`Request::Train`]; answered by [`Reply::Evaluated`].
+    /// Evaluates the part `weights`, which is sent as for [`Request::Train`]; answered by [`Reply::Evaluated`].
     Evaluate(Evaluate),
 }
 
 impl Request {
-    /// Returns whether the reply carries the part `weights`.
+    /// Returns `true` if the reply carries the part `weights`.
     pub fn is_answered_with_weights(&self) -> bool {
         match self {
             Request::GetWeights | Request::Train(_) => true,
@@ -33,134 +34,136 @@ impl Request {
     }
 }
 
-/// From a client.
+/// A message from a client to the host.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Reply {
-    /// From the launcher, before the program has run: what the kernel enforces on it.
+    /// The isolation in force, sent by the launcher before the program runs.
     Launched(InForce),
-    /// First, unasked. The one message that every version understands.
+    /// The first message, sent without a request. Every protocol version understands it.
     Hello {
-        /// [`PROTOCOL`](crate::PROTOCOL) of the client.
+        /// The [`PROTOCOL`](crate::PROTOCOL) of the client.
         protocol: u32,
     },
-    /// To a [`Setup`].
+    /// The reply to [`Request::Setup`].
     Ready(Ready),
-    /// Part `weights`.
+    /// The weights of the model, as the part `weights`.
     Weights,
-    /// Part `weights`.
+    /// The result of training; the new weights are the part `weights`.
     Update(Update),
-    /// The blocks that were asked for, in that order.
+    /// The sums of the requested blocks, in the order of the request.
     Evaluated {
-        /// One a block.
+        /// One entry a block.
         blocks: Vec<BlockSums>,
     },
-    /// Instead of any other reply. The client is of no further use.
+    /// Replaces any other reply. The client then ends.
     Failed {
-        /// What kind of failure it was.
+        /// The kind of failure.
         kind: FailureKind,
-        /// One sentence.
+        /// The reason, as one sentence.
         message: String,
     },
 }
 
-/// What fedpipe's launcher is to confine, and then to execute in its own place.
+/// The program that fedpipe's launcher executes in its own process, and the program's isolation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Launch {
+pub struct ProgramLaunch {
     /// The file to execute.
     pub program: PathBuf,
-    /// Its arguments from `argv[0]` on; the launcher's own three follow.
+    /// The arguments of the program from `argv[0]` on; the launcher's own three follow.
     pub words: Vec<String>,
-    /// What it is to be confined to.
+    /// The isolation of the program.
     pub isolation: Isolation,
-    /// The files that it is to train and evaluate on.
+    /// The files that the program trains and evaluates on.
     pub data: Vec<PathBuf>,
-    /// Further paths that it may read and execute: files, and folders with all that is in them but for what is closed.
+    /// Further paths that the program may read and execute: files, and folders with their contents except `closed`.
     pub open: Vec<PathBuf>,
-    /// The paths of clients' data and of runs' results, each without a link in it.
+    /// The paths of clients' data and of run directories, without symbolic links. The program may read none of them.
     pub closed: Vec<PathBuf>,
 }
 
-/// All that a client needs to know of itself.
+/// The configuration of a client.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Setup {
-    /// The model's dylib; none for a foreign client, which is its own model.
+    /// The path of the model's dylib; `None` for a foreign client, which is its own model.
     pub dylib: Option<PathBuf>,
-    /// SHA-256 of that file; given where the path means nothing to the receiver, which has a copy of its own
-    /// (`fedpipe serve`).
+    /// The SHA-256 of the dylib, in hexadecimal. It is given if the client has its own copy of the file (`fedpipe
+    /// serve`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dylib_sha256: Option<String>,
-    /// SHA-256 of the test set's labels and then its examples, in hexadecimal.
+    /// The SHA-256 of the test set's labels followed by its examples, in hexadecimal. `None` if the host has checked
+    /// the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_sha256: Option<String>,
     /// The model's options as the user gave them.
     pub options: BTreeMap<String, String>,
     /// The run's seed.
     pub seed: u64,
-    /// What the client is to be confined to.
+    /// The isolation of the client.
     pub isolation: Isolation,
-    /// What for.
+    /// The purpose of the client.
     pub purpose: Purpose,
 }
 
-/// What a client is started for.
+/// The purpose for which a client is started.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
-    /// To say what its model is; it gets no data.
+    /// Describe the model. The client gets no data.
     Describe,
-    /// To train and evaluate.
+    /// Train and evaluate.
     Serve {
-        /// What the data ask of the model.
+        /// The task that the data define.
         task: Task,
-        /// The partitions of the clients that this process serves; one, unless it is a pooled worker.
-        partitions: Vec<Held>,
-        /// The test set.
+        /// The partitions that this process holds: one, or several for a worker.
+        partitions: Vec<HeldPartition>,
+        /// The path of the test set.
         test: PathBuf,
     },
 }
 
-/// A partition and whose it is.
+/// A partition and the number of the client that holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Held {
+pub struct HeldPartition {
     /// The client's number, from 0.
     pub client: u32,
-    /// A partition file; empty where the client has one of its own.
+    /// The path of the partition file; empty if the client has its own.
     pub path: PathBuf,
-    /// SHA-256 of the partition's labels and then its examples, in hexadecimal; none where the host does not know it.
+    /// The SHA-256 of the partition's labels followed by its examples, in hexadecimal; `None` if the host does not have
+    /// it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
 }
 
-/// What the data ask of a model.
+/// The learning task that the data define: the shape of the inputs and the number of classes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
     /// The shape of one example.
     pub shape: Vec<usize>,
-    /// Labels are below this.
+    /// The number of classes. Each label is smaller.
     pub classes: usize,
 }
 
-/// The model is loaded.
+/// The description of a client whose model is loaded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ready {
     /// The model's name.
     pub name: String,
     /// The model's version.
     pub version: String,
-    /// One line on the model.
+    /// A description of the model in one line.
     pub summary: String,
-    /// The options that the model knows.
+    /// The options that the model accepts.
     pub options: Vec<OptionSpec>,
-    /// The tensors of the flat weights, in order; empty for [`Purpose::Describe`] where the model is not built.
+    /// The tensors of the flat weights, in order; empty for [`Purpose::Describe`], which builds no model.
     pub layout: Vec<Tensor>,
-    /// Examples of each partition of the setup; empty for a client that does not say.
+    /// The number of examples of each partition of the setup; empty if the client does not report it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub examples: Vec<u64>,
-    /// Whether the client keeps the weights that it was sent last.
+    /// `true` if the client keeps the weights that it received last.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub keeps_weights: bool,
-    /// What confines the client; nothing for one that does not say.
+    /// The isolation in force; by default none.
     #[serde(default)]
     pub in_force: InForce,
 }
@@ -168,57 +171,57 @@ pub struct Ready {
 /// One option of a model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OptionSpec {
-    /// As in `--model-option key=value`.
+    /// The key, as in `--model-option key=value`.
     pub key: String,
-    /// The value it has when the user gives none.
+    /// The value if the user gives none.
     pub default: String,
-    /// One line.
+    /// The help text, one line.
     pub help: String,
 }
 
 /// A named tensor of the flat weights.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tensor {
-    /// Unique.
+    /// The name, unique in the layout.
     pub name: String,
-    /// Row-major.
+    /// The sizes; the weights are stored row-major.
     pub shape: Vec<usize>,
-    /// Whether a server optimiser may move it.
+    /// The role of the tensor in the server optimiser.
     pub kind: Kind,
-    /// Whether it leaves the client.
+    /// The place where the tensor is kept.
     pub place: Place,
 }
 
-/// What a tensor is to the server.
+/// The role of a tensor in the server optimiser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// Trained by gradients.
+    /// A parameter that is trained by gradients.
     Param,
-    /// A running statistic: averaged, never moved by a server optimiser.
+    /// A running statistic, which is averaged and never changed by a server optimiser.
     Buffer,
 }
 
-/// Where a tensor lives.
+/// The place where a tensor is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Place {
-    /// Averaged over the clients.
+    /// At the host, averaged over the clients.
     Shared,
-    /// Kept by each client for itself; refused by this version.
+    /// At each client. This version refuses it.
     Local,
 }
 
-/// Train from the weights in the payload.
+/// A request to train from the weights in the payload.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Train {
-    /// On this client's partition.
+    /// The client whose partition is used.
     pub client: u32,
-    /// From 1; part of the key of the example order.
+    /// The round, from 1. The order of examples depends on it.
     pub round: u64,
-    /// Local epochs.
+    /// The number of local epochs.
     pub epochs: u64,
-    /// Examples a mini-batch.
+    /// The number of examples in a mini-batch.
     pub batch_size: u64,
     /// The local learning rate.
     pub learning_rate: f32,
@@ -226,71 +229,72 @@ pub struct Train {
     pub optimiser: String,
 }
 
-/// The result of training; the weights are in the payload.
+/// The result of training. The weights are in the payload.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Update {
-    /// Whose.
+    /// The client of the request.
     pub client: u32,
-    /// Of which round.
+    /// The round of the request.
     pub round: u64,
-    /// Mini-batches trained on, over all local epochs.
+    /// The number of mini-batches, over all local epochs.
     pub steps: u64,
-    /// ‖a‖₁ of the local optimiser (FedNova, Wang 2020); none where it has none.
+    /// ‖a‖₁ of the local optimiser (FedNova, Wang 2020); `None` if it is undefined.
     pub accumulation: Option<f64>,
-    /// Σ of the examples' losses in the last local epoch, each scored before the step that it took part in. NaN and infinite
-    /// sums are `null` in JSON and NaN when they are read.
+    /// The sum of the losses of the last local epoch. Each example is scored before the step that trains on it.
+    ///
+    /// A sum that is NaN or infinite is `null` in JSON, which is read as NaN.
     #[serde(deserialize_with = "number_or_null")]
     pub loss_sum: f64,
-    /// Examples of the last local epoch whose class was predicted.
+    /// The number of examples of the last local epoch whose class was predicted.
     pub correct: u64,
-    /// Examples of the client's partition.
+    /// The number of examples of the client's partition.
     pub examples: u64,
 }
 
-/// Evaluate the weights in the payload on blocks of the test set.
+/// A request to evaluate the weights in the payload on blocks of the test set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evaluate {
-    /// Block b is test examples 500 b up to 500 (b + 1).
+    /// The numbers of the blocks. Block b holds the test examples from 500 b up to, but not including, 500 (b + 1).
     pub blocks: Vec<u32>,
 }
 
-/// Sums over one block of the test set.
+/// The sums over one block of the test set.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct BlockSums {
-    /// Which block.
+    /// The number of the block.
     pub block: u32,
-    /// Σ of the examples' losses. NaN and infinite sums are `null` in JSON and NaN when they are read.
+    /// The sum of the losses. A sum that is NaN or infinite is `null` in JSON, which is read as NaN.
     #[serde(deserialize_with = "number_or_null")]
     pub loss_sum: f64,
-    /// Examples whose class was predicted.
+    /// The number of examples whose class was predicted.
     pub correct: u64,
-    /// Examples in the block.
+    /// The number of examples in the block.
     pub examples: u64,
 }
 
-/// What kind of failure a client reports.
+/// The kind of failure that a client reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureKind {
     /// The dylib cannot be opened.
     CannotOpen,
-    /// The file is a dylib, but no fedpipe model.
+    /// The file is a dylib, but not a fedpipe model.
     NotAModel,
     /// The dylib was built against another ABI.
     OtherAbi,
     /// The model refuses its options or its task.
     Refused,
-    /// The isolation that is required cannot be had here.
+    /// The system lacks a mechanism of isolation that is required.
     Isolation,
     /// The client cannot read its data.
     Data,
     /// The model returned an error or panicked.
     Model,
-    /// The host said something that this client does not understand.
+    /// The client does not understand a message of the host.
     Protocol,
 }
 
-/// Reads a number that JSON could not hold as NaN.
+/// Reads `null` as NaN: JSON has neither NaN nor infinity.
 fn number_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }

@@ -1,7 +1,10 @@
-//! Framing, by property: what is written is read; what is broken is refused without a large allocation or a panic.
-#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+//! Property tests of the framing: a frame is read as it was written; a broken frame is refused without a panic or a
+//! large allocation.
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
-use fedpipe_protocol::{Data, FrameError, Limits, MAX_HEADER, Part, Parts, Reply, Request, Train, Update, read, write};
+use fedpipe_protocol::{
+    FrameError, Limits, MAX_HEADER, Part, PartData, Parts, Reply, Request, Train, Update, read, write,
+};
 use proptest::prelude::*;
 
 const ANY: Limits = Limits { payload: 1 << 30 };
@@ -17,7 +20,7 @@ fn frame(weights: &[f32], state: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A reader that gives one byte a call, as a slow pipe may.
+/// A reader that returns one byte a call, as a slow pipe may.
 struct Trickle<'a>(&'a [u8]);
 
 impl std::io::Read for Trickle<'_> {
@@ -31,14 +34,14 @@ impl std::io::Read for Trickle<'_> {
 
 proptest! {
     #[test]
-    fn what_is_written_is_read(bits in prop::collection::vec(any::<u32>(), 0..200), state: Vec<u8>) {
+    fn a_frame_is_read_as_it_was_written(bits in prop::collection::vec(any::<u32>(), 0..200), state: Vec<u8>) {
         let weights: Vec<f32> = bits.iter().map(|&b| f32::from_bits(b)).collect();
         let bytes = [frame(&weights, &state), frame(&[], &[])].concat();
         let mut reader = Trickle(&bytes);
         let (request, mut parts): (Request, Parts) = read(&mut reader, ANY).unwrap();
         prop_assert_eq!(request, train());
-        prop_assert_eq!(parts.iter().last(), Some(("state", &Data::U8(state))));
-        // Bits, not values: NaN must survive.
+        prop_assert_eq!(parts.iter().last(), Some(("state", &PartData::U8(state))));
+        // Bits are compared, since NaN must be preserved and NaN differs from itself.
         let got: Vec<u32> = parts.take_f32("weights").unwrap().iter().map(|w| w.to_bits()).collect();
         prop_assert_eq!(got, bits);
         prop_assert!(read::<Request>(&mut reader, ANY).is_ok());
@@ -90,13 +93,13 @@ fn claims_beyond_the_limits_are_refused_before_anything_is_allocated() {
     assert!(refusal(2, 0, "{}").contains("not understood"));
 }
 
-/// A reader that gives zeros after `bytes` and remembers the most that it was asked for at once.
-struct Endless<'a> {
+/// A reader that ends after `bytes` and records the largest read that is requested after that.
+struct RecordingReader<'a> {
     bytes: &'a [u8],
     most: usize,
 }
 
-impl std::io::Read for Endless<'_> {
+impl std::io::Read for RecordingReader<'_> {
     fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
         if self.bytes.is_empty() {
             self.most = self.most.max(out.len());
@@ -107,13 +110,13 @@ impl std::io::Read for Endless<'_> {
 }
 
 #[test]
-fn a_payload_that_is_only_claimed_takes_no_memory() {
+fn a_payload_that_does_not_arrive_takes_no_memory() {
     let json = r#"{"body":{"type":"weights"},"parts":[{"name":"weights","dtype":"f32","len":1073741824}]}"#;
     let mut bytes = b"fdp1".to_vec();
     bytes.extend((json.len() as u32).to_le_bytes());
     bytes.extend((4_u64 << 30).to_le_bytes());
     bytes.extend(json.bytes());
-    let mut reader = Endless { bytes: &bytes, most: 0 };
+    let mut reader = RecordingReader { bytes: &bytes, most: 0 };
     let read = read::<Reply>(&mut reader, Limits { payload: 4 << 30 });
     assert!(matches!(read, Err(FrameError::Io(_))), "{read:?}");
     assert_eq!(reader.most, 16 << 20);
@@ -138,7 +141,7 @@ fn another_magic_is_shown() {
 }
 
 #[test]
-fn a_reply_reads_as_the_specification_shows_it() {
+fn a_reply_has_the_bytes_of_the_specification() {
     let mut bytes = Vec::new();
     write(&mut bytes, &Reply::Hello { protocol: 1 }, &[]).unwrap();
     let json = br#"{"body":{"type":"hello","protocol":1}}"#;

@@ -31,4 +31,16 @@ mod tests {
         // printf '\x00\x00\x80\x3f\x00\x00\x00\xc0' | sha256sum
         assert_eq!(weights_sha256(&[1.0, -2.0]), "ee4ac73c2bd27756ab82780f27c73a7bc4d3f0bb6acb37e008bc27eccd7e588b");
     }
+
+    #[test]
+    fn a_state_is_known_by_its_vectors_and_their_names() {
+        let state =
+            |m: &[f32], v: &[f32], program: &[u8]| ServerState { m: m.into(), v: v.into(), program: program.into() };
+        assert_eq!(server_sha256(&state(&[], &[], &[])), None);
+        // printf 'm\x04\0\0\0\0\0\0\0\x00\x00\x80\x3f' | sha256sum
+        let known = "29691c6eaadea27035f1e0d0ce4a43cf8696f99b4adf136aae845280ee6f2501";
+        assert_eq!(server_sha256(&state(&[1.0], &[], &[])).unwrap(), known);
+        let others = [state(&[], &[1.0], &[]), state(&[1.0, 0.0], &[], &[]), state(&[], &[], &[0, 0, 128, 63])];
+        assert!(others.iter().all(|other| server_sha256(other).unwrap() != known));
+    }
 }

@@ -101,16 +101,9 @@ mod tests {
     }
 
     #[test]
-    fn a_state_is_known_by_its_vectors_and_their_names() {
-        let state =
-            |m: &[f32], v: &[f32], program: &[u8]| ServerState { m: m.into(), v: v.into(), program: program.into() };
-        assert_eq!(state(&[], &[], &[]).sha256(), None);
-        // printf 'm\x04\0\0\0\0\0\0\0\x00\x00\x80\x3f' | sha256sum
-        let known = "29691c6eaadea27035f1e0d0ce4a43cf8696f99b4adf136aae845280ee6f2501";
-        assert_eq!(state(&[1.0], &[], &[]).sha256().unwrap(), known);
-        let others = [state(&[], &[1.0], &[]), state(&[1.0, 0.0], &[], &[]), state(&[], &[], &[0, 0, 128, 63])];
-        assert!(others.iter().all(|other| other.sha256().unwrap() != known));
-        assert!(state(&[1.0], &[], &[7]).fits(1) && !state(&[1.0], &[1.0, 2.0], &[]).fits(1));
+    fn a_state_fits_the_weights_that_its_vectors_belong_to() {
+        let state = |m: &[f32], v: &[f32]| ServerState { m: m.into(), v: v.into(), program: vec![7] };
+        assert!(state(&[1.0], &[]).fits(1) && state(&[], &[]).fits(1) && !state(&[1.0], &[1.0, 2.0]).fits(1));
     }
 
     #[test]

@@ -10,8 +10,8 @@ use std::{
 };
 
 use fedpipe_protocol::{
-    Evaluate, FailureKind, Held, Isolation, Level, Limits, Parts, Purpose, Reply, Request, Setup, Task, Train, WEIGHTS,
-    read, write,
+    Evaluate, FailureKind, HeldPartition, Isolation, Level, Limits, Parts, Purpose, Reply, Request, Setup, Task, Train,
+    WEIGHTS, read, write,
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -113,7 +113,7 @@ pub(crate) fn experiment(place: &Place, text: &str) {
 
 /// What a host elsewhere asks of a node: its paths are of no meaning here.
 fn setup(options: &[(&str, &str)]) -> Setup {
-    let partitions = vec![Held { client: 1, path: "/elsewhere".into(), sha256: None }];
+    let partitions = vec![HeldPartition { client: 1, path: "/elsewhere".into(), sha256: None }];
     Setup {
         dylib: None,
         dylib_sha256: None,
@@ -215,7 +215,7 @@ fn what_the_run_and_the_node_disagree_on_is_named() {
     }
     let mut two = setup(&[]);
     if let Purpose::Serve { partitions, .. } = &mut two.purpose {
-        partitions.push(Held { client: 3, path: "/elsewhere".into(), sha256: None });
+        partitions.push(HeldPartition { client: 3, path: "/elsewhere".into(), sha256: None });
     }
     let mut shape = setup(&[]);
     if let Purpose::Serve { task, .. } = &mut shape.purpose {

@@ -1,10 +1,10 @@
-//! The floating-point control word: rounding, and what becomes of subnormal numbers.
-#![allow(unsafe_code, reason = "the control word is reached by assembly alone")]
+//! The floating-point control word: the rounding mode and the handling of subnormal numbers.
+#![allow(unsafe_code, reason = "only assembly can access the control word")]
 
-/// Restores the control word to what every program starts with, and says whether it was another.
+/// Restores the default control word, and returns `true` if it had changed.
 ///
-/// Libraries built with fast-math change it when they are loaded, and with it the bits of everything that follows in
-/// this thread. On other architectures than x86-64 and aarch64 this does nothing.
+/// A library that was built with fast-math changes the control word when it is loaded. All later results in this thread
+/// then have other bits. On architectures other than x86-64 and aarch64 this does nothing.
 #[must_use = "a model that leaves the control word changed is in error"]
 pub fn restore_float_control() -> bool {
     let changed = read() & !STATUS != DEFAULT;
@@ -29,20 +29,20 @@ mod x86_64 {
 
     /// MXCSR: round to nearest, keep subnormals, no exception traps.
     pub(super) const DEFAULT: u64 = 0x1f80;
-    /// The bits that arithmetic itself sets.
+    /// The status bits, which arithmetic sets.
     pub(super) const STATUS: u64 = 0x3f;
 
     pub(super) fn read() -> u64 {
         let mut word = 0_u32;
-        // SAFETY: it stores four bytes, for which `word` has room.
+        // SAFETY: the instruction stores four bytes, the size of `word`.
         unsafe { asm!("stmxcsr [{}]", in(reg) &raw mut word, options(nostack, preserves_flags)) };
         word.into()
     }
 
     pub(super) fn write(word: u64) {
         let word = word as u32;
-        // SAFETY: it loads four bytes from `word`. Rust assumes the default, which is the one value written outside of
-        // tests, and tests do no arithmetic in between.
+        // SAFETY: the instruction loads four bytes from `word`. Rust assumes the default, which is the only value
+        // written outside of tests. The tests do no arithmetic before they restore it.
         unsafe { asm!("ldmxcsr [{}]", in(reg) &raw const word, options(nostack, preserves_flags, readonly)) };
     }
 }
@@ -53,19 +53,19 @@ mod aarch64 {
 
     /// FPCR: round to nearest, keep subnormals, no exception traps.
     pub(super) const DEFAULT: u64 = 0;
-    /// Status has a register of its own.
+    /// The status bits are in another register.
     pub(super) const STATUS: u64 = 0;
 
     pub(super) fn read() -> u64 {
         let word;
-        // SAFETY: it reads a register.
+        // SAFETY: the instruction only reads a register.
         unsafe { asm!("mrs {}, fpcr", out(reg) word, options(nomem, nostack, preserves_flags)) };
         word
     }
 
     pub(super) fn write(word: u64) {
-        // SAFETY: Rust assumes the default, which is the one value written outside of tests, and tests do no arithmetic
-        // in between.
+        // SAFETY: Rust assumes the default, which is the only value written outside of tests. The tests do no
+        // arithmetic before they restore it.
         unsafe { asm!("msr fpcr, {}", in(reg) word, options(nostack, preserves_flags)) };
     }
 }
@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn an_untouched_word_is_left_alone() {
         assert!(!restore_float_control());
-        // Inexact, which sets a status flag and is no change.
+        // An inexact result sets a status flag, which does not count as a change.
         std::hint::black_box(std::hint::black_box(1.0_f32) / 3.0);
         assert!(!restore_float_control());
     }
@@ -97,7 +97,7 @@ mod tests {
     #[test]
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     fn a_changed_word_is_reported_and_restored() {
-        // Flush to zero, denormals are zero; and round upwards.
+        // Flush to zero with denormals are zero; and rounding upwards.
         let words: &[u64] = if cfg!(target_arch = "x86_64") { &[0x9fc0, 0x5f80] } else { &[1 << 24, 1 << 22] };
         for &word in words {
             write(word);

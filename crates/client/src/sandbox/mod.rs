@@ -1,43 +1,45 @@
-//! What the kernel enforces on a client before its dylib is opened, whose constructors run at load.
+//! The isolation of a client, which the kernel enforces before the dylib is opened.
 //!
-//! Landlock decides which files may be read (the dylib, the system's libraries, this client's own data) and closes the
-//! rest of the file system, TCP, abstract sockets and signals; seccomp lets through only the system calls of
-//! arithmetic; limits bound memory and time. Neither of the first two is enough alone: Landlock lets UDP through, and
-//! seccomp cannot tell one path from another. `crates/client/README.md` has the attempts and what stops each.
+//! Landlock allows reading the dylib, the system's libraries and this client's data. It forbids the rest of the file
+//! system, TCP, abstract sockets and signals. seccomp allows only the system calls that training needs. Resource limits
+//! bound memory and time. Landlock and seccomp are both necessary: Landlock does not cover UDP, and seccomp cannot
+//! distinguish paths. `crates/client/SECURITY.md` lists the attempts and the mechanism that stops each.
 
 mod calls;
-mod files;
+mod file_access;
 mod float;
 mod libraries;
-mod limits;
-mod program;
+mod program_access;
+mod resource_limits;
 
 use std::path::PathBuf;
 
 use fedpipe_protocol::{InForce, Level};
 use serde::{Deserialize, Serialize};
 
-use calls::Calls;
+use calls::CallList;
 pub use float::restore_float_control;
-pub use program::Program;
+pub use program_access::ProgramAccess;
 
-/// The confinement of a client; by default all that there is, with nothing to read.
+/// The isolation of a client. The default requires every mechanism and allows reading nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Policy {
-    /// What happens where the kernel lacks a piece.
+    /// The action if the kernel lacks a mechanism.
     pub level: Level,
-    /// Files it may read: the dylib, its partitions, the test set.
+    /// The files that the client may read: the dylib, its partitions, the test set.
     pub readable: Vec<PathBuf>,
-    /// Whether the model may start threads. They count neither as processes nor for order: sums are the model's care.
+    /// `true` if the model may start threads. The model must then keep the order of its sums itself.
     pub threads: bool,
-    /// Bytes of address space for the model, above what is mapped at the time and above the readable files.
+    /// The limit of address space in bytes, in addition to the memory that is mapped now and to the readable files.
     pub memory_limit: Option<u64>,
-    /// Seconds of processor time.
+    /// The limit of processor time in seconds.
     pub cpu_seconds: Option<u64>,
-    /// Given where this process is to become a program of the user's, which needs more: it is executed, may start threads,
-    /// and its memory is counted as data and not as address space, of which interpreters reserve more than they use.
-    pub program: Option<Program>,
+    /// The files of a program of the user's that this process will execute; `None` for a model.
+    ///
+    /// A program may execute files and start threads. Its memory limit counts data instead of address space, since
+    /// interpreters reserve more address space than they use.
+    pub program: Option<ProgramAccess>,
 }
 
 impl Default for Policy {
@@ -59,61 +61,62 @@ impl Policy {
     }
 }
 
-/// Isolation was required, and this system lacks some of it.
+/// The mechanisms of isolation that are required and that this system lacks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("isolation is required, but is missing here: {}; --isolation auto goes on without", .0.join("; "))]
-pub struct Missing(pub Vec<String>);
+pub struct MissingIsolation(pub Vec<String>);
 
-/// Confines this process for good. It must have one thread, since the kernel confines the one that asks.
+/// Isolates this process permanently. The process must have one thread, since the kernel isolates only the calling
+/// thread.
 ///
-/// Files of the policy that do not exist are passed over: whoever opens them is told so.
+/// Files of the policy that do not exist are ignored. Opening such a file fails later.
 ///
 /// # Errors
-/// [`Missing`] at [`Level::Require`]. The process is then confined in part, and of no use.
-pub fn lock_in(policy: &Policy) -> Result<InForce, Missing> {
+/// [`MissingIsolation`] at [`Level::Require`]. The process is then isolated in part and should end.
+pub fn lock_in(policy: &Policy) -> Result<InForce, MissingIsolation> {
     let mut force = InForce { level: policy.level, threads: policy.may_thread(), ..InForce::default() };
-    // What is to be read of /proc and the files is read before Landlock closes them, and the limits are set before
-    // seccomp refuses that; seccomp is last.
-    let limits = limits::Limits::of(policy);
+    // The order matters: /proc and the files are read before Landlock forbids it, and the limits are set before seccomp
+    // forbids it.
+    let limits = resource_limits::ResourceLimits::of(policy);
     if policy.level != Level::Off {
         confine(policy, &mut force);
     }
     limits.set(policy, &mut force);
     if policy.level != Level::Off {
         let calls = match &policy.program {
-            Some(_) => Calls::Program { landlocked: force.landlock_abi.is_some() },
-            None if policy.threads => Calls::Threads,
-            None => Calls::Model,
+            Some(_) => CallList::Program { landlocked: force.landlock_abi.is_some() },
+            None if policy.threads => CallList::Threads,
+            None => CallList::Model,
         };
         let filtered = calls::restrict(calls);
-        force.seccomp = keep(&mut force.missing, "seccomp", filtered).is_some();
+        force.seccomp = note_missing(&mut force.missing, "seccomp", filtered).is_some();
     }
     match policy.level {
-        Level::Require if !force.missing.is_empty() => Err(Missing(force.missing)),
+        Level::Require if !force.missing.is_empty() => Err(MissingIsolation(force.missing)),
         _ => Ok(force),
     }
 }
 
 fn confine(policy: &Policy, force: &mut InForce) {
-    // One entry a thread; without /proc nothing is known, and nothing is said.
+    // The folder has one entry for each thread. Without /proc, one thread is assumed.
     let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
     if threads > 1 {
         force.missing.push(format!("the isolation of {} other threads of this process", threads - 1));
     }
     let privileges = nix::sys::prctl::set_no_new_privs().map_err(|errno| errno.to_string());
-    force.no_new_privs = keep(&mut force.missing, "no new privileges", privileges).is_some();
-    let landlock = files::restrict(policy);
-    force.landlock_abi = keep(&mut force.missing, "Landlock", landlock);
+    force.no_new_privs = note_missing(&mut force.missing, "no new privileges", privileges).is_some();
+    let landlock = file_access::restrict(policy);
+    force.landlock_abi = note_missing(&mut force.missing, "Landlock", landlock);
     if force.landlock_abi.is_none() {
-        // Landlock also keeps siblings out of each other's /proc/PID/mem. Without it this does, for all but root; it is
-        // not the rule, since it would keep the user's own debugger and `ls /proc/PID/fd` out as well.
+        // Landlock also denies access to /proc/PID/mem of another client. Without Landlock, this flag does, except for
+        // root. It is not set otherwise, since it would also deny the user's debugger and `ls /proc/PID/fd`.
         let undumpable = nix::sys::prctl::set_dumpable(false).map_err(|errno| errno.to_string());
-        keep(&mut force.missing, "a memory that siblings cannot read", undumpable);
+        note_missing(&mut force.missing, "a memory that siblings cannot read", undumpable);
     }
 }
 
-/// Notes what is missing, if it is.
-fn keep<T>(missing: &mut Vec<String>, what: &str, result: Result<T, String>) -> Option<T> {
+/// Adds the mechanism `what` to `missing` if it failed.
+fn note_missing<T>(missing: &mut Vec<String>, what: &str, result: Result<T, String>) -> Option<T> {
     result.map_err(|why| missing.push(format!("{what} ({why})"))).ok()
 }
 

@@ -1,7 +1,9 @@
+//! Tests of the policy and of its errors; the process-level tests are in `tests/isolation`.
+
 use super::*;
 
 #[test]
-fn a_policy_survives_its_message() {
+fn a_policy_is_read_from_json_as_it_was_written() {
     let policy =
         Policy { level: Level::Require, readable: vec!["/a".into()], memory_limit: Some(1 << 40), ..Policy::default() };
     let text = serde_json::to_string(&policy).unwrap();
@@ -10,14 +12,14 @@ fn a_policy_survives_its_message() {
 }
 
 #[test]
-fn what_is_missing_is_named() {
-    let missing = Missing(vec!["Landlock (a reason)".into(), "seccomp (another)".into()]);
+fn each_missing_mechanism_is_named() {
+    let missing = MissingIsolation(vec!["Landlock (a reason)".into(), "seccomp (another)".into()]);
     let expected = "isolation is required, but is missing here: Landlock (a reason); seccomp (another); --isolation auto goes on without";
     assert_eq!(missing.to_string(), expected);
 }
 
 #[test]
-fn nothing_is_done_where_nothing_is_asked_for() {
+fn the_level_off_enforces_nothing() {
     let policy = Policy { level: Level::Off, ..Policy::default() };
     assert_eq!(lock_in(&policy), Ok(InForce { level: Level::Off, ..InForce::default() }));
 }

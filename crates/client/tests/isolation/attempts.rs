@@ -1,4 +1,4 @@
-//! What a hostile model tries, and what becomes of it.
+//! The attempts of a hostile model and their outcomes.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,7 +10,7 @@ use nix::errno::Errno;
 
 use crate::stage::{Stage, report};
 
-/// Names of attempts, in the order in which they were made, and for each phase what became of them.
+/// The attempts in the order in which they were made, and the outcome of each in each phase.
 struct Table {
     names: Vec<String>,
     outcomes: BTreeMap<(String, String), String>,
@@ -19,7 +19,7 @@ struct Table {
 
 const PHASES: [&str; 2] = ["constructor", "train_epoch"];
 
-/// The calls without which a kernel has no Landlock, or no seccomp.
+/// The system calls whose absence makes a kernel appear to lack Landlock, or seccomp.
 const LANDLOCK: &[i64] = &[libc::SYS_landlock_create_ruleset];
 const SECCOMP: &[i64] = &[libc::SYS_seccomp];
 
@@ -36,14 +36,14 @@ pub(crate) fn every_attempt_fails_and_training_works() {
     let open: Vec<_> = table.outcomes.iter().filter(|(_, outcome)| !outcome.starts_with('E')).collect();
     assert!(open.is_empty(), "{open:?}");
     assert!(table.names.len() > 80, "{} attempts", table.names.len());
-    // Standard input is /dev/null, output and error are a pipe.
+    // Standard input is /dev/null; standard output and standard error are pipes.
     assert_eq!(table.descriptors, BTreeSet::from(["0", "1", "2"].map(String::from)));
     // The mean of the pixels, of which half are 0.
     assert!(report.weights[0] > 0.0 && report.weights[0] < 0.5, "{:?}", report.weights);
 }
 
-/// The attempts are sound: where nothing prevents them they do what they say, except those that need more than being
-/// this user, or that this kernel was built without.
+/// Shows that the attempts are sound: without isolation they succeed, except those that need more privileges or another
+/// kernel.
 pub(crate) fn without_isolation_the_attempts_succeed() {
     let table = Table::of(&Stage::new(50).train("hostile", Level::Off, &[]));
     let failed: Vec<_> = table.names.iter().filter(|name| table.outcome(0, name) != "done").collect();
@@ -81,7 +81,7 @@ pub(crate) fn without_isolation_the_attempts_succeed() {
     assert!(sound.iter().all(|name| table.names.iter().any(|known| known == name)));
 }
 
-/// Why both are needed; and the table of the README.
+/// Shows that Landlock and seccomp are both necessary. Prints the table for SECURITY.md.
 pub(crate) fn either_layer_alone_leaves_something_open() {
     let alone = |absent| Table::of(&Stage::new(50).train("hostile", Level::Auto, absent));
     let (landlock, seccomp) = (alone(SECCOMP), alone(LANDLOCK));
@@ -99,10 +99,10 @@ pub(crate) fn either_layer_alone_leaves_something_open() {
     assert!(landlock.outcome(0, "create a file in /tmp").starts_with('E'));
 }
 
-pub(crate) fn the_readme_names_every_attempt() {
+pub(crate) fn security_md_names_every_attempt() {
     let table = Table::of(&Stage::new(50).train("hostile", Level::Require, &[]));
-    let readme = include_str!("../../README.md");
-    let missing: Vec<_> = table.names.iter().filter(|name| !readme.contains(name.as_str())).collect();
+    let document = include_str!("../../SECURITY.md");
+    let missing: Vec<_> = table.names.iter().filter(|name| !document.contains(name.as_str())).collect();
     assert!(missing.is_empty(), "{missing:?}");
 }
 
@@ -126,7 +126,7 @@ impl Table {
                 _ => println!("{line}"),
             }
         }
-        // A process that was replaced or killed has tried less.
+        // A process that was replaced or killed has made fewer attempts.
         assert!(output.status.success(), "{}: {log}", output.status);
         assert_eq!(table.outcomes.len(), PHASES.len() * table.names.len());
         table

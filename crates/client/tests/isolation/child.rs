@@ -1,5 +1,5 @@
-//! The client process of these tests: it locks itself in as a client does, and does what its plan says.
-#![allow(unsafe_code, reason = "a call of another architecture is made by assembly, and a library is opened by hand")]
+//! The client process of these tests: isolates itself as a client does and carries out its plan.
+#![allow(unsafe_code, reason = "a call of another architecture needs assembly, and a library is opened directly")]
 
 use std::{
     collections::BTreeMap,
@@ -28,9 +28,9 @@ pub(crate) const VARIABLE: &str = "FEDPIPE_ISOLATION_PLAN";
 pub(crate) struct Plan {
     pub(crate) role: Role,
     pub(crate) policy: Policy,
-    /// System calls that the kernel shall seem not to have.
+    /// The system calls that the kernel appears to lack.
     pub(crate) absent: Vec<i64>,
-    /// Threads to have before the lock.
+    /// The number of threads that are started before the lock.
     pub(crate) threads: usize,
 }
 
@@ -43,9 +43,9 @@ pub(crate) enum Role {
     },
     /// Holds a secret, and waits.
     Victim,
-    /// Takes so many bytes.
+    /// Allocates this many bytes.
     Allocate(usize),
-    /// Computes for ever.
+    /// Computes without end.
     Spin,
     Abort,
     Panic,
@@ -59,7 +59,7 @@ pub(crate) enum Role {
     Libraries(Vec<String>),
 }
 
-/// What a client tells on its standard output.
+/// The report that a client writes to its standard output.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Report {
     pub(crate) in_force: Option<InForce>,
@@ -75,7 +75,7 @@ pub(crate) fn plan() -> Option<Plan> {
 }
 
 pub(crate) fn main(plan: Plan) -> ExitCode {
-    // What cargo and the shell left open to the test is no part of it; a host closes such for its clients.
+    // The test may inherit descriptors of cargo and the shell. A host closes them for its clients.
     // SAFETY: nothing in this process owns a descriptor above 2 yet.
     unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
     pretend_absent(&plan.absent);
@@ -118,7 +118,7 @@ fn act(role: Role, report: &mut Report) {
         }
         Role::ForeignCall => foreign_call(),
         Role::Libraries(names) => {
-            // SAFETY: these are libraries of the system, whose constructors are harmless.
+            // SAFETY: these are libraries of the system. Their constructors are harmless.
             let open = |name: &String| unsafe { libloading::Library::new(name) }.map(std::mem::forget);
             report.errors.extend(names.iter().filter_map(|name| open(name).err()).map(|error| error.to_string()));
         }
@@ -130,7 +130,7 @@ fn overflow(depth: u64) -> u64 {
     std::hint::black_box(overflow(depth + 1)) + depth
 }
 
-/// From now on these calls fail as they do on a kernel that has none of them.
+/// Makes these calls fail as on a kernel that lacks them.
 fn pretend_absent(calls: &[i64]) {
     if calls.is_empty() {
         return;
@@ -149,10 +149,10 @@ fn wait_with_secret() {
     drop(std::hint::black_box(secret));
 }
 
-/// `getpid` of 32-bit x86.
+/// Calls `getpid` of 32-bit x86.
 fn foreign_call() {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: it gives a number, or ends the process.
+    // SAFETY: the call returns a number or ends the process.
     unsafe {
         std::arch::asm!("int 0x80", inlateout("eax") 20 => _, out("r8") _, out("r9") _, out("r10") _, out("r11") _);
     }
@@ -176,9 +176,9 @@ fn train(dylib: &std::path::Path, partition: &std::path::Path, report: &mut Repo
     let start = Instant::now();
     model.train_epoch(examples, epoch()).into_result().expect("training works under the lock");
     report.training = start.elapsed();
-    report.weights = vec![0.0; model.weight_count().into_result().expect("it has weights") as usize];
+    report.weights = vec![0.0; model.weight_count().into_result().expect("the model has weights") as usize];
     let weights = RSliceMut::from_mut_slice(&mut report.weights);
-    model.get_weights(weights).into_result().expect("it gives its weights");
+    model.get_weights(weights).into_result().expect("the model returns its weights");
 }
 
 fn epoch() -> AbiEpoch<'static> {
@@ -199,7 +199,7 @@ fn epoch() -> AbiEpoch<'static> {
     }
 }
 
-/// A policy as the host gives it.
+/// Returns a policy such as a host sends.
 pub(crate) fn policy(level: Level, readable: &[PathBuf]) -> Policy {
     Policy { level, readable: readable.to_vec(), memory_limit: Some(1 << 30), ..Policy::default() }
 }

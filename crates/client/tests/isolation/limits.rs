@@ -1,11 +1,11 @@
-//! What a client may still do, what ends it, and what is said where the kernel lacks a piece.
+//! Tests of the limits of a client: actions that stay possible, actions that end it, and reports of missing mechanisms.
 
 use std::{
     os::unix::process::ExitStatusExt,
     time::{Duration, Instant},
 };
 
-use fedpipe_client::sandbox::{Policy, Program};
+use fedpipe_client::sandbox::{Policy, ProgramAccess};
 use fedpipe_protocol::Level;
 
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
 
 const ABSENT: [(&str, i64); 2] = [("Landlock", libc::SYS_landlock_create_ruleset), ("seccomp", libc::SYS_seccomp)];
 
-pub(crate) fn what_is_missing_is_said_or_refused() {
+pub(crate) fn a_missing_mechanism_is_reported_or_refused() {
     for (name, call) in ABSENT {
         let with = |level| {
             let plan = Plan { absent: vec![call], ..plan(Role::StartThread, policy(level, &[])) };
@@ -34,7 +34,7 @@ pub(crate) fn what_is_missing_is_said_or_refused() {
     }
 }
 
-pub(crate) fn other_threads_are_not_confined_in_silence() {
+pub(crate) fn threads_that_are_not_isolated_are_reported() {
     let threaded = |level| Plan { threads: 2, ..plan(Role::Exit(0), policy(level, &[])) };
     let refused = report(&run(&threaded(Level::Require))).refused.unwrap();
     assert!(refused.contains("the isolation of 2 other threads"), "{refused}");
@@ -47,7 +47,7 @@ pub(crate) fn memory_beyond_the_limit_ends_the_client() {
     assert_eq!(beyond.status.signal(), Some(libc::SIGABRT));
     let words = String::from_utf8_lossy(&beyond.stderr);
     assert!(words.contains("memory allocation of 1153433600 bytes failed"), "{words}");
-    // No core, neither in a file nor for a program.
+    // There is no core dump, neither for a file nor for a core_pattern program.
     assert!(!beyond.status.core_dumped());
 }
 
@@ -70,7 +70,8 @@ pub(crate) fn a_client_may_end_itself() {
     };
     assert_eq!(ends(Role::Exit(7)).0.code(), Some(7));
     assert_eq!(ends(Role::Abort).0.signal(), Some(libc::SIGABRT));
-    // The last words come through, with RUST_BACKTRACE set or not: what they need to read is denied, not deadly.
+    // The panic's message is written, with RUST_BACKTRACE or without: the files for a backtrace are denied, which is no
+    // crash.
     let (status, words) = ends(Role::Panic);
     assert!(status.code() == Some(101) && words.contains("as planned"), "{status}: {words}");
     let (status, words) = ends(Role::Overflow);
@@ -80,7 +81,7 @@ pub(crate) fn a_client_may_end_itself() {
 pub(crate) fn calls_of_another_architecture_end_the_client() {
     if cfg!(target_arch = "x86_64") {
         let output = run(&plan(Role::ForeignCall, policy(Level::Require, &[])));
-        // A kernel without 32-bit programs answers with SIGSEGV, before any filter is asked.
+        // A kernel without 32-bit support sends SIGSEGV before the filter runs.
         assert!(matches!(output.status.signal(), Some(libc::SIGSYS | libc::SIGSEGV)), "{}", output.status);
     }
 }
@@ -98,8 +99,8 @@ pub(crate) fn a_client_may_lend_to_its_pipe() {
     let lent = run(&plan(Role::Lend, policy(Level::Require, &[])));
     assert!(lent.stdout.starts_with(b"\n{"), "{}", String::from_utf8_lossy(&lent.stdout));
     assert!(report(&lent).errors.is_empty());
-    // What pipes hold is beyond a program's memory limit, and it can make pipes.
-    let program = Policy { program: Some(Program::default()), ..policy(Level::Require, &[]) };
+    // A program may not lend: it can make pipes, and pages in pipes do not count towards its memory limit.
+    let program = Policy { program: Some(ProgramAccess::default()), ..policy(Level::Require, &[]) };
     assert_eq!(report(&run(&plan(Role::Lend, program))).errors, ["EPERM: Operation not permitted"]);
 }
 

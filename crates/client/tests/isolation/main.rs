@@ -1,15 +1,15 @@
-//! The isolation of clients, tried by a hostile model in real processes. `cargo test -p fedpipe-client --test isolation`
-//! prints each attempt with its error.
+//! Tests of the isolation of clients: a hostile model in real processes.
 //!
-//! A client must have one thread when it locks itself in, and the standard test harness has several, so this test has a
-//! `main` of its own: with a plan in its environment it is the client.
+//! `cargo test -p fedpipe-client --test isolation` prints each attempt with its error. A client must have one thread
+//! when it isolates itself, but the standard test harness has several. This test therefore has its own `main`, which
+//! becomes the client if the environment holds a plan.
 
-#![allow(clippy::disallowed_methods, reason = "a test without threads has failed")]
+#![allow(clippy::disallowed_methods, reason = "a panic fails the test")]
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "clippy does not see that a test with a `main` is one"
+    reason = "clippy does not recognise a test with its own `main`"
 )]
 
 mod attempts;
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     }
     let lacking = stage::missing_here();
     if !lacking.is_empty() {
-        eprintln!("isolation cannot be shown here, for lack of {}", lacking.join("; "));
+        eprintln!("isolation cannot be tested here: {}", lacking.join("; "));
     }
     let needed = !lacking.is_empty();
     let trial = |name: &str, test: fn()| Trial::test(name, move || passes(test)).with_ignored_flag(needed);
@@ -35,10 +35,10 @@ fn main() -> ExitCode {
         trial("every_attempt_fails_and_training_works", attempts::every_attempt_fails_and_training_works),
         trial("without_isolation_the_attempts_succeed", attempts::without_isolation_the_attempts_succeed),
         trial("either_layer_alone_leaves_something_open", attempts::either_layer_alone_leaves_something_open),
-        trial("the_readme_names_every_attempt", attempts::the_readme_names_every_attempt),
+        trial("security_md_names_every_attempt", attempts::security_md_names_every_attempt),
         trial("training_gives_the_same_bits_under_the_lock", attempts::training_gives_the_same_bits_under_the_lock),
-        trial("what_is_missing_is_said_or_refused", limits::what_is_missing_is_said_or_refused),
-        trial("other_threads_are_not_confined_in_silence", limits::other_threads_are_not_confined_in_silence),
+        trial("a_missing_mechanism_is_reported_or_refused", limits::a_missing_mechanism_is_reported_or_refused),
+        trial("threads_that_are_not_isolated_are_reported", limits::threads_that_are_not_isolated_are_reported),
         trial("memory_beyond_the_limit_ends_the_client", limits::memory_beyond_the_limit_ends_the_client),
         trial(
             "processor_time_beyond_the_limit_ends_the_client",
@@ -54,7 +54,7 @@ fn main() -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
-/// A panic is a failure, as in the standard harness.
+/// Runs a test; a panic is a failure, as in the standard harness.
 fn passes(test: fn()) -> Result<(), Failed> {
     std::panic::catch_unwind(test).map_err(|_| Failed::without_message())
 }

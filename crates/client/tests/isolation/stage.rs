@@ -1,4 +1,4 @@
-//! Everything around a client that a hostile model may go for.
+//! The surroundings of a client that a hostile model attacks.
 
 use std::{
     fs,
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use crate::child::{Plan, Report, Role, VARIABLE, policy};
 
-/// Two clients' partitions, a run directory, somebody who listens on every kind of socket, and a sibling.
+/// Two clients' partitions, a run directory, a listener on each kind of socket, and a sibling client.
 pub(crate) struct Stage {
     directory: TempDir,
     secret: Vec<u8>,
@@ -25,12 +25,12 @@ pub(crate) struct Stage {
     sibling_address: usize,
     tcp: TcpListener,
     udp: UdpSocket,
-    // Held open.
+    // They stay open until the stage is dropped.
     _sockets: [UnixListener; 2],
 }
 
 impl Stage {
-    /// `examples` is how many the partitions have, of 28 × 28 bytes each.
+    /// Makes a stage whose partitions have `examples` examples each, of 28 × 28 bytes.
     pub(crate) fn new(examples: usize) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
@@ -74,7 +74,7 @@ impl Stage {
         command(&plan).current_dir(self.at("run")).env("FEDPIPE_HOSTILE", self.targets()).output().unwrap()
     }
 
-    /// What the hostile model reads of its environment.
+    /// Returns the variable that the hostile model reads: its targets.
     fn targets(&self) -> String {
         let port = |address: std::io::Result<std::net::SocketAddr>| address.unwrap().port();
         let targets = [
@@ -102,12 +102,12 @@ impl Drop for Stage {
     }
 }
 
-/// The name is that of the directory, so that tests that run at the same time have one each.
+/// Returns the name of the abstract socket: the path of the directory, which is unique to the test.
 fn abstract_name(directory: &Path) -> String {
     directory.display().to_string()
 }
 
-/// This program as a client.
+/// Returns the command that runs this program as a client.
 fn command(plan: &Plan) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.env(VARIABLE, serde_json::to_string(plan).unwrap());
@@ -120,22 +120,22 @@ pub(crate) fn run(plan: &Plan) -> Output {
     command(plan).output().unwrap()
 }
 
-/// What a client told before it ended well.
+/// Returns the report of a client that succeeded.
 pub(crate) fn report(output: &Output) -> Report {
     let (out, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{}\n{out}\n{errors}", output.status);
     serde_json::from_str(&out).unwrap()
 }
 
-/// What the kernel of this machine lacks.
+/// Returns the mechanisms that the kernel of this machine lacks.
 pub(crate) fn missing_here() -> Vec<String> {
     let plan = Plan { role: Role::Exit(0), policy: policy(Level::Require, &[]), absent: Vec::new(), threads: 0 };
     let output = run(&plan);
-    // A client that is locked in exits before it reports.
+    // A client whose lock succeeds exits before it reports.
     serde_json::from_slice::<Report>(&output.stdout).ok().and_then(|report| report.refused).into_iter().collect()
 }
 
-/// A partition file of `examples` images, none of them equal.
+/// Returns a partition file of `examples` images that all differ.
 fn partition(examples: usize) -> Vec<u8> {
     let (labels, pixels) = (4 * examples, 784 * examples);
     let mut header = serde_json::json!({
@@ -147,7 +147,7 @@ fn partition(examples: usize) -> Vec<u8> {
     let mut file = (header.len() as u64).to_le_bytes().to_vec();
     file.extend(header.bytes());
     file.extend((0..examples as u32).flat_map(|i| (i % 10).to_le_bytes()));
-    // A multiplicative generator will do for pixels; half of them are 0, as in pictures of clothes.
+    // The pixels come from a simple generator. Half of them are 0, as in Fashion-MNIST.
     let noise = std::iter::successors(Some(1_u32), |x| Some(x.wrapping_mul(747_796_405).wrapping_add(2_891_336_453)));
     file.extend(noise.map(|x| if x >> 31 == 0 { 0 } else { (x >> 16) as u8 }).take(pixels));
     file

@@ -1,4 +1,5 @@
-#![allow(clippy::disallowed_methods, reason = "a test without threads has failed")]
+//! Tests of dealing: the cache, its entries, eviction, and views for verification.
+#![allow(clippy::disallowed_methods, reason = "a panic fails the test")]
 
 use std::fs;
 use std::path::Path;
@@ -30,16 +31,16 @@ impl Setting {
         Deal { source: Source::Directory(self.data.clone()), scheme: Scheme::Iid, clients, seed }
     }
 
-    /// Deals, and returns what was told.
-    fn run(&self, deal: &Deal) -> (Result<Dealt, DataError>, Vec<Progress>) {
-        let mut told = Vec::new();
-        let dealt = super::deal(deal, &self.cache, &mut |progress| told.push(progress));
-        (dealt, told)
+    /// Deals, and returns the result with the reported steps.
+    fn run(&self, deal: &Deal) -> (Result<Dealt, DataError>, Vec<DataStep>) {
+        let mut steps = Vec::new();
+        let dealt = super::deal(deal, &self.cache, &mut |progress| steps.push(progress));
+        (dealt, steps)
     }
 }
 
-fn dealing(told: &[Progress]) -> bool {
-    told.iter().any(|progress| matches!(progress, Progress::Dealing { .. }))
+fn dealing(steps: &[DataStep]) -> bool {
+    steps.iter().any(|progress| matches!(progress, DataStep::Dealing { .. }))
 }
 
 fn first_pixels(path: &Path) -> Vec<u8> {
@@ -53,7 +54,7 @@ fn first_pixels(path: &Path) -> Vec<u8> {
 #[test]
 fn every_client_gets_its_rows_in_a_file() {
     let setting = setting();
-    let (dealt, told) = setting.run(&setting.deal(7, 1));
+    let (dealt, steps) = setting.run(&setting.deal(7, 1));
     let dealt = dealt.unwrap();
     assert_eq!(dealt.partitions.len(), 7);
     let expected = partition(&Scheme::Iid, &[0; 60], 3, 7, 1).unwrap();
@@ -65,13 +66,13 @@ fn every_client_gets_its_rows_in_a_file() {
     }
     assert_eq!(dealt.test.examples, 9);
     assert_eq!(first_pixels(&dealt.test.path), (0..9).collect::<Vec<u8>>());
-    assert_eq!(told.last(), Some(&Progress::Dealing { done: 7, clients: 7 }));
+    assert_eq!(steps.last(), Some(&DataStep::Dealing { done: 7, clients: 7 }));
 }
 
 #[test]
-fn of_partitions_of_ones_own_a_client_deals_all_and_the_host_the_test_set_alone() {
+fn under_own_a_client_deals_all_examples_and_the_host_only_the_test_set() {
     let setting = setting();
-    // A client without examples of the last class, which is tested all the same.
+    // The client has no examples of two classes that the test set has.
     fs::write(setting.data.join("train-labels-idx1-ubyte"), idx(&[60], &[0; 60])).unwrap();
     let own = |clients| Deal { scheme: Scheme::Own, ..setting.deal(clients, 0) };
     let dealt = setting.run(&own(1)).0.unwrap();
@@ -96,25 +97,25 @@ fn of_partitions_of_ones_own_a_client_deals_all_and_the_host_the_test_set_alone(
 }
 
 #[test]
-fn what_was_dealt_before_is_found_without_reading_the_dataset() {
+fn a_second_deal_does_not_read_the_dataset() {
     let setting = setting();
     let deal = setting.deal(4, 1);
     let first = setting.run(&deal).0.unwrap();
-    let (second, told) = setting.run(&deal);
+    let (second, steps) = setting.run(&deal);
     let second = second.unwrap();
     assert_eq!((&second.dataset, &second.partitions, &second.test), (&first.dataset, &first.partitions, &first.test));
-    // The reader of a dataset, or a partition, says so.
-    assert_eq!(told, []);
+    // Reading a dataset or a partition would be a step.
+    assert_eq!(steps, []);
 }
 
-/// A verifying view of the setting's cache.
+/// Returns a setting with a verifying view of the cache.
 fn verifying(setting: &Setting) -> Setting {
     let dir = tempfile::tempdir().unwrap();
     let cache = setting.cache.verifying(dir.path());
     Setting { _dir: dir, data: setting.data.clone(), cache }
 }
 
-/// Other images of the same size in the place of the training images, with their time.
+/// Replaces the training images by others of the same size and time of modification.
 fn replace_images(setting: &Setting) {
     let path = setting.data.join("train-images-idx3-ubyte");
     let mut bytes = fs::read(&path).unwrap();
@@ -136,13 +137,13 @@ fn other_files_of_the_same_sizes_and_times_are_another_dataset() {
 }
 
 #[test]
-fn a_verifying_view_reads_a_directory_whatever_the_cache_remembers_of_it() {
+fn a_verifying_view_ignores_the_recorded_identity_of_a_directory() {
     let setting = setting();
     let deal = setting.deal(4, 1);
     let first = setting.run(&deal).0.unwrap();
     replace_images(&setting);
     let second = setting.run(&deal).0.unwrap();
-    // The cache's record has the stamps of the files that are there, and the hash of those that were.
+    // The record gets the stamps of the present files and the hash of the former ones.
     let [memory] = &files(&setting.cache.datasets().join("directories"))[..] else { panic!("one directory") };
     let text = fs::read_to_string(memory).unwrap();
     fs::write(memory, text.replace(&second.dataset.sha256, &first.dataset.sha256)).unwrap();
@@ -150,7 +151,7 @@ fn a_verifying_view_reads_a_directory_whatever_the_cache_remembers_of_it() {
     assert_eq!(verifying(&setting).run(&deal).0.unwrap().dataset, second.dataset);
 }
 
-/// The files in a directory and below it, in order.
+/// Returns the files in a directory and below it, in order.
 fn files(dir: &Path) -> Vec<PathBuf> {
     let paths = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     let mut all: Vec<_> = paths.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect();
@@ -163,11 +164,11 @@ fn contents(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 }
 
 #[test]
-fn a_verifying_view_deals_anew_whatever_the_cache_says_and_leaves_it_as_it_is() {
+fn a_verifying_view_deals_again_and_does_not_change_the_cache() {
     let setting = setting();
     let deal = setting.deal(4, 1);
     let first = setting.run(&deal).0.unwrap();
-    // A partition with other labels, and a list with its stamp and its hash.
+    // A partition gets other labels, and the manifest gets its stamp and its hash.
     let forged = &first.partitions[2];
     let mut bytes = fs::read(&forged.path).unwrap();
     let end = bytes.len() - 15 * 6;
@@ -181,15 +182,15 @@ fn a_verifying_view_deals_anew_whatever_the_cache_says_and_leaves_it_as_it_is() 
     let sha256 = Partition::open(&forged.path).unwrap().sha256();
     record["hashes"]["sha256"] = sha256.clone().into();
     fs::write(&list, entry.to_string()).unwrap();
-    let (fooled, told) = setting.run(&deal);
-    assert_eq!((&fooled.unwrap().partitions[2].sha256, told), (&sha256, vec![]), "the forgery is good");
+    let (fooled, steps) = setting.run(&deal);
+    assert_eq!((&fooled.unwrap().partitions[2].sha256, steps), (&sha256, vec![]), "the forgery is good");
 
     let before = contents(setting.cache.root());
     let view = verifying(&setting);
     for _ in 0..2 {
-        let (dealt, told) = view.run(&deal);
+        let (dealt, steps) = view.run(&deal);
         let dealt = dealt.unwrap();
-        assert!(dealing(&told), "also where it has dealt before: {told:?}");
+        assert!(dealing(&steps), "the second time, too: {steps:?}");
         assert_eq!((&dealt.dataset, dealt.digests()), (&first.dataset, first.digests()));
         for file in dealt.partitions.iter().chain([&dealt.test]) {
             assert!(file.path.starts_with(view.cache.partitions()), "{file:?}");
@@ -240,11 +241,11 @@ fn the_content_decides_and_not_the_directory() {
     let other = setting.data.with_file_name("other");
     fs::create_dir(&other).unwrap();
     write_dataset(&other);
-    let (second, told) = setting.run(&Deal { source: Source::Directory(other), ..setting.deal(4, 1) });
+    let (second, steps) = setting.run(&Deal { source: Source::Directory(other), ..setting.deal(4, 1) });
     let second = second.unwrap();
     assert_eq!(second.partitions, first.partitions);
     assert_eq!(second.dataset, DatasetInfo { name: "other".to_owned(), ..first.dataset });
-    assert!(!dealing(&told));
+    assert!(!dealing(&steps));
 }
 
 #[test]
@@ -267,14 +268,14 @@ fn a_damaged_partition_is_refused_by_name_and_dealt_again() {
     for damaged in [&first.partitions[2].path, &first.test.path] {
         let good = fs::read(damaged).unwrap();
         fs::write(damaged, &good[..100]).unwrap();
-        let (second, told) = setting.run(&deal);
+        let (second, steps) = setting.run(&deal);
         second.unwrap();
-        assert!(matches!(&told[0], Progress::Refused { file, .. } if file == damaged), "{told:?}");
+        assert!(matches!(&steps[0], DataStep::Refused { file, .. } if file == damaged), "{steps:?}");
         assert_eq!(fs::read(damaged).unwrap(), good);
     }
 }
 
-/// The size and the time are as they were, and one bit of the content or of the header is not.
+/// Only one bit of the content or of the header changes, but neither the size nor the time of modification.
 #[test]
 fn a_partition_that_was_damaged_with_its_time_kept_is_refused_and_dealt_again() {
     let setting = setting();
@@ -286,16 +287,16 @@ fn a_partition_that_was_damaged_with_its_time_kept_is_refused_and_dealt_again() 
             let mut bytes = good.clone();
             bytes[place] ^= 1;
             replace(damaged, &bytes);
-            let (second, told) = setting.run(&deal);
+            let (second, steps) = setting.run(&deal);
             assert_eq!(second.unwrap().digests(), first.digests());
-            let refused = |progress: &Progress| matches!(progress, Progress::Refused { file, .. } if file == damaged);
-            assert!(told.iter().any(refused), "byte {place}: {told:?}");
+            let refused = |progress: &DataStep| matches!(progress, DataStep::Refused { file, .. } if file == damaged);
+            assert!(steps.iter().any(refused), "byte {place}: {steps:?}");
             assert_eq!(fs::read(damaged).unwrap(), good);
         }
     }
 }
 
-/// As after a reboot or in a copied cache.
+/// Stamps change at a reboot or in a copied cache, for example.
 #[test]
 fn partitions_whose_stamps_alone_have_changed_are_hashed_once_and_taken() {
     let setting = setting();
@@ -304,15 +305,15 @@ fn partitions_whose_stamps_alone_have_changed_are_hashed_once_and_taken() {
     for file in [&first.partitions[1], &first.partitions[3], &first.test] {
         replace(&file.path, &fs::read(&file.path).unwrap());
     }
-    let hashing = |file: &PartitionFile| Progress::Hashing { place: file.path.parent().unwrap().to_owned() };
-    let (second, told) = setting.run(&deal);
+    let hashing = |file: &PartitionFile| DataStep::Hashing { place: file.path.parent().unwrap().to_owned() };
+    let (second, steps) = setting.run(&deal);
     assert_eq!(second.unwrap().partitions, first.partitions);
-    assert_eq!(told, [hashing(&first.partitions[0]), hashing(&first.test)], "each entry once");
-    assert_eq!(setting.run(&deal).1, [], "and the new stamps are remembered");
+    assert_eq!(steps, [hashing(&first.partitions[0]), hashing(&first.test)], "each entry once");
+    assert_eq!(setting.run(&deal).1, [], "the new stamps are recorded");
 }
 
 #[test]
-fn a_lost_list_is_written_again() {
+fn a_damaged_manifest_is_written_again() {
     let setting = setting();
     let deal = setting.deal(4, 1);
     let list = setting.run(&deal).0.unwrap().test.path.with_file_name("entry.json");
@@ -348,8 +349,8 @@ fn the_least_recently_used_goes_and_never_one_in_use() {
     setting.cache = setting.cache.clone().limited(1);
     let in_use = setting.run(&setting.deal(4, 1)).0.unwrap();
     let unused = setting.run(&setting.deal(4, 2)).0.unwrap().partitions.swap_remove(0).path;
-    let (dealt, told) = setting.run(&setting.deal(4, 3));
-    assert!(told.iter().any(|progress| matches!(progress, Progress::Evicted { entries: 1, .. })), "{told:?}");
+    let (dealt, steps) = setting.run(&setting.deal(4, 3));
+    assert!(steps.iter().any(|progress| matches!(progress, DataStep::Evicted { entries: 1, .. })), "{steps:?}");
     assert!(!unused.exists());
     let dealt = dealt.unwrap();
     for file in in_use.partitions.iter().chain(&dealt.partitions).chain([&in_use.test]) {
@@ -361,19 +362,19 @@ fn the_least_recently_used_goes_and_never_one_in_use() {
 fn nothing_is_removed_without_the_writers_lock() {
     let setting = setting();
     let file = setting.run(&setting.deal(4, 1)).0.unwrap().partitions.swap_remove(0).path;
-    // Another run may be writing it.
+    // Another run may be writing this draft.
     let draft = setting.cache.partitions().join(".draft-other");
     fs::create_dir(&draft).unwrap();
     let full = setting.cache.clone().limited(1);
-    evict(&full, &CacheLock::refused(), &mut |told| panic!("{told}")).unwrap();
+    evict(&full, &CacheLock::refused(), &mut |step| panic!("{step}")).unwrap();
     assert!(file.exists() && draft.exists());
-    let writing = full.lock_partitions(&mut |told| panic!("{told}")).unwrap();
+    let writing = full.lock_partitions(&mut |step| panic!("{step}")).unwrap();
     evict(&full, &writing, &mut |_| ()).unwrap();
     assert!(!file.exists() && !draft.exists());
 }
 
 #[test]
-fn what_was_used_last_stays() {
+fn the_most_recently_used_entries_stay() {
     let mut setting = setting();
     let dirs: Vec<PathBuf> = (1..=3)
         .map(|seed| setting.run(&setting.deal(4, seed)).0.unwrap().partitions[0].path.parent().unwrap().to_owned())
@@ -384,7 +385,7 @@ fn what_was_used_last_stays() {
             total += file.unwrap().metadata().unwrap().len();
         }
     }
-    // As if the first had been used after the others.
+    // The first entry gets the latest time of use.
     let used = |dir: &Path, second| {
         let file = fs::File::options().write(true).open(dir.join("in-use")).unwrap();
         file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(second)).unwrap();
@@ -392,14 +393,14 @@ fn what_was_used_last_stays() {
     used(&dirs[0], 30);
     used(&dirs[1], 10);
     used(&dirs[2], 20);
-    // One more entry makes one too many. Entries record times, so that their sizes differ by a few bytes.
+    // One more entry exceeds the bound by one. The sizes of entries differ by a few bytes, since they contain times.
     setting.cache = setting.cache.clone().limited(total + total / 6);
     setting.run(&setting.deal(4, 4)).0.unwrap();
     assert_eq!([true, false, true], [0, 1, 2].map(|i: usize| dirs[i].exists()));
 }
 
 #[test]
-fn what_a_killed_run_left_is_removed() {
+fn the_draft_of_a_killed_run_is_removed() {
     let setting = setting();
     let left = setting.cache.partitions().join(".draft-left");
     fs::create_dir_all(&left).unwrap();
@@ -409,7 +410,7 @@ fn what_a_killed_run_left_is_removed() {
 }
 
 #[test]
-fn the_sample_says_that_it_is_one() {
+fn the_sample_is_marked_as_one() {
     let setting = setting();
     let dealt = setting.run(&Deal { source: Source::Sample, ..setting.deal(3, 1) }).0.unwrap();
     assert!(dealt.dataset.sample);
@@ -419,7 +420,7 @@ fn the_sample_says_that_it_is_one() {
 }
 
 #[test]
-fn what_cannot_be_dealt_is_refused_and_leaves_nothing() {
+fn an_impossible_deal_is_refused_and_leaves_no_file() {
     let setting = setting();
     let refused = |deal: &Deal| setting.run(deal).0.unwrap_err();
     assert_says(&refused(&setting.deal(0, 1)), &["0 clients"]);

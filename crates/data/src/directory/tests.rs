@@ -1,7 +1,9 @@
+//! Tests of datasets in a directory: spellings, identities and refusals.
+
 use std::fs;
 
 use super::*;
-use crate::dataset::Wanted;
+use crate::dataset::Portion;
 use crate::testing::{assert_says, gzip, idx, images, labels, replace, rewrite, write_dataset};
 
 fn setting() -> (tempfile::TempDir, PathBuf, Cache) {
@@ -14,7 +16,7 @@ fn setting() -> (tempfile::TempDir, PathBuf, Cache) {
 }
 
 fn load(data: &Path, cache: &Cache) -> Result<Dataset, DataError> {
-    Directory::find(data, Wanted::Whole)?.load(cache, &mut |_| ())
+    Directory::find(data, Portion::Whole)?.load(cache, &mut |_| ())
 }
 
 #[test]
@@ -51,29 +53,29 @@ fn a_colour_set_is_read() {
 }
 
 #[test]
-fn an_identity_is_remembered_until_a_file_changes() {
+fn an_identity_is_cached_until_a_file_changes() {
     let (_dir, data, cache) = setting();
-    let remembered = || Directory::find(&data, Wanted::Whole).unwrap().remembered(&cache);
-    assert_eq!(remembered(), None);
+    let cached = || Directory::find(&data, Portion::Whole).unwrap().cached_identity(&cache);
+    assert_eq!(cached(), None);
     let first = load(&data, &cache).unwrap().info.sha256;
-    assert_eq!(remembered(), Some(first.clone()));
+    assert_eq!(cached(), Some(first.clone()));
     rewrite(&data.join("t10k-images-idx3-ubyte"), &images(9));
-    assert_eq!(remembered(), None, "the stamp changed");
+    assert_eq!(cached(), None, "the stamp changed");
     assert_eq!(load(&data, &cache).unwrap().info.sha256, first, "the content did not");
 }
 
 #[test]
-fn a_dataset_that_has_not_its_published_identity_is_refused() {
+fn a_dataset_without_its_published_identity_is_refused() {
     let (_dir, data, cache) = setting();
     let sha256 = load(&data, &cache).unwrap().info.sha256;
     let paths = crate::dataset::FILES.map(|file| data.join(file));
-    super::load("x", &paths, Wanted::Whole, Some(&sha256)).unwrap();
+    super::load("x", &paths, Portion::Whole, Some(&sha256)).unwrap();
     replace(&paths[3], &idx(&[9], &[1; 9]));
-    let error = super::load("x", &paths, Wanted::Whole, Some(&sha256)).unwrap_err();
+    let error = super::load("x", &paths, Portion::Whole, Some(&sha256)).unwrap_err();
     assert_says(&error, &["my-data are altered", &sha256, "delete them"]);
 }
 
-/// The identity is what the documentation says: `sha256sum FILES | sha256sum`.
+/// The documentation defines the identity as `sha256sum FILES | sha256sum`.
 #[test]
 fn the_identity_is_that_of_the_list_of_hashes() {
     let (_dir, data, cache) = setting();

@@ -1,4 +1,4 @@
-//! Downloads one gzip file over HTTP. Plain HTTP will do, since every byte is checked against a known SHA-256.
+//! Downloads a gzip file over HTTP. Plain HTTP is sufficient, since the content is checked by its known SHA-256.
 
 use std::io::{self, Read};
 use std::time::Duration;
@@ -6,64 +6,64 @@ use std::time::Duration;
 use flate2::read::MultiGzDecoder;
 use ureq::unversioned::transport::DefaultConnector;
 
-use super::files::{Failure, Scratch, Wanted, install};
-use super::resolver::SteadyResolver;
-use crate::Progress;
+use super::known_file::{FetchFailure, KnownFile, Scratch, install};
+use super::resolver::FallbackResolver;
+use crate::DataStep;
 
-/// A host that cannot be reached must not keep anyone waiting: the next place is tried.
-const CONNECT: Duration = Duration::from_secs(5);
-/// A connection over which nothing comes for so long is given up; a slow one may take as long as it needs.
-const SILENCE: Duration = Duration::from_secs(20);
-/// How many bytes come between two reports.
+/// The time limit for the name and the connection. Then the next place is tried.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The time limit for one read. A slow connection is thus no failure, but a silent one is.
+const READ_TIMEOUT: Duration = Duration::from_secs(20);
+/// The number of bytes between two reported steps.
 const STEP: u64 = 1 << 16;
 
 pub(super) fn download(
     base: &str,
-    file: &Wanted,
+    file: &KnownFile,
     scratch: &Scratch,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<(), Failure> {
+    progress: &mut dyn FnMut(DataStep),
+) -> Result<(), FetchFailure> {
     let name = format!("{}.gz", file.name);
     let config = ureq::Agent::config_builder()
-        .timeout_resolve(Some(CONNECT))
-        .timeout_connect(Some(CONNECT))
-        .timeout_recv_response(Some(SILENCE))
-        .timeout_per_read(Some(SILENCE))
+        .timeout_resolve(Some(CONNECT_TIMEOUT))
+        .timeout_connect(Some(CONNECT_TIMEOUT))
+        .timeout_recv_response(Some(READ_TIMEOUT))
+        .timeout_per_read(Some(READ_TIMEOUT))
         .build();
-    let agent = ureq::Agent::with_parts(config, DefaultConnector::default(), SteadyResolver::default());
+    let agent = ureq::Agent::with_parts(config, DefaultConnector::default(), FallbackResolver::default());
     let response = match agent.get(format!("{base}/{name}")).call() {
         Ok(response) => response,
-        Err(ureq::Error::StatusCode(code)) => return Err(Failure::File(format!("{name}: HTTP status {code}"))),
-        Err(error) => return Err(Failure::Place(error.to_string())),
+        Err(ureq::Error::StatusCode(code)) => return Err(FetchFailure::File(format!("{name}: HTTP status {code}"))),
+        Err(error) => return Err(FetchFailure::Origin(error.to_string())),
     };
     let body = response.into_body();
     let total = body.content_length();
-    let counted = Counted { inner: body.into_reader(), name: &name, done: 0, told: 0, total, progress };
+    let counted = CountingReader { inner: body.into_reader(), name: &name, done: 0, reported: 0, total, progress };
     let result = install(&mut MultiGzDecoder::new(io::BufReader::with_capacity(STEP as usize, counted)), file, scratch);
-    if let Err(Failure::File(reason)) = &result {
-        progress(Progress::Refused { file: name.into(), reason: reason.clone() });
+    if let Err(FetchFailure::File(reason)) = &result {
+        progress(DataStep::Refused { file: name.into(), reason: reason.clone() });
     }
     result
 }
 
-/// Tells how many bytes came through.
-struct Counted<'a, R> {
+/// A reader that reports the number of bytes read.
+struct CountingReader<'a, R> {
     inner: R,
     name: &'a str,
     done: u64,
-    told: u64,
+    reported: u64,
     total: Option<u64>,
-    progress: &'a mut dyn FnMut(Progress),
+    progress: &'a mut dyn FnMut(DataStep),
 }
 
-impl<R: Read> Read for Counted<'_, R> {
+impl<R: Read> Read for CountingReader<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = self.inner.read(buffer)?;
         self.done += n as u64;
-        if self.done >= self.told + STEP || (n == 0 && self.done > self.told) {
-            self.told = self.done;
+        if self.done >= self.reported + STEP || (n == 0 && self.done > self.reported) {
+            self.reported = self.done;
             let file = self.name.to_owned();
-            (self.progress)(Progress::Downloading { file, done: self.done, total: self.total });
+            (self.progress)(DataStep::Downloading { file, done: self.done, total: self.total });
         }
         Ok(n)
     }

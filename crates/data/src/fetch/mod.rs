@@ -1,16 +1,17 @@
-//! Fashion-MNIST: from the cache, the system, the publisher or Debian's package, in that order, checked by SHA-256.
+//! Fetches Fashion-MNIST from the cache, the system, the publisher or Debian's package, in this order, and checks its
+//! SHA-256.
 
 mod debian;
 mod download;
-mod files;
+mod known_file;
 mod resolver;
 
 use std::path::{Path, PathBuf};
 
 use crate::cache::{make_dir, read_json, write_json};
 use crate::checksum::Stamp;
-use crate::{Cache, DataError, Progress};
-use files::{Failure, Scratch, Wanted};
+use crate::{Cache, DataError, DataStep};
+use known_file::{FetchFailure, KnownFile, Scratch};
 
 pub(crate) use debian::SYSTEM;
 
@@ -20,45 +21,45 @@ pub(crate) const NAME: &str = "fashion-mnist";
 pub(crate) const SHA256: &str = "5cf0562c46b89a77940b86f40a9a4325e7bed59d53ec555c4d14f0bed41ca53a";
 
 /// The four files, decompressed, in the order of [`FILES`](crate::dataset::FILES).
-const WANTED: [Wanted; 4] = [
-    Wanted {
+const KNOWN_FILES: [KnownFile; 4] = [
+    KnownFile {
         name: "train-images-idx3-ubyte",
         bytes: 47_040_016,
         sha256: "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
     },
-    Wanted {
+    KnownFile {
         name: "train-labels-idx1-ubyte",
         bytes: 60_008,
         sha256: "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
     },
-    Wanted {
+    KnownFile {
         name: "t10k-images-idx3-ubyte",
         bytes: 7_840_016,
         sha256: "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
     },
-    Wanted {
+    KnownFile {
         name: "t10k-labels-idx1-ubyte",
         bytes: 10_008,
         sha256: "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
     },
 ];
 
-/// The files that were hashed and found right, with the stamps that they had.
+/// The name of the list of files whose hash was correct, with their stamps.
 const CHECKED: &str = "checked.json";
-type Checked = Vec<(String, Stamp)>;
+type CheckedFiles = Vec<(String, Stamp)>;
 
-/// Where the files may come from besides the cache.
+/// The origins of the files other than the cache.
 #[derive(Clone, Debug)]
-struct Places {
-    /// Where Debian's package puts them.
+struct Origins {
+    /// The directory in which Debian's package installs the files.
     system: PathBuf,
-    /// The address of the publisher's directory.
+    /// The URL of the publisher's directory.
     publisher: String,
-    /// Debian's package with the files, if Debian is to be asked.
+    /// The name of Debian's package; `None` if Debian is not an origin.
     debian: Option<&'static str>,
 }
 
-impl Places {
+impl Origins {
     fn usual() -> Self {
         Self {
             system: PathBuf::from(SYSTEM),
@@ -68,30 +69,30 @@ impl Places {
     }
 }
 
-/// Sees to it that Fashion-MNIST is in the cache, and returns the directory with its four decompressed IDX files.
+/// Fetches Fashion-MNIST into the cache, and returns the directory with its four decompressed IDX files.
 ///
-/// Looks in the cache, then in `/usr/share/datasets/fashion-mnist`, then asks the publisher, then Debian's package
-/// archive (through `apt-get download`, which needs no root). Whatever is found is checked by its SHA-256; a file that
-/// is truncated or altered is told of by name and not used. Two runs at once take turns.
+/// The origins are, in this order: the cache, `/usr/share/datasets/fashion-mnist`, the publisher, and Debian's package
+/// archive (by `apt-get download`, which needs no root). Each file is checked by its SHA-256. A truncated or altered
+/// file is reported by name and not used. Runs that fetch at the same time do so in turn.
 ///
 /// # Errors
-/// Where no place has the files, or the cache cannot be written.
-pub fn fetch_fashion_mnist(cache: &Cache, progress: &mut dyn FnMut(Progress)) -> Result<PathBuf, DataError> {
-    fetch(NAME, &WANTED, &Places::usual(), cache, progress)
+/// No origin has the files, or the cache cannot be written.
+pub fn fetch_fashion_mnist(cache: &Cache, progress: &mut dyn FnMut(DataStep)) -> Result<PathBuf, DataError> {
+    fetch(NAME, &KNOWN_FILES, &Origins::usual(), cache, progress)
 }
 
 fn fetch(
     name: &str,
-    wanted: &[Wanted],
-    places: &Places,
+    known_files: &[KnownFile],
+    origins: &Origins,
     cache: &Cache,
-    progress: &mut dyn FnMut(Progress),
+    progress: &mut dyn FnMut(DataStep),
 ) -> Result<PathBuf, DataError> {
     let dir = cache.datasets().join(name);
     let is_complete = match cache.is_trusted() {
-        true => unchanged(&dir, wanted),
-        // The files are hashed when they are read, and neither refused nor replaced here.
-        false => wanted.iter().all(|file| dir.join(file.name).exists()),
+        true => unchanged(&dir, known_files),
+        // The files are hashed when they are read. A verifying view neither refuses nor replaces them here.
+        false => known_files.iter().all(|file| dir.join(file.name).exists()),
     };
     if is_complete {
         return Ok(dir);
@@ -99,70 +100,73 @@ fn fetch(
     let fetching = cache.lock_datasets(progress)?;
     make_dir(&dir)?;
     let scratch = Scratch::new(&dir, &fetching)?;
-    let mut missing = files::missing(&dir, wanted, &remembered(&dir), progress)?;
+    let mut missing = known_file::missing(&dir, known_files, &read_checked(&dir), progress)?;
     let mut reasons = Vec::new();
-    for place in [Place::System, Place::Publisher, Place::Debian] {
+    for place in [Origin::System, Origin::Publisher, Origin::Debian] {
         if missing.is_empty() {
             break;
         }
-        if let Err(reason) = place.fill(places, &mut missing, &scratch, progress)? {
-            let place = place.describe(places);
+        if let Err(reason) = place.fill(origins, &mut missing, &scratch, progress)? {
+            let place = place.describe(origins);
             reasons.push(format!("{place}: {reason}"));
-            progress(Progress::Unavailable { place, reason });
+            progress(DataStep::Unavailable { place, reason });
         }
     }
     if !missing.is_empty() {
         return Err(DataError::Unavailable { reasons });
     }
-    write_json(&dir.join(CHECKED), &files::stamps(&dir, wanted)?)?;
+    write_json(&dir.join(CHECKED), &known_file::stamps(&dir, known_files)?)?;
     Ok(dir)
 }
 
-fn remembered(dir: &Path) -> Checked {
+fn read_checked(dir: &Path) -> CheckedFiles {
     read_json(&dir.join(CHECKED)).unwrap_or_default()
 }
 
-/// Whether all files are as they were when they were last hashed.
-fn unchanged(dir: &Path, wanted: &[Wanted]) -> bool {
-    let checked = remembered(dir);
-    wanted.iter().all(|file| files::is_unchanged(dir, file, &checked))
+/// Returns `true` if all files have the stamps of their last check.
+fn unchanged(dir: &Path, known_files: &[KnownFile]) -> bool {
+    let checked = read_checked(dir);
+    known_files.iter().all(|file| known_file::is_unchanged(dir, file, &checked))
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Place {
+enum Origin {
     System,
     Publisher,
     Debian,
 }
 
-impl Place {
-    fn describe(self, places: &Places) -> String {
+impl Origin {
+    fn describe(self, origins: &Origins) -> String {
         match self {
-            Self::System => places.system.display().to_string(),
-            Self::Publisher => places.publisher.clone(),
+            Self::System => origins.system.display().to_string(),
+            Self::Publisher => origins.publisher.clone(),
             Self::Debian => "Debian's package archive".to_owned(),
         }
     }
 
-    /// Takes as many of the missing files from this place as it has; the inner error says why the rest is still
-    /// missing.
+    /// Takes the missing files that this origin has. The inner error is the reason why others are still missing.
     fn fill(
         self,
-        places: &Places,
-        missing: &mut Vec<Wanted>,
+        origins: &Origins,
+        missing: &mut Vec<KnownFile>,
         scratch: &Scratch,
-        progress: &mut dyn FnMut(Progress),
+        progress: &mut dyn FnMut(DataStep),
     ) -> Result<Result<(), String>, DataError> {
-        let name = self.describe(places);
+        let name = self.describe(origins);
         match self {
-            Self::System => fill(missing, &mut |file| files::copy(&places.system, &name, file, scratch, progress)),
+            Self::System => {
+                fill(missing, &mut |file| known_file::copy(&origins.system, &name, file, scratch, progress))
+            }
             Self::Publisher => {
-                fill(missing, &mut |file| download::download(&places.publisher, file, scratch, progress))
+                fill(missing, &mut |file| download::download(&origins.publisher, file, scratch, progress))
             }
             Self::Debian => {
-                let Some(package) = places.debian else { return Ok(Err("not asked".to_owned())) };
+                let Some(package) = origins.debian else { return Ok(Err("not asked".to_owned())) };
                 match debian::unpack(package, &scratch.path().join("debian"), progress) {
-                    Ok(unpacked) => fill(missing, &mut |file| files::copy(&unpacked, &name, file, scratch, progress)),
+                    Ok(unpacked) => {
+                        fill(missing, &mut |file| known_file::copy(&unpacked, &name, file, scratch, progress))
+                    }
                     Err(reason) => Ok(Err(reason)),
                 }
             }
@@ -170,11 +174,11 @@ impl Place {
     }
 }
 
-/// Calls `take` for each missing file; those that it took are no longer missing. Returns the first reason why one still
-/// is.
+/// Calls `take` for each missing file and removes the files that it took from `missing`. The inner error is the first
+/// reason why a file is still missing.
 fn fill(
-    missing: &mut Vec<Wanted>,
-    take: &mut dyn FnMut(&Wanted) -> Result<(), Failure>,
+    missing: &mut Vec<KnownFile>,
+    take: &mut dyn FnMut(&KnownFile) -> Result<(), FetchFailure>,
 ) -> Result<Result<(), String>, DataError> {
     let mut first = Ok(());
     let mut still = Vec::new();
@@ -182,9 +186,9 @@ fn fill(
     for file in rest.by_ref() {
         let (reason, go_on) = match take(&file) {
             Ok(()) => continue,
-            Err(Failure::Cache(error)) => return Err(error),
-            Err(Failure::File(reason)) => (reason, true),
-            Err(Failure::Place(reason)) => (reason, false),
+            Err(FetchFailure::Cache(error)) => return Err(error),
+            Err(FetchFailure::File(reason)) => (reason, true),
+            Err(FetchFailure::Origin(reason)) => (reason, false),
         };
         still.push(file);
         if first.is_ok() {

@@ -1,4 +1,4 @@
-//! Looks up a host's name within a time limit, and without a thread where the system gives none.
+//! Resolves the name of a server within a time limit, even if the system refuses a thread.
 
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread::Builder;
@@ -8,15 +8,16 @@ use ureq::http::Uri;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{NextTimeout, time::Duration};
 
-/// ureq's own resolver panics where the thread for its time limit is refused; this one then goes on without the limit.
+/// A resolver for ureq. If the system refuses the thread for the time limit, it resolves without a limit; ureq's own
+/// resolver panics.
 #[derive(Debug, Default)]
-pub(super) struct SteadyResolver {
-    /// Bytes of the thread's stack; the usual number where it is `None`.
+pub(super) struct FallbackResolver {
+    /// The size of the thread's stack in bytes; `None` for the default.
     stack: Option<usize>,
 }
 
 #[expect(clippy::result_large_err, reason = "the error is ureq's")]
-impl Resolver for SteadyResolver {
+impl Resolver for FallbackResolver {
     fn resolve(&self, uri: &Uri, config: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
         let NextTimeout { after, reason, .. } = timeout;
         let unlimited = NextTimeout { after: Duration::NotHappening, ..timeout };
@@ -45,17 +46,17 @@ impl Resolver for SteadyResolver {
 mod tests {
     use super::*;
 
-    fn resolved(resolver: &SteadyResolver, after: Duration) -> Result<Vec<String>, String> {
+    fn resolved(resolver: &FallbackResolver, after: Duration) -> Result<Vec<String>, String> {
         let timeout = NextTimeout { after, ..NextTimeout::default() };
         let found = resolver.resolve(&"http://127.0.0.1:7/x".parse().unwrap(), &Config::default(), timeout);
         found.map(|found| found.iter().map(ToString::to_string).collect()).map_err(|error| error.to_string())
     }
 
     #[test]
-    fn a_name_is_found_with_a_thread_and_without_one() {
+    fn a_name_is_resolved_with_a_thread_and_without_one() {
         let minute = Duration::from(std::time::Duration::from_secs(60));
         for (stack, after) in [(None, minute), (Some(1 << 60), minute), (None, Duration::NotHappening)] {
-            let found = resolved(&SteadyResolver { stack }, after);
+            let found = resolved(&FallbackResolver { stack }, after);
             assert_eq!(found, Ok(vec!["127.0.0.1:7".to_owned()]), "{stack:?} {after:?}");
         }
     }

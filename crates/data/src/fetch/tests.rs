@@ -1,5 +1,5 @@
-//! A tiny dataset from a server on this machine stands for Fashion-MNIST and its publisher.
-#![allow(clippy::disallowed_methods, reason = "a test without threads has failed")]
+//! Tests of fetching. A small dataset on a local server replaces Fashion-MNIST and its publisher.
+#![allow(clippy::disallowed_methods, reason = "a panic fails the test")]
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -15,19 +15,19 @@ use crate::testing::{assert_says, gzip, images, labels, replace, rewrite};
 
 const CONTENTS: [fn() -> Vec<u8>; 4] = [|| images(60), || labels(60), || images(9), || labels(9)];
 
-fn wanted() -> Vec<Wanted> {
+fn known_files() -> Vec<KnownFile> {
     let want = |(name, content): (&'static str, fn() -> Vec<u8>)| {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), content()).unwrap();
         let sha256 = checksum::of_file(file.path()).unwrap().leak();
-        Wanted { name, bytes: content().len() as u64, sha256 }
+        KnownFile { name, bytes: content().len() as u64, sha256 }
     };
     FILES.into_iter().zip(CONTENTS).map(want).collect()
 }
 
 type Answer = dyn Fn(&str, Vec<u8>) -> Vec<u8> + Send + Sync;
 
-/// Serves the four files, gzipped, until the test ends; `spoil` may change what is sent for a name.
+/// A server of the four files as gzip. `spoil` may change the bytes that are sent for a name.
 struct Publisher {
     address: String,
     requests: Arc<AtomicUsize>,
@@ -57,7 +57,7 @@ impl Publisher {
 fn answer(mut stream: TcpStream, spoil: &Answer, requests: &AtomicUsize) {
     let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
     let Some(first) = lines.next() else { return };
-    // The whole request is read, or closing would reset the connection.
+    // The whole request is read; otherwise closing would reset the connection.
     lines.take_while(|line| !line.is_empty()).for_each(drop);
     requests.fetch_add(1, Ordering::SeqCst);
     let name = first.trim_start_matches("GET /").split(' ').next().unwrap_or_default();
@@ -71,7 +71,7 @@ fn answer(mut stream: TcpStream, spoil: &Answer, requests: &AtomicUsize) {
         }
         None => format!("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n{head}").into_bytes(),
     };
-    // A client that gave up on a bad file is no failure of the server's.
+    // A client that stops reading a damaged file is no error of the server.
     let _ = stream.write_all(&reply);
     let _ = stream.shutdown(Shutdown::Write);
 }
@@ -79,27 +79,27 @@ fn answer(mut stream: TcpStream, spoil: &Answer, requests: &AtomicUsize) {
 struct Setting {
     _dir: tempfile::TempDir,
     cache: Cache,
-    places: Places,
+    origins: Origins,
 }
 
 fn setting(publisher: &str) -> Setting {
     let dir = tempfile::tempdir().unwrap();
     let cache = Cache::at(dir.path().join("cache"));
-    let places = Places { system: dir.path().join("system"), publisher: publisher.to_owned(), debian: None };
-    Setting { _dir: dir, cache, places }
+    let origins = Origins { system: dir.path().join("system"), publisher: publisher.to_owned(), debian: None };
+    Setting { _dir: dir, cache, origins }
 }
 
-/// An address at which nobody listens.
-fn nobody() -> String {
+/// Returns an address without a listener.
+fn closed_address() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     format!("http://{}", listener.local_addr().unwrap())
 }
 
 impl Setting {
-    fn run(&self) -> (Result<PathBuf, DataError>, Vec<Progress>) {
-        let mut told = Vec::new();
-        let result = fetch("tiny", &wanted(), &self.places, &self.cache, &mut |progress| told.push(progress));
-        (result, told)
+    fn run(&self) -> (Result<PathBuf, DataError>, Vec<DataStep>) {
+        let mut steps = Vec::new();
+        let result = fetch("tiny", &known_files(), &self.origins, &self.cache, &mut |progress| steps.push(progress));
+        (result, steps)
     }
 
     fn assert_complete(&self) {
@@ -112,51 +112,51 @@ impl Setting {
     }
 }
 
-fn refused(told: &[Progress]) -> Vec<String> {
-    let name = |progress: &Progress| match progress {
-        Progress::Refused { file, reason } => Some(format!("{}: {reason}", file.display())),
+fn refused(steps: &[DataStep]) -> Vec<String> {
+    let name = |progress: &DataStep| match progress {
+        DataStep::Refused { file, reason } => Some(format!("{}: {reason}", file.display())),
         _ => None,
     };
-    told.iter().filter_map(name).collect()
+    steps.iter().filter_map(name).collect()
 }
 
 #[test]
 fn the_published_hashes_are_the_identity() {
-    assert_eq!(WANTED.map(|file| file.name), FILES);
-    assert_eq!(identity(&WANTED.map(|file| file.sha256)), SHA256);
+    assert_eq!(KNOWN_FILES.map(|file| file.name), FILES);
+    assert_eq!(identity(&KNOWN_FILES.map(|file| file.sha256)), SHA256);
 }
 
 #[test]
-fn it_is_downloaded_once_and_then_found_in_the_cache() {
+fn a_dataset_is_downloaded_once_and_then_found_in_the_cache() {
     let publisher = Publisher::start(|_, body| body);
     let setting = setting(&publisher.address);
-    let (result, told) = setting.run();
+    let (result, steps) = setting.run();
     assert_eq!(result.unwrap(), setting.cache.datasets().join("tiny"));
     setting.assert_complete();
     for name in FILES {
         let last =
-            told.iter().rev().find(|p| matches!(p, Progress::Downloading { file, .. } if file.starts_with(name)));
-        assert!(matches!(last, Some(Progress::Downloading { done, total, .. }) if Some(*done) == *total), "{last:?}");
+            steps.iter().rev().find(|p| matches!(p, DataStep::Downloading { file, .. } if file.starts_with(name)));
+        assert!(matches!(last, Some(DataStep::Downloading { done, total, .. }) if Some(*done) == *total), "{last:?}");
     }
     assert_eq!(publisher.requests(), 4);
-    let (result, told) = setting.run();
+    let (result, steps) = setting.run();
     result.unwrap();
-    assert_eq!((publisher.requests(), told), (4, vec![]));
+    assert_eq!((publisher.requests(), steps), (4, vec![]));
 }
 
 #[test]
 fn the_systems_files_are_taken_before_the_publishers() {
     let publisher = Publisher::start(|_, body| body);
     let setting = setting(&publisher.address);
-    fs::create_dir(&setting.places.system).unwrap();
-    fs::write(setting.places.system.join(FILES[0]), images(60)).unwrap();
-    fs::write(setting.places.system.join(format!("{}.gz", FILES[1])), gzip(&labels(60))).unwrap();
-    fs::write(setting.places.system.join(FILES[2]), images(8)).unwrap();
-    let (result, told) = setting.run();
+    fs::create_dir(&setting.origins.system).unwrap();
+    fs::write(setting.origins.system.join(FILES[0]), images(60)).unwrap();
+    fs::write(setting.origins.system.join(format!("{}.gz", FILES[1])), gzip(&labels(60))).unwrap();
+    fs::write(setting.origins.system.join(FILES[2]), images(8)).unwrap();
+    let (result, steps) = setting.run();
     result.unwrap();
     setting.assert_complete();
-    assert_eq!(publisher.requests(), 2, "for the altered and the missing file");
-    let refused = refused(&told);
+    assert_eq!(publisher.requests(), 2, "one for the truncated and one for the missing file");
+    let refused = refused(&steps);
     assert!(refused.len() == 1 && refused[0].contains("system/t10k-images-idx3-ubyte: truncated"), "{refused:?}");
 }
 
@@ -177,11 +177,11 @@ fn a_damaged_file_of_the_cache_is_refused_by_name_and_fetched_again() {
     ];
     for (i, (damage, reason)) in damages.into_iter().enumerate() {
         rewrite(&dir.join(FILES[0]), &damage);
-        let (result, told) = setting.run();
+        let (result, steps) = setting.run();
         result.unwrap();
         setting.assert_complete();
         assert_eq!(publisher.requests(), 5 + i, "only the damaged file is fetched");
-        let refused = refused(&told);
+        let refused = refused(&steps);
         assert!(refused[0].contains(FILES[0]) && refused[0].contains(reason), "{refused:?}");
     }
 }
@@ -192,10 +192,10 @@ fn a_file_with_another_time_but_the_same_content_is_kept() {
     let setting = setting(&publisher.address);
     let dir = setting.run().0.unwrap();
     rewrite(&dir.join(FILES[1]), &labels(60));
-    let (result, told) = setting.run();
+    let (result, steps) = setting.run();
     result.unwrap();
-    assert_eq!(told, [Progress::Hashing { place: dir.join(FILES[1]) }]);
-    assert_eq!(setting.run().1, [], "and its new time is remembered");
+    assert_eq!(steps, [DataStep::Hashing { place: dir.join(FILES[1]) }]);
+    assert_eq!(setting.run().1, [], "the new time is recorded");
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn a_file_that_was_replaced_with_its_size_and_time_kept_is_refused_and_fetched_a
     setting.assert_complete();
 }
 
-/// The one who reads them hashes them.
+/// A verifying view leaves the check of the files to their reader.
 #[test]
 fn a_verifying_view_takes_the_files_that_are_there_and_leaves_them() {
     let publisher = Publisher::start(|_, body| body);
@@ -220,8 +220,8 @@ fn a_verifying_view_takes_the_files_that_are_there_and_leaves_them() {
     let other = images(60).into_iter().rev().collect::<Vec<_>>();
     replace(&dir.join(FILES[0]), &other);
     setting.cache = setting.cache.verifying(&dir.join("scratch"));
-    let (result, told) = setting.run();
-    assert_eq!((result.unwrap(), told), (dir.clone(), vec![]));
+    let (result, steps) = setting.run();
+    assert_eq!((result.unwrap(), steps), (dir.clone(), vec![]));
     assert_eq!(fs::read(dir.join(FILES[0])).unwrap(), other);
     fs::remove_file(dir.join(FILES[0])).unwrap();
     setting.run().0.unwrap();
@@ -252,11 +252,11 @@ fn a_bad_download_is_refused_by_name() {
         let publisher =
             Publisher::start(move |name, body| if name.starts_with(FILES[0]) { spoil(name, body) } else { body });
         let setting = setting(&publisher.address);
-        let (result, told) = setting.run();
-        let refused = refused(&told);
+        let (result, steps) = setting.run();
+        let refused = refused(&steps);
         assert!(refused.len() == 1 && refused[0].starts_with("train-images-idx3-ubyte.gz: "), "{refused:?}");
         assert!(refused[0].contains(reason), "{reason}: {refused:?}");
-        assert_says(&result.unwrap_err(), &["Fashion-MNIST could not be had", &publisher.address]);
+        assert_says(&result.unwrap_err(), &["Fashion-MNIST could not be fetched", &publisher.address]);
         let dir = setting.cache.datasets().join("tiny");
         assert!(!dir.join(FILES[0]).exists());
         assert!(dir.join(FILES[3]).exists(), "the good files are kept");
@@ -264,24 +264,24 @@ fn a_bad_download_is_refused_by_name() {
 }
 
 #[test]
-fn a_publisher_without_the_files_is_told_of() {
+fn a_publisher_without_the_files_is_reported() {
     let publisher = Publisher::start(|_, body| body);
     let setting = setting(&format!("{}/elsewhere", publisher.address));
     assert_says(&setting.run().0.unwrap_err(), &["HTTP status 404", "dataset-fashion-mnist"]);
 }
 
 #[test]
-fn where_nobody_answers_every_place_is_told_of_and_nothing_is_left() {
-    let setting = setting(&nobody());
-    let (result, told) = setting.run();
+fn without_an_answer_every_origin_is_reported_and_no_file_is_left() {
+    let setting = setting(&closed_address());
+    let (result, steps) = setting.run();
     assert_says(&result.unwrap_err(), &["there is no such directory", "127.0.0.1", "refused", "Debian"]);
-    let unavailable = told.iter().filter(|progress| matches!(progress, Progress::Unavailable { .. })).count();
-    assert_eq!(unavailable, 3, "each place once, not once a file: {told:?}");
+    let unavailable = steps.iter().filter(|progress| matches!(progress, DataStep::Unavailable { .. })).count();
+    assert_eq!(unavailable, 3, "each place once, not once a file: {steps:?}");
     assert_eq!(fs::read_dir(setting.cache.datasets().join("tiny")).unwrap().count(), 0);
 }
 
 #[test]
-fn what_a_killed_run_left_is_removed() {
+fn the_draft_of_a_killed_run_is_removed() {
     let publisher = Publisher::start(|_, body| body);
     let setting = setting(&publisher.address);
     let left = setting.cache.datasets().join("tiny").join(".draft-left");
@@ -308,18 +308,18 @@ fn runs_at_once_fetch_once() {
 }
 
 #[test]
-fn who_waits_for_another_run_is_told() {
+fn waiting_for_another_run_is_reported() {
     let publisher = Publisher::start(|_, body| body);
     let setting = setting(&publisher.address);
     let lock = setting.cache.lock_datasets(&mut |_| ()).unwrap();
-    let (tell, told) = std::sync::mpsc::channel();
+    let (sender, steps) = std::sync::mpsc::channel();
     thread::scope(|scope| {
         let waiting = scope.spawn(|| {
-            fetch("tiny", &wanted(), &setting.places, &setting.cache, &mut |progress| {
-                let _ = tell.send(progress);
+            fetch("tiny", &known_files(), &setting.origins, &setting.cache, &mut |progress| {
+                let _ = sender.send(progress);
             })
         });
-        assert_eq!(told.recv().unwrap(), Progress::Waiting { what: "fetching a dataset" });
+        assert_eq!(steps.recv().unwrap(), DataStep::Waiting { what: "fetching a dataset" });
         drop(lock);
         waiting.join().unwrap().unwrap();
     });

@@ -1,3 +1,5 @@
+//! Tests of the IDX reader, with truncated and hostile files.
+
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
@@ -6,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::testing::{assert_says, gzip, idx};
 
-fn parse(bytes: &[u8], kind: Kind) -> Result<Idx, DataError> {
+fn parse(bytes: &[u8], kind: IdxContent) -> Result<Idx, DataError> {
     read(&mut &bytes[..], kind, Path::new("some-file"), bytes.len() as u64)
 }
 
@@ -21,13 +23,13 @@ proptest! {
     fn a_file_is_read_as_it_was_written(sizes in prop::collection::vec(1_u32..6, 3..=4), fill: u8) {
         let values: Vec<u8> = (0..product(&sizes)).map(|i| fill.wrapping_add(i as u8)).collect();
         let expected = Idx { sizes: sizes.clone(), values: values.clone() };
-        prop_assert_eq!(parse(&idx(&sizes, &values), Kind::Images).unwrap(), expected);
+        prop_assert_eq!(parse(&idx(&sizes, &values), IdxContent::Images).unwrap(), expected);
     }
 
     #[test]
-    fn no_bytes_at_all_can_make_it_panic(bytes: Vec<u8>) {
-        let _ = parse(&bytes, Kind::Images);
-        let _ = parse(&[&[0, 0, 8, 3], &bytes[..]].concat(), Kind::Images);
+    fn no_bytes_cause_a_panic(bytes: Vec<u8>) {
+        let _ = parse(&bytes, IdxContent::Images);
+        let _ = parse(&[&[0, 0, 8, 3], &bytes[..]].concat(), IdxContent::Images);
     }
 }
 
@@ -35,7 +37,7 @@ proptest! {
 fn a_file_truncated_at_any_length_is_refused() {
     let whole = idx(&[3, 2, 2], &[7; 12]);
     for length in 0..whole.len() {
-        let error = parse(&whole[..length], Kind::Images).unwrap_err();
+        let error = parse(&whole[..length], IdxContent::Images).unwrap_err();
         assert!(matches!(error, DataError::Truncated { .. }), "at {length}: {error}");
         assert_says(&error, &["some-file", "truncated", &length.to_string()]);
     }
@@ -44,7 +46,7 @@ fn a_file_truncated_at_any_length_is_refused() {
 #[test]
 fn a_gzip_file_truncated_at_any_length_is_refused() {
     let whole = gzip(&idx(&[3, 2, 2], &[7; 12]));
-    let parse = |bytes| read(&mut MultiGzDecoder::new(bytes), Kind::Images, Path::new("some-file"), 100);
+    let parse = |bytes| read(&mut MultiGzDecoder::new(bytes), IdxContent::Images, Path::new("some-file"), 100);
     parse(&whole[..]).unwrap();
     for length in 0..whole.len() {
         let error = parse(&whole[..length]).unwrap_err();
@@ -54,7 +56,7 @@ fn a_gzip_file_truncated_at_any_length_is_refused() {
 
 #[test]
 fn bytes_after_the_end_are_refused() {
-    let error = parse(&idx(&[3], &[1, 2, 0, 9]), Kind::Labels).unwrap_err();
+    let error = parse(&idx(&[3], &[1, 2, 0, 9]), IdxContent::Labels).unwrap_err();
     assert_says(&error, &["some-file", "after the 11 bytes"]);
 }
 
@@ -62,40 +64,40 @@ fn bytes_after_the_end_are_refused() {
 fn another_magic_number_is_refused() {
     let labels = idx(&[3], &[1, 2, 0]);
     let images = idx(&[1, 1, 1], &[1]);
-    assert_says(&parse(&labels, Kind::Images).unwrap_err(), &["some-file", "images", "[00, 00, 08, 01]"]);
-    assert_says(&parse(&images, Kind::Labels).unwrap_err(), &["labels", "[00, 00, 08, 03]"]);
+    assert_says(&parse(&labels, IdxContent::Images).unwrap_err(), &["some-file", "images", "[00, 00, 08, 01]"]);
+    assert_says(&parse(&images, IdxContent::Labels).unwrap_err(), &["labels", "[00, 00, 08, 03]"]);
     let mut floats = images;
     floats[2] = 0x0d;
-    assert_says(&parse(&floats, Kind::Images).unwrap_err(), &["[00, 00, 0d, 03]"]);
-    assert_says(&parse(b"\x1f\x8b\x08\x00rest", Kind::Images).unwrap_err(), &["[1f, 8b, 08, 00]"]);
+    assert_says(&parse(&floats, IdxContent::Images).unwrap_err(), &["[00, 00, 0d, 03]"]);
+    assert_says(&parse(b"\x1f\x8b\x08\x00rest", IdxContent::Images).unwrap_err(), &["[1f, 8b, 08, 00]"]);
 }
 
 #[test]
 fn an_empty_set_is_refused() {
-    assert_says(&parse(&idx(&[0, 28, 28], &[]), Kind::Images).unwrap_err(), &["no examples", "[0, 28, 28]"]);
+    assert_says(&parse(&idx(&[0, 28, 28], &[]), IdxContent::Images).unwrap_err(), &["no examples", "[0, 28, 28]"]);
 }
 
-/// The header's word alone must not make this allocate.
+/// A header that promises too much must not cause a large allocation.
 #[test]
 fn a_header_that_promises_too_much_is_refused() {
-    let error = parse(&idx(&[u32::MAX, u32::MAX, u32::MAX], &[0; 9]), Kind::Images).unwrap_err();
+    let error = parse(&idx(&[u32::MAX, u32::MAX, u32::MAX], &[0; 9]), IdxContent::Images).unwrap_err();
     assert!(matches!(error, DataError::TooLarge { .. }), "{error}");
-    let error = parse(&idx(&[u32::MAX, 1000, 1000], &[0; 9]), Kind::Images).unwrap_err();
+    let error = parse(&idx(&[u32::MAX, 1000, 1000], &[0; 9]), IdxContent::Images).unwrap_err();
     assert!(matches!(error, DataError::Truncated { found: 25, .. }), "{error}");
 }
 
 #[test]
 fn other_numbers_of_images_and_labels_are_refused() {
-    let images = parse(&idx(&[2, 1, 1], &[0; 2]), Kind::Images).unwrap();
-    let labels = parse(&idx(&[3], &[0; 3]), Kind::Labels).unwrap();
+    let images = parse(&idx(&[2, 1, 1], &[0; 2]), IdxContent::Images).unwrap();
+    let labels = parse(&idx(&[3], &[0; 3]), IdxContent::Labels).unwrap();
     let error = join(images, Path::new("a"), labels, Path::new("b")).unwrap_err();
     assert_says(&error, &["a holds 2 images", "b holds 3 labels"]);
 }
 
 #[test]
 fn colour_images_keep_their_shape() {
-    let images = parse(&idx(&[2, 4, 5, 3], &[1; 120]), Kind::Images).unwrap();
-    let labels = parse(&idx(&[2], &[0, 4]), Kind::Labels).unwrap();
+    let images = parse(&idx(&[2, 4, 5, 3], &[1; 120]), IdxContent::Images).unwrap();
+    let labels = parse(&idx(&[2], &[0, 4]), IdxContent::Labels).unwrap();
     let examples = join(images, Path::new("a"), labels, Path::new("b")).unwrap();
     assert_eq!((examples.shape.as_slice(), examples.labels.as_slice()), (&[4, 5, 3][..], &[0, 4][..]));
 }

@@ -1,13 +1,15 @@
+//! Tests of partition files: written here, written by other programs, and damaged.
+
 use std::fs;
 
 use safetensors::tensor::{TensorView, serialize};
 
 use super::*;
-use crate::dataset::Examples;
-use crate::partition_file::{self, ALIGNMENT, About};
+use crate::dataset::Split;
+use crate::partition_file::{self, ALIGNMENT, FileMetadata};
 use crate::testing::assert_says;
 
-/// The hash is that of the labels and then the examples, and the whole file is hashed alike when it is read again.
+/// The hash covers the labels followed by the examples. Hashing the written file gives the same hashes.
 #[test]
 fn a_file_is_hashed_as_it_is_written() {
     let dir = tempfile::tempdir().unwrap();
@@ -44,15 +46,15 @@ fn another_content_than_expected_is_named_with_both_hashes_and_the_remedy() {
     assert!(!error.to_string().contains(&sha256[..17]), "{error}");
 }
 
-fn about() -> About<'static> {
-    About { dataset: "abc", classes: "3".to_owned(), client: "7".to_owned() }
+fn about() -> FileMetadata<'static> {
+    FileMetadata { dataset: "abc", classes: "3".to_owned(), client: "7".to_owned() }
 }
 
-fn examples(n: u32) -> Examples {
-    Examples { shape: vec![2, 3], pixels: (0..n * 6).map(|i| i as u8).collect(), labels: (0..n).collect() }
+fn examples(n: u32) -> Split {
+    Split { shape: vec![2, 3], pixels: (0..n * 6).map(|i| i as u8).collect(), labels: (0..n).collect() }
 }
 
-/// Writes a safetensors file as another program might.
+/// Returns a safetensors file as another program may write it.
 fn foreign(tensors: &[(&str, Dtype, Vec<usize>, Vec<u8>)]) -> Vec<u8> {
     let views: Vec<_> = tensors
         .iter()
@@ -99,7 +101,7 @@ fn the_data_of_our_own_files_start_at_a_multiple_of_64() {
 }
 
 #[test]
-fn equal_partitions_are_equal_files_and_tell_what_they_are() {
+fn equal_partitions_are_equal_files_with_metadata() {
     let dir = tempfile::tempdir().unwrap();
     let [a, b] = ["a", "b"].map(|name| dir.path().join(name));
     for path in [&a, &b] {
@@ -121,7 +123,7 @@ fn a_foreign_file_of_floats_is_read() {
     assert_eq!((partition.shape(), partition.labels()), (&[2][..], &[0, 1][..]));
 }
 
-/// A header of any length is allowed, so data may start anywhere.
+/// A header may have any length, so data may start at any address.
 #[test]
 fn a_foreign_file_that_is_not_aligned_is_copied() {
     for padding in 0..8 {
@@ -139,7 +141,7 @@ fn a_foreign_file_that_is_not_aligned_is_copied() {
 }
 
 #[test]
-fn what_is_no_partition_is_refused() {
+fn other_files_are_refused() {
     let pixels = |shape: Vec<usize>| ("examples", Dtype::U8, shape.clone(), vec![0; shape.iter().product()]);
     let cases: Vec<(Vec<u8>, &str)> = vec![
         (b"nonsense".to_vec(), "is not a partition file"),

@@ -1,4 +1,4 @@
-//! Each class dealt in Dirichlet shares over the clients (Yurochkin 2019; NIID-Bench, Li 2022).
+//! Deals each class in Dirichlet shares over the clients (Yurochkin 2019; NIID-Bench, Li 2022).
 
 use fedpipe_random::{
     gamma::shares,
@@ -8,16 +8,16 @@ use fedpipe_random::{
 
 use crate::DataError;
 
-/// How often the whole deal is drawn before giving up.
+/// The number of draws before the scheme fails.
 const TRIES: u64 = 1000;
 
-pub(super) struct Rule {
+pub(super) struct Dirichlet {
     pub(super) alpha: f64,
     pub(super) min_size: u32,
     pub(super) balance: bool,
 }
 
-impl Rule {
+impl Dirichlet {
     pub(super) fn check(&self) -> Result<(), DataError> {
         if !(self.alpha > 0.0 && self.alpha.is_finite()) {
             return Err(DataError::Alpha { alpha: self.alpha });
@@ -27,7 +27,7 @@ impl Rule {
 }
 
 pub(super) fn partition(
-    rule: &Rule,
+    rule: &Dirichlet,
     labels: &[u32],
     classes: u32,
     clients: u32,
@@ -60,15 +60,16 @@ fn rows_by_class(labels: &[u32], classes: u32) -> Vec<Vec<u32>> {
     by_class
 }
 
-/// One attempt. Per class, in class order: shuffle its rows, draw shares, cut where the running sum of the shares says.
-fn draw(rule: &Rule, by_class: &[Vec<u32>], clients: u32, key: &Key) -> Vec<Vec<u32>> {
+/// Draws one deal. For each class in order: shuffles its rows, draws shares, and cuts the rows at the running sums of
+/// the shares.
+fn draw(rule: &Dirichlet, by_class: &[Vec<u32>], clients: u32, key: &Key) -> Vec<Vec<u32>> {
     let mut rng = key.rng();
     let examples: usize = by_class.iter().map(Vec::len).sum();
     let mut parts: Vec<Vec<u32>> = vec![Vec::new(); clients as usize];
     for rows in by_class.iter().filter(|rows| !rows.is_empty()) {
         let mut rows = rows.clone();
         shuffle(&mut rows, &mut rng);
-        // Compared without division: len < examples / clients. Someone is always below it while rows are left.
+        // This is len < examples / clients without a division. While rows are left, at least one client is below.
         let open: Vec<bool> =
             parts.iter().map(|part| !rule.balance || part.len() * (clients as usize) < examples).collect();
         let shares = shares(rule.alpha, &open, &mut rng);
@@ -76,7 +77,7 @@ fn draw(rule: &Rule, by_class: &[Vec<u32>], clients: u32, key: &Key) -> Vec<Vec<
         let (mut sum, mut start) = (0.0, 0);
         for (k, share) in shares.iter().enumerate() {
             sum += share;
-            // The last open place takes the rest: the running sum may end a rounding below 1.
+            // The last open client takes the rest, since rounding may leave the running sum below 1.
             let cut = if k < last { (sum * rows.len() as f64) as usize } else { rows.len() };
             let cut = cut.min(rows.len());
             parts[k].extend_from_slice(&rows[start..cut]);

@@ -1,4 +1,4 @@
-//! Shuffled, and cut into parts whose sizes differ by at most 1.
+//! Shuffles the rows and cuts them into parts whose sizes differ by at most 1.
 
 use fedpipe_random::{
     key::{Key, Use},

@@ -1,4 +1,4 @@
-//! Who holds which example: pure functions from labels and a seed.
+//! The partitioners: pure functions from labels and a seed to the rows of each client.
 
 mod dirichlet;
 mod iid;
@@ -12,61 +12,64 @@ use serde_with::{DeserializeFromStr, SerializeDisplay};
 
 use crate::DataError;
 
-/// How a training set is cut among clients.
+/// The partition scheme: the rule that assigns training examples to clients.
 ///
-/// As text: `iid`, `dirichlet:alpha=0.3` with `min-size=10` and `balance=true` if wanted, `shards:per-client=2`, `own`; a
-/// bare value is alpha, or the shards per client. `Display` writes the form that `FromStr` reads, without the defaults.
+/// The text is `iid`, `dirichlet:alpha=0.3` (optionally with `min-size=10` and `balance=true`), `shards:per-client=2`
+/// or `own`. A bare value is alpha, or the number of shards per client. `Display` writes the form that `FromStr` reads,
+/// without defaults.
 #[derive(Clone, Debug, PartialEq, SerializeDisplay, DeserializeFromStr)]
 pub enum Scheme {
-    /// Shuffled; sizes differ by at most 1.
+    /// The examples are shuffled. The sizes of partitions differ by at most 1.
     Iid,
-    /// Each class is dealt in shares drawn from a symmetric Dirichlet distribution *over the clients*
-    /// (Yurochkin 2019; NIID-Bench, Li 2022, "label distribution skew"). Not comparable with the variant
-    /// that draws classes for each client (Hsu 2019).
+    /// Each class is dealt in shares from a symmetric Dirichlet distribution *over the clients* (Yurochkin 2019;
+    /// NIID-Bench, Li 2022, "label distribution skew"). The variant that draws classes for each client (Hsu 2019) is
+    /// another scheme.
     Dirichlet {
-        /// The concentration, > 0: small is skewed, large is even.
+        /// The concentration, > 0. A small value gives skewed partitions, a large one even partitions.
         alpha: f64,
-        /// Drawn again until every client has at least so many examples (at least 1).
+        /// The least size of a partition, at least 1. The deal is drawn again until every client has that many
+        /// examples.
         min_size: u32,
-        /// Whether a client that already holds its even share (examples / clients) gets nothing of the next classes.
+        /// `true` if a client gets no further class once it has its even share (examples / clients).
         balance: bool,
     },
-    /// Sorted by label, cut into `clients * per_client` shards whose sizes differ by at most 1, dealt at random
-    /// (McMahan 2017, section 3).
+    /// The examples are sorted by label and cut into `clients * per_client` shards whose sizes differ by at most 1. The
+    /// shards are dealt at random (McMahan 2017, section 3).
     Shards {
-        /// How many shards each client gets, at least 1.
+        /// The number of shards for each client, at least 1.
         per_client: u32,
     },
-    /// Not at all: the clients hold partitions of their own, on other machines. A machine deals what it has to one client.
+    /// The clients have their own partitions, on other machines. Each machine deals all its examples to one client.
     Own,
 }
 
 impl Scheme {
-    /// The least size of a client's partition under `dirichlet` where none is given, as in NIID-Bench.
+    /// The default of `min-size` under `dirichlet`, as in NIID-Bench.
     pub const MIN_SIZE: u32 = 10;
 
-    /// Checks the parameters, as far as they can be without the dataset.
+    /// Checks the parameters that can be checked without the dataset.
     ///
     /// # Errors
-    /// Names the parameter that is out of range.
+    /// The error names the parameter that is out of range.
     pub fn check(&self) -> Result<(), DataError> {
         match *self {
             Self::Iid | Self::Own => Ok(()),
-            Self::Dirichlet { alpha, min_size, balance } => dirichlet::Rule { alpha, min_size, balance }.check(),
+            Self::Dirichlet { alpha, min_size, balance } => dirichlet::Dirichlet { alpha, min_size, balance }.check(),
             Self::Shards { per_client } => shards::check(per_client),
         }
     }
 }
 
-/// Cuts the rows `0..labels.len()` among the clients: every row goes to exactly one client.
+/// Assigns each of the rows `0..labels.len()` to exactly one client.
 ///
-/// Returns one list of row indices a client, ascending, none empty. The same arguments give the same lists on every
-/// machine: the streams are keyed by `seed` and [`Use::Partition`](fedpipe_random::key::Use::Partition), and logarithms
-/// are not the system's.
+/// Returns one list of rows for each client, ascending and not empty. The same arguments give the same lists on every
+/// machine: the random streams depend on `seed` and [`Use::Partition`](fedpipe_random::key::Use::Partition), and
+/// logarithms do not come from the system.
 ///
 /// # Errors
-/// No client or more clients than rows; a label that is not below `classes`; a parameter out of range; too few rows for
-/// the shards; a Dirichlet draw that did not reach the least size in 1,000 tries; or partitions that are the clients' own.
+/// There is no client, or there are more clients than rows; a label is not below `classes`; a parameter is out of
+/// range; there are too few rows for the shards; 1,000 Dirichlet draws did not reach the least size; or the scheme is
+/// `own` with several clients.
 pub fn partition(
     scheme: &Scheme,
     labels: &[u32],
@@ -87,7 +90,7 @@ pub fn partition(
     match *scheme {
         Scheme::Iid => Ok(iid::partition(examples, clients, seed)),
         Scheme::Dirichlet { alpha, min_size, balance } => {
-            let rule = dirichlet::Rule { alpha, min_size, balance };
+            let rule = dirichlet::Dirichlet { alpha, min_size, balance };
             dirichlet::partition(&rule, labels, classes, clients, seed)
         }
         Scheme::Shards { per_client } => shards::partition(per_client, labels, clients, seed),
@@ -96,7 +99,7 @@ pub fn partition(
     }
 }
 
-/// Where part `k` of `parts` starts when `n` things are cut into parts whose sizes differ by at most 1, the larger
+/// Returns the start of part `k` if `n` items are cut into `parts` parts whose sizes differ by at most 1, larger parts
 /// first.
 fn start_of(k: u32, n: u32, parts: u32) -> usize {
     (k as usize) * ((n / parts) as usize) + k.min(n % parts) as usize

@@ -1,4 +1,4 @@
-//! Sorted by label, cut into shards, dealt at random (McMahan 2017).
+//! Sorts the rows by label, cuts them into shards and deals these at random (McMahan 2017).
 
 use fedpipe_random::{
     key::{Key, Use},
@@ -19,7 +19,7 @@ pub(super) fn partition(per_client: u32, labels: &[u32], clients: u32, seed: u64
         return Err(DataError::TooManyShards { per_client, clients, examples });
     };
     let mut rows: Vec<u32> = (0..examples).collect();
-    rows.sort_by_key(|&row| labels[row as usize]); // stable: ascending rows within a label
+    rows.sort_by_key(|&row| labels[row as usize]); // The sort is stable: rows ascend within a label.
     let key = Key { seed, purpose: Use::Partition, client: 0, round: 0, epoch: 0 };
     let dealt = order(&key, shards);
     Ok(dealt

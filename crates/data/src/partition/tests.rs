@@ -1,9 +1,11 @@
+//! Tests of the partition schemes: properties, known rows, and texts.
+
 use proptest::prelude::*;
 
 use super::*;
 use crate::testing::assert_says;
 
-/// As many of each class, where `classes` divides `n`.
+/// Returns labels with equal numbers of each class, if `classes` divides `n`.
 fn labels(n: u32, classes: u32) -> Vec<u32> {
     (0..n).map(|row| (row * 7) % classes).collect()
 }
@@ -12,7 +14,7 @@ fn sizes(parts: &[Vec<u32>]) -> Vec<usize> {
     parts.iter().map(Vec::len).collect()
 }
 
-/// How many of each class a client holds.
+/// Returns the number of a client's examples of each class.
 fn counts(part: &[u32], labels: &[u32], classes: u32) -> Vec<usize> {
     (0..classes).map(|class| part.iter().filter(|row| labels[**row as usize] == class).count()).collect()
 }
@@ -131,13 +133,13 @@ fn balance_keeps_a_client_from_getting_more_once_it_has_its_share() {
     for seed in 0..20 {
         let scheme = Scheme::Dirichlet { alpha: 0.1, min_size: 1, balance: true };
         let parts = partition(&scheme, &labels, 10, 4, seed).unwrap();
-        // Below 500 before its last class, of which there are 200.
+        // A client has fewer than 500 examples before its last class, which has 200.
         assert!(sizes(&parts).iter().all(|size| *size < 700), "{:?}", sizes(&parts));
     }
 }
 
-/// The rows, so that a change of the randomness is noticed: it would change every published number. They come from
-/// `vectors.py`, which is independent of this crate.
+/// The rows come from `vectors.py`, which is independent of this crate. A change of the randomness would change every
+/// published result, and fails here.
 #[test]
 fn known_partitions() {
     let labels = [0, 1, 2, 0, 1, 0, 1, 2, 0, 1, 0, 1];
@@ -148,7 +150,7 @@ fn known_partitions() {
 }
 
 #[test]
-fn what_cannot_be_dealt_is_refused() {
+fn an_impossible_partition_is_refused() {
     let labels = labels(20, 3);
     let refused = |scheme: &Scheme, clients| partition(scheme, &labels, 3, clients, 0).unwrap_err();
     assert_says(&refused(&Scheme::Iid, 0), &["0 clients", "at least 1"]);
@@ -159,7 +161,7 @@ fn what_cannot_be_dealt_is_refused() {
     let min_size = |min_size| Scheme::Dirichlet { alpha: 1e-3, min_size, balance: false };
     assert_says(&refused(&min_size(0), 2), &["min-size"]);
     assert_says(&refused(&min_size(11), 2), &["11", "20", "min-size"]);
-    // Each of 3 classes goes to one client as good as whole, so that one of 4 gets nothing.
+    // Each of 3 classes goes almost completely to one client, so one of 4 clients gets nothing.
     assert_says(&refused(&min_size(5), 4), &["1000", "0.001", "raise `alpha`"]);
     assert_says(&refused(&Scheme::Shards { per_client: 0 }, 2), &["per-client"]);
     assert_says(&refused(&Scheme::Shards { per_client: 11 }, 2), &["11", "20"]);
@@ -182,7 +184,7 @@ fn schemes_are_read() {
 }
 
 #[test]
-fn what_is_no_scheme_is_refused_with_what_would_be() {
+fn a_text_that_is_no_scheme_is_refused_with_the_known_ones() {
     let refused: &[(&str, &[&str])] = &[
         ("", &["``", "iid, dirichlet, shards"]),
         ("idd", &["idd", "iid, dirichlet, shards"]),

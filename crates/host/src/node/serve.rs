@@ -13,8 +13,8 @@ use std::{
 
 use fedpipe_data::{DataError, Partition};
 use fedpipe_protocol::{
-    FailureKind, FrameError, Held, Isolation, Layout, Level, Limits, PROTOCOL, Part, Parts, Purpose, Ready, Reply,
-    Request, Setup, WEIGHTS, read, write,
+    FailureKind, FrameError, HeldPartition, Isolation, Layout, Level, Limits, PROTOCOL, Part, Parts, Purpose, Ready,
+    Reply, Request, Setup, WEIGHTS, read, write,
 };
 
 use fedpipe_record::{digest::bytes_sha256, experiment::OnFailure, memory_limit::MemoryLimit};
@@ -243,7 +243,7 @@ impl Service {
         let Purpose::Serve { task, partitions, .. } = asked.purpose else {
             return Err(Error::Model("a node serves a partition; `describe` has no place here".into()));
         };
-        let [Held { client, sha256, .. }] = &partitions[..] else {
+        let [HeldPartition { client, sha256, .. }] = &partitions[..] else {
             return Err(Error::Model(format!("this node has one partition, asked for are {}", partitions.len())));
         };
         let client = *client;
@@ -256,7 +256,7 @@ impl Service {
         }
         // The process checks what it maps: the files may have changed since the node was started.
         let (sha256, test_sha256) = (Some(self.partition_sha256.clone()), Some(self.test_sha256.clone()));
-        let partitions = vec![Held { client, path: self.node.partition.clone(), sha256 }];
+        let partitions = vec![HeldPartition { client, path: self.node.partition.clone(), sha256 }];
         let purpose = Purpose::Serve { task, partitions, test: self.node.test.clone() };
         let (dylib, isolation) = (Some(self.copy()), isolation_of(&self.node));
         Ok(Setup { dylib, dylib_sha256: None, test_sha256, isolation, purpose, ..asked })

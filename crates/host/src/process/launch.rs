@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use fedpipe_protocol::{Isolation, Launch, Purpose, Request, Setup};
+use fedpipe_protocol::{Isolation, ProgramLaunch, Purpose, Request, Setup};
 
 /// A program that is started through the launcher, which confines it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +30,6 @@ impl Launched {
     /// What the launcher is told of a program that is to be confined so, and to read `data` besides its own files.
     pub(crate) fn request(&self, isolation: Isolation, data: Vec<PathBuf>) -> Request {
         let Self { program, words, open, closed } = self.clone();
-        Request::Launch(Launch { program, words, isolation, data, open, closed })
+        Request::Launch(ProgramLaunch { program, words, isolation, data, open, closed })
     }
 }

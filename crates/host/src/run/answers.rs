@@ -1,6 +1,6 @@
 //! Looks at what a client answered: the host takes nothing from one on trust.
 
-use fedpipe_protocol::{BlockSums, Data, EVALUATION_BLOCK, Parts, Reply, Request, Update, WEIGHTS};
+use fedpipe_protocol::{BlockSums, EVALUATION_BLOCK, PartData, Parts, Reply, Request, Update, WEIGHTS};
 use fedpipe_strategy::range::{GREATEST_OF_A_CLIENT, first_beyond, shown};
 
 use fedpipe_record::cause::Cause;
@@ -50,7 +50,7 @@ pub(crate) fn update(job: &Job, reply: &Reply, parts: &Parts, expected: &Expecte
 /// Checks that the payload has weights, as many as expected, each a number of at most [`GREATEST_OF_A_CLIENT`].
 pub(crate) fn weights(parts: &Parts, expected: usize, remedy: &str) -> Checked {
     let weights = parts.iter().find_map(|(name, data)| match data {
-        Data::F32(values) if name == WEIGHTS => Some(values),
+        PartData::F32(values) if name == WEIGHTS => Some(values),
         _ => None,
     });
     let Some(weights) = weights else {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use fedpipe_data::{DatasetInfo, Progress};
+use fedpipe_data::{DataStep, DatasetInfo};
 use fedpipe_protocol::{InForce, Ready};
 use fedpipe_record::{
     crash::ClientCrash, experiment::Experiment, identity::CodeIdentity, round::Round, summary::Summary,
@@ -53,7 +53,7 @@ pub enum Event<'a> {
         reason: &'a str,
     },
     /// A step of fetching or dealing.
-    Data(&'a Progress),
+    Data(&'a DataStep),
     /// Every client has its partition file, or has said how many examples its own has.
     Dealt {
         /// The dataset.

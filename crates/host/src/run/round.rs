@@ -4,8 +4,8 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use fedpipe_data::{Dealt, Partition, Scheme};
 use fedpipe_protocol::{
-    EVALUATION_BLOCK, Evaluate, FailureKind, Held, InForce, Layout, Level, MAX_HEADER, Parts, Purpose, Ready, Reply,
-    Request, Setup, Spare, Task, Train, Update, WEIGHTS, header_length,
+    EVALUATION_BLOCK, Evaluate, FailureKind, HeldPartition, InForce, Layout, Level, MAX_HEADER, Parts, Purpose, Ready,
+    Reply, Request, Setup, Spare, Task, Train, Update, WEIGHTS, header_length,
 };
 use fedpipe_record::{
     cause::Cause,
@@ -444,7 +444,7 @@ fn pipe_size(processes: u32) -> i32 {
 
 /// What process `process` of `processes` is told: it serves the clients whose number is its own modulo their count.
 fn setup(experiment: &Experiment, dylib: &Option<PathBuf>, dealt: &Dealt, process: u32, processes: u32) -> Setup {
-    let held = (process..experiment.clients).step_by(processes as usize).map(|client| Held {
+    let held = (process..experiment.clients).step_by(processes as usize).map(|client| HeldPartition {
         client,
         path: dealt.path_of(client),
         sha256: dealt.sha256_of(client),
@@ -474,7 +474,7 @@ mod tests {
 
     /// A setup with so many clients, whose dylib is `dylib`.
     fn setup(clients: u32, dylib: &OsStr) -> Setup {
-        let held = |client| Held {
+        let held = |client| HeldPartition {
             client,
             path: format!("/home/somebody/.cache/fedpipe/partitions/{client:032}/{client:06}.safetensors").into(),
             sha256: Some("0".repeat(64)),

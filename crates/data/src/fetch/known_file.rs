@@ -1,4 +1,4 @@
-//! The files of a dataset in the cache: which are right, and how new ones get there.
+//! The files of a dataset whose hashes are known: checks those in the cache and installs new ones.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Write};
@@ -7,43 +7,44 @@ use std::path::{Path, PathBuf};
 use flate2::read::MultiGzDecoder;
 use tempfile::{NamedTempFile, TempDir};
 
-use super::Checked;
+use super::CheckedFiles;
 use crate::cache::{CacheLock, cannot_write};
 use crate::checksum::{self, Hashing, Stamp};
-use crate::refusal::{refusal, sync_folder};
-use crate::{DataError, Progress};
+use crate::refusal::persist;
+use crate::{DataError, DataStep};
 
-/// A decompressed file that is known beforehand.
+/// A decompressed file whose size and hash are known.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Wanted {
+pub(super) struct KnownFile {
     pub(super) name: &'static str,
     pub(super) bytes: u64,
     pub(super) sha256: &'static str,
 }
 
-/// Why a file was not taken from a place.
+/// The reason why a file was not taken from an origin.
 #[derive(Debug)]
-pub(super) enum Failure {
-    /// This file is missing or wrong there; the next may be right.
+pub(super) enum FetchFailure {
+    /// The file is missing or damaged there. Another file may be intact.
     File(String),
-    /// The place cannot be reached; there is no use in asking for the next file.
-    Place(String),
-    /// The cache is at fault, so that no other place would help.
+    /// The origin cannot be reached, so no other file is requested.
+    Origin(String),
+    /// The cache failed, so no other origin is tried.
     Cache(DataError),
 }
 
-/// A directory beside the files, for what is not yet checked; it is removed on drop.
+/// A temporary directory beside the files, for unchecked content. It is removed on drop.
 #[derive(Debug)]
 pub(super) struct Scratch {
     dir: TempDir,
-    /// Where checked files go.
+    /// The directory of the checked files.
     files: PathBuf,
 }
 
 const SCRATCH: &str = ".draft-";
 
 impl Scratch {
-    /// Also removes what a killed run left. Nothing without the lock: another run's may be in use then.
+    /// Makes the directory, and removes those of killed runs. Without the lock it removes nothing, since another run
+    /// may use one.
     pub(super) fn new(files: &Path, fetching: &CacheLock) -> Result<Self, DataError> {
         let make = || -> io::Result<TempDir> {
             for old in fs::read_dir(files)? {
@@ -62,21 +63,21 @@ impl Scratch {
     }
 }
 
-/// Returns `true` for a file that has the stamp that it had when it was found right.
-pub(super) fn is_unchanged(dir: &Path, file: &Wanted, checked: &Checked) -> bool {
+/// Returns `true` if the file has the stamp of its last check.
+pub(super) fn is_unchanged(dir: &Path, file: &KnownFile, checked: &CheckedFiles) -> bool {
     let stamp = Stamp::of(&dir.join(file.name)).ok();
     stamp.is_some() && checked.iter().find(|(name, _)| name == file.name).map(|(_, stamp)| *stamp) == stamp
 }
 
-/// The files that the cache has not got or must not use; tells of the latter.
+/// Returns the files that the cache lacks or must not use. A file that must not be used is reported.
 pub(super) fn missing(
     dir: &Path,
-    wanted: &[Wanted],
-    checked: &Checked,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<Vec<Wanted>, DataError> {
+    known_files: &[KnownFile],
+    checked: &CheckedFiles,
+    progress: &mut dyn FnMut(DataStep),
+) -> Result<Vec<KnownFile>, DataError> {
     let mut missing = Vec::new();
-    for file in wanted {
+    for file in known_files {
         let path = dir.join(file.name);
         if is_unchanged(dir, file, checked) {
             continue;
@@ -89,7 +90,7 @@ pub(super) fn missing(
             Err(error) => Some(error.to_string()),
             Ok(metadata) if metadata.len() != file.bytes => wrong_size(file, metadata.len()),
             Ok(_) => {
-                progress(Progress::Hashing { place: path.clone() });
+                progress(DataStep::Hashing { place: path.clone() });
                 match checksum::of_file(&path) {
                     Ok(sha256) => wrong_hash(file, &sha256),
                     Err(error) => Some(error.to_string()),
@@ -97,33 +98,33 @@ pub(super) fn missing(
             }
         };
         if let Some(reason) = fault {
-            progress(Progress::Refused { file: path, reason });
+            progress(DataStep::Refused { file: path, reason });
             missing.push(file.clone());
         }
     }
     Ok(missing)
 }
 
-/// The present stamps of files that were found right.
-pub(super) fn stamps(dir: &Path, wanted: &[Wanted]) -> Result<Checked, DataError> {
-    let stamp = |file: &Wanted| {
+/// Returns the present stamps of files whose hash is correct.
+pub(super) fn stamps(dir: &Path, known_files: &[KnownFile]) -> Result<CheckedFiles, DataError> {
+    let stamp = |file: &KnownFile| {
         let path = dir.join(file.name);
         let stamp = Stamp::of(&path).map_err(cannot_write(&path))?;
         Ok((file.name.to_owned(), stamp))
     };
-    wanted.iter().map(stamp).collect()
+    known_files.iter().map(stamp).collect()
 }
 
-/// Takes a file from a directory, plain or gzip; `place` is what people call the directory.
+/// Copies a file from a directory, plain or gzip. `place` is the name of the directory for the user.
 pub(super) fn copy(
     from: &Path,
     place: &str,
-    file: &Wanted,
+    file: &KnownFile,
     scratch: &Scratch,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<(), Failure> {
+    progress: &mut dyn FnMut(DataStep),
+) -> Result<(), FetchFailure> {
     if !from.is_dir() {
-        return Err(Failure::Place("there is no such directory".to_owned()));
+        return Err(FetchFailure::Origin("there is no such directory".to_owned()));
     }
     let plain = from.join(file.name);
     let packed = from.join(format!("{}.gz", file.name));
@@ -131,27 +132,27 @@ pub(super) fn copy(
         Ok(opened) => (plain, opened),
         Err(_) => match File::open(&packed) {
             Ok(opened) => (packed, opened),
-            Err(error) => return Err(Failure::File(format!("{}: {error}", packed.display()))),
+            Err(error) => return Err(FetchFailure::File(format!("{}: {error}", packed.display()))),
         },
     };
-    progress(Progress::Found { file: file.name.to_owned(), place: place.to_owned() });
+    progress(DataStep::Found { file: file.name.to_owned(), place: place.to_owned() });
     let reader = BufReader::with_capacity(1 << 16, opened);
     let installed = match path.extension() {
         Some(_) => install(&mut MultiGzDecoder::new(reader), file, scratch),
         None => install(&mut { reader }, file, scratch),
     };
-    if let Err(Failure::File(reason)) = &installed {
-        progress(Progress::Refused { file: path, reason: reason.clone() });
+    if let Err(FetchFailure::File(reason)) = &installed {
+        progress(DataStep::Refused { file: path, reason: reason.clone() });
     }
     installed
 }
 
-/// Writes a decompressed stream beside the files and checks it; only what is right gets its name.
-pub(super) fn install(from: &mut dyn Read, file: &Wanted, scratch: &Scratch) -> Result<(), Failure> {
+/// Writes a decompressed stream to a temporary file, checks it, and renames it if it is correct.
+pub(super) fn install(from: &mut dyn Read, file: &KnownFile, scratch: &Scratch) -> Result<(), FetchFailure> {
     let target = scratch.files.join(file.name);
-    let fail = |source| Failure::Cache(DataError::Cache { path: target.clone(), source });
+    let fail = |source| FetchFailure::Cache(DataError::Cache { path: target.clone(), source });
     let mut temporary = NamedTempFile::new_in(scratch.path()).map_err(fail)?;
-    // One byte more than wanted, so that a stream without end is neither stored nor taken for right.
+    // One byte more than expected is read, so that an endless stream is neither stored nor accepted.
     let mut reader = Hashing::new(from.take(file.bytes + 1));
     let mut buffer = vec![0; 1 << 16];
     let mut bytes = 0;
@@ -163,18 +164,16 @@ pub(super) fn install(from: &mut dyn Read, file: &Wanted, scratch: &Scratch) -> 
                 bytes += n as u64;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
-            Err(error) => return Err(Failure::File(format!("{error} after {bytes} of {} bytes", file.bytes))),
+            Err(error) => return Err(FetchFailure::File(format!("{error} after {bytes} of {} bytes", file.bytes))),
         }
     }
     if let Some(reason) = wrong_size(file, bytes).or_else(|| wrong_hash(file, &reader.finish())) {
-        return Err(Failure::File(reason));
+        return Err(FetchFailure::File(reason));
     }
-    refusal(temporary.as_file().sync_all()).map_err(fail)?;
-    temporary.persist(&target).map_err(|error| fail(error.error))?;
-    sync_folder(&scratch.files).map(drop).map_err(fail)
+    persist(temporary, &target).map_err(fail)
 }
 
-fn wrong_size(file: &Wanted, bytes: u64) -> Option<String> {
+fn wrong_size(file: &KnownFile, bytes: u64) -> Option<String> {
     match bytes.cmp(&file.bytes) {
         std::cmp::Ordering::Less => Some(format!("truncated to {bytes} of {} bytes", file.bytes)),
         std::cmp::Ordering::Equal => None,
@@ -182,6 +181,6 @@ fn wrong_size(file: &Wanted, bytes: u64) -> Option<String> {
     }
 }
 
-fn wrong_hash(file: &Wanted, sha256: &str) -> Option<String> {
+fn wrong_hash(file: &KnownFile, sha256: &str) -> Option<String> {
     (sha256 != file.sha256).then(|| format!("altered: its SHA-256 is {sha256}, not {}", file.sha256))
 }

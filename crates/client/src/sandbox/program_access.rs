@@ -1,4 +1,5 @@
-//! The part of the file system that a program of the user's may read: what its host names, without what its host closes.
+//! The part of the file system that a program of the user's may read: the paths that the host opens, except those that
+//! it closes.
 
 use std::{
     collections::BTreeSet,
@@ -10,20 +11,21 @@ use std::{
 use fedpipe_protocol::LEDGER;
 use serde::{Deserialize, Serialize};
 
-/// What a program may read and execute besides its data.
+/// The paths that a program may read and execute, in addition to its data.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Program {
-    /// Files, and folders with all that is in them.
+pub struct ProgramAccess {
+    /// The files, and the folders with all their contents.
     pub open: BTreeSet<PathBuf>,
-    /// Folders that may be listed, with all below them; an interpreter looks for a module by listing.
+    /// The folders that may be listed, with the folders below. An interpreter lists folders to find a module.
     pub listed: BTreeSet<PathBuf>,
 }
 
-impl Program {
-    /// Opens the files and folders `open` but for `closed`, whose paths have no links. A folder with something closed in it is
-    /// listed, and opened entry by entry.
-    pub fn of(open: &[PathBuf], closed: &[PathBuf]) -> Self {
+impl ProgramAccess {
+    /// Opens the files and folders of `open`, except those of `closed`, whose paths have no symbolic links.
+    ///
+    /// A folder that contains a closed path may be listed, and its other entries are opened one by one.
+    pub fn new(open: &[PathBuf], closed: &[PathBuf]) -> Self {
         let mut opening = Opening { closed: closed.iter().cloned().collect(), program: Self::default() };
         open.iter().for_each(|path| opening.open(path));
         opening.program
@@ -32,7 +34,7 @@ impl Program {
 
 struct Opening {
     closed: BTreeSet<PathBuf>,
-    program: Program,
+    program: ProgramAccess,
 }
 
 impl Opening {
@@ -45,19 +47,19 @@ impl Opening {
             self.program.open.insert(path);
             return;
         }
-        // A link may lead to a folder that was here before.
+        // A symbolic link may lead to a folder that was visited before.
         if !self.program.listed.insert(path.clone()) {
             return;
         }
         let entries = fs::read_dir(&path).into_iter().flatten().flatten();
         let entries = entries.filter_map(|entry| entry.path().canonicalize().ok());
-        // A link may lead anywhere. A run may have begun here after its host looked for runs.
+        // A symbolic link may lead outside. A folder with a ledger is a run that began after the host looked for runs.
         for entry in entries.filter(|entry| entry.starts_with(&path) && !entry.join(LEDGER).exists()) {
             self.open(&entry);
         }
     }
 
-    /// Returns `true` for a folder with something closed in it. What is in a folder follows it in the order of paths.
+    /// Returns `true` for a folder that contains a closed path. In the order of paths, the contents follow the folder.
     fn holds_closed(&self, path: &Path) -> bool {
         let after = (Bound::Excluded(path), Bound::Unbounded);
         self.closed.range::<Path, _>(after).next().is_some_and(|next| next.starts_with(path))
@@ -76,12 +78,12 @@ mod tests {
         path.canonicalize().unwrap()
     }
 
-    fn is_open(program: &Program, file: &Path) -> bool {
+    fn is_open(program: &ProgramAccess, file: &Path) -> bool {
         file.canonicalize().unwrap().ancestors().any(|above| program.open.contains(above))
     }
 
     #[test]
-    fn a_folder_is_opened_but_for_what_is_closed_in_it() {
+    fn a_folder_is_opened_except_its_closed_paths() {
         let place = tempfile::tempdir().unwrap();
         let root = place.path().canonicalize().unwrap();
         let open =
@@ -94,7 +96,7 @@ mod tests {
         symlink(root.join("deep"), root.join("link")).unwrap();
         symlink(root.join("data"), root.join("deep/data")).unwrap();
         let paths = [root.join("deep/cache"), root.join("deep/down/run"), closed[2].clone()];
-        let program = Program::of(std::slice::from_ref(&root), &paths);
+        let program = ProgramAccess::new(std::slice::from_ref(&root), &paths);
         for file in &open {
             assert!(is_open(&program, file), "{file:?} {program:?}");
         }
@@ -106,15 +108,15 @@ mod tests {
     }
 
     #[test]
-    fn without_anything_closed_in_it_a_folder_is_opened_as_a_whole() {
+    fn a_folder_without_closed_paths_is_opened_as_a_whole() {
         let place = tempfile::tempdir().unwrap();
         let root = place.path().canonicalize().unwrap();
         let beside = [root.with_extension("beside"), root.join("no-such-file")];
-        let program = Program::of(std::slice::from_ref(&root), &beside[..1]);
-        assert_eq!(program, Program { open: BTreeSet::from([root.clone()]), listed: BTreeSet::new() });
-        assert_eq!(Program::of(&beside[1..], &[]), Program::default());
-        // A path that is closed, or lies in something closed, is not opened.
+        let program = ProgramAccess::new(std::slice::from_ref(&root), &beside[..1]);
+        assert_eq!(program, ProgramAccess { open: BTreeSet::from([root.clone()]), listed: BTreeSet::new() });
+        assert_eq!(ProgramAccess::new(&beside[1..], &[]), ProgramAccess::default());
+        // A closed path and all paths below it stay closed.
         let script = write(&root.join("run/client.py"), "");
-        assert_eq!(Program::of(&[script, root.join("run")], &[root.join("run")]), Program::default());
+        assert_eq!(ProgramAccess::new(&[script, root.join("run")], &[root.join("run")]), ProgramAccess::default());
     }
 }

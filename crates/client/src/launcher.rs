@@ -1,7 +1,7 @@
-//! The launcher: confines this process and becomes a program of the user's, with the same number, pipes and log.
+//! The launcher: isolates this process and executes the user's program in it, with the same number, pipes and log.
 //!
-//! What it is to do comes on the pipe, and what is in force is said there before the first byte of the program runs, so that
-//! the program cannot say otherwise. The frame is read without a buffer: what follows is the program's.
+//! The request comes on the pipe. The launcher reports the isolation in force before the program runs, so the program
+//! cannot report another one. The frame is read without a buffer, since the bytes after it belong to the program.
 
 use std::{
     ffi::OsString,
@@ -11,25 +11,25 @@ use std::{
 };
 
 use anyhow::Result;
-use fedpipe_protocol::{FailureKind, Isolation, Launch, Limits, Reply, Request, read, write};
+use fedpipe_protocol::{FailureKind, Isolation, Limits, ProgramLaunch, Reply, Request, read, write};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 use crate::{
-    complaint::complain,
-    inherited, not_by_hand,
-    sandbox::{Policy, Program, lock_in},
+    inherited, refuse_arguments,
+    sandbox::{Policy, ProgramAccess, lock_in},
+    stderr::write_line,
 };
 
-/// Becomes the program that the host names; returns only where that fails.
+/// Executes the program that the host names. It returns only if that fails.
 pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
     let (mut reader, mut writer) = match inherited::pipes(arguments) {
         Ok(pipes) => pipes,
-        Err(why) => return not_by_hand(&why),
+        Err(why) => return refuse_arguments(&why),
     };
     match launch(arguments, &mut reader, &mut writer) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            complain(format_args!("error: {error:#}"));
+            write_line(format_args!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -37,7 +37,7 @@ pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
 
 fn launch(arguments: &[OsString], reader: &mut File, writer: &mut File) -> Result<()> {
     let Request::Launch(launch) = read(reader, Limits { payload: 0 })?.0 else {
-        let message = "the launcher was asked for something else than a launch".to_owned();
+        let message = "the launcher received another request than a launch".to_owned();
         return Ok(write(writer, &Reply::Failed { kind: FailureKind::Protocol, message }, &[])?);
     };
     let in_force = match lock_in(&policy(&launch)) {
@@ -61,9 +61,9 @@ fn launch(arguments: &[OsString], reader: &mut File, writer: &mut File) -> Resul
     Ok(write(writer, &Reply::Failed { kind: FailureKind::CannotOpen, message }, &[])?)
 }
 
-fn policy(launch: &Launch) -> Policy {
+fn policy(launch: &ProgramLaunch) -> Policy {
     let Isolation { level, memory_limit, cpu_seconds } = launch.isolation;
-    let program = Program::of(&launch.open, &launch.closed);
+    let program = ProgramAccess::new(&launch.open, &launch.closed);
     Policy {
         level,
         readable: launch.data.clone(),

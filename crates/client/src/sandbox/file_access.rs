@@ -1,5 +1,7 @@
-//! Landlock: which files may be read. Nothing may be written, and executed only what a program of the user's needs; no TCP port
-//! may be used, and nobody outside signalled.
+//! Landlock: the files that a client may read.
+//!
+//! A client may write nothing, use no TCP port and signal no process outside. Only a program of the user's may execute
+//! files.
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, LandlockStatus, RestrictionStatus, Ruleset, RulesetAttr, RulesetCreatedAttr,
@@ -8,13 +10,13 @@ use landlock::{
 
 use super::{Policy, libraries};
 
-/// The newest interface that this was tested on; an older kernel enforces what it knows of it.
+/// The newest ABI of Landlock that the tests have run on. An older kernel enforces the part that it has.
 const NEWEST: ABI = ABI::V7;
 
-/// The one file that may be written.
+/// The only file that a program may write.
 const NULL: &str = "/dev/null";
 
-/// Confines this thread to reading what `policy` names and the system's libraries; gives the interface in force.
+/// Restricts this thread to the files of `policy` and the system's libraries. Returns the version of the ABI in force.
 pub(super) fn restrict(policy: &Policy) -> Result<u32, String> {
     let status = ruleset(policy).map_err(|error| error.to_string())?;
     match status.landlock {
@@ -33,7 +35,7 @@ fn ruleset(policy: &Policy) -> Result<RestrictionStatus, RulesetError> {
         .handle_access(AccessNet::from_all(NEWEST))?
         .scope(Scope::from_all(NEWEST))?
         .create()?
-        // A dylib is mapped, not executed, so that reading is all that `dlopen` needs.
+        // `dlopen` maps a dylib and does not execute it, so the right to read is enough.
         .add_rules(path_beneath_rules(libraries.chain(policy.readable.iter().cloned()), AccessFs::ReadFile))?;
     let ruleset = match &policy.program {
         None => ruleset,
@@ -43,7 +45,7 @@ fn ruleset(policy: &Policy) -> Result<RestrictionStatus, RulesetError> {
             .add_rules(path_beneath_rules([NULL], AccessFs::ReadFile | AccessFs::WriteFile))?,
     };
     ruleset
-        // Denials are the model's errors; a model that makes them in a loop shall not fill the system's audit log.
+        // A model that is denied in a loop must not fill the system's audit log.
         .log_same_exec(false)?
         .restrict_self()
 }

@@ -1,34 +1,34 @@
-//! What a caller is told while data are fetched and dealt.
+//! The steps of fetching and dealing data, which a caller may show.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// One step of fetching or dealing, passed to the caller's closure. `Display` is one line for a person.
+/// A step of fetching or dealing, which is passed to the caller's closure. `Display` writes one line for the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Progress {
-    /// Another run holds a lock; this one waits for it.
+pub enum DataStep {
+    /// Another run holds a lock, and this run waits for it. `what` describes the other run's work.
     Waiting { what: &'static str },
-    /// The file system of the cache refuses locks; the work is done without.
+    /// The file system of the cache refuses locks. The work goes on without them.
     Unlocked { cache: PathBuf, reason: String },
-    /// A dataset's file was found at a place and is being read from there.
+    /// A file of a dataset was found at a place and is being read.
     Found { file: String, place: String },
-    /// A file was truncated or altered; it is not used.
+    /// A file is truncated or altered, and is not used.
     Refused { file: PathBuf, reason: String },
-    /// A place has not got the dataset; the next place is tried.
+    /// A place does not have the dataset. The next place is tried.
     Unavailable { place: String, reason: String },
-    /// Bytes of a file that have come so far, of how many where the server says. Told about every 64 KiB.
+    /// Bytes of a file that have arrived, and the total if the server reports it. The step comes about every 64 KiB.
     Downloading { file: String, done: u64, total: Option<u64> },
     /// A command of Debian's package tools is running.
     Running { command: String },
-    /// Files are being hashed, since they are new or their stamps have changed.
+    /// Files are being hashed, since they are new or have other stamps.
     Hashing { place: PathBuf },
-    /// Partition files written so far, of how many.
+    /// The number of partition files that are written, and of all clients.
     Dealing { done: u32, clients: u32 },
-    /// Old partitions were removed from the cache to keep it within its bound.
+    /// Old entries were removed to keep the cache within its bound.
     Evicted { entries: u32, bytes: u64 },
 }
 
-impl fmt::Display for Progress {
+impl fmt::Display for DataStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Waiting { what } => write!(f, "waiting for another run, which is {what}"),

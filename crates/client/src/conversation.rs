@@ -18,13 +18,13 @@ use crate::{
     session::{Failure, Session, describe},
 };
 
-/// Says hello, sets up, and answers requests until the pipe ends. A failure is told to the host and ends the
-/// conversation: after it the model's state is not to be trusted.
+/// Sends `Hello`, handles the setup, and answers requests until the pipe ends.
 ///
-/// The setup locks this process in for good, so that it must have one thread.
+/// The client reports a failure to the host and then ends the conversation, since the state of the model is unknown
+/// after it. The setup isolates this process permanently, so the process must have one thread.
 ///
 /// # Errors
-/// Only those of the pipe itself.
+/// Only errors of the pipe.
 pub(crate) fn serve(reader: &mut impl Read, writer: &mut Lender) -> Result<()> {
     let spare = Spare::default();
     write(writer, &Reply::Hello { protocol: PROTOCOL }, &[])?;
@@ -49,7 +49,7 @@ pub(crate) fn serve(reader: &mut impl Read, writer: &mut Lender) -> Result<()> {
             Ok((reply, Some(weights))) => {
                 let part = Part::F32(WEIGHTS, weights);
                 write_header(writer, &reply, &[part])?;
-                // They change in the next request, which a host sends when it has read the answer to this one.
+                // The next request changes the weights. The host sends it after it has read this whole reply.
                 writer.lend(part.bytes())?;
             }
             Err(failure) => return fail(writer, failure),
@@ -65,8 +65,8 @@ fn next(reader: &mut impl Read, session: Option<&mut Session>, spare: &Spare) ->
         Err(FrameError::End) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    // What the host sent last gives way to what it sends now.
-    let replaced = session.filter(|_| begun.has_parts()).and_then(|session| session.sent.take());
+    // The new weights take the buffer of the previous ones.
+    let replaced = session.filter(|_| begun.has_parts()).and_then(|session| session.received.take());
     replaced.into_iter().for_each(|weights| spare.keep(weights));
     Ok(Some(begun.finish(reader, spare)?))
 }
@@ -79,7 +79,7 @@ fn start(setup: &Setup) -> Result<(Option<Session>, Ready), Failure> {
     let Some(dylib) = &setup.dylib else {
         return Err(Failure::new(FailureKind::Protocol, "the setup names no dylib"));
     };
-    // Before the dylib is opened, whose constructors run at load.
+    // The lock must precede the dylib, whose constructors run when it is loaded.
     let in_force = lock_in(&policy(setup, dylib)).map_err(|missing| Failure::new(FailureKind::Isolation, missing))?;
     let loaded = Loaded::open(dylib).map_err(|error| not_loaded(&error, &in_force))?;
     let (session, ready) = match &setup.purpose {
@@ -92,7 +92,7 @@ fn start(setup: &Setup) -> Result<(Option<Session>, Ready), Failure> {
     Ok((session, Ready { in_force, ..ready }))
 }
 
-/// What this process is confined to: the dylib, and the data that it is to serve.
+/// Returns the policy of this process: it may read the dylib and its data.
 fn policy(setup: &Setup, dylib: &Path) -> Policy {
     let mut readable = vec![dylib.to_owned()];
     if let Purpose::Serve { partitions, test, .. } = &setup.purpose {
@@ -104,9 +104,9 @@ fn policy(setup: &Setup, dylib: &Path) -> Policy {
 
 fn not_loaded(error: &LoadError, in_force: &InForce) -> Failure {
     let mut message = error.to_string();
-    // The loader says the same of a library that it cannot find and of one that it may not read.
+    // The loader has the same message for a library that is missing and for one that it may not read.
     if in_force.landlock_abi.is_some() && message.contains("cannot open shared object file") {
-        message += "; isolation leaves a model the system's libraries only, and --isolation off all of them";
+        message += "; with isolation a model can load only the system's libraries, with --isolation off all of them";
     }
     Failure::new(kind_of(error), message)
 }
@@ -120,10 +120,10 @@ fn kind_of(error: &LoadError) -> FailureKind {
     }
 }
 
-/// A reply, and the weights that go with it.
-type Answer<'a> = (Reply, Option<&'a [f32]>);
+/// A reply, with the weights that belong to it.
+type ReplyWithWeights<'a> = (Reply, Option<&'a [f32]>);
 
-fn answer(session: &mut Session, request: Request, parts: Parts) -> Result<Answer<'_>, Failure> {
+fn answer(session: &mut Session, request: Request, parts: Parts) -> Result<ReplyWithWeights<'_>, Failure> {
     match request {
         Request::Setup(_) | Request::Launch(_) => Err(Failure::new(FailureKind::Protocol, "a second setup")),
         Request::GetWeights => Ok((Reply::Weights, Some(session.weights()?))),
@@ -140,10 +140,10 @@ fn answer(session: &mut Session, request: Request, parts: Parts) -> Result<Answe
     }
 }
 
-/// Sets the model's weights to those of the request, or to the last that came where it has none.
+/// Sets the model's weights to those of the request or, if the request has none, to those received last.
 fn take_weights(session: &mut Session, mut parts: Parts) -> Result<(), Failure> {
     if !parts.is_empty() {
-        session.sent = parts.take_f32(WEIGHTS);
+        session.received = parts.take_f32(WEIGHTS);
     }
     session.set_weights()
 }
