@@ -1,4 +1,4 @@
-//! Initial weights.
+//! Initial weights: He's normal distribution from a keyed generator.
 
 use rand_chacha::{
     ChaCha8Rng,
@@ -7,18 +7,23 @@ use rand_chacha::{
 
 use crate::normal;
 
-/// Fills `weights` with He's normal distribution, mean 0 and variance 2 / `inputs` (He 2015, eq. 10), for layers
-/// followed by ReLU.
+/// Fills `weights` with normal values of mean 0 and variance 2 / `inputs` (He 2015, eq. 10), for a layer with ReLU.
 ///
-/// `tensor` is the tensor's number in its layout: each has a generator of its own, so that one tensor's size does not
-/// change another's values. The generator is ChaCha8, keyed by 32 bytes: `seed` (u64, little-endian), the eight bytes
-/// `nn-init\0`, `tensor` (u64, little-endian), eight zeros. Each weight takes the next u64 of it and is
-/// √(2 / `inputs`) · [`normal::quantile`]((⌊u64 / 2¹²⌋ + ½) / 2⁵²), in f64, rounded once.
+/// `tensor` is the number of the tensor in its layout. Each tensor has its own generator, so that the size of one tensor
+/// does not change the values of another. The generator is ChaCha8, keyed by 32 bytes: `seed` (u64, little-endian), the
+/// eight bytes `nn-init\0`, `tensor` (u64, little-endian), eight zeros. Each weight uses the next u64 of the generator. The
+/// weight is √(2 / `inputs`) · [`normal::quantile`]((⌊u64 / 2¹²⌋ + ½) / 2⁵²), computed in f64 and rounded once.
+///
+/// ```
+/// let mut weights = [0.0; 6]; // (inputs, outputs) = (2, 3)
+/// fedpipe_nn::init::he_normal(&mut weights, 2, 42, 0);
+/// assert!(weights.iter().all(|w| *w != 0.0));
+/// ```
 pub fn he_normal(weights: &mut [f32], inputs: usize, seed: u64, tensor: u64) {
     let deviation = (2.0 / inputs as f64).sqrt();
     let mut generator = ChaCha8Rng::from_seed(key(seed, tensor));
     for w in weights {
-        // f64::EPSILON is 2⁻⁵². With one bit more, ½ would be lost and 1 be reached.
+        // f64::EPSILON is 2⁻⁵². With 53 bits the sum would need rounding, and could become 1.
         let u = ((generator.next_u64() >> 12) as f64 + 0.5) * f64::EPSILON;
         *w = (deviation * normal::quantile(u)) as f32;
     }
