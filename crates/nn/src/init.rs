@@ -9,10 +9,11 @@ use crate::normal;
 
 /// Fills `weights` with normal values of mean 0 and variance 2 / `inputs` (He 2015, eq. 10), for a layer with ReLU.
 ///
-/// `tensor` is the number of the tensor in its layout. Each tensor has its own generator, so that the size of one tensor
-/// does not change the values of another. The generator is ChaCha8, keyed by 32 bytes: `seed` (u64, little-endian), the
-/// eight bytes `nn-init\0`, `tensor` (u64, little-endian), eight zeros. Each weight uses the next u64 of the generator. The
-/// weight is √(2 / `inputs`) · [`normal::quantile`]((⌊u64 / 2¹²⌋ + ½) / 2⁵²), computed in f64 and rounded once.
+/// `tensor` is the number of the tensor in its layout. Each tensor has its own generator, so that the size of one
+/// tensor does not change the values of another. The generator is ChaCha8, keyed by 32 bytes: `seed` (u64,
+/// little-endian), the eight bytes `nn-init\0`, `tensor` (u64, little-endian), eight zeros. Each weight uses the next
+/// u64 of the generator. The weight is √(2 / `inputs`) · [`normal::quantile`]((⌊u64 / 2¹²⌋ + ½) / 2⁵²), computed in f64
+/// and rounded once.
 ///
 /// ```
 /// let mut weights = [0.0; 6]; // (inputs, outputs) = (2, 3)

@@ -7,9 +7,9 @@ use crate::{Error, Result};
 
 /// A generic loop that is compiled once for each instruction set.
 ///
-/// `run` and all functions that it calls must be `#[inline(always)]`; otherwise they are compiled without the instruction
-/// set. `W` is the number of `f32` values in four registers; a tile of sums has eight registers. `W` changes the code
-/// alone: each output element is accumulated in the same order for every `W`.
+/// `run` and all functions that it calls must be `#[inline(always)]`; otherwise they are compiled without the
+/// instruction set. `W` is the number of `f32` values in four registers; a tile of sums has eight registers. `W`
+/// changes the code alone: each output element is accumulated in the same order for every `W`.
 pub(crate) trait Kernel {
     type Output;
     fn run<const W: usize>(self) -> Self::Output;
@@ -17,9 +17,9 @@ pub(crate) trait Kernel {
 
 /// An instruction set that this CPU has.
 ///
-/// All instruction sets give the same bits; they differ in speed alone. The environment variable `FEDPIPE_ISA` (`portable`,
-/// `avx2` or `avx512`) overrides the choice. On x86 the portable variant calls `fmaf` for each value and is some 50 times
-/// slower. On aarch64 it is compiled to the native instruction.
+/// All instruction sets give the same bits; they differ in speed alone. The environment variable `FEDPIPE_ISA`
+/// (`portable`, `avx2` or `avx512`) overrides the choice. On x86 the portable variant calls `fmaf` for each value and
+/// is some 50 times slower. On aarch64 it is compiled to the native instruction.
 ///
 /// ```
 /// use fedpipe_nn::Isa;
@@ -112,7 +112,8 @@ impl fmt::Debug for Isa {
     }
 }
 
-/// Runs `kernel` with AVX2. A tile of eight registers hides the latency of two multiply-adds a cycle; the CPU has sixteen.
+/// Runs `kernel` with AVX2. A tile of eight registers hides the latency of two multiply-adds a cycle; the CPU has
+/// sixteen.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma,bmi1,popcnt")]
 fn avx2<K: Kernel>(kernel: K) -> K::Output {

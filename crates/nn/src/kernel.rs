@@ -1,8 +1,8 @@
 //! The three matrix products of a layer, and the loops that they share.
 //!
-//! **The promise:** each output element starts at 0 or at its bias and accumulates over its inner index in order, by fused
-//! multiply-add. A result depends on nothing else, such as the tile or the instruction set. `naive.rs` states the same
-//! promise as plain loops.
+//! **The promise:** each output element starts at 0 or at its bias and accumulates over its inner index in order, by
+//! fused multiply-add. A result depends on nothing else, such as the tile or the instruction set. `naive.rs` states the
+//! same promise as plain loops.
 //!
 //! Zeros of the left operand (pixels, outputs of ReLU) are skipped where that is faster:
 //!
@@ -18,7 +18,8 @@
 //! Most loops keep a tile of sums in eight registers, and add to it for each value of the left operand. Loops that skip
 //! zeros iterate over the bits of a mask.
 //!
-//! The products of other libraries cannot skip zeros, cannot fuse the optimiser's step, and promise no order of addition.
+//! The products of other libraries cannot skip zeros, cannot fuse the optimiser's step, and promise no order of
+//! addition.
 
 use crate::buffer::LANES;
 
@@ -70,8 +71,8 @@ pub(crate) fn part_mut<const N: usize>(values: &mut [f32], at: usize) -> &mut [f
     values[at..].first_chunk_mut().expect("a panel within the row")
 }
 
-/// Returns `C` times `W` values from the start of row `row`. The product of two `u32` values cannot overflow a `usize`, so
-/// that a loop has one check of bounds instead of the two of [`part`].
+/// Returns `C` times `W` values from the start of row `row`. The product of two `u32` values cannot overflow a `usize`,
+/// so that a loop has one check of bounds instead of the two of [`part`].
 #[inline(always)]
 fn row_parts<const W: usize, const C: usize>(values: &[f32], row: u32, stride: u32) -> [&[f32; W]; C] {
     let at = row as usize * stride as usize;
@@ -79,8 +80,8 @@ fn row_parts<const W: usize, const C: usize>(values: &[f32], row: u32, stride: u
     parts.each_ref()
 }
 
-/// Adds the outer product of `xs` and `values` to `sums`. The loops use indices, since iterators over two arrays are not
-/// always compiled to whole vectors.
+/// Adds the outer product of `xs` and `values` to `sums`. The loops use indices, since iterators over two arrays are
+/// not always compiled to whole vectors.
 #[inline(always)]
 fn accumulate<const W: usize, const C: usize, const R: usize>(
     sums: &mut Tile<W, C, R>,

@@ -22,8 +22,8 @@ pub(crate) struct Layer {
     offset: usize,
     /// The outputs, shape (batch, padded outputs).
     values: Buffer,
-    /// The gradient at the outputs, shape (batch, padded outputs). Between the forward pass and the loss it holds the inputs
-    /// of the ReLU.
+    /// The gradient at the outputs, shape (batch, padded outputs). Between the forward pass and the loss it holds the
+    /// inputs of the ReLU.
     delta: Buffer,
     /// The masks of the inputs; not filled if the layer is narrow.
     masks: Masks,
@@ -104,8 +104,8 @@ impl Layer {
         }
     }
 
-    /// Applies `rule` to the part of this layer in `target`, the whole flat buffer. The gradient follows from the delta and
-    /// `inputs`, the inputs of the last forward pass.
+    /// Applies `rule` to the part of this layer in `target`, the whole flat buffer. The gradient follows from the delta
+    /// and `inputs`, the inputs of the last forward pass.
     pub(crate) fn apply(&mut self, rule: &mut Rule<'_>, target: &mut [f32], inputs: Rows<'_>) {
         let (weight, bias) = (self.weight(), self.bias());
         let stride = padded(self.outputs);

@@ -2,8 +2,8 @@
 
 /// Returns eˣ within 1.1 units in the last place (a test measures it), with gradual underflow. NaN stays NaN.
 ///
-/// x = n·ln 2 + r with |r| ≤ ln 2 / 2, with ln 2 in two parts (Cody and Waite 1980). The polynomial for eʳ is that of `expf`
-/// in Cephes.
+/// x = n·ln 2 + r with |r| ≤ ln 2 / 2, with ln 2 in two parts (Cody and Waite 1980). The polynomial for eʳ is that of
+/// `expf` in Cephes.
 ///
 /// ```
 /// assert_eq!(fedpipe_nn::math::exp(0.0), 1.0);

@@ -1,4 +1,4 @@
-//! The table of speed in the README agrees with itself: each share of the peak follows from the seconds before it.
+//! A test of the table of speed in the README: each share of the peak follows from the seconds beside it.
 
 #[test]
 fn the_shares_of_the_peak_follow_from_the_seconds() {

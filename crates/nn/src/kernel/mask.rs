@@ -11,16 +11,16 @@ use crate::{
 /// The number of rows or columns that one word of a mask covers.
 pub(super) const WORD: usize = 64;
 
-/// The places of a matrix that are not zero, as bits. [`RowMasks`] fills the masks of the rows, [`ColumnMasks`] those of the
-/// columns.
+/// The places of a matrix that are not zero, as bits. [`RowMasks`] fills the masks of the rows, [`ColumnMasks`] those
+/// of the columns.
 #[derive(Debug, Clone)]
 pub(crate) struct Masks {
     /// Shape (rows, words). Word `w` of a row covers the columns from `WORD · w` on.
     by_row: AVec<u64, ConstAlign<64>>,
     /// Shape (words, columns). Word `w` of a column covers the rows from `WORD · w` on.
     by_column: AVec<u64, ConstAlign<64>>,
-    /// `true` if the matrix has four rows or more and at least three quarters of its values are not zero. A product is then
-    /// faster without skipping, since four rows share each read of the right operand.
+    /// `true` if the matrix has four rows or more and at least three quarters of its values are not zero. A product is
+    /// then faster without skipping, since four rows share each read of the right operand.
     ///
     /// The decision must not depend on the instruction set: infinity times a zero that is not skipped is NaN.
     pub(super) are_full: bool,
@@ -104,10 +104,11 @@ impl Kernel for ColumnMasks<'_> {
     }
 }
 
-/// Returns `true` if a weight gradient is faster for `pairs` of columns, which skip only the zeros that both columns have.
+/// Returns `true` if a weight gradient is faster for `pairs` of columns, which skip only the zeros that both columns
+/// have.
 ///
-/// Both columns share each read of the right operand, so that a value costs four cycles instead of five. Neighbouring pixels
-/// of images are mostly zero together. As for [`Masks::are_full`], the decision depends on the matrix alone.
+/// Both columns share each read of the right operand, so that a value costs four cycles instead of five. Neighbouring
+/// pixels of images are mostly zero together. As for [`Masks::are_full`], the decision depends on the matrix alone.
 #[inline(always)]
 fn pairs_pay<'a>(pairs: impl Iterator<Item = (&'a u64, &'a u64)>) -> bool {
     let (mut each, mut either) = (0, 0);
@@ -142,7 +143,8 @@ fn swap<const SIDE: usize>(square: &mut [u64; WORD], low: u64) {
     }
 }
 
-/// Returns the first values of a row as an array. A shorter row is copied into `padding`, whose other values are not used.
+/// Returns the first values of a row as an array. A shorter row is copied into `padding`, whose other values are not
+/// used.
 #[inline(always)]
 pub(super) fn whole_word<'a>(values: &'a [f32], padding: &'a mut [f32; WORD]) -> &'a [f32; WORD] {
     if values.len() < WORD {

@@ -7,11 +7,12 @@ use super::{
 };
 use crate::{Isa, buffer::LANES, isa::Kernel};
 
-/// The number of inner indices in a block of the right operand. A block of 128 columns has 32 KiB, the size of an L1 cache.
+/// The number of inner indices in a block of the right operand. A block of 128 columns has 32 KiB, the size of an L1
+/// cache.
 const BLOCK: usize = WORD;
 
-/// The number of columns from which on each stretch of a block is copied before its use. Rows that are so far apart, often
-/// by a power of two, compete for few sets of the L1 cache.
+/// The number of columns from which on each stretch of a block is copied before its use. Rows that are so far apart,
+/// often by a power of two, compete for few sets of the L1 cache.
 const WIDE: usize = 256;
 
 /// The number of values in a block of the widest stretch.
@@ -32,7 +33,8 @@ pub(crate) struct Product<'a> {
 }
 
 impl Product<'_> {
-    /// Runs the dense or the skipping loop. Each is a function of its own, since LLVM keeps no tile of a mixture in registers.
+    /// Runs the dense or the skipping loop. Each is a function of its own, since LLVM keeps no tile of a mixture in
+    /// registers.
     pub(crate) fn run(self, isa: Isa) {
         match is_narrow(self.columns) || self.masks.are_full {
             true => isa.run(Dense(self)),
@@ -48,8 +50,8 @@ impl Product<'_> {
     }
 }
 
-/// Returns the part of `right`, which starts at a block, from `column` on, and the stride of that part. Wide rows are copied
-/// to `packed`.
+/// Returns the part of `right`, which starts at a block, from `column` on, and the stride of that part. Wide rows are
+/// copied to `packed`.
 #[inline(always)]
 fn stretch_of<'a, const W: usize, const C: usize>(
     right: &'a [f32],

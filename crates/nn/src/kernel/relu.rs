@@ -4,7 +4,8 @@ use crate::isa::Kernel;
 
 /// ReLU: an output is its input if that is positive, otherwise 0. NaN becomes 0, so that only the loss shows it.
 ///
-/// Inputs and outputs are two buffers: LLVM compiles a loop over one buffer to masked stores, which are ten times slower.
+/// Inputs and outputs are two buffers: LLVM compiles a loop over one buffer to masked stores, which are ten times
+/// slower.
 pub(crate) struct Relu<'a> {
     pub(crate) inputs: &'a [f32],
     pub(crate) outputs: &'a mut [f32],

@@ -42,8 +42,8 @@ impl Kernel for Transpose<'_> {
 
 const SIDE: usize = 8;
 
-/// Transposes a square by swapping halves of ever larger squares, which LLVM compiles to shuffles of registers. It does so
-/// only for an argument by value and for nested loops over indices.
+/// Transposes a square by swapping halves of ever larger squares, which LLVM compiles to shuffles of registers. It does
+/// so only for an argument by value and for nested loops over indices.
 #[inline(always)]
 fn transpose(mut square: [[f32; SIDE]; SIDE]) -> [[f32; SIDE]; SIDE] {
     for half in [1, 2, 4] {

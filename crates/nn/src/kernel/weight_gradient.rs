@@ -9,8 +9,8 @@ use crate::{
     rule::{Apply, Rule, Update},
 };
 
-/// The number of outputs that are computed for all inputs before the next outputs. For a batch of 32, their part of `right`
-/// takes half of an L1 cache.
+/// The number of outputs that are computed for all inputs before the next outputs. For a batch of 32, their part of
+/// `right` takes half of an L1 cache.
 const GROUP: usize = 128;
 
 /// Computes `leftᵀ · right`, summed over rows; shapes (rows, inputs), (rows, outputs) and (inputs, outputs).
@@ -26,13 +26,14 @@ pub(crate) struct WeightGradient<'a> {
     pub(crate) target: &'a mut [f32],
     /// The index of `target` in the flat buffer.
     pub(crate) offset: usize,
-    /// Scratch for a group of outputs without a stride, shape (stretches, words, WORD, W). The compiler knows the size of its
-    /// parts and checks no index; a check costs half as much as a multiply-add.
+    /// Scratch for a group of outputs without a stride, shape (stretches, words, WORD, W). The compiler knows the size
+    /// of its parts and checks no index; a check costs half as much as a multiply-add.
     pub(crate) packed: &'a mut Buffer,
 }
 
 impl WeightGradient<'_> {
-    /// Runs a loop for each kind of tile. Each is a function of its own, since LLVM keeps no tile of a mixture in registers.
+    /// Runs a loop for each kind of tile. Each is a function of its own, since LLVM keeps no tile of a mixture in
+    /// registers.
     pub(crate) fn run(mut self, isa: Isa, rule: &mut Rule<'_>) {
         grow(self.packed, self.left.rows.next_multiple_of(WORD).max(WORD) * GROUP);
         let inputs = self.left.columns;
@@ -88,8 +89,8 @@ fn mask<const R: usize>(columns: &[u64], input: usize) -> u64 {
     masks.iter().fold(0, |all, mask| all | mask)
 }
 
-/// The loop over tiles of `R` inputs and `C` whole stretches of outputs. Single stretches (`C` = 1) are those after the last
-/// pair.
+/// The loop over tiles of `R` inputs and `C` whole stretches of outputs. Single stretches (`C` = 1) are those after the
+/// last pair.
 struct Whole<'a, const R: usize, const C: usize>(WeightGradient<'a>, Range<usize>);
 
 impl<const R: usize, const C: usize> Apply for Whole<'_, R, C> {
