@@ -39,7 +39,7 @@ pub type ModelBox = AbiModel_TO<'static, RBox<()>>;
 #[sabi(kind(Prefix(prefix_ref = DoorRef)))]
 #[sabi(missing_field(panic))]
 pub struct Door {
-    /// Returns the [`Description`] of the model as JSON.
+    /// Returns the [`Description`](crate::Description) of the model as JSON.
     pub describe: extern "C" fn() -> Answer<RString>,
     /// Builds a model. `options` is a JSON object of strings, `task` is a [`Task`] as JSON.
     #[sabi(last_prefix_field)]

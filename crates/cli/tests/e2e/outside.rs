@@ -117,7 +117,8 @@ fn shell(place: &Place, commands: &str, folder: &str) -> Output {
 
 /// Keeps cargo off the network, and from optimising the libraries whose speed does not matter here.
 fn configure_cargo(place: &Place) {
-    let config = "net.offline = true\n[profile.release]\nopt-level = 0\n[profile.release.package.fedpipe-nn]\nopt-level = 2\n";
+    let config =
+        "net.offline = true\n[profile.release]\nopt-level = 0\n[profile.release.package.fedpipe-nn]\nopt-level = 2\n";
     fs::create_dir(place.path(".cargo")).unwrap();
     fs::write(place.path(".cargo/config.toml"), config).unwrap();
 }
