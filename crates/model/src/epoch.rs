@@ -6,8 +6,8 @@ use crate::{Batches, Error, Examples, Result};
 
 /// The rules of one local epoch.
 ///
-/// A model that uses [`Epoch::batches`], the learning rate, and [`Epoch::correct`] between gradient and step supports
-/// every algorithm of the host.
+/// A model needs [`Epoch::batches`], the learning rate, and [`Epoch::correct`] between gradient and step. With these it
+/// supports every algorithm of the host.
 ///
 /// ```
 /// use fedpipe_model::{Epoch, Examples, Rows};
@@ -85,6 +85,8 @@ impl<'a> Epoch<'a> {
     }
 
     /// Turns the gradient of the loss at `weights` into the gradient of the local objective of this round.
+    ///
+    /// The ABI carries these terms for algorithms to come; no strategy of this version sets them.
     ///
     /// Adds the proximal term μ(w − anchor) (FedProx, Li 2020, eq. 2) and the linear term (c − c_k in SCAFFOLD, −g_k in
     /// FedDyn), and sets the gradient of frozen tensors to 0. Both slices are flat, in the order of the layout.

@@ -45,7 +45,7 @@ impl Model for LogReg {
             batch.gather(self.network.inputs(batch.len()));
             let score = self.network.gradient(&self.weights, batch.labels(), &mut self.gradient)?;
             report.sums.add(score.loss_sum, score.correct, batch.len())?;
-            // The terms of FedProx, SCAFFOLD and other algorithms.
+            // The terms that an algorithm adds to the gradient.
             epoch.correct(&self.weights, &mut self.gradient);
             self.optimiser.step(&mut self.weights, &self.gradient, epoch.learning_rate);
             report.steps += 1;
