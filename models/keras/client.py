@@ -1,12 +1,12 @@
 """The multi-layer perceptron of `models/mlp` in Keras: `just run keras`.
 
-The same layers, initial weights and order of examples; Keras's own training loop, on JAX. (Its Adam differs from PyTorch's, and
-from fedpipe's, where gradients are almost 0: epsilon is added before the bias correction.)
+It has the same layers, initial weights and order of examples, and the training loop of Keras, on JAX. The Adam of Keras adds
+epsilon before the bias correction, so that it differs from that of PyTorch and fedpipe where gradients are almost 0.
 """
 
 import os
 
-# Before Keras is imported. JAX is the lightest of its back ends that trains fast.
+# Set before Keras is imported. JAX is the lightest back end that trains fast.
 os.environ["KERAS_BACKEND"] = "jax"
 os.environ["JAX_PLATFORMS"] = "cpu"
 
@@ -18,9 +18,9 @@ with fedpipe.requirements("requirements.txt"):
 
 
 def corrected(base):
-    """An optimiser of Keras that takes the client-side terms and the weight decay into each gradient.
+    """Returns a Keras optimiser that adds the client terms and the weight decay to each gradient.
 
-    They are variables, so that a round with other terms is not compiled anew.
+    The terms are variables, so that a round with other terms needs no new compilation.
     """
 
     class Corrected(base):
@@ -36,7 +36,7 @@ def corrected(base):
                 self.terms[v.path] = [self.add_variable_from_reference(v, name) for name in names]
 
         def correct(self, epoch, tensors):
-            """Takes the terms of an epoch. `tensors`: name in the layout, variable."""
+            """Sets the terms of an epoch. `tensors` has pairs of a name in the layout and a variable."""
             self.proximal.assign(epoch.proximal)
             for name, v in tensors:
                 anchor, linear, trained = self.terms[v.path]
@@ -53,7 +53,7 @@ def corrected(base):
 
 
 def optimiser(rules, rate):
-    """What the host asks for, in Keras's words."""
+    """Returns the Keras optimiser for the rules of the host."""
     rules = dict(rules)
     name, decay = rules.pop("name"), rules.pop("weight_decay", 0.0)
     if name == "adam":
@@ -75,7 +75,7 @@ class Mlp(fedpipe.Model):
         layers = [keras.layers.Dense(width, "relu") for width in widths[:-1]] + [keras.layers.Dense(widths[-1])]
         self.net = keras.Sequential([keras.Input(task.shape), keras.layers.Flatten(), *layers])
         start = fedpipe.dense_layers([task.inputs, *widths], seed)
-        # Of each layer first the kernel, then the bias.
+        # Each layer has first the kernel, then the bias.
         self.tensors = list(zip(start, self.net.trainable_variables))
         self.set_weights(start)
         self.rules = None
@@ -88,7 +88,7 @@ class Mlp(fedpipe.Model):
             v.assign(weights[name])
 
     def compile(self, rules, rate):
-        """Once for all rounds, unless the optimiser changes: compiling takes longer than training."""
+        """Compiles the training loop if the optimiser has changed; compiling takes longer than a round of training."""
         if self.rules != (rules, rate):
             loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
             self.net.compile(optimiser(rules, rate), loss, metrics=["accuracy"])
@@ -105,7 +105,7 @@ class Mlp(fedpipe.Model):
         batch = examples.all()
         limit = epoch.batch_size * (epoch.step_limit or len(batch))
         inputs, labels = batch.inputs[:limit], batch.labels[:limit]
-        # The examples come shuffled, by the protocol's order.
+        # The examples are shuffled already, in the order of the protocol.
         fitted = self.net.fit(inputs, labels, epoch.batch_size, epochs=1, shuffle=False, verbose=0).history
         report = fedpipe.Report(steps=-(-len(labels) // epoch.batch_size))
         report.sums.add(fitted["loss"][-1] * len(labels), round(fitted["accuracy"][-1] * len(labels)), len(labels))

@@ -1,6 +1,6 @@
 """The multi-layer perceptron of `models/mlp` in PyTorch: `just run torch`.
 
-The same layers, initial weights and order of examples. Weights have the shape (inputs, outputs), as in fedpipe.
+It has the same layers, initial weights and order of examples. Weights have the shape (inputs, outputs), as in fedpipe.
 """
 
 import fedpipe
@@ -9,12 +9,12 @@ with fedpipe.requirements("requirements.txt"):
     import torch
     from torch.nn.functional import cross_entropy
 
-# Clients are processes; `serve` makes no threads either.
+# Parallelism comes from client processes, so that each has one thread.
 torch.set_num_threads(1)
 
 
 def optimiser(rules, rate, parameters):
-    """What the host asks for, in PyTorch's words."""
+    """Returns the PyTorch optimiser for the rules of the host."""
     rules = dict(rules)
     name = rules.pop("name")
     if name == "sgd":

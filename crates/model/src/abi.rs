@@ -1,9 +1,9 @@
-//! The frozen door between a client and a model's dylib. Nothing but plain data crosses it.
+//! The frozen ABI between a client and the dylib of a model: plain data alone is passed.
 //!
-//! abi_stable's compatibility runs one way (an old client loads a newer dylib, a newer client refuses an older one, even
-//! for a method with a default), so everything is in version one, and [`AbiModel::extension`] is for what comes later.
-//! A change here is a new minor version of this crate and a line in the CHANGELOG.
-#![allow(unsafe_code, reason = "exporting a symbol and reading it back is what a dylib is")]
+//! Under the rules of abi_stable an old client loads a newer dylib, but a newer client refuses an older dylib, even for
+//! a method with a default. Version one therefore has all methods, and [`AbiModel::extension`] serves later additions.
+//! A change in this file is a new minor version of this crate and a line in the CHANGELOG.
+#![allow(unsafe_code, reason = "a dylib exports a symbol, and its reader trusts the type")]
 #![allow(non_camel_case_types, non_local_definitions, reason = "abi_stable's macros write such names and impls")]
 #![allow(missing_debug_implementations, reason = "abi_stable's generated types have none")]
 
@@ -27,21 +27,21 @@ use crate::{Epoch, Error, Examples, Model, Options, Report, Result, Rows, Sums, 
 #[doc(hidden)]
 pub use abi_stable::library as sabi_library;
 
-/// What every call gives: a value, or one sentence.
+/// The result of every call: a value, or an error of one sentence.
 pub type Answer<T> = RResult<T, RString>;
 
-/// A built model behind its door.
+/// A built model, called through the ABI.
 pub type ModelBox = AbiModel_TO<'static, RBox<()>>;
 
-/// What a dylib exports.
+/// The functions that a dylib exports.
 #[repr(C)]
 #[derive(StableAbi)]
 #[sabi(kind(Prefix(prefix_ref = DoorRef)))]
 #[sabi(missing_field(panic))]
 pub struct Door {
-    /// The model's [`Description`] as JSON.
+    /// Returns the [`Description`](crate::Description) of the model as JSON.
     pub describe: extern "C" fn() -> Answer<RString>,
-    /// Builds a model: `options` is a JSON object of strings, `task` a [`Task`] as JSON.
+    /// Builds a model. `options` is a JSON object of strings, `task` is a [`Task`] as JSON.
     #[sabi(last_prefix_field)]
     pub build: extern "C" fn(options: RStr<'_>, task: RStr<'_>, seed: u64) -> Answer<ModelBox>,
 }
@@ -53,53 +53,54 @@ impl RootModule for DoorRef {
     const VERSION_STRINGS: VersionStrings = package_version_strings!();
 }
 
-/// [`Model`] as it crosses. The caller allocates, the callee fills, and both lengths are named where they differ.
+/// The methods of [`Model`] through the ABI. The caller allocates a buffer and the callee fills it. An error about a
+/// buffer names both lengths.
 #[sabi_trait]
 pub trait AbiModel {
-    /// The length of the flat weight buffer.
+    /// Returns the number of weights.
     fn weight_count(&self) -> Answer<u64>;
-    /// The [`Layout`](crate::Layout) as JSON.
+    /// Returns the [`Layout`](crate::Layout) as JSON.
     fn layout(&self) -> Answer<RString>;
     /// Fills `out` with the weights.
     fn get_weights(&self, out: RSliceMut<'_, f32>) -> Answer<()>;
-    /// Takes the weights.
+    /// Replaces the weights.
     fn set_weights(&mut self, weights: RSlice<'_, f32>) -> Answer<()>;
     /// Trains one local epoch.
     fn train_epoch(&mut self, examples: AbiExamples<'_>, epoch: AbiEpoch<'_>) -> Answer<AbiReport>;
-    /// Sums over examples.
+    /// Sums losses and correct predictions over examples.
     fn evaluate(&mut self, examples: AbiExamples<'_>) -> Answer<AbiSums>;
     /// Fills `scores`, shape (examples, classes).
     fn predict(&mut self, examples: AbiExamples<'_>, scores: RSliceMut<'_, f32>) -> Answer<()>;
-    /// The length of the state.
+    /// Returns the number of bytes of the state.
     fn state_len(&self) -> Answer<u64>;
     /// Fills `out` with the state.
     fn get_state(&self, out: RSliceMut<'_, u8>) -> Answer<()>;
-    /// Takes the state.
+    /// Replaces the state.
     fn set_state(&mut self, state: RSlice<'_, u8>) -> Answer<()>;
-    /// Whatever comes after version one.
+    /// Calls an extension by name; request and reply are JSON.
     #[sabi(last_prefix_field)]
     fn extension(&mut self, name: RStr<'_>, json: RStr<'_>) -> Answer<RString>;
 }
 
-/// [`Examples`] as they cross: one of the two row slices is empty.
+/// The [`Examples`] in the ABI. One of the two slices of rows is empty.
 #[repr(C)]
 #[derive(StableAbi, Clone, Copy)]
 pub struct AbiExamples<'a> {
-    /// Whether `bytes` holds the rows.
+    /// `true` if `bytes` holds the rows, `false` if `floats` does.
     pub is_bytes: bool,
     /// Pixels, row-major.
     pub bytes: RSlice<'a, u8>,
     /// Values, row-major.
     pub floats: RSlice<'a, f32>,
-    /// Values a row.
+    /// The number of values in a row.
     pub row_len: u64,
-    /// One a row.
+    /// One label for each row.
     pub labels: RSlice<'a, u32>,
-    /// The rows to visit.
+    /// The indices of the rows to visit, in order.
     pub order: RSlice<'a, u32>,
 }
 
-/// [`Epoch`] as it crosses.
+/// The [`Epoch`] in the ABI.
 #[repr(C)]
 #[derive(StableAbi, Clone, Copy)]
 pub struct AbiEpoch<'a> {
@@ -119,19 +120,19 @@ pub struct AbiEpoch<'a> {
     pub optimiser: RStr<'a>,
     /// See [`Epoch::keep_optimiser`].
     pub keep_optimiser: bool,
-    /// Mini-batches at most; 0 for no limit.
+    /// The most mini-batches to train on; 0 for no limit.
     pub step_limit: u64,
-    /// 1 for each tensor of the layout that is trained, 0 for the others; empty for all.
+    /// For each tensor of the layout 1 if it is trained and 0 if it is frozen; empty if all are trained.
     pub trainable: RSlice<'a, u8>,
-    /// μ of the proximal term; 0 for none.
+    /// The coefficient μ of the proximal term; 0 for none.
     pub proximal: f32,
-    /// What the proximal term pulls to, flat; empty where μ = 0.
+    /// The weights to which the proximal term pulls, flat; may be empty if μ = 0.
     pub anchor: RSlice<'a, f32>,
-    /// Added to every gradient, flat; empty for none.
+    /// The linear term, which is added to every gradient, flat; empty for none.
     pub linear: RSlice<'a, f32>,
 }
 
-/// [`Sums`] as they cross.
+/// The [`Sums`] in the ABI.
 #[repr(C)]
 #[derive(StableAbi, Clone, Copy)]
 pub struct AbiSums {
@@ -143,7 +144,7 @@ pub struct AbiSums {
     pub examples: u64,
 }
 
-/// [`Report`] as it crosses.
+/// The [`Report`] in the ABI.
 #[repr(C)]
 #[derive(StableAbi, Clone, Copy)]
 pub struct AbiReport {
@@ -155,7 +156,7 @@ pub struct AbiReport {
     pub sums: AbiSums,
 }
 
-/// Exports `$model`, a type that implements [`Model`], as this dylib's model.
+/// Exports `$model`, a type that implements [`Model`], as the model of this dylib. The example is at [`Model`].
 #[macro_export]
 macro_rules! export_model {
     ($model:ty) => {
@@ -164,7 +165,7 @@ macro_rules! export_model {
                 $crate::abi::open_door::<$model>()
             }
 
-            // The name under which abi_stable looks for a library's header; a test of fedpipe-model compares them.
+            // abi_stable looks for the header of a library by this name; a test of fedpipe-model compares the two.
             #[unsafe(export_name = "_1as_0lib_1header_0root_bmodule_bloader")]
             static HEADER: $crate::abi::sabi_library::LibHeader = $crate::abi::header(module);
         };
@@ -202,7 +203,7 @@ extern "C" fn build<M: Model>(options: RStr<'_>, task: RStr<'_>, seed: u64) -> A
     })
 }
 
-/// Runs `call` where a panic becomes an error: one that reached the boundary would end the process.
+/// Runs `call` and turns a panic into an error. A panic that leaves an `extern "C"` function aborts the process.
 fn answer<T>(call: impl FnOnce() -> Result<T>) -> Answer<T> {
     match caught(call) {
         Ok(value) => ROk(value),
@@ -211,7 +212,7 @@ fn answer<T>(call: impl FnOnce() -> Result<T>) -> Answer<T> {
 }
 
 fn caught<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
-    // A model whose call panicked is poisoned by `Shim`, so no broken state is seen afterwards.
+    // `Shim` refuses all calls after a panic, so that no caller meets the state that the panic left.
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| Err(Error::new(panic_message(&*panic))))
 }
 
@@ -224,12 +225,13 @@ fn json<T: serde::Serialize>(value: &T) -> Result<RString> {
     Ok(serde_json::to_string(value)?.into())
 }
 
-/// A model behind the door, with what is needed to check what crosses.
+/// A model, with the data that are needed to check arguments and results.
 struct Shim<M> {
     model: M,
     task: Task,
+    /// The range of each tensor in the flat weights.
     tensors: Vec<Range<usize>>,
-    /// The first panic; everything after it is refused.
+    /// The message of the first panic, after which all calls are refused.
     poison: Option<String>,
 }
 
@@ -302,7 +304,7 @@ impl<M: Model> Shim<M> {
         self.model.train_epoch(&examples, &epoch)
     }
 
-    /// The ranges of the tensors whose flag is 0.
+    /// Returns the ranges of the tensors whose flag is 0.
     fn frozen(&self, trainable: &[u8]) -> Result<Vec<Range<usize>>> {
         if trainable.is_empty() {
             return Ok(Vec::new());
@@ -325,7 +327,7 @@ impl From<Sums> for AbiSums {
     }
 }
 
-// `&self` methods have no poison to set: they are caught, and whatever panicked says so each time it is asked.
+// Methods that take `&self` cannot set `poison`. A panic in one of them is caught, and is repeated by the next call.
 impl<M: Model> AbiModel for Shim<M> {
     fn weight_count(&self) -> Answer<u64> {
         answer(|| Ok(self.model.weight_count() as u64))

@@ -1,35 +1,46 @@
+//! The description, the options and the task of a model: the data that are exchanged when it is built.
+
 use std::{collections::BTreeMap, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// What a model says of itself before it is built.
+/// The name, version and options of a model, which are known before it is built.
+///
+/// ```
+/// use fedpipe_model::Description;
+///
+/// let description = Description::new("mlp", "0.1.0", "multi-layer perceptron")
+///     .option("hidden", "128,64", "widths of the hidden layers")
+///     .option("dropout", "0", "share of the hidden values that are set to 0");
+/// assert_eq!(description.options[1].key, "dropout");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Description {
-    /// The name users type, such as `mlp`.
+    /// The name that users type, such as `mlp`.
     pub name: String,
-    /// The model's own version; `env!("CARGO_PKG_VERSION")` is usual.
+    /// The version of the model, usually `env!("CARGO_PKG_VERSION")`.
     pub version: String,
-    /// One line.
+    /// One line that says which kind of model this is.
     pub summary: String,
-    /// Every key that `--model-option key=value` may name.
+    /// The options that `--model-option key=value` may set.
     pub options: Vec<OptionSpec>,
 }
 
-/// One option of a model.
+/// One option of a model; [`Description::option`] makes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OptionSpec {
-    /// As in `--model-option key=value`.
+    /// The key in `--model-option key=value`.
     pub key: String,
-    /// The value it has when the user gives none.
+    /// The value if the user gives none.
     pub default: String,
-    /// One line.
+    /// One line for `fedpipe models`.
     pub help: String,
 }
 
 impl Description {
-    /// A description without options.
+    /// Returns a description without options.
     pub fn new(name: &str, version: &str, summary: &str) -> Self {
         Self { name: name.into(), version: version.into(), summary: summary.into(), options: Vec::new() }
     }
@@ -42,31 +53,48 @@ impl Description {
     }
 }
 
-/// What the data ask of a model.
+/// The task that the data set for a model: classify examples of one shape.
+///
+/// ```
+/// let task = fedpipe_model::Task { shape: vec![28, 28], classes: 10 };
+/// assert_eq!(task.inputs(), 784);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
     /// The shape of one example, such as `[28, 28]`.
     pub shape: Vec<usize>,
-    /// Labels are below this.
+    /// The number of classes. Labels are from 0 to `classes - 1`.
     pub classes: usize,
 }
 
 impl Task {
-    /// How many values one example has.
+    /// Returns the number of values in one example.
     pub fn inputs(&self) -> usize {
         self.shape.iter().product()
     }
 }
 
-/// The options of a model, defaults filled in.
+/// The options of a model, with defaults for those that the user does not set.
+///
+/// ```
+/// use std::collections::BTreeMap;
+///
+/// use fedpipe_model::{Description, Options};
+///
+/// let description = Description::new("mlp", "0.1.0", "perceptron").option("hidden", "128,64", "widths");
+/// let options = Options::resolve(&description, BTreeMap::new())?;
+/// assert_eq!(options.list::<usize>("hidden")?, [128, 64]);
+/// assert!(options.get::<usize>("hidden").is_err());
+/// # Ok::<(), fedpipe_model::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options(BTreeMap<String, String>);
 
 impl Options {
-    /// Fills in the defaults of `description` and refuses keys it does not name.
+    /// Combines the values that the user has `given` with the defaults of `description`.
     ///
     /// # Errors
-    /// An unknown key, named together with the known ones.
+    /// A key that `description` does not list. The error names the key and those that are listed.
     pub fn resolve(description: &Description, given: BTreeMap<String, String>) -> Result<Self> {
         let known: Vec<&str> = description.options.iter().map(|o| o.key.as_str()).collect();
         if let Some(key) = given.keys().find(|key| !known.contains(&key.as_str())) {
@@ -77,18 +105,18 @@ impl Options {
         Ok(Self(defaults.chain(given).collect()))
     }
 
-    /// The option `key`, parsed.
+    /// Parses the value of the option `key`.
     ///
     /// # Errors
-    /// A value that does not parse, or a key that [`Model::describe`](crate::Model::describe) forgot.
+    /// A value that does not parse, or a key that [`Model::describe`](crate::Model::describe) does not list.
     pub fn get<T: FromStr<Err: std::fmt::Display>>(&self, key: &str) -> Result<T> {
         parse(key, self.text(key)?)
     }
 
-    /// The option `key` as a comma-separated list; an empty value is an empty list.
+    /// Parses the value of the option `key` as a comma-separated list. An empty value is an empty list.
     ///
     /// # Errors
-    /// As for [`Options::get`].
+    /// The errors of [`Options::get`].
     pub fn list<T: FromStr<Err: std::fmt::Display>>(&self, key: &str) -> Result<Vec<T>> {
         let text = self.text(key)?;
         text.split(',').filter(|_| !text.is_empty()).map(|item| parse(key, item)).collect()

@@ -1,28 +1,45 @@
+//! One local epoch: the rules under which a model trains, and the report that it returns.
+
 use std::{iter::Take, ops::Range};
 
 use crate::{Batches, Error, Examples, Result};
 
 /// The rules of one local epoch.
 ///
-/// A model needs three things of it: [`Epoch::batches`], [`Epoch::correct`] between gradient and step, and the
-/// learning rate. With these it supports every algorithm of the host.
+/// A model needs [`Epoch::batches`], the learning rate, and [`Epoch::correct`] between gradient and step. With these it
+/// supports every algorithm of the host.
+///
+/// ```
+/// use fedpipe_model::{Epoch, Examples, Rows};
+///
+/// let examples = Examples::new(Rows::Floats(&[0.5, 1.0, 1.5]), 1, &[0, 1, 0], &[2, 0, 1]);
+/// let epoch = Epoch::plain(0.1, 2);
+/// let mut weights = [0.0; 4];
+/// for batch in epoch.batches(&examples) {
+///     let mut gradient = [batch.len() as f32; 4]; // of the mean loss, by the model
+///     epoch.correct(&weights, &mut gradient);
+///     weights.iter_mut().zip(gradient).for_each(|(w, g)| *w -= epoch.learning_rate * g);
+/// }
+/// assert!((weights[0] + 0.3).abs() < 1e-6);
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Epoch<'a> {
-    /// The run's seed, for the model's own randomness (such as dropout), to be keyed with the next three.
+    /// The seed of the run. A model with randomness of its own, such as dropout, keys it by the seed and the next three
+    /// fields.
     pub seed: u64,
-    /// The round, from 1.
+    /// The round, counted from 1.
     pub round: u64,
-    /// The client whose partition is trained on.
+    /// The client that owns the examples.
     pub client: u32,
-    /// The local epoch within the round, from 0.
+    /// The local epoch within the round, counted from 0.
     pub epoch: u64,
     /// The local learning rate.
     pub learning_rate: f32,
-    /// Examples a mini-batch, at least 1.
+    /// The number of examples in a mini-batch, at least 1.
     pub batch_size: usize,
-    /// The local optimiser as JSON, such as `{"name":"sgd"}`; `fedpipe_nn::Optimiser` reads it.
+    /// The local optimiser as JSON, such as `{"name":"sgd"}`. `fedpipe_nn::Optimiser` reads it.
     pub optimiser: &'a str,
-    /// Whether the local optimiser goes on from the round before; otherwise it starts afresh at local epoch 0.
+    /// `true` if the local optimiser keeps its state from round to round. Otherwise local epoch 0 resets the state.
     pub keep_optimiser: bool,
     pub(crate) step_limit: Option<u64>,
     pub(crate) frozen: &'a [Range<usize>],
@@ -32,7 +49,7 @@ pub struct Epoch<'a> {
 }
 
 impl<'a> Epoch<'a> {
-    /// A plain epoch of SGD: no client-side term, no step limit, every tensor trained. For tests.
+    /// Returns the rules of a plain epoch of SGD, for tests: no client term, no step limit, no frozen tensor.
     pub fn plain(learning_rate: f32, batch_size: usize) -> Epoch<'static> {
         Epoch {
             seed: 0,
@@ -51,27 +68,30 @@ impl<'a> Epoch<'a> {
         }
     }
 
-    /// The mini-batches to train on, as many as this epoch allows.
+    /// Cuts `examples` into mini-batches, up to the step limit of this epoch.
     pub fn batches<'e>(&self, examples: &Examples<'e>) -> Take<Batches<'e>> {
         let limit = self.step_limit.map_or(usize::MAX, |steps| usize::try_from(steps).unwrap_or(usize::MAX));
         examples.batches(self.batch_size).take(limit)
     }
 
-    /// The proximal coefficient μ, 0 without one; part of ‖a‖₁.
+    /// Returns the coefficient μ of the proximal term, 0 if there is none. [`Report::accumulation`] depends on μ.
     pub fn proximal(&self) -> f32 {
         self.proximal
     }
 
-    /// Whether [`Epoch::correct`] has nothing to do, so that a model may fuse gradient and step.
+    /// Returns `true` if [`Epoch::correct`] would change nothing. A model may then fuse gradient and step.
     pub fn is_plain(&self) -> bool {
         self.proximal == 0.0 && self.linear.is_empty() && self.frozen.is_empty()
     }
 
-    /// Turns the gradient of the loss at `weights` into the gradient of the round's local objective: adds
-    /// μ(w − anchor) (FedProx, Li 2020, eq. 2) and the linear term (SCAFFOLD's c − c_k, FedDyn's −g_k), and zeroes
-    /// what is not trained. Both are flat, in layout order.
+    /// Turns the gradient of the loss at `weights` into the gradient of the local objective of this round.
+    ///
+    /// The ABI carries these terms for algorithms to come; no strategy of this version sets them.
+    ///
+    /// Adds the proximal term μ(w − anchor) (FedProx, Li 2020, eq. 2) and the linear term (c − c_k in SCAFFOLD, −g_k in
+    /// FedDyn), and sets the gradient of frozen tensors to 0. Both slices are flat, in the order of the layout.
     pub fn correct(&self, weights: &[f32], gradient: &mut [f32]) {
-        // Skipped, not multiplied by 0, so that μ = 0 has the bits of a run without the term.
+        // A term with μ = 0 is skipped, so that the bits are those of a run without the term.
         if self.proximal != 0.0 {
             for ((g, w), a) in gradient.iter_mut().zip(weights).zip(self.anchor) {
                 *g += self.proximal * (w - a);
@@ -84,34 +104,50 @@ impl<'a> Epoch<'a> {
     }
 }
 
-/// What an epoch of training did.
+/// The report of one local epoch.
+///
+/// ```
+/// let mut report = fedpipe_model::Report::default();
+/// report.sums.add(2.5, 1, 4)?; // a mini-batch of four examples, one of them predicted correctly
+/// report.steps += 1;
+/// report.accumulation = report.steps as f64; // plain SGD
+/// # Ok::<(), fedpipe_model::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Report {
-    /// Mini-batches trained on.
+    /// The number of mini-batches that were trained on.
     pub steps: u64,
-    /// ‖a‖₁, the accumulation of the local optimiser in this round so far (FedNova, Wang 2020); NaN if it has
-    /// none, as Adam.
+    /// The accumulation ‖a‖₁ of the local optimiser in this round so far (FedNova, Wang 2020); NaN for an optimiser
+    /// that has none, such as Adam.
     pub accumulation: f64,
-    /// Over the examples, each scored before the step that it took part in.
+    /// The sums over the examples. Each example is scored before its own mini-batch changes the weights.
     pub sums: Sums,
 }
 
-/// Sums over examples, so that parts can be merged.
+/// Sums over examples. The sums of several parts can be added up.
+///
+/// ```
+/// let mut sums = fedpipe_model::Sums::default();
+/// sums.add(2.5, 1, 4)?;
+/// assert_eq!((sums.loss_sum, sums.correct, sums.examples), (2.5, 1, 4));
+/// assert!(sums.add(f64::NAN, 0, 4).is_err());
+/// # Ok::<(), fedpipe_model::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Sums {
-    /// Σ of the examples' losses.
+    /// The sum of the losses of all examples.
     pub loss_sum: f64,
-    /// Examples whose class was predicted.
+    /// The number of examples whose class was predicted.
     pub correct: u64,
-    /// Examples scored.
+    /// The number of examples.
     pub examples: u64,
 }
 
 impl Sums {
-    /// Adds a batch.
+    /// Adds a batch of `examples` examples.
     ///
     /// # Errors
-    /// A loss that is not finite: ReLU hides NaN from the weights, so this is where it is seen.
+    /// A loss that is not finite. ReLU turns NaN into 0, so that only the loss shows it.
     pub fn add(&mut self, loss_sum: f64, correct: u64, examples: usize) -> Result<()> {
         if !loss_sum.is_finite() {
             let seen = self.examples;

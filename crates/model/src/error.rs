@@ -1,16 +1,30 @@
+//! The error of a model: one sentence for the person who runs it.
+
 use std::fmt;
 
-/// Why a model refused or failed, as one sentence for the person who runs it.
+/// The reason why a model refused or failed, as one sentence for the person who runs it.
 ///
-/// Any standard error converts, so `?` works on parsing and on `fedpipe_nn`'s errors.
+/// Every standard error converts to this type, so that `?` works on parse errors and on the errors of `fedpipe_nn`.
+///
+/// ```
+/// use fedpipe_model::{Error, Result};
+///
+/// fn width(text: &str) -> Result<usize> {
+///     match text.parse()? {
+///         0 => Err(Error::new("model option width: the layer cannot be 0 wide; take 1 or more")),
+///         width => Ok(width),
+///     }
+/// }
+/// assert_eq!(width("x").unwrap_err().to_string(), "invalid digit found in string");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error(String);
 
-/// A result of the author's API.
+/// The result of the methods of a model.
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// An error that says `message`: lower case, no full stop, with the value and the remedy in it.
+    /// Makes an error from `message`, which the user sees unchanged: lower case, no full stop, the value, the remedy.
     pub fn new(message: impl Into<String>) -> Self {
         Self(message.into())
     }
@@ -22,7 +36,7 @@ impl fmt::Display for Error {
     }
 }
 
-// `Error` itself is no `std::error::Error`, so that this conversion can exist (as in anyhow).
+// `Error` does not implement `std::error::Error`, since this conversion would then overlap with `From<T> for T`.
 impl<E: std::error::Error> From<E> for Error {
     fn from(error: E) -> Self {
         Self(error.to_string())

@@ -1,8 +1,23 @@
+//! The examples that a client lends to a model, in the order in which to visit them.
+
 use std::{ops::BitOr, slice::Chunks};
 
 use multiversion::multiversion;
 
-/// Labelled examples, lent by the client without a copy, and the order in which to visit them.
+/// Labelled examples that the client lends without a copy, and the order in which to visit them.
+///
+/// ```
+/// use fedpipe_model::{Examples, Row, Rows};
+///
+/// // Three examples of two pixels each; the second one is not visited.
+/// let examples = Examples::new(Rows::Bytes(&[0, 255, 1, 1, 51, 102]), 2, &[7, 8, 9], &[2, 0]);
+/// let mut inputs = [0.0; 2 * 2];
+/// for batch in examples.batches(2) {
+///     assert_eq!(batch.gather(&mut inputs), [0.2, 0.4, 0.0, 1.0]); // (batch, values)
+///     assert_eq!(batch.labels().collect::<Vec<_>>(), [9, 7]);
+///     assert_eq!(batch.rows().next(), Some(Row::Bytes(&[51, 102])));
+/// }
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Examples<'a> {
     rows: Rows<'a>,
@@ -11,29 +26,51 @@ pub struct Examples<'a> {
     order: &'a [u32],
 }
 
-/// The rows of a partition as they lie in its file, row-major.
+/// All rows of a partition, row-major, as they are stored in its file.
+///
+/// ```
+/// use fedpipe_model::{Examples, Rows};
+///
+/// let (pixels, values) = (Rows::Bytes(&[0, 255]), Rows::Floats(&[0.0, 1.0]));
+/// let gathered = |rows| {
+///     let batch = Examples::new(rows, 2, &[0], &[0]).batches(1).next().unwrap();
+///     batch.gather(&mut [0.0; 2]).to_vec()
+/// };
+/// assert_eq!(gathered(pixels), gathered(values));
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub enum Rows<'a> {
-    /// Pixels, 0..=255; a model sees `x / 255`.
+    /// Pixels from 0 to 255; [`Batch::gather`] scales them to 0..=1.
     Bytes(&'a [u8]),
-    /// Values that a model sees as they are.
+    /// Values that [`Batch::gather`] copies unchanged.
     Floats(&'a [f32]),
 }
 
-/// One example, unscaled.
+/// One unscaled example.
+///
+/// ```
+/// # use fedpipe_model::Row;
+/// fn mean(row: Row<'_>) -> f32 {
+///     match row {
+///         Row::Bytes(pixels) => pixels.iter().map(|&x| f32::from(x)).sum::<f32>() / pixels.len() as f32,
+///         Row::Floats(values) => values.iter().sum::<f32>() / values.len() as f32,
+///     }
+/// }
+/// assert_eq!(mean(Row::Bytes(&[0, 255])), 127.5);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Row<'a> {
-    /// Pixels, 0..=255; a model sees `x / 255`.
+    /// Pixels from 0 to 255; [`Batch::gather`] scales them to 0..=1.
     Bytes(&'a [u8]),
-    /// Values that a model sees as they are.
+    /// Values that [`Batch::gather`] copies unchanged.
     Floats(&'a [f32]),
 }
 
 impl<'a> Examples<'a> {
-    /// Examples of `row_len` values each, to be visited in `order` (row indices; those left out are not visited).
+    /// Returns examples of `row_len` values each. `order` lists the indices of the rows to visit.
     ///
     /// # Panics
-    /// If `rows` is not `row_len` values a label. (Over the ABI such a panic becomes an error.)
+    /// If the number of values is not `row_len` times the number of labels.
     pub fn new(rows: Rows<'a>, row_len: usize, labels: &'a [u32], order: &'a [u32]) -> Self {
         let values = match rows {
             Rows::Bytes(values) => values.len(),
@@ -43,23 +80,23 @@ impl<'a> Examples<'a> {
         Self { rows, row_len, labels, order }
     }
 
-    /// How many examples are to be visited.
+    /// Returns the number of examples to visit.
     pub fn len(&self) -> usize {
         self.order.len()
     }
 
-    /// Whether none is.
+    /// Returns `true` if there is no example to visit.
     pub fn is_empty(&self) -> bool {
         self.order.is_empty()
     }
 
-    /// How many values one example has.
+    /// Returns the number of values in one example.
     pub fn row_len(&self) -> usize {
         self.row_len
     }
 
-    /// Batches of `size` examples in order; the last may be shorter. For evaluation; training uses
-    /// [`Epoch::batches`](crate::Epoch::batches).
+    /// Cuts the examples into batches of `size`, for evaluation; the last batch may be shorter. Training takes its
+    /// batches from [`Epoch::batches`](crate::Epoch::batches).
     ///
     /// # Panics
     /// If `size` is 0.
@@ -76,7 +113,7 @@ impl<'a> Examples<'a> {
     }
 }
 
-/// An iterator over the batches of some examples.
+/// An iterator over the batches of [`Examples`], made by [`Examples::batches`].
 #[derive(Debug, Clone)]
 pub struct Batches<'a> {
     examples: Examples<'a>,
@@ -92,7 +129,14 @@ impl<'a> Iterator for Batches<'a> {
     }
 }
 
-/// Some examples that are trained on, or evaluated, together.
+/// Some of the [`Examples`], which a model trains on or evaluates together.
+///
+/// ```
+/// # use fedpipe_model::{Examples, Rows};
+/// let examples = Examples::new(Rows::Floats(&[0.5, 1.5, 2.5]), 1, &[3, 4, 5], &[0, 1, 2]);
+/// let lengths: Vec<usize> = examples.batches(2).map(|batch| batch.len()).collect();
+/// assert_eq!(lengths, [2, 1]);
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Batch<'a> {
     examples: Examples<'a>,
@@ -100,32 +144,33 @@ pub struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    /// How many examples it has; never 0.
+    /// Returns the number of examples, which is never 0.
     #[expect(clippy::len_without_is_empty, reason = "a batch is never empty")]
     pub fn len(&self) -> usize {
         self.order.len()
     }
 
-    /// The examples, unscaled, in order.
+    /// Returns the unscaled examples in order.
     pub fn rows(&self) -> impl ExactSizeIterator<Item = Row<'a>> + use<'a> {
         let examples = self.examples;
         self.order.iter().map(move |&index| examples.row(index))
     }
 
-    /// The labels, in order.
+    /// Returns the labels in order.
     pub fn labels(&self) -> impl ExactSizeIterator<Item = u32> + use<'a> {
         let labels = self.examples.labels;
         self.order.iter().map(move |&index| labels[index as usize])
     }
 
-    /// Copies the examples, scaled, into `inputs`, shape (batch, row_len), row-major; returns the part that was filled.
+    /// Copies the examples into `inputs`, shape (batch, row_len), row-major, and returns the part that was filled.
+    /// Pixels are scaled to 0..=1.
     ///
     /// # Panics
-    /// If `inputs` is shorter than that.
+    /// If `inputs` is too short.
     pub fn gather<'b>(&self, inputs: &'b mut [f32]) -> &'b [f32] {
         let filled = &mut inputs[..self.len() * self.examples.row_len];
-        // Rows lie anywhere in a file that is larger than the caches. Touched first, they come side by side; one after the
-        // other they took a tenth of an epoch.
+        // The rows are scattered over a file that is larger than the caches. One read per cache line lets the CPU fetch
+        // many lines at once.
         let touched = self.rows().map(|row| match row {
             Row::Floats(values) => touch::<_, 16>(values, f32::to_bits),
             Row::Bytes(pixels) => touch::<_, 64>(pixels, u32::from),
@@ -141,22 +186,22 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// Reads a value of each cache line, of `LINE` values, with as few instructions as it takes: the CPU waits for as many lines
-/// at once as it has instructions in hand.
+/// Reads the first value of each cache line, which has `LINE` values. The fewer instructions the loop has, the more
+/// lines the CPU fetches at once.
 fn touch<T: Copy, const LINE: usize>(row: &[T], bits: impl Fn(T) -> u32) -> u32 {
     let (lines, rest) = row.as_chunks::<LINE>();
     let firsts = lines.iter().map(|line| line[0]);
     firsts.chain(rest.last().copied()).fold(0, |all, value| all | bits(value))
 }
 
-/// Twice as fast with the conversions of AVX2; the bits are the same, since nothing is fused.
+/// Scales the pixels of one row. AVX2 converts twice as fast, with the same bits, since no operation is fused.
 #[multiversion(targets("x86_64+avx2"))]
 fn scale_row(pixels: &[u8], out: &mut [f32]) {
     out.iter_mut().zip(pixels).for_each(|(o, &x)| *o = scale(x));
 }
 
-/// x / 255, correctly rounded (a test looks at all 256), without a division, which takes twice as long: 1 / 255 in two
-/// parts, of which the first times any x is exact.
+/// Returns x / 255, correctly rounded (a test checks all 256 values), without a slow division. 1 / 255 is the sum of
+/// two parts; the product of x and the first part is exact.
 fn scale(x: u8) -> f32 {
     const HIGH: f32 = 257.0 / 65536.0;
     const LOW: f32 = (1.0_f64 / 255.0 - 257.0 / 65536.0) as f32;
@@ -175,7 +220,7 @@ mod tests {
         scale_row(&pixels, &mut row);
         for (x, scaled) in pixels.into_iter().zip(row) {
             let exact = (f32::from(x) / 255.0).to_bits();
-            // By whatever instructions this CPU has, and by those that every one has.
+            // With the instructions of this CPU, and with those that every CPU has.
             assert_eq!((scaled.to_bits(), scale(x).to_bits()), (exact, exact), "{x}");
         }
     }

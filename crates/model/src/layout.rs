@@ -1,60 +1,75 @@
+//! The layout of the weights: named tensors in one flat buffer.
+
 use serde::{Deserialize, Serialize};
 
 /// The named tensors of the flat weight buffer, in order and without gaps.
+///
+/// ```
+/// use fedpipe_model::{Kind, Layout, Place, Tensor};
+///
+/// let mean = Tensor { name: "norm.mean".into(), shape: vec![10], kind: Kind::Buffer, place: Place::Shared };
+/// let layout: Layout = [Tensor::param("dense1.weight", &[784, 10]), mean].into_iter().collect();
+/// assert_eq!(layout.weight_count(), 7850);
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Layout {
-    /// In the order in which they lie in the buffer.
+    /// The tensors in the order in which they lie in the buffer.
     pub tensors: Vec<Tensor>,
 }
 
 /// One tensor of a [`Layout`].
+///
+/// ```
+/// let weight = fedpipe_model::Tensor::param("dense1.weight", &[784, 10]); // (inputs, outputs)
+/// assert_eq!(weight.weight_count(), 7840);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tensor {
-    /// Unique within the layout, such as `dense1.weight`.
+    /// The name, unique within the layout, such as `dense1.weight`.
     pub name: String,
-    /// Row-major.
+    /// The shape; values are stored in row-major order.
     pub shape: Vec<usize>,
-    /// Whether a server optimiser may move it.
+    /// The kind, which tells whether a server optimiser changes the tensor.
     pub kind: Kind,
-    /// Whether it leaves the client.
+    /// The place, which tells whether the tensor leaves the client.
     pub place: Place,
 }
 
-/// What a tensor is to the server.
+/// The kind of a tensor, by which the host aggregates it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// Trained by gradients; averaged, and moved by the server optimiser.
+    /// A tensor that gradients train: averaged, then changed by the server optimiser.
     Param,
-    /// A running statistic; averaged, never moved by a server optimiser.
+    /// A running statistic: averaged, never changed by a server optimiser.
     Buffer,
 }
 
-/// Where a tensor lives.
+/// The place where a tensor is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Place {
-    /// Averaged over the clients.
+    /// The host averages the tensor over the clients.
     Shared,
-    /// Kept by each client for itself; refused by this version.
+    /// Each client keeps its own tensor. This version of fedpipe refuses such a model.
     Local,
 }
 
 impl Tensor {
-    /// A shared parameter, the usual kind.
+    /// Returns a shared parameter, the usual tensor.
     pub fn param(name: impl Into<String>, shape: &[usize]) -> Self {
         Self { name: name.into(), shape: shape.to_vec(), kind: Kind::Param, place: Place::Shared }
     }
 
-    /// How many weights it has.
+    /// Returns the number of weights in this tensor.
     pub fn weight_count(&self) -> usize {
         self.shape.iter().product()
     }
 }
 
 impl Layout {
-    /// How many weights all tensors have together.
+    /// Returns the number of weights in all tensors.
     pub fn weight_count(&self) -> usize {
         self.tensors.iter().map(Tensor::weight_count).sum()
     }

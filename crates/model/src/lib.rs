@@ -1,11 +1,11 @@
-//! What the author of a fedpipe model sees.
+//! The API for the author of a fedpipe model.
 //!
-//! A model is a `cdylib` that implements [`Model`] and ends with [`export_model!`]. It trains on the [`Examples`] it
-//! is lent, in the order it is given, under the rules of one [`Epoch`]. It knows nothing of processes, pipes, files,
-//! rounds or strategies. `models/README.md` is the guide, `models/logreg` the smallest example.
+//! A model is a `cdylib` that implements [`Model`] and ends with [`export_model!`]. A client lends the model its
+//! [`Examples`] in the order in which to visit them, and the rules of one local [`Epoch`]. A model knows nothing of
+//! processes, pipes, files, rounds or strategies. `models/README.md` is the guide for authors, `models/logreg` the
+//! smallest model.
 //!
-//! Everything crosses to the client process as plain data through [`abi`], the frozen door; a panic is caught inside
-//! the dylib and comes back as text.
+//! Model and client exchange plain data alone. A panic is caught inside the dylib and reaches the client as text.
 
 #[doc(hidden)]
 pub mod abi;
@@ -23,67 +23,133 @@ pub use layout::{Kind, Layout, Place, Tensor};
 
 /// A model that a federation can train.
 ///
-/// All parameters live in one flat `f32` buffer, the *weights*, of which [`Layout`] names the parts.
+/// All parameters are in one flat `f32` buffer, the *weights*. A [`Layout`] names the tensors in this buffer.
+///
+/// ```
+/// use std::collections::BTreeMap;
+///
+/// use fedpipe_model::{
+///     Description, Epoch, Examples, Layout, Model, Options, Report, Result, Rows, Sums, Task, Tensor, export_model,
+/// };
+///
+/// /// Predicts the class that it has seen most often. The loss is 1 for each wrong prediction.
+/// struct Counts(Vec<f32>);
+///
+/// impl Model for Counts {
+///     fn describe() -> Description {
+///         Description::new("counts", "0.1.0", "predicts the most frequent class")
+///             .option("start", "0", "the value from which each count starts")
+///     }
+///
+///     fn build(options: &Options, task: &Task, _seed: u64) -> Result<Self> {
+///         Ok(Self(vec![options.get("start")?; task.classes]))
+///     }
+///
+///     fn layout(&self) -> Layout {
+///         [Tensor::param("counts", &[self.0.len()])].into_iter().collect()
+///     }
+///
+///     fn weights(&self) -> &[f32] {
+///         &self.0
+///     }
+///
+///     fn weights_mut(&mut self) -> &mut [f32] {
+///         &mut self.0
+///     }
+///
+///     fn train_epoch(&mut self, examples: &Examples<'_>, epoch: &Epoch<'_>) -> Result<Report> {
+///         let mut report = Report { sums: self.evaluate(examples)?, ..Report::default() };
+///         for batch in epoch.batches(examples) {
+///             batch.labels().for_each(|label| self.0[label as usize] += 1.0);
+///             report.steps += 1;
+///         }
+///         Ok(report)
+///     }
+///
+///     fn evaluate(&mut self, examples: &Examples<'_>) -> Result<Sums> {
+///         let best = (0..self.0.len()).max_by(|&a, &b| self.0[a].total_cmp(&self.0[b]));
+///         let mut sums = Sums::default();
+///         for batch in examples.batches(500) {
+///             let correct = batch.labels().filter(|&label| Some(label as usize) == best).count();
+///             sums.add((batch.len() - correct) as f64, correct as u64, batch.len())?;
+///         }
+///         Ok(sums)
+///     }
+/// }
+///
+/// export_model!(Counts);
+///
+/// // A unit test needs no host.
+/// let options = Options::resolve(&Counts::describe(), BTreeMap::new())?;
+/// let mut model = Counts::build(&options, &Task { shape: vec![1], classes: 3 }, 0)?;
+/// let examples = Examples::new(Rows::Floats(&[0.0; 4]), 1, &[2, 0, 2, 1], &[0, 1, 2, 3]);
+/// model.train_epoch(&examples, &Epoch::plain(0.1, 2))?;
+/// assert_eq!(model.weights(), [1.0, 1.0, 2.0]);
+/// assert_eq!(model.evaluate(&examples)?.correct, 2);
+/// # Ok::<(), fedpipe_model::Error>(())
+/// ```
 pub trait Model: Sized + 'static {
-    /// Name, version and options; needs no data and must be cheap.
+    /// Returns the name, the version and the options. It is called without data and must be fast.
     fn describe() -> Description;
 
     /// Builds the model with its initial weights, which depend on the options, the task and `seed` alone.
     ///
     /// # Errors
-    /// An option's value or a task that this model cannot serve. (Unknown option keys are refused before this call.)
+    /// A value of an option, or a task, that does not suit this model. Unknown keys are refused before this call.
     fn build(options: &Options, task: &Task, seed: u64) -> Result<Self>;
 
-    /// The named tensors of the weights, in the order in which they lie in the buffer.
+    /// Returns the named tensors of the weights, in the order in which they lie in the buffer.
     fn layout(&self) -> Layout;
 
-    /// The weights, `layout().weight_count()` values.
+    /// Returns the weights, `layout().weight_count()` values.
     fn weights(&self) -> &[f32];
 
-    /// The weights, to be changed.
+    /// Returns the weights for writing.
     fn weights_mut(&mut self) -> &mut [f32];
 
-    /// How many weights there are. For a model that makes its initial ones when they are asked for, as most processes never do.
+    /// Returns the number of weights. Override it in a model that makes its initial weights only when they are asked
+    /// for: most client processes never ask.
     fn weight_count(&self) -> usize {
         self.weights().len()
     }
 
-    /// Takes the weights of another client or round, as many as [`Model::weight_count`] says. For the same kind of model,
-    /// which then need not make its own.
+    /// Replaces the weights by `weights`, which has [`Model::weight_count`] values. Override it together with
+    /// [`Model::weight_count`].
     fn set_weights(&mut self, weights: &[f32]) {
         self.weights_mut().copy_from_slice(weights);
     }
 
-    /// Trains over `examples` once, in mini-batches of [`Epoch::batches`].
+    /// Trains over `examples` once, in the mini-batches of [`Epoch::batches`].
     ///
     /// # Errors
-    /// Whatever makes the result unusable, a loss that is not finite among it.
+    /// Anything that makes the weights unusable, such as a loss that is not finite.
     fn train_epoch(&mut self, examples: &Examples<'_>, epoch: &Epoch<'_>) -> Result<Report>;
 
-    /// Loss and correct predictions over `examples`, leaving the weights as they are.
+    /// Sums losses and correct predictions over `examples`. The weights stay the same.
     ///
     /// # Errors
-    /// Whatever makes the sums unusable.
+    /// Anything that makes the sums unusable, such as a loss that is not finite.
     fn evaluate(&mut self, examples: &Examples<'_>) -> Result<Sums>;
 
-    /// Class scores of `examples` into `scores`, shape (examples, classes), row-major.
+    /// Writes the class scores of `examples` into `scores`, shape (examples, classes), row-major.
     ///
     /// # Errors
-    /// The default refuses.
+    /// The default always returns an error.
     fn predict(&mut self, examples: &Examples<'_>, scores: &mut [f32]) -> Result<()> {
         let _ = (examples, scores);
         Err(Error::new("this model does not predict"))
     }
 
-    /// What a client keeps between rounds besides its weights, such as the state of a kept local optimiser.
+    /// Returns the state of this client between rounds, without the weights: for example that of a local optimiser
+    /// whose state is kept. The default has none.
     fn state(&self) -> Vec<u8> {
         Vec::new()
     }
 
-    /// Takes back what [`Model::state`] gave.
+    /// Replaces the state by one that [`Model::state`] has returned.
     ///
     /// # Errors
-    /// Bytes that `state` cannot have given; the default takes none.
+    /// Bytes that are no such state. The default refuses all but an empty state.
     fn set_state(&mut self, state: &[u8]) -> Result<()> {
         match state.len() {
             0 => Ok(()),
@@ -91,10 +157,10 @@ pub trait Model: Sized + 'static {
         }
     }
 
-    /// A door for calls that come after this version of the ABI: both sides are JSON.
+    /// Answers a call that is not in this version of the ABI. Request and reply are JSON.
     ///
     /// # Errors
-    /// The default knows none.
+    /// A name that this model does not know; the default knows none.
     fn extension(&mut self, name: &str, json: &str) -> Result<String> {
         let _ = json;
         Err(Error::new(format!("this model has no extension {name:?}")))

@@ -1,7 +1,7 @@
-//! Seconds for one epoch of 60,000 examples on one thread, and the share of the FMA peak measured in the same run.
+//! The seconds of one epoch of 60,000 examples on one thread, and the share of the FMA peak, measured in the same run.
 //!
-//! The operations are counted as if there were no zeros (and no gradient at the inputs of the first layer), so that
-//! skipping may show more than 100 %. A peak that is implausible ends the bench.
+//! Operations are counted as if no zero were skipped, so that a share can exceed 100 %. The gradient at the inputs of
+//! the first layer is not computed and not counted. An implausible peak ends the bench with an error.
 #![allow(clippy::print_stdout, reason = "a bench reports")]
 
 use std::{error::Error, ops::Range, time::Instant};
@@ -13,7 +13,8 @@ mod support;
 const SGD: &str = r#"{"name":"sgd"}"#;
 const ADAM: &str = r#"{"name":"adam"}"#;
 const TURNS: usize = 10;
-/// Examples timed together: about a millisecond, less than another process takes the core for.
+/// The number of examples that are timed together. They take about a millisecond, less than the time slice of another
+/// process.
 const PART: usize = 400;
 
 struct Case {
@@ -48,7 +49,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for (i, case) in CASES.iter().enumerate().filter(|(i, _)| chosen.is_none_or(|chosen| chosen == *i)) {
         let mut state = State::new(case);
         let data = if case.zeros { &images } else { &bright };
-        // Each part of the epoch at its best: what others do on the machine only ever adds time.
+        // The best time of each part counts: other work on the machine can only add time.
         let mut parts = vec![f64::INFINITY; 60_000 / PART];
         for _ in 0..TURNS {
             for (part, best) in parts.iter_mut().enumerate() {
@@ -73,13 +74,15 @@ fn without_zeros(data: &support::Data) -> support::Data {
     support::Data { images, labels: data.labels.clone() }
 }
 
+/// Returns the floating-point operations of an epoch.
 fn operations(case: &Case) -> f64 {
     let products: Vec<usize> = case.widths.windows(2).map(|pair| pair[0] * pair[1]).collect();
     let all: usize = products.iter().sum();
     (60_000 * 2 * (3 * all - products[0])) as f64
 }
 
-/// The operations that no kernel can skip: the first layer's product and its gradient, for pixels that are not 0.
+/// Returns the operations that no kernel can skip: the product and the gradient of the first layer for pixels that are
+/// not 0.
 fn least_operations(case: &Case, data: &support::Data) -> f64 {
     let pixels = data.images.iter().filter(|&&pixel| pixel != 0).count();
     (2 * 2 * pixels * case.widths[1]) as f64

@@ -1,4 +1,4 @@
-//! The parts of a step by criterion: loss and gradient, the fused step, evaluation, for one batch of 32.
+//! The time of each part of a training step on one batch of 32, by criterion: score, gradient, optimiser, fused step.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use fedpipe_nn::{Isa, Network, Optimiser};
@@ -29,6 +29,8 @@ fn parts(criterion: &mut Criterion) {
     criterion.bench_function("the FMA peak, per GFLOP", |b| b.iter_custom(peak_time));
 }
 
+/// Returns the time of `gigaflops` at the FMA peak.
+///
 /// # Panics
 /// If the measured peak is implausible.
 fn peak_time(gigaflops: u64) -> std::time::Duration {

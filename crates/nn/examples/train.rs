@@ -1,9 +1,9 @@
-//! Trains an MLP on IDX files, in one process, and prints loss and accuracy an epoch.
+//! Trains a multi-layer perceptron on IDX files in one process, and prints loss and accuracy after each epoch.
 //!
-//! `cargo run --release -p fedpipe-nn --example train -- DIR [HIDDEN [SEED]]`, where DIR holds the four decompressed
-//! files and HIDDEN is such as 128,64.
+//! `cargo run --release -p fedpipe-nn --example train -- DIR [HIDDEN [SEED]]`. DIR has the four decompressed files,
+//! HIDDEN is a list of widths such as `128,64`.
 
-#![allow(clippy::print_stdout, reason = "it is what the example is for")]
+#![allow(clippy::print_stdout, reason = "the example reports to the terminal")]
 
 use std::{env, error::Error, fs, path::Path, time::Instant};
 
@@ -63,7 +63,7 @@ fn gather(images: &[u8], batch: &[usize], inputs: &mut [f32]) {
     }
 }
 
-/// By sorting keys that He's initialisation has drawn: a shuffle without another generator.
+/// Shuffles `order` by sorting random keys, for which the initialisation of weights serves as the generator.
 fn shuffle(order: &mut [usize], seed: u64) {
     let mut keys = vec![0.0; order.len()];
     init::he_normal(&mut keys, 1, seed, 99);

@@ -1,10 +1,17 @@
+//! The error of this crate.
+
 use std::fmt;
 
-/// Why something of this crate was refused, as one sentence: lower case, no full stop.
+/// The reason why this crate refused a request, as one sentence: lower case, no full stop.
+///
+/// ```
+/// let error = fedpipe_nn::Network::new(&[784]).unwrap_err();
+/// assert_eq!(error.to_string(), "a network needs two or more widths from 1 to 2^30, but got [784]");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error(String);
 
-/// A result of this crate.
+/// The result of this crate's functions.
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {

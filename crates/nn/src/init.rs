@@ -1,9 +1,8 @@
-//! Initial weights.
+//! Initial weights: He's normal distribution from a keyed generator.
 
 use fedpipe_random::{key::Key, normal};
 
-/// Fills `weights` with He's normal distribution, mean 0 and variance 2 / `inputs` (He 2015, eq. 10), for layers
-/// followed by ReLU.
+/// Fills `weights` with normal values of mean 0 and variance 2 / `inputs` (He 2015, eq. 10), for a layer with ReLU.
 ///
 /// `tensor` is the tensor's number in its layout: each tensor has a stream of its own ([`Key::initial`]), so that one
 /// tensor's size does not change another's values. Each weight takes the next u64 of the stream and is

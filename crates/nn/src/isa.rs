@@ -1,4 +1,4 @@
-//! Which instruction set the kernels run on: chosen once, never visible in a result.
+//! The instruction set of the kernels, which is chosen once and is visible in no result.
 #![allow(unsafe_code, reason = "calling a function with target features is unsafe; every other file is safe")]
 
 use std::{fmt, sync::OnceLock};
@@ -7,9 +7,9 @@ use crate::{Error, Result};
 
 /// A generic loop that is compiled once for each instruction set.
 ///
-/// `run` and everything it calls must be `#[inline(always)]`, or it is compiled without the features. `W` is how many
-/// `f32`s are four registers, of which a tile of sums has twice as many. It shapes the code alone: an output element is
-/// accumulated in the same order whatever it is.
+/// `run` and all functions that it calls must be `#[inline(always)]`; otherwise they are compiled without the
+/// instruction set. `W` is the number of `f32` values in four registers; a tile of sums has eight registers. `W`
+/// changes the code alone: each output element is accumulated in the same order for every `W`.
 pub(crate) trait Kernel {
     type Output;
     fn run<const W: usize>(self) -> Self::Output;
@@ -17,13 +17,22 @@ pub(crate) trait Kernel {
 
 /// An instruction set that this CPU has.
 ///
-/// All give the same bits, so the choice is one of speed. The environment variable `FEDPIPE_ISA` (`portable`, `avx2`
-/// or `avx512`) overrides it. The portable variant calls a software `fmaf` on x86, some 50 times slower; on aarch64 it is
-/// compiled to the native instruction.
+/// All instruction sets give the same bits; they differ in speed alone. The environment variable `FEDPIPE_ISA`
+/// (`portable`, `avx2` or `avx512`) overrides the choice. On x86 the portable variant calls `fmaf` for each value and
+/// is some 50 times slower. On aarch64 it is compiled to the native instruction.
+///
+/// ```
+/// use fedpipe_nn::Isa;
+///
+/// let isa = Isa::current()?;
+/// assert!(Isa::available().contains(&isa));
+/// println!("kernels run on {}", isa.name());
+/// # Ok::<(), fedpipe_nn::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Isa(Variant);
 
-// The field is private to this file: a value of `Isa` is proof that the CPU has the features.
+// The field is private to this file, so that a value of `Isa` exists only if the CPU has the features.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Variant {
     Portable,
@@ -34,16 +43,16 @@ enum Variant {
 }
 
 impl Isa {
-    /// The fastest, or the one that `FEDPIPE_ISA` names; the same answer for the life of the process.
+    /// Returns the fastest instruction set, or the one that `FEDPIPE_ISA` names. The choice is made once a process.
     ///
     /// # Errors
-    /// A value of `FEDPIPE_ISA` that is unknown or that this CPU cannot run.
+    /// A value of `FEDPIPE_ISA` that is unknown, or an instruction set that this CPU lacks.
     pub fn current() -> Result<Self> {
         static CHOICE: OnceLock<Result<Isa>> = OnceLock::new();
         CHOICE.get_or_init(|| Self::choose(std::env::var("FEDPIPE_ISA").ok().as_deref())).clone()
     }
 
-    /// Those of this CPU, the fastest first.
+    /// Returns the instruction sets of this CPU, the fastest first.
     pub fn available() -> Vec<Self> {
         let mut all = Vec::new();
         #[cfg(target_arch = "x86_64")]
@@ -61,7 +70,7 @@ impl Isa {
         all
     }
 
-    /// `portable`, `avx2` or `avx512`.
+    /// Returns `portable`, `avx2` or `avx512`.
     pub fn name(self) -> &'static str {
         match self.0 {
             Variant::Portable => "portable",
@@ -85,7 +94,7 @@ impl Isa {
 
     pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self.0 {
-            // On aarch64 sixteen of the 32 registers of four lanes.
+            // On aarch64 a tile has sixteen of the 32 registers, which have four lanes each.
             Variant::Portable => kernel.run::<32>(),
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the value exists, so `available` has seen the features that `avx2` enables.
@@ -103,14 +112,15 @@ impl fmt::Debug for Isa {
     }
 }
 
-/// Eight registers of eight lanes keep two multiply-adds a cycle of latency four busy; there are sixteen.
+/// Runs `kernel` with AVX2. A tile of eight registers hides the latency of two multiply-adds a cycle; the CPU has
+/// sixteen.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma,bmi1,popcnt")]
 fn avx2<K: Kernel>(kernel: K) -> K::Output {
     kernel.run::<32>()
 }
 
-/// Registers of sixteen lanes.
+/// Runs `kernel` with AVX-512, whose registers have sixteen lanes.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,bmi1,popcnt")]
 fn avx512<K: Kernel>(kernel: K) -> K::Output {

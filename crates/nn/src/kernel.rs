@@ -1,17 +1,25 @@
-//! The three matrix products of a layer, and what they stand on.
+//! The three matrix products of a layer, and the loops that they share.
 //!
-//! **The promise:** every output element starts at 0 (or its bias) and accumulates over its inner index in order, by
-//! fused multiply-add. Nothing else is in a result, so the tile and the instruction set are not. `naive.rs` is the same
-//! promise as plain loops. Zeros of the left operand (pixels, and whatever ReLU gave) are skipped where it pays, which no
-//! finite result shows but by the sign of a zero: none in a narrow layer ([`is_narrow`]); in a product none of a matrix that is
-//! nearly full, in a weight gradient those of both of two neighbouring inputs, or of each by itself. Which of these it is
-//! follows from the operands alone, so that results that are not finite are the same everywhere, too (a test).
+//! **The promise:** each output element starts at 0 or at its bias and accumulates over its inner index in order, by
+//! fused multiply-add. A result depends on nothing else, such as the tile or the instruction set. `naive.rs` states the
+//! same promise as plain loops.
 //!
-//! Most loops keep a tile of sums in eight registers and add to it for each value of the left operand. Those that skip walk
-//! the bits of a mask.
+//! Zeros of the left operand (pixels, outputs of ReLU) are skipped where that is faster:
 //!
-//! No library's product is used: FIELD.md measured 0.313 s an epoch with `gemm` 0.19 and 0.315 s with `matrixmultiply`
-//! where such loops took 0.187 s, since a library can neither skip zeros nor fuse the step, and promises no order.
+//! | product | skipped zeros |
+//! |---|---|
+//! | any, in a narrow layer ([`is_narrow`]) | none |
+//! | outputs, or the gradient at a layer's inputs | none if the left matrix is nearly full, otherwise all |
+//! | weight gradient | those of each input, or those that two neighbouring inputs have in common |
+//!
+//! A skipped zero changes no finite result except the sign of a zero. The operands alone decide which row of the table
+//! applies, so that infinities and NaN are the same everywhere, too (a test).
+//!
+//! Most loops keep a tile of sums in eight registers, and add to it for each value of the left operand. Loops that skip
+//! zeros iterate over the bits of a mask.
+//!
+//! The products of other libraries cannot skip zeros, cannot fuse the optimiser's step, and promise no order of
+//! addition.
 
 use crate::buffer::LANES;
 
@@ -27,12 +35,12 @@ pub(crate) use relu::{Relu, ReluGradient};
 pub(crate) use transpose::{Pad, Transpose};
 pub(crate) use weight_gradient::WeightGradient;
 
-/// Whether a layer has so few outputs, no more than [`LANES`], that to skip a zero costs more than a multiply-add.
+/// Returns `true` for a layer with at most [`LANES`] outputs, where skipping a zero costs more than a multiply-add.
 pub(crate) fn is_narrow(columns: usize) -> bool {
     columns <= LANES
 }
 
-/// Sums that stay in registers: `C` stretches of `W` columns in each of `R` rows.
+/// Sums that stay in registers: in each of `R` rows `C` stretches of `W` columns.
 type Tile<const W: usize, const C: usize, const R: usize> = [[[f32; W]; C]; R];
 
 /// A row-major matrix whose rows start `stride` values apart.
@@ -51,19 +59,20 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// The `N` values from `at`, as an array, so that the compiler knows the length of the loop over them.
+/// Returns the `N` values from index `at` as an array, so that the compiler knows the length of a loop over them.
 #[inline(always)]
 fn part<const N: usize>(values: &[f32], at: usize) -> &[f32; N] {
     values[at..].first_chunk().expect("a panel within the row")
 }
 
+/// Returns the `N` values from index `at` as a mutable array.
 #[inline(always)]
 pub(crate) fn part_mut<const N: usize>(values: &mut [f32], at: usize) -> &mut [f32; N] {
     values[at..].first_chunk_mut().expect("a panel within the row")
 }
 
-/// `C` times `W` values from the start of row `row`. In a loop this has one check of bounds where [`part`] has two, because
-/// the product of two `u32`s cannot overflow.
+/// Returns `C` times `W` values from the start of row `row`. The product of two `u32` values cannot overflow a `usize`,
+/// so that a loop has one check of bounds instead of the two of [`part`].
 #[inline(always)]
 fn row_parts<const W: usize, const C: usize>(values: &[f32], row: u32, stride: u32) -> [&[f32; W]; C] {
     let at = row as usize * stride as usize;
@@ -71,7 +80,8 @@ fn row_parts<const W: usize, const C: usize>(values: &[f32], row: u32, stride: u
     parts.each_ref()
 }
 
-/// `sums += xs · values`, the outer product. By index: the iterators of two arrays are not always compiled to whole vectors.
+/// Adds the outer product of `xs` and `values` to `sums`. The loops use indices, since iterators over two arrays are
+/// not always compiled to whole vectors.
 #[inline(always)]
 fn accumulate<const W: usize, const C: usize, const R: usize>(
     sums: &mut Tile<W, C, R>,

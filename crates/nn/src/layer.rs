@@ -1,3 +1,5 @@
+//! A dense layer: the forward pass, the backward pass, and the step on its weights.
+
 use std::ops::Range;
 
 use crate::{
@@ -10,21 +12,22 @@ use crate::{
     rule::{Apply, Rule, Update},
 };
 
-/// A dense layer: outputs = inputs · weight + bias. It keeps its outputs and whatever scratch its products need.
+/// A dense layer, outputs = inputs · weight + bias, with its last outputs and the scratch memory of its products.
 #[derive(Debug, Clone)]
 pub(crate) struct Layer {
     isa: Isa,
     pub(crate) inputs: usize,
     pub(crate) outputs: usize,
-    /// Where its weight starts in the flat buffer; the bias follows.
+    /// The index of the weight in the flat buffer; the bias follows the weight.
     offset: usize,
-    /// Rows are padded; shape (batch, padded outputs).
+    /// The outputs, shape (batch, padded outputs).
     values: Buffer,
-    /// The gradient at the outputs, and from the forward pass to then what the ReLU took; as `values`.
+    /// The gradient at the outputs, shape (batch, padded outputs). Between the forward pass and the loss it holds the
+    /// inputs of the ReLU.
     delta: Buffer,
-    /// Of the inputs; not filled where the layer is narrow.
+    /// The masks of the inputs; not filled if the layer is narrow.
     masks: Masks,
-    /// The weight with padded rows, where the outputs are no multiple of the padding.
+    /// The weight with padded rows; not filled if the outputs are a multiple of the padding.
     padded: Buffer,
     bias_gradient: Buffer,
     // Scratch of the kernels.
@@ -58,14 +61,15 @@ impl Layer {
         start..start + self.outputs
     }
 
-    /// The outputs of the last forward pass over `rows` examples.
+    /// Returns the outputs of the last forward pass over `rows` examples.
     pub(crate) fn values(&self, rows: usize) -> Rows<'_> {
         let stride = padded(self.outputs);
         Rows { values: &self.values[..rows * stride], stride, rows, columns: self.outputs }
     }
 
-    /// The gradient at the outputs for `rows` examples, padded with zeros. After a forward pass it holds the outputs as they
-    /// were before the ReLU, for a loss that turns the one into the other.
+    /// Returns the gradient at the outputs for `rows` examples, padded with zeros.
+    ///
+    /// After a forward pass it holds the outputs before the ReLU, which the loss replaces by the gradient.
     pub(crate) fn delta(&mut self, rows: usize) -> &mut [f32] {
         &mut self.delta[..rows * padded(self.outputs)]
     }
@@ -100,8 +104,8 @@ impl Layer {
         }
     }
 
-    /// Applies `rule` to this layer's part of `target`, the whole flat buffer, with the gradient that its delta and
-    /// `inputs`, those of the last forward pass, give.
+    /// Applies `rule` to the part of this layer in `target`, the whole flat buffer. The gradient follows from the delta
+    /// and `inputs`, the inputs of the last forward pass.
     pub(crate) fn apply(&mut self, rule: &mut Rule<'_>, target: &mut [f32], inputs: Rows<'_>) {
         let (weight, bias) = (self.weight(), self.bias());
         let stride = padded(self.outputs);
@@ -120,11 +124,11 @@ impl Layer {
     }
 }
 
-/// The way back through a layer: scratch that the layers of a network share.
+/// The backward pass through a layer, with scratch memory that all layers of a network share.
 #[derive(Debug, Clone)]
 pub(crate) struct Backward {
     isa: Isa,
-    /// Of the delta; not filled where the layer below is narrow.
+    /// The masks of the delta; not filled if the layer below is narrow.
     masks: Masks,
     transposed: Buffer,
     /// The gradient after the ReLU.
@@ -137,7 +141,7 @@ impl Backward {
         Self { isa, masks: Masks::new(), transposed: zeros(0), after: zeros(0), packed: zeros(PACKED) }
     }
 
-    /// Fills the delta of `below`, a layer with a ReLU, from that of the layer `above` it.
+    /// Computes the delta of `below`, a layer with a ReLU, from the delta of the layer `above`.
     pub(crate) fn run(&mut self, below: &mut Layer, above: &Layer, weights: &[f32], batch: usize) {
         let (columns, stride) = (padded(below.outputs), padded(above.outputs));
         let delta = Rows { values: &above.delta[..batch * stride], stride, rows: batch, columns: above.outputs };
@@ -161,7 +165,7 @@ fn rows(values: &[f32], columns: usize) -> Rows<'_> {
     Rows { values, stride: columns, rows: values.len() / columns, columns }
 }
 
-/// The gradient of a bias, Σ over the rows in order, handed to the update; `sums` is scratch.
+/// The gradient of a bias: the sum over the rows in order, passed to the update. `sums` is scratch memory.
 struct BiasGradient<'a> {
     delta: Rows<'a>,
     sums: &'a mut [f32],

@@ -1,13 +1,14 @@
-//! The numerics that fedpipe's models share. No I/O, no threads, no global state but the choice of instruction set.
+//! The numerics that the models of fedpipe share. No I/O, no threads, no global state except the chosen instruction
+//! set.
 //!
-//! The promise: **the same bits on every 64-bit CPU with FMA.** Every output element of a matrix product accumulates
-//! over its inner index in order, by fused multiply-add, from 0 or its bias, and where it pays skips the zeros of its left
-//! operand; the other sums run in a fixed number of virtual lanes, or in order. `exp`, `ln` and the normal quantile are pure Rust.
-//! So neither the instruction set ([`Isa`]) nor the tile of a kernel is in a result, and a test compares them all.
+//! The promise: **the same bits on every 64-bit CPU with FMA.** Each output element of a matrix product starts at 0 or
+//! at its bias and accumulates over the inner index in order, by fused multiply-add. Zeros of the left operand may be
+//! skipped. All other sums run in order or in a fixed number of virtual lanes. `exp`, `ln` and the normal quantile are
+//! pure Rust. No result depends on the instruction set ([`Isa`]) or on the tile of a kernel; tests compare all of them.
 //!
-//! A model needs three types: [`Network`], the layers with all their scratch memory; [`Optimiser`], the local solver;
-//! and [`Buffer`], its weights. All weights are one flat slice, `dense1.weight` (inputs, outputs) row-major, then
-//! `dense1.bias` (outputs), then `dense2.weight`, and so on.
+//! A model needs three types: [`Network`] (the layers with their scratch memory), [`Optimiser`] (the local optimiser)
+//! and [`Buffer`] (the weights). All weights are one flat slice: `dense1.weight` with shape (inputs, outputs),
+//! row-major, then `dense1.bias` with shape (outputs), then `dense2.weight`, and so on.
 
 mod buffer;
 mod error;

@@ -1,17 +1,29 @@
+//! The loss: softmax cross-entropy and its gradient.
+
 use crate::{Error, Result, isa::Kernel, math};
 
-/// What a batch scored.
+/// The score of a batch.
+///
+/// ```
+/// let mut network = fedpipe_nn::Network::new(&[1, 2])?;
+/// network.inputs(2).fill(1.0);
+/// // Equal logits: each loss is ln 2, and class 0 counts as the prediction.
+/// let score = network.score(&[0.0; 4], [0, 1])?;
+/// assert!((score.loss_sum - 2.0 * 0.693_147).abs() < 1e-5);
+/// assert_eq!(score.correct, 1);
+/// # Ok::<(), fedpipe_nn::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Score {
-    /// Σ of the examples' cross-entropies, in example order, in nats.
+    /// The sum of the cross-entropies of the examples, in order, in nats.
     pub loss_sum: f64,
-    /// Examples whose label has the highest logit; of equal logits the lowest class counts.
+    /// The number of examples whose label has the highest logit. Of equal logits the lowest class counts.
     pub correct: u64,
 }
 
-/// Softmax cross-entropy: scores the logits and turns them into the gradient of the *mean* loss.
+/// Scores the logits by softmax cross-entropy, and replaces them by the gradient of the *mean* loss.
 ///
-/// `logits` has shape (labels, `classes`), rows `stride` apart.
+/// `logits` has shape (labels, classes), with rows `stride` values apart.
 pub(crate) struct CrossEntropy<'a> {
     pub(crate) logits: &'a mut [f32],
     pub(crate) stride: usize,
@@ -41,7 +53,7 @@ fn example(logits: &mut [f32], label: usize, count: f32, score: &mut Score) {
             (best, highest) = (class, z);
         }
     }
-    // In f64, since the two terms nearly cancel for a confident prediction.
+    // In f64: the two terms nearly cancel each other for a confident prediction.
     let below = f64::from(highest) - f64::from(logits[label]);
     logits.iter_mut().for_each(|z| *z = math::exp(*z - highest));
     let sum = math::sum(logits);
@@ -52,7 +64,7 @@ fn example(logits: &mut [f32], label: usize, count: f32, score: &mut Score) {
     logits.iter_mut().for_each(|z| *z /= count);
 }
 
-/// Refuses labels that are no class.
+/// Returns an error if a label is not below `classes`.
 pub(crate) fn check_labels(labels: &[u32], classes: usize) -> Result<()> {
     match labels.iter().find(|&&label| label as usize >= classes) {
         None => Ok(()),

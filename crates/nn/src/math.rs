@@ -1,15 +1,20 @@
-//! Functions of one number whose bits depend on nothing but the argument. The system's libm differs between versions.
+//! Functions of one number whose bits are the same everywhere. The system's libm differs between versions.
 
-/// eˣ, within 1.1 units in the last place (a test measures it), with gradual underflow; NaN stays NaN.
+/// Returns eˣ within 1.1 units in the last place (a test measures it), with gradual underflow. NaN stays NaN.
 ///
-/// x = n·ln 2 + r with |r| ≤ ln 2 / 2, ln 2 in two parts (Cody and Waite 1980); eʳ by the polynomial of Cephes' `expf`.
+/// x = n·ln 2 + r with |r| ≤ ln 2 / 2, with ln 2 in two parts (Cody and Waite 1980). The polynomial for eʳ is that of
+/// `expf` in Cephes.
+///
+/// ```
+/// assert_eq!(fedpipe_nn::math::exp(0.0), 1.0);
+/// ```
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
-    // Adding 1.5·2²³ rounds to an integer and leaves it in the low bits of the mantissa.
+    // Adding 1.5·2²³ rounds to an integer, which is then in the low bits of the mantissa.
     const ROUND: f32 = 12_582_912.0;
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
-    // Beyond these the result is 0 or ∞; written so that NaN passes.
+    // Beyond these limits the result is 0 or ∞. A comparison with NaN is false, so that NaN stays.
     let x = if x < -104.0 { -104.0 } else { x };
     let x = if x > 89.0 { 89.0 } else { x };
     let shifted = x.mul_add(std::f32::consts::LOG2_E, ROUND);
@@ -20,24 +25,29 @@ pub fn exp(x: f32) -> f32 {
         p = p.mul_add(r, c);
     }
     let p = (r * r).mul_add(p, r) + 1.0;
-    // 2ⁿ in two factors, each a normal number, so that the one rounding of a subnormal result is the last.
+    // 2ⁿ is the product of two normal numbers, so that a subnormal result is rounded once, by the last product.
     let n = (shifted.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
     let half = n >> 1;
     p * power_of_two(half) * power_of_two(n.wrapping_sub(half))
 }
 
-/// The natural logarithm, correctly rounded but for one argument in some ten million.
+/// Returns the natural logarithm, correctly rounded except for about one argument in ten million.
+///
+/// ```
+/// assert_eq!(fedpipe_nn::math::ln(1.0), 0.0);
+/// ```
 #[inline]
 pub fn ln(x: f32) -> f32 {
     libm::log(f64::from(x)) as f32
 }
 
+/// Returns 2ⁿ for an `n` whose power is a normal number.
 #[inline(always)]
 fn power_of_two(n: i32) -> f32 {
     f32::from_bits((n.wrapping_add(127) as u32) << 23)
 }
 
-/// Σ values over eight virtual lanes, whatever the machine's width.
+/// Returns the sum of `values` over eight virtual lanes, on every CPU.
 #[inline(always)]
 pub(crate) fn sum(values: &[f32]) -> f32 {
     let mut lanes = [0.0f32; 8];
@@ -54,7 +64,7 @@ pub(crate) fn sum(values: &[f32]) -> f32 {
 mod tests {
     use super::*;
 
-    /// How far `got` is from `exact`, in units of the last place of `exact` as an f32.
+    /// Returns the distance of `got` from `exact`, in units of the last place of `exact` as an f32.
     fn ulps(got: f32, exact: f64) -> f64 {
         let rounded = exact as f32;
         let unit = f64::from(f32::from_bits(rounded.to_bits() + 1)) - f64::from(rounded);

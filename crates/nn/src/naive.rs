@@ -1,4 +1,5 @@
-//! The promise of [`kernel`](crate::kernel) as plain loops, and tests that every kernel on every instruction set keeps it.
+//! The promise of [`kernel`](crate::kernel) as plain loops, and tests that compare them with each kernel on each
+//! instruction set.
 
 use proptest::prelude::*;
 
@@ -13,7 +14,7 @@ use crate::{
     rule::{Rule, Store},
 };
 
-/// `start + left · right`, shapes (rows, inner), (inner, columns), both without padding.
+/// Returns `start + left · right` by plain loops; shapes (rows, inner) and (inner, columns), without padding.
 fn product(left: &[f32], right: &[f32], inner: usize, columns: usize, start: &[f32]) -> Vec<f32> {
     let mut out = start.to_vec();
     for (row, out) in left.chunks_exact(inner).zip(out.chunks_exact_mut(columns)) {
@@ -30,7 +31,7 @@ fn transposed(matrix: &[f32], columns: usize) -> Vec<f32> {
     (0..columns).flat_map(|c| matrix.iter().skip(c).step_by(columns).copied()).collect()
 }
 
-/// Normal values, of which a share of `zeros` (in tenths) is 0.
+/// Returns a matrix of normal values, of which `zeros` tenths are 0.
 fn matrix(rows: usize, columns: usize, zeros: u32, seed: u64) -> Vec<f32> {
     let mut values = vec![0.0; rows * columns];
     init::he_normal(&mut values, 2, seed, 0);
@@ -58,13 +59,14 @@ fn unpad(values: &[f32], columns: usize) -> Vec<f32> {
     values.chunks_exact(padded(columns)).flat_map(|row| row[..columns].to_vec()).collect()
 }
 
-/// Of a product or gradient with `columns`: where they are few, nobody may look at a mask.
+/// Returns the masks for a product with `columns` columns. A narrow product must not read them, so that they stay
+/// empty.
 fn masks(isa: Isa, matrix: Rows<'_>, columns: usize) -> Masks {
     let mut masks = Masks::new();
     if is_narrow(columns) {
         return masks;
     }
-    // Twice: what the first left must not matter.
+    // Filled twice: the first contents must not matter.
     for rows in [matrix.rows / 2, matrix.rows] {
         isa.run(RowMasks { matrix: Rows { rows, ..matrix }, masks: &mut masks });
         isa.run(ColumnMasks { rows, columns: matrix.columns, masks: &mut masks });
@@ -72,10 +74,10 @@ fn masks(isa: Isa, matrix: Rows<'_>, columns: usize) -> Masks {
     masks
 }
 
-/// `start + left · right` by the kernels.
+/// Returns `start + left · right` by the kernels.
 fn multiplied(isa: Isa, left: &[f32], right: &[f32], [m, k, n]: [usize; 3], start: &[f32]) -> Vec<f32> {
     let (right, mut sum) = (pad(isa, right, n), pad(isa, start, n));
-    // Rows of the left operand with a stride of their own, as hidden layers have.
+    // Rows of the left operand are padded, as in hidden layers.
     let left = pad(isa, left, k);
     let left = Rows { values: &left, stride: padded(k), rows: m, columns: k };
     let (masks, packed) = (masks(isa, left, n), &mut [0.0; PACKED]);
@@ -83,7 +85,7 @@ fn multiplied(isa: Isa, left: &[f32], right: &[f32], [m, k, n]: [usize; 3], star
     unpad(&sum, n)
 }
 
-/// `leftᵀ · delta` by the kernels.
+/// Returns `leftᵀ · delta` by the kernels.
 fn weight_gradient(isa: Isa, left: &[f32], delta: &[f32], [m, k, n]: [usize; 3]) -> Vec<f32> {
     let delta = pad(isa, delta, n);
     let (left, right) = (rows(left, k), Rows { values: &delta, stride: padded(n), rows: m, columns: n });
@@ -99,8 +101,8 @@ fn bits(values: &[f32]) -> Vec<u32> {
 }
 
 fn shape() -> impl Strategy<Value = (usize, usize, usize, u32, u64)> {
-    // Around the tile, panel and word sizes, with a stretch behind a pair of stretches of 64, and single rows, values and
-    // columns; without zeros every third time.
+    // Sizes near those of tiles, panels and words; one stretch of 64 after a pair of them; single rows, values and
+    // columns. A third of the matrices has no zeros.
     let inner = prop_oneof![1usize..10, 30usize..35, 60usize..100];
     let columns = prop_oneof![1usize..18, 60usize..68, 90usize..145, 190usize..200, 250usize..270];
     (0usize..70, inner, columns, prop_oneof![Just(0u32), Just(5), 1u32..=10], any::<u64>())
@@ -110,7 +112,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn products_are_the_naive_one((m, k, n, zeros, seed) in shape()) {
+    fn products_have_the_bits_of_plain_loops((m, k, n, zeros, seed) in shape()) {
         let (left, right) = (matrix(m, k, zeros, seed), matrix(k, n, 0, seed + 1));
         let start = matrix(m, n, 5, seed + 2);
         let expected = bits(&product(&left, &right, k, n, &start));
@@ -120,7 +122,7 @@ proptest! {
     }
 
     #[test]
-    fn weight_gradients_are_the_naive_one((m, k, n, zeros, seed) in shape()) {
+    fn weight_gradients_have_the_bits_of_plain_loops((m, k, n, zeros, seed) in shape()) {
         let (left, delta) = (matrix(m, k, zeros, seed), matrix(m, n, 3, seed + 1));
         let expected = match m {
             0 => vec![0; k * n],
@@ -132,16 +134,19 @@ proptest! {
     }
 
     #[test]
-    fn what_is_not_finite_is_the_same_everywhere((m, k, n, zeros, seed) in shape()) {
+    fn infinities_and_nan_are_the_same_everywhere((m, k, n, zeros, seed) in shape()) {
         let (left, start) = (matrix(m, k, zeros, seed), matrix(m, n, 5, seed + 2));
-        let endless = |rows, seed| {
+        let with_infinities = |rows, seed| {
             let mut values = matrix(rows, n, 3, seed);
             values.iter_mut().step_by(7).for_each(|value| *value = f32::INFINITY);
             values
         };
-        let (right, delta) = (endless(k, seed + 1), endless(m, seed + 3));
-        // Which NaN it is no instruction promises.
-        let seen = |values: Vec<f32>| bits(&values.into_iter().map(|x| if x.is_nan() { f32::NAN } else { x }).collect::<Vec<_>>());
+        let (right, delta) = (with_infinities(k, seed + 1), with_infinities(m, seed + 3));
+        // The bits of a NaN differ between instruction sets.
+        let seen = |mut values: Vec<f32>| {
+            values.iter_mut().filter(|x| x.is_nan()).for_each(|x| *x = f32::NAN);
+            bits(&values)
+        };
         let on = |isa| {
             let product = multiplied(isa, &left, &right, [m, k, n], &start);
             (seen(product), seen(weight_gradient(isa, &left, &delta, [m, k, n])))
@@ -157,7 +162,8 @@ proptest! {
         values.extend([f32::NAN, -0.0, 0.0, f32::INFINITY, f32::NEG_INFINITY]);
         let after: Vec<f32> = (0..values.len()).map(|i| i as f32 - 9.0).collect();
         let relu: Vec<f32> = values.iter().map(|&x| if x > 0.0 { x } else { 0.0 }).collect();
-        let gradient: Vec<f32> = relu.iter().zip(&after).map(|(&x, &after)| if x > 0.0 { after } else { 0.0 }).collect();
+        let gradient = relu.iter().zip(&after).map(|(&x, &after)| if x > 0.0 { after } else { 0.0 });
+        let gradient: Vec<f32> = gradient.collect();
         for isa in Isa::available() {
             let (mut outputs, mut before) = (vec![f32::NAN; values.len()], vec![f32::NAN; values.len()]);
             isa.run(Relu { inputs: &values, outputs: &mut outputs });

@@ -1,3 +1,5 @@
+//! A network: a stack of dense layers with its loss.
+
 use ndarray::{ArrayView1, ArrayView2, s};
 
 use crate::{
@@ -10,11 +12,11 @@ use crate::{
     rule::{Rule, Store},
 };
 
-/// A stack of dense layers with ReLU between them and softmax cross-entropy at the end, with all the memory that it needs.
+/// A stack of dense layers with ReLU between them and softmax cross-entropy at the end, with its scratch memory.
 ///
-/// The weights are the caller's. A batch goes in two steps: fill [`Network::inputs`], then call one of
-/// [`Network::step`], [`Network::gradient`], [`Network::score`] and [`Network::logits`]. Nothing is allocated after the
-/// largest batch has been seen.
+/// The caller owns the weights. A batch takes two calls: fill [`Network::inputs`], then call [`Network::step`],
+/// [`Network::gradient`], [`Network::score`] or [`Network::logits`]. A batch allocates memory only if it is the largest
+/// so far.
 ///
 /// ```
 /// let mut network = fedpipe_nn::Network::new(&[2, 8, 2])?;
@@ -31,23 +33,23 @@ pub struct Network {
     isa: Isa,
     layers: Vec<Layer>,
     inputs: Buffer,
-    /// How many examples `inputs` holds.
+    /// The number of examples in `inputs`.
     batch: usize,
     labels: Vec<u32>,
     backward: Backward,
 }
 
 impl Network {
-    /// A network whose layers have `widths[0]` inputs, then hidden layers, then the last width's classes.
+    /// Returns a network from `widths`: the number of inputs, the widths of the hidden layers, the number of classes.
     ///
     /// # Errors
-    /// Fewer than two widths, or one that is 0 or above 2³⁰; or as for [`Isa::current`].
+    /// Fewer than two widths, or a width that is 0 or above 2³⁰; the errors of [`Isa::current`].
     pub fn new(widths: &[usize]) -> Result<Self> {
         Self::on(Isa::current()?, widths)
     }
 
     pub(crate) fn on(isa: Isa, widths: &[usize]) -> Result<Self> {
-        // Kernels count columns in u32.
+        // Kernels count columns by u32.
         if widths.len() < 2 || widths.iter().any(|&width| width == 0 || width > 1 << 30) {
             return Err(Error::new(format!("a network needs two or more widths from 1 to 2^30, but got {widths:?}")));
         }
@@ -61,8 +63,8 @@ impl Network {
         Ok(Self { isa, layers, inputs, batch: 0, labels, backward })
     }
 
-    /// The named tensors of the flat weights, in order: `dense1.weight` with shape (inputs, outputs), `dense1.bias`
-    /// with shape (outputs), `dense2.weight`, …
+    /// Returns the named tensors of the flat weights, in order: `dense1.weight` with shape (inputs, outputs),
+    /// `dense1.bias` with shape (outputs), `dense2.weight`, …
     pub fn tensors(&self) -> impl Iterator<Item = (String, Vec<usize>)> {
         self.layers.iter().zip(1..).flat_map(|(layer, n)| {
             let weight = (format!("dense{n}.weight"), vec![layer.inputs, layer.outputs]);
@@ -70,12 +72,13 @@ impl Network {
         })
     }
 
-    /// The length of the flat weights.
+    /// Returns the number of weights.
     pub fn weight_count(&self) -> usize {
         self.last().bias().end
     }
 
-    /// Initial weights: He's normal distribution for tensor 0, 2, … of the layout ([`init::he_normal`]), zero biases.
+    /// Returns initial weights: He's normal distribution for tensors 0, 2, … of the layout ([`init::he_normal`]), and 0
+    /// for the biases.
     pub fn init(&self, seed: u64) -> Buffer {
         let mut weights = zeros(self.weight_count());
         for (layer, n) in self.layers.iter().zip(0..) {
@@ -84,7 +87,7 @@ impl Network {
         weights
     }
 
-    /// The memory for the next batch's inputs, shape (`batch`, inputs), row-major, to be filled by the caller.
+    /// Returns the memory for the inputs of the next batch, shape (batch, inputs), row-major, which the caller fills.
     pub fn inputs(&mut self, batch: usize) -> &mut [f32] {
         self.batch = batch;
         let len = batch * self.layers[0].inputs;
@@ -92,23 +95,24 @@ impl Network {
         &mut self.inputs[..len]
     }
 
-    /// Scores the inputs against `labels`, one an example.
+    /// Scores the inputs against `labels`, one for each example.
     ///
     /// # Errors
-    /// Labels that are not one a row of the inputs, or no class.
+    /// A number of labels that is not the number of inputs, or a label that is no class.
     ///
     /// # Panics
-    /// If `weights` are not as many as [`Network::weight_count`] says; so do the calls below.
+    /// If the length of `weights` is not [`Network::weight_count`]. The methods below panic as well.
     pub fn score(&mut self, weights: &[f32], labels: impl IntoIterator<Item = u32>) -> Result<Score> {
         self.take_labels(labels)?;
         self.forward(weights);
         Ok(self.cross_entropy())
     }
 
-    /// As [`Network::score`], and fills `gradient`, flat as the weights, with that of the mean loss.
+    /// Scores as [`Network::score`] does, and fills `gradient` with the gradient of the mean loss, in the order of the
+    /// weights.
     ///
     /// # Errors
-    /// As for [`Network::score`].
+    /// The errors of [`Network::score`].
     pub fn gradient(
         &mut self,
         weights: &[f32],
@@ -120,13 +124,13 @@ impl Network {
         Ok(score)
     }
 
-    /// As [`Network::score`], and makes one step of `optimiser` at the learning rate `rate`.
+    /// Scores as [`Network::score`] does, and makes one step of `optimiser` at the learning rate `rate`.
     ///
-    /// It gives the bits of [`Network::gradient`] followed by [`Optimiser::step`], and is faster: each stretch of the
-    /// gradient changes its weights as soon as it is finished, and is never stored.
+    /// The bits are those of [`Network::gradient`] and then [`Optimiser::step`]. The fused step is faster, since each
+    /// stretch of the gradient changes its weights as soon as it is finished, and is never stored.
     ///
     /// # Errors
-    /// As for [`Network::score`].
+    /// The errors of [`Network::score`].
     pub fn step(
         &mut self,
         weights: &mut [f32],
@@ -139,7 +143,7 @@ impl Network {
         Ok(score)
     }
 
-    /// The logits for the inputs, shape (batch, classes): a view of the last layer, whose rows are padded.
+    /// Returns the logits of the inputs, shape (batch, classes), as a view of the padded rows of the last layer.
     pub fn logits(&mut self, weights: &[f32]) -> ArrayView2<'_, f32> {
         self.forward(weights);
         let Rows { values, stride, rows, columns } = self.last().values(self.batch);
@@ -171,7 +175,7 @@ impl Network {
         }
     }
 
-    /// Scores the logits and leaves the gradient at them in the last layer.
+    /// Scores the logits, and leaves their gradient in the last layer.
     fn cross_entropy(&mut self) -> Score {
         let last = self.layers.len() - 1;
         let layer = &mut self.layers[last];
@@ -180,11 +184,11 @@ impl Network {
         self.isa.run(CrossEntropy { logits, stride, classes, labels: &self.labels })
     }
 
-    /// From the last layer to the first, which needs no gradient at its inputs.
+    /// Passes the gradient from the last layer to the first, and applies each layer's gradient to `target`.
     fn backward(&mut self, mut target: Target<'_>) {
         for l in (0..self.layers.len()).rev() {
             let (below, layer) = self.layers.split_at_mut(l);
-            // Before the weights that it reads are stepped.
+            // The gradient at the layer below needs the weights before their step.
             if let Some(below) = below.last_mut() {
                 self.backward.run(below, &layer[0], target.weights(), self.batch);
             }
@@ -197,7 +201,7 @@ impl Network {
     }
 }
 
-/// What the way back writes.
+/// The buffer that the backward pass writes: the gradient, or the weights by a rule.
 enum Target<'a> {
     Gradient { weights: &'a [f32], gradient: &'a mut [f32] },
     Weights { weights: &'a mut [f32], rule: Rule<'a> },

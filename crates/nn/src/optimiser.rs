@@ -1,3 +1,5 @@
+//! The local optimiser: SGD with momentum and weight decay, and Adam.
+
 use serde::Deserialize;
 
 use crate::{
@@ -6,31 +8,42 @@ use crate::{
     rule::{Adam, Momentum, Rule, Sgd, Step},
 };
 
-/// The local optimiser of a client: what turns gradients into steps.
+/// The local optimiser of a client, which turns gradients into steps.
 ///
-/// It is described by JSON, such as `{"name":"sgd","momentum":0.9}`:
+/// JSON such as `{"name":"sgd","momentum":0.9}` describes it:
 ///
 /// | name | keys (defaults) |
 /// |---|---|
 /// | `sgd` | `momentum` (0), `weight_decay` (0) |
 /// | `adam` | `beta1` (0.9), `beta2` (0.999), `epsilon` (1e-8), `weight_decay` (0) |
 ///
-/// Weight decay is added to the gradient. Momentum is v ← ρv + g; w ← w − ηv, as PyTorch has it.
+/// Weight decay λw is added to the gradient. Momentum is v ← ρv + g; w ← w − ηv, as in PyTorch.
+///
+/// ```
+/// let mut optimiser = fedpipe_nn::Optimiser::new()?;
+/// let mut weights = [1.0];
+/// optimiser.begin(r#"{"name":"sgd","momentum":0.5}"#, weights.len(), 0, false)?;
+/// optimiser.step(&mut weights, &[1.0], 0.25); // v = 1
+/// optimiser.step(&mut weights, &[1.0], 0.25); // v = 1.5
+/// assert_eq!(weights, [0.375]);
+/// # Ok::<(), fedpipe_nn::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Optimiser {
     isa: Isa,
     json: String,
     kind: Kind,
-    /// Whether the state is wanted after the round.
+    /// `true` if the state is kept after the round.
     keep: bool,
-    /// Steps of this round.
+    /// The number of steps in this round.
     round_steps: u64,
-    /// Steps that the state comes from.
+    /// The number of steps since the state was reset.
     steps: u64,
-    /// β₁ᵗ and β₂ᵗ by repeated multiplication: `powi` differs between platforms.
+    /// β₁ᵗ and β₂ᵗ by repeated multiplication, since `powi` differs between platforms.
     powers: [f64; 2],
-    /// One value a weight each; empty where the kind needs none.
+    /// The velocity or the first moment, one value for each weight; empty for plain SGD.
     first: Buffer,
+    /// The second moment, one value for each weight; empty for SGD.
     second: Buffer,
 }
 
@@ -68,10 +81,10 @@ fn default_epsilon() -> f32 {
 }
 
 impl Optimiser {
-    /// Plain SGD, until [`Optimiser::begin`] says otherwise.
+    /// Returns plain SGD, which [`Optimiser::begin`] replaces.
     ///
     /// # Errors
-    /// As for [`Isa::current`].
+    /// The errors of [`Isa::current`].
     pub fn new() -> Result<Self> {
         Ok(Self::on(Isa::current()?))
     }
@@ -82,12 +95,12 @@ impl Optimiser {
         Self { isa, json, kind, keep: false, round_steps: 0, steps: 0, powers: [1.0; 2], first, second }
     }
 
-    /// Makes ready for local epoch `epoch`, from 0, over `weight_count` weights. Epoch 0 starts afresh, unless `keep` asks
-    /// to go on from the round before, or from what [`Optimiser::restore`] took back.
+    /// Begins local epoch `epoch`, counted from 0, over `weight_count` weights. Epoch 0 resets the state unless `keep`
+    /// is `true`: then the state is that of the previous round, or the one that [`Optimiser::restore`] has set.
     ///
     /// # Errors
-    /// JSON that describes no optimiser, naming what it does not know and what it does; or another optimiser, or number
-    /// of weights, than the state that it should go on from.
+    /// JSON that describes no known optimiser; the error names the keys that are known. A kept state that belongs to
+    /// another optimiser or another number of weights.
     pub fn begin(&mut self, json: &str, weight_count: usize, epoch: u64, keep: bool) -> Result<()> {
         let kind = if json == self.json { self.kind } else { parse(json)? };
         self.keep = keep;
@@ -117,13 +130,13 @@ impl Optimiser {
         }
     }
 
-    /// One step: changes `weights`, the whole flat buffer, by `gradient` at the learning rate `rate`.
+    /// Changes `weights`, the whole flat buffer, by one step along `gradient` at the learning rate `rate`.
     pub fn step(&mut self, weights: &mut [f32], gradient: &[f32], rate: f32) {
         let isa = self.isa;
         self.next_rule(rate).run(isa, Step { target: weights, gradient });
     }
 
-    /// Counts a step and gives its rule.
+    /// Counts a step and returns its rule.
     pub(crate) fn next_rule(&mut self, rate: f32) -> Rule<'_> {
         self.steps += 1;
         self.round_steps += 1;
@@ -145,11 +158,13 @@ impl Optimiser {
         }
     }
 
-    /// ‖a‖₁ of this round so far: the sum of the factors with which its gradients have moved the weights, in units of
-    /// the learning rate (FedNova, Wang 2020, §3), given that `rate` and the proximal coefficient `proximal` (0 for none).
-    /// For plain SGD it is the number of steps. Adam has none and gives NaN.
+    /// Returns the accumulation ‖a‖₁ of this round so far (FedNova, Wang 2020, §3).
     ///
-    /// It is the solver itself on a constant gradient 1, from 0: every closed form of the paper in one recurrence.
+    /// ‖a‖₁ is the sum of the factors by which the gradients of this round have changed the weights, in units of the
+    /// learning rate `rate`. `proximal` is the coefficient μ of the proximal term, 0 for none. For plain SGD ‖a‖₁ is
+    /// the number of steps; for Adam it is not defined, and NaN is returned.
+    ///
+    /// The recurrence is that of the optimiser on a constant gradient 1. It agrees with the closed forms of the paper.
     pub fn accumulation(&self, rate: f32, proximal: f32) -> f64 {
         let Kind::Sgd { momentum, .. } = self.kind else {
             return f64::NAN;
@@ -163,9 +178,10 @@ impl Optimiser {
         sum
     }
 
-    /// All that [`Optimiser::begin`] needs to go on in another process; empty unless the last epoch asked to keep it.
+    /// Returns the state with which another process can continue; empty unless the last epoch keeps it.
     ///
-    /// Little-endian: length of the JSON (u32), the JSON, steps (u64), β₁ᵗ and β₂ᵗ (f64), one or two f32 a weight.
+    /// Little-endian: length of the JSON (u32), the JSON, steps (u64), β₁ᵗ and β₂ᵗ (f64), one or two f32 for each
+    /// weight.
     pub fn state(&self) -> Vec<u8> {
         if !self.keep {
             return Vec::new();
@@ -179,10 +195,10 @@ impl Optimiser {
         bytes
     }
 
-    /// Takes back what [`Optimiser::state`] gave, perhaps for another client than the one before: no bytes start afresh.
+    /// Replaces the state by one that [`Optimiser::state`] has returned. An empty state resets the optimiser.
     ///
     /// # Errors
-    /// Bytes that it cannot have given.
+    /// Bytes that are no such state.
     pub fn restore(&mut self, state: &[u8]) -> Result<()> {
         let damaged = || Error::new("the state of the local optimiser is damaged");
         *self = if state.is_empty() { Self::on(self.isa) } else { self.read(state).ok_or_else(damaged)? };
@@ -247,7 +263,7 @@ fn within(json: &str, key: &str, value: f64, fits: bool) -> Result<()> {
 }
 
 impl Kind {
-    /// The lengths of the two buffers it keeps for `weight_count` weights.
+    /// Returns the lengths of the first and the second buffer for `weight_count` weights.
     fn kept(self, weight_count: usize) -> (usize, usize) {
         match self {
             Kind::Sgd { momentum: 0.0, weight_decay: 0.0 } => (0, 0),

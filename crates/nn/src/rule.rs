@@ -1,11 +1,13 @@
+//! The update rules of the optimisers, as the innermost part of a kernel.
+
 use std::array;
 
 use crate::{Isa, buffer::LANES, isa::Kernel, kernel::part_mut};
 
-/// What happens to a stretch of weights whose gradient is finished: the innermost part of every optimiser.
+/// The rule that changes a stretch of weights by its finished gradient: the innermost part of every optimiser.
 ///
-/// Fused steps use it a panel at a time, [`Optimiser::step`](crate::Optimiser::step) all at once. Each element is computed
-/// by itself, so that the bits do not depend on which of the two it was.
+/// A fused step applies it panel by panel, [`Optimiser::step`](crate::Optimiser::step) to the whole buffer. Elements do
+/// not depend on each other, so that both have the same bits.
 #[derive(Debug)]
 pub(crate) enum Rule<'a> {
     Store(Store),
@@ -14,7 +16,7 @@ pub(crate) enum Rule<'a> {
     Adam(Adam<'a>),
 }
 
-/// The target is the gradient itself.
+/// Stores the gradient in the target.
 #[derive(Debug)]
 pub(crate) struct Store;
 
@@ -33,17 +35,19 @@ pub(crate) struct Momentum<'a> {
     pub(crate) velocity: &'a mut [f32],
 }
 
-/// Adam (Kingma and Ba 2015, Alg. 1) with g + λw for the gradient. A first moment below the smallest normal number is 0: with
-/// any usual ε it moves no weight, and where gradients stay away, as behind a pixel that is seldom set, it would never get to 0
-/// by itself, and such a division takes the CPU three times as long.
+/// Adam (Kingma and Ba 2015, Alg. 1) with the gradient g + λw.
+///
+/// A first moment below the smallest normal number becomes 0. With any usual ε it changes no weight, but the CPU
+/// divides subnormal numbers three times more slowly. Weights behind a pixel that is seldom set have many such moments.
 #[derive(Debug)]
 pub(crate) struct Adam<'a> {
     /// η / (1 − β₁ᵗ).
     pub(crate) rate: f32,
     /// 1 / √(1 − β₂ᵗ).
     pub(crate) scale: f32,
-    /// β and 1 − β, each rounded by itself.
+    /// β₁ and 1 − β₁, each rounded once.
     pub(crate) beta1: (f32, f32),
+    /// β₂ and 1 − β₂, each rounded once.
     pub(crate) beta2: (f32, f32),
     pub(crate) epsilon: f32,
     pub(crate) decay: f32,
@@ -51,14 +55,17 @@ pub(crate) struct Adam<'a> {
     pub(crate) second: &'a mut [f32],
 }
 
+/// One rule, compiled into the loops of a kernel.
 pub(crate) trait Update {
-    /// Whether a tile of sums and what the rule needs fit into the registers, so that a panel is best changed at once.
+    /// `true` if the operands of the rule fit into the registers beside a tile of sums. A panel is then changed at
+    /// once.
     const IN_REGISTERS: bool;
 
-    /// Changes `target`, which starts at `at` in the flat buffer. Arrays, so that the gradient can stay in registers.
+    /// Changes `target`, which starts at `at` in the flat buffer. The arguments are arrays, so that the gradient can
+    /// stay in registers.
     fn panel<const N: usize>(&mut self, at: usize, target: &mut [f32; N], gradient: &[f32; N]);
 
-    /// As [`Update::panel`], for any length.
+    /// Changes `target` as [`Update::panel`] does, for any length.
     #[inline(always)]
     fn slice(&mut self, at: usize, target: &mut [f32], gradient: &[f32]) {
         let (whole, rest) = target.as_chunks_mut::<LANES>();
@@ -97,7 +104,7 @@ impl Update for Sgd {
         }
     }
 
-    /// Value by value: with AVX-512, LLVM compiles the loop over panels to gathers and scatters.
+    /// Changes `target` value by value. With AVX-512, LLVM compiles a loop over panels to gathers and scatters.
     #[inline(always)]
     fn slice(&mut self, _: usize, target: &mut [f32], gradient: &[f32]) {
         for (target, gradient) in target.iter_mut().zip(gradient) {
@@ -138,14 +145,14 @@ impl Update for Adam<'_> {
     }
 }
 
-/// A loop over an [`Update`], to be compiled once for each rule.
+/// A loop that is compiled once for each [`Update`].
 pub(crate) trait Apply {
     fn apply<const W: usize, U: Update>(self, update: &mut U);
 }
 
 impl Rule<'_> {
-    /// Runs `kernel` with this rule. Each rule is a function of its own: in one for all of them LLVM loses track of what
-    /// is in which register.
+    /// Runs `kernel` with this rule. Each rule is compiled to a function of its own, since LLVM keeps no sums in
+    /// registers in a function for all of them.
     pub(crate) fn run(&mut self, isa: Isa, kernel: impl Apply) {
         match self {
             Rule::Store(update) => isa.run(With(kernel, update)),
@@ -167,7 +174,7 @@ impl<A: Apply, U: Update> Kernel for With<'_, A, U> {
     }
 }
 
-/// One rule over a whole buffer.
+/// The loop of one rule over a whole buffer.
 pub(crate) struct Step<'a> {
     pub(crate) target: &'a mut [f32],
     pub(crate) gradient: &'a [f32],

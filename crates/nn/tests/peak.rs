@@ -1,4 +1,5 @@
-//! The peak by which the benches judge the kernels: it is right on each instruction set, and refused where it is implausible.
+//! Tests of the FMA peak that the benches measure: it is plausible on each instruction set, and an implausible one is
+//! refused.
 
 #[path = "../benches/support/peak.rs"]
 mod peak;
@@ -12,7 +13,7 @@ use peak::Peak;
 fn the_peak_of_each_instruction_set_is_plausible() {
     for isa in Isa::available() {
         let (start, mut peak) = (Instant::now(), Peak::of(isa));
-        // Other tests run meanwhile: the best counts, and an idle machine needs no second.
+        // Other tests run at the same time, so that one measurement may be too low.
         while peak.check(0.0).is_err() && start.elapsed() < Duration::from_secs(10) {
             peak.measure();
         }
@@ -21,11 +22,11 @@ fn the_peak_of_each_instruction_set_is_plausible() {
 }
 
 #[test]
-fn a_plausible_peak_is_taken() {
+fn a_plausible_peak_is_accepted() {
     let measured = [
         ("avx512", 245.0, 3.8, 190.0), // Sapphire Rapids
         ("avx512", 118.0, 3.7, 80.0),  // Zen 4
-        ("avx512", 59.0, 3.7, 40.0),   // the same beside another hardware thread
+        ("avx512", 59.0, 3.7, 40.0),   // Zen 4 beside another hardware thread
         ("avx2", 103.7, 3.4, 80.0),    // Zen 3
         ("avx2", 51.0, 3.2, 40.0),     // Zen 1
     ];
@@ -38,9 +39,9 @@ fn a_plausible_peak_is_taken() {
 #[test]
 fn an_implausible_peak_is_refused() {
     let wrong = [
-        ("avx512", 4.9, 3.8), // gathers and scatters, as a loop over arrays was once compiled
+        ("avx512", 4.9, 3.8), // a loop that is compiled to gathers and scatters
         ("avx512", 50.0, 3.8),
-        ("avx512", 300.0, 3.8), // multiply-adds that the compiler removed
+        ("avx512", 300.0, 3.8), // multiply-adds that the compiler has removed
         ("avx2", 4.9, 3.8),
         ("avx2", 245.0, 3.8),
         ("portable", 245.0, 3.8),

@@ -1,4 +1,4 @@
-//! The table of speed in the README agrees with itself: each share of the peak follows from the seconds before it.
+//! A test of the table of speed in the README: each share of the peak follows from the seconds beside it.
 
 #[test]
 fn the_shares_of_the_peak_follow_from_the_seconds() {
@@ -17,7 +17,7 @@ fn the_shares_of_the_peak_follow_from_the_seconds() {
         for [seconds, share] in measured.as_chunks().0 {
             let follows = 100.0 * gigaflops / seconds.parse::<f64>().unwrap() / peak;
             let share = share.trim_end_matches([' ', '|', '%']);
-            // The seconds have three digits.
+            // A share can be off by one, since the seconds have three digits.
             if (share.parse::<f64>().unwrap() - follows).abs() > 1.0 {
                 wrong.push(format!("{}: {share} %, but {follows:.1} % follow from {seconds} s", row.join(" | ")));
             }

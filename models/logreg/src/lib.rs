@@ -1,4 +1,4 @@
-//! Multinomial logistic regression: the smallest model of fedpipe, and the one to start your own from.
+//! Multinomial logistic regression, the smallest model of fedpipe.
 #![forbid(unsafe_code)]
 
 use fedpipe_model::{
@@ -6,7 +6,7 @@ use fedpipe_model::{
 };
 use fedpipe_nn::{Buffer, Network, Optimiser, zeros};
 
-/// A network without a hidden layer, that is: softmax(x · weight + bias).
+/// A network without a hidden layer: softmax(x · weight + bias).
 struct LogReg {
     network: Network,
     weights: Buffer,
@@ -21,7 +21,7 @@ impl Model for LogReg {
 
     fn build(_: &Options, task: &Task, _seed: u64) -> Result<Self> {
         let network = Network::new(&[task.inputs(), task.classes])?;
-        // The loss is convex, so every seed may start from 0.
+        // The loss is convex, so that all weights may start at 0, for every seed.
         let weights = zeros(network.weight_count());
         Ok(Self { network, gradient: weights.clone(), weights, optimiser: Optimiser::new()? })
     }
@@ -45,7 +45,7 @@ impl Model for LogReg {
             batch.gather(self.network.inputs(batch.len()));
             let score = self.network.gradient(&self.weights, batch.labels(), &mut self.gradient)?;
             report.sums.add(score.loss_sum, score.correct, batch.len())?;
-            // Where FedProx, SCAFFOLD and the others come in.
+            // The terms that an algorithm adds to the gradient.
             epoch.correct(&self.weights, &mut self.gradient);
             self.optimiser.step(&mut self.weights, &self.gradient, epoch.learning_rate);
             report.steps += 1;

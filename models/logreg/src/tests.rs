@@ -1,3 +1,5 @@
+//! Tests of the logistic regression: losses, gradients, steps.
+
 use std::collections::BTreeMap;
 
 use fedpipe_model::Rows;
@@ -17,7 +19,7 @@ fn model() -> LogReg {
     LogReg::build(&options, &Task { shape: vec![3], classes: 3 }, 0).unwrap()
 }
 
-/// A model with weights that are not 0.
+/// Returns a model with weights that are not 0.
 fn moved() -> LogReg {
     let mut model = model();
     model.weights_mut().iter_mut().zip(0..).for_each(|(w, i)| *w = (i * 5 % 7) as f32 / 8.0 - 0.25);
@@ -35,7 +37,7 @@ fn the_first_loss_is_that_of_guessing() {
 #[test]
 fn gradients_are_finite_differences() {
     let (mut model, start) = (moved(), moved().weights().to_vec());
-    // A step at rate 1 leaves the gradient as the difference.
+    // A step at rate 1 subtracts the gradient.
     model.train_epoch(&examples(), &Epoch::plain(1.0, 4)).unwrap();
     let gradient: Vec<f32> = start.iter().zip(model.weights()).map(|(before, after)| before - after).collect();
     for (i, exact) in gradient.iter().enumerate() {

@@ -1,7 +1,7 @@
-//! Multi-layer perceptron: dense layers with ReLU between them. The default model of fedpipe.
+//! The multi-layer perceptron, the default model of fedpipe: dense layers with ReLU between them.
 //!
-//! Beyond `logreg`, it has an option, initial weights from the seed, a fused step, predictions, and a local optimiser
-//! that can outlive its process.
+//! Compared with `logreg` it also has an option, initial weights from the seed, a fused step, predictions, and a local
+//! optimiser whose state can move to another process.
 #![forbid(unsafe_code)]
 
 use std::cell::OnceCell;
@@ -11,14 +11,14 @@ use fedpipe_model::{
 };
 use fedpipe_nn::{Buffer, Network, Optimiser, zeros};
 
-/// Examples scored together when nothing is trained. The inputs of 500 are beyond the L2 cache and take 4 % longer.
+/// The number of examples in a batch of an evaluation. The inputs of larger batches do not fit into the L2 cache.
 const EVALUATION_BATCH: usize = 100;
 
 struct Mlp {
     network: Network,
     seed: u64,
-    /// Made from the seed where they are not given: of the clients of a run only one is asked for its own, and to make them
-    /// takes a third of its start.
+    /// The weights, made from the seed when they are first asked for. Only one client of a run is asked; the others
+    /// receive weights and start a third faster.
     weights: OnceCell<Buffer>,
     gradient: Buffer,
     optimiser: Optimiser,
@@ -37,7 +37,7 @@ impl Model for Mlp {
     fn build(options: &Options, task: &Task, seed: u64) -> Result<Self> {
         let widths = widths(options.list("hidden")?, task)?;
         let (network, optimiser) = (Network::new(&widths)?, Optimiser::new()?);
-        // Filled when an epoch first needs it: a plain one does not.
+        // A plain epoch needs no gradient, so that the buffer is allocated later.
         let gradient = zeros(0);
         Ok(Self { network, seed, weights: OnceCell::new(), gradient, optimiser, classes: task.classes })
     }
@@ -51,7 +51,7 @@ impl Model for Mlp {
     }
 
     fn weights_mut(&mut self) -> &mut [f32] {
-        made(&mut self.weights, &self.network, self.seed)
+        weights_or_init(&mut self.weights, &self.network, self.seed)
     }
 
     fn weight_count(&self) -> usize {
@@ -66,7 +66,7 @@ impl Model for Mlp {
     }
 
     fn train_epoch(&mut self, examples: &Examples<'_>, epoch: &Epoch<'_>) -> Result<Report> {
-        let weights = made(&mut self.weights, &self.network, self.seed);
+        let weights = weights_or_init(&mut self.weights, &self.network, self.seed);
         let (network, rate) = (&mut self.network, epoch.learning_rate);
         self.optimiser.begin(epoch.optimiser, weights.len(), epoch.epoch, epoch.keep_optimiser)?;
         if !epoch.is_plain() {
@@ -91,7 +91,7 @@ impl Model for Mlp {
     }
 
     fn evaluate(&mut self, examples: &Examples<'_>) -> Result<Sums> {
-        let weights = made(&mut self.weights, &self.network, self.seed);
+        let weights = weights_or_init(&mut self.weights, &self.network, self.seed);
         let mut sums = Sums::default();
         for batch in examples.batches(EVALUATION_BATCH) {
             batch.gather(self.network.inputs(batch.len()));
@@ -102,7 +102,7 @@ impl Model for Mlp {
     }
 
     fn predict(&mut self, examples: &Examples<'_>, scores: &mut [f32]) -> Result<()> {
-        let weights = made(&mut self.weights, &self.network, self.seed);
+        let weights = weights_or_init(&mut self.weights, &self.network, self.seed);
         let batches = examples.batches(EVALUATION_BATCH);
         for (batch, scores) in batches.zip(scores.chunks_mut(EVALUATION_BATCH * self.classes)) {
             batch.gather(self.network.inputs(batch.len()));
@@ -120,15 +120,15 @@ impl Model for Mlp {
     }
 }
 
-/// The weights, made where they are not.
-fn made<'w>(weights: &'w mut OnceCell<Buffer>, network: &Network, seed: u64) -> &'w mut Buffer {
+/// Returns the weights, and makes them from the seed if they do not exist.
+fn weights_or_init<'w>(weights: &'w mut OnceCell<Buffer>, network: &Network, seed: u64) -> &'w mut Buffer {
     weights.get_or_init(|| network.init(seed));
-    weights.get_mut().expect("made just now")
+    weights.get_mut().expect("weights exist")
 }
 
-/// The widths of all layers, inputs and classes among them.
+/// Returns the widths of all layers: inputs, hidden layers, classes.
 fn widths(hidden: Vec<usize>, task: &Task) -> Result<Vec<usize>> {
-    /// A layer above this is a slip of the finger, and its weights would not fit into memory.
+    /// The widest layer that is accepted; a wider one is a typing error, and its weights would not fit into memory.
     const WIDEST: usize = 65_536;
     if let Some(width) = hidden.iter().find(|&&width| width == 0 || width > WIDEST) {
         return Err(Error::new(format!("model option hidden: a layer cannot be {width} wide, only 1 to {WIDEST}")));

@@ -1,3 +1,5 @@
+//! Tests of the perceptron: against stored results of PyTorch, and of its options and state.
+
 use std::collections::BTreeMap;
 
 use fedpipe_model::Rows;
@@ -16,7 +18,7 @@ fn assert_near(what: &str, got: &[f32], expected: &[f64], tolerance: f64) {
     }
 }
 
-/// What `crates/python/reference/mlp.py` stored, and the examples it stored it for.
+/// The results that `crates/python/reference/mlp.py` has stored, and the examples that they belong to.
 struct Reference {
     json: serde_json::Value,
     inputs: Vec<f32>,
@@ -53,7 +55,7 @@ fn numbers(json: &serde_json::Value) -> Vec<f64> {
 }
 
 #[test]
-fn forward_and_loss_are_those_of_pytorch() {
+fn logits_and_loss_agree_with_pytorch() {
     let reference = Reference::read();
     let mut model = reference.model();
     let mut logits = [0.0; 20];
@@ -65,10 +67,10 @@ fn forward_and_loss_are_those_of_pytorch() {
 }
 
 #[test]
-fn a_gradient_is_that_of_pytorch() {
+fn the_gradient_agrees_with_pytorch() {
     let reference = Reference::read();
     let (mut model, start) = (reference.model(), reference.numbers("weights"));
-    // A step at rate 1 leaves the gradient as the difference.
+    // A step at rate 1 subtracts the gradient.
     model.train_epoch(&reference.examples(), &Epoch::plain(1.0, 5)).unwrap();
     let gradient: Vec<f32> =
         model.weights().iter().zip(start).map(|(w, start)| (start - f64::from(*w)) as f32).collect();
@@ -76,7 +78,7 @@ fn a_gradient_is_that_of_pytorch() {
 }
 
 #[test]
-fn steps_of_every_optimiser_are_those_of_pytorch() {
+fn steps_of_every_optimiser_agree_with_pytorch() {
     let reference = Reference::read();
     let steps = reference.json["steps"].as_u64().unwrap();
     for case in reference.json["trained"].as_array().unwrap() {
@@ -104,7 +106,7 @@ fn gradients_are_finite_differences() {
             model.weights_mut()[i] += step;
             model.evaluate(&reference.examples()).unwrap().loss_sum / 5.0
         };
-        // Powers of two: the points are exact, and no ReLU of this net bends between them.
+        // The step is a power of two, so that the points are exact. No ReLU of this net changes its sign between them.
         let slope = (loss(1.0 / 1024.0) - loss(-1.0 / 1024.0)) * 512.0;
         assert!((slope - f64::from(*exact)).abs() < 5e-4, "weight {i}: {slope} for {exact}");
     }
@@ -129,7 +131,7 @@ fn hidden_layers_are_named_in_the_layout() {
 }
 
 #[test]
-fn widths_that_cannot_be_are_refused_in_one_sentence() {
+fn impossible_widths_are_refused_in_one_sentence() {
     let refusal = |hidden| build(hidden, &[28, 28], 10, 0).err().unwrap().to_string();
     assert_eq!(refusal("128,0"), "model option hidden: a layer cannot be 0 wide, only 1 to 65536");
     assert!(refusal("1000000").contains("1000000"));
@@ -163,11 +165,11 @@ fn a_loss_that_is_not_finite_ends_the_epoch() {
 }
 
 #[test]
-fn weights_can_be_given_before_any_were_made() {
+fn weights_can_be_set_before_initial_ones_are_made() {
     let (one, mut other) = (build("4", &[3], 2, 1).unwrap(), build("4", &[3], 2, 2).unwrap());
     assert_ne!(one.weights(), build("4", &[3], 2, 2).unwrap().weights());
     assert_eq!(other.weight_count(), one.weights().len());
-    assert!(other.weights.get().is_none(), "they were made though nobody asked");
+    assert!(other.weights.get().is_none(), "initial weights were made although nobody asked for them");
     for _ in 0..2 {
         other.set_weights(one.weights());
         assert_eq!(other.weights(), one.weights());

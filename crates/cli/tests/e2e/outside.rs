@@ -1,8 +1,13 @@
-//! A model crate of somebody else's, outside the repository, that knows `fedpipe-model` and nothing more.
+//! Model crates outside of the repository: one that knows `fedpipe-model` alone, and the one of the author's guide.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::common::{Place, repository, stderr, stdout};
 
@@ -14,21 +19,20 @@ fn a_model_crate_outside_the_repository_is_built_and_run_unchanged() {
     let model = repository().join("crates/model").canonicalize().unwrap();
     let manifest = format!(
         "[package]\nname = \"outside\"\nversion = \"3.2.1\"\nedition = \"2024\"\n\n[lib]\ncrate-type = [\"cdylib\"]\n\n\
-         [dependencies]\nfedpipe-model = {{ path = {:?} }}\n\n[profile.dev]\ndebug = false\n",
+         [dependencies]\nfedpipe-model = {{ path = {:?} }}\n",
         model.display().to_string()
     );
     fs::write(folder.join("Cargo.toml"), manifest).unwrap();
     fs::copy(repository().join("crates/cli/fixtures/outside.rs"), folder.join("src/lib.rs")).unwrap();
     // The versions that this repository was built with are on this machine.
     fs::copy(repository().join("Cargo.lock"), folder.join("Cargo.lock")).unwrap();
-    // Kept between runs of the tests, since abi_stable takes a while.
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("outside");
+    configure_cargo(&place);
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--offline", "--quiet", "--target-dir"]).arg(&target).current_dir(&folder);
+    cargo.args(["build", "--release", "--quiet", "--target-dir"]).arg(target()).current_dir(&folder);
     let built = cargo.output().unwrap();
     assert!(built.status.success(), "{}", stderr(&built));
 
-    let dylib = target.join("debug/liboutside.so");
+    let dylib = target().join("release/liboutside.so");
     let run = place.run(&format!("{} --clients 3 --rounds 2 --model-option start=0.5", dylib.display()));
     let summary = run.summary();
     assert_eq!((&summary["model"], &summary["rounds"]), (&json!("outside"), &json!(2)));
@@ -48,4 +52,84 @@ fn a_model_crate_outside_the_repository_is_built_and_run_unchanged() {
     let sum: f32 = counts.iter().sum();
     // Σ n_k² / Σ n_k examples a round, for clients with 667, 667 and 666; and 0.5 to start from, ten times.
     assert!((sum - (5.0 + 2.0 * 666.667)).abs() < 0.01, "{counts:?}");
+}
+
+/// Follows `models/README.md` from an empty folder. The first block, which says where the clone is, is the environment.
+#[test]
+fn the_authors_guide_works_as_printed() {
+    let (place, guide) = (Place::new(), guide());
+    configure_cargo(&place);
+    let commands = blocks(&guide, "sh");
+    assert!(commands[0].contains("export FEDPIPE="), "{}", commands[0]);
+    succeed(shell(&place, &commands[1], ""));
+    let sources = blocks(&guide, "rust");
+    fs::write(place.path("mine/src/lib.rs"), &sources[0]).unwrap();
+    fs::write(place.path("mine/src/tests.rs"), &sources[1]).unwrap();
+    symlink(target(), place.path("mine/target")).unwrap();
+    let said = succeed(shell(&place, &commands[2], "mine"));
+    let expected = ["5 passed", "mine 0.1.0: 50890 weights", "mine 0.1.0: 25450 weights", "runs/mine-2"];
+    expected.iter().for_each(|text| assert!(said.contains(text), "{text} is not in:\n{said}"));
+}
+
+/// Follows the guide's commands for a model in `models/`, in a clone that is made of links, without a build.
+#[test]
+fn the_authors_guide_makes_a_member_of_the_workspace() {
+    let place = Place::new();
+    fs::create_dir(place.path("models")).unwrap();
+    for linked in ["crates", "models/logreg", "models/mlp"] {
+        symlink(repository().join(linked).canonicalize().unwrap(), place.path(linked)).unwrap();
+    }
+    for copied in ["Cargo.toml", "Cargo.lock"] {
+        fs::copy(repository().join(copied), place.path(copied)).unwrap();
+    }
+    let commands = blocks(&guide(), "sh");
+    let metadata = "cargo metadata --quiet --no-deps --format-version 1 >metadata.json";
+    succeed(shell(&place, &format!("{}{metadata}", commands[3]), ""));
+    let metadata: Value = serde_json::from_slice(&fs::read(place.path("metadata.json")).unwrap()).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    let mine = packages.iter().find(|package| package["name"] == "mine").expect("a member");
+    let names = |key: &str| mine[key].as_array().unwrap().iter().map(|item| item["name"].clone()).collect::<Vec<_>>();
+    assert_eq!(names("dependencies"), ["fedpipe-model", "fedpipe-nn"]);
+    assert_eq!(mine["targets"][0]["crate_types"], json!(["cdylib"]));
+}
+
+fn guide() -> String {
+    fs::read_to_string(repository().join("models/README.md")).unwrap()
+}
+
+/// The fenced blocks of `language` in a text, in order.
+fn blocks(markdown: &str, language: &str) -> Vec<String> {
+    let fenced = markdown.split("```").skip(1).step_by(2);
+    fenced.filter_map(|block| block.strip_prefix(&format!("{language}\n"))).map(str::to_owned).collect()
+}
+
+/// Runs `commands` in `folder` of `place` as a user with a built clone does, without a network.
+fn shell(place: &Place, commands: &str, folder: &str) -> Output {
+    let beside = |program: &str| Path::new(program).parent().unwrap().display().to_string();
+    let path = [beside(env!("CARGO_BIN_EXE_fedpipe")), beside(env!("CARGO")), std::env::var("PATH").unwrap()];
+    let mut shell = Command::new("sh");
+    place.settle(&mut shell).args(["-euc", commands]).current_dir(place.path(folder));
+    shell.env("FEDPIPE", repository().canonicalize().unwrap()).env("PATH", path.join(":"));
+    // The target folder of the new crate is its own.
+    shell.env_remove("CARGO_TARGET_DIR").env("CARGO_NET_OFFLINE", "true");
+    shell.output().unwrap()
+}
+
+/// Keeps cargo off the network, and from optimising the libraries whose speed does not matter here.
+fn configure_cargo(place: &Place) {
+    let config =
+        "net.offline = true\n[profile.release]\nopt-level = 0\n[profile.release.package.fedpipe-nn]\nopt-level = 2\n";
+    fs::create_dir(place.path(".cargo")).unwrap();
+    fs::write(place.path(".cargo/config.toml"), config).unwrap();
+}
+
+/// Returns the standard output of a command that succeeded.
+fn succeed(output: Output) -> String {
+    assert!(output.status.success(), "{}\n{}\n{}", output.status, stdout(&output), stderr(&output));
+    stdout(&output)
+}
+
+/// Where these crates are built: kept between runs of the tests, and shared, since abi_stable takes a while.
+fn target() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("outside")
 }

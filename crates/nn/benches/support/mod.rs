@@ -1,4 +1,4 @@
-//! The parts that the benches share: the machine's peak, and data like those of Fashion-MNIST.
+//! The parts that the benches share: the FMA peak of the machine, and data like those of Fashion-MNIST.
 
 mod peak;
 
@@ -6,18 +6,18 @@ use std::fs;
 
 pub(crate) use peak::Peak;
 
-/// 60,000 images of 784 pixels, and labels.
+/// 60,000 images of 784 pixels, and their labels.
 pub(crate) struct Data {
     pub(crate) images: Vec<u8>,
     pub(crate) labels: Vec<u8>,
 }
 
 impl Data {
-    /// Fashion-MNIST in a random order if `FEDPIPE_BENCH_DATA` names a folder with its training files, decompressed
-    /// and named `train-images` and `train-labels`; otherwise images whose zeros lie alike.
+    /// Loads the training set of Fashion-MNIST in a random order, if `FEDPIPE_BENCH_DATA` names a folder with the
+    /// decompressed files `train-images` and `train-labels`. Otherwise returns generated images with similar zeros.
     pub(crate) fn load() -> Self {
         let Ok(folder) = std::env::var("FEDPIPE_BENCH_DATA") else {
-            return Self::made_up();
+            return Self::generated();
         };
         let read = |name: &str| fs::read(format!("{folder}/{name}")).expect("a file of FEDPIPE_BENCH_DATA");
         let (images, labels) = (&read("train-images")[16..], &read("train-labels")[8..]);
@@ -30,8 +30,8 @@ impl Data {
         }
     }
 
-    /// Each row of an image is one garment, half as wide as the image on average.
-    fn made_up() -> Self {
+    /// Returns images with one centred stretch of pixels a row, half as wide as the image on average.
+    fn generated() -> Self {
         let mut random = random();
         let mut images = vec![0; 60_000 * 784];
         for image in images.chunks_exact_mut(784) {
@@ -45,6 +45,7 @@ impl Data {
     }
 }
 
+/// Returns a linear congruential generator (Knuth's MMIX).
 fn random() -> impl FnMut() -> u32 {
     let mut state = 1u64;
     move || {

@@ -1,17 +1,17 @@
 //! The rate of fused multiply-adds that one core reaches at best, and the range in which a measured rate is plausible.
-#![allow(unsafe_code, reason = "a function with target features is called after the CPU was asked for them")]
+#![allow(unsafe_code, reason = "functions with target features are called only if the CPU has the features")]
 
 use std::{hint::black_box, ops::RangeInclusive, time::Instant};
 
 use fedpipe_nn::Isa;
 
-/// The best of all measurements of one core: other work on the machine only ever takes from a rate.
+/// The best of all measurements of one core. Other work on the machine can only lower a rate.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peak {
     pub(crate) isa: &'static str,
-    /// GFLOP/s.
+    /// Fused multiply-adds, counted as two operations, in GFLOP/s.
     pub(crate) rate: f64,
-    /// GHz while the core runs scalar instructions.
+    /// The clock of the core while it runs scalar instructions, in GHz.
     pub(crate) clock: f64,
 }
 
@@ -23,7 +23,7 @@ impl Peak {
         peak
     }
 
-    /// Measures once more, for about 1 ms, and keeps the best.
+    /// Measures for about 1 ms and keeps the best values.
     pub(crate) fn measure(&mut self) {
         let rate = rate_of(|| multiply_add(self.isa));
         let clock = rate_of(|| add_and_xor(50_000));
@@ -31,8 +31,11 @@ impl Peak {
         self.clock = if clock > self.clock { clock } else { self.clock };
     }
 
-    /// Returns GFLOP/s, if they are plausible. `reached` are the GFLOP/s that the benched code reached in the same run,
-    /// without any operation that it may have skipped.
+    /// Returns the peak in GFLOP/s. `reached` is the rate of the benched code in the same run, in GFLOP/s, without
+    /// operations that it may have skipped.
+    ///
+    /// # Errors
+    /// A peak outside of the operations a cycle of known CPUs, or below `reached`.
     pub(crate) fn check(&self, reached: f64) -> Result<f64, String> {
         let Self { isa, rate, clock } = *self;
         let (a_cycle, plausible) = (rate / clock, plausible(isa));
@@ -54,29 +57,30 @@ impl Peak {
     }
 }
 
-/// Operations a cycle of the CPUs that have `isa`, and a tenth more on both sides. The least is half of what the slowest CPU
-/// does, since another hardware thread of the core may take the other half.
+/// Returns the plausible operations a cycle of CPUs with `isa`, with a tolerance of a tenth. The lower end is half of
+/// the slowest CPU's rate, since another hardware thread of the core may take the other half.
 fn plausible(isa: &str) -> RangeInclusive<f64> {
     match isa {
-        // One register of 16 lanes a cycle (Zen 4) or two (Sapphire Rapids, Zen 5).
+        // One register of sixteen lanes a cycle (Zen 4) or two (Sapphire Rapids, Zen 5).
         "avx512" => 14.0..=70.0,
-        // Half a register of eight lanes, twice a cycle (Zen 1), or two registers (all since).
+        // One register of eight lanes a cycle (Zen 1) or two (later CPUs).
         "avx2" => 7.0..=35.0,
         // One register of four lanes (Cortex-A55) to four (Neoverse V2, Apple M1).
         _ if cfg!(target_arch = "aarch64") => 3.5..=35.0,
-        // A call of `fmaf` for each value, which has the instruction or computes without it.
+        // One call of `fmaf` for each value, with the instruction or without it.
         _ => 0.005..=4.0,
     }
 }
 
-/// Operations a nanosecond of `work`, which returns how many operations it did.
+/// Returns the operations a nanosecond of `work`, which returns the number of its operations.
 fn rate_of(work: impl FnOnce() -> usize) -> f64 {
     let start = Instant::now();
     let operations = work();
     operations as f64 / start.elapsed().as_nanos() as f64
 }
 
-/// Instructions that each wait for the one before and take one cycle. No compiler can merge an addition with an exclusive or.
+/// Runs instructions that take one cycle each and wait for each other. No compiler can merge an addition and an
+/// exclusive or.
 fn add_and_xor(turns: usize) -> usize {
     let (mut x, y, z) = black_box((1u64, 3u64, 5u64));
     for _ in 0..turns {
@@ -88,8 +92,8 @@ fn add_and_xor(turns: usize) -> usize {
     8 * turns
 }
 
-/// Multiply-adds in more independent sums than are in flight at once: ten on x86, sixteen on aarch64. Each loop is written
-/// with vectors where there are such, since LLVM may compile loops over arrays to gathers and scatters.
+/// Multiply-adds in more independent sums than the CPU computes at once: ten on x86, sixteen on aarch64. The sums are
+/// vectors where the CPU has them, since LLVM may compile loops over arrays to gathers and scatters.
 macro_rules! sums {
     ($sums:literal of $lanes:literal, $turns:expr, $splat:expr, $multiply_add:expr) => {{
         let (a, b) = ($splat(black_box(0.999)), $splat(black_box(0.001)));

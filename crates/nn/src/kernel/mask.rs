@@ -1,3 +1,5 @@
+//! Masks: the places of a matrix that are not zero, as bits.
+
 use aligned_vec::{AVec, ConstAlign};
 
 use super::Rows;
@@ -6,22 +8,23 @@ use crate::{
     isa::Kernel,
 };
 
-/// Rows, or columns, that one word of a mask covers.
+/// The number of rows or columns that one word of a mask covers.
 pub(super) const WORD: usize = 64;
 
-/// Where a matrix has values other than zero, as bits: along its rows once [`RowMasks`] has run, along its columns once
-/// [`ColumnMasks`] has.
+/// The places of a matrix that are not zero, as bits. [`RowMasks`] fills the masks of the rows, [`ColumnMasks`] those
+/// of the columns.
 #[derive(Debug, Clone)]
 pub(crate) struct Masks {
-    /// Word `w` of row `r` covers the columns from `WORD · w`; shape (rows, words).
+    /// Shape (rows, words). Word `w` of a row covers the columns from `WORD · w` on.
     by_row: AVec<u64, ConstAlign<64>>,
-    /// Word `w` of column `c` covers the rows from `WORD · w`; shape (words, columns).
+    /// Shape (words, columns). Word `w` of a column covers the rows from `WORD · w` on.
     by_column: AVec<u64, ConstAlign<64>>,
-    /// Whether there are four rows or more, and three quarters of all values are not zero, so that it pays to skip none: what is
-    /// read of the right operand then serves four rows. Of the whole matrix, so that a kernel has one kind of tile; never by the instruction set, since
-    /// an infinity times a zero that is not skipped is seen.
+    /// `true` if the matrix has four rows or more and at least three quarters of its values are not zero. A product is
+    /// then faster without skipping, since four rows share each read of the right operand.
+    ///
+    /// The decision must not depend on the instruction set: infinity times a zero that is not skipped is NaN.
     pub(super) are_full: bool,
-    /// Whether it pays to take neighbouring columns in pairs, as [`together`] says.
+    /// `true` if a weight gradient is faster for pairs of neighbouring columns; [`pairs_pay`] decides.
     pub(super) columns_together: bool,
 }
 
@@ -43,7 +46,7 @@ impl Masks {
     }
 }
 
-/// Fills the masks of the rows of `matrix`: those that a product needs.
+/// Fills the masks of the rows of `matrix`, which a product needs.
 pub(crate) struct RowMasks<'a> {
     pub(crate) matrix: Rows<'a>,
     pub(crate) masks: &'a mut Masks,
@@ -68,7 +71,7 @@ impl Kernel for RowMasks<'_> {
     }
 }
 
-/// Fills the masks of the columns, those that a weight gradient needs, from the masks of `rows` rows.
+/// Fills the masks of the columns, which a weight gradient needs, from the masks of `rows` rows.
 pub(crate) struct ColumnMasks<'a> {
     pub(crate) rows: usize,
     pub(crate) columns: usize,
@@ -81,7 +84,7 @@ impl Kernel for ColumnMasks<'_> {
     #[inline(always)]
     fn run<const W: usize>(self) {
         let Self { rows, columns, masks } = self;
-        // Of no rows, too, each column has a word.
+        // Each column has a word even if there are no rows.
         let (words, words_down) = (columns.div_ceil(WORD), rows.div_ceil(WORD).max(1));
         grow(&mut masks.by_column, words_down * columns);
         let (by_row, by_column) = (&masks.by_row[..rows * words], &mut masks.by_column[..words_down * columns]);
@@ -97,15 +100,17 @@ impl Kernel for ColumnMasks<'_> {
             }
         }
         masks.columns_together =
-            together(by_column.chunks_exact(columns).flat_map(|word| word.as_chunks().0.iter().map(|[a, b]| (a, b))));
+            pairs_pay(by_column.chunks_exact(columns).flat_map(|word| word.as_chunks().0.iter().map(|[a, b]| (a, b))));
     }
 }
 
-/// Whether it pays to take columns in pairs, each with the other's zeros too, as those of images are: neighbouring pixels
-/// are zero together. What is read of the right operand then serves both, and a value costs four cycles where it else
-/// costs five. Of all `pairs` of a matrix, and of its values alone, as [`Masks::are_full`].
+/// Returns `true` if a weight gradient is faster for `pairs` of columns, which skip only the zeros that both columns
+/// have.
+///
+/// Both columns share each read of the right operand, so that a value costs four cycles instead of five. Neighbouring
+/// pixels of images are mostly zero together. As for [`Masks::are_full`], the decision depends on the matrix alone.
 #[inline(always)]
-fn together<'a>(pairs: impl Iterator<Item = (&'a u64, &'a u64)>) -> bool {
+fn pairs_pay<'a>(pairs: impl Iterator<Item = (&'a u64, &'a u64)>) -> bool {
     let (mut each, mut either) = (0, 0);
     for (a, b) in pairs {
         each += u64::from(a.count_ones() + b.count_ones());
@@ -114,7 +119,7 @@ fn together<'a>(pairs: impl Iterator<Item = (&'a u64, &'a u64)>) -> bool {
     8 * either <= 5 * each
 }
 
-/// Bit c of word r becomes bit r of word c (Warren, Hacker's Delight, §7-3): halves of ever smaller squares are swapped.
+/// Swaps bit c of word r with bit r of word c (Warren, Hacker's Delight, §7-3).
 #[inline(always)]
 fn transpose(square: &mut [u64; WORD]) {
     swap::<32>(square, 0x0000_0000_ffff_ffff);
@@ -125,6 +130,7 @@ fn transpose(square: &mut [u64; WORD]) {
     swap::<1>(square, 0x5555_5555_5555_5555);
 }
 
+/// Swaps the upper right and the lower left part, `SIDE` bits wide, of each square of `2 · SIDE` bits.
 #[inline(always)]
 fn swap<const SIDE: usize>(square: &mut [u64; WORD], low: u64) {
     for pair in square.chunks_exact_mut(2 * SIDE) {
@@ -137,7 +143,8 @@ fn swap<const SIDE: usize>(square: &mut [u64; WORD], low: u64) {
     }
 }
 
-/// The first values of a row as an array; where they are too few, in `padding`, whose other values do not matter.
+/// Returns the first values of a row as an array. A shorter row is copied into `padding`, whose other values are not
+/// used.
 #[inline(always)]
 pub(super) fn whole_word<'a>(values: &'a [f32], padding: &'a mut [f32; WORD]) -> &'a [f32; WORD] {
     if values.len() < WORD {
@@ -151,7 +158,7 @@ pub(super) fn whole_word<'a>(values: &'a [f32], padding: &'a mut [f32; WORD]) ->
 fn bits<const W: usize>(values: &[f32]) -> u64 {
     let mut padding = [0.0; WORD];
     let values = whole_word(values, &mut padding);
-    // A comparison of AVX-512 returns bits, so LLVM compiles the plain loop to half the instructions of the loop below.
+    // AVX-512 compares into bits: LLVM compiles this plain loop to half as many instructions as the loop of `half`.
     if W == 4 * LANES {
         let mut word = 0;
         for (i, value) in values.iter().enumerate() {
@@ -163,7 +170,7 @@ fn bits<const W: usize>(values: &[f32]) -> u64 {
     u64::from(half(low)) | u64::from(half(high)) << HALF
 }
 
-/// Eight lanes and a table of bits: a chain of shifts is not vectorised.
+/// Returns the bits of half a word, by eight lanes and a table, since LLVM does not vectorise a chain of shifts.
 #[inline(always)]
 fn half(values: &[f32]) -> u32 {
     let mut lanes = [0; 8];

@@ -1,3 +1,5 @@
+//! The product of a layer's inputs, or of its gradient, with a matrix of weights.
+
 use super::{
     Masks, Rows, Tile, accumulate, is_narrow,
     mask::{WORD, whole_word},
@@ -5,21 +7,23 @@ use super::{
 };
 use crate::{Isa, buffer::LANES, isa::Kernel};
 
-/// Inner indices that a block of the right operand has: at 128 columns it is 32 KiB, an L1 cache.
+/// The number of inner indices in a block of the right operand. A block of 128 columns has 32 KiB, the size of an L1
+/// cache.
 const BLOCK: usize = WORD;
 
-/// Columns from which a block is copied together stretch by stretch: rows so far apart, a power of two in most nets, share
-/// few sets of the L1 cache.
+/// The number of columns from which on each stretch of a block is copied before its use. Rows that are so far apart,
+/// often by a power of two, compete for few sets of the L1 cache.
 const WIDE: usize = 256;
 
-/// A block of the widest stretch.
+/// The number of values in a block of the widest stretch.
 pub(crate) const PACKED: usize = BLOCK * 128;
 
-/// `sum += left · right`, shapes (rows, inner), (inner, columns) and (rows, columns); `columns` is a multiple of
-/// [`LANES`] and the stride of `right` and of `sum`.
+/// Adds `left · right` to `sum`; shapes (rows, inner), (inner, columns) and (rows, columns).
+///
+/// `columns` is a multiple of [`LANES`], and the stride of `right` and `sum`.
 pub(crate) struct Product<'a> {
     pub(crate) left: Rows<'a>,
-    /// Of `left`; not looked at where `columns` are narrow.
+    /// The masks of `left`, which a narrow product does not use.
     pub(crate) masks: &'a Masks,
     pub(crate) right: &'a [f32],
     pub(crate) columns: usize,
@@ -29,7 +33,8 @@ pub(crate) struct Product<'a> {
 }
 
 impl Product<'_> {
-    /// In a function for each way to go through the values: of a mixture LLVM keeps no tile in registers.
+    /// Runs the dense or the skipping loop. Each is a function of its own, since LLVM keeps no tile of a mixture in
+    /// registers.
     pub(crate) fn run(self, isa: Isa) {
         match is_narrow(self.columns) || self.masks.are_full {
             true => isa.run(Dense(self)),
@@ -37,7 +42,7 @@ impl Product<'_> {
         }
     }
 
-    /// How many inner indices block `block` has.
+    /// Returns the number of inner indices in block `block`.
     #[inline(always)]
     fn block_len(&self, block: usize) -> usize {
         let rest = self.left.columns - block * BLOCK;
@@ -45,7 +50,8 @@ impl Product<'_> {
     }
 }
 
-/// Of `right`, which starts at a block, the part from `column` on and its stride: copied where rows are wide.
+/// Returns the part of `right`, which starts at a block, from `column` on, and the stride of that part. Wide rows are
+/// copied to `packed`.
 #[inline(always)]
 fn stretch_of<'a, const W: usize, const C: usize>(
     right: &'a [f32],
@@ -65,7 +71,7 @@ fn stretch_of<'a, const W: usize, const C: usize>(
     (packed, (C * W) as u32)
 }
 
-/// Row by row and up to eight registers wide; zeros are skipped by the bits of the row's mask.
+/// The loop that skips zeros by the mask of each row. A tile is one row high and up to eight registers wide.
 struct Skipping<'a>(Product<'a>);
 
 impl Kernel for Skipping<'_> {
@@ -92,7 +98,7 @@ impl Kernel for Skipping<'_> {
 }
 
 impl Skipping<'_> {
-    /// Adds what one block of inner indices gives to `C` times `W` columns from `column` on.
+    /// Adds the products of one block of inner indices to `C` times `W` columns from `column` on.
     #[inline(always)]
     fn stretch<const W: usize, const C: usize>(&mut self, block: usize, column: usize) {
         let (start, len) = (block * BLOCK, self.0.block_len(block));
@@ -118,7 +124,7 @@ impl Skipping<'_> {
     }
 }
 
-/// Four rows at a time, four registers wide with AVX-512 and two without; nothing is skipped.
+/// The loop that skips nothing. A tile is four rows high and up to four registers wide with AVX-512, two without.
 struct Dense<'a>(Product<'a>);
 
 impl Kernel for Dense<'_> {
@@ -128,7 +134,7 @@ impl Kernel for Dense<'_> {
     fn run<const W: usize>(mut self) {
         for block in 0..self.0.left.columns.div_ceil(BLOCK) {
             let mut column = 0;
-            // AVX-512 has 32 registers of sixteen lanes: a tile of four rows takes sixteen of them, or eight.
+            // AVX-512 has 32 registers of sixteen lanes; a tile of four rows uses sixteen or eight of them.
             while W == 4 * LANES && column + W <= self.0.columns {
                 self.stretch::<W>(block, column);
                 column += W;
@@ -146,7 +152,7 @@ impl Kernel for Dense<'_> {
 }
 
 impl Dense<'_> {
-    /// Adds what one block of inner indices gives to `W` columns from `column` on.
+    /// Adds the products of one block of inner indices to `W` columns from `column` on.
     #[inline(always)]
     fn stretch<const W: usize>(&mut self, block: usize, column: usize) {
         let (start, len) = (block * BLOCK, self.0.block_len(block));
@@ -156,7 +162,7 @@ impl Dense<'_> {
         let values = |row: usize| left.row(row)[start..start + len].iter();
         let mut row = 0;
         while row + 4 <= left.rows {
-            // By hand: `map` of an array is not always inlined, and then not compiled for the instruction set.
+            // `map` of an array is not always inlined, and would then be compiled without the instruction set.
             let (a, b, c, d) = (values(row), values(row + 1), values(row + 2), values(row + 3));
             let xs = a.zip(b).zip(c).zip(d).map(|(((a, b), c), d)| [*a, *b, *c, *d]);
             add_rows::<W, 4>(xs, right, stride, &mut sum[row * n + column..], n);
@@ -170,7 +176,7 @@ impl Dense<'_> {
     }
 }
 
-/// Adds the products of `xs`, a value of each row, and the rows of `right` to a stretch of `R` rows of `sum`.
+/// Adds the products of `xs` (one value of each row) and the rows of `right` to a stretch of `R` rows of `sum`.
 #[inline(always)]
 fn add_rows<const W: usize, const R: usize>(
     xs: impl Iterator<Item = [f32; R]>,

@@ -1,9 +1,11 @@
+//! ReLU and its gradient.
+
 use crate::isa::Kernel;
 
-/// `outputs = inputs` where they are positive, else 0. NaN becomes 0, so whoever trains checks the loss.
+/// ReLU: an output is its input if that is positive, otherwise 0. NaN becomes 0, so that only the loss shows it.
 ///
-/// From one buffer to another: of a loop over one LLVM makes masked stores, which take ten times as long, and where a tile
-/// of sums is finished it takes the registers apart.
+/// Inputs and outputs are two buffers: LLVM compiles a loop over one buffer to masked stores, which are ten times
+/// slower.
 pub(crate) struct Relu<'a> {
     pub(crate) inputs: &'a [f32],
     pub(crate) outputs: &'a mut [f32],
@@ -20,7 +22,7 @@ impl Kernel for Relu<'_> {
     }
 }
 
-/// The gradient before a ReLU from the one after: 0 unless the ReLU's output in its place is positive.
+/// The gradient before a ReLU: the gradient after it where the output of the ReLU is positive, otherwise 0.
 pub(crate) struct ReluGradient<'a> {
     pub(crate) outputs: &'a [f32],
     pub(crate) after: &'a [f32],

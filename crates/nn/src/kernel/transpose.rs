@@ -1,10 +1,12 @@
+//! Copies of matrices with padded rows: as they are, or transposed.
+
 use super::Rows;
 use crate::{
     buffer::{LANES, padded},
     isa::Kernel,
 };
 
-/// `out = matrixᵀ`, its rows padded with zeros to a multiple of [`LANES`].
+/// Writes the transpose of `matrix` to `out`, with rows padded with zeros to a multiple of [`LANES`].
 pub(crate) struct Transpose<'a> {
     pub(crate) matrix: Rows<'a>,
     pub(crate) out: &'a mut [f32],
@@ -40,8 +42,8 @@ impl Kernel for Transpose<'_> {
 
 const SIDE: usize = 8;
 
-/// Halves of ever larger squares are swapped, which LLVM makes shuffles of; value by value it takes nearly twice as long. By
-/// value, and by index in nested loops: what else was tried stayed in memory.
+/// Transposes a square by swapping halves of ever larger squares, which LLVM compiles to shuffles of registers. It does
+/// so only for an argument by value and for nested loops over indices.
 #[inline(always)]
 fn transpose(mut square: [[f32; SIDE]; SIDE]) -> [[f32; SIDE]; SIDE] {
     for half in [1, 2, 4] {
@@ -60,7 +62,7 @@ fn transpose(mut square: [[f32; SIDE]; SIDE]) -> [[f32; SIDE]; SIDE] {
     square
 }
 
-/// `out = matrix`, its rows padded with zeros to a multiple of [`LANES`].
+/// Copies `matrix` to `out`, with rows padded with zeros to a multiple of [`LANES`].
 pub(crate) struct Pad<'a> {
     pub(crate) matrix: Rows<'a>,
     pub(crate) out: &'a mut [f32],
@@ -76,7 +78,7 @@ impl Kernel for Pad<'_> {
             let row = self.matrix.row(r);
             let (whole, rest) = out.split_at_mut(row.len() / LANES * LANES);
             whole.copy_from_slice(&row[..whole.len()]);
-            // The last vector by a loop of known length: a call of memcpy a row costs more than the row.
+            // A loop of known length copies the last vector: a call of memcpy would cost more than the rest of the row.
             let tail = &row[whole.len()..];
             for (i, o) in rest.iter_mut().enumerate() {
                 *o = tail.get(i).copied().unwrap_or(0.0);

@@ -1,3 +1,5 @@
+//! The gradient of a layer's weights, and the optimiser's step on it.
+
 use std::ops::Range;
 
 use super::{Masks, Rows, Tile, accumulate, is_narrow, mask::WORD, part, part_mut, row_parts};
@@ -7,28 +9,31 @@ use crate::{
     rule::{Apply, Rule, Update},
 };
 
-/// Outputs that are taken through all inputs before the next: for a batch of 32 their part of `right` is half an L1 cache.
+/// The number of outputs that are computed for all inputs before the next outputs. For a batch of 32, their part of
+/// `right` takes half of an L1 cache.
 const GROUP: usize = 128;
 
-/// `gradient = leftᵀ · right`, shapes (rows, inputs), (rows, outputs) and (inputs, outputs), summed over rows; each
-/// stretch is handed to the update when it is finished, so that a step can be fused.
+/// Computes `leftᵀ · right`, summed over rows; shapes (rows, inputs), (rows, outputs) and (inputs, outputs).
 ///
-/// `right` has rows of a multiple of [`LANES`], padded with zeros; `target` has none between its rows.
+/// Each stretch of the gradient is passed to the update as soon as it is finished, so that a step can be fused. Rows of
+/// `right` are padded with zeros to a multiple of [`LANES`]; rows of `target` are not padded.
 pub(crate) struct WeightGradient<'a> {
     pub(crate) left: Rows<'a>,
-    /// Of `left`; not looked at where the outputs are narrow.
+    /// The masks of `left`, which a narrow layer does not use.
     pub(crate) masks: &'a Masks,
     pub(crate) right: Rows<'a>,
-    /// What the update changes, shape (inputs, outputs), and where it starts in the flat buffer.
+    /// The values that the update changes, shape (inputs, outputs).
     pub(crate) target: &'a mut [f32],
+    /// The index of `target` in the flat buffer.
     pub(crate) offset: usize,
-    /// Scratch: a group of outputs, stretch by stretch without a stride, so that the compiler knows the size of its parts;
-    /// shape (stretches, words, WORD, W). An index that is checked costs half as much as a multiply-add.
+    /// Scratch for a group of outputs without a stride, shape (stretches, words, WORD, W). The compiler knows the size
+    /// of its parts and checks no index; a check costs half as much as a multiply-add.
     pub(crate) packed: &'a mut Buffer,
 }
 
 impl WeightGradient<'_> {
-    /// In a function for each kind of tile: of a mixture LLVM keeps none in registers.
+    /// Runs a loop for each kind of tile. Each is a function of its own, since LLVM keeps no tile of a mixture in
+    /// registers.
     pub(crate) fn run(mut self, isa: Isa, rule: &mut Rule<'_>) {
         grow(self.packed, self.left.rows.next_multiple_of(WORD).max(WORD) * GROUP);
         let inputs = self.left.columns;
@@ -38,7 +43,7 @@ impl WeightGradient<'_> {
             return rule.run(isa, Narrow::<1>(self, eights..inputs));
         }
         let pairs = if self.masks.columns_together { inputs / 2 * 2 } else { 0 };
-        // What has no inputs would copy its outputs for nothing.
+        // A loop without inputs would still copy the outputs.
         if pairs > 0 {
             rule.run(isa, Whole::<2, 2>(self.lend(), 0..pairs));
             rule.run(isa, Whole::<2, 1>(self.lend(), 0..pairs));
@@ -51,13 +56,14 @@ impl WeightGradient<'_> {
         }
     }
 
+    /// Reborrows all parts for one of several loops.
     fn lend(&mut self) -> WeightGradient<'_> {
         let WeightGradient { left, masks, right, offset, .. } = *self;
         WeightGradient { left, masks, right, target: &mut *self.target, offset, packed: &mut *self.packed }
     }
 }
 
-/// Copies the stretches of `outputs` and gives them, word by word.
+/// Copies `outputs` to `packed`, stretch by stretch, and returns the words of the stretches.
 #[inline(always)]
 fn copy_outputs<'a, const W: usize>(
     packed: &'a mut [f32],
@@ -67,7 +73,7 @@ fn copy_outputs<'a, const W: usize>(
     let words = right.rows.div_ceil(WORD).max(1);
     let packed = packed.as_chunks_mut::<W>().0;
     for (i, output) in outputs.step_by(W).enumerate() {
-        // With the padding, which `Rows::row` leaves out.
+        // `Rows::row` would leave out the padding.
         let stretch = &mut packed[i * words * WORD..];
         for (out, row) in stretch.iter_mut().zip(right.values.chunks_exact(right.stride)) {
             *out = *part(row, output);
@@ -76,24 +82,25 @@ fn copy_outputs<'a, const W: usize>(
     packed.as_chunks().0
 }
 
-/// Where one of `R` neighbouring inputs is not zero.
+/// Returns the mask of the rows in which one of `R` neighbouring inputs is not zero.
 #[inline(always)]
 fn mask<const R: usize>(columns: &[u64], input: usize) -> u64 {
     let masks: &[u64; R] = columns[input..].first_chunk().expect("R inputs");
     masks.iter().fold(0, |all, mask| all | mask)
 }
 
-/// Tiles of `R` of the inputs and `C` stretches of outputs, as far as they go; single stretches only where pairs end.
+/// The loop over tiles of `R` inputs and `C` whole stretches of outputs. Single stretches (`C` = 1) are those after the
+/// last pair.
 struct Whole<'a, const R: usize, const C: usize>(WeightGradient<'a>, Range<usize>);
 
 impl<const R: usize, const C: usize> Apply for Whole<'_, R, C> {
     #[inline(always)]
     fn apply<const W: usize, U: Update>(self, update: &mut U) {
-        // By value, and no `self` in the loops: of what a pointer leads to LLVM believes that every store changes it.
+        // The parts are moved out of `self`: LLVM assumes that each store may change a value behind a pointer.
         let Self(WeightGradient { left, masks, right, target, offset, packed }, inputs) = self;
-        // Of an empty batch there is a word, too.
+        // An empty batch has one word, too.
         let (columns, words) = (right.columns, left.rows.div_ceil(WORD).max(1));
-        // Two inputs and two stretches have their sums in sixteen registers; only AVX-512 has more, 32.
+        // The sums of two inputs and two stretches take sixteen registers; only AVX-512 has more than sixteen.
         let has_pairs = R == 1 || W == 4 * LANES;
         if C == 2 && !has_pairs {
             return;
@@ -111,7 +118,7 @@ impl<const R: usize, const C: usize> Apply for Whole<'_, R, C> {
                 let at = offset + input * columns + first;
                 let mut rows = target.chunks_exact_mut(columns).map(|row| &mut row[first..end]);
                 let mut rows: [_; R] = std::array::from_fn(|_| rows.next().expect("R inputs"));
-                // An iterator for each input, in which no index is checked.
+                // One iterator for each input, so that no index is checked.
                 let mut in_place = rows.each_mut().map(|row| row.chunks_exact_mut(C * W));
                 let mut aside = finished.each_mut().map(|row| row.chunks_exact_mut(C * W));
                 for (stretch, right) in packed.chunks_exact(C * words).take((end - first) / (C * W)).enumerate() {
@@ -137,24 +144,24 @@ impl<const R: usize, const C: usize> Apply for Whole<'_, R, C> {
     }
 }
 
-/// The gradient of neighbouring inputs, from `input` on.
+/// The operands for the gradient of neighbouring inputs, from `input` on.
 struct Gradient<'a> {
     left: Rows<'a>,
     by_column: &'a [u64],
     input: usize,
     words: usize,
-    /// Of the first word, which is the only one of a usual batch, once for all stretches.
+    /// The mask of the first word, read once for all stretches; a usual batch has no other word.
     first_mask: u64,
 }
 
 impl Gradient<'_> {
-    /// The sums for the `C` stretches of outputs in `right`, each of them all words.
+    /// Returns the sums for the `C` stretches of outputs in `right`, over all words.
     #[inline(always)]
     fn of<const W: usize, const C: usize, const R: usize>(&self, right: &[[[f32; W]; WORD]]) -> Tile<W, C, R> {
         let Self { left, by_column, input, words, first_mask } = *self;
         let mut sums = [[[0.0; W]; C]; R];
         let word_of = |word| std::array::from_fn(|c| &right[c * words + word]);
-        // Of an empty batch there are none.
+        // An empty batch has no rows.
         let rows = left.values.get(input..).unwrap_or_default();
         walk(&mut sums, first_mask, rows, left.stride as u32, word_of(0));
         for word in 1..words {
@@ -182,7 +189,7 @@ fn walk<const W: usize, const C: usize, const R: usize>(
     }
 }
 
-/// The last outputs, fewer than a stretch.
+/// The loop over the last outputs, which are fewer than a stretch.
 struct Rest<'a, const R: usize>(WeightGradient<'a>, Range<usize>);
 
 impl<const R: usize> Apply for Rest<'_, R> {
@@ -210,7 +217,7 @@ impl<const R: usize> Apply for Rest<'_, R> {
     }
 }
 
-/// `R` neighbouring inputs and eight outputs at a time, of which there are few; nothing is skipped.
+/// The loop for narrow layers, which skips nothing. A tile has `R` neighbouring inputs and eight outputs.
 struct Narrow<'a, const R: usize>(WeightGradient<'a>, Range<usize>);
 
 impl<const R: usize> Apply for Narrow<'_, R> {

@@ -1,3 +1,5 @@
+//! Tests of a network: bits on each instruction set, gradients, refusals.
+
 use super::*;
 
 const OPTIMISERS: [&str; 4] = [
@@ -7,10 +9,10 @@ const OPTIMISERS: [&str; 4] = [
     r#"{"name":"adam","beta1":0.5,"epsilon":0.001,"weight_decay":0.1}"#,
 ];
 
-/// Widths that fit no tile, one class, no hidden layer.
+/// Widths that are no multiple of a tile, a single class, no hidden layer.
 const SHAPES: [&[usize]; 5] = [&[37, 70, 19, 10], &[5, 3], &[1, 1, 1], &[130, 64, 128], &[9, 33, 1]];
 
-/// Inputs of which `zeros` in ten are 0, and labels.
+/// Fills the inputs, of which `zeros` tenths are 0, and returns labels.
 fn batch(network: &mut Network, examples: usize, zeros: u32, seed: u64) -> Vec<u32> {
     let inputs = network.inputs(examples);
     init::he_normal(inputs, 2, seed, 9);
@@ -19,7 +21,7 @@ fn batch(network: &mut Network, examples: usize, zeros: u32, seed: u64) -> Vec<u
     (0..examples).map(|i| ((i * 7 + 3) % classes) as u32).collect()
 }
 
-/// Some steps with batches of several sizes; `fused` or as gradient and step.
+/// Trains on batches of several sizes, by fused steps if `fused`; returns the bits of the weights and of the losses.
 fn train(isa: Isa, widths: &[usize], json: &str, zeros: u32, fused: bool) -> (Vec<u32>, Vec<u64>) {
     let mut network = Network::on(isa, widths).unwrap();
     let mut optimiser = Optimiser::on(isa);
@@ -90,7 +92,7 @@ fn tensors_tile_the_weights() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused() {
+fn wrong_widths_and_labels_are_refused() {
     assert!(Network::new(&[4]).is_err() && Network::new(&[4, 0, 2]).is_err());
     let mut network = Network::new(&[2, 3]).unwrap();
     let weights = network.init(0);
@@ -102,7 +104,7 @@ fn what_does_not_fit_is_refused() {
 }
 
 #[test]
-fn a_loss_that_is_not_finite_is_seen() {
+fn a_loss_that_is_not_finite_is_returned() {
     let mut network = Network::new(&[2, 4, 3]).unwrap();
     let mut weights = network.init(0);
     network.inputs(1).fill(1.0);
@@ -112,7 +114,7 @@ fn a_loss_that_is_not_finite_is_seen() {
 }
 
 #[test]
-fn equal_logits_count_for_the_lowest_class_and_logits_are_those_scored() {
+fn of_equal_logits_the_lowest_class_counts() {
     let mut network = Network::new(&[1, 3]).unwrap();
     let weights = [0.0, 0.0, 0.0, -1.0, 2.0, 2.0];
     network.inputs(2).fill(1.0);

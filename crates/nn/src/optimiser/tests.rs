@@ -1,3 +1,5 @@
+//! Tests of the local optimisers: formulas, kept state, refusals.
+
 use super::*;
 
 fn begun(json: &str, weight_count: usize) -> Optimiser {
@@ -11,7 +13,7 @@ fn refusal(json: &str) -> String {
 }
 
 #[test]
-fn what_is_unknown_is_named_with_what_is_known() {
+fn an_unknown_name_or_key_is_refused_with_the_known_ones() {
     for (json, words) in [
         (r#"{"name":"lion"}"#, ["`lion`", "`sgd`", "`adam`"]),
         (r#"{"name":"sgd","beta1":0.9}"#, ["`beta1`", "`momentum`", "`weight_decay`"]),
@@ -44,7 +46,7 @@ fn a_step_follows_its_formula() {
 }
 
 #[test]
-fn a_first_moment_without_gradients_gets_to_zero() {
+fn a_first_moment_without_gradients_becomes_zero() {
     let mut optimiser = begun(r#"{"name":"adam"}"#, 1);
     let mut weights = [1.0];
     optimiser.step(&mut weights, &[0.5], 0.1);
@@ -54,7 +56,7 @@ fn a_first_moment_without_gradients_gets_to_zero() {
         smallest = if optimiser.first[0] > 0.0 { optimiser.first[0] } else { smallest };
     }
     assert_eq!(optimiser.first[0], 0.0);
-    // Nothing sooner: 0.9 of it is the first that is not normal.
+    // No value that is normal became zero: 0.9 times the smallest one is not normal.
     assert!((f32::MIN_POSITIVE..1.2 * f32::MIN_POSITIVE).contains(&smallest), "{smallest}");
 }
 
@@ -77,7 +79,7 @@ fn accumulation_is_the_closed_form() {
 }
 
 #[test]
-fn accumulation_is_of_the_round_and_the_state_of_what_is_kept() {
+fn accumulation_covers_one_round_and_a_kept_state_covers_all() {
     let mut optimiser = Optimiser::new().unwrap();
     for (epoch, steps) in [(0, 1.0), (1, 2.0), (0, 1.0)] {
         optimiser.begin(r#"{"name":"sgd"}"#, 1, epoch, true).unwrap();
@@ -88,7 +90,7 @@ fn accumulation_is_of_the_round_and_the_state_of_what_is_kept() {
 }
 
 #[test]
-fn kept_state_goes_on_in_another_process() {
+fn another_process_continues_from_a_kept_state() {
     for json in [r#"{"name":"sgd"}"#, r#"{"name":"sgd","momentum":0.9}"#, r#"{"name":"adam"}"#] {
         let round = |optimiser: &mut Optimiser, weights: &mut [f32]| {
             optimiser.begin(json, weights.len(), 0, true).unwrap();
@@ -106,7 +108,7 @@ fn kept_state_goes_on_in_another_process() {
 }
 
 #[test]
-fn each_round_starts_afresh_unless_kept() {
+fn each_round_resets_a_state_that_is_not_kept() {
     let json = r#"{"name":"sgd","momentum":0.9}"#;
     let mut optimiser = begun(json, 1);
     optimiser.step(&mut [0.0], &[1.0], 0.1);
@@ -127,7 +129,7 @@ fn state_that_does_not_fit_is_refused() {
     }
     assert!(optimiser.begin(json, 3, 0, true).unwrap_err().to_string().contains("state kept"));
     assert!(optimiser.begin(r#"{"name":"sgd"}"#, 2, 0, true).unwrap_err().to_string().contains("state kept"));
-    // Another client's turn: it has none.
+    // A client without a state resets it.
     optimiser.restore(&[]).unwrap();
     optimiser.begin(json, 3, 0, true).unwrap();
     assert_eq!(optimiser.first[..], [0.0; 3]);
