@@ -7,11 +7,11 @@ use std::{
 };
 
 use fedpipe_data::{DatasetInfo, Progress};
-use fedpipe_host::{Event, Experiment, Lost, Observer, PATIENCE, Round, Stop, Summary};
+use fedpipe_host::{Event, Experiment, Lost, Observer, PATIENCE, Round, Stop, Summary, Then};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::{
-    losses::Losses,
+    losses::{self, Losses},
     output::{print_error, print_progress},
 };
 
@@ -159,7 +159,11 @@ impl Observer for Screen {
             Event::Reloaded { round, dylib_sha256 } => {
                 self.line(&format!("from round {round} on, the model is {}", &dylib_sha256[..16]));
             }
-            Event::ReloadRefused { reason, .. } => self.warn(&format!("warning: the model stays as it is: {reason}")),
+            Event::ReloadRefused { reason, .. } => {
+                // That of a round that begins again.
+                self.bar.finish_and_clear();
+                self.warn(&format!("warning: the model stays as it is: {reason}"));
+            }
             Event::Data(step) => self.data.show(step),
             Event::Dealt { dataset, sizes, .. } => self.dealt(dataset, sizes),
             Event::Ready { model, .. } => {
@@ -179,6 +183,9 @@ impl Observer for Screen {
             }
             Event::Trained { .. } => self.bar.inc(1),
             Event::Lost(lost) => self.lost(lost),
+            // Where the run ends, its error tells of the crash.
+            Event::StrategyLost(lost) if lost.then == Then::Aborted => {}
+            Event::StrategyLost(lost) => self.warn(&losses::of_strategy(lost)),
             Event::RoundEnded(round) => self.round_ended(round),
             Event::Finished(summary) => self.finished(summary),
         }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Cause, Error, Experiment, Finite, Program, Result, Summary,
     ledger::{Ledger, Line},
+    process::Loss,
 };
 
 /// Something that happened.
@@ -46,7 +47,7 @@ pub enum Event<'a> {
         /// SHA-256 of the new dylib's file.
         dylib_sha256: &'a str,
     },
-    /// A new dylib was not taken; the old one stays.
+    /// A new dylib was not taken, or its first round failed: the old one stays, also for that round.
     ReloadRefused {
         /// The round before which it was asked for.
         round: u64,
@@ -98,6 +99,8 @@ pub enum Event<'a> {
     },
     /// A client process was lost.
     Lost(&'a Lost),
+    /// The process of a strategy that is a program was lost.
+    StrategyLost(&'a StrategyLost),
     /// A round is over.
     RoundEnded(&'a Round),
     /// The run is over, by itself or stopped.
@@ -170,6 +173,39 @@ impl fmt::Display for Lost {
     }
 }
 
+/// A lost process of a strategy that is a program.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StrategyLost {
+    /// The round.
+    pub round: u64,
+    /// Why.
+    pub cause: Cause,
+    /// Seconds since the process was started.
+    pub after_seconds: Finite,
+    /// What follows.
+    pub then: Then,
+    /// The end of its output.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub last_words: Vec<String>,
+    /// Where all of its output is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<PathBuf>,
+}
+
+impl StrategyLost {
+    pub(crate) fn of(round: u64, loss: &Loss, then: Then) -> Self {
+        let Loss { cause, last_words, log, after, .. } = loss.clone();
+        Self { round, cause, after_seconds: after.into(), then, last_words, log }
+    }
+}
+
+impl fmt::Display for StrategyLost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { round, cause, after_seconds, .. } = self;
+        write!(f, "the strategy's program was lost in round {round}: {cause} after {:.2} s", after_seconds.get())
+    }
+}
+
 /// What follows a loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -182,6 +218,8 @@ pub enum Then {
     Dropped,
     /// The run ends.
     Aborted,
+    /// The round begins again with the dylib from before a reload.
+    Reverted,
     /// Nothing was lost; a fresh process is started when there is work.
     Replaced,
 }

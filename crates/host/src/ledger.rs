@@ -14,7 +14,7 @@ use fedpipe_protocol::InForce;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Event, Experiment, Lost, Program, Round, Summary,
+    Event, Experiment, Lost, Program, Round, StrategyLost, Summary,
     files::{read_regular, write_whole},
     summary::bytes_sha256,
 };
@@ -71,6 +71,7 @@ pub(crate) enum Line<'a> {
     /// The same, of a strategy that is a program.
     StrategyIsolation(Cow<'a, InForce>),
     Lost(Cow<'a, Lost>),
+    StrategyLost(Cow<'a, StrategyLost>),
     Round(Cow<'a, Round>),
     /// The run goes on from the checkpoint after `round`.
     Resumed {
@@ -233,6 +234,7 @@ impl<'a> Line<'a> {
             Event::Isolated { process, in_force } => Line::Isolation { process, in_force: Cow::Borrowed(in_force) },
             Event::StrategyIsolated(in_force) => Line::StrategyIsolation(Cow::Borrowed(in_force)),
             Event::Lost(lost) => Line::Lost(Cow::Borrowed(lost)),
+            Event::StrategyLost(lost) => Line::StrategyLost(Cow::Borrowed(lost)),
             Event::RoundEnded(round) => Line::Round(Cow::Borrowed(round)),
             Event::Finished(summary) => Line::Finished(Cow::Borrowed(summary)),
         })

@@ -48,6 +48,7 @@ mod stray;
 mod summary;
 mod verify;
 mod worker;
+mod wrapper;
 
 use std::{sync::Arc, time::Instant};
 
@@ -57,7 +58,7 @@ pub use cause::Cause;
 pub use control::{Control, Handle};
 pub use convergence::{Convergence, PATIENCE, relative_change};
 pub use error::{Error, Result};
-pub use event::{Event, Lost, Observer, Round, Then};
+pub use event::{Event, Lost, Observer, Round, StrategyLost, Then};
 pub use experiment::{Experiment, Launch, OnFailure};
 pub use fedpipe_protocol::{Isolation, Level, Ready};
 pub use finite::{Finite, NotFinite};
@@ -77,7 +78,7 @@ pub use verify::{Outcome, Verification, verify};
 
 use checkpoint::Saver;
 use event::Journal;
-use federation::Federation;
+use federation::{Federation, Score, Trained};
 use progress::Progress;
 use resume::Point;
 use run_dir::RunDir;
@@ -289,11 +290,14 @@ fn rounds(
     for round in progress.next_round()..=experiment.last_round() {
         let started = Instant::now();
         federation.swap_model_if_asked(round, journal)?;
-        let trained = federation.train(round, progress.weights(), journal)?;
-        let mut server = progress.server_state().clone();
-        let weights = federation.aggregate(round, &mut server, progress.weights(), &trained.updates)?;
-        let weights = Arc::new(weights);
-        let score = federation.evaluate(round, &weights, journal)?;
+        let (trained, weights, server, score) = match train(round, federation, progress, journal) {
+            // Once: the dylib from before has no other before it.
+            Err(Error::Round(why)) if federation.revert_model(round, &why, journal)? => {
+                train(round, federation, progress, journal)?
+            }
+            trained => trained?,
+        };
+        federation.keep_model();
         let record = progress.commit(round, weights, server, &trained, score, started);
         journal.tell(&Event::RoundEnded(record))?;
         progress.recorded_at(journal.ledger.position());
@@ -307,6 +311,21 @@ fn rounds(
         }
     }
     Ok(if experiment.until_converged { Stop::MaxRounds } else { Stop::Rounds })
+}
+
+/// Trains the clients, aggregates their updates and evaluates the new weights; changes nothing of the progress.
+fn train(
+    round: u64,
+    federation: &mut Federation<'_>,
+    progress: &Progress,
+    journal: &mut Journal<'_>,
+) -> Result<(Trained, Arc<Vec<f32>>, ServerState, Score)> {
+    let trained = federation.train(round, progress.weights(), journal)?;
+    let mut server = progress.server_state().clone();
+    let weights = federation.aggregate(round, &mut server, progress.weights(), &trained.updates, journal)?;
+    let weights = Arc::new(weights);
+    let score = federation.evaluate(round, &weights, journal)?;
+    Ok((trained, weights, server, score))
 }
 
 /// Has the state after the last round saved, unless it was.

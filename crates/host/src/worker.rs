@@ -7,6 +7,7 @@ use std::{
     convert::Infallible,
     fmt,
     hash::{BuildHasher, RandomState},
+    os::fd::OwnedFd,
     path::PathBuf,
     sync::{
         Arc, Weak,
@@ -31,7 +32,7 @@ use crate::{
     control::Message,
     cores::keep_on,
     foreign::Launched,
-    link::{Allowance, GaveUp, Link, Want, gave_up},
+    link::{Allowance, GaveUp, Link, Want, gave_up, has_ended},
     log::ClientLog,
     process::{End, Loss, Process},
     spawn::{ClientCommand, Spawned, spawn},
@@ -71,6 +72,7 @@ pub(crate) struct Worker {
     pub(crate) id: WorkerId,
     pub(crate) started: Instant,
     orders: Option<Sender<Order>>,
+    pidfd: Arc<OwnedFd>,
     wake: Arc<EventFd>,
     dismissed: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -147,7 +149,7 @@ impl Worker {
         let mut link = Link {
             to,
             from,
-            pidfd,
+            pidfd: Arc::clone(&pidfd),
             log_pipe: Some(log),
             log: client_log,
             wake: Arc::clone(&wake),
@@ -174,7 +176,12 @@ impl Worker {
                 }
             });
         let thread = thread.map_err(failed(StartCall::Thread))?;
-        Ok(Self { id, started, orders: Some(orders), wake, dismissed, thread: Some(thread) })
+        Ok(Self { id, started, orders: Some(orders), pidfd, wake, dismissed, thread: Some(thread) })
+    }
+
+    /// Returns `true` if the process has ended: its loss is reported, or soon will be.
+    pub(crate) fn has_ended(&self) -> bool {
+        has_ended(&self.pidfd)
     }
 
     /// Sends an order; a lost worker's report is then already on its way.

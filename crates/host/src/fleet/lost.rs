@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use fedpipe_data::DataError;
-use fedpipe_protocol::FailureKind;
+use fedpipe_protocol::{FailureKind, Level};
 
 use super::{Fleet, Incident, Tell};
 use crate::{
-    Cause, Error, Lost, OnFailure, Result, Then, batch::Batch, cause::with_last_words, log::last_lines_of,
-    process::Loss, stray::end_strays,
+    Cause, Error, Lost, OnFailure, Result, Then,
+    batch::Batch,
+    cause::{isolation_hint, with_last_words},
+    log::last_lines_of,
+    process::Loss,
+    stray::end_strays,
 };
 
 impl Fleet<'_> {
@@ -48,7 +52,7 @@ impl Fleet<'_> {
         }
         if self.environment.launched.is_some()
             && !self.slots[slot].proven
-            && let Some(error) = no_client(&loss)
+            && let Some(error) = no_client(&loss, self.slots[slot].setup.isolation.level)
         {
             return Err(error);
         }
@@ -73,7 +77,7 @@ impl Fleet<'_> {
         tell(Incident::Lost(lost))?;
         drop(worker);
         match (then, index) {
-            (Then::Aborted, _) => Err(Error::Round(who)),
+            (Then::Aborted | Then::Reverted, _) => Err(Error::Round(who)),
             (Then::Dropped, Some(index)) => {
                 batch.settled[index] = Some(Err(loss));
                 Ok(())
@@ -88,7 +92,7 @@ impl Fleet<'_> {
         let attempts = batch.attempts[index];
         let movable = batch.jobs[index].client.is_none();
         match self.policy {
-            OnFailure::Abort => Then::Aborted,
+            OnFailure::Abort => self.given_up(Then::Aborted),
             OnFailure::Retry if attempts == 1 => {
                 batch.waiting[slot].push_front(index);
                 Then::Retried
@@ -97,8 +101,13 @@ impl Fleet<'_> {
                 batch.waiting[(slot + 1) % self.slots.len()].push_back(index);
                 Then::Moved
             }
-            _ => Then::Dropped,
+            _ => self.given_up(Then::Dropped),
         }
+    }
+
+    /// Returns what follows where work is given up: in the first round of a new dylib, a return to the one before.
+    fn given_up(&self, then: Then) -> Then {
+        if self.before.is_some() { Then::Reverted } else { then }
     }
 }
 
@@ -114,8 +123,9 @@ fn no_model(loss: &Loss) -> Option<Error> {
 
 /// A failure of a user's program before its `hello`: until then nothing differs from client to client, so that every
 /// process repeats the failure. A signal or a deadline may come from outside, and is retried.
-fn no_client(loss: &Loss) -> Option<Error> {
+fn no_client(loss: &Loss, level: Level) -> Option<Error> {
     let is_its_own = matches!(loss.cause, Cause::Exit { .. } | Cause::Protocol { .. });
     let what = format!("the client's program failed before its first message: {}", loss.cause);
-    (is_its_own && !loss.greeted).then(|| Error::Model(with_last_words(&what, &loss.last_words)))
+    let hint = if level == Level::Off { "" } else { isolation_hint(&loss.cause, &loss.last_words) };
+    (is_its_own && !loss.greeted).then(|| Error::Model(with_last_words(&what, &loss.last_words) + hint))
 }
