@@ -1,8 +1,8 @@
 //! The crashes of clients as text. Equal crashes are told once: the first in full, the others as a count.
 
-use std::{collections::BTreeSet, fmt};
+use std::{collections::BTreeSet, fmt, path::Path};
 
-use fedpipe_record::crash::{ClientCrash, Consequence};
+use fedpipe_record::crash::{ClientCrash, Consequence, StrategyCrash};
 
 /// The crashes that were told so far.
 #[derive(Debug, Default)]
@@ -64,10 +64,7 @@ impl Losses {
             text += &lost.to_string();
         }
         if self.known.insert(cause.clone()) {
-            lost.last_words.iter().for_each(|line| text += &format!("\n  | {line}"));
-            if let Some(log) = &lost.log {
-                text += &format!("\n  its log: {}", log.display());
-            }
+            text += &output(&lost.last_words, lost.log.as_deref());
         }
         text += &format!("\n  {}", consequence(lost.then));
         self.groups.push(Group { round: lost.round, cause, then: lost.then, first: who, others: BTreeSet::new() });
@@ -79,6 +76,18 @@ impl Losses {
         let groups = std::mem::take(&mut self.groups);
         groups.iter().filter(|group| !group.others.is_empty()).map(Group::text).collect()
     }
+}
+
+/// Returns the text for a crash of a strategy that is a program.
+pub(crate) fn of_strategy(lost: &StrategyCrash) -> String {
+    let output = output(&lost.last_words, lost.log.as_deref());
+    format!("{}: {lost}{output}\n  {}", kind(lost.then), consequence(lost.then))
+}
+
+/// Returns the last lines of a process and the place of its log.
+fn output(last_words: &[String], log: Option<&Path>) -> String {
+    let lines: String = last_words.iter().map(|line| format!("\n  | {line}")).collect();
+    lines + &log.map_or(String::new(), |log| format!("\n  its log: {}", log.display()))
 }
 
 impl Group {
@@ -94,7 +103,11 @@ impl Group {
 }
 
 fn kind(then: Consequence) -> &'static str {
-    if matches!(then, Consequence::Dropped | Consequence::Aborted) { "error" } else { "warning" }
+    if matches!(then, Consequence::Dropped | Consequence::Aborted | Consequence::Reverted) {
+        "error"
+    } else {
+        "warning"
+    }
 }
 
 fn consequence(then: Consequence) -> &'static str {
@@ -104,6 +117,7 @@ fn consequence(then: Consequence) -> &'static str {
         Consequence::Dropped => "the round goes on without it",
         Consequence::Replaced => "nothing was lost; a fresh process takes its place",
         Consequence::Aborted => "the run ends (--on-failure abort)",
+        Consequence::Reverted => "the round begins again with the model from before the reload",
     }
 }
 

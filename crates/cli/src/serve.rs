@@ -39,7 +39,7 @@ pub(crate) struct ServeArgs {
     /// Whose partition of the experiment it is, from 0
     #[arg(long, value_name = "K", requires = "experiment")]
     client: Option<u32>,
-    /// Seconds the client has for one answer, and a connection until its next request
+    /// Seconds the client has for one answer, and a connection to begin a message and for the whole of it
     #[arg(long, value_name = "SECONDS", default_value_t = 600.0)]
     client_timeout: f64,
     /// As for `fedpipe run`: what confines the client is this machine's to say

@@ -9,7 +9,7 @@ use std::{
 use fedpipe_data::{DataStep, DatasetInfo};
 use fedpipe_host::{Event, Observer};
 use fedpipe_record::{
-    crash::ClientCrash,
+    crash::{ClientCrash, Consequence},
     experiment::Experiment,
     round::Round,
     summary::{Stop, Summary},
@@ -18,7 +18,7 @@ use fedpipe_strategy::convergence::PATIENCE;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::{
-    losses::Losses,
+    losses::{self, Losses},
     output::{print_error, print_progress},
 };
 
@@ -171,7 +171,11 @@ impl Observer for Screen {
             Event::Reloaded { round, dylib_sha256 } => {
                 self.line(&format!("from round {round} on, the model is {}", &dylib_sha256[..16]));
             }
-            Event::ReloadRefused { reason, .. } => self.warn(&format!("warning: the model stays as it is: {reason}")),
+            Event::ReloadRefused { reason, .. } => {
+                // That of a round that begins again.
+                self.bar.finish_and_clear();
+                self.warn(&format!("warning: the model stays as it is: {reason}"));
+            }
             Event::Data(step) => self.data.show(step),
             Event::Dealt { dataset, sizes, .. } => self.dealt(dataset, sizes),
             Event::Ready { model, .. } => {
@@ -191,6 +195,9 @@ impl Observer for Screen {
             }
             Event::Trained { .. } => self.bar.inc(1),
             Event::Crashed(lost) => self.lost(lost),
+            // Where the run ends, its error tells of the crash.
+            Event::StrategyCrashed(lost) if lost.then == Consequence::Aborted => {}
+            Event::StrategyCrashed(lost) => self.warn(&losses::of_strategy(lost)),
             Event::RoundEnded(round) => self.round_ended(round),
             Event::Finished(summary) => self.finished(summary),
         }

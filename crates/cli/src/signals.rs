@@ -50,13 +50,18 @@ fn stop(run: &Handle, signal: i32, seen: &mut bool) {
     }
 }
 
-/// Ends the process after the grace; a run that writes its results has longer, since millions of weights take it.
+/// Ends the process after the grace, or what a run that writes its results takes beyond it.
 fn end_after_grace(run: &Handle, signal: i32) {
-    sleep(GRACE);
-    while run.is_writing() {
-        sleep(GRACE / 10);
-    }
+    wait_for_results(&|| run.is_writing(), &sleep);
     process::exit(128 + signal);
+}
+
+/// Waits for the grace; a run that writes its results has longer, since millions of weights take it.
+fn wait_for_results(is_writing: &dyn Fn() -> bool, pause: &dyn Fn(Duration)) {
+    pause(GRACE);
+    while is_writing() {
+        pause(GRACE / 10);
+    }
 }
 
 /// Catches these signals, but for those that whoever started the command has it ignore.
@@ -99,7 +104,22 @@ pub(crate) fn on_end(end: impl Fn(i32) + Send + 'static) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::{Cell, RefCell};
+
     use super::*;
+
+    #[test]
+    fn a_stop_waits_for_results_that_are_being_written() {
+        // The writer of a model whose results take as many looks.
+        for looks in [0, 1, 1000] {
+            let (written, waited) = (Cell::new(0), RefCell::new(Vec::new()));
+            let is_writing = || written.replace(written.get() + 1) < looks;
+            wait_for_results(&is_writing, &|time| waited.borrow_mut().push(time));
+            assert_eq!(written.get(), looks + 1);
+            assert_eq!(waited.borrow().len(), looks + 1);
+            assert_eq!(waited.borrow()[0], GRACE);
+        }
+    }
 
     #[test]
     fn ignored_signals_are_read_from_proc() {

@@ -100,6 +100,24 @@ pub fn with_last_words(what: &dyn fmt::Display, last_words: &[String]) -> String
     }
 }
 
+/// Returns the remedy where isolation may be the cause that a user's program has ended by itself before its first message.
+///
+/// A refused fork is told by the exit codes of shells and wrappers, and a refused file by the words. Of a file that is missing
+/// isolation is not the cause.
+pub fn isolation_hint(cause: &Cause, last_words: &[String]) -> &'static str {
+    const CODES: [i32; 5] = [2, 125, 126, 127, 254];
+    let Cause::Exit { code } = cause else { return "" };
+    let said = |what: &str| last_words.iter().any(|line| line.contains(what));
+    let is_refused = said("Operation not permitted") || said("Permission denied");
+    match is_refused || CODES.contains(code) && !said("No such file or directory") && !said("not found") {
+        true => {
+            "; isolation may be the cause, since the program may start no other one and read only its own files: have a \
+             wrapper `exec` the program, name the files in the command, or give --isolation off"
+        }
+        false => "",
+    }
+}
+
 /// What a client said, as it may be shown: one line of bounded length, without a character that steers a terminal.
 pub fn tame(text: &str) -> String {
     const MOST: usize = 1000;
@@ -166,6 +184,30 @@ impl fmt::Display for Cause {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn isolation_may_be_the_cause_of_a_refusal_and_not_of_a_missing_file() {
+        let is_blamed = |code, words: &str| !isolation_hint(&Cause::Exit { code }, &[words.to_owned()]).is_empty();
+        for (code, words) in [
+            (125, "timeout: fork system call failed: Operation not permitted"),
+            (1, "setsid: fork: Operation not permitted"),
+            (2, "x.sh: 2: Cannot fork"),
+            (254, "x.sh: fork: retry: Resource temporarily unavailable"),
+            (1, "PermissionError: [Errno 13] Permission denied: '/etc/passwd'"),
+            (126, ""),
+        ] {
+            assert!(is_blamed(code, words), "{code} {words}");
+        }
+        for (code, words) in [
+            (2, "python3: can't open file 'c.py': [Errno 2] No such file or directory"),
+            (127, "sh: 1: python9: not found"),
+            (1, "NameError: name 'rat' is not defined"),
+            (0, ""),
+        ] {
+            assert!(!is_blamed(code, words), "{code} {words}");
+        }
+        assert_eq!(isolation_hint(&Cause::Signal { number: 9 }, &["Permission denied".into()]), "");
+    }
 
     #[test]
     fn what_a_client_says_steers_no_terminal() {

@@ -43,6 +43,32 @@ impl fmt::Display for ClientCrash {
     }
 }
 
+/// A process of a strategy that is a program and ended before its work was done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StrategyCrash {
+    /// The round.
+    pub round: u64,
+    /// The cause.
+    pub cause: Cause,
+    /// Seconds since the process was started.
+    pub after_seconds: Finite,
+    /// The consequence.
+    pub then: Consequence,
+    /// The end of its output.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub last_words: Vec<String>,
+    /// The file with all of its output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<PathBuf>,
+}
+
+impl fmt::Display for StrategyCrash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { round, cause, after_seconds, .. } = self;
+        write!(f, "the strategy's program was lost in round {round}: {cause} after {:.2} s", after_seconds.get())
+    }
+}
+
 /// What follows a loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -55,6 +81,8 @@ pub enum Consequence {
     Dropped,
     /// The run ends.
     Aborted,
+    /// The round begins again with the dylib from before a reload.
+    Reverted,
     /// Nothing was lost; a fresh process is started when there is work.
     Replaced,
 }

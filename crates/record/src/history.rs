@@ -211,7 +211,10 @@ impl History {
             }
             Line::Lost(_) => self.failures += 1,
             Line::Finished(summary) => self.finished = Some(summary.into_owned()),
-            Line::Isolation { .. } | Line::StrategyIsolation(_) | Line::ReloadRefused { .. } => {}
+            Line::ReloadRefused { round, .. } if round != next_round => return false,
+            // After a line that it was taken, its first round failed: the dylib before holds for that round, too.
+            Line::ReloadRefused { round, .. } => drop(self.reloads.remove(&round)),
+            Line::Isolation { .. } | Line::StrategyIsolation(_) | Line::StrategyLost(_) => {}
         }
         true
     }

@@ -8,7 +8,11 @@ use fedpipe_protocol::InForce;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    crash::ClientCrash, digest::bytes_sha256, experiment::Experiment, identity::CodeIdentity, round::Round,
+    crash::{ClientCrash, StrategyCrash},
+    digest::bytes_sha256,
+    experiment::Experiment,
+    identity::CodeIdentity,
+    round::Round,
     summary::Summary,
 };
 
@@ -51,6 +55,7 @@ pub enum Line<'a> {
     /// The same, of a strategy that is a program.
     StrategyIsolation(Cow<'a, InForce>),
     Lost(Cow<'a, ClientCrash>),
+    StrategyLost(Cow<'a, StrategyCrash>),
     Round(Cow<'a, Round>),
     /// The run goes on from the checkpoint after `round`.
     Resumed {

@@ -522,3 +522,93 @@ fn what_cannot_be_launched_is_one_sentence() {
     let says = "error: isolation is required, but is missing here: Landlock (";
     assert!(output.status.code() == Some(1) && errors.starts_with(says) && errors.lines().count() == 1, "{errors}");
 }
+
+/// Scripts that start `client.sh`, which lies in another folder than they do.
+fn write_scripts(place: &Place) {
+    fs::create_dir(place.path("scripts")).unwrap();
+    let started = "bash client.sh none - \"$@\"";
+    fs::write(place.path("scripts/becomes.sh"), format!("exec {started}\n")).unwrap();
+    fs::write(place.path("scripts/starts.sh"), format!("{started}\nexit $?\n")).unwrap();
+}
+
+#[test]
+fn a_wrapper_that_becomes_the_program_is_a_client_and_a_strategy() {
+    if lacking() {
+        return;
+    }
+    let wrappers = [
+        "env X=1 bash client.sh none -",
+        "nice -n 1 bash client.sh none -",
+        "nohup stdbuf -oL bash client.sh none -",
+        "sh scripts/becomes.sh",
+    ];
+    check_all(wrappers, |command| {
+        let place = place();
+        write_scripts(&place);
+        let (mut run, left) = place.command("--clients 2 --rounds 1 --isolation require");
+        let output = run.args(["--client", command, "--strategy-program", command]).output().unwrap();
+        match output.status.success() && weight(&left) == 1.0 {
+            true => Ok(()),
+            false => Err(stderr(&output)),
+        }
+    });
+}
+
+#[test]
+fn a_wrapper_that_starts_another_process_is_refused_unless_unconfined() {
+    for wrapper in ["timeout 60", "setsid -w"] {
+        let command = format!("{wrapper} bash client.sh none -");
+        let name = wrapper.split(' ').next().unwrap();
+        for who in ["--client", "--strategy-program"] {
+            let place = place();
+            let mut run = place.fedpipe("run --data sample --quiet --clients 2 --rounds 1 --out out");
+            if who != "--client" {
+                run.args(["--client", "bash client.sh none -"]);
+            }
+            let output = run.args([who, &command]).output().unwrap();
+            let errors = stderr(&output);
+            let says =
+                format!("error: {name} starts the program as another process, and isolation refuses that; leave it");
+            assert!(output.status.code() == Some(3) && errors.starts_with(&says), "{who}: {errors}");
+            assert_eq!(errors.lines().count(), 1, "{who}: {errors}");
+            let output = run.args(["--isolation", "off"]).output().unwrap();
+            assert!(output.status.success(), "{who}: {}", stderr(&output));
+        }
+    }
+}
+
+#[test]
+fn isolation_is_named_as_a_cause_where_it_may_be_one() {
+    if lacking() {
+        return;
+    }
+    let hint = "; isolation may be the cause, since the program may start no other one and read only its own files: have a \
+                wrapper `exec` the program, name the files in the command, or give --isolation off\n";
+    let cases = [
+        ("sh scripts/starts.sh", true),
+        ("bash scripts/starts.sh", true),
+        ("bash -c 'exec 9</etc/passwd'", true),
+        ("bash nonesuch.sh", false),
+        ("bash -c 'exit 7'", false),
+    ];
+    check_all(cases, |(command, is_hinted)| {
+        for who in ["--client", "--strategy-program"] {
+            let place = place();
+            write_scripts(&place);
+            let mut run = place.fedpipe("run --data sample --quiet --clients 2 --rounds 1");
+            if who != "--client" {
+                run.args(["--client", "bash client.sh none -"]);
+            }
+            let output = run.args([who, command]).output().unwrap();
+            let errors = stderr(&output);
+            if output.status.code() != Some(3) || errors.ends_with(hint) != *is_hinted {
+                return Err(format!("{who}: {} {errors}", output.status));
+            }
+            let output = run.args(["--isolation", "off"]).output().unwrap();
+            if stderr(&output).contains("isolation") {
+                return Err(format!("{who}: {}", stderr(&output)));
+            }
+        }
+        Ok(())
+    });
+}

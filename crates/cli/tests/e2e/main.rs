@@ -25,6 +25,7 @@ mod run;
 mod serve;
 mod shims;
 mod standard_streams;
+mod stop;
 mod strategy;
 mod threads;
 mod truth;

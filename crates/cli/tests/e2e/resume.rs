@@ -3,8 +3,9 @@
 use std::{fs, path::PathBuf, process::Stdio};
 
 use crate::{
-    common::{Place, Run, dylib, eventually, stderr, stdout},
+    common::{Place, Run, check_all, dylib, eventually, stderr, stdout},
     idx,
+    live::Live,
 };
 
 const ARGUMENTS: &str = "logreg --rounds 12 --strategy fedavgm --jobs 2";
@@ -230,4 +231,50 @@ fn a_dylib_that_is_overwritten_disturbs_no_run_and_another_layout_is_refused() {
     assert!(said.contains(&named) && said.contains(", was "), "{said}");
     assert!(run.ledger("reload_refused")[0]["reason"].as_str().unwrap().contains(&named));
     assert_eq!(run.weights_sha256(), undisturbed);
+}
+
+/// The dylib `misbehaving` with a fault of its own.
+fn with_own_fault(fault: &str) -> Vec<u8> {
+    let mut bytes = fs::read(dylib("misbehaving")).unwrap();
+    let (before, after) = ("own-fault:none                  ", format!("{:32}", format!("own-fault:{fault}")));
+    let places: Vec<usize> =
+        bytes.windows(before.len()).enumerate().filter(|(_, w)| *w == before.as_bytes()).map(|(at, _)| at).collect();
+    assert_eq!(places.len(), 1);
+    bytes[places[0]..][..after.len()].copy_from_slice(after.as_bytes());
+    bytes
+}
+
+#[test]
+fn a_reloaded_dylib_that_fails_in_its_first_round_gives_way_to_the_one_before() {
+    let cases = [
+        ("panic", "train", "--on-failure retry", "the model panicked: as it was told, the model panics"),
+        ("panic", "evaluate", "--on-failure drop", "the model panicked: as it was told, the model panics"),
+        ("segfault", "train", "--on-failure abort", "killed by SIGSEGV"),
+        ("panic", "layout", "", "the model panicked: as it was told, the model panics"),
+    ];
+    check_all(cases, |(fault, at, policy, says)| {
+        let place = Place::new();
+        let path = place.path("model.so");
+        fs::copy(dylib("misbehaving"), &path).unwrap();
+        let arguments = format!("./model.so --clients 2 --rounds 4 --model-option at={at} {policy}");
+        let undisturbed = place.run(&format!("{arguments} --out undisturbed")).weights_sha256();
+        let mut live = Live::start(&place, &format!("{arguments} --jobs 2 --model-option hold=marks"));
+        live.await_held(2, 1);
+        fs::write(place.path("other.so"), with_own_fault(fault)).unwrap();
+        fs::rename(place.path("other.so"), &path).unwrap();
+        assert!(place.fedpipe("reload out").output().unwrap().status.success());
+        (1..=4).for_each(|round| live.mark(&format!("round-{round}")));
+        let run = live.run.clone();
+        let (status, errors) = live.end();
+        let refused = run.ledger("reload_refused");
+        let [line] = &refused[..] else { return Err(format!("{refused:?} {errors}")) };
+        let told =
+            errors.contains("warning: the model stays as it is: ") && line["reason"].as_str().unwrap().contains(says);
+        let same = run.weights_sha256() == undisturbed && taken_later(&run) == 0;
+        let verified = stdout(&place.fedpipe("verify out").output().unwrap());
+        match status.success() && told && same && verified.ends_with("verified: 4 rounds have the same bits\n") {
+            true => Ok(()),
+            false => Err(format!("{status} {line} {verified} {errors}")),
+        }
+    });
 }

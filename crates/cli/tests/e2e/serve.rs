@@ -20,7 +20,7 @@ use nix::{
 
 use crate::{
     common::{Place, check_all, dylib, eventually, sha256, stderr},
-    live::children,
+    live::{children, descriptors},
 };
 
 /// A node; dropping it kills it.
@@ -65,6 +65,12 @@ impl Node {
         let clients = children(self.pid());
         assert_eq!(clients.len(), 1, "{clients:?}");
         clients[0].0
+    }
+
+    /// What its client has printed; the node has the file open.
+    fn log(&self) -> String {
+        let files = descriptors(self.pid()).into_iter().filter(|(_, target)| target.ends_with("/000.log"));
+        files.filter_map(|(_, path)| fs::read_to_string(path).ok()).collect()
     }
 
     pub(crate) fn end(mut self, signal: Signal) -> ExitStatus {
@@ -187,16 +193,17 @@ fn a_death_is_an_answer_at_once_and_the_next_visitor_gets_a_fresh_process() {
     let place = Place::new();
     experiment(&place, "model = \"misbehaving\"\nclients = 2");
     let node = Node::start(&place, 1);
-    let (mut visit, ready) = Visit::to(&node, &setup(&[("fault", "sleep")]));
+    let (mut visit, ready) = Visit::to(&node, &setup(&[("hold", "marks")]));
     assert!(matches!(ready, Reply::Ready(_)), "{ready:?}");
     let (weights, client) = (visit.weights(), node.client());
     visit.say(&train(), Some(&weights));
+    eventually("the client trains", || node.log().contains("held for client 1 in round 1\n").then_some(()));
     kill(Pid::from_raw(client), Signal::SIGKILL).unwrap();
     let (reply, _) = visit.hear();
     assert!(matches!(&reply, Reply::Failed { message, .. } if message == "killed by SIGKILL"), "{reply:?}");
     assert_eq!(visit.0.read(&mut [0]).unwrap(), 0);
 
-    let (mut visit, ready) = Visit::to(&node, &setup(&[("fault", "sleep")]));
+    let (mut visit, ready) = Visit::to(&node, &setup(&[("hold", "marks")]));
     assert!(matches!(ready, Reply::Ready(_)), "{ready:?}");
     assert_eq!(visit.weights(), weights);
     assert_ne!(node.client(), client);
@@ -271,4 +278,34 @@ fn bad_arguments_of_serve_are_one_sentence() {
         }
     });
     assert_eq!(fs::read(place.path("text")).unwrap(), b"a text");
+}
+
+#[test]
+fn a_client_that_died_idle_costs_no_conversation() {
+    let place = Place::new();
+    experiment(&place, "model = \"misbehaving\"\nclients = 2");
+    let node = Node::start(&place, 1);
+    let kill_client = || {
+        let client = node.client();
+        kill(Pid::from_raw(client), Signal::SIGKILL).unwrap();
+        let is_dead = || children(node.pid()).iter().all(|(pid, state)| *pid != client || *state == 'Z');
+        eventually("the client is dead", || is_dead().then_some(()));
+    };
+    let train_in = |visit: &mut Visit, weights: &[f32]| {
+        visit.say(&train(), Some(weights));
+        let (reply, mut parts) = visit.hear();
+        assert!(matches!(reply, Reply::Update(_)), "{reply:?}");
+        parts.take_f32(WEIGHTS)
+    };
+    let (mut visit, _) = Visit::to(&node, &setup(&[]));
+    let weights = visit.weights();
+    let update = train_in(&mut visit, &weights);
+    // Within a conversation, and between two.
+    kill_client();
+    assert_eq!(train_in(&mut visit, &weights), update);
+    drop(visit);
+    kill_client();
+    let (mut visit, ready) = Visit::to(&node, &setup(&[]));
+    assert!(matches!(ready, Reply::Ready(_)), "{ready:?}");
+    assert_eq!(train_in(&mut visit, &weights), update);
 }

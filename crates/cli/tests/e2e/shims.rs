@@ -27,10 +27,12 @@ fn a_shim_in_path_is_the_program_that_it_stands_for() {
     let place = place();
     let path = shim(&place, "[ \"$1 $2\" = \"which python3\" ] && type -P bash");
     for level in ["auto", "off"] {
-        let (mut command, run) = place.command(&format!("--rounds 2 --isolation {level} --out {level}"));
-        let output = command.env("PATH", &path).args(["--client", "python3 client.sh none -"]).output().unwrap();
-        assert!(output.status.success(), "{level}: {}", stderr(&output));
-        assert_eq!((weight(&run), &run.summary()["client"]), (2.5, &json!("python3 client.sh none -")));
+        for (out, client) in [("bare", "python3 client.sh none -"), ("wrapped", "env X=1 python3 client.sh none -")] {
+            let (mut command, run) = place.command(&format!("--rounds 2 --isolation {level} --out {level}-{out}"));
+            let output = command.env("PATH", &path).args(["--client", client]).output().unwrap();
+            assert!(output.status.success(), "{level} {client}: {}", stderr(&output));
+            assert_eq!((weight(&run), &run.summary()["client"]), (2.5, &json!(client)));
+        }
     }
 }
 

@@ -2,14 +2,17 @@
 
 use std::{fs, process::Command};
 
-use nix::sys::signal::Signal;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde_json::json;
 
 use crate::{
     common::{Place, Run, check_all, eventually, sha256, stderr, stdout},
     foreign::{command, confined, place, resume, unconfined, weight},
     isolation::lacking,
-    live::Live,
+    live::{Live, children},
 };
 
 /// As a strategy the program gives the weight 1 + the length of its state, to which it adds a byte each round.
@@ -44,10 +47,18 @@ fn with_strategy(place: &Place, fault: &str, arguments: &str) -> (Command, Run) 
 #[test]
 fn a_strategy_that_dies_or_hangs_is_named_and_the_run_can_go_on() {
     let cases = [
-        ("kill", "", "killed by SIGSEGV; its last words: round 1: state of 0 bytes | round 2: state of 1 bytes"),
-        ("sleep", "--client-timeout 4", "it gave no answer within 4 s (--client-timeout raises this)"),
-        ("garbage", "", "it broke the protocol: it starts with \"Load\" instead of \"fdp1\""),
-        ("failed", "", "as it was told, the client fails"),
+        (
+            "kill",
+            "--on-failure abort",
+            "killed by SIGSEGV; its last words: round 1: state of 0 bytes | round 2: state of 1 bytes",
+        ),
+        (
+            "sleep",
+            "--on-failure abort --client-timeout 4",
+            "it gave no answer within 4 s (--client-timeout raises this)",
+        ),
+        ("garbage", "--on-failure abort", "it broke the protocol: it starts with \"Load\" instead of \"fdp1\""),
+        ("failed", "--on-failure abort", "as it was told, the client fails"),
     ];
     check_all(cases, |(fault, arguments, says)| {
         let place = place();
@@ -63,6 +74,87 @@ fn a_strategy_that_dies_or_hangs_is_named_and_the_run_can_go_on() {
             false => Err(format!("{} {:?}", weight(&run), run.ledger("round"))),
         }
     });
+}
+
+#[test]
+fn a_strategy_that_dies_or_hangs_is_started_again_and_costs_no_bit() {
+    let whole = {
+        let place = place();
+        let (mut command, run) = with_strategy(&place, "none", "");
+        assert!(command.output().unwrap().status.success());
+        run.weights_sha256()
+    };
+    let cases = [
+        ("kill", "--on-failure retry", json!({"kind": "signal", "number": 11})),
+        ("exit", "--on-failure drop", json!({"kind": "exit", "code": 7})),
+        ("sleep", "--client-timeout 4", json!({"kind": "deadline", "seconds": 4.0})),
+        ("garbage", "", json!({"kind": "protocol", "message": "it starts with \"Load\" instead of \"fdp1\""})),
+        ("failed", "", json!({"kind": "reported", "failure": "model", "message": "as it was told, the client fails"})),
+    ];
+    check_all(cases, |(fault, arguments, cause)| {
+        let place = place();
+        let (mut command, run) = with_strategy(&place, fault, arguments);
+        let output = command.output().unwrap();
+        let errors = stderr(&output);
+        let said = errors.contains("warning: the strategy's program was lost in round 2: ")
+            && errors.contains("\n  a fresh process does its work again\n");
+        let lost = run.ledger("strategy_lost");
+        let [line] = &lost[..] else { return Err(format!("{lost:?} {errors}")) };
+        let told = (&line["round"], &line["then"], &line["cause"]) == (&json!(2), &json!("retried"), cause);
+        match output.status.success() && said && told && run.weights_sha256() == whole {
+            true => Ok(()),
+            false => Err(format!("{line} {errors}")),
+        }
+    });
+}
+
+#[test]
+fn a_strategy_that_dies_twice_in_a_round_ends_the_run_which_can_go_on() {
+    let place = place();
+    let (mut command, run) = command(&place, "none", "--rounds 3");
+    // It cannot make its mark, so that each process of it exits in round 2.
+    command.args(["--strategy-program", "bash client.sh exit later/mark"]);
+    let output = command.output().unwrap();
+    let errors = stderr(&output);
+    let says = "error: the strategy's program was lost in round 2: it exited with code 1; its last words: ";
+    assert!(output.status.code() == Some(6) && errors.contains(says), "{errors}");
+    let then: Vec<_> = run.ledger("strategy_lost").iter().map(|line| line["then"].clone()).collect();
+    assert_eq!(then, [json!("retried"), json!("aborted")]);
+    assert_eq!(run.ledger("round").len(), 1);
+    fs::create_dir(place.path("later")).unwrap();
+    fs::write(place.path("later/mark"), "").unwrap();
+    assert!(resume(&place, "").status.success());
+    assert_eq!((run.ledger("round").len(), weight(&run)), (3, 3.0));
+    let verified = place.fedpipe("verify out").output().unwrap();
+    assert_eq!(stdout(&verified).lines().last(), Some("verified: 3 rounds have the same bits"));
+}
+
+/// Client 1 sleeps in round 2, and meanwhile the strategy has nothing to do.
+#[test]
+fn a_strategy_that_dies_idle_is_replaced_and_the_round_keeps_its_second_try() {
+    let place = place();
+    let (mut command, run) = command(&place, "sleep", "--rounds 3");
+    command.args(["--strategy-program", "bash client.sh exit marks/strategy"]);
+    let live = Live::of(&place, command, run.clone());
+    eventually("the client sleeps", || place.path("marks/fault").exists().then_some(()));
+    // Of a program's words, its mark, two descriptors and its number are the last.
+    let process = |mark: &str, number: u32| {
+        let is_it = |pid: i32| {
+            let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.contains(mark) && line.ends_with(&format!("\0{number}\0"))
+        };
+        children(live.pid()).into_iter().map(|(pid, _)| pid).find(|pid| is_it(*pid)).unwrap()
+    };
+    let (strategy, sleeper) = (process("marks/strategy", 0), process("marks/fault", 1));
+    kill(Pid::from_raw(strategy), Signal::SIGKILL).unwrap();
+    eventually("the strategy is dead", || children(live.pid()).contains(&(strategy, 'Z')).then_some(()));
+    kill(Pid::from_raw(sleeper), Signal::SIGKILL).unwrap();
+    let (status, errors) = live.end();
+    assert!(status.success(), "{errors}");
+    // The fresh process exits once at its work.
+    let then: Vec<_> = run.ledger("strategy_lost").iter().map(|line| line["then"].clone()).collect();
+    assert_eq!(then, [json!("replaced"), json!("retried")], "{errors}");
+    assert_eq!((run.ledger("round").len(), weight(&run)), (3, 3.0));
 }
 
 #[test]

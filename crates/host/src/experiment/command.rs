@@ -11,7 +11,7 @@ use fedpipe_record::{digest::bytes_sha256, identity::Files};
 
 use crate::{
     error::{Error, Result},
-    experiment::{closed::Closed, places::Places, shim},
+    experiment::{closed::Closed, places::Places, shim, wrapper},
     process::{launch::Launched, spawn::ClientCommand},
 };
 
@@ -78,23 +78,27 @@ impl Foreign {
         closed: &Closed,
         level: Level,
     ) -> Result<(ClientCommand, Launched)> {
-        let mut program = self.program()?;
+        let is_confined = level != Level::Off;
         let mut words = self.words.clone();
-        let in_path = !words[0].contains('/');
-        if let Some(stands_for) = shim::stands_for(&program, in_path, level != Level::Off)? {
+        let at = wrapper::program_at(&words, is_confined)?;
+        // A wrapper is what is executed, and the program what it becomes.
+        let first = self.program(0)?;
+        let mut program = self.program(at)?;
+        let in_path = !words[at].contains('/');
+        if let Some(stands_for) = shim::stands_for(&program, in_path, is_confined)? {
             // An interpreter finds its libraries by the name that it was called by.
-            words[0] = stands_for.display().to_string();
+            words[at] = stands_for.display().to_string();
             program = stands_for;
         }
         let (mut open, mut shut) = (Vec::new(), Vec::new());
-        if level != Level::Off {
-            let files = self.own_files(&program);
-            let places = Places::of(&program, &words);
+        if is_confined {
+            let files = self.own_files(&program, at);
+            let places = Places::of(if at == 0 { &program } else { &first }, &words);
             let closed = closed.found_in(&places.searched, &files);
             files.iter().take(2).try_for_each(|file| refuse_closed(file, &closed))?;
             (open, shut) = (places.open.into_iter().collect(), closed.into_iter().collect());
         }
-        let launched = Launched { program, words, open, closed: shut };
+        let launched = Launched { program: if at == 0 { program } else { first }, words, open, closed: shut };
         let command = ClientCommand {
             arguments: vec![LAUNCH.into()],
             inherits: true,
@@ -104,11 +108,11 @@ impl Foreign {
         Ok((command, launched))
     }
 
-    /// The folders of the command, first its program and its script (or, of a module, this folder); each without a link, and
-    /// those that are links also as such, since an environment's interpreter is one.
-    fn own_files(&self, program: &Path) -> Vec<PathBuf> {
+    /// The files of the command, whose program is the word `at`: first that program and its script (or, of a module, this
+    /// folder); each without a link, and those that are links also as such, since an environment's interpreter is one.
+    fn own_files(&self, program: &Path, at: usize) -> Vec<PathBuf> {
         let split = |word: &String| shlex::split(word).unwrap_or_default();
-        let words = self.words.iter().skip(1);
+        let words = self.words.iter().skip(at + 1);
         let module = words.clone().any(|word| word == "-m").then(|| PathBuf::from("."));
         let words = words.flat_map(|word| [vec![word.clone()], split(word)].concat());
         let named = words.map(PathBuf::from).filter(|path| path.is_file());
@@ -117,10 +121,12 @@ impl Foreign {
         own.iter().filter_map(|path| path.canonicalize().ok()).chain(own.iter().filter_map(as_link)).collect()
     }
 
-    fn program(&self) -> Result<PathBuf> {
-        find(&self.words[0]).ok_or_else(|| {
-            let place = if self.words[0].contains('/') { "here" } else { "in PATH" };
-            Error::Model(format!("there is no program {} {place}, so that it cannot be started", self.words[0]))
+    /// Returns the program that a word names.
+    fn program(&self, at: usize) -> Result<PathBuf> {
+        let word = &self.words[at];
+        find(word).ok_or_else(|| {
+            let place = if word.contains('/') { "here" } else { "in PATH" };
+            Error::Model(format!("there is no program {word} {place}, so that it cannot be started"))
         })
     }
 }
@@ -197,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_program_is_looked_up() {
-        let program = |text| Foreign::parse("--client", text).unwrap().program();
+        let program = |text| Foreign::parse("--client", text).unwrap().program(0);
         assert!(program("sh -c true").unwrap().ends_with("sh"));
         assert!(program("nonesuch").unwrap_err().to_string().contains("no program nonesuch in PATH"));
         assert!(program("./nonesuch").unwrap_err().to_string().contains("no program ./nonesuch here"));

@@ -6,6 +6,7 @@ pub(crate) mod limits;
 mod places;
 pub(crate) mod processes;
 mod shim;
+mod wrapper;
 
 use std::{
     collections::BTreeMap,

@@ -113,6 +113,7 @@ impl Places {
             (_, _, true) => {
                 self.executable(path);
                 path.parent().into_iter().for_each(|folder| self.open_folder(folder));
+                shell_commands(path).iter().for_each(|words| words.iter().for_each(|word| self.word(word)));
             }
             // The words of `sh -c "exec python3 client.py"`.
             _ if word.contains(char::is_whitespace) => {
@@ -192,6 +193,24 @@ fn holds_home(path: &Path) -> bool {
     path.parent().is_none() || home.is_some_and(|home| home.starts_with(path))
 }
 
+/// Returns the words of the commands that a shell script becomes (`exec COMMAND`). A line without `exec` starts another
+/// process, which isolation refuses.
+fn shell_commands(script: &Path) -> Vec<Vec<String>> {
+    /// Bytes of a script that are looked at.
+    const MOST: u64 = 64 << 10;
+    let is_shell = |name: &Path| name.file_name().is_some_and(|name| name.to_string_lossy().ends_with("sh"));
+    let line = first_line(script);
+    let is_script = script.extension().is_some_and(|ending| ending == "sh");
+    if !is_script && !line.split_whitespace().take(2).any(|word| is_shell(Path::new(word))) {
+        return Vec::new();
+    }
+    let mut text = Vec::new();
+    let _ = File::open(script).and_then(|file| file.take(MOST).read_to_end(&mut text));
+    let text = String::from_utf8_lossy(&text);
+    let commands = text.lines().filter_map(|line| shlex::split(line.trim().strip_prefix("exec ")?));
+    commands.collect()
+}
+
 fn site_packages(prefix: &Path) -> Vec<PathBuf> {
     let versions = fs::read_dir(prefix.join("lib")).into_iter().flatten().flatten();
     let versions = versions.filter(|entry| entry.file_name().to_string_lossy().starts_with("python3"));
@@ -229,6 +248,22 @@ mod tests {
         let line = format!("exec env A=1 '{}' \"$@\"", script.display());
         let found = Places::of(Path::new("/bin/sh"), &["sh".into(), "-c".into(), line]);
         assert!(found.open.contains(&script), "{found:?}");
+    }
+
+    #[test]
+    fn the_command_that_a_shell_script_becomes_is_opened() {
+        let place = tempfile::tempdir().unwrap();
+        let client = write(&place.path().join("far/client.py"), "");
+        let other = write(&place.path().join("other/client.py"), "");
+        let text = format!("set -e\n{} x\n  exec python3 '{}' \"$@\"\n", other.display(), client.display());
+        let named = write(&place.path().join("a/start.sh"), &text);
+        let with_line = write(&place.path().join("b/start"), &format!("#!/usr/bin/env bash\n{text}"));
+        let no_script = write(&place.path().join("c/start.py"), &text);
+        for (script, is_opened) in [(named, true), (with_line, true), (no_script, false)] {
+            let found = Places::of(Path::new("/bin/sh"), &["sh".into(), script.display().to_string()]);
+            assert_eq!(found.open.contains(&client), is_opened, "{script:?} {found:?}");
+            assert!(!found.open.contains(&other), "{script:?} {found:?}");
+        }
     }
 
     #[test]

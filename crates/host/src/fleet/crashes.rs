@@ -3,18 +3,18 @@
 use std::time::Duration;
 
 use fedpipe_data::DataError;
-use fedpipe_protocol::FailureKind;
+use fedpipe_protocol::{FailureKind, Level};
+use fedpipe_record::{
+    cause::{Cause, isolation_hint, with_last_words},
+    crash::{ClientCrash, Consequence},
+    experiment::OnFailure,
+};
 
 use super::{Fleet, Incident, Tell};
 use crate::{
     error::{Error, Result},
     fleet::batch::Batch,
     process::{end::ProcessExit, log::last_lines_of, stray::end_strays},
-};
-use fedpipe_record::{
-    cause::{Cause, with_last_words},
-    crash::{ClientCrash, Consequence},
-    experiment::OnFailure,
 };
 
 impl Fleet<'_> {
@@ -60,7 +60,7 @@ impl Fleet<'_> {
         }
         if self.environment.launched.is_some()
             && !self.slots[slot].proven
-            && let Some(error) = no_client(&loss)
+            && let Some(error) = no_client(&loss, self.slots[slot].setup.isolation.level)
         {
             return Err(error);
         }
@@ -85,7 +85,7 @@ impl Fleet<'_> {
         tell(Incident::Crashed(lost))?;
         drop(worker);
         match (then, index) {
-            (Consequence::Aborted, _) => Err(Error::Round(who)),
+            (Consequence::Aborted | Consequence::Reverted, _) => Err(Error::Round(who)),
             (Consequence::Dropped, Some(index)) => {
                 batch.settled[index] = Some(Err(loss));
                 Ok(())
@@ -100,7 +100,7 @@ impl Fleet<'_> {
         let attempts = batch.attempts[index];
         let movable = batch.jobs[index].client.is_none();
         match self.policy {
-            OnFailure::Abort => Consequence::Aborted,
+            OnFailure::Abort => self.given_up(Consequence::Aborted),
             OnFailure::Retry if attempts == 1 => {
                 batch.waiting[slot].push_front(index);
                 Consequence::Retried
@@ -109,8 +109,13 @@ impl Fleet<'_> {
                 batch.waiting[(slot + 1) % self.slots.len()].push_back(index);
                 Consequence::Moved
             }
-            _ => Consequence::Dropped,
+            _ => self.given_up(Consequence::Dropped),
         }
+    }
+
+    /// Returns what follows where work is given up: in the first round of a new dylib, a return to the one before.
+    fn given_up(&self, then: Consequence) -> Consequence {
+        if self.before.is_some() { Consequence::Reverted } else { then }
     }
 }
 
@@ -126,8 +131,9 @@ fn no_model(loss: &ProcessExit) -> Option<Error> {
 
 /// A failure of a user's program before its `hello`: until then nothing differs from client to client, so that every
 /// process repeats the failure. A signal or a deadline may come from outside, and is retried.
-fn no_client(loss: &ProcessExit) -> Option<Error> {
+fn no_client(loss: &ProcessExit, level: Level) -> Option<Error> {
     let is_its_own = matches!(loss.cause, Cause::Exit { .. } | Cause::Protocol { .. });
     let what = format!("the client's program failed before its first message: {}", loss.cause);
-    (is_its_own && !loss.greeted).then(|| Error::Model(with_last_words(&what, &loss.last_words)))
+    let hint = if level == Level::Off { "" } else { isolation_hint(&loss.cause, &loss.last_words) };
+    (is_its_own && !loss.greeted).then(|| Error::Model(with_last_words(&what, &loss.last_words) + hint))
 }

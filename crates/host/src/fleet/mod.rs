@@ -7,7 +7,7 @@ pub(crate) mod describe;
 mod readiness;
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, mpsc::RecvError},
 };
 
@@ -75,6 +75,8 @@ pub(crate) struct Fleet<'a> {
     /// Isolation reports that [`Fleet::take_confined`] has not returned yet.
     confined: Vec<Confined>,
     generation: u64,
+    /// The dylib from before a reload, until a round was done with the new one.
+    before: Option<Installed>,
     /// Somebody asked for the model's dylib to be taken anew.
     pub(crate) reload_asked: bool,
 }
@@ -85,6 +87,13 @@ pub(crate) struct Confined {
     /// The process; none where one word holds for all, which is so for those of this machine.
     pub(crate) process: Option<u32>,
     pub(crate) in_force: InForce,
+}
+
+/// The dylib that the setups name, and its model's description.
+struct Installed {
+    dylib: Option<PathBuf>,
+    dylib_sha256: Option<String>,
+    model: Option<Ready>,
 }
 
 struct Slot {
@@ -133,6 +142,7 @@ impl<'a> Fleet<'a> {
             layout: None,
             confined: Vec::new(),
             generation: 0,
+            before: None,
             reload_asked: false,
         };
         (0..fleet.slots.len()).try_for_each(|slot| fleet.start_worker(slot))?;
@@ -175,13 +185,12 @@ impl<'a> Fleet<'a> {
     /// # Errors
     /// The reason why not; the old processes stay.
     pub(crate) fn swap(&mut self, dylib: &Path, sha256: &str) -> Result<()> {
-        let with_dylib = |setup: &Setup| Setup {
-            dylib: Some(dylib.to_owned()),
-            dylib_sha256: setup.dylib_sha256.as_ref().map(|_| sha256.to_owned()),
-            ..setup.clone()
-        };
+        let Setup { dylib: known, dylib_sha256, .. } = self.slots[0].setup.clone();
+        let before = Installed { dylib: known, dylib_sha256, model: self.model.clone() };
+        let dylib_sha256 = before.dylib_sha256.as_ref().map(|_| sha256.to_owned());
         let control = Control::default();
-        let probe = with_dylib(&self.slots[0].setup);
+        let probe =
+            Setup { dylib: Some(dylib.to_owned()), dylib_sha256: dylib_sha256.clone(), ..self.slots[0].setup.clone() };
         let environment = Environment { mark: new_mark(), ..self.environment.clone() };
         let mut probe = Fleet::start(environment, &control, vec![probe], 1, OnFailure::Abort)?;
         probe.ready()?;
@@ -189,9 +198,26 @@ impl<'a> Fleet<'a> {
         if let Some(difference) = layout_difference(self.layout.as_ref(), probe.layout.as_ref()) {
             return Err(Error::Model(format!("the model in {} has another layout: {difference}", dylib.display())));
         }
+        self.replace_all(Installed { dylib: Some(dylib.to_owned()), dylib_sha256, model });
+        self.before = Some(before);
+        Ok(())
+    }
+
+    /// Keeps the dylib of the last [`Fleet::swap`]: a round was done with it.
+    pub(crate) fn keep_dylib(&mut self) {
+        self.before = None;
+    }
+
+    /// Returns to the dylib before the last [`Fleet::swap`]; returns `false` where it was kept, or there was none.
+    pub(crate) fn revert(&mut self) -> bool {
+        let before = self.before.take();
+        before.map(|before| self.replace_all(before)).is_some()
+    }
+
+    fn replace_all(&mut self, Installed { dylib, dylib_sha256, model }: Installed) {
         self.model = model;
         for slot in &mut self.slots {
-            slot.setup = with_dylib(&slot.setup);
+            (slot.setup.dylib, slot.setup.dylib_sha256) = (dylib.clone(), dylib_sha256.clone());
             slot.worker.iter_mut().for_each(Worker::dismiss);
         }
         // Each starts again when there is work for it: one that cannot is then lost as any other.
@@ -199,7 +225,6 @@ impl<'a> Fleet<'a> {
             slot.worker = None;
             slot.ready = false;
         }
-        Ok(())
     }
 
     /// Does `jobs`, each by its process in the order given, and returns what became of them, in the same order.
@@ -288,7 +313,8 @@ impl<'a> Fleet<'a> {
                 self.lose(slot, ProcessExit::at_start(&error), batch, tell)?;
                 return Ok(Dispatched::InPart);
             }
-            if !self.slots[slot].ready {
+            // One that died idle has done no harm: its loss, which comes next, has it replaced.
+            if !self.slots[slot].ready || self.slots[slot].worker.as_ref().is_some_and(Worker::has_ended) {
                 continue;
             }
             let Some(index) = batch.waiting[slot].pop_front() else {

@@ -16,8 +16,7 @@ use fedpipe_protocol::{
     FailureKind, FrameError, HeldPartition, Isolation, Layout, Level, Limits, PROTOCOL, Part, Parts, Purpose, Ready,
     Reply, Request, Setup, WEIGHTS, read, write,
 };
-
-use fedpipe_record::{digest::bytes_sha256, experiment::OnFailure, memory_limit::MemoryLimit};
+use fedpipe_record::{crash::Consequence, digest::bytes_sha256, experiment::OnFailure, memory_limit::MemoryLimit};
 
 use crate::{
     disk::{TemporaryFolder, temporary_folder},
@@ -46,7 +45,7 @@ pub struct Node {
     pub test: PathBuf,
     /// Where to listen.
     pub socket: PathBuf,
-    /// What a client has for one answer, and a connection until its next request.
+    /// What a client has for one answer, and a connection to begin a message and for the whole of it.
     pub timeout: Duration,
     /// What the client is confined to, which is the node's to say and not the run's; as in an [`Experiment`].
     pub isolation: Level,
@@ -156,6 +155,7 @@ impl Service {
         loop {
             let (said, weights) = &reply;
             let weights = weights.as_deref().map(|weights| Part::F32(WEIGHTS, weights));
+            connection.next_message();
             if let Err(error) = write(connection, said, weights.as_slice()) {
                 return Ok(Visit::Broken(error.into()));
             }
@@ -165,6 +165,7 @@ impl Service {
             }
             let layout = served.as_ref().filter(|_| is_ready).and_then(|(_, fleet)| fleet.layout());
             let payload = layout.map_or(0, Layout::payload);
+            connection.next_message();
             let (request, parts) = match read(connection, Limits { payload }) {
                 Ok(request) => request,
                 Err(FrameError::End) => return Ok(Visit::Over),
@@ -173,7 +174,7 @@ impl Service {
             reply = match (request, &reply.0) {
                 (Request::Setup(asked), Reply::Hello { .. }) => (self.set_up(asked, control, served)?, None),
                 (request, _) => match served.as_mut() {
-                    Some((_, fleet)) if is_ready => answer(fleet, request, parts)?,
+                    Some((_, fleet)) if is_ready => answer(fleet, request, parts, tell)?,
                     _ => (failed(FailureKind::Protocol, "a setup comes first"), None),
                 },
             };
@@ -302,7 +303,12 @@ fn named(error: Error, copy: &Path, node: &Node) -> Error {
 }
 
 /// The reply to a request, with its weights.
-fn answer(fleet: &mut Fleet<'_>, request: Request, mut parts: Parts) -> Result<(Reply, Option<Vec<f32>>)> {
+fn answer(
+    fleet: &mut Fleet<'_>,
+    request: Request,
+    mut parts: Parts,
+    tell: &mut dyn FnMut(&str),
+) -> Result<(Reply, Option<Vec<f32>>)> {
     let weights = match request {
         Request::Setup(_) | Request::Launch(_) => {
             return Ok((failed(FailureKind::Protocol, "a second setup"), None));
@@ -318,8 +324,12 @@ fn answer(fleet: &mut Fleet<'_>, request: Request, mut parts: Parts) -> Result<(
     let job = Job { slot: 0, client: Some(0), request, weights };
     let mut lost = None;
     let settled = fleet.run(None, vec![job], &|_, _, _, _| Ok(()), &mut |incident| {
-        if let Incident::Crashed(loss) = incident {
-            lost = Some(loss.cause.to_string());
+        match incident {
+            Incident::Crashed(loss) if loss.then == Consequence::Replaced => {
+                tell(&format!("the idle client was lost: {}; a fresh process takes its place", loss.cause));
+            }
+            Incident::Crashed(loss) => lost = Some(loss.cause.to_string()),
+            Incident::Done(_) => {}
         }
         Ok(())
     });

@@ -1,8 +1,8 @@
 //! A Unix socket that is waited on with an end in sight: a stop, or a peer that is silent for too long.
 
 use std::{
-    fs, io,
-    io::{Read, Write},
+    fs,
+    io::{self, Read, Write},
     os::{
         fd::{AsFd, BorrowedFd},
         unix::{
@@ -23,7 +23,10 @@ use nix::{
 
 use crate::{
     error::{Error, Result},
-    process::start_error::{StartCall, failed},
+    process::{
+        pipes::Allowance,
+        start_error::{StartCall, failed},
+    },
 };
 
 /// The longest path that fits a socket's address, which ends in a zero.
@@ -44,6 +47,10 @@ pub(crate) struct Connection<'a> {
     stream: UnixStream,
     stopped: &'a EventFd,
     patience: Duration,
+    /// The time that the peer has left for the message that is on its way, or to begin one.
+    time: Allowance,
+    /// `true` from a message's first byte on.
+    has_begun: bool,
 }
 
 impl Listener {
@@ -82,15 +89,16 @@ impl Listener {
         }
     }
 
-    /// The next connection, on which no read or write waits longer than `patience`.
+    /// The next connection, on which a peer has `patience` to begin a message, and for the whole of each message.
     ///
     /// # Errors
     /// Those of the socket, and [`Stopped`].
     pub(crate) fn accept(&self, patience: Duration) -> io::Result<Connection<'_>> {
-        wait(self.listener.as_fd(), &self.stopped, None)?;
+        wait((self.listener.as_fd(), PollFlags::POLLIN), &self.stopped, None)?;
         let (stream, _) = self.listener.accept()?;
-        stream.set_write_timeout(Some(patience))?;
-        Ok(Connection { stream, stopped: &self.stopped, patience })
+        stream.set_nonblocking(true)?;
+        let time = Allowance::new(patience);
+        Ok(Connection { stream, stopped: &self.stopped, patience, time, has_begun: false })
     }
 }
 
@@ -100,16 +108,54 @@ impl Drop for Listener {
     }
 }
 
+impl Connection<'_> {
+    /// Begins to read or to write a message.
+    pub(crate) fn next_message(&mut self) {
+        self.time = Allowance::new(self.patience);
+        self.has_begun = false;
+    }
+
+    /// Takes note that a part of the message has passed; from the first part on, the time is for the rest.
+    fn passed(&mut self) {
+        if !self.has_begun {
+            self.time = Allowance::new(self.patience);
+            self.has_begun = true;
+        }
+    }
+
+    fn wait(&mut self, flags: PollFlags) -> io::Result<()> {
+        wait((self.stream.as_fd(), flags), self.stopped, Some(&mut self.time)).map_err(|error| match error.kind() {
+            io::ErrorKind::TimedOut => {
+                let what = if self.has_begun { "for a message" } else { "to begin a message" };
+                let seconds = self.patience.as_secs_f64();
+                io::Error::new(error.kind(), format!("the peer took more than {seconds} s {what} (--client-timeout)"))
+            }
+            _ => error,
+        })
+    }
+}
+
 impl Read for Connection<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        wait(self.stream.as_fd(), self.stopped, Some(self.patience))?;
-        self.stream.read(out)
+        loop {
+            match self.stream.read(out) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait(PollFlags::POLLIN)?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                done => return done.inspect(|_| self.passed()),
+            }
+        }
     }
 }
 
 impl Write for Connection<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.stream.write(bytes)
+        loop {
+            match self.stream.write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait(PollFlags::POLLOUT)?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                done => return done.inspect(|_| self.passed()),
+            }
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -127,15 +173,22 @@ pub(crate) fn is_stop(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|source| source.is::<Stopped>())
 }
 
-fn wait(fd: BorrowedFd<'_>, stopped: &EventFd, patience: Option<Duration>) -> io::Result<()> {
-    let mut polled = [PollFd::new(stopped.as_fd(), PollFlags::POLLIN), PollFd::new(fd, PollFlags::POLLIN)];
-    let timeout = patience.map_or(PollTimeout::NONE, |time| PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX));
+/// Waits until a descriptor is ready, for as long as the time allows.
+fn wait(
+    (fd, flags): (BorrowedFd<'_>, PollFlags),
+    stopped: &EventFd,
+    mut time: Option<&mut Allowance>,
+) -> io::Result<()> {
+    let mut polled = [PollFd::new(stopped.as_fd(), PollFlags::POLLIN), PollFd::new(fd, flags)];
     loop {
-        match poll(&mut polled, timeout) {
-            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+        let timeout = time.as_ref().map_or(PollTimeout::NONE, |time| time.timeout());
+        let ready = poll(&mut polled, timeout);
+        time.iter_mut().for_each(|time| time.pass());
+        match ready {
+            Ok(0) if time.as_ref().is_some_and(|time| time.is_over()) => return Err(io::ErrorKind::TimedOut.into()),
+            Ok(0) | Err(nix::errno::Errno::EINTR) => {}
             Ok(_) if polled[0].any() == Some(true) => return Err(io::Error::other(Stopped)),
             Ok(_) => return Ok(()),
-            Err(nix::errno::Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
     }
@@ -159,6 +212,52 @@ mod tests {
         let long = folder.path().join("x".repeat(120));
         assert!(refused(&long).contains("bytes, a socket's path at most 107; give a shorter --socket"));
         assert!(refused(&folder.path().join("none/s")).contains("No such file or directory"));
+    }
+
+    /// A connection of a peer, which has an hour for a message.
+    fn connected<R>(test: impl FnOnce(Connection<'_>, UnixStream) -> R) -> R {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let listener = Listener::bind(&path).unwrap();
+        let peer = UnixStream::connect(&path).unwrap();
+        test(listener.accept(Duration::from_secs(3600)).unwrap(), peer)
+    }
+
+    #[test]
+    fn a_peer_has_one_time_for_the_whole_of_a_message_that_it_sends() {
+        connected(|mut connection, mut peer| {
+            let mut byte = [0];
+            connection.next_message();
+            peer.write_all(b"abc").unwrap();
+            // To begin a message is not yet to send it.
+            connection.time = Allowance::new(Duration::ZERO);
+            connection.read_exact(&mut byte).unwrap();
+            assert!(!connection.time.is_over());
+            connection.time = Allowance::new(Duration::ZERO);
+            // Each byte that is there was sent in time, and gives no more of it.
+            connection.read_exact(&mut byte).unwrap();
+            connection.read_exact(&mut byte).unwrap();
+            let late = connection.read_exact(&mut byte).unwrap_err();
+            assert_eq!(late.to_string(), "the peer took more than 3600 s for a message (--client-timeout)");
+            connection.next_message();
+            peer.write_all(b"d").unwrap();
+            connection.read_exact(&mut byte).unwrap();
+        });
+    }
+
+    #[test]
+    fn a_peer_has_one_time_for_the_whole_of_a_message_that_it_takes() {
+        connected(|mut connection, mut peer| {
+            connection.next_message();
+            connection.write_all(b"a").unwrap();
+            connection.time = Allowance::new(Duration::ZERO);
+            let late = connection.write_all(&vec![0; 16 << 20]).unwrap_err();
+            assert_eq!(late.kind(), io::ErrorKind::TimedOut);
+            // What it takes gives it no more time.
+            peer.read_exact(&mut vec![0; 1 << 16]).unwrap();
+            let late = connection.write_all(&vec![0; 16 << 20]).unwrap_err();
+            assert_eq!(late.kind(), io::ErrorKind::TimedOut);
+        });
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::{
     convert::Infallible,
     fmt,
     hash::{BuildHasher, RandomState},
+    os::fd::OwnedFd,
     path::PathBuf,
     sync::{
         Arc, Weak,
@@ -20,13 +21,12 @@ use std::{
 use fedpipe_protocol::{
     FrameError, InForce, Limits, PROTOCOL, Part, Parts, Reply, Request, Setup, Spare, WEIGHTS, begin, read, write,
 };
+use fedpipe_record::cause::Cause;
 use nix::{
     sched::CpuSet,
     sys::eventfd::{EfdFlags, EventFd},
     unistd::Pid,
 };
-
-use fedpipe_record::cause::Cause;
 
 use crate::process::{
     affinity::keep_on,
@@ -34,7 +34,7 @@ use crate::process::{
     inbox::Message,
     launch::Launched,
     log::ClientLog,
-    pipes::{Allowance, GaveUp, Link, Want, gave_up},
+    pipes::{Allowance, GaveUp, Link, Want, gave_up, has_ended},
     spawn::{ClientCommand, Spawned, spawn},
     start_error::{StartCall, StartError, failed},
 };
@@ -72,6 +72,7 @@ pub(crate) struct Worker {
     pub(crate) id: WorkerId,
     pub(crate) started: Instant,
     orders: Option<Sender<Order>>,
+    pidfd: Arc<OwnedFd>,
     wake: Arc<EventFd>,
     dismissed: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -148,7 +149,7 @@ impl Worker {
         let mut link = Link {
             to,
             from,
-            pidfd,
+            pidfd: Arc::clone(&pidfd),
             log_pipe: Some(log),
             log: client_log,
             wake: Arc::clone(&wake),
@@ -175,7 +176,12 @@ impl Worker {
                 }
             });
         let thread = thread.map_err(failed(StartCall::Thread))?;
-        Ok(Self { id, started, orders: Some(orders), wake, dismissed, thread: Some(thread) })
+        Ok(Self { id, started, orders: Some(orders), pidfd, wake, dismissed, thread: Some(thread) })
+    }
+
+    /// Returns `true` if the process has ended: its loss is reported, or soon will be.
+    pub(crate) fn has_ended(&self) -> bool {
+        has_ended(&self.pidfd)
     }
 
     /// Sends an order; a lost worker's report is then already on its way.

@@ -70,7 +70,7 @@ struct Ready {
 pub(crate) struct Link {
     pub(crate) to: File,
     pub(crate) from: File,
-    pub(crate) pidfd: OwnedFd,
+    pub(crate) pidfd: Arc<OwnedFd>,
     /// Closed when the client's standard output and error are.
     pub(crate) log_pipe: Option<File>,
     pub(crate) log: ClientLog,
@@ -85,7 +85,7 @@ pub(crate) struct Link {
 
 /// The time that a client has left. A gap between two looks that is longer than a wait at once was not the client's: the
 /// host was stopped, frozen or suspended meanwhile.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Allowance {
     left: Duration,
     looked: Instant,
@@ -100,7 +100,7 @@ impl Allowance {
     }
 
     /// Takes the time since the last look, or the longest wait at once where that is less.
-    fn pass(&mut self) {
+    pub(crate) fn pass(&mut self) {
         let now = Instant::now();
         let gap = now.saturating_duration_since(self.looked);
         // A wait is rounded up, and its end is late by a little.
@@ -109,12 +109,24 @@ impl Allowance {
         self.looked = now;
     }
 
-    fn timeout(&self) -> PollTimeout {
+    /// Returns `true` if no time is left.
+    pub(crate) fn is_over(&self) -> bool {
+        self.left.is_zero()
+    }
+
+    /// Returns the longest wait at once, or the time that is left where that is less.
+    pub(crate) fn timeout(&self) -> PollTimeout {
         let slice = self.left.min(SLICE);
         // Rounded up, so that it does not spin through the last millisecond.
         let wait = if slice.is_zero() { slice } else { slice + Duration::from_millis(1) };
         PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX)
     }
+}
+
+/// Returns `true` if the process has ended, whoever has read of it and whether it was reaped.
+pub(crate) fn has_ended(pidfd: &OwnedFd) -> bool {
+    let mut polled = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+    poll(&mut polled, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }
 
 impl Link {
@@ -130,7 +142,7 @@ impl Link {
         Self {
             to,
             from,
-            pidfd: pidfd_open(getpid(), PidfdFlags::empty()).expect("this process lives"),
+            pidfd: Arc::new(pidfd_open(getpid(), PidfdFlags::empty()).expect("this process lives")),
             log_pipe: None,
             log: ClientLog::new("/nonexistent/000.log".into()),
             wake: Arc::new(EventFd::new().expect("an event")),
@@ -166,7 +178,7 @@ impl Link {
             if pipe {
                 return Ok(());
             }
-            if self.time.left.is_zero() && want != Want::Order {
+            if self.time.is_over() && want != Want::Order {
                 return Err(GaveUp::Deadline.into());
             }
             // After a death the pipe may still hold a whole reply, and a grandchild may hold it open: what is there

@@ -11,6 +11,7 @@ use std::{
     },
     path::PathBuf,
     process::{Child, Command},
+    sync::Arc,
 };
 
 use nix::{
@@ -58,7 +59,7 @@ impl ClientCommand {
 pub(crate) struct Spawned {
     pub(crate) child: Child,
     /// Becomes readable when the process ends, whoever still holds its pipes.
-    pub(crate) pidfd: OwnedFd,
+    pub(crate) pidfd: Arc<OwnedFd>,
     pub(crate) to: File,
     pub(crate) from: File,
     /// What the client writes to its standard output and error.
@@ -105,7 +106,7 @@ pub(crate) fn spawn(command: &ClientCommand, number: u32, mark: &str, pipe_size:
     unsafe { process.pre_exec(move || isolate_descriptors(own, host)) };
     let mut child = process.spawn().map_err(failed(StartCall::Process))?;
     match pidfd_open(Pid::from_child(&child), PidfdFlags::empty()) {
-        Ok(pidfd) => Ok(Spawned { child, pidfd, to: to.into(), from: from.into(), log: log.into() }),
+        Ok(pidfd) => Ok(Spawned { child, pidfd: Arc::new(pidfd), to: to.into(), from: from.into(), log: log.into() }),
         Err(error) => {
             // The child is there already, and nobody else knows of it.
             let _ = child.kill().and_then(|()| child.wait());

@@ -5,7 +5,11 @@ use std::path::Path;
 use fedpipe_data::{DataStep, DatasetInfo};
 use fedpipe_protocol::{InForce, Ready};
 use fedpipe_record::{
-    crash::ClientCrash, experiment::Experiment, identity::CodeIdentity, round::Round, summary::Summary,
+    crash::{ClientCrash, StrategyCrash},
+    experiment::Experiment,
+    identity::CodeIdentity,
+    round::Round,
+    summary::Summary,
 };
 
 use crate::{
@@ -45,7 +49,7 @@ pub enum Event<'a> {
         /// SHA-256 of the new dylib's file.
         dylib_sha256: &'a str,
     },
-    /// A new dylib was not taken; the old one stays.
+    /// A new dylib was not taken, or its first round failed: the old one stays, also for that round.
     ReloadRefused {
         /// The round before which it was asked for.
         round: u64,
@@ -97,6 +101,8 @@ pub enum Event<'a> {
     },
     /// A client process was lost.
     Crashed(&'a ClientCrash),
+    /// The process of a strategy that is a program was lost.
+    StrategyCrashed(&'a StrategyCrash),
     /// A round is over.
     RoundEnded(&'a Round),
     /// The run is over, by itself or stopped.

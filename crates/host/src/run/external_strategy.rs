@@ -1,22 +1,25 @@
 //! A strategy that is a program of the user's (`--strategy-program COMMAND`): it is sent each round's updates and gives the
 //! new global weights. What it remembers comes with its answer, goes into the checkpoint and is sent with the next
-//! request, so that a fresh process goes on with the same bits. It is launched and confined as a client's program is.
+//! request, so that a fresh process goes on with the same bits. It is launched and confined as a client's program is, and
+//! started again as a client is: once a round, unless the policy is to abort.
 //!
 //! The run's own thread waits for the answer, so that a stop must wake it there.
 
 use std::{
     fmt,
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use fedpipe_protocol::{
-    Aggregate, FailureKind, InForce, Isolation, Layout, Limits, PROTOCOL, Part, Parts, StrategyReply, StrategyRequest,
-    StrategySetup, UpdateHeader, WEIGHTS, read, write,
+    Aggregate, FailureKind, FrameError, InForce, Isolation, Layout, Level, Limits, PROTOCOL, Part, Parts,
+    StrategyReply, StrategyRequest, StrategySetup, UpdateHeader, WEIGHTS, read, write,
 };
 use fedpipe_record::{
-    cause::{Cause, with_last_words},
-    experiment::Experiment,
+    cause::{Cause, isolation_hint, with_last_words},
+    crash::{Consequence, StrategyCrash},
+    experiment::{Experiment, OnFailure},
 };
 use fedpipe_strategy::server::ServerState;
 
@@ -24,11 +27,11 @@ use crate::{
     error::{Error, Result},
     process::{
         conversation,
-        end::{End, Process},
+        end::{End, Process, ProcessExit},
         inbox::StopSign,
         launch::Launched,
         log::ClientLog,
-        pipes::{Allowance, Link},
+        pipes::{Allowance, Link, has_ended},
         spawn::{ClientCommand, Spawned, spawn},
         start_error::{StartCall, StartError, failed},
         stray::new_mark,
@@ -42,19 +45,49 @@ const STATE: &str = "state";
 /// Bytes of a pipe: the most that any user may ask for.
 const PIPE_SIZE: i32 = 1 << 20;
 
-/// The running program; dropping it ends the process.
+/// The strategy, and the process that runs it; dropping it ends the process.
+#[derive(Debug)]
 pub(crate) struct StrategyProgram {
-    process: Process,
-    link: Link,
+    plan: Plan,
+    /// None after a process that was lost.
+    running: Option<Running>,
     in_force: InForce,
+}
+
+/// What starts a process.
+#[derive(Debug)]
+struct Plan {
+    command: ClientCommand,
+    launched: Launched,
+    setup: StrategySetup,
+    isolation: Isolation,
     timeout: Duration,
-    started: Instant,
+    policy: OnFailure,
+    log: PathBuf,
     stop: Arc<StopSign>,
 }
 
-impl fmt::Debug for StrategyProgram {
+/// Tells of a lost process.
+pub(crate) type TellLost<'t> = dyn FnMut(&StrategyCrash) -> Result<()> + 't;
+
+/// The end of a process: lost, or ended for a stop.
+enum Ended {
+    Lost(Box<ProcessExit>),
+    Stopped,
+    NotStarted(StartError),
+}
+
+/// A running process of the program; dropping it ends the process.
+struct Running {
+    process: Process,
+    link: Link,
+    timeout: Duration,
+    started: Instant,
+}
+
+impl fmt::Debug for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StrategyProgram").field("started", &self.started).finish_non_exhaustive()
+        f.debug_struct("Running").field("started", &self.started).finish_non_exhaustive()
     }
 }
 
@@ -64,40 +97,38 @@ impl StrategyProgram {
     /// # Errors
     /// [`Error::Model`] where it does not come to that, [`Error::Isolation`], [`Error::Stopped`].
     pub(crate) fn start(
-        (command, launched): &(ClientCommand, Launched),
+        (command, launched): (ClientCommand, Launched),
         experiment: &Experiment,
         layout: &Layout,
         directory: &RunDir,
         stop: &Arc<StopSign>,
     ) -> Result<Self> {
-        let started = Instant::now();
-        let mark = new_mark();
-        let not_started = |error: StartError| Error::not_started("the strategy's program", &error);
-        let wake = stop.wake().map_err(failed(StartCall::Descriptor)).map_err(not_started)?;
-        let Spawned { child, pidfd, to, from, log } = spawn(command, 0, &mark, PIPE_SIZE).map_err(not_started)?;
-        let timeout = Duration::from_secs_f64(experiment.client_timeout);
-        let link = Link {
-            to,
-            from,
-            pidfd,
-            log_pipe: Some(log),
-            log: ClientLog::new(directory.logs().join("strategy.log")),
-            wake,
-            dismissed: Arc::clone(&stop.raised),
-            time: Allowance::new(timeout),
-            dead: false,
-            greeted: false,
-        };
-        let (process, stop, in_force) = (Process::new(child, mark), Arc::clone(stop), InForce::default());
-        let mut program = Self { process, link, in_force, timeout, started, stop };
         let setup =
             StrategySetup { seed: experiment.seed, clients: experiment.clients, layout: layout.tensors().to_vec() };
-        match program.greet(launched, experiment, setup) {
-            Ok(()) => Ok(program),
-            Err(End::Unfit(Cause::Reported { failure: FailureKind::Isolation, message })) => {
-                Err(Error::Isolation(message))
+        // The limits are the clients': a strategy holds the updates of all of them.
+        let isolation = Isolation { level: experiment.isolation, memory_limit: None, cpu_seconds: None };
+        let plan = Plan {
+            command,
+            launched,
+            setup,
+            isolation,
+            timeout: Duration::from_secs_f64(experiment.client_timeout),
+            policy: experiment.on_failure,
+            log: directory.logs().join("strategy.log"),
+            stop: Arc::clone(stop),
+        };
+        match Running::start(&plan) {
+            Ok((running, in_force)) => Ok(Self { plan, running: Some(running), in_force }),
+            Err(Ended::Stopped) => Err(Error::Stopped(plan.stop.signal())),
+            Err(Ended::NotStarted(error)) => Err(Error::not_started("the strategy's program", &error)),
+            Err(Ended::Lost(loss)) => {
+                if let Cause::Reported { failure: FailureKind::Isolation, message } = loss.cause {
+                    return Err(Error::Isolation(message));
+                }
+                let is_confined = plan.isolation.level != Level::Off && !loss.greeted;
+                let hint = if is_confined { isolation_hint(&loss.cause, &loss.last_words) } else { "" };
+                Err(Error::Model(lost("before the first round", &loss) + hint))
             }
-            Err(end) => Err(program.lost("before the first round", end, Error::Model)),
         }
     }
 
@@ -106,41 +137,108 @@ impl StrategyProgram {
         &self.in_force
     }
 
-    fn greet(
-        &mut self,
-        launched: &Launched,
-        experiment: &Experiment,
-        setup: StrategySetup,
-    ) -> std::result::Result<(), End> {
-        self.link.allow(self.timeout);
-        // The limits are the clients': a strategy holds the updates of all of them.
-        let isolation = Isolation { level: experiment.isolation, memory_limit: None, cpu_seconds: None };
-        self.in_force = conversation::launched(&mut self.link, &launched.request(isolation, Vec::new()))?;
-        match self.answer(0)? {
-            (StrategyReply::Hello { protocol: PROTOCOL }, _) => self.link.greeted = true,
-            (other, _) => return Err(unfit(format!("its first message is {other:?}"))),
-        }
-        match self.ask(&StrategyRequest::SetupStrategy(setup), &[], 0)? {
-            (StrategyReply::ReadyStrategy, _) => Ok(()),
-            (other, _) => Err(unfit(format!("it answered the setup with {other:?}"))),
-        }
-    }
-
     /// The new global weights from `weights` and the updates, which are in client order; moves the program's state on.
+    /// A program that is lost is started again, once a round.
     ///
     /// # Errors
-    /// [`Error::Round`] where the program is lost or its answer is not taken, [`Error::Stopped`].
+    /// [`Error::Round`] where the program is lost or its answer is not taken, [`Error::Stopped`]; those of `tell`.
     pub(crate) fn apply(
         &mut self,
         round: u64,
         server: &mut ServerState,
         weights: &[f32],
         updates: &[Accepted],
+        tell: &mut TellLost<'_>,
     ) -> Result<Vec<f32>> {
-        let aggregated = self.aggregate(round, server, weights, updates);
-        let (moved, state) = aggregated.map_err(|end| self.lost(&format!("in round {round}"), end, Error::Round))?;
-        server.program = state;
-        Ok(moved)
+        // One that died idle has done no harm.
+        if let Some(idle) = self.running.take_if(|running| has_ended(&running.link.pidfd))
+            && let Ended::Lost(loss) = idle.end(End::Failed(FrameError::End))
+        {
+            tell(&crash_of(round, &loss, Consequence::Replaced))?;
+        }
+        let mut attempts = 0;
+        loop {
+            let loss = match self.aggregate(round, server, weights, updates) {
+                Ok((moved, state)) => {
+                    server.program = state;
+                    return Ok(moved);
+                }
+                Err(Ended::Stopped) => return Err(Error::Stopped(self.plan.stop.signal())),
+                Err(Ended::NotStarted(error)) => Box::new(ProcessExit::at_start(&error)),
+                Err(Ended::Lost(loss)) => loss,
+            };
+            attempts += 1;
+            let then = match self.plan.policy {
+                OnFailure::Retry | OnFailure::Drop if attempts == 1 => Consequence::Retried,
+                _ => Consequence::Aborted,
+            };
+            tell(&crash_of(round, &loss, then))?;
+            if then == Consequence::Aborted {
+                return Err(Error::Round(lost(&format!("in round {round}"), &loss)));
+            }
+        }
+    }
+
+    /// Has the process aggregate, a fresh one where there is none.
+    fn aggregate(
+        &mut self,
+        round: u64,
+        server: &ServerState,
+        weights: &[f32],
+        updates: &[Accepted],
+    ) -> std::result::Result<(Vec<f32>, Vec<u8>), Ended> {
+        let mut running = match self.running.take() {
+            Some(running) => running,
+            None => Running::start(&self.plan)?.0,
+        };
+        match running.aggregate(round, server, weights, updates) {
+            Ok(aggregated) => {
+                self.running = Some(running);
+                Ok(aggregated)
+            }
+            Err(end) => Err(running.end(end)),
+        }
+    }
+}
+
+impl Running {
+    fn start(plan: &Plan) -> std::result::Result<(Self, InForce), Ended> {
+        let started = Instant::now();
+        let mark = new_mark();
+        let wake = plan.stop.wake().map_err(failed(StartCall::Descriptor)).map_err(Ended::NotStarted)?;
+        let spawned = spawn(&plan.command, 0, &mark, PIPE_SIZE).map_err(Ended::NotStarted)?;
+        let Spawned { child, pidfd, to, from, log } = spawned;
+        let link = Link {
+            to,
+            from,
+            pidfd,
+            log_pipe: Some(log),
+            log: ClientLog::new(plan.log.clone()),
+            wake,
+            dismissed: Arc::clone(&plan.stop.raised),
+            time: Allowance::new(plan.timeout),
+            dead: false,
+            greeted: false,
+        };
+        let mut running = Self { process: Process::new(child, mark), link, timeout: plan.timeout, started };
+        match running.greet(plan) {
+            Ok(in_force) => Ok((running, in_force)),
+            Err(end) => Err(running.end(end)),
+        }
+    }
+
+    fn greet(&mut self, plan: &Plan) -> std::result::Result<InForce, End> {
+        self.link.allow(self.timeout);
+        let launch = plan.launched.request(plan.isolation.clone(), Vec::new());
+        let in_force = conversation::launched(&mut self.link, &launch)?;
+        match self.answer(0)? {
+            (StrategyReply::Hello { protocol: PROTOCOL }, _) => self.link.greeted = true,
+            (other, _) => return Err(unfit(format!("its first message is {other:?}"))),
+        }
+        match self.ask(&StrategyRequest::SetupStrategy(plan.setup.clone()), &[], 0)? {
+            (StrategyReply::ReadyStrategy, _) => Ok(in_force),
+            (other, _) => Err(unfit(format!("it answered the setup with {other:?}"))),
+        }
     }
 
     fn aggregate(
@@ -185,21 +283,29 @@ impl StrategyProgram {
         }
     }
 
-    /// Ends the program and says why it was lost, as the error `kind`; where nothing was wrong with it, the run was stopped.
-    fn lost(&mut self, when: &str, end: End, kind: fn(String) -> Error) -> Error {
-        let Some(loss) = self.process.end(&mut self.link, end, self.timeout, self.started) else {
-            return Error::Stopped(self.stop.signal());
-        };
-        let what = format!("the strategy's program was lost {when}: {}", loss.cause);
-        kind(with_last_words(&what, &loss.last_words))
+    /// Ends the process and says why; where nothing was wrong with it, the run was stopped.
+    fn end(mut self, end: End) -> Ended {
+        self.process
+            .end(&mut self.link, end, self.timeout, self.started)
+            .map_or(Ended::Stopped, |loss| Ended::Lost(Box::new(loss)))
     }
 }
 
-impl Drop for StrategyProgram {
+impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.process.end(&mut self.link, End::Dismissed, self.timeout, self.started);
         self.process.end_strays();
     }
+}
+
+/// Says when and why the program was lost, with its last words.
+fn crash_of(round: u64, exit: &ProcessExit, then: Consequence) -> StrategyCrash {
+    let ProcessExit { cause, last_words, log, after, .. } = exit.clone();
+    StrategyCrash { round, cause, after_seconds: after.into(), then, last_words, log }
+}
+
+fn lost(when: &str, loss: &ProcessExit) -> String {
+    with_last_words(&format!("the strategy's program was lost {when}: {}", loss.cause), &loss.last_words)
 }
 
 fn unfit(message: String) -> End {

@@ -25,6 +25,7 @@ use fedpipe_record::{
     names,
     summary::{Stop, Summary},
 };
+use fedpipe_strategy::server::ServerState;
 
 use crate::{
     error::{Error, Result},
@@ -35,7 +36,7 @@ use crate::{
         event::{Event, Journal, Observer},
         identity::code_identity,
         resume::{Point, Resume},
-        round::Federation,
+        round::{Federation, Score, Trained},
         saver::Saver,
         state::Progress,
     },
@@ -246,11 +247,14 @@ fn rounds(
     for round in progress.next_round()..=experiment.last_round() {
         let started = Instant::now();
         federation.swap_model_if_asked(round, journal)?;
-        let trained = federation.train(round, progress.weights(), journal)?;
-        let mut server = progress.server_state().clone();
-        let weights = federation.aggregate(round, &mut server, progress.weights(), &trained.updates)?;
-        let weights = Arc::new(weights);
-        let score = federation.evaluate(round, &weights, journal)?;
+        let (trained, weights, server, score) = match train(round, federation, progress, journal) {
+            // Once: the dylib from before has no other before it.
+            Err(Error::Round(why)) if federation.revert_model(round, &why, journal)? => {
+                train(round, federation, progress, journal)?
+            }
+            trained => trained?,
+        };
+        federation.keep_model();
         let record = progress.commit(round, weights, server, &trained, score, started);
         journal.tell(&Event::RoundEnded(record))?;
         progress.recorded_at(journal.ledger.position());
@@ -264,6 +268,21 @@ fn rounds(
         }
     }
     Ok(if experiment.until_converged { Stop::MaxRounds } else { Stop::Rounds })
+}
+
+/// Trains the clients, aggregates their updates and evaluates the new weights; changes nothing of the progress.
+fn train(
+    round: u64,
+    federation: &mut Federation<'_>,
+    progress: &Progress,
+    journal: &mut Journal<'_>,
+) -> Result<(Trained, Arc<Vec<f32>>, ServerState, Score)> {
+    let trained = federation.train(round, progress.weights(), journal)?;
+    let mut server = progress.server_state().clone();
+    let weights = federation.aggregate(round, &mut server, progress.weights(), &trained.updates, journal)?;
+    let weights = Arc::new(weights);
+    let score = federation.evaluate(round, &weights, journal)?;
+    Ok((trained, weights, server, score))
 }
 
 /// Has the state after the last round saved, unless it was.

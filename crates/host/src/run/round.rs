@@ -47,6 +47,8 @@ pub(crate) struct Federation<'a> {
     test_examples: u64,
     /// The dylib that the clients run; none where they are a program.
     dylib: Option<Dylib>,
+    /// The one before the last reload.
+    dylib_before: Option<Dylib>,
     /// The advice where training left the range of numbers.
     remedy: String,
     /// What updates are read into.
@@ -144,6 +146,7 @@ impl<'a> Federation<'a> {
             sizes,
             test_examples: dealt.test.examples,
             dylib,
+            dylib_before: None,
             remedy: experiment.remedy(),
             spare,
             program: None,
@@ -153,8 +156,7 @@ impl<'a> Federation<'a> {
         if let Some(foreign) = strategy_program(experiment)? {
             let closed = Closed::of_run(launch, experiment, directory);
             let launched = foreign.launched(&launch.launcher, &closed, experiment.isolation)?;
-            let program =
-                StrategyProgram::start(&launched, experiment, federation.layout()?, directory, &control.stop)?;
+            let program = StrategyProgram::start(launched, experiment, federation.layout()?, directory, &control.stop)?;
             federation.program = Some(program);
         }
         Ok((federation, weights))
@@ -212,7 +214,11 @@ impl<'a> Federation<'a> {
         match swapped {
             Ok(dylib) => {
                 journal.tell(&Event::Reloaded { round, dylib_sha256: &dylib.sha256 })?;
-                self.dylib = Some(dylib);
+                self.dylib_before = self.dylib.replace(dylib);
+                if self.launch.swaps.contains_key(&round) {
+                    // A run that is repeated went on with it.
+                    self.fleet.keep_dylib();
+                }
             }
             Err(error) => {
                 self.directory.drop_model(round);
@@ -223,6 +229,24 @@ impl<'a> Federation<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Returns to the dylib from before a reload, where the first round with the new one has failed; the round can then begin
+    /// again, as if nobody had asked for the reload.
+    pub(crate) fn revert_model(&mut self, round: u64, why: &str, journal: &mut Journal<'_>) -> Result<bool> {
+        if !self.fleet.revert() {
+            return Ok(false);
+        }
+        self.dylib = self.dylib_before.take();
+        let reason = format!("the first round with the new one failed, and begins again with the one before: {why}");
+        journal.tell(&Event::ReloadRefused { round, reason: &reason })?;
+        self.directory.drop_model(round);
+        Ok(true)
+    }
+
+    /// Keeps the dylib of the last reload: a round was done with it.
+    pub(crate) fn keep_model(&mut self) {
+        self.fleet.keep_dylib();
     }
 
     /// Trains the sampled clients from `weights`.
@@ -281,9 +305,12 @@ impl<'a> Federation<'a> {
         server: &mut ServerState,
         weights: &[f32],
         updates: &[Accepted],
+        journal: &mut Journal<'_>,
     ) -> Result<Vec<f32>> {
         match &mut self.program {
-            Some(program) => program.apply(round, server, weights, updates),
+            Some(program) => {
+                program.apply(round, server, weights, updates, &mut |lost| journal.tell(&Event::StrategyCrashed(lost)))
+            }
             None => {
                 let strategy = &self.experiment.strategy;
                 let mean = mean_by_examples(updates);

@@ -1,0 +1,50 @@
+//! A run that is stopped through the library, as the command does on a signal.
+
+use std::collections::BTreeMap;
+
+use fedpipe_data::Cache;
+use fedpipe_host::{ClientCommand, Control, Event, Launch, run};
+use fedpipe_record::{experiment::Experiment, summary::Stop};
+
+use crate::common::{Place, dylib};
+
+/// The command ends the process only when nothing is being written: the host must say so until the last file is there.
+#[test]
+fn a_stopped_run_says_that_it_writes_until_its_results_are_there() {
+    let place = Place::new();
+    let text = "model = \"logreg\"\ndata = \"sample\"\nclients = 2\nrounds = 50\n";
+    let experiment: Experiment = toml::from_str(text).unwrap();
+    let command = ClientCommand::new(env!("CARGO_BIN_EXE_fedpipe"), "fedpipe-client");
+    let launch = Launch {
+        launcher: command.clone(),
+        command,
+        dylib: Some(dylib("logreg")),
+        out: Some(place.path("out")),
+        cache: Cache::at(place.path("cache")),
+        closed: Vec::new(),
+        replay: BTreeMap::new(),
+        swaps: BTreeMap::new(),
+    };
+    let control = Control::default();
+    let handle = control.handle();
+    let mut at_the_end = None;
+    let mut observer = |event: &Event<'_>| {
+        match event {
+            Event::RoundEnded(round) => {
+                assert!(!handle.is_writing(), "nothing to wait for between two rounds");
+                if round.round == 2 {
+                    handle.stop(15);
+                }
+            }
+            Event::Finished(_) => {
+                let is_there = |name: &str| place.path("out").join(name).exists();
+                at_the_end = Some((handle.is_writing(), is_there("summary.json"), is_there("model.safetensors")));
+            }
+            _ => {}
+        }
+        Ok(())
+    };
+    let summary = run(&experiment, &launch, &control, &mut observer).unwrap();
+    assert_eq!((summary.rounds, summary.stopped), (2, Stop::Signal(15)));
+    assert_eq!(at_the_end, Some((true, true, true)));
+}

@@ -1,0 +1,133 @@
+//! Programs whose last words are a command themselves, such as `env` and `timeout`.
+//!
+//! Some become that command's program, in the same process, which is confined with them. Others start it as another
+//! process, which isolation refuses.
+
+use std::path::Path;
+
+use crate::{Error, Result};
+
+/// A program that is known by the name of its file.
+#[derive(Debug)]
+struct Wrapper {
+    name: &'static str,
+    /// The options that take the next word, where they have none after `=` or in the same word.
+    valued: &'static [&'static str],
+    /// The words before the command that are no options.
+    operands: usize,
+    /// The remedy where it starts the command as another process.
+    forks: Option<&'static str>,
+}
+
+const WRAPPERS: [Wrapper; 7] = [
+    Wrapper { name: "env", valued: &["-u", "--unset", "-C", "--chdir"], operands: 0, forks: None },
+    Wrapper { name: "nice", valued: &["-n", "--adjustment"], operands: 0, forks: None },
+    Wrapper { name: "nohup", valued: &[], operands: 0, forks: None },
+    Wrapper { name: "stdbuf", valued: &["-i", "-o", "-e", "--input", "--output", "--error"], operands: 0, forks: None },
+    Wrapper {
+        name: "timeout",
+        valued: &["-k", "--kill-after", "-s", "--signal"],
+        operands: 1,
+        forks: Some("leave it out (--client-timeout bounds an answer)"),
+    },
+    Wrapper {
+        name: "setsid",
+        valued: &[],
+        operands: 0,
+        forks: Some("leave it out (each program has a process group of its own)"),
+    },
+    Wrapper {
+        name: "time",
+        valued: &["-f", "--format", "-o", "--output"],
+        operands: 0,
+        forks: Some("leave it out (ledger.jsonl has the times)"),
+    },
+];
+
+/// Returns the index of the word that names the program in the end: 0 unless the words begin with a wrapper.
+///
+/// # Errors
+/// [`Error::Model`] for a wrapper that starts another process, where the program is to be `confined`.
+pub(crate) fn program_at(words: &[String], confined: bool) -> Result<usize> {
+    let mut at = 0;
+    while let Some(wrapper) = words.get(at).and_then(|word| wrapper(word)) {
+        if let Some(remedy) = wrapper.forks.filter(|_| confined) {
+            let shown = &words[at];
+            return Err(Error::Model(format!(
+                "{shown} starts the program as another process, and isolation refuses that; {remedy}, or give --isolation off"
+            )));
+        }
+        match wrapper.command(&words[at + 1..]) {
+            Some(after) => at += 1 + after,
+            None => break,
+        }
+    }
+    Ok(at)
+}
+
+fn wrapper(word: &str) -> Option<&'static Wrapper> {
+    let name = Path::new(word).file_name()?;
+    WRAPPERS.iter().find(|wrapper| name == wrapper.name)
+}
+
+impl Wrapper {
+    /// Returns the index of the command in the words after the wrapper's own; none where there is none.
+    fn command(&self, words: &[String]) -> Option<usize> {
+        let (mut at, mut operands) = (0, self.operands);
+        loop {
+            let word = words.get(at)?.as_str();
+            let is_assignment = self.name == "env" && word.contains('=');
+            match word {
+                // Of the words of one word, another file is the program.
+                "-S" | "--split-string" => return None,
+                "--" => {}
+                _ if self.valued.contains(&word) => at += 1,
+                _ if word.starts_with('-') || is_assignment => {}
+                _ if operands > 0 => operands -= 1,
+                _ => return Some(at),
+            }
+            at += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(command: &str) -> Vec<String> {
+        command.split(' ').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_program_of_a_wrapper_is_the_one_that_it_becomes() {
+        for (command, program) in [
+            ("python3 c.py env", "python3"),
+            ("env A=1 B=2 python3 c.py", "python3"),
+            ("/usr/bin/env -i -u X --chdir=/ A=1 python3", "python3"),
+            ("nice -n 5 python3 c.py", "python3"),
+            ("nice -5 env A=b nohup stdbuf -oL -e 0 python3 -u c.py", "python3"),
+            ("env -- python3 c.py", "python3"),
+            ("env A=1", "env"),
+            ("env -S x", "env"),
+            ("nice", "nice"),
+        ] {
+            let words = words(command);
+            assert_eq!(words[program_at(&words, true).unwrap()], program, "{command}");
+        }
+        let unconfined = words("timeout -k 3 60 setsid -w time -f %e python3 c.py");
+        assert_eq!(unconfined[program_at(&unconfined, false).unwrap()], "python3");
+    }
+
+    #[test]
+    fn a_wrapper_that_starts_another_process_is_refused_where_it_is_confined() {
+        for (command, says) in [
+            ("timeout 60 python3 c.py", "timeout starts the program as another process, and isolation refuses that"),
+            ("env A=1 /usr/bin/setsid python3", "/usr/bin/setsid starts the program as another process"),
+            ("nice time python3", "leave it out (ledger.jsonl has the times), or give --isolation off"),
+        ] {
+            let error = program_at(&words(command), true).unwrap_err().to_string();
+            assert!(error.contains(says), "{command}: {error}");
+        }
+    }
+}
