@@ -1,12 +1,16 @@
 //! What a run does and leaves.
 
-use std::{fs, process::Stdio};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 
 use crate::{
-    common::{Place, Run, check_all, dylib, sha256, stderr, stdout},
+    common::{Place, Run, check_all, dylib, repository, sha256, stderr, stdout},
     idx,
 };
 
@@ -299,4 +303,35 @@ fn models_are_listed_with_their_options_and_the_rest_is_passed_over() {
         assert!(text.contains(expected), "no {expected:?} in:\n{text}");
     }
     assert!(!text.contains("libnot-a-model.so") && !text.contains("libtext.so"), "{text}");
+}
+
+#[test]
+fn no_fixture_of_a_test_or_bench_is_listed_as_a_model() {
+    let place = Place::new();
+    // All fixtures lie beside the models there.
+    let output = place.fedpipe("models").output().unwrap();
+    let text = stdout(&output);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let names = text.lines().filter(|line| !line.starts_with(' ')).map(|line| line.split(' ').next().unwrap());
+    let models = fs::read_dir(repository().join("models")).unwrap().map(|entry| entry.unwrap().path());
+    let mut crates: Vec<_> = models.filter(|folder| folder.join("Cargo.toml").exists()).collect();
+    crates.sort();
+    let crates: Vec<_> = crates.iter().map(|folder| folder.file_name().unwrap().to_str().unwrap()).collect();
+    assert!(dylib("idle").exists() && dylib("hostile").exists() && dylib("misbehaving").exists());
+    assert_eq!(names.collect::<Vec<_>>(), crates);
+}
+
+#[test]
+fn a_command_that_the_dynamic_loader_started_has_its_models_and_its_clients() {
+    let loaders = ["/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1"];
+    let Some(loader) = loaders.iter().find(|loader| Path::new(loader).exists()) else {
+        return eprintln!("skipped: none of {loaders:?} is here");
+    };
+    let place = Place::new();
+    let mut command = Command::new(loader);
+    // The model is found beside the command alone.
+    place.settle(&mut command).env_remove("FEDPIPE_MODELS").arg(env!("CARGO_BIN_EXE_fedpipe"));
+    let output = command.args(["run", "logreg", "--data", "sample", "--rounds", "1", "--out", "out"]).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(Run(place.path("out")).weights_sha256(), place.run("logreg --rounds 1 --out usual").weights_sha256());
 }

@@ -4,9 +4,10 @@ use std::io::{self, Read};
 use std::time::Duration;
 
 use flate2::read::MultiGzDecoder;
-use ureq::unversioned::transport::DefaultConnector;
 
+use super::Places;
 use super::files::{Failure, Scratch, Wanted, install};
+use super::forward::ForwardConnector;
 use super::resolver::SteadyResolver;
 use crate::Progress;
 
@@ -18,20 +19,21 @@ const SILENCE: Duration = Duration::from_secs(20);
 const STEP: u64 = 1 << 16;
 
 pub(super) fn download(
-    base: &str,
+    places: &Places,
     file: &Wanted,
     scratch: &Scratch,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(), Failure> {
     let name = format!("{}.gz", file.name);
     let config = ureq::Agent::config_builder()
+        .proxy(places.proxy.clone())
         .timeout_resolve(Some(CONNECT))
         .timeout_connect(Some(CONNECT))
         .timeout_recv_response(Some(SILENCE))
         .timeout_per_read(Some(SILENCE))
         .build();
-    let agent = ureq::Agent::with_parts(config, DefaultConnector::default(), SteadyResolver::default());
-    let response = match agent.get(format!("{base}/{name}")).call() {
+    let agent = ureq::Agent::with_parts(config, ForwardConnector::default(), SteadyResolver::default());
+    let response = match agent.get(format!("{}/{name}", places.publisher)).call() {
         Ok(response) => response,
         Err(ureq::Error::StatusCode(code)) => return Err(Failure::File(format!("{name}: HTTP status {code}"))),
         Err(error) => return Err(Failure::Place(error.to_string())),

@@ -3,6 +3,7 @@
 mod debian;
 mod download;
 mod files;
+mod forward;
 mod resolver;
 
 use std::path::{Path, PathBuf};
@@ -54,6 +55,8 @@ struct Places {
     system: PathBuf,
     /// The address of the publisher's directory.
     publisher: String,
+    /// The way to the publisher, where it is not a straight one.
+    proxy: Option<ureq::Proxy>,
     /// Debian's package with the files, if Debian is to be asked.
     debian: Option<&'static str>,
 }
@@ -63,6 +66,7 @@ impl Places {
         Self {
             system: PathBuf::from(SYSTEM),
             publisher: "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com".to_owned(),
+            proxy: ureq::Proxy::try_from_env(),
             debian: Some("dataset-fashion-mnist"),
         }
     }
@@ -156,9 +160,7 @@ impl Place {
         let name = self.describe(places);
         match self {
             Self::System => fill(missing, &mut |file| files::copy(&places.system, &name, file, scratch, progress)),
-            Self::Publisher => {
-                fill(missing, &mut |file| download::download(&places.publisher, file, scratch, progress))
-            }
+            Self::Publisher => fill(missing, &mut |file| download::download(places, file, scratch, progress)),
             Self::Debian => {
                 let Some(package) = places.debian else { return Ok(Err("not asked".to_owned())) };
                 match debian::unpack(package, &scratch.path().join("debian"), progress) {
