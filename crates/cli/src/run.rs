@@ -45,6 +45,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
         launcher: client_command(),
         dylib,
         out: args.out.clone(),
+        overwrite: args.overwrite,
         cache: Cache::user()?,
         closed: Vec::new(),
         replay: BTreeMap::new(),

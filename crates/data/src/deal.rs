@@ -12,7 +12,7 @@ use crate::{Cache, DataError, DatasetInfo, Progress, Scheme, Source, fetch, part
 
 /// Counts up when the files' format, a partitioner or the randomness changes, so that no old entry is taken for a new
 /// one.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// What to deal, and how.
 #[derive(Clone, Debug, PartialEq)]

@@ -32,7 +32,7 @@ mod spread;
 mod testing;
 
 pub use cache::{Cache, InUse};
-pub use dataset::DatasetInfo;
+pub use dataset::{DatasetInfo, Gap};
 pub use deal::{Deal, Dealt, PartitionFile, deal, deal_test_set};
 pub use directory::is_dataset_file;
 pub use entry::is_manifest;

@@ -238,8 +238,8 @@ impl Experiment {
         self.strategy_program.as_ref().map_or_else(|| self.strategy.to_string(), |command| format!("program {command}"))
     }
 
-    /// The advice where training left the range of numbers.
-    pub(crate) fn remedy(&self) -> String {
+    /// The advice where training left the range of numbers, or has taught nothing.
+    pub fn remedy(&self) -> String {
         match self.strategy.server {
             ServerOptimiser::Mean => "lower --lr".into(),
             _ => format!("lower --lr, or the rate of --strategy {}", self.strategy),
@@ -310,6 +310,8 @@ pub struct Launch {
     pub dylib: Option<PathBuf>,
     /// The run directory; `runs/MODEL-N` where it is not given.
     pub out: Option<PathBuf>,
+    /// Whether a run that `out` holds gives way.
+    pub overwrite: bool,
     /// Where datasets and partitions are kept.
     pub cache: fedpipe_data::Cache,
     /// Further paths that no program of the user's may read: the run that this one repeats.

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use crate::{Error, Result};
 
 /// How the name of a file begins that is not yet in its place.
-const DRAFT: &str = ".new-";
+pub(crate) const DRAFT: &str = ".new-";
 
 /// Reads a file whole. A pipe, which would wait for a writer, and a device, which has no end, are errors.
 pub(crate) fn read_regular(path: &Path) -> io::Result<Vec<u8>> {

@@ -146,6 +146,7 @@ impl Repeat<'_> {
                 launcher: place.command.clone(),
                 dylib: experiment.client.is_none().then(|| place.directory.join(RunDir::MODEL)),
                 out: Some(out.clone()),
+                overwrite: false,
                 cache: place.cache.verifying(&place.scratch.join("data")),
                 closed: vec![place.directory.to_owned(), place.scratch.to_owned()],
                 replay: history.participants(),
@@ -192,6 +193,11 @@ impl Repeat<'_> {
                 let difference = round_difference(was, now);
                 self.compared += u64::from(difference.is_none());
                 difference
+            }
+            // Of another stretch, it is the loss of other weights.
+            Event::Finished(now) if stretch + 1 == self.history.stretches.len() => {
+                let was = self.history.finished.as_ref()?.initial_loss?;
+                unequal("the test loss of the initial weights is", &Some(was), &now.initial_loss)
             }
             _ => None,
         }

@@ -9,7 +9,7 @@ use crate::{
     history::{History, Stretch},
     run_dir::RunDir,
     sampling::sample,
-    summary::bytes_sha256,
+    summary::{bytes_sha256, loss_fell},
 };
 
 /// The first difference between the ledger and the other files of the run in `directory`, a sentence.
@@ -169,6 +169,9 @@ fn expected(result: &Summary, stretch: &Stretch, history: &History) -> Option<Su
         seed: experiment.seed,
         accuracy: last.map(|round| round.accuracy),
         loss: last.map(|round| round.loss),
+        // Compared with that of the repeated run.
+        initial_loss: result.initial_loss,
+        loss_fell: loss_fell(result.initial_loss, &history.rounds),
         weights_sha256: last.map_or(&ready.weights_sha256, |round| &round.weights_sha256).clone(),
         wall_seconds: result.wall_seconds,
         // Those of the round that was stopped are cut off with the end.
