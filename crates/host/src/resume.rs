@@ -374,7 +374,8 @@ mod tests {
         fn new() -> Self {
             let place = tempfile::tempdir().unwrap();
             let experiment = Experiment { client: Some("true".into()), ..Experiment::default() };
-            let (directory, ledger) = RunDir::create(&experiment, None, Some(&place.path().join("run")), false).unwrap();
+            let (directory, ledger) =
+                RunDir::create(&experiment, None, Some(&place.path().join("run")), false).unwrap();
             let mut observer = |_: &Event<'_>| Ok(());
             let mut journal = Journal::new(ledger, &mut observer);
             let weights = vec![1.0, 2.0];

@@ -350,7 +350,9 @@ fn rename(draft: TemporaryFolder, out: &Path) -> io::Result<bool> {
 fn refuse_taken(out: &Path) -> Result<()> {
     let shown = out.display();
     if out.join(RunDir::EXPERIMENT).exists() {
-        return Err(Error::Output(format!("{shown} already holds a run; give another folder with --out, or --overwrite")));
+        return Err(Error::Output(format!(
+            "{shown} already holds a run; give another folder with --out, or --overwrite"
+        )));
     }
     match fs::read_dir(out) {
         Ok(mut entries) => match entries.next() {

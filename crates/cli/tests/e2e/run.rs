@@ -359,7 +359,7 @@ fn a_label_far_above_the_others_is_named_at_the_start_of_each_run() {
 #[test]
 fn a_run_that_learned_nothing_says_so_and_one_that_did_does_not() {
     let place = Place::new();
-    let (output, run) = place.try_run("mlp --lr 10 --rounds 2 --quiet --out steep");
+    let (output, run) = place.try_run(&format!("{SMALL} --lr 10 --quiet --out steep"));
     let (errors, summary) = (stderr(&output), run.summary());
     let initial = summary["initial_loss"].as_f64().unwrap();
     let losses: Vec<f64> = run.ledger("round").iter().map(|round| round["loss"].as_f64().unwrap()).collect();
@@ -370,7 +370,7 @@ fn a_run_that_learned_nothing_says_so_and_one_that_did_does_not() {
     );
     assert_eq!((output.status.code(), errors, &summary["loss_fell"]), (Some(0), expected, &json!(false)));
 
-    let (output, run) = place.try_run("mlp --rounds 2 --quiet --out usual");
+    let (output, run) = place.try_run(&format!("{SMALL} --quiet --out usual"));
     assert_eq!((stderr(&output).as_str(), &run.summary()["loss_fell"]), ("", &json!(true)));
     // Of the same weights, so that it is the same.
     assert_eq!(run.summary()["initial_loss"], summary["initial_loss"]);
@@ -378,4 +378,8 @@ fn a_run_that_learned_nothing_says_so_and_one_that_did_does_not() {
         let output = place.fedpipe(&format!("verify {out}")).output().unwrap();
         assert!(output.status.success(), "{}", stderr(&output));
     }
+    // Wider, its weights leave the range of numbers, which ends the run with the same remedy.
+    let (output, _) = place.try_run("mlp --lr 10 --rounds 2 --quiet --out wide");
+    assert_eq!(output.status.code(), Some(6));
+    assert!(stderr(&output).trim_end().ends_with("; lower --lr"), "{}", stderr(&output));
 }

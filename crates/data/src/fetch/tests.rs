@@ -90,7 +90,8 @@ struct Setting {
 fn setting(publisher: &str) -> Setting {
     let dir = tempfile::tempdir().unwrap();
     let cache = Cache::at(dir.path().join("cache"));
-    let places = Places { system: dir.path().join("system"), publisher: publisher.to_owned(), proxy: None, debian: None };
+    let places =
+        Places { system: dir.path().join("system"), publisher: publisher.to_owned(), proxy: None, debian: None };
     Setting { _dir: dir, cache, places }
 }
 

@@ -43,10 +43,11 @@ pub(super) fn not_vouched_for(directory: &Path, history: &History) -> Vec<String
     let results = [RunDir::SUMMARY, RunDir::WEIGHTS].into_iter().filter(|_| history.finished.is_some());
     let missing = results.chain([FOLDER]).filter(|name| !directory.join(name).exists());
     phrases.extend(missing.map(|name| format!("{name}, which is missing")));
-    match history.finished.as_ref().map(|summary| &summary.stopped) {
+    match history.finished.as_ref().map(|summary| (&summary.stopped, summary.initial_loss)) {
         None => phrases.push("an end: the ledger has none, and later rounds may have been cut off".into()),
-        Some(Stop::Signal(_) | Stop::Failed(_)) => phrases.push("the reason why it was stopped".into()),
-        Some(_) => {}
+        Some((Stop::Signal(_) | Stop::Failed(_), _)) => phrases.push("the reason why it was stopped".into()),
+        Some((_, None)) => phrases.push("the loss of the initial weights, which is missing".into()),
+        Some((_, Some(_))) => {}
     }
     phrases
 }
