@@ -26,7 +26,7 @@ use crate::{
 pub(crate) struct Progress {
     dataset: String,
     weights: Arc<Vec<f32>>,
-    /// None where a reload replaced the model that they were of.
+    /// The weights before the first round; none where a resume has a model that begins with others.
     initial: Option<Arc<Vec<f32>>>,
     initial_loss: Option<Finite>,
     server: ServerState,
