@@ -178,6 +178,9 @@ pub(crate) struct RunArgs {
     /// The run directory [default: runs/MODEL-N]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+    /// Replace the run that --out holds, unless it is under way; once the new one has begun, the old one is removed
+    #[arg(long, requires = "out")]
+    pub(crate) overwrite: bool,
     /// An experiment.toml; flags win over it
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use fedpipe_host::{Error, Result};
 
+use crate::own_file;
+
 /// The dylib of `model`, a name, or a path with a `/` in it.
 ///
 /// # Errors
@@ -48,7 +50,7 @@ pub(crate) fn all() -> Vec<PathBuf> {
 fn folders() -> Vec<PathBuf> {
     let named = std::env::var_os("FEDPIPE_MODELS");
     let named = named.iter().flat_map(std::env::split_paths);
-    let executable = std::env::current_exe().ok();
+    let executable = own_file::path().ok();
     let beside = executable.as_deref().and_then(Path::parent);
     named.chain(beside.into_iter().flat_map(|folder| [folder.to_owned(), folder.join("deps")])).collect()
 }

@@ -9,6 +9,7 @@ mod lookup;
 mod losses;
 mod models;
 mod output;
+mod own_file;
 mod run;
 mod serve;
 mod show;

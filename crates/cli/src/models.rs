@@ -7,12 +7,18 @@ use fedpipe_host::{Isolation, Level, Ready, Result, describe, describe_foreign, 
 
 use crate::{lookup, output::print_result, run::client_command};
 
-/// Lists the models that are found; what is no model is passed over.
+/// The first word in the summary of a model that only tests or benches use; cargo builds it beside the others.
+const FIXTURE: &str = "fixture: ";
+
+/// Lists the models that are found; what is no model, or is a fixture, is passed over.
 pub(crate) fn list() -> Result<ExitCode> {
     let mut any = false;
     for path in lookup::all() {
         // Proc macros and other dylibs lie in the same folders.
         let Ok(model) = describe(&client_command(), &path, &auto()) else { continue };
+        if model.summary.starts_with(FIXTURE) {
+            continue;
+        }
         any = true;
         if !print_result(told(&model, &path.display()))? {
             break;

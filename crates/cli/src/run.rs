@@ -8,17 +8,17 @@ use fedpipe_host::{ClientCommand, Control, Error, Launch, Result, Resume};
 use fedpipe_record::{file::write_whole, history::History, names::PICTURE, summary::Stop};
 use fedpipe_report::picture;
 
-use crate::{args::RunArgs, exit, experiment, lookup, output::print_error, show::Screen, signals};
+use crate::{args::RunArgs, exit, experiment, lookup, output::print_error, own_file, show::Screen, signals};
 
 /// How clients are started: this very binary under another name, also if the file was replaced meanwhile.
 pub(crate) fn client_command() -> ClientCommand {
-    ClientCommand::new("/proc/self/exe", PROCESS_NAME)
+    ClientCommand::new(own_file::program(), PROCESS_NAME)
 }
 
 /// How clients are started that are elsewhere: a relay each, to the socket.
 fn relay_command(socket: &Path) -> ClientCommand {
     let arguments = vec![socket.into()];
-    ClientCommand { arguments, elsewhere: true, ..ClientCommand::new("/proc/self/exe", RELAY_NAME) }
+    ClientCommand { arguments, elsewhere: true, ..ClientCommand::new(own_file::program(), RELAY_NAME) }
 }
 
 /// Runs the experiment that `args` describe, or the rest of one.
@@ -47,6 +47,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
         launcher: client_command(),
         dylib,
         out: args.out.clone(),
+        overwrite: args.overwrite,
         cache: Cache::user()?,
         closed: Vec::new(),
         replay: BTreeMap::new(),

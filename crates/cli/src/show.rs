@@ -31,6 +31,7 @@ pub(crate) struct Screen {
     last_round: Option<u64>,
     directory: PathBuf,
     tolerance: f64,
+    remedy: String,
     losses: Losses,
     /// The isolation of clients elsewhere, and of which: not yet shown, since they say it one after the other.
     confined: BTreeMap<String, Vec<u32>>,
@@ -39,8 +40,9 @@ pub(crate) struct Screen {
 impl Screen {
     pub(crate) fn new(quiet: bool) -> Self {
         let (data, bar) = (DataProgress::new(quiet), ProgressBar::hidden());
-        let (losses, confined) = (Losses::default(), BTreeMap::new());
-        Self { quiet, data, bar, last_round: None, directory: PathBuf::new(), tolerance: 0.0, losses, confined }
+        let (losses, confined, remedy) = (Losses::default(), BTreeMap::new(), String::new());
+        let directory = PathBuf::new();
+        Self { quiet, data, bar, last_round: None, directory, tolerance: 0.0, remedy, losses, confined }
     }
 
     /// Returns the run directory; `None` before the run has one.
@@ -73,6 +75,7 @@ impl Screen {
     fn begin(&mut self, experiment: &Experiment, directory: &Path) {
         self.last_round = (!experiment.until_converged).then_some(experiment.rounds);
         self.tolerance = experiment.tolerance;
+        self.remedy = experiment.remedy();
         self.directory = directory.to_path_buf();
     }
 
@@ -136,6 +139,13 @@ impl Screen {
             (Stop::MaxRounds, _) => self.line(&format!("stopped at --max-rounds {rounds} without converging")),
             (Stop::Signal(signal), _) => self.warn(&format!("stopped by signal {signal} after {rounds} whole rounds")),
             (Stop::Failed(_), _) => self.warn(&format!("the run ended after {rounds} whole rounds")),
+        }
+        if let (Some(false), Some(initial)) = (summary.loss_fell, summary.initial_loss) {
+            self.warn(&format!(
+                "warning: the test loss never fell below {:.4}, that of the initial weights: the run has learned nothing; {}",
+                initial.get(),
+                self.remedy
+            ));
         }
         let score = match (summary.accuracy, summary.loss) {
             (Some(accuracy), Some(loss)) => {

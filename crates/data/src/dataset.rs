@@ -1,5 +1,6 @@
 //! A dataset in memory while it is dealt, and its description.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::PathBuf;
 
@@ -21,12 +22,58 @@ pub struct DatasetInfo {
     pub shape: Vec<usize>,
     /// The number of classes: 1 + the largest training label. Under `own`, the test labels count, too.
     pub classes: u32,
+    /// The widest gap in the labels that decide `classes`; `None` if every class has an example.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap: Option<Gap>,
     /// The number of training examples, over all clients.
     pub train_examples: u64,
     /// The number of test examples.
     pub test_examples: u64,
     /// `true` for the sample in this crate, which is too small for meaningful accuracies.
     pub sample: bool,
+}
+
+/// Classes in a row that have no example, below one that has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// The lowest class of the gap.
+    pub from: u32,
+    /// The label above the gap.
+    pub label: u32,
+    /// The first row with that label, in the file of labels.
+    pub row: u64,
+    /// Classes without an example, in this gap and others.
+    pub classes: u32,
+}
+
+impl Gap {
+    /// Returns the widest gap in `labels`.
+    fn widest(labels: &[u32]) -> Option<Self> {
+        let present: BTreeSet<u32> = labels.iter().copied().collect();
+        let largest = *present.last()?;
+        let classes = largest + 1 - present.len() as u32;
+        let lowest = [0].into_iter().chain(present.iter().map(|label| label + 1));
+        let gaps = lowest.zip(&present).map(|(from, &label)| (from, label));
+        let (from, label) = gaps.max_by_key(|(from, label)| label - from).filter(|(from, label)| from < label)?;
+        let row = labels.iter().position(|&other| other == label)? as u64;
+        Some(Self { from, label, row, classes })
+    }
+}
+
+impl DatasetInfo {
+    /// Returns a sentence where a class has no example: a label far above the others may be a mistake, which makes classes.
+    pub fn warning(&self) -> Option<String> {
+        let Gap { from, label, row, classes } = self.gap.as_ref()?;
+        let gap = match label - from {
+            1 => format!("the class {from}"),
+            _ => format!("the classes {from} to {}", label - 1),
+        };
+        Some(format!(
+            "{} has the label {label} (first at row {row}) and no example of {gap}: the model is given {} classes, {classes} \
+             of them without an example; correct the label, or number the classes without gaps, unless this is meant",
+            self.name, self.classes
+        ))
+    }
 }
 
 /// One split of a dataset: the training or the test examples, with their labels.
@@ -130,7 +177,8 @@ impl Dataset {
             return Err(DataError::Shape { path: paths[2].clone(), test: test.shape, train: train.shape });
         }
         let counted: &[&Split] = if portion == Portion::Whole { &[&train] } else { &[&train, &test] };
-        let classes = 1 + counted.iter().flat_map(|half| &half.labels).copied().max().unwrap_or(0);
+        let labels: Vec<u32> = counted.iter().flat_map(|half| &half.labels).copied().collect();
+        let classes = 1 + labels.iter().copied().max().unwrap_or(0);
         if let Some(row) = test.labels.iter().position(|&label| label >= classes) {
             return Err(DataError::Label { path: paths[3].clone(), row, label: test.labels[row], classes });
         }
@@ -139,10 +187,33 @@ impl Dataset {
             sha256,
             shape: train.shape.clone(),
             classes,
+            // A client need not have examples of every class.
+            gap: if portion == Portion::Own { None } else { Gap::widest(&labels) },
             train_examples: train.labels.len() as u64,
             test_examples: test.labels.len() as u64,
             sample: false,
         };
         Ok(Self { info, train, test })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_widest_gap_is_that_below_a_label_far_above_the_others() {
+        let gap = |from, label, row, classes| Some(Gap { from, label, row, classes });
+        let cases: [(&[u32], Option<Gap>); 6] = [
+            (&[], None),
+            (&[2, 0, 1, 1], None),
+            (&[0, 1, 255, 2, 255], gap(3, 255, 2, 252)),
+            (&[1, 2], gap(0, 1, 0, 1)),
+            (&[0, 7], gap(1, 7, 1, 6)),
+            (&[9, 0, 2], gap(3, 9, 0, 7)),
+        ];
+        for (labels, expected) in cases {
+            assert_eq!(Gap::widest(labels), expected, "{labels:?}");
+        }
     }
 }

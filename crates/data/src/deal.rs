@@ -12,7 +12,7 @@ use crate::{Cache, DataError, DataStep, DatasetInfo, Scheme, Source, fetch, part
 
 /// The format of the cache's entries. A change of the files' format, a partitioner or the randomness increases it, so
 /// that no old entry is used as a new one.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// The parameters of a deal.
 #[derive(Clone, Debug, PartialEq)]

@@ -33,7 +33,7 @@ mod testing;
 pub use cache::{Cache, UsageLock};
 pub use checksum::pieces_sha256;
 pub use data_step::DataStep;
-pub use dataset::DatasetInfo;
+pub use dataset::{DatasetInfo, Gap};
 pub use deal::{Deal, Dealt, PartitionFile, deal, deal_test_set};
 pub use directory::is_dataset_file;
 pub use entry::is_manifest;

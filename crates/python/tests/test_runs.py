@@ -47,6 +47,18 @@ def test_a_run_without_a_fault_warns_of_nothing(run, recwarn):
     assert [warning for warning in recwarn if warning.category is fedpipe.RunWarning] == []
 
 
+def test_a_run_that_learned_nothing_is_a_warning(run):
+    with pytest.warns(fedpipe.RunWarning, match="never fell below .* of the initial weights: .*; lower --lr$"):
+        done = run("logreg", clients=2, lr=10)
+    assert done.summary["loss_fell"] is False and done.summary["loss"] >= done.summary["initial_loss"]
+
+
+def test_a_run_replaces_the_one_before(run, tmp_path):
+    for seed in 1, 2:
+        done = run("logreg", clients=2, out=tmp_path / "here", overwrite=True, set={"seed": seed})
+        assert done.summary["seed"] == seed
+
+
 def test_the_rounds_are_shown_where_that_is_asked_for(run, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "tqdm", None)
     monkeypatch.setitem(sys.modules, "tqdm.auto", None)

@@ -228,7 +228,7 @@ impl Experiment {
         self.strategy_program.as_ref().map_or_else(|| self.strategy.to_string(), |command| format!("program {command}"))
     }
 
-    /// The advice where training left the range of numbers.
+    /// Returns the advice where training left the range of numbers, or has taught nothing.
     pub fn remedy(&self) -> String {
         match self.strategy.server {
             ServerOptimiser::Mean => "lower --lr".into(),

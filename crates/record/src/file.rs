@@ -9,8 +9,7 @@ use std::{
 
 use fedpipe_data::{refusal, sync_folder};
 
-/// The start of the name of a file that is not yet in its place.
-const DRAFT: &str = ".new-";
+use crate::names::DRAFT;
 
 /// Reads a whole file.
 ///

@@ -21,6 +21,12 @@ pub const PARTITIONS: &str = "partitions.sha256";
 /// The folder of checkpoints.
 pub const CHECKPOINTS: &str = "checkpoint";
 
+/// The folder of the clients' logs.
+pub const LOGS: &str = "clients";
+
+/// The start of the name of a file that is not yet in its place.
+pub(crate) const DRAFT: &str = ".new-";
+
 /// The summary.
 pub const SUMMARY: &str = "summary.json";
 
@@ -33,4 +39,10 @@ pub const PICTURE: &str = "result.png";
 /// Returns the name of a dylib that is used from `round` on.
 pub fn model_from(round: u64) -> String {
     format!("{MODEL_FROM}{round:06}.so")
+}
+
+/// Returns `true` for the name of a file or folder that a run makes in its directory, also if the run was killed.
+pub fn is_part_of_run(name: &str) -> bool {
+    let parts = [CHECKPOINTS, EXPERIMENT, LEDGER, LOCK, LOGS, MODEL, PARTITIONS, PICTURE, SUMMARY, WEIGHTS];
+    parts.contains(&name) || name.starts_with(MODEL_FROM) || name.starts_with(DRAFT)
 }

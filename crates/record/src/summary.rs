@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     error::{Error, Result},
     finite::Finite,
+    round::Round,
 };
 
 /// The result of a run.
@@ -31,6 +32,12 @@ pub struct Summary {
     pub accuracy: Option<Finite>,
     /// Mean test loss of the final weights.
     pub loss: Option<Finite>,
+    /// Mean test loss of the initial weights; `None` if the rounds did not come to their end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initial_loss: Option<Finite>,
+    /// `true` if the test loss of a round was below that of the initial weights; `None` if that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_fell: Option<bool>,
     /// SHA-256 of the final weights: little-endian f32 in layout order.
     pub weights_sha256: String,
     /// From the start of the process to the end of the last round.
@@ -57,6 +64,12 @@ pub enum Stop {
     Signal(i32),
     /// A round failed, for this reason.
     Failed(String),
+}
+
+/// Returns `true` if a round has a test loss below that of the initial weights.
+pub fn loss_fell(initial: Option<Finite>, rounds: &[Round]) -> Option<bool> {
+    let initial = initial.filter(|_| !rounds.is_empty())?;
+    Some(rounds.iter().any(|round| round.loss.get() < initial.get()))
 }
 
 impl Summary {

@@ -137,7 +137,7 @@ fn a_node_opens_no_model_where_the_isolation_that_it_requires_is_missing() {
     assert!(!ran.exists() && !place.path("s").exists());
     // A list of models is made with what there is, so that the constructor runs, and here may write.
     let output = without(&nothing, place.fedpipe("models"));
-    assert!(stdout(&output).contains("misbehaving ") && ran.exists(), "{}", stderr(&output));
+    assert!(stdout(&output).contains("logreg ") && ran.exists(), "{}", stderr(&output));
 }
 
 #[test]

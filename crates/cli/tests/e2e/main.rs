@@ -17,6 +17,7 @@ mod isolation;
 mod live;
 mod outside;
 mod over;
+mod overwrite;
 mod processes;
 mod refused_starts;
 mod refusing;

@@ -1,12 +1,16 @@
 //! What a run does and leaves.
 
-use std::{fs, process::Stdio};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 
 use crate::{
-    common::{Place, Run, check_all, dylib, sha256, stderr, stdout},
+    common::{Place, Run, check_all, dylib, repository, sha256, stderr, stdout},
     idx,
 };
 
@@ -299,4 +303,83 @@ fn models_are_listed_with_their_options_and_the_rest_is_passed_over() {
         assert!(text.contains(expected), "no {expected:?} in:\n{text}");
     }
     assert!(!text.contains("libnot-a-model.so") && !text.contains("libtext.so"), "{text}");
+}
+
+#[test]
+fn no_fixture_of_a_test_or_bench_is_listed_as_a_model() {
+    let place = Place::new();
+    // All fixtures lie beside the models there.
+    let output = place.fedpipe("models").output().unwrap();
+    let text = stdout(&output);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let names = text.lines().filter(|line| !line.starts_with(' ')).map(|line| line.split(' ').next().unwrap());
+    let models = fs::read_dir(repository().join("models")).unwrap().map(|entry| entry.unwrap().path());
+    let mut crates: Vec<_> = models.filter(|folder| folder.join("Cargo.toml").exists()).collect();
+    crates.sort();
+    let crates: Vec<_> = crates.iter().map(|folder| folder.file_name().unwrap().to_str().unwrap()).collect();
+    assert!(dylib("idle").exists() && dylib("hostile").exists() && dylib("misbehaving").exists());
+    assert_eq!(names.collect::<Vec<_>>(), crates);
+}
+
+#[test]
+fn a_command_that_the_dynamic_loader_started_has_its_models_and_its_clients() {
+    let loaders = ["/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1"];
+    let Some(loader) = loaders.iter().find(|loader| Path::new(loader).exists()) else {
+        return eprintln!("skipped: none of {loaders:?} is here");
+    };
+    let place = Place::new();
+    let mut command = Command::new(loader);
+    // The model is found beside the command alone.
+    place.settle(&mut command).env_remove("FEDPIPE_MODELS").arg(env!("CARGO_BIN_EXE_fedpipe"));
+    let output = command.args(["run", "logreg", "--data", "sample", "--rounds", "1", "--out", "out"]).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(Run(place.path("out")).weights_sha256(), place.run("logreg --rounds 1 --out usual").weights_sha256());
+}
+
+#[test]
+fn a_label_far_above_the_others_is_named_at_the_start_of_each_run() {
+    let place = Place::new();
+    let folder = place.path("images");
+    idx::write(&folder);
+    let (usual, _) = place.try_run("logreg --data images --rounds 1 --quiet --out usual");
+    assert_eq!((usual.status.code(), stderr(&usual).as_str()), (Some(0), ""));
+    let mut labels = idx::labels(60);
+    labels[8 + 17] = 255;
+    fs::write(folder.join(idx::FILES[1]), labels).unwrap();
+    let warning = "warning: images has the label 255 (first at row 17) and no example of the classes 3 to 254: the model is \
+                   given 256 classes, 252 of them without an example; correct the label, or number the classes without \
+                   gaps, unless this is meant\n";
+    // The second run finds the partitions of the first.
+    for out in ["first", "second"] {
+        let (output, _) = place.try_run(&format!("logreg --data images --rounds 1 --quiet --out {out}"));
+        assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), warning));
+    }
+}
+
+#[test]
+fn a_run_that_learned_nothing_says_so_and_one_that_did_does_not() {
+    let place = Place::new();
+    let (output, run) = place.try_run(&format!("{SMALL} --lr 10 --quiet --out steep"));
+    let (errors, summary) = (stderr(&output), run.summary());
+    let initial = summary["initial_loss"].as_f64().unwrap();
+    let losses: Vec<f64> = run.ledger("round").iter().map(|round| round["loss"].as_f64().unwrap()).collect();
+    assert!(losses.iter().all(|loss| *loss >= initial), "{losses:?} {initial}");
+    let expected = format!(
+        "warning: the test loss never fell below {initial:.4}, that of the initial weights: the run has learned nothing; \
+         lower --lr\n"
+    );
+    assert_eq!((output.status.code(), errors, &summary["loss_fell"]), (Some(0), expected, &json!(false)));
+
+    let (output, run) = place.try_run(&format!("{SMALL} --quiet --out usual"));
+    assert_eq!((stderr(&output).as_str(), &run.summary()["loss_fell"]), ("", &json!(true)));
+    // Of the same weights, so that it is the same.
+    assert_eq!(run.summary()["initial_loss"], summary["initial_loss"]);
+    for out in ["steep", "usual"] {
+        let output = place.fedpipe(&format!("verify {out}")).output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+    }
+    // Wider, its weights leave the range of numbers, which ends the run with the same remedy.
+    let (output, _) = place.try_run("mlp --lr 10 --rounds 2 --quiet --out wide");
+    assert_eq!(output.status.code(), Some(6));
+    assert!(stderr(&output).trim_end().ends_with("; lower --lr"), "{}", stderr(&output));
 }

@@ -172,6 +172,22 @@ const ALTERED: &[(&str, Alter, &str)] = &[
         "the result does not follow",
     ),
     (
+        "the loss of the initial weights everywhere",
+        |run| {
+            rechain(run, |lines| edit(lines, "finished", "initial_loss", "3.3025850929940503"));
+            replace(run, "summary.json", "\"initial_loss\": 2.", "\"initial_loss\": 3.");
+        },
+        "the test loss of the initial weights is ",
+    ),
+    (
+        "what follows from it everywhere",
+        |run| {
+            rechain(run, |lines| edit(lines, "finished", "loss_fell", "false"));
+            replace(run, "summary.json", "\"loss_fell\": true", "\"loss_fell\": false");
+        },
+        "the result does not follow",
+    ),
+    (
         "the end everywhere",
         |run| {
             rechain(run, |lines| edit(lines, "finished", "stopped", "\"converged\""));

@@ -4,8 +4,9 @@ use std::io::{self, Read};
 use std::time::Duration;
 
 use flate2::read::MultiGzDecoder;
-use ureq::unversioned::transport::DefaultConnector;
 
+use super::Origins;
+use super::forward::ForwardConnector;
 use super::known_file::{FetchFailure, KnownFile, Scratch, install};
 use super::resolver::FallbackResolver;
 use crate::DataStep;
@@ -18,20 +19,21 @@ const READ_TIMEOUT: Duration = Duration::from_secs(20);
 const STEP: u64 = 1 << 16;
 
 pub(super) fn download(
-    base: &str,
+    origins: &Origins,
     file: &KnownFile,
     scratch: &Scratch,
     progress: &mut dyn FnMut(DataStep),
 ) -> Result<(), FetchFailure> {
     let name = format!("{}.gz", file.name);
     let config = ureq::Agent::config_builder()
+        .proxy(origins.proxy.clone())
         .timeout_resolve(Some(CONNECT_TIMEOUT))
         .timeout_connect(Some(CONNECT_TIMEOUT))
         .timeout_recv_response(Some(READ_TIMEOUT))
         .timeout_per_read(Some(READ_TIMEOUT))
         .build();
-    let agent = ureq::Agent::with_parts(config, DefaultConnector::default(), FallbackResolver::default());
-    let response = match agent.get(format!("{base}/{name}")).call() {
+    let agent = ureq::Agent::with_parts(config, ForwardConnector::default(), FallbackResolver::default());
+    let response = match agent.get(format!("{}/{name}", origins.publisher)).call() {
         Ok(response) => response,
         Err(ureq::Error::StatusCode(code)) => return Err(FetchFailure::File(format!("{name}: HTTP status {code}"))),
         Err(error) => return Err(FetchFailure::Origin(error.to_string())),

@@ -3,6 +3,7 @@
 
 mod debian;
 mod download;
+mod forward;
 mod known_file;
 mod resolver;
 
@@ -55,6 +56,8 @@ struct Origins {
     system: PathBuf,
     /// The URL of the publisher's directory.
     publisher: String,
+    /// The proxy of the publisher, if there is one.
+    proxy: Option<ureq::Proxy>,
     /// The name of Debian's package; `None` if Debian is not an origin.
     debian: Option<&'static str>,
 }
@@ -64,6 +67,7 @@ impl Origins {
         Self {
             system: PathBuf::from(SYSTEM),
             publisher: "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com".to_owned(),
+            proxy: ureq::Proxy::try_from_env(),
             debian: Some("dataset-fashion-mnist"),
         }
     }
@@ -158,9 +162,7 @@ impl Origin {
             Self::System => {
                 fill(missing, &mut |file| known_file::copy(&origins.system, &name, file, scratch, progress))
             }
-            Self::Publisher => {
-                fill(missing, &mut |file| download::download(&origins.publisher, file, scratch, progress))
-            }
+            Self::Publisher => fill(missing, &mut |file| download::download(origins, file, scratch, progress)),
             Self::Debian => {
                 let Some(package) = origins.debian else { return Ok(Err("not asked".to_owned())) };
                 match debian::unpack(package, &scratch.path().join("debian"), progress) {

@@ -58,9 +58,14 @@ fn answer(mut stream: TcpStream, spoil: &Answer, requests: &AtomicUsize) {
     let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
     let Some(first) = lines.next() else { return };
     // The whole request is read; otherwise closing would reset the connection.
-    lines.take_while(|line| !line.is_empty()).for_each(drop);
+    let headers: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
     requests.fetch_add(1, Ordering::SeqCst);
-    let name = first.trim_start_matches("GET /").split(' ').next().unwrap_or_default();
+    // As a proxy it takes a whole address, and a name with its password.
+    let is_forwarded = first.starts_with("GET http://publisher.invalid/")
+        && headers.iter().any(|header| header == "Proxy-Authorization: Basic bmFtZTpwYXNzOndvcmQ=")
+        && headers.iter().any(|header| header.eq_ignore_ascii_case("host: publisher.invalid"));
+    let path = if is_forwarded { "GET http://publisher.invalid/" } else { "GET /" };
+    let name = first.trim_start_matches(path).split(' ').next().unwrap_or_default();
     let head = "Connection: close\r\n\r\n";
     let found = FILES.iter().position(|file| name == format!("{file}.gz"));
     let reply = match found.map(|i| gzip(&CONTENTS[i]())) {
@@ -85,7 +90,8 @@ struct Setting {
 fn setting(publisher: &str) -> Setting {
     let dir = tempfile::tempdir().unwrap();
     let cache = Cache::at(dir.path().join("cache"));
-    let origins = Origins { system: dir.path().join("system"), publisher: publisher.to_owned(), debian: None };
+    let origins =
+        Origins { system: dir.path().join("system"), publisher: publisher.to_owned(), proxy: None, debian: None };
     Setting { _dir: dir, cache, origins }
 }
 
@@ -323,5 +329,27 @@ fn waiting_for_another_run_is_reported() {
         drop(lock);
         waiting.join().unwrap().unwrap();
     });
+    setting.assert_complete();
+}
+
+#[test]
+fn a_proxy_is_asked_for_the_whole_address_and_for_no_tunnel() {
+    let proxy = Publisher::start(|_, body| body);
+    // No machine has this name: the proxy alone looks it up.
+    let mut setting = setting("http://publisher.invalid");
+    let through = |user: &str| proxy.address.replace("//", &format!("//{user}"));
+    setting.origins.proxy = Some(ureq::Proxy::new(&through("name:pass%3Aword@")).unwrap());
+    setting.run().0.unwrap();
+    setting.assert_complete();
+    assert_eq!(proxy.requests(), 4);
+}
+
+#[test]
+fn a_host_for_which_no_proxy_is_to_be_used_is_asked_itself() {
+    let publisher = Publisher::start(|_, body| body);
+    let mut setting = setting(&publisher.address);
+    let proxy = ureq::Proxy::builder(ureq::ProxyProtocol::Http).host("proxy.invalid").no_proxy("127.0.0.1");
+    setting.origins.proxy = Some(proxy.build().unwrap());
+    setting.run().0.unwrap();
     setting.assert_complete();
 }

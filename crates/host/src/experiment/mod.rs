@@ -28,6 +28,8 @@ pub struct Launch {
     pub dylib: Option<PathBuf>,
     /// The run directory; `runs/MODEL-N` where it is not given.
     pub out: Option<PathBuf>,
+    /// `true` if a run that `out` holds gives way.
+    pub overwrite: bool,
     /// Where datasets and partitions are kept.
     pub cache: fedpipe_data::Cache,
     /// Further paths that no program of the user's may read: the run that this one repeats.

@@ -23,7 +23,10 @@ use crate::{
     },
     error::{Error, Result},
     experiment::run_name,
-    run::ledger::{Ledger, started_line},
+    run::{
+        ledger::{Ledger, started_line},
+        replaced::{Finished, Replaced},
+    },
 };
 
 /// A run's directory, locked: only one host works in it.
@@ -34,6 +37,8 @@ pub(crate) struct RunDir {
     made_parent: bool,
     /// The matters that the file system refused and the run goes on without, a sentence each.
     pub(crate) warnings: Vec<String>,
+    /// The run of before, which is removed with this value.
+    pub(crate) replaced: Option<Replaced>,
     /// Holds the lock; the host's process number in it is for people.
     _lock: fs::File,
 }
@@ -55,7 +60,7 @@ impl RunDir {
         holder.map_or(Ok(()), |_| Err(Self::busy(path)))
     }
 
-    fn busy(path: &Path) -> Error {
+    pub(crate) fn busy(path: &Path) -> Error {
         Error::Output(format!("another fedpipe is at work in {}; wait for it", path.display()))
     }
 
@@ -96,20 +101,30 @@ impl RunDir {
             }
         };
         lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())).map_err(cannot)?;
-        Ok(Self { path, made_parent: false, warnings, _lock: lock })
+        Ok(Self { path, made_parent: false, warnings, replaced: None, _lock: lock })
     }
 
     /// Makes the directory, with `experiment.toml`, the model and a ledger that says what is run, by one rename: it is
-    /// whole, and can be resumed, or it is absent.
+    /// whole, and can be resumed, or it is absent. Where it is to `overwrite`, a run that `out` holds gives way.
     ///
     /// # Errors
     /// [`Error::Output`] where `out` holds something already or cannot be written.
-    pub(crate) fn create(experiment: &Experiment, dylib: Option<&Path>, out: Option<&Path>) -> Result<(Self, Ledger)> {
+    pub(crate) fn create(
+        experiment: &Experiment,
+        dylib: Option<&Path>,
+        out: Option<&Path>,
+        overwrite: bool,
+    ) -> Result<(Self, Ledger)> {
+        let before = out.filter(|_| overwrite).map(Finished::find).transpose()?.flatten();
         match out {
+            Some(out) if before.is_some() => {
+                let made = Self::create_at(experiment, dylib, out, before)?;
+                made.ok_or_else(|| anyhow::anyhow!("{} did not give way", out.display()).into())
+            }
             Some(out) => {
                 refuse_taken(out)?;
                 let taken = || Error::Output(format!("{} is not empty; give another folder with --out", out.display()));
-                Self::create_at(experiment, dylib, out)?.ok_or_else(taken)
+                Self::create_at(experiment, dylib, out, None)?.ok_or_else(taken)
             }
             None => {
                 let name = run_name(experiment)?;
@@ -117,7 +132,7 @@ impl RunDir {
                 // A link to nothing has its name, too.
                 for path in paths.filter(|path| path.symlink_metadata().is_err()) {
                     // Only a number that another run has taken meanwhile is followed by the next one.
-                    if let Some(made) = Self::create_at(experiment, dylib, &path)? {
+                    if let Some(made) = Self::create_at(experiment, dylib, &path, None)? {
                         return Ok(made);
                     }
                 }
@@ -126,8 +141,13 @@ impl RunDir {
         }
     }
 
-    /// As [`RunDir::create`], or nothing where `out` is there and not empty.
-    fn create_at(experiment: &Experiment, dylib: Option<&Path>, out: &Path) -> Result<Option<(Self, Ledger)>> {
+    /// As [`RunDir::create`] in the place of the run `before`, or nothing where `out` is there and not empty.
+    fn create_at(
+        experiment: &Experiment,
+        dylib: Option<&Path>,
+        out: &Path,
+        before: Option<Finished>,
+    ) -> Result<Option<(Self, Ledger)>> {
         let made = |what: &str, error: io::Error| Error::output(what, out, &error);
         let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let source = dylib.map(fs::File::open).transpose();
@@ -145,7 +165,7 @@ impl RunDir {
         let text = experiment.to_toml()?;
         let mut refused = Vec::new();
         let fill = || -> io::Result<()> {
-            fs::create_dir(draft.path().join("clients"))?;
+            fs::create_dir(draft.path().join(names::LOGS))?;
             write_whole(&draft.path().join(names::EXPERIMENT), text.as_bytes())?;
             if let Some(mut source) = source {
                 // `fs::copy` fails where a mode cannot be set.
@@ -158,15 +178,11 @@ impl RunDir {
         ledger.append(started_line(experiment))?;
         let synced = ledger.handle().and_then(|file| refusal(file.sync_data()));
         refused.extend(synced.map_err(|error| made("write", error))?);
-        // An empty folder gives way to a rename; one that another run filled meanwhile does not.
-        match fs::rename(draft.path(), out) {
-            Ok(()) => {}
-            Err(error) if matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::DirectoryNotEmpty) => {
-                return Ok(None);
-            }
-            Err(error) => return Err(made("make", error)),
-        }
-        draft.keep();
+        let replaced = match before {
+            Some(before) => Some(before.give_way_to(draft)?),
+            None if rename(draft, out).map_err(|error| made("make", error))? => None,
+            None => return Ok(None),
+        };
         refused.extend(sync_folder(parent).map_err(|error| made("make", error))?);
         let mut locked = Self::lock(out.canonicalize().map_err(|error| made("find", error))?)?;
         // One is enough: what refuses a sync refuses each.
@@ -175,7 +191,7 @@ impl RunDir {
             let why = format!("the file system of {shown} refuses to sync files ({error})");
             locked.warnings.push(format!("{why}: a power cut may cost the run"));
         }
-        Ok(Some((Self { made_parent, ..locked }, ledger.moved_to(out))))
+        Ok(Some((Self { made_parent, replaced, ..locked }, ledger.moved_to(out))))
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -183,7 +199,7 @@ impl RunDir {
     }
 
     pub(crate) fn logs(&self) -> PathBuf {
-        self.path.join("clients")
+        self.path.join(names::LOGS)
     }
 
     /// The dylib of the first rounds.
@@ -256,8 +272,15 @@ impl RunDir {
     }
 
     /// Takes the directory away again where the run could not begin because of what it was given: the same folder can
-    /// be named again. What a crash left is kept.
-    pub(crate) fn discard_if_never_begun(&self, error: &Error) {
+    /// be named again, or has the run of before. What a crash left is kept.
+    pub(crate) fn discard_if_never_begun(&self, error: &Error, before: Option<&Replaced>) {
+        if let Some(before) = before {
+            // Of a run that was stopped before it began, nothing is worth another's results.
+            if !matches!(error, Error::Round(_) | Error::System(_) | Error::Output(_)) {
+                let _ = before.put_back();
+            }
+            return;
+        }
         if matches!(error, Error::Usage(_) | Error::Model(_) | Error::Isolation(_) | Error::Data(_)) {
             let _ = fs::remove_dir_all(&self.path);
             if let Some(parent) = self.path.parent().filter(|_| self.made_parent) {
@@ -283,10 +306,24 @@ impl RunDir {
     }
 }
 
+/// Gives the folder its name. An empty folder gives way; returns `false` for one that another run filled meanwhile.
+fn rename(draft: TemporaryFolder, out: &Path) -> io::Result<bool> {
+    match fs::rename(draft.path(), out) {
+        Ok(()) => {
+            draft.keep();
+            Ok(true)
+        }
+        Err(error) if matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::DirectoryNotEmpty) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 fn refuse_taken(out: &Path) -> Result<()> {
     let shown = out.display();
     if out.join(names::EXPERIMENT).exists() {
-        return Err(Error::Output(format!("{shown} already holds a run; give another folder with --out")));
+        return Err(Error::Output(format!(
+            "{shown} already holds a run; give another folder with --out, or --overwrite"
+        )));
     }
     match fs::read_dir(out) {
         Ok(mut entries) => match entries.next() {
@@ -306,7 +343,7 @@ mod tests {
     fn a_dylib_that_cannot_be_read_is_blamed_and_leaves_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let (dylib, out) = (folder.path().join("none.so"), folder.path().join("runs/a"));
-        let error = RunDir::create(&Experiment::default(), Some(&dylib), Some(&out)).unwrap_err();
+        let error = RunDir::create(&Experiment::default(), Some(&dylib), Some(&out), false).unwrap_err();
         let expected = format!("cannot read {}: No such file or directory (os error 2)", dylib.display());
         assert!(matches!(&error, Error::Model(message) if *message == expected), "{error}");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
@@ -317,13 +354,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let experiment = Experiment { client: Some("true".into()), ..Experiment::default() };
         let out = folder.path().join("a");
-        assert!(RunDir::create_at(&experiment, None, &out).unwrap().is_some());
+        assert!(RunDir::create_at(&experiment, None, &out, None).unwrap().is_some());
         let before = fs::read(out.join("ledger.jsonl")).unwrap();
         // The number is taken, which is no error.
-        assert!(RunDir::create_at(&experiment, None, &out).unwrap().is_none());
+        assert!(RunDir::create_at(&experiment, None, &out, None).unwrap().is_none());
         assert_eq!(fs::read(out.join("ledger.jsonl")).unwrap(), before);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-        let given = RunDir::create(&experiment, None, Some(&out)).unwrap_err().to_string();
-        assert!(given.ends_with("already holds a run; give another folder with --out"), "{given}");
+        let given = RunDir::create(&experiment, None, Some(&out), false).unwrap_err().to_string();
+        assert!(given.ends_with("already holds a run; give another folder with --out, or --overwrite"), "{given}");
     }
 }

@@ -10,6 +10,7 @@ pub(crate) mod external_strategy;
 pub(crate) mod identity;
 pub(crate) mod ledger;
 pub(crate) mod reload;
+pub(crate) mod replaced;
 pub(crate) mod resume;
 pub(crate) mod round;
 pub(crate) mod saver;
@@ -56,15 +57,18 @@ pub fn run(
 ) -> Result<Summary> {
     let started = Instant::now();
     check(experiment, launch)?;
-    let (directory, ledger) = RunDir::create(experiment, launch.dylib.as_deref(), launch.out.as_deref())?;
+    let (dylib, out) = (launch.dylib.as_deref(), launch.out.as_deref());
+    let (mut directory, ledger) = RunDir::create(experiment, dylib, out, launch.overwrite)?;
+    let before = directory.replaced.take();
     let mut journal = Journal::new(ledger, observer);
     journal.tell(&Event::Started { experiment, directory: directory.path() })?;
     directory.warnings.iter().try_for_each(|warning| journal.tell(&Event::Warning(warning)))?;
     let begun = deal(experiment, launch, &mut |event| journal.show(event))
         .and_then(|dealt| Ok((begin(experiment, launch, &directory, &dealt, None, control, &mut journal)?, dealt)));
     let ((mut federation, mut progress), _dealt) = begun
-        .inspect_err(|error| directory.discard_if_never_begun(error))
+        .inspect_err(|error| directory.discard_if_never_begun(error, before.as_ref()))
         .map_err(|error| named(error, &directory, launch))?;
+    drop(before);
     complete(experiment, &directory, &mut federation, &mut progress, &mut journal, control, started)
 }
 
@@ -158,6 +162,7 @@ fn begin<'a>(
     control: &'a Control,
     journal: &mut Journal<'_>,
 ) -> Result<(Federation<'a>, Progress)> {
+    dealt.dataset.warning().map_or(Ok(()), |warning| journal.show(&Event::Warning(&warning)))?;
     // The ledger of a run that goes on with the same data and model has these lines already.
     let tell = if point.as_ref().is_some_and(Point::is_described) { Journal::show } else { Journal::tell };
     let digests = dealt.digests();
@@ -207,6 +212,10 @@ fn complete(
     // Of a session before this one, which may end otherwise.
     directory.drop_results()?;
     let ended = rounds(experiment, federation, progress, journal, &mut saver);
+    let wall = started.elapsed();
+    if ended.is_ok() {
+        score_initial_weights(federation, progress, journal);
+    }
     control.stop.begin_writing();
     let (stop, failure) = match ended {
         Ok(stop) => (stop, None),
@@ -215,7 +224,7 @@ fn complete(
     };
     let record = || {
         let saved = save(progress, &mut saver).and_then(|()| saver.finish().map_err(|error| Error::of_record(&error)));
-        let summary = progress.summary(experiment, &federation.model()?.name, federation.failures, stop, started);
+        let summary = progress.summary(experiment, &federation.model()?.name, federation.failures, stop, wall);
         // The line before the files: where a result is, the ledger has the end.
         journal.record(&Event::Finished(&summary))?;
         progress.write_results(directory, federation.layout()?, &summary)?;
@@ -268,6 +277,15 @@ fn rounds(
         }
     }
     Ok(if experiment.until_converged { Stop::MaxRounds } else { Stop::Rounds })
+}
+
+/// Scores the weights that the run began with, for a warning where no round has better ones. Not before the first round,
+/// which would be later by that. A run that is done loses nothing where the score cannot be had.
+fn score_initial_weights(federation: &mut Federation<'_>, progress: &mut Progress, journal: &mut Journal<'_>) {
+    let Some(weights) = progress.initial_weights().cloned() else { return };
+    if let Ok(score) = federation.evaluate(progress.last_round(), &weights, journal) {
+        progress.take_initial(score);
+    }
 }
 
 /// Trains the clients, aggregates their updates and evaluates the new weights; changes nothing of the progress.

@@ -1,6 +1,9 @@
 //! How far a run has come: all that changes from round to round.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use fedpipe_protocol::Layout;
 use fedpipe_record::{
@@ -11,7 +14,7 @@ use fedpipe_record::{
     line::Position,
     names,
     round::Round,
-    summary::{Stop, Summary},
+    summary::{Stop, Summary, loss_fell},
     weights::safetensors,
 };
 use fedpipe_strategy::{
@@ -33,6 +36,9 @@ use crate::{
 pub(crate) struct Progress {
     dataset: String,
     weights: Arc<Vec<f32>>,
+    /// The weights before the first round; none where a resume has a model that begins with others.
+    initial: Option<Arc<Vec<f32>>>,
+    initial_loss: Option<Finite>,
     server: ServerState,
     convergence: Convergence,
     rounds: Vec<Round>,
@@ -45,9 +51,12 @@ pub(crate) struct Progress {
 impl Progress {
     /// Before the first round.
     pub(crate) fn new(dataset: String, weights: Vec<f32>, tolerance: f64) -> Self {
+        let weights = Arc::new(weights);
         Self {
             dataset,
-            weights: Arc::new(weights),
+            initial: Some(Arc::clone(&weights)),
+            initial_loss: None,
+            weights,
             server: ServerState::default(),
             convergence: Convergence::new(tolerance),
             rounds: Vec::new(),
@@ -58,6 +67,8 @@ impl Progress {
 
     /// Where a resume goes on.
     pub(crate) fn at(mut self, point: Point) -> Self {
+        let sha256 = weights_sha256(&self.weights);
+        self.initial = self.initial.filter(|_| point.began_with(&sha256));
         if let Some(Checkpoint { meta, weights, server }) = point.checkpoint {
             self.rounds = point.history.rounds;
             self.rounds.iter().for_each(|round| round.observed_by(&mut self.convergence));
@@ -79,12 +90,22 @@ impl Progress {
     }
 
     /// The last whole round; 0 before there is one.
-    fn last_round(&self) -> u64 {
+    pub(crate) fn last_round(&self) -> u64 {
         self.rounds.last().map_or(0, |round| round.round)
     }
 
     pub(crate) fn next_round(&self) -> u64 {
         self.last_round() + 1
+    }
+
+    /// The weights before the first round, if they are known.
+    pub(crate) fn initial_weights(&self) -> Option<&Arc<Vec<f32>>> {
+        self.initial.as_ref()
+    }
+
+    /// Takes the score of the weights before the first round.
+    pub(crate) fn take_initial(&mut self, score: Score) {
+        self.initial_loss = Some(score.loss);
     }
 
     pub(crate) fn weights(&self) -> &Arc<Vec<f32>> {
@@ -145,7 +166,7 @@ impl Progress {
         model: &str,
         failures: u64,
         stop: Stop,
-        started: Instant,
+        wall: Duration,
     ) -> Summary {
         let last = self.rounds.last();
         Summary {
@@ -159,8 +180,10 @@ impl Progress {
             seed: experiment.seed,
             accuracy: last.map(|round| round.accuracy),
             loss: last.map(|round| round.loss),
+            initial_loss: self.initial_loss,
+            loss_fell: loss_fell(self.initial_loss, &self.rounds),
             weights_sha256: weights_sha256(&self.weights),
-            wall_seconds: started.elapsed().into(),
+            wall_seconds: wall.into(),
             failures,
             clients_dropped: self.rounds.iter().any(|round| round.failed > 0),
             stopped: stop,

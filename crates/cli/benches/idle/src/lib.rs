@@ -15,7 +15,7 @@ struct Idle {
 
 impl Model for Idle {
     fn describe() -> Description {
-        Description::new("idle", env!("CARGO_PKG_VERSION"), "does nothing")
+        Description::new("idle", env!("CARGO_PKG_VERSION"), "fixture: does nothing")
     }
 
     fn build(_: &Options, _: &Task, _seed: u64) -> Result<Self> {

@@ -161,6 +161,7 @@ impl Repeat<'_> {
                 launcher: place.command.clone(),
                 dylib: experiment.client.is_none().then(|| place.directory.join(names::MODEL)),
                 out: Some(out.clone()),
+                overwrite: false,
                 cache: place.cache.verifying(&place.scratch.join("data")),
                 closed: vec![place.directory.to_owned(), place.scratch.to_owned()],
                 replay: history.participants(),
@@ -207,6 +208,12 @@ impl Repeat<'_> {
                 let difference = round_difference(was, now);
                 self.compared += u64::from(difference.is_none());
                 difference
+            }
+            // Of another stretch, it is the loss of other weights.
+            Event::Finished(now) if stretch + 1 == self.history.stretches.len() => {
+                let was = self.history.finished.as_ref()?.initial_loss?;
+                // A verification that is stopped has none.
+                unequal("the test loss of the initial weights is", &was, &now.initial_loss?)
             }
             _ => None,
         }

@@ -10,7 +10,7 @@ use fedpipe_record::{
     history::{History, Stretch},
     names::{self, CHECKPOINTS},
     round::Round,
-    summary::{Stop, Summary},
+    summary::{Stop, Summary, loss_fell},
 };
 use fedpipe_strategy::{convergence::Convergence, sample::sample};
 
@@ -47,10 +47,11 @@ pub(super) fn not_vouched_for(directory: &Path, history: &History) -> Vec<String
     let results = [names::SUMMARY, names::WEIGHTS].into_iter().filter(|_| history.finished.is_some());
     let missing = results.chain([CHECKPOINTS]).filter(|name| !directory.join(name).exists());
     phrases.extend(missing.map(|name| format!("{name}, which is missing")));
-    match history.finished.as_ref().map(|summary| &summary.stopped) {
+    match history.finished.as_ref().map(|summary| (&summary.stopped, summary.initial_loss)) {
         None => phrases.push("an end: the ledger has none, and later rounds may have been cut off".into()),
-        Some(Stop::Signal(_) | Stop::Failed(_)) => phrases.push("the reason why it was stopped".into()),
-        Some(_) => {}
+        Some((Stop::Signal(_) | Stop::Failed(_), _)) => phrases.push("the reason why it was stopped".into()),
+        Some((_, None)) => phrases.push("the loss of the initial weights, which is missing".into()),
+        Some((_, Some(_))) => {}
     }
     phrases
 }
@@ -173,6 +174,9 @@ fn expected(result: &Summary, stretch: &Stretch, history: &History) -> Option<Su
         seed: experiment.seed,
         accuracy: last.map(|round| round.accuracy),
         loss: last.map(|round| round.loss),
+        // Compared with that of the repeated run.
+        initial_loss: result.initial_loss,
+        loss_fell: loss_fell(result.initial_loss, &history.rounds),
         weights_sha256: last.map_or(&ready.weights_sha256, |round| &round.weights_sha256).clone(),
         wall_seconds: result.wall_seconds,
         // Those of the round that was stopped are cut off with the end.
