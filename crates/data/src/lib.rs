@@ -9,6 +9,7 @@
 
 mod cache;
 mod checksum;
+mod counted;
 mod dataset;
 mod deal;
 mod directory;
@@ -32,6 +33,7 @@ mod spread;
 mod testing;
 
 pub use cache::{Cache, InUse};
+pub use counted::counted;
 pub use dataset::DatasetInfo;
 pub use deal::{Deal, Dealt, PartitionFile, deal, deal_test_set};
 pub use directory::is_dataset_file;

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::counted;
+
 /// One step of fetching or dealing, passed to the caller's closure. `Display` is one line for a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {
@@ -42,14 +44,17 @@ impl fmt::Display for Progress {
             Self::Refused { file, reason } => write!(f, "refused {}: {reason}", file.display()),
             Self::Unavailable { place, reason } => write!(f, "not available from {place}: {reason}"),
             Self::Downloading { file, done, total: Some(total) } => {
-                write!(f, "downloading {file}: {done} of {total} bytes")
+                write!(f, "downloading {file}: {done} of {}", counted(*total, "byte"))
             }
-            Self::Downloading { file, done, total: None } => write!(f, "downloading {file}: {done} bytes"),
+            Self::Downloading { file, done, total: None } => {
+                write!(f, "downloading {file}: {}", counted(*done, "byte"))
+            }
             Self::Running { command } => write!(f, "running {command}"),
             Self::Hashing { place } => write!(f, "hashing {}", place.display()),
-            Self::Dealing { done, clients } => write!(f, "dealing: {done} of {clients} partitions"),
+            Self::Dealing { done, clients } => write!(f, "dealing: {done} of {}", counted(*clients, "partition")),
             Self::Evicted { entries, bytes } => {
-                write!(f, "removed {entries} old entries ({bytes} bytes) from the cache")
+                let (entries, bytes) = (counted(*entries, "old entry"), counted(*bytes, "byte"));
+                write!(f, "removed {entries} ({bytes}) from the cache")
             }
         }
     }

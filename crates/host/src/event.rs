@@ -166,7 +166,8 @@ impl fmt::Display for Lost {
             Some(round) => write!(f, " in round {round}")?,
             None => write!(f, " before the first round")?,
         }
-        write!(f, ": {} after {:.2} s", self.cause, self.after_seconds.get())
+        // The cause ends the sentence, since it may end with a remedy.
+        write!(f, " after {:.2} s: {}", self.after_seconds.get(), self.cause)
     }
 }
 

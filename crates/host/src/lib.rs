@@ -23,6 +23,7 @@ mod foreign;
 pub mod fuzzing;
 mod history;
 mod isolation;
+mod last_words;
 mod ledger;
 mod link;
 mod lock;
@@ -51,7 +52,7 @@ mod worker;
 
 use std::{sync::Arc, time::Instant};
 
-use fedpipe_data::{DatasetInfo, Deal, Dealt, Scheme, deal_test_set};
+use fedpipe_data::{DatasetInfo, Deal, Dealt, Scheme, counted, deal_test_set};
 
 pub use cause::Cause;
 pub use control::{Control, Handle};
@@ -157,8 +158,8 @@ fn check(experiment: &Experiment, launch: &Launch) -> Result<()> {
     // Each takes several; what is asked for beyond all reason would take all memory before the first one fails.
     if u64::from(processes) > most {
         return Err(Error::Usage(format!(
-            "{processes} client processes are more than the {most} descriptors of this host (`ulimit -Hn`); give fewer \
-             --clients, or --processes"
+            "{} are more than the {most} descriptors of this host (`ulimit -Hn`); give fewer --clients, or --processes",
+            counted(processes, "client process")
         )));
     }
     let refuse =

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
+use fedpipe_data::counted;
 use fedpipe_protocol::Layout;
 
 use crate::{
@@ -160,7 +161,8 @@ impl Progress {
         directory.write(RunDir::WEIGHTS, &safetensors(&self.weights, layout)?)?;
         if !self.rounds.is_empty() {
             let Summary { model, dataset, clients, strategy, seed, .. } = summary;
-            let title = format!("{model} on {dataset}: {clients} clients, {strategy}, seed {seed}");
+            let clients = counted(*clients, "client");
+            let title = format!("{model} on {dataset}: {clients}, {strategy}, seed {seed}");
             directory.write(RunDir::PICTURE, &picture::png(&title, &self.rounds)?)?;
         }
         directory.write(RunDir::SUMMARY, summary.to_text()?.as_bytes())

@@ -45,7 +45,7 @@ impl Model for LogReg {
             batch.gather(self.network.inputs(batch.len()));
             let score = self.network.gradient(&self.weights, batch.labels(), &mut self.gradient)?;
             report.sums.add(score.loss_sum, score.correct, batch.len())?;
-            // Where FedProx, SCAFFOLD and the others come in.
+            // An algorithm adds its terms here.
             epoch.correct(&self.weights, &mut self.gradient);
             self.optimiser.step(&mut self.weights, &self.gradient, epoch.learning_rate);
             report.steps += 1;

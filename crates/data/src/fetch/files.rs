@@ -11,7 +11,7 @@ use super::Checked;
 use crate::cache::{CacheLock, cannot_write};
 use crate::checksum::{self, Hashing, Stamp};
 use crate::refusal::{refusal, sync_folder};
-use crate::{DataError, Progress};
+use crate::{DataError, Progress, counted};
 
 /// A decompressed file that is known beforehand.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,7 +163,9 @@ pub(super) fn install(from: &mut dyn Read, file: &Wanted, scratch: &Scratch) -> 
                 bytes += n as u64;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
-            Err(error) => return Err(Failure::File(format!("{error} after {bytes} of {} bytes", file.bytes))),
+            Err(error) => {
+                return Err(Failure::File(format!("{error} after {bytes} of {}", counted(file.bytes, "byte"))));
+            }
         }
     }
     if let Some(reason) = wrong_size(file, bytes).or_else(|| wrong_hash(file, &reader.finish())) {
@@ -176,9 +178,9 @@ pub(super) fn install(from: &mut dyn Read, file: &Wanted, scratch: &Scratch) -> 
 
 fn wrong_size(file: &Wanted, bytes: u64) -> Option<String> {
     match bytes.cmp(&file.bytes) {
-        std::cmp::Ordering::Less => Some(format!("truncated to {bytes} of {} bytes", file.bytes)),
+        std::cmp::Ordering::Less => Some(format!("truncated to {bytes} of {}", counted(file.bytes, "byte"))),
         std::cmp::Ordering::Equal => None,
-        std::cmp::Ordering::Greater => Some(format!("longer than its {} bytes", file.bytes)),
+        std::cmp::Ordering::Greater => Some(format!("longer than its {}", counted(file.bytes, "byte"))),
     }
 }
 
