@@ -57,9 +57,7 @@ impl Layout {
             match sum {
                 Some(sum) => weight_count = sum,
                 None => {
-                    return refuse(format!(
-                        "has weights beyond the {MOST} that are allowed with the tensor {name:?} of shape {shape:?}"
-                    ));
+                    return refuse(format!("has more than {MOST} weights with the tensor {name:?} of shape {shape:?}"));
                 }
             }
         }

@@ -162,6 +162,8 @@ fn counted_nouns_are_written_by_the_helper() {
         "updates",
     ];
     const BETWEEN: [&str; 5] = ["training", "test", "whole", "old", "client"];
+    // Numbers that are never 1: a limit, and a length beyond one.
+    const MANY: [&str; 2] = ["has more than {MOST} weights", "has {length} bytes, a socket's path"];
     let is_noun = |word: &str| NOUNS.contains(&word.trim_end_matches(|c: char| !c.is_alphanumeric()));
     let counts = |after: &str| {
         let mut words = after.split(' ').skip(1);
@@ -174,6 +176,7 @@ fn counted_nouns_are_written_by_the_helper() {
             let text = fs::read_to_string(file).unwrap();
             // Tests of a file are its end.
             let lines = text.lines().take_while(|line| *line != "#[cfg(test)]").enumerate();
+            let lines = lines.filter(|(_, line)| !MANY.iter().any(|many| line.contains(many)));
             let spliced = lines.filter(|(_, line)| line.contains('"') && line.split('}').skip(1).any(counts));
             wrong.extend(spliced.map(|(index, line)| format!("{}:{}: {}", file.display(), index + 1, line.trim())));
         }
