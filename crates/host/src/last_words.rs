@@ -36,7 +36,7 @@ fn last_panic(lines: &[&str]) -> Option<Vec<String>> {
     let is_panic = |line: &&str| place_of_panic(line).is_some();
     // A panic that cannot unwind ends with one of the standard library's, which says nothing of the first.
     let is_own = |line: &&str| place_of_panic(line).is_some_and(|place| !is_standard(place));
-    let at = lines.iter().rposition(|line| is_own(&line)).or_else(|| lines.iter().rposition(|line| is_panic(&line)))?;
+    let at = lines.iter().rposition(is_own).or_else(|| lines.iter().rposition(is_panic))?;
     let place = place_of_panic(lines[at])?;
     let mut message = lines[at + 1..].iter().take_while(|line| !is_panic(line)).take(MOST);
     let first = message.next().copied().unwrap_or_default();
