@@ -242,3 +242,60 @@ fn refuse(error: &clap::Error) -> ExitCode {
     }
     ExitCode::from(error.exit_code() as u8)
 }
+
+#[cfg(test)]
+#[path = "../tests/e2e/markdown.rs"]
+mod markdown;
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        markdown::{documents, words},
+        *,
+    };
+
+    /// The arguments in a line of a README that calls the command, or has `just` call it.
+    fn arguments(code: &str) -> Option<Vec<String>> {
+        let code = code.replace('…', "mlp");
+        let words = words(code.split([';', '|', '\\']).next()?);
+        let mut words = words
+            .into_iter()
+            .skip_while(|word| ["uv", "run", "and", "&&"].contains(&word.as_str()) || word.contains('='));
+        let call = match words.next()?.as_str() {
+            "fedpipe" | "target/release/fedpipe" => Vec::new(),
+            "just" if words.next()? == "run" => match words.next() {
+                Some(client) if ["keras", "torch"].contains(&client.as_str()) => {
+                    vec!["run".into(), "--client".into(), client]
+                }
+                model => ["run".into()].into_iter().chain(model).collect(),
+            },
+            _ => return None,
+        };
+        Some(["fedpipe".to_owned()].into_iter().chain(call).chain(words).collect())
+    }
+
+    #[test]
+    fn commands_in_the_readmes_are_understood() {
+        use ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, MissingRequiredArgument};
+        let (mut seen, mut wrong) = (0, Vec::new());
+        for document in documents() {
+            let lines = document.code_lines().into_iter().map(|line| (line, false));
+            // A sentence may name a command without its arguments.
+            for (code, is_name) in lines.chain(document.spans().into_iter().map(|span| (span, true))) {
+                let Some(arguments) = arguments(&code) else { continue };
+                seen += 1;
+                let Err(error) = Cli::try_parse_from(&arguments) else { continue };
+                let lacks = [MissingRequiredArgument, DisplayHelpOnMissingArgumentOrSubcommand].contains(&error.kind())
+                    || error.to_string().contains("a value is required");
+                if error.kind() != DisplayHelp && !(is_name && lacks) {
+                    wrong.push(format!(
+                        "{}: {code:?}: {}",
+                        document.path,
+                        error.to_string().lines().next().unwrap_or_default()
+                    ));
+                }
+            }
+        }
+        assert!(wrong.is_empty() && seen > 40, "of {seen} commands\n{}", wrong.join("\n"));
+    }
+}

@@ -149,7 +149,7 @@ mod tests {
         let first = losses.take(&lost(2, 1, 1, Consequence::Retried)).unwrap();
         assert_eq!(
             first,
-            "warning: client 2 was lost in round 1: it exited with code 1 after 0.50 s\n  | NameError: rat\n  its log: \
+            "warning: client 2 was lost in round 1 after 0.50 s: it exited with code 1\n  | NameError: rat\n  its log: \
              clients/002.log\n  a fresh process does its work again"
         );
         assert_eq!(losses.take(&lost(3, 1, 1, Consequence::Retried)), None);

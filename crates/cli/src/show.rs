@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use fedpipe_data::{DataStep, DatasetInfo};
+use fedpipe_data::{DataStep, DatasetInfo, counted};
 use fedpipe_host::{Event, Observer};
 use fedpipe_record::{
     crash::{ClientCrash, Consequence},
@@ -85,8 +85,9 @@ impl Screen {
         let share = if least == most { format!("{least}") } else { format!("{least} to {most}") };
         let DatasetInfo { name, train_examples, test_examples, .. } = dataset;
         self.line(&format!(
-            "{name}: {train_examples} training and {test_examples} test examples; {} clients with {share} each",
-            sizes.len()
+            "{name}: {train_examples} training and {}; {} with {share} each",
+            counted(*test_examples, "test example"),
+            counted(sizes.len(), "client")
         ));
         if dataset.sample {
             self.line("this is a small sample: its accuracies say nothing about the whole dataset");
@@ -96,14 +97,7 @@ impl Screen {
     fn round_ended(&mut self, round: &Round) {
         self.bar.finish_and_clear();
         self.tell_equal_losses();
-        let clients = if round.failed > 0 { format!("  ({} clients failed)", round.failed) } else { String::new() };
-        self.line(&format!(
-            "{}  loss {:.4}  accuracy {:5.2} %  {:.2} s{clients}",
-            self.round_name(round.round),
-            round.loss.get(),
-            100.0 * round.accuracy.get(),
-            round.seconds.get()
-        ));
+        self.line(&format!("{}  {}", self.round_name(round.round), round_result(round)));
     }
 
     fn lost(&mut self, lost: &ClientCrash) {
@@ -129,32 +123,66 @@ impl Screen {
     fn finished(&mut self, summary: &Summary) {
         self.bar.finish_and_clear();
         self.tell_equal_losses();
-        let Summary { rounds, clients, .. } = summary;
-        let wall_seconds = summary.wall_seconds.get();
-        match (&summary.stopped, self.tolerance) {
-            (Stop::Rounds, _) => {}
-            (Stop::Converged, tolerance) => self.line(&format!(
-                "converged: weights and training loss changed by less than {tolerance} for {PATIENCE} rounds in a row"
-            )),
-            (Stop::MaxRounds, _) => self.line(&format!("stopped at --max-rounds {rounds} without converging")),
-            (Stop::Signal(signal), _) => self.warn(&format!("stopped by signal {signal} after {rounds} whole rounds")),
-            (Stop::Failed(_), _) => self.warn(&format!("the run ended after {rounds} whole rounds")),
+        match (&summary.stopped, end(summary, self.tolerance)) {
+            (_, None) => {}
+            (Stop::Signal(_) | Stop::Failed(_), Some(end)) => self.warn(&end),
+            (_, Some(end)) => self.line(&end),
         }
-        if let (Some(false), Some(initial)) = (summary.loss_fell, summary.initial_loss) {
-            self.warn(&format!(
-                "warning: the test loss never fell below {:.4}, that of the initial weights: the run has learned nothing; {}",
-                initial.get(),
-                self.remedy
-            ));
+        if let Some(warning) = learned_nothing(summary, &self.remedy) {
+            self.warn(&warning);
         }
-        let score = match (summary.accuracy, summary.loss) {
-            (Some(accuracy), Some(loss)) => {
-                format!("accuracy {:.2} %  loss {:.4}", 100.0 * accuracy.get(), loss.get())
-            }
-            _ => "no round was completed".to_owned(),
-        };
-        self.print(&format!("{score}  ({clients} clients, {rounds} rounds, {wall_seconds:.2} s)"));
-        self.print(&format!("results in {}", shown(&self.directory)));
+        result(summary, &shown(&self.directory)).iter().for_each(|line| self.print(line));
+    }
+}
+
+/// A round in a line, after its name.
+fn round_result(round: &Round) -> String {
+    let Round { loss, accuracy, seconds, failed, .. } = round;
+    let failed = if *failed > 0 { format!("  ({} failed)", counted(*failed, "client")) } else { String::new() };
+    let (loss, accuracy, seconds) = (loss.get(), 100.0 * accuracy.get(), seconds.get());
+    format!("loss {loss:.4}  accuracy {accuracy:5.2} %  {seconds:.2} s{failed}")
+}
+
+/// The reason why a run ended, unless its rounds were done.
+fn end(summary: &Summary, tolerance: f64) -> Option<String> {
+    let (last, rounds) = (summary.rounds, counted(summary.rounds, "whole round"));
+    Some(match summary.stopped {
+        Stop::Rounds => return None,
+        Stop::Converged => {
+            let patience = counted(PATIENCE, "round");
+            format!(
+                "converged: weights and training loss changed by less than {tolerance} in each of the last {patience}"
+            )
+        }
+        Stop::MaxRounds => format!("stopped at --max-rounds {last} without converging"),
+        Stop::Signal(signal) => format!("stopped by signal {signal} after {rounds}"),
+        Stop::Failed(_) => format!("the run ended after {rounds}"),
+    })
+}
+
+/// Returns the warning of a run whose test loss never fell below that of the initial weights.
+fn learned_nothing(summary: &Summary, remedy: &str) -> Option<String> {
+    let initial = summary.initial_loss.filter(|_| summary.loss_fell == Some(false))?.get();
+    Some(format!(
+        "warning: the test loss never fell below {initial:.4}, that of the initial weights: the run has learned nothing; \
+         {remedy}"
+    ))
+}
+
+/// The result of a run, and the folder that has it. Without a round there is no result, and the folder has the record alone.
+fn result(summary: &Summary, directory: &str) -> [String; 2] {
+    let Summary { clients, rounds, wall_seconds, .. } = summary;
+    let (clients, seconds) = (counted(*clients, "client"), wall_seconds.get());
+    match (summary.accuracy, summary.loss) {
+        (Some(accuracy), Some(loss)) => {
+            let (accuracy, loss, rounds) = (100.0 * accuracy.get(), loss.get(), counted(*rounds, "round"));
+            let score = format!("accuracy {accuracy:.2} %  loss {loss:.4}  ({clients}, {rounds}, {seconds:.2} s)");
+            [score, format!("results in {directory}")]
+        }
+        _ => {
+            let none = format!("no round was completed  ({clients}, {seconds:.2} s)");
+            [none, format!("the record of the run is in {directory}")]
+        }
     }
 }
 
@@ -190,7 +218,7 @@ impl Observer for Screen {
             Event::Dealt { dataset, sizes, .. } => self.dealt(dataset, sizes),
             Event::Ready { model, .. } => {
                 let weights: usize = model.layout.iter().map(|tensor| tensor.shape.iter().product::<usize>()).sum();
-                self.line(&format!("{} {}: {weights} weights", model.name, model.version));
+                self.line(&format!("{} {}: {}", model.name, model.version, counted(weights, "weight")));
             }
             Event::Isolated { process: None, in_force } => self.line(&format!("isolation: {in_force}")),
             Event::Isolated { process: Some(process), in_force } => {
@@ -198,7 +226,7 @@ impl Observer for Screen {
             }
             Event::StrategyIsolated(in_force) => self.line(&format!("isolation of the strategy: {in_force}")),
             Event::RoundStarted { round, sampled } => {
-                self.bar = bar(self.quiet, "{msg} [{bar:30}] {pos}/{len} clients");
+                self.bar = bar(self.quiet, "{msg} [{bar:30}] {pos}/{len} trained");
                 self.bar.set_length(u64::from(*sampled));
                 self.bar.set_message(self.round_name(*round));
                 self.bar.tick();
@@ -282,6 +310,51 @@ fn shown(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn summary(clients: u32, rounds: u64, stopped: Stop) -> Summary {
+        let score = if rounds > 0 { 0.5 } else { f64::NAN };
+        let json = serde_json::json!({
+            "model": "mlp", "dataset": "sample", "clients": clients, "rounds": rounds, "strategy": "fedavg",
+            "partition": "iid", "seed": 0, "accuracy": score, "loss": score, "weights_sha256": "", "wall_seconds": 1.5,
+            "failures": 0, "clients_dropped": false, "stopped": stopped,
+        });
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn the_end_of_a_run_is_told_in_sentences() {
+        let failed = || Stop::Failed("a reason".into());
+        let one = "accuracy 50.00 %  loss 0.5000  (1 client, 1 round, 1.50 s)\nresults in out";
+        let two = "accuracy 50.00 %  loss 0.5000  (2 clients, 2 rounds, 1.50 s)\nresults in out";
+        let none = "no round was completed  (2 clients, 1.50 s)\nthe record of the run is in out";
+        let cases = [
+            (1, 1, Stop::Rounds, None, one),
+            (2, 2, Stop::MaxRounds, Some("stopped at --max-rounds 2 without converging"), two),
+            (1, 1, Stop::Signal(15), Some("stopped by signal 15 after 1 whole round"), one),
+            (2, 2, failed(), Some("the run ended after 2 whole rounds"), two),
+            (2, 0, Stop::Signal(2), Some("stopped by signal 2 after 0 whole rounds"), none),
+            (2, 0, failed(), Some("the run ended after 0 whole rounds"), none),
+        ];
+        for (clients, rounds, stopped, why, expected) in cases {
+            let summary = summary(clients, rounds, stopped);
+            assert_eq!(end(&summary, 0.1).as_deref(), why);
+            assert_eq!(result(&summary, "out").join("\n"), expected);
+        }
+        let converged = "converged: weights and training loss changed by less than 0.1 in each of the last 3 rounds";
+        assert_eq!(end(&summary(2, 3, Stop::Converged), 0.1).unwrap(), converged);
+    }
+
+    #[test]
+    fn failed_clients_are_counted() {
+        for (failed, expected) in [(0, "0.10 s"), (1, "0.10 s  (1 client failed)"), (2, "0.10 s  (2 clients failed)")] {
+            let json = serde_json::json!({
+                "round": 1, "accuracy": 0.5, "loss": 0.5, "training_loss": 0.5, "clients": 4, "failed": failed,
+                "weights_sha256": "", "weights_change": null, "seconds": 0.1,
+            });
+            let round = serde_json::from_value(json).unwrap();
+            assert_eq!(round_result(&round), format!("loss 0.5000  accuracy 50.00 %  {expected}"));
+        }
+    }
 
     #[test]
     fn clients_are_numbered_in_runs() {

@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::ExitCode};
 
-use fedpipe_data::Cache;
+use fedpipe_data::{Cache, counted};
 use fedpipe_host::{Control, Event, Level, Outcome, Result, Verification};
 
 use crate::{
@@ -29,7 +29,8 @@ pub(crate) fn verify(directory: &Path, isolation: Option<Level>) -> Result<ExitC
             for phrase in not_vouched_for {
                 print_progress(format_args!("not vouched for: {phrase}"));
             }
-            print_result(format_args!("verified: {rounds} rounds have the same bits"))?;
+            let have = if rounds == 1 { "has" } else { "have" };
+            print_result(format_args!("verified: {} {have} the same bits", counted(rounds, "round")))?;
             Ok(ExitCode::SUCCESS)
         }
         Outcome::Differs(difference) => {
@@ -37,7 +38,7 @@ pub(crate) fn verify(directory: &Path, isolation: Option<Level>) -> Result<ExitC
             Ok(ExitCode::from(exit::DIFFERS))
         }
         Outcome::Stopped(signal) => {
-            print_error(format_args!("not verified: {compared} of {rounds} rounds compared"));
+            print_error(format_args!("not verified: {compared} of {} compared", counted(rounds, "round")));
             Ok(exit::stopped(signal))
         }
     }

@@ -142,7 +142,7 @@ fn check_file(path: &Path) -> Result<(), LoadError> {
     let [offset, size, count] = [offset, size, count].map(u64::from_le_bytes);
     match offset.checked_add(size * count) {
         Some(end) if end <= length && length >= start.len() as u64 => Ok(()),
-        _ => refuse(format!("it is truncated at {length} bytes; build it again")),
+        _ => refuse(format!("it is truncated at byte {length}; build it again")),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use abi_stable::std_types::{RSlice, RSliceMut, RStr};
-use fedpipe_data::{DataError, Partition, Pixels};
+use fedpipe_data::{DataError, Partition, Pixels, counted};
 use fedpipe_model::abi::{AbiEpoch, AbiExamples, ModelBox};
 use fedpipe_protocol::{
     BlockSums, EVALUATION_BLOCK, FailureKind, HeldPartition, InForce, Layout, Ready, Setup, Task, Train, Update,
@@ -164,7 +164,7 @@ impl Session {
         let start = block as usize * EVALUATION_BLOCK;
         let end = (start + EVALUATION_BLOCK).min(test.len());
         if start >= end {
-            let message = format!("block {block} is beyond the test set of {} examples", test.len());
+            let message = format!("block {block} is beyond the test set of {}", counted(test.len(), "example"));
             return Err(Failure::new(FailureKind::Protocol, message));
         }
         self.order.clear();

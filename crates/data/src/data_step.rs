@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::counted;
+
 /// A step of fetching or dealing, which is passed to the caller's closure. `Display` writes one line for the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DataStep {
@@ -42,14 +44,17 @@ impl fmt::Display for DataStep {
             Self::Refused { file, reason } => write!(f, "refused {}: {reason}", file.display()),
             Self::Unavailable { place, reason } => write!(f, "not available from {place}: {reason}"),
             Self::Downloading { file, done, total: Some(total) } => {
-                write!(f, "downloading {file}: {done} of {total} bytes")
+                write!(f, "downloading {file}: {done} of {}", counted(*total, "byte"))
             }
-            Self::Downloading { file, done, total: None } => write!(f, "downloading {file}: {done} bytes"),
+            Self::Downloading { file, done, total: None } => {
+                write!(f, "downloading {file}: {}", counted(*done, "byte"))
+            }
             Self::Running { command } => write!(f, "running {command}"),
             Self::Hashing { place } => write!(f, "hashing {}", place.display()),
-            Self::Dealing { done, clients } => write!(f, "dealing: {done} of {clients} partitions"),
+            Self::Dealing { done, clients } => write!(f, "dealing: {done} of {}", counted(*clients, "partition")),
             Self::Evicted { entries, bytes } => {
-                write!(f, "removed {entries} old entries ({bytes} bytes) from the cache")
+                let (entries, bytes) = (counted(*entries, "old entry"), counted(*bytes, "byte"));
+                write!(f, "removed {entries} ({bytes}) from the cache")
             }
         }
     }

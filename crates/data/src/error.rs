@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::FileCause;
+use crate::{FileCause, counted};
 
 /// The reason why data cannot be found, read, dealt or written.
 #[derive(Debug, thiserror::Error)]
@@ -16,15 +16,15 @@ pub enum DataError {
     MissingFile { dir: PathBuf, what: &'static str, looked_for: Vec<String> },
     #[error("{} is not an IDX file of {wants}: its first four bytes are {found:02x?}; check that the file is the right one", path.display())]
     Magic { path: PathBuf, found: [u8; 4], wants: &'static str },
-    #[error("{} is truncated: its header promises {promised} bytes and {found} are there; fetch it again", path.display())]
+    #[error("{} is truncated: its header promises {} and it has {found}; fetch it again", path.display(), counted(*promised, "byte"))]
     Truncated { path: PathBuf, promised: u64, found: u64 },
-    #[error("{} goes on after the {promised} bytes that its header promises; fetch it again", path.display())]
+    #[error("{} goes on after the {} that its header promises; fetch it again", path.display(), counted(*promised, "byte"))]
     Trailing { path: PathBuf, promised: u64 },
     #[error("{} holds no examples (its sizes are {sizes:?}); give a file with at least one", path.display())]
     Empty { path: PathBuf, sizes: Vec<u32> },
     #[error("{} holds more than this program can take (its sizes are {sizes:?}); at most 2^32 − 1 examples fit", path.display())]
     TooLarge { path: PathBuf, sizes: Vec<u32> },
-    #[error("{} holds {images} images but {} holds {labels} labels; give two files that belong together", image_path.display(), label_path.display())]
+    #[error("{} holds {} but {} holds {}; give two files that belong together", image_path.display(), counted(*images, "image"), label_path.display(), counted(*labels, "label"))]
     Counts { image_path: PathBuf, images: u32, label_path: PathBuf, labels: u32 },
     #[error("the test images in {} have the shape {test:?} but the training images have {train:?}; give images of one shape", path.display())]
     Shape { path: PathBuf, test: Vec<usize>, train: Vec<usize> },
@@ -40,10 +40,13 @@ pub enum DataError {
     #[error("0 clients cannot share a dataset; give at least 1")]
     NoClients,
     #[error(
-        "{clients} clients cannot share {examples} training examples, since each needs one; give at most {examples} clients"
+        "{} cannot share {}, since each needs one; give at most {}",
+        counted(*clients, "client"),
+        counted(*examples, "training example"),
+        counted(*examples, "client")
     )]
     TooManyClients { clients: u32, examples: u32 },
-    #[error("{examples} training examples are too many; at most 2^32 − 1 fit")]
+    #[error("{} are too many; at most 2^32 − 1 fit", counted(*examples, "training example"))]
     TooManyExamples { examples: usize },
     #[error("row {row} has the label {label}, but the classes are 0 to {}; correct the label, or the number of classes", classes.saturating_sub(1))]
     LabelOutOfRange { row: usize, label: u32, classes: u32 },
@@ -52,22 +55,30 @@ pub enum DataError {
     #[error("a `min-size` of 0 would leave clients without examples; give at least 1")]
     MinSize,
     #[error(
-        "{clients} clients with at least {min_size} examples each need more than the {examples} there are; lower `min-size` or the number of clients"
+        "{} cannot have {} each, since there are {examples}; lower `min-size` or the number of clients",
+        counted(*clients, "client"),
+        counted(*min_size, "training example")
     )]
     MinSizeImpossible { min_size: u32, clients: u32, examples: u32 },
     #[error(
-        "no Dirichlet draw of {tries} with alpha {alpha} gave each of {clients} clients {min_size} examples; raise `alpha`, lower `min-size`, or set `balance=true`"
+        "no Dirichlet draw of {tries} with alpha {alpha} gave each of {} {}; raise `alpha`, lower `min-size`, or set `balance=true`",
+        counted(*clients, "client"),
+        counted(*min_size, "example")
     )]
     DirichletGaveUp { alpha: f64, min_size: u32, clients: u32, tries: u64 },
     #[error("a `per-client` of 0 would leave every client without examples; give at least 1")]
     NoShards,
     #[error(
-        "{clients} clients with {per_client} shards each need more shards than the {examples} training examples allow; lower `per-client` or the number of clients"
+        "{} cannot have {} each of {}; lower `per-client` or the number of clients",
+        counted(*clients, "client"),
+        counted(*per_client, "shard"),
+        counted(*examples, "training example")
     )]
     TooManyShards { per_client: u32, clients: u32, examples: u32 },
 
     #[error(
-        "under `own` the partitions are those that the {clients} clients have, and none are dealt; give another partition scheme"
+        "under `own` the partitions are in the hands of {}, and none are dealt; give another partition scheme",
+        counted(*clients, "client")
     )]
     OwnPartitions { clients: u32 },
 

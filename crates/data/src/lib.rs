@@ -9,6 +9,7 @@
 
 mod cache;
 mod checksum;
+mod counted;
 mod data_step;
 mod dataset;
 mod deal;
@@ -32,6 +33,7 @@ mod testing;
 
 pub use cache::{Cache, UsageLock};
 pub use checksum::pieces_sha256;
+pub use counted::counted;
 pub use data_step::DataStep;
 pub use dataset::{DatasetInfo, Gap};
 pub use deal::{Deal, Dealt, PartitionFile, deal, deal_test_set};

@@ -9,7 +9,7 @@ use memmap2::Mmap;
 use safetensors::tensor::{Metadata, TensorInfo};
 use safetensors::{Dtype, SafeTensors};
 
-use crate::{DataError, checksum};
+use crate::{DataError, checksum, counted};
 
 /// The pixels as they are in the file, row-major: (n, shape…).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -77,7 +77,7 @@ impl Partition {
             ));
         };
         if n != *label_count {
-            return Err(format!("it has {n} examples but {label_count} labels"));
+            return Err(format!("it has {} but {}", counted(n, "example"), counted(*label_count, "label")));
         }
         let place = |info: &TensorInfo| 8 + header + info.data_offsets.0..8 + header + info.data_offsets.1;
         let pixels = if is_float { values(&map, place(examples)) } else { Values::Mapped(place(examples)) };

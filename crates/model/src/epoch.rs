@@ -151,7 +151,9 @@ impl Sums {
     pub fn add(&mut self, loss_sum: f64, correct: u64, examples: usize) -> Result<()> {
         if !loss_sum.is_finite() {
             let seen = self.examples;
-            return Err(Error::new(format!("the loss became {loss_sum} after {seen} examples; try a lower --lr")));
+            return Err(Error::new(format!(
+                "the loss became {loss_sum} after {seen} of the examples; try a lower --lr"
+            )));
         }
         self.loss_sum += loss_sum;
         self.correct += correct;

@@ -76,7 +76,7 @@ impl<'a> Examples<'a> {
             Rows::Bytes(values) => values.len(),
             Rows::Floats(values) => values.len(),
         };
-        assert_eq!(values, labels.len() * row_len, "values, for {} labels and rows of {row_len}", labels.len());
+        assert_eq!(values, labels.len() * row_len, "values of rows of {row_len}, labels: {}", labels.len());
         Self { rows, row_len, labels, order }
     }
 

@@ -153,7 +153,7 @@ pub trait Model: Sized + 'static {
     fn set_state(&mut self, state: &[u8]) -> Result<()> {
         match state.len() {
             0 => Ok(()),
-            n => Err(Error::new(format!("this model keeps no state, but {n} bytes of it arrived"))),
+            n => Err(Error::new(format!("this model keeps no state, but was given some ({n} B)"))),
         }
     }
 

@@ -160,7 +160,7 @@ impl Network {
         self.labels.extend(labels);
         if self.labels.len() != self.batch {
             let (rows, got) = (self.batch, self.labels.len());
-            return Err(Error::new(format!("got {got} labels for {rows} examples")));
+            return Err(Error::new(format!("the labels ({got}) are not as many as the examples ({rows})")));
         }
         loss::check_labels(&self.labels, self.last().outputs)
     }

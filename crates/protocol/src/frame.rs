@@ -213,10 +213,10 @@ pub struct FrameStart<B>(FrameHeader<B>);
 pub fn begin<B: DeserializeOwned>(reader: &mut impl Read, limits: Limits) -> Result<FrameStart<B>, FrameError> {
     let (header_length, payload) = read_preamble(reader)?;
     if header_length > MAX_HEADER {
-        return malformed(format!("a header of {header_length} bytes, at most {MAX_HEADER} are allowed"));
+        return malformed(format!("a header of {}, at most {MAX_HEADER} are allowed", bytes(header_length.into())));
     }
     if payload > limits.payload {
-        return malformed(format!("a payload of {payload} bytes, at most {} were asked for", limits.payload));
+        return malformed(format!("a payload of {}, at most {} were asked for", bytes(payload), limits.payload));
     }
     let mut json = vec![0; header_length as usize];
     reader.read_exact(&mut json)?;
@@ -263,12 +263,17 @@ fn read_preamble(reader: &mut impl Read) -> Result<(u32, u64), FrameError> {
     Ok((u32::from_le_bytes([h0, h1, h2, h3]), u64::from_le_bytes(payload)))
 }
 
+/// Returns a number of bytes in a sentence.
+fn bytes(number: u64) -> String {
+    format!("{number} byte{}", if number == 1 { "" } else { "s" })
+}
+
 /// Checks that the parts fill the payload exactly. Otherwise the start of the next frame would be unknown.
 fn check_lengths(parts: &[PartHeader], payload: u64) -> Result<(), FrameError> {
     let sizes = parts.iter().map(|part| part.len.checked_mul(part.dtype.size()));
     match sizes.sum::<Option<u64>>() {
         Some(sum) if sum == payload => Ok(()),
-        _ => malformed(format!("its parts do not add up to its payload of {payload} bytes")),
+        _ => malformed(format!("its parts do not add up to its payload of {}", bytes(payload))),
     }
 }
 

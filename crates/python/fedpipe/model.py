@@ -93,7 +93,7 @@ class Sums:
     def add(self, loss_sum: float, correct: int, examples: int) -> None:
         """Adds a batch. Raises `ModelError` for a loss that is not finite: ReLU hides NaN from the weights."""
         if not math.isfinite(loss_sum):
-            raise ModelError(f"the loss became {float(loss_sum)} after {self.examples} examples; try a lower --lr")
+            raise ModelError(f"the loss became {float(loss_sum)} after {self.examples} of the examples; try a lower --lr")
         self.loss_sum += float(loss_sum)
         self.correct += int(correct)
         self.examples += int(examples)

@@ -37,7 +37,7 @@ def test_accumulation_is_that_of_fednova():
 def test_a_loss_that_is_not_finite_is_refused():
     sums = Sums()
     sums.add(1.5, 1, 2)
-    with pytest.raises(ModelError, match="the loss became nan after 2 examples; try a lower --lr"):
+    with pytest.raises(ModelError, match="the loss became nan after 2 of the examples; try a lower --lr"):
         sums.add(float("nan"), 0, 1)
 
 

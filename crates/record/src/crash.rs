@@ -39,7 +39,8 @@ impl fmt::Display for ClientCrash {
             Some(round) => write!(f, " in round {round}")?,
             None => write!(f, " before the first round")?,
         }
-        write!(f, ": {} after {:.2} s", self.cause, self.after_seconds.get())
+        // The cause ends the sentence, since it may end with a remedy.
+        write!(f, " after {:.2} s: {}", self.after_seconds.get(), self.cause)
     }
 }
 
@@ -65,7 +66,7 @@ pub struct StrategyCrash {
 impl fmt::Display for StrategyCrash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { round, cause, after_seconds, .. } = self;
-        write!(f, "the strategy's program was lost in round {round}: {cause} after {:.2} s", after_seconds.get())
+        write!(f, "the strategy's program was lost in round {round} after {:.2} s: {cause}", after_seconds.get())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fedpipe_data::{Scheme, Source};
+use fedpipe_data::{Scheme, Source, counted};
 use fedpipe_protocol::Level;
 use fedpipe_strategy::{local_optimiser::LocalOptimiser, server::ServerOptimiser, strategy::Strategy};
 use serde::{Deserialize, Serialize};
@@ -216,8 +216,8 @@ impl Experiment {
         let sampled = self.sampled_clients();
         match self.min_clients {
             Some(least) if least > sampled => refuse(format!(
-                "--min-clients {least} can never be reached, since a round samples {sampled} of {} clients",
-                self.clients
+                "--min-clients {least} can never be reached, since a round samples {sampled} of {}",
+                counted(self.clients, "client")
             )),
             _ => Ok(()),
         }

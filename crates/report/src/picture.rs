@@ -28,7 +28,8 @@ struct Curve<'a> {
 /// Returns those of drawing.
 pub fn result(history: &History) -> anyhow::Result<Option<Vec<u8>>> {
     let Some(Summary { model, dataset, clients, strategy, seed, .. }) = &history.finished else { return Ok(None) };
-    let title = format!("{model} on {dataset}: {clients} clients, {strategy}, seed {seed}");
+    let clients = if *clients == 1 { "1 client".into() } else { format!("{clients} clients") };
+    let title = format!("{model} on {dataset}: {clients}, {strategy}, seed {seed}");
     (!history.rounds.is_empty()).then(|| png(&title, &history.rounds)).transpose()
 }
 

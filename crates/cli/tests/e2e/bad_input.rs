@@ -84,8 +84,8 @@ const MODELS: &[Case] = &[
     ("run ./folder", 3, &["./folder"]),
     ("run ./text", 3, &["text", "no shared library"]),
     ("run ./empty.so", 3, &["empty.so", "no shared library"]),
-    ("run ./truncated.so", 3, &["truncated.so", "truncated at 20000 bytes", "build it again"]),
-    ("run ./beheaded.so", 3, &["beheaded.so", "truncated at 40 bytes"]),
+    ("run ./truncated.so", 3, &["truncated.so", "truncated at byte 20000", "build it again"]),
+    ("run ./beheaded.so", 3, &["beheaded.so", "truncated at byte 40"]),
     ("run not-a-model", 3, &["no fedpipe model", "export_model!"]),
     ("run other-abi", 3, &["another version of fedpipe-model", "rebuild"]),
     ("run other-version", 3, &["another version of fedpipe-model", "0.0.9", "0.1.0", "rebuild"]),
@@ -174,6 +174,29 @@ fn a_model_that_fails_in_training_ends_the_run() {
         match output.status.code() {
             Some(6) if fits && left => Ok(()),
             _ => Err(format!("{} {errors}", output.status)),
+        }
+    });
+}
+
+/// The host finds the panic above its backtrace, and says nothing of results, since there are none.
+#[test]
+fn the_last_words_of_a_panic_have_its_message_with_file_and_line() {
+    check_all(["0", "1", "full"], |backtrace| {
+        let place = Place::new();
+        let (mut command, run) = place.command("misbehaving --clients 1 --on-failure drop --model-option fault=panic");
+        let output = command.env("RUST_BACKTRACE", backtrace).output().unwrap();
+        let lost = run.ledger("lost");
+        let words = lost[0]["last_words"].as_array().unwrap();
+        let (said, errors) = (stdout(&output), stderr(&output));
+        let first = words[0].as_str().unwrap();
+        let has_place = first.starts_with("panicked at crates/cli/fixtures/misbehaving/src/faults.rs:");
+        let has_message = first.ends_with(": as it was told, the model panics") && words.len() == 1;
+        let is_told = errors.contains(&format!("\n  | {first}\n"))
+            && errors.contains(" failed: 0 of 1 client returned an update");
+        let has_no_result = said.contains("no round was completed  (1 client, ") && !said.contains("results");
+        match has_place && has_message && is_told && has_no_result {
+            true => Ok(()),
+            false => Err(format!("{words:?}\n{said}\n{errors}")),
         }
     });
 }

@@ -37,7 +37,7 @@ impl Place {
     /// Gives a command this place's folder, cache and models.
     pub(crate) fn settle<'c>(&self, command: &'c mut Command) -> &'c mut Command {
         command.current_dir(self.0.path()).env("XDG_CACHE_HOME", self.path("cache")).env("FEDPIPE_MODELS", dylibs());
-        // A backtrace would be all that is left of a client's last words.
+        // A backtrace of each fault would fill the logs.
         command.env("RUST_BACKTRACE", "0")
     }
 

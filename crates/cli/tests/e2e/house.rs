@@ -153,6 +153,48 @@ fn unsafe_stands_in_the_files_that_the_design_names() {
     assert!(gone.is_empty(), "listed and not there: {gone:?}");
 }
 
+/// A number in a sentence may be 1: `fedpipe_data::counted` knows the singular.
+#[test]
+fn counted_nouns_are_written_by_the_helper() {
+    const NOUNS: [&str; 14] = [
+        "clients",
+        "rounds",
+        "examples",
+        "bytes",
+        "weights",
+        "processes",
+        "partitions",
+        "images",
+        "labels",
+        "shards",
+        "entries",
+        "files",
+        "lines",
+        "updates",
+    ];
+    const BETWEEN: [&str; 5] = ["training", "test", "whole", "old", "client"];
+    // Numbers that are never 1: a limit, and a length beyond one.
+    const MANY: [&str; 2] = ["has more than {MOST} weights", "has {length} bytes, a socket's path"];
+    let is_noun = |word: &str| NOUNS.contains(&word.trim_end_matches(|c: char| !c.is_alphanumeric()));
+    let counts = |after: &str| {
+        let mut words = after.split(' ').skip(1);
+        let first = words.next().unwrap_or_default();
+        after.starts_with(' ') && (is_noun(first) || BETWEEN.contains(&first) && words.next().is_some_and(is_noun))
+    };
+    let mut wrong = Vec::new();
+    for package in packages() {
+        for file in sources(&package.folder.join("src")).iter().filter(|file| !file.ends_with("tests.rs")) {
+            let text = fs::read_to_string(file).unwrap();
+            // Tests of a file are its end.
+            let lines = text.lines().take_while(|line| *line != "#[cfg(test)]").enumerate();
+            let lines = lines.filter(|(_, line)| !MANY.iter().any(|many| line.contains(many)));
+            let spliced = lines.filter(|(_, line)| line.contains('"') && line.split('}').skip(1).any(counts));
+            wrong.extend(spliced.map(|(index, line)| format!("{}:{}: {}", file.display(), index + 1, line.trim())));
+        }
+    }
+    assert!(wrong.is_empty(), "a number beside a plural: use `counted`\n{}", wrong.join("\n"));
+}
+
 #[test]
 fn every_model_forbids_unsafe() {
     let models: Vec<Package> = packages().into_iter().filter(Package::is_model).collect();

@@ -15,10 +15,12 @@ mod idx;
 mod isolation;
 #[allow(dead_code, reason = "some of it is for the tests of faults alone")]
 mod live;
+mod markdown;
 mod outside;
 mod over;
 mod overwrite;
 mod processes;
+mod readme;
 mod refused_starts;
 mod refusing;
 mod resume;

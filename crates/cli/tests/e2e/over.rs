@@ -193,7 +193,7 @@ fn a_client_whose_number_of_examples_changes_costs_that_client() {
         let own = "mlp --clients 2 --rounds 2 --data sample --partition own --over host.sock --out away";
         let run = place.run(&format!("{own} --on-failure {policy}"));
         let lost = run.ledger("lost");
-        let told = "its partition has [1001] examples, had [1000] before";
+        let told = "its data have 1001 examples, had 1000 before";
         assert!(lost.iter().any(|line| line["cause"]["message"] == told), "{lost:?}");
         assert!(lost.len() <= lost_at_most, "{policy}: {lost:?}");
         let clients: Vec<_> = run.ledger("round").iter().map(|line| line["clients"].as_u64()).collect();

@@ -21,6 +21,7 @@ fn a_stopped_run_says_that_it_writes_until_its_results_are_there() {
         dylib: Some(dylib("logreg")),
         out: Some(place.path("out")),
         cache: Cache::at(place.path("cache")),
+        overwrite: false,
         closed: Vec::new(),
         replay: BTreeMap::new(),
         swaps: BTreeMap::new(),

@@ -101,7 +101,7 @@ const CHANGES: &[Change] = &[
     (
         "a truncated file",
         |data| fs::write(data.join("t10k-images-idx3-ubyte"), &images(9)[..40]).unwrap(),
-        &["t10k-images-idx3-ubyte is truncated", "70 bytes", "40 are there"],
+        &["t10k-images-idx3-ubyte is truncated", "70 bytes", "it has 40"],
     ),
     (
         "labels in place of images",

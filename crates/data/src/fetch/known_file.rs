@@ -11,7 +11,7 @@ use super::CheckedFiles;
 use crate::cache::{CacheLock, cannot_write};
 use crate::checksum::{self, Hashing, Stamp};
 use crate::refusal::persist;
-use crate::{DataError, DataStep};
+use crate::{DataError, DataStep, counted};
 
 /// A decompressed file whose size and hash are known.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -164,7 +164,9 @@ pub(super) fn install(from: &mut dyn Read, file: &KnownFile, scratch: &Scratch) 
                 bytes += n as u64;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
-            Err(error) => return Err(FetchFailure::File(format!("{error} after {bytes} of {} bytes", file.bytes))),
+            Err(error) => {
+                return Err(FetchFailure::File(format!("{error} after {bytes} of {}", counted(file.bytes, "byte"))));
+            }
         }
     }
     if let Some(reason) = wrong_size(file, bytes).or_else(|| wrong_hash(file, &reader.finish())) {
@@ -175,9 +177,9 @@ pub(super) fn install(from: &mut dyn Read, file: &KnownFile, scratch: &Scratch) 
 
 fn wrong_size(file: &KnownFile, bytes: u64) -> Option<String> {
     match bytes.cmp(&file.bytes) {
-        std::cmp::Ordering::Less => Some(format!("truncated to {bytes} of {} bytes", file.bytes)),
+        std::cmp::Ordering::Less => Some(format!("truncated to {bytes} of {}", counted(file.bytes, "byte"))),
         std::cmp::Ordering::Equal => None,
-        std::cmp::Ordering::Greater => Some(format!("longer than its {} bytes", file.bytes)),
+        std::cmp::Ordering::Greater => Some(format!("longer than its {}", counted(file.bytes, "byte"))),
     }
 }
 

@@ -22,6 +22,7 @@ impl Fleet<'_> {
     pub(super) fn refusal(&mut self, slot: usize, cause: Cause) -> ProcessExit {
         let worker = self.slots[slot].worker.take();
         let after = worker.as_ref().map_or(Duration::ZERO, |worker| worker.started.elapsed());
+        let log_start = worker.as_ref().map_or(0, |worker| worker.log_start);
         if let Some(worker) = worker {
             let mark = self.environment.mark_of(worker.id);
             // Once its thread has ended, all that it printed is in its log.
@@ -31,7 +32,7 @@ impl Fleet<'_> {
         let log = self.environment.log(slot);
         ProcessExit {
             cause,
-            last_words: last_lines_of(&log),
+            last_words: last_lines_of(&log, log_start),
             log: Some(log).filter(|log| log.exists()),
             after,
             processor_time: Duration::ZERO,

@@ -1,5 +1,6 @@
 //! What a process says of its model and its data once it has loaded them, and whether that will do.
 
+use fedpipe_data::counted;
 use fedpipe_protocol::{FailureKind, InForce, Layout, Level, Purpose, Ready};
 
 use super::{Confined, Fleet, Incident, Slot};
@@ -37,7 +38,8 @@ impl Fleet<'_> {
             // Rows are counted in u32.
             Some(&[examples]) if (1..=u64::from(u32::MAX)).contains(&examples) => Ok(examples),
             Some(&[examples]) => Err(Error::Round(format!(
-                "client {client} says that its partition has {examples} examples, and can have 1 to {}",
+                "client {client} says that its partition has {}, and can have 1 to {}",
+                counted(examples, "example"),
                 u32::MAX
             ))),
             _ => Err(Error::Round(format!(
@@ -67,12 +69,14 @@ impl Fleet<'_> {
             Purpose::Describe => 0,
         };
         if !examples.is_empty() && examples.len() != held {
-            let said = examples.len();
-            return Err(Cause::protocol(format!("it says how many examples {said} partitions have, and holds {held}")));
+            let said = counted(examples.len(), "partition");
+            return Err(Cause::protocol(format!("it says how many examples are in {said}, and holds {held}")));
         }
         let before = self.slots[slot].examples.get_or_insert_with(|| examples.clone());
         if *before != examples {
-            return Err(Cause::rejected(format!("its partition has {examples:?} examples, had {before:?} before")));
+            let total = |examples: &[u64]| examples.iter().sum::<u64>();
+            let (is, was) = (counted(total(&examples), "example"), total(before));
+            return Err(Cause::rejected(format!("its data have {is}, had {was} before")));
         }
         let Ready { name, version, summary, options, layout, in_force, .. } = &mut ready;
         let options = options.iter_mut().flat_map(|option| [&mut option.key, &mut option.default, &mut option.help]);

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use fedpipe_data::{DataError, Partition};
+use fedpipe_data::{DataError, Partition, counted};
 use fedpipe_protocol::{
     FailureKind, FrameError, HeldPartition, Isolation, Layout, Level, Limits, PROTOCOL, Part, Parts, Purpose, Ready,
     Reply, Request, Setup, WEIGHTS, read, write,
@@ -114,7 +114,7 @@ impl Service {
     /// What is served, in one line.
     pub fn about(&self) -> String {
         let Self { model: Ready { name, version, .. }, dylib_sha256, examples, .. } = self;
-        format!("{name} {version} (SHA-256 {dylib_sha256}) with {examples} examples")
+        format!("{name} {version} (SHA-256 {dylib_sha256}) with {}", counted(*examples, "example"))
     }
 
     /// What ends [`Service::run`] under the same `control`.

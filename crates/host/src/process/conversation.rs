@@ -71,6 +71,8 @@ pub(crate) enum News {
 pub(crate) struct Worker {
     pub(crate) id: WorkerId,
     pub(crate) started: Instant,
+    /// The bytes in its log when the process was started.
+    pub(crate) log_start: u64,
     orders: Option<Sender<Order>>,
     pidfd: Arc<OwnedFd>,
     wake: Arc<EventFd>,
@@ -145,6 +147,7 @@ impl Worker {
         let wake = Arc::new(wake.map_err(failed(StartCall::Descriptor))?);
         let dismissed = Arc::new(AtomicBool::new(false));
         let client_log = ClientLog::new(environment.log(id.slot));
+        let log_start = client_log.written();
         let Environment { timeout, jitter, .. } = *environment;
         let mut link = Link {
             to,
@@ -176,7 +179,7 @@ impl Worker {
                 }
             });
         let thread = thread.map_err(failed(StartCall::Thread))?;
-        Ok(Self { id, started, orders: Some(orders), pidfd, wake, dismissed, thread: Some(thread) })
+        Ok(Self { id, started, log_start, orders: Some(orders), pidfd, wake, dismissed, thread: Some(thread) })
     }
 
     /// Returns `true` if the process has ended: its loss is reported, or soon will be.

@@ -7,16 +7,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use fedpipe_record::cause::tame;
+use crate::process::last_words::last_words;
 
 /// Bytes that are kept of a client's output; a `println!` in a loop must not fill the disk.
 pub(crate) const CAP: usize = 1 << 20;
 
-/// Bytes of the end of it that are shown when the client is lost.
-const TAIL: usize = 2048;
-
-/// Lines of it.
-const LAST_WORDS: usize = 3;
+/// Bytes of the end of it that the last words are found in: a backtrace has some ten thousand.
+const TAIL: usize = 1 << 16;
 
 #[derive(Debug)]
 pub(crate) struct ClientLog {
@@ -52,10 +49,15 @@ impl ClientLog {
         }
     }
 
-    /// The last lines that are not empty.
+    /// The bytes that are kept so far; of a new log, those of processes before this one.
+    pub(crate) fn written(&self) -> u64 {
+        self.written as u64
+    }
+
+    /// The last lines that say why the process ended.
     pub(crate) fn last_lines(&self) -> Vec<String> {
         let bytes: Vec<u8> = self.tail.iter().copied().collect();
-        last_lines(&bytes)
+        last_words(&bytes)
     }
 
     fn append(&mut self, bytes: &[u8]) {
@@ -69,26 +71,17 @@ impl ClientLog {
     }
 }
 
-/// The last lines of a log that is written no more; none where there is none.
-pub(crate) fn last_lines_of(path: &Path) -> Vec<String> {
+/// The last words in a log that is written no more, after its first `start` bytes; none where there is none.
+pub(crate) fn last_lines_of(path: &Path, start: u64) -> Vec<String> {
     let read = || -> io::Result<Vec<u8>> {
         let mut file = File::open(path)?;
         let end = file.seek(SeekFrom::End(0))?;
-        file.seek(SeekFrom::Start(end.saturating_sub(TAIL as u64)))?;
-        let mut bytes = Vec::with_capacity(TAIL);
+        file.seek(SeekFrom::Start(end.saturating_sub(TAIL as u64).max(start)))?;
+        let mut bytes = Vec::new();
         file.take(TAIL as u64).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
-    last_lines(&read().unwrap_or_default())
-}
-
-/// The last lines that say something: neither empty ones nor the carets with which Python and compilers underline the
-/// line above.
-fn last_lines(bytes: &[u8]) -> Vec<String> {
-    let text = String::from_utf8_lossy(bytes);
-    let says = |line: &&str| line.contains(|c: char| !c.is_whitespace() && c != '^' && c != '~');
-    let lines: Vec<&str> = text.lines().filter(says).collect();
-    lines[lines.len().saturating_sub(LAST_WORDS)..].iter().map(|line| tame(line)).collect()
+    last_words(&read().unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -106,14 +99,19 @@ mod tests {
         assert_eq!(log.last_lines(), ["line 199997", "line 199998", "line 199999"]);
         let written = std::fs::read_to_string(&path).unwrap();
         assert!(written.len() < CAP + 100 && written.ends_with("[fedpipe keeps the first 1048576 bytes]\n"));
-        assert_eq!(last_lines_of(&path).last().unwrap(), "[fedpipe keeps the first 1048576 bytes]");
-        assert!(last_lines_of(&dir.path().join("001.log")).is_empty());
+        assert_eq!(last_lines_of(&path, 0).last().unwrap(), "[fedpipe keeps the first 1048576 bytes]");
+        assert!(last_lines_of(&dir.path().join("001.log"), 0).is_empty());
     }
 
     #[test]
-    fn a_line_of_carets_says_nothing() {
-        let said = b"  File \"client.py\", line 2, in <module>\n    total = first + secnd\n            ~~~~~~^^^^^^^\n\nNameError: secnd\n";
-        let lines = ["File \"client.py\", line 2, in <module>", "total = first + secnd", "NameError: secnd"];
-        assert_eq!(last_lines(said), lines);
+    fn the_words_of_the_process_before_are_not_those_of_this_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("000.log");
+        ClientLog::new(path.clone()).take(b"thread 'main' panicked at src/lib.rs:1:1:\nof the first\n");
+        let mut second = ClientLog::new(path.clone());
+        let start = second.written();
+        assert!(last_lines_of(&path, start).is_empty());
+        second.take(b"of the second\n");
+        assert_eq!(last_lines_of(&path, start), ["of the second"]);
     }
 }

@@ -5,6 +5,7 @@ pub(crate) mod container;
 pub(crate) mod conversation;
 pub(crate) mod end;
 pub(crate) mod inbox;
+mod last_words;
 pub(crate) mod launch;
 pub(crate) mod log;
 pub(crate) mod pipes;

@@ -1,5 +1,6 @@
 //! Looks at what a client answered: the host takes nothing from one on trust.
 
+use fedpipe_data::counted;
 use fedpipe_protocol::{BlockSums, EVALUATION_BLOCK, PartData, Parts, Reply, Request, Update, WEIGHTS};
 use fedpipe_strategy::range::{GREATEST_OF_A_CLIENT, first_beyond, shown};
 
@@ -34,10 +35,14 @@ pub(crate) fn update(job: &Job, reply: &Reply, parts: &Parts, expected: &Expecte
     }
     let held = expected.sizes[train.client as usize];
     if examples != held {
-        return Err(Cause::rejected(format!("it says it trained on {examples} examples, but holds {held}")));
+        return Err(Cause::rejected(format!(
+            "it says it trained on {}, but holds {held}",
+            counted(examples, "example")
+        )));
     }
     if correct > examples {
-        return Err(Cause::rejected(format!("it says that {correct} of {examples} examples were predicted")));
+        let examples = counted(examples, "example");
+        return Err(Cause::rejected(format!("it says that it predicted {correct} of {examples}")));
     }
     if !is_loss_sum(loss_sum, examples) {
         let why = if loss_sum.is_nan() { "not finite".into() } else { format!("{loss_sum:e}") };
@@ -57,7 +62,7 @@ pub(crate) fn weights(parts: &Parts, expected: usize, remedy: &str) -> Checked {
         return Err(Cause::protocol("its answer has no part \"weights\""));
     };
     if weights.len() != expected {
-        return Err(Cause::rejected(format!("it has {} weights, expected {expected}", weights.len())));
+        return Err(Cause::rejected(format!("it has {}, expected {expected}", counted(weights.len(), "weight"))));
     }
     match first_beyond(weights, GREATEST_OF_A_CLIENT) {
         Some(index) => Err(Cause::rejected(format!("weight {index} is {}; {remedy}", shown(weights[index])))),
@@ -138,7 +143,7 @@ mod tests {
             (1.7e308, 0, Some("its training loss is 1.7e308; lower it")),
             (-1.7e308, 0, Some("its training loss is -1.7e308; lower it")),
             (f64::NAN, 0, Some("its training loss is not finite; lower it")),
-            (0.5, 10, Some("10 of 9 examples were predicted")),
+            (0.5, 10, Some("it predicted 10 of 9 examples")),
         ];
         for (loss_sum, correct, refused) in cases {
             let update = Update { client: 0, round: 1, steps: 9, accumulation: None, loss_sum, correct, examples: 9 };

@@ -19,7 +19,7 @@ pub(crate) mod verify;
 
 use std::{sync::Arc, time::Instant};
 
-use fedpipe_data::{DatasetInfo, Deal, Dealt, Scheme, deal_test_set};
+use fedpipe_data::{DatasetInfo, Deal, Dealt, Scheme, counted, deal_test_set};
 use fedpipe_record::{
     digest::{bytes_sha256, weights_sha256},
     experiment::Experiment,
@@ -119,8 +119,8 @@ fn check(experiment: &Experiment, launch: &Launch) -> Result<()> {
     // Each takes several; what is asked for beyond all reason would take all memory before the first one fails.
     if u64::from(processes) > most {
         return Err(Error::Usage(format!(
-            "{processes} client processes are more than the {most} descriptors of this host (`ulimit -Hn`); give fewer \
-             --clients, or --processes"
+            "{} are more than the {most} descriptors of this host (`ulimit -Hn`); give fewer --clients, or --processes",
+            counted(processes, "client process")
         )));
     }
     let refuse =

@@ -8,7 +8,7 @@ use std::{
 
 use fedpipe_record::{
     line::{Chained, Line},
-    names::{LEDGER, is_part_of_run},
+    names::{self, LEDGER, is_part_of_run},
 };
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
@@ -18,6 +18,7 @@ use crate::{
         lock::{self, Taken},
     },
     error::{Error, Result},
+    run::directory::RunDir,
 };
 
 /// A folder with a run that is not under way.

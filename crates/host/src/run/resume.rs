@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use fedpipe_data::Dealt;
+use fedpipe_data::{Dealt, counted};
 use fedpipe_protocol::Layout;
 use fedpipe_record::{
     checkpoint::{Checkpoint, Refused},
@@ -177,7 +177,8 @@ impl Point {
         let mut both = recorded.iter().zip(sizes).enumerate();
         match both.find(|(_, (recorded, now))| recorded != now) {
             Some((client, (recorded, now))) => Err(Error::Usage(format!(
-                "the run cannot be resumed, since the partition of client {client} has {now} examples, had {recorded}"
+                "the run cannot be resumed, since the partition of client {client} has {}, had {recorded}",
+                counted(*now, "example")
             ))),
             None => Ok(()),
         }
@@ -194,7 +195,8 @@ impl Point {
             return Ok(());
         }
         Err(Error::Output(format!(
-            "the run cannot be resumed, since its checkpoint is of a model with {held} weights, and the model has {wanted}"
+            "the run cannot be resumed, since its checkpoint is of a model with {}, and the model has {wanted}",
+            counted(held, "weight")
         )))
     }
 

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use fedpipe_data::{Dealt, Partition, Scheme};
+use fedpipe_data::{Dealt, Partition, Scheme, counted};
 use fedpipe_protocol::{
     EVALUATION_BLOCK, Evaluate, FailureKind, HeldPartition, InForce, Layout, Level, MAX_HEADER, Parts, Purpose, Ready,
     Reply, Request, Setup, Spare, Task, Train, Update, WEIGHTS, header_length,
@@ -282,10 +282,10 @@ impl<'a> Federation<'a> {
         }
         let (got, quorum) = (updates.len(), experiment.quorum());
         if got < quorum as usize {
-            let cause = first_cause.map_or(String::new(), |cause| format!(": {}", self.advised(&cause)));
+            let cause = first_cause.map_or(String::new(), |cause| format!("{}: {cause}", self.origin(&cause)));
+            let sampled = counted(sampled.len(), "client");
             return Err(Error::Round(format!(
-                "round {round} failed: {got} of {} clients returned an update (quorum {quorum}){cause}",
-                sampled.len()
+                "round {round} failed: {got} of {sampled} returned an update (quorum {quorum}){cause}"
             )));
         }
         let loss = mean(loss_sum, examples);
@@ -321,16 +321,14 @@ impl<'a> Federation<'a> {
         }
     }
 
-    /// A cause, with what else may be at the bottom of it: a client can only advise on its own training, and the weights
-    /// that it began with are the strategy's.
-    fn advised(&self, cause: &Cause) -> String {
+    /// The other suspect of a model's failure, for a sentence that the cause ends: a model can only advise on its own
+    /// training, and the weights that it began with are the strategy's.
+    fn origin(&self, cause: &Cause) -> String {
         let is_the_models = matches!(cause, Cause::Reported { failure: FailureKind::Model, .. });
         match self.experiment.strategy.server {
-            ServerOptimiser::Mean => cause.to_string(),
-            _ if is_the_models => {
-                format!("{cause} (the weights that it was given are those of --strategy {})", self.experiment.strategy)
-            }
-            _ => cause.to_string(),
+            ServerOptimiser::Mean => String::new(),
+            _ if is_the_models => format!(" from the weights of --strategy {}", self.experiment.strategy),
+            _ => String::new(),
         }
     }
 
@@ -380,8 +378,8 @@ impl<'a> Federation<'a> {
                 }),
                 Ok(_) => {}
                 Err(loss) => {
-                    let cause = self.advised(&loss.cause);
-                    return Err(Error::Round(format!("round {round} could not be evaluated: {cause}")));
+                    let (origin, cause) = (self.origin(&loss.cause), loss.cause);
+                    return Err(Error::Round(format!("round {round} could not be evaluated{origin}: {cause}")));
                 }
             }
         }
@@ -452,8 +450,8 @@ fn check_sendable(setup: &Setup, experiment: &Experiment) -> Result<()> {
     let fit = most.saturating_sub(rest) * partitions.len() / (whole - rest).max(1);
     let processes = experiment.clients.div_ceil((fit as u32).max(1));
     Err(Error::Usage(format!(
-        "one client process would serve {} clients, and a message has room for {fit}; give --processes {processes} or more",
-        partitions.len()
+        "one client process would serve {}, and a message has room for {fit}; give --processes {processes} or more",
+        counted(partitions.len(), "client")
     )))
 }
 

@@ -7,7 +7,7 @@ mod record;
 
 use std::path::Path;
 
-use fedpipe_data::Scheme;
+use fedpipe_data::{Scheme, counted};
 use fedpipe_protocol::Level;
 use fedpipe_record::{
     experiment::Experiment,
@@ -84,7 +84,10 @@ pub fn verify(
         Ok(End::Differs(difference)) => Outcome::Differs(difference),
         Ok(End::Stopped(signal)) | Err(Error::Stopped(signal)) => Outcome::Stopped(signal),
         Ok(End::Whole) if repeat.compared == rounds => Outcome::Same(record::not_vouched_for(directory, &history)),
-        Ok(End::Whole) => Outcome::Differs(format!("only {} of {rounds} rounds could be repeated", repeat.compared)),
+        Ok(End::Whole) => {
+            let all = counted(rounds, "round");
+            Outcome::Differs(format!("only {} of {all} could be repeated", repeat.compared))
+        }
         Err(error) => return Err(error),
     };
     Ok(Verification { rounds, compared: repeat.compared, outcome })

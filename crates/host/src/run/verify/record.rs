@@ -2,6 +2,7 @@
 
 use std::{io, path::Path};
 
+use fedpipe_data::counted;
 use fedpipe_record::{
     checkpoint::Checkpoint,
     digest::bytes_sha256,
@@ -91,7 +92,8 @@ fn participants(experiment: &Experiment, round: &Round) -> Option<String> {
     let all = if participants.is_empty() { experiment.clients as usize } else { participants.len() };
     if *clients as usize != all || clients.checked_add(*failed) != Some(sampled.len() as u32) {
         return Some(format!(
-            "round {number}: the ledger says {clients} clients and {failed} that failed, of {} sampled and {all} that took part",
+            "round {number}: the ledger says {} and {failed} that failed, of {} sampled and {all} that took part",
+            counted(*clients, "client"),
             sampled.len()
         ));
     }

@@ -1,0 +1,111 @@
+//! The repository's Markdown files, and what stands in them as code.
+#![allow(dead_code, reason = "the tests of the command line use some of it")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// A Markdown file.
+#[derive(Debug)]
+pub(crate) struct Document {
+    /// Relative to the repository.
+    pub(crate) path: String,
+    pub(crate) text: String,
+}
+
+fn repository() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+/// The files of the repository, relative to it; nothing that is built or hidden.
+pub(crate) fn files() -> Vec<String> {
+    const BUILT: [&str; 4] = ["target", "runs", "__pycache__", "shared"];
+    let mut found = Vec::new();
+    let mut folders = vec![repository().to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if name.starts_with('.') || BUILT.contains(&name.as_str()) {
+                continue;
+            }
+            match path.is_dir() {
+                true => folders.push(path),
+                false => found.push(path.strip_prefix(repository()).unwrap().display().to_string()),
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+pub(crate) fn read(path: &str) -> String {
+    fs::read_to_string(repository().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+pub(crate) fn documents() -> Vec<Document> {
+    let paths = files().into_iter().filter(|path| path.ends_with(".md"));
+    paths.map(|path| Document { text: read(&path), path }).collect()
+}
+
+impl Document {
+    pub(crate) fn folder(&self) -> PathBuf {
+        repository().join(&self.path).parent().unwrap().to_path_buf()
+    }
+
+    /// The text with one space for each run of white space.
+    pub(crate) fn running_text(&self) -> String {
+        self.text.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    /// The blocks between fences.
+    pub(crate) fn blocks(&self) -> Vec<&str> {
+        self.text
+            .split("```")
+            .skip(1)
+            .step_by(2)
+            .map(|block| block.split_once('\n').map_or("", |(_, code)| code))
+            .collect()
+    }
+
+    /// The code within sentences.
+    pub(crate) fn spans(&self) -> Vec<String> {
+        let prose: String = self.text.split("```").step_by(2).collect();
+        let spans = prose.split('`').skip(1).step_by(2);
+        spans.map(|span| span.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+    }
+
+    /// The lines of the blocks without comments, continued lines joined.
+    pub(crate) fn code_lines(&self) -> Vec<String> {
+        let blocks = self.blocks().concat().replace("\\\n", " ");
+        let without_comment = |line: &str| line.split(" #").next().unwrap_or_default().trim().to_owned();
+        blocks.lines().map(without_comment).collect()
+    }
+
+    /// The targets of links.
+    pub(crate) fn links(&self) -> Vec<&str> {
+        self.text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target).collect()
+    }
+
+    /// The anchors of the headings, as GitHub makes them.
+    pub(crate) fn anchors(&self) -> Vec<String> {
+        let headings = self.text.lines().filter(|line| line.starts_with('#'));
+        let anchor = |line: &str| {
+            let words = line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
+            words.chars().filter(|c| c.is_alphanumeric() || "-_".contains(*c)).collect()
+        };
+        headings.map(anchor).collect()
+    }
+}
+
+/// The words of a shell's line, of which only double quotes are understood.
+pub(crate) fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    for (index, piece) in line.split('"').enumerate() {
+        match index % 2 {
+            0 => words.extend(piece.split_whitespace().map(str::to_owned)),
+            _ => words.push(piece.to_owned()),
+        }
+    }
+    words
+}

@@ -1,0 +1,398 @@
+//! The READMEs hold what the source and the command say: a table a kind of claim, and each claim that fails is named.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    common::{Place, repository, stdout},
+    markdown::{Document, documents, files, read},
+};
+
+/// Figures and the constants that they repeat: file, words, source, constant.
+const FIGURES: &[(&str, &str, &str, &str)] = &[
+    ("README.md", "`--tolerance` (0.025)", "crates/record/src/experiment.rs", "tolerance: 0.025"),
+    ("README.md", "(`--client-timeout`, 600 s)", "crates/record/src/experiment.rs", "client_timeout: 600.0"),
+    ("README.md", "for three rounds in a row", "crates/strategy/src/convergence.rs", "PATIENCE: u32 = 3;"),
+    ("README.md", "at least 256M, by default", "crates/host/src/experiment/limits.rs", "LEAST: u64 = 256 * MEBIBYTE;"),
+    ("README.md", "what the clients printed, the first MiB", "crates/host/src/process/log.rs", "CAP: usize = 1 << 20;"),
+    (
+        "README.md",
+        "the state after the last round and the one before",
+        "crates/host/src/run/saver.rs",
+        "KEPT: usize = 2;",
+    ),
+    ("crates/README.md", "Above 64 clients", "crates/host/src/experiment/processes.rs", "MAX_PROCESSES: u32 = 64;"),
+    ("crates/client/README.md", "6 levels deep", "crates/host/src/experiment/closed.rs", "LEVELS: usize = 6;"),
+    (
+        "crates/client/README.md",
+        "20,000 entries at most",
+        "crates/host/src/experiment/closed.rs",
+        "ENTRIES: usize = 20_000;",
+    ),
+    (
+        "crates/client/README.md",
+        "| descriptors | 64 |",
+        "crates/client/src/sandbox/limits.rs",
+        "DESCRIPTORS: u64 = 64;",
+    ),
+    (
+        "crates/client/README.md",
+        "| 1,024 |",
+        "crates/client/src/sandbox/limits.rs",
+        "DESCRIPTORS_OF_A_PROGRAM: u64 = 1024;",
+    ),
+    ("crates/data/README.md", "(2 GiB;", "crates/data/src/cache.rs", "LIMIT: u64 = 2 << 30;"),
+    ("crates/data/README.md", "(1,000 times at most)", "crates/data/src/partition/dirichlet.rs", "TRIES: u64 = 1000;"),
+    ("crates/data/README.md", "`min-size` (10)", "crates/data/src/partition/mod.rs", "MIN_SIZE: u32 = 10;"),
+    ("crates/data/README.md", "a multiple of 64", "crates/data/src/partition_file.rs", "ALIGNMENT: usize = 64;"),
+    ("crates/protocol/README.md", "# The pipe protocol, version 1", "crates/protocol/src/lib.rs", "PROTOCOL: u32 = 1;"),
+    (
+        "crates/protocol/README.md",
+        "little-endian, at most 1 MiB",
+        "crates/protocol/src/frame.rs",
+        "MAX_HEADER: u32 = 1 << 20;",
+    ),
+    (
+        "crates/protocol/README.md",
+        "test examples 500b up to 500(b + 1)",
+        "crates/protocol/src/lib.rs",
+        "EVALUATION_BLOCK: usize = 500;",
+    ),
+    ("crates/protocol/README.md", "at most 2³⁰ weights", "crates/protocol/src/layout.rs", "MOST: usize = 1 << 30;"),
+    (
+        "crates/protocol/README.md",
+        "beyond ±2⁴⁰",
+        "crates/strategy/src/range.rs",
+        "GREATEST_OF_A_CLIENT: f32 = (1_u64 << 40) as f32;",
+    ),
+    ("CHANGELOG.md", "at most 1,000 characters", "crates/record/src/cause.rs", "MOST: usize = 1000;"),
+    ("crates/host/README.md", "`--client-timeout 4`", "crates/cli/tests/faults/stage.rs", "--client-timeout 4"),
+];
+
+/// Lengths in lines: file, words, the file that is as long, or after a `#` a text in the block that is.
+const LENGTHS: &[(&str, &str, &str)] = &[
+    ("README.md", "some 70 lines", "models/logreg/src/lib.rs"),
+    ("models/README.md", "some 70 lines", "models/logreg/src/lib.rs"),
+    ("crates/python/README.md", "A client in 34 lines", "#fedpipe.serve("),
+    ("crates/python/README.md", "103 lines", "crates/python/tests/fixtures/client.c"),
+    ("crates/python/README.md", "136 lines", "crates/python/tests/fixtures/fedpipe.h"),
+];
+
+/// Flags of other programs than `fedpipe`: the program, the file of ours that takes the flags or none, the flags.
+const OTHERS: &[(&str, Option<&str>, &[&str])] = &[
+    ("just bench", Some("crates/cli/benches/whole/main.rs"), &["--peers", "--only", "--environments"]),
+    ("just flower", Some("crates/python/fedpipe/flower/local.py"), &["--tls", "--binary"]),
+    (
+        "fedpipe.conformance",
+        Some("crates/python/fedpipe/conformance/__main__.py"),
+        &["--shape", "--classes", "--option", "--own-randomness"],
+    ),
+    ("peers", Some("crates/python/peers/numpy_twin.py"), &["--epoch"]),
+    ("cargo", None, &["--workspace", "--release", "--locked", "--lib", "--test", "--bench"]),
+    ("uv", None, &["--with"]),
+    ("a client of one's own", None, &["--its"]),
+    ("pyftsubset", None, &["--unicodes", "--layout-features", "--output-file"]),
+    (
+        "Flower",
+        None,
+        &[
+            "--host",
+            "--port",
+            "--database",
+            "--disable-runtime-dependency-installation",
+            "--ssl-ca-certfile",
+            "--ssl-certfile",
+            "--ssl-keyfile",
+            "--enable-supernode-auth",
+            "--superlink",
+            "--root-certificates",
+            "--auth-supernode-private-key",
+            "--node-config",
+            "--stream",
+            "--run-config",
+        ],
+    ),
+];
+
+/// Files of the reader's own that examples name.
+const EXAMPLES: [&str; 6] =
+    ["counts.py", "halfway.py", "client.py", "strategy.py", "experiment.toml", "app/experiment.toml"];
+
+/// Words for what is not in this repository, or what no message of the protocol can carry.
+const OUTSIDE: [&str; 7] = ["DESIGN", "STYLE.md", "shared/", "FedProx", "SCAFFOLD", "FedDyn", "issue #"];
+
+fn check(wrong: Vec<String>) {
+    assert!(wrong.is_empty(), "{} claims are not so:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// Collects the failures that `look` finds in each Markdown file.
+fn check_documents(look: impl Fn(&Document, &mut Vec<String>)) {
+    let mut wrong = Vec::new();
+    for document in documents() {
+        let mut here = Vec::new();
+        look(&document, &mut here);
+        wrong.extend(here.into_iter().map(|why| format!("{}: {why}", document.path)));
+    }
+    check(wrong);
+}
+
+fn document(path: &str) -> Document {
+    Document { path: path.into(), text: read(path) }
+}
+
+fn help(command: &str) -> String {
+    stdout(&Place::new().fedpipe(&format!("{command} --help")).output().unwrap())
+}
+
+/// The flags in a text.
+fn flags(text: &str) -> BTreeSet<String> {
+    let is_part = |c: char| c.is_ascii_lowercase() || c == '-';
+    let starts =
+        text.match_indices("--").filter(|(at, _)| !text[..*at].ends_with(|c: char| is_part(c) || c.is_alphanumeric()));
+    let flag = |(at, _): (usize, &str)| text[at..].chars().take_while(|c| is_part(*c)).collect::<String>();
+    starts.map(flag).filter(|flag| flag.len() > 2).collect()
+}
+
+#[test]
+fn figures_are_those_of_the_source() {
+    let holds = |file: &str, words: &str| document(file).running_text().contains(words);
+    let wrong = FIGURES.iter().filter_map(|(file, words, source, constant)| match () {
+        () if !holds(file, words) => Some(format!("{file} no longer says {words:?}: change or drop the row")),
+        () if !read(source).contains(constant) => Some(format!("{file}: {words:?}, but {source} has no {constant:?}")),
+        () => None,
+    });
+    check(wrong.collect());
+}
+
+#[test]
+fn lengths_in_lines_are_those_of_the_files() {
+    let mut wrong = Vec::new();
+    for (path, words, of) in LENGTHS {
+        let document = document(path);
+        let length = match of.strip_prefix('#') {
+            Some(text) => {
+                document.blocks().iter().find(|block| block.contains(text)).map_or(0, |block| block.lines().count())
+            }
+            None => read(of).lines().count(),
+        };
+        let said: usize = words.split(' ').find_map(|word| word.parse().ok()).unwrap();
+        let rough = words.starts_with("some ");
+        if !document.running_text().contains(words) || length.abs_diff(said) > if rough { said / 20 } else { 0 } {
+            wrong.push(format!("{path} says {words:?}, {of} has {length}"));
+        }
+    }
+    for document in documents() {
+        let known = LENGTHS.iter().filter(|(path, ..)| *path == document.path).count();
+        let text = document.running_text();
+        let claims = text.match_indices(" lines").filter(|(at, _)| text[..*at].ends_with(|c: char| c.is_ascii_digit()));
+        if claims.count() != known {
+            wrong.push(format!("{} has another number of claims than the {known} that are held here", document.path));
+        }
+    }
+    check(wrong);
+}
+
+#[test]
+fn the_sample_has_the_bytes_that_its_readme_says() {
+    let folder = repository().join("crates/data/sample");
+    let size = |kind: &str, file: &str| folder.join(format!("{kind}-{file}-ubyte.gz")).metadata().unwrap().len();
+    let sizes = ["train", "t10k"].map(|kind| size(kind, "images-idx3") + size(kind, "labels-idx1"));
+    let said = document("crates/data/sample/README.md").text.replace(',', "");
+    check(sizes.iter().filter(|size| !said.contains(&size.to_string())).map(|size| format!("{size} bytes")).collect());
+}
+
+#[test]
+fn links_lead_somewhere() {
+    check_documents(|document, wrong| {
+        for link in document.links().into_iter().filter(|link| !link.contains("://")) {
+            let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = document.folder().join(path);
+            let file = if path.is_empty() { repository().join(&document.path) } else { target };
+            if !file.exists() {
+                wrong.push(format!("{link} leads to no file"));
+            } else if !anchor.is_empty() {
+                let text = std::fs::read_to_string(if file.is_dir() { file.join("README.md") } else { file }).unwrap();
+                if !(Document { path: String::new(), text }).anchors().iter().any(|known| known == anchor) {
+                    wrong.push(format!("{link} leads to no heading"));
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn files_that_are_named_exist() {
+    let files = files();
+    let is_there = |name: &str| files.iter().any(|file| file == name || file.ends_with(&format!("/{name}")));
+    check_documents(|document, wrong| {
+        for span in document.spans() {
+            let is_source = [".rs", ".py", ".c", ".h", ".sh", ".md"].iter().any(|end| span.ends_with(end));
+            let is_path =
+                span.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c)) && !span.starts_with(['/', '.']);
+            if is_source && is_path && !is_there(&span) && !EXAMPLES.contains(&span.as_str()) {
+                wrong.push(format!("{span} is no file of this repository"));
+            }
+        }
+    });
+}
+
+#[test]
+fn nothing_outside_of_the_repository_is_promised() {
+    check_documents(|document, wrong| {
+        // What a change was made after is history.
+        let outside = OUTSIDE.iter().filter(|word| document.path != "CHANGELOG.md" && document.text.contains(*word));
+        wrong.extend(outside.map(|word| format!("{word:?}")));
+    });
+}
+
+#[test]
+fn recipes_and_tests_that_are_named_exist() {
+    let justfile = read("justfile");
+    let heads =
+        justfile.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()) && !line.contains(":="));
+    let recipes: Vec<&str> = heads.filter_map(|line| line.split([' ', ':']).next()).collect();
+    let sources: String = files().iter().filter(|path| path.ends_with(".rs")).map(|path| read(path)).collect();
+    check_documents(|document, wrong| {
+        for code in document.spans().into_iter().chain(document.code_lines()) {
+            let words: Vec<&str> = code.split_whitespace().collect();
+            let after = |flag: &str| words.iter().skip_while(|word| **word != flag).nth(1).copied();
+            match words.as_slice() {
+                ["just", recipe, ..] if !recipes.contains(recipe) => {
+                    wrong.push(format!("{code:?}: there is no such recipe"))
+                }
+                ["cargo", "test", ..] => {
+                    let name = words.last().filter(|name| !name.starts_with("--") && after("--test") != Some(*name));
+                    let name = name.filter(|name| **name != "test");
+                    if name.is_some_and(|name| {
+                        !sources.contains(&format!("fn {name}")) && !sources.contains(&format!("mod {name};"))
+                    }) {
+                        wrong.push(format!("{code:?}: there is no such test"));
+                    }
+                    let package =
+                        after("-p").map(|package| package.trim_start_matches("fedpipe-").replace("fedpipe", "cli"));
+                    let target = package.zip(after("--test"));
+                    let is_target = |(package, test): (String, &str)| {
+                        ["/main.rs", ".rs"]
+                            .iter()
+                            .any(|end| repository().join(format!("crates/{package}/tests/{test}{end}")).exists())
+                    };
+                    if target.is_some_and(|target| !is_target(target)) {
+                        wrong.push(format!("{code:?}: there is no such target"));
+                    }
+                }
+                _ => {}
+            }
+        }
+    });
+}
+
+#[test]
+fn flags_that_are_named_exist() {
+    let commands = ["run", "verify", "reload", "serve", "flower new", "models", "data fetch"];
+    let mut known: BTreeSet<String> = commands.iter().flat_map(|command| flags(&help(command))).collect();
+    known.extend(["--help", "--version"].map(String::from));
+    let mut wrong = Vec::new();
+    for (program, source, others) in OTHERS {
+        for flag in *others {
+            let (name, flag) = (flag.trim_start_matches("--").replace('-', "_"), (*flag).to_owned());
+            let takes = |source: &&str| read(source).contains(&flag) || read(source).contains(&format!("    {name}: "));
+            if source.is_some() && source.filter(takes).is_none() {
+                wrong.push(format!("{program} takes no {flag}"));
+            }
+            known.insert(flag);
+        }
+    }
+    check(wrong);
+    check_documents(|document, wrong| {
+        let code = document.spans().into_iter().chain(document.code_lines());
+        let named: BTreeSet<String> = code.flat_map(|code| flags(&code)).collect();
+        wrong.extend(named.difference(&known).map(|flag| format!("no program takes {flag}")));
+    });
+}
+
+/// The README says which flag is which key.
+#[test]
+fn keys_of_an_experiment_are_flags_without_their_dashes() {
+    let output = Place::new().fedpipe("run mlp --set nonesuch=1").output().unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    let keys: Vec<&str> = errors.split('`').skip(3).step_by(2).collect();
+    assert!(keys.len() > 20, "{errors}");
+    let flags = flags(&help("run"));
+    let without_a_flag: Vec<_> = keys.iter().filter(|key| !flags.contains(&format!("--{key}"))).collect();
+    assert_eq!(without_a_flag, [&"model", &"model-options"]);
+    let said = "A key of `experiment.toml` is a flag without its dashes, but for `model` and the table `model-options` \
+                (`--model-option`)";
+    assert!(document("README.md").running_text().contains(said), "the README no longer says: {said}");
+}
+
+#[test]
+fn commands_and_exit_codes_are_those_of_the_help() {
+    let (help, readme) = (help(""), document("README.md"));
+    let mut wrong = Vec::new();
+    let plain = |text: &str| text.replace('`', "").split_whitespace().collect::<Vec<_>>().join(" ");
+    let (commands, codes) = help.split_once("Exit codes:\n").unwrap();
+    let commands = commands.lines().skip_while(|line| *line != "Commands:").skip(1);
+    for command in commands.map_while(|line| line.split_whitespace().next()).filter(|command| *command != "help") {
+        if !documents().iter().any(|document| document.text.contains(&format!("fedpipe {command}"))) {
+            wrong.push(format!("no README names `fedpipe {command}`"));
+        }
+    }
+    let table = readme.text.split_once("## Exit codes").unwrap().1.lines().filter_map(|line| line.strip_prefix("| "));
+    let rows = table.map(|row| row.trim_end_matches(" |").split_once(" | ").unwrap_or((row, "")));
+    let rows: Vec<(String, String)> = rows.skip(1).map(|(code, text)| (code.replace(' ', ""), plain(text))).collect();
+    // A line that begins with no number goes on with the one before.
+    let words = codes.split_whitespace().map(str::to_owned);
+    let is_code = |word: &str| rows.iter().any(|(code, _)| code == word);
+    let codes = words.fold(Vec::<(String, String)>::new(), |mut codes, word| {
+        match codes.last_mut() {
+            Some((_, text)) if !is_code(&word) => *text += &format!(" {word}"),
+            _ => codes.push((word, String::new())),
+        }
+        codes
+    });
+    assert_eq!(rows.len(), codes.len(), "{rows:?}\n{codes:?}");
+    for ((code, said), (known, text)) in rows.iter().zip(&codes) {
+        if code != known || !said.starts_with(text.trim()) {
+            wrong.push(format!("the README has {code}: {said:?}, the help {known}: {text:?}"));
+        }
+    }
+    check(wrong);
+}
+
+#[test]
+fn a_run_leaves_the_files_that_the_readme_lists() {
+    /// Files that not every run leaves.
+    const SOMETIMES: [&str; 3] = ["model-from-NNNNNN.so", "clients/NNN.log", "clients/strategy.log"];
+    let readme = document("README.md");
+    let section = readme.text.split_once("## What a run leaves").unwrap().1.split_once("\n## ").unwrap().0;
+    let listed: BTreeSet<&str> =
+        section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    let place = Place::new();
+    let run = place.run("logreg --clients 2 --rounds 2");
+    let entries = std::fs::read_dir(&run.0).unwrap().map(|entry| entry.unwrap());
+    let name = |entry: std::fs::DirEntry| {
+        let (name, is_folder) = (entry.file_name().into_string().unwrap(), entry.path().is_dir());
+        if is_folder { format!("{name}/") } else { name }
+    };
+    // Of clients that print nothing there is an empty folder.
+    let left: BTreeSet<String> = entries.map(name).filter(|name| name != "clients/").collect();
+    let left: BTreeSet<&str> = left.iter().map(String::as_str).chain(SOMETIMES).collect();
+    assert_eq!(listed.into_iter().collect::<Vec<_>>(), left.into_iter().collect::<Vec<_>>());
+}
+
+#[test]
+fn the_lines_of_a_ledger_are_those_that_the_readme_lists() {
+    let source = read("crates/record/src/line.rs");
+    let body = source.split_once("pub(crate) enum Line<'a> {").unwrap().1.split_once("\n}\n").unwrap().0;
+    let variants =
+        body.lines().filter_map(|line| line.strip_prefix("    ")).filter(|line| line.starts_with(char::is_uppercase));
+    let snake = |name: &str| {
+        name.chars().enumerate().fold(String::new(), |text, (index, c)| match c {
+            c if c.is_uppercase() && index > 0 => text + "_" + &c.to_lowercase().to_string(),
+            c => text + &c.to_lowercase().to_string(),
+        })
+    };
+    let lines: Vec<String> = variants.map(|line| snake(line.split([' ', '(']).next().unwrap())).collect();
+    assert!(lines.len() > 8, "{lines:?}");
+    let listed = lines.iter().map(|line| format!("`{line}`")).collect::<Vec<_>>().join(", ");
+    assert!(document("README.md").running_text().contains(&listed), "the README does not list the events {listed}");
+}
