@@ -186,6 +186,6 @@ mod tests {
     fn a_loss_that_is_not_finite_is_refused() {
         let mut sums = Sums::default();
         sums.add(1.5, 1, 2).unwrap();
-        assert!(sums.add(f64::NAN, 0, 1).unwrap_err().to_string().contains("after 2 examples"));
+        assert!(sums.add(f64::NAN, 0, 1).unwrap_err().to_string().contains("after 2 of the examples"));
     }
 }

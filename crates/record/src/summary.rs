@@ -1,5 +1,6 @@
 //! What a run came to: `summary.json` and `model.safetensors`.
 
+use fedpipe_data::counted;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -73,6 +74,12 @@ pub fn loss_fell(initial: Option<Finite>, rounds: &[Round]) -> Option<bool> {
 }
 
 impl Summary {
+    /// Returns the title of the run in a picture.
+    pub fn title(&self) -> String {
+        let Self { model, dataset, clients, strategy, seed, .. } = self;
+        format!("{model} on {dataset}: {}, {strategy}, seed {seed}", counted(*clients, "client"))
+    }
+
     /// Returns the text of `summary.json`.
     ///
     /// # Errors

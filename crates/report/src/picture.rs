@@ -3,7 +3,7 @@
 use std::sync::Once;
 
 use anyhow::anyhow;
-use fedpipe_record::{history::History, round::Round, summary::Summary};
+use fedpipe_record::{history::History, round::Round};
 use plotters::{
     prelude::*,
     style::{FontStyle, register_font},
@@ -27,10 +27,8 @@ struct Curve<'a> {
 /// # Errors
 /// Returns those of drawing.
 pub fn result(history: &History) -> anyhow::Result<Option<Vec<u8>>> {
-    let Some(Summary { model, dataset, clients, strategy, seed, .. }) = &history.finished else { return Ok(None) };
-    let clients = if *clients == 1 { "1 client".into() } else { format!("{clients} clients") };
-    let title = format!("{model} on {dataset}: {clients}, {strategy}, seed {seed}");
-    (!history.rounds.is_empty()).then(|| png(&title, &history.rounds)).transpose()
+    let Some(summary) = &history.finished else { return Ok(None) };
+    (!history.rounds.is_empty()).then(|| png(&summary.title(), &history.rounds)).transpose()
 }
 
 /// Returns a picture of at least one round as a PNG file; `title` stands above it.

@@ -21,27 +21,27 @@ const FIGURES: &[(&str, &str, &str, &str)] = &[
         "KEPT: usize = 2;",
     ),
     ("crates/README.md", "Above 64 clients", "crates/host/src/experiment/processes.rs", "MAX_PROCESSES: u32 = 64;"),
-    ("crates/client/README.md", "6 levels deep", "crates/host/src/experiment/closed.rs", "LEVELS: usize = 6;"),
+    ("crates/client/SECURITY.md", "6 levels deep", "crates/host/src/experiment/closed.rs", "LEVELS: usize = 6;"),
     (
-        "crates/client/README.md",
-        "20,000 entries at most",
+        "crates/client/SECURITY.md",
+        "at most 20,000 entries",
         "crates/host/src/experiment/closed.rs",
         "ENTRIES: usize = 20_000;",
     ),
     (
-        "crates/client/README.md",
+        "crates/client/SECURITY.md",
         "| descriptors | 64 |",
-        "crates/client/src/sandbox/limits.rs",
+        "crates/client/src/sandbox/resource_limits.rs",
         "DESCRIPTORS: u64 = 64;",
     ),
     (
-        "crates/client/README.md",
+        "crates/client/SECURITY.md",
         "| 1,024 |",
-        "crates/client/src/sandbox/limits.rs",
+        "crates/client/src/sandbox/resource_limits.rs",
         "DESCRIPTORS_OF_A_PROGRAM: u64 = 1024;",
     ),
     ("crates/data/README.md", "(2 GiB;", "crates/data/src/cache.rs", "LIMIT: u64 = 2 << 30;"),
-    ("crates/data/README.md", "(1,000 times at most)", "crates/data/src/partition/dirichlet.rs", "TRIES: u64 = 1000;"),
+    ("crates/data/README.md", "at most 1,000 times", "crates/data/src/partition/dirichlet.rs", "TRIES: u64 = 1000;"),
     ("crates/data/README.md", "`min-size` (10)", "crates/data/src/partition/mod.rs", "MIN_SIZE: u32 = 10;"),
     ("crates/data/README.md", "a multiple of 64", "crates/data/src/partition_file.rs", "ALIGNMENT: usize = 64;"),
     ("crates/protocol/README.md", "# The pipe protocol, version 1", "crates/protocol/src/lib.rs", "PROTOCOL: u32 = 1;"),
@@ -53,14 +53,14 @@ const FIGURES: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "crates/protocol/README.md",
-        "test examples 500b up to 500(b + 1)",
+        "test examples 500b to 500b + 499",
         "crates/protocol/src/lib.rs",
         "EVALUATION_BLOCK: usize = 500;",
     ),
     ("crates/protocol/README.md", "at most 2³⁰ weights", "crates/protocol/src/layout.rs", "MOST: usize = 1 << 30;"),
     (
         "crates/protocol/README.md",
-        "beyond ±2⁴⁰",
+        "its absolute value exceeds 2⁴⁰",
         "crates/strategy/src/range.rs",
         "GREATEST_OF_A_CLIENT: f32 = (1_u64 << 40) as f32;",
     ),
@@ -71,7 +71,6 @@ const FIGURES: &[(&str, &str, &str, &str)] = &[
 /// Lengths in lines: file, words, the file that is as long, or after a `#` a text in the block that is.
 const LENGTHS: &[(&str, &str, &str)] = &[
     ("README.md", "some 70 lines", "models/logreg/src/lib.rs"),
-    ("models/README.md", "some 70 lines", "models/logreg/src/lib.rs"),
     ("crates/python/README.md", "A client in 34 lines", "#fedpipe.serve("),
     ("crates/python/README.md", "103 lines", "crates/python/tests/fixtures/client.c"),
     ("crates/python/README.md", "136 lines", "crates/python/tests/fixtures/fedpipe.h"),
@@ -87,7 +86,11 @@ const OTHERS: &[(&str, Option<&str>, &[&str])] = &[
         &["--shape", "--classes", "--option", "--own-randomness"],
     ),
     ("peers", Some("crates/python/peers/numpy_twin.py"), &["--epoch"]),
-    ("cargo", None, &["--workspace", "--release", "--locked", "--lib", "--test", "--bench"]),
+    (
+        "cargo",
+        None,
+        &["--workspace", "--release", "--locked", "--lib", "--test", "--bench", "--open", "--package", "--path"],
+    ),
     ("uv", None, &["--with"]),
     ("a client of one's own", None, &["--its"]),
     ("pyftsubset", None, &["--unicodes", "--layout-features", "--output-file"]),
@@ -382,7 +385,7 @@ fn a_run_leaves_the_files_that_the_readme_lists() {
 #[test]
 fn the_lines_of_a_ledger_are_those_that_the_readme_lists() {
     let source = read("crates/record/src/line.rs");
-    let body = source.split_once("pub(crate) enum Line<'a> {").unwrap().1.split_once("\n}\n").unwrap().0;
+    let body = source.split_once("pub enum Line<'a> {").unwrap().1.split_once("\n}\n").unwrap().0;
     let variants =
         body.lines().filter_map(|line| line.strip_prefix("    ")).filter(|line| line.starts_with(char::is_uppercase));
     let snake = |name: &str| {

@@ -96,7 +96,7 @@ fn a_strategy_that_dies_or_hangs_is_started_again_and_costs_no_bit() {
         let (mut command, run) = with_strategy(&place, fault, arguments);
         let output = command.output().unwrap();
         let errors = stderr(&output);
-        let said = errors.contains("warning: the strategy's program was lost in round 2: ")
+        let said = errors.contains("warning: the strategy's program was lost in round 2 after ")
             && errors.contains("\n  a fresh process does its work again\n");
         let lost = run.ledger("strategy_lost");
         let [line] = &lost[..] else { return Err(format!("{lost:?} {errors}")) };
