@@ -8,6 +8,7 @@
 #![allow(clippy::disallowed_methods, reason = "a bench without threads has nothing to report")]
 
 mod aggregate;
+mod chart;
 mod client;
 mod federation;
 mod goals;
@@ -61,6 +62,9 @@ struct Args {
     /// The peers' virtual environments, an absolute path [default: target/peers]
     #[arg(long, value_name = "DIR")]
     environments: Option<PathBuf>,
+    /// Draw the newest comparison of 4 clients to a PNG file, instead
+    #[arg(long, value_name = "FILE")]
+    chart: Option<PathBuf>,
     /// What cargo says to a bench
     #[arg(long, hide = true)]
     bench: bool,
@@ -71,6 +75,10 @@ fn main() -> Result<()> {
     if !args.bench {
         println!("this is a bench: `just bench` runs it");
         return Ok(());
+    }
+    if let Some(to) = &args.chart {
+        let lines = std::fs::read_to_string(Place::new()?.target.join("bench.jsonl"))?;
+        return chart::draw(&lines, FOUR.name, to);
     }
     watch::adopt_orphans()?;
     let bench = Bench::new(args)?;

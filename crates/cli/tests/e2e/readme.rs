@@ -9,13 +9,13 @@ use crate::{
 
 /// Figures and the constants that they repeat: file, words, source, constant.
 const FIGURES: &[(&str, &str, &str, &str)] = &[
-    ("README.md", "`--tolerance` (0.025)", "crates/record/src/experiment.rs", "tolerance: 0.025"),
-    ("README.md", "(`--client-timeout`, 600 s)", "crates/record/src/experiment.rs", "client_timeout: 600.0"),
-    ("README.md", "for three rounds in a row", "crates/strategy/src/convergence.rs", "PATIENCE: u32 = 3;"),
-    ("README.md", "at least 256M, by default", "crates/host/src/experiment/limits.rs", "LEAST: u64 = 256 * MEBIBYTE;"),
-    ("README.md", "what the clients printed, the first MiB", "crates/host/src/process/log.rs", "CAP: usize = 1 << 20;"),
+    ("crates/cli/README.md", "`--tolerance` (0.025)", "crates/record/src/experiment.rs", "tolerance: 0.025"),
+    ("crates/cli/README.md", "(`--client-timeout`, 600 s)", "crates/record/src/experiment.rs", "client_timeout: 600.0"),
+    ("crates/cli/README.md", "for three rounds in a row", "crates/strategy/src/convergence.rs", "PATIENCE: u32 = 3;"),
+    ("crates/cli/README.md", "at least 256M, by default", "crates/host/src/experiment/limits.rs", "LEAST: u64 = 256 * MEBIBYTE;"),
+    ("crates/cli/README.md", "what the clients printed, the first MiB", "crates/host/src/process/log.rs", "CAP: usize = 1 << 20;"),
     (
-        "README.md",
+        "crates/cli/README.md",
         "the state after the last round and the one before",
         "crates/host/src/run/saver.rs",
         "KEPT: usize = 2;",
@@ -65,7 +65,7 @@ const FIGURES: &[(&str, &str, &str, &str)] = &[
         "GREATEST_OF_A_CLIENT: f32 = (1_u64 << 40) as f32;",
     ),
     ("CHANGELOG.md", "at most 1,000 characters", "crates/record/src/cause.rs", "MOST: usize = 1000;"),
-    ("crates/host/README.md", "`--client-timeout 4`", "crates/cli/tests/faults/stage.rs", "--client-timeout 4"),
+    ("crates/host/FAULTS.md", "`--client-timeout 4`", "crates/cli/tests/faults/stage.rs", "--client-timeout 4"),
 ];
 
 /// Lengths in lines: file, words, the file that is as long, or after a `#` a text in the block that is.
@@ -78,7 +78,7 @@ const LENGTHS: &[(&str, &str, &str)] = &[
 
 /// Flags of other programs than `fedpipe`: the program, the file of ours that takes the flags or none, the flags.
 const OTHERS: &[(&str, Option<&str>, &[&str])] = &[
-    ("just bench", Some("crates/cli/benches/whole/main.rs"), &["--peers", "--only", "--environments"]),
+    ("just bench", Some("crates/cli/benches/whole/main.rs"), &["--peers", "--only", "--environments", "--chart"]),
     ("just flower", Some("crates/python/fedpipe/flower/local.py"), &["--tls", "--binary"]),
     (
         "fedpipe.conformance",
@@ -322,14 +322,14 @@ fn keys_of_an_experiment_are_flags_without_their_dashes() {
     let flags = flags(&help("run"));
     let without_a_flag: Vec<_> = keys.iter().filter(|key| !flags.contains(&format!("--{key}"))).collect();
     assert_eq!(without_a_flag, [&"model", &"model-options"]);
-    let said = "A key of `experiment.toml` is a flag without its dashes, but for `model` and the table `model-options` \
+    let said = "A key of it is a flag without its dashes, except for `model` and the table `model-options` \
                 (`--model-option`)";
-    assert!(document("README.md").running_text().contains(said), "the README no longer says: {said}");
+    assert!(document("crates/cli/README.md").running_text().contains(said), "crates/cli/README.md no longer says: {said}");
 }
 
 #[test]
 fn commands_and_exit_codes_are_those_of_the_help() {
-    let (help, readme) = (help(""), document("README.md"));
+    let (help, readme) = (help(""), document("crates/cli/README.md"));
     let mut wrong = Vec::new();
     let plain = |text: &str| text.replace('`', "").split_whitespace().collect::<Vec<_>>().join(" ");
     let (commands, codes) = help.split_once("Exit codes:\n").unwrap();
@@ -365,8 +365,8 @@ fn commands_and_exit_codes_are_those_of_the_help() {
 fn a_run_leaves_the_files_that_the_readme_lists() {
     /// Files that not every run leaves.
     const SOMETIMES: [&str; 3] = ["model-from-NNNNNN.so", "clients/NNN.log", "clients/strategy.log"];
-    let readme = document("README.md");
-    let section = readme.text.split_once("## What a run leaves").unwrap().1.split_once("\n## ").unwrap().0;
+    let readme = document("crates/cli/README.md");
+    let section = readme.text.split_once("## Files of a run").unwrap().1.split_once("\n## ").unwrap().0;
     let listed: BTreeSet<&str> =
         section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
     let place = Place::new();
@@ -397,5 +397,5 @@ fn the_lines_of_a_ledger_are_those_that_the_readme_lists() {
     let lines: Vec<String> = variants.map(|line| snake(line.split([' ', '(']).next().unwrap())).collect();
     assert!(lines.len() > 8, "{lines:?}");
     let listed = lines.iter().map(|line| format!("`{line}`")).collect::<Vec<_>>().join(", ");
-    assert!(document("README.md").running_text().contains(&listed), "the README does not list the events {listed}");
+    assert!(document("crates/cli/README.md").running_text().contains(&listed), "the README does not list the events {listed}");
 }

@@ -1,4 +1,4 @@
-//! What was seen, as a table; `crates/host/README.md` has one like it.
+//! What was seen, as a table; `crates/host/FAULTS.md` has one like it.
 
 use std::{fs, sync::Mutex, time::Duration};
 
@@ -44,9 +44,9 @@ pub(crate) fn show(names: &[&'static str]) {
     }
 }
 
-/// The matrix in the README has a row for each test of a fault, and no others.
+/// The matrix in FAULTS.md has a row for each test of a fault, and no others.
 pub(crate) fn is_in_the_readme(names: &[&str]) {
-    let readme = fs::read_to_string(repository().join("crates/host/README.md")).unwrap();
+    let readme = fs::read_to_string(repository().join("crates/host/FAULTS.md")).unwrap();
     // The last cell of a row of the matrix is the test's name.
     let cells = readme.lines().filter_map(|line| line.strip_suffix("` |")?.rsplit_once("| `"));
     let mut written: Vec<&str> = cells.map(|(_, name)| name).collect();
