@@ -24,7 +24,7 @@ pub(crate) const DIFFERS: u8 = 7;
 pub(crate) fn code(error: &Error) -> ExitCode {
     ExitCode::from(match error {
         Error::System(_) | Error::Isolation(_) => 1,
-        Error::Usage(_) | Error::Spec(_) => 2,
+        Error::Usage(_) => 2,
         Error::Model(_) => 3,
         Error::Data(_) => 4,
         Error::Output(_) => 5,

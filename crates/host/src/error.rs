@@ -18,9 +18,6 @@ pub enum Error {
     /// The isolation that is required cannot be had here.
     #[error("{0}")]
     Isolation(String),
-    /// The text of a strategy or an optimiser is refused.
-    #[error(transparent)]
-    Spec(#[from] fedpipe_spec::error::Error),
     /// The data cannot be had, read or dealt.
     #[error(transparent)]
     Data(#[from] DataError),

@@ -29,7 +29,10 @@ type Bar = (String, f64);
 /// Returns an error if no comparison of that work is in `lines`, and those of drawing and writing.
 pub(crate) fn draw(lines: &str, work: &str, to: &Path) -> Result<()> {
     let bars = newest(lines, work);
-    ensure!(bars.len() > 1, "no comparison of {work} is in target/bench.jsonl; run `just bench --peers --only 4` first");
+    ensure!(
+        bars.len() > 1,
+        "no comparison of {work} is in target/bench.jsonl; run `just bench --peers --only 4` first"
+    );
     register_font("sans-serif", FontStyle::Normal, FONT).ok();
     let size = (WIDTH, (TOP + ROW * bars.len() as i32 + 12) as u32);
     let mut pixels = vec![0; (size.0 * size.1 * 3) as usize];

@@ -12,8 +12,18 @@ const FIGURES: &[(&str, &str, &str, &str)] = &[
     ("crates/cli/README.md", "`--tolerance` (0.025)", "crates/record/src/experiment.rs", "tolerance: 0.025"),
     ("crates/cli/README.md", "(`--client-timeout`, 600 s)", "crates/record/src/experiment.rs", "client_timeout: 600.0"),
     ("crates/cli/README.md", "for three rounds in a row", "crates/strategy/src/convergence.rs", "PATIENCE: u32 = 3;"),
-    ("crates/cli/README.md", "at least 256M, by default", "crates/host/src/experiment/limits.rs", "LEAST: u64 = 256 * MEBIBYTE;"),
-    ("crates/cli/README.md", "what the clients printed, the first MiB", "crates/host/src/process/log.rs", "CAP: usize = 1 << 20;"),
+    (
+        "crates/cli/README.md",
+        "at least 256M, by default",
+        "crates/host/src/experiment/limits.rs",
+        "LEAST: u64 = 256 * MEBIBYTE;",
+    ),
+    (
+        "crates/cli/README.md",
+        "what the clients printed, the first MiB",
+        "crates/host/src/process/log.rs",
+        "CAP: usize = 1 << 20;",
+    ),
     (
         "crates/cli/README.md",
         "the state after the last round and the one before",
@@ -92,6 +102,7 @@ const OTHERS: &[(&str, Option<&str>, &[&str])] = &[
         &["--workspace", "--release", "--locked", "--lib", "--test", "--bench", "--open", "--package", "--path"],
     ),
     ("uv", None, &["--with"]),
+    ("ps", None, &["--ppid"]),
     ("a client of one's own", None, &["--its"]),
     ("pyftsubset", None, &["--unicodes", "--layout-features", "--output-file"]),
     (
@@ -264,7 +275,8 @@ fn recipes_and_tests_that_are_named_exist() {
                 }
                 ["cargo", "test", ..] => {
                     let name = words.last().filter(|name| !name.starts_with("--") && after("--test") != Some(*name));
-                    let name = name.filter(|name| **name != "test");
+                    // A place for a name, and the model of the author's guide.
+                    let name = name.filter(|name| !["test", "NAME", "mine"].contains(name));
                     if name.is_some_and(|name| {
                         !sources.contains(&format!("fn {name}")) && !sources.contains(&format!("mod {name};"))
                     }) {
@@ -324,7 +336,10 @@ fn keys_of_an_experiment_are_flags_without_their_dashes() {
     assert_eq!(without_a_flag, [&"model", &"model-options"]);
     let said = "A key of it is a flag without its dashes, except for `model` and the table `model-options` \
                 (`--model-option`)";
-    assert!(document("crates/cli/README.md").running_text().contains(said), "crates/cli/README.md no longer says: {said}");
+    assert!(
+        document("crates/cli/README.md").running_text().contains(said),
+        "crates/cli/README.md no longer says: {said}"
+    );
 }
 
 #[test]
@@ -397,5 +412,8 @@ fn the_lines_of_a_ledger_are_those_that_the_readme_lists() {
     let lines: Vec<String> = variants.map(|line| snake(line.split([' ', '(']).next().unwrap())).collect();
     assert!(lines.len() > 8, "{lines:?}");
     let listed = lines.iter().map(|line| format!("`{line}`")).collect::<Vec<_>>().join(", ");
-    assert!(document("crates/cli/README.md").running_text().contains(&listed), "the README does not list the events {listed}");
+    assert!(
+        document("crates/cli/README.md").running_text().contains(&listed),
+        "the README does not list the events {listed}"
+    );
 }
