@@ -11,6 +11,7 @@ mod relay;
 pub mod sandbox;
 mod session;
 mod stderr;
+mod translation;
 
 use std::{ffi::OsString, io::BufReader, process::ExitCode};
 

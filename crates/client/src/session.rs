@@ -13,7 +13,10 @@ use fedpipe_random::{
     order::order,
 };
 
-use crate::loader::{LoadError, Loaded, answer};
+use crate::{
+    loader::{LoadError, Loaded, answer},
+    translation,
+};
 
 /// The failure that a client reports in place of a reply.
 #[derive(Debug)]
@@ -98,7 +101,7 @@ impl Session {
         let mut ready = describe(loaded)?;
         let (model, layout) = loaded.build(&options, &task, setup.seed).map_err(refused)?;
         let count = answer(model.weight_count()).map_err(Failure::model)?;
-        ready.layout = convert(&layout)?;
+        ready.layout = translation::tensors(&layout.tensors);
         Layout::new(ready.layout.clone()).map_err(|error| Failure::new(FailureKind::Refused, error))?;
         ready.examples = partitions.iter().map(|(_, mapped)| mapped.partition.len() as u64).collect();
         let (seed, order) = (setup.seed, Vec::new());
@@ -181,7 +184,7 @@ pub(crate) fn describe(loaded: Loaded) -> Result<Ready, Failure> {
         name: description.name,
         version: description.version,
         summary: description.summary,
-        options: convert(&description.options)?,
+        options: translation::options(&description.options),
         layout: Vec::new(),
         examples: Vec::new(),
         keeps_weights: true,
@@ -234,11 +237,6 @@ fn abi_epoch(train: &Train, seed: u64, epoch: u64) -> AbiEpoch<'_> {
         anchor: RSlice::EMPTY,
         linear: RSlice::EMPTY,
     }
-}
-
-/// Converts between a type of the model's crate and the equal one of the protocol, by way of JSON.
-fn convert<T: serde::de::DeserializeOwned>(value: &impl serde::Serialize) -> Result<T, Failure> {
-    serde_json::from_str(&json(value)?).map_err(|error| Failure::new(FailureKind::Model, error))
 }
 
 fn json(value: &impl serde::Serialize) -> Result<String, Failure> {
