@@ -153,7 +153,9 @@ fn open(path: &Path) -> Result<Input, DataError> {
     file.by_ref().take(8).read_to_end(&mut start).map_err(unreadable)?;
     file.rewind().map_err(unreadable)?;
     let is_gzip = start.starts_with(&GZIP);
-    if !is_gzip && path.extension().is_some_and(|ending| ending == "gz") {
+    // A plain file may have kept the name of the file that it was decompressed from.
+    let is_plain = start.starts_with(&[0, 0]);
+    if !is_gzip && !is_plain && path.extension().is_some_and(|ending| ending == "gz") {
         return Err(DataError::NotGzip { path: path.to_owned(), start });
     }
     if is_gzip {

@@ -14,9 +14,9 @@ pub enum DataError {
     NoDirectory { dir: PathBuf },
     #[error("{} has no {what}: looked for {}; put one of them there, plain or with .gz", dir.display(), looked_for.join(", "))]
     MissingFile { dir: PathBuf, what: &'static str, looked_for: Vec<String> },
-    #[error("{} is not an IDX file of {wants}: its first four bytes are {found:02x?}; check that the file is the right one", path.display())]
+    #[error("{} is not an IDX file of {wants}: it begins as {}; check that the file is the right one", path.display(), kind_of(*found))]
     Magic { path: PathBuf, found: [u8; 4], wants: &'static str },
-    #[error("{} is truncated: its header promises {} and it has {found}; fetch it again", path.display(), counted(*promised, "byte"))]
+    #[error("{} {}; fetch it again", path.display(), truncation(*promised, *found))]
     Truncated { path: PathBuf, promised: u64, found: u64 },
     #[error("{} goes on after the {} that its header promises; fetch it again", path.display(), counted(*promised, "byte"))]
     Trailing { path: PathBuf, promised: u64 },
@@ -90,7 +90,7 @@ pub enum DataError {
     Read { path: PathBuf, source: io::Error },
     #[error("{} is no regular file; give a file", path.display())]
     NotAFile { path: PathBuf },
-    #[error("{} is no gzip file, since it starts with {:?}; fetch it again, or leave .gz out of its name if it is plain", path.display(), start.escape_ascii().to_string())]
+    #[error("{} is no gzip file, since it starts with \"{}\"; fetch it again", path.display(), start.escape_ascii())]
     NotGzip { path: PathBuf, start: Vec<u8> },
     #[error("Fashion-MNIST could not be fetched ({}); install Debian's package dataset-fashion-mnist, or put the four files in a directory and give that as the dataset", reasons.join("; "))]
     Unavailable { reasons: Vec<String> },
@@ -101,4 +101,27 @@ pub enum DataError {
     /// The error of a client about its data, as one sentence.
     #[error("{0}")]
     Reported(String),
+}
+
+fn truncation(promised: u64, found: u64) -> String {
+    match found {
+        0 => "is empty".to_owned(),
+        _ => format!("is truncated: its header promises {} and it has {found}", counted(promised, "byte")),
+    }
+}
+
+/// Returns the kind of file that begins with these bytes.
+fn kind_of(start: [u8; 4]) -> String {
+    match start {
+        [0, 0, _, 1] => "an IDX file of labels does".to_owned(),
+        [0, 0, _, 3] => "an IDX file of images does".to_owned(),
+        [0x1f, 0x8b, ..] => "a gzip file does (it is compressed twice)".to_owned(),
+        [b'P', b'K', ..] => "a zip file does".to_owned(),
+        [0xfd, b'7', b'z', b'X'] => "an xz file does".to_owned(),
+        [b'<', ..] => "HTML does".to_owned(),
+        _ if start.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ') => {
+            format!("the text \"{}\" does", start.escape_ascii())
+        }
+        _ => format!("no known file does ({start:02x?})"),
+    }
 }

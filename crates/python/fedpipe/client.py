@@ -54,7 +54,11 @@ def pipes(arguments: Sequence[str]) -> Tuple[BinaryIO, BinaryIO]:
             os.set_inheritable(descriptor, False)
     except (ValueError, OSError) as error:
         program = os.path.basename(sys.argv[0])
-        print(f'error: {program} is started by fedpipe run --client "python3 {program}": {error}', file=sys.stderr)
+        print(
+            f'error: {program} is started by fedpipe run --client "python3 {program}", which adds three arguments; a '
+            f'script in between passes them on as "$@": {error}',
+            file=sys.stderr,
+        )
         sys.exit(2)
     return os.fdopen(read, "rb"), os.fdopen(write, "wb")
 

@@ -5,6 +5,7 @@ mod debian;
 mod download;
 mod forward;
 mod known_file;
+mod no_proxy;
 mod resolver;
 
 use std::path::{Path, PathBuf};
@@ -62,12 +63,15 @@ struct Origins {
     debian: Option<&'static str>,
 }
 
+/// The host of the publisher.
+const PUBLISHER_HOST: &str = "fashion-mnist.s3-website.eu-central-1.amazonaws.com";
+
 impl Origins {
     fn usual() -> Self {
         Self {
             system: PathBuf::from(SYSTEM),
-            publisher: "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com".to_owned(),
-            proxy: ureq::Proxy::try_from_env(),
+            publisher: format!("http://{PUBLISHER_HOST}"),
+            proxy: ureq::Proxy::try_from_env().filter(|_| !no_proxy::names(PUBLISHER_HOST)),
             debian: Some("dataset-fashion-mnist"),
         }
     }
@@ -144,7 +148,10 @@ impl Origin {
     fn describe(self, origins: &Origins) -> String {
         match self {
             Self::System => origins.system.display().to_string(),
-            Self::Publisher => origins.publisher.clone(),
+            Self::Publisher => match &origins.proxy {
+                Some(proxy) => format!("{} through the proxy {}:{}", origins.publisher, proxy.host(), proxy.port()),
+                None => origins.publisher.clone(),
+            },
             Self::Debian => "Debian's package archive".to_owned(),
         }
     }
