@@ -16,15 +16,15 @@ use crate::{
     watch::{Memory, Watched, watch},
 };
 
-/// A system, and how it is run here.
+/// A peer, and the commands that run it here.
 #[derive(Debug)]
 pub(crate) struct Peer {
     name: &'static str,
-    /// Its virtual environment, and the middle of its file of requirements.
+    /// The name of its virtual environment, and the middle of the name of its requirements file.
     environment: &'static str,
     script: &'static str,
     arguments: &'static [&'static str],
-    /// Python that runs where it is installed.
+    /// Python code that succeeds if the system is installed.
     check: &'static str,
     works: &'static [Work],
 }
@@ -45,7 +45,7 @@ const PEERS: [Peer; 6] = [
         script: "original_keras.py",
         arguments: &["--backend", "tensorflow"],
         check: "import keras, tensorflow",
-        // A thousand processes with Keras in each would need a terabyte.
+        // A thousand processes with Keras would need a terabyte.
         works: &[FOUR],
     },
     Peer {
@@ -96,7 +96,8 @@ fn scripts() -> PathBuf {
 }
 
 impl Installed {
-    /// The peer in its environment below `environments`, or with the `python3` of the path; otherwise how to install it.
+    /// Returns the peer in its environment below `environments`, or with the `python3` of the path. The error says how
+    /// to install it.
     pub(crate) fn find(peer: &'static Peer, environments: &Path, cores: usize) -> Result<Self, String> {
         let own = environments.join(peer.environment).join("bin/python");
         let found = [own, "python3".into()].into_iter().find(|python| {
@@ -122,7 +123,7 @@ impl Installed {
         command
     }
 
-    /// One run; also what it said of its versions.
+    /// Runs the peer once; also returns the versions that it printed.
     pub(crate) fn run(&self, work: Work, partitions: &Dealt, memory: Memory) -> Result<(Run, String)> {
         let mut command = self.command(partitions, work.rounds);
         command.args(["--fraction", &work.fraction.to_string()]);
@@ -130,7 +131,7 @@ impl Installed {
         heard(&watched).with_context(|| format!("{} said too little", self.peer.name))
     }
 
-    /// Seconds of each of `n` epochs in one process; for [`NUMPY`].
+    /// Returns the seconds of each of `n` epochs in one process; for [`NUMPY`].
     pub(crate) fn epochs(&self, optimiser: &str, partitions: &Dealt, n: usize) -> Result<Vec<f64>> {
         let mut command = self.command(partitions, n as u32);
         command.args(["--epoch", optimiser]);
@@ -140,8 +141,8 @@ impl Installed {
     }
 }
 
-/// One thread of arithmetic a process, which is how each peer is fastest where processes share the cores; and NumPy's
-/// own choice of kernels.
+/// Gives each process one thread of arithmetic, with which each peer is fastest if processes share the cores, and lets
+/// NumPy choose its kernels.
 fn settle(command: &mut Command) -> &mut Command {
     for threads in ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"] {
         command.env(threads, "1");
@@ -166,7 +167,7 @@ fn heard(watched: &Watched) -> Option<(Run, String)> {
     (run.accuracies.len() > 1).then(|| (run, versions.collect::<Vec<_>>().join(", ")))
 }
 
-/// A system's runs of one work.
+/// The runs of one work by one system.
 struct Contender {
     name: String,
     versions: String,
@@ -203,8 +204,8 @@ impl Contender {
     }
 }
 
-/// Runs fedpipe and all peers that are installed on `work`, in turn, and says how they did. The first run of each is
-/// not timed: it fills the page cache, and its memory is looked at.
+/// Runs fedpipe and all installed peers on `work`, in turn, and prints their results. The first run of each is not
+/// timed: it fills the page cache, and its memory is measured.
 pub(crate) fn compare(
     place: &Place,
     work: Work,
@@ -253,7 +254,7 @@ pub(crate) fn compare(
     })
 }
 
-/// The work of `work` in NumPy: seconds of whole runs, and of later rounds.
+/// Runs `work` in NumPy and returns the seconds of whole runs, and of later rounds.
 pub(crate) fn twin(numpy: &Installed, place: &Place, work: Work, n: usize) -> Result<(Figures, Figures)> {
     let partitions = place.deal(work.clients)?;
     let runs: Vec<Run> = (0..n).map(|_| Ok(numpy.run(work, &partitions, Memory::Ignored)?.0)).collect::<Result<_>>()?;

@@ -1,7 +1,7 @@
-//! fedpipe from end to end: every test starts the real binary, in a folder and with a cache of its own.
+//! fedpipe from end to end. Every test starts the real binary, in a folder and with a cache of its own.
 //!
-//! Tests wait for events (an exit, a line in a log, a file), never for time to pass; [`common::eventually`] is what
-//! bounds a wait that would otherwise be for ever.
+//! Tests wait for events (an exit, a line in a log, a file), never for time to pass. [`common::eventually`] limits the
+//! waits that would otherwise be endless.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that cannot go on has failed")]
 
 mod bad_input;

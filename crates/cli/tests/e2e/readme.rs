@@ -1,4 +1,5 @@
-//! The READMEs hold what the source and the command say: a table a kind of claim, and each claim that fails is named.
+//! The claims of the READMEs about the source and the command. Each kind of claim is a table; a failure names the
+//! claim.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +8,7 @@ use crate::{
     markdown::{Document, documents, files, read},
 };
 
-/// Figures and the constants that they repeat: file, words, source, constant.
+/// Figures, and the constants that they repeat: file, words, source, constant.
 const FIGURES: &[(&str, &str, &str, &str)] = &[
     ("README.md", "`--tolerance` (0.025)", "crates/record/src/experiment.rs", "tolerance: 0.025"),
     ("README.md", "(`--client-timeout`, 600 s)", "crates/record/src/experiment.rs", "client_timeout: 600.0"),
@@ -44,7 +45,12 @@ const FIGURES: &[(&str, &str, &str, &str)] = &[
     ("crates/data/README.md", "at most 1,000 times", "crates/data/src/partition/dirichlet.rs", "TRIES: u64 = 1000;"),
     ("crates/data/README.md", "`min-size` (10)", "crates/data/src/partition/mod.rs", "MIN_SIZE: u32 = 10;"),
     ("crates/data/README.md", "a multiple of 64", "crates/data/src/partition_file.rs", "ALIGNMENT: usize = 64;"),
-    ("crates/protocol/README.md", "# The pipe protocol, version 1", "crates/protocol/src/lib.rs", "PROTOCOL: u32 = 1;"),
+    (
+        "crates/protocol/README.md",
+        "# The pipe protocol, version 1",
+        "crates/protocol/src/constants.rs",
+        "PROTOCOL: u32 = 1;",
+    ),
     (
         "crates/protocol/README.md",
         "little-endian, at most 1 MiB",
@@ -54,7 +60,7 @@ const FIGURES: &[(&str, &str, &str, &str)] = &[
     (
         "crates/protocol/README.md",
         "test examples 500b to 500b + 499",
-        "crates/protocol/src/lib.rs",
+        "crates/protocol/src/constants.rs",
         "EVALUATION_BLOCK: usize = 500;",
     ),
     ("crates/protocol/README.md", "at most 2³⁰ weights", "crates/protocol/src/layout.rs", "MOST: usize = 1 << 30;"),
@@ -68,7 +74,8 @@ const FIGURES: &[(&str, &str, &str, &str)] = &[
     ("crates/host/README.md", "`--client-timeout 4`", "crates/cli/tests/faults/stage.rs", "--client-timeout 4"),
 ];
 
-/// Lengths in lines: file, words, the file that is as long, or after a `#` a text in the block that is.
+/// Lengths in lines: file, words, and the file that has this length. A text after a `#` selects the block with that
+/// text.
 const LENGTHS: &[(&str, &str, &str)] = &[
     ("README.md", "some 70 lines", "models/logreg/src/lib.rs"),
     ("crates/python/README.md", "A client in 34 lines", "#fedpipe.serve("),
@@ -76,7 +83,7 @@ const LENGTHS: &[(&str, &str, &str)] = &[
     ("crates/python/README.md", "136 lines", "crates/python/tests/fixtures/fedpipe.h"),
 ];
 
-/// Flags of other programs than `fedpipe`: the program, the file of ours that takes the flags or none, the flags.
+/// Flags of programs other than `fedpipe`: the program, our file that takes the flags if there is one, the flags.
 const OTHERS: &[(&str, Option<&str>, &[&str])] = &[
     ("just bench", Some("crates/cli/benches/whole/main.rs"), &["--peers", "--only", "--environments"]),
     ("just flower", Some("crates/python/fedpipe/flower/local.py"), &["--tls", "--binary"]),
@@ -116,11 +123,11 @@ const OTHERS: &[(&str, Option<&str>, &[&str])] = &[
     ),
 ];
 
-/// Files of the reader's own that examples name.
+/// Files in examples that belong to the reader.
 const EXAMPLES: [&str; 6] =
     ["counts.py", "halfway.py", "client.py", "strategy.py", "experiment.toml", "app/experiment.toml"];
 
-/// Words for what is not in this repository, or what no message of the protocol can carry.
+/// Words for things that are not in this repository, or that no message of the protocol can carry.
 const OUTSIDE: [&str; 7] = ["DESIGN", "STYLE.md", "shared/", "FedProx", "SCAFFOLD", "FedDyn", "issue #"];
 
 fn check(wrong: Vec<String>) {
@@ -146,7 +153,7 @@ fn help(command: &str) -> String {
     stdout(&Place::new().fedpipe(&format!("{command} --help")).output().unwrap())
 }
 
-/// The flags in a text.
+/// Returns the flags in a text.
 fn flags(text: &str) -> BTreeSet<String> {
     let is_part = |c: char| c.is_ascii_lowercase() || c == '-';
     let starts =
@@ -241,7 +248,7 @@ fn files_that_are_named_exist() {
 #[test]
 fn nothing_outside_of_the_repository_is_promised() {
     check_documents(|document, wrong| {
-        // What a change was made after is history.
+        // The changelog may name the reason of a change.
         let outside = OUTSIDE.iter().filter(|word| document.path != "CHANGELOG.md" && document.text.contains(*word));
         wrong.extend(outside.map(|word| format!("{word:?}")));
     });
@@ -312,7 +319,7 @@ fn flags_that_are_named_exist() {
     });
 }
 
-/// The README says which flag is which key.
+/// The README states which flag is which key.
 #[test]
 fn keys_of_an_experiment_are_flags_without_their_dashes() {
     let output = Place::new().fedpipe("run mlp --set nonesuch=1").output().unwrap();
@@ -342,7 +349,7 @@ fn commands_and_exit_codes_are_those_of_the_help() {
     let table = readme.text.split_once("## Exit codes").unwrap().1.lines().filter_map(|line| line.strip_prefix("| "));
     let rows = table.map(|row| row.trim_end_matches(" |").split_once(" | ").unwrap_or((row, "")));
     let rows: Vec<(String, String)> = rows.skip(1).map(|(code, text)| (code.replace(' ', ""), plain(text))).collect();
-    // A line that begins with no number goes on with the one before.
+    // A line that begins with no number continues the line before.
     let words = codes.split_whitespace().map(str::to_owned);
     let is_code = |word: &str| rows.iter().any(|(code, _)| code == word);
     let codes = words.fold(Vec::<(String, String)>::new(), |mut codes, word| {
@@ -363,7 +370,7 @@ fn commands_and_exit_codes_are_those_of_the_help() {
 
 #[test]
 fn a_run_leaves_the_files_that_the_readme_lists() {
-    /// Files that not every run leaves.
+    /// Files that only some runs leave.
     const SOMETIMES: [&str; 3] = ["model-from-NNNNNN.so", "clients/NNN.log", "clients/strategy.log"];
     let readme = document("README.md");
     let section = readme.text.split_once("## What a run leaves").unwrap().1.split_once("\n## ").unwrap().0;
@@ -376,7 +383,7 @@ fn a_run_leaves_the_files_that_the_readme_lists() {
         let (name, is_folder) = (entry.file_name().into_string().unwrap(), entry.path().is_dir());
         if is_folder { format!("{name}/") } else { name }
     };
-    // Of clients that print nothing there is an empty folder.
+    // Clients that print nothing leave an empty folder.
     let left: BTreeSet<String> = entries.map(name).filter(|name| name != "clients/").collect();
     let left: BTreeSet<&str> = left.iter().map(String::as_str).chain(SOMETIMES).collect();
     assert_eq!(listed.into_iter().collect::<Vec<_>>(), left.into_iter().collect::<Vec<_>>());
