@@ -156,8 +156,9 @@ impl Bench {
     }
 
     fn peers(&self, work: Work) -> Result<Table> {
-        let (n, cores) = (self.args.n.into(), self.machine.cores);
-        peers::compare(&self.place, work, n, &self.environments, cores, &|text| self.tell(text))
+        let tell = |text: &str| self.tell(text);
+        let peers = peers::find_all(work, &self.environments, self.machine.cores, &tell);
+        peers::compare(&self.place, work, self.args.n.into(), peers, &tell)
     }
 
     fn look_at_peak(&self) {

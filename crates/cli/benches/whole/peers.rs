@@ -204,14 +204,25 @@ impl Contender {
     }
 }
 
-/// Runs fedpipe and all installed peers on `work`, in turn, and prints their results. The first run of each is not
-/// timed: it fills the page cache, and its memory is measured.
+/// Returns the installed peers that can do `work`. Reports how to install the others.
+pub(crate) fn find_all(work: Work, environments: &Path, cores: usize, tell: &dyn Fn(&str)) -> Vec<Installed> {
+    let mut found = Vec::new();
+    for peer in PEERS.iter().filter(|peer| peer.works.contains(&work)) {
+        match Installed::find(peer, environments, cores) {
+            Ok(peer) => found.push(peer),
+            Err(how) => tell(&format!("{} is not installed: {how}", peer.name)),
+        }
+    }
+    found
+}
+
+/// Runs fedpipe and `peers` on `work`, in turn, `n` times, and returns a table of their results. The first run of each
+/// is not timed: it fills the page cache, and its memory is measured.
 pub(crate) fn compare(
     place: &Place,
     work: Work,
     n: usize,
-    environments: &Path,
-    cores: usize,
+    peers: Vec<Installed>,
     tell: &dyn Fn(&str),
 ) -> Result<Table> {
     let partitions = place.deal(work.clients)?;
@@ -219,27 +230,21 @@ pub(crate) fn compare(
     let version = format!("fedpipe {}", env!("CARGO_PKG_VERSION"));
     let memory = fedpipe(Memory::Sampled)?.peak_pss;
     let mut contenders = vec![Contender { name: "fedpipe".into(), versions: version, memory, runs: Vec::new() }];
-    let mut installed = Vec::new();
-    for peer in PEERS.iter().filter(|peer| peer.works.contains(&work)) {
-        let found = match Installed::find(peer, environments, cores) {
-            Ok(found) => found,
-            Err(how) => {
-                tell(&format!("{} is not installed: {how}", peer.name));
-                continue;
-            }
-        };
-        match found.run(work, &partitions, Memory::Sampled) {
+    let mut working = Vec::new();
+    for installed in peers {
+        let name = installed.peer.name;
+        match installed.run(work, &partitions, Memory::Sampled) {
             Ok((Run { peak_pss: memory, .. }, versions)) => {
-                contenders.push(Contender { name: peer.name.into(), versions, memory, runs: Vec::new() });
-                installed.push(found);
+                contenders.push(Contender { name: name.into(), versions, memory, runs: Vec::new() });
+                working.push(installed);
             }
-            Err(error) => tell(&format!("{} is left out: {error:#}", peer.name)),
+            Err(error) => tell(&format!("{name} is left out: {error:#}")),
         }
     }
     for turn in 1..=n {
         tell(&format!("{}: turn {turn} of {n}", work.name));
         contenders[0].runs.push(fedpipe(Memory::Ignored)?);
-        for (peer, contender) in installed.iter().zip(&mut contenders[1..]) {
+        for (peer, contender) in working.iter().zip(&mut contenders[1..]) {
             match peer.run(work, &partitions, Memory::Ignored) {
                 Ok((run, _)) => contender.runs.push(run),
                 Err(error) => tell(&format!("a run is left out: {error:#}")),

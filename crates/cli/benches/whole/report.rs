@@ -215,9 +215,10 @@ impl Table {
         let mut text = String::new();
         for (index, line) in lines().enumerate() {
             let cells: Vec<String> = line.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}")).collect();
-            let _ = match markdown {
-                true => writeln!(text, "| {} |", line.join(" | ")),
-                false => writeln!(text, "{}", cells.join("  ").trim_end()),
+            let _ = if markdown {
+                writeln!(text, "| {} |", line.join(" | "))
+            } else {
+                writeln!(text, "{}", cells.join("  ").trim_end())
             };
             if markdown && index == 0 {
                 let _ = writeln!(text, "|{}", "---|".repeat(line.len()));

@@ -194,9 +194,10 @@ fn the_last_words_of_a_panic_have_its_message_with_file_and_line() {
         let is_told = errors.contains(&format!("\n  | {first}\n"))
             && errors.contains(" failed: 0 of 1 client returned an update");
         let has_no_result = said.contains("no round was completed  (1 client, ") && !said.contains("results");
-        match has_place && has_message && is_told && has_no_result {
-            true => Ok(()),
-            false => Err(format!("{words:?}\n{said}\n{errors}")),
+        if has_place && has_message && is_told && has_no_result {
+            Ok(())
+        } else {
+            Err(format!("{words:?}\n{said}\n{errors}"))
         }
     });
 }

@@ -65,9 +65,10 @@ fn what_the_data_do_not_need_may_be_refused() {
         }
         // The second run finds the dealt data, and takes the next number.
         let output = refusing::output(place.fedpipe(RUN), calls.clone());
-        match output.status.success() && runs(&place) == ["logreg-1", "logreg-2"] {
-            true => Ok(()),
-            false => Err(format!("{}: {:?} {}", output.status, runs(&place), stderr(&output))),
+        if output.status.success() && runs(&place) == ["logreg-1", "logreg-2"] {
+            Ok(())
+        } else {
+            Err(format!("{}: {:?} {}", output.status, runs(&place), stderr(&output)))
         }
     });
 }
@@ -103,9 +104,10 @@ fn a_disk_that_fails_ends_the_run_and_leaves_no_folder() {
         let output = refusing::output(place.fedpipe(RUN), syncs(*number));
         let errors = stderr(&output);
         let begins = errors.starts_with("error: cannot write runs/logreg-1: ") && errors.lines().count() == 1;
-        match output.status.code() == Some(5) && begins && errors.contains(says) && runs(&place).is_empty() {
-            true => Ok(()),
-            false => Err(format!("{}: {:?} {errors}", output.status, runs(&place))),
+        if output.status.code() == Some(5) && begins && errors.contains(says) && runs(&place).is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{}: {:?} {errors}", output.status, runs(&place)))
         }
     });
 }

@@ -124,9 +124,10 @@ fn an_answer_that_is_not_taken_costs_its_client_alone() {
         let lost = run.ledger("lost");
         let [line] = lost.as_slice() else { return Err(format!("{lost:?}")) };
         let cause = &line["cause"];
-        match cause["kind"] == *kind && cause["message"] == *says && run.weights_sha256() == whole {
-            true => Ok(()),
-            false => Err(line.to_string()),
+        if cause["kind"] == *kind && cause["message"] == *says && run.weights_sha256() == whole {
+            Ok(())
+        } else {
+            Err(line.to_string())
         }
     });
 }
@@ -167,9 +168,10 @@ fn a_layout_that_is_none_is_refused_before_the_first_round() {
         let (mut command, _) = command(&place, fault, "--quiet");
         let output = command.output().unwrap();
         let last = stderr(&output).lines().last().unwrap_or_default().to_owned();
-        match output.status.code() == Some(*code) && last.starts_with("error: ") && last.contains(says) {
-            true => Ok(()),
-            false => Err(format!("{}: {last}", output.status)),
+        if output.status.code() == Some(*code) && last.starts_with("error: ") && last.contains(says) {
+            Ok(())
+        } else {
+            Err(format!("{}: {last}", output.status))
         }
     });
 }
@@ -293,9 +295,10 @@ fn what_is_no_client_is_one_sentence() {
         let last = errors.lines().last().unwrap_or_default();
         // A failure that all processes would repeat is reported once.
         let once = errors.lines().filter(|line| !line.starts_with(' ')).count() == 1;
-        match output.status.code() == Some(*code) && last.starts_with("error: ") && last.contains(says) && once {
-            true => Ok(()),
-            false => Err(format!("{}: {errors}", output.status)),
+        if output.status.code() == Some(*code) && last.starts_with("error: ") && last.contains(says) && once {
+            Ok(())
+        } else {
+            Err(format!("{}: {errors}", output.status))
         }
     });
 }
@@ -499,9 +502,10 @@ fn a_confined_program_starts_no_process_and_ends_at_its_limit() {
         let output = command.args(["--client", &format!("bash client.sh {fault} -")]).output().unwrap();
         let lost = run.ledger("lost");
         let named = lost.iter().all(|line| line["cause"] == *cause && line["last_words"].to_string().contains(words));
-        match output.status.success() && lost.len() == 1 && named {
-            true => Ok(()),
-            false => Err(format!("{lost:?} {}", stderr(&output))),
+        if output.status.success() && lost.len() == 1 && named {
+            Ok(())
+        } else {
+            Err(format!("{lost:?} {}", stderr(&output)))
         }
     });
 }
@@ -547,10 +551,7 @@ fn a_wrapper_that_becomes_the_program_is_a_client_and_a_strategy() {
         write_scripts(&place);
         let (mut run, left) = place.command("--clients 2 --rounds 1 --isolation require");
         let output = run.args(["--client", command, "--strategy-program", command]).output().unwrap();
-        match output.status.success() && weight(&left) == 1.0 {
-            true => Ok(()),
-            false => Err(stderr(&output)),
-        }
+        if output.status.success() && weight(&left) == 1.0 { Ok(()) } else { Err(stderr(&output)) }
     });
 }
 

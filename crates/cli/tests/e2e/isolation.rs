@@ -83,9 +83,8 @@ fn what_is_in_force_is_in_the_ledger_and_on_the_screen() {
     let [line] = &run.ledger("isolation")[..] else { panic!("{:?}", run.ledger("isolation")) };
     let expected = json!({"level": "auto", "seccomp": true, "no_new_privs": true, "threads": false,
         "memory_limit": 300 << 20, "cpu_seconds": 50, "missing": []});
-    check_all(expected.as_object().unwrap(), |(field, value)| match line[field.as_str()] == **value {
-        true => Ok(()),
-        false => Err(format!("{line}")),
+    check_all(expected.as_object().unwrap(), |(field, value)| {
+        if line[field.as_str()] == **value { Ok(()) } else { Err(format!("{line}")) }
     });
     let abi = line["landlock_abi"].as_u64().unwrap();
     let said = stdout(&output);
@@ -197,9 +196,10 @@ fn a_client_that_a_limit_ends_is_named_with_it() {
         }
         let causes: Vec<Value> = run.ledger("lost").iter().map(|line| line["cause"].clone()).collect();
         let clients: Vec<Value> = run.ledger("round").iter().map(|line| line["clients"].clone()).collect();
-        match causes == [cause.clone()] && clients == [json!(2), json!(3)] {
-            true => Ok(()),
-            false => Err(format!("{causes:?} {clients:?}")),
+        if causes == [cause.clone()] && clients == [json!(2), json!(3)] {
+            Ok(())
+        } else {
+            Err(format!("{causes:?} {clients:?}"))
         }
     });
 }

@@ -13,10 +13,10 @@ mod house;
 mod identity;
 mod idx;
 mod isolation;
-#[allow(dead_code, reason = "some of it is for the tests of faults alone")]
+#[allow(dead_code, reason = "only the tests of faults use some of it")]
 mod live;
 mod markdown;
-mod outside;
+mod model_crates;
 mod over;
 mod overwrite;
 mod processes;

@@ -29,9 +29,10 @@ pub(crate) fn files() -> Vec<String> {
             if name.starts_with('.') || BUILT.contains(&name.as_str()) {
                 continue;
             }
-            match path.is_dir() {
-                true => folders.push(path),
-                false => found.push(path.strip_prefix(repository()).unwrap().display().to_string()),
+            if path.is_dir() {
+                folders.push(path)
+            } else {
+                found.push(path.strip_prefix(repository()).unwrap().display().to_string())
             }
         }
     }

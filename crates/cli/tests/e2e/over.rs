@@ -156,9 +156,10 @@ fn clients_with_data_of_their_own_are_weighted_as_they_say_and_have_the_bits_of_
     ];
     check_all(cases, |(arguments, expected)| {
         let output = place.fedpipe(arguments).output().unwrap();
-        match output.status.code() == Some(2) && stderr(&output).contains(expected) {
-            true => Ok(()),
-            false => Err(format!("{}: {}", output.status, stderr(&output))),
+        if output.status.code() == Some(2) && stderr(&output).contains(expected) {
+            Ok(())
+        } else {
+            Err(format!("{}: {}", output.status, stderr(&output)))
         }
     });
 }

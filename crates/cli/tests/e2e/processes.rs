@@ -109,12 +109,11 @@ fn clients_have_a_core_each_while_more_work_waits() {
         let computing = jobs.min(clients);
         (0..computing as u32).for_each(|client| live.await_fault(client, 2));
         let kept: Vec<String> = live.clients().iter().take(computing).map(|client| cores_of(client.pid)).collect();
-        match apart {
-            true => {
-                assert!(kept.iter().all(|core| core.parse::<u32>().is_ok()), "{standing}: {kept:?}");
-                assert_eq!(BTreeSet::from_iter(&kept).len(), cores, "{standing}: {kept:?}");
-            }
-            false => assert!(kept.iter().all(|cores| *cores == cores_of(live.pid())), "{standing}: {kept:?}"),
+        if apart {
+            assert!(kept.iter().all(|core| core.parse::<u32>().is_ok()), "{standing}: {kept:?}");
+            assert_eq!(BTreeSet::from_iter(&kept).len(), cores, "{standing}: {kept:?}");
+        } else {
+            assert!(kept.iter().all(|cores| *cores == cores_of(live.pid())), "{standing}: {kept:?}");
         }
     }
 }

@@ -264,35 +264,42 @@ fn recipes_and_tests_that_are_named_exist() {
     check_documents(|document, wrong| {
         for code in document.spans().into_iter().chain(document.code_lines()) {
             let words: Vec<&str> = code.split_whitespace().collect();
-            let after = |flag: &str| words.iter().skip_while(|word| **word != flag).nth(1).copied();
             match words.as_slice() {
                 ["just", recipe, ..] if !recipes.contains(recipe) => {
-                    wrong.push(format!("{code:?}: there is no such recipe"))
+                    wrong.push(format!("{code:?}: there is no such recipe"));
                 }
-                ["cargo", "test", ..] => {
-                    let name = words.last().filter(|name| !name.starts_with("--") && after("--test") != Some(*name));
-                    let name = name.filter(|name| **name != "test");
-                    if name.is_some_and(|name| {
-                        !sources.contains(&format!("fn {name}")) && !sources.contains(&format!("mod {name};"))
-                    }) {
-                        wrong.push(format!("{code:?}: there is no such test"));
-                    }
-                    let package =
-                        after("-p").map(|package| package.trim_start_matches("fedpipe-").replace("fedpipe", "cli"));
-                    let target = package.zip(after("--test"));
-                    let is_target = |(package, test): (String, &str)| {
-                        ["/main.rs", ".rs"]
-                            .iter()
-                            .any(|end| repository().join(format!("crates/{package}/tests/{test}{end}")).exists())
-                    };
-                    if target.is_some_and(|target| !is_target(target)) {
-                        wrong.push(format!("{code:?}: there is no such target"));
-                    }
+                ["cargo", "test", ..] if !names_a_test(&words, &sources) => {
+                    wrong.push(format!("{code:?}: there is no such test"));
+                }
+                ["cargo", "test", ..] if !names_a_target(&words) => {
+                    wrong.push(format!("{code:?}: there is no such target"));
                 }
                 _ => {}
             }
         }
     });
+}
+
+/// Returns the word after a flag.
+fn after<'w>(words: &[&'w str], flag: &str) -> Option<&'w str> {
+    words.iter().skip_while(|word| **word != flag).nth(1).copied()
+}
+
+/// Returns `true` if a call of `cargo test` names a test or a module of the sources, or none.
+fn names_a_test(words: &[&str], sources: &str) -> bool {
+    let values = ["-p", "--package", "--test"].map(|flag| after(words, flag));
+    let name =
+        words.last().filter(|word| **word != "test" && !word.starts_with("--") && !values.contains(&Some(**word)));
+    name.is_none_or(|name| ["fn {}", "mod {};"].iter().any(|item| sources.contains(&item.replace("{}", name))))
+}
+
+/// Returns `true` if a call of `cargo test` names a target of the package, or none.
+fn names_a_target(words: &[&str]) -> bool {
+    let Some((package, target)) = after(words, "-p").or(after(words, "--package")).zip(after(words, "--test")) else {
+        return true;
+    };
+    let folder = package.trim_start_matches("fedpipe-").replace("fedpipe", "cli");
+    ["/main.rs", ".rs"].iter().any(|end| repository().join(format!("crates/{folder}/tests/{target}{end}")).exists())
 }
 
 #[test]

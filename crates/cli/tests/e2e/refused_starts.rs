@@ -47,9 +47,10 @@ fn each_reason_why_no_process_starts_has_a_remedy_of_its_own() {
         let (command, _) = place.command("logreg --rounds 1 --quiet --isolation off");
         let output = refusing::output(command, refused.clone());
         let expected = format!("error: cannot start client process 0: {says}\n");
-        match output.status.code() == Some(1) && stderr(&output) == expected {
-            true => Ok(()),
-            false => Err(format!("{}: {}", output.status, stderr(&output))),
+        if output.status.code() == Some(1) && stderr(&output) == expected {
+            Ok(())
+        } else {
+            Err(format!("{}: {}", output.status, stderr(&output)))
         }
     });
 }
@@ -94,10 +95,7 @@ fn a_folder_from_which_no_model_can_be_loaded_is_named_and_not_the_model() {
         let Some(output) = with_noexec(&place, script) else { return Ok(()) };
         let errors = stderr(&output);
         let fits = errors.ends_with(says) && !errors.contains(&model.display().to_string());
-        match output.status.code() == Some(*code) && fits {
-            true => Ok(()),
-            false => Err(format!("{}: {errors}", output.status)),
-        }
+        if output.status.code() == Some(*code) && fits { Ok(()) } else { Err(format!("{}: {errors}", output.status)) }
     });
 }
 

@@ -272,9 +272,10 @@ fn a_reloaded_dylib_that_fails_in_its_first_round_gives_way_to_the_one_before() 
             errors.contains("warning: the model stays as it is: ") && line["reason"].as_str().unwrap().contains(says);
         let same = run.weights_sha256() == undisturbed && taken_later(&run) == 0;
         let verified = stdout(&place.fedpipe("verify out").output().unwrap());
-        match status.success() && told && same && verified.ends_with("verified: 4 rounds have the same bits\n") {
-            true => Ok(()),
-            false => Err(format!("{status} {line} {verified} {errors}")),
+        if status.success() && told && same && verified.ends_with("verified: 4 rounds have the same bits\n") {
+            Ok(())
+        } else {
+            Err(format!("{status} {line} {verified} {errors}"))
         }
     });
 }

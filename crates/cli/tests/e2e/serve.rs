@@ -272,9 +272,10 @@ fn bad_arguments_of_serve_are_one_sentence() {
     check_all(cases, |(arguments, code, expected)| {
         let output = place.fedpipe(arguments).output().unwrap();
         let text = stderr(&output);
-        match output.status.code() == Some(*code) && text.contains(expected) && text.lines().count() == 1 {
-            true => Ok(()),
-            false => Err(format!("{}: {text}", output.status)),
+        if output.status.code() == Some(*code) && text.contains(expected) && text.lines().count() == 1 {
+            Ok(())
+        } else {
+            Err(format!("{}: {text}", output.status))
         }
     });
     assert_eq!(fs::read(place.path("text")).unwrap(), b"a text");

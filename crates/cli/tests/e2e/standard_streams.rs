@@ -114,10 +114,7 @@ fn a_result_that_nobody_can_read_is_an_error_and_a_reader_that_is_gone_is_none()
         }
         let _ = std::fs::remove_dir_all(place.path("app"));
         let closed = with_output(place.fedpipe(arguments), Sink::Closed);
-        match closed == (Some(0), String::new()) {
-            true => Ok(()),
-            false => Err(format!("{closed:?}")),
-        }
+        if closed == (Some(0), String::new()) { Ok(()) } else { Err(format!("{closed:?}")) }
     });
     // If the error cannot be printed, only its exit code is left.
     assert_eq!(with_both(place.fedpipe("models"), Sink::Full).code(), Some(1));

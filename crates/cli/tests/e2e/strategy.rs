@@ -69,9 +69,10 @@ fn a_strategy_that_dies_or_hangs_is_named_and_the_run_can_go_on() {
         if output.status.code() != Some(6) || !said || run.ledger("round").len() != 1 {
             return Err(format!("{}: {errors}", output.status));
         }
-        match resume(&place, "").status.success() && (run.ledger("round").len(), weight(&run)) == (3, 3.0) {
-            true => Ok(()),
-            false => Err(format!("{} {:?}", weight(&run), run.ledger("round"))),
+        if resume(&place, "").status.success() && (run.ledger("round").len(), weight(&run)) == (3, 3.0) {
+            Ok(())
+        } else {
+            Err(format!("{} {:?}", weight(&run), run.ledger("round")))
         }
     });
 }
@@ -101,9 +102,10 @@ fn a_strategy_that_dies_or_hangs_is_started_again_and_costs_no_bit() {
         let lost = run.ledger("strategy_lost");
         let [line] = &lost[..] else { return Err(format!("{lost:?} {errors}")) };
         let told = (&line["round"], &line["then"], &line["cause"]) == (&json!(2), &json!("retried"), cause);
-        match output.status.success() && said && told && run.weights_sha256() == whole {
-            true => Ok(()),
-            false => Err(format!("{line} {errors}")),
+        if output.status.success() && said && told && run.weights_sha256() == whole {
+            Ok(())
+        } else {
+            Err(format!("{line} {errors}"))
         }
     });
 }

@@ -69,9 +69,10 @@ fn what_cannot_go_on_without_a_thread_names_the_limit() {
         (os error 11); raise `ulimit -u` or the cgroup's pids.max\n";
     check_all(["run logreg --data sample --out never", "run --resume out", "verify out"], |arguments| {
         let output = refusing::output(place.fedpipe(arguments), refusing::threads());
-        match output.status.code() == Some(1) && stderr(&output) == SAYS {
-            true => Ok(()),
-            false => Err(format!("{}: {}", output.status, stderr(&output))),
+        if output.status.code() == Some(1) && stderr(&output) == SAYS {
+            Ok(())
+        } else {
+            Err(format!("{}: {}", output.status, stderr(&output)))
         }
     });
     assert!(!place.path("never").exists());
@@ -81,9 +82,10 @@ fn what_cannot_go_on_without_a_thread_names_the_limit() {
     let says = says.replace(".max\n", ".max, or lower --processes\n");
     check_all(["serve --experiment experiment.toml --client 1 --socket s.sock", "models --client true"], |arguments| {
         let output = refusing::output(place.fedpipe(arguments), refusing::threads());
-        match output.status.code() == Some(1) && stderr(&output).ends_with(&says) {
-            true => Ok(()),
-            false => Err(format!("{}: {}", output.status, stderr(&output))),
+        if output.status.code() == Some(1) && stderr(&output).ends_with(&says) {
+            Ok(())
+        } else {
+            Err(format!("{}: {}", output.status, stderr(&output)))
         }
     });
 }

@@ -256,9 +256,10 @@ fn whatever_was_altered_is_found() {
         let output = place.fedpipe("verify").arg(&copy.0).output().unwrap();
         let errors = stderr(&output);
         let told = errors.starts_with("error: not verified: ") && errors.contains(says) && errors.lines().count() == 1;
-        match output.status.code() == Some(7) && told && !stdout(&output).contains("verified:") {
-            true => Ok(()),
-            false => Err(format!("{}: {errors}{}", output.status, stdout(&output))),
+        if output.status.code() == Some(7) && told && !stdout(&output).contains("verified:") {
+            Ok(())
+        } else {
+            Err(format!("{}: {errors}{}", output.status, stdout(&output)))
         }
     });
 }

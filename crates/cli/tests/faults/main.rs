@@ -20,9 +20,9 @@ mod common;
 mod live;
 
 mod cases;
-mod host;
+mod client_signals;
+mod host_signals;
 mod kills;
-mod outside;
 mod policy;
 mod stage;
 mod start;
@@ -41,10 +41,10 @@ type Fault = (&'static str, Box<dyn FnOnce() -> Row + Send>);
 fn main() -> ExitCode {
     let faults: Vec<Fault> = cases::faults()
         .into_iter()
-        .chain(outside::faults())
+        .chain(client_signals::faults())
         .chain(policy::faults())
         .chain(start::faults())
-        .chain(host::faults())
+        .chain(host_signals::faults())
         .chain(system::faults())
         .chain(kills::faults())
         .collect();

@@ -23,7 +23,7 @@ fn a_model_crate_outside_the_repository_is_built_and_run_unchanged() {
         model.display().to_string()
     );
     fs::write(folder.join("Cargo.toml"), manifest).unwrap();
-    fs::copy(repository().join("crates/cli/fixtures/outside.rs"), folder.join("src/lib.rs")).unwrap();
+    fs::copy(repository().join("crates/cli/fixtures/class_counts.rs"), folder.join("src/lib.rs")).unwrap();
     // Offline, only the versions of this repository's lock file are on this machine.
     fs::copy(repository().join("Cargo.lock"), folder.join("Cargo.lock")).unwrap();
     configure_cargo(&place);
