@@ -1,26 +1,27 @@
-//! Exit codes, a documented list.
+//! The exit codes of the command.
 
 use std::process::ExitCode;
 
 use fedpipe_host::Error;
 
-/// The list, for `--help`; the README has the same.
+/// The list of exit codes for `--help`. The README has the same list.
 pub(crate) const HELP: &str = "\
 Exit codes:
-  0      done, also if the reader of a result is gone
-  1      the system failed (no processes, no memory, a full device as standard output, a bug), or lacks what
-         --isolation require asks for
+  0      done, also if the reader of a result has closed its pipe
+  1      the system failed (no processes, no memory, a full device as standard output, a bug), or lacks an
+         isolation that --isolation require asks for
   2      a bad argument
   3      the model cannot be loaded, or refuses its options or its task
-  4      the data cannot be had, read or dealt
-  5      the run directory cannot be made or written
+  4      the data cannot be fetched, read or dealt
+  5      the run directory cannot be created or written
   6      a round failed: too few clients returned an update
   7      fedpipe verify found a difference
   128+n  stopped by signal n, 130 for Ctrl-C";
 
-/// The run that was verified differs from its record.
+/// The exit code of `fedpipe verify` if the run differs from its record.
 pub(crate) const DIFFERS: u8 = 7;
 
+/// Returns the exit code of an error.
 pub(crate) fn code(error: &Error) -> ExitCode {
     ExitCode::from(match error {
         Error::System(_) | Error::Isolation(_) => 1,
@@ -33,7 +34,7 @@ pub(crate) fn code(error: &Error) -> ExitCode {
     })
 }
 
-/// As a shell tells it.
+/// Returns the exit code of a command that was stopped by `signal`, as shells report it.
 pub(crate) fn stopped(signal: i32) -> ExitCode {
     ExitCode::from(128_u8.saturating_add(signal.unsigned_abs().min(127) as u8))
 }

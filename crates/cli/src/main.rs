@@ -1,34 +1,13 @@
-//! The `fedpipe` command; under the name `fedpipe-client`, one of its clients, under `fedpipe-relay`, the way to one.
+//! The `fedpipe` command. Under the name `fedpipe-client` it is a client process, under `fedpipe-relay` a relay to one.
 
 mod args;
-mod data;
+mod commands;
+mod dispatch;
 mod exit;
-mod experiment;
-mod flower;
-mod lookup;
-mod losses;
-mod models;
-mod output;
-mod own_file;
-mod run;
-mod serve;
-mod show;
+mod inputs;
+mod screen;
 mod signals;
-mod verify;
 
-use std::{
-    ffi::{OsStr, OsString},
-    path::Path,
-    process::ExitCode,
-};
-
-fn main() -> ExitCode {
-    let mut arguments = std::env::args_os();
-    let name = arguments.next().unwrap_or_default();
-    let as_child = match Path::new(&name).file_name().and_then(OsStr::to_str) {
-        Some(fedpipe_client::PROCESS_NAME) => fedpipe_client::main,
-        Some(fedpipe_client::RELAY_NAME) => fedpipe_client::relay,
-        _ => return args::dispatch(),
-    };
-    as_child(&arguments.collect::<Vec<OsString>>())
+fn main() -> std::process::ExitCode {
+    dispatch::dispatch(&std::env::args_os().collect::<Vec<_>>())
 }

@@ -1,5 +1,6 @@
-//! Ctrl-C, SIGTERM and the end of the terminal (SIGHUP) stop a run, SIGUSR1 reloads its model, and a file that may grow no
-//! more is an error to be told. A signal that was ignored when the command was started stays ignored, as under `nohup`.
+//! The signals of the command. Ctrl-C, SIGTERM and the end of the terminal (SIGHUP) stop a run; SIGUSR1 reloads its
+//! model. SIGXFSZ is caught, so that a file at its size limit causes an error instead of a crash. A signal that was
+//! ignored when the command started stays ignored, as under `nohup`.
 
 use std::{
     process,
@@ -13,50 +14,50 @@ use signal_hook::{
     iterator::Signals,
 };
 
-/// A run that is asked to stop has so long to write its results.
+/// The time in which a stopped run must write its results.
 const GRACE: Duration = Duration::from_millis(900);
 
-/// The first signal stops the run; a second, or a run that is busy with something else (such as a download), ends the
-/// process. Clients end with it: the kernel kills them.
+/// Stops the run on the first signal. A second signal ends the process, and so does a run that is still busy after the
+/// grace period, such as with a download. The kernel kills the client processes with the host.
 ///
 /// # Errors
-/// [`Error::System`] where the system gives no pipe or no thread for signals.
-pub(crate) fn obey(run: Handle) -> Result<()> {
-    // Caught, SIGXFSZ makes the write fail, as on a full disk; clients do not inherit that.
+/// [`Error::System`] if the system refuses a pipe or a thread for signals.
+pub(crate) fn stop_on_signal(run: Handle) -> Result<()> {
+    // With SIGXFSZ caught, the write fails as on a full disk. Client processes do not inherit the handler.
     let mut signals = caught(&[SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGXFSZ])?;
     wait_on_thread(move || {
-        let mut seen = false;
+        let mut is_second = false;
         for signal in signals.forever() {
             match signal {
                 SIGUSR1 => run.reload(),
                 SIGXFSZ => {}
-                _ => stop(&run, signal, &mut seen),
+                _ if is_second => process::exit(128 + signal),
+                _ => {
+                    is_second = true;
+                    stop(&run, signal);
+                }
             }
         }
     })
 }
 
-fn stop(run: &Handle, signal: i32, seen: &mut bool) {
-    if *seen {
-        process::exit(128 + signal);
-    }
-    *seen = true;
+fn stop(run: &Handle, signal: i32) {
     run.stop(signal);
     let for_thread = run.clone();
     let end = move || end_after_grace(&for_thread, signal);
-    // In place, a second signal is not seen meanwhile.
+    // On this thread, the wait would hide a second signal.
     if Builder::new().name("grace".into()).spawn(end).is_err() {
         end_after_grace(run, signal);
     }
 }
 
-/// Ends the process after the grace, or what a run that writes its results takes beyond it.
+/// Ends the process after the grace period, or later if the run still writes its results.
 fn end_after_grace(run: &Handle, signal: i32) {
     wait_for_results(&|| run.is_writing(), &sleep);
     process::exit(128 + signal);
 }
 
-/// Waits for the grace; a run that writes its results has longer, since millions of weights take it.
+/// Waits for the grace period, and then until the run has written its results: millions of weights take longer.
 fn wait_for_results(is_writing: &dyn Fn() -> bool, pause: &dyn Fn(Duration)) {
     pause(GRACE);
     while is_writing() {
@@ -64,20 +65,20 @@ fn wait_for_results(is_writing: &dyn Fn() -> bool, pause: &dyn Fn(Duration)) {
     }
 }
 
-/// Catches these signals, but for those that whoever started the command has it ignore.
+/// Catches these signals, except those that were ignored when the command started.
 fn caught(signals: &[i32]) -> Result<Signals> {
     let ignored = ignored(&std::fs::read_to_string("/proc/self/status").unwrap_or_default());
-    let heeded = signals.iter().filter(|&&signal| signal == SIGUSR1 || ignored >> (signal - 1) & 1 == 0);
-    Signals::new(heeded).map_err(|error| not_started(StartCall::Descriptor, error))
+    let caught = signals.iter().filter(|&&signal| signal == SIGUSR1 || ignored >> (signal - 1) & 1 == 0);
+    Signals::new(caught).map_err(|error| not_started(StartCall::Descriptor, error))
 }
 
-/// The signals that a process ignores, as bits from signal 1 on; `status` is its file in /proc.
+/// Returns the signals that a process ignores, as bits from signal 1 on; `status` is the text of its file in /proc.
 fn ignored(status: &str) -> u64 {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
-/// Waits for signals on a thread, which needs little, and without which nothing can be stopped.
+/// Starts the thread that waits for signals. Its stack is small, so that the system rarely refuses the thread.
 fn wait_on_thread(wait: impl FnOnce() + Send + 'static) -> Result<()> {
     let thread = Builder::new().name("signals".into()).stack_size(128 << 10).spawn(wait);
     thread.map(drop).map_err(|error| not_started(StartCall::Thread, error))
@@ -87,10 +88,10 @@ fn not_started(call: StartCall, error: std::io::Error) -> Error {
     Error::not_started("the thread that waits for signals", &StartError::new(call, error))
 }
 
-/// Calls `end` for the first Ctrl-C, SIGTERM or SIGHUP; a second ends the process.
+/// Calls `end` on the first Ctrl-C, SIGTERM or SIGHUP. A second one ends the process.
 ///
 /// # Errors
-/// As for [`obey`].
+/// As for [`stop_on_signal`].
 pub(crate) fn on_end(end: impl Fn(i32) + Send + 'static) -> Result<()> {
     let mut signals = caught(&[SIGINT, SIGTERM, SIGHUP])?;
     wait_on_thread(move || {
@@ -110,13 +111,13 @@ mod tests {
 
     #[test]
     fn a_stop_waits_for_results_that_are_being_written() {
-        // The writer of a model whose results take as many looks.
-        for looks in [0, 1, 1000] {
+        // The run is still writing at so many checks.
+        for checks in [0, 1, 1000] {
             let (written, waited) = (Cell::new(0), RefCell::new(Vec::new()));
-            let is_writing = || written.replace(written.get() + 1) < looks;
+            let is_writing = || written.replace(written.get() + 1) < checks;
             wait_for_results(&is_writing, &|time| waited.borrow_mut().push(time));
-            assert_eq!(written.get(), looks + 1);
-            assert_eq!(waited.borrow().len(), looks + 1);
+            assert_eq!(written.get(), checks + 1);
+            assert_eq!(waited.borrow().len(), checks + 1);
             assert_eq!(waited.borrow()[0], GRACE);
         }
     }

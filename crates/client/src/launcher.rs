@@ -15,7 +15,7 @@ use fedpipe_protocol::{FailureKind, Isolation, Limits, ProgramLaunch, Reply, Req
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 use crate::{
-    inherited, refuse_arguments,
+    inherited::{self, refuse_arguments},
     sandbox::{Policy, ProgramAccess, lock_in},
     stderr::write_line,
 };

@@ -15,15 +15,14 @@ mod translation;
 
 use std::{ffi::OsString, io::BufReader, process::ExitCode};
 
+pub use inherited::PROCESS_NAME;
 pub use loader::{LoadError, Loaded};
 pub use relay::{RELAY_NAME, relay};
 
 use conversation::serve;
+use inherited::refuse_arguments;
 use lender::Lender;
 use stderr::write_line;
-
-/// The name (`argv[0]`) under which the host executes its own binary again to start a client.
-pub const PROCESS_NAME: &str = "fedpipe-client";
 
 /// Runs a client: `arguments` are its read descriptor, its write descriptor and its number.
 ///
@@ -47,9 +46,4 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-fn refuse_arguments(why: &anyhow::Error) -> ExitCode {
-    write_line(format_args!("error: {PROCESS_NAME} is started by fedpipe, not by hand: {why}"));
-    ExitCode::from(2)
 }

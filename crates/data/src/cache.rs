@@ -8,7 +8,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::checksum;
 use crate::refusal::{persist, refusal};
-use crate::{DataError, DataStep};
+use crate::{data_step::DataStep, error::DataError};
 
 /// The cache that keeps datasets and partitions between runs.
 ///

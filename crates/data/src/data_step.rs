@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::counted;
+use crate::counted::counted;
 
 /// A step of fetching or dealing, which is passed to the caller's closure. `Display` writes one line for the user.
 #[derive(Clone, Debug, PartialEq, Eq)]

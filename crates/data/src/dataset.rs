@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::DataError;
 use crate::checksum::{self, Hashing};
+use crate::error::DataError;
 use crate::idx::{self, IdxContent};
 
 /// The description of a dataset, for a run that does not read it.
@@ -61,7 +61,8 @@ impl Gap {
 }
 
 impl DatasetInfo {
-    /// Returns a sentence where a class has no example: a label far above the others may be a mistake, which makes classes.
+    /// Returns a sentence if a class has no example: a label far above the others may be a mistake, and each label up to
+    /// it is a class.
     pub fn warning(&self) -> Option<String> {
         let Gap { from, label, row, classes } = self.gap.as_ref()?;
         let gap = match label - from {

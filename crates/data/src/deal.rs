@@ -8,7 +8,16 @@ use crate::directory::{self, Directory};
 use crate::entry::{Draft, Entry};
 use crate::evict::evict;
 use crate::partition_file::FileMetadata;
-use crate::{Cache, DataError, DataStep, DatasetInfo, Scheme, Source, fetch, partition, sample};
+use crate::{
+    cache::Cache,
+    data_step::DataStep,
+    dataset::DatasetInfo,
+    error::DataError,
+    fetch,
+    partition::{Scheme, partition},
+    sample,
+    source::Source,
+};
 
 /// The format of the cache's entries. A change of the files' format, a partitioner or the randomness increases it, so
 /// that no old entry is used as a new one.
@@ -69,15 +78,15 @@ impl Dealt {
     }
 }
 
-/// A file that [`Partition::open`](crate::Partition::open) reads.
+/// A file that [`Partition::open`](crate::map::Partition::open) reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionFile {
     /// The path, absolute if the path of the cache is.
     pub path: PathBuf,
     /// The number of examples.
     pub examples: u64,
-    /// The hash of the content, as [`Partition::sha256`](crate::Partition::sha256) returns it. It is computed while the
-    /// file is written.
+    /// The hash of the content, as [`Partition::sha256`](crate::map::Partition::sha256) returns it. It is computed while
+    /// the file is written.
     pub sha256: String,
 }
 

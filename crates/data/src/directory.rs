@@ -12,7 +12,7 @@ use crate::cache::{key, read_json, write_json};
 use crate::checksum::Stamp;
 use crate::dataset::{Dataset, Input, Portion};
 use crate::idx::IdxContent;
-use crate::{Cache, DataError, DataStep};
+use crate::{cache::Cache, data_step::DataStep, error::DataError};
 
 /// The first bytes of a gzip file.
 const GZIP: [u8; 2] = [0x1f, 0x8b];

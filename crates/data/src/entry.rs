@@ -22,7 +22,7 @@ use crate::deal::PartitionFile;
 use crate::partition_file::{self, FileMetadata, Hashes};
 use crate::refusal::{refusal, sync_folder};
 use crate::spread::spread;
-use crate::{Cache, DataError, DataStep, DatasetInfo};
+use crate::{cache::Cache, data_step::DataStep, dataset::DatasetInfo, error::DataError};
 
 pub(crate) const IN_USE: &str = "in-use";
 const MANIFEST: &str = "entry.json";

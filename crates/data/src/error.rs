@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::{FileCause, counted};
+use crate::{counted::counted, file_cause::FileCause};
 
 /// The reason why data cannot be found, read, dealt or written.
 #[derive(Debug, thiserror::Error)]

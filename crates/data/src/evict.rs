@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use crate::cache::{CacheLock, cannot_write};
 use crate::entry::{DRAFT, IN_USE, remove};
-use crate::{Cache, DataError, DataStep};
+use crate::{cache::Cache, data_step::DataStep, error::DataError};
 
 #[derive(Debug)]
 struct Candidate {

@@ -4,8 +4,8 @@
 use std::io::{self, Read};
 use std::path::Path;
 
-use crate::DataError;
 use crate::dataset::Split;
+use crate::error::DataError;
 
 /// The type code of unsigned bytes, the only type that image datasets use.
 const UNSIGNED_BYTE: u8 = 0x08;

@@ -9,7 +9,7 @@ use memmap2::Mmap;
 use safetensors::tensor::{Metadata, TensorInfo};
 use safetensors::{Dtype, SafeTensors};
 
-use crate::{DataError, checksum, counted};
+use crate::{checksum, counted::counted, error::DataError};
 
 /// The pixels as they are in the file, row-major: (n, shape…).
 #[derive(Clone, Copy, Debug, PartialEq)]

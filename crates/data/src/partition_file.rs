@@ -46,7 +46,7 @@ struct TensorEntry {
 pub(crate) struct Hashes {
     /// The SHA-256 of the header with its length.
     header_sha256: String,
-    /// The SHA-256 of the data after the header, as [`Partition::sha256`](crate::Partition::sha256) returns it.
+    /// The SHA-256 of the data after the header, as [`Partition::sha256`](crate::map::Partition::sha256) returns it.
     pub(crate) sha256: String,
 }
 

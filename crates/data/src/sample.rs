@@ -6,8 +6,8 @@ use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
 
-use crate::DataError;
 use crate::dataset::{Dataset, FILES, Input, Portion};
+use crate::error::DataError;
 
 /// The sample's identity. It is a constant, so that partitions in the cache are found without reading the sample.
 pub(crate) const SHA256: &str = "f8792b0b7c909987b7c799f546995837cacec1db8c22981e3995c9d7ac837572";

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde_with::{DeserializeFromStr, SerializeDisplay};
 
-use crate::{DataError, fetch};
+use crate::{error::DataError, fetch};
 
 /// The source of an experiment's dataset: a known name, or a directory of IDX files.
 ///

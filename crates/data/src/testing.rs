@@ -59,7 +59,7 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) {
 }
 
 /// Checks that an error is one sentence and contains each of the words.
-pub(crate) fn assert_says(error: &crate::DataError, words: &[&str]) {
+pub(crate) fn assert_says(error: &crate::error::DataError, words: &[&str]) {
     let text = error.to_string();
     assert!(!text.ends_with('.') && !text.contains('\n'), "{text}");
     for word in words {

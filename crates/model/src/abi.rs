@@ -22,7 +22,13 @@ use abi_stable::{
     std_types::{RBox, RErr, ROk, RResult, RSlice, RSliceMut, RStr, RString},
 };
 
-use crate::{Epoch, Error, Examples, Model, Options, Report, Result, Rows, Sums, Task};
+use crate::{
+    description::{Options, Task},
+    epoch::{Epoch, Report, Sums},
+    error::{Error, Result},
+    examples::{Examples, Rows},
+    model::Model,
+};
 
 #[doc(hidden)]
 pub use abi_stable::library as sabi_library;
@@ -39,7 +45,7 @@ pub type ModelBox = AbiModel_TO<'static, RBox<()>>;
 #[sabi(kind(Prefix(prefix_ref = DoorRef)))]
 #[sabi(missing_field(panic))]
 pub struct Door {
-    /// Returns the [`Description`](crate::Description) of the model as JSON.
+    /// Returns the [`Description`](crate::description::Description) of the model as JSON.
     pub describe: extern "C" fn() -> Answer<RString>,
     /// Builds a model. `options` is a JSON object of strings, `task` is a [`Task`] as JSON.
     #[sabi(last_prefix_field)]
@@ -59,7 +65,7 @@ impl RootModule for DoorRef {
 pub trait AbiModel {
     /// Returns the number of weights.
     fn weight_count(&self) -> Answer<u64>;
-    /// Returns the [`Layout`](crate::Layout) as JSON.
+    /// Returns the [`Layout`](crate::layout::Layout) as JSON.
     fn layout(&self) -> Answer<RString>;
     /// Fills `out` with the weights.
     fn get_weights(&self, out: RSliceMut<'_, f32>) -> Answer<()>;

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// The name, version and options of a model, which are known before it is built.
 ///
@@ -108,7 +108,7 @@ impl Options {
     /// Parses the value of the option `key`.
     ///
     /// # Errors
-    /// A value that does not parse, or a key that [`Model::describe`](crate::Model::describe) does not list.
+    /// A value that does not parse, or a key that [`Model::describe`](crate::model::Model::describe) does not list.
     pub fn get<T: FromStr<Err: std::fmt::Display>>(&self, key: &str) -> Result<T> {
         parse(key, self.text(key)?)
     }

@@ -2,7 +2,10 @@
 
 use std::{iter::Take, ops::Range};
 
-use crate::{Batches, Error, Examples, Result};
+use crate::{
+    error::{Error, Result},
+    examples::{Batches, Examples},
+};
 
 /// The rules of one local epoch.
 ///

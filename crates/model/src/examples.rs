@@ -96,7 +96,7 @@ impl<'a> Examples<'a> {
     }
 
     /// Cuts the examples into batches of `size`, for evaluation; the last batch may be shorter. Training takes its
-    /// batches from [`Epoch::batches`](crate::Epoch::batches).
+    /// batches from [`Epoch::batches`](crate::epoch::Epoch::batches).
     ///
     /// # Panics
     /// If `size` is 0.

@@ -3,7 +3,7 @@
 
 use std::{fmt, sync::OnceLock};
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// A generic loop that is compiled once for each instruction set.
 ///

@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use crate::{
-    Buffer, Isa,
-    buffer::{grow, padded, zeros},
+    buffer::{Buffer, grow, padded, zeros},
+    isa::Isa,
     kernel::{
         ColumnMasks, Masks, PACKED, Pad, Product, Relu, ReluGradient, RowMasks, Rows, Transpose, WeightGradient,
         is_narrow,

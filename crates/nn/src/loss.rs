@@ -1,6 +1,10 @@
 //! The loss: softmax cross-entropy and its gradient.
 
-use crate::{Error, Result, isa::Kernel, math};
+use crate::{
+    error::{Error, Result},
+    isa::Kernel,
+    math,
+};
 
 /// The score of a batch.
 ///

@@ -4,9 +4,9 @@
 use proptest::prelude::*;
 
 use crate::{
-    Isa,
     buffer::padded,
     init,
+    isa::Isa,
     kernel::{
         ColumnMasks, Masks, PACKED, Pad, Product, Relu, ReluGradient, RowMasks, Rows, Transpose, WeightGradient,
         is_narrow,
@@ -91,7 +91,7 @@ fn weight_gradient(isa: Isa, left: &[f32], delta: &[f32], [m, k, n]: [usize; 3])
     let (left, right) = (rows(left, k), Rows { values: &delta, stride: padded(n), rows: m, columns: n });
     let masks = masks(isa, left, n);
     let mut target = vec![f32::NAN; k * n];
-    let (rule, packed) = (&mut Rule::Store(Store), &mut crate::zeros(0));
+    let (rule, packed) = (&mut Rule::Store(Store), &mut crate::buffer::zeros(0));
     WeightGradient { left, masks: &masks, right, target: &mut target, offset: 0, packed }.run(isa, rule);
     target
 }

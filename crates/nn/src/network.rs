@@ -3,12 +3,14 @@
 use ndarray::{ArrayView1, ArrayView2, s};
 
 use crate::{
-    Buffer, Error, Isa, Optimiser, Result, Score,
-    buffer::{grow, padded, zeros},
+    buffer::{Buffer, grow, padded, zeros},
+    error::{Error, Result},
     init,
+    isa::Isa,
     kernel::Rows,
     layer::{Backward, Layer},
-    loss::{self, CrossEntropy},
+    loss::{self, CrossEntropy, Score},
+    optimiser::Optimiser,
     rule::{Rule, Store},
 };
 

@@ -3,8 +3,9 @@
 use serde::Deserialize;
 
 use crate::{
-    Buffer, Error, Isa, Result,
-    buffer::zeros,
+    buffer::{Buffer, zeros},
+    error::{Error, Result},
+    isa::Isa,
     rule::{Adam, Momentum, Rule, Sgd, Step},
 };
 

@@ -2,12 +2,16 @@
 
 use std::array;
 
-use crate::{Isa, buffer::LANES, isa::Kernel, kernel::part_mut};
+use crate::{
+    buffer::LANES,
+    isa::{Isa, Kernel},
+    kernel::part_mut,
+};
 
 /// The rule that changes a stretch of weights by its finished gradient: the innermost part of every optimiser.
 ///
-/// A fused step applies it panel by panel, [`Optimiser::step`](crate::Optimiser::step) to the whole buffer. Elements do
-/// not depend on each other, so that both have the same bits.
+/// A fused step applies it panel by panel, [`Optimiser::step`](crate::optimiser::Optimiser::step) to the whole buffer.
+/// Elements do not depend on each other, so that both have the same bits.
 #[derive(Debug)]
 pub(crate) enum Rule<'a> {
     Store(Store),

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, ops::Range};
 
-use crate::{Place, Tensor};
+use crate::message::{Place, Tensor};
 
 /// The most weights that a layout may have. They take 4 GiB.
 const MOST: usize = 1 << 30;
@@ -92,7 +92,7 @@ impl Layout {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Kind;
+    use crate::message::Kind;
 
     fn tensor(name: &str, shape: &[usize]) -> Tensor {
         Tensor { name: name.into(), shape: shape.into(), kind: Kind::Param, place: Place::Shared }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::{InForce, Isolation};
+use crate::isolation::{InForce, Isolation};
 
 /// A message from the host to a client.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -42,7 +42,7 @@ pub enum Reply {
     Launched(InForce),
     /// The first message, sent without a request. Every protocol version understands it.
     Hello {
-        /// The [`PROTOCOL`](crate::PROTOCOL) of the client.
+        /// The [`PROTOCOL`](crate::constants::PROTOCOL) of the client.
         protocol: u32,
     },
     /// The reply to [`Request::Setup`].

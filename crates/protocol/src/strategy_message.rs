@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{FailureKind, Tensor};
+use crate::message::{FailureKind, Tensor};
 
 /// A message from the host to a strategy program.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,7 +21,7 @@ pub enum StrategyRequest {
 pub enum StrategyReply {
     /// The first message, sent without a request.
     Hello {
-        /// The [`PROTOCOL`](crate::PROTOCOL) of the program.
+        /// The [`PROTOCOL`](crate::constants::PROTOCOL) of the program.
         protocol: u32,
     },
     /// The reply to [`StrategyRequest::SetupStrategy`].

@@ -8,7 +8,7 @@ const UPDATES: usize = 100;
 const WEIGHTS: usize = 1_000_000;
 const BYTES: f64 = (4 * UPDATES * WEIGHTS) as f64;
 
-/// Percent of the bandwidth, `n` times, and the best bandwidth in GB/s.
+/// Returns the mean's share of the bandwidth in percent, `n` times, and the best bandwidth in GB/s.
 pub(crate) fn mean_against_bandwidth(n: usize, cores: usize) -> (Vec<f64>, f64) {
     let update = |k: usize| (0..WEIGHTS).map(|i| ((i * 7 + k) % 1000) as f32 / 1000.0).collect::<Vec<f32>>();
     let updates: Vec<Vec<f32>> = (0..UPDATES).map(update).collect();
@@ -16,7 +16,8 @@ pub(crate) fn mean_against_bandwidth(n: usize, cores: usize) -> (Vec<f64>, f64) 
     let mut best = 0.0_f64;
     let mut shares = Vec::new();
     for _ in 0..n {
-        // Just before the mean, since a shared machine's bandwidth changes; the best of three, since a read is short.
+        // The bandwidth is measured just before the mean, since that of a shared machine changes. The best of three
+        // counts, since a read is short.
         let bandwidth =
             (0..3).map(|_| read(&updates, cores)).fold(0.0, |best, rate| if rate > best { rate } else { best });
         let started = Instant::now();
@@ -27,7 +28,7 @@ pub(crate) fn mean_against_bandwidth(n: usize, cores: usize) -> (Vec<f64>, f64) 
     (shares, best / 1e9)
 }
 
-/// Bytes a second that all cores together read, each its share of the updates.
+/// Returns the bytes a second that all cores read together, each its share of the updates.
 fn read(updates: &[Vec<f32>], cores: usize) -> f64 {
     let started = Instant::now();
     thread::scope(|scope| {
@@ -38,7 +39,7 @@ fn read(updates: &[Vec<f32>], cores: usize) -> f64 {
     BYTES / started.elapsed().as_secs_f64()
 }
 
-/// Bits, since a sum of floats has an order that keeps it from being vectorised.
+/// Sums the bits of floats. A sum of floats has a fixed order, which keeps it from being vectorised.
 fn sum(update: &[f32]) -> u32 {
     update.iter().fold(0, |sum, weight| sum.wrapping_add(weight.to_bits()))
 }

@@ -1,4 +1,4 @@
-//! One client process, spoken to over its pipes as the host does: what it costs to start one, and an epoch in it.
+//! One client process, with which the bench talks over its pipes as the host does. It measures the start and an epoch.
 
 use std::{
     collections::BTreeMap,
@@ -24,39 +24,39 @@ use nix::{
 
 use crate::place::Place;
 
-/// A client that is ready. Dropping it ends its process.
+/// A client process that is ready. Dropping the value ends the process.
 #[derive(Debug)]
 pub(crate) struct Client {
     child: Child,
     to: Option<File>,
     from: BufReader<File>,
     weights: Vec<f32>,
-    /// From before its process was made until it had said that its model is built. That is an upper bound on the time
-    /// since `execve`: it includes the fork, and whatever isolation the client puts on before it loads the model.
+    /// The time from before the process was started until it reported that its model is built. It is an upper bound on
+    /// the time since `execve`: it includes the fork, and the isolation before the model is loaded.
     pub(crate) seconds_to_ready: f64,
 }
 
-/// What a client is given to hold.
+/// The dylib and the files of a client.
 #[derive(Debug)]
 pub(crate) struct Holding {
     setup: Setup,
 }
 
 impl Holding {
-    /// The first partition of `dealt`, for `dylib` with its option `hidden` (empty for the default).
+    /// Returns the first partition of `dealt`, for `dylib` with its option `hidden` (empty for the default).
     pub(crate) fn new(dylib: &Path, dealt: &Dealt, hidden: &str) -> Self {
         let task = Task { shape: dealt.dataset.shape.clone(), classes: dealt.dataset.classes as usize };
         let partitions = vec![HeldPartition { client: 0, path: dealt.path_of(0), sha256: dealt.sha256_of(0) }];
         let options = if hidden.is_empty() { None } else { Some(("hidden".into(), hidden.into())) };
         let options: BTreeMap<String, String> = options.into_iter().collect();
         let purpose = Purpose::Serve { task, partitions, test: dealt.test.path.clone() };
-        // As in a run, in which the memory has a limit.
+        // A run has a limit of memory as well.
         let isolation = Isolation { level: Level::Auto, memory_limit: Some(2 << 30), cpu_seconds: None };
         let (dylib, test_sha256) = (Some(dylib.to_owned()), Some(dealt.test.sha256.clone()));
         Self { setup: Setup { dylib, dylib_sha256: None, test_sha256, options, seed: 0, isolation, purpose } }
     }
 
-    /// The same with another file as the partition.
+    /// Returns the same with another file as the partition.
     pub(crate) fn with_partition(mut self, file: PathBuf) -> Self {
         if let Purpose::Serve { partitions, .. } = &mut self.setup.purpose {
             (partitions[0].path, partitions[0].sha256) = (file, None);
@@ -73,7 +73,7 @@ impl Client {
         fcntl(&child_reads, FcntlArg::F_SETFD(FdFlag::empty()))?;
         fcntl(&child_writes, FcntlArg::F_SETFD(FdFlag::empty()))?;
         for end in [&to, &from] {
-            // Best effort, as the host does.
+            // This is best effort, as in the host.
             let _ = fcntl(end, FcntlArg::F_SETPIPE_SZ(1 << 20));
         }
         let mut command = Command::new(&place.binary);
@@ -93,7 +93,8 @@ impl Client {
         Ok(client)
     }
 
-    /// Seconds from the request to train a local epoch, from the initial weights, until the update is here.
+    /// Returns the seconds from the request to train a local epoch, from the initial weights, until the update has
+    /// arrived.
     pub(crate) fn epoch(&mut self, optimiser: &str, learning_rate: f32) -> Result<f64> {
         let weights = std::mem::take(&mut self.weights);
         let train = Train {
@@ -120,7 +121,7 @@ impl Client {
         Ok(to.flush()?)
     }
 
-    /// The next reply; its weights, if it has any, become this client's.
+    /// Receives the next reply. Its weights, if it has any, become the weights of this client.
     fn hear(&mut self, payload: u64) -> Result<Reply> {
         let (reply, mut parts) = read(&mut self.from, Limits { payload })?;
         if let Reply::Failed { message, .. } = reply {
@@ -135,7 +136,7 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        // The end of its pipe ends it.
+        // A client ends when its pipe ends.
         self.to = None;
         let _ = self.child.wait();
     }

@@ -1,4 +1,4 @@
-//! The rows of the table: what issue 3 asks for, a group of rows a function.
+//! The rows of the table, with their goals. A group of rows is a function.
 
 use anyhow::Result;
 
@@ -12,7 +12,7 @@ use crate::{
     watch::Memory,
 };
 
-/// Floating-point operations to train on one example: the gradient at the inputs of the first layer is not needed.
+/// Returns the floating-point operations to train on one example. The first layer needs no gradient at its inputs.
 const fn training(widths: &[usize]) -> f64 {
     let (mut all, mut layer) = (0, 1);
     while layer < widths.len() {
@@ -22,12 +22,12 @@ const fn training(widths: &[usize]) -> f64 {
     2.0 * (3 * all - widths[0] * widths[1]) as f64
 }
 
-/// Of the default MLP.
+/// The widths of the default MLP.
 const TRAIN: f64 = training(&[784, 128, 64, 10]);
 const EVALUATE: f64 = 2.0 * (784 * 128 + 128 * 64 + 64 * 10) as f64;
 
 impl Bench {
-    /// `fedpipe run mlp` as the README has it.
+    /// Measures `fedpipe run mlp` as the README has it.
     pub(crate) fn runs(&self) -> Result<Vec<Row>> {
         let (runs, numpy) = (self.timed(FOUR, &[])?, self.twin(FOUR)?);
         let total = all(&runs, |run| vec![run.total]);
@@ -50,7 +50,7 @@ impl Bench {
         ])
     }
 
-    /// One epoch of 60,000 examples in one client process: request to update.
+    /// Measures one epoch of 60,000 examples in one client process, from request to update.
     pub(crate) fn epochs(&self) -> Result<Vec<Row>> {
         let dealt = self.place.deal(1)?;
         let holding = |hidden| Holding::new(&self.place.mlp, &dealt, hidden);
@@ -92,7 +92,7 @@ impl Bench {
         Ok(Figures::new(epochs.collect::<Result<_>>()?))
     }
 
-    /// Many clients, of which each round takes a tenth.
+    /// Measures many clients, of which each round samples a tenth.
     pub(crate) fn many(&self) -> Result<Vec<Row>> {
         let a_round = 6_000.0 * TRAIN + 10_000.0 * EVALUATE;
         let (hundred, thousand) = (self.timed(HUNDRED, &[])?, self.timed(THOUSAND, &[])?);
@@ -116,7 +116,7 @@ impl Bench {
         ])
     }
 
-    /// Looked at every 2 ms, in runs of their own.
+    /// Measures memory every 2 ms, in runs of its own.
     pub(crate) fn memory(&self) -> Result<Vec<Row>> {
         let runs = self.federate(FOUR, &[], Memory::Sampled, 3)?;
         let peaks: Vec<f64> = runs.iter().filter_map(|run| run.peak_pss).collect();
@@ -128,8 +128,8 @@ impl Bench {
         Ok(vec![row.goal(Goal::AtMost(100.0))])
     }
 
-    /// What a round costs besides the model's work, by a model with as many weights that has none. There is no
-    /// checkpoint between the rounds, as a real round hides it behind its training.
+    /// Measures a round without the model's work, by a model with as many weights that does nothing. There is no
+    /// checkpoint between the rounds, since a real round writes it during training.
     pub(crate) fn pipes(&self) -> Result<Vec<Row>> {
         let work = Work { rounds: 20, ..FOUR };
         let n = usize::from(self.args.n);
@@ -150,7 +150,7 @@ impl Bench {
         ])
     }
 
-    /// A client with a quarter of Fashion-MNIST, started again and again.
+    /// Measures the start of a client with a quarter of Fashion-MNIST, again and again.
     pub(crate) fn ready(&self) -> Result<Vec<Row>> {
         let dealt = self.place.deal(4)?;
         let holding = Holding::new(&self.place.mlp, &dealt, "");
@@ -159,7 +159,7 @@ impl Bench {
         Ok(vec![Row::new("spawn to ready, a client", Unit::Milliseconds, figures).goal(Goal::AtMost(4.0))])
     }
 
-    /// A client that is killed is missed at once, whatever it did.
+    /// Measures the time until a killed client is detected, in each state of the client.
     pub(crate) fn lost(&self) -> Result<Vec<Row>> {
         let row = |name: &str, state| -> Result<Row> {
             let times: Vec<Vec<f64>> =
@@ -179,7 +179,7 @@ impl Bench {
         Ok(vec![Row::new(name, Unit::Percent, Figures::new(shares)).goal(Goal::AtLeast(60.0))])
     }
 
-    /// Runs of `work` after one that fills the caches.
+    /// Returns the runs of `work`, after one that fills the caches.
     fn timed(&self, work: Work, more: &[&str]) -> Result<Vec<Run>> {
         self.federate(work, more, Memory::Ignored, 1)?;
         self.federate(work, more, Memory::Ignored, self.args.n)
@@ -199,7 +199,7 @@ impl Bench {
     }
 }
 
-/// The figures of all `runs`.
+/// Returns the figures of all `runs`.
 fn all(runs: &[Run], of: impl Fn(&Run) -> Vec<f64>) -> Figures {
     Figures::new(runs.iter().flat_map(of).collect())
 }

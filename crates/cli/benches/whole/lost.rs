@@ -1,4 +1,4 @@
-//! How soon a death is known: from the SIGKILL of a client until the host has written it down and said so.
+//! The time to detect a crash: from the SIGKILL of a client until the host has recorded and printed it.
 
 use std::{
     fs,
@@ -16,22 +16,22 @@ use nix::{
 
 use crate::place::Place;
 
-/// Processor time after which a client has long been training, in ticks of 10 ms.
+/// The processor time after which a client has long been training, in ticks of 10 ms.
 const TRAINING: u64 = 5;
 
-/// How long clients may take to get there.
+/// The time in which clients must reach the state.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What the clients do that are killed.
+/// The state of the clients that are killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
-    /// Waiting for work, while another trains.
+    /// Waiting for work, while another client trains.
     Idle,
-    /// Training, one at a time: a process that waits for its turn on a core also dies only then.
+    /// Training, one at a time, since a process that waits for a core also dies only when it has one.
     Training,
 }
 
-/// Kills clients of one run; gives milliseconds.
+/// Kills clients of one run and returns the milliseconds until each was detected.
 pub(crate) fn detect(place: &Place, state: State) -> Result<Vec<f64>> {
     let out = place.scratch.path().join("lost");
     let mut command = Command::new(&place.binary);
@@ -45,7 +45,7 @@ pub(crate) fn detect(place: &Place, state: State) -> Result<Vec<f64>> {
             let idle = host.clients().into_iter().filter(|&pid| pid != trains);
             idle.map(|pid| time(pid, &mut said)).collect()
         }
-        // Another one trains after each.
+        // After each of them, another client trains.
         State::Training => (0..4).map(|_| time(host.await_training()?, &mut said)).collect(),
     };
     drop(host);
@@ -64,11 +64,11 @@ fn time(client: i32, said: &mut BufReader<ChildStderr>) -> Result<f64> {
     Ok(1e3 * start.elapsed().as_secs_f64())
 }
 
-/// A run that is ended with its clients.
+/// A run. Dropping the value ends it with its clients.
 struct Host(Child);
 
 impl Host {
-    /// The process of the client that trains, once it has long been doing so.
+    /// Returns the process of the client that trains, once it has long been training.
     fn await_training(&self) -> Result<i32> {
         let start = Instant::now();
         loop {
@@ -94,10 +94,10 @@ impl Drop for Host {
     }
 }
 
-/// The processor time that a process has used.
+/// Returns the processor time that a process has used.
 fn ticks(pid: i32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // After the name: state, and so on; the times of user and system are the 12th and 13th.
+    // The state follows the name; the times of user and system are the 12th and 13th fields from there.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
 }

@@ -1,11 +1,11 @@
-//! What the figures were measured on.
+//! The machine on which the figures were measured.
 
 use std::{fs, process::Command};
 
 use fedpipe_nn::Isa;
 use serde_json::{Value, json};
 
-/// Date, processor and versions.
+/// The date, the processor and the versions.
 #[derive(Debug)]
 pub(crate) struct Machine {
     pub(crate) cores: usize,
@@ -14,7 +14,7 @@ pub(crate) struct Machine {
     isa: &'static str,
     kernel: String,
     rustc: String,
-    /// Of the minute before: what else is going on.
+    /// The load of the minute before, by other programs.
     load: f64,
 }
 
@@ -34,16 +34,17 @@ impl Machine {
         }
     }
 
-    /// A line for the head of a table.
+    /// Returns a line for the head of a table.
     pub(crate) fn line(&self, peak: Option<f64>) -> String {
         let Self { cores, date, cpu, isa, kernel, rustc, load } = self;
         let peak = peak.map_or("refused".into(), |peak| format!("{peak:.1} GFLOP/s a core"));
         format!("{date}; {cpu}, {cores} cores, {isa}, FMA peak {peak}; Linux {kernel}; {rustc}; load before {load}")
     }
 
-    /// Figures that were measured beside other work are worth little.
+    /// Returns a warning if other work runs, since figures that are measured beside it are worth little.
     pub(crate) fn warning(&self) -> Option<String> {
-        (self.load > 0.3).then(|| format!("warning: the load is {}: others are at work here, and it shows", self.load))
+        (self.load > 0.3)
+            .then(|| format!("warning: the load is {}: other programs run here and slow the bench", self.load))
     }
 
     pub(crate) fn json(&self) -> Value {

@@ -1,9 +1,9 @@
-//! Whole runs against the goals of the project, as ratios of one run; with `--peers` also against what users would pick
-//! instead. `just bench` runs it after the kernels of `nn`.
+//! Whole runs against the goals of the project, as ratios of one run; with `--peers` also against the systems that
+//! users would choose instead. `just bench` runs this bench after the kernels of `nn`.
 //!
-//! What is timed is timed from outside: a process from before it is made until it has ended, a client from before it is
-//! made until it says that it is ready, a round by the ledger. Medians are of `--n` runs; nothing else runs meanwhile,
-//! and what looks at memory has runs of its own.
+//! All times are taken from outside: of a process from before its start until its end, of a client from before its
+//! start until it reports that it is ready, of a round by the ledger. Medians are over `--n` runs. Nothing else runs
+//! meanwhile, and memory is measured in runs of its own.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a bench reports")]
 #![allow(clippy::disallowed_methods, reason = "a bench without threads has nothing to report")]
 
@@ -65,7 +65,7 @@ struct Args {
     /// Draw the newest comparison of 4 clients to a PNG file, instead
     #[arg(long, value_name = "FILE")]
     chart: Option<PathBuf>,
-    /// What cargo says to a bench
+    /// The flag that cargo gives to a bench
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -92,7 +92,7 @@ struct Bench {
     machine: Machine,
     environments: PathBuf,
     numpy: Option<Installed>,
-    /// Of one core, measured between the works.
+    /// The FMA peak of one core, measured between the works.
     peak: Cell<Peak>,
 }
 
@@ -100,7 +100,7 @@ impl Bench {
     fn new(args: Args) -> Result<Self> {
         let isa = Isa::current()?;
         let (machine, place, peak) = (Machine::this(isa), Place::new()?, Peak::of(isa));
-        // Before minutes of work whose shares of the peak would be worth nothing.
+        // This check precedes minutes of work whose shares of a wrong peak would be worth nothing.
         peak.check(0.0).map_err(Error::msg)?;
         let environments = args.environments.clone().unwrap_or_else(|| place.target.join("peers"));
         let numpy = Installed::find(&NUMPY, &environments, machine.cores);
@@ -111,7 +111,7 @@ impl Bench {
     fn show_rows(&self) -> Result<()> {
         let rows = self.rows()?;
         let checked = self.peak.get().check(report::reached(&rows));
-        // Of a refused peak the rows have no share, and the goals that are shares are missed.
+        // Without a peak, the rows have no share, and the goals that are shares are missed.
         let peak = checked.as_ref().ok().copied();
         println!("{}\n\n{}", self.machine.line(peak), Table::of(&rows, peak).show(self.args.markdown));
         self.keep(&report::json_lines(&rows, &self.machine, peak))?;
@@ -164,8 +164,9 @@ impl Bench {
     }
 
     fn peers(&self, work: Work) -> Result<Table> {
-        let (n, cores) = (self.args.n.into(), self.machine.cores);
-        peers::compare(&self.place, work, n, &self.environments, cores, &|text| self.tell(text))
+        let tell = |text: &str| self.tell(text);
+        let peers = peers::find_all(work, &self.environments, self.machine.cores, &tell);
+        peers::compare(&self.place, work, self.args.n.into(), peers, &tell)
     }
 
     fn look_at_peak(&self) {
@@ -174,7 +175,7 @@ impl Bench {
         self.peak.set(peak);
     }
 
-    /// What goes on, on a terminal or in a log.
+    /// Reports the progress, on a terminal or in a log.
     fn tell(&self, text: &str) {
         let mut errors = std::io::stderr();
         let start = if errors.is_terminal() { "\x1b[2m… " } else { "… " };

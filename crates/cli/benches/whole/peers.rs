@@ -16,15 +16,15 @@ use crate::{
     watch::{Memory, Watched, watch},
 };
 
-/// A system, and how it is run here.
+/// A peer, and the commands that run it here.
 #[derive(Debug)]
 pub(crate) struct Peer {
     name: &'static str,
-    /// Its virtual environment, and the middle of its file of requirements.
+    /// The name of its virtual environment, and the middle of the name of its requirements file.
     environment: &'static str,
     script: &'static str,
     arguments: &'static [&'static str],
-    /// Python that runs where it is installed.
+    /// Python code that succeeds if the system is installed.
     check: &'static str,
     works: &'static [Work],
 }
@@ -45,7 +45,7 @@ const PEERS: [Peer; 6] = [
         script: "original_keras.py",
         arguments: &["--backend", "tensorflow"],
         check: "import keras, tensorflow",
-        // A thousand processes with Keras in each would need a terabyte.
+        // A thousand processes with Keras would need a terabyte.
         works: &[FOUR],
     },
     Peer {
@@ -96,7 +96,8 @@ fn scripts() -> PathBuf {
 }
 
 impl Installed {
-    /// The peer in its environment below `environments`, or with the `python3` of the path; otherwise how to install it.
+    /// Returns the peer in its environment below `environments`, or with the `python3` of the path. The error says how
+    /// to install it.
     pub(crate) fn find(peer: &'static Peer, environments: &Path, cores: usize) -> Result<Self, String> {
         let own = environments.join(peer.environment).join("bin/python");
         let found = [own, "python3".into()].into_iter().find(|python| {
@@ -122,7 +123,7 @@ impl Installed {
         command
     }
 
-    /// One run; also what it said of its versions.
+    /// Runs the peer once; also returns the versions that it printed.
     pub(crate) fn run(&self, work: Work, partitions: &Dealt, memory: Memory) -> Result<(Run, String)> {
         let mut command = self.command(partitions, work.rounds);
         command.args(["--fraction", &work.fraction.to_string()]);
@@ -130,7 +131,7 @@ impl Installed {
         heard(&watched).with_context(|| format!("{} said too little", self.peer.name))
     }
 
-    /// Seconds of each of `n` epochs in one process; for [`NUMPY`].
+    /// Returns the seconds of each of `n` epochs in one process; for [`NUMPY`].
     pub(crate) fn epochs(&self, optimiser: &str, partitions: &Dealt, n: usize) -> Result<Vec<f64>> {
         let mut command = self.command(partitions, n as u32);
         command.args(["--epoch", optimiser]);
@@ -140,8 +141,8 @@ impl Installed {
     }
 }
 
-/// One thread of arithmetic a process, which is how each peer is fastest where processes share the cores; and NumPy's
-/// own choice of kernels.
+/// Gives each process one thread of arithmetic, with which each peer is fastest if processes share the cores, and lets
+/// NumPy choose its kernels.
 fn settle(command: &mut Command) -> &mut Command {
     for threads in ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"] {
         command.env(threads, "1");
@@ -166,7 +167,7 @@ fn heard(watched: &Watched) -> Option<(Run, String)> {
     (run.accuracies.len() > 1).then(|| (run, versions.collect::<Vec<_>>().join(", ")))
 }
 
-/// A system's runs of one work.
+/// The runs of one work by one system.
 struct Contender {
     name: String,
     versions: String,
@@ -203,14 +204,25 @@ impl Contender {
     }
 }
 
-/// Runs fedpipe and all peers that are installed on `work`, in turn, and says how they did. The first run of each is
-/// not timed: it fills the page cache, and its memory is looked at.
+/// Returns the installed peers that can do `work`. Reports how to install the others.
+pub(crate) fn find_all(work: Work, environments: &Path, cores: usize, tell: &dyn Fn(&str)) -> Vec<Installed> {
+    let mut found = Vec::new();
+    for peer in PEERS.iter().filter(|peer| peer.works.contains(&work)) {
+        match Installed::find(peer, environments, cores) {
+            Ok(peer) => found.push(peer),
+            Err(how) => tell(&format!("{} is not installed: {how}", peer.name)),
+        }
+    }
+    found
+}
+
+/// Runs fedpipe and `peers` on `work`, in turn, `n` times, and returns a table of their results. The first run of each
+/// is not timed: it fills the page cache, and its memory is measured.
 pub(crate) fn compare(
     place: &Place,
     work: Work,
     n: usize,
-    environments: &Path,
-    cores: usize,
+    peers: Vec<Installed>,
     tell: &dyn Fn(&str),
 ) -> Result<Table> {
     let partitions = place.deal(work.clients)?;
@@ -218,27 +230,21 @@ pub(crate) fn compare(
     let version = format!("fedpipe {}", env!("CARGO_PKG_VERSION"));
     let memory = fedpipe(Memory::Sampled)?.peak_pss;
     let mut contenders = vec![Contender { name: "fedpipe".into(), versions: version, memory, runs: Vec::new() }];
-    let mut installed = Vec::new();
-    for peer in PEERS.iter().filter(|peer| peer.works.contains(&work)) {
-        let found = match Installed::find(peer, environments, cores) {
-            Ok(found) => found,
-            Err(how) => {
-                tell(&format!("{} is not installed: {how}", peer.name));
-                continue;
-            }
-        };
-        match found.run(work, &partitions, Memory::Sampled) {
+    let mut working = Vec::new();
+    for installed in peers {
+        let name = installed.peer.name;
+        match installed.run(work, &partitions, Memory::Sampled) {
             Ok((Run { peak_pss: memory, .. }, versions)) => {
-                contenders.push(Contender { name: peer.name.into(), versions, memory, runs: Vec::new() });
-                installed.push(found);
+                contenders.push(Contender { name: name.into(), versions, memory, runs: Vec::new() });
+                working.push(installed);
             }
-            Err(error) => tell(&format!("{} is left out: {error:#}", peer.name)),
+            Err(error) => tell(&format!("{name} is left out: {error:#}")),
         }
     }
     for turn in 1..=n {
         tell(&format!("{}: turn {turn} of {n}", work.name));
         contenders[0].runs.push(fedpipe(Memory::Ignored)?);
-        for (peer, contender) in installed.iter().zip(&mut contenders[1..]) {
+        for (peer, contender) in working.iter().zip(&mut contenders[1..]) {
             match peer.run(work, &partitions, Memory::Ignored) {
                 Ok((run, _)) => contender.runs.push(run),
                 Err(error) => tell(&format!("a run is left out: {error:#}")),
@@ -253,7 +259,7 @@ pub(crate) fn compare(
     })
 }
 
-/// The work of `work` in NumPy: seconds of whole runs, and of later rounds.
+/// Runs `work` in NumPy and returns the seconds of whole runs, and of later rounds.
 pub(crate) fn twin(numpy: &Installed, place: &Place, work: Work, n: usize) -> Result<(Figures, Figures)> {
     let partitions = place.deal(work.clients)?;
     let runs: Vec<Run> = (0..n).map(|_| Ok(numpy.run(work, &partitions, Memory::Ignored)?.0)).collect::<Result<_>>()?;

@@ -1,4 +1,4 @@
-//! Where the bench works: the binary, the dylibs, the cache and a folder for what runs leave.
+//! The place of the bench: the binary, the dylibs, the cache, and a folder for runs.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ pub(crate) struct Place {
     pub(crate) target: PathBuf,
     pub(crate) mlp: PathBuf,
     pub(crate) idle: PathBuf,
-    /// On the disk of the target directory and not in memory, as runs are.
+    /// A folder on the disk of the target directory, since runs are on a disk and not in memory.
     pub(crate) scratch: TempDir,
     cache: Cache,
 }
@@ -29,17 +29,17 @@ impl Place {
         Ok(Self { mlp, idle, target, scratch, cache: Cache::user()?, binary })
     }
 
-    /// Fashion-MNIST among `clients`, iid, seed 0: what `fedpipe run` takes by default.
+    /// Deals Fashion-MNIST to `clients`, iid, seed 0, as `fedpipe run` does by default.
     pub(crate) fn deal(&self, clients: u32) -> Result<Dealt> {
         let deal = Deal { source: Source::FashionMnist, scheme: Scheme::Iid, clients, seed: 0 };
         Ok(fedpipe_data::deal(&deal, &self.cache, &mut |_| ())?)
     }
 
-    /// A copy of a partition file of images in which every 0 is a 1.
+    /// Returns a copy of a partition file of images in which every 0 is a 1.
     pub(crate) fn without_zeros(&self, partition: &Path) -> Result<PathBuf> {
         let mut bytes = std::fs::read(partition)?;
         let file = safetensors::SafeTensors::deserialize(&bytes)?;
-        // The images come last.
+        // The images are the end of the file.
         let pixels = file.tensor("examples")?.data().len();
         let start = bytes.len() - pixels;
         bytes[start..].iter_mut().for_each(|pixel| *pixel += u8::from(*pixel == 0));
@@ -49,7 +49,8 @@ impl Place {
     }
 }
 
-/// A model, as `fedpipe run` finds it: beside the binary, or in `deps/`, where cargo builds those of a bench.
+/// Returns the dylib of a model, as `fedpipe run` finds it: beside the binary, or in `deps/`, where cargo puts those of
+/// a bench.
 fn dylib(beside: &Path, file: &str) -> Result<PathBuf> {
     let found = [beside.join(file), beside.join("deps").join(file)].into_iter().find(|path| path.is_file());
     found.with_context(|| format!("{file} is not built; `just bench` builds it"))

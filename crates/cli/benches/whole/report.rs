@@ -39,7 +39,7 @@ impl Figures {
     }
 }
 
-/// What the figures of a row are in.
+/// The unit of the figures of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unit {
     Seconds,
@@ -58,7 +58,7 @@ impl Unit {
         }
     }
 
-    /// `value` with three digits that matter.
+    /// Returns `value` with three significant digits.
     fn show(self, value: f64) -> String {
         let places = match value.abs() {
             less if less < 1.0 => 3,
@@ -70,12 +70,12 @@ impl Unit {
     }
 }
 
-/// What issue 3 asks for.
+/// The goal of a row.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Goal {
     AtMost(f64),
     AtLeast(f64),
-    /// A share of the FMA peak.
+    /// At least a share of the FMA peak.
     OfPeak(f64),
 }
 
@@ -83,7 +83,7 @@ pub(crate) enum Goal {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Operations {
     pub(crate) count: f64,
-    /// Those that no kernel can skip, as far as they are known.
+    /// The operations that no kernel can skip, as far as they are known.
     pub(crate) least: f64,
     pub(crate) cores: usize,
 }
@@ -115,7 +115,7 @@ impl Row {
         self
     }
 
-    /// `count` of the row's operations cannot be skipped.
+    /// Declares that no kernel can skip `count` of the row's operations.
     pub(crate) fn not_skipped(mut self, count: f64) -> Self {
         self.operations.iter_mut().for_each(|operations| operations.least = count);
         self
@@ -126,7 +126,7 @@ impl Row {
         self
     }
 
-    /// Achieved operations a second over the peak of the cores that share the work.
+    /// Returns the achieved operations a second over the peak of the cores that share the work.
     fn of_peak(&self, peak: Option<f64>) -> Option<f64> {
         let Operations { count, cores, .. } = self.operations?;
         Some(count / self.figures.median() / 1e9 / (peak? * cores as f64))
@@ -182,7 +182,7 @@ impl Row {
     }
 }
 
-/// All rows, under a head.
+/// All rows, with a head.
 #[derive(Debug)]
 pub(crate) struct Table {
     pub(crate) head: Vec<&'static str>,
@@ -195,7 +195,7 @@ impl Table {
         Self { head, rows: rows.iter().map(|row| row.cells(peak)).collect() }
     }
 
-    /// One line of JSON a row, its cells as they are shown.
+    /// Returns one line of JSON for each row, with its cells as they are shown.
     pub(crate) fn json_lines(&self, work: &str, machine: &Machine) -> String {
         let line = |row: &Vec<String>| {
             let cells = self.head.iter().zip(row).map(|(head, cell)| ((*head).to_owned(), cell.clone().into()));
@@ -207,7 +207,7 @@ impl Table {
         self.rows.iter().map(line).collect()
     }
 
-    /// For the screen, or as Markdown.
+    /// Returns the table for the screen, or as Markdown.
     pub(crate) fn show(&self, markdown: bool) -> String {
         let lines = || std::iter::once(self.head.iter().map(ToString::to_string).collect()).chain(self.rows.clone());
         let width = |column: usize| lines().map(|line: Vec<String>| line[column].chars().count()).max().unwrap_or(0);
@@ -215,9 +215,10 @@ impl Table {
         let mut text = String::new();
         for (index, line) in lines().enumerate() {
             let cells: Vec<String> = line.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}")).collect();
-            let _ = match markdown {
-                true => writeln!(text, "| {} |", line.join(" | ")),
-                false => writeln!(text, "{}", cells.join("  ").trim_end()),
+            let _ = if markdown {
+                writeln!(text, "| {} |", line.join(" | "))
+            } else {
+                writeln!(text, "{}", cells.join("  ").trim_end())
             };
             if markdown && index == 0 {
                 let _ = writeln!(text, "|{}", "---|".repeat(line.len()));
@@ -227,7 +228,7 @@ impl Table {
     }
 }
 
-/// Returns the most GFLOP/s a core that `rows` reached, without any operation that a kernel may have skipped.
+/// Returns the most GFLOP/s a core in `rows`, without any operation that a kernel may have skipped.
 pub(crate) fn reached(rows: &[Row]) -> f64 {
     let rate = |row: &Row| {
         let Operations { least, cores, .. } = row.operations?;
@@ -236,7 +237,7 @@ pub(crate) fn reached(rows: &[Row]) -> f64 {
     rows.iter().filter_map(rate).fold(0.0, |most, rate| if rate > most { rate } else { most })
 }
 
-/// One line of JSON a row, each with the machine that it was measured on.
+/// Returns one line of JSON for each row, with the machine on which the row was measured.
 pub(crate) fn json_lines(rows: &[Row], machine: &Machine, peak: Option<f64>) -> String {
     let line = |row: &Row| {
         let mut line = row.json(peak);

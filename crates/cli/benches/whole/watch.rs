@@ -1,4 +1,4 @@
-//! Runs a program and notes when it says what, when it ends, and how much memory all its processes have.
+//! Runs a program and records the time of its output, its end, and the memory of all its processes.
 
 use std::{
     collections::BTreeMap,
@@ -22,36 +22,36 @@ use nix::{
     unistd::Pid,
 };
 
-/// What was seen of a program.
+/// The measurements of a program.
 #[derive(Debug)]
 pub(crate) struct Watched {
-    /// Seconds from before its first process was made until that had ended.
+    /// The seconds from before its first process was started until that process had ended.
     pub(crate) total: f64,
-    /// What it wrote to its standard output, and when.
+    /// The lines of its standard output, with their times.
     pub(crate) lines: Vec<(f64, String)>,
     /// The greatest sum of the proportional set sizes of all its processes, in MB (10⁶ bytes).
     pub(crate) peak_pss: Option<f64>,
 }
 
-/// Whether the memory is looked at, which takes time from what is watched.
+/// The choice to measure memory, which slows the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Memory {
     Ignored,
     Sampled,
 }
 
-/// Orphans of what is watched become this process's children, so that none is overlooked.
+/// Makes orphans of the program children of this process, so that no process is overlooked.
 pub(crate) fn adopt_orphans() -> Result<()> {
     prctl::set_child_subreaper(true).context("cannot become the parent of orphans")
 }
 
-/// Runs `command` to its good end.
+/// Runs `command` to its end.
 ///
 /// # Errors
-/// It cannot be started or does not end well; the message has the last that it wrote to its standard error.
+/// The command cannot be started, or fails; the message has the end of its standard error.
 pub(crate) fn watch(command: &mut Command, memory: Memory) -> Result<Watched> {
     let errors = tempfile::NamedTempFile::new()?;
-    // A group of its own: there are frameworks that end their whole group when a process of theirs dies.
+    // The program has a group of its own, since some frameworks end their whole group when one of their processes dies.
     command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors.reopen()?);
     let ended = AtomicBool::new(false);
     let started = Instant::now();
@@ -64,7 +64,7 @@ pub(crate) fn watch(command: &mut Command, memory: Memory) -> Result<Watched> {
         let total = started.elapsed().as_secs_f64();
         ended.store(true, Ordering::Relaxed);
         let peak = sampler.join().ok().flatten();
-        // Whatever it left behind may hold the pipe open.
+        // A process that outlives the program may hold the pipe open.
         end_descendants();
         (status, total, reader.join().unwrap_or_default(), peak)
     });
@@ -84,7 +84,7 @@ fn tail(path: &Path) -> String {
     lines[lines.len().saturating_sub(4)..].join("\n")
 }
 
-/// The greatest sum until `ended`, in MB; none where a process's memory may not be looked at.
+/// Returns the greatest sum until `ended`, in MB; `None` if the memory of a process may not be read.
 fn peak_pss(ended: &AtomicBool) -> Option<f64> {
     let mut peak = 0;
     while !ended.load(Ordering::Relaxed) {
@@ -93,7 +93,7 @@ fn peak_pss(ended: &AtomicBool) -> Option<f64> {
             match pss(process) {
                 Ok(kib) => sum += kib,
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return None,
-                // It has ended.
+                // The process has ended.
                 Err(_) => {}
             }
         }
@@ -103,14 +103,14 @@ fn peak_pss(ended: &AtomicBool) -> Option<f64> {
     Some(peak as f64 * 1024.0 / 1e6)
 }
 
-/// KiB. Pages that several processes share count once in the sum over all of them, and in part for each.
+/// Returns the memory of a process in KiB. A page that several processes share counts once in the sum over all of them.
 fn pss(process: i32) -> io::Result<u64> {
     let text = fs::read_to_string(format!("/proc/{process}/smaps_rollup"))?;
     let value = text.lines().find_map(|line| line.strip_prefix("Pss:")?.trim().strip_suffix(" kB")?.parse().ok());
     value.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-/// The processes that this one has started, and theirs.
+/// Returns the processes that this one has started, and their descendants.
 fn descendants() -> Vec<i32> {
     let own = std::process::id().cast_signed();
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -130,11 +130,11 @@ fn descendants() -> Vec<i32> {
 
 fn parent(process: i32) -> Option<i32> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // The name is in parentheses and may hold any character.
+    // The name is in parentheses and may contain any character.
     stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// Ends and reaps what is left of a program whose first process has ended.
+/// Ends and reaps the processes that are left of a program whose first process has ended.
 fn end_descendants() {
     for _ in 0..100 {
         let left = descendants();

@@ -1,4 +1,4 @@
-//! Bad input: one sentence, a documented exit code, nothing left and nothing lost.
+//! Bad input: one sentence, a documented exit code, no new files and no lost ones.
 
 use std::{
     fs,
@@ -13,7 +13,7 @@ use crate::{
 /// Arguments, the exit code, and words that the sentence must have: the value, the reason, the remedy.
 type Case = (&'static str, i32, &'static [&'static str]);
 
-/// A sentence that is longer is not read.
+/// The greatest length of a sentence that a user reads.
 const LONGEST: usize = 400;
 
 const ARGUMENTS: &[Case] = &[
@@ -151,7 +151,7 @@ fn a_folder_that_cannot_be_used_is_one_sentence() {
     check(OUTPUT);
 }
 
-/// A model that fails in every client ends the run in its first round; what each client did is told before.
+/// A model that fails in every client ends the run in its first round. The failure of each client is printed before.
 #[test]
 fn a_model_that_fails_in_training_ends_the_run() {
     let cases = [
@@ -178,7 +178,7 @@ fn a_model_that_fails_in_training_ends_the_run() {
     });
 }
 
-/// The host finds the panic above its backtrace, and says nothing of results, since there are none.
+/// The host finds the panic above its backtrace. It announces no results, since there are none.
 #[test]
 fn the_last_words_of_a_panic_have_its_message_with_file_and_line() {
     check_all(["0", "1", "full"], |backtrace| {
@@ -194,9 +194,10 @@ fn the_last_words_of_a_panic_have_its_message_with_file_and_line() {
         let is_told = errors.contains(&format!("\n  | {first}\n"))
             && errors.contains(" failed: 0 of 1 client returned an update");
         let has_no_result = said.contains("no round was completed  (1 client, ") && !said.contains("results");
-        match has_place && has_message && is_told && has_no_result {
-            true => Ok(()),
-            false => Err(format!("{words:?}\n{said}\n{errors}")),
+        if has_place && has_message && is_told && has_no_result {
+            Ok(())
+        } else {
+            Err(format!("{words:?}\n{said}\n{errors}"))
         }
     });
 }
@@ -212,7 +213,7 @@ fn what_a_failed_run_was_to_be_called_can_be_used_again() {
 #[test]
 fn a_runs_folder_that_takes_nothing_is_no_endless_search_for_a_number() {
     let place = Place::new();
-    // A folder in which not even root can make one.
+    // Not even root can create a file in this folder.
     std::os::unix::fs::symlink("/proc/self", place.path("runs")).unwrap();
     let output = place.fedpipe("run logreg --data sample").output().unwrap();
     assert!(output.status.code() == Some(5) && stderr(&output).contains("runs/logreg-1"), "{}", stderr(&output));
@@ -245,7 +246,7 @@ fn check(cases: &[Case]) {
     });
 }
 
-/// With `--quiet`, so that an error is all that a run prints, and in the sample unless other data are named.
+/// Starts a run with `--quiet`, so that it prints an error alone, and on the sample unless other data are named.
 fn start(place: &Place, arguments: &str) -> Output {
     let mut command: Command = place.fedpipe(arguments);
     if arguments.starts_with("run ") {
@@ -274,7 +275,7 @@ fn one_sentence(output: &Output, code: i32, says: &[&str]) -> Result<(), String>
     }
 }
 
-/// Files and folders that the cases name.
+/// Creates the files and folders that the cases name.
 fn prepare(place: &Place) {
     fs::write(place.path("text"), "this is no shared library, no TOML and no image").unwrap();
     fs::write(place.path("empty.so"), "").unwrap();
@@ -294,7 +295,7 @@ fn prepare_dylibs(place: &Place) {
     let mut bytes = fs::read(dylib("other-abi")).unwrap();
     fs::write(place.path("truncated.so"), &bytes[..20_000]).unwrap();
     fs::write(place.path("beheaded.so"), &bytes[..40]).unwrap();
-    // The header of an abi_stable that does not exist yet.
+    // The header is that of an abi_stable that does not exist yet.
     let magic = b"abi stable library for Rust";
     let at = bytes.windows(magic.len()).position(|part| part == magic).unwrap();
     bytes[at] = b'A';
@@ -318,7 +319,7 @@ fn prepare_data(place: &Place) {
     set("longer", 1, [idx::labels(60), vec![1]].concat());
     set("swapped", 0, idx::labels(60));
     set("label", 3, with(idx::labels(9), 8 + 3, &[9]));
-    // The test images say that they are 3×2.
+    // The header of the test images has the shape 3×2.
     set("shape", 2, with(idx::images(9), 8, &[0, 0, 0, 3, 0, 0, 0, 2]));
     set("huge", 0, with(idx::images(60), 4, &[255; 12]));
     set("gzip", 0, Vec::new());

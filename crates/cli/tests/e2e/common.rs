@@ -1,4 +1,4 @@
-//! What the tests share: a place to run in, and what a run left there.
+//! Helpers of all tests: a folder to run in, and the directory that a run leaves.
 
 use std::{
     fmt::Debug,
@@ -27,7 +27,7 @@ impl Place {
         self.0.path().join(name)
     }
 
-    /// `fedpipe` with `arguments`, which are separated by spaces.
+    /// Returns `fedpipe` with `arguments`, which are separated by spaces.
     pub(crate) fn fedpipe(&self, arguments: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_fedpipe"));
         self.settle(&mut command).args(arguments.split_whitespace());
@@ -41,20 +41,20 @@ impl Place {
         command.env("RUST_BACKTRACE", "0")
     }
 
-    /// Runs `fedpipe run` on the sample to its good end.
+    /// Runs `fedpipe run` on the sample. The run must succeed.
     pub(crate) fn run(&self, arguments: &str) -> Run {
         let (output, run) = self.try_run(arguments);
         assert!(output.status.success(), "fedpipe run {arguments}: {}\n{}", output.status, stderr(&output));
         run
     }
 
-    /// Runs `fedpipe run` on the sample, unless `arguments` name other data, into `--out out` unless they name one.
+    /// Runs `fedpipe run` on the sample and into `--out out`, unless `arguments` name others.
     pub(crate) fn try_run(&self, arguments: &str) -> (Output, Run) {
         let (mut command, run) = self.command(arguments);
         (command.output().unwrap(), run)
     }
 
-    /// As for [`Place::try_run`], not yet started.
+    /// Returns the command of [`Place::try_run`], not yet started.
     pub(crate) fn command(&self, arguments: &str) -> (Command, Run) {
         let mut command = self.fedpipe(&format!("run {arguments}"));
         let words: Vec<&str> = arguments.split_whitespace().collect();
@@ -68,7 +68,7 @@ impl Place {
         (command, Run(self.path(out)))
     }
 
-    /// What lies here beside the cache and the marks, by path, with a digest of each file.
+    /// Returns the files and folders here, except the cache and the marks, with a digest of each file.
     pub(crate) fn contents(&self) -> Vec<(PathBuf, String)> {
         let mut found = Vec::new();
         let mut folders = vec![self.0.path().to_owned()];
@@ -87,7 +87,7 @@ impl Place {
     }
 }
 
-/// A run's directory.
+/// A run directory.
 #[derive(Debug, Clone)]
 pub(crate) struct Run(pub(crate) PathBuf);
 
@@ -101,7 +101,7 @@ impl Run {
         serde_json::from_slice(&self.read("summary.json")).unwrap()
     }
 
-    /// The lines of the ledger for one kind of event.
+    /// Returns the lines of the ledger for one kind of event.
     pub(crate) fn ledger(&self, event: &str) -> Vec<Value> {
         let text = String::from_utf8(self.read("ledger.jsonl")).unwrap();
         let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -112,24 +112,24 @@ impl Run {
         self.summary()["weights_sha256"].as_str().unwrap().to_owned()
     }
 
-    /// All that the clients have printed.
+    /// Returns the output of all clients.
     pub(crate) fn logs(&self) -> String {
         let logs = fs::read_dir(self.0.join("clients")).into_iter().flatten().flatten();
         logs.map(|log| String::from_utf8_lossy(&fs::read(log.path()).unwrap()).into_owned()).collect()
     }
 }
 
-/// The folder in which cargo builds the models and fixtures: that of this test.
+/// Returns the folder in which cargo builds the models and fixtures: that of this test.
 pub(crate) fn dylibs() -> PathBuf {
     std::env::current_exe().unwrap().parent().unwrap().to_owned()
 }
 
-/// The dylib of a crate by its name.
+/// Returns the dylib of a crate by its name.
 pub(crate) fn dylib(name: &str) -> PathBuf {
     dylibs().join(format!("lib{}.so", name.replace('-', "_")))
 }
 
-/// The top of the repository.
+/// Returns the root of the repository.
 pub(crate) fn repository() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
@@ -147,7 +147,7 @@ pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Waits until `look` finds something, for what no event can be had of. The limit is for a test that has failed.
+/// Waits until `look` finds something, where no event can be waited for. A test that reaches the limit has failed.
 pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     const LIMIT: Duration = Duration::from_secs(60);
     let start = Instant::now();
@@ -160,7 +160,7 @@ pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> 
     }
 }
 
-/// Checks all cases and names every one that fails.
+/// Checks all cases and names each one that fails.
 pub(crate) fn check_all<C: Debug>(cases: impl IntoIterator<Item = C>, check: impl Fn(&C) -> Result<(), String>) {
     let failed: Vec<String> =
         cases.into_iter().filter_map(|case| check(&case).err().map(|why| format!("{case:?}: {why}"))).collect();

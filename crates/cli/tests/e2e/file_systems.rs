@@ -1,4 +1,4 @@
-//! File systems that refuse locks, syncs and modes, as Lustre, NFS, CIFS and FUSE do, and those that fail.
+//! File systems that refuse locks, syncs and modes, as Lustre, NFS, CIFS and FUSE do, and file systems that fail.
 
 use std::{fs, os::unix::fs::symlink};
 
@@ -9,7 +9,7 @@ use crate::{
     refusing::{self, Refused},
 };
 
-/// The run directories of a place, and whatever else is beside them.
+/// Returns the run directories of a place, and all files beside them.
 fn runs(place: &Place) -> Vec<String> {
     let entries = fs::read_dir(place.path("runs")).into_iter().flatten();
     let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -17,7 +17,7 @@ fn runs(place: &Place) -> Vec<String> {
     names
 }
 
-/// Locks of both kinds.
+/// Refuses locks of both kinds.
 fn locks(with: Errno) -> Vec<Refused> {
     let record = Refused::call_where(libc::SYS_fcntl, 1, u64::from(u32::MAX), libc::F_SETLK as u64, with);
     vec![record, Refused::calls(&[libc::SYS_flock], with)]
@@ -47,7 +47,7 @@ fn what_the_data_do_not_need_may_be_refused() {
         (locks(Errno::EOPNOTSUPP), vec![locked, kept]),
         (syncs(Errno::EINVAL), vec![refused]),
         (syncs(Errno::EROFS), vec![refused]),
-        // No mode is set: the files are made as the umask has them.
+        // No mode is set, so that the umask decides the modes of files.
         (modes(Errno::EPERM), vec![]),
         (modes(Errno::EOPNOTSUPP), vec![]),
     ];
@@ -63,11 +63,12 @@ fn what_the_data_do_not_need_may_be_refused() {
         if errors.lines().count() != warnings.len() || !errors.lines().zip(warnings).all(fits) {
             return Err(errors);
         }
-        // The dealt data are found again, and the next run has the next number.
+        // The second run finds the dealt data, and takes the next number.
         let output = refusing::output(place.fedpipe(RUN), calls.clone());
-        match output.status.success() && runs(&place) == ["logreg-1", "logreg-2"] {
-            true => Ok(()),
-            false => Err(format!("{}: {:?} {}", output.status, runs(&place), stderr(&output))),
+        if output.status.success() && runs(&place) == ["logreg-1", "logreg-2"] {
+            Ok(())
+        } else {
+            Err(format!("{}: {:?} {}", output.status, runs(&place), stderr(&output)))
         }
     });
 }
@@ -86,7 +87,7 @@ fn a_run_whose_folder_cannot_be_locked_is_resumed_with_a_warning() {
     );
 }
 
-/// Only a number that is taken is followed by the next one.
+/// The search for a number continues only if the number is taken.
 #[test]
 fn a_disk_that_fails_ends_the_run_and_leaves_no_folder() {
     let cases = [
@@ -103,9 +104,10 @@ fn a_disk_that_fails_ends_the_run_and_leaves_no_folder() {
         let output = refusing::output(place.fedpipe(RUN), syncs(*number));
         let errors = stderr(&output);
         let begins = errors.starts_with("error: cannot write runs/logreg-1: ") && errors.lines().count() == 1;
-        match output.status.code() == Some(5) && begins && errors.contains(says) && runs(&place).is_empty() {
-            true => Ok(()),
-            false => Err(format!("{}: {:?} {errors}", output.status, runs(&place))),
+        if output.status.code() == Some(5) && begins && errors.contains(says) && runs(&place).is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{}: {:?} {errors}", output.status, runs(&place)))
         }
     });
 }

@@ -1,4 +1,4 @@
-//! `fedpipe flower new`; what the app does on Flower is tested in `crates/python/tests/flower`.
+//! `fedpipe flower new`. The tests in `crates/python/tests/flower` run the app on Flower.
 
 use std::fs;
 
@@ -21,7 +21,7 @@ fn a_new_app_runs_the_experiment_that_it_was_given() {
     let module = project["tool"]["flwr"]["app"]["components"]["serverapp"].as_str().unwrap();
     assert!(read("fedpipe_app.py").contains("server = server_app()") && module == "fedpipe_app:server");
 
-    // Beside the experiment it has what is told the ServerApp alone.
+    // The configuration has the experiment, and keys for the ServerApp alone.
     let mut config = project["tool"]["flwr"]["app"]["config"].as_table().unwrap().clone();
     for (key, value) in [("binary", "fedpipe"), ("out", ""), ("resume", "")] {
         assert_eq!(config.remove(key).unwrap().as_str(), Some(value));

@@ -1,4 +1,4 @@
-//! Clients that are programs of the user's: `--client COMMAND`. The program here is `fixtures/client.sh`.
+//! Clients that are programs: `--client COMMAND`. The program here is `fixtures/client.sh`.
 
 use std::{
     fs,
@@ -20,16 +20,16 @@ use crate::{
     live::{Live, children},
 };
 
-/// A place with the program in it.
+/// Returns a place with the program in it.
 pub(crate) fn place() -> Place {
     let place = Place::new();
     fs::copy(repository().join("crates/cli/fixtures/client.sh"), place.path("client.sh")).unwrap();
     place
 }
 
-/// The run of a client that has a fault until the mark is there.
+/// Returns the command of a run whose client commits a fault until the mark exists.
 ///
-/// Unconfined, since a fault writes the mark and may start a program; what isolation does is the matter of the tests below.
+/// The run has no isolation, since a fault writes the mark and may start a program. Other tests cover isolation.
 pub(crate) fn command(place: &Place, fault: &str, arguments: &str) -> (Command, Run) {
     let (mut command, run) = place.command(arguments);
     command.args(["--isolation", "off"]);
@@ -44,7 +44,7 @@ fn run(place: &Place, fault: &str, arguments: &str) -> Run {
     run
 }
 
-/// The one weight of its model.
+/// Returns the one weight of the program's model.
 pub(crate) fn weight(run: &Run) -> f32 {
     f32::from_le_bytes(run.read("model.safetensors").last_chunk().copied().unwrap())
 }
@@ -58,7 +58,7 @@ fn undisturbed() -> String {
 fn a_program_is_a_client_and_is_known_by_its_files() {
     let place = place();
     let run = run(&place, "none", "--rounds 2");
-    // The mean over four clients with 500 examples each.
+    // The weight is the mean over four clients with 500 examples each.
     assert_eq!(weight(&run), 2.5);
     let script = sha256(&fs::read(place.path("client.sh")).unwrap());
     assert_eq!(run.ledger("ready")[0]["client_sha256"], json!({"client.sh": script}));
@@ -66,7 +66,7 @@ fn a_program_is_a_client_and_is_known_by_its_files() {
     assert_eq!(run.summary()["model"], json!("bash"));
     assert_eq!(run.summary()["client"], json!("bash client.sh none marks/fault"));
     assert!(!run.0.join("model.so").exists());
-    // One thread, and no dylib.
+    // The program has one thread, and no dylib.
     assert_eq!(run.logs().lines().next(), Some("threads: 1 1 1; dylib: \"dylib\":null"));
 }
 
@@ -92,7 +92,7 @@ fn a_lost_program_is_tried_again_and_costs_no_bit() {
         ("child", "", json!({"kind": "exit", "code": 7})),
         ("kill", "", json!({"kind": "signal", "number": 11})),
         ("failed", "", json!({"kind": "reported", "failure": "model", "message": "as it was told, the client fails"})),
-        // The deadline is for starting bash, too: it must be more than a loaded machine takes for that.
+        // The deadline includes the start of bash: it must be long enough for a loaded machine.
         ("sleep", "--client-timeout 4", json!({"kind": "deadline", "seconds": 4.0})),
         ("garbage", "", json!({"kind": "protocol", "message": "it starts with \"Load\" instead of \"fdp1\""})),
     ];
@@ -124,9 +124,10 @@ fn an_answer_that_is_not_taken_costs_its_client_alone() {
         let lost = run.ledger("lost");
         let [line] = lost.as_slice() else { return Err(format!("{lost:?}")) };
         let cause = &line["cause"];
-        match cause["kind"] == *kind && cause["message"] == *says && run.weights_sha256() == whole {
-            true => Ok(()),
-            false => Err(line.to_string()),
+        if cause["kind"] == *kind && cause["message"] == *says && run.weights_sha256() == whole {
+            Ok(())
+        } else {
+            Err(line.to_string())
         }
     });
 }
@@ -140,7 +141,7 @@ fn a_byte_after_a_whole_answer_costs_its_client_alone() {
         let (mut command, run) = command(&place, "byte", &format!("--on-failure {policy}"));
         let output = command.output().unwrap();
         let errors = stderr(&output);
-        // The next request may have come before the byte was found.
+        // The next request may arrive before the host finds the byte.
         let [line] = &run.ledger("lost")[..] else { panic!("{errors}") };
         assert_eq!((&line["process"], &line["cause"]["kind"]), (&json!(1), &json!("protocol")), "{line}");
         match policy {
@@ -167,9 +168,10 @@ fn a_layout_that_is_none_is_refused_before_the_first_round() {
         let (mut command, _) = command(&place, fault, "--quiet");
         let output = command.output().unwrap();
         let last = stderr(&output).lines().last().unwrap_or_default().to_owned();
-        match output.status.code() == Some(*code) && last.starts_with("error: ") && last.contains(says) {
-            true => Ok(()),
-            false => Err(format!("{}: {last}", output.status)),
+        if output.status.code() == Some(*code) && last.starts_with("error: ") && last.contains(says) {
+            Ok(())
+        } else {
+            Err(format!("{}: {last}", output.status))
         }
     });
 }
@@ -183,7 +185,7 @@ fn pooled_programs_have_the_same_bits() {
     }
 }
 
-/// A run that ended in round 2 and can go on.
+/// Returns a run that ended in round 2 and can be resumed.
 fn interrupted(place: &Place) -> Run {
     let (mut command, run) = command(place, "exit", "--on-failure abort");
     assert_eq!(command.output().unwrap().status.code(), Some(6));
@@ -238,14 +240,14 @@ fn a_program_cannot_be_reloaded() {
     let live = Live::of(&place, command, run.clone());
     eventually("the client sleeps", || place.path("marks/fault").exists().then_some(()));
     live.signal(Signal::SIGUSR1);
-    // The one that sleeps is lost; then the round ends, and with it the wait for a reload.
+    // The sleeping client is killed; then the round ends, and with it the wait for a reload.
     kill(Pid::from_raw(process(&live, 1)), Signal::SIGKILL).unwrap();
     let (status, errors) = live.end();
     assert!(status.success() && errors.contains("the model stays as it is: a client of your own"), "{errors}");
     assert_eq!(run.weights_sha256(), undisturbed());
 }
 
-/// The process of the program with this number.
+/// Returns the process of the program with this number.
 fn process(live: &Live<'_>, number: u32) -> i32 {
     let ends = format!("\0{number}\0");
     let is_it = |pid: i32| fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.ends_with(&ends));
@@ -291,16 +293,17 @@ fn what_is_no_client_is_one_sentence() {
         let output = place.fedpipe("run --data sample --quiet").args(*arguments).output().unwrap();
         let errors = stderr(&output);
         let last = errors.lines().last().unwrap_or_default();
-        // A failure that every process would repeat is told once.
+        // A failure that all processes would repeat is reported once.
         let once = errors.lines().filter(|line| !line.starts_with(' ')).count() == 1;
-        match output.status.code() == Some(*code) && last.starts_with("error: ") && last.contains(says) && once {
-            true => Ok(()),
-            false => Err(format!("{}: {errors}", output.status)),
+        if output.status.code() == Some(*code) && last.starts_with("error: ") && last.contains(says) && once {
+            Ok(())
+        } else {
+            Err(format!("{}: {errors}", output.status))
         }
     });
 }
 
-/// What client 1, or the strategy, says of each of its attempts.
+/// Returns the output of client 1, or of the strategy, about each of its attempts.
 fn attempts(place: &Place, level: &str, who: &str) -> (Run, Vec<String>) {
     let sibling = partitions(place)[0].display().to_string();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -317,8 +320,8 @@ fn attempts(place: &Place, level: &str, who: &str) -> (Run, Vec<String>) {
     (run, said)
 }
 
-/// Files that a program shall not read, in a place that has a run, a cache and datasets beside the program; and those that it
-/// may, which are the last two.
+/// Returns files that a program must not read, in a place that has a run, a cache and datasets beside the program, and
+/// two files at the end that it may read.
 fn files_beside(place: &Place) -> Vec<String> {
     let partition = partitions(place).remove(0);
     idx::write(&place.path("data"));
@@ -326,7 +329,7 @@ fn files_beside(place: &Place) -> Vec<String> {
         fs::create_dir_all(place.path(name).parent().unwrap()).unwrap();
         fs::write(place.path(name), contents).unwrap();
     }
-    // A link of the cache's, and what it leads to.
+    // One is a link in the cache, another the file that the link leads to.
     fs::create_dir_all(place.path("disk/mnist")).unwrap();
     fs::write(place.path("disk/mnist/blob"), "x").unwrap();
     fs::create_dir_all(place.path("cache/fedpipe/datasets")).unwrap();
@@ -337,7 +340,7 @@ fn files_beside(place: &Place) -> Vec<String> {
     names.chain(["helper".to_owned(), "client.sh".to_owned()]).collect()
 }
 
-/// Returns the program's words on these files, of which it may read the last two, or all.
+/// Returns the program's reports on these files, of which it may read the last two, or all.
 fn outcomes(files: &[String], all: bool) -> Vec<String> {
     let open = if all { 0 } else { files.len() - 2 };
     let outcome = |at| if at < open { "refused" } else { "done" };
@@ -370,7 +373,7 @@ fn a_program_reads_no_data_and_no_run_that_lie_beside_it() {
         let said: Vec<&str> = log.lines().filter_map(|line| line.strip_prefix("read ")).collect();
         assert_eq!(said, outcomes(&files, level == "off"), "{who}");
     }
-    // So it is for one that is only asked what it is; of the dataset that it is told nothing of, the files alone are closed.
+    // The same holds for a program that only describes itself. It has no dataset, so that only known files are closed.
     let output = place.fedpipe("models").args(["--client", &command]).output().unwrap();
     let mut said = outcomes(&files, false);
     said[0] = "data/notes: done".into();
@@ -383,7 +386,7 @@ fn a_program_reads_nothing_of_the_run_that_it_verifies() {
         return;
     }
     let place = place();
-    // Its weights follow from how many of them it can read.
+    // The weights depend on the number of files that the program can read.
     let (mut command, _) = place.command("--clients 2 --rounds 2");
     let output =
         command.args(["--client", "bash client.sh read out/ledger.jsonl,out/experiment.toml"]).output().unwrap();
@@ -434,7 +437,7 @@ fn a_program_that_lies_in_what_is_closed_is_refused_before_it_is_started() {
     }
 }
 
-/// What is said where all of isolation is in force.
+/// The isolation that the screen shows if all of it is in force.
 const CONFINED: [&str; 8] = [
     "read its own program: done",
     "read a sibling's partition: refused",
@@ -446,7 +449,7 @@ const CONFINED: [&str; 8] = [
     "write to /dev/null: done",
 ];
 
-/// A run under `require` of a program that was refused what it tried, with its place.
+/// Runs, under `require`, a program whose attempts are refused. Returns the run with its place.
 pub(crate) fn confined(who: &str) -> (Place, Run) {
     let place = place();
     let (run, said) = attempts(&place, "require", who);
@@ -455,7 +458,7 @@ pub(crate) fn confined(who: &str) -> (Place, Run) {
     (place, run)
 }
 
-/// A run under `off` of a program that could do all it tried.
+/// Runs, under `off`, a program whose attempts all succeed.
 pub(crate) fn unconfined(who: &str) -> (Place, Run) {
     let place = place();
     let (run, said) = attempts(&place, "off", who);
@@ -470,7 +473,7 @@ fn a_program_is_confined_and_trains() {
         return;
     }
     let (_place, run) = confined("--client");
-    // The mean over two clients, as without.
+    // The weight is the mean over two clients, as without isolation.
     assert_eq!(weight(&run), 1.5);
     let line = &run.ledger("isolation")[0];
     assert_eq!((&line["level"], &line["seccomp"], &line["threads"]), (&json!("require"), &json!(true), &json!(true)));
@@ -499,9 +502,10 @@ fn a_confined_program_starts_no_process_and_ends_at_its_limit() {
         let output = command.args(["--client", &format!("bash client.sh {fault} -")]).output().unwrap();
         let lost = run.ledger("lost");
         let named = lost.iter().all(|line| line["cause"] == *cause && line["last_words"].to_string().contains(words));
-        match output.status.success() && lost.len() == 1 && named {
-            true => Ok(()),
-            false => Err(format!("{lost:?} {}", stderr(&output))),
+        if output.status.success() && lost.len() == 1 && named {
+            Ok(())
+        } else {
+            Err(format!("{lost:?} {}", stderr(&output)))
         }
     });
 }
@@ -523,7 +527,7 @@ fn what_cannot_be_launched_is_one_sentence() {
     assert!(output.status.code() == Some(1) && errors.starts_with(says) && errors.lines().count() == 1, "{errors}");
 }
 
-/// Scripts that start `client.sh`, which lies in another folder than they do.
+/// Scripts that start `client.sh`, which lies in another folder than the scripts.
 fn write_scripts(place: &Place) {
     fs::create_dir(place.path("scripts")).unwrap();
     let started = "bash client.sh none - \"$@\"";
@@ -547,10 +551,7 @@ fn a_wrapper_that_becomes_the_program_is_a_client_and_a_strategy() {
         write_scripts(&place);
         let (mut run, left) = place.command("--clients 2 --rounds 1 --isolation require");
         let output = run.args(["--client", command, "--strategy-program", command]).output().unwrap();
-        match output.status.success() && weight(&left) == 1.0 {
-            true => Ok(()),
-            false => Err(stderr(&output)),
-        }
+        if output.status.success() && weight(&left) == 1.0 { Ok(()) } else { Err(stderr(&output)) }
     });
 }
 

@@ -1,5 +1,8 @@
-//! The rules of the house that cargo and the compiler do not check: which crate may depend on which, and where `unsafe`
-//! may stand. `crates/README.md` says why.
+//! The rules of the house that cargo and the compiler do not check: the arrows between crates, the files with `unsafe`,
+//! imports and words. `crates/README.md` has the reasons.
+
+mod imports;
+mod words;
 
 use std::{
     collections::BTreeMap,
@@ -9,7 +12,7 @@ use std::{
 
 use crate::common::repository;
 
-/// All arrows between our crates. (Dev-dependencies and test fixtures are free.)
+/// All arrows between our crates, except dev-dependencies and those of test fixtures.
 const ARROWS: &[(&str, &[&str])] = &[
     (
         "fedpipe",
@@ -28,14 +31,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("fedpipe-nn", &["fedpipe-random"]),
 ];
 
-/// What a model may depend on, of ours.
+/// Our crates on which a model may depend.
 const A_MODELS_ARROWS: &[&str] = &["fedpipe-model", "fedpipe-nn"];
 
-/// Crates of others' that only some of ours may name: what opens a dylib, and what crosses its door.
+/// Foreign crates that only some of our crates may name: those that open a dylib, or cross its door.
 const GUARDED: &[(&str, &[&str])] =
     &[("abi_stable", &["fedpipe-model", "fedpipe-client"]), ("libloading", &["fedpipe-client"])];
 
-/// Files, and folders that end in `/`, in which `unsafe` is allowed.
+/// Files in which `unsafe` is allowed, and folders, which end in `/`.
 const UNSAFE: &[&str] = &[
     "crates/client/src/inherited.rs",
     "crates/client/src/loader.rs",
@@ -61,7 +64,7 @@ impl Package {
         self.folder.parent().unwrap().ends_with("models")
     }
 
-    /// The names of what it depends on outside of tests, on any platform.
+    /// Returns the names of its dependencies outside of tests, on any platform.
     fn dependencies(&self) -> Vec<String> {
         let tables = ["dependencies", "build-dependencies"];
         let target = self.manifest.get("target").and_then(toml::Value::as_table);
@@ -72,12 +75,12 @@ impl Package {
     }
 }
 
-/// `alias = { package = "name" }` names another.
+/// Returns the name of a dependency, also for `alias = { package = "name" }`.
 fn package_name(key: &str, value: &toml::Value) -> String {
     value.get("package").and_then(toml::Value::as_str).unwrap_or(key).to_owned()
 }
 
-/// The packages in `crates/` and `models/`.
+/// Returns the packages in `crates/` and `models/`.
 fn packages() -> Vec<Package> {
     let folders = ["crates", "models"].map(|folder| fs::read_dir(repository().join(folder)).unwrap());
     let folders = folders.into_iter().flatten().map(|entry| entry.unwrap().path());
@@ -126,7 +129,7 @@ fn every_package_has_the_workspaces_lints() {
     assert!(without.is_empty(), "without `lints.workspace = true`: {without:?}");
 }
 
-/// The workspace's lints deny `unsafe`, so that a file without an exception has none.
+/// A file without an exception has no `unsafe`, since the workspace's lints deny it.
 #[test]
 fn unsafe_stands_in_the_files_that_the_design_names() {
     let mut wrong = Vec::new();
@@ -134,9 +137,9 @@ fn unsafe_stands_in_the_files_that_the_design_names() {
         for file in sources(&package.folder.join("src")) {
             let text = fs::read_to_string(&file).unwrap();
             let excepted = ["allow(unsafe_code", "expect(unsafe_code"].iter().any(|attribute| text.contains(attribute));
-            let path = file.strip_prefix(repository()).unwrap().display().to_string();
+            let path = relative(&file);
             let listed = UNSAFE.iter().any(|at| path == *at || (at.ends_with('/') && path.starts_with(at)));
-            // What is compiled for tests alone is no part of the product.
+            // Code that is compiled for tests alone is no part of the product.
             let is_test = path.ends_with("/tests.rs") || path.contains("/tests/");
             if excepted && !listed && !is_test {
                 wrong.push(format!(
@@ -150,7 +153,7 @@ fn unsafe_stands_in_the_files_that_the_design_names() {
     assert!(gone.is_empty(), "listed and not there: {gone:?}");
 }
 
-/// A number in a sentence may be 1: `fedpipe_data::counted` knows the singular.
+/// A number in a sentence may be 1, for which `fedpipe_data::counted` writes the singular.
 #[test]
 fn counted_nouns_are_written_by_the_helper() {
     const NOUNS: [&str; 14] = [
@@ -182,7 +185,7 @@ fn counted_nouns_are_written_by_the_helper() {
     for package in packages() {
         for file in sources(&package.folder.join("src")).iter().filter(|file| !file.ends_with("tests.rs")) {
             let text = fs::read_to_string(file).unwrap();
-            // Tests of a file are its end.
+            // The tests of a file are at its end.
             let lines = text.lines().take_while(|line| *line != "#[cfg(test)]").enumerate();
             let lines = lines.filter(|(_, line)| !MANY.iter().any(|many| line.contains(many)));
             let spliced = lines.filter(|(_, line)| line.contains('"') && line.split('}').skip(1).any(counts));
@@ -202,9 +205,15 @@ fn every_model_forbids_unsafe() {
     }
 }
 
+/// Returns the Rust files below `folder`.
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let (folders, files): (Vec<PathBuf>, Vec<PathBuf>) = entries.partition(|path| path.is_dir());
     let below = folders.iter().flat_map(|folder| sources(folder));
     files.into_iter().filter(|file| file.extension().is_some_and(|ending| ending == "rs")).chain(below).collect()
+}
+
+/// Returns the path of a file relative to the repository.
+fn relative(file: &Path) -> String {
+    file.strip_prefix(repository()).unwrap_or(file).display().to_string()
 }

@@ -1,4 +1,4 @@
-//! The data that a run names are those that it trains on, whatever the sizes and times of files say.
+//! A run trains on the data that it names, whatever the sizes and times of files are.
 
 use std::{
     fs::{self, File},
@@ -14,7 +14,7 @@ use crate::{
     idx,
 };
 
-/// Puts a file with other bytes in the place of one, with its time, as an archive with fixed times does.
+/// Replaces a file by one with other bytes and the same time, as an archive with fixed times does.
 fn replace(path: &Path, bytes: &[u8]) {
     let new = path.with_extension("new");
     fs::write(&new, bytes).unwrap();
@@ -43,10 +43,10 @@ fn other_files_of_the_same_sizes_and_times_are_another_dataset() {
     assert_ne!(before, after);
 }
 
-/// The part of the sample that `misbehaving` is given, with a client a process.
+/// The arguments of a run of `misbehaving` on the sample, with a client a process.
 const RUN: &str = "misbehaving --clients 2 --rounds 1";
 
-/// A place in which the sample was dealt to two clients.
+/// Returns a place in which the sample was dealt to two clients.
 fn dealt() -> (Place, Dealt) {
     let place = Place::new();
     place.run(&format!("{RUN} --out before"));
@@ -56,7 +56,7 @@ fn dealt() -> (Place, Dealt) {
     (place, dealt)
 }
 
-/// Changes the last pixel of a partition file, and makes its entry's list say that nothing has changed.
+/// Changes the last pixel of a partition file, and edits the list of its cache entry so that nothing seems changed.
 fn damage(path: &Path) {
     let mut bytes = fs::read(path).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
@@ -92,7 +92,8 @@ fn a_client_whose_partition_was_damaged_unseen_refuses_it_and_the_run_ends_with_
     place.run(&format!("{RUN} --out after"));
 }
 
-/// It checks a partition when it first trains on it, so that those of clients that are not sampled cost nothing.
+/// A process checks a partition when it first trains on it, so that partitions of clients that are not sampled cost
+/// nothing.
 #[test]
 fn a_process_of_several_clients_loses_the_one_whose_partition_was_damaged_unseen() {
     let (place, dealt) = dealt();

@@ -1,4 +1,4 @@
-//! Image sets as IDX files, sound and broken.
+//! Image sets as IDX files, valid and broken.
 
 use std::{fs, path::Path};
 
@@ -7,7 +7,7 @@ use fedpipe_data::{Partition, Pixels};
 pub(crate) const FILES: [&str; 4] =
     ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"];
 
-/// A set of 60 training and 9 test images of 2×3 in 3 classes.
+/// Writes a set of 60 training and 9 test images of 2×3 in 3 classes.
 pub(crate) fn write(folder: &Path) {
     fs::create_dir_all(folder).unwrap();
     for (file, contents) in FILES.iter().zip([images(60), labels(60), images(9), labels(9)]) {
@@ -23,7 +23,7 @@ pub(crate) fn labels(n: u8) -> Vec<u8> {
     file(&[n.into()], (0..n).map(|row| row % 3))
 }
 
-/// Writes what a partition file holds, as `names`: images, then labels.
+/// Writes the content of a partition file into two files, `names`: images, then labels.
 pub(crate) fn write_like(folder: &Path, names: &[&str], partition: &Partition) {
     fs::create_dir_all(folder).unwrap();
     let Pixels::U8(pixels) = partition.pixels() else { panic!("no bytes") };

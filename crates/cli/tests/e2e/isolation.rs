@@ -1,5 +1,5 @@
-//! What the kernel keeps a model from in a whole run, and what limits end. What a single client may do is tried in
-//! `crates/client/tests/isolation`.
+//! Isolation in whole runs: the files that a model cannot read, and the limits that end a client. The tests in
+//! `crates/client/tests/isolation` try the rights of a single client.
 
 use std::{
     fs,
@@ -17,7 +17,8 @@ use crate::{
     serve::experiment,
 };
 
-/// Whether this kernel, or a container around these tests, lacks something, so that nothing can be shown.
+/// Returns `true` if this kernel, or a container around these tests, lacks a part of isolation, so that the test is
+/// meaningless.
 #[allow(clippy::print_stderr, reason = "it is a part of a test")]
 pub(crate) fn lacking() -> bool {
     let (output, _) = Place::new().try_run("logreg --rounds 1 --isolation require --quiet");
@@ -28,7 +29,7 @@ pub(crate) fn lacking() -> bool {
     lacking
 }
 
-/// The partition files of two clients, which a first run deals.
+/// Returns the partition files of two clients, which a first run deals.
 pub(crate) fn partitions(place: &Place) -> Vec<PathBuf> {
     place.run("logreg --clients 2 --rounds 1 --out dealt");
     let mut folders = vec![place.path("cache")];
@@ -46,7 +47,7 @@ pub(crate) fn partitions(place: &Place) -> Vec<PathBuf> {
     found
 }
 
-/// What came of it when a client read a file.
+/// Returns the outcome of a client's attempt to read a file.
 fn outcome(run: &Run, client: usize, file: &Path) -> String {
     let (logs, start) = (run.logs(), format!("client {client} reads {}: ", file.display()));
     logs.lines().find_map(|line| line.strip_prefix(&start)).unwrap_or_else(|| panic!("{start}{logs}")).to_owned()
@@ -82,9 +83,8 @@ fn what_is_in_force_is_in_the_ledger_and_on_the_screen() {
     let [line] = &run.ledger("isolation")[..] else { panic!("{:?}", run.ledger("isolation")) };
     let expected = json!({"level": "auto", "seccomp": true, "no_new_privs": true, "threads": false,
         "memory_limit": 300 << 20, "cpu_seconds": 50, "missing": []});
-    check_all(expected.as_object().unwrap(), |(field, value)| match line[field.as_str()] == **value {
-        true => Ok(()),
-        false => Err(format!("{line}")),
+    check_all(expected.as_object().unwrap(), |(field, value)| {
+        if line[field.as_str()] == **value { Ok(()) } else { Err(format!("{line}")) }
     });
     let abi = line["landlock_abi"].as_u64().unwrap();
     let said = stdout(&output);
@@ -135,7 +135,7 @@ fn a_node_opens_no_model_where_the_isolation_that_it_requires_is_missing() {
     let says = "error: isolation is required, but is missing here: Landlock (";
     assert!(errors.starts_with(says) && errors.contains("; seccomp (") && errors.lines().count() == 1, "{errors}");
     assert!(!ran.exists() && !place.path("s").exists());
-    // A list of models is made with what there is, so that the constructor runs, and here may write.
+    // The list of models needs no isolation, so that the constructor runs, and may write here.
     let output = without(&nothing, place.fedpipe("models"));
     assert!(stdout(&output).contains("logreg ") && ran.exists(), "{}", stderr(&output));
 }
@@ -150,7 +150,7 @@ fn a_kernel_that_lacks_a_piece_is_refused_where_all_are_required() {
     let says = "error: isolation is required, but is missing here: Landlock (";
     assert!(errors.starts_with(says) && errors.ends_with("; --isolation auto goes on without\n"), "{errors}");
     assert_eq!(errors.lines().count(), 1, "{errors}");
-    // The same folder can be named again.
+    // The name of the folder is free again.
     assert!(!run.0.exists());
 
     let (command, run) = place.command("logreg --rounds 1");
@@ -175,7 +175,7 @@ fn a_client_that_a_limit_ends_is_named_with_it() {
             "cpu",
             "1 s of processor time",
         ),
-        // The limits hold by themselves.
+        // The limits hold without isolation.
         (
             "allocate",
             "--memory-limit 1G --isolation off",
@@ -196,9 +196,10 @@ fn a_client_that_a_limit_ends_is_named_with_it() {
         }
         let causes: Vec<Value> = run.ledger("lost").iter().map(|line| line["cause"].clone()).collect();
         let clients: Vec<Value> = run.ledger("round").iter().map(|line| line["clients"].clone()).collect();
-        match causes == [cause.clone()] && clients == [json!(2), json!(3)] {
-            true => Ok(()),
-            false => Err(format!("{causes:?} {clients:?}")),
+        if causes == [cause.clone()] && clients == [json!(2), json!(3)] {
+            Ok(())
+        } else {
+            Err(format!("{causes:?} {clients:?}"))
         }
     });
 }

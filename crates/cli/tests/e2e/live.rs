@@ -1,4 +1,4 @@
-//! A run while it goes on, seen through /proc.
+//! A run in progress, observed through /proc.
 
 use std::{
     fs::{self, File},
@@ -19,7 +19,7 @@ use rustix::process::{PidfdFlags, pidfd_open};
 
 use crate::common::{Place, Run, eventually};
 
-/// A host that runs; dropping it kills it.
+/// A host in progress. Dropping the value kills the host.
 #[derive(Debug)]
 pub(crate) struct Live<'p> {
     place: &'p Place,
@@ -29,16 +29,16 @@ pub(crate) struct Live<'p> {
     listener: JoinHandle<()>,
 }
 
-/// What the host wrote to its standard error, each line with the time when it came.
+/// The lines of the host's standard error, each with the time of its arrival.
 type Said = Arc<Mutex<Vec<(Instant, String)>>>;
 
 /// A client process.
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) pid: i32,
-    /// As the host gave it.
+    /// The number that the host gave it.
     pub(crate) arguments: Vec<String>,
-    /// Names the process even after its number was given to another.
+    /// The descriptor that identifies the process even after its number was reused.
     pidfd: OwnedFd,
 }
 
@@ -68,12 +68,12 @@ impl<'p> Live<'p> {
         kill(Pid::from_raw(self.pid()), signal).unwrap();
     }
 
-    /// Waits until the model `misbehaving` is about to do what it was told, for a client in a round.
+    /// Waits until the fault of the model `misbehaving` is due, for a client in a round.
     pub(crate) fn await_fault(&mut self, client: u32, round: u64) {
         self.await_log(&format!("due in {{}} for client {client} in round {round}\n"));
     }
 
-    /// Waits until all clients stand still at the start of a round.
+    /// Waits until all clients wait at the start of a round.
     pub(crate) fn await_held(&mut self, clients: u32, round: u64) {
         (0..clients).for_each(|client| self.await_log(&format!("held for client {client} in round {round}\n")));
     }
@@ -89,22 +89,22 @@ impl<'p> Live<'p> {
         });
     }
 
-    /// Waits until the host has said on its standard error what `is_it`, and gives the time when it came.
+    /// Waits for a line on the host's standard error for which `is_it` holds, and returns the time of its arrival.
     pub(crate) fn await_said(&self, what: &str, is_it: impl Fn(&str) -> bool) -> Instant {
         eventually(what, || self.said.lock().unwrap().iter().find(|(_, line)| is_it(line)).map(|(at, _)| *at))
     }
 
-    /// Lets it be done.
+    /// Lets the model commit the fault.
     pub(crate) fn allow_fault(&self, client: u32, round: u64) {
         self.mark(&format!("{client}-{round}"));
     }
 
-    /// Makes a mark that the model waits for.
+    /// Creates a mark that the model waits for.
     pub(crate) fn mark(&self, name: &str) {
         File::create(self.place.path("marks").join(name)).unwrap();
     }
 
-    /// The client processes, by number.
+    /// Returns the client processes, by number.
     pub(crate) fn clients(&self) -> Vec<Client> {
         let mut clients: Vec<Client> =
             children(self.pid()).into_iter().filter_map(|(pid, _)| Client::of(pid)).collect();
@@ -117,7 +117,7 @@ impl<'p> Live<'p> {
         clients.into_iter().find(|client| client.number() == number).unwrap_or_else(|| panic!("no client {number}"))
     }
 
-    /// Waits for its end.
+    /// Waits for the end of the host.
     pub(crate) fn end(mut self) -> (ExitStatus, String) {
         let status = self.host.wait().unwrap();
         eventually("the end of what the host says", || self.listener.is_finished().then_some(()));
@@ -148,12 +148,12 @@ impl Client {
         self.arguments[3].parse().unwrap()
     }
 
-    /// A file of its folder in /proc.
+    /// Returns the text of a file in its folder in /proc.
     pub(crate) fn proc(&self, name: &str) -> String {
         fs::read_to_string(format!("/proc/{}/{name}", self.pid)).unwrap()
     }
 
-    /// Its descriptors and what they are open on.
+    /// Returns its descriptors, with the file of each.
     pub(crate) fn descriptors(&self) -> Vec<(u32, String)> {
         descriptors(self.pid)
     }
@@ -162,7 +162,7 @@ impl Client {
         kill(Pid::from_raw(self.pid), signal).unwrap();
     }
 
-    /// Waits until it has ended, whoever reaps it.
+    /// Waits until the process has ended, whichever process reaps it.
     pub(crate) fn await_end(&self) {
         let limit = PollTimeout::from(60_000_u16);
         let ended = poll(&mut [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)], limit).unwrap();
@@ -170,10 +170,10 @@ impl Client {
     }
 }
 
-/// A process's descriptors and what they are open on.
+/// Returns the descriptors of a process, with the file of each.
 pub(crate) fn descriptors(pid: i32) -> Vec<(u32, String)> {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().map(|entry| entry.unwrap());
-    // One that is closed meanwhile is none.
+    // A descriptor that is closed meanwhile is left out.
     let descriptor = |entry: fs::DirEntry| {
         let target = fs::read_link(entry.path()).ok()?;
         Some((entry.file_name().to_str()?.parse().ok()?, target.to_str()?.to_owned()))
@@ -183,12 +183,12 @@ pub(crate) fn descriptors(pid: i32) -> Vec<(u32, String)> {
     descriptors
 }
 
-/// The children of a process, zombies among them, each with its state.
+/// Returns the children of a process, zombies included, each with its state.
 pub(crate) fn children(parent: i32) -> Vec<(i32, char)> {
     let processes = fs::read_dir("/proc").unwrap().flatten();
     let child = |pid: i32| {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // pid (name) state parent …; the name may hold anything.
+        // The format is "pid (name) state parent …"; the name may contain any character.
         let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
         let state = fields.next()?.chars().next()?;
         (fields.next()?.parse() == Ok(parent)).then_some((pid, state))

@@ -1,7 +1,7 @@
-//! fedpipe from end to end: every test starts the real binary, in a folder and with a cache of its own.
+//! fedpipe from end to end. Every test starts the real binary, in a folder and with a cache of its own.
 //!
-//! Tests wait for events (an exit, a line in a log, a file), never for time to pass; [`common::eventually`] is what
-//! bounds a wait that would otherwise be for ever.
+//! Tests wait for events (an exit, a line in a log, a file), never for time to pass. [`common::eventually`] limits the
+//! waits that would otherwise be endless.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that cannot go on has failed")]
 
 mod bad_input;
@@ -13,10 +13,10 @@ mod house;
 mod identity;
 mod idx;
 mod isolation;
-#[allow(dead_code, reason = "some of it is for the tests of faults alone")]
+#[allow(dead_code, reason = "only the tests of faults use some of it")]
 mod live;
 mod markdown;
-mod outside;
+mod model_crates;
 mod over;
 mod overwrite;
 mod processes;

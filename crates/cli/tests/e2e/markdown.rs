@@ -1,4 +1,4 @@
-//! The repository's Markdown files, and what stands in them as code.
+//! The Markdown files of the repository, and the code in them.
 #![allow(dead_code, reason = "the tests of the command line use some of it")]
 
 use std::{
@@ -9,7 +9,7 @@ use std::{
 /// A Markdown file.
 #[derive(Debug)]
 pub(crate) struct Document {
-    /// Relative to the repository.
+    /// The path, relative to the repository.
     pub(crate) path: String,
     pub(crate) text: String,
 }
@@ -18,7 +18,7 @@ fn repository() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
-/// The files of the repository, relative to it; nothing that is built or hidden.
+/// Returns the files of the repository, relative to it, except files that are built or hidden.
 pub(crate) fn files() -> Vec<String> {
     const BUILT: [&str; 4] = ["target", "runs", "__pycache__", "shared"];
     let mut found = Vec::new();
@@ -29,9 +29,10 @@ pub(crate) fn files() -> Vec<String> {
             if name.starts_with('.') || BUILT.contains(&name.as_str()) {
                 continue;
             }
-            match path.is_dir() {
-                true => folders.push(path),
-                false => found.push(path.strip_prefix(repository()).unwrap().display().to_string()),
+            if path.is_dir() {
+                folders.push(path)
+            } else {
+                found.push(path.strip_prefix(repository()).unwrap().display().to_string())
             }
         }
     }
@@ -53,12 +54,12 @@ impl Document {
         repository().join(&self.path).parent().unwrap().to_path_buf()
     }
 
-    /// The text with one space for each run of white space.
+    /// Returns the text with one space for each run of white space.
     pub(crate) fn running_text(&self) -> String {
         self.text.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
-    /// The blocks between fences.
+    /// Returns the blocks between fences.
     pub(crate) fn blocks(&self) -> Vec<&str> {
         self.text
             .split("```")
@@ -68,26 +69,26 @@ impl Document {
             .collect()
     }
 
-    /// The code within sentences.
+    /// Returns the code within sentences.
     pub(crate) fn spans(&self) -> Vec<String> {
         let prose: String = self.text.split("```").step_by(2).collect();
         let spans = prose.split('`').skip(1).step_by(2);
         spans.map(|span| span.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
     }
 
-    /// The lines of the blocks without comments, continued lines joined.
+    /// Returns the lines of the blocks without comments, with continued lines joined.
     pub(crate) fn code_lines(&self) -> Vec<String> {
         let blocks = self.blocks().concat().replace("\\\n", " ");
         let without_comment = |line: &str| line.split(" #").next().unwrap_or_default().trim().to_owned();
         blocks.lines().map(without_comment).collect()
     }
 
-    /// The targets of links.
+    /// Returns the targets of links.
     pub(crate) fn links(&self) -> Vec<&str> {
         self.text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target).collect()
     }
 
-    /// The anchors of the headings, as GitHub makes them.
+    /// Returns the anchors of the headings, as GitHub makes them.
     pub(crate) fn anchors(&self) -> Vec<String> {
         let headings = self.text.lines().filter(|line| line.starts_with('#'));
         let anchor = |line: &str| {
@@ -98,7 +99,7 @@ impl Document {
     }
 }
 
-/// The words of a shell's line, of which only double quotes are understood.
+/// Returns the words of a line of shell code, of which only double quotes are interpreted.
 pub(crate) fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     for (index, piece) in line.split('"').enumerate() {

@@ -1,4 +1,4 @@
-//! `fedpipe run --over`: the clients are all behind sockets.
+//! `fedpipe run --over`: all clients are behind sockets.
 
 use std::{
     fs,
@@ -24,12 +24,12 @@ use crate::{
     serve::{Node, experiment},
 };
 
-/// What a relay of another make must do: hello, find out who is asked for, and pass on what is said.
+/// A relay of another make: it sends a hello, reads for which client the host asks, and passes messages on.
 fn carry(host: UnixStream, setup: Setup, node: &Path) -> io::Result<()> {
     pass(host, visit(setup, node)?)
 }
 
-/// Carries what either side says, until one of them ends.
+/// Carries messages in both directions until one side ends.
 fn pass(mut host: UnixStream, mut node: UnixStream) -> io::Result<()> {
     let (mut from_host, mut to_node) = (host.try_clone()?, node.try_clone()?);
     thread::spawn(move || {
@@ -39,7 +39,7 @@ fn pass(mut host: UnixStream, mut node: UnixStream) -> io::Result<()> {
     io::copy(&mut node, &mut host).map(drop)
 }
 
-/// The node, which is about to answer the setup.
+/// Connects to the node and sends the setup, which the node answers next.
 fn visit(setup: Setup, node: &Path) -> io::Result<UnixStream> {
     let mut node = UnixStream::connect(node)?;
     let _: (Reply, Parts) = read(&mut node, Limits { payload: 0 }).unwrap();
@@ -47,7 +47,7 @@ fn visit(setup: Setup, node: &Path) -> io::Result<UnixStream> {
     Ok(node)
 }
 
-/// As [`carry`], but with another word on what is in force.
+/// As [`carry`], but reports another isolation.
 fn claim(mut host: UnixStream, setup: Setup, node: &Path, in_force: &InForce) -> io::Result<()> {
     let mut node = visit(setup, node)?;
     let (reply, _) = read(&mut node, Limits { payload: 0 }).unwrap();
@@ -56,7 +56,7 @@ fn claim(mut host: UnixStream, setup: Setup, node: &Path, in_force: &InForce) ->
     pass(host, node)
 }
 
-/// As [`carry`], but the client leaves at its first request, and has `more` examples than there are.
+/// As [`carry`], but the client leaves at its first request, and reports `more` examples than it has.
 fn miscount(mut host: UnixStream, setup: Setup, node: &Path, more: u64) -> io::Result<()> {
     let (reply, _) = read(&mut visit(setup, node)?, Limits { payload: 0 }).unwrap();
     let Reply::Ready(mut ready) = reply else { panic!("{reply:?}") };
@@ -65,7 +65,7 @@ fn miscount(mut host: UnixStream, setup: Setup, node: &Path, more: u64) -> io::R
     io::copy(&mut host.take(1), &mut io::sink()).map(drop)
 }
 
-/// Carries what comes to `host.sock` to the nodes, by their clients' numbers, in the way of `how`.
+/// Carries connections to `host.sock` to the nodes of their clients, by `how`.
 fn carry_all(place: &Place, nodes: &[Node], how: impl Fn(UnixStream, Setup, &Path) + Send + Clone + 'static) {
     let sockets: Vec<PathBuf> = nodes.iter().map(|node| node.socket.clone()).collect();
     let listener = UnixListener::bind(place.path("host.sock")).unwrap();
@@ -116,7 +116,7 @@ fn clients_with_data_of_their_own_are_weighted_as_they_say_and_have_the_bits_of_
     let wanted = Deal { source: Source::Sample, scheme: "dirichlet:alpha=0.5".parse().unwrap(), clients: 3, seed: 0 };
     let dealt = deal(&wanted, &Cache::at(place.path("cache/fedpipe")), &mut |_| ()).unwrap();
     let test = Partition::open(&dealt.test.path).unwrap();
-    // The host has the test set and nothing else; client 2 has its data as IDX files.
+    // The host has only the test set. Client 2 has its data as IDX files.
     idx::write_like(&place.path("tests"), &idx::FILES[2..], &test);
     idx::write_like(&place.path("own"), &idx::FILES[2..], &test);
     idx::write_like(&place.path("own"), &idx::FILES[..2], &Partition::open(&dealt.partitions[2].path).unwrap());
@@ -138,7 +138,7 @@ fn clients_with_data_of_their_own_are_weighted_as_they_say_and_have_the_bits_of_
     assert_ne!(there["sizes"][0], there["sizes"][1]);
     assert_eq!(there["dataset"]["train_examples"], 2000);
 
-    // It goes on with the same partitions only, and what is not here cannot be verified.
+    // The run resumes with the same partitions only, and a run whose partitions are elsewhere cannot be verified.
     let resumed = place.fedpipe("run --resume away --over host.sock").output().unwrap();
     assert!(resumed.status.success(), "{}", stderr(&resumed));
     drop(nodes.remove(1));
@@ -156,14 +156,15 @@ fn clients_with_data_of_their_own_are_weighted_as_they_say_and_have_the_bits_of_
     ];
     check_all(cases, |(arguments, expected)| {
         let output = place.fedpipe(arguments).output().unwrap();
-        match output.status.code() == Some(2) && stderr(&output).contains(expected) {
-            true => Ok(()),
-            false => Err(format!("{}: {}", output.status, stderr(&output))),
+        if output.status.code() == Some(2) && stderr(&output).contains(expected) {
+            Ok(())
+        } else {
+            Err(format!("{}: {}", output.status, stderr(&output)))
         }
     });
 }
 
-/// Of two partitions of the same size only the content tells.
+/// Only the content distinguishes two partitions of the same size.
 #[test]
 fn a_node_with_the_partition_of_another_client_is_refused() {
     let place = Place::new();
@@ -207,7 +208,7 @@ fn recorded(run: &Run) -> Vec<(u64, String, bool)> {
         (line["process"].as_u64().unwrap(), line["level"].as_str().unwrap().to_owned(), line["landlock_abi"].is_u64())
     };
     let mut lines: Vec<_> = run.ledger("isolation").iter().map(of).collect();
-    // A stable sort: those of one process stay in their order.
+    // The sort is stable, so that the lines of one process keep their order.
     lines.sort_by_key(|(process, ..)| *process);
     lines
 }
@@ -229,7 +230,7 @@ fn what_is_in_force_elsewhere_is_recorded_and_shown_by_the_word_of_each() {
     let expected: Vec<_> = (0..).zip(said).map(|(process, (level, landlock))| (process, level, landlock)).collect();
     let run = place.run("mlp --clients 3 --rounds 2 --over host.sock --out dealt");
     assert_eq!(recorded(&run), expected);
-    // All are there before the first round, so that the screen has them together.
+    // All clients report before the first round, so that the screen shows them together.
     let (output, run) = place.try_run("mlp --clients 3 --rounds 1 --partition own --over host.sock --out own");
     assert_eq!(recorded(&run), expected);
     let shown = stdout(&output);
@@ -238,7 +239,7 @@ fn what_is_in_force_elsewhere_is_recorded_and_shown_by_the_word_of_each() {
     assert!(shown[0].starts_with("isolation of client 0: memory ") && shown.len() == 2, "{shown:?}");
     assert!(shown[1].starts_with("isolation of clients 1 to 2: Landlock "), "{shown:?}");
 
-    // A session of a run that goes on has its own lines.
+    // Each session of a resumed run has its own lines.
     let resumed = place.fedpipe("run --resume dealt --rounds 3 --force --over host.sock").output().unwrap();
     assert!(resumed.status.success(), "{}", stderr(&resumed));
     assert_eq!(recorded(&Run(place.path("dealt"))).len(), 6);
@@ -255,7 +256,7 @@ fn a_later_process_that_says_something_else_is_recorded_and_one_that_says_nothin
         let carried = match (client_of(&setup), visits.load(Ordering::Relaxed)) {
             (0, _) => claim(host, setup, node, &confined),
             (_, 0) => {
-                // It leaves at its first request, and another comes in its place.
+                // The client leaves at its first request, and another takes its place.
                 visits.store(1, Ordering::Relaxed);
                 let (reply, _) = read(&mut visit(setup, node).unwrap(), Limits { payload: 0 }).unwrap();
                 let Reply::Ready(ready) = reply else { panic!("{reply:?}") };

@@ -1,4 +1,4 @@
-//! `--overwrite`: a run in the place of another.
+//! `--overwrite`: a run takes the place of another.
 
 use std::fs;
 
@@ -21,7 +21,7 @@ fn a_run_is_replaced_whole_and_nothing_else_is_left() {
     assert_eq!(run.ledger("started").len(), 1);
     let now: Vec<_> = fs::read_dir(place.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(now, others);
-    // Where there is nothing, there is nothing to replace; the experiment may be that of the run that is replaced.
+    // An absent directory needs no replacement. The experiment may be that of the run that is replaced.
     assert_eq!(place.run(&format!("{SMALL} --seed 1 --out new --overwrite")).weights_sha256(), first);
     assert_eq!(place.run("--config new/experiment.toml --out new --overwrite").weights_sha256(), first);
     let (refused, _) = place.try_run(SMALL);
@@ -62,7 +62,7 @@ fn a_run_that_never_began_leaves_the_one_before() {
     let (output, _) = place.try_run("logreg --model-option nonesuch=1 --overwrite");
     assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
     let after = place.contents();
-    // Its lock has the number of another process.
+    // The lock has the number of another process.
     let plain = |contents: Vec<(std::path::PathBuf, String)>| -> Vec<_> {
         contents.into_iter().filter(|(path, _)| !path.ends_with("host.pid")).collect()
     };
@@ -84,7 +84,7 @@ fn a_run_under_way_is_not_replaced_and_one_that_was_killed_is() {
     place.run(&format!("{SMALL} --overwrite"));
 }
 
-/// A host that is killed before its run has begun leaves a whole one in the place: its own, which can be gone on with.
+/// A host that is killed before its run has begun leaves a complete run in the place: its own, which can be resumed.
 #[test]
 fn a_kill_in_between_leaves_a_whole_run() {
     let place = Place::new();
@@ -93,7 +93,7 @@ fn a_kill_in_between_leaves_a_whole_run() {
     let (mut command, run) = place.command(&format!("{SMALL} --overwrite"));
     command.env("LD_PRELOAD", crate::common::dylib("misbehaving"));
     let live = Live::of(&place, command, run.clone());
-    // The clients do not say hello before the mark is there, so that the run has not begun.
+    // The clients send no hello before the mark exists, so that the run has not begun.
     crate::common::eventually("clients", || (live.clients().len() == 4).then_some(()));
     live.signal(Signal::SIGKILL);
     live.end();

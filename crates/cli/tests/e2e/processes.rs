@@ -1,4 +1,4 @@
-//! The processes of a run: what they inherit, whose they are, and that none is left.
+//! The processes of a run: what they inherit, who their parent is, and that none outlives the run.
 
 use std::{
     collections::BTreeSet,
@@ -20,24 +20,24 @@ use crate::{
     live::{Client, Live, children},
 };
 
-/// A run in which every client stands still in round 2.
+/// The arguments of a run in which every client waits in round 2.
 const STANDING: &str = "misbehaving --clients 3 --jobs 3 --rounds 3 --model-option fault=sleep \
     --model-option round=2 --model-option once=marks";
 
-/// The same, with all clients there.
+/// Starts such a run and waits for all its clients.
 fn standing(place: &Place) -> Live<'_> {
     let mut live = Live::start(place, STANDING);
     (0..3).for_each(|client| live.await_fault(client, 2));
     live
 }
 
-/// The cores on which a process may run, as /proc writes them.
+/// Returns the cores on which a process may run, as /proc writes them.
 fn cores_of(pid: i32) -> String {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:\t")).unwrap().to_owned()
 }
 
-/// The cores on which this process may run.
+/// Returns the cores on which this process may run.
 fn own_cores() -> Vec<usize> {
     let allowed = sched_getaffinity(Pid::from_raw(0)).unwrap();
     (0..CpuSet::count()).filter(|&core| allowed.is_set(core).unwrap()).collect()
@@ -47,7 +47,7 @@ fn own_cores() -> Vec<usize> {
 fn a_client_inherits_its_own_two_descriptors_and_no_other() {
     let place = Place::new();
     let (fedpipe, run) = place.command(STANDING);
-    // A host that was itself given descriptors that are not close-on-exec, of which it knows nothing.
+    // The host inherits descriptors that are not close-on-exec, and does not know them.
     let mut shell = Command::new("sh");
     let script = r#"exec 7</etc/passwd 9>/dev/null; exec "$@""#;
     place.settle(&mut shell).args(["-c", script, "sh"]).arg(fedpipe.get_program()).args(fedpipe.get_args());
@@ -80,7 +80,7 @@ fn a_client_is_a_child_of_the_host_and_bears_its_name() {
     let live = standing(&place);
     let clients = live.clients();
     assert_eq!(clients.iter().map(Client::number).collect::<Vec<_>>(), [0, 1, 2]);
-    // Direct children, and nothing between or beside them.
+    // The clients are direct children, and there are no other processes.
     assert_eq!(children(live.pid()).len(), 3);
     for client in &clients {
         assert_eq!(client.arguments.len(), 4, "{:?}", client.arguments);
@@ -94,10 +94,10 @@ fn clients_have_a_core_each_while_more_work_waits() {
     let many = 2 * cores;
     for (clients, jobs, more, apart) in [
         (many, cores, "", true),
-        // There is nothing left to wait for: the kernel may find better places.
+        // No job waits, so that the kernel may choose the cores.
         (cores, cores, "", false),
         (many, cores + 1, "", false),
-        // A model may have threads.
+        // Without isolation, a model may have threads.
         (many, cores, "--isolation off", false),
     ] {
         let standing = format!(
@@ -109,12 +109,11 @@ fn clients_have_a_core_each_while_more_work_waits() {
         let computing = jobs.min(clients);
         (0..computing as u32).for_each(|client| live.await_fault(client, 2));
         let kept: Vec<String> = live.clients().iter().take(computing).map(|client| cores_of(client.pid)).collect();
-        match apart {
-            true => {
-                assert!(kept.iter().all(|core| core.parse::<u32>().is_ok()), "{standing}: {kept:?}");
-                assert_eq!(BTreeSet::from_iter(&kept).len(), cores, "{standing}: {kept:?}");
-            }
-            false => assert!(kept.iter().all(|cores| *cores == cores_of(live.pid())), "{standing}: {kept:?}"),
+        if apart {
+            assert!(kept.iter().all(|core| core.parse::<u32>().is_ok()), "{standing}: {kept:?}");
+            assert_eq!(BTreeSet::from_iter(&kept).len(), cores, "{standing}: {kept:?}");
+        } else {
+            assert!(kept.iter().all(|cores| *cores == cores_of(live.pid())), "{standing}: {kept:?}");
         }
     }
 }
@@ -126,7 +125,7 @@ fn a_program_that_chose_its_cores_keeps_them() {
     let (mut command, run) = place.command(&format!("--clients 4 --jobs {} --rounds 2 --isolation off", cores.len()));
     command.args(["--client", &format!("taskset -c {} bash client.sh sleep marks/fault", cores[0])]);
     let live = Live::of(&place, command, run);
-    // Client 1 stands still in round 2.
+    // Client 1 waits in round 2.
     eventually("the mark of the fault", || place.path("marks/fault").exists().then_some(()));
     let programs = children(live.pid());
     assert_eq!(programs.len(), 4);
@@ -143,7 +142,7 @@ fn a_client_ends_when_its_pipe_does() {
         let output = shell.output().unwrap();
         (output.status, stderr(&output))
     };
-    // It says hello, reads the end of its pipe, and is done.
+    // The client sends its hello, reads the end of its pipe, and ends.
     let (status, errors) = end("5 6 0");
     assert!(status.success() && errors.is_empty(), "{status}: {errors}");
     for arguments in ["", "5 6", "5 6 0 1", "5 5 0", "5 6 x", "5 77 0", "0 1 2"] {
@@ -157,7 +156,7 @@ fn a_client_ends_when_its_pipe_does() {
 fn a_closed_standard_output_ends_no_run() {
     let place = Place::new();
     let (mut command, run) = place.command("logreg --rounds 1");
-    // A pipe that nobody reads.
+    // Nobody reads this pipe.
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let status = command.stdout(writer).stderr(Stdio::null()).status().unwrap();
@@ -174,7 +173,7 @@ fn a_host_that_was_executed_under_another_name_still_starts_clients() {
     assert_eq!(run.summary()["rounds"], json!(1));
 }
 
-/// Under `nohup` a run goes on where its terminal is closed.
+/// Under `nohup`, a run continues after its terminal is closed.
 #[test]
 fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
     let place = Place::new();

@@ -1,4 +1,5 @@
-//! The READMEs hold what the source and the command say: a table a kind of claim, and each claim that fails is named.
+//! The claims of the READMEs about the source and the command. Each kind of claim is a table; a failure names the
+//! claim.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +8,7 @@ use crate::{
     markdown::{Document, documents, files, read},
 };
 
-/// Figures and the constants that they repeat: file, words, source, constant.
+/// Figures, and the constants that they repeat: file, words, source, constant.
 const FIGURES: &[(&str, &str, &str, &str)] = &[
     ("crates/cli/README.md", "`--tolerance` (0.025)", "crates/record/src/experiment.rs", "tolerance: 0.025"),
     ("crates/cli/README.md", "(`--client-timeout`, 600 s)", "crates/record/src/experiment.rs", "client_timeout: 600.0"),
@@ -54,7 +55,12 @@ const FIGURES: &[(&str, &str, &str, &str)] = &[
     ("crates/data/README.md", "at most 1,000 times", "crates/data/src/partition/dirichlet.rs", "TRIES: u64 = 1000;"),
     ("crates/data/README.md", "`min-size` (10)", "crates/data/src/partition/mod.rs", "MIN_SIZE: u32 = 10;"),
     ("crates/data/README.md", "a multiple of 64", "crates/data/src/partition_file.rs", "ALIGNMENT: usize = 64;"),
-    ("crates/protocol/README.md", "# The pipe protocol, version 1", "crates/protocol/src/lib.rs", "PROTOCOL: u32 = 1;"),
+    (
+        "crates/protocol/README.md",
+        "# The pipe protocol, version 1",
+        "crates/protocol/src/constants.rs",
+        "PROTOCOL: u32 = 1;",
+    ),
     (
         "crates/protocol/README.md",
         "little-endian, at most 1 MiB",
@@ -64,7 +70,7 @@ const FIGURES: &[(&str, &str, &str, &str)] = &[
     (
         "crates/protocol/README.md",
         "test examples 500b to 500b + 499",
-        "crates/protocol/src/lib.rs",
+        "crates/protocol/src/constants.rs",
         "EVALUATION_BLOCK: usize = 500;",
     ),
     ("crates/protocol/README.md", "at most 2³⁰ weights", "crates/protocol/src/layout.rs", "MOST: usize = 1 << 30;"),
@@ -78,7 +84,8 @@ const FIGURES: &[(&str, &str, &str, &str)] = &[
     ("crates/host/FAULTS.md", "`--client-timeout 4`", "crates/cli/tests/faults/stage.rs", "--client-timeout 4"),
 ];
 
-/// Lengths in lines: file, words, the file that is as long, or after a `#` a text in the block that is.
+/// Lengths in lines: file, words, and the file that has this length. A text after a `#` selects the block with that
+/// text.
 const LENGTHS: &[(&str, &str, &str)] = &[
     ("README.md", "some 70 lines", "models/logreg/src/lib.rs"),
     ("crates/python/README.md", "A client in 34 lines", "#fedpipe.serve("),
@@ -86,7 +93,7 @@ const LENGTHS: &[(&str, &str, &str)] = &[
     ("crates/python/README.md", "136 lines", "crates/python/tests/fixtures/fedpipe.h"),
 ];
 
-/// Flags of other programs than `fedpipe`: the program, the file of ours that takes the flags or none, the flags.
+/// Flags of programs other than `fedpipe`: the program, our file that takes the flags if there is one, the flags.
 const OTHERS: &[(&str, Option<&str>, &[&str])] = &[
     ("just bench", Some("crates/cli/benches/whole/main.rs"), &["--peers", "--only", "--environments", "--chart"]),
     ("just flower", Some("crates/python/fedpipe/flower/local.py"), &["--tls", "--binary"]),
@@ -127,11 +134,11 @@ const OTHERS: &[(&str, Option<&str>, &[&str])] = &[
     ),
 ];
 
-/// Files of the reader's own that examples name.
+/// Files in examples that belong to the reader.
 const EXAMPLES: [&str; 6] =
     ["counts.py", "halfway.py", "client.py", "strategy.py", "experiment.toml", "app/experiment.toml"];
 
-/// Words for what is not in this repository, or what no message of the protocol can carry.
+/// Words for things that are not in this repository, or that no message of the protocol can carry.
 const OUTSIDE: [&str; 7] = ["DESIGN", "STYLE.md", "shared/", "FedProx", "SCAFFOLD", "FedDyn", "issue #"];
 
 fn check(wrong: Vec<String>) {
@@ -157,7 +164,7 @@ fn help(command: &str) -> String {
     stdout(&Place::new().fedpipe(&format!("{command} --help")).output().unwrap())
 }
 
-/// The flags in a text.
+/// Returns the flags in a text.
 fn flags(text: &str) -> BTreeSet<String> {
     let is_part = |c: char| c.is_ascii_lowercase() || c == '-';
     let starts =
@@ -252,7 +259,7 @@ fn files_that_are_named_exist() {
 #[test]
 fn nothing_outside_of_the_repository_is_promised() {
     check_documents(|document, wrong| {
-        // What a change was made after is history.
+        // The changelog may name the reason of a change.
         let outside = OUTSIDE.iter().filter(|word| document.path != "CHANGELOG.md" && document.text.contains(*word));
         wrong.extend(outside.map(|word| format!("{word:?}")));
     });
@@ -268,36 +275,43 @@ fn recipes_and_tests_that_are_named_exist() {
     check_documents(|document, wrong| {
         for code in document.spans().into_iter().chain(document.code_lines()) {
             let words: Vec<&str> = code.split_whitespace().collect();
-            let after = |flag: &str| words.iter().skip_while(|word| **word != flag).nth(1).copied();
             match words.as_slice() {
                 ["just", recipe, ..] if !recipes.contains(recipe) => {
-                    wrong.push(format!("{code:?}: there is no such recipe"))
+                    wrong.push(format!("{code:?}: there is no such recipe"));
                 }
-                ["cargo", "test", ..] => {
-                    let name = words.last().filter(|name| !name.starts_with("--") && after("--test") != Some(*name));
-                    // A place for a name, and the model of the author's guide.
-                    let name = name.filter(|name| !["test", "NAME", "mine"].contains(name));
-                    if name.is_some_and(|name| {
-                        !sources.contains(&format!("fn {name}")) && !sources.contains(&format!("mod {name};"))
-                    }) {
-                        wrong.push(format!("{code:?}: there is no such test"));
-                    }
-                    let package =
-                        after("-p").map(|package| package.trim_start_matches("fedpipe-").replace("fedpipe", "cli"));
-                    let target = package.zip(after("--test"));
-                    let is_target = |(package, test): (String, &str)| {
-                        ["/main.rs", ".rs"]
-                            .iter()
-                            .any(|end| repository().join(format!("crates/{package}/tests/{test}{end}")).exists())
-                    };
-                    if target.is_some_and(|target| !is_target(target)) {
-                        wrong.push(format!("{code:?}: there is no such target"));
-                    }
+                ["cargo", "test", ..] if !names_a_test(&words, &sources) => {
+                    wrong.push(format!("{code:?}: there is no such test"));
+                }
+                ["cargo", "test", ..] if !names_a_target(&words) => {
+                    wrong.push(format!("{code:?}: there is no such target"));
                 }
                 _ => {}
             }
         }
     });
+}
+
+/// Returns the word after a flag.
+fn after<'w>(words: &[&'w str], flag: &str) -> Option<&'w str> {
+    words.iter().skip_while(|word| **word != flag).nth(1).copied()
+}
+
+/// Returns `true` if a call of `cargo test` names a test or a module of the sources, or none.
+fn names_a_test(words: &[&str], sources: &str) -> bool {
+    let values = ["-p", "--package", "--test"].map(|flag| after(words, flag));
+    // A place for a name, and the model of the author's guide, are no names.
+    let name = words.last().filter(|word| !["test", "NAME", "mine"].contains(word));
+    let name = name.filter(|word| !word.starts_with("--") && !values.contains(&Some(**word)));
+    name.is_none_or(|name| ["fn {}", "mod {};"].iter().any(|item| sources.contains(&item.replace("{}", name))))
+}
+
+/// Returns `true` if a call of `cargo test` names a target of the package, or none.
+fn names_a_target(words: &[&str]) -> bool {
+    let Some((package, target)) = after(words, "-p").or(after(words, "--package")).zip(after(words, "--test")) else {
+        return true;
+    };
+    let folder = package.trim_start_matches("fedpipe-").replace("fedpipe", "cli");
+    ["/main.rs", ".rs"].iter().any(|end| repository().join(format!("crates/{folder}/tests/{target}{end}")).exists())
 }
 
 #[test]
@@ -324,7 +338,7 @@ fn flags_that_are_named_exist() {
     });
 }
 
-/// The README says which flag is which key.
+/// The README states which flag is which key.
 #[test]
 fn keys_of_an_experiment_are_flags_without_their_dashes() {
     let output = Place::new().fedpipe("run mlp --set nonesuch=1").output().unwrap();
@@ -357,7 +371,7 @@ fn commands_and_exit_codes_are_those_of_the_help() {
     let table = readme.text.split_once("## Exit codes").unwrap().1.lines().filter_map(|line| line.strip_prefix("| "));
     let rows = table.map(|row| row.trim_end_matches(" |").split_once(" | ").unwrap_or((row, "")));
     let rows: Vec<(String, String)> = rows.skip(1).map(|(code, text)| (code.replace(' ', ""), plain(text))).collect();
-    // A line that begins with no number goes on with the one before.
+    // A line that begins with no number continues the line before.
     let words = codes.split_whitespace().map(str::to_owned);
     let is_code = |word: &str| rows.iter().any(|(code, _)| code == word);
     let codes = words.fold(Vec::<(String, String)>::new(), |mut codes, word| {
@@ -378,7 +392,7 @@ fn commands_and_exit_codes_are_those_of_the_help() {
 
 #[test]
 fn a_run_leaves_the_files_that_the_readme_lists() {
-    /// Files that not every run leaves.
+    /// Files that only some runs leave.
     const SOMETIMES: [&str; 3] = ["model-from-NNNNNN.so", "clients/NNN.log", "clients/strategy.log"];
     let readme = document("crates/cli/README.md");
     let section = readme.text.split_once("## Files of a run").unwrap().1.split_once("\n## ").unwrap().0;
@@ -391,7 +405,7 @@ fn a_run_leaves_the_files_that_the_readme_lists() {
         let (name, is_folder) = (entry.file_name().into_string().unwrap(), entry.path().is_dir());
         if is_folder { format!("{name}/") } else { name }
     };
-    // Of clients that print nothing there is an empty folder.
+    // Clients that print nothing leave an empty folder.
     let left: BTreeSet<String> = entries.map(name).filter(|name| name != "clients/").collect();
     let left: BTreeSet<&str> = left.iter().map(String::as_str).chain(SOMETIMES).collect();
     assert_eq!(listed.into_iter().collect::<Vec<_>>(), left.into_iter().collect::<Vec<_>>());

@@ -1,4 +1,4 @@
-//! A system that starts no process, or gives no folder to load a model from: each cause is named with its own remedy.
+//! A system that refuses processes, or has no folder to load a model from. Each cause is named with its own remedy.
 
 use std::{fs, process::Command};
 
@@ -47,15 +47,16 @@ fn each_reason_why_no_process_starts_has_a_remedy_of_its_own() {
         let (command, _) = place.command("logreg --rounds 1 --quiet --isolation off");
         let output = refusing::output(command, refused.clone());
         let expected = format!("error: cannot start client process 0: {says}\n");
-        match output.status.code() == Some(1) && stderr(&output) == expected {
-            true => Ok(()),
-            false => Err(format!("{}: {}", output.status, stderr(&output))),
+        if output.status.code() == Some(1) && stderr(&output) == expected {
+            Ok(())
+        } else {
+            Err(format!("{}: {}", output.status, stderr(&output)))
         }
     });
 }
 
-/// Runs `script` where a folder `noexec` here is a file system of its own that is mounted noexec; none where this user may
-/// mount nothing.
+/// Runs `script` with a folder `noexec` that is a file system of its own, mounted noexec. Returns `None` if this user
+/// may not mount.
 fn with_noexec(place: &Place, script: &str) -> Option<std::process::Output> {
     fs::create_dir(place.path("noexec")).unwrap();
     let mut command = Command::new("unshare");
@@ -94,10 +95,7 @@ fn a_folder_from_which_no_model_can_be_loaded_is_named_and_not_the_model() {
         let Some(output) = with_noexec(&place, script) else { return Ok(()) };
         let errors = stderr(&output);
         let fits = errors.ends_with(says) && !errors.contains(&model.display().to_string());
-        match output.status.code() == Some(*code) && fits {
-            true => Ok(()),
-            false => Err(format!("{}: {errors}", output.status)),
-        }
+        if output.status.code() == Some(*code) && fits { Ok(()) } else { Err(format!("{}: {errors}", output.status)) }
     });
 }
 
@@ -115,7 +113,7 @@ fn a_system_without_proc_is_named() {
 #[test]
 fn a_missing_null_device_is_named() {
     let place = Place::new();
-    // All of /dev goes: a namespace of one's own may make no device.
+    // All of /dev is hidden, since a user namespace may not create a device.
     let script = "mount -t tmpfs none /dev || exit 99\nexec \"$1\" run logreg --data sample --rounds 1 --out run";
     let Some(output) = with_noexec(&place, script) else { return };
     let says = "error: cannot start client process 0: /dev/null cannot be opened: No such file or directory (os error 2); \

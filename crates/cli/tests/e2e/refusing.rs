@@ -12,7 +12,7 @@ use seccompiler::{
     apply_filter,
 };
 
-/// Calls that are refused, and how.
+/// The refused calls, with the error of each.
 #[derive(Debug, Clone)]
 pub(crate) struct Refused {
     calls: BTreeMap<i64, Vec<SeccompRule>>,
@@ -20,12 +20,12 @@ pub(crate) struct Refused {
 }
 
 impl Refused {
-    /// Refuses system calls whatever their arguments are.
+    /// Refuses system calls with any arguments.
     pub(crate) fn calls(numbers: &[i64], with: Errno) -> Self {
         Self { calls: numbers.iter().map(|&number| (number, Vec::new())).collect(), with }
     }
 
-    /// Refuses a system call where `mask` of its argument `index` is `value`.
+    /// Refuses a system call if `mask` of its argument `index` is `value`.
     pub(crate) fn call_where(number: i64, index: u8, mask: u64, value: u64, with: Errno) -> Self {
         let condition = SeccompCondition::new(index, Dword, SeccompCmpOp::MaskedEq(mask), value).unwrap();
         let rule = SeccompRule::new(vec![condition]).unwrap();
@@ -39,28 +39,28 @@ impl Refused {
     }
 }
 
-/// Threads, as for a user or a cgroup that has as many as it may have.
+/// Refuses threads, as for a user or a cgroup that has as many as allowed.
 pub(crate) fn threads() -> Vec<Refused> {
     clones(libc::CLONE_THREAD as u64, libc::CLONE_THREAD as u64, Errno::EAGAIN)
 }
 
-/// Processes that are forked, but for those of this test itself, which share its memory until they execute.
+/// Refuses forked processes, but not those of this test itself, which share its memory until they execute.
 pub(crate) fn forks(with: Errno) -> Vec<Refused> {
     clones(libc::CLONE_VM as u64, 0, with)
 }
 
-/// `clone` with such flags; libc falls back to it where there is no `clone3`, whose flags no filter can see.
+/// Refuses `clone` with such flags. libc falls back to it without `clone3`, whose flags no filter can read.
 fn clones(mask: u64, value: u64, with: Errno) -> Vec<Refused> {
     let clone3 = Refused::calls(&[libc::SYS_clone3], Errno::ENOSYS);
     vec![clone3, Refused::call_where(libc::SYS_clone, 0, mask, value, with)]
 }
 
-/// Runs a command to its end under such refusals.
+/// Runs a command to its end with these refusals.
 pub(crate) fn output(mut command: Command, refused: Vec<Refused>) -> Output {
     let start = || {
         refused.into_iter().for_each(|refused| apply_filter(&refused.filter()).unwrap());
         command.output().unwrap()
     };
-    // A filter confines the thread that installs it and what that starts; the test goes on without.
+    // A filter holds for the thread that installs it and its children. The test itself continues without one.
     thread::scope(|scope| scope.spawn(start).join().unwrap())
 }

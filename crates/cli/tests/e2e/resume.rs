@@ -1,4 +1,4 @@
-//! A run that was killed goes on with the same bits; what was altered meanwhile is found.
+//! A killed run resumes with the same bits. Files that were altered meanwhile are found.
 
 use std::{fs, path::PathBuf, process::Stdio};
 
@@ -10,7 +10,7 @@ use crate::{
 
 const ARGUMENTS: &str = "logreg --rounds 12 --strategy fedavgm --jobs 2";
 
-/// Starts a run and kills its host as soon as the ledger has `rounds` lines of rounds.
+/// Starts a run and kills its host as soon as the ledger has `rounds` rounds.
 fn killed_after(place: &Place, rounds: usize, out: &str) -> Run {
     let (mut command, run) = place.command(&format!("{ARGUMENTS} --out {out}"));
     let mut host = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -112,7 +112,7 @@ fn a_reload_needs_a_run_that_goes_on() {
     assert!(output.status.code() == Some(2) && stderr(&output).contains("no run is going on"), "{}", stderr(&output));
 }
 
-/// A run that took another dylib, and was killed some rounds later.
+/// Returns a run that reloaded its dylib and was killed some rounds later.
 fn killed_after_a_reload(place: &Place) -> Run {
     let path = place.path("model.so");
     fs::copy(dylib("logreg"), &path).unwrap();
@@ -121,7 +121,7 @@ fn killed_after_a_reload(place: &Place) -> Run {
     let ledger = || fs::read_to_string(run.0.join("ledger.jsonl")).unwrap_or_default();
     let rounds = |text: &str| text.matches("\"event\":\"round\"").count();
     eventually("the run has begun", || (rounds(&ledger()) >= 2).then_some(()));
-    // Another file with the same model: what follows an ELF file's sections is not read.
+    // The file differs, but the model is the same: nothing reads the bytes after the sections of an ELF file.
     let mut other = fs::read(&path).unwrap();
     other.push(0);
     fs::write(place.path("other.so"), other).unwrap();
@@ -130,7 +130,7 @@ fn killed_after_a_reload(place: &Place) -> Run {
     eventually("rounds with the other dylib", || {
         let text = ledger();
         let (_, later) = text.split_once("\"event\":\"reloaded\"")?;
-        // A checkpoint is up to three rounds behind: one is written, one waits, and the ledger is a line ahead.
+        // A checkpoint may be up to three rounds behind: one is written, one waits, and the ledger is a line ahead.
         (rounds(later) >= 4).then_some(())
     });
     host.kill().unwrap();
@@ -162,7 +162,7 @@ fn a_reloaded_dylib_that_is_not_the_one_of_the_ledger_is_refused() {
     let name = format!("model-from-{round:06}.so");
     let whole = run.read(&name);
     let verify = || place.fedpipe("verify out").output().unwrap();
-    // The model before it, another that works, and none.
+    // The cases: the model before the reload, another model that works, and none.
     for other in [Some(run.read("model.so")), Some(fs::read(dylib("mlp")).unwrap()), None] {
         let path = run.0.join(&name);
         match &other {
@@ -208,7 +208,7 @@ fn verify_says_at_which_round_the_bits_part() {
     assert!(said.starts_with("error: ") && said.contains("round 3"), "{said}");
 }
 
-/// The file that a run was started with is overwritten in place, by a model of another layout, and a reload is asked for.
+/// The file of a run's model is overwritten in place by a model of another layout, and a reload is requested.
 #[test]
 fn a_dylib_that_is_overwritten_disturbs_no_run_and_another_layout_is_refused() {
     let place = Place::new();
@@ -233,7 +233,7 @@ fn a_dylib_that_is_overwritten_disturbs_no_run_and_another_layout_is_refused() {
     assert_eq!(run.weights_sha256(), undisturbed);
 }
 
-/// The dylib `misbehaving` with a fault of its own.
+/// Writes a copy of the dylib `misbehaving` with a built-in fault.
 fn with_own_fault(fault: &str) -> Vec<u8> {
     let mut bytes = fs::read(dylib("misbehaving")).unwrap();
     let (before, after) = ("own-fault:none                  ", format!("{:32}", format!("own-fault:{fault}")));
@@ -272,9 +272,10 @@ fn a_reloaded_dylib_that_fails_in_its_first_round_gives_way_to_the_one_before() 
             errors.contains("warning: the model stays as it is: ") && line["reason"].as_str().unwrap().contains(says);
         let same = run.weights_sha256() == undisturbed && taken_later(&run) == 0;
         let verified = stdout(&place.fedpipe("verify out").output().unwrap());
-        match status.success() && told && same && verified.ends_with("verified: 4 rounds have the same bits\n") {
-            true => Ok(()),
-            false => Err(format!("{status} {line} {verified} {errors}")),
+        if status.success() && told && same && verified.ends_with("verified: 4 rounds have the same bits\n") {
+            Ok(())
+        } else {
+            Err(format!("{status} {line} {verified} {errors}"))
         }
     });
 }

@@ -1,4 +1,4 @@
-//! What a run does and leaves.
+//! The results and files of a run.
 
 use std::{
     fs,
@@ -14,7 +14,7 @@ use crate::{
     idx,
 };
 
-/// A model that is quick to train, and rounds that are few.
+/// A model that trains fast, and few rounds.
 const SMALL: &str = "mlp --model-option hidden=16 --rounds 2";
 
 #[test]
@@ -23,7 +23,7 @@ fn a_run_leaves_its_directory() {
     let run = place.run(SMALL);
     let mut names: Vec<String> =
         fs::read_dir(&run.0).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    // What a resume and a reload need.
+    // These files are for a resume and a reload.
     names.retain(|name| !["checkpoint", "host.pid"].contains(&name.as_str()));
     names.sort();
     let expected = [
@@ -123,7 +123,7 @@ fn the_seed_decides_the_bits() {
 #[test]
 fn any_number_of_clients_shares_the_examples() {
     let place = Place::new();
-    // 2,000 examples; 7 does not divide them.
+    // There are 2,000 examples, which 7 does not divide.
     for (clients, sizes) in [(1, vec![2000]), (7, vec![286, 286, 286, 286, 286, 285, 285])] {
         let run = place.run(&format!("logreg --rounds 1 --clients {clients} --out of-{clients}"));
         let mut dealt: Vec<u64> = serde_json::from_value(run.ledger("dealt")[0]["sizes"].clone()).unwrap();
@@ -159,7 +159,7 @@ fn the_order_of_arrival_changes_no_bit() {
     }
 }
 
-/// As above, with clients that take their time, under every division of the work.
+/// As above, with clients that take random times, for every division of the work.
 #[test]
 fn the_speed_of_clients_changes_no_bit() {
     let place = Place::new();
@@ -225,7 +225,7 @@ fn quiet_prints_the_result_only() {
     let lines: Vec<&str> = text.lines().collect();
     assert!(lines.len() == 2 && lines[0].starts_with("accuracy ") && lines[1] == "results in out", "{text}");
     assert!(errors.is_empty(), "{errors}");
-    // Without a terminal there are plain lines: no escape sequences, and one a round.
+    // Without a terminal there are plain lines: no escape sequences, and one line for each round.
     let (output, _) = place.try_run(&format!("{SMALL} --out loud"));
     let text = stdout(&output);
     assert!(!text.contains('\x1b') && !text.contains('\r'), "{text:?}");
@@ -241,7 +241,7 @@ fn a_runs_own_experiment_reproduces_it() {
     assert_eq!(first.weights_sha256(), again.weights_sha256());
     assert_eq!(first.read("experiment.toml"), again.read("experiment.toml"));
 
-    // Flags win over the file, and `--set` over flags.
+    // Flags override the file, and `--set` overrides flags.
     let other = place.run("--config first/experiment.toml --seed 10 --set rounds=1 --rounds 3 --out other");
     assert_eq!((&other.summary()["seed"], &other.summary()["rounds"]), (&json!(10), &json!(1)));
     let set =
@@ -308,7 +308,7 @@ fn models_are_listed_with_their_options_and_the_rest_is_passed_over() {
 #[test]
 fn no_fixture_of_a_test_or_bench_is_listed_as_a_model() {
     let place = Place::new();
-    // All fixtures lie beside the models there.
+    // All fixtures are in the folder of the models.
     let output = place.fedpipe("models").output().unwrap();
     let text = stdout(&output);
     assert!(output.status.success(), "{}", stderr(&output));
@@ -329,7 +329,7 @@ fn a_command_that_the_dynamic_loader_started_has_its_models_and_its_clients() {
     };
     let place = Place::new();
     let mut command = Command::new(loader);
-    // The model is found beside the command alone.
+    // The model is found only beside the command.
     place.settle(&mut command).env_remove("FEDPIPE_MODELS").arg(env!("CARGO_BIN_EXE_fedpipe"));
     let output = command.args(["run", "logreg", "--data", "sample", "--rounds", "1", "--out", "out"]).output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
@@ -372,13 +372,13 @@ fn a_run_that_learned_nothing_says_so_and_one_that_did_does_not() {
 
     let (output, run) = place.try_run(&format!("{SMALL} --quiet --out usual"));
     assert_eq!((stderr(&output).as_str(), &run.summary()["loss_fell"]), ("", &json!(true)));
-    // Of the same weights, so that it is the same.
+    // The initial weights are equal, so that the model is the same.
     assert_eq!(run.summary()["initial_loss"], summary["initial_loss"]);
     for out in ["steep", "usual"] {
         let output = place.fedpipe(&format!("verify {out}")).output().unwrap();
         assert!(output.status.success(), "{}", stderr(&output));
     }
-    // Wider, its weights leave the range of numbers, which ends the run with the same remedy.
+    // A wider model leaves the range of numbers, which ends the run with the same remedy.
     let (output, _) = place.try_run("mlp --lr 10 --rounds 2 --quiet --out wide");
     assert_eq!(output.status.code(), Some(6));
     assert!(stderr(&output).trim_end().ends_with("; lower --lr"), "{}", stderr(&output));

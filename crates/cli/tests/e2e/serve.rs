@@ -23,11 +23,11 @@ use crate::{
     live::{children, descriptors},
 };
 
-/// A node; dropping it kills it.
+/// A node. Dropping the value kills the node.
 pub(crate) struct Node {
     process: Child,
     pub(crate) socket: PathBuf,
-    /// What it says it serves.
+    /// The line in which the node reports what it serves.
     about: String,
 }
 
@@ -37,7 +37,7 @@ impl Node {
         Self::with(place, client, &format!("--experiment experiment.toml --client {client}"))
     }
 
-    /// Serves what `arguments` say as client `client`.
+    /// Serves the files that `arguments` name, as client `client`.
     pub(crate) fn with(place: &Place, client: u32, arguments: &str) -> Self {
         let socket = place.path(format!("{client}.sock"));
         let arguments = format!("serve {arguments} --socket {client}.sock");
@@ -47,7 +47,7 @@ impl Node {
         Self { process, socket, about }
     }
 
-    /// As [`Node::start`], with its standard output and error given away.
+    /// As [`Node::start`], with another standard output and error.
     pub(crate) fn silent(place: &Place, client: u32, output: Stdio, errors: Stdio) -> Self {
         let socket = place.path(format!("{client}.sock"));
         let arguments = format!("serve --experiment experiment.toml --client {client} --socket {client}.sock");
@@ -60,14 +60,14 @@ impl Node {
         self.process.id().cast_signed()
     }
 
-    /// The client process behind it.
+    /// Returns the client process behind the node.
     fn client(&self) -> i32 {
         let clients = children(self.pid());
         assert_eq!(clients.len(), 1, "{clients:?}");
         clients[0].0
     }
 
-    /// What its client has printed; the node has the file open.
+    /// Returns the output of its client; the node has the file open.
     fn log(&self) -> String {
         let files = descriptors(self.pid()).into_iter().filter(|(_, target)| target.ends_with("/000.log"));
         files.filter_map(|(_, path)| fs::read_to_string(path).ok()).collect()
@@ -86,7 +86,7 @@ impl Drop for Node {
     }
 }
 
-/// The host's side of a connection.
+/// The host's end of a connection.
 struct Visit(UnixStream);
 
 impl Visit {
@@ -117,7 +117,7 @@ pub(crate) fn experiment(place: &Place, text: &str) {
     fs::write(place.path("experiment.toml"), format!("data = \"sample\"\n{text}")).unwrap();
 }
 
-/// What a host elsewhere asks of a node: its paths are of no meaning here.
+/// Returns the setup of a host elsewhere, whose paths mean nothing here.
 fn setup(options: &[(&str, &str)]) -> Setup {
     let partitions = vec![HeldPartition { client: 1, path: "/elsewhere".into(), sha256: None }];
     Setup {
@@ -154,7 +154,7 @@ fn the_process_outlives_its_visitors_and_ends_with_the_node() {
     let client = node.client();
     drop(visit);
 
-    // Another visitor, who knows the node's dylib, gets the same process; and the same update as a fresh one would give.
+    // Another visitor, which knows the node's dylib, gets the same process, and the update that a fresh one would give.
     let known = Setup { dylib_sha256: Some(hash), ..setup(&[]) };
     let updates = [known.clone(), known].map(|setup| {
         let (mut visit, _) = Visit::to(&node, &setup);
@@ -168,21 +168,21 @@ fn the_process_outlives_its_visitors_and_ends_with_the_node() {
     assert_eq!(updates[0], updates[1]);
     assert_eq!(node.client(), client);
 
-    // The process has the weights of the visitor before, which are nobody else's.
+    // The process still has the weights of the visitor before, which no other visitor can use.
     let (mut visit, ready) = Visit::to(&node, &setup(&[]));
     assert!(matches!(ready, Reply::Ready(ready) if !ready.keeps_weights));
     visit.say(&train(), None);
     let (reply, _) = visit.hear();
     assert!(matches!(&reply, Reply::Failed { message, .. } if message.contains("no part \"weights\"")), "{reply:?}");
 
-    // One who wants another model than that gets another process.
+    // A visitor that asks for another model gets another process.
     let (mut visit, _) = Visit::to(&node, &setup(&[("hidden", "8")]));
     assert_eq!(visit.weights().len(), 784 * 8 + 8 + 8 * 10 + 10);
     assert_ne!(node.client(), client);
 
     let socket = node.socket.clone();
     assert!(socket.exists());
-    // Also while a visitor says nothing.
+    // The same holds while a visitor sends nothing.
     assert!(node.end(Signal::SIGTERM).success());
     assert!(!socket.exists());
     assert_eq!(visit.0.read(&mut [0]).unwrap_or(0), 0);
@@ -244,7 +244,7 @@ fn what_the_run_and_the_node_disagree_on_is_named() {
         Reply::Failed { kind, message } if kind == *expected_kind && message.contains(expected) => Ok(()),
         other => Err(format!("{other:?}")),
     });
-    // None of them has cost the next one anything; nor has one that speaks another language.
+    // None of these visitors harmed the next one; nor does one that speaks another protocol.
     UnixStream::connect(&node.socket).unwrap().write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
     assert!(matches!(Visit::to(&node, &setup(&[])).1, Reply::Ready(_)));
 }
@@ -272,9 +272,10 @@ fn bad_arguments_of_serve_are_one_sentence() {
     check_all(cases, |(arguments, code, expected)| {
         let output = place.fedpipe(arguments).output().unwrap();
         let text = stderr(&output);
-        match output.status.code() == Some(*code) && text.contains(expected) && text.lines().count() == 1 {
-            true => Ok(()),
-            false => Err(format!("{}: {text}", output.status)),
+        if output.status.code() == Some(*code) && text.contains(expected) && text.lines().count() == 1 {
+            Ok(())
+        } else {
+            Err(format!("{}: {text}", output.status))
         }
     });
     assert_eq!(fs::read(place.path("text")).unwrap(), b"a text");
@@ -300,7 +301,7 @@ fn a_client_that_died_idle_costs_no_conversation() {
     let (mut visit, _) = Visit::to(&node, &setup(&[]));
     let weights = visit.weights();
     let update = train_in(&mut visit, &weights);
-    // Within a conversation, and between two.
+    // The client dies within a conversation, and between two.
     kill_client();
     assert_eq!(train_in(&mut visit, &weights), update);
     drop(visit);

@@ -1,4 +1,4 @@
-//! Clients that are named by a shim of a version manager's, such as pyenv's `python3`.
+//! Clients whose command names a shim of a version manager, such as pyenv's `python3`.
 
 use std::{env, ffi::OsString, fs, os::unix::fs::PermissionsExt};
 
@@ -9,7 +9,8 @@ use crate::{
     foreign::{place, weight},
 };
 
-/// A shim `python3` in the folder `shims`, as pyenv writes them, of a manager that runs the script `says`; and a PATH with it.
+/// Writes a shim `python3` into the folder `shims`, as pyenv writes them, for a manager that runs the script `says`.
+/// Returns a PATH with both.
 fn shim(place: &Place, says: &str) -> OsString {
     fs::create_dir(place.path("shims")).unwrap();
     let manager = place.path("manager");

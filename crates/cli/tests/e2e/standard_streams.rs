@@ -1,4 +1,4 @@
-//! A standard output or error that takes nothing: a full device, or a pipe whose reader is gone.
+//! A standard output or error that refuses writes: a full device, or a pipe without a reader.
 
 use std::{
     fs::File,
@@ -14,10 +14,10 @@ use crate::{
     serve::{Node, experiment},
 };
 
-/// A place to write to that takes nothing.
+/// A stream that refuses writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sink {
-    /// A device without room.
+    /// A full device.
     Full,
     /// A pipe without a reader.
     Closed,
@@ -38,7 +38,7 @@ fn with_both(mut command: Command, sink: Sink) -> ExitStatus {
     command.stdout(sink.open()).stderr(sink.open()).status().unwrap()
 }
 
-/// The exit code of a command, and what it says on standard error, where its standard output takes nothing.
+/// Returns the exit code of a command whose standard output refuses writes, and the text on its standard error.
 fn with_output(mut command: Command, sink: Sink) -> (Option<i32>, String) {
     let output = command.stdout(sink.open()).stderr(Stdio::piped()).output().unwrap();
     (output.status.code(), stderr(&output))
@@ -72,12 +72,12 @@ fn an_error_that_nobody_can_read_has_its_exit_code() {
     });
 }
 
-/// A run's result is its directory, so that it goes on whatever becomes of the screen.
+/// The result of a run is its directory, so that the run continues without a screen.
 #[test]
 fn a_run_that_nobody_can_read_is_a_good_run() {
     for sink in Sink::ALL {
         let place = Place::new();
-        // Two warnings: of slow arithmetic, and of a client that is lost.
+        // There are two warnings: about slow arithmetic, and about a client that crashed.
         let fault = "misbehaving --clients 2 --rounds 2 --model-option fault=panic --model-option client=1 \
             --model-option round=1 --on-failure drop";
         let (mut command, run) = place.command(fault);
@@ -89,7 +89,7 @@ fn a_run_that_nobody_can_read_is_a_good_run() {
     }
 }
 
-/// A run whose end is an error has the error's code.
+/// A run that ends with an error has the exit code of the error.
 #[test]
 fn a_run_that_nobody_can_read_and_that_fails_has_its_own_exit_code() {
     for sink in Sink::ALL {
@@ -114,12 +114,9 @@ fn a_result_that_nobody_can_read_is_an_error_and_a_reader_that_is_gone_is_none()
         }
         let _ = std::fs::remove_dir_all(place.path("app"));
         let closed = with_output(place.fedpipe(arguments), Sink::Closed);
-        match closed == (Some(0), String::new()) {
-            true => Ok(()),
-            false => Err(format!("{closed:?}")),
-        }
+        if closed == (Some(0), String::new()) { Ok(()) } else { Err(format!("{closed:?}")) }
     });
-    // And where the error itself cannot be said, its code is all that there is.
+    // If the error cannot be printed, only its exit code is left.
     assert_eq!(with_both(place.fedpipe("models"), Sink::Full).code(), Some(1));
 }
 
@@ -132,7 +129,7 @@ fn a_node_serves_on_though_nobody_can_read_its_warnings() {
         for _ in 0..2 {
             let mut junk = UnixStream::connect(&node.socket).unwrap();
             junk.write_all(b"GET / HTTP/1.1\r\n\r\n0123456789").unwrap();
-            // The node hangs up before it warns, and takes the next connection after that.
+            // The node ends the connection before it warns, and accepts the next connection after that.
             let _ = junk.read_to_end(&mut Vec::new());
         }
         let arguments = format!("run --config experiment.toml --over {} --out away", node.socket.display());

@@ -1,4 +1,4 @@
-//! A run that is stopped through the library, as the command does on a signal.
+//! A stop through the library, as the command does on a signal.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,8 @@ use fedpipe_record::{experiment::Experiment, summary::Stop};
 
 use crate::common::{Place, dylib};
 
-/// The command ends the process only when nothing is being written: the host must say so until the last file is there.
+/// The command ends the process only when the host writes no results: the host must report so until the last file
+/// exists.
 #[test]
 fn a_stopped_run_says_that_it_writes_until_its_results_are_there() {
     let place = Place::new();

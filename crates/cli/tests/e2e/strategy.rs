@@ -1,4 +1,4 @@
-//! Strategies that are programs of the user's: `--strategy-program COMMAND`. The program here is `fixtures/client.sh`.
+//! Strategies that are programs: `--strategy-program COMMAND`. The program here is `fixtures/client.sh`.
 
 use std::{fs, process::Command};
 
@@ -15,7 +15,7 @@ use crate::{
     live::{Live, children},
 };
 
-/// As a strategy the program gives the weight 1 + the length of its state, to which it adds a byte each round.
+/// As a strategy, the program returns the weight 1 + the length of its state, to which it adds a byte each round.
 #[test]
 fn a_program_is_a_strategy_whose_state_is_resumed() {
     let place = place();
@@ -23,7 +23,7 @@ fn a_program_is_a_strategy_whose_state_is_resumed() {
     command.args(["--strategy-program", "bash client.sh exit marks/strategy"]);
     assert_eq!(command.output().unwrap().status.code(), Some(6));
     assert_eq!((run.ledger("round").len(), weight(&run)), (1, 1.0));
-    // Now in round 2 the strategy is lost.
+    // This time the strategy exits in round 2.
     let output = resume(&place, "");
     let says = "error: the strategy's program was lost in round 2: it exited with code 7";
     assert!(output.status.code() == Some(6) && stderr(&output).contains(says), "{}", stderr(&output));
@@ -37,7 +37,7 @@ fn a_program_is_a_strategy_whose_state_is_resumed() {
     assert_eq!(stdout(&verified).lines().last(), Some("verified: 4 rounds have the same bits"));
 }
 
-/// A run whose strategy does this in round 2.
+/// Returns the command of a run whose strategy commits this fault in round 2.
 fn with_strategy(place: &Place, fault: &str, arguments: &str) -> (Command, Run) {
     let (mut command, run) = command(place, "none", &format!("--rounds 3 {arguments}"));
     command.args(["--strategy-program", &format!("bash client.sh {fault} marks/strategy")]);
@@ -69,9 +69,10 @@ fn a_strategy_that_dies_or_hangs_is_named_and_the_run_can_go_on() {
         if output.status.code() != Some(6) || !said || run.ledger("round").len() != 1 {
             return Err(format!("{}: {errors}", output.status));
         }
-        match resume(&place, "").status.success() && (run.ledger("round").len(), weight(&run)) == (3, 3.0) {
-            true => Ok(()),
-            false => Err(format!("{} {:?}", weight(&run), run.ledger("round"))),
+        if resume(&place, "").status.success() && (run.ledger("round").len(), weight(&run)) == (3, 3.0) {
+            Ok(())
+        } else {
+            Err(format!("{} {:?}", weight(&run), run.ledger("round")))
         }
     });
 }
@@ -101,9 +102,10 @@ fn a_strategy_that_dies_or_hangs_is_started_again_and_costs_no_bit() {
         let lost = run.ledger("strategy_lost");
         let [line] = &lost[..] else { return Err(format!("{lost:?} {errors}")) };
         let told = (&line["round"], &line["then"], &line["cause"]) == (&json!(2), &json!("retried"), cause);
-        match output.status.success() && said && told && run.weights_sha256() == whole {
-            true => Ok(()),
-            false => Err(format!("{line} {errors}")),
+        if output.status.success() && said && told && run.weights_sha256() == whole {
+            Ok(())
+        } else {
+            Err(format!("{line} {errors}"))
         }
     });
 }
@@ -112,7 +114,7 @@ fn a_strategy_that_dies_or_hangs_is_started_again_and_costs_no_bit() {
 fn a_strategy_that_dies_twice_in_a_round_ends_the_run_which_can_go_on() {
     let place = place();
     let (mut command, run) = command(&place, "none", "--rounds 3");
-    // It cannot make its mark, so that each process of it exits in round 2.
+    // The program cannot create its mark, so that each of its processes exits in round 2.
     command.args(["--strategy-program", "bash client.sh exit later/mark"]);
     let output = command.output().unwrap();
     let errors = stderr(&output);
@@ -129,7 +131,7 @@ fn a_strategy_that_dies_twice_in_a_round_ends_the_run_which_can_go_on() {
     assert_eq!(stdout(&verified).lines().last(), Some("verified: 3 rounds have the same bits"));
 }
 
-/// Client 1 sleeps in round 2, and meanwhile the strategy has nothing to do.
+/// Client 1 sleeps in round 2, and the strategy is idle meanwhile.
 #[test]
 fn a_strategy_that_dies_idle_is_replaced_and_the_round_keeps_its_second_try() {
     let place = place();
@@ -137,7 +139,7 @@ fn a_strategy_that_dies_idle_is_replaced_and_the_round_keeps_its_second_try() {
     command.args(["--strategy-program", "bash client.sh exit marks/strategy"]);
     let live = Live::of(&place, command, run.clone());
     eventually("the client sleeps", || place.path("marks/fault").exists().then_some(()));
-    // Of a program's words, its mark, two descriptors and its number are the last.
+    // The last arguments of the program are its mark, two descriptors and its number.
     let process = |mark: &str, number: u32| {
         let is_it = |pid: i32| {
             let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -151,7 +153,7 @@ fn a_strategy_that_dies_idle_is_replaced_and_the_round_keeps_its_second_try() {
     kill(Pid::from_raw(sleeper), Signal::SIGKILL).unwrap();
     let (status, errors) = live.end();
     assert!(status.success(), "{errors}");
-    // The fresh process exits once at its work.
+    // The fresh process exits once, when it has work.
     let then: Vec<_> = run.ledger("strategy_lost").iter().map(|line| line["then"].clone()).collect();
     assert_eq!(then, [json!("replaced"), json!("retried")], "{errors}");
     assert_eq!((run.ledger("round").len(), weight(&run)), (3, 3.0));
@@ -167,7 +169,7 @@ fn a_stop_ends_a_strategy_that_is_at_work() {
 
         live.signal(signal);
         let (status, errors) = live.end();
-        // A run that does not hear it is ended after a grace, without results.
+        // A run that does not receive the signal is ended after a grace period, without results.
         assert_eq!(
             (status.code(), &run.summary()["stopped"]),
             (Some(code), &json!({"signal": signal as i32})),
@@ -187,7 +189,7 @@ fn a_strategy_is_confined_as_a_client_is() {
     let (_place, run) = confined("--strategy-program");
     assert_eq!(weight(&run), 2.0);
     let line = &run.ledger("strategy_isolation")[0];
-    // It holds the updates of all clients: the limit of memory is theirs.
+    // The strategy holds the updates of all clients, so that the memory limit of clients does not hold for it.
     assert_eq!(
         (&line["level"], &line["seccomp"], &line["memory_limit"]),
         (&json!("require"), &json!(true), &json!(null))

@@ -1,8 +1,8 @@
-//! A system that gives no more threads.
+//! A system that refuses threads.
 //!
-//! `RUST_MIN_STACK` makes the system refuse every thread that does not say how large a stack it needs, with the error of a
-//! user or a cgroup that has as many threads as it may have (EAGAIN). The threads without which nothing goes on say so, and
-//! are refused by a filter of system calls instead.
+//! `RUST_MIN_STACK` makes the system refuse every thread that does not set its stack size, with the error of a user or a
+//! cgroup that has as many threads as allowed (EAGAIN). The threads that are indispensable set their stack size; a
+//! filter of system calls refuses them instead.
 
 use std::{
     os::unix::{fs::symlink, net::UnixListener},
@@ -18,7 +18,7 @@ use crate::{
     serve::experiment,
 };
 
-/// No address space has room for such a stack.
+/// A stack size for which no address space has room.
 fn without_threads(command: &mut Command) -> &mut Command {
     command.env("RUST_MIN_STACK", (1_u64 << 60).to_string())
 }
@@ -26,7 +26,7 @@ fn without_threads(command: &mut Command) -> &mut Command {
 #[test]
 fn a_run_without_threads_to_spread_work_over_has_the_same_bits() {
     let place = Place::new();
-    // As many weights and clients as an aggregation is spread for, and partitions to deal.
+    // There are enough weights and clients to spread an aggregation, and partitions to deal.
     let arguments = "mlp --clients 8 --rounds 2 --model-option hidden=256";
     let usual = place.run(&format!("{arguments} --out usual"));
     let fresh = Place::new();
@@ -69,33 +69,35 @@ fn what_cannot_go_on_without_a_thread_names_the_limit() {
         (os error 11); raise `ulimit -u` or the cgroup's pids.max\n";
     check_all(["run logreg --data sample --out never", "run --resume out", "verify out"], |arguments| {
         let output = refusing::output(place.fedpipe(arguments), refusing::threads());
-        match output.status.code() == Some(1) && stderr(&output) == SAYS {
-            true => Ok(()),
-            false => Err(format!("{}: {}", output.status, stderr(&output))),
+        if output.status.code() == Some(1) && stderr(&output) == SAYS {
+            Ok(())
+        } else {
+            Err(format!("{}: {}", output.status, stderr(&output)))
         }
     });
     assert!(!place.path("never").exists());
 
-    // These ask the model first, whose process has a thread in the host.
+    // These commands describe the model first, whose process has a thread in the host.
     let says = SAYS.replace("the thread that waits for signals", "client process 0");
     let says = says.replace(".max\n", ".max, or lower --processes\n");
     check_all(["serve --experiment experiment.toml --client 1 --socket s.sock", "models --client true"], |arguments| {
         let output = refusing::output(place.fedpipe(arguments), refusing::threads());
-        match output.status.code() == Some(1) && stderr(&output).ends_with(&says) {
-            true => Ok(()),
-            false => Err(format!("{}: {}", output.status, stderr(&output))),
+        if output.status.code() == Some(1) && stderr(&output).ends_with(&says) {
+            Ok(())
+        } else {
+            Err(format!("{}: {}", output.status, stderr(&output)))
         }
     });
 }
 
-/// A relay has a thread for each direction.
+/// A relay needs a thread for each direction.
 #[test]
 fn a_relay_without_a_second_thread_names_the_limit() {
     let place = Place::new();
     let _listener = UnixListener::bind(place.path("host.sock")).unwrap();
     symlink(place.fedpipe("").get_program(), place.path("fedpipe-relay")).unwrap();
     let mut shell = Command::new("sh");
-    // The host's ends of the pipes are nothing to read and nobody who reads.
+    // The host's ends of the pipes have nothing to read, and nobody reads them.
     place.settle(&mut shell).args(["-c", "exec ./fedpipe-relay host.sock 3 4 0 3</dev/null 4>/dev/null"]);
     let output = without_threads(&mut shell).output().unwrap();
     let says = "error: cannot start a thread; raise `ulimit -u`, or the cgroup's pids.max: Resource temporarily \

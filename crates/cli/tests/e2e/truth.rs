@@ -1,4 +1,4 @@
-//! A run against what it should be: plain SGD, and the closed form of federated averaging, each computed here.
+//! A run against its definition: plain SGD, and the closed form of federated averaging, each computed here.
 
 use fedpipe_data::{Cache, Deal, Partition, Pixels, Scheme, Source, deal};
 use fedpipe_nn::Network;
@@ -14,7 +14,7 @@ const RATE: f32 = 0.1;
 const BATCH: usize = 32;
 const WIDTHS: [usize; 3] = [784, 16, 10];
 
-/// The arguments of a run with these values.
+/// The arguments of the runs; the tests repeat the arithmetic with the same values.
 const RUN: &str = "mlp --model-option hidden=16 --seed 5 --lr 0.1 --batch-size 32";
 
 #[test]
@@ -36,7 +36,7 @@ fn one_client_with_everything_is_plain_sgd_to_the_bit() {
 #[test]
 fn federated_averaging_is_its_closed_form() {
     let place = Place::new();
-    // 7 does not divide the examples, so that the clients count differently.
+    // 7 does not divide the number of examples, so that the clients have different weights in the mean.
     let run = place.run(&format!("{RUN} --clients 7 --rounds 2 --epochs 1"));
     let data = Data::deal(&place, 7);
     assert!(data.partitions[0].len() != data.partitions[6].len());
@@ -68,7 +68,7 @@ fn the_toy_model_is_its_documented_arithmetic() {
     assert_eq!(digest(&weights), run.weights_sha256());
 }
 
-/// A round by its closed form, w ← Σ n_k w_k / Σ n_k (McMahan 2017, Algorithm 1), where each client does `train`.
+/// Computes a round by its closed form, w ← Σ n_k w_k / Σ n_k (McMahan 2017, Algorithm 1); each client does `train`.
 fn average(data: &Data, weights: &mut [f32], train: impl Fn(&mut [f32], &Partition, u32)) {
     let trained = |(partition, client): (&Partition, u32)| {
         let mut update = weights.to_vec();
@@ -83,7 +83,7 @@ fn average(data: &Data, weights: &mut [f32], train: impl Fn(&mut [f32], &Partiti
     }
 }
 
-/// The partitions that a run in `place` was given.
+/// Returns the partitions of a run in `place`.
 struct Data {
     partitions: Vec<Partition>,
     test: Partition,
@@ -103,12 +103,12 @@ fn initial() -> Vec<f32> {
     Network::new(&WIDTHS).unwrap().init(SEED).to_vec()
 }
 
-/// The rows of a partition in the order of an epoch, as the protocol has it.
+/// Returns the rows of a partition in the order of an epoch, as the protocol defines it.
 fn visited(partition: &Partition, client: u32, round: u64, epoch: u64) -> Vec<u32> {
     order(&Key { seed: SEED, purpose: Use::Shuffle, client, round, epoch }, partition.len() as u32)
 }
 
-/// w ← w − η∇f, batch by batch.
+/// Computes w ← w − η∇f, batch by batch.
 fn sgd(weights: &mut [f32], partition: &Partition, client: u32, round: u64, epochs: u64) {
     let mut network = Network::new(&WIDTHS).unwrap();
     let mut gradient = vec![0.0; weights.len()];
@@ -116,13 +116,14 @@ fn sgd(weights: &mut [f32], partition: &Partition, client: u32, round: u64, epoc
         for rows in visited(partition, client, round, epoch).chunks(BATCH) {
             let labels = fill(&mut network, partition, rows);
             network.gradient(weights, labels, &mut gradient).unwrap();
-            // One rounding, as everywhere in fedpipe_nn.
+            // There is one rounding, as everywhere in fedpipe_nn.
             weights.iter_mut().zip(&gradient).for_each(|(w, g)| *w = (-RATE).mul_add(*g, *w));
         }
     }
 }
 
-/// Mean loss and accuracy; the sample's 500 test examples are one block, of which the model scores a hundred at a time.
+/// Returns the mean loss and the accuracy. The sample's 500 test examples are one block, of which the model scores a
+/// hundred at a time.
 fn score(weights: &[f32], test: &Partition) -> (f64, f64) {
     let mut network = Network::new(&WIDTHS).unwrap();
     let rows: Vec<u32> = (0..500).collect();

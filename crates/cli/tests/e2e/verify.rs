@@ -1,4 +1,4 @@
-//! `fedpipe verify` calls a run verified only where all that the run vouches for is the same.
+//! `fedpipe verify` calls a run verified only if all that the run vouches for is the same.
 
 use std::{
     fs,
@@ -16,10 +16,10 @@ use crate::{
     live::Live,
 };
 
-/// Changes something in a run directory.
+/// A change of a run directory.
 type Alter = fn(&Run);
 
-/// Chains the lines of a ledger anew after `edit`, and removes the checkpoints, which know the old chain.
+/// Edits the lines of a ledger and chains them again. Removes the checkpoints, which have the old chain.
 fn rechain(run: &Run, edit: impl FnOnce(&mut Vec<String>)) {
     let text = String::from_utf8(run.read("ledger.jsonl")).unwrap();
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
@@ -58,7 +58,7 @@ fn flip_last_byte(run: &Run, name: &str) {
 
 const HASH: &str = "\"0000000000000000000000000000000000000000000000000000000000000000\"";
 
-/// Each alteration, and what is said of it.
+/// Each alteration, with the text that `fedpipe verify` prints about it.
 const ALTERED: &[(&str, Alter, &str)] = &[
     ("accuracy", |run| rechain(run, |lines| edit(lines, "round", "accuracy", "0.99")), "round 1: the accuracy is "),
     ("test loss", |run| rechain(run, |lines| edit(lines, "round", "loss", "0.01")), "round 1: the test loss is "),
@@ -256,9 +256,10 @@ fn whatever_was_altered_is_found() {
         let output = place.fedpipe("verify").arg(&copy.0).output().unwrap();
         let errors = stderr(&output);
         let told = errors.starts_with("error: not verified: ") && errors.contains(says) && errors.lines().count() == 1;
-        match output.status.code() == Some(7) && told && !stdout(&output).contains("verified:") {
-            true => Ok(()),
-            false => Err(format!("{}: {errors}{}", output.status, stdout(&output))),
+        if output.status.code() == Some(7) && told && !stdout(&output).contains("verified:") {
+            Ok(())
+        } else {
+            Err(format!("{}: {errors}{}", output.status, stdout(&output)))
         }
     });
 }
@@ -293,7 +294,7 @@ fn a_run_that_goes_on_is_not_verified() {
     assert!(live.end().0.success());
 }
 
-/// A forced resume that ends at its start, or is killed there, has changed the run all the same, and lost nothing.
+/// A forced resume that ends or is killed at its start has changed the run, and has lost nothing.
 #[test]
 fn a_forced_resume_that_fails_at_its_start_is_followed() {
     let place = Place::new();
@@ -307,7 +308,7 @@ fn a_forced_resume_that_fails_at_its_start_is_followed() {
     assert_ne!(code, Some(0), "{said}");
     let verify = || place.fedpipe("verify out").output().unwrap();
     assert!(stdout(&verify()).ends_with("verified: 2 rounds have the same bits\n"), "{}", stderr(&verify()));
-    // As where it was killed between the ledger and this file.
+    // This is the state after a kill between the ledger and this file.
     fs::write(run.0.join("experiment.toml"), toml).unwrap();
     assert!(stdout(&verify()).ends_with("verified: 2 rounds have the same bits\n"), "{}", stderr(&verify()));
     assert_eq!(resume(""), (Some(0), String::new()));
@@ -353,7 +354,7 @@ fn a_verification_that_is_stopped_says_how_far_it_came() {
     }
 }
 
-/// A forced change is part of the history: later resumes go on under it, and a verification follows it.
+/// A forced change is part of the history: later resumes keep it, and a verification repeats it.
 #[test]
 fn a_forced_change_is_followed() {
     let place = Place::new();
@@ -371,13 +372,13 @@ fn a_forced_change_is_followed() {
     assert!(code == Some(2) && said.contains("rounds is 2, was 4"), "{said}");
     let (code, said) = resume("--rounds 5 --seed 3 --clients 5 --force");
     assert_eq!(code, Some(0), "{said}");
-    // For longer it goes on without being forced.
+    // A resume with more rounds needs no force.
     let (code, said) = resume("--rounds 6");
     assert_eq!(code, Some(0), "{said}");
     let output = place.fedpipe("verify out").output().unwrap();
     assert!(stdout(&output).ends_with("verified: 6 rounds have the same bits\n"), "{}", stderr(&output));
 
-    // The change is compared, too.
+    // The verification compares the change, too.
     replace(&run, "experiment.toml", "lr = 0.5", "lr = 0.1");
     let output = place.fedpipe("verify out").output().unwrap();
     assert_eq!(output.status.code(), Some(7), "{}", stderr(&output));

@@ -1,4 +1,4 @@
-//! What a model can do to its client, each under each policy.
+//! Faults that a model commits in its client process, each under each policy.
 
 use std::{
     thread,
@@ -21,23 +21,23 @@ use crate::{
 pub(crate) struct Case {
     name: &'static str,
     fault: &'static str,
-    /// The call in which it is due, and for whom as the model knows it: for whom it has trained last.
+    /// The call in which the fault is due.
     at: &'static str,
     due: (u32, u64),
-    /// Brings the fault about, and says when it was there.
+    /// Causes the fault and returns its time.
     act: fn(&mut Live<'_>, (u32, u64)) -> Instant,
     end: End,
     policies: &'static [Policy],
     more: &'static str,
-    /// The client's log is full, and tells no more when it stands still.
+    /// `true` if the client's log is full, so that it does not report when the client waits.
     mute: bool,
 }
 
 #[derive(Clone)]
 enum End {
-    /// Nothing is lost; so many processes of the model's own are there until the run ends.
+    /// No process crashes. So many processes that the model has started exist until the run ends.
     Unharmed(usize),
-    /// The process is lost, for a cause with these fields, of which the host says this and the client's log that.
+    /// The process crashes. Its cause has these fields; the host prints `says`, and the client's log has `log`.
     Lost { cause: Value, says: &'static str, log: &'static str },
 }
 
@@ -45,7 +45,7 @@ pub(crate) fn faults() -> Vec<Fault> {
     cases().into_iter().map(|case| (case.name, Box::new(move || case.play()) as _)).collect()
 }
 
-/// A case in which the model does what it was told, in `train`.
+/// Returns the case in which the model commits a fault in `train`.
 pub(crate) fn case(name: &'static str) -> Case {
     let end = End::Unharmed(0);
     let policies = &Policy::ALL;
@@ -71,7 +71,7 @@ impl Case {
         Self { at, due, fault: "panic", ..self }
     }
 
-    /// It is only known at the deadline, for which nobody waits three times.
+    /// Limits the case to one policy, since the host detects this fault only at the deadline.
     pub(crate) fn late(self) -> Self {
         let end = lost(json!({"kind": "deadline", "seconds": 4.0}), "it gave no answer within 4 s", "");
         Self { policies: &[Policy::Retry], more: TIMEOUT, end, ..self }
@@ -85,7 +85,7 @@ impl Case {
         Self { more, ..self }
     }
 
-    /// The model does what isolation forbids.
+    /// Runs without isolation, since isolation forbids this fault.
     fn unconfined(self) -> Self {
         self.more(UNCONFINED)
     }
@@ -130,7 +130,7 @@ impl Case {
         (self.name, Box::new(move || self.play()))
     }
 
-    /// Who is lost: a client, or where it only evaluates, its process.
+    /// Returns the client and the process that crash; no client if the process only evaluates.
     fn who(&self) -> (Option<u32>, u32) {
         (Some(self.due.0).filter(|_| self.at != "evaluate"), self.due.0)
     }
@@ -149,7 +149,7 @@ impl Case {
         Row { happened, detected, lost: lost.join("; ") }
     }
 
-    /// Plays it under a policy; gives the time to detect it, and what it cost.
+    /// Causes the fault under a policy. Returns the time to detect it, and its cost.
     fn under(&self, policy: Policy) -> (Option<Duration>, String) {
         let Self { fault, at, due: (client, round), more, .. } = self;
         let place = Place::new();
@@ -183,7 +183,7 @@ impl Case {
         (Some(detected), self.cost(&ended, policy))
     }
 
-    /// The ledger and the screen name the cause, the client's last words and its log.
+    /// Checks that the ledger and the screen name the cause, the client's last output and its log.
     fn is_told(&self, ended: &Ended, policy: Policy, who: &str) {
         let End::Lost { cause, says, log } = &self.end else { return };
         let (client, process) = self.who();
@@ -217,7 +217,7 @@ impl Case {
         assert!(ended.run.logs().len() < (1 << 20) + 4096, "{} bytes of log", ended.run.logs().len());
     }
 
-    /// One client's update of one round, or nothing.
+    /// Checks that the cost is one client's update of one round, or nothing, and returns it as text.
     fn cost(&self, ended: &Ended, policy: Policy) -> String {
         let trained = self.who().0.is_some();
         match policy {
@@ -237,7 +237,7 @@ impl Case {
                 assert_eq!(ended.status.code(), Some(6), "{}", ended.errors);
                 let last = ended.errors.lines().last().unwrap();
                 assert!(last.starts_with("error: client ") && last.contains("was lost in round 2"), "{last}");
-                // What the last whole round left.
+                // The results are those of the last completed round.
                 assert_eq!((ended.rounds(), &ended.run.summary()["rounds"]), (vec![(4, 0)], &json!(1)));
                 assert_eq!(ended.run.weights_sha256(), ended.run.ledger("round")[0]["weights_sha256"]);
                 "abort: the run, after round 1".into()
@@ -270,7 +270,7 @@ fn cases() -> Vec<Case> {
         case("escape-codes").reported("\u{fffd}[2J of many lines"),
         case("panic-in-train").at("train", (1, 2)).reported(PANIC).log("panicked at"),
         case("panic-in-weights").at("weights", (1, 2)).reported(PANIC),
-        // In round 2 it is given weights after it has trained in round 1.
+        // In round 2 the host sends it weights after it has trained in round 1.
         case("panic-in-set-weights").at("set_weights", (1, 1)).reported(PANIC),
         case("panic-in-evaluate").at("evaluate", (0, 2)).reported(PANIC),
         case("rounding").reported("left the floating-point"),
@@ -293,7 +293,7 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-/// The client cannot answer; where std is checked, closing a descriptor that is not open ends it.
+/// Returns a case in which the client cannot answer. If std is built with checks, closing a closed descriptor ends it.
 fn close_all() -> Case {
     let case = case("close-all").unconfined();
     if cfg!(debug_assertions) { case.signal(Signal::SIGABRT) } else { case.exit(1, "it exited with code 1") }

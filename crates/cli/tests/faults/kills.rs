@@ -1,4 +1,4 @@
-//! Exact resume: a host that is killed at any moment, again and again.
+//! Exact resume of a run whose host is killed at any moment, many times.
 
 use std::{
     env, fs,
@@ -14,7 +14,7 @@ use crate::{
     table::Row,
 };
 
-/// How many hosts are killed; `just faults` says 200.
+/// The environment variable with the number of hosts to kill; `just faults` sets 200.
 const VARIABLE: &str = "FEDPIPE_KILLS";
 
 const ARGUMENTS: &str = "logreg --rounds 12 --strategy fedavgm --jobs 2";
@@ -32,11 +32,11 @@ fn kill_at_any_moment() -> Row {
     let mut whole = start.elapsed();
     let (mut killed_after, mut late) = (Vec::new(), 0);
     while killed_after.len() < kills {
-        // A part of the run each, so that no part of it is left out: the start, where the directory, the lock and the
-        // clients come to be, and the end, where the results are written.
+        // Each kill falls into a part of the run of its own, so that all parts are tested: the start, which creates the
+        // directory, the lock and the clients, and the end, which writes the results.
         let part = (killed_after.len() as f64 + fraction()) / kills as f64;
         let rounds = kill_after(&place, whole.mul_f64(part), &undisturbed);
-        // The machine has become faster, or slower.
+        // The speed of the machine has changed.
         match rounds {
             None => {
                 late += 1;
@@ -53,8 +53,8 @@ fn kill_at_any_moment() -> Row {
     Row { happened, detected: None, lost: "nothing: each time the same bits".into() }
 }
 
-/// Kills a run's host after a time, which is no wait for anything: every moment will do. Gives the whole rounds that it
-/// had done, where it was still at work.
+/// Kills a run's host after a time and resumes the run. The time is no wait for an event, since any moment will do.
+/// Returns the number of completed rounds, or `None` if the host had ended already.
 fn kill_after(place: &Place, time: Duration, undisturbed: &str) -> Option<usize> {
     let (mut command, run) = place.command(ARGUMENTS);
     let mut host = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -78,7 +78,7 @@ fn kill_after(place: &Place, time: Duration, undisturbed: &str) -> Option<usize>
     at_work.then_some(done)
 }
 
-/// Random, as hash maps are.
+/// Returns a random number in [0, 1), from the seed of hash maps.
 fn fraction() -> f64 {
     (RandomState::new().hash_one(()) >> 11) as f64 / (1_u64 << 53) as f64
 }

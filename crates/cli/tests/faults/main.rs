@@ -1,9 +1,9 @@
-//! Everything that goes wrong, once each, and what it cost: a client's update of one round or nothing, never more.
-//! `cargo test -p fedpipe --test faults` prints it as a table, and so does `just faults`, which kills more hosts.
+//! All faults, once each, and their cost: a client's update of one round or nothing, never more.
+//! `cargo test -p fedpipe --test faults` prints the table, and so does `just faults`, which kills more hosts.
 //!
-//! Each test is a fault and bears its name. The faults of a model are those of the fixture `misbehaving`; each is due for
-//! one client in one round of a run of four clients, under each policy. All clients stand still at the start of rounds 1
-//! and 3 of such a run, so that what the host holds before and after can be compared.
+//! Each test is a fault and has its name. The faults of a model are those of the fixture `misbehaving`. Each is due for
+//! one client in one round of a run of four clients, under each policy. All clients wait at the start of rounds 1 and 3
+//! of such a run, so that the test can compare the processes and descriptors of the host before and after the fault.
 #![allow(clippy::disallowed_methods, reason = "a test without threads has failed")]
 #![allow(
     clippy::unwrap_used,
@@ -20,9 +20,9 @@ mod common;
 mod live;
 
 mod cases;
-mod host;
+mod client_signals;
+mod host_signals;
 mod kills;
-mod outside;
 mod policy;
 mod stage;
 mod start;
@@ -35,16 +35,16 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::table::Row;
 
-/// A fault: its name, what it does, and what it came to.
+/// A fault: its name, and the function that causes it and returns its row.
 type Fault = (&'static str, Box<dyn FnOnce() -> Row + Send>);
 
 fn main() -> ExitCode {
     let faults: Vec<Fault> = cases::faults()
         .into_iter()
-        .chain(outside::faults())
+        .chain(client_signals::faults())
         .chain(policy::faults())
         .chain(start::faults())
-        .chain(host::faults())
+        .chain(host_signals::faults())
         .chain(system::faults())
         .chain(kills::faults())
         .collect();
@@ -58,7 +58,7 @@ fn main() -> ExitCode {
     done.exit_code()
 }
 
-/// A panic is a failure, as in the standard harness.
+/// Turns a panic into a failure, as the standard harness does.
 fn passes(test: impl FnOnce()) -> Result<(), Failed> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(test)).map_err(|_| Failed::without_message())
 }

@@ -1,4 +1,4 @@
-//! Where a policy comes to its end.
+//! The limits of the policies.
 
 use serde_json::json;
 
@@ -13,10 +13,10 @@ pub(crate) fn faults() -> Vec<Fault> {
     vec![("exit-3-twice", Box::new(twice)), ("exit-3-below-quorum", Box::new(below_quorum))]
 }
 
-/// A fault that happens whenever client 1 trains in round 2.
+/// Options of a fault that happens whenever client 1 trains in round 2.
 const ALWAYS: &str = "--model-option fault=exit-3 --model-option client=1 --model-option round=2";
 
-/// A client that is lost again where it was tried again is left out of the round.
+/// A client that crashes again after a retry is dropped from the round.
 fn twice() -> Row {
     let place = Place::new();
     let mut stage = Stage::held_in_two(&place, ALWAYS);
@@ -41,7 +41,7 @@ fn below_quorum() -> Row {
     let last = ended.errors.lines().last().unwrap();
     let says = "error: round 2 failed: 3 of 4 clients returned an update (quorum 4): it exited with code 3";
     assert_eq!(last, says);
-    // What the last whole round left.
+    // The results are those of the last completed round.
     assert_eq!((ended.rounds(), &ended.run.summary()["rounds"]), (vec![(4, 0)], &json!(1)));
     assert_eq!(ended.run.weights_sha256(), ended.run.ledger("round")[0]["weights_sha256"]);
     Row { happened: says["error: ".len()..].into(), detected: Some(detected), lost: "the run, after round 1".into() }

@@ -1,4 +1,4 @@
-//! A run in which something goes wrong, and a look at it before and after.
+//! A run with a fault, and its processes and descriptors before and after.
 
 use std::{
     collections::BTreeMap,
@@ -15,19 +15,20 @@ use crate::{
     live::{Live, children, descriptors},
 };
 
-/// Flags of those whose model starts threads or processes, or closes what is not its own.
+/// The flags of a run whose model starts threads or processes, or closes descriptors that it does not own.
 pub(crate) const UNCONFINED: &str = "--isolation off";
 
-/// The run. Nothing is written between its rounds but the ledger.
+/// The arguments of the run. Between its rounds, the host writes the ledger alone.
 pub(crate) const RUN: &str = "misbehaving --clients 4 --rounds 3 --checkpoint-every 3";
 
-/// Makes clients stand still at the start of each round, until there is its mark.
+/// The flag that makes clients wait at the start of each round until its mark exists.
 pub(crate) const HELD: &str = "--model-option hold=marks";
 
-/// A client's time where it will be too late. It is for loading, too, so it must be more than a loaded machine takes.
+/// The deadline of a client that will miss it. It holds for loading, too, so that it must be long enough for a loaded
+/// machine.
 pub(crate) const TIMEOUT: &str = "--client-timeout 4";
 
-/// What a failure costs.
+/// The policy of `--on-failure`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Policy {
     Retry,
@@ -47,10 +48,10 @@ impl Policy {
     }
 }
 
-/// The final weights of a run in which nothing failed, with `more` arguments.
+/// Returns the digest of the final weights of a run without a fault, with `more` arguments.
 pub(crate) fn undisturbed(more: &'static str) -> String {
     static KNOWN: Mutex<BTreeMap<&str, String>> = Mutex::new(BTreeMap::new());
-    // Another test's failure is not this one's.
+    // A failure of another test must not fail this one.
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     known.entry(more).or_insert_with(|| Place::new().run(&format!("{RUN} {more}")).weights_sha256()).clone()
 }
@@ -62,15 +63,15 @@ pub(crate) struct Stage<'p> {
     before: Option<Holding>,
 }
 
-/// What a host holds, beside the processes of its clients' children.
+/// The descriptors and child processes of a host, and further descendants.
 #[derive(Debug, PartialEq, Eq)]
 struct Holding {
-    /// How often each kind of file is open.
+    /// The number of open files of each kind.
     descriptors: BTreeMap<String, usize>,
-    /// The states of its children.
+    /// The number of its children, zombies included.
     children: usize,
     zombies: usize,
-    /// Processes that descend from the host and are neither it nor a child of it.
+    /// The number of processes that descend from the host and are neither the host nor a child of it.
     further: usize,
 }
 
@@ -79,7 +80,7 @@ impl<'p> Stage<'p> {
         Self { place, live: Live::start(place, &format!("{RUN} {more}")), before: None }
     }
 
-    /// Starts a run whose clients stand still, looks at it, and lets it come to the middle of round 2.
+    /// Starts a run whose clients wait, records the state of the host, and lets the run reach the middle of round 2.
     pub(crate) fn held(place: &'p Place, more: &str) -> Self {
         let stage = Self::held_in_one(place, more);
         stage.live.mark("round-1");
@@ -87,7 +88,7 @@ impl<'p> Stage<'p> {
         stage
     }
 
-    /// As for [`Stage::held`], with all clients still at the start of round 1.
+    /// As for [`Stage::held`], with all clients waiting at the start of round 1.
     pub(crate) fn held_in_one(place: &'p Place, more: &str) -> Self {
         let mut stage = Self::start(place, &format!("--jobs 4 {HELD} {more}"));
         stage.live.await_held(4, 1);
@@ -95,7 +96,7 @@ impl<'p> Stage<'p> {
         stage
     }
 
-    /// As for [`Stage::held`], with client 0 still at the start of round 1, for whom the others have to wait.
+    /// As for [`Stage::held`], with client 0 waiting at the start of round 1, while the other clients wait for a job.
     pub(crate) fn one_at_work(place: &'p Place, more: &str) -> Self {
         let mut stage = Self::start(place, &format!("--jobs 1 {HELD} {more}"));
         stage.live.await_held(1, 1);
@@ -103,7 +104,7 @@ impl<'p> Stage<'p> {
         stage
     }
 
-    /// As for [`Stage::held`], with all clients still at the start of round 2.
+    /// As for [`Stage::held`], with all clients waiting at the start of round 2.
     pub(crate) fn held_in_two(place: &'p Place, more: &str) -> Self {
         let mut stage = Self::held_in_one(place, more);
         stage.live.mark("round-1");
@@ -111,13 +112,13 @@ impl<'p> Stage<'p> {
         stage
     }
 
-    /// Waits for all clients to be at the start of round 3: the host must hold again what it held in round 1, and
+    /// Waits for all clients to reach the start of round 3. The state of the host must then be that of round 1, with
     /// `further` more processes.
     pub(crate) fn await_whole(&mut self, further: usize) {
         self.await_whole_where(4, further);
     }
 
-    /// As for [`Stage::await_whole`], where so many clients are at work at a time.
+    /// As for [`Stage::await_whole`], with `at_work` clients at work at a time.
     pub(crate) fn await_whole_where(&mut self, at_work: u32, further: usize) {
         self.live.await_held(at_work, 3);
         let before = self.before.as_ref().unwrap();
@@ -127,13 +128,13 @@ impl<'p> Stage<'p> {
         self.live.mark("round-3");
     }
 
-    /// Waits until the host says that something is lost: it has then been written into the ledger.
+    /// Waits until the host reports a crash, which is then in the ledger.
     pub(crate) fn await_loss(&self, who: &str) -> Instant {
         let start = format!("{who} was lost");
         self.live.await_said(&start, |line| line.contains(&start))
     }
 
-    /// Waits for the end of the host: none of its processes may outlive it.
+    /// Waits for the end of the host. None of its processes may outlive it.
     pub(crate) fn end(self) -> Ended {
         let Self { place, live, .. } = self;
         let run = live.run.clone();
@@ -161,7 +162,7 @@ pub(crate) fn await_nobody(place: &Place) {
     eventually("the end of all processes", || relatives(place).is_empty().then_some(()));
 }
 
-/// All processes that were started in a place, whosever child they are: it is the folder that they are in.
+/// Returns all processes that were started in a place, whoever their parent is: their working folder tells.
 fn relatives(place: &Place) -> Vec<i32> {
     let folder = place.path("").canonicalize().unwrap();
     let numbers = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -169,7 +170,7 @@ fn relatives(place: &Place) -> Vec<i32> {
     numbers.filter(is_ours).collect()
 }
 
-/// A run that is over.
+/// A run that has ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) run: Run,
@@ -178,18 +179,18 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
-    /// The lines of what was lost.
+    /// Returns the ledger's lines of crashes.
     pub(crate) fn lost(&self) -> Vec<Value> {
         self.run.ledger("lost")
     }
 
-    /// Clients of each round, and of those that failed.
+    /// Returns the number of clients in each round, and of those that failed.
     pub(crate) fn rounds(&self) -> Vec<(u64, u64)> {
         let number = |line: &Value, field| line[field].as_u64().unwrap();
         self.run.ledger("round").iter().map(|line| (number(line, "clients"), number(line, "failed"))).collect()
     }
 
-    /// Client 1 was lost in round 2, and once more in the fresh process: it was left out of that round alone.
+    /// Checks that client 1 crashed in round 2, and again in the fresh process, and was dropped from that round alone.
     pub(crate) fn is_without_one_update(&self) {
         assert!(self.status.success(), "{}", self.errors);
         assert_eq!(self.rounds(), [(4, 0), (3, 1), (4, 0)]);
@@ -197,7 +198,7 @@ impl Ended {
         assert_eq!(then, [json!("retried"), json!("dropped")]);
     }
 
-    /// The run ended as one does in which nothing failed, `failures` lost processes notwithstanding.
+    /// Checks that the run ended with the results of a run without a fault, after `failures` crashes.
     pub(crate) fn is_whole(&self, failures: usize, more: &'static str) {
         assert!(self.status.success(), "{}: {}", self.status, self.errors);
         assert_eq!(self.rounds(), [(4, 0), (4, 0), (4, 0)]);
@@ -206,7 +207,7 @@ impl Ended {
     }
 }
 
-/// Goes on with a run that was interrupted: it must end with the bits of one that was not.
+/// Resumes an interrupted run, whose bits must be those of an uninterrupted one.
 pub(crate) fn resume(place: &Place, run: &Run) {
     let output = place.fedpipe(&format!("run --resume {}", run.0.display())).output().unwrap();
     assert!(output.status.success(), "{}: {}", output.status, stderr(&output));
@@ -216,7 +217,7 @@ pub(crate) fn resume(place: &Place, run: &Run) {
     await_nobody(place);
 }
 
-/// From a fault until the host said so.
+/// Returns the time from a fault until the host's report.
 pub(crate) fn since(fault: Instant, said: Instant) -> Duration {
     said.saturating_duration_since(fault)
 }

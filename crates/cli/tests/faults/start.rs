@@ -1,4 +1,4 @@
-//! What goes wrong before a model can train: in all processes, or in a fresh one in the middle of a run.
+//! Faults before a model can train: in all processes, or in a fresh one in the middle of a run.
 
 use std::{fs, time::Instant};
 
@@ -28,7 +28,7 @@ pub(crate) fn faults() -> Vec<Fault> {
     ]
 }
 
-/// The run ends with one sentence, and leaves nothing.
+/// Checks that the run ends with one sentence and leaves nothing.
 fn never_begins(place: &Place, arguments: &str, code: i32, says: &str) -> Row {
     let (mut command, run) = place.command(&format!("{RUN} {arguments}"));
     let output = command.output().unwrap();
@@ -61,7 +61,7 @@ fn segfault_in_build() -> Row {
     Row { happened: last["error: ".len()..].into(), detected: None, lost: "the run, which never began".into() }
 }
 
-/// A client whose fresh process cannot build its model is lost like any other.
+/// A client whose fresh process cannot build its model fails like any other.
 fn panic_in_a_fresh_build() -> Row {
     let place = Place::new();
     let arguments = "--model-option fault=panic --model-option at=build --model-option armed=marks/armed";

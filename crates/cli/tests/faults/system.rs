@@ -1,7 +1,7 @@
-//! What the system fails the host with: a disk that is full, a folder that may not be written, no descriptors.
+//! Faults of the system: a full disk, a folder that is not writable, no descriptors.
 //!
-//! A disk is full where a file may grow no more: by a limit on the host, which needs no rights and is the same in a
-//! container and out of it, or by /dev/full.
+//! A full disk is simulated by a limit on the size of the host's files, which needs no rights and is the same inside
+//! and outside of a container, or by /dev/full.
 
 use std::{
     fs,
@@ -38,21 +38,21 @@ pub(crate) fn faults() -> Vec<Fault> {
     ]
 }
 
-/// Sets a limit of the host; gives what it was.
+/// Sets a limit of the host and returns its previous value.
 fn limit(host: i32, resource: Resource, most: Option<u64>) -> Option<u64> {
-    // The host has this process's hard limit.
+    // The host inherits the hard limit of this process.
     let Rlimit { maximum, .. } = getrlimit(resource);
     let before = prlimit(Pid::from_raw(host), resource, Rlimit { current: most, maximum });
     before.unwrap_or_else(|error| panic!("a limit of {most:?}: {error}")).current
 }
 
-/// The run ended with code 5 and one sentence, and its ledger has whole lines; with room again it goes on.
+/// Checks that the run ended with code 5 and one sentence, and with complete lines in its ledger; resumes the run.
 fn ends_and_goes_on(place: &Place, ended: &Ended, says: &[&str]) -> Row {
     let Ended { run, status, errors } = ended;
     assert_eq!(status.code(), Some(5), "{errors}");
     let last = errors.lines().last().unwrap();
     assert!(last.starts_with("error: ") && says.iter().all(|part| last.contains(part)), "{last}");
-    // Each line parses, and none is torn.
+    // Each line parses and is complete.
     assert!(run.read("ledger.jsonl").ends_with(b"\n") && !run.ledger("ready").is_empty());
     assert!(run.ledger("lost").is_empty());
     resume(place, run);
@@ -63,7 +63,7 @@ fn ends_and_goes_on(place: &Place, ended: &Ended, says: &[&str]) -> Row {
 fn full_disk_ledger() -> Row {
     let place = Place::new();
     let stage = Stage::held_in_one(&place, "");
-    // Room for half a line.
+    // There is room for half a line.
     let length = stage.live.run.read("ledger.jsonl").len() as u64;
     limit(stage.live.pid(), Resource::Fsize, Some(length + 100));
     (1..=3).for_each(|round| stage.live.mark(&format!("round-{round}")));
@@ -72,7 +72,7 @@ fn full_disk_ledger() -> Row {
 
 fn full_disk_checkpoint() -> Row {
     let place = Place::new();
-    // A checkpoint that is larger than all that is written before it.
+    // The checkpoint is larger than all files before it.
     let large = "--model-option padding=100000";
     let mut live = Live::start(&place, &format!("{RUN} --jobs 4 {HELD} {large}"));
     live.await_held(4, 1);
@@ -92,7 +92,7 @@ fn full_disk_checkpoint() -> Row {
     Row { happened, detected: None, lost: "the rounds since the last checkpoint, until the resume".into() }
 }
 
-/// A log costs its lines, not the run; the last of them are known all the same.
+/// A full disk costs lines of a log, not the run. The host still knows the last of those lines.
 fn full_disk_log() -> Row {
     let place = Place::new();
     let fault = "--model-option fault=panic --model-option client=1 --model-option round=1";
@@ -118,7 +118,7 @@ fn full_disk_log() -> Row {
     }
 }
 
-/// The run directory cannot be made.
+/// The run directory cannot be created.
 fn read_only_folder() -> Row {
     let place = Place::new();
     fs::create_dir(place.path("sealed")).unwrap();
@@ -130,12 +130,12 @@ fn read_only_folder() -> Row {
     assert!(errors.lines().count() == 1 && errors.contains("sealed/run: Permission denied"), "{errors}");
     assert!(errors.contains("--out") && fs::read_dir(place.path("sealed")).unwrap().next().is_none());
     await_nobody(&place);
-    // Without the name of a temporary folder.
+    // The expected text has no name of a temporary folder.
     let happened = errors["error: ".len()..].split(" (os").next().unwrap().to_owned();
     Row { happened, detected: None, lost: "the run, which never began".into() }
 }
 
-/// The run directory may no longer be written, in the middle of a run.
+/// The run directory becomes read-only in the middle of a run.
 fn read_only_run() -> Row {
     let place = Place::new();
     let (command, run) = place.command(&format!("{RUN} --jobs 4 {HELD}"));
@@ -150,14 +150,14 @@ fn read_only_run() -> Row {
     ends_and_goes_on(&place, &Ended { run, status, errors }, &["model.safetensors", "Permission denied"])
 }
 
-/// Whether a folder may not be written.
+/// Makes a folder read-only, or writable again.
 fn seal(folder: &Path, sealed: bool) {
     fs::set_permissions(folder, fs::Permissions::from_mode(if sealed { 0o555 } else { 0o755 })).unwrap();
 }
 
-/// Starts a command that root's right to write everywhere does not go with.
+/// Starts a command without root's right to write everywhere.
 fn without_override<T: Send>(command: Command, start: impl FnOnce(Command) -> T + Send) -> T {
-    // The right is given up for a thread and what it starts.
+    // The right is dropped for a thread and its children.
     let thread = || {
         if geteuid().is_root() {
             remove_capability_from_bounding_set(CapabilitySet::DAC_OVERRIDE).unwrap();
@@ -182,7 +182,7 @@ fn no_descriptors_at_start() -> Row {
     Row { happened, detected: None, lost: "the run, which never began".into() }
 }
 
-/// A process was lost, and none can be started in its place.
+/// A process crashed, and no other can be started in its place.
 fn no_descriptors_later() -> Row {
     let place = Place::new();
     let mut stage = Stage::held_in_two(&place, "");

@@ -1,15 +1,16 @@
-//! What was seen, as a table; `crates/host/FAULTS.md` has one like it.
+//! The outcomes of the faults as a table. `crates/host/FAULTS.md` has the same table.
 
 use std::{fs, sync::Mutex, time::Duration};
 
 use crate::common::repository;
 
-/// What a fault came to.
+/// The outcome of a fault.
 #[derive(Debug)]
 pub(crate) struct Row {
-    /// In the host's words.
+    /// The event, as the host reports it.
     pub(crate) happened: String,
-    /// From the fault until the host had written it down, the longest of all runs; none where nothing is to be detected.
+    /// The time from the fault until the host had recorded it, the longest of all runs; `None` if there is nothing to
+    /// detect.
     pub(crate) detected: Option<Duration>,
     pub(crate) lost: String,
 }
@@ -20,7 +21,7 @@ pub(crate) fn add(name: &'static str, row: Row) {
     ROWS.lock().unwrap().push((name, row));
 }
 
-/// Prints the rows of the faults that were done, in the order of `names`.
+/// Prints the rows of the faults that ran, in the order of `names`.
 pub(crate) fn show(names: &[&'static str]) {
     let rows = ROWS.lock().unwrap();
     let row = |name: &&str| rows.iter().find(|(done, _)| done == name);
@@ -44,7 +45,7 @@ pub(crate) fn show(names: &[&'static str]) {
     }
 }
 
-/// The matrix in FAULTS.md has a row for each test of a fault, and no others.
+/// Checks that the matrix in FAULTS.md has a row for each fault, and no others.
 pub(crate) fn is_in_the_readme(names: &[&str]) {
     let readme = fs::read_to_string(repository().join("crates/host/FAULTS.md")).unwrap();
     // The last cell of a row of the matrix is the test's name.

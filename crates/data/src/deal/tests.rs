@@ -8,8 +8,8 @@ use std::thread;
 
 use super::*;
 use crate::cache::CacheLock;
+use crate::map::{Partition, Pixels};
 use crate::testing::{assert_says, idx, replace, write_dataset};
-use crate::{Partition, Pixels};
 
 struct Setting {
     _dir: tempfile::TempDir,

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::DataStep;
+use crate::data_step::DataStep;
 
 /// The directory in which the package installs the files.
 pub(crate) const SYSTEM: &str = "/usr/share/datasets/fashion-mnist";

@@ -9,7 +9,7 @@ use super::Origins;
 use super::forward::ForwardConnector;
 use super::known_file::{FetchFailure, KnownFile, Scratch, install};
 use super::resolver::FallbackResolver;
-use crate::DataStep;
+use crate::data_step::DataStep;
 
 /// The time limit for the name and the connection. Then the next place is tried.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -95,7 +95,8 @@ impl Transport for Forwarded {
     }
 }
 
-/// The begin of a request, with `origin` before its path and `authorization` before its headers; none for what is no begin.
+/// Returns the start of a request, with `origin` before its path and `authorization` before its headers. Returns `None`
+/// if `output` is no start of a request.
 fn forwarded(output: &[u8], origin: &str, authorization: &str) -> Option<Vec<u8>> {
     const METHOD: &[u8] = b"GET ";
     let rest = output.strip_prefix(METHOD).filter(|rest| rest.starts_with(b"/"))?;

@@ -11,7 +11,7 @@ use super::CheckedFiles;
 use crate::cache::{CacheLock, cannot_write};
 use crate::checksum::{self, Hashing, Stamp};
 use crate::refusal::persist;
-use crate::{DataError, DataStep, counted};
+use crate::{counted::counted, data_step::DataStep, error::DataError};
 
 /// A decompressed file whose size and hash are known.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,14 +12,14 @@ use std::path::{Path, PathBuf};
 
 use crate::cache::{make_dir, read_json, write_json};
 use crate::checksum::Stamp;
-use crate::{Cache, DataError, DataStep};
+use crate::{cache::Cache, data_step::DataStep, error::DataError};
 use known_file::{FetchFailure, KnownFile, Scratch};
 
 pub(crate) use debian::SYSTEM;
 
 pub(crate) const NAME: &str = "fashion-mnist";
 
-/// The dataset's identity; see [`DatasetInfo::sha256`](crate::DatasetInfo).
+/// The dataset's identity; see [`DatasetInfo::sha256`](crate::dataset::DatasetInfo).
 pub(crate) const SHA256: &str = "5cf0562c46b89a77940b86f40a9a4325e7bed59d53ec555c4d14f0bed41ca53a";
 
 /// The four files, decompressed, in the order of [`FILES`](crate::dataset::FILES).

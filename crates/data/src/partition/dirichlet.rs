@@ -6,7 +6,7 @@ use fedpipe_random::{
     order::shuffle,
 };
 
-use crate::DataError;
+use crate::error::DataError;
 
 /// The number of draws before the scheme fails.
 const TRIES: u64 = 1000;

@@ -10,7 +10,7 @@ use std::str::FromStr;
 use fedpipe_spec::{error::Error, text::Text};
 use serde_with::{DeserializeFromStr, SerializeDisplay};
 
-use crate::DataError;
+use crate::error::DataError;
 
 /// The partition scheme: the rule that assigns training examples to clients.
 ///

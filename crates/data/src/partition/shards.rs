@@ -6,7 +6,7 @@ use fedpipe_random::{
 };
 
 use super::start_of;
-use crate::DataError;
+use crate::error::DataError;
 
 pub(super) fn check(per_client: u32) -> Result<(), DataError> {
     if per_client == 0 { Err(DataError::NoShards) } else { Ok(()) }

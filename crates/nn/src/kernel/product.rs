@@ -5,7 +5,10 @@ use super::{
     mask::{WORD, whole_word},
     part, part_mut, row_parts,
 };
-use crate::{Isa, buffer::LANES, isa::Kernel};
+use crate::{
+    buffer::LANES,
+    isa::{Isa, Kernel},
+};
 
 /// The number of inner indices in a block of the right operand. A block of 128 columns has 32 KiB, the size of an L1
 /// cache.

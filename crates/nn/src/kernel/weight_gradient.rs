@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use super::{Masks, Rows, Tile, accumulate, is_narrow, mask::WORD, part, part_mut, row_parts};
 use crate::{
-    Buffer, Isa,
-    buffer::{LANES, grow},
+    buffer::{Buffer, LANES, grow},
+    isa::Isa,
     rule::{Apply, Rule, Update},
 };
 

@@ -1,12 +1,12 @@
-//! A model with as many weights as the default `mlp` that neither trains nor evaluates: a round of it is what pipes,
-//! averaging and scheduling cost.
+//! A model with as many weights as the default `mlp` that neither trains nor evaluates. The time of its rounds is that
+//! of pipes, averaging and scheduling.
 #![forbid(unsafe_code)]
 
 use fedpipe_model::{
     Description, Epoch, Examples, Layout, Model, Options, Report, Result, Sums, Task, Tensor, export_model,
 };
 
-/// Those of 784-128-64-10.
+/// The number of weights of 784-128-64-10.
 const WEIGHTS: usize = 109_386;
 
 struct Idle {

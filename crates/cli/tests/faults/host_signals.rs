@@ -1,4 +1,4 @@
-//! What is done to the host.
+//! Signals to the host.
 
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ pub(crate) fn faults() -> Vec<Fault> {
     ]
 }
 
-/// Sends signals to a host whose clients stand still in round 2, and waits until all of them have ended.
+/// Sends signals to a host whose clients wait in round 2, and waits until all processes have ended.
 fn signalled(place: &Place, signals: &[Signal]) -> (Ended, Duration) {
     let stage = Stage::held_in_two(place, "");
     let clients = stage.live.clients();
@@ -32,7 +32,7 @@ fn signalled(place: &Place, signals: &[Signal]) -> (Ended, Duration) {
     signals.iter().for_each(|&signal| stage.live.signal(signal));
     clients.iter().for_each(Client::await_end);
     let took = start.elapsed();
-    // For the resume.
+    // The resumed run must not wait.
     (1..=3).for_each(|round| stage.live.mark(&format!("round-{round}")));
     (stage.end(), took)
 }
@@ -49,7 +49,7 @@ fn kill() -> Row {
 fn stop(signal: Signal, code: i32) -> Row {
     let place = Place::new();
     let (Ended { run, status, errors }, took) = signalled(&place, &[signal]);
-    // It should be one second; this is a slow machine's.
+    // The goal is one second; this limit is for a slow machine.
     assert!(took < Duration::from_secs(5), "it took {took:?}");
     assert_eq!(status.code(), Some(code), "{errors}");
     let summary = run.summary();
@@ -66,7 +66,7 @@ fn stop(signal: Signal, code: i32) -> Row {
     Row { happened, detected: Some(took), lost: "the round, until the resume".into() }
 }
 
-/// The second signal waits for nothing; whichever ends the host, it can be gone on with.
+/// A second signal ends the host at once. Whichever signal ends the host, the run can be resumed.
 fn stop_twice() -> Row {
     let place = Place::new();
     let (ended, took) = signalled(&place, &[Signal::SIGINT, Signal::SIGINT]);

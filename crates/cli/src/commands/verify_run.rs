@@ -1,29 +1,33 @@
-//! `fedpipe verify` and `fedpipe reload`: what is done to a run that exists.
+//! `fedpipe verify`: repeats a run and compares its bits.
 
 use std::{path::Path, process::ExitCode};
 
 use fedpipe_data::{Cache, counted};
-use fedpipe_host::{Control, Event, Level, Outcome, Result, Verification};
+use fedpipe_host::{Control, Event, Level, Outcome, Result, Verification, verify};
 
 use crate::{
     exit,
-    output::{print_error, print_progress, print_result},
-    run::client_command,
-    signals,
+    inputs::client_program::client_command,
+    screen::output::{print_error, print_progress, print_result},
+    signals::stop_on_signal,
 };
 
-/// Runs the run in `directory` again and compares.
-pub(crate) fn verify(directory: &Path, isolation: Option<Level>) -> Result<ExitCode> {
+/// Repeats the run in `directory` and compares every round.
+pub(crate) fn verify_run(directory: &Path, isolation: Option<Level>) -> Result<ExitCode> {
     let control = Control::default();
-    signals::obey(control.handle())?;
+    stop_on_signal(control.handle())?;
     let mut show = |event: &Event<'_>| {
         if let Event::RoundEnded(round) = event {
             print_progress(format_args!("round {}: the same bits ({})", round.round, &round.weights_sha256[..16]));
         }
         Ok(())
     };
-    let verified = fedpipe_host::verify(directory, isolation, &client_command(), &Cache::user()?, &control, &mut show)?;
-    let Verification { rounds, compared, outcome } = verified;
+    let verification = verify(directory, isolation, &client_command(), &Cache::user()?, &control, &mut show)?;
+    report(verification)
+}
+
+fn report(verification: Verification) -> Result<ExitCode> {
+    let Verification { rounds, compared, outcome } = verification;
     match outcome {
         Outcome::Same(not_vouched_for) => {
             for phrase in not_vouched_for {
@@ -42,13 +46,4 @@ pub(crate) fn verify(directory: &Path, isolation: Option<Level>) -> Result<ExitC
             Ok(exit::stopped(signal))
         }
     }
-}
-
-/// Asks the run that is going on in `directory` to take its model's dylib anew.
-pub(crate) fn reload(directory: &Path) -> Result<ExitCode> {
-    fedpipe_host::request_reload(directory)?;
-    print_result(
-        "asked: the run takes its model anew at the next round if the layout is the same; its screen and ledger say how that went",
-    )?;
-    Ok(ExitCode::SUCCESS)
 }

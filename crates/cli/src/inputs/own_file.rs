@@ -1,4 +1,4 @@
-//! The file of this command: its clients are started from it, and its models lie beside it.
+//! The file of this command. Client processes are started from this file, and models lie beside it.
 
 use std::{
     ffi::OsStr,
@@ -12,11 +12,11 @@ use std::{
     sync::LazyLock,
 };
 
-/// The file that the kernel executed, also if another one has its name by now.
+/// The file that the kernel executed, also if another file has its name now.
 const EXECUTED: &str = "/proc/self/exe";
 
-/// Returns the file of this command. A command that was started through the dynamic loader
-/// (`/lib64/ld-linux-x86-64.so.2 fedpipe run …`) is not the file that the kernel executed.
+/// Returns the file of this command. For a command that was started through the dynamic loader
+/// (`/lib64/ld-linux-x86-64.so.2 fedpipe run …`), the kernel executed another file.
 pub(crate) fn path() -> io::Result<PathBuf> {
     let here = path as fn() -> io::Result<PathBuf> as usize;
     for line in io::BufReader::new(File::open("/proc/self/maps")?).split(b'\n') {
@@ -37,14 +37,14 @@ fn mapped(line: &[u8], address: usize) -> Option<PathBuf> {
     (bound(start)?..bound(end)?).contains(&address).then(|| OsStr::from_bytes(&line[slash..]).into())
 }
 
-/// Returns what a client process executes: this very file, also if it was replaced meanwhile.
+/// Returns the path that a client process executes: the file of this process, also if that file was replaced since.
 pub(crate) fn program() -> PathBuf {
     static LOADED: LazyLock<Option<File>> = LazyLock::new(|| {
         let own = path().ok()?;
         let is_executed = fs::read_link(EXECUTED).is_ok_and(|executed| executed == own);
         if is_executed { None } else { File::open(own).ok() }
     });
-    // A client closes its copy of the descriptor when it is executed.
+    // The descriptor is closed on exec, so a client process does not keep it.
     LOADED.as_ref().map_or_else(|| Path::new(EXECUTED).to_owned(), |file| descriptor(file.as_raw_fd()))
 }
 

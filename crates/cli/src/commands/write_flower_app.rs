@@ -1,16 +1,11 @@
-//! `fedpipe flower`: an app for Flower, which carries a federation past one machine.
+//! `fedpipe flower new`: writes an app for Flower, which runs a federation on several machines.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{fs, path::Path, process::ExitCode};
 
-use clap::Subcommand;
 use fedpipe_host::{Error, Result};
 use fedpipe_record::experiment::Experiment;
 
-use crate::{args::RunArgs, experiment, output::print_result};
+use crate::{args::run_args::RunArgs, inputs::resolve::resolve, screen::output::print_result};
 
 macro_rules! template {
     ($name:literal) => {
@@ -20,24 +15,12 @@ macro_rules! template {
 
 const PYPROJECT: &str = template!("template/pyproject.toml");
 const APP: &str = template!("template/fedpipe_app.py");
-/// Where Flower is pinned: the first line.
+/// The file whose first line pins the version of Flower.
 const REQUIREMENTS: &str = template!("requirements.txt");
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum FlowerCommand {
-    /// Write a Flower app that runs an experiment, given as for `fedpipe run`
-    #[command(allow_negative_numbers = true)]
-    New {
-        /// A folder that is not there yet
-        directory: PathBuf,
-        #[command(flatten)]
-        run: Box<RunArgs>,
-    },
-}
-
-/// Writes the app and the experiment that its nodes deal by.
-pub(crate) fn new(directory: &Path, args: &RunArgs) -> Result<ExitCode> {
-    let experiment = experiment::resolve(args)?;
+/// Writes the app, and the experiment from which each node deals its partition.
+pub(crate) fn write_flower_app(directory: &Path, args: &RunArgs) -> Result<ExitCode> {
+    let experiment = resolve(args)?;
     experiment.check()?;
     let written = write(directory, &experiment);
     written.map_err(|error| Error::Output(format!("cannot write the app to {}: {error}", directory.display())))?;
@@ -48,7 +31,7 @@ pub(crate) fn new(directory: &Path, args: &RunArgs) -> Result<ExitCode> {
 fn write(directory: &Path, experiment: &Experiment) -> anyhow::Result<()> {
     let flower = REQUIREMENTS.lines().next().unwrap_or_default();
     let text = toml::to_string(experiment)?;
-    // The keys of a table of the experiment's are the app's own table's.
+    // A table of the experiment becomes a table of the app's configuration.
     let config = text.replace("\n[", "\n[tool.flwr.app.config.");
     fs::create_dir(directory)?;
     fs::write(directory.join("pyproject.toml"), PYPROJECT.replace("FLWR", flower) + &config)?;

@@ -1,4 +1,4 @@
-//! What is done to a client from outside, in each state that it can be in.
+//! Signals to a client process, in each state of the process.
 
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ pub(crate) fn faults() -> Vec<Fault> {
     ]
 }
 
-/// Weights that no pipe holds: 4 MB.
+/// The option that makes the weights larger than the buffer of a pipe: 4 MB.
 const LARGE: &str = "--model-option padding=1000000";
 
 fn kill_training(live: &mut Live<'_>, _: (u32, u64)) -> Instant {
@@ -50,7 +50,7 @@ fn stop_writing(live: &mut Live<'_>, _: (u32, u64)) -> Instant {
 
 fn signal_training(live: &mut Live<'_>, signal: Signal) -> Instant {
     let client = live.client(1);
-    // The fresh process shall not wait.
+    // The fresh process must not wait.
     live.allow_fault(1, 2);
     let now = Instant::now();
     client.signal(signal);
@@ -66,7 +66,7 @@ fn signal_writing(live: &mut Live<'_>, signal: Signal) -> Instant {
     now
 }
 
-/// What the ledger says of a loss.
+/// Returns the fields of a crash as the ledger has them.
 fn lost(round: Value, process: u32, cause: &Value, then: &str) -> [Value; 5] {
     [round, Value::Null, json!(process), cause.clone(), json!(then)]
 }
@@ -82,7 +82,7 @@ fn cause_of(signal: Signal) -> Value {
     }
 }
 
-/// The first process, which is to give the initial weights, and another one.
+/// Signals the first process, which is asked for the initial weights, and another one.
 fn before_hello(signal: Signal, more: &str) -> Row {
     let place = Place::new();
     let (mut command, run) = place.command(&format!("{RUN} {more}"));
@@ -94,7 +94,7 @@ fn before_hello(signal: Signal, more: &str) -> Row {
     for client in &clients {
         let start = Instant::now();
         client.signal(signal);
-        // A stopped client is late like the others, which are let go on first.
+        // A stopped client is detected at its deadline, for which the other clients must continue first.
         if signal == Signal::SIGKILL {
             detected = detected.max(await_loss(&live, client.number(), start));
         }
@@ -111,7 +111,7 @@ fn before_hello(signal: Signal, more: &str) -> Row {
     seen.sort_by_key(|line| line[2].as_u64());
     let cause = cause_of(signal);
     let expected = |second| [lost(json!(null), 0, &cause, "retried"), second];
-    // On a busy machine the other one began so much later that the first round has, too, when it is late.
+    // On a busy machine the second process may start so late that the first round has begun when its deadline passes.
     let in_round_1 = expected([json!(1), json!(2), json!(2), cause.clone(), json!("retried")]);
     if signal != Signal::SIGSTOP || seen != in_round_1 {
         assert_eq!(seen, expected(lost(json!(null), 2, &cause, "replaced")));
@@ -121,7 +121,7 @@ fn before_hello(signal: Signal, more: &str) -> Row {
 }
 
 fn await_loss(live: &Live<'_>, process: u32, start: Instant) -> Duration {
-    // As a client where the round that wants its work had begun.
+    // The host names the client if a round that needs its work had begun.
     let who = ["process ", ""].map(|what| format!("client {what}{process} was lost "));
     since(start, live.await_said(&who[0], |line| who.iter().any(|who| line.contains(who))))
 }
@@ -147,7 +147,7 @@ fn kill_idle() -> Row {
     Row { happened: happened(Signal::SIGKILL), detected: Some(detected), lost: "nothing".into() }
 }
 
-/// It is noticed when there is work for the client: it reads nothing, or never answers.
+/// The fault is detected when the client has work: the client reads nothing, or never answers.
 fn stop_idle(more: &'static str) -> Row {
     let place = Place::new();
     let mut stage = Stage::one_at_work(&place, &format!("{TIMEOUT} {more}"));
@@ -164,7 +164,7 @@ fn stop_idle(more: &'static str) -> Row {
     Row { happened: happened(Signal::SIGSTOP), detected: Some(detected), lost: "nothing".into() }
 }
 
-/// Each client of a round, one after the other.
+/// Kills each client of a round, one after the other.
 fn kill_all() -> Row {
     let place = Place::new();
     let mut stage = Stage::held(&place, "--model-option fault=sleep --model-option round=2 --model-option once=marks");

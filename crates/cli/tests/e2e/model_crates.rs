@@ -1,4 +1,4 @@
-//! Model crates outside of the repository: one that knows `fedpipe-model` alone, and the one of the author's guide.
+//! Model crates outside of the repository: one that depends on `fedpipe-model` alone, and that of the author's guide.
 
 use std::{
     fs,
@@ -23,8 +23,8 @@ fn a_model_crate_outside_the_repository_is_built_and_run_unchanged() {
         model.display().to_string()
     );
     fs::write(folder.join("Cargo.toml"), manifest).unwrap();
-    fs::copy(repository().join("crates/cli/fixtures/outside.rs"), folder.join("src/lib.rs")).unwrap();
-    // The versions that this repository was built with are on this machine.
+    fs::copy(repository().join("crates/cli/fixtures/class_counts.rs"), folder.join("src/lib.rs")).unwrap();
+    // Offline, only the versions of this repository's lock file are on this machine.
     fs::copy(repository().join("Cargo.lock"), folder.join("Cargo.lock")).unwrap();
     configure_cargo(&place);
     let mut cargo = Command::new(env!("CARGO"));
@@ -39,7 +39,8 @@ fn a_model_crate_outside_the_repository_is_built_and_run_unchanged() {
     let (output, _) = place.try_run(&format!("{} --rounds 1 --out loud", dylib.display()));
     assert!(stdout(&output).contains("outside 3.2.1: 10 weights"), "{}", stdout(&output));
 
-    // Counts of the classes: the mean over the clients of what each has seen, twice; all classes are as many.
+    // The weights count classes: the mean over the clients of the counts of two epochs. All classes have as many
+    // examples.
     let file = run.read("model.safetensors");
     let tensors = safetensors::SafeTensors::deserialize(&file).unwrap();
     let counts: Vec<f32> = tensors
@@ -50,11 +51,11 @@ fn a_model_crate_outside_the_repository_is_built_and_run_unchanged() {
         .map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()))
         .collect();
     let sum: f32 = counts.iter().sum();
-    // Σ n_k² / Σ n_k examples a round, for clients with 667, 667 and 666; and 0.5 to start from, ten times.
+    // There are Σ n_k² / Σ n_k examples a round, for clients with 667, 667 and 666, and 0.5 at the start, ten times.
     assert!((sum - (5.0 + 2.0 * 666.667)).abs() < 0.01, "{counts:?}");
 }
 
-/// Follows `models/README.md` from an empty folder. The first block, which says where the clone is, is the environment.
+/// Follows `models/README.md` from an empty folder. The first block sets the environment: the path of the clone.
 #[test]
 fn the_authors_guide_works_as_printed() {
     let (place, guide) = (Place::new(), guide());
@@ -71,7 +72,7 @@ fn the_authors_guide_works_as_printed() {
     expected.iter().for_each(|text| assert!(said.contains(text), "{text} is not in:\n{said}"));
 }
 
-/// Follows the guide's commands for a model in `models/`, in a clone that is made of links, without a build.
+/// Follows the guide's commands for a model in `models/`, in a clone that consists of links, without a build.
 #[test]
 fn the_authors_guide_makes_a_member_of_the_workspace() {
     let place = Place::new();
@@ -97,25 +98,25 @@ fn guide() -> String {
     fs::read_to_string(repository().join("models/README.md")).unwrap()
 }
 
-/// The fenced blocks of `language` in a text, in order.
+/// Returns the fenced blocks of `language` in a text, in order.
 fn blocks(markdown: &str, language: &str) -> Vec<String> {
     let fenced = markdown.split("```").skip(1).step_by(2);
     fenced.filter_map(|block| block.strip_prefix(&format!("{language}\n"))).map(str::to_owned).collect()
 }
 
-/// Runs `commands` in `folder` of `place` as a user with a built clone does, without a network.
+/// Runs `commands` in `folder` of `place`, as a user with a built clone does, without a network.
 fn shell(place: &Place, commands: &str, folder: &str) -> Output {
     let beside = |program: &str| Path::new(program).parent().unwrap().display().to_string();
     let path = [beside(env!("CARGO_BIN_EXE_fedpipe")), beside(env!("CARGO")), std::env::var("PATH").unwrap()];
     let mut shell = Command::new("sh");
     place.settle(&mut shell).args(["-euc", commands]).current_dir(place.path(folder));
     shell.env("FEDPIPE", repository().canonicalize().unwrap()).env("PATH", path.join(":"));
-    // The target folder of the new crate is its own.
+    // The new crate has a target folder of its own.
     shell.env_remove("CARGO_TARGET_DIR").env("CARGO_NET_OFFLINE", "true");
     shell.output().unwrap()
 }
 
-/// Keeps cargo off the network, and from optimising the libraries whose speed does not matter here.
+/// Keeps cargo from using the network, and from optimising libraries whose speed does not matter here.
 fn configure_cargo(place: &Place) {
     let config =
         "net.offline = true\n[profile.release]\nopt-level = 0\n[profile.release.package.fedpipe-nn]\nopt-level = 2\n";
@@ -129,7 +130,7 @@ fn succeed(output: Output) -> String {
     stdout(&output)
 }
 
-/// Where these crates are built: kept between runs of the tests, and shared, since abi_stable takes a while.
+/// Returns the target folder of these crates. Runs of the tests share it, since abi_stable takes a while to build.
 fn target() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("outside")
 }

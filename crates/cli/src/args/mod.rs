@@ -1,0 +1,84 @@
+//! The command line as types for clap. The work is in `commands`.
+//!
+//! [`parse`] turns the arguments into a [`Command`].
+
+pub(crate) mod argument_error;
+pub(crate) mod flower_args;
+pub(crate) mod run_args;
+pub(crate) mod serve_args;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{Parser, Subcommand};
+use fedpipe_host::Level;
+
+use crate::{
+    args::{flower_args::FlowerCommand, run_args::RunArgs, serve_args::ServeArgs, value::level},
+    exit,
+};
+
+#[derive(Debug, Parser)]
+#[command(name = "fedpipe", version, about = "Federated learning on one machine with real processes")]
+#[command(after_help = exit::HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// A command of `fedpipe` with its arguments.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Train a model in a federation
+    // With this setting, -1 is a bad number and not an unknown flag.
+    #[command(allow_negative_numbers = true)]
+    Run(Box<RunArgs>),
+    /// Repeat a run from its own directory and compare the bits of every round
+    Verify {
+        /// A run directory
+        run: PathBuf,
+        /// The isolation that the kernel enforces on clients: require, auto, off [default: that of the run]
+        #[arg(long, value_name = "LEVEL", value_parser = level())]
+        isolation: Option<Level>,
+    },
+    /// Make a run load its model's dylib again at the next round, if the layout is the same
+    Reload {
+        /// The directory of a run that is in progress
+        run: PathBuf,
+    },
+    /// Serve one client on a Unix socket, for a federation whose host is elsewhere (Flower)
+    Serve(ServeArgs),
+    /// Go beyond one machine, with Flower
+    #[command(subcommand)]
+    Flower(FlowerCommand),
+    /// List the models that are found, with their versions and options
+    Models {
+        /// Describe this client of your own instead, given as for `fedpipe run`
+        #[arg(long, value_name = "COMMAND")]
+        client: Option<String>,
+    },
+    /// Manage datasets
+    #[command(subcommand)]
+    Data(DataCommand),
+}
+
+/// A command of `fedpipe data`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DataCommand {
+    /// Put a dataset into the cache, from the first source that has it
+    Fetch {
+        /// The dataset's name
+        #[arg(value_parser = ["fashion-mnist"])]
+        name: String,
+    },
+}
+
+/// Parses `arguments`, of which the first is the name of the process.
+///
+/// # Errors
+/// Refused arguments, and requests for help or for the version.
+pub(crate) fn parse(arguments: &[OsString]) -> Result<Command, clap::Error> {
+    Cli::try_parse_from(arguments).map(|cli| cli.command)
+}

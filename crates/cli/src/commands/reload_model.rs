@@ -1,0 +1,16 @@
+//! `fedpipe reload`: makes a run load its model again.
+
+use std::{path::Path, process::ExitCode};
+
+use fedpipe_host::{Result, request_reload};
+
+use crate::screen::output::print_result;
+
+/// Asks the run in `directory` to load its model's dylib again.
+pub(crate) fn reload_model(directory: &Path) -> Result<ExitCode> {
+    request_reload(directory)?;
+    print_result(
+        "asked: the run takes its model anew at the next round if the layout is the same; its screen and ledger say how that went",
+    )?;
+    Ok(ExitCode::SUCCESS)
+}

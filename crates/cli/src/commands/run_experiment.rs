@@ -1,0 +1,121 @@
+//! `fedpipe run`: runs an experiment, or the rest of one, and draws its result.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use fedpipe_data::Cache;
+use fedpipe_host::{Control, Error, Launch, Result, Resume, resume, run};
+use fedpipe_record::{
+    experiment::Experiment,
+    file::write_whole,
+    history::History,
+    names::PICTURE,
+    summary::{Stop, Summary},
+};
+use fedpipe_report::picture;
+
+use crate::{
+    args::run_args::RunArgs,
+    exit,
+    inputs::{
+        client_program::{client_command, relay_command},
+        dylibs::find_dylib,
+        resolve::resolve,
+    },
+    screen::{output::print_error, run_screen::RunScreen},
+    signals::stop_on_signal,
+};
+
+/// Runs the experiment that `args` describe. With `--resume`, runs the rounds that are left.
+pub(crate) fn run_experiment(args: &RunArgs) -> Result<ExitCode> {
+    let mut experiment = resolve(args)?;
+    if args.over.is_some() {
+        adapt_to_clients_elsewhere(&mut experiment)?;
+    }
+    let launch = launch(args, &experiment)?;
+    warn_of_slow_arithmetic();
+    let mut screen = RunScreen::new(args.quiet);
+    let ended = start_or_resume(args, &experiment, &launch, &mut screen);
+    // A run that failed has a picture of its completed rounds, too.
+    if let Some(directory) = screen.directory()
+        && let Err(error) = draw(directory)
+    {
+        print_error(format_args!("warning: {PICTURE} is not drawn: {error:#}"));
+    }
+    Ok(match ended?.stopped {
+        Stop::Signal(signal) => exit::stopped(signal),
+        Stop::Rounds | Stop::Converged | Stop::MaxRounds | Stop::Failed(_) => ExitCode::SUCCESS,
+    })
+}
+
+/// Gives each client elsewhere a process and a job of its own, since it has a processor of its own.
+fn adapt_to_clients_elsewhere(experiment: &mut Experiment) -> Result<()> {
+    if let Some(command) = &experiment.client {
+        return Err(Error::Usage(format!(
+            "client {command} is a program to start here, and --over has all clients elsewhere; leave one out"
+        )));
+    }
+    experiment.processes.get_or_insert(experiment.clients);
+    experiment.jobs.get_or_insert(experiment.clients);
+    Ok(())
+}
+
+fn launch(args: &RunArgs, experiment: &Experiment) -> Result<Launch> {
+    Ok(Launch {
+        command: args.over.as_deref().map_or_else(client_command, relay_command),
+        launcher: client_command(),
+        dylib: dylib(args, experiment)?,
+        out: args.out.clone(),
+        overwrite: args.overwrite,
+        cache: Cache::user()?,
+        closed: Vec::new(),
+        replay: BTreeMap::new(),
+        swaps: BTreeMap::new(),
+    })
+}
+
+/// Returns the dylib of the experiment's model; `None` if its clients are a program.
+fn dylib(args: &RunArgs, experiment: &Experiment) -> Result<Option<PathBuf>> {
+    match (&experiment.client, &args.resume) {
+        (Some(_), _) => Ok(None),
+        // A resumed run has a copy of its own. Only a reload needs the original.
+        (None, Some(run)) => Ok(Some(find_dylib(&experiment.model).unwrap_or_else(|_| run.join("model.so")))),
+        (None, None) => find_dylib(&experiment.model).map(Some),
+    }
+}
+
+fn start_or_resume(
+    args: &RunArgs,
+    experiment: &Experiment,
+    launch: &Launch,
+    screen: &mut RunScreen,
+) -> Result<Summary> {
+    let control = Control::default();
+    stop_on_signal(control.handle())?;
+    match &args.resume {
+        None => run(experiment, launch, &control, screen),
+        Some(directory) => resume(&Resume { directory, force: args.force }, experiment, launch, &control, screen),
+    }
+}
+
+/// Draws the run in `directory` from its ledger, if the run has a result. A run that never began has no ledger.
+fn draw(directory: &Path) -> anyhow::Result<()> {
+    let Ok(history) = History::read(directory) else { return Ok(()) };
+    let picture = picture::result(&history)?;
+    picture.map_or(Ok(()), |picture| Ok(write_whole(&directory.join(PICTURE), &picture)?))
+}
+
+/// Warns if this machine multiplies and adds in software: `fedpipe-nn` computes the same bits, but slowly.
+fn warn_of_slow_arithmetic() {
+    let is_portable = std::env::var_os("FEDPIPE_ISA").is_some_and(|isa| isa == "portable");
+    #[cfg(target_arch = "x86_64")]
+    let lacks_fma = !std::is_x86_feature_detected!("fma");
+    #[cfg(not(target_arch = "x86_64"))]
+    let lacks_fma = false;
+    if lacks_fma || (is_portable && cfg!(target_arch = "x86_64")) {
+        print_error("warning: multiply-add runs in software: the same bits, some fifty times slower");
+    }
+}

@@ -1,0 +1,93 @@
+//! `fedpipe serve`: serves one client on a Unix socket.
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use fedpipe_data::{Cache, Deal, Dealt, Scheme, Source, deal};
+use fedpipe_host::{Control, Error, Node, Result, Service};
+use fedpipe_record::experiment::Experiment;
+
+use crate::{
+    args::serve_args::ServeArgs,
+    inputs::{client_program::client_command, dylibs::find_dylib, resolve::read_experiment},
+    screen::{
+        data_progress::DataProgress,
+        output::{print_error, print_progress},
+    },
+    signals::on_end,
+};
+
+/// The files that the client trains and scores on.
+struct ServedFiles {
+    partition: PathBuf,
+    test: PathBuf,
+    /// The lock that keeps dealt files in the cache.
+    _dealt: Option<Dealt>,
+}
+
+/// Serves until a signal ends the process.
+pub(crate) fn serve_partition(args: &ServeArgs) -> Result<ExitCode> {
+    let timeout = timeout(args.client_timeout)?;
+    let experiment = args.experiment.as_deref().map(read_experiment).transpose()?;
+    let model = args.model.as_ref().or(experiment.as_ref().map(|experiment| &experiment.model));
+    let dylib = find_dylib(model.map_or("", String::as_str))?;
+    let files = files(args, experiment.as_ref())?;
+    let service = Service::start(Node {
+        command: client_command(),
+        dylib,
+        partition: files.partition.clone(),
+        test: files.test.clone(),
+        socket: args.socket.clone(),
+        timeout,
+        isolation: args.isolation,
+        memory_limit: args.memory_limit,
+        cpu_limit: args.cpu_limit,
+    })?;
+    let control = Control::default();
+    let stopper = service.stopper(&control);
+    on_end(move |signal| stopper.stop(signal))?;
+    print_progress(format_args!("serving {} on {}", service.about(), args.socket.display()));
+    match service.run(&control, &mut |text| print_error(format_args!("warning: {text}"))) {
+        // A signal is the usual end.
+        Ok(()) | Err(Error::Stopped(_)) => Ok(ExitCode::SUCCESS),
+        Err(error) => Err(error),
+    }
+}
+
+fn timeout(seconds: f64) -> Result<Duration> {
+    let timeout = Duration::try_from_secs_f64(seconds).ok().filter(|timeout| !timeout.is_zero());
+    timeout.ok_or_else(|| Error::Usage(format!("--client-timeout is {seconds}; give seconds above 0")))
+}
+
+/// Returns the files that `args` name, or deals them.
+fn files(args: &ServeArgs, experiment: Option<&Experiment>) -> Result<ServedFiles> {
+    if let (Some(partition), Some(test)) = (&args.partition, &args.test) {
+        return Ok(ServedFiles { partition: partition.clone(), test: test.clone(), _dealt: None });
+    }
+    let (plan, client) = plan(args, experiment)?;
+    let mut progress = DataProgress::new(false);
+    let dealt = deal(&plan, &Cache::user()?, &mut |step| progress.show(&step));
+    progress.clear();
+    let dealt = dealt?;
+    Ok(ServedFiles { partition: dealt.path_of(client), test: dealt.test.path.clone(), _dealt: Some(dealt) })
+}
+
+/// Returns the deal that `args` describe, and the client whose partition is served.
+fn plan(args: &ServeArgs, experiment: Option<&Experiment>) -> Result<(Deal, u32)> {
+    match (&args.data, experiment, args.client) {
+        (Some(directory), _, _) => {
+            let source = Source::Directory(directory.clone());
+            Ok((Deal { source, scheme: Scheme::Own, clients: 1, seed: 0 }, 0))
+        }
+        (_, Some(Experiment { partition: Scheme::Own, .. }), _) => Err(Error::Usage(
+            "the partitions of the experiment are the clients' own; serve this one's by --model and --data".into(),
+        )),
+        (_, Some(Experiment { data, partition, clients, seed, .. }), Some(client)) if client < *clients => {
+            Ok((Deal { source: data.clone(), scheme: partition.clone(), clients: *clients, seed: *seed }, client))
+        }
+        (_, Some(Experiment { clients, .. }), Some(client)) => {
+            let last = clients - 1;
+            Err(Error::Usage(format!("--client is {client}; the experiment's clients are 0 to {last}")))
+        }
+        _ => Err(Error::Usage("give --data, or --partition and --test, or --experiment and --client".into())),
+    }
+}

@@ -1,0 +1,72 @@
+//! Hands the arguments to the file in `commands` that does the work, and reports its error.
+
+use std::{
+    ffi::{OsStr, OsString},
+    path::Path,
+    process::ExitCode,
+};
+
+use clap::error::ErrorKind;
+use fedpipe_client::{PROCESS_NAME, RELAY_NAME};
+use fedpipe_host::Result;
+
+use crate::{
+    args::{self, Command, DataCommand, argument_error, flower_args::FlowerCommand},
+    commands::{
+        fetch_dataset::fetch_fashion_mnist,
+        list_models::{list_models, show_program},
+        reload_model::reload_model,
+        run_experiment::run_experiment,
+        serve_partition::serve_partition,
+        verify_run::verify_run,
+        write_flower_app::write_flower_app,
+    },
+    exit,
+    screen::output::{check_result, print_error},
+};
+
+/// Does the work that `arguments` name and returns the exit code. The first argument is the name of the process.
+pub(crate) fn dispatch(arguments: &[OsString]) -> ExitCode {
+    let name = arguments.first().and_then(|name| Path::new(name).file_name()).and_then(OsStr::to_str);
+    let done = match (name, arguments) {
+        (Some(PROCESS_NAME), [_, rest @ ..]) => return fedpipe_client::main(rest),
+        (Some(RELAY_NAME), [_, rest @ ..]) => return fedpipe_client::relay(rest),
+        _ => match args::parse(arguments) {
+            Ok(command) => execute(command),
+            Err(error) => answer(&error),
+        },
+    };
+    done.unwrap_or_else(|error| {
+        print_error(format_args!("error: {error}"));
+        exit::code(&error)
+    })
+}
+
+fn execute(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Run(args) => run_experiment(&args),
+        Command::Verify { run, isolation } => verify_run(&run, isolation),
+        Command::Reload { run } => reload_model(&run),
+        Command::Serve(args) => serve_partition(&args),
+        Command::Flower(FlowerCommand::New { directory, run }) => write_flower_app(&directory, &run),
+        Command::Models { client: None } => list_models(),
+        Command::Models { client: Some(command) } => show_program(&command),
+        Command::Data(DataCommand::Fetch { name: _ }) => fetch_fashion_mnist(),
+    }
+}
+
+/// Prints the help or the version that was asked for, or one sentence about the arguments, without clap's usage.
+///
+/// # Errors
+/// Fails if standard output takes no more.
+fn answer(error: &clap::Error) -> Result<ExitCode> {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            check_result(error.print())?;
+        }
+        // This help goes to standard error: there is no place left to report a failure to.
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => drop(error.print()),
+        _ => print_error(format_args!("error: {}; see --help", argument_error::sentence(error))),
+    }
+    Ok(ExitCode::from(error.exit_code() as u8))
+}

@@ -1,0 +1,8 @@
+//! Everything that the command prints: a run as it goes, crashes, the progress of data, results and errors.
+
+mod bar;
+mod crash_text;
+pub(crate) mod data_progress;
+pub(crate) mod output;
+pub(crate) mod run_screen;
+mod run_text;

@@ -1,0 +1,210 @@
+//! A run on the screen: a progress bar for each round on a terminal, plain lines elsewhere.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use fedpipe_data::{DatasetInfo, counted};
+use fedpipe_host::{Event, Observer, Ready};
+use fedpipe_record::{
+    crash::{ClientCrash, Consequence},
+    experiment::Experiment,
+    round::Round,
+    summary::{Stop, Summary},
+};
+use indicatif::ProgressBar;
+
+use crate::screen::{
+    bar::bar,
+    crash_text::{CrashTexts, strategy_crash},
+    data_progress::DataProgress,
+    output::{print_error, print_progress},
+    run_text::{dataset_line, end_reason, no_progress_warning, numbered, result_lines, round_line},
+};
+
+/// Shows a run. Results go to standard output, warnings and progress to standard error.
+#[derive(Debug)]
+pub(crate) struct RunScreen {
+    quiet: bool,
+    data: DataProgress,
+    bar: ProgressBar,
+    /// The last round, unless the run ends on convergence.
+    last_round: Option<u64>,
+    directory: PathBuf,
+    tolerance: f64,
+    remedy: String,
+    crashes: CrashTexts,
+    /// The clients elsewhere that have reported an isolation, by its text. They report one after the other and are
+    /// shown together.
+    confined: BTreeMap<String, Vec<u32>>,
+}
+
+impl RunScreen {
+    pub(crate) fn new(quiet: bool) -> Self {
+        Self {
+            quiet,
+            data: DataProgress::new(quiet),
+            bar: ProgressBar::hidden(),
+            last_round: None,
+            directory: PathBuf::new(),
+            tolerance: 0.0,
+            remedy: String::new(),
+            crashes: CrashTexts::default(),
+            confined: BTreeMap::new(),
+        }
+    }
+
+    /// Returns the run directory; `None` before the run has one.
+    pub(crate) fn directory(&self) -> Option<&Path> {
+        Some(self.directory.as_path()).filter(|path| !path.as_os_str().is_empty())
+    }
+
+    fn show(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Started { experiment, directory } => self.begin(experiment, directory),
+            Event::Resumed { experiment, directory, round, .. } => {
+                self.begin(experiment, directory);
+                self.line(&format!("going on after round {round} of {}", relative(directory)));
+            }
+            Event::Warning(text) => self.warn(&format!("warning: {text}")),
+            Event::Reloaded { round, dylib_sha256 } => {
+                self.line(&format!("from round {round} on, the model is {}", &dylib_sha256[..16]));
+            }
+            Event::ReloadRefused { reason, .. } => {
+                // The round may begin again, with a bar of its own.
+                self.bar.finish_and_clear();
+                self.warn(&format!("warning: the model stays as it is: {reason}"));
+            }
+            Event::Data(step) => self.data.show(step),
+            Event::Dealt { dataset, sizes, .. } => self.show_dataset(dataset, sizes),
+            Event::Ready { model, .. } => self.show_model(model),
+            Event::Isolated { process: None, in_force } => self.line(&format!("isolation: {in_force}")),
+            Event::Isolated { process: Some(process), in_force } => {
+                self.confined.entry(in_force.to_string()).or_default().push(*process);
+            }
+            Event::StrategyIsolated(in_force) => self.line(&format!("isolation of the strategy: {in_force}")),
+            Event::RoundStarted { round, sampled } => self.begin_round(*round, *sampled),
+            Event::Trained { .. } => self.bar.inc(1),
+            Event::Crashed(crash) => self.show_crash(crash),
+            // The error that ends the run reports the crash.
+            Event::StrategyCrashed(crash) if crash.then == Consequence::Aborted => {}
+            Event::StrategyCrashed(crash) => self.warn(&strategy_crash(crash)),
+            Event::RoundEnded(round) => self.end_round(round),
+            Event::Finished(summary) => self.finish(summary),
+        }
+    }
+
+    fn begin(&mut self, experiment: &Experiment, directory: &Path) {
+        self.last_round = (!experiment.until_converged).then_some(experiment.rounds);
+        self.tolerance = experiment.tolerance;
+        self.remedy = experiment.remedy();
+        self.directory = directory.to_path_buf();
+    }
+
+    fn show_dataset(&self, dataset: &DatasetInfo, sizes: &[u64]) {
+        self.data.clear();
+        self.line(&dataset_line(dataset, sizes));
+        if dataset.sample {
+            self.line("this is a small sample: its accuracies say nothing about the whole dataset");
+        }
+    }
+
+    fn show_model(&self, model: &Ready) {
+        let weights: usize = model.layout.iter().map(|tensor| tensor.shape.iter().product::<usize>()).sum();
+        self.line(&format!("{} {}: {}", model.name, model.version, counted(weights, "weight")));
+    }
+
+    fn begin_round(&mut self, round: u64, sampled: u32) {
+        self.bar = bar(self.quiet, "{msg} [{bar:30}] {pos}/{len} trained");
+        self.bar.set_length(u64::from(sampled));
+        self.bar.set_message(self.round_name(round));
+        self.bar.tick();
+    }
+
+    fn end_round(&mut self, round: &Round) {
+        self.bar.finish_and_clear();
+        self.show_equal_crashes();
+        self.line(&format!("{}  {}", self.round_name(round.round), round_line(round)));
+    }
+
+    fn round_name(&self, round: u64) -> String {
+        match self.last_round {
+            Some(last) => format!("round {round:>width$}/{last}", width = last.to_string().len()),
+            None => format!("round {round:>3}"),
+        }
+    }
+
+    fn show_crash(&mut self, crash: &ClientCrash) {
+        if let Some(text) = self.crashes.add(crash) {
+            self.warn(&text);
+        }
+    }
+
+    fn show_equal_crashes(&mut self) {
+        for text in self.crashes.end_round() {
+            self.warn(&text);
+        }
+    }
+
+    /// Shows the isolation of clients elsewhere; those with the same isolation share a line.
+    fn show_isolations(&mut self) {
+        for (in_force, mut clients) in std::mem::take(&mut self.confined) {
+            clients.sort_unstable();
+            self.line(&format!("isolation of {}: {in_force}", numbered(&clients)));
+        }
+    }
+
+    fn finish(&mut self, summary: &Summary) {
+        self.bar.finish_and_clear();
+        self.show_equal_crashes();
+        match (&summary.stopped, end_reason(summary, self.tolerance)) {
+            (_, None) => {}
+            (Stop::Signal(_) | Stop::Failed(_), Some(reason)) => self.warn(&reason),
+            (_, Some(reason)) => self.line(&reason),
+        }
+        if let Some(warning) = no_progress_warning(summary, &self.remedy) {
+            self.warn(&warning);
+        }
+        result_lines(summary, &relative(&self.directory)).iter().for_each(|line| self.print(line));
+    }
+
+    fn line(&self, text: &str) {
+        if !self.quiet {
+            self.print(text);
+        }
+    }
+
+    /// Prints a result. A closed standard output does not end a run.
+    fn print(&self, text: &str) {
+        self.bar.suspend(|| print_progress(text));
+    }
+
+    fn warn(&self, text: &str) {
+        self.bar.suspend(|| print_error(text));
+    }
+}
+
+impl Observer for RunScreen {
+    fn observe(&mut self, event: &Event<'_>) -> anyhow::Result<()> {
+        if !matches!(event, Event::Isolated { .. }) {
+            self.show_isolations();
+        }
+        self.show(event);
+        Ok(())
+    }
+}
+
+/// Shows the crashes that were counted last: a run that ends with an error has no last event.
+impl Drop for RunScreen {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+        self.show_equal_crashes();
+    }
+}
+
+/// Returns `path` relative to the current folder if it is below it.
+fn relative(path: &Path) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(here).unwrap_or(path).display().to_string()
+}

@@ -1,0 +1,146 @@
+//! The sentences about a run and its rounds, as pure functions of their records.
+
+use fedpipe_data::{DatasetInfo, counted};
+use fedpipe_record::{
+    round::Round,
+    summary::{Stop, Summary},
+};
+use fedpipe_strategy::convergence::PATIENCE;
+
+/// Returns the line about a dealt dataset; `sizes` are the examples of each client.
+pub(crate) fn dataset_line(dataset: &DatasetInfo, sizes: &[u64]) -> String {
+    let (least, most) = (sizes.iter().min().unwrap_or(&0), sizes.iter().max().unwrap_or(&0));
+    let share = if least == most { format!("{least}") } else { format!("{least} to {most}") };
+    let DatasetInfo { name, train_examples, test_examples, .. } = dataset;
+    format!(
+        "{name}: {train_examples} training and {}; {} with {share} each",
+        counted(*test_examples, "test example"),
+        counted(sizes.len(), "client")
+    )
+}
+
+/// Returns the line about a round, without the round's name.
+pub(crate) fn round_line(round: &Round) -> String {
+    let Round { loss, accuracy, seconds, failed, .. } = round;
+    let failed = if *failed > 0 { format!("  ({} failed)", counted(*failed, "client")) } else { String::new() };
+    let (loss, accuracy, seconds) = (loss.get(), 100.0 * accuracy.get(), seconds.get());
+    format!("loss {loss:.4}  accuracy {accuracy:5.2} %  {seconds:.2} s{failed}")
+}
+
+/// Returns the reason why a run ended; `None` if all its rounds are done.
+pub(crate) fn end_reason(summary: &Summary, tolerance: f64) -> Option<String> {
+    let (last, rounds) = (summary.rounds, counted(summary.rounds, "whole round"));
+    Some(match summary.stopped {
+        Stop::Rounds => return None,
+        Stop::Converged => {
+            let patience = counted(PATIENCE, "round");
+            format!(
+                "converged: weights and training loss changed by less than {tolerance} in each of the last {patience}"
+            )
+        }
+        Stop::MaxRounds => format!("stopped at --max-rounds {last} without converging"),
+        Stop::Signal(signal) => format!("stopped by signal {signal} after {rounds}"),
+        Stop::Failed(_) => format!("the run ended after {rounds}"),
+    })
+}
+
+/// Returns the warning about a run whose test loss never fell below that of the initial weights.
+pub(crate) fn no_progress_warning(summary: &Summary, remedy: &str) -> Option<String> {
+    let initial = summary.initial_loss.filter(|_| summary.loss_fell == Some(false))?.get();
+    Some(format!(
+        "warning: the test loss never fell below {initial:.4}, that of the initial weights: the run has learned nothing; \
+         {remedy}"
+    ))
+}
+
+/// Returns the result of a run and its directory. A run without a round has no result, and its directory has the
+/// record alone.
+pub(crate) fn result_lines(summary: &Summary, directory: &str) -> [String; 2] {
+    let Summary { clients, rounds, wall_seconds, .. } = summary;
+    let (clients, seconds) = (counted(*clients, "client"), wall_seconds.get());
+    match (summary.accuracy, summary.loss) {
+        (Some(accuracy), Some(loss)) => {
+            let (accuracy, loss, rounds) = (100.0 * accuracy.get(), loss.get(), counted(*rounds, "round"));
+            let score = format!("accuracy {accuracy:.2} %  loss {loss:.4}  ({clients}, {rounds}, {seconds:.2} s)");
+            [score, format!("results in {directory}")]
+        }
+        _ => {
+            let none = format!("no round was completed  ({clients}, {seconds:.2} s)");
+            [none, format!("the record of the run is in {directory}")]
+        }
+    }
+}
+
+/// Returns the names of some clients, whose numbers ascend: "clients 0 to 2, 5".
+pub(crate) fn numbered(clients: &[u32]) -> String {
+    let runs = clients.chunk_by(|a, b| a + 1 == *b).map(|run| match run {
+        [one] => one.to_string(),
+        [first, .., last] => format!("{first} to {last}"),
+        [] => String::new(),
+    });
+    let runs: Vec<String> = runs.collect();
+    format!("{} {}", if clients.len() == 1 { "client" } else { "clients" }, runs.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn summary(clients: u32, rounds: u64, stopped: Stop) -> Summary {
+        let score = if rounds > 0 { 0.5 } else { f64::NAN };
+        let json = serde_json::json!({
+            "model": "mlp", "dataset": "sample", "clients": clients, "rounds": rounds, "strategy": "fedavg",
+            "partition": "iid", "seed": 0, "accuracy": score, "loss": score, "weights_sha256": "", "wall_seconds": 1.5,
+            "failures": 0, "clients_dropped": false, "stopped": stopped,
+        });
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn the_end_of_a_run_is_two_or_three_sentences() {
+        let failed = || Stop::Failed("a reason".into());
+        let one = "accuracy 50.00 %  loss 0.5000  (1 client, 1 round, 1.50 s)\nresults in out";
+        let two = "accuracy 50.00 %  loss 0.5000  (2 clients, 2 rounds, 1.50 s)\nresults in out";
+        let none = "no round was completed  (2 clients, 1.50 s)\nthe record of the run is in out";
+        let cases = [
+            (1, 1, Stop::Rounds, None, one),
+            (2, 2, Stop::MaxRounds, Some("stopped at --max-rounds 2 without converging"), two),
+            (1, 1, Stop::Signal(15), Some("stopped by signal 15 after 1 whole round"), one),
+            (2, 2, failed(), Some("the run ended after 2 whole rounds"), two),
+            (2, 0, Stop::Signal(2), Some("stopped by signal 2 after 0 whole rounds"), none),
+            (2, 0, failed(), Some("the run ended after 0 whole rounds"), none),
+        ];
+        for (clients, rounds, stopped, why, expected) in cases {
+            let summary = summary(clients, rounds, stopped);
+            assert_eq!(end_reason(&summary, 0.1).as_deref(), why);
+            assert_eq!(result_lines(&summary, "out").join("\n"), expected);
+        }
+        let converged = "converged: weights and training loss changed by less than 0.1 in each of the last 3 rounds";
+        assert_eq!(end_reason(&summary(2, 3, Stop::Converged), 0.1).unwrap(), converged);
+    }
+
+    #[test]
+    fn failed_clients_are_counted() {
+        for (failed, expected) in [(0, "0.10 s"), (1, "0.10 s  (1 client failed)"), (2, "0.10 s  (2 clients failed)")] {
+            let json = serde_json::json!({
+                "round": 1, "accuracy": 0.5, "loss": 0.5, "training_loss": 0.5, "clients": 4, "failed": failed,
+                "weights_sha256": "", "weights_change": null, "seconds": 0.1,
+            });
+            let round = serde_json::from_value(json).unwrap();
+            assert_eq!(round_line(&round), format!("loss 0.5000  accuracy 50.00 %  {expected}"));
+        }
+    }
+
+    #[test]
+    fn clients_are_numbered_in_runs() {
+        let cases: [(&[u32], &str); 4] = [
+            (&[3], "client 3"),
+            (&[0, 1], "clients 0 to 1"),
+            (&[0, 2], "clients 0, 2"),
+            (&[0, 1, 2, 5], "clients 0 to 2, 5"),
+        ];
+        for (clients, expected) in cases {
+            assert_eq!(numbered(clients), expected);
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! The trait that a model implements.
+
+use crate::{
+    description::{Description, Options, Task},
+    epoch::{Epoch, Report, Sums},
+    error::{Error, Result},
+    examples::Examples,
+    layout::Layout,
+};
+
+/// A model that a federation can train.
+///
+/// All parameters are in one flat `f32` buffer, the *weights*. A [`Layout`] names the tensors in this buffer.
+///
+/// ```
+/// use std::collections::BTreeMap;
+///
+/// use fedpipe_model::{
+///     Description, Epoch, Examples, Layout, Model, Options, Report, Result, Rows, Sums, Task, Tensor, export_model,
+/// };
+///
+/// /// Predicts the class that it has seen most often. The loss is 1 for each wrong prediction.
+/// struct Counts(Vec<f32>);
+///
+/// impl Model for Counts {
+///     fn describe() -> Description {
+///         Description::new("counts", "0.1.0", "predicts the most frequent class")
+///             .option("start", "0", "the value from which each count starts")
+///     }
+///
+///     fn build(options: &Options, task: &Task, _seed: u64) -> Result<Self> {
+///         Ok(Self(vec![options.get("start")?; task.classes]))
+///     }
+///
+///     fn layout(&self) -> Layout {
+///         [Tensor::param("counts", &[self.0.len()])].into_iter().collect()
+///     }
+///
+///     fn weights(&self) -> &[f32] {
+///         &self.0
+///     }
+///
+///     fn weights_mut(&mut self) -> &mut [f32] {
+///         &mut self.0
+///     }
+///
+///     fn train_epoch(&mut self, examples: &Examples<'_>, epoch: &Epoch<'_>) -> Result<Report> {
+///         let mut report = Report { sums: self.evaluate(examples)?, ..Report::default() };
+///         for batch in epoch.batches(examples) {
+///             batch.labels().for_each(|label| self.0[label as usize] += 1.0);
+///             report.steps += 1;
+///         }
+///         Ok(report)
+///     }
+///
+///     fn evaluate(&mut self, examples: &Examples<'_>) -> Result<Sums> {
+///         let best = (0..self.0.len()).max_by(|&a, &b| self.0[a].total_cmp(&self.0[b]));
+///         let mut sums = Sums::default();
+///         for batch in examples.batches(500) {
+///             let correct = batch.labels().filter(|&label| Some(label as usize) == best).count();
+///             sums.add((batch.len() - correct) as f64, correct as u64, batch.len())?;
+///         }
+///         Ok(sums)
+///     }
+/// }
+///
+/// export_model!(Counts);
+///
+/// // A unit test needs no host.
+/// let options = Options::resolve(&Counts::describe(), BTreeMap::new())?;
+/// let mut model = Counts::build(&options, &Task { shape: vec![1], classes: 3 }, 0)?;
+/// let examples = Examples::new(Rows::Floats(&[0.0; 4]), 1, &[2, 0, 2, 1], &[0, 1, 2, 3]);
+/// model.train_epoch(&examples, &Epoch::plain(0.1, 2))?;
+/// assert_eq!(model.weights(), [1.0, 1.0, 2.0]);
+/// assert_eq!(model.evaluate(&examples)?.correct, 2);
+/// # Ok::<(), fedpipe_model::Error>(())
+/// ```
+pub trait Model: Sized + 'static {
+    /// Returns the name, the version and the options. It is called without data and must be fast.
+    fn describe() -> Description;
+
+    /// Builds the model with its initial weights, which depend on the options, the task and `seed` alone.
+    ///
+    /// # Errors
+    /// A value of an option, or a task, that does not suit this model. Unknown keys are refused before this call.
+    fn build(options: &Options, task: &Task, seed: u64) -> Result<Self>;
+
+    /// Returns the named tensors of the weights, in the order in which they lie in the buffer.
+    fn layout(&self) -> Layout;
+
+    /// Returns the weights, `layout().weight_count()` values.
+    fn weights(&self) -> &[f32];
+
+    /// Returns the weights for writing.
+    fn weights_mut(&mut self) -> &mut [f32];
+
+    /// Returns the number of weights. Override it in a model that makes its initial weights only when they are asked
+    /// for: most client processes never ask.
+    fn weight_count(&self) -> usize {
+        self.weights().len()
+    }
+
+    /// Replaces the weights by `weights`, which has [`Model::weight_count`] values. Override it together with
+    /// [`Model::weight_count`].
+    fn set_weights(&mut self, weights: &[f32]) {
+        self.weights_mut().copy_from_slice(weights);
+    }
+
+    /// Trains over `examples` once, in the mini-batches of [`Epoch::batches`].
+    ///
+    /// # Errors
+    /// Anything that makes the weights unusable, such as a loss that is not finite.
+    fn train_epoch(&mut self, examples: &Examples<'_>, epoch: &Epoch<'_>) -> Result<Report>;
+
+    /// Sums losses and correct predictions over `examples`. The weights stay the same.
+    ///
+    /// # Errors
+    /// Anything that makes the sums unusable, such as a loss that is not finite.
+    fn evaluate(&mut self, examples: &Examples<'_>) -> Result<Sums>;
+
+    /// Writes the class scores of `examples` into `scores`, shape (examples, classes), row-major.
+    ///
+    /// # Errors
+    /// The default always returns an error.
+    fn predict(&mut self, examples: &Examples<'_>, scores: &mut [f32]) -> Result<()> {
+        let _ = (examples, scores);
+        Err(Error::new("this model does not predict"))
+    }
+
+    /// Returns the state of this client between rounds, without the weights: for example that of a local optimiser
+    /// whose state is kept. The default has none.
+    fn state(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    /// Replaces the state by one that [`Model::state`] has returned.
+    ///
+    /// # Errors
+    /// Bytes that are no such state. The default refuses all but an empty state.
+    fn set_state(&mut self, state: &[u8]) -> Result<()> {
+        match state.len() {
+            0 => Ok(()),
+            n => Err(Error::new(format!("this model keeps no state, but was given some ({n} B)"))),
+        }
+    }
+
+    /// Answers a call that is not in this version of the ABI. Request and reply are JSON.
+    ///
+    /// # Errors
+    /// A name that this model does not know; the default knows none.
+    fn extension(&mut self, name: &str, json: &str) -> Result<String> {
+        let _ = json;
+        Err(Error::new(format!("this model has no extension {name:?}")))
+    }
+}

@@ -1,0 +1,19 @@
+//! Constants that host and client share: the version, names, and the size of a block of evaluation.
+
+/// The protocol version in [`Reply::Hello`](crate::message::Reply::Hello). Any change to a message or to the framing
+/// needs a new version.
+pub const PROTOCOL: u32 = 1;
+
+/// The number of test examples in a block of evaluation.
+///
+/// Blocks are merged in block order, so the bits of the loss do not depend on the number of clients that evaluate.
+pub const EVALUATION_BLOCK: usize = 500;
+
+/// The first argument that makes `fedpipe-client` the launcher of another program. The usual three arguments follow.
+pub const LAUNCH: &str = "launch";
+
+/// The name of the ledger file. A folder that holds one is a run directory, and no launcher lets a program read it.
+pub const LEDGER: &str = "ledger.jsonl";
+
+/// The name of the part that holds the flat weights.
+pub const WEIGHTS: &str = "weights";
