@@ -76,8 +76,8 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<ExitCode> {
     let service =
         Service::start(Node { command, dylib, partition, test, socket, timeout, isolation, memory_limit, cpu_limit })?;
     let control = Control::default();
-    let stopper = service.stopper(&control);
-    signals::on_end(move |signal| stopper.stop(signal))?;
+    let handle = control.handle();
+    signals::on_end(move |signal| handle.stop(signal))?;
     print_progress(format_args!("serving {} on {}", service.about(), args.socket.display()));
     match service.run(&control, &mut |text| print_error(format_args!("warning: {text}"))) {
         // There is no other way to end it.

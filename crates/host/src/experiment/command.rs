@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    env, fs,
+    fs,
     path::{Path, PathBuf},
 };
 
@@ -11,7 +11,11 @@ use fedpipe_record::{digest::bytes_sha256, identity::Files};
 
 use crate::{
     error::{Error, Result},
-    experiment::{closed::Closed, places::Places, shim, wrapper},
+    experiment::{
+        closed::Closed,
+        places::{Places, in_path},
+        shim, wrapper,
+    },
     process::{launch::Launched, spawn::ClientCommand},
 };
 
@@ -147,8 +151,7 @@ fn find(program: &str) -> Option<PathBuf> {
     if program.contains('/') {
         return Some(PathBuf::from(program)).filter(|path| path.is_file());
     }
-    let folders = env::var_os("PATH")?;
-    env::split_paths(&folders).map(|folder| folder.join(program)).find(|path| path.is_file())
+    in_path(program)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use std::{
 };
 
 use nix::{
-    poll::{PollFd, PollFlags, PollTimeout, poll},
+    poll::PollTimeout,
     sys::signal::{Signal, killpg},
 };
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -23,7 +23,10 @@ use fedpipe_record::cause::tame;
 
 use crate::{
     error::{Error, Result},
-    process::start_error::{StartCall, failed},
+    process::{
+        poll::wait_readable,
+        start_error::{StartCall, failed},
+    },
 };
 
 /// How long a version manager may look.
@@ -94,10 +97,10 @@ fn ends(child: &Child) -> io::Result<()> {
     let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty());
     let pidfd = pidfd.map_err(failed(StartCall::PidFd)).map_err(io::Error::other)?;
     let patience = PollTimeout::try_from(PATIENCE).unwrap_or(PollTimeout::MAX);
-    match poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], patience)? {
-        0 => Err(io::Error::other(format!("it has not answered within {} s", PATIENCE.as_secs()))),
-        _ => Ok(()),
+    if wait_readable(pidfd.as_fd(), patience)? {
+        return Ok(());
     }
+    Err(io::Error::other(format!("it has not answered within {} s", PATIENCE.as_secs())))
 }
 
 #[cfg(test)]
