@@ -108,7 +108,12 @@ fn look_at(job: &Job, reply: &Reply, mut parts: Parts) -> Result<(), Cause> {
         },
         Request::GetWeights => answers::weights(&parts, WEIGHT_COUNT, REMEDY),
         Request::Train(_) => {
-            answers::update(job, reply, &parts, &Expected { weights: WEIGHT_COUNT, sizes: &[HELD; 4], remedy: REMEDY })?;
+            answers::update(
+                job,
+                reply,
+                &parts,
+                &Expected { weights: WEIGHT_COUNT, sizes: &[HELD; 4], remedy: REMEDY },
+            )?;
             let weights = parts.take_f32(WEIGHTS).unwrap_or_default();
             assert!(weights.len() == WEIGHT_COUNT && weights.iter().all(|w| w.is_finite()), "{weights:?}");
             Ok(())

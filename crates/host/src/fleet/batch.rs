@@ -22,8 +22,8 @@ pub(crate) struct Batch {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Work {
     pub(crate) job: usize,
-    /// The process has computed the job and sends the reply, so that another process can compute. It stays `false` for a
-    /// process that continues on its core.
+    /// The process has computed the job and sends the reply, so that another process can compute. It stays `false` for
+    /// a process that continues on its core.
     pub(crate) replying: bool,
 }
 
@@ -46,16 +46,17 @@ impl Batch {
         (0..self.working.len()).filter(|&slot| self.computes(slot)).count()
     }
 
-    /// Returns `true` if so many `cores` have work, with the process of `slot` on one of them: as many processes can compute,
-    /// and as many jobs wait besides the `taken` ones.
+    /// Returns `true` if so many `cores` have work, with the process of `slot` on one of them: as many processes can
+    /// compute, and as many jobs wait besides the `taken` ones.
     pub(crate) fn fills(&self, cores: usize, slot: usize, taken: usize) -> bool {
         let waiting: usize = self.waiting.iter().map(VecDeque::len).sum();
         let can = |&other: &usize| other == slot || self.computes(other) || !self.waiting[other].is_empty();
         waiting >= cores + taken && (0..self.waiting.len()).filter(can).count() >= cores
     }
 
-    /// Returns the idle slots that have jobs: ready processes before those that start, then longer queues before shorter
-    /// ones, since the batch waits for its longest queue. A queue whose model a core has in its caches counts twice.
+    /// Returns the idle slots that have jobs: ready processes before those that start, then longer queues before
+    /// shorter ones, since the batch waits for its longest queue. A queue whose model a core has in its caches counts
+    /// twice.
     pub(crate) fn idle(&self, is_ready: impl Fn(usize) -> bool, is_cached: impl Fn(usize) -> bool) -> Vec<usize> {
         let idle = |&slot: &usize| self.working[slot].is_none() && !self.waiting[slot].is_empty();
         let mut slots: Vec<usize> = (0..self.waiting.len()).filter(idle).collect();

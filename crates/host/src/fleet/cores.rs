@@ -1,8 +1,8 @@
 //! The assignment of cores to the client processes that compute.
 //!
-//! While every core has work, and as many jobs wait, each process that computes is kept on a core of its own. Otherwise the
-//! kernel may queue a process behind another one for a time slice, although a core is idle. The kernel places the last jobs
-//! of a batch, since it can also move a process away from a core that another program needs.
+//! While every core has work, and as many jobs wait, each process that computes is kept on a core of its own. Otherwise
+//! the kernel may queue a process behind another one for a time slice, although a core is idle. The kernel places the
+//! last jobs of a batch, since it can also move a process away from a core that another program needs.
 
 use nix::{
     sched::{CpuSet, sched_getaffinity},
@@ -65,7 +65,8 @@ impl Cores {
         self.each.iter().any(|core| core.slot == Some(slot))
     }
 
-    /// Assigns `slot` the core that caches its model, or else one on which no process computes; `None` if there is none.
+    /// Assigns `slot` the core that caches its model, or else one on which no process computes; `None` if there is
+    /// none.
     pub(crate) fn take(&mut self, slot: usize, computes: impl Fn(usize) -> bool) -> Option<CpuSet> {
         let cached = self.each.iter().position(|core| core.slot == Some(slot));
         let free = || self.each.iter().position(|core| core.slot.is_none_or(|slot| !computes(slot)));

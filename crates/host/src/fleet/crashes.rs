@@ -110,7 +110,8 @@ impl Fleet {
         }
     }
 
-    /// Returns the consequence of a job that is given up: in the first round of a new dylib, the return to the one before.
+    /// Returns the consequence of a job that is given up: in the first round of a new dylib, the return to the one
+    /// before.
     fn given_up(&self, then: Consequence) -> Consequence {
         if self.before.is_some() { Consequence::Reverted } else { then }
     }
@@ -126,8 +127,8 @@ fn no_model(exit: &ProcessExit) -> Option<Error> {
     }
 }
 
-/// Returns the error for a user's program that failed before its `hello`. Until then every process does the same, so that
-/// each would repeat the failure. A signal or a deadline may come from outside, and is retried.
+/// Returns the error for a user's program that failed before its `hello`. Until then every process does the same, so
+/// that each would repeat the failure. A signal or a deadline may come from outside, and is retried.
 fn no_client(exit: &ProcessExit, level: Level) -> Option<Error> {
     let is_its_own = matches!(exit.cause, Cause::Exit { .. } | Cause::Protocol { .. });
     let what = format!("the client's program failed before its first message: {}", exit.cause);

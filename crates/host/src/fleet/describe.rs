@@ -26,8 +26,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// The time that a program of the user's has. An interpreter reads its libraries first.
 const FOREIGN_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Returns the name, version and options of the model in `dylib`, which runs under `isolation`. The layout is empty, since
-/// no model is built.
+/// Returns the name, version and options of the model in `dylib`, which runs under `isolation`. The layout is empty,
+/// since no model is built.
 ///
 /// # Errors
 /// [`Error::Model`] for a file that is no model, [`Error::Round`] if the process crashed, [`Error::Isolation`] if the

@@ -70,8 +70,8 @@ pub(crate) struct Fleet {
     /// The cores of those processes.
     cores: Cores,
     policy: OnFailure,
-    /// The first process's description of its model, which the others must equal. The isolation and the numbers of examples
-    /// are left out, since they belong to the slots.
+    /// The first process's description of its model, which the others must equal. The isolation and the numbers of
+    /// examples are left out, since they belong to the slots.
     model: Option<Ready>,
     /// The layout of that model; none if the processes only describe it.
     layout: Option<Layout>,
@@ -177,8 +177,8 @@ impl Fleet {
         self.slots.get(slot)?.in_force.as_ref()
     }
 
-    /// Takes the reports of isolation since the last call. There is one for all processes of this machine. Elsewhere, each
-    /// slot has a report when its isolation is first known and whenever it changes.
+    /// Takes the reports of isolation since the last call. There is one for all processes of this machine. Elsewhere,
+    /// each slot has a report when its isolation is first known and whenever it changes.
     pub(crate) fn take_confined(&mut self) -> Vec<Confined> {
         std::mem::take(&mut self.confined)
     }
@@ -186,8 +186,8 @@ impl Fleet {
     /// Replaces all processes by fresh ones with another dylib, whose model must have the same layout.
     ///
     /// # Errors
-    /// Those of a process with the new dylib, [`Error::Model`] for another layout, [`Error::Stopped`]. The old processes then
-    /// remain.
+    /// Those of a process with the new dylib, [`Error::Model`] for another layout, [`Error::Stopped`]. The old
+    /// processes then remain.
     pub(crate) fn swap(&mut self, dylib: &Path, sha256: &str) -> Result<()> {
         let Setup { dylib: current, dylib_sha256, .. } = self.slots[0].setup.clone();
         let before = Installed { dylib: current, dylib_sha256, model: self.model.clone() };
@@ -233,8 +233,8 @@ impl Fleet {
     /// Does `jobs`, those of each process in the order given, and returns their results in the same order.
     ///
     /// # Errors
-    /// A model that cannot be loaded, [`Error::Stopped`], [`Error::Round`] after an exit under the policy `abort`, and those
-    /// of `on_incident`.
+    /// A model that cannot be loaded, [`Error::Stopped`], [`Error::Round`] after an exit under the policy `abort`, and
+    /// those of `on_incident`.
     pub(crate) fn run(
         &mut self,
         round: Option<u64>,
@@ -295,8 +295,8 @@ impl Fleet {
 
     /// Notes that the process of `slot` has computed its job and sends the reply.
     ///
-    /// A process that continues on its core makes no room: another process would load its own model into the caches of that
-    /// core, and would still be there when this one continues.
+    /// A process that continues on its core makes no room: another process would load its own model into the caches of
+    /// that core, and would still be there when this one continues.
     fn note_reply(&self, slot: usize, batch: &mut Batch) {
         let continues = self.cores.caches(slot)
             && batch.fills(self.cores.count(), slot, 1)
@@ -316,7 +316,8 @@ impl Fleet {
                 self.handle_exit(slot, ProcessExit::at_start(&error), batch, on_incident)?;
                 return Ok(Dispatched::InPart);
             }
-            // An idle process that exited has no job yet. The report of its exit comes next, and the process is replaced.
+            // An idle process that exited has no job yet. The report of its exit comes next, and the process is
+            // replaced.
             if !self.slots[slot].ready || self.slots[slot].process.as_ref().is_some_and(ClientProcess::has_exited) {
                 continue;
             }

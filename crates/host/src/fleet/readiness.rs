@@ -26,8 +26,8 @@ impl Fleet {
         self.await_ready(&|fleet| fleet.slots.iter().all(|slot| slot.proven))
     }
 
-    /// Waits until each process has reported the number of its examples. Each has one partition: that of the client with
-    /// its number.
+    /// Waits until each process has reported the number of its examples. Each has one partition: that of the client
+    /// with its number.
     ///
     /// # Errors
     /// As for [`Fleet::run`]; [`Error::Round`] for a process that reports no number, or an impossible one.

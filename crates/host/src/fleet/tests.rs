@@ -462,3 +462,51 @@ fn the_sizes_are_those_that_the_clients_report() {
     let why = silent.fleet.sizes().unwrap_err().to_string();
     assert!(why.starts_with("client 0 does not say how many examples"), "{why}");
 }
+
+#[test]
+fn each_client_elsewhere_has_an_isolation_of_its_own_and_a_change_is_reported() {
+    let seccomp = |seccomp| InForce { seccomp, ..InForce::default() };
+    let report =
+        move |client: &ScriptedClient| Ready { in_force: seccomp(client.number + client.start as u32 == 1), ..ready() };
+    let script = move |client: &mut ScriptedClient| {
+        client.greet();
+        client.say(&Reply::Ready(report(client)), None);
+        match (client.next(), client.number, client.start) {
+            (_, 0, 0) | (None, ..) => exit(3),
+            (Some((request, parts)), ..) => {
+                client.answer(&request, parts);
+                client.answer_all();
+                exit(0)
+            }
+        }
+    };
+    let logs = tempfile::tempdir().unwrap();
+    let clients = Arc::new(Scripted::new(script).elsewhere());
+    let environment = Environment::new(clients, logs.path().to_owned(), Duration::from_secs(3600));
+    let setups = vec![setup(0), setup(1)];
+    let mut fleet = Fleet::start(environment, &Arc::default(), setups, 2, OnFailure::Retry).unwrap();
+    fleet.all_ready().unwrap();
+    let sorted = |fleet: &mut Fleet| {
+        let mut confined: Vec<_> =
+            fleet.take_confined().into_iter().map(|report| (report.process, report.in_force.seccomp)).collect();
+        confined.sort_unstable();
+        confined
+    };
+    assert_eq!(sorted(&mut fleet), [(Some(0), false), (Some(1), true)]);
+    let jobs = vec![training(0), training(1)];
+    fleet.run(Some(1), jobs, &no_check, &mut |_| Ok(())).unwrap();
+    assert_eq!(sorted(&mut fleet), [(Some(0), true)], "the fresh process of client 0 has another isolation");
+}
+
+#[test]
+fn a_client_that_lacks_the_required_isolation_ends_the_run() {
+    let logs = tempfile::tempdir().unwrap();
+    let clients = Arc::new(Scripted::new(|client: &mut ScriptedClient| client.serve()).elsewhere());
+    let environment = Environment::new(clients, logs.path().to_owned(), Duration::from_secs(3600));
+    let isolation = Isolation { level: Level::Require, memory_limit: None, cpu_seconds: None };
+    let setups = vec![Setup { isolation, ..setup(0) }];
+    let mut fleet = Fleet::start(environment, &Arc::default(), setups, 1, OnFailure::Retry).unwrap();
+    let refused = fleet.ready();
+    let Err(Error::Isolation(why)) = refused else { panic!("{refused:?}") };
+    assert!(why.starts_with("isolation is required, but client 0 says that it lacks all of it"), "{why}");
+}

@@ -121,8 +121,8 @@ impl Environment {
 }
 
 impl ClientProcess {
-    /// Starts the process and its thread, which passes all that follows to `report`. A launcher gets the isolation and the
-    /// data of `setup`.
+    /// Starts the process and its thread, which passes all that follows to `report`. A launcher gets the isolation and
+    /// the data of `setup`.
     pub(crate) fn start(
         environment: &Environment,
         id: ProcessId,
@@ -217,7 +217,8 @@ pub(crate) fn converse(
         }
         let (mut reply, parts) = peer.finish(begun, spare)?;
         if let Reply::Ready(ready) = &mut reply {
-            // The ability is this conversation's alone: a node (`fedpipe serve`) passes the rest on and must not promise it.
+            // The ability is this conversation's alone: a node (`fedpipe serve`) passes the rest on and must not
+            // promise it.
             kept.are_kept = std::mem::take(&mut ready.keeps_weights);
             // The launcher reported the isolation before the program ran; the program's own report does not count.
             launched.iter().for_each(|in_force| ready.in_force.clone_from(in_force));

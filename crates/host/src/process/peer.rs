@@ -112,8 +112,8 @@ impl Peer {
         Ok(Self { process, link, mark, timeout, started: Instant::now(), kills_before, greeted: false })
     }
 
-    /// Has the launcher start the program, if there is a launcher, and receives the program's hello. Returns the isolation
-    /// that the launcher reports.
+    /// Has the launcher start the program, if there is a launcher, and receives the program's hello. Returns the
+    /// isolation that the launcher reports.
     pub(crate) fn open<R: PeerReply>(&mut self, launch: Option<&Request>) -> Result<Option<InForce>, ConversationEnd> {
         self.link.allow(self.timeout);
         let in_force = launch.map(|launch| self.launch(launch)).transpose()?;

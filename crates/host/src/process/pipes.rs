@@ -1,8 +1,8 @@
-//! The host's ends of the pipes of one peer: reads and writes that end at a deadline, at the peer's exit and at a wake-up,
-//! and that drain the peer's log meanwhile.
+//! The host's ends of the pipes of one peer: reads and writes that end at a deadline, at the peer's exit and at a
+//! wake-up, and that drain the peer's log meanwhile.
 //!
-//! Only [`Link::wait`] blocks: a peer that stopped reading must not block the thread that writes to it. Every read and write
-//! spends the time that [`Link::allow`] gave last. Only an idle client is watched without a deadline.
+//! Only [`Link::wait`] blocks: a peer that stopped reading must not block the thread that writes to it. Every read and
+//! write spends the time that [`Link::allow`] gave last. Only an idle client is watched without a deadline.
 
 use std::{
     fs::File,
@@ -180,16 +180,16 @@ impl Link {
                     return Err(WaitError::Woken.into());
                 }
             }
-            // The pipe precedes the deadline: its bytes were sent in time. A peer that sends a byte at a time is late at the
-            // first byte that is missing.
+            // The pipe precedes the deadline: its bytes were sent in time. A peer that sends a byte at a time is late
+            // at the first byte that is missing.
             if pipe {
                 return Ok(());
             }
             if self.time.is_over() && event != WaitFor::Wakeup {
                 return Err(WaitError::Deadline.into());
             }
-            // After an exit the pipe may still hold a whole reply, and a grandchild may hold it open. The bytes in the pipe
-            // count, and the host waits for no more.
+            // After an exit the pipe may still hold a whole reply, and a grandchild may hold it open. The bytes in the
+            // pipe count, and the host waits for no more.
             if self.has_exited {
                 return Err(WaitError::Exited.into());
             }

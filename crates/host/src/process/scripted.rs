@@ -90,6 +90,7 @@ mod threads {
     #[derive(Clone)]
     pub(crate) struct Scripted {
         script: Arc<Script>,
+        is_elsewhere: bool,
         starts: Arc<Mutex<HashMap<u32, usize>>>,
     }
 
@@ -101,7 +102,12 @@ mod threads {
 
     impl Scripted {
         pub(crate) fn new(script: impl Fn(&mut ScriptedClient) -> ExitStatus + Send + Sync + 'static) -> Self {
-            Self { script: Arc::new(script), starts: Arc::default() }
+            Self { script: Arc::new(script), is_elsewhere: false, starts: Arc::default() }
+        }
+
+        /// Returns the same clients as if on another machine.
+        pub(crate) fn elsewhere(self) -> Self {
+            Self { is_elsewhere: true, ..self }
         }
     }
 
@@ -141,6 +147,10 @@ mod threads {
             let process = Box::new(ClientThread { thread, pipes, status: signal(libc::SIGABRT) });
             let ends = Ends { to, from, exited: Arc::new(OwnedFd::from(exited)), log: Some(log) };
             Ok(Spawned { process, ends })
+        }
+
+        fn is_elsewhere(&self) -> bool {
+            self.is_elsewhere
         }
     }
 

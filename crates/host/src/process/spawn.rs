@@ -28,8 +28,9 @@ use crate::process::{
     stray::MARK,
 };
 
-/// The variables of the host's environment that a client of a dylib inherits. The others may hold secrets, and a model can
-/// read its environment. These choose the instruction set, the backtrace of a panic, and the libraries of the loader.
+/// The variables of the host's environment that a client of a dylib inherits. The others may hold secrets, and a model
+/// can read its environment. These choose the instruction set, the backtrace of a panic, and the libraries of the
+/// loader.
 const ENVIRONMENT: [&str; 5] = ["FEDPIPE_ISA", "RUST_BACKTRACE", "RUST_LIB_BACKTRACE", "LD_LIBRARY_PATH", "LD_PRELOAD"];
 
 /// The command that starts a client. The command line gives it, since `/proc/self/exe` is the test binary under test.
@@ -61,8 +62,8 @@ impl ClientCommand {
 pub(crate) trait Spawner: fmt::Debug + Send + Sync {
     /// Starts client `number`, whose environment and that of its descendants has `mark`.
     ///
-    /// Must be called by the thread that lives as long as the run: the kernel ends the client when the *thread* that forked
-    /// it ends.
+    /// Must be called by the thread that lives as long as the run: the kernel ends the client when the *thread* that
+    /// forked it ends.
     ///
     /// # Errors
     /// The call of the system that failed, with its remedy.

@@ -1,4 +1,5 @@
-//! Ends the processes that a model started and that left their client's process group. Their environment names the client.
+//! Ends the processes that a model started and that left their client's process group. Their environment names the
+//! client.
 //!
 //! There are such processes only without isolation, which forbids a fork. A host that is killed cannot look for them.
 
@@ -19,8 +20,8 @@ pub(crate) const MARK: &str = "FEDPIPE_CLIENT";
 /// The number of searches through all processes, since a process may fork during a search.
 const LOOKS: usize = 10;
 
-/// Returns a mark that no other fleet has, in this process or another, also in another PID namespace. The mark of a client
-/// process is this mark followed by a number.
+/// Returns a mark that no other fleet has, in this process or another, also in another PID namespace. The mark of a
+/// client process is this mark followed by a number.
 pub(crate) fn new_mark() -> String {
     format!("{:016x}.", RandomState::new().hash_one(std::process::id()))
 }

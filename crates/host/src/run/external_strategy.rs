@@ -1,7 +1,7 @@
-//! A strategy that is a program of the user's (`--strategy-program COMMAND`): it receives each round's updates and returns the
-//! new global weights. Its state comes with its reply, goes into the checkpoint and is sent with the next request, so that a
-//! fresh process continues with the same bits. The program is launched and confined as a client's program is, and started
-//! again as a client is: once a round, unless the policy is to abort.
+//! A strategy that is a program of the user's (`--strategy-program COMMAND`): it receives each round's updates and
+//! returns the new global weights. Its state comes with its reply, goes into the checkpoint and is sent with the next
+//! request, so that a fresh process continues with the same bits. The program is launched and confined as a client's
+//! program is, and started again as a client is: once a round, unless the policy is to abort.
 //!
 //! The run's own thread waits for the reply, so that a stop must wake it there.
 
@@ -118,8 +118,8 @@ impl StrategyProgram {
         &self.in_force
     }
 
-    /// Returns the new global weights from `weights` and the updates, which are in client order, and moves the program's
-    /// state on. A program that crashed is started again, once a round.
+    /// Returns the new global weights from `weights` and the updates, which are in client order, and moves the
+    /// program's state on. A program that crashed is started again, once a round.
     ///
     /// # Errors
     /// [`Error::Round`] if the program crashes again or its reply is refused, [`Error::Stopped`]; those of `on_crash`.
