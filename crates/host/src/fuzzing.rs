@@ -8,22 +8,19 @@ use std::{
         atomic::{AtomicUsize, Ordering},
         mpsc,
     },
-    time::Duration,
 };
 
 use fedpipe_protocol::{
     Evaluate, Isolation, Layout, Level, Parts, Purpose, Reply, Request, Setup, Spare, Train, WEIGHTS,
 };
-use nix::unistd::Pid;
-
 use fedpipe_record::cause::Cause;
 
 use crate::{
     fleet::Job,
     process::{
-        conversation::{News, Order, converse},
-        end::End,
-        pipes::Link,
+        conversation::{Assignment, Report, converse},
+        end::ConversationEnd,
+        scripted,
     },
     run::answers::{self, Expected},
 };
@@ -44,32 +41,31 @@ pub fn hear(bytes: &[u8]) -> (usize, Option<String>) {
     // More than a pipe holds would wait for a reader.
     File::from(std::os::fd::OwnedFd::from(client)).write_all(&bytes[..bytes.len().min(60_000)]).expect("room");
     let to = File::options().write(true).open("/dev/null").expect("/dev/null");
-    let mut link = Link::to_nobody(to, File::from(std::os::fd::OwnedFd::from(from)));
+    let mut peer = scripted::peer(to, File::from(std::os::fd::OwnedFd::from(from)));
     let jobs = jobs();
-    let (orders, ordered) = mpsc::channel();
+    let (sender, assignments) = mpsc::channel();
     for Job { request, .. } in &jobs {
         let reply_payload = if request.is_answered_with_weights() { 4 * WEIGHT_COUNT as u64 } else { 0 };
-        let order = Order { request: request.clone(), weights: None, reply_payload, cores: None };
-        orders.send(order).expect("it is listened to");
+        let assignment = Assignment { request: request.clone(), weights: None, reply_payload, cores: None };
+        sender.send(assignment).expect("there is a receiver");
     }
-    drop(orders);
+    drop(sender);
     let taken = AtomicUsize::new(0);
-    let report = |news| {
-        let (reply, parts) = match news {
-            News::Answers => return true,
-            News::Replied(reply, parts) => (reply, parts),
-            News::Exited(_) => return false,
+    let report = |report| {
+        let (reply, parts) = match report {
+            Report::ReplyBegun => return true,
+            Report::Replied(reply, parts) => (reply, parts),
+            Report::Exited(_) => return false,
         };
         let fit = look_at(&jobs[taken.load(Ordering::Relaxed)], &reply, parts);
         taken.fetch_add(usize::from(fit.is_ok()), Ordering::Relaxed);
         fit.is_ok()
     };
-    let Err(end) =
-        converse(&mut link, Pid::this(), None, &ordered, Duration::from_secs(60), &Spare::default(), &report);
+    let Err(end) = converse(&mut peer, None, &assignments, &Spare::default(), &report);
     let why = match end {
-        End::Unfit(cause) => Some(cause.to_string()),
-        End::Failed(error) => Some(error.to_string()),
-        End::Dismissed => None,
+        ConversationEnd::Unfit(cause) => Some(cause.to_string()),
+        ConversationEnd::Failed(error) => Some(error.to_string()),
+        ConversationEnd::Dismissed => None,
     };
     (taken.into_inner(), why)
 }

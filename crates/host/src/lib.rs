@@ -24,10 +24,12 @@ mod run;
 pub use error::{Error, Result};
 pub use experiment::{Launch, limits::isolation, processes::process_count};
 pub use fedpipe_protocol::{Isolation, Level, Ready};
-pub use fleet::describe::{describe, describe_foreign};
-pub use node::serve::{Node, Service, Stopper};
+pub use fleet::{
+    control::{Control, Handle},
+    describe::{describe, describe_foreign},
+};
+pub use node::serve::{Node, Service};
 pub use process::{
-    inbox::{Control, Handle},
     spawn::ClientCommand,
     start_error::{StartCall, StartError},
 };

@@ -43,8 +43,8 @@ pub(crate) fn serve_partition(args: &ServeArgs) -> Result<ExitCode> {
         cpu_limit: args.cpu_limit,
     })?;
     let control = Control::default();
-    let stopper = service.stopper(&control);
-    on_end(move |signal| stopper.stop(signal))?;
+    let handle = control.handle();
+    on_end(move |signal| handle.stop(signal))?;
     print_progress(format_args!("serving {} on {}", service.about(), args.socket.display()));
     match service.run(&control, &mut |text| print_error(format_args!("warning: {text}"))) {
         // A signal is the usual end.

@@ -1,7 +1,7 @@
-//! Whose a run directory is: a lock that belongs to one process and ends with it.
+//! The lock that says which host owns a run directory. It ends with its process.
 //!
-//! A record lock, not `flock` (which `File::lock` is): that one belongs to the open file, which a client that was forked
-//! and has not yet executed shares, so that for a moment it outlives a host that was killed.
+//! It is a record lock, and not `flock` (as of `File::lock`), which belongs to the open file. A client between fork and
+//! exec shares that file, so that a `flock` would outlive a killed host for a moment.
 
 use std::{fs::File, io};
 
@@ -15,13 +15,13 @@ use nix::{
 pub(crate) enum Taken {
     /// It is held until the file is closed.
     Held,
-    /// Another process has it.
+    /// Another process holds it.
     ByAnother,
-    /// The file system has no locks, as some of NFS and Lustre.
+    /// The file system has no locks, as some NFS and Lustre file systems.
     Refused(io::Error),
 }
 
-/// Takes the lock, if no other process has it.
+/// Takes the lock unless another process holds it.
 pub(crate) fn take(file: &File) -> Taken {
     match fcntl(file, FcntlArg::F_SETLK(&whole_file())) {
         Ok(_) => Taken::Held,
@@ -30,7 +30,7 @@ pub(crate) fn take(file: &File) -> Taken {
     }
 }
 
-/// The process that holds the lock.
+/// Returns the process that holds the lock.
 pub(crate) fn holder(file: &File) -> io::Result<Option<i32>> {
     let mut lock = whole_file();
     fcntl(file, FcntlArg::F_GETLK(&mut lock))?;

@@ -1,4 +1,4 @@
-//! Files that are whole or absent: written beside their place, synced, renamed.
+//! Temporary folders, and file systems that forbid execution.
 
 pub(crate) mod lock;
 
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::error::{Error, Result};
 
-/// Why no dylib in `folder` can be loaded, where its file system is mounted so.
+/// Returns the reason why no dylib in `folder` can be loaded, if its file system is mounted noexec.
 pub(crate) fn noexec(folder: &Path) -> Option<String> {
     let flags = statvfs(folder).ok()?.flags();
     flags.contains(FsFlags::ST_NOEXEC).then(|| {
@@ -26,8 +26,7 @@ pub(crate) fn noexec(folder: &Path) -> Option<String> {
     })
 }
 
-/// A folder that is removed when this value is dropped. Its lock tells the folder of a process that lives from one that was
-/// left behind by a process that was killed.
+/// A folder that is removed when this value is dropped. Its lock distinguishes it from the folder of a killed process.
 #[derive(Debug)]
 pub(crate) struct TemporaryFolder {
     folder: TempDir,
@@ -35,12 +34,12 @@ pub(crate) struct TemporaryFolder {
 }
 
 impl TemporaryFolder {
-    /// Makes a folder in `place`, whose name begins with `prefix`, after those that were left behind there are removed.
+    /// Removes the folders of killed processes in `place` and creates one there, whose name begins with `prefix`.
     pub(crate) fn new_in(place: &Path, prefix: &str, mode: u32) -> io::Result<Self> {
         sweep(place, prefix, SystemTime::now() - FRESH);
         let permissions = fs::Permissions::from_mode(mode);
         let folder = tempfile::Builder::new().prefix(prefix).permissions(permissions).tempdir_in(place)?;
-        // Without a lock it is removed by nobody else in the time that counts as fresh.
+        // A folder without a lock is safe for as long as it is fresh.
         let lock = File::open(folder.path()).ok().filter(|lock| lock.try_lock_shared().is_ok());
         Ok(Self { folder, _lock: lock })
     }
@@ -49,7 +48,7 @@ impl TemporaryFolder {
         self.folder.path()
     }
 
-    /// Keeps the folder, which has another name by now.
+    /// Keeps the folder, which has been renamed.
     pub(crate) fn keep(self) {
         let _ = self.folder.keep();
     }
@@ -58,7 +57,7 @@ impl TemporaryFolder {
 /// The age below which a folder may not have its lock yet.
 const FRESH: Duration = Duration::from_secs(60);
 
-/// Removes the folders of this prefix that were last changed before `fresh` and whose process is gone.
+/// Removes the folders of this prefix that were last changed before `fresh` and whose process has ended.
 fn sweep(place: &Path, prefix: &str, fresh: SystemTime) {
     let entries = fs::read_dir(place).into_iter().flatten().flatten();
     for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix)) {
@@ -69,10 +68,10 @@ fn sweep(place: &Path, prefix: &str, fresh: SystemTime) {
     }
 }
 
-/// Makes a temporary folder from which a model can be loaded.
+/// Creates a temporary folder from which a model can be loaded.
 ///
 /// # Errors
-/// [`Error::System`], which names TMPDIR where another folder would do.
+/// [`Error::System`], which names TMPDIR if another folder may help.
 pub(crate) fn temporary_folder(prefix: &str) -> Result<TemporaryFolder> {
     let folder = TemporaryFolder::new_in(&env::temp_dir(), prefix, 0o700).map_err(|error| Error::temporary(&error))?;
     match noexec(folder.path()) {
@@ -86,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_whose_process_is_gone_is_removed_and_no_other() {
+    fn the_folder_of_an_ended_process_is_removed_and_no_other() {
         let place = tempfile::tempdir().unwrap();
         let make = |name: &str| {
             let path = place.path().join(name);
@@ -104,9 +103,9 @@ mod tests {
         assert!(!path.exists());
     }
 
-    /// The flags are the kernel's: each mount that says noexec is found, and no other.
+    /// The kernel lists the mounts: each that is noexec is found, and no other.
     #[test]
-    fn a_folder_is_known_to_be_mounted_noexec() {
+    fn a_noexec_mount_is_found() {
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
         let own = tempfile::tempdir().unwrap();
         assert_eq!(noexec(own.path()).is_some(), mounts_of(&mounts, own.path()).contains(&"noexec"));
@@ -119,7 +118,7 @@ mod tests {
         assert_eq!(noexec(Path::new("/nonexistent")), None);
     }
 
-    /// The options of the last mount that covers `path`.
+    /// Returns the options of the last mount that covers `path`.
     fn mounts_of<'m>(mounts: &'m str, path: &Path) -> Vec<&'m str> {
         let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
         let covering = fields.filter(|fields| path.starts_with(fields[1]));

@@ -1,4 +1,4 @@
-//! The places of clients' data and of runs' results, none of which is opened to a program of the user's.
+//! The paths of clients' data and of runs' results, which are closed to the programs of a user.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -15,13 +15,14 @@ use crate::{experiment::Launch, run::directory::RunDir};
 /// The number of levels below a folder that are searched for runs and datasets.
 const LEVELS: usize = 6;
 
-/// The number of entries that are looked at in all.
+/// The number of entries that are searched in all.
 const ENTRIES: usize = 20_000;
 
-/// Of one folder, more closed entries than this close the folder, so that a message can hold them all.
+/// The most closed entries of one folder. With more of them the folder itself is closed, so that a message can hold the
+/// paths.
 const MOST_OF_ONE: usize = 64;
 
-/// Folders with much in them that no run and no dataset is put into.
+/// Large folders that hold no run and no dataset.
 const PACKAGES: [&str; 3] = ["site-packages", "dist-packages", ".git"];
 
 /// The paths that a run, or a description, closes to a program.
@@ -34,13 +35,13 @@ pub(crate) struct Closed {
 }
 
 impl Closed {
-    /// Of a run in `directory`: the cache, the dataset, the run and what it is a repetition of.
+    /// Closes the cache, the dataset, the run in `directory` and the run that it repeats.
     pub(crate) fn of_run(launch: &Launch, experiment: &Experiment, directory: &RunDir) -> Self {
         let runs = launch.closed.iter().map(PathBuf::as_path).chain([directory.path()]);
         Self::of(&launch.cache, Some(&experiment.data), runs)
     }
 
-    /// Of a program that is asked what it is: there is no run, but a cache.
+    /// Closes the cache, for a program that describes itself without a run.
     pub(crate) fn of_cache(cache: &Cache) -> Self {
         Self::of(cache, None, [].into_iter())
     }
@@ -52,8 +53,9 @@ impl Closed {
         Self { paths: paths.collect(), dataset }
     }
 
-    /// Closes also what is found in the folders that are `searched` for a command with these `files`; all paths are without
-    /// a link. The dataset's folder is closed as a whole, but for one that the command's own files lie in.
+    /// Returns the closed paths for a command with these `files`, with the runs and datasets in the folders that are
+    /// `searched`. All paths are without links. The dataset's folder is closed as a whole unless it holds a file of the
+    /// command.
     pub(super) fn found_in(&self, searched: &[PathBuf], files: &[PathBuf]) -> BTreeSet<PathBuf> {
         let mut closed = self.paths.clone();
         if let Some(folder) = &self.dataset {
@@ -68,38 +70,38 @@ impl Closed {
     }
 }
 
-/// The files in `folder` that the reader of datasets may take, and what they link to.
+/// Returns the files in `folder` that the reader of datasets may open, with their links resolved.
 fn dataset_files(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let files = entries.filter(|entry| is_dataset_file(&entry.file_name()));
     files.filter_map(|entry| entry.path().canonicalize().ok()).collect()
 }
 
-/// Runs, entries of caches and files of datasets in these folders, the higher ones first.
+/// Returns the runs, the entries of caches and the files of datasets in these folders, the higher ones first.
 fn found_below(folders: &[PathBuf]) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut ahead: VecDeque<(PathBuf, usize)> = folders.iter().map(|folder| (folder.clone(), 0)).collect();
     let mut seen = 0;
     while let Some((folder, level)) = ahead.pop_front() {
         let mut below = Vec::new();
-        let mut holds_all = false;
+        let mut is_whole = false;
         for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
             seen += 1;
             let name = entry.file_name();
-            holds_all |= name == LEDGER || is_manifest(&name);
+            is_whole |= name == LEDGER || is_manifest(&name);
             if is_dataset_file(&name) {
                 found.extend(entry.path().canonicalize());
             }
-            // Of a link: what it leads to is not opened, or is looked at in its own place.
+            // The target of a link is closed, or is searched in its own place.
             let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
             if is_folder && !PACKAGES.iter().any(|packages| name == *packages) {
                 below.push((entry.path(), level + 1));
             }
         }
-        match holds_all {
-            true => found.push(folder),
-            false if level < LEVELS && seen < ENTRIES => ahead.extend(below),
-            false => {}
+        if is_whole {
+            found.push(folder);
+        } else if level < LEVELS && seen < ENTRIES {
+            ahead.extend(below);
         }
         if seen >= ENTRIES {
             break;
@@ -108,7 +110,7 @@ fn found_below(folders: &[PathBuf]) -> Vec<PathBuf> {
     found
 }
 
-/// The same with a folder in the place of its entries where those are many, unless it is one to `keep`.
+/// Replaces the closed entries of a folder by the folder if they are many, unless the folder is one to `keep`.
 fn gathered(closed: BTreeSet<PathBuf>, keep: &dyn Fn(&Path) -> bool) -> BTreeSet<PathBuf> {
     let mut of_one: BTreeMap<PathBuf, usize> = BTreeMap::new();
     closed

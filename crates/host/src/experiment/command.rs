@@ -1,8 +1,8 @@
-//! A program of the user's, such as the client of `--client COMMAND`: its command line, and what identifies it.
+//! A program of the user's, such as the client of `--client COMMAND`: its command line and the files that identify it.
 
 use std::{
     collections::BTreeSet,
-    env, fs,
+    fs,
     path::{Path, PathBuf},
 };
 
@@ -11,18 +11,22 @@ use fedpipe_record::{digest::bytes_sha256, identity::Files};
 
 use crate::{
     error::{Error, Result},
-    experiment::{closed::Closed, places::Places, shim, wrapper},
+    experiment::{
+        closed::Closed,
+        places::{Places, in_path},
+        shim, wrapper,
+    },
     process::{launch::Launched, spawn::ClientCommand},
 };
 
-/// A command line, split in words as a shell does it.
+/// A command line, split into words as by a shell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Foreign {
     words: Vec<String>,
 }
 
-/// What holds a client to one thread, and its hash tables to one order: parallelism is processes, and the bits are to be
-/// the same in each of them.
+/// The variables that hold a client to one thread and its hash tables to one order. Parallelism is processes, and each
+/// must compute the same bits.
 const ONE_THREAD: [(&str, &str); 9] = [
     ("OMP_NUM_THREADS", "1"),
     ("OPENBLAS_NUM_THREADS", "1"),
@@ -36,7 +40,7 @@ const ONE_THREAD: [(&str, &str); 9] = [
 ];
 
 impl Foreign {
-    /// The command that `flag` gives.
+    /// Parses the command of `flag`.
     ///
     /// # Errors
     /// [`Error::Usage`] for a command without a word, or with a quote that is not closed.
@@ -48,7 +52,8 @@ impl Foreign {
         }
     }
 
-    /// What a run of it is called: the program's file without its ending; its folder where the file is only `client`.
+    /// Returns the name for a run: the program's file without its extension, or its folder if the file is only
+    /// `client`.
     pub(crate) fn name(&self) -> String {
         let script = self.words.iter().skip(1).find(|word| Path::new(word).is_file());
         let path = Path::new(script.unwrap_or(&self.words[0]));
@@ -57,7 +62,8 @@ impl Foreign {
         folder.filter(|_| stem == "client").unwrap_or(stem)
     }
 
-    /// The files that the command names and their SHA-256: the program (unless it is looked up), scripts, data.
+    /// Returns the files that the command names with their SHA-256: the program (unless it is found in PATH), scripts,
+    /// data.
     pub(crate) fn files(&self) -> Files {
         let named = self.words.iter().enumerate().filter(|(index, word)| *index > 0 || word.contains('/'));
         // A device has no end, and a pipe waits for a writer.
@@ -66,12 +72,12 @@ impl Foreign {
         contents.map(|(word, bytes)| (word.clone(), bytes_sha256(&bytes))).collect()
     }
 
-    /// Returns the command that starts it confined, by `launcher`, fedpipe's own client, with nothing of `closed` opened, nor of what is found
-    /// of that kind in the folders that it may read.
+    /// Returns the command by which `launcher`, fedpipe's own client, starts this command confined. The program can
+    /// read nothing of `closed`, and no runs or datasets in the folders that it may read.
     ///
     /// # Errors
-    /// [`Error::Model`] where there is no such program, and, where anything is confined, for one that starts processes to find
-    /// it and for one that lies in what is closed.
+    /// [`Error::Model`] for a missing program. If the program is confined, also for one that starts other processes and
+    /// for one that lies in a closed path.
     pub(crate) fn launched(
         &self,
         launcher: &ClientCommand,
@@ -81,12 +87,12 @@ impl Foreign {
         let is_confined = level != Level::Off;
         let mut words = self.words.clone();
         let at = wrapper::program_at(&words, is_confined)?;
-        // A wrapper is what is executed, and the program what it becomes.
+        // A wrapper is executed, and becomes the program.
         let first = self.program(0)?;
         let mut program = self.program(at)?;
         let in_path = !words[at].contains('/');
         if let Some(stands_for) = shim::stands_for(&program, in_path, is_confined)? {
-            // An interpreter finds its libraries by the name that it was called by.
+            // An interpreter finds its libraries by the name of its command.
             words[at] = stands_for.display().to_string();
             program = stands_for;
         }
@@ -108,8 +114,9 @@ impl Foreign {
         Ok((command, launched))
     }
 
-    /// The files of the command, whose program is the word `at`: first that program and its script (or, of a module, this
-    /// folder); each without a link, and those that are links also as such, since an environment's interpreter is one.
+    /// Returns the files of the command, whose program is the word `at`: first that program and its script (for a
+    /// module, this folder). Links are resolved, and then follow as such, since the interpreter of an environment is a
+    /// link.
     fn own_files(&self, program: &Path, at: usize) -> Vec<PathBuf> {
         let split = |word: &String| shlex::split(word).unwrap_or_default();
         let words = self.words.iter().skip(at + 1);
@@ -147,8 +154,7 @@ fn find(program: &str) -> Option<PathBuf> {
     if program.contains('/') {
         return Some(PathBuf::from(program)).filter(|path| path.is_file());
     }
-    let folders = env::var_os("PATH")?;
-    env::split_paths(&folders).map(|folder| folder.join(program)).find(|path| path.is_file())
+    in_path(program)
 }
 
 #[cfg(test)]
@@ -202,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_is_looked_up() {
+    fn a_program_without_a_folder_is_found_in_path() {
         let program = |text| Foreign::parse("--client", text).unwrap().program(0);
         assert!(program("sh -c true").unwrap().ends_with("sh"));
         assert!(program("nonesuch").unwrap_err().to_string().contains("no program nonesuch in PATH"));

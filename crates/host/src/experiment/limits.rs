@@ -1,4 +1,4 @@
-//! The limits of each client process on this machine, from what the user asks for.
+//! The limits of each client process on this machine.
 
 use fedpipe_protocol::{Isolation, Level};
 use fedpipe_record::{experiment::Experiment, memory_limit::MemoryLimit};
@@ -8,11 +8,12 @@ use crate::{experiment::processes::process_count, process::container};
 
 const MEBIBYTE: u64 = 1 << 20;
 
-/// The default is never less: the libraries and the stack of a model that takes little memory take as much of the address
-/// space, which is what the kernel counts.
+/// The least default limit. The kernel counts address space, of which libraries and stacks take this much even if the
+/// model uses little memory.
 const LEAST: u64 = 256 * MEBIBYTE;
 
-/// Returns the isolation of each of so many client processes on this machine, from what the user asks for.
+/// Returns the isolation of each of so many client processes on this machine. Without a memory limit of the user's, the
+/// processes share half of the memory.
 pub fn isolation(level: Level, memory_limit: Option<MemoryLimit>, cpu_limit: Option<u64>, processes: u32) -> Isolation {
     let memory_limit = match memory_limit {
         Some(MemoryLimit::None) => None,
@@ -22,13 +23,13 @@ pub fn isolation(level: Level, memory_limit: Option<MemoryLimit>, cpu_limit: Opt
     Isolation { level, memory_limit, cpu_seconds: cpu_limit }
 }
 
-/// Half of this machine's memory over the processes, in whole MiB.
+/// Returns the share of each process in half of this machine's memory, in whole MiB.
 fn share(processes: u32) -> Option<u64> {
     let bytes = memory()? / 2 / u64::from(processes.max(1));
     Some((bytes / MEBIBYTE * MEBIBYTE).max(LEAST))
 }
 
-/// Bytes of this machine's memory, or of this container's where it may have less.
+/// Returns the bytes of this machine's memory, or the limit of this container if that is less.
 fn memory() -> Option<u64> {
     let value = |name| sysconf(name).ok().flatten().and_then(|value| u64::try_from(value).ok());
     let machine = value(SysconfVar::_PHYS_PAGES)?.checked_mul(value(SysconfVar::PAGE_SIZE)?)?;
@@ -45,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_may_take_its_share_of_half_the_memory_by_default() {
+    fn the_default_limit_is_the_share_of_half_the_memory() {
         let limit = |processes, limit| isolation(Level::Auto, limit, None, processes).memory_limit;
         let memory = memory().unwrap();
         for processes in [1, 2, 1000] {

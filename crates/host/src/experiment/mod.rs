@@ -1,4 +1,5 @@
-//! What this machine decides of an experiment: how clients are launched, their limits, the commands of programs.
+//! The decisions of this machine about an experiment: the launch of clients, their number and limits, and the commands
+//! of programs.
 
 pub(crate) mod closed;
 pub(crate) mod command;
@@ -17,30 +18,30 @@ use fedpipe_record::experiment::Experiment;
 
 use crate::{error::Result, experiment::command::Foreign, process::spawn::ClientCommand};
 
-/// Where the dylib of a model is, and how clients are started; these decide no result and are in no experiment.
+/// The places and commands of a run on this machine. They change no result and are not part of an experiment.
 #[derive(Debug, Clone)]
 pub struct Launch {
-    /// How to start a client that loads a dylib.
+    /// The command that starts a client that loads a dylib.
     pub command: ClientCommand,
-    /// How to start fedpipe's own client on this machine, which launches a program of the user's.
+    /// The command that starts fedpipe's own client on this machine, which launches a program of the user's.
     pub launcher: ClientCommand,
-    /// The model's dylib; none where the experiment's client is a program of the user's.
+    /// The model's dylib; none if the experiment's client is a program of the user's.
     pub dylib: Option<PathBuf>,
-    /// The run directory; `runs/MODEL-N` where it is not given.
+    /// The run directory; none for `runs/MODEL-N`.
     pub out: Option<PathBuf>,
-    /// `true` if a run that `out` holds gives way.
+    /// `true` if the run replaces a run in `out`.
     pub overwrite: bool,
-    /// Where datasets and partitions are kept.
+    /// The cache of datasets and partitions.
     pub cache: fedpipe_data::Cache,
-    /// Further paths that no program of the user's may read: the run that this one repeats.
+    /// Further paths that no program of the user's may read: the run that this run repeats.
     pub closed: Vec<PathBuf>,
-    /// Who takes part in the rounds of a run that repeats another, by round; empty for a run of its own.
+    /// The participants by round in a run that repeats another; empty for a run of its own.
     pub replay: BTreeMap<u64, Vec<u32>>,
-    /// Dylibs that such a run takes later, by the round from which on it uses them.
+    /// The dylibs that such a run loads later, by the first round that uses them.
     pub swaps: BTreeMap<u64, PathBuf>,
 }
 
-/// Refuses an experiment that cannot be run, whatever the data.
+/// Refuses an experiment that cannot run on any data.
 ///
 /// # Errors
 /// Returns [`Error::Usage`](crate::error::Error::Usage) with the value, the reason and the remedy.
@@ -50,22 +51,47 @@ pub(crate) fn check(experiment: &Experiment) -> Result<()> {
     Ok(experiment.check()?)
 }
 
-/// Returns the client that is a program of the user's, if it is one.
+/// Returns the program of `--client`, if there is one.
 pub(crate) fn client_program(experiment: &Experiment) -> Result<Option<Foreign>> {
     experiment.client.as_deref().map(|command| Foreign::parse("--client", command)).transpose()
 }
 
-/// Returns the strategy that is a program of the user's, if it is one.
+/// Returns the program of `--strategy-program`, if there is one.
 pub(crate) fn strategy_program(experiment: &Experiment) -> Result<Option<Foreign>> {
     let command = experiment.strategy_program.as_deref();
     command.map(|command| Foreign::parse("--strategy-program", command)).transpose()
 }
 
-/// Returns the name of the run, as a folder.
+/// Returns the name of the run's folder, without its number.
 pub(crate) fn run_name(experiment: &Experiment) -> Result<String> {
     if let Some(foreign) = client_program(experiment)? {
         return Ok(foreign.name());
     }
     let stem = Path::new(&experiment.model).file_stem().unwrap_or_default().to_string_lossy().into_owned();
     Ok(stem.strip_prefix("lib").unwrap_or(&stem).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_named_after_its_model_or_its_program() {
+        let name = |model: &str, client: Option<&str>| {
+            let (model, client) = (model.to_owned(), client.map(str::to_owned));
+            run_name(&Experiment { model, client, ..Experiment::default() }).unwrap()
+        };
+        assert_eq!(name("mlp", None), "mlp");
+        assert_eq!(name("target/release/liblogreg.so", None), "logreg");
+        assert_eq!(name("mlp", Some("./build/mine --fast")), "mine");
+    }
+
+    #[test]
+    fn a_command_that_cannot_be_split_is_refused_by_its_flag() {
+        let refused = |experiment: Experiment| check(&experiment).unwrap_err().to_string();
+        let command = Some("python3 'x".to_owned());
+        assert!(refused(Experiment { client: command.clone(), ..Experiment::default() }).starts_with("--client "));
+        let strategy_program = Experiment { strategy_program: command, ..Experiment::default() };
+        assert!(refused(strategy_program).starts_with("--strategy-program "));
+    }
 }

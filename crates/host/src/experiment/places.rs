@@ -1,7 +1,7 @@
 //! The part of the file system that a program of the user's needs: its own folder, its interpreter's, the system's.
 //!
-//! A guess, made from the command and the environment: a Landlock ruleset cannot be widened once somebody knows better. It is
-//! made once a run; the launchers open what is found here but for what is closed.
+//! The places are a guess from the command and the environment, made once a run. A Landlock ruleset cannot be widened
+//! later. The launchers open these places except the closed paths in them.
 
 use std::{
     collections::BTreeSet,
@@ -12,8 +12,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Places of the system that interpreters and their libraries ask. Of /proc and /sys only what tells of the machine, and of
-/// this process, which the program will be (TensorFlow ends without its command line).
+/// The places of the system that interpreters and their libraries read. Of /proc and /sys these are only the files
+/// about the machine and about this process, which becomes the program (TensorFlow exits without its command line).
 const SYSTEM: [&str; 22] = [
     "/bin",
     "/sbin",
@@ -39,10 +39,10 @@ const SYSTEM: [&str; 22] = [
     "/proc/stat",
 ];
 
-/// Beside the `bin` of an interpreter.
+/// The folders beside the `bin` of an interpreter.
 const BESIDE_BIN: [&str; 5] = ["bin", "lib", "lib64", "libexec", "share"];
 
-/// Environments and paths that the environment names.
+/// The variables that name environments and paths.
 const VARIABLES: [&str; 4] = ["VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONPATH", "LD_LIBRARY_PATH"];
 
 /// The paths that a program needs.
@@ -50,15 +50,15 @@ const VARIABLES: [&str; 4] = ["VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONPATH", "LD_L
 pub(super) struct Places {
     /// Files, and folders with all that is in them.
     pub(super) open: BTreeSet<PathBuf>,
-    /// Those of the folders that may hold what is not the program's, the command's own first: all but the system's and those
-    /// of an installation.
+    /// The folders among them that may hold other data than the program's, the command's own folder first: all except
+    /// the system's and those of an installation.
     pub(super) searched: Vec<PathBuf>,
 }
 
 impl Places {
-    /// Those of the command `words`, whose first is the file `program`.
+    /// Finds the places of the command `words`, whose first is the file `program`.
     pub(super) fn of(program: &Path, words: &[String]) -> Self {
-        // As they are: /proc/self is the program's own only where the launcher opens it.
+        // Links remain: the launcher resolves /proc/self, which then is the program's own.
         let open = SYSTEM.iter().map(PathBuf::from).collect();
         let mut found = Self { open, searched: Vec::new() };
         found.executable(program);
@@ -80,9 +80,9 @@ impl Places {
         }
     }
 
-    /// Opens a folder of the user's with all that is in it, unless it is one that is shared.
+    /// Opens a folder of the user's with all its contents, unless it is shared.
     fn open_folder(&mut self, path: &Path) {
-        // A word without a folder in it names a file of this one.
+        // A word without a folder names a file of the current folder.
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         let Ok(path) = path.canonicalize() else { return };
         if is_shared(&path) || self.searched.contains(&path) {
@@ -104,7 +104,8 @@ impl Places {
         self.python_libraries(&home.join(".local"));
     }
 
-    /// A word of the command: a file or folder, a program in PATH, or `-m`, which looks for a module in this folder.
+    /// Opens the places of a word of the command: a file or folder, a program in PATH, or `-m`, which searches this
+    /// folder for a module.
     fn word(&mut self, word: &str) {
         let path = Path::new(word);
         match (word, path.is_dir(), path.is_file()) {
@@ -123,7 +124,8 @@ impl Places {
         }
     }
 
-    /// Opens a program, the environment or installation that it belongs to, and the interpreter that its first line names.
+    /// Opens a program, the environment or installation that it belongs to, and the interpreter that its first line
+    /// names.
     fn executable(&mut self, program: &Path) {
         let Ok(program) = std::path::absolute(program) else { return };
         self.open(&program);
@@ -164,8 +166,8 @@ impl Places {
         self.python_paths(prefix);
     }
 
-    /// Opens what the packages below `prefix` name in their `.pth` files: packages that are used where they are written,
-    /// and those of an environment that this one lies over (`uv run --with` has a line with `site.addsitedir("PATH")`).
+    /// Opens the paths in the `.pth` files of the packages below `prefix`: packages under development, and those of the
+    /// environment below this one (`uv run --with` writes a line with `site.addsitedir("PATH")`).
     fn python_paths(&mut self, prefix: &Path) {
         for packages in site_packages(prefix) {
             let files = fs::read_dir(&packages).into_iter().flatten().flatten().map(|entry| entry.path());
@@ -180,7 +182,7 @@ impl Places {
     }
 }
 
-/// Returns `true` for a folder that is not the program's alone: one that holds the home, or that all users may write to.
+/// Returns `true` for a folder that holds the user's home or that all users may write to.
 fn is_shared(path: &Path) -> bool {
     let temporary = env::temp_dir().canonicalize().is_ok_and(|temporary| temporary == path);
     let all_write = |path: &Path| path.metadata().is_ok_and(|about| about.permissions().mode() & 0o002 != 0);
@@ -196,7 +198,7 @@ fn holds_home(path: &Path) -> bool {
 /// Returns the words of the commands that a shell script becomes (`exec COMMAND`). A line without `exec` starts another
 /// process, which isolation refuses.
 fn shell_commands(script: &Path) -> Vec<Vec<String>> {
-    /// Bytes of a script that are looked at.
+    /// The bytes of a script that are searched.
     const MOST: u64 = 64 << 10;
     let is_shell = |name: &Path| name.file_name().is_some_and(|name| name.to_string_lossy().ends_with("sh"));
     let line = first_line(script);
@@ -217,12 +219,13 @@ fn site_packages(prefix: &Path) -> Vec<PathBuf> {
     versions.map(|entry| entry.path().join("site-packages")).filter(|path| path.is_dir()).collect()
 }
 
-fn in_path(word: &str) -> Option<PathBuf> {
+/// Returns the file of this name in the first folder of PATH that has one; none for a path.
+pub(super) fn in_path(word: &str) -> Option<PathBuf> {
     let folders = env::var_os("PATH").filter(|_| !word.is_empty() && !word.contains('/'))?;
     env::split_paths(&folders).map(|folder| folder.join(word)).find(|path| path.is_file())
 }
 
-/// Returns the text after `#!`, where a program is a script.
+/// Returns the text after `#!` of a script; an empty text for another program.
 fn first_line(program: &Path) -> String {
     let mut start = Vec::new();
     let read = File::open(program).and_then(|file| file.take(256).read_to_end(&mut start));

@@ -4,7 +4,7 @@ use std::thread::available_parallelism;
 
 use fedpipe_record::experiment::Experiment;
 
-/// Above so many clients, processes are pooled by default.
+/// The number of clients above which several share a process by default.
 const MAX_PROCESSES: u32 = 64;
 
 /// Returns the number of client processes of the run.
@@ -19,8 +19,8 @@ pub fn process_count(experiment: &Experiment) -> u32 {
 
 /// Returns the number of processes over which the work of one core is spread.
 ///
-/// Two spread it more evenly: of ten sampled clients, six belong to one of two processes on average, so that the other
-/// process waits. A program of the user's, with its interpreter and what it compiles, costs more than that gains.
+/// Two processes spread the work more evenly: with one for each of two cores, one process has six of ten sampled
+/// clients on average, and the other core waits. A second interpreter of a user's program would cost more than that.
 pub(crate) fn processes_a_job(experiment: &Experiment) -> u32 {
     if experiment.client.is_none() { 2 } else { 1 }
 }
@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn processes_are_pooled_above_64_clients() {
+    fn clients_share_processes_above_64_clients() {
         let many = Experiment { clients: 65, jobs: Some(3), ..Experiment::default() };
         assert_eq!(process_count(&many), 6);
         assert_eq!(process_count(&Experiment { jobs: Some(1), ..many.clone() }), 1);

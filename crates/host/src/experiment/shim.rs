@@ -1,8 +1,8 @@
-//! What starts processes to find the program that is meant, which a client that is confined cannot.
+//! Programs that start processes to find another program, which a confined client cannot do.
 //!
-//! Shims, such as pyenv's, are scripts in a folder `shims` that start a version manager, which looks for the program and
-//! becomes it: the host asks the manager instead. It does so for shims in PATH alone, since the manager is not confined, and
-//! what a command names by its path may be somebody else's.
+//! A shim, such as pyenv's, is a script in a folder `shims`. It starts a version manager, which finds the program and
+//! becomes it. The host asks the manager instead. It asks only for shims in PATH: the manager is not confined, and a
+//! path in a command may name a program of another user's.
 
 use std::{
     fs::File,
@@ -14,7 +14,7 @@ use std::{
 };
 
 use nix::{
-    poll::{PollFd, PollFlags, PollTimeout, poll},
+    poll::PollTimeout,
     sys::signal::{Signal, killpg},
 };
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -23,17 +23,19 @@ use fedpipe_record::cause::tame;
 
 use crate::{
     error::{Error, Result},
-    process::start_error::{StartCall, failed},
+    process::{
+        poll::wait_readable,
+        start_error::{StartCall, failed},
+    },
 };
 
-/// How long a version manager may look.
+/// The time that a version manager has.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The program that `program` stands for here and now, where it is a shim.
+/// Returns the program that a shim in PATH currently stands for; none for a program that is no shim.
 ///
 /// # Errors
-/// [`Error::Model`] for a shim of a program that is not there, and, where it is to be `confined`, for another shim and for
-/// uv.
+/// [`Error::Model`] for a shim of a missing program. If the program is `confined`, also for any other shim and for uv.
 pub(crate) fn stands_for(program: &Path, in_path: bool, confined: bool) -> Result<Option<PathBuf>> {
     let is_shim = program.parent().is_some_and(|folder| folder.ends_with("shims"));
     let found = if is_shim && in_path && program.is_absolute() { program_of(program)? } else { None };
@@ -54,8 +56,8 @@ pub(crate) fn stands_for(program: &Path, in_path: bool, confined: bool) -> Resul
     }
 }
 
-/// Asks the manager of a shim; none where the shim is not a script that ends in `exec MANAGER exec …`, as those of pyenv,
-/// rbenv and asdf do: such a manager answers `MANAGER which NAME`.
+/// Asks the manager of a shim. The shims of pyenv, rbenv and asdf end in `exec MANAGER exec …`, and such a manager
+/// answers `MANAGER which NAME`. Returns none for another script.
 fn program_of(shim: &Path) -> Result<Option<PathBuf>> {
     let Some(manager) = manager(shim) else { return Ok(None) };
     let name = shim.file_name().unwrap_or_default();
@@ -70,7 +72,7 @@ fn program_of(shim: &Path) -> Result<Option<PathBuf>> {
     }
 }
 
-/// What the script executes, where that is a version manager.
+/// Returns the version manager that the script executes.
 fn manager(shim: &Path) -> Option<String> {
     let mut start = Vec::new();
     File::open(shim).and_then(|file| file.take(4096).read_to_end(&mut start)).ok()?;
@@ -79,25 +81,25 @@ fn manager(shim: &Path) -> Option<String> {
     words.get(2).filter(|word| *word == "exec").and(words.get(1).cloned())
 }
 
-/// Runs a command to its end and takes what it says.
+/// Runs a command to its end and returns its output.
 fn output(command: &mut Command) -> io::Result<Output> {
     let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = command.process_group(0).spawn().map_err(failed(StartCall::Program)).map_err(io::Error::other)?;
-    let ended = ends(&child);
-    // What it left behind would keep the pipes open. Until it is reaped its number cannot be another's.
+    let exited = wait_for_exit(&child);
+    // Its descendants would keep the pipes open. Until the child is reaped, its number cannot be another process's.
     let _ = killpg(nix::unistd::Pid::from_raw(child.id().cast_signed()), Signal::SIGKILL);
     let output = child.wait_with_output()?;
-    ended.map(|()| output)
+    exited.map(|()| output)
 }
 
-fn ends(child: &Child) -> io::Result<()> {
+fn wait_for_exit(child: &Child) -> io::Result<()> {
     let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty());
     let pidfd = pidfd.map_err(failed(StartCall::PidFd)).map_err(io::Error::other)?;
     let patience = PollTimeout::try_from(PATIENCE).unwrap_or(PollTimeout::MAX);
-    match poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], patience)? {
-        0 => Err(io::Error::other(format!("it has not answered within {} s", PATIENCE.as_secs()))),
-        _ => Ok(()),
+    if wait_readable(pidfd.as_fd(), patience)? {
+        return Ok(());
     }
+    Err(io::Error::other(format!("it has not answered within {} s", PATIENCE.as_secs())))
 }
 
 #[cfg(test)]
@@ -106,7 +108,7 @@ mod tests {
 
     use super::*;
 
-    /// A shim of a manager that runs the script `says`.
+    /// Creates a shim whose manager runs the script `says`.
     fn shim(folder: &Path, says: &str) -> PathBuf {
         let (manager, shim) = (folder.join("manager"), folder.join("python3"));
         let script = format!("#!/bin/sh\n[ \"$*\" = 'which python3' ] || exit 9\n{says}\n");
@@ -119,22 +121,22 @@ mod tests {
     }
 
     #[test]
-    fn a_shim_stands_for_what_its_manager_says() {
+    fn a_shim_stands_for_the_program_that_its_manager_names() {
         let folder = tempfile::tempdir().unwrap();
         let shim = shim(folder.path(), "echo /bin/sh");
         assert_eq!(program_of(&shim).unwrap(), Some(PathBuf::from("/bin/sh")));
     }
 
-    /// Else this test takes a thousand seconds.
+    /// If the host waited, this test would take a thousand seconds.
     #[test]
-    fn what_a_manager_leaves_behind_is_ended_and_not_waited_for() {
+    fn the_descendants_of_a_manager_are_killed() {
         let folder = tempfile::tempdir().unwrap();
         let shim = shim(folder.path(), "sleep 1000 &\necho /bin/sh");
         assert_eq!(program_of(&shim).unwrap(), Some(PathBuf::from("/bin/sh")));
     }
 
     #[test]
-    fn what_a_manager_does_not_know_is_one_sentence() {
+    fn a_program_that_the_manager_does_not_find_is_refused_in_one_sentence() {
         for (says, told) in [
             ("echo 'python3: not found' >&2; exit 127", "names no program: python3: not found, so that"),
             ("echo /nonesuch", "names no program: /nonesuch, so that"),
@@ -146,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn another_script_and_a_program_say_nothing() {
+    fn another_script_and_a_program_are_no_shims() {
         let folder = tempfile::tempdir().unwrap();
         let script = folder.path().join("python3");
         fs::write(&script, "#!/bin/sh\nexec \"/bin/sh\" -c true\n").unwrap();
@@ -155,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_starts_processes_is_refused_where_it_is_confined() {
+    fn a_confined_shim_and_uv_are_refused() {
         for (program, remedy) in
             [("/x/shims/python3", "name the program itself"), ("/x/bin/uv", "write `uv run fedpipe")]
         {

@@ -1,21 +1,21 @@
-//! Programs whose last words are a command themselves, such as `env` and `timeout`.
+//! Programs whose last arguments are a command, such as `env` and `timeout`.
 //!
-//! Some become that command's program, in the same process, which is confined with them. Others start it as another
+//! Some of them execute the command in their own process, which is confined already. Others start it as another
 //! process, which isolation refuses.
 
 use std::path::Path;
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
-/// A program that is known by the name of its file.
+/// A wrapper, found by the name of its file.
 #[derive(Debug)]
 struct Wrapper {
     name: &'static str,
-    /// The options that take the next word, where they have none after `=` or in the same word.
+    /// The options whose value is the next word, unless it follows `=` or is in the same word.
     valued: &'static [&'static str],
-    /// The words before the command that are no options.
+    /// The number of words before the command that are no options.
     operands: usize,
-    /// The remedy where it starts the command as another process.
+    /// The remedy, if the wrapper starts the command as another process.
     forks: Option<&'static str>,
 }
 
@@ -44,10 +44,10 @@ const WRAPPERS: [Wrapper; 7] = [
     },
 ];
 
-/// Returns the index of the word that names the program in the end: 0 unless the words begin with a wrapper.
+/// Returns the index of the word that names the program: 0 unless the words begin with a wrapper.
 ///
 /// # Errors
-/// [`Error::Model`] for a wrapper that starts another process, where the program is to be `confined`.
+/// [`Error::Model`] for a wrapper that starts another process, if the program is `confined`.
 pub(crate) fn program_at(words: &[String], confined: bool) -> Result<usize> {
     let mut at = 0;
     while let Some(wrapper) = words.get(at).and_then(|word| wrapper(word)) {
@@ -71,14 +71,14 @@ fn wrapper(word: &str) -> Option<&'static Wrapper> {
 }
 
 impl Wrapper {
-    /// Returns the index of the command in the words after the wrapper's own; none where there is none.
+    /// Returns the index of the command in the words after the wrapper's own; none if there is no command.
     fn command(&self, words: &[String]) -> Option<usize> {
         let (mut at, mut operands) = (0, self.operands);
         loop {
             let word = words.get(at)?.as_str();
             let is_assignment = self.name == "env" && word.contains('=');
             match word {
-                // Of the words of one word, another file is the program.
+                // The next word is a command line of its own, which is not parsed.
                 "-S" | "--split-string" => return None,
                 "--" => {}
                 _ if self.valued.contains(&word) => at += 1,
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn the_program_of_a_wrapper_is_the_one_that_it_becomes() {
+    fn the_program_of_a_wrapper_is_the_one_that_it_executes() {
         for (command, program) in [
             ("python3 c.py env", "python3"),
             ("env A=1 B=2 python3 c.py", "python3"),

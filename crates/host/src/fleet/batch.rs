@@ -1,27 +1,30 @@
-//! Jobs that are done together, and how far each is.
+//! The jobs of one call of [`Fleet::run`](crate::fleet::Fleet::run), and the progress of each.
 
 use std::{cmp::Reverse, collections::VecDeque};
 
 use crate::fleet::{Job, Settled};
 
-/// The jobs of one call of [`Fleet::run`](crate::fleet::Fleet::run).
+/// Jobs that are done together.
 pub(crate) struct Batch {
     pub(crate) jobs: Vec<Job>,
+    /// The results, by job.
     pub(crate) settled: Vec<Option<Settled>>,
+    /// The failed attempts, by job.
     pub(crate) attempts: Vec<u32>,
-    /// By slot: what waits, and what is being worked on.
+    /// The jobs that wait, by slot.
     pub(crate) waiting: Vec<VecDeque<usize>>,
+    /// The job that the process does, by slot.
     pub(crate) working: Vec<Option<Work>>,
     pub(crate) round: Option<u64>,
 }
 
-/// A job in hand.
+/// A job that a process does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Work {
     pub(crate) job: usize,
-    /// The process has done it and the host reads the answer, so that there is room for another to compute. Not said of one that
-    /// goes on where it is.
-    pub(crate) answering: bool,
+    /// The process has computed the job and sends the reply, so that another process can compute. It stays `false` for
+    /// a process that continues on its core.
+    pub(crate) replying: bool,
 }
 
 impl Batch {
@@ -33,36 +36,36 @@ impl Batch {
         Self { jobs, settled, attempts, waiting, working: vec![None; slots], round }
     }
 
-    /// Whether the process of `slot` computes, or is to go on at once.
+    /// Returns `true` if the process of `slot` computes, or continues at once.
     pub(crate) fn computes(&self, slot: usize) -> bool {
-        self.working[slot].is_some_and(|work| !work.answering)
+        self.working[slot].is_some_and(|work| !work.replying)
     }
 
-    /// How many processes compute.
+    /// Returns the number of processes that compute.
     pub(crate) fn busy(&self) -> usize {
         (0..self.working.len()).filter(|&slot| self.computes(slot)).count()
     }
 
-    /// Whether `cores` have work with the process of `slot` on one of them, and will have: as many processes can compute, and as many
-    /// jobs wait besides the `taken` ones.
+    /// Returns `true` if so many `cores` have work, with the process of `slot` on one of them: as many processes can
+    /// compute, and as many jobs wait besides the `taken` ones.
     pub(crate) fn fills(&self, cores: usize, slot: usize, taken: usize) -> bool {
         let waiting: usize = self.waiting.iter().map(VecDeque::len).sum();
         let can = |&other: &usize| other == slot || self.computes(other) || !self.waiting[other].is_empty();
         waiting >= cores + taken && (0..self.waiting.len()).filter(can).count() >= cores
     }
 
-    /// The slots with work and none in hand: those that are ready before those that start, and of each the longest queues
-    /// first, since they would be what the rest of the batch waits for; else in order. What a core has in its caches, so that
-    /// it `knows` the slot, is worth a queue of half the length.
-    pub(crate) fn idle(&self, is_ready: impl Fn(usize) -> bool, knows: impl Fn(usize) -> bool) -> Vec<usize> {
+    /// Returns the idle slots that have jobs: ready processes before those that start, then longer queues before
+    /// shorter ones, since the batch waits for its longest queue. A queue whose model a core has in its caches counts
+    /// twice.
+    pub(crate) fn idle(&self, is_ready: impl Fn(usize) -> bool, is_cached: impl Fn(usize) -> bool) -> Vec<usize> {
         let idle = |&slot: &usize| self.working[slot].is_none() && !self.waiting[slot].is_empty();
         let mut slots: Vec<usize> = (0..self.waiting.len()).filter(idle).collect();
-        let weight = |slot: usize| self.waiting[slot].len() * if knows(slot) { 2 } else { 1 };
-        slots.sort_by_key(|&slot| (!is_ready(slot), Reverse(weight(slot)), !knows(slot)));
+        let weight = |slot: usize| self.waiting[slot].len() * if is_cached(slot) { 2 } else { 1 };
+        slots.sort_by_key(|&slot| (!is_ready(slot), Reverse(weight(slot)), !is_cached(slot)));
         slots
     }
 
-    /// Whether the process of `slot`, which a core knows and which answers, would be the next there all the same.
+    /// Returns `true` if the process of `slot`, whose model a core has in its caches, would be the next on that core.
     pub(crate) fn is_next(&self, slot: usize, is_ready: impl Fn(usize) -> bool) -> bool {
         let own = 2 * self.waiting[slot].len();
         let first = self.idle(&is_ready, |_| false).first().copied().filter(|&slot| is_ready(slot));
@@ -77,20 +80,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ready_are_first_and_of_them_the_longest_queue_but_what_a_core_knows_counts_twice() {
+    fn ready_processes_and_long_queues_are_first_and_a_cached_queue_counts_twice() {
         let job = |slot| Job { slot, client: None, request: Request::GetWeights, weights: None };
         let mut batch = Batch::new([0, 1, 2, 2, 3, 3, 3, 5].map(job).into(), 6, None);
-        let nobody = |_| false;
-        assert_eq!(batch.idle(|_| true, nobody), [3, 2, 0, 1, 5]);
-        assert_eq!(batch.idle(|slot| slot == 1 || slot == 2, nobody), [2, 1, 3, 0, 5]);
+        let none = |_| false;
+        assert_eq!(batch.idle(|_| true, none), [3, 2, 0, 1, 5]);
+        assert_eq!(batch.idle(|slot| slot == 1 || slot == 2, none), [2, 1, 3, 0, 5]);
         // Of 1, 1, 2, 3 and 1 jobs.
         assert_eq!(batch.idle(|slot| slot != 0, |slot| slot < 2), [3, 1, 2, 5, 0]);
         assert!(batch.fills(5, 0, 3) && batch.fills(6, 4, 2), "8 jobs wait, for 5 and one that has none");
         assert!(!batch.fills(6, 0, 0), "only 5 have work");
         assert!(!batch.fills(5, 0, 4), "and 4 jobs besides");
-        batch.working[3] = Some(Work { job: 4, answering: false });
+        batch.working[3] = Some(Work { job: 4, replying: false });
         batch.waiting[2].pop_front();
-        assert_eq!(batch.idle(|_| true, nobody), [0, 1, 2, 5]);
+        assert_eq!(batch.idle(|_| true, none), [0, 1, 2, 5]);
     }
 
     #[test]
@@ -99,7 +102,7 @@ mod tests {
         let mut batch = Batch::new([0, 0, 1, 1, 1, 1, 1, 2].map(job).into(), 3, None);
         for slot in [0, 2] {
             let job = batch.waiting[slot].pop_front().unwrap();
-            batch.working[slot] = Some(Work { job, answering: false });
+            batch.working[slot] = Some(Work { job, replying: false });
         }
         assert!(!batch.is_next(0, |_| true), "1 job, and 5");
         assert!(batch.is_next(0, |slot| slot != 1), "the 5 cannot be done yet");
@@ -109,9 +112,9 @@ mod tests {
     }
 
     #[test]
-    fn who_answers_leaves_its_core_to_another() {
+    fn a_process_that_replies_leaves_its_core_to_another() {
         let mut batch = Batch::new(Vec::new(), 3, None);
-        batch.working = vec![Some(Work { job: 0, answering: true }), None, Some(Work { job: 1, answering: false })];
+        batch.working = vec![Some(Work { job: 0, replying: true }), None, Some(Work { job: 1, replying: false })];
         assert_eq!([0, 1, 2].map(|slot| batch.computes(slot)), [false, false, true]);
         assert_eq!(batch.busy(), 1);
     }

@@ -1,8 +1,8 @@
-//! Which core a client process computes on.
+//! The assignment of cores to the client processes that compute.
 //!
-//! While every core has work, and as many jobs wait, each process that computes is kept on a core of its own. Left alone, the kernel
-//! may put one that is woken behind another that computes, and leave it there for a time slice (4 ms were seen) although a core is
-//! idle. The last of the work is the kernel's to place: it can move a process away from a core that others need, too.
+//! While every core has work, and as many jobs wait, each process that computes is kept on a core of its own. Otherwise
+//! the kernel may queue a process behind another one for a time slice, although a core is idle. The kernel places the
+//! last jobs of a batch, since it can also move a process away from a core that another program needs.
 
 use nix::{
     sched::{CpuSet, sched_getaffinity},
@@ -19,18 +19,19 @@ pub(crate) struct Cores {
 #[derive(Debug)]
 struct Core {
     number: usize,
-    /// Whose process was sent here last, in this batch.
+    /// The slot whose process computed here last, in this batch.
     slot: Option<usize>,
 }
 
 impl Cores {
-    /// Those that this process may use, where they are as many as `jobs`; else none, and the kernel has room to choose.
+    /// Returns the cores that this process may use if their number is `jobs`; otherwise none, and the kernel chooses.
     pub(crate) fn of_machine(jobs: usize) -> Self {
         let all = sched_getaffinity(Pid::this()).unwrap_or_default();
         let numbers = numbers(&all);
         if numbers.len() == jobs { Self::new(all, &numbers) } else { Self::none() }
     }
 
+    /// Returns no cores: the kernel places every process.
     pub(crate) fn none() -> Self {
         Self::new(CpuSet::new(), &[])
     }
@@ -39,35 +40,37 @@ impl Cores {
         Self { all, each: numbers.iter().map(|&number| Core { number, slot: None }).collect() }
     }
 
+    /// Returns the number of cores.
     pub(crate) fn count(&self) -> usize {
         self.each.len()
     }
 
-    /// All of them; `None` where there are none.
+    /// Returns the set of all cores; `None` if there are none.
     pub(crate) fn all(&self) -> Option<CpuSet> {
         Some(self.all).filter(|_| !self.each.is_empty())
     }
 
-    /// Forgets who is where.
-    pub(crate) fn forget_all(&mut self) {
+    /// Clears all assignments.
+    pub(crate) fn clear(&mut self) {
         self.each.iter_mut().for_each(|core| core.slot = None);
     }
 
-    /// Forgets where `slot` is.
-    pub(crate) fn forget(&mut self, slot: usize) {
+    /// Clears the assignment of `slot`.
+    pub(crate) fn release(&mut self, slot: usize) {
         self.each.iter_mut().filter(|core| core.slot == Some(slot)).for_each(|core| core.slot = None);
     }
 
-    /// Whether the process of `slot` was the last on some core, whose caches have its model.
-    pub(crate) fn know(&self, slot: usize) -> bool {
+    /// Returns `true` if the process of `slot` was the last on some core, whose caches then have its model.
+    pub(crate) fn caches(&self, slot: usize) -> bool {
         self.each.iter().any(|core| core.slot == Some(slot))
     }
 
-    /// Gives `slot` the core that knows it, or else one where nobody computes; `None` where there is none.
+    /// Assigns `slot` the core that caches its model, or else one on which no process computes; `None` if there is
+    /// none.
     pub(crate) fn take(&mut self, slot: usize, computes: impl Fn(usize) -> bool) -> Option<CpuSet> {
-        let known = self.each.iter().position(|core| core.slot == Some(slot));
+        let cached = self.each.iter().position(|core| core.slot == Some(slot));
         let free = || self.each.iter().position(|core| core.slot.is_none_or(|slot| !computes(slot)));
-        let index = known.or_else(free)?;
+        let index = cached.or_else(free)?;
         let core = &mut self.each[index];
         core.slot = Some(slot);
         let mut own = CpuSet::new();
@@ -84,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_are_cores_where_all_of_them_are_to_compute() {
+    fn cores_are_assigned_only_if_all_of_them_compute() {
         let all = sched_getaffinity(Pid::this()).unwrap();
         let count = numbers(&all).len();
         let mut cores = Cores::of_machine(count);
@@ -102,7 +105,7 @@ mod tests {
         let mut cores = Cores::new(CpuSet::new(), &[4, 6]);
         let mut take = |slot, computes: &dyn Fn(usize) -> bool| {
             let taken = cores.take(slot, computes).map(|core| numbers(&core));
-            (taken, [0, 1, 2].map(|slot| cores.know(slot)))
+            (taken, [0, 1, 2].map(|slot| cores.caches(slot)))
         };
         let nobody = |_| false;
         assert_eq!(take(0, &nobody), (Some(vec![4]), [true, false, false]));
@@ -111,9 +114,9 @@ mod tests {
         // The first is free for another.
         assert_eq!(take(2, &|slot| slot == 1), (Some(vec![4]), [false, true, true]));
         assert_eq!(take(0, &|_| true), (None, [false, true, true]));
-        cores.forget(1);
-        assert_eq!([0, 1, 2].map(|slot| cores.know(slot)), [false, false, true]);
-        cores.forget_all();
-        assert!(!cores.know(2));
+        cores.release(1);
+        assert_eq!([0, 1, 2].map(|slot| cores.caches(slot)), [false, false, true]);
+        cores.clear();
+        assert!(!cores.caches(2));
     }
 }

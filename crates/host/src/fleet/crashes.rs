@@ -1,6 +1,4 @@
-//! What becomes of a lost process and of the work that is lost with it.
-
-use std::time::Duration;
+//! The consequence of an exit: the job of the process is retried, moved to another process, or given up.
 
 use fedpipe_data::DataError;
 use fedpipe_protocol::{FailureKind, Level};
@@ -10,92 +8,90 @@ use fedpipe_record::{
     experiment::OnFailure,
 };
 
-use super::{Fleet, Incident, Tell};
 use crate::{
     error::{Error, Result},
-    fleet::batch::Batch,
+    fleet::{Fleet, Incident, OnIncident, batch::Batch},
     process::{end::ProcessExit, log::last_lines_of, stray::end_strays},
 };
 
-impl Fleet<'_> {
-    /// Ends a process that lives, but whose answer is not taken.
-    pub(super) fn refusal(&mut self, slot: usize, cause: Cause) -> ProcessExit {
-        let worker = self.slots[slot].worker.take();
-        let after = worker.as_ref().map_or(Duration::ZERO, |worker| worker.started.elapsed());
-        let log_start = worker.as_ref().map_or(0, |worker| worker.log_start);
-        if let Some(worker) = worker {
-            let mark = self.environment.mark_of(worker.id);
-            // Once its thread has ended, all that it printed is in its log.
-            drop(worker);
+impl Fleet {
+    /// Ends a process that runs, but whose reply is refused.
+    pub(super) fn end_refused(&mut self, slot: usize, cause: Cause) -> ProcessExit {
+        let log = self.environment.log(slot);
+        let mut exit = ProcessExit { cause, greeted: true, ..ProcessExit::at_start(&"") };
+        let mut log_start = 0;
+        if let Some(process) = self.slots[slot].process.take() {
+            exit.after = process.started.elapsed();
+            log_start = process.log_start;
+            let mark = self.environment.mark_of(process.id);
+            // Once its thread has ended, the log has all output of the process.
+            drop(process);
             end_strays(&|of| of == mark);
         }
-        let log = self.environment.log(slot);
-        ProcessExit {
-            cause,
-            last_words: last_lines_of(&log, log_start),
-            log: Some(log).filter(|log| log.exists()),
-            after,
-            processor_time: Duration::ZERO,
-            // An answer that is refused comes after the hello.
-            greeted: true,
-        }
+        exit.last_words = last_lines_of(&log, log_start);
+        exit.log = Some(log).filter(|log| log.exists());
+        exit
     }
 
-    /// Settles a lost process: its work is done again, goes to another process, or is given up.
-    pub(super) fn lose(
+    /// Settles the exit of a process: reports it, and retries, moves or gives up the job that it costs.
+    pub(super) fn handle_exit(
         &mut self,
         slot: usize,
-        loss: ProcessExit,
+        exit: ProcessExit,
         batch: &mut Batch,
-        tell: &mut Tell<'_>,
+        on_incident: &mut OnIncident<'_>,
     ) -> Result<()> {
-        // The limits of this host are not those of a client elsewhere, whose process here is a relay.
-        let limited = !self.environment.command.elsewhere;
-        let loss = if limited { loss.by_limit(&self.slots[slot].setup.isolation) } else { loss };
-        // Waited for once the loss is told: its thread may still look for strays.
-        let worker = self.slots[slot].worker.take();
+        // A process of this machine that stands for a client elsewhere has none of that client's limits.
+        let is_limited = !self.environment.spawner.is_elsewhere();
+        let exit = if is_limited { exit.by_limit(&self.slots[slot].setup.isolation) } else { exit };
+        // The process is dropped after the report, since its thread may still search for strays.
+        let process = self.slots[slot].process.take();
         let was_ready = std::mem::take(&mut self.slots[slot].ready);
-        self.cores.forget(slot);
-        if let (false, Some(error)) = (self.slots[slot].proven, no_model(&loss)) {
+        self.cores.release(slot);
+        if let Some(error) = self.startup_error(slot, &exit) {
             return Err(error);
         }
-        if self.environment.launched.is_some()
-            && !self.slots[slot].proven
-            && let Some(error) = no_client(&loss, self.slots[slot].setup.isolation.level)
-        {
-            return Err(error);
-        }
-        // Work that waits for a process that died while it started is lost with it.
+        // A job that waits for a process that starts shares the fate of the process.
         let index = batch.working[slot].take().map(|work| work.job);
         let index = index.or_else(|| if was_ready { None } else { batch.waiting[slot].pop_front() });
         let then = match index {
             None => Consequence::Replaced,
             Some(index) => self.reassign(slot, index, batch),
         };
-        let lost = ClientCrash {
+        let crash = ClientCrash {
             round: batch.round,
             client: index.and_then(|index| batch.jobs[index].client),
             process: slot as u32,
-            cause: loss.cause.clone(),
-            after_seconds: loss.after.into(),
+            cause: exit.cause.clone(),
+            after_seconds: exit.after.into(),
             then,
-            last_words: loss.last_words.clone(),
-            log: loss.log.clone(),
+            last_words: exit.last_words.clone(),
+            log: exit.log.clone(),
         };
-        let who = lost.to_string();
-        tell(Incident::Crashed(lost))?;
-        drop(worker);
+        let sentence = crash.to_string();
+        on_incident(Incident::Crashed(crash))?;
+        drop(process);
         match (then, index) {
-            (Consequence::Aborted | Consequence::Reverted, _) => Err(Error::Round(who)),
+            (Consequence::Aborted | Consequence::Reverted, _) => Err(Error::Round(sentence)),
             (Consequence::Dropped, Some(index)) => {
-                batch.settled[index] = Some(Err(loss));
+                batch.settled[index] = Some(Err(exit));
                 Ok(())
             }
             _ => Ok(()),
         }
     }
 
-    /// Decides what becomes of the job that a process was lost with.
+    /// Returns the error for an exit that would be repeated by every process of a slot that was never ready.
+    fn startup_error(&self, slot: usize, exit: &ProcessExit) -> Option<Error> {
+        if self.slots[slot].proven {
+            return None;
+        }
+        let is_program = self.environment.launched.is_some();
+        let level = self.slots[slot].setup.isolation.level;
+        no_model(exit).or_else(|| if is_program { no_client(exit, level) } else { None })
+    }
+
+    /// Decides the consequence for the job that a process did, and queues the job again if it is retried or moved.
     fn reassign(&self, slot: usize, index: usize, batch: &mut Batch) -> Consequence {
         batch.attempts[index] += 1;
         let attempts = batch.attempts[index];
@@ -114,15 +110,16 @@ impl Fleet<'_> {
         }
     }
 
-    /// Returns what follows where work is given up: in the first round of a new dylib, a return to the one before.
+    /// Returns the consequence of a job that is given up: in the first round of a new dylib, the return to the one
+    /// before.
     fn given_up(&self, then: Consequence) -> Consequence {
         if self.before.is_some() { Consequence::Reverted } else { then }
     }
 }
 
-/// A failure that every process would repeat: the model, the data or the system do not fit, so the run cannot start.
-fn no_model(loss: &ProcessExit) -> Option<Error> {
-    match &loss.cause {
+/// Returns the error for a failure that every process would repeat, since the model, the data or the system do not fit.
+fn no_model(exit: &ProcessExit) -> Option<Error> {
+    match &exit.cause {
         Cause::Reported { failure: FailureKind::Isolation, message } => Some(Error::Isolation(message.clone())),
         Cause::Reported { failure: FailureKind::Data, message } => Some(DataError::Reported(message.clone()).into()),
         Cause::Reported { message, .. } => Some(Error::Model(message.clone())),
@@ -130,11 +127,46 @@ fn no_model(loss: &ProcessExit) -> Option<Error> {
     }
 }
 
-/// A failure of a user's program before its `hello`: until then nothing differs from client to client, so that every
-/// process repeats the failure. A signal or a deadline may come from outside, and is retried.
-fn no_client(loss: &ProcessExit, level: Level) -> Option<Error> {
-    let is_its_own = matches!(loss.cause, Cause::Exit { .. } | Cause::Protocol { .. });
-    let what = format!("the client's program failed before its first message: {}", loss.cause);
-    let hint = if level == Level::Off { "" } else { isolation_hint(&loss.cause, &loss.last_words) };
-    (is_its_own && !loss.greeted).then(|| Error::Model(with_last_words(&what, &loss.last_words) + hint))
+/// Returns the error for a user's program that failed before its `hello`. Until then every process does the same, so
+/// that each would repeat the failure. A signal or a deadline may come from outside, and is retried.
+fn no_client(exit: &ProcessExit, level: Level) -> Option<Error> {
+    let is_its_own = matches!(exit.cause, Cause::Exit { .. } | Cause::Protocol { .. });
+    let what = format!("the client's program failed before its first message: {}", exit.cause);
+    let hint = if level == Level::Off { "" } else { isolation_hint(&exit.cause, &exit.last_words) };
+    (is_its_own && !exit.greeted).then(|| Error::Model(with_last_words(&what, &exit.last_words) + hint))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exit(cause: Cause) -> ProcessExit {
+        ProcessExit { cause, ..ProcessExit::at_start(&"") }
+    }
+
+    #[test]
+    fn a_failure_that_the_client_reports_ends_the_run_and_a_crash_does_not() {
+        let reported = |failure| no_model(&exit(Cause::reported(failure, "why")));
+        assert!(matches!(reported(FailureKind::Isolation), Some(Error::Isolation(_))));
+        assert!(matches!(reported(FailureKind::Data), Some(Error::Data(_))));
+        assert!(matches!(reported(FailureKind::OtherAbi), Some(Error::Model(_))));
+        assert!(no_model(&exit(Cause::Exit { code: 1 })).is_none());
+        assert!(no_model(&exit(Cause::Signal { number: 11 })).is_none());
+    }
+
+    #[test]
+    fn a_program_that_exits_before_its_hello_ends_the_run() {
+        let failed = exit(Cause::Exit { code: 126 });
+        let said = no_client(&failed, Level::Auto).unwrap().to_string();
+        assert!(
+            said.starts_with("the client's program failed before its first message: it exited with code 126"),
+            "{said}"
+        );
+        assert!(said.contains("--isolation off"), "{said}");
+        assert!(!no_client(&failed, Level::Off).unwrap().to_string().contains("--isolation off"));
+        assert!(no_client(&ProcessExit { greeted: true, ..failed }, Level::Auto).is_none());
+        for cause in [Cause::Signal { number: 9 }, Cause::deadline(std::time::Duration::ZERO)] {
+            assert!(no_client(&exit(cause), Level::Auto).is_none());
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! What a dylib says of its model, asked in a client process without data: the host loads none.
+//! Describes the model of a dylib or of a user's program, in a client process without data: the host loads no model.
 
 use std::{
     collections::BTreeMap,
@@ -16,25 +16,25 @@ use crate::{
     disk::noexec,
     error::{Error, Result},
     experiment::{closed::Closed, command::Foreign},
-    fleet::Fleet,
-    process::{conversation::Environment, inbox::Control, launch::Launched, spawn::ClientCommand, stray::new_mark},
+    fleet::{Fleet, control::StopSign},
+    process::{conversation::Environment, launch::Launched, spawn::ClientCommand},
 };
 
-/// How long a model may take to say what it is.
+/// The time that a model has to describe itself.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a program of the user's may: an interpreter has libraries to read first.
+/// The time that a program of the user's has. An interpreter reads its libraries first.
 const FOREIGN_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Asks the model in `dylib`, confined to `isolation`, for its name, version and options; the layout is empty, since
-/// nothing is built.
+/// Returns the name, version and options of the model in `dylib`, which runs under `isolation`. The layout is empty,
+/// since no model is built.
 ///
 /// # Errors
-/// [`crate::error::Error::Model`] where there is none, [`crate::error::Error::Round`] where asking it cost the process,
-/// [`crate::error::Error::Isolation`] where the isolation is required and cannot be had.
+/// [`Error::Model`] for a file that is no model, [`Error::Round`] if the process crashed, [`Error::Isolation`] if the
+/// isolation is required and not available.
 pub fn describe(command: &ClientCommand, dylib: &Path, isolation: &Isolation) -> Result<Ready> {
     let asked = ask((command.clone(), None), Some(dylib.to_owned()), isolation, TIMEOUT);
-    // `dlopen` speaks of a segment that it cannot map.
+    // The message of `dlopen` names a segment, and not the cause.
     asked.map_err(|error| match (error, dylib.parent().and_then(noexec)) {
         (Error::Model(_), Some(why)) => {
             Error::Model(format!("cannot open {}: {why}; copy it to another", dylib.display()))
@@ -43,10 +43,10 @@ pub fn describe(command: &ClientCommand, dylib: &Path, isolation: &Isolation) ->
     })
 }
 
-/// As for [`describe`], for a client that is a program of the user's, and reads nothing of `cache`.
+/// Returns the same for a client that is a program of the user's. The program can read nothing of `cache`.
 ///
 /// # Errors
-/// As for [`describe`], and [`crate::error::Error::Usage`] for a command that is none.
+/// As for [`describe`], and [`Error::Usage`] for a command that cannot be split into words.
 pub fn describe_foreign(
     launcher: &ClientCommand,
     command: &str,
@@ -66,20 +66,14 @@ fn ask(
 ) -> Result<Ready> {
     let logs = tempfile::tempdir().map_err(|error| Error::temporary(&error))?;
     let environment = Environment {
-        command,
         launched,
-        logs: logs.path().to_owned(),
-        mark: new_mark(),
-        timeout,
         pipe_size: 64 << 10,
-        spare: Arc::default(),
-        jitter: None,
+        ..Environment::new(Arc::new(command), logs.path().to_owned(), timeout)
     };
     let (options, isolation) = (BTreeMap::new(), isolation.clone());
     let setup =
         Setup { dylib, dylib_sha256: None, test_sha256: None, options, seed: 0, isolation, purpose: Purpose::Describe };
-    let control = Control::default();
-    let mut fleet = Fleet::start(environment, &control, vec![setup], 1, OnFailure::Abort)?;
+    let mut fleet = Fleet::start(environment, &Arc::<StopSign>::default(), vec![setup], 1, OnFailure::Abort)?;
     fleet.ready()?;
     fleet.model().cloned().ok_or_else(|| anyhow::anyhow!("a client is ready, but has not said what it is").into())
 }

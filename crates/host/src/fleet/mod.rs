@@ -1,14 +1,16 @@
-//! All client processes of a run: starts them, hands out work and takes the answers.
+//! All client processes of a run: starts them, assigns the jobs and takes the replies.
 
 pub(crate) mod batch;
+pub(crate) mod control;
 pub(crate) mod cores;
 mod crashes;
 pub(crate) mod describe;
+mod inbox;
 mod readiness;
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, mpsc::RecvError},
+    sync::Arc,
 };
 
 use fedpipe_protocol::{InForce, Layout, Parts, Ready, Reply, Request, Setup, Tensor};
@@ -20,12 +22,13 @@ use crate::{
     error::{Error, Result},
     fleet::{
         batch::{Batch, Work},
+        control::StopSign,
         cores::Cores,
+        inbox::Inbox,
     },
     process::{
-        conversation::{Environment, News, Order, Worker, WorkerId},
+        conversation::{Assignment, ClientProcess, Environment, ProcessId, Report},
         end::ProcessExit,
-        inbox::{Control, Message},
         stray::{end_strays, new_mark},
     },
 };
@@ -34,22 +37,22 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) slot: usize,
-    /// The client whose partition it needs; work that needs none may go to another process.
+    /// The client whose partition the job needs. A job without one may move to another process.
     pub(crate) client: Option<u32>,
     pub(crate) request: Request,
     pub(crate) weights: Option<Arc<Vec<f32>>>,
 }
 
-/// What became of a job: the reply, or why there is none.
+/// The result of a job: the reply, or the exit of the process that cost it.
 pub(crate) type Settled = std::result::Result<(Reply, Parts), ProcessExit>;
 
-/// Looks at a reply, given the number of the model's weights; what it refuses counts as a loss.
+/// Checks a reply, given the number of the model's weights. The process of a refused reply is ended.
 pub(crate) type Check<'c> = dyn Fn(&Job, &Reply, &Parts, usize) -> std::result::Result<(), Cause> + 'c;
 
-/// Hears of everything at once.
-pub(crate) type Tell<'t> = dyn FnMut(Incident<'_>) -> Result<()> + 't;
+/// Receives each incident at once.
+pub(crate) type OnIncident<'t> = dyn FnMut(Incident<'_>) -> Result<()> + 't;
 
-/// Something that a run's observers are told.
+/// An event of a fleet at work.
 pub(crate) enum Incident<'a> {
     /// A job was answered.
     Done(&'a Job),
@@ -58,38 +61,36 @@ pub(crate) enum Incident<'a> {
 }
 
 /// The processes of a run.
-pub(crate) struct Fleet<'a> {
+pub(crate) struct Fleet {
     environment: Environment,
-    control: &'a Control,
+    inbox: Inbox,
     slots: Vec<Slot>,
-    /// Processes that work at the same time.
+    /// The number of processes that work at the same time.
     at_once: usize,
-    /// On which they do.
+    /// The cores of those processes.
     cores: Cores,
     policy: OnFailure,
-    /// The first process's description of its model; the others must say the same. What confines a process, and how many
-    /// examples it has, is its slot's, and left out here.
+    /// The first process's description of its model, which the others must equal. The isolation and the numbers of
+    /// examples are left out, since they belong to the slots.
     model: Option<Ready>,
-    /// The layout of that model; none where models are only described.
+    /// The layout of that model; none if the processes only describe it.
     layout: Option<Layout>,
     /// Isolation reports that [`Fleet::take_confined`] has not returned yet.
     confined: Vec<Confined>,
     generation: u64,
-    /// The dylib from before a reload, until a round was done with the new one.
+    /// The dylib before a reload, until a round succeeded with the new one.
     before: Option<Installed>,
-    /// Somebody asked for the model's dylib to be taken anew.
-    pub(crate) reload_asked: bool,
 }
 
-/// The isolation of a process, by its own word.
+/// The isolation that a process reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Confined {
-    /// The process; none where one word holds for all, which is so for those of this machine.
+    /// The process; none if the report holds for all processes, as it does on this machine.
     pub(crate) process: Option<u32>,
     pub(crate) in_force: InForce,
 }
 
-/// The dylib that the setups name, and its model's description.
+/// The dylib in the setups, and the description of its model.
 struct Installed {
     dylib: Option<PathBuf>,
     dylib_sha256: Option<String>,
@@ -98,42 +99,45 @@ struct Installed {
 
 struct Slot {
     setup: Setup,
-    /// The isolation of its process, as the last one that was ready said.
+    /// The isolation that the last ready process reported.
     in_force: Option<InForce>,
-    worker: Option<Worker>,
+    process: Option<ClientProcess>,
+    /// The process has reported that it is ready.
     ready: bool,
-    /// Examples of each partition, as the first process that was ready said.
+    /// The examples of each partition, as the first ready process reported them.
     examples: Option<Vec<u64>>,
-    /// A process of this slot was ready once, so that the model and the data are fit for it.
+    /// A process of this slot was ready once, so that it can load the model and the data.
     proven: bool,
 }
 
-/// How far a batch was dispatched.
+/// The progress of a dispatch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Dispatched {
-    /// All that can have work have it.
+    /// Every process that can work has work.
     Fully,
-    /// A process could not be started: once more.
+    /// A process could not be started, so that the dispatch must be repeated.
     InPart,
 }
 
-impl<'a> Fleet<'a> {
-    /// A fleet with one process for each of `setups`, all starting.
+impl Fleet {
+    /// Starts a fleet with one process for each of `setups`; `stop` ends its work.
+    ///
+    /// # Errors
+    /// [`Error::System`] for a process that cannot be started.
     pub(crate) fn start(
         environment: Environment,
-        control: &'a Control,
+        stop: &Arc<StopSign>,
         setups: Vec<Setup>,
         at_once: usize,
         policy: OnFailure,
     ) -> Result<Self> {
-        let slot = |setup| Slot { setup, in_force: None, worker: None, ready: false, examples: None, proven: false };
+        let slot = |setup| Slot { setup, in_force: None, process: None, ready: false, examples: None, proven: false };
         let slots: Vec<Slot> = setups.into_iter().map(slot).collect();
         let at_once = at_once.min(slots.len());
-        // Who is elsewhere has other cores.
-        let cores = if environment.command.elsewhere { Cores::none() } else { Cores::of_machine(at_once) };
+        let cores = if environment.spawner.is_elsewhere() { Cores::none() } else { Cores::of_machine(at_once) };
         let mut fleet = Self {
             environment,
-            control,
+            inbox: Inbox::new(stop),
             slots,
             at_once,
             cores,
@@ -143,56 +147,55 @@ impl<'a> Fleet<'a> {
             confined: Vec::new(),
             generation: 0,
             before: None,
-            reload_asked: false,
         };
-        (0..fleet.slots.len()).try_for_each(|slot| fleet.start_worker(slot))?;
+        (0..fleet.slots.len()).try_for_each(|slot| fleet.start_process(slot))?;
         Ok(fleet)
     }
 
-    /// How many processes there are.
+    /// Returns the number of processes.
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
     }
 
-    /// Processes that work at the same time.
+    /// Returns the number of processes that work at the same time.
     pub(crate) fn at_once(&self) -> usize {
         self.at_once
     }
 
-    /// The processes' description of their model, without what is each one's own; none before the first job was done.
+    /// Returns the description of the model, without isolation and examples; none before a process is ready.
     pub(crate) fn model(&self) -> Option<&Ready> {
         self.model.as_ref()
     }
 
-    /// The layout of the model's weights; none before the first job was done.
+    /// Returns the layout of the model's weights; none before a process is ready.
     pub(crate) fn layout(&self) -> Option<&Layout> {
         self.layout.as_ref()
     }
 
-    /// Returns the isolation of the process of `slot`, as the last one that was ready said.
+    /// Returns the isolation that the last ready process of `slot` reported.
     pub(crate) fn in_force(&self, slot: usize) -> Option<&InForce> {
         self.slots.get(slot)?.in_force.as_ref()
     }
 
-    /// Takes what is in force, in the order in which it was said: of each process elsewhere when it is first ready, and
-    /// whenever a later one of it says something else; of the processes of this machine once.
+    /// Takes the reports of isolation since the last call. There is one for all processes of this machine. Elsewhere,
+    /// each slot has a report when its isolation is first known and whenever it changes.
     pub(crate) fn take_confined(&mut self) -> Vec<Confined> {
         std::mem::take(&mut self.confined)
     }
 
-    /// Replaces all processes by fresh ones with another dylib, which must have a model of the same layout.
+    /// Replaces all processes by fresh ones with another dylib, whose model must have the same layout.
     ///
     /// # Errors
-    /// The reason why not; the old processes stay.
+    /// Those of a process with the new dylib, [`Error::Model`] for another layout, [`Error::Stopped`]. The old
+    /// processes then remain.
     pub(crate) fn swap(&mut self, dylib: &Path, sha256: &str) -> Result<()> {
-        let Setup { dylib: known, dylib_sha256, .. } = self.slots[0].setup.clone();
-        let before = Installed { dylib: known, dylib_sha256, model: self.model.clone() };
+        let Setup { dylib: current, dylib_sha256, .. } = self.slots[0].setup.clone();
+        let before = Installed { dylib: current, dylib_sha256, model: self.model.clone() };
         let dylib_sha256 = before.dylib_sha256.as_ref().map(|_| sha256.to_owned());
-        let control = Control::default();
         let probe =
             Setup { dylib: Some(dylib.to_owned()), dylib_sha256: dylib_sha256.clone(), ..self.slots[0].setup.clone() };
         let environment = Environment { mark: new_mark(), ..self.environment.clone() };
-        let mut probe = Fleet::start(environment, &control, vec![probe], 1, OnFailure::Abort)?;
+        let mut probe = Fleet::start(environment, self.inbox.stop(), vec![probe], 1, OnFailure::Abort)?;
         probe.ready()?;
         let model = probe.model.take();
         if let Some(difference) = layout_difference(self.layout.as_ref(), probe.layout.as_ref()) {
@@ -203,12 +206,12 @@ impl<'a> Fleet<'a> {
         Ok(())
     }
 
-    /// Keeps the dylib of the last [`Fleet::swap`]: a round was done with it.
+    /// Keeps the dylib of the last [`Fleet::swap`], since a round succeeded with it.
     pub(crate) fn keep_dylib(&mut self) {
         self.before = None;
     }
 
-    /// Returns to the dylib before the last [`Fleet::swap`]; returns `false` where it was kept, or there was none.
+    /// Returns to the dylib before the last [`Fleet::swap`]. Returns `false` if there is none, or the new one is kept.
     pub(crate) fn revert(&mut self) -> bool {
         let before = self.before.take();
         before.map(|before| self.replace_all(before)).is_some()
@@ -218,123 +221,126 @@ impl<'a> Fleet<'a> {
         self.model = model;
         for slot in &mut self.slots {
             (slot.setup.dylib, slot.setup.dylib_sha256) = (dylib.clone(), dylib_sha256.clone());
-            slot.worker.iter_mut().for_each(Worker::dismiss);
+            slot.process.iter_mut().for_each(ClientProcess::dismiss);
         }
-        // Each starts again when there is work for it: one that cannot is then lost as any other.
+        // The dispatch starts a process when there is a job for it, and handles a failure as that of any other process.
         for slot in &mut self.slots {
-            slot.worker = None;
+            slot.process = None;
             slot.ready = false;
         }
     }
 
-    /// Does `jobs`, each by its process in the order given, and returns what became of them, in the same order.
+    /// Does `jobs`, those of each process in the order given, and returns their results in the same order.
     ///
     /// # Errors
-    /// A model that cannot be loaded, a stop, or the policy `abort` after a loss.
+    /// A model that cannot be loaded, [`Error::Stopped`], [`Error::Round`] after an exit under the policy `abort`, and
+    /// those of `on_incident`.
     pub(crate) fn run(
         &mut self,
         round: Option<u64>,
         jobs: Vec<Job>,
         check: &Check<'_>,
-        tell: &mut Tell<'_>,
+        on_incident: &mut OnIncident<'_>,
     ) -> Result<Vec<Settled>> {
         let mut batch = Batch::new(jobs, self.slots.len(), round);
-        self.cores.forget_all();
+        self.cores.clear();
         loop {
-            while self.dispatch(&mut batch, tell)? == Dispatched::InPart {}
+            while self.dispatch(&mut batch, on_incident)? == Dispatched::InPart {}
             if batch.settled.iter().all(Option::is_some) {
                 return Ok(batch.settled.into_iter().flatten().collect());
             }
-            self.take_message(&mut batch, check, tell)?;
+            self.handle_report(&mut batch, check, on_incident)?;
         }
     }
 
-    fn take_message(&mut self, batch: &mut Batch, check: &Check<'_>, tell: &mut Tell<'_>) -> Result<()> {
-        let (id, news) = match self.control.inbox.recv() {
-            Ok(Message::News(id, news)) => (id, news),
-            Ok(Message::Reload) => {
-                self.reload_asked = true;
-                return Ok(());
-            }
-            Ok(Message::Stop(signal)) => return Err(Error::Stopped(signal)),
-            Err(RecvError) => return Err(anyhow::anyhow!("the run's inbox is closed").into()),
-        };
+    /// Waits for the next report of a process and handles it.
+    fn handle_report(&mut self, batch: &mut Batch, check: &Check<'_>, on_incident: &mut OnIncident<'_>) -> Result<()> {
+        let (id, report) = self.inbox.next()?;
         let slot = id.slot;
-        // A worker that was replaced may still have had something to say.
-        if self.slots[slot].worker.as_ref().map(|worker| worker.id) != Some(id) {
+        // A process that was replaced may have reported before its end.
+        if self.slots[slot].process.as_ref().map(|process| process.id) != Some(id) {
             return Ok(());
         }
-        let taken = match (news, batch.working[slot]) {
-            (News::Exited(loss), _) => return self.lose(slot, loss, batch, tell),
-            (News::Replied(Reply::Ready(ready), _), None) if !self.slots[slot].ready => {
-                // One that is not welcome was never ready: the work that waits for it is lost with it.
-                self.welcome(slot, ready).map(|()| (self.slots[slot].ready, self.slots[slot].proven) = (true, true))
+        let handled = match (report, batch.working[slot]) {
+            (Report::Exited(exit), _) => return self.handle_exit(slot, exit, batch, on_incident),
+            (Report::Replied(Reply::Ready(ready), _), None) if !self.slots[slot].ready => {
+                // A process whose report is refused was never ready, so that its exit costs the job that waits for it.
+                self.check_ready(slot, ready).map(|()| (self.slots[slot].ready, self.slots[slot].proven) = (true, true))
             }
-            (News::Answers, _) => {
-                // A process that will go on where it is makes no room: another would fetch its own model into the caches of
-                // that core, and be in the way when this one comes back.
-                let stays = self.cores.know(slot)
-                    && batch.fills(self.cores.count(), slot, 1)
-                    && batch.is_next(slot, |slot| self.slots[slot].ready);
-                batch.working[slot].iter_mut().for_each(|work| work.answering = !stays);
+            (Report::ReplyBegun, _) => {
+                self.note_reply(slot, batch);
                 Ok(())
             }
-            (News::Replied(..), None) => Err(Cause::protocol("it answered what nobody had asked")),
-            (News::Replied(reply, parts), Some(Work { job: index, .. })) => {
+            (Report::Replied(..), None) => Err(Cause::protocol("it answered what nobody had asked")),
+            (Report::Replied(reply, parts), Some(Work { job: index, .. })) => {
                 let job = &batch.jobs[index];
                 let weights = self.layout.as_ref().map_or(0, Layout::weight_count);
-                let fit = check(job, &reply, &parts, weights);
-                if fit.is_ok() {
+                let checked = check(job, &reply, &parts, weights);
+                if checked.is_ok() {
                     batch.working[slot] = None;
                     batch.settled[index] = Some(Ok((reply, parts)));
-                    tell(Incident::Done(job))?;
+                    on_incident(Incident::Done(job))?;
                 }
-                fit
+                checked
             }
         };
-        match taken {
+        match handled {
             Ok(()) => Ok(()),
             Err(cause) => {
-                let loss = self.refusal(slot, cause);
-                self.lose(slot, loss, batch, tell)
+                let exit = self.end_refused(slot, cause);
+                self.handle_exit(slot, exit, batch, on_incident)
             }
         }
     }
 
-    /// Gives work to processes that have none, as far as `at_once` allows.
-    fn dispatch(&mut self, batch: &mut Batch, tell: &mut Tell<'_>) -> Result<Dispatched> {
-        // A process that is still starting takes a place, too: its work is next.
+    /// Notes that the process of `slot` has computed its job and sends the reply.
+    ///
+    /// A process that continues on its core makes no room: another process would load its own model into the caches of
+    /// that core, and would still be there when this one continues.
+    fn note_reply(&self, slot: usize, batch: &mut Batch) {
+        let continues = self.cores.caches(slot)
+            && batch.fills(self.cores.count(), slot, 1)
+            && batch.is_next(slot, |slot| self.slots[slot].ready);
+        batch.working[slot].iter_mut().for_each(|work| work.replying = !continues);
+    }
+
+    /// Assigns jobs to idle processes, as far as `at_once` allows.
+    fn dispatch(&mut self, batch: &mut Batch, on_incident: &mut OnIncident<'_>) -> Result<Dispatched> {
+        // A process that is still starting takes a place, too: its job is next.
         let places = self.at_once.saturating_sub(batch.busy());
-        for slot in batch.idle(|slot| self.slots[slot].ready, |slot| self.cores.know(slot)).into_iter().take(places) {
-            if self.slots[slot].worker.is_none()
-                && let Err(error) = self.start_worker(slot)
+        for slot in batch.idle(|slot| self.slots[slot].ready, |slot| self.cores.caches(slot)).into_iter().take(places) {
+            if self.slots[slot].process.is_none()
+                && let Err(error) = self.start_process(slot)
             {
-                // Its work may go to a process that was passed already.
-                self.lose(slot, ProcessExit::at_start(&error), batch, tell)?;
+                // Its job may move to a process that this loop has passed.
+                self.handle_exit(slot, ProcessExit::at_start(&error), batch, on_incident)?;
                 return Ok(Dispatched::InPart);
             }
-            // One that died idle has done no harm: its loss, which comes next, has it replaced.
-            if !self.slots[slot].ready || self.slots[slot].worker.as_ref().is_some_and(Worker::has_ended) {
+            // An idle process that exited has no job yet. The report of its exit comes next, and the process is
+            // replaced.
+            if !self.slots[slot].ready || self.slots[slot].process.as_ref().is_some_and(ClientProcess::has_exited) {
                 continue;
             }
-            let Some(index) = batch.waiting[slot].pop_front() else {
-                continue;
-            };
-            let cores = self.cores_for(slot, batch);
-            batch.working[slot] = Some(Work { job: index, answering: false });
-            let Job { request, weights, .. } = &batch.jobs[index];
-            let layout = self.layout.as_ref().filter(|_| request.is_answered_with_weights());
-            let (request, weights, reply_payload) =
-                (request.clone(), weights.clone(), layout.map_or(0, Layout::payload));
-            let order = Order { request, weights, reply_payload, cores };
-            if let Some(worker) = &self.slots[slot].worker {
-                worker.send(order);
+            if let Some(index) = batch.waiting[slot].pop_front() {
+                self.assign(slot, index, batch);
             }
         }
         Ok(Dispatched::Fully)
     }
 
-    /// Where the process of `slot` is to do what it is about to be given; where it is, for one that may have threads.
+    fn assign(&mut self, slot: usize, index: usize, batch: &mut Batch) {
+        let cores = self.cores_for(slot, batch);
+        batch.working[slot] = Some(Work { job: index, replying: false });
+        let Job { request, weights, .. } = &batch.jobs[index];
+        let layout = self.layout.as_ref().filter(|_| request.is_answered_with_weights());
+        let reply_payload = layout.map_or(0, Layout::payload);
+        let assignment = Assignment { request: request.clone(), weights: weights.clone(), reply_payload, cores };
+        if let Some(process) = &self.slots[slot].process {
+            process.assign(assignment);
+        }
+    }
+
+    /// Returns the cores for the next job of `slot`; none for a process that may have threads.
     fn cores_for(&mut self, slot: usize, batch: &Batch) -> Option<CpuSet> {
         if !self.in_force(slot).is_some_and(|in_force| in_force.seccomp && !in_force.threads) {
             return None;
@@ -342,32 +348,29 @@ impl<'a> Fleet<'a> {
         if batch.fills(self.cores.count(), slot, 0) {
             return self.cores.take(slot, |slot| batch.computes(slot));
         }
-        self.cores.forget(slot);
+        self.cores.release(slot);
         self.cores.all()
     }
 
-    fn start_worker(&mut self, index: usize) -> Result<()> {
+    fn start_process(&mut self, index: usize) -> Result<()> {
         self.generation += 1;
-        let id = WorkerId { slot: index, generation: self.generation };
-        let worker = Worker::start(&self.environment, id, &self.slots[index].setup, self.control.sender.clone());
-        let worker = worker.map_err(|error| {
+        let id = ProcessId { slot: index, generation: self.generation };
+        let setup = &self.slots[index].setup;
+        let process = ClientProcess::start(&self.environment, id, setup, self.inbox.reporter(id));
+        let process = process.map_err(|error| {
             let fewer = if error.is_of_number() { ", or lower --processes" } else { "" };
             anyhow::anyhow!("cannot start client process {index}: {error}{fewer}")
         })?;
+        let request = Request::Setup(setup.clone());
+        process.assign(Assignment { request, weights: None, reply_payload: 0, cores: None });
         let slot = &mut self.slots[index];
-        worker.send(Order {
-            request: Request::Setup(slot.setup.clone()),
-            weights: None,
-            reply_payload: 0,
-            cores: None,
-        });
-        slot.worker = Some(worker);
+        slot.process = Some(process);
         slot.ready = false;
         Ok(())
     }
 }
 
-/// The first tensor that differs between two layouts, a phrase.
+/// Returns the first tensor that differs between two layouts, as a phrase.
 fn layout_difference(was: Option<&Layout>, is: Option<&Layout>) -> Option<String> {
     let tensors = |layout: Option<&Layout>| layout.map(|layout| layout.tensors().to_vec()).unwrap_or_default();
     let (was, is) = (tensors(was), tensors(is));
@@ -378,11 +381,14 @@ fn layout_difference(was: Option<&Layout>, is: Option<&Layout>) -> Option<String
     Some(format!("its tensor {index} is {}, was {}", shown(is.get(index)), shown(was.get(index))))
 }
 
-impl Drop for Fleet<'_> {
+impl Drop for Fleet {
     fn drop(&mut self) {
-        // All are told before the first is waited for.
-        self.slots.iter_mut().filter_map(|slot| slot.worker.as_mut()).for_each(Worker::dismiss);
+        // All processes exit at the same time: dropping a slot waits for one.
+        self.slots.iter_mut().filter_map(|slot| slot.process.as_mut()).for_each(ClientProcess::dismiss);
         self.slots.clear();
         end_strays(&|mark| mark.starts_with(&self.environment.mark));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,17 +1,16 @@
-//! What a process says of its model and its data once it has loaded them, and whether that will do.
+//! Checks the report of a process that has loaded its model and its data.
 
 use fedpipe_data::counted;
 use fedpipe_protocol::{FailureKind, InForce, Layout, Level, Purpose, Ready};
-
-use super::{Confined, Fleet, Incident, Slot};
-use crate::{
-    error::{Error, Result},
-    fleet::batch::Batch,
-};
 use fedpipe_record::cause::{Cause, tame, with_last_words};
 
-impl Fleet<'_> {
-    /// Waits until the first process has said what its model is.
+use crate::{
+    error::{Error, Result},
+    fleet::{Confined, Fleet, Incident, Slot, batch::Batch},
+};
+
+impl Fleet {
+    /// Waits until the first process has described its model.
     ///
     /// # Errors
     /// As for [`Fleet::run`].
@@ -19,7 +18,7 @@ impl Fleet<'_> {
         self.await_ready(&|fleet| fleet.model.is_some())
     }
 
-    /// Waits until every process has been ready once, so that none is refused once the run has begun.
+    /// Waits until every process was ready once, so that none is refused after the run has begun.
     ///
     /// # Errors
     /// As for [`Fleet::run`].
@@ -27,11 +26,11 @@ impl Fleet<'_> {
         self.await_ready(&|fleet| fleet.slots.iter().all(|slot| slot.proven))
     }
 
-    /// Waits until all processes have said how many examples they have: each has one partition, that of the client of its
-    /// number.
+    /// Waits until each process has reported the number of its examples. Each has one partition: that of the client
+    /// with its number.
     ///
     /// # Errors
-    /// As for [`Fleet::run`]; [`Error::Round`] for one that does not say, or whose number cannot be.
+    /// As for [`Fleet::run`]; [`Error::Round`] for a process that reports no number, or an impossible one.
     pub(crate) fn sizes(&mut self) -> Result<Vec<u64>> {
         self.await_ready(&|fleet| fleet.slots.iter().all(|slot| slot.examples.is_some()))?;
         let size = |(client, slot): (usize, &Slot)| match slot.examples.as_deref() {
@@ -53,16 +52,16 @@ impl Fleet<'_> {
     fn await_ready(&mut self, are_ready: &dyn Fn(&Self) -> bool) -> Result<()> {
         let mut batch = Batch::new(Vec::new(), self.slots.len(), None);
         while !are_ready(self) {
-            self.take_message(&mut batch, &|_, _, _, _| Ok(()), &mut |incident| match incident {
-                Incident::Crashed(lost) => Err(Error::Round(with_last_words(&lost, &lost.last_words))),
+            self.handle_report(&mut batch, &|_, _, _, _| Ok(()), &mut |incident| match incident {
+                Incident::Crashed(crash) => Err(Error::Round(with_last_words(&crash, &crash.last_words))),
                 Incident::Done(_) => Ok(()),
             })?;
         }
         Ok(())
     }
 
-    /// Takes what a process says of its model.
-    pub(super) fn welcome(&mut self, slot: usize, mut ready: Ready) -> std::result::Result<(), Cause> {
+    /// Checks the report of a process that is ready, and keeps it if it is the first.
+    pub(super) fn check_ready(&mut self, slot: usize, mut ready: Ready) -> std::result::Result<(), Cause> {
         let examples = std::mem::take(&mut ready.examples);
         let held = match &self.slots[slot].setup.purpose {
             Purpose::Serve { partitions, .. } => partitions.len(),
@@ -95,28 +94,29 @@ impl Fleet<'_> {
         if self.model.as_ref().is_some_and(|model| *model != ready) {
             return Err(Cause::protocol("its model is not that of the other clients"));
         }
-        self.confine(slot, in_force)?;
+        self.check_isolation(slot, in_force)?;
         self.model.get_or_insert(ready);
         self.layout = layout;
         Ok(())
     }
 
-    /// Takes what a process says that confines it. Those of this machine must all say the same, since all are told the same.
-    fn confine(&mut self, slot: usize, in_force: InForce) -> std::result::Result<(), Cause> {
+    /// Checks the isolation that a process reports. All processes of this machine must report the same.
+    fn check_isolation(&mut self, slot: usize, in_force: InForce) -> std::result::Result<(), Cause> {
         let lacking = in_force.lacking();
         if self.slots[slot].setup.isolation.level == Level::Require && !lacking.is_empty() {
-            let (who, lacking) = (self.name_of(slot), lacking.join("; "));
             let message = format!(
-                "isolation is required, but {who} says that it lacks {lacking}; let its machine enforce it, or give \
-                 --isolation auto"
+                "isolation is required, but {} says that it lacks {}; let its machine enforce it, or give --isolation auto",
+                self.name_of(slot),
+                lacking.join("; ")
             );
             return Err(Cause::reported(FailureKind::Isolation, &message));
         }
-        let elsewhere = self.environment.command.elsewhere;
-        // A word that is not another's is compared with the slot's own last one, and recorded where it is new.
-        let before = match elsewhere {
-            true => self.slots[slot].in_force.as_ref(),
-            false => self.slots.iter().find_map(|slot| slot.in_force.as_ref()),
+        let elsewhere = self.environment.spawner.is_elsewhere();
+        // Elsewhere, each slot has an isolation of its own, and a change of it is recorded.
+        let before = if elsewhere {
+            self.slots[slot].in_force.as_ref()
+        } else {
+            self.slots.iter().find_map(|slot| slot.in_force.as_ref())
         };
         match before {
             Some(before) if *before == in_force => {}
@@ -134,7 +134,7 @@ impl Fleet<'_> {
         Ok(())
     }
 
-    /// The client of a process, or the process where it serves several.
+    /// Returns the name of the process's client, or of the process if it serves several.
     fn name_of(&self, slot: usize) -> String {
         match &self.slots[slot].setup.purpose {
             Purpose::Serve { partitions, .. } if partitions.len() == 1 => format!("client {}", partitions[0].client),

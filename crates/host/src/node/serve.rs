@@ -1,8 +1,8 @@
 //! A client process behind a Unix socket, for a federation whose host is on another machine.
 //!
 //! Each connection is a conversation of the pipe protocol with this side as the client: `hello`, `setup`, `ready`, then
-//! requests. The model, the partition and the test set are the node's own; a setup says the rest. The process behind the
-//! socket outlives the connections, and is replaced where it died or where a setup asks for another. Connections are
+//! requests. The model, the partition and the test set are the node's own; a setup gives the rest. The process behind
+//! the socket outlives the connections. It is replaced after a crash, and for a setup of another run. Connections are
 //! served one after the other.
 
 use std::{
@@ -22,20 +22,23 @@ use crate::{
     disk::{TemporaryFolder, temporary_folder},
     error::{Error, Result},
     experiment::limits::isolation,
-    fleet::{Fleet, Incident, Job, describe::describe},
+    fleet::{
+        Fleet, Incident, Job,
+        control::{Control, StopSign},
+        describe::describe,
+    },
     node::socket::{Connection, Listener, is_stop},
     process::{
         conversation::Environment,
-        inbox::{Control, Handle, Message},
         spawn::ClientCommand,
-        stray::new_mark,
+        start_error::{StartCall, failed as start_failed},
     },
 };
 
-/// What a node has.
+/// The configuration of a node.
 #[derive(Debug, Clone)]
 pub struct Node {
-    /// How to start a client.
+    /// The command that starts a client.
     pub command: ClientCommand,
     /// The model's dylib.
     pub dylib: PathBuf,
@@ -43,24 +46,25 @@ pub struct Node {
     pub partition: PathBuf,
     /// The test set, as a partition file.
     pub test: PathBuf,
-    /// Where to listen.
+    /// The path of the socket.
     pub socket: PathBuf,
-    /// What a client has for one answer, and a connection to begin a message and for the whole of it.
+    /// The time that a client has for a reply, and a peer to begin a message and again for the whole of it.
     pub timeout: Duration,
-    /// What the client is confined to, which is the node's to say and not the run's; as in an [`Experiment`].
+    /// The level of isolation of the client. The node decides it, and not the run.
     pub isolation: Level,
-    /// As in an [`Experiment`].
+    /// The memory limit of the client; none for half of this machine's memory.
     pub memory_limit: Option<MemoryLimit>,
-    /// As in an [`Experiment`].
+    /// The limit of CPU time in seconds; none for no limit.
     pub cpu_limit: Option<u64>,
 }
 
-/// A node that listens; its socket and its client end with it.
+/// A node that listens. Dropping it removes its socket and ends its client.
 #[derive(Debug)]
 pub struct Service {
     node: Node,
     listener: Listener,
-    /// A copy of the dylib, since truncating one that is in use kills who uses it; and the client's log.
+    /// The folder of the client's log and of a copy of the dylib, since truncating a dylib kills the processes that use
+    /// it.
     folder: TemporaryFolder,
     model: Ready,
     dylib_sha256: String,
@@ -72,26 +76,19 @@ pub struct Service {
 /// The name of the copy in its folder.
 const COPY: &str = "model.so";
 
-/// Ends a service; may be given to another thread.
-#[derive(Debug, Clone)]
-pub struct Stopper {
-    listener: Arc<nix::sys::eventfd::EventFd>,
-    run: Handle,
-}
-
-/// What a connection has left to do.
+/// The end of a connection.
 enum Visit {
-    /// It ended, as it may.
+    /// The conversation is complete.
     Over,
-    /// The other side broke the protocol or went away.
+    /// The peer broke the protocol or closed the connection within a message.
     Broken(FrameError),
 }
 
 /// The process that serves, and the setup that it was started for.
-type Served<'c> = Option<(Setup, Fleet<'c>)>;
+type Served = Option<(Setup, Fleet)>;
 
 impl Service {
-    /// Looks at what the node has, and listens.
+    /// Checks the node's files and its model, and listens.
     ///
     /// # Errors
     /// [`Error::Model`], [`Error::Data`], [`Error::Isolation`] and, for the socket, [`Error::Usage`].
@@ -104,63 +101,62 @@ impl Service {
             .map_err(|error| Error::Model(format!("cannot read {}: {error}", node.dylib.display())))?;
         let copy = folder.path().join(COPY);
         std::fs::write(&copy, &dylib).map_err(|error| Error::temporary(&error))?;
-        // Of the copy, which is what will serve: the original may be another file by now.
+        // The copy serves, and the original may be another file by now.
         let model = describe(&node.command, &copy, &isolation_of(&node)).map_err(|error| named(error, &copy, &node))?;
         let listener = Listener::bind(&node.socket)?;
         let dylib_sha256 = bytes_sha256(&dylib);
         Ok(Self { node, listener, folder, model, dylib_sha256, examples, partition_sha256, test_sha256 })
     }
 
-    /// What is served, in one line.
+    /// Returns the model and the number of examples in one line.
     pub fn about(&self) -> String {
         let Self { model: Ready { name, version, .. }, dylib_sha256, examples, .. } = self;
         format!("{name} {version} (SHA-256 {dylib_sha256}) with {}", counted(*examples, "example"))
     }
 
-    /// What ends [`Service::run`] under the same `control`.
-    pub fn stopper(&self, control: &Control) -> Stopper {
-        Stopper { listener: Arc::clone(&self.listener.stopped), run: control.handle() }
-    }
-
-    /// Serves until it is stopped; `tell` hears of what went wrong, a sentence each.
+    /// Serves until `control` is asked to stop; `warn` receives each problem as a sentence.
     ///
     /// # Errors
-    /// [`Error::Stopped`] as the good end, others where the system fails.
-    pub fn run(&self, control: &Control, tell: &mut dyn FnMut(&str)) -> Result<()> {
+    /// [`Error::Stopped`] as the regular end, [`Error::System`] if the system fails.
+    pub fn run(&self, control: &Control, warn: &mut dyn FnMut(&str)) -> Result<()> {
         let mut served = None;
+        let wakeup = control.stop.wakeup().map_err(start_failed(StartCall::Descriptor));
+        let wakeup = wakeup.map_err(|error| Error::not_started("the node", &error))?;
         loop {
-            let connection = self.listener.accept(self.node.timeout);
-            let mut connection = connection.map_err(|error| match is_stop(&error) {
-                true => stop(control),
-                false => anyhow::Error::from(error).into(),
-            })?;
-            match self.visit(&mut connection, control, &mut served, tell)? {
-                Visit::Broken(FrameError::Io(error)) if is_stop(&error) => return Err(stop(control)),
-                Visit::Broken(error) => tell(&format!("a connection was given up: {error}")),
+            let mut connection = match self.listener.accept(self.node.timeout, &wakeup) {
+                Ok(connection) => connection,
+                Err(error) if is_stop(&error) => return Err(Error::Stopped(control.stop.signal())),
+                Err(error) => return Err(anyhow::Error::from(error).into()),
+            };
+            match self.visit(&mut connection, &control.stop, &mut served, warn)? {
+                Visit::Broken(FrameError::Io(error)) if is_stop(&error) => {
+                    return Err(Error::Stopped(control.stop.signal()));
+                }
+                Visit::Broken(error) => warn(&format!("a connection was given up: {error}")),
                 Visit::Over => {}
             }
         }
     }
 
-    /// One conversation.
-    fn visit<'c>(
+    /// Has one conversation.
+    fn visit(
         &self,
         connection: &mut Connection<'_>,
-        control: &'c Control,
-        served: &mut Served<'c>,
-        tell: &mut dyn FnMut(&str),
+        stop: &Arc<StopSign>,
+        served: &mut Served,
+        warn: &mut dyn FnMut(&str),
     ) -> Result<Visit> {
         let mut is_ready = false;
         let mut reply = (Reply::Hello { protocol: PROTOCOL }, None);
         loop {
-            let (said, weights) = &reply;
+            let (message, weights) = &reply;
             let weights = weights.as_deref().map(|weights| Part::F32(WEIGHTS, weights));
             connection.next_message();
-            if let Err(error) = write(connection, said, weights.as_slice()) {
+            if let Err(error) = write(connection, message, weights.as_slice()) {
                 return Ok(Visit::Broken(error.into()));
             }
-            if let Reply::Failed { message, .. } = said {
-                tell(message);
+            if let Reply::Failed { message, .. } = message {
+                warn(message);
                 return Ok(Visit::Over);
             }
             let layout = served.as_ref().filter(|_| is_ready).and_then(|(_, fleet)| fleet.layout());
@@ -172,9 +168,9 @@ impl Service {
                 Err(error) => return Ok(Visit::Broken(error)),
             };
             reply = match (request, &reply.0) {
-                (Request::Setup(asked), Reply::Hello { .. }) => (self.set_up(asked, control, served)?, None),
+                (Request::Setup(setup), Reply::Hello { .. }) => (self.set_up(setup, stop, served)?, None),
                 (request, _) => match served.as_mut() {
-                    Some((_, fleet)) if is_ready => answer(fleet, request, parts, tell)?,
+                    Some((_, fleet)) if is_ready => answer(fleet, request, parts, warn)?,
                     _ => (failed(FailureKind::Protocol, "a setup comes first"), None),
                 },
             };
@@ -182,9 +178,9 @@ impl Service {
         }
     }
 
-    /// Whether a process serves what is asked.
-    fn set_up<'c>(&self, asked: Setup, control: &'c Control, served: &mut Served<'c>) -> Result<Reply> {
-        match self.own(asked).and_then(|setup| self.process_for(setup, control, served)) {
+    /// Has a process serve the setup of a run, and returns the reply for the run: `ready`, or a refusal.
+    fn set_up(&self, requested: Setup, stop: &Arc<StopSign>, served: &mut Served) -> Result<Reply> {
+        match self.own_setup(requested).and_then(|setup| self.serve(setup, stop, served)) {
             Ok(ready) => Ok(Reply::Ready(ready)),
             Err(Error::Stopped(signal)) => Err(Error::Stopped(signal)),
             Err(error) => {
@@ -198,19 +194,14 @@ impl Service {
         }
     }
 
-    /// The process that serves `setup` is the one there is, or a fresh one.
-    fn process_for<'c>(&self, setup: Setup, control: &'c Control, served: &mut Served<'c>) -> Result<Ready> {
+    /// Has a process serve `setup`: the present one if it was started for the same setup, or else a fresh one.
+    fn serve(&self, setup: Setup, stop: &Arc<StopSign>, served: &mut Served) -> Result<Ready> {
         let mut fleet = match served.take() {
             Some((serving, fleet)) if serving == setup => fleet,
             other => {
+                // Two processes would need twice the memory.
                 drop(other);
-                // What the process before had to say would be taken for the next one's.
-                while let Ok(message) = control.inbox.try_recv() {
-                    if let Message::Stop(signal) = message {
-                        return Err(Error::Stopped(signal));
-                    }
-                }
-                self.start_process(setup.clone(), control)?
+                self.start_process(setup.clone(), stop)?
             }
         };
         fleet.ready()?;
@@ -227,21 +218,24 @@ impl Service {
         self.folder.path().join(COPY)
     }
 
-    /// The setup that was asked for, with what is the node's own, or why it is refused.
-    fn own(&self, asked: Setup) -> Result<Setup> {
-        if let Some(wanted) = asked.dylib_sha256.as_ref().filter(|&wanted| *wanted != self.dylib_sha256) {
+    /// Returns the setup of a run with the node's own files in it.
+    ///
+    /// # Errors
+    /// The reason why this node cannot serve the run.
+    fn own_setup(&self, requested: Setup) -> Result<Setup> {
+        if let Some(wanted) = requested.dylib_sha256.as_ref().filter(|&wanted| *wanted != self.dylib_sha256) {
             let (name, own) = (&self.model.name, &self.dylib_sha256);
             return Err(Error::Model(format!(
                 "this node has the model {name} with SHA-256 {own}, the run's is {wanted}; install the same dylib"
             )));
         }
-        if let Some(wanted) = asked.test_sha256.as_ref().filter(|&wanted| *wanted != self.test_sha256) {
+        if let Some(wanted) = requested.test_sha256.as_ref().filter(|&wanted| *wanted != self.test_sha256) {
             let own = &self.test_sha256;
             return Err(data(format!(
                 "this node has the test set with SHA-256 {own}, the run's is {wanted}; give it the same test set"
             )));
         }
-        let Purpose::Serve { task, partitions, .. } = asked.purpose else {
+        let Purpose::Serve { task, partitions, .. } = requested.purpose else {
             return Err(Error::Model("a node serves a partition; `describe` has no place here".into()));
         };
         let [HeldPartition { client, sha256, .. }] = &partitions[..] else {
@@ -255,35 +249,18 @@ impl Service {
                  client's partition"
             )));
         }
-        // The process checks what it maps: the files may have changed since the node was started.
+        // The process checks the files that it maps, since they may have changed after the start of the node.
         let (sha256, test_sha256) = (Some(self.partition_sha256.clone()), Some(self.test_sha256.clone()));
         let partitions = vec![HeldPartition { client, path: self.node.partition.clone(), sha256 }];
         let purpose = Purpose::Serve { task, partitions, test: self.node.test.clone() };
         let (dylib, isolation) = (Some(self.copy()), isolation_of(&self.node));
-        Ok(Setup { dylib, dylib_sha256: None, test_sha256, isolation, purpose, ..asked })
+        Ok(Setup { dylib, dylib_sha256: None, test_sha256, isolation, purpose, ..requested })
     }
 
-    fn start_process<'c>(&self, setup: Setup, control: &'c Control) -> Result<Fleet<'c>> {
-        let environment = Environment {
-            command: self.node.command.clone(),
-            launched: None,
-            mark: new_mark(),
-            spare: Arc::default(),
-            logs: self.folder.path().to_owned(),
-            timeout: self.node.timeout,
-            pipe_size: 1 << 20,
-            jitter: None,
-        };
-        // What a loss costs is for the federation's host to say.
-        Fleet::start(environment, control, vec![setup], 1, OnFailure::Drop)
-    }
-}
-
-impl Stopper {
-    /// Ends the service; `signal` is what asked for it.
-    pub fn stop(&self, signal: i32) {
-        self.run.stop(signal);
-        let _ = self.listener.write(1);
+    fn start_process(&self, setup: Setup, stop: &Arc<StopSign>) -> Result<Fleet> {
+        let (command, logs) = (Arc::new(self.node.command.clone()), self.folder.path().to_owned());
+        // The host of the federation decides the consequence of a crash.
+        Fleet::start(Environment::new(command, logs, self.node.timeout), stop, vec![setup], 1, OnFailure::Drop)
     }
 }
 
@@ -292,7 +269,7 @@ fn isolation_of(node: &Node) -> Isolation {
     isolation(node.isolation, node.memory_limit, node.cpu_limit, 1)
 }
 
-/// A client knows the copy of the dylib; the user knows the original.
+/// Returns the error with the path of the original dylib in place of the copy's, which the user has never seen.
 fn named(error: Error, copy: &Path, node: &Node) -> Error {
     match error {
         Error::Model(message) => {
@@ -302,12 +279,12 @@ fn named(error: Error, copy: &Path, node: &Node) -> Error {
     }
 }
 
-/// The reply to a request, with its weights.
+/// Has the process answer a request; returns the reply and its weights.
 fn answer(
-    fleet: &mut Fleet<'_>,
+    fleet: &mut Fleet,
     request: Request,
     mut parts: Parts,
-    tell: &mut dyn FnMut(&str),
+    warn: &mut dyn FnMut(&str),
 ) -> Result<(Reply, Option<Vec<f32>>)> {
     let weights = match request {
         Request::Setup(_) | Request::Launch(_) => {
@@ -315,30 +292,30 @@ fn answer(
         }
         Request::GetWeights => None,
         Request::Train(_) | Request::Evaluate(_) => match parts.take_f32(WEIGHTS) {
-            // The client itself would take the last ones.
+            // The client itself would use the weights of its last request.
             None => return Ok((failed(FailureKind::Protocol, "the request has no part \"weights\""), None)),
             weights => weights.map(Arc::new),
         },
     };
-    // It is some client's, so that a loss is told and not mended behind the host's back.
+    // A job of a client is never moved, so that the run's host decides the consequence of a crash.
     let job = Job { slot: 0, client: Some(0), request, weights };
-    let mut lost = None;
+    let mut crash = None;
     let settled = fleet.run(None, vec![job], &|_, _, _, _| Ok(()), &mut |incident| {
         match incident {
-            Incident::Crashed(loss) if loss.then == Consequence::Replaced => {
-                tell(&format!("the idle client was lost: {}; a fresh process takes its place", loss.cause));
+            Incident::Crashed(idle) if idle.then == Consequence::Replaced => {
+                warn(&format!("the idle client was lost: {}; a fresh process takes its place", idle.cause));
             }
-            Incident::Crashed(loss) => lost = Some(loss.cause.to_string()),
+            Incident::Crashed(busy) => crash = Some(busy.cause.to_string()),
             Incident::Done(_) => {}
         }
         Ok(())
     });
     let settled = settled.map(|settled| settled.into_iter().next());
-    match (settled, lost) {
+    match (settled, crash) {
         (Ok(Some(Ok((reply, mut parts)))), _) => Ok((reply, parts.take_f32(WEIGHTS))),
         (Err(Error::Stopped(signal)), _) => Err(Error::Stopped(signal)),
         (Err(error), _) => Ok((failed(FailureKind::Model, error.to_string()), None)),
-        (Ok(_), lost) => Ok((failed(FailureKind::Model, lost.unwrap_or("its work was not done".into())), None)),
+        (Ok(_), cause) => Ok((failed(FailureKind::Model, cause.unwrap_or("its work was not done".into())), None)),
     }
 }
 
@@ -350,11 +327,154 @@ fn failed(kind: FailureKind, message: impl Into<String>) -> Reply {
     Reply::Failed { kind, message: message.into() }
 }
 
-/// The stop that was asked for.
-fn stop(control: &Control) -> Error {
-    let signals = control.inbox.try_iter().filter_map(|message| match message {
-        Message::Stop(signal) => Some(signal),
-        _ => None,
-    });
-    Error::Stopped(signals.last().unwrap_or(0))
+#[cfg(test)]
+mod tests {
+    use std::process::ExitStatus;
+
+    use fedpipe_protocol::{Evaluate, Task, Train, begin};
+
+    use super::*;
+    use crate::process::scripted::{Scripted, ScriptedClient, exit, ready, trained};
+
+    /// A node whose files have these digests; its client is never started.
+    fn service(folder: &Path) -> Service {
+        let node = Node {
+            command: ClientCommand::new("/nonexistent", "fedpipe-client"),
+            dylib: "/models/mine.so".into(),
+            partition: "/own/partition".into(),
+            test: "/own/test".into(),
+            socket: folder.join("socket"),
+            timeout: Duration::from_secs(3600),
+            isolation: Level::Auto,
+            memory_limit: Some(MemoryLimit::None),
+            cpu_limit: Some(5),
+        };
+        Service {
+            listener: Listener::bind(&node.socket).unwrap(),
+            node,
+            folder: TemporaryFolder::new_in(folder, "node-", 0o700).unwrap(),
+            model: ready(),
+            dylib_sha256: "d".into(),
+            examples: 7,
+            partition_sha256: "p".into(),
+            test_sha256: "t".into(),
+        }
+    }
+
+    fn requested(clients: &[u32], sha256: [&str; 3]) -> Setup {
+        let [dylib, partition, test] = sha256.map(|sha256| Some(sha256.to_owned()));
+        let held = |&client: &u32| HeldPartition { client, path: "/theirs".into(), sha256: partition.clone() };
+        Setup {
+            dylib: Some("/theirs.so".into()),
+            dylib_sha256: dylib,
+            test_sha256: test,
+            options: Default::default(),
+            seed: 3,
+            isolation: Isolation { level: Level::Off, memory_limit: Some(1), cpu_seconds: None },
+            purpose: Purpose::Serve {
+                task: Task { shape: vec![2], classes: 2 },
+                partitions: clients.iter().map(held).collect(),
+                test: "/theirs".into(),
+            },
+        }
+    }
+
+    #[test]
+    fn a_setup_gets_the_files_and_the_isolation_of_the_node() {
+        let folder = tempfile::tempdir().unwrap();
+        let service = service(folder.path());
+        let setup = service.own_setup(requested(&[4], ["d", "p", "t"])).unwrap();
+        assert_eq!((setup.dylib, setup.seed), (Some(service.copy()), 3));
+        assert_eq!(setup.isolation, Isolation { level: Level::Auto, memory_limit: None, cpu_seconds: Some(5) });
+        let Purpose::Serve { partitions, test, .. } = setup.purpose else { panic!("a node serves") };
+        let held = HeldPartition { client: 4, path: "/own/partition".into(), sha256: Some("p".into()) };
+        assert_eq!((partitions, test), (vec![held], "/own/test".into()));
+    }
+
+    #[test]
+    fn a_run_with_another_model_or_other_data_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let service = service(folder.path());
+        let describe = Setup { purpose: Purpose::Describe, ..requested(&[], ["d", "p", "t"]) };
+        let cases = [
+            (requested(&[4], ["x", "p", "t"]), "this node has the model scripted with SHA-256 d, the run's is x"),
+            (
+                requested(&[4], ["d", "x", "t"]),
+                "this node has a partition with SHA-256 p, that of the run's client 4 is x",
+            ),
+            (requested(&[4], ["d", "p", "x"]), "this node has the test set with SHA-256 t, the run's is x"),
+            (requested(&[4, 5], ["d", "p", "t"]), "this node has one partition, asked for are 2"),
+            (describe, "a node serves a partition"),
+        ];
+        for (setup, why) in cases {
+            let refused = service.own_setup(setup).unwrap_err().to_string();
+            assert!(refused.starts_with(why), "{refused}");
+        }
+    }
+
+    #[test]
+    fn an_error_names_the_dylib_that_the_user_gave() {
+        let folder = tempfile::tempdir().unwrap();
+        let service = service(folder.path());
+        let copy = service.copy();
+        let error = named(Error::Model(format!("cannot open {}", copy.display())), &copy, &service.node);
+        assert_eq!(error.to_string(), "cannot open /models/mine.so");
+    }
+
+    /// A fleet of one scripted client, as a node has.
+    fn node_fleet(
+        script: impl Fn(&mut ScriptedClient) -> ExitStatus + Send + Sync + 'static,
+    ) -> (Fleet, tempfile::TempDir) {
+        let logs = tempfile::tempdir().unwrap();
+        let clients = Arc::new(Scripted::new(script));
+        let environment = Environment::new(clients, logs.path().to_owned(), Duration::from_secs(3600));
+        let setups = vec![requested(&[4], ["d", "p", "t"])];
+        (Fleet::start(environment, &Arc::default(), setups, 1, OnFailure::Drop).unwrap(), logs)
+    }
+
+    fn weights() -> Parts {
+        let mut frame = Vec::new();
+        write(&mut frame, &Request::GetWeights, &[Part::F32(WEIGHTS, &[1.0, 2.0])]).unwrap();
+        let mut bytes = frame.as_slice();
+        let begun = begin::<Request>(&mut bytes, Limits { payload: 8 }).unwrap();
+        begun.finish(&mut bytes, &Default::default()).unwrap().1
+    }
+
+    fn train() -> Request {
+        let optimiser = "{}".to_owned();
+        Request::Train(Train { client: 4, round: 2, epochs: 1, batch_size: 1, learning_rate: 0.1, optimiser })
+    }
+
+    #[test]
+    fn a_request_is_answered_by_the_process_and_its_crash_is_the_answer() {
+        let (mut fleet, _logs) = node_fleet(ScriptedClient::serve);
+        let mut warn = |text: &str| panic!("{text}");
+        let (reply, update) = answer(&mut fleet, train(), weights(), &mut warn).unwrap();
+        assert!(matches!(reply, Reply::Update(_)), "{reply:?}");
+        assert_eq!(update, Some(trained(4, &[1.0, 2.0])));
+        let crash = |client: &mut ScriptedClient| {
+            client.greet();
+            client.say(&Reply::Ready(ready()), None);
+            client.next();
+            exit(3)
+        };
+        let (mut crashing, _logs) = node_fleet(crash);
+        let (reply, _) = answer(&mut crashing, train(), weights(), &mut warn).unwrap();
+        assert_eq!(reply, failed(FailureKind::Model, "it exited with code 3"));
+    }
+
+    #[test]
+    fn a_request_out_of_order_or_without_weights_is_refused_before_the_process_has_it() {
+        let (mut fleet, _logs) = node_fleet(ScriptedClient::wait_for_end);
+        let evaluate = Request::Evaluate(Evaluate { blocks: vec![0] });
+        let cases = [
+            (Request::Setup(requested(&[4], ["d", "p", "t"])), "a second setup"),
+            (train(), "the request has no part \"weights\""),
+            (evaluate, "the request has no part \"weights\""),
+        ];
+        for (request, why) in cases {
+            let (reply, _) = answer(&mut fleet, request, Parts::default(), &mut |text| panic!("{text}")).unwrap();
+            assert_eq!(reply, failed(FailureKind::Protocol, why));
+        }
+    }
 }

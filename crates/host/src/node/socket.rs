@@ -1,63 +1,58 @@
-//! A Unix socket that is waited on with an end in sight: a stop, or a peer that is silent for too long.
+//! A Unix socket whose every wait ends: at a stop, or when the peer is silent for too long.
 
 use std::{
     fs,
     io::{self, Read, Write},
     os::{
-        fd::{AsFd, BorrowedFd},
+        fd::AsFd,
         unix::{
             fs::{FileTypeExt, PermissionsExt},
             net::{UnixListener, UnixStream},
         },
     },
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
 use fedpipe_data::FileCause;
-use nix::{
-    poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::eventfd::{EfdFlags, EventFd},
-};
+use nix::poll::{PollFlags, PollTimeout};
 
 use crate::{
     error::{Error, Result},
     process::{
         pipes::Allowance,
-        start_error::{StartCall, failed},
+        poll::{Polled, wait_for},
+        wakeup::Wakeup,
     },
 };
 
-/// The longest path that fits a socket's address, which ends in a zero.
+/// The most bytes of a path in a socket's address, which ends in a zero.
 const LONGEST: usize = 107;
 
-/// A listening socket; its file goes when this does.
+/// A listening socket. Its file is removed when this value is dropped.
 #[derive(Debug)]
 pub(crate) struct Listener {
     path: PathBuf,
     listener: UnixListener,
-    /// Readable from the first stop on.
-    pub(crate) stopped: Arc<EventFd>,
 }
 
 /// A connection to a [`Listener`].
 #[derive(Debug)]
 pub(crate) struct Connection<'a> {
     stream: UnixStream,
-    stopped: &'a EventFd,
+    stop: &'a Wakeup,
     patience: Duration,
-    /// The time that the peer has left for the message that is on its way, or to begin one.
+    /// The time that the peer has left to begin a message, or for the rest of it.
     time: Allowance,
-    /// `true` from a message's first byte on.
+    /// `true` from the first byte of a message on.
     has_begun: bool,
 }
 
 impl Listener {
-    /// Listens at `path`, for this user alone; the file of a process that is gone gives way.
+    /// Listens at `path`, for this user alone. A socket that a killed process left there is replaced.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a path that is taken or cannot be one of a socket.
+    /// [`Error::Usage`] for a path that is in use or that no socket can have.
     pub(crate) fn bind(path: &Path) -> Result<Self> {
         let refuse = |why: String| Err(Error::Usage(format!("{} {why}", path.display())));
         let length = path.as_os_str().len();
@@ -71,14 +66,11 @@ impl Listener {
             if UnixStream::connect(path).is_ok() {
                 return refuse("is in use by another process; stop that one or give another --socket".into());
             }
-            // Whoever had it did not live to remove it.
+            // The process that listened here was killed before it could remove the file.
             let _ = fs::remove_file(path);
         }
-        let stopped = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
-        let stopped = stopped.map_err(failed(StartCall::Descriptor));
-        let stopped = Arc::new(stopped.map_err(|error| Error::not_started("the node", &error))?);
         match UnixListener::bind(path).and_then(|listener| {
-            let listener = Self { path: path.to_owned(), listener, stopped };
+            let listener = Self { path: path.to_owned(), listener };
             fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map(|()| listener)
         }) {
             Ok(listener) => Ok(listener),
@@ -89,16 +81,17 @@ impl Listener {
         }
     }
 
-    /// The next connection, on which a peer has `patience` to begin a message, and for the whole of each message.
+    /// Waits for the next connection, on which a peer has `patience` to begin a message, and again for the whole of it.
+    /// `stop` ends all waits.
     ///
     /// # Errors
     /// Those of the socket, and [`Stopped`].
-    pub(crate) fn accept(&self, patience: Duration) -> io::Result<Connection<'_>> {
-        wait((self.listener.as_fd(), PollFlags::POLLIN), &self.stopped, None)?;
+    pub(crate) fn accept<'a>(&self, patience: Duration, stop: &'a Wakeup) -> io::Result<Connection<'a>> {
+        wait((self.listener.as_fd(), PollFlags::POLLIN), stop, None)?;
         let (stream, _) = self.listener.accept()?;
         stream.set_nonblocking(true)?;
         let time = Allowance::new(patience);
-        Ok(Connection { stream, stopped: &self.stopped, patience, time, has_begun: false })
+        Ok(Connection { stream, stop, patience, time, has_begun: false })
     }
 }
 
@@ -115,7 +108,7 @@ impl Connection<'_> {
         self.has_begun = false;
     }
 
-    /// Takes note that a part of the message has passed; from the first part on, the time is for the rest.
+    /// Notes that a part of the message has passed. The first part restarts the time, which is then for the rest.
     fn passed(&mut self) {
         if !self.has_begun {
             self.time = Allowance::new(self.patience);
@@ -124,7 +117,7 @@ impl Connection<'_> {
     }
 
     fn wait(&mut self, flags: PollFlags) -> io::Result<()> {
-        wait((self.stream.as_fd(), flags), self.stopped, Some(&mut self.time)).map_err(|error| match error.kind() {
+        wait((self.stream.as_fd(), flags), self.stop, Some(&mut self.time)).map_err(|error| match error.kind() {
             io::ErrorKind::TimedOut => {
                 let what = if self.has_begun { "for a message" } else { "to begin a message" };
                 let seconds = self.patience.as_secs_f64();
@@ -163,33 +156,27 @@ impl Write for Connection<'_> {
     }
 }
 
-/// Why a wait was given up, as the source of an [`io::Error`].
+/// The reason why a wait ended early, as the source of an [`io::Error`].
 #[derive(Debug, thiserror::Error)]
 #[error("stopped")]
 pub(crate) struct Stopped;
 
-/// Whether an error means that a wait was given up for a stop.
+/// Returns `true` if a stop is the reason of an error.
 pub(crate) fn is_stop(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|source| source.is::<Stopped>())
 }
 
 /// Waits until a descriptor is ready, for as long as the time allows.
-fn wait(
-    (fd, flags): (BorrowedFd<'_>, PollFlags),
-    stopped: &EventFd,
-    mut time: Option<&mut Allowance>,
-) -> io::Result<()> {
-    let mut polled = [PollFd::new(stopped.as_fd(), PollFlags::POLLIN), PollFd::new(fd, flags)];
+fn wait(polled: Polled<'_>, stop: &Wakeup, mut time: Option<&mut Allowance>) -> io::Result<()> {
     loop {
         let timeout = time.as_ref().map_or(PollTimeout::NONE, |time| time.timeout());
-        let ready = poll(&mut polled, timeout);
+        let ready = wait_for([Some((stop.as_fd(), PollFlags::POLLIN)), Some(polled)], timeout);
         time.iter_mut().for_each(|time| time.pass());
-        match ready {
-            Ok(0) if time.as_ref().is_some_and(|time| time.is_over()) => return Err(io::ErrorKind::TimedOut.into()),
-            Ok(0) | Err(nix::errno::Errno::EINTR) => {}
-            Ok(_) if polled[0].any() == Some(true) => return Err(io::Error::other(Stopped)),
-            Ok(_) => return Ok(()),
-            Err(error) => return Err(error.into()),
+        match ready? {
+            [true, _] => return Err(io::Error::other(Stopped)),
+            [_, true] => return Ok(()),
+            _ if time.as_ref().is_some_and(|time| time.is_over()) => return Err(io::ErrorKind::TimedOut.into()),
+            _ => {}
         }
     }
 }
@@ -199,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_that_cannot_be_had_is_refused_with_the_reason() {
+    fn a_path_that_no_socket_can_have_is_refused_with_the_reason() {
         let folder = tempfile::tempdir().unwrap();
         let refused = |path: &Path| Listener::bind(path).unwrap_err().to_string();
         let (file, taken) = (folder.path().join("file"), folder.path().join("taken"));
@@ -214,13 +201,14 @@ mod tests {
         assert!(refused(&folder.path().join("none/s")).contains("No such file or directory"));
     }
 
-    /// A connection of a peer, which has an hour for a message.
+    /// Runs a test with a connection, whose peer has an hour for a message.
     fn connected<R>(test: impl FnOnce(Connection<'_>, UnixStream) -> R) -> R {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
         let listener = Listener::bind(&path).unwrap();
         let peer = UnixStream::connect(&path).unwrap();
-        test(listener.accept(Duration::from_secs(3600)).unwrap(), peer)
+        let stop = Wakeup::new().unwrap();
+        test(listener.accept(Duration::from_secs(3600), &stop).unwrap(), peer)
     }
 
     #[test]
@@ -261,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_process_left_gives_way_and_nothing_stays() {
+    fn the_socket_of_a_killed_process_is_replaced_and_none_remains() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
         // A socket that is closed without being removed is what a SIGKILL leaves.

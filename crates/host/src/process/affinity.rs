@@ -5,7 +5,7 @@ use nix::{
     unistd::Pid,
 };
 
-/// Keeps `process`, which has one thread, on `cores`. Cores that are gone by now leave it where it is.
+/// Keeps `process`, which has one thread, on `cores`. If a core is offline, the process stays where it is.
 pub(crate) fn keep_on(cores: &CpuSet, process: Pid) {
     let _ = sched_setaffinity(process, cores);
 }
@@ -18,7 +18,7 @@ mod tests {
 
     use super::*;
 
-    /// A process that ends with the test.
+    /// A process that is killed at the end of the test.
     struct Sleeper(Child);
 
     impl Drop for Sleeper {

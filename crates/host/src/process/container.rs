@@ -1,4 +1,4 @@
-//! The memory that a container (a control group) leaves to this process, and the kills for want of it.
+//! The memory limit of a container (a control group) and the processes that the kernel killed at that limit.
 
 use std::{
     fs,
@@ -8,12 +8,12 @@ use std::{
 /// The root of the control groups.
 const ROOT: &str = "/sys/fs/cgroup";
 
-/// Returns the least memory limit of the control groups that this process is in, in bytes; none where there is no limit.
+/// Returns the least memory limit of this process's control groups, in bytes; none if there is no limit.
 pub(crate) fn memory_limit() -> Option<u64> {
     limit_in(Path::new(ROOT), &own_groups())
 }
 
-/// Returns how many processes of this process's control group the kernel has killed for want of memory.
+/// Returns the number of processes of this control group that the kernel has killed for want of memory.
 pub(crate) fn kills() -> u64 {
     kills_in(Path::new(ROOT), &own_groups())
 }
@@ -22,7 +22,7 @@ fn own_groups() -> String {
     fs::read_to_string("/proc/self/cgroup").unwrap_or_default()
 }
 
-/// The folders of the memory controller for the groups of `/proc/self/cgroup`, each group with those above it.
+/// Returns the folders of the memory controller for the groups of `/proc/self/cgroup`, each followed by those above it.
 fn folders(root: &Path, groups: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for line in groups.lines() {
@@ -44,7 +44,7 @@ fn limit_in(root: &Path, groups: &str) -> Option<u64> {
     let limit = |folder: PathBuf| {
         let read = |name| fs::read_to_string(folder.join(name));
         let text = read("memory.max").or_else(|_| read("memory.limit_in_bytes")).ok()?;
-        // Version 2 says "max", version 1 a number that no machine has.
+        // Version 2 writes "max" for no limit, version 1 a number beyond any memory.
         text.trim().parse().ok()
     };
     folders(root, groups).into_iter().filter_map(limit).min()
@@ -56,7 +56,7 @@ fn kills_in(root: &Path, groups: &str) -> u64 {
         let text = read("memory.events").or_else(|_| read("memory.oom_control")).ok()?;
         text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse::<u64>().ok())
     };
-    // Those of the groups above count the same kills.
+    // The groups above count the same kills again.
     folders(root, groups).into_iter().find_map(kills).unwrap_or(0)
 }
 
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn the_least_limit_of_the_groups_is_that_of_the_process() {
+    fn the_least_limit_of_the_groups_holds_for_the_process() {
         let place = tempfile::tempdir().unwrap();
         let root = place.path();
         let groups = "0::/slice/job\n";
@@ -84,7 +84,7 @@ mod tests {
         assert_eq!(limit_in(root, groups), Some(100 << 20));
         write(root, "slice/job/memory.events", "low 0\noom 3\noom_kill 2\noom_group_kill 0\n");
         assert_eq!(kills_in(root, groups), 2);
-        // Another process's group is no matter.
+        // The limit of another group does not count.
         assert_eq!(limit_in(root, "0::/other\n"), None);
     }
 

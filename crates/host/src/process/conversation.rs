@@ -1,209 +1,187 @@
-//! One client process and the thread in the host that talks to it.
+//! One client process and the thread of the host that talks to it.
 //!
-//! The thread sends what it is ordered and reports what came back, or why the client was lost; it watches the client
-//! while there is nothing to do. Whatever ends the conversation ends the process, its process group and the thread.
+//! The thread sends the requests that it is assigned and reports the replies. It also watches the client while there is
+//! nothing to do. Whatever ends the conversation ends the process, its process group and the thread.
 
 use std::{
     convert::Infallible,
     fmt,
-    hash::{BuildHasher, RandomState},
     os::fd::OwnedFd,
     path::PathBuf,
     sync::{
         Arc, Weak,
-        atomic::{AtomicBool, Ordering},
         mpsc::{self, Receiver, Sender, TryRecvError},
     },
     thread::JoinHandle,
     time::{Duration, Instant},
 };
 
-use fedpipe_protocol::{
-    FrameError, InForce, Limits, PROTOCOL, Part, Parts, Reply, Request, Setup, Spare, WEIGHTS, begin, read, write,
-};
-use fedpipe_record::cause::Cause;
-use nix::{
-    sched::CpuSet,
-    sys::eventfd::{EfdFlags, EventFd},
-    unistd::Pid,
-};
+use fedpipe_protocol::{FrameError, Limits, Part, Parts, Reply, Request, Setup, Spare, WEIGHTS, read};
+use nix::sched::CpuSet;
 
 use crate::process::{
     affinity::keep_on,
-    end::{End, Process, ProcessExit},
-    inbox::Message,
+    end::{ConversationEnd, ProcessExit},
     launch::Launched,
-    log::ClientLog,
-    pipes::{Allowance, GaveUp, Link, Want, gave_up, has_ended},
-    spawn::{ClientCommand, Spawned, spawn},
+    peer::{Peer, PeerPlan, PeerReply},
+    pipes::{WaitError, WaitFor, has_exited, wait_error},
+    spawn::Spawner,
     start_error::{StartCall, StartError, failed},
+    stray::new_mark,
+    wakeup::Wakeup,
 };
 
-/// Which worker a report is about; a process that is started again in the same place is another worker.
+/// The name of a client process. A process that is started again in the same slot has another generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct WorkerId {
+pub(crate) struct ProcessId {
     pub(crate) slot: usize,
     pub(crate) generation: u64,
 }
 
-/// A request to be sent, and what its reply may hold.
+/// A request for a client process, and the limits of its reply.
 #[derive(Debug, Clone)]
-pub(crate) struct Order {
+pub(crate) struct Assignment {
     pub(crate) request: Request,
     pub(crate) weights: Option<Arc<Vec<f32>>>,
-    /// Bytes of payload that the reply may have.
+    /// The most bytes of payload that the reply may have.
     pub(crate) reply_payload: u64,
-    /// Where it is to be done; where the process is, if nothing is said.
+    /// The cores for the work; none to leave the process where it is.
     pub(crate) cores: Option<CpuSet>,
 }
 
-/// What a worker's thread reports.
+/// A report of a client process's thread.
 #[derive(Debug)]
-pub(crate) enum News {
-    /// A reply with a payload has begun: the client is supposed to have nothing more to do for it.
-    Answers,
+pub(crate) enum Report {
+    /// A reply with a payload has begun, so that the client has no more work.
+    ReplyBegun,
+    /// A whole reply.
     Replied(Reply, Parts),
-    /// The process is gone and reaped; nothing follows.
+    /// The process has exited and was reaped; no report follows.
     Exited(ProcessExit),
 }
 
-/// A running client process; dropping it ends the process and waits for that.
-pub(crate) struct Worker {
-    pub(crate) id: WorkerId,
+/// A running client process. Dropping it ends the process and waits for the end.
+pub(crate) struct ClientProcess {
+    pub(crate) id: ProcessId,
     pub(crate) started: Instant,
     /// The bytes in its log when the process was started.
     pub(crate) log_start: u64,
-    orders: Option<Sender<Order>>,
-    pidfd: Arc<OwnedFd>,
-    wake: Arc<EventFd>,
-    dismissed: Arc<AtomicBool>,
+    assignments: Option<Sender<Assignment>>,
+    exited: Arc<OwnedFd>,
+    wakeup: Arc<Wakeup>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl fmt::Debug for Worker {
+impl fmt::Debug for ClientProcess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Worker").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("ClientProcess").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
-/// The time that an idle client has for the rest of a message that it began unasked.
-const UNASKED: Duration = Duration::from_millis(500);
+/// The time that an idle client has for the rest of a message that it began without a request.
+const UNREQUESTED: Duration = Duration::from_millis(500);
 
-/// What is the same for all workers of a run.
+/// The bytes of a pipe by default: the most that any user may request.
+const PIPE_SIZE: i32 = 1 << 20;
+
+/// The configuration that all client processes of a fleet share.
 #[derive(Debug, Clone)]
 pub(crate) struct Environment {
-    pub(crate) command: ClientCommand,
-    /// The program that this command launches, where it is the launcher.
+    pub(crate) spawner: Arc<dyn Spawner>,
+    /// The program that the clients become, if they are started by a launcher.
     pub(crate) launched: Option<Launched>,
     /// The folder of the clients' logs.
     pub(crate) logs: PathBuf,
-    /// Names the fleet in the environment of its processes.
+    /// The name of the fleet in the environment of its processes.
     pub(crate) mark: String,
+    /// The time that a client has for a reply.
     pub(crate) timeout: Duration,
+    /// The bytes of each pipe.
     pub(crate) pipe_size: i32,
-    /// What the updates of earlier rounds were in.
+    /// The buffers of the updates of earlier rounds.
     pub(crate) spare: Arc<Spare>,
-    /// For tests: each report is held back for a random time up to this, to show that no result depends on arrival.
-    pub(crate) jitter: Option<Duration>,
 }
 
 impl Environment {
-    /// Names a process in its environment.
-    pub(crate) fn mark_of(&self, id: WorkerId) -> String {
+    /// Returns the environment of clients that need no launcher, with a mark of their own.
+    pub(crate) fn new(spawner: Arc<dyn Spawner>, logs: PathBuf, timeout: Duration) -> Self {
+        let (mark, spare) = (new_mark(), Arc::default());
+        Self { spawner, launched: None, logs, mark, timeout, pipe_size: PIPE_SIZE, spare }
+    }
+
+    /// Returns the name of a process in its environment.
+    pub(crate) fn mark_of(&self, id: ProcessId) -> String {
         format!("{}{}", self.mark, id.generation)
     }
 
-    /// Where process `slot` is logged.
+    /// Returns the path of the log of the processes in `slot`.
     pub(crate) fn log(&self, slot: usize) -> PathBuf {
         self.logs.join(format!("{slot:03}.log"))
     }
-
-    /// What `FEDPIPE_JITTER_MS` asks for.
-    pub(crate) fn jitter_asked_for() -> Option<Duration> {
-        std::env::var("FEDPIPE_JITTER_MS").ok()?.parse().ok().map(Duration::from_millis)
-    }
 }
 
-/// A random part of `most`; random as hash maps are, and not from the run's seed.
-fn some_of(most: Duration) -> Duration {
-    let random = RandomState::new().hash_one(Instant::now());
-    most.mul_f64((random >> 11) as f64 / (1_u64 << 53) as f64)
-}
-
-impl Worker {
-    /// Starts the process and its thread, which does what `setup` asks first and reports to `inbox`.
+impl ClientProcess {
+    /// Starts the process and its thread, which passes all that follows to `report`. A launcher gets the isolation and
+    /// the data of `setup`.
     pub(crate) fn start(
         environment: &Environment,
-        id: WorkerId,
+        id: ProcessId,
         setup: &Setup,
-        inbox: Sender<Message>,
+        report: impl Fn(Report) -> bool + Send + 'static,
     ) -> Result<Self, StartError> {
-        let mark = environment.mark_of(id);
-        let Spawned { child, pidfd, to, from, log } =
-            spawn(&environment.command, id.slot as u32, &mark, environment.pipe_size)?;
-        let pid = Pid::from_raw(child.id().cast_signed());
-        let mut process = Process::new(child, mark);
-        let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
-        let wake = Arc::new(wake.map_err(failed(StartCall::Descriptor))?);
-        let dismissed = Arc::new(AtomicBool::new(false));
-        let client_log = ClientLog::new(environment.log(id.slot));
-        let log_start = client_log.written();
-        let Environment { timeout, jitter, .. } = *environment;
-        let mut link = Link {
-            to,
-            from,
-            pidfd: Arc::clone(&pidfd),
-            log_pipe: Some(log),
-            log: client_log,
-            wake: Arc::clone(&wake),
-            dismissed: Arc::clone(&dismissed),
-            time: Allowance::new(timeout),
-            dead: false,
-            greeted: false,
+        let plan = PeerPlan {
+            number: id.slot as u32,
+            mark: environment.mark_of(id),
+            pipe_size: environment.pipe_size,
+            log: environment.log(id.slot),
+            timeout: environment.timeout,
         };
+        let wakeup = Arc::new(Wakeup::new().map_err(failed(StartCall::Descriptor))?);
+        let mut peer = Peer::start(&*environment.spawner, plan, Arc::clone(&wakeup))?;
+        let (log_start, exited) = (peer.link.log.written(), Arc::clone(peer.link.exited()));
         let launch = environment.launched.as_ref().map(|launched| launched.as_client(setup));
-        let (orders, received) = mpsc::channel();
-        let started = Instant::now();
+        let (assignments, received) = mpsc::channel();
         let spare = Arc::clone(&environment.spare);
-        let thread =
-            std::thread::Builder::new().name(format!("client {}", id.slot)).stack_size(256 << 10).spawn(move || {
-                let report = |news| {
-                    jitter.inspect(|&most| std::thread::sleep(some_of(most)));
-                    inbox.send(Message::News(id, news)).is_ok()
-                };
-                let Err(end) = converse(&mut link, pid, launch.as_ref(), &received, timeout, &spare, &report);
-                if let Some(loss) = process.end(&mut link, end, timeout, started) {
-                    report(News::Exited(loss));
-                    // It takes a look at every process of the machine, which no report waits for.
-                    process.end_strays();
-                }
-            });
-        let thread = thread.map_err(failed(StartCall::Thread))?;
-        Ok(Self { id, started, log_start, orders: Some(orders), pidfd, wake, dismissed, thread: Some(thread) })
+        let talk = move || {
+            let Err(end) = converse(&mut peer, launch.as_ref(), &received, &spare, &report);
+            if let Some(exit) = peer.end(end) {
+                report(Report::Exited(exit));
+                // This looks at every process of the machine, and no report should wait for it.
+                peer.end_strays();
+            }
+        };
+        let thread = std::thread::Builder::new().name(format!("client {}", id.slot)).stack_size(256 << 10).spawn(talk);
+        let thread = Some(thread.map_err(failed(StartCall::Thread))?);
+        Ok(Self { id, started: Instant::now(), log_start, assignments: Some(assignments), exited, wakeup, thread })
     }
 
-    /// Returns `true` if the process has ended: its loss is reported, or soon will be.
-    pub(crate) fn has_ended(&self) -> bool {
-        has_ended(&self.pidfd)
+    /// Returns `true` if the process has exited. The report of its exit has come, or follows soon.
+    pub(crate) fn has_exited(&self) -> bool {
+        has_exited(&self.exited)
     }
 
-    /// Sends an order; a lost worker's report is then already on its way.
-    pub(crate) fn send(&self, order: Order) {
-        if let Some(orders) = &self.orders {
-            let _ = orders.send(order);
-            let _ = self.wake.write(1);
+    /// Returns the descriptor that is readable once the process has exited.
+    #[cfg(test)]
+    pub(crate) fn exited_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        std::os::fd::AsFd::as_fd(&self.exited)
+    }
+
+    /// Assigns a request to the process. If the process has exited, the report of that follows instead of a reply.
+    pub(crate) fn assign(&self, assignment: Assignment) {
+        if let Some(assignments) = &self.assignments {
+            let _ = assignments.send(assignment);
+            self.wakeup.wake();
         }
     }
 
-    /// Tells the thread to end its process, without waiting for it.
+    /// Has the thread end its process, without waiting for the end.
     pub(crate) fn dismiss(&mut self) {
-        self.orders = None;
-        self.dismissed.store(true, Ordering::Release);
-        let _ = self.wake.write(1);
+        self.assignments = None;
+        self.wakeup.dismiss();
     }
 }
 
-impl Drop for Worker {
+impl Drop for ClientProcess {
     fn drop(&mut self) {
         self.dismiss();
         if let Some(thread) = self.thread.take() {
@@ -212,120 +190,92 @@ impl Drop for Worker {
     }
 }
 
-/// Says what is ordered and reports the replies, until one side ends.
+/// Sends the assigned requests and reports the replies, until one side ends the conversation.
 pub(crate) fn converse(
-    link: &mut Link,
-    process: Pid,
+    peer: &mut Peer,
     launch: Option<&Request>,
-    orders: &Receiver<Order>,
-    timeout: Duration,
+    assignments: &Receiver<Assignment>,
     spare: &Spare,
-    report: &dyn Fn(News) -> bool,
-) -> Result<Infallible, End> {
-    link.allow(timeout);
-    let confined = launch.map(|launch| launched(link, launch)).transpose()?;
-    greeted(link)?;
-    // A Weak does not keep old weights alive, but keeps their address from being given to others: equal pointers are the
-    // same weights.
-    let (mut keeps_weights, mut kept) = (false, Weak::new());
-    let mut kept_on = None;
+    report: &dyn Fn(Report) -> bool,
+) -> Result<Infallible, ConversationEnd> {
+    let launched = peer.open::<Reply>(launch)?;
+    let mut kept = KeptWeights::default();
+    let mut last_cores = None;
     loop {
-        let order = next_order(link, orders)?;
-        link.allow(timeout);
-        if let Some(cores) = order.cores
-            && kept_on != Some(cores)
-        {
-            // By this thread, which reaps the process: nobody else can have its number.
+        let Assignment { request, weights, reply_payload, cores } = next_assignment(peer, assignments)?;
+        if let (Some(cores), Some(process)) = (cores.filter(|_| cores != last_cores), peer.pid()) {
+            // This thread reaps the process, so that no other process can have its number.
             keep_on(&cores, process);
-            kept_on = Some(cores);
+            last_cores = Some(cores);
         }
-        let new = order.weights.as_ref().filter(|weights| !kept.ptr_eq(&Arc::downgrade(weights)));
-        write(link, &order.request, new.map(|weights| Part::F32(WEIGHTS, weights)).as_slice())?;
-        if let Some(weights) = new.filter(|_| keeps_weights) {
-            kept = Arc::downgrade(weights);
+        let new = weights.filter(|weights| !kept.are(weights));
+        peer.send(&request, new.as_ref().map(|weights| Part::F32(WEIGHTS, weights)).as_slice())?;
+        new.iter().for_each(|weights| kept.replace(weights));
+        let begun = peer.begin(reply_payload)?;
+        if reply_payload > 0 && !report(Report::ReplyBegun) {
+            return Err(ConversationEnd::Dismissed);
         }
-        let begun = begin(link, Limits { payload: order.reply_payload })?;
-        if order.reply_payload > 0 && !report(News::Answers) {
-            return Err(End::Dismissed);
-        }
-        let (mut reply, parts) = begun.finish(link, spare)?;
-        if let Reply::Failed { kind, message } = reply {
-            return Err(End::Unfit(Cause::reported(kind, &message)));
-        }
+        let (mut reply, parts) = peer.finish(begun, spare)?;
         if let Reply::Ready(ready) = &mut reply {
-            // It is of this conversation alone: a node (`fedpipe serve`) that passes the rest on must not promise it.
-            keeps_weights = std::mem::take(&mut ready.keeps_weights);
-            // A program is not asked what confines it: the launcher said so before the program had run.
-            confined.iter().for_each(|confined| ready.in_force.clone_from(confined));
+            // The ability is this conversation's alone: a node (`fedpipe serve`) passes the rest on and must not
+            // promise it.
+            kept.are_kept = std::mem::take(&mut ready.keeps_weights);
+            // The launcher reported the isolation before the program ran; the program's own report does not count.
+            launched.iter().for_each(|in_force| ready.in_force.clone_from(in_force));
         }
-        if !report(News::Replied(reply, parts)) {
-            return Err(End::Dismissed);
+        if !report(Report::Replied(reply, parts)) {
+            return Err(ConversationEnd::Dismissed);
         }
     }
 }
 
-/// Has a program launched; gives what the kernel enforces on it.
-pub(crate) fn launched(link: &mut Link, launch: &Request) -> Result<InForce, End> {
-    write(link, launch, &[])?;
-    match read(link, Limits { payload: 0 })?.0 {
-        Reply::Launched(in_force) => Ok(in_force),
-        other => Err(unexpected(other)),
+/// The weights that a client keeps from its last request.
+#[derive(Debug, Default)]
+struct KeptWeights {
+    /// The client has said that it keeps weights.
+    are_kept: bool,
+    /// A `Weak` does not keep old weights alive, but reserves their address: equal pointers are the same weights.
+    last: Weak<Vec<f32>>,
+}
+
+impl KeptWeights {
+    fn are(&self, weights: &Arc<Vec<f32>>) -> bool {
+        self.last.ptr_eq(&Arc::downgrade(weights))
+    }
+
+    fn replace(&mut self, weights: &Arc<Vec<f32>>) {
+        if self.are_kept {
+            self.last = Arc::downgrade(weights);
+        }
     }
 }
 
-/// Takes a client's hello.
-fn greeted(link: &mut Link) -> Result<(), End> {
-    match read(link, Limits { payload: 0 })?.0 {
-        Reply::Hello { protocol: PROTOCOL } => {
-            link.greeted = true;
-            Ok(())
-        }
-        Reply::Hello { protocol } => {
-            let message = format!("it speaks protocol {protocol}, this host {PROTOCOL}");
-            Err(End::Unfit(Cause::protocol(message)))
-        }
-        other => Err(unexpected(other)),
-    }
-}
-
-fn unexpected(reply: Reply) -> End {
-    End::Unfit(match reply {
-        Reply::Failed { kind, message } => Cause::reported(kind, &message),
-        other => Cause::protocol(format!("its first message is {}", name(&other))),
-    })
-}
-
-/// Waits for an order, watching the idle client.
-fn next_order(link: &mut Link, orders: &Receiver<Order>) -> Result<Order, End> {
+/// Waits for an assignment and watches the idle client.
+fn next_assignment(peer: &mut Peer, assignments: &Receiver<Assignment>) -> Result<Assignment, ConversationEnd> {
     loop {
-        match orders.try_recv() {
-            Ok(order) => return Ok(order),
-            Err(TryRecvError::Disconnected) => return Err(End::Dismissed),
+        match assignments.try_recv() {
+            Ok(assignment) => return Ok(assignment),
+            Err(TryRecvError::Disconnected) => return Err(ConversationEnd::Dismissed),
             Err(TryRecvError::Empty) => {}
         }
-        match link.wait(Want::Order) {
-            Ok(()) => return Err(unasked(link)),
-            Err(error) if gave_up(&error) == Some(GaveUp::Woken) => {}
+        match peer.link.wait(WaitFor::Wakeup) {
+            Ok(()) => return Err(unrequested(peer)),
+            Err(error) if wait_error(&error) == Some(WaitError::Woken) => {}
             Err(error) => return Err(error.into()),
         }
     }
 }
 
-/// Ends the conversation with an idle client whose pipe has something. A message is named if it comes whole and soon.
-fn unasked(link: &mut Link) -> End {
-    link.allow(UNASKED);
-    match read::<Reply>(link, Limits { payload: 0 }) {
-        Ok((reply, _)) => End::Unfit(Cause::protocol(format!("it said {} unasked", name(&reply)))),
-        Err(FrameError::Io(error)) if gave_up(&error) == Some(GaveUp::Deadline) => {
-            End::Unfit(Cause::protocol("it wrote a part of a message unasked"))
+/// Ends the conversation with an idle client that has written something. A message that is whole in time is named.
+fn unrequested(peer: &mut Peer) -> ConversationEnd {
+    peer.link.allow(UNREQUESTED);
+    match read::<Reply>(&mut peer.link, Limits { payload: 0 }) {
+        Ok((reply, _)) => ConversationEnd::breach(format!("it said {} unasked", reply.name())),
+        Err(FrameError::Io(error)) if wait_error(&error) == Some(WaitError::Deadline) => {
+            ConversationEnd::breach("it wrote a part of a message unasked")
         }
         Err(error) => error.into(),
     }
-}
-
-fn name(reply: &Reply) -> String {
-    let json = serde_json::to_value(reply).unwrap_or_default();
-    format!("{:?}", json["type"].as_str().unwrap_or("?"))
 }
 
 #[cfg(test)]

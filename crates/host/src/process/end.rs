@@ -1,56 +1,52 @@
-//! The end of a client process: why it came, and that nothing of it is left.
+//! The end of a conversation and the exit of the process: the cause, and the resources that remain.
 
 use std::{
+    io,
     os::unix::process::ExitStatusExt,
     path::PathBuf,
     process::{Child, ExitStatus},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use fedpipe_protocol::{FrameError, Isolation};
+use fedpipe_record::cause::Cause;
 use nix::{
     sys::signal::{Signal, killpg},
     unistd::{Pid, SysconfVar, sysconf},
 };
 
-use fedpipe_record::cause::Cause;
-
 use crate::process::{
     container,
-    pipes::{GaveUp, Link, Want, gave_up},
-    stray::end_strays,
+    pipes::{WaitError, wait_error},
 };
 
-/// How long a client may take to end after its pipe was closed.
-const GRACE: Duration = Duration::from_millis(500);
-
-/// A lost client process.
+/// A process that ended before its work was done.
 #[derive(Debug, Clone)]
 pub(crate) struct ProcessExit {
     pub(crate) cause: Cause,
     pub(crate) last_words: Vec<String>,
     pub(crate) log: Option<PathBuf>,
-    /// Since the process was started.
+    /// The time since the process was started.
     pub(crate) after: Duration,
-    /// That it took meanwhile.
-    pub(crate) processor_time: Duration,
+    /// The CPU time that the process used.
+    pub(crate) cpu_time: Duration,
     /// The process sent a valid `hello` before it ended.
     pub(crate) greeted: bool,
 }
 
 impl ProcessExit {
-    /// The same loss, named after the limit that ended the process, if one did.
+    /// Returns the same exit, with the limit as its cause if a limit ended the process.
     pub(crate) fn by_limit(self, isolation: &Isolation) -> Self {
         let cause = match (&self.cause, isolation.memory_limit, isolation.cpu_seconds) {
-            // Rust's own words when an allocation fails; SIGABRT alone may be anything.
+            // Rust prints this line when an allocation fails; SIGABRT alone has many causes.
             (Cause::Signal { number: libc::SIGABRT }, Some(bytes), _)
                 if self.last_words.iter().any(|line| line.starts_with("memory allocation of ")) =>
             {
                 Cause::MemoryLimit { bytes }
             }
             (Cause::Signal { number: libc::SIGXCPU }, _, Some(seconds)) => Cause::CpuLimit { seconds },
-            // What follows a second later for a model that ignores SIGXCPU.
-            (Cause::Signal { number: libc::SIGKILL }, _, Some(seconds)) if self.processor_time.as_secs() >= seconds => {
+            // The kernel sends SIGKILL a second later to a model that ignores SIGXCPU.
+            (Cause::Signal { number: libc::SIGKILL }, _, Some(seconds)) if self.cpu_time.as_secs() >= seconds => {
                 Cause::CpuLimit { seconds }
             }
             _ => return self,
@@ -58,135 +54,225 @@ impl ProcessExit {
         Self { cause, ..self }
     }
 
-    /// Of a process that there never was.
+    /// Returns the exit of a process that could not be started.
     pub(crate) fn at_start(error: &impl ToString) -> Self {
-        let cause = Cause::System { message: error.to_string() };
-        let (after, processor_time) = (Duration::ZERO, Duration::ZERO);
-        Self { cause, last_words: Vec::new(), log: None, after, processor_time, greeted: false }
+        Self {
+            cause: Cause::System { message: error.to_string() },
+            last_words: Vec::new(),
+            log: None,
+            after: Duration::ZERO,
+            cpu_time: Duration::ZERO,
+            greeted: false,
+        }
     }
 }
 
-/// Why a conversation ended.
-pub(crate) enum End {
-    /// The host has no more orders.
+/// The reason why a conversation ended.
+#[derive(Debug)]
+pub(crate) enum ConversationEnd {
+    /// The host has no more work.
     Dismissed,
+    /// A message could not be read or written.
     Failed(FrameError),
+    /// The peer said something that it may not.
     Unfit(Cause),
 }
 
-impl From<FrameError> for End {
+impl ConversationEnd {
+    /// Returns the end of a conversation whose peer broke the protocol.
+    pub(crate) fn breach(message: impl AsRef<str>) -> Self {
+        Self::Unfit(Cause::protocol(message))
+    }
+}
+
+impl From<FrameError> for ConversationEnd {
     fn from(error: FrameError) -> Self {
-        End::Failed(error)
+        Self::Failed(error)
     }
 }
 
-impl From<std::io::Error> for End {
-    fn from(error: std::io::Error) -> Self {
-        End::Failed(error.into())
+impl From<io::Error> for ConversationEnd {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error.into())
     }
 }
 
-/// A child that is killed and reaped, whatever happens to its thread.
-pub(crate) struct Process {
+/// The consequence of the end of a conversation for the process.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Ending {
+    /// The process may exit by itself; nothing is reported.
+    LetGo,
+    /// The process is killed; nothing is reported.
+    Kill,
+    /// The process is killed, and this cause is reported.
+    Blame(Cause),
+    /// The pipe ended or broke, so that the exit of the process is the cause.
+    AwaitExit,
+}
+
+impl Ending {
+    /// Decides what follows from `end`; the peer had `timeout` for each message.
+    pub(super) fn of(end: ConversationEnd, timeout: Duration) -> Self {
+        match end {
+            ConversationEnd::Dismissed => Self::LetGo,
+            ConversationEnd::Unfit(cause) => Self::Blame(cause),
+            ConversationEnd::Failed(FrameError::Malformed(message)) => Self::Blame(Cause::protocol(message)),
+            ConversationEnd::Failed(FrameError::Io(error)) => match wait_error(&error) {
+                Some(WaitError::Woken) => Self::Kill,
+                Some(WaitError::Deadline) => Self::Blame(Cause::deadline(timeout)),
+                Some(WaitError::Exited) | None => Self::AwaitExit,
+            },
+            ConversationEnd::Failed(FrameError::End) => Self::AwaitExit,
+        }
+    }
+}
+
+/// Returns the cause of an exit by itself. `kills_before` counts the container's kills before the process was started.
+pub(super) fn exit_cause(status: io::Result<ExitStatus>, kills_before: u64) -> Cause {
+    match status {
+        Ok(status) if status.signal() == Some(libc::SIGKILL) && container::kills() > kills_before => {
+            Cause::OutOfMemory { bytes: container::memory_limit() }
+        }
+        Ok(status) => Cause::of_exit(status),
+        Err(error) => Cause::System { message: error.to_string() },
+    }
+}
+
+/// A started peer: a child process, or in a unit test a thread. Dropping it kills and reaps it.
+pub(crate) trait Running: Send {
+    /// Returns the number of the process; none for a thread.
+    fn pid(&self) -> Option<Pid>;
+
+    /// Returns the CPU time used so far, also of a process that has exited and was not reaped.
+    fn cpu_time(&self) -> Duration;
+
+    /// Kills the peer with its process group, reaps it, and returns its exit status. A second call returns the same.
+    ///
+    /// # Errors
+    /// Those of `wait`.
+    fn kill(&mut self) -> io::Result<ExitStatus>;
+}
+
+/// A child process, the leader of its process group.
+#[derive(Debug)]
+pub(crate) struct ChildProcess {
     child: Child,
-    /// In the environment of the process and of what it started.
-    mark: String,
-    /// Kills for want of memory in this container before the process was started.
-    kills: u64,
     reaped: bool,
 }
 
-impl Process {
-    pub(crate) fn new(child: Child, mark: String) -> Self {
-        Self { child, mark, kills: container::kills(), reaped: false }
+impl ChildProcess {
+    pub(crate) fn new(child: Child) -> Self {
+        Self { child, reaped: false }
     }
 
-    /// Ends the process and says why it was lost, unless it was dismissed.
-    pub(crate) fn end(
-        &mut self,
-        link: &mut Link,
-        end: End,
-        timeout: Duration,
-        started: Instant,
-    ) -> Option<ProcessExit> {
-        let cause = match end {
-            End::Dismissed => {
-                self.let_go(link);
-                return None;
-            }
-            End::Failed(FrameError::Io(error)) if gave_up(&error) == Some(GaveUp::Woken) => {
-                let _ = self.kill();
-                return None;
-            }
-            End::Unfit(cause) => Some(cause),
-            End::Failed(FrameError::Malformed(message)) => Some(Cause::protocol(message)),
-            End::Failed(FrameError::Io(error)) if gave_up(&error) == Some(GaveUp::Deadline) => {
-                Some(Cause::deadline(timeout))
-            }
-            // The pipe ended or broke: the exit says why.
-            End::Failed(_) if wait_for_exit(link) => None,
-            End::Failed(_) => Some(Cause::protocol("it closed its pipe and lives on")),
-        };
-        let processor_time = self.processor_time();
-        let status = self.kill();
-        link.drain_log();
-        let cause = cause.unwrap_or_else(|| match status {
-            Ok(status) if status.signal() == Some(libc::SIGKILL) && container::kills() > self.kills => {
-                Cause::OutOfMemory { bytes: container::memory_limit() }
-            }
-            Ok(status) => Cause::of_exit(status),
-            Err(error) => Cause::System { message: error.to_string() },
-        });
-        let log = Some(link.log.path().to_owned()).filter(|path| path.exists());
-        let (last_words, after) = (link.log.last_lines(), started.elapsed());
-        Some(ProcessExit { cause, last_words, log, after, processor_time, greeted: link.greeted })
+    fn number(&self) -> Pid {
+        Pid::from_raw(self.child.id().cast_signed())
+    }
+}
+
+impl Running for ChildProcess {
+    fn pid(&self) -> Option<Pid> {
+        Some(self.number())
     }
 
-    /// Ends what the process started and its group no longer holds.
-    pub(crate) fn end_strays(&self) {
-        end_strays(&|mark| mark == self.mark);
-    }
-
-    /// Lets an idle process end by itself at the end of its pipe.
-    fn let_go(&mut self, link: &mut Link) {
-        // Closing is dropping: another file takes the pipe's place.
-        if let Ok(null) = std::fs::File::options().write(true).open("/dev/null") {
-            link.to = null;
-            wait_for_exit(link);
-        }
-        let _ = self.kill();
-        link.drain_log();
-    }
-
-    /// What the process has taken, which /proc also knows of a dead one that was not reaped.
-    fn processor_time(&self) -> Duration {
+    fn cpu_time(&self) -> Duration {
+        // Not `wait4`: it adds the time of the process's own children, which no limit counts.
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
-        // pid (name) state …; the name may hold anything, and utime and stime are fields 14 and 15.
-        let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().skip(11).take(2);
-        let ticks: u64 = fields.filter_map(|field| field.parse::<u64>().ok()).sum();
         let a_second = sysconf(SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100);
-        Duration::from_secs_f64(ticks as f64 / a_second as f64)
+        Duration::from_secs_f64(ticks(&stat) as f64 / a_second as f64)
     }
 
-    /// Kills what is left of the process group (a client's own children among it) and reaps the child. The group goes
-    /// first: until it is reaped, the child's number cannot be another's.
-    fn kill(&mut self) -> std::io::Result<ExitStatus> {
+    /// Kills the group before it reaps the child: until then, the child's number cannot be another process's.
+    fn kill(&mut self) -> io::Result<ExitStatus> {
         if !self.reaped {
-            let _ = killpg(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGKILL);
+            let _ = killpg(self.number(), Signal::SIGKILL);
             self.reaped = true;
         }
         self.child.wait()
     }
 }
 
-impl Drop for Process {
+impl Drop for ChildProcess {
     fn drop(&mut self) {
         let _ = self.kill();
     }
 }
 
-/// Waits, at most the grace, for the process to end; its log is drained meanwhile.
-fn wait_for_exit(link: &mut Link) -> bool {
-    link.allow(GRACE);
-    link.wait(Want::Death).is_ok()
+/// Returns the clock ticks in user and kernel mode of a `/proc/PID/stat`.
+fn ticks(stat: &str) -> u64 {
+    // pid (name) state …; the name may hold anything, and utime and stime are fields 14 and 15.
+    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().skip(11).take(2);
+    fields.filter_map(|field| field.parse::<u64>().ok()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use fedpipe_protocol::Level;
+
+    use super::*;
+
+    #[test]
+    fn the_limit_that_ended_a_process_is_the_cause() {
+        let (abort, kill, cpu) = (libc::SIGABRT, libc::SIGKILL, libc::SIGXCPU);
+        let signal = |number| Cause::Signal { number };
+        let no_memory = "memory allocation of 8 bytes failed";
+        let limits = (Some(1024), Some(5));
+        let cases = [
+            (abort, no_memory, 0, limits, Cause::MemoryLimit { bytes: 1024 }),
+            (abort, "assertion failed", 0, limits, signal(abort)),
+            (abort, no_memory, 0, (None, None), signal(abort)),
+            (cpu, "", 5, limits, Cause::CpuLimit { seconds: 5 }),
+            (cpu, "", 5, (None, None), signal(cpu)),
+            (kill, "", 6, limits, Cause::CpuLimit { seconds: 5 }),
+            (kill, "", 4, limits, signal(kill)),
+            (kill, "", 6, (None, None), signal(kill)),
+        ];
+        for (number, words, seconds, (memory_limit, cpu_seconds), expected) in cases {
+            let exit = ProcessExit {
+                cause: signal(number),
+                last_words: vec![words.into()],
+                cpu_time: Duration::from_secs(seconds),
+                ..ProcessExit::at_start(&"")
+            };
+            let isolation = Isolation { level: Level::Off, memory_limit, cpu_seconds };
+            assert_eq!(exit.by_limit(&isolation).cause, expected, "{number} {words:?} after {seconds} s");
+        }
+    }
+
+    #[test]
+    fn what_follows_is_decided_by_the_end_of_the_conversation() {
+        let second = Duration::from_secs(1);
+        let wait = |reason: WaitError| ConversationEnd::from(io::Error::from(reason));
+        let cases = [
+            (ConversationEnd::Dismissed, Ending::LetGo),
+            (wait(WaitError::Woken), Ending::Kill),
+            (wait(WaitError::Deadline), Ending::Blame(Cause::deadline(second))),
+            (wait(WaitError::Exited), Ending::AwaitExit),
+            (io::Error::from(io::ErrorKind::BrokenPipe).into(), Ending::AwaitExit),
+            (FrameError::End.into(), Ending::AwaitExit),
+            (FrameError::Malformed("no frame".into()).into(), Ending::Blame(Cause::protocol("no frame"))),
+            (ConversationEnd::breach("no hello"), Ending::Blame(Cause::protocol("no hello"))),
+        ];
+        for (end, expected) in cases {
+            let shown = format!("{end:?}");
+            assert_eq!(Ending::of(end, second), expected, "{shown}");
+        }
+    }
+
+    #[test]
+    fn the_exit_status_is_the_cause_of_an_exit() {
+        let kills = container::kills();
+        let cause = |status| exit_cause(Ok(ExitStatus::from_raw(status)), kills);
+        assert_eq!(cause(3 << 8), Cause::Exit { code: 3 });
+        assert_eq!(cause(libc::SIGSEGV), Cause::Signal { number: libc::SIGSEGV });
+        let failed = exit_cause(Err(io::ErrorKind::NotFound.into()), kills);
+        assert!(matches!(failed, Cause::System { .. }), "{failed:?}");
+    }
+
+    #[test]
+    fn the_times_follow_a_name_of_any_kind() {
+        let stat = "7 (a) b) 1 2 (c) S 1 7 7 0 -1 4194560 100 0 0 0 12 30 5 6 20 0 1 0 100 0 0";
+        assert_eq!(ticks(stat), 42);
+        assert_eq!(ticks(""), 0);
+    }
 }

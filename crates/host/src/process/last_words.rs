@@ -1,40 +1,40 @@
-//! The lines of a client's output that say why the client ended.
+//! Finds the lines of a client's output that tell the reason of its end.
 
 use fedpipe_record::cause::tame;
 
-/// Lines that are shown.
+/// The number of lines that are shown.
 const MOST: usize = 3;
 
-/// A panic with more lines after it is older news: its process went on.
+/// The most lines from a panic to the end of the output. After an earlier panic the process continued.
 const AFTER_A_PANIC: usize = 12;
 
 /// Returns the last panic with its file and line, or the last lines where there is none.
 pub(crate) fn last_words(bytes: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(bytes);
-    let lines = telling(&text);
+    let lines = telling_lines(&text);
     let end = |most| &lines[lines.len().saturating_sub(most)..];
     let words = last_panic(end(AFTER_A_PANIC));
     words.unwrap_or_else(|| end(MOST).iter().map(|line| tame(line)).collect())
 }
 
-/// Returns the lines that say something. Empty lines do not, nor carets, with which Python and compilers underline the line
-/// above, nor a backtrace of Rust's and the hints to it.
-fn telling(text: &str) -> Vec<&str> {
+/// Returns the lines that tell something: no empty ones, no carets below another line (as of Python), and neither
+/// Rust's backtrace nor the hints about it.
+fn telling_lines(text: &str) -> Vec<&str> {
     let mut in_backtrace = false;
-    let says = |line: &&str| {
+    let tells = |line: &&str| {
         let is_frame = line.starts_with(char::is_whitespace) || line.starts_with("[... omitted ");
         in_backtrace = *line == "stack backtrace:" || (in_backtrace && is_frame);
         let is_hint = line.starts_with("note: ") && line.contains("RUST_BACKTRACE");
         !in_backtrace && !is_hint && line.contains(|c: char| !c.is_whitespace() && c != '^' && c != '~')
     };
-    text.lines().filter(says).collect()
+    text.lines().filter(tells).collect()
 }
 
-/// Returns the last panic as `panicked at FILE:LINE:COLUMN: MESSAGE`, with further lines of the message. The number of the
-/// thread is left out: equal panics of two processes are equal words.
+/// Returns the last panic as `panicked at FILE:LINE:COLUMN: MESSAGE`, with further lines of the message. The number of
+/// the thread is left out, so that equal panics of two processes have equal words.
 fn last_panic(lines: &[&str]) -> Option<Vec<String>> {
     let is_panic = |line: &&str| place_of_panic(line).is_some();
-    // A panic that cannot unwind ends with one of the standard library's, which says nothing of the first.
+    // A panic that cannot unwind ends with a panic of the standard library, which does not name the first one.
     let is_own = |line: &&str| place_of_panic(line).is_some_and(|place| !is_standard(place));
     let at = lines.iter().rposition(is_own).or_else(|| lines.iter().rposition(is_panic))?;
     let place = place_of_panic(lines[at])?;
@@ -50,7 +50,7 @@ fn place_of_panic(line: &str) -> Option<&str> {
     thread.split_once(" panicked at ").map(|(_, place)| place)
 }
 
-/// Returns whether a place is in Rust's standard library.
+/// Returns `true` for a place in Rust's standard library.
 fn is_standard(place: &str) -> bool {
     place.starts_with("/rustc/") || place.starts_with("library/")
 }
@@ -69,13 +69,13 @@ mod tests {
     const SHOWN: &str = "panicked at src/lib.rs:12:5: index out of bounds: the len is 3 but the index is 7";
 
     #[test]
-    fn the_last_words_say_why() {
+    fn the_last_words_tell_the_reason() {
         let assertion =
             "thread '<unnamed>' panicked at a/b.rs:1:2:\nassertion `left == right` failed\n  left: 1\n right: 2\n";
         let abort = "thread 'main' (1) panicked at library/core/src/panicking.rs:225:5:\npanic in a function that cannot \
                      unwind\n";
         let alone = "panicked at library/core/src/panicking.rs:225:5: panic in a function that cannot unwind";
-        let went_on = format!("{PANIC}{HINT}{}", "a line\n".repeat(12));
+        let continued = format!("{PANIC}{HINT}{}", "a line\n".repeat(12));
         let python = "  File \"client.py\", line 2, in <module>\n    total = first + secnd\n            ~~~~~~^^^^^^^\n\nNameError: \
                       secnd\n";
         let memory = format!("memory allocation of 8 bytes failed\n{BACKTRACE}");
@@ -100,13 +100,13 @@ mod tests {
                 assertion.into(),
                 &["panicked at a/b.rs:1:2: assertion `left == right` failed", "left: 1", "right: 2"],
             ),
-            ("a panic that was survived", went_on, &["a line", "a line", "a line"]),
+            ("a panic after which the process continued", continued, &["a line", "a line", "a line"]),
             (
                 "Python",
                 python.into(),
                 &["File \"client.py\", line 2, in <module>", "total = first + secnd", "NameError: secnd"],
             ),
-            // By this line a limit of memory is known.
+            // This line tells a memory limit from other aborts.
             ("no memory", memory, &["memory allocation of 8 bytes failed"]),
         ];
         let wrong = cases.iter().filter(|(_, said, expected)| last_words(said.as_bytes()) != *expected);

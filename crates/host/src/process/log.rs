@@ -1,4 +1,4 @@
-//! What a client writes to its standard output and error: a capped file, made when the first byte comes.
+//! The log of a client's standard output and error: a file of limited size, created at the first byte.
 
 use std::{
     collections::VecDeque,
@@ -9,12 +9,13 @@ use std::{
 
 use crate::process::last_words::last_words;
 
-/// Bytes that are kept of a client's output; a `println!` in a loop must not fill the disk.
+/// The bytes that are kept of a client's output, since a `println!` in a loop must not fill the disk.
 pub(crate) const CAP: usize = 1 << 20;
 
-/// Bytes of the end of it that the last words are found in: a backtrace has some ten thousand.
+/// The last bytes of the output, in which the last words are found. A backtrace has some ten thousand bytes.
 const TAIL: usize = 1 << 16;
 
+/// A log that is written.
 #[derive(Debug)]
 pub(crate) struct ClientLog {
     path: PathBuf,
@@ -24,17 +25,18 @@ pub(crate) struct ClientLog {
 }
 
 impl ClientLog {
-    /// A log at `path`, appended to: a client that is started again goes on in the same file.
+    /// Opens a log at `path`, at the first byte. It is appended to, so that a client that is started again has the same
+    /// file.
     pub(crate) fn new(path: PathBuf) -> Self {
         let written = path.metadata().map_or(0, |data| data.len() as usize);
         Self { path, file: None, written, tail: VecDeque::new() }
     }
 
-    pub(crate) fn path(&self) -> &std::path::Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Takes output. A log that cannot be written costs its lines, not the run.
+    /// Appends output. A log that cannot be written loses its lines, and the run continues.
     pub(crate) fn take(&mut self, bytes: &[u8]) {
         self.tail.extend(bytes);
         let excess = self.tail.len().saturating_sub(TAIL);
@@ -49,12 +51,12 @@ impl ClientLog {
         }
     }
 
-    /// The bytes that are kept so far; of a new log, those of processes before this one.
+    /// Returns the bytes that are kept so far. A new log has those of earlier processes.
     pub(crate) fn written(&self) -> u64 {
         self.written as u64
     }
 
-    /// The last lines that say why the process ended.
+    /// Returns the last lines that tell the reason of the process's end.
     pub(crate) fn last_lines(&self) -> Vec<String> {
         let bytes: Vec<u8> = self.tail.iter().copied().collect();
         last_words(&bytes)
@@ -71,7 +73,7 @@ impl ClientLog {
     }
 }
 
-/// The last words in a log that is written no more, after its first `start` bytes; none where there is none.
+/// Returns the last words after the first `start` bytes of a log that is complete; none if there is no log.
 pub(crate) fn last_lines_of(path: &Path, start: u64) -> Vec<String> {
     let read = || -> io::Result<Vec<u8>> {
         let mut file = File::open(path)?;
@@ -89,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn output_is_capped_and_its_end_remembered() {
+    fn the_log_is_capped_and_the_end_of_the_output_is_kept() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("000.log");
         let mut log = ClientLog::new(path.clone());

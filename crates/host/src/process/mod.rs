@@ -4,11 +4,15 @@ pub(crate) mod affinity;
 pub(crate) mod container;
 pub(crate) mod conversation;
 pub(crate) mod end;
-pub(crate) mod inbox;
 mod last_words;
 pub(crate) mod launch;
 pub(crate) mod log;
+pub(crate) mod peer;
 pub(crate) mod pipes;
+pub(crate) mod poll;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod scripted;
 pub(crate) mod spawn;
 pub(crate) mod start_error;
 pub(crate) mod stray;
+pub(crate) mod wakeup;

@@ -1,97 +1,95 @@
-//! The host's side of one client's pipes: reads and writes that give up on a deadline, on the client's death and on a
-//! wake-up, and that drain the client's log meanwhile.
+//! The host's ends of the pipes of one peer: reads and writes that end at a deadline, at the peer's exit and at a
+//! wake-up, and that drain the peer's log meanwhile.
 //!
-//! Nothing here blocks but [`Link::wait`]: a client that stopped reading must not block the thread that writes to it.
-//! Every read and write spends the time that [`Link::allow`] gave last. Only an idle client is watched without an end.
+//! Only [`Link::wait`] blocks: a peer that stopped reading must not block the thread that writes to it. Every read and
+//! write spends the time that [`Link::allow`] gave last. Only an idle client is watched without a deadline.
 
 use std::{
     fs::File,
     io::{self, Read, Write},
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    os::fd::{AsFd, OwnedFd},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use nix::{
-    poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::eventfd::EventFd,
+use nix::poll::{PollFlags, PollTimeout};
+
+use crate::process::{
+    log::ClientLog,
+    poll::{wait_for, wait_readable},
+    wakeup::Wakeup,
 };
 
-use crate::process::log::ClientLog;
-
-/// Why a read or write was given up, as the source of an [`io::Error`].
+/// The reason why a read or write ended early, as the source of an [`io::Error`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum GaveUp {
+pub(crate) enum WaitError {
     /// The deadline passed.
     #[error("the deadline passed")]
     Deadline,
-    /// The client's process ended, and its pipe holds nothing more.
+    /// The peer has exited, and its pipe holds nothing more.
     #[error("the process ended")]
-    Died,
-    /// The host wants its thread back.
+    Exited,
+    /// Another thread of the host woke this one.
     #[error("the host ends")]
     Woken,
 }
 
-impl From<GaveUp> for io::Error {
-    fn from(reason: GaveUp) -> Self {
+impl From<WaitError> for io::Error {
+    fn from(reason: WaitError) -> Self {
         io::Error::other(reason)
     }
 }
 
-/// Whether an error means that a read or write was given up.
-pub(crate) fn gave_up(error: &io::Error) -> Option<GaveUp> {
-    error.get_ref()?.downcast_ref::<GaveUp>().copied()
+/// Returns the reason why a read or write ended early, if `error` has one.
+pub(crate) fn wait_error(error: &io::Error) -> Option<WaitError> {
+    error.get_ref()?.downcast_ref::<WaitError>().copied()
 }
 
-/// What [`Link::wait`] waits for, besides a death, a wake-up and the log.
+/// The event that [`Link::wait`] waits for, besides an exit, a wake-up and the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Want {
+pub(crate) enum WaitFor {
+    /// The peer has written something.
     Readable,
+    /// The pipe to the peer has room.
     Writable,
-    /// A wake-up with an order, however long it takes. An idle client has nothing to say: what its pipe holds is an end or
-    /// a breach.
-    Order,
-    /// The death alone.
-    Death,
+    /// A wake-up, without a deadline. An idle client has nothing to write: its pipe holds an end or a breach.
+    Wakeup,
+    /// The exit alone.
+    Exit,
 }
 
-/// What has something.
+/// The events of one look at the descriptors.
 struct Ready {
     pipe: bool,
-    died: bool,
+    exited: bool,
     woken: bool,
     log: bool,
 }
 
+/// The pipes to a peer.
 pub(crate) struct Link {
-    pub(crate) to: File,
-    pub(crate) from: File,
-    pub(crate) pidfd: Arc<OwnedFd>,
-    /// Closed when the client's standard output and error are.
-    pub(crate) log_pipe: Option<File>,
+    /// The pipe to the peer; none once it is closed.
+    to: Option<File>,
+    from: File,
+    /// Readable once the peer has exited.
+    exited: Arc<OwnedFd>,
+    /// The peer's standard output and error; none once the peer has closed them.
+    log_pipe: Option<File>,
     pub(crate) log: ClientLog,
-    pub(crate) wake: Arc<EventFd>,
-    /// Set before a wake-up that ends the conversation; any other wake-up announces an order.
-    pub(crate) dismissed: Arc<AtomicBool>,
-    pub(crate) time: Allowance,
-    pub(crate) dead: bool,
-    /// A valid `hello` has been read.
-    pub(crate) greeted: bool,
+    wakeup: Arc<Wakeup>,
+    time: Allowance,
+    has_exited: bool,
 }
 
-/// The time that a client has left. A gap between two looks that is longer than a wait at once was not the client's: the
-/// host was stopped, frozen or suspended meanwhile.
+/// The time that a peer has left. The host looks at the clock at least once in each [`SLICE`]. A longer gap is not the
+/// peer's: the host was stopped, frozen or suspended meanwhile.
 #[derive(Debug, Clone)]
 pub(crate) struct Allowance {
     left: Duration,
     looked: Instant,
 }
 
-/// The longest wait at once.
+/// The longest wait without a look at the clock.
 const SLICE: Duration = Duration::from_secs(1);
 
 impl Allowance {
@@ -99,7 +97,7 @@ impl Allowance {
         Self { left: time, looked: Instant::now() }
     }
 
-    /// Takes the time since the last look, or the longest wait at once where that is less.
+    /// Spends the time since the last look, at most one [`SLICE`].
     pub(crate) fn pass(&mut self) {
         let now = Instant::now();
         let gap = now.saturating_duration_since(self.looked);
@@ -114,82 +112,91 @@ impl Allowance {
         self.left.is_zero()
     }
 
-    /// Returns the longest wait at once, or the time that is left where that is less.
+    /// Returns the timeout of the next wait: the time that is left, at most one [`SLICE`].
     pub(crate) fn timeout(&self) -> PollTimeout {
         let slice = self.left.min(SLICE);
-        // Rounded up, so that it does not spin through the last millisecond.
+        // Rounded up, since a timeout of zero would spin through the last millisecond.
         let wait = if slice.is_zero() { slice } else { slice + Duration::from_millis(1) };
         PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX)
     }
 }
 
-/// Returns `true` if the process has ended, whoever has read of it and whether it was reaped.
-pub(crate) fn has_ended(pidfd: &OwnedFd) -> bool {
-    let mut polled = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
-    poll(&mut polled, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+/// Returns `true` if the process has exited, whether or not it was reaped.
+pub(crate) fn has_exited(exited: &OwnedFd) -> bool {
+    wait_readable(exited.as_fd(), PollTimeout::ZERO).is_ok_and(|has_exited| has_exited)
+}
+
+/// The host's ends of the pipes of a peer that was just started, all non-blocking.
+#[derive(Debug)]
+pub(crate) struct Ends {
+    pub(crate) to: File,
+    pub(crate) from: File,
+    /// Becomes readable when the peer exits, whoever still holds its pipes.
+    pub(crate) exited: Arc<OwnedFd>,
+    /// The pipe of the standard output and error; none for a peer without them.
+    pub(crate) log: Option<File>,
 }
 
 impl Link {
-    /// Gives the client `time` for what comes next.
+    /// Links the host to a peer, which has `time` for its first message.
+    pub(crate) fn new(ends: Ends, log: ClientLog, wakeup: Arc<Wakeup>, time: Duration) -> Self {
+        let Ends { to, from, exited, log: log_pipe } = ends;
+        let time = Allowance::new(time);
+        Self { to: Some(to), from, exited, log_pipe, log, wakeup, time, has_exited: false }
+    }
+
+    /// Gives the peer `time` for its next message.
     pub(crate) fn allow(&mut self, time: Duration) {
         self.time = Allowance::new(time);
     }
 
-    /// To a client that is no process: what it reads and what it has said.
-    #[cfg(any(test, fuzzing))]
-    pub(crate) fn to_nobody(to: File, from: File) -> Self {
-        use rustix::process::{PidfdFlags, getpid, pidfd_open};
-        Self {
-            to,
-            from,
-            pidfd: Arc::new(pidfd_open(getpid(), PidfdFlags::empty()).expect("this process lives")),
-            log_pipe: None,
-            log: ClientLog::new("/nonexistent/000.log".into()),
-            wake: Arc::new(EventFd::new().expect("an event")),
-            dismissed: Arc::default(),
-            time: Allowance::new(Duration::ZERO),
-            dead: false,
-            greeted: false,
-        }
+    /// Closes the pipe to the peer.
+    pub(crate) fn close(&mut self) {
+        self.to = None;
     }
 
-    /// Waits for what is wanted; also returns when an idle client's pipe has something.
+    /// Returns the descriptor that is readable once the peer has exited.
+    pub(crate) fn exited(&self) -> &Arc<OwnedFd> {
+        &self.exited
+    }
+
+    /// Waits for an event. Also returns when the pipe of an idle client has something.
     ///
     /// # Errors
-    /// [`GaveUp`], and those of `poll`.
-    pub(crate) fn wait(&mut self, want: Want) -> io::Result<()> {
+    /// [`WaitError`], and those of `poll`.
+    pub(crate) fn wait(&mut self, event: WaitFor) -> io::Result<()> {
         loop {
-            let Ready { pipe, died, woken, log } = self.poll(want)?;
+            let Ready { pipe, exited, woken, log } = self.poll(event)?;
             if log {
                 self.drain_log();
             }
-            self.dead |= died;
-            if self.dead && want == Want::Death {
+            self.has_exited |= exited;
+            if self.has_exited && event == WaitFor::Exit {
                 return Ok(());
             }
             if woken {
-                let _ = self.wake.read();
-                if want == Want::Order || (self.dismissed.load(Ordering::Acquire) && want != Want::Death) {
-                    return Err(GaveUp::Woken.into());
+                self.wakeup.clear();
+                if event == WaitFor::Wakeup || (self.wakeup.is_dismissed() && event != WaitFor::Exit) {
+                    return Err(WaitError::Woken.into());
                 }
             }
-            // Before the time: what the pipe holds was sent while the client had some. One that trickles a byte at a time is
-            // late at the first byte that is not there.
+            // The pipe precedes the deadline: its bytes were sent in time. A peer that sends a byte at a time is late
+            // at the first byte that is missing.
             if pipe {
                 return Ok(());
             }
-            if self.time.is_over() && want != Want::Order {
-                return Err(GaveUp::Deadline.into());
+            if self.time.is_over() && event != WaitFor::Wakeup {
+                return Err(WaitError::Deadline.into());
             }
-            // After a death the pipe may still hold a whole reply, and a grandchild may hold it open: what is there
-            // counts, and nobody waits for more.
-            if self.dead {
-                return Err(GaveUp::Died.into());
+            // After an exit the pipe may still hold a whole reply, and a grandchild may hold it open. The bytes in the
+            // pipe count, and the host waits for no more.
+            if self.has_exited {
+                return Err(WaitError::Exited.into());
             }
         }
     }
 
-    /// Takes what the log pipe holds now: as much as fits a pipe, since a client may write faster than it is read.
+    /// Moves the bytes of the log pipe into the log: at most what a pipe holds, since a client may write without end.
     pub(crate) fn drain_log(&mut self) {
         const READS: usize = 32;
         let mut bytes = [0; 4096];
@@ -204,34 +211,25 @@ impl Link {
         }
     }
 
-    /// Waits until one of them has something or the longest wait at once is over.
-    fn poll(&mut self, want: Want) -> io::Result<Ready> {
-        let pipe: Option<(BorrowedFd<'_>, _)> = match want {
-            Want::Readable | Want::Order => Some((self.from.as_fd(), PollFlags::POLLIN)),
-            Want::Writable => Some((self.to.as_fd(), PollFlags::POLLOUT)),
-            Want::Death => None,
+    /// Waits until a descriptor is ready, for at most one [`SLICE`] unless there is no deadline.
+    fn poll(&mut self, event: WaitFor) -> io::Result<Ready> {
+        let pipe = match event {
+            WaitFor::Readable | WaitFor::Wakeup => Some((self.from.as_fd(), PollFlags::POLLIN)),
+            WaitFor::Writable => self.to.as_ref().map(|to| (to.as_fd(), PollFlags::POLLOUT)),
+            WaitFor::Exit => None,
         };
-        // A dead process is not waited for again, only polled past.
-        let death = if self.dead { PollFlags::empty() } else { PollFlags::POLLIN };
-        let mut polled =
-            vec![PollFd::new(self.pidfd.as_fd(), death), PollFd::new(self.wake.as_fd(), PollFlags::POLLIN)];
-        polled.extend(pipe.map(|(pipe, flags)| PollFd::new(pipe, flags)));
-        polled.extend(self.log_pipe.as_ref().map(|log| PollFd::new(log.as_fd(), PollFlags::POLLIN)));
-        let timeout = match want {
-            _ if self.dead => PollTimeout::ZERO,
-            Want::Order => PollTimeout::NONE,
+        let timeout = match event {
+            // The rest is in the pipes already.
+            _ if self.has_exited => PollTimeout::ZERO,
+            WaitFor::Wakeup => PollTimeout::NONE,
             _ => self.time.timeout(),
         };
-        match poll(&mut polled, timeout) {
-            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let mut has = polled.iter().map(|fd| fd.revents().is_some_and(|events| !events.is_empty()));
-        let (died, woken) = (has.next() == Some(true), has.next() == Some(true));
-        let pipe = pipe.is_some() && has.next() == Some(true);
-        let log = has.next() == Some(true);
+        let exited = (!self.has_exited).then_some((self.exited.as_fd(), PollFlags::POLLIN));
+        let wakeup = Some((self.wakeup.as_fd(), PollFlags::POLLIN));
+        let log = self.log_pipe.as_ref().map(|log| (log.as_fd(), PollFlags::POLLIN));
+        let [exited, woken, pipe, log] = wait_for([exited, wakeup, pipe, log], timeout)?;
         self.time.pass();
-        Ok(Ready { pipe, died, woken, log })
+        Ok(Ready { pipe, exited, woken, log })
     }
 }
 
@@ -239,7 +237,7 @@ impl Read for Link {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         loop {
             match self.from.read(out) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait(Want::Readable)?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait(WaitFor::Readable)?,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 done => return done,
             }
@@ -250,8 +248,9 @@ impl Read for Link {
 impl Write for Link {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         loop {
-            match self.to.write(bytes) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait(Want::Writable)?,
+            let Some(to) = &mut self.to else { return Err(io::ErrorKind::BrokenPipe.into()) };
+            match to.write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait(WaitFor::Writable)?,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 done => return done,
             }
@@ -265,19 +264,22 @@ impl Write for Link {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::OwnedFd;
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
     use super::*;
 
-    fn pipe() -> (File, File) {
-        std::io::pipe().map(|(from, to)| (OwnedFd::from(from).into(), OwnedFd::from(to).into())).unwrap()
-    }
-
-    /// A link, and the client's writing end.
-    fn link() -> (Link, File) {
-        let (from, says) = pipe();
-        nix::fcntl::fcntl(&from, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK)).unwrap();
-        (Link::to_nobody(pipe().1, from), says)
+    /// A link to a peer that lives, and the peer's writing end.
+    fn link() -> (Link, io::PipeWriter) {
+        let (from, peer) = io::pipe().unwrap();
+        fcntl(&from, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+        let (exited, alive) = io::pipe().unwrap();
+        // It lives as long as this process.
+        std::mem::forget(alive);
+        let to = File::options().write(true).open("/dev/null").unwrap();
+        let exited = Arc::new(OwnedFd::from(exited));
+        let ends = Ends { to, from: OwnedFd::from(from).into(), exited, log: None };
+        let log = ClientLog::new("/nonexistent/000.log".into());
+        (Link::new(ends, log, Arc::new(Wakeup::new().unwrap()), Duration::ZERO), peer)
     }
 
     #[test]
@@ -293,14 +295,27 @@ mod tests {
     }
 
     #[test]
-    fn what_a_client_sent_in_time_counts_and_a_byte_at_a_time_is_late() {
-        let (mut link, mut says) = link();
+    fn bytes_that_were_sent_in_time_count_and_the_first_missing_one_is_late() {
+        let (mut link, mut peer) = link();
         link.allow(Duration::ZERO);
-        says.write_all(b"ab").unwrap();
+        peer.write_all(b"ab").unwrap();
         let mut bytes = [0; 3];
         link.read_exact(&mut bytes[..2]).unwrap();
         let error = link.read_exact(&mut bytes).unwrap_err();
-        assert_eq!(gave_up(&error), Some(GaveUp::Deadline));
+        assert_eq!(wait_error(&error), Some(WaitError::Deadline));
         assert_eq!(&bytes[..2], b"ab");
+    }
+
+    #[test]
+    fn a_wake_up_ends_an_idle_wait_and_a_dismissal_ends_every_wait() {
+        let (mut link, _peer) = link();
+        link.wakeup.wake();
+        assert_eq!(wait_error(&link.wait(WaitFor::Wakeup).unwrap_err()), Some(WaitError::Woken));
+        // A wake-up announces work, and a read goes on until its deadline.
+        link.wakeup.wake();
+        assert_eq!(wait_error(&link.wait(WaitFor::Readable).unwrap_err()), Some(WaitError::Deadline));
+        link.allow(Duration::from_secs(3600));
+        link.wakeup.dismiss();
+        assert_eq!(wait_error(&link.wait(WaitFor::Readable).unwrap_err()), Some(WaitError::Woken));
     }
 }

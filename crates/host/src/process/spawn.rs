@@ -3,14 +3,15 @@
 
 use std::{
     ffi::OsString,
+    fmt,
     fs::File,
     io,
     os::{
-        fd::{AsRawFd, OwnedFd, RawFd},
+        fd::{AsRawFd, RawFd},
         unix::process::CommandExt,
     },
     path::PathBuf,
-    process::{Child, Command},
+    process::Command,
     sync::Arc,
 };
 
@@ -21,62 +22,82 @@ use nix::{
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::process::{
+    end::{ChildProcess, Running},
+    pipes::Ends,
     start_error::{StartCall, StartError, failed},
     stray::MARK,
 };
 
-/// What a client of a dylib inherits of the host's environment, which may hold secrets, and which its model can read: the
-/// choice of an instruction set, whether a panic is to tell its way, and what the loader loads from where.
+/// The variables of the host's environment that a client of a dylib inherits. The others may hold secrets, and a model
+/// can read its environment. These choose the instruction set, the backtrace of a panic, and the libraries of the
+/// loader.
 const ENVIRONMENT: [&str; 5] = ["FEDPIPE_ISA", "RUST_BACKTRACE", "RUST_LIB_BACKTRACE", "LD_LIBRARY_PATH", "LD_PRELOAD"];
 
-/// How to start a client; the CLI says it, since `/proc/self/exe` is the test binary under test.
+/// The command that starts a client. The command line gives it, since `/proc/self/exe` is the test binary under test.
 #[derive(Debug, Clone)]
 pub struct ClientCommand {
-    /// What is executed.
+    /// The file to execute.
     pub program: PathBuf,
     /// Its `argv[0]`.
     pub name: OsString,
-    /// What comes before the three arguments of every client.
+    /// The arguments before the three of every client.
     pub arguments: Vec<OsString>,
-    /// Whether it has all of the host's environment: a program of the user's may rest on any of it.
+    /// `true` if the client inherits all of the host's environment, which a program of the user's may need.
     pub inherits: bool,
-    /// What is set in its environment.
+    /// The variables that are set in the client's environment.
     pub environment: Vec<(&'static str, &'static str)>,
-    /// Whether it stands for a client on another machine, where other things are in force than on this one.
+    /// `true` if the process stands for a client on another machine, which has its own isolation and limits.
     pub elsewhere: bool,
 }
 
 impl ClientCommand {
-    /// A client of fedpipe's own.
+    /// Returns the command of fedpipe's own client.
     pub fn new(program: impl Into<PathBuf>, name: impl Into<OsString>) -> Self {
         let (program, name) = (program.into(), name.into());
         Self { program, name, arguments: Vec::new(), inherits: false, environment: Vec::new(), elsewhere: false }
     }
 }
 
-/// A client process that was just started, and the host's ends of its pipes, all non-blocking.
-#[derive(Debug)]
-pub(crate) struct Spawned {
-    pub(crate) child: Child,
-    /// Becomes readable when the process ends, whoever still holds its pipes.
-    pub(crate) pidfd: Arc<OwnedFd>,
-    pub(crate) to: File,
-    pub(crate) from: File,
-    /// What the client writes to its standard output and error.
-    pub(crate) log: File,
+/// Starts clients: as processes, or in a unit test as threads.
+pub(crate) trait Spawner: fmt::Debug + Send + Sync {
+    /// Starts client `number`, whose environment and that of its descendants has `mark`.
+    ///
+    /// Must be called by the thread that lives as long as the run: the kernel ends the client when the *thread* that
+    /// forked it ends.
+    ///
+    /// # Errors
+    /// The call of the system that failed, with its remedy.
+    fn spawn(&self, number: u32, mark: &str, pipe_size: i32) -> Result<Spawned, StartError>;
+
+    /// Returns `true` if the client runs on another machine, which has its own isolation, limits and cores.
+    fn is_elsewhere(&self) -> bool {
+        false
+    }
 }
 
-/// Starts client process `number`. Must be called by the thread that lives as long as the run: the kernel ends the
-/// client when the *thread* that forked it ends.
-///
-/// Its environment has `mark`, and so has that of whatever it starts.
-pub(crate) fn spawn(command: &ClientCommand, number: u32, mark: &str, pipe_size: i32) -> Result<Spawned, StartError> {
+/// A client that was just started.
+pub(crate) struct Spawned {
+    pub(crate) process: Box<dyn Running>,
+    pub(crate) ends: Ends,
+}
+
+impl Spawner for ClientCommand {
+    fn spawn(&self, number: u32, mark: &str, pipe_size: i32) -> Result<Spawned, StartError> {
+        spawn(self, number, mark, pipe_size)
+    }
+
+    fn is_elsewhere(&self) -> bool {
+        self.elsewhere
+    }
+}
+
+fn spawn(command: &ClientCommand, number: u32, mark: &str, pipe_size: i32) -> Result<Spawned, StartError> {
     let descriptor = failed(StartCall::Descriptor);
     let (client_read, to) = pipe2(OFlag::O_CLOEXEC).map_err(&descriptor)?;
     let (from, client_write) = pipe2(OFlag::O_CLOEXEC).map_err(&descriptor)?;
     let (log, client_log) = pipe2(OFlag::O_CLOEXEC).map_err(&descriptor)?;
     for end in [&to, &from] {
-        // Best effort: past the user's limit the pipe keeps its size and the round takes longer.
+        // Beyond the user's limit the pipe keeps its size, and the round takes longer.
         let _ = fcntl(end, FcntlArg::F_SETPIPE_SZ(pipe_size));
     }
     for end in [&to, &from, &log] {
@@ -106,17 +127,21 @@ pub(crate) fn spawn(command: &ClientCommand, number: u32, mark: &str, pipe_size:
     unsafe { process.pre_exec(move || isolate_descriptors(own, host)) };
     let mut child = process.spawn().map_err(failed(StartCall::Process))?;
     match pidfd_open(Pid::from_child(&child), PidfdFlags::empty()) {
-        Ok(pidfd) => Ok(Spawned { child, pidfd: Arc::new(pidfd), to: to.into(), from: from.into(), log: log.into() }),
+        Ok(pidfd) => {
+            let exited = Arc::new(pidfd);
+            let ends = Ends { to: to.into(), from: from.into(), exited, log: Some(log.into()) };
+            Ok(Spawned { process: Box::new(ChildProcess::new(child)), ends })
+        }
         Err(error) => {
-            // The child is there already, and nobody else knows of it.
+            // Nothing else ends the child, which runs already.
             let _ = child.kill().and_then(|()| child.wait());
             Err(StartError::new(StartCall::PidFd, error))
         }
     }
 }
 
-/// In the child, before exec: everything is closed on exec except its own two descriptors (the host may itself have
-/// inherited others that are not close-on-exec), and the child does not outlive the host.
+/// Runs in the child before exec. Closes all descriptors on exec but the child's `own` two, since the host may have
+/// inherited others, and has the kernel end the child with the host.
 fn isolate_descriptors(own: [RawFd; 2], host: i32) -> io::Result<()> {
     let check = |result: libc::c_long| if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) };
     // SAFETY: plain system calls on numbers; `close_range` only marks descriptors.
@@ -131,10 +156,10 @@ fn isolate_descriptors(own: [RawFd; 2], host: i32) -> io::Result<()> {
     }
 }
 
-/// Makes room for the descriptors of `processes` clients, up to the hard limit: a thousand of them need 5,000.
+/// Raises the limit of descriptors for `processes` clients, up to the hard limit: a thousand clients need 5,000.
 pub(crate) fn allow_descriptors(processes: u32) -> io::Result<()> {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    // Both pipes, the log pipe, the pidfd and the wake-up; and some for the host itself.
+    // Both pipes, the log pipe, the pidfd and the wake-up of each client, and some for the host itself.
     let needed = 5 * u64::from(processes) + 64;
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     if soft < needed {
@@ -143,8 +168,59 @@ pub(crate) fn allow_descriptors(processes: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns how many descriptors this process may have at most.
+/// Returns the hard limit of descriptors of this process.
 pub(crate) fn most_descriptors() -> u64 {
     use nix::sys::resource::{Resource, getrlimit};
     getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(_, hard)| hard)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Read, os::unix::process::ExitStatusExt};
+
+    use nix::poll::PollTimeout;
+
+    use super::*;
+    use crate::process::poll::wait_readable;
+
+    /// The output of a shell that is started as a client, and how it exited.
+    fn output(command: &ClientCommand) -> (String, std::process::ExitStatus) {
+        let Spawned { mut process, ends } = spawn(command, 7, "a-mark", 4096).unwrap();
+        let mut log = ends.log.unwrap();
+        fcntl(&log, FcntlArg::F_SETFL(OFlag::empty())).unwrap();
+        let mut text = String::new();
+        log.read_to_string(&mut text).unwrap();
+        wait_readable(std::os::fd::AsFd::as_fd(&*ends.exited), PollTimeout::NONE).unwrap();
+        (text, process.kill().unwrap())
+    }
+
+    fn shell(script: &str) -> ClientCommand {
+        let arguments = vec!["-c".into(), script.into(), "client".into()];
+        ClientCommand { arguments, ..ClientCommand::new("/bin/sh", "sh") }
+    }
+
+    #[test]
+    fn a_client_has_its_number_its_mark_and_two_descriptors() {
+        let script =
+            "echo $3 $FEDPIPE_CLIENT; for fd in 3 4 5 6 7 8 9 $1 $2; do [ -e /proc/self/fd/$fd ] && echo $fd; done";
+        let (text, status) = output(&shell(&format!("{script}; exit 3")));
+        let mut lines = text.lines();
+        assert_eq!(lines.next(), Some("7 a-mark"));
+        // The two may be below 10, and are then found twice.
+        let found: std::collections::BTreeSet<&str> = lines.collect();
+        assert_eq!(found.len(), 2, "{text}");
+        assert_eq!(status.code(), Some(3));
+    }
+
+    #[test]
+    fn only_a_program_of_the_users_inherits_the_environment() {
+        let own = shell("echo ${PATH:-none}; kill -9 $$");
+        let path = std::env::var("PATH").unwrap();
+        for (inherits, is_there) in [(false, false), (true, true)] {
+            let environment = vec![("OMP_NUM_THREADS", "1")];
+            let (text, status) = output(&ClientCommand { inherits, environment, ..own.clone() });
+            assert_eq!(text.trim() == path, is_there, "{text}");
+            assert_eq!(status.signal(), Some(libc::SIGKILL));
+        }
+    }
 }

@@ -1,5 +1,5 @@
-//! Why the system starts no process or thread: a closed list, made from the call and its error number, with a remedy for
-//! each.
+//! The causes for which the system starts no process or thread: a closed list, each with a remedy. The cause follows
+//! from the call and its error number.
 
 use std::{fmt, io, path::Path};
 
@@ -22,7 +22,7 @@ pub enum StartCall {
     Thread,
 }
 
-/// Why a call on the way to a process or a thread failed.
+/// The cause for which a call on the way to a process or a thread failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StartCause {
     /// The user, the cgroup or the machine has as many processes and threads as it may have.
@@ -93,7 +93,7 @@ impl StartCause {
 }
 
 impl StartError {
-    /// The error of a call.
+    /// Returns the error of a call.
     pub fn new(call: StartCall, source: impl Into<io::Error>) -> Self {
         let source = source.into();
         let number = source.raw_os_error().map(Errno::from_raw);
@@ -101,18 +101,18 @@ impl StartError {
         Self { cause: StartCause::of(call, number, proc_is_there), source }
     }
 
-    /// The cause, which the remedy follows from.
+    /// Returns the cause.
     pub fn cause(&self) -> StartCause {
         self.cause
     }
 
-    /// Returns `true` if fewer processes would do with what there is.
+    /// Returns `true` if fewer processes may start.
     pub(crate) fn is_of_number(&self) -> bool {
         matches!(self.cause, StartCause::ProcessLimit | StartCause::DescriptorLimit | StartCause::Memory)
     }
 }
 
-/// For `map_err`: the error of `call`.
+/// Returns a function for `map_err` that makes the error of `call`.
 pub(crate) fn failed<E: Into<io::Error>>(call: StartCall) -> impl Fn(E) -> StartError {
     move |error| StartError::new(call, error)
 }

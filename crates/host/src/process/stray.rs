@@ -1,7 +1,7 @@
-//! Processes that a model started and that left their client's process group: the kernel no longer tells whose they are,
-//! but their environment does.
+//! Ends the processes that a model started and that left their client's process group. Their environment names the
+//! client.
 //!
-//! Only where clients may fork at all, which isolation forbids. A host that is killed cannot look for them.
+//! There are such processes only without isolation, which forbids a fork. A host that is killed cannot look for them.
 
 use std::{
     fs,
@@ -9,22 +9,24 @@ use std::{
     os::fd::{AsFd, OwnedFd},
 };
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollTimeout;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use crate::process::poll::wait_readable;
 
 /// The environment variable that names a client process.
 pub(crate) const MARK: &str = "FEDPIPE_CLIENT";
 
-/// Looks at all processes so often: one may fork while it is looked for.
+/// The number of searches through all processes, since a process may fork during a search.
 const LOOKS: usize = 10;
 
-/// A mark that no other fleet has, in this process or another, also in another PID namespace; the number of a process
-/// follows it.
+/// Returns a mark that no other fleet has, in this process or another, also in another PID namespace. The mark of a
+/// client process is this mark followed by a number.
 pub(crate) fn new_mark() -> String {
     format!("{:016x}.", RandomState::new().hash_one(std::process::id()))
 }
 
-/// Ends the processes whose mark `is_meant` and waits, within reason, until they have ended.
+/// Kills the processes whose mark `is_meant` and waits up to 100 ms for the exit of each.
 pub(crate) fn end_strays(is_meant: &dyn Fn(&str) -> bool) {
     for _ in 0..LOOKS {
         let strays = find(is_meant);
@@ -35,7 +37,7 @@ pub(crate) fn end_strays(is_meant: &dyn Fn(&str) -> bool) {
             let _ = pidfd_send_signal(stray, Signal::KILL);
         }
         for stray in &strays {
-            let _ = poll(&mut [PollFd::new(stray.as_fd(), PollFlags::POLLIN)], PollTimeout::from(100_u8));
+            let _ = wait_readable(stray.as_fd(), PollTimeout::from(100_u8));
         }
     }
 }
@@ -46,13 +48,13 @@ fn find(is_meant: &dyn Fn(&str) -> bool) -> Vec<OwnedFd> {
     let is_stray = |pid: Pid| mark_of(pid).is_some_and(|mark| is_meant(&mark));
     let stray = |pid| {
         let process = is_stray(pid).then(|| pidfd_open(pid, PidfdFlags::empty()).ok())??;
-        // Again: the number may have passed to another process before it was held.
+        // The second look is at the process that is held: the number may have passed to another one before.
         is_stray(pid).then_some(process)
     };
     numbers.filter_map(stray).collect()
 }
 
-/// The mark in the environment that a process was started with; none for one that is not ours to look at.
+/// Returns the mark in the environment that a process was started with; none if this user may not read it.
 fn mark_of(pid: Pid) -> Option<String> {
     let environment = fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())).ok()?;
     let mark = environment
@@ -67,12 +69,12 @@ mod tests {
 
     use super::*;
 
-    /// A process of another group that would live long.
+    /// Starts a process of another group that would live long.
     fn marked(mark: &str) -> Child {
         let mut shell = Command::new("sh");
         shell.args(["-c", "echo; exec sleep 1000"]).env(MARK, mark).stdout(Stdio::piped());
         let mut child = shell.spawn().unwrap();
-        // Its environment is there once it has said something.
+        // Its environment is in place once it has written something.
         std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut [0]).unwrap();
         child
     }

@@ -31,7 +31,8 @@ use fedpipe_strategy::server::ServerState;
 use crate::{
     error::{Error, Result},
     experiment::{self, Launch, processes::process_count},
-    process::{inbox::Control, spawn::most_descriptors},
+    fleet::control::Control,
+    process::spawn::most_descriptors,
     run::{
         directory::RunDir,
         event::{Event, Journal, Observer},
@@ -216,7 +217,7 @@ fn complete(
     if ended.is_ok() {
         score_initial_weights(federation, progress, journal);
     }
-    control.stop.begin_writing();
+    control.begin_writing();
     let (stop, failure) = match ended {
         Ok(stop) => (stop, None),
         Err(Error::Stopped(signal)) => (Stop::Signal(signal), None),

@@ -27,8 +27,8 @@ use crate::{
         processes::{job_count, process_count, processes_a_job},
         strategy_program,
     },
-    fleet::{Check, Confined, Fleet, Incident, Job, Settled},
-    process::{conversation::Environment, inbox::Control, spawn::allow_descriptors, stray::new_mark},
+    fleet::{Check, Confined, Fleet, Incident, Job, Settled, control::Control},
+    process::{conversation::Environment, spawn::allow_descriptors},
     run::{
         aggregate::{Accepted, mean_by_examples},
         answers::{self, Expected},
@@ -41,7 +41,8 @@ use crate::{
 /// The clients of a run and what they hold.
 pub(crate) struct Federation<'a> {
     experiment: &'a Experiment,
-    fleet: Fleet<'a>,
+    control: &'a Control,
+    fleet: Fleet,
     /// Examples of each client's partition.
     pub(crate) sizes: Vec<u64>,
     test_examples: u64,
@@ -115,18 +116,15 @@ impl<'a> Federation<'a> {
             }
             None => (launch.command.clone(), None),
         };
+        let timeout = Duration::from_secs_f64(experiment.client_timeout);
         let environment = Environment {
-            command,
             launched,
-            logs: directory.logs(),
-            mark: new_mark(),
-            timeout: Duration::from_secs_f64(experiment.client_timeout),
             pipe_size: pipe_size(processes),
             spare: Arc::clone(&spare),
-            jitter: Environment::jitter_asked_for(),
+            ..Environment::new(Arc::new(command), directory.logs(), timeout)
         };
         let at_once = job_count(experiment) as usize;
-        let mut fleet = Fleet::start(environment, control, setups, at_once, experiment.on_failure)?;
+        let mut fleet = Fleet::start(environment, &control.stop, setups, at_once, experiment.on_failure)?;
         if !launch.command.elsewhere {
             // Once for all, while the clients start: each would read the whole of it for a share.
             Partition::open(&dealt.test.path)?.check_sha256(&dealt.test.sha256, &dealt.test.path)?;
@@ -140,6 +138,7 @@ impl<'a> Federation<'a> {
         };
         let mut federation = Self {
             experiment,
+            control,
             launch,
             directory,
             fleet,
@@ -194,7 +193,7 @@ impl<'a> Federation<'a> {
 
     /// Takes another dylib before `round` where somebody asked for it, or where this run repeats one that did.
     pub(crate) fn swap_model_if_asked(&mut self, round: u64, journal: &mut Journal<'_>) -> Result<()> {
-        let asked = std::mem::take(&mut self.fleet.reload_asked);
+        let asked = self.control.take_reload();
         let source = match self.launch.swaps.get(&round) {
             Some(path) => path,
             None if !asked => return Ok(()),
@@ -219,6 +218,10 @@ impl<'a> Federation<'a> {
                     // A run that is repeated went on with it.
                     self.fleet.keep_dylib();
                 }
+            }
+            Err(error @ Error::Stopped(_)) => {
+                self.directory.drop_model(round);
+                return Err(error);
             }
             Err(error) => {
                 self.directory.drop_model(round);

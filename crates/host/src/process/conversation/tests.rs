@@ -1,20 +1,22 @@
+//! Tests of the conversation with a client whose messages are written in advance.
+
 use std::{fs::File, os::fd::OwnedFd, sync::Mutex};
 
-use fedpipe_protocol::{Evaluate, FrameError, Isolation, Level, Purpose, Ready, Train, Update};
+use fedpipe_protocol::{Evaluate, Isolation, Level, PROTOCOL, Purpose, Ready, Train, Update, write};
 
 use super::*;
+use crate::process::scripted;
 
-/// A conversation that is over.
-struct Over {
-    /// What the client heard, each with the first of its weights, if it had some.
+/// A conversation that has ended.
+struct Ended {
+    /// The requests that the client received, each with the first of its weights, if it had some.
     requests: Vec<(Request, Option<f32>)>,
-    /// What the host's thread reported.
-    news: Vec<News>,
-    end: End,
+    reports: Vec<Report>,
+    end: ConversationEnd,
 }
 
-/// With a client that says this, each with a weight or without, and no more.
-fn conversation(client: &[(Reply, Option<f32>)], orders: Vec<Order>) -> Over {
+/// Has a conversation with a client that says these replies, each with a weight or without, and no more.
+fn conversation(client: &[(Reply, Option<f32>)], assigned: Vec<Assignment>) -> Ended {
     let files = || std::io::pipe().map(|(from, to)| (File::from(OwnedFd::from(from)), File::from(OwnedFd::from(to))));
     let ((mut heard, to), (from, mut says)) = (files().unwrap(), files().unwrap());
     for (reply, weight) in client {
@@ -23,22 +25,21 @@ fn conversation(client: &[(Reply, Option<f32>)], orders: Vec<Order>) -> Over {
     }
     drop(says);
     let (sender, received) = mpsc::channel();
-    orders.into_iter().for_each(|order| sender.send(order).unwrap());
+    assigned.into_iter().for_each(|assignment| sender.send(assignment).unwrap());
     drop(sender);
-    let news = Mutex::new(Vec::new());
-    let report = |what| {
-        news.lock().unwrap().push(what);
+    let reports = Mutex::new(Vec::new());
+    let report = |report| {
+        reports.lock().unwrap().push(report);
         true
     };
-    let mut link = Link::to_nobody(to, from);
-    let Err(end) =
-        converse(&mut link, Pid::this(), None, &received, Duration::from_secs(60), &Spare::default(), &report);
-    drop(link);
+    let mut peer = scripted::peer(to, from);
+    let Err(end) = converse(&mut peer, None, &received, &Spare::default(), &report);
+    drop(peer);
     let mut requests = Vec::new();
     loop {
         match read(&mut heard, Limits { payload: 4 }) {
             Ok((request, mut parts)) => requests.push((request, parts.take_f32(WEIGHTS).map(|weights| weights[0]))),
-            Err(FrameError::End) => return Over { requests, news: news.into_inner().unwrap(), end },
+            Err(FrameError::End) => return Ended { requests, reports: reports.into_inner().unwrap(), end },
             Err(error) => panic!("{error}"),
         }
     }
@@ -59,8 +60,8 @@ fn ready(keeps_weights: bool) -> Reply {
     })
 }
 
-fn order(request: Request, weights: Option<&Arc<Vec<f32>>>, reply_payload: u64) -> Order {
-    Order { request, weights: weights.cloned(), reply_payload, cores: None }
+fn assign(request: Request, weights: Option<&Arc<Vec<f32>>>, reply_payload: u64) -> Assignment {
+    Assignment { request, weights: weights.cloned(), reply_payload, cores: None }
 }
 
 fn setup() -> Request {
@@ -92,26 +93,26 @@ fn weights_are_sent_once_to_a_client_that_keeps_them() {
         (true, [None, Some(1.0), None, Some(2.0), None, Some(1.0)]),
         (false, [None, Some(1.0), Some(1.0), Some(2.0), Some(2.0), Some(1.0)]),
     ] {
-        let orders = vec![
-            order(setup(), None, 0),
-            order(train(), Some(&first), 4),
-            order(train(), Some(&first), 4),
-            order(evaluate.clone(), Some(&second), 0),
-            order(train(), Some(&second), 4),
-            order(train(), Some(&third), 4),
+        let assigned = vec![
+            assign(setup(), None, 0),
+            assign(train(), Some(&first), 4),
+            assign(train(), Some(&first), 4),
+            assign(evaluate.clone(), Some(&second), 0),
+            assign(train(), Some(&second), 4),
+            assign(train(), Some(&third), 4),
         ];
         let updated = || (update(), Some(0.5));
         let client = [HELLO, (ready(keeps), None), updated(), updated(), (scored.clone(), None), updated(), updated()];
-        let over = conversation(&client, orders);
-        assert_eq!(over.requests.iter().map(|(_, weights)| *weights).collect::<Vec<_>>(), expected, "keeps: {keeps}");
-        assert!(matches!(over.end, End::Dismissed));
-        // An answer with weights is announced when it begins.
-        let announced: Vec<bool> = over.news.iter().map(|news| matches!(news, News::Answers)).collect();
+        let ended = conversation(&client, assigned);
+        assert_eq!(ended.requests.iter().map(|(_, weights)| *weights).collect::<Vec<_>>(), expected, "keeps: {keeps}");
+        assert!(matches!(ended.end, ConversationEnd::Dismissed));
+        // A reply with weights is reported when it begins.
+        let announced: Vec<bool> = ended.reports.iter().map(|report| matches!(report, Report::ReplyBegun)).collect();
         assert_eq!(announced, [false, true, false, true, false, false, true, false, true, false]);
     }
 }
 
-/// A client that keeps its pipe open after these bytes, which it says unasked.
+/// Returns the end of the conversation with a client that writes these bytes without a request.
 fn unasked_bytes(bytes: &[u8]) -> String {
     let files = || std::io::pipe().map(|(from, to)| (File::from(OwnedFd::from(from)), File::from(OwnedFd::from(to))));
     let ((_heard, to), (from, mut says)) = (files().unwrap(), files().unwrap());
@@ -121,19 +122,18 @@ fn unasked_bytes(bytes: &[u8]) -> String {
     }
     std::io::Write::write_all(&mut says, bytes).unwrap();
     let (sender, received) = mpsc::channel();
-    sender.send(order(setup(), None, 0)).unwrap();
-    let mut link = Link::to_nobody(to, from);
-    let Err(end) =
-        converse(&mut link, Pid::this(), None, &received, Duration::from_secs(60), &Spare::default(), &|_| true);
+    sender.send(assign(setup(), None, 0)).unwrap();
+    let mut peer = scripted::peer(to, from);
+    let Err(end) = converse(&mut peer, None, &received, &Spare::default(), &|_| true);
     match end {
-        End::Unfit(cause) => cause.to_string(),
-        End::Failed(error) => error.to_string(),
-        End::Dismissed => "dismissed".into(),
+        ConversationEnd::Unfit(cause) => cause.to_string(),
+        ConversationEnd::Failed(error) => error.to_string(),
+        ConversationEnd::Dismissed => "dismissed".into(),
     }
 }
 
 #[test]
-fn an_idle_client_that_says_something_is_no_client_any_more() {
+fn a_message_of_an_idle_client_ends_the_conversation() {
     let mut whole = Vec::new();
     write(&mut whole, &Reply::Weights, &[]).unwrap();
     let part = "it broke the protocol: it wrote a part of a message unasked";
@@ -146,8 +146,8 @@ fn an_idle_client_that_says_something_is_no_client_any_more() {
 #[test]
 fn the_end_of_a_client_is_not_the_beginning_of_its_answer() {
     let weights = Arc::new(vec![1.0]);
-    let over =
-        conversation(&[HELLO, (ready(true), None)], vec![order(setup(), None, 0), order(train(), Some(&weights), 4)]);
-    assert!(matches!(over.end, End::Failed(FrameError::End)));
-    assert!(matches!(over.news[..], [News::Replied(Reply::Ready(_), _)]), "{:?}", over.news);
+    let ended =
+        conversation(&[HELLO, (ready(true), None)], vec![assign(setup(), None, 0), assign(train(), Some(&weights), 4)]);
+    assert!(matches!(ended.end, ConversationEnd::Failed(FrameError::End)));
+    assert!(matches!(ended.reports[..], [Report::Replied(Reply::Ready(_), _)]), "{:?}", ended.reports);
 }

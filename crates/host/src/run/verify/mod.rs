@@ -21,7 +21,8 @@ use crate::{
     disk::temporary_folder,
     error::{Error, Result},
     experiment::Launch,
-    process::{inbox::Control, spawn::ClientCommand},
+    fleet::control::Control,
+    process::spawn::ClientCommand,
     run::{
         directory::RunDir,
         event::{Event, Observer},

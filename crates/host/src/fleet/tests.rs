@@ -1,0 +1,512 @@
+//! Tests of a fleet whose clients are threads that follow a script.
+
+use std::{
+    process::ExitStatus,
+    sync::{Condvar, Mutex, mpsc},
+    time::Duration,
+};
+
+use fedpipe_protocol::{
+    Evaluate, HeldPartition, Isolation, Kind, Level, PROTOCOL, Place, Purpose, Task, Train, Update, WEIGHTS,
+};
+use fedpipe_record::crash::Consequence;
+use nix::poll::PollTimeout;
+
+use super::*;
+use crate::{
+    fleet::control::Control,
+    process::{
+        poll::wait_readable,
+        scripted::{Scripted, ScriptedClient, exit, ready, signal, trained},
+    },
+};
+
+/// A fleet of scripted clients and what it needs.
+struct Stage {
+    fleet: Fleet,
+    control: Control,
+    _logs: tempfile::TempDir,
+}
+
+/// A crash: the client whose job it cost, the consequence and the cause.
+type Crash = (Option<u32>, Consequence, String);
+
+fn setup(client: u32) -> Setup {
+    let held = HeldPartition { client, path: "/partition".into(), sha256: None };
+    Setup {
+        dylib: Some("/a.so".into()),
+        dylib_sha256: None,
+        test_sha256: None,
+        options: Default::default(),
+        seed: 0,
+        isolation: Isolation { level: Level::Off, memory_limit: None, cpu_seconds: None },
+        purpose: Purpose::Serve {
+            task: Task { shape: vec![1], classes: 2 },
+            partitions: vec![held],
+            test: "/test".into(),
+        },
+    }
+}
+
+impl Stage {
+    fn new(
+        clients: u32,
+        policy: OnFailure,
+        script: impl Fn(&mut ScriptedClient) -> ExitStatus + Send + Sync + 'static,
+    ) -> Self {
+        Self::with_timeout(clients, policy, Duration::from_secs(3600), script)
+    }
+
+    fn with_timeout(
+        clients: u32,
+        policy: OnFailure,
+        timeout: Duration,
+        script: impl Fn(&mut ScriptedClient) -> ExitStatus + Send + Sync + 'static,
+    ) -> Self {
+        let (logs, control) = (tempfile::tempdir().unwrap(), Control::default());
+        let environment = Environment::new(Arc::new(Scripted::new(script)), logs.path().to_owned(), timeout);
+        let setups = (0..clients).map(setup).collect();
+        let fleet = Fleet::start(environment, &control.stop, setups, clients as usize, policy).unwrap();
+        Self { fleet, control, _logs: logs }
+    }
+
+    /// Runs jobs with a check; returns the results and the crashes.
+    fn run(&mut self, jobs: Vec<Job>, check: &Check<'_>) -> (Result<Vec<Settled>>, Vec<Crash>) {
+        let mut crashes = Vec::new();
+        let settled = self.fleet.run(Some(1), jobs, check, &mut |incident| {
+            if let Incident::Crashed(ClientCrash { client, then, cause, .. }) = incident {
+                crashes.push((client, then, cause.to_string()));
+            }
+            Ok(())
+        });
+        (settled, crashes)
+    }
+
+    /// Has all clients train from (1, 2).
+    fn train(&mut self) -> (Result<Vec<Settled>>, Vec<Crash>) {
+        let clients = self.fleet.len() as u32;
+        self.run((0..clients).map(training).collect(), &no_check)
+    }
+}
+
+fn training(client: u32) -> Job {
+    let optimiser = "{}".to_owned();
+    let request = Request::Train(Train { client, round: 1, epochs: 1, batch_size: 1, learning_rate: 0.1, optimiser });
+    Job { slot: client as usize, client: Some(client), request, weights: Some(Arc::new(vec![1.0, 2.0])) }
+}
+
+fn evaluation(slot: usize) -> Job {
+    let request = Request::Evaluate(Evaluate { blocks: vec![0] });
+    Job { slot, client: None, request, weights: Some(Arc::new(vec![1.0, 2.0])) }
+}
+
+fn no_check(_: &Job, _: &Reply, _: &Parts, _: usize) -> std::result::Result<(), Cause> {
+    Ok(())
+}
+
+/// Returns the client and the weights of each update, in the order of the jobs; none for a job without a reply.
+fn updates(settled: Vec<Settled>) -> Vec<Option<(u32, Vec<f32>)>> {
+    let update = |settled: Settled| match settled {
+        Ok((Reply::Update(Update { client, .. }), mut parts)) => Some((client, parts.take_f32(WEIGHTS).unwrap())),
+        _ => None,
+    };
+    settled.into_iter().map(update).collect()
+}
+
+fn expected(clients: &[u32]) -> Vec<Option<(u32, Vec<f32>)>> {
+    clients.iter().map(|&client| Some((client, trained(client, &[1.0, 2.0])))).collect()
+}
+
+/// Greets, reports that it is ready, and exits with `status` at the first request.
+fn exit_at_work(client: &mut ScriptedClient, status: ExitStatus) -> ExitStatus {
+    if client.greet().is_some() {
+        client.say(&Reply::Ready(ready()), None);
+        client.next();
+    }
+    status
+}
+
+#[test]
+fn a_retried_job_has_the_result_of_one_that_never_failed() {
+    let mut stage = Stage::new(3, OnFailure::Retry, |client| match (client.number, client.start) {
+        (1, 0) => exit_at_work(client, exit(3)),
+        _ => client.serve(),
+    });
+    let (settled, crashes) = stage.train();
+    assert_eq!(updates(settled.unwrap()), expected(&[0, 1, 2]));
+    assert_eq!(crashes, [(Some(1), Consequence::Retried, "it exited with code 3".into())]);
+}
+
+#[test]
+fn a_client_that_crashes_twice_costs_its_own_job_and_no_other() {
+    let mut stage = Stage::new(3, OnFailure::Retry, |client| match (client.number, client.start) {
+        (1, 0 | 1) => exit_at_work(client, signal(libc::SIGSEGV)),
+        _ => client.serve(),
+    });
+    let (settled, crashes) = stage.train();
+    let settled = settled.unwrap();
+    assert_eq!(settled[1].as_ref().unwrap_err().cause, Cause::Signal { number: libc::SIGSEGV });
+    assert_eq!(updates(settled), [expected(&[0]), vec![None], expected(&[2])].concat());
+    let consequences: Vec<Consequence> = crashes.iter().map(|(_, then, _)| *then).collect();
+    assert_eq!(consequences, [Consequence::Retried, Consequence::Dropped]);
+    // The next round has the client again.
+    assert_eq!(updates(stage.train().0.unwrap()), expected(&[0, 1, 2]));
+}
+
+#[test]
+fn the_policies_drop_and_abort_give_up_at_the_first_crash() {
+    let crash = |client: &mut ScriptedClient| match (client.number, client.start) {
+        (1, 0) => {
+            client.print("why it failed\n");
+            exit_at_work(client, exit(3))
+        }
+        _ => client.serve(),
+    };
+    let mut stage = Stage::new(2, OnFailure::Drop, crash);
+    let (settled, crashes) = stage.train();
+    let settled = settled.unwrap();
+    assert_eq!(settled[1].as_ref().unwrap_err().last_words, ["why it failed"]);
+    assert_eq!(updates(settled), [expected(&[0]), vec![None]].concat());
+    assert_eq!(crashes[0].1, Consequence::Dropped);
+    let (settled, crashes) = Stage::new(2, OnFailure::Abort, crash).train();
+    let sentence = settled.unwrap_err().to_string();
+    assert!(sentence.starts_with("client 1 was lost in round 1") && sentence.ends_with("code 3"), "{sentence}");
+    assert_eq!(crashes[0].1, Consequence::Aborted);
+}
+
+#[test]
+fn a_job_of_no_client_moves_to_another_process() {
+    let mut stage = Stage::new(2, OnFailure::Retry, |client| match client.number {
+        0 => exit_at_work(client, exit(3)),
+        _ => client.serve(),
+    });
+    let (settled, crashes) = stage.run(vec![evaluation(0), evaluation(1)], &no_check);
+    assert!(settled.unwrap().iter().all(|settled| matches!(settled, Ok((Reply::Evaluated { .. }, _)))));
+    let consequences: Vec<Consequence> = crashes.iter().map(|(_, then, _)| *then).collect();
+    assert_eq!(consequences, [Consequence::Retried, Consequence::Moved]);
+}
+
+#[test]
+fn a_job_that_no_process_can_do_is_dropped_after_each_has_tried() {
+    let mut stage = Stage::new(2, OnFailure::Retry, |client| exit_at_work(client, exit(3)));
+    let (settled, crashes) = stage.run(vec![evaluation(0)], &no_check);
+    assert!(settled.unwrap()[0].is_err());
+    let consequences: Vec<Consequence> = crashes.iter().map(|(_, then, _)| *then).collect();
+    assert_eq!(consequences, [Consequence::Retried, Consequence::Moved, Consequence::Dropped]);
+}
+
+#[test]
+fn a_refused_reply_costs_the_process_and_is_asked_for_again() {
+    let mut stage = Stage::new(2, OnFailure::Retry, |client| client.serve());
+    let refused = Mutex::new(false);
+    let (settled, crashes) = stage.run(vec![training(0), training(1)], &|job, _, _, weights| {
+        assert_eq!(weights, 2, "the number of the model's weights");
+        match job.client {
+            Some(1) if !std::mem::replace(&mut *refused.lock().unwrap(), true) => {
+                Err(Cause::rejected("weight 1 is NaN"))
+            }
+            _ => Ok(()),
+        }
+    });
+    assert_eq!(updates(settled.unwrap()), expected(&[0, 1]));
+    assert_eq!(crashes, [(Some(1), Consequence::Retried, "its update was refused: weight 1 is NaN".into())]);
+}
+
+#[test]
+fn a_client_that_says_nothing_is_ended_at_the_deadline() {
+    let timeout = Duration::from_millis(20);
+    let silent = |client: &mut ScriptedClient| client.wait_for_end();
+    let mut stage = Stage::with_timeout(1, OnFailure::Drop, timeout, silent);
+    let (settled, crashes) = stage.train();
+    assert_eq!(settled.unwrap()[0].as_ref().unwrap_err().cause, Cause::deadline(timeout));
+    assert_eq!(crashes[0].1, Consequence::Dropped);
+}
+
+#[test]
+fn an_idle_client_that_exits_is_replaced_and_costs_no_job() {
+    let (exits, told) = mpsc::channel::<()>();
+    let told = Mutex::new(told);
+    let mut stage = Stage::new(2, OnFailure::Abort, move |client| match (client.number, client.start) {
+        (1, 0) => {
+            client.greet();
+            client.say(&Reply::Ready(ready()), None);
+            let (request, parts) = client.next().unwrap();
+            client.answer(&request, parts);
+            told.lock().unwrap().recv().unwrap();
+            signal(libc::SIGKILL)
+        }
+        _ => client.serve(),
+    });
+    assert_eq!(updates(stage.train().0.unwrap()), expected(&[0, 1]));
+    exits.send(()).unwrap();
+    let process = stage.fleet.slots[1].process.as_ref().unwrap();
+    assert!(wait_readable(process.exited_fd(), PollTimeout::NONE).unwrap());
+    let (settled, crashes) = stage.train();
+    assert_eq!(updates(settled.unwrap()), expected(&[0, 1]));
+    assert_eq!(crashes, [(None, Consequence::Replaced, "killed by SIGKILL".into())]);
+}
+
+/// A door that the test opens.
+#[derive(Debug, Default)]
+struct Gate(Mutex<bool>, Condvar);
+
+impl Gate {
+    fn open(&self) {
+        *self.0.lock().unwrap() = true;
+        self.1.notify_all();
+    }
+
+    fn pass(&self) {
+        drop(self.1.wait_while(self.0.lock().unwrap(), |is_open| !*is_open).unwrap());
+    }
+}
+
+/// Returns the cause for which a second client with this description is ended, and whether the run ended.
+fn refusal(second: Ready) -> (String, bool) {
+    let gate = Arc::new(Gate::default());
+    let passed = Arc::clone(&gate);
+    let mut stage = Stage::new(2, OnFailure::Drop, move |client| match client.number {
+        0 => client.serve(),
+        _ => {
+            passed.pass();
+            client.serve_as(second.clone());
+            exit(0)
+        }
+    });
+    stage.fleet.ready().unwrap();
+    gate.open();
+    let (settled, crashes) = stage.train();
+    match settled {
+        Ok(settled) => {
+            assert_eq!(updates(settled), [expected(&[0]), vec![None]].concat());
+            (crashes[0].2.clone(), false)
+        }
+        Err(error) => (error.to_string(), true),
+    }
+}
+
+#[test]
+fn a_process_must_describe_the_model_data_and_isolation_of_the_others() {
+    let tensor = |name: &str| Tensor { name: name.into(), shape: vec![2], kind: Kind::Param, place: Place::Shared };
+    let seccomp = InForce { seccomp: true, ..InForce::default() };
+    let cases = [
+        (Ready { name: "another".into(), ..ready() }, "its model is not that of the other clients", false),
+        (Ready { layout: vec![tensor("v")], ..ready() }, "its model is not that of the other clients", false),
+        (
+            Ready { examples: vec![1, 2], ..ready() },
+            "it says how many examples are in 2 partitions, and holds 1",
+            false,
+        ),
+        (Ready { in_force: seccomp, ..ready() }, "its isolation is not that of the other clients", false),
+        (Ready { layout: vec![tensor("w"), tensor("w")], ..ready() }, "w", true),
+    ];
+    for (second, why, ends_the_run) in cases {
+        let (said, ended) = refusal(second);
+        assert!(said.contains(why) && ended == ends_the_run, "{said}: {why}");
+    }
+}
+
+#[test]
+fn a_fresh_process_with_other_data_is_refused() {
+    let mut stage = Stage::new(1, OnFailure::Retry, |client| match client.start {
+        0 => exit_at_work(client, exit(3)),
+        _ => {
+            client.serve_as(Ready { examples: vec![2], ..ready() });
+            exit(0)
+        }
+    });
+    let (settled, crashes) = stage.train();
+    assert!(settled.unwrap()[0].is_err());
+    assert!(crashes[1].2.contains("its data have 2 examples, had 1 before"), "{crashes:?}");
+}
+
+#[test]
+fn a_client_of_another_protocol_and_one_that_does_not_greet_are_refused_by_name() {
+    let cases = [
+        (Reply::Hello { protocol: PROTOCOL + 1 }, format!("it speaks protocol {}, this host {PROTOCOL}", PROTOCOL + 1)),
+        (Reply::Weights, "its first message is \"weights\"".into()),
+    ];
+    for (first, why) in cases {
+        let mut stage = Stage::new(1, OnFailure::Drop, move |client| {
+            client.say(&first, None);
+            client.wait_for_end()
+        });
+        let (_, crashes) = stage.train();
+        assert_eq!(crashes[0].2, format!("it broke the protocol: {why}"));
+    }
+}
+
+/// Serves; the model of the dylib `b.so` has another layout, and that of `c.so` crashes at work.
+fn serve_dylib(client: &mut ScriptedClient) -> ExitStatus {
+    let Some(setup) = client.greet() else { return exit(0) };
+    let tensor = Tensor { name: "b".into(), shape: vec![3], kind: Kind::Param, place: Place::Shared };
+    match setup.dylib.as_ref().and_then(|path| path.to_str()) {
+        Some("/b.so") => client.say(&Reply::Ready(Ready { layout: vec![tensor], ..ready() }), None),
+        Some("/c.so") => {
+            client.say(&Reply::Ready(ready()), None);
+            client.next();
+            return exit(9);
+        }
+        _ => client.say(&Reply::Ready(Ready { version: "2".into(), ..ready() }), None),
+    }
+    client.answer_all();
+    exit(0)
+}
+
+#[test]
+fn a_dylib_is_swapped_if_its_layout_is_the_same_and_returns_if_its_first_round_fails() {
+    let mut stage = Stage::new(2, OnFailure::Drop, serve_dylib);
+    assert_eq!(updates(stage.train().0.unwrap()), expected(&[0, 1]));
+    let why = stage.fleet.swap(Path::new("/b.so"), "0").unwrap_err().to_string();
+    assert!(why.contains("/b.so has another layout: its tensor 0 is b [3] (Param), was w [2] (Param)"), "{why}");
+    assert_eq!(updates(stage.train().0.unwrap()), expected(&[0, 1]), "the processes of before remain");
+    assert!(!stage.fleet.revert(), "nothing was swapped");
+
+    stage.fleet.swap(Path::new("/c.so"), "0").unwrap();
+    assert_eq!(stage.fleet.model().unwrap().version, "1");
+    let (settled, crashes) = stage.train();
+    assert!(matches!(settled, Err(Error::Round(_))), "{settled:?}");
+    assert_eq!(crashes[0].1, Consequence::Reverted);
+    assert!(stage.fleet.revert());
+    assert_eq!(stage.fleet.model().unwrap().version, "2");
+    assert_eq!(updates(stage.train().0.unwrap()), expected(&[0, 1]));
+
+    // A dylib that is kept is not returned from.
+    stage.fleet.swap(Path::new("/d.so"), "0").unwrap();
+    stage.fleet.keep_dylib();
+    assert!(!stage.fleet.revert());
+    assert_eq!(updates(stage.train().0.unwrap()), expected(&[0, 1]));
+}
+
+#[test]
+fn a_stop_ends_a_wait_for_clients_and_one_before_the_start_counts() {
+    let mut stage = Stage::new(1, OnFailure::Retry, |client| client.wait_for_end());
+    let handle = stage.control.handle();
+    let stopper = std::thread::Builder::new().spawn(move || handle.stop(15)).unwrap();
+    assert!(matches!(stage.train().0, Err(Error::Stopped(15))));
+    stopper.join().unwrap();
+
+    let (logs, control) = (tempfile::tempdir().unwrap(), Control::default());
+    control.handle().stop(2);
+    let silent = Arc::new(Scripted::new(|client: &mut ScriptedClient| client.wait_for_end()));
+    let environment = Environment::new(silent, logs.path().to_owned(), Duration::from_secs(3600));
+    let mut fleet = Fleet::start(environment, &control.stop, vec![setup(0)], 1, OnFailure::Retry).unwrap();
+    assert!(matches!(fleet.ready(), Err(Error::Stopped(2))));
+}
+
+#[test]
+fn a_stop_ends_the_wait_for_a_process_with_another_dylib() {
+    let (started, starts) = mpsc::channel();
+    let started = Mutex::new(started);
+    let mut stage = Stage::new(1, OnFailure::Retry, move |client| {
+        // The first process has no need to serve: the swap only asks the second.
+        let _ = started.lock().unwrap().send(client.start);
+        client.wait_for_end()
+    });
+    let handle = stage.control.handle();
+    let stopper = std::thread::Builder::new().spawn(move || {
+        starts.iter().find(|&start| start == 1).unwrap();
+        handle.stop(15);
+    });
+    let swapped = stage.fleet.swap(Path::new("/b.so"), "0");
+    assert!(matches!(swapped, Err(Error::Stopped(15))), "{swapped:?}");
+    stopper.unwrap().join().unwrap();
+}
+
+#[test]
+fn no_result_depends_on_the_order_of_arrival() {
+    for order in [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]] {
+        let gates: Arc<[Gate; 4]> = Arc::default();
+        let passed = Arc::clone(&gates);
+        let mut stage = Stage::new(4, OnFailure::Retry, move |client| {
+            client.greet();
+            client.say(&Reply::Ready(ready()), None);
+            while let Some((request, parts)) = client.next() {
+                passed[client.number as usize].pass();
+                client.answer(&request, parts);
+            }
+            exit(0)
+        });
+        // Each reply is sent once the host has taken the one before.
+        gates[order[0]].open();
+        let mut arrived = Vec::new();
+        let jobs = (0..4).map(training).collect();
+        let settled = stage.fleet.run(Some(1), jobs, &no_check, &mut |incident| {
+            let Incident::Done(job) = incident else { panic!("no client crashes") };
+            arrived.push(job.slot);
+            order.get(arrived.len()).iter().for_each(|&&next| gates[next].open());
+            Ok(())
+        });
+        assert_eq!(arrived, order);
+        assert_eq!(updates(settled.unwrap()), expected(&[0, 1, 2, 3]), "{order:?}");
+    }
+}
+
+#[test]
+fn an_empty_batch_waits_for_no_process() {
+    let mut stage = Stage::new(1, OnFailure::Retry, |client| client.wait_for_end());
+    assert!(stage.run(Vec::new(), &no_check).0.unwrap().is_empty());
+}
+
+#[test]
+fn the_sizes_are_those_that_the_clients_report() {
+    let mut stage = Stage::new(2, OnFailure::Retry, |client| {
+        client.serve_as(Ready { examples: vec![u64::from(client.number) + 7], ..ready() });
+        exit(0)
+    });
+    assert_eq!(stage.fleet.sizes().unwrap(), [7, 8]);
+    let mut silent = Stage::new(1, OnFailure::Retry, |client| {
+        client.serve_as(Ready { examples: Vec::new(), ..ready() });
+        exit(0)
+    });
+    let why = silent.fleet.sizes().unwrap_err().to_string();
+    assert!(why.starts_with("client 0 does not say how many examples"), "{why}");
+}
+
+#[test]
+fn each_client_elsewhere_has_an_isolation_of_its_own_and_a_change_is_reported() {
+    let seccomp = |seccomp| InForce { seccomp, ..InForce::default() };
+    let report =
+        move |client: &ScriptedClient| Ready { in_force: seccomp(client.number + client.start as u32 == 1), ..ready() };
+    let script = move |client: &mut ScriptedClient| {
+        client.greet();
+        client.say(&Reply::Ready(report(client)), None);
+        match (client.next(), client.number, client.start) {
+            (_, 0, 0) | (None, ..) => exit(3),
+            (Some((request, parts)), ..) => {
+                client.answer(&request, parts);
+                client.answer_all();
+                exit(0)
+            }
+        }
+    };
+    let logs = tempfile::tempdir().unwrap();
+    let clients = Arc::new(Scripted::new(script).elsewhere());
+    let environment = Environment::new(clients, logs.path().to_owned(), Duration::from_secs(3600));
+    let setups = vec![setup(0), setup(1)];
+    let mut fleet = Fleet::start(environment, &Arc::default(), setups, 2, OnFailure::Retry).unwrap();
+    fleet.all_ready().unwrap();
+    let sorted = |fleet: &mut Fleet| {
+        let mut confined: Vec<_> =
+            fleet.take_confined().into_iter().map(|report| (report.process, report.in_force.seccomp)).collect();
+        confined.sort_unstable();
+        confined
+    };
+    assert_eq!(sorted(&mut fleet), [(Some(0), false), (Some(1), true)]);
+    let jobs = vec![training(0), training(1)];
+    fleet.run(Some(1), jobs, &no_check, &mut |_| Ok(())).unwrap();
+    assert_eq!(sorted(&mut fleet), [(Some(0), true)], "the fresh process of client 0 has another isolation");
+}
+
+#[test]
+fn a_client_that_lacks_the_required_isolation_ends_the_run() {
+    let logs = tempfile::tempdir().unwrap();
+    let clients = Arc::new(Scripted::new(|client: &mut ScriptedClient| client.serve()).elsewhere());
+    let environment = Environment::new(clients, logs.path().to_owned(), Duration::from_secs(3600));
+    let isolation = Isolation { level: Level::Require, memory_limit: None, cpu_seconds: None };
+    let setups = vec![Setup { isolation, ..setup(0) }];
+    let mut fleet = Fleet::start(environment, &Arc::default(), setups, 1, OnFailure::Retry).unwrap();
+    let refused = fleet.ready();
+    let Err(Error::Isolation(why)) = refused else { panic!("{refused:?}") };
+    assert!(why.starts_with("isolation is required, but client 0 says that it lacks all of it"), "{why}");
+}
