@@ -14,7 +14,7 @@ use std::{
 
 use fedpipe_protocol::{
     Aggregate, FailureKind, FrameError, InForce, Isolation, Layout, Level, Limits, PROTOCOL, Part, Parts,
-    StrategyReply, StrategyRequest, StrategySetup, UpdateHeader, WEIGHTS, read, write,
+    StrategyReply, StrategyRequest, StrategySetup, Update, UpdateHeader, WEIGHTS, read, write,
 };
 use fedpipe_record::{
     cause::{Cause, isolation_hint, with_last_words},
@@ -36,7 +36,7 @@ use crate::{
         start_error::{StartCall, StartError, failed},
         stray::new_mark,
     },
-    run::{aggregate::Accepted, answers, directory::RunDir},
+    run::{aggregate::ClientUpdate, answers, directory::RunDir},
 };
 
 /// The name of the part that holds what the program remembers.
@@ -145,11 +145,11 @@ impl StrategyProgram {
     pub(crate) fn apply(
         &mut self,
         round: u64,
-        server: &mut ServerState,
+        server: &ServerState,
         weights: &[f32],
-        updates: &[Accepted],
+        updates: &[ClientUpdate],
         tell: &mut TellLost<'_>,
-    ) -> Result<Vec<f32>> {
+    ) -> Result<(Vec<f32>, ServerState)> {
         // One that died idle has done no harm.
         if let Some(idle) = self.running.take_if(|running| has_ended(&running.link.pidfd))
             && let Ended::Lost(loss) = idle.end(End::Failed(FrameError::End))
@@ -159,9 +159,8 @@ impl StrategyProgram {
         let mut attempts = 0;
         loop {
             let loss = match self.aggregate(round, server, weights, updates) {
-                Ok((moved, state)) => {
-                    server.program = state;
-                    return Ok(moved);
+                Ok((moved, program)) => {
+                    return Ok((moved, ServerState { m: server.m.clone(), v: server.v.clone(), program }));
                 }
                 Err(Ended::Stopped) => return Err(Error::Stopped(self.plan.stop.signal())),
                 Err(Ended::NotStarted(error)) => Box::new(ProcessExit::at_start(&error)),
@@ -185,7 +184,7 @@ impl StrategyProgram {
         round: u64,
         server: &ServerState,
         weights: &[f32],
-        updates: &[Accepted],
+        updates: &[ClientUpdate],
     ) -> std::result::Result<(Vec<f32>, Vec<u8>), Ended> {
         let mut running = match self.running.take() {
             Some(running) => running,
@@ -246,12 +245,13 @@ impl Running {
         round: u64,
         server: &ServerState,
         weights: &[f32],
-        updates: &[Accepted],
+        updates: &[ClientUpdate],
     ) -> std::result::Result<(Vec<f32>, Vec<u8>), End> {
-        let names: Vec<String> = updates.iter().map(|update| format!("update/{}", update.client)).collect();
+        let names: Vec<String> = updates.iter().map(|update| format!("update/{}", update.header.client)).collect();
         let mut parts = vec![Part::F32(WEIGHTS, weights), Part::U8(STATE, &server.program)];
         parts.extend(names.iter().zip(updates).map(|(name, update)| Part::F32(name, &update.weights)));
-        let headers = updates.iter().map(|&Accepted { client, examples, steps, accumulation, loss_sum, .. }| {
+        let headers = updates.iter().map(|update| {
+            let Update { client, examples, steps, accumulation, loss_sum, .. } = update.header;
             UpdateHeader { client, examples, steps, accumulation, loss_sum }
         });
         let request = StrategyRequest::Aggregate(Aggregate { round, updates: headers.collect() });

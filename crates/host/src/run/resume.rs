@@ -380,8 +380,8 @@ mod tests {
             let mut journal = Journal::new(ledger, &mut observer);
             let weights = vec![1.0, 2.0];
             journal.tell(&Event::RoundEnded(&round(1, &weights))).unwrap();
-            let meta = fedpipe_record::checkpoint::Meta { round: 1, ledger: journal.ledger.position().clone() };
-            let server = fedpipe_strategy::server::ServerState::default();
+            let meta = fedpipe_record::checkpoint::Meta { round: 1, ledger: journal.position().clone() };
+            let server = Default::default();
             let checkpoint = Checkpoint { meta, weights: std::sync::Arc::new(weights), server };
             let killed = Self { place, experiment, checkpoint };
             killed.save(&killed.checkpoint);
@@ -466,7 +466,7 @@ mod tests {
         assert!(weights.contains("its weights are not those of round 1"), "{weights}");
         let fewer = other(|other| other.weights = std::sync::Arc::new(vec![1.0]));
         assert!(fewer.contains("its weights are not those of round 1"), "{fewer}");
-        let server = other(|other| other.server.m = vec![0.5, 0.5]);
+        let server = other(|other| std::sync::Arc::make_mut(&mut other.server).m = vec![0.5, 0.5]);
         assert!(server.contains("its server state is not that of round 1"), "{server}");
         let round = other(|other| other.meta.round = 2);
         assert!(round.contains("it says round 2, and its place in the ledger is round 1"), "{round}");
