@@ -3,7 +3,7 @@
 use std::{path::Path, process::ExitCode};
 
 use fedpipe_data::{Cache, counted};
-use fedpipe_host::{Control, Event, Level, Outcome, Result, Verification};
+use fedpipe_host::{Control, Event, Level, Outcome, Result, Verification, VerifyRequest};
 
 use crate::{
     exit,
@@ -22,7 +22,8 @@ pub(crate) fn verify(directory: &Path, isolation: Option<Level>) -> Result<ExitC
         }
         Ok(())
     };
-    let verified = fedpipe_host::verify(directory, isolation, &client_command(), &Cache::user()?, &control, &mut show)?;
+    let request = VerifyRequest { directory, isolation, command: &client_command(), cache: &Cache::user()? };
+    let verified = fedpipe_host::verify(&request, &control, &mut show)?;
     let Verification { rounds, compared, outcome } = verified;
     match outcome {
         Outcome::Same(not_vouched_for) => {
