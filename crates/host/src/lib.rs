@@ -40,5 +40,5 @@ pub use run::{
     resume,
     resume::{Resume, under_way},
     run,
-    verify::{Outcome, Verification, verify},
+    verify::{Outcome, Verification, VerifyRequest, verify},
 };

@@ -109,12 +109,11 @@ pub fn isolation_hint(cause: &Cause, last_words: &[String]) -> &'static str {
     let Cause::Exit { code } = cause else { return "" };
     let said = |what: &str| last_words.iter().any(|line| line.contains(what));
     let is_refused = said("Operation not permitted") || said("Permission denied");
-    match is_refused || CODES.contains(code) && !said("No such file or directory") && !said("not found") {
-        true => {
-            "; isolation may be the cause, since the program may start no other one and read only its own files: have a \
-             wrapper `exec` the program, name the files in the command, or give --isolation off"
-        }
-        false => "",
+    if is_refused || CODES.contains(code) && !said("No such file or directory") && !said("not found") {
+        "; isolation may be the cause, since the program may start no other one and read only its own files: have a \
+         wrapper `exec` the program, name the files in the command, or give --isolation off"
+    } else {
+        ""
     }
 }
 

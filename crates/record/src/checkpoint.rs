@@ -26,7 +26,7 @@ use crate::{digest::bytes_sha256, file::read_regular, line::Position, names::CHE
 pub struct Checkpoint {
     pub meta: Meta,
     pub weights: Arc<Vec<f32>>,
-    pub server: ServerState,
+    pub server: Arc<ServerState>,
 }
 
 /// The part of a checkpoint that is not tensors.
@@ -67,7 +67,7 @@ impl Checkpoint {
         };
         let values = |name| bytes(name, Dtype::F32).map(|bytes| bytemuck::pod_collect_to_vec::<u8, f32>(&bytes));
         let program = bytes("server.program", Dtype::U8)?;
-        let server = ServerState { m: values("server.m")?, v: values("server.v")?, program };
+        let server = Arc::new(ServerState { m: values("server.m")?, v: values("server.v")?, program });
         Ok(Self { meta, weights: Arc::new(values("weights")?), server })
     }
 
@@ -150,7 +150,7 @@ mod tests {
     fn checkpoint(round: u64) -> Checkpoint {
         let meta = Meta { round, ledger: Position::default() };
         let server = ServerState { m: vec![0.1, f32::MIN_POSITIVE], v: Vec::new(), program: vec![7; 3] };
-        Checkpoint { meta, weights: Arc::new(vec![round as f32, -0.0]), server }
+        Checkpoint { meta, weights: Arc::new(vec![round as f32, -0.0]), server: Arc::new(server) }
     }
 
     /// Writes the checkpoints of the rounds 1 to `rounds`.

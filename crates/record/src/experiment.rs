@@ -180,15 +180,37 @@ impl Experiment {
     /// # Errors
     /// [`Error::Experiment`] with the value, the reason and the remedy.
     pub fn check(&self) -> Result<()> {
+        self.check_names()?;
+        self.check_counts()?;
+        self.check_ranges()?;
+        let sampled = self.sampled_clients();
+        match self.min_clients {
+            Some(least) if least > sampled => refuse(format!(
+                "--min-clients {least} can never be reached, since a round samples {sampled} of {}",
+                counted(self.clients, "client")
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses two names for one thing.
+    fn check_names(&self) -> Result<()> {
         if self.strategy_program.is_some() && self.strategy != Strategy::default() {
             return refuse(format!(
                 "both the strategy {} and a program for it are named; leave one out",
                 self.strategy
             ));
         }
-        if let (Some(client), false) = (&self.client, self.model.is_empty()) {
-            return refuse(format!("both the model {} and the client {client:?} are named; leave one out", self.model));
+        match &self.client {
+            Some(client) if !self.model.is_empty() => {
+                refuse(format!("both the model {} and the client {client:?} are named; leave one out", self.model))
+            }
+            _ => Ok(()),
         }
+    }
+
+    /// Refuses a count of zero.
+    fn check_counts(&self) -> Result<()> {
         let positive = [
             ("--clients", u64::from(self.clients)),
             ("--rounds", self.rounds),
@@ -201,25 +223,23 @@ impl Experiment {
             ("--cpu-limit", self.cpu_limit.unwrap_or(1)),
             ("--min-clients", self.min_clients.map_or(1, u64::from)),
         ];
-        if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
-            return refuse(format!("{name} is 0; give at least 1"));
+        match positive.iter().find(|(_, value)| *value == 0) {
+            Some((name, _)) => refuse(format!("{name} is 0; give at least 1")),
+            None => Ok(()),
         }
+    }
+
+    /// Refuses a number outside its range.
+    fn check_ranges(&self) -> Result<()> {
         let ranges = [
             ("--fraction", self.fraction, self.fraction > 0.0 && self.fraction <= 1.0, "above 0 and at most 1"),
             ("--lr", self.lr.into(), self.lr > 0.0 && self.lr.is_finite(), "a finite number above 0"),
             ("--client-timeout", self.client_timeout, (0.001..1e9).contains(&self.client_timeout), "seconds above 0"),
             ("--tolerance", self.tolerance, self.tolerance > 0.0 && self.tolerance < 1.0, "between 0 and 1"),
         ];
-        if let Some((name, value, _, wants)) = ranges.iter().find(|(_, _, fits, _)| !fits) {
-            return refuse(format!("{name} is {value}; give {wants}"));
-        }
-        let sampled = self.sampled_clients();
-        match self.min_clients {
-            Some(least) if least > sampled => refuse(format!(
-                "--min-clients {least} can never be reached, since a round samples {sampled} of {}",
-                counted(self.clients, "client")
-            )),
-            _ => Ok(()),
+        match ranges.iter().find(|(_, _, fits, _)| !fits) {
+            Some((name, value, _, wants)) => refuse(format!("{name} is {value}; give {wants}")),
+            None => Ok(()),
         }
     }
 

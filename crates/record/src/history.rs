@@ -1,6 +1,7 @@
 //! Reads a ledger back: the experiments, the identities and the rounds of a run so far.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     path::{Path, PathBuf},
 };
@@ -78,6 +79,27 @@ pub struct ReadyLine {
 pub struct DylibLine<'h> {
     pub name: String,
     pub sha256: &'h str,
+}
+
+impl Stretch {
+    /// Returns the stretch under another experiment, with another program and other data where they are given.
+    fn forced(
+        &self,
+        experiment: Experiment,
+        program: Option<Cow<'_, CodeIdentity>>,
+        data: Option<Cow<'_, DataIdentity>>,
+    ) -> Self {
+        let mut forced = Self { experiment, ..self.clone() };
+        if let (Some(ready), Some(program)) = (&mut forced.ready, program) {
+            ready.program = program.into_owned();
+        }
+        if let (Some(dealt), Some(data)) = (&mut forced.dealt, data) {
+            let DataIdentity { dataset_sha256, partitions_sha256 } = data.into_owned();
+            dealt.dataset.sha256 = dataset_sha256;
+            dealt.partitions_sha256 = partitions_sha256;
+        }
+        forced
+    }
 }
 
 impl DealtLine {
@@ -160,7 +182,14 @@ impl History {
         Ok(history)
     }
 
-    /// Takes a line; returns `false` for one that cannot be there.
+    /// Begins a stretch in the place of one without rounds.
+    fn begin_stretch(&mut self, stretch: Stretch) {
+        self.experiments.push(stretch.experiment.clone());
+        self.stretches.retain(|before| before.first_round < stretch.first_round);
+        self.stretches.push(stretch);
+    }
+
+    /// Takes a line. Returns `false` for a line that cannot be there.
     fn take(&mut self, line: &Line<'static>) -> bool {
         let next_round = self.rounds.len() as u64 + 1;
         let last = self.stretches.len() - 1;
@@ -194,19 +223,8 @@ impl History {
             Line::Resumed { experiment, program, data, .. } => {
                 self.resumed_since = true;
                 if let Some(experiment) = experiment {
-                    self.experiments.push(experiment.clone().into_owned());
-                    let mut forced = self.stretches[last].clone();
-                    (forced.first_round, forced.experiment) = (next_round, experiment.into_owned());
-                    if let (Some(ready), Some(program)) = (&mut forced.ready, program) {
-                        ready.program = program.into_owned();
-                    }
-                    if let (Some(dealt), Some(data)) = (&mut forced.dealt, data) {
-                        let DataIdentity { dataset_sha256, partitions_sha256 } = data.into_owned();
-                        (dealt.dataset.sha256, dealt.partitions_sha256) = (dataset_sha256, partitions_sha256);
-                    }
-                    // A stretch without rounds is dropped.
-                    self.stretches.retain(|stretch| stretch.first_round < next_round);
-                    self.stretches.push(forced);
+                    let forced = self.last_stretch().forced(experiment.into_owned(), program, data);
+                    self.begin_stretch(Stretch { first_round: next_round, ..forced });
                 }
             }
             Line::Lost(_) => self.failures += 1,

@@ -5,6 +5,7 @@ use std::sync::Once;
 use anyhow::anyhow;
 use fedpipe_record::{history::History, round::Round};
 use plotters::{
+    coord::types::RangedCoordf64,
     prelude::*,
     style::{FontStyle, register_font},
 };
@@ -48,6 +49,8 @@ fn png(title: &str, rounds: &[Round]) -> anyhow::Result<Vec<u8>> {
 }
 
 type Area<'a> = DrawingArea<BitMapBackend<'a>, plotters::coord::Shift>;
+type Plane = Cartesian2d<RangedCoordf64, RangedCoordf64>;
+type Chart<'a, 'b> = ChartContext<'a, BitMapBackend<'b>, Plane>;
 type Drawn = Result<(), Box<dyn std::error::Error>>;
 
 fn draw(area: &Area<'_>, title: &str, rounds: &[Round]) -> Drawn {
@@ -89,16 +92,7 @@ fn panel(area: &Area<'_>, axis: &str, curves: &[Curve<'_>]) -> Drawn {
         .axis_desc_style(("sans-serif", 16))
         .light_line_style(WHITE)
         .draw()?;
-    for Curve { label, colour, points } in curves {
-        let line = ShapeStyle::from(colour).stroke_width(2);
-        chart
-            .draw_series(LineSeries::new(points.iter().copied(), line))?
-            .label(*label)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], line));
-        if points.len() <= 50 {
-            chart.draw_series(points.iter().map(|&point| Circle::new(point, 3, colour.filled())))?;
-        }
-    }
+    curves.iter().try_for_each(|curve| draw_curve(&mut chart, curve))?;
     chart
         .configure_series_labels()
         .position(SeriesLabelPosition::MiddleRight)
@@ -106,6 +100,19 @@ fn panel(area: &Area<'_>, axis: &str, curves: &[Curve<'_>]) -> Drawn {
         .background_style(WHITE.mix(0.85))
         .border_style(BLACK.mix(0.3))
         .draw()?;
+    Ok(())
+}
+
+fn draw_curve(chart: &mut Chart<'_, '_>, curve: &Curve<'_>) -> Drawn {
+    let Curve { label, colour, points } = curve;
+    let line = ShapeStyle::from(colour).stroke_width(2);
+    chart
+        .draw_series(LineSeries::new(points.iter().copied(), line))?
+        .label(*label)
+        .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], line));
+    if points.len() <= 50 {
+        chart.draw_series(points.iter().map(|&point| Circle::new(point, 3, colour.filled())))?;
+    }
     Ok(())
 }
 

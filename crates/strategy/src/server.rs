@@ -2,6 +2,8 @@
 //!
 //! Elementwise in f64, stored in f32, so that a state that went through a file has the bits of one that did not.
 
+use std::borrow::Cow;
+
 /// A rule that moves the global weights.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum ServerOptimiser {
@@ -54,40 +56,52 @@ impl ServerState {
 }
 
 impl ServerOptimiser {
-    /// Returns the new weights from the old ones and the aggregate; `state` is moved on.
-    pub fn step(&self, state: &mut ServerState, weights: &[f32], mean: &[f32]) -> Vec<f32> {
-        match *self {
-            ServerOptimiser::Mean => mean.to_vec(),
+    /// Returns the weights and the state after a round, from those before it and the aggregate.
+    ///
+    /// The state before the round stays as it is: a round that fails later needs it again.
+    pub fn step(&self, state: &ServerState, weights: &[f32], mean: &[f32]) -> (Vec<f32>, ServerState) {
+        let mut after = ServerState { program: state.program.clone(), ..ServerState::default() };
+        let moved = match *self {
+            ServerOptimiser::Mean => {
+                (after.m, after.v) = (state.m.clone(), state.v.clone());
+                mean.to_vec()
+            }
             ServerOptimiser::Momentum { rate, beta, nesterov } => {
-                state.m.resize(weights.len(), 0.0);
-                let pairs = weights.iter().zip(mean).zip(&mut state.m);
+                let before = moment(&state.m, weights.len(), 0.0);
+                (after.m, after.v) = (vec![0.0; weights.len()], state.v.clone());
+                let pairs = weights.iter().zip(mean).zip(before.iter().zip(&mut after.m));
                 pairs
-                    .map(|((&w, &mean), v)| {
+                    .map(|((&w, &mean), (&before, v))| {
                         let delta = f64::from(mean) - f64::from(w);
-                        *v = (beta * f64::from(*v) + delta) as f32;
+                        *v = (beta * f64::from(before) + delta) as f32;
                         let step = if nesterov { delta + beta * f64::from(*v) } else { f64::from(*v) };
                         (f64::from(w) + rate * step) as f32
                     })
                     .collect()
             }
             ServerOptimiser::Adam { rate, beta1, beta2, tau } => {
-                state.m.resize(weights.len(), 0.0);
-                state.v.resize(weights.len(), (tau * tau) as f32);
-                let moments = state.m.iter_mut().zip(&mut state.v);
-                weights
-                    .iter()
-                    .zip(mean)
-                    .zip(moments)
-                    .map(|((&w, &mean), (m, v))| {
+                let first = moment(&state.m, weights.len(), 0.0);
+                let second = moment(&state.v, weights.len(), (tau * tau) as f32);
+                (after.m, after.v) = (vec![0.0; weights.len()], vec![0.0; weights.len()]);
+                let moments = first.iter().zip(&mut after.m).zip(second.iter().zip(&mut after.v));
+                let pairs = weights.iter().zip(mean).zip(moments);
+                pairs
+                    .map(|((&w, &mean), ((&first, m), (&second, v)))| {
                         let delta = f64::from(mean) - f64::from(w);
-                        *m = (beta1 * f64::from(*m) + (1.0 - beta1) * delta) as f32;
-                        *v = (beta2 * f64::from(*v) + (1.0 - beta2) * delta * delta) as f32;
+                        *m = (beta1 * f64::from(first) + (1.0 - beta1) * delta) as f32;
+                        *v = (beta2 * f64::from(second) + (1.0 - beta2) * delta * delta) as f32;
                         (f64::from(w) + rate * f64::from(*m) / (f64::from(*v).sqrt() + tau)) as f32
                     })
                     .collect()
             }
-        }
+        };
+        (moved, after)
     }
+}
+
+/// Returns the moment of each weight; before the first round, each has the `initial` value.
+fn moment(held: &[f32], length: usize, initial: f32) -> Cow<'_, [f32]> {
+    if held.len() == length { Cow::Borrowed(held) } else { Cow::Owned(vec![initial; length]) }
 }
 
 #[cfg(test)]
@@ -109,32 +123,38 @@ mod tests {
     #[test]
     fn the_mean_is_kept_to_the_bit() {
         let (w, mean) = ([0.1_f32], [0.3_f32]);
-        assert_eq!(ServerOptimiser::Mean.step(&mut ServerState::default(), &w, &mean), mean);
+        assert_eq!(ServerOptimiser::Mean.step(&ServerState::default(), &w, &mean).0, mean);
+    }
+
+    #[test]
+    fn a_step_keeps_what_its_rule_does_not_move() {
+        let state = ServerState { m: vec![1.0], v: vec![2.0], program: vec![3] };
+        let momentum = ServerOptimiser::Momentum { rate: 1.0, beta: 0.5, nesterov: false };
+        assert_eq!(ServerOptimiser::Mean.step(&state, &[0.0], &[1.0]).1, state);
+        assert_eq!(momentum.step(&state, &[0.0], &[1.0]).1, ServerState { m: vec![1.5], ..state });
     }
 
     #[test]
     fn momentum_follows_the_paper_for_two_rounds() {
         let rule = ServerOptimiser::Momentum { rate: 0.5, beta: 0.9, nesterov: false };
-        let mut state = ServerState::default();
-        let w = rule.step(&mut state, &[1.0], &[3.0]);
+        let (w, state) = rule.step(&ServerState::default(), &[1.0], &[3.0]);
         close(&w, &[2.0]);
         // v = 0.9 * 2 + (4 - 2) = 3.8
-        close(&rule.step(&mut state, &w, &[4.0]), &[2.0 + 0.5 * 3.8]);
+        close(&rule.step(&state, &w, &[4.0]).0, &[2.0 + 0.5 * 3.8]);
         let nesterov = ServerOptimiser::Momentum { rate: 0.5, beta: 0.9, nesterov: true };
-        close(&nesterov.step(&mut ServerState::default(), &[1.0], &[3.0]), &[1.0 + 0.5 * (2.0 + 0.9 * 2.0)]);
+        close(&nesterov.step(&ServerState::default(), &[1.0], &[3.0]).0, &[1.0 + 0.5 * (2.0 + 0.9 * 2.0)]);
     }
 
     #[test]
     fn adam_follows_the_paper_for_two_rounds() {
         let rule = ServerOptimiser::Adam { rate: 0.1, beta1: 0.9, beta2: 0.99, tau: 1e-3 };
-        let mut state = ServerState::default();
         let (w, target) = (1.0_f64, 1.5_f64);
         let (m1, v1) = (0.1 * 0.5, 0.99 * 1e-6 + 0.01 * 0.25);
         let w1 = w + 0.1 * m1 / (f64::sqrt(v1) + 1e-3);
-        let got = rule.step(&mut state, &[w as f32], &[target as f32]);
+        let (got, state) = rule.step(&ServerState::default(), &[w as f32], &[target as f32]);
         close(&got, &[w1]);
         let d2 = target - w1;
         let (m2, v2) = (0.9 * m1 + 0.1 * d2, 0.99 * v1 + 0.01 * d2 * d2);
-        close(&rule.step(&mut state, &got, &[target as f32]), &[w1 + 0.1 * m2 / (f64::sqrt(v2) + 1e-3)]);
+        close(&rule.step(&state, &got, &[target as f32]).0, &[w1 + 0.1 * m2 / (f64::sqrt(v2) + 1e-3)]);
     }
 }

@@ -33,20 +33,21 @@ fn in_range(what: &'static str, values: &[f32], most: f32) -> Result<(), Overflo
 }
 
 impl Strategy {
-    /// Returns the new global weights from `weights` and the `mean` of a round's updates; `state` is moved on.
+    /// Returns the global weights and the server's state after a round, from those before it and the `mean` of the
+    /// round's updates.
     ///
     /// Tensors of kind `buffer` take the mean and do not pass through the server optimiser.
     ///
     /// # Errors
-    /// Returns [`Overflow`] for a weight or a state beyond the range; `state` is then of no use.
+    /// Returns [`Overflow`] for a weight or a state beyond the range.
     pub fn step(
         &self,
-        state: &mut ServerState,
+        state: &ServerState,
         weights: &[f32],
         mean: &[f32],
         layout: &Layout,
-    ) -> Result<Vec<f32>, Overflow> {
-        let mut moved = self.server.step(state, weights, mean);
+    ) -> Result<(Vec<f32>, ServerState), Overflow> {
+        let (mut moved, state) = self.server.step(state, weights, mean);
         for (tensor, range) in layout.ranges() {
             if tensor.kind == Kind::Buffer {
                 moved[range.clone()].copy_from_slice(&mean[range]);
@@ -57,7 +58,7 @@ impl Strategy {
             in_range("the first moment of weight", &state.m, f32::MAX)?;
             in_range("the second moment of weight", &state.v, f32::MAX)?;
         }
-        Ok(moved)
+        Ok((moved, state))
     }
 }
 
@@ -72,7 +73,7 @@ mod tests {
         let tensor = Tensor { name: "w".into(), shape: vec![update.len()], kind: Kind::Param, place: Place::Shared };
         let layout = Layout::new(vec![tensor]).unwrap();
         let strategy: Strategy = strategy.parse().unwrap();
-        let moved = strategy.step(&mut ServerState::default(), weights, update, &layout);
+        let moved = strategy.step(&ServerState::default(), weights, update, &layout).map(|(moved, _)| moved);
         moved.map_err(|overflow| overflow.to_string())
     }
 
@@ -87,8 +88,8 @@ mod tests {
                 let (mut state, mut weights) = (ServerState::default(), vec![0.0]);
                 for round in 0..300 {
                     let sign = if round / period % 2 == 0 { 1.0 } else { -1.0 };
-                    let moved = strategy.step(&mut state, &weights, &[sign * GREATEST_OF_A_CLIENT], &layout);
-                    weights =
+                    let moved = strategy.step(&state, &weights, &[sign * GREATEST_OF_A_CLIENT], &layout);
+                    (weights, state) =
                         moved.unwrap_or_else(|error| panic!("{strategy}, period {period}, round {round}: {error}"));
                 }
             }

@@ -3,7 +3,7 @@
 use std::{path::Path, process::ExitCode};
 
 use fedpipe_data::{Cache, counted};
-use fedpipe_host::{Control, Event, Level, Outcome, Result, Verification, verify};
+use fedpipe_host::{Control, Event, Level, Outcome, Result, Verification, VerifyRequest, verify};
 
 use crate::{
     exit,
@@ -22,8 +22,8 @@ pub(crate) fn verify_run(directory: &Path, isolation: Option<Level>) -> Result<E
         }
         Ok(())
     };
-    let verification = verify(directory, isolation, &client_command(), &Cache::user()?, &control, &mut show)?;
-    report(verification)
+    let request = VerifyRequest { directory, isolation, command: &client_command(), cache: &Cache::user()? };
+    report(verify(&request, &control, &mut show)?)
 }
 
 fn report(verification: Verification) -> Result<ExitCode> {

@@ -3,21 +3,14 @@
 use std::thread::available_parallelism;
 
 use fedpipe_data::spread;
+use fedpipe_protocol::Update;
 
-/// One client's update, as it was accepted.
+/// An update that was accepted: the client's answer and the weights that came with it.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Accepted {
-    /// The client's number.
-    pub(crate) client: u32,
-    /// Examples of the client's partition.
-    pub(crate) examples: u64,
-    /// Mini-batches that the client trained on.
-    pub(crate) steps: u64,
-    /// ‖a‖₁ of the local optimiser; `None` if it has no such norm.
-    pub(crate) accumulation: Option<f64>,
-    /// Σ of the examples' losses in the last local epoch.
-    pub(crate) loss_sum: f64,
-    /// Flat, in layout order.
+pub(crate) struct ClientUpdate {
+    /// The numbers of the answer.
+    pub(crate) header: Update,
+    /// The client's weights, flat and in layout order.
     pub(crate) weights: Vec<f32>,
 }
 
@@ -25,9 +18,9 @@ pub(crate) struct Accepted {
 ///
 /// # Panics
 /// As [`weighted_mean`].
-pub(crate) fn mean_by_examples(updates: &[Accepted]) -> Vec<f32> {
+pub(crate) fn mean_by_examples(updates: &[ClientUpdate]) -> Vec<f32> {
     let members: Vec<(f64, &[f32])> =
-        updates.iter().map(|update| (update.examples as f64, update.weights.as_slice())).collect();
+        updates.iter().map(|update| (update.header.examples as f64, update.weights.as_slice())).collect();
     weighted_mean(&members)
 }
 

@@ -150,43 +150,31 @@ impl RunDir {
     ) -> Result<Option<(Self, Ledger)>> {
         let made = |what: &str, error: io::Error| Error::output(what, out, &error);
         let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let source = dylib.map(fs::File::open).transpose();
-        let source = source.map_err(|error| {
-            let shown = dylib.unwrap_or(Path::new("the model")).display();
-            Error::Model(format!("cannot read {shown}: {error}"))
-        })?;
+        let source = dylib.map(|dylib| {
+            fs::File::open(dylib).map_err(|error| Error::Model(format!("cannot read {}: {error}", dylib.display())))
+        });
+        let source = source.transpose()?;
         let made_parent = !parent.exists();
         fs::create_dir_all(parent).map_err(|error| made("make", error))?;
-        let draft = TemporaryFolder::new_in(parent, ".draft-", 0o777);
-        let draft = draft.map_err(|error| made("make", error))?;
+        let draft = TemporaryFolder::new_in(parent, ".draft-", 0o777).map_err(|error| made("make", error))?;
         if let Some(why) = dylib.and_then(|_| noexec(draft.path().parent()?)) {
             return Err(Error::Output(format!("{why}; give another folder with --out")));
         }
         let text = experiment.to_toml()?;
-        let mut refused = Vec::new();
-        let fill = || -> io::Result<()> {
-            fs::create_dir(draft.path().join(names::LOGS))?;
-            write_whole(&draft.path().join(names::EXPERIMENT), text.as_bytes())?;
-            if let Some(mut source) = source {
-                // `fs::copy` fails where a mode cannot be set.
-                io::copy(&mut source, &mut fs::File::create(draft.path().join(names::MODEL))?)?;
-            }
-            Ok(())
-        };
-        fill().map_err(|error| made("write", error))?;
+        fill(draft.path(), &text, source).map_err(|error| made("write", error))?;
         let mut ledger = Ledger::create(draft.path()).map_err(|error| made("write", error))?;
         ledger.append(started_line(experiment))?;
         let synced = ledger.handle().and_then(|file| refusal(file.sync_data()));
-        refused.extend(synced.map_err(|error| made("write", error))?);
+        let ledger_refusal = synced.map_err(|error| made("write", error))?;
         let replaced = match before {
             Some(before) => Some(before.give_way_to(draft)?),
             None if rename(draft, out).map_err(|error| made("make", error))? => None,
             None => return Ok(None),
         };
-        refused.extend(sync_folder(parent).map_err(|error| made("make", error))?);
+        let folder_refusal = sync_folder(parent).map_err(|error| made("make", error))?;
         let mut locked = Self::lock(out.canonicalize().map_err(|error| made("find", error))?)?;
-        // One is enough: what refuses a sync refuses each.
-        if let Some(error) = refused.first() {
+        // One warning is enough: a file system that refuses one sync refuses each.
+        if let Some(error) = ledger_refusal.or(folder_refusal) {
             let shown = out.display();
             let why = format!("the file system of {shown} refuses to sync files ({error})");
             locked.warnings.push(format!("{why}: a power cut may cost the run"));
@@ -293,10 +281,10 @@ impl RunDir {
     /// Writes the list of partitions, unless it is there. It is not put on the disk, since it can be made again from the data.
     pub(crate) fn list_partitions(&self, digests: &str) -> Result<()> {
         let path = self.path.join(names::PARTITIONS);
-        match fs::read(&path).is_ok_and(|there| there == digests.as_bytes()) {
-            true => Ok(()),
-            false => fs::write(&path, digests).map_err(|error| Error::in_run("write", &path, &error)),
+        if fs::read(&path).is_ok_and(|there| there == digests.as_bytes()) {
+            return Ok(());
         }
+        fs::write(&path, digests).map_err(|error| Error::in_run("write", &path, &error))
     }
 
     /// Writes `name`, whole or not at all.
@@ -304,6 +292,17 @@ impl RunDir {
         let path = self.path.join(name);
         write_whole(&path, contents).map_err(|error| Error::in_run("write", &path, &error))
     }
+}
+
+/// Writes the experiment, and copies the dylib from `source`, into the folder that is to be the run directory.
+fn fill(draft: &Path, experiment: &str, source: Option<fs::File>) -> io::Result<()> {
+    fs::create_dir(draft.join(names::LOGS))?;
+    write_whole(&draft.join(names::EXPERIMENT), experiment.as_bytes())?;
+    if let Some(mut source) = source {
+        // `fs::copy` fails where a mode cannot be set.
+        io::copy(&mut source, &mut fs::File::create(draft.join(names::MODEL))?)?;
+    }
+    Ok(())
 }
 
 /// Gives the folder its name. An empty folder gives way; returns `false` for one that another run filled meanwhile.

@@ -1,6 +1,6 @@
 //! Everything that happens in a run, as one closed enum: the CLI draws it, the ledger writes it, tests assert on it.
 
-use std::path::Path;
+use std::{fs::File, io, path::Path};
 
 use fedpipe_data::{DataStep, DatasetInfo};
 use fedpipe_protocol::{InForce, Ready};
@@ -8,6 +8,7 @@ use fedpipe_record::{
     crash::{ClientCrash, StrategyCrash},
     experiment::Experiment,
     identity::CodeIdentity,
+    line::Position,
     round::Round,
     summary::Summary,
 };
@@ -126,7 +127,7 @@ impl<F: FnMut(&Event<'_>) -> anyhow::Result<()>> Observer for F {
 
 /// Who hears of a run: the ledger first, then the observer.
 pub(crate) struct Journal<'a> {
-    pub(crate) ledger: Ledger,
+    ledger: Ledger,
     observer: &'a mut dyn Observer,
 }
 
@@ -153,6 +154,16 @@ impl<'a> Journal<'a> {
         let line = line_of(event).map_or(Ok(()), |line| self.ledger.append(line));
         let written = line.and_then(|()| self.ledger.sync());
         written.map_err(|error| Error::Output(format!("{error:#}")))
+    }
+
+    /// Returns the place after the last line of the ledger.
+    pub(crate) fn position(&self) -> &Position {
+        self.ledger.position()
+    }
+
+    /// Returns a handle of the ledger, through which another thread may sync the file.
+    pub(crate) fn ledger_handle(&self) -> io::Result<File> {
+        self.ledger.handle()
     }
 
     /// Tells the observer what the ledger has already.

@@ -9,7 +9,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use fedpipe_protocol::{
     Aggregate, FailureKind, FrameError, InForce, Isolation, Layout, Level, Part, StrategyReply, StrategyRequest,
-    StrategySetup, UpdateHeader, WEIGHTS,
+    StrategySetup, Update, UpdateHeader, WEIGHTS,
 };
 use fedpipe_record::{
     cause::{Cause, isolation_hint, with_last_words},
@@ -30,7 +30,7 @@ use crate::{
         start_error::{StartCall, StartError, failed},
         stray::new_mark,
     },
-    run::{aggregate::Accepted, answers, directory::RunDir},
+    run::{aggregate::ClientUpdate, answers, directory::RunDir},
 };
 
 /// The name of the part that holds the program's state.
@@ -126,11 +126,11 @@ impl StrategyProgram {
     pub(crate) fn apply(
         &mut self,
         round: u64,
-        server: &mut ServerState,
+        server: &ServerState,
         weights: &[f32],
-        updates: &[Accepted],
+        updates: &[ClientUpdate],
         on_crash: &mut OnCrash<'_>,
-    ) -> Result<Vec<f32>> {
+    ) -> Result<(Vec<f32>, ServerState)> {
         // An idle program that exited had no work.
         if let Some(idle) = self.running.take_if(|peer| has_exited(peer.link.exited()))
             && let Ended::Exited(exit) = end(idle, ConversationEnd::Failed(FrameError::End))
@@ -140,9 +140,8 @@ impl StrategyProgram {
         let mut attempts = 0;
         loop {
             let exit = match self.aggregate(round, server, weights, updates) {
-                Ok((moved, state)) => {
-                    server.program = state;
-                    return Ok(moved);
+                Ok((moved, program)) => {
+                    return Ok((moved, ServerState { m: server.m.clone(), v: server.v.clone(), program }));
                 }
                 Err(Ended::Stopped) => return Err(Error::Stopped(self.plan.stop.signal())),
                 Err(Ended::NotStarted(error)) => Box::new(ProcessExit::at_start(&error)),
@@ -166,7 +165,7 @@ impl StrategyProgram {
         round: u64,
         server: &ServerState,
         weights: &[f32],
-        updates: &[Accepted],
+        updates: &[ClientUpdate],
     ) -> std::result::Result<(Vec<f32>, Vec<u8>), Ended> {
         let mut peer = match self.running.take() {
             Some(peer) => peer,
@@ -217,12 +216,13 @@ fn aggregate(
     round: u64,
     server: &ServerState,
     weights: &[f32],
-    updates: &[Accepted],
+    updates: &[ClientUpdate],
 ) -> std::result::Result<(Vec<f32>, Vec<u8>), ConversationEnd> {
-    let names: Vec<String> = updates.iter().map(|update| format!("update/{}", update.client)).collect();
+    let names: Vec<String> = updates.iter().map(|update| format!("update/{}", update.header.client)).collect();
     let mut parts = vec![Part::F32(WEIGHTS, weights), Part::U8(STATE, &server.program)];
     parts.extend(names.iter().zip(updates).map(|(name, update)| Part::F32(name, &update.weights)));
-    let headers = updates.iter().map(|&Accepted { client, examples, steps, accumulation, loss_sum, .. }| {
+    let headers = updates.iter().map(|update| {
+        let Update { client, examples, steps, accumulation, loss_sum, .. } = update.header;
         UpdateHeader { client, examples, steps, accumulation, loss_sum }
     });
     let request = StrategyRequest::Aggregate(Aggregate { round, updates: headers.collect() });

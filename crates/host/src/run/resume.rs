@@ -60,6 +60,33 @@ pub(crate) struct Point {
     force: bool,
 }
 
+/// The newest whole checkpoint, if there is one, and the newer ones whose contents do not fit the ledger.
+struct Newest {
+    checkpoint: Option<Checkpoint>,
+    refused: Vec<PathBuf>,
+}
+
+impl Newest {
+    /// Looks at the checkpoints from the newest to the oldest. A ledger that lost its end, or was edited there, cannot
+    /// have led to the state of a later checkpoint.
+    fn find(directory: &RunDir, ledger: &History, warn: &mut dyn FnMut(String)) -> Result<Self> {
+        let fits = |checkpoint: &Checkpoint| ledger.fits(checkpoint);
+        let all = Checkpoint::all(directory.path(), &fits);
+        let mut refused = Vec::new();
+        for (path, found) in all.map_err(|error| Error::in_run("read", directory.path(), &error))? {
+            match found {
+                Ok(newest) => return Ok(Self { checkpoint: Some(newest), refused }),
+                Err(why) => {
+                    warn(format!("{} is refused: {why}", path.display()));
+                    // A file that cannot be read now may be whole.
+                    refused.extend(matches!(why, Refused::Unfit(_)).then_some(path));
+                }
+            }
+        }
+        Ok(Self { checkpoint: None, refused })
+    }
+}
+
 impl Point {
     /// Finds where the run in the directory goes on, under `experiment`.
     ///
@@ -72,47 +99,25 @@ impl Point {
         warn: &mut dyn FnMut(String),
     ) -> Result<Self> {
         let whole = History::read(directory.path())?;
-        // A ledger that lost its end, or was edited there, cannot have led to the state of a later checkpoint.
-        let fits = |checkpoint: &Checkpoint| whole.fits(checkpoint);
-        let all = Checkpoint::all(directory.path(), &fits);
-        let all = all.map_err(|error| Error::in_run("read", directory.path(), &error))?;
-        let (mut checkpoint, mut refused) = (None, Vec::new());
-        for (path, found) in all {
-            match found {
-                Ok(newest) => {
-                    checkpoint = Some(newest);
-                    break;
-                }
-                Err(why) => {
-                    warn(format!("{} is refused: {why}", path.display()));
-                    // One that cannot be read now may be whole.
-                    refused.extend(matches!(why, Refused::Unfit(_)).then_some(path));
-                }
-            }
-        }
-        let found = checkpoint.as_ref().map(|checkpoint: &Checkpoint| checkpoint.meta.ledger.clone());
+        let Newest { checkpoint, refused } = Newest::find(directory, &whole, warn)?;
+        let found = checkpoint.as_ref().map(|checkpoint| checkpoint.meta.ledger.clone());
         let position = found.unwrap_or_else(|| whole.started().clone());
         let history = whole.until(&position)?;
         let program = code_identity(experiment, directory)?;
-        let differ = |from: &History, experiment: &Experiment| -> Result<Vec<String>> {
-            let mut told = differences(from.experiment(), experiment)?;
-            told.extend(from.program().map(|recorded| recorded.changes(&program)).unwrap_or_default());
-            Ok(told)
-        };
         let mut point = Self {
             checkpoint,
             refused,
             dealt: whole.last_stretch().dealt.clone(),
             cut_lines: whole.lines_after(&position),
             cuts_rounds: whole.rounds.len() > history.rounds.len(),
-            forced: differ(&history, experiment)?,
+            forced: all_differences(&history, experiment, &program)?,
             force: resume.force,
             data: None,
-            program: program.clone(),
+            program,
             history,
         };
         // A change that an earlier resume forced needs no second `--force`, although its line may come after this point.
-        differ(&whole, &not_longer(experiment, whole.experiment()))?
+        all_differences(&whole, &not_longer(experiment, whole.experiment()), &point.program)?
             .into_iter()
             .try_for_each(|difference| point.unless_forced(difference))?;
         point.check_dylib(directory)?;
@@ -190,7 +195,8 @@ impl Point {
     /// [`Error::Output`].
     pub(crate) fn check_layout(&self, layout: &Layout) -> Result<()> {
         let Some(Checkpoint { weights, server, .. }) = &self.checkpoint else { return Ok(()) };
-        let (held, wanted) = (weights.len(), layout.weight_count());
+        let held = weights.len();
+        let wanted = layout.weight_count();
         if held == wanted && server.fits(wanted) {
             return Ok(());
         }
@@ -251,8 +257,13 @@ impl Point {
             fs::remove_file(path).map_err(|error| Error::in_run("remove", path, &error))?;
         }
         let mut journal = Journal::new(ledger, observer);
-        let (round, cut_lines, forced) = (self.round(), self.cut_lines, self.forced.as_slice());
-        journal.show(&Event::Resumed { experiment, directory: directory.path(), round, cut_lines, forced })?;
+        journal.show(&Event::Resumed {
+            experiment,
+            directory: directory.path(),
+            round: self.round(),
+            cut_lines: self.cut_lines,
+            forced: &self.forced,
+        })?;
         if dropped > 0 {
             journal.tell(&Event::Warning("the model was reloaded after that round: reload it again to have it"))?;
         }
@@ -306,7 +317,14 @@ fn not_longer(given: &Experiment, recorded: &Experiment) -> Experiment {
     }
 }
 
-/// What the two experiments differ in, a sentence each. How a result is computed is no difference.
+/// Returns the differences of the experiment and the program from those that the ledger was last under, a sentence each.
+fn all_differences(recorded: &History, given: &Experiment, program: &CodeIdentity) -> Result<Vec<String>> {
+    let mut all = differences(recorded.experiment(), given)?;
+    all.extend(recorded.program().map(|recorded| recorded.changes(program)).unwrap_or_default());
+    Ok(all)
+}
+
+/// Returns the differences of two experiments, a sentence each. A key without influence on the result is no difference.
 fn differences(recorded: &Experiment, given: &Experiment) -> Result<Vec<String>> {
     // Through the text, in which an f32 has its shortest form.
     let table = |experiment: &Experiment| -> anyhow::Result<toml::Table> { Ok(toml::to_string(experiment)?.parse()?) };
@@ -380,8 +398,8 @@ mod tests {
             let mut journal = Journal::new(ledger, &mut observer);
             let weights = vec![1.0, 2.0];
             journal.tell(&Event::RoundEnded(&round(1, &weights))).unwrap();
-            let meta = fedpipe_record::checkpoint::Meta { round: 1, ledger: journal.ledger.position().clone() };
-            let server = fedpipe_strategy::server::ServerState::default();
+            let meta = fedpipe_record::checkpoint::Meta { round: 1, ledger: journal.position().clone() };
+            let server = Default::default();
             let checkpoint = Checkpoint { meta, weights: std::sync::Arc::new(weights), server };
             let killed = Self { place, experiment, checkpoint };
             killed.save(&killed.checkpoint);
@@ -466,7 +484,7 @@ mod tests {
         assert!(weights.contains("its weights are not those of round 1"), "{weights}");
         let fewer = other(|other| other.weights = std::sync::Arc::new(vec![1.0]));
         assert!(fewer.contains("its weights are not those of round 1"), "{fewer}");
-        let server = other(|other| other.server.m = vec![0.5, 0.5]);
+        let server = other(|other| std::sync::Arc::make_mut(&mut other.server).m = vec![0.5, 0.5]);
         assert!(server.contains("its server state is not that of round 1"), "{server}");
         let round = other(|other| other.meta.round = 2);
         assert!(round.contains("it says round 2, and its place in the ledger is round 1"), "{round}");

@@ -124,7 +124,7 @@ mod tests {
 
     fn checkpoint(round: u64) -> Checkpoint {
         let meta = Meta { round, ledger: Position::default() };
-        let server = ServerState { m: vec![0.1, f32::MIN_POSITIVE], v: Vec::new(), program: vec![7; 3] };
+        let server = Arc::new(ServerState { m: vec![0.1, f32::MIN_POSITIVE], v: Vec::new(), program: vec![7; 3] });
         Checkpoint { meta, weights: Arc::new(vec![round as f32, -0.0]), server }
     }
 

@@ -1,4 +1,4 @@
-//! How far a run has come: all that changes from round to round.
+//! The state of a run: everything that changes from round to round. A checkpoint and the summary are made of it.
 
 use std::{
     sync::Arc,
@@ -24,126 +24,128 @@ use fedpipe_strategy::{
 
 use crate::{
     error::Result,
-    run::{
-        directory::RunDir,
-        resume::Point,
-        round::{Score, Trained},
-    },
+    run::{clients::InitialWeights, directory::RunDir, resume::Point, round::RoundResult},
 };
 
 /// The state of a run between two rounds.
 #[derive(Debug)]
-pub(crate) struct Progress {
+pub(super) struct RunState {
     dataset: String,
     weights: Arc<Vec<f32>>,
-    /// The weights before the first round; none where a resume has a model that begins with others.
+    /// The weights before the first round; none after a resume whose model begins with other weights.
     initial: Option<Arc<Vec<f32>>>,
     initial_loss: Option<Finite>,
-    server: ServerState,
+    /// Shared with the checkpoint that is being written.
+    server: Arc<ServerState>,
     convergence: Convergence,
     rounds: Vec<Round>,
+    /// The client processes that crashed, of all sessions.
+    failures: u64,
     /// The end of the last round's line in the ledger.
     recorded: Position,
     /// The last round that was handed to the saver.
     checkpointed: u64,
 }
 
-impl Progress {
-    /// Before the first round.
-    pub(crate) fn new(dataset: String, weights: Vec<f32>, tolerance: f64) -> Self {
-        let weights = Arc::new(weights);
+impl RunState {
+    /// Returns the state before the first round.
+    pub(super) fn new(dataset: String, initial: InitialWeights, experiment: &Experiment) -> Self {
+        let weights = Arc::new(initial.weights);
         Self {
             dataset,
             initial: Some(Arc::clone(&weights)),
             initial_loss: None,
             weights,
-            server: ServerState::default(),
-            convergence: Convergence::new(tolerance),
+            server: Arc::default(),
+            convergence: Convergence::new(experiment.tolerance),
             rounds: Vec::new(),
+            failures: initial.crashes,
             recorded: Position::default(),
             checkpointed: 0,
         }
     }
 
-    /// Where a resume goes on.
-    pub(crate) fn at(mut self, point: Point) -> Self {
+    /// Returns the state at which a resume goes on.
+    pub(super) fn resumed_at(mut self, point: Point) -> Self {
         let sha256 = weights_sha256(&self.weights);
         self.initial = self.initial.filter(|_| point.began_with(&sha256));
+        self.failures += point.history.failures;
         if let Some(Checkpoint { meta, weights, server }) = point.checkpoint {
             self.rounds = point.history.rounds;
             self.rounds.iter().for_each(|round| round.observed_by(&mut self.convergence));
-            (self.weights, self.server) = (weights, server);
-            (self.recorded, self.checkpointed) = (meta.ledger, meta.round);
+            self.weights = weights;
+            self.server = server;
+            self.recorded = meta.ledger;
+            self.checkpointed = meta.round;
         }
         self
     }
 
-    /// The state after the last round, unless the last checkpoint has it.
-    pub(crate) fn checkpoint(&mut self) -> Option<Checkpoint> {
+    /// Returns the checkpoint after the last round, unless it was returned before. The checkpoint shares the weights and
+    /// the server's state.
+    pub(super) fn checkpoint(&mut self) -> Option<Checkpoint> {
         let round = self.last_round();
         if round == self.checkpointed {
             return None;
         }
         self.checkpointed = round;
         let meta = Meta { round, ledger: self.recorded.clone() };
-        Some(Checkpoint { meta, weights: Arc::clone(&self.weights), server: self.server.clone() })
+        Some(Checkpoint { meta, weights: Arc::clone(&self.weights), server: Arc::clone(&self.server) })
     }
 
-    /// The last whole round; 0 before there is one.
-    pub(crate) fn last_round(&self) -> u64 {
+    /// Returns the last whole round, or 0 before the first one.
+    pub(super) fn last_round(&self) -> u64 {
         self.rounds.last().map_or(0, |round| round.round)
     }
 
-    pub(crate) fn next_round(&self) -> u64 {
+    pub(super) fn next_round(&self) -> u64 {
         self.last_round() + 1
     }
 
-    /// The weights before the first round, if they are known.
-    pub(crate) fn initial_weights(&self) -> Option<&Arc<Vec<f32>>> {
+    /// Returns the weights before the first round, if they are known.
+    pub(super) fn initial_weights(&self) -> Option<&Arc<Vec<f32>>> {
         self.initial.as_ref()
     }
 
-    /// Takes the score of the weights before the first round.
-    pub(crate) fn take_initial(&mut self, score: Score) {
-        self.initial_loss = Some(score.loss);
+    /// Sets the test loss of the weights before the first round.
+    pub(super) fn set_initial_loss(&mut self, loss: Finite) {
+        self.initial_loss = Some(loss);
     }
 
-    pub(crate) fn weights(&self) -> &Arc<Vec<f32>> {
+    /// Returns the global weights after the last round.
+    pub(super) fn weights(&self) -> &Arc<Vec<f32>> {
         &self.weights
     }
 
-    pub(crate) fn server_state(&self) -> &ServerState {
+    /// Returns the server's state after the last round.
+    pub(super) fn server(&self) -> &ServerState {
         &self.server
     }
 
-    pub(crate) fn converged(&self) -> bool {
+    pub(super) fn has_converged(&self) -> bool {
         self.convergence.reached()
     }
 
-    /// Takes a whole round; until here a round that fails has changed nothing.
-    pub(crate) fn commit(
-        &mut self,
-        round: u64,
-        weights: Arc<Vec<f32>>,
-        server: ServerState,
-        trained: &Trained,
-        score: Score,
-        started: Instant,
-    ) -> &Round {
-        let change = relative_change(&self.weights, &weights).map(Finite::try_from);
-        let clients = trained.updates.len() as u32;
-        let partial = clients < trained.of;
-        let participants = trained.updates.iter().map(|update| update.client).filter(|_| partial).collect();
-        self.weights = weights;
-        self.server = server;
+    /// Counts a client process that crashed.
+    pub(super) fn count_crash(&mut self) {
+        self.failures += 1;
+    }
+
+    /// Takes a whole round, which began at `started`, and returns its record.
+    pub(super) fn commit(&mut self, round: u64, result: &RoundResult, started: Instant) -> &Round {
+        let change = relative_change(&self.weights, &result.weights).map(Finite::try_from);
+        let clients = result.updates.len() as u32;
+        let is_partial = clients < result.of;
+        self.weights = Arc::clone(&result.weights);
+        self.server = Arc::clone(&result.server);
         let round = Round {
             round,
-            accuracy: score.accuracy,
-            loss: score.loss,
-            training_loss: trained.loss,
+            accuracy: result.score.accuracy,
+            loss: result.score.loss,
+            training_loss: result.training_loss,
             clients,
-            failed: trained.sampled - clients,
-            participants,
+            failed: result.sampled - clients,
+            participants: result.updates.iter().map(|update| update.header.client).filter(|_| is_partial).collect(),
             weights_sha256: weights_sha256(&self.weights),
             server_sha256: server_sha256(&self.server),
             weights_change: change.and_then(std::result::Result::ok),
@@ -154,20 +156,13 @@ impl Progress {
         &self.rounds[self.rounds.len() - 1]
     }
 
-    /// Takes note of the place in the ledger where the last round's line ends.
-    pub(crate) fn recorded_at(&mut self, position: &Position) {
+    /// Sets the place in the ledger at which the last round's line ends.
+    pub(super) fn recorded_at(&mut self, position: &Position) {
         self.recorded = position.clone();
     }
 
     /// Returns the result of the run.
-    pub(crate) fn summary(
-        &self,
-        experiment: &Experiment,
-        model: &str,
-        failures: u64,
-        stop: Stop,
-        wall: Duration,
-    ) -> Summary {
+    pub(super) fn summary(&self, experiment: &Experiment, model: &str, stop: Stop, wall: Duration) -> Summary {
         let last = self.rounds.last();
         Summary {
             model: model.to_owned(),
@@ -184,14 +179,14 @@ impl Progress {
             loss_fell: loss_fell(self.initial_loss, &self.rounds),
             weights_sha256: weights_sha256(&self.weights),
             wall_seconds: wall.into(),
-            failures,
+            failures: self.failures,
             clients_dropped: self.rounds.iter().any(|round| round.failed > 0),
             stopped: stop,
         }
     }
 
-    /// Writes the results; the summary last, so that all are there where it is.
-    pub(crate) fn write_results(&self, directory: &RunDir, layout: &Layout, summary: &Summary) -> Result<()> {
+    /// Writes the results. The summary comes last: where it is, all results are.
+    pub(super) fn write_results(&self, directory: &RunDir, layout: &Layout, summary: &Summary) -> Result<()> {
         directory.write(names::WEIGHTS, &safetensors(&self.weights, layout)?)?;
         directory.write(names::SUMMARY, summary.to_text()?.as_bytes())
     }

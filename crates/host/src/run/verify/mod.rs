@@ -5,7 +5,7 @@
 
 mod record;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use fedpipe_data::{Scheme, counted};
 use fedpipe_protocol::Level;
@@ -55,19 +55,26 @@ pub enum Outcome {
     Stopped(i32),
 }
 
-/// Runs the run in `directory` again and compares; under `isolation` instead of the run's own, if it is given.
+/// A request to verify a run, and the means to run it again.
+#[derive(Debug, Clone, Copy)]
+pub struct VerifyRequest<'a> {
+    /// The run directory.
+    pub directory: &'a Path,
+    /// The isolation of the repeated run, if it is not that of the run.
+    pub isolation: Option<Level>,
+    /// The command that starts a client.
+    pub command: &'a ClientCommand,
+    /// The folder of datasets and partitions.
+    pub cache: &'a fedpipe_data::Cache,
+}
+
+/// Runs a run again and compares.
 ///
 /// # Errors
 /// [`Error::Output`] for a directory that holds no run or an edited ledger, [`Error::Usage`] for a run that cannot be
 /// repeated here; those of [`run`].
-pub fn verify(
-    directory: &Path,
-    isolation: Option<Level>,
-    command: &ClientCommand,
-    cache: &fedpipe_data::Cache,
-    control: &Control,
-    observer: &mut dyn Observer,
-) -> Result<Verification> {
+pub fn verify(request: &VerifyRequest<'_>, control: &Control, observer: &mut dyn Observer) -> Result<Verification> {
+    let directory = request.directory;
     RunDir::refuse_busy(directory)?;
     let history = History::read(directory)?;
     let rounds = history.rounds.len() as u64;
@@ -77,8 +84,7 @@ pub fn verify(
         None => {
             check(directory, &history)?;
             let scratch = temporary_folder("fedpipe-verify-")?;
-            let place = Place { directory, scratch: scratch.path(), isolation, command, cache };
-            repeat.run(&place, control, observer)
+            repeat.run(&Place { request, scratch: scratch.path() }, control, observer)
         }
     };
     let outcome = match end {
@@ -119,14 +125,33 @@ fn check(directory: &Path, history: &History) -> Result<()> {
     Ok(())
 }
 
-/// The places and the command of a repeated run.
+/// The run that is verified and the folder in which it is run again.
 struct Place<'p> {
-    /// The run's.
-    directory: &'p Path,
+    request: &'p VerifyRequest<'p>,
     scratch: &'p Path,
-    isolation: Option<Level>,
-    command: &'p ClientCommand,
-    cache: &'p fedpipe_data::Cache,
+}
+
+impl Place<'_> {
+    /// Returns the directory of the repeated run.
+    fn out(&self) -> PathBuf {
+        self.scratch.join("run")
+    }
+
+    /// Returns the launch of the stretches of `history`, with the participants and the dylibs that it names.
+    fn launch(&self, history: &History, experiment: &Experiment) -> Launch {
+        let VerifyRequest { directory, command, cache, .. } = *self.request;
+        Launch {
+            command: command.clone(),
+            launcher: command.clone(),
+            dylib: experiment.client.is_none().then(|| directory.join(names::MODEL)),
+            out: Some(self.out()),
+            overwrite: false,
+            cache: cache.verifying(&self.scratch.join("data")),
+            closed: vec![directory.to_owned(), self.scratch.to_owned()],
+            replay: history.participants(),
+            swaps: history.swaps(directory),
+        }
+    }
 }
 
 /// A run that is being repeated.
@@ -146,31 +171,21 @@ enum End {
 impl Repeat<'_> {
     fn run(&mut self, place: &Place<'_>, control: &Control, observer: &mut dyn Observer) -> Result<End> {
         let history = self.history;
-        let out = place.scratch.join("run");
+        let out = place.out();
         for (index, stretch) in history.stretches.iter().enumerate() {
             let next = history.stretches.get(index + 1);
             let last_round = next.map_or(history.rounds.len() as u64, |next| next.first_round - 1);
             let experiment = Experiment {
                 rounds: last_round,
                 until_converged: false,
-                isolation: place.isolation.unwrap_or(stretch.experiment.isolation),
+                isolation: place.request.isolation.unwrap_or(stretch.experiment.isolation),
                 ..stretch.experiment.clone()
             };
             if last_round < stretch.first_round {
                 // Nothing was done under it.
                 continue;
             }
-            let launch = Launch {
-                command: place.command.clone(),
-                launcher: place.command.clone(),
-                dylib: experiment.client.is_none().then(|| place.directory.join(names::MODEL)),
-                out: Some(out.clone()),
-                overwrite: false,
-                cache: place.cache.verifying(&place.scratch.join("data")),
-                closed: vec![place.directory.to_owned(), place.scratch.to_owned()],
-                replay: history.participants(),
-                swaps: history.swaps(place.directory),
-            };
+            let launch = place.launch(history, &experiment);
             let mut compare = |event: &Event<'_>| {
                 if self.difference.is_none() {
                     self.difference = self.compare(index, event);
@@ -189,7 +204,7 @@ impl Repeat<'_> {
                 return Ok(End::Stopped(signal));
             }
         }
-        let weights = record::weights_difference(place.directory, &out)?;
+        let weights = record::weights_difference(place.request.directory, &out)?;
         Ok(weights.map_or(End::Whole, End::Differs))
     }
 

@@ -1,0 +1,69 @@
+//! A run under way: its context, its clients, its state and its records.
+
+use std::time::Instant;
+
+use fedpipe_data::Dealt;
+use fedpipe_record::experiment::Experiment;
+
+use crate::{
+    error::{Error, Result},
+    experiment::Launch,
+    fleet::control::Control,
+    run::{
+        clients::Clients,
+        directory::RunDir,
+        event::{Event, Journal},
+        round::RoundResult,
+        saver::Saver,
+        state::RunState,
+    },
+};
+
+/// The inputs of a run, which never change.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RunContext<'a> {
+    pub(super) experiment: &'a Experiment,
+    pub(super) launch: &'a Launch,
+    pub(super) directory: &'a RunDir,
+    pub(super) control: &'a Control,
+}
+
+/// A run whose clients are started and whose weights are known.
+pub(super) struct ActiveRun<'a> {
+    pub(super) context: RunContext<'a>,
+    pub(super) clients: Clients,
+    pub(super) state: RunState,
+    pub(super) journal: Journal<'a>,
+    /// The data, which stay in the cache as long as this value lives.
+    pub(super) _dealt: Dealt,
+}
+
+impl ActiveRun<'_> {
+    /// Returns `true` if the run ends when it has converged, and has converged.
+    pub(super) fn has_converged(&self) -> bool {
+        self.context.experiment.until_converged && self.state.has_converged()
+    }
+
+    /// Records a whole round. Until here, a round that fails has changed nothing.
+    pub(super) fn commit(&mut self, round: u64, result: RoundResult, started: Instant) -> Result<()> {
+        self.clients.keep_dylib();
+        let record = self.state.commit(round, &result, started);
+        self.journal.tell(&Event::RoundEnded(record))?;
+        self.state.recorded_at(self.journal.position());
+        self.clients.reuse_buffers(result.updates);
+        Ok(())
+    }
+
+    /// Starts the thread that writes checkpoints.
+    pub(super) fn start_saver(&self) -> Result<Saver> {
+        let directory = self.context.directory.path();
+        let saver = self.journal.ledger_handle().and_then(|ledger| Saver::start(directory, ledger));
+        saver.map_err(|error| Error::in_run("write", directory, &error))
+    }
+
+    /// Saves the state after the last round, unless the last checkpoint has it.
+    pub(super) fn save(&mut self, saver: &mut Saver) -> Result<()> {
+        let saved = self.state.checkpoint().map_or(Ok(()), |checkpoint| saver.save(checkpoint));
+        saved.map_err(|error| Error::Output(format!("{error:#}")))
+    }
+}

@@ -1,0 +1,178 @@
+//! The clients of a run: their processes, their sizes, their dylib and the program of the strategy.
+
+use std::{sync::Arc, time::Duration};
+
+use fedpipe_data::{Dealt, Partition, Scheme};
+use fedpipe_protocol::{InForce, Layout, Level, Parts, Ready, Reply, Request, Setup, Spare, WEIGHTS};
+use fedpipe_record::cause::Cause;
+
+use crate::{
+    error::{Error, Result},
+    experiment::{
+        client_program,
+        closed::Closed,
+        processes::{job_count, process_count},
+        strategy_program,
+    },
+    fleet::{Confined, Fleet, Incident, Job},
+    process::{conversation::Environment, spawn::allow_descriptors},
+    run::{
+        active::RunContext,
+        aggregate::ClientUpdate,
+        answers,
+        directory::Dylib,
+        event::{Event, Journal},
+        external_strategy::StrategyProgram,
+        setup::{pipe_size, setups},
+    },
+};
+
+/// The client processes of a run and the facts that hold for all of them.
+pub(super) struct Clients {
+    pub(super) fleet: Fleet,
+    /// The examples of each client's partition.
+    pub(super) sizes: Vec<u64>,
+    pub(super) test_examples: u64,
+    /// The dylib that the clients run; none if they are a program.
+    pub(super) dylib: Option<Dylib>,
+    /// The dylib before the last reload.
+    pub(super) dylib_before: Option<Dylib>,
+    /// The advice for training that left the range of numbers.
+    pub(super) remedy: String,
+    /// The strategy, if it is a program.
+    pub(super) program: Option<StrategyProgram>,
+    /// Buffers for the updates.
+    spare: Arc<Spare>,
+}
+
+/// The weights that the model begins with.
+#[derive(Debug)]
+pub(super) struct InitialWeights {
+    pub(super) weights: Vec<f32>,
+    /// The client processes that crashed before the weights were known.
+    pub(super) crashes: u64,
+}
+
+impl Clients {
+    /// Starts the client processes with the run's dylib of that name.
+    pub(super) fn start(context: &RunContext<'_>, dealt: &Dealt, dylib: &str) -> Result<Self> {
+        let RunContext { experiment, launch, directory, control } = *context;
+        // A refusal shows where a descriptor is then missing, with its remedy.
+        let _ = allow_descriptors(process_count(experiment));
+        let dylib = experiment.client.is_none().then(|| directory.dylib(dylib)).transpose()?;
+        let setups: Vec<Setup> = setups(context, dylib.as_ref(), dealt)?;
+        let spare = Arc::new(Spare::default());
+        let environment = environment(context, Arc::clone(&spare))?;
+        let at_once = job_count(experiment) as usize;
+        let mut fleet = Fleet::start(environment, &control.stop, setups, at_once, experiment.on_failure)?;
+        if !launch.command.elsewhere {
+            // Once for all, while the clients start: each client would read the whole of it for a share.
+            Partition::open(&dealt.test.path)?.check_sha256(&dealt.test.sha256, &dealt.test.path)?;
+        }
+        if launch.command.elsewhere && experiment.isolation == Level::Require {
+            fleet.all_ready()?;
+        }
+        let sizes = match experiment.partition {
+            Scheme::Own => fleet.sizes()?,
+            _ => dealt.partitions.iter().map(|partition| partition.examples).collect(),
+        };
+        Ok(Self {
+            fleet,
+            sizes,
+            test_examples: dealt.test.examples,
+            dylib,
+            dylib_before: None,
+            remedy: experiment.remedy(),
+            program: None,
+            spare,
+        })
+    }
+
+    /// Starts the program of the strategy, if the strategy is one.
+    pub(super) fn start_strategy(&mut self, context: &RunContext<'_>) -> Result<()> {
+        let RunContext { experiment, launch, directory, control } = *context;
+        let Some(foreign) = strategy_program(experiment)? else { return Ok(()) };
+        let closed = Closed::of_run(launch, experiment, directory);
+        let launched = foreign.launched(&launch.launcher, &closed, experiment.isolation)?;
+        let program = StrategyProgram::start(launched, experiment, self.layout()?, directory, &control.stop)?;
+        self.program = Some(program);
+        Ok(())
+    }
+
+    /// Asks a client for the model's initial weights.
+    pub(super) fn initial_weights(&mut self, journal: &mut Journal<'_>) -> Result<InitialWeights> {
+        let job = Job { slot: 0, client: None, request: Request::GetWeights, weights: None };
+        let is_weights = |_: &Job, reply: &Reply, parts: &Parts, weights: usize| match reply {
+            Reply::Weights => answers::only(parts, &[WEIGHTS])
+                .and_then(|()| answers::weights(parts, weights, "look at the model's initial weights")),
+            _ => Err(Cause::protocol("it answered a request for its weights with something else")),
+        };
+        let mut crashes = 0;
+        let settled = self.fleet.run(None, vec![job], &is_weights, &mut |incident| match incident {
+            Incident::Crashed(crash) => {
+                crashes += 1;
+                journal.tell(&Event::Crashed(&crash))
+            }
+            Incident::Done(_) => Ok(()),
+        })?;
+        match settled.into_iter().next() {
+            Some(Ok((_, mut parts))) => {
+                Ok(InitialWeights { weights: parts.take_f32(WEIGHTS).unwrap_or_default(), crashes })
+            }
+            Some(Err(exit)) => Err(Error::Round(format!("no client could be started: {}", exit.cause))),
+            None => Err(anyhow::anyhow!("a job was not settled").into()),
+        }
+    }
+
+    /// Returns the clients' description of their model.
+    pub(super) fn model(&self) -> Result<&Ready> {
+        self.fleet.model().ok_or_else(|| anyhow::anyhow!("no client has said what its model is").into())
+    }
+
+    /// Returns the named tensors of the weights.
+    pub(super) fn layout(&self) -> Result<&Layout> {
+        self.fleet.layout().ok_or_else(|| anyhow::anyhow!("no client has said what its model is").into())
+    }
+
+    /// Returns the isolation that the kernel enforces on the strategy, if the strategy is a program.
+    pub(super) fn strategy_in_force(&self) -> Option<&InForce> {
+        self.program.as_ref().map(StrategyProgram::in_force)
+    }
+
+    /// Records the isolation of each process that has reported it since the last call.
+    pub(super) fn tell_confined(&mut self, journal: &mut Journal<'_>) -> Result<()> {
+        self.fleet.take_confined().iter().try_for_each(|Confined { process, in_force }| {
+            journal.tell(&Event::Isolated { process: *process, in_force })
+        })
+    }
+
+    /// Keeps the dylib of the last reload, since a round was done with it.
+    pub(super) fn keep_dylib(&mut self) {
+        self.fleet.keep_dylib();
+    }
+
+    /// Gives the buffers of a round's updates to those of the next round.
+    pub(super) fn reuse_buffers(&self, updates: Vec<ClientUpdate>) {
+        updates.into_iter().for_each(|update| self.spare.keep(update.weights));
+    }
+}
+
+/// Returns the environment in which each client process starts.
+fn environment(context: &RunContext<'_>, spare: Arc<Spare>) -> Result<Environment> {
+    let RunContext { experiment, launch, directory, .. } = *context;
+    let (command, launched) = match client_program(experiment)? {
+        Some(foreign) => {
+            let closed = Closed::of_run(launch, experiment, directory);
+            let (command, launched) = foreign.launched(&launch.command, &closed, experiment.isolation)?;
+            (command, Some(launched))
+        }
+        None => (launch.command.clone(), None),
+    };
+    let timeout = Duration::from_secs_f64(experiment.client_timeout);
+    Ok(Environment {
+        launched,
+        pipe_size: pipe_size(process_count(experiment)),
+        spare,
+        ..Environment::new(Arc::new(command), directory.logs(), timeout)
+    })
+}

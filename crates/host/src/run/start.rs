@@ -1,0 +1,158 @@
+//! The start of a run, or of the rest of one: deals the data, starts the clients and finds the first weights.
+
+use fedpipe_data::{DatasetInfo, Deal, Dealt, Scheme, counted, deal_test_set};
+use fedpipe_record::{
+    digest::{bytes_sha256, weights_sha256},
+    experiment::Experiment,
+    names,
+};
+
+use crate::{
+    error::{Error, Result},
+    experiment::{self, Launch, processes::process_count},
+    process::spawn::most_descriptors,
+    run::{
+        active::{ActiveRun, RunContext},
+        clients::Clients,
+        event::{Event, Journal, Observer},
+        identity::code_identity,
+        resume::{Point, Resume},
+        state::RunState,
+    },
+};
+
+/// Refuses an experiment that cannot be run, or cannot be run from this host.
+pub(super) fn check(experiment: &Experiment, launch: &Launch) -> Result<()> {
+    experiment::check(experiment)?;
+    check_process_count(process_count(experiment), most_descriptors())?;
+    let refuse =
+        |why| Err(Error::Usage(format!("under --partition own every client has data of its own elsewhere: {why}")));
+    match experiment.partition {
+        Scheme::Own if !launch.command.elsewhere => refuse("use --over, or another --partition here"),
+        Scheme::Own if process_count(experiment) < experiment.clients => refuse("leave out --processes"),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses more processes than descriptors. Each process takes several: an absurd number would take all memory before
+/// the first process fails.
+fn check_process_count(processes: u32, most: u64) -> Result<()> {
+    if u64::from(processes) <= most {
+        return Ok(());
+    }
+    Err(Error::Usage(format!(
+        "{} are more than the {most} descriptors of this host (`ulimit -Hn`); give fewer --clients, or --processes",
+        counted(processes, "client process")
+    )))
+}
+
+/// Begins a new run, whose directory is made.
+pub(super) fn new_run<'a>(context: RunContext<'a>, mut journal: Journal<'a>) -> Result<ActiveRun<'a>> {
+    let RunContext { experiment, directory, .. } = context;
+    journal.tell(&Event::Started { experiment, directory: directory.path() })?;
+    directory.warnings.iter().try_for_each(|warning| journal.tell(&Event::Warning(warning)))?;
+    let dealt = deal(&context, &mut |event| journal.show(event))?;
+    begin(context, journal, dealt, None)
+}
+
+/// Begins the rest of an interrupted run.
+pub(super) fn resumed_run<'a>(
+    context: RunContext<'a>,
+    resume: &Resume<'_>,
+    observer: &'a mut dyn Observer,
+) -> Result<ActiveRun<'a>> {
+    let RunContext { experiment, directory, .. } = context;
+    let mut warnings = directory.warnings.clone();
+    let mut point = Point::find(resume, directory, experiment, &mut |warning| warnings.push(warning))?;
+    for warning in &warnings {
+        observer.observe(&Event::Warning(warning))?;
+    }
+    let dealt = deal(&context, &mut |event| Ok(observer.observe(event)?))?;
+    point.check_data(&dealt)?;
+    let journal = point.journal(directory, experiment, observer)?;
+    begin(context, journal, dealt, Some(point))
+}
+
+/// Starts the clients and finds the weights: the model's initial ones, or those of the checkpoint at `point`.
+fn begin<'a>(
+    context: RunContext<'a>,
+    mut journal: Journal<'a>,
+    dealt: Dealt,
+    point: Option<Point>,
+) -> Result<ActiveRun<'a>> {
+    let RunContext { experiment, directory, .. } = context;
+    dealt.dataset.warning().map_or(Ok(()), |warning| journal.show(&Event::Warning(&warning)))?;
+    // The ledger of a run that goes on with the same data and model has these lines already.
+    let describe = if point.as_ref().is_some_and(Point::is_described) { Journal::show } else { Journal::tell };
+    let digests = dealt.digests();
+    directory.list_partitions(&digests)?;
+    let partitions_sha256 = &bytes_sha256(digests.as_bytes());
+    let is_own = experiment.partition == Scheme::Own;
+    if !is_own {
+        let sizes: Vec<u64> = dealt.partitions.iter().map(|partition| partition.examples).collect();
+        describe(&mut journal, &Event::Dealt { dataset: &dealt.dataset, sizes: &sizes, partitions_sha256 })?;
+    }
+    let dylib = point.as_ref().map_or(names::MODEL.into(), Point::dylib);
+    let mut clients = Clients::start(&context, &dealt, &dylib)?;
+    let initial = clients.initial_weights(&mut journal)?;
+    clients.start_strategy(&context)?;
+    point.as_ref().map_or(Ok(()), |point| point.check_layout(clients.layout()?))?;
+    if is_own {
+        let sizes = &clients.sizes;
+        point.as_ref().map_or(Ok(()), |point| point.check_sizes(sizes))?;
+        let dataset = &DatasetInfo { train_examples: sizes.iter().sum(), ..dealt.dataset.clone() };
+        describe(&mut journal, &Event::Dealt { dataset, sizes, partitions_sha256 })?;
+    }
+    let weights_sha256 = &weights_sha256(&initial.weights);
+    let program = &code_identity(experiment, directory)?;
+    describe(&mut journal, &Event::Ready { model: clients.model()?, program, weights_sha256 })?;
+    tell_isolation(&mut clients, &mut journal)?;
+    let state = RunState::new(dealt.dataset.name.clone(), initial, experiment);
+    let state = match point {
+        Some(point) => state.resumed_at(point),
+        None => state,
+    };
+    Ok(ActiveRun { context, clients, state, journal, _dealt: dealt })
+}
+
+/// Records the isolation of this session. A run may go on in another place, where another isolation is in force.
+fn tell_isolation(clients: &mut Clients, journal: &mut Journal<'_>) -> Result<()> {
+    clients.tell_confined(journal)?;
+    match clients.strategy_in_force() {
+        Some(in_force) => journal.tell(&Event::StrategyIsolated(in_force)),
+        None => Ok(()),
+    }
+}
+
+type Show<'s> = dyn FnMut(&Event<'_>) -> Result<()> + 's;
+
+/// Deals one partition file to each client, unless each client has its own data.
+fn deal(context: &RunContext<'_>, show: &mut Show<'_>) -> Result<Dealt> {
+    let Experiment { data, partition, clients, seed, .. } = context.experiment;
+    let deal = Deal { source: data.clone(), scheme: partition.clone(), clients: *clients, seed: *seed };
+    let cache = &context.launch.cache;
+    let mut shown = Ok(());
+    let mut tell = |step| {
+        if shown.is_ok() {
+            shown = show(&Event::Data(&step));
+        }
+    };
+    let dealt = match deal.scheme {
+        Scheme::Own => deal_test_set(&deal.source, cache, &mut tell)?,
+        _ => fedpipe_data::deal(&deal, cache, &mut tell)?,
+    };
+    shown?;
+    Ok(dealt)
+}
+
+/// Names the user's dylib instead of the run's copy, which is gone if the run never began. An error of the system is
+/// about the copy itself.
+pub(super) fn name_original_dylib(error: Error, context: &RunContext<'_>) -> Error {
+    let copy = context.directory.path().join(names::MODEL).display().to_string();
+    match (error, &context.launch.dylib) {
+        (Error::Model(message), Some(dylib)) if !message.contains("(os error ") => {
+            Error::Model(message.replace(&copy, &dylib.display().to_string()))
+        }
+        (error, _) => error,
+    }
+}
