@@ -5,7 +5,7 @@
 use std::{
     process,
     thread::{Builder, sleep},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use fedpipe_host::{Error, Handle, Result, StartCall, StartError};
@@ -17,6 +17,9 @@ use signal_hook::{
 /// The time in which a stopped run must write its results.
 const GRACE: Duration = Duration::from_millis(900);
 
+/// Signals within this time are one request: `timeout` signals its child and then the child's process group.
+const TOGETHER: Duration = Duration::from_millis(50);
+
 /// Stops the run on the first signal. A second signal ends the process, and so does a run that is still busy after the
 /// grace period, such as with a download. The kernel kills the client processes with the host.
 ///
@@ -26,14 +29,15 @@ pub(crate) fn stop_on_signal(run: Handle) -> Result<()> {
     // With SIGXFSZ caught, the write fails as on a full disk. Client processes do not inherit the handler.
     let mut signals = caught(&[SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGXFSZ])?;
     wait_on_thread(move || {
-        let mut is_second = false;
+        let mut first: Option<Instant> = None;
         for signal in signals.forever() {
-            match signal {
-                SIGUSR1 => run.reload(),
-                SIGXFSZ => {}
-                _ if is_second => process::exit(128 + signal),
-                _ => {
-                    is_second = true;
+            match (signal, first) {
+                (SIGUSR1, _) => run.reload(),
+                (SIGXFSZ, _) => {}
+                (_, Some(first)) if first.elapsed() < TOGETHER => {}
+                (_, Some(_)) => process::exit(128 + signal),
+                (_, None) => {
+                    first = Some(Instant::now());
                     stop(&run, signal);
                 }
             }

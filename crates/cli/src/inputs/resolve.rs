@@ -5,7 +5,7 @@ use std::path::Path;
 
 use fedpipe_data::Source;
 use fedpipe_host::{Error, Result};
-use fedpipe_record::experiment::Experiment;
+use fedpipe_record::{experiment::Experiment, file::read_regular};
 use toml::{Table, Value};
 
 use crate::args::run_args::{ExperimentArgs, RunArgs};
@@ -65,7 +65,8 @@ fn base(args: &RunArgs) -> Result<Table> {
 
 fn read_table(path: &Path) -> Result<Table> {
     let usage = |error: String| Error::Usage(format!("cannot use {}: {error}", path.display()));
-    let text = std::fs::read_to_string(path).map_err(|error| usage(error.to_string()))?;
+    let bytes = read_regular(path).map_err(|error| usage(error.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|error| usage(error.to_string()))?;
     text.parse().map_err(|error: toml::de::Error| usage(error.message().to_owned()))
 }
 

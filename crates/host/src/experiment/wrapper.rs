@@ -15,33 +15,54 @@ struct Wrapper {
     valued: &'static [&'static str],
     /// The number of words before the command that are no options.
     operands: usize,
-    /// The remedy, if the wrapper starts the command as another process.
-    forks: Option<&'static str>,
+    /// The operation that isolation refuses, and the remedy, if the wrapper cannot run confined.
+    refused: Option<(&'static str, &'static str)>,
 }
 
-const WRAPPERS: [Wrapper; 7] = [
-    Wrapper { name: "env", valued: &["-u", "--unset", "-C", "--chdir"], operands: 0, forks: None },
-    Wrapper { name: "nice", valued: &["-n", "--adjustment"], operands: 0, forks: None },
-    Wrapper { name: "nohup", valued: &[], operands: 0, forks: None },
-    Wrapper { name: "stdbuf", valued: &["-i", "-o", "-e", "--input", "--output", "--error"], operands: 0, forks: None },
+/// The operation of a wrapper that does not become its command.
+const FORKS: &str = "starts the program as another process";
+/// The operation of a wrapper that sets a property of the process before it becomes its command.
+const SETS: &str = "changes a property of the process";
+
+const WRAPPERS: [Wrapper; 13] = [
+    Wrapper { name: "env", valued: &["-u", "--unset", "-C", "--chdir"], operands: 0, refused: None },
+    Wrapper { name: "nice", valued: &["-n", "--adjustment"], operands: 0, refused: None },
+    Wrapper { name: "nohup", valued: &[], operands: 0, refused: None },
+    Wrapper {
+        name: "stdbuf",
+        valued: &["-i", "-o", "-e", "--input", "--output", "--error"],
+        operands: 0,
+        refused: None,
+    },
     Wrapper {
         name: "timeout",
         valued: &["-k", "--kill-after", "-s", "--signal"],
         operands: 1,
-        forks: Some("leave it out (--client-timeout bounds an answer)"),
+        refused: Some((FORKS, "leave it out (--client-timeout bounds an answer)")),
     },
     Wrapper {
         name: "setsid",
         valued: &[],
         operands: 0,
-        forks: Some("leave it out (each program has a process group of its own)"),
+        refused: Some((FORKS, "leave it out (each program has a process group of its own)")),
     },
     Wrapper {
         name: "time",
         valued: &["-f", "--format", "-o", "--output"],
         operands: 0,
-        forks: Some("leave it out (ledger.jsonl has the times)"),
+        refused: Some((FORKS, "leave it out (ledger.jsonl has the times)")),
     },
+    Wrapper { name: "flock", valued: &["-w", "--timeout", "-E"], operands: 1, refused: Some((FORKS, "leave it out")) },
+    Wrapper {
+        name: "prlimit",
+        valued: &[],
+        operands: 0,
+        refused: Some((SETS, "leave it out, or set `ulimit` before fedpipe")),
+    },
+    Wrapper { name: "ionice", valued: &["-c", "-n"], operands: 0, refused: Some((SETS, "put it before fedpipe")) },
+    Wrapper { name: "chrt", valued: &[], operands: 1, refused: Some((SETS, "put it before fedpipe")) },
+    Wrapper { name: "choom", valued: &["-n"], operands: 0, refused: Some((SETS, "put it before fedpipe")) },
+    Wrapper { name: "setarch", valued: &[], operands: 1, refused: Some((SETS, "put it before fedpipe")) },
 ];
 
 /// Returns the index of the word that names the program: 0 unless the words begin with a wrapper.
@@ -51,10 +72,10 @@ const WRAPPERS: [Wrapper; 7] = [
 pub(crate) fn program_at(words: &[String], confined: bool) -> Result<usize> {
     let mut at = 0;
     while let Some(wrapper) = words.get(at).and_then(|word| wrapper(word)) {
-        if let Some(remedy) = wrapper.forks.filter(|_| confined) {
+        if let Some((operation, remedy)) = wrapper.refused.filter(|_| confined) {
             let shown = &words[at];
             return Err(Error::Model(format!(
-                "{shown} starts the program as another process, and isolation refuses that; {remedy}, or give --isolation off"
+                "{shown} {operation}, and isolation refuses that; {remedy}, or give --isolation off"
             )));
         }
         match wrapper.command(&words[at + 1..]) {
@@ -125,6 +146,9 @@ mod tests {
             ("timeout 60 python3 c.py", "timeout starts the program as another process, and isolation refuses that"),
             ("env A=1 /usr/bin/setsid python3", "/usr/bin/setsid starts the program as another process"),
             ("nice time python3", "leave it out (ledger.jsonl has the times), or give --isolation off"),
+            ("ionice -c 3 python3 c.py", "ionice changes a property of the process, and isolation refuses that"),
+            ("prlimit --as=1 python3", "leave it out, or set `ulimit` before fedpipe, or give --isolation off"),
+            ("flock lock python3 c.py", "flock starts the program as another process"),
         ] {
             let error = program_at(&words(command), true).unwrap_err().to_string();
             assert!(error.contains(says), "{command}: {error}");
