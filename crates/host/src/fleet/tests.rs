@@ -21,7 +21,10 @@ use crate::{
     },
 };
 
-/// A fleet of scripted clients and what it needs.
+/// The time after which a test that failed ends; no test that passes waits for it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A fleet of scripted clients, with the control and the logs.
 struct Stage {
     fleet: Fleet,
     control: Control,
@@ -224,21 +227,21 @@ fn a_client_that_says_nothing_is_ended_at_the_deadline() {
 
 #[test]
 fn an_idle_client_that_exits_is_replaced_and_costs_no_job() {
-    let (exits, told) = mpsc::channel::<()>();
-    let told = Mutex::new(told);
+    let (request_exit, requested) = mpsc::channel::<()>();
+    let requested = Mutex::new(requested);
     let mut stage = Stage::new(2, OnFailure::Abort, move |client| match (client.number, client.start) {
         (1, 0) => {
             client.greet();
             client.say(&Reply::Ready(ready()), None);
             let (request, parts) = client.next().unwrap();
             client.answer(&request, parts);
-            told.lock().unwrap().recv().unwrap();
+            requested.lock().unwrap().recv_timeout(PATIENCE).unwrap();
             signal(libc::SIGKILL)
         }
         _ => client.serve(),
     });
     assert_eq!(updates(stage.train().0.unwrap()), expected(&[0, 1]));
-    exits.send(()).unwrap();
+    request_exit.send(()).unwrap();
     let process = stage.fleet.slots[1].process.as_ref().unwrap();
     assert!(wait_readable(process.exited_fd(), PollTimeout::NONE).unwrap());
     let (settled, crashes) = stage.train();
@@ -257,7 +260,7 @@ impl Gate {
     }
 
     fn pass(&self) {
-        drop(self.1.wait_while(self.0.lock().unwrap(), |is_open| !*is_open).unwrap());
+        drop(self.1.wait_timeout_while(self.0.lock().unwrap(), PATIENCE, |is_open| !*is_open).unwrap());
     }
 }
 

@@ -63,7 +63,7 @@ pub(crate) fn peer(to: File, from: File) -> Peer {
 }
 
 #[cfg(test)]
-pub(crate) use threads::{Scripted, ScriptedClient, exit, signal};
+pub(crate) use threads::{Scripted, ScriptedClient, exit, ready, signal, trained};
 
 #[cfg(test)]
 mod threads {
@@ -292,6 +292,3 @@ mod threads {
         }
     }
 }
-
-#[cfg(test)]
-pub(crate) use threads::{ready, trained};
