@@ -1,4 +1,4 @@
-//! What ends a run, by what the user can do about it.
+//! The errors that end a run, by the remedy that the user has.
 
 use std::{io, path::Path};
 

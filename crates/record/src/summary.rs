@@ -1,4 +1,4 @@
-//! What a run came to: `summary.json` and `model.safetensors`.
+//! The result of a run, as `summary.json` keeps it.
 
 use fedpipe_data::counted;
 use serde::{Deserialize, Serialize};
@@ -19,17 +19,17 @@ pub struct Summary {
     pub client: Option<String>,
     /// The dataset's name.
     pub dataset: String,
-    /// How many clients hold a partition.
+    /// The number of clients.
     pub clients: u32,
     /// Rounds that were completed.
     pub rounds: u64,
-    /// As the user would type it.
+    /// The strategy, as the user would type it.
     pub strategy: String,
-    /// As the user would type it.
+    /// The partition scheme, as the user would type it.
     pub partition: String,
     /// The run's seed.
     pub seed: u64,
-    /// Of the final weights on the test set, 0..=1; none where no round was completed.
+    /// The accuracy of the final weights on the test set, from 0 to 1; none if no round was completed.
     pub accuracy: Option<Finite>,
     /// Mean test loss of the final weights.
     pub loss: Option<Finite>,
@@ -43,15 +43,15 @@ pub struct Summary {
     pub weights_sha256: String,
     /// From the start of the process to the end of the last round.
     pub wall_seconds: Finite,
-    /// Client processes that were lost.
+    /// Client processes that crashed.
     pub failures: u64,
-    /// Whether a client was left out of a round, so that another run may have other bits.
+    /// `true` if a client was left out of a round, so that another run may have other bits.
     pub clients_dropped: bool,
     /// Why the run ended.
     pub stopped: Stop,
 }
 
-/// Why a run ended.
+/// The reason why a run ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stop {
@@ -59,9 +59,9 @@ pub enum Stop {
     Rounds,
     /// Neither the weights nor the training loss change any more.
     Converged,
-    /// They still change, but the rounds allowed are done.
+    /// The run has not converged, but the rounds allowed are done.
     MaxRounds,
-    /// Somebody sent this signal.
+    /// This signal stopped the run.
     Signal(i32),
     /// A round failed, for this reason.
     Failed(String),
@@ -87,5 +87,36 @@ impl Summary {
     pub fn to_text(&self) -> Result<String> {
         let text = serde_json::to_string_pretty(self).map_err(|error| Error::Encoding(error.to_string()))?;
         Ok(format!("{text}\n"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round(loss: f64) -> Round {
+        let finite = |number: f64| Finite::try_from(number).unwrap();
+        Round {
+            round: 1,
+            accuracy: finite(0.0),
+            loss: finite(loss),
+            training_loss: finite(0.0),
+            clients: 1,
+            failed: 0,
+            participants: Vec::new(),
+            weights_sha256: String::new(),
+            server_sha256: None,
+            weights_change: None,
+            seconds: finite(0.0),
+        }
+    }
+
+    #[test]
+    fn a_loss_fell_if_any_round_was_below_the_initial_one() {
+        let initial = Finite::try_from(1.0).ok();
+        assert_eq!(loss_fell(initial, &[round(2.0), round(0.5), round(3.0)]), Some(true));
+        assert_eq!(loss_fell(initial, &[round(1.0)]), Some(false));
+        assert_eq!(loss_fell(initial, &[]), None);
+        assert_eq!(loss_fell(None, &[round(0.5)]), None);
     }
 }

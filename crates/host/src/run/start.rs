@@ -156,3 +156,15 @@ pub(super) fn name_original_dylib(error: Error, context: &RunContext<'_>) -> Err
         (error, _) => error,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_processes_than_descriptors_are_refused() {
+        check_process_count(9, 9).unwrap();
+        let why = check_process_count(10, 9).unwrap_err().to_string();
+        assert!(why.starts_with("10 client processes are more than the 9 descriptors of this host"), "{why}");
+    }
+}
