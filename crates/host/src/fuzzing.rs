@@ -98,7 +98,7 @@ fn jobs() -> Vec<Job> {
     requests.map(job).into()
 }
 
-/// As the fleet and the federation look at an answer; what they take must be fit to be summed and shown.
+/// Checks an answer as the fleet and the round do. An answer that is taken must be fit to be summed and shown.
 fn look_at(job: &Job, reply: &Reply, mut parts: Parts) -> Result<(), Cause> {
     match job.request {
         // Of a launcher nothing is asked here.
@@ -110,15 +110,15 @@ fn look_at(job: &Job, reply: &Reply, mut parts: Parts) -> Result<(), Cause> {
             }
             _ => Err(Cause::protocol("it answered what nobody had asked")),
         },
-        Request::GetWeights => check::weights(&parts, WEIGHT_COUNT, REMEDY),
+        Request::GetWeights => answers::weights(&parts, WEIGHT_COUNT, REMEDY),
         Request::Train(_) => {
-            check::update(job, reply, &parts, &Expected { weights: WEIGHT_COUNT, sizes: &[HELD; 4], remedy: REMEDY })?;
+            answers::update(job, reply, &parts, &Expected { weights: WEIGHT_COUNT, sizes: &[HELD; 4], remedy: REMEDY })?;
             let weights = parts.take_f32(WEIGHTS).unwrap_or_default();
             assert!(weights.len() == WEIGHT_COUNT && weights.iter().all(|w| w.is_finite()), "{weights:?}");
             Ok(())
         }
         Request::Evaluate(_) => {
-            check::blocks(job, reply, &parts, TEST_EXAMPLES, REMEDY)?;
+            answers::blocks(job, reply, &parts, TEST_EXAMPLES, REMEDY)?;
             let Reply::Evaluated { blocks } = reply else { panic!("{reply:?} was taken for sums") };
             assert_eq!(blocks.iter().map(|sums| sums.examples).sum::<u64>(), TEST_EXAMPLES);
             assert!(blocks.iter().all(|sums| sums.loss_sum.is_finite() && sums.correct <= sums.examples));

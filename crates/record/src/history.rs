@@ -102,7 +102,26 @@ impl Stretch {
     }
 }
 
+impl ReadyLine {
+    fn new([model, version, weights_sha256]: [Cow<'_, str>; 3], program: Cow<'_, CodeIdentity>) -> Self {
+        Self {
+            model: model.into_owned(),
+            version: version.into_owned(),
+            program: program.into_owned(),
+            weights_sha256: weights_sha256.into_owned(),
+        }
+    }
+}
+
 impl DealtLine {
+    fn new(dataset: Cow<'_, DatasetInfo>, sizes: Cow<'_, [u64]>, partitions_sha256: Cow<'_, str>) -> Self {
+        Self {
+            dataset: dataset.into_owned(),
+            sizes: sizes.into_owned(),
+            partitions_sha256: partitions_sha256.into_owned(),
+        }
+    }
+
     /// Returns the difference of the data that were dealt now, a sentence.
     pub fn difference(&self, now: &DataIdentity) -> Option<String> {
         let differ = |what: &str, is: &str, was: &str| (is != was).then(|| format!("{what} {is}, was {was}"));
@@ -192,34 +211,25 @@ impl History {
     /// Takes a line. Returns `false` for a line that cannot be there.
     fn take(&mut self, line: &Line<'static>) -> bool {
         let next_round = self.rounds.len() as u64 + 1;
+        if line.next_round().is_some_and(|round| round != next_round) {
+            return false;
+        }
         let last = self.stretches.len() - 1;
         match line.clone() {
             Line::Started { .. } => return false,
             Line::Dealt { dataset, sizes, partitions_sha256 } => {
-                self.stretches[last].dealt = Some(DealtLine {
-                    dataset: dataset.into_owned(),
-                    sizes: sizes.into_owned(),
-                    partitions_sha256: partitions_sha256.into_owned(),
-                });
+                self.stretches[last].dealt = Some(DealtLine::new(dataset, sizes, partitions_sha256));
             }
             Line::Ready { model, version, program, weights_sha256 } => {
-                self.stretches[last].ready = Some(ReadyLine {
-                    model: model.into_owned(),
-                    version: version.into_owned(),
-                    program: program.into_owned(),
-                    weights_sha256: weights_sha256.into_owned(),
-                });
+                self.stretches[last].ready = Some(ReadyLine::new([model, version, weights_sha256], program));
             }
-            Line::Round(round) if round.round != next_round => return false,
             Line::Round(round) => {
                 self.rounds.push(round.into_owned());
                 self.resumed_since = false;
             }
-            Line::Reloaded { round, .. } if round != next_round => return false,
             Line::Reloaded { round, dylib_sha256 } => {
                 self.reloads.insert(round, dylib_sha256.into_owned());
             }
-            Line::Resumed { round, .. } if round + 1 != next_round => return false,
             Line::Resumed { experiment, program, data, .. } => {
                 self.resumed_since = true;
                 if let Some(experiment) = experiment {
@@ -227,12 +237,11 @@ impl History {
                     self.begin_stretch(Stretch { first_round: next_round, ..forced });
                 }
             }
-            Line::Lost(_) => self.failures += 1,
+            Line::ClientCrashed(_) => self.failures += 1,
             Line::Finished(summary) => self.finished = Some(summary.into_owned()),
-            Line::ReloadRefused { round, .. } if round != next_round => return false,
             // If a dylib was taken before this line, its first round failed, and the dylib before it stays.
             Line::ReloadRefused { round, .. } => drop(self.reloads.remove(&round)),
-            Line::Isolation { .. } | Line::StrategyIsolation(_) | Line::StrategyLost(_) => {}
+            Line::Isolation { .. } | Line::StrategyIsolation(_) | Line::StrategyCrashed(_) => {}
         }
         true
     }
@@ -498,7 +507,8 @@ mod tests {
             log: None,
         };
         let history =
-            read(&ledger([round(1, &[]), Line::Lost(Cow::Owned(crash)), round(2, &[0, 2, 3]), round(3, &[])])).unwrap();
+            read(&ledger([round(1, &[]), Line::ClientCrashed(Cow::Owned(crash)), round(2, &[0, 2, 3]), round(3, &[])]))
+                .unwrap();
         assert_eq!(history.failures, 1);
         assert_eq!(history.participants(), BTreeMap::from([(2, vec![0, 2, 3])]));
         let after_first = history.positions[4].clone();

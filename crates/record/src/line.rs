@@ -56,8 +56,10 @@ pub enum Line<'a> {
     },
     /// The isolation of a strategy that is a program.
     StrategyIsolation(Cow<'a, InForce>),
-    Lost(Cow<'a, ClientCrash>),
-    StrategyLost(Cow<'a, StrategyCrash>),
+    #[serde(rename = "lost")]
+    ClientCrashed(Cow<'a, ClientCrash>),
+    #[serde(rename = "strategy_lost")]
+    StrategyCrashed(Cow<'a, StrategyCrash>),
     Round(Cow<'a, Round>),
     /// The run goes on from the checkpoint after `round`.
     Resumed {
@@ -88,6 +90,18 @@ pub enum Line<'a> {
         reason: Cow<'a, str>,
     },
     Finished(Cow<'a, Summary>),
+}
+
+impl Line<'_> {
+    /// Returns the round that is next when this line is written; `None` for a line that any round may follow.
+    pub(crate) fn next_round(&self) -> Option<u64> {
+        match self {
+            Line::Round(round) => Some(round.round),
+            Line::Reloaded { round, .. } | Line::ReloadRefused { round, .. } => Some(*round),
+            Line::Resumed { round, .. } => Some(round.saturating_add(1)),
+            _ => None,
+        }
+    }
 }
 
 /// A line and its link to the line before.

@@ -118,8 +118,8 @@ pub(crate) fn line_of<'a>(event: &Event<'a>) -> Option<Line<'a>> {
         },
         Event::Isolated { process, in_force } => Line::Isolation { process, in_force: Cow::Borrowed(in_force) },
         Event::StrategyIsolated(in_force) => Line::StrategyIsolation(Cow::Borrowed(in_force)),
-        Event::Crashed(lost) => Line::Lost(Cow::Borrowed(lost)),
-        Event::StrategyCrashed(crash) => Line::StrategyLost(Cow::Borrowed(crash)),
+        Event::Crashed(crash) => Line::ClientCrashed(Cow::Borrowed(crash)),
+        Event::StrategyCrashed(crash) => Line::StrategyCrashed(Cow::Borrowed(crash)),
         Event::RoundEnded(round) => Line::Round(Cow::Borrowed(round)),
         Event::Finished(summary) => Line::Finished(Cow::Borrowed(summary)),
     })

@@ -235,21 +235,11 @@ impl Point {
             directory.drop_results()?;
         }
         let position = self.checkpoint.as_ref().map_or(self.history.started(), |checkpoint| &checkpoint.meta.ledger);
-        let is_forced = !self.forced.is_empty();
         let forced = under_way_as(experiment, self.history.experiment())?;
-        let line = Line::Resumed {
-            round: self.round(),
-            cut_lines: self.cut_lines,
-            cpu: Cpu::of_this_machine(),
-            forced: Cow::Borrowed(&self.forced),
-            experiment: Some(Cow::Borrowed(&forced)).filter(|_| is_forced),
-            program: Some(Cow::Borrowed(&self.program)).filter(|_| is_forced),
-            data: self.data.as_ref().filter(|_| is_forced).map(Cow::Borrowed),
-        };
-        let ledger = Ledger::cut(directory.path(), position, line);
+        let ledger = Ledger::cut(directory.path(), position, self.line(&forced));
         let ledger = ledger.map_err(|error| Error::of_record(&error))?;
         // After the ledger, which decides: a resume takes a text from before for the one that the ledger has now.
-        if is_forced {
+        if !self.forced.is_empty() {
             directory.write(names::EXPERIMENT, forced.to_toml()?.as_bytes())?;
         }
         let known: Vec<String> = self.history.reloads.keys().map(|&round| names::model_from(round)).collect();
@@ -269,6 +259,20 @@ impl Point {
             journal.tell(&Event::Warning("the model was reloaded after that round: reload it again to have it"))?;
         }
         Ok(journal)
+    }
+
+    /// Returns the line of this resume. A forced resume goes on under the experiment `forced`.
+    fn line<'l>(&'l self, forced: &'l Experiment) -> Line<'l> {
+        let is_forced = !self.forced.is_empty();
+        Line::Resumed {
+            round: self.round(),
+            cut_lines: self.cut_lines,
+            cpu: Cpu::of_this_machine(),
+            forced: Cow::Borrowed(&self.forced),
+            experiment: is_forced.then_some(Cow::Borrowed(forced)),
+            program: is_forced.then_some(Cow::Borrowed(&self.program)),
+            data: self.data.as_ref().filter(|_| is_forced).map(Cow::Borrowed),
+        }
     }
 
     /// Takes note of a difference, or refuses it.
