@@ -94,7 +94,7 @@ fn jobs() -> Vec<Job> {
     requests.map(job).into()
 }
 
-/// As the fleet and the federation look at an answer; what they take must be fit to be summed and shown.
+/// Checks an answer as the fleet and the round do. An answer that is taken must be fit to be summed and shown.
 fn look_at(job: &Job, reply: &Reply, mut parts: Parts) -> Result<(), Cause> {
     match job.request {
         // Of a launcher nothing is asked here.

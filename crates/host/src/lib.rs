@@ -21,7 +21,10 @@ mod node;
 mod process;
 mod run;
 
-pub use error::{Error, Result};
+pub use error::{
+    Error, Result,
+    start_error::{StartCall, StartError},
+};
 pub use experiment::{Launch, limits::isolation, processes::process_count};
 pub use fedpipe_protocol::{Isolation, Level, Ready};
 pub use fleet::{
@@ -29,10 +32,7 @@ pub use fleet::{
     describe::{describe, describe_foreign},
 };
 pub use node::serve::{Node, Service};
-pub use process::{
-    spawn::ClientCommand,
-    start_error::{StartCall, StartError},
-};
+pub use process::spawn::ClientCommand;
 pub use run::{
     aggregate::weighted_mean,
     event::{Event, Observer},

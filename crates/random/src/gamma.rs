@@ -7,8 +7,8 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::key::unit;
 
-/// Returns the normal proposal of the gamma sampler, by the polar method (Marsaglia and Bray 1964); the second number of
-/// the pair is dropped. It is not [`crate::normal::quantile`] of one uniform number: every Dirichlet partition would
+/// Returns the normal proposal of the gamma sampler, by the polar method (Marsaglia and Bray 1964); the second number
+/// of the pair is dropped. It is not [`crate::normal::quantile`] of one uniform number: every Dirichlet partition would
 /// change.
 fn proposal(rng: &mut ChaCha8Rng) -> f64 {
     loop {
@@ -46,8 +46,8 @@ fn ln_gamma_sample(shape: f64, rng: &mut ChaCha8Rng) -> f64 {
     }
 }
 
-/// Draws the shares of the places that are `open` from a symmetric Dirichlet distribution of concentration `alpha`, > 0;
-/// closed places get 0.
+/// Draws the shares of the places that are `open` from a symmetric Dirichlet distribution of concentration `alpha`, >
+/// 0; closed places get 0.
 ///
 /// A sample is drawn for closed places, too, so that the stream does not depend on which places are closed. The shares
 /// sum to 1 up to rounding. At least one place must be open.

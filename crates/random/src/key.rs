@@ -47,7 +47,8 @@ impl Key {
         Self { seed, purpose: Use::Initialise, client, round: tensor, epoch: 0 }
     }
 
-    /// Returns the 32-byte ChaCha8 key, little-endian: seed `u64`, purpose `u32`, client `u32`, round `u64`, epoch `u64`.
+    /// Returns the 32-byte ChaCha8 key, little-endian: seed `u64`, purpose `u32`, client `u32`, round `u64`, epoch
+    /// `u64`.
     pub fn bytes(&self) -> [u8; 32] {
         let mut bytes = [0; 32];
         bytes[0..8].copy_from_slice(&self.seed.to_le_bytes());

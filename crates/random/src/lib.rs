@@ -5,7 +5,8 @@
 //! - [`normal`]: the standard normal distribution by inversion;
 //! - [`gamma`]: gamma samples, and the shares of a Dirichlet distribution.
 //!
-//! Logarithms and exponentials come from the `libm` crate, which is pure Rust: the system's libm has other bits elsewhere.
+//! Logarithms and exponentials come from the `libm` crate, which is pure Rust: the system's libm has other bits
+//! elsewhere.
 
 pub mod gamma;
 pub mod key;

@@ -1,5 +1,5 @@
-//! The standard normal distribution by inversion: one uniform number gives one value, without rejection, so that a value
-//! depends on its place in the stream alone.
+//! The standard normal distribution by inversion: one uniform number gives one value, without rejection, so that a
+//! value depends on its place in the stream alone.
 
 use rand_chacha::ChaCha8Rng;
 
@@ -10,8 +10,8 @@ pub fn standard(rng: &mut ChaCha8Rng) -> f64 {
     quantile(unit(rng))
 }
 
-/// Returns the x below which a standard normal variable falls with probability `p`, 0 < `p` < 1, to about 1 part in 10¹⁶:
-/// algorithm AS 241, PPND16 (Wichura 1988).
+/// Returns the x below which a standard normal variable falls with probability `p`, 0 < `p` < 1, to about 1 part in
+/// 10¹⁶: algorithm AS 241, PPND16 (Wichura 1988).
 pub fn quantile(p: f64) -> f64 {
     let q = p - 0.5;
     if q.abs() <= 0.425 {
@@ -27,7 +27,8 @@ pub fn quantile(p: f64) -> f64 {
 /// Numerator and denominator of a rational function, from the highest power down.
 type Ratio = [[f64; 8]; 2];
 
-/// Evaluates by multiplications and additions that are not fused: `f64::mul_add` is slow on CPUs whose FMA is not asked for.
+/// Evaluates by multiplications and additions that are not fused: `f64::mul_add` is slow on CPUs whose FMA is not asked
+/// for.
 #[inline(always)]
 fn ratio([numerator, denominator]: &Ratio, r: f64) -> f64 {
     let horner = |c: &[f64; 8]| c[1..].iter().fold(c[0], |sum, c| sum * r + c);

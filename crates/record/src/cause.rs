@@ -1,4 +1,4 @@
-//! Why a client was lost, as a user should meet it.
+//! The cause of a crash, as a user should meet it.
 
 use std::{fmt, os::unix::process::ExitStatusExt, process::ExitStatus, time::Duration};
 
@@ -8,60 +8,60 @@ use serde::{Deserialize, Serialize};
 
 use crate::{finite::Finite, memory_limit::MemoryLimit};
 
-/// How a client ended, or what made the host end it.
+/// The way in which a client ended, or the reason why the host ended it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Cause {
-    /// It ended by itself.
+    /// The process ended by itself.
     Exit {
-        /// Its exit code.
+        /// The exit code.
         code: i32,
     },
-    /// A signal ended it.
+    /// A signal ended the process.
     Signal {
-        /// Such as 11.
+        /// The number of the signal, such as 11.
         number: i32,
     },
-    /// It wanted more memory than it may take.
+    /// The process wanted more memory than its limit.
     MemoryLimit {
-        /// What it may take.
+        /// The limit.
         bytes: u64,
     },
-    /// The kernel killed it, since its container had no memory left.
+    /// The kernel killed the process, since its container had no memory left.
     OutOfMemory {
-        /// The memory that the container may take; none where it is not said.
+        /// The memory that the container may take, if it is known.
         bytes: Option<u64>,
     },
-    /// It took all the processor time that it may.
+    /// The process took all of its processor time.
     CpuLimit {
-        /// What it may take.
+        /// The limit.
         seconds: u64,
     },
-    /// It did not answer in time.
+    /// The process did not answer in time.
     Deadline {
-        /// The time it had.
+        /// The time that the process had.
         seconds: Finite,
     },
-    /// What it wrote to its pipe is no message, or not the one that was due.
+    /// The process wrote no message to its pipe, or another message than the one that was due.
     Protocol {
         /// One sentence.
         message: String,
     },
-    /// It reported a failure.
+    /// The client reported a failure.
     Reported {
-        /// Of which kind.
+        /// The kind of the failure.
         failure: FailureKind,
         /// One sentence.
         message: String,
     },
-    /// Its update was refused.
+    /// The update was refused.
     Rejected {
         /// One sentence.
         message: String,
     },
-    /// It could not be started, or its pipes failed.
+    /// The process could not be started, or its pipes failed.
     System {
-        /// What the system said.
+        /// The error of the system.
         message: String,
     },
 }
@@ -92,7 +92,7 @@ impl Cause {
     }
 }
 
-/// What happened to a process, and what it printed before.
+/// Returns a sentence on a process that ends with the last lines of its output.
 pub fn with_last_words(what: &dyn fmt::Display, last_words: &[String]) -> String {
     match last_words {
         [] => what.to_string(),
@@ -100,10 +100,11 @@ pub fn with_last_words(what: &dyn fmt::Display, last_words: &[String]) -> String
     }
 }
 
-/// Returns the remedy where isolation may be the cause that a user's program has ended by itself before its first message.
+/// Returns the remedy where isolation may be the cause that a user's program has ended by itself before its first
+/// message.
 ///
-/// A refused fork is told by the exit codes of shells and wrappers, and a refused file by the words. Of a file that is missing
-/// isolation is not the cause.
+/// A refused fork is told by the exit codes of shells and wrappers, and a refused file by the words. Of a file that is
+/// missing isolation is not the cause.
 pub fn isolation_hint(cause: &Cause, last_words: &[String]) -> &'static str {
     const CODES: [i32; 5] = [2, 125, 126, 127, 254];
     let Cause::Exit { code } = cause else { return "" };
@@ -117,7 +118,7 @@ pub fn isolation_hint(cause: &Cause, last_words: &[String]) -> &'static str {
     }
 }
 
-/// What a client said, as it may be shown: one line of bounded length, without a character that steers a terminal.
+/// Returns a client's text as it may be shown: one line of bounded length, without a character that steers a terminal.
 pub fn tame(text: &str) -> String {
     const MOST: usize = 1000;
     let shown = |c: char| match c {
@@ -132,7 +133,7 @@ pub fn tame(text: &str) -> String {
     tamed
 }
 
-/// Returns whether a character takes no place of its own, or turns the direction of the text around it: the format
+/// Returns `true` if a character takes no place of its own, or turns the direction of the text around it: the format
 /// characters of Unicode (Cf) and the marks that fill no cell.
 fn is_unseen(c: char) -> bool {
     matches!(c,

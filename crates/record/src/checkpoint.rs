@@ -1,11 +1,11 @@
 //! The state of a run after a round, in a file that is whole or absent: what a resume starts from.
 //!
-//! `checkpoint/NNNNNN-DIGEST.safetensors` holds the weights and the server optimiser's state as tensors, and the round with
-//! its place in the ledger as JSON in the file's metadata. The name follows from the contents, so that a truncated or
-//! altered file is found; the ledger has the hashes of the weights and the state. All else that a run's next round depends
-//! on is derived from the ledger. The checkpoint before is kept. A thread writes and syncs while the next round trains: a
-//! crash meanwhile costs that round's work, never its bits. Where the system gives no thread, the run's own writes before
-//! the next round.
+//! `checkpoint/NNNNNN-DIGEST.safetensors` holds the weights and the server optimiser's state as tensors, and the round
+//! with its place in the ledger as JSON in the file's metadata. The name follows from the contents, so that a truncated
+//! or altered file is found; the ledger has the hashes of the weights and the state. All else that a run's next round
+//! depends on is derived from the ledger. The checkpoint before is kept. A thread writes and syncs while the next round
+//! trains: a crash meanwhile costs that round's work, never its bits. Where the system gives no thread, the run's own
+//! writes before the next round.
 
 use std::{
     collections::HashMap,

@@ -1,4 +1,4 @@
-//! A client process that ended before its work was done, as the ledger keeps it.
+//! Crashes: processes that ended before their work was done, as the ledger keeps them.
 
 use std::{fmt, path::PathBuf};
 
@@ -6,25 +6,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::{cause::Cause, finite::Finite};
 
-/// A lost client process.
+/// The crash of a client process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ClientCrash {
-    /// The round, none before the first.
+    /// The round; none before the first round.
     pub round: Option<u64>,
-    /// The client whose work was lost; none where the process was idle, starting or evaluating.
+    /// The client whose work failed; none if the process was idle, starting or evaluating.
     pub client: Option<u32>,
-    /// The process, which is the client unless processes are pooled.
+    /// The number of the process, which is that of the client unless processes are pooled.
     pub process: u32,
-    /// Why.
+    /// The cause.
     pub cause: Cause,
     /// Seconds since the process was started.
     pub after_seconds: Finite,
-    /// What follows.
+    /// The consequence.
     pub then: Consequence,
     /// The end of its output.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub last_words: Vec<String>,
-    /// Where all of its output is.
+    /// The file with all of its output.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<PathBuf>,
 }
@@ -44,7 +44,7 @@ impl fmt::Display for ClientCrash {
     }
 }
 
-/// A process of a strategy that is a program and ended before its work was done.
+/// The crash of a strategy that is a program.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StrategyCrash {
     /// The round.
@@ -70,7 +70,7 @@ impl fmt::Display for StrategyCrash {
     }
 }
 
-/// What follows a loss.
+/// The consequence of a crash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Consequence {
@@ -84,6 +84,6 @@ pub enum Consequence {
     Aborted,
     /// The round begins again with the dylib from before a reload.
     Reverted,
-    /// Nothing was lost; a fresh process is started when there is work.
+    /// No work failed. A fresh process is started when there is work.
     Replaced,
 }

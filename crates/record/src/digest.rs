@@ -8,8 +8,8 @@ pub fn weights_sha256(weights: &[f32]) -> String {
     bytes_sha256(bytemuck::cast_slice(weights))
 }
 
-/// Returns the SHA-256 of a server's state, in hexadecimal; `None` for an empty one. Each vector that is not empty counts
-/// as its name, its length in bytes (u64) and its bytes, little-endian.
+/// Returns the SHA-256 of a server's state, in hexadecimal; `None` for an empty one. Each vector that is not empty
+/// counts as its name, its length in bytes (u64) and its bytes, little-endian.
 pub fn server_sha256(state: &ServerState) -> Option<String> {
     let held = state.vectors().into_iter().filter(|(_, bytes)| !bytes.is_empty());
     let lengths: Vec<[u8; 8]> = held.clone().map(|(_, bytes)| (bytes.len() as u64).to_le_bytes()).collect();

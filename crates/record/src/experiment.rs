@@ -1,4 +1,4 @@
-//! What is to be run: everything that decides a result, as `experiment.toml` keeps it.
+//! The experiment: everything that decides a result, as `experiment.toml` keeps it.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Experiment {
-    /// As the user named it; empty where `client` is given.
+    /// The model, as the user named it; empty if `client` is given.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub model: String,
     /// The command of a client that is a program of the user's, its own model.
@@ -27,24 +27,24 @@ pub struct Experiment {
     pub model_options: BTreeMap<String, String>,
     /// The dataset.
     pub data: Source,
-    /// How it is dealt to the clients.
+    /// The scheme that deals the dataset to the clients.
     pub partition: Scheme,
     /// Clients that hold a partition each.
     pub clients: u32,
     /// The part of the clients that is sampled for a round, in (0, 1].
     pub fraction: f64,
-    /// Rounds; without meaning where `until_converged`.
+    /// The number of rounds; without meaning under `until_converged`.
     pub rounds: u64,
-    /// Whether to go on until the weights have converged.
+    /// `true` goes on until the weights have converged.
     pub until_converged: bool,
-    /// Where `until_converged` gives up.
+    /// The round at which `until_converged` gives up.
     pub max_rounds: u64,
-    /// See [`Convergence`](fedpipe_strategy::convergence::Convergence).
+    /// The tolerance of [`Convergence`](fedpipe_strategy::convergence::Convergence).
     pub tolerance: f64,
     /// The run's seed; all randomness follows from it. As text above 2⁶³ − 1, which TOML has no number for.
     #[serde(with = "seed")]
     pub seed: u64,
-    /// What the host does with the updates.
+    /// The strategy that turns the updates into new weights.
     pub strategy: Strategy,
     /// The command of a strategy that is a program of the user's.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -57,22 +57,22 @@ pub struct Experiment {
     pub lr: f32,
     /// The local optimiser.
     pub optimiser: LocalOptimiser,
-    /// What a lost client costs.
+    /// The consequence of a client that crashes.
     pub on_failure: OnFailure,
-    /// Updates below which a round fails; half of the sampled clients where it is not given.
+    /// Updates below which a round fails; half of the sampled clients by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_clients: Option<u32>,
     /// Seconds a client has for one answer.
     pub client_timeout: f64,
-    /// Client processes; where there are fewer than clients, each serves several in turn.
+    /// Client processes. If there are fewer processes than clients, each process serves several clients in turn.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub processes: Option<u32>,
-    /// Clients that train at the same time; the machine's cores where it is not given.
+    /// Clients that train at the same time; the number of the machine's cores by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jobs: Option<u32>,
-    /// What the kernel is to enforce on a client.
+    /// The isolation that the kernel is to enforce on a client.
     pub isolation: Level,
-    /// Memory that a client's model may take; half of the machine's over the processes where it is not given.
+    /// Memory that a client's model may take; half of the machine's memory over the processes by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_limit: Option<MemoryLimit>,
     /// Seconds of processor time that a client process may take, over all rounds.
@@ -110,11 +110,11 @@ mod seed {
     }
 }
 
-/// What is done when a client is lost in a round.
+/// The consequence of a client that crashes in a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnFailure {
-    /// One fresh process does the work again; if that is lost too, the client is dropped from the round.
+    /// A fresh process does the work again. If it crashes, too, the client is dropped from the round.
     Retry,
     /// The client is dropped from the round.
     Drop,
@@ -167,7 +167,7 @@ impl Experiment {
             .map_err(|error: toml::de::Error| Error::Experiment(error.to_string().trim().replace('\n', " ")))
     }
 
-    /// The text of `experiment.toml`.
+    /// Returns the text of `experiment.toml`.
     ///
     /// # Errors
     /// Returns [`Error::Encoding`], which no experiment meets.
@@ -243,12 +243,12 @@ impl Experiment {
         }
     }
 
-    /// The strategy, as the summary has it.
+    /// Returns the strategy, as the summary has it.
     pub fn strategy_name(&self) -> String {
         self.strategy_program.as_ref().map_or_else(|| self.strategy.to_string(), |command| format!("program {command}"))
     }
 
-    /// Returns the advice where training left the range of numbers, or has taught nothing.
+    /// Returns the advice for training that left the range of numbers, or that taught nothing.
     pub fn remedy(&self) -> String {
         match self.strategy.server {
             ServerOptimiser::Mean => "lower --lr".into(),
@@ -256,17 +256,17 @@ impl Experiment {
         }
     }
 
-    /// How many clients a round samples: the fraction of all, rounded, at least one.
+    /// Returns the number of clients that a round samples: the fraction of all, rounded, at least one.
     pub fn sampled_clients(&self) -> u32 {
         ((f64::from(self.clients) * self.fraction).round() as u32).clamp(1, self.clients.max(1))
     }
 
-    /// Updates below which a round fails, at least 1.
+    /// Returns the number of updates below which a round fails, at least 1.
     pub fn quorum(&self) -> u32 {
         self.min_clients.unwrap_or_else(|| self.sampled_clients().div_ceil(2))
     }
 
-    /// The last round.
+    /// Returns the last round.
     pub fn last_round(&self) -> u64 {
         if self.until_converged { self.max_rounds } else { self.rounds }
     }

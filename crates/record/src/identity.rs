@@ -1,4 +1,4 @@
-//! What a run executes that is not fedpipe, as the ledger knows it again.
+//! The identity of the code that a run executes and that is not fedpipe's.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ pub type Files = BTreeMap<String, String>;
 /// The model's dylib, and the files of the user's programs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CodeIdentity {
-    /// SHA-256 of the run's own copy of the dylib; none where the client is a program.
+    /// SHA-256 of the run's own copy of the dylib; none if the client is a program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dylib_sha256: Option<String>,
     /// SHA-256 of the files that the client's command names, by the word that names each.
@@ -24,8 +24,8 @@ pub struct CodeIdentity {
 }
 
 impl CodeIdentity {
-    /// What is `now` other than it was, a sentence each. (One kind in the place of another is a difference of the
-    /// experiments, and told as such.)
+    /// Returns the changes from this identity to the one of `now`, a sentence each. (A program in the place of a dylib
+    /// is a difference of the experiments.)
     pub fn changes(&self, now: &Self) -> Vec<String> {
         let mut told = match (&self.dylib_sha256, &now.dylib_sha256) {
             (Some(was), Some(is)) if was != is => vec![format!("{} is {is}, was {was}", MODEL)],
@@ -37,7 +37,7 @@ impl CodeIdentity {
     }
 }
 
-/// What the files of a command are now that they were not, a sentence each.
+/// Returns the changes of a command's files, a sentence each.
 fn changes(recorded: &Files, now: &Files) -> Vec<String> {
     let changed = recorded.iter().filter_map(|(word, was)| match now.get(word) {
         None => Some(format!("there is no file {word} here (a command is run in the folder of its run's start)")),
@@ -45,4 +45,30 @@ fn changes(recorded: &Files, now: &Files) -> Vec<String> {
         Some(_) => None,
     });
     changed.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(files: &[(&str, &str)]) -> Files {
+        files.iter().map(|&(word, sha256)| (word.to_owned(), sha256.to_owned())).collect()
+    }
+
+    #[test]
+    fn a_changed_or_missing_file_is_told_and_a_new_one_is_not() {
+        let identity = |dylib: Option<&str>, client: &[(&str, &str)]| CodeIdentity {
+            dylib_sha256: dylib.map(str::to_owned),
+            client_sha256: files(client),
+            strategy_sha256: files(&[]),
+        };
+        let was = identity(Some("1"), &[("a.py", "2"), ("b.py", "3")]);
+        assert_eq!(was.changes(&was), Vec::<String>::new());
+        let now = identity(Some("9"), &[("a.py", "8"), ("c.py", "7")]);
+        let changes = was.changes(&now);
+        assert_eq!(changes[..2], ["model.so is 9, was 1", "a.py is 8, was 2"]);
+        assert!(changes[2].starts_with("there is no file b.py here") && changes.len() == 3, "{changes:?}");
+        // A client in the place of a model is a difference of the experiments.
+        assert_eq!(identity(Some("1"), &[]).changes(&identity(None, &[])), Vec::<String>::new());
+    }
 }

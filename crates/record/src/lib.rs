@@ -1,4 +1,4 @@
-//! What a run is and what it leaves, as data, with the readers. No drawing, no process.
+//! The record of a run as data: its experiment, its files and their readers. No drawing, no process.
 //!
 //! - [`experiment`]: everything that decides a result, as `experiment.toml` keeps it; [`memory_limit`];
 //! - [`line`]: the lines of `ledger.jsonl` and their chain; [`round`], [`crash`], [`cause`], [`identity`];

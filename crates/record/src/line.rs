@@ -1,6 +1,6 @@
 //! `ledger.jsonl`: one line of compact JSON for everything that a run's result rests on. The lines are a chain: each
-//! carries the SHA-256 of the line before it, so that an edited line is found by the one after it. After the last line there
-//! is none.
+//! carries the SHA-256 of the line before it, so that an edited line is found by the one after it. After the last line
+//! there is none.
 
 use std::borrow::Cow;
 
@@ -46,17 +46,20 @@ pub enum Line<'a> {
         program: Cow<'a, CodeIdentity>,
         weights_sha256: Cow<'a, str>,
     },
-    /// The isolation that the kernel enforces on every client of this session; where they are elsewhere, on the one of a process.
+    /// The isolation that the kernel enforces on every client of this session; where they are elsewhere, on the one of
+    /// a process.
     Isolation {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         process: Option<u32>,
         #[serde(flatten)]
         in_force: Cow<'a, InForce>,
     },
-    /// The same, of a strategy that is a program.
+    /// The isolation of a strategy that is a program.
     StrategyIsolation(Cow<'a, InForce>),
-    Lost(Cow<'a, ClientCrash>),
-    StrategyLost(Cow<'a, StrategyCrash>),
+    #[serde(rename = "lost")]
+    ClientCrashed(Cow<'a, ClientCrash>),
+    #[serde(rename = "strategy_lost")]
+    StrategyCrashed(Cow<'a, StrategyCrash>),
     Round(Cow<'a, Round>),
     /// The run goes on from the checkpoint after `round`.
     Resumed {
@@ -76,12 +79,12 @@ pub enum Line<'a> {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         data: Option<Cow<'a, DataIdentity>>,
     },
-    /// From `round` on, the dylib is another.
+    /// The clients run another dylib from `round` on.
     Reloaded {
         round: u64,
         dylib_sha256: Cow<'a, str>,
     },
-    /// A dylib was to be taken before `round`, and was not.
+    /// A dylib was to be taken before `round`, and was refused or reverted.
     ReloadRefused {
         round: u64,
         reason: Cow<'a, str>,
@@ -89,7 +92,19 @@ pub enum Line<'a> {
     Finished(Cow<'a, Summary>),
 }
 
-/// A line and its link.
+impl Line<'_> {
+    /// Returns the round that is next when this line is written; `None` for a line that any round may follow.
+    pub(crate) fn next_round(&self) -> Option<u64> {
+        match self {
+            Line::Round(round) => Some(round.round),
+            Line::Reloaded { round, .. } | Line::ReloadRefused { round, .. } => Some(*round),
+            Line::Resumed { round, .. } => Some(round.saturating_add(1)),
+            _ => None,
+        }
+    }
+}
+
+/// A line and its link to the line before.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Chained<'a> {
     #[serde(flatten)]
@@ -113,12 +128,12 @@ impl Default for Position {
 }
 
 impl Position {
-    /// The place after `line`.
+    /// Returns the place after `line`.
     pub fn after(&self, line: &[u8]) -> Self {
         Self { bytes: self.bytes + line.len() as u64 + 1, hash: bytes_sha256(line) }
     }
 
-    /// The text of a line that follows here, with its line feed, and the place after it.
+    /// Returns the text of a line that follows here, with its line feed, and the place after the line.
     ///
     /// # Errors
     /// Returns those of serialising, which a line does not meet.
@@ -130,7 +145,8 @@ impl Position {
     }
 }
 
-/// The processor and what `nn` can use of it. The bits are the same on all that have FMA; who meets others wants to know.
+/// The processor and the instruction sets that `nn` can use. The bits are the same on all processors with FMA; the name
+/// helps to explain a difference.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Cpu {
     name: String,
@@ -148,5 +164,22 @@ impl Cpu {
         let known = ["fma", "avx2", "avx512f"];
         let features = field("flags").split(' ').filter(|flag| known.contains(flag)).map(str::to_owned).collect();
         Self { name: field("model name"), arch: std::env::consts::ARCH.into(), features }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_line_carries_the_hash_of_the_line_before() {
+        let line = || Line::Reloaded { round: 1, dylib_sha256: "s".into() };
+        let (first, position) = Position::default().chained(line()).unwrap();
+        let (second, _) = position.chained(line()).unwrap();
+        let text = first.strip_suffix(b"\n").unwrap();
+        assert_eq!(position, Position { bytes: first.len() as u64, hash: bytes_sha256(text) });
+        assert_eq!(position, Position::default().after(text));
+        let prev = |line: &[u8]| serde_json::from_slice::<Chained<'static>>(line).unwrap().prev.into_owned();
+        assert_eq!([prev(&first), prev(&second)], ["0".repeat(64), position.hash]);
     }
 }

@@ -1,5 +1,7 @@
 //! The names of the files in a run directory.
 
+use std::{ffi::OsStr, path::Path};
+
 /// The experiment.
 pub const EXPERIMENT: &str = "experiment.toml";
 
@@ -41,8 +43,68 @@ pub fn model_from(round: u64) -> String {
     format!("{MODEL_FROM}{round:06}.so")
 }
 
-/// Returns `true` for the name of a file or folder that a run makes in its directory, also if the run was killed.
-pub fn is_part_of_run(name: &str) -> bool {
+/// Returns `true` for a path, relative to the run directory, that a run makes, also if the run was killed.
+pub fn is_part_of_run(path: &Path) -> bool {
+    let Some(name) = path.file_name().and_then(OsStr::to_str) else { return false };
+    match path.parent().and_then(Path::to_str) {
+        Some("") => is_entry_of_run(name),
+        Some(CHECKPOINTS) => is_checkpoint(name) || name.starts_with(DRAFT),
+        Some(LOGS) => is_log(name),
+        _ => false,
+    }
+}
+
+fn is_checkpoint(name: &str) -> bool {
+    let parts = name.strip_suffix(".safetensors").and_then(|stem| stem.split_once('-'));
+    parts.is_some_and(|(round, digest)| is_number(round) && digest.chars().all(|c| c.is_ascii_hexdigit()))
+}
+
+fn is_log(name: &str) -> bool {
+    name.strip_suffix(".log").is_some_and(|client| client == "strategy" || is_number(client))
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_digit())
+}
+
+fn is_entry_of_run(name: &str) -> bool {
     let parts = [CHECKPOINTS, EXPERIMENT, LEDGER, LOCK, LOGS, MODEL, PARTITIONS, PICTURE, SUMMARY, WEIGHTS];
     parts.contains(&name) || name.starts_with(MODEL_FROM) || name.starts_with(DRAFT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_others_are_no_part_of_a_run() {
+        let parts = [
+            "ledger.jsonl",
+            "result.png",
+            "model-from-000003.so",
+            ".new-x1",
+            "clients",
+            "checkpoint",
+            "clients/000.log",
+            "clients/strategy.log",
+            "checkpoint/000012-0a1b.safetensors",
+            "checkpoint/.new-x1",
+        ];
+        for part in parts {
+            assert!(is_part_of_run(Path::new(part)), "{part}");
+        }
+        let others = [
+            "thesis.tex",
+            "clients/thesis.tex",
+            "clients/a.log",
+            "checkpoint/data.csv",
+            "checkpoint/mine",
+            "checkpoint/mine.safetensors",
+            "clients/x/000.log",
+            "data/ledger.jsonl",
+        ];
+        for other in others {
+            assert!(!is_part_of_run(Path::new(other)), "{other}");
+        }
+    }
 }

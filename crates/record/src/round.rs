@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::finite::Finite;
 
-/// A round, as the ledger keeps it.
+/// The record of a round.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Round {
-    /// From 1.
+    /// The number of the round, from 1.
     pub round: u64,
-    /// On the test set, 0..=1, of the new global weights.
+    /// The accuracy of the new global weights on the test set, from 0 to 1.
     pub accuracy: Finite,
     /// Mean test loss of the new global weights.
     pub loss: Finite,
@@ -18,19 +18,19 @@ pub struct Round {
     pub training_loss: Finite,
     /// Clients whose update was aggregated.
     pub clients: u32,
-    /// Sampled clients whose update was not.
+    /// Sampled clients whose update was not aggregated.
     pub failed: u32,
-    /// Who was aggregated, ascending; left out where it is everybody.
+    /// The aggregated clients, ascending; left out if all clients were aggregated.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub participants: Vec<u32>,
     /// SHA-256 of the new global weights.
     pub weights_sha256: String,
-    /// SHA-256 of the server's state after the round; left out where the strategy has none.
+    /// SHA-256 of the server's state after the round; left out if the strategy has no state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_sha256: Option<String>,
-    /// Relative change of the global weights; none where they were all zero before.
+    /// Relative change of the global weights; none if all weights were zero before.
     pub weights_change: Option<Finite>,
-    /// From sampling to the end of evaluation.
+    /// The time from sampling to the end of evaluation.
     pub seconds: Finite,
 }
 

@@ -1,4 +1,4 @@
-//! What a run came to: `summary.json` and `model.safetensors`.
+//! The result of a run, as `summary.json` keeps it.
 
 use fedpipe_data::counted;
 use serde::{Deserialize, Serialize};
@@ -19,39 +19,39 @@ pub struct Summary {
     pub client: Option<String>,
     /// The dataset's name.
     pub dataset: String,
-    /// How many clients hold a partition.
+    /// The number of clients.
     pub clients: u32,
     /// Rounds that were completed.
     pub rounds: u64,
-    /// As the user would type it.
+    /// The strategy, as the user would type it.
     pub strategy: String,
-    /// As the user would type it.
+    /// The partition scheme, as the user would type it.
     pub partition: String,
     /// The run's seed.
     pub seed: u64,
-    /// Of the final weights on the test set, 0..=1; none where no round was completed.
+    /// The accuracy of the final weights on the test set, from 0 to 1; none if no round was completed.
     pub accuracy: Option<Finite>,
     /// Mean test loss of the final weights.
     pub loss: Option<Finite>,
     /// Mean test loss of the initial weights; `None` if the rounds did not come to their end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initial_loss: Option<Finite>,
-    /// `true` if the test loss of a round was below that of the initial weights; `None` if that is not known.
+    /// `true` if a round was better than the initial weights and than a guess; `None` if that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_fell: Option<bool>,
     /// SHA-256 of the final weights: little-endian f32 in layout order.
     pub weights_sha256: String,
     /// From the start of the process to the end of the last round.
     pub wall_seconds: Finite,
-    /// Client processes that were lost.
+    /// Client processes that crashed.
     pub failures: u64,
-    /// Whether a client was left out of a round, so that another run may have other bits.
+    /// `true` if a client was left out of a round, so that another run may have other bits.
     pub clients_dropped: bool,
     /// Why the run ended.
     pub stopped: Stop,
 }
 
-/// Why a run ended.
+/// The reason why a run ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stop {
@@ -59,18 +59,24 @@ pub enum Stop {
     Rounds,
     /// Neither the weights nor the training loss change any more.
     Converged,
-    /// They still change, but the rounds allowed are done.
+    /// The run has not converged, but the rounds allowed are done.
     MaxRounds,
-    /// Somebody sent this signal.
+    /// This signal stopped the run.
     Signal(i32),
     /// A round failed, for this reason.
     Failed(String),
 }
 
-/// Returns `true` if a round has a test loss below that of the initial weights.
-pub fn loss_fell(initial: Option<Finite>, rounds: &[Round]) -> Option<bool> {
-    let initial = initial.filter(|_| !rounds.is_empty())?;
-    Some(rounds.iter().any(|round| round.loss.get() < initial.get()))
+/// Returns `true` if a round is better than the initial weights and than a guess among the classes: its test loss is below
+/// that of the initial weights, and its loss is below ln(`classes`) or its accuracy above 1.5 / `classes`.
+pub fn loss_fell(initial: Option<Finite>, classes: u32, rounds: &[Round]) -> Option<bool> {
+    let initial = initial.filter(|_| !rounds.is_empty())?.get();
+    let (guess, chance) = (libm::log(f64::from(classes)), 1.0 / f64::from(classes));
+    let is_better = |round: &Round| {
+        let (loss, accuracy) = (round.loss.get(), round.accuracy.get());
+        loss < initial && (loss < guess || accuracy > 1.5 * chance)
+    };
+    Some(rounds.iter().any(is_better))
 }
 
 impl Summary {
@@ -87,5 +93,43 @@ impl Summary {
     pub fn to_text(&self) -> Result<String> {
         let text = serde_json::to_string_pretty(self).map_err(|error| Error::Encoding(error.to_string()))?;
         Ok(format!("{text}\n"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round(loss: f64) -> Round {
+        let finite = |number: f64| Finite::try_from(number).unwrap();
+        Round {
+            round: 1,
+            accuracy: finite(0.0),
+            loss: finite(loss),
+            training_loss: finite(0.0),
+            clients: 1,
+            failed: 0,
+            participants: Vec::new(),
+            weights_sha256: String::new(),
+            server_sha256: None,
+            weights_change: None,
+            seconds: finite(0.0),
+        }
+    }
+
+    #[test]
+    fn a_loss_fell_if_any_round_was_below_the_initial_one() {
+        let initial = Finite::try_from(1.0).ok();
+        assert_eq!(loss_fell(initial, 10, &[round(2.0), round(0.5), round(3.0)]), Some(true));
+        assert_eq!(loss_fell(initial, 10, &[round(1.0)]), Some(false));
+        assert_eq!(loss_fell(initial, 10, &[]), None);
+        assert_eq!(loss_fell(None, 10, &[round(0.5)]), None);
+        // A guess among 10 classes has a loss of ln 10, and an accuracy of 0.1.
+        let initial = Some(Finite::try_from(2.385).unwrap());
+        let guess = |accuracy: f64| Round { accuracy: Finite::try_from(accuracy).unwrap(), ..round(2.307) };
+        assert_eq!(
+            [0.1, 0.15, 0.6].map(|accuracy| loss_fell(initial, 10, &[guess(accuracy)])),
+            [0.1, 0.15, 0.6].map(|a| Some(a > 0.15))
+        );
     }
 }

@@ -4,9 +4,9 @@
 /// Rounds in a row that must be below the tolerance.
 pub const PATIENCE: u32 = 3;
 
-/// The convergence of a run. A run has converged when for [`PATIENCE`] rounds in a row both the relative change of the global weights,
-/// ‖w_t − w_{t−1}‖ / ‖w_{t−1}‖, and that of the mean training loss, |L_t − L_{t−1}| / |L_{t−1}|, are below the
-/// tolerance.
+/// The convergence of a run. A run has converged when for [`PATIENCE`] rounds in a row both the relative change of the
+/// global weights, ‖w_t − w_{t−1}‖ / ‖w_{t−1}‖, and that of the mean training loss, |L_t − L_{t−1}| / |L_{t−1}|, are
+/// below the tolerance.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Convergence {
     tolerance: f64,

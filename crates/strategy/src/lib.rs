@@ -7,7 +7,7 @@
 //! - [`local_optimiser`]: the optimiser of a client, as it is named and checked;
 //! - [`range`]: the range of weights.
 //!
-//! What is absent, on purpose: clocks, threads, files and global random state. Averaging is the host's, which splits it
+//! Absent on purpose: clocks, threads, files and global random state. Averaging is the host's, which splits it
 //! over the cores.
 
 pub mod convergence;

@@ -59,12 +59,12 @@ impl Range {
 }
 
 impl LocalOptimiser {
-    /// The learning rate where none is given.
+    /// Returns the learning rate if none is given.
     pub fn default_rate(&self) -> f32 {
         KNOWN.iter().find(|row| row.name == self.name).map_or(0.1, |row| row.rate)
     }
 
-    /// What a client is told: a JSON object with `name` and the parameters, `-` written as `_`.
+    /// Returns the text that a client receives: a JSON object with `name` and the parameters, `-` written as `_`.
     pub fn to_json(&self) -> String {
         let parameters = self.parameters.iter().map(|(key, value)| (key.replace('-', "_"), (*value).into()));
         let name = [("name".to_owned(), self.name.clone().into())];

@@ -18,7 +18,7 @@ impl Default for Strategy {
 }
 
 impl Strategy {
-    /// The name in the table.
+    /// Returns the name in the table.
     pub fn name(&self) -> &'static str {
         match self.server {
             ServerOptimiser::Mean => "fedavg",

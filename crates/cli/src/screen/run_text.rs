@@ -44,12 +44,12 @@ pub(crate) fn end_reason(summary: &Summary, tolerance: f64) -> Option<String> {
     })
 }
 
-/// Returns the warning about a run whose test loss never fell below that of the initial weights.
+/// Returns the warning about a run in which no round was better than the initial weights, or than a guess.
 pub(crate) fn no_progress_warning(summary: &Summary, remedy: &str) -> Option<String> {
     let initial = summary.initial_loss.filter(|_| summary.loss_fell == Some(false))?.get();
     Some(format!(
-        "warning: the test loss never fell below {initial:.4}, that of the initial weights: the run has learned nothing; \
-         {remedy}"
+        "warning: no round was better than the initial weights (test loss {initial:.4}) or than a guess: the run has \
+         learned nothing; {remedy}"
     ))
 }
 

@@ -10,7 +10,7 @@ use fedpipe_data::{Cache, Source, is_dataset_file, is_manifest};
 
 use fedpipe_record::{experiment::Experiment, names::LEDGER};
 
-use crate::{experiment::Launch, run::directory::RunDir};
+use crate::experiment::Launch;
 
 /// The number of levels below a folder that are searched for runs and datasets.
 const LEVELS: usize = 6;
@@ -36,8 +36,8 @@ pub(crate) struct Closed {
 
 impl Closed {
     /// Closes the cache, the dataset, the run in `directory` and the run that it repeats.
-    pub(crate) fn of_run(launch: &Launch, experiment: &Experiment, directory: &RunDir) -> Self {
-        let runs = launch.closed.iter().map(PathBuf::as_path).chain([directory.path()]);
+    pub(crate) fn of_run(launch: &Launch, experiment: &Experiment, directory: &Path) -> Self {
+        let runs = launch.closed.iter().map(PathBuf::as_path).chain([directory]);
         Self::of(&launch.cache, Some(&experiment.data), runs)
     }
 

@@ -13,20 +13,19 @@ use std::{
     time::Duration,
 };
 
+use fedpipe_record::cause::tame;
 use nix::{
     poll::PollTimeout,
     sys::signal::{Signal, killpg},
 };
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use fedpipe_record::cause::tame;
-
 use crate::{
-    error::{Error, Result},
-    process::{
-        poll::wait_readable,
+    error::{
+        Error, Result,
         start_error::{StartCall, failed},
     },
+    process::poll::wait_readable,
 };
 
 /// The time that a version manager has.

@@ -20,7 +20,10 @@ use fedpipe_record::{crash::Consequence, digest::bytes_sha256, experiment::OnFai
 
 use crate::{
     disk::{TemporaryFolder, temporary_folder},
-    error::{Error, Result},
+    error::{
+        Error, Result,
+        start_error::{StartCall, failed as start_failed},
+    },
     experiment::limits::isolation,
     fleet::{
         Fleet, Incident, Job,
@@ -28,11 +31,7 @@ use crate::{
         describe::describe,
     },
     node::socket::{Connection, Listener, is_stop},
-    process::{
-        conversation::Environment,
-        spawn::ClientCommand,
-        start_error::{StartCall, failed as start_failed},
-    },
+    process::{conversation::Environment, spawn::ClientCommand},
 };
 
 /// The configuration of a node.

@@ -19,16 +19,18 @@ use std::{
 use fedpipe_protocol::{FrameError, Limits, Part, Parts, Reply, Request, Setup, Spare, WEIGHTS, read};
 use nix::sched::CpuSet;
 
-use crate::process::{
-    affinity::keep_on,
-    end::{ConversationEnd, ProcessExit},
-    launch::Launched,
-    peer::{Peer, PeerPlan, PeerReply},
-    pipes::{WaitError, WaitFor, has_exited, wait_error},
-    spawn::Spawner,
-    start_error::{StartCall, StartError, failed},
-    stray::new_mark,
-    wakeup::Wakeup,
+use crate::{
+    error::start_error::{StartCall, StartError, failed},
+    process::{
+        affinity::keep_on,
+        end::{ConversationEnd, ProcessExit},
+        launch::Launched,
+        peer::{Peer, PeerPlan, PeerReply},
+        pipes::{WaitError, WaitFor, has_exited, wait_error},
+        spawn::Spawner,
+        stray::new_mark,
+        wakeup::Wakeup,
+    },
 };
 
 /// The name of a client process. A process that is started again in the same slot has another generation.

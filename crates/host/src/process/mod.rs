@@ -13,6 +13,5 @@ pub(crate) mod poll;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod scripted;
 pub(crate) mod spawn;
-pub(crate) mod start_error;
 pub(crate) mod stray;
 pub(crate) mod wakeup;

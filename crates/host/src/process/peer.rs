@@ -16,15 +16,17 @@ use fedpipe_record::cause::Cause;
 use nix::unistd::Pid;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::process::{
-    container,
-    end::{ConversationEnd, Ending, ProcessExit, Running, exit_cause},
-    log::ClientLog,
-    pipes::{Link, WaitFor},
-    spawn::{Spawned, Spawner},
-    start_error::StartError,
-    stray::end_strays,
-    wakeup::Wakeup,
+use crate::{
+    error::start_error::StartError,
+    process::{
+        container,
+        end::{ConversationEnd, Ending, ProcessExit, Running, exit_cause},
+        log::ClientLog,
+        pipes::{Link, WaitFor},
+        spawn::{Spawned, Spawner},
+        stray::end_strays,
+        wakeup::Wakeup,
+    },
 };
 
 /// The time that a peer has to exit after its pipe was closed.

@@ -11,13 +11,15 @@ use std::{
 
 use nix::unistd::Pid;
 
-use crate::process::{
-    end::Running,
-    peer::{Peer, PeerPlan},
-    pipes::Ends,
-    spawn::{Spawned, Spawner},
-    start_error::StartError,
-    wakeup::Wakeup,
+use crate::{
+    error::start_error::StartError,
+    process::{
+        end::Running,
+        peer::{Peer, PeerPlan},
+        pipes::Ends,
+        spawn::{Spawned, Spawner},
+        wakeup::Wakeup,
+    },
 };
 
 /// A peer that is no process and never exits.

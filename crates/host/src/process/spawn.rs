@@ -21,11 +21,13 @@ use nix::{
 };
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use crate::process::{
-    end::{ChildProcess, Running},
-    pipes::Ends,
-    start_error::{StartCall, StartError, failed},
-    stray::MARK,
+use crate::{
+    error::start_error::{StartCall, StartError, failed},
+    process::{
+        end::{ChildProcess, Running},
+        pipes::Ends,
+        stray::MARK,
+    },
 };
 
 /// The variables of the host's environment that a client of a dylib inherits. The others may hold secrets, and a model

@@ -1,4 +1,4 @@
-//! Averaging: from many flat weight vectors to one, split over the cores.
+//! Averaging: the weighted mean of flat weight vectors, split over the cores.
 
 use std::thread::available_parallelism;
 
@@ -17,7 +17,7 @@ pub(crate) struct ClientUpdate {
 /// Returns the mean of the updates' weights. A client counts by its examples (McMahan 2017).
 ///
 /// # Panics
-/// As [`weighted_mean`].
+/// Panics as [`weighted_mean`] does.
 pub(crate) fn mean_by_examples(updates: &[ClientUpdate]) -> Vec<f32> {
     let members: Vec<(f64, &[f32])> =
         updates.iter().map(|update| (update.header.examples as f64, update.weights.as_slice())).collect();
@@ -45,7 +45,7 @@ pub fn weighted_mean(members: &[(f64, &[f32])]) -> Vec<f32> {
     mean
 }
 
-/// A block of sums stays in the first cache while all members pass by.
+/// The elements of a block. Its sums stay in the first cache while all members are added.
 const BLOCK: usize = 1024;
 
 /// Σ n_k w_k for the elements from `start` on. Four members at a time, one after the other, so that a sum is loaded and
@@ -67,8 +67,8 @@ fn block(members: &[(f64, &[f32])], start: usize, sums: &mut [f64]) {
     }
 }
 
-/// Fills `out`, of whose elements each is a function of its index alone, by `fill(start, part)`; on all cores where there
-/// is work for them. The parts are no part of a result.
+/// Fills `out`, of whose elements each is a function of its index alone, by `fill(start, part)`; on all cores where
+/// there is work for them. The parts are no part of a result.
 fn element_wise(out: &mut [f32], members: usize, fill: impl Fn(usize, &mut [f32]) + Sync) {
     /// Values that are read sooner than a thread starts.
     const FEW: usize = 1 << 18;
@@ -89,6 +89,15 @@ mod tests {
     fn it_is_the_closed_form() {
         let mean = weighted_mean(&[(1.0, &[1.0, -2.0, 0.5]), (3.0, &[5.0, 2.0, 0.5])]);
         assert_eq!(mean, [4.0, 1.0, 0.5]);
+    }
+
+    #[test]
+    fn a_client_counts_by_its_examples() {
+        let update = |client, examples, weight| ClientUpdate {
+            header: Update { client, round: 1, steps: 1, accumulation: None, loss_sum: 0.0, correct: 0, examples },
+            weights: vec![weight],
+        };
+        assert_eq!(mean_by_examples(&[update(0, 1, 1.0), update(1, 3, 5.0)]), [4.0]);
     }
 
     #[test]

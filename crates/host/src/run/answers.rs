@@ -81,8 +81,8 @@ pub(crate) fn only(parts: &Parts, known: &[&str]) -> Checked {
     }
 }
 
-/// Returns whether `sum` can be the loss of so many examples. The loss of one is at most what f32 holds, so that no sum over
-/// clients or blocks overflows.
+/// Returns whether `sum` can be the loss of so many examples. The loss of one is at most what f32 holds, so that no sum
+/// over clients or blocks overflows.
 fn is_loss_sum(sum: f64, examples: u64) -> bool {
     sum.abs() <= examples as f64 * f64::from(f32::MAX)
 }

@@ -92,7 +92,7 @@ impl Clients {
     pub(super) fn start_strategy(&mut self, context: &RunContext<'_>) -> Result<()> {
         let RunContext { experiment, launch, directory, control } = *context;
         let Some(foreign) = strategy_program(experiment)? else { return Ok(()) };
-        let closed = Closed::of_run(launch, experiment, directory);
+        let closed = Closed::of_run(launch, experiment, directory.path());
         let launched = foreign.launched(&launch.launcher, &closed, experiment.isolation)?;
         let program = StrategyProgram::start(launched, experiment, self.layout()?, directory, &control.stop)?;
         self.program = Some(program);
@@ -162,7 +162,7 @@ fn environment(context: &RunContext<'_>, spare: Arc<Spare>) -> Result<Environmen
     let RunContext { experiment, launch, directory, .. } = *context;
     let (command, launched) = match client_program(experiment)? {
         Some(foreign) => {
-            let closed = Closed::of_run(launch, experiment, directory);
+            let closed = Closed::of_run(launch, experiment, directory.path());
             let (command, launched) = foreign.launched(&launch.command, &closed, experiment.isolation)?;
             (command, Some(launched))
         }

@@ -1,4 +1,4 @@
-//! The run directory: everything that a run leaves.
+//! The run directory, which holds all files of a run.
 
 use std::{
     fs,
@@ -33,11 +33,11 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct RunDir {
     path: PathBuf,
-    /// Whether the folder that it is in was made for it.
+    /// `true` if the parent folder was made for this directory.
     made_parent: bool,
-    /// The matters that the file system refused and the run goes on without, a sentence each.
+    /// The operations that the file system refused, and without which the run goes on; a sentence each.
     pub(crate) warnings: Vec<String>,
-    /// The run of before, which is removed with this value.
+    /// The run that this one replaces. It is removed with this value.
     pub(crate) replaced: Option<Replaced>,
     /// Holds the lock; the host's process number in it is for people.
     _lock: fs::File,
@@ -64,7 +64,7 @@ impl RunDir {
         Error::Output(format!("another fedpipe is at work in {}; wait for it", path.display()))
     }
 
-    /// The directory of a run that goes on.
+    /// Opens and locks the directory of a run that goes on.
     ///
     /// # Errors
     /// [`Error::Output`] where there is no run, or another host works in it.
@@ -141,7 +141,7 @@ impl RunDir {
         }
     }
 
-    /// As [`RunDir::create`] in the place of the run `before`, or nothing where `out` is there and not empty.
+    /// Makes the directory in the place of the run `before`. Returns `None` if `out` is there and is not empty.
     fn create_at(
         experiment: &Experiment,
         dylib: Option<&Path>,
@@ -190,7 +190,7 @@ impl RunDir {
         self.path.join(names::LOGS)
     }
 
-    /// The dylib of the first rounds.
+    /// Returns the dylib of the first rounds.
     ///
     /// # Errors
     /// [`Error::Output`] where it cannot be read.
@@ -198,7 +198,7 @@ impl RunDir {
         self.dylib(names::MODEL)
     }
 
-    /// A dylib of the run by its name.
+    /// Returns a dylib of the run by its name.
     ///
     /// # Errors
     /// [`Error::Output`] where it cannot be read.
@@ -213,14 +213,14 @@ impl RunDir {
     /// Copies a dylib that is used from `round` on.
     pub(crate) fn take_model(&self, round: u64, source: &Path) -> Result<Dylib> {
         let bytes =
-            fs::read(source).map_err(|error| Error::Model(format!("cannot read {}: {error}", source.display())))?;
+            read_regular(source).map_err(|error| Error::Model(format!("cannot read {}: {error}", source.display())))?;
         let name = names::model_from(round);
         self.write(&name, &bytes)?;
         Ok(Dylib { path: self.path.join(name), sha256: bytes_sha256(&bytes) })
     }
 
-    /// Removes the later dylibs of which the ledger does not `know`, by their names: a resume cuts off the lines that tell
-    /// of them. Returns how many there were.
+    /// Removes the later dylibs of which the ledger does not `know`, by their names: a resume cuts off the lines that
+    /// tell of them. Returns how many there were.
     ///
     /// # Errors
     /// Those of listing the directory, and of removing them.
@@ -237,12 +237,12 @@ impl RunDir {
         Ok(dropped)
     }
 
-    /// Forgets the dylib that was to be used from `round` on.
+    /// Removes the dylib that was copied for `round` and the later ones.
     pub(crate) fn drop_model(&self, round: u64) {
         let _ = fs::remove_file(self.path.join(names::model_from(round)));
     }
 
-    /// Removes the results: the run goes on, so that they are not its own any more.
+    /// Removes the results of a run that goes on.
     ///
     /// # Errors
     /// [`Error::Output`] where one is there and cannot be removed.
@@ -278,7 +278,8 @@ impl RunDir {
         }
     }
 
-    /// Writes the list of partitions, unless it is there. It is not put on the disk, since it can be made again from the data.
+    /// Writes the list of partitions, unless it is there. It is not put on the disk, since it can be made again from
+    /// the data.
     pub(crate) fn list_partitions(&self, digests: &str) -> Result<()> {
         let path = self.path.join(names::PARTITIONS);
         if fs::read(&path).is_ok_and(|there| there == digests.as_bytes()) {
@@ -287,7 +288,7 @@ impl RunDir {
         fs::write(&path, digests).map_err(|error| Error::in_run("write", &path, &error))
     }
 
-    /// Writes `name`, whole or not at all.
+    /// Writes the file `name`, whole or not at all.
     pub(crate) fn write(&self, name: &str, contents: &[u8]) -> Result<()> {
         let path = self.path.join(name);
         write_whole(&path, contents).map_err(|error| Error::in_run("write", &path, &error))
@@ -361,5 +362,52 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         let given = RunDir::create(&experiment, None, Some(&out), false).unwrap_err().to_string();
         assert!(given.ends_with("already holds a run; give another folder with --out, or --overwrite"), "{given}");
+    }
+
+    #[test]
+    fn only_the_dylibs_that_the_ledger_lacks_are_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let experiment = Experiment { client: Some("true".into()), ..Experiment::default() };
+        let (directory, _) = RunDir::create(&experiment, None, Some(&folder.path().join("a")), false).unwrap();
+        let source = folder.path().join("new.so");
+        fs::write(&source, "dylib").unwrap();
+        let taken = directory.take_model(2, &source).unwrap();
+        assert_eq!(taken, directory.dylib(&names::model_from(2)).unwrap());
+        directory.take_model(3, &source).unwrap();
+        assert_eq!(directory.drop_models_unless(|name| name == names::model_from(2)).unwrap(), 1);
+        assert!(directory.dylib(&names::model_from(2)).is_ok() && directory.dylib(&names::model_from(3)).is_err());
+        directory.drop_model(2);
+        assert!(directory.dylib(&names::model_from(2)).is_err());
+    }
+
+    #[test]
+    fn a_directory_goes_with_a_run_that_could_not_begin_and_stays_after_a_crash() {
+        let folder = tempfile::tempdir().unwrap();
+        let experiment = Experiment { client: Some("true".into()), ..Experiment::default() };
+        let out = folder.path().join("runs/a");
+        let errors: [(Error, bool); 4] = [
+            (Error::Model("m".into()), true),
+            (Error::Isolation("i".into()), true),
+            (Error::Round("r".into()), false),
+            (Error::Output("o".into()), false),
+        ];
+        for (error, is_gone) in errors {
+            let (directory, _) = RunDir::create(&experiment, None, Some(&out), false).unwrap();
+            directory.discard_if_never_begun(&error, None);
+            assert_eq!(!folder.path().join("runs").exists(), is_gone, "{error:?}");
+            let _ = fs::remove_dir_all(folder.path().join("runs"));
+        }
+    }
+
+    #[test]
+    fn results_of_an_earlier_session_are_dropped_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let experiment = Experiment { client: Some("true".into()), ..Experiment::default() };
+        let (directory, _) = RunDir::create(&experiment, None, Some(&folder.path().join("a")), false).unwrap();
+        directory.write(names::SUMMARY, b"{}").unwrap();
+        directory.write(names::PARTITIONS, b"p").unwrap();
+        directory.drop_results().unwrap();
+        directory.drop_results().unwrap();
+        assert!(!directory.path().join(names::SUMMARY).exists() && directory.path().join(names::PARTITIONS).exists());
     }
 }

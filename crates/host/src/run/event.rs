@@ -1,4 +1,4 @@
-//! Everything that happens in a run, as one closed enum: the CLI draws it, the ledger writes it, tests assert on it.
+//! The events of a run, as one closed enum. The command shows them, the ledger records them, and tests compare them.
 
 use std::{fs::File, io, path::Path};
 
@@ -18,30 +18,30 @@ use crate::{
     run::ledger::{Ledger, line_of},
 };
 
-/// Something that happened.
+/// An event of a run.
 #[derive(Debug)]
 pub enum Event<'a> {
     /// The run directory is there.
     Started {
-        /// What is run.
+        /// The experiment of the run.
         experiment: &'a Experiment,
         /// The run directory.
         directory: &'a Path,
     },
-    /// The run goes on from a checkpoint, or from its start where it has none.
+    /// The run goes on from a checkpoint, or from its start if it has none.
     Resumed {
-        /// What is run.
+        /// The experiment of the run.
         experiment: &'a Experiment,
         /// The run directory.
         directory: &'a Path,
         /// The last whole round.
         round: u64,
-        /// Lines of the ledger that came later and were cut off.
+        /// The lines of the ledger after that round, which were cut off.
         cut_lines: u64,
-        /// What was overruled with `--force`.
+        /// The differences that `--force` overruled.
         forced: &'a [String],
     },
-    /// Something that is not as it should be, but costs nothing; one sentence.
+    /// A defect that costs nothing, in one sentence.
     Warning(&'a str),
     /// From this round on the clients run another dylib.
     Reloaded {
@@ -50,16 +50,16 @@ pub enum Event<'a> {
         /// SHA-256 of the new dylib's file.
         dylib_sha256: &'a str,
     },
-    /// A new dylib was not taken, or its first round failed: the old one stays, also for that round.
+    /// A new dylib was refused, or its first round failed. The old dylib stays, also for that round.
     ReloadRefused {
-        /// The round before which it was asked for.
+        /// The round before which the reload was asked for.
         round: u64,
         /// One sentence.
         reason: &'a str,
     },
     /// A step of fetching or dealing.
     Data(&'a DataStep),
-    /// Every client has its partition file, or has said how many examples its own has.
+    /// Every client has its partition file, or has reported the size of its own partition.
     Dealt {
         /// The dataset.
         dataset: &'a DatasetInfo,
@@ -72,19 +72,19 @@ pub enum Event<'a> {
     Ready {
         /// The model.
         model: &'a Ready,
-        /// What the clients run.
+        /// The identity of the code that the clients run.
         program: &'a CodeIdentity,
         /// SHA-256 of the initial weights.
         weights_sha256: &'a str,
     },
-    /// Tells the isolation of the clients, by the word of each.
+    /// The isolation of the clients, as each client reports it.
     Isolated {
-        /// The client process; none where it is what all have, as those of this machine.
+        /// The client process; none if all processes have this isolation, as on this machine.
         process: Option<u32>,
         /// The isolation.
         in_force: &'a InForce,
     },
-    /// What the kernel enforces on a strategy that is a program.
+    /// The isolation that the kernel enforces on a strategy that is a program.
     StrategyIsolated(&'a InForce),
     /// A round begins.
     RoundStarted {
@@ -97,16 +97,16 @@ pub enum Event<'a> {
     Trained {
         /// The round.
         round: u64,
-        /// Whose.
+        /// The client.
         client: u32,
     },
-    /// A client process was lost.
+    /// A client process crashed.
     Crashed(&'a ClientCrash),
-    /// The process of a strategy that is a program was lost.
+    /// The process of a strategy that is a program crashed.
     StrategyCrashed(&'a StrategyCrash),
     /// A round is over.
     RoundEnded(&'a Round),
-    /// The run is over, by itself or stopped.
+    /// The run has ended, by itself or by a stop.
     Finished(&'a Summary),
 }
 
@@ -125,7 +125,7 @@ impl<F: FnMut(&Event<'_>) -> anyhow::Result<()>> Observer for F {
     }
 }
 
-/// Who hears of a run: the ledger first, then the observer.
+/// The receivers of a run's events: the ledger first, then the observer.
 pub(crate) struct Journal<'a> {
     ledger: Ledger,
     observer: &'a mut dyn Observer,
@@ -139,7 +139,7 @@ impl<'a> Journal<'a> {
     /// Writes the event into the ledger, if a result rests on it, and tells the observer.
     ///
     /// # Errors
-    /// [`Error::Output`] where the ledger cannot be written; those of the observer.
+    /// Returns [`Error::Output`] if the ledger cannot be written, and the errors of the observer.
     pub(crate) fn tell(&mut self, event: &Event<'_>) -> Result<()> {
         let written = line_of(event).map_or(Ok(()), |line| self.ledger.append(line));
         written.map_err(|error| Error::of_record(&error))?;
@@ -166,8 +166,42 @@ impl<'a> Journal<'a> {
         self.ledger.handle()
     }
 
-    /// Tells the observer what the ledger has already.
+    /// Shows the observer an event that the ledger has already, or that has no line.
     pub(crate) fn show(&mut self, event: &Event<'_>) -> Result<()> {
         Ok(self.observer.observe(event)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn the_ledger_has_an_event_before_the_observer() {
+        let folder = tempfile::tempdir().unwrap();
+        let lines = || fs::read_to_string(folder.path().join("ledger.jsonl")).unwrap().lines().count();
+        let mut seen = Vec::new();
+        let mut observer = |_: &Event<'_>| {
+            seen.push(lines());
+            Ok(())
+        };
+        let mut journal = Journal::new(Ledger::create(folder.path()).unwrap(), &mut observer);
+        let event = Event::Reloaded { round: 1, dylib_sha256: "s" };
+        journal.tell(&event).unwrap();
+        journal.record(&event).unwrap();
+        journal.show(&event).unwrap();
+        journal.tell(&Event::Warning("no line")).unwrap();
+        assert_eq!(journal.position().bytes, fs::metadata(folder.path().join("ledger.jsonl")).unwrap().len());
+        assert_eq!(seen, [1, 2, 2]);
+    }
+
+    #[test]
+    fn an_observer_that_fails_ends_the_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut observer = |_: &Event<'_>| anyhow::bail!("no more");
+        let mut journal = Journal::new(Ledger::create(folder.path()).unwrap(), &mut observer);
+        assert_eq!(journal.tell(&Event::Warning("w")).unwrap_err().to_string(), "no more");
     }
 }

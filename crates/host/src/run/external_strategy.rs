@@ -19,7 +19,10 @@ use fedpipe_record::{
 use fedpipe_strategy::server::ServerState;
 
 use crate::{
-    error::{Error, Result},
+    error::{
+        Error, Result,
+        start_error::{StartCall, StartError, failed},
+    },
     fleet::control::StopSign,
     process::{
         end::{ConversationEnd, ProcessExit},
@@ -27,7 +30,6 @@ use crate::{
         peer::{Peer, PeerPlan},
         pipes::has_exited,
         spawn::ClientCommand,
-        start_error::{StartCall, StartError, failed},
         stray::new_mark,
     },
     run::{aggregate::ClientUpdate, answers, directory::RunDir},

@@ -24,25 +24,25 @@ pub(crate) struct Ledger {
     path: PathBuf,
     file: File,
     position: Position,
-    /// A line is missing, so that none may follow.
+    /// `true` if a line could not be written, so that no line may follow.
     broken: bool,
 }
 
 impl Ledger {
-    /// A new ledger in a folder that is to be the run directory.
+    /// Creates a ledger in a folder that is to be the run directory.
     pub(crate) fn create(directory: &Path) -> io::Result<Self> {
         let path = directory.join(LEDGER);
         let file = File::options().create_new(true).append(true).open(&path)?;
         Ok(Self { file, path, position: Position::default(), broken: false })
     }
 
-    /// The same ledger, whose folder is now `directory`.
+    /// Returns the same ledger, whose folder is now `directory`.
     pub(crate) fn moved_to(self, directory: &Path) -> Self {
         Self { path: directory.join(LEDGER), ..self }
     }
 
-    /// The ledger of a run that goes on: cut off at `position`, with `line` after it. It appears at once, so that no state
-    /// between the two is ever there.
+    /// Cuts off the ledger of a run that goes on at `position` and appends `line`. Both happen in one step, so that no
+    /// state between them is ever on the disk.
     pub(crate) fn cut(directory: &Path, position: &Position, line: Line<'_>) -> anyhow::Result<Self> {
         let path = directory.join(LEDGER);
         let mut bytes = read_regular(&path)?;
@@ -54,17 +54,17 @@ impl Ledger {
         Ok(Self { file, path, position, broken: false })
     }
 
-    /// The place after the last line.
+    /// Returns the place after the last line.
     pub(crate) fn position(&self) -> &Position {
         &self.position
     }
 
-    /// Another handle, through which another thread may sync the file.
+    /// Returns another handle, through which another thread may sync the file.
     pub(crate) fn handle(&self) -> io::Result<File> {
         self.file.try_clone()
     }
 
-    /// Puts the lines on the disk.
+    /// Syncs the lines to the disk.
     pub(crate) fn sync(&self) -> anyhow::Result<()> {
         let synced = refusal(self.file.sync_data()).map(drop);
         synced.with_context(|| format!("cannot write {}", self.path.display()))
@@ -118,9 +118,58 @@ pub(crate) fn line_of<'a>(event: &Event<'a>) -> Option<Line<'a>> {
         },
         Event::Isolated { process, in_force } => Line::Isolation { process, in_force: Cow::Borrowed(in_force) },
         Event::StrategyIsolated(in_force) => Line::StrategyIsolation(Cow::Borrowed(in_force)),
-        Event::Crashed(lost) => Line::Lost(Cow::Borrowed(lost)),
-        Event::StrategyCrashed(crash) => Line::StrategyLost(Cow::Borrowed(crash)),
+        Event::Crashed(crash) => Line::ClientCrashed(Cow::Borrowed(crash)),
+        Event::StrategyCrashed(crash) => Line::StrategyCrashed(Cow::Borrowed(crash)),
         Event::RoundEnded(round) => Line::Round(Cow::Borrowed(round)),
         Event::Finished(summary) => Line::Finished(Cow::Borrowed(summary)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use fedpipe_record::history::History;
+
+    use super::*;
+
+    fn reloaded(round: u64) -> Line<'static> {
+        Line::Reloaded { round, dylib_sha256: "s".into() }
+    }
+
+    #[test]
+    fn a_ledger_is_read_back_and_cut_off_at_a_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let experiment = Experiment::default();
+        let mut ledger = Ledger::create(folder.path()).unwrap();
+        ledger.append(started_line(&experiment)).unwrap();
+        let started = ledger.position().clone();
+        ledger.append(reloaded(1)).unwrap();
+        assert_eq!(History::read(folder.path()).unwrap().reloads.len(), 1);
+        assert!(Ledger::create(folder.path()).is_err(), "a ledger is never written over");
+        let refused = Line::ReloadRefused { round: 1, reason: "no".into() };
+        let mut cut = Ledger::cut(folder.path(), &started, refused).unwrap();
+        cut.append(reloaded(1)).unwrap();
+        let history = History::read(folder.path()).unwrap();
+        assert_eq!(history.lines_after(history.started()), 2);
+        assert_eq!(cut.position().bytes, fs::metadata(folder.path().join(LEDGER)).unwrap().len());
+    }
+
+    #[test]
+    fn no_line_follows_one_that_could_not_be_written() {
+        let file = File::options().write(true).open("/dev/full").unwrap();
+        let mut ledger = Ledger { path: "ledger".into(), file, position: Position::default(), broken: false };
+        assert_eq!(ledger.append(reloaded(1)).unwrap_err().to_string(), "cannot write ledger");
+        assert_eq!(ledger.position(), &Position::default());
+        let again = ledger.append(reloaded(1)).unwrap_err().to_string();
+        assert_eq!(again, "ledger lacks a line that could not be written");
+    }
+
+    #[test]
+    fn an_event_that_no_result_rests_on_has_no_line() {
+        let shown =
+            [Event::RoundStarted { round: 1, sampled: 2 }, Event::Trained { round: 1, client: 0 }, Event::Warning("w")];
+        assert!(shown.iter().all(|event| line_of(event).is_none()));
+        assert!(line_of(&Event::Reloaded { round: 1, dylib_sha256: "s" }).is_some());
+    }
 }

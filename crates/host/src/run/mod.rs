@@ -91,12 +91,12 @@ pub fn run(
     complete(run, started)
 }
 
-/// Goes on with an interrupted run from its newest whole checkpoint, under the experiment that the run was started with.
-/// The run ends with the same bits as without the interruption.
+/// Goes on with an interrupted run from its newest whole checkpoint, under the experiment that the run was started
+/// with. The run ends with the same bits as without the interruption.
 ///
 /// # Errors
-/// As for [`run`]. Returns [`Error::Usage`](crate::error::Error::Usage) if `experiment`, the dylib or the dataset differs
-/// from the ledger.
+/// As for [`run`]. Returns [`Error::Usage`](crate::error::Error::Usage) if `experiment`, the dylib or the dataset
+/// differs from the ledger.
 pub fn resume(
     resume: &Resume<'_>,
     experiment: &Experiment,

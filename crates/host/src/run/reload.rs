@@ -79,8 +79,8 @@ impl ActiveRun<'_> {
         Ok(dylib)
     }
 
-    /// Returns to the dylib before a reload if no round was done with the new one. The round can then begin again, as if
-    /// nobody had asked for the reload. Returns `false` if there is no such reload.
+    /// Returns to the dylib before a reload if no round was done with the new one. The round can then begin again, as
+    /// if nobody had asked for the reload. Returns `false` if there is no such reload.
     pub(super) fn revert_reload(&mut self, round: u64, why: &str) -> Result<bool> {
         if !self.clients.fleet.revert() {
             return Ok(false);
@@ -90,5 +90,19 @@ impl ActiveRun<'_> {
         self.journal.tell(&Event::ReloadRefused { round, reason: &reason })?;
         self.context.directory.drop_model(round);
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reload_is_refused_if_no_host_runs_in_the_directory() {
+        let folder = tempfile::tempdir().unwrap();
+        let refusal = || request_reload(folder.path()).unwrap_err();
+        assert!(matches!(refusal(), Error::Usage(_)), "there is no lock");
+        fs::write(folder.path().join(names::LOCK), "1\n").unwrap();
+        assert!(refusal().to_string().starts_with("no run is going on in "), "nobody holds the lock");
     }
 }

@@ -1,4 +1,4 @@
-//! A run that goes on where it was interrupted.
+//! The resume of an interrupted run: the checkpoint at which the run goes on, and the differences that forbid it.
 
 use std::{
     borrow::Cow,
@@ -28,21 +28,21 @@ use crate::{
     },
 };
 
-/// What a resume is asked to do.
+/// A request to resume a run.
 #[derive(Debug, Clone)]
 pub struct Resume<'a> {
     /// The run directory.
     pub directory: &'a Path,
-    /// Goes on although the experiment or the dylib differ from what the ledger says; the ledger notes it.
+    /// `true` goes on although the experiment or the dylib differs from the ledger, which records the difference.
     pub force: bool,
 }
 
-/// Where a run goes on.
+/// The point at which a run goes on.
 #[derive(Debug)]
 pub(crate) struct Point {
     /// The ledger until this point.
     pub(crate) history: History,
-    /// The state after the last round; none where the run begins again.
+    /// The state after the last round; none if the run begins again.
     pub(crate) checkpoint: Option<Checkpoint>,
     /// Checkpoints whose contents do not fit the ledger.
     refused: Vec<PathBuf>,
@@ -88,7 +88,7 @@ impl Newest {
 }
 
 impl Point {
-    /// Finds where the run in the directory goes on, under `experiment`.
+    /// Finds the point at which the run in the directory goes on under `experiment`.
     ///
     /// # Errors
     /// [`Error::Output`] for a directory that holds no run or an edited one; [`Error::Usage`] naming what differs.
@@ -116,7 +116,8 @@ impl Point {
             program,
             history,
         };
-        // A change that an earlier resume forced needs no second `--force`, although its line may come after this point.
+        // A change that an earlier resume forced needs no second `--force`, although its line may come after this
+        // point.
         all_differences(&whole, &not_longer(experiment, whole.experiment()), &point.program)?
             .into_iter()
             .try_for_each(|difference| point.unless_forced(difference))?;
@@ -150,7 +151,7 @@ impl Point {
         }
     }
 
-    /// The name of the dylib that the next round uses.
+    /// Returns the name of the dylib that the next round uses.
     pub(crate) fn dylib(&self) -> String {
         self.history.dylib(self.round() + 1).map_or(names::MODEL.into(), |dylib| dylib.name)
     }
@@ -206,7 +207,7 @@ impl Point {
         )))
     }
 
-    /// The last whole round.
+    /// Returns the last whole round.
     pub(crate) fn round(&self) -> u64 {
         self.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.meta.round)
     }
@@ -216,8 +217,8 @@ impl Point {
         self.round() > 0 && self.forced.is_empty()
     }
 
-    /// Returns `true` where the weights with this SHA-256 are those that the run began with. After a reload the model may
-    /// have others.
+    /// Returns `true` where the weights with this SHA-256 are those that the run began with. After a reload the model
+    /// may have others.
     pub(crate) fn began_with(&self, weights_sha256: &str) -> bool {
         let recorded = self.history.last_stretch().ready.as_ref();
         !self.is_described() || recorded.is_some_and(|ready| ready.weights_sha256 == weights_sha256)
@@ -234,21 +235,11 @@ impl Point {
             directory.drop_results()?;
         }
         let position = self.checkpoint.as_ref().map_or(self.history.started(), |checkpoint| &checkpoint.meta.ledger);
-        let is_forced = !self.forced.is_empty();
         let forced = under_way_as(experiment, self.history.experiment())?;
-        let line = Line::Resumed {
-            round: self.round(),
-            cut_lines: self.cut_lines,
-            cpu: Cpu::of_this_machine(),
-            forced: Cow::Borrowed(&self.forced),
-            experiment: Some(Cow::Borrowed(&forced)).filter(|_| is_forced),
-            program: Some(Cow::Borrowed(&self.program)).filter(|_| is_forced),
-            data: self.data.as_ref().filter(|_| is_forced).map(Cow::Borrowed),
-        };
-        let ledger = Ledger::cut(directory.path(), position, line);
+        let ledger = Ledger::cut(directory.path(), position, self.line(&forced));
         let ledger = ledger.map_err(|error| Error::of_record(&error))?;
         // After the ledger, which decides: a resume takes a text from before for the one that the ledger has now.
-        if is_forced {
+        if !self.forced.is_empty() {
             directory.write(names::EXPERIMENT, forced.to_toml()?.as_bytes())?;
         }
         let known: Vec<String> = self.history.reloads.keys().map(|&round| names::model_from(round)).collect();
@@ -270,6 +261,20 @@ impl Point {
         Ok(journal)
     }
 
+    /// Returns the line of this resume. A forced resume goes on under the experiment `forced`.
+    fn line<'l>(&'l self, forced: &'l Experiment) -> Line<'l> {
+        let is_forced = !self.forced.is_empty();
+        Line::Resumed {
+            round: self.round(),
+            cut_lines: self.cut_lines,
+            cpu: Cpu::of_this_machine(),
+            forced: Cow::Borrowed(&self.forced),
+            experiment: is_forced.then_some(Cow::Borrowed(forced)),
+            program: is_forced.then_some(Cow::Borrowed(&self.program)),
+            data: self.data.as_ref().filter(|_| is_forced).map(Cow::Borrowed),
+        }
+    }
+
     /// Takes note of a difference, or refuses it.
     fn unless_forced(&mut self, difference: String) -> Result<()> {
         if !self.force {
@@ -284,16 +289,16 @@ impl Point {
     }
 }
 
-/// Returns the experiment that the run in `directory` is under, where `written`, that of its `experiment.toml`, is one from
-/// before: a resume that was forced writes the ledger first, and may have been killed then.
+/// Returns the experiment that the run in `directory` is under, where `written`, that of its `experiment.toml`, is one
+/// from before: a resume that was forced writes the ledger first, and may have been killed then.
 pub fn under_way(directory: &Path, written: &Experiment) -> Option<Experiment> {
     let history = History::read(directory).ok()?;
     let is_from_before = history.experiments.contains(written);
     is_from_before.then(|| history.experiment().clone())
 }
 
-/// Returns the `given` experiment with the keys without influence of the `recorded` one: those that a resume gives are for
-/// its session alone.
+/// Returns the `given` experiment with the keys without influence of the `recorded` one: those that a resume gives are
+/// for its session alone.
 fn under_way_as(given: &Experiment, recorded: &Experiment) -> Result<Experiment> {
     let table = |experiment: &Experiment| toml::Table::try_from(experiment).map_err(anyhow::Error::from);
     let (mut given, mut recorded) = (table(given)?, table(recorded)?);
@@ -306,8 +311,8 @@ fn under_way_as(given: &Experiment, recorded: &Experiment) -> Result<Experiment>
     Ok(Experiment::deserialize_from(given)?)
 }
 
-/// The same experiment without the rounds that it has beyond those of the `recorded` one: a run may go on for longer without
-/// being forced to.
+/// Returns the same experiment without the rounds that it has beyond those of the `recorded` one: a run may go on for
+/// longer without being forced to.
 fn not_longer(given: &Experiment, recorded: &Experiment) -> Experiment {
     let least = |given: u64, recorded: u64| if given > recorded { recorded } else { given };
     Experiment {
@@ -317,7 +322,8 @@ fn not_longer(given: &Experiment, recorded: &Experiment) -> Experiment {
     }
 }
 
-/// Returns the differences of the experiment and the program from those that the ledger was last under, a sentence each.
+/// Returns the differences of the experiment and the program from those that the ledger was last under, a sentence
+/// each.
 fn all_differences(recorded: &History, given: &Experiment, program: &CodeIdentity) -> Result<Vec<String>> {
     let mut all = differences(recorded.experiment(), given)?;
     all.extend(recorded.program().map(|recorded| recorded.changes(program)).unwrap_or_default());

@@ -1,4 +1,5 @@
-//! One round: samples clients, sends them the weights, has them train, aggregates their updates and evaluates the result.
+//! One round: samples clients, sends them the weights, has them train, aggregates their updates and evaluates the
+//! result.
 
 use std::sync::Arc;
 
@@ -159,8 +160,8 @@ impl ActiveRun<'_> {
         shares(blocks, spread.min(fleet.len()) as u32).into_iter().enumerate().map(job).collect()
     }
 
-    /// Returns the other suspect of a model's failure, for a sentence that the cause ends: a model can only advise on its
-    /// own training, and the weights that it began with are the strategy's.
+    /// Returns the other suspect of a model's failure, for a sentence that the cause ends: a model can only advise on
+    /// its own training, and the weights that it began with are the strategy's.
     fn origin(&self, cause: &Cause) -> String {
         let strategy = &self.context.experiment.strategy;
         match (strategy.server, cause) {

@@ -60,7 +60,7 @@ impl Saver {
         Self::start_on(Builder::new(), directory, ledger)
     }
 
-    /// As [`Saver::start`], on a thread that `builder` describes.
+    /// Starts as [`Saver::start`] does, on a thread that `builder` describes.
     fn start_on(builder: Builder, directory: &Path, ledger: File) -> io::Result<Self> {
         let folder = directory.join(CHECKPOINTS);
         fs::create_dir_all(&folder)?;
@@ -73,7 +73,7 @@ impl Saver {
         Ok(Self { place, thread: handle.ok().map(|handle| SaverThread { queue, handle }) })
     }
 
-    /// Has `checkpoint` saved soon, or at once where there is no thread.
+    /// Saves `checkpoint` soon, or at once if there is no thread.
     ///
     /// # Errors
     /// The error of an earlier checkpoint; without a thread, of this one.

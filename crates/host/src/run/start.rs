@@ -107,7 +107,7 @@ fn begin<'a>(
     let program = &code_identity(experiment, directory)?;
     describe(&mut journal, &Event::Ready { model: clients.model()?, program, weights_sha256 })?;
     tell_isolation(&mut clients, &mut journal)?;
-    let state = RunState::new(dealt.dataset.name.clone(), initial, experiment);
+    let state = RunState::new(&dealt.dataset, initial, experiment);
     let state = match point {
         Some(point) => state.resumed_at(point),
         None => state,
@@ -154,5 +154,17 @@ pub(super) fn name_original_dylib(error: Error, context: &RunContext<'_>) -> Err
             Error::Model(message.replace(&copy, &dylib.display().to_string()))
         }
         (error, _) => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_processes_than_descriptors_are_refused() {
+        check_process_count(9, 9).unwrap();
+        let why = check_process_count(10, 9).unwrap_err().to_string();
+        assert!(why.starts_with("10 client processes are more than the 9 descriptors of this host"), "{why}");
     }
 }

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use fedpipe_data::DatasetInfo;
 use fedpipe_protocol::Layout;
 use fedpipe_record::{
     checkpoint::{Checkpoint, Meta},
@@ -31,6 +32,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct RunState {
     dataset: String,
+    classes: u32,
     weights: Arc<Vec<f32>>,
     /// The weights before the first round; none after a resume whose model begins with other weights.
     initial: Option<Arc<Vec<f32>>>,
@@ -49,10 +51,11 @@ pub(super) struct RunState {
 
 impl RunState {
     /// Returns the state before the first round.
-    pub(super) fn new(dataset: String, initial: InitialWeights, experiment: &Experiment) -> Self {
+    pub(super) fn new(dataset: &DatasetInfo, initial: InitialWeights, experiment: &Experiment) -> Self {
         let weights = Arc::new(initial.weights);
         Self {
-            dataset,
+            dataset: dataset.name.clone(),
+            classes: dataset.classes,
             initial: Some(Arc::clone(&weights)),
             initial_loss: None,
             weights,
@@ -81,8 +84,8 @@ impl RunState {
         self
     }
 
-    /// Returns the checkpoint after the last round, unless it was returned before. The checkpoint shares the weights and
-    /// the server's state.
+    /// Returns the checkpoint after the last round, unless it was returned before. The checkpoint shares the weights
+    /// and the server's state.
     pub(super) fn checkpoint(&mut self) -> Option<Checkpoint> {
         let round = self.last_round();
         if round == self.checkpointed {
@@ -176,7 +179,7 @@ impl RunState {
             accuracy: last.map(|round| round.accuracy),
             loss: last.map(|round| round.loss),
             initial_loss: self.initial_loss,
-            loss_fell: loss_fell(self.initial_loss, &self.rounds),
+            loss_fell: loss_fell(self.initial_loss, self.classes, &self.rounds),
             weights_sha256: weights_sha256(&self.weights),
             wall_seconds: wall.into(),
             failures: self.failures,
@@ -189,5 +192,100 @@ impl RunState {
     pub(super) fn write_results(&self, directory: &RunDir, layout: &Layout, summary: &Summary) -> Result<()> {
         directory.write(names::WEIGHTS, &safetensors(&self.weights, layout)?)?;
         directory.write(names::SUMMARY, summary.to_text()?.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fedpipe_protocol::Update;
+
+    use super::*;
+    use crate::run::{aggregate::ClientUpdate, round::TestScore};
+
+    fn finite(number: f64) -> Finite {
+        Finite::try_from(number).unwrap()
+    }
+
+    fn state(tolerance: f64) -> RunState {
+        let initial = InitialWeights { weights: vec![1.0, 1.0], crashes: 2 };
+        let dataset = DatasetInfo {
+            name: "sample".into(),
+            sha256: String::new(),
+            shape: vec![2],
+            classes: 10,
+            gap: None,
+            train_examples: 4,
+            test_examples: 4,
+            sample: true,
+        };
+        RunState::new(&dataset, initial, &Experiment { tolerance, ..Experiment::default() })
+    }
+
+    /// Returns a round of which these clients of `of` returned an update.
+    fn result(clients: &[u32], of: u32, weights: &[f32]) -> RoundResult {
+        let header =
+            |client| Update { client, round: 1, steps: 1, accumulation: None, loss_sum: 0.0, correct: 0, examples: 1 };
+        RoundResult {
+            updates: clients.iter().map(|&client| ClientUpdate { header: header(client), weights: vec![] }).collect(),
+            sampled: of,
+            of,
+            training_loss: finite(0.5),
+            weights: Arc::new(weights.to_vec()),
+            server: Arc::new(ServerState { m: weights.to_vec(), ..ServerState::default() }),
+            score: TestScore { loss: finite(0.25), accuracy: finite(0.75) },
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_is_made_once_a_round_and_shares_the_state() {
+        let mut state = state(0.1);
+        assert_eq!(state.checkpoint(), None);
+        let result = result(&[0], 1, &[2.0, 2.0]);
+        state.commit(1, &result, Instant::now());
+        let position = Position { bytes: 7, hash: "h".into() };
+        state.recorded_at(&position);
+        let checkpoint = state.checkpoint().unwrap();
+        assert_eq!(checkpoint.meta, Meta { round: 1, ledger: position });
+        assert!(Arc::ptr_eq(&checkpoint.weights, &result.weights), "the weights are not copied");
+        assert!(Arc::ptr_eq(&checkpoint.server, &result.server), "the server's state is not copied");
+        assert_eq!(state.checkpoint(), None);
+    }
+
+    #[test]
+    fn participants_are_named_if_not_every_client_took_part() {
+        let mut state = state(0.1);
+        let record = state.commit(1, &result(&[0, 1, 2], 3, &[1.0, 1.0]), Instant::now());
+        assert_eq!((record.clients, record.failed, record.participants.as_slice()), (3, 0, &[][..]));
+        let record = state.commit(2, &result(&[0, 2], 3, &[1.0, 1.0]), Instant::now());
+        assert_eq!((record.clients, record.failed, record.participants.as_slice()), (2, 1, &[0, 2][..]));
+        assert_eq!((state.last_round(), state.next_round()), (2, 3));
+    }
+
+    #[test]
+    fn a_run_has_converged_after_three_quiet_rounds() {
+        let mut state = state(0.1);
+        // The first round has no loss before it to compare with.
+        for (round, converged) in [(1, false), (2, false), (3, false), (4, true)] {
+            state.commit(round, &result(&[0], 1, &[1.0, 1.0]), Instant::now());
+            assert_eq!(state.has_converged(), converged, "round {round}");
+        }
+        state.commit(5, &result(&[0], 1, &[2.0, 2.0]), Instant::now());
+        assert!(!state.has_converged());
+    }
+
+    #[test]
+    fn the_summary_counts_all_crashes_and_tells_of_the_last_round() {
+        let mut state = state(0.1);
+        state.count_crash();
+        let summary = |state: &RunState| state.summary(&Experiment::default(), "m", Stop::Rounds, Duration::ZERO);
+        let before = summary(&state);
+        assert_eq!((before.rounds, before.accuracy, before.failures, before.loss_fell), (0, None, 3, None));
+        assert_eq!(before.weights_sha256, weights_sha256(&[1.0, 1.0]));
+        state.commit(1, &result(&[1], 2, &[3.0, 3.0]), Instant::now());
+        state.set_initial_loss(finite(0.3));
+        let after = summary(&state);
+        assert_eq!((after.rounds, after.accuracy, after.loss_fell), (1, Some(finite(0.75)), Some(true)));
+        assert!(after.clients_dropped);
+        assert_eq!(after.weights_sha256, weights_sha256(&[3.0, 3.0]));
     }
 }

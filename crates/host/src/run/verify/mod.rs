@@ -1,7 +1,7 @@
 //! Runs a run again from its own directory and compares all that the run vouches for.
 //!
-//! The run is repeated as it went: with its own dylibs, with the participants that its ledger names, and with a resume for
-//! each that was forced. Every number of a round is compared, and so are the files that tell of the same.
+//! The run is repeated as it went: with its own dylibs, with the participants that its ledger names, and with a resume
+//! for each that was forced. Every number of a round is compared, and so are the files that tell of the same.
 
 mod record;
 
@@ -257,4 +257,44 @@ fn round_difference(was: &Round, now: &Round) -> Option<String> {
 /// A sentence on two things that differ.
 fn unequal<T: PartialEq + std::fmt::Debug>(what: &str, was: &T, now: &T) -> Option<String> {
     (was != now).then(|| format!("{what} {now:?} here, and {was:?} in the ledger"))
+}
+
+#[cfg(test)]
+mod tests {
+    use fedpipe_record::finite::Finite;
+
+    use super::*;
+
+    #[test]
+    fn every_number_of_a_round_but_its_time_is_compared() {
+        let finite = |number: f64| Finite::try_from(number).unwrap();
+        let was = Round {
+            round: 3,
+            accuracy: finite(0.5),
+            loss: finite(1.0),
+            training_loss: finite(1.0),
+            clients: 4,
+            failed: 0,
+            participants: Vec::new(),
+            weights_sha256: "w".into(),
+            server_sha256: None,
+            weights_change: None,
+            seconds: finite(1.0),
+        };
+        assert_eq!(round_difference(&was, &Round { seconds: finite(2.0), ..was.clone() }), None);
+        let others = [
+            ("the weights first differ", Round { weights_sha256: "x".into(), ..was.clone() }),
+            ("the server's state is", Round { server_sha256: Some("s".into()), ..was.clone() }),
+            ("the accuracy is", Round { accuracy: finite(0.6), ..was.clone() }),
+            ("the test loss is", Round { loss: finite(2.0), ..was.clone() }),
+            ("the training loss is", Round { training_loss: finite(2.0), ..was.clone() }),
+            ("the change of the weights is", Round { weights_change: Some(finite(0.1)), ..was.clone() }),
+            ("the participants are", Round { participants: vec![1], ..was.clone() }),
+            ("the participants are", Round { clients: 3, ..was.clone() }),
+        ];
+        for (expected, now) in others {
+            let told = round_difference(&was, &now).unwrap();
+            assert!(told.starts_with("round 3: ") && told.contains(expected), "{told}");
+        }
+    }
 }

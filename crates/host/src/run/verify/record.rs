@@ -1,4 +1,4 @@
-//! The files of a run against its ledger, without running anything.
+//! Compares the files of a run with its ledger, without running anything.
 
 use std::{io, path::Path};
 
@@ -178,7 +178,7 @@ fn expected(result: &Summary, stretch: &Stretch, history: &History) -> Option<Su
         loss: last.map(|round| round.loss),
         // Compared with that of the repeated run.
         initial_loss: result.initial_loss,
-        loss_fell: loss_fell(result.initial_loss, &history.rounds),
+        loss_fell: loss_fell(result.initial_loss, dealt.dataset.classes, &history.rounds),
         weights_sha256: last.map_or(&ready.weights_sha256, |round| &round.weights_sha256).clone(),
         wall_seconds: result.wall_seconds,
         // Those of the round that was stopped are cut off with the end.
@@ -218,5 +218,48 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>> {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::in_run("read", path, &error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fedpipe_record::finite::Finite;
+
+    use super::*;
+
+    fn round(clients: u32, failed: u32, participants: &[u32]) -> Round {
+        let zero = Finite::try_from(0.0).unwrap();
+        Round {
+            round: 1,
+            accuracy: zero,
+            loss: zero,
+            training_loss: zero,
+            clients,
+            failed,
+            participants: participants.into(),
+            weights_sha256: String::new(),
+            server_sha256: None,
+            weights_change: None,
+            seconds: zero,
+        }
+    }
+
+    #[test]
+    fn participants_are_compared_with_the_sample() {
+        let experiment = Experiment { clients: 4, ..Experiment::default() };
+        for (round, expected) in [
+            (round(4, 0, &[]), None),
+            (round(3, 1, &[0, 1, 3]), None),
+            (round(3, 1, &[1, 0, 3]), Some("are not of those sampled")),
+            (round(3, 1, &[0, 1, 9]), Some("are not of those sampled")),
+            (round(3, 0, &[0, 1, 3]), Some("the ledger says 3 clients and 0 that failed")),
+            (round(3, 1, &[]), Some("the ledger says 3 clients and 1 that failed")),
+        ] {
+            match (participants(&experiment, &round), expected) {
+                (None, None) => {}
+                (Some(told), Some(expected)) => assert!(told.contains(expected), "{told}"),
+                (told, expected) => panic!("{round:?}: {told:?}, expected {expected:?}"),
+            }
+        }
     }
 }

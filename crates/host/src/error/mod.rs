@@ -1,10 +1,12 @@
-//! What ends a run, by what the user can do about it.
+//! The errors that end a run, by the remedy that the user has.
+
+pub(crate) mod start_error;
 
 use std::{io, path::Path};
 
 use fedpipe_data::{DataError, FileCause};
 
-use crate::process::start_error::StartError;
+use self::start_error::StartError;
 
 /// Why a run ended before its end. Each is one sentence; the CLI gives each its exit code.
 #[derive(Debug, thiserror::Error)]
