@@ -85,8 +85,8 @@ pub struct PartitionFile {
     pub path: PathBuf,
     /// The number of examples.
     pub examples: u64,
-    /// The hash of the content, as [`Partition::sha256`](crate::map::Partition::sha256) returns it. It is computed while
-    /// the file is written.
+    /// The hash of the content, as [`Partition::sha256`](crate::map::Partition::sha256) returns it. It is computed
+    /// while the file is written.
     pub sha256: String,
 }
 
