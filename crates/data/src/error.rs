@@ -113,8 +113,8 @@ fn truncation(promised: u64, found: u64) -> String {
 /// Returns the kind of file that begins with these bytes.
 fn kind_of(start: [u8; 4]) -> String {
     match start {
-        [0, 0, _, 1] => "an IDX file of labels does".to_owned(),
-        [0, 0, _, 3] => "an IDX file of images does".to_owned(),
+        [0, 0, 8, 1] => "an IDX file of labels does".to_owned(),
+        [0, 0, 8, 3 | 4] => "an IDX file of images does".to_owned(),
         [0x1f, 0x8b, ..] => "a gzip file does (it is compressed twice)".to_owned(),
         [b'P', b'K', ..] => "a zip file does".to_owned(),
         [0xfd, b'7', b'z', b'X'] => "an xz file does".to_owned(),

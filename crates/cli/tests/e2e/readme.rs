@@ -415,17 +415,25 @@ fn a_run_leaves_the_files_that_the_readme_lists() {
 fn the_lines_of_a_ledger_are_those_that_the_readme_lists() {
     let source = read("crates/record/src/line.rs");
     let body = source.split_once("pub enum Line<'a> {").unwrap().1.split_once("\n}\n").unwrap().0;
-    let variants =
-        body.lines().filter_map(|line| line.strip_prefix("    ")).filter(|line| line.starts_with(char::is_uppercase));
+    let lines: Vec<&str> = body.lines().filter_map(|line| line.strip_prefix("    ")).collect();
+    let name_of = |index: usize| {
+        index.checked_sub(1).and_then(|before| lines[before].strip_prefix("#[serde(rename = \"")?.split('"').next())
+    };
+    let variants = lines.iter().enumerate().filter(|(_, line)| line.starts_with(char::is_uppercase));
     let snake = |name: &str| {
         name.chars().enumerate().fold(String::new(), |text, (index, c)| match c {
             c if c.is_uppercase() && index > 0 => text + "_" + &c.to_lowercase().to_string(),
             c => text + &c.to_lowercase().to_string(),
         })
     };
-    let lines: Vec<String> = variants.map(|line| snake(line.split([' ', '(']).next().unwrap())).collect();
-    assert!(lines.len() > 8, "{lines:?}");
-    let listed = lines.iter().map(|line| format!("`{line}`")).collect::<Vec<_>>().join(", ");
+    // A name on the line before is that of the ledger.
+    let events: Vec<String> = variants
+        .map(|(index, line)| {
+            name_of(index).map_or_else(|| snake(line.split([' ', '(']).next().unwrap()), str::to_owned)
+        })
+        .collect();
+    assert!(events.len() > 8, "{events:?}");
+    let listed = events.iter().map(|line| format!("`{line}`")).collect::<Vec<_>>().join(", ");
     assert!(
         document("crates/cli/README.md").running_text().contains(&listed),
         "the README does not list the events {listed}"

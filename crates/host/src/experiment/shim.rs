@@ -113,8 +113,12 @@ mod tests {
         let script = format!("#!/bin/sh\n[ \"$*\" = 'which python3' ] || exit 9\n{says}\n");
         let text = format!("#!/usr/bin/env bash\nset -e\nexec \"{}\" exec \"$program\" \"$@\"\n", manager.display());
         for (path, text) in [(&manager, script), (&shim, text)] {
-            fs::write(path, text).unwrap();
-            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+            // A copy by another process: a fork of another test inherits a descriptor of this process that is open for
+            // writing, and the kernel executes no file that is.
+            let draft = path.with_extension("draft");
+            fs::write(&draft, text).unwrap();
+            fs::set_permissions(&draft, fs::Permissions::from_mode(0o755)).unwrap();
+            assert!(Command::new("cp").arg("-p").arg(&draft).arg(path).status().unwrap().success());
         }
         shim
     }
