@@ -12,26 +12,29 @@ use fedpipe_protocol::{
 };
 
 use crate::{
-    lender::Lender,
+    lender::WeightWriter,
     loader::{LoadError, Loaded},
-    sandbox::{Policy, lock_in},
+    sandbox::{MissingIsolation, Policy},
     session::{Failure, Session, describe},
 };
+
+/// Isolates this process, and returns the isolation in force.
+pub(crate) type Lock = fn(&Policy) -> Result<InForce, MissingIsolation>;
 
 /// Sends `Hello`, handles the setup, and answers requests until the pipe ends.
 ///
 /// The client reports a failure to the host and then ends the conversation, since the state of the model is unknown
-/// after it. The setup isolates this process permanently, so the process must have one thread.
+/// after it. `lock` isolates this process permanently, so the process must have one thread.
 ///
 /// # Errors
 /// Only errors of the pipe.
-pub(crate) fn serve(reader: &mut impl Read, writer: &mut Lender) -> Result<()> {
+pub(crate) fn serve(reader: &mut impl Read, writer: &mut impl WeightWriter, lock: Lock) -> Result<()> {
     let spare = Spare::default();
     write(writer, &Reply::Hello { protocol: PROTOCOL }, &[])?;
     let Some((Request::Setup(setup), _)) = next(reader, None, &spare)? else {
         return Ok(());
     };
-    let started = start(&setup);
+    let started = start(&setup, lock);
     let mut session = match started {
         Ok((session, ready)) => {
             write(writer, &Reply::Ready(ready), &[])?;
@@ -75,12 +78,12 @@ fn fail(writer: &mut impl Write, Failure { kind, message }: Failure) -> Result<(
     Ok(write(writer, &Reply::Failed { kind, message }, &[])?)
 }
 
-fn start(setup: &Setup) -> Result<(Option<Session>, Ready), Failure> {
+fn start(setup: &Setup, lock: Lock) -> Result<(Option<Session>, Ready), Failure> {
     let Some(dylib) = &setup.dylib else {
         return Err(Failure::new(FailureKind::Protocol, "the setup names no dylib"));
     };
     // The lock must precede the dylib, whose constructors run when it is loaded.
-    let in_force = lock_in(&policy(setup, dylib)).map_err(|missing| Failure::new(FailureKind::Isolation, missing))?;
+    let in_force = lock(&policy(setup, dylib)).map_err(|missing| Failure::new(FailureKind::Isolation, missing))?;
     let loaded = Loaded::open(dylib).map_err(|error| not_loaded(&error, &in_force))?;
     let (session, ready) = match &setup.purpose {
         Purpose::Describe => (None, describe(loaded)?),
@@ -146,4 +149,68 @@ fn take_weights(session: &mut Session, mut parts: Parts) -> Result<(), Failure> 
         session.received = parts.take_f32(WEIGHTS);
     }
     session.set_weights()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io, path::PathBuf};
+
+    use fedpipe_protocol::{Level, read};
+
+    use super::*;
+
+    impl WeightWriter for Vec<u8> {
+        fn lend(&mut self, bytes: &[u8]) -> io::Result<()> {
+            self.write_all(bytes)
+        }
+    }
+
+    fn setup(dylib: Option<&str>) -> Request {
+        Request::Setup(Setup {
+            dylib: dylib.map(PathBuf::from),
+            dylib_sha256: None,
+            test_sha256: None,
+            options: [].into(),
+            seed: 0,
+            isolation: Isolation { level: Level::Require, memory_limit: None, cpu_seconds: None },
+            purpose: Purpose::Describe,
+        })
+    }
+
+    /// Returns the replies to these requests; `lock` isolates nothing.
+    fn replies(requests: &[Request], lock: Lock) -> Vec<Reply> {
+        let (mut sent, mut written) = (Vec::new(), Vec::new());
+        requests.iter().for_each(|request| write(&mut sent, request, &[]).unwrap());
+        serve(&mut sent.as_slice(), &mut written, lock).unwrap();
+        let mut rest = written.as_slice();
+        std::iter::from_fn(|| read(&mut rest, Limits { payload: 0 }).ok().map(|(reply, _)| reply)).collect()
+    }
+
+    fn open(_: &Policy) -> Result<InForce, MissingIsolation> {
+        Ok(InForce::default())
+    }
+
+    #[test]
+    fn a_client_greets_and_ends_with_its_pipe() {
+        let hello = Reply::Hello { protocol: PROTOCOL };
+        assert_eq!(replies(&[], open), [hello.clone()]);
+        // A conversation begins with a setup.
+        assert_eq!(replies(&[Request::GetWeights], open), [hello]);
+    }
+
+    #[test]
+    fn a_failure_is_the_last_reply() {
+        let refused: Lock = |_| Err(MissingIsolation(vec!["Landlock (a reason)".into()]));
+        let cases = [
+            (setup(None), open as Lock, FailureKind::Protocol, "the setup names no dylib"),
+            // The dylib is not opened: there is none.
+            (setup(Some("/nonexistent.so")), refused, FailureKind::Isolation, "Landlock (a reason)"),
+            (setup(Some("/nonexistent.so")), open, FailureKind::CannotOpen, "cannot open /nonexistent.so"),
+        ];
+        for (setup, lock, expected, says) in cases {
+            let replies = replies(&[setup, Request::GetWeights], lock);
+            let [Reply::Hello { .. }, Reply::Failed { kind, message }] = &replies[..] else { panic!("{replies:?}") };
+            assert!(*kind == expected && message.contains(says), "{kind:?} {message}");
+        }
+    }
 }

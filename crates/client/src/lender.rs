@@ -13,6 +13,12 @@ use nix::{
 /// The least number of bytes that are lent. Fewer are copied, which is as fast.
 const LEAST: usize = 64 << 10;
 
+/// The writing end of a client's pipe.
+pub(crate) trait WeightWriter: Write {
+    /// Writes `bytes`. They must neither move nor change until the host has read them.
+    fn lend(&mut self, bytes: &[u8]) -> io::Result<()>;
+}
+
 /// A pipe to which the client lends its weights: the pipe holds their pages until the host reads them (vmsplice(2)).
 ///
 /// A plain write would allocate pages and copy the weights into them.
@@ -27,9 +33,10 @@ impl Lender {
     pub(crate) fn new(pipe: File) -> Self {
         Self { pipe: BufWriter::new(pipe), lends: true }
     }
+}
 
-    /// Writes `bytes`. They must neither move nor change until the host has read them.
-    pub(crate) fn lend(&mut self, bytes: &[u8]) -> io::Result<()> {
+impl WeightWriter for Lender {
+    fn lend(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.pipe.flush()?;
         let mut rest = bytes;
         while self.lends && rest.len() >= LEAST {

@@ -22,6 +22,7 @@ pub use relay::{RELAY_NAME, relay};
 use conversation::serve;
 use inherited::refuse_arguments;
 use lender::Lender;
+use sandbox::lock_in;
 use stderr::write_line;
 
 /// Runs a client: `arguments` are its read descriptor, its write descriptor and its number.
@@ -39,7 +40,7 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
         Ok(pipes) => pipes,
         Err(why) => return refuse_arguments(&why),
     };
-    match serve(&mut BufReader::new(reader), &mut Lender::new(writer)) {
+    match serve(&mut BufReader::new(reader), &mut Lender::new(writer), lock_in) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             write_line(format_args!("error: {error:#}"));

@@ -17,7 +17,7 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) experiment: ExperimentArgs,
     /// Resume the interrupted run in this directory
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "config"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "config", "overwrite"])]
     pub(crate) resume: Option<PathBuf>,
     /// Resume although the experiment, the dylib or the dataset differ from those in the ledger
     #[arg(long, requires = "resume")]

@@ -155,7 +155,7 @@ impl Service {
                 return Ok(Visit::Broken(error.into()));
             }
             if let Reply::Failed { message, .. } = message {
-                warn(message);
+                warn(&format!("a conversation has ended: {message}"));
                 return Ok(Visit::Over);
             }
             let layout = served.as_ref().filter(|_| is_ready).and_then(|(_, fleet)| fleet.layout());

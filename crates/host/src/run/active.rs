@@ -64,6 +64,6 @@ impl ActiveRun<'_> {
     /// Saves the state after the last round, unless the last checkpoint has it.
     pub(super) fn save(&mut self, saver: &mut Saver) -> Result<()> {
         let saved = self.state.checkpoint().map_or(Ok(()), |checkpoint| saver.save(checkpoint));
-        saved.map_err(|error| Error::Output(format!("{error:#}")))
+        saved.map_err(|error| Error::of_record(&error))
     }
 }
