@@ -55,8 +55,8 @@ impl Batch {
     }
 
     /// Returns the idle slots that have jobs: ready processes before those that start, then longer queues before
-    /// shorter ones, since the batch waits for its longest queue. A queue whose model a core has in its caches counts
-    /// twice.
+    /// shorter ones, since the batch waits for its longest queue. The length of a queue is doubled if its process ran
+    /// last on a core.
     pub(crate) fn idle(&self, is_ready: impl Fn(usize) -> bool, is_cached: impl Fn(usize) -> bool) -> Vec<usize> {
         let idle = |&slot: &usize| self.working[slot].is_none() && !self.waiting[slot].is_empty();
         let mut slots: Vec<usize> = (0..self.waiting.len()).filter(idle).collect();

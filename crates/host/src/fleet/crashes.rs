@@ -51,7 +51,7 @@ impl Fleet {
         if let Some(error) = self.startup_error(slot, &exit) {
             return Err(error);
         }
-        // A job that waits for a process that starts shares the fate of the process.
+        // If the process ended before it was ready, its first waiting job counts as the failed one.
         let index = batch.working[slot].take().map(|work| work.job);
         let index = index.or_else(|| if was_ready { None } else { batch.waiting[slot].pop_front() });
         let then = match index {
@@ -83,7 +83,8 @@ impl Fleet {
         no_model(exit).or_else(|| if is_program { no_client(exit, level) } else { None })
     }
 
-    /// Decides the consequence for the job that a process did, and queues the job again if it is retried or moved.
+    /// Decides the consequence for the job that a process was doing or was about to do, and queues the job again if it
+    /// is retried or moved.
     fn reassign(&self, slot: usize, index: usize, batch: &mut Batch) -> Consequence {
         batch.attempts[index] += 1;
         let attempts = batch.attempts[index];
@@ -102,8 +103,7 @@ impl Fleet {
         }
     }
 
-    /// Returns the consequence of a job that is given up: in the first round of a new dylib, the return to the one
-    /// before.
+    /// Returns `then`, or `Reverted` in the first round after a reload.
     fn given_up(&self, then: Consequence) -> Consequence {
         if self.before.is_some() { Consequence::Reverted } else { then }
     }

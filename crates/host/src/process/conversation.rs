@@ -54,7 +54,7 @@ pub(crate) struct Assignment {
 /// A report of a client process's thread.
 #[derive(Debug)]
 pub(crate) enum Report {
-    /// A reply with a payload has begun, so that the client has no more work.
+    /// The reply to a request for weights has begun, so that the client has done its computing.
     ReplyBegun,
     /// A whole reply.
     Replied(Reply, Parts),

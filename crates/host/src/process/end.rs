@@ -20,7 +20,7 @@ use crate::process::{
     pipes::{WaitError, wait_error},
 };
 
-/// A process that ended before its work was done.
+/// The failure of a process, also of one that could not be started: its cause, last words and use of time.
 #[derive(Debug, Clone)]
 pub(crate) struct ProcessExit {
     pub(crate) cause: Cause,

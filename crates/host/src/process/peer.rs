@@ -102,7 +102,8 @@ impl fmt::Debug for Peer {
 }
 
 impl Peer {
-    /// Starts the process. `wakeup` ends each wait for it.
+    /// Starts the process. `wakeup` ends the wait for an idle peer, and after a dismissal every wait but that for the
+    /// exit.
     ///
     /// # Errors
     /// Those of [`Spawner::spawn`].

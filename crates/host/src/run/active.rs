@@ -44,7 +44,8 @@ impl ActiveRun<'_> {
         self.context.experiment.until_converged && self.state.has_converged()
     }
 
-    /// Records a whole round. Until here, a round that fails has changed nothing.
+    /// Records a whole round. A round that fails does not come here: it leaves weights, server state and rounds as they
+    /// were.
     pub(super) fn commit(&mut self, round: u64, result: RoundResult, started: Instant) -> Result<()> {
         self.clients.keep_dylib();
         let record = self.state.commit(round, &result, started);

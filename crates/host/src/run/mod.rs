@@ -115,7 +115,7 @@ pub fn resume(
 /// Does the rounds of a run that has begun, and leaves its results.
 fn complete(mut run: ActiveRun<'_>, started: Instant) -> Result<Summary> {
     let mut saver = run.start_saver()?;
-    // An earlier session left these results, and this session may end otherwise.
+    // After a resume: this session may end otherwise than the one that left these results.
     run.context.directory.drop_results()?;
     let ended = rounds(&mut run, &mut saver);
     run.finish(saver, ended, started.elapsed())

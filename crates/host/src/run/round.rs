@@ -53,8 +53,8 @@ pub(super) struct TestScore {
 }
 
 impl ActiveRun<'_> {
-    /// Does a round, which changes nothing of the state. If the first round with another dylib fails, the round is done
-    /// again with the dylib before.
+    /// Does a round, which leaves weights, server state and rounds as they were; crashes are counted. If the first
+    /// round with another dylib fails, the round is done again with the dylib before.
     pub(super) fn round(&mut self, round: u64) -> Result<RoundResult> {
         match self.attempt(round) {
             Err(Error::Round(why)) if self.revert_reload(round, &why)? => self.attempt(round),

@@ -115,7 +115,7 @@ fn begin<'a>(
     Ok(ActiveRun { context, clients, state, journal, _dealt: dealt })
 }
 
-/// Records the isolation of this session. A run may go on in another place, where another isolation is in force.
+/// Records the isolation of this session. A resume may be on another machine, with another isolation.
 fn tell_isolation(clients: &mut Clients, journal: &mut Journal<'_>) -> Result<()> {
     clients.tell_confined(journal)?;
     match clients.strategy_in_force() {
