@@ -40,9 +40,12 @@ def test_a_killed_worker_costs_nothing_but_time(federation, alone):
     os.kill(child(local.processes["worker-1"]), signal.SIGKILL)
     said = finish(local, run)
     results = Results(local.out)
-    assert causes(results) == [(1, "killed by SIGKILL")], said
+    # At work it is a crash of the run; idle, the worker replaces it before its next request.
+    replaced = "the idle client was lost: killed by SIGKILL; a fresh process takes its place"
+    idle = replaced in local.processes.said("worker-1")
+    assert causes(results) == ([] if idle else [(1, "killed by SIGKILL")]), said
     assert results.bits() == alone(*SMALL).bits()
-    assert results.summary["failures"] == 1 and not results.summary["clients_dropped"]
+    assert results.summary["failures"] == len(causes(results)) and not results.summary["clients_dropped"]
 
 
 def test_a_killed_serve_that_is_started_again_costs_nothing_but_time(federation, alone):
