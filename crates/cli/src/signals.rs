@@ -31,18 +31,23 @@ pub(crate) fn stop_on_signal(run: Handle) -> Result<()> {
     wait_on_thread(move || {
         let mut first: Option<Instant> = None;
         for signal in signals.forever() {
-            match (signal, first) {
+            match (signal, first.map(|first| first.elapsed())) {
                 (SIGUSR1, _) => run.reload(),
                 (SIGXFSZ, _) => {}
-                (_, Some(first)) if first.elapsed() < TOGETHER => {}
-                (_, Some(_)) => process::exit(128 + signal),
                 (_, None) => {
                     first = Some(Instant::now());
                     stop(&run, signal);
                 }
+                (_, Some(since)) if is_another_request(since) => process::exit(128 + signal),
+                (_, Some(_)) => {}
             }
         }
     })
+}
+
+/// Returns `true` if a signal so long after the first one is a request of its own.
+fn is_another_request(since_first: Duration) -> bool {
+    since_first >= TOGETHER
 }
 
 fn stop(run: &Handle, signal: i32) {
@@ -124,6 +129,12 @@ mod tests {
             assert_eq!(waited.borrow().len(), checks + 1);
             assert_eq!(waited.borrow()[0], GRACE);
         }
+    }
+
+    #[test]
+    fn signals_that_are_sent_together_are_one_request() {
+        let requests = [0, 1, 49, 50, 900].map(|millis| is_another_request(Duration::from_millis(millis)));
+        assert_eq!(requests, [false, false, false, true, true]);
     }
 
     #[test]

@@ -143,7 +143,7 @@ impl History {
         let bytes = read_regular(&path).map_err(|error| broken(format!("cannot be read: {error}; is this a run?")))?;
         let (mut lines, mut is_plain) = (Vec::new(), true);
         let mut positions = vec![Position::default()];
-        // What follows the last line feed is a torn tail.
+        // The bytes after the last line feed are a torn tail.
         let whole = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |end| end + 1);
         for (index, line) in bytes[..whole].split_inclusive(|&b| b == b'\n').enumerate() {
             let line = &line[..line.len() - 1];

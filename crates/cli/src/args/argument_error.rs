@@ -93,6 +93,7 @@ mod tests {
                 "run mlp --rounds 3 --until-converged",
                 "the argument '--rounds <N>' cannot be used with '--until-converged'",
             ),
+            ("run --resume r --overwrite", "the argument '--resume <DIR>' cannot be used with '--overwrite'"),
             ("run mlp --seed 1 --seed 2", "the argument '--seed <N>' cannot be used multiple times"),
             (
                 "run --resume d --out o --config c",

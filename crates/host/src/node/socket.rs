@@ -241,7 +241,7 @@ mod tests {
             connection.time = Allowance::new(Duration::ZERO);
             let late = connection.write_all(&vec![0; 16 << 20]).unwrap_err();
             assert_eq!(late.kind(), io::ErrorKind::TimedOut);
-            // What it takes gives it no more time.
+            // Bytes that the peer takes give it no more time.
             peer.read_exact(&mut vec![0; 1 << 16]).unwrap();
             let late = connection.write_all(&vec![0; 16 << 20]).unwrap_err();
             assert_eq!(late.kind(), io::ErrorKind::TimedOut);

@@ -78,7 +78,7 @@ impl Ledger {
         match written {
             Ok(()) => self.position = after,
             Err(_) => {
-                // What a full disk took of the line would be no line of a ledger.
+                // The part of the line that a full disk took is no line of a ledger.
                 let _ = self.file.set_len(self.position.bytes);
                 self.broken = true;
             }
