@@ -2,7 +2,7 @@
 
 /// The protocol version in [`Reply::Hello`](crate::message::Reply::Hello). Any change to a message or to the framing
 /// needs a new version.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// The number of test examples in a block of evaluation.
 ///
@@ -17,3 +17,15 @@ pub const LEDGER: &str = "ledger.jsonl";
 
 /// The name of the part that holds the flat weights.
 pub const WEIGHTS: &str = "weights";
+
+/// The most training rows on which received weights are scored before a training.
+pub const SCORED_ROWS: usize = 512;
+
+/// The name of the part that holds the weights to which a proximal term pulls.
+pub const ANCHOR: &str = "anchor";
+
+/// The name of the part that is added to every gradient.
+pub const LINEAR: &str = "linear";
+
+/// The name of the part that holds a client's own values of the local tensors, in layout order.
+pub const LOCAL: &str = "local";

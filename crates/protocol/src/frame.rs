@@ -10,16 +10,33 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 /// The first four bytes of every frame.
 pub const MAGIC: [u8; 4] = *b"fdp1";
 
-/// The longest JSON header, in bytes.
-pub const MAX_HEADER: u32 = 1 << 20;
+/// The longest JSON header that a writer writes, in bytes: a setup names all clients of a process.
+pub const MAX_HEADER: u32 = 64 << 20;
+
+/// The longest JSON header of a reply, in bytes.
+pub const MAX_REPLY_HEADER: u32 = 1 << 20;
 
 const PREAMBLE: usize = 4 + 4 + 8;
 
 /// The limits that a reader checks before it allocates memory for a frame.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
+    /// The longest header that is accepted, in bytes.
+    pub header: u32,
     /// The largest payload that is accepted, in bytes.
     pub payload: u64,
+}
+
+impl Limits {
+    /// Returns the limits of a request with so large a payload.
+    pub fn request(payload: u64) -> Self {
+        Self { header: MAX_HEADER, payload }
+    }
+
+    /// Returns the limits of a reply with so large a payload.
+    pub fn reply(payload: u64) -> Self {
+        Self { header: MAX_REPLY_HEADER, payload }
+    }
 }
 
 /// The reason why a frame cannot be read.
@@ -158,7 +175,7 @@ pub fn write_header(writer: &mut impl Write, body: &impl Serialize, parts: &[Par
     let header = FrameHeader { body, parts: parts.iter().map(Part::header).collect() };
     let json = serde_json::to_vec(&header)?;
     let length = u32::try_from(json.len()).ok().filter(|&n| n <= MAX_HEADER);
-    let length = length.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the header is above 1 MiB"))?;
+    let length = length.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the header is above 64 MiB"))?;
     let payload: u64 = parts.iter().map(|part| part.bytes().len() as u64).sum();
 
     // A single write costs one system call instead of four.
@@ -212,8 +229,9 @@ pub struct FrameStart<B>(FrameHeader<B>);
 /// As for [`read`].
 pub fn begin<B: DeserializeOwned>(reader: &mut impl Read, limits: Limits) -> Result<FrameStart<B>, FrameError> {
     let (header_length, payload) = read_preamble(reader)?;
-    if header_length > MAX_HEADER {
-        return malformed(format!("a header of {}, at most {MAX_HEADER} are allowed", bytes(header_length.into())));
+    if header_length > limits.header {
+        let (given, most) = (bytes(header_length.into()), limits.header);
+        return malformed(format!("a header of {given}, at most {most} are allowed"));
     }
     if payload > limits.payload {
         return malformed(format!("a payload of {}, at most {} were asked for", bytes(payload), limits.payload));

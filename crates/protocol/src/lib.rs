@@ -11,21 +11,22 @@
 compile_error!("frames are little-endian and read in place");
 
 mod constants;
+pub mod feature;
 mod frame;
 mod isolation;
 mod layout;
 mod message;
 mod strategy_message;
 
-pub use constants::{EVALUATION_BLOCK, LAUNCH, LEDGER, PROTOCOL, WEIGHTS};
+pub use constants::{ANCHOR, EVALUATION_BLOCK, LAUNCH, LEDGER, LINEAR, LOCAL, PROTOCOL, SCORED_ROWS, WEIGHTS};
 pub use frame::{
-    Dtype, FrameError, FrameStart, Limits, MAGIC, MAX_HEADER, Part, PartData, Parts, Spare, begin, header_length, read,
-    write, write_header,
+    Dtype, FrameError, FrameStart, Limits, MAGIC, MAX_HEADER, MAX_REPLY_HEADER, Part, PartData, Parts, Spare, begin,
+    header_length, read, write, write_header,
 };
 pub use isolation::{InForce, Isolation, Level};
 pub use layout::{Layout, LayoutError};
 pub use message::{
-    BlockSums, Evaluate, FailureKind, HeldPartition, Kind, OptionSpec, Place, ProgramLaunch, Purpose, Ready, Reply,
-    Request, Setup, Task, Tensor, Train, Update,
+    BlockSums, Evaluate, FailureKind, HeldPartition, Kind, OptionSpec, Phase, PhaseStart, Place, ProgramLaunch,
+    Purpose, Ready, Reply, Request, ScoreStart, Setup, StartScore, Task, Tensor, Train, Update,
 };
 pub use strategy_message::{Aggregate, StrategyReply, StrategyRequest, StrategySetup, UpdateHeader};

@@ -18,7 +18,8 @@ pub enum Request {
     GetWeights,
     /// Trains from the part `weights`; answered by [`Reply::Update`].
     ///
-    /// The part is absent if the client keeps weights ([`Ready::keeps_weights`]) and would receive the same ones again.
+    /// The part is absent if the client keeps weights (the feature `keeps-weights`) and has the version that the message
+    /// names. Further parts are `anchor`, `linear`, `local` and `start/N`, as the phases need them.
     Train(Train),
     /// Evaluates the part `weights`, which is sent as for [`Request::Train`]; answered by [`Reply::Evaluated`].
     Evaluate(Evaluate),
@@ -160,9 +161,12 @@ pub struct Ready {
     /// The number of examples of each partition of the setup; empty if the client does not report it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub examples: Vec<u64>,
-    /// `true` if the client keeps the weights that it received last.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub keeps_weights: bool,
+    /// The optional abilities of the client, such as `proximal`; see [`feature`](crate::feature).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub features: Vec<String>,
+    /// The instruction set that the client's kernels use, such as `avx2`; empty if the client has no such choice.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub instruction_set: String,
     /// The isolation in force; by default none.
     #[serde(default)]
     pub in_force: InForce,
@@ -219,14 +223,105 @@ pub struct Train {
     pub client: u32,
     /// The round, from 1. The order of examples depends on it.
     pub round: u64,
-    /// The number of local epochs.
-    pub epochs: u64,
     /// The number of examples in a mini-batch.
     pub batch_size: u64,
     /// The local learning rate.
     pub learning_rate: f32,
     /// The local optimiser, as JSON text.
     pub optimiser: String,
+    /// The phases of the training, at least one, done in order. More than one needs the feature `phases`.
+    pub phases: Vec<Phase>,
+    /// The transform of the update, such as `int8:bucket=512`; absent for plain weights. It needs a feature of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transform: Option<String>,
+    /// The rows on which the received weights are scored before the training; it needs the feature `score-start`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score_start: Option<ScoreStart>,
+    /// The version of the weights; see [`Request::Train`].
+    pub weights_version: u64,
+}
+
+/// One phase of a training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Phase {
+    /// The number of local epochs.
+    pub epochs: u64,
+    /// The most mini-batches of the whole phase; absent for no limit. It needs the feature `step-limit`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<u64>,
+    /// The weights from which the phase starts.
+    #[serde(default, skip_serializing_if = "PhaseStart::is_default")]
+    pub start: PhaseStart,
+    /// The coefficient μ of the proximal term μ/2 ‖w − anchor‖², 0 for none; the feature `proximal`. The anchor is the
+    /// part `anchor`, or the received weights if there is no such part.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub proximal: f32,
+    /// `true` adds the part `linear` to every gradient; the feature `linear`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub linear: bool,
+    /// The names of the tensors that keep their bits; the feature `frozen`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub frozen: Vec<String>,
+    /// `true` if the weights after this phase are the update. Otherwise they are the part `slot/N` of the reply, for
+    /// phase N from 0.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub update: bool,
+}
+
+/// The weights from which a phase starts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PhaseStart {
+    /// The weights that the request sends.
+    #[default]
+    Received,
+    /// The weights after the phase before.
+    Previous,
+    /// The part `start/N` of the request, for phase N from 0.
+    Slot,
+}
+
+/// The training rows on which received weights are scored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ScoreStart {
+    /// At most [`SCORED_ROWS`](crate::constants::SCORED_ROWS) rows, the same ones in each round.
+    Rows,
+    /// All rows.
+    All,
+}
+
+impl Phase {
+    /// Returns a phase of plain training from the received weights.
+    pub fn plain(epochs: u64) -> Self {
+        Self {
+            epochs,
+            steps: None,
+            start: PhaseStart::Received,
+            proximal: 0.0,
+            linear: false,
+            frozen: Vec::new(),
+            update: true,
+        }
+    }
+}
+
+impl PhaseStart {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+fn is_zero(number: &f32) -> bool {
+    *number == 0.0
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn is_yes(flag: &bool) -> bool {
+    *flag
 }
 
 /// The result of training. The weights are in the payload.
@@ -247,15 +342,35 @@ pub struct Update {
     pub loss_sum: f64,
     /// The number of examples of the last local epoch whose class was predicted.
     pub correct: u64,
+    /// The number of examples that `loss_sum` and `correct` are over; below `examples` if a step limit ended the epoch.
+    pub scored: u64,
     /// The number of examples of the client's partition.
+    pub examples: u64,
+    /// The score of the received weights; given if the request has `score_start`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<StartScore>,
+}
+
+/// The score of the weights that a client received, over rows of its partition.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct StartScore {
+    /// The sum of the losses. A sum that is NaN or infinite is `null` in JSON, which is read as NaN.
+    #[serde(deserialize_with = "number_or_null")]
+    pub loss_sum: f64,
+    /// The number of rows.
     pub examples: u64,
 }
 
-/// A request to evaluate the weights in the payload on blocks of the test set.
+/// A request to evaluate weights on blocks of the test set, or of a client's partition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evaluate {
-    /// The numbers of the blocks. Block b holds the test examples from 500 b up to, but not including, 500 (b + 1).
+    /// The numbers of the blocks. Block b holds the examples from 500 b up to, but not including, 500 (b + 1).
     pub blocks: Vec<u32>,
+    /// The client whose partition is scored; absent for the test set. It needs the feature `evaluate-partition`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<u32>,
+    /// The version of the weights; see [`Request::Train`].
+    pub weights_version: u64,
 }
 
 /// The sums over one block of the test set.

@@ -17,6 +17,10 @@ pub enum Use {
     Sample = 3,
     /// The order of the examples in a local epoch.
     Shuffle = 4,
+    /// The rounding of an update that a transform encodes.
+    Transform = 6,
+    /// The training rows on which received weights are scored.
+    Score = 7,
     /// The initial weights of a tensor; see [`Key::initial`].
     Initialise = u32::from_le_bytes(*b"nn-i"),
 }

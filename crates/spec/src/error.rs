@@ -21,7 +21,7 @@ pub enum Error {
         /// The key that was given.
         key: String,
         /// The keys of the name.
-        known: &'static [&'static str],
+        known: Vec<&'static str>,
     },
     /// A key that is given more than once.
     #[error("`{text}` gives the key `{key}` twice; give it once")]

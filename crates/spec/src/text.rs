@@ -17,7 +17,7 @@ impl<'a> Text<'a> {
     ///
     /// # Errors
     /// Returns [`Error::BareValue`] for a value without a key, [`Error::KeyTwice`] for a key that is given twice.
-    pub fn parse(text: &'a str, main_key: fn(&str) -> Option<&'static str>) -> Result<Self> {
+    pub fn parse(text: &'a str, main_key: impl Fn(&str) -> Option<&'static str>) -> Result<Self> {
         let (name, rest) = text.split_once(':').unwrap_or((text, ""));
         let mut parameters = Vec::new();
         for part in rest.split(',').filter(|part| !part.is_empty()) {
@@ -45,7 +45,7 @@ impl<'a> Text<'a> {
     ///
     /// # Errors
     /// Returns [`Error::UnknownKey`].
-    pub fn only(&self, known: &'static [&'static str]) -> Result<()> {
+    pub fn only(&self, known: Vec<&'static str>) -> Result<()> {
         match self.parameters.iter().find(|(key, _)| !known.contains(key)) {
             None => Ok(()),
             Some((key, _)) => Err(Error::UnknownKey { text: self.text.to_owned(), key: (*key).to_owned(), known }),
@@ -69,7 +69,12 @@ impl<'a> Text<'a> {
     /// # Errors
     /// Returns [`Error::MissingKey`] where it is not given, and errors as of [`Text::get`].
     pub fn need<T: std::str::FromStr>(&self, key: &'static str, wants: &'static str) -> Result<T> {
-        self.get(key, wants)?.ok_or_else(|| Error::MissingKey { text: self.text.to_owned(), key, wants })
+        self.get(key, wants)?.ok_or_else(|| self.missing(key, wants))
+    }
+
+    /// Returns the refusal of a text without a key that must be given.
+    pub fn missing(&self, key: &'static str, wants: &'static str) -> Error {
+        Error::MissingKey { text: self.text.to_owned(), key, wants }
     }
 }
 
@@ -87,7 +92,7 @@ mod tests {
         {
             let text = Text::parse(given, main_key).unwrap();
             assert_eq!((text.name(), text.need("alpha", "a number").ok()), ("dirichlet", Some(0.3)), "{given}");
-            assert_eq!(text.only(&["alpha", "min-size"]), Ok(()), "{given}");
+            assert_eq!(text.only(vec!["alpha", "min-size"]), Ok(()), "{given}");
         }
         assert_eq!(Text::parse("iid", main_key).unwrap().get::<u32>("min-size", "a number"), Ok(None));
     }
@@ -96,7 +101,7 @@ mod tests {
     fn an_error_names_the_value_and_the_remedy() {
         let read = |given: &str| {
             let text = Text::parse(given, main_key)?;
-            text.only(&["alpha", "beta"])?;
+            text.only(vec!["alpha", "beta"])?;
             text.need::<f64>("alpha", "a number above 0")
         };
         let cases = [
@@ -114,6 +119,6 @@ mod tests {
             assert_eq!(read(given).unwrap_err().to_string(), expected);
         }
         let text = Text::parse("iid:a=1", main_key).unwrap();
-        assert_eq!(text.only(&[]).unwrap_err().to_string(), "`iid:a=1` has the unknown key `a`; it takes none");
+        assert_eq!(text.only(vec![]).unwrap_err().to_string(), "`iid:a=1` has the unknown key `a`; it takes none");
     }
 }

@@ -1,19 +1,32 @@
 //! The rules of federated learning, as pure functions, and the tables that name them.
 //!
-//! - [`strategy`]: a [`Strategy`](strategy::Strategy), parsed from its text by [`table`];
-//! - [`server`]: server optimisers, which move the global weights, and their state;
-//! - [`sample`]: the clients of a round;
+//! - [`strategy`]: a [`Strategy`](strategy::Strategy) is a composition of rows, which a [`preset`] fills;
+//! - [`sampler`]: the clients of a round;
+//! - [`term`]: the terms that a client adds to its loss, and the state that belongs to them;
+//! - [`transform`]: the encoding of an update on the pipe;
+//! - [`weighting`]: the weight of an update;
+//! - [`aggregator`]: one weight vector from the updates;
+//! - [`server`]: the step of the global weights from the aggregate;
+//! - [`refusals`]: the rows that do not combine;
+//! - [`slots`]: the state of the rules between rounds;
+//! - [`math`]: sums over the updates, which the host splits over its cores;
 //! - [`convergence`]: the end of a run;
 //! - [`local_optimiser`]: the optimiser of a client, as it is named and checked;
 //! - [`range`]: the range of weights.
 //!
-//! Absent on purpose: clocks, threads, files and global random state. Averaging is the host's, which splits it
-//! over the cores.
+//! Absent on purpose: clocks, threads, files and global random state.
 
+pub mod aggregator;
 pub mod convergence;
 pub mod local_optimiser;
+pub mod math;
+pub mod preset;
 pub mod range;
-pub mod sample;
+pub mod refusals;
+pub mod sampler;
 pub mod server;
+pub mod slots;
 pub mod strategy;
-pub mod table;
+pub mod term;
+pub mod transform;
+pub mod weighting;

@@ -1,94 +1,262 @@
-//! A strategy: the rules that turn a round's aggregate into new global weights.
+//! A strategy: the rules of a run, a preset whose rows may be replaced one by one.
 
-use fedpipe_protocol::{Kind, Layout};
-use serde_with::{DeserializeFromStr, SerializeDisplay};
+use std::{fmt, ops::Deref, str::FromStr};
+
+use fedpipe_protocol::{Kind, Layout, Place, Update, feature};
+use fedpipe_spec::{error::Error, table::Named};
+use serde::{Deserialize, Serialize};
 
 use crate::{
+    aggregator::{Aggregator, Member, Updates},
+    math::Math,
+    preset::Composition,
     range::{GREATEST, first_beyond, shown},
-    server::{ServerOptimiser, ServerState},
+    sampler::Sampler,
+    server::ServerOptimiser,
+    slots::{Slot, Slots},
+    term::{Accepted, ClientTerm, Settled},
+    transform::Transform,
+    weighting::Weighting,
 };
 
-/// A strategy: a row of the table, with its parameters. `Display` and `FromStr` are the form that users type.
-#[derive(Debug, Clone, PartialEq, SerializeDisplay, DeserializeFromStr)]
+/// A strategy. `FromStr` reads the name of a preset with its parameters; the table form may replace each row.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Rows", into = "Rows")]
 pub struct Strategy {
-    /// The rule that moves the global weights.
-    pub server: ServerOptimiser,
+    preset: Named<Composition>,
+    rows: Composition,
 }
 
-/// A step of the server optimiser that leaves the range of numbers. The updates are in range, so that the cause is the
-/// optimiser's own parameters.
+/// The section `[strategy]` of an experiment. A row that is absent is the preset's.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rows {
+    #[serde(default)]
+    name: Named<Composition>,
+    sample: Option<Named<dyn Sampler>>,
+    term: Option<Named<dyn ClientTerm>>,
+    transform: Option<Named<dyn Transform>>,
+    weighting: Option<Named<dyn Weighting>>,
+    aggregate: Option<Named<dyn Aggregator>>,
+    server: Option<Named<dyn ServerOptimiser>>,
+}
+
+/// A round whose updates were accepted.
+#[derive(Debug, Clone, Copy)]
+pub struct Round<'a> {
+    /// The weights that the clients received.
+    pub received: &'a [f32],
+    /// The updates in client order, at least one: the numbers, and the weights with the client's state.
+    pub updates: &'a [(&'a Update, Accepted<'a>)],
+    /// The number of all clients.
+    pub clients: u32,
+    /// The tensors of the weights.
+    pub layout: &'a Layout,
+}
+
+/// A step that leaves the range of numbers. The updates are in range, so that the cause is the strategy's own
+/// parameters.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("moved {what} {index} to {value}; give it other parameters, such as a lower rate")]
 pub struct Overflow {
-    what: &'static str,
+    what: String,
     index: usize,
     value: String,
 }
 
-fn in_range(what: &'static str, values: &[f32], most: f32) -> Result<(), Overflow> {
+fn in_range(what: impl FnOnce() -> String, values: &[f32], most: f32) -> Result<(), Overflow> {
     match first_beyond(values, most) {
-        Some(index) => Err(Overflow { what, index, value: shown(values[index]) }),
+        Some(index) => Err(Overflow { what: what(), index, value: shown(values[index]) }),
         None => Ok(()),
     }
 }
 
-impl Strategy {
-    /// Returns the global weights and the server's state after a round, from those before it and the `mean` of the
-    /// round's updates.
+impl Composition {
+    /// Returns `true` if each update must have ‖a‖₁ of its local optimiser.
+    pub fn needs_accumulation(&self) -> bool {
+        self.term.needs_accumulation() || self.aggregator.needs_accumulation()
+    }
+
+    /// Returns the row that needs ‖a‖₁, in a sentence.
+    pub(crate) fn needing_accumulation(&self) -> String {
+        if self.term.needs_accumulation() {
+            format!("the client term {}", self.term)
+        } else {
+            format!("the aggregator {}", self.aggregator)
+        }
+    }
+
+    /// Returns the features that each client needs.
+    pub fn features(&self) -> Vec<String> {
+        let of_term = self.term.features().iter().map(|feature| (*feature).to_owned());
+        let of_transform = (!self.transform.is_none()).then(|| feature::of_transform(self.transform.name()));
+        of_term.chain(of_transform).collect()
+    }
+
+    /// Returns `true` if the new global weights are a mean of the clients', so that no rule of the host can move them
+    /// out of range.
+    pub fn is_plain(&self) -> bool {
+        self.server.keeps_aggregate() && self.aggregator.is_mean() && !self.term.has_state()
+    }
+
+    /// Returns the global weights and the server's state after a round.
     ///
-    /// Tensors of kind `buffer` take the mean and do not pass through the server optimiser.
+    /// Tensors of kind `buffer` take the aggregate and do not pass through the server optimiser. Local tensors keep
+    /// their values: each client has its own.
     ///
     /// # Errors
     /// Returns [`Overflow`] for a weight or a state beyond the range.
-    pub fn step(
-        &self,
-        state: &ServerState,
-        weights: &[f32],
-        mean: &[f32],
-        layout: &Layout,
-    ) -> Result<(Vec<f32>, ServerState), Overflow> {
-        let (mut moved, state) = self.server.step(state, weights, mean);
-        for (tensor, range) in layout.ranges() {
-            if tensor.kind == Kind::Buffer {
-                moved[range.clone()].copy_from_slice(&mean[range]);
+    pub fn apply<'a>(&self, round: &Round<'a>, slots: &Slots, math: &dyn Math) -> Result<(Vec<f32>, Slots), Overflow> {
+        let member = |&(update, accepted): &(&'a Update, Accepted<'a>)| Member {
+            update,
+            weight: self.weighting.weight(update),
+            weights: accepted.weights,
+        };
+        let members: Vec<Member<'_>> = round.updates.iter().map(member).collect();
+        let updates = Updates { received: round.received, members: &members, is_proximal: self.term.is_proximal() };
+        let aggregate = self.aggregator.aggregate(&updates, math);
+        let mut slots = slots.clone();
+        let mut moved = self.server.step(&mut slots, round.received, &aggregate);
+        let accepted: Vec<Accepted<'_>> = round.updates.iter().map(|(_, accepted)| *accepted).collect();
+        let settled = Settled { received: round.received, updates: &accepted, clients: round.clients };
+        moved = self.term.settle(&settled, moved, &mut slots, math);
+        for (tensor, range) in round.layout.ranges() {
+            match (tensor.place, tensor.kind) {
+                (Place::Local, _) => moved[range.clone()].copy_from_slice(&round.received[range]),
+                (Place::Shared, Kind::Buffer) => moved[range.clone()].copy_from_slice(&aggregate[range]),
+                (Place::Shared, Kind::Param) => {}
             }
         }
-        if self.server != ServerOptimiser::Mean {
-            in_range("weight", &moved, GREATEST)?;
-            in_range("the first moment of weight", &state.m, f32::MAX)?;
-            in_range("the second moment of weight", &state.v, f32::MAX)?;
+        in_range(|| "weight".into(), &moved, GREATEST)?;
+        for (name, slot) in slots.iter() {
+            if let Slot::F32(values) = slot {
+                in_range(|| format!("the state {name:?} of weight"), values, f32::MAX)?;
+            }
         }
-        Ok((moved, state))
+        Ok((moved, slots))
+    }
+}
+
+impl Strategy {
+    /// Returns the preset that the rows began with.
+    pub fn preset(&self) -> &Named<Composition> {
+        &self.preset
+    }
+}
+
+impl Deref for Strategy {
+    type Target = Composition;
+
+    fn deref(&self) -> &Composition {
+        &self.rows
+    }
+}
+
+impl From<Named<Composition>> for Strategy {
+    fn from(preset: Named<Composition>) -> Self {
+        let rows = (*preset).clone();
+        Self { preset, rows }
+    }
+}
+
+impl From<Rows> for Strategy {
+    fn from(given: Rows) -> Self {
+        let Rows { name, sample, term, transform, weighting, aggregate, server } = given;
+        let preset = (*name).clone();
+        let rows = Composition {
+            sampler: sample.unwrap_or(preset.sampler),
+            term: term.unwrap_or(preset.term),
+            transform: transform.unwrap_or(preset.transform),
+            weighting: weighting.unwrap_or(preset.weighting),
+            aggregator: aggregate.unwrap_or(preset.aggregator),
+            server: server.unwrap_or(preset.server),
+        };
+        Self { preset: name, rows }
+    }
+}
+
+impl From<Strategy> for Rows {
+    fn from(strategy: Strategy) -> Self {
+        let Composition { sampler, term, transform, weighting, aggregator, server } = strategy.rows;
+        Self {
+            name: strategy.preset,
+            sample: Some(sampler),
+            term: Some(term),
+            transform: Some(transform),
+            weighting: Some(weighting),
+            aggregate: Some(aggregator),
+            server: Some(server),
+        }
+    }
+}
+
+impl FromStr for Strategy {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        text.parse::<Named<Composition>>().map(Self::from)
+    }
+}
+
+/// The preset, and each row that replaces one of it.
+impl fmt::Display for Strategy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (rows, preset) = (&self.rows, &*self.preset);
+        self.preset.fmt(f)?;
+        let pairs = [
+            ("sampler", rows.sampler != preset.sampler, rows.sampler.to_string()),
+            ("client term", rows.term != preset.term, rows.term.to_string()),
+            ("transform", rows.transform != preset.transform, rows.transform.to_string()),
+            ("weighting", rows.weighting != preset.weighting, rows.weighting.to_string()),
+            ("aggregator", rows.aggregator != preset.aggregator, rows.aggregator.to_string()),
+            ("server optimiser", rows.server != preset.server, rows.server.to_string()),
+        ];
+        let mut replaced = pairs.iter().filter(|(_, differs, _)| *differs);
+        let mut join = " with the ";
+        replaced.try_for_each(|(what, _, row)| write!(f, "{}{what} {row}", std::mem::replace(&mut join, ", the ")))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use fedpipe_protocol::{Place, Tensor};
+    use fedpipe_protocol::Tensor;
 
     use super::*;
-    use crate::range::GREATEST_OF_A_CLIENT;
+    use crate::{aggregator::testing::update, math::OneCore, range::GREATEST_OF_A_CLIENT};
 
-    fn step(strategy: &str, weights: &[f32], update: &[f32]) -> Result<Vec<f32>, String> {
-        let tensor = Tensor { name: "w".into(), shape: vec![update.len()], kind: Kind::Param, place: Place::Shared };
-        let layout = Layout::new(vec![tensor]).unwrap();
-        let strategy: Strategy = strategy.parse().unwrap();
-        let moved = strategy.step(&ServerState::default(), weights, update, &layout).map(|(moved, _)| moved);
-        moved.map_err(|overflow| overflow.to_string())
+    fn layout(length: usize) -> Layout {
+        let tensor = Tensor { name: "w".into(), shape: vec![length], kind: Kind::Param, place: Place::Shared };
+        Layout::new(vec![tensor]).unwrap()
+    }
+
+    fn apply(
+        strategy: &Strategy,
+        state: &Slots,
+        received: &[f32],
+        weights: &[f32],
+    ) -> Result<(Vec<f32>, Slots), Overflow> {
+        let (one, none) = (update(0, 1, 1), Slots::default());
+        let accepted = Accepted { weights, before: &none, after: &none };
+        let layout = layout(received.len());
+        let round = Round { received, updates: &[(&one, accepted)], clients: 1, layout: &layout };
+        strategy.apply(&round, state, &OneCore)
+    }
+
+    fn step(strategy: &str, received: &[f32], weights: &[f32]) -> Result<Vec<f32>, String> {
+        let moved = apply(&strategy.parse().unwrap(), &Slots::default(), received, weights);
+        moved.map(|(moved, _)| moved).map_err(|overflow| overflow.to_string())
     }
 
     /// The mean of a round may be as great as any client's update, and change its sign with the momentum's own period.
     #[test]
     fn no_updates_that_are_taken_overflow_a_usual_server() {
-        let tensor = Tensor { name: "w".into(), shape: vec![1], kind: Kind::Param, place: Place::Shared };
-        let layout = Layout::new(vec![tensor]).unwrap();
         for strategy in ["fedavgm", "fedavgm:nesterov=true", "fedadam"] {
             let strategy: Strategy = strategy.parse().unwrap();
             for period in 1..12 {
-                let (mut state, mut weights) = (ServerState::default(), vec![0.0]);
+                let (mut state, mut weights) = (Slots::default(), vec![0.0]);
                 for round in 0..300 {
                     let sign = if round / period % 2 == 0 { 1.0 } else { -1.0 };
-                    let moved = strategy.step(&state, &weights, &[sign * GREATEST_OF_A_CLIENT], &layout);
+                    let moved = apply(&strategy, &state, &weights, &[sign * GREATEST_OF_A_CLIENT]);
                     (weights, state) =
                         moved.unwrap_or_else(|error| panic!("{strategy}, period {period}, round {round}: {error}"));
                 }
@@ -103,15 +271,63 @@ mod tests {
         let cases = [
             ("fedadam:rate=1e30", "moved weight 1 to ", "a lower rate"),
             ("fedavgm:rate=1e30", "moved weight 1 to 1e30", "a lower rate"),
-            ("fedavgm:rate=1e300", "moved weight 1 to inf", "a lower rate"),
         ];
         for (strategy, moved, remedy) in cases {
             let why = step(strategy, &[0.0; 2], &[0.0, 1.0]).unwrap_err();
             assert!(why.contains(moved) && why.contains(remedy), "{strategy}: {why}");
         }
         let why = step("fedadam:beta2=0", &greatest, &[-GREATEST, GREATEST]).unwrap_err();
-        assert!(why.contains("the second moment of weight 0 to inf"), "{why}");
+        assert!(why.contains("the state \"v\" of weight 0 to inf"), "{why}");
         let why = step("fedavgm:beta=0.9,nesterov=true", &greatest, &[-GREATEST, GREATEST]).unwrap_err();
         assert!(why.contains("moved weight 0 to -"), "{why}");
+    }
+
+    #[test]
+    fn buffers_take_the_aggregate_and_local_tensors_keep_their_values() {
+        let tensor = |name: &str, kind, place| Tensor { name: name.into(), shape: vec![1], kind, place };
+        let tensors = vec![
+            tensor("w", Kind::Param, Place::Shared),
+            tensor("mean", Kind::Buffer, Place::Shared),
+            tensor("head", Kind::Param, Place::Local),
+        ];
+        let (layout, one, none) = (Layout::new(tensors).unwrap(), update(0, 1, 1), Slots::default());
+        let accepted = Accepted { weights: &[3.0, 3.0, 3.0], before: &none, after: &none };
+        let round = Round { received: &[1.0; 3], updates: &[(&one, accepted)], clients: 1, layout: &layout };
+        let strategy: Strategy = "fedavgm:rate=0.5".parse().unwrap();
+        assert_eq!(strategy.apply(&round, &none, &OneCore).unwrap().0, [2.0, 3.0, 1.0]);
+    }
+
+    #[test]
+    fn every_strategy_survives_its_texts_and_says_which_rows_it_replaces() {
+        for text in ["fedavg", "fedavgm:beta=0.5,nesterov=true", "fedadam:rate=0.1,tau=0.01", "fedprox:0.1"] {
+            let strategy: Strategy = text.parse().unwrap();
+            assert_eq!(strategy.to_string().parse::<Strategy>().unwrap(), strategy, "{text}");
+            let json = serde_json::to_string(&strategy).unwrap();
+            assert_eq!(serde_json::from_str::<Strategy>(&json).unwrap(), strategy, "{json}");
+        }
+        let json = r#"{"name":"fedprox:0.1","aggregate":"median","server":"adam"}"#;
+        let strategy: Strategy = serde_json::from_str(json).unwrap();
+        assert_eq!(
+            strategy.to_string(),
+            "fedprox:mu=0.1 with the aggregator median, the server optimiser \
+             adam:rate=0.01,beta1=0.9,beta2=0.99,tau=0.001"
+        );
+        assert_eq!((strategy.term.name(), strategy.features()), ("proximal", vec!["proximal".to_owned()]));
+    }
+
+    #[test]
+    fn identical_updates_aggregate_to_themselves() {
+        let weights = [0.1_f32, -7.5, 1e-20];
+        for rows in
+            [r#"{}"#, r#"{"aggregate":"median"}"#, r#"{"weighting":"equal"}"#, r#"{"server":"momentum:beta=0"}"#]
+        {
+            let strategy: Strategy = serde_json::from_str(rows).unwrap();
+            let (updates, none) = ([update(0, 3, 1), update(1, 5, 2), update(2, 7, 3)], Slots::default());
+            let accepted = Accepted { weights: &weights, before: &none, after: &none };
+            let updates: Vec<_> = updates.iter().map(|update| (update, accepted)).collect();
+            let layout = layout(3);
+            let round = Round { received: &[9.0; 3], updates: &updates, clients: 3, layout: &layout };
+            assert_eq!(strategy.apply(&round, &none, &OneCore).unwrap().0, weights, "{rows}");
+        }
     }
 }

@@ -1,0 +1,361 @@
+//! Tables of the things that an experiment can name. A thing is one row: its name, its parameters, its source, and the
+//! function that builds it. Parsing, `Display`, help, catalogues and documentation all come from the row.
+
+use std::{fmt, ops::Deref, str::FromStr, sync::Arc};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::{
+    error::{Error, Result},
+    text::Text,
+};
+
+/// A kind of thing that has a table: strategies, aggregators, partitioners.
+pub trait Tabled: Send + Sync + 'static {
+    /// The kind in a sentence, such as "strategy".
+    const WHAT: &'static str;
+
+    /// Returns the rows, in the order in which they are listed.
+    fn rows() -> &'static [Row<Self>];
+}
+
+/// A row of a table.
+#[derive(Debug)]
+pub struct Row<T: ?Sized> {
+    /// The name that users type.
+    pub name: &'static str,
+    /// One line that says which rule this is.
+    pub summary: &'static str,
+    /// The parameters, in the order of `Display`.
+    pub parameters: &'static [Parameter],
+    /// The paper or the code that defines the rule.
+    pub source: &'static str,
+    /// Builds the rule from values that are in range.
+    pub build: fn(&Values) -> Arc<T>,
+}
+
+/// A parameter of a row.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Parameter {
+    /// The key that users type.
+    pub key: &'static str,
+    /// The value if the user gives none; `None` for a value that must be given.
+    pub default: Option<Value>,
+    /// The values that are accepted.
+    pub range: Range,
+    /// One line that says what the parameter does.
+    pub help: &'static str,
+}
+
+/// A value of a parameter.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Value {
+    /// A finite number.
+    Number(f64),
+    /// `true` or `false`.
+    Flag(bool),
+}
+
+/// The values that a parameter accepts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Range {
+    /// A number above 0.
+    Positive,
+    /// A number of at least 0.
+    NotNegative,
+    /// A number of at least 0 and below 1.
+    Decay,
+    /// A whole number from 1.
+    Count,
+    /// `true` or `false`.
+    Flag,
+}
+
+/// The values of a row's parameters, one for each.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Values(Vec<(&'static str, Value)>);
+
+/// A row with its values, and the rule that they build.
+pub struct Named<T: Tabled + ?Sized> {
+    row: &'static Row<T>,
+    values: Values,
+    rule: Arc<T>,
+}
+
+impl Range {
+    /// Returns the accepted values in words.
+    pub fn wants(self) -> &'static str {
+        match self {
+            Range::Positive => "a number above 0",
+            Range::NotNegative => "a number of at least 0",
+            Range::Decay => "a number of at least 0 and below 1",
+            Range::Count => "a whole number from 1",
+            Range::Flag => "true or false",
+        }
+    }
+
+    fn read(self, text: &Text<'_>, key: &'static str, what: &'static str) -> Result<Option<Value>> {
+        if self == Range::Flag {
+            return Ok(text.get(key, self.wants())?.map(Value::Flag));
+        }
+        let Some(value) = text.get::<f64>(key, self.wants())? else { return Ok(None) };
+        let fits = match self {
+            Range::Positive => value > 0.0,
+            Range::NotNegative => value >= 0.0,
+            Range::Decay => (0.0..1.0).contains(&value),
+            Range::Count => value >= 1.0 && value.fract() == 0.0 && value <= f64::from(u32::MAX),
+            Range::Flag => false,
+        };
+        // A client has f32.
+        if fits && (value as f32).is_finite() {
+            return Ok(Some(Value::Number(value)));
+        }
+        Err(Error::OutOfRange { what: format!("{what} {}", text.name()), key, value, wants: self.wants() })
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Number(number) => number.fmt(f),
+            Value::Flag(flag) => flag.fmt(f),
+        }
+    }
+}
+
+impl Values {
+    fn get(&self, key: &str) -> Value {
+        let value = self.0.iter().find(|(known, _)| *known == key).map(|(_, value)| *value);
+        value.unwrap_or_else(|| panic!("the row has no parameter {key:?}"))
+    }
+
+    /// Returns the number of `key`.
+    ///
+    /// # Panics
+    /// The row has no such parameter, or a flag: a fault of the row.
+    pub fn number(&self, key: &str) -> f64 {
+        match self.get(key) {
+            Value::Number(number) => number,
+            Value::Flag(_) => panic!("the parameter {key:?} is a flag"),
+        }
+    }
+
+    /// Returns the whole number of `key`.
+    ///
+    /// # Panics
+    /// As for [`Values::number`].
+    pub fn count(&self, key: &str) -> u32 {
+        self.number(key) as u32
+    }
+
+    /// Returns the flag of `key`.
+    ///
+    /// # Panics
+    /// The row has no such parameter, or a number: a fault of the row.
+    pub fn flag(&self, key: &str) -> bool {
+        match self.get(key) {
+            Value::Flag(flag) => flag,
+            Value::Number(_) => panic!("the parameter {key:?} is a number"),
+        }
+    }
+
+    /// Iterates over keys and values, in the order of the row.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, Value)> {
+        self.0.iter().copied()
+    }
+}
+
+impl<T: ?Sized> Row<T> {
+    /// Returns the key of a value that is given without one: the only parameter, or the first one if it must be given.
+    fn main_key(&self) -> Option<&'static str> {
+        let is_main = |first: &&Parameter| self.parameters.len() == 1 || first.default.is_none();
+        self.parameters.first().filter(is_main).map(|first| first.key)
+    }
+
+    /// Returns the form that users type, such as `momentum:rate=1,beta=0.9`, with the defaults in it.
+    pub fn example(&self) -> String {
+        let value = |parameter: &Parameter| {
+            let value = parameter.default.map_or("…".to_owned(), |value| value.to_string());
+            (parameter.key, value)
+        };
+        shown(self.name, self.parameters.iter().map(value))
+    }
+}
+
+fn shown<V: fmt::Display>(name: &str, parameters: impl Iterator<Item = (&'static str, V)>) -> String {
+    let parameters: Vec<String> = parameters.map(|(key, value)| format!("{key}={value}")).collect();
+    if parameters.is_empty() { name.to_owned() } else { format!("{name}:{}", parameters.join(",")) }
+}
+
+impl<T: Tabled + ?Sized> Named<T> {
+    /// Returns the row.
+    pub fn row(&self) -> &'static Row<T> {
+        self.row
+    }
+
+    /// Returns the name of the row.
+    pub fn name(&self) -> &'static str {
+        self.row.name
+    }
+
+    /// Returns the values of the parameters.
+    pub fn values(&self) -> &Values {
+        &self.values
+    }
+
+    /// Returns the parameters whose values differ from the defaults.
+    pub fn changed(&self) -> impl Iterator<Item = (&'static str, Value)> + '_ {
+        let defaults = self.row.parameters.iter().map(|parameter| parameter.default);
+        self.values.iter().zip(defaults).filter(|((_, value), default)| Some(*value) != *default).map(|(pair, _)| pair)
+    }
+
+    fn parse(text: &str) -> Result<Self> {
+        let row_of = |name: &str| T::rows().iter().find(|row| row.name == name);
+        let text = Text::parse(text, |name| row_of(name).and_then(Row::main_key))?;
+        let Some(row) = row_of(text.name()) else {
+            let known = T::rows().iter().map(|row| row.name).collect();
+            return Err(Error::UnknownName { what: T::WHAT, given: text.name().to_owned(), known });
+        };
+        text.only(row.parameters.iter().map(|parameter| parameter.key).collect())?;
+        let value = |parameter: &Parameter| {
+            let Parameter { key, default, range, .. } = *parameter;
+            match range.read(&text, key, T::WHAT)?.or(default) {
+                Some(value) => Ok((key, value)),
+                None => Err(text.missing(key, range.wants())),
+            }
+        };
+        let values = Values(row.parameters.iter().map(value).collect::<Result<_>>()?);
+        let rule = (row.build)(&values);
+        Ok(Self { row, values, rule })
+    }
+}
+
+impl<T: Tabled + ?Sized> Clone for Named<T> {
+    fn clone(&self) -> Self {
+        Self { row: self.row, values: self.values.clone(), rule: Arc::clone(&self.rule) }
+    }
+}
+
+impl<T: Tabled + ?Sized> PartialEq for Named<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.row.name == other.row.name && self.values == other.values
+    }
+}
+
+impl<T: Tabled + ?Sized> fmt::Debug for Named<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {self}", T::WHAT)
+    }
+}
+
+impl<T: Tabled + ?Sized> fmt::Display for Named<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&shown(self.row.name, self.values.iter()))
+    }
+}
+
+impl<T: Tabled + ?Sized> FromStr for Named<T> {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::parse(text)
+    }
+}
+
+impl<T: Tabled + ?Sized> Deref for Named<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.rule
+    }
+}
+
+impl<T: Tabled + ?Sized> Serialize for Named<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de, T: Tabled + ?Sized> Deserialize<'de> for Named<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// The first row without parameters that must be given is the default of its table.
+impl<T: Tabled + ?Sized> Default for Named<T> {
+    fn default() -> Self {
+        let named = T::rows().first().and_then(|row| Self::parse(row.name).ok());
+        named.unwrap_or_else(|| panic!("the first {} has a parameter without a default", T::WHAT))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Colour {
+        red: f64,
+        is_bright: bool,
+    }
+
+    const RED: Parameter =
+        Parameter { key: "red", default: Some(Value::Number(0.5)), range: Range::Decay, help: "the share of red" };
+    const BRIGHT: Parameter =
+        Parameter { key: "bright", default: Some(Value::Flag(false)), range: Range::Flag, help: "brighter" };
+    const WIDTH: Parameter = Parameter { key: "width", default: None, range: Range::Count, help: "the width" };
+
+    fn build(values: &Values) -> Arc<Colour> {
+        Arc::new(Colour { red: values.number("red"), is_bright: values.flag("bright") })
+    }
+
+    fn striped(values: &Values) -> Arc<Colour> {
+        Arc::new(Colour { red: values.count("width").into(), is_bright: false })
+    }
+
+    static ROWS: [Row<Colour>; 2] = [
+        Row { name: "plain", summary: "one colour", parameters: &[RED, BRIGHT], source: "a painter", build },
+        Row { name: "striped", summary: "two", parameters: &[WIDTH], source: "a painter", build: striped },
+    ];
+
+    impl Tabled for Colour {
+        const WHAT: &'static str = "colour";
+
+        fn rows() -> &'static [Row<Self>] {
+            &ROWS
+        }
+    }
+
+    #[test]
+    fn a_row_is_read_with_its_defaults_and_shown_with_all_values() {
+        let plain: Named<Colour> = "plain:bright=true".parse().unwrap();
+        assert_eq!((plain.red, plain.is_bright), (0.5, true));
+        assert_eq!(plain.to_string(), "plain:red=0.5,bright=true");
+        assert_eq!(plain.to_string().parse::<Named<Colour>>().unwrap(), plain);
+        assert_eq!(plain.changed().collect::<Vec<_>>(), [("bright", Value::Flag(true))]);
+        assert_eq!(Named::<Colour>::default(), "plain:red=0.5".parse().unwrap());
+        assert_eq!("striped:3".parse::<Named<Colour>>().unwrap().red, 3.0);
+        assert_eq!(ROWS.each_ref().map(Row::example), ["plain:red=0.5,bright=false", "striped:width=…"]);
+    }
+
+    #[test]
+    fn a_refusal_names_the_value_and_the_remedy() {
+        let cases = [
+            ("blue", "the colour `blue` is unknown; known are plain, striped"),
+            ("plain:red=1", "the colour plain has red=1; give a number of at least 0 and below 1"),
+            ("plain:red=nan", "red=NaN; give a number of at least 0 and below 1"),
+            ("plain:red=x", "`red=x`, which is not a number of at least 0 and below 1"),
+            ("plain:bright=1", "`bright=1`, which is not true or false"),
+            ("plain:green=1", "unknown key `green`; known are red, bright"),
+            ("plain:0.3", "without a key"),
+            ("striped", "needs the key `width`, a whole number from 1"),
+            ("striped:1.5", "width=1.5; give a whole number from 1"),
+            ("striped:0", "width=0; give a whole number from 1"),
+        ];
+        for (text, expected) in cases {
+            let error = text.parse::<Named<Colour>>().unwrap_err().to_string();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Normalised averaging, the aggregation of FedNova (Wang 2020, equations 6 and 7).
+
+use std::sync::Arc;
+
+use fedpipe_spec::table::Row;
+
+use super::{Aggregator, Member, Updates};
+use crate::math::Math;
+
+pub(super) const ROW: Row<dyn Aggregator> = Row {
+    name: "normalised",
+    summary: "each change is divided by the client's accumulated steps; FedNova",
+    parameters: &[],
+    source: "Wang 2020, equations 6 and 7",
+    build: |_| Arc::new(Normalised),
+};
+
+#[derive(Debug)]
+struct Normalised;
+
+impl Aggregator for Normalised {
+    /// Returns w − τ Σ p_k d_k with d_k = (w − w_k) / ‖a_k‖₁ and τ = Σ p_k ‖a_k‖₁. With a proximal term τ = Σ p_k K_k,
+    /// as in the paper's code.
+    fn aggregate(&self, updates: &Updates<'_>, math: &dyn Math) -> Vec<f32> {
+        let Updates { received, members, is_proximal } = *updates;
+        let total: f64 = members.iter().map(|member| member.weight).sum();
+        let steps = |member: &Member<'_>| if is_proximal { member.update.steps as f64 } else { accumulation(member) };
+        let tau = members.iter().map(|member| member.weight * steps(member)).sum::<f64>() / total;
+        let coefficient = |member: &Member<'_>| member.weight * (tau / accumulation(member));
+        let moved: f64 = members.iter().map(coefficient).sum();
+        let first = (total - moved, received);
+        let all: Vec<_> = [first].into_iter().chain(members.iter().map(|m| (coefficient(m), m.weights))).collect();
+        math.combine(&all, total)
+    }
+
+    fn needs_accumulation(&self) -> bool {
+        true
+    }
+}
+
+/// Returns ‖a‖₁ of the client's local optimiser, which the host has checked.
+fn accumulation(member: &Member<'_>) -> f64 {
+    member.update.accumulation.unwrap_or(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{aggregator::testing::update, math::OneCore};
+
+    fn aggregate(steps: [u64; 2], is_proximal: bool) -> Vec<f32> {
+        let [one, two] = [update(0, 1, steps[0]), update(1, 3, steps[1])];
+        let members = [
+            Member { update: &one, weight: 1.0, weights: &[1.5] },
+            Member { update: &two, weight: 3.0, weights: &[3.0] },
+        ];
+        Normalised.aggregate(&Updates { received: &[1.0], members: &members, is_proximal }, &OneCore)
+    }
+
+    #[test]
+    fn equal_steps_give_the_mean_and_unequal_ones_the_closed_form() {
+        assert_eq!(aggregate([4, 4], false), [1.0 + 0.25 * 0.5 + 0.75 * 2.0]);
+        // τ = 0.25 * 2 + 0.75 * 8 = 6.5
+        assert_eq!(aggregate([2, 8], false), [(1.0 + 6.5 * (0.25 * 0.5 / 2.0 + 0.75 * 2.0 / 8.0)) as f32]);
+    }
+
+    #[test]
+    fn with_a_proximal_term_the_effective_steps_are_the_local_ones() {
+        let short = crate::aggregator::testing::update(0, 1, 8);
+        let short = fedpipe_protocol::Update { accumulation: Some(4.0), ..short };
+        let members = [Member { update: &short, weight: 1.0, weights: &[2.0] }];
+        let updates = Updates { received: &[1.0], members: &members, is_proximal: true };
+        assert_eq!(Normalised.aggregate(&updates, &OneCore), [3.0]);
+    }
+}

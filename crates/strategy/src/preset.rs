@@ -1,0 +1,132 @@
+//! The strategies by name: each is a composition of rows.
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+use fedpipe_spec::table::{Named, Row, Tabled, Values};
+
+use crate::{
+    aggregator::Aggregator,
+    sampler::Sampler,
+    server::{ServerOptimiser, adam, momentum},
+    term::{ClientTerm, dynamic, proximal},
+    transform::Transform,
+    weighting::Weighting,
+};
+
+/// The rows of a strategy, one of each table.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Composition {
+    /// The clients of a round.
+    pub sampler: Named<dyn Sampler>,
+    /// The term that a client adds to its loss.
+    pub term: Named<dyn ClientTerm>,
+    /// The encoding of an update.
+    pub transform: Named<dyn Transform>,
+    /// The weight of an update.
+    pub weighting: Named<dyn Weighting>,
+    /// The aggregate of the updates.
+    pub aggregator: Named<dyn Aggregator>,
+    /// The step of the global weights.
+    pub server: Named<dyn ServerOptimiser>,
+}
+
+static ROWS: [Row<Composition>; 7] = [
+    Row {
+        name: "fedavg",
+        summary: "the mean of the clients' weights by examples",
+        parameters: &[],
+        source: "McMahan 2017, Algorithm 1",
+        build: |_| Arc::new(Composition::default()),
+    },
+    Row {
+        name: "fedavgm",
+        summary: "FedAvg with momentum at the server",
+        parameters: &momentum::PARAMETERS,
+        source: "Hsu 2019, section 4.1",
+        build: |values| Arc::new(Composition { server: row("momentum", values), ..Composition::default() }),
+    },
+    Row {
+        name: "fedadam",
+        summary: "Adam at the server",
+        parameters: &adam::PARAMETERS,
+        source: "Reddi 2021, Algorithm 2",
+        build: |values| Arc::new(Composition { server: row("adam", values), ..Composition::default() }),
+    },
+    Row {
+        name: "fedprox",
+        summary: "a proximal term at the clients",
+        parameters: &[proximal::MU],
+        source: "Li 2020, Algorithm 2",
+        build: |values| Arc::new(Composition { term: row("proximal", values), ..Composition::default() }),
+    },
+    Row {
+        name: "scaffold",
+        summary: "control variates at the clients, the equal mean",
+        parameters: &[],
+        source: "Karimireddy 2020, Algorithm 1",
+        build: |values| Arc::new(Composition { term: row("control-variate", values), ..equal() }),
+    },
+    Row {
+        name: "fednova",
+        summary: "changes normalised by the clients' accumulated steps",
+        parameters: &[],
+        source: "Wang 2020, equations 6 and 7",
+        build: |values| Arc::new(Composition { aggregator: row("normalised", values), ..Composition::default() }),
+    },
+    Row {
+        name: "feddyn",
+        summary: "dynamic regularisation, the equal mean",
+        parameters: &[dynamic::ALPHA],
+        source: "Acar 2021, Algorithm 1",
+        build: |values| Arc::new(Composition { term: row("dynamic", values), ..equal() }),
+    },
+];
+
+impl Tabled for Composition {
+    const WHAT: &'static str = "strategy";
+
+    fn rows() -> &'static [Row<Self>] {
+        &ROWS
+    }
+}
+
+/// Returns FedAvg with the equal mean.
+fn equal() -> Composition {
+    Composition { weighting: parsed("equal"), ..Composition::default() }
+}
+
+/// Returns the row `name` with the values of a preset, which has the same parameters.
+fn row<T: Tabled + ?Sized>(name: &str, values: &Values) -> Named<T> {
+    let values: Vec<String> = values.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    parsed(&format!("{name}:{}", values.join(",")))
+}
+
+fn parsed<T: FromStr<Err: fmt::Display>>(text: &str) -> T {
+    text.parse().unwrap_or_else(|error| panic!("a preset names {text}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_preset_builds_and_has_its_source() {
+        for Row { name, parameters, source, .. } in &ROWS {
+            let needed = parameters.iter().filter(|parameter| parameter.default.is_none());
+            let given: Vec<String> = needed.map(|parameter| format!("{}=0.5", parameter.key)).collect();
+            let preset: Named<Composition> = format!("{name}:{}", given.join(",")).parse().unwrap();
+            assert_eq!(preset.name(), *name);
+            assert!(source.contains(' '), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_values_of_a_preset_reach_its_rows() {
+        let preset: Named<Composition> = "fedavgm:rate=0.5,nesterov=true".parse().unwrap();
+        assert_eq!(preset.server.to_string(), "momentum:rate=0.5,beta=0.9,nesterov=true");
+        let preset: Named<Composition> = "fedprox:0.1".parse().unwrap();
+        assert_eq!((preset.term.to_string(), preset.weighting.name()), ("proximal:mu=0.1".into(), "examples"));
+        let preset: Named<Composition> = "scaffold".parse().unwrap();
+        assert_eq!((preset.term.name(), preset.weighting.name()), ("control-variate", "equal"));
+    }
+}

@@ -1,0 +1,57 @@
+//! Uniform sampling without replacement (McMahan 2017, Algorithm 1).
+
+use std::sync::Arc;
+
+use fedpipe_random::{
+    key::{Key, Use},
+    order::order,
+};
+use fedpipe_spec::table::Row;
+
+use super::{Draw, Sampler};
+
+pub(super) const ROW: Row<dyn Sampler> = Row {
+    name: "uniform",
+    summary: "each set of clients is equally likely, without replacement",
+    parameters: &[],
+    source: "McMahan 2017, Algorithm 1",
+    build: |_| Arc::new(Uniform),
+};
+
+#[derive(Debug)]
+struct Uniform;
+
+impl Sampler for Uniform {
+    /// Returns the first `count` clients of a keyed shuffle, sorted.
+    fn sample(&self, draw: &Draw) -> Vec<u32> {
+        let Draw { seed, round, clients, count } = *draw;
+        let key = Key { seed, purpose: Use::Sample, client: 0, round, epoch: 0 };
+        let mut sampled = order(&key, clients);
+        sampled.truncate(count as usize);
+        sampled.sort_unstable();
+        sampled
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(seed: u64, round: u64, clients: u32, count: u32) -> Vec<u32> {
+        Uniform.sample(&Draw { seed, round, clients, count })
+    }
+
+    #[test]
+    fn clients_are_sampled_without_replacement_and_evenly() {
+        let mut times = [0; 10];
+        for round in 1..=1000 {
+            let sampled = sample(7, round, 10, 3);
+            assert!(sampled.len() == 3 && sampled.is_sorted_by(|a, b| a < b));
+            sampled.iter().for_each(|&client| times[client as usize] += 1);
+        }
+        // 300 each, standard deviation 14.5.
+        assert!(times.iter().all(|n| (230..370).contains(n)), "{times:?}");
+        assert_eq!(sample(7, 1, 10, 10), Vec::from_iter(0..10));
+        assert_ne!(sample(7, 1, 1000, 3), sample(8, 1, 1000, 3));
+    }
+}

@@ -1,0 +1,110 @@
+//! Momentum on the pseudo-gradient, the server of FedAvgM (Hsu 2019, section 4.1).
+
+use std::sync::Arc;
+
+use fedpipe_spec::table::{Parameter, Range, Row, Value};
+
+use super::{ServerOptimiser, moment, sgd::Sgd};
+use crate::slots::Slots;
+
+pub(crate) const PARAMETERS: [Parameter; 3] = [
+    Parameter { key: "rate", default: Some(Value::Number(1.0)), range: Range::Positive, help: "η, the server's rate" },
+    Parameter { key: "beta", default: Some(Value::Number(0.9)), range: Range::Decay, help: "β, the momentum" },
+    Parameter {
+        key: "nesterov",
+        default: Some(Value::Flag(false)),
+        range: Range::Flag,
+        help: "true looks ahead: w ← w + η(Δ + βv)",
+    },
+];
+
+pub(super) const ROW: Row<dyn ServerOptimiser> = Row {
+    name: "momentum",
+    summary: "v ← βv + Δ; w ← w + ηv",
+    parameters: &PARAMETERS,
+    source: "Hsu 2019, section 4.1",
+    build: |values| {
+        let (rate, beta) = (values.number("rate"), values.number("beta"));
+        Arc::new(Momentum { plain: Sgd { rate }, beta, nesterov: values.flag("nesterov") })
+    },
+};
+
+const VELOCITY: &str = "v";
+
+#[derive(Debug)]
+struct Momentum {
+    /// The rule without momentum.
+    plain: Sgd,
+    beta: f64,
+    nesterov: bool,
+}
+
+impl ServerOptimiser for Momentum {
+    /// β = 0 is a branch, so that it has the bits of plain SGD.
+    fn step(&self, slots: &mut Slots, weights: &[f32], aggregate: &[f32]) -> Vec<f32> {
+        let Self { plain: Sgd { rate }, beta, nesterov } = *self;
+        if beta == 0.0 {
+            return self.plain.step(slots, weights, aggregate);
+        }
+        let before = moment(slots, VELOCITY, weights.len(), 0.0);
+        let mut after = vec![0.0; weights.len()];
+        let pairs = weights.iter().zip(aggregate).zip(before.iter().zip(&mut after));
+        let moved = pairs.map(|((&w, &to), (&before, v))| {
+            let delta = f64::from(to) - f64::from(w);
+            *v = (beta * f64::from(before) + delta) as f32;
+            let step = if nesterov { delta + beta * f64::from(*v) } else { f64::from(*v) };
+            (f64::from(w) + rate * step) as f32
+        });
+        let moved = moved.collect();
+        slots.set_vector(VELOCITY, after);
+        moved
+    }
+
+    fn keeps_aggregate(&self) -> bool {
+        self.beta == 0.0 && self.plain.keeps_aggregate()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::testing::close;
+
+    fn rule(rate: f64, beta: f64, nesterov: bool) -> Momentum {
+        Momentum { plain: Sgd { rate }, beta, nesterov }
+    }
+
+    #[test]
+    fn it_follows_the_paper_for_two_rounds() {
+        let mut slots = Slots::default();
+        let w = rule(0.5, 0.9, false).step(&mut slots, &[1.0], &[3.0]);
+        close(&w, &[2.0]);
+        // v = 0.9 * 2 + (4 - 2) = 3.8
+        close(&rule(0.5, 0.9, false).step(&mut slots, &w, &[4.0]), &[2.0 + 0.5 * 3.8]);
+        let ahead = rule(0.5, 0.9, true).step(&mut Slots::default(), &[1.0], &[3.0]);
+        close(&ahead, &[1.0 + 0.5 * (2.0 + 0.9 * 2.0)]);
+    }
+
+    /// v_t = Δ (1 − βᵗ) / (1 − β) for a constant Δ.
+    #[test]
+    fn a_constant_change_gives_the_geometric_sum() {
+        let (rule, mut slots, mut w) = (rule(1e-3, 0.9, false), Slots::default(), vec![0.0]);
+        let mut power = 1.0;
+        for round in 1..=20 {
+            power *= 0.9;
+            let aggregate = [w[0] + 1.0];
+            w = rule.step(&mut slots, &w, &aggregate);
+            let expected = (1.0 - power) / 0.1;
+            assert!((f64::from(slots.vector("v").unwrap()[0]) - expected).abs() < 1e-5, "round {round}");
+        }
+    }
+
+    #[test]
+    fn without_momentum_it_has_the_bits_of_sgd_and_no_state() {
+        let mut slots = Slots::default();
+        assert_eq!(rule(1.0, 0.0, true).step(&mut slots, &[0.1], &[0.3]), [0.3]);
+        assert!(
+            slots.is_empty() && rule(1.0, 0.0, false).keeps_aggregate() && !rule(0.5, 0.0, false).keeps_aggregate()
+        );
+    }
+}

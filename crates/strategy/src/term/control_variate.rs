@@ -1,0 +1,115 @@
+//! Control variates, the client side of SCAFFOLD with option II (Karimireddy 2020, Algorithm 1).
+//!
+//! The correction c − c_k is added to each gradient inside the solver. With a momentum ρ the solver moves by ‖a_k‖₁
+//! gradients instead of K, so that ‖a_k‖₁ takes the place of K.
+
+use std::sync::Arc;
+
+use fedpipe_protocol::{Phase, Update, feature};
+use fedpipe_spec::table::Row;
+
+use super::{ClientTerm, Given, Prepared, Settled, sum_of};
+use crate::{math::Math, slots::Slots};
+
+pub(super) const ROW: Row<dyn ClientTerm> = Row {
+    name: "control-variate",
+    summary: "c − c_k is added to each gradient; SCAFFOLD, option II",
+    parameters: &[],
+    source: "Karimireddy 2020, Algorithm 1",
+    build: |_| Arc::new(ControlVariate),
+};
+
+/// The slot of c at the server and of c_k at a client.
+const VARIATE: &str = "c";
+
+#[derive(Debug)]
+struct ControlVariate;
+
+impl ClientTerm for ControlVariate {
+    fn features(&self) -> &'static [&'static str] {
+        &[feature::LINEAR]
+    }
+
+    fn needs_accumulation(&self) -> bool {
+        true
+    }
+
+    fn has_state(&self) -> bool {
+        true
+    }
+
+    /// The correction c − c_k is left out while both are zero.
+    fn prepare(&self, given: &Given<'_>) -> Prepared {
+        let (server, client) = (given.server.vector(VARIATE), given.client.vector(VARIATE));
+        let is_zero = server.is_none() && client.is_none();
+        let linear = (!is_zero).then(|| Arc::new(sum_of(given.weights.len(), [(1.0, server), (-1.0, client)])));
+        let phase = Phase { linear: linear.is_some(), ..Phase::plain(given.epochs) };
+        Prepared { phases: vec![phase], linear }
+    }
+
+    /// c_k⁺ = c_k − c + (w − w_k) / (η ‖a_k‖₁).
+    fn accept(&self, given: &Given<'_>, update: &Update, weights: &[f32]) -> Slots {
+        let scale = f64::from(given.learning_rate) * update.accumulation.unwrap_or(update.steps as f64);
+        let (server, client) = (given.server.vector(VARIATE), given.client.vector(VARIATE));
+        let at = |slot: Option<&Arc<Vec<f32>>>, index: usize| slot.map_or(0.0, |c| f64::from(c[index]));
+        let value = |(index, (&w, &moved)): (usize, (&f32, &f32))| {
+            let gradient = (f64::from(w) - f64::from(moved)) / scale;
+            (at(client, index) - at(server, index) + gradient) as f32
+        };
+        let mut after = Slots::default();
+        after.set_vector(VARIATE, given.weights.iter().zip(weights).enumerate().map(value).collect());
+        after
+    }
+
+    /// c ← c + (1/N) Σ_S (c_k⁺ − c_k), with N all clients of the run.
+    fn settle(&self, round: &Settled<'_>, moved: Vec<f32>, slots: &mut Slots, math: &dyn Math) -> Vec<f32> {
+        let each = 1.0 / f64::from(round.clients);
+        let held = slots.vector(VARIATE).map(|c| (1.0, c.as_slice()));
+        let after =
+            round.updates.iter().filter_map(|update| update.after.vector(VARIATE)).map(|c| (each, c.as_slice()));
+        let before =
+            round.updates.iter().filter_map(|update| update.before.vector(VARIATE)).map(|c| (-each, c.as_slice()));
+        let members: Vec<_> = held.into_iter().chain(after).chain(before).collect();
+        let variate = math.combine(&members, 1.0);
+        slots.set_vector(VARIATE, variate);
+        moved
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{aggregator::testing::update, math::OneCore, term::Accepted};
+
+    fn slots(c: f32) -> Slots {
+        let mut slots = Slots::default();
+        slots.set_vector(VARIATE, vec![c]);
+        slots
+    }
+
+    #[test]
+    fn a_first_request_is_plain_and_a_later_one_has_the_correction() {
+        let none = Slots::default();
+        let given = Given { weights: &[1.0], server: &none, client: &none, epochs: 1, learning_rate: 0.5 };
+        assert_eq!(ControlVariate.prepare(&given).linear, None);
+        let (server, client) = (slots(0.75), slots(0.5));
+        let later = ControlVariate.prepare(&Given { server: &server, client: &client, ..given });
+        assert_eq!((later.linear.unwrap().as_slice(), later.phases[0].linear), (&[0.25][..], true));
+        let new = ControlVariate.prepare(&Given { server: &server, ..given });
+        assert_eq!(new.linear.unwrap().as_slice(), [0.75]);
+    }
+
+    #[test]
+    fn the_variates_follow_option_ii_and_the_servers_is_their_mean_over_all_clients() {
+        let (server, client) = (slots(0.75), slots(0.5));
+        let given = Given { weights: &[1.0], server: &server, client: &client, epochs: 1, learning_rate: 0.5 };
+        let after = ControlVariate.accept(&given, &update(0, 1, 4), &[2.0]);
+        // 0.5 − 0.75 + (1 − 2) / (0.5 · 4)
+        assert_eq!(after, slots(-0.75));
+        let accepted = Accepted { weights: &[2.0], before: &client, after: &after };
+        let round = Settled { received: &[1.0], updates: &[accepted], clients: 5 };
+        let mut state = server.clone();
+        assert_eq!(ControlVariate.settle(&round, vec![2.0], &mut state, &OneCore), [2.0]);
+        assert_eq!(state, slots(0.75 - 1.25 / 5.0));
+    }
+}

@@ -1,0 +1,109 @@
+//! Dynamic regularisation, FedDyn (Acar 2021, Algorithm 1).
+//!
+//! A client minimises f_k(w) − ⟨g_k, w⟩ + α/2 ‖w − w_received‖². The server's weights are the equal mean less h/α; the
+//! run evaluates those weights.
+
+use std::sync::Arc;
+
+use fedpipe_protocol::{Phase, Update, feature};
+use fedpipe_spec::table::{Parameter, Range, Row};
+
+use super::{ClientTerm, Given, Prepared, Settled};
+use crate::{math::Math, slots::Slots};
+
+pub(crate) const ALPHA: Parameter = Parameter {
+    key: "alpha",
+    default: None,
+    range: Range::Positive,
+    help: "α, the strength of the regularisation; common are 0.01 to 0.1",
+};
+
+pub(super) const ROW: Row<dyn ClientTerm> = Row {
+    name: "dynamic",
+    summary: "−⟨g_k, w⟩ + α/2 ‖w − w_received‖² is added to the loss; FedDyn",
+    parameters: &[ALPHA],
+    source: "Acar 2021, Algorithm 1",
+    build: |values| Arc::new(Dynamic { alpha: values.number("alpha") }),
+};
+
+/// The slot of the gradient g_k at a client.
+const GRADIENT: &str = "g";
+/// The slot of the mean gradient h at the server.
+const MEAN: &str = "h";
+
+#[derive(Debug)]
+struct Dynamic {
+    alpha: f64,
+}
+
+impl ClientTerm for Dynamic {
+    fn features(&self) -> &'static [&'static str] {
+        &[feature::PROXIMAL, feature::LINEAR]
+    }
+
+    fn is_proximal(&self) -> bool {
+        true
+    }
+
+    fn has_state(&self) -> bool {
+        true
+    }
+
+    fn prepare(&self, given: &Given<'_>) -> Prepared {
+        let linear = given.client.vector(GRADIENT).map(|g| Arc::new(g.iter().map(|g| -g).collect()));
+        let phase = Phase { proximal: self.alpha as f32, linear: linear.is_some(), ..Phase::plain(given.epochs) };
+        Prepared { phases: vec![phase], linear }
+    }
+
+    /// g_k⁺ = g_k − α (w_k − w).
+    fn accept(&self, given: &Given<'_>, _: &Update, weights: &[f32]) -> Slots {
+        let held = given.client.vector(GRADIENT);
+        let value = |(index, (&w, &moved)): (usize, (&f32, &f32))| {
+            let before = held.map_or(0.0, |g| f64::from(g[index]));
+            (before - self.alpha * (f64::from(moved) - f64::from(w))) as f32
+        };
+        let mut after = Slots::default();
+        after.set_vector(GRADIENT, given.weights.iter().zip(weights).enumerate().map(value).collect());
+        after
+    }
+
+    /// h ← h − α (1/N) Σ_S (w_k − w), with N all clients; w ← mean − h/α.
+    fn settle(&self, round: &Settled<'_>, moved: Vec<f32>, slots: &mut Slots, math: &dyn Math) -> Vec<f32> {
+        let each = self.alpha / f64::from(round.clients);
+        let held = slots.vector(MEAN).map(|h| (1.0, h.as_slice()));
+        let received = (each * round.updates.len() as f64, round.received);
+        let updates = round.updates.iter().map(|update| (-each, update.weights));
+        let members: Vec<_> = held.into_iter().chain([received]).chain(updates).collect();
+        let mean = math.combine(&members, 1.0);
+        let corrected = math.combine(&[(1.0, &moved), (-1.0 / self.alpha, &mean)], 1.0);
+        slots.set_vector(MEAN, mean);
+        corrected
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{aggregator::testing::update, math::OneCore, term::Accepted};
+
+    #[test]
+    fn the_first_round_at_full_participation_goes_twice_the_mean_change() {
+        let (rule, none) = (Dynamic { alpha: 0.5 }, Slots::default());
+        let given = Given { weights: &[1.0], server: &none, client: &none, epochs: 1, learning_rate: 0.5 };
+        let prepared = rule.prepare(&given);
+        assert_eq!((prepared.phases[0].proximal, prepared.linear), (0.5, None));
+        let changed = [[1.25], [2.0]];
+        let after = changed.map(|weights| rule.accept(&given, &update(0, 1, 1), &weights));
+        assert_eq!(after.each_ref().map(|slots| slots.vector("g").unwrap()[0]), [-0.125, -0.5]);
+        let accepted: Vec<_> =
+            changed.iter().zip(&after).map(|(weights, after)| Accepted { weights, before: &none, after }).collect();
+        let round = Settled { received: &[1.0], updates: &accepted, clients: 2 };
+        let mut state = Slots::default();
+        let mean = (1.25 + 2.0) / 2.0;
+        assert_eq!(rule.settle(&round, vec![mean], &mut state, &OneCore), [1.0 + 2.0 * (mean - 1.0)]);
+        // h is the mean of the g_k.
+        assert_eq!(state.vector("h").unwrap().as_slice(), [(-0.125 - 0.5) / 2.0]);
+        let next = rule.prepare(&Given { client: &after[1], ..given });
+        assert_eq!(next.linear.unwrap().as_slice(), [0.5]);
+    }
+}

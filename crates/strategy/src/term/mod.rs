@@ -1,0 +1,118 @@
+//! Client terms: what a client adds to its loss, and the state that belongs to it. The state of a client is kept by the
+//! host, travels with the request and is replaced when the update is accepted.
+
+mod control_variate;
+pub(crate) mod dynamic;
+mod none;
+pub(crate) mod proximal;
+
+use std::{fmt, sync::Arc};
+
+use fedpipe_protocol::{Phase, Update};
+use fedpipe_spec::table::{Row, Tabled};
+
+use crate::{math::Math, slots::Slots};
+
+/// The facts about a client's request that a term may use.
+#[derive(Debug, Clone, Copy)]
+pub struct Given<'a> {
+    /// The weights that the client receives.
+    pub weights: &'a [f32],
+    /// The state of the server before the round.
+    pub server: &'a Slots,
+    /// The client's state; empty before its first accepted update.
+    pub client: &'a Slots,
+    /// The local epochs of the experiment.
+    pub epochs: u64,
+    /// The local learning rate.
+    pub learning_rate: f32,
+}
+
+/// The part of a request that a term decides.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prepared {
+    /// The phases, at least one.
+    pub phases: Vec<Phase>,
+    /// The part `linear`, which is added to every gradient.
+    pub linear: Option<Arc<Vec<f32>>>,
+}
+
+/// An update that was accepted, with the client's state before and after it.
+#[derive(Debug, Clone, Copy)]
+pub struct Accepted<'a> {
+    /// The client's weights, flat.
+    pub weights: &'a [f32],
+    /// The client's state before the round.
+    pub before: &'a Slots,
+    /// The client's state after the round.
+    pub after: &'a Slots,
+}
+
+/// A round whose updates are aggregated.
+#[derive(Debug, Clone, Copy)]
+pub struct Settled<'a> {
+    /// The weights that the clients received.
+    pub received: &'a [f32],
+    /// The updates in client order, at least one.
+    pub updates: &'a [Accepted<'a>],
+    /// The number of all clients.
+    pub clients: u32,
+}
+
+/// A rule that adds a term to the loss of a client.
+pub trait ClientTerm: fmt::Debug + Send + Sync {
+    /// Returns the features that a client needs.
+    fn features(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Returns `true` if each update must have ‖a‖₁ of its local optimiser.
+    fn needs_accumulation(&self) -> bool {
+        false
+    }
+
+    /// Returns `true` if the term is a proximal one, which shortens ‖a‖₁.
+    fn is_proximal(&self) -> bool {
+        false
+    }
+
+    /// Returns `true` if the rule has state, or changes the weights after the aggregation. Such a rule needs the equal
+    /// mean and a server that takes it.
+    fn has_state(&self) -> bool {
+        false
+    }
+
+    /// Returns the part of a client's request that this rule decides.
+    fn prepare(&self, given: &Given<'_>) -> Prepared {
+        Prepared { phases: vec![Phase::plain(given.epochs)], linear: None }
+    }
+
+    /// Returns the client's state after an update was accepted; the state before it by default.
+    fn accept(&self, given: &Given<'_>, _update: &Update, _weights: &[f32]) -> Slots {
+        given.client.clone()
+    }
+
+    /// Returns the new global weights from those that the server optimiser made, and sets the slots of this rule.
+    fn settle(&self, _round: &Settled<'_>, moved: Vec<f32>, _slots: &mut Slots, _math: &dyn Math) -> Vec<f32> {
+        moved
+    }
+}
+
+static ROWS: [Row<dyn ClientTerm>; 4] = [none::ROW, proximal::ROW, control_variate::ROW, dynamic::ROW];
+
+impl Tabled for dyn ClientTerm {
+    const WHAT: &'static str = "client term";
+
+    fn rows() -> &'static [Row<Self>] {
+        &ROWS
+    }
+}
+
+/// Returns Σ c x for each element, in f64 and rounded once; a vector that is absent is zero.
+fn sum_of<const N: usize>(length: usize, terms: [(f64, Option<&Arc<Vec<f32>>>); N]) -> Vec<f32> {
+    let value = |index: usize| {
+        let term = |(c, x): &(f64, Option<&Arc<Vec<f32>>>)| x.map_or(0.0, |x| c * f64::from(x[index]));
+        terms.iter().map(term).sum::<f64>() as f32
+    };
+    (0..length).map(value).collect()
+}

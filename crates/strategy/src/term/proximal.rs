@@ -1,0 +1,60 @@
+//! The proximal term of FedProx (Li 2020, equation 2): μ/2 ‖w − w_received‖² is added to the local loss.
+
+use std::sync::Arc;
+
+use fedpipe_protocol::{Phase, feature};
+use fedpipe_spec::table::{Parameter, Range, Row};
+
+use super::{ClientTerm, Given, Prepared};
+
+pub(crate) const MU: Parameter = Parameter {
+    key: "mu",
+    default: None,
+    range: Range::NotNegative,
+    help: "μ, the strength of the pull to the received weights; common are 0.001 to 1",
+};
+
+pub(super) const ROW: Row<dyn ClientTerm> = Row {
+    name: "proximal",
+    summary: "μ/2 ‖w − w_received‖² is added to the loss",
+    parameters: &[MU],
+    source: "Li 2020, equation 2",
+    build: |values| Arc::new(Proximal { mu: values.number("mu") as f32 }),
+};
+
+#[derive(Debug)]
+struct Proximal {
+    mu: f32,
+}
+
+impl ClientTerm for Proximal {
+    fn features(&self) -> &'static [&'static str] {
+        if self.is_proximal() { &[feature::PROXIMAL] } else { &[] }
+    }
+
+    /// μ = 0 is no term, so that it has the bits of FedAvg.
+    fn is_proximal(&self) -> bool {
+        self.mu > 0.0
+    }
+
+    fn prepare(&self, given: &Given<'_>) -> Prepared {
+        let phase = Phase { proximal: self.mu, ..Phase::plain(given.epochs) };
+        Prepared { phases: vec![phase], linear: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::slots::Slots;
+
+    #[test]
+    fn a_request_has_the_coefficient_and_no_part() {
+        let slots = Slots::default();
+        let given = Given { weights: &[1.0], server: &slots, client: &slots, epochs: 3, learning_rate: 0.1 };
+        let prepared = Proximal { mu: 0.5 }.prepare(&given);
+        assert_eq!((prepared.phases[0].epochs, prepared.phases[0].proximal, prepared.linear), (3, 0.5, None));
+        let none = Proximal { mu: 0.0 };
+        assert_eq!((none.prepare(&given).phases, none.features()), (vec![Phase::plain(3)], &[][..]));
+    }
+}

@@ -1,0 +1,44 @@
+//! Transforms: the encoding of an update on the pipe. A client encodes the change of its weights, and the host decodes
+//! it.
+
+mod int8;
+mod none;
+
+use std::fmt;
+
+use fedpipe_protocol::{PartData, Parts};
+use fedpipe_random::key::Key;
+use fedpipe_spec::table::{Row, Tabled};
+
+/// A named part of an encoded update.
+pub type Encoded = (&'static str, PartData);
+
+/// A rule that encodes the change of a client's weights.
+pub trait Transform: fmt::Debug + Send + Sync {
+    /// Returns the parts that encode `change`, with the random numbers of `key`.
+    fn encode(&self, change: &[f32], key: &Key) -> Vec<Encoded>;
+
+    /// Returns the change of `length` weights that the parts encode.
+    ///
+    /// # Errors
+    /// A phrase about parts that no client of fedpipe sends.
+    fn decode(&self, parts: &mut Parts, length: usize) -> Result<Vec<f32>, String>;
+
+    /// Returns the bytes of all parts for so many weights.
+    fn payload(&self, length: usize) -> u64;
+
+    /// Returns `true` if the update is the weights themselves.
+    fn is_none(&self) -> bool {
+        false
+    }
+}
+
+static ROWS: [Row<dyn Transform>; 2] = [none::ROW, int8::ROW];
+
+impl Tabled for dyn Transform {
+    const WHAT: &'static str = "transform";
+
+    fn rows() -> &'static [Row<Self>] {
+        &ROWS
+    }
+}
