@@ -7,16 +7,20 @@ use std::{
 
 use anyhow::Result;
 use fedpipe_protocol::{
-    FailureKind, FrameError, InForce, Isolation, Limits, PROTOCOL, Part, Parts, Purpose, Ready, Reply, Request, Setup,
-    Spare, WEIGHTS, begin, write, write_header,
+    FailureKind, FrameError, InForce, Isolation, Limits, PROTOCOL, Part, PartData, Parts, Purpose, Ready, Reply,
+    Request, Setup, Spare, WEIGHTS, begin, write, write_header,
 };
 
 use crate::{
     lender::WeightWriter,
     loader::{LoadError, Loaded},
     sandbox::{MissingIsolation, Policy},
-    session::{Failure, Session, describe},
+    session::{Failure, Session, Trained, describe},
 };
+
+/// The most parts of a request that are as long as the weights: the weights, an anchor, a linear term, local tensors, and
+/// the weights from which phases start.
+const MOST_PARTS: u64 = 8;
 
 /// Isolates this process, and returns the isolation in force.
 pub(crate) type Lock = fn(&Policy) -> Result<InForce, MissingIsolation>;
@@ -48,13 +52,7 @@ pub(crate) fn serve(reader: &mut impl Read, writer: &mut impl WeightWriter, lock
             None => Err(Failure::new(FailureKind::Protocol, "a client that describes its model has no data")),
         };
         match answered {
-            Ok((reply, None)) => write(writer, &reply, &[])?,
-            Ok((reply, Some(weights))) => {
-                let part = Part::F32(WEIGHTS, weights);
-                write_header(writer, &reply, &[part])?;
-                // The next request changes the weights. The host sends it after it has read this whole reply.
-                writer.lend(part.bytes())?;
-            }
+            Ok(answer) => send(writer, &answer)?,
             Err(failure) => return fail(writer, failure),
         }
     }
@@ -62,16 +60,33 @@ pub(crate) fn serve(reader: &mut impl Read, writer: &mut impl WeightWriter, lock
 }
 
 fn next(reader: &mut impl Read, session: Option<&mut Session>, spare: &Spare) -> Result<Option<(Request, Parts)>> {
-    let payload = session.as_ref().map_or(0, |session| 4 * session.weight_count() as u64);
-    let begun = match begin(reader, Limits { payload }) {
+    let payload = session.as_ref().map_or(0, |session| MOST_PARTS * 4 * session.weight_count() as u64);
+    let begun = match begin(reader, Limits::request(payload)) {
         Ok(begun) => begun,
         Err(FrameError::End) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
     // The new weights take the buffer of the previous ones.
-    let replaced = session.filter(|_| begun.has_parts()).and_then(|session| session.received.take());
-    replaced.into_iter().for_each(|weights| spare.keep(weights));
+    let replaced = session.filter(|_| begun.has_part(WEIGHTS)).and_then(|session| session.received.take());
+    replaced.into_iter().for_each(|received| spare.keep(received.weights));
     Ok(Some(begun.finish(reader, spare)?))
+}
+
+fn send(writer: &mut impl WeightWriter, Answer { reply, weights, parts }: &Answer<'_>) -> Result<()> {
+    let weights = weights.map(|weights| Part::F32(WEIGHTS, weights));
+    let others = parts.iter().map(|(name, data)| data.as_part(name));
+    let all: Vec<Part<'_>> = weights.into_iter().chain(others).collect();
+    write_header(writer, reply, &all)?;
+    let owned = match &all[..] {
+        [weights @ Part::F32(WEIGHTS, _), rest @ ..] => {
+            // The next request changes the weights. The host sends it after it has read this whole reply.
+            writer.lend(weights.bytes())?;
+            rest
+        }
+        all => all,
+    };
+    owned.iter().try_for_each(|part| writer.write_all(part.bytes()))?;
+    Ok(writer.flush()?)
 }
 
 fn fail(writer: &mut impl Write, Failure { kind, message }: Failure) -> Result<()> {
@@ -123,32 +138,34 @@ fn kind_of(error: &LoadError) -> FailureKind {
     }
 }
 
-/// A reply, with the weights that belong to it.
-type ReplyWithWeights<'a> = (Reply, Option<&'a [f32]>);
-
-fn answer(session: &mut Session, request: Request, parts: Parts) -> Result<ReplyWithWeights<'_>, Failure> {
-    match request {
-        Request::Setup(_) | Request::Launch(_) => Err(Failure::new(FailureKind::Protocol, "a second setup")),
-        Request::GetWeights => Ok((Reply::Weights, Some(session.weights()?))),
-        Request::Train(train) => {
-            take_weights(session, parts)?;
-            let update = session.train(&train)?;
-            Ok((Reply::Update(update), Some(session.weights()?)))
-        }
-        Request::Evaluate(evaluate) => {
-            take_weights(session, parts)?;
-            let blocks = evaluate.blocks.into_iter().map(|block| session.evaluate(block));
-            Ok((Reply::Evaluated { blocks: blocks.collect::<Result<_, _>>()? }, None))
-        }
-    }
+/// A reply with its parts.
+struct Answer<'a> {
+    reply: Reply,
+    /// The model's weights, which are lent to the pipe.
+    weights: Option<&'a [f32]>,
+    parts: Vec<(String, PartData)>,
 }
 
-/// Sets the model's weights to those of the request or, if the request has none, to those received last.
-fn take_weights(session: &mut Session, mut parts: Parts) -> Result<(), Failure> {
-    if !parts.is_empty() {
-        session.received = parts.take_f32(WEIGHTS);
+fn answer(session: &mut Session, request: Request, mut parts: Parts) -> Result<Answer<'_>, Failure> {
+    let none = Vec::new();
+    match request {
+        Request::Setup(_) | Request::Launch(_) => Err(Failure::new(FailureKind::Protocol, "a second setup")),
+        Request::GetWeights => Ok(Answer { reply: Reply::Weights, weights: Some(session.weights()?), parts: none }),
+        Request::Train(train) => {
+            session.receive(train.weights_version, &mut parts)?;
+            let Trained { update, encoded, mut slots } = session.train(&train, parts)?;
+            let is_plain = encoded.is_none();
+            slots.splice(0..0, encoded.into_iter().flatten());
+            let weights = if is_plain { Some(session.weights()?) } else { None };
+            Ok(Answer { reply: Reply::Update(update), weights, parts: slots })
+        }
+        Request::Evaluate(evaluate) => {
+            session.receive(evaluate.weights_version, &mut parts)?;
+            session.use_received()?;
+            let blocks = session.evaluate(&evaluate)?;
+            Ok(Answer { reply: Reply::Evaluated { blocks }, weights: None, parts: none })
+        }
     }
-    session.set_weights()
 }
 
 #[cfg(test)]
@@ -183,7 +200,7 @@ mod tests {
         requests.iter().for_each(|request| write(&mut sent, request, &[]).unwrap());
         serve(&mut sent.as_slice(), &mut written, lock).unwrap();
         let mut rest = written.as_slice();
-        std::iter::from_fn(|| read(&mut rest, Limits { payload: 0 }).ok().map(|(reply, _)| reply)).collect()
+        std::iter::from_fn(|| read(&mut rest, Limits::reply(0)).ok().map(|(reply, _)| reply)).collect()
     }
 
     fn open(_: &Policy) -> Result<InForce, MissingIsolation> {

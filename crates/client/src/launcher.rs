@@ -36,7 +36,7 @@ pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
 }
 
 fn launch(arguments: &[OsString], reader: &mut File, writer: &mut File) -> Result<()> {
-    let Request::Launch(launch) = read(reader, Limits { payload: 0 })?.0 else {
+    let Request::Launch(launch) = read(reader, Limits::request(0))?.0 else {
         let message = "the launcher received another request than a launch".to_owned();
         return Ok(write(writer, &Reply::Failed { kind: FailureKind::Protocol, message }, &[])?);
     };

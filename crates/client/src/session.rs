@@ -1,17 +1,24 @@
 //! A built model with its data: answers the requests that follow `Ready`.
 
-use std::path::{Path, PathBuf};
+use std::{
+    borrow::Cow,
+    path::{Path, PathBuf},
+};
 
 use abi_stable::std_types::{RSlice, RSliceMut, RStr};
 use fedpipe_data::{DataError, Partition, Pixels, counted};
 use fedpipe_model::abi::{AbiEpoch, AbiExamples, ModelBox};
 use fedpipe_protocol::{
-    BlockSums, EVALUATION_BLOCK, FailureKind, HeldPartition, InForce, Layout, Ready, Setup, Task, Train, Update,
+    ANCHOR, BlockSums, EVALUATION_BLOCK, Evaluate, FailureKind, HeldPartition, InForce, LINEAR, LOCAL, Layout,
+    PartData, Parts, Phase, PhaseStart, Ready, SCORED_ROWS, ScoreStart, Setup, StartScore, Task, Train, Update,
+    WEIGHTS, feature,
 };
 use fedpipe_random::{
     key::{Key, Use},
     order::order,
 };
+use fedpipe_spec::table::{Named, Tabled};
+use fedpipe_strategy::transform::Transform;
 
 use crate::{
     loader::{LoadError, Loaded, answer},
@@ -65,16 +72,42 @@ impl MappedPartition {
 /// A built model and its data.
 pub(crate) struct Session {
     model: ModelBox,
+    layout: Layout,
     seed: u64,
     /// The buffer of the method `weights`, as long as the model says. It is never freed, since the pipe may hold its
     /// pages until this process has ended.
     weights: &'static mut [f32],
     /// The weights that the host sent last.
-    pub(crate) received: Option<Vec<f32>>,
+    pub(crate) received: Option<Received>,
     partitions: Vec<(u32, MappedPartition)>,
     test: MappedPartition,
     /// The rows of the examples to visit, in order.
     order: Vec<u32>,
+}
+
+/// Weights of the host.
+pub(crate) struct Received {
+    version: u64,
+    pub(crate) weights: Vec<f32>,
+}
+
+/// The parts of a request to train, besides the weights.
+struct TrainParts {
+    /// The values of the local tensors, in layout order; empty for those of the received weights.
+    local: Vec<f32>,
+    anchor: Vec<f32>,
+    linear: Vec<f32>,
+    /// The weights from which a phase starts, by phase.
+    starts: Vec<Option<Vec<f32>>>,
+}
+
+/// An update with its parts besides the plain weights, which are those of the model.
+pub(crate) struct Trained {
+    pub(crate) update: Update,
+    /// The encoded change; none if the update is the plain weights.
+    pub(crate) encoded: Option<Vec<(String, PartData)>>,
+    /// The weights after each phase that is no update.
+    pub(crate) slots: Vec<(String, PartData)>,
 }
 
 impl Session {
@@ -99,14 +132,14 @@ impl Session {
         let (options, task) = (json(&setup.options)?, json(task)?);
         let refused = |error| Failure::new(FailureKind::Refused, error);
         let mut ready = describe(loaded)?;
-        let (model, layout) = loaded.build(&options, &task, setup.seed).map_err(refused)?;
+        let (model, built) = loaded.build(&options, &task, setup.seed).map_err(refused)?;
         let count = answer(model.weight_count()).map_err(Failure::model)?;
-        ready.layout = translation::tensors(&layout.tensors);
-        Layout::new(ready.layout.clone()).map_err(|error| Failure::new(FailureKind::Refused, error))?;
+        ready.layout = translation::tensors(&built.tensors);
+        let layout = Layout::new(ready.layout.clone()).map_err(|error| Failure::new(FailureKind::Refused, error))?;
         ready.examples = partitions.iter().map(|(_, mapped)| mapped.partition.len() as u64).collect();
         let (seed, order) = (setup.seed, Vec::new());
         let weights = vec![0.0; count as usize].leak();
-        Ok((Self { model, seed, weights, received: None, partitions, test, order }, ready))
+        Ok((Self { model, layout, seed, weights, received: None, partitions, test, order }, ready))
     }
 
     /// Returns the number of weights of the model.
@@ -120,61 +153,270 @@ impl Session {
         Ok(self.weights)
     }
 
+    /// Takes the weights of a request, or keeps those of an earlier one if they have the `version`.
+    pub(crate) fn receive(&mut self, version: u64, parts: &mut Parts) -> Result<(), Failure> {
+        if let Some(weights) = parts.take_f32(WEIGHTS) {
+            self.received = Some(Received { version, weights });
+        }
+        match &self.received {
+            Some(received) if received.version == version => Ok(()),
+            Some(Received { version: held, .. }) => Err(protocol(format!(
+                "the request has no part \"weights\" and names version {version}; this client has version {held}"
+            ))),
+            None => Err(protocol("the request has no part \"weights\", and no earlier request had one")),
+        }
+    }
+
     /// Sets the model's weights to those that the host sent last.
-    pub(crate) fn set_weights(&mut self) -> Result<(), Failure> {
-        let missing = || {
-            Failure::new(FailureKind::Protocol, "the request has no part \"weights\", and no earlier request had one")
+    pub(crate) fn use_received(&mut self) -> Result<(), Failure> {
+        let Some(Received { weights, .. }) = &self.received else {
+            return Err(protocol("no request has sent weights"));
         };
-        let received = self.received.as_deref().ok_or_else(missing)?;
-        answer(self.model.set_weights(RSlice::from_slice(received))).map_err(Failure::model)
+        answer(self.model.set_weights(RSlice::from_slice(weights))).map_err(Failure::model)
     }
 
     /// Trains on the partition that `train` names. [`Session::weights`] then returns the new weights.
-    pub(crate) fn train(&mut self, train: &Train) -> Result<Update, Failure> {
-        let held = self.partitions.iter_mut().find(|(client, _)| *client == train.client);
-        let Some((_, mapped)) = held else {
-            let message = format!("this client does not hold the partition of client {}", train.client);
-            return Err(Failure::new(FailureKind::Protocol, message));
-        };
-        let partition = mapped.checked()?;
-        let mut update = Update {
-            client: train.client,
-            round: train.round,
-            steps: 0,
-            accumulation: None,
-            loss_sum: 0.0,
-            correct: 0,
-            examples: partition.len() as u64,
-        };
-        for epoch in 0..train.epochs {
-            let Train { client, round, .. } = *train;
+    pub(crate) fn train(&mut self, train: &Train, mut parts: Parts) -> Result<Trained, Failure> {
+        let parts = TrainParts::take(&mut parts, train, &self.layout)?;
+        let Some(received) = self.received.take() else { return Err(protocol("no request has sent weights")) };
+        let trained = self.train_from(&start_weights(&received.weights, &parts.local, &self.layout), train, &parts);
+        self.received = Some(received);
+        trained
+    }
+
+    fn train_from(&mut self, start: &[f32], train: &Train, parts: &TrainParts) -> Result<Trained, Failure> {
+        let transform = train.transform.as_deref().map(transform).transpose()?;
+        let mut update = self.plain_update(train)?;
+        self.set(start)?;
+        update.start = train.score_start.map(|rows| self.score_start(train.client, rows)).transpose()?;
+        let (mut slots, mut next_epoch) = (Vec::new(), 0);
+        for (index, phase) in train.phases.iter().enumerate() {
+            match phase.start {
+                PhaseStart::Previous => {}
+                PhaseStart::Received if index == 0 => {}
+                PhaseStart::Received => self.set(start)?,
+                PhaseStart::Slot => {
+                    let slot = parts.starts.get(index).and_then(Option::as_ref);
+                    let missing = || protocol(format!("the request has no part \"start/{index}\""));
+                    self.set(slot.ok_or_else(missing)?)?;
+                }
+            }
+            // Phases that do not follow each other visit the examples in the same orders.
+            next_epoch = if phase.start == PhaseStart::Previous { next_epoch } else { 0 };
+            let rules = PhaseRules::new(phase, parts, start, &self.layout)?;
+            let trained = self.do_phase(train, phase, &rules, &mut next_epoch)?;
+            if phase.update {
+                update = Update { start: update.start, ..trained };
+            } else {
+                slots.push((format!("slot/{index}"), PartData::F32(self.weights()?.to_vec())));
+            }
+        }
+        let encoded = transform.map(|transform| self.encode(train, &*transform, start)).transpose()?;
+        Ok(Trained { update, encoded, slots })
+    }
+
+    fn set(&mut self, weights: &[f32]) -> Result<(), Failure> {
+        answer(self.model.set_weights(RSlice::from_slice(weights))).map_err(Failure::model)
+    }
+
+    /// Returns the update of a training that has not begun.
+    fn plain_update(&mut self, train: &Train) -> Result<Update, Failure> {
+        let Train { client, round, .. } = *train;
+        let examples = checked(&mut self.partitions, client)?.len() as u64;
+        let (steps, accumulation, loss_sum, correct, scored, start) = (0, None, 0.0, 0, 0, None);
+        Ok(Update { client, round, steps, accumulation, loss_sum, correct, scored, examples, start })
+    }
+
+    /// Trains one phase; `next_epoch` is the local epoch that comes next.
+    fn do_phase(
+        &mut self,
+        train: &Train,
+        phase: &Phase,
+        rules: &PhaseRules<'_>,
+        next_epoch: &mut u64,
+    ) -> Result<Update, Failure> {
+        let mut update = self.plain_update(train)?;
+        let Train { client, round, .. } = *train;
+        let partition = checked(&mut self.partitions, client)?;
+        for _ in 0..phase.epochs {
+            let left = phase.steps.map(|limit| limit.saturating_sub(update.steps));
+            if left == Some(0) {
+                break;
+            }
+            let epoch = *next_epoch;
+            *next_epoch += 1;
             let key = Key { seed: self.seed, purpose: Use::Shuffle, client, round, epoch };
             self.order = order(&key, partition.len() as u32);
-            let examples = examples(partition, &self.order);
-            let report = answer(self.model.train_epoch(examples, abi_epoch(train, self.seed, epoch)));
+            let abi_epoch = AbiEpoch { step_limit: left.unwrap_or(0), ..rules.epoch(train, self.seed, epoch) };
+            let report = answer(self.model.train_epoch(examples(partition, &self.order), abi_epoch));
             let report = report.map_err(Failure::model)?;
             update.steps += report.steps;
             update.accumulation = Some(report.accumulation).filter(|a| a.is_finite());
-            update.loss_sum = report.sums.loss_sum;
-            update.correct = report.sums.correct;
+            (update.loss_sum, update.correct) = (report.sums.loss_sum, report.sums.correct);
+            update.scored = report.sums.examples;
         }
         Ok(update)
     }
 
-    /// Evaluates one block of the test set.
-    pub(crate) fn evaluate(&mut self, block: u32) -> Result<BlockSums, Failure> {
-        let test = self.test.checked()?;
-        let start = block as usize * EVALUATION_BLOCK;
-        let end = (start + EVALUATION_BLOCK).min(test.len());
-        if start >= end {
-            let message = format!("block {block} is beyond the test set of {}", counted(test.len(), "example"));
-            return Err(Failure::new(FailureKind::Protocol, message));
-        }
-        self.order.clear();
-        self.order.extend(start as u32..end as u32);
-        let sums = answer(self.model.evaluate(examples(test, &self.order))).map_err(Failure::model)?;
-        Ok(BlockSums { block, loss_sum: sums.loss_sum, correct: sums.correct, examples: sums.examples })
+    /// Scores the model's weights on training rows: the same ones in each round.
+    fn score_start(&mut self, client: u32, rows: ScoreStart) -> Result<StartScore, Failure> {
+        let partition = checked(&mut self.partitions, client)?;
+        let all = partition.len() as u32;
+        self.order = match rows {
+            ScoreStart::All => (0..all).collect(),
+            ScoreStart::Rows => {
+                let key = Key { seed: self.seed, purpose: Use::Score, client, round: 0, epoch: 0 };
+                let mut rows = order(&key, all);
+                rows.truncate(SCORED_ROWS);
+                rows
+            }
+        };
+        let sums = answer(self.model.evaluate(examples(partition, &self.order))).map_err(Failure::model)?;
+        Ok(StartScore { loss_sum: sums.loss_sum, examples: sums.examples })
     }
+
+    /// Encodes the change of the model's weights from `start`.
+    fn encode(
+        &mut self,
+        train: &Train,
+        transform: &dyn Transform,
+        start: &[f32],
+    ) -> Result<Vec<(String, PartData)>, Failure> {
+        let Train { client, round, .. } = *train;
+        let key = Key { seed: self.seed, purpose: Use::Transform, client, round, epoch: 0 };
+        let change: Vec<f32> = self.weights()?.iter().zip(start).map(|(after, before)| after - before).collect();
+        Ok(transform.encode(&change, &key).into_iter().map(|(name, data)| (name.to_owned(), data)).collect())
+    }
+
+    /// Evaluates the model's weights on blocks of the test set, or of a client's partition.
+    pub(crate) fn evaluate(&mut self, request: &Evaluate) -> Result<Vec<BlockSums>, Failure> {
+        let scored = match request.client {
+            Some(client) => checked(&mut self.partitions, client)?,
+            None => self.test.checked()?,
+        };
+        let sums = |&block: &u32| {
+            let start = block as usize * EVALUATION_BLOCK;
+            let end = (start + EVALUATION_BLOCK).min(scored.len());
+            if start >= end {
+                let all = counted(scored.len(), "example");
+                return Err(protocol(format!("block {block} is beyond the {all} that are scored")));
+            }
+            self.order.clear();
+            self.order.extend(start as u32..end as u32);
+            let sums = answer(self.model.evaluate(examples(scored, &self.order))).map_err(Failure::model)?;
+            Ok(BlockSums { block, loss_sum: sums.loss_sum, correct: sums.correct, examples: sums.examples })
+        };
+        request.blocks.iter().map(sums).collect()
+    }
+}
+
+impl TrainParts {
+    /// Takes the parts of a request, each of the length that follows from the layout.
+    fn take(parts: &mut Parts, train: &Train, layout: &Layout) -> Result<Self, Failure> {
+        let local = layout.local_ranges().map(|range| range.len()).sum();
+        let mut take = |name: &str, length: usize| match parts.take_f32(name) {
+            Some(values) if values.len() != length => {
+                let given = counted(values.len(), "value");
+                Err(protocol(format!("the part {name:?} has {given}, expected {length}")))
+            }
+            values => Ok(values),
+        };
+        let weights = layout.weight_count();
+        let start = |index: usize| take(&format!("start/{index}"), weights);
+        let starts = (0..train.phases.len()).map(start).collect::<Result<_, _>>()?;
+        Ok(Self {
+            local: take(LOCAL, local)?.unwrap_or_default(),
+            anchor: take(ANCHOR, weights)?.unwrap_or_default(),
+            linear: take(LINEAR, weights)?.unwrap_or_default(),
+            starts,
+        })
+    }
+}
+
+/// Returns the weights from which a client starts: those that it received, with its own `local` tensors.
+fn start_weights<'a>(received: &'a [f32], local: &[f32], layout: &Layout) -> Cow<'a, [f32]> {
+    if local.is_empty() {
+        return Cow::Borrowed(received);
+    }
+    let (mut start, mut rest) = (received.to_vec(), local);
+    for range in layout.local_ranges() {
+        let (own, later) = rest.split_at(range.len());
+        start[range].copy_from_slice(own);
+        rest = later;
+    }
+    Cow::Owned(start)
+}
+
+/// The rules of a phase, as the model gets them.
+struct PhaseRules<'a> {
+    /// For each tensor 1 if it is trained and 0 if it is frozen; empty if all are trained.
+    trainable: Vec<u8>,
+    proximal: f32,
+    anchor: &'a [f32],
+    linear: &'a [f32],
+}
+
+impl<'a> PhaseRules<'a> {
+    fn new(phase: &Phase, parts: &'a TrainParts, start: &'a [f32], layout: &Layout) -> Result<Self, Failure> {
+        if let Some(unknown) = phase.frozen.iter().find(|name| layout.tensors().iter().all(|t| t.name != **name)) {
+            return Err(protocol(format!("the phase freezes the tensor {unknown:?}, which the model does not have")));
+        }
+        let flag = |name: &String| u8::from(!phase.frozen.contains(name));
+        let trainable = match phase.frozen.is_empty() {
+            true => Vec::new(),
+            false => layout.tensors().iter().map(|tensor| flag(&tensor.name)).collect(),
+        };
+        let linear: &[f32] = if phase.linear { &parts.linear } else { &[] };
+        if phase.linear && linear.is_empty() {
+            return Err(protocol("the request has no part \"linear\""));
+        }
+        let anchor: &[f32] = match phase.proximal == 0.0 {
+            true => &[],
+            false if parts.anchor.is_empty() => start,
+            false => &parts.anchor,
+        };
+        Ok(Self { trainable, proximal: phase.proximal, anchor, linear })
+    }
+
+    fn epoch<'e>(&'e self, train: &'e Train, seed: u64, epoch: u64) -> AbiEpoch<'e> {
+        AbiEpoch {
+            seed,
+            round: train.round,
+            client: train.client,
+            epoch,
+            learning_rate: train.learning_rate,
+            batch_size: train.batch_size,
+            optimiser: RStr::from(train.optimiser.as_str()),
+            keep_optimiser: false,
+            step_limit: 0,
+            trainable: RSlice::from_slice(&self.trainable),
+            proximal: self.proximal,
+            anchor: RSlice::from_slice(self.anchor),
+            linear: RSlice::from_slice(self.linear),
+        }
+    }
+}
+
+/// Returns the partition of a client that this process holds, after its first check.
+fn checked(partitions: &mut [(u32, MappedPartition)], client: u32) -> Result<&Partition, Failure> {
+    let held = partitions.iter_mut().find(|(held, _)| *held == client);
+    let missing = || protocol(format!("this client does not hold the partition of client {client}"));
+    held.ok_or_else(missing)?.1.checked()
+}
+
+/// Reads a transform from its text.
+fn transform(text: &str) -> Result<Named<dyn Transform>, Failure> {
+    text.parse().map_err(protocol)
+}
+
+/// Returns the optional abilities of this client.
+fn features() -> Vec<String> {
+    let transforms = <dyn Transform>::rows().iter().skip(1).map(|row| feature::of_transform(row.name));
+    feature::ALL.map(str::to_owned).into_iter().chain(transforms).collect()
+}
+
+fn protocol(why: impl ToString) -> Failure {
+    Failure::new(FailureKind::Protocol, why)
 }
 
 /// Returns the description of a model that is not built.
@@ -187,7 +429,7 @@ pub(crate) fn describe(loaded: Loaded) -> Result<Ready, Failure> {
         options: translation::options(&description.options),
         layout: Vec::new(),
         examples: Vec::new(),
-        keeps_weights: true,
+        features: features(),
         in_force: InForce::default(),
     })
 }
@@ -218,24 +460,6 @@ fn examples<'a>(partition: &'a Partition, order: &'a [u32]) -> AbiExamples<'a> {
         row_len: partition.shape().iter().product::<usize>() as u64,
         labels: RSlice::from_slice(partition.labels()),
         order: RSlice::from_slice(order),
-    }
-}
-
-fn abi_epoch(train: &Train, seed: u64, epoch: u64) -> AbiEpoch<'_> {
-    AbiEpoch {
-        seed,
-        round: train.round,
-        client: train.client,
-        epoch,
-        learning_rate: train.learning_rate,
-        batch_size: train.batch_size,
-        optimiser: RStr::from(train.optimiser.as_str()),
-        keep_optimiser: false,
-        step_limit: 0,
-        trainable: RSlice::EMPTY,
-        proximal: 0.0,
-        anchor: RSlice::EMPTY,
-        linear: RSlice::EMPTY,
     }
 }
 

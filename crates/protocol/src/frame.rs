@@ -127,6 +127,16 @@ impl Part<'_> {
     }
 }
 
+impl PartData {
+    /// Returns the part of this name with these elements.
+    pub fn as_part<'a>(&'a self, name: &'a str) -> Part<'a> {
+        match self {
+            PartData::F32(values) => Part::F32(name, values),
+            PartData::U8(bytes) => Part::U8(name, bytes),
+        }
+    }
+}
+
 impl Parts {
     /// Returns `true` if the frame has no part.
     pub fn is_empty(&self) -> bool {
@@ -245,9 +255,9 @@ pub fn begin<B: DeserializeOwned>(reader: &mut impl Read, limits: Limits) -> Res
 }
 
 impl<B> FrameStart<B> {
-    /// Returns `true` if the frame has at least one part.
-    pub fn has_parts(&self) -> bool {
-        !self.0.parts.is_empty()
+    /// Returns `true` if the frame has the part `name`.
+    pub fn has_part(&self, name: &str) -> bool {
+        self.0.parts.iter().any(|part| part.name == name)
     }
 
     /// Reads the payload. Parts of 32-bit floats are stored in buffers from `spare` while it has any.

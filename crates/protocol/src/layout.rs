@@ -12,8 +12,8 @@ const RESERVED: &str = "__metadata__";
 
 /// The named tensors of the flat weights, in order.
 ///
-/// A layout has at least one tensor and at most 2³⁰ weights. Each tensor has a unique name, at least one weight and the
-/// place [`Place::Shared`].
+/// A layout has at least one tensor in the place [`Place::Shared`] and at most 2³⁰ weights. Each tensor has a unique name
+/// and at least one weight.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
     tensors: Vec<Tensor>,
@@ -37,17 +37,12 @@ impl Layout {
         }
         let mut names = HashSet::new();
         let mut weight_count = 0_usize;
-        for Tensor { name, shape, place, .. } in &tensors {
+        for Tensor { name, shape, .. } in &tensors {
             if name.is_empty() || name == RESERVED {
                 return refuse(format!("has a tensor of the name {name:?}; rename it"));
             }
             if !names.insert(name) {
                 return refuse(format!("has two tensors of the name {name:?}; rename one of them"));
-            }
-            if *place == Place::Local {
-                return refuse(format!(
-                    "has the tensor {name:?} in the place \"local\", which this version does not keep apart; make it \"shared\""
-                ));
             }
             let size = shape.iter().try_fold(1_usize, |size, &n| size.checked_mul(n));
             if size == Some(0) {
@@ -60,6 +55,11 @@ impl Layout {
                     return refuse(format!("has more than {MOST} weights with the tensor {name:?} of shape {shape:?}"));
                 }
             }
+        }
+        if tensors.iter().all(|tensor| tensor.place == Place::Local) {
+            return refuse(
+                "has no tensor in the place \"shared\", so that nothing is federated; share at least one".into(),
+            );
         }
         Ok(Self { tensors, weight_count })
     }
@@ -77,6 +77,11 @@ impl Layout {
     /// Returns the size of all weights in bytes.
     pub fn payload(&self) -> u64 {
         size_of::<f32>() as u64 * self.weight_count as u64
+    }
+
+    /// Returns the ranges of the local tensors in the flat weights.
+    pub fn local_ranges(&self) -> impl Iterator<Item = Range<usize>> {
+        self.ranges().filter(|(tensor, _)| tensor.place == Place::Local).map(|(_, range)| range)
     }
 
     /// Returns each tensor with its range in the flat weights.
@@ -115,7 +120,7 @@ mod tests {
             (vec![tensor("w", &[2]), tensor("w", &[3])], "two tensors of the name \"w\""),
             (vec![tensor("__metadata__", &[2])], "the name \"__metadata__\""),
             (vec![tensor("", &[2])], "the name \"\""),
-            (vec![local], "\"head\" in the place \"local\""),
+            (vec![local], "has no tensor in the place \"shared\""),
             (vec![tensor("w", &[usize::MAX, 2])], "more than 1073741824 weights"),
             (vec![tensor("w", &[1 << 30]), tensor("b", &[1])], "with the tensor \"b\" of shape [1]"),
             (vec![tensor("w", &[usize::MAX]), tensor("b", &[1])], "with the tensor \"w\""),

@@ -164,9 +164,6 @@ pub struct Ready {
     /// The optional abilities of the client, such as `proximal`; see [`feature`](crate::feature).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub features: Vec<String>,
-    /// The instruction set that the client's kernels use, such as `avx2`; empty if the client has no such choice.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub instruction_set: String,
     /// The isolation in force; by default none.
     #[serde(default)]
     pub in_force: InForce,
@@ -212,7 +209,7 @@ pub enum Kind {
 pub enum Place {
     /// At the host, averaged over the clients.
     Shared,
-    /// At each client. This version refuses it.
+    /// At each client.
     Local,
 }
 

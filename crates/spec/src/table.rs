@@ -216,7 +216,8 @@ impl<T: Tabled + ?Sized> Named<T> {
             let known = T::rows().iter().map(|row| row.name).collect();
             return Err(Error::UnknownName { what: T::WHAT, given: text.name().to_owned(), known });
         };
-        text.only(row.parameters.iter().map(|parameter| parameter.key).collect())?;
+        let keys: Vec<&'static str> = row.parameters.iter().map(|parameter| parameter.key).collect();
+        text.only(&keys)?;
         let value = |parameter: &Parameter| {
             let Parameter { key, default, range, .. } = *parameter;
             match range.read(&text, key, T::WHAT)?.or(default) {

@@ -45,10 +45,13 @@ impl<'a> Text<'a> {
     ///
     /// # Errors
     /// Returns [`Error::UnknownKey`].
-    pub fn only(&self, known: Vec<&'static str>) -> Result<()> {
+    pub fn only(&self, known: &[&'static str]) -> Result<()> {
         match self.parameters.iter().find(|(key, _)| !known.contains(key)) {
             None => Ok(()),
-            Some((key, _)) => Err(Error::UnknownKey { text: self.text.to_owned(), key: (*key).to_owned(), known }),
+            Some((key, _)) => {
+                let known = known.to_vec();
+                Err(Error::UnknownKey { text: self.text.to_owned(), key: (*key).to_owned(), known })
+            }
         }
     }
 
@@ -92,7 +95,7 @@ mod tests {
         {
             let text = Text::parse(given, main_key).unwrap();
             assert_eq!((text.name(), text.need("alpha", "a number").ok()), ("dirichlet", Some(0.3)), "{given}");
-            assert_eq!(text.only(vec!["alpha", "min-size"]), Ok(()), "{given}");
+            assert_eq!(text.only(&["alpha", "min-size"]), Ok(()), "{given}");
         }
         assert_eq!(Text::parse("iid", main_key).unwrap().get::<u32>("min-size", "a number"), Ok(None));
     }
@@ -101,7 +104,7 @@ mod tests {
     fn an_error_names_the_value_and_the_remedy() {
         let read = |given: &str| {
             let text = Text::parse(given, main_key)?;
-            text.only(vec!["alpha", "beta"])?;
+            text.only(&["alpha", "beta"])?;
             text.need::<f64>("alpha", "a number above 0")
         };
         let cases = [
@@ -119,6 +122,6 @@ mod tests {
             assert_eq!(read(given).unwrap_err().to_string(), expected);
         }
         let text = Text::parse("iid:a=1", main_key).unwrap();
-        assert_eq!(text.only(vec![]).unwrap_err().to_string(), "`iid:a=1` has the unknown key `a`; it takes none");
+        assert_eq!(text.only(&[]).unwrap_err().to_string(), "`iid:a=1` has the unknown key `a`; it takes none");
     }
 }

@@ -95,7 +95,6 @@ impl Transform for Int8 {
 
 #[cfg(test)]
 mod tests {
-    use fedpipe_protocol::Part;
     use fedpipe_random::key::Use;
 
     use super::*;
@@ -107,13 +106,7 @@ mod tests {
     /// Encodes, sends through a frame and decodes.
     fn carried(rule: &Int8, change: &[f32], round: u64) -> (Vec<f32>, u64) {
         let encoded = rule.encode(change, &key(round));
-        let parts: Vec<_> = encoded
-            .iter()
-            .map(|(name, data)| match data {
-                PartData::F32(values) => Part::F32(name, values),
-                PartData::U8(bytes) => Part::U8(name, bytes),
-            })
-            .collect();
+        let parts: Vec<_> = encoded.iter().map(|(name, data)| data.as_part(name)).collect();
         let bytes = parts.iter().map(|part| part.bytes().len() as u64).sum();
         let mut frame = Vec::new();
         fedpipe_protocol::write(&mut frame, &"", &parts).unwrap();
