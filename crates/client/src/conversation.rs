@@ -7,8 +7,8 @@ use std::{
 
 use anyhow::Result;
 use fedpipe_protocol::{
-    FailureKind, FrameError, InForce, Isolation, Limits, PROTOCOL, Part, PartData, Parts, Purpose, Ready, Reply,
-    Request, Setup, Spare, WEIGHTS, begin, write, write_header,
+    FailureKind, FrameError, InForce, Isolation, Limits, MOST_VECTORS, PROTOCOL, Part, PartData, Parts, Purpose, Ready,
+    Reply, Request, Setup, Spare, WEIGHTS, begin, write, write_header,
 };
 
 use crate::{
@@ -17,10 +17,6 @@ use crate::{
     sandbox::{MissingIsolation, Policy},
     session::{Failure, Session, Trained, describe},
 };
-
-/// The most parts of a request that are as long as the weights: the weights, an anchor, a linear term, local tensors, and
-/// the weights from which phases start.
-const MOST_PARTS: u64 = 8;
 
 /// Isolates this process, and returns the isolation in force.
 pub(crate) type Lock = fn(&Policy) -> Result<InForce, MissingIsolation>;
@@ -60,7 +56,7 @@ pub(crate) fn serve(reader: &mut impl Read, writer: &mut impl WeightWriter, lock
 }
 
 fn next(reader: &mut impl Read, session: Option<&mut Session>, spare: &Spare) -> Result<Option<(Request, Parts)>> {
-    let payload = session.as_ref().map_or(0, |session| MOST_PARTS * 4 * session.weight_count() as u64);
+    let payload = session.as_ref().map_or(0, |session| MOST_VECTORS * 4 * session.weight_count() as u64);
     let begun = match begin(reader, Limits::request(payload)) {
         Ok(begun) => begun,
         Err(FrameError::End) => return Ok(None),

@@ -161,6 +161,25 @@ impl Parts {
         }
     }
 
+    /// Replaces the part `name`, or adds it.
+    pub fn set(&mut self, name: &str, data: PartData) {
+        self.0.retain(|(held, _)| held != name);
+        self.0.push((name.to_owned(), data));
+    }
+
+    /// Returns the parts of 32-bit floats.
+    pub fn into_vectors(self) -> impl Iterator<Item = (String, Vec<f32>)> {
+        self.0.into_iter().filter_map(|(name, data)| match data {
+            PartData::F32(values) => Some((name, values)),
+            PartData::U8(_) => None,
+        })
+    }
+
+    /// Returns the bytes of all parts.
+    pub fn bytes(&self) -> u64 {
+        self.0.iter().map(|(name, data)| data.as_part(name).bytes().len() as u64).sum()
+    }
+
     /// Iterates over names and elements, in the order of the frame.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &PartData)> {
         self.0.iter().map(|(name, data)| (name.as_str(), data))

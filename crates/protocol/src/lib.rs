@@ -18,7 +18,9 @@ mod layout;
 mod message;
 mod strategy_message;
 
-pub use constants::{ANCHOR, EVALUATION_BLOCK, LAUNCH, LEDGER, LINEAR, LOCAL, PROTOCOL, SCORED_ROWS, WEIGHTS};
+pub use constants::{
+    ANCHOR, EVALUATION_BLOCK, LAUNCH, LEDGER, LINEAR, LOCAL, MOST_VECTORS, PROTOCOL, SCORED_ROWS, WEIGHTS,
+};
 pub use frame::{
     Dtype, FrameError, FrameStart, Limits, MAGIC, MAX_HEADER, MAX_REPLY_HEADER, Part, PartData, Parts, Spare, begin,
     header_length, read, write, write_header,

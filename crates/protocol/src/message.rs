@@ -26,11 +26,24 @@ pub enum Request {
 }
 
 impl Request {
-    /// Returns `true` if the reply carries the part `weights`.
-    pub fn is_answered_with_weights(&self) -> bool {
+    /// Returns the number of parts of the reply that are as long as the weights.
+    pub fn reply_vectors(&self) -> u64 {
         match self {
-            Request::GetWeights | Request::Train(_) => true,
-            Request::Launch(_) | Request::Setup(_) | Request::Evaluate(_) => false,
+            Request::GetWeights => 1,
+            Request::Train(train) => {
+                let slots = train.phases.iter().filter(|phase| !phase.update).count() as u64;
+                slots + u64::from(train.transform.is_none())
+            }
+            Request::Launch(_) | Request::Setup(_) | Request::Evaluate(_) => 0,
+        }
+    }
+
+    /// Sets the version of the weights that the client is to use.
+    pub fn set_weights_version(&mut self, version: u64) {
+        match self {
+            Request::Train(train) => train.weights_version = version,
+            Request::Evaluate(evaluate) => evaluate.weights_version = version,
+            Request::Launch(_) | Request::Setup(_) | Request::GetWeights => {}
         }
     }
 }

@@ -15,18 +15,18 @@ use std::{
 };
 
 use anyhow::Context;
-use fedpipe_strategy::server::ServerState;
+use fedpipe_strategy::slots::{Slot, Slots};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 
-use crate::{digest::bytes_sha256, file::read_regular, line::Position, names::CHECKPOINTS};
+use crate::{client_state::ClientFile, digest::bytes_sha256, file::read_regular, line::Position, names::CHECKPOINTS};
 
 /// All that a run's next round depends on, besides the experiment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checkpoint {
     pub meta: Meta,
     pub weights: Arc<Vec<f32>>,
-    pub server: Arc<ServerState>,
+    pub server: Slots,
 }
 
 /// The part of a checkpoint that is not tensors.
@@ -36,6 +36,9 @@ pub struct Meta {
     pub round: u64,
     /// The end of that round's line in the ledger.
     pub ledger: Position,
+    /// The state of each client that has one, by client.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clients: Vec<ClientFile>,
 }
 
 impl Checkpoint {
@@ -44,13 +47,10 @@ impl Checkpoint {
     /// # Errors
     /// Returns those of serialising, which a checkpoint does not meet.
     pub fn to_bytes(&self) -> anyhow::Result<Vec<u8>> {
-        let tensors = [("weights", &*self.weights), ("server.m", &self.server.m), ("server.v", &self.server.v)];
-        let views = tensors.map(|(name, values)| {
-            Ok((name, TensorView::new(Dtype::F32, vec![values.len()], bytemuck::cast_slice(values))?))
-        });
-        let mut views = views.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
-        let program = &self.server.program;
-        views.push(("server.program", TensorView::new(Dtype::U8, vec![program.len()], program)?));
+        let weights = Slot::F32(Arc::clone(&self.weights));
+        let server = self.server.iter().map(|(name, slot)| Ok((format!("{SERVER}{name}"), view(slot)?)));
+        let mut views = server.collect::<anyhow::Result<Vec<_>>>()?;
+        views.push(("weights".into(), view(&weights)?));
         let metadata = HashMap::from([("state".to_owned(), serde_json::to_string(&self.meta)?)]);
         Ok(safetensors::serialize(views, Some(metadata))?)
     }
@@ -60,15 +60,13 @@ impl Checkpoint {
         let state = header.metadata().as_ref().and_then(|metadata| metadata.get("state"));
         let meta = serde_json::from_str(state.context("it has no state")?)?;
         let tensors = SafeTensors::deserialize(bytes)?;
-        let bytes = |name, dtype| {
-            let tensor = tensors.tensor(name)?;
-            anyhow::ensure!(tensor.dtype() == dtype, "its tensor {name} has the type {}", tensor.dtype());
-            Ok(tensor.data().to_vec())
+        let weights = match slot(&tensors.tensor("weights")?)? {
+            Slot::F32(weights) => weights,
+            Slot::Bytes(_) => anyhow::bail!("its tensor weights has the type U8"),
         };
-        let values = |name| bytes(name, Dtype::F32).map(|bytes| bytemuck::pod_collect_to_vec::<u8, f32>(&bytes));
-        let program = bytes("server.program", Dtype::U8)?;
-        let server = Arc::new(ServerState { m: values("server.m")?, v: values("server.v")?, program });
-        Ok(Self { meta, weights: Arc::new(values("weights")?), server })
+        let server = tensors.iter().filter_map(|(name, tensor)| Some((name.strip_prefix(SERVER)?.to_owned(), tensor)));
+        let server = server.map(|(name, tensor)| Ok((name, slot(&tensor)?))).collect::<anyhow::Result<Slots>>()?;
+        Ok(Self { meta, weights, server })
     }
 
     /// The checkpoints in the run `directory`, the newest first, each with its path. One that is not whole, or does not
@@ -88,6 +86,27 @@ impl Checkpoint {
             });
             (path, checked)
         }))
+    }
+}
+
+/// The prefix of the names of the server's slots.
+const SERVER: &str = "server.";
+
+/// Returns a slot as a tensor.
+pub(crate) fn view(slot: &Slot) -> anyhow::Result<TensorView<'_>> {
+    let (dtype, length) = match slot {
+        Slot::F32(values) => (Dtype::F32, values.len()),
+        Slot::Bytes(bytes) => (Dtype::U8, bytes.len()),
+    };
+    Ok(TensorView::new(dtype, vec![length], slot.bytes())?)
+}
+
+/// Returns the slot that a tensor holds.
+pub(crate) fn slot(tensor: &TensorView<'_>) -> anyhow::Result<Slot> {
+    match tensor.dtype() {
+        Dtype::F32 => Ok(Slot::F32(Arc::new(bytemuck::pod_collect_to_vec(tensor.data())))),
+        Dtype::U8 => Ok(Slot::Bytes(Arc::new(tensor.data().to_vec()))),
+        other => anyhow::bail!("a tensor has the type {other}"),
     }
 }
 
@@ -148,9 +167,10 @@ mod tests {
     use super::*;
 
     fn checkpoint(round: u64) -> Checkpoint {
-        let meta = Meta { round, ledger: Position::default() };
-        let server = ServerState { m: vec![0.1, f32::MIN_POSITIVE], v: Vec::new(), program: vec![7; 3] };
-        Checkpoint { meta, weights: Arc::new(vec![round as f32, -0.0]), server: Arc::new(server) }
+        let meta = Meta { round, ledger: Position::default(), clients: Vec::new() };
+        let m = Slot::F32(Arc::new(vec![0.1, f32::MIN_POSITIVE]));
+        let server = Slots::from_iter([("m", m), ("program", Slot::Bytes(Arc::new(vec![7; 3])))]);
+        Checkpoint { meta, weights: Arc::new(vec![round as f32, -0.0]), server }
     }
 
     /// Writes the checkpoints of the rounds 1 to `rounds`.
@@ -221,7 +241,7 @@ mod tests {
         write(2, &bytes);
         let reasons: Vec<String> =
             all(&directory).into_iter().map(|(_, refused)| refused.unwrap_err().to_string()).collect();
-        assert_eq!(reasons, ["it says round 3", "its tensor server.m has the type I32"]);
+        assert_eq!(reasons, ["it says round 3", "a tensor has the type I32"]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use fedpipe_data::{Scheme, Source, counted};
 use fedpipe_protocol::Level;
-use fedpipe_strategy::{local_optimiser::LocalOptimiser, server::ServerOptimiser, strategy::Strategy};
+use fedpipe_strategy::{local_optimiser::LocalOptimiser, refusals::refusal, sampler::Draw, strategy::Strategy};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -184,6 +184,9 @@ impl Experiment {
         self.check_counts()?;
         self.check_ranges()?;
         let sampled = self.sampled_clients();
+        if let Some(why) = refusal(&self.strategy, &self.optimiser) {
+            return refuse(why);
+        }
         match self.min_clients {
             Some(least) if least > sampled => refuse(format!(
                 "--min-clients {least} can never be reached, since a round samples {sampled} of {}",
@@ -250,15 +253,21 @@ impl Experiment {
 
     /// Returns the advice for training that left the range of numbers, or that taught nothing.
     pub fn remedy(&self) -> String {
-        match self.strategy.server {
-            ServerOptimiser::Mean => "lower --lr".into(),
-            _ => format!("lower --lr, or the rate of --strategy {}", self.strategy),
+        if self.strategy.is_plain() {
+            return "lower --lr".into();
         }
+        format!("lower --lr, or the rate of --strategy {}", self.strategy)
     }
 
     /// Returns the number of clients that a round samples: the fraction of all, rounded, at least one.
     pub fn sampled_clients(&self) -> u32 {
         ((f64::from(self.clients) * self.fraction).round() as u32).clamp(1, self.clients.max(1))
+    }
+
+    /// Returns the clients of a round, ascending.
+    pub fn sample(&self, round: u64) -> Vec<u32> {
+        let (seed, clients, count) = (self.seed, self.clients, self.sampled_clients());
+        self.strategy.sampler.sample(&Draw { seed, round, clients, count })
     }
 
     /// Returns the number of updates below which a round fails, at least 1.

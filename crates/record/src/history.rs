@@ -10,7 +10,7 @@ use fedpipe_data::DatasetInfo;
 
 use crate::{
     checkpoint::Checkpoint,
-    digest::{server_sha256, weights_sha256},
+    digest::{slots_sha256, weights_sha256},
     error::{Error, Result},
     experiment::Experiment,
     file::read_regular,
@@ -294,7 +294,7 @@ impl History {
         if weights_sha256(&checkpoint.weights) != round.weights_sha256 {
             return Err(format!("its weights are not those of round {} in the ledger", meta.round));
         }
-        if server_sha256(&checkpoint.server) != round.server_sha256 {
+        if slots_sha256(&checkpoint.server) != round.server_sha256 {
             return Err(format!("its server state is not that of round {} in the ledger", meta.round));
         }
         Ok(())

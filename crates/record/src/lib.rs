@@ -3,7 +3,7 @@
 //! - [`experiment`]: everything that decides a result, as `experiment.toml` keeps it; [`memory_limit`];
 //! - [`line`]: the lines of `ledger.jsonl` and their chain; [`round`], [`crash`], [`cause`], [`identity`];
 //! - [`history`]: a ledger, read back;
-//! - [`checkpoint`]: the state after a round;
+//! - [`checkpoint`]: the state after a round; [`client_state`]: that of one client;
 //! - [`summary`] and [`weights`]: the results;
 //! - [`digest`], [`finite`], [`names`], [`file`](mod@file): hashes, numbers, file names, reading.
 //!
@@ -11,6 +11,7 @@
 
 pub mod cause;
 pub mod checkpoint;
+pub mod client_state;
 pub mod crash;
 pub mod digest;
 pub mod error;

@@ -2,6 +2,8 @@
 
 use std::{ffi::OsStr, path::Path};
 
+use crate::client_state::ClientFile;
+
 /// The experiment.
 pub const EXPERIMENT: &str = "experiment.toml";
 
@@ -22,6 +24,9 @@ pub const PARTITIONS: &str = "partitions.sha256";
 
 /// The folder of checkpoints.
 pub const CHECKPOINTS: &str = "checkpoint";
+
+/// The folder of the clients' states.
+pub const STATE: &str = "state";
 
 /// The folder of the clients' logs.
 pub const LOGS: &str = "clients";
@@ -49,6 +54,7 @@ pub fn is_part_of_run(path: &Path) -> bool {
     match path.parent().and_then(Path::to_str) {
         Some("") => is_entry_of_run(name),
         Some(CHECKPOINTS) => is_checkpoint(name) || name.starts_with(DRAFT),
+        Some(STATE) => ClientFile::round_of(name).is_some(),
         Some(LOGS) => is_log(name),
         _ => false,
     }
@@ -89,6 +95,8 @@ mod tests {
             "clients/strategy.log",
             "checkpoint/000012-0a1b.safetensors",
             "checkpoint/.new-x1",
+            "state",
+            "state/000003-000012.safetensors",
         ];
         for part in parts {
             assert!(is_part_of_run(Path::new(part)), "{part}");
@@ -99,6 +107,7 @@ mod tests {
             "clients/a.log",
             "checkpoint/data.csv",
             "checkpoint/mine",
+            "state/mine.safetensors",
             "checkpoint/mine.safetensors",
             "clients/x/000.log",
             "data/ledger.jsonl",

@@ -28,6 +28,13 @@ pub struct Round {
     /// SHA-256 of the server's state after the round; left out if the strategy has no state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_sha256: Option<String>,
+    /// SHA-256 of the client states that the round changed; left out if the strategy keeps none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clients_sha256: Option<String>,
+    /// The bytes of weights and corrections that the aggregated clients received.
+    pub bytes_sent: u64,
+    /// The bytes of the aggregated updates on the pipe.
+    pub bytes_received: u64,
     /// Relative change of the global weights; none if all weights were zero before.
     pub weights_change: Option<Finite>,
     /// The time from sampling to the end of evaluation.

@@ -9,11 +9,15 @@ mod inbox;
 mod readiness;
 
 use std::{
+    borrow::Cow,
+    ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use fedpipe_protocol::{InForce, Layout, Parts, Ready, Reply, Request, Setup, Tensor};
+use fedpipe_protocol::{InForce, LOCAL, Layout, Parts, Ready, Reply, Request, Setup, Tensor, Train};
+use fedpipe_spec::table::Named;
+use fedpipe_strategy::transform::Transform;
 use nix::sched::CpuSet;
 
 use fedpipe_record::{cause::Cause, crash::ClientCrash, experiment::OnFailure};
@@ -27,7 +31,7 @@ use crate::{
         inbox::Inbox,
     },
     process::{
-        conversation::{Assignment, ClientProcess, Environment, ProcessId, Report},
+        conversation::{Assignment, ClientProcess, Environment, NamedVector, ProcessId, Report},
         end::ProcessExit,
         stray::{end_strays, new_mark},
     },
@@ -41,13 +45,32 @@ pub(crate) struct Job {
     pub(crate) client: Option<u32>,
     pub(crate) request: Request,
     pub(crate) weights: Option<Arc<Vec<f32>>>,
+    /// Further parts by name.
+    pub(crate) parts: Vec<NamedVector>,
+}
+
+impl Job {
+    /// Returns the weights from which the client starts: those that are sent, with the client's own values of the
+    /// tensors in the ranges `local`.
+    pub(crate) fn start(&self, local: &[Range<usize>]) -> Cow<'_, [f32]> {
+        let weights = self.weights.as_ref().map_or(&[][..], |weights| weights);
+        let Some((_, own)) = self.parts.iter().find(|(name, _)| name == LOCAL) else { return Cow::Borrowed(weights) };
+        let (mut start, mut rest) = (weights.to_vec(), own.as_slice());
+        for range in local {
+            let (values, later) = rest.split_at(range.len());
+            start[range.clone()].copy_from_slice(values);
+            rest = later;
+        }
+        Cow::Owned(start)
+    }
 }
 
 /// The result of a job: the reply, or the exit of the process that cost it.
 pub(crate) type Settled = std::result::Result<(Reply, Parts), ProcessExit>;
 
-/// Checks a reply, given the number of the model's weights. The process of a refused reply is ended.
-pub(crate) type Check<'c> = dyn Fn(&Job, &Reply, &Parts, usize) -> std::result::Result<(), Cause> + 'c;
+/// Checks a reply, given the number of the model's weights, and decodes its parts. The process of a refused reply is
+/// ended.
+pub(crate) type Check<'c> = dyn Fn(&Job, &Reply, &mut Parts, usize) -> std::result::Result<(), Cause> + 'c;
 
 /// Receives each incident at once.
 pub(crate) type OnIncident<'t> = dyn FnMut(Incident<'_>) -> Result<()> + 't;
@@ -230,7 +253,7 @@ impl Fleet {
         }
     }
 
-    /// Does `jobs`, those of each process in the order given, and returns their results in the same order.
+    /// Does `jobs`, those of each process in the order given, and returns them with their results in the same order.
     ///
     /// # Errors
     /// A model that cannot be loaded, [`Error::Stopped`], [`Error::Round`] after an exit under the policy `abort`, and
@@ -241,13 +264,13 @@ impl Fleet {
         jobs: Vec<Job>,
         check: &Check<'_>,
         on_incident: &mut OnIncident<'_>,
-    ) -> Result<Vec<Settled>> {
+    ) -> Result<Vec<(Job, Settled)>> {
         let mut batch = Batch::new(jobs, self.slots.len(), round);
         self.cores.clear();
         loop {
             while self.dispatch(&mut batch, on_incident)? == Dispatched::InPart {}
             if batch.settled.iter().all(Option::is_some) {
-                return Ok(batch.settled.into_iter().flatten().collect());
+                return Ok(batch.jobs.into_iter().zip(batch.settled.into_iter().flatten()).collect());
             }
             self.handle_report(&mut batch, check, on_incident)?;
         }
@@ -272,10 +295,10 @@ impl Fleet {
                 Ok(())
             }
             (Report::Replied(..), None) => Err(Cause::protocol("it answered what nobody had asked")),
-            (Report::Replied(reply, parts), Some(Work { job: index, .. })) => {
+            (Report::Replied(reply, mut parts), Some(Work { job: index, .. })) => {
                 let job = &batch.jobs[index];
                 let weights = self.layout.as_ref().map_or(0, Layout::weight_count);
-                let checked = check(job, &reply, &parts, weights);
+                let checked = check(job, &reply, &mut parts, weights);
                 if checked.is_ok() {
                     batch.working[slot] = None;
                     batch.settled[index] = Some(Ok((reply, parts)));
@@ -331,10 +354,10 @@ impl Fleet {
     fn assign(&mut self, slot: usize, index: usize, batch: &mut Batch) {
         let cores = self.cores_for(slot, batch);
         batch.working[slot] = Some(Work { job: index, replying: false });
-        let Job { request, weights, .. } = &batch.jobs[index];
-        let layout = self.layout.as_ref().filter(|_| request.is_answered_with_weights());
-        let reply_payload = layout.map_or(0, Layout::payload);
-        let assignment = Assignment { request: request.clone(), weights: weights.clone(), reply_payload, cores };
+        let Job { request, weights, parts, .. } = &batch.jobs[index];
+        let reply_payload = self.layout.as_ref().map_or(0, |layout| reply_payload(request, layout));
+        let (request, weights, parts) = (request.clone(), weights.clone(), parts.clone());
+        let assignment = Assignment { request, weights, parts, reply_payload, cores };
         if let Some(process) = &self.slots[slot].process {
             process.assign(assignment);
         }
@@ -362,12 +385,23 @@ impl Fleet {
             anyhow::anyhow!("cannot start client process {index}: {error}{fewer}")
         })?;
         let request = Request::Setup(setup.clone());
-        process.assign(Assignment { request, weights: None, reply_payload: 0, cores: None });
+        process.assign(Assignment { request, weights: None, parts: Vec::new(), reply_payload: 0, cores: None });
         let slot = &mut self.slots[index];
         slot.process = Some(process);
         slot.ready = false;
         Ok(())
     }
+}
+
+/// Returns the most bytes of the parts of a reply.
+fn reply_payload(request: &Request, layout: &Layout) -> u64 {
+    let encoded = match request {
+        Request::Train(Train { transform: Some(transform), .. }) => {
+            transform.parse().map_or(0, |transform: Named<dyn Transform>| transform.payload(layout.weight_count()))
+        }
+        _ => 0,
+    };
+    request.reply_vectors() * layout.payload() + encoded
 }
 
 /// Returns the first tensor that differs between two layouts, as a phrase.

@@ -13,8 +13,8 @@ use std::{
 
 use fedpipe_data::{DataError, Partition, counted};
 use fedpipe_protocol::{
-    FailureKind, FrameError, HeldPartition, Isolation, Layout, Level, Limits, PROTOCOL, Part, Parts, Purpose, Ready,
-    Reply, Request, Setup, WEIGHTS, read, write,
+    FailureKind, FrameError, HeldPartition, Isolation, Level, Limits, MOST_VECTORS, PROTOCOL, Part, Parts, Purpose,
+    Ready, Reply, Request, Setup, WEIGHTS, read, write,
 };
 use fedpipe_record::{crash::Consequence, digest::bytes_sha256, experiment::OnFailure, memory_limit::MemoryLimit};
 
@@ -146,12 +146,12 @@ impl Service {
         warn: &mut dyn FnMut(&str),
     ) -> Result<Visit> {
         let mut is_ready = false;
-        let mut reply = (Reply::Hello { protocol: PROTOCOL }, None);
+        let mut reply = (Reply::Hello { protocol: PROTOCOL }, Parts::default());
         loop {
-            let (message, weights) = &reply;
-            let weights = weights.as_deref().map(|weights| Part::F32(WEIGHTS, weights));
+            let (message, parts) = &reply;
+            let parts: Vec<Part<'_>> = parts.iter().map(|(name, data)| data.as_part(name)).collect();
             connection.next_message();
-            if let Err(error) = write(connection, message, weights.as_slice()) {
+            if let Err(error) = write(connection, message, &parts) {
                 return Ok(Visit::Broken(error.into()));
             }
             if let Reply::Failed { message, .. } = message {
@@ -159,18 +159,18 @@ impl Service {
                 return Ok(Visit::Over);
             }
             let layout = served.as_ref().filter(|_| is_ready).and_then(|(_, fleet)| fleet.layout());
-            let payload = layout.map_or(0, Layout::payload);
+            let payload = layout.map_or(0, |layout| MOST_VECTORS * layout.payload());
             connection.next_message();
-            let (request, parts) = match read(connection, Limits { payload }) {
+            let (request, parts) = match read(connection, Limits::request(payload)) {
                 Ok(request) => request,
                 Err(FrameError::End) => return Ok(Visit::Over),
                 Err(error) => return Ok(Visit::Broken(error)),
             };
             reply = match (request, &reply.0) {
-                (Request::Setup(setup), Reply::Hello { .. }) => (self.set_up(setup, stop, served)?, None),
+                (Request::Setup(setup), Reply::Hello { .. }) => (self.set_up(setup, stop, served)?, Parts::default()),
                 (request, _) => match served.as_mut() {
                     Some((_, fleet)) if is_ready => answer(fleet, request, parts, warn)?,
-                    _ => (failed(FailureKind::Protocol, "a setup comes first"), None),
+                    _ => (failed(FailureKind::Protocol, "a setup comes first"), Parts::default()),
                 },
             };
             is_ready |= matches!(reply.0, Reply::Ready(_));
@@ -279,27 +279,24 @@ fn named(error: Error, copy: &Path, node: &Node) -> Error {
 }
 
 /// Has the process answer a request; returns the reply and its weights.
-fn answer(
-    fleet: &mut Fleet,
-    request: Request,
-    mut parts: Parts,
-    warn: &mut dyn FnMut(&str),
-) -> Result<(Reply, Option<Vec<f32>>)> {
+fn answer(fleet: &mut Fleet, request: Request, mut parts: Parts, warn: &mut dyn FnMut(&str)) -> Result<(Reply, Parts)> {
+    let refused = |why: &str| Ok((failed(FailureKind::Protocol, why), Parts::default()));
     let weights = match request {
         Request::Setup(_) | Request::Launch(_) => {
-            return Ok((failed(FailureKind::Protocol, "a second setup"), None));
+            return refused("a second setup");
         }
         Request::GetWeights => None,
         Request::Train(_) | Request::Evaluate(_) => match parts.take_f32(WEIGHTS) {
             // The client itself would use the weights of its last request.
-            None => return Ok((failed(FailureKind::Protocol, "the request has no part \"weights\""), None)),
+            None => return refused("the request has no part \"weights\""),
             weights => weights.map(Arc::new),
         },
     };
     // A job of a client is never moved, so that the run's host decides the consequence of a crash.
-    let job = Job { slot: 0, client: Some(0), request, weights };
+    let parts = parts.into_vectors().map(|(name, values)| (name, Arc::new(values))).collect();
+    let job = Job { slot: 0, client: Some(0), request, weights, parts };
     let mut crash = None;
-    let settled = fleet.run(None, vec![job], &|_, _, _, _| Ok(()), &mut |incident| {
+    let settled = fleet.run(None, vec![job], &|_: &Job, _: &Reply, _: &mut Parts, _| Ok(()), &mut |incident| {
         match incident {
             Incident::Crashed(idle) if idle.then == Consequence::Replaced => {
                 warn(&format!("the idle client was lost: {}; a fresh process takes its place", idle.cause));
@@ -309,12 +306,15 @@ fn answer(
         }
         Ok(())
     });
-    let settled = settled.map(|settled| settled.into_iter().next());
+    let settled = settled.map(|settled| settled.into_iter().next().map(|(_, settled)| settled));
     match (settled, crash) {
-        (Ok(Some(Ok((reply, mut parts)))), _) => Ok((reply, parts.take_f32(WEIGHTS))),
+        (Ok(Some(Ok(answered))), _) => Ok(answered),
         (Err(Error::Stopped(signal)), _) => Err(Error::Stopped(signal)),
-        (Err(error), _) => Ok((failed(FailureKind::Model, error.to_string()), None)),
-        (Ok(_), cause) => Ok((failed(FailureKind::Model, cause.unwrap_or("its work was not done".into())), None)),
+        (Err(error), _) => Ok((failed(FailureKind::Model, error.to_string()), Parts::default())),
+        (Ok(_), cause) => {
+            let why = cause.unwrap_or("its work was not done".into());
+            Ok((failed(FailureKind::Model, why), Parts::default()))
+        }
     }
 }
 
@@ -435,7 +435,7 @@ mod tests {
         let mut frame = Vec::new();
         write(&mut frame, &Request::GetWeights, &[Part::F32(WEIGHTS, &[1.0, 2.0])]).unwrap();
         let mut bytes = frame.as_slice();
-        let begun = begin::<Request>(&mut bytes, Limits { payload: 8 }).unwrap();
+        let begun = begin::<Request>(&mut bytes, Limits::request(8)).unwrap();
         begun.finish(&mut bytes, &Default::default()).unwrap().1
     }
 

@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fedpipe_protocol::{FrameError, Limits, Part, Parts, Reply, Request, Setup, Spare, WEIGHTS, read};
+use fedpipe_protocol::{FrameError, Limits, Part, Parts, Reply, Request, Setup, Spare, WEIGHTS, feature, read};
 use nix::sched::CpuSet;
 
 use crate::{
@@ -40,11 +40,16 @@ pub(crate) struct ProcessId {
     pub(crate) generation: u64,
 }
 
+/// A vector and the name of the part that carries it.
+pub(crate) type NamedVector = (String, Arc<Vec<f32>>);
+
 /// A request for a client process, and the limits of its reply.
 #[derive(Debug, Clone)]
 pub(crate) struct Assignment {
     pub(crate) request: Request,
     pub(crate) weights: Option<Arc<Vec<f32>>>,
+    /// Further parts by name.
+    pub(crate) parts: Vec<NamedVector>,
     /// The most bytes of payload that the reply may have.
     pub(crate) reply_payload: u64,
     /// The cores for the work; none to leave the process where it is.
@@ -204,15 +209,18 @@ pub(crate) fn converse(
     let mut kept = KeptWeights::default();
     let mut last_cores = None;
     loop {
-        let Assignment { request, weights, reply_payload, cores } = next_assignment(peer, assignments)?;
+        let Assignment { mut request, weights, parts, reply_payload, cores } = next_assignment(peer, assignments)?;
         if let (Some(cores), Some(process)) = (cores.filter(|_| cores != last_cores), peer.pid()) {
             // This thread reaps the process, so that no other process can have its number.
             keep_on(&cores, process);
             last_cores = Some(cores);
         }
         let new = weights.filter(|weights| !kept.are(weights));
-        peer.send(&request, new.as_ref().map(|weights| Part::F32(WEIGHTS, weights)).as_slice())?;
         new.iter().for_each(|weights| kept.replace(weights));
+        request.set_weights_version(kept.version);
+        let further = parts.iter().map(|(name, values)| Part::F32(name, values));
+        let all: Vec<Part<'_>> = new.iter().map(|weights| Part::F32(WEIGHTS, weights)).chain(further).collect();
+        peer.send(&request, &all)?;
         let begun = peer.begin(reply_payload)?;
         if reply_payload > 0 && !report(Report::ReplyBegun) {
             return Err(ConversationEnd::Dismissed);
@@ -221,7 +229,9 @@ pub(crate) fn converse(
         if let Reply::Ready(ready) = &mut reply {
             // The ability is this conversation's alone: a node (`fedpipe serve`) passes the rest on and must not
             // promise it.
-            kept.are_kept = std::mem::take(&mut ready.keeps_weights);
+            let all = ready.features.len();
+            ready.features.retain(|name| name != feature::KEEPS_WEIGHTS);
+            kept.are_kept = ready.features.len() < all;
             // The launcher reported the isolation before the program ran; the program's own report does not count.
             launched.iter().for_each(|in_force| ready.in_force.clone_from(in_force));
         }
@@ -238,6 +248,8 @@ struct KeptWeights {
     are_kept: bool,
     /// A `Weak` does not keep old weights alive, but reserves their address: equal pointers are the same weights.
     last: Weak<Vec<f32>>,
+    /// The version of the weights that were sent last, from 1; the host counts them.
+    version: u64,
 }
 
 impl KeptWeights {
@@ -246,6 +258,7 @@ impl KeptWeights {
     }
 
     fn replace(&mut self, weights: &Arc<Vec<f32>>) {
+        self.version += 1;
         if self.are_kept {
             self.last = Arc::downgrade(weights);
         }
@@ -271,7 +284,7 @@ fn next_assignment(peer: &mut Peer, assignments: &Receiver<Assignment>) -> Resul
 /// Ends the conversation with an idle client that has written something. A message that is whole in time is named.
 fn unrequested(peer: &mut Peer) -> ConversationEnd {
     peer.link.allow(UNREQUESTED);
-    match read::<Reply>(&mut peer.link, Limits { payload: 0 }) {
+    match read::<Reply>(&mut peer.link, Limits::reply(0)) {
         Ok((reply, _)) => ConversationEnd::breach(format!("it said {} unasked", reply.name())),
         Err(FrameError::Io(error)) if wait_error(&error) == Some(WaitError::Deadline) => {
             ConversationEnd::breach("it wrote a part of a message unasked")

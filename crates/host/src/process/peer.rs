@@ -165,7 +165,7 @@ impl Peer {
 
     /// Receives the header of a reply, whose parts have at most `payload` bytes.
     pub(crate) fn begin<R: PeerReply>(&mut self, payload: u64) -> Result<FrameStart<R>, ConversationEnd> {
-        Ok(begin(&mut self.link, Limits { payload })?)
+        Ok(begin(&mut self.link, Limits::reply(payload))?)
     }
 
     /// Receives the rest of a reply. A failure that the peer reports ends the conversation.

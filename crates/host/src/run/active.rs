@@ -48,7 +48,7 @@ impl ActiveRun<'_> {
     /// were.
     pub(super) fn commit(&mut self, round: u64, result: RoundResult, started: Instant) -> Result<()> {
         self.clients.keep_dylib();
-        let record = self.state.commit(round, &result, started);
+        let record = self.state.commit(round, &result, started)?;
         self.journal.tell(&Event::RoundEnded(record))?;
         self.state.recorded_at(self.journal.position());
         self.clients.reuse_buffers(result.updates);
@@ -64,7 +64,7 @@ impl ActiveRun<'_> {
 
     /// Saves the state after the last round, unless the last checkpoint has it.
     pub(super) fn save(&mut self, saver: &mut Saver) -> Result<()> {
-        let saved = self.state.checkpoint().map_or(Ok(()), |checkpoint| saver.save(checkpoint));
-        saved.map_err(|error| Error::of_record(&error))
+        let Some(checkpoint) = self.state.checkpoint()? else { return Ok(()) };
+        saver.save(checkpoint).map_err(|error| Error::of_record(&error))
     }
 }

@@ -4,6 +4,11 @@ use std::thread::available_parallelism;
 
 use fedpipe_data::spread;
 use fedpipe_protocol::Update;
+use fedpipe_strategy::{
+    math::{BlockRule, Math, Members},
+    slots::Slots,
+    term::Accepted,
+};
 
 /// An update that was accepted: the client's answer and the weights that came with it.
 #[derive(Debug, Clone, PartialEq)]
@@ -12,28 +17,59 @@ pub(crate) struct ClientUpdate {
     pub(crate) header: Update,
     /// The client's weights, flat and in layout order.
     pub(crate) weights: Vec<f32>,
+    /// The client's state before the round.
+    pub(crate) before: Slots,
+    /// The client's state after the round.
+    pub(crate) after: Slots,
+    /// The bytes of the weights and corrections that the client received.
+    pub(crate) bytes_sent: u64,
+    /// The bytes of the update on the pipe.
+    pub(crate) bytes_received: u64,
 }
 
-/// Returns the mean of the updates' weights. A client counts by its examples (McMahan 2017).
-///
-/// # Panics
-/// Panics as [`weighted_mean`] does.
-pub(crate) fn mean_by_examples(updates: &[ClientUpdate]) -> Vec<f32> {
-    let members: Vec<(f64, &[f32])> =
-        updates.iter().map(|update| (update.header.examples as f64, update.weights.as_slice())).collect();
-    weighted_mean(&members)
+impl ClientUpdate {
+    /// Returns the weights and the states, as a strategy takes them.
+    pub(crate) fn accepted(&self) -> Accepted<'_> {
+        Accepted { weights: &self.weights, before: &self.before, after: &self.after }
+    }
+}
+
+/// The arithmetic over the updates of a round, split over the cores.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct AllCores;
+
+impl Math for AllCores {
+    fn combine(&self, members: &Members<'_>, total: f64) -> Vec<f32> {
+        combine(members, total)
+    }
+
+    fn by_block(&self, members: &[&[f32]], rule: &BlockRule<'_>) -> Vec<f32> {
+        let mut all = vec![0.0_f32; members[0].len()];
+        element_wise(&mut all, members.len(), |start, out| {
+            for (index, out) in out.chunks_mut(BLOCK).enumerate() {
+                let start = start + index * BLOCK;
+                let rows: Vec<&[f32]> = members.iter().map(|member| &member[start..start + out.len()]).collect();
+                rule(&rows, out);
+            }
+        });
+        all
+    }
 }
 
 /// Returns Σ n_k w_k / Σ n_k, summed in f64 in the order given and rounded once to f32 (McMahan 2017, Algorithm 1).
 ///
-/// The order is the caller's promise of the same bits: client order, never arrival.
-///
 /// # Panics
 /// If `members` is empty or the vectors' lengths differ.
-pub fn weighted_mean(members: &[(f64, &[f32])]) -> Vec<f32> {
-    let total: f64 = members.iter().map(|(n, _)| n).sum();
+pub fn weighted_mean(members: &Members<'_>) -> Vec<f32> {
+    combine(members, members.iter().map(|(n, _)| n).sum())
+}
+
+/// Returns Σ c_k x_k / `total`, summed in f64 in the order given and rounded once to f32.
+///
+/// The order is the caller's promise of the same bits: client order, never arrival.
+fn combine(members: &Members<'_>, total: f64) -> Vec<f32> {
     let length = members[0].1.len();
-    assert!(members.iter().all(|(_, weights)| weights.len() == length), "weight vectors of different lengths");
+    assert!(members.iter().all(|(_, vector)| vector.len() == length), "vectors of different lengths");
     let mut mean = vec![0.0_f32; length];
     element_wise(&mut mean, members.len(), |start, out| {
         let mut sums = [0.0_f64; BLOCK];
@@ -80,7 +116,36 @@ fn element_wise(out: &mut [f32], members: usize, fill: impl Fn(usize, &mut [f32]
 }
 
 #[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+
+    /// Returns the numbers of an update from so many examples.
+    pub(crate) fn update(examples: u64) -> Update {
+        Update {
+            client: 0,
+            round: 1,
+            steps: 1,
+            accumulation: None,
+            loss_sum: 0.0,
+            correct: 0,
+            scored: examples,
+            examples,
+            start: None,
+        }
+    }
+
+    impl ClientUpdate {
+        /// Returns an update without state.
+        pub(crate) fn new(header: Update, weights: Vec<f32>) -> Self {
+            let (before, after) = Default::default();
+            Self { header, weights, before, after, bytes_sent: 0, bytes_received: 0 }
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
+    use fedpipe_strategy::math::OneCore;
     use proptest::prelude::*;
 
     use super::*;
@@ -89,15 +154,6 @@ mod tests {
     fn it_is_the_closed_form() {
         let mean = weighted_mean(&[(1.0, &[1.0, -2.0, 0.5]), (3.0, &[5.0, 2.0, 0.5])]);
         assert_eq!(mean, [4.0, 1.0, 0.5]);
-    }
-
-    #[test]
-    fn a_client_counts_by_its_examples() {
-        let update = |client, examples, weight| ClientUpdate {
-            header: Update { client, round: 1, steps: 1, accumulation: None, loss_sum: 0.0, correct: 0, examples },
-            weights: vec![weight],
-        };
-        assert_eq!(mean_by_examples(&[update(0, 1, 1.0), update(1, 3, 5.0)]), [4.0]);
     }
 
     #[test]
@@ -123,6 +179,18 @@ mod tests {
                 let sum = counted.iter().fold(0.0, |sum, (n, weights)| sum + n * f64::from(weights[i]));
                 prop_assert_eq!(mean.to_bits(), ((sum / total) as f32).to_bits());
             }
+        }
+
+        /// The split is no part of a result.
+        #[test]
+        fn all_cores_agree_with_one(members in 1_usize..7, length in prop_oneof![1_usize..3000, 200_000_usize..201_000]) {
+            let value = |k: usize, i: usize| ((i * 7919 + k * 104_729) % 10_007) as f32 / 3.0e4 - 0.1;
+            let vectors: Vec<Vec<f32>> = (0..members).map(|k| (0..length).map(|i| value(k, i)).collect()).collect();
+            let rows: Vec<&[f32]> = vectors.iter().map(Vec::as_slice).collect();
+            let counted: Vec<(f64, &[f32])> = rows.iter().zip(1..).map(|(row, n)| (f64::from(n) - 2.5, *row)).collect();
+            prop_assert_eq!(AllCores.combine(&counted, 1.5), OneCore.combine(&counted, 1.5));
+            let last = |rows: &[&[f32]], out: &mut [f32]| out.copy_from_slice(rows[rows.len() - 1]);
+            prop_assert_eq!(AllCores.by_block(&rows, &last), OneCore.by_block(&rows, &last));
         }
 
         #[test]

@@ -1,8 +1,16 @@
 //! Looks at what a client answered: the host takes nothing from one on trust.
 
+use std::ops::Range;
+
 use fedpipe_data::counted;
-use fedpipe_protocol::{BlockSums, EVALUATION_BLOCK, PartData, Parts, Reply, Request, Update, WEIGHTS};
-use fedpipe_strategy::range::{GREATEST_OF_A_CLIENT, first_beyond, shown};
+use fedpipe_protocol::{
+    BlockSums, EVALUATION_BLOCK, PartData, Parts, Reply, Request, SCORED_ROWS, ScoreStart, Train, Update, WEIGHTS,
+};
+use fedpipe_spec::{error::Error, table::Named};
+use fedpipe_strategy::{
+    range::{GREATEST_OF_A_CLIENT, first_beyond, shown},
+    transform::Transform,
+};
 
 use fedpipe_record::cause::Cause;
 
@@ -17,16 +25,20 @@ pub(crate) struct Expected<'a> {
     pub(crate) weights: usize,
     /// The examples of each client.
     pub(crate) sizes: &'a [u64],
+    /// The ranges of the local tensors.
+    pub(crate) local: &'a [Range<usize>],
+    /// `true` if the strategy divides by the accumulation of the local optimiser.
+    pub(crate) needs_accumulation: bool,
     /// The advice where training left the range of numbers.
     pub(crate) remedy: &'a str,
 }
 
 /// Checks that an update is the one that was asked for, from all of the client's examples, and finite.
-pub(crate) fn update(job: &Job, reply: &Reply, parts: &Parts, expected: &Expected<'_>) -> Checked {
+pub(crate) fn update(job: &Job, reply: &Reply, parts: &mut Parts, expected: &Expected<'_>) -> Checked {
     let (Reply::Update(update), Request::Train(train)) = (reply, &job.request) else {
         return Err(Cause::protocol("it answered a request to train with something else"));
     };
-    let Update { client, round, loss_sum, examples, correct, .. } = *update;
+    let Update { client, round, loss_sum, examples, correct, scored, accumulation, .. } = *update;
     if (client, round) != (train.client, train.round) {
         return Err(Cause::protocol(format!(
             "it answered for client {client} in round {round}, expected an update of client {} for round {}",
@@ -40,16 +52,52 @@ pub(crate) fn update(job: &Job, reply: &Reply, parts: &Parts, expected: &Expecte
             counted(examples, "example")
         )));
     }
-    if correct > examples {
+    if correct > scored || scored > examples {
         let examples = counted(examples, "example");
-        return Err(Cause::rejected(format!("it says that it predicted {correct} of {examples}")));
+        return Err(Cause::rejected(format!("it says that it scored {scored} of {examples} and predicted {correct}")));
     }
-    if !is_loss_sum(loss_sum, examples) {
+    if expected.needs_accumulation && !accumulation.is_some_and(|a| a.is_finite() && a > 0.0) {
+        return Err(Cause::rejected(format!(
+            "it reports the accumulation {accumulation:?}, by which the strategy divides; it must be a number above 0"
+        )));
+    }
+    if !is_loss_sum(loss_sum, scored) {
         let why = if loss_sum.is_nan() { "not finite".into() } else { format!("{loss_sum:e}") };
         return Err(Cause::rejected(format!("its training loss is {why}; {}", expected.remedy)));
     }
+    start_score(train, update)?;
+    decode(train, job, parts, expected)?;
     only(parts, &[WEIGHTS])?;
     weights(parts, expected.weights, expected.remedy)
+}
+
+/// Checks that the received weights were scored if that was asked for, on as many rows.
+fn start_score(train: &Train, update: &Update) -> Checked {
+    let rows = match train.score_start {
+        None => return Ok(()),
+        Some(ScoreStart::All) => update.examples,
+        Some(ScoreStart::Rows) => update.examples.min(SCORED_ROWS as u64),
+    };
+    match update.start {
+        Some(start) if start.examples == rows && is_loss_sum(start.loss_sum, rows) => Ok(()),
+        start => Err(Cause::rejected(format!(
+            "it scored the weights that it received as {start:?}, expected a finite loss over {}",
+            counted(rows, "row")
+        ))),
+    }
+}
+
+/// Replaces an encoded change by the weights that it leads to.
+fn decode(train: &Train, job: &Job, parts: &mut Parts, expected: &Expected<'_>) -> Checked {
+    let Some(transform) = &train.transform else { return Ok(()) };
+    let transform: Named<dyn Transform> =
+        transform.parse().map_err(|error: Error| Cause::protocol(error.to_string()))?;
+    let change =
+        transform.decode(parts, expected.weights).map_err(|why| Cause::protocol(format!("its update: {why}")))?;
+    let start = job.start(expected.local);
+    let weights = start.iter().zip(change).map(|(before, change)| before + change).collect();
+    parts.set(WEIGHTS, PartData::F32(weights));
+    Ok(())
 }
 
 /// Checks that the payload has weights, as many as expected, each a number of at most [`GREATEST_OF_A_CLIENT`].

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use fedpipe_data::{Dealt, Partition, Scheme};
-use fedpipe_protocol::{InForce, Layout, Level, Parts, Ready, Reply, Request, Setup, Spare, WEIGHTS};
-use fedpipe_record::cause::Cause;
+use fedpipe_protocol::{InForce, Layout, Level, Parts, Ready, Reply, Request, Setup, Spare, WEIGHTS, feature};
+use fedpipe_record::{cause::Cause, experiment::Experiment};
 
 use crate::{
     error::{Error, Result},
@@ -101,8 +101,8 @@ impl Clients {
 
     /// Asks a client for the model's initial weights.
     pub(super) fn initial_weights(&mut self, journal: &mut Journal<'_>) -> Result<InitialWeights> {
-        let job = Job { slot: 0, client: None, request: Request::GetWeights, weights: None };
-        let is_weights = |_: &Job, reply: &Reply, parts: &Parts, weights: usize| match reply {
+        let job = Job { slot: 0, client: None, request: Request::GetWeights, weights: None, parts: Vec::new() };
+        let is_weights = |_: &Job, reply: &Reply, parts: &mut Parts, weights: usize| match reply {
             Reply::Weights => answers::only(parts, &[WEIGHTS])
                 .and_then(|()| answers::weights(parts, weights, "look at the model's initial weights")),
             _ => Err(Cause::protocol("it answered a request for its weights with something else")),
@@ -116,11 +116,31 @@ impl Clients {
             Incident::Done(_) => Ok(()),
         })?;
         match settled.into_iter().next() {
-            Some(Ok((_, mut parts))) => {
+            Some((_, Ok((_, mut parts)))) => {
                 Ok(InitialWeights { weights: parts.take_f32(WEIGHTS).unwrap_or_default(), crashes })
             }
-            Some(Err(exit)) => Err(Error::Round(format!("no client could be started: {}", exit.cause))),
+            Some((_, Err(exit))) => Err(Error::Round(format!("no client could be started: {}", exit.cause))),
             None => Err(anyhow::anyhow!("a job was not settled").into()),
+        }
+    }
+
+    /// Refuses clients that lack a feature which the experiment needs.
+    ///
+    /// # Errors
+    /// [`Error::Model`] naming the feature.
+    pub(super) fn check_features(&self, experiment: &Experiment) -> Result<()> {
+        let (model, layout) = (self.model()?, self.layout()?);
+        let of_strategy = experiment.strategy.features().into_iter().map(|name| (name, "the strategy"));
+        let is_local = layout.local_ranges().next().is_some();
+        let of_layout = is_local.then(|| (feature::LOCAL_TENSORS.to_owned(), "the model's local tensors"));
+        let mut needed = of_strategy.chain(of_layout);
+        match needed.find(|(name, _)| !model.features.contains(name)) {
+            Some((name, what)) => Err(Error::Model(format!(
+                "the client {} lacks the feature {name:?}, which {what} needs; take another --strategy, or a client \
+                 that has it",
+                model.name
+            ))),
+            None => Ok(()),
         }
     }
 

@@ -16,7 +16,7 @@ use fedpipe_record::{
     crash::{Consequence, StrategyCrash},
     experiment::{Experiment, OnFailure},
 };
-use fedpipe_strategy::server::ServerState;
+use fedpipe_strategy::slots::{Slot, Slots};
 
 use crate::{
     error::{
@@ -37,6 +37,9 @@ use crate::{
 
 /// The name of the part that holds the program's state.
 const STATE: &str = "state";
+
+/// The slot of the program's state.
+const PROGRAM: &str = "program";
 
 /// The bytes of a pipe: the most that any user may request.
 const PIPE_SIZE: i32 = 1 << 20;
@@ -128,11 +131,11 @@ impl StrategyProgram {
     pub(crate) fn apply(
         &mut self,
         round: u64,
-        server: &ServerState,
+        server: &Slots,
         weights: &[f32],
         updates: &[ClientUpdate],
         on_crash: &mut OnCrash<'_>,
-    ) -> Result<(Vec<f32>, ServerState)> {
+    ) -> Result<(Vec<f32>, Slots)> {
         // An idle program that exited had no work.
         if let Some(idle) = self.running.take_if(|peer| has_exited(peer.link.exited()))
             && let Ended::Exited(exit) = end(idle, ConversationEnd::Failed(FrameError::End))
@@ -143,7 +146,7 @@ impl StrategyProgram {
         loop {
             let exit = match self.aggregate(round, server, weights, updates) {
                 Ok((moved, program)) => {
-                    return Ok((moved, ServerState { m: server.m.clone(), v: server.v.clone(), program }));
+                    return Ok((moved, Slots::from_iter([(PROGRAM, Slot::Bytes(Arc::new(program)))])));
                 }
                 Err(Ended::Stopped) => return Err(Error::Stopped(self.plan.stop.signal())),
                 Err(Ended::NotStarted(error)) => Box::new(ProcessExit::at_start(&error)),
@@ -165,7 +168,7 @@ impl StrategyProgram {
     fn aggregate(
         &mut self,
         round: u64,
-        server: &ServerState,
+        server: &Slots,
         weights: &[f32],
         updates: &[ClientUpdate],
     ) -> std::result::Result<(Vec<f32>, Vec<u8>), Ended> {
@@ -216,12 +219,12 @@ fn set_up(peer: &mut Peer, plan: &Plan) -> std::result::Result<InForce, Conversa
 fn aggregate(
     peer: &mut Peer,
     round: u64,
-    server: &ServerState,
+    server: &Slots,
     weights: &[f32],
     updates: &[ClientUpdate],
 ) -> std::result::Result<(Vec<f32>, Vec<u8>), ConversationEnd> {
     let names: Vec<String> = updates.iter().map(|update| format!("update/{}", update.header.client)).collect();
-    let mut parts = vec![Part::F32(WEIGHTS, weights), Part::U8(STATE, &server.program)];
+    let mut parts = vec![Part::F32(WEIGHTS, weights), Part::U8(STATE, server.bytes(PROGRAM))];
     parts.extend(names.iter().zip(updates).map(|(name, update)| Part::F32(name, &update.weights)));
     let headers = updates.iter().map(|update| {
         let Update { client, examples, steps, accumulation, loss_sum, .. } = update.header;

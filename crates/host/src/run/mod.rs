@@ -6,6 +6,7 @@
 mod active;
 pub(crate) mod aggregate;
 pub(crate) mod answers;
+mod client_store;
 mod clients;
 pub(crate) mod directory;
 pub(crate) mod event;

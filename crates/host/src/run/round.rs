@@ -1,18 +1,22 @@
 //! One round: samples clients, sends them the weights, has them train, aggregates their updates and evaluates the
 //! result.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use fedpipe_data::counted;
-use fedpipe_protocol::{BlockSums, EVALUATION_BLOCK, Evaluate, FailureKind, Parts, Reply, Request, Train, WEIGHTS};
+use fedpipe_protocol::{
+    BlockSums, EVALUATION_BLOCK, Evaluate, FailureKind, LINEAR, LOCAL, Parts, Reply, Request, Train, Update, WEIGHTS,
+};
 use fedpipe_record::{
     cause::Cause,
     experiment::Experiment,
     finite::{Finite, NotFinite},
 };
 use fedpipe_strategy::{
-    sample::sample,
-    server::{ServerOptimiser, ServerState},
+    local_optimiser::to_json,
+    slots::Slots,
+    strategy,
+    term::{Given, Prepared},
 };
 
 use crate::{
@@ -21,7 +25,7 @@ use crate::{
     fleet::{Check, Incident, Job, Settled},
     run::{
         active::ActiveRun,
-        aggregate::{ClientUpdate, mean_by_examples},
+        aggregate::{AllCores, ClientUpdate},
         answers::{self, Expected},
         event::Event,
     },
@@ -41,7 +45,7 @@ pub(super) struct RoundResult {
     /// The global weights after the round.
     pub(super) weights: Arc<Vec<f32>>,
     /// The server's state after the round.
-    pub(super) server: Arc<ServerState>,
+    pub(super) server: Slots,
     pub(super) score: TestScore,
 }
 
@@ -71,28 +75,23 @@ impl ActiveRun<'_> {
         let weights = Arc::new(weights);
         let score = self.evaluate(round, &weights)?;
         let (sampled, of) = (sampled.len() as u32, self.context.experiment.clients);
-        Ok(RoundResult { updates, sampled, of, training_loss, weights, server: Arc::new(server), score })
+        Ok(RoundResult { updates, sampled, of, training_loss, weights, server, score })
     }
 
     /// Returns the clients that take part in a round. A run that repeats another takes the other's participants.
     fn sample(&self, round: u64) -> Vec<u32> {
-        let experiment = self.context.experiment;
-        match self.context.launch.replay.get(&round) {
-            Some(participants) => participants.clone(),
-            None => sample(experiment.seed, round, experiment.clients, experiment.sampled_clients()),
-        }
+        let replayed = self.context.launch.replay.get(&round);
+        replayed.cloned().unwrap_or_else(|| self.context.experiment.sample(round))
     }
 
     /// Has the `sampled` clients train from the global weights, and returns their updates in client order.
     fn train(&mut self, round: u64, sampled: &[u32]) -> Result<Vec<ClientUpdate>> {
         self.journal.tell(&Event::RoundStarted { round, sampled: sampled.len() as u32 })?;
-        let jobs = sampled.iter().map(|&client| self.train_job(round, client)).collect();
-        let sizes = self.clients.sizes.clone();
-        let remedy = self.clients.remedy.clone();
-        let check = move |job: &Job, reply: &Reply, parts: &Parts, weights: usize| {
-            answers::update(job, reply, parts, &Expected { weights, sizes: &sizes, remedy: &remedy })
-        };
-        let (updates, first_failure) = updates_of(self.work(round, jobs, &check)?);
+        let plans = sampled.iter().map(|&client| self.plan(round, client)).collect::<Result<Vec<_>>>()?;
+        let (jobs, states): (Vec<Job>, Vec<Slots>) = plans.into_iter().unzip();
+        let check = self.update_check()?;
+        let settled = self.work(round, jobs, &check)?;
+        let (updates, first_failure) = self.updates_of(settled, states)?;
         let quorum = self.context.experiment.quorum();
         if updates.len() >= quorum as usize {
             return Ok(updates);
@@ -104,29 +103,108 @@ impl ActiveRun<'_> {
         )))
     }
 
-    fn train_job(&self, round: u64, client: u32) -> Job {
-        let Experiment { epochs, batch_size, lr, ref optimiser, .. } = *self.context.experiment;
-        let optimiser = optimiser.to_json();
-        let train = Train { client, round, epochs, batch_size, learning_rate: lr, optimiser };
-        Job {
+    /// Returns the check of an update.
+    fn update_check(
+        &self,
+    ) -> Result<impl Fn(&Job, &Reply, &mut Parts, usize) -> std::result::Result<(), Cause> + 'static> {
+        let (sizes, remedy) = (self.clients.sizes.clone(), self.clients.remedy.clone());
+        let local: Vec<_> = self.clients.layout()?.local_ranges().collect();
+        let needs_accumulation = self.context.experiment.strategy.needs_accumulation();
+        Ok(move |job: &Job, reply: &Reply, parts: &mut Parts, weights: usize| {
+            let expected = Expected { weights, sizes: &sizes, local: &local, needs_accumulation, remedy: &remedy };
+            answers::update(job, reply, parts, &expected)
+        })
+    }
+
+    /// Returns the request for a client, and the client's state before the round.
+    fn plan(&self, round: u64, client: u32) -> Result<(Job, Slots)> {
+        let Experiment { batch_size, lr, ref optimiser, ref strategy, .. } = *self.context.experiment;
+        let state = self.state.clients.state_of(client)?;
+        let Prepared { phases, linear } = strategy.term.prepare(&self.given(self.state.weights(), &state));
+        let transform = Some(&strategy.transform).filter(|transform| !transform.is_none());
+        let train = Train {
+            client,
+            round,
+            batch_size,
+            learning_rate: lr,
+            optimiser: to_json(optimiser),
+            phases,
+            transform: transform.map(ToString::to_string),
+            score_start: None,
+            weights_version: 0,
+        };
+        let local = state.vector(LOCAL).map(|local| (LOCAL.to_owned(), Arc::clone(local)));
+        let job = Job {
             slot: client as usize % self.clients.fleet.len(),
             client: Some(client),
             request: Request::Train(train),
             weights: Some(Arc::clone(self.state.weights())),
+            parts: linear.map(|linear| (LINEAR.to_owned(), linear)).into_iter().chain(local).collect(),
+        };
+        Ok((job, state))
+    }
+
+    /// Returns the facts that the client term may use.
+    fn given<'g>(&'g self, weights: &'g [f32], client: &'g Slots) -> Given<'g> {
+        let Experiment { epochs, lr, .. } = *self.context.experiment;
+        Given { weights, server: self.state.server(), client, epochs, learning_rate: lr }
+    }
+
+    /// Returns the updates of a round, and the cause of the first client that returned none.
+    fn updates_of(
+        &self,
+        settled: Vec<(Job, Settled)>,
+        states: Vec<Slots>,
+    ) -> Result<(Vec<ClientUpdate>, Option<Cause>)> {
+        let mut updates = Vec::with_capacity(settled.len());
+        let mut first_failure = None;
+        let local: Vec<_> = self.clients.layout()?.local_ranges().collect();
+        for ((job, outcome), before) in settled.into_iter().zip(states) {
+            match outcome {
+                Ok((Reply::Update(header), mut parts)) => {
+                    let weights = parts.take_f32(WEIGHTS).unwrap_or_default();
+                    updates.push(self.accept(&job, header, weights, (before, &local)));
+                }
+                Ok(_) => {}
+                Err(exit) => first_failure = first_failure.or(Some(exit.cause)),
+            }
         }
+        Ok((updates, first_failure))
+    }
+
+    /// Returns an update with the client's state after it.
+    fn accept(
+        &self,
+        job: &Job,
+        header: Update,
+        weights: Vec<f32>,
+        (before, local): (Slots, &[Range<usize>]),
+    ) -> ClientUpdate {
+        let strategy = &self.context.experiment.strategy;
+        let start = job.start(local);
+        let mut after = strategy.term.accept(&self.given(&start, &before), &header, &weights);
+        if !local.is_empty() {
+            after.set_vector(LOCAL, local.iter().flat_map(|range| &weights[range.clone()]).copied().collect());
+        }
+        let vector = size_of_val(weights.as_slice()) as u64;
+        let sent = 1 + job.parts.iter().filter(|(name, _)| name != LOCAL).count() as u64;
+        let (bytes_sent, bytes_received) = (sent * vector, strategy.transform.payload(weights.len()));
+        ClientUpdate { header, weights, before, after, bytes_sent, bytes_received }
     }
 
     /// Returns the global weights and the server's state after a round with these updates.
-    fn aggregate(&mut self, round: u64, updates: &[ClientUpdate]) -> Result<(Vec<f32>, ServerState)> {
+    fn aggregate(&mut self, round: u64, updates: &[ClientUpdate]) -> Result<(Vec<f32>, Slots)> {
         let Self { clients, state, journal, context, .. } = self;
         if let Some(program) = &mut clients.program {
             let mut tell = |crash: &_| journal.tell(&Event::StrategyCrashed(crash));
             return program.apply(round, state.server(), state.weights(), updates, &mut tell);
         }
+        let updates: Vec<_> = updates.iter().map(|update| (&update.header, update.accepted())).collect();
+        let (received, all, layout) = (state.weights(), context.experiment.clients, clients.layout()?);
+        let settled = strategy::Round { received, updates: &updates, clients: all, layout };
         let strategy = &context.experiment.strategy;
-        let mean = mean_by_examples(updates);
         strategy
-            .step(state.server(), state.weights(), &mean, clients.layout()?)
+            .apply(&settled, state.server(), &AllCores)
             .map_err(|overflow| Error::Round(format!("round {round} failed: the strategy {strategy} {overflow}")))
     }
 
@@ -134,11 +212,11 @@ impl ActiveRun<'_> {
     pub(super) fn evaluate(&mut self, round: u64, weights: &Arc<Vec<f32>>) -> Result<TestScore> {
         let test_examples = self.clients.test_examples;
         let remedy = self.clients.remedy.clone();
-        let check = move |job: &Job, reply: &Reply, parts: &Parts, _: usize| {
+        let check = move |job: &Job, reply: &Reply, parts: &mut Parts, _: usize| {
             answers::blocks(job, reply, parts, test_examples, &remedy)
         };
         let settled = self.work(round, self.evaluate_jobs(weights), &check)?;
-        let sums = sums_of(settled).map_err(|cause| {
+        let sums = sums_of(settled.into_iter().map(|(_, settled)| settled).collect()).map_err(|cause| {
             let origin = self.origin(&cause);
             Error::Round(format!("round {round} could not be evaluated{origin}: {cause}"))
         })?;
@@ -154,8 +232,9 @@ impl ActiveRun<'_> {
         let job = |(slot, blocks): (usize, Vec<u32>)| Job {
             slot,
             client: None,
-            request: Request::Evaluate(Evaluate { blocks }),
+            request: Request::Evaluate(Evaluate { blocks, client: None, weights_version: 0 }),
             weights: Some(Arc::clone(weights)),
+            parts: Vec::new(),
         };
         shares(blocks, spread.min(fleet.len()) as u32).into_iter().enumerate().map(job).collect()
     }
@@ -164,8 +243,8 @@ impl ActiveRun<'_> {
     /// its own training, and the weights that it began with are the strategy's.
     fn origin(&self, cause: &Cause) -> String {
         let strategy = &self.context.experiment.strategy;
-        match (strategy.server, cause) {
-            (ServerOptimiser::Mean, _) => String::new(),
+        match (strategy.is_plain(), cause) {
+            (true, _) => String::new(),
             (_, Cause::Reported { failure: FailureKind::Model, .. }) => {
                 format!(" from the weights of --strategy {strategy}")
             }
@@ -174,7 +253,7 @@ impl ActiveRun<'_> {
     }
 
     /// Has the processes do `jobs`, and records each crash and each update.
-    fn work(&mut self, round: u64, jobs: Vec<Job>, check: &Check<'_>) -> Result<Vec<Settled>> {
+    fn work(&mut self, round: u64, jobs: Vec<Job>, check: &Check<'_>) -> Result<Vec<(Job, Settled)>> {
         let Self { clients, state, journal, .. } = self;
         let settled = clients.fleet.run(Some(round), jobs, check, &mut |incident| match incident {
             Incident::Crashed(crash) => {
@@ -192,26 +271,10 @@ impl ActiveRun<'_> {
     }
 }
 
-/// Returns the updates of a round, and the cause of the first client that returned none.
-fn updates_of(settled: Vec<Settled>) -> (Vec<ClientUpdate>, Option<Cause>) {
-    let mut updates = Vec::with_capacity(settled.len());
-    let mut first_failure = None;
-    for outcome in settled {
-        match outcome {
-            Ok((Reply::Update(header), mut parts)) => {
-                updates.push(ClientUpdate { header, weights: parts.take_f32(WEIGHTS).unwrap_or_default() });
-            }
-            Ok(_) => {}
-            Err(exit) => first_failure = first_failure.or(Some(exit.cause)),
-        }
-    }
-    (updates, first_failure)
-}
-
 /// Returns the mean training loss over the examples of all updates.
 fn training_loss(updates: &[ClientUpdate]) -> std::result::Result<Finite, NotFinite> {
     let loss_sum = updates.iter().fold(0.0, |sum, update| sum + update.header.loss_sum);
-    mean(loss_sum, updates.iter().map(|update| update.header.examples).sum())
+    mean(loss_sum, updates.iter().map(|update| update.header.scored).sum())
 }
 
 /// Splits the blocks of the test set into ranges for at most `most` processes, none of which is empty.
@@ -256,13 +319,13 @@ mod tests {
     use crate::process::end::ProcessExit;
 
     fn header(client: u32, loss_sum: f64, examples: u64) -> Update {
-        Update { client, round: 1, steps: 1, accumulation: None, loss_sum, correct: 0, examples }
+        Update { client, loss_sum, ..update(examples) }
     }
 
     fn settled(reply: Reply, parts: &[Part<'_>]) -> Settled {
         let mut bytes = Vec::new();
         write(&mut bytes, &reply, parts).unwrap();
-        Ok(read(&mut bytes.as_slice(), Limits { payload: 100 }).unwrap())
+        Ok(read(&mut bytes.as_slice(), Limits::reply(100)).unwrap())
     }
 
     fn crashed(message: &str) -> Settled {
@@ -277,18 +340,8 @@ mod tests {
     }
 
     #[test]
-    fn updates_keep_their_order_and_the_first_failure_its_cause() {
-        let update = |client| settled(Reply::Update(header(client, 1.0, 2)), &[Part::F32(WEIGHTS, &[client as f32])]);
-        let (updates, failure) = updates_of(vec![update(1), crashed("first"), update(4), crashed("second")]);
-        assert_eq!(updates.iter().map(|update| update.header.client).collect::<Vec<_>>(), [1, 4]);
-        assert_eq!([&updates[0].weights, &updates[1].weights], [&[1.0], &[4.0]]);
-        assert_eq!(failure, Some(Cause::protocol("first")));
-        assert_eq!(updates_of(vec![update(0)]).1, None);
-    }
-
-    #[test]
     fn a_client_counts_by_its_examples_in_the_training_loss() {
-        let update = |loss_sum, examples| ClientUpdate { header: header(0, loss_sum, examples), weights: Vec::new() };
+        let update = |loss_sum, examples| ClientUpdate::new(header(0, loss_sum, examples), Vec::new());
         assert_eq!(training_loss(&[update(6.0, 3), update(1.0, 1)]).unwrap().get(), 1.75);
         assert!(training_loss(&[]).is_err(), "no examples have no mean");
     }

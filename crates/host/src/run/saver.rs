@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
+        atomic::{AtomicU64, Ordering},
         mpsc::{self, SyncSender},
     },
     thread::{Builder, JoinHandle},
@@ -16,12 +17,13 @@ use anyhow::Context;
 use fedpipe_data::refusal;
 use fedpipe_record::{
     checkpoint::{Checkpoint, list, name},
+    client_state::ClientFile,
     file::write_whole,
-    names::CHECKPOINTS,
+    names::{CHECKPOINTS, STATE},
 };
 
 /// Checkpoints that are kept: the newest, and one to fall back to.
-const KEPT: usize = 2;
+pub(super) const KEPT: usize = 2;
 
 /// Saves checkpoints on a thread of its own, where the system gives one.
 #[derive(Debug)]
@@ -40,14 +42,29 @@ struct SaverThread {
 #[derive(Debug)]
 struct Place {
     folder: PathBuf,
+    /// The folder of the clients' states.
+    states: PathBuf,
     ledger: File,
+    /// The last round whose client states are synced.
+    synced: AtomicU64,
 }
 
 impl Place {
     fn save(&self, checkpoint: &Checkpoint) -> anyhow::Result<()> {
         refusal(self.ledger.sync_data())?;
+        self.sync_states(checkpoint).context("cannot write the clients' states")?;
         let folder = &self.folder;
         save(checkpoint, folder).with_context(|| format!("cannot write a checkpoint to {}", folder.display()))
+    }
+}
+
+impl Place {
+    /// Syncs the client states that the checkpoint names and the one before it did not.
+    fn sync_states(&self, checkpoint: &Checkpoint) -> io::Result<()> {
+        let last = self.synced.swap(checkpoint.meta.round, Ordering::Relaxed);
+        let new = checkpoint.meta.clients.iter().filter(|file| file.round > last);
+        new.map(ClientFile::name)
+            .try_for_each(|name| refusal(File::open(self.states.join(name))?.sync_data()).map(drop))
     }
 }
 
@@ -64,7 +81,8 @@ impl Saver {
     fn start_on(builder: Builder, directory: &Path, ledger: File) -> io::Result<Self> {
         let folder = directory.join(CHECKPOINTS);
         fs::create_dir_all(&folder)?;
-        let place = Arc::new(Place { folder, ledger });
+        let (states, synced) = (directory.join(STATE), AtomicU64::new(0));
+        let place = Arc::new(Place { folder, states, ledger, synced });
         // One may wait while one is written: a disk slower than the rounds slows them down.
         let (queue, waiting) = mpsc::sync_channel::<Checkpoint>(1);
         let of_thread = Arc::clone(&place);
@@ -118,13 +136,13 @@ fn save(checkpoint: &Checkpoint, folder: &Path) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use fedpipe_record::{checkpoint::Meta, line::Position};
-    use fedpipe_strategy::server::ServerState;
+    use fedpipe_strategy::slots::{Slot, Slots};
 
     use super::*;
 
     fn checkpoint(round: u64) -> Checkpoint {
         let meta = Meta { round, ledger: Position::default() };
-        let server = Arc::new(ServerState { m: vec![0.1, f32::MIN_POSITIVE], v: Vec::new(), program: vec![7; 3] });
+        let server = Slots::from_iter([("program", Slot::Bytes(Arc::new(vec![7; 3])))]);
         Checkpoint { meta, weights: Arc::new(vec![round as f32, -0.0]), server }
     }
 

@@ -95,6 +95,7 @@ fn begin<'a>(
     let dylib = point.as_ref().map_or(names::MODEL.into(), Point::dylib);
     let mut clients = Clients::start(&context, &dealt, &dylib)?;
     let initial = clients.initial_weights(&mut journal)?;
+    clients.check_features(experiment)?;
     clients.start_strategy(&context)?;
     point.as_ref().map_or(Ok(()), |point| point.check_layout(clients.layout()?))?;
     if is_own {
@@ -107,9 +108,9 @@ fn begin<'a>(
     let program = &code_identity(experiment, directory)?;
     describe(&mut journal, &Event::Ready { model: clients.model()?, program, weights_sha256 })?;
     tell_isolation(&mut clients, &mut journal)?;
-    let state = RunState::new(&dealt.dataset, initial, experiment);
+    let state = RunState::new(&dealt.dataset, initial, experiment, directory.path());
     let state = match point {
-        Some(point) => state.resumed_at(point),
+        Some(point) => state.resumed_at(point, directory.path())?,
         None => state,
     };
     Ok(ActiveRun { context, clients, state, journal, _dealt: dealt })

@@ -1,6 +1,7 @@
 //! The state of a run: everything that changes from round to round. A checkpoint and the summary are made of it.
 
 use std::{
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -9,7 +10,7 @@ use fedpipe_data::DatasetInfo;
 use fedpipe_protocol::Layout;
 use fedpipe_record::{
     checkpoint::{Checkpoint, Meta},
-    digest::{server_sha256, weights_sha256},
+    digest::{slots_sha256, weights_sha256},
     experiment::Experiment,
     finite::Finite,
     line::Position,
@@ -20,12 +21,12 @@ use fedpipe_record::{
 };
 use fedpipe_strategy::{
     convergence::{Convergence, relative_change},
-    server::ServerState,
+    slots::Slots,
 };
 
 use crate::{
     error::Result,
-    run::{clients::InitialWeights, directory::RunDir, resume::Point, round::RoundResult},
+    run::{client_store::ClientStore, clients::InitialWeights, directory::RunDir, resume::Point, round::RoundResult},
 };
 
 /// The state of a run between two rounds.
@@ -37,8 +38,9 @@ pub(super) struct RunState {
     /// The weights before the first round; none after a resume whose model begins with other weights.
     initial: Option<Arc<Vec<f32>>>,
     initial_loss: Option<Finite>,
-    /// Shared with the checkpoint that is being written.
-    server: Arc<ServerState>,
+    server: Slots,
+    /// The states of the clients after the last round.
+    pub(super) clients: ClientStore,
     convergence: Convergence,
     rounds: Vec<Round>,
     /// The client processes that crashed, of all sessions.
@@ -51,7 +53,12 @@ pub(super) struct RunState {
 
 impl RunState {
     /// Returns the state before the first round.
-    pub(super) fn new(dataset: &DatasetInfo, initial: InitialWeights, experiment: &Experiment) -> Self {
+    pub(super) fn new(
+        dataset: &DatasetInfo,
+        initial: InitialWeights,
+        experiment: &Experiment,
+        directory: &Path,
+    ) -> Self {
         let weights = Arc::new(initial.weights);
         Self {
             dataset: dataset.name.clone(),
@@ -59,7 +66,8 @@ impl RunState {
             initial: Some(Arc::clone(&weights)),
             initial_loss: None,
             weights,
-            server: Arc::default(),
+            server: Slots::default(),
+            clients: ClientStore::new(directory),
             convergence: Convergence::new(experiment.tolerance),
             rounds: Vec::new(),
             failures: initial.crashes,
@@ -69,7 +77,10 @@ impl RunState {
     }
 
     /// Returns the state at which a resume goes on.
-    pub(super) fn resumed_at(mut self, point: Point) -> Self {
+    ///
+    /// # Errors
+    /// Those of [`ClientStore::resumed`].
+    pub(super) fn resumed_at(mut self, point: Point, directory: &Path) -> Result<Self> {
         let sha256 = weights_sha256(&self.weights);
         self.initial = self.initial.filter(|_| point.began_with(&sha256));
         self.failures += point.history.failures;
@@ -80,20 +91,24 @@ impl RunState {
             self.server = server;
             self.recorded = meta.ledger;
             self.checkpointed = meta.round;
+            self.clients = ClientStore::resumed(directory, meta.round, meta.clients)?;
         }
-        self
+        Ok(self)
     }
 
     /// Returns the checkpoint after the last round, unless it was returned before. The checkpoint shares the weights
     /// and the server's state.
-    pub(super) fn checkpoint(&mut self) -> Option<Checkpoint> {
+    ///
+    /// # Errors
+    /// Those of [`ClientStore::checkpoint`].
+    pub(super) fn checkpoint(&mut self) -> Result<Option<Checkpoint>> {
         let round = self.last_round();
         if round == self.checkpointed {
-            return None;
+            return Ok(None);
         }
         self.checkpointed = round;
-        let meta = Meta { round, ledger: self.recorded.clone() };
-        Some(Checkpoint { meta, weights: Arc::clone(&self.weights), server: Arc::clone(&self.server) })
+        let meta = Meta { round, ledger: self.recorded.clone(), clients: self.clients.checkpoint(round)? };
+        Ok(Some(Checkpoint { meta, weights: Arc::clone(&self.weights), server: self.server.clone() }))
     }
 
     /// Returns the last whole round, or 0 before the first one.
@@ -121,7 +136,7 @@ impl RunState {
     }
 
     /// Returns the server's state after the last round.
-    pub(super) fn server(&self) -> &ServerState {
+    pub(super) fn server(&self) -> &Slots {
         &self.server
     }
 
@@ -135,12 +150,18 @@ impl RunState {
     }
 
     /// Takes a whole round, which began at `started`, and returns its record.
-    pub(super) fn commit(&mut self, round: u64, result: &RoundResult, started: Instant) -> &Round {
+    ///
+    /// # Errors
+    /// Those of [`ClientStore::commit`].
+    pub(super) fn commit(&mut self, round: u64, result: &RoundResult, started: Instant) -> Result<&Round> {
         let change = relative_change(&self.weights, &result.weights).map(Finite::try_from);
         let clients = result.updates.len() as u32;
         let is_partial = clients < result.of;
         self.weights = Arc::clone(&result.weights);
-        self.server = Arc::clone(&result.server);
+        self.server = result.server.clone();
+        let changed = result.updates.iter().filter(|update| !update.after.is_empty());
+        let changed: Vec<_> = changed.map(|update| (update.header.client, &update.after)).collect();
+        let clients_sha256 = self.clients.commit(round, &changed)?;
         let round = Round {
             round,
             accuracy: result.score.accuracy,
@@ -150,13 +171,16 @@ impl RunState {
             failed: result.sampled - clients,
             participants: result.updates.iter().map(|update| update.header.client).filter(|_| is_partial).collect(),
             weights_sha256: weights_sha256(&self.weights),
-            server_sha256: server_sha256(&self.server),
+            server_sha256: slots_sha256(&self.server),
+            clients_sha256,
+            bytes_sent: result.updates.iter().map(|update| update.bytes_sent).sum(),
+            bytes_received: result.updates.iter().map(|update| update.bytes_received).sum(),
             weights_change: change.and_then(std::result::Result::ok),
             seconds: started.elapsed().into(),
         };
         round.observed_by(&mut self.convergence);
         self.rounds.push(round);
-        &self.rounds[self.rounds.len() - 1]
+        Ok(&self.rounds[self.rounds.len() - 1])
     }
 
     /// Sets the place in the ledger at which the last round's line ends.
@@ -198,6 +222,7 @@ impl RunState {
 #[cfg(test)]
 mod tests {
     use fedpipe_protocol::Update;
+    use fedpipe_strategy::slots::Slot;
 
     use super::*;
     use crate::run::{aggregate::ClientUpdate, round::TestScore};
@@ -218,20 +243,19 @@ mod tests {
             test_examples: 4,
             sample: true,
         };
-        RunState::new(&dataset, initial, &Experiment { tolerance, ..Experiment::default() })
+        RunState::new(&dataset, initial, &Experiment { tolerance, ..Experiment::default() }, Path::new("/nonexistent"))
     }
 
     /// Returns a round of which these clients of `of` returned an update.
     fn result(clients: &[u32], of: u32, weights: &[f32]) -> RoundResult {
-        let header =
-            |client| Update { client, round: 1, steps: 1, accumulation: None, loss_sum: 0.0, correct: 0, examples: 1 };
+        let header = |client| Update { client, ..crate::run::aggregate::testing::update(1) };
         RoundResult {
-            updates: clients.iter().map(|&client| ClientUpdate { header: header(client), weights: vec![] }).collect(),
+            updates: clients.iter().map(|&client| ClientUpdate::new(header(client), vec![])).collect(),
             sampled: of,
             of,
             training_loss: finite(0.5),
             weights: Arc::new(weights.to_vec()),
-            server: Arc::new(ServerState { m: weights.to_vec(), ..ServerState::default() }),
+            server: Slots::from_iter([("m", Slot::F32(Arc::new(weights.to_vec())))]),
             score: TestScore { loss: finite(0.25), accuracy: finite(0.75) },
         }
     }
@@ -239,24 +263,25 @@ mod tests {
     #[test]
     fn a_checkpoint_is_made_once_a_round_and_shares_the_state() {
         let mut state = state(0.1);
-        assert_eq!(state.checkpoint(), None);
+        assert_eq!(state.checkpoint().unwrap(), None);
         let result = result(&[0], 1, &[2.0, 2.0]);
-        state.commit(1, &result, Instant::now());
+        state.commit(1, &result, Instant::now()).unwrap();
         let position = Position { bytes: 7, hash: "h".into() };
         state.recorded_at(&position);
-        let checkpoint = state.checkpoint().unwrap();
-        assert_eq!(checkpoint.meta, Meta { round: 1, ledger: position });
+        let checkpoint = state.checkpoint().unwrap().unwrap();
+        assert_eq!(checkpoint.meta, Meta { round: 1, ledger: position, clients: Vec::new() });
         assert!(Arc::ptr_eq(&checkpoint.weights, &result.weights), "the weights are not copied");
-        assert!(Arc::ptr_eq(&checkpoint.server, &result.server), "the server's state is not copied");
-        assert_eq!(state.checkpoint(), None);
+        let moments = [&checkpoint.server, &result.server].map(|slots| slots.vector("m").unwrap());
+        assert!(Arc::ptr_eq(moments[0], moments[1]), "the server's state is not copied");
+        assert_eq!(state.checkpoint().unwrap(), None);
     }
 
     #[test]
     fn participants_are_named_if_not_every_client_took_part() {
         let mut state = state(0.1);
-        let record = state.commit(1, &result(&[0, 1, 2], 3, &[1.0, 1.0]), Instant::now());
+        let record = state.commit(1, &result(&[0, 1, 2], 3, &[1.0, 1.0]), Instant::now()).unwrap();
         assert_eq!((record.clients, record.failed, record.participants.as_slice()), (3, 0, &[][..]));
-        let record = state.commit(2, &result(&[0, 2], 3, &[1.0, 1.0]), Instant::now());
+        let record = state.commit(2, &result(&[0, 2], 3, &[1.0, 1.0]), Instant::now()).unwrap();
         assert_eq!((record.clients, record.failed, record.participants.as_slice()), (2, 1, &[0, 2][..]));
         assert_eq!((state.last_round(), state.next_round()), (2, 3));
     }
@@ -266,10 +291,10 @@ mod tests {
         let mut state = state(0.1);
         // The first round has no loss before it to compare with.
         for (round, converged) in [(1, false), (2, false), (3, false), (4, true)] {
-            state.commit(round, &result(&[0], 1, &[1.0, 1.0]), Instant::now());
+            state.commit(round, &result(&[0], 1, &[1.0, 1.0]), Instant::now()).unwrap();
             assert_eq!(state.has_converged(), converged, "round {round}");
         }
-        state.commit(5, &result(&[0], 1, &[2.0, 2.0]), Instant::now());
+        state.commit(5, &result(&[0], 1, &[2.0, 2.0]), Instant::now()).unwrap();
         assert!(!state.has_converged());
     }
 
@@ -281,7 +306,7 @@ mod tests {
         let before = summary(&state);
         assert_eq!((before.rounds, before.accuracy, before.failures, before.loss_fell), (0, None, 3, None));
         assert_eq!(before.weights_sha256, weights_sha256(&[1.0, 1.0]));
-        state.commit(1, &result(&[1], 2, &[3.0, 3.0]), Instant::now());
+        state.commit(1, &result(&[1], 2, &[3.0, 3.0]), Instant::now()).unwrap();
         state.set_initial_loss(finite(0.3));
         let after = summary(&state);
         assert_eq!((after.rounds, after.accuracy, after.loss_fell), (1, Some(finite(0.75)), Some(true)));

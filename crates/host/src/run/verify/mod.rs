@@ -278,6 +278,9 @@ mod tests {
             participants: Vec::new(),
             weights_sha256: "w".into(),
             server_sha256: None,
+            clients_sha256: None,
+            bytes_sent: 0,
+            bytes_received: 0,
             weights_change: None,
             seconds: finite(1.0),
         };

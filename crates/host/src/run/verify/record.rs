@@ -13,7 +13,7 @@ use fedpipe_record::{
     round::Round,
     summary::{Stop, Summary, loss_fell},
 };
-use fedpipe_strategy::{convergence::Convergence, sample::sample};
+use fedpipe_strategy::convergence::Convergence;
 
 use crate::error::{Error, Result};
 
@@ -81,7 +81,7 @@ fn lines(_: &Path, history: &History) -> Result<Option<String>> {
 /// Compares the participants of a round with those that it sampled.
 fn participants(experiment: &Experiment, round: &Round) -> Option<String> {
     let Round { round: number, clients, failed, participants, .. } = round;
-    let sampled = sample(experiment.seed, *number, experiment.clients, experiment.sampled_clients());
+    let sampled = experiment.sample(*number);
     let is_ascending = participants.windows(2).all(|pair| pair[0] < pair[1]);
     if !is_ascending || participants.iter().any(|client| !sampled.contains(client)) {
         return Some(format!(
@@ -239,6 +239,9 @@ mod tests {
             participants: participants.into(),
             weights_sha256: String::new(),
             server_sha256: None,
+            clients_sha256: None,
+            bytes_sent: 0,
+            bytes_received: 0,
             weights_change: None,
             seconds: zero,
         }

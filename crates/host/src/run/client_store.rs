@@ -1,0 +1,212 @@
+//! The state that an algorithm keeps for each client, such as a control variate: one file a client in the run
+//! directory's `state/`.
+//!
+//! A state is staged when the update is accepted, and visible from the next round on. The checkpoint names the file of
+//! each client, so that a resume finds the states of its round. Files that no kept checkpoint names are removed.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use fedpipe_record::{client_state::ClientFile, digest::clients_sha256, file::read_regular, names::STATE};
+use fedpipe_strategy::slots::Slots;
+
+use crate::{
+    error::{Error, Result},
+    run::saver::KEPT,
+};
+
+/// The states of all clients that have one.
+#[derive(Debug)]
+pub(super) struct ClientStore {
+    folder: PathBuf,
+    files: BTreeMap<u32, ClientFile>,
+    /// Files that a later round replaced, with that round.
+    replaced: Vec<(u64, PathBuf)>,
+    /// The rounds of the last checkpoints, the oldest first.
+    checkpoints: Vec<u64>,
+}
+
+impl ClientStore {
+    /// Returns the store of a run in `directory` without any state.
+    pub(super) fn new(directory: &Path) -> Self {
+        let folder = directory.join(STATE);
+        Self { folder, files: BTreeMap::new(), replaced: Vec::new(), checkpoints: Vec::new() }
+    }
+
+    /// Returns the store after `round`, whose checkpoint names `files`. Files of later rounds are removed.
+    ///
+    /// # Errors
+    /// [`Error::Output`] for a file that cannot be removed.
+    pub(super) fn resumed(directory: &Path, round: u64, files: Vec<ClientFile>) -> Result<Self> {
+        let mut store = Self::new(directory);
+        store.files = files.into_iter().map(|file| (file.client, file)).collect();
+        store.checkpoints.push(round);
+        let named: Vec<PathBuf> = store.files.values().map(|file| store.path(file)).collect();
+        for path in store.list()? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            match ClientFile::round_of(&name) {
+                Some(of) if of > round => remove(&path)?,
+                // The checkpoint before may name it.
+                Some(_) if !named.contains(&path) => store.replaced.push((round, path)),
+                _ => {}
+            }
+        }
+        Ok(store)
+    }
+
+    /// Returns the state of a client; empty for a client without one.
+    ///
+    /// # Errors
+    /// [`Error::Output`] for a file that is missing or was altered.
+    pub(super) fn state_of(&self, client: u32) -> Result<Slots> {
+        let Some(file) = self.files.get(&client) else { return Ok(Slots::default()) };
+        let path = self.path(file);
+        let contents = read_regular(&path).map_err(|error| Error::in_run("read", &path, &error))?;
+        file.read(&contents).map_err(|why| {
+            Error::Output(format!("cannot use {}: {why}; resume from an older checkpoint", path.display()))
+        })
+    }
+
+    /// Stores the states that a round changed, in client order. Returns their SHA-256; `None` if there are none.
+    ///
+    /// # Errors
+    /// [`Error::Output`] for a file that cannot be written.
+    pub(super) fn commit(&mut self, round: u64, changed: &[(u32, &Slots)]) -> Result<Option<String>> {
+        if changed.is_empty() {
+            return Ok(None);
+        }
+        fs::create_dir_all(&self.folder).map_err(|error| Error::in_run("make", &self.folder, &error))?;
+        let mut files = Vec::with_capacity(changed.len());
+        for (client, state) in changed {
+            let (file, contents) = ClientFile::of(*client, round, state)?;
+            let path = self.path(&file);
+            // The saver syncs it before a checkpoint names it; a file that is torn has another hash.
+            fs::write(&path, &contents).map_err(|error| Error::in_run("write", &path, &error))?;
+            files.push(file);
+        }
+        let sha256 = clients_sha256(&files);
+        for file in files {
+            if let Some(before) = self.files.insert(file.client, file) {
+                self.replaced.push((round, self.path(&before)));
+            }
+        }
+        Ok(sha256)
+    }
+
+    /// Returns the files of all states, by client, for the checkpoint of `round`. Removes those that no checkpoint
+    /// names which is kept or may still be needed while this one is written.
+    ///
+    /// # Errors
+    /// [`Error::Output`] for a file that cannot be removed.
+    pub(super) fn checkpoint(&mut self, round: u64) -> Result<Vec<ClientFile>> {
+        self.checkpoints.push(round);
+        if self.checkpoints.len() > KEPT + 1 {
+            let oldest = self.checkpoints[1];
+            self.checkpoints.remove(0);
+            let (gone, kept) = std::mem::take(&mut self.replaced).into_iter().partition(|(at, _)| *at <= oldest);
+            self.replaced = kept;
+            Vec::into_iter(gone).try_for_each(|(_, path): (u64, PathBuf)| remove(&path))?;
+        }
+        Ok(self.files.values().cloned().collect())
+    }
+
+    fn path(&self, file: &ClientFile) -> PathBuf {
+        self.folder.join(file.name())
+    }
+
+    /// Returns the paths in the folder; none if there is no folder.
+    fn list(&self) -> Result<Vec<PathBuf>> {
+        let failed = |error: io::Error| Error::in_run("read", &self.folder, &error);
+        match fs::read_dir(&self.folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            entries => {
+                let entries = entries.map_err(failed)?;
+                entries.map(|entry| entry.map(|entry| entry.path()).map_err(failed)).collect()
+            }
+        }
+    }
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::in_run("remove", path, &error)),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(value: f32) -> Slots {
+        let mut slots = Slots::default();
+        slots.set_vector("c", vec![value]);
+        slots
+    }
+
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = fs::read_dir(directory.join(STATE)).unwrap();
+        let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_state_is_that_of_the_last_accepted_update() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = ClientStore::new(directory.path());
+        assert_eq!(store.state_of(3).unwrap(), Slots::default());
+        assert_eq!(store.commit(1, &[]).unwrap(), None);
+        let first = store.commit(1, &[(3, &state(1.0)), (5, &state(2.0))]).unwrap().unwrap();
+        let second = store.commit(2, &[(3, &state(4.0))]).unwrap().unwrap();
+        assert_ne!(first, second);
+        assert_eq!([3, 5, 7].map(|client| store.state_of(client).unwrap()), [state(4.0), state(2.0), Slots::default()]);
+    }
+
+    #[test]
+    fn files_are_kept_as_long_as_a_checkpoint_names_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = ClientStore::new(directory.path());
+        for round in 1..=5 {
+            store.commit(round, &[(0, &state(round as f32))]).unwrap();
+            store.checkpoint(round).unwrap();
+        }
+        // The checkpoints of the rounds 4 and 5 are kept, and that of round 3 is while that of round 5 is written.
+        let kept = ["000000-000003.safetensors", "000000-000004.safetensors", "000000-000005.safetensors"];
+        assert_eq!(names(directory.path()), kept);
+    }
+
+    #[test]
+    fn a_resume_has_the_states_of_its_checkpoint_and_drops_later_ones() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = ClientStore::new(directory.path());
+        store.commit(1, &[(0, &state(1.0)), (1, &state(1.5))]).unwrap();
+        store.commit(2, &[(0, &state(2.0))]).unwrap();
+        let files = store.checkpoint(2).unwrap();
+        store.commit(3, &[(0, &state(3.0)), (2, &state(3.5))]).unwrap();
+        let mut resumed = ClientStore::resumed(directory.path(), 2, files).unwrap();
+        assert_eq!(
+            [0, 1, 2].map(|client| resumed.state_of(client).unwrap()),
+            [state(2.0), state(1.5), Slots::default()]
+        );
+        assert_eq!(names(directory.path()).len(), 3, "that of round 1 may be needed by the checkpoint before");
+        for round in 3..=5 {
+            resumed.checkpoint(round).unwrap();
+        }
+        assert_eq!(names(directory.path()), ["000000-000002.safetensors", "000001-000001.safetensors"]);
+    }
+
+    #[test]
+    fn an_altered_file_is_the_hosts_own_failure() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = ClientStore::new(directory.path());
+        store.commit(1, &[(0, &state(1.0))]).unwrap();
+        fs::write(directory.path().join(STATE).join("000000-000001.safetensors"), "x").unwrap();
+        let error = store.state_of(0).unwrap_err();
+        assert!(matches!(error, Error::Output(_)), "{error:?}");
+        assert!(error.to_string().contains("was truncated or altered; resume from an older checkpoint"), "{error}");
+    }
+}
