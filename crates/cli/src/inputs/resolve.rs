@@ -23,7 +23,7 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Experiment> {
     let is_default_rate = !table.contains_key("lr");
     let mut experiment = Experiment::deserialize_from(table)?;
     if is_default_rate {
-        experiment.lr = experiment.optimiser.default_rate();
+        experiment.lr = experiment.optimiser.default_rate;
     }
     if let Source::Directory(directory) = &mut experiment.data
         && directory.is_dir()
