@@ -135,7 +135,7 @@ impl Default for Experiment {
             rounds: 5,
             until_converged: false,
             max_rounds: 200,
-            tolerance: 0.025,
+            tolerance: 0.02,
             seed: 0,
             strategy: Strategy::default(),
             strategy_program: None,

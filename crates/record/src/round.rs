@@ -16,6 +16,10 @@ pub struct Round {
     pub loss: Finite,
     /// Mean training loss over the clients' examples, each scored while it trained.
     pub training_loss: Finite,
+    /// Mean loss of the weights that the round began with, over training rows of its clients; left out if it was not
+    /// asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_loss: Option<Finite>,
     /// Clients whose update was aggregated.
     pub clients: u32,
     /// Sampled clients whose update was not aggregated.
@@ -44,6 +48,6 @@ pub struct Round {
 impl Round {
     /// Shows the round to `convergence`, which is a function of the ledger's rounds.
     pub fn observed_by(&self, convergence: &mut Convergence) {
-        convergence.observe(self.weights_change.map(Finite::get), self.training_loss.get());
+        self.start_loss.iter().for_each(|loss| convergence.observe(loss.get()));
     }
 }

@@ -133,7 +133,8 @@ impl Clients {
         let of_strategy = experiment.strategy.features().into_iter().map(|name| (name, "the strategy"));
         let is_local = layout.local_ranges().next().is_some();
         let of_layout = is_local.then(|| (feature::LOCAL_TENSORS.to_owned(), "the model's local tensors"));
-        let mut needed = of_strategy.chain(of_layout);
+        let of_end = experiment.until_converged.then(|| (feature::SCORE_START.to_owned(), "--until-converged"));
+        let mut needed = of_strategy.chain(of_layout).chain(of_end);
         match needed.find(|(name, _)| !model.features.contains(name)) {
             Some((name, what)) => Err(Error::Model(format!(
                 "the client {} lacks the feature {name:?}, which {what} needs; take another --strategy, or a client \

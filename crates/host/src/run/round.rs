@@ -5,7 +5,8 @@ use std::{ops::Range, sync::Arc};
 
 use fedpipe_data::counted;
 use fedpipe_protocol::{
-    BlockSums, EVALUATION_BLOCK, Evaluate, FailureKind, LINEAR, LOCAL, Parts, Reply, Request, Train, Update, WEIGHTS,
+    BlockSums, EVALUATION_BLOCK, Evaluate, FailureKind, LINEAR, LOCAL, Parts, Reply, Request, ScoreStart, Train,
+    Update, WEIGHTS,
 };
 use fedpipe_record::{
     cause::Cause,
@@ -42,6 +43,8 @@ pub(super) struct RoundResult {
     pub(super) of: u32,
     /// The mean training loss over the examples of all updates.
     pub(super) training_loss: Finite,
+    /// The mean loss of the weights that the clients received, if it was asked for.
+    pub(super) start_loss: Option<Finite>,
     /// The global weights after the round.
     pub(super) weights: Arc<Vec<f32>>,
     /// The server's state after the round.
@@ -71,11 +74,13 @@ impl ActiveRun<'_> {
         let updates = self.train(round, &sampled)?;
         let training_loss = training_loss(&updates)
             .map_err(|error| Error::Round(format!("round {round} failed: the training loss {error}")))?;
+        let start_loss = start_loss(&updates)
+            .map_err(|error| Error::Round(format!("round {round} failed: the loss before the training {error}")))?;
         let (weights, server) = self.aggregate(round, &updates)?;
         let weights = Arc::new(weights);
         let score = self.evaluate(round, &weights)?;
         let (sampled, of) = (sampled.len() as u32, self.context.experiment.clients);
-        Ok(RoundResult { updates, sampled, of, training_loss, weights, server, score })
+        Ok(RoundResult { updates, sampled, of, training_loss, start_loss, weights, server, score })
     }
 
     /// Returns the clients that take part in a round. A run that repeats another takes the other's participants.
@@ -118,7 +123,7 @@ impl ActiveRun<'_> {
 
     /// Returns the request for a client, and the client's state before the round.
     fn plan(&self, round: u64, client: u32) -> Result<(Job, Slots)> {
-        let Experiment { batch_size, lr, ref optimiser, ref strategy, .. } = *self.context.experiment;
+        let Experiment { batch_size, lr, until_converged, ref optimiser, ref strategy, .. } = *self.context.experiment;
         let state = self.state.clients.state_of(client)?;
         let Prepared { phases, linear } = strategy.term.prepare(&self.given(self.state.weights(), &state));
         let transform = Some(&strategy.transform).filter(|transform| !transform.is_none());
@@ -130,7 +135,7 @@ impl ActiveRun<'_> {
             optimiser: to_json(optimiser),
             phases,
             transform: transform.map(ToString::to_string),
-            score_start: None,
+            score_start: until_converged.then_some(ScoreStart::Rows),
             weights_version: 0,
         };
         let local = state.vector(LOCAL).map(|local| (LOCAL.to_owned(), Arc::clone(local)));
@@ -275,6 +280,14 @@ impl ActiveRun<'_> {
 fn training_loss(updates: &[ClientUpdate]) -> std::result::Result<Finite, NotFinite> {
     let loss_sum = updates.iter().fold(0.0, |sum, update| sum + update.header.loss_sum);
     mean(loss_sum, updates.iter().map(|update| update.header.scored).sum())
+}
+
+/// Returns the mean loss of the received weights over the rows that the clients scored; `None` if they scored none.
+fn start_loss(updates: &[ClientUpdate]) -> std::result::Result<Option<Finite>, NotFinite> {
+    let scores: Vec<_> = updates.iter().filter_map(|update| update.header.start).collect();
+    let loss_sum = scores.iter().fold(0.0, |sum, score| sum + score.loss_sum);
+    let examples = scores.iter().map(|score| score.examples).sum();
+    (!scores.is_empty()).then(|| mean(loss_sum, examples)).transpose()
 }
 
 /// Splits the blocks of the test set into ranges for at most `most` processes, none of which is empty.

@@ -167,6 +167,7 @@ impl RunState {
             accuracy: result.score.accuracy,
             loss: result.score.loss,
             training_loss: result.training_loss,
+            start_loss: result.start_loss,
             clients,
             failed: result.sampled - clients,
             participants: result.updates.iter().map(|update| update.header.client).filter(|_| is_partial).collect(),

@@ -247,6 +247,12 @@ fn round_difference(was: &Round, now: &Round) -> Option<String> {
         .or_else(|| unequal(&at("the accuracy is"), &was.accuracy, &now.accuracy))
         .or_else(|| unequal(&at("the test loss is"), &was.loss, &now.loss))
         .or_else(|| unequal(&at("the training loss is"), &was.training_loss, &now.training_loss))
+        .or_else(|| unequal(&at("the loss before the training is"), &was.start_loss, &now.start_loss))
+        .or_else(|| unequal(&at("the clients' states are"), &was.clients_sha256, &now.clients_sha256))
+        .or_else(|| {
+            let [was, now] = [was, now].map(|round| (round.bytes_sent, round.bytes_received));
+            unequal(&at("the bytes sent and received are"), &was, &now)
+        })
         .or_else(|| unequal(&at("the change of the weights is"), &was.weights_change, &now.weights_change))
         .or_else(|| {
             let [was, now] = [was, now].map(|round| (round.clients, &round.participants));
@@ -278,6 +284,7 @@ mod tests {
             participants: Vec::new(),
             weights_sha256: "w".into(),
             server_sha256: None,
+            start_loss: None,
             clients_sha256: None,
             bytes_sent: 0,
             bytes_received: 0,

@@ -239,6 +239,7 @@ mod tests {
             participants: participants.into(),
             weights_sha256: String::new(),
             server_sha256: None,
+            start_loss: None,
             clients_sha256: None,
             bytes_sent: 0,
             bytes_received: 0,
