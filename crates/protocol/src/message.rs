@@ -301,6 +301,47 @@ pub enum ScoreStart {
     All,
 }
 
+impl Train {
+    /// Returns a request for one plain local epoch of SGD at rate 0.1, in mini-batches of 32.
+    pub fn plain(client: u32, round: u64) -> Self {
+        Self {
+            client,
+            round,
+            batch_size: 32,
+            learning_rate: 0.1,
+            optimiser: r#"{"name":"sgd"}"#.into(),
+            phases: vec![Phase::plain(1)],
+            transform: None,
+            score_start: None,
+            weights_version: 0,
+        }
+    }
+}
+
+impl Update {
+    /// Returns the update of a client after one step over all of its examples.
+    pub fn plain(client: u32, round: u64, examples: u64) -> Self {
+        Self {
+            client,
+            round,
+            steps: 1,
+            accumulation: Some(1.0),
+            loss_sum: 0.5,
+            correct: 0,
+            scored: examples,
+            examples,
+            start: None,
+        }
+    }
+}
+
+impl Evaluate {
+    /// Returns a request to evaluate these blocks of the test set.
+    pub fn test(blocks: Vec<u32>) -> Self {
+        Self { blocks, client: None, weights_version: 0 }
+    }
+}
+
 impl Phase {
     /// Returns a phase of plain training from the received weights.
     pub fn plain(epochs: u64) -> Self {

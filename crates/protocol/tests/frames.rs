@@ -7,11 +7,10 @@ use fedpipe_protocol::{
 };
 use proptest::prelude::*;
 
-const ANY: Limits = Limits { payload: 1 << 30 };
+const ANY: Limits = Limits { header: 1 << 20, payload: 1 << 30 };
 
 fn train() -> Request {
-    let optimiser = r#"{"name":"sgd"}"#.into();
-    Request::Train(Train { client: 3, round: 9, epochs: 2, batch_size: 32, learning_rate: 0.1, optimiser })
+    Request::Train(Train::plain(3, 9))
 }
 
 fn frame(weights: &[f32], state: &[u8]) -> Vec<u8> {
@@ -64,12 +63,12 @@ proptest! {
         let mut bytes = frame(&[1.0, 2.0], &[3]);
         let position = position.index(bytes.len());
         bytes[position] ^= 1 << bit;
-        let _ = read::<Request>(&mut bytes.as_slice(), Limits { payload: 64 });
+        let _ = read::<Request>(&mut bytes.as_slice(), Limits::reply(64));
     }
 
     #[test]
     fn garbage_never_panics(bytes: Vec<u8>) {
-        let _ = read::<Reply>(&mut bytes.as_slice(), Limits { payload: 64 });
+        let _ = read::<Reply>(&mut bytes.as_slice(), Limits::reply(64));
     }
 }
 
@@ -78,7 +77,7 @@ fn refusal(header: u32, payload: u64, json: &str) -> String {
     bytes.extend(header.to_le_bytes());
     bytes.extend(payload.to_le_bytes());
     bytes.extend(json.bytes());
-    match read::<Reply>(&mut bytes.as_slice(), Limits { payload: 64 }) {
+    match read::<Reply>(&mut bytes.as_slice(), Limits::reply(64)) {
         Err(FrameError::Malformed(why)) => why,
         other => panic!("{other:?}"),
     }
@@ -117,15 +116,14 @@ fn a_payload_that_does_not_arrive_takes_no_memory() {
     bytes.extend((4_u64 << 30).to_le_bytes());
     bytes.extend(json.bytes());
     let mut reader = RecordingReader { bytes: &bytes, most: 0 };
-    let read = read::<Reply>(&mut reader, Limits { payload: 4 << 30 });
+    let read = read::<Reply>(&mut reader, Limits::reply(4 << 30));
     assert!(matches!(read, Err(FrameError::Io(_))), "{read:?}");
     assert_eq!(reader.most, 16 << 20);
 }
 
 #[test]
 fn a_loss_that_json_cannot_hold_is_read_as_nan() {
-    let update =
-        |loss_sum| Update { client: 0, round: 1, steps: 1, accumulation: None, loss_sum, correct: 0, examples: 1 };
+    let update = |loss_sum| Update { loss_sum, ..Update::plain(0, 1, 1) };
     for (written, is_nan) in [(f64::NAN, true), (f64::INFINITY, true), (0.1 + 0.2, false)] {
         let mut bytes = Vec::new();
         write(&mut bytes, &Reply::Update(update(written)), &[]).unwrap();

@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn a_run_stops_where_its_loss_rests_and_a_slow_one_later() {
         let stops = [0.5, 0.8, 0.95, 0.99].map(|rate| stop(0.02, falling(rate)).unwrap());
-        assert!(stops.is_sorted() && stops[0] == 12, "{stops:?}");
+        assert!(stops.is_sorted() && stops[0] == 17, "{stops:?}");
         let left = |(rate, round): (f64, usize)| (falling(rate).nth(round - 1).unwrap() - 0.4) / 1.6;
         for pair in [0.5, 0.8, 0.95, 0.99].into_iter().zip(stops) {
             assert!(left(pair) < 0.05, "{pair:?} stops with {} of the fall left", left(pair));

@@ -97,14 +97,8 @@ impl Client {
     /// arrived.
     pub(crate) fn epoch(&mut self, optimiser: &str, learning_rate: f32) -> Result<f64> {
         let weights = std::mem::take(&mut self.weights);
-        let train = Train {
-            client: 0,
-            round: 1,
-            epochs: 1,
-            batch_size: 32,
-            learning_rate,
-            optimiser: format!(r#"{{"name":"{optimiser}"}}"#),
-        };
+        let optimiser = format!(r#"{{"name":"{optimiser}"}}"#);
+        let train = Train { learning_rate, optimiser, ..Train::plain(0, 1) };
         let started = Instant::now();
         self.weights.clone_from(&weights);
         self.say(&Request::Train(train), true)?;
@@ -123,7 +117,7 @@ impl Client {
 
     /// Receives the next reply. Its weights, if it has any, become the weights of this client.
     fn hear(&mut self, payload: u64) -> Result<Reply> {
-        let (reply, mut parts) = read(&mut self.from, Limits { payload })?;
+        let (reply, mut parts) = read(&mut self.from, Limits::reply(payload))?;
         if let Reply::Failed { message, .. } = reply {
             bail!("the client failed: {message}");
         }

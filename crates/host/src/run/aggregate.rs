@@ -119,21 +119,6 @@ fn element_wise(out: &mut [f32], members: usize, fill: impl Fn(usize, &mut [f32]
 pub(crate) mod testing {
     use super::*;
 
-    /// Returns the numbers of an update from so many examples.
-    pub(crate) fn update(examples: u64) -> Update {
-        Update {
-            client: 0,
-            round: 1,
-            steps: 1,
-            accumulation: None,
-            loss_sum: 0.0,
-            correct: 0,
-            scored: examples,
-            examples,
-            start: None,
-        }
-    }
-
     impl ClientUpdate {
         /// Returns an update without state.
         pub(crate) fn new(header: Update, weights: Vec<f32>) -> Self {

@@ -237,7 +237,7 @@ impl ActiveRun<'_> {
         let job = |(slot, blocks): (usize, Vec<u32>)| Job {
             slot,
             client: None,
-            request: Request::Evaluate(Evaluate { blocks, client: None, weights_version: 0 }),
+            request: Request::Evaluate(Evaluate::test(blocks)),
             weights: Some(Arc::clone(weights)),
             parts: Vec::new(),
         };
@@ -332,7 +332,7 @@ mod tests {
     use crate::process::end::ProcessExit;
 
     fn header(client: u32, loss_sum: f64, examples: u64) -> Update {
-        Update { client, loss_sum, ..update(examples) }
+        Update { loss_sum, ..Update::plain(client, 1, examples) }
     }
 
     fn settled(reply: Reply, parts: &[Part<'_>]) -> Settled {

@@ -249,7 +249,7 @@ mod tests {
 
     /// Returns a round of which these clients of `of` returned an update.
     fn result(clients: &[u32], of: u32, weights: &[f32]) -> RoundResult {
-        let header = |client| Update { client, ..crate::run::aggregate::testing::update(1) };
+        let header = |client| Update::plain(client, 1, 1);
         RoundResult {
             updates: clients.iter().map(|&client| ClientUpdate::new(header(client), vec![])).collect(),
             sampled: of,

@@ -65,17 +65,6 @@ pub(crate) mod testing {
 
     /// Returns the update of a client with so many examples and steps.
     pub(crate) fn update(client: u32, examples: u64, steps: u64) -> Update {
-        let accumulation = Some(steps as f64);
-        Update {
-            client,
-            round: 1,
-            steps,
-            accumulation,
-            loss_sum: 0.0,
-            correct: 0,
-            scored: examples,
-            examples,
-            start: None,
-        }
+        Update { steps, accumulation: Some(steps as f64), ..Update::plain(client, 1, examples) }
     }
 }
