@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use fedpipe_protocol::{
-    FrameError, Limits, MAX_HEADER, Part, PartData, Parts, Reply, Request, Train, Update, read, write,
+    FrameError, Limits, MAX_REPLY_HEADER, Part, PartData, Parts, Reply, Request, Train, Update, read, write,
 };
 use proptest::prelude::*;
 
@@ -85,7 +85,7 @@ fn refusal(header: u32, payload: u64, json: &str) -> String {
 
 #[test]
 fn claims_beyond_the_limits_are_refused_before_anything_is_allocated() {
-    assert!(refusal(MAX_HEADER + 1, 0, "").contains("header of 1048577 bytes"));
+    assert!(refusal(MAX_REPLY_HEADER + 1, 0, "").contains("header of 1048577 bytes"));
     assert!(refusal(2, 1 << 60, "{}").contains("payload of 1152921504606846976 bytes, at most 64"));
     let json = r#"{"body":{"type":"weights"},"parts":[{"name":"weights","dtype":"f32","len":4611686018427387905}]}"#;
     assert!(refusal(json.len() as u32, 4, json).contains("do not add up"));
