@@ -17,3 +17,6 @@ pub mod sample;
 pub mod server;
 pub mod strategy;
 pub mod table;
+
+#[cfg(test)]
+mod vectors;

@@ -67,7 +67,7 @@ mod tests {
     use fedpipe_protocol::{Place, Tensor};
 
     use super::*;
-    use crate::range::GREATEST_OF_A_CLIENT;
+    use crate::{range::GREATEST_OF_A_CLIENT, vectors::written_weights};
 
     fn step(strategy: &str, weights: &[f32], update: &[f32]) -> Result<Vec<f32>, String> {
         let tensor = Tensor { name: "w".into(), shape: vec![update.len()], kind: Kind::Param, place: Place::Shared };
@@ -113,5 +113,26 @@ mod tests {
         assert!(why.contains("the second moment of weight 0 to inf"), "{why}");
         let why = step("fedavgm:beta=0.9,nesterov=true", &greatest, &[-GREATEST, GREATEST]).unwrap_err();
         assert!(why.contains("moved weight 0 to -"), "{why}");
+    }
+
+    /// Two rounds from the means of the README, so that the second depends on the state.
+    #[test]
+    fn strategies_move_the_weights_to_those_of_the_readme_to_the_bit() {
+        let tensor = Tensor { name: "w".into(), shape: vec![3], kind: Kind::Param, place: Place::Shared };
+        let layout = Layout::new(vec![tensor]).unwrap();
+        for text in [
+            "fedavg",
+            "fedavgm",
+            "fedavgm:rate=0.5,beta=0.7,nesterov=true",
+            "fedadam",
+            "fedadam:rate=0.1,beta1=0.8,beta2=0.95,tau=0.01",
+        ] {
+            let strategy: Strategy = text.parse().unwrap();
+            let (mut weights, mut state) = (vec![1.0, -0.5, 0.3], ServerState::default());
+            for mean in ["mean of round 1", "mean of round 2"].map(written_weights) {
+                (weights, state) = strategy.step(&state, &weights, &mean, &layout).unwrap();
+            }
+            assert_eq!(weights, written_weights(&format!("weights after `{text}`")), "{text}");
+        }
     }
 }
