@@ -12,7 +12,7 @@ fn written(name: &str) -> Vec<f64> {
     let prefix = format!("| {name} | ");
     let row = include_str!("../README.md").lines().find_map(|line| line.strip_prefix(&prefix));
     let row = row.unwrap_or_else(|| panic!("the README has no vector {name:?}")).trim_end_matches(" |");
-    row.split(' ').map(|value| value.parse().unwrap()).collect()
+    row.split(' ').map(|value| value.parse().expect("a vector has numbers")).collect()
 }
 
 #[test]

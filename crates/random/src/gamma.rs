@@ -105,7 +105,7 @@ mod tests {
         }
     }
 
-    /// Another libm, compiler or CPU that changes a partition fails here. `vectors.py` has the same numbers to 12 digits.
+    /// Another libm, compiler or CPU that changes a partition fails here. `vectors.py` has the numbers to 12 digits.
     #[test]
     fn shares_have_known_bits() {
         let bits: Vec<u64> = shares(0.3, &[true; 3], &mut rng(1)).iter().map(|share| share.to_bits()).collect();

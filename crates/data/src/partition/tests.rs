@@ -138,8 +138,8 @@ fn balance_keeps_a_client_from_getting_more_once_it_has_its_share() {
     }
 }
 
-/// The table in the README comes from `vectors.py`, which is independent of this crate. A change of the randomness would
-/// change every published result, and fails here.
+/// The table in the README comes from `vectors.py`, which is independent of this crate. A change of the randomness
+/// would change every published result, and fails here.
 #[test]
 fn partitions_are_those_of_the_readme() {
     let labels = [0, 1, 2, 0, 1, 0, 1, 2, 0, 1, 0, 1, 2, 2];
