@@ -1,11 +1,12 @@
-"""Prints the test vectors of this crate from their definitions: ChaCha8, the key layout, orders and partitions.
+"""Prints the test vectors of `README.md` and of `../data/README.md` from their definitions.
 
 Usage: python3 vectors.py
-The first half is a reference for a client in another language. The program needs only Python. Its Dirichlet shares use the
-system's libm, whose last bits may differ from those of this crate.
+The first half is a reference for a client in another language. The program needs only Python. Its logarithms come from
+the system's libm, whose last bits may differ from those of this crate: the tables have 12 digits.
 """
 
 import hashlib
+import itertools
 import math
 import statistics
 import struct
@@ -67,11 +68,8 @@ class Stream:
         return (((low | next(self.words) << 32) >> 12) + 0.5) / 2**52
 
     def normal(self):
-        while True:
-            x, y = 2 * self.unit() - 1, 2 * self.unit() - 1
-            s = x * x + y * y
-            if 0 < s < 1:
-                return x * math.sqrt(-2 * math.log(s) / s)
+        """By inversion. Python's quantile is algorithm AS 241, as that of this crate."""
+        return statistics.NormalDist().inv_cdf(self.unit())
 
     def log_gamma_sample(self, shape):
         if shape < 1:
@@ -88,58 +86,129 @@ class Stream:
             if math.log(self.unit()) < 0.5 * x * x + d * (1 - v + math.log(v)):
                 return math.log(d) + math.log(v)
 
-    def shares(self, alpha, n):
-        logs = [self.log_gamma_sample(alpha) for _ in range(n)]
-        weights = [math.exp(log - max(logs)) for log in logs]
+    def shares(self, alpha, is_open):
+        """Shares of a symmetric Dirichlet distribution; a sample is drawn for a closed place, too."""
+        logs = [self.log_gamma_sample(alpha) for _ in is_open]
+        largest = max(log for log, open in zip(logs, is_open) if open)
+        weights = [math.exp(log - largest) if open else 0.0 for log, open in zip(logs, is_open)]
         total = 0.0
         for weight in weights:
             total += weight
         return [weight / total for weight in weights]
 
 
+def parts_of(items, parts):
+    """Consecutive parts whose sizes differ by at most 1, larger parts first."""
+    size, larger = divmod(len(items), parts)
+    ends = list(itertools.accumulate((size + (k < larger) for k in range(parts)), initial=0))
+    return [items[start:end] for start, end in itertools.pairwise(ends)]
+
+
 def iid(n, clients, seed):
-    """Where `clients` divides `n`."""
-    order, size = Stream(seed, PARTITION).order(n), n // clients
-    return [sorted(order[k * size : (k + 1) * size]) for k in range(clients)]
+    return [sorted(part) for part in parts_of(Stream(seed, PARTITION).order(n), clients)]
 
 
 def shards(labels, per_client, clients, seed):
-    """Where `clients * per_client` divides the number of labels."""
     rows = sorted(range(len(labels)), key=lambda row: labels[row])
-    size = len(labels) // (clients * per_client)
-    dealt = Stream(seed, PARTITION).order(clients * per_client)
-    mine = [dealt[k * per_client : (k + 1) * per_client] for k in range(clients)]
-    return [sorted(row for shard in shards for row in rows[shard * size : (shard + 1) * size]) for shards in mine]
+    cut = parts_of(rows, clients * per_client)
+    dealt = parts_of(Stream(seed, PARTITION).order(len(cut)), clients)
+    return [sorted(row for shard in mine for row in cut[shard]) for mine in dealt]
 
 
-def dirichlet(labels, alpha, clients, seed):
-    """The first attempt, whatever its sizes."""
-    stream, parts = Stream(seed, PARTITION), [[] for _ in range(clients)]
+def dirichlet(labels, alpha, clients, seed, min_size=10, balance=False):
+    """Returns the attempt, from 0, and its parts. (This crate gives up after 1,000 attempts.)"""
+    for attempt in itertools.count():
+        parts = draw(labels, alpha, clients, Stream(seed, PARTITION, epoch=attempt), balance)
+        if min(map(len, parts)) >= min_size:
+            return attempt, [sorted(part) for part in parts]
+
+
+def draw(labels, alpha, clients, stream, balance):
+    parts = [[] for _ in range(clients)]
     for label in sorted(set(labels)):
         rows = stream.shuffle([row for row in range(len(labels)) if labels[row] == label])
+        is_open = [not balance or len(part) * clients < len(labels) for part in parts]
+        last = max(k for k in range(clients) if is_open[k])
         total, start = 0.0, 0
-        for k, share in enumerate(stream.shares(alpha, clients)):
+        for k, share in enumerate(stream.shares(alpha, is_open)):
             total += share
-            cut = len(rows) if k == clients - 1 else int(total * len(rows))
+            cut = min(int(total * len(rows)), len(rows)) if k < last else len(rows)
             parts[k] += rows[start:cut]
             start = cut
-    return [sorted(part) for part in parts]
+    return parts
+
+
+LABELS = [0, 1, 2, 0, 1, 0, 1, 2, 0, 1, 0, 1, 2, 2]
+
+
+def numbers(values):
+    return ", ".join(f"{value:.12g}" for value in values)
+
+
+def rows_of(parts):
+    return " · ".join(" ".join(map(str, part)) for part in parts)
+
+
+def table(*rows):
+    return "\n".join(["| vector | value |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
+
+
+def streams():
+    """The table of `README.md`."""
+
+    def a():
+        return Stream(1, SHUFFLE, client=3, round=5, epoch=2)
+
+    def b():
+        return Stream(0, INITIALISE, client=INITIAL)
+
+    def c():
+        return Stream(1, PARTITION)
+
+    first = Stream(0, SHUFFLE, round=1, epoch=1)
+    long = Stream(2**64 - 1, SAMPLE, client=2**32 - 1, round=2**63, epoch=7).order(60_000)
+    words, below, uniform, normal, gamma = a(), a(), b(), b(), c()
+    return table(
+        ("key A: seed 1, use 4, client 3, round 5, epoch 2", words.key.hex()),
+        ("words under A", " ".join(f"{next(words.words):08x}" for _ in range(4))),
+        ("`below` 10, 100, 1000, 4294967295 under A", " ".join(str(below.below(n)) for n in (10, 100, 1000, 2**32 - 1))),
+        ("order of 10 under A", " ".join(map(str, a().order(10)))),
+        ("order of 10: seed 0, use 4, client 0, round 1, epoch 1", " ".join(map(str, first.order(10)))),
+        (
+            "order of 60,000: seed 2⁶⁴ − 1, use 3, client 2³² − 1, round 2⁶³, epoch 7; SHA-256 of its u32",
+            hashlib.sha256(struct.pack("<60000I", *long)).hexdigest(),
+        ),
+        ("key B: initial weights, seed 0, tensor 0", b().key.hex()),
+        ("uniform numbers under B", numbers([uniform.unit() for _ in range(3)])),
+        ("normal numbers under B", numbers([normal.normal() for _ in range(4)])),
+        ("quantile of 2⁻⁵³", numbers([statistics.NormalDist().inv_cdf(2**-53)])),
+        ("key C: seed 1, use 1", c().key.hex()),
+        (
+            "logarithms of gamma samples of shape 0.1, 0.5, 1 and 5 under C",
+            numbers([gamma.log_gamma_sample(shape) for shape in (0.1, 0.5, 1, 5)]),
+        ),
+        ("shares of alpha 0.3 among 3 under C", numbers(c().shares(0.3, [True] * 3))),
+        ("shares of alpha 0.3 among 3 under C, the second closed", numbers(c().shares(0.3, [True, False, True]))),
+    )
+
+
+def partitions():
+    """The table of `../data/README.md`."""
+
+    def dealt(name, seed, *rules):
+        attempt, parts = dirichlet(LABELS, *rules)
+        return f"`dirichlet:{name}`, seed {seed}; attempt {attempt}", rows_of(parts)
+
+    return table(
+        ("`iid`, seed 1", rows_of(iid(len(LABELS), 3, 1))),
+        ("`shards:per-client=2`, seed 1", rows_of(shards(LABELS, 2, 3, 1))),
+        dealt("alpha=0.5,min-size=1", 1, 0.5, 3, 1, 1),
+        dealt("alpha=0.5,min-size=1,balance=true", 1, 0.5, 3, 1, 1, True),
+        dealt("alpha=5,min-size=3", 2, 5, 3, 2, 3),
+    )
 
 
 if __name__ == "__main__":
     # The published first words of ChaCha8 under the zero key.
     assert struct.pack("<4I", *block(bytes(32), 0)[:4]).hex() == "3e00ef2f895f40d67f5bb8e81f09a5a1"
-    stream = Stream(1, SHUFFLE, client=3, round=5, epoch=2)
-    print("key", stream.key.hex())
-    print("words", [f"{next(stream.words):08x}" for _ in range(4)])
-    print("order", Stream(1, SHUFFLE, client=3, round=5, epoch=2).order(10))
-    print("order", Stream(0, SHUFFLE, round=1, epoch=1).order(10))
-    long = Stream(2**64 - 1, SAMPLE, client=2**32 - 1, round=2**63, epoch=7).order(60000)
-    print("long order", long[:5], hashlib.sha256(struct.pack("<60000I", *long)).hexdigest())
-    initial = Stream(0, INITIALISE, client=INITIAL, round=0)
-    print("initial", initial.key.hex(), [statistics.NormalDist().inv_cdf(initial.unit()) for _ in range(4)])
-    labels = [0, 1, 2, 0, 1, 0, 1, 2, 0, 1, 0, 1]
-    print("iid", iid(12, 3, seed=1))
-    print("shards", shards(labels, 2, 3, seed=1))
-    print("dirichlet", dirichlet(labels, 0.5, 3, seed=1))
-    print("shares", [struct.pack(">d", share).hex() for share in Stream(1, PARTITION).shares(0.3, 3)])
+    print(streams(), partitions(), sep="\n\n")

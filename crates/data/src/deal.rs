@@ -21,7 +21,7 @@ use crate::{
 
 /// The format of the cache's entries. A change of the files' format, a partitioner or the randomness increases it, so
 /// that no old entry is used as a new one.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 /// The parameters of a deal.
 #[derive(Clone, Debug, PartialEq)]

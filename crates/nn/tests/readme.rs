@@ -1,4 +1,75 @@
-//! A test of the table of speed in the README: each share of the peak follows from the seconds beside it.
+//! Tests of the README: each share of the peak in the table of speed follows from the seconds beside it, and the local
+//! optimisers have the test vectors, which `vectors.py` prints without this crate.
+
+use fedpipe_nn::{Network, Optimiser};
+use fedpipe_random::{
+    key::{Key, Use},
+    order::order,
+};
+
+/// Returns the numbers of a vector in the README.
+fn written(name: &str) -> Vec<f64> {
+    let prefix = format!("| {name} | ");
+    let row = include_str!("../README.md").lines().find_map(|line| line.strip_prefix(&prefix));
+    let row = row.unwrap_or_else(|| panic!("the README has no vector {name:?}")).trim_end_matches(" |");
+    row.split(' ').map(|value| value.parse().expect("a vector has numbers")).collect()
+}
+
+#[test]
+fn initial_weights_are_those_of_the_readme_to_the_bit() {
+    let expected = written("initial weights of 3 inputs, 2 hidden, 2 classes: seed 7");
+    let expected: Vec<f32> = expected.iter().map(|&value| value as f32).collect();
+    assert_eq!(Network::new(&[3, 2, 2]).unwrap().init(7)[..], expected);
+}
+
+#[test]
+fn the_steps_of_an_optimiser_are_those_of_the_readme_to_the_bit() {
+    let optimisers = [
+        r#"{"name":"sgd"}"#,
+        r#"{"name":"sgd","momentum":0.9}"#,
+        r#"{"name":"sgd","weight_decay":0.1}"#,
+        r#"{"name":"sgd","momentum":0.9,"weight_decay":0.1}"#,
+        r#"{"name":"adam"}"#,
+        r#"{"name":"adam","beta1":0.8,"beta2":0.95,"epsilon":0.001,"weight_decay":0.1}"#,
+    ];
+    for json in optimisers {
+        let (mut optimiser, mut weights) = (Optimiser::new().unwrap(), [1.0, -2.0]);
+        optimiser.begin(json, 2, 0, false).unwrap();
+        for gradient in [[0.5, -0.25], [-0.125, 0.75], [0.3, 0.1]] {
+            optimiser.step(&mut weights, &gradient, 0.1);
+        }
+        let expected: Vec<f32> = written(&format!("steps of `{json}`")).iter().map(|&value| value as f32).collect();
+        assert_eq!(weights.as_slice(), expected, "{json}");
+    }
+}
+
+#[test]
+fn a_request_with_a_short_last_batch_and_two_epochs_is_that_of_the_readme() {
+    let examples = [([0.5, 1.0], 0), ([1.0, 0.0], 2), ([0.0, 0.25], 1), ([0.75, 0.5], 1), ([1.0, 1.0], 0)];
+    let (mut network, mut optimiser) = (Network::new(&[2, 3]).unwrap(), Optimiser::new().unwrap());
+    let mut weights = [0.5, -0.5, 0.25, -0.25, 0.75, 0.0, 0.1, -0.2, 0.3];
+    let json = r#"{"name":"sgd","momentum":0.9,"weight_decay":0.1}"#;
+    let (mut steps, mut loss_sum, mut correct) = (0, 0.0, 0);
+    for epoch in 0..2 {
+        optimiser.begin(json, weights.len(), epoch, false).unwrap();
+        let rows = order(&Key { seed: 1, purpose: Use::Shuffle, client: 0, round: 1, epoch }, 5);
+        (loss_sum, correct) = (0.0, 0);
+        for batch in rows.chunks(2) {
+            let inputs: Vec<f32> = batch.iter().flat_map(|&row| examples[row as usize].0).collect();
+            network.inputs(batch.len()).copy_from_slice(&inputs);
+            let labels = batch.iter().map(|&row| examples[row as usize].1);
+            let score = network.step(&mut weights, labels, &mut optimiser, 0.5).unwrap();
+            (loss_sum, correct, steps) = (loss_sum + score.loss_sum, correct + score.correct, steps + 1);
+        }
+    }
+    for (weight, expected) in weights.iter().zip(written("weights after the request")) {
+        assert!((f64::from(*weight) - expected).abs() < 2e-6, "{weights:?}");
+    }
+    assert_eq!([steps as f64, correct as f64], written("`steps`, `correct` of the request")[..]);
+    assert!((loss_sum - written("`loss_sum` of the request")[0]).abs() < 5e-6, "{loss_sum}");
+    let accumulation = optimiser.accumulation(0.5, 0.0);
+    assert!((accumulation - written("`accumulation` of the request")[0]).abs() < 1e-6, "{accumulation}");
+}
 
 #[test]
 fn the_shares_of_the_peak_follow_from_the_seconds() {

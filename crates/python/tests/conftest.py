@@ -1,5 +1,6 @@
 """Where the tests find the command and the programs that they start."""
 
+import importlib.util
 import os
 import shlex
 import sys
@@ -21,6 +22,14 @@ os.environ.setdefault("FEDPIPE_BIN", os.path.join(target(), "release", "fedpipe"
 def python(program, *words):
     """The command of a program in Python."""
     return shlex.join([sys.executable, str(program), *words])
+
+
+def load(path):
+    """The module at `path` of the repository, which is in no package."""
+    spec = importlib.util.spec_from_file_location(path.replace("/", "_").removesuffix(".py"), REPOSITORY / path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")

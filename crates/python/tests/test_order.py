@@ -1,16 +1,24 @@
-"""The example order, against the test vectors of `crates/random/README.md` and its independent `vectors.py`."""
-
-import importlib.util
+"""The example order, against the test vectors of `crates/random/README.md` and its independent `vectors.py`; and the tables of
+test vectors in the READMEs, against the programs that print them."""
 
 import numpy as np
 
-from conftest import REPOSITORY
+from conftest import REPOSITORY, load
 from fedpipe.init import he_normal
 from fedpipe.order import chacha8, order
 
-_spec = importlib.util.spec_from_file_location("vectors", REPOSITORY / "crates/random/vectors.py")
-vectors = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(vectors)
+vectors = load("crates/random/vectors.py")
+
+
+def test_the_readmes_have_the_vectors_that_the_programs_print():
+    tables = {
+        "random": vectors.streams(),
+        "data": vectors.partitions(),
+        "strategy": load("crates/strategy/vectors.py").vectors(),
+        "nn": load("crates/nn/vectors.py").vectors(),
+    }
+    for crate, table in tables.items():
+        assert table in (REPOSITORY / "crates" / crate / "README.md").read_text(), crate
 
 
 def test_the_first_words_are_the_published_ones():

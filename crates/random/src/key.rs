@@ -91,13 +91,6 @@ mod tests {
         assert_eq!(Key::initial(7, 2).bytes(), initial);
     }
 
-    /// From `vectors.py`.
-    #[test]
-    fn the_stream_is_chacha_with_8_rounds() {
-        let mut rng = KEY.rng();
-        assert_eq!([0; 4].map(|_: u32| rng.next_u32()), [0xbe43_68b3, 0xbbbf_a2a1, 0x1f62_f619, 0x2529_ca7a]);
-    }
-
     proptest! {
         #[test]
         fn unit_is_inside_the_open_interval(seed: u64) {

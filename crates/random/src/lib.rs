@@ -14,3 +14,6 @@ pub mod normal;
 pub mod order;
 
 pub use rand_chacha::ChaCha8Rng;
+
+#[cfg(test)]
+mod vectors;

@@ -5,7 +5,7 @@ use fedpipe_strategy::slots::Slots;
 
 use crate::client_state::ClientFile;
 
-/// SHA-256 of flat weights, in hexadecimal: over little-endian f32 in layout order, without a header.
+/// Returns the SHA-256 of flat weights, in hexadecimal: over little-endian f32 in layout order, without a header.
 pub fn weights_sha256(weights: &[f32]) -> String {
     bytes_sha256(bytemuck::cast_slice(weights))
 }
@@ -40,9 +40,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_identity_of_weights_is_that_of_their_little_endian_bytes() {
-        // printf '\x00\x00\x80\x3f\x00\x00\x00\xc0' | sha256sum
-        assert_eq!(weights_sha256(&[1.0, -2.0]), "ee4ac73c2bd27756ab82780f27c73a7bc4d3f0bb6acb37e008bc27eccd7e588b");
+    fn hashes_are_those_of_the_readme_of_strategy() {
+        let state = ServerState { m: vec![1.0], ..ServerState::default() };
+        let hashes = [
+            ("`weights_sha256` of 1, −2", weights_sha256(&[1.0, -2.0])),
+            ("`server_sha256` of m = 1", server_sha256(&state).unwrap()),
+        ];
+        for (name, hash) in hashes {
+            let row = format!("| {name} | {hash} |");
+            assert!(include_str!("../../strategy/README.md").lines().any(|line| line == row), "{row}");
+        }
     }
 
     #[test]

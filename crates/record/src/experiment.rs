@@ -326,4 +326,21 @@ mod tests {
             assert!(error.contains(expected), "{error}");
         }
     }
+
+    /// The cases are ties, a product that f64 rounds below a tie, and both limits.
+    #[test]
+    fn a_round_has_as_many_clients_as_the_readme_of_strategy_says() {
+        let readme = include_str!("../../strategy/README.md");
+        let rows = readme.lines().filter_map(|line| line.strip_prefix("| clients of a round: ")?.strip_suffix(" |"));
+        let mut cases = 0;
+        for row in rows {
+            let (product, count) = row.split_once(" | ").unwrap();
+            let (clients, fraction) = product.split_once(" · ").unwrap();
+            let (clients, fraction) = (clients.parse().unwrap(), fraction.parse().unwrap());
+            let sampled = Experiment { clients, fraction, ..Experiment::default() }.sampled_clients();
+            assert_eq!(sampled.to_string(), count, "{product}");
+            cases += 1;
+        }
+        assert_eq!(cases, 6);
+    }
 }

@@ -30,3 +30,6 @@ pub mod strategy;
 pub mod term;
 pub mod transform;
 pub mod weighting;
+
+#[cfg(test)]
+mod vectors;

@@ -222,7 +222,7 @@ mod tests {
     use fedpipe_protocol::Tensor;
 
     use super::*;
-    use crate::{aggregator::testing::update, math::OneCore, range::GREATEST_OF_A_CLIENT};
+    use crate::{aggregator::testing::update, math::OneCore, range::GREATEST_OF_A_CLIENT, vectors::written_weights};
 
     fn layout(length: usize) -> Layout {
         let tensor = Tensor { name: "w".into(), shape: vec![length], kind: Kind::Param, place: Place::Shared };
@@ -280,6 +280,25 @@ mod tests {
         assert!(why.contains("the state \"v\" of weight 0 to inf"), "{why}");
         let why = step("fedavgm:beta=0.9,nesterov=true", &greatest, &[-GREATEST, GREATEST]).unwrap_err();
         assert!(why.contains("moved weight 0 to -"), "{why}");
+    }
+
+    /// Two rounds from the means of the README, so that the second depends on the state.
+    #[test]
+    fn strategies_move_the_weights_to_those_of_the_readme_to_the_bit() {
+        for text in [
+            "fedavg",
+            "fedavgm",
+            "fedavgm:rate=0.5,beta=0.7,nesterov=true",
+            "fedadam",
+            "fedadam:rate=0.1,beta1=0.8,beta2=0.95,tau=0.01",
+        ] {
+            let strategy: Strategy = text.parse().unwrap();
+            let (mut weights, mut state) = (vec![1.0, -0.5, 0.3], Slots::default());
+            for mean in ["mean of round 1", "mean of round 2"].map(written_weights) {
+                (weights, state) = apply(&strategy, &state, &weights, &mean).unwrap();
+            }
+            assert_eq!(weights, written_weights(&format!("weights after `{text}`")), "{text}");
+        }
     }
 
     #[test]

@@ -30,7 +30,8 @@ pub enum Scheme {
         /// The least size of a partition, at least 1. The deal is drawn again until every client has that many
         /// examples.
         min_size: u32,
-        /// `true` if a client gets no further class once it has its even share (examples / clients).
+        /// `true` if a client gets no further class once it has its even share (examples / clients), as in the code of
+        /// NIID-Bench, FedLab and PFLlib. `README.md` says which published numbers need it.
         balance: bool,
     },
     /// The examples are sorted by label and cut into `clients * per_client` shards whose sizes differ by at most 1. The

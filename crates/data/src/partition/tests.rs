@@ -138,15 +138,24 @@ fn balance_keeps_a_client_from_getting_more_once_it_has_its_share() {
     }
 }
 
-/// The rows come from `vectors.py`, which is independent of this crate. A change of the randomness would change every
-/// published result, and fails here.
+/// The table in the README comes from `vectors.py`, which is independent of this crate. A change of the randomness
+/// would change every published result, and fails here.
 #[test]
-fn known_partitions() {
-    let labels = [0, 1, 2, 0, 1, 0, 1, 2, 0, 1, 0, 1];
-    let deal = |scheme| partition(&scheme, &labels, 3, 3, 1).unwrap();
-    assert_eq!(deal(Scheme::Iid), [[0, 9, 10, 11], [1, 3, 6, 8], [2, 4, 5, 7]]);
-    assert_eq!(deal(Scheme::Shards { per_client: 2 }), [[0, 3, 9, 11], [2, 4, 6, 7], [1, 5, 8, 10]]);
-    assert_eq!(deal(dirichlet(0.5)), [vec![1, 5, 8], vec![6, 9, 10, 11], vec![0, 2, 3, 4, 7]]);
+fn partitions_are_those_of_the_readme() {
+    let labels = [0, 1, 2, 0, 1, 0, 1, 2, 0, 1, 0, 1, 2, 2];
+    let rows =
+        include_str!("../../README.md").lines().filter_map(|line| line.strip_prefix("| `")?.split_once("`, seed "));
+    let mut seen = Vec::new();
+    for (scheme, rest) in rows {
+        let (seed, parts) = rest.trim_end_matches(" |").split_once(" | ").unwrap();
+        let seed = seed.split(';').next().unwrap().parse().unwrap();
+        let scheme: Scheme = scheme.parse().unwrap();
+        let dealt = partition(&scheme, &labels, 3, 3, seed).unwrap();
+        let dealt = dealt.iter().map(|part| part.iter().map(u32::to_string).collect::<Vec<_>>().join(" "));
+        assert_eq!(dealt.collect::<Vec<_>>().join(" · "), parts, "{scheme}, seed {seed}");
+        seen.push(scheme);
+    }
+    assert_eq!(seen.len(), 5, "{seen:?}");
 }
 
 #[test]

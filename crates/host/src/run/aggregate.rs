@@ -141,6 +141,24 @@ mod tests {
         assert_eq!(mean, [4.0, 1.0, 0.5]);
     }
 
+    /// The README has the updates in one table and their means in another; `vectors.py` prints the means.
+    #[test]
+    fn means_are_those_of_the_readme_of_strategy_to_the_bit() {
+        let readme = include_str!("../../../strategy/README.md");
+        let numbers = |text: &str| -> Vec<f32> {
+            text.replace('−', "-").split_whitespace().map(|value| value.parse().unwrap()).collect()
+        };
+        let rows_of =
+            |prefix: String| readme.lines().filter_map(move |line| line.strip_prefix(&prefix)?.strip_suffix(" |"));
+        for (round, clients) in [(1, 3), (2, 2)] {
+            let updates = rows_of(format!("| {round} | ")).map(|row| row.split_once(" | ").unwrap());
+            let updates: Vec<(f64, Vec<f32>)> = updates.map(|(n, w)| (n.parse().unwrap(), numbers(w))).collect();
+            let members: Vec<(f64, &[f32])> = updates.iter().map(|(n, weights)| (*n, weights.as_slice())).collect();
+            let mean = rows_of(format!("| mean of round {round} | ")).next().map(numbers).unwrap();
+            assert_eq!((members.len(), weighted_mean(&members)), (clients, mean), "round {round}");
+        }
+    }
+
     #[test]
     fn one_rounding_at_the_end() {
         // Summed in f32 this would be 1: each half ulp would be lost.

@@ -36,6 +36,7 @@ impl Sampler for Uniform {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vectors::written;
 
     fn sample(seed: u64, round: u64, clients: u32, count: u32) -> Vec<u32> {
         Uniform.sample(&Draw { seed, round, clients, count })
@@ -53,5 +54,15 @@ mod tests {
         assert!(times.iter().all(|n| (230..370).contains(n)), "{times:?}");
         assert_eq!(sample(7, 1, 10, 10), Vec::from_iter(0..10));
         assert_ne!(sample(7, 1, 1000, 3), sample(8, 1, 1000, 3));
+    }
+
+    /// The vectors of the README come from `vectors.py`, which is independent of this crate.
+    #[test]
+    fn samples_are_those_of_the_readme() {
+        for (seed, round, count, clients) in [(1, 1, 3, 10), (1, 2, 3, 10), (7, 1, 5, 1000)] {
+            let name = format!("sample: seed {seed}, round {round}, {count} of {clients}");
+            let sampled: Vec<String> = sample(seed, round, clients, count).iter().map(u32::to_string).collect();
+            assert_eq!(sampled.join(" "), written(&name), "{name}");
+        }
     }
 }
