@@ -242,3 +242,6 @@ fn abi_epoch(train: &Train, seed: u64, epoch: u64) -> AbiEpoch<'_> {
 fn json(value: &impl serde::Serialize) -> Result<String, Failure> {
     serde_json::to_string(value).map_err(|error| Failure::new(FailureKind::Protocol, error))
 }
+
+#[cfg(test)]
+mod tests;
