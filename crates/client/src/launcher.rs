@@ -78,7 +78,7 @@ fn policy(launch: &ProgramLaunch) -> Policy {
 mod tests {
     use std::{io::pipe, os::fd::OwnedFd};
 
-    use fedpipe_protocol::{InForce, Level};
+    use fedpipe_protocol::Level;
 
     use super::*;
 
@@ -96,22 +96,6 @@ mod tests {
     fn another_request_than_a_launch_is_refused() {
         let message = "the launcher received another request than a launch".to_owned();
         assert_eq!(replies(&Request::GetWeights), [Reply::Failed { kind: FailureKind::Protocol, message }]);
-    }
-
-    #[test]
-    fn a_program_that_cannot_be_executed_is_named_after_the_report_of_the_isolation() {
-        let request = Request::Launch(ProgramLaunch {
-            program: "/nonexistent".into(),
-            words: vec!["nonexistent".into()],
-            isolation: Isolation { level: Level::Off, memory_limit: None, cpu_seconds: None },
-            data: Vec::new(),
-            open: Vec::new(),
-            closed: Vec::new(),
-        });
-        let message = "/nonexistent cannot be executed: No such file or directory (os error 2)".to_owned();
-        let in_force = InForce { level: Level::Off, threads: true, ..InForce::default() };
-        let expected = [Reply::Launched(in_force), Reply::Failed { kind: FailureKind::CannotOpen, message }];
-        assert_eq!(replies(&request), expected);
     }
 
     #[test]
