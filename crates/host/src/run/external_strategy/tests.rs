@@ -91,13 +91,11 @@ fn a_fresh_process_goes_on_with_the_state_of_the_last_reply() {
         program.receive::<StrategyRequest>();
         exit(3)
     };
-    let cause = || "it exited with code 3".to_owned();
     let control = Control::default();
-    for (script, crashes) in [(false, vec![]), (true, vec![(2, Consequence::Retried, cause())])] {
-        let (program, _folder) = match script {
-            true => start_program(OnFailure::Retry, &control, crashing),
-            false => start_program(OnFailure::Retry, &control, serve),
-        };
+    let (whole, _folder) = start_program(OnFailure::Retry, &control, serve);
+    let (crashed, _other) = start_program(OnFailure::Retry, &control, crashing);
+    let crash = (2, Consequence::Retried, "it exited with code 3".to_owned());
+    for (program, crashes) in [(whole, vec![]), (crashed, vec![crash])] {
         let mut program = program.unwrap();
         let (first, none) = apply(&mut program, 1, &ServerState::default(), &[1.0, 2.0]);
         let (weights, server) = first.unwrap();
