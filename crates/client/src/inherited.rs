@@ -51,3 +51,56 @@ fn take(descriptor: RawFd) -> Result<File> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Write, pipe},
+        os::fd::IntoRawFd,
+    };
+
+    use super::*;
+
+    fn arguments(words: &[&str]) -> Vec<OsString> {
+        words.iter().map(OsString::from).collect()
+    }
+
+    #[test]
+    fn arguments_that_no_host_gives_are_refused_before_a_descriptor_is_taken() {
+        let cases: [(&[&str], &str); 7] = [
+            (&[], "its arguments are a read descriptor, a write descriptor and a client number"),
+            (&["3", "4"], "its arguments are a read descriptor, a write descriptor and a client number"),
+            (&["three", "4", "0"], "\"three\" is not a number"),
+            (&["3", "4", "-1"], "\"-1\" is not a number"),
+            (&["2", "4", "0"], "descriptors 2 and 4 cannot be a client's pipes"),
+            (&["3", "0", "0"], "descriptors 3 and 0 cannot be a client's pipes"),
+            (&["3", "3", "0"], "descriptors 3 and 3 cannot be a client's pipes"),
+        ];
+        for (words, expected) in cases {
+            assert_eq!(pipes(&arguments(words)).unwrap_err().to_string(), expected, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn a_descriptor_that_is_not_open_is_named() {
+        // No limit of descriptors is as large.
+        let closed = i32::MAX.to_string();
+        let why = pipes(&arguments(&[&closed, "4", "0"])).unwrap_err().to_string();
+        assert_eq!(why, format!("descriptor {closed} is not open"));
+    }
+
+    #[test]
+    fn the_pipes_of_the_arguments_are_taken_and_become_close_on_exec() {
+        let (reader, writer) = pipe().unwrap();
+        fcntl(&reader, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
+        fcntl(&writer, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
+        let [read, write] = [reader.into_raw_fd(), writer.into_raw_fd()].map(|number| number.to_string());
+        let (reader, mut writer) = pipes(&arguments(&[&read, &write, "0"])).unwrap();
+        for end in [&reader, &writer] {
+            assert_eq!(fcntl(end, FcntlArg::F_GETFD).unwrap(), FdFlag::FD_CLOEXEC.bits());
+        }
+        writer.write_all(b"x").unwrap();
+        drop(writer);
+        assert_eq!(std::io::read_to_string(reader).unwrap(), "x");
+    }
+}

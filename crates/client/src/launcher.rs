@@ -73,3 +73,44 @@ fn policy(launch: &ProgramLaunch) -> Policy {
         ..Policy::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{io::pipe, os::fd::OwnedFd};
+
+    use fedpipe_protocol::Level;
+
+    use super::*;
+
+    /// Returns the replies of a launcher that receives this request.
+    fn replies(request: &Request) -> Vec<Reply> {
+        let files = || pipe().map(|(from, to)| (File::from(OwnedFd::from(from)), File::from(OwnedFd::from(to))));
+        let ((mut reader, mut host), (mut replies, mut writer)) = (files().unwrap(), files().unwrap());
+        write(&mut host, request, &[]).unwrap();
+        launch(&["3".into(), "4".into(), "0".into()], &mut reader, &mut writer).unwrap();
+        drop(writer);
+        std::iter::from_fn(|| read(&mut replies, Limits { payload: 0 }).ok().map(|(reply, _)| reply)).collect()
+    }
+
+    #[test]
+    fn another_request_than_a_launch_is_refused() {
+        let message = "the launcher received another request than a launch".to_owned();
+        assert_eq!(replies(&Request::GetWeights), [Reply::Failed { kind: FailureKind::Protocol, message }]);
+    }
+
+    #[test]
+    fn a_program_may_read_its_data_and_what_is_open_to_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let policy = policy(&ProgramLaunch {
+            program: "/p".into(),
+            words: Vec::new(),
+            isolation: Isolation { level: Level::Require, memory_limit: Some(7), cpu_seconds: Some(8) },
+            data: vec!["/partition".into()],
+            open: vec![folder.path().to_owned()],
+            closed: Vec::new(),
+        });
+        assert_eq!((policy.level, policy.memory_limit, policy.cpu_seconds), (Level::Require, Some(7), Some(8)));
+        assert_eq!((policy.readable, policy.threads), (vec!["/partition".into()], false));
+        assert_eq!(policy.program, Some(ProgramAccess::new(&[folder.path().to_owned()], &[])));
+    }
+}

@@ -166,3 +166,47 @@ fn other_abi(path: &Path, error: &LibraryError) -> LoadError {
     let why = if first.is_empty() { "its layout differs".into() } else { first.chars().take(80).collect() };
     LoadError::OtherAbi { path, why }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// Returns the first 64 bytes of a 64-bit ELF file whose section table has `count` entries of 64 bytes at `offset`.
+    fn header(offset: u64, count: u16) -> Vec<u8> {
+        let mut header = vec![0; 64];
+        header[..4].copy_from_slice(b"\x7fELF");
+        header[40..48].copy_from_slice(&offset.to_le_bytes());
+        header[58..60].copy_from_slice(&64_u16.to_le_bytes());
+        header[60..62].copy_from_slice(&count.to_le_bytes());
+        header
+    }
+
+    #[test]
+    fn a_file_that_is_no_whole_library_is_refused_before_it_is_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.so");
+        let refusal = |contents: &[u8]| {
+            fs::write(&path, contents).unwrap();
+            check_file(&path).err().map(|error| error.to_string())
+        };
+        let cannot = |why: &str| Some(format!("cannot open {}: {why}", path.display()));
+        assert_eq!(refusal(b""), cannot("it is no shared library (no ELF header)"));
+        assert_eq!(refusal(b"#!/bin/sh"), cannot("it is no shared library (no ELF header)"));
+        assert_eq!(refusal(&header(64, 0)[..63]), cannot("it is truncated at byte 63; build it again"));
+        assert_eq!(refusal(&header(64, 1)), cannot("it is truncated at byte 64; build it again"));
+        assert_eq!(refusal(&header(u64::MAX, 1)), cannot("it is truncated at byte 64; build it again"));
+        assert_eq!(refusal(&header(0, 1)), None);
+        assert_eq!(refusal(&[header(64, 1), vec![0; 64]].concat()), None);
+        let folder = check_file(folder.path()).unwrap_err().to_string();
+        assert!(folder.ends_with("Is a directory (os error 21)"), "{folder}");
+    }
+
+    #[test]
+    fn the_error_of_a_model_is_the_reason_of_a_refusal() {
+        assert_eq!(answer(RResult::ROk(3)).unwrap(), 3);
+        let refused = answer::<u32>(RResult::RErr("no such option".into())).unwrap_err();
+        assert_eq!(refused.to_string(), "no such option");
+    }
+}

@@ -466,3 +466,6 @@ fn examples<'a>(partition: &'a Partition, order: &'a [u32]) -> AbiExamples<'a> {
 fn json(value: &impl serde::Serialize) -> Result<String, Failure> {
     serde_json::to_string(value).map_err(|error| Failure::new(FailureKind::Protocol, error))
 }
+
+#[cfg(test)]
+mod tests;

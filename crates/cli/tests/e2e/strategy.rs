@@ -10,7 +10,11 @@ use serde_json::json;
 
 use crate::{
     common::{Place, Run, check_all, eventually, sha256, stderr, stdout},
-    foreign::{command, confined, place, resume, unconfined, weight},
+    foreign::{
+        command,
+        confinement::{confined, unconfined},
+        place, resume, weight,
+    },
     isolation::lacking,
     live::{Live, children},
 };

@@ -67,7 +67,8 @@ fn full_disk_ledger() -> Row {
     let length = stage.live.run.read("ledger.jsonl").len() as u64;
     limit(stage.live.pid(), Resource::Fsize, Some(length + 100));
     (1..=3).for_each(|round| stage.live.mark(&format!("round-{round}")));
-    ends_and_goes_on(&place, &stage.end(), &["ledger.jsonl", "File too large"])
+    let remedy = "; raise `ulimit -f`, after which --resume goes on";
+    ends_and_goes_on(&place, &stage.end(), &["ledger.jsonl", "File too large", remedy])
 }
 
 fn full_disk_checkpoint() -> Row {
@@ -83,7 +84,8 @@ fn full_disk_checkpoint() -> Row {
     await_nobody(&place);
     assert_eq!(status.code(), Some(5), "{errors}");
     let last = errors.lines().last().unwrap();
-    assert!(last.contains("File too large"), "{last}");
+    assert!(last.starts_with("error: cannot write a checkpoint to ") && last.contains("File too large"), "{last}");
+    assert!(last.ends_with("; raise `ulimit -f`, after which --resume goes on"), "{last}");
     assert!(fs::read_dir(run.0.join("checkpoint")).unwrap().next().is_none(), "there is a part of a checkpoint");
     let output = place.fedpipe("run --resume out").output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));

@@ -41,3 +41,81 @@ fn whole_file() -> libc::flock {
     let (l_type, l_whence) = (libc::F_WRLCK as libc::c_short, libc::SEEK_SET as libc::c_short);
     libc::flock { l_type, l_whence, l_start: 0, l_len: 0, l_pid: 0 }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::{
+        env, fs,
+        io::{Read, Write, pipe},
+        path::Path,
+        process::{Child, Command, Stdio},
+    };
+
+    use super::*;
+
+    /// The variable that has a test process hold the lock of a file.
+    const HELD: &str = "FEDPIPE_TEST_HELD";
+
+    /// Another process that holds a lock. Dropping it ends the process.
+    pub(crate) struct Holder(Child);
+
+    impl Holder {
+        /// Starts a process that holds the lock of the file at `path`.
+        pub(crate) fn of(path: &Path) -> Self {
+            let (mut held, reports) = pipe().unwrap();
+            let mut command = Command::new(env::current_exe().unwrap());
+            command.args(["--exact", "disk::lock::tests::another_process_holds_a_lock", "--nocapture"]);
+            let spawned = command.env(HELD, path).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(reports).spawn();
+            drop(command);
+            let holder = Self(spawned.unwrap());
+            held.read_exact(&mut [0]).expect("the process holds the lock");
+            holder
+        }
+
+        pub(crate) fn number(&self) -> i32 {
+            self.0.id() as i32
+        }
+    }
+
+    impl Drop for Holder {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    /// Holds the lock until standard input ends, in a process that [`Holder::of`] started; a test run does nothing.
+    #[test]
+    fn another_process_holds_a_lock() {
+        let Some(path) = env::var_os(HELD) else { return };
+        let file = File::options().write(true).open(path).unwrap();
+        assert!(matches!(take(&file), Taken::Held));
+        std::io::stderr().write_all(b"x").unwrap();
+        let _ = std::io::stdin().read(&mut [0]);
+    }
+
+    #[test]
+    fn a_lock_has_one_holder_and_ends_with_its_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        fs::write(&path, "").unwrap();
+        let file = File::options().read(true).write(true).open(&path).unwrap();
+        assert_eq!(holder(&file).unwrap(), None);
+        let other = Holder::of(&path);
+        assert!(matches!(take(&file), Taken::ByAnother));
+        assert_eq!(holder(&file).unwrap(), Some(other.number()));
+        drop(other);
+        assert_eq!(holder(&file).unwrap(), None, "a killed process holds no lock");
+        assert!(matches!(take(&file), Taken::Held));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_locked_is_told_from_one_that_is_held() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("lock"), "").unwrap();
+        // A write lock needs a file that is open for writing.
+        let file = File::open(folder.path().join("lock")).unwrap();
+        let taken = take(&file);
+        assert!(matches!(&taken, Taken::Refused(error) if error.raw_os_error() == Some(libc::EBADF)), "{taken:?}");
+    }
+}

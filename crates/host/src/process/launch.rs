@@ -33,3 +33,31 @@ impl Launched {
         Request::Launch(ProgramLaunch { program, words, isolation, data, open, closed })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use fedpipe_protocol::{HeldPartition, Level, Task};
+
+    use super::*;
+
+    #[test]
+    fn a_program_may_read_the_partitions_and_the_test_set_that_it_serves() {
+        let launched =
+            Launched { program: "/p".into(), words: vec!["p".into()], open: vec![], closed: vec!["/c".into()] };
+        let isolation = Isolation { level: Level::Require, memory_limit: Some(1), cpu_seconds: None };
+        let held = |client, path: &str| HeldPartition { client, path: path.into(), sha256: None };
+        let serve = Purpose::Serve {
+            task: Task { shape: vec![1], classes: 2 },
+            partitions: vec![held(0, "/a"), held(3, "/b")],
+            test: "/test".into(),
+        };
+        for (purpose, expected) in [(Purpose::Describe, &[][..]), (serve, &["/a", "/b", "/test"])] {
+            let (options, isolation) = (Default::default(), isolation.clone());
+            let setup =
+                Setup { dylib: None, dylib_sha256: None, test_sha256: None, options, seed: 0, isolation, purpose };
+            let Request::Launch(launch) = launched.as_client(&setup) else { panic!("it is launched") };
+            assert_eq!(launch.data, expected.iter().map(PathBuf::from).collect::<Vec<_>>());
+            assert_eq!((launch.isolation, launch.closed), (setup.isolation, launched.closed.clone()));
+        }
+    }
+}

@@ -82,6 +82,7 @@ mod threads {
         BlockSums, InForce, Kind, Limits, PROTOCOL, Part, Parts, Place, Ready, Reply, Request, Setup, Tensor, Update,
         WEIGHTS, read, write,
     };
+    use serde::{Serialize, de::DeserializeOwned};
 
     use super::*;
 
@@ -205,8 +206,13 @@ mod threads {
     impl ScriptedClient {
         pub(crate) fn say(&mut self, reply: &Reply, weights: Option<&[f32]>) {
             let part = weights.map(|weights| Part::F32(WEIGHTS, weights));
+            self.send(reply, part.as_slice());
+        }
+
+        /// Sends a message of any protocol.
+        pub(crate) fn send(&mut self, message: &impl Serialize, parts: &[Part<'_>]) {
             // A host that is gone hears nothing.
-            let _ = write(&mut self.output, reply, part.as_slice());
+            let _ = write(&mut self.output, message, parts);
         }
 
         /// Writes to the standard output.
@@ -216,6 +222,11 @@ mod threads {
 
         /// Receives the next request; none once the host has closed the pipe.
         pub(crate) fn next(&mut self) -> Option<(Request, Parts)> {
+            self.receive()
+        }
+
+        /// Receives the next message of any protocol; none once the host has closed the pipe.
+        pub(crate) fn receive<M: DeserializeOwned>(&mut self) -> Option<(M, Parts)> {
             read(&mut self.input, Limits { payload: 1 << 20 }).ok()
         }
 

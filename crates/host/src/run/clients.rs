@@ -42,7 +42,7 @@ pub(super) struct Clients {
     /// The strategy, if it is a program.
     pub(super) program: Option<StrategyProgram>,
     /// Buffers for the updates.
-    spare: Arc<Spare>,
+    pub(super) spare: Arc<Spare>,
 }
 
 /// The weights that the model begins with.
@@ -196,4 +196,84 @@ fn environment(context: &RunContext<'_>, spare: Arc<Spare>) -> Result<Environmen
         spare,
         ..Environment::new(Arc::new(command), directory.logs(), timeout)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::ExitStatus;
+
+    use fedpipe_record::summary::Stop;
+
+    use super::*;
+    use crate::{
+        process::scripted::{ScriptedClient, exit, ready},
+        run::scripted_run::{Stage, experiment},
+    };
+
+    /// Answers a request for weights. Returns `false` to exit.
+    type Answer = fn(&mut ScriptedClient) -> bool;
+
+    /// Returns the script of a client that is asked for its weights alone. The first `honest` requests to the first
+    /// process have an honest answer.
+    fn answering(honest: u32, answer: Answer) -> impl Fn(&mut ScriptedClient) -> ExitStatus + Send + Sync + 'static {
+        move |client| {
+            client.greet();
+            client.say(&Reply::Ready(ready()), None);
+            let mut left = if (client.number, client.start) == (0, 0) { honest } else { 0 };
+            while client.next().is_some() {
+                if left > 0 {
+                    left -= 1;
+                    client.say(&Reply::Weights, Some(&[1.0, 2.0]));
+                } else if !answer(client) {
+                    return exit(3);
+                }
+            }
+            exit(0)
+        }
+    }
+
+    #[test]
+    fn a_crash_before_the_weights_are_known_is_counted_and_another_process_is_asked() {
+        let script = answering(0, |client| {
+            let is_fit = client.number > 0;
+            if is_fit {
+                client.say(&Reply::Weights, Some(&[3.0, 4.0]));
+            }
+            is_fit
+        });
+        let stage = Stage::new(experiment());
+        stage.begin(script, |run| {
+            assert_eq!(run.state.weights()[..], [3.0, 4.0]);
+            let summary = run.state.summary(&stage.experiment, "m", Stop::Rounds, Duration::ZERO);
+            assert_eq!((summary.failures, stage.history().failures), (1, 1));
+        });
+    }
+
+    #[test]
+    fn weights_that_no_process_returns_end_the_run_with_the_cause() {
+        let cases: [(Answer, &str); 3] = [
+            (|_| false, "it exited with code 3"),
+            (
+                |client| {
+                    client.say(&Reply::Evaluated { blocks: Vec::new() }, None);
+                    true
+                },
+                "it broke the protocol: it answered a request for its weights with something else",
+            ),
+            (
+                |client| {
+                    client.say(&Reply::Weights, Some(&[f32::INFINITY, 2.0]));
+                    true
+                },
+                "weight 0 is inf; look at the model's initial weights",
+            ),
+        ];
+        for (answer, expected) in cases {
+            // The honest answer begins the run.
+            let why = Stage::new(experiment()).begin(answering(1, answer), |mut run| {
+                run.clients.initial_weights(&mut run.journal).unwrap_err().to_string()
+            });
+            assert!(why.starts_with("no client could be started: ") && why.ends_with(expected), "{why}");
+        }
+    }
 }

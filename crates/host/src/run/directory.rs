@@ -126,19 +126,22 @@ impl RunDir {
                 let taken = || Error::Output(format!("{} is not empty; give another folder with --out", out.display()));
                 Self::create_at(experiment, dylib, out, None)?.ok_or_else(taken)
             }
-            None => {
-                let name = run_name(experiment)?;
-                let paths = (1_u64..).map(|n| Path::new("runs").join(format!("{name}-{n}")));
-                // A link to nothing has its name, too.
-                for path in paths.filter(|path| path.symlink_metadata().is_err()) {
-                    // Only a number that another run has taken meanwhile is followed by the next one.
-                    if let Some(made) = Self::create_at(experiment, dylib, &path, None)? {
-                        return Ok(made);
-                    }
-                }
-                Err(Error::Output("no number is left in runs/".into()))
+            None => Self::create_numbered(experiment, dylib, Path::new("runs")),
+        }
+    }
+
+    /// Makes the directory `NAME-N` in `folder`, with the first number N that no other run has.
+    fn create_numbered(experiment: &Experiment, dylib: Option<&Path>, folder: &Path) -> Result<(Self, Ledger)> {
+        let name = run_name(experiment)?;
+        let paths = (1_u64..).map(|n| folder.join(format!("{name}-{n}")));
+        // A link to nothing has its name, too.
+        for path in paths.filter(|path| path.symlink_metadata().is_err()) {
+            // Only a number that another run has taken meanwhile is followed by the next one.
+            if let Some(made) = Self::create_at(experiment, dylib, &path, None)? {
+                return Ok(made);
             }
         }
+        Err(Error::Output("no number is left in runs/".into()))
     }
 
     /// Makes the directory in the place of the run `before`. Returns `None` if `out` is there and is not empty.
@@ -336,78 +339,4 @@ fn refuse_taken(out: &Path) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_dylib_that_cannot_be_read_is_blamed_and_leaves_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let (dylib, out) = (folder.path().join("none.so"), folder.path().join("runs/a"));
-        let error = RunDir::create(&Experiment::default(), Some(&dylib), Some(&out), false).unwrap_err();
-        let expected = format!("cannot read {}: No such file or directory (os error 2)", dylib.display());
-        assert!(matches!(&error, Error::Model(message) if *message == expected), "{error}");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn a_folder_that_another_run_filled_meanwhile_is_kept() {
-        let folder = tempfile::tempdir().unwrap();
-        let experiment = Experiment { client: Some("true".into()), ..Experiment::default() };
-        let out = folder.path().join("a");
-        assert!(RunDir::create_at(&experiment, None, &out, None).unwrap().is_some());
-        let before = fs::read(out.join("ledger.jsonl")).unwrap();
-        // The number is taken, which is no error.
-        assert!(RunDir::create_at(&experiment, None, &out, None).unwrap().is_none());
-        assert_eq!(fs::read(out.join("ledger.jsonl")).unwrap(), before);
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-        let given = RunDir::create(&experiment, None, Some(&out), false).unwrap_err().to_string();
-        assert!(given.ends_with("already holds a run; give another folder with --out, or --overwrite"), "{given}");
-    }
-
-    #[test]
-    fn only_the_dylibs_that_the_ledger_lacks_are_dropped() {
-        let folder = tempfile::tempdir().unwrap();
-        let experiment = Experiment { client: Some("true".into()), ..Experiment::default() };
-        let (directory, _) = RunDir::create(&experiment, None, Some(&folder.path().join("a")), false).unwrap();
-        let source = folder.path().join("new.so");
-        fs::write(&source, "dylib").unwrap();
-        let taken = directory.take_model(2, &source).unwrap();
-        assert_eq!(taken, directory.dylib(&names::model_from(2)).unwrap());
-        directory.take_model(3, &source).unwrap();
-        assert_eq!(directory.drop_models_unless(|name| name == names::model_from(2)).unwrap(), 1);
-        assert!(directory.dylib(&names::model_from(2)).is_ok() && directory.dylib(&names::model_from(3)).is_err());
-        directory.drop_model(2);
-        assert!(directory.dylib(&names::model_from(2)).is_err());
-    }
-
-    #[test]
-    fn a_directory_goes_with_a_run_that_could_not_begin_and_stays_after_a_crash() {
-        let folder = tempfile::tempdir().unwrap();
-        let experiment = Experiment { client: Some("true".into()), ..Experiment::default() };
-        let out = folder.path().join("runs/a");
-        let errors: [(Error, bool); 4] = [
-            (Error::Model("m".into()), true),
-            (Error::Isolation("i".into()), true),
-            (Error::Round("r".into()), false),
-            (Error::Output("o".into()), false),
-        ];
-        for (error, is_gone) in errors {
-            let (directory, _) = RunDir::create(&experiment, None, Some(&out), false).unwrap();
-            directory.discard_if_never_begun(&error, None);
-            assert_eq!(!folder.path().join("runs").exists(), is_gone, "{error:?}");
-            let _ = fs::remove_dir_all(folder.path().join("runs"));
-        }
-    }
-
-    #[test]
-    fn results_of_an_earlier_session_are_dropped_and_nothing_else() {
-        let folder = tempfile::tempdir().unwrap();
-        let experiment = Experiment { client: Some("true".into()), ..Experiment::default() };
-        let (directory, _) = RunDir::create(&experiment, None, Some(&folder.path().join("a")), false).unwrap();
-        directory.write(names::SUMMARY, b"{}").unwrap();
-        directory.write(names::PARTITIONS, b"p").unwrap();
-        directory.drop_results().unwrap();
-        directory.drop_results().unwrap();
-        assert!(!directory.path().join(names::SUMMARY).exists() && directory.path().join(names::PARTITIONS).exists());
-    }
-}
+mod tests;

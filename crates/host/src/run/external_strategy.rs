@@ -29,7 +29,7 @@ use crate::{
         launch::Launched,
         peer::{Peer, PeerPlan},
         pipes::has_exited,
-        spawn::ClientCommand,
+        spawn::Spawner,
         stray::new_mark,
     },
     run::{aggregate::ClientUpdate, answers, directory::RunDir},
@@ -56,7 +56,7 @@ pub(crate) struct StrategyProgram {
 /// The configuration of a process.
 #[derive(Debug)]
 struct Plan {
-    command: ClientCommand,
+    command: Box<dyn Spawner>,
     launched: Launched,
     setup: StrategySetup,
     isolation: Isolation,
@@ -83,7 +83,7 @@ impl StrategyProgram {
     /// # Errors
     /// [`Error::Model`] if the program fails, [`Error::Isolation`], [`Error::Stopped`].
     pub(crate) fn start(
-        (command, launched): (ClientCommand, Launched),
+        (command, launched): (impl Spawner + 'static, Launched),
         experiment: &Experiment,
         layout: &Layout,
         directory: &RunDir,
@@ -94,7 +94,7 @@ impl StrategyProgram {
         // The limits are the clients': a strategy holds the updates of all of them.
         let isolation = Isolation { level: experiment.isolation, memory_limit: None, cpu_seconds: None };
         let plan = Plan {
-            command,
+            command: Box::new(command),
             launched,
             setup,
             isolation,
@@ -199,7 +199,7 @@ fn start(plan: &Plan) -> std::result::Result<(Peer, InForce), Ended> {
     let wakeup = plan.stop.wakeup().map_err(failed(StartCall::Descriptor)).map_err(Ended::NotStarted)?;
     let peer_plan =
         PeerPlan { number: 0, mark: new_mark(), pipe_size: PIPE_SIZE, log: plan.log.clone(), timeout: plan.timeout };
-    let mut peer = Peer::start(&plan.command, peer_plan, wakeup).map_err(Ended::NotStarted)?;
+    let mut peer = Peer::start(&*plan.command, peer_plan, wakeup).map_err(Ended::NotStarted)?;
     match set_up(&mut peer, plan) {
         Ok(in_force) => Ok((peer, in_force)),
         Err(reason) => Err(end(peer, reason)),
@@ -262,3 +262,6 @@ fn crash_sentence(when: &str, exit: &ProcessExit) -> String {
 fn most_payload(weights: usize) -> u64 {
     (4 + 64) * weights as u64 + (1 << 20)
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,9 +19,13 @@ pub(crate) mod replaced;
 pub(crate) mod resume;
 mod round;
 pub(crate) mod saver;
+#[cfg(test)]
+mod scripted_run;
 mod setup;
 mod start;
 pub(crate) mod state;
+#[cfg(test)]
+mod tests;
 pub(crate) mod verify;
 
 use std::time::Instant;

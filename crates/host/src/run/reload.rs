@@ -95,7 +95,16 @@ impl ActiveRun<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::BTreeMap, process::ExitStatus, time::Instant};
+
+    use fedpipe_protocol::Reply;
+    use fedpipe_record::digest::bytes_sha256;
+
     use super::*;
+    use crate::{
+        process::scripted::{ScriptedClient, exit, ready},
+        run::scripted_run::{Stage, experiment},
+    };
 
     #[test]
     fn a_reload_is_refused_if_no_host_runs_in_the_directory() {
@@ -104,5 +113,100 @@ mod tests {
         assert!(matches!(refusal(), Error::Usage(_)), "there is no lock");
         fs::write(folder.path().join(names::LOCK), "1\n").unwrap();
         assert!(refusal().to_string().starts_with("no run is going on in "), "nobody holds the lock");
+    }
+
+    /// Does a round as the loop of rounds does.
+    fn do_round(run: &mut ActiveRun<'_>, round: u64) -> Result<()> {
+        run.reload_if_asked(round)?;
+        let result = run.round(round)?;
+        run.commit(round, result, Instant::now())
+    }
+
+    /// Serves, and crashes at the first request if the dylib is one that was taken later.
+    fn serve_first_dylib(client: &mut ScriptedClient) -> ExitStatus {
+        let Some(setup) = client.greet() else { return exit(0) };
+        let dylib = setup.dylib.unwrap_or_default().display().to_string();
+        client.say(&Reply::Ready(ready()), None);
+        if dylib.contains(names::MODEL_FROM) {
+            client.next();
+            return exit(9);
+        }
+        client.answer_all();
+        exit(0)
+    }
+
+    #[test]
+    fn a_dylib_that_was_asked_for_is_taken_once_and_kept() {
+        let stage = Stage::new(experiment()).with_dylib("first");
+        stage.begin(ScriptedClient::serve, |mut run| {
+            do_round(&mut run, 1).unwrap();
+            fs::write(stage.launch.dylib.as_ref().unwrap(), "second").unwrap();
+            stage.control.handle().reload();
+            (2..=3).for_each(|round| do_round(&mut run, round).unwrap());
+            assert!(!run.revert_reload(3, "no").unwrap(), "a round was done with the dylib");
+        });
+        assert_eq!(stage.history().reloads, BTreeMap::from([(2, bytes_sha256(b"second"))]));
+        assert_eq!(fs::read(stage.path().join(names::model_from(2))).unwrap(), b"second");
+    }
+
+    #[test]
+    fn a_dylib_whose_first_round_fails_is_left_and_the_round_is_done_with_the_one_before() {
+        let stage = Stage::new(experiment()).with_dylib("first");
+        stage.begin(serve_first_dylib, |mut run| {
+            do_round(&mut run, 1).unwrap();
+            fs::write(stage.launch.dylib.as_ref().unwrap(), "second").unwrap();
+            stage.control.handle().reload();
+            (2..=3).for_each(|round| do_round(&mut run, round).unwrap());
+            assert_eq!(run.state.weights()[..], [7.5, 7.5], "three rounds, as without the reload");
+            assert_eq!(run.clients.dylib.as_ref().unwrap().sha256, bytes_sha256(b"first"));
+        });
+        assert!(stage.history().reloads.is_empty() && !stage.path().join(names::model_from(2)).exists());
+        let ledger = fs::read_to_string(stage.path().join(names::LEDGER)).unwrap();
+        let refused = "the first round with the new one failed, and begins again with the one before: ";
+        assert_eq!(ledger.lines().filter(|line| line.contains(refused)).count(), 1, "{ledger}");
+    }
+
+    #[test]
+    fn a_dylib_that_cannot_be_taken_costs_no_round_and_is_named_by_its_source() {
+        let unchanged = Stage::new(experiment()).with_dylib("first");
+        let missing = Stage::new(experiment()).with_dylib("first");
+        let source = |stage: &Stage| stage.launch.dylib.as_ref().unwrap().display().to_string();
+        let cases = [
+            (format!("{} has not changed", source(&unchanged)), unchanged),
+            (format!("cannot read {}: No such file or directory (os error 2)", source(&missing)), missing),
+            ("a client of your own (--client) has no dylib; start another run".into(), Stage::new(experiment())),
+        ];
+        for (expected, stage) in cases {
+            let mut reasons = Vec::new();
+            let mut observer = |event: &Event<'_>| {
+                if let Event::ReloadRefused { round, reason } = event {
+                    reasons.push((*round, (*reason).to_owned()));
+                }
+                Ok(())
+            };
+            stage.begin_observed(&mut observer, ScriptedClient::serve, |mut run| {
+                if expected.starts_with("cannot read") {
+                    fs::remove_file(stage.launch.dylib.as_ref().unwrap()).unwrap();
+                }
+                stage.control.handle().reload();
+                do_round(&mut run, 1).unwrap();
+            });
+            assert_eq!(reasons, [(1, expected)]);
+            assert!(!stage.path().join(names::model_from(1)).exists());
+        }
+    }
+
+    #[test]
+    fn a_run_that_repeats_another_takes_the_others_dylib_for_good() {
+        let mut stage = Stage::new(experiment()).with_dylib("first");
+        let later = stage.path().with_extension("so");
+        fs::write(&later, "second").unwrap();
+        stage.launch.swaps = [(2, later)].into();
+        stage.begin(serve_first_dylib, |mut run| {
+            do_round(&mut run, 1).unwrap();
+            let failed = do_round(&mut run, 2);
+            assert!(matches!(failed, Err(Error::Round(_))), "{failed:?}");
+        });
+        assert_eq!(stage.history().reloads, BTreeMap::from([(2, bytes_sha256(b"second"))]));
     }
 }

@@ -51,8 +51,8 @@ struct Place {
 
 impl Place {
     fn save(&self, checkpoint: &Checkpoint) -> anyhow::Result<()> {
-        refusal(self.ledger.sync_data())?;
         self.sync_states(checkpoint).context("cannot write the clients' states")?;
+        refusal(self.ledger.sync_data()).context("cannot sync the ledger")?;
         let folder = &self.folder;
         save(checkpoint, folder).with_context(|| format!("cannot write a checkpoint to {}", folder.display()))
     }
@@ -137,8 +137,10 @@ fn save(checkpoint: &Checkpoint, folder: &Path) -> anyhow::Result<()> {
 mod tests {
     use fedpipe_record::{checkpoint::Meta, line::Position};
     use fedpipe_strategy::slots::{Slot, Slots};
+    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 
     use super::*;
+    use crate::error::Error;
 
     fn checkpoint(round: u64) -> Checkpoint {
         let meta = Meta { round, ledger: Position::default() };
@@ -194,5 +196,40 @@ mod tests {
         let rounds: Vec<u64> = all(&directory).iter().map(|checkpoint| checkpoint.meta.round).collect();
         assert_eq!(rounds, [1_000_001, 1_000_000]);
         assert_eq!(fs::read_dir(directory.path().join(CHECKPOINTS)).unwrap().count(), KEPT + 4);
+    }
+
+    /// Has `act` run on a thread for which the disk is full: the system `call` fails there, and in the threads that it
+    /// starts.
+    fn without_room<T: Send>(call: i64, act: impl FnOnce() -> T + Send) -> T {
+        let (full, target) = (SeccompAction::Errno(libc::ENOSPC as u32), std::env::consts::ARCH.try_into().unwrap());
+        let filter = SeccompFilter::new([(call, Vec::new())].into(), SeccompAction::Allow, full, target).unwrap();
+        let filter = BpfProgram::try_from(filter).unwrap();
+        let start = move || {
+            apply_filter(&filter).unwrap();
+            act()
+        };
+        std::thread::scope(|scope| Builder::new().spawn_scoped(scope, start).unwrap().join().unwrap())
+    }
+
+    #[test]
+    fn a_checkpoint_without_room_is_refused_with_its_place_and_the_remedy() {
+        let directory = tempfile::tempdir().unwrap();
+        let folder = directory.path().join(CHECKPOINTS);
+        let checkpoint_failed = format!("cannot write a checkpoint to {}", folder.display());
+        let cases = [
+            (libc::SYS_write, checkpoint_failed.as_str()),
+            (libc::SYS_fsync, &checkpoint_failed),
+            (libc::SYS_fdatasync, "cannot sync the ledger"),
+        ];
+        for (call, what) in cases {
+            let saved = without_room(call, || {
+                let mut saver = Saver::start(directory.path(), tempfile::tempfile().unwrap()).unwrap();
+                saver.save(checkpoint(1)).and_then(|()| saver.finish())
+            });
+            let why = Error::of_record(&saved.unwrap_err()).to_string();
+            assert!(why.starts_with(&format!("{what}: No space left on device (os error 28)")), "{why}");
+            assert!(why.ends_with("; free some space, after which --resume goes on"), "{why}");
+            assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "a part of a checkpoint is left");
+        }
     }
 }

@@ -1,0 +1,235 @@
+//! Tests of a strategy's program that is a thread with a script.
+
+use std::{os::fd::AsFd, process::ExitStatus};
+
+use fedpipe_protocol::{PROTOCOL, Reply, Request};
+use nix::poll::PollTimeout;
+use tempfile::TempDir;
+
+use super::*;
+use crate::{
+    fleet::control::Control,
+    process::{
+        poll::wait_readable,
+        scripted::{Scripted, ScriptedClient, exit, ready},
+    },
+};
+
+/// Starts a program that follows `script`. Returns the folder of its log, too.
+fn start_program(
+    on_failure: OnFailure,
+    control: &Control,
+    script: impl Fn(&mut ScriptedClient) -> ExitStatus + Send + Sync + 'static,
+) -> (Result<StrategyProgram>, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let experiment = Experiment { client: Some("true".into()), on_failure, ..Experiment::default() };
+    let (directory, _) = RunDir::create(&experiment, None, Some(&folder.path().join("run")), false).unwrap();
+    let launched = Launched { program: "/program".into(), words: Vec::new(), open: Vec::new(), closed: Vec::new() };
+    let layout = Layout::new(ready().layout).unwrap();
+    let program = (Scripted::new(script), launched);
+    (StrategyProgram::start(program, &experiment, &layout, &directory, &control.stop), folder)
+}
+
+/// Has the program launched and set up.
+fn set_up(program: &mut ScriptedClient) {
+    program.receive::<Request>();
+    program.send(&Reply::Launched(InForce::default()), &[]);
+    program.send(&StrategyReply::Hello { protocol: PROTOCOL }, &[]);
+    program.receive::<StrategyRequest>();
+    program.send(&StrategyReply::ReadyStrategy, &[]);
+}
+
+/// Answers a request: the state has a byte more, and its length is added to each weight. Returns `false` at the end.
+fn aggregate_next(program: &mut ScriptedClient) -> bool {
+    let Some((StrategyRequest::Aggregate(_), mut parts)) = program.receive() else { return false };
+    let state = [parts.take_u8(STATE).unwrap(), vec![1]].concat();
+    let weights = parts.take_f32(WEIGHTS).unwrap();
+    let weights: Vec<f32> = weights.iter().map(|weight| weight + state.len() as f32).collect();
+    program.send(&StrategyReply::Aggregated, &[Part::F32(WEIGHTS, &weights), Part::U8(STATE, &state)]);
+    true
+}
+
+/// Answers all requests.
+fn serve(program: &mut ScriptedClient) -> ExitStatus {
+    set_up(program);
+    while aggregate_next(program) {}
+    exit(0)
+}
+
+/// A crash: the round, the consequence and the cause.
+type Crash = (u64, Consequence, String);
+
+/// Has the program aggregate one update; returns the crashes, too.
+fn apply(
+    program: &mut StrategyProgram,
+    round: u64,
+    server: &ServerState,
+    weights: &[f32],
+) -> (Result<(Vec<f32>, ServerState)>, Vec<Crash>) {
+    let header = Update { client: 2, round, steps: 1, accumulation: None, loss_sum: 0.5, correct: 0, examples: 1 };
+    let updates = [ClientUpdate { header, weights: vec![5.0, 6.0] }];
+    let mut crashes = Vec::new();
+    let applied = program.apply(round, server, weights, &updates, &mut |crash| {
+        crashes.push((crash.round, crash.then, crash.cause.to_string()));
+        Ok(())
+    });
+    (applied, crashes)
+}
+
+fn state(program: &[u8]) -> ServerState {
+    ServerState { program: program.into(), ..ServerState::default() }
+}
+
+#[test]
+fn a_fresh_process_goes_on_with_the_state_of_the_last_reply() {
+    let crashing = |program: &mut ScriptedClient| {
+        if program.start > 0 {
+            return serve(program);
+        }
+        set_up(program);
+        aggregate_next(program);
+        program.receive::<StrategyRequest>();
+        exit(3)
+    };
+    let control = Control::default();
+    let (whole, _folder) = start_program(OnFailure::Retry, &control, serve);
+    let (crashed, _other) = start_program(OnFailure::Retry, &control, crashing);
+    let crash = (2, Consequence::Retried, "it exited with code 3".to_owned());
+    for (program, crashes) in [(whole, vec![]), (crashed, vec![crash])] {
+        let mut program = program.unwrap();
+        let (first, none) = apply(&mut program, 1, &ServerState::default(), &[1.0, 2.0]);
+        let (weights, server) = first.unwrap();
+        assert_eq!((&weights, &server, none), (&vec![2.0, 3.0], &state(&[1]), vec![]));
+        let (second, found) = apply(&mut program, 2, &server, &weights);
+        assert_eq!((second.unwrap(), found), ((vec![4.0, 5.0], state(&[1, 1])), crashes));
+    }
+}
+
+#[test]
+fn a_program_is_started_again_once_a_round_unless_the_policy_is_to_abort() {
+    let crashing = |program: &mut ScriptedClient| {
+        set_up(program);
+        program.receive::<StrategyRequest>();
+        exit(3)
+    };
+    let crash = |then| (1, then, "it exited with code 3".to_owned());
+    for (policy, consequences) in [
+        (OnFailure::Retry, &[Consequence::Retried, Consequence::Aborted][..]),
+        (OnFailure::Drop, &[Consequence::Retried, Consequence::Aborted]),
+        (OnFailure::Abort, &[Consequence::Aborted]),
+    ] {
+        let control = Control::default();
+        let (program, _folder) = start_program(policy, &control, crashing);
+        let (applied, crashes) = apply(&mut program.unwrap(), 1, &ServerState::default(), &[1.0, 2.0]);
+        assert_eq!(crashes, consequences.iter().copied().map(crash).collect::<Vec<_>>(), "{policy:?}");
+        let Err(Error::Round(why)) = applied else { panic!("{policy:?}: {applied:?}") };
+        assert_eq!(why, "the strategy's program was lost in round 1: it exited with code 3");
+    }
+}
+
+#[test]
+fn an_idle_program_that_exits_is_replaced_and_costs_no_attempt() {
+    let control = Control::default();
+    let (program, _folder) = start_program(OnFailure::Abort, &control, |program| {
+        if program.start > 0 {
+            return serve(program);
+        }
+        set_up(program);
+        aggregate_next(program);
+        exit(7)
+    });
+    let mut program = program.unwrap();
+    let (weights, server) = apply(&mut program, 1, &ServerState::default(), &[1.0, 2.0]).0.unwrap();
+    let exited = program.running.as_ref().unwrap().link.exited();
+    assert!(wait_readable(exited.as_fd(), PollTimeout::NONE).unwrap());
+    let (second, crashes) = apply(&mut program, 2, &server, &weights);
+    assert_eq!(second.unwrap().0, [4.0, 5.0]);
+    assert_eq!(crashes, [(2, Consequence::Replaced, "it exited with code 7".into())]);
+}
+
+#[test]
+fn a_reply_that_is_not_fit_ends_the_program() {
+    type Answer = fn(&mut ScriptedClient);
+    let cases: [(Answer, &str); 5] = [
+        (|program| program.send(&StrategyReply::ReadyStrategy, &[]), "it answered a request to aggregate with"),
+        (|program| program.send(&StrategyReply::Aggregated, &[]), "its answer has no part \"weights\""),
+        (
+            |program| program.send(&StrategyReply::Aggregated, &[Part::F32(WEIGHTS, &[1.0])]),
+            "it has 1 weight, expected 2",
+        ),
+        (
+            |program| program.send(&StrategyReply::Aggregated, &[Part::F32(WEIGHTS, &[1.0, f32::NAN])]),
+            "weight 1 is NaN; look at the program",
+        ),
+        (
+            |program| {
+                let parts = [Part::F32(WEIGHTS, &[1.0, 2.0]), Part::U8("more", &[])];
+                program.send(&StrategyReply::Aggregated, &parts);
+            },
+            "its answer has a part \"more\" too many",
+        ),
+    ];
+    for (answer, expected) in cases {
+        let control = Control::default();
+        let (program, _folder) = start_program(OnFailure::Abort, &control, move |program| {
+            set_up(program);
+            program.receive::<StrategyRequest>();
+            answer(program);
+            program.wait_for_end()
+        });
+        let (applied, crashes) = apply(&mut program.unwrap(), 1, &ServerState::default(), &[1.0, 2.0]);
+        assert!(matches!(applied, Err(Error::Round(_))), "{expected}: {applied:?}");
+        assert!(crashes.len() == 1 && crashes[0].2.contains(expected), "{expected}: {crashes:?}");
+    }
+}
+
+#[test]
+fn a_program_that_does_not_start_is_refused_by_the_kind_of_its_failure() {
+    let start = |script: fn(&mut ScriptedClient) -> ExitStatus| {
+        let control = Control::default();
+        start_program(OnFailure::Retry, &control, script).0.map(drop)
+    };
+    let unconfined = start(|program| {
+        program.receive::<Request>();
+        program.say(&Reply::Failed { kind: FailureKind::Isolation, message: "no Landlock".into() }, None);
+        program.wait_for_end()
+    });
+    assert!(matches!(&unconfined, Err(Error::Isolation(why)) if why == "no Landlock"), "{unconfined:?}");
+    let other_version = start(|program| {
+        program.receive::<Request>();
+        program.send(&Reply::Launched(InForce::default()), &[]);
+        program.send(&StrategyReply::Hello { protocol: PROTOCOL + 1 }, &[]);
+        program.wait_for_end()
+    });
+    let Err(Error::Model(why)) = other_version else { panic!("{other_version:?}") };
+    let lost = "the strategy's program was lost before the first round: ";
+    assert_eq!(why, format!("{lost}it broke the protocol: it speaks protocol {}, this host {PROTOCOL}", PROTOCOL + 1));
+    let control = Control::default();
+    control.handle().stop(15);
+    let (stopped, _folder) = start_program(OnFailure::Retry, &control, ScriptedClient::wait_for_end);
+    assert!(matches!(stopped, Err(Error::Stopped(15))), "{stopped:?}");
+}
+
+#[test]
+fn isolation_is_named_as_a_cause_only_before_the_hello() {
+    let refusal = |script: fn(&mut ScriptedClient) -> ExitStatus| {
+        let control = Control::default();
+        start_program(OnFailure::Retry, &control, script).0.map(drop).unwrap_err().to_string()
+    };
+    let hint = "; isolation may be the cause";
+    let ungreeted = refusal(|program| {
+        program.receive::<Request>();
+        program.send(&Reply::Launched(InForce::default()), &[]);
+        program.print("cannot open x: Permission denied\n");
+        exit(126)
+    });
+    assert!(ungreeted.contains(hint), "{ungreeted}");
+    let greeted = refusal(|program| {
+        program.receive::<Request>();
+        program.send(&Reply::Launched(InForce::default()), &[]);
+        program.send(&StrategyReply::Hello { protocol: PROTOCOL }, &[]);
+        program.print("cannot open x: Permission denied\n");
+        exit(126)
+    });
+    assert!(!greeted.contains(hint) && greeted.contains("Permission denied"), "{greeted}");
+}
