@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn ready_processes_and_long_queues_are_first_and_a_cached_queue_counts_twice() {
-        let job = |slot| Job { slot, client: None, request: Request::GetWeights, weights: None };
+        let job = |slot| Job { slot, client: None, request: Request::GetWeights, weights: None, parts: Vec::new() };
         let mut batch = Batch::new([0, 1, 2, 2, 3, 3, 3, 5].map(job).into(), 6, None);
         let none = |_| false;
         assert_eq!(batch.idle(|_| true, none), [3, 2, 0, 1, 5]);
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn a_process_is_next_unless_a_queue_is_more_than_twice_as_long() {
-        let job = |slot| Job { slot, client: None, request: Request::GetWeights, weights: None };
+        let job = |slot| Job { slot, client: None, request: Request::GetWeights, weights: None, parts: Vec::new() };
         let mut batch = Batch::new([0, 0, 1, 1, 1, 1, 1, 2].map(job).into(), 3, None);
         for slot in [0, 2] {
             let job = batch.waiting[slot].pop_front().unwrap();

@@ -82,7 +82,7 @@ impl Stage {
             }
             Ok(())
         });
-        (settled, crashes)
+        (settled.map(results), crashes)
     }
 
     /// Has all clients train from (1, 2).
@@ -93,18 +93,23 @@ impl Stage {
 }
 
 fn training(client: u32) -> Job {
-    let optimiser = "{}".to_owned();
-    let request = Request::Train(Train { client, round: 1, epochs: 1, batch_size: 1, learning_rate: 0.1, optimiser });
-    Job { slot: client as usize, client: Some(client), request, weights: Some(Arc::new(vec![1.0, 2.0])) }
+    job(client as usize, Some(client), Request::Train(Train::plain(client, 1)))
 }
 
 fn evaluation(slot: usize) -> Job {
-    let request = Request::Evaluate(Evaluate { blocks: vec![0] });
-    Job { slot, client: None, request, weights: Some(Arc::new(vec![1.0, 2.0])) }
+    job(slot, None, Request::Evaluate(Evaluate::test(vec![0])))
 }
 
-fn no_check(_: &Job, _: &Reply, _: &Parts, _: usize) -> std::result::Result<(), Cause> {
+fn job(slot: usize, client: Option<u32>, request: Request) -> Job {
+    Job { slot, client, request, weights: Some(Arc::new(vec![1.0, 2.0])), parts: Vec::new() }
+}
+
+fn no_check(_: &Job, _: &Reply, _: &mut Parts, _: usize) -> std::result::Result<(), Cause> {
     Ok(())
+}
+
+fn results(settled: Vec<(Job, Settled)>) -> Vec<Settled> {
+    settled.into_iter().map(|(_, settled)| settled).collect()
 }
 
 /// Returns the client and the weights of each update, in the order of the jobs; none for a job without a reply.
@@ -441,7 +446,7 @@ fn no_result_depends_on_the_order_of_arrival() {
             Ok(())
         });
         assert_eq!(arrived, order);
-        assert_eq!(updates(settled.unwrap()), expected(&[0, 1, 2, 3]), "{order:?}");
+        assert_eq!(updates(results(settled.unwrap())), expected(&[0, 1, 2, 3]), "{order:?}");
     }
 }
 

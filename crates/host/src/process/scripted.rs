@@ -227,7 +227,7 @@ mod threads {
 
         /// Receives the next message of any protocol; none once the host has closed the pipe.
         pub(crate) fn receive<M: DeserializeOwned>(&mut self) -> Option<(M, Parts)> {
-            read(&mut self.input, Limits { payload: 1 << 20 }).ok()
+            read(&mut self.input, Limits::request(1 << 20)).ok()
         }
 
         /// Says nothing until the host closes the pipe.
@@ -270,10 +270,8 @@ mod threads {
             let received = parts.take_f32(WEIGHTS);
             match request {
                 Request::Train(train) => {
-                    let (client, round, examples) = (train.client, train.round, 1);
-                    let update =
-                        Update { client, round, steps: 1, accumulation: None, loss_sum: 0.5, correct: 0, examples };
-                    self.say(&Reply::Update(update), Some(&trained(client, &received.unwrap())));
+                    let update = Update::plain(train.client, train.round, 1);
+                    self.say(&Reply::Update(update), Some(&trained(train.client, &received.unwrap())));
                 }
                 Request::Evaluate(evaluate) => {
                     let sums = |&block: &u32| BlockSums { block, loss_sum: 0.5, correct: 1, examples: 1 };
@@ -300,7 +298,7 @@ mod threads {
             options: Vec::new(),
             layout: vec![tensor],
             examples: vec![1],
-            keeps_weights: false,
+            features: Vec::new(),
             in_force: InForce::default(),
         }
     }

@@ -162,27 +162,78 @@ pub(crate) fn blocks(job: &Job, reply: &Reply, parts: &Parts, test_examples: u64
 
 #[cfg(test)]
 mod tests {
-    use fedpipe_protocol::{Evaluate, Limits, Part, Train, read, write};
+    use std::sync::Arc;
+
+    use fedpipe_protocol::{Evaluate, LOCAL, Limits, Part, StartScore, read, write};
 
     use super::*;
 
     fn job(request: Request) -> Job {
-        Job { slot: 0, client: None, request, weights: None }
+        Job { slot: 0, client: None, request, weights: None, parts: Vec::new() }
     }
 
     /// A reply as it is read, with these parts.
     fn answer(reply: &Reply, parts: &[Part<'_>]) -> (Reply, Parts) {
         let mut bytes = Vec::new();
         write(&mut bytes, reply, parts).unwrap();
-        read(&mut bytes.as_slice(), Limits { payload: 100 }).unwrap()
+        read(&mut bytes.as_slice(), Limits::reply(100)).unwrap()
+    }
+
+    /// Returns the expectations for a client with nine examples.
+    fn expected(needs_accumulation: bool) -> Expected<'static> {
+        Expected { weights: 2, sizes: &[9], local: &[], needs_accumulation, remedy: "lower it" }
+    }
+
+    /// Returns the refusal of an update with these weights.
+    fn refusal(train: Train, update: Update, needs_accumulation: bool) -> Option<String> {
+        let (reply, mut parts) = answer(&Reply::Update(update), &[Part::F32(WEIGHTS, &[1.0, 2.0])]);
+        let job = job(Request::Train(train));
+        let checked = super::update(&job, &reply, &mut parts, &expected(needs_accumulation));
+        checked.err().map(|cause| cause.to_string())
+    }
+
+    #[test]
+    fn an_update_has_the_numbers_that_the_strategy_needs() {
+        let (train, update) = (Train::plain(0, 1), Update::plain(0, 1, 9));
+        assert_eq!(refusal(train.clone(), update.clone(), true), None);
+        for accumulation in [None, Some(0.0), Some(f64::INFINITY)] {
+            let update = Update { accumulation, ..update.clone() };
+            let why = refusal(train.clone(), update.clone(), true).unwrap();
+            assert!(why.contains("by which the strategy divides"), "{why}");
+            assert_eq!(refusal(train.clone(), update, false), None);
+        }
+        let scored = Update { scored: 10, ..update.clone() };
+        assert!(refusal(train.clone(), scored, false).unwrap().contains("it scored 10 of 9 examples"));
+        let asked = Train { score_start: Some(ScoreStart::Rows), ..train };
+        let start = |loss_sum, examples| Update { start: Some(StartScore { loss_sum, examples }), ..update.clone() };
+        assert_eq!(refusal(asked.clone(), start(3.0, 9), false), None);
+        for wrong in [update.clone(), start(3.0, 8), start(f64::NAN, 9)] {
+            let why = refusal(asked.clone(), wrong, false).unwrap();
+            assert!(why.contains("expected a finite loss over 9 rows"), "{why}");
+        }
+    }
+
+    /// The change is added to the weights that the client started from, its own local ones among them.
+    #[test]
+    fn an_encoded_change_becomes_weights() {
+        let transform = Some("int8:bucket=4".to_owned());
+        let train = Train { transform, ..Train::plain(0, 1) };
+        let parts = vec![(LOCAL.to_owned(), Arc::new(vec![7.0]))];
+        let job = Job { weights: Some(Arc::new(vec![1.0, 2.0])), parts, ..job(Request::Train(train)) };
+        let encoded = [Part::U8("levels", &[127, 0]), Part::F32("scales", &[0.5])];
+        let (reply, mut parts) = answer(&Reply::Update(Update::plain(0, 1, 9)), &encoded);
+        let local = Expected { local: &[1..2], ..expected(false) };
+        super::update(&job, &reply, &mut parts, &local).unwrap();
+        assert_eq!(parts.take_f32(WEIGHTS).unwrap(), [1.5, 7.0]);
+        let (reply, mut parts) = answer(&Reply::Update(Update::plain(0, 1, 9)), &encoded[..1]);
+        let why = super::update(&job, &reply, &mut parts, &local).unwrap_err().to_string();
+        assert!(why.contains("its update: it has no part \"scales\" of 1 numbers"), "{why}");
     }
 
     #[test]
     fn losses_whose_sum_could_overflow_are_refused() {
-        let optimiser = String::new();
-        let train = Train { client: 0, round: 1, epochs: 1, batch_size: 1, learning_rate: 0.1, optimiser };
-        let job = job(Request::Train(train));
-        let expected = Expected { weights: 2, sizes: &[9], remedy: "lower it" };
+        let job = job(Request::Train(Train::plain(0, 1)));
+        let expected = expected(false);
         let most = 9.0 * f64::from(f32::MAX);
         let cases = [
             (0.5, 9, None),
@@ -191,12 +242,12 @@ mod tests {
             (1.7e308, 0, Some("its training loss is 1.7e308; lower it")),
             (-1.7e308, 0, Some("its training loss is -1.7e308; lower it")),
             (f64::NAN, 0, Some("its training loss is not finite; lower it")),
-            (0.5, 10, Some("it predicted 10 of 9 examples")),
+            (0.5, 10, Some("it scored 9 of 9 examples and predicted 10")),
         ];
         for (loss_sum, correct, refused) in cases {
-            let update = Update { client: 0, round: 1, steps: 9, accumulation: None, loss_sum, correct, examples: 9 };
-            let (reply, parts) = answer(&Reply::Update(update), &[Part::F32(WEIGHTS, &[1.0, 2.0])]);
-            let checked = super::update(&job, &reply, &parts, &expected);
+            let update = Update { loss_sum, correct, ..Update::plain(0, 1, 9) };
+            let (reply, mut parts) = answer(&Reply::Update(update), &[Part::F32(WEIGHTS, &[1.0, 2.0])]);
+            let checked = super::update(&job, &reply, &mut parts, &expected);
             match refused {
                 None => assert_eq!(checked, Ok(()), "{loss_sum}"),
                 Some(why) => assert!(checked.unwrap_err().to_string().contains(why), "{loss_sum}"),
@@ -209,7 +260,7 @@ mod tests {
 
     #[test]
     fn blocks_whose_sum_could_overflow_are_refused() {
-        let job = job(Request::Evaluate(Evaluate { blocks: vec![0, 1] }));
+        let job = job(Request::Evaluate(Evaluate::test(vec![0, 1])));
         let check = |loss_sum| {
             let sums = |block, examples| BlockSums { block, loss_sum, correct: 0, examples };
             let (reply, parts) = answer(&Reply::Evaluated { blocks: vec![sums(0, 500), sums(1, 200)] }, &[]);

@@ -143,7 +143,7 @@ mod tests {
     use crate::error::Error;
 
     fn checkpoint(round: u64) -> Checkpoint {
-        let meta = Meta { round, ledger: Position::default() };
+        let meta = Meta { round, ledger: Position::default(), clients: Vec::new() };
         let server = Slots::from_iter([("program", Slot::Bytes(Arc::new(vec![7; 3])))]);
         Checkpoint { meta, weights: Arc::new(vec![round as f32, -0.0]), server }
     }

@@ -145,9 +145,9 @@ impl Stage {
         let dealt = deal_test_set(&Source::Sample, &self.launch.cache, &mut |_| ()).unwrap();
         let mut clients = clients(&context, &dealt, scripted);
         let initial = clients.initial_weights(&mut journal).unwrap();
-        let state = RunState::new(&dealt.dataset, initial, &self.experiment);
+        let state = RunState::new(&dealt.dataset, initial, &self.experiment, &self.path());
         let state = match point {
-            Some(point) => state.resumed_at(point),
+            Some(point) => state.resumed_at(point, &self.path()).unwrap(),
             None => state,
         };
         ActiveRun { context, clients, state, journal, _dealt: dealt }

@@ -255,6 +255,7 @@ mod tests {
             sampled: of,
             of,
             training_loss: finite(0.5),
+            start_loss: Some(finite(0.5)),
             weights: Arc::new(weights.to_vec()),
             server: Slots::from_iter([("m", Slot::F32(Arc::new(weights.to_vec())))]),
             score: TestScore { loss: finite(0.25), accuracy: finite(0.75) },

@@ -104,22 +104,21 @@ fn weights() -> Parts {
     let mut frame = Vec::new();
     write(&mut frame, &Request::GetWeights, &[Part::F32(WEIGHTS, &[1.0, 2.0])]).unwrap();
     let mut bytes = frame.as_slice();
-    let begun = begin::<Request>(&mut bytes, Limits { payload: 8 }).unwrap();
+    let begun = begin::<Request>(&mut bytes, Limits::request(8)).unwrap();
     begun.finish(&mut bytes, &Default::default()).unwrap().1
 }
 
 fn train() -> Request {
-    let optimiser = "{}".to_owned();
-    Request::Train(Train { client: 4, round: 2, epochs: 1, batch_size: 1, learning_rate: 0.1, optimiser })
+    Request::Train(Train::plain(4, 2))
 }
 
 #[test]
 fn a_request_is_answered_by_the_process_and_its_crash_is_the_answer() {
     let (mut fleet, _logs) = node_fleet(ScriptedClient::serve);
     let mut warn = |text: &str| panic!("{text}");
-    let (reply, update) = answer(&mut fleet, train(), weights(), &mut warn).unwrap();
+    let (reply, mut update) = answer(&mut fleet, train(), weights(), &mut warn).unwrap();
     assert!(matches!(reply, Reply::Update(_)), "{reply:?}");
-    assert_eq!(update, Some(trained(4, &[1.0, 2.0])));
+    assert_eq!(update.take_f32(WEIGHTS), Some(trained(4, &[1.0, 2.0])));
     let crash = |client: &mut ScriptedClient| {
         client.greet();
         client.say(&Reply::Ready(ready()), None);
@@ -134,7 +133,7 @@ fn a_request_is_answered_by_the_process_and_its_crash_is_the_answer() {
 #[test]
 fn a_request_out_of_order_or_without_weights_is_refused_before_the_process_has_it() {
     let (mut fleet, _logs) = node_fleet(ScriptedClient::wait_for_end);
-    let evaluate = Request::Evaluate(Evaluate { blocks: vec![0] });
+    let evaluate = Request::Evaluate(Evaluate::test(vec![0]));
     let cases = [
         (Request::Setup(requested(&[4], ["d", "p", "t"])), "a second setup"),
         (train(), "the request has no part \"weights\""),

@@ -37,7 +37,7 @@ fn conversation(client: &[(Reply, Option<f32>)], assigned: Vec<Assignment>) -> E
     drop(peer);
     let mut requests = Vec::new();
     loop {
-        match read(&mut heard, Limits { payload: 4 }) {
+        match read(&mut heard, Limits::request(4)) {
             Ok((request, mut parts)) => requests.push((request, parts.take_f32(WEIGHTS).map(|weights| weights[0]))),
             Err(FrameError::End) => return Ended { requests, reports: reports.into_inner().unwrap(), end },
             Err(error) => panic!("{error}"),
@@ -55,13 +55,13 @@ fn ready(keeps_weights: bool) -> Reply {
         options,
         layout,
         examples,
-        keeps_weights,
+        features: keeps_weights.then(|| feature::KEEPS_WEIGHTS.to_owned()).into_iter().collect(),
         in_force,
     })
 }
 
 fn assign(request: Request, weights: Option<&Arc<Vec<f32>>>, reply_payload: u64) -> Assignment {
-    Assignment { request, weights: weights.cloned(), reply_payload, cores: None }
+    Assignment { request, weights: weights.cloned(), parts: Vec::new(), reply_payload, cores: None }
 }
 
 fn setup() -> Request {
@@ -72,20 +72,18 @@ fn setup() -> Request {
 }
 
 fn train() -> Request {
-    let optimiser = r#"{"name":"sgd"}"#.to_owned();
-    Request::Train(Train { client: 0, round: 1, epochs: 1, batch_size: 1, learning_rate: 0.1, optimiser })
+    Request::Train(Train::plain(0, 1))
 }
 
 fn update() -> Reply {
-    let (client, round, examples) = (0, 1, 1);
-    Reply::Update(Update { client, round, steps: 1, accumulation: None, loss_sum: 0.0, correct: 0, examples })
+    Reply::Update(Update::plain(0, 1, 1))
 }
 
 const HELLO: (Reply, Option<f32>) = (Reply::Hello { protocol: PROTOCOL }, None);
 
 #[test]
 fn weights_are_sent_once_to_a_client_that_keeps_them() {
-    let evaluate = Request::Evaluate(Evaluate { blocks: vec![0] });
+    let evaluate = Request::Evaluate(Evaluate::test(vec![0]));
     let scored = Reply::Evaluated { blocks: Vec::new() };
     // The third are equal to the first, and others.
     let [first, second, third] = [1.0, 2.0, 1.0].map(|weight| Arc::new(vec![weight]));

@@ -63,11 +63,10 @@ type Crash = (u64, Consequence, String);
 fn apply(
     program: &mut StrategyProgram,
     round: u64,
-    server: &ServerState,
+    server: &Slots,
     weights: &[f32],
-) -> (Result<(Vec<f32>, ServerState)>, Vec<Crash>) {
-    let header = Update { client: 2, round, steps: 1, accumulation: None, loss_sum: 0.5, correct: 0, examples: 1 };
-    let updates = [ClientUpdate { header, weights: vec![5.0, 6.0] }];
+) -> (Result<(Vec<f32>, Slots)>, Vec<Crash>) {
+    let updates = [ClientUpdate::new(Update::plain(2, round, 1), vec![5.0, 6.0])];
     let mut crashes = Vec::new();
     let applied = program.apply(round, server, weights, &updates, &mut |crash| {
         crashes.push((crash.round, crash.then, crash.cause.to_string()));
@@ -76,8 +75,8 @@ fn apply(
     (applied, crashes)
 }
 
-fn state(program: &[u8]) -> ServerState {
-    ServerState { program: program.into(), ..ServerState::default() }
+fn state(program: &[u8]) -> Slots {
+    Slots::from_iter([(PROGRAM, Slot::Bytes(Arc::new(program.to_vec())))])
 }
 
 #[test]
@@ -97,7 +96,7 @@ fn a_fresh_process_goes_on_with_the_state_of_the_last_reply() {
     let crash = (2, Consequence::Retried, "it exited with code 3".to_owned());
     for (program, crashes) in [(whole, vec![]), (crashed, vec![crash])] {
         let mut program = program.unwrap();
-        let (first, none) = apply(&mut program, 1, &ServerState::default(), &[1.0, 2.0]);
+        let (first, none) = apply(&mut program, 1, &Slots::default(), &[1.0, 2.0]);
         let (weights, server) = first.unwrap();
         assert_eq!((&weights, &server, none), (&vec![2.0, 3.0], &state(&[1]), vec![]));
         let (second, found) = apply(&mut program, 2, &server, &weights);
@@ -120,7 +119,7 @@ fn a_program_is_started_again_once_a_round_unless_the_policy_is_to_abort() {
     ] {
         let control = Control::default();
         let (program, _folder) = start_program(policy, &control, crashing);
-        let (applied, crashes) = apply(&mut program.unwrap(), 1, &ServerState::default(), &[1.0, 2.0]);
+        let (applied, crashes) = apply(&mut program.unwrap(), 1, &Slots::default(), &[1.0, 2.0]);
         assert_eq!(crashes, consequences.iter().copied().map(crash).collect::<Vec<_>>(), "{policy:?}");
         let Err(Error::Round(why)) = applied else { panic!("{policy:?}: {applied:?}") };
         assert_eq!(why, "the strategy's program was lost in round 1: it exited with code 3");
@@ -139,7 +138,7 @@ fn an_idle_program_that_exits_is_replaced_and_costs_no_attempt() {
         exit(7)
     });
     let mut program = program.unwrap();
-    let (weights, server) = apply(&mut program, 1, &ServerState::default(), &[1.0, 2.0]).0.unwrap();
+    let (weights, server) = apply(&mut program, 1, &Slots::default(), &[1.0, 2.0]).0.unwrap();
     let exited = program.running.as_ref().unwrap().link.exited();
     assert!(wait_readable(exited.as_fd(), PollTimeout::NONE).unwrap());
     let (second, crashes) = apply(&mut program, 2, &server, &weights);
@@ -177,7 +176,7 @@ fn a_reply_that_is_not_fit_ends_the_program() {
             answer(program);
             program.wait_for_end()
         });
-        let (applied, crashes) = apply(&mut program.unwrap(), 1, &ServerState::default(), &[1.0, 2.0]);
+        let (applied, crashes) = apply(&mut program.unwrap(), 1, &Slots::default(), &[1.0, 2.0]);
         assert!(matches!(applied, Err(Error::Round(_))), "{expected}: {applied:?}");
         assert!(crashes.len() == 1 && crashes[0].2.contains(expected), "{expected}: {crashes:?}");
     }

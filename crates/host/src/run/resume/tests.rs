@@ -24,6 +24,10 @@ fn round(number: u64, weights: &[f32]) -> fedpipe_record::round::Round {
         participants: Vec::new(),
         weights_sha256: fedpipe_record::digest::weights_sha256(weights),
         server_sha256: None,
+        start_loss: None,
+        clients_sha256: None,
+        bytes_sent: 0,
+        bytes_received: 0,
         weights_change: None,
         seconds: zero,
     }
@@ -45,7 +49,8 @@ impl Killed {
         let mut journal = Journal::new(ledger, &mut observer);
         let weights = vec![1.0, 2.0];
         journal.tell(&Event::RoundEnded(&round(1, &weights))).unwrap();
-        let meta = fedpipe_record::checkpoint::Meta { round: 1, ledger: journal.position().clone() };
+        let meta =
+            fedpipe_record::checkpoint::Meta { round: 1, ledger: journal.position().clone(), clients: Vec::new() };
         let server = Default::default();
         let checkpoint = Checkpoint { meta, weights: std::sync::Arc::new(weights), server };
         let killed = Self { place, experiment, checkpoint };
@@ -131,7 +136,7 @@ fn a_checkpoint_is_taken_if_it_is_the_state_of_its_round_in_the_ledger() {
     assert!(weights.contains("its weights are not those of round 1"), "{weights}");
     let fewer = other(|other| other.weights = std::sync::Arc::new(vec![1.0]));
     assert!(fewer.contains("its weights are not those of round 1"), "{fewer}");
-    let server = other(|other| std::sync::Arc::make_mut(&mut other.server).m = vec![0.5, 0.5]);
+    let server = other(|other| other.server.set_vector("m", vec![0.5, 0.5]));
     assert!(server.contains("its server state is not that of round 1"), "{server}");
     let round = other(|other| other.meta.round = 2);
     assert!(round.contains("it says round 2, and its place in the ledger is round 1"), "{round}");

@@ -14,13 +14,13 @@ use crate::{
 };
 
 fn header(client: u32, loss_sum: f64, examples: u64) -> Update {
-    Update { client, round: 1, steps: 1, accumulation: None, loss_sum, correct: 0, examples }
+    Update { loss_sum, ..Update::plain(client, 1, examples) }
 }
 
 fn settled(reply: Reply, parts: &[Part<'_>]) -> Settled {
     let mut bytes = Vec::new();
     write(&mut bytes, &reply, parts).unwrap();
-    Ok(read(&mut bytes.as_slice(), Limits { payload: 100 }).unwrap())
+    Ok(read(&mut bytes.as_slice(), Limits::reply(100)).unwrap())
 }
 
 fn crashed(message: &str) -> Settled {
@@ -35,18 +35,8 @@ fn crashed(message: &str) -> Settled {
 }
 
 #[test]
-fn updates_keep_their_order_and_the_first_failure_its_cause() {
-    let update = |client| settled(Reply::Update(header(client, 1.0, 2)), &[Part::F32(WEIGHTS, &[client as f32])]);
-    let (updates, failure) = updates_of(vec![update(1), crashed("first"), update(4), crashed("second")]);
-    assert_eq!(updates.iter().map(|update| update.header.client).collect::<Vec<_>>(), [1, 4]);
-    assert_eq!([&updates[0].weights, &updates[1].weights], [&[1.0], &[4.0]]);
-    assert_eq!(failure, Some(Cause::protocol("first")));
-    assert_eq!(updates_of(vec![update(0)]).1, None);
-}
-
-#[test]
 fn a_client_counts_by_its_examples_in_the_training_loss() {
-    let update = |loss_sum, examples| ClientUpdate { header: header(0, loss_sum, examples), weights: Vec::new() };
+    let update = |loss_sum, examples| ClientUpdate::new(header(0, loss_sum, examples), Vec::new());
     assert_eq!(training_loss(&[update(6.0, 3), update(1.0, 1)]).unwrap().get(), 1.75);
     assert!(training_loss(&[]).is_err(), "no examples have no mean");
 }
