@@ -230,7 +230,6 @@ fn abi_epoch(train: &Train, seed: u64, epoch: u64) -> AbiEpoch<'_> {
         learning_rate: train.learning_rate,
         batch_size: train.batch_size,
         optimiser: RStr::from(train.optimiser.as_str()),
-        keep_optimiser: false,
         step_limit: 0,
         trainable: RSlice::EMPTY,
         proximal: 0.0,
