@@ -42,10 +42,11 @@ pub struct Epoch<'a> {
     pub batch_size: usize,
     /// The local optimiser as JSON, such as `{"name":"sgd"}`. `fedpipe_nn::Optimiser` reads it.
     pub optimiser: &'a str,
-    /// The most mini-batches to train on, which [`Epoch::batches`] applies.
+    /// The most mini-batches to train on, or `None` for no limit. [`Epoch::batches`] applies the limit.
     pub step_limit: Option<u64>,
     /// The ranges of the flat weights that keep their bits, in ascending order. Neither a gradient nor momentum or
-    /// weight decay may move them: pass them to `fedpipe_nn::Optimiser::step`. A change is an error.
+    /// weight decay may move them: pass the ranges to `fedpipe_nn::Optimiser::step`. The client refuses an epoch in
+    /// which they changed.
     pub frozen: &'a [Range<usize>],
     /// The coefficient μ of the proximal term, 0 for none. [`Report::accumulation`] depends on μ.
     pub proximal: f32,

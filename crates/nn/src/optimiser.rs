@@ -1,6 +1,6 @@
 //! The local optimiser: SGD with momentum and weight decay, and Adam.
 
-use std::ops::Range;
+use std::{iter, ops::Range};
 
 use serde::Deserialize;
 
@@ -136,7 +136,7 @@ impl Optimiser {
         let (isa, end) = (self.isa, weights.len());
         let mut rule = self.next_rule(rate);
         let mut at = 0;
-        for stop in frozen.iter().cloned().chain([end..end]) {
+        for stop in frozen.iter().cloned().chain(iter::once(end..end)) {
             if at < stop.start {
                 let trained = at..stop.start;
                 rule.run(isa, Step { at, target: &mut weights[trained.clone()], gradient: &gradient[trained] });
