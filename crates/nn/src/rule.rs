@@ -10,8 +10,8 @@ use crate::{
 
 /// The rule that changes a stretch of weights by its finished gradient: the innermost part of every optimiser.
 ///
-/// A fused step applies it panel by panel, [`Optimiser::step`](crate::optimiser::Optimiser::step) to each stretch that is
-/// trained. Elements do not depend on each other, so that both have the same bits.
+/// A fused step applies it panel by panel, [`Optimiser::step`](crate::optimiser::Optimiser::step) to each stretch that
+/// is trained. Elements do not depend on each other, so that both have the same bits.
 #[derive(Debug)]
 pub(crate) enum Rule<'a> {
     Store(Store),

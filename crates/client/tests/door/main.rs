@@ -1,6 +1,6 @@
 //! Tests of the model's ABI: each member is exercised through a dylib that the client's loader opened.
 //!
-//! `members` shows that each value arrives where it belongs, `terms` that the models compute with it. The dylibs lie
+//! `members` shows that each value arrives where it belongs, `terms` that the models compute with them. The dylibs lie
 //! beside this test: `echo`, `quadratic`, and the models `logreg` and `mlp`.
 #![allow(clippy::unwrap_used, reason = "a panic fails a test; clippy does not see that helpers belong to tests")]
 

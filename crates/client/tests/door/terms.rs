@@ -1,4 +1,4 @@
-//! What an algorithm asks for is computed: each term is compared with a loop over plain steps in this test.
+//! The terms of an algorithm are computed: each one is compared with a loop over plain steps in this test.
 //!
 //! `logreg` and `mlp` stand for all models on `fedpipe-nn`, `quadratic` for a model with a solver of its own.
 
