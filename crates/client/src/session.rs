@@ -387,7 +387,6 @@ impl<'a> PhaseRules<'a> {
             learning_rate: train.learning_rate,
             batch_size: train.batch_size,
             optimiser: RStr::from(train.optimiser.as_str()),
-            keep_optimiser: false,
             step_limit: 0,
             trainable: RSlice::from_slice(&self.trainable),
             proximal: self.proximal,

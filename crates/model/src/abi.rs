@@ -1,8 +1,8 @@
 //! The frozen ABI between a client and the dylib of a model: plain data alone is passed.
 //!
 //! Under the rules of abi_stable an old client loads a newer dylib, but a newer client refuses an older dylib, even for
-//! a method with a default. Version one therefore has all methods, and [`AbiModel::extension`] serves later additions.
-//! A change in this file is a new minor version of this crate and a line in the CHANGELOG.
+//! a method with a default. A change in this file is therefore a new minor version of this crate and a line in the
+//! CHANGELOG. `client/tests/door` exercises each member through a loaded dylib.
 #![allow(unsafe_code, reason = "a dylib exports a symbol, and its reader trusts the type")]
 #![allow(non_camel_case_types, non_local_definitions, reason = "abi_stable's macros write such names and impls")]
 #![allow(missing_debug_implementations, reason = "abi_stable's generated types have none")]
@@ -76,16 +76,8 @@ pub trait AbiModel {
     /// Sums losses and correct predictions over examples.
     fn evaluate(&mut self, examples: AbiExamples<'_>) -> Answer<AbiSums>;
     /// Fills `scores`, shape (examples, classes).
-    fn predict(&mut self, examples: AbiExamples<'_>, scores: RSliceMut<'_, f32>) -> Answer<()>;
-    /// Returns the number of bytes of the state.
-    fn state_len(&self) -> Answer<u64>;
-    /// Fills `out` with the state.
-    fn get_state(&self, out: RSliceMut<'_, u8>) -> Answer<()>;
-    /// Replaces the state.
-    fn set_state(&mut self, state: RSlice<'_, u8>) -> Answer<()>;
-    /// Calls an extension by name; request and reply are JSON.
     #[sabi(last_prefix_field)]
-    fn extension(&mut self, name: RStr<'_>, json: RStr<'_>) -> Answer<RString>;
+    fn predict(&mut self, examples: AbiExamples<'_>, scores: RSliceMut<'_, f32>) -> Answer<()>;
 }
 
 /// The [`Examples`] in the ABI. One of the two slices of rows is empty.
@@ -124,17 +116,15 @@ pub struct AbiEpoch<'a> {
     pub batch_size: u64,
     /// See [`Epoch::optimiser`].
     pub optimiser: RStr<'a>,
-    /// See [`Epoch::keep_optimiser`].
-    pub keep_optimiser: bool,
     /// The most mini-batches to train on; 0 for no limit.
     pub step_limit: u64,
     /// For each tensor of the layout 1 if it is trained and 0 if it is frozen; empty if all are trained.
     pub trainable: RSlice<'a, u8>,
-    /// The coefficient μ of the proximal term; 0 for none.
+    /// See [`Epoch::proximal`].
     pub proximal: f32,
-    /// The weights to which the proximal term pulls, flat; may be empty if μ = 0.
+    /// See [`Epoch::anchor`].
     pub anchor: RSlice<'a, f32>,
-    /// The linear term, which is added to every gradient, flat; empty for none.
+    /// See [`Epoch::linear`].
     pub linear: RSlice<'a, f32>,
 }
 
@@ -235,8 +225,8 @@ fn json<T: serde::Serialize>(value: &T) -> Result<RString> {
 struct Shim<M> {
     model: M,
     task: Task,
-    /// The range of each tensor in the flat weights.
-    tensors: Vec<Range<usize>>,
+    /// The name of each tensor, and its range in the flat weights.
+    tensors: Vec<(String, Range<usize>)>,
     /// The message of the first panic, after which all calls are refused.
     poison: Option<String>,
 }
@@ -245,12 +235,12 @@ impl<M: Model> Shim<M> {
     fn new(model: M, task: Task) -> Result<Self> {
         let layout = model.layout();
         let mut end = 0;
-        let ranges = layout.tensors.iter().map(|tensor| {
+        let named = layout.tensors.into_iter().map(|tensor| {
             let start = end;
             end += tensor.weight_count();
-            start..end
+            (tensor.name, start..end)
         });
-        let tensors = ranges.collect();
+        let tensors = named.collect();
         same_length("weights, for a layout", model.weight_count(), end)?;
         Ok(Self { model, task, tensors, poison: None })
     }
@@ -300,14 +290,16 @@ impl<M: Model> Shim<M> {
             learning_rate: given.learning_rate,
             batch_size: (given.batch_size as usize).max(1),
             optimiser: given.optimiser.as_str(),
-            keep_optimiser: given.keep_optimiser,
             step_limit: Some(given.step_limit).filter(|&limit| limit > 0),
             frozen: &frozen,
             proximal: given.proximal,
             anchor: given.anchor.as_slice(),
             linear: given.linear.as_slice(),
         };
-        self.model.train_epoch(&examples, &epoch)
+        match frozen.is_empty() {
+            true => self.model.train_epoch(&examples, &epoch),
+            false => self.train_frozen(&examples, &epoch),
+        }
     }
 
     /// Returns the ranges of the tensors whose flag is 0.
@@ -316,7 +308,26 @@ impl<M: Model> Shim<M> {
             return Ok(Vec::new());
         }
         same_length("flags of trainable tensors", trainable.len(), self.tensors.len())?;
-        Ok(trainable.iter().zip(&self.tensors).filter(|(flag, _)| **flag == 0).map(|(_, t)| t.clone()).collect())
+        let frozen = trainable.iter().zip(&self.tensors).filter(|(flag, _)| **flag == 0);
+        Ok(frozen.map(|(_, (_, range))| range.clone()).collect())
+    }
+
+    /// Trains, and refuses a change of a frozen tensor: no model may ignore what an algorithm relies on.
+    fn train_frozen(&mut self, examples: &Examples<'_>, epoch: &Epoch<'_>) -> Result<Report> {
+        let kept = |weights: &[f32]| -> Vec<u32> {
+            epoch.frozen.iter().flat_map(|range| &weights[range.clone()]).map(|weight| weight.to_bits()).collect()
+        };
+        let before = kept(self.model.weights());
+        let report = self.model.train_epoch(examples, epoch)?;
+        let after = kept(self.model.weights());
+        let mut places = epoch.frozen.iter().cloned().flatten().zip(before.iter().zip(&after));
+        let Some((at, _)) = places.find(|(_, (before, after))| before != after) else {
+            return Ok(report);
+        };
+        let name = self.tensors.iter().find(|(_, range)| range.contains(&at)).map_or("", |(name, _)| name);
+        Err(Error::new(format!(
+            "the model changed the tensor {name:?}, which is frozen; pass epoch.frozen to the step of its optimiser"
+        )))
     }
 }
 
@@ -380,27 +391,6 @@ impl<M: Model> AbiModel for Shim<M> {
             same_length("scores to fill", scores.len(), examples.len() * shim.task.classes)?;
             shim.model.predict(&examples, scores.as_mut_slice())
         })
-    }
-
-    fn state_len(&self) -> Answer<u64> {
-        answer(|| Ok(self.model.state().len() as u64))
-    }
-
-    fn get_state(&self, mut out: RSliceMut<'_, u8>) -> Answer<()> {
-        answer(|| {
-            let state = self.model.state();
-            same_length("bytes of state from the model", state.len(), out.len())?;
-            out.as_mut_slice().copy_from_slice(&state);
-            Ok(())
-        })
-    }
-
-    fn set_state(&mut self, state: RSlice<'_, u8>) -> Answer<()> {
-        self.call(|shim| shim.model.set_state(state.as_slice()))
-    }
-
-    fn extension(&mut self, name: RStr<'_>, json: RStr<'_>) -> Answer<RString> {
-        self.call(|shim| Ok(shim.model.extension(name.as_str(), json.as_str())?.into()))
     }
 }
 

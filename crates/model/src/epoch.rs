@@ -9,8 +9,8 @@ use crate::{
 
 /// The rules of one local epoch.
 ///
-/// A model needs [`Epoch::batches`], the learning rate, and [`Epoch::correct`] between gradient and step. With these it
-/// supports every algorithm of the host.
+/// A model needs [`Epoch::batches`], the learning rate, [`Epoch::correct`] between gradient and step, and a step that
+/// leaves out [`Epoch::frozen`]. With these it supports every algorithm of the host.
 ///
 /// ```
 /// use fedpipe_model::{Epoch, Examples, Rows};
@@ -42,13 +42,18 @@ pub struct Epoch<'a> {
     pub batch_size: usize,
     /// The local optimiser as JSON, such as `{"name":"sgd"}`. `fedpipe_nn::Optimiser` reads it.
     pub optimiser: &'a str,
-    /// `true` if the local optimiser keeps its state from round to round. Otherwise local epoch 0 resets the state.
-    pub keep_optimiser: bool,
-    pub(crate) step_limit: Option<u64>,
-    pub(crate) frozen: &'a [Range<usize>],
-    pub(crate) proximal: f32,
-    pub(crate) anchor: &'a [f32],
-    pub(crate) linear: &'a [f32],
+    /// The most mini-batches to train on, or `None` for no limit. [`Epoch::batches`] applies the limit.
+    pub step_limit: Option<u64>,
+    /// The ranges of the flat weights that keep their bits, in ascending order. Neither a gradient nor momentum or
+    /// weight decay may move them: pass the ranges to `fedpipe_nn::Optimiser::step`. The client refuses an epoch in
+    /// which they changed.
+    pub frozen: &'a [Range<usize>],
+    /// The coefficient μ of the proximal term, 0 for none. [`Report::accumulation`] depends on μ.
+    pub proximal: f32,
+    /// The weights to which the proximal term pulls, flat; may be empty if μ = 0.
+    pub anchor: &'a [f32],
+    /// The linear term, which is added to each gradient, flat; empty for none.
+    pub linear: &'a [f32],
 }
 
 impl<'a> Epoch<'a> {
@@ -62,7 +67,6 @@ impl<'a> Epoch<'a> {
             learning_rate,
             batch_size,
             optimiser: r#"{"name":"sgd"}"#,
-            keep_optimiser: false,
             step_limit: None,
             frozen: &[],
             proximal: 0.0,
@@ -77,11 +81,6 @@ impl<'a> Epoch<'a> {
         examples.batches(self.batch_size).take(limit)
     }
 
-    /// Returns the coefficient μ of the proximal term, 0 if there is none. [`Report::accumulation`] depends on μ.
-    pub fn proximal(&self) -> f32 {
-        self.proximal
-    }
-
     /// Returns `true` if [`Epoch::correct`] would change nothing. A model may then fuse gradient and step.
     pub fn is_plain(&self) -> bool {
         self.proximal == 0.0 && self.linear.is_empty() && self.frozen.is_empty()
@@ -89,10 +88,9 @@ impl<'a> Epoch<'a> {
 
     /// Turns the gradient of the loss at `weights` into the gradient of the local objective of this round.
     ///
-    /// The ABI carries these terms for algorithms to come; no strategy of this version sets them.
-    ///
     /// Adds the proximal term μ(w − anchor) (FedProx, Li 2020, eq. 2) and the linear term (c − c_k in SCAFFOLD, −g_k in
-    /// FedDyn), and sets the gradient of frozen tensors to 0. Both slices are flat, in the order of the layout.
+    /// FedDyn), and sets the gradient of frozen tensors to 0. Both slices are flat, in the order of the layout. The
+    /// local optimiser adds momentum and weight decay later.
     pub fn correct(&self, weights: &[f32], gradient: &mut [f32]) {
         // A term with μ = 0 is skipped, so that the bits are those of a run without the term.
         if self.proximal != 0.0 {

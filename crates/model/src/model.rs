@@ -126,30 +126,4 @@ pub trait Model: Sized + 'static {
         let _ = (examples, scores);
         Err(Error::new("this model does not predict"))
     }
-
-    /// Returns the state of this client between rounds, without the weights: for example that of a local optimiser
-    /// whose state is kept. The default has none.
-    fn state(&self) -> Vec<u8> {
-        Vec::new()
-    }
-
-    /// Replaces the state by one that [`Model::state`] has returned.
-    ///
-    /// # Errors
-    /// Bytes that are no such state. The default refuses all but an empty state.
-    fn set_state(&mut self, state: &[u8]) -> Result<()> {
-        match state.len() {
-            0 => Ok(()),
-            n => Err(Error::new(format!("this model keeps no state, but was given some ({n} B)"))),
-        }
-    }
-
-    /// Answers a call that is not in this version of the ABI. Request and reply are JSON.
-    ///
-    /// # Errors
-    /// A name that this model does not know; the default knows none.
-    fn extension(&mut self, name: &str, json: &str) -> Result<String> {
-        let _ = json;
-        Err(Error::new(format!("this model has no extension {name:?}")))
-    }
 }

@@ -100,7 +100,7 @@ impl State {
         let network = Network::new(case.widths).expect("a network");
         let weights = network.init(1);
         let mut optimiser = Optimiser::new().expect("an optimiser");
-        optimiser.begin(case.optimiser, weights.len(), 0, false).expect("an optimiser");
+        optimiser.begin(case.optimiser, weights.len(), 0).expect("an optimiser");
         Self { network, optimiser, weights, batch: case.batch }
     }
 

@@ -13,7 +13,7 @@ fn parts(criterion: &mut Criterion) {
     let mut weights = network.init(1);
     let mut gradient = weights.clone();
     let mut optimiser = Optimiser::new().expect("an optimiser");
-    optimiser.begin(r#"{"name":"sgd"}"#, weights.len(), 0, false).expect("an optimiser");
+    optimiser.begin(r#"{"name":"sgd"}"#, weights.len(), 0).expect("an optimiser");
     let pixels = &data.images[..784 * BATCH];
     network.inputs(BATCH).iter_mut().zip(pixels).for_each(|(x, &pixel)| *x = f32::from(pixel) / 255.0);
     let labels: Vec<u32> = data.labels[..BATCH].iter().map(|&label| label.into()).collect();
@@ -23,7 +23,7 @@ fn parts(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(BATCH as u64));
     group.bench_function("score", |b| b.iter(|| network.score(&weights, labels())));
     group.bench_function("gradient", |b| b.iter(|| network.gradient(&weights, labels(), &mut gradient)));
-    group.bench_function("optimiser", |b| b.iter(|| optimiser.step(&mut weights, &gradient, 1e-6)));
+    group.bench_function("optimiser", |b| b.iter(|| optimiser.step(&mut weights, &gradient, 1e-6, &[])));
     group.bench_function("fused step", |b| b.iter(|| network.step(&mut weights, labels(), &mut optimiser, 1e-6)));
     group.finish();
     criterion.bench_function("the FMA peak, per GFLOP", |b| b.iter_custom(peak_time));

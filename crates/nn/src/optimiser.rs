@@ -1,5 +1,7 @@
 //! The local optimiser: SGD with momentum and weight decay, and Adam.
 
+use std::{iter, ops::Range};
+
 use serde::Deserialize;
 
 use crate::{
@@ -23,9 +25,9 @@ use crate::{
 /// ```
 /// let mut optimiser = fedpipe_nn::Optimiser::new()?;
 /// let mut weights = [1.0];
-/// optimiser.begin(r#"{"name":"sgd","momentum":0.5}"#, weights.len(), 0, false)?;
-/// optimiser.step(&mut weights, &[1.0], 0.25); // v = 1
-/// optimiser.step(&mut weights, &[1.0], 0.25); // v = 1.5
+/// optimiser.begin(r#"{"name":"sgd","momentum":0.5}"#, weights.len(), 0)?;
+/// optimiser.step(&mut weights, &[1.0], 0.25, &[]); // v = 1
+/// optimiser.step(&mut weights, &[1.0], 0.25, &[]); // v = 1.5
 /// assert_eq!(weights, [0.375]);
 /// # Ok::<(), fedpipe_nn::Error>(())
 /// ```
@@ -34,11 +36,7 @@ pub struct Optimiser {
     isa: Isa,
     json: String,
     kind: Kind,
-    /// `true` if the state is kept after the round.
-    keep: bool,
     /// The number of steps in this round.
-    round_steps: u64,
-    /// The number of steps since the state was reset.
     steps: u64,
     /// β₁ᵗ and β₂ᵗ by repeated multiplication, since `powi` differs between platforms.
     powers: [f64; 2],
@@ -93,22 +91,17 @@ impl Optimiser {
     pub(crate) fn on(isa: Isa) -> Self {
         let (json, kind) = (r#"{"name":"sgd"}"#.into(), Kind::Sgd { momentum: 0.0, weight_decay: 0.0 });
         let (first, second) = (zeros(0), zeros(0));
-        Self { isa, json, kind, keep: false, round_steps: 0, steps: 0, powers: [1.0; 2], first, second }
+        Self { isa, json, kind, steps: 0, powers: [1.0; 2], first, second }
     }
 
-    /// Begins local epoch `epoch`, counted from 0, over `weight_count` weights. Epoch 0 resets the state unless `keep`
-    /// is `true`: then the state is that of the previous round, or the one that [`Optimiser::restore`] has set.
+    /// Begins local epoch `epoch`, counted from 0, over `weight_count` weights. Epoch 0 resets the state.
     ///
     /// # Errors
-    /// JSON that describes no known optimiser; the error names the keys that are known. A kept state that belongs to
-    /// another optimiser or another number of weights.
-    pub fn begin(&mut self, json: &str, weight_count: usize, epoch: u64, keep: bool) -> Result<()> {
+    /// JSON that describes no known optimiser; the error names the keys that are known. An optimiser or a number of
+    /// weights that changes within a round.
+    pub fn begin(&mut self, json: &str, weight_count: usize, epoch: u64) -> Result<()> {
         let kind = if json == self.json { self.kind } else { parse(json)? };
-        self.keep = keep;
-        if epoch == 0 {
-            self.round_steps = 0;
-        }
-        if self.steps == 0 || (epoch == 0 && !keep) {
+        if epoch == 0 || self.steps == 0 {
             json.clone_into(&mut self.json);
             self.kind = kind;
             self.reset(weight_count);
@@ -116,7 +109,7 @@ impl Optimiser {
         if kind != self.kind || self.first.len() != kind.kept(weight_count).0 {
             let (ours, len) = (&self.json, self.first.len());
             return Err(Error::new(format!(
-                "the local optimiser is {json}, but the state kept is of {ours} ({len} values)"
+                "the local optimiser is {json}, but the round began with {ours} ({len} values); begin at epoch 0"
             )));
         }
         Ok(())
@@ -132,15 +125,29 @@ impl Optimiser {
     }
 
     /// Changes `weights`, the whole flat buffer, by one step along `gradient` at the learning rate `rate`.
-    pub fn step(&mut self, weights: &mut [f32], gradient: &[f32], rate: f32) {
-        let isa = self.isa;
-        self.next_rule(rate).run(isa, Step { target: weights, gradient });
+    ///
+    /// The step touches neither the weights nor the state in the ranges `frozen`, which ascend and do not overlap. A
+    /// gradient of 0 would not keep their bits, since momentum and weight decay move a weight without a gradient.
+    ///
+    /// # Panics
+    /// If the lengths of `weights` and `gradient` differ, or a range is beyond them.
+    pub fn step(&mut self, weights: &mut [f32], gradient: &[f32], rate: f32, frozen: &[Range<usize>]) {
+        assert_eq!(weights.len(), gradient.len(), "weights and gradient of a step");
+        let (isa, end) = (self.isa, weights.len());
+        let mut rule = self.next_rule(rate);
+        let mut at = 0;
+        for stop in frozen.iter().cloned().chain(iter::once(end..end)) {
+            if at < stop.start {
+                let trained = at..stop.start;
+                rule.run(isa, Step { at, target: &mut weights[trained.clone()], gradient: &gradient[trained] });
+            }
+            at = stop.end;
+        }
     }
 
     /// Counts a step and returns its rule.
     pub(crate) fn next_rule(&mut self, rate: f32) -> Rule<'_> {
         self.steps += 1;
-        self.round_steps += 1;
         match self.kind {
             Kind::Sgd { momentum: 0.0, weight_decay: 0.0 } => Rule::Sgd(Sgd { rate }),
             Kind::Sgd { momentum, weight_decay: decay } => {
@@ -172,71 +179,12 @@ impl Optimiser {
         };
         let (momentum, pull) = (f64::from(momentum), f64::from(rate) * f64::from(proximal));
         let (mut sum, mut velocity) = (0.0, 0.0);
-        for _ in 0..self.round_steps {
+        for _ in 0..self.steps {
             velocity = momentum * velocity + 1.0 - pull * sum;
             sum += velocity;
         }
         sum
     }
-
-    /// Returns the state with which another process can continue; empty unless the last epoch keeps it.
-    ///
-    /// Little-endian: length of the JSON (u32), the JSON, steps (u64), β₁ᵗ and β₂ᵗ (f64), one or two f32 for each
-    /// weight.
-    pub fn state(&self) -> Vec<u8> {
-        if !self.keep {
-            return Vec::new();
-        }
-        let mut bytes = Vec::with_capacity(28 + self.json.len() + 4 * (self.first.len() + self.second.len()));
-        bytes.extend((self.json.len() as u32).to_le_bytes());
-        bytes.extend(self.json.as_bytes());
-        bytes.extend(self.steps.to_le_bytes());
-        self.powers.iter().for_each(|power| bytes.extend(power.to_le_bytes()));
-        self.first.iter().chain(self.second.iter()).for_each(|value| bytes.extend(value.to_le_bytes()));
-        bytes
-    }
-
-    /// Replaces the state by one that [`Optimiser::state`] has returned. An empty state resets the optimiser.
-    ///
-    /// # Errors
-    /// Bytes that are no such state.
-    pub fn restore(&mut self, state: &[u8]) -> Result<()> {
-        let damaged = || Error::new("the state of the local optimiser is damaged");
-        *self = if state.is_empty() { Self::on(self.isa) } else { self.read(state).ok_or_else(damaged)? };
-        Ok(())
-    }
-
-    fn read(&self, state: &[u8]) -> Option<Self> {
-        let (len, rest) = state.split_first_chunk()?;
-        let (json, rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
-        let json = String::from_utf8(json.to_vec()).ok()?;
-        let kind = parse(&json).ok()?;
-        let (steps, rest) = rest.split_first_chunk()?;
-        let (power1, rest) = rest.split_first_chunk()?;
-        let (power2, rest) = rest.split_first_chunk()?;
-        let (values, torn) = rest.as_chunks();
-        let (first, second) = match kind.kept(1) {
-            (1, 1) => values.split_at_checked(values.len() / 2)?,
-            _ => (values, &values[..0]),
-        };
-        let fits = torn.is_empty() && kind.kept(first.len()) == (first.len(), second.len());
-        fits.then(|| Self {
-            json,
-            kind,
-            keep: true,
-            steps: u64::from_le_bytes(*steps),
-            powers: [f64::from_le_bytes(*power1), f64::from_le_bytes(*power2)],
-            first: from_bytes(first),
-            second: from_bytes(second),
-            ..Self::on(self.isa)
-        })
-    }
-}
-
-fn from_bytes(values: &[[u8; 4]]) -> Buffer {
-    let mut buffer = zeros(values.len());
-    buffer.iter_mut().zip(values).for_each(|(slot, bytes)| *slot = f32::from_le_bytes(*bytes));
-    buffer
 }
 
 fn parse(json: &str) -> Result<Kind> {

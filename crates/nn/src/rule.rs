@@ -10,8 +10,8 @@ use crate::{
 
 /// The rule that changes a stretch of weights by its finished gradient: the innermost part of every optimiser.
 ///
-/// A fused step applies it panel by panel, [`Optimiser::step`](crate::optimiser::Optimiser::step) to the whole buffer.
-/// Elements do not depend on each other, so that both have the same bits.
+/// A fused step applies it panel by panel, [`Optimiser::step`](crate::optimiser::Optimiser::step) to each stretch that
+/// is trained. Elements do not depend on each other, so that both have the same bits.
 #[derive(Debug)]
 pub(crate) enum Rule<'a> {
     Store(Store),
@@ -178,8 +178,10 @@ impl<A: Apply, U: Update> Kernel for With<'_, A, U> {
     }
 }
 
-/// The loop of one rule over a whole buffer.
+/// The loop of one rule over a stretch of the buffer.
 pub(crate) struct Step<'a> {
+    /// The place of the stretch in the flat buffer.
+    pub(crate) at: usize,
     pub(crate) target: &'a mut [f32],
     pub(crate) gradient: &'a [f32],
 }
@@ -187,6 +189,6 @@ pub(crate) struct Step<'a> {
 impl Apply for Step<'_> {
     #[inline(always)]
     fn apply<const W: usize, U: Update>(self, update: &mut U) {
-        update.slice(0, self.target, self.gradient);
+        update.slice(self.at, self.target, self.gradient);
     }
 }

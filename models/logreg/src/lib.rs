@@ -40,17 +40,17 @@ impl Model for LogReg {
 
     fn train_epoch(&mut self, examples: &Examples<'_>, epoch: &Epoch<'_>) -> Result<Report> {
         let mut report = Report::default();
-        self.optimiser.begin(epoch.optimiser, self.weights.len(), epoch.epoch, epoch.keep_optimiser)?;
+        self.optimiser.begin(epoch.optimiser, self.weights.len(), epoch.epoch)?;
         for batch in epoch.batches(examples) {
             batch.gather(self.network.inputs(batch.len()));
             let score = self.network.gradient(&self.weights, batch.labels(), &mut self.gradient)?;
             report.sums.add(score.loss_sum, score.correct, batch.len())?;
             // The terms that an algorithm adds to the gradient.
             epoch.correct(&self.weights, &mut self.gradient);
-            self.optimiser.step(&mut self.weights, &self.gradient, epoch.learning_rate);
+            self.optimiser.step(&mut self.weights, &self.gradient, epoch.learning_rate, epoch.frozen);
             report.steps += 1;
         }
-        report.accumulation = self.optimiser.accumulation(epoch.learning_rate, epoch.proximal());
+        report.accumulation = self.optimiser.accumulation(epoch.learning_rate, epoch.proximal);
         Ok(report)
     }
 

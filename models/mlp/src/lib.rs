@@ -1,7 +1,6 @@
 //! The multi-layer perceptron, the default model of fedpipe: dense layers with ReLU between them.
 //!
-//! Compared with `logreg` it also has an option, initial weights from the seed, a fused step, predictions, and a local
-//! optimiser whose state can move to another process.
+//! Compared with `logreg` it also has an option, initial weights from the seed, a fused step and predictions.
 #![forbid(unsafe_code)]
 
 use std::cell::OnceCell;
@@ -68,7 +67,7 @@ impl Model for Mlp {
     fn train_epoch(&mut self, examples: &Examples<'_>, epoch: &Epoch<'_>) -> Result<Report> {
         let weights = weights_or_init(&mut self.weights, &self.network, self.seed);
         let (network, rate) = (&mut self.network, epoch.learning_rate);
-        self.optimiser.begin(epoch.optimiser, weights.len(), epoch.epoch, epoch.keep_optimiser)?;
+        self.optimiser.begin(epoch.optimiser, weights.len(), epoch.epoch)?;
         if !epoch.is_plain() {
             self.gradient.resize(weights.len(), 0.0);
         }
@@ -80,13 +79,13 @@ impl Model for Mlp {
             } else {
                 let score = network.gradient(weights, batch.labels(), &mut self.gradient)?;
                 epoch.correct(weights, &mut self.gradient);
-                self.optimiser.step(weights, &self.gradient, rate);
+                self.optimiser.step(weights, &self.gradient, rate, epoch.frozen);
                 score
             };
             report.sums.add(score.loss_sum, score.correct, batch.len())?;
             report.steps += 1;
         }
-        report.accumulation = self.optimiser.accumulation(rate, epoch.proximal());
+        report.accumulation = self.optimiser.accumulation(rate, epoch.proximal);
         Ok(report)
     }
 
@@ -109,14 +108,6 @@ impl Model for Mlp {
             scores.iter_mut().zip(self.network.logits(weights)).for_each(|(score, logit)| *score = *logit);
         }
         Ok(())
-    }
-
-    fn state(&self) -> Vec<u8> {
-        self.optimiser.state()
-    }
-
-    fn set_state(&mut self, state: &[u8]) -> Result<()> {
-        Ok(self.optimiser.restore(state)?)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Tests of the perceptron: against stored results of PyTorch, and of its options and state.
+//! Tests of the perceptron: against stored results of PyTorch, and of its options.
 
 use std::collections::BTreeMap;
 
@@ -137,22 +137,6 @@ fn impossible_widths_are_refused_in_one_sentence() {
     assert!(refusal("1000000").contains("1000000"));
     assert!(refusal("128,wide").contains("\"wide\""));
     assert!(refusal("-1").contains("\"-1\""));
-}
-
-#[test]
-fn kept_momentum_moves_to_another_process() {
-    let reference = Reference::read();
-    let mut epoch = Epoch::plain(0.1, 2);
-    (epoch.optimiser, epoch.keep_optimiser) = (r#"{"name":"sgd","momentum":0.9}"#, true);
-    let (mut one, mut other) = (reference.model(), reference.model());
-    one.train_epoch(&reference.examples(), &epoch).unwrap();
-    other.set_state(&one.state()).unwrap();
-    other.weights_mut().copy_from_slice(one.weights());
-    for model in [&mut one, &mut other] {
-        model.train_epoch(&reference.examples(), &epoch).unwrap();
-    }
-    assert_eq!(one.weights(), other.weights());
-    assert!(reference.model().state().is_empty());
 }
 
 #[test]

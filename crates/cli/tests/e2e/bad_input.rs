@@ -88,7 +88,7 @@ const MODELS: &[Case] = &[
     ("run ./beheaded.so", 3, &["beheaded.so", "truncated at byte 40"]),
     ("run not-a-model", 3, &["no fedpipe model", "export_model!"]),
     ("run other-abi", 3, &["another version of fedpipe-model", "rebuild"]),
-    ("run other-version", 3, &["another version of fedpipe-model", "0.0.9", "0.1.0", "rebuild"]),
+    ("run other-version", 3, &["another version of fedpipe-model", "0.1.0", "0.2.0", "rebuild"]),
     ("run ./other-abi-stable.so", 3, &["another version of fedpipe-model", "abi_stable is another"]),
     ("run mlp --model-option depth=3", 3, &["model mlp has no option \"depth\" (known: hidden)"]),
     ("run logreg --model-option depth=3", 3, &["model logreg has no option \"depth\" (it has none)"]),

@@ -23,6 +23,17 @@ pub(crate) fn labels(n: u8) -> Vec<u8> {
     file(&[n.into()], (0..n).map(|row| row % 3))
 }
 
+/// Writes a set whose training and test images are `rows`, four times each. The label of a row is its number.
+pub(crate) fn write_rows(folder: &Path, rows: &[[u8; 2]]) {
+    fs::create_dir_all(folder).unwrap();
+    let n = 4 * rows.len() as u32;
+    let images = file(&[n, 1, 2], rows.iter().flat_map(|row| row.repeat(4)));
+    let labels = file(&[n], (0..rows.len() as u8).flat_map(|label| [label; 4]));
+    for (name, contents) in FILES.iter().zip([&images, &labels].into_iter().cycle()) {
+        fs::write(folder.join(name), contents).unwrap();
+    }
+}
+
 /// Writes the content of a partition file into two files, `names`: images, then labels.
 pub(crate) fn write_like(folder: &Path, names: &[&str], partition: &Partition) {
     fs::create_dir_all(folder).unwrap();

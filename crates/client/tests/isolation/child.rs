@@ -190,7 +190,6 @@ fn epoch() -> AbiEpoch<'static> {
         learning_rate: 0.1,
         batch_size: 32,
         optimiser: RStr::from(r#"{"name":"sgd"}"#),
-        keep_optimiser: false,
         step_limit: 0,
         trainable: RSlice::EMPTY,
         proximal: 0.0,

@@ -28,14 +28,14 @@ fn train(isa: Isa, widths: &[usize], json: &str, zeros: u32, fused: bool) -> (Ve
     let mut weights = network.init(3);
     let mut gradient = weights.clone();
     let mut losses = Vec::new();
-    optimiser.begin(json, weights.len(), 0, false).unwrap();
+    optimiser.begin(json, weights.len(), 0).unwrap();
     for (seed, examples) in [32, 5, 1, 0, 67].into_iter().enumerate() {
         let labels = batch(&mut network, examples, zeros, seed as u64);
         let score = if fused {
             network.step(&mut weights, labels, &mut optimiser, 0.1).unwrap()
         } else {
             let score = network.gradient(&weights, labels, &mut gradient).unwrap();
-            optimiser.step(&mut weights, &gradient, 0.1);
+            optimiser.step(&mut weights, &gradient, 0.1, &[]);
             score
         };
         losses.push(score.loss_sum.to_bits());
