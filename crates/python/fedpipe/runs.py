@@ -80,7 +80,7 @@ class Run:
         return pandas.DataFrame(rounds)
 
     def events(self, event: Optional[str] = None) -> List[Dict[str, Any]]:
-        """The ledger's lines, of one kind (such as "round", "lost") or all of them."""
+        """The ledger's lines, of one kind (such as "round", "client_crashed") or all of them."""
         with open(os.path.join(self.directory, "ledger.jsonl"), encoding="utf-8") as file:
             # A line that a power cut tore is none.
             lines = [json.loads(line) for line in file if line.endswith("\n")]

@@ -41,8 +41,8 @@ def test_a_lost_client_is_tried_again_and_costs_no_bit(run, tmp_path, how, cause
     timeout = {"client_timeout": 5} if how == "sleep" else {}
     # The file that ends the fault is written by the client, which isolation would refuse.
     disturbed = run(client=faulty("train", how, tmp_path / "once"), isolation="off", **timeout)
-    (lost,) = disturbed.events("lost")
-    assert {**lost["cause"], **cause} == lost["cause"] and lost["client"] == 1 and lost["then"] == "retried"
+    (crash,) = disturbed.events("client_crashed")
+    assert {**crash["cause"], **cause} == crash["cause"] and crash["client"] == 1 and crash["then"] == "retried"
     assert "these are its last words" in (tmp_path / "runs" / "faulty-1" / "clients" / "001.log").read_text()
     assert disturbed.summary["weights_sha256"] == run(client=faulty("never", how)).summary["weights_sha256"]
 
@@ -51,7 +51,7 @@ def test_what_a_model_raises_is_one_sentence(run):
     with pytest.raises(fedpipe.RunError) as error:
         run(client=faulty("train", "raise"), on_failure="abort")
     says = "the model raised ZeroDivisionError in train_epoch: division by zero and more"
-    assert error.value.exit_code == 6 and str(error.value).startswith("client 1 was lost in round 2 after ")
+    assert error.value.exit_code == 6 and str(error.value).startswith("client 1 crashed in round 2 after ")
     assert f" s: {says}" in str(error.value) and len(str(error.value)) < 400
     # The place is the user's line, after the text.
     assert '(faulty.py, line 25: raise ZeroDivisionError("division\\nby zero " + "and more " * 100))' in str(error.value)

@@ -39,7 +39,7 @@ def test_a_crash_in_a_run_that_ends_well_is_a_warning(run, tmp_path):
     with pytest.warns(fedpipe.RunWarning) as warned:
         done = run(client=crashing(tmp_path), isolation="off", clients=2)
     (text,) = [str(warning.message) for warning in warned if warning.category is fedpipe.RunWarning]
-    assert re.match(r"client 1 was lost in round 2 after [0-9.]+ s: it exited with code 7", text) and "these are its last words" in text
+    assert re.match(r"client 1 crashed in round 2 after [0-9.]+ s: it exited with code 7", text) and "these are its last words" in text
     assert warned[0].filename.endswith("conftest.py") and done.summary["failures"] == 1
 
 

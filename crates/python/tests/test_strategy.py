@@ -53,7 +53,7 @@ def test_a_strategy_that_fails_ends_the_run_which_goes_on_with_its_state(run, tm
     with pytest.raises(fedpipe.RunError) as error:
         run("logreg", **flags)
     told = str(error.value)
-    assert error.value.exit_code == 6 and told.startswith("the strategy's program was lost in round 2: ") and says in told
+    assert error.value.exit_code == 6 and told.startswith("the strategy's program crashed in round 2: ") and says in told
     # The program refuses a state that is not that of round 1.
     resumed = run(resume="out", rounds=None, data=None)
     assert [line["round"] for line in resumed.events("round")] == [1, 2, 3]
@@ -65,7 +65,7 @@ def test_a_strategy_that_fails_ends_the_run_which_goes_on_with_its_state(run, tm
     ("flags", "says", "code"),
     [
         ({"strategy_program": "nonesuch"}, "there is no program nonesuch in PATH", 3),
-        ({"strategy_program": "true"}, "the strategy's program was lost before the first round: it exited with code 0", 3),
+        ({"strategy_program": "true"}, "the strategy's program crashed before the first round: it exited with code 0", 3),
         ({"strategy_program": "'"}, "--strategy-program", 2),
         ({"strategy_program": "true", "strategy": "fedadam"}, "cannot be used with", 2),
         ({"strategy_program": "true", "set": {"strategy": "fedadam"}}, "both the strategy fedadam", 2),

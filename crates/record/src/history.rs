@@ -331,7 +331,7 @@ mod tests {
     use super::*;
     use crate::{
         cause::Cause,
-        crash::{ClientCrash, Consequence},
+        crash::{ClientCrash, Consequence, Crash},
         finite::Finite,
         line::Cpu,
     };
@@ -496,16 +496,14 @@ mod tests {
 
     #[test]
     fn a_history_until_a_round_has_its_rounds_crashes_and_participants() {
-        let crash = ClientCrash {
-            round: Some(2),
-            client: Some(1),
-            process: 1,
+        let crash = Crash {
             cause: Cause::reported(FailureKind::Model, "no"),
             after_seconds: zero(),
             then: Consequence::Dropped,
             last_words: Vec::new(),
             log: None,
         };
+        let crash = ClientCrash { round: Some(2), client: Some(1), process: 1, crash };
         let history =
             read(&ledger([round(1, &[]), Line::ClientCrashed(Cow::Owned(crash)), round(2, &[0, 2, 3]), round(3, &[])]))
                 .unwrap();

@@ -99,7 +99,7 @@ fn a_lost_program_is_tried_again_and_costs_no_bit() {
     check_all(cases, |(fault, arguments, cause)| {
         let place = place();
         let run = run(&place, fault, arguments);
-        let lost = run.ledger("lost");
+        let lost = run.ledger("client_crashed");
         let [line] = lost.as_slice() else { return Err(format!("{lost:?}")) };
         let told = (&line["client"], &line["round"], &line["then"]) == (&json!(1), &json!(2), &json!("retried"));
         match told && run.weights_sha256() == whole {
@@ -121,7 +121,7 @@ fn an_answer_that_is_not_taken_costs_its_client_alone() {
     check_all(cases, |(fault, kind, says)| {
         let place = place();
         let run = run(&place, fault, "");
-        let lost = run.ledger("lost");
+        let lost = run.ledger("client_crashed");
         let [line] = lost.as_slice() else { return Err(format!("{lost:?}")) };
         let cause = &line["cause"];
         if cause["kind"] == *kind && cause["message"] == *says && run.weights_sha256() == whole {
@@ -142,7 +142,7 @@ fn a_byte_after_a_whole_answer_costs_its_client_alone() {
         let output = command.output().unwrap();
         let errors = stderr(&output);
         // The next request may arrive before the host finds the byte.
-        let [line] = &run.ledger("lost")[..] else { panic!("{errors}") };
+        let [line] = &run.ledger("client_crashed")[..] else { panic!("{errors}") };
         assert_eq!((&line["process"], &line["cause"]["kind"]), (&json!(1), &json!("protocol")), "{line}");
         match policy {
             "abort" => assert_eq!(output.status.code(), Some(6), "{errors}"),
@@ -500,7 +500,7 @@ fn a_confined_program_starts_no_process_and_ends_at_its_limit() {
         let place = place();
         let (mut command, run) = place.command(&format!("--rounds 2 --on-failure drop {arguments}"));
         let output = command.args(["--client", &format!("bash client.sh {fault} -")]).output().unwrap();
-        let lost = run.ledger("lost");
+        let lost = run.ledger("client_crashed");
         let named = lost.iter().all(|line| line["cause"] == *cause && line["last_words"].to_string().contains(words));
         if output.status.success() && lost.len() == 1 && named {
             Ok(())

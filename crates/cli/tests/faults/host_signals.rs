@@ -43,7 +43,7 @@ fn kill() -> Row {
     assert!(!ended.run.0.join("summary.json").exists());
     resume(&place, &ended.run);
     let happened = "its clients end with it; --resume goes on".into();
-    Row { happened, detected: Some(took), lost: "the round, until the resume".into() }
+    Row { happened, detected: Some(took), cost: "the round, until the resume".into() }
 }
 
 fn stop(signal: Signal, code: i32) -> Row {
@@ -63,7 +63,7 @@ fn stop(signal: Signal, code: i32) -> Row {
     assert!(run.read("result.png").starts_with(b"\x89PNG"));
     resume(&place, &run);
     let happened = format!("the results of round 1, exit code {code}; --resume goes on");
-    Row { happened, detected: Some(took), lost: "the round, until the resume".into() }
+    Row { happened, detected: Some(took), cost: "the round, until the resume".into() }
 }
 
 /// A second signal ends the host at once. Whichever signal ends the host, the run can be resumed.
@@ -73,5 +73,5 @@ fn stop_twice() -> Row {
     assert_eq!(ended.status.code(), Some(130), "{}", ended.errors);
     resume(&place, &ended.run);
     let happened = "exit code 130 at once; --resume goes on".into();
-    Row { happened, detected: Some(took), lost: "the round, until the resume".into() }
+    Row { happened, detected: Some(took), cost: "the round, until the resume".into() }
 }

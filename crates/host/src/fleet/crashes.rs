@@ -59,7 +59,7 @@ impl Fleet {
             Some(index) => self.reassign(slot, index, batch),
         };
         let client = index.and_then(|index| batch.jobs[index].client);
-        let crash = crash_of(&exit, slot, client, batch.round, then);
+        let crash = ClientCrash { round: batch.round, client, process: slot as u32, crash: exit.crash(then) };
         let sentence = crash.to_string();
         on_incident(Incident::Crashed(crash))?;
         drop(process);
@@ -107,17 +107,6 @@ impl Fleet {
     fn given_up(&self, then: Consequence) -> Consequence {
         if self.before.is_some() { Consequence::Reverted } else { then }
     }
-}
-
-fn crash_of(
-    exit: &ProcessExit,
-    slot: usize,
-    client: Option<u32>,
-    round: Option<u64>,
-    then: Consequence,
-) -> ClientCrash {
-    let ProcessExit { cause, last_words, log, after, .. } = exit.clone();
-    ClientCrash { round, client, process: slot as u32, cause, after_seconds: after.into(), then, last_words, log }
 }
 
 /// Returns the error for a failure that every process would repeat, since the model, the data or the system do not fit.

@@ -53,7 +53,7 @@ impl Fleet {
         let mut batch = Batch::new(Vec::new(), self.slots.len(), None);
         while !are_ready(self) {
             self.handle_report(&mut batch, &|_, _, _, _| Ok(()), &mut |incident| match incident {
-                Incident::Crashed(crash) => Err(Error::Round(with_last_words(&crash, &crash.last_words))),
+                Incident::Crashed(crash) => Err(Error::Round(with_last_words(&crash, &crash.crash.last_words))),
                 Incident::Done(_) => Ok(()),
             })?;
         }

@@ -77,8 +77,8 @@ impl Stage {
     fn run(&mut self, jobs: Vec<Job>, check: &Check<'_>) -> (Result<Vec<Settled>>, Vec<Crash>) {
         let mut crashes = Vec::new();
         let settled = self.fleet.run(Some(1), jobs, check, &mut |incident| {
-            if let Incident::Crashed(ClientCrash { client, then, cause, .. }) = incident {
-                crashes.push((client, then, cause.to_string()));
+            if let Incident::Crashed(ClientCrash { client, crash, .. }) = incident {
+                crashes.push((client, crash.then, crash.cause.to_string()));
             }
             Ok(())
         });
@@ -173,7 +173,7 @@ fn the_policies_drop_and_abort_give_up_at_the_first_crash() {
     assert_eq!(crashes[0].1, Consequence::Dropped);
     let (settled, crashes) = Stage::new(2, OnFailure::Abort, crash).train();
     let sentence = settled.unwrap_err().to_string();
-    assert!(sentence.starts_with("client 1 was lost in round 1") && sentence.ends_with("code 3"), "{sentence}");
+    assert!(sentence.starts_with("client 1 crashed in round 1") && sentence.ends_with("code 3"), "{sentence}");
     assert_eq!(crashes[0].1, Consequence::Aborted);
 }
 

@@ -301,10 +301,10 @@ fn answer(
     let mut crash = None;
     let settled = fleet.run(None, vec![job], &|_, _, _, _| Ok(()), &mut |incident| {
         match incident {
-            Incident::Crashed(idle) if idle.then == Consequence::Replaced => {
-                warn(&format!("the idle client was lost: {}; a fresh process takes its place", idle.cause));
+            Incident::Crashed(idle) if idle.crash.then == Consequence::Replaced => {
+                warn(&format!("the idle client crashed: {}; a fresh process takes its place", idle.crash.cause));
             }
-            Incident::Crashed(busy) => crash = Some(busy.cause.to_string()),
+            Incident::Crashed(busy) => crash = Some(busy.crash.cause.to_string()),
             Incident::Done(_) => {}
         }
         Ok(())

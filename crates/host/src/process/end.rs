@@ -9,7 +9,10 @@ use std::{
 };
 
 use fedpipe_protocol::{FrameError, Isolation};
-use fedpipe_record::cause::Cause;
+use fedpipe_record::{
+    cause::Cause,
+    crash::{Consequence, Crash},
+};
 use nix::{
     sys::signal::{Signal, killpg},
     unistd::{Pid, SysconfVar, sysconf},
@@ -52,6 +55,12 @@ impl ProcessExit {
             _ => return self,
         };
         Self { cause, ..self }
+    }
+
+    /// Returns the record of the exit as a crash with the consequence `then`.
+    pub(crate) fn crash(&self, then: Consequence) -> Crash {
+        let Self { cause, last_words, log, after, .. } = self.clone();
+        Crash { cause, after_seconds: after.into(), then, last_words, log }
     }
 
     /// Returns the exit of a process that could not be started.

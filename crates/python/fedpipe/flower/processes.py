@@ -25,7 +25,7 @@ class Processes:
         self._folder, self._environment = folder, environment
         self._running: Dict[str, "subprocess.Popen[bytes]"] = {}
         self._starts: Dict[str, int] = {}
-        # What loses its parent becomes a child of this process instead of going astray.
+        # A process whose parent has ended becomes a child of this one, which can then find and end it.
         _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
     def start(self, name: str, words: List[str]) -> "subprocess.Popen[bytes]":

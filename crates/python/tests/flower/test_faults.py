@@ -29,7 +29,7 @@ def started_as(word):
 
 def causes(results):
     """Of the losses in the ledger."""
-    return [(line["client"], line["cause"]["message"]) for line in results.ledger("lost")]
+    return [(line["client"], line["cause"]["message"]) for line in results.ledger("client_crashed")]
 
 
 def test_a_killed_worker_costs_nothing_but_time(federation, alone):
@@ -41,7 +41,7 @@ def test_a_killed_worker_costs_nothing_but_time(federation, alone):
     said = finish(local, run)
     results = Results(local.out)
     # At work it is a crash of the run; idle, the worker replaces it before its next request.
-    replaced = "the idle client was lost: killed by SIGKILL; a fresh process takes its place"
+    replaced = "the idle client crashed: killed by SIGKILL; a fresh process takes its place"
     idle = replaced in local.processes.said("worker-1")
     assert causes(results) == ([] if idle else [(1, "killed by SIGKILL")]), said
     assert results.bits() == alone(*SMALL).bits()

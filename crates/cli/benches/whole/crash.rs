@@ -33,7 +33,7 @@ pub(crate) enum State {
 
 /// Kills clients of one run and returns the milliseconds until each was detected.
 pub(crate) fn detect(place: &Place, state: State) -> Result<Vec<f64>> {
-    let out = place.scratch.path().join("lost");
+    let out = place.scratch.path().join("crash");
     let mut command = Command::new(&place.binary);
     command.arg("run").arg(&place.mlp).arg("--out").arg(&out);
     command.args(["--clients", "4", "--rounds", "1", "--epochs", "100000", "--jobs", "1"]);
@@ -57,7 +57,7 @@ fn time(client: i32, said: &mut BufReader<ChildStderr>) -> Result<f64> {
     let start = Instant::now();
     kill(Pid::from_raw(client), Signal::SIGKILL)?;
     let mut line = String::new();
-    while !line.contains(" was lost ") {
+    while !line.contains(" crashed ") {
         line.clear();
         ensure!(said.read_line(&mut line)? > 0, "the host ended");
     }
