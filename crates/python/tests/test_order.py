@@ -1,4 +1,4 @@
-"""The example order, against the test vectors of `crates/random/README.md` and its independent `vectors.py`."""
+"""The example order agrees with the test vectors of `crates/random/README.md` and with the independent `vectors.py`."""
 
 import importlib.util
 

@@ -48,7 +48,7 @@ def test_fedavg_of_ones_own_has_the_bits_of_the_built_in_one(run, tmp_path):
     ],
 )
 def test_a_strategy_that_fails_ends_the_run_which_goes_on_with_its_state(run, tmp_path, how, says):
-    # Confined, it could not leave the mark.
+    # A confined strategy could not write the mark.
     flags = {"out": "out", "rounds": 3, "isolation": "off", "strategy_program": counting(how, tmp_path / "mark"), "on_failure": "abort"}
     with pytest.raises(fedpipe.RunError) as error:
         run("logreg", **flags)
@@ -70,7 +70,7 @@ def test_a_strategy_that_fails_ends_the_run_which_goes_on_with_its_state(run, tm
         ({"strategy_program": "true", "strategy": "fedadam"}, "cannot be used with", 2),
         ({"strategy_program": "true", "set": {"strategy": "fedadam"}}, "both the strategy fedadam", 2),
         ({"strategy_program": python(PACKAGE / "examples" / "softmax.py")}, "'setup_strategy'", 3),
-        ({"client": FEDADAM, "model": None}, "this is a strategy, for --strategy-program", 3),
+        ({"client": FEDADAM, "model": None}, "this program is a strategy, for --strategy-program", 3),
     ],
 )
 def test_what_is_no_strategy_is_one_sentence(run, flags, says, code):
@@ -80,7 +80,7 @@ def test_what_is_no_strategy_is_one_sentence(run, flags, says, code):
 
 
 class Losses(Strategy):
-    """FedAvg that remembers the losses of its updates."""
+    """FedAvg with a state: the losses of its updates."""
 
     def aggregate(self, round, weights, updates, state):
         losses = np.array([update.loss for update in updates])
