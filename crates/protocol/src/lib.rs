@@ -13,9 +13,9 @@ compile_error!("frames are little-endian and read in place");
 mod constants;
 mod frame;
 mod isolation;
-mod layout;
 mod message;
 mod strategy_message;
+mod weight_layout;
 
 pub use constants::{EVALUATION_BLOCK, LAUNCH, LEDGER, PROTOCOL, WEIGHTS};
 pub use frame::{
@@ -23,9 +23,9 @@ pub use frame::{
     write, write_header,
 };
 pub use isolation::{InForce, Isolation, Level};
-pub use layout::{Layout, LayoutError};
 pub use message::{
     BlockSums, Evaluate, FailureKind, HeldPartition, Kind, OptionSpec, Place, ProgramLaunch, Purpose, Ready, Reply,
     Request, Setup, Task, Tensor, Train, Update,
 };
 pub use strategy_message::{Aggregate, StrategyReply, StrategyRequest, StrategySetup, UpdateHeader};
+pub use weight_layout::{Layout, LayoutError};

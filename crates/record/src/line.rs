@@ -13,7 +13,7 @@ use crate::{
     digest::bytes_sha256,
     experiment::Experiment,
     identity::CodeIdentity,
-    round::Round,
+    round_line::Round,
     summary::Summary,
 };
 

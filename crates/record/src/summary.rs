@@ -7,7 +7,7 @@ use crate::{
     error::{Error, Result},
     experiment::Experiment,
     finite::Finite,
-    round::Round,
+    round_line::Round,
 };
 
 /// The result of a run.

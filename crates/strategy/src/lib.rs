@@ -13,7 +13,7 @@
 pub mod convergence;
 pub mod local_optimiser;
 pub mod range;
-pub mod sample;
+pub mod sampler;
 pub mod server;
 pub mod strategy;
 pub mod table;

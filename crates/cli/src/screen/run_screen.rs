@@ -10,7 +10,7 @@ use fedpipe_host::{Event, Observer, Ready};
 use fedpipe_record::{
     crash::{ClientCrash, Consequence, StrategyCrash},
     experiment::Experiment,
-    round::Round,
+    round_line::Round,
     summary::{Stop, Summary},
 };
 use indicatif::ProgressBar;

@@ -116,7 +116,7 @@ fn an_answer_that_is_not_taken_costs_its_client_alone() {
         ("loss", "rejected", "its training loss is 1.7e308; lower --lr"),
         ("no-loss", "rejected", "its training loss is not finite; lower --lr"),
         ("huge", "rejected", "weight 0 is 3.4028235e38; lower --lr"),
-        ("part", "protocol", "its answer has a part \"more\" too many"),
+        ("part", "protocol", "its answer has the part \"more\", which was not asked for"),
     ];
     check_all(cases, |(fault, kind, says)| {
         let place = place();

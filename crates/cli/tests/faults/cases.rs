@@ -279,7 +279,7 @@ fn cases() -> Vec<Case> {
         case("too-few").reported("9 weights"),
         case("too-many").reported("11 weights"),
         close_all(),
-        case("close-all-and-sleep").unconfined().protocol("it closed its pipe and lives on"),
+        case("close-all-and-sleep").unconfined().protocol("it closed its pipe and did not exit"),
         case("garbage").protocol(r#"it starts with "what" instead of "fdp1""#),
         case("half-frame-and-exit").exit(0, "it exited with code 0 before its work was done"),
         case("huge-frame").protocol("a payload of 1152921504606846976 bytes, at most 40 were asked for"),

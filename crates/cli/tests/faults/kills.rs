@@ -49,7 +49,7 @@ fn kill_at_any_moment() -> Row {
         killed_after.extend(rounds);
     }
     let (least, most) = (killed_after.iter().min().unwrap(), killed_after.iter().max().unwrap());
-    let happened = format!("{kills} hosts killed after {least} to {most} of {ROUNDS} rounds; --resume goes on");
+    let happened = format!("{kills} hosts killed after {least} to {most} of {ROUNDS} rounds; --resume continues");
     Row { happened, detected: None, cost: "nothing: each time the same bits".into() }
 }
 

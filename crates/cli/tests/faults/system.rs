@@ -56,7 +56,7 @@ fn ends_and_goes_on(place: &Place, ended: &Ended, says: &[&str]) -> Row {
     assert!(run.read("ledger.jsonl").ends_with(b"\n") && !run.ledger("ready").is_empty());
     assert!(run.ledger("client_crashed").is_empty());
     resume(place, run);
-    let happened = format!("cannot write {}, exit code 5; --resume goes on", says[0]);
+    let happened = format!("cannot write {}, exit code 5; --resume continues", says[0]);
     Row { happened, detected: None, cost: "the round, until the resume".into() }
 }
 
@@ -88,7 +88,7 @@ fn full_disk_checkpoint() -> Row {
     let output = place.fedpipe("run --resume out").output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(run.weights_sha256(), undisturbed(large));
-    let happened = "cannot write the checkpoint, exit code 5; --resume goes on".into();
+    let happened = "cannot write the checkpoint, exit code 5; --resume continues".into();
     Row { happened, detected: None, cost: "the rounds since the last checkpoint, until the resume".into() }
 }
 

@@ -10,7 +10,7 @@ use fedpipe_record::{
 
 use crate::{
     error::{Error, Result},
-    fleet::{Fleet, Incident, OnIncident, batch::Batch},
+    fleet::{Fleet, Incident, OnIncident, job_batch::JobBatch},
     process::{end::ProcessExit, log::last_lines_of, stray::end_strays},
 };
 
@@ -38,7 +38,7 @@ impl Fleet {
         &mut self,
         slot: usize,
         exit: ProcessExit,
-        batch: &mut Batch,
+        batch: &mut JobBatch,
         on_incident: &mut OnIncident<'_>,
     ) -> Result<()> {
         // A process of this machine that stands for a client elsewhere has none of that client's limits.
@@ -85,7 +85,7 @@ impl Fleet {
 
     /// Decides the consequence for the job that a process was doing or was about to do, and queues the job again if it
     /// is retried or moved.
-    fn reassign(&self, slot: usize, index: usize, batch: &mut Batch) -> Consequence {
+    fn reassign(&self, slot: usize, index: usize, batch: &mut JobBatch) -> Consequence {
         batch.attempts[index] += 1;
         let attempts = batch.attempts[index];
         let movable = batch.jobs[index].client.is_none();

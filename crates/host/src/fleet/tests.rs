@@ -76,7 +76,7 @@ impl Stage {
     /// Runs jobs with a check; returns the results and the crashes.
     fn run(&mut self, jobs: Vec<Job>, check: &Check<'_>) -> (Result<Vec<Settled>>, Vec<Crash>) {
         let mut crashes = Vec::new();
-        let settled = self.fleet.run(Some(1), jobs, check, &mut |incident| {
+        let settled = self.fleet.do_jobs(Some(1), jobs, check, &mut |incident| {
             if let Incident::Crashed(ClientCrash { client, crash, .. }) = incident {
                 crashes.push((client, crash.then, crash.cause.to_string()));
             }
@@ -434,7 +434,7 @@ fn no_result_depends_on_the_order_of_arrival() {
         gates[order[0]].open();
         let mut arrived = Vec::new();
         let jobs = (0..4).map(training).collect();
-        let settled = stage.fleet.run(Some(1), jobs, &no_check, &mut |incident| {
+        let settled = stage.fleet.do_jobs(Some(1), jobs, &no_check, &mut |incident| {
             let Incident::Done(job) = incident else { panic!("no client crashes") };
             arrived.push(job.slot);
             order.get(arrived.len()).iter().for_each(|&&next| gates[next].open());
@@ -497,7 +497,7 @@ fn each_client_elsewhere_has_an_isolation_of_its_own_and_a_change_is_reported() 
     };
     assert_eq!(sorted(&mut fleet), [(Some(0), false), (Some(1), true)]);
     let jobs = vec![training(0), training(1)];
-    fleet.run(Some(1), jobs, &no_check, &mut |_| Ok(())).unwrap();
+    fleet.do_jobs(Some(1), jobs, &no_check, &mut |_| Ok(())).unwrap();
     assert_eq!(sorted(&mut fleet), [(Some(0), true)], "the fresh process of client 0 has another isolation");
 }
 

@@ -117,7 +117,7 @@ impl Service {
     ///
     /// # Errors
     /// [`Error::Stopped`] as the regular end, [`Error::System`] if the system fails.
-    pub fn run(&self, control: &Control, warn: &mut dyn FnMut(&str)) -> Result<()> {
+    pub fn serve_connections(&self, control: &Control, warn: &mut dyn FnMut(&str)) -> Result<()> {
         let mut served = None;
         let wakeup = control.stop.wakeup().map_err(start_failed(StartCall::Descriptor));
         let wakeup = wakeup.map_err(|error| Error::not_started("the node", &error))?;
@@ -299,7 +299,7 @@ fn answer(
     // A job of a client is never moved, so that the run's host decides the consequence of a crash.
     let job = Job { slot: 0, client: Some(0), request, weights };
     let mut crash = None;
-    let settled = fleet.run(None, vec![job], &|_, _, _, _| Ok(()), &mut |incident| {
+    let settled = fleet.do_jobs(None, vec![job], &|_, _, _, _| Ok(()), &mut |incident| {
         match incident {
             Incident::Crashed(idle) if idle.crash.then == Consequence::Replaced => {
                 warn(&format!("the idle client crashed: {}; a fresh process takes its place", idle.crash.cause));

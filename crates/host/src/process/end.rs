@@ -136,7 +136,8 @@ impl Ending {
     }
 }
 
-/// Returns the cause of an exit by itself. `kills_before` counts the container's kills before the process was started.
+/// Returns the cause of an exit that the host did not bring about. `kills_before` is the number of processes that the
+/// container had killed for want of memory before this one started.
 pub(super) fn exit_cause(status: io::Result<ExitStatus>, kills_before: u64) -> Cause {
     match status {
         Ok(status) if status.signal() == Some(libc::SIGKILL) && container::kills() > kills_before => {

@@ -21,9 +21,9 @@ use fedpipe_record::{
 use crate::{
     error::{Error, Result},
     run::{
+        code_identity::code_identity,
         directory::RunDir,
         event::{Event, Journal},
-        identity::code_identity,
         ledger::Ledger,
     },
 };
@@ -370,9 +370,9 @@ mod tests {
     }
 
     /// A round of a run whose weights are `weights`.
-    fn round(number: u64, weights: &[f32]) -> fedpipe_record::round::Round {
+    fn round(number: u64, weights: &[f32]) -> fedpipe_record::round_line::Round {
         let zero = fedpipe_record::finite::Finite::try_from(0.0).unwrap();
-        fedpipe_record::round::Round {
+        fedpipe_record::round_line::Round {
             round: number,
             accuracy: zero,
             loss: zero,
@@ -493,7 +493,10 @@ mod tests {
         let server = other(|other| std::sync::Arc::make_mut(&mut other.server).m = vec![0.5, 0.5]);
         assert!(server.contains("its server state is not that of round 1"), "{server}");
         let round = other(|other| other.meta.round = 2);
-        assert!(round.contains("it says round 2, and its place in the ledger is round 1"), "{round}");
+        assert!(
+            round.contains("its contents are of round 2, and its place in the ledger is that of round 1"),
+            "{round}"
+        );
         let place = other(|other| other.meta.ledger.bytes += 1);
         assert!(place.contains("the ledger has no such line"), "{place}");
         let start = other(|other| other.meta.ledger = fedpipe_record::line::Position::default());

@@ -14,7 +14,7 @@ use fedpipe_record::{
     finite::Finite,
     line::Position,
     names,
-    round::Round,
+    round_line::Round,
     summary::{RunFacts, Stop, Summary},
     weights::safetensors,
 };
@@ -34,7 +34,7 @@ pub(super) struct RunState {
     dataset: String,
     classes: u32,
     weights: Arc<Vec<f32>>,
-    /// The weights before the first round; none after a resume whose model begins with other weights.
+    /// The weights before the first round; none if the model of a resumed run now begins with other weights.
     initial: Option<Arc<Vec<f32>>>,
     initial_loss: Option<Finite>,
     /// Shared with the checkpoint that is being written.
@@ -181,7 +181,7 @@ impl RunState {
 
     /// Writes the results. The summary comes last: where it is, all results are.
     pub(super) fn write_results(&self, directory: &RunDir, layout: &Layout, summary: &Summary) -> Result<()> {
-        directory.write(names::WEIGHTS, &safetensors(&self.weights, layout)?)?;
+        directory.write(names::FINAL_WEIGHTS, &safetensors(&self.weights, layout)?)?;
         directory.write(names::SUMMARY, summary.to_text()?.as_bytes())
     }
 }

@@ -10,10 +10,10 @@ use fedpipe_record::{
     file::read_regular,
     history::{History, Stretch},
     names::{self, CHECKPOINTS},
-    round::Round,
+    round_line::Round,
     summary::{RunFacts, Stop, Summary},
 };
-use fedpipe_strategy::{convergence::Convergence, sample::sample};
+use fedpipe_strategy::{convergence::Convergence, sampler::sample_clients};
 
 use crate::error::{Error, Result};
 
@@ -32,9 +32,9 @@ pub(super) fn difference(directory: &Path, history: &History) -> Result<Option<S
 
 /// The difference between the final weights of the run in `directory` and those of the repeated one.
 pub(super) fn weights_difference(directory: &Path, repeated: &Path) -> Result<Option<String>> {
-    let Some(was) = read(&directory.join(names::WEIGHTS))? else { return Ok(None) };
-    let now = read(&repeated.join(names::WEIGHTS))?;
-    Ok((Some(was) != now).then(|| format!("{} does not hold the final weights", names::WEIGHTS)))
+    let Some(was) = read(&directory.join(names::FINAL_WEIGHTS))? else { return Ok(None) };
+    let now = read(&repeated.join(names::FINAL_WEIGHTS))?;
+    Ok((Some(was) != now).then(|| format!("{} does not hold the final weights", names::FINAL_WEIGHTS)))
 }
 
 /// Returns what a run cannot vouch for, a phrase each.
@@ -45,7 +45,7 @@ pub(super) fn not_vouched_for(directory: &Path, history: &History) -> Vec<String
         "the isolation that was in force".to_owned(),
         format!("{}, which is drawn from the ledger", names::PICTURE),
     ];
-    let results = [names::SUMMARY, names::WEIGHTS].into_iter().filter(|_| history.finished.is_some());
+    let results = [names::SUMMARY, names::FINAL_WEIGHTS].into_iter().filter(|_| history.finished.is_some());
     let missing = results.chain([CHECKPOINTS]).filter(|name| !directory.join(name).exists());
     phrases.extend(missing.map(|name| format!("{name}, which is missing")));
     match history.finished.as_ref().map(|summary| (&summary.stopped, summary.initial_loss)) {
@@ -81,7 +81,7 @@ fn lines(_: &Path, history: &History) -> Result<Option<String>> {
 /// Compares the participants of a round with those that it sampled.
 fn participants(experiment: &Experiment, round: &Round) -> Option<String> {
     let Round { round: number, clients, failed, participants, .. } = round;
-    let sampled = sample(experiment.seed, *number, experiment.clients, experiment.sampled_clients());
+    let sampled = sample_clients(experiment.seed, *number, experiment.clients, experiment.sampled_clients());
     let is_ascending = participants.windows(2).all(|pair| pair[0] < pair[1]);
     if !is_ascending || participants.iter().any(|client| !sampled.contains(client)) {
         return Some(format!(
