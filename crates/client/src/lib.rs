@@ -1,13 +1,13 @@
 //! The client process: loads one dylib, owns its partitions and answers requests.
 //!
-//! [`main`] runs under the name `fedpipe-client`; the module `conversation` is the conversation with the host.
+//! [`main`] runs under the name `fedpipe-client`; the module `requests` answers the host.
 
-mod conversation;
 mod inherited;
 mod launcher;
 mod lender;
 mod loader;
 mod relay;
+mod requests;
 pub mod sandbox;
 mod session;
 mod stderr;
@@ -19,9 +19,9 @@ pub use inherited::PROCESS_NAME;
 pub use loader::{LoadError, Loaded};
 pub use relay::{RELAY_NAME, relay};
 
-use conversation::serve;
 use inherited::refuse_arguments;
 use lender::Lender;
+use requests::serve;
 use sandbox::lock_in;
 use stderr::write_line;
 

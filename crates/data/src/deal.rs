@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::cache::{UsageLock, key};
 use crate::dataset::{Dataset, FILES, Portion};
-use crate::directory::{self, Directory};
+use crate::dataset_directory::{self, Directory};
 use crate::entry::{Draft, Entry};
 use crate::evict::evict;
 use crate::partition_file::FileMetadata;
@@ -200,7 +200,12 @@ impl FoundSource {
         match self {
             Self::FashionMnist => {
                 let dir = fetch::fetch_fashion_mnist(cache, progress)?;
-                directory::load(fetch::NAME, &FILES.map(|file| dir.join(file)), Portion::Whole, Some(fetch::SHA256))
+                dataset_directory::load(
+                    fetch::NAME,
+                    &FILES.map(|file| dir.join(file)),
+                    Portion::Whole,
+                    Some(fetch::SHA256),
+                )
             }
             Self::Sample => sample::load(),
             Self::Directory(directory) => directory.load(cache, progress),

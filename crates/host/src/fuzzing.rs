@@ -18,7 +18,7 @@ use fedpipe_record::cause::Cause;
 use crate::{
     fleet::Job,
     process::{
-        conversation::{Assignment, Report, converse},
+        conversation::{Assignment, ProcessReport, converse},
         end::ConversationEnd,
         scripted,
     },
@@ -53,9 +53,9 @@ pub fn hear(bytes: &[u8]) -> (usize, Option<String>) {
     let taken = AtomicUsize::new(0);
     let report = |report| {
         let (reply, parts) = match report {
-            Report::ReplyBegun => return true,
-            Report::Replied(reply, parts) => (reply, parts),
-            Report::Exited(_) => return false,
+            ProcessReport::ReplyBegun => return true,
+            ProcessReport::Replied(reply, parts) => (reply, parts),
+            ProcessReport::Exited(_) => return false,
         };
         let fit = look_at(&jobs[taken.load(Ordering::Relaxed)], &reply, parts);
         taken.fetch_add(usize::from(fit.is_ok()), Ordering::Relaxed);

@@ -39,6 +39,6 @@ pub use run::{
     reload::request_reload,
     resume,
     resume::{Resume, under_way},
-    run,
+    run_from_start,
     verify::{Outcome, Verification, VerifyRequest, verify},
 };

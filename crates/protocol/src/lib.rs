@@ -14,9 +14,9 @@ mod constants;
 pub mod feature;
 mod frame;
 mod isolation;
-mod layout;
 mod message;
 mod strategy_message;
+mod weight_layout;
 
 pub use constants::{
     ANCHOR, EVALUATION_BLOCK, LAUNCH, LEDGER, LINEAR, LOCAL, MOST_VECTORS, PROTOCOL, SCORED_ROWS, WEIGHTS,
@@ -26,9 +26,9 @@ pub use frame::{
     header_length, read, write, write_header,
 };
 pub use isolation::{InForce, Isolation, Level};
-pub use layout::{Layout, LayoutError};
 pub use message::{
     BlockSums, Evaluate, FailureKind, HeldPartition, Kind, OptionSpec, Phase, PhaseStart, Place, ProgramLaunch,
     Purpose, Ready, Reply, Request, ScoreStart, Setup, StartScore, Task, Tensor, Train, Update,
 };
 pub use strategy_message::{Aggregate, StrategyReply, StrategyRequest, StrategySetup, UpdateHeader};
+pub use weight_layout::{Layout, LayoutError};

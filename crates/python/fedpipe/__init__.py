@@ -1,4 +1,4 @@
-"""Clients of fedpipe in Python, and runs from Python. The README beside the manifest shows both."""
+"""Clients and strategies in Python, and runs from Python. `crates/python/README.md` has examples."""
 
 from .client import serve
 from .data import Batch, Examples, Partition, safetensors

@@ -1,4 +1,4 @@
-"""The conversation of a client with its host: `serve`."""
+"""A client's end of the pipe: `serve` answers the requests of the host."""
 
 from __future__ import annotations
 
@@ -26,16 +26,17 @@ Answer = Tuple[Dict[str, Any], Optional[Dict[str, np.ndarray]]]
 
 
 def serve(model: Type[Model], arguments: Optional[Sequence[str]] = None) -> None:
-    """Answers the host's requests with `model` until the pipe ends; the last line of a client's program.
+    """Answers the host's requests with `model` until the pipe ends. It is the last line of a client's program.
 
-    `arguments` end in what the host adds to the command, `<read-fd> <write-fd> <number>`; `sys.argv` is the default. What
-    the model prints goes to the run's log. Ends the process with 1 where the pipe breaks or a frame is none, and with 2
-    where no host has started it. Raises `TypeError` for what is no class of models.
+    The last three `arguments` are those that the host adds to the command, `<read-fd> <write-fd> <number>`. The default
+    is `sys.argv`. The output of the model goes to the run's log. The process exits with code 1 if the pipe breaks or a
+    frame is malformed, and with code 2 if no host started it. Raises `TypeError` if `model` is not a subclass of
+    `Model`.
     """
     if not (isinstance(model, type) and issubclass(model, Model)):
         raise TypeError(f"serve takes a subclass of fedpipe.Model, the class itself, and got {model!r}")
     reader, writer = pipes(sys.argv if arguments is None else arguments)
-    # A crash must not take with it what was printed before.
+    # Lines that were printed before a crash must be in the log.
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     with reader, writer:
         try:
@@ -45,7 +46,7 @@ def serve(model: Type[Model], arguments: Optional[Sequence[str]] = None) -> None
 
 
 def pipes(arguments: Sequence[str]) -> Tuple[BinaryIO, BinaryIO]:
-    """The two ends that the last three arguments name, not to be inherited by anybody else."""
+    """Opens the two pipes that the last three arguments name. Child processes do not inherit them."""
     try:
         read, write, _number = (int(argument) for argument in arguments[-3:])
         if min(read, write) < 3 or read == write:
@@ -64,7 +65,7 @@ def pipes(arguments: Sequence[str]) -> Tuple[BinaryIO, BinaryIO]:
 
 
 def converse(model: Type[Model], reader: BinaryIO, writer: BinaryIO) -> None:
-    """The whole conversation over any two streams; a failure is told to the host and ends it."""
+    """Holds the whole conversation over any two streams. A failure is reported to the host and ends it."""
     protocol.write(writer, {"type": "hello", "protocol": PROTOCOL})
     try:
         setup = protocol.read(reader, 0)
@@ -120,7 +121,7 @@ def _answer(session: Optional["Session"], request: Frame) -> Answer:
 
 @contextmanager
 def _understood() -> Iterator[None]:
-    """What the model raises is a failure of its own before it comes here: what is left is what the host said."""
+    """Turns an exception into a `ProtocolError`. The exceptions of the model are failures of its own already."""
     try:
         yield
     except (KeyError, TypeError, ValueError) as error:
@@ -129,7 +130,7 @@ def _understood() -> Iterator[None]:
 
 
 def _check_class(model: Type[Model]) -> None:
-    """Raises `Refused` where an attribute of the class is of another type than `Model` says."""
+    """Raises `Refused` if an attribute of the class has another type than in `Model`."""
     for attribute in "name", "version", "summary":
         value = getattr(model, attribute)
         if not isinstance(value, str):
@@ -147,15 +148,15 @@ def _name(model: Type[Model]) -> str:
 
 
 class Session:
-    """A model at work: what a client does between `ready` and the end of its pipe."""
+    """A model and its data, from `ready` to the end of the pipe."""
 
     def __init__(self, model: Type[Model], setup: Mapping[str, Any], data: Mapping[str, Any]) -> None:
         self.seed: int = setup["seed"]
         task = Task(tuple(data["task"]["shape"]), data["task"]["classes"])
         self.partitions = {held["client"]: _open(held["path"], task) for held in data["partitions"]}
         self.test = _open(data["test"], task)
-        # What the contents must have. The partition of a process that has one is checked at once, other data at their first
-        # use: of many clients most are not sampled, and of many processes few evaluate.
+        # The expected hashes of data that are not checked yet. An only partition is checked at once, other data at their
+        # first use: most of many clients are not sampled, and few of many processes evaluate.
         self._unchecked: Dict[int, Optional[str]] = {held["client"]: held.get("sha256") for held in data["partitions"]}
         self._unchecked_test: Optional[str] = setup.get("test_sha256")
         if len(self.partitions) == 1:
@@ -167,7 +168,7 @@ class Session:
         self.payload = 4 * sum(tensor.size for tensor in self.layout)
 
     def weights(self) -> np.ndarray:
-        """The model's weights as they are now: flat, in layout order."""
+        """Returns the model's current weights: flat, in layout order."""
         arrays = _of_model("weights", self.model.weights)
         if not isinstance(arrays, Mapping):
             raise wrong_result(self.model, "weights", arrays, "the arrays of the weights by name")
@@ -198,7 +199,7 @@ class Session:
         self.partitions[client].check_sha256(self._unchecked.pop(client, None))
 
     def train(self, asked: Mapping[str, Any]) -> Dict[str, Any]:
-        """The local epochs of one round; the new weights are then had from `weights`."""
+        """Trains the local epochs of one round and returns the update. `weights` then returns the new weights."""
         client, round = asked["client"], asked["round"]
         if client not in self.partitions:
             raise ProtocolError(f"this client does not hold the partition of client {client}")
@@ -267,9 +268,9 @@ def _epoch(asked: Mapping[str, Any], seed: int, number: int) -> Epoch:
 
 
 def _layout(model: Model) -> List[Tensor]:
-    """The model's layout, each tensor with a shape of whole numbers."""
+    """Returns the model's layout. The shape of each tensor has whole numbers."""
     due = "a list of fedpipe.Tensor(name, shape)"
-    # The default looks at the weights.
+    # The default layout is made of the weights.
     if type(model).layout is Model.layout:
         arrays = _of_model("weights", model.weights)
         if not isinstance(arrays, Mapping):
@@ -281,11 +282,11 @@ def _layout(model: Model) -> List[Tensor]:
     try:
         return [Tensor(t.name, tuple(operator.index(n) for n in t.shape), t.kind, t.place) for t in layout]
     except TypeError as error:
-        raise ModelError(f"{type(model).__name__}.layout has a tensor whose shape is no tuple of whole numbers: {error}") from None
+        raise ModelError(f"{type(model).__name__}.layout has a tensor whose shape is not a tuple of whole numbers: {error}") from None
 
 
 def _check_report(model: Model, report: Any) -> None:
-    """Raises `ModelError` for what is no whole report of `train_epoch`."""
+    """Raises `ModelError` if `report` is not a whole report of `train_epoch`."""
     if not isinstance(report, Report):
         raise wrong_result(model, "train_epoch", report, "its fedpipe.Report")
     name, steps, accumulation = type(model).__name__, report.steps, report.accumulation
@@ -296,14 +297,14 @@ def _check_report(model: Model, report: Any) -> None:
 
 
 def _checked(model: Model, method: str, sums: Any) -> Sums:
-    """The sums with numbers of Python's own; raises `ModelError` for others, and for a loss that JSON does not have."""
+    """Returns the sums as numbers of Python. Raises `ModelError` if a sum is not a number or the loss is not finite."""
     if not isinstance(sums, Sums):
         due = "its fedpipe.Sums" if method == "evaluate" else "a fedpipe.Report whose `sums` are fedpipe.Sums"
         raise wrong_result(model, method, sums, due)
     try:
         checked = Sums(float(sums.loss_sum), int(sums.correct), int(sums.examples))
     except (TypeError, ValueError, OverflowError) as error:
-        raise ModelError(f"{type(model).__name__}.{method} returned sums that are no numbers: {sums!r}") from error
+        raise ModelError(f"{type(model).__name__}.{method} returned sums that are not numbers: {sums!r}") from error
     if not math.isfinite(checked.loss_sum):
         raise ModelError(f"the loss became {checked.loss_sum} in {method}; try a lower --lr")
     if checked.examples == 0:
@@ -313,7 +314,7 @@ def _checked(model: Model, method: str, sums: Any) -> Sums:
 
 
 def _of_model(what: str, call: Callable[..., Any], *arguments: Any, kind: Type[Failure] = ModelError) -> Any:
-    """Returns what the model's code returns; what it raises is one sentence for the host, with the traceback in the log."""
+    """Calls the model's code. An exception becomes one sentence for the host, and its traceback goes to the log."""
     try:
         return call(*arguments)
     except (DataError, ProtocolError):
@@ -325,4 +326,4 @@ def _of_model(what: str, call: Callable[..., Any], *arguments: Any, kind: Type[F
         raise kind(faults.raised("the model", what, error)) from error
 
 
-faults.log_what_nobody_catches()
+faults.log_uncaught()

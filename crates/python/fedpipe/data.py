@@ -1,4 +1,4 @@
-"""Partition files, mapped: safetensors with `examples` U8 or F32 (n, shape…) and `labels` U32 (n)."""
+"""Mapped partition files: safetensors with `examples` U8 or F32 (n, shape…) and `labels` U32 (n)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _DTYPES: Dict[str, np.dtype] = {
 
 @dataclass(frozen=True)
 class Batch:
-    """Examples that are trained on, or evaluated, together."""
+    """Examples that the model trains on, or evaluates, together."""
 
     inputs: np.ndarray
     """Scaled: (batch, shape…), float32."""
@@ -36,7 +36,7 @@ class Batch:
 
 
 class Examples:
-    """Labelled examples, and the order in which to visit them. Rows stay in the mapped file until they are asked for."""
+    """Labelled examples and the order in which to visit them. A row is read from the mapped file when it is needed."""
 
     def __init__(self, rows: np.ndarray, labels: np.ndarray, order: np.ndarray) -> None:
         """`rows` (n, shape…) uint8 or float32, `labels` (n), `order` (visited) row indices."""
@@ -51,44 +51,45 @@ class Examples:
         return self._rows.shape[1:]
 
     def all(self) -> Batch:
-        """All examples at once, in order: memory for len(self) rows of float32."""
+        """Returns all examples at once, in order. They take memory for len(self) rows of float32."""
         return self._batch(self._order)
 
     def batches(self, size: int) -> Iterator[Batch]:
-        """Batches of `size` examples in order; the last may be shorter. For evaluation; training uses `Epoch.batches`."""
+        """Yields batches of `size` examples in order; the last may be shorter. Training uses `Epoch.batches`
+        instead."""
         for start in range(0, len(self._order), size):
             yield self._batch(self._order[start : start + size])
 
     def _batch(self, order: np.ndarray) -> Batch:
         inputs = self._rows[order]
         if inputs.dtype == np.uint8:
-            # One division, correctly rounded everywhere.
+            # One division is rounded in the same way on every machine.
             inputs = inputs.astype(np.float32) / np.float32(255)
         return Batch(inputs, self._labels[order].astype(np.int64))
 
 
 class Partition:
-    """A partition file, mapped. It must not change while it is."""
+    """A mapped partition file. The file must not change while it is mapped."""
 
     def __init__(self, path: Union[str, os.PathLike]) -> None:
-        """Raises `DataError` where the file cannot be read, or is no partition."""
+        """Maps the file. Raises `DataError` if it cannot be read, or is not a partition."""
         tensors = safetensors(path)
         self.path = os.fspath(path)
         for name in "examples", "labels":
             if name not in tensors:
-                raise DataError(f"{self.path} is no partition: it has no tensor `{name}`")
+                raise DataError(f"{self.path} is not a partition: it has no tensor `{name}`")
         self.rows, self.labels = tensors["examples"], tensors["labels"]
         if self.rows.dtype not in (_DTYPES["U8"], _DTYPES["F32"]) or self.labels.dtype != _DTYPES["U32"]:
-            raise DataError(f"{self.path} is no partition: `examples` must be U8 or F32, `labels` U32")
+            raise DataError(f"{self.path} is not a partition: `examples` must be U8 or F32, `labels` U32")
         if self.rows.ndim == 0 or self.labels.ndim != 1 or len(self.rows) != len(self.labels):
             shapes = f"`examples` has the shape {self.rows.shape} and `labels` {self.labels.shape}"
-            raise DataError(f"{self.path} is no partition: {shapes}, not (n, …) and (n)")
+            raise DataError(f"{self.path} is not a partition: {shapes}, not (n, …) and (n)")
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def check(self, shape: Tuple[int, ...], classes: int) -> None:
-        """Raises `DataError` where the examples are not of `shape` or a label is not below `classes`."""
+        """Raises `DataError` if the examples have another shape than `shape`, or a label is not below `classes`."""
         if self.rows.shape[1:] != shape:
             raise DataError(f"{self.path} has examples of shape {self.rows.shape[1:]}, the task says {shape}")
         beyond = np.flatnonzero(self.labels >= classes)
@@ -97,13 +98,14 @@ class Partition:
             raise DataError(f"{self.path} has the label {label} at row {beyond[0]}, only 0 to {classes - 1} exist")
 
     def sha256(self) -> str:
-        """SHA-256 of the labels and then the examples, little-endian, in hexadecimal: whatever else the file holds."""
+        """Returns the SHA-256 of the labels and then the examples, little-endian, in hexadecimal. Nothing else
+        counts."""
         digest = hashlib.sha256(np.ascontiguousarray(self.labels))
         digest.update(np.ascontiguousarray(self.rows))
         return digest.hexdigest()
 
     def check_sha256(self, expected: Optional[str]) -> None:
-        """Raises `DataError` where `sha256` is not `expected`; checks nothing where that is None."""
+        """Raises `DataError` if `sha256` differs from `expected`. Checks nothing if `expected` is None."""
         if expected is None:
             return
         found = self.sha256()
@@ -115,14 +117,14 @@ class Partition:
             )
 
     def examples(self, order: Optional[np.ndarray] = None) -> Examples:
-        """The rows that `order` names, in that order; all of them, as they lie, without one."""
+        """Returns the rows that `order` names, in that order. Without `order`, returns all rows in the file's order."""
         return Examples(self.rows, self.labels, np.arange(len(self)) if order is None else order)
 
 
 def safetensors(path: Union[str, os.PathLike]) -> Dict[str, np.ndarray]:
-    """The tensors of a safetensors file by name, mapped and read-only; copied where not aligned.
+    """Returns the tensors of a safetensors file by name, read-only. A tensor is mapped, or copied if it is not aligned.
 
-    Raises `DataError` naming what is wrong with the file.
+    Raises `DataError` with the fault of the file.
     """
     try:
         size = os.path.getsize(path)
@@ -132,11 +134,11 @@ def safetensors(path: Union[str, os.PathLike]) -> Dict[str, np.ndarray]:
     try:
         return tensors(raw)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise DataError(f"{os.fspath(path)} is no safetensors file: {error}") from error
+        raise DataError(f"{os.fspath(path)} is not a safetensors file: {error}") from error
 
 
 def tensors(raw: np.ndarray) -> Dict[str, np.ndarray]:
-    """The tensors in the bytes of a safetensors file, flat uint8; a `ValueError` or the like where they are none."""
+    """Returns the tensors in the bytes of a safetensors file. Raises `ValueError` or the like for other bytes."""
     length = int.from_bytes(raw[:8].tobytes(), "little")
     if len(raw) < 8 or length > len(raw) - 8:
         raise ValueError(f"a header of {length} bytes in {len(raw)}")

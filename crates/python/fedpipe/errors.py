@@ -1,18 +1,18 @@
-"""What goes wrong in a client, by what the host is told of it."""
+"""The failures that a client reports to its host, by their kind in the protocol."""
 
 from __future__ import annotations
 
 
 class Failure(Exception):
-    """Ends the client; the host shows its one sentence. `kind` is as the protocol has it."""
+    """Ends the client. The host shows its text, one sentence. `kind` is the word of the protocol."""
 
     kind = "model"
 
 
 class ModelError(Failure):
-    """The model cannot do what it is asked to: raise it with one sentence that has the value, the reason and the remedy.
+    """The model cannot carry out a request. The text is one sentence with the value, the reason and the remedy.
 
-    Raised by a constructor, it means that the options or the task are refused.
+    If a constructor raises it, the model refuses its options or its task.
     """
 
 
@@ -29,7 +29,7 @@ class DataError(Failure):
 
 
 class ProtocolError(Failure):
-    """The host said something that this client does not understand."""
+    """The host sent a message that this client does not understand."""
 
     kind = "protocol"
 

@@ -1,4 +1,4 @@
-"""Faults in a user's code as sentences: the line that raised, and the method that returned something else."""
+"""Sentences about faults in a user's code: the line that raised, or the method that returned a wrong type."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _LIBRARIES = _library_folders()
 
 
 def users_frame(trace: Optional[TracebackType]) -> Optional[traceback.FrameSummary]:
-    """The innermost frame in the user's own code: neither in a library nor in this package.
+    """Returns the innermost frame in the user's own code, which is neither in a library nor in this package.
 
-    For code that is all in libraries, the innermost frame outside this package; None where there is none.
+    If all code is in libraries, returns the innermost frame outside this package, or None if there is none.
     """
     frames = [frame for frame in traceback.extract_tb(trace) if not _is_ours(frame.filename)]
     own = [frame for frame in frames if not _is_library(frame.filename)]
@@ -53,8 +53,8 @@ def _is_library(path: str) -> bool:
 
 
 def raised(who: str, what: str, error: Exception) -> str:
-    """One sentence for an exception of the user's code: its type, its text and the user's line."""
-    # Some exceptions print whole arrays; the log has all of it.
+    """Returns one sentence for an exception of the user's code: its type, its text and the user's line."""
+    # Some exceptions print whole arrays. The log has the whole text.
     text = textwrap.shorten(str(error), LONGEST, placeholder=" …") or "no message"
     frame = users_frame(error.__traceback__)
     return f"{who} raised {type(error).__name__} in {what}: {text}{_place(frame)}"
@@ -68,7 +68,7 @@ def _place(frame: Optional[traceback.FrameSummary]) -> str:
 
 
 def log(error: BaseException) -> None:
-    """Prints the traceback to standard error. Its last three lines are the user's frame and the error: fedpipe shows them."""
+    """Prints the traceback to standard error. fedpipe shows the last three lines: the user's frame and the error."""
     traceback.print_exception(type(error), error, error.__traceback__)
     frame = users_frame(error.__traceback__)
     last = traceback.extract_tb(error.__traceback__)[-1:]
@@ -82,8 +82,8 @@ def log(error: BaseException) -> None:
     print(f"{type(error).__name__}: {text}", file=sys.stderr)
 
 
-def log_what_nobody_catches() -> None:
-    """Has `log` print the exceptions that end the process, in a process that a host started."""
+def log_uncaught() -> None:
+    """Installs `log` for uncaught exceptions, if a host started this process."""
 
     def hook(kind: Type[BaseException], error: BaseException, trace: Optional[TracebackType]) -> None:
         if issubclass(kind, KeyboardInterrupt):
@@ -91,13 +91,13 @@ def log_what_nobody_catches() -> None:
         else:
             log(error)
 
-    # The host names each of its processes in the environment.
+    # The host sets this variable for each process that it starts.
     if "FEDPIPE_CLIENT" in os.environ and sys.excepthook is sys.__excepthook__:
         sys.excepthook = hook
 
 
 def wrong_result(owner: Any, method: str, result: Any, due: str) -> ModelError:
-    """The error for a method of the user's that returned `result` where `due` is expected."""
+    """Returns the error for a method of the user's that returned `result` instead of `due`."""
     returned = "None" if result is None else _described(result)
     hint = "; is a `return` missing?" if result is None else ""
     sentence = f"{type(owner).__name__}.{method} returned {returned}, and must return {due}{hint}"

@@ -1,4 +1,4 @@
-"""Initial weights, the same values as those of the Rust models."""
+"""Initial weights with the same values as those of the Rust models."""
 
 from __future__ import annotations
 
@@ -13,23 +13,25 @@ from .order import chacha8
 
 
 def he_normal(shape: Tuple[int, ...], inputs: int, seed: int, tensor: int) -> np.ndarray:
-    """He's normal distribution, mean 0 and variance 2 / `inputs` (He 2015, eq. 10), for layers followed by ReLU.
+    """Draws float32 weights from He's normal distribution, for layers followed by ReLU (He 2015, eq. 10).
 
-    `tensor` is the tensor's number in its layout. The values are those of `fedpipe_nn` (`crates/nn/src/init.rs` has the
-    rule), so that a model of the same shape starts from the same weights under the same seed; float32.
+    The mean is 0 and the variance 2 / `inputs`. `tensor` is the number of the tensor in its layout. The values are
+    those of `fedpipe_nn` (`crates/nn/src/init.rs`): the same shape and seed give the same weights.
     """
     count = math.prod(shape)
     words = chacha8(struct.pack("<Q8sQQ", seed, b"nn-init\0", tensor, 0), 2 * count).astype(np.uint64)
     units = (((words[0::2] | words[1::2] << np.uint64(32)) >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
-    # The quantile by algorithm AS 241, as in Rust.
+    # `NormalDist` computes the quantile by algorithm AS 241, as the Rust code does.
     quantile = NormalDist().inv_cdf
     values = np.array([quantile(unit) for unit in units.tolist()])
     return (math.sqrt(2 / inputs) * values).astype(np.float32).reshape(shape)
 
 
 def dense_layers(widths: Sequence[int], seed: int) -> Dict[str, np.ndarray]:
-    """The initial weights of dense layers from each of `widths` to the next, by name: `dense1.weight` (inputs, outputs),
-    `dense1.bias` (outputs), and so on. Layout and values are those of the model `mlp` under the same seed.
+    """Returns the initial weights of dense layers between consecutive `widths`, by name.
+
+    The names and shapes are `dense1.weight` (inputs, outputs), `dense1.bias` (outputs), and so on. Layout and values
+    are those of the model `mlp` under the same seed.
     """
     tensors = {}
     for number, (inputs, outputs) in enumerate(zip(widths, widths[1:])):

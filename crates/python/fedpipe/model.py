@@ -1,4 +1,4 @@
-"""What the author of a client sees: `Model` to subclass, and what its methods take and give."""
+"""The interface for the author of a client: `Model` to subclass, and the types of its methods."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .data import Batch, Examples
 from .errors import ModelError
 
 Arrays = Mapping[str, np.ndarray]
-"""Arrays by the names of the layout."""
+"""Arrays by the names in the layout."""
 
 
 @dataclass(frozen=True)
@@ -28,16 +28,16 @@ class Option:
 
 @dataclass(frozen=True)
 class Task:
-    """What the data ask of a model."""
+    """The task of a model: the shape of its examples and its classes."""
 
     shape: Tuple[int, ...]
-    """Of one example, such as (28, 28)."""
+    """The shape of one example, such as (28, 28)."""
     classes: int
-    """Labels are below this."""
+    """The number of classes. A label is below it."""
 
     @property
     def inputs(self) -> int:
-        """How many values one example has."""
+        """The number of values in one example."""
         return math.prod(self.shape)
 
 
@@ -48,29 +48,31 @@ class Tensor:
     name: str
     shape: Tuple[int, ...]
     kind: str = "param"
-    """`param`: trained by gradients. `buffer`: a running statistic, averaged, never moved by a server optimiser."""
+    """`param`: trained by gradients. `buffer`: a running statistic, which is averaged and not changed by a server
+    optimiser."""
     place: str = "shared"
-    """`shared`: averaged over the clients. `local`, kept by each client for itself, is refused by this version."""
+    """`shared`: averaged over the clients. `local`: kept by each client. This version refuses `local`."""
 
     @property
     def size(self) -> int:
-        """How many weights it has."""
+        """The number of weights in the tensor."""
         return math.prod(self.shape)
 
 
 class Options(Dict[str, str]):
-    """The options of a model, defaults filled in. The methods raise `ModelError` for a value that does not fit."""
+    """The options of a model, with defaults for those that are not set. The methods raise `ModelError` for a wrong
+    value."""
 
     def integer(self, key: str) -> int:
-        """The option as a whole number."""
+        """Returns the option as a whole number."""
         return self._parse(key, self[key], int)
 
     def number(self, key: str) -> float:
-        """The option as a number."""
+        """Returns the option as a number."""
         return self._parse(key, self[key], float)
 
     def integers(self, key: str) -> List[int]:
-        """The option as whole numbers between commas; an empty value is an empty list."""
+        """Returns the option as a list of whole numbers, which commas separate. An empty value is an empty list."""
         return [self._parse(key, item, int) for item in self[key].split(",") if self[key]]
 
     @staticmethod
@@ -79,19 +81,19 @@ class Options(Dict[str, str]):
             return kind(text)
         except ValueError:
             what = "a whole number" if kind is int else "a number"
-            raise ModelError(f'model option {key}: "{text}" does not fit: it is not {what}') from None
+            raise ModelError(f'model option {key}: "{text}" is not {what}') from None
 
 
 @dataclass
 class Sums:
-    """Sums over examples, so that parts can be merged."""
+    """Sums over examples: the loss, the correct predictions, the number."""
 
     loss_sum: float = 0.0
     correct: int = 0
     examples: int = 0
 
     def add(self, loss_sum: float, correct: int, examples: int) -> None:
-        """Adds a batch. Raises `ModelError` for a loss that is not finite: ReLU hides NaN from the weights."""
+        """Adds a batch. Raises `ModelError` if the loss is not finite, since ReLU may hide NaN in the weights."""
         if not math.isfinite(loss_sum):
             raise ModelError(f"the loss became {float(loss_sum)} after {self.examples} of the examples; try a lower --lr")
         self.loss_sum += float(loss_sum)
@@ -101,63 +103,67 @@ class Sums:
 
 @dataclass
 class Report:
-    """What an epoch of training did."""
+    """The report of an epoch of training."""
 
     sums: Sums = field(default_factory=Sums)
-    """Over the examples, each scored before the step that it took part in."""
+    """The sums over the examples. Each example is scored before the step that it took part in."""
     steps: int = 0
-    """Mini-batches trained on."""
+    """The number of mini-batches that were trained on."""
     accumulation: Optional[float] = None
-    """‖a‖₁ in this round so far, of a solver that does not follow `Epoch.optimiser`; None: as `Epoch.accumulation` has it."""
+    """‖a‖₁ in this round so far, for a solver that does not follow `Epoch.optimiser`. None stands for
+    `Epoch.accumulation`."""
 
 
 @dataclass(frozen=True)
 class Epoch:
     """The rules of one local epoch.
 
-    A model needs three things of it: `batches`, `correct` between gradient and step, and the learning rate with the
-    optimiser. With these it supports every algorithm of the host.
+    A model uses three parts of it: `batches`, `correct` between gradient and step, and the learning rate with the
+    optimiser. It then supports every algorithm of the host.
     """
 
     learning_rate: float
     batch_size: int
     optimiser: Dict[str, Any] = field(default_factory=lambda: {"name": "sgd"})
-    """Such as {"name": "sgd", "momentum": 0.9}; refuse one that the model does not know."""
+    """The local optimiser, such as {"name": "sgd", "momentum": 0.9}. A model must refuse one that it does not know."""
     seed: int = 0
-    """The run's, for the model's own randomness (such as dropout), to be keyed with the next three."""
+    """The run's seed. Together with the next three fields it is the key of the model's own randomness, such as
+    dropout."""
     client: int = 0
     round: int = 1
-    """From 1."""
+    """The number of the round, from 1."""
     epoch: int = 0
-    """Within the round, from 0: the optimiser starts afresh at 0, and goes on at the others."""
+    """The number of the epoch in the round, from 0. At 0 the optimiser starts with a fresh state, which later epochs
+    keep."""
     step_limit: Optional[int] = None
     proximal: float = 0.0
-    """μ of FedProx, 0 without the term."""
+    """μ of FedProx; 0 without the term."""
     anchor: Optional[Arrays] = None
-    """Where the proximal term pulls to."""
+    """The weights towards which the proximal term pulls."""
     linear: Optional[Arrays] = None
-    """Added to every gradient: SCAFFOLD's c - c_k, FedDyn's -g_k."""
+    """A term that is added to every gradient: c - c_k of SCAFFOLD, -g_k of FedDyn."""
     frozen: Tuple[str, ...] = ()
-    """Tensors that are not trained."""
+    """The names of tensors that are not trained."""
 
     def batches(self, examples: Examples) -> Iterator[Batch]:
-        """The mini-batches to train on, in order, as many as this epoch allows."""
+        """Yields the mini-batches to train on, in order, at most `step_limit` of them."""
         return itertools.islice(examples.batches(self.batch_size), self.step_limit)
 
     @property
     def is_plain(self) -> bool:
-        """Whether `correct` has nothing to do."""
+        """True if `correct` changes nothing."""
         return self.proximal == 0.0 and not self.linear and not self.frozen
 
     def correct(self, weights: Arrays, gradient: Arrays) -> None:
         """Turns the gradient of the loss at `weights` into that of the round's local objective, in place.
 
-        Adds μ(w - anchor) (FedProx, Li 2020, eq. 2) and the linear term, and zeroes what is not trained. Both hold float32
-        arrays by the names of the layout, or what NumPy sees as such without a copy (a PyTorch tensor on the CPU).
+        Adds μ(w - anchor) (FedProx, Li 2020, eq. 2) and the linear term, and sets the gradient of frozen tensors to 0.
+        Both arguments hold float32 arrays by the names in the layout. NumPy must see each array without a copy, as it
+        sees a PyTorch tensor on the CPU.
         """
         for name, values in gradient.items():
             g = np.asarray(values)
-            # Skipped, not multiplied by 0, so that μ = 0 has the bits of a run without the term.
+            # The term is skipped and not multiplied by 0, so that μ = 0 has the bits of a run without the term.
             if self.proximal != 0.0 and self.anchor is not None:
                 g += np.float32(self.proximal) * (np.asarray(weights[name]) - self.anchor[name])
             if self.linear:
@@ -166,9 +172,9 @@ class Epoch:
                 g[...] = 0
 
     def accumulation(self, steps: int) -> Optional[float]:
-        """‖a‖₁ (FedNova, Wang 2020, §3) after `steps` steps of this round under the optimiser; None for other than SGD.
+        """Returns ‖a‖₁ (FedNova, Wang 2020, §3) after `steps` steps of this round; None for an optimiser other than SGD.
 
-        It is the solver itself on a constant gradient 1, from 0.
+        The value is the distance that the solver moves from 0 under a constant gradient of 1.
         """
         if self.optimiser.get("name") != "sgd":
             return None
@@ -183,41 +189,42 @@ class Epoch:
 class Model(ABC):
     """A model of your own: set the class's attributes, and implement the four abstract methods.
 
-    A client process builds it once. Each request gives the weights anew, and only what they and the request say may
-    decide the result: a fresh process must give the same bits.
+    A client process builds the model once. Each request brings the weights. The result may depend only on the weights
+    and the request, since a fresh process must give the same bits.
     """
 
     name: ClassVar[str] = ""
-    """As the run's summary has it; the class's name in lower case where it is empty."""
+    """The name in the run's summary. If it is empty, the name of the class in lower case is used."""
     version: ClassVar[str] = "0.1.0"
     summary: ClassVar[str] = ""
-    """One line."""
+    """A description in one line."""
     options: ClassVar[Sequence[Option]] = ()
-    """Every key that `--model-option key=value` may name."""
+    """The options that `--model-option key=value` may set."""
 
     @abstractmethod
     def __init__(self, task: Task, options: Options, seed: int) -> None:
-        """Builds the model with its initial weights, which may depend on the three arguments alone.
+        """Builds the model with its initial weights, which may depend only on the three arguments.
 
-        Raise `ModelError` for options or a task that make no sense.
+        Raises `ModelError` for options or a task that the model cannot use.
         """
 
     @abstractmethod
     def weights(self) -> Arrays:
-        """The weights by name, always the same names and shapes in the same order; they are sent as float32."""
+        """Returns the weights by name, always with the same names and shapes in the same order. They are sent as
+        float32."""
 
     @abstractmethod
     def set_weights(self, weights: Arrays) -> None:
-        """Takes weights of the names and shapes that `weights` gives. The arrays are float32 and read-only."""
+        """Sets the weights. The arrays have the names and shapes of `weights`; they are float32 and read-only."""
 
     @abstractmethod
     def train_epoch(self, examples: Examples, epoch: Epoch) -> Report:
-        """One pass over the examples, which come in the order in which to visit them."""
+        """Trains one pass over the examples, which are in the order of the visit."""
 
     @abstractmethod
     def evaluate(self, examples: Examples) -> Sums:
-        """Sums of loss and of correct predictions over the examples."""
+        """Returns the sums of loss and of correct predictions over the examples."""
 
     def layout(self) -> List[Tensor]:
-        """The tensors of the weights, in order; all of them trained and shared, unless a subclass says otherwise."""
+        """Returns the tensors of the weights, in order. By default all tensors are trained and shared."""
         return [Tensor(name, np.shape(values)) for name, values in self.weights().items()]

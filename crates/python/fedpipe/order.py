@@ -1,4 +1,4 @@
-"""The order in which a client visits its examples, which is part of the protocol (`crates/random/README.md`)."""
+"""The order in which a client visits its examples. It is part of the protocol (`crates/random/README.md`)."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ _SHUFFLE = 4
 
 
 def order(seed: int, client: int, round: int, epoch: int, n: int) -> np.ndarray:
-    """The rows 0 to `n` - 1 in the order of local epoch `epoch` (from 0) of `client` in `round`: shape (n), int64.
+    """Returns the rows 0 to `n` - 1 in the order of local epoch `epoch` (from 0) of `client` in `round`: shape (n), int64.
 
-    A Fisher–Yates shuffle, from the last index down, by ChaCha8 under a key of all that is given. 60,000 rows take
-    17 ms at best and 20 ms in the median (of 40, Python 3.11 on a quiet x86-64), nearly all of it in the swaps.
+    The order is a Fisher–Yates shuffle, from the last index down. The random words are those of ChaCha8, whose key is
+    made of the other arguments. A shuffle of 60,000 rows takes about 20 ms, nearly all of it for the swaps.
     """
     key = struct.pack("<QIIQQ", seed, _SHUFFLE, client, round, epoch)
     last = np.arange(n - 1, 0, -1, dtype=np.uint64)
     others = (chacha8(key, len(last)).astype(np.uint64) * (last + np.uint64(1))) >> np.uint64(32)
     rows = list(range(n))
-    # Each swap needs the one before; in plain lists it is four times as fast as in arrays.
+    # Each swap depends on the one before. Swaps in a list are four times as fast as in an array.
     for i, j in zip(last.tolist(), others.tolist()):
         rows[i], rows[j] = rows[j], rows[i]
     return np.array(rows, dtype=np.int64)
 
 
 def chacha8(key: bytes, count: int) -> np.ndarray:
-    """The first `count` words of ChaCha8 under a 32-byte `key`, with a 64-bit counter from 0: shape (count), uint32."""
+    """Returns the first `count` words of ChaCha8 under a 32-byte `key`, with a 64-bit counter from 0: (count),
+    uint32."""
     blocks = -(-count // 16)
     start = np.empty((16, blocks), np.uint32)
     start[:4] = np.array([0x61707865, 0x3320646E, 0x79622D32, 0x6B206574], np.uint32)[:, None]
@@ -40,12 +41,12 @@ def chacha8(key: bytes, count: int) -> np.ndarray:
         b, c, d = (np.roll(x, -by, axis=0) for x, by in ((b, 1), (c, 2), (d, 3)))
         _quarters(a, b, c, d)
         b, c, d = (np.roll(x, by, axis=0) for x, by in ((b, 1), (c, 2), (d, 3)))
-    # Block by block.
+    # The words of a block follow one another.
     return (np.concatenate([a, b, c, d]) + start).T.ravel()[:count]
 
 
 def _quarters(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> None:
-    """Four quarter rounds of every block at once, in place."""
+    """Does four quarter rounds of all blocks at once, in place."""
     for x, y, z, by in (a, b, d, 16), (c, d, b, 12), (a, b, d, 8), (c, d, b, 7):
         x += y
         z ^= x

@@ -1,4 +1,4 @@
-"""The rounds of a run as they end, on standard error."""
+"""Shows each round of a run on standard error when it ends."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _ROUND = re.compile(r"round +(\d+)(?:/(\d+))?  (.*)")
 
 
 class Progress:
-    """Shows the lines of `fedpipe run`: with tqdm a bar, without it a line. Use it in a `with`."""
+    """Shows the rounds of `fedpipe run` as a bar if tqdm is installed, otherwise as lines. It is a context manager."""
 
     def __init__(self, wanted: Optional[bool] = None) -> None:
-        """`wanted`: None shows the rounds in a terminal and in a notebook alone."""
+        """If `wanted` is None, the rounds are shown only in a terminal and in a notebook."""
         self._terminal = sys.stderr is not None and sys.stderr.isatty()
         self._shows = (self._terminal or _in_notebook()) if wanted is None else wanted
         self._bar: Any = None
@@ -33,7 +33,7 @@ class Progress:
         return self._terminal or _in_notebook()
 
     def take(self, line: str) -> None:
-        """Shows a line of the command if it tells the end of a round."""
+        """Shows a line of the command if the line is about the end of a round."""
         ended = _ROUND.fullmatch(line) if self._shows else None
         if ended is None:
             return
@@ -57,7 +57,7 @@ def _in_notebook() -> bool:
 
 
 def _bar(rounds: Optional[int], done: int) -> Any:
-    """A bar of tqdm's, for a notebook or a terminal; None where tqdm is not installed."""
+    """Returns a bar of tqdm's for a notebook or a terminal; None if tqdm is not installed."""
     try:
         from tqdm.auto import tqdm
     except ImportError:

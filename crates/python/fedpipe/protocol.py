@@ -1,4 +1,4 @@
-"""Frames of the pipe protocol: what `crates/protocol/README.md` specifies, and nothing of what is said in them."""
+"""Reads and writes frames of the pipe protocol (`crates/protocol/README.md`). It knows none of the messages in them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PROTOCOL = 1
 """The version that `hello` carries."""
 
 EVALUATION_BLOCK = 500
-"""Test examples a block; the last block may be shorter."""
+"""The number of test examples in a block. The last block may be shorter."""
 
 WEIGHTS = "weights"
 """The name of the part that holds the flat weights."""
@@ -31,7 +31,7 @@ class EndOfPipe(Exception):
 
 
 class Malformed(Exception):
-    """What was read is no frame, or not one that was to be expected."""
+    """The bytes that were read are not a frame, or not an expected one."""
 
 
 @dataclass(frozen=True)
@@ -40,19 +40,19 @@ class Frame:
 
     body: Dict[str, Any]
     parts: Dict[str, np.ndarray] = field(default_factory=dict)
-    """By name; float32 or uint8, one-dimensional."""
+    """The parts by name: float32 or uint8, one-dimensional."""
 
     @property
     def type(self) -> str:
-        """Which message it is."""
+        """The name of the message."""
         return str(self.body.get("type"))
 
 
 def write(stream: BinaryIO, body: Mapping[str, Any], parts: Optional[Mapping[str, np.ndarray]] = None) -> None:
     """Writes one frame. `parts` are flat arrays of float32 or uint8.
 
-    Raises `ValueError` for a number in `body` that JSON does not know (NaN, an infinity), for a header above 1 MiB and
-    for an array of another type; `OSError` where the pipe broke.
+    Raises `ValueError` for a number in `body` that JSON does not have (NaN, infinity), for a header above 1 MiB, and
+    for an array of another type. Raises `OSError` if the pipe broke.
     """
     arrays = {name: np.ascontiguousarray(array) for name, array in (parts or {}).items()}
     header: Dict[str, Any] = {"body": body}
@@ -61,7 +61,7 @@ def write(stream: BinaryIO, body: Mapping[str, Any], parts: Optional[Mapping[str
     text = json.dumps(header, separators=(",", ":"), allow_nan=False).encode()
     if len(text) > MAX_HEADER:
         raise ValueError(f"a header of {len(text)} bytes, at most {MAX_HEADER} are allowed")
-    # One write for the small things: a pipe delivers it whole.
+    # The preamble and the header are one write, which a pipe delivers whole.
     stream.write(_PREAMBLE.pack(MAGIC, len(text), sum(array.nbytes for array in arrays.values())) + text)
     for array in arrays.values():
         stream.write(array.view(np.uint8).data)
@@ -69,10 +69,10 @@ def write(stream: BinaryIO, body: Mapping[str, Any], parts: Optional[Mapping[str
 
 
 def read(stream: BinaryIO, most_payload: int) -> Frame:
-    """Reads one frame, whose payload may have at most `most_payload` bytes; nothing is allocated before that is known.
+    """Reads one frame with a payload of at most `most_payload` bytes. The length is checked before memory is allocated.
 
-    Raises `EndOfPipe` where the pipe ended before the first byte, `Malformed` for everything else that is no frame, and
-    `OSError` where the pipe broke.
+    Raises `EndOfPipe` if the pipe ended before the first byte, `Malformed` for other bytes that are not a frame, and
+    `OSError` if the pipe broke.
     """
     start = stream.read(_PREAMBLE.size)
     if not start:
@@ -91,7 +91,7 @@ def read(stream: BinaryIO, most_payload: int) -> Frame:
         _refuse(f"its parts do not add up to its payload of {payload} bytes")
     arrays: Dict[str, np.ndarray] = {}
     for name, dtype, length in parts:
-        # The first of a name counts.
+        # If two parts have one name, the first counts.
         arrays.setdefault(name, _exactly(stream, length * dtype.itemsize).view(dtype))
     return Frame(body, arrays)
 
@@ -103,7 +103,7 @@ def _describe(name: str, array: np.ndarray) -> Dict[str, Any]:
 
 
 def _parse(header: np.ndarray) -> Tuple[Dict[str, Any], List[Tuple[str, np.dtype, int]]]:
-    """The body and the parts, each (name, dtype, elements), of a header."""
+    """Returns the body of a header, and its parts as (name, dtype, elements)."""
     try:
         whole = json.loads(header.tobytes())
         body, parts = whole["body"], whole.get("parts", [])
@@ -111,7 +111,7 @@ def _parse(header: np.ndarray) -> Tuple[Dict[str, Any], List[Tuple[str, np.dtype
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         _refuse(f"its header is not understood: {type(error).__name__}: {error}")
     if not isinstance(body, dict) or not all(type(length) is int and length >= 0 for _, _, length in described):
-        _refuse("its header is not understood: the body is no object, or a part's length no number")
+        _refuse("its header is not understood: the body is not an object, or the length of a part is not a number")
     return body, described
 
 

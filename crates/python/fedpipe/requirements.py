@@ -1,4 +1,4 @@
-"""A client whose framework is not installed says so to its user, in one sentence."""
+"""Reports a missing framework of a client to the user, in one sentence."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from .client import pipes
 
 @contextmanager
 def requirements(path: str) -> Iterator[None]:
-    """Surrounds the imports of a client's framework: where a module is missing, the host receives what to install.
+    """Surrounds the imports of a client's framework. If a module is missing, the host receives the command to install it.
 
-    `path` is the file that lists the requirements; relative to the program's folder. Without a host the same sentence
-    goes to standard error. The process ends with 1.
+    `path` is the file that lists the requirements, relative to the program's folder. Without a host, the sentence goes
+    to standard error. The process exits with code 1.
     """
     try:
         yield
@@ -30,7 +30,7 @@ def requirements(path: str) -> Iterator[None]:
         reader, writer = pipes(sys.argv)
         with reader, writer:
             protocol.write(writer, {"type": "hello", "protocol": protocol.PROTOCOL})
-            # The host hears no answer before it has asked.
+            # The host accepts a reply only after its request.
             protocol.read(reader, 0)
             protocol.write(writer, {"type": "failed", "kind": "cannot_open", "message": why})
         sys.exit(1)

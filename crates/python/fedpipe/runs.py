@@ -1,4 +1,4 @@
-"""Runs from Python: `run` starts the command and gives its results."""
+"""Runs from Python: `run` starts the command and returns its results."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from .progress import Progress
 Path = Union[str, "os.PathLike[str]"]
 
 GRACE = 10.0
-"""Seconds in which an interrupted command may write its results."""
+"""The seconds in which an interrupted command may write its results."""
 
 
 class RunError(Exception):
-    """The command ended with an error: its own sentence."""
+    """The command ended with an error. The text is the command's own sentence."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code
-        """As `fedpipe --help` lists them; 128 + n for signal n."""
+        """One of the codes in `fedpipe --help`; 128 + n for signal n."""
 
 
 class RunWarning(UserWarning):
-    """A run came to its end, and something went wrong on the way, such as a client that crashed."""
+    """A warning about a run that was completed, such as a client that crashed."""
 
 
 class Rounds(List[Dict[str, Any]]):
-    """The rounds of a ledger where pandas is absent: a list of dicts of which columns can be taken as of a DataFrame."""
+    """The rounds of a ledger without pandas: a list of dicts. Columns are selected as in a DataFrame."""
 
     def __getitem__(self, key: Any) -> Any:
-        """`rounds[0]` is a round, `rounds["loss"]` a list of values, `rounds[["round", "loss"]]` the rounds with these keys.
+        """Returns a round for `rounds[0]`, a list for `rounds["loss"]`, and rounds for `rounds[["round", "loss"]]`.
 
-        A round that lacks a key has None there. Raises `KeyError` for a key that no round has.
+        A round without the key has the value None. Raises `KeyError` for a key that no round has.
         """
         if isinstance(key, str):
             self._check(key)
@@ -58,20 +58,20 @@ class Rounds(List[Dict[str, Any]]):
 
 
 class Run:
-    """A run's directory and what is in it."""
+    """A run directory and its contents."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = os.fspath(directory)
 
     @property
     def summary(self) -> Dict[str, Any]:
-        """`summary.json`: accuracy, loss, weights_sha256, …"""
+        """The contents of `summary.json`: accuracy, loss, weights_sha256, …"""
         with open(os.path.join(self.directory, "summary.json"), encoding="utf-8") as file:
             return json.load(file)
 
     @property
     def ledger(self) -> Any:
-        """The rounds in `ledger.jsonl`: a pandas DataFrame where pandas is installed, `Rounds` otherwise."""
+        """The rounds in `ledger.jsonl`: a DataFrame if pandas is installed, otherwise `Rounds`."""
         rounds = self.events("round")
         try:
             import pandas
@@ -80,14 +80,14 @@ class Run:
         return pandas.DataFrame(rounds)
 
     def events(self, event: Optional[str] = None) -> List[Dict[str, Any]]:
-        """The ledger's lines, of one kind (such as "round", "lost") or all of them."""
+        """Returns the lines of the ledger: those of one event, such as "round" or "client_crashed", or all of them."""
         with open(os.path.join(self.directory, "ledger.jsonl"), encoding="utf-8") as file:
-            # A line that a power cut tore is none.
+            # A power cut may leave an incomplete last line, which does not count.
             lines = [json.loads(line) for line in file if line.endswith("\n")]
         return [line for line in lines if event in (None, line["event"])]
 
     def weights(self) -> Dict[str, np.ndarray]:
-        """The final weights by name: float32, read-only, mapped from `model.safetensors`."""
+        """Returns the final weights by name: float32, read-only, mapped from `model.safetensors`."""
         return safetensors(os.path.join(self.directory, "model.safetensors"))
 
     def __repr__(self) -> str:
@@ -108,23 +108,23 @@ def run(
 ) -> Run:
     """Runs `fedpipe run` to its end: `run("mlp", clients=4, rounds=5, partition="dirichlet:0.3")`.
 
-    `model` is a name or a path, or `client` the command of a client. `flags` are those of the command, with `_` for `-`:
-    True gives a flag alone, False and None leave it out. `binary` is the command; without it, `$FEDPIPE_BIN`, the PATH,
-    and the folder into which cargo builds the clone of this package are tried in turn. It runs in `cwd`, with `env` added
-    to the environment.
+    `model` is a name or a path. Instead of a model, `client` may be the command of a client. `flags` are those of the
+    command, with `_` for `-`. A flag with the value True has no argument; one with False or None is left out. `binary`
+    is the command. Without it, `$FEDPIPE_BIN`, the PATH, and the build folder of this clone are tried in turn. The
+    command runs in `cwd`, with `env` added to the environment.
 
-    `progress` shows the rounds on standard error: a bar where tqdm is installed, else a line; without it, in a terminal
-    and in a notebook.
+    If `progress` is True, the rounds are shown on standard error: as a bar if tqdm is installed, otherwise as lines. If
+    it is None, they are shown only in a terminal and in a notebook.
 
-    Warns with `RunWarning` of what the command warned of, such as a client that crashed. Raises `RunError` with the
-    command's sentence and exit code; `FileNotFoundError` where there is no command.
+    Each warning of the command, such as one about a client that crashed, is a `RunWarning`. Raises `RunError` with the
+    command's sentence and exit code, and `FileNotFoundError` if there is no command.
     """
     command = [find(binary), "run", *([model] if model is not None else [])]
     command += _flags({"client": client, **flags})
     for flag, pairs in ("--model-option", model_options), ("--set", set):
         for key, value in (pairs or {}).items():
             command += [flag, f"{key}={_text(value)}"]
-    # A file takes any number of warnings; a pipe that nobody reads would block the command.
+    # A file takes any number of warnings. A pipe without a reader would block the command.
     with tempfile.TemporaryFile() as errors, Progress(False if flags.get("quiet") else progress) as shown:
         directory, code = _follow(command, cwd, {**os.environ, **(env or {})}, errors, shown)
         errors.seek(0)
@@ -132,7 +132,7 @@ def run(
     if code != 0:
         raise RunError(_sentence(said, code), code if code > 0 else 128 - code)
     if directory is None:
-        raise RunError(f"{' '.join(command)} ended well and named no results", code)
+        raise RunError(f"{' '.join(command)} exited with code 0 and named no results", code)
     for text in _blocks(said):
         warnings.warn(text, RunWarning, stacklevel=2)
     return Run(os.path.join(cwd or os.getcwd(), directory))
@@ -141,9 +141,9 @@ def run(
 def _follow(
     command: Sequence[str], cwd: Optional[Path], env: Mapping[str, str], errors: Any, shown: Progress
 ) -> "tuple[Optional[str], int]":
-    """Runs the command and shows its rounds; returns the run directory that it named, and its exit code."""
+    """Runs the command and shows its rounds. Returns the run directory that it named, and its exit code."""
     directory = None
-    # In a group of its own it would outlive an interrupted notebook.
+    # The command shares this process group, since in its own group it would outlive an interrupted notebook.
     process = subprocess.Popen(command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors)
     assert process.stdout is not None
     try:
@@ -165,12 +165,12 @@ def _follow(
 
 
 def find(binary: Optional[Path] = None) -> str:
-    """The path of the command `fedpipe`. Raises `FileNotFoundError` naming where it was looked for."""
+    """Returns the path of the command `fedpipe`. Raises `FileNotFoundError` with the places that were searched."""
     for named, by in (binary, "`binary`"), (os.environ.get("FEDPIPE_BIN"), "$FEDPIPE_BIN"):
         if named:
             found = shutil.which(os.fspath(named))
             if found is None:
-                raise FileNotFoundError(f"{by} names {os.fspath(named)}, which is no program here; build it with `just build`")
+                raise FileNotFoundError(f"{by} names {os.fspath(named)}, which is not a program here; build it with `just build`")
             return os.path.abspath(found)
     found = shutil.which("fedpipe")
     if found:
@@ -184,7 +184,7 @@ def find(binary: Optional[Path] = None) -> str:
 
 
 def target() -> str:
-    """The folder into which cargo builds the clone that this package lies in: `$CARGO_TARGET_DIR`, or its `target`."""
+    """Returns the folder into which cargo builds the clone of this package: `$CARGO_TARGET_DIR`, or its `target`."""
     # This file is crates/python/fedpipe/runs.py of a clone.
     repository = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
     named = os.environ.get("CARGO_TARGET_DIR") or os.environ.get("CARGO_BUILD_TARGET_DIR")
@@ -198,7 +198,7 @@ def _flags(flags: Mapping[str, Any]) -> List[str]:
             continue
         words.append("--" + key.replace("_", "-"))
         if value is not True:
-            # In one word, so that -1 is a bad number and not a flag.
+            # Flag and value are one word, so that -1 is a wrong number and not a flag.
             words[-1] += f"={_text(value)}"
     return words
 
@@ -212,13 +212,13 @@ def _text(value: Any) -> str:
 
 
 def _sentence(said: str, code: int) -> str:
-    """The command's last error."""
+    """Returns the last error of the command."""
     errors = [line for line in said.splitlines() if line.startswith("error: ")]
     return errors[-1][len("error: ") :] if errors else said.strip() or f"it ended with {code}"
 
 
 def _blocks(said: str) -> List[str]:
-    """The warnings and errors that the command printed on its way, each with the lines that belong to it."""
+    """Returns the warnings and errors that the command printed, each with the lines that belong to it."""
     blocks: List[List[str]] = []
     for line in said.splitlines():
         if line.startswith(("warning: ", "error: ")):

@@ -20,7 +20,7 @@ from .model import Tensor
 from .protocol import PROTOCOL, WEIGHTS, Frame
 
 State = Mapping[str, np.ndarray]
-"""What a strategy remembers from one round to the next: arrays by name, empty before the first round."""
+"""The state of a strategy between rounds: arrays by name. It is empty before the first round."""
 
 _STATE = "state"
 _HEADER = ("client", "examples", "steps", "accumulation", "loss_sum")
@@ -30,19 +30,20 @@ _NAMES = {"float32": "F32", "float64": "F64", "int64": "I64", "uint32": "U32", "
 
 @dataclass(frozen=True)
 class Update:
-    """What one client gave in a round."""
+    """The update of one client in a round."""
 
     client: int
     examples: int
-    """Of its partition."""
+    """The number of examples in the client's partition."""
     steps: int
-    """Mini-batches trained on."""
+    """The number of mini-batches that the client trained on."""
     accumulation: Optional[float]
-    """‖a‖₁ of the local optimiser (FedNova); None where it has none."""
+    """‖a‖₁ of the local optimiser (FedNova); None if it is not known."""
     loss_sum: float
-    """Σ of the examples' training losses in the last local epoch, each scored before the step that it took part in."""
+    """The sum of the training losses in the last local epoch. Each example is scored before the step that it took part
+    in."""
     weights: np.ndarray
-    """Flat, in layout order: float32, read-only."""
+    """The new weights: flat, in layout order, float32, read-only."""
 
     @property
     def loss(self) -> float:
@@ -51,30 +52,32 @@ class Update:
 
 
 class Strategy(ABC):
-    """A strategy of your own. One instance serves a run; all that it is to remember goes through `state`."""
+    """A strategy of your own. Everything that it needs in a later round must be in `state`."""
 
     def __init__(self, layout: Sequence[Tensor], clients: int, seed: int) -> None:
-        """`layout`: the tensors of the flat weights; `clients`: all there are; `seed`: the run's."""
+        """`layout` has the tensors of the flat weights, `clients` is the number of all clients, `seed` is that of the
+        run."""
         self.layout, self.clients, self.seed = layout, clients, seed
 
     @abstractmethod
     def aggregate(
         self, round: int, weights: np.ndarray, updates: Sequence[Update], state: State
     ) -> Tuple[np.ndarray, State]:
-        """The new global weights, and what is to be remembered.
+        """Returns the new global weights and the new state.
 
-        `weights` are the global ones that the round began with; they and those of the updates are flat float32. The updates
-        come in the order of the clients' numbers. The result may depend on nothing but the arguments: a run that is
-        resumed has the state from its checkpoint. The state may have 16 values of 4 bytes a weight, and 1 MiB.
+        `weights` are the global weights before the round. They and the weights of the updates are flat float32. The
+        updates are in the order of the clients' numbers. The result may depend only on the arguments, since a resumed
+        run takes the state from its checkpoint. The state may have 64 bytes for each weight, and 1 MiB more.
         """
 
     def params(self) -> np.ndarray:
-        """Which weights a server optimiser may move, as flat booleans: those of kind `param`; buffers are only averaged."""
+        """Returns flat booleans, True for a weight of the kind `param`. A server optimiser changes only these
+        weights."""
         return np.repeat([tensor.kind == "param" for tensor in self.layout], [tensor.size for tensor in self.layout])
 
 
 def weighted_mean(updates: Sequence[Update]) -> np.ndarray:
-    """Σ n_k w_k / Σ n_k over the updates' examples n_k, in float64, as FedAvg has it; flat."""
+    """Returns the mean of FedAvg, Σ n_k w_k / Σ n_k, flat and in float64. n_k are the examples of an update."""
     total = np.zeros(len(updates[0].weights))
     for update in updates:
         total += float(update.examples) * update.weights.astype(np.float64)
@@ -84,10 +87,10 @@ def weighted_mean(updates: Sequence[Update]) -> np.ndarray:
 def serve_strategy(
     strategy: Callable[[Sequence[Tensor], int, int], Strategy], arguments: Optional[Sequence[str]] = None
 ) -> None:
-    """Answers the host's requests with `strategy` until the pipe ends; the last line of a strategy's program.
+    """Answers the host's requests with `strategy` until the pipe ends. It is the last line of a strategy's program.
 
-    `strategy` is a class, or what makes one of the layout, the number of clients and the seed. `arguments` are as for
-    `serve`: the program's own come first, three of the host's last.
+    `strategy` is a subclass of `Strategy`, or a function of the layout, the number of clients and the seed that returns
+    an instance. `arguments` are as for `serve`: the program's own arguments, and then the three of the host.
     """
     reader, writer = pipes(sys.argv if arguments is None else arguments)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
@@ -99,16 +102,16 @@ def serve_strategy(
 
 
 def converse(strategy: Callable[..., Strategy], reader: BinaryIO, writer: BinaryIO) -> None:
-    """The whole conversation over any two streams; a failure is told to the host and ends it."""
+    """Holds the whole conversation over any two streams. A failure is reported to the host and ends it."""
     protocol.write(writer, {"type": "hello", "protocol": PROTOCOL})
     try:
         setup = protocol.read(reader, 0)
         if setup.type != "setup_strategy":
-            raise ProtocolError(f"this is a strategy, for --strategy-program; the first request is {setup.type!r}")
+            raise ProtocolError(f"this program is a strategy, for --strategy-program; the first request is {setup.type!r}")
         layout = [Tensor(t["name"], tuple(t["shape"]), t["kind"], t["place"]) for t in setup.body["layout"]]
         made = _of_strategy("__init__", strategy, layout, setup.body["clients"], setup.body["seed"])
         if not isinstance(made, Strategy):
-            raise ModelError(f"serve_strategy takes a subclass of fedpipe.Strategy, or what makes one, and got {made!r} of it")
+            raise ModelError(f"serve_strategy takes a subclass of fedpipe.Strategy, or a function that returns an instance, and got {made!r} from it")
         protocol.write(writer, {"type": "ready_strategy"})
         while True:
             parts = _aggregate(made, protocol.read(reader, _LARGEST))
@@ -134,7 +137,7 @@ def _aggregate(strategy: Strategy, request: Frame) -> Dict[str, np.ndarray]:
 
 
 def _answer(strategy: Strategy, answer: Any) -> Dict[str, np.ndarray]:
-    """The parts of an answer; raises `ModelError` for a result of `aggregate` that is no pair of weights and state."""
+    """Returns the parts of the reply. Raises `ModelError` if `aggregate` returned no pair of weights and state."""
     due = "a pair: the new weights, and the state as a mapping of arrays by name ({} for none)"
     if not isinstance(answer, (tuple, list)) or len(answer) != 2 or not isinstance(answer[1], Mapping):
         raise wrong_result(strategy, "aggregate", answer, due)
@@ -149,7 +152,7 @@ def _answer(strategy: Strategy, answer: Any) -> Dict[str, np.ndarray]:
 
 
 def save_state(state: State) -> np.ndarray:
-    """A state as bytes, in the format of safetensors; none for an empty one: flat uint8."""
+    """Returns a state as bytes in the format of safetensors: flat uint8. An empty state has no bytes."""
     if not state:
         return np.empty(0, np.uint8)
     header: Dict[str, Any] = {}
@@ -170,7 +173,7 @@ def save_state(state: State) -> np.ndarray:
 
 
 def load_state(data: np.ndarray) -> Dict[str, np.ndarray]:
-    """What `save_state` made bytes of."""
+    """Returns the state that `save_state` turned into these bytes."""
     return tensors(data) if data.size else {}
 
 

@@ -1,4 +1,4 @@
-"""What the peers share: the command line, fedpipe's own partition files, and what is said to the driver.
+"""The shared code of the peers: the command line, fedpipe's partition files, and the lines for the driver.
 
 A peer prints a line of JSON when its clients are ready and one after each round; the driver (crates/cli/benches/whole)
 stamps them as they arrive, as it does with fedpipe's own lines, so that no clock of a peer's is involved.
@@ -12,7 +12,7 @@ import numpy as np
 
 
 def arguments(**more):
-    """The command line, the same for every peer; `more` are further flags with their defaults."""
+    """Parses the command line, which is the same for every peer. `more` are further flags with their defaults."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--train", nargs="+", required=True, help="partition files, in client order")
     parser.add_argument("--test", required=True)
@@ -28,7 +28,7 @@ def arguments(**more):
 
 
 def read(path):
-    """The images, uint8 (n, 784), and labels, int64 (n,), of a partition file (safetensors)."""
+    """Returns the images, uint8 (n, 784), and the labels, int64 (n,), of a partition file (safetensors)."""
     data = np.memmap(path, np.uint8, "r")
     length = int(data[:8].view("<u8")[0])
     header, data = json.loads(data[8 : 8 + length].tobytes()), data[8 + length :]
@@ -42,12 +42,12 @@ def read(path):
 
 
 def scaled(images):
-    """Pixels from 0 to 1."""
+    """Returns the pixels from 0 to 1."""
     return images.astype(np.float32) / np.float32(255)
 
 
 def sample(options, round_number):
-    """The clients of a round, ascending; each peer draws from the same stream (not fedpipe's)."""
+    """Returns the clients of a round, ascending. Each peer draws from the same stream, which is not fedpipe's."""
     clients = len(options.train)
     count = max(1, round(options.fraction * clients))
     chosen = np.random.default_rng([options.seed, round_number]).choice(clients, count, replace=False)
@@ -55,7 +55,7 @@ def sample(options, round_number):
 
 
 def train_all(pipes, sampled, order):
-    """What the sampled clients return, in client order; client k is served by pipe k modulo their count.
+    """Yields the results of the sampled clients, in client order. Pipe k modulo the number of pipes serves client k.
 
     A process has one order at a time: two that wait for each other to take what they send would wait for ever.
     """
@@ -74,7 +74,7 @@ def train_all(pipes, sampled, order):
 
 
 def weighted_mean(updates):
-    """FedAvg: the mean of the clients' lists of arrays by their examples; `updates` are (examples, arrays)."""
+    """Returns the mean of the clients' lists of arrays, weighted by examples. `updates` are (examples, arrays)."""
     total = sum(examples for examples, _ in updates)
     columns = zip(*(arrays for _, arrays in updates))
     shares = [examples / total for examples, _ in updates]
@@ -82,22 +82,22 @@ def weighted_mean(updates):
 
 
 def say_versions(**versions):
-    """Tells the driver what runs here."""
+    """Reports the versions of the system to the driver."""
     print(json.dumps({"versions": versions}), flush=True)
 
 
 def say_ready():
-    """Tells the driver that every client is up and has its model."""
+    """Reports to the driver that every client has its model."""
     print('{"ready": true}', flush=True)
 
 
 def say_round(round_number, accuracy):
-    """Tells the driver that a round is over, its evaluation included."""
+    """Reports to the driver that a round and its evaluation have ended."""
     print(json.dumps({"round": round_number, "accuracy": float(accuracy)}), flush=True)
 
 
 def federate(pipes, options, arrays, accuracy):
-    """FedAvg over worker processes behind `pipes`: every round trains, averages and says `accuracy(arrays)`."""
+    """Runs FedAvg over worker processes behind `pipes`. Each round trains, averages and reports `accuracy(arrays)`."""
     assert all(pipe.recv() == "ready" for pipe in pipes)
     say_ready()
     for round_number in range(1, options.rounds + 1):

@@ -13,7 +13,7 @@ from fedjax.algorithms import fed_avg
 import common
 import mlp
 
-# FedJAX 0.0.17, its last version, calls what JAX has since renamed.
+# FedJAX 0.0.17, its last version, calls functions that JAX has renamed.
 jax.tree_map = jax.tree.map
 
 
@@ -31,7 +31,7 @@ def loss(arrays, batch):
 
 
 def main():
-    """FedAvg with FedJAX's algorithm, for_each_client as it comes."""
+    """Runs FedAvg with FedJAX's algorithm and its default for_each_client."""
     from importlib.metadata import version
 
     options = common.arguments()

@@ -17,7 +17,7 @@ import mlp
 
 
 def one_thread():
-    """Before anything imports a backend."""
+    """Sets the environment. It must run before a backend is imported."""
     os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
     os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = "1"
     os.environ["TF_CPP_MIN_LOG_LEVEL"], os.environ["JAX_PLATFORMS"] = "3", "cpu"
@@ -39,20 +39,20 @@ def build(options):
 
 
 def send(pipe, thing):
-    """One pickled object, its length before it."""
+    """Writes a pickled object after its length."""
     data = pickle.dumps(thing, protocol=5)
     pipe.write(struct.pack("<Q", len(data)) + data)
     pipe.flush()
 
 
 def receive(pipe):
-    """The object, or None at the end of the pipe."""
+    """Returns the object, or None at the end of the pipe."""
     head = pipe.read(8)
     return pickle.loads(pipe.read(struct.unpack("<Q", head)[0])) if head else None
 
 
 def serve(options):
-    """A child: standard input and output are its pipes."""
+    """Runs a child, whose standard input and output are its pipes."""
     incoming, outgoing = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     images, labels = common.read(options.train[options.child])
@@ -65,7 +65,7 @@ def serve(options):
 
 
 def parent(options):
-    """FedAvg; the parent evaluates, with a model of its own."""
+    """Runs FedAvg. The parent evaluates with its own model."""
     command = [sys.executable, *sys.argv, "--child"]
     pipes = subprocess.PIPE
     children = [
@@ -87,7 +87,7 @@ def parent(options):
 
 
 def main():
-    """The parent, or with `--child N` one of its children."""
+    """Runs the parent, or one of its children with `--child N`."""
     one_thread()
     options = common.arguments(backend="tensorflow", steps=1, child=-1)
     if options.child >= 0:

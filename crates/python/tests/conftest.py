@@ -1,4 +1,4 @@
-"""Where the tests find the command and the programs that they start."""
+"""Paths of the command and of the programs that the tests start."""
 
 import importlib.util
 import os
@@ -14,13 +14,13 @@ PACKAGE = Path(__file__).parent.parent
 REPOSITORY = PACKAGE.parent.parent
 FIXTURES = PACKAGE / "tests" / "fixtures"
 
-# A client that a test starts finds the package, wherever it is started.
+# A client that a test starts finds the package from any folder.
 os.environ["PYTHONPATH"] = str(PACKAGE)
 os.environ.setdefault("FEDPIPE_BIN", os.path.join(target(), "release", "fedpipe"))
 
 
 def python(program, *words):
-    """The command of a program in Python."""
+    """Returns the command of a program in Python."""
     return shlex.join([sys.executable, str(program), *words])
 
 
@@ -34,13 +34,13 @@ def load(path):
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory):
-    """Datasets and partitions of all tests."""
+    """Sets the cache that all tests share."""
     return {"XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache"))}
 
 
 @pytest.fixture
 def run(tmp_path, cache):
-    """`fedpipe.run` on the sample, in a folder of the test's own."""
+    """Returns `fedpipe.run` for the sample, in a folder of the test's own."""
     import fedpipe
 
     def start(model=None, **flags):

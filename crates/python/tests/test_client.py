@@ -1,4 +1,4 @@
-"""Clients in Python in whole runs: the same faults, pooling and reports as for models in Rust."""
+"""Clients in Python in whole runs. Faults, pooling and reports are the same as for models in Rust."""
 
 import os
 import subprocess
@@ -37,12 +37,12 @@ def test_the_bits_do_not_depend_on_the_processes(run):
     ],
 )
 def test_a_lost_client_is_tried_again_and_costs_no_bit(run, tmp_path, how, cause):
-    # The deadline is for starting Python, too: it must be more than a loaded machine takes for that.
+    # The deadline includes the start of Python, which takes long on a busy machine.
     timeout = {"client_timeout": 5} if how == "sleep" else {}
-    # The file that ends the fault is written by the client, which isolation would refuse.
+    # The client writes the file that ends the fault. Isolation would forbid that.
     disturbed = run(client=faulty("train", how, tmp_path / "once"), isolation="off", **timeout)
-    (lost,) = disturbed.events("lost")
-    assert {**lost["cause"], **cause} == lost["cause"] and lost["client"] == 1 and lost["then"] == "retried"
+    (crash,) = disturbed.events("client_crashed")
+    assert {**crash["cause"], **cause} == crash["cause"] and crash["client"] == 1 and crash["then"] == "retried"
     assert "these are its last words" in (tmp_path / "runs" / "faulty-1" / "clients" / "001.log").read_text()
     assert disturbed.summary["weights_sha256"] == run(client=faulty("never", how)).summary["weights_sha256"]
 
@@ -51,13 +51,13 @@ def test_what_a_model_raises_is_one_sentence(run):
     with pytest.raises(fedpipe.RunError) as error:
         run(client=faulty("train", "raise"), on_failure="abort")
     says = "the model raised ZeroDivisionError in train_epoch: division by zero and more"
-    assert error.value.exit_code == 6 and str(error.value).startswith("client 1 was lost in round 2 after ")
+    assert error.value.exit_code == 6 and str(error.value).startswith("client 1 crashed in round 2 after ")
     assert f" s: {says}" in str(error.value) and len(str(error.value)) < 400
-    # The place is the user's line, after the text.
+    # The user's line follows the text.
     assert '(faulty.py, line 25: raise ZeroDivisionError("division\\nby zero " + "and more " * 100))' in str(error.value)
 
 
-# What a newcomer writes first, with one fault.
+# A beginner's first client, in which a test puts one fault.
 CLIENT = """
 import numpy as np
 import fedpipe
@@ -87,7 +87,7 @@ fedpipe.serve(Mean)
 
 
 def broken(tmp_path, whole, fault, name="mean.py"):
-    """The command of the client with a line replaced, and its file."""
+    """Returns the command of the client with a line replaced, and the path of its file."""
     assert CLIENT.count(whole) == 1
     path = tmp_path / name
     path.write_text(CLIENT.replace(whole, fault))
@@ -105,7 +105,7 @@ def test_the_client_that_the_next_tests_break_is_whole(run, tmp_path):
         ("return report\n", "return report.sums\n", "Mean.train_epoch returned a value of the type Sums, and must return its fedpipe.Report", 6),
         ("steps=1", "steps=0.5", "Mean.train_epoch reports 0.5 as steps, and must count them in whole numbers", 6),
         ("steps=1", "steps=1, accumulation=float('inf')", "Mean.train_epoch reports the accumulation inf, and must give a finite number", 6),
-        ("report.sums.add(1.0, 0, len(batch))", "report.sums = fedpipe.Sums(None, 0, 1)", "Mean.train_epoch returned sums that are no numbers: Sums(loss_sum=None", 6),
+        ("report.sums.add(1.0, 0, len(batch))", "report.sums = fedpipe.Sums(None, 0, 1)", "Mean.train_epoch returned sums that are not numbers: Sums(loss_sum=None", 6),
         ("report.sums.add(1.0, 0, len(batch))", "report.sums = 3", "must return a fedpipe.Report whose `sums` are fedpipe.Sums", 6),
         ("        report.sums.add(1.0, 0, len(batch))\n", "", "Mean.train_epoch returned sums over no examples; call report.sums.add", 6),
         ("report.sums.add(1.0, 0, len(batch))", "report.sums.loss_sum = float('nan')", "the loss became nan in train_epoch; try a lower --lr", 6),
@@ -118,7 +118,7 @@ def test_the_client_that_the_next_tests_break_is_whole(run, tmp_path):
         ('return {"mean": self.mean}', 'return self.mean', "Mean.weights returned a ndarray of the shape (784,), and must return the arrays", 3),
         ('return {"mean": self.mean}', 'return {"mean": ["a"]}', "the weights 'mean' are of the type <U1, not of numbers", 6),
         ('    def weights(self):', '    def layout(self):\n        pass\n\n    def weights(self):', "Mean.layout returned None, and must return a list of fedpipe.Tensor", 3),
-        ('    def weights(self):', '    def layout(self):\n        return [fedpipe.Tensor("mean", 784)]\n\n    def weights(self):', "Mean.layout has a tensor whose shape is no tuple of whole numbers", 3),
+        ('    def weights(self):', '    def layout(self):\n        return [fedpipe.Tensor("mean", 784)]\n\n    def weights(self):', "Mean.layout has a tensor whose shape is not a tuple of whole numbers", 3),
         ("class Mean(fedpipe.Model):", "class Mean(fedpipe.Model):\n    options = ['lr']", "Mean.options must be a list of fedpipe.Option", 3),
         ("class Mean(fedpipe.Model):", "class Mean(fedpipe.Model):\n    version = 1", "Mean.version is 1, and must be a text", 3),
         ("fedpipe.serve(Mean)", "fedpipe.serve(Mean(None, None, 0))", "serve takes a subclass of fedpipe.Model, the class itself, and got <", 3),
@@ -132,7 +132,7 @@ def test_a_result_of_another_type_is_one_sentence_that_names_the_method(run, tmp
 
 
 def told(run, **flags):
-    """What the command prints to standard error for a run that fails, and its exit code."""
+    """Returns the standard error and the exit code of the command for a run that fails."""
     process = subprocess.run(
         [os.environ["FEDPIPE_BIN"], "run", "--data", "sample", "--out", "out", *fedpipe.runs._flags(flags)],
         **{"capture_output": True, "text": True, **run},
@@ -141,21 +141,21 @@ def told(run, **flags):
 
 
 def test_a_typo_is_told_once_with_the_users_line(tmp_path, cache):
-    """NumPy raises, and the line is the user's: once for four clients and the second try of each."""
+    """NumPy raises, and the error has the user's line, once for four clients and both attempts of each."""
     client = broken(tmp_path, "self.mean += batch.inputs.reshape(len(batch), -1)", "self.mean += np.dot(batch.inputs, self.mean)")
     where = {"cwd": tmp_path, "env": {**os.environ, **cache}}
     lines, code = told(where, client=client, clients=4)
     text = "\n".join(lines)
     place = "(mean.py, line 18: self.mean += np.dot(batch.inputs, self.mean).mean(axis=0))"
-    # The first crash, and why the round failed.
+    # The first crash, and the reason why the round failed.
     assert text.count(place) == 2 and len(lines) <= 14, text
     words = [line[4:].strip() for line in lines if line.startswith("  | ")]
     assert words[0] == f'File "{tmp_path / "mean.py"}", line 18, in train_epoch', words
     assert words[1].startswith("self.mean += np.dot(") and words[2].startswith("ValueError: shapes ") and len(words) == 3
-    # Which client is the first is a matter of luck.
+    # Any client may be the first to crash.
     assert text.count(" crashed as client ") == 2
     assert code == 6 and lines[-1].startswith("error: round 1 failed: 0 of 4 clients returned an update")
-    # The whole traceback, NumPy's frame too, is in the log.
+    # The log has the whole traceback with NumPy's frame.
     assert "Traceback (most recent call last):" in (tmp_path / "out" / "clients" / "000.log").read_text()
 
 
@@ -168,7 +168,7 @@ def test_a_typo_is_told_once_with_the_users_line(tmp_path, cache):
     ],
 )  # fmt: skip
 def test_a_program_that_fails_before_its_hello_ends_the_run_with_one_line(tmp_path, cache, whole, fault, line, last):
-    """As a strategy does: the same code, and nothing is tried again."""
+    """The exit code is that of a strategy, and nothing is tried again."""
     where = {"cwd": tmp_path, "env": {**os.environ, **cache}}
     lines, code = told(where, client=broken(tmp_path, whole, fault), clients=4)
     assert code == 3 and len(lines) == 1, lines
@@ -192,7 +192,7 @@ def test_a_script_that_is_not_there_has_the_code_of_a_strategy_that_is_not(tmp_p
         (("build", "raise"), {}, "the model raised ZeroDivisionError in build: division by zero", 3),
         (("never", "-"), {"model_options": {"luck": 7}}, 'model faulty has no option "luck" (known: lucky)', 3),
         (("import", "exit"), {}, "failed before its first message: it exited with code 7; its last words: these are", 3),
-        # After its hello a client may fail alone, and is started again.
+        # After its hello, a client may fail alone. It is then started again.
         (("build", "exit"), {}, "no client could be started: it exited with code 7", 6),
         (("evaluate", "refuse"), {"on_failure": "abort"}, "7 is not lucky", 6),
         (("train", "shape"), {"on_failure": "abort"}, "the weights 'bias' has the shape (3,), the layout says (10,)", 6),

@@ -1,4 +1,4 @@
-"""The conformance suite: clients that are right pass it, and each that is wrong is told how."""
+"""The conformance suite: correct clients pass it, and each fault of a wrong client is named."""
 
 import shlex
 import subprocess
@@ -9,17 +9,17 @@ import pytest
 from conftest import FIXTURES, PACKAGE
 
 WRONG = [
-    ("says nothing", "hello", "it ended instead of answering, with code 1; its last words: there was no licence"),
+    ("says nothing", "hello", "it ended instead of answering: it exited with code 1; its last words: there was no licence"),
     ("another protocol", "hello", "its first message is {'type': 'hello', 'protocol': 2}"),
-    ("prints into the pipe", "hello", "it wrote what is no frame: it starts with b'Load'"),
+    ("prints into the pipe", "hello", "it wrote bytes that are not a frame: it starts with b'Load'"),
     ("no layout", "ready", "its 'ready' has no layout"),
     ("a name twice", "ready", "its layout has a name twice: ['w', 'w']"),
     ("miscounts", "ready", "its 'ready' has 'examples' ["),
     ("one weight too few", "gives the weights", "its 'weights' has 7849 weights, its layout 7850"),
     ("NaN", "is whole", "its 'update' has weights that are NaN or infinite"),
     ("no training", "is whole", "it did not train"),
-    ("one step", "is whole", "its update has 'steps' 1, due was 5"),
-    ("ignores the client", "is whole", "its update has 'client' 0, due was 1"),
+    ("one step", "is whole", "its update has 'steps' 1, expected 5"),
+    ("ignores the client", "is whole", "its update has 'client' 0, expected 1"),
     ("sorts the blocks", "evaluates the blocks", "it was asked for the blocks [2, 0] and answered with"),
     ("keeps state", "the same bits", "its answer to the same request differs the second time"),
     ("forgets", "keeps the weights", "but its update differs where the part is left out"),
@@ -36,13 +36,13 @@ WRONG = [
     ("ignores adam", "optimiser", "its update under {'name': 'adam'} is that of plain sgd"),
     ("forgets the bias", "optimiser", "its first step of adam moves a weight by 0.032"),
     ("an order of its own", "the protocol's order", "the order is not that of crates/random/README.md"),
-    ("short reads", "in pieces", "it ended instead of answering, with code 1"),
+    ("short reads", "in pieces", "it ended instead of answering: it exited with code 1"),
     ("needs data", "describes itself", "'message': 'there are no data'"),
     ("outlives its pipe", "when its pipe ends", "it did not end within 5 s after the end of the pipe"),
     ("ends with 3", "when its pipe ends", "it ended with code 3 after the end of the pipe"),
     ("says more", "when its pipe ends", "it said 'weights' unasked after the end of the pipe"),
     ("ignores options", "an option", "not with 'failed' of the kind 'refused' and a message"),
-    ("trusts lengths", "no frame", "it did not end within 5 s after a payload above its weights"),
+    ("trusts lengths", "malformed frame", "it did not end within 5 s after a payload above its weights"),
 ]
 
 
@@ -52,7 +52,7 @@ def suite(command, *flags):
 
 
 @pytest.mark.parametrize(("fault", "only", "says"), WRONG, ids=[fault for fault, _, _ in WRONG])
-def test_a_wrong_client_is_told_how(fault, only, says):
+def test_the_fault_of_a_wrong_client_is_named(fault, only, says):
     done = suite([sys.executable, str(FIXTURES / "wrong.py"), fault], "--only", only, "--timeout", "5")
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("WRONG")]
     assert done.returncode == 1 and says in line, done.stdout + done.stderr
@@ -60,7 +60,7 @@ def test_a_wrong_client_is_told_how(fault, only, says):
 
 @pytest.mark.parametrize("program", [(PACKAGE / "examples" / "softmax.py",), (FIXTURES / "wrong.py", "none")])
 def test_a_client_in_python_passes(program):
-    """One that knows plain sgd alone and refuses the others, and one that knows them all."""
+    """The first client knows only plain sgd and refuses other optimisers. The second knows all of them."""
     done = suite([sys.executable, *map(str, program)])
     assert done.returncode == 0 and "checks are in order" in done.stdout, done.stdout
 

@@ -1,4 +1,4 @@
-"""Partition files: mapped, in order, scaled; and what is wrong with one that is none."""
+"""Partition files are mapped, in order and scaled. The fault of another file is named."""
 
 import hashlib
 import json
@@ -48,10 +48,10 @@ def test_floats_are_used_as_they_are_and_unaligned_ones_copied(tmp_path):
         ("`labels` U32", {"examples": ("U8", IMAGES), "labels": ("U8", LABELS.astype(np.uint8))}),
         (r"not \(n, …\) and \(n\)", {"examples": ("U8", IMAGES), "labels": ("U32", LABELS[:2])}),
         ("must be U8 or F32", {"examples": ("U32", LABELS), "labels": ("U32", LABELS)}),
-        ("no safetensors file: 'BF16'", {"examples": ("BF16", IMAGES), "labels": ("U32", LABELS)}),
+        ("not a safetensors file: 'BF16'", {"examples": ("BF16", IMAGES), "labels": ("U32", LABELS)}),
     ],
 )
-def test_what_is_no_partition_is_named(tmp_path, says, contents):
+def test_the_fault_of_a_file_that_is_not_a_partition_is_named(tmp_path, says, contents):
     with pytest.raises(DataError, match=says):
         Partition(write(tmp_path / "p", **contents))
 
@@ -60,9 +60,9 @@ HEADERS = [struct.pack("<Q", 2) + b"[]", struct.pack("<Q", 9) + b'{"a":{}}x']
 
 
 @pytest.mark.parametrize("contents", [b"", b"short", b"\xff" * 100, *HEADERS])
-def test_bytes_that_are_no_safetensors_are_refused(tmp_path, contents):
+def test_bytes_that_are_not_safetensors_are_refused(tmp_path, contents):
     (tmp_path / "p").write_bytes(contents)
-    with pytest.raises(DataError, match="is no safetensors file"):
+    with pytest.raises(DataError, match="is not a safetensors file"):
         Partition(tmp_path / "p")
 
 

@@ -1,4 +1,4 @@
-"""A client checks that its data are those that the run has: an only partition at once, other data before they are used."""
+"""A client compares its data with the run's hashes: an only partition at once, other data before their first use."""
 
 import io
 
@@ -12,7 +12,7 @@ from fedpipe.conformance.world import World
 
 
 class Still(fedpipe.Model):
-    """One weight, which stays as it is."""
+    """A model with one weight, which never changes."""
 
     def __init__(self, task, options, seed):
         self.weight = np.zeros(1, np.float32)
@@ -36,7 +36,7 @@ EVALUATE = {"type": "evaluate", "blocks": [0]}
 
 
 def replies(setup, *asked):
-    """What a client says to `setup` and the requests `asked`."""
+    """Returns the replies of a client to `setup` and to the requests `asked`."""
     requests, replies = io.BytesIO(), io.BytesIO()
     protocol.write(requests, setup)
     for request in asked:

@@ -1,4 +1,4 @@
-"""What the kernel keeps a client in Python from, and that it trains all the same."""
+"""The kernel refuses the attempts of a client in Python, and the client trains nevertheless."""
 
 import socket
 from pathlib import Path
@@ -22,7 +22,7 @@ ALLOWED = ["start threads", "use NumPy"]
 
 
 def attempts(run, tmp_path, cache, **flags):
-    """What client 1 says of each attempt, and the run."""
+    """Returns the report of client 1 about each attempt, and the run."""
     run("logreg", clients=2, rounds=1)
     sibling = next(Path(cache["XDG_CACHE_HOME"]).glob("**/000000.safetensors"))
     with socket.create_server(("127.0.0.1", 0)) as server:

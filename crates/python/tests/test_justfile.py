@@ -1,4 +1,4 @@
-"""The justfile uses the folder into which cargo builds, wherever that is."""
+"""The justfile uses the folder into which cargo builds, also if a variable changes it."""
 
 import os
 import shlex
@@ -11,7 +11,7 @@ import pytest
 from conftest import REPOSITORY
 
 CARGO = """#!/bin/sh
-# `build` leaves a command that says how it was called; anything else is cargo's own.
+# `build` leaves a command that prints its arguments. Other subcommands are cargo's own.
 if [ "$1" != build ]; then exec '{cargo}' "$@"; fi
 mkdir -p "{target}/release"
 printf '#!/bin/sh\\nfor word; do echo "$word"; done\\n' >"{target}/release/fedpipe"
@@ -21,7 +21,7 @@ chmod +x "{target}/release/fedpipe"
 
 @pytest.fixture(params=["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"])
 def just(request, tmp_path):
-    """Runs a recipe with cargo's target in a folder of the test's own; returns what the command was given."""
+    """Runs a recipe with cargo's target in a folder of the test's own. Returns the arguments of the command."""
     just, cargo = shutil.which("just"), shutil.which("cargo")
     if just is None or cargo is None:
         pytest.skip("just or cargo is not installed")
@@ -42,7 +42,7 @@ def just(request, tmp_path):
 
 
 def environment(just, name, requirements):
-    """Makes an environment of that name, which is up to date, with a Python that says how it was called."""
+    """Makes an up-to-date environment of that name, with a Python that prints its arguments."""
     folder = just.target / "python" / name
     (folder / "bin").mkdir(parents=True)
     shutil.copy(REPOSITORY / requirements, folder / "requirements.txt")
@@ -70,7 +70,7 @@ def test_a_federation_on_flower_takes_the_command_from_there(just):
 
 
 def test_the_tests_in_python_take_the_command_from_there(just):
-    """`conftest.py` asks `fedpipe.runs.target`, for which the recipe sets the variable."""
+    """`conftest.py` uses `fedpipe.runs.target`, for which the recipe sets the variable."""
     environment(just, "test", "crates/python/tests/requirements.txt")
     python = just.target / "python" / "test" / "bin" / "python"
     python.write_text(f'#!/bin/sh\nexec {sys.executable} -c "import fedpipe.runs; print(fedpipe.runs.target())"\n')

@@ -1,4 +1,4 @@
-"""What a model's author is given."""
+"""The types that a model's author uses."""
 
 import numpy as np
 import pytest
@@ -44,5 +44,5 @@ def test_a_loss_that_is_not_finite_is_refused():
 def test_options_are_parsed_or_named():
     options = Options(hidden="12,x", lr="0.5", none="")
     assert options.number("lr") == 0.5 and options.integers("none") == []
-    with pytest.raises(ModelError, match='model option hidden: "x" does not fit: it is not a whole number'):
+    with pytest.raises(ModelError, match='model option hidden: "x" is not a whole number'):
         options.integers("hidden")

@@ -1,5 +1,5 @@
-"""The clients in `models/`, against the model in Rust of which they are twins. `just run keras` and `just run torch` make the
-environments; where one is not there, its tests are skipped."""
+"""The clients in `models/` agree with the model in Rust. `just run keras` and `just run torch` make the environments. The
+tests of a missing environment are skipped."""
 
 import shlex
 import subprocess
@@ -39,7 +39,7 @@ def test_five_rounds_have_its_accuracy_as_the_mean_of_five_seeds(run, name, poin
 MOMENTUM = "sgd:momentum=0.9,weight-decay=0.001"
 
 
-# Keras's Adam adds its epsilon before the bias correction: where a gradient is almost 0, its steps are others.
+# Keras's Adam adds its epsilon before the bias correction, so that its steps differ where a gradient is almost 0.
 @pytest.mark.parametrize(
     ("name", "optimiser", "share", "within"),
     [
@@ -58,7 +58,7 @@ def test_the_local_optimiser_is_that_of_the_model_in_rust(run, name, optimiser, 
 
 @pytest.mark.parametrize("name", ["keras", "torch"])
 def test_the_conformance_suite_takes_optimisers_that_are_not_fedpipes_own(name):
-    """Those of a framework, which are right in another way: Keras's Adam has its epsilon in another place."""
+    """The optimisers of a framework may differ in details: Keras's Adam adds its epsilon at another place."""
     command = shlex.split(client(name))
     words = ["-m", "fedpipe.conformance", "--timeout", "300", "--only", "optimiser", "--", *command]
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""Frames: what is written is read back, and what is none is refused before memory is taken for it."""
+"""A frame is read as it was written. Other bytes are refused before memory is allocated for them."""
 
 import io
 import json
@@ -41,20 +41,20 @@ PART = {"name": "w", "dtype": "f32", "len": 1}
         (frame({"body": {}}, says=1 << 63), "9223372036854775808 bytes, at most 8"),
         (frame({"body": {}}, b"1234"), "do not add up"),
         (frame({"body": {}, "parts": [{**PART, "len": 2}]}, b"1234"), "do not add up"),
-        (frame({"body": {}, "parts": [{**PART, "len": -1}]}, b"1234"), "no number"),
-        (frame({"body": {}, "parts": [{**PART, "len": 1.0}]}, b"1234"), "no number"),
+        (frame({"body": {}, "parts": [{**PART, "len": -1}]}, b"1234"), "not a number"),
+        (frame({"body": {}, "parts": [{**PART, "len": 1.0}]}, b"1234"), "not a number"),
         (frame({"body": {}, "parts": [{**PART, "dtype": "f64"}]}, b"1234"), "f64"),
         (frame({"body": {}, "parts": 7}), "not understood"),
         (frame({"parts": []}), "body"),
         (frame([]), "not understood"),
-        (frame({"body": []}), "no object"),
+        (frame({"body": []}), "not an object"),
         (frame(b"{[}]"), "not understood"),
         (frame(b"[" * 100_000), "not understood"),
         (frame({"body": {}, "parts": [PART]}, b"12", says=4), "ended within a frame"),
         (io.BytesIO(b"fdp1\x00"), "ended within a frame"),
     ],
 )
-def test_what_is_no_frame_is_refused(stream, says):
+def test_bytes_that_are_not_a_frame_are_refused(stream, says):
     with pytest.raises(protocol.Malformed, match=says.replace("(", r"\(")):
         protocol.read(stream, 8)
 

@@ -1,4 +1,4 @@
-"""The README's programs are run as they stand."""
+"""The programs in the README run without a change."""
 
 import os
 import re
@@ -18,7 +18,7 @@ def test_the_client_of_the_readme_runs(run, tmp_path):
     (program,) = [block for block in blocks() if "fedpipe.serve(" in block]
     (tmp_path / "counts.py").write_text(program)
     summary = run(client=python(tmp_path / "counts.py"), model_options={"start": 0.5}).summary
-    # Ten classes, all as many.
+    # Ten classes of equal size.
     assert summary["model"] == "counts" and summary["accuracy"] == 0.1 and abs(summary["loss"] - 2.3026) < 1e-2
 
 
@@ -30,7 +30,7 @@ def test_the_strategy_of_the_readme_runs(run, tmp_path):
 
 @pytest.mark.parametrize("has_pandas", [True, False])
 def test_the_runs_of_the_readme_run(tmp_path, cache, monkeypatch, has_pandas):
-    """With pandas, and without it, which is optional."""
+    """The programs run with and without pandas, which is optional."""
     if has_pandas:
         pytest.importorskip("pandas")
     else:

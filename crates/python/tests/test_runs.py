@@ -31,7 +31,7 @@ def test_columns_of_the_ledger_are_had_without_pandas(run, monkeypatch):
 
 
 def crashing(tmp_path):
-    """The command of a client that crashes once, and its file."""
+    """Returns the command of a client that crashes once, and the path of its file."""
     return python(FIXTURES / "faulty.py", "train", "exit", str(tmp_path / "once"))
 
 
@@ -39,7 +39,7 @@ def test_a_crash_in_a_run_that_ends_well_is_a_warning(run, tmp_path):
     with pytest.warns(fedpipe.RunWarning) as warned:
         done = run(client=crashing(tmp_path), isolation="off", clients=2)
     (text,) = [str(warning.message) for warning in warned if warning.category is fedpipe.RunWarning]
-    assert re.match(r"client 1 was lost in round 2 after [0-9.]+ s: it exited with code 7", text) and "these are its last words" in text
+    assert re.match(r"client 1 crashed in round 2 after [0-9.]+ s: it exited with code 7", text) and "these are its last words" in text
     assert warned[0].filename.endswith("conftest.py") and done.summary["failures"] == 1
 
 
@@ -72,7 +72,7 @@ def test_the_rounds_are_shown_where_that_is_asked_for(run, capsys, monkeypatch):
 
 
 class Bar:
-    """Stands for tqdm's."""
+    """A stand-in for the bar of tqdm."""
 
     made = []
 
@@ -138,7 +138,7 @@ def test_the_ledger_is_a_frame_where_pandas_is_there(run, monkeypatch):
         ({"model": "mlp", "colour": "red"}, "unexpected argument '--colour' found", 2),
         ({"model": "mlp", "round": 3}, "unexpected argument '--round' found; a similar argument exists: '--rounds'", 2),
         ({"model": "mlp", "rounds": None, "epochs": True}, "a value is required for '--epochs", 2),
-        ({"model": "mlp", "help": True}, "ended well and named no results", 0),
+        ({"model": "mlp", "help": True}, "exited with code 0 and named no results", 0),
         ({"model": "nonesuch"}, 'there is no model "nonesuch"', 3),
         ({"model": "mlp", "clients": 2001}, "2001 clients", 4),
         ({"client": "nonesuch"}, "there is no program nonesuch in PATH", 3),
@@ -156,7 +156,7 @@ def test_a_command_that_is_named_and_absent_is_told_with_its_name(monkeypatch, t
     absent = str(tmp_path / "fedpipe")
     if how == "FEDPIPE_BIN":
         monkeypatch.setenv("FEDPIPE_BIN", absent)
-    with pytest.raises(FileNotFoundError, match=f"{how}`? names {absent}, which is no program here"):
+    with pytest.raises(FileNotFoundError, match=f"{how}`? names {absent}, which is not a program here"):
         fedpipe.run("mlp", binary=absent if how == "binary" else None)
 
 

@@ -48,12 +48,12 @@ def test_fedavg_of_ones_own_has_the_bits_of_the_built_in_one(run, tmp_path):
     ],
 )
 def test_a_strategy_that_fails_ends_the_run_which_goes_on_with_its_state(run, tmp_path, how, says):
-    # Confined, it could not leave the mark.
+    # A confined strategy could not write the mark.
     flags = {"out": "out", "rounds": 3, "isolation": "off", "strategy_program": counting(how, tmp_path / "mark"), "on_failure": "abort"}
     with pytest.raises(fedpipe.RunError) as error:
         run("logreg", **flags)
     told = str(error.value)
-    assert error.value.exit_code == 6 and told.startswith("the strategy's program was lost in round 2: ") and says in told
+    assert error.value.exit_code == 6 and told.startswith("the strategy's program crashed in round 2: ") and says in told
     # The program refuses a state that is not that of round 1.
     resumed = run(resume="out", rounds=None, data=None)
     assert [line["round"] for line in resumed.events("round")] == [1, 2, 3]
@@ -65,12 +65,12 @@ def test_a_strategy_that_fails_ends_the_run_which_goes_on_with_its_state(run, tm
     ("flags", "says", "code"),
     [
         ({"strategy_program": "nonesuch"}, "there is no program nonesuch in PATH", 3),
-        ({"strategy_program": "true"}, "the strategy's program was lost before the first round: it exited with code 0", 3),
+        ({"strategy_program": "true"}, "the strategy's program crashed before the first round: it exited with code 0", 3),
         ({"strategy_program": "'"}, "--strategy-program", 2),
         ({"strategy_program": "true", "strategy": "fedadam"}, "cannot be used with", 2),
         ({"strategy_program": "true", "set": {"strategy": "fedadam"}}, "both the strategy fedadam", 2),
         ({"strategy_program": python(PACKAGE / "examples" / "softmax.py")}, "'setup_strategy'", 3),
-        ({"client": FEDADAM, "model": None}, "this is a strategy, for --strategy-program", 3),
+        ({"client": FEDADAM, "model": None}, "this program is a strategy, for --strategy-program", 3),
     ],
 )
 def test_what_is_no_strategy_is_one_sentence(run, flags, says, code):
@@ -80,7 +80,7 @@ def test_what_is_no_strategy_is_one_sentence(run, flags, says, code):
 
 
 class Losses(Strategy):
-    """FedAvg that remembers the losses of its updates."""
+    """FedAvg with a state: the losses of its updates."""
 
     def aggregate(self, round, weights, updates, state):
         losses = np.array([update.loss for update in updates])

@@ -1,11 +1,13 @@
-//! The state of a run after a round, in a file that is whole or absent: what a resume starts from.
+//! Checkpoints: the state of a run after a round, from which a resume continues. The file is whole or absent.
 //!
-//! `checkpoint/NNNNNN-DIGEST.safetensors` holds the weights and the server optimiser's state as tensors, and the round
-//! with its place in the ledger as JSON in the file's metadata. The name follows from the contents, so that a truncated
-//! or altered file is found; the ledger has the hashes of the weights and the state. All else that a run's next round
-//! depends on is derived from the ledger. The checkpoint before is kept. A thread writes and syncs while the next round
-//! trains: a crash meanwhile costs that round's work, never its bits. Where the system gives no thread, the run's own
-//! writes before the next round.
+//! `checkpoint/NNNNNN-DIGEST.safetensors` holds the weights and the server's state as tensors. Its metadata holds the
+//! round, and the end of the round's line in the ledger, as JSON. DIGEST is a hash of the contents, so that a truncated
+//! or altered file is recognised. The ledger has the hashes of the weights and of the state, and everything else that
+//! the next round depends on.
+//!
+//! The newest checkpoint and the one before are kept. A thread writes and syncs a checkpoint while the next round
+//! trains. A crash of the host in that time costs the work of that round, and changes no bit. If the system starts no
+//! thread, the run's own thread writes the checkpoint before the next round.
 
 use std::{
     collections::HashMap,
@@ -21,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{client_state::ClientFile, digest::bytes_sha256, file::read_regular, line::Position, names::CHECKPOINTS};
 
-/// All that a run's next round depends on, besides the experiment.
+/// The state that a run's next round depends on, besides the experiment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checkpoint {
     pub meta: Meta,
@@ -29,7 +31,7 @@ pub struct Checkpoint {
     pub server: Slots,
 }
 
-/// The part of a checkpoint that is not tensors.
+/// The part of a checkpoint that is not stored as tensors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Meta {
     /// The last whole round.
@@ -42,10 +44,10 @@ pub struct Meta {
 }
 
 impl Checkpoint {
-    /// Returns the file's contents.
+    /// Returns the contents of the checkpoint's file.
     ///
     /// # Errors
-    /// Returns those of serialising, which a checkpoint does not meet.
+    /// Returns an error of serialising, which no checkpoint causes.
     pub fn to_bytes(&self) -> anyhow::Result<Vec<u8>> {
         let weights = Slot::F32(Arc::clone(&self.weights));
         let server = self.server.iter().map(|(name, slot)| Ok((format!("{SERVER}{name}"), view(slot)?)));
@@ -69,11 +71,11 @@ impl Checkpoint {
         Ok(Self { meta, weights, server })
     }
 
-    /// The checkpoints in the run `directory`, the newest first, each with its path. One that is not whole, or does not
-    /// `fit` the ledger, is the reason.
+    /// Returns the checkpoints in the run `directory`, the newest first, each with its path. In the place of a file
+    /// that is not whole, or that `fits` refuses, stands the reason.
     ///
     /// # Errors
-    /// Those of listing the folder; a run without a checkpoint has none.
+    /// Returns an error if the folder cannot be read. A run without a checkpoint has an empty list.
     pub fn all<'f>(
         directory: &Path,
         fits: &'f dyn Fn(&Self) -> Result<(), String>,
@@ -113,10 +115,10 @@ pub(crate) fn slot(tensor: &TensorView<'_>) -> anyhow::Result<Slot> {
 /// The reason why a file is not taken for a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// The file cannot be read now, and may be whole.
+    /// The file could not be read, and may be whole.
     #[error("it cannot be read: {0}")]
     Unreadable(String),
-    /// The contents are no checkpoint of this run.
+    /// The contents are not a checkpoint of this run.
     #[error("{0}")]
     Unfit(String),
 }
@@ -130,27 +132,27 @@ pub fn name(round: u64, contents: &[u8]) -> String {
 fn load(path: &Path) -> Result<Checkpoint, Refused> {
     let bytes = read_regular(path).map_err(|error| Refused::Unreadable(error.to_string()))?;
     let parse = || {
-        let altered = "it was truncated or altered, or its name was";
+        let altered = "it was truncated or altered, or another name was given to it";
         let round = round_of(path).context(altered)?;
-        // Before the contents are looked into: what was altered may be anything.
+        // The name is checked before the contents are parsed, since altered contents may be anything.
         anyhow::ensure!(path.file_name().is_some_and(|named| named == name(round, &bytes).as_str()), altered);
         let checkpoint = Checkpoint::from_bytes(&bytes)?;
-        anyhow::ensure!(checkpoint.meta.round == round, "it says round {}", checkpoint.meta.round);
+        anyhow::ensure!(checkpoint.meta.round == round, "its contents are of round {}", checkpoint.meta.round);
         Ok(checkpoint)
     };
     parse().map_err(|error: anyhow::Error| Refused::Unfit(format!("{error:#}")))
 }
 
-/// The round in the name of a checkpoint; none for a file that has another name.
+/// Returns the round in the name of a checkpoint; none for a file that has another kind of name.
 fn round_of(path: &Path) -> Option<u64> {
     let stem = path.file_name()?.to_str()?.strip_suffix(".safetensors")?;
     stem.split_once('-')?.0.parse().ok()
 }
 
-/// Returns the checkpoints in `folder`, by round, oldest first. Files of other names are not fedpipe's.
+/// Returns the paths of the checkpoints in `folder`, the oldest first, without files that have another kind of name.
 ///
 /// # Errors
-/// Returns those of reading the folder; a folder that is missing has no checkpoint.
+/// Returns an error if the folder cannot be read. A missing folder has an empty list.
 pub fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -220,7 +222,7 @@ mod tests {
             fs::rename(&newest, &renamed).unwrap();
             let refused = all(&directory).into_iter().find(|(path, _)| *path == renamed).unwrap().1;
             let why = refused.unwrap_err().to_string();
-            assert!(why.contains("altered") || why == "it says round 2", "{name}: {why}");
+            assert!(why.contains("altered") || why == "its contents are of round 2", "{name}: {why}");
             fs::rename(&renamed, &newest).unwrap();
         }
     }

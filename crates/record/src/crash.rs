@@ -6,6 +6,30 @@ use serde::{Deserialize, Serialize};
 
 use crate::{cause::Cause, finite::Finite};
 
+/// A process that ended before its work was done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Crash {
+    /// The cause.
+    pub cause: Cause,
+    /// Seconds since the process was started.
+    pub after_seconds: Finite,
+    /// The consequence.
+    pub then: Consequence,
+    /// The end of its output.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub last_words: Vec<String>,
+    /// The file with all of its output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<PathBuf>,
+}
+
+impl fmt::Display for Crash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The cause ends the sentence, since it may end with a remedy.
+        write!(f, "after {:.2} s: {}", self.after_seconds.get(), self.cause)
+    }
+}
+
 /// The crash of a client process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ClientCrash {
@@ -15,32 +39,21 @@ pub struct ClientCrash {
     pub client: Option<u32>,
     /// The number of the process, which is that of the client unless processes are pooled.
     pub process: u32,
-    /// The cause.
-    pub cause: Cause,
-    /// Seconds since the process was started.
-    pub after_seconds: Finite,
-    /// The consequence.
-    pub then: Consequence,
-    /// The end of its output.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub last_words: Vec<String>,
-    /// The file with all of its output.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub log: Option<PathBuf>,
+    /// The cause and the consequence.
+    #[serde(flatten)]
+    pub crash: Crash,
 }
 
 impl fmt::Display for ClientCrash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.client {
-            Some(client) => write!(f, "client {client} was lost")?,
-            None => write!(f, "client process {} was lost", self.process)?,
+            Some(client) => write!(f, "client {client} crashed")?,
+            None => write!(f, "client process {} crashed", self.process)?,
         }
         match self.round {
-            Some(round) => write!(f, " in round {round}")?,
-            None => write!(f, " before the first round")?,
+            Some(round) => write!(f, " in round {round} {}", self.crash),
+            None => write!(f, " before the first round {}", self.crash),
         }
-        // The cause ends the sentence, since it may end with a remedy.
-        write!(f, " after {:.2} s: {}", self.after_seconds.get(), self.cause)
     }
 }
 
@@ -49,24 +62,14 @@ impl fmt::Display for ClientCrash {
 pub struct StrategyCrash {
     /// The round.
     pub round: u64,
-    /// The cause.
-    pub cause: Cause,
-    /// Seconds since the process was started.
-    pub after_seconds: Finite,
-    /// The consequence.
-    pub then: Consequence,
-    /// The end of its output.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub last_words: Vec<String>,
-    /// The file with all of its output.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub log: Option<PathBuf>,
+    /// The cause and the consequence.
+    #[serde(flatten)]
+    pub crash: Crash,
 }
 
 impl fmt::Display for StrategyCrash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { round, cause, after_seconds, .. } = self;
-        write!(f, "the strategy's program was lost in round {round} after {:.2} s: {cause}", after_seconds.get())
+        write!(f, "the strategy's program crashed in round {} {}", self.round, self.crash)
     }
 }
 
@@ -86,4 +89,30 @@ pub enum Consequence {
     Reverted,
     /// No work failed. A fresh process is started when there is work.
     Replaced,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shared_fields_of_a_crash_stand_beside_the_others_in_json() {
+        let crash = Crash {
+            cause: Cause::Exit { code: 3 },
+            after_seconds: Finite::try_from(0.5).unwrap(),
+            then: Consequence::Retried,
+            last_words: vec!["no".into()],
+            log: Some("clients/002.log".into()),
+        };
+        let shared = "\"cause\":{\"kind\":\"exit\",\"code\":3},\"after_seconds\":0.5,\"then\":\"retried\",\
+                      \"last_words\":[\"no\"],\"log\":\"clients/002.log\"}";
+        let client = ClientCrash { round: None, client: Some(2), process: 2, crash: crash.clone() };
+        let text = serde_json::to_string(&client).unwrap();
+        assert_eq!(text, format!("{{\"round\":null,\"client\":2,\"process\":2,{shared}"));
+        assert_eq!(serde_json::from_str::<ClientCrash>(&text).unwrap(), client);
+        let strategy = StrategyCrash { round: 1, crash };
+        let text = serde_json::to_string(&strategy).unwrap();
+        assert_eq!(text, format!("{{\"round\":1,{shared}"));
+        assert_eq!(serde_json::from_str::<StrategyCrash>(&text).unwrap(), strategy);
+    }
 }

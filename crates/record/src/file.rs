@@ -9,7 +9,7 @@ use std::{
 
 use fedpipe_data::{refusal, sync_folder};
 
-use crate::names::DRAFT;
+use crate::names::UNPLACED;
 
 /// Reads a whole file.
 ///
@@ -31,7 +31,7 @@ pub fn write_whole(path: &Path, contents: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     // A temporary file is its owner's alone; a result is as the umask has it.
     let mode = fs::Permissions::from_mode(0o666);
-    let mut file = tempfile::Builder::new().prefix(DRAFT).permissions(mode).tempfile_in(folder)?;
+    let mut file = tempfile::Builder::new().prefix(UNPLACED).permissions(mode).tempfile_in(folder)?;
     file.write_all(contents)?;
     refusal(file.as_file().sync_all())?;
     file.persist(path).map_err(|error| error.error)?;
@@ -41,7 +41,7 @@ pub fn write_whole(path: &Path, contents: &[u8]) -> io::Result<()> {
 /// Removes the files in `folder` that a process left behind which was killed in [`write_whole`].
 pub fn remove_drafts(folder: &Path) {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(DRAFT)) {
+    for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(UNPLACED)) {
         let _ = fs::remove_file(entry.path());
     }
 }

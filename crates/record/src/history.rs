@@ -17,7 +17,7 @@ use crate::{
     identity::CodeIdentity,
     line::{Chained, DataIdentity, Line, Position},
     names::{LEDGER, MODEL, PARTITIONS, model_from},
-    round::Round,
+    round_line::Round,
     summary::Summary,
 };
 
@@ -289,7 +289,10 @@ impl History {
             return Err("the ledger has no such line".into());
         };
         if round.round != meta.round {
-            return Err(format!("it says round {}, and its place in the ledger is round {}", meta.round, round.round));
+            return Err(format!(
+                "its contents are of round {}, and its place in the ledger is that of round {}",
+                meta.round, round.round
+            ));
         }
         if weights_sha256(&checkpoint.weights) != round.weights_sha256 {
             return Err(format!("its weights are not those of round {} in the ledger", meta.round));

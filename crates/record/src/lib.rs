@@ -23,6 +23,6 @@ pub mod identity;
 pub mod line;
 pub mod memory_limit;
 pub mod names;
-pub mod round;
+pub mod round_line;
 pub mod summary;
 pub mod weights;

@@ -13,7 +13,7 @@ use crate::{
     digest::bytes_sha256,
     experiment::Experiment,
     identity::CodeIdentity,
-    round::Round,
+    round_line::Round,
     summary::Summary,
 };
 
@@ -56,9 +56,7 @@ pub enum Line<'a> {
     },
     /// The isolation of a strategy that is a program.
     StrategyIsolation(Cow<'a, InForce>),
-    #[serde(rename = "lost")]
     ClientCrashed(Cow<'a, ClientCrash>),
-    #[serde(rename = "strategy_lost")]
     StrategyCrashed(Cow<'a, StrategyCrash>),
     Round(Cow<'a, Round>),
     /// The run goes on from the checkpoint after `round`.

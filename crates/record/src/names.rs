@@ -32,13 +32,13 @@ pub const STATE: &str = "state";
 pub const LOGS: &str = "clients";
 
 /// The start of the name of a file that is not yet in its place.
-pub(crate) const DRAFT: &str = ".new-";
+pub(crate) const UNPLACED: &str = ".new-";
 
 /// The summary.
 pub const SUMMARY: &str = "summary.json";
 
 /// The final weights.
-pub const WEIGHTS: &str = "model.safetensors";
+pub const FINAL_WEIGHTS: &str = "model.safetensors";
 
 /// The picture.
 pub const PICTURE: &str = "result.png";
@@ -53,7 +53,7 @@ pub fn is_part_of_run(path: &Path) -> bool {
     let Some(name) = path.file_name().and_then(OsStr::to_str) else { return false };
     match path.parent().and_then(Path::to_str) {
         Some("") => is_entry_of_run(name),
-        Some(CHECKPOINTS) => is_checkpoint(name) || name.starts_with(DRAFT),
+        Some(CHECKPOINTS) => is_checkpoint(name) || name.starts_with(UNPLACED),
         Some(STATE) => ClientFile::round_of(name).is_some(),
         Some(LOGS) => is_log(name),
         _ => false,
@@ -74,8 +74,8 @@ fn is_number(text: &str) -> bool {
 }
 
 fn is_entry_of_run(name: &str) -> bool {
-    let parts = [CHECKPOINTS, EXPERIMENT, LEDGER, LOCK, LOGS, MODEL, PARTITIONS, PICTURE, SUMMARY, WEIGHTS];
-    parts.contains(&name) || name.starts_with(MODEL_FROM) || name.starts_with(DRAFT)
+    let parts = [CHECKPOINTS, EXPERIMENT, LEDGER, LOCK, LOGS, MODEL, PARTITIONS, PICTURE, SUMMARY, FINAL_WEIGHTS];
+    parts.contains(&name) || name.starts_with(MODEL_FROM) || name.starts_with(UNPLACED)
 }
 
 #[cfg(test)]

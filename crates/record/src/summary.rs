@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::{Error, Result},
+    experiment::Experiment,
     finite::Finite,
-    round::Round,
+    round_line::Round,
 };
 
 /// The result of a run.
@@ -67,9 +68,30 @@ pub enum Stop {
     Failed(String),
 }
 
+/// The facts of a run that follow neither from its experiment nor from its rounds.
+#[derive(Debug, Clone)]
+pub struct RunFacts<'r> {
+    /// The model's name.
+    pub model: &'r str,
+    /// The dataset's name.
+    pub dataset: &'r str,
+    /// The number of the dataset's classes.
+    pub classes: u32,
+    /// Mean test loss of the initial weights.
+    pub initial_loss: Option<Finite>,
+    /// SHA-256 of the final weights.
+    pub weights_sha256: String,
+    /// From the start of the process to the end of the last round.
+    pub wall_seconds: Finite,
+    /// Client processes that crashed.
+    pub failures: u64,
+    /// The reason for the end.
+    pub stopped: Stop,
+}
+
 /// Returns `true` if a round is better than the initial weights and than a guess among the classes: its test loss is
 /// below that of the initial weights, and its loss is below ln(`classes`) or its accuracy above 1.5 / `classes`.
-pub fn loss_fell(initial: Option<Finite>, classes: u32, rounds: &[Round]) -> Option<bool> {
+fn loss_fell(initial: Option<Finite>, classes: u32, rounds: &[Round]) -> Option<bool> {
     let initial = initial.filter(|_| !rounds.is_empty())?.get();
     let (guess, chance) = (libm::log(f64::from(classes)), 1.0 / f64::from(classes));
     let is_better = |round: &Round| {
@@ -80,6 +102,31 @@ pub fn loss_fell(initial: Option<Finite>, classes: u32, rounds: &[Round]) -> Opt
 }
 
 impl Summary {
+    /// Returns the summary of a run with these rounds, from 1 on.
+    pub fn new(experiment: &Experiment, rounds: &[Round], facts: RunFacts<'_>) -> Self {
+        let RunFacts { model, dataset, classes, initial_loss, weights_sha256, wall_seconds, failures, stopped } = facts;
+        let last = rounds.last();
+        Self {
+            model: model.to_owned(),
+            client: experiment.client.clone(),
+            dataset: dataset.to_owned(),
+            clients: experiment.clients,
+            rounds: last.map_or(0, |round| round.round),
+            strategy: experiment.strategy_name(),
+            partition: experiment.partition.to_string(),
+            seed: experiment.seed,
+            accuracy: last.map(|round| round.accuracy),
+            loss: last.map(|round| round.loss),
+            initial_loss,
+            loss_fell: loss_fell(initial_loss, classes, rounds),
+            weights_sha256,
+            wall_seconds,
+            failures,
+            clients_dropped: rounds.iter().any(|round| round.failed > 0),
+            stopped,
+        }
+    }
+
     /// Returns the title of the run in a picture.
     pub fn title(&self) -> String {
         let Self { model, dataset, clients, strategy, seed, .. } = self;

@@ -3,7 +3,7 @@
 use std::sync::Once;
 
 use anyhow::anyhow;
-use fedpipe_record::{history::History, round::Round};
+use fedpipe_record::{history::History, round_line::Round};
 use plotters::{
     coord::types::RangedCoordf64,
     prelude::*,

@@ -5,8 +5,8 @@ use anyhow::Result;
 use crate::{
     Bench, aggregate,
     client::{Client, Holding},
+    crash::{self, State},
     federation::{self, FOUR, HUNDRED, Run, THOUSAND, Work},
-    lost::{self, State},
     peers,
     report::{Figures, Goal, Row, Unit},
     watch::Memory,
@@ -160,10 +160,10 @@ impl Bench {
     }
 
     /// Measures the time until a killed client is detected, in each state of the client.
-    pub(crate) fn lost(&self) -> Result<Vec<Row>> {
+    pub(crate) fn crash(&self) -> Result<Vec<Row>> {
         let row = |name: &str, state| -> Result<Row> {
             let times: Vec<Vec<f64>> =
-                (0..self.args.n).map(|_| lost::detect(&self.place, state)).collect::<Result<_>>()?;
+                (0..self.args.n).map(|_| crash::detect(&self.place, state)).collect::<Result<_>>()?;
             Ok(Row::new(name, Unit::Milliseconds, Figures::new(times.concat())).goal(Goal::AtMost(10.0)))
         };
         Ok(vec![

@@ -10,9 +10,9 @@
 mod aggregate;
 mod chart;
 mod client;
+mod crash;
 mod federation;
 mod goals;
-mod lost;
 mod machine;
 mod peers;
 mod place;
@@ -42,7 +42,7 @@ use crate::{
     support::Peak,
 };
 
-const ONLY: [&str; 11] = ["run", "epoch", "many", "memory", "pipes", "ready", "lost", "mean", "4", "100", "1000"];
+const ONLY: [&str; 11] = ["run", "epoch", "many", "memory", "pipes", "ready", "crash", "mean", "4", "100", "1000"];
 
 #[derive(Debug, Parser)]
 #[command(about = "Whole runs of fedpipe against its goals and its peers")]
@@ -148,7 +148,7 @@ impl Bench {
             ("memory", Self::memory),
             ("pipes", Self::pipes),
             ("ready", Self::ready),
-            ("lost", Self::lost),
+            ("crash", Self::crash),
             ("mean", Self::mean),
         ];
         let mut rows = Vec::new();

@@ -7,7 +7,7 @@ use std::{
 };
 
 use fedpipe_data::Cache;
-use fedpipe_host::{Control, Error, Launch, Result, Resume, resume, run};
+use fedpipe_host::{Control, Error, Launch, Result, Resume, resume, run_from_start};
 use fedpipe_record::{
     experiment::Experiment,
     file::write_whole,
@@ -96,7 +96,7 @@ fn start_or_resume(
     let control = Control::default();
     stop_on_signal(control.handle())?;
     match &args.resume {
-        None => run(experiment, launch, &control, screen),
+        None => run_from_start(experiment, launch, &control, screen),
         Some(directory) => resume(&Resume { directory, force: args.force }, experiment, launch, &control, screen),
     }
 }

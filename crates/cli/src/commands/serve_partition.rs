@@ -46,7 +46,7 @@ pub(crate) fn serve_partition(args: &ServeArgs) -> Result<ExitCode> {
     let handle = control.handle();
     on_end(move |signal| handle.stop(signal))?;
     print_progress(format_args!("serving {} on {}", service.about(), args.socket.display()));
-    match service.run(&control, &mut |text| print_error(format_args!("warning: {text}"))) {
+    match service.serve_connections(&control, &mut |text| print_error(format_args!("warning: {text}"))) {
         // A signal is the usual end.
         Ok(()) | Err(Error::Stopped(_)) => Ok(ExitCode::SUCCESS),
         Err(error) => Err(error),

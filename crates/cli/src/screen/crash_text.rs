@@ -1,8 +1,8 @@
 //! The crashes of clients as text. Equal crashes of a round share one text: the first in full, the others as a count.
 
-use std::{collections::BTreeSet, fmt, path::Path};
+use std::{collections::BTreeSet, fmt};
 
-use fedpipe_record::crash::{ClientCrash, Consequence, StrategyCrash};
+use fedpipe_record::crash::{ClientCrash, Consequence, Crash, StrategyCrash};
 
 /// The crashes of a run, with those of this round that are not shown yet.
 #[derive(Debug, Default)]
@@ -43,24 +43,25 @@ impl fmt::Display for Crashed {
 impl CrashTexts {
     /// Adds a crash and returns its text; `None` if the crash equals an earlier one of its round and is only counted.
     pub(crate) fn add(&mut self, crash: &ClientCrash) -> Option<String> {
-        let cause = format!("{}\n{}", crash.cause, crash.last_words.join("\n"));
-        let crashed = crash.client.map_or(Crashed::Process(crash.process), Crashed::Client);
-        let has_this_cause = |group: &&mut Group| group.round == crash.round && group.cause == cause;
+        let ClientCrash { round, client, process, crash: Crash { cause, then, last_words, .. } } = crash;
+        let cause = format!("{cause}\n{}", last_words.join("\n"));
+        let crashed = client.map_or(Crashed::Process(*process), Crashed::Client);
+        let has_this_cause = |group: &&mut Group| group.round == *round && group.cause == cause;
         let mut shown = None;
         for group in self.groups.iter_mut().filter(has_this_cause) {
-            if group.then == crash.then {
+            if group.then == *then {
                 group.others.insert(crashed);
                 return None;
             }
             shown = shown.or(Some(group.first));
         }
-        let mut text = format!("{}: {}", severity(crash.then), subject(crash, crashed, shown));
+        let mut text = format!("{}: {}", severity(*then), subject(crash, crashed, shown));
         if self.known.insert(cause.clone()) {
-            text += &output(&crash.last_words, crash.log.as_deref());
+            text += &output(&crash.crash);
         }
-        text += &format!("\n  {}", consequence(crash.then));
+        text += &format!("\n  {}", consequence(*then));
         let others = BTreeSet::new();
-        self.groups.push(Group { round: crash.round, cause, then: crash.then, first: crashed, others });
+        self.groups.push(Group { round: *round, cause, then: *then, first: crashed, others });
         Some(text)
     }
 
@@ -75,23 +76,23 @@ impl CrashTexts {
 fn subject(crash: &ClientCrash, crashed: Crashed, shown: Option<Crashed>) -> String {
     match (shown, crash.round) {
         (Some(first), Some(round)) if first == crashed => {
-            format!("{crashed} was lost in round {round}: the same cause")
+            format!("{crashed} crashed in round {round}: the same cause")
         }
-        (Some(first), Some(round)) => format!("{crashed} was lost in round {round}: the same cause as {first}"),
+        (Some(first), Some(round)) => format!("{crashed} crashed in round {round}: the same cause as {first}"),
         _ => crash.to_string(),
     }
 }
 
 /// Returns the text about a crash of a strategy that is a program.
 pub(crate) fn strategy_crash(crash: &StrategyCrash) -> String {
-    let output = output(&crash.last_words, crash.log.as_deref());
-    format!("{}: {crash}{output}\n  {}", severity(crash.then), consequence(crash.then))
+    let StrategyCrash { crash: shared, .. } = crash;
+    format!("{}: {crash}{}\n  {}", severity(shared.then), output(shared), consequence(shared.then))
 }
 
 /// Returns the last lines of a process and the path of its log.
-fn output(last_words: &[String], log: Option<&Path>) -> String {
+fn output(Crash { last_words, log, .. }: &Crash) -> String {
     let lines: String = last_words.iter().map(|line| format!("\n  | {line}")).collect();
-    lines + &log.map_or(String::new(), |log| format!("\n  its log: {}", log.display()))
+    lines + &log.as_ref().map_or(String::new(), |log| format!("\n  its log: {}", log.display()))
 }
 
 impl Group {
@@ -118,7 +119,7 @@ fn consequence(then: Consequence) -> &'static str {
         Consequence::Retried => "a fresh process does its work again",
         Consequence::Moved => "another process does its work",
         Consequence::Dropped => "the round goes on without it",
-        Consequence::Replaced => "nothing was lost; a fresh process takes its place",
+        Consequence::Replaced => "it had no work; a fresh process takes its place",
         Consequence::Aborted => "the run ends (--on-failure abort)",
         Consequence::Reverted => "the round begins again with the model from before the reload",
     }
@@ -133,17 +134,8 @@ mod tests {
     fn crash(client: u32, round: u64, code: i32, then: Consequence) -> ClientCrash {
         let (last_words, log) = (vec!["NameError: rat".to_owned()], Some(format!("clients/{client:03}.log").into()));
         let after_seconds = std::time::Duration::from_millis(500).into();
-        let cause = Cause::Exit { code };
-        ClientCrash {
-            round: Some(round),
-            client: Some(client),
-            process: client,
-            cause,
-            after_seconds,
-            then,
-            last_words,
-            log,
-        }
+        let crash = Crash { cause: Cause::Exit { code }, after_seconds, then, last_words, log };
+        ClientCrash { round: Some(round), client: Some(client), process: client, crash }
     }
 
     #[test]
@@ -152,7 +144,7 @@ mod tests {
         let first = crashes.add(&crash(2, 1, 1, Consequence::Retried)).unwrap();
         assert_eq!(
             first,
-            "warning: client 2 was lost in round 1 after 0.50 s: it exited with code 1\n  | NameError: rat\n  its log: \
+            "warning: client 2 crashed in round 1 after 0.50 s: it exited with code 1\n  | NameError: rat\n  its log: \
              clients/002.log\n  a fresh process does its work again"
         );
         assert_eq!(crashes.add(&crash(3, 1, 1, Consequence::Retried)), None);
@@ -160,7 +152,7 @@ mod tests {
         // Another consequence is shown, without the same last lines.
         assert_eq!(
             crashes.add(&crash(2, 1, 1, Consequence::Dropped)).unwrap(),
-            "error: client 2 was lost in round 1: the same cause\n  the round goes on without it"
+            "error: client 2 crashed in round 1: the same cause\n  the round goes on without it"
         );
         assert_eq!(crashes.add(&crash(0, 1, 1, Consequence::Dropped)), None);
         // Another cause is shown in full.
@@ -183,7 +175,7 @@ mod tests {
         let mut crashes = CrashTexts::default();
         crashes.add(&crash(2, 1, 1, Consequence::Retried));
         let dropped = crashes.add(&crash(0, 1, 1, Consequence::Dropped)).unwrap();
-        assert!(dropped.starts_with("error: client 0 was lost in round 1: the same cause as client 2\n"), "{dropped}");
+        assert!(dropped.starts_with("error: client 0 crashed in round 1: the same cause as client 2\n"), "{dropped}");
     }
 
     #[test]

@@ -8,9 +8,9 @@ use std::{
 use fedpipe_data::{DatasetInfo, counted};
 use fedpipe_host::{Event, Observer, Ready};
 use fedpipe_record::{
-    crash::{ClientCrash, Consequence},
+    crash::{ClientCrash, Consequence, StrategyCrash},
     experiment::Experiment,
-    round::Round,
+    round_line::Round,
     summary::{Stop, Summary},
 };
 use indicatif::ProgressBar;
@@ -88,7 +88,7 @@ impl RunScreen {
             Event::Trained { .. } => self.bar.inc(1),
             Event::Crashed(crash) => self.show_crash(crash),
             // The error that ends the run reports the crash.
-            Event::StrategyCrashed(crash) if crash.then == Consequence::Aborted => {}
+            Event::StrategyCrashed(StrategyCrash { crash, .. }) if crash.then == Consequence::Aborted => {}
             Event::StrategyCrashed(crash) => self.warn(&strategy_crash(crash)),
             Event::RoundEnded(round) => self.end_round(round),
             Event::Finished(summary) => self.finish(summary),

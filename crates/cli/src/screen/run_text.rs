@@ -2,7 +2,7 @@
 
 use fedpipe_data::{DatasetInfo, counted};
 use fedpipe_record::{
-    round::Round,
+    round_line::Round,
     summary::{Stop, Summary},
 };
 use fedpipe_strategy::convergence::PATIENCE;

@@ -1,4 +1,4 @@
-//! Bad input: one sentence, a documented exit code, no new files and no lost ones.
+//! Bad input: one sentence, a documented exit code, no new files and none removed.
 
 use std::{
     fs,
@@ -185,8 +185,8 @@ fn the_last_words_of_a_panic_have_its_message_with_file_and_line() {
         let place = Place::new();
         let (mut command, run) = place.command("misbehaving --clients 1 --on-failure drop --model-option fault=panic");
         let output = command.env("RUST_BACKTRACE", backtrace).output().unwrap();
-        let lost = run.ledger("lost");
-        let words = lost[0]["last_words"].as_array().unwrap();
+        let crashes = run.ledger("client_crashed");
+        let words = crashes[0]["last_words"].as_array().unwrap();
         let (said, errors) = (stdout(&output), stderr(&output));
         let first = words[0].as_str().unwrap();
         let has_place = first.starts_with("panicked at crates/cli/fixtures/misbehaving/src/faults.rs:");

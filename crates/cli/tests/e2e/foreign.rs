@@ -98,7 +98,7 @@ fn a_lost_program_is_tried_again_and_costs_no_bit() {
     check_all(cases, |(fault, arguments, cause)| {
         let place = place();
         let run = run(&place, fault, arguments);
-        let lost = run.ledger("lost");
+        let lost = run.ledger("client_crashed");
         let [line] = lost.as_slice() else { return Err(format!("{lost:?}")) };
         let told = (&line["client"], &line["round"], &line["then"]) == (&json!(1), &json!(2), &json!("retried"));
         match told && run.weights_sha256() == whole {
@@ -115,12 +115,12 @@ fn an_answer_that_is_not_taken_costs_its_client_alone() {
         ("loss", "rejected", "its training loss is 1.7e308; lower --lr"),
         ("no-loss", "rejected", "its training loss is not finite; lower --lr"),
         ("huge", "rejected", "weight 0 is 3.4028235e38; lower --lr"),
-        ("part", "protocol", "its answer has a part \"more\" too many"),
+        ("part", "protocol", "its answer has the part \"more\", which was not asked for"),
     ];
     check_all(cases, |(fault, kind, says)| {
         let place = place();
         let run = run(&place, fault, "");
-        let lost = run.ledger("lost");
+        let lost = run.ledger("client_crashed");
         let [line] = lost.as_slice() else { return Err(format!("{lost:?}")) };
         let cause = &line["cause"];
         if cause["kind"] == *kind && cause["message"] == *says && run.weights_sha256() == whole {
@@ -141,7 +141,7 @@ fn a_byte_after_a_whole_answer_costs_its_client_alone() {
         let output = command.output().unwrap();
         let errors = stderr(&output);
         // The next request may arrive before the host finds the byte.
-        let [line] = &run.ledger("lost")[..] else { panic!("{errors}") };
+        let [line] = &run.ledger("client_crashed")[..] else { panic!("{errors}") };
         assert_eq!((&line["process"], &line["cause"]["kind"]), (&json!(1), &json!("protocol")), "{line}");
         match policy {
             "abort" => assert_eq!(output.status.code(), Some(6), "{errors}"),

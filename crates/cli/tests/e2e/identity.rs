@@ -100,12 +100,12 @@ fn a_process_of_several_clients_loses_the_one_whose_partition_was_damaged_unseen
     let file = &dealt.partitions[1];
     damage(&file.path);
     let run = place.run(&format!("{RUN} --processes 1"));
-    let lost = run.ledger("lost");
+    let crashes = run.ledger("client_crashed");
     let names = |line: &Value| {
         let message = line["cause"]["message"].as_str().unwrap();
         line["client"] == 1 && line["cause"]["failure"] == "data" && names_the_damage(message, &file.path, &file.sha256)
     };
-    assert!(!lost.is_empty() && lost.iter().all(names), "{lost:?}");
+    assert!(!crashes.is_empty() && crashes.iter().all(names), "{crashes:?}");
     assert_eq!(run.ledger("round")[0]["clients"], 1);
 }
 

@@ -194,7 +194,7 @@ fn a_client_that_a_limit_ends_is_named_with_it() {
         if !output.status.success() || !errors.contains(says) || !errors.contains(&format!("--{option}-limit raises")) {
             return Err(format!("{} {errors}", output.status));
         }
-        let causes: Vec<Value> = run.ledger("lost").iter().map(|line| line["cause"].clone()).collect();
+        let causes: Vec<Value> = run.ledger("client_crashed").iter().map(|line| line["cause"].clone()).collect();
         let clients: Vec<Value> = run.ledger("round").iter().map(|line| line["clients"].clone()).collect();
         if causes == [cause.clone()] && clients == [json!(2), json!(3)] {
             Ok(())

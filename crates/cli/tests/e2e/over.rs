@@ -179,7 +179,7 @@ fn a_node_with_the_partition_of_another_client_is_refused() {
 
 #[test]
 fn a_client_whose_number_of_examples_changes_costs_that_client() {
-    for (policy, lost_at_most) in [("retry", 12), ("drop", 6)] {
+    for (policy, most_crashes) in [("retry", 12), ("drop", 6)] {
         let place = Place::new();
         experiment(&place, "model = \"mlp\"\nclients = 2\nrounds = 2");
         let nodes: Vec<Node> = (0..2).map(|client| Node::start(&place, client)).collect();
@@ -193,10 +193,10 @@ fn a_client_whose_number_of_examples_changes_costs_that_client() {
         });
         let own = "mlp --clients 2 --rounds 2 --data sample --partition own --over host.sock --out away";
         let run = place.run(&format!("{own} --on-failure {policy}"));
-        let lost = run.ledger("lost");
+        let crashes = run.ledger("client_crashed");
         let told = "its data have 1001 examples, had 1000 before";
-        assert!(lost.iter().any(|line| line["cause"]["message"] == told), "{lost:?}");
-        assert!(lost.len() <= lost_at_most, "{policy}: {lost:?}");
+        assert!(crashes.iter().any(|line| line["cause"]["message"] == told), "{crashes:?}");
+        assert!(crashes.len() <= most_crashes, "{policy}: {crashes:?}");
         let clients: Vec<_> = run.ledger("round").iter().map(|line| line["clients"].as_u64()).collect();
         assert_eq!(clients, [Some(1); 2]);
     }
@@ -272,7 +272,7 @@ fn a_later_process_that_says_something_else_is_recorded_and_one_that_says_nothin
     let run = place.run("mlp --clients 2 --rounds 2 --over host.sock --out away");
     let lines = [(0, "auto", true), (1, "auto", true), (1, "off", false)];
     assert_eq!(recorded(&run), lines.map(|(process, level, landlock)| (process, level.to_owned(), landlock)));
-    assert_eq!(run.ledger("lost").len(), 1);
+    assert_eq!(run.ledger("client_crashed").len(), 1);
 }
 
 #[test]

@@ -54,7 +54,10 @@ fn a_client_inherits_its_own_two_descriptors_and_no_other() {
     let mut live = Live::of(&place, shell, run);
     (0..3).for_each(|client| live.await_fault(client, 2));
     for inherited in ["7", "9"] {
-        assert!(fs::exists(format!("/proc/{}/fd/{inherited}", live.pid())).unwrap(), "the host lost its {inherited}");
+        assert!(
+            fs::exists(format!("/proc/{}/fd/{inherited}", live.pid())).unwrap(),
+            "the host has closed its {inherited}"
+        );
     }
 
     let mut pipes = BTreeSet::new();

@@ -73,7 +73,12 @@ const FIGURES: &[(&str, &str, &str, &str)] = &[
         "crates/protocol/src/constants.rs",
         "EVALUATION_BLOCK: usize = 500;",
     ),
-    ("crates/protocol/README.md", "at most 2³⁰ weights", "crates/protocol/src/layout.rs", "MOST: usize = 1 << 30;"),
+    (
+        "crates/protocol/README.md",
+        "at most 2³⁰ weights",
+        "crates/protocol/src/weight_layout.rs",
+        "MOST: usize = 1 << 30;",
+    ),
     (
         "crates/protocol/README.md",
         "its absolute value exceeds 2⁴⁰",

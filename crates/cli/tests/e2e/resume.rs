@@ -174,7 +174,7 @@ fn a_reloaded_dylib_that_is_not_the_one_of_the_ledger_is_refused() {
             let (code, said) = resume(&place, &run, more);
             assert!(code == Some(5) && said.contains(&name) && said.contains("put the file back"), "{said}");
         }
-        assert_eq!(run.read("ledger.jsonl"), ledger, "nothing is lost");
+        assert_eq!(run.read("ledger.jsonl"), ledger, "the ledger is kept");
         let output = verify();
         assert!(output.status.code() == Some(7) && stderr(&output).contains(&name), "{}", stderr(&output));
     }

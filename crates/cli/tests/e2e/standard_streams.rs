@@ -84,7 +84,7 @@ fn a_run_that_nobody_can_read_is_a_good_run() {
         command.env("FEDPIPE_ISA", "portable");
         let status = with_both(command, sink);
         assert_eq!(status.code(), Some(0), "{sink:?}");
-        assert_eq!((run.ledger("round").len(), run.ledger("lost").len()), (2, 1), "{sink:?}");
+        assert_eq!((run.ledger("round").len(), run.ledger("client_crashed").len()), (2, 1), "{sink:?}");
         assert!(run.0.join("result.png").exists(), "{sink:?}");
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use fedpipe_data::Cache;
-use fedpipe_host::{ClientCommand, Control, Event, Launch, run};
+use fedpipe_host::{ClientCommand, Control, Event, Launch, run_from_start};
 use fedpipe_record::{experiment::Experiment, summary::Stop};
 
 use crate::common::{Place, dylib};
@@ -46,7 +46,7 @@ fn a_stopped_run_says_that_it_writes_until_its_results_are_there() {
         }
         Ok(())
     };
-    let summary = run(&experiment, &launch, &control, &mut observer).unwrap();
+    let summary = run_from_start(&experiment, &launch, &control, &mut observer).unwrap();
     assert_eq!((summary.rounds, summary.stopped), (2, Stop::Signal(15)));
     assert_eq!(at_the_end, Some((true, true, true)));
 }

@@ -29,7 +29,7 @@ fn a_program_is_a_strategy_whose_state_is_resumed() {
     assert_eq!((run.ledger("round").len(), weight(&run)), (1, 1.0));
     // This time the strategy exits in round 2.
     let output = resume(&place, "");
-    let says = "error: the strategy's program was lost in round 2: it exited with code 7";
+    let says = "error: the strategy's program crashed in round 2: it exited with code 7";
     assert!(output.status.code() == Some(6) && stderr(&output).contains(says), "{}", stderr(&output));
     assert!(resume(&place, "").status.success());
     assert_eq!((run.ledger("round").len(), weight(&run)), (4, 4.0));
@@ -69,7 +69,7 @@ fn a_strategy_that_dies_or_hangs_is_named_and_the_run_can_go_on() {
         let (mut command, run) = with_strategy(&place, fault, arguments);
         let output = command.output().unwrap();
         let errors = stderr(&output);
-        let said = errors.contains("error: the strategy's program was lost in round 2: ") && errors.contains(says);
+        let said = errors.contains("error: the strategy's program crashed in round 2: ") && errors.contains(says);
         if output.status.code() != Some(6) || !said || run.ledger("round").len() != 1 {
             return Err(format!("{}: {errors}", output.status));
         }
@@ -101,10 +101,10 @@ fn a_strategy_that_dies_or_hangs_is_started_again_and_costs_no_bit() {
         let (mut command, run) = with_strategy(&place, fault, arguments);
         let output = command.output().unwrap();
         let errors = stderr(&output);
-        let said = errors.contains("warning: the strategy's program was lost in round 2 after ")
+        let said = errors.contains("warning: the strategy's program crashed in round 2 after ")
             && errors.contains("\n  a fresh process does its work again\n");
-        let lost = run.ledger("strategy_lost");
-        let [line] = &lost[..] else { return Err(format!("{lost:?} {errors}")) };
+        let crashes = run.ledger("strategy_crashed");
+        let [line] = &crashes[..] else { return Err(format!("{crashes:?} {errors}")) };
         let told = (&line["round"], &line["then"], &line["cause"]) == (&json!(2), &json!("retried"), cause);
         if output.status.success() && said && told && run.weights_sha256() == whole {
             Ok(())
@@ -122,9 +122,9 @@ fn a_strategy_that_dies_twice_in_a_round_ends_the_run_which_can_go_on() {
     command.args(["--strategy-program", "bash client.sh exit later/mark"]);
     let output = command.output().unwrap();
     let errors = stderr(&output);
-    let says = "error: the strategy's program was lost in round 2: it exited with code 1; its last words: ";
+    let says = "error: the strategy's program crashed in round 2: it exited with code 1; its last words: ";
     assert!(output.status.code() == Some(6) && errors.contains(says), "{errors}");
-    let then: Vec<_> = run.ledger("strategy_lost").iter().map(|line| line["then"].clone()).collect();
+    let then: Vec<_> = run.ledger("strategy_crashed").iter().map(|line| line["then"].clone()).collect();
     assert_eq!(then, [json!("retried"), json!("aborted")]);
     assert_eq!(run.ledger("round").len(), 1);
     fs::create_dir(place.path("later")).unwrap();
@@ -158,7 +158,7 @@ fn a_strategy_that_dies_idle_is_replaced_and_the_round_keeps_its_second_try() {
     let (status, errors) = live.end();
     assert!(status.success(), "{errors}");
     // The fresh process exits once, when it has work.
-    let then: Vec<_> = run.ledger("strategy_lost").iter().map(|line| line["then"].clone()).collect();
+    let then: Vec<_> = run.ledger("strategy_crashed").iter().map(|line| line["then"].clone()).collect();
     assert_eq!(then, [json!("replaced"), json!("retried")], "{errors}");
     assert_eq!((run.ledger("round").len(), weight(&run)), (3, 3.0));
 }
@@ -179,7 +179,7 @@ fn a_stop_ends_a_strategy_that_is_at_work() {
             (Some(code), &json!({"signal": signal as i32})),
             "{errors}"
         );
-        assert!(!errors.contains("lost"), "{errors}");
+        assert!(!errors.contains("crashed"), "{errors}");
         assert!(resume(&place, "").status.success());
         assert_eq!((run.ledger("round").len(), weight(&run)), (3, 3.0));
     }

@@ -294,7 +294,7 @@ fn a_run_that_goes_on_is_not_verified() {
     assert!(live.end().0.success());
 }
 
-/// A forced resume that ends or is killed at its start has changed the run, and has lost nothing.
+/// A forced resume that ends or is killed at its start has changed the run and removed nothing of it.
 #[test]
 fn a_forced_resume_that_fails_at_its_start_is_followed() {
     let place = Place::new();

@@ -38,7 +38,7 @@ enum End {
     /// No process crashes. So many processes that the model has started exist until the run ends.
     Unharmed(usize),
     /// The process crashes. Its cause has these fields; the host prints `says`, and the client's log has `log`.
-    Lost { cause: Value, says: &'static str, log: &'static str },
+    Crashed { cause: Value, says: &'static str, log: &'static str },
 }
 
 pub(crate) fn faults() -> Vec<Fault> {
@@ -73,12 +73,12 @@ impl Case {
 
     /// Limits the case to one policy, since the host detects this fault only at the deadline.
     pub(crate) fn late(self) -> Self {
-        let end = lost(json!({"kind": "deadline", "seconds": 4.0}), "it gave no answer within 4 s", "");
+        let end = crashed(json!({"kind": "deadline", "seconds": 4.0}), "it gave no answer within 4 s", "");
         Self { policies: &[Policy::Retry], more: TIMEOUT, end, ..self }
     }
 
-    pub(crate) fn lost(self, cause: Value, says: &'static str) -> Self {
-        Self { end: lost(cause, says, ""), ..self }
+    pub(crate) fn crashed(self, cause: Value, says: &'static str) -> Self {
+        Self { end: crashed(cause, says, ""), ..self }
     }
 
     fn more(self, more: &'static str) -> Self {
@@ -95,7 +95,7 @@ impl Case {
     }
 
     fn log(mut self, text: &'static str) -> Self {
-        if let End::Lost { log, .. } = &mut self.end {
+        if let End::Crashed { log, .. } = &mut self.end {
             *log = text;
         }
         self
@@ -106,24 +106,24 @@ impl Case {
     }
 
     pub(crate) fn exit(self, code: i32, says: &'static str) -> Self {
-        self.lost(json!({"kind": "exit", "code": code}), says)
+        self.crashed(json!({"kind": "exit", "code": code}), says)
     }
 
     pub(crate) fn signal(self, signal: Signal) -> Self {
         let says = format!("killed by {signal}").leak();
-        self.lost(json!({"kind": "signal", "number": signal as i32}), says)
+        self.crashed(json!({"kind": "signal", "number": signal as i32}), says)
     }
 
     fn reported(self, says: &'static str) -> Self {
-        self.lost(json!({"kind": "reported", "failure": "model"}), says)
+        self.crashed(json!({"kind": "reported", "failure": "model"}), says)
     }
 
     fn protocol(self, says: &'static str) -> Self {
-        self.lost(json!({"kind": "protocol"}), says)
+        self.crashed(json!({"kind": "protocol"}), says)
     }
 
     fn rejected(self, says: &'static str) -> Self {
-        self.lost(json!({"kind": "rejected"}), says)
+        self.crashed(json!({"kind": "rejected"}), says)
     }
 
     pub(crate) fn boxed(self) -> Fault {
@@ -143,10 +143,10 @@ impl Case {
         let detected = played.iter().filter_map(|(detected, _)| *detected).max();
         let happened = match &self.end {
             End::Unharmed(_) => "nothing; its processes and threads end with the run".to_owned(),
-            End::Lost { says, .. } => (*says).to_owned(),
+            End::Crashed { says, .. } => (*says).to_owned(),
         };
-        let lost: Vec<String> = played.into_iter().map(|(_, lost)| lost).collect();
-        Row { happened, detected, lost: lost.join("; ") }
+        let costs: Vec<String> = played.into_iter().map(|(_, cost)| cost).collect();
+        Row { happened, detected, cost: costs.join("; ") }
     }
 
     /// Causes the fault under a policy. Returns the time to detect it, and its cost.
@@ -172,7 +172,7 @@ impl Case {
             (Some(client), _) => format!("client {client}"),
             (None, process) => format!("client process {process}"),
         };
-        let detected = since(start, stage.await_loss(&who));
+        let detected = since(start, stage.await_crash(&who));
         match policy {
             Policy::Abort => {}
             _ if self.mute => stage.live.mark("round-3"),
@@ -185,7 +185,7 @@ impl Case {
 
     /// Checks that the ledger and the screen name the cause, the client's last output and its log.
     fn is_told(&self, ended: &Ended, policy: Policy, who: &str) {
-        let End::Lost { cause, says, log } = &self.end else { return };
+        let End::Crashed { cause, says, log } = &self.end else { return };
         let (client, process) = self.who();
         let then = match policy {
             Policy::Retry => "retried",
@@ -193,8 +193,8 @@ impl Case {
             Policy::Drop => "dropped",
             Policy::Abort => "aborted",
         };
-        let lost = ended.lost();
-        let [line] = lost.as_slice() else { panic!("{} lines: {lost:?}", lost.len()) };
+        let crashes = ended.crashes();
+        let [line] = crashes.as_slice() else { panic!("{} lines: {crashes:?}", crashes.len()) };
         for (field, expected) in
             [("round", json!(2)), ("client", json!(client)), ("process", json!(process)), ("then", json!(then))]
         {
@@ -208,7 +208,7 @@ impl Case {
         let words: Vec<&str> = line["last_words"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
         assert!(words.iter().any(|word| word.contains(log)), "{log:?} is not in {words:?}");
 
-        let told = format!("{who} was lost in round 2 after ");
+        let told = format!("{who} crashed in round 2 after ");
         let told = ended.errors.lines().find(|line| line.contains(&told)).unwrap_or_default();
         assert!(told.contains(says), "{says:?} is not in {}", ended.errors);
         for said in [format!("  | {}", words[0]), format!("  its log: {}", ended.run.0.join(&file).display())] {
@@ -236,7 +236,7 @@ impl Case {
             Policy::Abort => {
                 assert_eq!(ended.status.code(), Some(6), "{}", ended.errors);
                 let last = ended.errors.lines().last().unwrap();
-                assert!(last.starts_with("error: client ") && last.contains("was lost in round 2"), "{last}");
+                assert!(last.starts_with("error: client ") && last.contains("crashed in round 2"), "{last}");
                 // The results are those of the last completed round.
                 assert_eq!((ended.rounds(), &ended.run.summary()["rounds"]), (vec![(4, 0)], &json!(1)));
                 assert_eq!(ended.run.weights_sha256(), ended.run.ledger("round")[0]["weights_sha256"]);
@@ -246,8 +246,8 @@ impl Case {
     }
 }
 
-fn lost(cause: Value, says: &'static str, log: &'static str) -> End {
-    End::Lost { cause, says, log }
+fn crashed(cause: Value, says: &'static str, log: &'static str) -> End {
+    End::Crashed { cause, says, log }
 }
 
 fn cases() -> Vec<Case> {
@@ -261,7 +261,7 @@ fn cases() -> Vec<Case> {
         case("overflow-stack").signal(Signal::SIGABRT).log("has overflowed its stack"),
         case("allocate")
             .more("--memory-limit 512M")
-            .lost(json!({"kind": "memory_limit", "bytes": 512 << 20}), "it wanted more than its 512M of memory")
+            .crashed(json!({"kind": "memory_limit", "bytes": 512 << 20}), "it wanted more than its 512M of memory")
             .log("memory allocation of 67108864 bytes failed"),
         case("spin").late(),
         case("sleep").late(),
@@ -279,7 +279,7 @@ fn cases() -> Vec<Case> {
         case("too-few").reported("9 weights"),
         case("too-many").reported("11 weights"),
         close_all(),
-        case("close-all-and-sleep").unconfined().protocol("it closed its pipe and lives on"),
+        case("close-all-and-sleep").unconfined().protocol("it closed its pipe and did not exit"),
         case("garbage").protocol(r#"it starts with "what" instead of "fdp1""#),
         case("half-frame-and-exit").exit(0, "it exited with code 0 before its work was done"),
         case("huge-frame").protocol("a payload of 1152921504606846976 bytes, at most 40 were asked for"),

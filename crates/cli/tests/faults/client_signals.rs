@@ -67,7 +67,7 @@ fn signal_writing(live: &mut Live<'_>, signal: Signal) -> Instant {
 }
 
 /// Returns the fields of a crash as the ledger has them.
-fn lost(round: Value, process: u32, cause: &Value, then: &str) -> [Value; 5] {
+fn crash(round: Value, process: u32, cause: &Value, then: &str) -> [Value; 5] {
     [round, Value::Null, json!(process), cause.clone(), json!(then)]
 }
 
@@ -96,33 +96,33 @@ fn before_hello(signal: Signal, more: &str) -> Row {
         client.signal(signal);
         // A stopped client is detected at its deadline, for which the other clients must continue first.
         if signal == Signal::SIGKILL {
-            detected = detected.max(await_loss(&live, client.number(), start));
+            detected = detected.max(await_crash(&live, client.number(), start));
         }
     }
     live.mark("hello");
     if signal == Signal::SIGSTOP {
         let start = Instant::now();
-        clients.iter().for_each(|client| detected = detected.max(await_loss(&live, client.number(), start)));
+        clients.iter().for_each(|client| detected = detected.max(await_crash(&live, client.number(), start)));
     }
     let (status, errors) = live.end();
     await_nobody(&place);
     assert!(status.success(), "{errors}");
-    let mut seen: Vec<_> = run.ledger("lost").iter().map(said).collect();
+    let mut seen: Vec<_> = run.ledger("client_crashed").iter().map(said).collect();
     seen.sort_by_key(|line| line[2].as_u64());
     let cause = cause_of(signal);
-    let expected = |second| [lost(json!(null), 0, &cause, "retried"), second];
+    let expected = |second| [crash(json!(null), 0, &cause, "retried"), second];
     // On a busy machine the second process may start so late that the first round has begun when its deadline passes.
     let in_round_1 = expected([json!(1), json!(2), json!(2), cause.clone(), json!("retried")]);
     if signal != Signal::SIGSTOP || seen != in_round_1 {
-        assert_eq!(seen, expected(lost(json!(null), 2, &cause, "replaced")));
+        assert_eq!(seen, expected(crash(json!(null), 2, &cause, "replaced")));
     }
     assert_eq!(run.weights_sha256(), undisturbed(""));
-    Row { happened: happened(signal), detected: Some(detected), lost: "nothing".into() }
+    Row { happened: happened(signal), detected: Some(detected), cost: "nothing".into() }
 }
 
-fn await_loss(live: &Live<'_>, process: u32, start: Instant) -> Duration {
+fn await_crash(live: &Live<'_>, process: u32, start: Instant) -> Duration {
     // The host names the client if a round that needs its work had begun.
-    let who = ["process ", ""].map(|what| format!("client {what}{process} was lost "));
+    let who = ["process ", ""].map(|what| format!("client {what}{process} crashed "));
     since(start, live.await_said(&who[0], |line| who.iter().any(|who| line.contains(who))))
 }
 
@@ -138,13 +138,13 @@ fn kill_idle() -> Row {
     let mut stage = Stage::one_at_work(&place, "");
     let start = Instant::now();
     stage.live.client(2).signal(Signal::SIGKILL);
-    let detected = since(start, stage.await_loss("client process 2"));
+    let detected = since(start, stage.await_crash("client process 2"));
     (1..=2).for_each(|round| stage.live.mark(&format!("round-{round}")));
     stage.await_whole_where(1, 0);
     let ended = stage.end();
     ended.is_whole(1, "");
-    assert_eq!(said(&ended.lost()[0]), lost(json!(1), 2, &cause_of(Signal::SIGKILL), "replaced"));
-    Row { happened: happened(Signal::SIGKILL), detected: Some(detected), lost: "nothing".into() }
+    assert_eq!(said(&ended.crashes()[0]), crash(json!(1), 2, &cause_of(Signal::SIGKILL), "replaced"));
+    Row { happened: happened(Signal::SIGKILL), detected: Some(detected), cost: "nothing".into() }
 }
 
 /// The fault is detected when the client has work: the client reads nothing, or never answers.
@@ -154,14 +154,14 @@ fn stop_idle(more: &'static str) -> Row {
     let start = Instant::now();
     stage.live.client(2).signal(Signal::SIGSTOP);
     (1..=2).for_each(|round| stage.live.mark(&format!("round-{round}")));
-    let detected = since(start, stage.await_loss("client 2"));
+    let detected = since(start, stage.await_crash("client 2"));
     stage.await_whole_where(1, 0);
     let ended = stage.end();
     ended.is_whole(1, more);
-    let line = &ended.lost()[0];
+    let line = &ended.crashes()[0];
     assert_eq!((&line["client"], &line["then"]), (&json!(2), &json!("retried")), "{line}");
     assert_eq!(line["cause"], cause_of(Signal::SIGSTOP));
-    Row { happened: happened(Signal::SIGSTOP), detected: Some(detected), lost: "nothing".into() }
+    Row { happened: happened(Signal::SIGSTOP), detected: Some(detected), cost: "nothing".into() }
 }
 
 /// Kills each client of a round, one after the other.
@@ -175,12 +175,12 @@ fn kill_all() -> Row {
         stage.live.allow_fault(number, 2);
         let start = Instant::now();
         client.signal(Signal::SIGKILL);
-        detected = detected.max(since(start, stage.await_loss(&format!("client {number}"))));
+        detected = detected.max(since(start, stage.await_crash(&format!("client {number}"))));
     }
     stage.await_whole(0);
     let ended = stage.end();
     ended.is_whole(4, "");
-    let seen: Vec<_> = ended.lost().iter().map(|line| line["client"].as_u64().unwrap()).collect();
+    let seen: Vec<_> = ended.crashes().iter().map(|line| line["client"].as_u64().unwrap()).collect();
     assert_eq!(seen, [1, 3, 0, 2]);
-    Row { happened: happened(Signal::SIGKILL), detected: Some(detected), lost: "nothing".into() }
+    Row { happened: happened(Signal::SIGKILL), detected: Some(detected), cost: "nothing".into() }
 }

@@ -42,8 +42,8 @@ fn kill() -> Row {
     let (ended, took) = signalled(&place, &[Signal::SIGKILL]);
     assert!(!ended.run.0.join("summary.json").exists());
     resume(&place, &ended.run);
-    let happened = "its clients end with it; --resume goes on".into();
-    Row { happened, detected: Some(took), lost: "the round, until the resume".into() }
+    let happened = "its clients end with it; --resume continues".into();
+    Row { happened, detected: Some(took), cost: "the round, until the resume".into() }
 }
 
 fn stop(signal: Signal, code: i32) -> Row {
@@ -62,8 +62,8 @@ fn stop(signal: Signal, code: i32) -> Row {
     assert_eq!(sha256(&bytes), run.weights_sha256());
     assert!(run.read("result.png").starts_with(b"\x89PNG"));
     resume(&place, &run);
-    let happened = format!("the results of round 1, exit code {code}; --resume goes on");
-    Row { happened, detected: Some(took), lost: "the round, until the resume".into() }
+    let happened = format!("the results of round 1, exit code {code}; --resume continues");
+    Row { happened, detected: Some(took), cost: "the round, until the resume".into() }
 }
 
 /// A second signal ends the host at once. Whichever signal ends the host, the run can be resumed.
@@ -72,6 +72,6 @@ fn stop_twice() -> Row {
     let (ended, took) = signalled(&place, &[Signal::SIGINT, Signal::SIGINT]);
     assert_eq!(ended.status.code(), Some(130), "{}", ended.errors);
     resume(&place, &ended.run);
-    let happened = "exit code 130 at once; --resume goes on".into();
-    Row { happened, detected: Some(took), lost: "the round, until the resume".into() }
+    let happened = "exit code 130 at once; --resume continues".into();
+    Row { happened, detected: Some(took), cost: "the round, until the resume".into() }
 }

@@ -49,8 +49,8 @@ fn kill_at_any_moment() -> Row {
         killed_after.extend(rounds);
     }
     let (least, most) = (killed_after.iter().min().unwrap(), killed_after.iter().max().unwrap());
-    let happened = format!("{kills} hosts killed after {least} to {most} of {ROUNDS} rounds; --resume goes on");
-    Row { happened, detected: None, lost: "nothing: each time the same bits".into() }
+    let happened = format!("{kills} hosts killed after {least} to {most} of {ROUNDS} rounds; --resume continues");
+    Row { happened, detected: None, cost: "nothing: each time the same bits".into() }
 }
 
 /// Kills a run's host after a time and resumes the run. The time is no wait for an event, since any moment will do.

@@ -22,12 +22,12 @@ fn twice() -> Row {
     let mut stage = Stage::held_in_two(&place, ALWAYS);
     let start = std::time::Instant::now();
     stage.live.mark("round-2");
-    let detected = since(start, stage.await_loss("client 1"));
+    let detected = since(start, stage.await_crash("client 1"));
     stage.await_whole(0);
     let ended = stage.end();
     ended.is_without_one_update();
     assert_eq!(ended.run.summary()["failures"], json!(2));
-    Row { happened: "it exited with code 3".into(), detected: Some(detected), lost: "1 update of 1 round".into() }
+    Row { happened: "it exited with code 3".into(), detected: Some(detected), cost: "1 update of 1 round".into() }
 }
 
 fn below_quorum() -> Row {
@@ -35,7 +35,7 @@ fn below_quorum() -> Row {
     let stage = Stage::held_in_two(&place, &format!("{ALWAYS} --on-failure drop --min-clients 4"));
     let start = std::time::Instant::now();
     stage.live.mark("round-2");
-    let detected = since(start, stage.await_loss("client 1"));
+    let detected = since(start, stage.await_crash("client 1"));
     let ended = stage.end();
     assert_eq!(ended.status.code(), Some(6), "{}", ended.errors);
     let last = ended.errors.lines().last().unwrap();
@@ -44,5 +44,5 @@ fn below_quorum() -> Row {
     // The results are those of the last completed round.
     assert_eq!((ended.rounds(), &ended.run.summary()["rounds"]), (vec![(4, 0)], &json!(1)));
     assert_eq!(ended.run.weights_sha256(), ended.run.ledger("round")[0]["weights_sha256"]);
-    Row { happened: says["error: ".len()..].into(), detected: Some(detected), lost: "the run, after round 1".into() }
+    Row { happened: says["error: ".len()..].into(), detected: Some(detected), cost: "the run, after round 1".into() }
 }

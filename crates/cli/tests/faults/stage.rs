@@ -129,8 +129,8 @@ impl<'p> Stage<'p> {
     }
 
     /// Waits until the host reports a crash, which is then in the ledger.
-    pub(crate) fn await_loss(&self, who: &str) -> Instant {
-        let start = format!("{who} was lost");
+    pub(crate) fn await_crash(&self, who: &str) -> Instant {
+        let start = format!("{who} crashed");
         self.live.await_said(&start, |line| line.contains(&start))
     }
 
@@ -180,8 +180,8 @@ pub(crate) struct Ended {
 
 impl Ended {
     /// Returns the ledger's lines of crashes.
-    pub(crate) fn lost(&self) -> Vec<Value> {
-        self.run.ledger("lost")
+    pub(crate) fn crashes(&self) -> Vec<Value> {
+        self.run.ledger("client_crashed")
     }
 
     /// Returns the number of clients in each round, and of those that failed.
@@ -194,7 +194,7 @@ impl Ended {
     pub(crate) fn is_without_one_update(&self) {
         assert!(self.status.success(), "{}", self.errors);
         assert_eq!(self.rounds(), [(4, 0), (3, 1), (4, 0)]);
-        let then: Vec<_> = self.lost().iter().map(|line| line["then"].clone()).collect();
+        let then: Vec<_> = self.crashes().iter().map(|line| line["then"].clone()).collect();
         assert_eq!(then, [json!("retried"), json!("dropped")]);
     }
 
@@ -202,7 +202,7 @@ impl Ended {
     pub(crate) fn is_whole(&self, failures: usize, more: &'static str) {
         assert!(self.status.success(), "{}: {}", self.status, self.errors);
         assert_eq!(self.rounds(), [(4, 0), (4, 0), (4, 0)]);
-        assert_eq!((self.lost().len(), &self.run.summary()["failures"]), (failures, &json!(failures)));
+        assert_eq!((self.crashes().len(), &self.run.summary()["failures"]), (failures, &json!(failures)));
         assert_eq!(self.run.weights_sha256(), undisturbed(more));
     }
 }

@@ -37,7 +37,7 @@ fn never_begins(place: &Place, arguments: &str, code: i32, says: &str) -> Row {
     assert!(errors.starts_with("error: ") && errors.lines().count() == 1 && errors.contains(says), "{errors}");
     assert!(!run.0.exists(), "the run directory is there");
     await_nobody(place);
-    Row { happened: says.into(), detected: None, lost: "the run, which never began".into() }
+    Row { happened: says.into(), detected: None, cost: "the run, which never began".into() }
 }
 
 fn panic_in_describe() -> Row {
@@ -55,10 +55,10 @@ fn segfault_in_build() -> Row {
     assert_eq!(output.status.code(), Some(6), "{errors}");
     let last = errors.lines().last().unwrap();
     assert_eq!(last, "error: no client could be started: killed by SIGSEGV");
-    let lost = run.ledger("lost");
-    assert!(lost.len() > 4 && lost.iter().all(|line| line["cause"] == json!({"kind": "signal", "number": 11})));
+    let crashes = run.ledger("client_crashed");
+    assert!(crashes.len() > 4 && crashes.iter().all(|line| line["cause"] == json!({"kind": "signal", "number": 11})));
     await_nobody(&place);
-    Row { happened: last["error: ".len()..].into(), detected: None, lost: "the run, which never began".into() }
+    Row { happened: last["error: ".len()..].into(), detected: None, cost: "the run, which never began".into() }
 }
 
 /// A client whose fresh process cannot build its model fails like any other.
@@ -69,13 +69,13 @@ fn panic_in_a_fresh_build() -> Row {
     stage.live.mark("armed");
     let start = Instant::now();
     stage.live.client(1).signal(Signal::SIGKILL);
-    let detected = since(start, stage.await_loss("client 1"));
+    let detected = since(start, stage.await_crash("client 1"));
     let what = "the loss of the fresh process";
-    stage.live.await_said(what, |line| line.contains("client 1 was lost in round 2") && line.contains(PANIC));
+    stage.live.await_said(what, |line| line.contains("client 1 crashed in round 2") && line.contains(PANIC));
     fs::remove_file(place.path("marks/armed")).unwrap();
     stage.live.mark("round-2");
     stage.await_whole(0);
     let ended = stage.end();
     ended.is_without_one_update();
-    Row { happened: PANIC.into(), detected: Some(detected), lost: "1 update of 1 round".into() }
+    Row { happened: PANIC.into(), detected: Some(detected), cost: "1 update of 1 round".into() }
 }

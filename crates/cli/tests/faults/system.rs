@@ -54,10 +54,10 @@ fn ends_and_goes_on(place: &Place, ended: &Ended, says: &[&str]) -> Row {
     assert!(last.starts_with("error: ") && says.iter().all(|part| last.contains(part)), "{last}");
     // Each line parses and is complete.
     assert!(run.read("ledger.jsonl").ends_with(b"\n") && !run.ledger("ready").is_empty());
-    assert!(run.ledger("lost").is_empty());
+    assert!(run.ledger("client_crashed").is_empty());
     resume(place, run);
-    let happened = format!("cannot write {}, exit code 5; --resume goes on", says[0]);
-    Row { happened, detected: None, lost: "the round, until the resume".into() }
+    let happened = format!("cannot write {}, exit code 5; --resume continues", says[0]);
+    Row { happened, detected: None, cost: "the round, until the resume".into() }
 }
 
 fn full_disk_ledger() -> Row {
@@ -90,8 +90,8 @@ fn full_disk_checkpoint() -> Row {
     let output = place.fedpipe("run --resume out").output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(run.weights_sha256(), undisturbed(large));
-    let happened = "cannot write the checkpoint, exit code 5; --resume goes on".into();
-    Row { happened, detected: None, lost: "the rounds since the last checkpoint, until the resume".into() }
+    let happened = "cannot write the checkpoint, exit code 5; --resume continues".into();
+    Row { happened, detected: None, cost: "the rounds since the last checkpoint, until the resume".into() }
 }
 
 /// A full disk costs lines of a log, not the run. The host still knows the last of those lines.
@@ -108,15 +108,15 @@ fn full_disk_log() -> Row {
     symlink("/dev/full", log).unwrap();
     let output = place.fedpipe("run --resume out").output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
-    let lost = run.ledger("lost");
-    assert_eq!((lost.len(), &lost[1]["then"]), (2, &json!("dropped")));
-    let words = lost[1]["last_words"].to_string();
+    let crashes = run.ledger("client_crashed");
+    assert_eq!((crashes.len(), &crashes[1]["then"]), (2, &json!("dropped")));
+    let words = crashes[1]["last_words"].to_string();
     assert!(words.contains("as it was told, the model panics"), "{words}");
     assert_eq!(run.ledger("round").len(), 3);
     Row {
         happened: "the log ends".into(),
         detected: None,
-        lost: "what the client prints, but for its last words".into(),
+        cost: "what the client prints, but for its last words".into(),
     }
 }
 
@@ -134,7 +134,7 @@ fn read_only_folder() -> Row {
     await_nobody(&place);
     // The expected text has no name of a temporary folder.
     let happened = errors["error: ".len()..].split(" (os").next().unwrap().to_owned();
-    Row { happened, detected: None, lost: "the run, which never began".into() }
+    Row { happened, detected: None, cost: "the run, which never began".into() }
 }
 
 /// The run directory becomes read-only in the middle of a run.
@@ -181,7 +181,7 @@ fn no_descriptors_at_start() -> Row {
     assert!(run.ledger("round").is_empty());
     await_nobody(&place);
     let happened = errors.lines().last().unwrap().replace("error: ", "");
-    Row { happened, detected: None, lost: "the run, which never began".into() }
+    Row { happened, detected: None, cost: "the run, which never began".into() }
 }
 
 /// A process crashed, and no other can be started in its place.
@@ -191,7 +191,7 @@ fn no_descriptors_later() -> Row {
     let before = limit(stage.live.pid(), Resource::Nofile, Some(3));
     let start = std::time::Instant::now();
     stage.live.client(1).signal(Signal::SIGKILL);
-    let detected = since(start, stage.await_loss("client 1"));
+    let detected = since(start, stage.await_crash("client 1"));
     const SAYS: &str = "the system failed it: cannot start client process 1: Too many open files";
     stage.live.await_said("the loss of what cannot be started", |line| line.contains(SAYS));
     limit(stage.live.pid(), Resource::Nofile, before);
@@ -199,5 +199,5 @@ fn no_descriptors_later() -> Row {
     stage.await_whole(0);
     let ended = stage.end();
     ended.is_without_one_update();
-    Row { happened: SAYS.into(), detected: Some(detected), lost: "1 update of 1 round".into() }
+    Row { happened: SAYS.into(), detected: Some(detected), cost: "1 update of 1 round".into() }
 }

@@ -12,7 +12,7 @@ pub(crate) struct Row {
     /// The time from the fault until the host had recorded it, the longest of all runs; `None` if there is nothing to
     /// detect.
     pub(crate) detected: Option<Duration>,
-    pub(crate) lost: String,
+    pub(crate) cost: String,
 }
 
 static ROWS: Mutex<Vec<(&str, Row)>> = Mutex::new(Vec::new());
@@ -28,15 +28,15 @@ pub(crate) fn show(names: &[&'static str]) {
     let lines: Vec<[String; 4]> = names
         .iter()
         .filter_map(row)
-        .map(|(name, Row { happened, detected, lost })| {
+        .map(|(name, Row { happened, detected, cost })| {
             let detected = detected.map_or("–".into(), |time| format!("{:.1} ms", 1e3 * time.as_secs_f64()));
-            [(*name).to_owned(), happened.clone(), detected, lost.clone()]
+            [(*name).to_owned(), happened.clone(), detected, cost.clone()]
         })
         .collect();
     if lines.is_empty() {
         return;
     }
-    let head = ["fault and test", "what happened", "detected in", "lost"].map(ToOwned::to_owned);
+    let head = ["fault and test", "what happened", "detected in", "cost"].map(ToOwned::to_owned);
     let width = |column: usize| lines.iter().chain([&head]).map(|line| line[column].chars().count()).max().unwrap_or(0);
     let widths = [0, 1, 2, 3].map(width);
     for line in [&head].into_iter().chain(&lines) {

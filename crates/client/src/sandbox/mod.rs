@@ -11,6 +11,9 @@ mod float;
 mod libraries;
 mod program_access;
 mod resource_limits;
+#[cfg(test)]
+#[path = "../../../host/src/disk/test_files.rs"]
+mod test_files;
 
 use std::path::PathBuf;
 

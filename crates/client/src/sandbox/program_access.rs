@@ -71,12 +71,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
-
-    fn write(path: &Path, text: &str) -> PathBuf {
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-        path.canonicalize().unwrap()
-    }
+    use crate::sandbox::test_files::write_file;
 
     fn is_open(program: &ProgramAccess, file: &Path) -> bool {
         file.canonicalize().unwrap().ancestors().any(|above| program.open.contains(above))
@@ -88,10 +83,10 @@ mod tests {
         let root = place.path().canonicalize().unwrap();
         let open =
             ["client.py", "parts/model.py", "deep/beside.py", "deep/down/beside.py", "data/notes.txt", "deeper/x.py"];
-        let open = open.map(|name| write(&root.join(name), ""));
+        let open = open.map(|name| write_file(&root.join(name), ""));
         let closed = ["deep/cache/partitions/0", "deep/down/run/model.safetensors", "data/train-images-idx3-ubyte"];
-        let closed = closed.map(|name| write(&root.join(name), ""));
-        let later = write(&root.join("deep/later/ledger.jsonl"), "");
+        let closed = closed.map(|name| write_file(&root.join(name), ""));
+        let later = write_file(&root.join("deep/later/ledger.jsonl"), "");
         symlink(&root, root.join("parts/up")).unwrap();
         symlink(root.join("deep"), root.join("link")).unwrap();
         symlink(root.join("data"), root.join("deep/data")).unwrap();
@@ -116,7 +111,7 @@ mod tests {
         assert_eq!(program, ProgramAccess { open: BTreeSet::from([root.clone()]), listed: BTreeSet::new() });
         assert_eq!(ProgramAccess::new(&beside[1..], &[]), ProgramAccess::default());
         // A closed path and all paths below it stay closed.
-        let script = write(&root.join("run/client.py"), "");
+        let script = write_file(&root.join("run/client.py"), "");
         assert_eq!(ProgramAccess::new(&[script, root.join("run")], &[root.join("run")]), ProgramAccess::default());
     }
 }

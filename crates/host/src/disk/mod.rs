@@ -1,6 +1,8 @@
 //! Temporary folders, and file systems that forbid execution.
 
 pub(crate) mod lock;
+#[cfg(test)]
+pub(crate) mod test_files;
 
 use std::{
     env,

@@ -128,12 +128,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
-
-    fn write(path: &Path) -> PathBuf {
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, "").unwrap();
-        path.canonicalize().unwrap()
-    }
+    use crate::disk::test_files::write_file;
 
     fn set<const N: usize>(paths: [&Path; N]) -> BTreeSet<PathBuf> {
         paths.map(Path::to_owned).into()
@@ -144,7 +139,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let root = place.path().canonicalize().unwrap();
         let [partitions, dataset, file] = ["disk/partitions/0", "disk/mnist/train-images-idx3-ubyte", "disk/labels"]
-            .map(|name| write(&root.join(name)));
+            .map(|name| write_file(&root.join(name), ""));
         let cache = root.join("cache");
         fs::create_dir_all(cache.join("datasets/other")).unwrap();
         symlink(root.join("disk/partitions"), cache.join("partitions")).unwrap();
@@ -161,10 +156,10 @@ mod tests {
     fn the_folder_of_a_dataset_is_closed_unless_the_command_lies_in_it() {
         let place = tempfile::tempdir().unwrap();
         let root = place.path().canonicalize().unwrap();
-        let script = write(&root.join("data/client.py"));
-        let plain = write(&root.join("data/train-images-idx3-ubyte"));
-        let packed = write(&root.join("data/t10k-labels.idx1-ubyte.gz"));
-        let linked = write(&root.join("disk/blob"));
+        let script = write_file(&root.join("data/client.py"), "");
+        let plain = write_file(&root.join("data/train-images-idx3-ubyte"), "");
+        let packed = write_file(&root.join("data/t10k-labels.idx1-ubyte.gz"), "");
+        let linked = write_file(&root.join("disk/blob"), "");
         symlink(&linked, root.join("data/train-labels-idx1-ubyte")).unwrap();
         let (folder, cache) = (root.join("data"), Cache::at(root.join("no-cache")));
         let closed = Closed::of(&cache, Some(&Source::Directory(folder.clone())), [].into_iter());
@@ -178,12 +173,12 @@ mod tests {
     fn runs_and_datasets_are_found_where_a_command_may_read() {
         let place = tempfile::tempdir().unwrap();
         let root = place.path().canonicalize().unwrap();
-        let dataset = write(&root.join("old/mnist/t10k-images-idx3-ubyte.gz"));
-        let run = write(&root.join("runs/mlp-1/ledger.jsonl"));
-        let entry = write(&root.join("a/cache/partitions/0/entry.json"));
-        let deep = write(&root.join("1/2/3/4/5/6/ledger.jsonl"));
+        let dataset = write_file(&root.join("old/mnist/t10k-images-idx3-ubyte.gz"), "");
+        let run = write_file(&root.join("runs/mlp-1/ledger.jsonl"), "");
+        let entry = write_file(&root.join("a/cache/partitions/0/entry.json"), "");
+        let deep = write_file(&root.join("1/2/3/4/5/6/ledger.jsonl"), "");
         for other in ["client.py", "notes/ledger.txt", "mnist/train-images", "lib/site-packages/x/ledger.jsonl"] {
-            write(&root.join(other));
+            write_file(&root.join(other), "");
         }
         let closed = Closed::of_cache(&Cache::at(root.join("no-cache"))).found_in(&[root], &[]);
         let folder = |file: &PathBuf| file.parent().unwrap().to_owned();
@@ -195,7 +190,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let root = place.path().canonicalize().unwrap();
         for run in 0..=MOST_OF_ONE {
-            write(&root.join(format!("runs/{run}/ledger.jsonl")));
+            write_file(&root.join(format!("runs/{run}/ledger.jsonl")), "");
         }
         let closed = Closed::of_cache(&Cache::at(root.join("no-cache")));
         assert_eq!(closed.found_in(std::slice::from_ref(&root), &[root.join("client.py")]), set([&root.join("runs")]));

@@ -162,6 +162,7 @@ mod tests {
     use fedpipe_record::identity::CodeIdentity;
 
     use super::*;
+    use crate::disk::test_files::write_file;
 
     fn refusal(command: &str) -> String {
         Foreign::parse("--client", command).unwrap_err().to_string()
@@ -179,9 +180,7 @@ mod tests {
     fn a_run_is_called_after_the_script_or_its_folder() {
         let dir = tempfile::tempdir().unwrap();
         let name = |file: &str| {
-            let path = dir.path().join(file);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(&path, "").unwrap();
+            let path = write_file(&dir.path().join(file), "");
             Foreign::parse("--client", &format!("python3 -u {}", path.display())).unwrap().name()
         };
         assert_eq!((name("keras/client.py"), name("keras/softmax.py")), ("keras".into(), "softmax".into()));

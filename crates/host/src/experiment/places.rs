@@ -237,17 +237,12 @@ fn first_line(program: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn write(path: &Path, text: &str) -> PathBuf {
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-        path.canonicalize().unwrap()
-    }
+    use crate::disk::test_files::write_file;
 
     #[test]
     fn the_words_of_a_shell_are_words_of_the_command() {
         let place = tempfile::tempdir().unwrap();
-        let script = write(&place.path().join("client.py"), "");
+        let script = write_file(&place.path().join("client.py"), "");
         let line = format!("exec env A=1 '{}' \"$@\"", script.display());
         let found = Places::of(Path::new("/bin/sh"), &["sh".into(), "-c".into(), line]);
         assert!(found.open.contains(&script), "{found:?}");
@@ -256,12 +251,12 @@ mod tests {
     #[test]
     fn the_command_that_a_shell_script_becomes_is_opened() {
         let place = tempfile::tempdir().unwrap();
-        let client = write(&place.path().join("far/client.py"), "");
-        let other = write(&place.path().join("other/client.py"), "");
+        let client = write_file(&place.path().join("far/client.py"), "");
+        let other = write_file(&place.path().join("other/client.py"), "");
         let text = format!("set -e\n{} x\n  exec python3 '{}' \"$@\"\n", other.display(), client.display());
-        let named = write(&place.path().join("a/start.sh"), &text);
-        let with_line = write(&place.path().join("b/start"), &format!("#!/usr/bin/env bash\n{text}"));
-        let no_script = write(&place.path().join("c/start.py"), &text);
+        let named = write_file(&place.path().join("a/start.sh"), &text);
+        let with_line = write_file(&place.path().join("b/start"), &format!("#!/usr/bin/env bash\n{text}"));
+        let no_script = write_file(&place.path().join("c/start.py"), &text);
         for (script, is_opened) in [(named, true), (with_line, true), (no_script, false)] {
             let found = Places::of(Path::new("/bin/sh"), &["sh".into(), script.display().to_string()]);
             assert_eq!(found.open.contains(&client), is_opened, "{script:?} {found:?}");
@@ -273,15 +268,18 @@ mod tests {
     fn an_environment_brings_its_interpreter_and_its_paths() {
         let place = tempfile::tempdir().unwrap();
         let root = place.path().canonicalize().unwrap();
-        write(&root.join("base/bin/python3.11"), "");
-        let library = write(&root.join("base/lib/python3.11/os.py"), "");
-        write(&root.join("venv/pyvenv.cfg"), &format!("home = {}\nversion = 3.11\n", root.join("base/bin").display()));
-        let package = write(&root.join("mine/package.py"), "");
-        let below = write(&root.join("below/site-packages/below.py"), "");
+        write_file(&root.join("base/bin/python3.11"), "");
+        let library = write_file(&root.join("base/lib/python3.11/os.py"), "");
+        write_file(
+            &root.join("venv/pyvenv.cfg"),
+            &format!("home = {}\nversion = 3.11\n", root.join("base/bin").display()),
+        );
+        let package = write_file(&root.join("mine/package.py"), "");
+        let below = write_file(&root.join("below/site-packages/below.py"), "");
         let packages = root.join("venv/lib/python3.11/site-packages");
-        write(&packages.join("mine.pth"), &format!("import nothing\n{}\n", root.join("mine").display()));
+        write_file(&packages.join("mine.pth"), &format!("import nothing\n{}\n", root.join("mine").display()));
         let line = format!("import site; site.addsitedir(\"{}\")", below.parent().unwrap().display());
-        write(&packages.join("overlay.pth"), &line);
+        write_file(&packages.join("overlay.pth"), &line);
         fs::create_dir_all(root.join("venv/bin")).unwrap();
         let python = root.join("venv/bin/python");
         std::os::unix::fs::symlink(root.join("base/bin/python3.11"), &python).unwrap();
@@ -298,7 +296,7 @@ mod tests {
     fn of_a_script_in_a_shared_folder_the_script_alone_is_opened() {
         let place = tempfile::tempdir().unwrap();
         let root = place.path().canonicalize().unwrap();
-        let script = write(&root.join("client.py"), "");
+        let script = write_file(&root.join("client.py"), "");
         let words = ["python3".to_owned(), script.display().to_string(), root.display().to_string()];
         for (mode, shared) in [(0o700, false), (0o755, false), (0o777, true), (0o1777, true)] {
             fs::set_permissions(&root, fs::Permissions::from_mode(mode)).unwrap();

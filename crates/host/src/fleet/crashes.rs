@@ -10,7 +10,7 @@ use fedpipe_record::{
 
 use crate::{
     error::{Error, Result},
-    fleet::{Fleet, Incident, OnIncident, batch::Batch},
+    fleet::{Fleet, Incident, OnIncident, job_batch::JobBatch},
     process::{end::ProcessExit, log::last_lines_of, stray::end_strays},
 };
 
@@ -38,7 +38,7 @@ impl Fleet {
         &mut self,
         slot: usize,
         exit: ProcessExit,
-        batch: &mut Batch,
+        batch: &mut JobBatch,
         on_incident: &mut OnIncident<'_>,
     ) -> Result<()> {
         // A process of this machine that stands for a client elsewhere has none of that client's limits.
@@ -59,7 +59,7 @@ impl Fleet {
             Some(index) => self.reassign(slot, index, batch),
         };
         let client = index.and_then(|index| batch.jobs[index].client);
-        let crash = crash_of(&exit, slot, client, batch.round, then);
+        let crash = ClientCrash { round: batch.round, client, process: slot as u32, crash: exit.crash(then) };
         let sentence = crash.to_string();
         on_incident(Incident::Crashed(crash))?;
         drop(process);
@@ -85,7 +85,7 @@ impl Fleet {
 
     /// Decides the consequence for the job that a process was doing or was about to do, and queues the job again if it
     /// is retried or moved.
-    fn reassign(&self, slot: usize, index: usize, batch: &mut Batch) -> Consequence {
+    fn reassign(&self, slot: usize, index: usize, batch: &mut JobBatch) -> Consequence {
         batch.attempts[index] += 1;
         let attempts = batch.attempts[index];
         let movable = batch.jobs[index].client.is_none();
@@ -107,17 +107,6 @@ impl Fleet {
     fn given_up(&self, then: Consequence) -> Consequence {
         if self.before.is_some() { Consequence::Reverted } else { then }
     }
-}
-
-fn crash_of(
-    exit: &ProcessExit,
-    slot: usize,
-    client: Option<u32>,
-    round: Option<u64>,
-    then: Consequence,
-) -> ClientCrash {
-    let ProcessExit { cause, last_words, log, after, .. } = exit.clone();
-    ClientCrash { round, client, process: slot as u32, cause, after_seconds: after.into(), then, last_words, log }
 }
 
 /// Returns the error for a failure that every process would repeat, since the model, the data or the system do not fit.

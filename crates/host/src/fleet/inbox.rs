@@ -8,13 +8,13 @@ use std::sync::{
 use crate::{
     error::{Error, Result},
     fleet::control::{StopSign, Wake},
-    process::conversation::{ProcessId, Report},
+    process::conversation::{ProcessId, ProcessReport},
 };
 
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "nearly every message is a report, and few wait at a time")]
 enum Message {
-    Reported(ProcessId, Report),
+    Reported(ProcessId, ProcessReport),
     Stop,
 }
 
@@ -44,7 +44,7 @@ impl Inbox {
     }
 
     /// Returns the function by which the process `id` reports. It returns `false` if the inbox is gone.
-    pub(super) fn reporter(&self, id: ProcessId) -> impl Fn(Report) -> bool + Send + 'static {
+    pub(super) fn reporter(&self, id: ProcessId) -> impl Fn(ProcessReport) -> bool + Send + 'static {
         let sender = Sender::clone(&self.sender);
         move |report| sender.send(Message::Reported(id, report)).is_ok()
     }
@@ -58,7 +58,7 @@ impl Inbox {
     ///
     /// # Errors
     /// [`Error::Stopped`] once a stop is requested.
-    pub(super) fn next(&self) -> Result<(ProcessId, Report)> {
+    pub(super) fn next(&self) -> Result<(ProcessId, ProcessReport)> {
         match self.receiver.recv() {
             Ok(Message::Reported(id, report)) => Ok((id, report)),
             Ok(Message::Stop) => Err(Error::Stopped(self.stop.signal())),

@@ -1,11 +1,11 @@
 //! All client processes of a run: starts them, assigns the jobs and takes the replies.
 
-pub(crate) mod batch;
 pub(crate) mod control;
 pub(crate) mod cores;
 mod crashes;
 pub(crate) mod describe;
 mod inbox;
+pub(crate) mod job_batch;
 mod readiness;
 
 use std::{
@@ -25,13 +25,13 @@ use fedpipe_record::{cause::Cause, crash::ClientCrash, experiment::OnFailure};
 use crate::{
     error::{Error, Result},
     fleet::{
-        batch::{Batch, Work},
         control::StopSign,
         cores::Cores,
         inbox::Inbox,
+        job_batch::{JobBatch, Work},
     },
     process::{
-        conversation::{Assignment, ClientProcess, Environment, NamedVector, ProcessId, Report},
+        conversation::{Assignment, ClientProcess, Environment, NamedVector, ProcessId, ProcessReport},
         end::ProcessExit,
         stray::{end_strays, new_mark},
     },
@@ -258,14 +258,14 @@ impl Fleet {
     /// # Errors
     /// A model that cannot be loaded, [`Error::Stopped`], [`Error::Round`] after an exit under the policy `abort`, and
     /// those of `on_incident`.
-    pub(crate) fn run(
+    pub(crate) fn do_jobs(
         &mut self,
         round: Option<u64>,
         jobs: Vec<Job>,
         check: &Check<'_>,
         on_incident: &mut OnIncident<'_>,
     ) -> Result<Vec<(Job, Settled)>> {
-        let mut batch = Batch::new(jobs, self.slots.len(), round);
+        let mut batch = JobBatch::new(jobs, self.slots.len(), round);
         self.cores.clear();
         loop {
             while self.dispatch(&mut batch, on_incident)? == Dispatched::InPart {}
@@ -277,7 +277,12 @@ impl Fleet {
     }
 
     /// Waits for the next report of a process and handles it.
-    fn handle_report(&mut self, batch: &mut Batch, check: &Check<'_>, on_incident: &mut OnIncident<'_>) -> Result<()> {
+    fn handle_report(
+        &mut self,
+        batch: &mut JobBatch,
+        check: &Check<'_>,
+        on_incident: &mut OnIncident<'_>,
+    ) -> Result<()> {
         let (id, report) = self.inbox.next()?;
         let slot = id.slot;
         // A process that was replaced may have reported before its end.
@@ -285,17 +290,17 @@ impl Fleet {
             return Ok(());
         }
         let handled = match (report, batch.working[slot]) {
-            (Report::Exited(exit), _) => return self.handle_exit(slot, exit, batch, on_incident),
-            (Report::Replied(Reply::Ready(ready), _), None) if !self.slots[slot].ready => {
-                // A process whose report is refused was never ready, so that its exit costs the job that waits for it.
+            (ProcessReport::Exited(exit), _) => return self.handle_exit(slot, exit, batch, on_incident),
+            (ProcessReport::Replied(Reply::Ready(ready), _), None) if !self.slots[slot].ready => {
+                // A process whose report is refused was never ready. Its exit costs the first job that waits for it.
                 self.check_ready(slot, ready).map(|()| (self.slots[slot].ready, self.slots[slot].proven) = (true, true))
             }
-            (Report::ReplyBegun, _) => {
+            (ProcessReport::ReplyBegun, _) => {
                 self.note_reply(slot, batch);
                 Ok(())
             }
-            (Report::Replied(..), None) => Err(Cause::protocol("it answered what nobody had asked")),
-            (Report::Replied(reply, mut parts), Some(Work { job: index, .. })) => {
+            (ProcessReport::Replied(..), None) => Err(Cause::protocol("it answered what nobody had asked")),
+            (ProcessReport::Replied(reply, mut parts), Some(Work { job: index, .. })) => {
                 let job = &batch.jobs[index];
                 let weights = self.layout.as_ref().map_or(0, Layout::weight_count);
                 let checked = check(job, &reply, &mut parts, weights);
@@ -318,9 +323,9 @@ impl Fleet {
 
     /// Notes that the process of `slot` has computed its job and sends the reply.
     ///
-    /// A process that continues on its core makes no room: another process would load its own model into the caches of
-    /// that core, and would still be there when this one continues.
-    fn note_reply(&self, slot: usize, batch: &mut Batch) {
+    /// A process that does its next job on the same core keeps that core. Another process would load its own model into
+    /// the caches of the core, and would still compute when this process does its next job.
+    fn note_reply(&self, slot: usize, batch: &mut JobBatch) {
         let continues = self.cores.caches(slot)
             && batch.fills(self.cores.count(), slot, 1)
             && batch.is_next(slot, |slot| self.slots[slot].ready);
@@ -328,8 +333,8 @@ impl Fleet {
     }
 
     /// Assigns jobs to idle processes, as far as `at_once` allows.
-    fn dispatch(&mut self, batch: &mut Batch, on_incident: &mut OnIncident<'_>) -> Result<Dispatched> {
-        // A process that is still starting takes a place, too: its job is next.
+    fn dispatch(&mut self, batch: &mut JobBatch, on_incident: &mut OnIncident<'_>) -> Result<Dispatched> {
+        // A process that is still starting counts as well, since it takes its job as soon as it is ready.
         let places = self.at_once.saturating_sub(batch.busy());
         for slot in batch.idle(|slot| self.slots[slot].ready, |slot| self.cores.caches(slot)).into_iter().take(places) {
             if self.slots[slot].process.is_none()
@@ -351,7 +356,7 @@ impl Fleet {
         Ok(Dispatched::Fully)
     }
 
-    fn assign(&mut self, slot: usize, index: usize, batch: &mut Batch) {
+    fn assign(&mut self, slot: usize, index: usize, batch: &mut JobBatch) {
         let cores = self.cores_for(slot, batch);
         batch.working[slot] = Some(Work { job: index, replying: false });
         let Job { request, weights, parts, .. } = &batch.jobs[index];
@@ -364,7 +369,7 @@ impl Fleet {
     }
 
     /// Returns the cores for the next job of `slot`; none for a process that may have threads.
-    fn cores_for(&mut self, slot: usize, batch: &Batch) -> Option<CpuSet> {
+    fn cores_for(&mut self, slot: usize, batch: &JobBatch) -> Option<CpuSet> {
         if !self.in_force(slot).is_some_and(|in_force| in_force.seccomp && !in_force.threads) {
             return None;
         }

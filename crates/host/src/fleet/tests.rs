@@ -76,9 +76,9 @@ impl Stage {
     /// Runs jobs with a check; returns the results and the crashes.
     fn run(&mut self, jobs: Vec<Job>, check: &Check<'_>) -> (Result<Vec<Settled>>, Vec<Crash>) {
         let mut crashes = Vec::new();
-        let settled = self.fleet.run(Some(1), jobs, check, &mut |incident| {
-            if let Incident::Crashed(ClientCrash { client, then, cause, .. }) = incident {
-                crashes.push((client, then, cause.to_string()));
+        let settled = self.fleet.do_jobs(Some(1), jobs, check, &mut |incident| {
+            if let Incident::Crashed(ClientCrash { client, crash, .. }) = incident {
+                crashes.push((client, crash.then, crash.cause.to_string()));
             }
             Ok(())
         });
@@ -178,7 +178,7 @@ fn the_policies_drop_and_abort_give_up_at_the_first_crash() {
     assert_eq!(crashes[0].1, Consequence::Dropped);
     let (settled, crashes) = Stage::new(2, OnFailure::Abort, crash).train();
     let sentence = settled.unwrap_err().to_string();
-    assert!(sentence.starts_with("client 1 was lost in round 1") && sentence.ends_with("code 3"), "{sentence}");
+    assert!(sentence.starts_with("client 1 crashed in round 1") && sentence.ends_with("code 3"), "{sentence}");
     assert_eq!(crashes[0].1, Consequence::Aborted);
 }
 
@@ -439,7 +439,7 @@ fn no_result_depends_on_the_order_of_arrival() {
         gates[order[0]].open();
         let mut arrived = Vec::new();
         let jobs = (0..4).map(training).collect();
-        let settled = stage.fleet.run(Some(1), jobs, &no_check, &mut |incident| {
+        let settled = stage.fleet.do_jobs(Some(1), jobs, &no_check, &mut |incident| {
             let Incident::Done(job) = incident else { panic!("no client crashes") };
             arrived.push(job.slot);
             order.get(arrived.len()).iter().for_each(|&&next| gates[next].open());
@@ -502,7 +502,7 @@ fn each_client_elsewhere_has_an_isolation_of_its_own_and_a_change_is_reported() 
     };
     assert_eq!(sorted(&mut fleet), [(Some(0), false), (Some(1), true)]);
     let jobs = vec![training(0), training(1)];
-    fleet.run(Some(1), jobs, &no_check, &mut |_| Ok(())).unwrap();
+    fleet.do_jobs(Some(1), jobs, &no_check, &mut |_| Ok(())).unwrap();
     assert_eq!(sorted(&mut fleet), [(Some(0), true)], "the fresh process of client 0 has another isolation");
 }
 

@@ -117,7 +117,7 @@ impl Service {
     ///
     /// # Errors
     /// [`Error::Stopped`] as the regular end, [`Error::System`] if the system fails.
-    pub fn run(&self, control: &Control, warn: &mut dyn FnMut(&str)) -> Result<()> {
+    pub fn serve_connections(&self, control: &Control, warn: &mut dyn FnMut(&str)) -> Result<()> {
         let mut served = None;
         let wakeup = control.stop.wakeup().map_err(start_failed(StartCall::Descriptor));
         let wakeup = wakeup.map_err(|error| Error::not_started("the node", &error))?;
@@ -296,12 +296,12 @@ fn answer(fleet: &mut Fleet, request: Request, mut parts: Parts, warn: &mut dyn 
     let parts = parts.into_vectors().map(|(name, values)| (name, Arc::new(values))).collect();
     let job = Job { slot: 0, client: Some(0), request, weights, parts };
     let mut crash = None;
-    let settled = fleet.run(None, vec![job], &|_: &Job, _: &Reply, _: &mut Parts, _| Ok(()), &mut |incident| {
+    let settled = fleet.do_jobs(None, vec![job], &|_: &Job, _: &Reply, _: &mut Parts, _| Ok(()), &mut |incident| {
         match incident {
-            Incident::Crashed(idle) if idle.then == Consequence::Replaced => {
-                warn(&format!("the idle client was lost: {}; a fresh process takes its place", idle.cause));
+            Incident::Crashed(idle) if idle.crash.then == Consequence::Replaced => {
+                warn(&format!("the idle client crashed: {}; a fresh process takes its place", idle.crash.cause));
             }
-            Incident::Crashed(busy) => crash = Some(busy.cause.to_string()),
+            Incident::Crashed(busy) => crash = Some(busy.crash.cause.to_string()),
             Incident::Done(_) => {}
         }
         Ok(())

@@ -63,12 +63,7 @@ fn kills_in(root: &Path, groups: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn write(root: &Path, file: &str, text: &str) {
-        let path = root.join(file);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
+    use crate::disk::test_files::write_file;
 
     #[test]
     fn the_least_limit_of_the_groups_holds_for_the_process() {
@@ -76,13 +71,13 @@ mod tests {
         let root = place.path();
         let groups = "0::/slice/job\n";
         assert_eq!((limit_in(root, groups), kills_in(root, groups)), (None, 0));
-        write(root, "slice/job/memory.max", "max\n");
+        write_file(&root.join("slice/job/memory.max"), "max\n");
         assert_eq!(limit_in(root, groups), None);
-        write(root, "slice/memory.max", "314572800\n");
+        write_file(&root.join("slice/memory.max"), "314572800\n");
         assert_eq!(limit_in(root, groups), Some(300 << 20));
-        write(root, "slice/job/memory.max", "104857600\n");
+        write_file(&root.join("slice/job/memory.max"), "104857600\n");
         assert_eq!(limit_in(root, groups), Some(100 << 20));
-        write(root, "slice/job/memory.events", "low 0\noom 3\noom_kill 2\noom_group_kill 0\n");
+        write_file(&root.join("slice/job/memory.events"), "low 0\noom 3\noom_kill 2\noom_group_kill 0\n");
         assert_eq!(kills_in(root, groups), 2);
         // The limit of another group does not count.
         assert_eq!(limit_in(root, "0::/other\n"), None);
@@ -92,8 +87,8 @@ mod tests {
     fn version_1_has_a_folder_for_memory() {
         let place = tempfile::tempdir().unwrap();
         let root = place.path();
-        write(root, "memory/job/memory.limit_in_bytes", "104857600\n");
-        write(root, "memory/job/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n");
+        write_file(&root.join("memory/job/memory.limit_in_bytes"), "104857600\n");
+        write_file(&root.join("memory/job/memory.oom_control"), "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n");
         let groups = "5:cpu,cpuacct:/job\n4:memory:/job\n0::/\n";
         assert_eq!((limit_in(root, groups), kills_in(root, groups)), (Some(100 << 20), 1));
     }

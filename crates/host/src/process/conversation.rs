@@ -58,7 +58,7 @@ pub(crate) struct Assignment {
 
 /// A report of a client process's thread.
 #[derive(Debug)]
-pub(crate) enum Report {
+pub(crate) enum ProcessReport {
     /// The reply to a request for weights has begun, so that the client has done its computing.
     ReplyBegun,
     /// A whole reply.
@@ -99,7 +99,7 @@ pub(crate) struct Environment {
     pub(crate) launched: Option<Launched>,
     /// The folder of the clients' logs.
     pub(crate) logs: PathBuf,
-    /// The name of the fleet in the environment of its processes.
+    /// The start of the mark in the environment of each process, by which a process that was left behind is found.
     pub(crate) mark: String,
     /// The time that a client has for a reply.
     pub(crate) timeout: Duration,
@@ -116,7 +116,7 @@ impl Environment {
         Self { spawner, launched: None, logs, mark, timeout, pipe_size: PIPE_SIZE, spare }
     }
 
-    /// Returns the name of a process in its environment.
+    /// Returns the mark of a process, which stands in its environment.
     pub(crate) fn mark_of(&self, id: ProcessId) -> String {
         format!("{}{}", self.mark, id.generation)
     }
@@ -128,13 +128,13 @@ impl Environment {
 }
 
 impl ClientProcess {
-    /// Starts the process and its thread, which passes all that follows to `report`. A launcher gets the isolation and
-    /// the data of `setup`.
+    /// Starts the process and the thread that talks to it. The thread passes its reports to `report`. If the process
+    /// starts with a launcher, the launcher receives the isolation and the data of `setup`.
     pub(crate) fn start(
         environment: &Environment,
         id: ProcessId,
         setup: &Setup,
-        report: impl Fn(Report) -> bool + Send + 'static,
+        report: impl Fn(ProcessReport) -> bool + Send + 'static,
     ) -> Result<Self, StartError> {
         let plan = PeerPlan {
             number: id.slot as u32,
@@ -152,8 +152,8 @@ impl ClientProcess {
         let talk = move || {
             let Err(end) = converse(&mut peer, launch.as_ref(), &received, &spare, &report);
             if let Some(exit) = peer.end(end) {
-                report(Report::Exited(exit));
-                // This looks at every process of the machine, and no report should wait for it.
+                report(ProcessReport::Exited(exit));
+                // The search reads every process of the machine, so that it comes after the report.
                 peer.end_strays();
             }
         };
@@ -162,7 +162,7 @@ impl ClientProcess {
         Ok(Self { id, started: Instant::now(), log_start, assignments: Some(assignments), exited, wakeup, thread })
     }
 
-    /// Returns `true` if the process has exited. The report of its exit has come, or follows soon.
+    /// Returns `true` if the process has exited. Its last report was made, or follows soon.
     pub(crate) fn has_exited(&self) -> bool {
         has_exited(&self.exited)
     }
@@ -173,7 +173,7 @@ impl ClientProcess {
         std::os::fd::AsFd::as_fd(&self.exited)
     }
 
-    /// Assigns a request to the process. If the process has exited, the report of that follows instead of a reply.
+    /// Assigns a request to the process. If the process has exited, the exit is reported instead of a reply.
     pub(crate) fn assign(&self, assignment: Assignment) {
         if let Some(assignments) = &self.assignments {
             let _ = assignments.send(assignment);
@@ -203,7 +203,7 @@ pub(crate) fn converse(
     launch: Option<&Request>,
     assignments: &Receiver<Assignment>,
     spare: &Spare,
-    report: &dyn Fn(Report) -> bool,
+    report: &dyn Fn(ProcessReport) -> bool,
 ) -> Result<Infallible, ConversationEnd> {
     let launched = peer.open::<Reply>(launch)?;
     let mut kept = KeptWeights::default();
@@ -222,7 +222,7 @@ pub(crate) fn converse(
         let all: Vec<Part<'_>> = new.iter().map(|weights| Part::F32(WEIGHTS, weights)).chain(further).collect();
         peer.send(&request, &all)?;
         let begun = peer.begin(reply_payload)?;
-        if reply_payload > 0 && !report(Report::ReplyBegun) {
+        if reply_payload > 0 && !report(ProcessReport::ReplyBegun) {
             return Err(ConversationEnd::Dismissed);
         }
         let (mut reply, parts) = peer.finish(begun, spare)?;
@@ -235,7 +235,7 @@ pub(crate) fn converse(
             // The launcher reported the isolation before the program ran; the program's own report does not count.
             launched.iter().for_each(|in_force| ready.in_force.clone_from(in_force));
         }
-        if !report(Report::Replied(reply, parts)) {
+        if !report(ProcessReport::Replied(reply, parts)) {
             return Err(ConversationEnd::Dismissed);
         }
     }
@@ -246,7 +246,8 @@ pub(crate) fn converse(
 struct KeptWeights {
     /// The client has said that it keeps weights.
     are_kept: bool,
-    /// A `Weak` does not keep old weights alive, but reserves their address: equal pointers are the same weights.
+    /// A `Weak` does not keep old weights alive, but reserves their address, so that equal pointers are the same
+    /// weights.
     last: Weak<Vec<f32>>,
     /// The version of the weights that were sent last, from 1; the host counts them.
     version: u64,
@@ -281,7 +282,8 @@ fn next_assignment(peer: &mut Peer, assignments: &Receiver<Assignment>) -> Resul
     }
 }
 
-/// Ends the conversation with an idle client that has written something. A message that is whole in time is named.
+/// Returns the end of the conversation with an idle client that has written something. It names a message that is
+/// complete in time.
 fn unrequested(peer: &mut Peer) -> ConversationEnd {
     peer.link.allow(UNREQUESTED);
     match read::<Reply>(&mut peer.link, Limits::reply(0)) {

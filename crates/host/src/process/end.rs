@@ -9,7 +9,10 @@ use std::{
 };
 
 use fedpipe_protocol::{FrameError, Isolation};
-use fedpipe_record::cause::Cause;
+use fedpipe_record::{
+    cause::Cause,
+    crash::{Consequence, Crash},
+};
 use nix::{
     sys::signal::{Signal, killpg},
     unistd::{Pid, SysconfVar, sysconf},
@@ -52,6 +55,12 @@ impl ProcessExit {
             _ => return self,
         };
         Self { cause, ..self }
+    }
+
+    /// Returns the record of the exit as a crash with the consequence `then`.
+    pub(crate) fn crash(&self, then: Consequence) -> Crash {
+        let Self { cause, last_words, log, after, .. } = self.clone();
+        Crash { cause, after_seconds: after.into(), then, last_words, log }
     }
 
     /// Returns the exit of a process that could not be started.
@@ -127,7 +136,8 @@ impl Ending {
     }
 }
 
-/// Returns the cause of an exit by itself. `kills_before` counts the container's kills before the process was started.
+/// Returns the cause of an exit that the host did not bring about. `kills_before` is the number of processes that the
+/// container had killed for want of memory before this one started.
 pub(super) fn exit_cause(status: io::Result<ExitStatus>, kills_before: u64) -> Cause {
     match status {
         Ok(status) if status.signal() == Some(libc::SIGKILL) && container::kills() > kills_before => {

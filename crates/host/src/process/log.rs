@@ -36,7 +36,7 @@ impl ClientLog {
         &self.path
     }
 
-    /// Appends output. A log that cannot be written loses its lines, and the run continues.
+    /// Appends output. If the log cannot be written, the run continues without these lines.
     pub(crate) fn take(&mut self, bytes: &[u8]) {
         self.tail.extend(bytes);
         let excess = self.tail.len().saturating_sub(TAIL);

@@ -72,7 +72,7 @@ impl PeerReply for StrategyReply {
 pub(crate) struct PeerPlan {
     /// The number, the last argument of the program.
     pub(crate) number: u32,
-    /// The name of the process in its environment.
+    /// The mark in the environment of the process, by which a process that was left behind is found.
     pub(crate) mark: String,
     /// The bytes that each pipe should hold.
     pub(crate) pipe_size: i32,
@@ -102,8 +102,8 @@ impl fmt::Debug for Peer {
 }
 
 impl Peer {
-    /// Starts the process. `wakeup` ends the wait for an idle peer, and after a dismissal every wait but that for the
-    /// exit.
+    /// Starts the process. `wakeup` ends the wait for an idle peer. After a dismissal, it ends every wait except the
+    /// one for the exit.
     ///
     /// # Errors
     /// Those of [`Spawner::spawn`].
@@ -186,7 +186,7 @@ impl Peer {
         self.process.pid()
     }
 
-    /// Ends the process and returns its exit; none if the host ended the conversation.
+    /// Ends the process. Returns the exit, or none if the host ended the conversation.
     pub(crate) fn end(&mut self, end: ConversationEnd) -> Option<ProcessExit> {
         let blamed = match Ending::of(end, self.timeout) {
             Ending::LetGo => {
@@ -199,7 +199,7 @@ impl Peer {
             }
             Ending::Blame(cause) => Some(cause),
             Ending::AwaitExit if self.wait_for_exit() => None,
-            Ending::AwaitExit => Some(Cause::protocol("it closed its pipe and lives on")),
+            Ending::AwaitExit => Some(Cause::protocol("it closed its pipe and did not exit")),
         };
         let cpu_time = self.process.cpu_time();
         let status = self.process.kill();

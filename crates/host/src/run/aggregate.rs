@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn one_rounding_at_the_end() {
-        // Summed in f32 this would be 1: each half ulp would be lost.
+        // Summed in f32 this would be 1: each half ulp would be rounded away.
         let half_ulp = f32::EPSILON / 2.0;
         let mean = weighted_mean(&[(1.0, &[1.0]), (1.0, &[1.0 + 2.0 * half_ulp])]);
         assert_eq!(mean, [1.0]);

@@ -1,4 +1,4 @@
-//! Looks at what a client answered: the host takes nothing from one on trust.
+//! Checks the replies of clients and strategy programs, which the host does not trust.
 
 use std::ops::Range;
 
@@ -14,11 +14,11 @@ use fedpipe_strategy::{
 
 use fedpipe_record::cause::Cause;
 
-use crate::fleet::Job;
+use crate::{fleet::Job, process::peer::PeerReply};
 
 type Checked = Result<(), Cause>;
 
-/// The expectations that the answers of a round are compared with.
+/// The expectations that the updates of a round are compared with.
 #[derive(Debug)]
 pub(crate) struct Expected<'a> {
     /// The number of weights.
@@ -36,7 +36,7 @@ pub(crate) struct Expected<'a> {
 /// Checks that an update is the one that was asked for, from all of the client's examples, and finite.
 pub(crate) fn update(job: &Job, reply: &Reply, parts: &mut Parts, expected: &Expected<'_>) -> Checked {
     let (Reply::Update(update), Request::Train(train)) = (reply, &job.request) else {
-        return Err(Cause::protocol("it answered a request to train with something else"));
+        return Err(Cause::protocol(format!("it answered a request to train with {}", reply.name())));
     };
     let Update { client, round, loss_sum, examples, correct, scored, accumulation, .. } = *update;
     if (client, round) != (train.client, train.round) {
@@ -118,38 +118,43 @@ pub(crate) fn weights(parts: &Parts, expected: usize, remedy: &str) -> Checked {
     }
 }
 
-/// Checks that an answer has no part besides the `known` ones, each once.
+/// Checks that a reply has no part except the `known` ones, and none of them twice.
 pub(crate) fn only(parts: &Parts, known: &[&str]) -> Checked {
     let mut names: Vec<&str> = parts.iter().map(|(name, _)| name).collect();
     names.sort_unstable();
-    let twice = names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0]);
-    match names.iter().copied().find(|name| !known.contains(name)).or(twice) {
-        Some(name) => Err(Cause::protocol(format!("its answer has a part {name:?} too many"))),
+    if let Some(name) = names.iter().find(|name| !known.contains(name)) {
+        return Err(Cause::protocol(format!("its answer has the part {name:?}, which was not asked for")));
+    }
+    match names.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => Err(Cause::protocol(format!("its answer has the part {:?} twice", pair[0]))),
         None => Ok(()),
     }
 }
 
-/// Returns whether `sum` can be the loss of so many examples. The loss of one is at most what f32 holds, so that no sum
-/// over clients or blocks overflows.
+/// Returns `true` if `sum` can be the loss of so many examples. The loss of one example is at most the greatest f32, so
+/// that no sum over clients or blocks overflows.
 fn is_loss_sum(sum: f64, examples: u64) -> bool {
     sum.abs() <= examples as f64 * f64::from(f32::MAX)
 }
 
-/// Checks that the sums are of the blocks that were asked for, and possible.
+/// Checks the sums of an evaluation: they are of the requested blocks, and each of them is possible.
 pub(crate) fn blocks(job: &Job, reply: &Reply, parts: &Parts, test_examples: u64, remedy: &str) -> Checked {
     let (Reply::Evaluated { blocks }, Request::Evaluate(asked)) = (reply, &job.request) else {
-        return Err(Cause::protocol("it answered a request to evaluate with something else"));
+        return Err(Cause::protocol(format!("it answered a request to evaluate with {}", reply.name())));
     };
     only(parts, &[])?;
     if !blocks.iter().map(|sums| sums.block).eq(asked.blocks.iter().copied()) {
-        return Err(Cause::protocol("it evaluated other blocks than it was asked to"));
+        return Err(Cause::protocol("it evaluated other blocks than the requested ones"));
     }
     blocks.iter().try_for_each(|sums| {
         let &BlockSums { block, loss_sum, correct, examples } = sums;
         let start = u64::from(block) * EVALUATION_BLOCK as u64;
         let n = (test_examples - start).min(EVALUATION_BLOCK as u64);
         if examples != n || correct > n {
-            return Err(Cause::rejected(format!("its sums for block {block} cannot be: {sums:?}")));
+            return Err(Cause::rejected(format!(
+                "its sums for block {block} have {} and {correct} correct, expected {n}",
+                counted(examples, "example")
+            )));
         }
         if !is_loss_sum(loss_sum, examples) {
             return Err(Cause::rejected(format!(
@@ -172,7 +177,7 @@ mod tests {
         Job { slot: 0, client: None, request, weights: None, parts: Vec::new() }
     }
 
-    /// A reply as it is read, with these parts.
+    /// Returns a reply with these parts, as the host reads it.
     fn answer(reply: &Reply, parts: &[Part<'_>]) -> (Reply, Parts) {
         let mut bytes = Vec::new();
         write(&mut bytes, reply, parts).unwrap();
@@ -276,9 +281,11 @@ mod tests {
     #[test]
     fn a_part_that_nobody_asked_for_is_refused_by_name() {
         let (_, parts) = answer(&Reply::Weights, &[Part::F32(WEIGHTS, &[1.0]), Part::U8("more", &[])]);
-        assert!(only(&parts, &[WEIGHTS]).unwrap_err().to_string().contains("a part \"more\" too many"));
+        assert!(
+            only(&parts, &[WEIGHTS]).unwrap_err().to_string().contains("the part \"more\", which was not asked for")
+        );
         assert_eq!(only(&parts, &[WEIGHTS, "more"]), Ok(()));
         let (_, parts) = answer(&Reply::Weights, &[Part::F32(WEIGHTS, &[1.0]), Part::F32(WEIGHTS, &[])]);
-        assert!(only(&parts, &[WEIGHTS]).unwrap_err().to_string().contains("a part \"weights\" too many"));
+        assert!(only(&parts, &[WEIGHTS]).unwrap_err().to_string().contains("the part \"weights\" twice"));
     }
 }

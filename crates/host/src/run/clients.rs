@@ -15,7 +15,7 @@ use crate::{
         strategy_program,
     },
     fleet::{Confined, Fleet, Incident, Job},
-    process::{conversation::Environment, spawn::allow_descriptors},
+    process::{conversation::Environment, peer::PeerReply, spawn::allow_descriptors},
     run::{
         active::RunContext,
         aggregate::ClientUpdate,
@@ -37,7 +37,7 @@ pub(super) struct Clients {
     pub(super) dylib: Option<Dylib>,
     /// The dylib before the last reload.
     pub(super) dylib_before: Option<Dylib>,
-    /// The advice for training that left the range of numbers.
+    /// The advice for a client whose numbers are not finite or too large.
     pub(super) remedy: String,
     /// The strategy, if it is a program.
     pub(super) program: Option<StrategyProgram>,
@@ -105,10 +105,10 @@ impl Clients {
         let is_weights = |_: &Job, reply: &Reply, parts: &mut Parts, weights: usize| match reply {
             Reply::Weights => answers::only(parts, &[WEIGHTS])
                 .and_then(|()| answers::weights(parts, weights, "look at the model's initial weights")),
-            _ => Err(Cause::protocol("it answered a request for its weights with something else")),
+            _ => Err(Cause::protocol(format!("it answered a request for its weights with {}", reply.name()))),
         };
         let mut crashes = 0;
-        let settled = self.fleet.run(None, vec![job], &is_weights, &mut |incident| match incident {
+        let settled = self.fleet.do_jobs(None, vec![job], &is_weights, &mut |incident| match incident {
             Incident::Crashed(crash) => {
                 crashes += 1;
                 journal.tell(&Event::Crashed(&crash))

@@ -250,7 +250,7 @@ impl RunDir {
     /// # Errors
     /// [`Error::Output`] where one is there and cannot be removed.
     pub(crate) fn drop_results(&self) -> Result<()> {
-        for name in [names::SUMMARY, names::WEIGHTS, names::PICTURE] {
+        for name in [names::SUMMARY, names::FINAL_WEIGHTS, names::PICTURE] {
             let path = self.path.join(name);
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -9,7 +9,7 @@ use fedpipe_record::{
     experiment::Experiment,
     identity::CodeIdentity,
     line::Position,
-    round::Round,
+    round_line::Round,
     summary::Summary,
 };
 

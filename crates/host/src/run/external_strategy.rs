@@ -140,7 +140,7 @@ impl StrategyProgram {
         if let Some(idle) = self.running.take_if(|peer| has_exited(peer.link.exited()))
             && let Ended::Exited(exit) = end(idle, ConversationEnd::Failed(FrameError::End))
         {
-            on_crash(&crash_of(round, &exit, Consequence::Replaced))?;
+            on_crash(&StrategyCrash { round, crash: exit.crash(Consequence::Replaced) })?;
         }
         let mut attempts = 0;
         loop {
@@ -157,7 +157,7 @@ impl StrategyProgram {
                 OnFailure::Retry | OnFailure::Drop if attempts == 1 => Consequence::Retried,
                 _ => Consequence::Aborted,
             };
-            on_crash(&crash_of(round, &exit, then))?;
+            on_crash(&StrategyCrash { round, crash: exit.crash(then) })?;
             if then == Consequence::Aborted {
                 return Err(Error::Round(crash_sentence(&format!("in round {round}"), &exit)));
             }
@@ -248,14 +248,9 @@ fn end(mut peer: Peer, reason: ConversationEnd) -> Ended {
     exit.map_or(Ended::Stopped, |exit| Ended::Exited(Box::new(exit)))
 }
 
-fn crash_of(round: u64, exit: &ProcessExit, then: Consequence) -> StrategyCrash {
-    let ProcessExit { cause, last_words, log, after, .. } = exit.clone();
-    StrategyCrash { round, cause, after_seconds: after.into(), then, last_words, log }
-}
-
 /// Returns the time and the cause of a crash, with the last words of the program.
 fn crash_sentence(when: &str, exit: &ProcessExit) -> String {
-    with_last_words(&format!("the strategy's program was lost {when}: {}", exit.cause), &exit.last_words)
+    with_last_words(&format!("the strategy's program crashed {when}: {}", exit.cause), &exit.last_words)
 }
 
 /// Returns the most bytes of a reply: the weights, 16 values of 4 bytes of state for each, and 1 MiB.

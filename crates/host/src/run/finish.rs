@@ -89,7 +89,7 @@ mod tests {
                 ends += 1;
                 assert_eq!((*shown, stage.history().finished.as_ref()), (&summary(&stage), Some(&summary(&stage))));
                 assert_eq!(stage.checkpoints(), [1]);
-                assert!(stage.path().join(names::WEIGHTS).exists() && handle.is_writing());
+                assert!(stage.path().join(names::FINAL_WEIGHTS).exists() && handle.is_writing());
             }
             Ok(())
         };

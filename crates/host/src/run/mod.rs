@@ -1,18 +1,18 @@
 //! A run from its first line to its results: rounds, the ledger, checkpoints, resume and verify.
 //!
-//! [`run`] does a whole run, and [`resume`] does the rest of one. [`rounds`] is federated learning; `round.rs` does one
-//! round, and `process/conversation.rs` talks to one client.
+//! [`run_from_start`] does a whole run, and [`resume`] does the rest of one. [`rounds`] is federated learning;
+//! `round.rs` does one round, and `process/conversation.rs` talks to one client.
 
 mod active;
 pub(crate) mod aggregate;
 pub(crate) mod answers;
 mod client_store;
 mod clients;
+pub(crate) mod code_identity;
 pub(crate) mod directory;
 pub(crate) mod event;
 pub(crate) mod external_strategy;
 mod finish;
-pub(crate) mod identity;
 pub(crate) mod ledger;
 pub(crate) mod reload;
 pub(crate) mod replaced;
@@ -77,7 +77,7 @@ fn rounds(run: &mut ActiveRun<'_>, saver: &mut Saver) -> Result<Stop> {
 /// # Errors
 /// Returns an [`Error`](crate::error::Error). If a round failed, the run directory holds the results of the last whole
 /// round.
-pub fn run(
+pub fn run_from_start(
     experiment: &Experiment,
     launch: &Launch,
     control: &Control,
@@ -100,8 +100,8 @@ pub fn run(
 /// with. The run ends with the same bits as without the interruption.
 ///
 /// # Errors
-/// As for [`run`]. Returns [`Error::Usage`](crate::error::Error::Usage) if `experiment`, the dylib or the dataset
-/// differs from the ledger.
+/// As for [`run_from_start`]. Returns [`Error::Usage`](crate::error::Error::Usage) if `experiment`, the dylib or the
+/// dataset differs from the ledger.
 pub fn resume(
     resume: &Resume<'_>,
     experiment: &Experiment,

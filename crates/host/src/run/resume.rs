@@ -21,9 +21,9 @@ use fedpipe_record::{
 use crate::{
     error::{Error, Result},
     run::{
+        code_identity::code_identity,
         directory::RunDir,
         event::{Event, Journal},
-        identity::code_identity,
         ledger::Ledger,
     },
 };
@@ -67,8 +67,8 @@ struct Newest {
 }
 
 impl Newest {
-    /// Looks at the checkpoints from the newest to the oldest. A ledger that lost its end, or was edited there, cannot
-    /// have led to the state of a later checkpoint.
+    /// Looks at the checkpoints from the newest to the oldest. A ledger whose end is missing or
+    /// edited cannot have led to the state of a later checkpoint.
     fn find(directory: &RunDir, ledger: &History, warn: &mut dyn FnMut(String)) -> Result<Self> {
         let fits = |checkpoint: &Checkpoint| ledger.fits(checkpoint);
         let all = Checkpoint::all(directory.path(), &fits);

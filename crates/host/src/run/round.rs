@@ -60,8 +60,8 @@ pub(super) struct TestScore {
 }
 
 impl ActiveRun<'_> {
-    /// Does a round, which leaves weights, server state and rounds as they were; crashes are counted. If the first
-    /// round with another dylib fails, the round is done again with the dylib before.
+    /// Does a round. It changes neither the weights nor the server's state nor the list of rounds, but counts crashes.
+    /// If the first round with another dylib fails, the round is done again with the dylib before.
     pub(super) fn round(&mut self, round: u64) -> Result<RoundResult> {
         match self.attempt(round) {
             Err(Error::Round(why)) if self.revert_reload(round, &why)? => self.attempt(round),
@@ -83,7 +83,7 @@ impl ActiveRun<'_> {
         Ok(RoundResult { updates, sampled, of, training_loss, start_loss, weights, server, score })
     }
 
-    /// Returns the clients that take part in a round. A run that repeats another takes the other's participants.
+    /// Returns the clients that take part in a round. A run that repeats another run has the same participants.
     fn sample(&self, round: u64) -> Vec<u32> {
         let replayed = self.context.launch.replay.get(&round);
         replayed.cloned().unwrap_or_else(|| self.context.experiment.sample(round))
@@ -244,8 +244,8 @@ impl ActiveRun<'_> {
         shares(blocks, spread.min(fleet.len()) as u32).into_iter().enumerate().map(job).collect()
     }
 
-    /// Returns the other suspect of a model's failure, for a sentence that the cause ends: a model can only advise on
-    /// its own training, and the weights that it began with are the strategy's.
+    /// Returns a phrase that names the strategy, if the strategy may be the cause of a model's error. The advice in
+    /// that error is only about training, and the weights may have been wrong before.
     fn origin(&self, cause: &Cause) -> String {
         let strategy = &self.context.experiment.strategy;
         match (strategy.is_plain(), cause) {
@@ -260,7 +260,7 @@ impl ActiveRun<'_> {
     /// Has the processes do `jobs`, and records each crash and each update.
     fn work(&mut self, round: u64, jobs: Vec<Job>, check: &Check<'_>) -> Result<Vec<(Job, Settled)>> {
         let Self { clients, state, journal, .. } = self;
-        let settled = clients.fleet.run(Some(round), jobs, check, &mut |incident| match incident {
+        let settled = clients.fleet.do_jobs(Some(round), jobs, check, &mut |incident| match incident {
             Incident::Crashed(crash) => {
                 state.count_crash();
                 journal.tell(&Event::Crashed(&crash))

@@ -14,8 +14,8 @@ use crate::{
     run::{
         active::{ActiveRun, RunContext},
         clients::Clients,
+        code_identity::code_identity,
         event::{Event, Journal, Observer},
-        identity::code_identity,
         resume::{Point, Resume},
         state::RunState,
     },
@@ -26,7 +26,7 @@ pub(super) fn check(experiment: &Experiment, launch: &Launch) -> Result<()> {
     experiment::check(experiment)?;
     check_process_count(process_count(experiment), most_descriptors())?;
     let refuse =
-        |why| Err(Error::Usage(format!("under --partition own every client has data of its own elsewhere: {why}")));
+        |why| Err(Error::Usage(format!("--partition own is for clients elsewhere, each with its own data; {why}")));
     match experiment.partition {
         Scheme::Own if !launch.command.elsewhere => refuse("use --over, or another --partition here"),
         Scheme::Own if process_count(experiment) < experiment.clients => refuse("leave out --processes"),
@@ -34,8 +34,8 @@ pub(super) fn check(experiment: &Experiment, launch: &Launch) -> Result<()> {
     }
 }
 
-/// Refuses more processes than descriptors. Each process takes several: an absurd number would take all memory before
-/// the first process fails.
+/// Refuses more processes than this host has descriptors, of which each process takes several. Without this check, a
+/// very large number would take all memory before the first process fails.
 fn check_process_count(processes: u32, most: u64) -> Result<()> {
     if u64::from(processes) <= most {
         return Ok(());
@@ -82,7 +82,7 @@ fn begin<'a>(
 ) -> Result<ActiveRun<'a>> {
     let RunContext { experiment, directory, .. } = context;
     dealt.dataset.warning().map_or(Ok(()), |warning| journal.show(&Event::Warning(&warning)))?;
-    // The ledger of a run that goes on with the same data and model has these lines already.
+    // If a resumed run has the same data and model, its ledger has these lines already.
     let describe = if point.as_ref().is_some_and(Point::is_described) { Journal::show } else { Journal::tell };
     let digests = dealt.digests();
     directory.list_partitions(&digests)?;
@@ -146,8 +146,8 @@ fn deal(context: &RunContext<'_>, show: &mut Show<'_>) -> Result<Dealt> {
     Ok(dealt)
 }
 
-/// Names the user's dylib instead of the run's copy, which is gone if the run never began. An error of the system is
-/// about the copy itself.
+/// Names the user's dylib in an error instead of the run's copy, which is removed if the run never began. An error of
+/// the system keeps the copy's name, since it is about the copy.
 pub(super) fn name_original_dylib(error: Error, context: &RunContext<'_>) -> Error {
     let copy = context.directory.path().join(names::MODEL).display().to_string();
     match (error, &context.launch.dylib) {

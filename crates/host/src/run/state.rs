@@ -15,8 +15,8 @@ use fedpipe_record::{
     finite::Finite,
     line::Position,
     names,
-    round::Round,
-    summary::{Stop, Summary, loss_fell},
+    round_line::Round,
+    summary::{RunFacts, Stop, Summary},
     weights::safetensors,
 };
 use fedpipe_strategy::{
@@ -35,7 +35,7 @@ pub(super) struct RunState {
     dataset: String,
     classes: u32,
     weights: Arc<Vec<f32>>,
-    /// The weights before the first round; none after a resume whose model begins with other weights.
+    /// The weights before the first round; none if the model of a resumed run now begins with other weights.
     initial: Option<Arc<Vec<f32>>>,
     initial_loss: Option<Finite>,
     server: Slots,
@@ -191,31 +191,22 @@ impl RunState {
 
     /// Returns the result of the run.
     pub(super) fn summary(&self, experiment: &Experiment, model: &str, stop: Stop, wall: Duration) -> Summary {
-        let last = self.rounds.last();
-        Summary {
-            model: model.to_owned(),
-            client: experiment.client.clone(),
-            dataset: self.dataset.clone(),
-            clients: experiment.clients,
-            rounds: self.last_round(),
-            strategy: experiment.strategy_name(),
-            partition: experiment.partition.to_string(),
-            seed: experiment.seed,
-            accuracy: last.map(|round| round.accuracy),
-            loss: last.map(|round| round.loss),
+        let facts = RunFacts {
+            model,
+            dataset: &self.dataset,
+            classes: self.classes,
             initial_loss: self.initial_loss,
-            loss_fell: loss_fell(self.initial_loss, self.classes, &self.rounds),
             weights_sha256: weights_sha256(&self.weights),
             wall_seconds: wall.into(),
             failures: self.failures,
-            clients_dropped: self.rounds.iter().any(|round| round.failed > 0),
             stopped: stop,
-        }
+        };
+        Summary::new(experiment, &self.rounds, facts)
     }
 
     /// Writes the results. The summary comes last: where it is, all results are.
     pub(super) fn write_results(&self, directory: &RunDir, layout: &Layout, summary: &Summary) -> Result<()> {
-        directory.write(names::WEIGHTS, &safetensors(&self.weights, layout)?)?;
+        directory.write(names::FINAL_WEIGHTS, &safetensors(&self.weights, layout)?)?;
         directory.write(names::SUMMARY, summary.to_text()?.as_bytes())
     }
 }

@@ -1,7 +1,7 @@
-"""Tells the author of a client, in any language, what the program gets wrong.
+"""Checks a client in any language against the protocol, and reports each fault to its author.
 
     python3 -m fedpipe.conformance -- COMMAND
 
-It starts COMMAND as the host does, with small partitions of its own, and says what the protocol's specification
-(`crates/protocol/README.md`) asks and what the program did instead.
+The suite starts COMMAND as the host does, with small partitions of its own. For each fault it reports the behaviour
+that the specification (`crates/protocol/README.md`) requires, and the behaviour of the program.
 """

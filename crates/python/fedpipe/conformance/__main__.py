@@ -1,4 +1,4 @@
-"""The command line: what to start, and how long to wait for it."""
+"""The command line of the conformance suite."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from .world import World
 
 
 def main() -> int:
-    """Prints a line a check; 0 where all are in order, 1 where one is not, 2 where the command cannot be started."""
+    """Prints a line for each check. Returns 0 if all are in order, 1 if one fails, 2 if the command cannot be
+    started."""
     arguments = _arguments()
     shape = tuple(int(n) for n in arguments.shape.split(","))
     options = dict(option.split("=", 1) for option in arguments.option)
@@ -39,23 +40,23 @@ def main() -> int:
                 wrong += 1
                 print(f"WRONG  {name}: {fault}", flush=True)
                 if basic:
-                    print("       the other checks rest on this one and were left out")
+                    print("       the other checks depend on this one and were left out")
                     break
     print(f"{wrong} wrong" if wrong else f"all {len(checks)} checks are in order")
     return 1 if wrong else 0
 
 
 def _arguments() -> argparse.Namespace:
-    about = "Tells the author of a client what the program gets wrong."
+    about = "Checks a client against the protocol and reports each fault."
     parser = argparse.ArgumentParser("python3 -m fedpipe.conformance", description=about)
-    parser.add_argument("--shape", default="28,28", metavar="N,N", help="of an example [default: 28,28]")
-    parser.add_argument("--classes", type=int, default=10, metavar="N", help="labels are below this [default: 10]")
-    parser.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="of the model; may be repeated")
-    parser.add_argument("--timeout", type=float, default=60, metavar="S", help="seconds for one answer [default: 60]")
-    parser.add_argument("--only", default="", metavar="TEXT", help="the checks whose name has this in it")
-    own = "the model draws numbers of its own each round, as dropout does: its order cannot be checked"
+    parser.add_argument("--shape", default="28,28", metavar="N,N", help="the shape of an example [default: 28,28]")
+    parser.add_argument("--classes", type=int, default=10, metavar="N", help="the number of classes [default: 10]")
+    parser.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="an option of the model; may be repeated")
+    parser.add_argument("--timeout", type=float, default=60, metavar="S", help="the seconds for one answer [default: 60]")
+    parser.add_argument("--only", default="", metavar="TEXT", help="only the checks whose name contains TEXT")
+    own = "the model draws its own random numbers, as dropout does, so that its order cannot be checked"
     parser.add_argument("--own-randomness", action="store_true", help=own)
-    parser.add_argument("command", nargs="+", metavar="COMMAND", help="after `--`, as in --client")
+    parser.add_argument("command", nargs="+", metavar="COMMAND", help="the command of the client, after `--`")
     return parser.parse_args()
 
 

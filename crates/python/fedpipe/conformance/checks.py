@@ -1,4 +1,4 @@
-"""What is asked of a client. Each check starts the program anew, so that one fault is told of once."""
+"""The checks. Each check starts a fresh program, so that a fault is reported only once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RATE = 0.01
 """The learning rate under which optimisers are compared."""
 
 CHECKS: List[Tuple[str, bool, Check]] = []
-"""Name, whether the later ones rest on it, and the check."""
+"""The checks: the name, True if the later checks depend on it, and the function."""
 
 
 def check(name: str, basic: bool = False) -> Callable[[Check], Check]:
@@ -45,26 +45,27 @@ class Session:
         self.payload = 4 * sum(sizes)
 
     def weights(self) -> np.ndarray:
-        """The answer to `get_weights`."""
+        """Returns the answer to `get_weights`."""
         return self.weights_of(self.child.ask({"type": "get_weights"}, None, self.payload), "weights")
 
     def train(self, weights: Optional[np.ndarray], **changes: Any) -> Tuple[Dict[str, Any], np.ndarray]:
-        """The update that a request to train is answered with, and its weights. `None`: from those that were sent last."""
+        """Returns the update of a request to train, and its weights. With `None` the client uses the last weights it
+        received."""
         frame = self.child.ask(World.train(**changes), weights, self.payload)
         return frame.body, self.weights_of(frame, "update")
 
     def evaluate(self, weights: np.ndarray, blocks: List[int]) -> List[Dict[str, Any]]:
-        """The blocks that a request to evaluate is answered with."""
+        """Returns the blocks in the answer to a request to evaluate."""
         frame = self.child.ask({"type": "evaluate", "blocks": blocks}, weights)
         _expect(frame, "evaluated")
         return frame.body.get("blocks") or []
 
     def attempt(self, weights: np.ndarray, **changes: Any) -> Frame:
-        """The answer to a request to train, which may be `failed`."""
+        """Returns the answer to a request to train, which may be `failed`."""
         return self.child.ask(World.train(**changes), weights, self.payload)
 
     def weights_of(self, frame: Frame, kind: str) -> np.ndarray:
-        """The weights of an answer of this kind."""
+        """Returns the weights of an answer of this kind."""
         _expect(frame, kind)
         weights = frame.parts.get(WEIGHTS)
         if weights is None or weights.dtype != np.float32:
@@ -78,12 +79,12 @@ class Session:
 
 def _expect(frame: Frame, kind: str) -> None:
     if frame.type != kind:
-        raise Wrong(f"it answered with {frame.body!r} where {kind!r} was due")
+        raise Wrong(f"it answered with {frame.body!r}, expected {kind!r}")
 
 
 @contextmanager
 def greeted(world: World) -> Iterator[Child]:
-    """The program after its `hello`."""
+    """Starts the program and receives its `hello`."""
     with Child(world.command, world.timeout) as child:
         _expect(child.receive(), "hello")
         yield child
@@ -91,7 +92,7 @@ def greeted(world: World) -> Iterator[Child]:
 
 @contextmanager
 def ready(world: World, files: Sequence[str] = ("0", "1")) -> Iterator[Session]:
-    """The program after its `ready`, with the partitions in `files`."""
+    """Starts the program with the partitions in `files` and receives its `ready`."""
     with greeted(world) as child:
         frame = child.ask(world.setup(files))
         _expect(frame, "ready")
@@ -114,7 +115,7 @@ def ready_with_layout(world: World) -> None:
         _texts(frame)
         due, said = list(SIZES), frame.body.get("examples", [])
         if said not in ([], due):
-            raise Wrong(f"its 'ready' has 'examples' {said!r}, due was {due} or nothing")
+            raise Wrong(f"its 'ready' has 'examples' {said!r}, expected {due} or nothing")
         layout = frame.body.get("layout")
         if not layout:
             raise Wrong("its 'ready' has no layout")
@@ -136,14 +137,14 @@ def _texts(frame: Frame) -> None:
 
 def _tensor(tensor: Dict[str, Any]) -> None:
     if tensor.get("name") in ("", "__metadata__"):
-        raise Wrong(f"its layout has a tensor of a name that a file of weights cannot have: {tensor}")
+        raise Wrong(f"its layout has a tensor with a name that a weights file cannot have: {tensor}")
     if not isinstance(tensor.get("name"), str) or tensor.get("kind") not in ("param", "buffer"):
         raise Wrong(f"its layout has a tensor without a name, or of no kind (param, buffer): {tensor}")
     if tensor.get("place") != "shared":
-        raise Wrong(f"its layout has a tensor of another place than shared: {tensor}")
+        raise Wrong(f"its layout has a tensor with another place than shared: {tensor}")
     shape = tensor.get("shape")
     if not isinstance(shape, list) or not all(type(n) is int and n >= 1 for n in shape):
-        raise Wrong(f"its layout has a tensor whose shape is no list of whole numbers from 1 on: {tensor}")
+        raise Wrong(f"its layout has a tensor whose shape is not a list of whole numbers from 1 on: {tensor}")
 
 
 @check("it gives the weights of its layout", basic=True)
@@ -162,7 +163,7 @@ def whole_update(world: World) -> None:
             due = {"client": client, "round": 3, "steps": steps, "examples": SIZES[client]}
             for field, value in due.items():
                 if update.get(field) != value:
-                    raise Wrong(f"its update has {field!r} {update.get(field)!r}, due was {value}")
+                    raise Wrong(f"its update has {field!r} {update.get(field)!r}, expected {value}")
             _sums(update, SIZES[client], "update")
             if "accumulation" not in update or not _number_or_none(update["accumulation"]):
                 raise Wrong("its update has no 'accumulation', a number or null")
@@ -191,18 +192,18 @@ def evaluates_blocks(world: World) -> None:
             raise Wrong(f"it was asked for the blocks [2, 0] and answered with {blocks!r}")
         for block, examples in zip(blocks, (TEST - 1000, 500)):
             if block.get("examples") != examples:
-                raise Wrong(f"its block {block['block']} has {block.get('examples')!r} examples, due were {examples}")
+                raise Wrong(f"its block {block['block']} has {block.get('examples')!r} examples, expected {examples}")
             _sums(block, examples, "block")
 
 
-@check("a block's sums do not depend on the others, nor on what was before")
+@check("a block's sums depend neither on other blocks nor on earlier requests")
 def blocks_stand_alone(world: World) -> None:
     with ready(world) as session:
         weights = session.weights()
         first = session.evaluate(weights, [0, 1])
         session.train(weights)
         if session.evaluate(weights, [1]) != first[1:]:
-            raise Wrong("its sums for block 1 differ when it is asked alone, after training: weights or state are kept")
+            raise Wrong("its sums for block 1 differ when block 1 is evaluated alone after training: weights or state are kept")
 
 
 @check("the same request has the same bits, in the same process and in a fresh one")
@@ -257,7 +258,7 @@ def follows_the_request(world: World) -> None:
 @check("it trains by the local optimiser of the request, or refuses it by name")
 def follows_the_optimiser(world: World) -> None:
     with ready(world) as session:
-        # Weight decay moves no weight that is 0, as initial ones may be.
+        # Weight decay changes no weight that is 0, and initial weights may be 0.
         _, start = session.train(session.weights(), learning_rate=RATE)
         trained = _trained(session)
         plain = session.train(start, learning_rate=RATE)[1]
@@ -283,14 +284,14 @@ def follows_the_optimiser(world: World) -> None:
 
 
 def _trained(session: Session) -> np.ndarray:
-    """Which weights an optimiser moves: those of tensors of the kind param."""
+    """Returns flat booleans, True for a weight that an optimiser moves: its tensor has the kind param."""
     return np.repeat([t["kind"] == "param" for t in session.layout], [math.prod(t["shape"]) for t in session.layout])
 
 
 def _refused_by_name(frame: Frame, optimiser: Dict[str, Any], words: Tuple[str, ...]) -> None:
     message = str(frame.body.get("message"))
     if frame.body.get("kind") not in ("model", "refused"):
-        raise Wrong(f"it refused {optimiser} with 'failed' of the kind {frame.body.get('kind')!r}, due was 'model'")
+        raise Wrong(f"it refused {optimiser} with 'failed' of the kind {frame.body.get('kind')!r}, expected 'model'")
     if not any(word in message for word in words):
         raise Wrong(f"it refused {optimiser} with {message!r}, which does not name it")
 
@@ -302,7 +303,7 @@ def _differs(start: np.ndarray, plain: np.ndarray, moved: np.ndarray, optimiser:
 
 def _decays(start: np.ndarray, plain: np.ndarray, moved: np.ndarray, optimiser: Dict[str, Any]) -> None:
     _differs(start, plain, moved, optimiser)
-    # Some tensors may be exempt; all in all the weights become smaller.
+    # Some tensors may be exempt, but the weights as a whole become smaller.
     if not np.dot((moved - plain).astype(np.float64), start.astype(np.float64)) < 0:
         raise Wrong(f"its update under {optimiser} moves the weights away from 0, and not towards it")
 
@@ -330,8 +331,8 @@ def follows_the_order(world: World) -> None:
         _, same = session.train(start, round=2)
     if not np.array_equal(same, usual):
         raise Wrong(
-            "its update differs where another round's order leads to the same examples one after the other: the order is"
-            " not that of crates/random/README.md (or the model draws numbers of its own: --own-randomness)"
+            "its update differs for another partition and round with the same sequence of examples: the order is not that"
+            " of crates/random/README.md (or the model draws its own random numbers: --own-randomness)"
         )
 
 
@@ -374,10 +375,10 @@ def refuses_options(world: World) -> None:
         child.await_refusal("refused", "the option 'no-such-option'")
 
 
-@check("it refuses data that are not there, or are none")
+@check("it refuses a partition file that is missing or malformed")
 def refuses_data(world: World) -> None:
     with open(world.path("text"), "w", encoding="ascii") as file:
-        file.write("this is no safetensors file, though it has some length to be read as one")
+        file.write("this text is not a safetensors file, but it is long enough to be read as one")
     for name in "absent", "text":
         with greeted(world) as child:
             child.send(world.setup([name]))
@@ -404,15 +405,15 @@ def ends_at_nonsense(world: World) -> None:
         session.child.await_end("a request to train without weights")
 
 
-@check("it ends at what is no frame, before it takes memory for it")
+@check("it ends at a malformed frame, before it allocates memory for it")
 def ends_at_broken_frames(world: World) -> None:
     body = b'{"body":{"type":"get_weights"}}'
     with ready(world) as session:
         more = session.payload // 4 + 1
     large = b'{"body":{"type":"get_weights"},"parts":[{"name":"weights","dtype":"f32","len":%d}]}'
     frames = [
-        ("bytes that are no frame", b"GET / HTTP/1.1\r\n\r\n" + bytes(64)),
-        ("a header that is no JSON", _preamble(4, 0) + b"{[}]"),
+        ("bytes that are not a frame", b"GET / HTTP/1.1\r\n\r\n" + bytes(64)),
+        ("a header that is not JSON", _preamble(4, 0) + b"{[}]"),
         ("a header of 2 MiB", _preamble(2 << 20, 0)),
         ("a payload above its weights", _preamble(len(large % more), 4 * more) + large % more),
         ("a payload of 2⁶² bytes", _preamble(len(large % 2**60), 1 << 62) + large % 2**60),

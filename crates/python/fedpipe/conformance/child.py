@@ -1,4 +1,4 @@
-"""The program under test: a process and its two pipes, none of which can block the suite."""
+"""The program under test: a process and its two pipes. Neither pipe can block the suite."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from ..protocol import WEIGHTS, Frame
 
 
 _ANY = 1 << 32
-"""A payload that is told of by its message, not by its length."""
+"""A limit for messages whose payload does not matter."""
 
 
 class Wrong(Exception):
-    """What the program did, in one sentence that begins with "it"."""
+    """A fault of the program, in one sentence that begins with "it"."""
 
 
 class _Incoming(io.RawIOBase):
-    """Reads what the program writes, until the child's deadline."""
+    """The output of the program, read until the child's deadline."""
 
     def __init__(self, child: "Child", descriptor: int) -> None:
         self._child, self._descriptor = child, descriptor
@@ -48,7 +48,7 @@ class _Incoming(io.RawIOBase):
 
 
 class Child:
-    """One started program. Use it in a `with`: at its end nothing of the program is left."""
+    """A started program. It is a context manager, which ends the program and its processes."""
 
     def __init__(self, command: List[str], timeout: float) -> None:
         self._timeout = timeout
@@ -92,7 +92,8 @@ class Child:
         self.send_bytes(frame.getvalue())
 
     def send_bytes(self, data: bytes) -> None:
-        """Writes `data`. A program that has ended takes nothing, which is no error here: what it said is read later."""
+        """Writes `data`. If the program has ended, nothing is written and no error raised: its messages are read
+        later."""
         self.deadline = time.monotonic() + self._timeout
         rest = memoryview(data)
         while rest:
@@ -105,7 +106,7 @@ class Child:
                 return
 
     def send_piece(self, data: bytes) -> None:
-        """As `send_bytes`, and waits until the program has taken the bytes from the pipe, or has ended."""
+        """Writes `data` and waits until the program has read it from the pipe, or has ended."""
         self.send_bytes(data)
         left = array("i", [0])
         while self._process.poll() is None:
@@ -123,7 +124,7 @@ class Child:
         except TimeoutError:
             raise Wrong(f"it gave no answer within {self._timeout:g} s{self._last_words()}") from None
         if frame is None:
-            raise Wrong(f"it ended instead of answering, {self._ending()}")
+            raise Wrong(f"it ended instead of answering: {self._ending()}")
         return frame
 
     def ask(self, body: Dict[str, Any], weights: Optional[np.ndarray] = None, most_payload: int = 0) -> Frame:
@@ -138,7 +139,7 @@ class Child:
             self._to = -1
 
     def await_end(self, what: str) -> None:
-        """Waits for the end that `what` must lead to; a `failed` before it is in order, another message is not."""
+        """Waits for the end that must follow `what`. Before the end, only the message `failed` is in order."""
         try:
             frame = self._read(_ANY)
             while frame is not None:
@@ -150,14 +151,14 @@ class Child:
             raise Wrong(f"it did not end within {self._timeout:g} s after {what}") from None
 
     def await_refusal(self, kind: str, what: str) -> None:
-        """Waits for `failed` of this kind, with a sentence, and for the end."""
+        """Waits for a `failed` of this kind with a sentence, and then for the end."""
         frame = self.receive()
         if frame.type != "failed" or frame.body.get("kind") != kind or not frame.body.get("message"):
             raise Wrong(f"it answered {what} with {frame.body!r}, not with 'failed' of the kind {kind!r} and a message")
         self.await_end(what)
 
     def await_good_end(self, what: str) -> None:
-        """Hangs up and waits for the end: nothing more is said, and the exit code is 0."""
+        """Closes the pipe and waits for the end. No message may follow, and the exit code must be 0."""
         self.hang_up()
         self.deadline = time.monotonic() + self._timeout
         try:
@@ -178,13 +179,13 @@ class Child:
         except protocol.EndOfPipe:
             return None
         except protocol.Malformed as error:
-            raise Wrong(f"it wrote what is no frame: {error}{self._last_words()}") from None
+            raise Wrong(f"it wrote bytes that are not a frame: {error}{self._last_words()}") from None
 
     def _ending(self) -> str:
         try:
-            return f"with {_code(self._process.wait(1))}{self._last_words()}"
+            return f"it exited with {_code(self._process.wait(1))}{self._last_words()}"
         except subprocess.TimeoutExpired:
-            return f"and lives on with its pipe closed{self._last_words()}"
+            return f"its pipe is closed, but it did not exit{self._last_words()}"
 
     def _last_words(self) -> str:
         self._log.seek(0)

@@ -1,4 +1,4 @@
-"""What the program under test is given: two partitions, a test set, and the messages of a host."""
+"""The input of the program under test: two partitions, a test set, and the messages of a host."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ import numpy as np
 from ..order import order
 
 SIZES = (130, 70)
-"""Examples of clients 0 and 1, which the program serves both: neither is a multiple of the batch size."""
+"""The examples of clients 0 and 1. Neither number is a multiple of the batch size. The program serves both clients."""
 
 TEST = 1234
-"""Test examples: two whole blocks and one of 234."""
+"""The test examples: two whole blocks and a block of 234."""
 
 SEED = 2**63 + 11
-"""More than a signed integer or a double holds."""
+"""A seed that neither a signed integer nor a double can hold."""
 
 BATCH = 32
 
 
 @dataclass
 class World:
-    """The suite's choices, and its folder."""
+    """The settings of the suite, and its folder."""
 
     command: List[str]
     folder: str
@@ -36,31 +36,31 @@ class World:
     options: Dict[str, str] = field(default_factory=dict)
     timeout: float = 60.0
     own_randomness: bool = False
-    """The model draws numbers of its own each round, such as dropout's."""
+    """True if the model draws its own random numbers, as dropout does."""
     hashes: Dict[str, str] = field(default_factory=dict)
-    """Of the contents of the partition files."""
+    """The SHA-256 of the contents of each partition file."""
 
     def __post_init__(self) -> None:
         random = np.random.default_rng(1)
         for name, count in [("0", SIZES[0]), ("1", SIZES[1]), ("test", TEST)]:
             labels = random.integers(0, self.classes, count)
-            # Each class has a brightness of its own: something can be learnt.
+            # Each class has its own brightness, so that a model can learn.
             noise = random.integers(0, 64, (count, *self.shape))
             mean = (labels * (190 // self.classes)).reshape(-1, *[1] * len(self.shape))
             examples, labels = (noise + mean).astype(np.uint8), labels.astype("<u4")
             self._write(name, examples, labels)
             if name == "0":
-                # What stands where, so that round 2 visits the same examples one after the other as round 1 of "0".
+                # The places at which round 2 visits the same sequence of examples as round 1 in "0".
                 place = np.empty(count, np.int64)
                 place[order(SEED, 0, 2, 0, count)] = order(SEED, 0, 1, 0, count)
                 self._write("0 for round 2", examples[place], labels[place])
 
     def path(self, name: str) -> str:
-        """Of a partition file."""
+        """Returns the path of a partition file."""
         return os.path.join(self.folder, f"{name}.safetensors")
 
     def setup(self, files: Sequence[str] = ("0", "1"), **changes: Any) -> Dict[str, Any]:
-        """The setup of a client that is to serve the partitions in `files`; `changes` replace fields of it."""
+        """Returns the setup of a client that serves the partitions in `files`. `changes` replace fields."""
         held = [{"client": client, **self._held(name)} for client, name in enumerate(files)]
         task = {"shape": list(self.shape), "classes": self.classes}
         purpose = {"serve": {"task": task, "partitions": held, "test": self.path("test")}}
@@ -68,13 +68,13 @@ class World:
         return {**setup, "test_sha256": self.hashes["test"], **changes}
 
     def _held(self, name: str) -> Dict[str, str]:
-        """A partition file, with its hash unless the suite has written none."""
+        """Returns the path of a partition file, and its hash if the suite wrote the file."""
         sha256 = {"sha256": self.hashes[name]} if name in self.hashes else {}
         return {"path": self.path(name), **sha256}
 
     @staticmethod
     def train(**changes: Any) -> Dict[str, Any]:
-        """A request to train client 0; `changes` replace fields of it."""
+        """Returns a request to train client 0. `changes` replace fields."""
         request = {"type": "train", "client": 0, "round": 1, "epochs": 1, "batch_size": BATCH, "learning_rate": 0.1}
         return {**request, "optimiser": '{"name":"sgd"}', **changes}
 

@@ -1,4 +1,4 @@
-"""Federations past one machine, on Flower. The README beside this file says how."""
+"""Federations on several machines, with Flower. The README beside this file has the instructions."""
 
 from .client import client_app
 from .server import server_app

@@ -1,8 +1,8 @@
-"""Keys for a federation to be tried out: `python -m fedpipe.flower.certificates FOLDER NODES [HOST …]`.
+"""Makes keys for a test federation: `python -m fedpipe.flower.certificates FOLDER NODES [HOST …]`.
 
-`ca.crt` is what SuperNodes and `flwr` trust, `server.pem` and `server.key` are the SuperLink's, for the hosts named
-(127.0.0.1 without any); `node-K.key` and `node-K.pub` are what SuperNode K proves itself with. A federation in earnest has
-its certificates from whoever issues them there; what the files must be is the same.
+SuperNodes and `flwr` trust `ca.crt`. `server.pem` and `server.key` belong to the SuperLink, and are for the named hosts
+(127.0.0.1 and localhost by default). SuperNode K proves its identity with `node-K.key` and `node-K.pub`. A federation
+in production uses the same files, with certificates of its own authority.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PEM, _OPEN = serialization.Encoding.PEM, serialization.NoEncryption()
 
 
 def make(folder: str, nodes: int, hosts: List[str]) -> None:
-    """Writes all of them; what only their owner may read is readable by nobody else."""
+    """Writes all files. Only their owner can read them."""
     os.makedirs(folder, mode=0o700)
     authority, server = ec.generate_private_key(ec.SECP384R1()), ec.generate_private_key(ec.SECP384R1())
     issuer = _name("fedpipe test authority")

@@ -1,6 +1,7 @@
-"""The ClientApp of a node: it forwards what comes to the worker on the node's socket (`fedpipe serve`).
+"""The ClientApp of a node: it forwards each message to the worker on the node's socket (`fedpipe serve`).
 
-Flower starts a process for every message, so nothing is kept here; the worker, with its model and data, stays.
+Flower starts a process for every message, so that this code keeps no state. The worker keeps running, with its model
+and data.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 
 def client_app(numpy_client: Optional[Callable[[Context], "NumPyClient"]] = None) -> ClientApp:
-    """The app of all nodes. A node whose configuration names no `socket` trains the `numpy_client` made for it."""
+    """Returns the app of all nodes. A node whose configuration names no `socket` trains the result of
+    `numpy_client`."""
 
     def answer(message: Message, context: Context) -> Message:
         config = message.content.config_records["fedpipe"]
@@ -30,10 +32,10 @@ def client_app(numpy_client: Optional[Callable[[Context], "NumPyClient"]] = None
         if "socket" not in context.node_config:
             content = _by_numpy(numpy_client, context, request, arrays)
         else:
-            # The run numbers its clients, and a node is the one that its configuration says.
+            # The node's configuration says which client of the run it is.
             [held] = setup["purpose"]["serve"]["partitions"]
             if held["client"] != context.node_config["partition-id"]:
-                # The hash is that of the partition of another node, which is looked for.
+                # The hash belongs to another node's partition. The host is still looking for the node with that one.
                 held.pop("sha256", None)
             held["client"] = context.node_config["partition-id"]
             content = _by_worker(str(context.node_config["socket"]), setup, request, arrays, config["timeout"])
@@ -47,7 +49,7 @@ def client_app(numpy_client: Optional[Callable[[Context], "NumPyClient"]] = None
 
 
 def _by_worker(path: str, setup: Dict[str, Any], request: Any, arrays: ArrayRecord, timeout: Any) -> RecordDict:
-    """What the worker on the socket answers; that there is none is an answer too."""
+    """Returns the answer of the worker on the socket. If there is no worker, the answer is a failure."""
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(timeout)
@@ -69,7 +71,7 @@ def _by_worker(path: str, setup: Dict[str, Any], request: Any, arrays: ArrayReco
 
 
 def _by_numpy(make: Any, context: Context, request: Any, arrays: ArrayRecord) -> RecordDict:
-    """What a Flower client of the user's answers, as a worker would."""
+    """Returns the answer of a Flower client of the user's, in the form of a worker's answer."""
     if make is None:
         return _failed("refused", "the node's configuration names no `socket`, and the app has no `numpy_client`")
     if request is None:

@@ -1,4 +1,4 @@
-"""Carries messages to nodes and waits for the replies, for many threads at once over one grid."""
+"""Sends messages to nodes and waits for the replies, for many threads over one grid."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
 KINDS = {None: MessageType.QUERY, "train": MessageType.TRAIN}
-"""Message types by request; a node answers all of them alike, and they are for Flower's eyes."""
+"""The message type of each request. A node answers all types alike; Flower shows them in its logs."""
 
 
 class Unanswered(Exception):
-    """Flower says why there is no reply."""
+    """A message without a reply. The text is Flower's reason."""
 
 
 def _parsed(text: str) -> Any:
-    """JSON without the NaN and the infinities that Python's reader accepts and the pipe does not. Raises `ValueError`."""
+    """Parses JSON. Raises `ValueError` also for NaN and infinities, which Python's parser accepts and the pipe does
+    not."""
 
     def refuse(number: str) -> None:
         raise ValueError(f"it has the number {number}")
@@ -28,7 +29,7 @@ def _parsed(text: str) -> Any:
 
 
 class Courier:
-    """`fetch` must be called again and again, by one thread."""
+    """Sends messages and receives replies. One thread must call `fetch` repeatedly."""
 
     def __init__(self, grid: Grid) -> None:
         self._grid = grid
@@ -36,14 +37,15 @@ class Courier:
         self._waiting: Dict[str, "queue.SimpleQueue[Message]"] = {}
 
     def nodes(self) -> Iterable[int]:
-        """The nodes that Flower takes for present."""
+        """Returns the nodes that Flower lists as present."""
         with self._lock:
             return list(self._grid.get_node_ids())
 
     def ask(
         self, node: int, setup: Dict[str, Any], request: Optional[Dict[str, Any]], arrays: ArrayRecord, timeout: float
     ) -> Tuple[Dict[str, Any], int, ArrayRecord]:
-        """Sends a request (none asks for `ready` alone) and waits: the reply's body, its partition and its arrays."""
+        """Sends a request and returns the body, the partition and the arrays of the reply. None asks only for
+        `ready`."""
         config: Dict[str, Any] = {"setup": json.dumps(setup), "request": json.dumps(request), "timeout": timeout}
         content = RecordDict({"fedpipe": ConfigRecord(config)})
         if arrays:
@@ -54,25 +56,25 @@ class Courier:
         with self._lock:
             try:
                 [number] = self._grid.push_messages([Message(content, node, kind, group_id=group)])
-            except Exception as error:  # Flower's and its HTTP client's have no common base.
+            except Exception as error:  # The errors of Flower and of its HTTP client have no common base.
                 raise Unanswered(f"node {node}: the SuperLink took no message: {error}") from error
             if number is None:
                 raise Unanswered(f"node {node}: the SuperLink took no message")
             self._waiting[number] = reply
         message = reply.get()
         if message.has_error():
-            raise Unanswered(f"node {node}: {message.error.reason or f'Flower says error {message.error.code}'}")
+            raise Unanswered(f"node {node}: {message.error.reason or f'Flower reports error {message.error.code}'}")
         try:
             answer = message.content.config_records["fedpipe"]
             body, partition = _parsed(str(answer["reply"])), int(str(answer["partition-id"]))
             if not isinstance(body, dict) or "type" not in body:
                 raise ValueError(body)
         except (KeyError, ValueError) as error:
-            raise Unanswered(f"node {node}: its reply is none of a client_app(): {error!r}") from error
+            raise Unanswered(f"node {node}: its reply is not that of a client_app(): {error!r}") from error
         return body, partition, message.content.array_records.get("arrays", ArrayRecord())
 
     def fetch(self) -> None:
-        """Hands out the replies that have come."""
+        """Receives replies and passes each to the thread that waits for it."""
         with self._lock:
             messages = self._grid.pull_messages(list(self._waiting)) if self._waiting else []
             for message in messages:

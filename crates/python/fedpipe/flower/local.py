@@ -1,8 +1,8 @@
-"""A whole federation on this machine, as `just flower` starts it: SuperLink, SuperNodes and workers over the loopback.
+"""A whole federation on this machine, for `just flower`: SuperLink, SuperNodes and workers over the loopback.
 
-    python -m fedpipe.flower.local [--binary PATH] [--out DIR] [--tls] MODEL [as for `fedpipe run`]
+    python -m fedpipe.flower.local [--binary PATH] [--out DIR] [--tls] MODEL [flags of `fedpipe run`]
 
-Everything lives in the folder `OUT-flower` beside the run directory: the app, Flower's own files, keys and logs.
+The folder `OUT-flower` beside the run directory has all other files: the app, Flower's own files, keys and logs.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from ..runs import find
 from .processes import Processes
 
 WAIT = 120.0
-"""Seconds that anything may take to start on a busy machine."""
+"""The seconds that a part may take to start on a busy machine."""
 
 
 class Local:
-    """Starts and stops the parts. `binary` is the command `fedpipe`, `experiment` what follows `fedpipe run`."""
+    """Starts and stops the parts. `binary` is the command `fedpipe`, `experiment` the arguments of `fedpipe run`."""
 
     def __init__(self, binary: str, out: str, experiment: Sequence[str], tls: bool = False) -> None:
         self.out = os.path.abspath(out)
         self.folder = f"{self.out}-flower"
         self.tls = tls
         self.plain: Dict[int, str] = {}
-        """Nodes without a worker, and what their configuration has instead of a socket."""
+        """The nodes without a worker, each with the entry of its configuration in the place of a socket."""
         self.models: Dict[int, str] = {}
-        """Models of workers that are not the experiment's."""
+        """The models of workers that differ from the experiment's model."""
         self.served: Dict[int, List[str]] = {}
-        """What workers serve that is not their partition of the experiment, as flags of `fedpipe serve`."""
+        """The flags of `fedpipe serve` for workers that serve other data than their partition of the experiment."""
         self._binary = os.path.abspath(binary)
         self.app = os.path.join(self.folder, "app")
         self._ports: List[socket.socket] = []
@@ -47,7 +47,7 @@ class Local:
         try:
             self._prepare(experiment)
         except BaseException:
-            # Nothing has run in the folder, and the next try may have the same name.
+            # Nothing has run in the folder. Its name stays free for the next attempt.
             self.stop()
             shutil.rmtree(self.folder, ignore_errors=True)
             raise
@@ -66,7 +66,7 @@ class Local:
         self._write_config()
 
     def start(self) -> None:
-        """Workers first, so that every node has its own when it is asked."""
+        """Starts all parts. The workers are first, so that each node has its worker at its first message."""
         for client in range(self.clients):
             if client not in self.plain:
                 self.start_worker(client)
@@ -74,7 +74,7 @@ class Local:
         self.start_supernodes()
 
     def start_supernodes(self) -> None:
-        """One a client; each is made known to a SuperLink that asks who they are."""
+        """Starts a SuperNode for each client. With TLS, each is registered at the SuperLink."""
         for client in range(self.clients):
             if self.tls:
                 key = self._keys(f"node-{client}.pub")
@@ -82,10 +82,10 @@ class Local:
             self.start_supernode(client)
 
     def start_worker(self, client: int) -> None:
-        """`fedpipe serve`, as an administrator of the node would."""
+        """Starts `fedpipe serve`, as the administrator of a node does."""
         experiment = os.path.join(self.app, "experiment.toml")
         if self._own and client not in self.served:
-            raise RuntimeError(f"--partition own: this machine has no data of node {client}'s; start the nodes by hand, as the README has it")
+            raise RuntimeError(f"under --partition own, node {client} needs data of its own; start the nodes by hand, as the README describes")
         served = self.served.get(client, ["--experiment", experiment, "--client", str(client)])
         words = [self._binary, "serve", *served]
         words += ["--model", self.models[client]] if client in self.models else []
@@ -93,7 +93,7 @@ class Local:
         self.processes.await_line(f"worker-{client}", "serving ", WAIT)
 
     def start_superlink(self) -> None:
-        """With its database in a file, so that it can be started again."""
+        """Starts the SuperLink. Its database is a file, so that it can be started again."""
         words = [self._flower("flower-superlink"), "--disable-runtime-dependency-installation", "--host", "127.0.0.1"]
         words += ["--port", str(self.port), "--database", os.path.join(self.folder, "superlink.db")]
         if self.tls:
@@ -105,7 +105,7 @@ class Local:
         self.processes.await_port("superlink", self.port, WAIT)
 
     def start_supernode(self, client: int, name: Optional[str] = None, key: Optional[str] = None) -> None:
-        """The node of a client; a plain one has what `plain` says in the place of a socket."""
+        """Starts the node of a client. A plain node has its entry of `plain` in the place of a socket."""
         own = self.plain.get(client, f'socket="{self._socket(client)}"')
         config = f"partition-id={client} num-partitions={self.clients} {own}"
         words = [self._flower("flower-supernode"), "--superlink", f"127.0.0.1:{self.port}", "--node-config", config]
@@ -118,14 +118,14 @@ class Local:
         self.processes.start(name or f"supernode-{client}", words)
 
     def submit(self, config: Optional[Dict[str, str]] = None) -> "subprocess.Popen[bytes]":
-        """`flwr run`, which shows the run's log until its end."""
+        """Starts `flwr run`, which shows the run's log until its end."""
         settings = {"binary": self._binary, "out": self.out, **(config or {})}
         text = " ".join(f'{key}="{value}"' for key, value in settings.items())
         words = [self._flower("flwr"), "run", self.app, "local", "--stream", "--run-config", text]
         return self.processes.start("run", words)
 
     def stop(self) -> None:
-        """Ends everything that was started here."""
+        """Ends all processes that were started here."""
         self.processes.stop()
         self._sockets.cleanup()
         for held in self._ports:
@@ -135,8 +135,8 @@ class Local:
         return os.path.join(self._sockets.name, f"{client}.sock")
 
     def _port(self) -> int:
-        """A port that nobody else gets as long as this is there: it stays bound here, where nobody listens. Who asks for it by
-        its number, as Flower does, may bind it as well, since both say SO_REUSEADDR."""
+        """Reserves a port. A socket that does not listen stays bound to it, so that no other process receives the port.
+        Flower can bind the same port by its number, since both sockets set SO_REUSEADDR."""
         held = socket.socket()
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         held.bind(("127.0.0.1", 0))
@@ -147,7 +147,7 @@ class Local:
         return os.path.join(self.folder, "keys", name)
 
     def _flower(self, name: str) -> str:
-        """The path of a command of Flower's in this environment. Raises `RuntimeError` where it is absent."""
+        """Returns the path of a command of Flower's in this environment. Raises `RuntimeError` if it is missing."""
         path = os.path.join(os.path.dirname(sys.executable), name)
         if not os.path.exists(path):
             listed = os.path.join(os.path.dirname(os.path.abspath(__file__)), "requirements.txt")
@@ -155,7 +155,7 @@ class Local:
         return path
 
     def _do(self, name: str, words: List[str]) -> None:
-        """Runs something short to its end."""
+        """Runs a short command to its end."""
         self.processes.start(name, words)
         if self.processes.finish(name, WAIT) != 0:
             said = self.processes.said(name).strip()
@@ -172,17 +172,18 @@ class Local:
 
 
 def _make(folder: str) -> None:
-    """Makes the folder. Raises `RuntimeError` with the remedy where it is there, or cannot be made."""
+    """Makes the folder. Raises `RuntimeError` with the remedy if it exists or cannot be made."""
     try:
         os.makedirs(folder)
     except FileExistsError:
-        raise RuntimeError(f"{folder} is there already, from another run; remove it, or give another --out") from None
+        raise RuntimeError(f"{folder} exists already, from another run; remove it, or give another --out") from None
     except OSError as error:
         raise RuntimeError(f"cannot make {folder}: {error.strerror}; give another folder with --out") from error
 
 
 def _environment(folder: str) -> Dict[str, str]:
-    """Flower's files stay in the folder, it tells nobody, and it finds its own commands."""
+    """Returns the environment of Flower's processes: its files in the folder, no telemetry, its commands on the
+    PATH."""
     return {
         **os.environ,
         "FLWR_HOME": os.path.join(folder, "home"),
@@ -204,12 +205,12 @@ def _next_out() -> str:
 
 
 def main() -> int:
-    """0 where the run came to its good end, 1 otherwise; 130 for Ctrl-C."""
+    """Runs the command line. Returns 0 for a completed run, 130 for Ctrl-C, and 1 otherwise."""
     parser = argparse.ArgumentParser(prog="python -m fedpipe.flower.local", description=__doc__.split("\n", 1)[0])
     where = "the command fedpipe [default: $FEDPIPE_BIN, the PATH, or what cargo built here]"
     parser.add_argument("--binary", help=where)
     parser.add_argument("--out", help="the run directory [default: runs/flower-N]")
-    parser.add_argument("--tls", action="store_true", help="TLS, and SuperNodes that prove who they are")
+    parser.add_argument("--tls", action="store_true", help="TLS, with SuperNodes that prove their identity")
     options, experiment = parser.parse_known_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:

@@ -1,4 +1,4 @@
-"""Which node holds which partition."""
+"""The nodes of a federation and their partitions."""
 
 from __future__ import annotations
 
@@ -15,25 +15,26 @@ from ..protocol import EndOfPipe
 from .courier import Courier, Unanswered
 
 AGAIN = 5.0
-"""Seconds after which a node that gave no answer is asked again, and between two looks for new nodes."""
+"""The seconds after which a node that gave no answer is asked again, and between two searches for new nodes."""
 
 AWAY = 60.0
-"""Seconds that a run waits for a node that was there before. After that it waits for `AGAIN` in every round: the node
-takes part in the first one after it came back."""
+"""The seconds that a run waits for a node that was present before. In later rounds it waits for `AGAIN`, so that a node
+that returns takes part in the next round."""
 
 
 @dataclass
 class Place:
-    """A node that has answered."""
+    """A node that has answered, and its partition."""
 
     node: int
     partition: int
     reply: Dict[str, Any]
-    """`ready`, `failed`, or `plain` for a node without a worker."""
+    """The answer: `ready`, `failed`, or `plain` for a node without a worker."""
 
 
 class Nodes:
-    """Nodes come and go, and have a new number each time: each is asked which partition it holds."""
+    """The nodes that are present. A node has a new number each time it connects, and is then asked for its
+    partition."""
 
     def __init__(self, courier: Courier) -> None:
         self._courier = courier
@@ -45,36 +46,36 @@ class Nodes:
         self._workers: List[Place] = []
 
     def claim(self, partition: int, setup: Dict[str, Any], timeout: float, wanted: Callable[[], bool]) -> Place:
-        """Waits for the node with the partition, as long as it is `wanted`; it is the caller's until it is released.
+        """Waits for the node with the partition while it is `wanted`. The caller owns the node until it releases it.
 
-        Raises `EndOfPipe` where nobody wants it any more, and for a node that went away and does not come back.
+        Raises `EndOfPipe` if the node is no longer wanted, or if it left and does not return in time.
         """
         with self._changed:
             end = time.monotonic() + self._patience.get(partition, math.inf)
-            # A node that was asked answers, however busy its machine is, or Flower says that it is gone.
+            # Each node that was asked either answers, even on a busy machine, or Flower reports that it has left.
             while wanted() and partition not in self._free and (time.monotonic() < end or self._asking):
-                # Later nobody is asked any more, so that what is waited for ends.
+                # After the deadline no further node is asked, so that the wait ends.
                 if time.monotonic() < end:
                     self._ask_newcomers(setup, timeout)
                 self._changed.wait(AGAIN)
             if not wanted():
                 raise EndOfPipe
             if partition not in self._free:
-                print(f"warning: no node with partition {partition} is there", flush=True)
+                print(f"warning: no node with partition {partition} is connected", flush=True)
                 self._patience[partition] = AGAIN
                 raise EndOfPipe
             self._patience[partition] = AWAY
             return self._free.pop(partition)
 
     def release(self, place: Place) -> None:
-        """The node is asked anew before it is claimed again: it may be gone, or have another worker."""
+        """Releases a node. It is asked again before the next claim, since it may have left or have another worker."""
         with self._changed:
             self._asked.discard(place.node)
             self._workers = [worker for worker in self._workers if worker.node != place.node]
             self._changed.notify_all()
 
     def worker(self) -> Place:
-        """A node with a worker, for what a plain node cannot do."""
+        """Waits for a node with a worker and returns it, for requests that a plain node cannot answer."""
         with self._changed:
             while not self._workers:
                 self._changed.wait()
@@ -110,7 +111,7 @@ class Nodes:
         if reply["type"] == "failed":
             reply["message"] = f"the node of partition {partition}: {reply.get('message')}"
         if reply.get("kind") == "protocol":
-            # There is no worker behind the node, yet or any more.
+            # The node has no worker at the moment.
             print(f"warning: {reply['message']}", flush=True)
             return None
         return Place(node, partition, reply)

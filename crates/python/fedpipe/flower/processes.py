@@ -1,4 +1,4 @@
-"""Processes that log into a folder, and of which none is left: neither they nor what they started."""
+"""Processes that log into a folder. At the end neither they nor their descendants are left."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ import time
 from typing import Dict, List
 
 GRACE = 10.0
-"""Seconds in which a process may end by itself."""
+"""The seconds in which a process may end by itself."""
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Processes:
-    """By name; the output of each is in `NAME.log`."""
+    """Named processes. The output of each is in `NAME.log`."""
 
     def __init__(self, folder: str, environment: Dict[str, str]) -> None:
         self._folder, self._environment = folder, environment
         self._running: Dict[str, "subprocess.Popen[bytes]"] = {}
         self._starts: Dict[str, int] = {}
-        # What loses its parent becomes a child of this process instead of going astray.
+        # A process whose parent has ended becomes a child of this one, which can then find and end it.
         _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
     def start(self, name: str, words: List[str]) -> "subprocess.Popen[bytes]":
-        """Starts a process; one of this name that runs already is the caller's business.
+        """Starts a process. An earlier process of the same name is not ended.
 
-        Raises `RuntimeError` where there is no such program, or the system starts none.
+        Raises `RuntimeError` if there is no such program, or the system cannot start it.
         """
         with open(self.log(name), "ab") as log:
             self._starts[name] = log.tell()
@@ -42,7 +42,7 @@ class Processes:
                     stdout=log,
                     stderr=log,
                     env=self._environment,
-                    # Ctrl-C is for this process, which then stops the others in order.
+                    # Ctrl-C reaches only this process, which then stops the others in order.
                     start_new_session=True,
                     preexec_fn=lambda: _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM),
                 )
@@ -52,25 +52,25 @@ class Processes:
         return process
 
     def __getitem__(self, name: str) -> "subprocess.Popen[bytes]":
-        """The last that was started under this name."""
+        """Returns the last process that was started under this name."""
         return self._running[name]
 
     def log(self, name: str) -> str:
-        """Where the output of a process goes."""
+        """Returns the path of the log of a process."""
         return os.path.join(self._folder, f"{name}.log")
 
     def said(self, name: str) -> str:
-        """What a process has printed so far, and not those of its name before it."""
+        """Returns the output of a process so far, without that of earlier processes of the same name."""
         with open(self.log(name), "rb") as file:
             file.seek(self._starts[name])
             return file.read().decode(errors="replace")
 
     def await_line(self, name: str, text: str, limit: float) -> None:
-        """Waits until a process has said `text`."""
-        self._await(name, f"say {text!r}", limit, lambda: text in self.said(name))
+        """Waits until a process has printed `text`."""
+        self._await(name, f"print {text!r}", limit, lambda: text in self.said(name))
 
     def await_port(self, name: str, port: int, limit: float) -> None:
-        """Waits until a process listens."""
+        """Waits until a process listens on the port."""
 
         def listens() -> bool:
             with socket.socket() as probe:
@@ -86,7 +86,7 @@ class Processes:
             time.sleep(0.05)
 
     def follow(self, name: str, process: "subprocess.Popen[bytes]") -> int:
-        """Shows what a process says, until it ends."""
+        """Shows the output of a process until its end. Returns the exit code."""
         with open(self.log(name), encoding="utf-8", errors="replace") as file:
             ended = False
             while not ended:
@@ -97,7 +97,7 @@ class Processes:
         return process.wait()
 
     def finish(self, name: str, limit: float) -> int:
-        """Waits for the end of a process; one that takes too long is killed."""
+        """Waits for the end of a process, which is killed after `limit` seconds. Returns the exit code."""
         try:
             return self._running[name].wait(limit)
         except subprocess.TimeoutExpired:
@@ -105,12 +105,13 @@ class Processes:
             return self._running[name].returncode
 
     def kill(self, name: str) -> None:
-        """SIGKILL, as a fault would have it, to this process alone."""
+        """Sends SIGKILL to this process alone, as a fault does."""
         self._running[name].kill()
         self._running[name].wait()
 
     def stop(self) -> None:
-        """The last that was started goes first; what has not ended in time, or was left by another, is killed."""
+        """Ends all processes, the newest first. Processes that do not end in time, and descendants that remain, are
+        killed."""
         for process in reversed(self._running.values()):
             if process.poll() is None:
                 process.terminate()
@@ -131,7 +132,7 @@ class Processes:
 
 
 def descendants(root: int) -> List[int]:
-    """The processes below `root`, children first."""
+    """Returns the descendants of `root`, children first."""
     children: Dict[int, List[int]] = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit():

@@ -1,4 +1,4 @@
-"""A client as the host meets it: the pipe protocol on one side, messages to a node on the other."""
+"""A relay between the host and a node: the pipe protocol on one side, Flower's messages on the other."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from .nodes import Nodes, Place
 from .records import count, flat, named
 
 TIMEOUT = 3600.0
-"""Seconds a node's worker has for one answer. The host's own --client-timeout is what counts, if it is shorter."""
+"""The seconds that a node's worker has for one answer. The host's --client-timeout holds if it is shorter."""
 
 
 def converse(connection: socket.socket, nodes: Nodes, courier: Courier) -> None:
-    """Speaks with the host until it hangs up or the client has failed."""
+    """Talks to the host until the host closes the connection or the client has failed."""
     with connection, connection.makefile("rwb") as stream:
         try:
             write(stream, {"type": "hello", "protocol": PROTOCOL})
             setup = _for_nodes(read(stream, 0).body)
             [held] = setup["purpose"]["serve"]["partitions"]
-            # While it waits for `ready` the host says nothing: what is there to read is the end.
+            # The host sends nothing while it waits for `ready`, so that readable input is the end of the connection.
             waits = lambda: not select.select([connection], [], [], 0)[0]  # noqa: E731
             place = nodes.claim(held["client"], setup, TIMEOUT, waits)
             try:
@@ -33,11 +33,12 @@ def converse(connection: socket.socket, nodes: Nodes, courier: Courier) -> None:
             finally:
                 nodes.release(place)
         except (OSError, EndOfPipe, Malformed):
-            pass  # The host has ended the client, or itself.
+            pass  # The host has ended the client, or the host itself has ended.
 
 
 def _for_nodes(setup: Dict[str, Any]) -> Dict[str, Any]:
-    """A node has a dylib of its own, which must be the run's."""
+    """Returns the setup for nodes. It has the hash of the dylib instead of its path, since each node has its own
+    copy."""
     with open(setup["dylib"], "rb") as file:
         digest = hashlib.sha256(file.read()).hexdigest()
     return {**setup, "dylib": None, "dylib_sha256": digest}
@@ -45,10 +46,10 @@ def _for_nodes(setup: Dict[str, Any]) -> Dict[str, Any]:
 
 def _serve(stream: BinaryIO, setup: Dict[str, Any], place: Place, nodes: Nodes, courier: Courier) -> None:
     plain = place.reply["type"] == "plain"
-    # A plain node says nothing of its partition beforehand, and a worker's isolation is not its own.
+    # A plain node does not report its examples in advance. The isolation is that of a worker, and not of this node.
     unsaid: Dict[str, Any] = {"examples": [], "in_force": {"level": "off"}}
     ready = {**nodes.worker().reply, **unsaid} if plain else {**place.reply}
-    # Each request may find another process behind a node, and another node.
+    # Each request may reach another process of the node, or another node, so that no weights are kept.
     ready.pop("keeps_weights", None)
     write(stream, ready)
     if ready["type"] == "failed":

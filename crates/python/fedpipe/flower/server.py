@@ -1,8 +1,9 @@
 """The ServerApp: a run of fedpipe (`fedpipe run --over SOCKET`) whose clients are Flower's nodes.
 
-The run's host is the binary: it samples, aggregates in client order, retries, keeps the ledger and writes the results, as
-in a run on one machine. It meets each client as a connection to a socket of this process, in the pipe protocol; a request
-becomes a message to the node with that partition, and the reply is passed back. Nothing here adds up a number.
+The host of the run is the binary. It samples, aggregates in client order, retries, keeps the ledger and writes the
+results, as in a run on one machine. For the host, each client is a connection to a socket of this process, in the pipe
+protocol. A request becomes a message to the node with that partition, and the reply is passed back. This code does no
+arithmetic on weights.
 """
 
 from __future__ import annotations
@@ -25,14 +26,15 @@ from .nodes import Nodes
 from .relay import converse
 
 OWN = ("binary", "out", "resume")
-"""Keys of the run configuration that are not the experiment's; empty text stands for none."""
+"""The keys of the run configuration that are not part of the experiment. An empty text means that the key is not
+set."""
 
 POLL = 0.2
-"""Seconds between two looks for replies."""
+"""The seconds between two polls for replies."""
 
 
 def server_app() -> ServerApp:
-    """The app of the SuperLink; the run configuration is the experiment."""
+    """Returns the app of the SuperLink. The run configuration is the experiment."""
     app = ServerApp()
 
     @app.main()
@@ -48,16 +50,16 @@ def server_app() -> ServerApp:
 
 
 def command(config: Dict[str, Any], path: str) -> List[str]:
-    """The host's command line for a run configuration. Raises `FileNotFoundError` where there is no command."""
+    """Returns the host's command line for a run configuration. Raises `FileNotFoundError` if there is no command."""
     own = {key: str(config.get(key, "")) for key in OWN}
     experiment = {key: value for key, value in config.items() if key not in OWN}
     # The app lists every key of an experiment, and the host refuses one without effect.
     without_effect = ("rounds",) if experiment.get("until-converged") is True else ("max-rounds", "tolerance")
     experiment = {key: value for key, value in experiment.items() if key not in without_effect}
-    # The template names the command without a path: found as `fedpipe.run` finds it.
+    # The template names the command without a path. It is found as `fedpipe.run` finds it.
     words = [find(None if own["binary"] in ("", "fedpipe") else own["binary"]), "run", "--over", path]
     if own["resume"]:
-        # It goes on under its own experiment.
+        # The resumed run has its own experiment.
         return words + ["--resume", own["resume"]]
     words.append(str(experiment.pop("model", "")))
     for key, value in sorted(experiment.items()):
@@ -66,7 +68,7 @@ def command(config: Dict[str, Any], path: str) -> List[str]:
 
 
 def _run(grid: Grid, listener: socket.socket, words: List[str]) -> None:
-    """Runs the host to its end; meanwhile this thread fetches replies, and one thread a client speaks with the host."""
+    """Runs the host to its end. This thread fetches replies, and one thread for each client talks to the host."""
     courier = Courier(grid)
     nodes = Nodes(courier)
     threading.Thread(target=_accept, args=(listener, nodes, courier), daemon=True).start()
@@ -80,7 +82,7 @@ def _run(grid: Grid, listener: socket.socket, words: List[str]) -> None:
         finally:
             host.send_signal(signal.SIGTERM)
     if host.returncode != 0:
-        raise RuntimeError(f"fedpipe ended with {host.returncode}; what it said is above")
+        raise RuntimeError(f"fedpipe ended with {host.returncode}; its output is above")
 
 
 def _accept(listener: socket.socket, nodes: Nodes, courier: Courier) -> None:
@@ -90,7 +92,7 @@ def _accept(listener: socket.socket, nodes: Nodes, courier: Courier) -> None:
 
 
 def _show(host: "subprocess.Popen[bytes]") -> None:
-    """Passes on what the host says, into the run's log."""
+    """Copies the output of the host into the run's log."""
     assert host.stdout is not None
     for line in host.stdout:
         print(line.decode(errors="replace"), end="", flush=True)

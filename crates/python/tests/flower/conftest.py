@@ -1,4 +1,4 @@
-"""Federations of Flower on this machine, small ones: a message costs seconds here, whatever is in it."""
+"""Small federations of Flower on this machine, since each message takes seconds."""
 
 import os
 import subprocess
@@ -8,24 +8,24 @@ from stage import BINARY, Results, command_line
 
 
 def pytest_configure(config):
-    """What `-m "not slow"` leaves out."""
+    """Registers the marker of the tests that `-m "not slow"` leaves out."""
     config.addinivalue_line("markers", "slow: waits until Flower misses heartbeats, a minute and more")
 
 
 def pytest_collection_modifyitems(items):
-    """The slow ones first, which wait while others work: the last to begin is then one that soon ends."""
+    """Puts the slow tests first. They mostly wait, and a short test is then the last."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory):
-    """Datasets and partitions of all tests."""
+    """Sets the cache that all tests share."""
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(autouse=True)
 def processes(tmp_path):
-    """Processes of a test's own. Whatever it started, also by others, ends with it: by itself, or the test has failed."""
+    """Returns processes of the test's own. All their descendants must end by themselves, or the test fails."""
     from fedpipe.flower.processes import Processes, descendants
 
     own = Processes(str(tmp_path), dict(os.environ))
@@ -37,7 +37,7 @@ def processes(tmp_path):
 
 @pytest.fixture
 def federation(tmp_path, processes):
-    """Makes federations, which end with the test."""
+    """Returns a function that makes federations, which end with the test."""
     from fedpipe.flower.local import Local
 
     made = []
@@ -53,7 +53,7 @@ def federation(tmp_path, processes):
 
 @pytest.fixture
 def alone(tmp_path):
-    """The results of the same experiment on one machine."""
+    """Returns the results of the same experiment on one machine."""
 
     def run(*experiment):
         out = tmp_path / "alone"

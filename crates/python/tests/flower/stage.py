@@ -1,4 +1,4 @@
-"""Where the tests of Flower run, and what a run left there."""
+"""The folders of the tests of Flower, and the files that a run left there."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from fedpipe.runs import target
 BINARY = os.environ.setdefault("FEDPIPE_BIN", os.path.join(target(), "release", "fedpipe"))
 
 LIMIT = 600.0
-"""Seconds after which a test has failed; a machine that also builds takes a minute for what else takes ten seconds."""
+"""The seconds after which a test fails. A machine that also builds takes a minute for work of ten seconds."""
 
 
 class Results:
@@ -20,33 +20,33 @@ class Results:
         self._directory = Path(directory)
 
     def has(self, name):
-        """Whether a file is there."""
+        """Returns True if the file exists."""
         return (self._directory / name).exists()
 
     @property
     def summary(self):
-        """`summary.json`."""
+        """Returns the contents of `summary.json`."""
         return json.loads((self._directory / "summary.json").read_text())
 
     def ledger(self, event):
-        """The ledger's lines of one kind."""
+        """Returns the ledger's lines of one event."""
         lines = map(json.loads, (self._directory / "ledger.jsonl").read_text().splitlines())
         return [line for line in lines if line["event"] == event]
 
     def bits(self):
-        """What must be the same, to the bit, for every round."""
+        """Returns the values of every round that must have the same bits."""
         keys = ("round", "accuracy", "loss", "training_loss", "weights_sha256")
         return [{key: line[key] for key in keys} for line in self.ledger("round")]
 
 
 def finish(local, run):
-    """Waits for the end of a run that was submitted, and says what it printed."""
+    """Waits for the end of a submitted run and returns its output."""
     run.wait(LIMIT)
     return local.processes.said("run")
 
 
 def eventually(look):
-    """Waits until `look` is true, for what no event can be had of."""
+    """Waits until `look` is true, for a condition without an event."""
     end = time.monotonic() + LIMIT
     while not look():
         assert time.monotonic() < end, f"not in {LIMIT} s"
@@ -54,7 +54,7 @@ def eventually(look):
 
 
 def command_line(process):
-    """What a process was started with; empty for one that is gone."""
+    """Returns the command line of a process; empty for a process that has ended."""
     try:
         with open(f"/proc/{process}/cmdline", encoding="utf-8", errors="replace") as file:
             return file.read().replace("\0", " ")
@@ -63,6 +63,6 @@ def command_line(process):
 
 
 def dylib(model):
-    """Where cargo has put a model: beside the command, or for tests below it."""
+    """Returns the path of a model that cargo built: beside the command, or in the folder for tests below it."""
     folder = Path(BINARY).parent
     return next(path for path in (folder / f"lib{model}.so", folder / "deps" / f"lib{model}.so") if path.exists())

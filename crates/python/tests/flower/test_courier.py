@@ -1,4 +1,4 @@
-"""What nodes answer is not believed before it has been looked at."""
+"""The answers of nodes are checked."""
 
 import io
 import json
@@ -20,13 +20,13 @@ from fedpipe.flower.nodes import Place  # noqa: E402
 
 @pytest.fixture(autouse=True)
 def identity(monkeypatch):
-    """That of a ServerApp's process, without which Flower makes no message."""
+    """Returns the context of a ServerApp's process, without which Flower makes no message."""
     for name in ("_task_id", "_run_id", "_node_id"):
         monkeypatch.setattr(TaskIdentity, name, 1)
 
 
 class Grid:
-    """Has one node, which answers everything with `content`."""
+    """A grid with one node, which answers each message with `content`."""
 
     def __init__(self, content):
         self.content = content
@@ -40,7 +40,7 @@ class Grid:
 
 
 def ask(content):
-    """Asks as `Nodes` does, while another thread fetches."""
+    """Asks a node as `Nodes` does, while another thread fetches."""
     courier = Courier(Grid(content))
     done = threading.Event()
 
@@ -79,7 +79,7 @@ def test_a_reply_is_a_message_of_the_protocol():
     ids=["no record", "no partition", "no JSON", "no message", "no number", "NaN"],
 )
 def test_another_reply_is_none(strange):
-    with pytest.raises(Unanswered, match="node 7: its reply is none of a client_app"):
+    with pytest.raises(Unanswered, match="node 7: its reply is not that of a client_app"):
         ask(strange)
 
 
@@ -102,11 +102,11 @@ def test_a_numpy_client_that_returns_something_else_is_told_what(result, says):
 
 
 def test_a_node_keeps_no_weights_whatever_it_says():
-    """Each request may find another process behind it, and a plain node has the ready of another."""
+    """Each request may reach another process, and a plain node has the `ready` of another node."""
     worker = Place(7, 0, {"type": "ready", "layout": [], "keeps_weights": True})
     for place in worker, Place(8, 1, {"type": "plain"}):
         said = io.BytesIO()
-        # Nothing follows: the host has hung up.
+        # The host has closed the connection, so that nothing follows.
         stream = SimpleNamespace(read=lambda n: b"", write=said.write, flush=said.flush)
         with pytest.raises(protocol.EndOfPipe):
             relay._serve(stream, {}, place, SimpleNamespace(worker=lambda: worker), None)

@@ -1,4 +1,4 @@
-"""What is killed costs as little as it can: the matrix in fedpipe/flower/README.md."""
+"""The cost of a killed process, as in the matrix of fedpipe/flower/README.md."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ SMALL = ("mlp", "--data", "sample", "--model-option", "hidden=16", "--clients", 
 
 
 def child(process):
-    """The one child of a process."""
+    """Returns the only child of a process."""
     from fedpipe.flower.processes import descendants
 
     [number] = descendants(process.pid)
@@ -21,15 +21,15 @@ def child(process):
 
 
 def started_as(word):
-    """The processes below this one that have a word in their command line."""
+    """Returns the descendants of this process that have a word in their command line."""
     from fedpipe.flower.processes import descendants
 
     return [number for number in descendants(os.getpid()) if word in command_line(number)]
 
 
 def causes(results):
-    """Of the losses in the ledger."""
-    return [(line["client"], line["cause"]["message"]) for line in results.ledger("lost")]
+    """Returns the client and the cause of each crash in the ledger."""
+    return [(line["client"], line["cause"]["message"]) for line in results.ledger("client_crashed")]
 
 
 def test_a_killed_worker_costs_nothing_but_time(federation, alone):
@@ -40,8 +40,8 @@ def test_a_killed_worker_costs_nothing_but_time(federation, alone):
     os.kill(child(local.processes["worker-1"]), signal.SIGKILL)
     said = finish(local, run)
     results = Results(local.out)
-    # At work it is a crash of the run; idle, the worker replaces it before its next request.
-    replaced = "the idle client was lost: killed by SIGKILL; a fresh process takes its place"
+    # The kill of a busy process is a crash in the run. The worker replaces an idle one before its next request.
+    replaced = "the idle client crashed: killed by SIGKILL; a fresh process takes its place"
     idle = replaced in local.processes.said("worker-1")
     assert causes(results) == ([] if idle else [(1, "killed by SIGKILL")]), said
     assert results.bits() == alone(*SMALL).bits()
@@ -88,7 +88,7 @@ def test_a_supernode_that_stays_away_costs_one_client(federation):
     said = finish(local, run)
     results = Results(local.out)
     assert [line["clients"] for line in results.ledger("round")] == [2, 1], said
-    assert results.summary["clients_dropped"] and "no node with partition 1 is there" in said
+    assert results.summary["clients_dropped"] and "no node with partition 1 is connected" in said
 
 
 def test_a_superlink_that_is_killed_and_started_again_costs_nothing_but_time(federation, alone):
@@ -102,7 +102,7 @@ def test_a_superlink_that_is_killed_and_started_again_costs_nothing_but_time(fed
     results = Results(local.out)
     eventually(lambda: results.has("summary.json"))
     assert results.bits() == alone(*SMALL).bits()
-    # A message that was just being sent is a loss, and sent again.
+    # An interrupted message is a crash of its client, and is sent again.
     assert not results.summary["clients_dropped"]
 
 
@@ -113,7 +113,7 @@ def test_a_run_whose_serverapp_was_killed_is_gone_on_with(federation, alone):
     local.processes.await_line("run", "round 1/", LIMIT)
     [server] = started_as("flwr-serverapp")
     os.kill(server, signal.SIGKILL)
-    # Its clients gone, the host ends.
+    # The host has no clients any more, and ends.
     eventually(lambda: not started_as("--over"))
     results = Results(local.out)
     assert "failed" in results.summary["stopped"]

@@ -34,7 +34,7 @@ def test_the_strategys_state_lives_in_the_host_and_tls_and_authentication_hold(f
     experiment = (*SMALL, "--rounds", "2", "--strategy", "fedadam", "--partition", "dirichlet:alpha=0.5")
     local = federation(*experiment, tls=True)
     local.start()
-    # The keys of another federation open no door: this one says that it has partition 0, and is not let in.
+    # A node with keys of another federation is refused. It claims partition 0.
     subprocess.run([sys.executable, "-m", "fedpipe.flower.certificates", local.folder + "/strange", "1"], check=True)
     local.start_supernode(0, name="stranger", key=local.folder + "/strange/node-0.key")
     said = finish(local, local.submit())
@@ -89,13 +89,13 @@ def test_a_plain_flower_client_takes_part(federation, tmp_path, monkeypatch):
     said = finish(local, local.submit())
     summary = Results(local.out).summary
     assert (summary["rounds"], summary["failures"], summary["clients_dropped"]) == (2, 0, False), said
-    # It trained: ten classes by chance are 10 %.
+    # The node trained: a guess among ten classes has 10 %.
     assert summary["accuracy"] > 0.3
     assert [line["clients"] for line in Results(local.out).ledger("round")] == [2, 2]
 
 
 def test_nodes_with_data_of_their_own(federation, alone, tmp_path, monkeypatch):
-    """The host has the test set alone; the partitions are those of a run at home, of unequal sizes."""
+    """The host has only the test set. The partitions are those of a run on one machine, of unequal sizes."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     here = alone(*SMALL, "--rounds", "1", "--partition", "dirichlet:alpha=0.5")
     [test] = tmp_path.glob("cache/**/test.safetensors")
@@ -113,13 +113,13 @@ def test_nodes_with_data_of_their_own(federation, alone, tmp_path, monkeypatch):
 
 def test_this_machine_has_no_data_of_the_nodes_own(federation):
     local = federation(*SMALL, "--partition", "own")
-    with pytest.raises(RuntimeError, match="this machine has no data of node 0's"):
+    with pytest.raises(RuntimeError, match="node 0 needs data of its own"):
         local.start()
 
 
 def test_a_node_with_another_dylib_is_refused_by_name(federation, tmp_path):
     local = federation(*SMALL, "--rounds", "1")
-    # The same model but for a byte at its end, which no loader reads.
+    # The same model with one more byte at its end, which no loader reads.
     other = tmp_path / "libmlp.so"
     shutil.copy(dylib("mlp"), other)
     with open(other, "ab") as file:

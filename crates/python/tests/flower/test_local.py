@@ -1,4 +1,4 @@
-"""A federation that cannot be started is one sentence, and leaves no folder in the way of the next try."""
+"""A federation that cannot be started ends with one sentence and leaves no folder."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ from fedpipe.flower.local import Local  # noqa: E402
 
 
 def local(place, *words, **environment):
-    """Runs `python -m fedpipe.flower.local` in a folder; returns its exit code and what it printed."""
+    """Runs `python -m fedpipe.flower.local` in a folder. Returns its exit code and its output."""
     command = [sys.executable, "-m", "fedpipe.flower.local", "--out", "out", *words]
     done = subprocess.run(command, cwd=place, env={**os.environ, **environment}, capture_output=True, text=True)
     return done.returncode, done.stdout + done.stderr
@@ -31,7 +31,7 @@ def test_a_command_that_is_absent_is_named_each_time(tmp_path, how):
         environment = {"FEDPIPE_BIN": "", "PATH": str(tmp_path), "CARGO_TARGET_DIR": str(tmp_path)}
     tries = [local(tmp_path, *words, "mlp", **environment) for _ in range(2)]
     assert tries[0] == tries[1] and tries[0][0] == 1
-    says = "there is no command fedpipe: not in $FEDPIPE_BIN, not in the PATH" if how == "PATH" else f"names {absent}, which is no program"
+    says = "there is no command fedpipe: not in $FEDPIPE_BIN, not in the PATH" if how == "PATH" else f"names {absent}, which is not a program"
     assert tries[0][1].startswith("error: ") and says in tries[0][1] and tries[0][1].count("\n") == 1, tries[0]
     assert not (tmp_path / "out-flower").exists()
 
@@ -51,7 +51,7 @@ def test_a_folder_that_is_there_is_told_with_the_remedy(tmp_path):
     (tmp_path / "out-flower").mkdir()
     (tmp_path / "out-flower" / "kept").touch()
     code, said = local(tmp_path, "mlp", "--data", "sample")
-    assert code == 1 and said == f"error: {tmp_path / 'out-flower'} is there already, from another run; remove it, or give another --out\n"
+    assert code == 1 and said == f"error: {tmp_path / 'out-flower'} exists already, from another run; remove it, or give another --out\n"
     assert (tmp_path / "out-flower" / "kept").exists()
 
 
@@ -66,7 +66,7 @@ def test_an_environment_without_flowers_commands_is_told_what_to_install(tmp_pat
 
 
 def test_the_host_is_given_no_key_without_effect(tmp_path, monkeypatch):
-    """The app has all of them, since Flower overrides what an app has and nothing else."""
+    """The app has all keys, since Flower overrides only keys that an app has."""
     monkeypatch.setenv("FEDPIPE_BIN", BINARY)
     config = {"model": "mlp", "until-converged": False, "rounds": 3, "max-rounds": 200, "tolerance": 0.025}
     words = server.command(config, "sock")
@@ -80,5 +80,5 @@ def test_the_host_is_given_no_key_without_effect(tmp_path, monkeypatch):
 def test_the_serverapp_finds_the_command_that_the_template_names(monkeypatch):
     monkeypatch.setenv("FEDPIPE_BIN", BINARY)
     assert server.command({"binary": "fedpipe", "model": "mlp"}, "sock") == [BINARY, "run", "--over", "sock", "mlp"]
-    with pytest.raises(FileNotFoundError, match="names ./nonesuch, which is no program here"):
+    with pytest.raises(FileNotFoundError, match="names ./nonesuch, which is not a program here"):
         server.command({"binary": "./nonesuch", "model": "mlp"}, "sock")

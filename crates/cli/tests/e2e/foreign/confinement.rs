@@ -212,7 +212,7 @@ fn a_confined_program_starts_no_process_and_ends_at_its_limit() {
         let place = place();
         let (mut command, run) = place.command(&format!("--rounds 2 --on-failure drop {arguments}"));
         let output = command.args(["--client", &format!("bash client.sh {fault} -")]).output().unwrap();
-        let lost = run.ledger("lost");
+        let lost = run.ledger("client_crashed");
         let named = lost.iter().all(|line| line["cause"] == *cause && line["last_words"].to_string().contains(words));
         if output.status.success() && lost.len() == 1 && named {
             Ok(())

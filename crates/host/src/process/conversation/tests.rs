@@ -11,7 +11,7 @@ use crate::process::scripted;
 struct Ended {
     /// The requests that the client received, each with the first of its weights, if it had some.
     requests: Vec<(Request, Option<f32>)>,
-    reports: Vec<Report>,
+    reports: Vec<ProcessReport>,
     end: ConversationEnd,
 }
 
@@ -105,7 +105,8 @@ fn weights_are_sent_once_to_a_client_that_keeps_them() {
         assert_eq!(ended.requests.iter().map(|(_, weights)| *weights).collect::<Vec<_>>(), expected, "keeps: {keeps}");
         assert!(matches!(ended.end, ConversationEnd::Dismissed));
         // A reply with weights is reported when it begins.
-        let announced: Vec<bool> = ended.reports.iter().map(|report| matches!(report, Report::ReplyBegun)).collect();
+        let announced: Vec<bool> =
+            ended.reports.iter().map(|report| matches!(report, ProcessReport::ReplyBegun)).collect();
         assert_eq!(announced, [false, true, false, true, false, false, true, false, true, false]);
     }
 }
@@ -147,5 +148,5 @@ fn the_end_of_a_client_is_not_the_beginning_of_its_answer() {
     let ended =
         conversation(&[HELLO, (ready(true), None)], vec![assign(setup(), None, 0), assign(train(), Some(&weights), 4)]);
     assert!(matches!(ended.end, ConversationEnd::Failed(FrameError::End)));
-    assert!(matches!(ended.reports[..], [Report::Replied(Reply::Ready(_), _)]), "{:?}", ended.reports);
+    assert!(matches!(ended.reports[..], [ProcessReport::Replied(Reply::Ready(_), _)]), "{:?}", ended.reports);
 }

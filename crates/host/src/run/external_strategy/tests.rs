@@ -69,7 +69,7 @@ fn apply(
     let updates = [ClientUpdate::new(Update::plain(2, round, 1), vec![5.0, 6.0])];
     let mut crashes = Vec::new();
     let applied = program.apply(round, server, weights, &updates, &mut |crash| {
-        crashes.push((crash.round, crash.then, crash.cause.to_string()));
+        crashes.push((crash.round, crash.crash.then, crash.crash.cause.to_string()));
         Ok(())
     });
     (applied, crashes)
@@ -122,7 +122,7 @@ fn a_program_is_started_again_once_a_round_unless_the_policy_is_to_abort() {
         let (applied, crashes) = apply(&mut program.unwrap(), 1, &Slots::default(), &[1.0, 2.0]);
         assert_eq!(crashes, consequences.iter().copied().map(crash).collect::<Vec<_>>(), "{policy:?}");
         let Err(Error::Round(why)) = applied else { panic!("{policy:?}: {applied:?}") };
-        assert_eq!(why, "the strategy's program was lost in round 1: it exited with code 3");
+        assert_eq!(why, "the strategy's program crashed in round 1: it exited with code 3");
     }
 }
 
@@ -165,7 +165,7 @@ fn a_reply_that_is_not_fit_ends_the_program() {
                 let parts = [Part::F32(WEIGHTS, &[1.0, 2.0]), Part::U8("more", &[])];
                 program.send(&StrategyReply::Aggregated, &parts);
             },
-            "its answer has a part \"more\" too many",
+            "its answer has the part \"more\", which was not asked for",
         ),
     ];
     for (answer, expected) in cases {

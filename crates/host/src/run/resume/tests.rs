@@ -12,9 +12,9 @@ fn differences_are_named_with_both_values() {
 }
 
 /// A round of a run whose weights are `weights`.
-fn round(number: u64, weights: &[f32]) -> fedpipe_record::round::Round {
+fn round(number: u64, weights: &[f32]) -> fedpipe_record::round_line::Round {
     let zero = fedpipe_record::finite::Finite::try_from(0.0).unwrap();
-    fedpipe_record::round::Round {
+    fedpipe_record::round_line::Round {
         round: number,
         accuracy: zero,
         loss: zero,

@@ -13,7 +13,7 @@ use fedpipe_record::{
     experiment::Experiment,
     history::{History, ReadyLine},
     names,
-    round::Round,
+    round_line::Round,
     summary::Stop,
 };
 
@@ -24,12 +24,12 @@ use crate::{
     fleet::control::Control,
     process::spawn::ClientCommand,
     run::{
+        code_identity::program_files,
         directory::RunDir,
         event::{Event, Observer},
-        identity::program_files,
         resume,
         resume::Resume,
-        run,
+        run_from_start,
     },
 };
 
@@ -72,7 +72,7 @@ pub struct VerifyRequest<'a> {
 ///
 /// # Errors
 /// [`Error::Output`] for a directory that holds no run or an edited ledger, [`Error::Usage`] for a run that cannot be
-/// repeated here; those of [`run`].
+/// repeated here; those of [`run_from_start`].
 pub fn verify(request: &VerifyRequest<'_>, control: &Control, observer: &mut dyn Observer) -> Result<Verification> {
     let directory = request.directory;
     RunDir::refuse_busy(directory)?;
@@ -84,7 +84,7 @@ pub fn verify(request: &VerifyRequest<'_>, control: &Control, observer: &mut dyn
         None => {
             check(directory, &history)?;
             let scratch = temporary_folder("fedpipe-verify-")?;
-            repeat.run(&Place { request, scratch: scratch.path() }, control, observer)
+            repeat.repeat_rounds(&Place { request, scratch: scratch.path() }, control, observer)
         }
     };
     let outcome = match end {
@@ -169,7 +169,7 @@ enum End {
 }
 
 impl Repeat<'_> {
-    fn run(&mut self, place: &Place<'_>, control: &Control, observer: &mut dyn Observer) -> Result<End> {
+    fn repeat_rounds(&mut self, place: &Place<'_>, control: &Control, observer: &mut dyn Observer) -> Result<End> {
         let history = self.history;
         let out = place.out();
         for (index, stretch) in history.stretches.iter().enumerate() {
@@ -194,7 +194,7 @@ impl Repeat<'_> {
                 observer.observe(event)
             };
             let ended = match index {
-                0 => run(&experiment, &launch, control, &mut compare),
+                0 => run_from_start(&experiment, &launch, control, &mut compare),
                 _ => resume(&Resume { directory: &out, force: true }, &experiment, &launch, control, &mut compare),
             };
             if let Some(difference) = self.difference.take() {

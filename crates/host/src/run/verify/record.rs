@@ -10,8 +10,8 @@ use fedpipe_record::{
     file::read_regular,
     history::{History, Stretch},
     names::{self, CHECKPOINTS},
-    round::Round,
-    summary::{Stop, Summary, loss_fell},
+    round_line::Round,
+    summary::{RunFacts, Stop, Summary},
 };
 use fedpipe_strategy::convergence::Convergence;
 
@@ -32,20 +32,20 @@ pub(super) fn difference(directory: &Path, history: &History) -> Result<Option<S
 
 /// The difference between the final weights of the run in `directory` and those of the repeated one.
 pub(super) fn weights_difference(directory: &Path, repeated: &Path) -> Result<Option<String>> {
-    let Some(was) = read(&directory.join(names::WEIGHTS))? else { return Ok(None) };
-    let now = read(&repeated.join(names::WEIGHTS))?;
-    Ok((Some(was) != now).then(|| format!("{} does not hold the final weights", names::WEIGHTS)))
+    let Some(was) = read(&directory.join(names::FINAL_WEIGHTS))? else { return Ok(None) };
+    let now = read(&repeated.join(names::FINAL_WEIGHTS))?;
+    Ok((Some(was) != now).then(|| format!("{} does not hold the final weights", names::FINAL_WEIGHTS)))
 }
 
 /// Returns what a run cannot vouch for, a phrase each.
 pub(super) fn not_vouched_for(directory: &Path, history: &History) -> Vec<String> {
     let mut phrases = vec![
         "seconds, the processor, and fedpipe's version".to_owned(),
-        "the number, causes and logs of lost clients".to_owned(),
+        "the number, causes and logs of crashed clients".to_owned(),
         "the isolation that was in force".to_owned(),
         format!("{}, which is drawn from the ledger", names::PICTURE),
     ];
-    let results = [names::SUMMARY, names::WEIGHTS].into_iter().filter(|_| history.finished.is_some());
+    let results = [names::SUMMARY, names::FINAL_WEIGHTS].into_iter().filter(|_| history.finished.is_some());
     let missing = results.chain([CHECKPOINTS]).filter(|name| !directory.join(name).exists());
     phrases.extend(missing.map(|name| format!("{name}, which is missing")));
     match history.finished.as_ref().map(|summary| (&summary.stopped, summary.initial_loss)) {
@@ -161,31 +161,23 @@ fn summary(directory: &Path, history: &History) -> Result<Option<String>> {
     }))
 }
 
-/// The result that follows from the lines of the ledger, but for what no line says.
+/// Returns the summary that follows from the lines of the ledger. It takes from `result` what no line says.
 fn expected(result: &Summary, stretch: &Stretch, history: &History) -> Option<Summary> {
     let (experiment, ready, dealt) = (&stretch.experiment, stretch.ready.as_ref()?, stretch.dealt.as_ref()?);
-    let last = history.rounds.last();
-    Some(Summary {
-        model: ready.model.clone(),
-        client: experiment.client.clone(),
-        dataset: dealt.dataset.name.clone(),
-        clients: experiment.clients,
-        rounds: history.rounds.len() as u64,
-        strategy: experiment.strategy_name(),
-        partition: experiment.partition.to_string(),
-        seed: experiment.seed,
-        accuracy: last.map(|round| round.accuracy),
-        loss: last.map(|round| round.loss),
-        // Compared with that of the repeated run.
+    let weights_sha256 = history.rounds.last().map_or(&ready.weights_sha256, |round| &round.weights_sha256);
+    let facts = RunFacts {
+        model: &ready.model,
+        dataset: &dealt.dataset.name,
+        classes: dealt.dataset.classes,
+        // The repeated run is compared with this loss.
         initial_loss: result.initial_loss,
-        loss_fell: loss_fell(result.initial_loss, dealt.dataset.classes, &history.rounds),
-        weights_sha256: last.map_or(&ready.weights_sha256, |round| &round.weights_sha256).clone(),
+        weights_sha256: weights_sha256.clone(),
         wall_seconds: result.wall_seconds,
-        // Those of the round that was stopped are cut off with the end.
+        // Without the last line, the ledger also lacks the crashes of the round that was stopped.
         failures: if history.finished.is_some() { history.failures } else { result.failures },
-        clients_dropped: history.rounds.iter().any(|round| round.failed > 0),
         stopped: end(&result.stopped, experiment, history)?,
-    })
+    };
+    Some(Summary::new(experiment, &history.rounds, facts))
 }
 
 /// The end that follows from the rounds; `told` where the rounds alone could go on. None where that cannot be.

@@ -1,4 +1,4 @@
-//! The conversation with the host.
+//! The client's end of the pipe: isolates the process, opens the model and answers the host's requests.
 
 use std::{
     io::{Read, Write},

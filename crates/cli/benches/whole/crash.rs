@@ -1,14 +1,14 @@
-//! The time to detect a crash: from the SIGKILL of a client until the host has recorded and printed it.
+//! The time to detect a crash: from the SIGKILL of a client until the host has recorded it in the ledger.
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
-    process::{Child, ChildStderr, Command, Stdio},
+    path::Path,
+    process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -19,7 +19,7 @@ use crate::place::Place;
 /// The processor time after which a client has long been training, in ticks of 10 ms.
 const TRAINING: u64 = 5;
 
-/// The time in which clients must reach the state.
+/// The time in which clients must reach the state, and a crash must be recorded.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The state of the clients that are killed.
@@ -33,35 +33,41 @@ pub(crate) enum State {
 
 /// Kills clients of one run and returns the milliseconds until each was detected.
 pub(crate) fn detect(place: &Place, state: State) -> Result<Vec<f64>> {
-    let out = place.scratch.path().join("lost");
+    let out = place.scratch.path().join("crash");
     let mut command = Command::new(&place.binary);
     command.arg("run").arg(&place.mlp).arg("--out").arg(&out);
     command.args(["--clients", "4", "--rounds", "1", "--epochs", "100000", "--jobs", "1"]);
-    let mut host = Host(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?);
-    let mut said = BufReader::new(host.0.stderr.take().context("its standard error is not a pipe")?);
+    let host = Host(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
+    let ledger = out.join("ledger.jsonl");
     let trains = host.await_training()?;
     let times = match state {
         State::Idle => {
             let idle = host.clients().into_iter().filter(|&pid| pid != trains);
-            idle.map(|pid| time(pid, &mut said)).collect()
+            idle.map(|pid| time(pid, &ledger)).collect()
         }
         // After each of them, another client trains.
-        State::Training => (0..4).map(|_| time(host.await_training()?, &mut said)).collect(),
+        State::Training => (0..4).map(|_| time(host.await_training()?, &ledger)).collect(),
     };
     drop(host);
     fs::remove_dir_all(out)?;
     times
 }
 
-fn time(client: i32, said: &mut BufReader<ChildStderr>) -> Result<f64> {
+fn time(client: i32, ledger: &Path) -> Result<f64> {
+    let before = crashes(ledger)?;
     let start = Instant::now();
     kill(Pid::from_raw(client), Signal::SIGKILL)?;
-    let mut line = String::new();
-    while !line.contains(" was lost ") {
-        line.clear();
-        ensure!(said.read_line(&mut line)? > 0, "the host ended");
+    // The screen shows equal crashes of a round only once, so that the ledger is polled.
+    while crashes(ledger)? == before {
+        ensure!(start.elapsed() < PATIENCE, "the host did not record the crash");
+        thread::sleep(Duration::from_micros(100));
     }
     Ok(1e3 * start.elapsed().as_secs_f64())
+}
+
+/// Returns the number of client crashes in a ledger.
+fn crashes(ledger: &Path) -> Result<usize> {
+    Ok(fs::read_to_string(ledger)?.matches("\"event\":\"client_crashed\"").count())
 }
 
 /// A run. Dropping the value ends it with its clients.

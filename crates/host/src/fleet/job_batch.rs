@@ -1,11 +1,11 @@
-//! The jobs of one call of [`Fleet::run`](crate::fleet::Fleet::run), and the progress of each.
+//! The jobs of one call of [`Fleet::do_jobs`](crate::fleet::Fleet::do_jobs), and the progress of each job.
 
 use std::{cmp::Reverse, collections::VecDeque};
 
 use crate::fleet::{Job, Settled};
 
 /// Jobs that are done together.
-pub(crate) struct Batch {
+pub(crate) struct JobBatch {
     pub(crate) jobs: Vec<Job>,
     /// The results, by job.
     pub(crate) settled: Vec<Option<Settled>>,
@@ -27,7 +27,7 @@ pub(crate) struct Work {
     pub(crate) replying: bool,
 }
 
-impl Batch {
+impl JobBatch {
     pub(crate) fn new(jobs: Vec<Job>, slots: usize, round: Option<u64>) -> Self {
         let mut waiting = vec![VecDeque::new(); slots];
         jobs.iter().enumerate().for_each(|(index, job)| waiting[job.slot].push_back(index));
@@ -46,17 +46,16 @@ impl Batch {
         (0..self.working.len()).filter(|&slot| self.computes(slot)).count()
     }
 
-    /// Returns `true` if so many `cores` have work, with the process of `slot` on one of them: as many processes can
-    /// compute, and as many jobs wait besides the `taken` ones.
+    /// Returns `true` if there is work for so many `cores`, one of which is that of `slot`. So many processes must have
+    /// work, `slot` included, and so many jobs must wait, `taken` not included.
     pub(crate) fn fills(&self, cores: usize, slot: usize, taken: usize) -> bool {
         let waiting: usize = self.waiting.iter().map(VecDeque::len).sum();
         let can = |&other: &usize| other == slot || self.computes(other) || !self.waiting[other].is_empty();
         waiting >= cores + taken && (0..self.waiting.len()).filter(can).count() >= cores
     }
 
-    /// Returns the idle slots that have jobs: ready processes before those that start, then longer queues before
-    /// shorter ones, since the batch waits for its longest queue. The length of a queue is doubled if its process ran
-    /// last on a core.
+    /// Returns the idle slots that have jobs. Slots with a ready process come first, and then those with more jobs,
+    /// since the batch waits for its longest queue. The jobs of a slot count twice if its process ran last on a core.
     pub(crate) fn idle(&self, is_ready: impl Fn(usize) -> bool, is_cached: impl Fn(usize) -> bool) -> Vec<usize> {
         let idle = |&slot: &usize| self.working[slot].is_none() && !self.waiting[slot].is_empty();
         let mut slots: Vec<usize> = (0..self.waiting.len()).filter(idle).collect();
@@ -65,7 +64,8 @@ impl Batch {
         slots
     }
 
-    /// Returns `true` if the process of `slot`, whose model a core has in its caches, would be the next on that core.
+    /// Returns `true` if the process of `slot` would be the next to compute on the core that has its model in the
+    /// caches.
     pub(crate) fn is_next(&self, slot: usize, is_ready: impl Fn(usize) -> bool) -> bool {
         let own = 2 * self.waiting[slot].len();
         let first = self.idle(&is_ready, |_| false).first().copied().filter(|&slot| is_ready(slot));
@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn ready_processes_and_long_queues_are_first_and_a_cached_queue_counts_twice() {
         let job = |slot| Job { slot, client: None, request: Request::GetWeights, weights: None, parts: Vec::new() };
-        let mut batch = Batch::new([0, 1, 2, 2, 3, 3, 3, 5].map(job).into(), 6, None);
+        let mut batch = JobBatch::new([0, 1, 2, 2, 3, 3, 3, 5].map(job).into(), 6, None);
         let none = |_| false;
         assert_eq!(batch.idle(|_| true, none), [3, 2, 0, 1, 5]);
         assert_eq!(batch.idle(|slot| slot == 1 || slot == 2, none), [2, 1, 3, 0, 5]);
@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn a_process_is_next_unless_a_queue_is_more_than_twice_as_long() {
         let job = |slot| Job { slot, client: None, request: Request::GetWeights, weights: None, parts: Vec::new() };
-        let mut batch = Batch::new([0, 0, 1, 1, 1, 1, 1, 2].map(job).into(), 3, None);
+        let mut batch = JobBatch::new([0, 0, 1, 1, 1, 1, 1, 2].map(job).into(), 3, None);
         for slot in [0, 2] {
             let job = batch.waiting[slot].pop_front().unwrap();
             batch.working[slot] = Some(Work { job, replying: false });
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_process_that_replies_leaves_its_core_to_another() {
-        let mut batch = Batch::new(Vec::new(), 3, None);
+        let mut batch = JobBatch::new(Vec::new(), 3, None);
         batch.working = vec![Some(Work { job: 0, replying: true }), None, Some(Work { job: 1, replying: false })];
         assert_eq!([0, 1, 2].map(|slot| batch.computes(slot)), [false, false, true]);
         assert_eq!(batch.busy(), 1);
