@@ -89,7 +89,7 @@ mod tests {
         write(&mut host, request, &[]).unwrap();
         launch(&["3".into(), "4".into(), "0".into()], &mut reader, &mut writer).unwrap();
         drop(writer);
-        std::iter::from_fn(|| read(&mut replies, Limits { payload: 0 }).ok().map(|(reply, _)| reply)).collect()
+        std::iter::from_fn(|| read(&mut replies, Limits::reply(0)).ok().map(|(reply, _)| reply)).collect()
     }
 
     #[test]

@@ -86,6 +86,7 @@ pub(crate) struct Session {
 }
 
 /// Weights of the host.
+#[derive(Debug)]
 pub(crate) struct Received {
     version: u64,
     pub(crate) weights: Vec<f32>,
@@ -102,6 +103,7 @@ struct TrainParts {
 }
 
 /// An update with its parts besides the plain weights, which are those of the model.
+#[derive(Debug)]
 pub(crate) struct Trained {
     pub(crate) update: Update,
     /// The encoded change; none if the update is the plain weights.

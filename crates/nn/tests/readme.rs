@@ -34,9 +34,9 @@ fn the_steps_of_an_optimiser_are_those_of_the_readme_to_the_bit() {
     ];
     for json in optimisers {
         let (mut optimiser, mut weights) = (Optimiser::new().unwrap(), [1.0, -2.0]);
-        optimiser.begin(json, 2, 0, false).unwrap();
+        optimiser.begin(json, 2, 0).unwrap();
         for gradient in [[0.5, -0.25], [-0.125, 0.75], [0.3, 0.1]] {
-            optimiser.step(&mut weights, &gradient, 0.1);
+            optimiser.step(&mut weights, &gradient, 0.1, &[]);
         }
         let expected: Vec<f32> = written(&format!("steps of `{json}`")).iter().map(|&value| value as f32).collect();
         assert_eq!(weights.as_slice(), expected, "{json}");
@@ -51,7 +51,7 @@ fn a_request_with_a_short_last_batch_and_two_epochs_is_that_of_the_readme() {
     let json = r#"{"name":"sgd","momentum":0.9,"weight_decay":0.1}"#;
     let (mut steps, mut loss_sum, mut correct) = (0, 0.0, 0);
     for epoch in 0..2 {
-        optimiser.begin(json, weights.len(), epoch, false).unwrap();
+        optimiser.begin(json, weights.len(), epoch).unwrap();
         let rows = order(&Key { seed: 1, purpose: Use::Shuffle, client: 0, round: 1, epoch }, 5);
         (loss_sum, correct) = (0.0, 0);
         for batch in rows.chunks(2) {

@@ -14,7 +14,7 @@ use std::{
 };
 
 use fedpipe_data::{Cache, Deal, Partition, Source, deal};
-use fedpipe_protocol::{InForce, Level, Limits, Parts, Purpose, Ready, Reply, Request, Setup, read, write};
+use fedpipe_protocol::{InForce, Level, Limits, PROTOCOL, Parts, Purpose, Ready, Reply, Request, Setup, read, write};
 use serde_json::Value;
 
 use crate::{
@@ -42,7 +42,7 @@ fn pass(mut host: UnixStream, mut node: UnixStream) -> io::Result<()> {
 /// Connects to the node and sends the setup, which the node answers next.
 fn visit(setup: Setup, node: &Path) -> io::Result<UnixStream> {
     let mut node = UnixStream::connect(node)?;
-    let _: (Reply, Parts) = read(&mut node, Limits { payload: 0 }).unwrap();
+    let _: (Reply, Parts) = read(&mut node, Limits::reply(0)).unwrap();
     write(&mut node, &Request::Setup(setup), &[])?;
     Ok(node)
 }
@@ -50,7 +50,7 @@ fn visit(setup: Setup, node: &Path) -> io::Result<UnixStream> {
 /// As [`carry`], but reports another isolation.
 fn claim(mut host: UnixStream, setup: Setup, node: &Path, in_force: &InForce) -> io::Result<()> {
     let mut node = visit(setup, node)?;
-    let (reply, _) = read(&mut node, Limits { payload: 0 }).unwrap();
+    let (reply, _) = read(&mut node, Limits::reply(0)).unwrap();
     let Reply::Ready(ready) = reply else { panic!("{reply:?}") };
     write(&mut host, &Reply::Ready(Ready { in_force: in_force.clone(), ..ready }), &[])?;
     pass(host, node)
@@ -58,7 +58,7 @@ fn claim(mut host: UnixStream, setup: Setup, node: &Path, in_force: &InForce) ->
 
 /// As [`carry`], but the client leaves at its first request, and reports `more` examples than it has.
 fn miscount(mut host: UnixStream, setup: Setup, node: &Path, more: u64) -> io::Result<()> {
-    let (reply, _) = read(&mut visit(setup, node)?, Limits { payload: 0 }).unwrap();
+    let (reply, _) = read(&mut visit(setup, node)?, Limits::reply(0)).unwrap();
     let Reply::Ready(mut ready) = reply else { panic!("{reply:?}") };
     ready.examples[0] += more;
     write(&mut host, &Reply::Ready(ready), &[])?;
@@ -73,8 +73,8 @@ fn carry_all(place: &Place, nodes: &[Node], how: impl Fn(UnixStream, Setup, &Pat
         for mut host in listener.incoming().flatten() {
             let (sockets, how) = (sockets.clone(), how.clone());
             thread::spawn(move || {
-                let greeted = write(&mut host, &Reply::Hello { protocol: 1 }, &[]);
-                let asked = greeted.ok().and_then(|()| read(&mut host, Limits { payload: 0 }).ok());
+                let greeted = write(&mut host, &Reply::Hello { protocol: PROTOCOL }, &[]);
+                let asked = greeted.ok().and_then(|()| read(&mut host, Limits::reply(0)).ok());
                 if let Some((Request::Setup(setup), _)) = asked {
                     how(host, setup.clone(), &sockets[client_of(&setup)]);
                 }
@@ -258,7 +258,7 @@ fn a_later_process_that_says_something_else_is_recorded_and_one_that_says_nothin
             (_, 0) => {
                 // The client leaves at its first request, and another takes its place.
                 visits.store(1, Ordering::Relaxed);
-                let (reply, _) = read(&mut visit(setup, node).unwrap(), Limits { payload: 0 }).unwrap();
+                let (reply, _) = read(&mut visit(setup, node).unwrap(), Limits::reply(0)).unwrap();
                 let Reply::Ready(ready) = reply else { panic!("{reply:?}") };
                 let ready = Ready { in_force: confined.clone(), ..ready };
                 write(&mut host, &Reply::Ready(ready), &[])

@@ -10,8 +10,8 @@ use std::{
 };
 
 use fedpipe_protocol::{
-    Evaluate, FailureKind, HeldPartition, Isolation, Level, Limits, Parts, Purpose, Reply, Request, Setup, Task, Train,
-    WEIGHTS, read, write,
+    Evaluate, FailureKind, HeldPartition, Isolation, Level, Limits, PROTOCOL, Parts, Purpose, Reply, Request, Setup,
+    Task, Train, WEIGHTS, feature, read, write,
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -92,7 +92,7 @@ struct Visit(UnixStream);
 impl Visit {
     fn to(node: &Node, setup: &Setup) -> (Self, Reply) {
         let mut visit = Self(UnixStream::connect(&node.socket).unwrap());
-        assert!(matches!(visit.hear().0, Reply::Hello { protocol: 1 }));
+        assert!(matches!(visit.hear().0, Reply::Hello { protocol: PROTOCOL }));
         visit.say(&Request::Setup(setup.clone()), None);
         let ready = visit.hear().0;
         (visit, ready)
@@ -104,7 +104,7 @@ impl Visit {
     }
 
     fn hear(&mut self) -> (Reply, Parts) {
-        read(&mut self.0, Limits { payload: 1 << 24 }).unwrap()
+        read(&mut self.0, Limits::reply(1 << 24)).unwrap()
     }
 
     fn weights(&mut self) -> Vec<f32> {
@@ -136,8 +136,7 @@ fn setup(options: &[(&str, &str)]) -> Setup {
 }
 
 fn train() -> Request {
-    let optimiser = r#"{"name":"sgd"}"#.to_owned();
-    Request::Train(Train { client: 1, round: 1, epochs: 1, batch_size: 32, learning_rate: 0.1, optimiser })
+    Request::Train(Train::plain(1, 1))
 }
 
 #[test]
@@ -161,7 +160,7 @@ fn the_process_outlives_its_visitors_and_ends_with_the_node() {
         visit.say(&train(), Some(&weights));
         let (reply, mut parts) = visit.hear();
         assert!(matches!(&reply, Reply::Update(update) if update.examples == 1000), "{reply:?}");
-        visit.say(&Request::Evaluate(Evaluate { blocks: vec![0] }), Some(&weights));
+        visit.say(&Request::Evaluate(Evaluate::test(vec![0])), Some(&weights));
         assert!(matches!(visit.hear().0, Reply::Evaluated { blocks } if blocks[0].examples == 500));
         (reply, parts.take_f32(WEIGHTS))
     });
@@ -170,7 +169,7 @@ fn the_process_outlives_its_visitors_and_ends_with_the_node() {
 
     // The process still has the weights of the visitor before, which no other visitor can use.
     let (mut visit, ready) = Visit::to(&node, &setup(&[]));
-    assert!(matches!(ready, Reply::Ready(ready) if !ready.keeps_weights));
+    assert!(matches!(ready, Reply::Ready(ready) if !ready.features.contains(&feature::KEEPS_WEIGHTS.to_owned())));
     visit.say(&train(), None);
     let (reply, _) = visit.hear();
     assert!(matches!(&reply, Reply::Failed { message, .. } if message.contains("no part \"weights\"")), "{reply:?}");

@@ -49,8 +49,8 @@ impl Stage {
     /// Returns a session of these clients that has received weights.
     fn session(&self, clients: &[u32]) -> Session {
         let (mut session, _) = self.start(&self.held(clients)).unwrap();
-        session.received = Some(vec![0.0; session.weight_count()]);
-        session.set_weights().unwrap();
+        let weights = vec![0.0; session.weight_count()];
+        session.received = Some(Received { version: 1, weights });
         session
     }
 
@@ -60,8 +60,20 @@ impl Stage {
 }
 
 fn train(client: u32) -> Train {
-    let optimiser = r#"{"name":"sgd"}"#.into();
-    Train { client, round: 1, epochs: 2, batch_size: 32, learning_rate: 0.1, optimiser }
+    Train { phases: vec![Phase::plain(2)], weights_version: 1, ..Train::plain(client, 1) }
+}
+
+/// Returns the parts of a request that has these vectors.
+fn parts(vectors: &[(&str, Vec<f32>)]) -> Parts {
+    let mut parts = Parts::default();
+    vectors.iter().for_each(|(name, values)| parts.set(name, PartData::F32(values.clone())));
+    parts
+}
+
+/// Trains and returns the update with the weights after it.
+fn trained(session: &mut Session, train: &Train, vectors: &[(&str, Vec<f32>)]) -> (Trained, Vec<f32>) {
+    let update = session.train(train, parts(vectors)).unwrap();
+    (update, session.weights().unwrap().to_vec())
 }
 
 #[track_caller]
@@ -83,30 +95,132 @@ fn an_update_follows_from_the_request_and_the_partition_alone() {
     let stage = Stage::new();
     let mut session = stage.session(&[0, 1]);
     let mut trained = |client| {
-        session.set_weights().unwrap();
-        let update = session.train(&train(client)).unwrap();
-        (update, session.weights().unwrap().to_vec())
+        let (trained, weights) = trained(&mut session, &train(client), &[]);
+        (trained.update, weights)
     };
     let (update, weights) = trained(0);
     // 32 batches in each of two epochs.
     assert_eq!((update.client, update.round, update.examples, update.steps), (0, 1, 1000, 64));
+    assert_eq!((update.scored, update.start), (1000, None));
     assert!(update.loss_sum > 0.0 && update.correct > 100, "{update:?}");
     assert_ne!(trained(1).1, weights);
     assert_eq!(trained(0), (update, weights), "the work of another client leaves no trace");
+}
+
+fn phases(phases: &[Phase]) -> Train {
+    Train { phases: phases.into(), ..train(0) }
+}
+
+#[test]
+fn phases_follow_each_other_or_start_anew() {
+    let stage = Stage::new();
+    let mut session = stage.session(&[0]);
+    let count = session.weight_count();
+    let two = trained(&mut session, &train(0), &[]).1;
+    let one = Phase { update: false, ..Phase::plain(1) };
+    let then = Phase { start: PhaseStart::Previous, ..Phase::plain(1) };
+    let (update, weights) = trained(&mut session, &phases(&[one.clone(), then]), &[]);
+    assert_eq!(weights, two, "two phases of one epoch are one of two");
+    let [(name, PartData::F32(after_one))] = &update.slots[..] else { panic!("{:?}", update.slots) };
+    let single = trained(&mut session, &phases(&[Phase::plain(1)]), &[]).1;
+    assert_eq!((name.as_str(), after_one), ("slot/0", &single));
+    assert_eq!(update.update.steps, 32, "the steps are those of the phase that is the update");
+    // From the received weights, and from weights of its own, with the same order of examples.
+    assert_eq!(trained(&mut session, &phases(&[one.clone(), Phase::plain(1)]), &[]).1, single);
+    let from_slot = Phase { start: PhaseStart::Slot, ..Phase::plain(1) };
+    let zeros = [("start/1", vec![0.0; count])];
+    assert_eq!(trained(&mut session, &phases(&[one.clone(), from_slot.clone()]), &zeros).1, single);
+    let missing = session.train(&phases(&[one, from_slot]), parts(&[]));
+    assert_failed(missing, FailureKind::Protocol, "the request has no part \"start/1\"");
+}
+
+#[test]
+fn a_step_limit_ends_a_phase_and_the_loss_is_over_the_scored_examples() {
+    let mut session = Stage::new().session(&[0]);
+    let limited = phases(&[Phase { steps: Some(40), ..Phase::plain(5) }]);
+    let update = trained(&mut session, &limited, &[]).0.update;
+    // 32 batches of 1000 examples, then 8 of 32.
+    assert_eq!((update.steps, update.scored, update.examples), (40, 8 * 32, 1000));
+}
+
+#[test]
+fn terms_reach_the_model_and_wrong_parts_are_refused_by_name() {
+    let stage = Stage::new();
+    let mut session = stage.session(&[0]);
+    let count = session.weight_count();
+    let plain = trained(&mut session, &phases(&[Phase::plain(1)]), &[]).1;
+    let proximal = phases(&[Phase { proximal: 0.5, ..Phase::plain(1) }]);
+    let pulled = trained(&mut session, &proximal, &[]).1;
+    assert_ne!(pulled, plain);
+    let anchored = trained(&mut session, &proximal, &[("anchor", vec![0.0; count])]).1;
+    assert_eq!(anchored, pulled, "the anchor is the received weights if there is none");
+    let linear = phases(&[Phase { linear: true, ..Phase::plain(1) }]);
+    assert_eq!(trained(&mut session, &linear, &[("linear", vec![0.0; count])]).1, plain);
+    assert_ne!(trained(&mut session, &linear, &[("linear", vec![0.1; count])]).1, plain);
+    let name = session.layout.tensors()[0].name.clone();
+    let range = session.layout.ranges().next().unwrap().1;
+    let frozen = phases(&[Phase { frozen: vec![name], ..Phase::plain(1) }]);
+    let kept = trained(&mut session, &frozen, &[]).1;
+    assert!(kept[range].iter().all(|weight| *weight == 0.0) && kept.iter().any(|weight| *weight != 0.0));
+    let unknown = phases(&[Phase { frozen: vec!["none".into()], ..Phase::plain(1) }]);
+    let cases = [
+        (linear.clone(), parts(&[]), "the request has no part \"linear\""),
+        (linear, parts(&[("linear", vec![0.0])]), "the part \"linear\" has 1 value, expected 7850"),
+        (unknown, parts(&[]), "the phase freezes the tensor \"none\", which the model does not have"),
+        (Train { transform: Some("none:x=1".into()), ..train(0) }, parts(&[]), "unknown key `x`"),
+    ];
+    for (train, parts, says) in cases {
+        let mut session = stage.session(&[0]);
+        assert_failed(session.train(&train, parts), FailureKind::Protocol, says);
+    }
+}
+
+#[test]
+fn received_weights_are_scored_on_the_same_rows_in_each_round() {
+    let mut session = Stage::new().session(&[0]);
+    let mut start = |round, score_start| {
+        let train = Train { round, score_start: Some(score_start), ..train(0) };
+        trained(&mut session, &train, &[]).0.update.start.unwrap()
+    };
+    let first = start(1, ScoreStart::Rows);
+    assert_eq!((first.examples, start(2, ScoreStart::Rows)), (512, first));
+    // Zero weights predict each of ten classes alike.
+    assert!((first.loss_sum / 512.0 - 10_f64.ln()).abs() < 1e-6, "{first:?}");
+    assert_eq!(start(1, ScoreStart::All).examples, 1000);
+}
+
+#[test]
+fn an_encoded_update_is_the_change() {
+    let mut session = Stage::new().session(&[0]);
+    let weights = trained(&mut session, &train(0), &[]).1;
+    let encoded = Train { transform: Some("int8".into()), ..train(0) };
+    let update = trained(&mut session, &encoded, &[]).0;
+    let mut parts = Parts::default();
+    update.encoded.unwrap().into_iter().for_each(|(name, data)| parts.set(&name, data));
+    let change = transform("int8").unwrap().decode(&mut parts, weights.len()).unwrap();
+    let most =
+        weights.iter().map(|weight| weight.abs()).fold(0.0, |most, weight| if weight > most { weight } else { most });
+    let worst = weights.iter().zip(&change).map(|(w, c)| (w - c).abs());
+    assert!(worst.into_iter().all(|error| error <= most / 127.0), "the weights began at zero");
 }
 
 #[test]
 fn work_that_the_session_has_no_data_or_weights_for_is_refused() {
     let stage = Stage::new();
     let (mut fresh, _) = stage.start(&stage.held(&[1])).unwrap();
-    assert_failed(fresh.set_weights(), FailureKind::Protocol, "the request has no part \"weights\"");
+    assert_failed(fresh.receive(1, &mut parts(&[])), FailureKind::Protocol, "the request has no part \"weights\"");
     let mut session = stage.session(&[1]);
     let other = "this client does not hold the partition of client 0";
-    assert_failed(session.train(&train(0)), FailureKind::Protocol, other);
-    let beyond = "block 1 is beyond the test set of 500 examples";
-    assert_failed(session.evaluate(1), FailureKind::Protocol, beyond);
-    let sums = session.evaluate(0).unwrap();
-    assert_eq!((sums.block, sums.examples), (0, 500));
+    assert_failed(session.receive(2, &mut parts(&[])), FailureKind::Protocol, "version 2; this client has version 1");
+    assert_failed(session.train(&train(0), parts(&[])), FailureKind::Protocol, other);
+    let mut session = stage.session(&[1]);
+    let test = |block| Evaluate::test(vec![block]);
+    assert_failed(session.evaluate(&test(1)), FailureKind::Protocol, "block 1 is beyond the 500 examples");
+    let sums = session.evaluate(&test(0)).unwrap();
+    assert_eq!((sums[0].block, sums[0].examples), (0, 500));
+    let own = |client| Evaluate { client: Some(client), ..Evaluate::test(vec![0, 1]) };
+    assert_eq!(session.evaluate(&own(1)).unwrap().iter().map(|sums| sums.examples).collect::<Vec<_>>(), [500, 500]);
+    assert_failed(session.evaluate(&own(0)), FailureKind::Protocol, other);
 }
 
 #[test]
@@ -128,11 +242,11 @@ fn the_only_partition_is_checked_at_once_and_other_data_at_their_first_use() {
     };
     assert_eq!(stage.refusal(&altered(&[0])).kind, FailureKind::Data);
     let (mut session, _) = stage.start(&altered(&[0, 1])).unwrap();
-    assert_failed(session.train(&train(1)), FailureKind::Data, "");
+    assert_failed(session.train(&train(1), parts(&[])), FailureKind::Data, "");
     let setup = Setup { test_sha256: Some("0".repeat(64)), ..stage.setup.clone() };
     let mut session = Stage { setup, ..stage }.session(&[0]);
-    session.train(&train(0)).unwrap();
-    assert_failed(session.evaluate(0), FailureKind::Data, "");
+    session.train(&train(0), parts(&[])).unwrap();
+    assert_failed(session.evaluate(&Evaluate::test(vec![0])), FailureKind::Data, "");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::fmt::Debug;
 use fedpipe_protocol::{PartData, Limits, MAGIC, Part, Parts, Reply, Request, read, write};
 use libfuzzer_sys::fuzz_target;
 
-const LIMITS: Limits = Limits { payload: 1 << 20 };
+const LIMITS: Limits = Limits { header: 1 << 20, payload: 1 << 20 };
 
 /// The operations that both kinds of message have.
 trait FuzzedMessage: Debug + PartialEq + Sized {
