@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 pub struct Finite(f64);
 
 impl Finite {
+    /// The number 0.
+    pub const ZERO: Self = Self(0.0);
+
     /// Returns the number.
     pub fn get(self) -> f64 {
         self.0

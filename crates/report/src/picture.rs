@@ -160,19 +160,8 @@ mod tests {
 
     fn round(round: u64, accuracy: f64, loss: f64) -> Round {
         let finite = |number: f64| Finite::try_from(number).unwrap();
-        Round {
-            round,
-            accuracy: finite(accuracy),
-            loss: finite(loss),
-            training_loss: finite(loss),
-            clients: 4,
-            failed: 0,
-            participants: Vec::new(),
-            weights_sha256: String::new(),
-            server_sha256: None,
-            weights_change: None,
-            seconds: finite(0.1),
-        }
+        let (accuracy, loss) = (finite(accuracy), finite(loss));
+        Round { accuracy, loss, training_loss: loss, clients: 4, ..Round::blank(round) }
     }
 
     #[test]

@@ -13,24 +13,8 @@ fn differences_are_named_with_both_values() {
 
 /// A round of a run whose weights are `weights`.
 fn round(number: u64, weights: &[f32]) -> fedpipe_record::round_line::Round {
-    let zero = fedpipe_record::finite::Finite::try_from(0.0).unwrap();
-    fedpipe_record::round_line::Round {
-        round: number,
-        accuracy: zero,
-        loss: zero,
-        training_loss: zero,
-        clients: 4,
-        failed: 0,
-        participants: Vec::new(),
-        weights_sha256: fedpipe_record::digest::weights_sha256(weights),
-        server_sha256: None,
-        start_loss: None,
-        clients_sha256: None,
-        bytes_sent: 0,
-        bytes_received: 0,
-        weights_change: None,
-        seconds: zero,
-    }
+    let weights_sha256 = fedpipe_record::digest::weights_sha256(weights);
+    fedpipe_record::round_line::Round { clients: 4, weights_sha256, ..fedpipe_record::round_line::Round::blank(number) }
 }
 
 /// A run of a program, killed in round 2, after the checkpoint of round 1.

@@ -275,21 +275,12 @@ mod tests {
     fn every_number_of_a_round_but_its_time_is_compared() {
         let finite = |number: f64| Finite::try_from(number).unwrap();
         let was = Round {
-            round: 3,
             accuracy: finite(0.5),
             loss: finite(1.0),
             training_loss: finite(1.0),
             clients: 4,
-            failed: 0,
-            participants: Vec::new(),
             weights_sha256: "w".into(),
-            server_sha256: None,
-            start_loss: None,
-            clients_sha256: None,
-            bytes_sent: 0,
-            bytes_received: 0,
-            weights_change: None,
-            seconds: finite(1.0),
+            ..Round::blank(3)
         };
         assert_eq!(round_difference(&was, &Round { seconds: finite(2.0), ..was.clone() }), None);
         let others = [
@@ -299,6 +290,9 @@ mod tests {
             ("the test loss is", Round { loss: finite(2.0), ..was.clone() }),
             ("the training loss is", Round { training_loss: finite(2.0), ..was.clone() }),
             ("the change of the weights is", Round { weights_change: Some(finite(0.1)), ..was.clone() }),
+            ("the loss before the training is", Round { start_loss: Some(finite(0.1)), ..was.clone() }),
+            ("the clients' states are", Round { clients_sha256: Some("c".into()), ..was.clone() }),
+            ("the bytes sent and received are", Round { bytes_sent: 1, ..was.clone() }),
             ("the participants are", Round { participants: vec![1], ..was.clone() }),
             ("the participants are", Round { clients: 3, ..was.clone() }),
         ];

@@ -215,29 +215,10 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>> {
 
 #[cfg(test)]
 mod tests {
-    use fedpipe_record::finite::Finite;
-
     use super::*;
 
     fn round(clients: u32, failed: u32, participants: &[u32]) -> Round {
-        let zero = Finite::try_from(0.0).unwrap();
-        Round {
-            round: 1,
-            accuracy: zero,
-            loss: zero,
-            training_loss: zero,
-            clients,
-            failed,
-            participants: participants.into(),
-            weights_sha256: String::new(),
-            server_sha256: None,
-            start_loss: None,
-            clients_sha256: None,
-            bytes_sent: 0,
-            bytes_received: 0,
-            weights_change: None,
-            seconds: zero,
-        }
+        Round { clients, failed, participants: participants.into(), ..Round::blank(1) }
     }
 
     #[test]
