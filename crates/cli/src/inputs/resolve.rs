@@ -166,7 +166,7 @@ mod tests {
             rounds: 8,
             until_converged: false,
             max_rounds: 200,
-            tolerance: 0.025,
+            tolerance: 0.02,
             seed: u64::MAX,
             strategy: "fedadam:rate=0.02".parse().unwrap(),
             strategy_program: None,

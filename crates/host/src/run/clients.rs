@@ -258,7 +258,7 @@ mod tests {
                     client.say(&Reply::Evaluated { blocks: Vec::new() }, None);
                     true
                 },
-                "it broke the protocol: it answered a request for its weights with something else",
+                "it broke the protocol: it answered a request for its weights with \"evaluated\"",
             ),
             (
                 |client| {
