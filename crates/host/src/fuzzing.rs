@@ -45,8 +45,9 @@ pub fn hear(bytes: &[u8]) -> (usize, Option<String>) {
     let jobs = jobs();
     let (sender, assignments) = mpsc::channel();
     for Job { request, .. } in &jobs {
-        let reply_payload = if request.is_answered_with_weights() { 4 * WEIGHT_COUNT as u64 } else { 0 };
-        let assignment = Assignment { request: request.clone(), weights: None, reply_payload, cores: None };
+        let reply_payload = request.reply_vectors() * 4 * WEIGHT_COUNT as u64;
+        let (request, parts) = (request.clone(), Vec::new());
+        let assignment = Assignment { request, weights: None, parts, reply_payload, cores: None };
         sender.send(assignment).expect("there is a receiver");
     }
     drop(sender);
@@ -82,15 +83,13 @@ fn jobs() -> Vec<Job> {
         isolation,
         purpose: Purpose::Describe,
     };
-    let optimiser = r#"{"name":"sgd"}"#.into();
-    let train = Train { client: 3, round: 2, epochs: 1, batch_size: 32, learning_rate: 0.1, optimiser };
     let requests = [
         Request::Setup(setup),
         Request::GetWeights,
-        Request::Train(train),
-        Request::Evaluate(Evaluate { blocks: vec![0, 1] }),
+        Request::Train(Train::plain(3, 2)),
+        Request::Evaluate(Evaluate::test(vec![0, 1])),
     ];
-    let job = |request| Job { slot: 3, client: Some(3), request, weights: None };
+    let job = |request| Job { slot: 3, client: Some(3), request, weights: None, parts: Vec::new() };
     requests.map(job).into()
 }
 
@@ -108,12 +107,10 @@ fn look_at(job: &Job, reply: &Reply, mut parts: Parts) -> Result<(), Cause> {
         },
         Request::GetWeights => answers::weights(&parts, WEIGHT_COUNT, REMEDY),
         Request::Train(_) => {
-            answers::update(
-                job,
-                reply,
-                &parts,
-                &Expected { weights: WEIGHT_COUNT, sizes: &[HELD; 4], remedy: REMEDY },
-            )?;
+            let sizes = &[HELD; 4];
+            let (local, needs_accumulation) = (&[], false);
+            let expected = Expected { weights: WEIGHT_COUNT, sizes, local, needs_accumulation, remedy: REMEDY };
+            answers::update(job, reply, &mut parts, &expected)?;
             let weights = parts.take_f32(WEIGHTS).unwrap_or_default();
             assert!(weights.len() == WEIGHT_COUNT && weights.iter().all(|w| w.is_finite()), "{weights:?}");
             Ok(())
