@@ -4,7 +4,10 @@ use std::{fmt, ops::Deref, str::FromStr};
 
 use fedpipe_protocol::{Kind, Layout, Place, Update, feature};
 use fedpipe_spec::{error::Error, table::Named};
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, MapAccess, Visitor, value::MapAccessDeserializer},
+};
 
 use crate::{
     aggregator::{Aggregator, Member, Updates},
@@ -20,8 +23,8 @@ use crate::{
 };
 
 /// A strategy. `FromStr` reads the name of a preset with its parameters; the table form may replace each row.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(from = "Rows", into = "Rows")]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[serde(into = "Rows")]
 pub struct Strategy {
     preset: Named<Composition>,
     rows: Composition,
@@ -190,6 +193,31 @@ impl From<Strategy> for Rows {
     }
 }
 
+/// The name of a preset, or a table of rows.
+impl<'de> Deserialize<'de> for Strategy {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextOrTable;
+
+        impl<'de> Visitor<'de> for TextOrTable {
+            type Value = Strategy;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the name of a strategy, or a table of its rows")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Strategy, E> {
+                text.parse().map_err(E::custom)
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<Strategy, M::Error> {
+                Rows::deserialize(MapAccessDeserializer::new(map)).map(Strategy::from)
+            }
+        }
+
+        deserializer.deserialize_any(TextOrTable)
+    }
+}
+
 impl FromStr for Strategy {
     type Err = Error;
 
@@ -323,6 +351,7 @@ mod tests {
             assert_eq!(strategy.to_string().parse::<Strategy>().unwrap(), strategy, "{text}");
             let json = serde_json::to_string(&strategy).unwrap();
             assert_eq!(serde_json::from_str::<Strategy>(&json).unwrap(), strategy, "{json}");
+            assert_eq!(serde_json::from_str::<Strategy>(&format!("{text:?}")).unwrap(), strategy);
         }
         let json = r#"{"name":"fedprox:0.1","aggregate":"median","server":"adam"}"#;
         let strategy: Strategy = serde_json::from_str(json).unwrap();
