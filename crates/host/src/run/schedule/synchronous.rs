@@ -24,7 +24,8 @@ impl Synchronous {
         Self { jobs: jobs.into_iter().map(|job| fleet.submit(job, check)).collect() }
     }
 
-    /// Waits for a job to settle. Returns its index among the jobs and its result; none once all jobs have settled.
+    /// Waits for a job to settle. Returns its index among the jobs and its result; none once all jobs have settled. The
+    /// result of any other job is dropped.
     ///
     /// # Errors
     /// As for [`Fleet::next_settled`].

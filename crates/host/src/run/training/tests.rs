@@ -114,7 +114,7 @@ fn one_process(strategy: &str) -> Experiment {
 
 #[test]
 fn buffers_are_used_again_within_a_round_unless_a_rule_needs_all_updates() {
-    for (strategy, most) in [("fedavg", 2), ("fedadam", 2), ("fedprox:0.1", 2), ("median", 7)] {
+    for (strategy, most) in [("fedavg", 2), ("fedavgm:beta=0", 2), ("fedprox:0.1", 2), ("median", 7)] {
         let experiment = match strategy {
             "median" => Experiment {
                 strategy: serde_json::from_str(r#"{"aggregate":"median"}"#).unwrap(),
