@@ -34,6 +34,9 @@ struct Stage {
 /// A crash: the client whose job it cost, the consequence and the cause.
 type Crash = (Option<u32>, Consequence, String);
 
+/// The client and the weights of an update; none for a job without one.
+type Trained = Option<(u32, Vec<f32>)>;
+
 fn setup(client: u32) -> Setup {
     let held = HeldPartition { client, path: "/partition".into(), sha256: None };
     Setup {
@@ -86,7 +89,7 @@ impl Stage {
     }
 
     /// Waits for a job to settle, without a crash; returns its number and its update.
-    fn next(&mut self) -> Option<(JobId, Option<(u32, Vec<f32>)>)> {
+    fn next(&mut self) -> Option<(JobId, Trained)> {
         let mut no_crash = |incident: Incident<'_>| match incident {
             Incident::Crashed(crash) => panic!("{crash}"),
             Incident::Done(_) => Ok(()),
@@ -137,7 +140,7 @@ fn do_jobs(
 }
 
 /// Returns the client and the weights of an update; none for a job without a reply.
-fn update(settled: Settled) -> Option<(u32, Vec<f32>)> {
+fn update(settled: Settled) -> Trained {
     match settled {
         Ok((Reply::Update(Update { client, .. }), mut parts)) => Some((client, parts.take_f32(WEIGHTS).unwrap())),
         _ => None,
@@ -145,11 +148,11 @@ fn update(settled: Settled) -> Option<(u32, Vec<f32>)> {
 }
 
 /// Returns the updates in the order of the jobs.
-fn updates(settled: Vec<Settled>) -> Vec<Option<(u32, Vec<f32>)>> {
+fn updates(settled: Vec<Settled>) -> Vec<Trained> {
     settled.into_iter().map(update).collect()
 }
 
-fn expected(clients: &[u32]) -> Vec<Option<(u32, Vec<f32>)>> {
+fn expected(clients: &[u32]) -> Vec<Trained> {
     clients.iter().map(|&client| Some((client, trained(client, &[1.0, 2.0])))).collect()
 }
 

@@ -48,7 +48,9 @@ pub(crate) type NamedVector = (String, Arc<Vec<f32>>);
 pub(crate) type Checked = Result<(), Cause>;
 
 /// Checks a reply and decodes its parts.
-pub(crate) struct ReplyCheck(Box<dyn Fn(&Reply, &mut Parts) -> Checked + Send>);
+pub(crate) struct ReplyCheck(Box<CheckReply>);
+
+type CheckReply = dyn Fn(&Reply, &mut Parts) -> Checked + Send;
 
 impl ReplyCheck {
     pub(crate) fn new(check: impl Fn(&Reply, &mut Parts) -> Checked + Send + 'static) -> Self {

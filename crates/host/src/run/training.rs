@@ -1,8 +1,8 @@
 //! The training of a round: the request of each client, and the updates in client order.
 //!
 //! A request is completed when it is about to be sent, and a client's state follows from its update when the update
-//! arrives. Where the strategy needs only the mean of the updates, each update is added to the mean as soon as those
-//! before it have arrived, and its buffer receives a later update.
+//! arrives. Where the strategy needs only the mean of the updates, a few updates at a time are added to the mean as soon
+//! as those before them have arrived, and their buffers receive later updates.
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
@@ -29,6 +29,9 @@ use crate::{
         schedule::synchronous::{InOrder, Synchronous},
     },
 };
+
+/// The updates that are added together, so that the sums are loaded and stored once for all of them.
+const TOGETHER: usize = 4;
 
 impl ActiveRun<'_> {
     /// Has the `sampled` clients train from the global weights, and returns their updates in client order.
@@ -64,15 +67,21 @@ impl ActiveRun<'_> {
         mean.restart(state.weights().len());
         let recorder = Recorder { round, state, journal };
         let mut training = Training { experiment, recorder, local, before: BTreeMap::new() };
-        let (mut in_order, mut gathered) = (InOrder::default(), Gathered::default());
+        let (mut in_order, mut due, mut gathered) = (InOrder::default(), Vec::new(), Gathered::default());
+        let mut use_all = |due: &mut Vec<_>| {
+            if adds_on_arrival {
+                add(experiment, due, mean, spare);
+            }
+            gathered.extend(due.drain(..));
+        };
         let schedule = Synchronous::submit(fleet, jobs, &check);
         while let Some((index, SettledJob { job, settled, .. })) = schedule.next(fleet, round, &mut training)? {
-            let mut due = in_order.arrive(index, training.outcome(&job, settled));
-            if adds_on_arrival {
-                add(experiment, &mut due, mean, spare);
+            due.extend(in_order.arrive(index, training.outcome(&job, settled)));
+            if due.len() >= TOGETHER {
+                use_all(&mut due);
             }
-            gathered.extend(due);
         }
+        use_all(&mut due);
         Ok(gathered)
     }
 

@@ -107,14 +107,14 @@ fn an_update_that_was_retried_has_its_place_in_the_sum_and_a_lost_one_has_none()
     }
 }
 
-/// Returns an experiment with one process for seven clients.
+/// Returns an experiment with one process for twelve clients.
 fn one_process(strategy: &str) -> Experiment {
-    Experiment { clients: 7, processes: Some(1), strategy: strategy.parse().unwrap(), ..experiment() }
+    Experiment { clients: 12, processes: Some(1), strategy: strategy.parse().unwrap(), ..experiment() }
 }
 
 #[test]
 fn buffers_are_used_again_within_a_round_unless_a_rule_needs_all_updates() {
-    for (strategy, most) in [("fedavg", 2), ("fedavgm:beta=0", 2), ("fedprox:0.1", 2), ("median", 7)] {
+    for (strategy, most) in [("fedavg", 5), ("fedavgm:beta=0", 5), ("fedprox:0.1", 5), ("median", 12)] {
         let experiment = match strategy {
             "median" => Experiment {
                 strategy: serde_json::from_str(r#"{"aggregate":"median"}"#).unwrap(),
@@ -124,7 +124,7 @@ fn buffers_are_used_again_within_a_round_unless_a_rule_needs_all_updates() {
         };
         let features = vec![fedpipe_protocol::feature::PROXIMAL.to_owned()];
         let script = move |client: &mut ScriptedClient| {
-            client.serve_as(Ready { features: features.clone(), examples: vec![1; 7], ..ready() });
+            client.serve_as(Ready { features: features.clone(), examples: vec![1; 12], ..ready() });
             exit(0)
         };
         Stage::new(experiment).begin(script, |mut run| {
@@ -132,14 +132,14 @@ fn buffers_are_used_again_within_a_round_unless_a_rule_needs_all_updates() {
                 let result = run.round(round).unwrap();
                 assert_eq!(
                     (result.updates.len(), &result.weights[..]),
-                    (7, &[4.0 * round as f32; 2][..]),
+                    (12, &[6.5 * round as f32; 2][..]),
                     "{strategy}"
                 );
                 run.commit(round, result, std::time::Instant::now()).unwrap();
-                // The process may fill a second buffer while the host adds the first.
+                // The process may fill another buffer while the host adds four.
                 let buffers = run.clients.spare.count();
                 assert!((1..=most).contains(&buffers), "{strategy}: {buffers} buffers after round {round}");
-                assert_eq!(buffers == 7, strategy == "median");
+                assert_eq!(buffers == 12, strategy == "median");
             }
         });
     }
