@@ -38,7 +38,8 @@ fn memory() -> Option<u64> {
 
 /// Returns the isolation of each client process of the run.
 pub(crate) fn isolation_of_each(experiment: &Experiment) -> Isolation {
-    isolation(experiment.isolation, experiment.memory_limit, experiment.cpu_limit, process_count(experiment))
+    let ExecutionSection { isolation: level, memory_limit, cpu_limit, .. } = experiment.execution;
+    isolation(level, memory_limit, cpu_limit, process_count(experiment))
 }
 
 #[cfg(test)]

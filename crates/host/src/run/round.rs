@@ -79,7 +79,7 @@ impl ActiveRun<'_> {
         let (weights, server) = self.aggregate(round, &updates)?;
         let weights = Arc::new(weights);
         let score = self.evaluate(round, &weights)?;
-        let (sampled, of) = (sampled.len() as u32, self.context.experiment.clients);
+        let (sampled, of) = (sampled.len() as u32, self.context.experiment.clients.count);
         Ok(RoundResult { updates, sampled, of, training_loss, start_loss, weights, server, score })
     }
 
@@ -205,7 +205,7 @@ impl ActiveRun<'_> {
             return program.apply(round, state.server(), state.weights(), updates, &mut tell);
         }
         let updates: Vec<_> = updates.iter().map(|update| (&update.header, update.accepted())).collect();
-        let (received, all, layout) = (state.weights(), context.experiment.clients, clients.layout()?);
+        let (received, all, layout) = (state.weights(), context.experiment.clients.count, clients.layout()?);
         let settled = strategy::Round { received, updates: &updates, clients: all, layout };
         let strategy = &context.experiment.strategy;
         strategy
