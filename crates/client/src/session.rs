@@ -17,8 +17,7 @@ use fedpipe_random::{
     key::{Key, Use},
     order::order,
 };
-use fedpipe_spec::table::{Named, Tabled};
-use fedpipe_strategy::transform::Transform;
+use fedpipe_strategy::transform::{self, Transform};
 
 use crate::{
     loader::{LoadError, Loaded, answer},
@@ -187,7 +186,7 @@ impl Session {
     }
 
     fn train_from(&mut self, start: &[f32], train: &Train, parts: &TrainParts) -> Result<Trained, Failure> {
-        let transform = train.transform.as_deref().map(transform).transpose()?;
+        let transform = train.transform.as_deref().map(transform::parse).transpose().map_err(protocol)?;
         let mut update = self.plain_update(train)?;
         self.set(start)?;
         update.start = train.score_start.map(|rows| self.score_start(train.client, rows)).transpose()?;
@@ -405,15 +404,9 @@ fn checked(partitions: &mut [(u32, MappedPartition)], client: u32) -> Result<&Pa
     held.ok_or_else(missing)?.1.checked()
 }
 
-/// Reads a transform from its text.
-fn transform(text: &str) -> Result<Named<dyn Transform>, Failure> {
-    text.parse().map_err(protocol)
-}
-
 /// Returns the optional abilities of this client.
 fn features() -> Vec<String> {
-    let transforms = <dyn Transform>::rows().iter().skip(1).map(|row| feature::of_transform(row.name));
-    feature::ALL.map(str::to_owned).into_iter().chain(transforms).collect()
+    feature::ALL.map(str::to_owned).into_iter().chain(transform::features()).collect()
 }
 
 fn protocol(why: impl ToString) -> Failure {

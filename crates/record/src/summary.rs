@@ -148,20 +148,7 @@ mod tests {
     use super::*;
 
     fn round(loss: f64) -> Round {
-        let finite = |number: f64| Finite::try_from(number).unwrap();
-        Round {
-            round: 1,
-            accuracy: finite(0.0),
-            loss: finite(loss),
-            training_loss: finite(0.0),
-            clients: 1,
-            failed: 0,
-            participants: Vec::new(),
-            weights_sha256: String::new(),
-            server_sha256: None,
-            weights_change: None,
-            seconds: finite(0.0),
-        }
+        Round { loss: Finite::try_from(loss).unwrap(), clients: 1, ..Round::blank(1) }
     }
 
     #[test]

@@ -18,8 +18,11 @@ const ARROWS: &[(&str, &[&str])] = &[
         "fedpipe",
         &["fedpipe-host", "fedpipe-client", "fedpipe-data", "fedpipe-strategy", "fedpipe-record", "fedpipe-report"],
     ),
-    ("fedpipe-host", &["fedpipe-protocol", "fedpipe-data", "fedpipe-strategy", "fedpipe-record"]),
-    ("fedpipe-client", &["fedpipe-protocol", "fedpipe-model", "fedpipe-data", "fedpipe-random"]),
+    (
+        "fedpipe-host",
+        &["fedpipe-protocol", "fedpipe-data", "fedpipe-strategy", "fedpipe-record", "fedpipe-random", "fedpipe-spec"],
+    ),
+    ("fedpipe-client", &["fedpipe-protocol", "fedpipe-model", "fedpipe-data", "fedpipe-strategy", "fedpipe-random"]),
     ("fedpipe-strategy", &["fedpipe-protocol", "fedpipe-random", "fedpipe-spec"]),
     ("fedpipe-record", &["fedpipe-protocol", "fedpipe-data", "fedpipe-strategy"]),
     ("fedpipe-report", &["fedpipe-record"]),

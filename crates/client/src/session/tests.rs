@@ -197,7 +197,7 @@ fn an_encoded_update_is_the_change() {
     let update = trained(&mut session, &encoded, &[]).0;
     let mut parts = Parts::default();
     update.encoded.unwrap().into_iter().for_each(|(name, data)| parts.set(&name, data));
-    let change = transform("int8").unwrap().decode(&mut parts, weights.len()).unwrap();
+    let change = transform::parse("int8").unwrap().decode(&mut parts, weights.len()).unwrap();
     let most =
         weights.iter().map(|weight| weight.abs()).fold(0.0, |most, weight| if weight > most { weight } else { most });
     let worst = weights.iter().zip(&change).map(|(w, c)| (w - c).abs());

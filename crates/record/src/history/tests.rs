@@ -7,30 +7,16 @@ use fedpipe_protocol::FailureKind;
 use super::*;
 use crate::{
     cause::Cause,
-    crash::{ClientCrash, Consequence},
+    crash::{ClientCrash, Consequence, Crash},
     experiment::LocalSection,
     finite::Finite,
     line::Cpu,
 };
 
-fn zero() -> Finite {
-    Finite::try_from(0.0).unwrap()
-}
-
 fn round(number: u64, participants: &[u32]) -> Line<'static> {
-    Line::Round(Cow::Owned(Round {
-        round: number,
-        accuracy: zero(),
-        loss: zero(),
-        training_loss: zero(),
-        clients: 4,
-        failed: 0,
-        participants: participants.into(),
-        weights_sha256: weights_sha256(&[number as f32]),
-        server_sha256: None,
-        weights_change: None,
-        seconds: zero(),
-    }))
+    let weights_sha256 = weights_sha256(&[number as f32]);
+    let participants = participants.into();
+    Line::Round(Cow::Owned(Round { clients: 4, participants, weights_sha256, ..Round::blank(number) }))
 }
 
 fn resumed(round: u64, experiment: Option<Experiment>, dylib: Option<&str>) -> Line<'static> {
@@ -147,7 +133,7 @@ fn a_forced_resume_begins_a_stretch_in_the_place_of_one_without_rounds() {
     let stretches: Vec<_> =
         history.stretches.iter().map(|stretch| (stretch.first_round, stretch.experiment.local.epochs)).collect();
     assert_eq!(stretches, [(1, 1), (2, 3)]);
-    assert_eq!(history.experiments.iter().map(|one| one.epochs).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(history.experiments.iter().map(|one| one.local.epochs).collect::<Vec<_>>(), [1, 2, 3]);
     assert_eq!(history.program(), Some(&program("s3")));
     let dealt = history.last_stretch().dealt.as_ref().unwrap();
     assert_eq!((dealt.dataset.sha256.as_str(), dealt.partitions_sha256.as_str()), ("d2", "p2"));
@@ -176,16 +162,14 @@ fn a_reload_that_was_reverted_leaves_the_dylib_before() {
 
 #[test]
 fn a_history_until_a_round_has_its_rounds_crashes_and_participants() {
-    let crash = ClientCrash {
-        round: Some(2),
-        client: Some(1),
-        process: 1,
+    let crash = Crash {
         cause: Cause::reported(FailureKind::Model, "no"),
-        after_seconds: zero(),
+        after_seconds: Finite::ZERO,
         then: Consequence::Dropped,
         last_words: Vec::new(),
         log: None,
     };
+    let crash = ClientCrash { round: Some(2), client: Some(1), process: 1, crash };
     let history =
         read(&ledger([round(1, &[]), Line::ClientCrashed(Cow::Owned(crash)), round(2, &[0, 2, 3]), round(3, &[])]))
             .unwrap();

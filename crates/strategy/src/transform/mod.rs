@@ -6,9 +6,12 @@ mod none;
 
 use std::fmt;
 
-use fedpipe_protocol::{PartData, Parts};
+use fedpipe_protocol::{PartData, Parts, feature};
 use fedpipe_random::key::Key;
-use fedpipe_spec::table::{Row, Tabled};
+use fedpipe_spec::{
+    error::Error,
+    table::{Named, Row, Tabled},
+};
 
 /// A named part of an encoded update.
 pub type Encoded = (&'static str, PartData);
@@ -31,6 +34,19 @@ pub trait Transform: fmt::Debug + Send + Sync {
     fn is_none(&self) -> bool {
         false
     }
+}
+
+/// Reads a transform from its text.
+///
+/// # Errors
+/// Returns the refusal of a text that names no transform.
+pub fn parse(text: &str) -> Result<Named<dyn Transform>, Error> {
+    text.parse()
+}
+
+/// Returns the features of a client that knows all transforms.
+pub fn features() -> impl Iterator<Item = String> {
+    ROWS.iter().filter(|row| row.name != none::ROW.name).map(|row| feature::of_transform(row.name))
 }
 
 static ROWS: [Row<dyn Transform>; 2] = [none::ROW, int8::ROW];
