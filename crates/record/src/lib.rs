@@ -1,6 +1,7 @@
 //! The record of a run as data: its experiment, its files and their readers. No drawing, no process.
 //!
 //! - [`experiment`]: the sections of `experiment.toml`; [`key`], [`format`](mod@format), [`seed`], [`memory_limit`];
+//! - [`catalogue`]: the tables of the things that an experiment can name;
 //! - [`line`]: the lines of `ledger.jsonl` and their chain; [`round`], [`crash`], [`cause`], [`identity`];
 //! - [`history`]: a ledger, read back;
 //! - [`checkpoint`]: the state after a round; [`client_state`]: that of one client;
@@ -9,6 +10,7 @@
 //!
 //! The host writes the run directory and locks it.
 
+pub mod catalogue;
 pub mod cause;
 pub mod checkpoint;
 pub mod client_state;

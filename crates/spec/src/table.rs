@@ -211,7 +211,13 @@ impl<T: ?Sized> Row<T> {
             EntryParameter { key, range: range.wants(), default, help }
         };
         let Self { name, summary, source, .. } = *self;
-        Entry { name, summary, example: self.example(), parameters: self.parameters.iter().map(parameter).collect(), source }
+        Entry {
+            name,
+            summary,
+            example: self.example(),
+            parameters: self.parameters.iter().map(parameter).collect(),
+            source,
+        }
     }
 
     /// Returns the form that users type, such as `momentum:rate=1,beta=0.9`, with the defaults in it.

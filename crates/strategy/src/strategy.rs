@@ -358,7 +358,8 @@ mod tests {
     #[test]
     fn identical_updates_aggregate_to_themselves() {
         let weights = [0.1_f32, -7.5, 1e-20];
-        for (key, row) in [("server", "sgd"), ("aggregate", "median"), ("weighting", "equal"), ("server", "momentum:beta=0")]
+        for (key, row) in
+            [("server", "sgd"), ("aggregate", "median"), ("weighting", "equal"), ("server", "momentum:beta=0")]
         {
             let strategy = Rows::read("fedavg", &[(key, row)]);
             let (updates, none) = ([update(0, 3, 1), update(1, 5, 2), update(2, 7, 3)], Slots::default());

@@ -233,7 +233,7 @@ fn a_runs_own_experiment_reproduces_it() {
     let other = place.run("--config first/experiment.toml --seed 10 --set rounds=1 --rounds 3 --out other");
     assert_eq!((&other.summary()["seed"], &other.summary()["rounds"]), (&json!(10), &json!(1)));
     let set =
-        place.run(&format!("{SMALL} --set seed=10 --set model-options.hidden=8 --set strategy=fedadam --out set"));
+        place.run(&format!("{SMALL} --set seed=10 --set model-options.hidden=8 --set strategy.name=fedadam --out set"));
     assert_eq!(
         (&set.summary()["seed"], &set.summary()["strategy"]),
         (&json!(10), &json!("fedadam:rate=0.01,beta1=0.9,beta2=0.99,tau=0.001"))

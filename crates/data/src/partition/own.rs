@@ -21,7 +21,11 @@ struct Own;
 impl Partitioner for Own {
     /// Each machine deals all its examples to one client, in their order.
     fn deal(&self, labelled: &Labelled<'_>, clients: u32, _: u64) -> Result<Vec<Vec<u32>>, DataError> {
-        if clients == 1 { Ok(vec![(0..labelled.examples()).collect()]) } else { Err(DataError::OwnPartitions { clients }) }
+        if clients == 1 {
+            Ok(vec![(0..labelled.examples()).collect()])
+        } else {
+            Err(DataError::OwnPartitions { clients })
+        }
     }
 
     fn is_own(&self) -> bool {

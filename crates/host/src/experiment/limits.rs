@@ -1,7 +1,10 @@
 //! The limits of each client process on this machine.
 
 use fedpipe_protocol::{Isolation, Level};
-use fedpipe_record::{experiment::Experiment, memory_limit::MemoryLimit};
+use fedpipe_record::{
+    experiment::{ExecutionSection, Experiment},
+    memory_limit::MemoryLimit,
+};
 use nix::unistd::{SysconfVar, sysconf};
 
 use crate::{experiment::processes::process_count, process::container};

@@ -89,8 +89,11 @@ impl StrategyProgram {
         directory: &RunDir,
         stop: &Arc<StopSign>,
     ) -> Result<Self> {
-        let setup =
-            StrategySetup { seed: experiment.seed.0, clients: experiment.clients.count, layout: layout.tensors().to_vec() };
+        let setup = StrategySetup {
+            seed: experiment.seed.0,
+            clients: experiment.clients.count,
+            layout: layout.tensors().to_vec(),
+        };
         // The limits are the clients': a strategy holds the updates of all of them.
         let isolation = Isolation { level: experiment.execution.isolation, memory_limit: None, cpu_seconds: None };
         let plan = Plan {

@@ -10,7 +10,7 @@ use fedpipe_protocol::{
 };
 use fedpipe_record::{
     cause::Cause,
-    experiment::Experiment,
+    experiment::{Experiment, LocalSection},
     finite::{Finite, NotFinite},
 };
 use fedpipe_strategy::{
@@ -123,16 +123,16 @@ impl ActiveRun<'_> {
 
     /// Returns the request for a client, and the client's state before the round.
     fn plan(&self, round: u64, client: u32) -> Result<(Job, Slots)> {
-        let Experiment { batch_size, lr, until_converged, ref optimiser, ref strategy, .. } = *self.context.experiment;
+        let Experiment { local, until_converged, strategy, .. } = self.context.experiment;
         let state = self.state.clients.state_of(client)?;
         let Prepared { phases, linear } = strategy.term.prepare(&self.given(self.state.weights(), &state));
         let transform = Some(&strategy.transform).filter(|transform| !transform.is_none());
         let train = Train {
             client,
             round,
-            batch_size,
-            learning_rate: lr,
-            optimiser: to_json(optimiser),
+            batch_size: local.batch_size,
+            learning_rate: local.lr,
+            optimiser: to_json(&local.optimiser),
             phases,
             transform: transform.map(ToString::to_string),
             score_start: until_converged.then_some(ScoreStart::Rows),
@@ -151,7 +151,7 @@ impl ActiveRun<'_> {
 
     /// Returns the facts that the client term may use.
     fn given<'g>(&'g self, weights: &'g [f32], client: &'g Slots) -> Given<'g> {
-        let Experiment { epochs, lr, .. } = *self.context.experiment;
+        let LocalSection { epochs, lr, .. } = self.context.experiment.local;
         Given { weights, server: self.state.server(), client, epochs, learning_rate: lr }
     }
 
@@ -207,7 +207,7 @@ impl ActiveRun<'_> {
         let updates: Vec<_> = updates.iter().map(|update| (&update.header, update.accepted())).collect();
         let (received, all, layout) = (state.weights(), context.experiment.clients.count, clients.layout()?);
         let settled = strategy::Round { received, updates: &updates, clients: all, layout };
-        let strategy = &context.experiment.strategy;
+        let strategy = &context.experiment.strategy.rules;
         strategy
             .apply(&settled, state.server(), &AllCores)
             .map_err(|overflow| Error::Round(format!("round {round} failed: the strategy {strategy} {overflow}")))
@@ -247,7 +247,7 @@ impl ActiveRun<'_> {
     /// Returns a phrase that names the strategy, if the strategy may be the cause of a model's error. The advice in
     /// that error is only about training, and the weights may have been wrong before.
     fn origin(&self, cause: &Cause) -> String {
-        let strategy = &self.context.experiment.strategy;
+        let strategy = &self.context.experiment.strategy.rules;
         match (strategy.is_plain(), cause) {
             (true, _) => String::new(),
             (_, Cause::Reported { failure: FailureKind::Model, .. }) => {

@@ -88,12 +88,7 @@ fn a_round_that_fails_is_followed_by_a_checkpoint_of_the_round_before() {
 #[test]
 fn a_run_ends_once_it_has_converged_and_saves_that_round() {
     // The weights are 2.5 times the round, so that rounds 4, 5 and 6 change less than 0.4.
-    let converging = |max_rounds| Experiment {
-        until_converged: true,
-        tolerance: 0.4,
-        max_rounds,
-        ..saving(4, 5)
-    };
+    let converging = |max_rounds| Experiment { until_converged: true, tolerance: 0.4, max_rounds, ..saving(4, 5) };
     for (max_rounds, stop, checkpoints) in
         [(9, Stop::Converged, &[6, 4]), (6, Stop::Converged, &[6, 4]), (5, Stop::MaxRounds, &[5, 4])]
     {
