@@ -93,19 +93,16 @@ fn values(key: &Key, matches: &ArgMatches) -> Option<Vec<Value>> {
 fn argument(key: &Key) -> Arg {
     let default = key.default.as_ref().map_or_else(String::new, |default| format!(" [default: {default}]"));
     let heading = if key.section.is_empty() { "Experiment".into() } else { format!("Experiment, [{}]", key.section) };
-    let mut argument = Arg::new(key.id().to_owned())
-        .help(key.help.clone() + &default)
-        .hide_possible_values(true)
-        .action(match key.arity {
-            Arity::Value => ArgAction::Set,
-            Arity::Switch => ArgAction::SetTrue,
-            Arity::Entries => ArgAction::Append,
-        });
+    let mut argument = Arg::new(key.id().to_owned()).help(key.help.clone() + &default).action(match key.arity {
+        Arity::Value => ArgAction::Set,
+        Arity::Switch => ArgAction::SetTrue,
+        Arity::Entries => ArgAction::Append,
+    });
     if let Some(excluded) = key.excluded {
         argument = argument.conflicts_with(excluded);
     }
     if key.arity != Arity::Switch {
-        argument = argument.value_name(key.value_name()).value_parser(parser(key));
+        argument = argument.value_name(key.value_name()).value_parser(parser(key)).hide_possible_values(true);
     }
     match key.long() {
         Some(long) => argument.long(long).help_heading(heading),

@@ -14,7 +14,7 @@ impl Subcommand for ListArgs {
     fn augment_subcommands(command: Command) -> Command {
         command.subcommands(CATALOGUES.iter().map(|Catalogue { name, flag, .. }| {
             let json = Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print the catalogue as JSON");
-            Command::new(*name).about(format!("List the {name} for {flag}")).arg(json)
+            Command::new(*name).about(format!("List the values of {flag}, with their parameters and sources")).arg(json)
         }))
     }
 
