@@ -112,7 +112,7 @@ section! {
         lr: f32 = 0.1 => "--lr X".within(|x| x > 0.0 && x.is_finite(), "a finite number above 0")
             .default("0.1, with adam 0.001");
         /// The rule of a local step
-        optimiser: LocalOptimiser = LocalOptimiser::default() => "--optimiser OPTIMISER";
+        optimiser: LocalOptimiser = LocalOptimiser::default() => "--optimiser OPTIMISER".default("sgd");
     }
 }
 

@@ -164,7 +164,11 @@ impl Key {
     pub(crate) fn new<T: KeyValue>(section: &'static str, field: &str, help: &[&str], default: &T) -> Self {
         let lines: Vec<&str> = help.iter().map(|line| line.trim()).collect();
         let rows = T::rows().map_or_else(String::new, |rows| format!(": {rows}"));
-        let shown = |value: toml::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let shown = |value: toml::Value| match value {
+            toml::Value::String(text) => text,
+            toml::Value::Float(number) => number.to_string(),
+            value => value.to_string(),
+        };
         let is_shown = T::ARITY == Arity::Value && !default.is_absent();
         Self {
             section,

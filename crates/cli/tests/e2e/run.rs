@@ -241,6 +241,27 @@ fn a_runs_own_experiment_reproduces_it() {
 }
 
 #[test]
+fn a_seed_of_its_own_changes_its_own_draw_alone() {
+    let place = Place::new();
+    let drawn = |flag: &str| {
+        let run = place.run(&format!("{SMALL} --clients 9 --fraction 0.4 --seed 1 {flag} --out run-{}", flag.len()));
+        let first = &run.ledger("round")[0];
+        let initial = run.ledger("ready")[0]["weights_sha256"].clone();
+        [
+            run.read("partitions.sha256"),
+            initial.to_string().into_bytes(),
+            first["participants"].to_string().into_bytes(),
+        ]
+    };
+    let plain = drawn("");
+    for (index, flag) in ["--data-seed 7", "--init-seed 7", "--sample-seed 7"].into_iter().enumerate() {
+        let drawn = drawn(flag);
+        let differs: Vec<usize> = (0..3).filter(|&index| drawn[index] != plain[index]).collect();
+        assert_eq!(differs, [index], "{flag}");
+    }
+}
+
+#[test]
 fn runs_are_numbered_where_no_folder_is_named() {
     let place = Place::new();
     for number in [1, 2] {
