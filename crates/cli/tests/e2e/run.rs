@@ -244,7 +244,8 @@ fn a_runs_own_experiment_reproduces_it() {
 fn a_seed_of_its_own_changes_its_own_draw_alone() {
     let place = Place::new();
     let drawn = |flag: &str| {
-        let run = place.run(&format!("{SMALL} --clients 9 --fraction 0.4 --seed 1 {flag} --out run-{}", flag.len()));
+        let out = format!("run{}", flag.replace(' ', ""));
+        let run = place.run(&format!("{SMALL} --clients 9 --fraction 0.4 --seed 1 {flag} --out {out}"));
         let first = &run.ledger("round")[0];
         let initial = run.ledger("ready")[0]["weights_sha256"].clone();
         [
