@@ -15,6 +15,7 @@ use crate::{
     commands::{
         fetch_dataset::fetch_fashion_mnist,
         list_models::{list_models, show_program},
+        list_rows::list_rows,
         reload_model::reload_model,
         run_experiment::run_experiment,
         serve_partition::serve_partition,
@@ -51,6 +52,7 @@ fn execute(command: Command) -> Result<ExitCode> {
         Command::Flower(FlowerCommand::New { directory, run }) => write_flower_app(&directory, &run),
         Command::Models { client: None } => list_models(),
         Command::Models { client: Some(command) } => show_program(&command),
+        Command::List(args) => list_rows(&args),
         Command::Data(DataCommand::Fetch { name: _ }) => fetch_fashion_mnist(),
     }
 }

@@ -185,6 +185,7 @@ mod tests {
             test_sha256: None,
             options: [].into(),
             seed: 0,
+            init_seed: None,
             isolation: Isolation { level: Level::Require, memory_limit: None, cpu_seconds: None },
             purpose: Purpose::Describe,
         })

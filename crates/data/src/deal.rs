@@ -101,8 +101,7 @@ pub fn deal(deal: &Deal, cache: &Cache, progress: &mut dyn FnMut(DataStep)) -> R
         return Err(DataError::NoClients);
     }
     let progress = &mut report_unlocked_once(progress);
-    deal.scheme.check()?;
-    let portion = if deal.scheme == Scheme::Own { Portion::Own } else { Portion::Whole };
+    let portion = if deal.scheme.is_own() { Portion::Own } else { Portion::Whole };
     let found = FoundSource::find(&deal.source, portion)?;
     let cached = found.cached_identity(cache);
     if let Some(sha256) = &cached

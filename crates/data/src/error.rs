@@ -50,10 +50,6 @@ pub enum DataError {
     TooManyExamples { examples: usize },
     #[error("row {row} has the label {label}, but the classes are 0 to {}; correct the label, or the number of classes", classes.saturating_sub(1))]
     LabelOutOfRange { row: usize, label: u32, classes: u32 },
-    #[error("an alpha of {alpha} is not possible; give a number above 0, such as 0.3")]
-    Alpha { alpha: f64 },
-    #[error("a `min-size` of 0 would leave clients without examples; give at least 1")]
-    MinSize,
     #[error(
         "{} cannot have {} each, since there are {examples}; lower `min-size` or the number of clients",
         counted(*clients, "client"),
@@ -66,8 +62,6 @@ pub enum DataError {
         counted(*min_size, "example")
     )]
     DirichletGaveUp { alpha: f64, min_size: u32, clients: u32, tries: u64 },
-    #[error("a `per-client` of 0 would leave every client without examples; give at least 1")]
-    NoShards,
     #[error(
         "{} cannot have {} each of {}; lower `per-client` or the number of clients",
         counted(*clients, "client"),

@@ -79,6 +79,7 @@ fn jobs() -> Vec<Job> {
         test_sha256: None,
         options,
         seed: 0,
+        init_seed: None,
         isolation,
         purpose: Purpose::Describe,
     };

@@ -113,6 +113,9 @@ pub struct Setup {
     pub options: BTreeMap<String, String>,
     /// The run's seed.
     pub seed: u64,
+    /// The seed of the initial weights; `None` for that of the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_seed: Option<u64>,
     /// The isolation of the client.
     pub isolation: Isolation,
     /// The purpose of the client.

@@ -163,7 +163,7 @@ class Session:
             for client in self.partitions:
                 self._check(client)
         options = _options(model, setup["options"])
-        self.model: Model = _of_model("build", model, task, options, self.seed, kind=Refused)
+        self.model: Model = _of_model("build", model, task, options, setup.get("init_seed", self.seed), kind=Refused)
         self.layout: List[Tensor] = _layout(self.model)
         self.payload = 4 * sum(tensor.size for tensor in self.layout)
 

@@ -1,113 +1,176 @@
-//! The experiment: everything that decides a result, as `experiment.toml` keeps it.
+//! The experiment, as `experiment.toml` keeps it: the sections and their keys.
+//!
+//! Every section but `[execution]` can change a result. `[execution]` says how this machine does the work: a session of
+//! a run may have another one than the session before.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Deref, str::FromStr};
 
-use fedpipe_data::{Scheme, Source, counted};
+use fedpipe_data::{Deal, Scheme, Source, counted};
 use fedpipe_protocol::Level;
-use fedpipe_strategy::{local_optimiser::LocalOptimiser, refusals::refusal, sampler::Draw, strategy::Strategy};
+use fedpipe_spec::table::Named;
+use fedpipe_strategy::{
+    aggregator::Aggregator,
+    local_optimiser::LocalOptimiser,
+    preset::Composition,
+    refusals::refusal,
+    sampler::{Draw, Sampler},
+    server::ServerOptimiser,
+    strategy::{Rows, Strategy},
+    term::ClientTerm,
+    transform::Transform,
+    weighting::Weighting,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     error::{Error, Result},
+    format::{Format, check_table},
+    key::{Key, KeyValue, section},
     memory_limit::MemoryLimit,
+    seed::Seed,
 };
 
-/// An experiment. Every field has a default except the model, or the client in its place.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct Experiment {
-    /// The model, as the user named it; empty if `client` is given.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub model: String,
-    /// The command of a client that is a program of the user's, its own model.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub client: Option<String>,
-    /// The model's options.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub model_options: BTreeMap<String, String>,
-    /// The dataset.
-    pub data: Source,
-    /// The scheme that deals the dataset to the clients.
-    pub partition: Scheme,
-    /// Clients that hold a partition each.
-    pub clients: u32,
-    /// The part of the clients that is sampled for a round, in (0, 1].
-    pub fraction: f64,
-    /// The number of rounds; without meaning under `until_converged`.
-    pub rounds: u64,
-    /// `true` goes on until the weights have converged.
-    pub until_converged: bool,
-    /// The round at which `until_converged` gives up.
-    pub max_rounds: u64,
-    /// The tolerance of [`Convergence`](fedpipe_strategy::convergence::Convergence).
-    pub tolerance: f64,
-    /// The run's seed; all randomness follows from it. As text above 2⁶³ − 1, which TOML has no number for.
-    #[serde(with = "seed")]
-    pub seed: u64,
-    /// The strategy that turns the updates into new weights.
-    pub strategy: Strategy,
-    /// The command of a strategy that is a program of the user's.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub strategy_program: Option<String>,
-    /// Local epochs a round.
-    pub epochs: u64,
-    /// Examples a mini-batch.
-    pub batch_size: u64,
-    /// The local learning rate.
-    pub lr: f32,
-    /// The local optimiser.
-    pub optimiser: LocalOptimiser,
-    /// The consequence of a client that crashes.
-    pub on_failure: OnFailure,
-    /// Updates below which a round fails; half of the sampled clients by default.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub min_clients: Option<u32>,
-    /// Seconds a client has for one answer.
-    pub client_timeout: f64,
-    /// Client processes. If there are fewer processes than clients, each process serves several clients in turn.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub processes: Option<u32>,
-    /// Clients that train at the same time; the number of the machine's cores by default.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub jobs: Option<u32>,
-    /// The isolation that the kernel is to enforce on a client.
-    pub isolation: Level,
-    /// Memory that a client's model may take; half of the machine's memory over the processes by default.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub memory_limit: Option<MemoryLimit>,
-    /// Seconds of processor time that a client process may take, over all rounds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cpu_limit: Option<u64>,
-    /// Rounds from one checkpoint to the next.
-    pub checkpoint_every: u64,
+/// The section that has no influence on a result.
+pub const EXECUTION: &str = "execution";
+
+section! {
+    /// An experiment. Every key has a default except the model, or the client in its place.
+    pub struct Experiment in "" {
+        parts {
+            /// The format of the file.
+            format: Format;
+            /// The section `[data]`.
+            data: DataSection;
+            /// The section `[clients]`.
+            clients: ClientsSection;
+            /// The section `[local]`.
+            local: LocalSection;
+            /// The section `[strategy]`.
+            strategy: StrategySection;
+            /// The section `[execution]`.
+            execution: ExecutionSection;
+        }
+        /// A model's name (see `fedpipe models`), or the path of a dylib, which has a `/` in it
+        model: String = String::new() => "MODEL".instead_of("client");
+        /// A client of your own instead of a model, such as "python3 client.py"; crates/protocol/README.md has its
+        /// protocol
+        client: Option<String> = None => "--client COMMAND".instead_of("model");
+        /// An option of the model, such as hidden=256,64; may be repeated
+        model_options: BTreeMap<String, String> = BTreeMap::new() => "--model-option KEY=VALUE";
+        /// Rounds
+        rounds: u64 = 5 => "--rounds N".count().not_with("until-converged");
+        /// Run until the weights and the training loss no longer change
+        until_converged: bool = false => "--until-converged";
+        /// The last round of a run with --until-converged
+        max_rounds: u64 = 200 => "--max-rounds N".count();
+        /// Speed at which the loss may still fall, relative to its fall so far, three rounds in a row
+        tolerance: f64 = 0.02 => "--tolerance X".within(|x| x > 0.0 && x < 1.0, "between 0 and 1");
+        /// Seed of everything random
+        seed: Seed = Seed(0) => "--seed N";
+        /// Seed of the partition
+        data_seed: Option<Seed> = None => "--data-seed N".default("that of --seed");
+        /// Seed of the initial weights
+        init_seed: Option<Seed> = None => "--init-seed N".default("that of --seed");
+        /// Seed of the clients of each round
+        sample_seed: Option<Seed> = None => "--sample-seed N".default("that of --seed");
+    }
 }
 
-/// A seed in TOML, whose integers end at 2⁶³ − 1.
-mod seed {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    #[derive(Deserialize)]
-    #[serde(untagged, expecting = "expected a whole number from 0 to 18446744073709551615")]
-    enum Seed {
-        Number(u64),
-        Text(String),
+section! {
+    /// `[data]`: the examples of each client.
+    pub struct DataSection in "data" {
+        /// fashion-mnist, sample, or a directory of IDX files
+        source: Source = Source::FashionMnist => "--data DATA";
+        /// The rule that deals the examples to the clients
+        partition: Scheme = Scheme::default() => "--partition SCHEME";
     }
+}
 
-    pub(super) fn serialize<S: Serializer>(seed: &u64, serializer: S) -> Result<S::Ok, S::Error> {
-        match i64::try_from(*seed) {
-            Ok(_) => serializer.serialize_u64(*seed),
-            Err(_) => serializer.collect_str(seed),
-        }
+section! {
+    /// `[clients]`: the clients of a round, and of its result. A crash is an accident; its consequence for the result
+    /// is a choice.
+    pub struct ClientsSection in "clients" {
+        /// Clients, each with a partition of its own
+        count: u32 = 4 => "--clients N".count();
+        /// Part of the clients that is sampled for each round
+        fraction: f64 = 1.0 => "--fraction X".within(|x| x > 0.0 && x <= 1.0, "above 0 and at most 1");
+        /// The cost of a crashed client: retry (nothing), drop (its update of the round), abort (the run)
+        on_failure: OnFailure = OnFailure::Retry => "--on-failure POLICY";
+        /// Fewest updates with which a round succeeds
+        min_clients: Option<u32> = None => "--min-clients N".count().default("half of the sampled clients");
     }
+}
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-        match Seed::deserialize(deserializer)? {
-            Seed::Number(number) => Ok(number),
-            Seed::Text(text) => text.parse().map_err(|_| {
-                D::Error::custom(format!("{text:?} is no seed; give a whole number from 0 to {}", u64::MAX))
-            }),
-        }
+section! {
+    /// `[local]`: the training of a client in a round.
+    pub struct LocalSection in "local" {
+        /// Local epochs a round
+        epochs: u64 = 1 => "--epochs N".count();
+        /// Examples a mini-batch
+        batch_size: u64 = 32 => "--batch-size N".count();
+        /// Local learning rate
+        lr: f32 = 0.1 => "--lr X".within(|x| x > 0.0 && x.is_finite(), "a finite number above 0")
+            .default("0.1, with adam 0.001");
+        /// The rule of a local step
+        optimiser: LocalOptimiser = LocalOptimiser::default() => "--optimiser OPTIMISER".default("sgd");
     }
+}
+
+section! {
+    /// The keys of `[strategy]`: a preset, and the rows in the place of the preset's.
+    pub struct StrategyKeys in "strategy" {
+        /// The rules of a round by name
+        name: Named<Composition> = Default::default() => "--strategy STRATEGY".instead_of_section();
+        /// A strategy of your own instead, such as "python3 strategy.py"; it receives the updates of each round
+        program: Option<String> = None => "--strategy-program COMMAND".not_with("strategy").instead_of_section();
+        /// The clients of a round, in the place of the strategy's
+        sample: Option<Named<dyn Sampler>> = None => "--sample SAMPLER";
+        /// The term that a client adds to its loss, in the place of the strategy's
+        term: Option<Named<dyn ClientTerm>> = None => "--term TERM";
+        /// The encoding of an update, in the place of the strategy's
+        transform: Option<Named<dyn Transform>> = None => "--transform TRANSFORM";
+        /// The weight of an update, in the place of the strategy's
+        weighting: Option<Named<dyn Weighting>> = None => "--weighting WEIGHTING";
+        /// The aggregate of the updates, in the place of the strategy's
+        aggregate: Option<Named<dyn Aggregator>> = None => "--aggregate AGGREGATOR";
+        /// The step of the global weights, in the place of the strategy's
+        server: Option<Named<dyn ServerOptimiser>> = None => "--server SERVER";
+    }
+}
+
+section! {
+    /// `[execution]`: the work of this machine. No key of it changes a bit of a result. A limit or a deadline may
+    /// cause a crash, whose consequence `[clients]` decides and the ledger records.
+    pub struct ExecutionSection in EXECUTION {
+        /// Seconds in which a client, or a strategy of your own, must answer
+        client_timeout: f64 = 600.0 => "--client-timeout SECONDS"
+            .within(|seconds| (0.001..1e9).contains(&seconds), "seconds above 0");
+        /// Client processes; if there are fewer than clients, each serves several in turn
+        processes: Option<u32> = None => "--processes N".count()
+            .default("one a client up to 64, then two a job, or one with --client or --jobs 1");
+        /// Clients that train at the same time
+        jobs: Option<u32> = None => "--jobs N".count().default("the machine's cores");
+        /// The isolation that the kernel enforces on clients and a strategy of your own: require (all of it, or no
+        /// run), auto (as much as it can), off
+        isolation: Level = Level::Auto => "--isolation LEVEL";
+        /// Memory that a client's model may take, such as 512M or 2G, or none
+        memory_limit: Option<MemoryLimit> = None => "--memory-limit BYTES"
+            .default("half of the machine's over the processes, at least 256M");
+        /// Seconds of processor time that a client process may take, over all rounds
+        cpu_limit: Option<u64> = None => "--cpu-limit SECONDS".count().default("no limit");
+        /// Rounds from one checkpoint to the next
+        checkpoint_every: u64 = 1 => "--checkpoint-every N".count();
+    }
+}
+
+/// `[strategy]`: the rules of a round, resolved, or a program in their place. It dereferences to the rules.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "StrategyKeys", into = "StrategyKeys")]
+pub struct StrategySection {
+    /// The rules.
+    pub rules: Strategy,
+    /// The command of a strategy that is a program of the user's.
+    pub program: Option<String>,
 }
 
 /// The consequence of a client that crashes in a round.
@@ -122,46 +185,64 @@ pub enum OnFailure {
     Abort,
 }
 
-impl Default for Experiment {
-    fn default() -> Self {
-        Self {
-            model: String::new(),
-            client: None,
-            model_options: BTreeMap::new(),
-            data: Source::FashionMnist,
-            partition: Scheme::Iid,
-            clients: 4,
-            fraction: 1.0,
-            rounds: 5,
-            until_converged: false,
-            max_rounds: 200,
-            tolerance: 0.02,
-            seed: 0,
-            strategy: Strategy::default(),
-            strategy_program: None,
-            epochs: 1,
-            batch_size: 32,
-            lr: 0.1,
-            optimiser: LocalOptimiser::default(),
-            on_failure: OnFailure::Retry,
-            min_clients: None,
-            client_timeout: 600.0,
-            processes: None,
-            jobs: None,
-            isolation: Level::Auto,
-            memory_limit: None,
-            cpu_limit: None,
-            checkpoint_every: 1,
-        }
+impl KeyValue for OnFailure {
+    const CHOICES: &'static [&'static str] = &["retry", "drop", "abort"];
+
+    fn read(text: &str) -> std::result::Result<Self, String> {
+        toml::Value::from(text).try_into().map_err(|error: toml::de::Error| error.message().to_owned())
+    }
+}
+
+impl Deref for StrategySection {
+    type Target = Strategy;
+
+    fn deref(&self) -> &Strategy {
+        &self.rules
+    }
+}
+
+impl FromStr for StrategySection {
+    type Err = fedpipe_spec::error::Error;
+
+    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
+        Ok(Self { rules: text.parse()?, program: None })
+    }
+}
+
+impl From<StrategyKeys> for StrategySection {
+    fn from(keys: StrategyKeys) -> Self {
+        let StrategyKeys { name, program, sample, term, transform, weighting, aggregate, server } = keys;
+        Self { rules: Rows { name, sample, term, transform, weighting, aggregate, server }.into(), program }
+    }
+}
+
+impl From<StrategySection> for StrategyKeys {
+    fn from(section: StrategySection) -> Self {
+        let Rows { name, sample, term, transform, weighting, aggregate, server } = section.rules.into();
+        Self { name, program: section.program, sample, term, transform, weighting, aggregate, server }
     }
 }
 
 impl Experiment {
+    /// Returns every key, in the order of the help.
+    pub fn keys() -> Vec<Key> {
+        let sections = [
+            Self::section_keys(),
+            DataSection::section_keys(),
+            ClientsSection::section_keys(),
+            LocalSection::section_keys(),
+            StrategyKeys::section_keys(),
+            ExecutionSection::section_keys(),
+        ];
+        sections.concat()
+    }
+
     /// Reads an experiment from the table that `experiment.toml` holds.
     ///
     /// # Errors
-    /// [`Error::Experiment`] for a key or value that an experiment has not.
+    /// [`Error::Experiment`] for another format, and for a key or value that an experiment has not.
     pub fn deserialize_from(table: toml::Table) -> Result<Self> {
+        check_table(&table)?;
         table
             .try_into()
             .map_err(|error: toml::de::Error| Error::Experiment(error.to_string().trim().replace('\n', " ")))
@@ -181,16 +262,15 @@ impl Experiment {
     /// [`Error::Experiment`] with the value, the reason and the remedy.
     pub fn check(&self) -> Result<()> {
         self.check_names()?;
-        self.check_counts()?;
         self.check_ranges()?;
         let sampled = self.sampled_clients();
-        if let Some(why) = refusal(&self.strategy, &self.optimiser) {
+        if let Some(why) = refusal(&self.strategy, &self.local.optimiser) {
             return refuse(why);
         }
-        match self.min_clients {
+        match self.clients.min_clients {
             Some(least) if least > sampled => refuse(format!(
                 "--min-clients {least} can never be reached, since a round samples {sampled} of {}",
-                counted(self.clients, "client")
+                counted(self.clients.count, "client")
             )),
             _ => Ok(()),
         }
@@ -198,11 +278,9 @@ impl Experiment {
 
     /// Refuses two names for one thing.
     fn check_names(&self) -> Result<()> {
-        if self.strategy_program.is_some() && self.strategy != Strategy::default() {
-            return refuse(format!(
-                "both the strategy {} and a program for it are named; leave one out",
-                self.strategy
-            ));
+        if self.strategy.program.is_some() && self.strategy.rules != Strategy::default() {
+            let rules = &self.strategy.rules;
+            return refuse(format!("both the strategy {rules} and a program for it are named; leave one out"));
         }
         match &self.client {
             Some(client) if !self.model.is_empty() => {
@@ -212,43 +290,40 @@ impl Experiment {
         }
     }
 
-    /// Refuses a count of zero.
-    fn check_counts(&self) -> Result<()> {
-        let positive = [
-            ("--clients", u64::from(self.clients)),
-            ("--rounds", self.rounds),
-            ("--max-rounds", self.max_rounds),
-            ("--epochs", self.epochs),
-            ("--batch-size", self.batch_size),
-            ("--processes", self.processes.map_or(1, u64::from)),
-            ("--checkpoint-every", self.checkpoint_every),
-            ("--jobs", self.jobs.map_or(1, u64::from)),
-            ("--cpu-limit", self.cpu_limit.unwrap_or(1)),
-            ("--min-clients", self.min_clients.map_or(1, u64::from)),
-        ];
-        match positive.iter().find(|(_, value)| *value == 0) {
-            Some((name, _)) => refuse(format!("{name} is 0; give at least 1")),
+    /// Refuses a number outside its range.
+    fn check_ranges(&self) -> Result<()> {
+        let table = toml::Table::try_from(self).map_err(|error| Error::Experiment(error.to_string()))?;
+        match Self::keys().iter().find_map(|key| key.refusal(&table)) {
+            Some(why) => refuse(why),
             None => Ok(()),
         }
     }
 
-    /// Refuses a number outside its range.
-    fn check_ranges(&self) -> Result<()> {
-        let ranges = [
-            ("--fraction", self.fraction, self.fraction > 0.0 && self.fraction <= 1.0, "above 0 and at most 1"),
-            ("--lr", self.lr.into(), self.lr > 0.0 && self.lr.is_finite(), "a finite number above 0"),
-            ("--client-timeout", self.client_timeout, (0.001..1e9).contains(&self.client_timeout), "seconds above 0"),
-            ("--tolerance", self.tolerance, self.tolerance > 0.0 && self.tolerance < 1.0, "between 0 and 1"),
-        ];
-        match ranges.iter().find(|(_, _, fits, _)| !fits) {
-            Some((name, value, _, wants)) => refuse(format!("{name} is {value}; give {wants}")),
-            None => Ok(()),
-        }
+    /// Returns the deal of the dataset to the clients.
+    pub fn deal(&self) -> Deal {
+        let DataSection { source, partition } = self.data.clone();
+        Deal { source, scheme: partition, clients: self.clients.count, seed: self.data_seed() }
+    }
+
+    /// Returns the seed of the partition.
+    pub fn data_seed(&self) -> u64 {
+        self.data_seed.unwrap_or(self.seed).0
+    }
+
+    /// Returns the seed of the initial weights.
+    pub fn init_seed(&self) -> u64 {
+        self.init_seed.unwrap_or(self.seed).0
+    }
+
+    /// Returns the seed of the clients of each round.
+    pub fn sample_seed(&self) -> u64 {
+        self.sample_seed.unwrap_or(self.seed).0
     }
 
     /// Returns the strategy, as the summary has it.
     pub fn strategy_name(&self) -> String {
-        self.strategy_program.as_ref().map_or_else(|| self.strategy.to_string(), |command| format!("program {command}"))
+        let StrategySection { rules, program } = &self.strategy;
+        program.as_ref().map_or_else(|| rules.to_string(), |command| format!("program {command}"))
     }
 
     /// Returns the advice for training that left the range of numbers, or that taught nothing.
@@ -256,23 +331,24 @@ impl Experiment {
         if self.strategy.is_plain() {
             return "lower --lr".into();
         }
-        format!("lower --lr, or the rate of --strategy {}", self.strategy)
+        format!("lower --lr, or the rate of --strategy {}", self.strategy.rules)
     }
 
     /// Returns the number of clients that a round samples: the fraction of all, rounded, at least one.
     pub fn sampled_clients(&self) -> u32 {
-        ((f64::from(self.clients) * self.fraction).round() as u32).clamp(1, self.clients.max(1))
+        let ClientsSection { count, fraction, .. } = self.clients;
+        ((f64::from(count) * fraction).round() as u32).clamp(1, count.max(1))
     }
 
     /// Returns the clients of a round, ascending.
     pub fn sample(&self, round: u64) -> Vec<u32> {
-        let (seed, clients, count) = (self.seed, self.clients, self.sampled_clients());
+        let (seed, clients, count) = (self.sample_seed(), self.clients.count, self.sampled_clients());
         self.strategy.sampler.sample(&Draw { seed, round, clients, count })
     }
 
     /// Returns the number of updates below which a round fails, at least 1.
     pub fn quorum(&self) -> u32 {
-        self.min_clients.unwrap_or_else(|| self.sampled_clients().div_ceil(2))
+        self.clients.min_clients.unwrap_or_else(|| self.sampled_clients().div_ceil(2))
     }
 
     /// Returns the last round.
@@ -291,40 +367,91 @@ mod tests {
 
     #[test]
     fn an_experiment_survives_its_file() {
-        let experiment = Experiment {
+        let mut experiment = Experiment {
             model: "mlp".into(),
             model_options: BTreeMap::from([("hidden".into(), "16".into())]),
             strategy: "fedadam:rate=0.01".parse().unwrap(),
-            partition: "dirichlet:0.3".parse().unwrap(),
-            isolation: Level::Require,
-            memory_limit: Some(MemoryLimit::Bytes(3 << 29)),
+            init_seed: Some(Seed(3)),
             ..Experiment::default()
         };
+        experiment.data.partition = "dirichlet:0.3".parse().unwrap();
+        experiment.execution.isolation = Level::Require;
+        experiment.execution.memory_limit = Some(MemoryLimit::Bytes(3 << 29));
         for seed in [0, i64::MAX as u64, i64::MAX as u64 + 1, u64::MAX] {
-            let experiment = Experiment { seed, ..experiment.clone() };
-            let text = toml::to_string(&experiment).unwrap();
-            assert_eq!(toml::from_str::<Experiment>(&text).unwrap(), experiment, "{text}");
+            let experiment = Experiment { seed: Seed(seed), ..experiment.clone() };
+            let text = experiment.to_toml().unwrap();
+            assert!(text.starts_with("format = 2\n"), "{text}");
+            assert_eq!(Experiment::deserialize_from(text.parse().unwrap()).unwrap(), experiment, "{text}");
             let json = serde_json::to_string(&experiment).unwrap();
             assert_eq!(serde_json::from_str::<Experiment>(&json).unwrap(), experiment, "{json}");
         }
     }
 
     #[test]
+    fn another_format_is_refused_with_both() {
+        let refused = |text: &str| Experiment::deserialize_from(text.parse().unwrap()).unwrap_err().to_string();
+        for text in ["", "model = 'mlp'\npartition = 'iid'", "format = 1"] {
+            let why = refused(text);
+            assert!(why.contains("has format 1, and this fedpipe reads format 2; begin it anew"), "{why}");
+        }
+        assert!(refused("format = 3").contains("has format 3, and this fedpipe reads format 2; take a newer"));
+        assert!(refused("format = 'x'").contains("give format = 2"));
+        let json = r#"{"format":1,"model":"mlp"}"#;
+        assert!(serde_json::from_str::<Experiment>(json).unwrap_err().to_string().contains("format 1, and"));
+    }
+
+    #[test]
+    fn each_key_is_found_in_the_file_of_an_experiment_and_its_flag_is_its_own() {
+        let mut seen = Vec::new();
+        let table = toml::Table::try_from(Experiment::default()).unwrap();
+        for key in Experiment::keys() {
+            // A key without a default in its own type is absent.
+            let is_absent = key.find(&table).is_none();
+            let words = ["model", "client", "model-options", "program"].contains(&key.name.as_str());
+            assert!(!is_absent || words || key.default.is_some(), "{}", key.path());
+            assert!(!key.help.ends_with('.') && !key.help.is_empty(), "{}", key.help);
+            assert!(key.excluded.is_none_or(|flag| Experiment::keys().iter().any(|key| key.id() == flag)));
+            assert!(!seen.contains(&key.id().to_owned()), "{}", key.id());
+            seen.push(key.id().to_owned());
+        }
+        let written: usize = table.values().map(|value| value.as_table().map_or(1, toml::Table::len)).sum();
+        let present = Experiment::keys().iter().filter(|key| key.find(&table).is_some()).count();
+        // The format is no key.
+        assert_eq!(written, present + 1);
+    }
+
+    #[test]
     fn what_cannot_run_is_refused_by_name() {
+        let changed = |change: fn(&mut Experiment)| {
+            let mut experiment = Experiment::default();
+            change(&mut experiment);
+            experiment
+        };
         let both = Experiment { model: "mlp".into(), client: Some("true".into()), ..Experiment::default() };
-        let cases: [(&str, Experiment); 7] = [
+        let cases: [(&str, Experiment); 8] = [
             ("both the model mlp and the client \"true\"", both),
-            ("--clients is 0", Experiment { clients: 0, ..Experiment::default() }),
-            ("--lr is -1", Experiment { lr: -1.0, ..Experiment::default() }),
-            ("--fraction is 1.5", Experiment { fraction: 1.5, ..Experiment::default() }),
-            ("--lr is NaN", Experiment { lr: f32::NAN, ..Experiment::default() }),
-            ("--min-clients is 0", Experiment { min_clients: Some(0), ..Experiment::default() }),
-            ("--min-clients 5", Experiment { min_clients: Some(5), ..Experiment::default() }),
+            ("--clients is 0; give at least 1", changed(|of| of.clients.count = 0)),
+            ("--lr is -1", changed(|of| of.local.lr = -1.0)),
+            ("--fraction is 1.5; give above 0 and at most 1", changed(|of| of.clients.fraction = 1.5)),
+            ("--lr is NaN", changed(|of| of.local.lr = f32::NAN)),
+            ("--min-clients is 0", changed(|of| of.clients.min_clients = Some(0))),
+            ("--min-clients 5", changed(|of| of.clients.min_clients = Some(5))),
+            ("--jobs is 0", changed(|of| of.execution.jobs = Some(0))),
         ];
         for (expected, experiment) in cases {
             let error = experiment.check().unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn a_seed_of_its_own_changes_its_draws_alone() {
+        let of = |sample_seed| Experiment { seed: Seed(1), sample_seed, ..Experiment::default() };
+        let mut both = [of(None), of(Some(Seed(2)))];
+        both.iter_mut().for_each(|of| of.clients = ClientsSection { count: 100, fraction: 0.1, ..of.clients.clone() });
+        let [same, other] = both;
+        assert_ne!(same.sample(1), other.sample(1));
+        assert_eq!((other.data_seed(), other.init_seed(), other.sample_seed()), (1, 1, 2));
     }
 
     /// The cases are ties, a product that f64 rounds below a tie, and both limits.
@@ -337,7 +464,8 @@ mod tests {
             let (product, count) = row.split_once(" | ").unwrap();
             let (clients, fraction) = product.split_once(" · ").unwrap();
             let (clients, fraction) = (clients.parse().unwrap(), fraction.parse().unwrap());
-            let sampled = Experiment { clients, fraction, ..Experiment::default() }.sampled_clients();
+            let section = ClientsSection { count: clients, fraction, ..ClientsSection::default() };
+            let sampled = Experiment { clients: section, ..Experiment::default() }.sampled_clients();
             assert_eq!(sampled.to_string(), count, "{product}");
             cases += 1;
         }

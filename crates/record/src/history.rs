@@ -14,6 +14,7 @@ use crate::{
     error::{Error, Result},
     experiment::Experiment,
     file::read_regular,
+    format::check_line,
     identity::CodeIdentity,
     line::{Chained, DataIdentity, Line, Position},
     names::{LEDGER, MODEL, PARTITIONS, model_from},
@@ -148,6 +149,9 @@ impl History {
         for (index, line) in bytes[..whole].split_inclusive(|&b| b == b'\n').enumerate() {
             let line = &line[..line.len() - 1];
             let number = index + 1;
+            if index == 0 {
+                check_line(line).map_err(|why| Error::RunDirectory(format!("{}: {why}", path.display())))?;
+            }
             let chained: Chained<'static> = serde_json::from_slice(line)
                 .map_err(|error| broken(format!("has a line {number} that is none of a ledger: {error}")))?;
             let before = &positions[index];

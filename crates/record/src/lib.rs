@@ -1,6 +1,7 @@
 //! The record of a run as data: its experiment, its files and their readers. No drawing, no process.
 //!
-//! - [`experiment`]: everything that decides a result, as `experiment.toml` keeps it; [`memory_limit`];
+//! - [`experiment`]: the sections of `experiment.toml`; [`key`], [`format`](mod@format), [`seed`], [`memory_limit`];
+//! - [`catalogue`]: the tables of the things that an experiment can name;
 //! - [`line`]: the lines of `ledger.jsonl` and their chain; [`round`], [`crash`], [`cause`], [`identity`];
 //! - [`history`]: a ledger, read back;
 //! - [`checkpoint`]: the state after a round; [`client_state`]: that of one client;
@@ -9,6 +10,7 @@
 //!
 //! The host writes the run directory and locks it.
 
+pub mod catalogue;
 pub mod cause;
 pub mod checkpoint;
 pub mod client_state;
@@ -18,11 +20,14 @@ pub mod error;
 pub mod experiment;
 pub mod file;
 pub mod finite;
+pub mod format;
 pub mod history;
 pub mod identity;
+pub mod key;
 pub mod line;
 pub mod memory_limit;
 pub mod names;
 pub mod round_line;
+pub mod seed;
 pub mod summary;
 pub mod weights;

@@ -78,7 +78,7 @@ impl<'de> Deserialize<'de> for MemoryLimit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::experiment::Experiment;
+    use crate::experiment::ExecutionSection;
 
     #[test]
     fn a_memory_limit_is_read_as_users_write_it() {
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_memory_limit_may_be_a_number_of_toml() {
-        let limit = |text: &str| toml::from_str::<Experiment>(text).unwrap().memory_limit;
+        let limit = |text: &str| toml::from_str::<ExecutionSection>(text).unwrap().memory_limit;
         assert_eq!(limit("memory-limit = 1073741824"), Some(MemoryLimit::Bytes(1 << 30)));
         assert_eq!(limit("memory-limit = '1G'"), Some(MemoryLimit::Bytes(1 << 30)));
         assert_eq!(limit(""), None);

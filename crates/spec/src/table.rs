@@ -14,6 +14,10 @@ use crate::{
 pub trait Tabled: Send + Sync + 'static {
     /// The kind in a sentence, such as "strategy".
     const WHAT: &'static str;
+    /// The name of the list of the rows, such as "strategies": the command that prints it.
+    const LIST: &'static str;
+    /// `true` if `Display` shows a value that is the default.
+    const SHOWS_DEFAULTS: bool = true;
 
     /// Returns the rows, in the order in which they are listed.
     fn rows() -> &'static [Row<Self>];
@@ -48,7 +52,8 @@ pub struct Parameter {
 }
 
 /// A value of a parameter.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(untagged)]
 pub enum Value {
     /// A finite number.
     Number(f64),
@@ -69,6 +74,34 @@ pub enum Range {
     Count,
     /// `true` or `false`.
     Flag,
+}
+
+/// A row in a catalogue.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Entry {
+    /// The name that users type.
+    pub name: &'static str,
+    /// One line that says which rule this is.
+    pub summary: &'static str,
+    /// The form that users type, with the defaults in it.
+    pub example: String,
+    /// The parameters, in the order of `Display`.
+    pub parameters: Vec<EntryParameter>,
+    /// The paper or the code that defines the rule.
+    pub source: &'static str,
+}
+
+/// A parameter in a catalogue.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct EntryParameter {
+    /// The key that users type.
+    pub key: &'static str,
+    /// The values that are accepted, in words.
+    pub range: &'static str,
+    /// The value if the user gives none; `None` for a value that must be given.
+    pub default: Option<Value>,
+    /// One line that says what the parameter does.
+    pub help: &'static str,
 }
 
 /// The values of a row's parameters, one for each.
@@ -172,6 +205,21 @@ impl<T: ?Sized> Row<T> {
         self.parameters.first().filter(is_main).map(|first| first.key)
     }
 
+    fn entry(&self) -> Entry {
+        let parameter = |parameter: &Parameter| {
+            let Parameter { key, default, range, help } = *parameter;
+            EntryParameter { key, range: range.wants(), default, help }
+        };
+        let Self { name, summary, source, .. } = *self;
+        Entry {
+            name,
+            summary,
+            example: self.example(),
+            parameters: self.parameters.iter().map(parameter).collect(),
+            source,
+        }
+    }
+
     /// Returns the form that users type, such as `momentum:rate=1,beta=0.9`, with the defaults in it.
     pub fn example(&self) -> String {
         let value = |parameter: &Parameter| {
@@ -180,6 +228,11 @@ impl<T: ?Sized> Row<T> {
         };
         shown(self.name, self.parameters.iter().map(value))
     }
+}
+
+/// Returns the catalogue of a table.
+pub fn entries<T: Tabled + ?Sized>() -> Vec<Entry> {
+    T::rows().iter().map(Row::entry).collect()
 }
 
 fn shown<V: fmt::Display>(name: &str, parameters: impl Iterator<Item = (&'static str, V)>) -> String {
@@ -251,7 +304,9 @@ impl<T: Tabled + ?Sized> fmt::Debug for Named<T> {
 
 impl<T: Tabled + ?Sized> fmt::Display for Named<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&shown(self.row.name, self.values.iter()))
+        let text =
+            if T::SHOWS_DEFAULTS { shown(self.name(), self.values.iter()) } else { shown(self.name(), self.changed()) };
+        f.write_str(&text)
     }
 }
 
@@ -322,6 +377,7 @@ mod tests {
 
     impl Tabled for Colour {
         const WHAT: &'static str = "colour";
+        const LIST: &'static str = "colours";
 
         fn rows() -> &'static [Row<Self>] {
             &ROWS

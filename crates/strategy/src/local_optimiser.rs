@@ -68,6 +68,7 @@ static ROWS: [Row<Rule>; 2] = [
 
 impl Tabled for Rule {
     const WHAT: &'static str = "optimiser";
+    const LIST: &'static str = "optimisers";
 
     fn rows() -> &'static [Row<Self>] {
         &ROWS

@@ -84,6 +84,7 @@ static ROWS: [Row<Composition>; 7] = [
 
 impl Tabled for Composition {
     const WHAT: &'static str = "strategy";
+    const LIST: &'static str = "strategies";
 
     fn rows() -> &'static [Row<Self>] {
         &ROWS

@@ -54,13 +54,10 @@ pub fn refusal(rows: &Composition, optimiser: &LocalOptimiser) -> Option<String>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::strategy::Strategy;
+    use crate::strategy::Rows;
 
     fn refused(strategy: &str, rows: &[(&str, &str)], optimiser: &str) -> Option<String> {
-        let mut table = serde_json::json!({ "name": strategy });
-        rows.iter().for_each(|(key, value)| table[key] = (*value).into());
-        let strategy: Strategy = serde_json::from_value(table).unwrap();
-        refusal(&strategy, &optimiser.parse().unwrap())
+        refusal(&Rows::read(strategy, rows), &optimiser.parse().unwrap())
     }
 
     #[test]

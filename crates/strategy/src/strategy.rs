@@ -4,10 +4,6 @@ use std::{fmt, ops::Deref, str::FromStr};
 
 use fedpipe_protocol::{Kind, Layout, Place, Update, feature};
 use fedpipe_spec::{error::Error, table::Named};
-use serde::{
-    Deserialize, Deserializer, Serialize,
-    de::{self, MapAccess, Visitor, value::MapAccessDeserializer},
-};
 
 use crate::{
     aggregator::{Aggregator, Member, Updates},
@@ -22,26 +18,30 @@ use crate::{
     weighting::Weighting,
 };
 
-/// A strategy. `FromStr` reads the name of a preset with its parameters; the table form may replace each row.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-#[serde(into = "Rows")]
+/// A strategy. `FromStr` reads the name of a preset with its parameters; [`Rows`] may replace each row.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Strategy {
     preset: Named<Composition>,
     rows: Composition,
 }
 
-/// The section `[strategy]` of an experiment. A row that is absent is the preset's.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Rows {
-    #[serde(default)]
-    name: Named<Composition>,
-    sample: Option<Named<dyn Sampler>>,
-    term: Option<Named<dyn ClientTerm>>,
-    transform: Option<Named<dyn Transform>>,
-    weighting: Option<Named<dyn Weighting>>,
-    aggregate: Option<Named<dyn Aggregator>>,
-    server: Option<Named<dyn ServerOptimiser>>,
+/// The preset of a strategy, and the rows in the place of the preset's. A row that is absent is the preset's.
+#[derive(Debug, Clone, Default)]
+pub struct Rows {
+    /// The preset.
+    pub name: Named<Composition>,
+    /// The clients of a round.
+    pub sample: Option<Named<dyn Sampler>>,
+    /// The term that a client adds to its loss.
+    pub term: Option<Named<dyn ClientTerm>>,
+    /// The encoding of an update.
+    pub transform: Option<Named<dyn Transform>>,
+    /// The weight of an update.
+    pub weighting: Option<Named<dyn Weighting>>,
+    /// The aggregate of the updates.
+    pub aggregate: Option<Named<dyn Aggregator>>,
+    /// The step of the global weights.
+    pub server: Option<Named<dyn ServerOptimiser>>,
 }
 
 /// A round whose updates were accepted.
@@ -213,31 +213,6 @@ impl From<Strategy> for Rows {
     }
 }
 
-/// The name of a preset, or a table of rows.
-impl<'de> Deserialize<'de> for Strategy {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextOrTable;
-
-        impl<'de> Visitor<'de> for TextOrTable {
-            type Value = Strategy;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("the name of a strategy, or a table of its rows")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Strategy, E> {
-                text.parse().map_err(E::custom)
-            }
-
-            fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<Strategy, M::Error> {
-                Rows::deserialize(MapAccessDeserializer::new(map)).map(Strategy::from)
-            }
-        }
-
-        deserializer.deserialize_any(TextOrTable)
-    }
-}
-
 impl FromStr for Strategy {
     type Err = Error;
 
@@ -262,6 +237,26 @@ impl fmt::Display for Strategy {
         let mut replaced = pairs.iter().filter(|(_, differs, _)| *differs);
         let mut join = " with the ";
         replaced.try_for_each(|(what, _, row)| write!(f, "{}{what} {row}", std::mem::replace(&mut join, ", the ")))
+    }
+}
+
+#[cfg(test)]
+impl Rows {
+    /// Returns the preset `name` with the rows by their keys.
+    pub(crate) fn read(name: &str, rows: &[(&str, &str)]) -> Strategy {
+        let mut read = Self { name: name.parse().unwrap(), ..Self::default() };
+        for (key, row) in rows {
+            match *key {
+                "sample" => read.sample = Some(row.parse().unwrap()),
+                "term" => read.term = Some(row.parse().unwrap()),
+                "transform" => read.transform = Some(row.parse().unwrap()),
+                "weighting" => read.weighting = Some(row.parse().unwrap()),
+                "aggregate" => read.aggregate = Some(row.parse().unwrap()),
+                "server" => read.server = Some(row.parse().unwrap()),
+                key => panic!("no row has the key {key}"),
+            }
+        }
+        read.into()
     }
 }
 
@@ -389,12 +384,9 @@ mod tests {
         for text in ["fedavg", "fedavgm:beta=0.5,nesterov=true", "fedadam:rate=0.1,tau=0.01", "fedprox:0.1"] {
             let strategy: Strategy = text.parse().unwrap();
             assert_eq!(strategy.to_string().parse::<Strategy>().unwrap(), strategy, "{text}");
-            let json = serde_json::to_string(&strategy).unwrap();
-            assert_eq!(serde_json::from_str::<Strategy>(&json).unwrap(), strategy, "{json}");
-            assert_eq!(serde_json::from_str::<Strategy>(&format!("{text:?}")).unwrap(), strategy);
+            assert_eq!(Strategy::from(Rows::from(strategy.clone())), strategy, "{text}");
         }
-        let json = r#"{"name":"fedprox:0.1","aggregate":"median","server":"adam"}"#;
-        let strategy: Strategy = serde_json::from_str(json).unwrap();
+        let strategy = Rows::read("fedprox:0.1", &[("aggregate", "median"), ("server", "adam")]);
         assert_eq!(
             strategy.to_string(),
             "fedprox:mu=0.1 with the aggregator median, the server optimiser \
@@ -406,16 +398,16 @@ mod tests {
     #[test]
     fn identical_updates_aggregate_to_themselves() {
         let weights = [0.1_f32, -7.5, 1e-20];
-        for rows in
-            [r#"{}"#, r#"{"aggregate":"median"}"#, r#"{"weighting":"equal"}"#, r#"{"server":"momentum:beta=0"}"#]
+        for (key, row) in
+            [("server", "sgd"), ("aggregate", "median"), ("weighting", "equal"), ("server", "momentum:beta=0")]
         {
-            let strategy: Strategy = serde_json::from_str(rows).unwrap();
+            let strategy = Rows::read("fedavg", &[(key, row)]);
             let (updates, none) = ([update(0, 3, 1), update(1, 5, 2), update(2, 7, 3)], Slots::default());
             let accepted = Accepted { weights: &weights, before: &none, after: &none };
             let updates: Vec<_> = updates.iter().map(|update| (update, accepted)).collect();
             let layout = layout(3);
             let round = Round { received: &[9.0; 3], updates: &updates, clients: 3, layout: &layout };
-            assert_eq!(strategy.apply(&round, &none, &OneCore).unwrap().0, weights, "{rows}");
+            assert_eq!(strategy.apply(&round, &none, &OneCore).unwrap().0, weights, "{key} {row}");
         }
     }
 }

@@ -46,6 +46,7 @@ static ROWS: [Row<dyn Weighting>; 3] = [
 
 impl Tabled for dyn Weighting {
     const WHAT: &'static str = "weighting";
+    const LIST: &'static str = "weightings";
 
     fn rows() -> &'static [Row<Self>] {
         &ROWS

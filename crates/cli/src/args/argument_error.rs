@@ -108,7 +108,7 @@ mod tests {
                 "invalid value 'abor' for '--on-failure <POLICY>' [possible values: retry, drop, abort]; \
                  a similar value exists: 'abort'",
             ),
-            ("modles", "unrecognized subcommand 'modles'; a similar subcommand exists: 'models'"),
+            ("verfy", "unrecognized subcommand 'verfy'; a similar subcommand exists: 'verify'"),
         ];
         let differs = |(line, expected): (&str, &str)| {
             let arguments: Vec<_> = ["fedpipe"].into_iter().chain(line.split(' ')).map(Into::into).collect();

@@ -3,7 +3,9 @@
 //! [`parse`] turns the arguments into a [`Command`].
 
 pub(crate) mod argument_error;
+pub(crate) mod experiment_args;
 pub(crate) mod flower_args;
+pub(crate) mod list_args;
 pub(crate) mod run_args;
 pub(crate) mod serve_args;
 #[cfg(test)]
@@ -16,7 +18,7 @@ use clap::{Parser, Subcommand};
 use fedpipe_host::Level;
 
 use crate::{
-    args::{flower_args::FlowerCommand, run_args::RunArgs, serve_args::ServeArgs, value::level},
+    args::{flower_args::FlowerCommand, list_args::ListArgs, run_args::RunArgs, serve_args::ServeArgs, value::level},
     exit,
 };
 
@@ -59,6 +61,9 @@ pub(crate) enum Command {
         #[arg(long, value_name = "COMMAND")]
         client: Option<String>,
     },
+    // A command for each table.
+    #[command(flatten)]
+    List(ListArgs),
     /// Manage datasets
     #[command(subcommand)]
     Data(DataCommand),

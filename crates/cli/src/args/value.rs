@@ -1,19 +1,11 @@
 //! Parsers for the values of flags.
 
-use clap::{
-    builder::{PossibleValuesParser, TypedValueParser},
-    value_parser,
-};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use fedpipe_host::Level;
 
 /// Parses a level of isolation.
 pub(crate) fn level() -> impl TypedValueParser<Value = Level> {
     PossibleValuesParser::new(["require", "auto", "off"]).try_map(|level| level.parse::<Level>())
-}
-
-/// Parses a whole number that TOML can hold.
-pub(crate) fn whole_number() -> impl TypedValueParser<Value = u64> {
-    value_parser!(u64).range(..=i64::MAX.unsigned_abs())
 }
 
 /// Parses `KEY=VALUE`.

@@ -2,6 +2,7 @@
 
 pub(crate) mod fetch_dataset;
 pub(crate) mod list_models;
+pub(crate) mod list_rows;
 pub(crate) mod reload_model;
 pub(crate) mod run_experiment;
 pub(crate) mod serve_partition;

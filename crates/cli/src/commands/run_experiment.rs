@@ -58,8 +58,8 @@ fn adapt_to_clients_elsewhere(experiment: &mut Experiment) -> Result<()> {
             "client {command} is a program to start here, and --over has all clients elsewhere; leave one out"
         )));
     }
-    experiment.processes.get_or_insert(experiment.clients);
-    experiment.jobs.get_or_insert(experiment.clients);
+    experiment.execution.processes.get_or_insert(experiment.clients.count);
+    experiment.execution.jobs.get_or_insert(experiment.clients.count);
     Ok(())
 }
 

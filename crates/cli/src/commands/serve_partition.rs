@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use fedpipe_data::{Cache, Deal, Dealt, Scheme, Source, deal};
+use fedpipe_data::{Cache, Deal, Dealt, Source, deal};
 use fedpipe_host::{Control, Error, Node, Result, Service};
 use fedpipe_record::experiment::Experiment;
 
@@ -73,21 +73,21 @@ fn files(args: &ServeArgs, experiment: Option<&Experiment>) -> Result<ServedFile
 
 /// Returns the deal that `args` describe, and the client whose partition is served.
 fn plan(args: &ServeArgs, experiment: Option<&Experiment>) -> Result<(Deal, u32)> {
+    let refuse = |why: String| Err(Error::Usage(why));
     match (&args.data, experiment, args.client) {
         (Some(directory), _, _) => {
             let source = Source::Directory(directory.clone());
-            Ok((Deal { source, scheme: Scheme::Own, clients: 1, seed: 0 }, 0))
+            let scheme = "own".parse().map_err(|error| Error::Usage(format!("{error}")))?;
+            Ok((Deal { source, scheme, clients: 1, seed: 0 }, 0))
         }
-        (_, Some(Experiment { partition: Scheme::Own, .. }), _) => Err(Error::Usage(
+        (_, Some(experiment), _) if experiment.data.partition.is_own() => refuse(
             "the partitions of the experiment are the clients' own; serve this one's by --model and --data".into(),
-        )),
-        (_, Some(Experiment { data, partition, clients, seed, .. }), Some(client)) if client < *clients => {
-            Ok((Deal { source: data.clone(), scheme: partition.clone(), clients: *clients, seed: *seed }, client))
+        ),
+        (_, Some(experiment), Some(client)) if client < experiment.clients.count => Ok((experiment.deal(), client)),
+        (_, Some(experiment), Some(client)) => {
+            let last = experiment.clients.count - 1;
+            refuse(format!("--client is {client}; the experiment's clients are 0 to {last}"))
         }
-        (_, Some(Experiment { clients, .. }), Some(client)) => {
-            let last = clients - 1;
-            Err(Error::Usage(format!("--client is {client}; the experiment's clients are 0 to {last}")))
-        }
-        _ => Err(Error::Usage("give --data, or --partition and --test, or --experiment and --client".into())),
+        _ => refuse("give --data, or --partition and --test, or --experiment and --client".into()),
     }
 }

@@ -5,10 +5,15 @@ use std::path::Path;
 
 use fedpipe_data::Source;
 use fedpipe_host::{Error, Result};
-use fedpipe_record::{experiment::Experiment, file::read_regular};
+use fedpipe_record::{
+    experiment::Experiment,
+    file::read_regular,
+    format::{Format, check_table},
+    key::{Arity, Key},
+};
 use toml::{Table, Value};
 
-use crate::args::run_args::{ExperimentArgs, RunArgs};
+use crate::args::{experiment_args::insert, run_args::RunArgs};
 
 /// Returns the experiment that `args` describe.
 ///
@@ -16,16 +21,17 @@ use crate::args::run_args::{ExperimentArgs, RunArgs};
 /// [`Error::Usage`] for a key or value that no experiment has, or that has no effect.
 pub(crate) fn resolve(args: &RunArgs) -> Result<Experiment> {
     let mut table = base(args)?;
-    overlay(&mut table, &args.experiment)?;
-    for (key, value) in &args.set {
-        set(&mut table, key, value)?;
+    remove_replaced(&mut table, args);
+    args.experiment.overlay(&mut table);
+    for (path, value) in &args.set {
+        set(&mut table, path, value)?;
     }
-    let is_default_rate = !table.contains_key("lr");
+    let is_default_rate = table.get("local").is_none_or(|local| local.get("lr").is_none());
     let mut experiment = Experiment::deserialize_from(table)?;
     if is_default_rate {
-        experiment.lr = experiment.optimiser.default_rate;
+        experiment.local.lr = experiment.local.optimiser.default_rate;
     }
-    if let Source::Directory(directory) = &mut experiment.data
+    if let Source::Directory(directory) = &mut experiment.data.source
         && directory.is_dir()
     {
         // A later verification may start in another folder.
@@ -52,7 +58,7 @@ pub(crate) fn read_experiment(path: &Path) -> Result<Experiment> {
 fn base(args: &RunArgs) -> Result<Table> {
     // A resumed run has its own experiment; the host refuses flags that differ from it, by name.
     let recorded = args.resume.as_ref().map(|run| run.join("experiment.toml"));
-    let Some(path) = args.config.as_ref().or(recorded.as_ref()) else { return Ok(Table::new()) };
+    let Some(path) = args.config.as_ref().or(recorded.as_ref()) else { return of_default() };
     let table = read_table(path)?;
     if let Some(run) = &args.resume
         && let Ok(written) = Experiment::deserialize_from(table.clone())
@@ -63,28 +69,36 @@ fn base(args: &RunArgs) -> Result<Table> {
     Ok(table)
 }
 
+/// Returns a table without keys.
+fn of_default() -> Result<Table> {
+    let format = Value::try_from(Format).map_err(|error| Error::Usage(error.to_string()))?;
+    Ok(Table::from_iter([("format".to_owned(), format)]))
+}
+
 fn read_table(path: &Path) -> Result<Table> {
     let usage = |error: String| Error::Usage(format!("cannot use {}: {error}", path.display()));
     let bytes = read_regular(path).map_err(|error| usage(error.to_string()))?;
     let text = String::from_utf8(bytes).map_err(|error| usage(error.to_string()))?;
-    text.parse().map_err(|error: toml::de::Error| usage(error.message().to_owned()))
+    let table = text.parse().map_err(|error: toml::de::Error| usage(error.message().to_owned()))?;
+    check_table(&table).map_err(|error| usage(error.to_string()))?;
+    Ok(table)
 }
 
 /// Refuses a flag that changes nothing in this experiment.
 fn refuse_without_effect(args: &RunArgs, experiment: &Experiment) -> Result<()> {
     let flags = &args.experiment;
-    let is_set = |key: &str| args.set.iter().any(|(name, _)| name == key);
+    let is_set = |path: &str| args.set.iter().any(|(name, _)| name == path);
     let converges = experiment.until_converged;
     let is_elsewhere = args.over.is_some();
     let until = "a run with --until-converged";
     let number = "a run of a number of --rounds";
     let nodes = "clients elsewhere (--over), which their own machines confine (fedpipe serve)";
     let without_effect = [
-        ("rounds", converges && flags.rounds.is_some(), until),
-        ("max-rounds", !converges && (flags.max_rounds.is_some() || is_set("max-rounds")), number),
-        ("tolerance", !converges && (flags.tolerance.is_some() || is_set("tolerance")), number),
-        ("memory-limit", is_elsewhere && (flags.memory_limit.is_some() || is_set("memory-limit")), nodes),
-        ("cpu-limit", is_elsewhere && (flags.cpu_limit.is_some() || is_set("cpu-limit")), nodes),
+        ("rounds", converges && flags.has("rounds"), until),
+        ("max-rounds", !converges && (flags.has("max-rounds") || is_set("max-rounds")), number),
+        ("tolerance", !converges && (flags.has("tolerance") || is_set("tolerance")), number),
+        ("memory-limit", is_elsewhere && (flags.has("memory-limit") || is_set("execution.memory-limit")), nodes),
+        ("cpu-limit", is_elsewhere && (flags.has("cpu-limit") || is_set("execution.cpu-limit")), nodes),
     ];
     match without_effect.iter().find(|(_, given, _)| *given) {
         Some((name, _, run)) => Err(Error::Usage(format!("--{name} has no effect on {run}; leave it out"))),
@@ -92,43 +106,60 @@ fn refuse_without_effect(args: &RunArgs, experiment: &Experiment) -> Result<()> 
     }
 }
 
-/// Lays the flags over `table`.
-fn overlay(table: &mut Table, flags: &ExperimentArgs) -> Result<()> {
-    // A flag that was given removes the key that it excludes.
-    let excluded = [
-        ("model", flags.client.is_some()),
-        ("client", flags.model.is_some()),
-        ("strategy", flags.strategy_program.is_some()),
-        ("strategy-program", flags.strategy.is_some()),
-    ];
-    for (key, _) in excluded.iter().filter(|(_, is_excluded)| *is_excluded) {
-        table.remove(*key);
-    }
-    table.extend(Table::try_from(flags).map_err(|error| Error::Usage(error.to_string()))?);
-    for (key, value) in &flags.model_option {
-        let options = table.entry("model-options").or_insert_with(|| Value::Table(Table::new()));
-        if let Value::Table(options) = options {
-            options.insert(key.clone(), Value::String(value.clone()));
+/// Removes the keys of a file that a flag or a `--set` replaces.
+fn remove_replaced(table: &mut Table, args: &RunArgs) {
+    let keys = Experiment::keys();
+    let is_set = |key: &&Key| args.set.iter().any(|(path, _)| *path == key.path());
+    for key in args.experiment.keys().chain(keys.iter().filter(is_set)) {
+        if key.replaces_section {
+            table.remove(key.section);
         }
+        let excluded = keys.iter().find(|other| key.replaces_excluded && key.excluded == Some(other.id()));
+        if let Some(excluded) = excluded {
+            table.remove(&excluded.name);
+        }
+    }
+}
+
+/// Sets a key to a TOML value, or to text if `text` is no TOML value. The key of a section is `section.key`.
+fn set(table: &mut Table, path: &str, text: &str) -> Result<()> {
+    let value = format!("value = {text}").parse::<Table>().ok().and_then(|mut table| table.remove("value"));
+    let value = value.unwrap_or_else(|| Value::String(text.to_owned()));
+    let keys = Experiment::keys();
+    let entry = path.split_once('.');
+    if let Some(key) = keys.iter().find(|key| key.path() == path) {
+        insert(key, value, table);
+    } else if let Some(key) = keys.iter().find(|key| key.arity == Arity::Entries && Some(&*key.name) == outer(entry)) {
+        let name = entry.map_or("", |(_, name)| name).to_owned();
+        insert(key, Value::Table(Table::from_iter([(name, Value::String(text.to_owned()))])), table);
+    } else if path == "format" {
+        table.insert(path.to_owned(), value);
+    } else {
+        return Err(Error::Usage(format!("--set {path}: an experiment has no such key; {}", known(path, &keys))));
     }
     Ok(())
 }
 
-/// Sets a key to a TOML value, or to text if `text` is no TOML value. A key with a dot is a key of a sub-table.
-fn set(table: &mut Table, key: &str, text: &str) -> Result<()> {
-    let value = format!("value = {text}").parse::<Table>().ok().and_then(|mut table| table.remove("value"));
-    let value = value.unwrap_or_else(|| Value::String(text.to_owned()));
-    let Some((outer, inner)) = key.split_once('.') else {
-        table.insert(key.to_owned(), value);
-        return Ok(());
-    };
-    match table.entry(outer).or_insert_with(|| Value::Table(Table::new())) {
-        Value::Table(options) => {
-            options.insert(inner.to_owned(), Value::String(text.to_owned()));
-            Ok(())
-        }
-        _ => Err(Error::Usage(format!("--set {key}: {outer:?} has no keys of its own"))),
+fn outer<'p>(entry: Option<(&'p str, &'p str)>) -> Option<&'p str> {
+    entry.map(|(outer, _)| outer)
+}
+
+/// Returns the remedy for a key that is unknown.
+fn known(path: &str, keys: &[Key]) -> String {
+    if let Some(meant) = keys.iter().find(|key| key.id() == path || key.name == path) {
+        return format!("write {}", meant.path());
     }
+    let names = |section: &str| {
+        let names: Vec<&str> = keys.iter().filter(|key| key.section == section).map(|key| &*key.name).collect();
+        names.join(", ")
+    };
+    let mut sections: Vec<&str> = keys.iter().map(|key| key.section).filter(|section| !section.is_empty()).collect();
+    sections.dedup();
+    let section = path.split('.').next().unwrap_or_default();
+    if sections.contains(&section) {
+        return format!("the section {section} has {}", names(section));
+    }
+    format!("it has {}, and the sections {}", names(""), sections.join(", "))
 }
 
 #[cfg(test)]
@@ -149,59 +180,83 @@ mod tests {
 
     #[test]
     fn each_flag_reaches_its_key() {
-        let experiment = resolved(
-            "mlp --clients 7 --rounds 8 --seed 18446744073709551615 --data sample --partition shards:2 \
+        let words = "mlp --clients 7 --rounds 8 --seed 18446744073709551615 --data sample --partition shards:2 \
              --strategy fedadam:rate=0.02 --fraction 0.5 --epochs 9 --batch-size 10 --lr 0.3 --optimiser adam \
              --model-option hidden=3 --on-failure drop --min-clients 2 --client-timeout 11 --processes 3 --jobs 4 \
-             --isolation off --memory-limit 2G --cpu-limit 12 --checkpoint-every 13",
-        );
-        let expected = Experiment {
-            model: "mlp".into(),
-            client: None,
-            model_options: [("hidden".to_owned(), "3".to_owned())].into(),
-            data: "sample".parse().unwrap(),
-            partition: "shards:2".parse().unwrap(),
-            clients: 7,
-            fraction: 0.5,
-            rounds: 8,
-            until_converged: false,
-            max_rounds: 200,
-            tolerance: 0.02,
-            seed: u64::MAX,
-            strategy: "fedadam:rate=0.02".parse().unwrap(),
-            strategy_program: None,
-            epochs: 9,
-            batch_size: 10,
-            lr: 0.3,
-            optimiser: "adam".parse().unwrap(),
-            on_failure: fedpipe_record::experiment::OnFailure::Drop,
-            min_clients: Some(2),
-            client_timeout: 11.0,
-            processes: Some(3),
-            jobs: Some(4),
-            isolation: fedpipe_host::Level::Off,
-            memory_limit: Some("2G".parse().unwrap()),
-            cpu_limit: Some(12),
-            checkpoint_every: 13,
-        };
-        assert_eq!(experiment.unwrap(), expected);
+             --isolation off --memory-limit 2G --cpu-limit 12 --checkpoint-every 13 --data-seed 1 --init-seed 2 \
+             --sample-seed 3 --sample uniform --term proximal:0.5 --transform int8 --weighting equal \
+             --aggregate median --server sgd:rate=0.5";
+        let expected = "format = 2\nmodel = 'mlp'\nmodel-options = { hidden = '3' }\nrounds = 8\n\
+             until-converged = false\nmax-rounds = 200\ntolerance = 0.02\nseed = '18446744073709551615'\n\
+             data-seed = 1\ninit-seed = 2\nsample-seed = 3\n\
+             data = { source = 'sample', partition = 'shards:per-client=2' }\n\
+             clients = { count = 7, fraction = 0.5, on-failure = 'drop', min-clients = 2 }\n\
+             local = { epochs = 9, batch-size = 10, lr = 0.3, optimiser = 'adam' }\n\
+             strategy = { name = 'fedadam:rate=0.02', sample = 'uniform', term = 'proximal:0.5', transform = 'int8', \
+             weighting = 'equal', aggregate = 'median', server = 'sgd:rate=0.5' }\n\
+             execution = { client-timeout = 11.0, processes = 3, jobs = 4, isolation = 'off', memory-limit = '2G', \
+             cpu-limit = 12, checkpoint-every = 13 }";
+        let expected = Experiment::deserialize_from(expected.parse().unwrap()).unwrap();
+        assert_eq!(resolved(words).unwrap(), expected);
+        let without = ["client", "until-converged", "max-rounds", "tolerance", "strategy-program"];
+        let flags = Experiment::keys();
+        let mut flags = flags.iter().filter_map(Key::long).filter(|flag| !without.contains(flag));
+        assert!(flags.all(|flag| words.contains(&format!("--{flag} "))));
+
         let other = resolved("--client true --until-converged --max-rounds 3 --tolerance 0.5 --strategy-program cat");
-        let expected = Experiment {
+        let mut expected = Experiment {
             client: Some("true".into()),
             until_converged: true,
             max_rounds: 3,
             tolerance: 0.5,
-            strategy_program: Some("cat".into()),
             ..Experiment::default()
         };
+        expected.strategy.program = Some("cat".into());
         assert_eq!(other.unwrap(), expected);
+    }
+
+    #[test]
+    fn each_key_is_reached_by_its_path() {
+        let default = Table::try_from(Experiment::default()).unwrap();
+        for key in Experiment::keys() {
+            let text = match (key.name.as_str(), key.find(&default)) {
+                ("model" | "client" | "program", _) => "some".to_owned(),
+                ("model-options", _) => "{ a = 'b' }".to_owned(),
+                ("memory-limit", _) => "2G".to_owned(),
+                (_, Some(value)) => value.to_string(),
+                (_, None) => "7".to_owned(),
+            };
+            let mut table = default.clone();
+            set(&mut table, &key.path(), &text).unwrap();
+            assert!(key.find(&table).is_some(), "{}", key.path());
+            Experiment::deserialize_from(table).unwrap_or_else(|error| panic!("{}: {error}", key.path()));
+        }
+    }
+
+    #[test]
+    fn a_preset_replaces_the_rows_of_a_file_and_a_row_that_of_the_preset() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("experiment.toml");
+        let before = resolved("mlp --strategy fedprox:0.1 --server adam").unwrap();
+        std::fs::write(&file, before.to_toml().unwrap()).unwrap();
+        let resolved = |more: &str| resolved(&format!("--config {} {more}", file.display())).unwrap().strategy;
+        assert_eq!(resolved("--seed 1"), before.strategy);
+        assert_eq!(resolved("--strategy fedavg"), "fedavg".parse().unwrap());
+        assert_eq!(resolved("--set strategy.name=fedavg"), "fedavg".parse().unwrap());
+        assert_eq!(resolved("--strategy-program cat").program.as_deref(), Some("cat"));
+        assert_eq!(resolved("--server sgd"), "fedprox:0.1".parse().unwrap());
+        assert_eq!(
+            resolved("--strategy fedavg --aggregate median").rules.to_string(),
+            "fedavg with the aggregator median"
+        );
     }
 
     #[test]
     fn later_sources_override_earlier_ones() {
         let folder = tempfile::tempdir().unwrap();
         let file: PathBuf = folder.path().join("experiment.toml");
-        let text = "model = 'mlp'\nrounds = 7\nclients = 8\nseed = 9\n[model-options]\nhidden = '3'\ndepth = '4'\n";
+        let text = "format = 2\nmodel = 'mlp'\nrounds = 7\nseed = 9\nclients.count = 8\n\
+                    [model-options]\nhidden = '3'\ndepth = '4'\n";
         std::fs::write(&file, text).unwrap();
         let line = format!(
             "logreg --config {} --clients 5 --seed 6 --set seed=2 --model-option hidden=1 --set model-options.depth=2",
@@ -209,7 +264,7 @@ mod tests {
         );
         let experiment = resolved(&line).unwrap();
         assert_eq!((experiment.model.as_str(), experiment.rounds), ("logreg", 7));
-        assert_eq!((experiment.clients, experiment.seed), (5, 2));
+        assert_eq!((experiment.clients.count, experiment.seed.0), (5, 2));
         assert_eq!(
             experiment.model_options,
             [("depth", "2"), ("hidden", "1")].map(|(k, v)| (k.into(), v.into())).into()
@@ -218,8 +273,8 @@ mod tests {
         let experiment = resolved(&format!("--config {} --client true", file.display())).unwrap();
         assert_eq!((experiment.model.as_str(), experiment.client.as_deref()), ("", Some("true")));
         // The rate depends on the optimiser, until one is given.
-        assert_eq!(resolved("mlp --optimiser adam").unwrap().lr, 0.001);
-        assert_eq!(resolved("mlp --optimiser adam --lr 0.1").unwrap().lr, 0.1);
+        assert_eq!(resolved("mlp --optimiser adam").unwrap().local.lr, 0.001);
+        assert_eq!(resolved("mlp --optimiser adam --lr 0.1").unwrap().local.lr, 0.1);
     }
 
     #[test]
@@ -229,13 +284,17 @@ mod tests {
             ("mlp --set tolerance=0.1", "--tolerance has no effect"),
             ("mlp --rounds 3 --set until-converged=true", "--rounds has no effect"),
             ("mlp --over s --memory-limit 1G", "--memory-limit has no effect"),
-            ("mlp --over s --set cpu-limit=9", "--cpu-limit has no effect"),
-            ("mlp --set seed.key=1 --seed 3", "\"seed\" has no keys of its own"),
-            ("mlp --set colour=red", "colour"),
-            ("--client true --set client.x=1", "\"client\" has no keys of its own"),
+            ("mlp --over s --set execution.cpu-limit=9", "--cpu-limit has no effect"),
+            ("mlp --set seed.key=1 --seed 3", "--set seed.key: an experiment has no such key; it has model, client, "),
+            ("mlp --set colour=red", "and the sections data, clients, local, strategy, execution"),
+            ("mlp --set lr=1", "--set lr: an experiment has no such key; write local.lr"),
+            ("mlp --set partition=iid", "write data.partition"),
+            ("mlp --set strategy-program=x", "write strategy.program"),
+            ("mlp --set local.rate=1", "the section local has epochs, batch-size, lr, optimiser"),
+            ("mlp --set format=1", "format 1, and this fedpipe reads format 2"),
         ];
         for (line, expected) in cases {
-            let error = resolved(line).unwrap_err().to_string();
+            let error = resolved(line).map(|experiment| format!("{experiment:?}")).unwrap_err().to_string();
             assert!(error.contains(expected), "{line}: {error}");
         }
     }

@@ -35,7 +35,7 @@ const ARGUMENTS: &[Case] = &[
     ("run mlp --optimiser sgd:momentum=1.5", 2, &["momentum=1.5", "below 1"]),
     ("run mlp --optimiser sgd:momentum=nan", 2, &["momentum=NaN", "below 1"]),
     ("run mlp --optimiser adam:epsilon=0", 2, &["epsilon=0", "above 0"]),
-    ("run mlp --set optimiser=sgd:weight-decay=-1", 2, &["weight-decay=-1", "at least 0"]),
+    ("run mlp --set local.optimiser=sgd:weight-decay=-1", 2, &["weight-decay=-1", "at least 0"]),
     ("run mlp --seed 18446744073709551616", 2, &["18446744073709551616", "--seed"]),
     ("run mlp --set seed=-1", 2, &["seed", "from 0 to 18446744073709551615"]),
     ("run mlp --partition own --over s --clients 4294967295", 2, &["4294967295 client processes", "fewer --clients"]),
@@ -61,16 +61,33 @@ const ARGUMENTS: &[Case] = &[
     ("run mlp --optimiser sgd:beta1=1", 2, &["beta1", "momentum"]),
     ("run mlp --on-failure shrug", 2, &["shrug", "retry", "drop", "abort"]),
     ("run mlp --isolation maybe", 2, &["maybe", "require", "auto", "off"]),
-    ("run mlp --set isolation=maybe", 2, &["maybe", "require", "auto", "off"]),
+    ("run mlp --set execution.isolation=maybe", 2, &["maybe", "require", "auto", "off"]),
     ("run mlp --memory-limit 512", 2, &["\"512\"", "--memory-limit", "at least 1M", "none"]),
     ("run mlp --memory-limit lots", 2, &["\"lots\"", "--memory-limit", "512M"]),
-    ("run mlp --set memory-limit=-1", 2, &["\"-1\"", "at least 1M"]),
+    ("run mlp --set execution.memory-limit=-1", 2, &["\"-1\"", "at least 1M"]),
     ("run mlp --cpu-limit 0", 2, &["--cpu-limit is 0", "at least 1"]),
     ("run mlp --cpu-limit 1.5", 2, &["1.5", "--cpu-limit"]),
     ("run mlp --model-option hidden", 2, &["hidden", "KEY=VALUE"]),
     ("run mlp --set colour=red", 2, &["colour", "clients"]),
-    ("run mlp --set clients=many", 2, &["many", "clients"]),
-    ("run mlp --set strategy=fedfoo", 2, &["fedfoo", "known are fedavg"]),
+    ("run mlp --set clients.count=many", 2, &["many", "count"]),
+    ("run mlp --set strategy.name=fedfoo", 2, &["fedfoo", "known are fedavg"]),
+    ("run mlp --set clients=3", 2, &["--set clients", "write clients.count"]),
+    ("run mlp --set lr=0.2", 2, &["--set lr", "write local.lr"]),
+    (
+        "run mlp --set execution.speed=2",
+        2,
+        &["--set execution.speed", "has client-timeout, processes, jobs, isolation"],
+    ),
+    ("run mlp --server fast", 2, &["fast", "--server", "known are sgd, momentum, adam"]),
+    ("run mlp --term proximal", 2, &["--term", "proximal:mu=…"]),
+    ("run mlp --strategy scaffold --aggregate median", 2, &["control-variate", "median", "do not combine"]),
+    ("run mlp --strategy-program cat --server adam", 2, &["the server optimiser adam", "leave one out"]),
+    ("run mlp --init-seed -1", 2, &["-1", "--init-seed"]),
+    ("run mlp --rounds 9223372036854775808", 2, &["--rounds", "at most 9223372036854775807"]),
+    ("run mlp --config format-1.toml", 2, &["format-1.toml", "format 1", "format 2", "begin it anew"]),
+    ("run --resume run-before", 2, &["run-before/experiment.toml", "format 1", "format 2"]),
+    ("verify run-of-format-1", 5, &["run-of-format-1/ledger.jsonl", "format 1", "format 2"]),
+    ("strategies extra", 2, &["extra"]),
     ("run mlp --config absent.toml", 2, &["absent.toml", "No such file"]),
     ("run mlp --config text", 2, &["cannot use text"]),
     ("run --config no-model.toml", 2, &["no model is named"]),
@@ -279,14 +296,18 @@ fn one_sentence(output: &Output, code: i32, says: &[&str]) -> Result<(), String>
 fn prepare(place: &Place) {
     fs::write(place.path("text"), "this is no shared library, no TOML and no image").unwrap();
     fs::write(place.path("empty.so"), "").unwrap();
-    fs::write(place.path("no-model.toml"), "clients = 3\n").unwrap();
-    fs::write(place.path("unknown-key.toml"), "colour = 'red'\n").unwrap();
-    for folder in ["folder", "run-before"] {
+    fs::write(place.path("no-model.toml"), "format = 2\nclients.count = 3\n").unwrap();
+    fs::write(place.path("unknown-key.toml"), "format = 2\ncolour = 'red'\n").unwrap();
+    fs::write(place.path("format-1.toml"), "model = 'mlp'\nclients = 3\n").unwrap();
+    for folder in ["folder", "run-before", "run-of-format-1"] {
         fs::create_dir(place.path(folder)).unwrap();
     }
     for (file, contents) in [("experiment.toml", "model = 'mlp'\n"), ("summary.json", "{}"), ("ledger.jsonl", "{}\n")] {
         fs::write(place.path("run-before").join(file), contents).unwrap();
     }
+    let ledger = "{\"event\":\"started\",\"fedpipe\":\"0.1.0\",\"experiment\":{\"model\":\"mlp\",\"clients\":3}}\n";
+    fs::write(place.path("run-of-format-1/ledger.jsonl"), ledger).unwrap();
+    fs::write(place.path("run-of-format-1/experiment.toml"), "model = 'mlp'\n").unwrap();
     prepare_dylibs(place);
     prepare_data(place);
 }

@@ -9,7 +9,7 @@ use crate::common::{Place, repository, stderr, stdout};
 #[test]
 fn a_new_app_runs_the_experiment_that_it_was_given() {
     let place = Place::new();
-    let arguments = "logreg --data sample --clients 3 --lr 0.05 --set min-clients=2 --model-option depth=3";
+    let arguments = "logreg --data sample --clients 3 --lr 0.05 --set clients.min-clients=2 --model-option depth=3";
     let output = place.fedpipe(&format!("flower new app {arguments}")).output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(stdout(&output), "the app is in app; `flwr run app` runs it\n");
@@ -28,7 +28,10 @@ fn a_new_app_runs_the_experiment_that_it_was_given() {
     }
     let experiment: Table = read("experiment.toml").parse().unwrap();
     assert_eq!(config, experiment);
-    assert_eq!((experiment["clients"].as_integer(), experiment["lr"].as_float()), (Some(3), Some(0.05)));
+    assert_eq!(
+        (experiment["clients"]["count"].as_integer(), experiment["local"]["lr"].as_float()),
+        (Some(3), Some(0.05))
+    );
     assert_eq!(experiment["model-options"]["depth"].as_str(), Some("3"));
 }
 

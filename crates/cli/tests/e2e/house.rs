@@ -24,7 +24,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("fedpipe-client", &["fedpipe-protocol", "fedpipe-model", "fedpipe-data", "fedpipe-strategy", "fedpipe-random"]),
     ("fedpipe-strategy", &["fedpipe-protocol", "fedpipe-random", "fedpipe-spec"]),
-    ("fedpipe-record", &["fedpipe-protocol", "fedpipe-data", "fedpipe-strategy"]),
+    ("fedpipe-record", &["fedpipe-protocol", "fedpipe-data", "fedpipe-strategy", "fedpipe-spec"]),
     ("fedpipe-report", &["fedpipe-record"]),
     ("fedpipe-protocol", &[]),
     ("fedpipe-data", &["fedpipe-random", "fedpipe-spec"]),

@@ -124,7 +124,7 @@ fn without(calls: &[i64], command: Command) -> Output {
 #[test]
 fn a_node_opens_no_model_where_the_isolation_that_it_requires_is_missing() {
     let place = Place::new();
-    experiment(&place, "model = \"misbehaving\"\nclients = 2");
+    experiment(&place, "model = \"misbehaving\"\nclients.count = 2");
     fs::write(place.path("marks/constructor-asked"), "").unwrap();
     let ran = place.path("marks/constructor-ran");
     let nothing = [libc::SYS_landlock_create_ruleset, libc::SYS_seccomp];

@@ -95,7 +95,8 @@ fn honestly(host: UnixStream, setup: Setup, node: &Path) {
 #[test]
 fn a_run_over_sockets_has_the_bits_of_a_run_at_home() {
     let place = Place::new();
-    let keys = "model = \"mlp\"\nclients = 3\nrounds = 2\nstrategy = \"fedavgm\"\npartition = \"dirichlet:alpha=0.5\"";
+    let keys = "model = \"mlp\"\nclients.count = 3\nrounds = 2\nstrategy.name = \"fedavgm\"\n\
+                data.partition = \"dirichlet:alpha=0.5\"";
     experiment(&place, keys);
     let nodes: Vec<Node> = (0..3).map(|client| Node::start(&place, client)).collect();
     carry_all(&place, &nodes, honestly);
@@ -110,8 +111,8 @@ fn a_run_over_sockets_has_the_bits_of_a_run_at_home() {
 #[test]
 fn clients_with_data_of_their_own_are_weighted_as_they_say_and_have_the_bits_of_the_same_partitions_dealt() {
     let place = Place::new();
-    let keys = "model = \"mlp\"\nclients = 3\nrounds = 2\n";
-    experiment(&place, &format!("{keys}partition = \"dirichlet:alpha=0.5\""));
+    let keys = "model = \"mlp\"\nclients.count = 3\nrounds = 2\n";
+    experiment(&place, &format!("{keys}data.partition = \"dirichlet:alpha=0.5\""));
     let home = place.run("--config experiment.toml --out home");
     let wanted = Deal { source: Source::Sample, scheme: "dirichlet:alpha=0.5".parse().unwrap(), clients: 3, seed: 0 };
     let dealt = deal(&wanted, &Cache::at(place.path("cache/fedpipe")), &mut |_| ()).unwrap();
@@ -120,7 +121,8 @@ fn clients_with_data_of_their_own_are_weighted_as_they_say_and_have_the_bits_of_
     idx::write_like(&place.path("tests"), &idx::FILES[2..], &test);
     idx::write_like(&place.path("own"), &idx::FILES[2..], &test);
     idx::write_like(&place.path("own"), &idx::FILES[..2], &Partition::open(&dealt.partitions[2].path).unwrap());
-    fs::write(place.path("own.toml"), format!("{keys}data = \"tests\"\npartition = \"own\"")).unwrap();
+    fs::write(place.path("own.toml"), format!("format = 2\n{keys}data.source = \"tests\"\ndata.partition = \"own\""))
+        .unwrap();
     let files = |client: usize| {
         let (partition, test) = (dealt.partitions[client].path.display(), dealt.test.path.display());
         format!("--model mlp --partition {partition} --test {test}")
@@ -168,7 +170,7 @@ fn clients_with_data_of_their_own_are_weighted_as_they_say_and_have_the_bits_of_
 #[test]
 fn a_node_with_the_partition_of_another_client_is_refused() {
     let place = Place::new();
-    experiment(&place, "model = \"mlp\"\nclients = 2\nrounds = 1");
+    experiment(&place, "model = \"mlp\"\nclients.count = 2\nrounds = 1");
     let nodes = [1, 0].map(|client| Node::start(&place, client));
     carry_all(&place, &nodes, honestly);
     let output = place.fedpipe("run --config experiment.toml --over host.sock --out away").output().unwrap();
@@ -181,7 +183,7 @@ fn a_node_with_the_partition_of_another_client_is_refused() {
 fn a_client_whose_number_of_examples_changes_costs_that_client() {
     for (policy, most_crashes) in [("retry", 12), ("drop", 6)] {
         let place = Place::new();
-        experiment(&place, "model = \"mlp\"\nclients = 2\nrounds = 2");
+        experiment(&place, "model = \"mlp\"\nclients.count = 2\nrounds = 2");
         let nodes: Vec<Node> = (0..2).map(|client| Node::start(&place, client)).collect();
         let visits = Arc::new(AtomicU64::new(0));
         carry_all(&place, &nodes, move |host, setup, node| {
@@ -219,7 +221,7 @@ fn what_is_in_force_elsewhere_is_recorded_and_shown_by_the_word_of_each() {
         return;
     }
     let place = Place::new();
-    experiment(&place, "model = \"mlp\"\nclients = 3");
+    experiment(&place, "model = \"mlp\"\nclients.count = 3");
     let with = |client: u32, more: &str| {
         Node::with(&place, client, &format!("--experiment experiment.toml --client {client} {more}"))
     };
@@ -248,7 +250,7 @@ fn what_is_in_force_elsewhere_is_recorded_and_shown_by_the_word_of_each() {
 #[test]
 fn a_later_process_that_says_something_else_is_recorded_and_one_that_says_nothing_has_nothing() {
     let place = Place::new();
-    experiment(&place, "model = \"mlp\"\nclients = 2");
+    experiment(&place, "model = \"mlp\"\nclients.count = 2");
     let nodes: Vec<Node> = (0..2).map(|client| Node::start(&place, client)).collect();
     let visits = Arc::new(AtomicU64::new(0));
     let confined = InForce { level: Level::Auto, landlock_abi: Some(7), ..InForce::default() };
@@ -281,7 +283,7 @@ fn isolation_that_is_required_and_not_in_force_elsewhere_ends_the_run_with_the_c
         return;
     }
     let place = Place::new();
-    experiment(&place, "model = \"mlp\"\nclients = 2");
+    experiment(&place, "model = \"mlp\"\nclients.count = 2");
     let nodes =
         vec![Node::start(&place, 0), Node::with(&place, 1, "--experiment experiment.toml --client 1 --isolation off")];
     carry_all(&place, &nodes, honestly);
@@ -299,7 +301,7 @@ fn isolation_that_is_required_and_not_in_force_elsewhere_ends_the_run_with_the_c
 #[test]
 fn a_node_with_another_dylib_than_the_run_is_refused() {
     let place = Place::new();
-    experiment(&place, "model = \"mlp\"\nclients = 1");
+    experiment(&place, "model = \"mlp\"\nclients.count = 1");
     let mut bytes = fs::read(dylib("mlp")).unwrap();
     bytes.push(0);
     fs::write(place.path("mlp.so"), bytes).unwrap();

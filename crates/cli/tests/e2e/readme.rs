@@ -3,6 +3,9 @@
 
 use std::collections::BTreeSet;
 
+use fedpipe_record::{catalogue::CATALOGUES, experiment::Experiment, key::Key};
+use fedpipe_spec::table::{Entry, EntryParameter};
+
 use crate::{
     common::{Place, repository, stdout},
     markdown::{Document, documents, files, read},
@@ -10,8 +13,13 @@ use crate::{
 
 /// Figures, and the constants that they repeat: file, words, source, constant.
 const FIGURES: &[(&str, &str, &str, &str)] = &[
-    ("crates/cli/README.md", "the default is 0.02", "crates/record/src/experiment.rs", "tolerance: 0.02"),
-    ("crates/cli/README.md", "(`--client-timeout`, 600 s)", "crates/record/src/experiment.rs", "client_timeout: 600.0"),
+    ("crates/cli/README.md", "the default is 0.02", "crates/record/src/experiment.rs", "tolerance: f64 = 0.02"),
+    (
+        "crates/cli/README.md",
+        "(`--client-timeout`, 600 s)",
+        "crates/record/src/experiment.rs",
+        "client_timeout: f64 = 600.0",
+    ),
     ("crates/cli/README.md", "after three rounds in a row", "crates/strategy/src/convergence.rs", "PATIENCE: u32 = 3;"),
     (
         "crates/cli/README.md",
@@ -53,7 +61,6 @@ const FIGURES: &[(&str, &str, &str, &str)] = &[
     ),
     ("crates/data/README.md", "(2 GiB;", "crates/data/src/cache.rs", "LIMIT: u64 = 2 << 30;"),
     ("crates/data/README.md", "at most 1,000 times", "crates/data/src/partition/dirichlet.rs", "TRIES: u64 = 1000;"),
-    ("crates/data/README.md", "`min-size` (10)", "crates/data/src/partition/mod.rs", "MIN_SIZE: u32 = 10;"),
     ("crates/data/README.md", "a multiple of 64", "crates/data/src/partition_file.rs", "ALIGNMENT: usize = 64;"),
     (
         "crates/protocol/README.md",
@@ -321,7 +328,7 @@ fn names_a_target(words: &[&str]) -> bool {
 
 #[test]
 fn flags_that_are_named_exist() {
-    let commands = ["run", "verify", "reload", "serve", "flower new", "models", "data fetch"];
+    let commands = ["run", "verify", "reload", "serve", "flower new", "models", "strategies", "data fetch"];
     let mut known: BTreeSet<String> = commands.iter().flat_map(|command| flags(&help(command))).collect();
     known.extend(["--help", "--version"].map(String::from));
     let mut wrong = Vec::new();
@@ -343,22 +350,75 @@ fn flags_that_are_named_exist() {
     });
 }
 
-/// The README states which flag is which key.
+/// The README lists the keys of each section, with the flag where its name differs.
 #[test]
-fn keys_of_an_experiment_are_flags_without_their_dashes() {
-    let output = Place::new().fedpipe("run mlp --set nonesuch=1").output().unwrap();
-    let errors = String::from_utf8(output.stderr).unwrap();
-    let keys: Vec<&str> = errors.split('`').skip(3).step_by(2).collect();
-    assert!(keys.len() > 20, "{errors}");
+fn keys_of_an_experiment_are_those_that_the_readme_lists() {
+    let readme = document("crates/cli/README.md");
+    let mut wrong = Vec::new();
+    let keys = Experiment::keys();
+    let mut sections: Vec<&str> = keys.iter().map(|key| key.section).collect();
+    sections.dedup();
+    for section in sections {
+        let shown = |key: &Key| match key.long() {
+            Some(flag) if flag != key.name => format!("`{}` (`--{flag}`)", key.name),
+            _ => format!("`{}`", key.name),
+        };
+        let names: Vec<String> = keys.iter().filter(|key| key.section == section).map(shown).collect();
+        let title = if section.is_empty() { "above the sections".to_owned() } else { format!("`[{section}]`") };
+        let row = format!("| {title} | {} |", names.join(" "));
+        if !readme.text.contains(&row) {
+            wrong.push(format!("crates/cli/README.md has no row {row}"));
+        }
+    }
     let flags = flags(&help("run"));
-    let without_a_flag: Vec<_> = keys.iter().filter(|key| !flags.contains(&format!("--{key}"))).collect();
-    assert_eq!(without_a_flag, [&"model", &"model-options"]);
-    let said = "A key of it is a flag without its dashes, except for `model` and the table `model-options` \
-                (`--model-option`)";
-    assert!(
-        document("crates/cli/README.md").running_text().contains(said),
-        "crates/cli/README.md no longer says: {said}"
-    );
+    let absent = keys.iter().filter_map(Key::long).filter(|flag| !flags.contains(&format!("--{flag}")));
+    wrong.extend(absent.map(|flag| format!("the help has no --{flag}")));
+    check(wrong);
+}
+
+/// The lists of rows, the READMEs that have them as tables, and the commands that print them.
+#[test]
+fn tables_of_rows_are_those_of_the_source() {
+    let (strategy, data, cli) =
+        (read("crates/strategy/README.md"), read("crates/data/README.md"), read("crates/cli/README.md"));
+    let mut wrong = Vec::new();
+    for catalogue in &CATALOGUES {
+        let rows = (catalogue.rows)();
+        let readme = if catalogue.name == "partitioners" { &data } else { &strategy };
+        for row in &rows {
+            let expected = table_row(row);
+            if !readme.contains(&expected) {
+                wrong.push(format!("{}: no README has the row\n{expected}", catalogue.name));
+            }
+        }
+        let forms: Vec<String> = rows.iter().map(|row| format!("`{}`", row.example)).collect();
+        let expected = format!("| `{}` | {} |", catalogue.flag, forms.join(" · "));
+        if !cli.contains(&expected) {
+            wrong.push(format!("crates/cli/README.md has no row\n{expected}"));
+        }
+        let place = Place::new();
+        let text = stdout(&place.fedpipe(catalogue.name).output().unwrap());
+        let json = stdout(&place.fedpipe(&format!("{} --json", catalogue.name)).output().unwrap());
+        let json: Vec<serde_json::Value> = serde_json::from_str(&json).unwrap();
+        for (row, listed) in rows.iter().zip(&json) {
+            let parameters = row.parameters.iter().all(|parameter| text.contains(parameter.help));
+            if listed["name"] != row.name || !text.contains(&row.example) || !text.contains(row.source) || !parameters {
+                wrong.push(format!("`fedpipe {}` does not list {}", catalogue.name, row.name));
+            }
+        }
+        assert_eq!(json.len(), rows.len());
+    }
+    check(wrong);
+}
+
+/// Returns a row as a line of a table in a README.
+fn table_row(row: &Entry) -> String {
+    let parameter = |parameter: &EntryParameter| {
+        let EntryParameter { key, range, help, .. } = parameter;
+        format!("; `{key}`: {help}; {range}")
+    };
+    let parameters: String = row.parameters.iter().map(parameter).collect();
+    format!("| `{}` | {}{parameters} | {} |", row.example, row.summary, row.source)
 }
 
 #[test]

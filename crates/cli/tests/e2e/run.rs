@@ -233,11 +233,33 @@ fn a_runs_own_experiment_reproduces_it() {
     let other = place.run("--config first/experiment.toml --seed 10 --set rounds=1 --rounds 3 --out other");
     assert_eq!((&other.summary()["seed"], &other.summary()["rounds"]), (&json!(10), &json!(1)));
     let set =
-        place.run(&format!("{SMALL} --set seed=10 --set model-options.hidden=8 --set strategy=fedadam --out set"));
+        place.run(&format!("{SMALL} --set seed=10 --set model-options.hidden=8 --set strategy.name=fedadam --out set"));
     assert_eq!(
         (&set.summary()["seed"], &set.summary()["strategy"]),
         (&json!(10), &json!("fedadam:rate=0.01,beta1=0.9,beta2=0.99,tau=0.001"))
     );
+}
+
+#[test]
+fn a_seed_of_its_own_changes_its_own_draw_alone() {
+    let place = Place::new();
+    let drawn = |flag: &str| {
+        let out = format!("run{}", flag.replace(' ', ""));
+        let run = place.run(&format!("{SMALL} --clients 9 --fraction 0.4 --seed 1 {flag} --out {out}"));
+        let first = &run.ledger("round")[0];
+        let initial = run.ledger("ready")[0]["weights_sha256"].clone();
+        [
+            run.read("partitions.sha256"),
+            initial.to_string().into_bytes(),
+            first["participants"].to_string().into_bytes(),
+        ]
+    };
+    let plain = drawn("");
+    for (index, flag) in ["--data-seed 7", "--init-seed 7", "--sample-seed 7"].into_iter().enumerate() {
+        let drawn = drawn(flag);
+        let differs: Vec<usize> = (0..3).filter(|&index| drawn[index] != plain[index]).collect();
+        assert_eq!(differs, [index], "{flag}");
+    }
 }
 
 #[test]

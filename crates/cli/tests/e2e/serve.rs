@@ -114,7 +114,7 @@ impl Visit {
 }
 
 pub(crate) fn experiment(place: &Place, text: &str) {
-    fs::write(place.path("experiment.toml"), format!("data = \"sample\"\n{text}")).unwrap();
+    fs::write(place.path("experiment.toml"), format!("format = 2\ndata.source = \"sample\"\n{text}")).unwrap();
 }
 
 /// Returns the setup of a host elsewhere, whose paths mean nothing here.
@@ -127,6 +127,7 @@ fn setup(options: &[(&str, &str)]) -> Setup {
         options: options.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect::<BTreeMap<_, _>>(),
         isolation: Isolation { level: Level::Auto, memory_limit: None, cpu_seconds: None },
         seed: 0,
+        init_seed: None,
         purpose: Purpose::Serve {
             task: Task { shape: vec![28, 28], classes: 10 },
             partitions,
@@ -142,7 +143,7 @@ fn train() -> Request {
 #[test]
 fn the_process_outlives_its_visitors_and_ends_with_the_node() {
     let place = Place::new();
-    experiment(&place, "model = \"mlp\"\nclients = 2");
+    experiment(&place, "model = \"mlp\"\nclients.count = 2");
     let node = Node::start(&place, 1);
     let hash = sha256(&fs::read(dylib("mlp")).unwrap());
     assert_eq!(node.about, format!("serving mlp 0.1.0 (SHA-256 {hash}) with 1000 examples on 1.sock\n"));
@@ -190,7 +191,7 @@ fn the_process_outlives_its_visitors_and_ends_with_the_node() {
 #[test]
 fn a_death_is_an_answer_at_once_and_the_next_visitor_gets_a_fresh_process() {
     let place = Place::new();
-    experiment(&place, "model = \"misbehaving\"\nclients = 2");
+    experiment(&place, "model = \"misbehaving\"\nclients.count = 2");
     let node = Node::start(&place, 1);
     let (mut visit, ready) = Visit::to(&node, &setup(&[("hold", "marks")]));
     assert!(matches!(ready, Reply::Ready(_)), "{ready:?}");
@@ -211,7 +212,7 @@ fn a_death_is_an_answer_at_once_and_the_next_visitor_gets_a_fresh_process() {
 #[test]
 fn what_the_run_and_the_node_disagree_on_is_named() {
     let place = Place::new();
-    experiment(&place, "model = \"mlp\"\nclients = 2");
+    experiment(&place, "model = \"mlp\"\nclients.count = 2");
     let node = Node::start(&place, 1);
     let other = Setup { dylib_sha256: Some("00ff".into()), ..setup(&[]) };
     let other_test = Setup { test_sha256: Some("00ff".into()), ..setup(&[]) };
@@ -251,7 +252,7 @@ fn what_the_run_and_the_node_disagree_on_is_named() {
 #[test]
 fn bad_arguments_of_serve_are_one_sentence() {
     let place = Place::new();
-    experiment(&place, "model = \"mlp\"\nclients = 2");
+    experiment(&place, "model = \"mlp\"\nclients.count = 2");
     fs::write(place.path("text"), "a text").unwrap();
     let _taken = UnixListener::bind(place.path("taken")).unwrap();
     let long = format!("serve --experiment experiment.toml --client 0 --socket {}", "x".repeat(108));
@@ -283,7 +284,7 @@ fn bad_arguments_of_serve_are_one_sentence() {
 #[test]
 fn a_client_that_died_idle_costs_no_conversation() {
     let place = Place::new();
-    experiment(&place, "model = \"misbehaving\"\nclients = 2");
+    experiment(&place, "model = \"misbehaving\"\nclients.count = 2");
     let node = Node::start(&place, 1);
     let kill_client = || {
         let client = node.client();

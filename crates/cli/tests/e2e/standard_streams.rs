@@ -124,7 +124,7 @@ fn a_result_that_nobody_can_read_is_an_error_and_a_reader_that_is_gone_is_none()
 fn a_node_serves_on_though_nobody_can_read_its_warnings() {
     for sink in Sink::ALL {
         let place = Place::new();
-        experiment(&place, "model = \"logreg\"\nclients = 1\nrounds = 1");
+        experiment(&place, "model = \"logreg\"\nclients.count = 1\nrounds = 1");
         let node = Node::silent(&place, 0, sink.open(), sink.open());
         for _ in 0..2 {
             let mut junk = UnixStream::connect(&node.socket).unwrap();

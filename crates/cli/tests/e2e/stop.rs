@@ -13,7 +13,7 @@ use crate::common::{Place, dylib};
 #[test]
 fn a_stopped_run_says_that_it_writes_until_its_results_are_there() {
     let place = Place::new();
-    let text = "model = \"logreg\"\ndata = \"sample\"\nclients = 2\nrounds = 50\n";
+    let text = "format = 2\nmodel = \"logreg\"\ndata.source = \"sample\"\nclients.count = 2\nrounds = 50\n";
     let experiment: Experiment = toml::from_str(text).unwrap();
     let command = ClientCommand::new(env!("CARGO_BIN_EXE_fedpipe"), "fedpipe-client");
     let launch = Launch {

@@ -64,7 +64,7 @@ fn no_command_panics_without_threads_to_spread_work_over() {
 fn what_cannot_go_on_without_a_thread_names_the_limit() {
     let place = Place::new();
     place.run("logreg --rounds 1");
-    experiment(&place, "model = \"logreg\"\nclients = 2");
+    experiment(&place, "model = \"logreg\"\nclients.count = 2");
     const SAYS: &str = "error: cannot start the thread that waits for signals: Resource temporarily unavailable \
         (os error 11); raise `ulimit -u` or the cgroup's pids.max\n";
     check_all(["run logreg --data sample --out never", "run --resume out", "verify out"], |arguments| {

@@ -19,7 +19,7 @@ struct Stage {
 impl Stage {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let parameters = Deal { source: Source::Sample, scheme: Scheme::Iid, clients: 2, seed: 0 };
+        let parameters = Deal { source: Source::Sample, scheme: Scheme::default(), clients: 2, seed: 0 };
         let dealt = deal(&parameters, &Cache::at(folder.path()), &mut |_| ()).unwrap();
         let setup = Setup {
             dylib: None,
@@ -27,6 +27,7 @@ impl Stage {
             test_sha256: Some(dealt.test.sha256.clone()),
             options: BTreeMap::new(),
             seed: 1,
+            init_seed: None,
             isolation: Isolation { level: Level::Off, memory_limit: None, cpu_seconds: None },
             purpose: Purpose::Describe,
         };

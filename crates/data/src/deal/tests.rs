@@ -28,7 +28,7 @@ fn setting() -> Setting {
 
 impl Setting {
     fn deal(&self, clients: u32, seed: u64) -> Deal {
-        Deal { source: Source::Directory(self.data.clone()), scheme: Scheme::Iid, clients, seed }
+        Deal { source: Source::Directory(self.data.clone()), scheme: Scheme::default(), clients, seed }
     }
 
     /// Deals, and returns the result with the reported steps.
@@ -57,7 +57,7 @@ fn every_client_gets_its_rows_in_a_file() {
     let (dealt, steps) = setting.run(&setting.deal(7, 1));
     let dealt = dealt.unwrap();
     assert_eq!(dealt.partitions.len(), 7);
-    let expected = partition(&Scheme::Iid, &[0; 60], 3, 7, 1).unwrap();
+    let expected = partition(&Scheme::default(), &[0; 60], 3, 7, 1).unwrap();
     for (file, rows) in dealt.partitions.iter().zip(&expected) {
         assert_eq!(file.examples, rows.len() as u64);
         // The first pixel of each image of the test dataset is its row.
@@ -74,7 +74,7 @@ fn under_own_a_client_deals_all_examples_and_the_host_only_the_test_set() {
     let setting = setting();
     // The client has no examples of two classes that the test set has.
     fs::write(setting.data.join("train-labels-idx1-ubyte"), idx(&[60], &[0; 60])).unwrap();
-    let own = |clients| Deal { scheme: Scheme::Own, ..setting.deal(clients, 0) };
+    let own = |clients| Deal { scheme: "own".parse().unwrap(), ..setting.deal(clients, 0) };
     let dealt = setting.run(&own(1)).0.unwrap();
     assert_eq!((dealt.partitions.len(), dealt.dataset.classes), (1, 3));
     assert_eq!(first_pixels(&dealt.partitions[0].path), (0..60).collect::<Vec<u8>>());
@@ -252,7 +252,7 @@ fn the_content_decides_and_not_the_directory() {
 fn another_seed_scheme_or_number_of_clients_is_another_entry_with_the_same_test_set() {
     let setting = setting();
     let first = setting.run(&setting.deal(4, 1)).0.unwrap();
-    let shards = Deal { scheme: Scheme::Shards { per_client: 2 }, ..setting.deal(4, 1) };
+    let shards = Deal { scheme: "shards:2".parse().unwrap(), ..setting.deal(4, 1) };
     for deal in [setting.deal(4, 2), setting.deal(5, 1), shards] {
         let dealt = setting.run(&deal).0.unwrap();
         assert_ne!(dealt.partitions[0].path, first.partitions[0].path);
@@ -425,8 +425,8 @@ fn an_impossible_deal_is_refused_and_leaves_no_file() {
     let refused = |deal: &Deal| setting.run(deal).0.unwrap_err();
     assert_says(&refused(&setting.deal(0, 1)), &["0 clients"]);
     assert_says(&refused(&setting.deal(61, 1)), &["61 clients", "60 training examples"]);
-    let scheme = Scheme::Dirichlet { alpha: -1.0, min_size: 10, balance: false };
-    assert_says(&refused(&Deal { scheme, ..setting.deal(2, 1) }), &["alpha of -1"]);
+    let scheme = "shards:31".parse().unwrap();
+    assert_says(&refused(&Deal { scheme, ..setting.deal(2, 1) }), &["31", "60 training examples"]);
     let source = Source::Directory("/nowhere".into());
     assert_says(&refused(&Deal { source, ..setting.deal(2, 1) }), &["/nowhere"]);
     let entries = fs::read_dir(setting.cache.partitions()).unwrap().count();

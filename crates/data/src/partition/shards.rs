@@ -1,36 +1,53 @@
 //! Sorts the rows by label, cuts them into shards and deals these at random (McMahan 2017).
 
+use std::sync::Arc;
+
 use fedpipe_random::{
     key::{Key, Use},
     order::order,
 };
+use fedpipe_spec::table::{Parameter, Range, Row};
 
-use super::start_of;
+use super::{Labelled, Partitioner, start_of};
 use crate::error::DataError;
 
-pub(super) fn check(per_client: u32) -> Result<(), DataError> {
-    if per_client == 0 { Err(DataError::NoShards) } else { Ok(()) }
+pub(super) const ROW: Row<dyn Partitioner> = Row {
+    name: "shards",
+    summary: "sorts the examples by label, cuts them into shards and deals these at random",
+    parameters: &[Parameter {
+        key: "per-client",
+        default: None,
+        range: Range::Count,
+        help: "the number of shards for each client",
+    }],
+    source: "McMahan 2017, section 3",
+    build: |values| Arc::new(Shards { per_client: values.count("per-client") }),
+};
+
+#[derive(Debug)]
+struct Shards {
+    per_client: u32,
 }
 
-pub(super) fn partition(per_client: u32, labels: &[u32], clients: u32, seed: u64) -> Result<Vec<Vec<u32>>, DataError> {
-    check(per_client)?;
-    let examples = labels.len() as u32;
-    let Some(shards) = clients.checked_mul(per_client).filter(|shards| *shards <= examples) else {
-        return Err(DataError::TooManyShards { per_client, clients, examples });
-    };
-    let mut rows: Vec<u32> = (0..examples).collect();
-    rows.sort_by_key(|&row| labels[row as usize]); // The sort is stable: rows ascend within a label.
-    let key = Key { seed, purpose: Use::Partition, client: 0, round: 0, epoch: 0 };
-    let dealt = order(&key, shards);
-    Ok(dealt
-        .chunks_exact(per_client as usize)
-        .map(|mine| {
+impl Partitioner for Shards {
+    /// Cuts into `clients * per_client` shards whose sizes differ by at most 1.
+    fn deal(&self, labelled: &Labelled<'_>, clients: u32, seed: u64) -> Result<Vec<Vec<u32>>, DataError> {
+        let (per_client, examples) = (self.per_client, labelled.examples());
+        let Some(shards) = clients.checked_mul(per_client).filter(|shards| *shards <= examples) else {
+            return Err(DataError::TooManyShards { per_client, clients, examples });
+        };
+        let mut rows: Vec<u32> = (0..examples).collect();
+        rows.sort_by_key(|&row| labelled.labels[row as usize]); // The sort is stable: rows ascend within a label.
+        let key = Key { seed, purpose: Use::Partition, client: 0, round: 0, epoch: 0 };
+        let dealt = order(&key, shards);
+        let part = |mine: &[u32]| {
             let mut part = Vec::new();
             for &shard in mine {
                 part.extend_from_slice(&rows[start_of(shard, examples, shards)..start_of(shard + 1, examples, shards)]);
             }
             part.sort_unstable();
             part
-        })
-        .collect())
+        };
+        Ok(dealt.chunks_exact(per_client as usize).map(part).collect())
+    }
 }

@@ -26,8 +26,20 @@ fn assert_every_row_once(parts: &[Vec<u32>], n: u32) {
     assert!(parts.iter().all(|part| !part.is_empty() && part.is_sorted()));
 }
 
+fn iid() -> Scheme {
+    Scheme::default()
+}
+
+fn shards(per_client: u32) -> Scheme {
+    format!("shards:{per_client}").parse().unwrap()
+}
+
 fn dirichlet(alpha: f64) -> Scheme {
-    Scheme::Dirichlet { alpha, min_size: 1, balance: false }
+    full_dirichlet(alpha, 1, false)
+}
+
+fn full_dirichlet(alpha: f64, min_size: u32, balance: bool) -> Scheme {
+    format!("dirichlet:alpha={alpha},min-size={min_size},balance={balance}").parse().unwrap()
 }
 
 proptest! {
@@ -36,7 +48,7 @@ proptest! {
     #[test]
     fn iid_deals_every_row_once_in_sizes_that_differ_by_one(n in 1_u32..400, clients in 1_u32..40, seed: u64) {
         prop_assume!(clients <= n);
-        let parts = partition(&Scheme::Iid, &labels(n, 3), 3, clients, seed).unwrap();
+        let parts = partition(&iid(), &labels(n, 3), 3, clients, seed).unwrap();
         assert_every_row_once(&parts, n);
         let sizes = sizes(&parts);
         prop_assert_eq!(sizes.len(), clients as usize);
@@ -47,7 +59,7 @@ proptest! {
     fn dirichlet_deals_every_row_once_and_the_least_size_to_all(
         n in 100_u32..400, clients in 1_u32..8, seed: u64, alpha in 0.2_f64..20.0, balance: bool, min_size in 1_u32..5,
     ) {
-        let scheme = Scheme::Dirichlet { alpha, min_size, balance };
+        let scheme = full_dirichlet(alpha, min_size, balance);
         let parts = partition(&scheme, &labels(n, 5), 5, clients, seed).unwrap();
         assert_every_row_once(&parts, n);
         prop_assert_eq!(parts.len(), clients as usize);
@@ -57,7 +69,7 @@ proptest! {
     #[test]
     fn shards_deal_every_row_once_and_few_classes(n in 60_u32..400, clients in 1_u32..12, per_client in 1_u32..5, seed: u64) {
         let labels = labels(n, 4);
-        let parts = partition(&Scheme::Shards { per_client }, &labels, 4, clients, seed).unwrap();
+        let parts = partition(&shards(per_client), &labels, 4, clients, seed).unwrap();
         assert_every_row_once(&parts, n);
         prop_assert_eq!(parts.len(), clients as usize);
         let sizes = sizes(&parts);
@@ -67,7 +79,7 @@ proptest! {
     #[test]
     fn the_same_seed_deals_the_same_and_another_does_not(seed: u64) {
         let labels = labels(300, 5);
-        for scheme in [Scheme::Iid, dirichlet(1.0), Scheme::Shards { per_client: 2 }] {
+        for scheme in [iid(), dirichlet(1.0), shards(2)] {
             let deal = |seed| partition(&scheme, &labels, 5, 6, seed).unwrap();
             prop_assert_eq!(deal(seed), deal(seed));
             prop_assert_ne!(deal(seed), deal(seed.wrapping_add(1)), "{}", scheme);
@@ -76,7 +88,7 @@ proptest! {
 
     #[test]
     fn a_scheme_is_read_as_it_is_written(alpha in 1e-9_f64..1e9, min_size in 1_u32.., balance: bool, per_client in 1_u32..) {
-        for scheme in [Scheme::Iid, Scheme::Dirichlet { alpha, min_size, balance }, Scheme::Shards { per_client }] {
+        for scheme in [iid(), full_dirichlet(alpha, min_size, balance), shards(per_client)] {
             prop_assert_eq!(scheme.to_string().parse::<Scheme>().unwrap(), scheme);
         }
     }
@@ -84,7 +96,7 @@ proptest! {
 
 #[test]
 fn iid_of_60000_among_7() {
-    let parts = partition(&Scheme::Iid, &labels(60_000, 10), 10, 7, 0).unwrap();
+    let parts = partition(&iid(), &labels(60_000, 10), 10, 7, 0).unwrap();
     assert_eq!(sizes(&parts), [8572, 8572, 8572, 8571, 8571, 8571, 8571]);
     assert_every_row_once(&parts, 60_000);
 }
@@ -92,7 +104,7 @@ fn iid_of_60000_among_7() {
 #[test]
 fn one_client_holds_everything_in_order() {
     let labels = labels(50, 3);
-    for scheme in [Scheme::Iid, dirichlet(0.3), Scheme::Shards { per_client: 3 }] {
+    for scheme in [iid(), dirichlet(0.3), shards(3)] {
         assert_eq!(partition(&scheme, &labels, 3, 1, 9).unwrap(), [(0..50).collect::<Vec<u32>>()]);
     }
 }
@@ -100,7 +112,7 @@ fn one_client_holds_everything_in_order() {
 #[test]
 fn two_shards_of_a_size_that_fits_the_classes_hold_at_most_two_classes() {
     let labels = labels(600, 10);
-    for part in partition(&Scheme::Shards { per_client: 2 }, &labels, 10, 10, 3).unwrap() {
+    for part in partition(&shards(2), &labels, 10, 10, 3).unwrap() {
         let held = counts(&part, &labels, 10).into_iter().filter(|count| *count > 0).count();
         assert!(held <= 2, "two shards within a class each, but {held} classes");
     }
@@ -131,7 +143,7 @@ fn dirichlet_shares_have_the_distributions_variance() {
 fn balance_keeps_a_client_from_getting_more_once_it_has_its_share() {
     let labels = labels(2_000, 10);
     for seed in 0..20 {
-        let scheme = Scheme::Dirichlet { alpha: 0.1, min_size: 1, balance: true };
+        let scheme = full_dirichlet(0.1, 1, true);
         let parts = partition(&scheme, &labels, 10, 4, seed).unwrap();
         // A client has fewer than 500 examples before its last class, which has 200.
         assert!(sizes(&parts).iter().all(|size| *size < 700), "{:?}", sizes(&parts));
@@ -162,32 +174,27 @@ fn partitions_are_those_of_the_readme() {
 fn an_impossible_partition_is_refused() {
     let labels = labels(20, 3);
     let refused = |scheme: &Scheme, clients| partition(scheme, &labels, 3, clients, 0).unwrap_err();
-    assert_says(&refused(&Scheme::Iid, 0), &["0 clients", "at least 1"]);
-    assert_says(&refused(&Scheme::Iid, 21), &["21 clients", "20 training examples"]);
-    for alpha in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-        assert_says(&refused(&dirichlet(alpha), 2), &["alpha", &alpha.to_string()]);
-    }
-    let min_size = |min_size| Scheme::Dirichlet { alpha: 1e-3, min_size, balance: false };
-    assert_says(&refused(&min_size(0), 2), &["min-size"]);
+    assert_says(&refused(&iid(), 0), &["0 clients", "at least 1"]);
+    assert_says(&refused(&iid(), 21), &["21 clients", "20 training examples"]);
+    let min_size = |min_size| full_dirichlet(1e-3, min_size, false);
     assert_says(&refused(&min_size(11), 2), &["11", "20", "min-size"]);
     // Each of 3 classes goes almost completely to one client, so one of 4 clients gets nothing.
     assert_says(&refused(&min_size(5), 4), &["1000", "0.001", "raise `alpha`"]);
-    assert_says(&refused(&Scheme::Shards { per_client: 0 }, 2), &["per-client"]);
-    assert_says(&refused(&Scheme::Shards { per_client: 11 }, 2), &["11", "20"]);
-    assert_says(&refused(&Scheme::Shards { per_client: u32::MAX }, 2), &["4294967295"]);
-    let error = partition(&Scheme::Iid, &[0, 3], 3, 1, 0).unwrap_err();
+    assert_says(&refused(&shards(11), 2), &["11", "20"]);
+    assert_says(&refused(&shards(u32::MAX), 2), &["4294967295"]);
+    let error = partition(&iid(), &[0, 3], 3, 1, 0).unwrap_err();
     assert_says(&error, &["row 1", "label 3", "0 to 2"]);
 }
 
 #[test]
 fn schemes_are_read() {
     let read = |text: &str| text.parse::<Scheme>().unwrap();
-    assert_eq!(read("iid"), Scheme::Iid);
-    assert_eq!(read("dirichlet:0.3"), Scheme::Dirichlet { alpha: 0.3, min_size: 10, balance: false });
+    assert_eq!(read("iid"), iid());
+    assert_eq!(read("dirichlet:0.3"), full_dirichlet(0.3, 10, false));
     assert_eq!(read("dirichlet:alpha=0.3"), read("dirichlet:0.3"));
-    let all = Scheme::Dirichlet { alpha: 2.0, min_size: 3, balance: true };
+    let all = full_dirichlet(2.0, 3, true);
     assert_eq!(read("dirichlet:balance=true,alpha=2,min-size=3"), all);
-    assert_eq!(read("shards:2"), Scheme::Shards { per_client: 2 });
+    assert_eq!(read("shards:2"), shards(2));
     assert_eq!(read("shards:per-client=2").to_string(), "shards:per-client=2");
     assert_eq!(read("dirichlet:0.3").to_string(), "dirichlet:alpha=0.3");
 }
@@ -205,20 +212,24 @@ fn a_text_that_is_no_scheme_is_refused_with_the_known_ones() {
         ("dirichlet:alpha=1,alpha=2", &["alpha", "twice"]),
         ("dirichlet:0.3,min-size=1", &["0.3", "key=value"]),
         ("dirichlet:-1", &["-1", "above 0"]),
+        ("dirichlet:0", &["alpha=0", "above 0"]),
+        ("dirichlet:nan", &["alpha=NaN", "above 0"]),
+        ("dirichlet:inf", &["alpha=inf", "above 0"]),
         ("dirichlet:alpha=1,balance=yes", &["balance=yes", "true or false"]),
         ("dirichlet:alpha=1,min-size=0", &["min-size"]),
         ("shards", &["shards:per-client=…"]),
         ("shards:0", &["per-client"]),
         ("shards:-2", &["per-client=-2", "whole number"]),
+        ("shards:1.5", &["per-client=1.5", "whole number"]),
     ];
     for (text, words) in refused {
-        assert_says(&text.parse::<Scheme>().unwrap_err(), words);
+        assert_says(&text.parse::<Scheme>().map_err(DataError::Scheme).unwrap_err(), words);
     }
 }
 
 #[test]
 fn a_scheme_is_a_string_in_json() {
-    let json = serde_json::to_string(&Scheme::Shards { per_client: 2 }).unwrap();
+    let json = serde_json::to_string(&shards(2)).unwrap();
     assert_eq!(json, r#""shards:per-client=2""#);
-    assert_eq!(serde_json::from_str::<Scheme>(&json).unwrap(), Scheme::Shards { per_client: 2 });
+    assert_eq!(serde_json::from_str::<Scheme>(&json).unwrap(), shards(2));
 }

@@ -1,7 +1,10 @@
 //! The limits of each client process on this machine.
 
 use fedpipe_protocol::{Isolation, Level};
-use fedpipe_record::{experiment::Experiment, memory_limit::MemoryLimit};
+use fedpipe_record::{
+    experiment::{ExecutionSection, Experiment},
+    memory_limit::MemoryLimit,
+};
 use nix::unistd::{SysconfVar, sysconf};
 
 use crate::{experiment::processes::process_count, process::container};
@@ -38,7 +41,8 @@ fn memory() -> Option<u64> {
 
 /// Returns the isolation of each client process of the run.
 pub(crate) fn isolation_of_each(experiment: &Experiment) -> Isolation {
-    isolation(experiment.isolation, experiment.memory_limit, experiment.cpu_limit, process_count(experiment))
+    let ExecutionSection { isolation: level, memory_limit, cpu_limit, .. } = experiment.execution;
+    isolation(level, memory_limit, cpu_limit, process_count(experiment))
 }
 
 #[cfg(test)]

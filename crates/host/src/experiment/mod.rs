@@ -58,7 +58,7 @@ pub(crate) fn client_program(experiment: &Experiment) -> Result<Option<Foreign>>
 
 /// Returns the program of `--strategy-program`, if there is one.
 pub(crate) fn strategy_program(experiment: &Experiment) -> Result<Option<Foreign>> {
-    let command = experiment.strategy_program.as_deref();
+    let command = experiment.strategy.program.as_deref();
     command.map(|command| Foreign::parse("--strategy-program", command)).transpose()
 }
 
@@ -91,7 +91,8 @@ mod tests {
         let refused = |experiment: Experiment| check(&experiment).unwrap_err().to_string();
         let command = Some("python3 'x".to_owned());
         assert!(refused(Experiment { client: command.clone(), ..Experiment::default() }).starts_with("--client "));
-        let strategy_program = Experiment { strategy_program: command, ..Experiment::default() };
+        let mut strategy_program = Experiment::default();
+        strategy_program.strategy.program = command;
         assert!(refused(strategy_program).starts_with("--strategy-program "));
     }
 }

@@ -13,8 +13,9 @@ pub fn process_count(experiment: &Experiment) -> u32 {
         1 => 1,
         jobs => jobs.saturating_mul(processes_a_job(experiment)),
     };
-    let usual = if experiment.clients <= MAX_PROCESSES { experiment.clients } else { pooled };
-    experiment.processes.unwrap_or(usual).min(experiment.clients)
+    let clients = experiment.clients.count;
+    let usual = if clients <= MAX_PROCESSES { clients } else { pooled };
+    experiment.execution.processes.unwrap_or(usual).min(clients)
 }
 
 /// Returns the number of processes over which the work of one core is spread.
@@ -28,7 +29,7 @@ pub(crate) fn processes_a_job(experiment: &Experiment) -> u32 {
 /// Returns the number of clients that train at the same time.
 pub(crate) fn job_count(experiment: &Experiment) -> u32 {
     let cores = || available_parallelism().map_or(1, |n| n.get() as u32);
-    experiment.jobs.unwrap_or_else(cores)
+    experiment.execution.jobs.unwrap_or_else(cores)
 }
 
 #[cfg(test)]
@@ -37,12 +38,17 @@ mod tests {
 
     #[test]
     fn clients_share_processes_above_64_clients() {
-        let many = Experiment { clients: 65, jobs: Some(3), ..Experiment::default() };
-        assert_eq!(process_count(&many), 6);
-        assert_eq!(process_count(&Experiment { jobs: Some(1), ..many.clone() }), 1);
-        assert_eq!(process_count(&Experiment { jobs: Some(u32::MAX), ..many.clone() }), 65);
-        assert_eq!(process_count(&Experiment { client: Some("true".into()), ..many.clone() }), 3);
-        assert_eq!(process_count(&Experiment { clients: 64, ..many.clone() }), 64);
-        assert_eq!(process_count(&Experiment { processes: Some(100), ..many }), 65);
+        let count = |change: fn(&mut Experiment)| {
+            let mut many = Experiment::default();
+            (many.clients.count, many.execution.jobs) = (65, Some(3));
+            change(&mut many);
+            process_count(&many)
+        };
+        assert_eq!(count(|_| ()), 6);
+        assert_eq!(count(|of| of.execution.jobs = Some(1)), 1);
+        assert_eq!(count(|of| of.execution.jobs = Some(u32::MAX)), 65);
+        assert_eq!(count(|of| of.client = Some("true".into())), 3);
+        assert_eq!(count(|of| of.clients.count = 64), 64);
+        assert_eq!(count(|of| of.execution.processes = Some(100)), 65);
     }
 }

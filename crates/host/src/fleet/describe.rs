@@ -71,8 +71,16 @@ fn ask(
         ..Environment::new(Arc::new(command), logs.path().to_owned(), timeout)
     };
     let (options, isolation) = (BTreeMap::new(), isolation.clone());
-    let setup =
-        Setup { dylib, dylib_sha256: None, test_sha256: None, options, seed: 0, isolation, purpose: Purpose::Describe };
+    let setup = Setup {
+        dylib,
+        dylib_sha256: None,
+        test_sha256: None,
+        options,
+        seed: 0,
+        init_seed: None,
+        isolation,
+        purpose: Purpose::Describe,
+    };
     let mut fleet = Fleet::start(environment, &Arc::<StopSign>::default(), vec![setup], 1, OnFailure::Abort)?;
     fleet.ready()?;
     fleet.model().cloned().ok_or_else(|| anyhow::anyhow!("a client is ready, but has not said what it is").into())

@@ -45,6 +45,7 @@ fn setup(client: u32) -> Setup {
         test_sha256: None,
         options: Default::default(),
         seed: 0,
+        init_seed: None,
         isolation: Isolation { level: Level::Off, memory_limit: None, cpu_seconds: None },
         purpose: Purpose::Serve {
             task: Task { shape: vec![1], classes: 2 },

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use fedpipe_data::{Dealt, Partition, Scheme};
+use fedpipe_data::{Dealt, Partition};
 use fedpipe_protocol::{InForce, Layout, Level, Parts, Ready, Reply, Request, Setup, Spare, WEIGHTS, feature};
 use fedpipe_record::{cause::Cause, experiment::Experiment};
 
@@ -66,17 +66,18 @@ impl Clients {
         let spare = Arc::new(Spare::default());
         let environment = environment(context, Arc::clone(&spare))?;
         let at_once = job_count(experiment) as usize;
-        let mut fleet = Fleet::start(environment, &control.stop, setups, at_once, experiment.on_failure)?;
+        let mut fleet = Fleet::start(environment, &control.stop, setups, at_once, experiment.clients.on_failure)?;
         if !launch.command.elsewhere {
             // Once for all, while the clients start: each client would read the whole of it for a share.
             Partition::open(&dealt.test.path)?.check_sha256(&dealt.test.sha256, &dealt.test.path)?;
         }
-        if launch.command.elsewhere && experiment.isolation == Level::Require {
+        if launch.command.elsewhere && experiment.execution.isolation == Level::Require {
             fleet.all_ready()?;
         }
-        let sizes = match experiment.partition {
-            Scheme::Own => fleet.sizes()?,
-            _ => dealt.partitions.iter().map(|partition| partition.examples).collect(),
+        let sizes = if experiment.data.partition.is_own() {
+            fleet.sizes()?
+        } else {
+            dealt.partitions.iter().map(|partition| partition.examples).collect()
         };
         Ok(Self {
             fleet,
@@ -96,7 +97,7 @@ impl Clients {
         let RunContext { experiment, launch, directory, control } = *context;
         let Some(foreign) = strategy_program(experiment)? else { return Ok(()) };
         let closed = Closed::of_run(launch, experiment, directory.path());
-        let launched = foreign.launched(&launch.launcher, &closed, experiment.isolation)?;
+        let launched = foreign.launched(&launch.launcher, &closed, experiment.execution.isolation)?;
         let program = StrategyProgram::start(launched, experiment, self.layout()?, directory, &control.stop)?;
         self.program = Some(program);
         Ok(())
@@ -190,12 +191,12 @@ fn environment(context: &RunContext<'_>, spare: Arc<Spare>) -> Result<Environmen
     let (command, launched) = match client_program(experiment)? {
         Some(foreign) => {
             let closed = Closed::of_run(launch, experiment, directory.path());
-            let (command, launched) = foreign.launched(&launch.command, &closed, experiment.isolation)?;
+            let (command, launched) = foreign.launched(&launch.command, &closed, experiment.execution.isolation)?;
             (command, Some(launched))
         }
         None => (launch.command.clone(), None),
     };
-    let timeout = Duration::from_secs_f64(experiment.client_timeout);
+    let timeout = Duration::from_secs_f64(experiment.execution.client_timeout);
     Ok(Environment {
         launched,
         pipe_size: pipe_size(process_count(experiment)),

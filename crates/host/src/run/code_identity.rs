@@ -43,8 +43,8 @@ mod tests {
             let (directory, _) = RunDir::create(experiment, dylib.map(str::as_ref), Some(&out), false).unwrap();
             code_identity(experiment, &directory).unwrap()
         };
-        let strategy_program = Some(format!("sh {strategy}"));
-        let of_dylib = Experiment { model: "m".into(), strategy_program, ..Experiment::default() };
+        let mut of_dylib = Experiment { model: "m".into(), ..Experiment::default() };
+        of_dylib.strategy.program = Some(format!("sh {strategy}"));
         let found = identity(&of_dylib, Some(&dylib), "a");
         assert_eq!((found.dylib_sha256, found.client_sha256.len()), (Some(bytes_sha256(b"m.so")), 0));
         assert_eq!(found.strategy_sha256, [(strategy, bytes_sha256(b"strategy.sh"))].into());

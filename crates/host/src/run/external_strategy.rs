@@ -89,17 +89,20 @@ impl StrategyProgram {
         directory: &RunDir,
         stop: &Arc<StopSign>,
     ) -> Result<Self> {
-        let setup =
-            StrategySetup { seed: experiment.seed, clients: experiment.clients, layout: layout.tensors().to_vec() };
+        let setup = StrategySetup {
+            seed: experiment.seed.0,
+            clients: experiment.clients.count,
+            layout: layout.tensors().to_vec(),
+        };
         // The limits are the clients': a strategy holds the updates of all of them.
-        let isolation = Isolation { level: experiment.isolation, memory_limit: None, cpu_seconds: None };
+        let isolation = Isolation { level: experiment.execution.isolation, memory_limit: None, cpu_seconds: None };
         let plan = Plan {
             command: Box::new(command),
             launched,
             setup,
             isolation,
-            timeout: Duration::from_secs_f64(experiment.client_timeout),
-            policy: experiment.on_failure,
+            timeout: Duration::from_secs_f64(experiment.execution.client_timeout),
+            policy: experiment.clients.on_failure,
             log: directory.logs().join("strategy.log"),
             stop: Arc::clone(stop),
         };

@@ -62,7 +62,7 @@ fn rounds(run: &mut ActiveRun<'_>, saver: &mut Saver) -> Result<Stop> {
         let result = run.round(round)?;
         run.commit(round, result, started)?;
         let is_last = run.has_converged() || round == experiment.last_round();
-        if is_last || round.is_multiple_of(experiment.checkpoint_every) {
+        if is_last || round.is_multiple_of(experiment.execution.checkpoint_every) {
             run.save(saver)?;
         }
         if run.has_converged() {

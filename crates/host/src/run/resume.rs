@@ -11,9 +11,10 @@ use fedpipe_protocol::Layout;
 use fedpipe_record::{
     checkpoint::{Checkpoint, Refused},
     digest::bytes_sha256,
-    experiment::Experiment,
+    experiment::{EXECUTION, Experiment},
     history::{DealtLine, DylibLine, History},
     identity::CodeIdentity,
+    key::Key,
     line::{Cpu, DataIdentity, Line},
     names,
 };
@@ -235,7 +236,7 @@ impl Point {
             directory.drop_results()?;
         }
         let position = self.checkpoint.as_ref().map_or(self.history.started(), |checkpoint| &checkpoint.meta.ledger);
-        let forced = under_way_as(experiment, self.history.experiment())?;
+        let forced = under_way_as(experiment, self.history.experiment());
         let ledger = Ledger::cut(directory.path(), position, self.line(&forced));
         let ledger = ledger.map_err(|error| Error::of_record(&error))?;
         // After the ledger, which decides: a resume takes a text from before for the one that the ledger has now.
@@ -297,18 +298,10 @@ pub fn under_way(directory: &Path, written: &Experiment) -> Option<Experiment> {
     is_from_before.then(|| history.experiment().clone())
 }
 
-/// Returns the `given` experiment with the keys without influence of the `recorded` one: those that a resume gives are
-/// for its session alone.
-fn under_way_as(given: &Experiment, recorded: &Experiment) -> Result<Experiment> {
-    let table = |experiment: &Experiment| toml::Table::try_from(experiment).map_err(anyhow::Error::from);
-    let (mut given, mut recorded) = (table(given)?, table(recorded)?);
-    for key in WITHOUT_INFLUENCE {
-        match recorded.remove(key) {
-            Some(value) => given.insert(key.into(), value),
-            None => given.remove(key),
-        };
-    }
-    Ok(Experiment::deserialize_from(given)?)
+/// Returns the `given` experiment with the section `execution` of the `recorded` one: that of a resume is for its
+/// session alone.
+fn under_way_as(given: &Experiment, recorded: &Experiment) -> Experiment {
+    Experiment { execution: recorded.execution.clone(), ..given.clone() }
 }
 
 /// Returns the same experiment without the rounds that it has beyond those of the `recorded` one: a run may go on for
@@ -330,31 +323,18 @@ fn all_differences(recorded: &History, given: &Experiment, program: &CodeIdentit
     Ok(all)
 }
 
-/// Returns the differences of two experiments, a sentence each. A key without influence on the result is no difference.
+/// Returns the differences of two experiments, a sentence each. The section `execution` has no influence on the result.
 fn differences(recorded: &Experiment, given: &Experiment) -> Result<Vec<String>> {
     // Through the text, in which an f32 has its shortest form.
-    let table = |experiment: &Experiment| -> anyhow::Result<toml::Table> { Ok(toml::to_string(experiment)?.parse()?) };
+    let table = |experiment: &Experiment| -> anyhow::Result<toml::Table> { Ok(experiment.to_toml()?.parse()?) };
     let (recorded, given) = (table(recorded)?, table(given)?);
-    let mut keys: Vec<&String> = recorded.keys().chain(given.keys()).collect();
-    keys.sort();
-    keys.dedup();
-    keys.retain(|key| !WITHOUT_INFLUENCE.contains(&key.as_str()) && recorded.get(*key) != given.get(*key));
-    let shown = |table: &toml::Table, key: &str| table.get(key).map_or("not set".into(), ToString::to_string);
-    Ok(keys.into_iter().map(|key| format!("{key} is {}, was {}", shown(&given, key), shown(&recorded, key))).collect())
+    let mut keys = Experiment::keys();
+    keys.retain(|key| key.section != EXECUTION && key.find(&recorded) != key.find(&given));
+    let shown = |value: Option<&toml::Value>| value.map_or("not set".into(), ToString::to_string);
+    let sentence =
+        |key: &Key| format!("{} is {}, was {}", key.path(), shown(key.find(&given)), shown(key.find(&recorded)));
+    Ok(keys.iter().map(sentence).collect())
 }
-
-/// Keys that may change from one session of a run to the next.
-const WITHOUT_INFLUENCE: [&str; 9] = [
-    "processes",
-    "jobs",
-    "client-timeout",
-    "checkpoint-every",
-    "on-failure",
-    "min-clients",
-    "isolation",
-    "memory-limit",
-    "cpu-limit",
-];
 
 #[cfg(test)]
 mod tests;

@@ -72,7 +72,7 @@ impl ActiveRun<'_> {
         let (weights, server) = self.aggregate(round, &updates)?;
         let weights = Arc::new(weights);
         let score = self.evaluate(round, &weights)?;
-        let (sampled, of) = (sampled.len() as u32, self.context.experiment.clients);
+        let (sampled, of) = (sampled.len() as u32, self.context.experiment.clients.count);
         Ok(RoundResult { updates, sampled, of, training_loss, start_loss, weights, server, score })
     }
 
@@ -91,9 +91,9 @@ impl ActiveRun<'_> {
             return program.apply(round, state.server(), state.weights(), updates, &mut tell);
         }
         let updates: Vec<_> = updates.iter().map(|update| (&update.header, update.accepted())).collect();
-        let (received, all, layout) = (state.weights(), context.experiment.clients, clients.layout()?);
+        let (received, all, layout) = (state.weights(), context.experiment.clients.count, clients.layout()?);
         let settled = strategy::Round { received, updates: &updates, clients: all, layout };
-        let strategy = &context.experiment.strategy;
+        let strategy = &context.experiment.strategy.rules;
         let applied = if adds_on_arrival {
             let settled = strategy::Round { updates: &[], ..settled };
             strategy.apply_aggregate(&settled, &clients.mean.mean(), state.server(), &AllCores)
@@ -139,7 +139,7 @@ impl ActiveRun<'_> {
     /// Returns a phrase that names the strategy, if the strategy may be the cause of a model's error. The advice in
     /// that error is only about training, and the weights may have been wrong before.
     pub(super) fn origin(&self, cause: &Cause) -> String {
-        let strategy = &self.context.experiment.strategy;
+        let strategy = &self.context.experiment.strategy.rules;
         match (strategy.is_plain(), cause) {
             (true, _) => String::new(),
             (_, Cause::Reported { failure: FailureKind::Model, .. }) => {

@@ -6,7 +6,7 @@ use fedpipe_data::{Cache, Dealt, Source, deal_test_set};
 use fedpipe_protocol::{Reply, Request, Train};
 use fedpipe_record::{
     checkpoint::Checkpoint,
-    experiment::{Experiment, OnFailure},
+    experiment::{ClientsSection, Experiment, OnFailure},
     history::History,
     names,
 };
@@ -41,8 +41,8 @@ pub(super) struct Stage {
 
 /// Returns an experiment with four clients that are a program, of which each loss costs an update.
 pub(super) fn experiment() -> Experiment {
-    let client = Some("true".into());
-    Experiment { client, clients: 4, on_failure: OnFailure::Drop, ..Experiment::default() }
+    let clients = ClientsSection { count: 4, on_failure: OnFailure::Drop, ..ClientsSection::default() };
+    Experiment { client: Some("true".into()), clients, ..Experiment::default() }
 }
 
 /// Returns the script of a client that exits with code 3 in place of each training that `fails` names.
@@ -174,8 +174,8 @@ fn clients(context: &RunContext<'_>, dealt: &Dealt, scripted: Scripted) -> Clien
     let spare = Arc::clone(&environment.spare);
     let count = setups.len();
     Clients {
-        fleet: Fleet::start(environment, &control.stop, setups, count, experiment.on_failure).unwrap(),
-        sizes: vec![1; experiment.clients as usize],
+        fleet: Fleet::start(environment, &control.stop, setups, count, experiment.clients.on_failure).unwrap(),
+        sizes: vec![1; experiment.clients.count as usize],
         test_examples: 1,
         dylib,
         dylib_before: None,

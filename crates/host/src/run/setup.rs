@@ -26,11 +26,12 @@ pub(super) fn setups(context: &RunContext<'_>, dylib: Option<&Dylib>, dealt: &De
         dylib_sha256: dylib_sha256.clone(),
         test_sha256: test_sha256.clone(),
         options: experiment.model_options.clone(),
-        seed: experiment.seed,
+        seed: experiment.seed.0,
+        init_seed: experiment.init_seed.map(|seed| seed.0),
         isolation: isolation_of_each(experiment),
         purpose: Purpose::Serve {
             task: Task { shape: dealt.dataset.shape.clone(), classes: dealt.dataset.classes as usize },
-            partitions: held_by(process, processes, experiment.clients, dealt),
+            partitions: held_by(process, processes, experiment.clients.count, dealt),
             test: dealt.test.path.clone(),
         },
     };
@@ -73,7 +74,7 @@ fn check_sendable(setup: &Setup, experiment: &Experiment, most: u32) -> Result<(
     let purpose = Purpose::Serve { task: task.clone(), partitions: Vec::new(), test: test.clone() };
     let rest = length(&Setup { purpose, ..setup.clone() })?;
     let fit = most.saturating_sub(rest) * partitions.len() / (whole - rest).max(1);
-    let processes = experiment.clients.div_ceil((fit as u32).max(1));
+    let processes = experiment.clients.count.div_ceil((fit as u32).max(1));
     Err(Error::Usage(format!(
         "one client process would serve {}, and a message has room for {fit}; give --processes {processes} or more",
         counted(partitions.len(), "client")
@@ -109,6 +110,7 @@ mod tests {
             test_sha256: None,
             options: Default::default(),
             seed: 0,
+            init_seed: None,
             isolation: Isolation { level: Level::Auto, memory_limit: None, cpu_seconds: None },
             purpose: Purpose::Serve {
                 task: Task { shape: vec![28, 28], classes: 10 },
@@ -119,7 +121,8 @@ mod tests {
     }
 
     fn refusal(clients: u32, dylib: &OsStr) -> Option<String> {
-        let experiment = Experiment { clients, ..Experiment::default() };
+        let mut experiment = Experiment::default();
+        experiment.clients.count = clients;
         check_sendable(&setup(clients, dylib), &experiment, 1 << 20).err().map(|error| error.to_string())
     }
 
@@ -138,7 +141,8 @@ mod tests {
     #[test]
     fn one_process_may_serve_sixty_thousand_clients() {
         let (clients, dylib) = (60_000, OsStr::new("/run/model.so"));
-        let experiment = Experiment { clients, ..Experiment::default() };
+        let mut experiment = Experiment::default();
+        experiment.clients.count = clients;
         check_sendable(&setup(clients, dylib), &experiment, MAX_HEADER).unwrap();
     }
 

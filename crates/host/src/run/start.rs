@@ -1,6 +1,6 @@
 //! The start of a run, or of the rest of one: deals the data, starts the clients and finds the first weights.
 
-use fedpipe_data::{DatasetInfo, Deal, Dealt, Scheme, counted, deal_test_set};
+use fedpipe_data::{DatasetInfo, Dealt, counted, deal_test_set};
 use fedpipe_record::{
     digest::{bytes_sha256, weights_sha256},
     experiment::Experiment,
@@ -27,10 +27,11 @@ pub(super) fn check(experiment: &Experiment, launch: &Launch) -> Result<()> {
     check_process_count(process_count(experiment), most_descriptors())?;
     let refuse =
         |why| Err(Error::Usage(format!("--partition own is for clients elsewhere, each with its own data; {why}")));
-    match experiment.partition {
-        Scheme::Own if !launch.command.elsewhere => refuse("use --over, or another --partition here"),
-        Scheme::Own if process_count(experiment) < experiment.clients => refuse("leave out --processes"),
-        _ => Ok(()),
+    match () {
+        () if !experiment.data.partition.is_own() => Ok(()),
+        () if !launch.command.elsewhere => refuse("use --over, or another --partition here"),
+        () if process_count(experiment) < experiment.clients.count => refuse("leave out --processes"),
+        () => Ok(()),
     }
 }
 
@@ -87,7 +88,7 @@ fn begin<'a>(
     let digests = dealt.digests();
     directory.list_partitions(&digests)?;
     let partitions_sha256 = &bytes_sha256(digests.as_bytes());
-    let is_own = experiment.partition == Scheme::Own;
+    let is_own = experiment.data.partition.is_own();
     if !is_own {
         let sizes: Vec<u64> = dealt.partitions.iter().map(|partition| partition.examples).collect();
         describe(&mut journal, &Event::Dealt { dataset: &dealt.dataset, sizes: &sizes, partitions_sha256 })?;
@@ -129,8 +130,7 @@ type Show<'s> = dyn FnMut(&Event<'_>) -> Result<()> + 's;
 
 /// Deals one partition file to each client, unless each client has its own data.
 fn deal(context: &RunContext<'_>, show: &mut Show<'_>) -> Result<Dealt> {
-    let Experiment { data, partition, clients, seed, .. } = context.experiment;
-    let deal = Deal { source: data.clone(), scheme: partition.clone(), clients: *clients, seed: *seed };
+    let deal = context.experiment.deal();
     let cache = &context.launch.cache;
     let mut shown = Ok(());
     let mut tell = |step| {
@@ -138,9 +138,10 @@ fn deal(context: &RunContext<'_>, show: &mut Show<'_>) -> Result<Dealt> {
             shown = show(&Event::Data(&step));
         }
     };
-    let dealt = match deal.scheme {
-        Scheme::Own => deal_test_set(&deal.source, cache, &mut tell)?,
-        _ => fedpipe_data::deal(&deal, cache, &mut tell)?,
+    let dealt = if deal.scheme.is_own() {
+        deal_test_set(&deal.source, cache, &mut tell)?
+    } else {
+        fedpipe_data::deal(&deal, cache, &mut tell)?
     };
     shown?;
     Ok(dealt)

@@ -9,6 +9,13 @@ use crate::{
     run::scripted_run::{Stage, experiment, failing},
 };
 
+/// Returns an experiment with so many rounds from one checkpoint to the next.
+fn saving(checkpoint_every: u64, rounds: u64) -> Experiment {
+    let mut saving = Experiment { rounds, ..experiment() };
+    saving.execution.checkpoint_every = checkpoint_every;
+    saving
+}
+
 /// Does the rounds of a run and waits for its checkpoints.
 fn do_rounds(mut run: ActiveRun<'_>) -> Result<Stop> {
     let mut saver = run.start_saver().unwrap();
@@ -35,7 +42,7 @@ fn a_checkpoint_is_saved_every_so_many_rounds_and_after_the_last() {
     for (checkpoint_every, last, expected) in
         [(1, 4, &[4, 3][..]), (2, 5, &[5, 4]), (3, 7, &[7, 6]), (3, 6, &[6, 3]), (9, 4, &[4])]
     {
-        let stage = Stage::new(Experiment { checkpoint_every, rounds: last, ..experiment() });
+        let stage = Stage::new(saving(checkpoint_every, last));
         assert_eq!(stage.begin(ScriptedClient::serve, do_rounds).unwrap(), Stop::Rounds);
         assert_eq!(stage.checkpoints(), expected, "{last} rounds, every {checkpoint_every}");
         assert_eq!(stage.history().rounds.len() as u64, last);
@@ -44,7 +51,7 @@ fn a_checkpoint_is_saved_every_so_many_rounds_and_after_the_last() {
 
 #[test]
 fn a_killed_run_reverts_to_its_last_checkpoint_and_ends_with_the_same_bits() {
-    let of_six = || Experiment { checkpoint_every: 3, rounds: 6, ..experiment() };
+    let of_six = || saving(3, 6);
     let whole = Stage::new(of_six()).begin(ScriptedClient::serve, do_all).unwrap();
     let stage = Stage::new(of_six());
     // Round 6 fails, and the host is killed before it can save the state after round 5.
@@ -61,7 +68,7 @@ fn a_killed_run_reverts_to_its_last_checkpoint_and_ends_with_the_same_bits() {
 
 #[test]
 fn a_run_without_a_checkpoint_begins_again_with_the_initial_weights() {
-    let stage = Stage::new(Experiment { checkpoint_every: 3, rounds: 3, ..experiment() });
+    let stage = Stage::new(saving(3, 3));
     assert!(stage.begin(failing_in(3), do_rounds).is_err());
     assert_eq!((stage.checkpoints(), stage.history().rounds.len()), (vec![], 2));
     stage.resume(ScriptedClient::serve, |run| {
@@ -72,7 +79,7 @@ fn a_run_without_a_checkpoint_begins_again_with_the_initial_weights() {
 
 #[test]
 fn a_round_that_fails_is_followed_by_a_checkpoint_of_the_round_before() {
-    let stage = Stage::new(Experiment { checkpoint_every: 3, rounds: 6, ..experiment() });
+    let stage = Stage::new(saving(3, 6));
     let why = stage.begin(failing_in(5), do_all).unwrap_err().to_string();
     assert!(why.starts_with("round 5 failed: "), "{why}");
     assert_eq!(stage.checkpoints(), [4, 3]);
@@ -81,7 +88,7 @@ fn a_round_that_fails_is_followed_by_a_checkpoint_of_the_round_before() {
 #[test]
 fn a_run_ends_once_it_has_converged_and_saves_that_round() {
     // The loss never moves, so that the rounds 10, 11 and 12 are at rest.
-    let converging = |max_rounds| Experiment { until_converged: true, max_rounds, checkpoint_every: 4, ..experiment() };
+    let converging = |max_rounds| Experiment { until_converged: true, max_rounds, ..saving(4, 5) };
     for (max_rounds, stop, checkpoints) in
         [(20, Stop::Converged, &[12, 8]), (12, Stop::Converged, &[12, 8]), (11, Stop::MaxRounds, &[11, 8])]
     {

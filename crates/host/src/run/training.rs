@@ -8,7 +8,10 @@ use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use fedpipe_data::counted;
 use fedpipe_protocol::{LINEAR, LOCAL, Parts, Reply, Request, ScoreStart, Spare, Train, Update, WEIGHTS};
-use fedpipe_record::{cause::Cause, experiment::Experiment};
+use fedpipe_record::{
+    cause::Cause,
+    experiment::{Experiment, LocalSection},
+};
 use fedpipe_strategy::{
     local_optimiser::to_json,
     slots::Slots,
@@ -54,7 +57,7 @@ impl ActiveRun<'_> {
 
     /// Returns `true` if the updates are added to the mean as they arrive.
     pub(super) fn adds_on_arrival(&self) -> bool {
-        self.clients.program.is_none() && self.context.experiment.strategy.needs_only_mean()
+        self.clients.program.is_none() && self.context.experiment.strategy.rules.needs_only_mean()
     }
 
     fn gather(&mut self, round: u64, sampled: &[u32]) -> Result<Gathered> {
@@ -89,7 +92,7 @@ impl ActiveRun<'_> {
     fn update_check(&self) -> Result<Arc<Check>> {
         let (sizes, remedy) = (self.clients.sizes.clone(), self.clients.remedy.clone());
         let local: Vec<_> = self.clients.layout()?.local_ranges().collect();
-        let needs_accumulation = self.context.experiment.strategy.needs_accumulation();
+        let needs_accumulation = self.context.experiment.strategy.rules.needs_accumulation();
         Ok(Arc::new(move |job: &Job, reply: &Reply, parts: &mut Parts, weights: usize| {
             let expected = Expected { weights, sizes: &sizes, local: &local, needs_accumulation, remedy: &remedy };
             answers::update(job, reply, parts, &expected)
@@ -98,14 +101,14 @@ impl ActiveRun<'_> {
 
     /// Returns the request for a client without the facts that depend on the client's state.
     fn job(&self, round: u64, client: u32) -> Job {
-        let Experiment { batch_size, lr, until_converged, ref optimiser, ref strategy, .. } = *self.context.experiment;
-        let transform = Some(&strategy.transform).filter(|transform| !transform.is_none());
+        let Experiment { local, until_converged, strategy, .. } = self.context.experiment;
+        let transform = Some(&strategy.rules.transform).filter(|transform| !transform.is_none());
         let train = Train {
             client,
             round,
-            batch_size,
-            learning_rate: lr,
-            optimiser: to_json(optimiser),
+            batch_size: local.batch_size,
+            learning_rate: local.lr,
+            optimiser: to_json(&local.optimiser),
             phases: Vec::new(),
             transform: transform.map(ToString::to_string),
             score_start: until_converged.then_some(ScoreStart::Rows),
@@ -147,7 +150,7 @@ fn add(
     mean: &mut RunningMean,
     spare: &Spare,
 ) {
-    let weight = |update: &ClientUpdate| experiment.strategy.weighting.weight(&update.header);
+    let weight = |update: &ClientUpdate| experiment.strategy.rules.weighting.weight(&update.header);
     let members: Vec<_> = due.iter().flatten().map(|update| (weight(update), update.weights.as_slice())).collect();
     mean.add(&members);
     due.iter_mut().flatten().for_each(|update| spare.keep(std::mem::take(&mut update.weights)));
@@ -168,7 +171,7 @@ impl Submitter for Training<'_, '_> {
     fn prepare(&mut self, job: &mut Job) -> Result<()> {
         let Request::Train(train) = &mut job.request else { return Ok(()) };
         let state = self.recorder.state.clients.state_of(train.client)?;
-        let term = &self.experiment.strategy.term;
+        let term = &self.experiment.strategy.rules.term;
         let Prepared { phases, linear } = term.prepare(&self.given(self.recorder.state.weights(), &state));
         train.phases = phases;
         let local = state.vector(LOCAL).map(|local| (LOCAL.to_owned(), Arc::clone(local)));
@@ -198,7 +201,7 @@ impl Training<'_, '_> {
 
     /// Returns an update with the client's state after it.
     fn accept(&self, job: &Job, header: Update, weights: Vec<f32>, before: Slots) -> ClientUpdate {
-        let strategy = &self.experiment.strategy;
+        let strategy = &self.experiment.strategy.rules;
         let start = job.start(&self.local);
         let mut after = strategy.term.accept(&self.given(&start, &before), &header, &weights);
         if !self.local.is_empty() {
@@ -213,7 +216,7 @@ impl Training<'_, '_> {
 
     /// Returns the facts that the client term may use.
     fn given<'g>(&'g self, weights: &'g [f32], client: &'g Slots) -> Given<'g> {
-        let Experiment { epochs, lr, .. } = *self.experiment;
+        let LocalSection { epochs, lr, .. } = self.experiment.local;
         Given { weights, server: self.recorder.state.server(), client, epochs, learning_rate: lr }
     }
 }

@@ -57,7 +57,7 @@ class Local:
         self._do("new", [self._binary, "flower", "new", self.app, *experiment])
         with open(os.path.join(self.app, "experiment.toml"), encoding="utf-8") as file:
             lines = file.readlines()
-        self.clients = next(int(line.split("=")[1]) for line in lines if line.startswith("clients = "))
+        self.clients = next(int(line.split("=")[1]) for line in lines if line.startswith("count = "))
         self._own = 'partition = "own"\n' in lines
         self.port = self._port()
         if self.tls:

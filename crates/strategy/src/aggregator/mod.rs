@@ -53,6 +53,7 @@ static ROWS: [Row<dyn Aggregator>; 3] = [mean::ROW, normalised::ROW, median::ROW
 
 impl Tabled for dyn Aggregator {
     const WHAT: &'static str = "aggregator";
+    const LIST: &'static str = "aggregators";
 
     fn rows() -> &'static [Row<Self>] {
         &ROWS

@@ -30,6 +30,7 @@ static ROWS: [Row<dyn Sampler>; 1] = [uniform::ROW];
 
 impl Tabled for dyn Sampler {
     const WHAT: &'static str = "sampler";
+    const LIST: &'static str = "samplers";
 
     fn rows() -> &'static [Row<Self>] {
         &ROWS

@@ -27,6 +27,7 @@ static ROWS: [Row<dyn ServerOptimiser>; 3] = [sgd::ROW, momentum::ROW, adam::ROW
 
 impl Tabled for dyn ServerOptimiser {
     const WHAT: &'static str = "server optimiser";
+    const LIST: &'static str = "servers";
 
     fn rows() -> &'static [Row<Self>] {
         &ROWS

@@ -102,6 +102,7 @@ static ROWS: [Row<dyn ClientTerm>; 4] = [no_term::ROW, proximal::ROW, control_va
 
 impl Tabled for dyn ClientTerm {
     const WHAT: &'static str = "client term";
+    const LIST: &'static str = "terms";
 
     fn rows() -> &'static [Row<Self>] {
         &ROWS

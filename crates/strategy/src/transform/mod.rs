@@ -53,6 +53,7 @@ static ROWS: [Row<dyn Transform>; 2] = [no_transform::ROW, int8::ROW];
 
 impl Tabled for dyn Transform {
     const WHAT: &'static str = "transform";
+    const LIST: &'static str = "transforms";
 
     fn rows() -> &'static [Row<Self>] {
         &ROWS

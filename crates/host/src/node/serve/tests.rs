@@ -41,6 +41,7 @@ fn requested(clients: &[u32], sha256: [&str; 3]) -> Setup {
         test_sha256: test,
         options: Default::default(),
         seed: 3,
+        init_seed: None,
         isolation: Isolation { level: Level::Off, memory_limit: Some(1), cpu_seconds: None },
         purpose: Purpose::Serve {
             task: Task { shape: vec![2], classes: 2 },

@@ -75,7 +75,16 @@ fn setup() -> Request {
     let options = Default::default();
     let isolation = Isolation { level: Level::Off, memory_limit: None, cpu_seconds: None };
     let purpose = Purpose::Describe;
-    Request::Setup(Setup { dylib: None, dylib_sha256: None, test_sha256: None, options, seed: 0, isolation, purpose })
+    Request::Setup(Setup {
+        dylib: None,
+        dylib_sha256: None,
+        test_sha256: None,
+        options,
+        seed: 0,
+        init_seed: None,
+        isolation,
+        purpose,
+    })
 }
 
 fn train() -> Request {

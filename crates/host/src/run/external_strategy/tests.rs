@@ -22,7 +22,8 @@ fn start_program(
     script: impl Fn(&mut ScriptedClient) -> ExitStatus + Send + Sync + 'static,
 ) -> (Result<StrategyProgram>, TempDir) {
     let folder = tempfile::tempdir().unwrap();
-    let experiment = Experiment { client: Some("true".into()), on_failure, ..Experiment::default() };
+    let mut experiment = Experiment { client: Some("true".into()), ..Experiment::default() };
+    experiment.clients.on_failure = on_failure;
     let (directory, _) = RunDir::create(&experiment, None, Some(&folder.path().join("run")), false).unwrap();
     let launched = Launched { program: "/program".into(), words: Vec::new(), open: Vec::new(), closed: Vec::new() };
     let layout = Layout::new(ready().layout).unwrap();

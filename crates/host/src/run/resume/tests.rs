@@ -1,13 +1,27 @@
 //! Tests of the resume of a run of a program that was killed.
 
+use fedpipe_record::{
+    experiment::{ClientsSection, ExecutionSection},
+    seed::Seed,
+};
+
 use super::*;
 
 #[test]
 fn differences_are_named_with_both_values() {
-    let recorded = Experiment { clients: 4, jobs: Some(1), ..Experiment::default() };
-    let given =
-        Experiment { clients: 7, jobs: Some(2), min_clients: Some(3), cpu_limit: Some(9), ..Experiment::default() };
-    assert_eq!(differences(&recorded, &given).unwrap(), ["clients is 7, was 4"]);
+    let recorded = Experiment { seed: Seed(1), ..Experiment::default() };
+    let mut given = Experiment { seed: Seed(u64::MAX), ..Experiment::default() };
+    given.clients = ClientsSection { count: 7, min_clients: Some(3), ..given.clients };
+    given.execution = ExecutionSection { jobs: Some(2), cpu_limit: Some(9), checkpoint_every: 3, ..given.execution };
+    given.strategy = "fedprox:0.1".parse().unwrap();
+    let all = [
+        "seed is \"18446744073709551615\", was 1",
+        "clients.count is 7, was 4",
+        "clients.min-clients is 3, was not set",
+        "strategy.name is \"fedprox:mu=0.1\", was \"fedavg\"",
+        "strategy.term is \"proximal:mu=0.1\", was \"none\"",
+    ];
+    assert_eq!(differences(&recorded, &given).unwrap(), all);
     assert!(differences(&recorded, &recorded).unwrap().is_empty());
 }
 
@@ -80,21 +94,22 @@ impl Killed {
 #[test]
 fn a_forced_change_holds_although_its_session_left_no_checkpoint() {
     let killed = Killed::new();
-    let more = Experiment { rounds: 4000, epochs: 2, ..killed.experiment.clone() };
-    assert!(killed.resume(&more, false).unwrap_err().to_string().contains("epochs is 2, was 1"));
+    let mut more = Experiment { rounds: 4000, ..killed.experiment.clone() };
+    more.local.epochs = 2;
+    assert!(killed.resume(&more, false).unwrap_err().to_string().contains("local.epochs is 2, was 1"));
     for force in [true, false, false] {
-        assert_eq!(killed.resume(&more, force).unwrap(), ["epochs is 2, was 1", "rounds is 4000, was 5"]);
+        assert_eq!(killed.resume(&more, force).unwrap(), ["rounds is 4000, was 5", "local.epochs is 2, was 1"]);
         let history = History::read(&killed.path()).unwrap();
         assert_eq!((history.rounds.len(), history.experiment()), (1, &more));
         let first_rounds: Vec<u64> = history.stretches.iter().map(|stretch| stretch.first_round).collect();
         assert_eq!(first_rounds, [1, 2]);
         let text = fs::read_to_string(killed.path().join("experiment.toml")).unwrap();
-        assert_eq!(toml::from_str::<Experiment>(&text).unwrap(), more);
+        assert_eq!(Experiment::deserialize_from(text.parse().unwrap()).unwrap(), more);
     }
     // Back to the first is a change, too.
     let said = killed.resume(&killed.experiment, false).unwrap_err().to_string();
-    assert!(said.contains("epochs is 1, was 2"), "{said}");
-    assert_eq!(killed.resume(&killed.experiment, true).unwrap(), ["epochs is 1, was 2", "rounds is 5, was 4000"]);
+    assert!(said.contains("rounds is 5, was 4000"), "{said}");
+    assert_eq!(killed.resume(&killed.experiment, true).unwrap(), ["rounds is 5, was 4000", "local.epochs is 1, was 2"]);
 }
 
 #[test]

@@ -14,6 +14,12 @@ use crate::{
     run::scripted_run::{Stage, experiment, failing},
 };
 
+fn changed(change: impl FnOnce(&mut Experiment)) -> Experiment {
+    let mut changed = experiment();
+    change(&mut changed);
+    changed
+}
+
 fn header(client: u32, loss_sum: f64, examples: u64) -> Update {
     Update { loss_sum, ..Update::plain(client, 1, examples) }
 }
@@ -82,7 +88,7 @@ fn a_round_goes_on_with_the_quorum_and_fails_below_it() {
         (Some(4), 1, Err("3 of 4 clients returned an update (quorum 4): it exited with code 3")),
     ];
     for (min_clients, failed, expected) in cases {
-        let stage = Stage::new(Experiment { min_clients, ..experiment() });
+        let stage = Stage::new(changed(|of| of.clients.min_clients = min_clients));
         let script = failing(move |_, train| train.client < failed);
         let round = stage.begin(script, |mut run| run.round(1));
         match (round, expected) {
@@ -111,7 +117,7 @@ fn a_round_that_fails_leaves_the_state_and_can_be_done_again() {
 
 #[test]
 fn a_run_that_repeats_another_takes_its_participants() {
-    let mut stage = Stage::new(Experiment { fraction: 0.5, ..experiment() });
+    let mut stage = Stage::new(changed(|of| of.clients.fraction = 0.5));
     stage.launch.replay = [(2, vec![3])].into();
     stage.begin(ScriptedClient::serve, |mut run| {
         let first = run.round(1).unwrap();

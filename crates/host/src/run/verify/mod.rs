@@ -7,7 +7,7 @@ mod record;
 
 use std::path::{Path, PathBuf};
 
-use fedpipe_data::{Scheme, counted};
+use fedpipe_data::counted;
 use fedpipe_protocol::Level;
 use fedpipe_record::{
     experiment::Experiment,
@@ -103,7 +103,7 @@ pub fn verify(request: &VerifyRequest<'_>, control: &Control, observer: &mut dyn
 /// Refuses a run that cannot be repeated here.
 fn check(directory: &Path, history: &History) -> Result<()> {
     let refuse = |why: String| Err(Error::Usage(format!("the run cannot be verified, since {why}")));
-    if history.stretches.iter().any(|stretch| stretch.experiment.partition == Scheme::Own) {
+    if history.stretches.iter().any(|stretch| stretch.experiment.data.partition.is_own()) {
         return refuse("its training examples were the clients' own (--partition own) and are not here".into());
     }
     if history.rounds.is_empty() {
@@ -175,12 +175,9 @@ impl Repeat<'_> {
         for (index, stretch) in history.stretches.iter().enumerate() {
             let next = history.stretches.get(index + 1);
             let last_round = next.map_or(history.rounds.len() as u64, |next| next.first_round - 1);
-            let experiment = Experiment {
-                rounds: last_round,
-                until_converged: false,
-                isolation: place.request.isolation.unwrap_or(stretch.experiment.isolation),
-                ..stretch.experiment.clone()
-            };
+            let mut experiment =
+                Experiment { rounds: last_round, until_converged: false, ..stretch.experiment.clone() };
+            experiment.execution.isolation = place.request.isolation.unwrap_or(experiment.execution.isolation);
             if last_round < stretch.first_round {
                 // Nothing was done under it.
                 continue;

@@ -89,7 +89,7 @@ fn participants(experiment: &Experiment, round: &Round) -> Option<String> {
         ));
     }
     // All took part where none is named.
-    let all = if participants.is_empty() { experiment.clients as usize } else { participants.len() };
+    let all = if participants.is_empty() { experiment.clients.count as usize } else { participants.len() };
     if *clients as usize != all || clients.checked_add(*failed) != Some(sampled.len() as u32) {
         return Some(format!(
             "round {number}: the ledger says {} and {failed} that failed, of {} sampled and {all} that took part",
@@ -223,7 +223,8 @@ mod tests {
 
     #[test]
     fn participants_are_compared_with_the_sample() {
-        let experiment = Experiment { clients: 4, ..Experiment::default() };
+        let experiment = Experiment::default();
+        assert_eq!(experiment.clients.count, 4);
         for (round, expected) in [
             (round(4, 0, &[]), None),
             (round(3, 1, &[0, 1, 3]), None),

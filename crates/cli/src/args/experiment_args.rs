@@ -1,0 +1,120 @@
+//! The flags that are keys of an experiment. Each is made from its key, so that a new key needs no line here.
+
+use clap::{
+    Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches,
+    builder::{PossibleValuesParser, StringValueParser, TypedValueParser, ValueParser},
+};
+use fedpipe_record::{
+    experiment::Experiment,
+    key::{Arity, Key},
+};
+use toml::{Table, Value};
+
+/// The flags that were given, with their values.
+#[derive(Debug)]
+pub(crate) struct ExperimentArgs {
+    given: Vec<(Key, Vec<Value>)>,
+}
+
+impl ExperimentArgs {
+    /// Returns `true` if the flag with this name was given.
+    pub(crate) fn has(&self, id: &str) -> bool {
+        self.given.iter().any(|(key, _)| key.id() == id)
+    }
+
+    /// Returns the keys whose flags were given.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.given.iter().map(|(key, _)| key)
+    }
+
+    /// Lays the values over the table of an experiment.
+    pub(crate) fn overlay(&self, table: &mut Table) {
+        for (key, values) in &self.given {
+            for value in values {
+                insert(key, value.clone(), table);
+            }
+        }
+    }
+}
+
+/// Sets a key in the table of an experiment. Entries are added to those that the table has.
+pub(crate) fn insert(key: &Key, value: Value, table: &mut Table) {
+    let section = match key.section {
+        "" => Some(table),
+        section => sub_table(section, table),
+    };
+    let Some(section) = section else { return };
+    match (key.arity, value) {
+        (Arity::Entries, Value::Table(entries)) => {
+            if let Some(known) = sub_table(&key.name, section) {
+                known.extend(entries);
+            }
+        }
+        (_, value) => drop(section.insert(key.name.clone(), value)),
+    }
+}
+
+/// Returns a table in a table; `None` if there is a value of another type, which the reader refuses.
+fn sub_table<'t>(name: &str, table: &'t mut Table) -> Option<&'t mut Table> {
+    table.entry(name).or_insert_with(|| Value::Table(Table::new())).as_table_mut()
+}
+
+impl Args for ExperimentArgs {
+    fn augment_args(command: Command) -> Command {
+        command.args(Experiment::keys().iter().map(argument))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for ExperimentArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+        let given = Experiment::keys().into_iter().filter_map(|key| values(&key, matches).map(|values| (key, values)));
+        Ok(Self { given: given.collect() })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// Returns the values of a flag; `None` if it was not given.
+fn values(key: &Key, matches: &ArgMatches) -> Option<Vec<Value>> {
+    if key.arity == Arity::Switch {
+        return matches.get_flag(key.id()).then(|| vec![Value::Boolean(true)]);
+    }
+    matches.get_many::<Value>(key.id()).map(|values| values.cloned().collect())
+}
+
+/// Returns the flag of a key.
+fn argument(key: &Key) -> Arg {
+    let default = key.default.as_ref().map_or_else(String::new, |default| format!(" [default: {default}]"));
+    let heading = if key.section.is_empty() { "Experiment".into() } else { format!("Experiment, [{}]", key.section) };
+    let mut argument = Arg::new(key.id().to_owned()).help(key.help.clone() + &default).action(match key.arity {
+        Arity::Value => ArgAction::Set,
+        Arity::Switch => ArgAction::SetTrue,
+        Arity::Entries => ArgAction::Append,
+    });
+    if let Some(excluded) = key.excluded {
+        argument = argument.conflicts_with(excluded);
+    }
+    if key.arity != Arity::Switch {
+        argument = argument.value_name(key.value_name()).value_parser(parser(key)).hide_possible_values(true);
+    }
+    match key.long() {
+        Some(long) => argument.long(long).help_heading(heading),
+        None => argument.required_unless_present_any(["client", "config", "resume"]),
+    }
+}
+
+fn parser(key: &Key) -> ValueParser {
+    let read = key.read;
+    if key.choices.is_empty() {
+        StringValueParser::new().try_map(move |text| read(&text)).into()
+    } else {
+        PossibleValuesParser::new(key.choices).try_map(move |text| read(&text)).into()
+    }
+}

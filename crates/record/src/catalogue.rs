@@ -1,0 +1,57 @@
+//! The tables of the things that an experiment can name, as catalogues.
+
+use fedpipe_data::Partitioner;
+use fedpipe_spec::table::{Entry, Tabled, entries};
+use fedpipe_strategy::{
+    aggregator::Aggregator, local_optimiser::Rule, preset::Composition, sampler::Sampler, server::ServerOptimiser,
+    term::ClientTerm, transform::Transform, weighting::Weighting,
+};
+
+/// A table.
+#[derive(Debug)]
+pub struct Catalogue {
+    /// The name of the list, such as "strategies".
+    pub name: &'static str,
+    /// The kind of thing, such as "strategy".
+    pub what: &'static str,
+    /// The flag that names a row.
+    pub flag: &'static str,
+    /// Returns the rows.
+    pub rows: fn() -> Vec<Entry>,
+}
+
+/// Every table, in the order of the help.
+pub static CATALOGUES: [Catalogue; 9] = [
+    catalogue::<Composition>("--strategy"),
+    catalogue::<dyn Sampler>("--sample"),
+    catalogue::<dyn ClientTerm>("--term"),
+    catalogue::<dyn Transform>("--transform"),
+    catalogue::<dyn Weighting>("--weighting"),
+    catalogue::<dyn Aggregator>("--aggregate"),
+    catalogue::<dyn ServerOptimiser>("--server"),
+    catalogue::<Rule>("--optimiser"),
+    catalogue::<dyn Partitioner>("--partition"),
+];
+
+const fn catalogue<T: Tabled + ?Sized>(flag: &'static str) -> Catalogue {
+    Catalogue { name: T::LIST, what: T::WHAT, flag, rows: entries::<T> }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::experiment::Experiment;
+
+    #[test]
+    fn each_flag_names_the_rows_and_the_command_that_lists_them() {
+        let keys = Experiment::keys();
+        let listing = |key: &&crate::key::Key| key.help.contains("(see `fedpipe ") && key.name != "model";
+        assert_eq!(keys.iter().filter(listing).count(), CATALOGUES.len());
+        for Catalogue { name, what, flag, rows } in &CATALOGUES {
+            let key = keys.iter().find(|key| key.long() == flag.strip_prefix("--")).unwrap();
+            let names: Vec<&str> = rows().iter().map(|row| row.name).collect();
+            let said = format!(": {} (see `fedpipe {name}`)", names.join(", "));
+            assert!(key.help.ends_with(&said), "{what}: {}", key.help);
+        }
+    }
+}
