@@ -41,10 +41,11 @@ mod tests {
 
     #[test]
     fn hashes_are_those_of_the_readme_of_strategy() {
-        let state = ServerState { m: vec![1.0], ..ServerState::default() };
+        let mut state = Slots::default();
+        state.set_vector("m", vec![1.0]);
         let hashes = [
             ("`weights_sha256` of 1, −2", weights_sha256(&[1.0, -2.0])),
-            ("`server_sha256` of m = 1", server_sha256(&state).unwrap()),
+            ("`server_sha256` of m = 1", slots_sha256(&state).unwrap()),
         ];
         for (name, hash) in hashes {
             let row = format!("| {name} | {hash} |");

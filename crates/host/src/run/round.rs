@@ -260,7 +260,9 @@ impl ActiveRun<'_> {
     /// Has the processes do `jobs`, and records each crash and each update.
     fn work(&mut self, round: u64, jobs: Vec<Job>, check: &Check<'_>) -> Result<Vec<(Job, Settled)>> {
         let Self { clients, state, journal, .. } = self;
-        let settled = clients.fleet.do_jobs(Some(round), jobs, check, &mut |incident| match incident {
+        // Round 0 scores the initial weights.
+        let begun = (round > 0).then_some(round);
+        let settled = clients.fleet.do_jobs(begun, jobs, check, &mut |incident| match incident {
             Incident::Crashed(crash) => {
                 state.count_crash();
                 journal.tell(&Event::Crashed(&crash))

@@ -7,7 +7,7 @@ use fedpipe_protocol::FailureKind;
 use super::*;
 use crate::{
     cause::Cause,
-    crash::{ClientCrash, Consequence},
+    crash::{ClientCrash, Consequence, Crash},
     finite::Finite,
     line::Cpu,
 };
@@ -18,17 +18,10 @@ fn zero() -> Finite {
 
 fn round(number: u64, participants: &[u32]) -> Line<'static> {
     Line::Round(Cow::Owned(Round {
-        round: number,
-        accuracy: zero(),
-        loss: zero(),
-        training_loss: zero(),
         clients: 4,
-        failed: 0,
         participants: participants.into(),
         weights_sha256: weights_sha256(&[number as f32]),
-        server_sha256: None,
-        weights_change: None,
-        seconds: zero(),
+        ..Round::blank(number)
     }))
 }
 
@@ -172,16 +165,14 @@ fn a_reload_that_was_reverted_leaves_the_dylib_before() {
 
 #[test]
 fn a_history_until_a_round_has_its_rounds_crashes_and_participants() {
-    let crash = ClientCrash {
-        round: Some(2),
-        client: Some(1),
-        process: 1,
+    let crash = Crash {
         cause: Cause::reported(FailureKind::Model, "no"),
         after_seconds: zero(),
         then: Consequence::Dropped,
         last_words: Vec::new(),
         log: None,
     };
+    let crash = ClientCrash { round: Some(2), client: Some(1), process: 1, crash };
     let history =
         read(&ledger([round(1, &[]), Line::ClientCrashed(Cow::Owned(crash)), round(2, &[0, 2, 3]), round(3, &[])]))
             .unwrap();
