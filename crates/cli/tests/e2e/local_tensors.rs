@@ -14,7 +14,7 @@ use crate::{
 const TARGETS: [f32; 2] = [4.0, 8.0];
 const ROUNDS: usize = 4;
 const ARGUMENTS: &str =
-    "personal --data ./rows --clients 2 --partition shards:per-client=1 --batch-size 4 --lr 0.25 --rounds 4";
+    "personal --data ./rows --clients 2 --partition shards:per-client=1 --seed 3 --batch-size 4 --lr 0.25 --rounds 4";
 
 fn place() -> Place {
     let place = Place::new();

@@ -110,11 +110,11 @@ fn a_run_over_sockets_has_the_bits_of_a_run_at_home() {
 #[test]
 fn the_state_of_clients_behind_sockets_is_that_of_clients_at_home() {
     let place = Place::new();
-    experiment(&place, "model = \"mlp\"\nclients = 3\nfraction = 0.67\nrounds = 4\nstrategy = \"scaffold\"");
+    experiment(&place, "model = \"mlp\"\nclients = 3\nrounds = 4");
     let nodes: Vec<Node> = (0..3).map(|client| Node::start(&place, client)).collect();
     carry_all(&place, &nodes, honestly);
     let [away, home] = ["--over host.sock --out away", "--out home"]
-        .map(|more| place.run(&format!("--config experiment.toml {more}")))
+        .map(|more| place.run(&format!("--config experiment.toml --strategy scaffold --fraction 0.67 {more}")))
         .map(|run| run.ledger("round").iter().map(|line| line["clients_sha256"].clone()).collect::<Vec<_>>());
     assert!(away == home && away.iter().all(Value::is_string), "{away:?} {home:?}");
 }

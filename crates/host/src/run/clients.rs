@@ -145,8 +145,8 @@ impl Clients {
         }
     }
 
-    /// Refuses local tensors of clients with data of their own, since the values are stored here. Returns a warning about
-    /// the local tensors, if the model has some.
+    /// Refuses local tensors of clients with data of their own, since the host stores the values. Returns a warning
+    /// about the local tensors, if the model has some.
     ///
     /// # Errors
     /// [`Error::Usage`] naming the tensors.
