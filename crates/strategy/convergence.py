@@ -13,7 +13,7 @@ import sys
 import tempfile
 
 ROUNDS = 80
-TOLERANCES = [0.005, 0.01, 0.02, 0.03, 0.05]
+TOLERANCES = [0.005, 0.01, 0.015, 0.02, 0.03]
 DEFAULT = 0.02
 SETTINGS = [
     "--lr 0.00001",
@@ -51,9 +51,9 @@ def rounds(fedpipe, setting, folder):
     until = ["--until-converged", "--max-rounds", str(ROUNDS), "--tolerance", str(TOLERANCES[0])]
     quiet = ["--quiet", "--checkpoint-every", "20"]
     out = str(folder / "run")
-    subprocess.run([*run, "mlp", "--clients", "10", *setting.split(), *until, *quiet, "--out", out], check=True)
+    subprocess.run([*run, "mlp", "--clients", "10", *setting.split(), *until, *quiet, "--out", out], check=True, stdout=subprocess.DEVNULL)
     onwards = ["--set", "until-converged=false", "--set", f"rounds={ROUNDS}", "--quiet"]
-    subprocess.run([*run, "--resume", out, "--force", *onwards], check=True)
+    subprocess.run([*run, "--resume", out, "--force", *onwards], check=True, stdout=subprocess.DEVNULL)
     lines = map(json.loads, (folder / "run/ledger.jsonl").read_text().splitlines())
     return [line for line in lines if line["event"] == "round"]
 
