@@ -61,7 +61,7 @@ pub struct Summary {
 pub enum Stop {
     /// The rounds are done.
     Rounds,
-    /// Neither the weights nor the training loss change any more.
+    /// The loss of the received weights falls no more.
     Converged,
     /// The run has not converged, but the rounds allowed are done.
     MaxRounds,

@@ -59,14 +59,14 @@ pub(crate) struct ExperimentArgs {
     /// Rounds [default: 5]
     #[arg(long, value_name = "N", value_parser = whole_number(), conflicts_with = "until_converged")]
     pub(crate) rounds: Option<u64>,
-    /// Run until the weights and the training loss no longer change
+    /// Run until the loss no longer falls
     #[arg(long)]
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) until_converged: bool,
     /// The last round of a run with --until-converged [default: 200]
     #[arg(long, value_name = "N", value_parser = whole_number())]
     pub(crate) max_rounds: Option<u64>,
-    /// Relative change of weights and training loss that counts as none, three rounds in a row [default: 0.025]
+    /// Part of the loss's whole fall that counts as none, three rounds in a row [default: 0.02]
     #[arg(long, value_name = "X")]
     pub(crate) tolerance: Option<f64>,
     /// Seed of everything random [default: 0]

@@ -34,6 +34,7 @@ mod shims;
 mod standard_streams;
 mod stop;
 mod strategy;
+mod strategy_rows;
 mod threads;
 mod truth;
 mod verify;
