@@ -34,9 +34,7 @@ pub(crate) fn end_reason(summary: &Summary, tolerance: f64) -> Option<String> {
         Stop::Rounds => return None,
         Stop::Converged => {
             let patience = counted(PATIENCE, "round");
-            format!(
-                "converged: in each of the last {patience} the training loss fell by less than {tolerance} of its whole fall"
-            )
+            format!("converged: the loss fell by at most {tolerance} of its whole fall in each of the last {patience}")
         }
         Stop::MaxRounds => format!("stopped at --max-rounds {last} without converging"),
         Stop::Signal(signal) => format!("stopped by signal {signal} after {rounds}"),
@@ -115,8 +113,7 @@ mod tests {
             assert_eq!(end_reason(&summary, 0.1).as_deref(), why);
             assert_eq!(result_lines(&summary, "out").join("\n"), expected);
         }
-        let converged =
-            "converged: in each of the last 3 rounds the training loss fell by less than 0.1 of its whole fall";
+        let converged = "converged: the loss fell by at most 0.1 of its whole fall in each of the last 3 rounds";
         assert_eq!(end_reason(&summary(2, 3, Stop::Converged), 0.1).unwrap(), converged);
     }
 

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use fedpipe_data::{Dealt, Partition};
-use fedpipe_protocol::{InForce, Layout, Level, Parts, Ready, Reply, Request, Setup, Spare, WEIGHTS, feature};
-use fedpipe_record::{cause::Cause, experiment::Experiment};
+use fedpipe_protocol::{InForce, Layout, Level, Parts, Place, Ready, Reply, Request, Setup, Spare, WEIGHTS, feature};
+use fedpipe_record::{cause::Cause, experiment::Experiment, names::STATE};
 
 use crate::{
     error::{Error, Result},
@@ -148,6 +148,28 @@ impl Clients {
                 model.name
             ))),
             None => Ok(()),
+        }
+    }
+
+    /// Refuses local tensors of clients with data of their own, since the host stores the values. Returns a warning
+    /// about the local tensors, if the model has some.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] naming the tensors.
+    pub(super) fn check_local_tensors(&self, experiment: &Experiment) -> Result<Option<String>> {
+        let local = self.layout()?.tensors().iter().filter(|tensor| tensor.place == Place::Local);
+        let names: Vec<&str> = local.map(|tensor| tensor.name.as_str()).collect();
+        let names = names.join(", ");
+        match (names.is_empty(), experiment.data.partition.is_own()) {
+            (true, _) => Ok(None),
+            (false, true) => Err(Error::Usage(format!(
+                "the model keeps the tensors {names} local to each client, and this host would store them, which \
+                 --partition own excludes; share all tensors, or take another --partition"
+            ))),
+            (false, false) => Ok(Some(format!(
+                "the model keeps the tensors {names} local to each client: the test set is scored with their initial \
+                 values; the state of each client, in the folder {STATE}, has its own"
+            ))),
         }
     }
 

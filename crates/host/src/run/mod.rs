@@ -53,6 +53,7 @@ use crate::{
 /// Federated learning: trains, aggregates, evaluates and records, until the rounds are done or the run has converged.
 fn rounds(run: &mut ActiveRun<'_>, saver: &mut Saver) -> Result<Stop> {
     let experiment = run.context.experiment;
+    run.score_initial_weights()?;
     if run.has_converged() {
         return Ok(Stop::Converged);
     }

@@ -67,6 +67,19 @@ fn a_killed_run_reverts_to_its_last_checkpoint_and_ends_with_the_same_bits() {
 }
 
 #[test]
+fn the_initial_weights_are_scored_once_before_the_first_round() {
+    let stage = Stage::new(Experiment { rounds: 2, ..experiment() });
+    assert!(stage.begin(failing_in(2), do_all).is_err());
+    let lines = || std::fs::read_to_string(stage.path().join("ledger.jsonl")).unwrap();
+    let place = |text: &str| lines().lines().position(|line| line.contains(text)).unwrap();
+    assert!(place("\"initial_score\"") < place("\"round\":1"));
+    let initial = stage.history().initial.unwrap();
+    let resumed = stage.resume(ScriptedClient::serve, |run| do_all(run).unwrap());
+    assert_eq!(lines().matches("\"initial_score\"").count(), 1);
+    assert_eq!((resumed.initial_loss, resumed.initial_accuracy), (Some(initial.loss), Some(initial.accuracy)));
+}
+
+#[test]
 fn a_run_without_a_checkpoint_begins_again_with_the_initial_weights() {
     let stage = Stage::new(saving(3, 3));
     assert!(stage.begin(failing_in(3), do_rounds).is_err());

@@ -35,7 +35,9 @@ impl Synchronous {
         round: u64,
         submitter: &mut dyn Submitter,
     ) -> Result<Option<(usize, SettledJob)>> {
-        while let Some(settled) = fleet.next_settled(Some(round), submitter)? {
+        // Round 0 scores the initial weights.
+        let begun = (round > 0).then_some(round);
+        while let Some(settled) = fleet.next_settled(begun, submitter)? {
             if let Ok(index) = self.jobs.binary_search(&settled.id) {
                 return Ok(Some((index, settled)));
             }

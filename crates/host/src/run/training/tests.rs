@@ -99,7 +99,9 @@ fn an_update_that_was_retried_has_its_place_in_the_sum_and_a_lost_one_has_none()
     for (on_failure, expected, clients) in
         [(OnFailure::Retry, 2.5, vec![0, 1, 2, 3]), (OnFailure::Drop, 8.0 / 3.0, vec![0, 2, 3])]
     {
-        let stage = Stage::new(Experiment { on_failure, ..experiment() });
+        let mut experiment = experiment();
+        experiment.clients.on_failure = on_failure;
+        let stage = Stage::new(experiment);
         let script = failing(|client, train| train.client == 1 && client.start == 0);
         let result = stage.begin(script, |mut run| run.round(1)).unwrap();
         assert_eq!(result.weights[..], [expected; 2]);
@@ -109,7 +111,9 @@ fn an_update_that_was_retried_has_its_place_in_the_sum_and_a_lost_one_has_none()
 
 /// Returns an experiment with one process for twelve clients.
 fn one_process(strategy: &str) -> Experiment {
-    Experiment { clients: 12, processes: Some(1), strategy: strategy.parse().unwrap(), ..experiment() }
+    let mut experiment = Experiment { strategy: strategy.parse().unwrap(), ..experiment() };
+    (experiment.clients.count, experiment.execution.processes) = (12, Some(1));
+    experiment
 }
 
 #[test]
@@ -149,7 +153,9 @@ fn buffers_are_used_again_within_a_round_unless_a_rule_needs_all_updates() {
 fn a_round_below_the_quorum_leaves_no_sum_to_the_next() {
     // Three of the first processes fail, two updates after the first.
     let script = failing(|client, train| client.start == 0 && train.client > 0);
-    Stage::new(Experiment { min_clients: Some(4), ..experiment() }).begin(script, |mut run| {
+    let mut experiment = experiment();
+    experiment.clients.min_clients = Some(4);
+    Stage::new(experiment).begin(script, |mut run| {
         let why = run.round(1).unwrap_err().to_string();
         assert!(why.contains("1 of 4 clients returned an update (quorum 4)"), "{why}");
         assert_eq!(run.round(1).unwrap().weights[..], [2.5, 2.5]);
