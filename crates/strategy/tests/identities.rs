@@ -10,7 +10,7 @@ use fedpipe_strategy::{
     math::OneCore,
     sampler::Draw,
     slots::Slots,
-    strategy::{Round, Strategy},
+    strategy::{Round, Rows, Strategy},
     term::{Accepted, Given, Prepared},
     transform::Transform,
 };
@@ -68,8 +68,8 @@ impl<'c> Federation<'c> {
 
     /// Returns a federation under a preset with another weighting.
     fn weighted(preset: &str, weighting: &str, all: &'c [Client]) -> Self {
-        let table = serde_json::json!({ "name": preset, "weighting": weighting });
-        Self::of(serde_json::from_value(table).unwrap(), all)
+        let weighting = Some(weighting.parse().unwrap());
+        Self::of(Rows { name: preset.parse().unwrap(), weighting, ..Rows::default() }.into(), all)
     }
 
     fn of(strategy: Strategy, all: &'c [Client]) -> Self {
@@ -250,8 +250,8 @@ proptest! {
 
 /// Returns the median of some weights by the preset with that aggregator.
 fn median(rows: &[Vec<f32>]) -> Vec<f32> {
-    let table = serde_json::json!({ "name": "fedavg", "aggregate": "median" });
-    let (federation, none) = (Federation::of(serde_json::from_value(table).unwrap(), &[]), Slots::default());
+    let preset = Rows { aggregate: Some("median".parse().unwrap()), ..Rows::default() };
+    let (federation, none) = (Federation::of(preset.into(), &[]), Slots::default());
     let updates: Vec<Update> = (0..rows.len() as u32).map(|client| Update::plain(client, 1, 1)).collect();
     let accepted = rows.iter().map(|weights| Accepted { weights, before: &none, after: &none });
     let updates: Vec<_> = updates.iter().zip(accepted).collect();

@@ -7,6 +7,7 @@ use std::{
 };
 
 use fedpipe_protocol::Ready;
+use fedpipe_strategy::strategy::Rows;
 
 use super::*;
 use crate::{
@@ -120,10 +121,12 @@ fn one_process(strategy: &str) -> Experiment {
 fn buffers_are_used_again_within_a_round_unless_a_rule_needs_all_updates() {
     for (strategy, most) in [("fedavg", 5), ("fedavgm:beta=0", 5), ("fedprox:0.1", 5), ("median", 12)] {
         let experiment = match strategy {
-            "median" => Experiment {
-                strategy: serde_json::from_str(r#"{"aggregate":"median"}"#).unwrap(),
-                ..one_process("fedavg")
-            },
+            "median" => {
+                let rows = Rows { aggregate: Some("median".parse().unwrap()), ..Rows::default() };
+                let mut experiment = one_process("fedavg");
+                experiment.strategy.rules = rows.into();
+                experiment
+            }
             strategy => one_process(strategy),
         };
         let features = vec![fedpipe_protocol::feature::PROXIMAL.to_owned()];
