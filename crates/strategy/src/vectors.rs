@@ -21,7 +21,7 @@ mod tests {
     use crate::{
         math::OneCore,
         slots::Slots,
-        strategy::{Round, Strategy},
+        strategy::{Round, Rows, Strategy},
         term::{Accepted, Given},
         transform::Transform,
     };
@@ -67,28 +67,27 @@ mod tests {
     }
 
     /// Returns the state after so many rounds.
-    fn after(strategy: serde_json::Value, rounds: usize) -> State {
-        let strategy: Strategy = serde_json::from_value(strategy).unwrap();
+    fn after(strategy: &Strategy, rounds: usize) -> State {
         let mut state = State { weights: vec![1.0, -0.5, 0.3], server: Slots::default(), clients: Default::default() };
-        ROUNDS[..rounds].iter().for_each(|round| apply(&strategy, &mut state, round));
+        ROUNDS[..rounds].iter().for_each(|round| apply(strategy, &mut state, round));
         state
     }
 
     #[test]
     fn each_row_of_a_strategy_has_the_values_of_the_readme_to_the_bit() {
-        let median = after(serde_json::json!({"name": "fedavg", "aggregate": "median"}), 2);
+        let median = after(&Rows::read("fedavg", &[("aggregate", "median")]), 2);
         assert_eq!(median.weights, written_weights("weights after `median`"));
-        let nova = after(serde_json::json!({"name": "fednova"}), 2);
+        let nova = after(&Rows::read("fednova", &[]), 2);
         assert_eq!(nova.weights, written_weights("weights after `fednova`"));
         for weighting in ["steps", "equal"] {
-            let mean = after(serde_json::json!({"name": "fedavg", "weighting": weighting}), 1);
+            let mean = after(&Rows::read("fedavg", &[("weighting", weighting)]), 1);
             assert_eq!(mean.weights, written_weights(&format!("mean of round 1, weighting `{weighting}`")));
         }
     }
 
     #[test]
     fn scaffold_has_the_values_of_the_readme_to_the_bit() {
-        let state = after(serde_json::json!({"name": "scaffold"}), 2);
+        let state = after(&Rows::read("scaffold", &[]), 2);
         assert_eq!(state.weights, written_weights("weights after `scaffold`"));
         assert_eq!(state.server.vector("c").unwrap()[..], written_weights("c after `scaffold`"));
         assert_eq!(state.clients[0].vector("c").unwrap()[..], written_weights("c of client 0 after `scaffold`"));
@@ -100,7 +99,7 @@ mod tests {
 
     #[test]
     fn feddyn_has_the_values_of_the_readme_to_the_bit() {
-        let state = after(serde_json::json!({"name": "feddyn:alpha=0.5"}), 2);
+        let state = after(&Rows::read("feddyn:alpha=0.5", &[]), 2);
         assert_eq!(state.weights, written_weights("weights after `feddyn:alpha=0.5`"));
         assert_eq!(state.server.vector("h").unwrap()[..], written_weights("h after `feddyn:alpha=0.5`"));
         assert_eq!(

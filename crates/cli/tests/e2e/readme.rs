@@ -150,11 +150,7 @@ const OTHERS: &[(&str, Option<&str>, &[&str])] = &[
 const EXAMPLES: [&str; 6] =
     ["counts.py", "halfway.py", "client.py", "strategy.py", "experiment.toml", "app/experiment.toml"];
 
-<<<<<<< HEAD
-/// Words for things that are not in this repository, or that no message of the protocol can carry.
-=======
 /// Words for things that are not in this repository.
->>>>>>> h-experiment
 const OUTSIDE: [&str; 4] = ["DESIGN", "STYLE.md", "shared/", "issue #"];
 
 fn check(wrong: Vec<String>) {
