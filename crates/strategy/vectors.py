@@ -4,6 +4,7 @@ Usage: python3 vectors.py
 The program needs only Python, and `../random/vectors.py` for the streams. A Python float is an f64; `f32` rounds.
 """
 
+import fractions
 import hashlib
 import importlib.util
 import math
@@ -15,12 +16,21 @@ _spec = importlib.util.spec_from_file_location("random_vectors", _path)
 streams = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(streams)
 
-# Of two rounds: the examples and the weights of each update, in client order.
+# Of two rounds: the examples and the weights of each update, in client order. Client 1 sits out round 2.
 ROUNDS = [
     [(3, [1.5, -0.25, 0.7]), (5, [0.5, -0.75, 0.1]), (2, [2.0, 0.0, -0.3])],
     [(3, [1.0, -1.0, 0.2]), (2, [0.5, 0.5, 0.4])],
 ]
 START = [1.0, -0.5, 0.3]
+# The clients of the updates, and the local steps of each client at the rate 0.1.
+CLIENTS = [[0, 1, 2], [0, 2]]
+STEPS = [2, 4, 8]
+RATE = 0.1
+ALPHA = 0.5
+# A change of five weights, encoded for client 2 in round 3 under the seed 1.
+CHANGE = [0.7, -0.31, 0.001, -0.9, 0.123]
+# The use of the random numbers of a transform.
+TRANSFORM = 6
 
 
 def f32(x):
@@ -75,6 +85,99 @@ def run(rule, **parameters):
     return weights
 
 
+def exact(value):
+    """The rational number that an f32 is."""
+    return fractions.Fraction(f32(value))
+
+
+def rounded(value):
+    return f32(float(value))
+
+
+def round_of(number):
+    """The clients of a round, with their examples and their exact weights."""
+    updates = zip(CLIENTS[number], ROUNDS[number])
+    return [(client, examples, [exact(w) for w in weights]) for client, (examples, weights) in updates]
+
+
+def weighted(weight):
+    """The mean of round 1 under a weighting of (client, examples)."""
+    members = [(weight(client, examples), weights) for client, examples, weights in round_of(0)]
+    total = sum(n for n, _ in members)
+    return [rounded(sum(n * w for n, w in zip([n for n, _ in members], column)) / total) for column in columns(members)]
+
+
+def columns(members):
+    return zip(*(weights for _, weights in members))
+
+
+def median():
+    """The weights after the two rounds."""
+    for number in range(len(ROUNDS)):
+        columns = [sorted(column) for column in zip(*(weights for _, _, weights in round_of(number)))]
+        middle = [(column[(len(column) - 1) // 2] + column[len(column) // 2]) / 2 for column in columns]
+    return [rounded(value) for value in middle]
+
+
+def fednova():
+    """Equation 6 of Wang 2020 for plain SGD, whose ‖a‖₁ is the number of steps: w ← w − τ Σ p_k (w − w_k) / K_k."""
+    w = [exact(value) for value in START]
+    for number in range(len(ROUNDS)):
+        updates = round_of(number)
+        total = sum(examples for _, examples, _ in updates)
+        share = [(fractions.Fraction(examples, total), STEPS[client], weights) for client, examples, weights in updates]
+        tau = sum(p * steps for p, steps, _ in share)
+        w = [exact(w[i] - tau * sum(p * (w[i] - weights[i]) / steps for p, steps, weights in share)) for i in range(3)]
+    return [float(value) for value in w]
+
+
+def equal_mean(updates):
+    return [exact(sum(column) / len(updates)) for column in zip(*(weights for _, _, weights in updates))]
+
+
+def scaffold():
+    """Option II of Karimireddy 2020: the weights, c, c of client 0, and its correction c − c_k for a third round."""
+    zero = [fractions.Fraction(0)] * 3
+    w, server, own = [exact(value) for value in START], zero, {0: zero, 1: zero, 2: zero}
+    for number in range(len(ROUNDS)):
+        updates, before = round_of(number), dict(own)
+        for client, _, weights in updates:
+            way = exact(RATE) * STEPS[client]
+            own[client] = [exact(before[client][i] - server[i] + (w[i] - weights[i]) / way) for i in range(3)]
+        changed = [client for client, _, _ in updates]
+        server = [exact(server[i] + sum(own[k][i] - before[k][i] for k in changed) / 3) for i in range(3)]
+        w = equal_mean(updates)
+    return w, server, own[0], [exact(c - own[0][i]) for i, c in enumerate(server)]
+
+
+def feddyn():
+    """Algorithm 1 of Acar 2021: the weights, h, and g of client 0."""
+    zero, alpha = [fractions.Fraction(0)] * 3, exact(ALPHA)
+    w, h, own = [exact(value) for value in START], zero, {0: zero, 1: zero, 2: zero}
+    for number in range(len(ROUNDS)):
+        updates = round_of(number)
+        for client, _, weights in updates:
+            own[client] = [exact(own[client][i] - alpha * (weights[i] - w[i])) for i in range(3)]
+        moved = [sum(weights[i] - w[i] for _, _, weights in updates) / 3 for i in range(3)]
+        h = [exact(h[i] - alpha * moved[i]) for i in range(3)]
+        w = [exact(mean - h[i] / alpha) for i, mean in enumerate(equal_mean(updates))]
+    return w, h, own[0]
+
+
+def int8(change, bucket):
+    """QSGD with 127 levels and the greatest magnitude as the scale: the levels of the change, and the scales."""
+    stream = streams.Stream(1, TRANSFORM, client=2, round=3)
+    levels, scales = [], []
+    for start in range(0, len(change), bucket):
+        values = [f32(value) for value in change[start : start + bucket]]
+        scales.append(max(map(abs, values)))
+        for value in values:
+            draw, level = stream.unit(), fractions.Fraction(abs(value)) * 127 / fractions.Fraction(scales[-1])
+            whole = math.floor(level) + (draw < level - math.floor(level))
+            levels.append(int(math.copysign(whole, value)))
+    return levels, scales
+
+
 STRATEGIES = [
     ("fedavg", fedavg, {}),
     ("fedavgm", fedavgm, {}),
@@ -93,10 +196,16 @@ def numbers(values):
     return " ".join(f"{value:.9g}" for value in values)
 
 
+def after(strategy, names, vectors):
+    """The rows of some vectors after the two rounds."""
+    return [(f"{name} after `{strategy}`", numbers(map(float, vector))) for name, vector in zip(names, vectors)]
+
+
 def vectors():
     """The table of `README.md`."""
     counts = [(10, 0.25), (10, 0.35), (100, 0.285), (10, 0.04), (3, 0.5), (7, 1.0)]
     samples = [(1, 1, 10, 3), (1, 2, 10, 3), (7, 1, 1000, 5)]
+    levels, scales = int8(CHANGE, 3)
     state = b"m" + struct.pack("<Qf", 4, 1.0)
     return streams.table(
         *((f"clients of a round: {n} · {fraction}", sampled_clients(n, fraction)) for n, fraction in counts),
@@ -106,6 +215,14 @@ def vectors():
         ),
         *((f"mean of round {number}", numbers(mean(updates))) for number, updates in enumerate(ROUNDS, 1)),
         *((f"weights after `{text}`", numbers(run(rule, **parameters))) for text, rule, parameters in STRATEGIES),
+        ("mean of round 1, weighting `steps`", numbers(weighted(lambda client, _: STEPS[client]))),
+        ("mean of round 1, weighting `equal`", numbers(weighted(lambda client, _: 1))),
+        ("weights after `median`", numbers(median())),
+        ("weights after `fednova`", numbers(fednova())),
+        *after("scaffold", ["weights", "c", "c of client 0", "c − c of client 0"], scaffold()),
+        *after(f"feddyn:alpha={ALPHA}", ["weights", "h", "g of client 0"], feddyn()),
+        ("levels of `int8:bucket=3`", " ".join(map(str, levels))),
+        ("scales of `int8:bucket=3`", numbers(scales)),
         ("`weights_sha256` of 1, −2", hashlib.sha256(struct.pack("<2f", 1.0, -2.0)).hexdigest()),
         ("`server_sha256` of m = 1", hashlib.sha256(state).hexdigest()),
     )

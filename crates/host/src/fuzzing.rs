@@ -18,7 +18,7 @@ use fedpipe_record::cause::Cause;
 use crate::{
     fleet::Job,
     process::{
-        conversation::{Assignment, ProcessReport, converse},
+        conversation::{Assignment, Checked, ProcessReport, ReplyCheck, converse},
         end::ConversationEnd,
         scripted,
     },
@@ -42,22 +42,22 @@ pub fn hear(bytes: &[u8]) -> (usize, Option<String>) {
     File::from(std::os::fd::OwnedFd::from(client)).write_all(&bytes[..bytes.len().min(60_000)]).expect("room");
     let to = File::options().write(true).open("/dev/null").expect("/dev/null");
     let mut peer = scripted::peer(to, File::from(std::os::fd::OwnedFd::from(from)));
-    let jobs = jobs();
     let (sender, assignments) = mpsc::channel();
-    for Job { request, .. } in &jobs {
-        let reply_payload = if request.is_answered_with_weights() { 4 * WEIGHT_COUNT as u64 } else { 0 };
-        let assignment = Assignment { request: request.clone(), weights: None, reply_payload, cores: None };
+    for job in jobs() {
+        let request = job.request.clone();
+        let reply_payload = request.reply_vectors() * 4 * WEIGHT_COUNT as u64;
+        let check = ReplyCheck::new(move |reply, parts| look_at(&job, reply, parts));
+        let assignment = Assignment { request, weights: None, parts: Vec::new(), reply_payload, check, cores: None };
         sender.send(assignment).expect("there is a receiver");
     }
     drop(sender);
     let taken = AtomicUsize::new(0);
     let report = |report| {
-        let (reply, parts) = match report {
+        let fit = match report {
             ProcessReport::ReplyBegun => return true,
-            ProcessReport::Replied(reply, parts) => (reply, parts),
+            ProcessReport::Replied(_, _, checked) => checked,
             ProcessReport::Exited(_) => return false,
         };
-        let fit = look_at(&jobs[taken.load(Ordering::Relaxed)], &reply, parts);
         taken.fetch_add(usize::from(fit.is_ok()), Ordering::Relaxed);
         fit.is_ok()
     };
@@ -83,20 +83,18 @@ fn jobs() -> Vec<Job> {
         isolation,
         purpose: Purpose::Describe,
     };
-    let optimiser = r#"{"name":"sgd"}"#.into();
-    let train = Train { client: 3, round: 2, epochs: 1, batch_size: 32, learning_rate: 0.1, optimiser };
     let requests = [
         Request::Setup(setup),
         Request::GetWeights,
-        Request::Train(train),
-        Request::Evaluate(Evaluate { blocks: vec![0, 1] }),
+        Request::Train(Train::plain(3, 2)),
+        Request::Evaluate(Evaluate::test(vec![0, 1])),
     ];
-    let job = |request| Job { slot: 3, client: Some(3), request, weights: None };
+    let job = |request| Job { slot: 3, client: Some(3), request, weights: None, parts: Vec::new() };
     requests.map(job).into()
 }
 
 /// Checks an answer as the fleet and the round do. An answer that is taken must be fit to be summed and shown.
-fn look_at(job: &Job, reply: &Reply, mut parts: Parts) -> Result<(), Cause> {
+fn look_at(job: &Job, reply: &Reply, parts: &mut Parts) -> Checked {
     match job.request {
         // Of a launcher nothing is asked here.
         Request::Launch(_) => Ok(()),
@@ -107,20 +105,22 @@ fn look_at(job: &Job, reply: &Reply, mut parts: Parts) -> Result<(), Cause> {
             }
             _ => Err(Cause::protocol("it answered what nobody had asked")),
         },
-        Request::GetWeights => answers::weights(&parts, WEIGHT_COUNT, REMEDY),
+        Request::GetWeights => answers::weights(parts, WEIGHT_COUNT, REMEDY),
         Request::Train(_) => {
-            answers::update(
-                job,
-                reply,
-                &parts,
-                &Expected { weights: WEIGHT_COUNT, sizes: &[HELD; 4], remedy: REMEDY },
-            )?;
+            let expected = Expected {
+                weights: WEIGHT_COUNT,
+                sizes: &[HELD; 4],
+                local: &[],
+                needs_accumulation: false,
+                remedy: REMEDY,
+            };
+            answers::update(job, reply, parts, &expected)?;
             let weights = parts.take_f32(WEIGHTS).unwrap_or_default();
             assert!(weights.len() == WEIGHT_COUNT && weights.iter().all(|w| w.is_finite()), "{weights:?}");
             Ok(())
         }
         Request::Evaluate(_) => {
-            answers::blocks(job, reply, &parts, TEST_EXAMPLES, REMEDY)?;
+            answers::blocks(job, reply, parts, TEST_EXAMPLES, REMEDY)?;
             let Reply::Evaluated { blocks } = reply else { panic!("{reply:?} was taken for sums") };
             assert_eq!(blocks.iter().map(|sums| sums.examples).sum::<u64>(), TEST_EXAMPLES);
             assert!(blocks.iter().all(|sums| sums.loss_sum.is_finite() && sums.correct <= sums.examples));

@@ -52,7 +52,7 @@ pub enum Kind {
 pub enum Place {
     /// The host averages the tensor over the clients.
     Shared,
-    /// Each client keeps its own tensor. This version of fedpipe refuses such a model.
+    /// Each client has its own tensor. The host stores it with the client's state and sends it to that client alone.
     Local,
 }
 

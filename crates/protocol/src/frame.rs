@@ -234,6 +234,11 @@ impl Spare {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
     }
 
+    /// Returns the number of buffers.
+    pub fn count(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     fn take(&self) -> Vec<f32> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
     }

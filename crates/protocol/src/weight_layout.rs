@@ -12,8 +12,8 @@ const RESERVED: &str = "__metadata__";
 
 /// The named tensors of the flat weights, in order.
 ///
-/// A layout has at least one tensor in the place [`Place::Shared`] and at most 2³⁰ weights. Each tensor has a unique name
-/// and at least one weight.
+/// A layout has at least one tensor in the place [`Place::Shared`] and at most 2³⁰ weights. Each tensor has a unique
+/// name and at least one weight.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
     tensors: Vec<Tensor>,

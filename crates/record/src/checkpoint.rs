@@ -243,7 +243,7 @@ mod tests {
         write(2, &bytes);
         let reasons: Vec<String> =
             all(&directory).into_iter().map(|(_, refused)| refused.unwrap_err().to_string()).collect();
-        assert_eq!(reasons, ["it says round 3", "a tensor has the type I32"]);
+        assert_eq!(reasons, ["its contents are of round 3", "a tensor has the type I32"]);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The state of a client between rounds, in a file of its own: `state/CLIENT-ROUND.safetensors` holds the slots that the
-//! client's update of that round left. A checkpoint names the file of each client, with its hash.
+//! The state of a client between rounds, in a file of its own: `state/CLIENT-ROUND.safetensors` holds the slots that
+//! the client's update of that round left. A checkpoint names the file of each client, with its hash.
 
 use anyhow::Context;
 use fedpipe_strategy::slots::Slots;

@@ -59,7 +59,7 @@ section! {
         model_options: BTreeMap<String, String> = BTreeMap::new() => "--model-option KEY=VALUE";
         /// Rounds
         rounds: u64 = 5 => "--rounds N".count().not_with("until-converged");
-        /// Run until the weights and the training loss no longer change
+        /// Run until the training loss no longer falls
         until_converged: bool = false => "--until-converged";
         /// The last round of a run with --until-converged
         max_rounds: u64 = 200 => "--max-rounds N".count();

@@ -10,7 +10,7 @@ use fedpipe_data::DatasetInfo;
 
 use crate::{
     checkpoint::Checkpoint,
-    digest::{slots_sha256, weights_sha256},
+    digest::{clients_sha256, slots_sha256, weights_sha256},
     error::{Error, Result},
     experiment::Experiment,
     file::read_regular,
@@ -18,7 +18,7 @@ use crate::{
     identity::CodeIdentity,
     line::{Chained, DataIdentity, Line, Position},
     names::{LEDGER, MODEL, PARTITIONS, model_from},
-    round_line::Round,
+    round_line::{InitialScore, Round},
     summary::Summary,
 };
 
@@ -30,6 +30,8 @@ pub struct History {
     positions: Vec<Position>,
     /// At least one.
     pub stretches: Vec<Stretch>,
+    /// The score of the initial weights: round 0.
+    pub initial: Option<InitialScore>,
     /// The rounds from 1 on, without a gap.
     pub rounds: Vec<Round>,
     /// The SHA-256 of each dylib that was taken later, by the first round that used it.
@@ -186,6 +188,7 @@ impl History {
             experiments: vec![experiment.clone()],
             is_plain: true,
             stretches: vec![Stretch { first_round: 1, experiment, dealt: None, ready: None }],
+            initial: None,
             rounds: Vec::new(),
             reloads: BTreeMap::new(),
             failures: 0,
@@ -227,6 +230,8 @@ impl History {
             Line::Ready { model, version, program, weights_sha256 } => {
                 self.stretches[last].ready = Some(ReadyLine::new([model, version, weights_sha256], program));
             }
+            Line::InitialScore(_) if self.initial.is_some() => return false,
+            Line::InitialScore(score) => self.initial = Some(score),
             Line::Round(round) => {
                 self.rounds.push(round.into_owned());
                 self.resumed_since = false;
@@ -303,6 +308,10 @@ impl History {
         }
         if slots_sha256(&checkpoint.server) != round.server_sha256 {
             return Err(format!("its server state is not that of round {} in the ledger", meta.round));
+        }
+        let changed: Vec<_> = meta.clients.iter().filter(|file| file.round == meta.round).cloned().collect();
+        if clients_sha256(&changed) != round.clients_sha256 {
+            return Err(format!("its client states are not those of round {} in the ledger", meta.round));
         }
         Ok(())
     }

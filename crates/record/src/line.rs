@@ -13,7 +13,7 @@ use crate::{
     digest::bytes_sha256,
     experiment::Experiment,
     identity::CodeIdentity,
-    round_line::Round,
+    round_line::{InitialScore, Round},
     summary::Summary,
 };
 
@@ -58,6 +58,8 @@ pub enum Line<'a> {
     StrategyIsolation(Cow<'a, InForce>),
     ClientCrashed(Cow<'a, ClientCrash>),
     StrategyCrashed(Cow<'a, StrategyCrash>),
+    /// The score of the initial weights, before the first round.
+    InitialScore(InitialScore),
     Round(Cow<'a, Round>),
     /// The run goes on from the checkpoint after `round`.
     Resumed {
@@ -94,6 +96,7 @@ impl Line<'_> {
     /// Returns the round that is next when this line is written; `None` for a line that any round may follow.
     pub(crate) fn next_round(&self) -> Option<u64> {
         match self {
+            Line::InitialScore(_) => Some(1),
             Line::Round(round) => Some(round.round),
             Line::Reloaded { round, .. } | Line::ReloadRefused { round, .. } => Some(*round),
             Line::Resumed { round, .. } => Some(round.saturating_add(1)),

@@ -74,7 +74,8 @@ fn is_number(text: &str) -> bool {
 }
 
 fn is_entry_of_run(name: &str) -> bool {
-    let parts = [CHECKPOINTS, EXPERIMENT, LEDGER, LOCK, LOGS, MODEL, PARTITIONS, PICTURE, SUMMARY, FINAL_WEIGHTS];
+    let parts =
+        [CHECKPOINTS, EXPERIMENT, LEDGER, LOCK, LOGS, MODEL, PARTITIONS, PICTURE, STATE, SUMMARY, FINAL_WEIGHTS];
     parts.contains(&name) || name.starts_with(MODEL_FROM) || name.starts_with(UNPLACED)
 }
 

@@ -5,6 +5,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::finite::Finite;
 
+/// The score of the initial weights on the test set: round 0 of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct InitialScore {
+    /// The accuracy, from 0 to 1.
+    pub accuracy: Finite,
+    /// Mean test loss.
+    pub loss: Finite,
+}
+
 /// The record of a round.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Round {

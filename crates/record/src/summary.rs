@@ -7,7 +7,7 @@ use crate::{
     error::{Error, Result},
     experiment::Experiment,
     finite::Finite,
-    round_line::Round,
+    round_line::{InitialScore, Round},
 };
 
 /// The result of a run.
@@ -34,7 +34,10 @@ pub struct Summary {
     pub accuracy: Option<Finite>,
     /// Mean test loss of the final weights.
     pub loss: Option<Finite>,
-    /// Mean test loss of the initial weights; `None` if the rounds did not come to their end.
+    /// The accuracy of the initial weights on the test set; `None` if the run ended before they were scored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initial_accuracy: Option<Finite>,
+    /// Mean test loss of the initial weights, likewise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initial_loss: Option<Finite>,
     /// `true` if a round was better than the initial weights and than a guess; `None` if that is not known.
@@ -58,7 +61,7 @@ pub struct Summary {
 pub enum Stop {
     /// The rounds are done.
     Rounds,
-    /// Neither the weights nor the training loss change any more.
+    /// The loss of the received weights falls no more.
     Converged,
     /// The run has not converged, but the rounds allowed are done.
     MaxRounds,
@@ -77,8 +80,8 @@ pub struct RunFacts<'r> {
     pub dataset: &'r str,
     /// The number of the dataset's classes.
     pub classes: u32,
-    /// Mean test loss of the initial weights.
-    pub initial_loss: Option<Finite>,
+    /// The score of the initial weights.
+    pub initial: Option<InitialScore>,
     /// SHA-256 of the final weights.
     pub weights_sha256: String,
     /// From the start of the process to the end of the last round.
@@ -104,8 +107,8 @@ fn loss_fell(initial: Option<Finite>, classes: u32, rounds: &[Round]) -> Option<
 impl Summary {
     /// Returns the summary of a run with these rounds, from 1 on.
     pub fn new(experiment: &Experiment, rounds: &[Round], facts: RunFacts<'_>) -> Self {
-        let RunFacts { model, dataset, classes, initial_loss, weights_sha256, wall_seconds, failures, stopped } = facts;
-        let last = rounds.last();
+        let RunFacts { model, dataset, classes, initial, weights_sha256, wall_seconds, failures, stopped } = facts;
+        let (last, initial_loss) = (rounds.last(), initial.map(|score| score.loss));
         Self {
             model: model.to_owned(),
             client: experiment.client.clone(),
@@ -117,6 +120,7 @@ impl Summary {
             seed: experiment.seed.0,
             accuracy: last.map(|round| round.accuracy),
             loss: last.map(|round| round.loss),
+            initial_accuracy: initial.map(|score| score.accuracy),
             initial_loss,
             loss_fell: loss_fell(initial_loss, classes, rounds),
             weights_sha256,

@@ -3,7 +3,10 @@
 use std::sync::Once;
 
 use anyhow::anyhow;
-use fedpipe_record::{history::History, round_line::Round};
+use fedpipe_record::{
+    history::History,
+    round_line::{InitialScore, Round},
+};
 use plotters::{
     coord::types::RangedCoordf64,
     prelude::*,
@@ -29,11 +32,12 @@ struct Curve<'a> {
 /// Returns those of drawing.
 pub fn result(history: &History) -> anyhow::Result<Option<Vec<u8>>> {
     let Some(summary) = &history.finished else { return Ok(None) };
-    (!history.rounds.is_empty()).then(|| png(&summary.title(), &history.rounds)).transpose()
+    (!history.rounds.is_empty()).then(|| png(&summary.title(), history.initial, &history.rounds)).transpose()
 }
 
-/// Returns a picture of at least one round as a PNG file; `title` stands above it.
-fn png(title: &str, rounds: &[Round]) -> anyhow::Result<Vec<u8>> {
+/// Returns a picture of at least one round as a PNG file; `title` stands above it. The test curves begin with the score
+/// of the initial weights, at round 0.
+fn png(title: &str, initial: Option<InitialScore>, rounds: &[Round]) -> anyhow::Result<Vec<u8>> {
     static REGISTER: Once = Once::new();
     REGISTER.call_once(|| {
         // The only error is a font that cannot be read, and a test draws with this one.
@@ -42,7 +46,7 @@ fn png(title: &str, rounds: &[Round]) -> anyhow::Result<Vec<u8>> {
     let mut pixels = vec![0; (SIZE.0 * SIZE.1 * 3) as usize];
     {
         let area = BitMapBackend::with_buffer(&mut pixels, SIZE).into_drawing_area();
-        let drawn = draw(&area, title, rounds).and_then(|()| Ok(area.present()?));
+        let drawn = draw(&area, title, &test_curves(initial, rounds), rounds).and_then(|()| Ok(area.present()?));
         drawn.map_err(|error| anyhow!("cannot draw result.png: {error}"))?;
     }
     encode(&pixels)
@@ -53,20 +57,23 @@ type Plane = Cartesian2d<RangedCoordf64, RangedCoordf64>;
 type Chart<'a, 'b> = ChartContext<'a, BitMapBackend<'b>, Plane>;
 type Drawn = Result<(), Box<dyn std::error::Error>>;
 
-fn draw(area: &Area<'_>, title: &str, rounds: &[Round]) -> Drawn {
+/// Returns the points of the accuracy, in percent, and of the test loss, from round 0 on.
+fn test_curves(initial: Option<InitialScore>, rounds: &[Round]) -> [Vec<(f64, f64)>; 2] {
+    let initial = initial.map(|score| (0.0, score.accuracy, score.loss));
+    let rounds = rounds.iter().map(|round| (round.round as f64, round.accuracy, round.loss));
+    let points = Vec::from_iter(initial.into_iter().chain(rounds));
+    let accuracy = points.iter().map(|(round, accuracy, _)| (*round, 100.0 * accuracy.get()));
+    [accuracy.collect(), points.iter().map(|(round, _, loss)| (*round, loss.get())).collect()]
+}
+
+fn draw(area: &Area<'_>, title: &str, [accuracy, loss]: &[Vec<(f64, f64)>; 2], rounds: &[Round]) -> Drawn {
     area.fill(&WHITE)?;
     let area = area.margin(8, 0, 0, 0).titled(title, ("sans-serif", 20))?;
     let (upper, lower) = area.split_vertically(area.dim_in_pixel().1 / 2);
-    let curve = |label, colour, value: fn(&Round) -> f64| Curve {
-        label,
-        colour,
-        points: rounds.iter().map(|round| (round.round as f64, value(round))).collect(),
-    };
-    panel(&upper, "accuracy, %", &[curve("test accuracy", ACCURACY, |round| 100.0 * round.accuracy.get())])?;
-    let losses = [
-        curve("test loss", TEST_LOSS, |round| round.loss.get()),
-        curve("training loss", TRAINING_LOSS, |round| round.training_loss.get()),
-    ];
+    let curve = |label, colour, points: &[(f64, f64)]| Curve { label, colour, points: points.to_vec() };
+    panel(&upper, "accuracy, %", &[curve("test accuracy", ACCURACY, accuracy)])?;
+    let training: Vec<_> = rounds.iter().map(|round| (round.round as f64, round.training_loss.get())).collect();
+    let losses = [curve("test loss", TEST_LOSS, loss), curve("training loss", TRAINING_LOSS, &training)];
     panel(&lower, "loss", &losses)
 }
 
@@ -166,9 +173,17 @@ mod tests {
 
     #[test]
     fn text_is_drawn_without_any_system_font() {
-        let picture = png("title", &[round(1, 0.8, 0.6)]).unwrap();
-        let blank = png("", &[round(1, 0.8, 0.6)]).unwrap();
+        let picture = png("title", None, &[round(1, 0.8, 0.6)]).unwrap();
+        let blank = png("", None, &[round(1, 0.8, 0.6)]).unwrap();
         assert!(picture.starts_with(b"\x89PNG") && picture != blank);
+    }
+
+    #[test]
+    fn the_test_curves_begin_with_the_initial_weights() {
+        let finite = |number: f64| Finite::try_from(number).unwrap();
+        let initial = InitialScore { accuracy: finite(0.125), loss: finite(2.5) };
+        let [accuracy, loss] = test_curves(Some(initial), &[round(1, 0.75, 0.5)]);
+        assert_eq!((accuracy, loss), (vec![(0.0, 12.5), (1.0, 75.0)], vec![(0.0, 2.5), (1.0, 0.5)]));
     }
 
     #[test]
@@ -193,7 +208,7 @@ mod tests {
             [[0.0, 0.0], [ln_10, next(ln_10)], [greatest, next(greatest)], [-greatest, greatest], [1e-300, 2e-300]]
         {
             let rounds = [round(1, 0.1, losses[0]), round(2, 0.1, losses[1])];
-            assert!(png("title", &rounds).unwrap().starts_with(b"\x89PNG"), "{losses:?}");
+            assert!(png("title", None, &rounds).unwrap().starts_with(b"\x89PNG"), "{losses:?}");
         }
     }
 }

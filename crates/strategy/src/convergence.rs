@@ -8,7 +8,7 @@ pub const PATIENCE: u32 = 3;
 const LEAST_WINDOW: usize = 5;
 
 /// The convergence of a run. L_t is the mean loss, over training rows of the participants, of the weights that round t
-/// began with. With W = max(5, ⌈t/4⌉), A the mean of the last W losses and B that of the W before, a round is at rest if
+/// began with. W is max(5, ⌈t/4⌉), A the mean of the last W losses, B that of the W before. A round is at rest if
 /// t ≥ 2W, A ≤ L_1 and B − A ≤ tolerance · (L_1 − A). A run has converged after [`PATIENCE`] such rounds in a row.
 ///
 /// The fall is compared with the whole fall so far, so that slow training is not taken for its end, and the windows

@@ -49,7 +49,8 @@ pub struct Rows {
 pub struct Round<'a> {
     /// The weights that the clients received.
     pub received: &'a [f32],
-    /// The updates in client order, at least one: the numbers, and the weights with the client's state.
+    /// The updates in client order: the numbers, and the weights with the client's state. There is at least one, unless
+    /// a host has added them as they arrived.
     pub updates: &'a [(&'a Update, Accepted<'a>)],
     /// The number of all clients.
     pub clients: u32,
@@ -102,13 +103,16 @@ impl Composition {
         self.server.keeps_aggregate() && self.aggregator.is_mean() && !self.term.has_state()
     }
 
+    /// Returns `true` if no rule needs more of the updates than their weighted mean, so that each update may be added as
+    /// soon as it arrives.
+    pub fn needs_only_mean(&self) -> bool {
+        self.aggregator.is_mean() && !self.term.has_state()
+    }
+
     /// Returns the global weights and the server's state after a round.
     ///
-    /// Tensors of kind `buffer` take the aggregate and do not pass through the server optimiser. Local tensors keep
-    /// their values: each client has its own.
-    ///
     /// # Errors
-    /// Returns [`Overflow`] for a weight or a state beyond the range.
+    /// As for [`Composition::apply_aggregate`].
     pub fn apply<'a>(&self, round: &Round<'a>, slots: &Slots, math: &dyn Math) -> Result<(Vec<f32>, Slots), Overflow> {
         let member = |&(update, accepted): &(&'a Update, Accepted<'a>)| Member {
             update,
@@ -117,9 +121,25 @@ impl Composition {
         };
         let members: Vec<Member<'_>> = round.updates.iter().map(member).collect();
         let updates = Updates { received: round.received, members: &members, is_proximal: self.term.is_proximal() };
-        let aggregate = self.aggregator.aggregate(&updates, math);
+        self.apply_aggregate(round, &self.aggregator.aggregate(&updates, math), slots, math)
+    }
+
+    /// Returns the global weights and the server's state after a round whose updates have this aggregate.
+    ///
+    /// Tensors of kind `buffer` take the aggregate and do not pass through the server optimiser. Local tensors keep
+    /// their values: each client has its own.
+    ///
+    /// # Errors
+    /// Returns [`Overflow`] for a weight or a state beyond the range.
+    pub fn apply_aggregate(
+        &self,
+        round: &Round<'_>,
+        aggregate: &[f32],
+        slots: &Slots,
+        math: &dyn Math,
+    ) -> Result<(Vec<f32>, Slots), Overflow> {
         let mut slots = slots.clone();
-        let mut moved = self.server.step(&mut slots, round.received, &aggregate);
+        let mut moved = self.server.step(&mut slots, round.received, aggregate);
         let accepted: Vec<Accepted<'_>> = round.updates.iter().map(|(_, accepted)| *accepted).collect();
         let settled = Settled { received: round.received, updates: &accepted, clients: round.clients };
         moved = self.term.settle(&settled, moved, &mut slots, math);
@@ -303,6 +323,26 @@ mod tests {
         assert!(why.contains("the state \"v\" of weight 0 to inf"), "{why}");
         let why = step("fedavgm:beta=0.9,nesterov=true", &greatest, &[-GREATEST, GREATEST]).unwrap_err();
         assert!(why.contains("moved weight 0 to -"), "{why}");
+    }
+
+    #[test]
+    fn a_mean_that_a_host_has_added_itself_moves_the_weights_as_the_updates_do() {
+        let (updates, none) = ([update(0, 3, 1), update(1, 5, 2)], Slots::default());
+        let [first, second] = [[0.25_f32, -7.5], [0.5, 1e-20]];
+        let accepted = [&first, &second].map(|weights| Accepted { weights, before: &none, after: &none });
+        let updates: Vec<_> = updates.iter().zip(accepted).collect();
+        let layout = layout(2);
+        for text in ["fedavg", "fedavgm", "fedadam", "fedprox:0.1"] {
+            let strategy: Strategy = text.parse().unwrap();
+            assert!(strategy.needs_only_mean(), "{text}");
+            let round = Round { received: &[1.0, 2.0], updates: &updates, clients: 2, layout: &layout };
+            let mean = OneCore.combine(&[(3.0, &first), (5.0, &second)], 8.0);
+            let added = strategy.apply_aggregate(&Round { updates: &[], ..round }, &mean, &none, &OneCore);
+            assert_eq!(added, strategy.apply(&round, &none, &OneCore), "{text}");
+        }
+        for text in ["scaffold", "feddyn:0.1", "fednova"] {
+            assert!(!text.parse::<Strategy>().unwrap().needs_only_mean(), "{text}");
+        }
     }
 
     /// Two rounds from the means of the README, so that the second depends on the state.

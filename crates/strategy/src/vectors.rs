@@ -11,3 +11,111 @@ pub(crate) fn written(name: &str) -> &'static str {
 pub(crate) fn written_weights(name: &str) -> Vec<f32> {
     written(name).split(' ').map(|value| value.parse().unwrap()).collect()
 }
+
+mod tests {
+    use fedpipe_protocol::{Kind, Layout, PartData, Place, Tensor, Update};
+    use fedpipe_random::key::{Key, Use};
+    use fedpipe_spec::table::Named;
+
+    use super::*;
+    use crate::{
+        math::OneCore,
+        slots::Slots,
+        strategy::{Round, Rows, Strategy},
+        term::{Accepted, Given},
+        transform::Transform,
+    };
+
+    /// The two rounds of the README: the client, the examples and the weights of each update.
+    const ROUNDS: [&[(u32, u64, [f32; 3])]; 2] = [
+        &[(0, 3, [1.5, -0.25, 0.7]), (1, 5, [0.5, -0.75, 0.1]), (2, 2, [2.0, 0.0, -0.3])],
+        &[(0, 3, [1.0, -1.0, 0.2]), (2, 2, [0.5, 0.5, 0.4])],
+    ];
+    const STEPS: [u64; 3] = [2, 4, 8];
+
+    /// The weights, the state of the server and those of the three clients.
+    struct State {
+        weights: Vec<f32>,
+        server: Slots,
+        clients: [Slots; 3],
+    }
+
+    /// Does a round of the README.
+    fn apply(strategy: &Strategy, state: &mut State, round: &[(u32, u64, [f32; 3])]) {
+        let State { weights: received, server, clients } = &*state;
+        let tensor = Tensor { name: "w".into(), shape: vec![3], kind: Kind::Param, place: Place::Shared };
+        let layout = Layout::new(vec![tensor]).unwrap();
+        let accepted = |&(client, examples, ref weights): &(u32, u64, [f32; 3])| {
+            let (before, steps) = (&clients[client as usize], STEPS[client as usize]);
+            let update = Update { steps, accumulation: Some(steps as f64), ..Update::plain(client, 1, examples) };
+            let given = Given { weights: received, server, client: before, epochs: 1, learning_rate: 0.1 };
+            let after = strategy.term.accept(&given, &update, weights);
+            (update, after)
+        };
+        let settled: Vec<(Update, Slots)> = round.iter().map(accepted).collect();
+        let updates: Vec<_> = round
+            .iter()
+            .zip(&settled)
+            .map(|((client, _, weights), (update, after))| {
+                (update, Accepted { weights, before: &clients[*client as usize], after })
+            })
+            .collect();
+        let all = Round { received, updates: &updates, clients: 3, layout: &layout };
+        let (weights, moved) = strategy.apply(&all, server, &OneCore).unwrap();
+        (state.weights, state.server) = (weights, moved);
+        settled.into_iter().for_each(|(update, after)| state.clients[update.client as usize] = after);
+    }
+
+    /// Returns the state after so many rounds.
+    fn after(strategy: &Strategy, rounds: usize) -> State {
+        let mut state = State { weights: vec![1.0, -0.5, 0.3], server: Slots::default(), clients: Default::default() };
+        ROUNDS[..rounds].iter().for_each(|round| apply(strategy, &mut state, round));
+        state
+    }
+
+    #[test]
+    fn each_row_of_a_strategy_has_the_values_of_the_readme_to_the_bit() {
+        let median = after(&Rows::read("fedavg", &[("aggregate", "median")]), 2);
+        assert_eq!(median.weights, written_weights("weights after `median`"));
+        let nova = after(&Rows::read("fednova", &[]), 2);
+        assert_eq!(nova.weights, written_weights("weights after `fednova`"));
+        for weighting in ["steps", "equal"] {
+            let mean = after(&Rows::read("fedavg", &[("weighting", weighting)]), 1);
+            assert_eq!(mean.weights, written_weights(&format!("mean of round 1, weighting `{weighting}`")));
+        }
+    }
+
+    #[test]
+    fn scaffold_has_the_values_of_the_readme_to_the_bit() {
+        let state = after(&Rows::read("scaffold", &[]), 2);
+        assert_eq!(state.weights, written_weights("weights after `scaffold`"));
+        assert_eq!(state.server.vector("c").unwrap()[..], written_weights("c after `scaffold`"));
+        assert_eq!(state.clients[0].vector("c").unwrap()[..], written_weights("c of client 0 after `scaffold`"));
+        let State { weights, server, clients } = &state;
+        let given = Given { weights, server, client: &clients[0], epochs: 1, learning_rate: 0.1 };
+        let term = "scaffold".parse::<Strategy>().unwrap().term.prepare(&given);
+        assert_eq!(term.linear.unwrap()[..], written_weights("c − c of client 0 after `scaffold`"));
+    }
+
+    #[test]
+    fn feddyn_has_the_values_of_the_readme_to_the_bit() {
+        let state = after(&Rows::read("feddyn:alpha=0.5", &[]), 2);
+        assert_eq!(state.weights, written_weights("weights after `feddyn:alpha=0.5`"));
+        assert_eq!(state.server.vector("h").unwrap()[..], written_weights("h after `feddyn:alpha=0.5`"));
+        assert_eq!(
+            state.clients[0].vector("g").unwrap()[..],
+            written_weights("g of client 0 after `feddyn:alpha=0.5`")
+        );
+    }
+
+    #[test]
+    fn int8_has_the_levels_and_scales_of_the_readme() {
+        let rule: Named<dyn Transform> = "int8:bucket=3".parse().unwrap();
+        let key = Key { seed: 1, purpose: Use::Transform, client: 2, round: 3, epoch: 0 };
+        let encoded = rule.encode(&[0.7, -0.31, 0.001, -0.9, 0.123], &key);
+        let [(_, PartData::U8(levels)), (_, PartData::F32(scales))] = &encoded[..] else { panic!("{encoded:?}") };
+        let levels: Vec<String> = levels.iter().map(|level| level.cast_signed().to_string()).collect();
+        assert_eq!(levels.join(" "), written("levels of `int8:bucket=3`"));
+        assert_eq!(scales[..], written_weights("scales of `int8:bucket=3`"));
+    }
+}

@@ -53,7 +53,18 @@ impl Holding {
         // A run has a limit of memory as well.
         let isolation = Isolation { level: Level::Auto, memory_limit: Some(2 << 30), cpu_seconds: None };
         let (dylib, test_sha256) = (Some(dylib.to_owned()), Some(dealt.test.sha256.clone()));
-        Self { setup: Setup { dylib, dylib_sha256: None, test_sha256, options, seed: 0, init_seed: None, isolation, purpose } }
+        Self {
+            setup: Setup {
+                dylib,
+                dylib_sha256: None,
+                test_sha256,
+                options,
+                seed: 0,
+                init_seed: None,
+                isolation,
+                purpose,
+            },
+        }
     }
 
     /// Returns the same with another file as the partition.

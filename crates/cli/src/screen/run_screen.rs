@@ -84,6 +84,8 @@ impl RunScreen {
                 self.confined.entry(in_force.to_string()).or_default().push(*process);
             }
             Event::StrategyIsolated(in_force) => self.line(&format!("isolation of the strategy: {in_force}")),
+            // The score is shown if no round is better.
+            Event::InitialScored(_) => {}
             Event::RoundStarted { round, sampled } => self.begin_round(*round, *sampled),
             Event::Trained { .. } => self.bar.inc(1),
             Event::Crashed(crash) => self.show_crash(crash),

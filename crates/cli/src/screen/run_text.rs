@@ -34,9 +34,7 @@ pub(crate) fn end_reason(summary: &Summary, tolerance: f64) -> Option<String> {
         Stop::Rounds => return None,
         Stop::Converged => {
             let patience = counted(PATIENCE, "round");
-            format!(
-                "converged: weights and training loss changed by less than {tolerance} in each of the last {patience}"
-            )
+            format!("converged: the loss fell by at most {tolerance} of its whole fall in each of the last {patience}")
         }
         Stop::MaxRounds => format!("stopped at --max-rounds {last} without converging"),
         Stop::Signal(signal) => format!("stopped by signal {signal} after {rounds}"),
@@ -115,7 +113,7 @@ mod tests {
             assert_eq!(end_reason(&summary, 0.1).as_deref(), why);
             assert_eq!(result_lines(&summary, "out").join("\n"), expected);
         }
-        let converged = "converged: weights and training loss changed by less than 0.1 in each of the last 3 rounds";
+        let converged = "converged: the loss fell by at most 0.1 of its whole fall in each of the last 3 rounds";
         assert_eq!(end_reason(&summary(2, 3, Stop::Converged), 0.1).unwrap(), converged);
     }
 
@@ -124,7 +122,7 @@ mod tests {
         for (failed, expected) in [(0, "0.10 s"), (1, "0.10 s  (1 client failed)"), (2, "0.10 s  (2 clients failed)")] {
             let json = serde_json::json!({
                 "round": 1, "accuracy": 0.5, "loss": 0.5, "training_loss": 0.5, "clients": 4, "failed": failed,
-                "weights_sha256": "", "weights_change": null, "seconds": 0.1,
+                "weights_sha256": "", "bytes_sent": 0, "bytes_received": 0, "weights_change": null, "seconds": 0.1,
             });
             let round = serde_json::from_value(json).unwrap();
             assert_eq!(round_line(&round), format!("loss 0.5000  accuracy 50.00 %  {expected}"));

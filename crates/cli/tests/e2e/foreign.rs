@@ -158,7 +158,7 @@ fn a_layout_that_is_none_is_refused_before_the_first_round() {
         ("layout-zero", 3, "has the tensor \"w\" of shape [0], which has no weight"),
         ("layout-twice", 3, "has two tensors of the name \"w\""),
         ("layout-reserved", 3, "has a tensor of the name \"__metadata__\""),
-        ("layout-local", 3, "has the tensor \"w\" in the place \"local\", which this version does not keep apart"),
+        ("layout-local", 3, "has no tensor in the place \"shared\", so that nothing is federated"),
         ("layout-endless", 3, "has more than 1073741824 weights"),
         ("claim", 6, "a payload of 4294967292 bytes, at most 4 were asked for"),
     ];

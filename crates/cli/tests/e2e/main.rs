@@ -5,9 +5,11 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that cannot go on has failed")]
 
 mod bad_input;
-mod closed_forms;
+mod client_state;
 mod common;
+mod convergence;
 mod file_systems;
+mod fixed_points;
 mod flower;
 mod foreign;
 mod house;
@@ -16,6 +18,7 @@ mod idx;
 mod isolation;
 #[allow(dead_code, reason = "only the tests of faults use some of it")]
 mod live;
+mod local_tensors;
 mod markdown;
 mod model_crates;
 mod over;
@@ -31,6 +34,7 @@ mod shims;
 mod standard_streams;
 mod stop;
 mod strategy;
+mod strategy_rows;
 mod threads;
 mod truth;
 mod verify;

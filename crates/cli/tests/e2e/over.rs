@@ -109,6 +109,32 @@ fn a_run_over_sockets_has_the_bits_of_a_run_at_home() {
 }
 
 #[test]
+fn the_state_of_clients_behind_sockets_is_that_of_clients_at_home() {
+    let place = Place::new();
+    experiment(&place, "model = \"mlp\"\nclients = 3\nrounds = 4");
+    let nodes: Vec<Node> = (0..3).map(|client| Node::start(&place, client)).collect();
+    carry_all(&place, &nodes, honestly);
+    let [away, home] = ["--over host.sock --out away", "--out home"]
+        .map(|more| place.run(&format!("--config experiment.toml --strategy scaffold --fraction 0.67 {more}")))
+        .map(|run| run.ledger("round").iter().map(|line| line["clients_sha256"].clone()).collect::<Vec<_>>());
+    assert!(away == home && away.iter().all(Value::is_string), "{away:?} {home:?}");
+}
+
+#[test]
+fn clients_with_data_of_their_own_keep_no_local_tensor() {
+    let place = Place::new();
+    idx::write_rows(&place.path("own"), &[[4, 0], [8, 0]]);
+    fs::write(place.path("own.toml"), "model = \"personal\"\nclients = 1\ndata = \"own\"\npartition = \"own\"")
+        .unwrap();
+    let nodes = [Node::with(&place, 0, "--model personal --data own")];
+    carry_all(&place, &nodes, honestly);
+    let (output, _) = place.try_run("--config own.toml --over host.sock");
+    let says = "error: the model keeps the tensors own local to each client, and this host would store them";
+    assert!(output.status.code() == Some(2) && stderr(&output).contains(says), "{}", stderr(&output));
+    assert!(place.run("--config own.toml --over host.sock --model-option place=shared").0.exists());
+}
+
+#[test]
 fn clients_with_data_of_their_own_are_weighted_as_they_say_and_have_the_bits_of_the_same_partitions_dealt() {
     let place = Place::new();
     let keys = "model = \"mlp\"\nclients.count = 3\nrounds = 2\n";

@@ -13,14 +13,14 @@ use crate::{
 
 /// Figures, and the constants that they repeat: file, words, source, constant.
 const FIGURES: &[(&str, &str, &str, &str)] = &[
-    ("crates/cli/README.md", "`--tolerance` (0.02)", "crates/record/src/experiment.rs", "tolerance: f64 = 0.02"),
+    ("crates/cli/README.md", "the default is 0.02", "crates/record/src/experiment.rs", "tolerance: f64 = 0.02"),
     (
         "crates/cli/README.md",
         "(`--client-timeout`, 600 s)",
         "crates/record/src/experiment.rs",
         "client_timeout: f64 = 600.0",
     ),
-    ("crates/cli/README.md", "for three rounds in a row", "crates/strategy/src/convergence.rs", "PATIENCE: u32 = 3;"),
+    ("crates/cli/README.md", "after three rounds in a row", "crates/strategy/src/convergence.rs", "PATIENCE: u32 = 3;"),
     (
         "crates/cli/README.md",
         "at least 256M, by default",
@@ -64,19 +64,19 @@ const FIGURES: &[(&str, &str, &str, &str)] = &[
     ("crates/data/README.md", "a multiple of 64", "crates/data/src/partition_file.rs", "ALIGNMENT: usize = 64;"),
     (
         "crates/protocol/README.md",
-        "# The pipe protocol, version 1",
+        "# The pipe protocol, version 2",
         "crates/protocol/src/constants.rs",
-        "PROTOCOL: u32 = 1;",
+        "PROTOCOL: u32 = 2;",
     ),
     (
         "crates/protocol/README.md",
-        "little-endian, at most 1 MiB",
+        "at most 1 MiB from a client",
         "crates/protocol/src/frame.rs",
-        "MAX_HEADER: u32 = 1 << 20;",
+        "MAX_REPLY_HEADER: u32 = 1 << 20;",
     ),
     (
         "crates/protocol/README.md",
-        "test examples 500b to 500b + 499",
+        "block b holds the examples 500b to 500b + 499",
         "crates/protocol/src/constants.rs",
         "EVALUATION_BLOCK: usize = 500;",
     ),

@@ -20,7 +20,7 @@ use crate::{
 type Alter = fn(&Run);
 
 /// Edits the lines of a ledger and chains them again. Removes the checkpoints, which have the old chain.
-fn rechain(run: &Run, edit: impl FnOnce(&mut Vec<String>)) {
+pub(crate) fn rechain(run: &Run, edit: impl FnOnce(&mut Vec<String>)) {
     let text = String::from_utf8(run.read("ledger.jsonl")).unwrap();
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     edit(&mut lines);
@@ -35,7 +35,7 @@ fn rechain(run: &Run, edit: impl FnOnce(&mut Vec<String>)) {
 }
 
 /// Replaces the value of a number or a text in the first line with `event` that has this `field`.
-fn edit(lines: &mut [String], event: &str, field: &str, value: &str) {
+pub(crate) fn edit(lines: &mut [String], event: &str, field: &str, value: &str) {
     let tag = format!("{{\"event\":\"{event}\"");
     let named = format!("\"{field}\":");
     let line = lines.iter_mut().find(|line| line.starts_with(&tag) && line.contains(&named)).unwrap();
@@ -56,7 +56,7 @@ fn flip_last_byte(run: &Run, name: &str) {
     fs::write(run.0.join(name), bytes).unwrap();
 }
 
-const HASH: &str = "\"0000000000000000000000000000000000000000000000000000000000000000\"";
+pub(crate) const HASH: &str = "\"0000000000000000000000000000000000000000000000000000000000000000\"";
 
 /// Each alteration, with the text that `fedpipe verify` prints about it.
 const ALTERED: &[(&str, Alter, &str)] = &[
@@ -174,10 +174,23 @@ const ALTERED: &[(&str, Alter, &str)] = &[
     (
         "the loss of the initial weights everywhere",
         |run| {
-            rechain(run, |lines| edit(lines, "finished", "initial_loss", "3.3025850929940503"));
+            rechain(run, |lines| {
+                edit(lines, "initial_score", "loss", "3.3025850929940503");
+                edit(lines, "finished", "initial_loss", "3.3025850929940503");
+            });
             replace(run, "summary.json", "\"initial_loss\": 2.", "\"initial_loss\": 3.");
         },
         "the test loss of the initial weights is ",
+    ),
+    (
+        "no line on the initial weights",
+        |run| rechain(run, |lines| lines.retain(|line| !line.starts_with("{\"event\":\"initial_score\""))),
+        "the ledger lacks the line on the score of the initial weights",
+    ),
+    (
+        "the accuracy of the initial weights",
+        |run| rechain(run, |lines| edit(lines, "initial_score", "accuracy", "0.5")),
+        "the result does not follow",
     ),
     (
         "what follows from it everywhere",

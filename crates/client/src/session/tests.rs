@@ -27,6 +27,7 @@ impl Stage {
             test_sha256: Some(dealt.test.sha256.clone()),
             options: BTreeMap::new(),
             seed: 1,
+            init_seed: None,
             isolation: Isolation { level: Level::Off, memory_limit: None, cpu_seconds: None },
             purpose: Purpose::Describe,
         };
@@ -242,6 +243,8 @@ fn the_only_partition_is_checked_at_once_and_other_data_at_their_first_use() {
     };
     assert_eq!(stage.refusal(&altered(&[0])).kind, FailureKind::Data);
     let (mut session, _) = stage.start(&altered(&[0, 1])).unwrap();
+    let weights = vec![0.0; session.weight_count()];
+    session.received = Some(Received { version: 1, weights });
     assert_failed(session.train(&train(1), parts(&[])), FailureKind::Data, "");
     let setup = Setup { test_sha256: Some("0".repeat(64)), ..stage.setup.clone() };
     let mut session = Stage { setup, ..stage }.session(&[0]);

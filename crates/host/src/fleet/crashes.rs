@@ -10,7 +10,7 @@ use fedpipe_record::{
 
 use crate::{
     error::{Error, Result},
-    fleet::{Fleet, Incident, OnIncident, job_batch::JobBatch},
+    fleet::{Fleet, Incident, Submitter, job_queue::JobId},
     process::{end::ProcessExit, log::last_lines_of, stray::end_strays},
 };
 
@@ -38,8 +38,8 @@ impl Fleet {
         &mut self,
         slot: usize,
         exit: ProcessExit,
-        batch: &mut JobBatch,
-        on_incident: &mut OnIncident<'_>,
+        round: Option<u64>,
+        submitter: &mut dyn Submitter,
     ) -> Result<()> {
         // A process of this machine that stands for a client elsewhere has none of that client's limits.
         let is_limited = !self.environment.spawner.is_elsewhere();
@@ -52,21 +52,21 @@ impl Fleet {
             return Err(error);
         }
         // If the process ended before it was ready, its first waiting job counts as the failed one.
-        let index = batch.working[slot].take().map(|work| work.job);
-        let index = index.or_else(|| if was_ready { None } else { batch.waiting[slot].pop_front() });
-        let then = match index {
+        let id = self.queue.end(slot);
+        let id = id.or_else(|| if was_ready { None } else { self.queue.pop(slot) });
+        let client = id.and_then(|id| self.queue.open(id)?.job.client);
+        let then = match id {
             None => Consequence::Replaced,
-            Some(index) => self.reassign(slot, index, batch),
+            Some(id) => self.reassign(slot, id, client.is_none()),
         };
-        let client = index.and_then(|index| batch.jobs[index].client);
-        let crash = ClientCrash { round: batch.round, client, process: slot as u32, crash: exit.crash(then) };
+        let crash = ClientCrash { round, client, process: slot as u32, crash: exit.crash(then) };
         let sentence = crash.to_string();
-        on_incident(Incident::Crashed(crash))?;
+        submitter.on_incident(Incident::Crashed(crash))?;
         drop(process);
-        match (then, index) {
+        match (then, id) {
             (Consequence::Aborted | Consequence::Reverted, _) => Err(Error::Round(sentence)),
-            (Consequence::Dropped, Some(index)) => {
-                batch.settled[index] = Some(Err(exit));
+            (Consequence::Dropped, Some(id)) => {
+                self.queue.settle(id, Err(exit));
                 Ok(())
             }
             _ => Ok(()),
@@ -85,18 +85,19 @@ impl Fleet {
 
     /// Decides the consequence for the job that a process was doing or was about to do, and queues the job again if it
     /// is retried or moved.
-    fn reassign(&self, slot: usize, index: usize, batch: &mut JobBatch) -> Consequence {
-        batch.attempts[index] += 1;
-        let attempts = batch.attempts[index];
-        let movable = batch.jobs[index].client.is_none();
+    fn reassign(&mut self, slot: usize, id: JobId, movable: bool) -> Consequence {
+        let attempts = self.queue.open(id).map_or(0, |open| {
+            open.attempts += 1;
+            open.attempts
+        });
         match self.policy {
             OnFailure::Abort => self.given_up(Consequence::Aborted),
             OnFailure::Retry if attempts == 1 => {
-                batch.waiting[slot].push_front(index);
+                self.queue.push_front(slot, id);
                 Consequence::Retried
             }
             _ if movable && (attempts as usize) <= self.slots.len() => {
-                batch.waiting[(slot + 1) % self.slots.len()].push_back(index);
+                self.queue.push_back((slot + 1) % self.slots.len(), id);
                 Consequence::Moved
             }
             _ => self.given_up(Consequence::Dropped),

@@ -5,7 +5,7 @@ pub(crate) mod cores;
 mod crashes;
 pub(crate) mod describe;
 mod inbox;
-pub(crate) mod job_batch;
+pub(crate) mod job_queue;
 mod readiness;
 
 use std::{
@@ -28,10 +28,12 @@ use crate::{
         control::StopSign,
         cores::Cores,
         inbox::Inbox,
-        job_batch::{JobBatch, Work},
+        job_queue::{JobId, JobQueue, SettledJob, Work},
     },
     process::{
-        conversation::{Assignment, ClientProcess, Environment, NamedVector, ProcessId, ProcessReport},
+        conversation::{
+            Assignment, Checked, ClientProcess, Environment, NamedVector, ProcessId, ProcessReport, ReplyCheck,
+        },
         end::ProcessExit,
         stray::{end_strays, new_mark},
     },
@@ -69,11 +71,31 @@ impl Job {
 pub(crate) type Settled = std::result::Result<(Reply, Parts), ProcessExit>;
 
 /// Checks a reply, given the number of the model's weights, and decodes its parts. The process of a refused reply is
-/// ended.
-pub(crate) type Check<'c> = dyn Fn(&Job, &Reply, &mut Parts, usize) -> std::result::Result<(), Cause> + 'c;
+/// ended. The check runs in the thread that has read the reply, while the caches have the parts.
+pub(crate) type Check = dyn Fn(&Job, &Reply, &mut Parts, usize) -> Checked + Send + Sync;
 
-/// Receives each incident at once.
-pub(crate) type OnIncident<'t> = dyn FnMut(Incident<'_>) -> Result<()> + 't;
+/// The submitter of jobs, as far as the fleet needs it at work.
+pub(crate) trait Submitter {
+    /// Completes a job that is about to be sent for the first time. The parts of jobs that wait thus take no memory.
+    ///
+    /// # Errors
+    /// Those of the submitter; the work ends with them.
+    fn prepare(&mut self, _job: &mut Job) -> Result<()> {
+        Ok(())
+    }
+
+    /// Receives an incident at once.
+    ///
+    /// # Errors
+    /// As for [`Submitter::prepare`].
+    fn on_incident(&mut self, incident: Incident<'_>) -> Result<()>;
+}
+
+impl<F: FnMut(Incident<'_>) -> Result<()>> Submitter for F {
+    fn on_incident(&mut self, incident: Incident<'_>) -> Result<()> {
+        self(incident)
+    }
+}
 
 /// An event of a fleet at work.
 pub(crate) enum Incident<'a> {
@@ -88,6 +110,7 @@ pub(crate) struct Fleet {
     environment: Environment,
     inbox: Inbox,
     slots: Vec<Slot>,
+    queue: JobQueue,
     /// The number of processes that work at the same time.
     at_once: usize,
     /// The cores of those processes.
@@ -156,12 +179,13 @@ impl Fleet {
     ) -> Result<Self> {
         let slot = |setup| Slot { setup, in_force: None, process: None, ready: false, examples: None, proven: false };
         let slots: Vec<Slot> = setups.into_iter().map(slot).collect();
-        let at_once = at_once.min(slots.len());
+        let (at_once, queue) = (at_once.min(slots.len()), JobQueue::new(slots.len()));
         let cores = if environment.spawner.is_elsewhere() { Cores::none() } else { Cores::of_machine(at_once) };
         let mut fleet = Self {
             environment,
             inbox: Inbox::new(stop),
             slots,
+            queue,
             at_once,
             cores,
             policy,
@@ -253,70 +277,93 @@ impl Fleet {
         }
     }
 
-    /// Does `jobs`, those of each process in the order given, and returns them with their results in the same order.
+    /// Submits a job, whose reply `check` checks. The jobs of a process are done in the order of submission, unless one
+    /// is moved to it.
+    pub(crate) fn submit(&mut self, job: Job, check: &Arc<Check>) -> JobId {
+        if self.queue.is_empty() {
+            // The caches may have other data by now.
+            self.cores.clear();
+        }
+        self.queue.submit(job, check)
+    }
+
+    /// Waits for a job to settle and returns it; none if all jobs were returned. A crash is recorded for `round`. After
+    /// an error the fleet has no jobs.
     ///
     /// # Errors
     /// A model that cannot be loaded, [`Error::Stopped`], [`Error::Round`] after an exit under the policy `abort`, and
-    /// those of `on_incident`.
-    pub(crate) fn do_jobs(
+    /// those of `submitter`.
+    pub(crate) fn next_settled(
         &mut self,
         round: Option<u64>,
-        jobs: Vec<Job>,
-        check: &Check<'_>,
-        on_incident: &mut OnIncident<'_>,
-    ) -> Result<Vec<(Job, Settled)>> {
-        let mut batch = JobBatch::new(jobs, self.slots.len(), round);
-        self.cores.clear();
+        submitter: &mut dyn Submitter,
+    ) -> Result<Option<SettledJob>> {
+        let settled = self.work_until_settled(round, submitter);
+        if settled.is_err() {
+            self.discard_jobs();
+        }
+        settled
+    }
+
+    fn work_until_settled(&mut self, round: Option<u64>, submitter: &mut dyn Submitter) -> Result<Option<SettledJob>> {
         loop {
-            while self.dispatch(&mut batch, on_incident)? == Dispatched::InPart {}
-            if batch.settled.iter().all(Option::is_some) {
-                return Ok(batch.jobs.into_iter().zip(batch.settled.into_iter().flatten()).collect());
+            while self.dispatch(round, submitter)? == Dispatched::InPart {}
+            if let Some(settled) = self.queue.take_settled() {
+                return Ok(Some(settled));
             }
-            self.handle_report(&mut batch, check, on_incident)?;
+            if self.queue.is_empty() {
+                return Ok(None);
+            }
+            self.handle_report(round, submitter)?;
+        }
+    }
+
+    /// Discards all jobs. A process that does one is ended, since its reply would be taken for that of another job.
+    pub(crate) fn discard_jobs(&mut self) {
+        let working = self.queue.clear();
+        // All of them exit at the same time: dropping one waits for its exit.
+        for &slot in &working {
+            self.slots[slot].process.iter_mut().for_each(ClientProcess::dismiss);
+        }
+        for slot in working {
+            self.slots[slot].process = None;
+            self.slots[slot].ready = false;
         }
     }
 
     /// Waits for the next report of a process and handles it.
-    fn handle_report(
-        &mut self,
-        batch: &mut JobBatch,
-        check: &Check<'_>,
-        on_incident: &mut OnIncident<'_>,
-    ) -> Result<()> {
+    fn handle_report(&mut self, round: Option<u64>, submitter: &mut dyn Submitter) -> Result<()> {
         let (id, report) = self.inbox.next()?;
         let slot = id.slot;
         // A process that was replaced may have reported before its end.
         if self.slots[slot].process.as_ref().map(|process| process.id) != Some(id) {
             return Ok(());
         }
-        let handled = match (report, batch.working[slot]) {
-            (ProcessReport::Exited(exit), _) => return self.handle_exit(slot, exit, batch, on_incident),
-            (ProcessReport::Replied(Reply::Ready(ready), _), None) if !self.slots[slot].ready => {
+        let handled = match (report, self.queue.work(slot)) {
+            (ProcessReport::Exited(exit), _) => return self.handle_exit(slot, exit, round, submitter),
+            (ProcessReport::Replied(Reply::Ready(ready), ..), None) if !self.slots[slot].ready => {
                 // A process whose report is refused was never ready. Its exit costs the first job that waits for it.
                 self.check_ready(slot, ready).map(|()| (self.slots[slot].ready, self.slots[slot].proven) = (true, true))
             }
             (ProcessReport::ReplyBegun, _) => {
-                self.note_reply(slot, batch);
+                self.note_reply(slot);
                 Ok(())
             }
             (ProcessReport::Replied(..), None) => Err(Cause::protocol("it answered what nobody had asked")),
-            (ProcessReport::Replied(reply, mut parts), Some(Work { job: index, .. })) => {
-                let job = &batch.jobs[index];
-                let weights = self.layout.as_ref().map_or(0, Layout::weight_count);
-                let checked = check(job, &reply, &mut parts, weights);
-                if checked.is_ok() {
-                    batch.working[slot] = None;
-                    batch.settled[index] = Some(Ok((reply, parts)));
-                    on_incident(Incident::Done(job))?;
+            (ProcessReport::Replied(_, _, Err(refused)), Some(_)) => Err(refused),
+            (ProcessReport::Replied(reply, parts, Ok(())), Some(Work { job, .. })) => {
+                self.queue.end(slot);
+                if let Some(job) = self.queue.settle(job, Ok((reply, parts))) {
+                    submitter.on_incident(Incident::Done(job))?;
                 }
-                checked
+                Ok(())
             }
         };
         match handled {
             Ok(()) => Ok(()),
             Err(cause) => {
                 let exit = self.end_refused(slot, cause);
-                self.handle_exit(slot, exit, batch, on_incident)
+                self.handle_exit(slot, exit, round, submitter)
             }
         }
     }
@@ -325,23 +372,26 @@ impl Fleet {
     ///
     /// A process that does its next job on the same core keeps that core. Another process would load its own model into
     /// the caches of the core, and would still compute when this process does its next job.
-    fn note_reply(&self, slot: usize, batch: &mut JobBatch) {
+    fn note_reply(&mut self, slot: usize) {
         let continues = self.cores.caches(slot)
-            && batch.fills(self.cores.count(), slot, 1)
-            && batch.is_next(slot, |slot| self.slots[slot].ready);
-        batch.working[slot].iter_mut().for_each(|work| work.replying = !continues);
+            && self.queue.fills(self.cores.count(), slot, 1)
+            && self.queue.is_next(slot, |slot| self.slots[slot].ready);
+        if !continues {
+            self.queue.begin_reply(slot);
+        }
     }
 
     /// Assigns jobs to idle processes, as far as `at_once` allows.
-    fn dispatch(&mut self, batch: &mut JobBatch, on_incident: &mut OnIncident<'_>) -> Result<Dispatched> {
+    fn dispatch(&mut self, round: Option<u64>, submitter: &mut dyn Submitter) -> Result<Dispatched> {
         // A process that is still starting counts as well, since it takes its job as soon as it is ready.
-        let places = self.at_once.saturating_sub(batch.busy());
-        for slot in batch.idle(|slot| self.slots[slot].ready, |slot| self.cores.caches(slot)).into_iter().take(places) {
+        let places = self.at_once.saturating_sub(self.queue.busy());
+        let idle = self.queue.idle(|slot| self.slots[slot].ready, |slot| self.cores.caches(slot));
+        for slot in idle.into_iter().take(places) {
             if self.slots[slot].process.is_none()
                 && let Err(error) = self.start_process(slot)
             {
                 // Its job may move to a process that this loop has passed.
-                self.handle_exit(slot, ProcessExit::at_start(&error), batch, on_incident)?;
+                self.handle_exit(slot, ProcessExit::at_start(&error), round, submitter)?;
                 return Ok(Dispatched::InPart);
             }
             // An idle process that exited has no job yet. The report of its exit comes next, and the process is
@@ -349,32 +399,41 @@ impl Fleet {
             if !self.slots[slot].ready || self.slots[slot].process.as_ref().is_some_and(ClientProcess::has_exited) {
                 continue;
             }
-            if let Some(index) = batch.waiting[slot].pop_front() {
-                self.assign(slot, index, batch);
+            if let Some(id) = self.queue.pop(slot) {
+                self.assign(slot, id, submitter)?;
             }
         }
         Ok(Dispatched::Fully)
     }
 
-    fn assign(&mut self, slot: usize, index: usize, batch: &mut JobBatch) {
-        let cores = self.cores_for(slot, batch);
-        batch.working[slot] = Some(Work { job: index, replying: false });
-        let Job { request, weights, parts, .. } = &batch.jobs[index];
-        let reply_payload = self.layout.as_ref().map_or(0, |layout| reply_payload(request, layout));
-        let (request, weights, parts) = (request.clone(), weights.clone(), parts.clone());
-        let assignment = Assignment { request, weights, parts, reply_payload, cores };
+    fn assign(&mut self, slot: usize, id: JobId, submitter: &mut dyn Submitter) -> Result<()> {
+        let cores = self.cores_for(slot);
+        let Some(open) = self.queue.open(id) else { return Ok(()) };
+        if !std::mem::replace(&mut open.is_prepared, true)
+            && let Some(job) = Arc::get_mut(&mut open.job)
+        {
+            submitter.prepare(job)?;
+        }
+        let weight_count = self.layout.as_ref().map_or(0, Layout::weight_count);
+        let reply_payload = self.layout.as_ref().map_or(0, |layout| reply_payload(&open.job.request, layout));
+        let (job, check) = (Arc::clone(&open.job), Arc::clone(&open.check));
+        let (request, weights, parts) = (job.request.clone(), job.weights.clone(), job.parts.clone());
+        let check = ReplyCheck::new(move |reply, parts| check(&job, reply, parts, weight_count));
+        let assignment = Assignment { request, weights, parts, reply_payload, check, cores };
+        self.queue.begin(slot, id);
         if let Some(process) = &self.slots[slot].process {
             process.assign(assignment);
         }
+        Ok(())
     }
 
     /// Returns the cores for the next job of `slot`; none for a process that may have threads.
-    fn cores_for(&mut self, slot: usize, batch: &JobBatch) -> Option<CpuSet> {
+    fn cores_for(&mut self, slot: usize) -> Option<CpuSet> {
         if !self.in_force(slot).is_some_and(|in_force| in_force.seccomp && !in_force.threads) {
             return None;
         }
-        if batch.fills(self.cores.count(), slot, 0) {
-            return self.cores.take(slot, |slot| batch.computes(slot));
+        if self.queue.fills(self.cores.count(), slot, 0) {
+            return self.cores.take(slot, |slot| self.queue.computes(slot));
         }
         self.cores.release(slot);
         self.cores.all()
@@ -390,7 +449,14 @@ impl Fleet {
             anyhow::anyhow!("cannot start client process {index}: {error}{fewer}")
         })?;
         let request = Request::Setup(setup.clone());
-        process.assign(Assignment { request, weights: None, parts: Vec::new(), reply_payload: 0, cores: None });
+        process.assign(Assignment {
+            request,
+            weights: None,
+            parts: Vec::new(),
+            reply_payload: 0,
+            check: ReplyCheck::none(),
+            cores: None,
+        });
         let slot = &mut self.slots[index];
         slot.process = Some(process);
         slot.ready = false;

@@ -6,14 +6,14 @@ use fedpipe_record::cause::{Cause, tame, with_last_words};
 
 use crate::{
     error::{Error, Result},
-    fleet::{Confined, Fleet, Incident, Slot, job_batch::JobBatch},
+    fleet::{Confined, Fleet, Incident, Slot},
 };
 
 impl Fleet {
     /// Waits until the first process has described its model.
     ///
     /// # Errors
-    /// As for [`Fleet::do_jobs`].
+    /// As for [`Fleet::next_settled`].
     pub(crate) fn ready(&mut self) -> Result<()> {
         self.await_ready(&|fleet| fleet.model.is_some())
     }
@@ -21,7 +21,7 @@ impl Fleet {
     /// Waits until every process was ready once, so that none is refused after the run has begun.
     ///
     /// # Errors
-    /// As for [`Fleet::do_jobs`].
+    /// As for [`Fleet::next_settled`].
     pub(crate) fn all_ready(&mut self) -> Result<()> {
         self.await_ready(&|fleet| fleet.slots.iter().all(|slot| slot.proven))
     }
@@ -30,7 +30,7 @@ impl Fleet {
     /// with its number.
     ///
     /// # Errors
-    /// As for [`Fleet::do_jobs`]; [`Error::Round`] for a process that reports no number, or an impossible one.
+    /// As for [`Fleet::next_settled`]; [`Error::Round`] for a process that reports no number, or an impossible one.
     pub(crate) fn sizes(&mut self) -> Result<Vec<u64>> {
         self.await_ready(&|fleet| fleet.slots.iter().all(|slot| slot.examples.is_some()))?;
         let size = |(client, slot): (usize, &Slot)| match slot.examples.as_deref() {
@@ -50,9 +50,8 @@ impl Fleet {
     }
 
     fn await_ready(&mut self, are_ready: &dyn Fn(&Self) -> bool) -> Result<()> {
-        let mut batch = JobBatch::new(Vec::new(), self.slots.len(), None);
         while !are_ready(self) {
-            self.handle_report(&mut batch, &|_, _, _, _| Ok(()), &mut |incident| match incident {
+            self.handle_report(None, &mut |incident: Incident<'_>| match incident {
                 Incident::Crashed(crash) => Err(Error::Round(with_last_words(&crash, &crash.crash.last_words))),
                 Incident::Done(_) => Ok(()),
             })?;

@@ -34,6 +34,9 @@ struct Stage {
 /// A crash: the client whose job it cost, the consequence and the cause.
 type Crash = (Option<u32>, Consequence, String);
 
+/// The client and the weights of an update; none for a job without one.
+type Trained = Option<(u32, Vec<f32>)>;
+
 fn setup(client: u32) -> Setup {
     let held = HeldPartition { client, path: "/partition".into(), sha256: None };
     Setup {
@@ -74,22 +77,32 @@ impl Stage {
         Self { fleet, control, _logs: logs }
     }
 
-    /// Runs jobs with a check; returns the results and the crashes.
-    fn run(&mut self, jobs: Vec<Job>, check: &Check<'_>) -> (Result<Vec<Settled>>, Vec<Crash>) {
+    /// Does jobs with a check; returns the results in the order of the jobs, and the crashes.
+    fn run(&mut self, jobs: Vec<Job>, check: &Arc<Check>) -> (Result<Vec<Settled>>, Vec<Crash>) {
         let mut crashes = Vec::new();
-        let settled = self.fleet.do_jobs(Some(1), jobs, check, &mut |incident| {
+        let settled = do_jobs(&mut self.fleet, jobs, check, &mut |incident: Incident<'_>| {
             if let Incident::Crashed(ClientCrash { client, crash, .. }) = incident {
                 crashes.push((client, crash.then, crash.cause.to_string()));
             }
             Ok(())
         });
-        (settled.map(results), crashes)
+        (settled, crashes)
+    }
+
+    /// Waits for a job to settle, without a crash; returns its number and its update.
+    fn next(&mut self) -> Option<(JobId, Trained)> {
+        let mut no_crash = |incident: Incident<'_>| match incident {
+            Incident::Crashed(crash) => panic!("{crash}"),
+            Incident::Done(_) => Ok(()),
+        };
+        let SettledJob { id, settled, .. } = self.fleet.next_settled(Some(1), &mut no_crash).unwrap()?;
+        Some((id, update(settled)))
     }
 
     /// Has all clients train from (1, 2).
     fn train(&mut self) -> (Result<Vec<Settled>>, Vec<Crash>) {
         let clients = self.fleet.len() as u32;
-        self.run((0..clients).map(training).collect(), &no_check)
+        self.run((0..clients).map(training).collect(), &no_check())
     }
 }
 
@@ -105,24 +118,42 @@ fn job(slot: usize, client: Option<u32>, request: Request) -> Job {
     Job { slot, client, request, weights: Some(Arc::new(vec![1.0, 2.0])), parts: Vec::new() }
 }
 
-fn no_check(_: &Job, _: &Reply, _: &mut Parts, _: usize) -> std::result::Result<(), Cause> {
-    Ok(())
+fn no_check() -> Arc<Check> {
+    Arc::new(|_: &Job, _: &Reply, _: &mut Parts, _: usize| Ok(()))
 }
 
-fn results(settled: Vec<(Job, Settled)>) -> Vec<Settled> {
-    settled.into_iter().map(|(_, settled)| settled).collect()
+/// Submits jobs, and waits until all have settled; returns the results in the order of the jobs.
+fn do_jobs(
+    fleet: &mut Fleet,
+    jobs: Vec<Job>,
+    check: &Arc<Check>,
+    submitter: &mut dyn Submitter,
+) -> Result<Vec<Settled>> {
+    jobs.into_iter().for_each(|job| {
+        fleet.submit(job, check);
+    });
+    let mut all = Vec::new();
+    while let Some(settled) = fleet.next_settled(Some(1), submitter)? {
+        all.push(settled);
+    }
+    all.sort_by_key(|settled| settled.id);
+    Ok(all.into_iter().map(|settled| settled.settled).collect())
 }
 
-/// Returns the client and the weights of each update, in the order of the jobs; none for a job without a reply.
-fn updates(settled: Vec<Settled>) -> Vec<Option<(u32, Vec<f32>)>> {
-    let update = |settled: Settled| match settled {
+/// Returns the client and the weights of an update; none for a job without a reply.
+fn update(settled: Settled) -> Trained {
+    match settled {
         Ok((Reply::Update(Update { client, .. }), mut parts)) => Some((client, parts.take_f32(WEIGHTS).unwrap())),
         _ => None,
-    };
+    }
+}
+
+/// Returns the updates in the order of the jobs.
+fn updates(settled: Vec<Settled>) -> Vec<Trained> {
     settled.into_iter().map(update).collect()
 }
 
-fn expected(clients: &[u32]) -> Vec<Option<(u32, Vec<f32>)>> {
+fn expected(clients: &[u32]) -> Vec<Trained> {
     clients.iter().map(|&client| Some((client, trained(client, &[1.0, 2.0])))).collect()
 }
 
@@ -189,7 +220,7 @@ fn a_job_of_no_client_moves_to_another_process() {
         0 => exit_at_work(client, exit(3)),
         _ => client.serve(),
     });
-    let (settled, crashes) = stage.run(vec![evaluation(0), evaluation(1)], &no_check);
+    let (settled, crashes) = stage.run(vec![evaluation(0), evaluation(1)], &no_check());
     assert!(settled.unwrap().iter().all(|settled| matches!(settled, Ok((Reply::Evaluated { .. }, _)))));
     let consequences: Vec<Consequence> = crashes.iter().map(|(_, then, _)| *then).collect();
     assert_eq!(consequences, [Consequence::Retried, Consequence::Moved]);
@@ -198,7 +229,7 @@ fn a_job_of_no_client_moves_to_another_process() {
 #[test]
 fn a_job_that_no_process_can_do_is_dropped_after_each_has_tried() {
     let mut stage = Stage::new(2, OnFailure::Retry, |client| exit_at_work(client, exit(3)));
-    let (settled, crashes) = stage.run(vec![evaluation(0)], &no_check);
+    let (settled, crashes) = stage.run(vec![evaluation(0)], &no_check());
     assert!(settled.unwrap()[0].is_err());
     let consequences: Vec<Consequence> = crashes.iter().map(|(_, then, _)| *then).collect();
     assert_eq!(consequences, [Consequence::Retried, Consequence::Moved, Consequence::Dropped]);
@@ -208,7 +239,7 @@ fn a_job_that_no_process_can_do_is_dropped_after_each_has_tried() {
 fn a_refused_reply_costs_the_process_and_is_asked_for_again() {
     let mut stage = Stage::new(2, OnFailure::Retry, |client| client.serve());
     let refused = Mutex::new(false);
-    let (settled, crashes) = stage.run(vec![training(0), training(1)], &|job, _, _, weights| {
+    let check: Arc<Check> = Arc::new(move |job: &Job, _: &Reply, _: &mut Parts, weights: usize| {
         assert_eq!(weights, 2, "the number of the model's weights");
         match job.client {
             Some(1) if !std::mem::replace(&mut *refused.lock().unwrap(), true) => {
@@ -217,6 +248,7 @@ fn a_refused_reply_costs_the_process_and_is_asked_for_again() {
             _ => Ok(()),
         }
     });
+    let (settled, crashes) = stage.run(vec![training(0), training(1)], &check);
     assert_eq!(updates(settled.unwrap()), expected(&[0, 1]));
     assert_eq!(crashes, [(Some(1), Consequence::Retried, "its update was refused: weight 1 is NaN".into())]);
 }
@@ -440,21 +472,136 @@ fn no_result_depends_on_the_order_of_arrival() {
         gates[order[0]].open();
         let mut arrived = Vec::new();
         let jobs = (0..4).map(training).collect();
-        let settled = stage.fleet.do_jobs(Some(1), jobs, &no_check, &mut |incident| {
+        let settled = do_jobs(&mut stage.fleet, jobs, &no_check(), &mut |incident: Incident<'_>| {
             let Incident::Done(job) = incident else { panic!("no client crashes") };
             arrived.push(job.slot);
             order.get(arrived.len()).iter().for_each(|&&next| gates[next].open());
             Ok(())
         });
         assert_eq!(arrived, order);
-        assert_eq!(updates(results(settled.unwrap())), expected(&[0, 1, 2, 3]), "{order:?}");
+        assert_eq!(updates(settled.unwrap()), expected(&[0, 1, 2, 3]), "{order:?}");
+    }
+}
+
+/// Returns the script of a client that passes the gate of its number before it answers a request.
+fn gated(gates: &Arc<[Gate; 3]>) -> impl Fn(&mut ScriptedClient) -> ExitStatus + Send + Sync + 'static {
+    let gates = Arc::clone(gates);
+    move |client| {
+        client.greet();
+        client.say(&Reply::Ready(ready()), None);
+        while let Some((request, parts)) = client.next() {
+            gates[client.number as usize].pass();
+            client.answer(&request, parts);
+        }
+        exit(0)
     }
 }
 
 #[test]
-fn an_empty_batch_waits_for_no_process() {
+fn a_job_is_submitted_and_settles_while_another_is_in_flight() {
+    let gates: Arc<[Gate; 3]> = Arc::default();
+    let mut stage = Stage::new(3, OnFailure::Retry, gated(&gates));
+    let submit = |stage: &mut Stage, client| stage.fleet.submit(training(client), &no_check());
+    let (slow, quick) = (submit(&mut stage, 0), submit(&mut stage, 1));
+    gates[1].open();
+    assert_eq!(stage.next(), Some((quick, expected(&[1])[0].clone())));
+    // The process of client 1 is idle, and that of client 2 has had no job.
+    gates[2].open();
+    let later = submit(&mut stage, 2);
+    assert_eq!(stage.next(), Some((later, expected(&[2])[0].clone())));
+    let again = submit(&mut stage, 1);
+    assert_eq!(stage.next(), Some((again, expected(&[1])[0].clone())));
+    gates[0].open();
+    assert_eq!(stage.next(), Some((slow, expected(&[0])[0].clone())));
+    assert_eq!(stage.next(), None);
+}
+
+#[test]
+fn a_job_is_completed_once_and_only_when_it_is_sent() {
+    /// Counts the jobs that were completed and those that were answered.
+    #[derive(Default)]
+    struct Counter {
+        prepared: Vec<u32>,
+        ahead: usize,
+        done: usize,
+    }
+
+    impl Submitter for Counter {
+        fn prepare(&mut self, job: &mut Job) -> Result<()> {
+            self.prepared.extend(job.client);
+            self.ahead = self.ahead.max(self.prepared.len() - self.done);
+            job.weights = Some(Arc::new(vec![1.0, 2.0]));
+            Ok(())
+        }
+
+        fn on_incident(&mut self, incident: Incident<'_>) -> Result<()> {
+            self.done += usize::from(matches!(incident, Incident::Done(_)));
+            Ok(())
+        }
+    }
+
+    // The first process crashes in its second job, which is sent again.
+    let mut stage = Stage::new(1, OnFailure::Retry, |client| {
+        client.greet();
+        client.say(&Reply::Ready(ready()), None);
+        if client.start == 0 {
+            let (request, parts) = client.next().unwrap();
+            client.answer(&request, parts);
+            client.next();
+            return exit(3);
+        }
+        client.answer_all();
+        exit(0)
+    });
+    let jobs = (0..6).map(|client| Job { slot: 0, weights: None, ..training(client) }).collect();
+    let mut counter = Counter::default();
+    let settled = do_jobs(&mut stage.fleet, jobs, &no_check(), &mut counter).unwrap();
+    assert_eq!(updates(settled), expected(&[0, 1, 2, 3, 4, 5]));
+    assert_eq!((counter.prepared, counter.ahead), (vec![0, 1, 2, 3, 4, 5], 1));
+}
+
+#[test]
+fn nothing_of_a_round_that_failed_is_in_the_next_one() {
+    // Client 0 waits in its first job, client 1 crashes in its first, and client 2 answers.
+    let gate = Arc::new(Gate::default());
+    let passed = Arc::clone(&gate);
+    let mut stage = Stage::new(3, OnFailure::Abort, move |client| match (client.number, client.start) {
+        (0, 0) => {
+            client.greet();
+            client.say(&Reply::Ready(ready()), None);
+            client.next();
+            client.wait_for_end()
+        }
+        (1, 0) => {
+            client.greet();
+            client.say(&Reply::Ready(ready()), None);
+            client.next();
+            passed.pass();
+            exit(3)
+        }
+        _ => client.serve(),
+    });
+    // Client 2 has done one of its jobs when client 1 crashes.
+    let jobs = [0, 0, 1, 2].map(training);
+    let failed = do_jobs(&mut stage.fleet, jobs.into(), &no_check(), &mut |incident: Incident<'_>| {
+        if let Incident::Done(_) = incident {
+            gate.open();
+        }
+        Ok(())
+    });
+    assert!(matches!(failed, Err(Error::Round(_))), "{failed:?}");
+    assert_eq!(stage.next(), None, "no job is left");
+    let next = stage.fleet.submit(training(2), &no_check());
+    assert_eq!(stage.next(), Some((next, expected(&[2])[0].clone())));
+    assert_eq!(stage.next(), None);
+    let (settled, crashes) = stage.train();
+    assert_eq!((updates(settled.unwrap()), crashes), (expected(&[0, 1, 2]), Vec::new()));
+}
+
+#[test]
+fn a_fleet_without_jobs_waits_for_no_process() {
     let mut stage = Stage::new(1, OnFailure::Retry, |client| client.wait_for_end());
-    assert!(stage.run(Vec::new(), &no_check).0.unwrap().is_empty());
+    assert!(stage.run(Vec::new(), &no_check()).0.unwrap().is_empty());
 }
 
 #[test]
@@ -503,7 +650,7 @@ fn each_client_elsewhere_has_an_isolation_of_its_own_and_a_change_is_reported() 
     };
     assert_eq!(sorted(&mut fleet), [(Some(0), false), (Some(1), true)]);
     let jobs = vec![training(0), training(1)];
-    fleet.do_jobs(Some(1), jobs, &no_check, &mut |_| Ok(())).unwrap();
+    do_jobs(&mut fleet, jobs, &no_check(), &mut |_: Incident<'_>| Ok(())).unwrap();
     assert_eq!(sorted(&mut fleet), [(Some(0), true)], "the fresh process of client 0 has another isolation");
 }
 

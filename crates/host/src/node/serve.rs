@@ -26,7 +26,7 @@ use crate::{
     },
     experiment::limits::isolation,
     fleet::{
-        Fleet, Incident, Job,
+        Check, Fleet, Incident, Job,
         control::{Control, StopSign},
         describe::describe,
     },
@@ -296,7 +296,10 @@ fn answer(fleet: &mut Fleet, request: Request, mut parts: Parts, warn: &mut dyn 
     let parts = parts.into_vectors().map(|(name, values)| (name, Arc::new(values))).collect();
     let job = Job { slot: 0, client: Some(0), request, weights, parts };
     let mut crash = None;
-    let settled = fleet.do_jobs(None, vec![job], &|_: &Job, _: &Reply, _: &mut Parts, _| Ok(()), &mut |incident| {
+    // The run's host checks the reply.
+    let no_check: Arc<Check> = Arc::new(|_: &Job, _: &Reply, _: &mut Parts, _| Ok(()));
+    fleet.submit(job, &no_check);
+    let settled = fleet.next_settled(None, &mut |incident: Incident<'_>| {
         match incident {
             Incident::Crashed(idle) if idle.crash.then == Consequence::Replaced => {
                 warn(&format!("the idle client crashed: {}; a fresh process takes its place", idle.crash.cause));
@@ -306,8 +309,7 @@ fn answer(fleet: &mut Fleet, request: Request, mut parts: Parts, warn: &mut dyn 
         }
         Ok(())
     });
-    let settled = settled.map(|settled| settled.into_iter().next().map(|(_, settled)| settled));
-    match (settled, crash) {
+    match (settled.map(|job| job.map(|job| job.settled)), crash) {
         (Ok(Some(Ok(answered))), _) => Ok(answered),
         (Err(Error::Stopped(signal)), _) => Err(Error::Stopped(signal)),
         (Err(error), _) => Ok((failed(FailureKind::Model, error.to_string()), Parts::default())),

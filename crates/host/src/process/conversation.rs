@@ -17,6 +17,7 @@ use std::{
 };
 
 use fedpipe_protocol::{FrameError, Limits, Part, Parts, Reply, Request, Setup, Spare, WEIGHTS, feature, read};
+use fedpipe_record::cause::Cause;
 use nix::sched::CpuSet;
 
 use crate::{
@@ -43,8 +44,33 @@ pub(crate) struct ProcessId {
 /// A vector and the name of the part that carries it.
 pub(crate) type NamedVector = (String, Arc<Vec<f32>>);
 
+/// The result of the check of a reply.
+pub(crate) type Checked = Result<(), Cause>;
+
+/// Checks a reply and decodes its parts.
+pub(crate) struct ReplyCheck(Box<CheckReply>);
+
+type CheckReply = dyn Fn(&Reply, &mut Parts) -> Checked + Send;
+
+impl ReplyCheck {
+    pub(crate) fn new(check: impl Fn(&Reply, &mut Parts) -> Checked + Send + 'static) -> Self {
+        Self(Box::new(check))
+    }
+
+    /// Returns a check that refuses nothing.
+    pub(crate) fn none() -> Self {
+        Self::new(|_, _| Ok(()))
+    }
+}
+
+impl fmt::Debug for ReplyCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ReplyCheck")
+    }
+}
+
 /// A request for a client process, and the limits of its reply.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Assignment {
     pub(crate) request: Request,
     pub(crate) weights: Option<Arc<Vec<f32>>>,
@@ -52,6 +78,8 @@ pub(crate) struct Assignment {
     pub(crate) parts: Vec<NamedVector>,
     /// The most bytes of payload that the reply may have.
     pub(crate) reply_payload: u64,
+    /// The check of the reply.
+    pub(crate) check: ReplyCheck,
     /// The cores for the work; none to leave the process where it is.
     pub(crate) cores: Option<CpuSet>,
 }
@@ -61,8 +89,8 @@ pub(crate) struct Assignment {
 pub(crate) enum ProcessReport {
     /// The reply to a request for weights has begun, so that the client has done its computing.
     ReplyBegun,
-    /// A whole reply.
-    Replied(Reply, Parts),
+    /// A whole reply, and the result of its check.
+    Replied(Reply, Parts, Checked),
     /// The process has exited and was reaped; no report follows.
     Exited(ProcessExit),
 }
@@ -209,7 +237,8 @@ pub(crate) fn converse(
     let mut kept = KeptWeights::default();
     let mut last_cores = None;
     loop {
-        let Assignment { mut request, weights, parts, reply_payload, cores } = next_assignment(peer, assignments)?;
+        let Assignment { mut request, weights, parts, reply_payload, check, cores } =
+            next_assignment(peer, assignments)?;
         if let (Some(cores), Some(process)) = (cores.filter(|_| cores != last_cores), peer.pid()) {
             // This thread reaps the process, so that no other process can have its number.
             keep_on(&cores, process);
@@ -225,7 +254,7 @@ pub(crate) fn converse(
         if reply_payload > 0 && !report(ProcessReport::ReplyBegun) {
             return Err(ConversationEnd::Dismissed);
         }
-        let (mut reply, parts) = peer.finish(begun, spare)?;
+        let (mut reply, mut parts) = peer.finish(begun, spare)?;
         if let Reply::Ready(ready) = &mut reply {
             // The ability is this conversation's alone: a node (`fedpipe serve`) passes the rest on and must not
             // promise it.
@@ -235,7 +264,8 @@ pub(crate) fn converse(
             // The launcher reported the isolation before the program ran; the program's own report does not count.
             launched.iter().for_each(|in_force| ready.in_force.clone_from(in_force));
         }
-        if !report(ProcessReport::Replied(reply, parts)) {
+        let checked = (check.0)(&reply, &mut parts);
+        if !report(ProcessReport::Replied(reply, parts, checked)) {
             return Err(ConversationEnd::Dismissed);
         }
     }

@@ -79,8 +79,8 @@ mod threads {
     };
 
     use fedpipe_protocol::{
-        BlockSums, InForce, Kind, Limits, PROTOCOL, Part, Parts, Place, Ready, Reply, Request, Setup, Tensor, Update,
-        WEIGHTS, read, write,
+        BlockSums, InForce, Kind, Limits, PROTOCOL, Part, Parts, Place, Ready, Reply, Request, Setup, StartScore,
+        Tensor, Update, WEIGHTS, read, write,
     };
     use serde::{Serialize, de::DeserializeOwned};
 
@@ -270,7 +270,8 @@ mod threads {
             let received = parts.take_f32(WEIGHTS);
             match request {
                 Request::Train(train) => {
-                    let update = Update::plain(train.client, train.round, 1);
+                    let start = train.score_start.map(|_| StartScore { loss_sum: 0.5, examples: 1 });
+                    let update = Update { start, ..Update::plain(train.client, train.round, 1) };
                     self.say(&Reply::Update(update), Some(&trained(train.client, &received.unwrap())));
                 }
                 Request::Evaluate(evaluate) => {

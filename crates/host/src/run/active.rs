@@ -1,9 +1,9 @@
 //! A run under way: its context, its clients, its state and its records.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use fedpipe_data::Dealt;
-use fedpipe_record::experiment::Experiment;
+use fedpipe_record::{experiment::Experiment, round_line::InitialScore};
 
 use crate::{
     error::{Error, Result},
@@ -13,7 +13,7 @@ use crate::{
         clients::Clients,
         directory::RunDir,
         event::{Event, Journal},
-        round::RoundResult,
+        round::{RoundResult, TestScore},
         saver::Saver,
         state::RunState,
     },
@@ -42,6 +42,21 @@ impl ActiveRun<'_> {
     /// Returns `true` if the run ends when it has converged, and has converged.
     pub(super) fn has_converged(&self) -> bool {
         self.context.experiment.until_converged && self.state.has_converged()
+    }
+
+    /// Scores the initial weights before the first round: round 0. A resume has the score in its ledger.
+    ///
+    /// # Errors
+    /// Those of an evaluation.
+    pub(super) fn score_initial_weights(&mut self) -> Result<()> {
+        if !self.state.is_unscored() {
+            return Ok(());
+        }
+        let weights = Arc::clone(self.state.weights());
+        let TestScore { loss, accuracy } = self.evaluate(0, &weights)?;
+        let score = InitialScore { accuracy, loss };
+        self.state.set_initial_score(score);
+        self.journal.tell(&Event::InitialScored(&score))
     }
 
     /// Records a whole round. A round that fails does not come here: it leaves weights, server state and rounds as they

@@ -15,7 +15,7 @@ use fedpipe_strategy::{
 pub(crate) struct ClientUpdate {
     /// The numbers of the answer.
     pub(crate) header: Update,
-    /// The client's weights, flat and in layout order.
+    /// The client's weights, flat and in layout order; empty once they were added to the mean.
     pub(crate) weights: Vec<f32>,
     /// The client's state before the round.
     pub(crate) before: Slots,
@@ -31,6 +31,42 @@ impl ClientUpdate {
     /// Returns the weights and the states, as a strategy takes them.
     pub(crate) fn accepted(&self) -> Accepted<'_> {
         Accepted { weights: &self.weights, before: &self.before, after: &self.after }
+    }
+}
+
+/// A weighted mean whose members are added in client order as they arrive. It has the bits of [`weighted_mean`].
+#[derive(Debug, Default)]
+pub(crate) struct RunningMean {
+    sums: Vec<f64>,
+    total: f64,
+}
+
+impl RunningMean {
+    /// Starts again with vectors of so many elements. The memory of the sums is used again.
+    pub(crate) fn restart(&mut self, length: usize) {
+        self.total = 0.0;
+        self.sums.clear();
+        self.sums.resize(length, 0.0);
+    }
+
+    /// Adds members that follow those before.
+    ///
+    /// # Panics
+    /// If the vectors' lengths differ.
+    pub(crate) fn add(&mut self, members: &Members<'_>) {
+        let length = self.sums.len();
+        assert!(members.iter().all(|(_, vector)| vector.len() == length), "vectors of different lengths");
+        self.total = members.iter().fold(self.total, |total, (n, _)| total + n);
+        element_wise(&mut self.sums, members.len(), |start, sums| {
+            for (index, sums) in sums.chunks_mut(BLOCK).enumerate() {
+                add_block(members, start + index * BLOCK, sums);
+            }
+        });
+    }
+
+    /// Returns the mean of the members so far; there is at least one.
+    pub(crate) fn mean(&self) -> Vec<f32> {
+        self.sums.iter().map(|sum| (sum / self.total) as f32).collect()
     }
 }
 
@@ -74,7 +110,8 @@ fn combine(members: &Members<'_>, total: f64) -> Vec<f32> {
     element_wise(&mut mean, members.len(), |start, out| {
         let mut sums = [0.0_f64; BLOCK];
         for (index, out) in out.chunks_mut(BLOCK).enumerate() {
-            block(members, start + index * BLOCK, &mut sums[..out.len()]);
+            sums.fill(0.0);
+            add_block(members, start + index * BLOCK, &mut sums[..out.len()]);
             out.iter_mut().zip(&sums).for_each(|(out, sum)| *out = (sum / total) as f32);
         }
     });
@@ -84,10 +121,9 @@ fn combine(members: &Members<'_>, total: f64) -> Vec<f32> {
 /// The elements of a block. Its sums stay in the first cache while all members are added.
 const BLOCK: usize = 1024;
 
-/// Σ n_k w_k for the elements from `start` on. Four members at a time, one after the other, so that a sum is loaded and
-/// stored once for the four.
-fn block(members: &[(f64, &[f32])], start: usize, sums: &mut [f64]) {
-    sums.fill(0.0);
+/// Adds n_k w_k of each member to the sums, for the elements from `start` on. Four members at a time, one after the
+/// other, so that a sum is loaded and stored once for the four.
+fn add_block(members: &[(f64, &[f32])], start: usize, sums: &mut [f64]) {
     let length = sums.len();
     let (fours, rest) = members.as_chunks::<4>();
     for four in fours {
@@ -105,7 +141,7 @@ fn block(members: &[(f64, &[f32])], start: usize, sums: &mut [f64]) {
 
 /// Fills `out`, of whose elements each is a function of its index alone, by `fill(start, part)`; on all cores where
 /// there is work for them. The parts are no part of a result.
-fn element_wise(out: &mut [f32], members: usize, fill: impl Fn(usize, &mut [f32]) + Sync) {
+fn element_wise<T: Send>(out: &mut [T], members: usize, fill: impl Fn(usize, &mut [T]) + Sync) {
     /// Values that are read sooner than a thread starts.
     const FEW: usize = 1 << 18;
     let cores = available_parallelism().map_or(1, usize::from);
@@ -167,6 +203,30 @@ mod tests {
         assert_eq!(mean, [1.0]);
         let mean = weighted_mean(&[(1.0, &[1.0]), (1.0, &[half_ulp]), (1.0, &[half_ulp])]);
         assert_eq!(mean, [((1.0 + f64::from(f32::EPSILON)) / 3.0) as f32]);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        /// Members that arrive in groups have the bits of members that are all there.
+        #[test]
+        fn a_running_mean_is_the_mean(groups in prop::collection::vec(1_usize..6, 1..4), length in prop_oneof![1_usize..3000, 200_000_usize..201_000]) {
+            let value = |k: usize, i: usize| ((i * 7919 + k * 104_729) % 10_007) as f32 / 3.0e4 - 0.1;
+            let count = groups.iter().sum();
+            let vectors: Vec<Vec<f32>> = (0..count).map(|k| (0..length).map(|i| value(k, i)).collect()).collect();
+            let members: Vec<(f64, &[f32])> = vectors.iter().zip(1..).map(|(w, n)| (f64::from(n * 17), w.as_slice())).collect();
+            let (mut running, mut rest) = (RunningMean::default(), members.as_slice());
+            running.restart(3);
+            running.add(&[(1.0, &[1.0, 2.0, 3.0])]);
+            running.restart(length);
+            for group in groups {
+                let (now, later) = rest.split_at(group);
+                running.add(now);
+                rest = later;
+            }
+            let bits = |mean: Vec<f32>| mean.into_iter().map(f32::to_bits).collect::<Vec<_>>();
+            prop_assert_eq!(bits(running.mean()), bits(weighted_mean(&members)));
+        }
     }
 
     proptest! {

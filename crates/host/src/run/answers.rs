@@ -232,7 +232,7 @@ mod tests {
         assert_eq!(parts.take_f32(WEIGHTS).unwrap(), [1.5, 7.0]);
         let (reply, mut parts) = answer(&Reply::Update(Update::plain(0, 1, 9)), &encoded[..1]);
         let why = super::update(&job, &reply, &mut parts, &local).unwrap_err().to_string();
-        assert!(why.contains("its update: it has no part \"scales\" of 1 numbers"), "{why}");
+        assert!(why.contains("its update: it has no part \"scales\" of the length 1"), "{why}");
     }
 
     #[test]

@@ -103,9 +103,10 @@ impl ClientStore {
     /// [`Error::Output`] for a file that cannot be removed.
     pub(super) fn checkpoint(&mut self, round: u64) -> Result<Vec<ClientFile>> {
         self.checkpoints.push(round);
-        if self.checkpoints.len() > KEPT + 1 {
-            let oldest = self.checkpoints[1];
+        // One checkpoint may be in writing and one may wait, while those before them are the kept ones.
+        if self.checkpoints.len() > KEPT + 2 {
             self.checkpoints.remove(0);
+            let oldest = self.checkpoints[0];
             let (gone, kept) = std::mem::take(&mut self.replaced).into_iter().partition(|(at, _)| *at <= oldest);
             self.replaced = kept;
             Vec::into_iter(gone).try_for_each(|(_, path): (u64, PathBuf)| remove(&path))?;
@@ -174,9 +175,9 @@ mod tests {
             store.commit(round, &[(0, &state(round as f32))]).unwrap();
             store.checkpoint(round).unwrap();
         }
-        // The checkpoints of the rounds 4 and 5 are kept, and that of round 3 is while that of round 5 is written.
-        let kept = ["000000-000003.safetensors", "000000-000004.safetensors", "000000-000005.safetensors"];
-        assert_eq!(names(directory.path()), kept);
+        // While those of the rounds 4 and 5 are not yet written, the checkpoints of the rounds 2 and 3 are kept.
+        let kept = (2..=5).map(|round| format!("000000-{round:06}.safetensors"));
+        assert_eq!(names(directory.path()), kept.collect::<Vec<_>>());
     }
 
     #[test]
@@ -193,7 +194,7 @@ mod tests {
             [state(2.0), state(1.5), Slots::default()]
         );
         assert_eq!(names(directory.path()).len(), 3, "that of round 1 may be needed by the checkpoint before");
-        for round in 3..=5 {
+        for round in 3..=6 {
             resumed.checkpoint(round).unwrap();
         }
         assert_eq!(names(directory.path()), ["000000-000002.safetensors", "000001-000001.safetensors"]);

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use fedpipe_data::{Dealt, Partition};
-use fedpipe_protocol::{InForce, Layout, Level, Parts, Ready, Reply, Request, Setup, Spare, WEIGHTS, feature};
-use fedpipe_record::{cause::Cause, experiment::Experiment};
+use fedpipe_protocol::{InForce, Layout, Level, Parts, Place, Ready, Reply, Request, Setup, Spare, WEIGHTS, feature};
+use fedpipe_record::{cause::Cause, experiment::Experiment, names::STATE};
 
 use crate::{
     error::{Error, Result},
@@ -14,11 +14,11 @@ use crate::{
         processes::{job_count, process_count},
         strategy_program,
     },
-    fleet::{Confined, Fleet, Incident, Job},
+    fleet::{Check, Confined, Fleet, Incident, Job, job_queue::SettledJob},
     process::{conversation::Environment, peer::PeerReply, spawn::allow_descriptors},
     run::{
         active::RunContext,
-        aggregate::ClientUpdate,
+        aggregate::{ClientUpdate, RunningMean},
         answers,
         directory::Dylib,
         event::{Event, Journal},
@@ -43,6 +43,8 @@ pub(super) struct Clients {
     pub(super) program: Option<StrategyProgram>,
     /// Buffers for the updates.
     pub(super) spare: Arc<Spare>,
+    /// The mean of a round's updates, whose memory the rounds share.
+    pub(super) mean: RunningMean,
 }
 
 /// The weights that the model begins with.
@@ -86,6 +88,7 @@ impl Clients {
             remedy: experiment.remedy(),
             program: None,
             spare,
+            mean: RunningMean::default(),
         })
     }
 
@@ -103,24 +106,26 @@ impl Clients {
     /// Asks a client for the model's initial weights.
     pub(super) fn initial_weights(&mut self, journal: &mut Journal<'_>) -> Result<InitialWeights> {
         let job = Job { slot: 0, client: None, request: Request::GetWeights, weights: None, parts: Vec::new() };
-        let is_weights = |_: &Job, reply: &Reply, parts: &mut Parts, weights: usize| match reply {
-            Reply::Weights => answers::only(parts, &[WEIGHTS])
-                .and_then(|()| answers::weights(parts, weights, "look at the model's initial weights")),
-            _ => Err(Cause::protocol(format!("it answered a request for its weights with {}", reply.name()))),
-        };
+        let is_weights: Arc<Check> =
+            Arc::new(|_: &Job, reply: &Reply, parts: &mut Parts, weights: usize| match reply {
+                Reply::Weights => answers::only(parts, &[WEIGHTS])
+                    .and_then(|()| answers::weights(parts, weights, "look at the model's initial weights")),
+                _ => Err(Cause::protocol(format!("it answered a request for its weights with {}", reply.name()))),
+            });
         let mut crashes = 0;
-        let settled = self.fleet.do_jobs(None, vec![job], &is_weights, &mut |incident| match incident {
+        self.fleet.submit(job, &is_weights);
+        let settled = self.fleet.next_settled(None, &mut |incident: Incident<'_>| match incident {
             Incident::Crashed(crash) => {
                 crashes += 1;
                 journal.tell(&Event::Crashed(&crash))
             }
             Incident::Done(_) => Ok(()),
         })?;
-        match settled.into_iter().next() {
-            Some((_, Ok((_, mut parts)))) => {
+        match settled.map(|SettledJob { settled, .. }| settled) {
+            Some(Ok((_, mut parts))) => {
                 Ok(InitialWeights { weights: parts.take_f32(WEIGHTS).unwrap_or_default(), crashes })
             }
-            Some((_, Err(exit))) => Err(Error::Round(format!("no client could be started: {}", exit.cause))),
+            Some(Err(exit)) => Err(Error::Round(format!("no client could be started: {}", exit.cause))),
             None => Err(anyhow::anyhow!("a job was not settled").into()),
         }
     }
@@ -143,6 +148,28 @@ impl Clients {
                 model.name
             ))),
             None => Ok(()),
+        }
+    }
+
+    /// Refuses local tensors of clients with data of their own, since the host stores the values. Returns a warning
+    /// about the local tensors, if the model has some.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] naming the tensors.
+    pub(super) fn check_local_tensors(&self, experiment: &Experiment) -> Result<Option<String>> {
+        let local = self.layout()?.tensors().iter().filter(|tensor| tensor.place == Place::Local);
+        let names: Vec<&str> = local.map(|tensor| tensor.name.as_str()).collect();
+        let names = names.join(", ");
+        match (names.is_empty(), experiment.data.partition.is_own()) {
+            (true, _) => Ok(None),
+            (false, true) => Err(Error::Usage(format!(
+                "the model keeps the tensors {names} local to each client, and this host would store them, which \
+                 --partition own excludes; share all tensors, or take another --partition"
+            ))),
+            (false, false) => Ok(Some(format!(
+                "the model keeps the tensors {names} local to each client: the test set is scored with their initial \
+                 values; the state of each client, in the folder {STATE}, has its own"
+            ))),
         }
     }
 
@@ -175,7 +202,8 @@ impl Clients {
 
     /// Gives the buffers of a round's updates to those of the next round.
     pub(super) fn reuse_buffers(&self, updates: Vec<ClientUpdate>) {
-        updates.into_iter().for_each(|update| self.spare.keep(update.weights));
+        let buffers = updates.into_iter().map(|update| update.weights).filter(|weights| !weights.is_empty());
+        buffers.for_each(|weights| self.spare.keep(weights));
     }
 }
 
@@ -259,7 +287,7 @@ mod tests {
                     client.say(&Reply::Evaluated { blocks: Vec::new() }, None);
                     true
                 },
-                "it broke the protocol: it answered a request for its weights with something else",
+                "it broke the protocol: it answered a request for its weights with \"evaluated\"",
             ),
             (
                 |client| {

@@ -9,7 +9,7 @@ use fedpipe_record::{
     experiment::Experiment,
     identity::CodeIdentity,
     line::Position,
-    round_line::Round,
+    round_line::{InitialScore, Round},
     summary::Summary,
 };
 
@@ -86,6 +86,8 @@ pub enum Event<'a> {
     },
     /// The isolation that the kernel enforces on a strategy that is a program.
     StrategyIsolated(&'a InForce),
+    /// The initial weights were scored, before the first round.
+    InitialScored(&'a InitialScore),
     /// A round begins.
     RoundStarted {
         /// From 1.

@@ -1,4 +1,4 @@
-//! The end of a run: the score of the initial weights, the last checkpoint, the summary and the results.
+//! The end of a run: the last checkpoint, the summary and the results.
 
 use std::time::Duration;
 
@@ -15,9 +15,6 @@ impl ActiveRun<'_> {
     /// # Errors
     /// Returns the failure that ended the rounds, else the failure to write the results.
     pub(super) fn finish(mut self, mut saver: Saver, ended: Result<Stop>, wall: Duration) -> Result<Summary> {
-        if ended.is_ok() {
-            self.score_initial_weights();
-        }
         self.context.control.begin_writing();
         let (stop, failure) = match ended {
             Ok(stop) => (stop, None),
@@ -29,22 +26,14 @@ impl ActiveRun<'_> {
         failure.map_or(written, Err)
     }
 
-    /// Scores the initial weights, so that a run in which no round was better can be told. The score is taken after the
-    /// rounds, which would start later otherwise. Without the score, a run that is done loses nothing.
-    fn score_initial_weights(&mut self) {
-        let Some(weights) = self.state.initial_weights().cloned() else { return };
-        if let Ok(score) = self.evaluate(self.state.last_round(), &weights) {
-            self.state.set_initial_loss(score.loss);
-        }
-    }
-
     fn write_results(&mut self, saver: &mut Saver, stop: Stop, wall: Duration) -> Result<Summary> {
         let saved = self.save(saver).and_then(|()| saver.finish().map_err(|error| Error::of_record(&error)));
         let summary = self.state.summary(self.context.experiment, &self.clients.model()?.name, stop, wall);
         // The line comes before the files: where a result is, the ledger has the end.
         self.journal.record(&Event::Finished(&summary))?;
-        self.state.write_results(self.context.directory, self.clients.layout()?, &summary)?;
-        saved?;
+        let written = self.state.write_results(self.context.directory, self.clients.layout()?, &summary);
+        // The checkpoint was written first, so that its failure is the cause of a later one.
+        saved.and(written)?;
         self.journal.show(&Event::Finished(&summary))?;
         Ok(summary)
     }
@@ -69,6 +58,7 @@ mod tests {
     /// Does a round and finishes the run as if the rounds had `ended` so.
     fn finish(mut run: ActiveRun<'_>, ended: Result<Stop>) -> Result<Summary> {
         let saver = run.start_saver().unwrap();
+        run.score_initial_weights().unwrap();
         let result = run.round(1).unwrap();
         run.commit(1, result, std::time::Instant::now()).unwrap();
         run.finish(saver, ended, Duration::ZERO)
@@ -96,14 +86,14 @@ mod tests {
         let finished =
             stage.begin_observed(&mut observer, ScriptedClient::serve, |run| finish(run, Ok(Stop::Rounds))).unwrap();
         assert_eq!((ends, finished.stopped, finished.rounds), (1, Stop::Rounds, 1));
-        assert!(finished.initial_loss.is_some());
+        assert!(finished.initial_loss.is_some() && finished.initial_accuracy.is_some());
     }
 
     #[test]
-    fn a_stopped_run_ends_well_and_scores_nothing_more() {
+    fn a_stopped_run_ends_well() {
         let stage = Stage::new(experiment());
         let finished = stage.begin(ScriptedClient::serve, |run| finish(run, Err(Error::Stopped(15)))).unwrap();
-        assert_eq!((finished.stopped, finished.initial_loss), (Stop::Signal(15), None));
+        assert_eq!(finished.stopped, Stop::Signal(15));
         assert_eq!((summary(&stage).rounds, stage.checkpoints()), (1, vec![1]));
     }
 
@@ -133,15 +123,18 @@ mod tests {
     }
 
     #[test]
-    fn initial_weights_that_cannot_be_scored_cost_no_result() {
+    fn a_run_whose_initial_weights_cannot_be_scored_fails_before_its_first_round() {
         let stage = Stage::new(experiment());
         let unscored =
             |client: &mut ScriptedClient| serve_scored(client, |weights| (weights > 0.0).then_some((1.0, 0)));
-        let finished = stage.begin(unscored, |mut run| {
+        let why = stage.begin(unscored, |mut run| {
             run.clients.test_examples = 10;
-            finish(run, Ok(Stop::Rounds)).unwrap()
+            let mut saver = run.start_saver().unwrap();
+            let ended = rounds(&mut run, &mut saver);
+            run.finish(saver, ended, Duration::ZERO).unwrap_err().to_string()
         });
-        assert_eq!((finished.rounds, finished.initial_loss, finished.loss_fell), (1, None, None));
+        assert!(why.starts_with("round 0 could not be evaluated: "), "{why}");
+        assert_eq!((summary(&stage).rounds, stage.history().initial), (0, None));
     }
 
     /// Serves; `score` returns the loss sum and the correct predictions for the first weight, or none to exit.

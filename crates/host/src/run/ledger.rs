@@ -120,6 +120,7 @@ pub(crate) fn line_of<'a>(event: &Event<'a>) -> Option<Line<'a>> {
         Event::StrategyIsolated(in_force) => Line::StrategyIsolation(Cow::Borrowed(in_force)),
         Event::Crashed(crash) => Line::ClientCrashed(Cow::Borrowed(crash)),
         Event::StrategyCrashed(crash) => Line::StrategyCrashed(Cow::Borrowed(crash)),
+        Event::InitialScored(score) => Line::InitialScore(*score),
         Event::RoundEnded(round) => Line::Round(Cow::Borrowed(round)),
         Event::Finished(summary) => Line::Finished(Cow::Borrowed(summary)),
     })

@@ -1,7 +1,7 @@
 //! A run from its first line to its results: rounds, the ledger, checkpoints, resume and verify.
 //!
 //! [`run_from_start`] does a whole run, and [`resume`] does the rest of one. [`rounds`] is federated learning;
-//! `round.rs` does one round, and `process/conversation.rs` talks to one client.
+//! `round.rs` does one round, `training.rs` its training, and `process/conversation.rs` talks to one client.
 
 mod active;
 pub(crate) mod aggregate;
@@ -19,6 +19,7 @@ pub(crate) mod replaced;
 pub(crate) mod resume;
 mod round;
 pub(crate) mod saver;
+mod schedule;
 #[cfg(test)]
 mod scripted_run;
 mod setup;
@@ -26,6 +27,7 @@ mod start;
 pub(crate) mod state;
 #[cfg(test)]
 mod tests;
+mod training;
 pub(crate) mod verify;
 
 use std::time::Instant;
@@ -51,6 +53,7 @@ use crate::{
 /// Federated learning: trains, aggregates, evaluates and records, until the rounds are done or the run has converged.
 fn rounds(run: &mut ActiveRun<'_>, saver: &mut Saver) -> Result<Stop> {
     let experiment = run.context.experiment;
+    run.score_initial_weights()?;
     if run.has_converged() {
         return Ok(Stop::Converged);
     }

@@ -218,13 +218,6 @@ impl Point {
         self.round() > 0 && self.forced.is_empty()
     }
 
-    /// Returns `true` where the weights with this SHA-256 are those that the run began with. After a reload the model
-    /// may have others.
-    pub(crate) fn began_with(&self, weights_sha256: &str) -> bool {
-        let recorded = self.history.last_stretch().ready.as_ref();
-        !self.is_described() || recorded.is_some_and(|ready| ready.weights_sha256 == weights_sha256)
-    }
-
     /// Cuts the ledger off at this point and says so in it; what only the lines cut off tell of goes too.
     pub(crate) fn journal<'o>(
         &self,

@@ -1,34 +1,27 @@
 //! One round: samples clients, sends them the weights, has them train, aggregates their updates and evaluates the
 //! result.
 
-use std::{ops::Range, sync::Arc};
+use std::sync::Arc;
 
-use fedpipe_data::counted;
-use fedpipe_protocol::{
-    BlockSums, EVALUATION_BLOCK, Evaluate, FailureKind, LINEAR, LOCAL, Parts, Reply, Request, ScoreStart, Train,
-    Update, WEIGHTS,
-};
+use fedpipe_protocol::{BlockSums, EVALUATION_BLOCK, Evaluate, FailureKind, Parts, Reply, Request};
 use fedpipe_record::{
     cause::Cause,
-    experiment::{Experiment, LocalSection},
     finite::{Finite, NotFinite},
 };
-use fedpipe_strategy::{
-    local_optimiser::to_json,
-    slots::Slots,
-    strategy,
-    term::{Given, Prepared},
-};
+use fedpipe_strategy::{slots::Slots, strategy};
 
 use crate::{
     error::{Error, Result},
     experiment::processes::processes_a_job,
-    fleet::{Check, Incident, Job, Settled},
+    fleet::{Check, Incident, Job, Settled, Submitter},
     run::{
         active::ActiveRun,
         aggregate::{AllCores, ClientUpdate},
-        answers::{self, Expected},
-        event::Event,
+        answers,
+        clients::Clients,
+        event::{Event, Journal},
+        schedule::synchronous::{InOrder, Synchronous},
+        state::RunState,
     },
 };
 
@@ -89,116 +82,9 @@ impl ActiveRun<'_> {
         replayed.cloned().unwrap_or_else(|| self.context.experiment.sample(round))
     }
 
-    /// Has the `sampled` clients train from the global weights, and returns their updates in client order.
-    fn train(&mut self, round: u64, sampled: &[u32]) -> Result<Vec<ClientUpdate>> {
-        self.journal.tell(&Event::RoundStarted { round, sampled: sampled.len() as u32 })?;
-        let plans = sampled.iter().map(|&client| self.plan(round, client)).collect::<Result<Vec<_>>>()?;
-        let (jobs, states): (Vec<Job>, Vec<Slots>) = plans.into_iter().unzip();
-        let check = self.update_check()?;
-        let settled = self.work(round, jobs, &check)?;
-        let (updates, first_failure) = self.updates_of(settled, states)?;
-        let quorum = self.context.experiment.quorum();
-        if updates.len() >= quorum as usize {
-            return Ok(updates);
-        }
-        let cause = first_failure.map_or(String::new(), |cause| format!("{}: {cause}", self.origin(&cause)));
-        let (got, sampled) = (updates.len(), counted(sampled.len(), "client"));
-        Err(Error::Round(format!(
-            "round {round} failed: {got} of {sampled} returned an update (quorum {quorum}){cause}"
-        )))
-    }
-
-    /// Returns the check of an update.
-    fn update_check(
-        &self,
-    ) -> Result<impl Fn(&Job, &Reply, &mut Parts, usize) -> std::result::Result<(), Cause> + 'static> {
-        let (sizes, remedy) = (self.clients.sizes.clone(), self.clients.remedy.clone());
-        let local: Vec<_> = self.clients.layout()?.local_ranges().collect();
-        let needs_accumulation = self.context.experiment.strategy.needs_accumulation();
-        Ok(move |job: &Job, reply: &Reply, parts: &mut Parts, weights: usize| {
-            let expected = Expected { weights, sizes: &sizes, local: &local, needs_accumulation, remedy: &remedy };
-            answers::update(job, reply, parts, &expected)
-        })
-    }
-
-    /// Returns the request for a client, and the client's state before the round.
-    fn plan(&self, round: u64, client: u32) -> Result<(Job, Slots)> {
-        let Experiment { local, until_converged, strategy, .. } = self.context.experiment;
-        let state = self.state.clients.state_of(client)?;
-        let Prepared { phases, linear } = strategy.term.prepare(&self.given(self.state.weights(), &state));
-        let transform = Some(&strategy.transform).filter(|transform| !transform.is_none());
-        let train = Train {
-            client,
-            round,
-            batch_size: local.batch_size,
-            learning_rate: local.lr,
-            optimiser: to_json(&local.optimiser),
-            phases,
-            transform: transform.map(ToString::to_string),
-            score_start: until_converged.then_some(ScoreStart::Rows),
-            weights_version: 0,
-        };
-        let local = state.vector(LOCAL).map(|local| (LOCAL.to_owned(), Arc::clone(local)));
-        let job = Job {
-            slot: client as usize % self.clients.fleet.len(),
-            client: Some(client),
-            request: Request::Train(train),
-            weights: Some(Arc::clone(self.state.weights())),
-            parts: linear.map(|linear| (LINEAR.to_owned(), linear)).into_iter().chain(local).collect(),
-        };
-        Ok((job, state))
-    }
-
-    /// Returns the facts that the client term may use.
-    fn given<'g>(&'g self, weights: &'g [f32], client: &'g Slots) -> Given<'g> {
-        let LocalSection { epochs, lr, .. } = self.context.experiment.local;
-        Given { weights, server: self.state.server(), client, epochs, learning_rate: lr }
-    }
-
-    /// Returns the updates of a round, and the cause of the first client that returned none.
-    fn updates_of(
-        &self,
-        settled: Vec<(Job, Settled)>,
-        states: Vec<Slots>,
-    ) -> Result<(Vec<ClientUpdate>, Option<Cause>)> {
-        let mut updates = Vec::with_capacity(settled.len());
-        let mut first_failure = None;
-        let local: Vec<_> = self.clients.layout()?.local_ranges().collect();
-        for ((job, outcome), before) in settled.into_iter().zip(states) {
-            match outcome {
-                Ok((Reply::Update(header), mut parts)) => {
-                    let weights = parts.take_f32(WEIGHTS).unwrap_or_default();
-                    updates.push(self.accept(&job, header, weights, (before, &local)));
-                }
-                Ok(_) => {}
-                Err(exit) => first_failure = first_failure.or(Some(exit.cause)),
-            }
-        }
-        Ok((updates, first_failure))
-    }
-
-    /// Returns an update with the client's state after it.
-    fn accept(
-        &self,
-        job: &Job,
-        header: Update,
-        weights: Vec<f32>,
-        (before, local): (Slots, &[Range<usize>]),
-    ) -> ClientUpdate {
-        let strategy = &self.context.experiment.strategy;
-        let start = job.start(local);
-        let mut after = strategy.term.accept(&self.given(&start, &before), &header, &weights);
-        if !local.is_empty() {
-            after.set_vector(LOCAL, local.iter().flat_map(|range| &weights[range.clone()]).copied().collect());
-        }
-        let vector = size_of_val(weights.as_slice()) as u64;
-        let sent = 1 + job.parts.iter().filter(|(name, _)| name != LOCAL).count() as u64;
-        let (bytes_sent, bytes_received) = (sent * vector, strategy.transform.payload(weights.len()));
-        ClientUpdate { header, weights, before, after, bytes_sent, bytes_received }
-    }
-
     /// Returns the global weights and the server's state after a round with these updates.
     fn aggregate(&mut self, round: u64, updates: &[ClientUpdate]) -> Result<(Vec<f32>, Slots)> {
+        let adds_on_arrival = self.adds_on_arrival();
         let Self { clients, state, journal, context, .. } = self;
         if let Some(program) = &mut clients.program {
             let mut tell = |crash: &_| journal.tell(&Event::StrategyCrashed(crash));
@@ -208,20 +94,26 @@ impl ActiveRun<'_> {
         let (received, all, layout) = (state.weights(), context.experiment.clients.count, clients.layout()?);
         let settled = strategy::Round { received, updates: &updates, clients: all, layout };
         let strategy = &context.experiment.strategy.rules;
-        strategy
-            .apply(&settled, state.server(), &AllCores)
-            .map_err(|overflow| Error::Round(format!("round {round} failed: the strategy {strategy} {overflow}")))
+        let applied = if adds_on_arrival {
+            let settled = strategy::Round { updates: &[], ..settled };
+            strategy.apply_aggregate(&settled, &clients.mean.mean(), state.server(), &AllCores)
+        } else {
+            strategy.apply(&settled, state.server(), &AllCores)
+        };
+        applied.map_err(|overflow| Error::Round(format!("round {round} failed: the strategy {strategy} {overflow}")))
     }
 
     /// Scores `weights` on the test set. Each process scores some blocks, whose sums are added in block order.
     pub(super) fn evaluate(&mut self, round: u64, weights: &Arc<Vec<f32>>) -> Result<TestScore> {
         let test_examples = self.clients.test_examples;
         let remedy = self.clients.remedy.clone();
-        let check = move |job: &Job, reply: &Reply, parts: &mut Parts, _: usize| {
+        let check: Arc<Check> = Arc::new(move |job: &Job, reply: &Reply, parts: &mut Parts, _: usize| {
             answers::blocks(job, reply, parts, test_examples, &remedy)
-        };
-        let settled = self.work(round, self.evaluate_jobs(weights), &check)?;
-        let sums = sums_of(settled.into_iter().map(|(_, settled)| settled).collect()).map_err(|cause| {
+        });
+        let settled = self.work(round, self.evaluate_jobs(weights), &check);
+        // Also for work that failed.
+        let told = self.clients.tell_confined(&mut self.journal);
+        let sums = sums_of(settled.and_then(|settled| told.map(|()| settled))?).map_err(|cause| {
             let origin = self.origin(&cause);
             Error::Round(format!("round {round} could not be evaluated{origin}: {cause}"))
         })?;
@@ -246,7 +138,7 @@ impl ActiveRun<'_> {
 
     /// Returns a phrase that names the strategy, if the strategy may be the cause of a model's error. The advice in
     /// that error is only about training, and the weights may have been wrong before.
-    fn origin(&self, cause: &Cause) -> String {
+    pub(super) fn origin(&self, cause: &Cause) -> String {
         let strategy = &self.context.experiment.strategy.rules;
         match (strategy.is_plain(), cause) {
             (true, _) => String::new(),
@@ -257,22 +149,38 @@ impl ActiveRun<'_> {
         }
     }
 
-    /// Has the processes do `jobs`, and records each crash and each update.
-    fn work(&mut self, round: u64, jobs: Vec<Job>, check: &Check<'_>) -> Result<Vec<(Job, Settled)>> {
-        let Self { clients, state, journal, .. } = self;
-        let settled = clients.fleet.do_jobs(Some(round), jobs, check, &mut |incident| match incident {
+    /// Has the processes do `jobs`, and returns their results in the same order.
+    fn work(&mut self, round: u64, jobs: Vec<Job>, check: &Arc<Check>) -> Result<Vec<Settled>> {
+        let Self { clients: Clients { fleet, .. }, state, journal, .. } = self;
+        let mut recorder = Recorder { round, state, journal };
+        let (mut in_order, mut all) = (InOrder::default(), Vec::with_capacity(jobs.len()));
+        let schedule = Synchronous::submit(fleet, jobs, check);
+        while let Some((index, job)) = schedule.next(fleet, round, &mut recorder)? {
+            all.extend(in_order.arrive(index, job.settled));
+        }
+        Ok(all)
+    }
+}
+
+/// Records each crash and each update of a round.
+pub(super) struct Recorder<'r, 'j> {
+    pub(super) round: u64,
+    pub(super) state: &'r mut RunState,
+    pub(super) journal: &'r mut Journal<'j>,
+}
+
+impl Submitter for Recorder<'_, '_> {
+    fn on_incident(&mut self, incident: Incident<'_>) -> Result<()> {
+        match incident {
             Incident::Crashed(crash) => {
-                state.count_crash();
-                journal.tell(&Event::Crashed(&crash))
+                self.state.count_crash();
+                self.journal.tell(&Event::Crashed(&crash))
             }
             Incident::Done(Job { client: Some(client), .. }) => {
-                journal.tell(&Event::Trained { round, client: *client })
+                self.journal.tell(&Event::Trained { round: self.round, client: *client })
             }
             Incident::Done(_) => Ok(()),
-        });
-        // Also for work that failed.
-        let told = clients.tell_confined(journal);
-        settled.and_then(|settled| told.map(|()| settled))
+        }
     }
 }
 

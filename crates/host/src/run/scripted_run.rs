@@ -171,6 +171,7 @@ fn clients(context: &RunContext<'_>, dealt: &Dealt, scripted: Scripted) -> Clien
     let dylib = experiment.client.is_none().then(|| directory.dylib(names::MODEL).unwrap());
     let environment = Environment::new(Arc::new(scripted), directory.logs(), Duration::from_secs(3600));
     let setups = setups(context, dylib.as_ref(), dealt).unwrap();
+    let spare = Arc::clone(&environment.spare);
     let count = setups.len();
     Clients {
         fleet: Fleet::start(environment, &control.stop, setups, count, experiment.clients.on_failure).unwrap(),
@@ -180,6 +181,7 @@ fn clients(context: &RunContext<'_>, dealt: &Dealt, scripted: Scripted) -> Clien
         dylib_before: None,
         remedy: experiment.remedy(),
         program: None,
-        spare: Arc::default(),
+        spare,
+        mean: Default::default(),
     }
 }

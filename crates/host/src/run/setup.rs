@@ -37,7 +37,7 @@ pub(super) fn setups(context: &RunContext<'_>, dylib: Option<&Dylib>, dealt: &De
     };
     let setups: Vec<Setup> = (0..processes).map(setup).collect();
     // The first process has as many clients as any other.
-    setups.first().map_or(Ok(()), |setup| check_sendable(setup, experiment))?;
+    setups.first().map_or(Ok(()), |setup| check_sendable(setup, experiment, MAX_HEADER))?;
     Ok(setups)
 }
 
@@ -49,7 +49,7 @@ fn held_by(process: u32, processes: u32, clients: u32, dealt: &Dealt) -> Vec<Hel
 
 /// Refuses a setup that no message can carry, or whose dylib the system's loader would look for elsewhere. Neither is a
 /// fault of a client.
-fn check_sendable(setup: &Setup, experiment: &Experiment) -> Result<()> {
+fn check_sendable(setup: &Setup, experiment: &Experiment, most: u32) -> Result<()> {
     /// The tokens that `dlopen` replaces in a path (ld.so(8)).
     const REPLACED: [&str; 6] = ["$ORIGIN", "${ORIGIN}", "$LIB", "${LIB}", "$PLATFORM", "${PLATFORM}"];
     let Purpose::Serve { task, partitions, test } = &setup.purpose else { return Ok(()) };
@@ -67,7 +67,7 @@ fn check_sendable(setup: &Setup, experiment: &Experiment) -> Result<()> {
         )));
     }
     let length = |setup: &Setup| header_length(&Request::Setup(setup.clone())).map_err(anyhow::Error::from);
-    let (whole, most) = (length(setup)?, MAX_HEADER as usize);
+    let (whole, most) = (length(setup)?, most as usize);
     if whole <= most {
         return Ok(());
     }
@@ -123,7 +123,7 @@ mod tests {
     fn refusal(clients: u32, dylib: &OsStr) -> Option<String> {
         let mut experiment = Experiment::default();
         experiment.clients.count = clients;
-        check_sendable(&setup(clients, dylib), &experiment).err().map(|error| error.to_string())
+        check_sendable(&setup(clients, dylib), &experiment, 1 << 20).err().map(|error| error.to_string())
     }
 
     #[test]
@@ -136,6 +136,14 @@ mod tests {
         assert_eq!(processes, 12_000_u32.div_ceil(fit));
         assert_eq!(refusal(fit, dylib), None);
         assert!(refusal(fit + fit / 100, dylib).is_some());
+    }
+
+    #[test]
+    fn one_process_may_serve_sixty_thousand_clients() {
+        let (clients, dylib) = (60_000, OsStr::new("/run/model.so"));
+        let mut experiment = Experiment::default();
+        experiment.clients.count = clients;
+        check_sendable(&setup(clients, dylib), &experiment, MAX_HEADER).unwrap();
     }
 
     #[test]

@@ -97,6 +97,8 @@ fn begin<'a>(
     let mut clients = Clients::start(&context, &dealt, &dylib)?;
     let initial = clients.initial_weights(&mut journal)?;
     clients.check_features(experiment)?;
+    let warning = clients.check_local_tensors(experiment)?;
+    warning.map_or(Ok(()), |warning| journal.tell(&Event::Warning(&warning)))?;
     clients.start_strategy(&context)?;
     point.as_ref().map_or(Ok(()), |point| point.check_layout(clients.layout()?))?;
     if is_own {

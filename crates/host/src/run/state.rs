@@ -15,7 +15,7 @@ use fedpipe_record::{
     finite::Finite,
     line::Position,
     names,
-    round_line::Round,
+    round_line::{InitialScore, Round},
     summary::{RunFacts, Stop, Summary},
     weights::safetensors,
 };
@@ -35,9 +35,8 @@ pub(super) struct RunState {
     dataset: String,
     classes: u32,
     weights: Arc<Vec<f32>>,
-    /// The weights before the first round; none if the model of a resumed run now begins with other weights.
-    initial: Option<Arc<Vec<f32>>>,
-    initial_loss: Option<Finite>,
+    /// The score of the weights before the first round.
+    initial: Option<InitialScore>,
     server: Slots,
     /// The states of the clients after the last round.
     pub(super) clients: ClientStore,
@@ -59,13 +58,11 @@ impl RunState {
         experiment: &Experiment,
         directory: &Path,
     ) -> Self {
-        let weights = Arc::new(initial.weights);
         Self {
             dataset: dataset.name.clone(),
             classes: dataset.classes,
-            initial: Some(Arc::clone(&weights)),
-            initial_loss: None,
-            weights,
+            initial: None,
+            weights: Arc::new(initial.weights),
             server: Slots::default(),
             clients: ClientStore::new(directory),
             convergence: Convergence::new(experiment.tolerance),
@@ -81,8 +78,7 @@ impl RunState {
     /// # Errors
     /// Those of [`ClientStore::resumed`].
     pub(super) fn resumed_at(mut self, point: Point, directory: &Path) -> Result<Self> {
-        let sha256 = weights_sha256(&self.weights);
-        self.initial = self.initial.filter(|_| point.began_with(&sha256));
+        self.initial = point.history.initial;
         self.failures += point.history.failures;
         if let Some(Checkpoint { meta, weights, server }) = point.checkpoint {
             self.rounds = point.history.rounds;
@@ -120,14 +116,14 @@ impl RunState {
         self.last_round() + 1
     }
 
-    /// Returns the weights before the first round, if they are known.
-    pub(super) fn initial_weights(&self) -> Option<&Arc<Vec<f32>>> {
-        self.initial.as_ref()
+    /// Returns `true` if the run has its initial weights, whose score is not known.
+    pub(super) fn is_unscored(&self) -> bool {
+        self.rounds.is_empty() && self.initial.is_none()
     }
 
-    /// Sets the test loss of the weights before the first round.
-    pub(super) fn set_initial_loss(&mut self, loss: Finite) {
-        self.initial_loss = Some(loss);
+    /// Sets the score of the weights before the first round.
+    pub(super) fn set_initial_score(&mut self, score: InitialScore) {
+        self.initial = Some(score);
     }
 
     /// Returns the global weights after the last round.
@@ -195,7 +191,7 @@ impl RunState {
             model,
             dataset: &self.dataset,
             classes: self.classes,
-            initial_loss: self.initial_loss,
+            initial: self.initial,
             weights_sha256: weights_sha256(&self.weights),
             wall_seconds: wall.into(),
             failures: self.failures,
@@ -280,14 +276,15 @@ mod tests {
     }
 
     #[test]
-    fn a_run_has_converged_after_three_quiet_rounds() {
+    fn a_run_has_converged_after_three_rounds_at_rest() {
         let mut state = state(0.1);
-        // The first round has no loss before it to compare with.
-        for (round, converged) in [(1, false), (2, false), (3, false), (4, true)] {
+        // Rounds 10 to 12 are the first with two windows of five rounds.
+        for round in 1..=12 {
             state.commit(round, &result(&[0], 1, &[1.0, 1.0]), Instant::now()).unwrap();
-            assert_eq!(state.has_converged(), converged, "round {round}");
+            assert_eq!(state.has_converged(), round == 12, "round {round}");
         }
-        state.commit(5, &result(&[0], 1, &[2.0, 2.0]), Instant::now()).unwrap();
+        let higher = RoundResult { start_loss: Some(finite(0.75)), ..result(&[0], 1, &[1.0, 1.0]) };
+        state.commit(13, &higher, Instant::now()).unwrap();
         assert!(!state.has_converged());
     }
 
@@ -300,7 +297,7 @@ mod tests {
         assert_eq!((before.rounds, before.accuracy, before.failures, before.loss_fell), (0, None, 3, None));
         assert_eq!(before.weights_sha256, weights_sha256(&[1.0, 1.0]));
         state.commit(1, &result(&[1], 2, &[3.0, 3.0]), Instant::now()).unwrap();
-        state.set_initial_loss(finite(0.3));
+        state.set_initial_score(InitialScore { accuracy: finite(0.1), loss: finite(0.3) });
         let after = summary(&state);
         assert_eq!((after.rounds, after.accuracy, after.loss_fell), (1, Some(finite(0.75)), Some(true)));
         assert!(after.clients_dropped);

@@ -67,6 +67,19 @@ fn a_killed_run_reverts_to_its_last_checkpoint_and_ends_with_the_same_bits() {
 }
 
 #[test]
+fn the_initial_weights_are_scored_once_before_the_first_round() {
+    let stage = Stage::new(Experiment { rounds: 2, ..experiment() });
+    assert!(stage.begin(failing_in(2), do_all).is_err());
+    let lines = || std::fs::read_to_string(stage.path().join("ledger.jsonl")).unwrap();
+    let place = |text: &str| lines().lines().position(|line| line.contains(text)).unwrap();
+    assert!(place("\"initial_score\"") < place("\"round\":1"));
+    let initial = stage.history().initial.unwrap();
+    let resumed = stage.resume(ScriptedClient::serve, |run| do_all(run).unwrap());
+    assert_eq!(lines().matches("\"initial_score\"").count(), 1);
+    assert_eq!((resumed.initial_loss, resumed.initial_accuracy), (Some(initial.loss), Some(initial.accuracy)));
+}
+
+#[test]
 fn a_run_without_a_checkpoint_begins_again_with_the_initial_weights() {
     let stage = Stage::new(saving(3, 3));
     assert!(stage.begin(failing_in(3), do_rounds).is_err());
@@ -87,10 +100,10 @@ fn a_round_that_fails_is_followed_by_a_checkpoint_of_the_round_before() {
 
 #[test]
 fn a_run_ends_once_it_has_converged_and_saves_that_round() {
-    // The weights are 2.5 times the round, so that rounds 4, 5 and 6 change less than 0.4.
-    let converging = |max_rounds| Experiment { until_converged: true, tolerance: 0.4, max_rounds, ..saving(4, 5) };
+    // The loss never moves, so that the rounds 10, 11 and 12 are at rest.
+    let converging = |max_rounds| Experiment { until_converged: true, max_rounds, ..saving(4, 5) };
     for (max_rounds, stop, checkpoints) in
-        [(9, Stop::Converged, &[6, 4]), (6, Stop::Converged, &[6, 4]), (5, Stop::MaxRounds, &[5, 4])]
+        [(20, Stop::Converged, &[12, 8]), (12, Stop::Converged, &[12, 8]), (11, Stop::MaxRounds, &[11, 8])]
     {
         let stage = Stage::new(converging(max_rounds));
         assert_eq!(stage.begin(ScriptedClient::serve, do_rounds).unwrap(), stop, "at most {max_rounds} rounds");
@@ -100,8 +113,8 @@ fn a_run_ends_once_it_has_converged_and_saves_that_round() {
 
 #[test]
 fn a_resume_of_a_run_that_has_converged_does_no_round() {
-    let stage = Stage::new(Experiment { until_converged: true, tolerance: 0.4, ..experiment() });
+    let stage = Stage::new(Experiment { until_converged: true, ..experiment() });
     assert_eq!(stage.begin(ScriptedClient::serve, do_rounds).unwrap(), Stop::Converged);
-    assert_eq!(stage.resume(failing_in(7), do_rounds).unwrap(), Stop::Converged);
-    assert_eq!(stage.history().rounds.len(), 6);
+    assert_eq!(stage.resume(failing_in(13), do_rounds).unwrap(), Stop::Converged);
+    assert_eq!(stage.history().rounds.len(), 12);
 }

@@ -3,7 +3,7 @@
 
 mod control_variate;
 pub(crate) mod dynamic;
-mod none;
+mod no_term;
 pub(crate) mod proximal;
 
 use std::{fmt, sync::Arc};
@@ -98,7 +98,7 @@ pub trait ClientTerm: fmt::Debug + Send + Sync {
     }
 }
 
-static ROWS: [Row<dyn ClientTerm>; 4] = [none::ROW, proximal::ROW, control_variate::ROW, dynamic::ROW];
+static ROWS: [Row<dyn ClientTerm>; 4] = [no_term::ROW, proximal::ROW, control_variate::ROW, dynamic::ROW];
 
 impl Tabled for dyn ClientTerm {
     const WHAT: &'static str = "client term";

@@ -76,10 +76,10 @@ impl Transform for Int8 {
 
     fn decode(&self, parts: &mut Parts, length: usize) -> Result<Vec<f32>, String> {
         let levels = parts.take_u8(LEVELS_PART).filter(|levels| levels.len() == length);
-        let levels = levels.ok_or_else(|| format!("it has no part {LEVELS_PART:?} of {length} bytes"))?;
+        let levels = levels.ok_or_else(|| format!("it has no part {LEVELS_PART:?} of the length {length}"))?;
         let buckets = length.div_ceil(self.bucket);
         let scales = parts.take_f32(SCALES_PART).filter(|scales| scales.len() == buckets);
-        let scales = scales.ok_or_else(|| format!("it has no part {SCALES_PART:?} of {buckets} numbers"))?;
+        let scales = scales.ok_or_else(|| format!("it has no part {SCALES_PART:?} of the length {buckets}"))?;
         let value = |level: u8, scale: f32| (f64::from(level.cast_signed()) * f64::from(scale) / LEVELS) as f32;
         let decoded = levels
             .chunks(self.bucket)
@@ -155,6 +155,6 @@ mod tests {
     fn parts_of_another_size_are_refused() {
         let rule = Int8 { bucket: 2, l2: false };
         let why = rule.decode(&mut Parts::default(), 3).unwrap_err();
-        assert_eq!(why, "it has no part \"levels\" of 3 bytes");
+        assert_eq!(why, "it has no part \"levels\" of the length 3");
     }
 }

@@ -2,7 +2,7 @@
 //! it.
 
 mod int8;
-mod none;
+mod no_transform;
 
 use std::fmt;
 
@@ -46,10 +46,10 @@ pub fn parse(text: &str) -> Result<Named<dyn Transform>, Error> {
 
 /// Returns the features of a client that knows all transforms.
 pub fn features() -> impl Iterator<Item = String> {
-    ROWS.iter().filter(|row| row.name != none::ROW.name).map(|row| feature::of_transform(row.name))
+    ROWS.iter().filter(|row| row.name != no_transform::ROW.name).map(|row| feature::of_transform(row.name))
 }
 
-static ROWS: [Row<dyn Transform>; 2] = [none::ROW, int8::ROW];
+static ROWS: [Row<dyn Transform>; 2] = [no_transform::ROW, int8::ROW];
 
 impl Tabled for dyn Transform {
     const WHAT: &'static str = "transform";

@@ -61,7 +61,14 @@ fn ready(keeps_weights: bool) -> Reply {
 }
 
 fn assign(request: Request, weights: Option<&Arc<Vec<f32>>>, reply_payload: u64) -> Assignment {
-    Assignment { request, weights: weights.cloned(), parts: Vec::new(), reply_payload, cores: None }
+    Assignment {
+        request,
+        weights: weights.cloned(),
+        parts: Vec::new(),
+        reply_payload,
+        check: ReplyCheck::none(),
+        cores: None,
+    }
 }
 
 fn setup() -> Request {
@@ -157,5 +164,5 @@ fn the_end_of_a_client_is_not_the_beginning_of_its_answer() {
     let ended =
         conversation(&[HELLO, (ready(true), None)], vec![assign(setup(), None, 0), assign(train(), Some(&weights), 4)]);
     assert!(matches!(ended.end, ConversationEnd::Failed(FrameError::End)));
-    assert!(matches!(ended.reports[..], [ProcessReport::Replied(Reply::Ready(_), _)]), "{:?}", ended.reports);
+    assert!(matches!(ended.reports[..], [ProcessReport::Replied(Reply::Ready(_), ..)]), "{:?}", ended.reports);
 }

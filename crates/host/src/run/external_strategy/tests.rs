@@ -202,7 +202,7 @@ fn a_program_that_does_not_start_is_refused_by_the_kind_of_its_failure() {
         program.wait_for_end()
     });
     let Err(Error::Model(why)) = other_version else { panic!("{other_version:?}") };
-    let lost = "the strategy's program was lost before the first round: ";
+    let lost = "the strategy's program crashed before the first round: ";
     assert_eq!(why, format!("{lost}it broke the protocol: it speaks protocol {}, this host {PROTOCOL}", PROTOCOL + 1));
     let control = Control::default();
     control.handle().stop(15);

@@ -138,7 +138,7 @@ fn a_checkpoint_is_taken_if_it_is_the_state_of_its_round_in_the_ledger() {
     let server = other(|other| other.server.set_vector("m", vec![0.5, 0.5]));
     assert!(server.contains("its server state is not that of round 1"), "{server}");
     let round = other(|other| other.meta.round = 2);
-    assert!(round.contains("it says round 2, and its place in the ledger is round 1"), "{round}");
+    assert!(round.contains("its contents are of round 2, and its place in the ledger is that of round 1"), "{round}");
     let place = other(|other| other.meta.ledger.bytes += 1);
     assert!(place.contains("the ledger has no such line"), "{place}");
     let start = other(|other| other.meta.ledger = fedpipe_record::line::Position::default());

@@ -3,6 +3,7 @@
 use std::{process::ExitStatus, time::Duration};
 
 use fedpipe_protocol::{Limits, Part, Update, read, write};
+use fedpipe_record::experiment::Experiment;
 
 use super::*;
 use crate::{

@@ -176,7 +176,7 @@ impl Repeat<'_> {
             let next = history.stretches.get(index + 1);
             let last_round = next.map_or(history.rounds.len() as u64, |next| next.first_round - 1);
             let mut experiment =
-                Experiment { rounds: last_round, until_converged: false, ..stretch.experiment.clone() };
+                Experiment { rounds: last_round, max_rounds: last_round, ..stretch.experiment.clone() };
             experiment.execution.isolation = place.request.isolation.unwrap_or(experiment.execution.isolation);
             if last_round < stretch.first_round {
                 // Nothing was done under it.
@@ -225,11 +225,10 @@ impl Repeat<'_> {
                 self.compared += u64::from(difference.is_none());
                 difference
             }
-            // Of another stretch, it is the loss of other weights.
-            Event::Finished(now) if stretch + 1 == self.history.stretches.len() => {
-                let was = self.history.finished.as_ref()?.initial_loss?;
-                // A verification that is stopped has none.
-                unequal("the test loss of the initial weights is", &was, &now.initial_loss?)
+            Event::InitialScored(now) => {
+                let was = self.history.initial?;
+                unequal("the test loss of the initial weights is", &was.loss, &now.loss)
+                    .or_else(|| unequal("the accuracy of the initial weights is", &was.accuracy, &now.accuracy))
             }
             _ => None,
         }

@@ -9,7 +9,7 @@ use fedpipe_record::{
     experiment::Experiment,
     file::read_regular,
     history::{History, Stretch},
-    names::{self, CHECKPOINTS},
+    names::{self, CHECKPOINTS, STATE},
     round_line::Round,
     summary::{RunFacts, Stop, Summary},
 };
@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 /// # Errors
 /// [`Error::Output`] for a file that is there and cannot be read.
 pub(super) fn difference(directory: &Path, history: &History) -> Result<Option<String>> {
-    for check in [lines, experiment, partitions, dylibs, summary, checkpoints] {
+    for check in [lines, experiment, partitions, dylibs, summary, checkpoints, states] {
         if let Some(difference) = check(directory, history)? {
             return Ok(Some(difference));
         }
@@ -48,11 +48,10 @@ pub(super) fn not_vouched_for(directory: &Path, history: &History) -> Vec<String
     let results = [names::SUMMARY, names::FINAL_WEIGHTS].into_iter().filter(|_| history.finished.is_some());
     let missing = results.chain([CHECKPOINTS]).filter(|name| !directory.join(name).exists());
     phrases.extend(missing.map(|name| format!("{name}, which is missing")));
-    match history.finished.as_ref().map(|summary| (&summary.stopped, summary.initial_loss)) {
+    match history.finished.as_ref().map(|summary| &summary.stopped) {
         None => phrases.push("an end: the ledger has none, and later rounds may have been cut off".into()),
-        Some((Stop::Signal(_) | Stop::Failed(_), _)) => phrases.push("the reason why it was stopped".into()),
-        Some((_, None)) => phrases.push("the loss of the initial weights, which is missing".into()),
-        Some((_, Some(_))) => {}
+        Some(Stop::Signal(_) | Stop::Failed(_)) => phrases.push("the reason why it was stopped".into()),
+        Some(_) => {}
     }
     phrases
 }
@@ -69,6 +68,9 @@ fn lines(_: &Path, history: &History) -> Result<Option<String>> {
         .find(|stretch| stretch.first_round <= last && (stretch.dealt.is_none() || stretch.ready.is_none()));
     if let Some(Stretch { first_round, .. }) = undescribed {
         return Ok(Some(format!("the ledger lacks the line on the data or the model of round {first_round}")));
+    }
+    if history.initial.is_none() && last > 0 {
+        return Ok(Some("the ledger lacks the line on the score of the initial weights".into()));
     }
     let mut ends = history.stretches.iter().skip(1).map(|stretch| stretch.first_round).chain([u64::MAX]);
     Ok(history.stretches.iter().find_map(|stretch| {
@@ -169,8 +171,7 @@ fn expected(result: &Summary, stretch: &Stretch, history: &History) -> Option<Su
         model: &ready.model,
         dataset: &dealt.dataset.name,
         classes: dealt.dataset.classes,
-        // The repeated run is compared with this loss.
-        initial_loss: result.initial_loss,
+        initial: history.initial,
         weights_sha256: weights_sha256.clone(),
         wall_seconds: result.wall_seconds,
         // Without the last line, the ledger also lacks the crashes of the round that was stopped.
@@ -202,6 +203,23 @@ fn checkpoints(directory: &Path, history: &History) -> Result<Option<String>> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         checked.err().map(|why| format!("the checkpoint {name}: {why}"))
     }))
+}
+
+/// Compares the files of the clients' states with the hashes in the checkpoints.
+fn states(directory: &Path, _: &History) -> Result<Option<String>> {
+    let all = Checkpoint::all(directory, &|_| Ok(())).map_err(|error| Error::in_run("read", directory, &error))?;
+    for file in all.filter_map(|(_, checkpoint)| checkpoint.ok()).flat_map(|checkpoint| checkpoint.meta.clients) {
+        let name = format!("{STATE}/{}", file.name());
+        match read(&directory.join(&name))?.map(|contents| file.read(&contents)) {
+            None => return Ok(Some(format!("{name} is missing, which a checkpoint names"))),
+            Some(Err(why)) => {
+                let why = why.to_string();
+                return Ok(Some(format!("{name} {}", why.strip_prefix("it ").unwrap_or(&why))));
+            }
+            Some(Ok(_)) => {}
+        }
+    }
+    Ok(None)
 }
 
 /// A file's contents; none where it is not there.

@@ -1,0 +1,185 @@
+//! The state that a strategy keeps of its clients is exact: SCAFFOLD, with 10 of 100 clients in a round.
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Command, Stdio},
+};
+
+use fedpipe_record::{checkpoint::Checkpoint, names::STATE};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::{
+    common::{Place, Run, check_all, eventually, stderr, stdout},
+    live::Live,
+    verify::{HASH, edit, rechain},
+};
+
+const ROUNDS: u64 = 6;
+const ARGUMENTS: &str = "logreg --clients 100 --fraction 0.1 --strategy scaffold --partition dirichlet:alpha=1";
+
+/// Returns the hashes of a run: of the weights and of the client states, by round.
+fn hashes(run: &Run) -> Vec<[Value; 2]> {
+    let hashes = |line: &Value| ["weights_sha256", "clients_sha256"].map(|field| line[field].clone());
+    run.ledger("round").iter().map(hashes).collect()
+}
+
+fn undisturbed(place: &Place) -> Vec<[Value; 2]> {
+    let hashes = hashes(&place.run(&format!("{ARGUMENTS} --rounds {ROUNDS} --out undisturbed")));
+    assert!(hashes.len() as u64 == ROUNDS && hashes.iter().flatten().all(Value::is_string), "{hashes:?}");
+    hashes
+}
+
+/// Resumes a run and returns its hashes.
+fn resumed(place: &Place, run: &Run, more: &str) -> Vec<[Value; 2]> {
+    let output = place.fedpipe(&format!("run --resume out {more}")).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    hashes(run)
+}
+
+/// Returns the files in the folder of the client states.
+fn files(run: &Run) -> Vec<PathBuf> {
+    fs::read_dir(run.0.join(STATE)).unwrap().map(|entry| entry.unwrap().path()).collect()
+}
+
+#[test]
+fn fewer_processes_change_no_bit_of_it() {
+    let place = Place::new();
+    let run = place.run(&format!("{ARGUMENTS} --rounds {ROUNDS} --processes 3"));
+    assert_eq!(hashes(&run), undisturbed(&place));
+}
+
+/// c = (1/N) Σ c_k over all N clients, also those that were never sampled, whose c_k is 0. Both sides are rounded to
+/// `f32` in each round.
+#[test]
+fn the_variate_of_the_server_is_the_mean_of_all_clients_after_each_round() {
+    let place = Place::new();
+    let expected = undisturbed(&place);
+    let run = place.run(&format!("{ARGUMENTS} --rounds 1"));
+    for round in 1..=ROUNDS {
+        // Each round is a session of its own, so that a resume goes on with the states of the session before.
+        assert_eq!(resumed(&place, &run, &format!("--rounds {round}")), expected[..round as usize]);
+        let checkpoint = Checkpoint::all(&run.0, &|_| Ok(())).unwrap().next().unwrap().1.unwrap();
+        let variate = checkpoint.server.vector("c").unwrap();
+        let mut mean = vec![0.0_f64; variate.len()];
+        for file in &checkpoint.meta.clients {
+            let slots = file.read(&run.read(&format!("{STATE}/{}", file.name()))).unwrap();
+            mean.iter_mut().zip(slots.vector("c").unwrap().iter()).for_each(|(sum, c)| *sum += f64::from(*c) / 100.0);
+        }
+        let greatest = variate.iter().map(|c| c.abs()).fold(0.0, f32::max);
+        let error = mean.iter().zip(variate.iter()).map(|(mean, c)| (mean - f64::from(*c)).abs()).fold(0.0, f64::max);
+        assert!(greatest > 1e-3 && error <= 1e-6 * f64::from(greatest), "round {round}: {error:e} of {greatest:e}");
+        assert!(checkpoint.meta.clients.len() >= 10 && checkpoint.meta.clients.len() <= 10 * round as usize);
+    }
+}
+
+#[test]
+fn a_client_has_at_most_three_files() {
+    let place = Place::new();
+    let run = place.run("logreg --clients 4 --strategy scaffold --rounds 8");
+    let client = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap()[..6].to_owned();
+    let mut counts = std::collections::BTreeMap::new();
+    files(&run).iter().for_each(|path| *counts.entry(client(path)).or_insert(0) += 1);
+    assert!(counts.len() == 4 && counts.values().all(|count| (1..=3).contains(count)), "{counts:?}");
+}
+
+#[test]
+fn a_client_that_is_killed_in_a_round_costs_no_bit_of_it() {
+    let place = Place::new();
+    let base = "misbehaving --clients 4 --rounds 3 --strategy scaffold";
+    let expected = hashes(&place.run(&format!("{base} --out undisturbed")));
+    // Client 1 has trained in round 2, and dies before it answers.
+    let fault =
+        "--model-option fault=segfault --model-option client=1 --model-option round=2 --model-option once=marks";
+    let mut live = Live::start(&place, &format!("{base} {fault}"));
+    live.await_fault(1, 2);
+    live.allow_fault(1, 2);
+    let run = live.run.clone();
+    let (status, errors) = live.end();
+    assert!(status.success() && errors.contains("client 1 crashed in round 2"), "{errors}");
+    assert_eq!(hashes(&run), expected);
+}
+
+#[test]
+fn a_host_that_is_killed_in_a_round_costs_no_bit_of_it() {
+    let place = Place::new();
+    let base = "misbehaving --clients 4 --rounds 4 --strategy scaffold --jobs 4 --model-option hold=marks";
+    let all = || (1..=4).for_each(|round| drop(fs::File::create(place.path(format!("marks/round-{round}"))).unwrap()));
+    all();
+    let expected = hashes(&place.run(&format!("{base} --out undisturbed")));
+    for round in 1..=4 {
+        (round..=4).for_each(|round| fs::remove_file(place.path(format!("marks/round-{round}"))).unwrap());
+        let mut live = Live::start(&place, base);
+        live.await_held(4, round);
+        live.signal(Signal::SIGKILL);
+        let run = live.run.clone();
+        live.end();
+        all();
+        assert_eq!(resumed(&place, &run, ""), expected, "killed in round {round}");
+        fs::remove_dir_all(&run.0).unwrap();
+    }
+}
+
+/// The host is killed as soon as the line of a round is in the ledger, while the checkpoint is being written.
+#[test]
+fn a_host_that_is_killed_after_a_round_costs_no_bit_of_it() {
+    let place = Place::new();
+    let expected = undisturbed(&place);
+    for (round, every) in [(1, 1), (2, 1), (4, 1), (3, 2), (5, 2)] {
+        let (mut command, run) = place.command(&format!("{ARGUMENTS} --rounds {ROUNDS} --checkpoint-every {every}"));
+        let mut host = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        eventually("the line of the round", || {
+            let ledger = fs::read_to_string(run.0.join("ledger.jsonl")).unwrap_or_default();
+            ledger.contains(&format!("{{\"event\":\"round\",\"round\":{round},")).then_some(())
+        });
+        host.kill().unwrap();
+        host.wait().unwrap();
+        assert_eq!(resumed(&place, &run, ""), expected, "killed after round {round}, a checkpoint every {every}");
+        fs::remove_dir_all(&run.0).unwrap();
+    }
+}
+
+/// A change of a run directory.
+type Alter = fn(&Run);
+
+#[test]
+fn a_verification_compares_it_and_says_what_differs() {
+    let place = Place::new();
+    place.run("logreg --clients 4 --fraction 0.5 --rounds 4 --strategy scaffold");
+    let whole = place.fedpipe("verify out").output().unwrap();
+    assert!(stdout(&whole).ends_with("verified: 4 rounds have the same bits\n"), "{}", stderr(&whole));
+    let cases: [(&str, Alter, &str); 3] = [
+        (
+            "a state is altered",
+            |run| {
+                let file = last_state(run);
+                let mut bytes = fs::read(&file).unwrap();
+                *bytes.last_mut().unwrap() ^= 1;
+                fs::write(file, bytes).unwrap();
+            },
+            "-000004.safetensors was truncated or altered",
+        ),
+        ("a state is missing", |run| fs::remove_file(last_state(run)).unwrap(), "-000004.safetensors is missing"),
+        ("a line is altered", alter_line, "round 1: the clients' states are "),
+    ];
+    check_all(cases, |(name, alter, says)| {
+        let copy = Run(place.path(name));
+        assert!(Command::new("cp").arg("-a").args([&place.path("out"), &copy.0]).status().unwrap().success());
+        alter(&copy);
+        let output = place.fedpipe("verify").arg(&copy.0).output().unwrap();
+        let errors = stderr(&output);
+        let told = errors.starts_with("error: not verified: ") && errors.contains(says);
+        if output.status.code() == Some(7) && told { Ok(()) } else { Err(format!("{}: {errors}", output.status)) }
+    });
+}
+
+/// Returns the file with a state that round 4 left.
+fn last_state(run: &Run) -> PathBuf {
+    files(run).into_iter().find(|file| file.to_str().unwrap().ends_with("-000004.safetensors")).unwrap()
+}
+
+/// Replaces the hash of the client states in the line of round 1.
+fn alter_line(run: &Run) {
+    rechain(run, |lines| edit(lines, "round", "clients_sha256", HASH));
+}

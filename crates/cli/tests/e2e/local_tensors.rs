@@ -1,0 +1,90 @@
+//! Local tensors: each client keeps its own, as FedBN does with its norms. The model is the fixture `personal`.
+//!
+//! Client 0 has b = 4 and client 1 has b = 8. All numbers are sums of few powers of two, so that the test repeats the
+//! arithmetic without rounding.
+
+use fedpipe_record::{checkpoint::Checkpoint, names};
+use serde_json::json;
+
+use crate::{
+    common::{Place, Run, stderr, stdout},
+    idx,
+};
+
+const TARGETS: [f32; 2] = [4.0, 8.0];
+const ROUNDS: usize = 4;
+const ARGUMENTS: &str =
+    "personal --data ./rows --clients 2 --partition shards:per-client=1 --seed 3 --batch-size 4 --lr 0.25 --rounds 4";
+
+fn place() -> Place {
+    let place = Place::new();
+    idx::write_rows(&place.path("rows"), &TARGETS.map(|target| [target as u8, 0]));
+    place
+}
+
+/// Returns the weights of a federation that shares w and the buffer, and own if `shared`; and own of each client.
+fn expected(shared: bool) -> ([f32; 3], [f32; 2]) {
+    let (mut global, mut own) = ([0.0, 0.5, 0.0], [0.5; 2]);
+    for _ in 0..ROUNDS {
+        let updates = [0, 1].map(|client: usize| {
+            let start = if shared { global[1] } else { own[client] };
+            let step = 0.25 * (global[0] + start - TARGETS[client]);
+            [global[0] - step, start - step, global[2] + 1.0]
+        });
+        own = updates.map(|update| update[1]);
+        let mean = [0, 1, 2].map(|index| (updates[0][index] + updates[1][index]) / 2.0);
+        global = if shared { mean } else { [mean[0], 0.5, mean[2]] };
+    }
+    (global, own)
+}
+
+/// Returns the newest checkpoint, and the slot `local` of each client that has one.
+fn state(run: &Run) -> (Checkpoint, Vec<Vec<f32>>) {
+    let checkpoint = Checkpoint::all(&run.0, &|_| Ok(())).unwrap().next().unwrap().1.unwrap();
+    let local = checkpoint.meta.clients.iter().map(|file| {
+        let slots = file.read(&run.read(&format!("{}/{}", names::STATE, file.name()))).unwrap();
+        slots.vector("local").unwrap().to_vec()
+    });
+    let local = local.collect();
+    (checkpoint, local)
+}
+
+#[test]
+fn each_client_keeps_its_own_tensor_and_the_global_one_keeps_its_initial_value() {
+    let place = place();
+    let (output, run) = place.try_run(ARGUMENTS);
+    let errors = stderr(&output);
+    assert!(output.status.success(), "{errors}");
+    let (global, own) = expected(false);
+    let (checkpoint, local) = state(&run);
+    assert_eq!((&checkpoint.weights[..], &local), (&global[..], &own.map(|own| vec![own]).to_vec()));
+    assert_ne!(own[0], own[1]);
+    let warning = "the tensors own local to each client: the test set is scored with their initial values";
+    assert_eq!(errors.matches(warning).count(), 1, "{errors}");
+    let verified = stdout(&place.fedpipe("verify out").output().unwrap());
+    assert!(verified.ends_with("verified: 4 rounds have the same bits\n"), "{verified}");
+
+    // A buffer takes the mean under a server optimiser that moves parameters by half.
+    let half = place.run(&format!("{ARGUMENTS} --strategy fedavgm:rate=0.5,beta=0 --out half"));
+    assert_eq!(state(&half).0.weights[1..], [0.5, ROUNDS as f32]);
+}
+
+#[test]
+fn shared_tensors_are_those_of_fedavg_to_the_bit() {
+    let place = place();
+    let run = place.run(&format!("{ARGUMENTS} --model-option place=shared"));
+    let (checkpoint, local) = state(&run);
+    assert_eq!((&checkpoint.weights[..], local.len()), (&expected(true).0[..], 0));
+    assert!(!run.0.join(names::STATE).exists() && run.ledger("round")[0]["clients_sha256"] == json!(null));
+}
+
+#[test]
+fn a_resume_has_the_local_tensors_of_the_run_before() {
+    let place = place();
+    place.run(&ARGUMENTS.replace("--rounds 4", "--rounds 2"));
+    let resumed = place.fedpipe("run --resume out --rounds 4").output().unwrap();
+    assert!(resumed.status.success(), "{}", stderr(&resumed));
+    let (checkpoint, local) = state(&Run(place.path("out")));
+    let (global, own) = expected(false);
+    assert_eq!((&checkpoint.weights[..], local), (&global[..], own.map(|own| vec![own]).to_vec()));
+}

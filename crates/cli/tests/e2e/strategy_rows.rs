@@ -1,0 +1,64 @@
+//! Rows of a strategy that an experiment names one by one, in its section `[strategy]`.
+
+use std::fs;
+
+use crate::common::{Place, Run};
+
+/// The weights of `logreg` on images of 28×28 in ten classes.
+const WEIGHTS: u64 = 7850;
+
+/// Runs `logreg` with the section `[strategy]` of these lines.
+fn run(place: &Place, out: &str, rows: &str, arguments: &str) -> Run {
+    fs::write(place.path(format!("{out}.toml")), format!("[strategy]\n{rows}\n")).unwrap();
+    place.run(&format!("logreg --config {out}.toml --data sample --clients 4 --out {out} {arguments}"))
+}
+
+/// Returns a number of each round's line.
+fn numbers(run: &Run, field: &str) -> Vec<u64> {
+    run.ledger("round").iter().map(|line| line[field].as_u64().unwrap()).collect()
+}
+
+#[test]
+fn int8_has_a_quarter_of_the_bytes_and_costs_little_accuracy() {
+    let place = Place::new();
+    let plain = run(&place, "plain", "name = \"fedavg\"", "--rounds 5");
+    let coded = run(&place, "coded", "name = \"fedavg\"\ntransform = \"int8:bucket=512\"", "--rounds 5");
+    assert_eq!(numbers(&plain, "bytes_received"), [4 * 4 * WEIGHTS; 5]);
+    // A byte a weight and a scale of four bytes for each 512 weights.
+    assert_eq!(numbers(&coded, "bytes_received"), [4 * (WEIGHTS + 4 * WEIGHTS.div_ceil(512)); 5]);
+    assert_eq!(numbers(&coded, "bytes_sent"), [4 * 4 * WEIGHTS; 5]);
+    let accuracy = |run: &Run| run.summary()["accuracy"].as_f64().unwrap();
+    assert_ne!(plain.weights_sha256(), coded.weights_sha256());
+    assert!((accuracy(&plain) - accuracy(&coded)).abs() < 0.02, "{} {}", accuracy(&plain), accuracy(&coded));
+}
+
+/// The correction c − c_k goes along with the weights where it is not zero: from round 2 on.
+#[test]
+fn the_first_round_of_scaffold_has_the_bits_of_the_equal_mean() {
+    let place = Place::new();
+    let arguments = "--rounds 2 --partition dirichlet:alpha=0.3";
+    let [scaffold, equal, examples] = [
+        ("scaffold", "name = \"scaffold\""),
+        ("equal", "name = \"fedavg\"\nweighting = \"equal\""),
+        ("examples", "name = \"fedavg\""),
+    ]
+    .map(|(out, rows)| run(&place, out, rows, arguments));
+    let [first, second] = [0, 1].map(|round| {
+        [&scaffold, &equal, &examples]
+            .map(|run| run.ledger("round")[round]["weights_sha256"].as_str().unwrap().to_owned())
+    });
+    assert!(first[0] == first[1] && first[1] != first[2], "{first:?}");
+    assert_ne!(second[0], second[1]);
+    assert_eq!(numbers(&scaffold, "bytes_sent"), [4 * 4 * WEIGHTS, 2 * 4 * 4 * WEIGHTS]);
+}
+
+/// In the first round each client takes ⌈n/32⌉ steps, so that the means by steps and by examples differ.
+#[test]
+fn the_weighting_by_steps_is_another_mean() {
+    let place = Place::new();
+    let arguments = "--rounds 1 --partition dirichlet:alpha=0.3";
+    let hashes = ["examples", "steps", "equal"].map(|weighting| {
+        run(&place, weighting, &format!("name = \"fedavg\"\nweighting = \"{weighting}\""), arguments).weights_sha256()
+    });
+    assert!(hashes[0] != hashes[1] && hashes[1] != hashes[2] && hashes[0] != hashes[2], "{hashes:?}");
+}

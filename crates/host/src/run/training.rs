@@ -1,0 +1,225 @@
+//! The training of a round: the request of each client, and the updates in client order.
+//!
+//! A request is completed when it is about to be sent, and a client's state follows from its update when the update
+//! arrives. Where the strategy needs only the mean of the updates, a few updates at a time are added to the mean as soon
+//! as those before them have arrived, and their buffers receive later updates.
+
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
+
+use fedpipe_data::counted;
+use fedpipe_protocol::{LINEAR, LOCAL, Parts, Reply, Request, ScoreStart, Spare, Train, Update, WEIGHTS};
+use fedpipe_record::{
+    cause::Cause,
+    experiment::{Experiment, LocalSection},
+};
+use fedpipe_strategy::{
+    local_optimiser::to_json,
+    slots::Slots,
+    term::{Given, Prepared},
+};
+
+use crate::{
+    error::{Error, Result},
+    fleet::{Check, Incident, Job, Settled, Submitter, job_queue::SettledJob},
+    process::peer::PeerReply,
+    run::{
+        active::ActiveRun,
+        aggregate::{ClientUpdate, RunningMean},
+        answers::{self, Expected},
+        clients::Clients,
+        event::Event,
+        round::Recorder,
+        schedule::synchronous::{InOrder, Synchronous},
+    },
+};
+
+/// The updates that are added together, so that the sums are loaded and stored once for all of them.
+const TOGETHER: usize = 4;
+
+impl ActiveRun<'_> {
+    /// Has the `sampled` clients train from the global weights, and returns their updates in client order.
+    pub(super) fn train(&mut self, round: u64, sampled: &[u32]) -> Result<Vec<ClientUpdate>> {
+        self.journal.tell(&Event::RoundStarted { round, sampled: sampled.len() as u32 })?;
+        let gathered = self.gather(round, sampled);
+        // Also for work that failed.
+        let told = self.clients.tell_confined(&mut self.journal);
+        let Gathered { updates, first_failure, .. } = gathered.and_then(|gathered| told.map(|()| gathered))?;
+        let quorum = self.context.experiment.quorum();
+        if updates.len() >= quorum as usize {
+            return Ok(updates);
+        }
+        let cause = first_failure.map_or(String::new(), |cause| format!("{}: {cause}", self.origin(&cause)));
+        let (got, sampled) = (updates.len(), counted(sampled.len(), "client"));
+        Err(Error::Round(format!(
+            "round {round} failed: {got} of {sampled} returned an update (quorum {quorum}){cause}"
+        )))
+    }
+
+    /// Returns `true` if the updates are added to the mean as they arrive.
+    pub(super) fn adds_on_arrival(&self) -> bool {
+        self.clients.program.is_none() && self.context.experiment.strategy.rules.needs_only_mean()
+    }
+
+    fn gather(&mut self, round: u64, sampled: &[u32]) -> Result<Gathered> {
+        let check = self.update_check()?;
+        let jobs: Vec<Job> = sampled.iter().map(|&client| self.job(round, client)).collect();
+        let local = self.clients.layout()?.local_ranges().collect();
+        let adds_on_arrival = self.adds_on_arrival();
+        let Self { clients: Clients { fleet, mean, spare, .. }, state, journal, context, .. } = self;
+        let experiment = context.experiment;
+        mean.restart(state.weights().len());
+        let recorder = Recorder { round, state, journal };
+        let mut training = Training { experiment, recorder, local, before: BTreeMap::new() };
+        let (mut in_order, mut due, mut gathered) = (InOrder::default(), Vec::new(), Gathered::default());
+        let mut use_all = |due: &mut Vec<_>| {
+            if adds_on_arrival {
+                add(experiment, due, mean, spare);
+            }
+            gathered.extend(due.drain(..));
+        };
+        let schedule = Synchronous::submit(fleet, jobs, &check);
+        while let Some((index, SettledJob { job, settled, .. })) = schedule.next(fleet, round, &mut training)? {
+            due.extend(in_order.arrive(index, training.outcome(&job, settled)));
+            if due.len() >= TOGETHER {
+                use_all(&mut due);
+            }
+        }
+        use_all(&mut due);
+        Ok(gathered)
+    }
+
+    /// Returns the check of an update.
+    fn update_check(&self) -> Result<Arc<Check>> {
+        let (sizes, remedy) = (self.clients.sizes.clone(), self.clients.remedy.clone());
+        let local: Vec<_> = self.clients.layout()?.local_ranges().collect();
+        let needs_accumulation = self.context.experiment.strategy.rules.needs_accumulation();
+        Ok(Arc::new(move |job: &Job, reply: &Reply, parts: &mut Parts, weights: usize| {
+            let expected = Expected { weights, sizes: &sizes, local: &local, needs_accumulation, remedy: &remedy };
+            answers::update(job, reply, parts, &expected)
+        }))
+    }
+
+    /// Returns the request for a client without the facts that depend on the client's state.
+    fn job(&self, round: u64, client: u32) -> Job {
+        let Experiment { local, until_converged, strategy, .. } = self.context.experiment;
+        let transform = Some(&strategy.rules.transform).filter(|transform| !transform.is_none());
+        let train = Train {
+            client,
+            round,
+            batch_size: local.batch_size,
+            learning_rate: local.lr,
+            optimiser: to_json(&local.optimiser),
+            phases: Vec::new(),
+            transform: transform.map(ToString::to_string),
+            score_start: until_converged.then_some(ScoreStart::Rows),
+            weights_version: 0,
+        };
+        Job {
+            slot: client as usize % self.clients.fleet.len(),
+            client: Some(client),
+            request: Request::Train(train),
+            weights: Some(Arc::clone(self.state.weights())),
+            parts: Vec::new(),
+        }
+    }
+}
+
+/// The updates of a round in client order.
+#[derive(Debug, Default)]
+struct Gathered {
+    updates: Vec<ClientUpdate>,
+    /// The cause of the first client that returned no update.
+    first_failure: Option<Cause>,
+}
+
+impl Extend<std::result::Result<ClientUpdate, Cause>> for Gathered {
+    fn extend<I: IntoIterator<Item = std::result::Result<ClientUpdate, Cause>>>(&mut self, outcomes: I) {
+        for outcome in outcomes {
+            match outcome {
+                Ok(update) => self.updates.push(update),
+                Err(cause) => self.first_failure = self.first_failure.take().or(Some(cause)),
+            }
+        }
+    }
+}
+
+/// Adds the updates to the mean, and gives their buffers to later updates.
+fn add(
+    experiment: &Experiment,
+    due: &mut [std::result::Result<ClientUpdate, Cause>],
+    mean: &mut RunningMean,
+    spare: &Spare,
+) {
+    let weight = |update: &ClientUpdate| experiment.strategy.rules.weighting.weight(&update.header);
+    let members: Vec<_> = due.iter().flatten().map(|update| (weight(update), update.weights.as_slice())).collect();
+    mean.add(&members);
+    due.iter_mut().flatten().for_each(|update| spare.keep(std::mem::take(&mut update.weights)));
+}
+
+/// The submitter of a round's requests.
+struct Training<'t, 'j> {
+    experiment: &'t Experiment,
+    recorder: Recorder<'t, 'j>,
+    /// The ranges of the local tensors.
+    local: Vec<Range<usize>>,
+    /// The states of the clients at work, before the round.
+    before: BTreeMap<u32, Slots>,
+}
+
+impl Submitter for Training<'_, '_> {
+    /// Adds the phases and parts that follow from the client's state.
+    fn prepare(&mut self, job: &mut Job) -> Result<()> {
+        let Request::Train(train) = &mut job.request else { return Ok(()) };
+        let state = self.recorder.state.clients.state_of(train.client)?;
+        let term = &self.experiment.strategy.rules.term;
+        let Prepared { phases, linear } = term.prepare(&self.given(self.recorder.state.weights(), &state));
+        train.phases = phases;
+        let local = state.vector(LOCAL).map(|local| (LOCAL.to_owned(), Arc::clone(local)));
+        job.parts = linear.map(|linear| (LINEAR.to_owned(), linear)).into_iter().chain(local).collect();
+        self.before.insert(train.client, state);
+        Ok(())
+    }
+
+    fn on_incident(&mut self, incident: Incident<'_>) -> Result<()> {
+        self.recorder.on_incident(incident)
+    }
+}
+
+impl Training<'_, '_> {
+    /// Returns the update of a client, or the cause why there is none.
+    fn outcome(&mut self, job: &Job, settled: Settled) -> std::result::Result<ClientUpdate, Cause> {
+        let before = job.client.and_then(|client| self.before.remove(&client)).unwrap_or_default();
+        match settled {
+            Ok((Reply::Update(header), mut parts)) => {
+                let weights = parts.take_f32(WEIGHTS).unwrap_or_default();
+                Ok(self.accept(job, header, weights, before))
+            }
+            Ok((reply, _)) => Err(Cause::protocol(format!("it answered a request to train with {}", reply.name()))),
+            Err(exit) => Err(exit.cause),
+        }
+    }
+
+    /// Returns an update with the client's state after it.
+    fn accept(&self, job: &Job, header: Update, weights: Vec<f32>, before: Slots) -> ClientUpdate {
+        let strategy = &self.experiment.strategy.rules;
+        let start = job.start(&self.local);
+        let mut after = strategy.term.accept(&self.given(&start, &before), &header, &weights);
+        if !self.local.is_empty() {
+            let own = self.local.iter().flat_map(|range| &weights[range.clone()]);
+            after.set_vector(LOCAL, own.copied().collect());
+        }
+        let vector = size_of_val(weights.as_slice()) as u64;
+        let sent = 1 + job.parts.iter().filter(|(name, _)| name != LOCAL).count() as u64;
+        let (bytes_sent, bytes_received) = (sent * vector, strategy.transform.payload(weights.len()));
+        ClientUpdate { header, weights, before, after, bytes_sent, bytes_received }
+    }
+
+    /// Returns the facts that the client term may use.
+    fn given<'g>(&'g self, weights: &'g [f32], client: &'g Slots) -> Given<'g> {
+        let LocalSection { epochs, lr, .. } = self.experiment.local;
+        Given { weights, server: self.recorder.state.server(), client, epochs, learning_rate: lr }
+    }
+}
+
+#[cfg(test)]
+mod tests;

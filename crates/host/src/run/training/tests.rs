@@ -1,0 +1,166 @@
+//! Tests of the training of a round whose clients follow a script.
+
+use std::{
+    process::ExitStatus,
+    sync::{Condvar, Mutex},
+    time::Duration,
+};
+
+use fedpipe_protocol::Ready;
+use fedpipe_strategy::strategy::Rows;
+
+use super::*;
+use crate::{
+    process::scripted::{ScriptedClient, exit, ready},
+    run::{
+        aggregate::weighted_mean,
+        scripted_run::{Stage, experiment, failing},
+    },
+};
+
+/// The time after which a test that failed ends; no test that passes waits for it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The order in which clients answer.
+struct Turns {
+    order: Vec<u32>,
+    answered: Mutex<usize>,
+    changed: Condvar,
+}
+
+impl Turns {
+    fn new(order: &[u32]) -> Self {
+        Self { order: order.to_vec(), answered: Mutex::new(0), changed: Condvar::new() }
+    }
+
+    /// Waits until it is this client's turn.
+    fn wait(&self, client: u32) {
+        let is_early = |answered: &mut usize| self.order.get(*answered).is_some_and(|&next| next != client);
+        drop(self.changed.wait_timeout_while(self.answered.lock().unwrap(), PATIENCE, is_early).unwrap());
+    }
+
+    fn pass(&self) {
+        *self.answered.lock().unwrap() += 1;
+        self.changed.notify_all();
+    }
+}
+
+/// Returns weights whose sum depends on the order of the summands.
+fn weights(client: u32) -> [f32; 2] {
+    [[0.1, 1e9], [1e-9, -0.7], [3e7, 1e-12], [-3e7, 0.3]][client as usize]
+}
+
+/// Returns the script of a client that trains to [`weights`]. The host takes the updates in the order of `turns`.
+fn taking_turns(turns: &Arc<Turns>) -> impl Fn(&mut ScriptedClient) -> ExitStatus + Send + Sync + 'static {
+    let turns = Arc::clone(turns);
+    move |client| {
+        client.greet();
+        client.say(&Reply::Ready(Ready { version: "2".into(), ..ready() }), None);
+        while let Some((request, parts)) = client.next() {
+            match &request {
+                Request::Train(train) => {
+                    turns.wait(train.client);
+                    client
+                        .say(&Reply::Update(Update::plain(train.client, train.round, 1)), Some(&weights(train.client)));
+                }
+                _ => client.answer(&request, parts),
+            }
+        }
+        exit(0)
+    }
+}
+
+#[test]
+fn the_sum_is_in_client_order_whatever_the_order_of_arrival() {
+    let all = [0, 1, 2, 3].map(weights);
+    let members: Vec<(f64, &[f32])> = all.iter().map(|weights| (1.0, weights.as_slice())).collect();
+    let mean: Vec<u32> = weighted_mean(&members).into_iter().map(f32::to_bits).collect();
+    for order in [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1], [1, 3, 0, 2]] {
+        let (stage, turns) = (Stage::new(experiment()), Arc::new(Turns::new(&order)));
+        let mut arrived = Vec::new();
+        let mut observer = |event: &Event<'_>| {
+            if let Event::Trained { client, .. } = event {
+                arrived.push(*client);
+                turns.pass();
+            }
+            Ok(())
+        };
+        let result = stage.begin_observed(&mut observer, taking_turns(&turns), |mut run| run.round(1)).unwrap();
+        assert_eq!(arrived, order);
+        let bits: Vec<u32> = result.weights.iter().map(|weight| weight.to_bits()).collect();
+        assert_eq!(bits, mean, "{order:?}");
+        let clients: Vec<u32> = result.updates.iter().map(|update| update.header.client).collect();
+        assert_eq!(clients, [0, 1, 2, 3]);
+    }
+}
+
+#[test]
+fn an_update_that_was_retried_has_its_place_in_the_sum_and_a_lost_one_has_none() {
+    use fedpipe_record::experiment::OnFailure;
+    for (on_failure, expected, clients) in
+        [(OnFailure::Retry, 2.5, vec![0, 1, 2, 3]), (OnFailure::Drop, 8.0 / 3.0, vec![0, 2, 3])]
+    {
+        let mut experiment = experiment();
+        experiment.clients.on_failure = on_failure;
+        let stage = Stage::new(experiment);
+        let script = failing(|client, train| train.client == 1 && client.start == 0);
+        let result = stage.begin(script, |mut run| run.round(1)).unwrap();
+        assert_eq!(result.weights[..], [expected; 2]);
+        assert_eq!(result.updates.iter().map(|update| update.header.client).collect::<Vec<_>>(), clients);
+    }
+}
+
+/// Returns an experiment with one process for twelve clients.
+fn one_process(strategy: &str) -> Experiment {
+    let mut experiment = Experiment { strategy: strategy.parse().unwrap(), ..experiment() };
+    (experiment.clients.count, experiment.execution.processes) = (12, Some(1));
+    experiment
+}
+
+#[test]
+fn buffers_are_used_again_within_a_round_unless_a_rule_needs_all_updates() {
+    for (strategy, most) in [("fedavg", 5), ("fedavgm:beta=0", 5), ("fedprox:0.1", 5), ("median", 12)] {
+        let experiment = match strategy {
+            "median" => {
+                let rows = Rows { aggregate: Some("median".parse().unwrap()), ..Rows::default() };
+                let mut experiment = one_process("fedavg");
+                experiment.strategy.rules = rows.into();
+                experiment
+            }
+            strategy => one_process(strategy),
+        };
+        let features = vec![fedpipe_protocol::feature::PROXIMAL.to_owned()];
+        let script = move |client: &mut ScriptedClient| {
+            client.serve_as(Ready { features: features.clone(), examples: vec![1; 12], ..ready() });
+            exit(0)
+        };
+        Stage::new(experiment).begin(script, |mut run| {
+            for round in 1..=3 {
+                let result = run.round(round).unwrap();
+                assert_eq!(
+                    (result.updates.len(), &result.weights[..]),
+                    (12, &[6.5 * round as f32; 2][..]),
+                    "{strategy}"
+                );
+                run.commit(round, result, std::time::Instant::now()).unwrap();
+                // The process may fill another buffer while the host adds four.
+                let buffers = run.clients.spare.count();
+                assert!((1..=most).contains(&buffers), "{strategy}: {buffers} buffers after round {round}");
+                assert_eq!(buffers == 12, strategy == "median");
+            }
+        });
+    }
+}
+
+#[test]
+fn a_round_below_the_quorum_leaves_no_sum_to_the_next() {
+    // Three of the first processes fail, two updates after the first.
+    let script = failing(|client, train| client.start == 0 && train.client > 0);
+    let mut experiment = experiment();
+    experiment.clients.min_clients = Some(4);
+    Stage::new(experiment).begin(script, |mut run| {
+        let why = run.round(1).unwrap_err().to_string();
+        assert!(why.contains("1 of 4 clients returned an update (quorum 4)"), "{why}");
+        assert_eq!(run.round(1).unwrap().weights[..], [2.5, 2.5]);
+    });
+}

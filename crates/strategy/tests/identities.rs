@@ -1,0 +1,313 @@
+//! Identities of the strategies as properties: federations of quadratics f_k = ½ Σ a (w − b)², whose local steps are
+//! computed here in `f64`.
+
+use std::collections::BTreeMap;
+
+use fedpipe_protocol::{Kind, Layout, PartData, Parts, Place, Tensor, Update, read, write};
+use fedpipe_random::key::{Key, Use};
+use fedpipe_spec::table::Named;
+use fedpipe_strategy::{
+    math::OneCore,
+    sampler::Draw,
+    slots::Slots,
+    strategy::{Round, Rows, Strategy},
+    term::{Accepted, Given, Prepared},
+    transform::Transform,
+};
+use proptest::{prelude::*, strategy::Strategy as Arbitrary_};
+
+const SIZE: usize = 5;
+const RATE: f32 = 0.1;
+
+/// A client: its curvatures, targets, examples and local steps.
+#[derive(Debug, Clone)]
+struct Client {
+    a: Vec<f32>,
+    b: Vec<f32>,
+    examples: u64,
+    steps: u64,
+}
+
+/// An update with the client's weights, and its state before and after.
+type Trained = (Update, Vec<f32>, Slots, Slots);
+
+/// A federation under a strategy.
+struct Federation<'c> {
+    strategy: Strategy,
+    all: &'c [Client],
+    layout: Layout,
+    weights: Vec<f32>,
+    server: Slots,
+    states: BTreeMap<u32, Slots>,
+}
+
+impl Client {
+    /// Returns the weights after the local steps that a request asks for.
+    fn train(&self, received: &[f32], prepared: &Prepared) -> Vec<f32> {
+        let proximal = f64::from(prepared.phases[0].proximal);
+        let value = |index: usize| {
+            let linear = prepared.linear.as_ref().map_or(0.0, |linear| f64::from(linear[index]));
+            let [a, b, anchor] = [self.a[index], self.b[index], received[index]].map(f64::from);
+            let step = |w: f64| w - f64::from(RATE) * (a * (w - b) + proximal * (w - anchor) + linear);
+            (0..self.steps).fold(anchor, |w, _| step(w)) as f32
+        };
+        (0..SIZE).map(value).collect()
+    }
+
+    /// Returns ‖a‖₁ of plain SGD with a proximal term.
+    fn accumulation(&self, proximal: f32) -> f64 {
+        let left = 1.0 - f64::from(RATE) * f64::from(proximal);
+        (0..self.steps).fold(0.0, |sum, _| left * sum + 1.0)
+    }
+}
+
+impl<'c> Federation<'c> {
+    fn new(strategy: &str, all: &'c [Client]) -> Self {
+        Self::of(strategy.parse().unwrap(), all)
+    }
+
+    /// Returns a federation under a preset with another weighting.
+    fn weighted(preset: &str, weighting: &str, all: &'c [Client]) -> Self {
+        let weighting = Some(weighting.parse().unwrap());
+        Self::of(Rows { name: preset.parse().unwrap(), weighting, ..Rows::default() }.into(), all)
+    }
+
+    fn of(strategy: Strategy, all: &'c [Client]) -> Self {
+        let tensor = Tensor { name: "w".into(), shape: vec![SIZE], kind: Kind::Param, place: Place::Shared };
+        let (layout, weights) = (Layout::new(vec![tensor]).unwrap(), vec![0.25; SIZE]);
+        Self { strategy, all, layout, weights, server: Slots::default(), states: BTreeMap::new() }
+    }
+
+    fn state(&self, client: u32) -> Slots {
+        self.states.get(&client).cloned().unwrap_or_default()
+    }
+
+    /// Does a round of the `sampled` clients and returns their weights.
+    fn round(&mut self, sampled: &[u32]) -> Vec<Vec<f32>> {
+        let trained: Vec<Trained> = sampled.iter().map(|&number| self.train(number)).collect();
+        let updates: Vec<(&Update, Accepted<'_>)> = trained.iter().map(accepted).collect();
+        let round =
+            Round { received: &self.weights, updates: &updates, clients: self.all.len() as u32, layout: &self.layout };
+        let (weights, server) = self.strategy.apply(&round, &self.server, &OneCore).unwrap();
+        (self.weights, self.server) = (weights, server);
+        for (update, _, _, after) in &trained {
+            self.states.insert(update.client, after.clone());
+        }
+        trained.into_iter().map(|(_, weights, ..)| weights).collect()
+    }
+
+    fn train(&self, number: u32) -> Trained {
+        let (client, before) = (&self.all[number as usize], self.state(number));
+        let given =
+            Given { weights: &self.weights, server: &self.server, client: &before, epochs: 1, learning_rate: RATE };
+        let prepared = self.strategy.term.prepare(&given);
+        let weights = client.train(&self.weights, &prepared);
+        let accumulation = Some(client.accumulation(prepared.phases[0].proximal));
+        let update = Update { steps: client.steps, accumulation, ..Update::plain(number, 1, client.examples) };
+        let after = self.strategy.term.accept(&given, &update, &weights);
+        (update, weights, before, after)
+    }
+
+    /// Does so many rounds of all clients and returns the weights.
+    fn rounds(mut self, count: usize) -> Vec<f32> {
+        let all = Vec::from_iter(0..self.all.len() as u32);
+        (0..count).for_each(|_| drop(self.round(&all)));
+        self.weights
+    }
+}
+
+fn accepted((update, weights, before, after): &Trained) -> (&Update, Accepted<'_>) {
+    (update, Accepted { weights, before, after })
+}
+
+/// Returns between 1 and `most` clients, with so many local steps each.
+fn clients(most: usize, steps: std::ops::RangeInclusive<u64>) -> impl Arbitrary_<Value = Vec<Client>> {
+    let values = |range: std::ops::Range<f32>| prop::collection::vec(range, SIZE);
+    let client = (values(0.1..3.0), values(-2.0..2.0), 1..500_u64, steps);
+    let client = client.prop_map(|(a, b, examples, steps)| Client { a, b, examples, steps });
+    prop::collection::vec(client, 1..=most)
+}
+
+/// Returns the greatest difference of two vectors.
+fn distance(one: &[f32], other: &[f32]) -> f64 {
+    one.iter().zip(other).map(|(a, b)| (f64::from(*a) - f64::from(*b)).abs()).fold(0.0, f64::max)
+}
+
+/// Returns Σ c x / Σ c for each element.
+fn mean(vectors: &[Vec<f32>], coefficients: &[f64]) -> Vec<f32> {
+    let total: f64 = coefficients.iter().sum();
+    let value = |index: usize| vectors.iter().zip(coefficients).map(|(x, c)| c * f64::from(x[index])).sum::<f64>();
+    (0..SIZE).map(|index| (value(index) / total) as f32).collect()
+}
+
+fn with_steps(all: &[Client], steps: u64) -> Vec<Client> {
+    all.iter().map(|client| Client { steps, ..client.clone() }).collect()
+}
+
+proptest! {
+    #[test]
+    fn a_term_or_a_server_without_effect_has_the_bits_of_fedavg(all in clients(6, 1..=6)) {
+        let expected = Federation::new("fedavg", &all).rounds(3);
+        for strategy in ["fedprox:mu=0", "fedavgm:rate=1,beta=0", "fedavgm:rate=1,beta=0,nesterov=true"] {
+            prop_assert_eq!(&Federation::new(strategy, &all).rounds(3), &expected, "{}", strategy);
+        }
+    }
+
+    #[test]
+    fn one_local_step_of_fedprox_is_that_of_fedavg(all in clients(6, 1..=1), mu in 0.0..50.0_f32) {
+        let expected = Federation::new("fedavg", &all).rounds(1);
+        let proximal = Federation::new(&format!("fedprox:mu={mu}"), &all).rounds(1);
+        prop_assert!(distance(&proximal, &expected) <= 1e-6);
+    }
+
+    #[test]
+    fn the_first_round_of_scaffold_has_the_bits_of_the_equal_mean(all in clients(6, 1..=6)) {
+        let expected = Federation::weighted("fedavg", "equal", &all).rounds(1);
+        prop_assert_eq!(Federation::new("scaffold", &all).rounds(1), expected);
+    }
+
+    #[test]
+    fn fednova_with_equal_accumulations_is_fedavg(all in clients(6, 1..=6), steps in 1..8_u64) {
+        let all = with_steps(&all, steps);
+        let [nova, average] = ["fednova", "fedavg"].map(|strategy| Federation::new(strategy, &all).rounds(3));
+        prop_assert!(distance(&nova, &average) <= 1e-6);
+    }
+
+    /// w⁺ = w + 2 · mean(w_k − w) in the first round, and h = (1/N) Σ g_k after each round.
+    #[test]
+    fn feddyn_doubles_its_first_mean_change_and_has_the_mean_gradient(
+        all in clients(6, 1..=6),
+        alpha in 0.05..2.0_f64,
+    ) {
+        let mut federation = Federation::new(&format!("feddyn:alpha={alpha}"), &all);
+        let everyone = Vec::from_iter(0..all.len() as u32);
+        let start = federation.weights.clone();
+        let trained = federation.round(&everyone);
+        let centre = mean(&trained, &vec![1.0; all.len()]);
+        let doubled: Vec<f32> = start.iter().zip(&centre).map(|(w, m)| w + 2.0 * (m - w)).collect();
+        prop_assert!(distance(&federation.weights, &doubled) <= 1e-5);
+        for round in 1..6 {
+            let gradients: Vec<Vec<f32>> =
+                federation.states.values().map(|state| state.vector("g").unwrap().to_vec()).collect();
+            let expected = mean(&gradients, &vec![1.0; gradients.len()]);
+            let h = federation.server.vector("h").unwrap();
+            prop_assert!(distance(h, &expected) <= 1e-5, "round {}", round);
+            federation.round(&everyone);
+        }
+    }
+
+    #[test]
+    fn the_weighting_decides_the_mean(all in clients(6, 1..=6)) {
+        type Weight = fn(&Client) -> f64;
+        let rules: [(&str, Weight); 3] =
+            [("examples", |client| client.examples as f64), ("steps", |client| client.steps as f64), ("equal", |_| 1.0)];
+        for (weighting, weight) in rules {
+            let mut federation = Federation::weighted("fedavg", weighting, &all);
+            let trained = federation.round(&Vec::from_iter(0..all.len() as u32));
+            let coefficients: Vec<f64> = all.iter().map(weight).collect();
+            prop_assert_eq!(&federation.weights, &mean(&trained, &coefficients), "{}", weighting);
+        }
+    }
+
+    /// A minority of updates, however far away, leaves the median among the honest values. The order of the clients
+    /// changes no bit.
+    #[test]
+    fn the_median_is_honest_and_of_no_order(mut rows in prop::collection::vec(prop::collection::vec(-2.0..2.0_f32, SIZE), 3..9)) {
+        let honest = rows.len() / 2 + 1;
+        let range = |index: usize| {
+            let values = rows[..honest].iter().map(|row| row[index]);
+            (values.clone().fold(f32::MAX, f32::min), values.fold(f32::MIN, f32::max))
+        };
+        let ranges: Vec<_> = (0..SIZE).map(range).collect();
+        rows[honest..].iter_mut().for_each(|row| row.fill(1e9));
+        let median = median(&rows);
+        for (value, (least, most)) in median.iter().zip(&ranges) {
+            prop_assert!((least..=most).contains(&value), "{} is outside {}..{}", value, least, most);
+        }
+        rows.rotate_left(honest / 2);
+        prop_assert_eq!(&self::median(&rows), &median);
+        rows.reverse();
+        prop_assert_eq!(self::median(&rows), median);
+    }
+
+    /// A decoded value is one of the two levels around the value, and the frame has the bytes of the payload.
+    #[test]
+    fn int8_is_off_by_less_than_a_level_and_counts_its_bytes(
+        change in prop::collection::vec(-1.0..1.0_f32, 1..40),
+        bucket in 1..20_usize,
+        round in 1..1000_u64,
+    ) {
+        let rule: Named<dyn Transform> = format!("int8:bucket={bucket}").parse().unwrap();
+        let (decoded, bytes) = carried(&*rule, &change, round);
+        prop_assert_eq!(bytes, rule.payload(change.len()));
+        prop_assert_eq!(bytes as usize, change.len() + 4 * change.len().div_ceil(bucket));
+        for (values, decoded) in change.chunks(bucket).zip(decoded.chunks(bucket)) {
+            let level = values.iter().map(|value| value.abs()).fold(0.0, f32::max) / 127.0;
+            prop_assert!(distance(values, decoded) <= f64::from(level) * 1.000_001);
+        }
+    }
+}
+
+/// Returns the median of some weights by the preset with that aggregator.
+fn median(rows: &[Vec<f32>]) -> Vec<f32> {
+    let preset = Rows { aggregate: Some("median".parse().unwrap()), ..Rows::default() };
+    let (federation, none) = (Federation::of(preset.into(), &[]), Slots::default());
+    let updates: Vec<Update> = (0..rows.len() as u32).map(|client| Update::plain(client, 1, 1)).collect();
+    let accepted = rows.iter().map(|weights| Accepted { weights, before: &none, after: &none });
+    let updates: Vec<_> = updates.iter().zip(accepted).collect();
+    let (received, clients) = (&federation.weights[..], rows.len() as u32);
+    let round = Round { received, updates: &updates, clients, layout: &federation.layout };
+    federation.strategy.apply(&round, &none, &OneCore).unwrap().0
+}
+
+/// Encodes a change, sends it through a frame and decodes it. Returns it with the bytes of its parts.
+fn carried(rule: &dyn Transform, change: &[f32], round: u64) -> (Vec<f32>, u64) {
+    let key = Key { seed: 1, purpose: Use::Transform, client: 2, round, epoch: 0 };
+    let encoded: Vec<(&str, PartData)> = rule.encode(change, &key);
+    let parts: Vec<_> = encoded.iter().map(|(name, data)| data.as_part(name)).collect();
+    let bytes = parts.iter().map(|part| part.bytes().len() as u64).sum();
+    let mut frame = Vec::new();
+    write(&mut frame, &"", &parts).unwrap();
+    let (_, mut parts): (String, Parts) =
+        read(&mut frame.as_slice(), fedpipe_protocol::Limits::reply(1 << 20)).unwrap();
+    (rule.decode(&mut parts, change.len()).unwrap(), bytes)
+}
+
+/// c = (1/N) Σ c_k over all N clients, also those that were never sampled, whose c_k is 0.
+#[test]
+fn the_variate_of_the_server_is_the_mean_of_all_clients_with_10_of_100_sampled() {
+    let client = |number: u64| {
+        let value = |index: u64, period: u64| ((7 * number + 3 * index) % period) as f32 / period as f32;
+        let a = (0..SIZE as u64).map(|index| 0.5 + 2.0 * value(index, 11)).collect();
+        let b = (0..SIZE as u64).map(|index| 2.0 * value(index, 13) - 1.0).collect();
+        Client { a, b, examples: 1 + number, steps: 1 + number % 7 }
+    };
+    let all = Vec::from_iter((0..100).map(client));
+    let mut federation = Federation::new("scaffold", &all);
+    for round in 1..=60 {
+        let sampled = federation.strategy.sampler.sample(&Draw { seed: 1, round, clients: 100, count: 10 });
+        federation.round(&sampled);
+        let c = federation.server.vector("c").unwrap();
+        let variates: Vec<_> = federation.states.values().map(|state| state.vector("c").unwrap().to_vec()).collect();
+        let sum = |index: usize| variates.iter().map(|c| f64::from(c[index])).sum::<f64>();
+        let mean: Vec<f32> = (0..SIZE).map(|index| (sum(index) / 100.0) as f32).collect();
+        let greatest = c.iter().fold(0.0_f32, |most, c| most.max(c.abs()));
+        assert!(distance(c, &mean) <= 1e-5 * f64::from(greatest), "round {round}: {c:?} {mean:?}");
+    }
+}
+
+/// The mean of many encodings is the change, within five standard errors.
+#[test]
+fn int8_is_unbiased() {
+    let change = [0.7_f32, -0.31, 1e-3, 0.0, -0.9, 0.123];
+    let rule: Named<dyn Transform> = "int8:bucket=4".parse().unwrap();
+    const DRAWS: u64 = 4000;
+    let draws: Vec<Vec<f32>> = (1..=DRAWS).map(|round| carried(&*rule, &change, round).0).collect();
+    for (index, value) in change.iter().enumerate() {
+        let sum: f64 = draws.iter().map(|decoded| f64::from(decoded[index])).sum();
+        let mean = sum / DRAWS as f64;
+        let squares: f64 = draws.iter().map(|decoded| (f64::from(decoded[index]) - mean).powi(2)).sum();
+        let error = (squares / DRAWS as f64 / DRAWS as f64).sqrt();
+        assert!((mean - f64::from(*value)).abs() <= 5.0 * error + 1e-7, "{value}: {mean} ± {error}");
+    }
+}
