@@ -379,7 +379,7 @@ fn a_forced_change_is_followed() {
     let (code, said) = resume("--rounds 4 --lr 0.5 --force");
     assert_eq!(code, Some(0), "{said}");
     let forced = run.ledger("resumed")[0]["forced"].to_string();
-    assert_eq!(forced, r#"["lr is 0.5, was 0.1","rounds is 4, was 2"]"#);
+    assert_eq!(forced, r#"["rounds is 4, was 2","local.lr is 0.5, was 0.1"]"#);
     assert_eq!(resume(""), (Some(0), String::new()));
     let (code, said) = resume("--rounds 2");
     assert!(code == Some(2) && said.contains("rounds is 2, was 4"), "{said}");
