@@ -5,7 +5,7 @@ use std::{ops::Range, sync::Arc};
 
 use fedpipe_data::counted;
 use fedpipe_protocol::{
-    BlockSums, EVALUATION_BLOCK, Evaluate, FailureKind, LINEAR, LOCAL, Parts, Reply, Request, ScoreStart, Train,
+    Ability, BlockSums, EVALUATION_BLOCK, Evaluate, FailureKind, LINEAR, LOCAL, Parts, Reply, Request, ScoreStart, Train,
     Update, WEIGHTS,
 };
 use fedpipe_record::{
@@ -29,6 +29,7 @@ use crate::{
         aggregate::{AllCores, ClientUpdate},
         answers::{self, Expected},
         event::Event,
+        external_strategy::{Before, ClientPlan},
     },
 };
 
@@ -70,13 +71,13 @@ impl ActiveRun<'_> {
     }
 
     fn attempt(&mut self, round: u64) -> Result<RoundResult> {
-        let sampled = self.sample(round);
-        let updates = self.train(round, &sampled)?;
+        let sampled = self.sample(round)?;
+        let mut updates = self.train(round, &sampled)?;
         let training_loss = training_loss(&updates)
             .map_err(|error| Error::Round(format!("round {round} failed: the training loss {error}")))?;
         let start_loss = start_loss(&updates)
             .map_err(|error| Error::Round(format!("round {round} failed: the loss before the training {error}")))?;
-        let (weights, server) = self.aggregate(round, &updates)?;
+        let (weights, server) = self.aggregate(round, &mut updates)?;
         let weights = Arc::new(weights);
         let score = self.evaluate(round, &weights)?;
         let (sampled, of) = (sampled.len() as u32, self.context.experiment.clients);
@@ -84,9 +85,20 @@ impl ActiveRun<'_> {
     }
 
     /// Returns the clients that take part in a round. A run that repeats another run has the same participants.
-    fn sample(&self, round: u64) -> Vec<u32> {
-        let replayed = self.context.launch.replay.get(&round);
-        replayed.cloned().unwrap_or_else(|| self.context.experiment.sample(round))
+    fn sample(&mut self, round: u64) -> Result<Vec<u32>> {
+        let Self { clients, state, journal, context, .. } = self;
+        if let Some(replayed) = context.launch.replay.get(&round) {
+            return Ok(replayed.clone());
+        }
+        let experiment = context.experiment;
+        match clients.program.as_mut().filter(|program| program.can(Ability::Sample)) {
+            Some(program) => {
+                let before = Before { round, server: state.server(), weights: state.weights() };
+                let asked = (experiment.clients, experiment.sampled_clients());
+                program.sample(&before, asked, &mut |crash| journal.tell(&Event::StrategyCrashed(crash)))
+            }
+            None => Ok(experiment.sample(round)),
+        }
     }
 
     /// Has the `sampled` clients train from the global weights, and returns their updates in client order.
@@ -122,10 +134,10 @@ impl ActiveRun<'_> {
     }
 
     /// Returns the request for a client, and the client's state before the round.
-    fn plan(&self, round: u64, client: u32) -> Result<(Job, Slots)> {
+    fn plan(&mut self, round: u64, client: u32) -> Result<(Job, Slots)> {
         let Experiment { batch_size, lr, until_converged, ref optimiser, ref strategy, .. } = *self.context.experiment;
         let state = self.state.clients.state_of(client)?;
-        let Prepared { phases, linear } = strategy.term.prepare(&self.given(self.state.weights(), &state));
+        let ClientPlan { phases, mut parts } = self.prepare(round, client, &state)?;
         let transform = Some(&strategy.transform).filter(|transform| !transform.is_none());
         let train = Train {
             client,
@@ -138,15 +150,28 @@ impl ActiveRun<'_> {
             score_start: until_converged.then_some(ScoreStart::Rows),
             weights_version: 0,
         };
-        let local = state.vector(LOCAL).map(|local| (LOCAL.to_owned(), Arc::clone(local)));
+        parts.extend(state.vector(LOCAL).map(|local| (LOCAL.to_owned(), Arc::clone(local))));
         let job = Job {
             slot: client as usize % self.clients.fleet.len(),
             client: Some(client),
             request: Request::Train(train),
             weights: Some(Arc::clone(self.state.weights())),
-            parts: linear.map(|linear| (LINEAR.to_owned(), linear)).into_iter().chain(local).collect(),
+            parts,
         };
         Ok((job, state))
+    }
+
+    /// Returns the phases of a client's training: those of the strategy's program, or of the client term.
+    fn prepare(&mut self, round: u64, client: u32, held: &Slots) -> Result<ClientPlan> {
+        let Self { clients, state, journal, .. } = self;
+        if let Some(program) = clients.program.as_mut().filter(|program| program.can(Ability::Prepare)) {
+            let before = Before { round, server: state.server(), weights: state.weights() };
+            let mut tell = |crash: &_| journal.tell(&Event::StrategyCrashed(crash));
+            return program.prepare(&before, client, held, &mut tell);
+        }
+        let given = self.given(self.state.weights(), held);
+        let Prepared { phases, linear } = self.context.experiment.strategy.term.prepare(&given);
+        Ok(ClientPlan { phases, parts: linear.map(|linear| (LINEAR.to_owned(), linear)).into_iter().collect() })
     }
 
     /// Returns the facts that the client term may use.
@@ -197,12 +222,14 @@ impl ActiveRun<'_> {
         ClientUpdate { header, weights, before, after, bytes_sent, bytes_received }
     }
 
-    /// Returns the global weights and the server's state after a round with these updates.
-    fn aggregate(&mut self, round: u64, updates: &[ClientUpdate]) -> Result<(Vec<f32>, Slots)> {
+    /// Returns the global weights and the server's state after a round with these updates. The program of a strategy
+    /// moves the states of the clients, too.
+    fn aggregate(&mut self, round: u64, updates: &mut [ClientUpdate]) -> Result<(Vec<f32>, Slots)> {
         let Self { clients, state, journal, context, .. } = self;
         if let Some(program) = &mut clients.program {
             let mut tell = |crash: &_| journal.tell(&Event::StrategyCrashed(crash));
-            return program.apply(round, state.server(), state.weights(), updates, &mut tell);
+            let before = Before { round, server: state.server(), weights: state.weights() };
+            return program.apply(&before, updates, &mut tell);
         }
         let updates: Vec<_> = updates.iter().map(|update| (&update.header, update.accepted())).collect();
         let (received, all, layout) = (state.weights(), context.experiment.clients, clients.layout()?);

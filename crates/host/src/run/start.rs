@@ -95,8 +95,8 @@ fn begin<'a>(
     let dylib = point.as_ref().map_or(names::MODEL.into(), Point::dylib);
     let mut clients = Clients::start(&context, &dealt, &dylib)?;
     let initial = clients.initial_weights(&mut journal)?;
-    clients.check_features(experiment)?;
     clients.start_strategy(&context)?;
+    clients.check_features(experiment)?;
     point.as_ref().map_or(Ok(()), |point| point.check_layout(clients.layout()?))?;
     if is_own {
         let sizes = &clients.sizes;
