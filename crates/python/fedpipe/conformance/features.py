@@ -22,9 +22,10 @@ def feature(name: str, what: str) -> Callable[[Callable[[World], None]], Callabl
 
     def add(function: Callable[[World], None]) -> Callable[[World], None]:
         def checked(world: World) -> None:
-            with ready(world) as session:
-                lists = name in session.features
-            if lists:
+            if world.features is None:
+                with ready(world) as session:
+                    world.features = session.features
+            if name in world.features:
                 function(world)
 
         check(f"{name}: {what}, if it has the feature")(checked)

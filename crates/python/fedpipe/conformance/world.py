@@ -7,7 +7,7 @@ import json
 import os
 import struct
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -40,6 +40,8 @@ class World:
     timeout: float = 60.0
     own_randomness: bool = False
     """True if the model draws its own random numbers, as dropout does."""
+    features: Optional[List[str]] = None
+    """The features that the program lists, once they are known."""
     hashes: Dict[str, str] = field(default_factory=dict)
     """The SHA-256 of the contents of each partition file."""
 
