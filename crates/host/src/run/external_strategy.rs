@@ -189,8 +189,8 @@ impl StrategyProgram {
         on_crash: &mut OnCrash<'_>,
     ) -> Result<(Vec<f32>, Slots)> {
         let received = &*updates;
-        let Aggregated { weights, state, clients } = self
-            .ask(before.round, on_crash, &|peer, rules| exchange::aggregate(peer, before, received, rules))?;
+        let Aggregated { weights, state, clients } =
+            self.ask(before.round, on_crash, &|peer, rules| exchange::aggregate(peer, before, received, rules))?;
         for (update, state) in updates.iter_mut().zip(clients) {
             // A state that the program left out stays as it is.
             state.into_iter().for_each(|state| update.after.set(PROGRAM, Slot::Bytes(Arc::new(state))));

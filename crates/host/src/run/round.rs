@@ -5,8 +5,8 @@ use std::{ops::Range, sync::Arc};
 
 use fedpipe_data::counted;
 use fedpipe_protocol::{
-    Ability, BlockSums, EVALUATION_BLOCK, Evaluate, FailureKind, LINEAR, LOCAL, Parts, Reply, Request, ScoreStart, Train,
-    Update, WEIGHTS,
+    Ability, BlockSums, EVALUATION_BLOCK, Evaluate, FailureKind, LINEAR, LOCAL, Parts, Reply, Request, ScoreStart,
+    Train, Update, WEIGHTS,
 };
 use fedpipe_record::{
     cause::Cause,

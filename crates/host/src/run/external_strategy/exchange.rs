@@ -135,7 +135,9 @@ fn check_phases(phases: &[Phase], rules: &Rules, layout: &[Tensor]) -> Result<()
         }
     }
     match feature::of_phases(phases).into_iter().find(|needed| rules.features.iter().all(|listed| listed != needed)) {
-        Some(needed) => Err(format!("it needs the feature {needed:?}, which the program did not list when it was ready")),
+        Some(needed) => {
+            Err(format!("it needs the feature {needed:?}, which the program did not list when it was ready"))
+        }
         None => Ok(()),
     }
 }
