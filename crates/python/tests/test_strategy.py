@@ -68,7 +68,7 @@ def test_a_strategy_that_fails_ends_the_run_which_goes_on_with_its_state(run, tm
         ({"strategy_program": "true"}, "the strategy's program crashed before the first round: it exited with code 0", 3),
         ({"strategy_program": "'"}, "--strategy-program", 2),
         ({"strategy_program": "true", "strategy": "fedadam"}, "cannot be used with", 2),
-        ({"strategy_program": "true", "set": {"strategy": "fedadam"}}, "both the strategy fedadam", 2),
+        ({"strategy_program": "true", "set": {"strategy.name": "fedadam"}}, "both the strategy fedadam", 2),
         ({"strategy_program": python(PACKAGE / "examples" / "softmax.py")}, "'setup_strategy'", 3),
         ({"client": FEDADAM, "model": None}, "this program is a strategy, for --strategy-program", 3),
     ],
@@ -164,7 +164,7 @@ def test_a_strategy_knows_the_experiment(run, tmp_path):
     method = "def prepare(self, *_): raise fedpipe.ModelError(repr((self.epochs, self.batch_size, self.learning_rate, self.optimiser)))"
     program.write_text(f"{STRATEGY}\n    {method}\n\nfedpipe.serve_strategy(Bad)\n")
     flags = {"epochs": 3, "batch_size": 7, "lr": 0.25, "optimiser": "sgd:momentum=0.5", "on_failure": "abort"}
-    with pytest.raises(fedpipe.RunError, match=r"\(3, 7, 0.25, \{'name': 'sgd', 'momentum': 0.5"):
+    with pytest.raises(fedpipe.RunError, match=r"\(3, 7, 0.25, \{'momentum': 0.5, 'name': 'sgd'\}\)"):
         run("logreg", strategy_program=python(program), **flags)
 
 

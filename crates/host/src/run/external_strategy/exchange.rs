@@ -69,7 +69,7 @@ pub(super) fn sample(peer: &mut Peer, before: &Before<'_>, clients: u32, count: 
     let state = Part::U8(STATE, before.server.bytes(PROGRAM));
     match peer.ask::<StrategyReply>(&request, &[state], 0)?.0 {
         StrategyReply::Sampled { clients: sampled } => {
-            sampled_clients(sampled, clients).map_err(|why| ConversationEnd::Unfit(Cause::rejected(why)))
+            sampled_clients(sampled, clients).map_err(|why| ConversationEnd::Unfit(Cause::protocol(why)))
         }
         other => Err(wrong_answer("sample", &other)),
     }
@@ -109,7 +109,7 @@ pub(super) fn prepare(
     let (reply, answer) = peer.ask::<StrategyReply>(&request, &parts, most)?;
     let StrategyReply::Prepared { phases } = reply else { return Err(wrong_answer("prepare", &reply)) };
     let checked = check_phases(&phases, rules, layout).map_err(|why| format!("its answer for client {client}: {why}"));
-    checked.map_err(|why| ConversationEnd::Unfit(Cause::rejected(why)))?;
+    checked.map_err(|why| ConversationEnd::Unfit(Cause::protocol(why)))?;
     let parts = parts_of(&phases, answer, before.weights.len()).map_err(ConversationEnd::Unfit)?;
     Ok(ClientPlan { phases, parts })
 }
@@ -154,12 +154,12 @@ fn parts_of(phases: &[Phase], mut answer: Parts, weights: usize) -> Result<Vec<N
     let vector = |name: String| match answer.take_f32(&name) {
         None => Err(Cause::protocol(format!("its answer has no part {name:?}"))),
         Some(values) if values.len() != weights => {
-            Err(Cause::rejected(format!("its part {name:?} has {} values, expected {weights}", values.len())))
+            Err(Cause::protocol(format!("its part {name:?} has {} values, expected {weights}", values.len())))
         }
         Some(values) => match first_beyond(&values, f32::MAX) {
             Some(index) => {
                 let value = shown(values[index]);
-                Err(Cause::rejected(format!("value {index} of its part {name:?} is {value}; look at the program")))
+                Err(Cause::protocol(format!("value {index} of its part {name:?} is {value}; look at the program")))
             }
             None => Ok((name, Arc::new(values))),
         },
@@ -200,7 +200,7 @@ fn aggregated(mut answer: Parts, weights: usize, states: &[&str]) -> Result<Aggr
     answers::only(&answer, &[&[WEIGHTS, STATE], states].concat())?;
     answers::weights(&answer, weights, "look at the program")?;
     let mut take = |name: &str| match answer.take_u8(name) {
-        Some(state) if state.len() as u64 > most_state(weights) => Err(Cause::rejected(format!(
+        Some(state) if state.len() as u64 > most_state(weights) => Err(Cause::protocol(format!(
             "its part {name:?} has {} bytes, at most {} are kept",
             state.len(),
             most_state(weights)

@@ -280,7 +280,7 @@ fn a_sample_is_sorted_and_a_wrong_one_is_refused() {
         asked.map_err(|error| error.to_string())
     };
     assert_eq!(sampled(&[4, 0, 2]), Ok(vec![0, 2, 4]));
-    let crash = "the strategy's program crashed in round 1: ";
+    let crash = "the strategy's program crashed in round 1: it broke the protocol: ";
     for (clients, why) in [
         (&[][..], "it sampled no client; a round needs at least one"),
         (&[1, 3, 1], "it sampled client 1 twice; a round has each client once"),
@@ -300,7 +300,9 @@ fn prepared(phases: Vec<Phase>, parts: PreparedParts) -> std::result::Result<Cli
     };
     let (mut program, _folder) = answering(&[Ability::Prepare], &["linear", "proximal", "phases", "frozen"], answer);
     let asked = first(|before| watched(|on_crash| program.prepare(before, 3, &Slots::default(), on_crash)).0);
-    asked.map_err(|error| error.to_string().replace("the strategy's program crashed in round 1: ", ""))
+    asked.map_err(|error| {
+        error.to_string().replace("the strategy's program crashed in round 1: it broke the protocol: ", "")
+    })
 }
 
 #[test]
