@@ -47,10 +47,10 @@ def corrected(base):
         def update_step(self, gradient, v, rate):
             anchor, linear, trained = self.terms[v.path]
             gradient = gradient + self.decay * v + self.proximal * (v - anchor) + linear
-            before = keras.ops.convert_to_tensor(v)
+            before, trained = (keras.ops.convert_to_tensor(values) for values in (v, trained))
             super().update_step(gradient * trained, v, rate)
             # The momentum of an earlier phase moves no frozen tensor, either.
-            v.assign(keras.ops.where(trained > 0, v, before))
+            self.assign(v, keras.ops.where(trained > 0, keras.ops.convert_to_tensor(v), before))
 
     return Corrected
 
