@@ -82,24 +82,8 @@ def test_every_algorithm_is_that_of_the_model_in_rust(run, tmp_path, flags, rows
     assert starts[0] == pytest.approx(starts[1], rel=1e-4) if "max_rounds" in flags else starts[0] == [None] * 3
 
 
-LOCAL = """
-import sys
-sys.path.insert(0, {examples!r})
-import fedpipe
-from softmax import Softmax
-
-class Personal(Softmax):
-    def layout(self):
-        weight, bias = super().layout()
-        return [weight, fedpipe.Tensor(bias.name, bias.shape, place="local")]
-
-fedpipe.serve(Personal)
-"""
-
-
 def test_each_client_keeps_its_own_local_tensors(run, tmp_path):
-    (tmp_path / "personal.py").write_text(LOCAL.format(examples=str(PACKAGE / "examples")))
-    client = python(tmp_path / "personal.py")
+    client = python(FIXTURES / "personal.py")
     done = run(client=client, clients=3, rounds=3, partition="dirichlet:0.3", isolation="off")
     assert not done.weights()["bias"].any() and done.weights()["weight"].any()
     states = sorted((tmp_path / "runs" / "personal-1" / "state").glob("*-000003.safetensors"))

@@ -34,6 +34,7 @@ WRONG = [
     ("thaws", "frozen", "it changed the frozen tensor 'weight' under {'name': 'sgd'}"),
     ("no score", "score-start", "its update has the 'start' {}, expected a finite loss over 130 rows"),
     ("other rows", "score-start", "it scored other rows than those of crates/random/README.md"),
+    ("shares all", "local-tensors", "its weights after a training with the part \"local\" differ"),
     ("evaluates the test set", "evaluate-partition", "expected those of a test set with the same rows"),
     ("another rounding", "compress:int8", 'the part "levels" of its update under int8:bucket=512,l2=false has other bits'),
     ("random start", "the same bits", "its initial weights differ in a fresh process"),
@@ -71,10 +72,10 @@ def test_the_fault_of_a_wrong_client_is_named(fault, only, says):
     assert done.returncode == 1 and says in line, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("program", [(PACKAGE / "examples" / "softmax.py",), (FIXTURES / "wrong.py", "none")])
+@pytest.mark.parametrize("program", [(PACKAGE / "examples" / "softmax.py",), (FIXTURES / "wrong.py", "none"), (FIXTURES / "personal.py",)])
 def test_a_client_in_python_passes(program):
-    """The first client knows only plain sgd and refuses other optimisers. The second knows all of them. Both have every
-    feature."""
+    """The first client knows only plain sgd and refuses other optimisers. The second knows all of them. The third has a
+    local tensor. All have every feature."""
     done = suite([sys.executable, *map(str, program)])
     assert done.returncode == 0 and "checks are in order" in done.stdout, done.stdout
 
