@@ -47,7 +47,10 @@ def corrected(base):
         def update_step(self, gradient, v, rate):
             anchor, linear, trained = self.terms[v.path]
             gradient = gradient + self.decay * v + self.proximal * (v - anchor) + linear
+            before, trained = (keras.ops.convert_to_tensor(values) for values in (v, trained))
             super().update_step(gradient * trained, v, rate)
+            # The momentum of an earlier phase moves no frozen tensor, either.
+            self.assign(v, keras.ops.where(trained > 0, keras.ops.convert_to_tensor(v), before))
 
     return Corrected
 
@@ -69,6 +72,7 @@ class Mlp(fedpipe.Model):
     name = "keras-mlp"
     summary = "multi-layer perceptron with ReLU in Keras"
     options = [fedpipe.Option("hidden", "128,64", "widths of the hidden layers, from the inputs on")]
+    terms = fedpipe.TERMS
 
     def __init__(self, task, options, seed):
         widths = [*options.integers("hidden"), task.classes]
@@ -101,14 +105,12 @@ class Mlp(fedpipe.Model):
         if epoch.epoch == 0:
             for v, start in zip(self.net.optimizer.variables, self.fresh):
                 v.assign(start)
-            self.net.optimizer.correct(epoch, self.tensors)
+        self.net.optimizer.correct(epoch, self.tensors)
         batch = examples.all()
-        limit = epoch.batch_size * (epoch.step_limit or len(batch))
-        inputs, labels = batch.inputs[:limit], batch.labels[:limit]
         # The examples are shuffled already, in the order of the protocol.
-        fitted = self.net.fit(inputs, labels, epoch.batch_size, epochs=1, shuffle=False, verbose=0).history
-        report = fedpipe.Report(steps=-(-len(labels) // epoch.batch_size))
-        report.sums.add(fitted["loss"][-1] * len(labels), round(fitted["accuracy"][-1] * len(labels)), len(labels))
+        fitted = self.net.fit(batch.inputs, batch.labels, epoch.batch_size, epochs=1, shuffle=False, verbose=0).history
+        report = fedpipe.Report(steps=-(-len(batch) // epoch.batch_size))
+        report.sums.add(fitted["loss"][-1] * len(batch), round(fitted["accuracy"][-1] * len(batch)), len(batch))
         return report
 
     def evaluate(self, examples):

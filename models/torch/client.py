@@ -29,6 +29,7 @@ class Mlp(fedpipe.Model):
     name = "torch-mlp"
     summary = "multi-layer perceptron with ReLU in PyTorch"
     options = [fedpipe.Option("hidden", "128,64", "widths of the hidden layers, from the inputs on")]
+    terms = fedpipe.TERMS
 
     def __init__(self, task, options, seed):
         widths = [task.inputs, *options.integers("hidden"), task.classes]
@@ -62,6 +63,9 @@ class Mlp(fedpipe.Model):
             self.solver.zero_grad()
             loss.backward()
             epoch.correct(self.weights(), {name: tensor.grad.numpy() for name, tensor in self.tensors.items()})
+            for name in epoch.frozen:
+                # The optimiser leaves out a tensor without a gradient, also its momentum and its weight decay.
+                self.tensors[name].grad = None
             self.solver.step()
             report.sums.add(loss.item() * len(batch), (logits.argmax(1) == labels).sum().item(), len(batch))
             report.steps += 1

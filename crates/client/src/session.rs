@@ -191,6 +191,8 @@ impl Session {
         self.set(start)?;
         update.start = train.score_start.map(|rows| self.score_start(train.client, rows)).transpose()?;
         let (mut slots, mut next_epoch) = (Vec::new(), 0);
+        // The weights of the update, if a later phase moves the model on.
+        let (mut is_trained, mut updated) = (false, None);
         for (index, phase) in train.phases.iter().enumerate() {
             match phase.start {
                 PhaseStart::Previous => {}
@@ -208,10 +210,16 @@ impl Session {
             let trained = self.do_phase(train, phase, &rules, &mut next_epoch)?;
             if phase.update {
                 update = Update { start: update.start, ..trained };
+                is_trained = true;
+                updated = if index + 1 < train.phases.len() { Some(self.weights()?.to_vec()) } else { None };
             } else {
                 slots.push((format!("slot/{index}"), PartData::F32(self.weights()?.to_vec())));
             }
         }
+        if !is_trained {
+            return Err(protocol("no phase of the request is the update"));
+        }
+        updated.map_or(Ok(()), |weights: Vec<f32>| self.set(&weights))?;
         let encoded = transform.map(|transform| self.encode(train, &*transform, start)).transpose()?;
         Ok(Trained { update, encoded, slots })
     }

@@ -1,6 +1,8 @@
 //! The optional abilities of a client, by name. A client lists them in `ready`; a strategy that needs another one is
 //! refused before the first round.
 
+use crate::message::{Phase, PhaseStart};
+
 /// The client keeps the weights that it received last.
 pub const KEEPS_WEIGHTS: &str = "keeps-weights";
 
@@ -35,4 +37,33 @@ pub const ALL: [&str; 9] =
 /// Returns the feature that a transform of this name needs.
 pub fn of_transform(name: &str) -> String {
     format!("compress:{name}")
+}
+
+/// Returns the features that a client needs for these phases.
+pub fn of_phases(phases: &[Phase]) -> Vec<&'static str> {
+    let any = |needs: fn(&Phase) -> bool| phases.iter().any(needs);
+    let needed = [
+        (phases.len() > 1 || any(|phase| phase.start != PhaseStart::Received || !phase.update), PHASES),
+        (any(|phase| phase.steps.is_some()), STEP_LIMIT),
+        (any(|phase| phase.proximal != 0.0), PROXIMAL),
+        (any(|phase| phase.linear), LINEAR),
+        (any(|phase| !phase.frozen.is_empty()), FROZEN),
+    ];
+    needed.into_iter().filter_map(|(is_needed, feature)| is_needed.then_some(feature)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn phases_need_the_features_of_their_fields() {
+        let plain = Phase::plain(1);
+        assert_eq!(of_phases(std::slice::from_ref(&plain)), [""; 0]);
+        assert_eq!(of_phases(&[plain.clone(), plain.clone()]), [PHASES]);
+        let slot = Phase { start: PhaseStart::Slot, ..plain.clone() };
+        assert_eq!(of_phases(&[slot]), [PHASES]);
+        let all = Phase { steps: Some(1), proximal: 0.1, linear: true, frozen: vec!["w".into()], ..plain };
+        assert_eq!(of_phases(&[all]), [STEP_LIMIT, PROXIMAL, LINEAR, FROZEN]);
+    }
 }

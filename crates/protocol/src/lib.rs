@@ -30,5 +30,5 @@ pub use message::{
     BlockSums, Evaluate, FailureKind, HeldPartition, Kind, OptionSpec, Phase, PhaseStart, Place, ProgramLaunch,
     Purpose, Ready, Reply, Request, ScoreStart, Setup, StartScore, Task, Tensor, Train, Update,
 };
-pub use strategy_message::{Aggregate, StrategyReply, StrategyRequest, StrategySetup, UpdateHeader};
+pub use strategy_message::{Ability, Aggregate, StrategyReply, StrategyRequest, StrategySetup};
 pub use weight_layout::{Layout, LayoutError};

@@ -2,16 +2,35 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::message::{FailureKind, Tensor};
+use crate::message::{FailureKind, Phase, Tensor, Update};
 
-/// A message from the host to a strategy program.
+/// A message from the host to a strategy program. The answer depends only on the message, its parts and the setup.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum StrategyRequest {
     /// The first message, sent once; answered by [`StrategyReply::ReadyStrategy`].
     SetupStrategy(StrategySetup),
-    /// Carries the parts `weights`, `state` and, for each update, `update/CLIENT`; answered by
-    /// [`StrategyReply::Aggregated`].
+    /// Asks for the clients of a round, with the part `state`; answered by [`StrategyReply::Sampled`]. It needs
+    /// [`Ability::Sample`].
+    Sample {
+        /// The round, from 1.
+        round: u64,
+        /// The number of all clients.
+        clients: u32,
+        /// The number of clients that the experiment asks for.
+        count: u32,
+    },
+    /// Asks for the phases of a client's training, with the parts `weights`, `state` and, under
+    /// [`Ability::ClientState`], `client_state/CLIENT`; answered by [`StrategyReply::Prepared`]. It needs
+    /// [`Ability::Prepare`].
+    Prepare {
+        /// The round, from 1.
+        round: u64,
+        /// The client's number.
+        client: u32,
+    },
+    /// Carries the parts `weights`, `state` and, for each update, `update/CLIENT` and, under [`Ability::ClientState`],
+    /// `client_state/CLIENT`; answered by [`StrategyReply::Aggregated`].
     Aggregate(Aggregate),
 }
 
@@ -25,8 +44,26 @@ pub enum StrategyReply {
         protocol: u32,
     },
     /// The reply to [`StrategyRequest::SetupStrategy`].
-    ReadyStrategy,
-    /// The new global weights and the new state, as the parts `weights` and `state`.
+    ReadyStrategy {
+        /// The requests that the program answers besides [`StrategyRequest::Aggregate`].
+        #[serde(default)]
+        abilities: Vec<Ability>,
+        /// The features that each client needs; see [`feature`](crate::feature).
+        #[serde(default)]
+        features: Vec<String>,
+    },
+    /// The clients of a round: at least one, each once, in any order.
+    Sampled {
+        /// The numbers of the clients.
+        clients: Vec<u32>,
+    },
+    /// The phases of a client's training, with the parts `linear`, `anchor` and `start/N` as the phases need them.
+    Prepared {
+        /// The phases, at least one.
+        phases: Vec<Phase>,
+    },
+    /// The new global weights and the new state, as the parts `weights` and `state`. A part `client_state/CLIENT`
+    /// replaces the state of a client whose update was aggregated.
     Aggregated,
     /// Replaces any other reply.
     Failed {
@@ -37,8 +74,20 @@ pub enum StrategyReply {
     },
 }
 
+/// A request that a strategy program may answer, or a state that it may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ability {
+    /// The program samples the clients of a round.
+    Sample,
+    /// The program prepares the training of each client.
+    Prepare,
+    /// The program has a state for each client.
+    ClientState,
+}
+
 /// The facts about the run that a strategy program receives.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StrategySetup {
     /// The run's seed.
     pub seed: u64,
@@ -46,28 +95,21 @@ pub struct StrategySetup {
     pub clients: u32,
     /// The tensors of the flat weights, in order.
     pub layout: Vec<Tensor>,
+    /// The local epochs of the experiment.
+    pub epochs: u64,
+    /// The number of examples in a mini-batch.
+    pub batch_size: u64,
+    /// The local learning rate.
+    pub learning_rate: f32,
+    /// The local optimiser, as JSON text.
+    pub optimiser: String,
 }
 
-/// A request for new global weights from a round's updates. The result depends only on this message and its parts.
+/// A request for new global weights from a round's updates.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Aggregate {
     /// The round, from 1.
     pub round: u64,
-    /// The updates, in the order of the clients' numbers.
-    pub updates: Vec<UpdateHeader>,
-}
-
-/// The header of an update; its weights are the part `update/CLIENT`.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct UpdateHeader {
-    /// The client's number.
-    pub client: u32,
-    /// The number of examples of the client's partition.
-    pub examples: u64,
-    /// The number of mini-batches, over all local epochs.
-    pub steps: u64,
-    /// ‖a‖₁ of the local optimiser (FedNova, Wang 2020); `None` if it is undefined.
-    pub accumulation: Option<f64>,
-    /// The sum of the losses of the last local epoch, finite. Each example is scored before the step that trains on it.
-    pub loss_sum: f64,
+    /// The updates, in the order of the clients' numbers. The weights of an update are the part `update/CLIENT`.
+    pub updates: Vec<Update>,
 }

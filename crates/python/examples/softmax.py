@@ -7,6 +7,7 @@ import fedpipe
 
 class Softmax(fedpipe.Model):
     summary = "logistic regression in NumPy"
+    terms = fedpipe.TERMS
 
     def __init__(self, task, options, seed):
         self.weight = np.zeros((task.inputs, task.classes), np.float32)

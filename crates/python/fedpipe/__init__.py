@@ -4,10 +4,10 @@ from .client import serve
 from .data import Batch, Examples, Partition, safetensors
 from .errors import DataError, Failure, ModelError
 from .init import dense_layers, he_normal
-from .model import Arrays, Epoch, Model, Option, Options, Report, Sums, Task, Tensor
+from .model import TERMS, Arrays, Epoch, Model, Option, Options, Report, Sums, Task, Tensor
 from .requirements import requirements
 from .runs import Rounds, Run, RunError, RunWarning, run
-from .strategy import Strategy, Update, serve_strategy, weighted_mean
+from .strategy import Phase, Prepared, Strategy, Update, serve_strategy, weighted_mean
 
 __version__ = "0.1.0"
 
@@ -23,6 +23,8 @@ __all__ = [
     "Option",
     "Options",
     "Partition",
+    "Phase",
+    "Prepared",
     "Report",
     "Rounds",
     "Run",
@@ -30,6 +32,7 @@ __all__ = [
     "RunWarning",
     "Strategy",
     "Sums",
+    "TERMS",
     "Task",
     "Tensor",
     "Update",

@@ -10,19 +10,25 @@ import os
 import sys
 import traceback
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, BinaryIO, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Type
 
 import numpy as np
 
 from . import faults, protocol
-from .data import DataError, Partition
+from .data import DataError, Examples, Partition
 from .errors import Failure, ModelError, ProtocolError, Refused
 from .faults import wrong_result
-from .model import Epoch, Model, Option, Options, Report, Sums, Task, Tensor
-from .order import order
-from .protocol import EVALUATION_BLOCK, PROTOCOL, WEIGHTS, Frame
+from .int8 import Int8
+from .model import TERMS, Arrays, Epoch, Model, Option, Options, Report, Sums, Task, Tensor
+from .order import order, scored_rows
+from .protocol import EVALUATION_BLOCK, MOST_VECTORS, PROTOCOL, WEIGHTS, Frame
 
-Answer = Tuple[Dict[str, Any], Optional[Dict[str, np.ndarray]]]
+Parts = Dict[str, np.ndarray]
+Answer = Tuple[Dict[str, Any], Optional[Parts]]
+
+FEATURES = ("keeps-weights", "phases", "step-limit", "score-start", "local-tensors", "evaluate-partition", "compress:int8")
+"""The features of every model. The terms of a model are further features."""
 
 
 def serve(model: Type[Model], arguments: Optional[Sequence[str]] = None) -> None:
@@ -68,11 +74,12 @@ def converse(model: Type[Model], reader: BinaryIO, writer: BinaryIO) -> None:
     """Holds the whole conversation over any two streams. A failure is reported to the host and ends it."""
     protocol.write(writer, {"type": "hello", "protocol": PROTOCOL})
     try:
-        setup = protocol.read(reader, 0)
+        setup = protocol.read_request(reader, 0)
         session, ready = _start(model, setup.body)
         protocol.write(writer, ready)
+        most = MOST_VECTORS * session.payload if session else 0
         while True:
-            protocol.write(writer, *_answer(session, protocol.read(reader, session.payload if session else 0)))
+            protocol.write(writer, *_answer(session, protocol.read_request(reader, most)))
     except protocol.EndOfPipe:
         return
     except Failure as failure:
@@ -90,6 +97,7 @@ def _start(model: Type[Model], setup: Mapping[str, Any]) -> Tuple[Optional["Sess
         "summary": model.summary,
         "options": [{"key": o.key, "default": o.default, "help": o.help} for o in model.options],
         "layout": [],
+        "features": [*FEATURES, *model.terms],
     }
     if setup["purpose"] == "describe":
         return None, ready
@@ -110,13 +118,11 @@ def _answer(session: Optional["Session"], request: Frame) -> Answer:
         return {"type": "weights"}, {WEIGHTS: session.weights()}
     if request.type not in ("train", "evaluate"):
         raise ProtocolError(f"a request of the type {request.type!r} is not known")
-    if WEIGHTS not in request.parts:
-        raise ProtocolError(f'the request has no part "{WEIGHTS}"')
-    session.set_weights(request.parts[WEIGHTS])
     with _understood():
+        session.receive(request.parts.get(WEIGHTS), body["weights_version"])
         if request.type == "train":
-            return session.train(body), {WEIGHTS: session.weights()}
-        return {"type": "evaluated", "blocks": [session.evaluate(block) for block in body["blocks"]]}, None
+            return session.train(body, request.parts)
+        return {"type": "evaluated", "blocks": session.evaluate(body["blocks"], body.get("client"))}, None
 
 
 @contextmanager
@@ -135,6 +141,8 @@ def _check_class(model: Type[Model]) -> None:
         value = getattr(model, attribute)
         if not isinstance(value, str):
             raise Refused(f"{model.__name__}.{attribute} is {value!r}, and must be a text")
+    if not isinstance(model.terms, (list, tuple)) or not set(model.terms) <= set(TERMS):
+        raise Refused(f"{model.__name__}.terms is {model.terms!r}, and must be a list of {', '.join(TERMS)}")
     options = model.options
     if not isinstance(options, (list, tuple)) or not all(isinstance(option, Option) for option in options):
         raise Refused(f"{model.__name__}.options must be a list of fedpipe.Option(key, default, help)")
@@ -166,6 +174,20 @@ class Session:
         self.model: Model = _of_model("build", model, task, options, setup.get("init_seed", self.seed), kind=Refused)
         self.layout: List[Tensor] = _layout(self.model)
         self.payload = 4 * sum(tensor.size for tensor in self.layout)
+        # The weights that the host sent last, and their version.
+        self._received: Optional[np.ndarray] = None
+        self._version: Optional[int] = None
+
+    def receive(self, weights: Optional[np.ndarray], version: int) -> None:
+        """Takes the weights of a request, or keeps those of an earlier one that have this version."""
+        if weights is not None:
+            self._received, self._version = self._vector(WEIGHTS, weights), version
+        if self._received is None:
+            raise ProtocolError(f'the request has no part "{WEIGHTS}"')
+        if self._version != version:
+            raise ProtocolError(
+                f'the request has no part "{WEIGHTS}" and names version {version}; this client has version {self._version}'
+            )
 
     def weights(self) -> np.ndarray:
         """Returns the model's current weights: flat, in layout order."""
@@ -186,58 +208,192 @@ class Session:
         return flat
 
     def set_weights(self, flat: np.ndarray) -> None:
-        if flat.dtype != np.float32 or 4 * flat.size != self.payload:
-            raise ProtocolError(f"got {flat.size} weights of {flat.dtype}, expected {self.payload // 4} of float32")
-        flat.flags.writeable = False
+        """Sets the model's weights, which are flat."""
+        _of_model("set_weights", self.model.set_weights, self._arrays(flat))
+
+    def _vector(self, name: str, values: np.ndarray) -> np.ndarray:
+        """Returns a part that has one float32 for each weight, read-only."""
+        if values.dtype != np.float32 or 4 * values.size != self.payload:
+            raise ProtocolError(
+                f'the part "{name}" has {values.size} values of {values.dtype}, expected {self.payload // 4} of float32'
+            )
+        values.flags.writeable = False
+        return values
+
+    def _arrays(self, flat: np.ndarray) -> Arrays:
+        """Returns the tensors of flat weights by name, without a copy."""
         arrays, start = {}, 0
         for tensor in self.layout:
             arrays[tensor.name] = flat[start : start + tensor.size].reshape(tensor.shape)
             start += tensor.size
-        _of_model("set_weights", self.model.set_weights, arrays)
+        return arrays
 
     def _check(self, client: int) -> None:
         self.partitions[client].check_sha256(self._unchecked.pop(client, None))
 
-    def train(self, asked: Mapping[str, Any]) -> Dict[str, Any]:
-        """Trains the local epochs of one round and returns the update. `weights` then returns the new weights."""
-        client, round = asked["client"], asked["round"]
+    def _held(self, client: int) -> Partition:
+        """Returns the partition of a client after its first check."""
         if client not in self.partitions:
             raise ProtocolError(f"this client does not hold the partition of client {client}")
         self._check(client)
-        partition, steps, report, accumulation = self.partitions[client], 0, Report(), None
-        for number in range(asked["epochs"]):
-            examples = partition.examples(order(self.seed, client, round, number, len(partition)))
-            epoch = _epoch(asked, self.seed, number)
-            report = _of_model("train_epoch", self.model.train_epoch, examples, epoch)
-            _check_report(self.model, report)
-            steps += report.steps
-            accumulation = epoch.accumulation(steps) if report.accumulation is None else float(report.accumulation)
-        sums = _checked(self.model, "train_epoch", report.sums)
-        return {
-            "type": "update",
-            "client": client,
-            "round": round,
-            "steps": int(steps),
-            "accumulation": accumulation,
-            "loss_sum": sums.loss_sum,
-            "correct": int(sums.correct),
-            "examples": len(partition),
-        }
+        return self.partitions[client]
 
-    def evaluate(self, block: int) -> Dict[str, Any]:
-        """Scores one block of the test set."""
+    def train(self, asked: Mapping[str, Any], parts: Parts) -> Answer:
+        """Does the phases of a request and returns the update with its parts."""
+        start = self._start(parts)
+        transform = Int8.parse(asked["transform"]) if asked.get("transform") is not None else None
+        partition = self._held(asked["client"])
+        self.set_weights(start)
+        score = self._score_start(asked["score_start"], asked["client"]) if asked.get("score_start") else None
+        update, weights, replied, training = None, start, {}, Training()
+        for number, phase in enumerate(asked["phases"]):
+            begin = phase.get("start", "received")
+            if begin == "slot":
+                self.set_weights(self._part(parts, f"start/{number}"))
+            elif begin == "received" and number > 0:
+                self.set_weights(start)
+            elif begin not in ("received", "previous"):
+                raise ProtocolError(f"a phase with the start {begin!r} is not known")
+            training = training if begin == "previous" else Training()
+            sums = self._do_phase(asked, phase, self._terms(phase, parts, start), training)
+            if phase.get("update", True):
+                update, weights = sums, self.weights()
+            else:
+                replied[f"slot/{number}"] = self.weights()
+        head = {"type": "update", "client": asked["client"], "round": asked["round"], "examples": len(partition)}
+        if score is not None:
+            head["start"] = score
+        if transform is None:
+            replied[WEIGHTS] = weights
+        else:
+            replied.update(transform.encode(weights - start, self.seed, asked["client"], asked["round"]))
+        return {**head, **(update or _no_epochs())}, replied
+
+    def _start(self, parts: Parts) -> np.ndarray:
+        """Returns the weights from which a client starts: the received ones, with its own values of local tensors."""
+        assert self._received is not None
+        if "local" not in parts:
+            return self._received
+        own, start, at, taken = parts["local"], self._received.copy(), 0, 0
+        local = sum(tensor.size for tensor in self.layout if tensor.place == "local")
+        if own.dtype != np.float32 or own.size != local:
+            raise ProtocolError(f'the part "local" has {own.size} values of {own.dtype}, expected {local} of float32')
+        for tensor in self.layout:
+            if tensor.place == "local":
+                start[at : at + tensor.size] = own[taken : taken + tensor.size]
+                taken += tensor.size
+            at += tensor.size
+        start.flags.writeable = False
+        return start
+
+    def _part(self, parts: Parts, name: str) -> np.ndarray:
+        if name not in parts:
+            raise ProtocolError(f'the request has no part "{name}"')
+        return self._vector(name, parts[name])
+
+    def _terms(self, phase: Mapping[str, Any], parts: Parts, start: np.ndarray) -> Dict[str, Any]:
+        """Returns the client terms of a phase, as `Epoch` has them."""
+        terms: Dict[str, Any] = {}
+        if phase.get("proximal"):
+            anchor = self._part(parts, "anchor") if "anchor" in parts else start
+            terms.update(proximal=float(np.float32(phase["proximal"])), anchor=self._arrays(anchor))
+        if phase.get("linear"):
+            terms["linear"] = self._arrays(self._part(parts, "linear"))
+        if phase.get("frozen"):
+            terms["frozen"] = tuple(phase["frozen"])
+            unknown = set(terms["frozen"]) - {tensor.name for tensor in self.layout}
+            if unknown:
+                raise ProtocolError(f"the phase freezes the tensor {min(unknown)!r}, which the model does not have")
+        for term in TERMS:
+            if term in terms and term not in self.model.terms:
+                raise ProtocolError(f"the model {_name(type(self.model))} lacks the feature {term!r}")
+        return terms
+
+    def _do_phase(
+        self, asked: Mapping[str, Any], phase: Mapping[str, Any], terms: Mapping[str, Any], training: "Training"
+    ) -> Dict[str, Any]:
+        """Trains one phase and returns the sums of its update."""
+        client, round, size = asked["client"], asked["round"], asked["batch_size"]
+        partition, steps, sums, accumulation = self.partitions[client], 0, Sums(), None
+        frozen = {name: values.copy() for name, values in self._arrays(self.weights()).items() if name in terms.get("frozen", ())}
+        for _ in range(phase["epochs"]):
+            rows = order(self.seed, client, round, training.epochs, len(partition))
+            if phase.get("steps") is not None:
+                rows = rows[: (phase["steps"] - steps) * size]
+            if len(rows) == 0:
+                break
+            epoch = _epoch(asked, terms, self.seed, training.epochs)
+            report = _of_model("train_epoch", self.model.train_epoch, partition.examples(rows), epoch)
+            _check_report(self.model, report)
+            sums = _checked(self.model, "train_epoch", report.sums)
+            steps += report.steps
+            training.epochs += 1
+            training.steps += report.steps
+            given = report.accumulation
+            accumulation = epoch.accumulation(training.steps) if given is None else float(given)
+        self._check_frozen(frozen)
+        return {"steps": int(steps), "accumulation": accumulation, **_sums(sums, "scored")}
+
+    def _check_frozen(self, frozen: Arrays) -> None:
+        """Raises `ModelError` if a tensor that was frozen has other bits."""
+        now = self._arrays(self.weights()) if frozen else {}
+        for name, before in frozen.items():
+            if now[name].tobytes() != before.tobytes():
+                raise ModelError(
+                    f"{type(self.model).__name__}.train_epoch changed the tensor {name!r}, which epoch.frozen names; leave "
+                    "it out of the optimiser, or remove `frozen` from the terms"
+                )
+
+    def _score_start(self, rows: str, client: int) -> Dict[str, Any]:
+        """Scores the model's weights on rows of a client's partition, before the training."""
+        partition = self.partitions[client]
+        if rows not in ("rows", "all"):
+            raise ProtocolError(f"the start cannot be scored on {rows!r}")
+        visited = np.arange(len(partition)) if rows == "all" else scored_rows(self.seed, client, len(partition))
+        sums = self._score(partition.examples(visited))
+        return {"loss_sum": sums.loss_sum, "examples": int(sums.examples)}
+
+    def evaluate(self, blocks: Sequence[int], client: Optional[int]) -> List[Dict[str, Any]]:
+        """Scores the received weights on blocks of the test set, or of a client's partition."""
+        assert self._received is not None
+        self.set_weights(self._received)
+        if client is not None:
+            return [self._block(block, self._held(client)) for block in blocks]
         self.test.check_sha256(self._unchecked_test)
         self._unchecked_test = None
+        return [self._block(block, self.test) for block in blocks]
+
+    def _block(self, block: int, scored: Partition) -> Dict[str, Any]:
         start = EVALUATION_BLOCK * block
-        rows = np.arange(start, min(start + EVALUATION_BLOCK, len(self.test)))
+        rows = np.arange(start, min(start + EVALUATION_BLOCK, len(scored)))
         if len(rows) == 0:
-            raise ProtocolError(f"block {block} is beyond the test set of {len(self.test)} examples")
-        examples = self.test.examples(rows)
+            raise ProtocolError(f"block {block} is beyond the {len(scored)} examples that are scored")
+        return {"block": block, **_sums(self._score(scored.examples(rows)), "examples")}
+
+    def _score(self, examples: Examples) -> Sums:
         sums = _checked(self.model, "evaluate", _of_model("evaluate", self.model.evaluate, examples))
         if sums.examples != len(examples):
             name = type(self.model).__name__
             raise ModelError(f"{name}.evaluate returned sums over {sums.examples} examples, and was given {len(examples)}")
-        return {"block": block, "loss_sum": sums.loss_sum, "correct": int(sums.correct), "examples": int(sums.examples)}
+        return sums
+
+
+@dataclass
+class Training:
+    """The progress of phases that follow each other: the optimiser keeps its state."""
+
+    epochs: int = 0
+    steps: int = 0
+
+
+def _sums(sums: Sums, count: str) -> Dict[str, Any]:
+    """Returns the fields of sums in a message. `count` names the number of examples."""
+    return {"loss_sum": sums.loss_sum, "correct": int(sums.correct), count: int(sums.examples)}
+
+
+def _no_epochs() -> Dict[str, Any]:
+    """Returns the sums of an update without a phase."""
+    return {"steps": 0, "accumulation": None, **_sums(Sums(), "scored")}
 
 
 def _open(path: str, task: Task) -> Partition:
@@ -255,7 +411,7 @@ def _options(model: Type[Model], given: Mapping[str, str]) -> Options:
     return Options({**known, **given})
 
 
-def _epoch(asked: Mapping[str, Any], seed: int, number: int) -> Epoch:
+def _epoch(asked: Mapping[str, Any], terms: Mapping[str, Any], seed: int, number: int) -> Epoch:
     return Epoch(
         learning_rate=asked["learning_rate"],
         batch_size=asked["batch_size"],
@@ -264,6 +420,7 @@ def _epoch(asked: Mapping[str, Any], seed: int, number: int) -> Epoch:
         client=asked["client"],
         round=asked["round"],
         epoch=number,
+        **terms,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -15,6 +14,9 @@ from .errors import ModelError
 
 Arrays = Mapping[str, np.ndarray]
 """Arrays by the names in the layout."""
+
+TERMS = ("proximal", "linear", "frozen")
+"""The client terms that `Epoch.correct` applies, for `Model.terms`."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Tensor:
     """`param`: trained by gradients. `buffer`: a running statistic, which is averaged and not changed by a server
     optimiser."""
     place: str = "shared"
-    """`shared`: averaged over the clients. `local`: kept by each client. This version refuses `local`."""
+    """`shared`: averaged over the clients. `local`: kept by the host for each client, and in no average."""
 
     @property
     def size(self) -> int:
@@ -119,7 +121,7 @@ class Epoch:
     """The rules of one local epoch.
 
     A model uses three parts of it: `batches`, `correct` between gradient and step, and the learning rate with the
-    optimiser. It then supports every algorithm of the host.
+    optimiser. If its class has `terms = fedpipe.TERMS`, it then supports every algorithm of the host.
     """
 
     learning_rate: float
@@ -133,9 +135,8 @@ class Epoch:
     round: int = 1
     """The number of the round, from 1."""
     epoch: int = 0
-    """The number of the epoch in the round, from 0. At 0 the optimiser starts with a fresh state, which later epochs
-    keep."""
-    step_limit: Optional[int] = None
+    """The number of the epoch in the training, from 0. At 0 the optimiser starts with a fresh state, which later epochs
+    keep. A request may have several trainings; the terms may differ from one epoch to the next."""
     proximal: float = 0.0
     """μ of FedProx; 0 without the term."""
     anchor: Optional[Arrays] = None
@@ -143,11 +144,11 @@ class Epoch:
     linear: Optional[Arrays] = None
     """A term that is added to every gradient: c - c_k of SCAFFOLD, -g_k of FedDyn."""
     frozen: Tuple[str, ...] = ()
-    """The names of tensors that are not trained."""
+    """The names of tensors that keep their bits. An optimiser with momentum or weight decay must leave them out."""
 
     def batches(self, examples: Examples) -> Iterator[Batch]:
-        """Yields the mini-batches to train on, in order, at most `step_limit` of them."""
-        return itertools.islice(examples.batches(self.batch_size), self.step_limit)
+        """Yields the mini-batches to train on, in order."""
+        return examples.batches(self.batch_size)
 
     @property
     def is_plain(self) -> bool:
@@ -200,6 +201,9 @@ class Model(ABC):
     """A description in one line."""
     options: ClassVar[Sequence[Option]] = ()
     """The options that `--model-option key=value` may set."""
+    terms: ClassVar[Sequence[str]] = ()
+    """The client terms that `train_epoch` applies: `fedpipe.TERMS` for a model that calls `Epoch.correct` for each
+    gradient and keeps the bits of frozen tensors. A run that needs another term is refused by name."""
 
     @abstractmethod
     def __init__(self, task: Task, options: Options, seed: int) -> None:
@@ -219,7 +223,8 @@ class Model(ABC):
 
     @abstractmethod
     def train_epoch(self, examples: Examples, epoch: Epoch) -> Report:
-        """Trains one pass over the examples, which are in the order of the visit."""
+        """Trains one pass over the examples, which are in the order of the visit. They end at the step limit, if the
+        host sets one."""
 
     @abstractmethod
     def evaluate(self, examples: Examples) -> Sums:

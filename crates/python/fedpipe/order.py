@@ -1,4 +1,5 @@
-"""The order in which a client visits its examples. It is part of the protocol (`crates/random/README.md`)."""
+"""The random choices of a client: the order in which it visits its examples, the rows that it scores, and uniform
+numbers. They are part of the protocol (`crates/random/README.md`)."""
 
 from __future__ import annotations
 
@@ -7,6 +8,8 @@ import struct
 import numpy as np
 
 _SHUFFLE = 4
+_SCORE = 7
+_SCORED_ROWS = 512
 
 
 def order(seed: int, client: int, round: int, epoch: int, n: int) -> np.ndarray:
@@ -15,7 +18,22 @@ def order(seed: int, client: int, round: int, epoch: int, n: int) -> np.ndarray:
     The order is a Fisher–Yates shuffle, from the last index down. The random words are those of ChaCha8, whose key is
     made of the other arguments. A shuffle of 60,000 rows takes about 20 ms, nearly all of it for the swaps.
     """
-    key = struct.pack("<QIIQQ", seed, _SHUFFLE, client, round, epoch)
+    return _shuffled(struct.pack("<QIIQQ", seed, _SHUFFLE, client, round, epoch), n)
+
+
+def scored_rows(seed: int, client: int, n: int) -> np.ndarray:
+    """Returns the rows on which `client` scores the weights that it received: at most 512, the same in each round."""
+    return _shuffled(struct.pack("<QIIQQ", seed, _SCORE, client, 0, 0), n)[:_SCORED_ROWS]
+
+
+def unit(key: bytes, count: int) -> np.ndarray:
+    """Returns the first `count` uniform numbers in (0, 1) under a 32-byte `key`: (count), float64."""
+    words = chacha8(key, 2 * count).astype(np.uint64)
+    top = (words[::2] | words[1::2] << np.uint64(32)) >> np.uint64(12)
+    return (top.astype(np.float64) + 0.5) * 2.0**-52
+
+
+def _shuffled(key: bytes, n: int) -> np.ndarray:
     last = np.arange(n - 1, 0, -1, dtype=np.uint64)
     others = (chacha8(key, len(last)).astype(np.uint64) * (last + np.uint64(1))) >> np.uint64(32)
     rows = list(range(n))

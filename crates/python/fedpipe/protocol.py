@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, Dict, List, Mapping, NoReturn, Optional, Tuple
 
 import numpy as np
 
-PROTOCOL = 1
+PROTOCOL = 2
 """The version that `hello` carries."""
 
 EVALUATION_BLOCK = 500
@@ -18,8 +18,29 @@ EVALUATION_BLOCK = 500
 WEIGHTS = "weights"
 """The name of the part that holds the flat weights."""
 
+MOST_VECTORS = 8
+"""The most parts of a request that are as long as the weights."""
+
+FEATURES = (
+    "keeps-weights",
+    "phases",
+    "step-limit",
+    "proximal",
+    "linear",
+    "frozen",
+    "score-start",
+    "local-tensors",
+    "evaluate-partition",
+    "compress:int8",
+)
+"""The features that a client may list in `ready`."""
+
 MAGIC = b"fdp1"
 MAX_HEADER = 1 << 20
+"""The longest header of a client, in bytes."""
+
+MAX_REQUEST_HEADER = 64 << 20
+"""The longest header of a host, in bytes."""
 
 _PREAMBLE = struct.Struct("<4sIQ")
 _DTYPES: Dict[str, np.dtype] = {"f32": np.dtype("<f4"), "u8": np.dtype("u1")}
@@ -68,8 +89,13 @@ def write(stream: BinaryIO, body: Mapping[str, Any], parts: Optional[Mapping[str
     stream.flush()
 
 
-def read(stream: BinaryIO, most_payload: int) -> Frame:
-    """Reads one frame with a payload of at most `most_payload` bytes. The length is checked before memory is allocated.
+def read_request(stream: BinaryIO, most_payload: int) -> Frame:
+    """Reads one frame of a host, as `read` does."""
+    return read(stream, most_payload, MAX_REQUEST_HEADER)
+
+
+def read(stream: BinaryIO, most_payload: int, most_header: int = MAX_HEADER) -> Frame:
+    """Reads one frame with a payload of at most `most_payload` bytes. The lengths are checked before memory is allocated.
 
     Raises `EndOfPipe` if the pipe ended before the first byte, `Malformed` for other bytes that are not a frame, and
     `OSError` if the pipe broke.
@@ -82,8 +108,8 @@ def read(stream: BinaryIO, most_payload: int) -> Frame:
     magic, header_length, payload = _PREAMBLE.unpack(start)
     if magic != MAGIC:
         _refuse(f"it starts with {magic!r} instead of {MAGIC!r}")
-    if header_length > MAX_HEADER:
-        _refuse(f"a header of {header_length} bytes, at most {MAX_HEADER} are allowed")
+    if header_length > most_header:
+        _refuse(f"a header of {header_length} bytes, at most {most_header} are allowed")
     if payload > most_payload:
         _refuse(f"a payload of {payload} bytes, at most {most_payload} were asked for")
     body, parts = _parse(_exactly(stream, header_length))

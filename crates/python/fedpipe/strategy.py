@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import operator
 import struct
 import sys
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Any, BinaryIO, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, Callable, ClassVar, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -23,7 +24,7 @@ State = Mapping[str, np.ndarray]
 """The state of a strategy between rounds: arrays by name. It is empty before the first round."""
 
 _STATE = "state"
-_HEADER = ("client", "examples", "steps", "accumulation", "loss_sum")
+_HEADER = ("client", "examples", "steps", "accumulation", "loss_sum", "scored")
 _LARGEST = 1 << 40
 _NAMES = {"float32": "F32", "float64": "F64", "int64": "I64", "uint32": "U32", "uint64": "U64", "uint8": "U8"}
 
@@ -42,17 +43,77 @@ class Update:
     loss_sum: float
     """The sum of the training losses in the last local epoch. Each example is scored before the step that it took part
     in."""
+    scored: int
+    """The number of examples that `loss_sum` is over."""
     weights: np.ndarray
     """The new weights: flat, in layout order, float32, read-only."""
+    state: State = field(default_factory=dict)
+    """The client's state before the round, for a strategy with `keeps_client_state`; empty before the first one."""
 
     @property
     def loss(self) -> float:
-        """The mean training loss over the client's examples."""
-        return self.loss_sum / self.examples
+        """The mean training loss over the scored examples."""
+        return self.loss_sum / self.scored
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One phase of a client's training. Each field except `epochs` needs the feature that the protocol names."""
+
+    epochs: int
+    """The number of local epochs, at least 1."""
+    steps: Optional[int] = None
+    """The most mini-batches of the phase."""
+    start: str = "received"
+    """The weights from which the phase starts: `received`, `previous`, or `slot` for those in `Prepared.starts`."""
+    proximal: float = 0.0
+    """μ of the term μ/2 ‖w - anchor‖². Without an anchor, the term pulls to the weights that the client received."""
+    linear: bool = False
+    """True adds `Prepared.linear` to each gradient."""
+    frozen: Sequence[str] = ()
+    """The names of tensors that keep their bits."""
+
+    def body(self) -> Dict[str, Any]:
+        """Returns the phase as it is in a message."""
+        given = {"steps": self.steps, "proximal": self.proximal, "linear": self.linear, "frozen": list(self.frozen)}
+        return {"epochs": self.epochs, "start": self.start, **{key: value for key, value in given.items() if value}}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The part of a client's request that a strategy decides. Each vector is flat, in layout order."""
+
+    phases: Sequence[Phase]
+    linear: Optional[np.ndarray] = None
+    anchor: Optional[np.ndarray] = None
+    starts: Mapping[int, np.ndarray] = field(default_factory=dict)
+    """The weights from which phases with the start `slot` begin, by the number of the phase."""
+
+    def parts(self) -> Dict[str, np.ndarray]:
+        """Returns the vectors as the parts of a message."""
+        vectors = {"linear": self.linear, "anchor": self.anchor}
+        vectors.update({f"start/{number}": values for number, values in self.starts.items()})
+        return {name: np.asarray(values, np.float32).reshape(-1) for name, values in vectors.items() if values is not None}
 
 
 class Strategy(ABC):
-    """A strategy of your own. Everything that it needs in a later round must be in `state`."""
+    """A strategy of your own. Everything that it needs in a later round must be in its state, or in a client's.
+
+    A strategy may override `sample` and `prepare`; the host does their work for one that does not.
+    """
+
+    features: ClassVar[Sequence[str]] = ()
+    """The features that each client needs for the phases of `prepare`, such as `linear`. A run whose clients lack one
+    is refused by name."""
+    keeps_client_state: ClassVar[bool] = False
+    """True for a strategy with a state for each client: `aggregate` returns those of the round's clients, too."""
+
+    epochs: int = 1
+    """The local epochs of the experiment; this and the next three are set before the first round."""
+    batch_size: int = 32
+    learning_rate: float = 0.1
+    """The local learning rate, rounded to float32 as the clients have it."""
+    optimiser: Mapping[str, Any] = {"name": "sgd"}
 
     def __init__(self, layout: Sequence[Tensor], clients: int, seed: int) -> None:
         """`layout` has the tensors of the flat weights, `clients` is the number of all clients, `seed` is that of the
@@ -62,13 +123,36 @@ class Strategy(ABC):
     @abstractmethod
     def aggregate(
         self, round: int, weights: np.ndarray, updates: Sequence[Update], state: State
-    ) -> Tuple[np.ndarray, State]:
+    ) -> Union[Tuple[np.ndarray, State], Tuple[np.ndarray, State, Mapping[int, State]]]:
         """Returns the new global weights and the new state.
 
         `weights` are the global weights before the round. They and the weights of the updates are flat float32. The
         updates are in the order of the clients' numbers. The result may depend only on the arguments, since a resumed
         run takes the state from its checkpoint. The state may have 64 bytes for each weight, and 1 MiB more.
+
+        A strategy with `keeps_client_state` returns a third value: the new state of each client by its number, of the
+        same size at most. A client that is left out keeps its state.
         """
+
+    def sample(self, round: int, clients: int, count: int, state: State) -> Sequence[int]:
+        """Returns the clients of a round: at least one of the numbers below `clients`, each once, in any order.
+
+        `count` is the number that the experiment asks for. The result may depend only on the arguments.
+        """
+        raise NotImplementedError
+
+    def prepare(self, round: int, client: int, weights: np.ndarray, state: State, client_state: State) -> Prepared:
+        """Returns the phases of a client's training, and the vectors that they need.
+
+        `weights` are the global weights, flat float32. The result may depend only on the arguments.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def abilities(cls) -> List[str]:
+        """Returns the abilities as the protocol names them: those of the methods that the class overrides."""
+        overrides = [name for name in ("sample", "prepare") if getattr(cls, name) is not getattr(Strategy, name)]
+        return overrides + ["client-state"] * cls.keeps_client_state
 
     def params(self) -> np.ndarray:
         """Returns flat booleans, True for a weight of the kind `param`. A server optimiser changes only these
@@ -105,48 +189,100 @@ def converse(strategy: Callable[..., Strategy], reader: BinaryIO, writer: Binary
     """Holds the whole conversation over any two streams. A failure is reported to the host and ends it."""
     protocol.write(writer, {"type": "hello", "protocol": PROTOCOL})
     try:
-        setup = protocol.read(reader, 0)
-        if setup.type != "setup_strategy":
-            raise ProtocolError(f"this program is a strategy, for --strategy-program; the first request is {setup.type!r}")
-        layout = [Tensor(t["name"], tuple(t["shape"]), t["kind"], t["place"]) for t in setup.body["layout"]]
-        made = _of_strategy("__init__", strategy, layout, setup.body["clients"], setup.body["seed"])
-        if not isinstance(made, Strategy):
-            raise ModelError(f"serve_strategy takes a subclass of fedpipe.Strategy, or a function that returns an instance, and got {made!r} from it")
-        protocol.write(writer, {"type": "ready_strategy"})
+        made = _start(strategy, protocol.read_request(reader, 0))
+        ready = {"type": "ready_strategy", "abilities": made.abilities(), "features": list(made.features)}
+        protocol.write(writer, ready)
         while True:
-            parts = _aggregate(made, protocol.read(reader, _LARGEST))
-            protocol.write(writer, {"type": "aggregated"}, parts)
+            protocol.write(writer, *_answer(made, protocol.read_request(reader, _LARGEST)))
     except protocol.EndOfPipe:
         return
     except Failure as failure:
         protocol.write(writer, {"type": "failed", "kind": failure.kind, "message": str(failure)})
 
 
-def _aggregate(strategy: Strategy, request: Frame) -> Dict[str, np.ndarray]:
-    if request.type != "aggregate":
+def _start(strategy: Callable[..., Strategy], setup: Frame) -> Strategy:
+    if setup.type != "setup_strategy":
+        raise ProtocolError(f"this program is a strategy, for --strategy-program; the first request is {setup.type!r}")
+    body = setup.body
+    layout = [Tensor(t["name"], tuple(t["shape"]), t["kind"], t["place"]) for t in body["layout"]]
+    made = _of_strategy("__init__", strategy, layout, body["clients"], body["seed"])
+    if not isinstance(made, Strategy):
+        raise ModelError(f"serve_strategy takes a subclass of fedpipe.Strategy, or a function that returns an instance, and got {made!r} from it")
+    made.epochs, made.batch_size = body["epochs"], body["batch_size"]
+    made.learning_rate = float(np.float32(body["learning_rate"]))
+    made.optimiser = json.loads(body["optimiser"])
+    return made
+
+
+def _answer(strategy: Strategy, request: Frame) -> Tuple[Dict[str, Any], Dict[str, np.ndarray]]:
+    """Returns the reply to a request and its parts."""
+    kinds = {"sample": _sample, "prepare": _prepare, "aggregate": _aggregate}
+    if request.type not in kinds:
         raise ProtocolError(f"a request of the type {request.type!r} is not known")
     for part in request.parts.values():
         part.flags.writeable = False
+    return kinds[request.type](strategy, request)
+
+
+def _sample(strategy: Strategy, request: Frame) -> Tuple[Dict[str, Any], Dict[str, np.ndarray]]:
+    body, state = request.body, load_state(request.parts[_STATE])
+    sampled = _of_strategy("sample", strategy.sample, body["round"], body["clients"], body["count"], state)
+    try:
+        clients = [operator.index(client) for client in sampled]
+    except TypeError:
+        raise wrong_result(strategy, "sample", sampled, "a list of the clients' numbers") from None
+    return {"type": "sampled", "clients": clients}, {}
+
+
+def _prepare(strategy: Strategy, request: Frame) -> Tuple[Dict[str, Any], Dict[str, np.ndarray]]:
+    round, client, parts = request.body["round"], request.body["client"], request.parts
+    arguments = (round, client, parts[WEIGHTS], load_state(parts[_STATE]), _client_state(parts, client))
+    prepared = _of_strategy("prepare", strategy.prepare, *arguments)
+    if not isinstance(prepared, Prepared):
+        raise wrong_result(strategy, "prepare", prepared, "a fedpipe.Prepared")
+    try:
+        return {"type": "prepared", "phases": [phase.body() for phase in prepared.phases]}, prepared.parts()
+    except (AttributeError, TypeError, ValueError) as error:
+        name = type(strategy).__name__
+        raise ModelError(f"{name}.prepare must return a fedpipe.Prepared with a list of fedpipe.Phase: {error}") from error
+
+
+def _aggregate(strategy: Strategy, request: Frame) -> Tuple[Dict[str, Any], Dict[str, np.ndarray]]:
+    round, parts = request.body["round"], request.parts
     updates = [
-        Update(**{key: header[key] for key in _HEADER}, weights=request.parts[f"update/{header['client']}"])
+        Update(
+            **{key: header[key] for key in _HEADER},
+            weights=parts[f"update/{header['client']}"],
+            state=_client_state(parts, header["client"]),
+        )
         for header in request.body["updates"]
     ]
-    weights, state = request.parts[WEIGHTS], load_state(request.parts[_STATE])
-    answer = _of_strategy("aggregate", strategy.aggregate, request.body["round"], weights, updates, state)
-    return _answer(strategy, answer)
+    answer = _of_strategy("aggregate", strategy.aggregate, round, parts[WEIGHTS], updates, load_state(parts[_STATE]))
+    return {"type": "aggregated"}, _aggregated(strategy, answer)
 
 
-def _answer(strategy: Strategy, answer: Any) -> Dict[str, np.ndarray]:
-    """Returns the parts of the reply. Raises `ModelError` if `aggregate` returned no pair of weights and state."""
-    due = "a pair: the new weights, and the state as a mapping of arrays by name ({} for none)"
-    if not isinstance(answer, (tuple, list)) or len(answer) != 2 or not isinstance(answer[1], Mapping):
+def _client_state(parts: Mapping[str, np.ndarray], client: int) -> Dict[str, np.ndarray]:
+    name = f"client_state/{client}"
+    return load_state(parts[name]) if name in parts else {}
+
+
+def _aggregated(strategy: Strategy, answer: Any) -> Dict[str, np.ndarray]:
+    """Returns the parts of the reply. Raises `ModelError` if `aggregate` returned something else than it must."""
+    pair = "the new weights, and the state as a mapping of arrays by name ({} for none)"
+    due, count = f"a pair: {pair}", 2
+    if strategy.keeps_client_state:
+        due, count = f"three values: {pair}; and a mapping of the clients' states by number", 3
+    if not isinstance(answer, (tuple, list)) or len(answer) != count or not all(isinstance(a, Mapping) for a in answer[1:]):
         raise wrong_result(strategy, "aggregate", answer, due)
-    moved, state = answer
+    moved, state = answer[:2]
     try:
         weights = np.asarray(moved)
         if weights.dtype.kind not in "fiub":
             raise TypeError(f"the weights are of the type {weights.dtype}, not of numbers")
-        return {WEIGHTS: weights.astype(np.float32).reshape(-1), _STATE: save_state(state)}
+        parts = {WEIGHTS: weights.astype(np.float32).reshape(-1), _STATE: save_state(state)}
+        for client, of_client in answer[2].items() if count == 3 else ():
+            parts[f"client_state/{operator.index(client)}"] = save_state(of_client)
+        return parts
     except (TypeError, ValueError) as error:
         raise ModelError(f"{type(strategy).__name__}.aggregate must return {due}: {error}") from error
 

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import fedpipe
@@ -55,6 +56,41 @@ def test_what_a_model_raises_is_one_sentence(run):
     assert f" s: {says}" in str(error.value) and len(str(error.value)) < 400
     # The user's line follows the text.
     assert '(faulty.py, line 25: raise ZeroDivisionError("division\\nby zero " + "and more " * 100))' in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("flags", "rows"),
+    [
+        ({"strategy": "fedprox:0.5"}, {}),
+        ({"strategy": "scaffold"}, {}),
+        ({"strategy": "feddyn:0.1"}, {}),
+        ({"until_converged": True, "max_rounds": 3}, {}),
+        ({}, {"transform": "int8:bucket=100"}),
+    ],
+    ids=["fedprox", "scaffold", "feddyn", "until-converged", "int8"],
+)
+def test_every_algorithm_is_that_of_the_model_in_rust(run, tmp_path, flags, rows):
+    given = {"clients": 3, "rounds": None if "max_rounds" in flags else 3, "epochs": 2, "partition": "dirichlet:0.3", **flags}
+    if rows:
+        (tmp_path / "experiment.toml").write_text("[strategy]\n" + "".join(f'{key} = "{value}"\n' for key, value in rows.items()))
+        given["config"] = "experiment.toml"
+    ours, rust = run(client=SOFTMAX, **given), run("logreg", **given)
+    for one, other in zip(ours.weights().values(), rust.weights().values()):
+        # An encoded value may be rounded to the next level where the change differs in its last bit.
+        assert np.abs(one.ravel() - other.ravel()).max() < (5e-3 if rows else 1e-4)
+    starts = [[line.get("start_loss") for line in done.events("round")] for done in (ours, rust)]
+    assert starts[0] == pytest.approx(starts[1], rel=1e-4) if "max_rounds" in flags else starts[0] == [None] * 3
+
+
+def test_each_client_keeps_its_own_local_tensors(run, tmp_path):
+    client = python(FIXTURES / "personal.py")
+    done = run(client=client, clients=3, rounds=3, partition="dirichlet:0.3", isolation="off")
+    assert not done.weights()["bias"].any() and done.weights()["weight"].any()
+    states = sorted((tmp_path / "runs" / "personal-1" / "state").glob("*-000003.safetensors"))
+    biases = [fedpipe.safetensors(path)["local"] for path in states]
+    assert len(biases) == 3 and all(bias.any() for bias in biases) and not np.array_equal(*biases[:2])
+    again = run(client=client, clients=3, rounds=3, partition="dirichlet:0.3", isolation="off", processes=1)
+    assert again.summary["weights_sha256"] == done.summary["weights_sha256"]
 
 
 # A beginner's first client, in which a test puts one fault.
@@ -120,6 +156,7 @@ def test_the_client_that_the_next_tests_break_is_whole(run, tmp_path):
         ('    def weights(self):', '    def layout(self):\n        pass\n\n    def weights(self):', "Mean.layout returned None, and must return a list of fedpipe.Tensor", 3),
         ('    def weights(self):', '    def layout(self):\n        return [fedpipe.Tensor("mean", 784)]\n\n    def weights(self):', "Mean.layout has a tensor whose shape is not a tuple of whole numbers", 3),
         ("class Mean(fedpipe.Model):", "class Mean(fedpipe.Model):\n    options = ['lr']", "Mean.options must be a list of fedpipe.Option", 3),
+        ("class Mean(fedpipe.Model):", "class Mean(fedpipe.Model):\n    terms = ['drift']", "Mean.terms is ['drift'], and must be a list of proximal, linear, frozen", 3),
         ("class Mean(fedpipe.Model):", "class Mean(fedpipe.Model):\n    version = 1", "Mean.version is 1, and must be a text", 3),
         ("fedpipe.serve(Mean)", "fedpipe.serve(Mean(None, None, 0))", "serve takes a subclass of fedpipe.Model, the class itself, and got <", 3),
         ("    def evaluate", "    def evaluated", "the model raised TypeError in build: Can't instantiate abstract class Mean", 3),
@@ -203,6 +240,32 @@ def test_what_cannot_work_is_one_sentence_with_its_exit_code(run, words, flags, 
     with pytest.raises(fedpipe.RunError) as error:
         run(client=faulty(*words), **flags)
     assert says in str(error.value) and error.value.exit_code == code, str(error.value)
+
+
+@pytest.mark.parametrize(("strategy", "feature"), [("fedprox:0.1", "proximal"), ("scaffold", "linear")])
+def test_a_model_that_declares_no_terms_is_refused_by_name(run, tmp_path, strategy, feature):
+    with pytest.raises(fedpipe.RunError) as error:
+        run(client=broken(tmp_path, "import fedpipe\n", "import fedpipe\n"), strategy=strategy)
+    says = f'the client mean lacks the feature "{feature}", which the strategy needs'
+    assert says in str(error.value) and error.value.exit_code == 3, str(error.value)
+
+
+def test_a_client_that_trains_a_frozen_tensor_is_told(monkeypatch):
+    session = object.__new__(fedpipe.client.Session)
+    session.model, session.layout = object.__new__(type("Thawing", (), {})), [fedpipe.Tensor("w", (2,))]
+    monkeypatch.setattr(session, "weights", lambda: np.ones(2, np.float32), raising=False)
+    session._check_frozen({"w": np.ones(2, np.float32)})
+    with pytest.raises(fedpipe.ModelError, match="Thawing.train_epoch changed the tensor 'w', which epoch.frozen names"):
+        session._check_frozen({"w": np.zeros(2, np.float32)})
+
+
+def test_a_client_of_protocol_1_is_refused_with_both_versions(run, tmp_path):
+    (tmp_path / "old.py").write_text(
+        "import fedpipe, sys\nfrom fedpipe import client\nclient.PROTOCOL = 1\n"
+        f"sys.path.insert(0, {str(PACKAGE / 'examples')!r})\nfrom softmax import Softmax\nfedpipe.serve(Softmax)\n"
+    )
+    with pytest.raises(fedpipe.RunError, match="it speaks protocol 1, this host 2"):
+        run(client=python(tmp_path / "old.py"), isolation="off", on_failure="abort")
 
 
 def test_a_requirement_that_is_missing_is_one_sentence(run, tmp_path):

@@ -10,7 +10,7 @@ from conftest import FIXTURES, PACKAGE
 
 WRONG = [
     ("says nothing", "hello", "it ended instead of answering: it exited with code 1; its last words: there was no licence"),
-    ("another protocol", "hello", "its first message is {'type': 'hello', 'protocol': 2}"),
+    ("another protocol", "hello", "it speaks protocol 1, and this suite and its fedpipe speak protocol 2"),
     ("prints into the pipe", "hello", "it wrote bytes that are not a frame: it starts with b'Load'"),
     ("no layout", "ready", "its 'ready' has no layout"),
     ("a name twice", "ready", "its layout has a name twice: ['w', 'w']"),
@@ -22,7 +22,21 @@ WRONG = [
     ("ignores the client", "is whole", "its update has 'client' 0, expected 1"),
     ("sorts the blocks", "evaluates the blocks", "it was asked for the blocks [2, 0] and answered with"),
     ("keeps state", "the same bits", "its answer to the same request differs the second time"),
-    ("forgets", "keeps the weights", "but its update differs where the part is left out"),
+    ("scores half", "is whole", "its update has 'scored' 65, expected 130"),
+    ("flies", "ready", "its 'ready' has 'features' ['flying']; the protocol has keeps-weights, phases, "),
+    ("forgets", "keeps-weights", "but its update differs where the part is left out"),
+    ("starts over", "phases", "its weights after two phases, the second from the previous weights differ from"),
+    ("no slots", "phases", 'its update has no part "slot/1"'),
+    ("no step limit", "step-limit", "its update after 3 steps has {'steps': 10"),
+    ("no proximal term", "proximal", "expected 0.01"),
+    ("no anchor", "proximal", "one step under the proximal term 0.5 with an anchor that is 2 above its weights moves"),
+    ("no linear term", "linear", "one step under a linear term of 0.5 moves a weight by 0 to 0 more"),
+    ("thaws", "frozen", "it changed the frozen tensor 'weight' under {'name': 'sgd'}"),
+    ("no score", "score-start", "its update has the 'start' {}, expected a finite loss over 130 rows"),
+    ("other rows", "score-start", "it scored other rows than those of crates/random/README.md"),
+    ("shares all", "local-tensors", "its weights after a training with the part \"local\" differ"),
+    ("evaluates the test set", "evaluate-partition", "expected those of a test set with the same rows"),
+    ("another rounding", "compress:int8", 'the part "levels" of its update under int8:bucket=512,l2=false has other bits'),
     ("random start", "the same bits", "its initial weights differ in a fresh process"),
     ("ignores the learning rate", "as the request says", "its update does not depend on the learning rate"),
     ("ignores the round", "as the request says", "its update does not depend on the round"),
@@ -42,7 +56,7 @@ WRONG = [
     ("ends with 3", "when its pipe ends", "it ended with code 3 after the end of the pipe"),
     ("says more", "when its pipe ends", "it said 'weights' unasked after the end of the pipe"),
     ("ignores options", "an option", "not with 'failed' of the kind 'refused' and a message"),
-    ("trusts lengths", "malformed frame", "it did not end within 5 s after a payload above its weights"),
+    ("trusts lengths", "malformed frame", "it did not end within 5 s after a payload above 8 times its weights"),
 ]
 
 
@@ -58,9 +72,10 @@ def test_the_fault_of_a_wrong_client_is_named(fault, only, says):
     assert done.returncode == 1 and says in line, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("program", [(PACKAGE / "examples" / "softmax.py",), (FIXTURES / "wrong.py", "none")])
+@pytest.mark.parametrize("program", [(PACKAGE / "examples" / "softmax.py",), (FIXTURES / "wrong.py", "none"), (FIXTURES / "personal.py",)])
 def test_a_client_in_python_passes(program):
-    """The first client knows only plain sgd and refuses other optimisers. The second knows all of them."""
+    """The first client knows only plain sgd and refuses other optimisers. The second knows all of them. The third has a
+    local tensor. All have every feature."""
     done = suite([sys.executable, *map(str, program)])
     assert done.returncode == 0 and "checks are in order" in done.stdout, done.stdout
 

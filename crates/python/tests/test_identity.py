@@ -32,7 +32,7 @@ class Still(fedpipe.Model):
         return sums
 
 
-EVALUATE = {"type": "evaluate", "blocks": [0]}
+EVALUATE = World.evaluate([0])
 
 
 def replies(setup, *asked):

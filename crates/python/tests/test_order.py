@@ -1,11 +1,13 @@
-"""The example order, against the test vectors of `crates/random/README.md` and its independent `vectors.py`; and the tables of
+"""The example order and the transform int8, against the test vectors of `crates/random/README.md` and its independent `vectors.py`; and the tables of
 test vectors in the READMEs, against the programs that print them."""
 
 import numpy as np
+import pytest
 
 from conftest import REPOSITORY, load
 from fedpipe.init import he_normal
-from fedpipe.order import chacha8, order
+from fedpipe.int8 import Int8
+from fedpipe.order import chacha8, order, scored_rows, unit
 
 vectors = load("crates/random/vectors.py")
 
@@ -37,6 +39,33 @@ def test_orders_are_those_of_the_specification():
 def test_a_long_order_is_that_of_the_specification():
     expected = vectors.Stream(2**64 - 1, 4, client=2**32 - 1, round=2**63, epoch=7).order(60_000)
     assert order(2**64 - 1, 2**32 - 1, 2**63, 7, 60_000).tolist() == expected
+
+
+def test_scored_rows_and_uniform_numbers_are_those_of_the_specification():
+    expected = vectors.Stream(5, 7, client=2).order(600)[:512]
+    assert scored_rows(5, 2, 600).tolist() == expected and len(scored_rows(5, 2, 40)) == 40
+    key = bytes.fromhex("00000000000000006e6e2d696e69740000000000000000000000000000000000")
+    assert [f"{number:.12g}" for number in unit(key, 3)] == ["0.919394734837", "0.822341563195", "0.967861775919"]
+
+
+def test_int8_has_the_vectors_of_the_protocol():
+    readme = (REPOSITORY / "crates/protocol/README.md").read_text()
+
+    def written(name):
+        (row,) = [line for line in readme.splitlines() if line.startswith(f"| {name} | ")]
+        return [float(value) for value in row.split("|")[2].split()]
+
+    change = np.array(written("change"), np.float32)
+    for text in "int8:bucket=4,l2=false", "int8:bucket=4,l2=true":
+        encoded = Int8.parse(text).encode(change, seed=1, client=2, round=3)
+        assert encoded["levels"].view(np.int8).tolist() == written(f"levels under `{text}`")
+        assert encoded["scales"].tolist() == np.array(written(f"scales under `{text}`"), np.float32).tolist()
+
+
+@pytest.mark.parametrize("text", ["int4", "int8:bucket=0", "int8:bucket=x", "int8:l2=1", "int8:bits=4", "int8:l2=true,l3=true"])
+def test_another_transform_is_refused_by_name(text):
+    with pytest.raises(ValueError, match=text):
+        Int8.parse(text)
 
 
 def test_initial_weights_are_those_of_nn():

@@ -21,7 +21,7 @@ def test_a_frame_is_read_back():
     parts = {"weights": np.array([1.5, -0.0], np.float32), "state": np.frombuffer(b"abc", np.uint8)}
     parts["none"] = np.empty(0, np.float32)
     protocol.write(stream, {"type": "update", "client": 3}, parts)
-    protocol.write(stream, {"type": "hello", "protocol": 1})
+    protocol.write(stream, {"type": "hello", "protocol": 2})
     stream.seek(0)
     first, second = protocol.read(stream, 11), protocol.read(stream, 0)
     assert first.type == "update" and first.parts["weights"].tobytes() == parts["weights"].tobytes()
@@ -57,6 +57,13 @@ PART = {"name": "w", "dtype": "f32", "len": 1}
 def test_bytes_that_are_not_a_frame_are_refused(stream, says):
     with pytest.raises(protocol.Malformed, match=says.replace("(", r"\(")):
         protocol.read(stream, 8)
+
+
+def test_a_request_may_have_a_longer_header_than_a_reply():
+    text = json.dumps({"body": {"type": "setup", "more": "x" * protocol.MAX_HEADER}}).encode()
+    assert protocol.read_request(frame(text), 0).type == "setup"
+    with pytest.raises(protocol.Malformed, match="at most 1048576 are allowed"):
+        protocol.read(frame(text), 0)
 
 
 def test_what_json_cannot_say_is_not_written():

@@ -68,7 +68,7 @@ def test_a_strategy_that_fails_ends_the_run_which_goes_on_with_its_state(run, tm
         ({"strategy_program": "true"}, "the strategy's program crashed before the first round: it exited with code 0", 3),
         ({"strategy_program": "'"}, "--strategy-program", 2),
         ({"strategy_program": "true", "strategy": "fedadam"}, "cannot be used with", 2),
-        ({"strategy_program": "true", "set": {"strategy": "fedadam"}}, "both the strategy fedadam", 2),
+        ({"strategy_program": "true", "set": {"strategy.name": "fedadam"}}, "both the strategy fedadam", 2),
         ({"strategy_program": python(PACKAGE / "examples" / "softmax.py")}, "'setup_strategy'", 3),
         ({"client": FEDADAM, "model": None}, "this program is a strategy, for --strategy-program", 3),
     ],
@@ -77,6 +77,95 @@ def test_what_is_no_strategy_is_one_sentence(run, flags, says, code):
     with pytest.raises(fedpipe.RunError) as error:
         run(**{"model": "logreg", **flags})
     assert says in str(error.value) and error.value.exit_code == code, str(error.value)
+
+
+SAMPLED = {"clients": 4, "fraction": 0.5, "rounds": 4, "partition": "dirichlet:0.3"}
+
+
+def test_scaffold_of_ones_own_has_the_bits_of_the_built_in_one(run):
+    program = python(PACKAGE / "examples" / "scaffold.py")
+    ours, built_in = run("mlp", strategy_program=program, **SAMPLED), run("mlp", strategy="scaffold", **SAMPLED)
+    assert ours.summary["weights_sha256"] == built_in.summary["weights_sha256"]
+    assert ours.summary["weights_sha256"] != run("mlp", **SAMPLED).summary["weights_sha256"]
+
+
+def rotating(*words):
+    return python(FIXTURES / "rotating.py", *[str(word) for word in words])
+
+
+def test_a_strategy_chooses_the_clients_of_a_round(run, tmp_path):
+    done = run("logreg", strategy_program=rotating("never", tmp_path / "mark"), **SAMPLED)
+    assert [line["participants"] for line in done.events("round")] == [[1, 2], [2, 3], [0, 3], [0, 1]]
+
+
+@pytest.mark.parametrize("where", ["sample", "prepare", "aggregate"])
+def test_the_states_of_a_strategy_and_its_clients_survive_a_crash_and_a_resume(run, tmp_path, where):
+    whole = run("logreg", strategy_program=rotating("never", tmp_path / "mark"), **SAMPLED).summary["weights_sha256"]
+    # A confined strategy could not write the mark.
+    flags = {**SAMPLED, "isolation": "off", "on_failure": "retry"}
+    retried = run("logreg", strategy_program=rotating(where, tmp_path / "once"), **flags)
+    (crash,) = retried.events("strategy_crashed")
+    assert (crash["round"], crash["then"], retried.summary["weights_sha256"]) == (3, "retried", whole)
+    flags.update(strategy_program=rotating(where, tmp_path / "twice"), on_failure="abort", out="out")
+    with pytest.raises(fedpipe.RunError, match="the strategy's program crashed in round 3: it exited with code 7"):
+        run("logreg", **flags)
+    assert run(resume="out", rounds=None, data=None).summary["weights_sha256"] == whole
+
+
+STRATEGY = """
+import numpy as np
+import fedpipe
+
+class Bad(fedpipe.Strategy):
+    def aggregate(self, round, weights, updates, state):
+        return fedpipe.weighted_mean(updates), {}
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "says", "code"),
+    [
+        ("def sample(self, round, clients, count, state): return []", "it sampled no client; a round needs at least one", 6),
+        ("def sample(self, round, clients, count, state): return [1, 1]", "it sampled client 1 twice", 6),
+        ("def sample(self, round, clients, count, state): return [4]", "it sampled client 4, and the clients are 0 to 3", 6),
+        ("def sample(self, round, clients, count, state): pass", "Bad.sample returned None, and must return a list of the clients' numbers", 6),
+        ("def prepare(self, *_): pass", "Bad.prepare returned None, and must return a fedpipe.Prepared; is a `return` missing?", 6),
+        ("def prepare(self, *_): return fedpipe.Prepared([])", "its answer for client 0: it has no phase; give at least one", 6),
+        ("def prepare(self, *_): return fedpipe.Prepared([7])", "Bad.prepare must return a fedpipe.Prepared with a list of fedpipe.Phase", 6),
+        (
+            "def prepare(self, *_): return fedpipe.Prepared([fedpipe.Phase(1, linear=True)])",
+            'it needs the feature "linear", which the program did not list when it was ready',
+            6,
+        ),
+        (
+            "features = ['linear']\n    def prepare(self, *_): return fedpipe.Prepared([fedpipe.Phase(1, linear=True)], linear=np.ones(3))",
+            'its part "linear" has 3 values, expected 7850',
+            6,
+        ),
+        ("features = ['flying']", "lacks the feature \"flying\", which the strategy's program needs", 3),
+        ("keeps_client_state = True", "Bad.aggregate returned a tuple of 2, and must return three values", 6),
+        (
+            "keeps_client_state = True\n    def aggregate(self, round, weights, updates, state): return weights, {}, {9: {'c': weights}}",
+            'the part "client_state/9", which was not asked for',
+            6,
+        ),
+    ],
+)
+def test_a_wrong_answer_is_one_sentence(run, tmp_path, more, says, code):
+    program = tmp_path / "bad.py"
+    program.write_text(f"{STRATEGY}\n    {more}\n\nfedpipe.serve_strategy(Bad)\n")
+    with pytest.raises(fedpipe.RunError) as error:
+        run("logreg", clients=4, strategy_program=python(program), on_failure="abort")
+    assert says in str(error.value) and error.value.exit_code == code, str(error.value)
+
+
+def test_a_strategy_knows_the_experiment(run, tmp_path):
+    program = tmp_path / "known.py"
+    method = "def prepare(self, *_): raise fedpipe.ModelError(repr((self.epochs, self.batch_size, self.learning_rate, self.optimiser)))"
+    program.write_text(f"{STRATEGY}\n    {method}\n\nfedpipe.serve_strategy(Bad)\n")
+    flags = {"epochs": 3, "batch_size": 7, "lr": 0.25, "optimiser": "sgd:momentum=0.5", "on_failure": "abort"}
+    with pytest.raises(fedpipe.RunError, match=r"\(3, 7, 0.25, \{'momentum': 0.5, 'name': 'sgd'\}\)"):
+        run("logreg", strategy_program=python(program), **flags)
 
 
 class Losses(Strategy):

@@ -131,6 +131,14 @@ fn phases_follow_each_other_or_start_anew() {
     let from_slot = Phase { start: PhaseStart::Slot, ..Phase::plain(1) };
     let zeros = [("start/1", vec![0.0; count])];
     assert_eq!(trained(&mut session, &phases(&[one.clone(), from_slot.clone()]), &zeros).1, single);
+    // The update is that of its phase, whatever follows.
+    let last = Phase { start: PhaseStart::Previous, ..one.clone() };
+    let (update, weights) = trained(&mut session, &phases(&[Phase::plain(1), last]), &[]);
+    assert_eq!((weights, update.update.steps), (single.clone(), 32));
+    assert_eq!(update.slots, [("slot/1".to_owned(), PartData::F32(two))]);
+    let none = session.train(&phases(std::slice::from_ref(&one)), parts(&[]));
+    assert_failed(none, FailureKind::Protocol, "no phase of the request is the update");
+    let mut session = stage.session(&[0]);
     let missing = session.train(&phases(&[one, from_slot]), parts(&[]));
     assert_failed(missing, FailureKind::Protocol, "the request has no part \"start/1\"");
 }

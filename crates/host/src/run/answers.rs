@@ -227,7 +227,8 @@ mod tests {
         let job = Job { weights: Some(Arc::new(vec![1.0, 2.0])), parts, ..job(Request::Train(train)) };
         let encoded = [Part::U8("levels", &[127, 0]), Part::F32("scales", &[0.5])];
         let (reply, mut parts) = answer(&Reply::Update(Update::plain(0, 1, 9)), &encoded);
-        let local = Expected { local: &[1..2], ..expected(false) };
+        let ranges = [Range { start: 1, end: 2 }];
+        let local = Expected { local: &ranges, ..expected(false) };
         super::update(&job, &reply, &mut parts, &local).unwrap();
         assert_eq!(parts.take_f32(WEIGHTS).unwrap(), [1.5, 7.0]);
         let (reply, mut parts) = answer(&Reply::Update(Update::plain(0, 1, 9)), &encoded[..1]);

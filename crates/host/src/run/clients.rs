@@ -140,7 +140,9 @@ impl Clients {
         let is_local = layout.local_ranges().next().is_some();
         let of_layout = is_local.then(|| (feature::LOCAL_TENSORS.to_owned(), "the model's local tensors"));
         let of_end = experiment.until_converged.then(|| (feature::SCORE_START.to_owned(), "--until-converged"));
-        let mut needed = of_strategy.chain(of_layout).chain(of_end);
+        let of_program = self.program.iter().flat_map(StrategyProgram::features).cloned();
+        let of_program = of_program.map(|name| (name, "the strategy's program"));
+        let mut needed = of_strategy.chain(of_layout).chain(of_end).chain(of_program);
         match needed.find(|(name, _)| !model.features.contains(name)) {
             Some((name, what)) => Err(Error::Model(format!(
                 "the client {} lacks the feature {name:?}, which {what} needs; take another --strategy, or a client \

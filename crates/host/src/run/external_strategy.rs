@@ -1,22 +1,28 @@
 //! A strategy that is a program of the user's (`--strategy-program COMMAND`): it receives each round's updates and
-//! returns the new global weights. Its state comes with its reply, goes into the checkpoint and is sent with the next
-//! request, so that a fresh process continues with the same bits. The program is launched and confined as a client's
-//! program is, and started again as a client is: once a round, unless the policy is to abort.
+//! returns the new global weights. A program with the ability samples the clients, or prepares their requests.
+//!
+//! The state of the program, and that of each client, comes with its reply, goes into the checkpoint and is sent with
+//! the next request, so that a fresh process continues with the same bits. The program is launched and confined as a
+//! client's program is, and started again as a client is: once a round, unless the policy is to abort.
 //!
 //! The run's own thread waits for the reply, so that a stop must wake it there.
+
+mod exchange;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use fedpipe_protocol::{
-    Aggregate, FailureKind, FrameError, InForce, Isolation, Layout, Level, Part, StrategyReply, StrategyRequest,
-    StrategySetup, Update, UpdateHeader, WEIGHTS,
+    Ability, FailureKind, FrameError, InForce, Isolation, Layout, Level, StrategyReply, StrategyRequest, StrategySetup,
 };
 use fedpipe_record::{
     cause::{Cause, isolation_hint, with_last_words},
     crash::{Consequence, StrategyCrash},
-    experiment::{Experiment, OnFailure},
+    experiment::{Experiment, LocalSection, OnFailure},
 };
-use fedpipe_strategy::slots::{Slot, Slots};
+use fedpipe_strategy::{
+    local_optimiser::to_json,
+    slots::{Slot, Slots},
+};
 
 use crate::{
     error::{
@@ -32,13 +38,16 @@ use crate::{
         spawn::Spawner,
         stray::new_mark,
     },
-    run::{aggregate::ClientUpdate, answers, directory::RunDir},
+    run::{
+        aggregate::ClientUpdate,
+        directory::RunDir,
+        external_strategy::exchange::{Aggregated, Rules},
+    },
 };
 
-/// The name of the part that holds the program's state.
-const STATE: &str = "state";
+pub(crate) use exchange::{Before, ClientPlan};
 
-/// The slot of the program's state.
+/// The slot of the program's state, and of its state of a client.
 const PROGRAM: &str = "program";
 
 /// The bytes of a pipe: the most that any user may request.
@@ -51,6 +60,10 @@ pub(crate) struct StrategyProgram {
     /// The process; none after a crash.
     running: Option<Peer>,
     in_force: InForce,
+    /// The reply of the first process to its setup.
+    rules: Rules,
+    /// The round of the last crash at work; 0 before the first one.
+    crashed_in: u64,
 }
 
 /// The configuration of a process.
@@ -89,11 +102,7 @@ impl StrategyProgram {
         directory: &RunDir,
         stop: &Arc<StopSign>,
     ) -> Result<Self> {
-        let setup = StrategySetup {
-            seed: experiment.seed.0,
-            clients: experiment.clients.count,
-            layout: layout.tensors().to_vec(),
-        };
+        let setup = setup(experiment, layout);
         // The limits are the clients': a strategy holds the updates of all of them.
         let isolation = Isolation { level: experiment.execution.isolation, memory_limit: None, cpu_seconds: None };
         let plan = Plan {
@@ -107,7 +116,9 @@ impl StrategyProgram {
             stop: Arc::clone(stop),
         };
         match start(&plan) {
-            Ok((running, in_force)) => Ok(Self { plan, running: Some(running), in_force }),
+            Ok((running, Started { in_force, rules })) => {
+                Ok(Self { plan, running: Some(running), in_force, rules, crashed_in: 0 })
+            }
             Err(Ended::Stopped) => Err(Error::Stopped(plan.stop.signal())),
             Err(Ended::NotStarted(error)) => Err(Error::not_started("the strategy's program", &error)),
             Err(Ended::Exited(exit)) => {
@@ -126,38 +137,86 @@ impl StrategyProgram {
         &self.in_force
     }
 
-    /// Returns the new global weights from `weights` and the updates, which are in client order, and moves the
-    /// program's state on. A program that crashed is started again, once a round.
+    /// Returns `true` if the program answers this request, or has this state.
+    pub(crate) fn can(&self, ability: Ability) -> bool {
+        self.rules.abilities.contains(&ability)
+    }
+
+    /// Returns the features that each client needs.
+    pub(crate) fn features(&self) -> &[String] {
+        &self.rules.features
+    }
+
+    /// Returns the clients of a round, ascending: `count` of `clients`, or as many as the program chooses.
+    ///
+    /// # Errors
+    /// As for [`StrategyProgram::apply`].
+    pub(crate) fn sample(
+        &mut self,
+        before: &Before<'_>,
+        (clients, count): (u32, u32),
+        on_crash: &mut OnCrash<'_>,
+    ) -> Result<Vec<u32>> {
+        self.ask(before.round, on_crash, &|peer, _| exchange::sample(peer, before, clients, count))
+    }
+
+    /// Returns the part of a client's request that the program decides. `state` is the client's state.
+    ///
+    /// # Errors
+    /// As for [`StrategyProgram::apply`].
+    pub(crate) fn prepare(
+        &mut self,
+        before: &Before<'_>,
+        client: u32,
+        state: &Slots,
+        on_crash: &mut OnCrash<'_>,
+    ) -> Result<ClientPlan> {
+        let layout = self.plan.setup.layout.clone();
+        self.ask(before.round, on_crash, &|peer, rules| {
+            exchange::prepare(peer, before, (client, state.bytes(PROGRAM)), (rules, &layout))
+        })
+    }
+
+    /// Returns the new global weights from the updates, which are in client order, and moves the program's state and
+    /// those of the clients on. A program that crashed is started again, once a round.
     ///
     /// # Errors
     /// [`Error::Round`] if the program crashes again or its reply is refused, [`Error::Stopped`]; those of `on_crash`.
     pub(crate) fn apply(
         &mut self,
-        round: u64,
-        server: &Slots,
-        weights: &[f32],
-        updates: &[ClientUpdate],
+        before: &Before<'_>,
+        updates: &mut [ClientUpdate],
         on_crash: &mut OnCrash<'_>,
     ) -> Result<(Vec<f32>, Slots)> {
+        let received = &*updates;
+        let Aggregated { weights, state, clients } =
+            self.ask(before.round, on_crash, &|peer, rules| exchange::aggregate(peer, before, received, rules))?;
+        for (update, state) in updates.iter_mut().zip(clients) {
+            // A state that the program left out stays as it is.
+            state.into_iter().for_each(|state| update.after.set(PROGRAM, Slot::Bytes(Arc::new(state))));
+        }
+        Ok((weights, Slots::from_iter([(PROGRAM, Slot::Bytes(Arc::new(state)))])))
+    }
+
+    /// Has the process do the `work`, or a fresh process once a round.
+    fn ask<A>(&mut self, round: u64, on_crash: &mut OnCrash<'_>, work: &Work<'_, A>) -> Result<A> {
         // An idle program that exited had no work.
         if let Some(idle) = self.running.take_if(|peer| has_exited(peer.link.exited()))
             && let Ended::Exited(exit) = end(idle, ConversationEnd::Failed(FrameError::End))
         {
             on_crash(&StrategyCrash { round, crash: exit.crash(Consequence::Replaced) })?;
         }
-        let mut attempts = 0;
         loop {
-            let exit = match self.aggregate(round, server, weights, updates) {
-                Ok((moved, program)) => {
-                    return Ok((moved, Slots::from_iter([(PROGRAM, Slot::Bytes(Arc::new(program)))])));
-                }
+            let exit = match self.attempt(work) {
+                Ok(answer) => return Ok(answer),
                 Err(Ended::Stopped) => return Err(Error::Stopped(self.plan.stop.signal())),
                 Err(Ended::NotStarted(error)) => Box::new(ProcessExit::at_start(&error)),
                 Err(Ended::Exited(exit)) => exit,
             };
-            attempts += 1;
+            let is_first = self.crashed_in != round;
+            self.crashed_in = round;
             let then = match self.plan.policy {
-                OnFailure::Retry | OnFailure::Drop if attempts == 1 => Consequence::Retried,
+                OnFailure::Retry | OnFailure::Drop if is_first => Consequence::Retried,
                 _ => Consequence::Aborted,
             };
             on_crash(&StrategyCrash { round, crash: exit.crash(then) })?;
@@ -167,27 +226,33 @@ impl StrategyProgram {
         }
     }
 
-    /// Has the process aggregate, or a fresh one if there is none.
-    fn aggregate(
-        &mut self,
-        round: u64,
-        server: &Slots,
-        weights: &[f32],
-        updates: &[ClientUpdate],
-    ) -> std::result::Result<(Vec<f32>, Vec<u8>), Ended> {
+    /// Has the process do the `work`, or a fresh one if there is none.
+    fn attempt<A>(&mut self, work: &Work<'_, A>) -> std::result::Result<A, Ended> {
         let mut peer = match self.running.take() {
             Some(peer) => peer,
-            None => start(&self.plan)?.0,
+            None => self.start_again()?,
         };
-        match aggregate(&mut peer, round, server, weights, updates) {
-            Ok(aggregated) => {
+        match work(&mut peer, &self.rules) {
+            Ok(answer) => {
                 self.running = Some(peer);
-                Ok(aggregated)
+                Ok(answer)
             }
             Err(reason) => Err(end(peer, reason)),
         }
     }
+
+    /// Starts a fresh process, which must have the abilities and the features of the first one.
+    fn start_again(&self) -> std::result::Result<Peer, Ended> {
+        let (peer, Started { rules, .. }) = start(&self.plan)?;
+        match rules == self.rules {
+            true => Ok(peer),
+            false => Err(end(peer, ConversationEnd::breach("its abilities or features differ from those before"))),
+        }
+    }
 }
+
+/// A request to a program and the check of its answer.
+type Work<'w, A> = dyn Fn(&mut Peer, &Rules) -> std::result::Result<A, ConversationEnd> + 'w;
 
 impl Drop for StrategyProgram {
     fn drop(&mut self) {
@@ -197,51 +262,42 @@ impl Drop for StrategyProgram {
     }
 }
 
-/// Starts a process and waits until it is ready. Returns the isolation that the kernel enforces on it.
-fn start(plan: &Plan) -> std::result::Result<(Peer, InForce), Ended> {
+/// Returns the facts that the program receives.
+fn setup(experiment: &Experiment, layout: &Layout) -> StrategySetup {
+    let LocalSection { epochs, batch_size, lr, ref optimiser } = experiment.local;
+    let (seed, clients) = (experiment.seed.0, experiment.clients.count);
+    let (layout, optimiser) = (layout.tensors().to_vec(), to_json(optimiser));
+    StrategySetup { seed, clients, layout, epochs, batch_size, learning_rate: lr, optimiser }
+}
+
+/// The facts about a process that is ready.
+struct Started {
+    /// The isolation that the kernel enforces on it.
+    in_force: InForce,
+    rules: Rules,
+}
+
+/// Starts a process and waits until it is ready.
+fn start(plan: &Plan) -> std::result::Result<(Peer, Started), Ended> {
     let wakeup = plan.stop.wakeup().map_err(failed(StartCall::Descriptor)).map_err(Ended::NotStarted)?;
     let peer_plan =
         PeerPlan { number: 0, mark: new_mark(), pipe_size: PIPE_SIZE, log: plan.log.clone(), timeout: plan.timeout };
     let mut peer = Peer::start(&*plan.command, peer_plan, wakeup).map_err(Ended::NotStarted)?;
     match set_up(&mut peer, plan) {
-        Ok(in_force) => Ok((peer, in_force)),
+        Ok(started) => Ok((peer, started)),
         Err(reason) => Err(end(peer, reason)),
     }
 }
 
-fn set_up(peer: &mut Peer, plan: &Plan) -> std::result::Result<InForce, ConversationEnd> {
+fn set_up(peer: &mut Peer, plan: &Plan) -> std::result::Result<Started, ConversationEnd> {
     let launch = plan.launched.request(plan.isolation.clone(), Vec::new());
-    let in_force = peer.open::<StrategyReply>(Some(&launch))?;
+    let in_force = peer.open::<StrategyReply>(Some(&launch))?.unwrap_or_default();
     match peer.ask::<StrategyReply>(&StrategyRequest::SetupStrategy(plan.setup.clone()), &[], 0)? {
-        (StrategyReply::ReadyStrategy, _) => Ok(in_force.unwrap_or_default()),
+        (StrategyReply::ReadyStrategy { abilities, features }, _) => {
+            Ok(Started { in_force, rules: Rules { abilities, features } })
+        }
         (other, _) => Err(ConversationEnd::breach(format!("it answered the setup with {other:?}"))),
     }
-}
-
-/// Has the program aggregate; returns the new weights and the new state.
-fn aggregate(
-    peer: &mut Peer,
-    round: u64,
-    server: &Slots,
-    weights: &[f32],
-    updates: &[ClientUpdate],
-) -> std::result::Result<(Vec<f32>, Vec<u8>), ConversationEnd> {
-    let names: Vec<String> = updates.iter().map(|update| format!("update/{}", update.header.client)).collect();
-    let mut parts = vec![Part::F32(WEIGHTS, weights), Part::U8(STATE, server.bytes(PROGRAM))];
-    parts.extend(names.iter().zip(updates).map(|(name, update)| Part::F32(name, &update.weights)));
-    let headers = updates.iter().map(|update| {
-        let Update { client, examples, steps, accumulation, loss_sum, .. } = update.header;
-        UpdateHeader { client, examples, steps, accumulation, loss_sum }
-    });
-    let request = StrategyRequest::Aggregate(Aggregate { round, updates: headers.collect() });
-    let (reply, mut answer) = peer.ask::<StrategyReply>(&request, &parts, most_payload(weights.len()))?;
-    if reply != StrategyReply::Aggregated {
-        return Err(ConversationEnd::breach(format!("it answered a request to aggregate with {reply:?}")));
-    }
-    let checked = answers::only(&answer, &[WEIGHTS, STATE]);
-    let checked = checked.and_then(|()| answers::weights(&answer, weights.len(), "look at the program"));
-    checked.map_err(ConversationEnd::Unfit)?;
-    Ok((answer.take_f32(WEIGHTS).unwrap_or_default(), answer.take_u8(STATE).unwrap_or_default()))
 }
 
 /// Ends the process and its descendants. Returns the exit, or the stop if the host ended the conversation.
@@ -254,11 +310,6 @@ fn end(mut peer: Peer, reason: ConversationEnd) -> Ended {
 /// Returns the time and the cause of a crash, with the last words of the program.
 fn crash_sentence(when: &str, exit: &ProcessExit) -> String {
     with_last_words(&format!("the strategy's program crashed {when}: {}", exit.cause), &exit.last_words)
-}
-
-/// Returns the most bytes of a reply: the weights, 16 values of 4 bytes of state for each, and 1 MiB.
-fn most_payload(weights: usize) -> u64 {
-    (4 + 64) * weights as u64 + (1 << 20)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use fedpipe_protocol::{BlockSums, EVALUATION_BLOCK, Evaluate, FailureKind, Parts, Reply, Request};
+use fedpipe_protocol::{Ability, BlockSums, EVALUATION_BLOCK, Evaluate, FailureKind, Parts, Reply, Request};
 use fedpipe_record::{
     cause::Cause,
     finite::{Finite, NotFinite},
@@ -20,6 +20,7 @@ use crate::{
         answers,
         clients::Clients,
         event::{Event, Journal},
+        external_strategy::Before,
         schedule::synchronous::{InOrder, Synchronous},
         state::RunState,
     },
@@ -63,13 +64,13 @@ impl ActiveRun<'_> {
     }
 
     fn attempt(&mut self, round: u64) -> Result<RoundResult> {
-        let sampled = self.sample(round);
-        let updates = self.train(round, &sampled)?;
+        let sampled = self.sample(round)?;
+        let mut updates = self.train(round, &sampled)?;
         let training_loss = training_loss(&updates)
             .map_err(|error| Error::Round(format!("round {round} failed: the training loss {error}")))?;
         let start_loss = start_loss(&updates)
             .map_err(|error| Error::Round(format!("round {round} failed: the loss before the training {error}")))?;
-        let (weights, server) = self.aggregate(round, &updates)?;
+        let (weights, server) = self.aggregate(round, &mut updates)?;
         let weights = Arc::new(weights);
         let score = self.evaluate(round, &weights)?;
         let (sampled, of) = (sampled.len() as u32, self.context.experiment.clients.count);
@@ -77,18 +78,31 @@ impl ActiveRun<'_> {
     }
 
     /// Returns the clients that take part in a round. A run that repeats another run has the same participants.
-    fn sample(&self, round: u64) -> Vec<u32> {
-        let replayed = self.context.launch.replay.get(&round);
-        replayed.cloned().unwrap_or_else(|| self.context.experiment.sample(round))
+    fn sample(&mut self, round: u64) -> Result<Vec<u32>> {
+        let Self { clients, state, journal, context, .. } = self;
+        if let Some(replayed) = context.launch.replay.get(&round) {
+            return Ok(replayed.clone());
+        }
+        let experiment = context.experiment;
+        match clients.program.as_mut().filter(|program| program.can(Ability::Sample)) {
+            Some(program) => {
+                let before = Before { round, server: state.server(), weights: state.weights() };
+                let asked = (experiment.clients.count, experiment.sampled_clients());
+                program.sample(&before, asked, &mut |crash| journal.tell(&Event::StrategyCrashed(crash)))
+            }
+            None => Ok(experiment.sample(round)),
+        }
     }
 
-    /// Returns the global weights and the server's state after a round with these updates.
-    fn aggregate(&mut self, round: u64, updates: &[ClientUpdate]) -> Result<(Vec<f32>, Slots)> {
+    /// Returns the global weights and the server's state after a round with these updates. The program of a strategy
+    /// moves the states of the clients, too.
+    fn aggregate(&mut self, round: u64, updates: &mut [ClientUpdate]) -> Result<(Vec<f32>, Slots)> {
         let adds_on_arrival = self.adds_on_arrival();
         let Self { clients, state, journal, context, .. } = self;
         if let Some(program) = &mut clients.program {
             let mut tell = |crash: &_| journal.tell(&Event::StrategyCrashed(crash));
-            return program.apply(round, state.server(), state.weights(), updates, &mut tell);
+            let before = Before { round, server: state.server(), weights: state.weights() };
+            return program.apply(&before, updates, &mut tell);
         }
         let updates: Vec<_> = updates.iter().map(|update| (&update.header, update.accepted())).collect();
         let (received, all, layout) = (state.weights(), context.experiment.clients.count, clients.layout()?);

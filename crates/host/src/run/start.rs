@@ -96,10 +96,10 @@ fn begin<'a>(
     let dylib = point.as_ref().map_or(names::MODEL.into(), Point::dylib);
     let mut clients = Clients::start(&context, &dealt, &dylib)?;
     let initial = clients.initial_weights(&mut journal)?;
-    clients.check_features(experiment)?;
     let warning = clients.check_local_tensors(experiment)?;
     warning.map_or(Ok(()), |warning| journal.tell(&Event::Warning(&warning)))?;
     clients.start_strategy(&context)?;
+    clients.check_features(experiment)?;
     point.as_ref().map_or(Ok(()), |point| point.check_layout(clients.layout()?))?;
     if is_own {
         let sizes = &clients.sizes;

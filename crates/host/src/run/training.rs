@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use fedpipe_data::counted;
-use fedpipe_protocol::{LINEAR, LOCAL, Parts, Reply, Request, ScoreStart, Spare, Train, Update, WEIGHTS};
+use fedpipe_protocol::{Ability, LINEAR, LOCAL, Parts, Reply, Request, ScoreStart, Spare, Train, Update, WEIGHTS};
 use fedpipe_record::{
     cause::Cause,
     experiment::{Experiment, LocalSection},
@@ -28,6 +28,7 @@ use crate::{
         answers::{self, Expected},
         clients::Clients,
         event::Event,
+        external_strategy::{Before, ClientPlan, StrategyProgram},
         round::Recorder,
         schedule::synchronous::{InOrder, Synchronous},
     },
@@ -65,11 +66,12 @@ impl ActiveRun<'_> {
         let jobs: Vec<Job> = sampled.iter().map(|&client| self.job(round, client)).collect();
         let local = self.clients.layout()?.local_ranges().collect();
         let adds_on_arrival = self.adds_on_arrival();
-        let Self { clients: Clients { fleet, mean, spare, .. }, state, journal, context, .. } = self;
+        let Self { clients: Clients { fleet, mean, spare, program, .. }, state, journal, context, .. } = self;
         let experiment = context.experiment;
         mean.restart(state.weights().len());
         let recorder = Recorder { round, state, journal };
-        let mut training = Training { experiment, recorder, local, before: BTreeMap::new() };
+        let program = program.as_mut();
+        let mut training = Training { experiment, recorder, program, local, before: BTreeMap::new() };
         let (mut in_order, mut due, mut gathered) = (InOrder::default(), Vec::new(), Gathered::default());
         let mut use_all = |due: &mut Vec<_>| {
             if adds_on_arrival {
@@ -160,6 +162,7 @@ fn add(
 struct Training<'t, 'j> {
     experiment: &'t Experiment,
     recorder: Recorder<'t, 'j>,
+    program: Option<&'t mut StrategyProgram>,
     /// The ranges of the local tensors.
     local: Vec<Range<usize>>,
     /// The states of the clients at work, before the round.
@@ -171,11 +174,10 @@ impl Submitter for Training<'_, '_> {
     fn prepare(&mut self, job: &mut Job) -> Result<()> {
         let Request::Train(train) = &mut job.request else { return Ok(()) };
         let state = self.recorder.state.clients.state_of(train.client)?;
-        let term = &self.experiment.strategy.rules.term;
-        let Prepared { phases, linear } = term.prepare(&self.given(self.recorder.state.weights(), &state));
+        let ClientPlan { phases, mut parts } = self.plan(train.client, &state)?;
         train.phases = phases;
-        let local = state.vector(LOCAL).map(|local| (LOCAL.to_owned(), Arc::clone(local)));
-        job.parts = linear.map(|linear| (LINEAR.to_owned(), linear)).into_iter().chain(local).collect();
+        parts.extend(state.vector(LOCAL).map(|local| (LOCAL.to_owned(), Arc::clone(local))));
+        job.parts = parts;
         self.before.insert(train.client, state);
         Ok(())
     }
@@ -186,6 +188,19 @@ impl Submitter for Training<'_, '_> {
 }
 
 impl Training<'_, '_> {
+    /// Returns the phases of a client's training, with their parts: those of the strategy's program, or of the client
+    /// term.
+    fn plan(&mut self, client: u32, held: &Slots) -> Result<ClientPlan> {
+        if let Some(program) = self.program.as_mut().filter(|program| program.can(Ability::Prepare)) {
+            let Recorder { round, state, journal } = &mut self.recorder;
+            let before = Before { round: *round, server: state.server(), weights: state.weights() };
+            return program.prepare(&before, client, held, &mut |crash| journal.tell(&Event::StrategyCrashed(crash)));
+        }
+        let given = self.given(self.recorder.state.weights(), held);
+        let Prepared { phases, linear } = self.experiment.strategy.rules.term.prepare(&given);
+        Ok(ClientPlan { phases, parts: linear.map(|linear| (LINEAR.to_owned(), linear)).into_iter().collect() })
+    }
+
     /// Returns the update of a client, or the cause why there is none.
     fn outcome(&mut self, job: &Job, settled: Settled) -> std::result::Result<ClientUpdate, Cause> {
         let before = job.client.and_then(|client| self.before.remove(&client)).unwrap_or_default();

@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tupl
 import numpy as np
 
 from .. import protocol
-from ..protocol import MAGIC, PROTOCOL, WEIGHTS, Frame
+from ..protocol import FEATURES, MAGIC, MAX_REQUEST_HEADER, MOST_VECTORS, PROTOCOL, WEIGHTS, Frame
 from .child import Child, Wrong
 from .world import BATCH, SIZES, TEST, World
 
@@ -40,7 +40,7 @@ class Session:
 
     def __init__(self, child: Child, ready: Frame) -> None:
         self.child, self.layout = child, ready.body["layout"]
-        self.keeps_weights = ready.body.get("keeps_weights", False)
+        self.features = ready.body.get("features", [])
         sizes = [math.prod(tensor["shape"]) for tensor in self.layout]
         self.payload = 4 * sum(sizes)
 
@@ -51,18 +51,28 @@ class Session:
     def train(self, weights: Optional[np.ndarray], **changes: Any) -> Tuple[Dict[str, Any], np.ndarray]:
         """Returns the update of a request to train, and its weights. With `None` the client uses the last weights it
         received."""
-        frame = self.child.ask(World.train(**changes), weights, self.payload)
+        frame = self.attempt(weights, **changes)
         return frame.body, self.weights_of(frame, "update")
 
-    def evaluate(self, weights: np.ndarray, blocks: List[int]) -> List[Dict[str, Any]]:
+    def phases(self, weights: np.ndarray, *phases: Dict[str, Any], **changes: Any) -> np.ndarray:
+        """Returns the weights of the update after these phases."""
+        return self.train(weights, phases=list(phases), **changes)[1]
+
+    def evaluate(self, weights: Optional[np.ndarray], blocks: List[int], **changes: Any) -> List[Dict[str, Any]]:
         """Returns the blocks in the answer to a request to evaluate."""
-        frame = self.child.ask({"type": "evaluate", "blocks": blocks}, weights)
+        frame = self.child.ask(World.evaluate(blocks, **changes), weights)
         _expect(frame, "evaluated")
         return frame.body.get("blocks") or []
 
-    def attempt(self, weights: np.ndarray, **changes: Any) -> Frame:
-        """Returns the answer to a request to train, which may be `failed`."""
-        return self.child.ask(World.train(**changes), weights, self.payload)
+    def attempt(
+        self, weights: Optional[np.ndarray], parts: Optional[Dict[str, np.ndarray]] = None, **changes: Any
+    ) -> Frame:
+        """Returns the answer to a request to train, which may be `failed`. `parts` are further parts of the request."""
+        return self.child.ask(World.train(**changes), weights, 2 * self.payload + 1024, parts)
+
+    def vector(self, value: float) -> np.ndarray:
+        """Returns a part that is as long as the weights."""
+        return np.full(self.payload // 4, value, np.float32)
 
     def weights_of(self, frame: Frame, kind: str) -> np.ndarray:
         """Returns the weights of an answer of this kind."""
@@ -91,10 +101,12 @@ def greeted(world: World) -> Iterator[Child]:
 
 
 @contextmanager
-def ready(world: World, files: Sequence[str] = ("0", "1")) -> Iterator[Session]:
-    """Starts the program with the partitions in `files` and receives its `ready`."""
+def ready(
+    world: World, files: Sequence[str] = ("0", "1"), setup: Optional[Dict[str, Any]] = None
+) -> Iterator[Session]:
+    """Starts the program with the partitions in `files`, or another setup, and receives its `ready`."""
     with greeted(world) as child:
-        frame = child.ask(world.setup(files))
+        frame = child.ask(world.setup(files) if setup is None else setup)
         _expect(frame, "ready")
         yield Session(child, frame)
 
@@ -103,6 +115,9 @@ def ready(world: World, files: Sequence[str] = ("0", "1")) -> Iterator[Session]:
 def hello_first(world: World) -> None:
     with Child(world.command, world.timeout) as child:
         frame = child.receive()
+        spoken = frame.body.get("protocol")
+        if frame.type == "hello" and type(spoken) is int and spoken != PROTOCOL:
+            raise Wrong(f"it speaks protocol {spoken}, and this suite and its fedpipe speak protocol {PROTOCOL}")
         if frame.body != {"type": "hello", "protocol": PROTOCOL} or frame.parts:
             raise Wrong(f'its first message is {frame.body!r}, not {{"type": "hello", "protocol": {PROTOCOL}}}')
 
@@ -124,6 +139,7 @@ def ready_with_layout(world: World) -> None:
         names = [tensor["name"] for tensor in layout]
         if len(set(names)) != len(names):
             raise Wrong(f"its layout has a name twice: {names}")
+        _features(frame)
 
 
 def _texts(frame: Frame) -> None:
@@ -135,13 +151,22 @@ def _texts(frame: Frame) -> None:
         raise Wrong("its 'ready' has no list of options, each with key, default and help")
 
 
+def _features(frame: Frame) -> None:
+    features = frame.body.get("features", [])
+    if not isinstance(features, list) or not set(map(str, features)) <= set(FEATURES):
+        raise Wrong(f"its 'ready' has 'features' {features!r}; the protocol has {', '.join(FEATURES)}")
+    local = [tensor["name"] for tensor in frame.body["layout"] if tensor["place"] == "local"]
+    if local and "local-tensors" not in features:
+        raise Wrong(f"its layout has the local tensors {local}, and it lacks the feature 'local-tensors'")
+
+
 def _tensor(tensor: Dict[str, Any]) -> None:
     if tensor.get("name") in ("", "__metadata__"):
         raise Wrong(f"its layout has a tensor with a name that a weights file cannot have: {tensor}")
     if not isinstance(tensor.get("name"), str) or tensor.get("kind") not in ("param", "buffer"):
         raise Wrong(f"its layout has a tensor without a name, or of no kind (param, buffer): {tensor}")
-    if tensor.get("place") != "shared":
-        raise Wrong(f"its layout has a tensor with another place than shared: {tensor}")
+    if tensor.get("place") not in ("shared", "local"):
+        raise Wrong(f"its layout has a tensor of no place (shared, local): {tensor}")
     shape = tensor.get("shape")
     if not isinstance(shape, list) or not all(type(n) is int and n >= 1 for n in shape):
         raise Wrong(f"its layout has a tensor whose shape is not a list of whole numbers from 1 on: {tensor}")
@@ -160,7 +185,7 @@ def whole_update(world: World) -> None:
         for client, epochs, batch in (0, 1, BATCH), (1, 2, BATCH), (1, 1, 1000):
             update, weights = session.train(start, client=client, round=3, epochs=epochs, batch_size=batch)
             steps = epochs * -(-SIZES[client] // batch)
-            due = {"client": client, "round": 3, "steps": steps, "examples": SIZES[client]}
+            due = {"client": client, "round": 3, "steps": steps, "examples": SIZES[client], "scored": SIZES[client]}
             for field, value in due.items():
                 if update.get(field) != value:
                     raise Wrong(f"its update has {field!r} {update.get(field)!r}, expected {value}")
@@ -224,17 +249,6 @@ def same_bits(world: World) -> None:
 
 def _same(one: Tuple[Dict[str, Any], np.ndarray], other: Tuple[Dict[str, Any], np.ndarray]) -> bool:
     return one[0] == other[0] and one[1].tobytes() == other[1].tobytes()
-
-
-@check("it keeps the weights that it was sent last, if it says so")
-def keeps_weights(world: World) -> None:
-    with ready(world) as session:
-        if not session.keeps_weights:
-            return
-        _, sent = session.train(session.weights())
-        whole = session.train(sent)
-        if not _same(session.train(None), whole):
-            raise Wrong("it says 'keeps_weights', but its update differs where the part is left out")
 
 
 @check("it trains from the weights of the request, on the client's partition, as the request says")
@@ -391,7 +405,7 @@ def ends_at_nonsense(world: World) -> None:
         ("a request of an unknown type", {"type": "no_such_request"}, 0),
         ("a second setup", world.setup(), 0),
         ("a request to train a client that it does not hold", world.train(client=7), 0),
-        ("a request to evaluate a block beyond the test set", {"type": "evaluate", "blocks": [3]}, 0),
+        ("a request to evaluate a block beyond the test set", world.evaluate([3]), 0),
         ("too few weights", world.train(), -1),
     ]
     for what, request, more in requests:
@@ -409,13 +423,13 @@ def ends_at_nonsense(world: World) -> None:
 def ends_at_broken_frames(world: World) -> None:
     body = b'{"body":{"type":"get_weights"}}'
     with ready(world) as session:
-        more = session.payload // 4 + 1
+        more = MOST_VECTORS * session.payload // 4 + 1
     large = b'{"body":{"type":"get_weights"},"parts":[{"name":"weights","dtype":"f32","len":%d}]}'
     frames = [
         ("bytes that are not a frame", b"GET / HTTP/1.1\r\n\r\n" + bytes(64)),
         ("a header that is not JSON", _preamble(4, 0) + b"{[}]"),
-        ("a header of 2 MiB", _preamble(2 << 20, 0)),
-        ("a payload above its weights", _preamble(len(large % more), 4 * more) + large % more),
+        ("a header above 64 MiB", _preamble(MAX_REQUEST_HEADER + 1, 0)),
+        ("a payload above 8 times its weights", _preamble(len(large % more), 4 * more) + large % more),
         ("a payload of 2⁶² bytes", _preamble(len(large % 2**60), 1 << 62) + large % 2**60),
         ("parts that do not add up to the payload", _preamble(len(body), 4) + body + bytes(4)),
     ]

@@ -12,7 +12,7 @@ import tempfile
 import termios
 import time
 from array import array
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Mapping, Optional
 
 import numpy as np
 
@@ -85,10 +85,12 @@ class Child:
         os.close(self._from)
         self._log.close()
 
-    def send(self, body: Dict[str, Any], weights: Optional[np.ndarray] = None) -> None:
-        """Writes one request."""
+    def send(
+        self, body: Dict[str, Any], weights: Optional[np.ndarray] = None, parts: Optional[Mapping[str, np.ndarray]] = None
+    ) -> None:
+        """Writes one request with the weights and further parts."""
         frame = io.BytesIO()
-        protocol.write(frame, body, None if weights is None else {WEIGHTS: weights})
+        protocol.write(frame, body, {**({} if weights is None else {WEIGHTS: weights}), **(parts or {})})
         self.send_bytes(frame.getvalue())
 
     def send_bytes(self, data: bytes) -> None:
@@ -127,9 +129,15 @@ class Child:
             raise Wrong(f"it ended instead of answering: {self._ending()}")
         return frame
 
-    def ask(self, body: Dict[str, Any], weights: Optional[np.ndarray] = None, most_payload: int = 0) -> Frame:
+    def ask(
+        self,
+        body: Dict[str, Any],
+        weights: Optional[np.ndarray] = None,
+        most_payload: int = 0,
+        parts: Optional[Mapping[str, np.ndarray]] = None,
+    ) -> Frame:
         """Sends a request and reads the reply."""
-        self.send(body, weights)
+        self.send(body, weights, parts)
         return self.receive(most_payload)
 
     def hang_up(self) -> None:

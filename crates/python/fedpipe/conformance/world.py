@@ -7,11 +7,11 @@ import json
 import os
 import struct
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ..order import order
+from ..order import order, scored_rows
 
 SIZES = (130, 70)
 """The examples of clients 0 and 1. Neither number is a multiple of the batch size. The program serves both clients."""
@@ -23,6 +23,9 @@ SEED = 2**63 + 11
 """A seed that neither a signed integer nor a double can hold."""
 
 BATCH = 32
+
+LARGE = 600
+"""The examples of a partition that has more rows than are scored before a training."""
 
 
 @dataclass
@@ -37,12 +40,14 @@ class World:
     timeout: float = 60.0
     own_randomness: bool = False
     """True if the model draws its own random numbers, as dropout does."""
+    features: Optional[List[str]] = None
+    """The features that the program lists, once they are known."""
     hashes: Dict[str, str] = field(default_factory=dict)
     """The SHA-256 of the contents of each partition file."""
 
     def __post_init__(self) -> None:
         random = np.random.default_rng(1)
-        for name, count in [("0", SIZES[0]), ("1", SIZES[1]), ("test", TEST)]:
+        for name, count in [("0", SIZES[0]), ("1", SIZES[1]), ("test", TEST), ("large", LARGE)]:
             labels = random.integers(0, self.classes, count)
             # Each class has its own brightness, so that a model can learn.
             noise = random.integers(0, 64, (count, *self.shape))
@@ -54,6 +59,9 @@ class World:
                 place = np.empty(count, np.int64)
                 place[order(SEED, 0, 2, 0, count)] = order(SEED, 0, 1, 0, count)
                 self._write("0 for round 2", examples[place], labels[place])
+            if name == "large":
+                rows = scored_rows(SEED, 0, count)
+                self._write("scored", examples[rows], labels[rows])
 
     def path(self, name: str) -> str:
         """Returns the path of a partition file."""
@@ -61,22 +69,28 @@ class World:
 
     def setup(self, files: Sequence[str] = ("0", "1"), **changes: Any) -> Dict[str, Any]:
         """Returns the setup of a client that serves the partitions in `files`. `changes` replace fields."""
-        held = [{"client": client, **self._held(name)} for client, name in enumerate(files)]
+        held = [{"client": client, **self.held(name)} for client, name in enumerate(files)]
         task = {"shape": list(self.shape), "classes": self.classes}
         purpose = {"serve": {"task": task, "partitions": held, "test": self.path("test")}}
         setup = {"type": "setup", "dylib": None, "options": self.options, "seed": SEED, "purpose": purpose}
         return {**setup, "test_sha256": self.hashes["test"], **changes}
 
-    def _held(self, name: str) -> Dict[str, str]:
+    def held(self, name: str) -> Dict[str, str]:
         """Returns the path of a partition file, and its hash if the suite wrote the file."""
         sha256 = {"sha256": self.hashes[name]} if name in self.hashes else {}
         return {"path": self.path(name), **sha256}
 
     @staticmethod
     def train(**changes: Any) -> Dict[str, Any]:
-        """Returns a request to train client 0. `changes` replace fields."""
-        request = {"type": "train", "client": 0, "round": 1, "epochs": 1, "batch_size": BATCH, "learning_rate": 0.1}
-        return {**request, "optimiser": '{"name":"sgd"}', **changes}
+        """Returns a request to train client 0. `changes` replace fields; `epochs` are those of the only phase."""
+        phases = [{"epochs": changes.pop("epochs", 1)}]
+        request = {"type": "train", "client": 0, "round": 1, "batch_size": BATCH, "learning_rate": 0.1}
+        return {**request, "optimiser": '{"name":"sgd"}', "phases": phases, "weights_version": 1, **changes}
+
+    @staticmethod
+    def evaluate(blocks: Sequence[int], **changes: Any) -> Dict[str, Any]:
+        """Returns a request to evaluate blocks of the test set. `changes` replace fields."""
+        return {"type": "evaluate", "blocks": list(blocks), "weights_version": 1, **changes}
 
     def _write(self, name: str, examples: np.ndarray, labels: np.ndarray) -> None:
         header = {

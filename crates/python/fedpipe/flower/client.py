@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import socket
 from math import ceil, isfinite
-from typing import TYPE_CHECKING, Any, Callable, Dict, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Optional, Sequence
 
+import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from ..protocol import WEIGHTS, EndOfPipe, Malformed, read, write
-from .records import count, flat, named
+from ..protocol import EndOfPipe, Malformed, read, write
+from .records import ARRAYS, Layout, add_parts, count, parts_of
 
 if TYPE_CHECKING:
     from flwr.client import NumPyClient
@@ -28,8 +29,8 @@ def client_app(numpy_client: Optional[Callable[[Context], "NumPyClient"]] = None
     def answer(message: Message, context: Context) -> Message:
         config = message.content.config_records["fedpipe"]
         setup, request = json.loads(str(config["setup"])), json.loads(str(config["request"]))
-        arrays = message.content.array_records.get("arrays", ArrayRecord())
         if "socket" not in context.node_config:
+            arrays = message.content.array_records.get(ARRAYS, ArrayRecord())
             content = _by_numpy(numpy_client, context, request, arrays)
         else:
             # The node's configuration says which client of the run it is.
@@ -38,7 +39,8 @@ def client_app(numpy_client: Optional[Callable[[Context], "NumPyClient"]] = None
                 # The hash belongs to another node's partition. The host is still looking for the node with that one.
                 held.pop("sha256", None)
             held["client"] = context.node_config["partition-id"]
-            content = _by_worker(str(context.node_config["socket"]), setup, request, arrays, config["timeout"])
+            parts = parts_of(message.content)
+            content = _by_worker(str(context.node_config["socket"]), setup, request, parts, config["timeout"])
         content.config_records["fedpipe"]["partition-id"] = context.node_config["partition-id"]
         return Message(content, reply_to=message)
 
@@ -48,7 +50,9 @@ def client_app(numpy_client: Optional[Callable[[Context], "NumPyClient"]] = None
     return app
 
 
-def _by_worker(path: str, setup: Dict[str, Any], request: Any, arrays: ArrayRecord, timeout: Any) -> RecordDict:
+def _by_worker(
+    path: str, setup: Dict[str, Any], request: Any, parts: Mapping[str, np.ndarray], timeout: Any
+) -> RecordDict:
     """Returns the answer of the worker on the socket. If there is no worker, the answer is a failure."""
     try:
         with socket.socket(socket.AF_UNIX) as connection:
@@ -59,15 +63,21 @@ def _by_worker(path: str, setup: Dict[str, Any], request: Any, arrays: ArrayReco
                 write(stream, setup)
                 ready = read(stream, 0)
                 if request is None or ready.type == "failed":
-                    return _content(ready.body, ArrayRecord())
+                    return _content(ready.body)
                 layout = ready.body["layout"]
-                write(stream, request, {WEIGHTS: flat(arrays)} if arrays else None)
-                reply = read(stream, 4 * count(layout))
-                weights = reply.parts.get(WEIGHTS)
-                return _content(reply.body, ArrayRecord() if weights is None else named(weights, layout))
+                write(stream, request, parts)
+                reply = read(stream, _most_payload(request, layout))
+                return _content(reply.body, reply.parts, layout)
     except (OSError, EndOfPipe, Malformed) as error:
         why = error or "it ended"
         return _failed("protocol", f"the worker on {path} gave no answer ({why}); is `fedpipe serve` running?")
+
+
+def _most_payload(request: Mapping[str, Any], layout: Layout) -> int:
+    """Returns the most bytes of a reply: the weights, or as many bytes of a transform, and those of each slot."""
+    slots = sum(not phase.get("update", True) for phase in request.get("phases", ()))
+    # A bucket of a transform may have a single weight, and then a level and a scale.
+    return (5 + 4 * slots) * count(layout)
 
 
 def _by_numpy(make: Any, context: Context, request: Any, arrays: ArrayRecord) -> RecordDict:
@@ -75,10 +85,14 @@ def _by_numpy(make: Any, context: Context, request: Any, arrays: ArrayRecord) ->
     if make is None:
         return _failed("refused", "the node's configuration names no `socket`, and the app has no `numpy_client`")
     if request is None:
-        return _content({"type": "plain"}, ArrayRecord())
+        return _content({"type": "plain"})
     if request["type"] != "train":
         return _failed("protocol", f"a NumPyClient is asked to train only, not to {request['type']}")
-    result = make(context).fit([array.numpy() for array in arrays.values()], dict(request))
+    lacking = _lacking(request)
+    if lacking:
+        return _failed("refused", f"a NumPyClient lacks the feature {lacking!r}; take another --strategy, or give its node a worker")
+    epochs = request["phases"][0]["epochs"]
+    result = make(context).fit([array.numpy() for array in arrays.values()], {**request, "epochs": epochs})
     if not isinstance(result, (tuple, list)) or len(result) != 3:
         what = "None" if result is None else f"a {type(result).__name__}"
         return _failed("model", f"fit() returned {what}, and must return the tensors, the number of examples and the metrics")
@@ -88,20 +102,37 @@ def _by_numpy(make: Any, context: Context, request: Any, arrays: ArrayRecord) ->
     # JSON has no NaN.
     if not isfinite(metrics["loss"]):
         return _failed("model", f"fit() returned a loss of {float(metrics['loss'])}; try a lower --lr")
-    steps = request["epochs"] * ceil(examples / request["batch_size"])
-    sums = {"loss_sum": float(metrics["loss"]) * examples, "correct": int(metrics.get("correct", 0))}
+    steps = epochs * ceil(examples / request["batch_size"])
+    sums = {"loss_sum": float(metrics["loss"]) * examples, "correct": int(metrics.get("correct", 0)), "scored": examples}
     update = {"type": "update", "client": request["client"], "round": request["round"], "accumulation": None}
     update.update(sums, steps=int(metrics.get("steps", steps)), examples=examples)
-    return _content(update, ArrayRecord({name: Array(array) for name, array in zip(arrays, weights)}))
+    content = _content(update)
+    content[ARRAYS] = ArrayRecord({name: Array(array) for name, array in zip(arrays, weights)})
+    content["metrics"] = MetricRecord({"num-examples": examples})
+    return content
 
 
-def _content(body: Dict[str, Any], arrays: ArrayRecord) -> RecordDict:
+def _lacking(request: Mapping[str, Any]) -> Optional[str]:
+    """Returns the feature that a request needs, which no `NumPyClient` has."""
+    phases: Sequence[Mapping[str, Any]] = request["phases"]
+    fields = {"steps": "step-limit", "proximal": "proximal", "linear": "linear", "frozen": "frozen"}
+    needed = [feature for field, feature in fields.items() if any(phase.get(field) for phase in phases)]
+    if len(phases) > 1 or any(phase.get("start", "received") != "received" for phase in phases):
+        needed.append("phases")
+    if request.get("score_start"):
+        needed.append("score-start")
+    if request.get("transform"):
+        needed.append(f"compress:{request['transform'].partition(':')[0]}")
+    return needed[0] if needed else None
+
+
+def _content(body: Dict[str, Any], parts: Mapping[str, np.ndarray] = {}, layout: Layout = []) -> RecordDict:  # noqa: B006
     content = RecordDict({"fedpipe": ConfigRecord({"reply": json.dumps(body)})})
-    if arrays:
-        content["arrays"] = arrays
+    add_parts(content, parts, layout)
+    if parts:
         content["metrics"] = MetricRecord({"num-examples": body.get("examples", 0)})
     return content
 
 
 def _failed(kind: str, message: str) -> RecordDict:
-    return _content({"type": "failed", "kind": kind, "message": message}, ArrayRecord())
+    return _content({"type": "failed", "kind": kind, "message": message})

@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 import queue
 import threading
-from typing import Any, Dict, Iterable, Optional, Tuple
+from typing import Any, Dict, Iterable, Mapping, Optional, Tuple
 
-from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
+import numpy as np
+from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
+
+from .records import Layout, add_parts, parts_of
+
+Parts = Mapping[str, np.ndarray]
 
 KINDS = {None: MessageType.QUERY, "train": MessageType.TRAIN}
 """The message type of each request. A node answers all types alike; Flower shows them in its logs."""
@@ -42,14 +47,18 @@ class Courier:
             return list(self._grid.get_node_ids())
 
     def ask(
-        self, node: int, setup: Dict[str, Any], request: Optional[Dict[str, Any]], arrays: ArrayRecord, timeout: float
-    ) -> Tuple[Dict[str, Any], int, ArrayRecord]:
-        """Sends a request and returns the body, the partition and the arrays of the reply. None asks only for
-        `ready`."""
+        self,
+        node: int,
+        setup: Dict[str, Any],
+        request: Optional[Dict[str, Any]],
+        timeout: float,
+        parts: Tuple[Parts, Layout] = ({}, []),
+    ) -> Tuple[Dict[str, Any], int, Parts]:
+        """Sends a request with its parts, and returns the body, the partition and the parts of the reply. None asks only
+        for `ready`."""
         config: Dict[str, Any] = {"setup": json.dumps(setup), "request": json.dumps(request), "timeout": timeout}
         content = RecordDict({"fedpipe": ConfigRecord(config)})
-        if arrays:
-            content["arrays"] = arrays
+        add_parts(content, *parts)
         kind = KINDS.get(request["type"] if request else None, MessageType.EVALUATE)
         group = str(request.get("round", "")) if request else ""
         reply: "queue.SimpleQueue[Message]" = queue.SimpleQueue()
@@ -71,7 +80,7 @@ class Courier:
                 raise ValueError(body)
         except (KeyError, ValueError) as error:
             raise Unanswered(f"node {node}: its reply is not that of a client_app(): {error!r}") from error
-        return body, partition, message.content.array_records.get("arrays", ArrayRecord())
+        return body, partition, parts_of(message.content)
 
     def fetch(self) -> None:
         """Receives replies and passes each to the thread that waits for it."""

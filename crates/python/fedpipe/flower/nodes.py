@@ -9,8 +9,6 @@ import time
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Optional, Set
 
-from flwr.app import ArrayRecord
-
 from ..protocol import EndOfPipe
 from .courier import Courier, Unanswered
 
@@ -104,7 +102,7 @@ class Nodes:
 
     def _answer(self, node: int, setup: Dict[str, Any], timeout: float) -> Optional[Place]:
         try:
-            reply, partition, _ = self._courier.ask(node, setup, None, ArrayRecord(), timeout)
+            reply, partition, _ = self._courier.ask(node, setup, None, timeout)
         except Unanswered as why:
             print(f"warning: {why}", flush=True)
             return None

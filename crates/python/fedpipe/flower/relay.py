@@ -7,12 +7,10 @@ import select
 import socket
 from typing import Any, BinaryIO, Dict
 
-from flwr.app import ArrayRecord
-
-from ..protocol import PROTOCOL, WEIGHTS, EndOfPipe, Malformed, read, write
+from ..protocol import MOST_VECTORS, PROTOCOL, EndOfPipe, Malformed, read_request, write
 from .courier import Courier, Unanswered
 from .nodes import Nodes, Place
-from .records import count, flat, named
+from .records import count
 
 TIMEOUT = 3600.0
 """The seconds that a node's worker has for one answer. The host's --client-timeout holds if it is shorter."""
@@ -23,7 +21,7 @@ def converse(connection: socket.socket, nodes: Nodes, courier: Courier) -> None:
     with connection, connection.makefile("rwb") as stream:
         try:
             write(stream, {"type": "hello", "protocol": PROTOCOL})
-            setup = _for_nodes(read(stream, 0).body)
+            setup = _for_nodes(read_request(stream, 0).body)
             [held] = setup["purpose"]["serve"]["partitions"]
             # The host sends nothing while it waits for `ready`, so that readable input is the end of the connection.
             waits = lambda: not select.select([connection], [], [], 0)[0]  # noqa: E731
@@ -50,21 +48,20 @@ def _serve(stream: BinaryIO, setup: Dict[str, Any], place: Place, nodes: Nodes, 
     unsaid: Dict[str, Any] = {"examples": [], "in_force": {"level": "off"}}
     ready = {**nodes.worker().reply, **unsaid} if plain else {**place.reply}
     # Each request may reach another process of the node, or another node, so that no weights are kept.
-    ready.pop("keeps_weights", None)
+    ready["features"] = [name for name in ready.get("features", []) if name != "keeps-weights"]
     write(stream, ready)
     if ready["type"] == "failed":
         return
     layout = ready["layout"]
     while True:
-        request = read(stream, 4 * count(layout))
-        # Only training needs this client's partition.
-        node = nodes.worker().node if plain and request.type != "train" else place.node
-        weights = request.parts.get(WEIGHTS)
-        arrays = ArrayRecord() if weights is None else named(weights, layout)
+        request = read_request(stream, MOST_VECTORS * 4 * count(layout))
+        # Only a training and an evaluation of the partition need this client's own node.
+        needs_own = request.type == "train" or request.body.get("client") is not None
+        node = nodes.worker().node if plain and not needs_own else place.node
         try:
-            body, _, record = courier.ask(node, setup, request.body, arrays, TIMEOUT)
+            body, _, parts = courier.ask(node, setup, request.body, TIMEOUT, (request.parts, layout))
         except Unanswered as why:
-            body, record = {"type": "failed", "kind": "protocol", "message": str(why)}, ArrayRecord()
-        write(stream, body, {WEIGHTS: flat(record)} if record else None)
+            body, parts = {"type": "failed", "kind": "protocol", "message": str(why)}, {}
+        write(stream, body, parts)
         if body["type"] == "failed":
             return

@@ -5,6 +5,7 @@ import json
 import threading
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 pytest.importorskip("flwr")
@@ -13,7 +14,7 @@ from flwr.app import ArrayRecord, ConfigRecord, RecordDict  # noqa: E402
 from flwr.supercore.task_identity import TaskIdentity  # noqa: E402
 
 from fedpipe import protocol  # noqa: E402
-from fedpipe.flower import client, relay  # noqa: E402
+from fedpipe.flower import client, records, relay  # noqa: E402
 from fedpipe.flower.courier import Courier, Unanswered  # noqa: E402
 from fedpipe.flower.nodes import Place  # noqa: E402
 
@@ -51,7 +52,7 @@ def ask(content):
     thread = threading.Thread(target=fetch)
     thread.start()
     try:
-        return courier.ask(7, {}, None, ArrayRecord(), 1.0)
+        return courier.ask(7, {}, None, 1.0)
     finally:
         done.set()
         thread.join()
@@ -95,7 +96,7 @@ def test_another_reply_is_none(strange):
 )
 def test_a_numpy_client_that_returns_something_else_is_told_what(result, says):
     numpy_client = SimpleNamespace(fit=lambda parameters, config: result)
-    request = {"type": "train", "client": 0, "round": 1, "epochs": 1, "batch_size": 32}
+    request = {"type": "train", "client": 0, "round": 1, "phases": [{"epochs": 1}], "batch_size": 32}
     answer = client._by_numpy(lambda context: numpy_client, None, request, ArrayRecord())
     reply = json.loads(str(answer.config_records["fedpipe"]["reply"]))
     assert (reply["type"], reply["kind"]) == ("failed", "model") and reply["message"].startswith(says)
@@ -103,7 +104,7 @@ def test_a_numpy_client_that_returns_something_else_is_told_what(result, says):
 
 def test_a_node_keeps_no_weights_whatever_it_says():
     """Each request may reach another process, and a plain node has the `ready` of another node."""
-    worker = Place(7, 0, {"type": "ready", "layout": [], "keeps_weights": True})
+    worker = Place(7, 0, {"type": "ready", "layout": [], "features": ["keeps-weights", "linear"]})
     for place in worker, Place(8, 1, {"type": "plain"}):
         said = io.BytesIO()
         # The host has closed the connection, so that nothing follows.
@@ -111,4 +112,35 @@ def test_a_node_keeps_no_weights_whatever_it_says():
         with pytest.raises(protocol.EndOfPipe):
             relay._serve(stream, {}, place, SimpleNamespace(worker=lambda: worker), None)
         said.seek(0)
-        assert "keeps_weights" not in protocol.read(said, 0).body
+        assert protocol.read(said, 0).body["features"] == ["linear"]
+
+
+@pytest.mark.parametrize(
+    ("more", "feature"),
+    [
+        ({"phases": [{"epochs": 1, "linear": True}]}, "linear"),
+        ({"phases": [{"epochs": 1, "proximal": 0.1}]}, "proximal"),
+        ({"phases": [{"epochs": 1}, {"epochs": 1}]}, "phases"),
+        ({"score_start": "rows"}, "score-start"),
+        ({"transform": "int8:bucket=512,l2=false"}, "compress:int8"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_numpy_client_refuses_by_name_what_it_cannot_do(more, feature):
+    request = {"type": "train", "client": 0, "round": 1, "phases": [{"epochs": 1}], "batch_size": 32, **more}
+    answer = client._by_numpy(lambda context: None, None, request, ArrayRecord())
+    reply = json.loads(str(answer.config_records["fedpipe"]["reply"]))
+    assert reply["kind"] == "refused" and f"lacks the feature {feature!r}" in reply["message"]
+
+
+def test_all_parts_of_a_message_are_passed_on():
+    layout = [{"name": "w", "shape": [2]}, {"name": "b", "shape": [1]}]
+    parts = {"weights": np.array([1, 2, 3], np.float32), "linear": np.array([4, 5, 6], np.float32)}
+    parts["levels"] = np.array([7, 255], np.uint8)
+    content = RecordDict()
+    records.add_parts(content, parts, layout)
+    assert list(content.array_records["arrays"]) == ["w", "b"]
+    back = records.parts_of(content)
+    assert {name: (values.dtype, values.tolist()) for name, values in back.items()} == {
+        name: (values.dtype, values.tolist()) for name, values in parts.items()
+    }

@@ -43,6 +43,15 @@ def test_the_strategys_state_lives_in_the_host_and_tls_and_authentication_hold(f
     assert local.processes.said("superlink").count("No SuperNode found with the given public key") == 1
 
 
+def test_the_corrections_and_the_encoded_updates_of_clients_are_carried(federation, alone):
+    rows = ("--set", "strategy.name=scaffold", "--set", "strategy.transform=int8")
+    experiment = (*SMALL, "--rounds", "2", *rows, "--partition", "dirichlet:alpha=0.5")
+    local = federation(*experiment)
+    local.start()
+    said = finish(local, local.submit())
+    assert Results(local.out).bits() == alone(*experiment).bits(), said
+
+
 CLIENT = '''
 
 import numpy as np

@@ -151,6 +151,25 @@ mod tests {
         }
     }
 
+    /// The vectors of the protocol's README; the Python package has the same test.
+    #[test]
+    fn an_encoding_is_that_of_the_protocol_to_the_bit() {
+        let readme = include_str!("../../../protocol/README.md");
+        let written = |name: &str| -> Vec<f32> {
+            let prefix = format!("| {name} | ");
+            let row = readme.lines().find_map(|line| line.strip_prefix(&prefix)).unwrap();
+            row.trim_end_matches(" |").split(' ').map(|value| value.parse().unwrap()).collect()
+        };
+        let key = Key { seed: 1, purpose: Use::Transform, client: 2, round: 3, epoch: 0 };
+        for l2 in [false, true] {
+            let encoded = Int8 { bucket: 4, l2 }.encode(&written("change"), &key);
+            let under = format!("under `int8:bucket=4,l2={l2}`");
+            let levels = written(&format!("levels {under}")).iter().map(|level| *level as i8 as u8).collect();
+            let scales = written(&format!("scales {under}"));
+            assert_eq!(encoded, [("levels", PartData::U8(levels)), ("scales", PartData::F32(scales))], "{under}");
+        }
+    }
+
     #[test]
     fn parts_of_another_size_are_refused() {
         let rule = Int8 { bucket: 2, l2: false };

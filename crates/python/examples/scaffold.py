@@ -1,0 +1,44 @@
+"""SCAFFOLD with option II (Karimireddy 2020, Algorithm 1) as a strategy of one's own; the bits are those of `scaffold`.
+
+fedpipe run mlp --strategy-program "python3 scaffold.py"
+"""
+
+import numpy as np
+
+import fedpipe
+
+
+def variate(state, weights):
+    """The control variate in a state, in float64; 0 before the first one."""
+    return state.get("c", np.zeros(len(weights), np.float32)).astype(np.float64)
+
+
+class Scaffold(fedpipe.Strategy):
+    features = ["linear"]
+    keeps_client_state = True
+
+    def prepare(self, round, client, weights, state, client_state):
+        if not state and not client_state:
+            return fedpipe.Prepared([fedpipe.Phase(self.epochs)])
+        correction = variate(state, weights) - variate(client_state, weights)
+        return fedpipe.Prepared([fedpipe.Phase(self.epochs, linear=True)], linear=correction)
+
+    def aggregate(self, round, weights, updates, state):
+        server, after = variate(state, weights), {}
+        for update in updates:
+            if update.accumulation is None:
+                raise fedpipe.ModelError("a client has no accumulation, by which SCAFFOLD divides; take --optimiser sgd")
+            moved = (weights.astype(np.float64) - update.weights) / (self.learning_rate * update.accumulation)
+            after[update.client] = {"c": (variate(update.state, weights) - server + moved).astype(np.float32)}
+        # In the order in which the host adds, since a sum in another order has other bits.
+        mean, moved, each = np.zeros(len(weights)), 0.0 + server, 1 / self.clients
+        for update in updates:
+            mean += update.weights
+            moved = moved + each * variate(after[update.client], weights)
+        for update in updates:
+            moved = moved - each * variate(update.state, weights)
+        return mean / len(updates), {"c": moved.astype(np.float32)}, after
+
+
+if __name__ == "__main__":
+    fedpipe.serve_strategy(Scaffold)
