@@ -103,8 +103,8 @@ impl Composition {
         self.server.keeps_aggregate() && self.aggregator.is_mean() && !self.term.has_state()
     }
 
-    /// Returns `true` if no rule needs more of the updates than their weighted mean, so that each update may be added as
-    /// soon as it arrives.
+    /// Returns `true` if no rule needs more of the updates than their weighted mean, so that each update may be added
+    /// as soon as it arrives.
     pub fn needs_only_mean(&self) -> bool {
         self.aggregator.is_mean() && !self.term.has_state()
     }

@@ -111,7 +111,7 @@ fn a_run_over_sockets_has_the_bits_of_a_run_at_home() {
 #[test]
 fn the_state_of_clients_behind_sockets_is_that_of_clients_at_home() {
     let place = Place::new();
-    experiment(&place, "model = \"mlp\"\nclients = 3\nrounds = 4");
+    experiment(&place, "model = \"mlp\"\nclients.count = 3\nrounds = 4");
     let nodes: Vec<Node> = (0..3).map(|client| Node::start(&place, client)).collect();
     carry_all(&place, &nodes, honestly);
     let [away, home] = ["--over host.sock --out away", "--out home"]
@@ -124,8 +124,8 @@ fn the_state_of_clients_behind_sockets_is_that_of_clients_at_home() {
 fn clients_with_data_of_their_own_keep_no_local_tensor() {
     let place = Place::new();
     idx::write_rows(&place.path("own"), &[[4, 0], [8, 0]]);
-    fs::write(place.path("own.toml"), "model = \"personal\"\nclients = 1\ndata = \"own\"\npartition = \"own\"")
-        .unwrap();
+    let keys = "format = 2\nmodel = \"personal\"\nclients.count = 1\ndata.source = \"own\"\ndata.partition = \"own\"";
+    fs::write(place.path("own.toml"), keys).unwrap();
     let nodes = [Node::with(&place, 0, "--model personal --data own")];
     carry_all(&place, &nodes, honestly);
     let (output, _) = place.try_run("--config own.toml --over host.sock");

@@ -9,7 +9,7 @@ const WEIGHTS: u64 = 7850;
 
 /// Runs `logreg` with the section `[strategy]` of these lines.
 fn run(place: &Place, out: &str, rows: &str, arguments: &str) -> Run {
-    fs::write(place.path(format!("{out}.toml")), format!("[strategy]\n{rows}\n")).unwrap();
+    fs::write(place.path(format!("{out}.toml")), format!("format = 2\n[strategy]\n{rows}\n")).unwrap();
     place.run(&format!("logreg --config {out}.toml --data sample --clients 4 --out {out} {arguments}"))
 }
 

@@ -1,7 +1,7 @@
 //! The training of a round: the request of each client, and the updates in client order.
 //!
 //! A request is completed when it is about to be sent, and a client's state follows from its update when the update
-//! arrives. Where the strategy needs only the mean of the updates, a few updates at a time are added to the mean as soon
+//! arrives. If the strategy needs only the mean of the updates, a few updates at a time are added to the mean as soon
 //! as those before them have arrived, and their buffers receive later updates.
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc};

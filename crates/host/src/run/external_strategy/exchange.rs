@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use fedpipe_data::counted;
 use fedpipe_protocol::{
     ANCHOR, Ability, Aggregate, LINEAR, MOST_VECTORS, Part, Parts, Phase, PhaseStart, StrategyReply, StrategyRequest,
     Tensor, WEIGHTS, feature,
@@ -201,8 +202,8 @@ fn aggregated(mut answer: Parts, weights: usize, states: &[&str]) -> Result<Aggr
     answers::weights(&answer, weights, "look at the program")?;
     let mut take = |name: &str| match answer.take_u8(name) {
         Some(state) if state.len() as u64 > most_state(weights) => Err(Cause::protocol(format!(
-            "its part {name:?} has {} bytes, at most {} are kept",
-            state.len(),
+            "its part {name:?} has {}, at most {} are kept",
+            counted(state.len(), "byte"),
             most_state(weights)
         ))),
         state => Ok(state),
