@@ -98,11 +98,15 @@ impl ActiveRun<'_> {
     /// moves the states of the clients, too.
     fn aggregate(&mut self, round: u64, updates: &mut [ClientUpdate]) -> Result<(Vec<f32>, Slots)> {
         let adds_on_arrival = self.adds_on_arrival();
+        let local: Vec<_> = self.clients.layout()?.local_ranges().collect();
         let Self { clients, state, journal, context, .. } = self;
         if let Some(program) = &mut clients.program {
             let mut tell = |crash: &_| journal.tell(&Event::StrategyCrashed(crash));
             let before = Before { round, server: state.server(), weights: state.weights() };
-            return program.apply(&before, updates, &mut tell);
+            let (mut weights, slots) = program.apply(&before, updates, &mut tell)?;
+            // Each client has its own values of the local tensors, and the global weights keep the initial ones.
+            local.into_iter().for_each(|range| weights[range.clone()].copy_from_slice(&before.weights[range]));
+            return Ok((weights, slots));
         }
         let updates: Vec<_> = updates.iter().map(|update| (&update.header, update.accepted())).collect();
         let (received, all, layout) = (state.weights(), context.experiment.clients.count, clients.layout()?);

@@ -83,7 +83,9 @@ fn lines(_: &Path, history: &History) -> Result<Option<String>> {
 /// Compares the participants of a round with those that it sampled.
 fn participants(experiment: &Experiment, round: &Round) -> Option<String> {
     let Round { round: number, clients, failed, participants, .. } = round;
-    let sampled = experiment.sample(*number);
+    // The program of a strategy may sample in its own way, which only a repeated run shows.
+    let is_program = experiment.strategy.program.is_some();
+    let sampled = if is_program { (0..experiment.clients.count).collect() } else { experiment.sample(*number) };
     let is_ascending = participants.windows(2).all(|pair| pair[0] < pair[1]);
     if !is_ascending || participants.iter().any(|client| !sampled.contains(client)) {
         return Some(format!(
@@ -92,7 +94,8 @@ fn participants(experiment: &Experiment, round: &Round) -> Option<String> {
     }
     // All took part where none is named.
     let all = if participants.is_empty() { experiment.clients.count as usize } else { participants.len() };
-    if *clients as usize != all || clients.checked_add(*failed) != Some(sampled.len() as u32) {
+    let counts = |total: u32| total == sampled.len() as u32 || is_program && total < sampled.len() as u32;
+    if *clients as usize != all || !clients.checked_add(*failed).is_some_and(counts) {
         return Some(format!(
             "round {number}: the ledger says {} and {failed} that failed, of {} sampled and {all} that took part",
             counted(*clients, "client"),
@@ -237,6 +240,18 @@ mod tests {
 
     fn round(clients: u32, failed: u32, participants: &[u32]) -> Round {
         Round { clients, failed, participants: participants.into(), ..Round::blank(1) }
+    }
+
+    #[test]
+    fn the_program_of_a_strategy_may_sample_any_clients() {
+        let mut experiment = Experiment::default();
+        experiment.clients.fraction = 0.25;
+        let own = round(2, 1, &[1, 3]);
+        assert!(participants(&experiment, &own).unwrap().contains("are not of those sampled"));
+        experiment.strategy.program = Some("true".into());
+        assert_eq!(participants(&experiment, &own), None);
+        assert!(participants(&experiment, &round(2, 1, &[1, 4])).is_some(), "there is no client 4");
+        assert!(participants(&experiment, &round(2, 3, &[1, 3])).is_some(), "there are four clients");
     }
 
     #[test]
