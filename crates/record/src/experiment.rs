@@ -328,10 +328,10 @@ impl Experiment {
 
     /// Returns the advice for training that left the range of numbers, or that taught nothing.
     pub fn remedy(&self) -> String {
-        if self.strategy.is_plain() {
+        if self.strategy.server.keeps_aggregate() {
             return "lower --lr".into();
         }
-        format!("lower --lr, or the rate of --strategy {}", self.strategy.rules)
+        format!("lower --lr, or the rate of the server optimiser {}", self.strategy.server)
     }
 
     /// Returns the number of clients that a round samples: the fraction of all, rounded, at least one.
@@ -346,9 +346,9 @@ impl Experiment {
         self.strategy.sampler.sample(&Draw { seed, round, clients, count })
     }
 
-    /// Returns the number of updates below which a round fails, at least 1.
-    pub fn quorum(&self) -> u32 {
-        self.clients.min_clients.unwrap_or_else(|| self.sampled_clients().div_ceil(2))
+    /// Returns the number of updates below which a round with so many `sampled` clients fails, at least 1.
+    pub fn quorum(&self, sampled: u32) -> u32 {
+        self.clients.min_clients.unwrap_or_else(|| sampled.div_ceil(2))
     }
 
     /// Returns the last round.

@@ -9,6 +9,9 @@ use crate::error::{Error, Result};
 /// The format that this version reads and writes.
 pub const FORMAT: u64 = 2;
 
+/// The sections of this format, which the first one did not have.
+const SECTIONS: [&str; 5] = ["data", "clients", "local", "strategy", "execution"];
+
 /// The key `format` of an experiment, which has one value.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Format;
@@ -33,6 +36,12 @@ impl<'de> Deserialize<'de> for Format {
 /// # Errors
 /// [`Error::Experiment`] with both formats.
 pub fn check_table(table: &toml::Table) -> Result<()> {
+    let has_sections = SECTIONS.iter().any(|section| table.get(*section).is_some_and(toml::Value::is_table));
+    if has_sections && !table.contains_key("format") {
+        return Err(Error::Experiment(format!(
+            "the experiment does not say its format; add `format = {FORMAT}` at its top"
+        )));
+    }
     match table.get("format").map_or(Some(1), toml::Value::as_integer) {
         Some(found) if found.cast_unsigned() == FORMAT => Ok(()),
         Some(found) => Err(Error::Experiment(refusal(found.cast_unsigned()))),

@@ -121,12 +121,20 @@ impl Composition {
         };
         let members: Vec<Member<'_>> = round.updates.iter().map(member).collect();
         let updates = Updates { received: round.received, members: &members, is_proximal: self.term.is_proximal() };
-        self.apply_aggregate(round, &self.aggregator.aggregate(&updates, math), slots, math)
+        let mut aggregate = self.aggregator.aggregate(&updates, math);
+        let mut buffers = round.layout.ranges().filter(|(tensor, _)| tensor.kind == Kind::Buffer).peekable();
+        if !self.aggregator.suits_buffers() && buffers.peek().is_some() {
+            let weighted: Vec<_> = members.iter().map(|member| (member.weight, member.weights)).collect();
+            let mean = math.combine(&weighted, members.iter().map(|member| member.weight).sum());
+            buffers.for_each(|(_, range)| aggregate[range.clone()].copy_from_slice(&mean[range]));
+        }
+        self.apply_aggregate(round, &aggregate, slots, math)
     }
 
     /// Returns the global weights and the server's state after a round whose updates have this aggregate.
     ///
-    /// Tensors of kind `buffer` take the aggregate and do not pass through the server optimiser. Local tensors keep
+    /// Tensors of kind `buffer` take the aggregate, or the weighted mean if the aggregator does not suit them, and do not
+    /// pass through the server optimiser. Local tensors keep
     /// their values: each client has its own.
     ///
     /// # Errors
@@ -377,6 +385,19 @@ mod tests {
         let round = Round { received: &[1.0; 3], updates: &[(&one, accepted)], clients: 1, layout: &layout };
         let strategy: Strategy = "fedavgm:rate=0.5".parse().unwrap();
         assert_eq!(strategy.apply(&round, &none, &OneCore).unwrap().0, [2.0, 3.0, 1.0]);
+    }
+
+    #[test]
+    fn a_buffer_takes_a_mean_whatever_the_steps_of_the_clients() {
+        let tensor = |name: &str, kind| Tensor { name: name.into(), shape: vec![1], kind, place: Place::Shared };
+        let layout = Layout::new(vec![tensor("w", Kind::Param), tensor("variance", Kind::Buffer)]).unwrap();
+        let (updates, none) = ([update(0, 1, 2), update(1, 1, 64)], Slots::default());
+        let [first, second] = [[2.0_f32, 1.0], [2.0, 2.0]];
+        let accepted = [&first, &second].map(|weights| Accepted { weights, before: &none, after: &none });
+        let updates: Vec<_> = updates.iter().zip(accepted).collect();
+        let round = Round { received: &[1.0, 9.0], updates: &updates, clients: 2, layout: &layout };
+        let moved = "fednova".parse::<Strategy>().unwrap().apply(&round, &none, &OneCore).unwrap().0;
+        assert!(moved[0] > 2.0 && moved[1] == 1.5, "{moved:?}");
     }
 
     #[test]

@@ -43,12 +43,12 @@ mod tests {
     /// Does a round of the README.
     fn apply(strategy: &Strategy, state: &mut State, round: &[(u32, u64, [f32; 3])]) {
         let State { weights: received, server, clients } = &*state;
-        let tensor = Tensor { name: "w".into(), shape: vec![3], kind: Kind::Param, place: Place::Shared };
-        let layout = Layout::new(vec![tensor]).unwrap();
+        let layout = layout();
         let accepted = |&(client, examples, ref weights): &(u32, u64, [f32; 3])| {
             let (before, steps) = (&clients[client as usize], STEPS[client as usize]);
             let update = Update { steps, accumulation: Some(steps as f64), ..Update::plain(client, 1, examples) };
-            let given = Given { weights: received, server, client: before, epochs: 1, learning_rate: 0.1 };
+            let given =
+                Given { weights: received, server, client: before, epochs: 1, learning_rate: 0.1, layout: &layout };
             let after = strategy.term.accept(&given, &update, weights);
             (update, after)
         };
@@ -64,6 +64,12 @@ mod tests {
         let (weights, moved) = strategy.apply(&all, server, &OneCore).unwrap();
         (state.weights, state.server) = (weights, moved);
         settled.into_iter().for_each(|(update, after)| state.clients[update.client as usize] = after);
+    }
+
+    /// Returns the layout of three weights.
+    fn layout() -> Layout {
+        let tensor = Tensor { name: "w".into(), shape: vec![3], kind: Kind::Param, place: Place::Shared };
+        Layout::new(vec![tensor]).unwrap()
     }
 
     /// Returns the state after so many rounds.
@@ -92,7 +98,8 @@ mod tests {
         assert_eq!(state.server.vector("c").unwrap()[..], written_weights("c after `scaffold`"));
         assert_eq!(state.clients[0].vector("c").unwrap()[..], written_weights("c of client 0 after `scaffold`"));
         let State { weights, server, clients } = &state;
-        let given = Given { weights, server, client: &clients[0], epochs: 1, learning_rate: 0.1 };
+        let layout = layout();
+        let given = Given { weights, server, client: &clients[0], epochs: 1, learning_rate: 0.1, layout: &layout };
         let term = "scaffold".parse::<Strategy>().unwrap().term.prepare(&given);
         assert_eq!(term.linear.unwrap()[..], written_weights("c − c of client 0 after `scaffold`"));
     }

@@ -99,8 +99,14 @@ impl<'c> Federation<'c> {
 
     fn train(&self, number: u32) -> Trained {
         let (client, before) = (&self.all[number as usize], self.state(number));
-        let given =
-            Given { weights: &self.weights, server: &self.server, client: &before, epochs: 1, learning_rate: RATE };
+        let given = Given {
+            weights: &self.weights,
+            server: &self.server,
+            client: &before,
+            epochs: 1,
+            learning_rate: RATE,
+            layout: &self.layout,
+        };
         let prepared = self.strategy.term.prepare(&given);
         let weights = client.train(&self.weights, &prepared);
         let accumulation = Some(client.accumulation(prepared.phases[0].proximal));

@@ -38,7 +38,7 @@ pub(crate) fn update(job: &Job, reply: &Reply, parts: &mut Parts, expected: &Exp
     let (Reply::Update(update), Request::Train(train)) = (reply, &job.request) else {
         return Err(Cause::protocol(format!("it answered a request to train with {}", reply.name())));
     };
-    let Update { client, round, loss_sum, examples, correct, scored, accumulation, .. } = *update;
+    let Update { client, round, loss_sum, examples, correct, scored, .. } = *update;
     if (client, round) != (train.client, train.round) {
         return Err(Cause::protocol(format!(
             "it answered for client {client} in round {round}, expected an update of client {} for round {}",
@@ -56,11 +56,7 @@ pub(crate) fn update(job: &Job, reply: &Reply, parts: &mut Parts, expected: &Exp
         let examples = counted(examples, "example");
         return Err(Cause::rejected(format!("it says that it scored {scored} of {examples} and predicted {correct}")));
     }
-    if expected.needs_accumulation && !accumulation.is_some_and(|a| a.is_finite() && a > 0.0) {
-        return Err(Cause::rejected(format!(
-            "it reports the accumulation {accumulation:?}, by which the strategy divides; it must be a number above 0"
-        )));
-    }
+    steps(train, update, expected.needs_accumulation)?;
     if !is_loss_sum(loss_sum, scored) {
         let why = if loss_sum.is_nan() { "not finite".into() } else { format!("{loss_sum:e}") };
         return Err(Cause::rejected(format!("its training loss is {why}; {}", expected.remedy)));
@@ -71,10 +67,43 @@ pub(crate) fn update(job: &Job, reply: &Reply, parts: &mut Parts, expected: &Exp
     weights(parts, expected.weights, expected.remedy)
 }
 
+/// Checks that the update is from as many steps as the request allows, at least one. The strategy weighs by them, and may
+/// divide by their accumulation: a number that no solver has would end the run, and not the client alone.
+fn steps(train: &Train, update: &Update, needs_accumulation: bool) -> Checked {
+    /// The bounds of ‖a‖₁ for one step: a momentum of 0.999, and the strongest pull of a proximal term.
+    const LEAST: f64 = 1e-3;
+    const MOST: f64 = 1e3;
+    let Update { steps, accumulation, examples, scored, .. } = *update;
+    let phase = train.phases.iter().rev().find(|phase| phase.update);
+    let batches = examples.div_ceil(train.batch_size.max(1));
+    let most = phase.map_or(0, |phase| {
+        let all = phase.epochs.saturating_mul(batches);
+        phase.steps.map_or(all, |limit| if limit < all { limit } else { all })
+    });
+    let least = if most == 0 { 0 } else { 1 };
+    if !(least..=most).contains(&steps) || scored < least {
+        return Err(Cause::rejected(format!(
+            "it says it did {} and scored {}, expected {least} to {most} steps",
+            counted(steps, "step"),
+            counted(scored, "example")
+        )));
+    }
+    let fits = |a: f64| a >= LEAST && a <= MOST * steps as f64;
+    if needs_accumulation && !accumulation.is_some_and(fits) {
+        return Err(Cause::rejected(format!(
+            "it reports the accumulation {accumulation:?} of {}, by which the strategy divides; expected {LEAST} to \
+             {MOST} a step",
+            counted(steps, "step")
+        )));
+    }
+    Ok(())
+}
+
 /// Checks that the received weights were scored if that was asked for, on as many rows.
 fn start_score(train: &Train, update: &Update) -> Checked {
     let rows = match train.score_start {
-        None => return Ok(()),
+        None if update.start.is_none() => return Ok(()),
+        None => return Err(Cause::protocol("it scored the weights that it received, which was not asked for")),
         Some(ScoreStart::All) => update.examples,
         Some(ScoreStart::Rows) => update.examples.min(SCORED_ROWS as u64),
     };
@@ -169,7 +198,7 @@ pub(crate) fn blocks(job: &Job, reply: &Reply, parts: &Parts, test_examples: u64
 mod tests {
     use std::sync::Arc;
 
-    use fedpipe_protocol::{Evaluate, LOCAL, Limits, Part, StartScore, read, write};
+    use fedpipe_protocol::{Evaluate, LOCAL, Limits, Part, Phase, StartScore, read, write};
 
     use super::*;
 
@@ -201,12 +230,21 @@ mod tests {
     fn an_update_has_the_numbers_that_the_strategy_needs() {
         let (train, update) = (Train::plain(0, 1), Update::plain(0, 1, 9));
         assert_eq!(refusal(train.clone(), update.clone(), true), None);
-        for accumulation in [None, Some(0.0), Some(f64::INFINITY)] {
+        for accumulation in [None, Some(0.0), Some(f64::INFINITY), Some(1e-300), Some(1e30)] {
             let update = Update { accumulation, ..update.clone() };
             let why = refusal(train.clone(), update.clone(), true).unwrap();
             assert!(why.contains("by which the strategy divides"), "{why}");
             assert_eq!(refusal(train.clone(), update, false), None);
         }
+        for (steps, scored) in [(0, 9), (2, 9), (1 << 63, 9), (1, 0)] {
+            let why = refusal(train.clone(), Update { steps, scored, ..update.clone() }, false).unwrap();
+            assert!(why.contains("expected 1 to 1 steps"), "{why}");
+        }
+        let limited = Train { phases: vec![Phase { steps: Some(3), ..Phase::plain(9) }], ..train.clone() };
+        assert_eq!(refusal(limited.clone(), Update { steps: 3, ..update.clone() }, false), None);
+        assert!(refusal(limited, Update { steps: 4, ..update.clone() }, false).is_some());
+        let unasked = Update { start: Some(StartScore { loss_sum: 1.0, examples: u64::MAX }), ..update.clone() };
+        assert!(refusal(train.clone(), unasked, false).unwrap().contains("which was not asked for"));
         let scored = Update { scored: 10, ..update.clone() };
         assert!(refusal(train.clone(), scored, false).unwrap().contains("it scored 10 of 9 examples"));
         let asked = Train { score_start: Some(ScoreStart::Rows), ..train };

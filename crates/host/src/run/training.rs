@@ -7,7 +7,9 @@
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use fedpipe_data::counted;
-use fedpipe_protocol::{Ability, LINEAR, LOCAL, Parts, Reply, Request, ScoreStart, Spare, Train, Update, WEIGHTS};
+use fedpipe_protocol::{
+    Ability, LINEAR, LOCAL, Layout, Parts, Reply, Request, ScoreStart, Spare, Train, Update, WEIGHTS,
+};
 use fedpipe_record::{
     cause::Cause,
     experiment::{Experiment, LocalSection},
@@ -45,7 +47,7 @@ impl ActiveRun<'_> {
         // Also for work that failed.
         let told = self.clients.tell_confined(&mut self.journal);
         let Gathered { updates, first_failure, .. } = gathered.and_then(|gathered| told.map(|()| gathered))?;
-        let quorum = self.context.experiment.quorum();
+        let quorum = self.context.experiment.quorum(sampled.len() as u32);
         if updates.len() >= quorum as usize {
             return Ok(updates);
         }
@@ -64,14 +66,15 @@ impl ActiveRun<'_> {
     fn gather(&mut self, round: u64, sampled: &[u32]) -> Result<Gathered> {
         let check = self.update_check()?;
         let jobs: Vec<Job> = sampled.iter().map(|&client| self.job(round, client)).collect();
-        let local = self.clients.layout()?.local_ranges().collect();
+        let layout = self.clients.layout()?.clone();
+        let local = layout.local_ranges().collect();
         let adds_on_arrival = self.adds_on_arrival();
         let Self { clients: Clients { fleet, mean, spare, program, .. }, state, journal, context, .. } = self;
         let experiment = context.experiment;
         mean.restart(state.weights().len());
         let recorder = Recorder { round, state, journal };
         let program = program.as_mut();
-        let mut training = Training { experiment, recorder, program, local, before: BTreeMap::new() };
+        let mut training = Training { experiment, recorder, program, layout, local, before: BTreeMap::new() };
         let (mut in_order, mut due, mut gathered) = (InOrder::default(), Vec::new(), Gathered::default());
         let mut use_all = |due: &mut Vec<_>| {
             if adds_on_arrival {
@@ -163,6 +166,7 @@ struct Training<'t, 'j> {
     experiment: &'t Experiment,
     recorder: Recorder<'t, 'j>,
     program: Option<&'t mut StrategyProgram>,
+    layout: Layout,
     /// The ranges of the local tensors.
     local: Vec<Range<usize>>,
     /// The states of the clients at work, before the round.
@@ -232,7 +236,8 @@ impl Training<'_, '_> {
     /// Returns the facts that the client term may use.
     fn given<'g>(&'g self, weights: &'g [f32], client: &'g Slots) -> Given<'g> {
         let LocalSection { epochs, lr, .. } = self.experiment.local;
-        Given { weights, server: self.recorder.state.server(), client, epochs, learning_rate: lr }
+        let server = self.recorder.state.server();
+        Given { weights, server, client, epochs, learning_rate: lr, layout: &self.layout }
     }
 }
 

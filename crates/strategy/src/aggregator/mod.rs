@@ -43,6 +43,12 @@ pub trait Aggregator: fmt::Debug + Send + Sync {
         false
     }
 
+    /// Returns `true` if the aggregate suits running statistics, which are no sum of steps. Otherwise buffers take the
+    /// weighted mean.
+    fn suits_buffers(&self) -> bool {
+        true
+    }
+
     /// Returns `true` if the aggregate is the weighted mean.
     fn is_mean(&self) -> bool {
         false

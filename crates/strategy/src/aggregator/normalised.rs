@@ -36,6 +36,11 @@ impl Aggregator for Normalised {
     fn needs_accumulation(&self) -> bool {
         true
     }
+
+    /// The coefficients may be negative, which would make a variance negative.
+    fn suits_buffers(&self) -> bool {
+        false
+    }
 }
 
 /// Returns ‖a‖₁ of the client's local optimiser, which the host has checked.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use fedpipe_protocol::{Phase, Update, feature};
 use fedpipe_spec::table::Row;
 
-use super::{ClientTerm, Given, Prepared, Settled, sum_of};
+use super::{ClientTerm, Given, Prepared, Settled, of_shared_parameters, sum_of};
 use crate::{math::Math, slots::Slots};
 
 pub(super) const ROW: Row<dyn ClientTerm> = Row {
@@ -42,7 +42,10 @@ impl ClientTerm for ControlVariate {
     fn prepare(&self, given: &Given<'_>) -> Prepared {
         let (server, client) = (given.server.vector(VARIATE), given.client.vector(VARIATE));
         let is_zero = server.is_none() && client.is_none();
-        let linear = (!is_zero).then(|| Arc::new(sum_of(given.weights.len(), [(1.0, server), (-1.0, client)])));
+        let linear = (!is_zero).then(|| {
+            let correction = sum_of(given.weights.len(), [(1.0, server), (-1.0, client)]);
+            Arc::new(of_shared_parameters(correction, given.layout))
+        });
         let phase = Phase { linear: linear.is_some(), ..Phase::plain(given.epochs) };
         Prepared { phases: vec![phase], linear }
     }
@@ -57,7 +60,8 @@ impl ClientTerm for ControlVariate {
             (at(client, index) - at(server, index) + gradient) as f32
         };
         let mut after = Slots::default();
-        after.set_vector(VARIATE, given.weights.iter().zip(weights).enumerate().map(value).collect());
+        let variate = given.weights.iter().zip(weights).enumerate().map(value).collect();
+        after.set_vector(VARIATE, of_shared_parameters(variate, given.layout));
         after
     }
 
@@ -79,37 +83,49 @@ impl ClientTerm for ControlVariate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{aggregator::testing::update, math::OneCore, term::Accepted};
+    use crate::{
+        aggregator::testing::update,
+        math::OneCore,
+        term::{Accepted, testing::layout},
+    };
 
     fn slots(c: f32) -> Slots {
         let mut slots = Slots::default();
-        slots.set_vector(VARIATE, vec![c]);
+        slots.set_vector(VARIATE, vec![c, 0.0, 0.0]);
         slots
     }
 
     #[test]
     fn a_first_request_is_plain_and_a_later_one_has_the_correction() {
-        let none = Slots::default();
-        let given = Given { weights: &[1.0], server: &none, client: &none, epochs: 1, learning_rate: 0.5 };
+        let (none, layout) = (Slots::default(), layout());
+        let given =
+            Given { weights: &[1.0; 3], server: &none, client: &none, epochs: 1, learning_rate: 0.5, layout: &layout };
         assert_eq!(ControlVariate.prepare(&given).linear, None);
         let (server, client) = (slots(0.75), slots(0.5));
         let later = ControlVariate.prepare(&Given { server: &server, client: &client, ..given });
-        assert_eq!((later.linear.unwrap().as_slice(), later.phases[0].linear), (&[0.25][..], true));
+        assert_eq!((later.linear.unwrap().as_slice(), later.phases[0].linear), (&[0.25, 0.0, 0.0][..], true));
         let new = ControlVariate.prepare(&Given { server: &server, ..given });
-        assert_eq!(new.linear.unwrap().as_slice(), [0.75]);
+        assert_eq!(new.linear.unwrap().as_slice(), [0.75, 0.0, 0.0]);
     }
 
     #[test]
     fn the_variates_follow_option_ii_and_the_servers_is_their_mean_over_all_clients() {
-        let (server, client) = (slots(0.75), slots(0.5));
-        let given = Given { weights: &[1.0], server: &server, client: &client, epochs: 1, learning_rate: 0.5 };
-        let after = ControlVariate.accept(&given, &update(0, 1, 4), &[2.0]);
+        let (server, client, layout) = (slots(0.75), slots(0.5), layout());
+        let given = Given {
+            weights: &[1.0; 3],
+            server: &server,
+            client: &client,
+            epochs: 1,
+            learning_rate: 0.5,
+            layout: &layout,
+        };
+        let after = ControlVariate.accept(&given, &update(0, 1, 4), &[2.0; 3]);
         // 0.5 − 0.75 + (1 − 2) / (0.5 · 4)
         assert_eq!(after, slots(-0.75));
-        let accepted = Accepted { weights: &[2.0], before: &client, after: &after };
-        let round = Settled { received: &[1.0], updates: &[accepted], clients: 5 };
+        let accepted = Accepted { weights: &[2.0; 3], before: &client, after: &after };
+        let round = Settled { received: &[1.0; 3], updates: &[accepted], clients: 5 };
         let mut state = server.clone();
-        assert_eq!(ControlVariate.settle(&round, vec![2.0], &mut state, &OneCore), [2.0]);
+        assert_eq!(ControlVariate.settle(&round, vec![2.0; 3], &mut state, &OneCore), [2.0; 3]);
         assert_eq!(state, slots(0.75 - 1.25 / 5.0));
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use fedpipe_protocol::{Phase, Update, feature};
 use fedpipe_spec::table::{Parameter, Range, Row};
 
-use super::{ClientTerm, Given, Prepared, Settled};
+use super::{ClientTerm, Given, Prepared, Settled, of_shared_parameters};
 use crate::{math::Math, slots::Slots};
 
 pub(crate) const ALPHA: Parameter = Parameter {
@@ -63,7 +63,8 @@ impl ClientTerm for Dynamic {
             (before - self.alpha * (f64::from(moved) - f64::from(w))) as f32
         };
         let mut after = Slots::default();
-        after.set_vector(GRADIENT, given.weights.iter().zip(weights).enumerate().map(value).collect());
+        let gradient = given.weights.iter().zip(weights).enumerate().map(value).collect();
+        after.set_vector(GRADIENT, of_shared_parameters(gradient, given.layout));
         after
     }
 
@@ -84,26 +85,32 @@ impl ClientTerm for Dynamic {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{aggregator::testing::update, math::OneCore, term::Accepted};
+    use crate::{
+        aggregator::testing::update,
+        math::OneCore,
+        term::{Accepted, testing::layout},
+    };
 
     #[test]
     fn the_first_round_at_full_participation_goes_twice_the_mean_change() {
-        let (rule, none) = (Dynamic { alpha: 0.5 }, Slots::default());
-        let given = Given { weights: &[1.0], server: &none, client: &none, epochs: 1, learning_rate: 0.5 };
+        let (rule, none, layout) = (Dynamic { alpha: 0.5 }, Slots::default(), layout());
+        let given =
+            Given { weights: &[1.0; 3], server: &none, client: &none, epochs: 1, learning_rate: 0.5, layout: &layout };
         let prepared = rule.prepare(&given);
         assert_eq!((prepared.phases[0].proximal, prepared.linear), (0.5, None));
-        let changed = [[1.25], [2.0]];
+        let changed = [[1.25; 3], [2.0; 3]];
         let after = changed.map(|weights| rule.accept(&given, &update(0, 1, 1), &weights));
         assert_eq!(after.each_ref().map(|slots| slots.vector("g").unwrap()[0]), [-0.125, -0.5]);
         let accepted: Vec<_> =
             changed.iter().zip(&after).map(|(weights, after)| Accepted { weights, before: &none, after }).collect();
-        let round = Settled { received: &[1.0], updates: &accepted, clients: 2 };
+        let round = Settled { received: &[1.0; 3], updates: &accepted, clients: 2 };
         let mut state = Slots::default();
         let mean = (1.25 + 2.0) / 2.0;
-        assert_eq!(rule.settle(&round, vec![mean], &mut state, &OneCore), [1.0 + 2.0 * (mean - 1.0)]);
+        assert_eq!(rule.settle(&round, vec![mean; 3], &mut state, &OneCore)[0], 1.0 + 2.0 * (mean - 1.0));
         // h is the mean of the g_k.
-        assert_eq!(state.vector("h").unwrap().as_slice(), [(-0.125 - 0.5) / 2.0]);
+        assert_eq!(state.vector("h").unwrap()[0], (-0.125 - 0.5) / 2.0);
         let next = rule.prepare(&Given { client: &after[1], ..given });
-        assert_eq!(next.linear.unwrap().as_slice(), [0.5]);
+        // A buffer and a local tensor have no correction.
+        assert_eq!(next.linear.unwrap().as_slice(), [0.5, -0.0, -0.0]);
     }
 }

@@ -8,7 +8,7 @@ pub(crate) mod proximal;
 
 use std::{fmt, sync::Arc};
 
-use fedpipe_protocol::{Phase, Update};
+use fedpipe_protocol::{Kind, Layout, Phase, Place, Update};
 use fedpipe_spec::table::{Row, Tabled};
 
 use crate::{math::Math, slots::Slots};
@@ -26,6 +26,8 @@ pub struct Given<'a> {
     pub epochs: u64,
     /// The local learning rate.
     pub learning_rate: f32,
+    /// The tensors of the weights.
+    pub layout: &'a Layout,
 }
 
 /// The part of a request that a term decides.
@@ -106,6 +108,31 @@ impl Tabled for dyn ClientTerm {
 
     fn rows() -> &'static [Row<Self>] {
         &ROWS
+    }
+}
+
+/// Returns the values with 0 for buffers and local tensors: no gradient moves the former, and the latter have a target of
+/// their own at each client, so that no correction by other clients is theirs.
+fn of_shared_parameters(mut values: Vec<f32>, layout: &Layout) -> Vec<f32> {
+    let others = layout.ranges().filter(|(tensor, _)| tensor.kind == Kind::Buffer || tensor.place == Place::Local);
+    others.for_each(|(_, range)| values[range].fill(0.0));
+    values
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+
+    /// Returns a layout of one shared parameter, a buffer and a local tensor, of one weight each.
+    pub(crate) fn layout() -> Layout {
+        let tensor =
+            |name: &str, kind, place| fedpipe_protocol::Tensor { name: name.into(), shape: vec![1], kind, place };
+        let tensors = vec![
+            tensor("w", Kind::Param, Place::Shared),
+            tensor("mean", Kind::Buffer, Place::Shared),
+            tensor("head", Kind::Param, Place::Local),
+        ];
+        Layout::new(tensors).unwrap()
     }
 }
 

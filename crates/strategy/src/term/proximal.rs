@@ -46,12 +46,13 @@ impl ClientTerm for Proximal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::slots::Slots;
+    use crate::{slots::Slots, term::testing::layout};
 
     #[test]
     fn a_request_has_the_coefficient_and_no_part() {
-        let slots = Slots::default();
-        let given = Given { weights: &[1.0], server: &slots, client: &slots, epochs: 3, learning_rate: 0.1 };
+        let (slots, layout) = (Slots::default(), layout());
+        let (weights, server, client) = (&[1.0; 3][..], &slots, &slots);
+        let given = Given { weights, server, client, epochs: 3, learning_rate: 0.1, layout: &layout };
         let prepared = Proximal { mu: 0.5 }.prepare(&given);
         assert_eq!((prepared.phases[0].epochs, prepared.phases[0].proximal, prepared.linear), (3, 0.5, None));
         let none = Proximal { mu: 0.0 };

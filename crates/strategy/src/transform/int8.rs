@@ -47,7 +47,11 @@ struct Int8 {
 }
 
 impl Int8 {
+    /// Returns the scale of a bucket; NaN for a bucket with a value that no level has, so that the host refuses it.
     fn scale(&self, values: &[f32]) -> f32 {
+        if values.iter().any(|value| !value.is_finite()) {
+            return f32::NAN;
+        }
         if self.l2 {
             return values.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt() as f32;
         }
@@ -141,6 +145,14 @@ mod tests {
         let rule = Int8 { bucket: 4, l2: false };
         assert_eq!(carried(&rule, &change, 1).0, change);
         assert_eq!(carried(&rule, &[0.0; 9], 1).0, [0.0; 9]);
+    }
+
+    #[test]
+    fn a_change_that_is_not_finite_stays_so() {
+        for (l2, bad) in [(false, f32::NAN), (true, f32::NAN), (false, f32::INFINITY), (true, f32::NEG_INFINITY)] {
+            let decoded = carried(&Int8 { bucket: 2, l2 }, &[1.0, bad, 3.0], 1).0;
+            assert!(!decoded[1].is_finite() && decoded[2] == 3.0, "{l2} {bad}: {decoded:?}");
+        }
     }
 
     #[test]
