@@ -1,6 +1,8 @@
 //! The state of a client between rounds, in a file of its own: `state/CLIENT-ROUND.safetensors` holds the slots that
 //! the client's update of that round left. A checkpoint names the file of each client, with its hash.
 
+use std::{io, path::Path};
+
 use anyhow::Context;
 use fedpipe_strategy::slots::Slots;
 use safetensors::SafeTensors;
@@ -9,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     checkpoint::{slot, view},
     digest::bytes_sha256,
+    file::read_regular,
+    names::STATE,
 };
 
 /// A file with the state of a client.
@@ -52,6 +56,21 @@ impl ClientFile {
         let tensors = SafeTensors::deserialize(contents).context("it has no tensors")?;
         tensors.iter().map(|(name, tensor)| Ok((name.to_owned(), slot(&tensor)?))).collect()
     }
+}
+
+/// Checks that each of the `files` in the run `directory` is there and whole. A file that cannot be read now may be whole.
+///
+/// # Errors
+/// A phrase about the first one that is not.
+pub fn check(directory: &Path, files: &[ClientFile]) -> Result<(), String> {
+    let fault = |file: &ClientFile| {
+        let name = format!("{STATE}/{}", file.name());
+        match read_regular(&directory.join(&name)) {
+            Ok(contents) => file.read(&contents).err().map(|_| format!("{name} was truncated or altered")),
+            Err(error) => (error.kind() == io::ErrorKind::NotFound).then(|| format!("{name} is missing")),
+        }
+    };
+    files.iter().find_map(fault).map_or(Ok(()), Err)
 }
 
 #[cfg(test)]

@@ -563,13 +563,14 @@ fn a_job_is_completed_once_and_only_when_it_is_sent() {
 #[test]
 fn nothing_of_a_round_that_failed_is_in_the_next_one() {
     // Client 0 waits in its first job, client 1 crashes in its first, and client 2 answers.
-    let gate = Arc::new(Gate::default());
+    let [gate, at_work] = [(); 2].map(|()| Arc::new(Gate::default()));
     let passed = Arc::clone(&gate);
     let mut stage = Stage::new(3, OnFailure::Abort, move |client| match (client.number, client.start) {
         (0, 0) => {
             client.greet();
             client.say(&Reply::Ready(ready()), None);
             client.next();
+            at_work.open();
             client.wait_for_end()
         }
         (1, 0) => {
@@ -577,11 +578,12 @@ fn nothing_of_a_round_that_failed_is_in_the_next_one() {
             client.say(&Reply::Ready(ready()), None);
             client.next();
             passed.pass();
+            at_work.pass();
             exit(3)
         }
         _ => client.serve(),
     });
-    // Client 2 has done one of its jobs when client 1 crashes.
+    // Client 2 has done one of its jobs, and client 0 has one, when client 1 crashes.
     let jobs = [0, 0, 1, 2].map(training);
     let failed = do_jobs(&mut stage.fleet, jobs.into(), &no_check(), &mut |incident: Incident<'_>| {
         if let Incident::Done(_) = incident {

@@ -66,7 +66,7 @@ impl ClientStore {
         let path = self.path(file);
         let contents = read_regular(&path).map_err(|error| Error::in_run("read", &path, &error))?;
         file.read(&contents).map_err(|why| {
-            Error::Output(format!("cannot use {}: {why}; resume from an older checkpoint", path.display()))
+            Error::Output(format!("cannot use {}: {why}; --resume goes on from an older checkpoint", path.display()))
         })
     }
 
@@ -89,8 +89,13 @@ impl ClientStore {
         }
         let sha256 = clients_sha256(&files);
         for file in files {
-            if let Some(before) = self.files.insert(file.client, file) {
-                self.replaced.push((round, self.path(&before)));
+            let Some(before) = self.files.insert(file.client, file) else { continue };
+            let path = self.path(&before);
+            // No checkpoint names a state that was replaced before the next one.
+            if self.checkpoints.last().is_none_or(|checkpoint| before.round > *checkpoint) {
+                remove(&path)?;
+            } else {
+                self.replaced.push((round, path));
             }
         }
         Ok(sha256)
@@ -104,14 +109,25 @@ impl ClientStore {
     pub(super) fn checkpoint(&mut self, round: u64) -> Result<Vec<ClientFile>> {
         self.checkpoints.push(round);
         // One checkpoint may be in writing and one may wait, while those before them are the kept ones.
-        if self.checkpoints.len() > KEPT + 2 {
-            self.checkpoints.remove(0);
-            let oldest = self.checkpoints[0];
-            let (gone, kept) = std::mem::take(&mut self.replaced).into_iter().partition(|(at, _)| *at <= oldest);
-            self.replaced = kept;
-            Vec::into_iter(gone).try_for_each(|(_, path): (u64, PathBuf)| remove(&path))?;
-        }
+        self.forget(KEPT + 2)?;
         Ok(self.files.values().cloned().collect())
+    }
+
+    /// Removes the files that no kept checkpoint names, once all checkpoints are written.
+    ///
+    /// # Errors
+    /// [`Error::Output`] for a file that cannot be removed.
+    pub(super) fn prune(&mut self) -> Result<()> {
+        self.forget(KEPT)
+    }
+
+    /// Forgets all but the last `kept` checkpoints, and removes the files that only those before named.
+    fn forget(&mut self, kept: usize) -> Result<()> {
+        self.checkpoints.drain(..self.checkpoints.len().saturating_sub(kept));
+        let Some(&oldest) = self.checkpoints.first().filter(|_| self.checkpoints.len() == kept) else { return Ok(()) };
+        let (gone, needed) = std::mem::take(&mut self.replaced).into_iter().partition(|(at, _)| *at <= oldest);
+        self.replaced = needed;
+        Vec::into_iter(gone).try_for_each(|(_, path): (u64, PathBuf)| remove(&path))
     }
 
     fn path(&self, file: &ClientFile) -> PathBuf {
@@ -178,6 +194,15 @@ mod tests {
         // While those of the rounds 4 and 5 are not yet written, the checkpoints of the rounds 2 and 3 are kept.
         let kept = (2..=5).map(|round| format!("000000-{round:06}.safetensors"));
         assert_eq!(names(directory.path()), kept.collect::<Vec<_>>());
+        store.prune().unwrap();
+        assert_eq!(names(directory.path()), ["000000-000004.safetensors", "000000-000005.safetensors"]);
+        // Of the rounds between two checkpoints only the last has a file.
+        for round in 6..=9 {
+            store.commit(round, &[(0, &state(round as f32))]).unwrap();
+        }
+        store.checkpoint(9).unwrap();
+        store.prune().unwrap();
+        assert_eq!(names(directory.path()), ["000000-000005.safetensors", "000000-000009.safetensors"]);
     }
 
     #[test]
@@ -185,6 +210,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut store = ClientStore::new(directory.path());
         store.commit(1, &[(0, &state(1.0)), (1, &state(1.5))]).unwrap();
+        store.checkpoint(1).unwrap();
         store.commit(2, &[(0, &state(2.0))]).unwrap();
         let files = store.checkpoint(2).unwrap();
         store.commit(3, &[(0, &state(3.0)), (2, &state(3.5))]).unwrap();
@@ -208,6 +234,9 @@ mod tests {
         fs::write(directory.path().join(STATE).join("000000-000001.safetensors"), "x").unwrap();
         let error = store.state_of(0).unwrap_err();
         assert!(matches!(error, Error::Output(_)), "{error:?}");
-        assert!(error.to_string().contains("was truncated or altered; resume from an older checkpoint"), "{error}");
+        assert!(
+            error.to_string().contains("was truncated or altered; --resume goes on from an older checkpoint"),
+            "{error}"
+        );
     }
 }

@@ -145,8 +145,8 @@ impl Clients {
         let mut needed = of_strategy.chain(of_layout).chain(of_end).chain(of_program);
         match needed.find(|(name, _)| !model.features.contains(name)) {
             Some((name, what)) => Err(Error::Model(format!(
-                "the client {} lacks the feature {name:?}, which {what} needs; take another --strategy, or a client \
-                 that has it",
+                "the client {} lacks the feature {name:?}, which {what} needs; take a client that has it, or leave that \
+                 out",
                 model.name
             ))),
             None => Ok(()),
@@ -162,8 +162,13 @@ impl Clients {
         let local = self.layout()?.tensors().iter().filter(|tensor| tensor.place == Place::Local);
         let names: Vec<&str> = local.map(|tensor| tensor.name.as_str()).collect();
         let names = names.join(", ");
+        let transform = &experiment.strategy.rules.transform;
         match (names.is_empty(), experiment.data.partition.is_own()) {
             (true, _) => Ok(None),
+            (false, false) if !transform.is_none() => Err(Error::Usage(format!(
+                "the model keeps the tensors {names} local to each client, and the transform {transform} would round \
+                 them each round; leave the transform out"
+            ))),
             (false, true) => Err(Error::Usage(format!(
                 "the model keeps the tensors {names} local to each client, and this host would store them, which \
                  --partition own excludes; share all tensors, or take another --partition"

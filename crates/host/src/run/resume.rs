@@ -10,6 +10,7 @@ use fedpipe_data::{Dealt, counted};
 use fedpipe_protocol::Layout;
 use fedpipe_record::{
     checkpoint::{Checkpoint, Refused},
+    client_state,
     digest::bytes_sha256,
     experiment::{EXECUTION, Experiment},
     history::{DealtLine, DylibLine, History},
@@ -71,7 +72,9 @@ impl Newest {
     /// Looks at the checkpoints from the newest to the oldest. A ledger whose end is missing or
     /// edited cannot have led to the state of a later checkpoint.
     fn find(directory: &RunDir, ledger: &History, warn: &mut dyn FnMut(String)) -> Result<Self> {
-        let fits = |checkpoint: &Checkpoint| ledger.fits(checkpoint);
+        let fits = |checkpoint: &Checkpoint| {
+            ledger.fits(checkpoint).and_then(|()| client_state::check(directory.path(), &checkpoint.meta.clients))
+        };
         let all = Checkpoint::all(directory.path(), &fits);
         let mut refused = Vec::new();
         for (path, found) in all.map_err(|error| Error::in_run("read", directory.path(), &error))? {

@@ -88,6 +88,8 @@ impl RunState {
             self.recorded = meta.ledger;
             self.checkpointed = meta.round;
             self.clients = ClientStore::resumed(directory, meta.round, meta.clients)?;
+        } else {
+            self.clients = ClientStore::resumed(directory, 0, Vec::new())?;
         }
         Ok(self)
     }

@@ -5,11 +5,12 @@ use std::{io, path::Path};
 use fedpipe_data::counted;
 use fedpipe_record::{
     checkpoint::Checkpoint,
+    client_state::check,
     digest::bytes_sha256,
     experiment::Experiment,
     file::read_regular,
     history::{History, Stretch},
-    names::{self, CHECKPOINTS, STATE},
+    names::{self, CHECKPOINTS},
     round_line::Round,
     summary::{RunFacts, Stop, Summary},
 };
@@ -211,18 +212,8 @@ fn checkpoints(directory: &Path, history: &History) -> Result<Option<String>> {
 /// Compares the files of the clients' states with the hashes in the checkpoints.
 fn states(directory: &Path, _: &History) -> Result<Option<String>> {
     let all = Checkpoint::all(directory, &|_| Ok(())).map_err(|error| Error::in_run("read", directory, &error))?;
-    for file in all.filter_map(|(_, checkpoint)| checkpoint.ok()).flat_map(|checkpoint| checkpoint.meta.clients) {
-        let name = format!("{STATE}/{}", file.name());
-        match read(&directory.join(&name))?.map(|contents| file.read(&contents)) {
-            None => return Ok(Some(format!("{name} is missing, which a checkpoint names"))),
-            Some(Err(why)) => {
-                let why = why.to_string();
-                return Ok(Some(format!("{name} {}", why.strip_prefix("it ").unwrap_or(&why))));
-            }
-            Some(Ok(_)) => {}
-        }
-    }
-    Ok(None)
+    let mut whole = all.filter_map(|(_, checkpoint)| checkpoint.ok());
+    Ok(whole.find_map(|checkpoint| check(directory, &checkpoint.meta.clients).err()))
 }
 
 /// A file's contents; none where it is not there.
