@@ -58,7 +58,8 @@ impl ClientFile {
     }
 }
 
-/// Checks that each of the `files` in the run `directory` is there and whole. A file that cannot be read now may be whole.
+/// Checks that each of the `files` in the run `directory` is there and whole. A file that cannot be read now may be
+/// whole.
 ///
 /// # Errors
 /// A phrase about the first one that is not.

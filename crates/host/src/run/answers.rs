@@ -70,6 +70,8 @@ pub(crate) fn update(job: &Job, reply: &Reply, parts: &mut Parts, expected: &Exp
 /// Checks that the update is from as many steps as the request allows, at least one. The strategy weighs by them, and may
 /// divide by their accumulation: a number that no solver has would end the run, and not the client alone.
 fn steps(train: &Train, update: &Update, needs_accumulation: bool) -> Checked {
+    /// A model may pass over a mini-batch more than once, as a solver does that looks for a minimum.
+    const PASSES: u64 = 100;
     /// The bounds of ‖a‖₁ for one step: a momentum of 0.999, and the strongest pull of a proximal term.
     const LEAST: f64 = 1e-3;
     const MOST: f64 = 1e3;
@@ -77,7 +79,7 @@ fn steps(train: &Train, update: &Update, needs_accumulation: bool) -> Checked {
     let phase = train.phases.iter().rev().find(|phase| phase.update);
     let batches = examples.div_ceil(train.batch_size.max(1));
     let most = phase.map_or(0, |phase| {
-        let all = phase.epochs.saturating_mul(batches);
+        let all = phase.epochs.saturating_mul(batches).saturating_mul(PASSES);
         phase.steps.map_or(all, |limit| if limit < all { limit } else { all })
     });
     let least = if most == 0 { 0 } else { 1 };
@@ -236,9 +238,9 @@ mod tests {
             assert!(why.contains("by which the strategy divides"), "{why}");
             assert_eq!(refusal(train.clone(), update, false), None);
         }
-        for (steps, scored) in [(0, 9), (2, 9), (1 << 63, 9), (1, 0)] {
+        for (steps, scored) in [(0, 9), (101, 9), (1 << 63, 9), (1, 0)] {
             let why = refusal(train.clone(), Update { steps, scored, ..update.clone() }, false).unwrap();
-            assert!(why.contains("expected 1 to 1 steps"), "{why}");
+            assert!(why.contains("expected 1 to 100 steps"), "{why}");
         }
         let limited = Train { phases: vec![Phase { steps: Some(3), ..Phase::plain(9) }], ..train.clone() };
         assert_eq!(refusal(limited.clone(), Update { steps: 3, ..update.clone() }, false), None);

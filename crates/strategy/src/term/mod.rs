@@ -111,12 +111,21 @@ impl Tabled for dyn ClientTerm {
     }
 }
 
-/// Returns the values with 0 for buffers and local tensors: no gradient moves the former, and the latter have a target of
-/// their own at each client, so that no correction by other clients is theirs.
+/// Returns the values with 0 for buffers and local tensors: no gradient moves the former, and the latter have a target
+/// of their own at each client, so that no correction by other clients is theirs.
 fn of_shared_parameters(mut values: Vec<f32>, layout: &Layout) -> Vec<f32> {
     let others = layout.ranges().filter(|(tensor, _)| tensor.kind == Kind::Buffer || tensor.place == Place::Local);
     others.for_each(|(_, range)| values[range].fill(0.0));
     values
+}
+
+/// Returns Σ c x for each element, in f64 and rounded once; a vector that is absent is zero.
+fn sum_of<const N: usize>(length: usize, terms: [(f64, Option<&Arc<Vec<f32>>>); N]) -> Vec<f32> {
+    let value = |index: usize| {
+        let term = |(c, x): &(f64, Option<&Arc<Vec<f32>>>)| x.map_or(0.0, |x| c * f64::from(x[index]));
+        terms.iter().map(term).sum::<f64>() as f32
+    };
+    (0..length).map(value).collect()
 }
 
 #[cfg(test)]
@@ -134,13 +143,4 @@ pub(crate) mod testing {
         ];
         Layout::new(tensors).unwrap()
     }
-}
-
-/// Returns Σ c x for each element, in f64 and rounded once; a vector that is absent is zero.
-fn sum_of<const N: usize>(length: usize, terms: [(f64, Option<&Arc<Vec<f32>>>); N]) -> Vec<f32> {
-    let value = |index: usize| {
-        let term = |(c, x): &(f64, Option<&Arc<Vec<f32>>>)| x.map_or(0.0, |x| c * f64::from(x[index]));
-        terms.iter().map(term).sum::<f64>() as f32
-    };
-    (0..length).map(value).collect()
 }
