@@ -134,8 +134,7 @@ impl Composition {
     /// Returns the global weights and the server's state after a round whose updates have this aggregate.
     ///
     /// Tensors of kind `buffer` take the aggregate, or the weighted mean if the aggregator does not suit them, and do
-    /// not pass through the server optimiser. Local tensors keep
-    /// their values: each client has its own.
+    /// not pass through the server optimiser. Local tensors keep their values: each client has its own.
     ///
     /// # Errors
     /// Returns [`Overflow`] for a weight or a state beyond the range.

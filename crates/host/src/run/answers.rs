@@ -67,8 +67,8 @@ pub(crate) fn update(job: &Job, reply: &Reply, parts: &mut Parts, expected: &Exp
     weights(parts, expected.weights, expected.remedy)
 }
 
-/// Checks that the update is from as many steps as the request allows, at least one. The strategy weighs by them, and may
-/// divide by their accumulation: a number that no solver has would end the run, and not the client alone.
+/// Checks that the update is from as many steps as the request allows, at least one. The strategy weighs by them, and
+/// may divide by their accumulation. A number that no solver has would end the run, and not the client alone.
 fn steps(train: &Train, update: &Update, needs_accumulation: bool) -> Checked {
     /// A model may pass over a mini-batch more than once, as a solver does that looks for a minimum.
     const PASSES: u64 = 100;
