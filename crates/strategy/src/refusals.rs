@@ -34,7 +34,7 @@ const REFUSALS: [Refusal; 5] = [
         reason: "the rule moves the mean by its own state; take the server optimiser sgd at rate 1",
     },
     Refusal {
-        applies: |rows, _| rows.aggregator.name() == "median" && rows.weighting.name() == "steps",
+        applies: |rows, _| rows.aggregator.name() == "median" && rows.weighting.name() != "examples",
         names: |rows, _| [format!("the aggregator {}", rows.aggregator), format!("the weighting {}", rows.weighting)],
         reason: "a median has no weights; leave the weighting out",
     },
@@ -64,7 +64,7 @@ mod tests {
     fn each_pair_is_refused_with_its_reason_and_its_neighbours_are_not() {
         let momentum = "sgd:momentum=0.9";
         type Case = (&'static str, &'static [(&'static str, &'static str)], &'static str, Option<&'static str>);
-        let cases: [Case; 18] = [
+        let cases: [Case; 19] = [
             ("scaffold", &[], "adam", Some("the client term control-variate and the optimiser adam")),
             ("scaffold", &[], momentum, None),
             ("fednova", &[], "adam", Some("the aggregator normalised and the optimiser adam")),
@@ -81,6 +81,7 @@ mod tests {
             ("feddyn:0.1", &[("server", "momentum:beta=0")], "adam", None),
             ("scaffold", &[("server", "adam")], "sgd", None),
             ("fedavg", &[("aggregate", "median"), ("weighting", "steps")], "sgd", Some("a median has no weights")),
+            ("fedavg", &[("aggregate", "median"), ("weighting", "equal")], "sgd", Some("a median has no weights")),
             ("fedavg", &[("aggregate", "median"), ("server", "adam")], "adam", None),
             ("scaffold", &[("transform", "int8")], "sgd", None),
         ];

@@ -22,7 +22,7 @@ mod tests {
         math::OneCore,
         slots::Slots,
         strategy::{Round, Rows, Strategy},
-        term::{Accepted, Given},
+        term::{Accepted, Given, Returned, testing::linear},
         transform::Transform,
     };
 
@@ -49,7 +49,7 @@ mod tests {
             let update = Update { steps, accumulation: Some(steps as f64), ..Update::plain(client, 1, examples) };
             let given =
                 Given { weights: received, server, client: before, epochs: 1, learning_rate: 0.1, layout: &layout };
-            let after = strategy.term.accept(&given, &update, weights);
+            let after = strategy.term.accept(&given, &Returned { update: &update, weights, slots: &[] });
             (update, after)
         };
         let settled: Vec<(Update, Slots)> = round.iter().map(accepted).collect();
@@ -101,7 +101,7 @@ mod tests {
         let layout = layout();
         let given = Given { weights, server, client: &clients[0], epochs: 1, learning_rate: 0.1, layout: &layout };
         let term = "scaffold".parse::<Strategy>().unwrap().term.prepare(&given);
-        assert_eq!(term.linear.unwrap()[..], written_weights("c − c of client 0 after `scaffold`"));
+        assert_eq!(linear(&term).unwrap(), written_weights("c − c of client 0 after `scaffold`"));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use fedpipe_protocol::{Kind, Layout, PartData, Parts, Place, Tensor, Update, read, write};
+use fedpipe_protocol::{Kind, LINEAR, Layout, PartData, Parts, Place, Tensor, Update, read, write};
 use fedpipe_random::key::{Key, Use};
 use fedpipe_spec::table::Named;
 use fedpipe_strategy::{
@@ -12,7 +12,7 @@ use fedpipe_strategy::{
     sampler::Draw,
     slots::Slots,
     strategy::{Round, Rows, Strategy},
-    term::{Accepted, Given, Prepared},
+    term::{Accepted, Given, Prepared, Returned},
     transform::Transform,
 };
 use proptest::{prelude::*, strategy::Strategy as Arbitrary_};
@@ -47,7 +47,8 @@ impl Client {
     fn train(&self, received: &[f32], prepared: &Prepared) -> Vec<f32> {
         let proximal = f64::from(prepared.phases[0].proximal);
         let value = |index: usize| {
-            let linear = prepared.linear.as_ref().map_or(0.0, |linear| f64::from(linear[index]));
+            let linear = prepared.parts.iter().find(|(name, _)| name == LINEAR);
+            let linear = linear.map_or(0.0, |(_, linear)| f64::from(linear[index]));
             let [a, b, anchor] = [self.a[index], self.b[index], received[index]].map(f64::from);
             let step = |w: f64| w - f64::from(RATE) * (a * (w - b) + proximal * (w - anchor) + linear);
             (0..self.steps).fold(anchor, |w, _| step(w)) as f32
@@ -111,7 +112,7 @@ impl<'c> Federation<'c> {
         let weights = client.train(&self.weights, &prepared);
         let accumulation = Some(client.accumulation(prepared.phases[0].proximal));
         let update = Update { steps: client.steps, accumulation, ..Update::plain(number, 1, client.examples) };
-        let after = self.strategy.term.accept(&given, &update, &weights);
+        let after = self.strategy.term.accept(&given, &Returned { update: &update, weights: &weights, slots: &[] });
         (update, weights, before, after)
     }
 

@@ -63,8 +63,17 @@ pub(crate) fn update(job: &Job, reply: &Reply, parts: &mut Parts, expected: &Exp
     }
     start_score(train, update)?;
     decode(train, job, parts, expected)?;
-    only(parts, &[WEIGHTS])?;
-    weights(parts, expected.weights, expected.remedy)
+    let slots: Vec<String> = slots_of(job).map(|(_, name)| name).collect();
+    let known: Vec<&str> = [WEIGHTS].into_iter().chain(slots.iter().map(String::as_str)).collect();
+    only(parts, &known)?;
+    known.iter().try_for_each(|name| vector(parts, name, expected.weights, expected.remedy))
+}
+
+/// Returns the phases of a request that are no update, with the names of the parts of their weights.
+pub(crate) fn slots_of(job: &Job) -> impl Iterator<Item = (usize, String)> {
+    let phases = if let Request::Train(train) = &job.request { &train.phases[..] } else { &[] };
+    let slots = phases.iter().enumerate().filter(|(_, phase)| !phase.update);
+    slots.map(|(index, _)| (index, format!("slot/{index}")))
 }
 
 /// Checks that the update is from as many steps as the request allows, at least one. The strategy weighs by them, and
@@ -133,12 +142,18 @@ fn decode(train: &Train, job: &Job, parts: &mut Parts, expected: &Expected<'_>) 
 
 /// Checks that the payload has weights, as many as expected, each a number of at most [`GREATEST_OF_A_CLIENT`].
 pub(crate) fn weights(parts: &Parts, expected: usize, remedy: &str) -> Checked {
+    vector(parts, WEIGHTS, expected, remedy)
+}
+
+/// Checks that the payload has the part `name` with as many weights as expected, each a number of at most
+/// [`GREATEST_OF_A_CLIENT`].
+fn vector(parts: &Parts, part: &str, expected: usize, remedy: &str) -> Checked {
     let weights = parts.iter().find_map(|(name, data)| match data {
-        PartData::F32(values) if name == WEIGHTS => Some(values),
+        PartData::F32(values) if name == part => Some(values),
         _ => None,
     });
     let Some(weights) = weights else {
-        return Err(Cause::protocol("its answer has no part \"weights\""));
+        return Err(Cause::protocol(format!("its answer has no part {part:?}")));
     };
     if weights.len() != expected {
         return Err(Cause::rejected(format!("it has {}, expected {expected}", counted(weights.len(), "weight"))));
@@ -274,6 +289,29 @@ mod tests {
         let (reply, mut parts) = answer(&Reply::Update(Update::plain(0, 1, 9)), &encoded[..1]);
         let why = super::update(&job, &reply, &mut parts, &local).unwrap_err().to_string();
         assert!(why.contains("its update: it has no part \"scales\" of the length 1"), "{why}");
+    }
+
+    /// A phase that is no update has its weights in a part of its own.
+    #[test]
+    fn the_weights_of_each_phase_are_there_and_finite() {
+        let phases = vec![Phase { update: false, ..Phase::plain(1) }, Phase::plain(1)];
+        let job = job(Request::Train(Train { phases, ..Train::plain(0, 1) }));
+        let check = |parts: &[Part<'_>]| {
+            let (reply, mut parts) = answer(&Reply::Update(Update::plain(0, 1, 9)), parts);
+            super::update(&job, &reply, &mut parts, &expected(false)).map_err(|cause| cause.to_string())
+        };
+        let weights = Part::F32(WEIGHTS, &[1.0, 2.0]);
+        assert_eq!(check(&[weights, Part::F32("slot/0", &[3.0, 4.0])]), Ok(()));
+        let cases = [
+            (vec![weights], "its answer has no part \"slot/0\""),
+            (vec![weights, Part::F32("slot/0", &[3.0])], "it has 1 weight, expected 2"),
+            (vec![weights, Part::F32("slot/0", &[3.0, f32::NAN])], "weight 1 is NaN"),
+            (vec![weights, Part::F32("slot/0", &[3.0; 2]), Part::F32("slot/1", &[3.0; 2])], "\"slot/1\""),
+        ];
+        for (parts, expected) in cases {
+            let why = check(&parts).unwrap_err();
+            assert!(why.contains(expected), "{why}");
+        }
     }
 
     #[test]

@@ -7,9 +7,7 @@
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use fedpipe_data::counted;
-use fedpipe_protocol::{
-    Ability, LINEAR, LOCAL, Layout, Parts, Reply, Request, ScoreStart, Spare, Train, Update, WEIGHTS,
-};
+use fedpipe_protocol::{Ability, LOCAL, Layout, Parts, Reply, Request, ScoreStart, Spare, Train, Update, WEIGHTS};
 use fedpipe_record::{
     cause::Cause,
     experiment::{Experiment, LocalSection},
@@ -17,7 +15,7 @@ use fedpipe_record::{
 use fedpipe_strategy::{
     local_optimiser::to_json,
     slots::Slots,
-    term::{Given, Prepared},
+    term::{Given, Prepared, Returned},
 };
 
 use crate::{
@@ -27,7 +25,7 @@ use crate::{
     run::{
         active::ActiveRun,
         aggregate::{ClientUpdate, RunningMean},
-        answers::{self, Expected},
+        answers::{self, Expected, slots_of},
         clients::Clients,
         event::Event,
         external_strategy::{Before, ClientPlan, StrategyProgram},
@@ -161,6 +159,9 @@ fn add(
     due.iter_mut().flatten().for_each(|update| spare.keep(std::mem::take(&mut update.weights)));
 }
 
+/// The weights of an update, and those after each phase that is no update.
+type Answer = (Vec<f32>, Vec<(usize, Vec<f32>)>);
+
 /// The submitter of a round's requests.
 struct Training<'t, 'j> {
     experiment: &'t Experiment,
@@ -201,8 +202,8 @@ impl Training<'_, '_> {
             return program.prepare(&before, client, held, &mut |crash| journal.tell(&Event::StrategyCrashed(crash)));
         }
         let given = self.given(self.recorder.state.weights(), held);
-        let Prepared { phases, linear } = self.experiment.strategy.rules.term.prepare(&given);
-        Ok(ClientPlan { phases, parts: linear.map(|linear| (LINEAR.to_owned(), linear)).into_iter().collect() })
+        let Prepared { phases, parts } = self.experiment.strategy.rules.term.prepare(&given);
+        Ok(ClientPlan { phases, parts })
     }
 
     /// Returns the update of a client, or the cause why there is none.
@@ -211,7 +212,8 @@ impl Training<'_, '_> {
         match settled {
             Ok((Reply::Update(header), mut parts)) => {
                 let weights = parts.take_f32(WEIGHTS).unwrap_or_default();
-                Ok(self.accept(job, header, weights, before))
+                let slots = slots_of(job).filter_map(|(index, name)| Some((index, parts.take_f32(&name)?))).collect();
+                Ok(self.accept(job, header, (weights, slots), before))
             }
             Ok((reply, _)) => Err(Cause::protocol(format!("it answered a request to train with {}", reply.name()))),
             Err(exit) => Err(exit.cause),
@@ -219,10 +221,11 @@ impl Training<'_, '_> {
     }
 
     /// Returns an update with the client's state after it.
-    fn accept(&self, job: &Job, header: Update, weights: Vec<f32>, before: Slots) -> ClientUpdate {
+    fn accept(&self, job: &Job, header: Update, (weights, slots): Answer, before: Slots) -> ClientUpdate {
         let strategy = &self.experiment.strategy.rules;
         let start = job.start(&self.local);
-        let mut after = strategy.term.accept(&self.given(&start, &before), &header, &weights);
+        let returned = Returned { update: &header, weights: &weights, slots: &slots };
+        let mut after = strategy.term.accept(&self.given(&start, &before), &returned);
         if !self.local.is_empty() {
             let own = self.local.iter().flat_map(|range| &weights[range.clone()]);
             after.set_vector(LOCAL, own.copied().collect());

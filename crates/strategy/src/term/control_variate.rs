@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
-use fedpipe_protocol::{Phase, Update, feature};
+use fedpipe_protocol::{Phase, feature};
 use fedpipe_spec::table::Row;
 
-use super::{ClientTerm, Given, Prepared, Settled, of_shared_parameters, sum_of};
+use super::{ClientTerm, Given, Prepared, Returned, Settled, of_shared_parameters, sum_of};
 use crate::{math::Math, slots::Slots};
 
 pub(super) const ROW: Row<dyn ClientTerm> = Row {
@@ -46,12 +46,12 @@ impl ClientTerm for ControlVariate {
             let correction = sum_of(given.weights.len(), [(1.0, server), (-1.0, client)]);
             Arc::new(of_shared_parameters(correction, given.layout))
         });
-        let phase = Phase { linear: linear.is_some(), ..Phase::plain(given.epochs) };
-        Prepared { phases: vec![phase], linear }
+        Prepared::one(Phase::plain(given.epochs), linear)
     }
 
     /// c_k⁺ = c_k − c + (w − w_k) / (η ‖a_k‖₁).
-    fn accept(&self, given: &Given<'_>, update: &Update, weights: &[f32]) -> Slots {
+    fn accept(&self, given: &Given<'_>, returned: &Returned<'_>) -> Slots {
+        let Returned { update, weights, .. } = *returned;
         let scale = f64::from(given.learning_rate) * update.accumulation.unwrap_or(update.steps as f64);
         let (server, client) = (given.server.vector(VARIATE), given.client.vector(VARIATE));
         let at = |slot: Option<&Arc<Vec<f32>>>, index: usize| slot.map_or(0.0, |c| f64::from(c[index]));
@@ -86,7 +86,10 @@ mod tests {
     use crate::{
         aggregator::testing::update,
         math::OneCore,
-        term::{Accepted, testing::layout},
+        term::{
+            Accepted,
+            testing::{layout, linear},
+        },
     };
 
     fn slots(c: f32) -> Slots {
@@ -100,12 +103,12 @@ mod tests {
         let (none, layout) = (Slots::default(), layout());
         let given =
             Given { weights: &[1.0; 3], server: &none, client: &none, epochs: 1, learning_rate: 0.5, layout: &layout };
-        assert_eq!(ControlVariate.prepare(&given).linear, None);
+        assert_eq!(linear(&ControlVariate.prepare(&given)), None);
         let (server, client) = (slots(0.75), slots(0.5));
         let later = ControlVariate.prepare(&Given { server: &server, client: &client, ..given });
-        assert_eq!((later.linear.unwrap().as_slice(), later.phases[0].linear), (&[0.25, 0.0, 0.0][..], true));
+        assert_eq!((linear(&later), later.phases[0].linear), (Some(&[0.25, 0.0, 0.0][..]), true));
         let new = ControlVariate.prepare(&Given { server: &server, ..given });
-        assert_eq!(new.linear.unwrap().as_slice(), [0.75, 0.0, 0.0]);
+        assert_eq!(linear(&new), Some(&[0.75, 0.0, 0.0][..]));
     }
 
     #[test]
@@ -119,7 +122,8 @@ mod tests {
             learning_rate: 0.5,
             layout: &layout,
         };
-        let after = ControlVariate.accept(&given, &update(0, 1, 4), &[2.0; 3]);
+        let after =
+            ControlVariate.accept(&given, &Returned { update: &update(0, 1, 4), weights: &[2.0; 3], slots: &[] });
         // 0.5 − 0.75 + (1 − 2) / (0.5 · 4)
         assert_eq!(after, slots(-0.75));
         let accepted = Accepted { weights: &[2.0; 3], before: &client, after: &after };

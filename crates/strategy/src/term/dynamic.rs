@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
-use fedpipe_protocol::{Phase, Update, feature};
+use fedpipe_protocol::{Phase, feature};
 use fedpipe_spec::table::{Parameter, Range, Row};
 
-use super::{ClientTerm, Given, Prepared, Settled, of_shared_parameters};
+use super::{ClientTerm, Given, Prepared, Returned, Settled, of_shared_parameters};
 use crate::{math::Math, slots::Slots};
 
 pub(crate) const ALPHA: Parameter = Parameter {
@@ -51,12 +51,12 @@ impl ClientTerm for Dynamic {
 
     fn prepare(&self, given: &Given<'_>) -> Prepared {
         let linear = given.client.vector(GRADIENT).map(|g| Arc::new(g.iter().map(|g| -g).collect()));
-        let phase = Phase { proximal: self.alpha as f32, linear: linear.is_some(), ..Phase::plain(given.epochs) };
-        Prepared { phases: vec![phase], linear }
+        Prepared::one(Phase { proximal: self.alpha as f32, ..Phase::plain(given.epochs) }, linear)
     }
 
     /// g_k⁺ = g_k − α (w_k − w).
-    fn accept(&self, given: &Given<'_>, _: &Update, weights: &[f32]) -> Slots {
+    fn accept(&self, given: &Given<'_>, returned: &Returned<'_>) -> Slots {
+        let weights = returned.weights;
         let held = given.client.vector(GRADIENT);
         let value = |(index, (&w, &moved)): (usize, (&f32, &f32))| {
             let before = held.map_or(0.0, |g| f64::from(g[index]));
@@ -88,7 +88,10 @@ mod tests {
     use crate::{
         aggregator::testing::update,
         math::OneCore,
-        term::{Accepted, testing::layout},
+        term::{
+            Accepted,
+            testing::{layout, linear},
+        },
     };
 
     #[test]
@@ -97,9 +100,10 @@ mod tests {
         let given =
             Given { weights: &[1.0; 3], server: &none, client: &none, epochs: 1, learning_rate: 0.5, layout: &layout };
         let prepared = rule.prepare(&given);
-        assert_eq!((prepared.phases[0].proximal, prepared.linear), (0.5, None));
+        assert_eq!((prepared.phases[0].proximal, linear(&prepared)), (0.5, None));
         let changed = [[1.25; 3], [2.0; 3]];
-        let after = changed.map(|weights| rule.accept(&given, &update(0, 1, 1), &weights));
+        let after = changed
+            .map(|weights| rule.accept(&given, &Returned { update: &update(0, 1, 1), weights: &weights, slots: &[] }));
         assert_eq!(after.each_ref().map(|slots| slots.vector("g").unwrap()[0]), [-0.125, -0.5]);
         let accepted: Vec<_> =
             changed.iter().zip(&after).map(|(weights, after)| Accepted { weights, before: &none, after }).collect();
@@ -111,6 +115,6 @@ mod tests {
         assert_eq!(state.vector("h").unwrap()[0], (-0.125 - 0.5) / 2.0);
         let next = rule.prepare(&Given { client: &after[1], ..given });
         // A buffer and a local tensor have no correction.
-        assert_eq!(next.linear.unwrap().as_slice(), [0.5, -0.0, -0.0]);
+        assert_eq!(linear(&next), Some(&[0.5, -0.0, -0.0][..]));
     }
 }

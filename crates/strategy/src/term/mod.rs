@@ -8,7 +8,7 @@ pub(crate) mod proximal;
 
 use std::{fmt, sync::Arc};
 
-use fedpipe_protocol::{Kind, Layout, Phase, Place, Update};
+use fedpipe_protocol::{Kind, LINEAR, Layout, Phase, Place, Update};
 use fedpipe_spec::table::{Row, Tabled};
 
 use crate::{math::Math, slots::Slots};
@@ -33,10 +33,29 @@ pub struct Given<'a> {
 /// The part of a request that a term decides.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Prepared {
-    /// The phases, at least one.
+    /// The phases, at least one, of which at least one is the update.
     pub phases: Vec<Phase>,
-    /// The part `linear`, which is added to every gradient.
-    pub linear: Option<Arc<Vec<f32>>>,
+    /// The parts that the phases need, by name: `linear`, `anchor`, and `start/N` for a phase N that starts from a slot.
+    pub parts: Vec<(String, Arc<Vec<f32>>)>,
+}
+
+/// The answer of a client that was accepted.
+#[derive(Debug, Clone, Copy)]
+pub struct Returned<'a> {
+    /// The numbers of the update.
+    pub update: &'a Update,
+    /// The weights after the phase that is the update, flat.
+    pub weights: &'a [f32],
+    /// The weights after each phase that is no update, with the number of the phase.
+    pub slots: &'a [(usize, Vec<f32>)],
+}
+
+impl Prepared {
+    /// Returns one phase, with the part `linear` if there is one.
+    fn one(phase: Phase, linear: Option<Arc<Vec<f32>>>) -> Self {
+        let phase = Phase { linear: linear.is_some(), ..phase };
+        Self { phases: vec![phase], parts: linear.map(|linear| (LINEAR.to_owned(), linear)).into_iter().collect() }
+    }
 }
 
 /// An update that was accepted, with the client's state before and after it.
@@ -86,11 +105,11 @@ pub trait ClientTerm: fmt::Debug + Send + Sync {
 
     /// Returns the part of a client's request that this rule decides.
     fn prepare(&self, given: &Given<'_>) -> Prepared {
-        Prepared { phases: vec![Phase::plain(given.epochs)], linear: None }
+        Prepared::one(Phase::plain(given.epochs), None)
     }
 
     /// Returns the client's state after an update was accepted; the state before it by default.
-    fn accept(&self, given: &Given<'_>, _update: &Update, _weights: &[f32]) -> Slots {
+    fn accept(&self, given: &Given<'_>, _returned: &Returned<'_>) -> Slots {
         given.client.clone()
     }
 
@@ -131,6 +150,11 @@ fn sum_of<const N: usize>(length: usize, terms: [(f64, Option<&Arc<Vec<f32>>>); 
 #[cfg(test)]
 pub(crate) mod testing {
     use super::*;
+
+    /// Returns the part `linear`.
+    pub(crate) fn linear(prepared: &Prepared) -> Option<&[f32]> {
+        prepared.parts.iter().find(|(name, _)| name == LINEAR).map(|(_, linear)| linear.as_slice())
+    }
 
     /// Returns a layout of one shared parameter, a buffer and a local tensor, of one weight each.
     pub(crate) fn layout() -> Layout {

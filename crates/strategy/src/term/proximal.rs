@@ -39,7 +39,7 @@ impl ClientTerm for Proximal {
 
     fn prepare(&self, given: &Given<'_>) -> Prepared {
         let phase = Phase { proximal: self.mu, ..Phase::plain(given.epochs) };
-        Prepared { phases: vec![phase], linear: None }
+        Prepared::one(phase, None)
     }
 }
 
@@ -54,7 +54,7 @@ mod tests {
         let (weights, server, client) = (&[1.0; 3][..], &slots, &slots);
         let given = Given { weights, server, client, epochs: 3, learning_rate: 0.1, layout: &layout };
         let prepared = Proximal { mu: 0.5 }.prepare(&given);
-        assert_eq!((prepared.phases[0].epochs, prepared.phases[0].proximal, prepared.linear), (3, 0.5, None));
+        assert_eq!((prepared.phases[0].epochs, prepared.phases[0].proximal, prepared.parts), (3, 0.5, Vec::new()));
         let none = Proximal { mu: 0.0 };
         assert_eq!((none.prepare(&given).phases, none.features()), (vec![Phase::plain(3)], &[][..]));
     }
