@@ -44,14 +44,22 @@ pub struct Round {
     /// SHA-256 of the client states that the round changed; left out if the strategy keeps none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clients_sha256: Option<String>,
-    /// The bytes of weights and corrections that the aggregated clients received.
+    /// The bytes of weights and corrections that a federation would send to the aggregated clients. What a client would
+    /// hold itself, its local tensors and its own state, is not among them.
     pub bytes_sent: u64,
-    /// The bytes of the aggregated updates on the pipe.
+    /// The bytes of the aggregated updates, likewise.
     pub bytes_received: u64,
+    /// The bytes of the client states that the round changed; left out if there are none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub bytes_of_states: u64,
     /// Relative change of the global weights; none if all weights were zero before.
     pub weights_change: Option<Finite>,
     /// The time from sampling to the end of evaluation.
     pub seconds: Finite,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Round {
@@ -72,6 +80,7 @@ impl Round {
             clients_sha256: None,
             bytes_sent: 0,
             bytes_received: 0,
+            bytes_of_states: 0,
             weights_change: None,
             seconds: zero,
         }

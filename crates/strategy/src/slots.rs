@@ -66,6 +66,11 @@ impl Slots {
         self.0.iter().map(|(name, slot)| (name.as_str(), slot))
     }
 
+    /// Returns the number of bytes of all values.
+    pub fn bytes_of_all(&self) -> u64 {
+        self.0.values().map(|slot| slot.bytes().len() as u64).sum()
+    }
+
     /// Returns `true` if each vector has `weight_count` values.
     pub fn fits(&self, weight_count: usize) -> bool {
         self.0.values().all(|slot| match slot {

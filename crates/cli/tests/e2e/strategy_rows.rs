@@ -50,6 +50,10 @@ fn the_first_round_of_scaffold_has_the_bits_of_the_equal_mean() {
     assert!(first[0] == first[1] && first[1] != first[2], "{first:?}");
     assert_ne!(second[0], second[1]);
     assert_eq!(numbers(&scaffold, "bytes_sent"), [4 * 4 * WEIGHTS, 2 * 4 * 4 * WEIGHTS]);
+    assert_eq!(numbers(&scaffold, "bytes_of_states"), [4 * 4 * WEIGHTS; 2]);
+    // The correction of FedDyn is the client's own.
+    let dynamic = run(&place, "dynamic", "name = \"feddyn:0.1\"", "--rounds 2");
+    assert_eq!(numbers(&dynamic, "bytes_sent"), [4 * 4 * WEIGHTS; 2]);
 }
 
 /// In the first round each client takes ⌈n/32⌉ steps, so that the means by steps and by examples differ.

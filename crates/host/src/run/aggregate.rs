@@ -21,9 +21,9 @@ pub(crate) struct ClientUpdate {
     pub(crate) before: Slots,
     /// The client's state after the round.
     pub(crate) after: Slots,
-    /// The bytes of the weights and corrections that the client received.
+    /// The bytes of the weights and corrections that a federation would send to the client.
     pub(crate) bytes_sent: u64,
-    /// The bytes of the update on the pipe.
+    /// The bytes of the update that a federation would receive.
     pub(crate) bytes_received: u64,
 }
 

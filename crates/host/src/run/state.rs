@@ -174,6 +174,7 @@ impl RunState {
             clients_sha256,
             bytes_sent: result.updates.iter().map(|update| update.bytes_sent).sum(),
             bytes_received: result.updates.iter().map(|update| update.bytes_received).sum(),
+            bytes_of_states: result.updates.iter().map(|update| update.after.bytes_of_all()).sum(),
             weights_change: change.and_then(std::result::Result::ok),
             seconds: started.elapsed().into(),
         };

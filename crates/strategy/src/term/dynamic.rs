@@ -49,6 +49,10 @@ impl ClientTerm for Dynamic {
         true
     }
 
+    fn is_of_client(&self) -> bool {
+        true
+    }
+
     fn prepare(&self, given: &Given<'_>) -> Prepared {
         let linear = given.client.vector(GRADIENT).map(|g| Arc::new(g.iter().map(|g| -g).collect()));
         Prepared::one(Phase { proximal: self.alpha as f32, ..Phase::plain(given.epochs) }, linear)

@@ -35,7 +35,8 @@ pub struct Given<'a> {
 pub struct Prepared {
     /// The phases, at least one, of which at least one is the update.
     pub phases: Vec<Phase>,
-    /// The parts that the phases need, by name: `linear`, `anchor`, and `start/N` for a phase N that starts from a slot.
+    /// The parts that the phases need, by name: `linear`, `anchor`, and `start/N` for a phase N that starts from a
+    /// slot.
     pub parts: Vec<(String, Arc<Vec<f32>>)>,
 }
 
@@ -89,6 +90,12 @@ pub trait ClientTerm: fmt::Debug + Send + Sync {
 
     /// Returns `true` if each update must have ‖a‖₁ of its local optimiser.
     fn needs_accumulation(&self) -> bool {
+        false
+    }
+
+    /// Returns `true` if the parts of a request follow from the client's own state, so that the server of a federation
+    /// would not send them.
+    fn is_of_client(&self) -> bool {
         false
     }
 

@@ -246,7 +246,7 @@ fn round_difference(was: &Round, now: &Round) -> Option<String> {
         .or_else(|| unequal(&at("the loss before the training is"), &was.start_loss, &now.start_loss))
         .or_else(|| unequal(&at("the clients' states are"), &was.clients_sha256, &now.clients_sha256))
         .or_else(|| {
-            let [was, now] = [was, now].map(|round| (round.bytes_sent, round.bytes_received));
+            let [was, now] = [was, now].map(|round| (round.bytes_sent, round.bytes_received, round.bytes_of_states));
             unequal(&at("the bytes sent and received are"), &was, &now)
         })
         .or_else(|| unequal(&at("the change of the weights is"), &was.weights_change, &now.weights_change))
