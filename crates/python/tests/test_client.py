@@ -72,7 +72,7 @@ def test_what_a_model_raises_is_one_sentence(run):
 def test_every_algorithm_is_that_of_the_model_in_rust(run, tmp_path, flags, rows):
     given = {"clients": 3, "rounds": None if "max_rounds" in flags else 3, "epochs": 2, "partition": "dirichlet:0.3", **flags}
     if rows:
-        (tmp_path / "experiment.toml").write_text("[strategy]\n" + "".join(f'{key} = "{value}"\n' for key, value in rows.items()))
+        (tmp_path / "experiment.toml").write_text("format = 2\n[strategy]\n" + "".join(f'{key} = "{value}"\n' for key, value in rows.items()))
         given["config"] = "experiment.toml"
     ours, rust = run(client=SOFTMAX, **given), run("logreg", **given)
     for one, other in zip(ours.weights().values(), rust.weights().values()):
