@@ -1,9 +1,6 @@
 //! A built model with its data: answers the requests that follow `Ready`.
 
-use std::{
-    borrow::Cow,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use abi_stable::std_types::{RSlice, RSliceMut, RStr};
 use fedpipe_data::{DataError, Partition, Pixels, counted};
@@ -11,7 +8,7 @@ use fedpipe_model::abi::{AbiEpoch, AbiExamples, ModelBox};
 use fedpipe_protocol::{
     ANCHOR, BlockSums, EVALUATION_BLOCK, Evaluate, FailureKind, HeldPartition, InForce, LINEAR, LOCAL, Layout,
     PartData, Parts, Phase, PhaseStart, Ready, SCORED_ROWS, ScoreStart, Setup, StartScore, Task, Train, Update,
-    WEIGHTS, feature,
+    WEIGHTS, feature, with_local,
 };
 use fedpipe_random::{
     key::{Key, Use},
@@ -180,7 +177,10 @@ impl Session {
     pub(crate) fn train(&mut self, train: &Train, mut parts: Parts) -> Result<Trained, Failure> {
         let parts = TrainParts::take(&mut parts, train, &self.layout)?;
         let Some(received) = self.received.take() else { return Err(protocol("no request has sent weights")) };
-        let trained = self.train_from(&start_weights(&received.weights, &parts.local, &self.layout), train, &parts);
+        let trained = {
+            let start = with_local(&received.weights, &parts.local, self.layout.local_ranges());
+            self.train_from(&start, train, &parts)
+        };
         self.received = Some(received);
         trained
     }
@@ -340,20 +340,6 @@ impl TrainParts {
             starts,
         })
     }
-}
-
-/// Returns the weights from which a client starts: those that it received, with its own `local` tensors.
-fn start_weights<'a>(received: &'a [f32], local: &[f32], layout: &Layout) -> Cow<'a, [f32]> {
-    if local.is_empty() {
-        return Cow::Borrowed(received);
-    }
-    let (mut start, mut rest) = (received.to_vec(), local);
-    for range in layout.local_ranges() {
-        let (own, later) = rest.split_at(range.len());
-        start[range].copy_from_slice(own);
-        rest = later;
-    }
-    Cow::Owned(start)
 }
 
 /// The rules of a phase, as the model gets them.

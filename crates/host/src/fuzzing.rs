@@ -71,18 +71,8 @@ pub fn hear(bytes: &[u8]) -> (usize, Option<String>) {
 }
 
 fn jobs() -> Vec<Job> {
-    let options = Default::default();
     let isolation = Isolation { level: Level::Off, memory_limit: None, cpu_seconds: None };
-    let setup = Setup {
-        dylib: None,
-        dylib_sha256: None,
-        test_sha256: None,
-        options,
-        seed: 0,
-        init_seed: None,
-        isolation,
-        purpose: Purpose::Describe,
-    };
+    let setup = Setup::describe(None, isolation);
     let requests = [
         Request::Setup(setup),
         Request::GetWeights,

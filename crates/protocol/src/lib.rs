@@ -31,4 +31,4 @@ pub use message::{
     Purpose, Ready, Reply, Request, ScoreStart, Setup, StartScore, Task, Tensor, Train, Update,
 };
 pub use strategy_message::{Ability, Aggregate, StrategyReply, StrategyRequest, StrategySetup};
-pub use weight_layout::{Layout, LayoutError};
+pub use weight_layout::{Layout, LayoutError, with_local};

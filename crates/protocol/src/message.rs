@@ -304,6 +304,22 @@ pub enum ScoreStart {
     All,
 }
 
+impl Setup {
+    /// Returns the setup of a client that describes the model in `dylib`, or itself.
+    pub fn describe(dylib: Option<PathBuf>, isolation: Isolation) -> Self {
+        Self {
+            dylib,
+            dylib_sha256: None,
+            test_sha256: None,
+            options: BTreeMap::new(),
+            seed: 0,
+            init_seed: None,
+            isolation,
+            purpose: Purpose::Describe,
+        }
+    }
+}
+
 impl Train {
     /// Returns a request for one plain local epoch of SGD at rate 0.1, in mini-batches of 32.
     pub fn plain(client: u32, round: u64) -> Self {

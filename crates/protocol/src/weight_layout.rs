@@ -1,6 +1,6 @@
 //! The layout of a model's flat weights, checked when it is made.
 
-use std::{collections::HashSet, ops::Range};
+use std::{borrow::Cow, collections::HashSet, ops::Range};
 
 use crate::message::{Place, Tensor};
 
@@ -94,6 +94,24 @@ impl Layout {
     }
 }
 
+/// Returns flat `weights` with a client's `own` values of the local tensors, which lie in these ranges. Without own
+/// values the weights are returned as they are.
+///
+/// # Panics
+/// `own` has not one value for each place in the ranges.
+pub fn with_local<'a>(weights: &'a [f32], own: &[f32], ranges: impl Iterator<Item = Range<usize>>) -> Cow<'a, [f32]> {
+    if own.is_empty() {
+        return Cow::Borrowed(weights);
+    }
+    let (mut all, mut rest) = (weights.to_vec(), own);
+    for range in ranges {
+        let (values, later) = rest.split_at(range.len());
+        all[range].copy_from_slice(values);
+        rest = later;
+    }
+    Cow::Owned(all)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,6 +127,15 @@ mod tests {
         assert_eq!((layout.weight_count(), layout.payload()), (10, 40));
         let ranges: Vec<_> = layout.ranges().map(|(tensor, range)| (tensor.name.as_str(), range)).collect();
         assert_eq!(ranges, [("w", 0..6), ("scale", 6..7), ("b", 7..10)]);
+    }
+
+    #[test]
+    fn a_clients_own_values_replace_those_of_the_local_tensors() {
+        let local = |name, shape: &[usize]| Tensor { place: Place::Local, ..tensor(name, shape) };
+        let layout = Layout::new(vec![local("first", &[1]), tensor("w", &[2]), local("last", &[2])]).unwrap();
+        let weights = [0.0; 5];
+        assert_eq!(*with_local(&weights, &[1.0, 2.0, 3.0], layout.local_ranges()), [1.0, 0.0, 0.0, 2.0, 3.0]);
+        assert!(matches!(with_local(&weights, &[], layout.local_ranges()), Cow::Borrowed(_)));
     }
 
     #[test]

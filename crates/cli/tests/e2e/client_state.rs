@@ -183,3 +183,16 @@ fn last_state(run: &Run) -> PathBuf {
 fn alter_line(run: &Run) {
     rechain(run, |lines| edit(lines, "round", "clients_sha256", HASH));
 }
+
+/// The states of the checkpoint before are whole, so that its round is where the run goes on.
+#[test]
+fn a_resume_passes_over_a_checkpoint_of_which_a_state_is_missing_or_altered() {
+    let place = Place::new();
+    let expected = undisturbed(&place);
+    for damage in [fs::remove_file as fn(PathBuf) -> std::io::Result<()>, |path| fs::write(path, "x")] {
+        let run = place.run(&format!("{ARGUMENTS} --rounds 4 --overwrite"));
+        let newest = files(&run).into_iter().find(|path| path.to_str().unwrap().ends_with("-000004.safetensors"));
+        damage(newest.unwrap()).unwrap();
+        assert_eq!(resumed(&place, &run, &format!("--rounds {ROUNDS}")), expected);
+    }
+}

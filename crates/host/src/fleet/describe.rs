@@ -1,14 +1,13 @@
 //! Describes the model of a dylib or of a user's program, in a client process without data: the host loads no model.
 
 use std::{
-    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
 use fedpipe_data::Cache;
-use fedpipe_protocol::{Isolation, Purpose, Ready, Setup};
+use fedpipe_protocol::{Isolation, Ready, Setup};
 
 use fedpipe_record::experiment::OnFailure;
 
@@ -70,17 +69,7 @@ fn ask(
         pipe_size: 64 << 10,
         ..Environment::new(Arc::new(command), logs.path().to_owned(), timeout)
     };
-    let (options, isolation) = (BTreeMap::new(), isolation.clone());
-    let setup = Setup {
-        dylib,
-        dylib_sha256: None,
-        test_sha256: None,
-        options,
-        seed: 0,
-        init_seed: None,
-        isolation,
-        purpose: Purpose::Describe,
-    };
+    let setup = Setup::describe(dylib, isolation.clone());
     let mut fleet = Fleet::start(environment, &Arc::<StopSign>::default(), vec![setup], 1, OnFailure::Abort)?;
     fleet.ready()?;
     fleet.model().cloned().ok_or_else(|| anyhow::anyhow!("a client is ready, but has not said what it is").into())

@@ -15,7 +15,7 @@ use std::{
     sync::Arc,
 };
 
-use fedpipe_protocol::{InForce, LOCAL, Layout, Parts, Ready, Reply, Request, Setup, Tensor, Train};
+use fedpipe_protocol::{InForce, LOCAL, Layout, Parts, Ready, Reply, Request, Setup, Tensor, Train, with_local};
 use fedpipe_spec::table::Named;
 use fedpipe_strategy::transform::Transform;
 use nix::sched::CpuSet;
@@ -56,14 +56,8 @@ impl Job {
     /// tensors in the ranges `local`.
     pub(crate) fn start(&self, local: &[Range<usize>]) -> Cow<'_, [f32]> {
         let weights = self.weights.as_ref().map_or(&[][..], |weights| weights);
-        let Some((_, own)) = self.parts.iter().find(|(name, _)| name == LOCAL) else { return Cow::Borrowed(weights) };
-        let (mut start, mut rest) = (weights.to_vec(), own.as_slice());
-        for range in local {
-            let (values, later) = rest.split_at(range.len());
-            start[range.clone()].copy_from_slice(values);
-            rest = later;
-        }
-        Cow::Owned(start)
+        let own = self.parts.iter().find(|(name, _)| name == LOCAL).map_or(&[][..], |(_, own)| own);
+        with_local(weights, own, local.iter().cloned())
     }
 }
 

@@ -52,17 +52,7 @@ mod tests {
             test: "/test".into(),
         };
         for (purpose, expected) in [(Purpose::Describe, &[][..]), (serve, &["/a", "/b", "/test"])] {
-            let (options, isolation) = (Default::default(), isolation.clone());
-            let setup = Setup {
-                dylib: None,
-                dylib_sha256: None,
-                test_sha256: None,
-                options,
-                seed: 0,
-                init_seed: None,
-                isolation,
-                purpose,
-            };
+            let setup = Setup { purpose, ..Setup::describe(None, isolation.clone()) };
             let Request::Launch(launch) = launched.as_client(&setup) else { panic!("it is launched") };
             assert_eq!(launch.data, expected.iter().map(PathBuf::from).collect::<Vec<_>>());
             assert_eq!((launch.isolation, launch.closed), (setup.isolation, launched.closed.clone()));

@@ -233,7 +233,7 @@ impl Training<'_, '_> {
         let local: u64 = self.local.iter().map(|range| size_of::<f32>() as u64 * range.len() as u64).sum();
         let shared = size_of_val(weights.as_slice()) as u64 - local;
         let corrections = job.parts.iter().filter(|(name, _)| name != LOCAL).count() as u64;
-        // What follows from the client's own state would be at the client of a federation.
+        // The client of a federation would have the parts that follow from its own state.
         let is_own = self.program.is_none() && strategy.term.is_of_client();
         let bytes_sent = shared * if is_own { 1 } else { 1 + corrections };
         let bytes_received = strategy.transform.payload(weights.len()) - local;

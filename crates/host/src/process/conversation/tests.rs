@@ -2,7 +2,7 @@
 
 use std::{fs::File, os::fd::OwnedFd, sync::Mutex};
 
-use fedpipe_protocol::{Evaluate, Isolation, Level, PROTOCOL, Purpose, Ready, Train, Update, write};
+use fedpipe_protocol::{Evaluate, Isolation, Level, PROTOCOL, Ready, Train, Update, write};
 
 use super::*;
 use crate::process::scripted;
@@ -72,19 +72,8 @@ fn assign(request: Request, weights: Option<&Arc<Vec<f32>>>, reply_payload: u64)
 }
 
 fn setup() -> Request {
-    let options = Default::default();
     let isolation = Isolation { level: Level::Off, memory_limit: None, cpu_seconds: None };
-    let purpose = Purpose::Describe;
-    Request::Setup(Setup {
-        dylib: None,
-        dylib_sha256: None,
-        test_sha256: None,
-        options,
-        seed: 0,
-        init_seed: None,
-        isolation,
-        purpose,
-    })
+    Request::Setup(Setup::describe(None, isolation))
 }
 
 fn train() -> Request {
