@@ -10,9 +10,7 @@ use std::{
     },
 };
 
-use fedpipe_protocol::{
-    Evaluate, Isolation, Layout, Level, Parts, Purpose, Reply, Request, Setup, Spare, Train, WEIGHTS,
-};
+use fedpipe_protocol::{Evaluate, Isolation, Layout, Level, Parts, Reply, Request, Setup, Spare, Train, WEIGHTS};
 use fedpipe_record::cause::Cause;
 
 use crate::{
