@@ -14,14 +14,15 @@ use signal_hook::{
     iterator::Signals,
 };
 
-/// The time in which a stopped run must write its results.
+/// The time in which a stopped run must take notice of the stop.
 const GRACE: Duration = Duration::from_millis(900);
 
 /// Signals within this time are one request: `timeout` signals its child and then the child's process group.
 const TOGETHER: Duration = Duration::from_millis(50);
 
-/// Stops the run on the first signal. A second signal ends the process, and so does a run that is still busy after the
-/// grace period, such as with a download. The kernel kills the client processes with the host.
+/// Stops the run on the first signal. A second signal ends the process. After the grace period, the process also ends
+/// if the run takes no notice of the stop, such as during a download. The kernel kills the client processes with the
+/// host.
 ///
 /// # Errors
 /// [`Error::System`] if the system refuses a pipe or a thread for signals.
@@ -60,16 +61,16 @@ fn stop(run: &Handle, signal: i32) {
     }
 }
 
-/// Ends the process after the grace period, or later if the run still writes its results.
+/// Ends the process after the grace period, or later if the run ends by itself.
 fn end_after_grace(run: &Handle, signal: i32) {
-    wait_for_results(&|| run.is_writing(), &sleep);
+    wait_for_results(&|| run.ends_itself(), &sleep);
     process::exit(128 + signal);
 }
 
-/// Waits for the grace period, and then until the run has written its results: millions of weights take longer.
-fn wait_for_results(is_writing: &dyn Fn() -> bool, pause: &dyn Fn(Duration)) {
+/// Waits for the grace period, and for as long as the run still ends by itself: a busy disk takes seconds.
+fn wait_for_results(ends_itself: &dyn Fn() -> bool, pause: &dyn Fn(Duration)) {
     pause(GRACE);
-    while is_writing() {
+    while ends_itself() {
         pause(GRACE / 10);
     }
 }
@@ -119,12 +120,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stop_waits_for_results_that_are_being_written() {
-        // The run is still writing at so many checks.
+    fn a_stop_waits_for_a_run_that_ends_by_itself() {
+        // The run is still ending at so many checks.
         for checks in [0, 1, 1000] {
             let (written, waited) = (Cell::new(0), RefCell::new(Vec::new()));
-            let is_writing = || written.replace(written.get() + 1) < checks;
-            wait_for_results(&is_writing, &|time| waited.borrow_mut().push(time));
+            let ends_itself = || written.replace(written.get() + 1) < checks;
+            wait_for_results(&ends_itself, &|time| waited.borrow_mut().push(time));
             assert_eq!(written.get(), checks + 1);
             assert_eq!(waited.borrow().len(), checks + 1);
             assert_eq!(waited.borrow()[0], GRACE);

@@ -15,7 +15,7 @@ use crate::{
     lender::WeightWriter,
     loader::{LoadError, Loaded},
     sandbox::{MissingIsolation, Policy},
-    session::{Failure, Session, Trained, describe},
+    session::{Failure, Session, describe, train::Trained},
 };
 
 /// Isolates this process, and returns the isolation in force.

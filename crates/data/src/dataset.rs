@@ -128,18 +128,18 @@ pub(crate) struct Input {
     pub(crate) room: u64,
 }
 
-impl Dataset {
-    /// Reads the files at `paths`, which are the four of [`FILES`] or the last two. `open` opens a file by its index.
-    ///
-    /// The identity is computed while the files are read, and must equal `published` if that is given.
-    ///
-    /// # Errors
-    /// A file is damaged, or the files do not belong together.
-    pub(crate) fn read(
-        name: &str,
+/// The two splits of a dataset as its files have them, with the identity of those files.
+struct Halves {
+    train: Split,
+    test: Split,
+    sha256: String,
+}
+
+impl Halves {
+    /// Reads the files; without those of the training set, its split is empty.
+    fn read(
         paths: &[PathBuf],
         portion: Portion,
-        published: Option<&str>,
         open: &dyn Fn(usize) -> Result<Input, DataError>,
     ) -> Result<Self, DataError> {
         let mut hashes = Vec::with_capacity(paths.len());
@@ -158,22 +158,34 @@ impl Dataset {
         let train = (portion != Portion::Test).then(|| half(0)).transpose()?;
         let test = half(paths.len() - 2)?;
         let train = train.unwrap_or_else(|| Split { shape: test.shape.clone(), pixels: vec![], labels: vec![] });
-        let sha256 = identity(&hashes);
-        if let Some(published) = published.filter(|published| *published != sha256) {
-            let place = paths[0].parent().unwrap_or(&paths[0]).to_owned();
+        Ok(Self { train, test, sha256: identity(&hashes) })
+    }
+}
+
+impl Dataset {
+    /// Reads the files at `paths`, which are the four of [`FILES`] or the last two. `open` opens a file by its index.
+    ///
+    /// The identity is computed while the files are read, and must equal `published` if that is given.
+    ///
+    /// # Errors
+    /// A file is damaged, or the files do not belong together.
+    pub(crate) fn read(
+        name: &str,
+        paths: &[PathBuf],
+        portion: Portion,
+        published: Option<&str>,
+        open: &dyn Fn(usize) -> Result<Input, DataError>,
+    ) -> Result<Self, DataError> {
+        let halves = Halves::read(paths, portion, open)?;
+        if let Some(published) = published.filter(|published| *published != halves.sha256) {
+            let (place, sha256) = (paths[0].parent().unwrap_or(&paths[0]).to_owned(), halves.sha256);
             return Err(DataError::Altered { place, sha256, published: published.to_owned() });
         }
-        Self::new(name, sha256, train, test, portion, paths)
+        Self::new(name, halves, portion, paths)
     }
 
-    fn new(
-        name: &str,
-        sha256: String,
-        train: Split,
-        test: Split,
-        portion: Portion,
-        paths: &[PathBuf],
-    ) -> Result<Self, DataError> {
+    fn new(name: &str, halves: Halves, portion: Portion, paths: &[PathBuf]) -> Result<Self, DataError> {
+        let Halves { train, test, sha256 } = halves;
         if train.shape != test.shape {
             return Err(DataError::Shape { path: paths[2].clone(), test: test.shape, train: train.shape });
         }

@@ -261,10 +261,8 @@ impl<M: Model> Shim<M> {
     }
 
     fn examples<'a>(&self, given: &AbiExamples<'a>) -> Result<Examples<'a>> {
-        let rows = match given.is_bytes {
-            true => Rows::Bytes(given.bytes.as_slice()),
-            false => Rows::Floats(given.floats.as_slice()),
-        };
+        let rows =
+            if given.is_bytes { Rows::Bytes(given.bytes.as_slice()) } else { Rows::Floats(given.floats.as_slice()) };
         same_length("values an example", given.row_len as usize, self.task.inputs())?;
         Ok(Examples::new(rows, given.row_len as usize, given.labels.as_slice(), given.order.as_slice()))
     }
@@ -277,9 +275,10 @@ impl<M: Model> Shim<M> {
             n => same_length(what, n, count),
         };
         per_weight("values of the linear term", given.linear)?;
-        match given.proximal == 0.0 {
-            true => per_weight("values of the anchor", given.anchor)?,
-            false => same_length("values of the anchor", given.anchor.len(), count)?,
+        if given.proximal == 0.0 {
+            per_weight("values of the anchor", given.anchor)?;
+        } else {
+            same_length("values of the anchor", given.anchor.len(), count)?
         }
         let frozen = self.frozen(given.trainable.as_slice())?;
         let epoch = Epoch {
@@ -296,10 +295,7 @@ impl<M: Model> Shim<M> {
             anchor: given.anchor.as_slice(),
             linear: given.linear.as_slice(),
         };
-        match frozen.is_empty() {
-            true => self.model.train_epoch(&examples, &epoch),
-            false => self.train_frozen(&examples, &epoch),
-        }
+        if frozen.is_empty() { self.model.train_epoch(&examples, &epoch) } else { self.train_frozen(&examples, &epoch) }
     }
 
     /// Returns the ranges of the tensors whose flag is 0.
@@ -332,10 +328,7 @@ impl<M: Model> Shim<M> {
 }
 
 fn same_length(what: &str, got: usize, expected: usize) -> Result<()> {
-    match got == expected {
-        true => Ok(()),
-        false => Err(Error::new(format!("got {got} {what}, expected {expected}"))),
-    }
+    if got == expected { Ok(()) } else { Err(Error::new(format!("got {got} {what}, expected {expected}"))) }
 }
 
 impl From<Sums> for AbiSums {

@@ -98,10 +98,7 @@ impl Layer {
         };
         let (masks, packed) = (&self.masks, &mut *self.packed);
         Product { left: inputs, masks, right, columns: stride, sum, packed }.run(isa);
-        match relu {
-            true => isa.run(Relu { inputs: sum, outputs: values }),
-            false => values.copy_from_slice(sum),
-        }
+        if relu { isa.run(Relu { inputs: sum, outputs: values }) } else { values.copy_from_slice(sum) }
     }
 
     /// Applies `rule` to the part of this layer in `target`, the whole flat buffer. The gradient follows from the delta

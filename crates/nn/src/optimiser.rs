@@ -205,9 +205,10 @@ fn parse(json: &str) -> Result<Kind> {
 }
 
 fn within(json: &str, key: &str, value: f64, fits: bool) -> Result<()> {
-    match fits && value.is_finite() {
-        true => Ok(()),
-        false => Err(Error::new(format!("local optimiser {json}: {key} {value} is out of range"))),
+    if fits && value.is_finite() {
+        Ok(())
+    } else {
+        Err(Error::new(format!("local optimiser {json}: {key} {value} is out of range")))
     }
 }
 

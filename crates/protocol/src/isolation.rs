@@ -122,10 +122,7 @@ impl fmt::Display for InForce {
         let pieces: Vec<String> = pieces.into_iter().flatten().collect();
         f.write_str(if pieces.is_empty() { "none" } else { "" })?;
         f.write_str(&pieces.join(", "))?;
-        match self.missing.is_empty() {
-            true => Ok(()),
-            false => write!(f, "; missing: {}", self.missing.join("; ")),
-        }
+        if self.missing.is_empty() { Ok(()) } else { write!(f, "; missing: {}", self.missing.join("; ")) }
     }
 }
 

@@ -80,9 +80,10 @@ fn fill(area: &Area<'_>, work: &str, bars: &[Bar]) -> Result<(), Box<dyn std::er
         let end = BARS_FROM + (f64::from(BARS_TO - BARS_FROM) * seconds / most).max(2.0) as i32;
         area.draw_text(system, &text(14, BLACK), (12, y + 5))?;
         area.draw(&Rectangle::new([(BARS_FROM, y), (end, y + ROW - 10)], colour.filled()))?;
-        let label = match system == "fedpipe" {
-            true => format!("{seconds:.2} s"),
-            false => format!("{seconds:.1} s ({:.1} ×)", seconds / ours),
+        let label = if system == "fedpipe" {
+            format!("{seconds:.2} s")
+        } else {
+            format!("{seconds:.1} s ({:.1} ×)", seconds / ours)
         };
         area.draw_text(&label, &text(14, BLACK), (end + 8, y + 5))?;
     }

@@ -101,10 +101,8 @@ fn a_lost_program_is_tried_again_and_costs_no_bit() {
         let lost = run.ledger("client_crashed");
         let [line] = lost.as_slice() else { return Err(format!("{lost:?}")) };
         let told = (&line["client"], &line["round"], &line["then"]) == (&json!(1), &json!(2), &json!("retried"));
-        match told && run.weights_sha256() == whole {
-            true if line["cause"] == *cause => Ok(()),
-            _ => Err(line.to_string()),
-        }
+        let is_right = told && run.weights_sha256() == whole && line["cause"] == *cause;
+        if is_right { Ok(()) } else { Err(line.to_string()) }
     });
 }
 

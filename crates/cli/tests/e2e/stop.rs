@@ -8,10 +8,10 @@ use fedpipe_record::{experiment::Experiment, summary::Stop};
 
 use crate::common::{Place, dylib};
 
-/// The command ends the process only when the host writes no results: the host must report so until the last file
-/// exists.
+/// After a stop, the command ends the process only if the run does not end by itself. The host must report that the run
+/// ends by itself from the first round until the last file exists.
 #[test]
-fn a_stopped_run_says_that_it_writes_until_its_results_are_there() {
+fn a_stopped_run_ends_by_itself_until_its_results_are_there() {
     let place = Place::new();
     let text = "format = 2\nmodel = \"logreg\"\ndata.source = \"sample\"\nclients.count = 2\nrounds = 50\n";
     let experiment: Experiment = toml::from_str(text).unwrap();
@@ -32,15 +32,16 @@ fn a_stopped_run_says_that_it_writes_until_its_results_are_there() {
     let mut at_the_end = None;
     let mut observer = |event: &Event<'_>| {
         match event {
+            Event::Dealt { .. } => assert!(!handle.ends_itself(), "a partitioning takes no notice"),
             Event::RoundEnded(round) => {
-                assert!(!handle.is_writing(), "nothing to wait for between two rounds");
+                assert!(handle.ends_itself(), "a busy disk delays the notice of a stop");
                 if round.round == 2 {
                     handle.stop(15);
                 }
             }
             Event::Finished(_) => {
                 let is_there = |name: &str| place.path("out").join(name).exists();
-                at_the_end = Some((handle.is_writing(), is_there("summary.json"), is_there("model.safetensors")));
+                at_the_end = Some((handle.ends_itself(), is_there("summary.json"), is_there("model.safetensors")));
             }
             _ => {}
         }

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use fedpipe_data::{Cache, Deal, Dealt, Scheme, Source, deal};
-use fedpipe_protocol::{Isolation, Level, Purpose};
+use fedpipe_protocol::{Isolation, Level, PartData, Phase, PhaseStart, Purpose, ScoreStart, Train};
 use tempfile::TempDir;
 
-use super::*;
+use super::{train::Trained, *};
 
 /// The data of two clients, with the values that a session starts from.
 struct Stage {

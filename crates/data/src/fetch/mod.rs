@@ -97,10 +97,11 @@ fn fetch(
     progress: &mut dyn FnMut(DataStep),
 ) -> Result<PathBuf, DataError> {
     let dir = cache.datasets().join(name);
-    let is_complete = match cache.is_trusted() {
-        true => unchanged(&dir, known_files),
+    let is_complete = if cache.is_trusted() {
+        unchanged(&dir, known_files)
+    } else {
         // The files are hashed when they are read. A verifying view neither refuses nor replaces them here.
-        false => known_files.iter().all(|file| dir.join(file.name).exists()),
+        known_files.iter().all(|file| dir.join(file.name).exists())
     };
     if is_complete {
         return Ok(dir);

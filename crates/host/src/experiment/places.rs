@@ -141,9 +141,10 @@ impl Places {
         canonical.parent().filter(|folder| folder.ends_with("bin")).into_iter().for_each(|bin| self.installation(bin));
         for word in first_line(&canonical).split_whitespace() {
             let interpreter = Path::new(word);
-            match interpreter.is_absolute() {
-                true => self.open(interpreter),
-                false => in_path(word).iter().filter(|path| **path != canonical).for_each(|path| self.open(path)),
+            if interpreter.is_absolute() {
+                self.open(interpreter)
+            } else {
+                in_path(word).iter().filter(|path| **path != canonical).for_each(|path| self.open(path))
             }
         }
     }

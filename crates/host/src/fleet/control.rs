@@ -31,8 +31,8 @@ pub struct Handle {
 struct Flags {
     /// A reload was requested and has not been taken.
     reload: AtomicBool,
-    /// The run writes its results.
-    writing: AtomicBool,
+    /// The run ends by itself after a stop.
+    ends_itself: AtomicBool,
 }
 
 /// The request to stop.
@@ -103,9 +103,10 @@ impl Control {
         Handle { stop: Arc::clone(&self.stop), flags: Arc::clone(&self.flags) }
     }
 
-    /// Marks that the run writes its results, which a stop should wait for.
-    pub(crate) fn begin_writing(&self) {
-        self.flags.writing.store(true, Ordering::SeqCst);
+    /// Marks whether the run ends by itself after a stop. During its rounds and while it writes its results, it does. A
+    /// download or a partitioning takes no notice of a stop.
+    pub(crate) fn set_ends_itself(&self, ends_itself: bool) {
+        self.flags.ends_itself.store(ends_itself, Ordering::SeqCst);
     }
 
     /// Returns `true` if a reload was requested since the last call.
@@ -120,9 +121,9 @@ impl Handle {
         self.stop.raise(signal);
     }
 
-    /// Returns `true` if the run writes its results, which a stop should wait for.
-    pub fn is_writing(&self) -> bool {
-        self.flags.writing.load(Ordering::SeqCst)
+    /// Returns `true` if the run ends by itself after a stop, with results for which the stop should wait.
+    pub fn ends_itself(&self) -> bool {
+        self.flags.ends_itself.load(Ordering::SeqCst)
     }
 
     /// Requests that the next round begins with the model's dylib as it is then at its source.

@@ -244,9 +244,10 @@ impl StrategyProgram {
     /// Starts a fresh process, which must have the abilities and the features of the first one.
     fn start_again(&self) -> std::result::Result<Peer, Ended> {
         let (peer, Started { rules, .. }) = start(&self.plan)?;
-        match rules == self.rules {
-            true => Ok(peer),
-            false => Err(end(peer, ConversationEnd::breach("its abilities or features differ from those before"))),
+        if rules == self.rules {
+            Ok(peer)
+        } else {
+            Err(end(peer, ConversationEnd::breach("its abilities or features differ from those before")))
         }
     }
 }

@@ -87,6 +87,7 @@ pub fn run_from_start(
     observer: &mut dyn Observer,
 ) -> Result<Summary> {
     let started = Instant::now();
+    control.set_ends_itself(false);
     start::check(experiment, launch)?;
     let (mut directory, ledger) =
         RunDir::create(experiment, launch.dylib.as_deref(), launch.out.as_deref(), launch.overwrite)?;
@@ -113,6 +114,7 @@ pub fn resume(
     observer: &mut dyn Observer,
 ) -> Result<Summary> {
     let started = Instant::now();
+    control.set_ends_itself(false);
     start::check(experiment, launch)?;
     let directory = RunDir::open(resume.directory)?;
     let context = RunContext { experiment, launch, directory: &directory, control };
@@ -122,6 +124,7 @@ pub fn resume(
 
 /// Does the rounds of a run that has begun, and leaves its results.
 fn complete(mut run: ActiveRun<'_>, started: Instant) -> Result<Summary> {
+    run.context.control.set_ends_itself(true);
     let mut saver = run.start_saver()?;
     // After a resume: this session may end otherwise than the one that left these results.
     run.context.directory.drop_results()?;

@@ -39,10 +39,7 @@ impl Product<'_> {
     /// Runs the dense or the skipping loop. Each is a function of its own, since LLVM keeps no tile of a mixture in
     /// registers.
     pub(crate) fn run(self, isa: Isa) {
-        match is_narrow(self.columns) || self.masks.are_full {
-            true => isa.run(Dense(self)),
-            false => isa.run(Skipping(self)),
-        }
+        if is_narrow(self.columns) || self.masks.are_full { isa.run(Dense(self)) } else { isa.run(Skipping(self)) }
     }
 
     /// Returns the number of inner indices in block `block`.

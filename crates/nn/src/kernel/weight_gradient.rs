@@ -127,9 +127,10 @@ impl<const R: usize, const C: usize> Apply for Whole<'_, R, C> {
                         let out = if U::IN_REGISTERS { in_place[r].next() } else { aside[r].next() };
                         let out = out.expect("a stretch").as_chunks_mut::<W>().0;
                         for (c, out) in out.iter_mut().enumerate() {
-                            match U::IN_REGISTERS {
-                                true => update.panel(at + r * columns + (stretch * C + c) * W, out, &sums[r][c]),
-                                false => *out = sums[r][c],
+                            if U::IN_REGISTERS {
+                                update.panel(at + r * columns + (stretch * C + c) * W, out, &sums[r][c])
+                            } else {
+                                *out = sums[r][c]
                             }
                         }
                     }

@@ -1,0 +1,67 @@
+//! The data of a session: mapped partition files, as the model reads them.
+
+use std::path::{Path, PathBuf};
+
+use abi_stable::std_types::RSlice;
+use fedpipe_data::{Partition, Pixels};
+use fedpipe_model::abi::AbiExamples;
+use fedpipe_protocol::{FailureKind, Task};
+
+use crate::session::{Failure, protocol};
+
+/// A mapped partition file. Its contents are checked before their first use.
+pub(super) struct MappedPartition {
+    pub(super) partition: Partition,
+    /// The path and the expected hash of the file, until the check.
+    unchecked: Option<(PathBuf, String)>,
+}
+
+impl MappedPartition {
+    pub(super) fn open(path: &Path, sha256: &Option<String>, task: &Task) -> Result<Self, Failure> {
+        let unchecked = sha256.clone().map(|sha256| (path.to_owned(), sha256));
+        Ok(Self { partition: open(path, task)?, unchecked })
+    }
+
+    /// Returns the partition after checking that its contents have the expected hash.
+    pub(super) fn checked(&mut self) -> Result<&Partition, Failure> {
+        if let Some((path, sha256)) = &self.unchecked {
+            self.partition.check_sha256(sha256, path).map_err(Failure::data)?;
+            self.unchecked = None;
+        }
+        Ok(&self.partition)
+    }
+}
+
+/// Returns the partition of a client that this process holds, after its first check.
+pub(super) fn checked(partitions: &mut [(u32, MappedPartition)], client: u32) -> Result<&Partition, Failure> {
+    let held = partitions.iter_mut().find(|(held, _)| *held == client);
+    let missing = || protocol(format!("this client does not hold the partition of client {client}"));
+    held.ok_or_else(missing)?.1.checked()
+}
+
+/// Maps a partition file and checks that it fits the task, since a file of the client's own may have any content.
+fn open(path: &Path, task: &Task) -> Result<Partition, Failure> {
+    let partition = Partition::open(path).map_err(Failure::data)?;
+    partition.check_labels(task.classes as u32, path).map_err(Failure::data)?;
+    if partition.shape() == task.shape {
+        return Ok(partition);
+    }
+    let shape = partition.shape();
+    let message = format!("{} has examples of shape {shape:?}, the task says {:?}", path.display(), task.shape);
+    Err(Failure::new(FailureKind::Data, message))
+}
+
+pub(super) fn examples<'a>(partition: &'a Partition, order: &'a [u32]) -> AbiExamples<'a> {
+    let (is_bytes, bytes, floats): (_, &[u8], &[f32]) = match partition.pixels() {
+        Pixels::U8(pixels) => (true, pixels, &[]),
+        Pixels::F32(values) => (false, &[], values),
+    };
+    AbiExamples {
+        is_bytes,
+        bytes: RSlice::from_slice(bytes),
+        floats: RSlice::from_slice(floats),
+        row_len: partition.shape().iter().product::<usize>() as u64,
+        labels: RSlice::from_slice(partition.labels()),
+        order: RSlice::from_slice(order),
+    }
+}
