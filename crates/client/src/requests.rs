@@ -68,7 +68,7 @@ fn next(reader: &mut impl Read, session: Option<&mut Session>, spare: &Spare) ->
     Ok(Some(begun.finish(reader, spare)?))
 }
 
-fn send(writer: &mut impl WeightWriter, Answer { reply, weights, parts }: &Answer<'_>) -> Result<()> {
+fn send(writer: &mut impl WeightWriter, SentReply { reply, weights, parts }: &SentReply<'_>) -> Result<()> {
     let weights = weights.map(|weights| Part::F32(WEIGHTS, weights));
     let others = parts.iter().map(|(name, data)| data.as_part(name));
     let all: Vec<Part<'_>> = weights.into_iter().chain(others).collect();
@@ -135,31 +135,31 @@ fn kind_of(error: &LoadError) -> FailureKind {
 }
 
 /// A reply with its parts.
-struct Answer<'a> {
+struct SentReply<'a> {
     reply: Reply,
     /// The model's weights, which are lent to the pipe.
     weights: Option<&'a [f32]>,
     parts: Vec<(String, PartData)>,
 }
 
-fn answer(session: &mut Session, request: Request, mut parts: Parts) -> Result<Answer<'_>, Failure> {
+fn answer(session: &mut Session, request: Request, mut parts: Parts) -> Result<SentReply<'_>, Failure> {
     let none = Vec::new();
     match request {
         Request::Setup(_) | Request::Launch(_) => Err(Failure::new(FailureKind::Protocol, "a second setup")),
-        Request::GetWeights => Ok(Answer { reply: Reply::Weights, weights: Some(session.weights()?), parts: none }),
+        Request::GetWeights => Ok(SentReply { reply: Reply::Weights, weights: Some(session.weights()?), parts: none }),
         Request::Train(train) => {
             session.receive(train.weights_version, &mut parts)?;
             let Trained { update, encoded, mut slots } = session.train(&train, parts)?;
             let is_plain = encoded.is_none();
             slots.splice(0..0, encoded.into_iter().flatten());
             let weights = if is_plain { Some(session.weights()?) } else { None };
-            Ok(Answer { reply: Reply::Update(update), weights, parts: slots })
+            Ok(SentReply { reply: Reply::Update(update), weights, parts: slots })
         }
         Request::Evaluate(evaluate) => {
             session.receive(evaluate.weights_version, &mut parts)?;
             session.use_received()?;
             let blocks = session.evaluate(&evaluate)?;
-            Ok(Answer { reply: Reply::Evaluated { blocks }, weights: None, parts: none })
+            Ok(SentReply { reply: Reply::Evaluated { blocks }, weights: None, parts: none })
         }
     }
 }

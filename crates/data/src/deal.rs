@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::cache::{UsageLock, key};
 use crate::dataset::{Dataset, FILES, Portion};
 use crate::dataset_directory::{self, Directory};
-use crate::entry::{Draft, Entry};
+use crate::entry::{CacheEntry, Draft};
 use crate::evict::evict;
 use crate::partition_file::FileMetadata;
 use crate::{
@@ -137,7 +137,7 @@ pub fn deal_test_set(source: &Source, cache: &Cache, progress: &mut dyn FnMut(Da
     let progress = &mut report_unlocked_once(progress);
     let found = FoundSource::find(source, Portion::Test)?;
     let cached = found.cached_identity(cache);
-    if let Some(test) = cached.and_then(|sha256| Entry::open(&test_dir(&sha256, cache), cache, progress)) {
+    if let Some(test) = cached.and_then(|sha256| CacheEntry::open(&test_dir(&sha256, cache), cache, progress)) {
         return Ok(dealt(&found, None, test));
     }
     let dataset = found.load(cache, progress)?;
@@ -231,12 +231,12 @@ fn look_up(
     cache: &Cache,
     progress: &mut dyn FnMut(DataStep),
 ) -> Option<Dealt> {
-    let train = Entry::open(&partitions_dir(deal, sha256, cache), cache, progress)?;
-    let test = Entry::open(&test_dir(sha256, cache), cache, progress)?;
+    let train = CacheEntry::open(&partitions_dir(deal, sha256, cache), cache, progress)?;
+    let test = CacheEntry::open(&test_dir(sha256, cache), cache, progress)?;
     Some(dealt(found, Some(train), test))
 }
 
-fn dealt(found: &FoundSource, train: Option<Entry>, mut test: Entry) -> Dealt {
+fn dealt(found: &FoundSource, train: Option<CacheEntry>, mut test: CacheEntry) -> Dealt {
     // The same content may have several names. The entry has the name of its first deal.
     let name = found.name().to_owned();
     let sample = matches!(found, FoundSource::Sample);
@@ -252,9 +252,9 @@ fn dealt(found: &FoundSource, train: Option<Entry>, mut test: Entry) -> Dealt {
     }
 }
 
-fn write_test(dataset: &Dataset, cache: &Cache) -> Result<Entry, DataError> {
+fn write_test(dataset: &Dataset, cache: &Cache) -> Result<CacheEntry, DataError> {
     let dir = test_dir(&dataset.info.sha256, cache);
-    if let Some(entry) = Entry::open(&dir, cache, &mut |_| ()) {
+    if let Some(entry) = CacheEntry::open(&dir, cache, &mut |_| ()) {
         return Ok(entry);
     }
     let rows: Vec<u32> = (0..dataset.test.labels.len() as u32).collect();
@@ -269,10 +269,10 @@ fn write_partitions(
     dataset: &Dataset,
     cache: &Cache,
     progress: &mut dyn FnMut(DataStep),
-) -> Result<Entry, DataError> {
+) -> Result<CacheEntry, DataError> {
     let info = &dataset.info;
     let dir = partitions_dir(deal, &info.sha256, cache);
-    if let Some(entry) = Entry::open(&dir, cache, &mut |_| ()) {
+    if let Some(entry) = CacheEntry::open(&dir, cache, &mut |_| ()) {
         return Ok(entry);
     }
     let parts = partition(&deal.scheme, &dataset.train.labels, info.classes, deal.clients, deal.seed)?;

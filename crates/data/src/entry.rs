@@ -76,13 +76,13 @@ impl FileRecord {
 
 /// An entry that this run uses, with its lock.
 #[derive(Debug)]
-pub(crate) struct Entry {
+pub(crate) struct CacheEntry {
     pub(crate) dataset: DatasetInfo,
     pub(crate) files: Vec<PartitionFile>,
     pub(crate) in_use: UsageLock,
 }
 
-impl Entry {
+impl CacheEntry {
     /// Opens an entry of a trusted cache. Returns `None` if the entry is missing or one of its files has changed.
     pub(crate) fn open(dir: &Path, cache: &Cache, progress: &mut dyn FnMut(DataStep)) -> Option<Self> {
         if !cache.is_trusted() {
@@ -180,7 +180,7 @@ impl Draft {
     }
 
     /// Renames the draft to `dir`, where it replaces a damaged entry.
-    pub(crate) fn finish(self, dataset: &DatasetInfo, dir: &Path) -> Result<Entry, DataError> {
+    pub(crate) fn finish(self, dataset: &DatasetInfo, dir: &Path) -> Result<CacheEntry, DataError> {
         if self.is_kept {
             self.sync()?;
         }
@@ -203,7 +203,7 @@ impl Draft {
         // The directory was renamed, so the temporary one must not be removed.
         let _ = self.dir.keep();
         let files = manifest.files.into_iter().map(|record| record.file(dir)).collect();
-        Ok(Entry { dataset: manifest.dataset, files, in_use: UsageLock::new(self.in_use) })
+        Ok(CacheEntry { dataset: manifest.dataset, files, in_use: UsageLock::new(self.in_use) })
     }
 
     /// Syncs all files to the disk, several at once, since a thousand single syncs can take seconds.

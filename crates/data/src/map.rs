@@ -16,7 +16,7 @@ use crate::{checksum, counted::counted, error::DataError};
 pub enum Pixels<'a> {
     /// Bytes from 0 to 255. The model scales them.
     U8(&'a [u8]),
-    /// Values that the model uses as they are.
+    /// MappedValues that the model uses as they are.
     F32(&'a [f32]),
 }
 
@@ -28,14 +28,14 @@ pub enum Pixels<'a> {
 pub struct Partition {
     map: Mmap,
     shape: Vec<usize>,
-    pixels: Values<f32>,
+    pixels: MappedValues<f32>,
     is_float: bool,
-    labels: Values<u32>,
+    labels: MappedValues<u32>,
 }
 
 /// The values of a tensor.
 #[derive(Debug)]
-enum Values<T> {
+enum MappedValues<T> {
     Mapped(Range<usize>),
     Copied(Vec<T>),
 }
@@ -80,7 +80,7 @@ impl Partition {
             return Err(format!("it has {} but {}", counted(n, "example"), counted(*label_count, "label")));
         }
         let place = |info: &TensorInfo| 8 + header + info.data_offsets.0..8 + header + info.data_offsets.1;
-        let pixels = if is_float { values(&map, place(examples)) } else { Values::Mapped(place(examples)) };
+        let pixels = if is_float { values(&map, place(examples)) } else { MappedValues::Mapped(place(examples)) };
         let labels = values(&map, place(labels));
         Ok(Self { shape: shape.to_vec(), pixels, is_float, labels, map })
     }
@@ -103,7 +103,7 @@ impl Partition {
     /// Returns the examples: (n, shape…).
     pub fn pixels(&self) -> Pixels<'_> {
         match &self.pixels {
-            Values::Mapped(place) if !self.is_float => Pixels::U8(&self.map[place.clone()]),
+            MappedValues::Mapped(place) if !self.is_float => Pixels::U8(&self.map[place.clone()]),
             values => Pixels::F32(self.slice(values)),
         }
     }
@@ -146,10 +146,10 @@ impl Partition {
         }
     }
 
-    fn slice<'a, T: bytemuck::Pod>(&'a self, values: &'a Values<T>) -> &'a [T] {
+    fn slice<'a, T: bytemuck::Pod>(&'a self, values: &'a MappedValues<T>) -> &'a [T] {
         match values {
-            Values::Mapped(place) => bytemuck::cast_slice(&self.map[place.clone()]),
-            Values::Copied(copy) => copy,
+            MappedValues::Mapped(place) => bytemuck::cast_slice(&self.map[place.clone()]),
+            MappedValues::Copied(copy) => copy,
         }
     }
 }
@@ -159,12 +159,12 @@ fn find<'a>(tensors: &'a Metadata, name: &str) -> Result<&'a TensorInfo, String>
 }
 
 /// Refers to the mapping if it is aligned and the machine is little-endian; otherwise copies.
-fn values<T: bytemuck::Pod + FromLittleEndian>(map: &Mmap, place: Range<usize>) -> Values<T> {
+fn values<T: bytemuck::Pod + FromLittleEndian>(map: &Mmap, place: Range<usize>) -> MappedValues<T> {
     let bytes = &map[place.clone()];
     if cfg!(target_endian = "little") && bytemuck::try_cast_slice::<u8, T>(bytes).is_ok() {
-        return Values::Mapped(place);
+        return MappedValues::Mapped(place);
     }
-    Values::Copied(bytes.chunks_exact(4).map(|b| T::from_little_endian([b[0], b[1], b[2], b[3]])).collect())
+    MappedValues::Copied(bytes.chunks_exact(4).map(|b| T::from_little_endian([b[0], b[1], b[2], b[3]])).collect())
 }
 
 trait FromLittleEndian {

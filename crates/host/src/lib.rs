@@ -2,7 +2,7 @@
 //!
 //! | room | content |
 //! |---|---|
-//! | [`run`] | rounds, ledger, checkpoints, resume, verify; `run/mod.rs` opens with the loop of rounds |
+//! | `run` | rounds, ledger, checkpoints, resume, verify; `run/mod.rs` opens with the loop of rounds |
 //! | `fleet` | all client processes: slots, queues, cores, readiness, crashes |
 //! | `process` | one client process: spawn, pipes, conversation, exit and its cause, log, descendants |
 //! | `node` | `fedpipe serve`: a client process behind a Unix socket |

@@ -45,14 +45,14 @@ type Tile<const W: usize, const C: usize, const R: usize> = [[[f32; W]; C]; R];
 
 /// A row-major matrix whose rows start `stride` values apart.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Rows<'a> {
+pub(crate) struct Matrix<'a> {
     pub(crate) values: &'a [f32],
     pub(crate) stride: usize,
     pub(crate) rows: usize,
     pub(crate) columns: usize,
 }
 
-impl<'a> Rows<'a> {
+impl<'a> Matrix<'a> {
     #[inline(always)]
     pub(crate) fn row(&self, row: usize) -> &'a [f32] {
         &self.values[row * self.stride..row * self.stride + self.columns]

@@ -6,10 +6,10 @@ use crate::{
     buffer::{Buffer, grow, padded, zeros},
     isa::Isa,
     kernel::{
-        ColumnMasks, Masks, PACKED, Pad, Product, Relu, ReluGradient, RowMasks, Rows, Transpose, WeightGradient,
+        ColumnMasks, Masks, Matrix, PACKED, Pad, Product, Relu, ReluGradient, RowMasks, Transpose, WeightGradient,
         is_narrow,
     },
-    rule::{Apply, Rule, Update},
+    rule::{Apply, StepRule, StepUpdate},
 };
 
 /// A dense layer, outputs = inputs · weight + bias, with its last outputs and the scratch memory of its products.
@@ -62,9 +62,9 @@ impl Layer {
     }
 
     /// Returns the outputs of the last forward pass over `rows` examples.
-    pub(crate) fn values(&self, rows: usize) -> Rows<'_> {
+    pub(crate) fn values(&self, rows: usize) -> Matrix<'_> {
         let stride = padded(self.outputs);
-        Rows { values: &self.values[..rows * stride], stride, rows, columns: self.outputs }
+        Matrix { values: &self.values[..rows * stride], stride, rows, columns: self.outputs }
     }
 
     /// Returns the gradient at the outputs for `rows` examples, padded with zeros.
@@ -75,7 +75,7 @@ impl Layer {
     }
 
     /// Computes the outputs from `inputs`, with a ReLU if `relu`.
-    pub(crate) fn forward(&mut self, weights: &[f32], inputs: Rows<'_>, relu: bool) {
+    pub(crate) fn forward(&mut self, weights: &[f32], inputs: Matrix<'_>, relu: bool) {
         let (isa, stride) = (self.isa, padded(self.outputs));
         let (weight, bias) = (&weights[self.weight()], &weights[self.bias()]);
         if !is_narrow(stride) {
@@ -103,11 +103,11 @@ impl Layer {
 
     /// Applies `rule` to the part of this layer in `target`, the whole flat buffer. The gradient follows from the delta
     /// and `inputs`, the inputs of the last forward pass.
-    pub(crate) fn apply(&mut self, rule: &mut Rule<'_>, target: &mut [f32], inputs: Rows<'_>) {
+    pub(crate) fn apply(&mut self, rule: &mut StepRule<'_>, target: &mut [f32], inputs: Matrix<'_>) {
         let (weight, bias) = (self.weight(), self.bias());
         let stride = padded(self.outputs);
         let values = &self.delta[..inputs.rows * stride];
-        let delta = Rows { values, stride, rows: inputs.rows, columns: self.outputs };
+        let delta = Matrix { values, stride, rows: inputs.rows, columns: self.outputs };
         if !is_narrow(self.outputs) {
             self.isa.run(ColumnMasks { rows: inputs.rows, columns: inputs.columns, masks: &mut self.masks });
         }
@@ -141,7 +141,7 @@ impl Backward {
     /// Computes the delta of `below`, a layer with a ReLU, from the delta of the layer `above`.
     pub(crate) fn run(&mut self, below: &mut Layer, above: &Layer, weights: &[f32], batch: usize) {
         let (columns, stride) = (padded(below.outputs), padded(above.outputs));
-        let delta = Rows { values: &above.delta[..batch * stride], stride, rows: batch, columns: above.outputs };
+        let delta = Matrix { values: &above.delta[..batch * stride], stride, rows: batch, columns: above.outputs };
         grow(&mut self.transposed, above.outputs * columns);
         self.isa.run(Transpose { matrix: rows(&weights[above.weight()], above.outputs), out: &mut self.transposed });
         if !is_narrow(columns) {
@@ -158,13 +158,13 @@ impl Backward {
     }
 }
 
-fn rows(values: &[f32], columns: usize) -> Rows<'_> {
-    Rows { values, stride: columns, rows: values.len() / columns, columns }
+fn rows(values: &[f32], columns: usize) -> Matrix<'_> {
+    Matrix { values, stride: columns, rows: values.len() / columns, columns }
 }
 
 /// The gradient of a bias: the sum over the rows in order, passed to the update. `sums` is scratch memory.
 struct BiasGradient<'a> {
-    delta: Rows<'a>,
+    delta: Matrix<'a>,
     sums: &'a mut [f32],
     target: &'a mut [f32],
     offset: usize,
@@ -172,7 +172,7 @@ struct BiasGradient<'a> {
 
 impl Apply for BiasGradient<'_> {
     #[inline(always)]
-    fn apply<const W: usize, U: Update>(self, update: &mut U) {
+    fn apply<const W: usize, U: StepUpdate>(self, update: &mut U) {
         self.sums.fill(0.0);
         for row in self.delta.values.chunks_exact(self.delta.stride) {
             self.sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);

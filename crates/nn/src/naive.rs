@@ -8,10 +8,10 @@ use crate::{
     init,
     isa::Isa,
     kernel::{
-        ColumnMasks, Masks, PACKED, Pad, Product, Relu, ReluGradient, RowMasks, Rows, Transpose, WeightGradient,
+        ColumnMasks, Masks, Matrix, PACKED, Pad, Product, Relu, ReluGradient, RowMasks, Transpose, WeightGradient,
         is_narrow,
     },
-    rule::{Rule, Store},
+    rule::{StepRule, Store},
 };
 
 /// Returns `start + left · right` by plain loops; shapes (rows, inner) and (inner, columns), without padding.
@@ -45,8 +45,8 @@ fn matrix(rows: usize, columns: usize, zeros: u32, seed: u64) -> Vec<f32> {
     values
 }
 
-fn rows(values: &[f32], columns: usize) -> Rows<'_> {
-    Rows { values, stride: columns, rows: values.len() / columns, columns }
+fn rows(values: &[f32], columns: usize) -> Matrix<'_> {
+    Matrix { values, stride: columns, rows: values.len() / columns, columns }
 }
 
 fn pad(isa: Isa, values: &[f32], columns: usize) -> Vec<f32> {
@@ -61,14 +61,14 @@ fn unpad(values: &[f32], columns: usize) -> Vec<f32> {
 
 /// Returns the masks for a product with `columns` columns. A narrow product must not read them, so that they stay
 /// empty.
-fn masks(isa: Isa, matrix: Rows<'_>, columns: usize) -> Masks {
+fn masks(isa: Isa, matrix: Matrix<'_>, columns: usize) -> Masks {
     let mut masks = Masks::new();
     if is_narrow(columns) {
         return masks;
     }
     // Filled twice: the first contents must not matter.
     for rows in [matrix.rows / 2, matrix.rows] {
-        isa.run(RowMasks { matrix: Rows { rows, ..matrix }, masks: &mut masks });
+        isa.run(RowMasks { matrix: Matrix { rows, ..matrix }, masks: &mut masks });
         isa.run(ColumnMasks { rows, columns: matrix.columns, masks: &mut masks });
     }
     masks
@@ -79,7 +79,7 @@ fn multiplied(isa: Isa, left: &[f32], right: &[f32], [m, k, n]: [usize; 3], star
     let (right, mut sum) = (pad(isa, right, n), pad(isa, start, n));
     // Rows of the left operand are padded, as in hidden layers.
     let left = pad(isa, left, k);
-    let left = Rows { values: &left, stride: padded(k), rows: m, columns: k };
+    let left = Matrix { values: &left, stride: padded(k), rows: m, columns: k };
     let (masks, packed) = (masks(isa, left, n), &mut [0.0; PACKED]);
     Product { left, masks: &masks, right: &right, columns: padded(n), sum: &mut sum, packed }.run(isa);
     unpad(&sum, n)
@@ -88,10 +88,10 @@ fn multiplied(isa: Isa, left: &[f32], right: &[f32], [m, k, n]: [usize; 3], star
 /// Returns `leftᵀ · delta` by the kernels.
 fn weight_gradient(isa: Isa, left: &[f32], delta: &[f32], [m, k, n]: [usize; 3]) -> Vec<f32> {
     let delta = pad(isa, delta, n);
-    let (left, right) = (rows(left, k), Rows { values: &delta, stride: padded(n), rows: m, columns: n });
+    let (left, right) = (rows(left, k), Matrix { values: &delta, stride: padded(n), rows: m, columns: n });
     let masks = masks(isa, left, n);
     let mut target = vec![f32::NAN; k * n];
-    let (rule, packed) = (&mut Rule::Store(Store), &mut crate::buffer::zeros(0));
+    let (rule, packed) = (&mut StepRule::Store(Store), &mut crate::buffer::zeros(0));
     WeightGradient { left, masks: &masks, right, target: &mut target, offset: 0, packed }.run(isa, rule);
     target
 }

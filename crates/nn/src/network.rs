@@ -7,11 +7,11 @@ use crate::{
     error::{Error, Result},
     init,
     isa::Isa,
-    kernel::Rows,
+    kernel::Matrix,
     layer::{Backward, Layer},
     loss::{self, CrossEntropy, Score},
     optimiser::Optimiser,
-    rule::{Rule, Store},
+    rule::{StepRule, Store},
 };
 
 /// A stack of dense layers with ReLU between them and softmax cross-entropy at the end, with its scratch memory.
@@ -148,7 +148,7 @@ impl Network {
     /// Returns the logits of the inputs, shape (batch, classes), as a view of the padded rows of the last layer.
     pub fn logits(&mut self, weights: &[f32]) -> ArrayView2<'_, f32> {
         self.forward(weights);
-        let Rows { values, stride, rows, columns } = self.last().values(self.batch);
+        let Matrix { values, stride, rows, columns } = self.last().values(self.batch);
         let padded = ArrayView1::from(values).into_shape_with_order((rows, stride));
         padded.expect("a layer holds whole rows").slice_move(s![.., ..columns])
     }
@@ -196,7 +196,7 @@ impl Network {
             }
             let inputs = inputs_of(&layer[0], below, &self.inputs, self.batch);
             match &mut target {
-                Target::Gradient { gradient, .. } => layer[0].apply(&mut Rule::Store(Store), gradient, inputs),
+                Target::Gradient { gradient, .. } => layer[0].apply(&mut StepRule::Store(Store), gradient, inputs),
                 Target::Weights { weights, rule } => layer[0].apply(rule, weights, inputs),
             }
         }
@@ -206,7 +206,7 @@ impl Network {
 /// The buffer that the backward pass writes: the gradient, or the weights by a rule.
 enum Target<'a> {
     Gradient { weights: &'a [f32], gradient: &'a mut [f32] },
-    Weights { weights: &'a mut [f32], rule: Rule<'a> },
+    Weights { weights: &'a mut [f32], rule: StepRule<'a> },
 }
 
 impl Target<'_> {
@@ -218,11 +218,11 @@ impl Target<'_> {
     }
 }
 
-fn inputs_of<'a>(layer: &Layer, below: &'a [Layer], inputs: &'a [f32], rows: usize) -> Rows<'a> {
+fn inputs_of<'a>(layer: &Layer, below: &'a [Layer], inputs: &'a [f32], rows: usize) -> Matrix<'a> {
     let columns = layer.inputs;
     match below.last() {
         Some(below) => below.values(rows),
-        None => Rows { values: &inputs[..rows * columns], stride: columns, rows, columns },
+        None => Matrix { values: &inputs[..rows * columns], stride: columns, rows, columns },
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
     buffer::{Buffer, zeros},
     error::{Error, Result},
     isa::Isa,
-    rule::{Adam, Momentum, Rule, Sgd, Step},
+    rule::{Adam, Momentum, Sgd, Step, StepRule},
 };
 
 /// The local optimiser of a client, which turns gradients into steps.
@@ -35,7 +35,7 @@ use crate::{
 pub struct Optimiser {
     isa: Isa,
     json: String,
-    kind: Kind,
+    kind: OptimiserKind,
     /// The number of steps in this round.
     steps: u64,
     /// β₁ᵗ and β₂ᵗ by repeated multiplication, since `powi` differs between platforms.
@@ -48,7 +48,7 @@ pub struct Optimiser {
 
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(tag = "name", rename_all = "lowercase", deny_unknown_fields)]
-enum Kind {
+enum OptimiserKind {
     Sgd {
         #[serde(default)]
         momentum: f32,
@@ -89,7 +89,7 @@ impl Optimiser {
     }
 
     pub(crate) fn on(isa: Isa) -> Self {
-        let (json, kind) = (r#"{"name":"sgd"}"#.into(), Kind::Sgd { momentum: 0.0, weight_decay: 0.0 });
+        let (json, kind) = (r#"{"name":"sgd"}"#.into(), OptimiserKind::Sgd { momentum: 0.0, weight_decay: 0.0 });
         let (first, second) = (zeros(0), zeros(0));
         Self { isa, json, kind, steps: 0, powers: [1.0; 2], first, second }
     }
@@ -146,14 +146,14 @@ impl Optimiser {
     }
 
     /// Counts a step and returns its rule.
-    pub(crate) fn next_rule(&mut self, rate: f32) -> Rule<'_> {
+    pub(crate) fn next_rule(&mut self, rate: f32) -> StepRule<'_> {
         self.steps += 1;
         match self.kind {
-            Kind::Sgd { momentum: 0.0, weight_decay: 0.0 } => Rule::Sgd(Sgd { rate }),
-            Kind::Sgd { momentum, weight_decay: decay } => {
-                Rule::Momentum(Momentum { rate, momentum, decay, velocity: &mut self.first })
+            OptimiserKind::Sgd { momentum: 0.0, weight_decay: 0.0 } => StepRule::Sgd(Sgd { rate }),
+            OptimiserKind::Sgd { momentum, weight_decay: decay } => {
+                StepRule::Momentum(Momentum { rate, momentum, decay, velocity: &mut self.first })
             }
-            Kind::Adam { beta1, beta2, epsilon, weight_decay: decay } => {
+            OptimiserKind::Adam { beta1, beta2, epsilon, weight_decay: decay } => {
                 self.powers[0] *= beta1;
                 self.powers[1] *= beta2;
                 let rate = (f64::from(rate) / (1.0 - self.powers[0])) as f32;
@@ -161,7 +161,7 @@ impl Optimiser {
                 let factors = |beta: f64| (beta as f32, (1.0 - beta) as f32);
                 let (first, second) = (&mut self.first, &mut self.second);
                 let (beta1, beta2) = (factors(beta1), factors(beta2));
-                Rule::Adam(Adam { rate, scale, beta1, beta2, epsilon, decay, first, second })
+                StepRule::Adam(Adam { rate, scale, beta1, beta2, epsilon, decay, first, second })
             }
         }
     }
@@ -174,7 +174,7 @@ impl Optimiser {
     ///
     /// The recurrence is that of the optimiser on a constant gradient 1. It agrees with the closed forms of the paper.
     pub fn accumulation(&self, rate: f32, proximal: f32) -> f64 {
-        let Kind::Sgd { momentum, .. } = self.kind else {
+        let OptimiserKind::Sgd { momentum, .. } = self.kind else {
             return f64::NAN;
         };
         let (momentum, pull) = (f64::from(momentum), f64::from(rate) * f64::from(proximal));
@@ -187,14 +187,14 @@ impl Optimiser {
     }
 }
 
-fn parse(json: &str) -> Result<Kind> {
+fn parse(json: &str) -> Result<OptimiserKind> {
     let kind = serde_json::from_str(json).map_err(|why| Error::new(format!("local optimiser {json}: {why}")))?;
     match kind {
-        Kind::Sgd { momentum, weight_decay } => {
+        OptimiserKind::Sgd { momentum, weight_decay } => {
             within(json, "momentum", f64::from(momentum), (0.0..1.0).contains(&momentum))?;
             within(json, "weight_decay", f64::from(weight_decay), weight_decay >= 0.0)?;
         }
-        Kind::Adam { beta1, beta2, epsilon, weight_decay } => {
+        OptimiserKind::Adam { beta1, beta2, epsilon, weight_decay } => {
             within(json, "beta1", beta1, (0.0..1.0).contains(&beta1))?;
             within(json, "beta2", beta2, (0.0..1.0).contains(&beta2))?;
             within(json, "epsilon", f64::from(epsilon), epsilon > 0.0)?;
@@ -212,13 +212,13 @@ fn within(json: &str, key: &str, value: f64, fits: bool) -> Result<()> {
     }
 }
 
-impl Kind {
+impl OptimiserKind {
     /// Returns the lengths of the first and the second buffer for `weight_count` weights.
     fn kept(self, weight_count: usize) -> (usize, usize) {
         match self {
-            Kind::Sgd { momentum: 0.0, weight_decay: 0.0 } => (0, 0),
-            Kind::Sgd { .. } => (weight_count, 0),
-            Kind::Adam { .. } => (weight_count, weight_count),
+            OptimiserKind::Sgd { momentum: 0.0, weight_decay: 0.0 } => (0, 0),
+            OptimiserKind::Sgd { .. } => (weight_count, 0),
+            OptimiserKind::Adam { .. } => (weight_count, weight_count),
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::{
 /// A fused step applies it panel by panel, [`Optimiser::step`](crate::optimiser::Optimiser::step) to each stretch that
 /// is trained. Elements do not depend on each other, so that both have the same bits.
 #[derive(Debug)]
-pub(crate) enum Rule<'a> {
+pub(crate) enum StepRule<'a> {
     Store(Store),
     Sgd(Sgd),
     Momentum(Momentum<'a>),
@@ -60,7 +60,7 @@ pub(crate) struct Adam<'a> {
 }
 
 /// One rule, compiled into the loops of a kernel.
-pub(crate) trait Update {
+pub(crate) trait StepUpdate {
     /// `true` if the operands of the rule fit into the registers beside a tile of sums. A panel is then changed at
     /// once.
     const IN_REGISTERS: bool;
@@ -69,7 +69,7 @@ pub(crate) trait Update {
     /// stay in registers.
     fn panel<const N: usize>(&mut self, at: usize, target: &mut [f32; N], gradient: &[f32; N]);
 
-    /// Changes `target` as [`Update::panel`] does, for any length.
+    /// Changes `target` as [`StepUpdate::panel`] does, for any length.
     #[inline(always)]
     fn slice(&mut self, at: usize, target: &mut [f32], gradient: &[f32]) {
         let (whole, rest) = target.as_chunks_mut::<LANES>();
@@ -84,7 +84,7 @@ pub(crate) trait Update {
     }
 }
 
-impl Update for Store {
+impl StepUpdate for Store {
     const IN_REGISTERS: bool = true;
 
     #[inline(always)]
@@ -98,7 +98,7 @@ impl Update for Store {
     }
 }
 
-impl Update for Sgd {
+impl StepUpdate for Sgd {
     const IN_REGISTERS: bool = true;
 
     #[inline(always)]
@@ -117,7 +117,7 @@ impl Update for Sgd {
     }
 }
 
-impl Update for Momentum<'_> {
+impl StepUpdate for Momentum<'_> {
     const IN_REGISTERS: bool = false;
 
     #[inline(always)]
@@ -130,7 +130,7 @@ impl Update for Momentum<'_> {
     }
 }
 
-impl Update for Adam<'_> {
+impl StepUpdate for Adam<'_> {
     const IN_REGISTERS: bool = false;
 
     #[inline(always)]
@@ -149,27 +149,27 @@ impl Update for Adam<'_> {
     }
 }
 
-/// A loop that is compiled once for each [`Update`].
+/// A loop that is compiled once for each [`StepUpdate`].
 pub(crate) trait Apply {
-    fn apply<const W: usize, U: Update>(self, update: &mut U);
+    fn apply<const W: usize, U: StepUpdate>(self, update: &mut U);
 }
 
-impl Rule<'_> {
+impl StepRule<'_> {
     /// Runs `kernel` with this rule. Each rule is compiled to a function of its own, since LLVM keeps no sums in
     /// registers in a function for all of them.
     pub(crate) fn run(&mut self, isa: Isa, kernel: impl Apply) {
         match self {
-            Rule::Store(update) => isa.run(With(kernel, update)),
-            Rule::Sgd(update) => isa.run(With(kernel, update)),
-            Rule::Momentum(update) => isa.run(With(kernel, update)),
-            Rule::Adam(update) => isa.run(With(kernel, update)),
+            StepRule::Store(update) => isa.run(With(kernel, update)),
+            StepRule::Sgd(update) => isa.run(With(kernel, update)),
+            StepRule::Momentum(update) => isa.run(With(kernel, update)),
+            StepRule::Adam(update) => isa.run(With(kernel, update)),
         }
     }
 }
 
 struct With<'a, A, U>(A, &'a mut U);
 
-impl<A: Apply, U: Update> Kernel for With<'_, A, U> {
+impl<A: Apply, U: StepUpdate> Kernel for With<'_, A, U> {
     type Output = ();
 
     #[inline(always)]
@@ -188,7 +188,7 @@ pub(crate) struct Step<'a> {
 
 impl Apply for Step<'_> {
     #[inline(always)]
-    fn apply<const W: usize, U: Update>(self, update: &mut U) {
+    fn apply<const W: usize, U: StepUpdate>(self, update: &mut U) {
         update.slice(self.at, self.target, self.gradient);
     }
 }

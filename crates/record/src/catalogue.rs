@@ -3,8 +3,8 @@
 use fedpipe_data::Partitioner;
 use fedpipe_spec::table::{Entry, Tabled, entries};
 use fedpipe_strategy::{
-    aggregator::Aggregator, local_optimiser::Rule, preset::Composition, sampler::Sampler, server::ServerOptimiser,
-    term::ClientTerm, transform::Transform, weighting::Weighting,
+    aggregator::Aggregator, local_optimiser::OptimiserRule, preset::Composition, sampler::Sampler,
+    server::ServerOptimiser, term::ClientTerm, transform::Transform, weighting::Weighting,
 };
 
 /// A table.
@@ -29,7 +29,7 @@ pub static CATALOGUES: [Catalogue; 9] = [
     catalogue::<dyn Weighting>("--weighting"),
     catalogue::<dyn Aggregator>("--aggregate"),
     catalogue::<dyn ServerOptimiser>("--server"),
-    catalogue::<Rule>("--optimiser"),
+    catalogue::<OptimiserRule>("--optimiser"),
     catalogue::<dyn Partitioner>("--partition"),
 ];
 
@@ -45,7 +45,8 @@ mod tests {
     #[test]
     fn each_flag_names_the_rows_and_the_command_that_lists_them() {
         let keys = Experiment::keys();
-        let listing = |key: &&crate::key::Key| key.help.contains("(see `fedpipe ") && key.name != "model";
+        let listing =
+            |key: &&crate::experiment_key::ExperimentKey| key.help.contains("(see `fedpipe ") && key.name != "model";
         assert_eq!(keys.iter().filter(listing).count(), CATALOGUES.len());
         for Catalogue { name, what, flag, rows } in &CATALOGUES {
             let key = keys.iter().find(|key| key.long() == flag.strip_prefix("--")).unwrap();

@@ -15,7 +15,7 @@ use fedpipe_strategy::{
     refusals::refusal,
     sampler::{Draw, Sampler},
     server::ServerOptimiser,
-    strategy::{Rows, Strategy},
+    strategy::{Strategy, StrategyRows},
     term::ClientTerm,
     transform::Transform,
     weighting::Weighting,
@@ -24,8 +24,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::{Error, Result},
+    experiment_key::{ExperimentKey, KeyValue, section},
     format::{Format, check_table},
-    key::{Key, KeyValue, section},
     memory_limit::MemoryLimit,
     seed::Seed,
 };
@@ -212,20 +212,20 @@ impl FromStr for StrategySection {
 impl From<StrategyKeys> for StrategySection {
     fn from(keys: StrategyKeys) -> Self {
         let StrategyKeys { name, program, sample, term, transform, weighting, aggregate, server } = keys;
-        Self { rules: Rows { name, sample, term, transform, weighting, aggregate, server }.into(), program }
+        Self { rules: StrategyRows { name, sample, term, transform, weighting, aggregate, server }.into(), program }
     }
 }
 
 impl From<StrategySection> for StrategyKeys {
     fn from(section: StrategySection) -> Self {
-        let Rows { name, sample, term, transform, weighting, aggregate, server } = section.rules.into();
+        let StrategyRows { name, sample, term, transform, weighting, aggregate, server } = section.rules.into();
         Self { name, program: section.program, sample, term, transform, weighting, aggregate, server }
     }
 }
 
 impl Experiment {
     /// Returns every key, in the order of the help.
-    pub fn keys() -> Vec<Key> {
+    pub fn keys() -> Vec<ExperimentKey> {
         let sections = [
             Self::section_keys(),
             DataSection::section_keys(),

@@ -1,8 +1,9 @@
 //! The record of a run as data: its experiment, its files and their readers. No drawing, no process.
 //!
-//! - [`experiment`]: the sections of `experiment.toml`; [`key`], [`format`](mod@format), [`seed`], [`memory_limit`];
+//! - [`experiment`]: the sections of `experiment.toml`; [`experiment_key`], [`format`](mod@format), [`seed`],
+//!   [`memory_limit`];
 //! - [`catalogue`]: the tables of the things that an experiment can name;
-//! - [`line`]: the lines of `ledger.jsonl` and their chain; [`round`], [`crash`], [`cause`], [`identity`];
+//! - [`line`](mod@line): the lines of `ledger.jsonl` and their chain; [`round_line`], [`crash`], [`cause`], [`identity`];
 //! - [`history`]: a ledger, read back;
 //! - [`checkpoint`]: the state after a round; [`client_state`]: that of one client;
 //! - [`summary`] and [`weights`]: the results;
@@ -18,12 +19,12 @@ pub mod crash;
 pub mod digest;
 pub mod error;
 pub mod experiment;
+pub mod experiment_key;
 pub mod file;
 pub mod finite;
 pub mod format;
 pub mod history;
 pub mod identity;
-pub mod key;
 pub mod line;
 pub mod memory_limit;
 pub mod names;

@@ -20,12 +20,12 @@ pub trait Tabled: Send + Sync + 'static {
     const SHOWS_DEFAULTS: bool = true;
 
     /// Returns the rows, in the order in which they are listed.
-    fn rows() -> &'static [Row<Self>];
+    fn rows() -> &'static [TableRow<Self>];
 }
 
 /// A row of a table.
 #[derive(Debug)]
-pub struct Row<T: ?Sized> {
+pub struct TableRow<T: ?Sized> {
     /// The name that users type.
     pub name: &'static str,
     /// One line that says which rule this is.
@@ -110,7 +110,7 @@ pub struct Values(Vec<(&'static str, Value)>);
 
 /// A row with its values, and the rule that they build.
 pub struct Named<T: Tabled + ?Sized> {
-    row: &'static Row<T>,
+    row: &'static TableRow<T>,
     values: Values,
     rule: Arc<T>,
 }
@@ -198,7 +198,7 @@ impl Values {
     }
 }
 
-impl<T: ?Sized> Row<T> {
+impl<T: ?Sized> TableRow<T> {
     /// Returns the key of a value that is given without one: the only parameter, or the first one if it must be given.
     fn main_key(&self) -> Option<&'static str> {
         let is_main = |first: &&Parameter| self.parameters.len() == 1 || first.default.is_none();
@@ -232,7 +232,7 @@ impl<T: ?Sized> Row<T> {
 
 /// Returns the catalogue of a table.
 pub fn entries<T: Tabled + ?Sized>() -> Vec<Entry> {
-    T::rows().iter().map(Row::entry).collect()
+    T::rows().iter().map(TableRow::entry).collect()
 }
 
 fn shown<V: fmt::Display>(name: &str, parameters: impl Iterator<Item = (&'static str, V)>) -> String {
@@ -242,7 +242,7 @@ fn shown<V: fmt::Display>(name: &str, parameters: impl Iterator<Item = (&'static
 
 impl<T: Tabled + ?Sized> Named<T> {
     /// Returns the row.
-    pub fn row(&self) -> &'static Row<T> {
+    pub fn row(&self) -> &'static TableRow<T> {
         self.row
     }
 
@@ -264,7 +264,7 @@ impl<T: Tabled + ?Sized> Named<T> {
 
     fn parse(text: &str) -> Result<Self> {
         let row_of = |name: &str| T::rows().iter().find(|row| row.name == name);
-        let text = Text::parse(text, |name| row_of(name).and_then(Row::main_key))?;
+        let text = Text::parse(text, |name| row_of(name).and_then(TableRow::main_key))?;
         let Some(row) = row_of(text.name()) else {
             let known = T::rows().iter().map(|row| row.name).collect();
             return Err(Error::UnknownName { what: T::WHAT, given: text.name().to_owned(), known });
@@ -370,16 +370,16 @@ mod tests {
         Arc::new(Colour { red: values.count("width").into(), is_bright: false })
     }
 
-    static ROWS: [Row<Colour>; 2] = [
-        Row { name: "plain", summary: "one colour", parameters: &[RED, BRIGHT], source: "a painter", build },
-        Row { name: "striped", summary: "two", parameters: &[WIDTH], source: "a painter", build: striped },
+    static ROWS: [TableRow<Colour>; 2] = [
+        TableRow { name: "plain", summary: "one colour", parameters: &[RED, BRIGHT], source: "a painter", build },
+        TableRow { name: "striped", summary: "two", parameters: &[WIDTH], source: "a painter", build: striped },
     ];
 
     impl Tabled for Colour {
         const WHAT: &'static str = "colour";
         const LIST: &'static str = "colours";
 
-        fn rows() -> &'static [Row<Self>] {
+        fn rows() -> &'static [TableRow<Self>] {
             &ROWS
         }
     }
@@ -393,7 +393,7 @@ mod tests {
         assert_eq!(plain.changed().collect::<Vec<_>>(), [("bright", Value::Flag(true))]);
         assert_eq!(Named::<Colour>::default(), "plain:red=0.5".parse().unwrap());
         assert_eq!("striped:3".parse::<Named<Colour>>().unwrap().red, 3.0);
-        assert_eq!(ROWS.each_ref().map(Row::example), ["plain:red=0.5,bright=false", "striped:width=…"]);
+        assert_eq!(ROWS.each_ref().map(TableRow::example), ["plain:red=0.5,bright=false", "striped:width=…"]);
     }
 
     #[test]

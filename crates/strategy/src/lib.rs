@@ -9,7 +9,7 @@
 //! - [`server`]: the step of the global weights from the aggregate;
 //! - [`refusals`]: the rows that do not combine;
 //! - [`slots`]: the state of the rules between rounds;
-//! - [`math`]: sums over the updates, which the host splits over its cores;
+//! - [`vector_math`]: sums over the updates, which the host splits over its cores;
 //! - [`convergence`]: the end of a run;
 //! - [`local_optimiser`]: the optimiser of a client, as it is named and checked;
 //! - [`range`]: the range of weights.
@@ -19,7 +19,6 @@
 pub mod aggregator;
 pub mod convergence;
 pub mod local_optimiser;
-pub mod math;
 pub mod preset;
 pub mod range;
 pub mod refusals;
@@ -29,6 +28,7 @@ pub mod slots;
 pub mod strategy;
 pub mod term;
 pub mod transform;
+pub mod vector_math;
 pub mod weighting;
 
 #[cfg(test)]

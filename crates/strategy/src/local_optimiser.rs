@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use fedpipe_spec::table::{Named, Parameter, Range, Row, Tabled, Value};
+use fedpipe_spec::table::{Named, Parameter, Range, TableRow, Tabled, Value};
 
 /// A local optimiser by name with its parameters, such as `sgd:momentum=0.9` or `adam`.
-pub type LocalOptimiser = Named<Rule>;
+pub type LocalOptimiser = Named<OptimiserRule>;
 
 /// The facts about an optimiser that the host needs.
 #[derive(Debug)]
-pub struct Rule {
+pub struct OptimiserRule {
     /// The learning rate if none is given.
     pub default_rate: f32,
 }
@@ -21,8 +21,8 @@ const DECAY: Parameter = Parameter {
     help: "added to the gradient, times the weight; of biases, too",
 };
 
-static ROWS: [Row<Rule>; 2] = [
-    Row {
+static ROWS: [TableRow<OptimiserRule>; 2] = [
+    TableRow {
         name: "sgd",
         summary: "u ← ρu + g; w ← w − ηu; η is 0.1 by default",
         parameters: &[
@@ -35,9 +35,9 @@ static ROWS: [Row<Rule>; 2] = [
             DECAY,
         ],
         source: "Sutskever 2013",
-        build: |_| Arc::new(Rule { default_rate: 0.1 }),
+        build: |_| Arc::new(OptimiserRule { default_rate: 0.1 }),
     },
-    Row {
+    TableRow {
         name: "adam",
         summary: "with bias correction; η is 0.001 by default",
         parameters: &[
@@ -62,15 +62,15 @@ static ROWS: [Row<Rule>; 2] = [
             DECAY,
         ],
         source: "Kingma 2015, Algorithm 1",
-        build: |_| Arc::new(Rule { default_rate: 0.001 }),
+        build: |_| Arc::new(OptimiserRule { default_rate: 0.001 }),
     },
 ];
 
-impl Tabled for Rule {
+impl Tabled for OptimiserRule {
     const WHAT: &'static str = "optimiser";
     const LIST: &'static str = "optimisers";
 
-    fn rows() -> &'static [Row<Self>] {
+    fn rows() -> &'static [TableRow<Self>] {
         &ROWS
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr, sync::Arc};
 
-use fedpipe_spec::table::{Named, Row, Tabled, Values};
+use fedpipe_spec::table::{Named, TableRow, Tabled, Values};
 
 use crate::{
     aggregator::Aggregator,
@@ -30,50 +30,50 @@ pub struct Composition {
     pub server: Named<dyn ServerOptimiser>,
 }
 
-static ROWS: [Row<Composition>; 7] = [
-    Row {
+static ROWS: [TableRow<Composition>; 7] = [
+    TableRow {
         name: "fedavg",
         summary: "the mean of the clients' weights by examples",
         parameters: &[],
         source: "McMahan 2017, Algorithm 1",
         build: |_| Arc::new(Composition::default()),
     },
-    Row {
+    TableRow {
         name: "fedavgm",
         summary: "FedAvg with momentum at the server",
         parameters: &momentum::PARAMETERS,
         source: "Hsu 2019, section 4.1",
         build: |values| Arc::new(Composition { server: row("momentum", values), ..Composition::default() }),
     },
-    Row {
+    TableRow {
         name: "fedadam",
         summary: "Adam at the server",
         parameters: &adam::PARAMETERS,
         source: "Reddi 2021, Algorithm 2",
         build: |values| Arc::new(Composition { server: row("adam", values), ..Composition::default() }),
     },
-    Row {
+    TableRow {
         name: "fedprox",
         summary: "a proximal term at the clients",
         parameters: &[proximal::MU],
         source: "Li 2020, Algorithm 2",
         build: |values| Arc::new(Composition { term: row("proximal", values), ..Composition::default() }),
     },
-    Row {
+    TableRow {
         name: "scaffold",
         summary: "control variates at the clients, the equal mean",
         parameters: &[],
         source: "Karimireddy 2020, Algorithm 1",
         build: |values| Arc::new(Composition { term: row("control-variate", values), ..equal() }),
     },
-    Row {
+    TableRow {
         name: "fednova",
         summary: "changes normalised by the clients' accumulated steps",
         parameters: &[],
         source: "Wang 2020, equations 6 and 7",
         build: |values| Arc::new(Composition { aggregator: row("normalised", values), ..Composition::default() }),
     },
-    Row {
+    TableRow {
         name: "feddyn",
         summary: "dynamic regularisation, the equal mean",
         parameters: &[dynamic::ALPHA],
@@ -86,7 +86,7 @@ impl Tabled for Composition {
     const WHAT: &'static str = "strategy";
     const LIST: &'static str = "strategies";
 
-    fn rows() -> &'static [Row<Self>] {
+    fn rows() -> &'static [TableRow<Self>] {
         &ROWS
     }
 }
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn every_preset_builds_and_has_its_source() {
-        for Row { name, parameters, source, .. } in &ROWS {
+        for TableRow { name, parameters, source, .. } in &ROWS {
             let needed = parameters.iter().filter(|parameter| parameter.default.is_none());
             let given: Vec<String> = needed.map(|parameter| format!("{}=0.5", parameter.key)).collect();
             let preset: Named<Composition> = format!("{name}:{}", given.join(",")).parse().unwrap();

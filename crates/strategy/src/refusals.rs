@@ -54,10 +54,10 @@ pub fn refusal(rows: &Composition, optimiser: &LocalOptimiser) -> Option<String>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::strategy::Rows;
+    use crate::strategy::StrategyRows;
 
     fn refused(strategy: &str, rows: &[(&str, &str)], optimiser: &str) -> Option<String> {
-        refusal(&Rows::read(strategy, rows), &optimiser.parse().unwrap())
+        refusal(&StrategyRows::read(strategy, rows), &optimiser.parse().unwrap())
     }
 
     #[test]

@@ -7,18 +7,18 @@ use fedpipe_spec::{error::Error, table::Named};
 
 use crate::{
     aggregator::{Aggregator, Member, Updates},
-    math::Math,
     preset::Composition,
     range::{GREATEST, first_beyond, shown},
     sampler::Sampler,
     server::ServerOptimiser,
     slots::{Slot, Slots},
-    term::{Accepted, ClientTerm, Settled},
+    term::{Accepted, ClientTerm, TermRound},
     transform::Transform,
+    vector_math::Math,
     weighting::Weighting,
 };
 
-/// A strategy. `FromStr` reads the name of a preset with its parameters; [`Rows`] may replace each row.
+/// A strategy. `FromStr` reads the name of a preset with its parameters; [`StrategyRows`] may replace each row.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Strategy {
     preset: Named<Composition>,
@@ -27,7 +27,7 @@ pub struct Strategy {
 
 /// The preset of a strategy, and the rows in the place of the preset's. A row that is absent is the preset's.
 #[derive(Debug, Clone, Default)]
-pub struct Rows {
+pub struct StrategyRows {
     /// The preset.
     pub name: Named<Composition>,
     /// The clients of a round.
@@ -46,7 +46,7 @@ pub struct Rows {
 
 /// A round whose updates were accepted.
 #[derive(Debug, Clone, Copy)]
-pub struct Round<'a> {
+pub struct ClosedRound<'a> {
     /// The weights that the clients received.
     pub received: &'a [f32],
     /// The updates in client order: the numbers, and the weights with the client's state. There is at least one, unless
@@ -113,7 +113,12 @@ impl Composition {
     ///
     /// # Errors
     /// As for [`Composition::apply_aggregate`].
-    pub fn apply<'a>(&self, round: &Round<'a>, slots: &Slots, math: &dyn Math) -> Result<(Vec<f32>, Slots), Overflow> {
+    pub fn apply<'a>(
+        &self,
+        round: &ClosedRound<'a>,
+        slots: &Slots,
+        math: &dyn Math,
+    ) -> Result<(Vec<f32>, Slots), Overflow> {
         let member = |&(update, accepted): &(&'a Update, Accepted<'a>)| Member {
             update,
             weight: self.weighting.weight(update),
@@ -140,7 +145,7 @@ impl Composition {
     /// Returns [`Overflow`] for a weight or a state beyond the range.
     pub fn apply_aggregate(
         &self,
-        round: &Round<'_>,
+        round: &ClosedRound<'_>,
         aggregate: &[f32],
         slots: &Slots,
         math: &dyn Math,
@@ -148,7 +153,7 @@ impl Composition {
         let mut slots = slots.clone();
         let mut moved = self.server.step(&mut slots, round.received, aggregate);
         let accepted: Vec<Accepted<'_>> = round.updates.iter().map(|(_, accepted)| *accepted).collect();
-        let settled = Settled { received: round.received, updates: &accepted, clients: round.clients };
+        let settled = TermRound { received: round.received, updates: &accepted, clients: round.clients };
         moved = self.term.settle(&settled, moved, &mut slots, math);
         for (tensor, range) in round.layout.ranges() {
             match (tensor.place, tensor.kind) {
@@ -189,9 +194,9 @@ impl From<Named<Composition>> for Strategy {
     }
 }
 
-impl From<Rows> for Strategy {
-    fn from(given: Rows) -> Self {
-        let Rows { name, sample, term, transform, weighting, aggregate, server } = given;
+impl From<StrategyRows> for Strategy {
+    fn from(given: StrategyRows) -> Self {
+        let StrategyRows { name, sample, term, transform, weighting, aggregate, server } = given;
         let preset = (*name).clone();
         let rows = Composition {
             sampler: sample.unwrap_or(preset.sampler),
@@ -205,7 +210,7 @@ impl From<Rows> for Strategy {
     }
 }
 
-impl From<Strategy> for Rows {
+impl From<Strategy> for StrategyRows {
     fn from(strategy: Strategy) -> Self {
         let Composition { sampler, term, transform, weighting, aggregator, server } = strategy.rows;
         Self {
@@ -248,7 +253,7 @@ impl fmt::Display for Strategy {
 }
 
 #[cfg(test)]
-impl Rows {
+impl StrategyRows {
     /// Returns the preset `name` with the rows by their keys.
     pub(crate) fn read(name: &str, rows: &[(&str, &str)]) -> Strategy {
         let mut read = Self { name: name.parse().unwrap(), ..Self::default() };
@@ -272,7 +277,9 @@ mod tests {
     use fedpipe_protocol::Tensor;
 
     use super::*;
-    use crate::{aggregator::testing::update, math::OneCore, range::GREATEST_OF_A_CLIENT, vectors::written_weights};
+    use crate::{
+        aggregator::testing::update, range::GREATEST_OF_A_CLIENT, vector_math::OneCore, vectors::written_weights,
+    };
 
     fn layout(length: usize) -> Layout {
         let tensor = Tensor { name: "w".into(), shape: vec![length], kind: Kind::Param, place: Place::Shared };
@@ -288,7 +295,7 @@ mod tests {
         let (one, none) = (update(0, 1, 1), Slots::default());
         let accepted = Accepted { weights, before: &none, after: &none };
         let layout = layout(received.len());
-        let round = Round { received, updates: &[(&one, accepted)], clients: 1, layout: &layout };
+        let round = ClosedRound { received, updates: &[(&one, accepted)], clients: 1, layout: &layout };
         strategy.apply(&round, state, &OneCore)
     }
 
@@ -342,9 +349,9 @@ mod tests {
         for text in ["fedavg", "fedavgm", "fedadam", "fedprox:0.1"] {
             let strategy: Strategy = text.parse().unwrap();
             assert!(strategy.needs_only_mean(), "{text}");
-            let round = Round { received: &[1.0, 2.0], updates: &updates, clients: 2, layout: &layout };
+            let round = ClosedRound { received: &[1.0, 2.0], updates: &updates, clients: 2, layout: &layout };
             let mean = OneCore.combine(&[(3.0, &first), (5.0, &second)], 8.0);
-            let added = strategy.apply_aggregate(&Round { updates: &[], ..round }, &mean, &none, &OneCore);
+            let added = strategy.apply_aggregate(&ClosedRound { updates: &[], ..round }, &mean, &none, &OneCore);
             assert_eq!(added, strategy.apply(&round, &none, &OneCore), "{text}");
         }
         for text in ["scaffold", "feddyn:0.1", "fednova"] {
@@ -381,7 +388,7 @@ mod tests {
         ];
         let (layout, one, none) = (Layout::new(tensors).unwrap(), update(0, 1, 1), Slots::default());
         let accepted = Accepted { weights: &[3.0, 3.0, 3.0], before: &none, after: &none };
-        let round = Round { received: &[1.0; 3], updates: &[(&one, accepted)], clients: 1, layout: &layout };
+        let round = ClosedRound { received: &[1.0; 3], updates: &[(&one, accepted)], clients: 1, layout: &layout };
         let strategy: Strategy = "fedavgm:rate=0.5".parse().unwrap();
         assert_eq!(strategy.apply(&round, &none, &OneCore).unwrap().0, [2.0, 3.0, 1.0]);
     }
@@ -394,7 +401,7 @@ mod tests {
         let [first, second] = [[2.0_f32, 1.0], [2.0, 2.0]];
         let accepted = [&first, &second].map(|weights| Accepted { weights, before: &none, after: &none });
         let updates: Vec<_> = updates.iter().zip(accepted).collect();
-        let round = Round { received: &[1.0, 9.0], updates: &updates, clients: 2, layout: &layout };
+        let round = ClosedRound { received: &[1.0, 9.0], updates: &updates, clients: 2, layout: &layout };
         let moved = "fednova".parse::<Strategy>().unwrap().apply(&round, &none, &OneCore).unwrap().0;
         assert!(moved[0] > 2.0 && moved[1] == 1.5, "{moved:?}");
     }
@@ -404,9 +411,9 @@ mod tests {
         for text in ["fedavg", "fedavgm:beta=0.5,nesterov=true", "fedadam:rate=0.1,tau=0.01", "fedprox:0.1"] {
             let strategy: Strategy = text.parse().unwrap();
             assert_eq!(strategy.to_string().parse::<Strategy>().unwrap(), strategy, "{text}");
-            assert_eq!(Strategy::from(Rows::from(strategy.clone())), strategy, "{text}");
+            assert_eq!(Strategy::from(StrategyRows::from(strategy.clone())), strategy, "{text}");
         }
-        let strategy = Rows::read("fedprox:0.1", &[("aggregate", "median"), ("server", "adam")]);
+        let strategy = StrategyRows::read("fedprox:0.1", &[("aggregate", "median"), ("server", "adam")]);
         assert_eq!(
             strategy.to_string(),
             "fedprox:mu=0.1 with the aggregator median, the server optimiser \
@@ -421,12 +428,12 @@ mod tests {
         for (key, row) in
             [("server", "sgd"), ("aggregate", "median"), ("weighting", "equal"), ("server", "momentum:beta=0")]
         {
-            let strategy = Rows::read("fedavg", &[(key, row)]);
+            let strategy = StrategyRows::read("fedavg", &[(key, row)]);
             let (updates, none) = ([update(0, 3, 1), update(1, 5, 2), update(2, 7, 3)], Slots::default());
             let accepted = Accepted { weights: &weights, before: &none, after: &none };
             let updates: Vec<_> = updates.iter().map(|update| (update, accepted)).collect();
             let layout = layout(3);
-            let round = Round { received: &[9.0; 3], updates: &updates, clients: 3, layout: &layout };
+            let round = ClosedRound { received: &[9.0; 3], updates: &updates, clients: 3, layout: &layout };
             assert_eq!(strategy.apply(&round, &none, &OneCore).unwrap().0, weights, "{key} {row}");
         }
     }

@@ -19,11 +19,11 @@ mod tests {
 
     use super::*;
     use crate::{
-        math::OneCore,
         slots::Slots,
-        strategy::{Round, Rows, Strategy},
+        strategy::{ClosedRound, Strategy, StrategyRows},
         term::{Accepted, Given, Returned, testing::linear},
         transform::Transform,
+        vector_math::OneCore,
     };
 
     /// The two rounds of the README: the client, the examples and the weights of each update.
@@ -60,7 +60,7 @@ mod tests {
                 (update, Accepted { weights, before: &clients[*client as usize], after })
             })
             .collect();
-        let all = Round { received, updates: &updates, clients: 3, layout: &layout };
+        let all = ClosedRound { received, updates: &updates, clients: 3, layout: &layout };
         let (weights, moved) = strategy.apply(&all, server, &OneCore).unwrap();
         (state.weights, state.server) = (weights, moved);
         settled.into_iter().for_each(|(update, after)| state.clients[update.client as usize] = after);
@@ -81,19 +81,19 @@ mod tests {
 
     #[test]
     fn each_row_of_a_strategy_has_the_values_of_the_readme_to_the_bit() {
-        let median = after(&Rows::read("fedavg", &[("aggregate", "median")]), 2);
+        let median = after(&StrategyRows::read("fedavg", &[("aggregate", "median")]), 2);
         assert_eq!(median.weights, written_weights("weights after `median`"));
-        let nova = after(&Rows::read("fednova", &[]), 2);
+        let nova = after(&StrategyRows::read("fednova", &[]), 2);
         assert_eq!(nova.weights, written_weights("weights after `fednova`"));
         for weighting in ["steps", "equal"] {
-            let mean = after(&Rows::read("fedavg", &[("weighting", weighting)]), 1);
+            let mean = after(&StrategyRows::read("fedavg", &[("weighting", weighting)]), 1);
             assert_eq!(mean.weights, written_weights(&format!("mean of round 1, weighting `{weighting}`")));
         }
     }
 
     #[test]
     fn scaffold_has_the_values_of_the_readme_to_the_bit() {
-        let state = after(&Rows::read("scaffold", &[]), 2);
+        let state = after(&StrategyRows::read("scaffold", &[]), 2);
         assert_eq!(state.weights, written_weights("weights after `scaffold`"));
         assert_eq!(state.server.vector("c").unwrap()[..], written_weights("c after `scaffold`"));
         assert_eq!(state.clients[0].vector("c").unwrap()[..], written_weights("c of client 0 after `scaffold`"));
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn feddyn_has_the_values_of_the_readme_to_the_bit() {
-        let state = after(&Rows::read("feddyn:alpha=0.5", &[]), 2);
+        let state = after(&StrategyRows::read("feddyn:alpha=0.5", &[]), 2);
         assert_eq!(state.weights, written_weights("weights after `feddyn:alpha=0.5`"));
         assert_eq!(state.server.vector("h").unwrap()[..], written_weights("h after `feddyn:alpha=0.5`"));
         assert_eq!(

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use fedpipe_protocol::Update;
-use fedpipe_spec::table::{Row, Tabled};
+use fedpipe_spec::table::{TableRow, Tabled};
 
 /// A rule that gives an update its weight.
 pub trait Weighting: fmt::Debug + Send + Sync {
@@ -12,35 +12,35 @@ pub trait Weighting: fmt::Debug + Send + Sync {
 }
 
 #[derive(Debug)]
-struct Rule(fn(&Update) -> f64);
+struct WeightRule(fn(&Update) -> f64);
 
-impl Weighting for Rule {
+impl Weighting for WeightRule {
     fn weight(&self, update: &Update) -> f64 {
         (self.0)(update)
     }
 }
 
-static ROWS: [Row<dyn Weighting>; 3] = [
-    Row {
+static ROWS: [TableRow<dyn Weighting>; 3] = [
+    TableRow {
         name: "examples",
         summary: "a client counts by the examples of its partition",
         parameters: &[],
         source: "McMahan 2017, Algorithm 1",
-        build: |_| Arc::new(Rule(|update| update.examples as f64)),
+        build: |_| Arc::new(WeightRule(|update| update.examples as f64)),
     },
-    Row {
+    TableRow {
         name: "steps",
         summary: "a client counts by its local steps",
         parameters: &[],
         source: "NVFlare, FedAvg's default",
-        build: |_| Arc::new(Rule(|update| update.steps as f64)),
+        build: |_| Arc::new(WeightRule(|update| update.steps as f64)),
     },
-    Row {
+    TableRow {
         name: "equal",
         summary: "all clients count the same",
         parameters: &[],
         source: "Karimireddy 2020; Acar 2021",
-        build: |_| Arc::new(Rule(|_| 1.0)),
+        build: |_| Arc::new(WeightRule(|_| 1.0)),
     },
 ];
 
@@ -48,7 +48,7 @@ impl Tabled for dyn Weighting {
     const WHAT: &'static str = "weighting";
     const LIST: &'static str = "weightings";
 
-    fn rows() -> &'static [Row<Self>] {
+    fn rows() -> &'static [TableRow<Self>] {
         &ROWS
     }
 }

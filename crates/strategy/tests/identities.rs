@@ -8,12 +8,12 @@ use fedpipe_protocol::{Kind, LINEAR, Layout, PartData, Parts, Place, Tensor, Upd
 use fedpipe_random::key::{Key, Use};
 use fedpipe_spec::table::Named;
 use fedpipe_strategy::{
-    math::OneCore,
     sampler::Draw,
     slots::Slots,
-    strategy::{Round, Rows, Strategy},
+    strategy::{ClosedRound, Strategy, StrategyRows},
     term::{Accepted, Given, Prepared, Returned},
     transform::Transform,
+    vector_math::OneCore,
 };
 use proptest::{prelude::*, strategy::Strategy as Arbitrary_};
 
@@ -71,7 +71,7 @@ impl<'c> Federation<'c> {
     /// Returns a federation under a preset with another weighting.
     fn weighted(preset: &str, weighting: &str, all: &'c [Client]) -> Self {
         let weighting = Some(weighting.parse().unwrap());
-        Self::of(Rows { name: preset.parse().unwrap(), weighting, ..Rows::default() }.into(), all)
+        Self::of(StrategyRows { name: preset.parse().unwrap(), weighting, ..StrategyRows::default() }.into(), all)
     }
 
     fn of(strategy: Strategy, all: &'c [Client]) -> Self {
@@ -88,8 +88,12 @@ impl<'c> Federation<'c> {
     fn round(&mut self, sampled: &[u32]) -> Vec<Vec<f32>> {
         let trained: Vec<Trained> = sampled.iter().map(|&number| self.train(number)).collect();
         let updates: Vec<(&Update, Accepted<'_>)> = trained.iter().map(accepted).collect();
-        let round =
-            Round { received: &self.weights, updates: &updates, clients: self.all.len() as u32, layout: &self.layout };
+        let round = ClosedRound {
+            received: &self.weights,
+            updates: &updates,
+            clients: self.all.len() as u32,
+            layout: &self.layout,
+        };
         let (weights, server) = self.strategy.apply(&round, &self.server, &OneCore).unwrap();
         (self.weights, self.server) = (weights, server);
         for (update, _, _, after) in &trained {
@@ -258,13 +262,13 @@ proptest! {
 
 /// Returns the median of some weights by the preset with that aggregator.
 fn median(rows: &[Vec<f32>]) -> Vec<f32> {
-    let preset = Rows { aggregate: Some("median".parse().unwrap()), ..Rows::default() };
+    let preset = StrategyRows { aggregate: Some("median".parse().unwrap()), ..StrategyRows::default() };
     let (federation, none) = (Federation::of(preset.into(), &[]), Slots::default());
     let updates: Vec<Update> = (0..rows.len() as u32).map(|client| Update::plain(client, 1, 1)).collect();
     let accepted = rows.iter().map(|weights| Accepted { weights, before: &none, after: &none });
     let updates: Vec<_> = updates.iter().zip(accepted).collect();
     let (received, clients) = (&federation.weights[..], rows.len() as u32);
-    let round = Round { received, updates: &updates, clients, layout: &federation.layout };
+    let round = ClosedRound { received, updates: &updates, clients, layout: &federation.layout };
     federation.strategy.apply(&round, &none, &OneCore).unwrap().0
 }
 

@@ -6,14 +6,14 @@ use clap::{
 };
 use fedpipe_record::{
     experiment::Experiment,
-    key::{Arity, Key},
+    experiment_key::{Arity, ExperimentKey},
 };
 use toml::{Table, Value};
 
 /// The flags that were given, with their values.
 #[derive(Debug)]
 pub(crate) struct ExperimentArgs {
-    given: Vec<(Key, Vec<Value>)>,
+    given: Vec<(ExperimentKey, Vec<Value>)>,
 }
 
 impl ExperimentArgs {
@@ -23,7 +23,7 @@ impl ExperimentArgs {
     }
 
     /// Returns the keys whose flags were given.
-    pub(crate) fn keys(&self) -> impl Iterator<Item = &Key> {
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &ExperimentKey> {
         self.given.iter().map(|(key, _)| key)
     }
 
@@ -38,7 +38,7 @@ impl ExperimentArgs {
 }
 
 /// Sets a key in the table of an experiment. Entries are added to those that the table has.
-pub(crate) fn insert(key: &Key, value: Value, table: &mut Table) {
+pub(crate) fn insert(key: &ExperimentKey, value: Value, table: &mut Table) {
     let section = match key.section {
         "" => Some(table),
         section => sub_table(section, table),
@@ -82,7 +82,7 @@ impl FromArgMatches for ExperimentArgs {
 }
 
 /// Returns the values of a flag; `None` if it was not given.
-fn values(key: &Key, matches: &ArgMatches) -> Option<Vec<Value>> {
+fn values(key: &ExperimentKey, matches: &ArgMatches) -> Option<Vec<Value>> {
     if key.arity == Arity::Switch {
         return matches.get_flag(key.id()).then(|| vec![Value::Boolean(true)]);
     }
@@ -90,7 +90,7 @@ fn values(key: &Key, matches: &ArgMatches) -> Option<Vec<Value>> {
 }
 
 /// Returns the flag of a key.
-fn argument(key: &Key) -> Arg {
+fn argument(key: &ExperimentKey) -> Arg {
     let default = key.default.as_ref().map_or_else(String::new, |default| format!(" [default: {default}]"));
     let heading = if key.section.is_empty() { "Experiment".into() } else { format!("Experiment, [{}]", key.section) };
     let mut argument = Arg::new(key.id().to_owned()).help(key.help.clone() + &default).action(match key.arity {
@@ -110,7 +110,7 @@ fn argument(key: &Key) -> Arg {
     }
 }
 
-fn parser(key: &Key) -> ValueParser {
+fn parser(key: &ExperimentKey) -> ValueParser {
     let read = key.read;
     if key.choices.is_empty() {
         StringValueParser::new().try_map(move |text| read(&text)).into()

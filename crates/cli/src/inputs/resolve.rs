@@ -7,9 +7,9 @@ use fedpipe_data::Source;
 use fedpipe_host::{Error, Result};
 use fedpipe_record::{
     experiment::Experiment,
+    experiment_key::{Arity, ExperimentKey},
     file::read_regular,
     format::{Format, check_table},
-    key::{Arity, Key},
 };
 use toml::{Table, Value};
 
@@ -109,7 +109,7 @@ fn refuse_without_effect(args: &RunArgs, experiment: &Experiment) -> Result<()> 
 /// Removes the keys of a file that a flag or a `--set` replaces.
 fn remove_replaced(table: &mut Table, args: &RunArgs) {
     let keys = Experiment::keys();
-    let is_set = |key: &&Key| args.set.iter().any(|(path, _)| *path == key.path());
+    let is_set = |key: &&ExperimentKey| args.set.iter().any(|(path, _)| *path == key.path());
     for key in args.experiment.keys().chain(keys.iter().filter(is_set)) {
         if key.replaces_section {
             table.remove(key.section);
@@ -145,7 +145,7 @@ fn outer<'p>(entry: Option<(&'p str, &'p str)>) -> Option<&'p str> {
 }
 
 /// Returns the remedy for a key that is unknown.
-fn known(path: &str, keys: &[Key]) -> String {
+fn known(path: &str, keys: &[ExperimentKey]) -> String {
     if let Some(meant) = keys.iter().find(|key| key.id() == path || key.name == path) {
         return format!("write {}", meant.path());
     }
@@ -200,7 +200,7 @@ mod tests {
         assert_eq!(resolved(words).unwrap(), expected);
         let without = ["client", "until-converged", "max-rounds", "tolerance", "strategy-program"];
         let flags = Experiment::keys();
-        let mut flags = flags.iter().filter_map(Key::long).filter(|flag| !without.contains(flag));
+        let mut flags = flags.iter().filter_map(ExperimentKey::long).filter(|flag| !without.contains(flag));
         assert!(flags.all(|flag| words.contains(&format!("--{flag} "))));
 
         let other = resolved("--client true --until-converged --max-rounds 3 --tolerance 0.5 --strategy-program cat");

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use fedpipe_record::{catalogue::CATALOGUES, experiment::Experiment, key::Key};
+use fedpipe_record::{catalogue::CATALOGUES, experiment::Experiment, experiment_key::ExperimentKey};
 use fedpipe_spec::table::{Entry, EntryParameter};
 
 use crate::{
@@ -359,7 +359,7 @@ fn keys_of_an_experiment_are_those_that_the_readme_lists() {
     let mut sections: Vec<&str> = keys.iter().map(|key| key.section).collect();
     sections.dedup();
     for section in sections {
-        let shown = |key: &Key| match key.long() {
+        let shown = |key: &ExperimentKey| match key.long() {
             Some(flag) if flag != key.name => format!("`{}` (`--{flag}`)", key.name),
             _ => format!("`{}`", key.name),
         };
@@ -371,7 +371,7 @@ fn keys_of_an_experiment_are_those_that_the_readme_lists() {
         }
     }
     let flags = flags(&help("run"));
-    let absent = keys.iter().filter_map(Key::long).filter(|flag| !flags.contains(&format!("--{flag}")));
+    let absent = keys.iter().filter_map(ExperimentKey::long).filter(|flag| !flags.contains(&format!("--{flag}")));
     wrong.extend(absent.map(|flag| format!("the help has no --{flag}")));
     check(wrong);
 }

@@ -11,7 +11,7 @@ use seccompiler::{
     SeccompRule, TargetArch, apply_filter,
 };
 
-type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+type CallRules = BTreeMap<i64, Vec<SeccompRule>>;
 
 /// The calls that are allowed with any arguments: memory, time, open descriptors, the state of this process.
 const ALLOWED: &[c_long] = &[
@@ -217,7 +217,7 @@ pub(super) fn restrict(calls: CallList) -> Result<(), String> {
     let install = |rules, matched, otherwise| install(rules, matched, otherwise, target).map_err(describe);
     if calls != CallList::Model {
         // The flags of `clone3` are in memory, which a filter cannot read. On ENOSYS, C libraries use `clone` instead.
-        let clone3 = Ok(Rules::from([(libc::SYS_clone3, vec![])]));
+        let clone3 = Ok(CallRules::from([(libc::SYS_clone3, vec![])]));
         let absent = SeccompAction::Errno(libc::ENOSYS as u32);
         install(clone3, absent, SeccompAction::Allow)?;
     }
@@ -226,7 +226,7 @@ pub(super) fn restrict(calls: CallList) -> Result<(), String> {
 }
 
 fn install(
-    rules: Result<Rules, BackendError>,
+    rules: Result<CallRules, BackendError>,
     matched: SeccompAction,
     otherwise: SeccompAction,
     target: TargetArch,
@@ -241,9 +241,9 @@ fn describe(error: seccompiler::Error) -> String {
     }
 }
 
-fn rules(calls: CallList) -> Result<Rules, BackendError> {
+fn rules(calls: CallList) -> Result<CallRules, BackendError> {
     let itself = u64::from(std::process::id());
-    let mut rules: Rules = ALLOWED.iter().chain(ALLOWED_HERE).map(|&call| (call, vec![])).collect();
+    let mut rules: CallRules = ALLOWED.iter().chain(ALLOWED_HERE).map(|&call| (call, vec![])).collect();
     let reading = SeccompCmpOp::MaskedEq(MORE_THAN_READING as u64);
     rules.insert(libc::SYS_openat, vec![rule([compare_argument(2, reading.clone(), 0)?])?]);
     #[cfg(target_arch = "x86_64")]
@@ -275,7 +275,7 @@ fn rules(calls: CallList) -> Result<Rules, BackendError> {
 }
 
 /// Adds the rules that a program needs.
-fn add_program_rules(rules: &mut Rules, landlocked: bool) -> Result<(), BackendError> {
+fn add_program_rules(rules: &mut CallRules, landlocked: bool) -> Result<(), BackendError> {
     rules.extend(PROGRAM.iter().chain(PROGRAM_HERE).map(|&call| (call, vec![])));
     rules.insert(libc::SYS_ioctl, one_of(1, DEVICE_COMMANDS)?);
     rules.insert(libc::SYS_prctl, one_of(0, PROCESS_COMMANDS)?);

@@ -83,7 +83,7 @@ fn a_file_is_read_as_it_was_written() {
     assert_eq!(partition.labels(), [1, 4, 8]);
     let expected: Vec<u8> = [1, 4, 8].iter().flat_map(|row| row * 6..row * 6 + 6).collect();
     assert_eq!(partition.pixels(), Pixels::U8(&expected));
-    assert!(matches!(partition.labels, Values::Mapped(_)), "our own files are aligned");
+    assert!(matches!(partition.labels, MappedValues::Mapped(_)), "our own files are aligned");
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn a_foreign_file_that_is_not_aligned_is_copied() {
         bytes.extend([3_u32, 4].iter().flat_map(|label| label.to_le_bytes()));
         let partition = open(&bytes).unwrap();
         assert_eq!((partition.pixels(), partition.labels()), (Pixels::F32(&[1.0, 2.0]), &[3, 4][..]));
-        let copied = matches!(partition.labels, Values::Copied(_));
+        let copied = matches!(partition.labels, MappedValues::Copied(_));
         assert_eq!(copied, (8 + header.len()) % 4 != 0);
     }
 }

@@ -7,7 +7,7 @@ use fedpipe_random::{
     key::{Key, Use},
     order::shuffle,
 };
-use fedpipe_spec::table::{Parameter, Range, Row, Value};
+use fedpipe_spec::table::{Parameter, Range, TableRow, Value};
 
 use super::{Labelled, Partitioner};
 use crate::error::DataError;
@@ -16,7 +16,7 @@ use crate::error::DataError;
 const TRIES: u64 = 1000;
 
 /// The variant that draws classes for each client (Hsu 2019) is another scheme.
-pub(super) const ROW: Row<dyn Partitioner> = Row {
+pub(super) const ROW: TableRow<dyn Partitioner> = TableRow {
     name: "dirichlet",
     summary: "deals each class in Dirichlet shares over the clients",
     parameters: &[

@@ -6,12 +6,12 @@ use fedpipe_random::{
     key::{Key, Use},
     order::order,
 };
-use fedpipe_spec::table::Row;
+use fedpipe_spec::table::TableRow;
 
 use super::{Labelled, Partitioner, start_of};
 use crate::error::DataError;
 
-pub(super) const ROW: Row<dyn Partitioner> = Row {
+pub(super) const ROW: TableRow<dyn Partitioner> = TableRow {
     name: "iid",
     summary: "shuffles the examples; the sizes of partitions differ by at most 1",
     parameters: &[],

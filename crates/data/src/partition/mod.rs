@@ -8,7 +8,7 @@ mod shards;
 
 use std::fmt;
 
-use fedpipe_spec::table::{Named, Row, Tabled};
+use fedpipe_spec::table::{Named, TableRow, Tabled};
 
 use crate::error::DataError;
 
@@ -47,7 +47,7 @@ pub trait Partitioner: fmt::Debug + Send + Sync {
     }
 }
 
-static ROWS: [Row<dyn Partitioner>; 4] = [iid::ROW, dirichlet::ROW, shards::ROW, own::ROW];
+static ROWS: [TableRow<dyn Partitioner>; 4] = [iid::ROW, dirichlet::ROW, shards::ROW, own::ROW];
 
 impl Tabled for dyn Partitioner {
     const WHAT: &'static str = "partition scheme";
@@ -55,7 +55,7 @@ impl Tabled for dyn Partitioner {
     // The text is part of the key of the cache, and of published results.
     const SHOWS_DEFAULTS: bool = false;
 
-    fn rows() -> &'static [Row<Self>] {
+    fn rows() -> &'static [TableRow<Self>] {
         &ROWS
     }
 }

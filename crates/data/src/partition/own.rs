@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use fedpipe_spec::table::Row;
+use fedpipe_spec::table::TableRow;
 
 use super::{Labelled, Partitioner};
 use crate::error::DataError;
 
-pub(super) const ROW: Row<dyn Partitioner> = Row {
+pub(super) const ROW: TableRow<dyn Partitioner> = TableRow {
     name: "own",
     summary: "clients on other machines (--over) have their own data",
     parameters: &[],

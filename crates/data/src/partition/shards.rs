@@ -6,12 +6,12 @@ use fedpipe_random::{
     key::{Key, Use},
     order::order,
 };
-use fedpipe_spec::table::{Parameter, Range, Row};
+use fedpipe_spec::table::{Parameter, Range, TableRow};
 
 use super::{Labelled, Partitioner, start_of};
 use crate::error::DataError;
 
-pub(super) const ROW: Row<dyn Partitioner> = Row {
+pub(super) const ROW: TableRow<dyn Partitioner> = TableRow {
     name: "shards",
     summary: "sorts the examples by label, cuts them into shards and deals these at random",
     parameters: &[Parameter {

@@ -103,7 +103,7 @@ pub(crate) enum Incident<'a> {
 pub(crate) struct Fleet {
     environment: Environment,
     inbox: Inbox,
-    slots: Vec<Slot>,
+    slots: Vec<ProcessSlot>,
     queue: JobQueue,
     /// The number of processes that work at the same time.
     at_once: usize,
@@ -137,7 +137,7 @@ struct Installed {
     model: Option<Ready>,
 }
 
-struct Slot {
+struct ProcessSlot {
     setup: Setup,
     /// The isolation that the last ready process reported.
     in_force: Option<InForce>,
@@ -171,8 +171,9 @@ impl Fleet {
         at_once: usize,
         policy: OnFailure,
     ) -> Result<Self> {
-        let slot = |setup| Slot { setup, in_force: None, process: None, ready: false, examples: None, proven: false };
-        let slots: Vec<Slot> = setups.into_iter().map(slot).collect();
+        let slot =
+            |setup| ProcessSlot { setup, in_force: None, process: None, ready: false, examples: None, proven: false };
+        let slots: Vec<ProcessSlot> = setups.into_iter().map(slot).collect();
         let (at_once, queue) = (at_once.min(slots.len()), JobQueue::new(slots.len()));
         let cores = if environment.spawner.is_elsewhere() { Cores::none() } else { Cores::of_machine(at_once) };
         let mut fleet = Self {

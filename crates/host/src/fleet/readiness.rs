@@ -6,7 +6,7 @@ use fedpipe_record::cause::{Cause, tame, with_last_words};
 
 use crate::{
     error::{Error, Result},
-    fleet::{Confined, Fleet, Incident, Slot},
+    fleet::{Confined, Fleet, Incident, ProcessSlot},
 };
 
 impl Fleet {
@@ -33,7 +33,7 @@ impl Fleet {
     /// As for [`Fleet::next_settled`]; [`Error::Round`] for a process that reports no number, or an impossible one.
     pub(crate) fn sizes(&mut self) -> Result<Vec<u64>> {
         self.await_ready(&|fleet| fleet.slots.iter().all(|slot| slot.examples.is_some()))?;
-        let size = |(client, slot): (usize, &Slot)| match slot.examples.as_deref() {
+        let size = |(client, slot): (usize, &ProcessSlot)| match slot.examples.as_deref() {
             // Rows are counted in u32.
             Some(&[examples]) if (1..=u64::from(u32::MAX)).contains(&examples) => Ok(examples),
             Some(&[examples]) => Err(Error::Round(format!(

@@ -59,7 +59,7 @@ pub(crate) enum WaitFor {
 }
 
 /// The events of one look at the descriptors.
-struct Ready {
+struct Readiness {
     pipe: bool,
     exited: bool,
     woken: bool,
@@ -166,7 +166,7 @@ impl Link {
     /// [`WaitError`], and those of `poll`.
     pub(crate) fn wait(&mut self, event: WaitFor) -> io::Result<()> {
         loop {
-            let Ready { pipe, exited, woken, log } = self.poll(event)?;
+            let Readiness { pipe, exited, woken, log } = self.poll(event)?;
             if log {
                 self.drain_log();
             }
@@ -212,7 +212,7 @@ impl Link {
     }
 
     /// Waits until a descriptor is ready, for at most one [`SLICE`] unless there is no deadline.
-    fn poll(&mut self, event: WaitFor) -> io::Result<Ready> {
+    fn poll(&mut self, event: WaitFor) -> io::Result<Readiness> {
         let pipe = match event {
             WaitFor::Readable | WaitFor::Wakeup => Some((self.from.as_fd(), PollFlags::POLLIN)),
             WaitFor::Writable => self.to.as_ref().map(|to| (to.as_fd(), PollFlags::POLLOUT)),
@@ -229,7 +229,7 @@ impl Link {
         let log = self.log_pipe.as_ref().map(|log| (log.as_fd(), PollFlags::POLLIN));
         let [exited, woken, pipe, log] = wait_for([exited, wakeup, pipe, log], timeout)?;
         self.time.pass();
-        Ok(Ready { pipe, exited, woken, log })
+        Ok(Readiness { pipe, exited, woken, log })
     }
 }
 

@@ -5,9 +5,9 @@ use std::thread::available_parallelism;
 use fedpipe_data::spread;
 use fedpipe_protocol::Update;
 use fedpipe_strategy::{
-    math::{BlockRule, Math, Members},
     slots::Slots,
     term::Accepted,
+    vector_math::{BlockRule, Math, Members},
 };
 
 /// An update that was accepted: the client's answer and the weights that came with it.
@@ -166,7 +166,7 @@ pub(crate) mod testing {
 
 #[cfg(test)]
 mod tests {
-    use fedpipe_strategy::math::OneCore;
+    use fedpipe_strategy::vector_math::OneCore;
     use proptest::prelude::*;
 
     use super::*;

@@ -16,7 +16,7 @@ use fedpipe_record::cause::Cause;
 
 use crate::{fleet::Job, process::peer::PeerReply};
 
-type Checked = Result<(), Cause>;
+type CheckedAnswer = Result<(), Cause>;
 
 /// The expectations that the updates of a round are compared with.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub(crate) struct Expected<'a> {
 }
 
 /// Checks that an update is the one that was asked for, from all of the client's examples, and finite.
-pub(crate) fn update(job: &Job, reply: &Reply, parts: &mut Parts, expected: &Expected<'_>) -> Checked {
+pub(crate) fn update(job: &Job, reply: &Reply, parts: &mut Parts, expected: &Expected<'_>) -> CheckedAnswer {
     let (Reply::Update(update), Request::Train(train)) = (reply, &job.request) else {
         return Err(Cause::protocol(format!("it answered a request to train with {}", reply.name())));
     };
@@ -78,7 +78,7 @@ pub(crate) fn slots_of(job: &Job) -> impl Iterator<Item = (usize, String)> {
 
 /// Checks that the update is from as many steps as the request allows, at least one. The strategy weighs by them, and
 /// may divide by their accumulation. A number that no solver has would end the run, and not the client alone.
-fn steps(train: &Train, update: &Update, needs_accumulation: bool) -> Checked {
+fn steps(train: &Train, update: &Update, needs_accumulation: bool) -> CheckedAnswer {
     /// A model may pass over a mini-batch more than once, as a solver does that looks for a minimum.
     const PASSES: u64 = 100;
     /// The bounds of ‖a‖₁ for one step: a momentum of 0.999, and the strongest pull of a proximal term.
@@ -111,7 +111,7 @@ fn steps(train: &Train, update: &Update, needs_accumulation: bool) -> Checked {
 }
 
 /// Checks that the received weights were scored if that was asked for, on as many rows.
-fn start_score(train: &Train, update: &Update) -> Checked {
+fn start_score(train: &Train, update: &Update) -> CheckedAnswer {
     let rows = match train.score_start {
         None if update.start.is_none() => return Ok(()),
         None => return Err(Cause::protocol("it scored the weights that it received, which was not asked for")),
@@ -128,7 +128,7 @@ fn start_score(train: &Train, update: &Update) -> Checked {
 }
 
 /// Replaces an encoded change by the weights that it leads to.
-fn decode(train: &Train, job: &Job, parts: &mut Parts, expected: &Expected<'_>) -> Checked {
+fn decode(train: &Train, job: &Job, parts: &mut Parts, expected: &Expected<'_>) -> CheckedAnswer {
     let Some(transform) = &train.transform else { return Ok(()) };
     let transform: Named<dyn Transform> =
         transform.parse().map_err(|error: Error| Cause::protocol(error.to_string()))?;
@@ -141,13 +141,13 @@ fn decode(train: &Train, job: &Job, parts: &mut Parts, expected: &Expected<'_>) 
 }
 
 /// Checks that the payload has weights, as many as expected, each a number of at most [`GREATEST_OF_A_CLIENT`].
-pub(crate) fn weights(parts: &Parts, expected: usize, remedy: &str) -> Checked {
+pub(crate) fn weights(parts: &Parts, expected: usize, remedy: &str) -> CheckedAnswer {
     vector(parts, WEIGHTS, expected, remedy)
 }
 
 /// Checks that the payload has the part `name` with as many weights as expected, each a number of at most
 /// [`GREATEST_OF_A_CLIENT`].
-fn vector(parts: &Parts, part: &str, expected: usize, remedy: &str) -> Checked {
+fn vector(parts: &Parts, part: &str, expected: usize, remedy: &str) -> CheckedAnswer {
     let weights = parts.iter().find_map(|(name, data)| match data {
         PartData::F32(values) if name == part => Some(values),
         _ => None,
@@ -165,7 +165,7 @@ fn vector(parts: &Parts, part: &str, expected: usize, remedy: &str) -> Checked {
 }
 
 /// Checks that a reply has no part except the `known` ones, and none of them twice.
-pub(crate) fn only(parts: &Parts, known: &[&str]) -> Checked {
+pub(crate) fn only(parts: &Parts, known: &[&str]) -> CheckedAnswer {
     let mut names: Vec<&str> = parts.iter().map(|(name, _)| name).collect();
     names.sort_unstable();
     if let Some(name) = names.iter().find(|name| !known.contains(name)) {
@@ -184,7 +184,7 @@ fn is_loss_sum(sum: f64, examples: u64) -> bool {
 }
 
 /// Checks the sums of an evaluation: they are of the requested blocks, and each of them is possible.
-pub(crate) fn blocks(job: &Job, reply: &Reply, parts: &Parts, test_examples: u64, remedy: &str) -> Checked {
+pub(crate) fn blocks(job: &Job, reply: &Reply, parts: &Parts, test_examples: u64, remedy: &str) -> CheckedAnswer {
     let (Reply::Evaluated { blocks }, Request::Evaluate(asked)) = (reply, &job.request) else {
         return Err(Cause::protocol(format!("it answered a request to evaluate with {}", reply.name())));
     };

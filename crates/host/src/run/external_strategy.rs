@@ -41,7 +41,7 @@ use crate::{
     run::{
         aggregate::ClientUpdate,
         directory::RunDir,
-        external_strategy::exchange::{Aggregated, Rules},
+        external_strategy::exchange::{Aggregated, Capabilities},
     },
 };
 
@@ -61,7 +61,7 @@ pub(crate) struct StrategyProgram {
     running: Option<Peer>,
     in_force: InForce,
     /// The reply of the first process to its setup.
-    rules: Rules,
+    rules: Capabilities,
     /// The round of the last crash at work; 0 before the first one.
     crashed_in: u64,
 }
@@ -199,7 +199,7 @@ impl StrategyProgram {
     }
 
     /// Has the process do the `work`, or a fresh process once a round.
-    fn ask<A>(&mut self, round: u64, on_crash: &mut OnCrash<'_>, work: &Work<'_, A>) -> Result<A> {
+    fn ask<A>(&mut self, round: u64, on_crash: &mut OnCrash<'_>, work: &ProgramWork<'_, A>) -> Result<A> {
         // An idle program that exited had no work.
         if let Some(idle) = self.running.take_if(|peer| has_exited(peer.link.exited()))
             && let Ended::Exited(exit) = end(idle, ConversationEnd::Failed(FrameError::End))
@@ -227,7 +227,7 @@ impl StrategyProgram {
     }
 
     /// Has the process do the `work`, or a fresh one if there is none.
-    fn attempt<A>(&mut self, work: &Work<'_, A>) -> std::result::Result<A, Ended> {
+    fn attempt<A>(&mut self, work: &ProgramWork<'_, A>) -> std::result::Result<A, Ended> {
         let mut peer = match self.running.take() {
             Some(peer) => peer,
             None => self.start_again()?,
@@ -253,7 +253,7 @@ impl StrategyProgram {
 }
 
 /// A request to a program and the check of its answer.
-type Work<'w, A> = dyn Fn(&mut Peer, &Rules) -> std::result::Result<A, ConversationEnd> + 'w;
+type ProgramWork<'w, A> = dyn Fn(&mut Peer, &Capabilities) -> std::result::Result<A, ConversationEnd> + 'w;
 
 impl Drop for StrategyProgram {
     fn drop(&mut self) {
@@ -275,7 +275,7 @@ fn setup(experiment: &Experiment, layout: &Layout) -> StrategySetup {
 struct Started {
     /// The isolation that the kernel enforces on it.
     in_force: InForce,
-    rules: Rules,
+    rules: Capabilities,
 }
 
 /// Starts a process and waits until it is ready.
@@ -295,7 +295,7 @@ fn set_up(peer: &mut Peer, plan: &Plan) -> std::result::Result<Started, Conversa
     let in_force = peer.open::<StrategyReply>(Some(&launch))?.unwrap_or_default();
     match peer.ask::<StrategyReply>(&StrategyRequest::SetupStrategy(plan.setup.clone()), &[], 0)? {
         (StrategyReply::ReadyStrategy { abilities, features }, _) => {
-            Ok(Started { in_force, rules: Rules { abilities, features } })
+            Ok(Started { in_force, rules: Capabilities { abilities, features } })
         }
         (other, _) => Err(ConversationEnd::breach(format!("it answered the setup with {other:?}"))),
     }

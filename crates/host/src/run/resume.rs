@@ -13,9 +13,9 @@ use fedpipe_record::{
     client_state,
     digest::bytes_sha256,
     experiment::{EXECUTION, Experiment},
+    experiment_key::ExperimentKey,
     history::{DealtLine, DylibLine, History},
     identity::CodeIdentity,
-    key::Key,
     line::{Cpu, DataIdentity, Line},
     names,
 };
@@ -327,8 +327,9 @@ fn differences(recorded: &Experiment, given: &Experiment) -> Result<Vec<String>>
     let mut keys = Experiment::keys();
     keys.retain(|key| key.section != EXECUTION && key.find(&recorded) != key.find(&given));
     let shown = |value: Option<&toml::Value>| value.map_or("not set".into(), ToString::to_string);
-    let sentence =
-        |key: &Key| format!("{} is {}, was {}", key.path(), shown(key.find(&given)), shown(key.find(&recorded)));
+    let sentence = |key: &ExperimentKey| {
+        format!("{} is {}, was {}", key.path(), shown(key.find(&given)), shown(key.find(&recorded)))
+    };
     Ok(keys.iter().map(sentence).collect())
 }
 

@@ -110,10 +110,10 @@ impl ActiveRun<'_> {
         }
         let updates: Vec<_> = updates.iter().map(|update| (&update.header, update.accepted())).collect();
         let (received, all, layout) = (state.weights(), context.experiment.clients.count, clients.layout()?);
-        let settled = strategy::Round { received, updates: &updates, clients: all, layout };
+        let settled = strategy::ClosedRound { received, updates: &updates, clients: all, layout };
         let strategy = &context.experiment.strategy.rules;
         let applied = if adds_on_arrival {
-            let settled = strategy::Round { updates: &[], ..settled };
+            let settled = strategy::ClosedRound { updates: &[], ..settled };
             strategy.apply_aggregate(&settled, &clients.mean.mean(), state.server(), &AllCores)
         } else {
             strategy.apply(&settled, state.server(), &AllCores)

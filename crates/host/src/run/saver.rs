@@ -28,7 +28,7 @@ pub(super) const KEPT: usize = 2;
 /// Saves checkpoints on a thread of its own, where the system gives one.
 #[derive(Debug)]
 pub(crate) struct Saver {
-    place: Arc<Place>,
+    place: Arc<SavePlace>,
     thread: Option<SaverThread>,
 }
 
@@ -40,7 +40,7 @@ struct SaverThread {
 
 /// The folder of checkpoints, and the ledger of which none must be ahead.
 #[derive(Debug)]
-struct Place {
+struct SavePlace {
     folder: PathBuf,
     /// The folder of the clients' states.
     states: PathBuf,
@@ -49,7 +49,7 @@ struct Place {
     synced: AtomicU64,
 }
 
-impl Place {
+impl SavePlace {
     fn save(&self, checkpoint: &Checkpoint) -> anyhow::Result<()> {
         self.sync_states(checkpoint).context("cannot write the clients' states")?;
         refusal(self.ledger.sync_data()).context("cannot sync the ledger")?;
@@ -58,7 +58,7 @@ impl Place {
     }
 }
 
-impl Place {
+impl SavePlace {
     /// Syncs the client states that the checkpoint names and the one before it did not.
     fn sync_states(&self, checkpoint: &Checkpoint) -> io::Result<()> {
         let last = self.synced.swap(checkpoint.meta.round, Ordering::Relaxed);
@@ -82,7 +82,7 @@ impl Saver {
         let folder = directory.join(CHECKPOINTS);
         fs::create_dir_all(&folder)?;
         let (states, synced) = (directory.join(STATE), AtomicU64::new(0));
-        let place = Arc::new(Place { folder, states, ledger, synced });
+        let place = Arc::new(SavePlace { folder, states, ledger, synced });
         // One may wait while one is written: a disk slower than the rounds slows them down.
         let (queue, waiting) = mpsc::sync_channel::<Checkpoint>(1);
         let of_thread = Arc::clone(&place);

@@ -160,7 +160,7 @@ fn add(
 }
 
 /// The weights of an update, and those after each phase that is no update.
-type Answer = (Vec<f32>, Vec<(usize, Vec<f32>)>);
+type TrainedVectors = (Vec<f32>, Vec<(usize, Vec<f32>)>);
 
 /// The submitter of a round's requests.
 struct Training<'t, 'j> {
@@ -221,7 +221,7 @@ impl Training<'_, '_> {
     }
 
     /// Returns an update with the client's state after it.
-    fn accept(&self, job: &Job, header: Update, (weights, slots): Answer, before: Slots) -> ClientUpdate {
+    fn accept(&self, job: &Job, header: Update, (weights, slots): TrainedVectors, before: Slots) -> ClientUpdate {
         let strategy = &self.experiment.strategy.rules;
         let start = job.start(&self.local);
         let returned = Returned { update: &header, weights: &weights, slots: &slots };

@@ -2,7 +2,7 @@
 
 use aligned_vec::{AVec, ConstAlign};
 
-use super::Rows;
+use super::Matrix;
 use crate::{
     buffer::{LANES, grow},
     isa::Kernel,
@@ -48,7 +48,7 @@ impl Masks {
 
 /// Fills the masks of the rows of `matrix`, which a product needs.
 pub(crate) struct RowMasks<'a> {
-    pub(crate) matrix: Rows<'a>,
+    pub(crate) matrix: Matrix<'a>,
     pub(crate) masks: &'a mut Masks,
 }
 
@@ -57,7 +57,7 @@ impl Kernel for RowMasks<'_> {
 
     #[inline(always)]
     fn run<const W: usize>(self) {
-        let Rows { rows, columns, .. } = self.matrix;
+        let Matrix { rows, columns, .. } = self.matrix;
         let words = columns.div_ceil(WORD);
         grow(&mut self.masks.by_row, rows * words);
         let by_row = &mut self.masks.by_row[..rows * words];

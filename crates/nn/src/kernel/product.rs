@@ -1,7 +1,7 @@
 //! The product of a layer's inputs, or of its gradient, with a matrix of weights.
 
 use super::{
-    Masks, Rows, Tile, accumulate, is_narrow,
+    Masks, Matrix, Tile, accumulate, is_narrow,
     mask::{WORD, whole_word},
     part, part_mut, row_parts,
 };
@@ -25,7 +25,7 @@ pub(crate) const PACKED: usize = BLOCK * 128;
 ///
 /// `columns` is a multiple of [`LANES`], and the stride of `right` and `sum`.
 pub(crate) struct Product<'a> {
-    pub(crate) left: Rows<'a>,
+    pub(crate) left: Matrix<'a>,
     /// The masks of `left`, which a narrow product does not use.
     pub(crate) masks: &'a Masks,
     pub(crate) right: &'a [f32],

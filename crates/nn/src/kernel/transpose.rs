@@ -1,6 +1,6 @@
 //! Copies of matrices with padded rows: as they are, or transposed.
 
-use super::Rows;
+use super::Matrix;
 use crate::{
     buffer::{LANES, padded},
     isa::Kernel,
@@ -8,7 +8,7 @@ use crate::{
 
 /// Writes the transpose of `matrix` to `out`, with rows padded with zeros to a multiple of [`LANES`].
 pub(crate) struct Transpose<'a> {
-    pub(crate) matrix: Rows<'a>,
+    pub(crate) matrix: Matrix<'a>,
     pub(crate) out: &'a mut [f32],
 }
 
@@ -17,7 +17,7 @@ impl Kernel for Transpose<'_> {
 
     #[inline(always)]
     fn run<const W: usize>(self) {
-        let Rows { rows, columns, .. } = self.matrix;
+        let Matrix { rows, columns, .. } = self.matrix;
         let stride = padded(rows);
         let (whole_rows, whole_columns) = (rows / SIDE * SIDE, columns / SIDE * SIDE);
         for c in (0..whole_columns).step_by(SIDE) {
@@ -64,7 +64,7 @@ fn transpose(mut square: [[f32; SIDE]; SIDE]) -> [[f32; SIDE]; SIDE] {
 
 /// Copies `matrix` to `out`, with rows padded with zeros to a multiple of [`LANES`].
 pub(crate) struct Pad<'a> {
-    pub(crate) matrix: Rows<'a>,
+    pub(crate) matrix: Matrix<'a>,
     pub(crate) out: &'a mut [f32],
 }
 

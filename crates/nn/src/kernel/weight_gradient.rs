@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use super::{Masks, Rows, Tile, accumulate, is_narrow, mask::WORD, part, part_mut, row_parts};
+use super::{Masks, Matrix, Tile, accumulate, is_narrow, mask::WORD, part, part_mut, row_parts};
 use crate::{
     buffer::{Buffer, LANES, grow},
     isa::Isa,
-    rule::{Apply, Rule, Update},
+    rule::{Apply, StepRule, StepUpdate},
 };
 
 /// The number of outputs that are computed for all inputs before the next outputs. For a batch of 32, their part of
@@ -18,10 +18,10 @@ const GROUP: usize = 128;
 /// Each stretch of the gradient is passed to the update as soon as it is finished, so that a step can be fused. Rows of
 /// `right` are padded with zeros to a multiple of [`LANES`]; rows of `target` are not padded.
 pub(crate) struct WeightGradient<'a> {
-    pub(crate) left: Rows<'a>,
+    pub(crate) left: Matrix<'a>,
     /// The masks of `left`, which a narrow layer does not use.
     pub(crate) masks: &'a Masks,
-    pub(crate) right: Rows<'a>,
+    pub(crate) right: Matrix<'a>,
     /// The values that the update changes, shape (inputs, outputs).
     pub(crate) target: &'a mut [f32],
     /// The index of `target` in the flat buffer.
@@ -34,7 +34,7 @@ pub(crate) struct WeightGradient<'a> {
 impl WeightGradient<'_> {
     /// Runs a loop for each kind of tile. Each is a function of its own, since LLVM keeps no tile of a mixture in
     /// registers.
-    pub(crate) fn run(mut self, isa: Isa, rule: &mut Rule<'_>) {
+    pub(crate) fn run(mut self, isa: Isa, rule: &mut StepRule<'_>) {
         grow(self.packed, self.left.rows.next_multiple_of(WORD).max(WORD) * GROUP);
         let inputs = self.left.columns;
         if is_narrow(self.right.columns) {
@@ -67,13 +67,13 @@ impl WeightGradient<'_> {
 #[inline(always)]
 fn copy_outputs<'a, const W: usize>(
     packed: &'a mut [f32],
-    right: Rows<'_>,
+    right: Matrix<'_>,
     outputs: Range<usize>,
 ) -> &'a [[[f32; W]; WORD]] {
     let words = right.rows.div_ceil(WORD).max(1);
     let packed = packed.as_chunks_mut::<W>().0;
     for (i, output) in outputs.step_by(W).enumerate() {
-        // `Rows::row` would leave out the padding.
+        // `Matrix::row` would leave out the padding.
         let stretch = &mut packed[i * words * WORD..];
         for (out, row) in stretch.iter_mut().zip(right.values.chunks_exact(right.stride)) {
             *out = *part(row, output);
@@ -95,7 +95,7 @@ struct Whole<'a, const R: usize, const C: usize>(WeightGradient<'a>, Range<usize
 
 impl<const R: usize, const C: usize> Apply for Whole<'_, R, C> {
     #[inline(always)]
-    fn apply<const W: usize, U: Update>(self, update: &mut U) {
+    fn apply<const W: usize, U: StepUpdate>(self, update: &mut U) {
         // The parts are moved out of `self`: LLVM assumes that each store may change a value behind a pointer.
         let Self(WeightGradient { left, masks, right, target, offset, packed }, inputs) = self;
         // An empty batch has one word, too.
@@ -147,7 +147,7 @@ impl<const R: usize, const C: usize> Apply for Whole<'_, R, C> {
 
 /// The operands for the gradient of neighbouring inputs, from `input` on.
 struct Gradient<'a> {
-    left: Rows<'a>,
+    left: Matrix<'a>,
     by_column: &'a [u64],
     input: usize,
     words: usize,
@@ -195,7 +195,7 @@ struct Rest<'a, const R: usize>(WeightGradient<'a>, Range<usize>);
 
 impl<const R: usize> Apply for Rest<'_, R> {
     #[inline(always)]
-    fn apply<const W: usize, U: Update>(self, update: &mut U) {
+    fn apply<const W: usize, U: StepUpdate>(self, update: &mut U) {
         let Self(WeightGradient { left, masks, right, target, offset, packed }, inputs) = self;
         let (columns, words) = (right.columns, left.rows.div_ceil(WORD));
         for output in (columns / W * W..right.stride).step_by(LANES) {
@@ -223,7 +223,7 @@ struct Narrow<'a, const R: usize>(WeightGradient<'a>, Range<usize>);
 
 impl<const R: usize> Apply for Narrow<'_, R> {
     #[inline(always)]
-    fn apply<const W: usize, U: Update>(self, update: &mut U) {
+    fn apply<const W: usize, U: StepUpdate>(self, update: &mut U) {
         let Self(WeightGradient { left, right, target, offset, .. }, inputs) = self;
         let columns = right.columns;
         let targets = target[inputs.start * columns..inputs.end * columns].chunks_exact_mut(R * columns);

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use fedpipe_spec::table::Row;
+use fedpipe_spec::table::TableRow;
 
 use super::{Aggregator, Updates};
-use crate::math::Math;
+use crate::vector_math::Math;
 
-pub(super) const ROW: Row<dyn Aggregator> = Row {
+pub(super) const ROW: TableRow<dyn Aggregator> = TableRow {
     name: "mean",
     summary: "the weighted mean of the clients' weights",
     parameters: &[],
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
     use crate::{
         aggregator::{Member, testing::update},
-        math::OneCore,
+        vector_math::OneCore,
     };
 
     #[test]

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use fedpipe_spec::table::Row;
+use fedpipe_spec::table::TableRow;
 
 use super::{Aggregator, Updates};
-use crate::math::Math;
+use crate::vector_math::Math;
 
-pub(super) const ROW: Row<dyn Aggregator> = Row {
+pub(super) const ROW: TableRow<dyn Aggregator> = TableRow {
     name: "median",
     summary: "the median of each weight; of an even number the mean of the middle two",
     parameters: &[],

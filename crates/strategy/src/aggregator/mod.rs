@@ -7,9 +7,9 @@ mod normalised;
 use std::fmt;
 
 use fedpipe_protocol::Update;
-use fedpipe_spec::table::{Row, Tabled};
+use fedpipe_spec::table::{TableRow, Tabled};
 
-use crate::math::Math;
+use crate::vector_math::Math;
 
 /// The updates of a round, in client order, at least one.
 #[derive(Debug, Clone, Copy)]
@@ -55,13 +55,13 @@ pub trait Aggregator: fmt::Debug + Send + Sync {
     }
 }
 
-static ROWS: [Row<dyn Aggregator>; 3] = [mean::ROW, normalised::ROW, median::ROW];
+static ROWS: [TableRow<dyn Aggregator>; 3] = [mean::ROW, normalised::ROW, median::ROW];
 
 impl Tabled for dyn Aggregator {
     const WHAT: &'static str = "aggregator";
     const LIST: &'static str = "aggregators";
 
-    fn rows() -> &'static [Row<Self>] {
+    fn rows() -> &'static [TableRow<Self>] {
         &ROWS
     }
 }

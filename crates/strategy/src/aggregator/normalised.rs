@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use fedpipe_spec::table::Row;
+use fedpipe_spec::table::TableRow;
 
 use super::{Aggregator, Member, Updates};
-use crate::math::Math;
+use crate::vector_math::Math;
 
-pub(super) const ROW: Row<dyn Aggregator> = Row {
+pub(super) const ROW: TableRow<dyn Aggregator> = TableRow {
     name: "normalised",
     summary: "each change is divided by the client's accumulated steps; FedNova",
     parameters: &[],
@@ -51,7 +51,7 @@ fn accumulation(member: &Member<'_>) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{aggregator::testing::update, math::OneCore};
+    use crate::{aggregator::testing::update, vector_math::OneCore};
 
     fn aggregate(steps: [u64; 2], is_proximal: bool) -> Vec<f32> {
         let [one, two] = [update(0, 1, steps[0]), update(1, 3, steps[1])];

@@ -5,7 +5,7 @@ mod uniform;
 
 use std::fmt;
 
-use fedpipe_spec::table::{Row, Tabled};
+use fedpipe_spec::table::{TableRow, Tabled};
 
 /// The facts that a sampler may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,13 +26,13 @@ pub trait Sampler: fmt::Debug + Send + Sync {
     fn sample(&self, draw: &Draw) -> Vec<u32>;
 }
 
-static ROWS: [Row<dyn Sampler>; 1] = [uniform::ROW];
+static ROWS: [TableRow<dyn Sampler>; 1] = [uniform::ROW];
 
 impl Tabled for dyn Sampler {
     const WHAT: &'static str = "sampler";
     const LIST: &'static str = "samplers";
 
-    fn rows() -> &'static [Row<Self>] {
+    fn rows() -> &'static [TableRow<Self>] {
         &ROWS
     }
 }

@@ -6,11 +6,11 @@ use fedpipe_random::{
     key::{Key, Use},
     order::order,
 };
-use fedpipe_spec::table::Row;
+use fedpipe_spec::table::TableRow;
 
 use super::{Draw, Sampler};
 
-pub(super) const ROW: Row<dyn Sampler> = Row {
+pub(super) const ROW: TableRow<dyn Sampler> = TableRow {
     name: "uniform",
     summary: "each set of clients is equally likely, without replacement",
     parameters: &[],

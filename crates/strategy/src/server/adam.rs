@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fedpipe_spec::table::{Parameter, Range, Row, Value};
+use fedpipe_spec::table::{Parameter, Range, TableRow, Value};
 
 use super::{ServerOptimiser, moment};
 use crate::slots::Slots;
@@ -31,14 +31,14 @@ pub(crate) const PARAMETERS: [Parameter; 4] = [
     },
 ];
 
-pub(super) const ROW: Row<dyn ServerOptimiser> = Row {
+pub(super) const ROW: TableRow<dyn ServerOptimiser> = TableRow {
     name: "adam",
     summary: "m ← β₁m + (1−β₁)Δ; v ← β₂v + (1−β₂)Δ²; w ← w + ηm/(√v + τ)",
     parameters: &PARAMETERS,
     source: "Reddi 2021, Algorithm 2",
     build: |values| {
         let [rate, beta1, beta2, tau] = ["rate", "beta1", "beta2", "tau"].map(|key| values.number(key));
-        Arc::new(Adam { rate, beta1, beta2, tau })
+        Arc::new(ServerAdam { rate, beta1, beta2, tau })
     },
 };
 
@@ -46,14 +46,14 @@ const FIRST: &str = "m";
 const SECOND: &str = "v";
 
 #[derive(Debug)]
-struct Adam {
+struct ServerAdam {
     rate: f64,
     beta1: f64,
     beta2: f64,
     tau: f64,
 }
 
-impl ServerOptimiser for Adam {
+impl ServerOptimiser for ServerAdam {
     fn step(&self, slots: &mut Slots, weights: &[f32], aggregate: &[f32]) -> Vec<f32> {
         let Self { rate, beta1, beta2, tau } = *self;
         let first = moment(slots, FIRST, weights.len(), 0.0);
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn it_follows_the_paper_for_two_rounds() {
-        let rule = Adam { rate: 0.1, beta1: 0.9, beta2: 0.99, tau: 1e-3 };
+        let rule = ServerAdam { rate: 0.1, beta1: 0.9, beta2: 0.99, tau: 1e-3 };
         let (w, target) = (1.0_f64, 1.5_f64);
         let (m1, v1) = (0.1 * 0.5, 0.99 * 1e-6 + 0.01 * 0.25);
         let w1 = w + 0.1 * m1 / (f64::sqrt(v1) + 1e-3);
@@ -95,7 +95,7 @@ mod tests {
     /// The first step over η for Δ = 0.01 and τ = 1e-3, computed in NumPy from the paper's formulas.
     #[test]
     fn the_first_step_has_the_papers_value() {
-        let rule = Adam { rate: 1.0, beta1: 0.9, beta2: 0.99, tau: 1e-3 };
+        let rule = ServerAdam { rate: 1.0, beta1: 0.9, beta2: 0.99, tau: 1e-3 };
         close(&rule.step(&mut Slots::default(), &[0.0], &[0.01]), &[0.414_821_816]);
     }
 }

@@ -8,7 +8,7 @@ mod sgd;
 
 use std::{borrow::Cow, fmt};
 
-use fedpipe_spec::table::{Row, Tabled};
+use fedpipe_spec::table::{TableRow, Tabled};
 
 use crate::slots::Slots;
 
@@ -23,13 +23,13 @@ pub trait ServerOptimiser: fmt::Debug + Send + Sync {
     }
 }
 
-static ROWS: [Row<dyn ServerOptimiser>; 3] = [sgd::ROW, momentum::ROW, adam::ROW];
+static ROWS: [TableRow<dyn ServerOptimiser>; 3] = [sgd::ROW, momentum::ROW, adam::ROW];
 
 impl Tabled for dyn ServerOptimiser {
     const WHAT: &'static str = "server optimiser";
     const LIST: &'static str = "servers";
 
-    fn rows() -> &'static [Row<Self>] {
+    fn rows() -> &'static [TableRow<Self>] {
         &ROWS
     }
 }

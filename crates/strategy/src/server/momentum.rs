@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use fedpipe_spec::table::{Parameter, Range, Row, Value};
+use fedpipe_spec::table::{Parameter, Range, TableRow, Value};
 
-use super::{ServerOptimiser, moment, sgd::Sgd};
+use super::{ServerOptimiser, moment, sgd::ServerSgd};
 use crate::slots::Slots;
 
 pub(crate) const PARAMETERS: [Parameter; 3] = [
@@ -18,31 +18,31 @@ pub(crate) const PARAMETERS: [Parameter; 3] = [
     },
 ];
 
-pub(super) const ROW: Row<dyn ServerOptimiser> = Row {
+pub(super) const ROW: TableRow<dyn ServerOptimiser> = TableRow {
     name: "momentum",
     summary: "v ← βv + Δ; w ← w + ηv",
     parameters: &PARAMETERS,
     source: "Hsu 2019, section 4.1",
     build: |values| {
         let (rate, beta) = (values.number("rate"), values.number("beta"));
-        Arc::new(Momentum { plain: Sgd { rate }, beta, nesterov: values.flag("nesterov") })
+        Arc::new(ServerMomentum { plain: ServerSgd { rate }, beta, nesterov: values.flag("nesterov") })
     },
 };
 
 const VELOCITY: &str = "v";
 
 #[derive(Debug)]
-struct Momentum {
+struct ServerMomentum {
     /// The rule without momentum.
-    plain: Sgd,
+    plain: ServerSgd,
     beta: f64,
     nesterov: bool,
 }
 
-impl ServerOptimiser for Momentum {
+impl ServerOptimiser for ServerMomentum {
     /// β = 0 is a branch, so that it has the bits of plain SGD.
     fn step(&self, slots: &mut Slots, weights: &[f32], aggregate: &[f32]) -> Vec<f32> {
-        let Self { plain: Sgd { rate }, beta, nesterov } = *self;
+        let Self { plain: ServerSgd { rate }, beta, nesterov } = *self;
         if beta == 0.0 {
             return self.plain.step(slots, weights, aggregate);
         }
@@ -70,8 +70,8 @@ mod tests {
     use super::*;
     use crate::server::testing::close;
 
-    fn rule(rate: f64, beta: f64, nesterov: bool) -> Momentum {
-        Momentum { plain: Sgd { rate }, beta, nesterov }
+    fn rule(rate: f64, beta: f64, nesterov: bool) -> ServerMomentum {
+        ServerMomentum { plain: ServerSgd { rate }, beta, nesterov }
     }
 
     #[test]

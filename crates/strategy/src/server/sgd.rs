@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fedpipe_spec::table::{Parameter, Range, Row, Value};
+use fedpipe_spec::table::{Parameter, Range, TableRow, Value};
 
 use super::ServerOptimiser;
 use crate::slots::Slots;
@@ -10,20 +10,20 @@ use crate::slots::Slots;
 const RATE: Parameter =
     Parameter { key: "rate", default: Some(Value::Number(1.0)), range: Range::Positive, help: "η, the server's rate" };
 
-pub(super) const ROW: Row<dyn ServerOptimiser> = Row {
+pub(super) const ROW: TableRow<dyn ServerOptimiser> = TableRow {
     name: "sgd",
     summary: "w ← w + ηΔ; at rate 1 the aggregate itself",
     parameters: &[RATE],
     source: "Reddi 2021, section 2",
-    build: |values| Arc::new(Sgd { rate: values.number("rate") }),
+    build: |values| Arc::new(ServerSgd { rate: values.number("rate") }),
 };
 
 #[derive(Debug)]
-pub(super) struct Sgd {
+pub(super) struct ServerSgd {
     pub(super) rate: f64,
 }
 
-impl ServerOptimiser for Sgd {
+impl ServerOptimiser for ServerSgd {
     fn step(&self, _: &mut Slots, weights: &[f32], aggregate: &[f32]) -> Vec<f32> {
         if self.keeps_aggregate() {
             return aggregate.to_vec();
@@ -48,7 +48,7 @@ mod tests {
     #[test]
     fn at_rate_1_the_aggregate_is_kept_to_the_bit() {
         let (w, aggregate) = ([0.1_f32], [0.3_f32]);
-        assert_eq!(Sgd { rate: 1.0 }.step(&mut Slots::default(), &w, &aggregate), aggregate);
-        assert_eq!(Sgd { rate: 0.5 }.step(&mut Slots::default(), &[1.0], &[3.0]), [2.0]);
+        assert_eq!(ServerSgd { rate: 1.0 }.step(&mut Slots::default(), &w, &aggregate), aggregate);
+        assert_eq!(ServerSgd { rate: 0.5 }.step(&mut Slots::default(), &[1.0], &[3.0]), [2.0]);
     }
 }

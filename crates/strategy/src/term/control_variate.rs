@@ -6,12 +6,12 @@
 use std::sync::Arc;
 
 use fedpipe_protocol::{Phase, feature};
-use fedpipe_spec::table::Row;
+use fedpipe_spec::table::TableRow;
 
-use super::{ClientTerm, Given, Prepared, Returned, Settled, of_shared_parameters, sum_of};
-use crate::{math::Math, slots::Slots};
+use super::{ClientTerm, Given, Prepared, Returned, TermRound, of_shared_parameters, sum_of};
+use crate::{slots::Slots, vector_math::Math};
 
-pub(super) const ROW: Row<dyn ClientTerm> = Row {
+pub(super) const ROW: TableRow<dyn ClientTerm> = TableRow {
     name: "control-variate",
     summary: "c − c_k is added to each gradient; SCAFFOLD, option II",
     parameters: &[],
@@ -66,7 +66,7 @@ impl ClientTerm for ControlVariate {
     }
 
     /// c ← c + (1/N) Σ_S (c_k⁺ − c_k), with N all clients of the run.
-    fn settle(&self, round: &Settled<'_>, moved: Vec<f32>, slots: &mut Slots, math: &dyn Math) -> Vec<f32> {
+    fn settle(&self, round: &TermRound<'_>, moved: Vec<f32>, slots: &mut Slots, math: &dyn Math) -> Vec<f32> {
         let each = 1.0 / f64::from(round.clients);
         let held = slots.vector(VARIATE).map(|c| (1.0, c.as_slice()));
         let after =
@@ -85,11 +85,11 @@ mod tests {
     use super::*;
     use crate::{
         aggregator::testing::update,
-        math::OneCore,
         term::{
             Accepted,
             testing::{layout, linear},
         },
+        vector_math::OneCore,
     };
 
     fn slots(c: f32) -> Slots {
@@ -127,7 +127,7 @@ mod tests {
         // 0.5 − 0.75 + (1 − 2) / (0.5 · 4)
         assert_eq!(after, slots(-0.75));
         let accepted = Accepted { weights: &[2.0; 3], before: &client, after: &after };
-        let round = Settled { received: &[1.0; 3], updates: &[accepted], clients: 5 };
+        let round = TermRound { received: &[1.0; 3], updates: &[accepted], clients: 5 };
         let mut state = server.clone();
         assert_eq!(ControlVariate.settle(&round, vec![2.0; 3], &mut state, &OneCore), [2.0; 3]);
         assert_eq!(state, slots(0.75 - 1.25 / 5.0));

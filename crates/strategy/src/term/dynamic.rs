@@ -6,10 +6,10 @@
 use std::sync::Arc;
 
 use fedpipe_protocol::{Phase, feature};
-use fedpipe_spec::table::{Parameter, Range, Row};
+use fedpipe_spec::table::{Parameter, Range, TableRow};
 
-use super::{ClientTerm, Given, Prepared, Returned, Settled, of_shared_parameters};
-use crate::{math::Math, slots::Slots};
+use super::{ClientTerm, Given, Prepared, Returned, TermRound, of_shared_parameters};
+use crate::{slots::Slots, vector_math::Math};
 
 pub(crate) const ALPHA: Parameter = Parameter {
     key: "alpha",
@@ -18,7 +18,7 @@ pub(crate) const ALPHA: Parameter = Parameter {
     help: "α, the strength of the regularisation; common are 0.01 to 0.1",
 };
 
-pub(super) const ROW: Row<dyn ClientTerm> = Row {
+pub(super) const ROW: TableRow<dyn ClientTerm> = TableRow {
     name: "dynamic",
     summary: "−⟨g_k, w⟩ + α/2 ‖w − w_received‖² is added to the loss; FedDyn",
     parameters: &[ALPHA],
@@ -73,7 +73,7 @@ impl ClientTerm for Dynamic {
     }
 
     /// h ← h − α (1/N) Σ_S (w_k − w), with N all clients; w ← mean − h/α.
-    fn settle(&self, round: &Settled<'_>, moved: Vec<f32>, slots: &mut Slots, math: &dyn Math) -> Vec<f32> {
+    fn settle(&self, round: &TermRound<'_>, moved: Vec<f32>, slots: &mut Slots, math: &dyn Math) -> Vec<f32> {
         let each = self.alpha / f64::from(round.clients);
         let held = slots.vector(MEAN).map(|h| (1.0, h.as_slice()));
         let received = (each * round.updates.len() as f64, round.received);
@@ -91,11 +91,11 @@ mod tests {
     use super::*;
     use crate::{
         aggregator::testing::update,
-        math::OneCore,
         term::{
             Accepted,
             testing::{layout, linear},
         },
+        vector_math::OneCore,
     };
 
     #[test]
@@ -111,7 +111,7 @@ mod tests {
         assert_eq!(after.each_ref().map(|slots| slots.vector("g").unwrap()[0]), [-0.125, -0.5]);
         let accepted: Vec<_> =
             changed.iter().zip(&after).map(|(weights, after)| Accepted { weights, before: &none, after }).collect();
-        let round = Settled { received: &[1.0; 3], updates: &accepted, clients: 2 };
+        let round = TermRound { received: &[1.0; 3], updates: &accepted, clients: 2 };
         let mut state = Slots::default();
         let mean = (1.25 + 2.0) / 2.0;
         assert_eq!(rule.settle(&round, vec![mean; 3], &mut state, &OneCore)[0], 1.0 + 2.0 * (mean - 1.0));

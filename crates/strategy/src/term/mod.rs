@@ -9,9 +9,9 @@ pub(crate) mod proximal;
 use std::{fmt, sync::Arc};
 
 use fedpipe_protocol::{Kind, LINEAR, Layout, Phase, Place, Update};
-use fedpipe_spec::table::{Row, Tabled};
+use fedpipe_spec::table::{TableRow, Tabled};
 
-use crate::{math::Math, slots::Slots};
+use crate::{slots::Slots, vector_math::Math};
 
 /// The facts about a client's request that a term may use.
 #[derive(Debug, Clone, Copy)]
@@ -72,7 +72,7 @@ pub struct Accepted<'a> {
 
 /// A round whose updates are aggregated.
 #[derive(Debug, Clone, Copy)]
-pub struct Settled<'a> {
+pub struct TermRound<'a> {
     /// The weights that the clients received.
     pub received: &'a [f32],
     /// The updates in client order, at least one.
@@ -121,18 +121,18 @@ pub trait ClientTerm: fmt::Debug + Send + Sync {
     }
 
     /// Returns the new global weights from those that the server optimiser made, and sets the slots of this rule.
-    fn settle(&self, _round: &Settled<'_>, moved: Vec<f32>, _slots: &mut Slots, _math: &dyn Math) -> Vec<f32> {
+    fn settle(&self, _round: &TermRound<'_>, moved: Vec<f32>, _slots: &mut Slots, _math: &dyn Math) -> Vec<f32> {
         moved
     }
 }
 
-static ROWS: [Row<dyn ClientTerm>; 4] = [no_term::ROW, proximal::ROW, control_variate::ROW, dynamic::ROW];
+static ROWS: [TableRow<dyn ClientTerm>; 4] = [no_term::ROW, proximal::ROW, control_variate::ROW, dynamic::ROW];
 
 impl Tabled for dyn ClientTerm {
     const WHAT: &'static str = "client term";
     const LIST: &'static str = "terms";
 
-    fn rows() -> &'static [Row<Self>] {
+    fn rows() -> &'static [TableRow<Self>] {
         &ROWS
     }
 }

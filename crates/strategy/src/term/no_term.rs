@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use fedpipe_spec::table::Row;
+use fedpipe_spec::table::TableRow;
 
 use super::ClientTerm;
 
-pub(super) const ROW: Row<dyn ClientTerm> = Row {
+pub(super) const ROW: TableRow<dyn ClientTerm> = TableRow {
     name: "none",
     summary: "the client's own loss",
     parameters: &[],

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fedpipe_protocol::{Phase, feature};
-use fedpipe_spec::table::{Parameter, Range, Row};
+use fedpipe_spec::table::{Parameter, Range, TableRow};
 
 use super::{ClientTerm, Given, Prepared};
 
@@ -14,7 +14,7 @@ pub(crate) const MU: Parameter = Parameter {
     help: "μ, the strength of the pull to the received weights; common are 0.001 to 1",
 };
 
-pub(super) const ROW: Row<dyn ClientTerm> = Row {
+pub(super) const ROW: TableRow<dyn ClientTerm> = TableRow {
     name: "proximal",
     summary: "μ/2 ‖w − w_received‖² is added to the loss",
     parameters: &[MU],

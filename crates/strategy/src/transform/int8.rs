@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use fedpipe_protocol::{PartData, Parts};
 use fedpipe_random::key::{Key, unit};
-use fedpipe_spec::table::{Parameter, Range, Row, Value};
+use fedpipe_spec::table::{Parameter, Range, TableRow, Value};
 
 use super::{Encoded, Transform};
 
@@ -25,7 +25,7 @@ const NORM: Parameter = Parameter {
     help: "true scales by the Euclidean norm, as in the paper, false by the greatest magnitude",
 };
 
-pub(super) const ROW: Row<dyn Transform> = Row {
+pub(super) const ROW: TableRow<dyn Transform> = TableRow {
     name: "int8",
     summary: "stochastic quantisation of the change to 8 bits a weight",
     parameters: &[BUCKET, NORM],

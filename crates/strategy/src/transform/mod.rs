@@ -10,7 +10,7 @@ use fedpipe_protocol::{PartData, Parts, feature};
 use fedpipe_random::key::Key;
 use fedpipe_spec::{
     error::Error,
-    table::{Named, Row, Tabled},
+    table::{Named, TableRow, Tabled},
 };
 
 /// A named part of an encoded update.
@@ -49,13 +49,13 @@ pub fn features() -> impl Iterator<Item = String> {
     ROWS.iter().filter(|row| row.name != no_transform::ROW.name).map(|row| feature::of_transform(row.name))
 }
 
-static ROWS: [Row<dyn Transform>; 2] = [no_transform::ROW, int8::ROW];
+static ROWS: [TableRow<dyn Transform>; 2] = [no_transform::ROW, int8::ROW];
 
 impl Tabled for dyn Transform {
     const WHAT: &'static str = "transform";
     const LIST: &'static str = "transforms";
 
-    fn rows() -> &'static [Row<Self>] {
+    fn rows() -> &'static [TableRow<Self>] {
         &ROWS
     }
 }

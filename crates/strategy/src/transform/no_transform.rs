@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use fedpipe_protocol::{PartData, Parts, WEIGHTS};
 use fedpipe_random::key::Key;
-use fedpipe_spec::table::Row;
+use fedpipe_spec::table::TableRow;
 
 use super::{Encoded, Transform};
 
-pub(super) const ROW: Row<dyn Transform> = Row {
+pub(super) const ROW: TableRow<dyn Transform> = TableRow {
     name: "none",
     summary: "the weights as they are, 32 bits each",
     parameters: &[],

@@ -11,8 +11,12 @@ const WIDTH: usize = 120;
 /// Words with which no doc comment begins: a reader expects a noun or a verb.
 const NO_START: [&str; 6] = ["What", "Whether", "How", "Who", "Whose", "That"];
 
-/// Names that several files of one crate may have: the role of the file is fixed by its folder.
-const ROLES: [&str; 4] = ["lib.rs", "main.rs", "mod.rs", "tests.rs"];
+/// Names that several files may have: the role of the file is fixed by its folder.
+const ROLES: [&str; 6] = ["lib.rs", "main.rs", "mod.rs", "tests.rs", "error.rs", "vectors.rs"];
+
+/// Types that several crates declare: the error of each crate, and the values that a client takes from the model's
+/// door and gives to the pipe.
+const SHARED_TYPES: [&str; 8] = ["Error", "Result", "Kind", "Layout", "OptionSpec", "Place", "Task", "Tensor"];
 
 /// Returns all source files of the crates and models, with their text.
 fn texts() -> Vec<(PathBuf, String)> {
@@ -61,16 +65,34 @@ fn doc_comments_begin_with_a_noun_or_a_verb() {
 }
 
 #[test]
-fn files_of_a_crate_have_names_of_their_own() {
-    let mut wrong = Vec::new();
-    for package in packages() {
-        let mut paths = BTreeMap::<String, Vec<String>>::new();
-        for file in sources(&package.folder.join("src")) {
-            let name = file.file_name().unwrap().to_string_lossy().into_owned();
-            paths.entry(name).or_default().push(relative(&file));
-        }
-        let shared = paths.into_iter().filter(|(name, paths)| paths.len() > 1 && !ROLES.contains(&name.as_str()));
-        wrong.extend(shared.map(|(_, paths)| paths.join(", ")));
+fn files_have_names_of_their_own() {
+    let mut paths = BTreeMap::<String, Vec<String>>::new();
+    for (file, _) in texts() {
+        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        paths.entry(name).or_default().push(relative(&file));
     }
-    check(&wrong, "a file shares its name with no other file of its crate");
+    let shared = paths.into_iter().filter(|(name, paths)| paths.len() > 1 && !ROLES.contains(&name.as_str()));
+    check(&shared.map(|(_, paths)| paths.join(", ")).collect::<Vec<_>>(), "a file shares its name with no other file");
+}
+
+/// Returns the name of the type that a line without indentation declares, if the declaration has a visibility.
+fn declared_type(line: &str) -> Option<&str> {
+    let visible = line.strip_prefix("pub")?;
+    let declaration = visible.strip_prefix('(').and_then(|rest| rest.split_once(')')).map_or(visible, |(_, rest)| rest);
+    let (kind, name) = declaration.trim_start().split_once(' ')?;
+    let is_type = ["struct", "enum", "trait", "type", "union"].contains(&kind);
+    is_type.then(|| name.split(|c: char| !c.is_alphanumeric()).next())?
+}
+
+#[test]
+fn types_have_names_of_their_own() {
+    let mut places = BTreeMap::<String, Vec<String>>::new();
+    for (file, text) in texts() {
+        for name in text.lines().filter_map(declared_type).filter(|name| !SHARED_TYPES.contains(name)) {
+            places.entry(name.to_owned()).or_default().push(relative(&file));
+        }
+    }
+    let shared = places.into_iter().filter(|(_, places)| places.len() > 1);
+    let shared: Vec<String> = shared.map(|(name, places)| format!("{name}: {}", places.join(", "))).collect();
+    check(&shared, "a type shares its name with no other type");
 }

@@ -47,7 +47,7 @@ pub(crate) struct ClientPlan {
 
 /// The reply of a program to its setup.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Rules {
+pub(super) struct Capabilities {
     pub(super) abilities: Vec<Ability>,
     /// The features that each client needs.
     pub(super) features: Vec<String>,
@@ -97,7 +97,7 @@ pub(super) fn prepare(
     peer: &mut Peer,
     before: &Before<'_>,
     (client, state): (u32, &[u8]),
-    (rules, layout): (&Rules, &[Tensor]),
+    (rules, layout): (&Capabilities, &[Tensor]),
 ) -> Answered<ClientPlan> {
     let request = StrategyRequest::Prepare { round: before.round, client };
     let name = client_state(client);
@@ -116,7 +116,7 @@ pub(super) fn prepare(
 }
 
 /// Checks that a client can do the phases.
-fn check_phases(phases: &[Phase], rules: &Rules, layout: &[Tensor]) -> Result<(), String> {
+fn check_phases(phases: &[Phase], rules: &Capabilities, layout: &[Tensor]) -> Result<(), String> {
     if phases.is_empty() {
         return Err("it has no phase; give at least one".into());
     }
@@ -173,7 +173,7 @@ pub(super) fn aggregate(
     peer: &mut Peer,
     before: &Before<'_>,
     updates: &[ClientUpdate],
-    rules: &Rules,
+    rules: &Capabilities,
 ) -> Answered<Aggregated> {
     let keeps_states = rules.abilities.contains(&Ability::ClientState);
     let names: Vec<_> = updates.iter().map(|ClientUpdate { header, .. }| header.client).map(part_names).collect();

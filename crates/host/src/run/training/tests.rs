@@ -7,7 +7,7 @@ use std::{
 };
 
 use fedpipe_protocol::Ready;
-use fedpipe_strategy::strategy::Rows;
+use fedpipe_strategy::strategy::StrategyRows;
 
 use super::*;
 use crate::{
@@ -122,7 +122,7 @@ fn buffers_are_used_again_within_a_round_unless_a_rule_needs_all_updates() {
     for (strategy, most) in [("fedavg", 5), ("fedavgm:beta=0", 5), ("fedprox:0.1", 5), ("median", 12)] {
         let experiment = match strategy {
             "median" => {
-                let rows = Rows { aggregate: Some("median".parse().unwrap()), ..Rows::default() };
+                let rows = StrategyRows { aggregate: Some("median".parse().unwrap()), ..StrategyRows::default() };
                 let mut experiment = one_process("fedavg");
                 experiment.strategy.rules = rows.into();
                 experiment

@@ -84,7 +84,7 @@ pub fn verify(request: &VerifyRequest<'_>, control: &Control, observer: &mut dyn
         None => {
             check(directory, &history)?;
             let scratch = temporary_folder("fedpipe-verify-")?;
-            repeat.repeat_rounds(&Place { request, scratch: scratch.path() }, control, observer)
+            repeat.repeat_rounds(&RepeatPlace { request, scratch: scratch.path() }, control, observer)
         }
     };
     let outcome = match end {
@@ -126,12 +126,12 @@ fn check(directory: &Path, history: &History) -> Result<()> {
 }
 
 /// The run that is verified and the folder in which it is run again.
-struct Place<'p> {
+struct RepeatPlace<'p> {
     request: &'p VerifyRequest<'p>,
     scratch: &'p Path,
 }
 
-impl Place<'_> {
+impl RepeatPlace<'_> {
     /// Returns the directory of the repeated run.
     fn out(&self) -> PathBuf {
         self.scratch.join("run")
@@ -169,7 +169,12 @@ enum End {
 }
 
 impl Repeat<'_> {
-    fn repeat_rounds(&mut self, place: &Place<'_>, control: &Control, observer: &mut dyn Observer) -> Result<End> {
+    fn repeat_rounds(
+        &mut self,
+        place: &RepeatPlace<'_>,
+        control: &Control,
+        observer: &mut dyn Observer,
+    ) -> Result<End> {
         let history = self.history;
         let out = place.out();
         for (index, stretch) in history.stretches.iter().enumerate() {

@@ -12,7 +12,7 @@ use crate::{memory_limit::MemoryLimit, seed::Seed};
 
 /// A key of an experiment.
 #[derive(Debug, Clone)]
-pub struct Key {
+pub struct ExperimentKey {
     /// The section of `experiment.toml`; empty for a key above the sections.
     pub section: &'static str,
     /// The name in its section.
@@ -159,7 +159,7 @@ impl<T: KeyValue> KeyValue for Option<T> {
     }
 }
 
-impl Key {
+impl ExperimentKey {
     /// Returns the key of a field. `help` is the field's documentation, a line each.
     pub(crate) fn new<T: KeyValue>(section: &'static str, field: &str, help: &[&str], default: &T) -> Self {
         let lines: Vec<&str> = help.iter().map(|line| line.trim()).collect();
@@ -264,7 +264,7 @@ fn value(value: &impl Serialize) -> Result<toml::Value, String> {
 }
 
 /// Defines a section of the experiment as a struct. An entry is a key: its help, its field with type and default, its
-/// flag, and the methods of [`Key`] that say more of it. A struct may begin with parts that are no keys.
+/// flag, and the methods of [`ExperimentKey`] that say more of it. A struct may begin with parts that are no keys.
 macro_rules! section {
     (
         $(#[doc = $about:literal])+
@@ -283,7 +283,7 @@ macro_rules! section {
             $($($(#[doc = $words])+ pub $part: $part_type,)+)?
             $(
                 $(#[doc = $help])+
-                #[serde(skip_serializing_if = "crate::key::KeyValue::is_absent")]
+                #[serde(skip_serializing_if = "crate::experiment_key::KeyValue::is_absent")]
                 pub $field: $type,
             )+
         }
@@ -296,10 +296,10 @@ macro_rules! section {
 
         impl $name {
             /// Returns the keys of the section, in the order of the help.
-            pub(crate) fn section_keys() -> Vec<crate::key::Key> {
+            pub(crate) fn section_keys() -> Vec<crate::experiment_key::ExperimentKey> {
                 let default = Self::default();
                 vec![$(
-                    crate::key::Key::new($section, stringify!($field), &[$($help),+], &default.$field)
+                    crate::experiment_key::ExperimentKey::new($section, stringify!($field), &[$($help),+], &default.$field)
                         .flag($flag)
                         $(.$more($($argument),*))*,
                 )+]
