@@ -7,9 +7,9 @@ use crate::key::unit;
 
 /// Draws a standard normal sample, which takes one `u64` of the stream.
 ///
-/// The magnitude is at most 8.2095, the quantile of 2⁻⁵³, which is the smallest number of [`unit`]. A true normal
+/// The magnitude is at most 8.2095, the quantile of 2⁻⁵³, which is the smallest number of [`unit()`]. A true normal
 /// variable exceeds 8.2095 once in 4.5 · 10¹⁵ draws. Both tails have the same values, since 1 − `p` is exact for each
-/// `p` of [`unit`].
+/// `p` of [`unit()`].
 pub fn standard(rng: &mut ChaCha8Rng) -> f64 {
     quantile(unit(rng))
 }
