@@ -21,10 +21,11 @@ use fedpipe_strategy::{
     weighting::Weighting,
 };
 use serde::{Deserialize, Serialize};
+use strum::VariantNames;
 
 use crate::{
     error::{Error, Result},
-    experiment_key::{ExperimentKey, KeyValue, section},
+    experiment_key::{ExperimentKey, KeyValue, read_word, section},
     format::{Format, check_table},
     memory_limit::MemoryLimit,
     seed::Seed,
@@ -174,8 +175,9 @@ pub struct StrategySection {
 }
 
 /// The consequence of a client that crashes in a round.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, VariantNames)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum OnFailure {
     /// A fresh process does the work again. If it crashes, too, the client is dropped from the round.
     Retry,
@@ -186,10 +188,10 @@ pub enum OnFailure {
 }
 
 impl KeyValue for OnFailure {
-    const CHOICES: &'static [&'static str] = &["retry", "drop", "abort"];
+    const CHOICES: &'static [&'static str] = Self::VARIANTS;
 
     fn read(text: &str) -> std::result::Result<Self, String> {
-        toml::Value::from(text).try_into().map_err(|error: toml::de::Error| error.message().to_owned())
+        read_word(text)
     }
 }
 

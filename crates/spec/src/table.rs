@@ -3,7 +3,8 @@
 
 use std::{fmt, ops::Deref, str::FromStr, sync::Arc};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::Serialize;
+use serde_with::{DeserializeFromStr, SerializeDisplay};
 
 use crate::{
     error::{Error, Result},
@@ -109,6 +110,7 @@ pub struct EntryParameter {
 pub struct Values(Vec<(&'static str, Value)>);
 
 /// A row with its values, and the rule that they build.
+#[derive(DeserializeFromStr, SerializeDisplay)]
 pub struct Named<T: Tabled + ?Sized> {
     row: &'static TableRow<T>,
     values: Values,
@@ -323,18 +325,6 @@ impl<T: Tabled + ?Sized> Deref for Named<T> {
 
     fn deref(&self) -> &T {
         &self.rule
-    }
-}
-
-impl<T: Tabled + ?Sized> Serialize for Named<T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de, T: Tabled + ?Sized> Deserialize<'de> for Named<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 
