@@ -175,6 +175,7 @@ pub(crate) fn describe(loaded: Loaded) -> Result<Ready, Failure> {
         layout: Vec::new(),
         examples: Vec::new(),
         features: features(),
+        instruction_set: description.instruction_set,
         in_force: InForce::default(),
     })
 }

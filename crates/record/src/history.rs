@@ -227,7 +227,7 @@ impl History {
             Line::Dealt { dataset, sizes, partitions_sha256 } => {
                 self.stretches[last].dealt = Some(DealtLine::new(dataset, sizes, partitions_sha256));
             }
-            Line::Ready { model, version, program, weights_sha256 } => {
+            Line::Ready { model, version, program, weights_sha256, .. } => {
                 self.stretches[last].ready = Some(ReadyLine::new([model, version, weights_sha256], program));
             }
             Line::InitialScore(_) if self.initial.is_some() => return false,

@@ -8,7 +8,7 @@ use std::cell::OnceCell;
 use fedpipe_model::{
     Description, Epoch, Error, Examples, Layout, Model, Options, Report, Result, Sums, Task, Tensor, export_model,
 };
-use fedpipe_nn::{Buffer, Network, Optimiser, zeros};
+use fedpipe_nn::{Buffer, Isa, Network, Optimiser, zeros};
 
 /// The number of examples in a batch of an evaluation. The inputs of larger batches do not fit into the L2 cache.
 const EVALUATION_BATCH: usize = 100;
@@ -26,11 +26,9 @@ struct Mlp {
 
 impl Model for Mlp {
     fn describe() -> Description {
-        Description::new("mlp", env!("CARGO_PKG_VERSION"), "multi-layer perceptron with ReLU").option(
-            "hidden",
-            "128,64",
-            "widths of the hidden layers, from the inputs on",
-        )
+        Description::new("mlp", env!("CARGO_PKG_VERSION"), "multi-layer perceptron with ReLU")
+            .option("hidden", "128,64", "widths of the hidden layers, from the inputs on")
+            .instruction_set(Isa::current().map_or("", Isa::name))
     }
 
     fn build(options: &Options, task: &Task, seed: u64) -> Result<Self> {

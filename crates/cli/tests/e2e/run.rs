@@ -366,6 +366,22 @@ fn a_label_far_above_the_others_is_named_at_the_start_of_each_run() {
     }
 }
 
+/// The client reports the instruction set that its model computes with. Arithmetic in software is slow, and a warning
+/// says so.
+#[test]
+fn the_ledger_names_the_instruction_set_of_the_clients() {
+    let place = Place::new();
+    for (isa, out) in [("", "fastest"), ("portable", "slowest")] {
+        let (mut command, run) = place.command(&format!("logreg --rounds 1 --out {out}"));
+        let output = command.env("FEDPIPE_ISA", isa).output().unwrap();
+        let used = run.ledger("ready")[0]["instruction_set"].clone();
+        let is_known = ["portable", "avx2", "avx512"].iter().any(|known| used == *known);
+        assert!(is_known && (isa.is_empty() || used == isa), "{isa:?} {used}");
+        let is_slow = cfg!(target_arch = "x86_64") && used == "portable";
+        assert_eq!(stderr(&output).contains("multiply-add runs in software"), is_slow, "{}", stderr(&output));
+    }
+}
+
 #[test]
 fn a_run_that_learned_nothing_says_so_and_one_that_did_does_not() {
     let place = Place::new();

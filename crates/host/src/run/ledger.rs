@@ -113,6 +113,7 @@ pub(crate) fn line_of<'a>(event: &Event<'a>) -> Option<Line<'a>> {
         Event::Ready { model, program, weights_sha256 } => Line::Ready {
             model: text(&model.name),
             version: text(&model.version),
+            instruction_set: text(&model.instruction_set),
             program: Cow::Borrowed(program),
             weights_sha256: text(weights_sha256),
         },
