@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fedpipe_protocol::{FrameError, Limits, Part, Parts, Reply, Request, Setup, Spare, WEIGHTS, feature, read};
+use fedpipe_protocol::{FrameError, Limits, Part, Parts, Ready, Reply, Request, Setup, Spare, WEIGHTS, feature, read};
 use fedpipe_record::cause::Cause;
 use nix::sched::CpuSet;
 
@@ -244,8 +244,7 @@ pub(crate) fn converse(
             keep_on(&cores, process);
             last_cores = Some(cores);
         }
-        let new = weights.filter(|weights| !kept.are(weights));
-        new.iter().for_each(|weights| kept.replace(weights));
+        let new = kept.update(weights);
         request.set_weights_version(kept.version);
         let further = parts.iter().map(|(name, values)| Part::F32(name, values));
         let all: Vec<Part<'_>> = new.iter().map(|weights| Part::F32(WEIGHTS, weights)).chain(further).collect();
@@ -256,11 +255,7 @@ pub(crate) fn converse(
         }
         let (mut reply, mut parts) = peer.finish(begun, spare)?;
         if let Reply::Ready(ready) = &mut reply {
-            // The ability is this conversation's alone: a node (`fedpipe serve`) passes the rest on and must not
-            // promise it.
-            let all = ready.features.len();
-            ready.features.retain(|name| name != feature::KEEPS_WEIGHTS);
-            kept.are_kept = ready.features.len() < all;
+            kept.take_ability(ready);
             // The launcher reported the isolation before the program ran; the program's own report does not count.
             launched.iter().for_each(|in_force| ready.in_force.clone_from(in_force));
         }
@@ -284,15 +279,22 @@ struct KeptWeights {
 }
 
 impl KeptWeights {
-    fn are(&self, weights: &Arc<Vec<f32>>) -> bool {
-        self.last.ptr_eq(&Arc::downgrade(weights))
-    }
-
-    fn replace(&mut self, weights: &Arc<Vec<f32>>) {
+    /// Returns those of the given weights that the client does not have, and expects them to be sent.
+    fn update(&mut self, weights: Option<Arc<Vec<f32>>>) -> Option<Arc<Vec<f32>>> {
+        let new = weights.filter(|weights| !self.last.ptr_eq(&Arc::downgrade(weights)))?;
         self.version += 1;
         if self.are_kept {
-            self.last = Arc::downgrade(weights);
+            self.last = Arc::downgrade(&new);
         }
+        Some(new)
+    }
+
+    /// Takes the ability to keep weights out of the features. The ability is this conversation's alone: a node
+    /// (`fedpipe serve`) passes the other features on and must not promise this one.
+    fn take_ability(&mut self, ready: &mut Ready) {
+        let all = ready.features.len();
+        ready.features.retain(|name| name != feature::KEEPS_WEIGHTS);
+        self.are_kept = ready.features.len() < all;
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
     process::spawn::most_descriptors,
     run::{
         active::{ActiveRun, RunContext},
-        clients::Clients,
+        clients::{Clients, InitialWeights},
         code_identity::code_identity,
         event::{Event, Journal, Observer},
         resume::{Point, Resume},
@@ -94,12 +94,7 @@ fn begin<'a>(
         describe(&mut journal, &Event::Dealt { dataset: &dealt.dataset, sizes: &sizes, partitions_sha256 })?;
     }
     let dylib = point.as_ref().map_or(names::MODEL.into(), Point::dylib);
-    let mut clients = Clients::start(&context, &dealt, &dylib)?;
-    let initial = clients.initial_weights(&mut journal)?;
-    let warning = clients.check_local_tensors(experiment)?;
-    warning.map_or(Ok(()), |warning| journal.tell(&Event::Warning(&warning)))?;
-    clients.start_strategy(&context)?;
-    clients.check_features(experiment)?;
+    let (mut clients, initial) = start_clients(&context, &mut journal, &dealt, &dylib)?;
     point.as_ref().map_or(Ok(()), |point| point.check_layout(clients.layout()?))?;
     if is_own {
         let sizes = &clients.sizes;
@@ -117,6 +112,22 @@ fn begin<'a>(
         None => state,
     };
     Ok(ActiveRun { context, clients, state, journal, _dealt: dealt })
+}
+
+/// Starts the clients and the strategy's program, and returns the clients with the model's initial weights.
+fn start_clients(
+    context: &RunContext<'_>,
+    journal: &mut Journal<'_>,
+    dealt: &Dealt,
+    dylib: &str,
+) -> Result<(Clients, InitialWeights)> {
+    let mut clients = Clients::start(context, dealt, dylib)?;
+    let initial = clients.initial_weights(journal)?;
+    let warning = clients.check_local_tensors(context.experiment)?;
+    warning.map_or(Ok(()), |warning| journal.tell(&Event::Warning(&warning)))?;
+    clients.start_strategy(context)?;
+    clients.check_features(context.experiment)?;
+    Ok((clients, initial))
 }
 
 /// Records the isolation of this session. A resume may be on another machine, with another isolation.
