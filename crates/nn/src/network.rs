@@ -61,7 +61,9 @@ impl Network {
             layers.push(Layer::new(isa, pair[0], pair[1], offset));
             offset += pair[0] * pair[1] + pair[1];
         }
-        let (inputs, labels, backward) = (zeros(0), Vec::new(), Backward::new(isa));
+        let inputs = zeros(0);
+        let labels = Vec::new();
+        let backward = Backward::new(isa);
         Ok(Self { isa, layers, inputs, batch: 0, labels, backward })
     }
 
@@ -161,7 +163,8 @@ impl Network {
         self.labels.clear();
         self.labels.extend(labels);
         if self.labels.len() != self.batch {
-            let (rows, got) = (self.batch, self.labels.len());
+            let rows = self.batch;
+            let got = self.labels.len();
             return Err(Error::new(format!("the labels ({got}) are not as many as the examples ({rows})")));
         }
         loss::check_labels(&self.labels, self.last().outputs)

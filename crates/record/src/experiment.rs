@@ -344,7 +344,9 @@ impl Experiment {
 
     /// Returns the clients of a round, ascending.
     pub fn sample(&self, round: u64) -> Vec<u32> {
-        let (seed, clients, count) = (self.sample_seed(), self.clients.count, self.sampled_clients());
+        let seed = self.sample_seed();
+        let clients = self.clients.count;
+        let count = self.sampled_clients();
         self.strategy.sampler.sample(&Draw { seed, round, clients, count })
     }
 

@@ -144,7 +144,8 @@ impl History {
         let path = directory.join(LEDGER);
         let broken = |why: String| Error::RunDirectory(format!("{} {why}", path.display()));
         let bytes = read_regular(&path).map_err(|error| broken(format!("cannot be read: {error}; is this a run?")))?;
-        let (mut lines, mut is_plain) = (Vec::new(), true);
+        let mut lines = Vec::new();
+        let mut is_plain = true;
         let mut positions = vec![Position::default()];
         // The bytes after the last line feed are a torn tail.
         let whole = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |end| end + 1);

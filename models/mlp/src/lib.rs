@@ -33,7 +33,8 @@ impl Model for Mlp {
 
     fn build(options: &Options, task: &Task, seed: u64) -> Result<Self> {
         let widths = widths(options.list("hidden")?, task)?;
-        let (network, optimiser) = (Network::new(&widths)?, Optimiser::new()?);
+        let network = Network::new(&widths)?;
+        let optimiser = Optimiser::new()?;
         // A plain epoch needs no gradient, so that the buffer is allocated later.
         let gradient = zeros(0);
         Ok(Self { network, seed, weights: OnceCell::new(), gradient, optimiser, classes: task.classes })
@@ -64,7 +65,8 @@ impl Model for Mlp {
 
     fn train_epoch(&mut self, examples: &Examples<'_>, epoch: &Epoch<'_>) -> Result<Report> {
         let weights = weights_or_init(&mut self.weights, &self.network, self.seed);
-        let (network, rate) = (&mut self.network, epoch.learning_rate);
+        let network = &mut self.network;
+        let rate = epoch.learning_rate;
         self.optimiser.begin(epoch.optimiser, weights.len(), epoch.epoch)?;
         if !epoch.is_plain() {
             self.gradient.resize(weights.len(), 0.0);

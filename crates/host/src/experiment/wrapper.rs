@@ -94,7 +94,8 @@ fn wrapper(word: &str) -> Option<&'static Wrapper> {
 impl Wrapper {
     /// Returns the index of the command in the words after the wrapper's own; none if there is no command.
     fn command(&self, words: &[String]) -> Option<usize> {
-        let (mut at, mut operands) = (0, self.operands);
+        let mut at = 0;
+        let mut operands = self.operands;
         loop {
             let word = words.get(at)?.as_str();
             let is_assignment = self.name == "env" && word.contains('=');

@@ -174,7 +174,8 @@ impl Fleet {
         let slot =
             |setup| ProcessSlot { setup, in_force: None, process: None, ready: false, examples: None, proven: false };
         let slots: Vec<ProcessSlot> = setups.into_iter().map(slot).collect();
-        let (at_once, queue) = (at_once.min(slots.len()), JobQueue::new(slots.len()));
+        let at_once = at_once.min(slots.len());
+        let queue = JobQueue::new(slots.len());
         let cores = if environment.spawner.is_elsewhere() { Cores::none() } else { Cores::of_machine(at_once) };
         let mut fleet = Self {
             environment,
@@ -411,8 +412,11 @@ impl Fleet {
         }
         let weight_count = self.layout.as_ref().map_or(0, Layout::weight_count);
         let reply_payload = self.layout.as_ref().map_or(0, |layout| reply_payload(&open.job.request, layout));
-        let (job, check) = (Arc::clone(&open.job), Arc::clone(&open.check));
-        let (request, weights, parts) = (job.request.clone(), job.weights.clone(), job.parts.clone());
+        let job = Arc::clone(&open.job);
+        let check = Arc::clone(&open.check);
+        let request = job.request.clone();
+        let weights = job.weights.clone();
+        let parts = job.parts.clone();
         let check = ReplyCheck::new(move |reply, parts| check(&job, reply, parts, weight_count));
         let assignment = Assignment { request, weights, parts, reply_payload, check, cores };
         self.queue.begin(slot, id);

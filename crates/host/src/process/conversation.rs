@@ -140,7 +140,8 @@ pub(crate) struct Environment {
 impl Environment {
     /// Returns the environment of clients that need no launcher, with a mark of their own.
     pub(crate) fn new(spawner: Arc<dyn Spawner>, logs: PathBuf, timeout: Duration) -> Self {
-        let (mark, spare) = (new_mark(), Arc::default());
+        let mark = new_mark();
+        let spare = Arc::default();
         Self { spawner, launched: None, logs, mark, timeout, pipe_size: PIPE_SIZE, spare }
     }
 
@@ -173,7 +174,8 @@ impl ClientProcess {
         };
         let wakeup = Arc::new(Wakeup::new().map_err(failed(StartCall::Descriptor))?);
         let mut peer = Peer::start(&*environment.spawner, plan, Arc::clone(&wakeup))?;
-        let (log_start, exited) = (peer.link.log.written(), Arc::clone(peer.link.exited()));
+        let log_start = peer.link.log.written();
+        let exited = Arc::clone(peer.link.exited());
         let launch = environment.launched.as_ref().map(|launched| launched.as_client(setup));
         let (assignments, received) = mpsc::channel();
         let spare = Arc::clone(&environment.spare);

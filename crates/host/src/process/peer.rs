@@ -206,7 +206,8 @@ impl Peer {
         self.link.drain_log();
         let cause = blamed.unwrap_or_else(|| exit_cause(status, self.kills_before));
         let log = Some(self.link.log.path().to_owned()).filter(|path| path.exists());
-        let (last_words, after) = (self.link.log.last_lines(), self.started.elapsed());
+        let last_words = self.link.log.last_lines();
+        let after = self.started.elapsed();
         Some(ProcessExit { cause, last_words, log, after, cpu_time, greeted: self.greeted })
     }
 

@@ -215,7 +215,8 @@ mod tests {
             let count = groups.iter().sum();
             let vectors: Vec<Vec<f32>> = (0..count).map(|k| (0..length).map(|i| value(k, i)).collect()).collect();
             let members: Vec<(f64, &[f32])> = vectors.iter().zip(1..).map(|(w, n)| (f64::from(n * 17), w.as_slice())).collect();
-            let (mut running, mut rest) = (RunningMean::default(), members.as_slice());
+            let mut running = RunningMean::default();
+            let mut rest = members.as_slice();
             running.restart(3);
             running.add(&[(1.0, &[1.0, 2.0, 3.0])]);
             running.restart(length);

@@ -135,7 +135,8 @@ impl Clients {
     /// # Errors
     /// [`Error::Model`] naming the feature.
     pub(super) fn check_features(&self, experiment: &Experiment) -> Result<()> {
-        let (model, layout) = (self.model()?, self.layout()?);
+        let model = self.model()?;
+        let layout = self.layout()?;
         let of_strategy = experiment.strategy.features().into_iter().map(|name| (name, "the strategy"));
         let is_local = layout.local_ranges().next().is_some();
         let of_layout = is_local.then(|| (feature::LOCAL_TENSORS.to_owned(), "the model's local tensors"));

@@ -81,7 +81,8 @@ impl Saver {
     fn start_on(builder: Builder, directory: &Path, ledger: File) -> io::Result<Self> {
         let folder = directory.join(CHECKPOINTS);
         fs::create_dir_all(&folder)?;
-        let (states, synced) = (directory.join(STATE), AtomicU64::new(0));
+        let states = directory.join(STATE);
+        let synced = AtomicU64::new(0);
         let place = Arc::new(SavePlace { folder, states, ledger, synced });
         // One may wait while one is written: a disk slower than the rounds slows them down.
         let (queue, waiting) = mpsc::sync_channel::<Checkpoint>(1);
@@ -201,7 +202,8 @@ mod tests {
     /// Has `act` run on a thread for which the disk is full: the system `call` fails there, and in the threads that it
     /// starts.
     fn without_room<T: Send>(call: i64, act: impl FnOnce() -> T + Send) -> T {
-        let (full, target) = (SeccompAction::Errno(libc::ENOSPC as u32), std::env::consts::ARCH.try_into().unwrap());
+        let full = SeccompAction::Errno(libc::ENOSPC as u32);
+        let target = std::env::consts::ARCH.try_into().unwrap();
         let filter = SeccompFilter::new([(call, Vec::new())].into(), SeccompAction::Allow, full, target).unwrap();
         let filter = BpfProgram::try_from(filter).unwrap();
         let start = move || {

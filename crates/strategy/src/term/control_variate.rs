@@ -100,7 +100,8 @@ mod tests {
 
     #[test]
     fn a_first_request_is_plain_and_a_later_one_has_the_correction() {
-        let (none, layout) = (Slots::default(), layout());
+        let none = Slots::default();
+        let layout = layout();
         let given =
             Given { weights: &[1.0; 3], server: &none, client: &none, epochs: 1, learning_rate: 0.5, layout: &layout };
         assert_eq!(linear(&ControlVariate.prepare(&given)), None);
@@ -113,7 +114,9 @@ mod tests {
 
     #[test]
     fn the_variates_follow_option_ii_and_the_servers_is_their_mean_over_all_clients() {
-        let (server, client, layout) = (slots(0.75), slots(0.5), layout());
+        let server = slots(0.75);
+        let client = slots(0.5);
+        let layout = layout();
         let given = Given {
             weights: &[1.0; 3],
             server: &server,

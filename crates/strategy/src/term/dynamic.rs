@@ -100,7 +100,9 @@ mod tests {
 
     #[test]
     fn the_first_round_at_full_participation_goes_twice_the_mean_change() {
-        let (rule, none, layout) = (Dynamic { alpha: 0.5 }, Slots::default(), layout());
+        let rule = Dynamic { alpha: 0.5 };
+        let none = Slots::default();
+        let layout = layout();
         let given =
             Given { weights: &[1.0; 3], server: &none, client: &none, epochs: 1, learning_rate: 0.5, layout: &layout };
         let prepared = rule.prepare(&given);
