@@ -205,9 +205,12 @@ impl Fleet {
         self.at_once
     }
 
-    /// Returns the description of the model, without isolation and examples; none before a process is ready.
-    pub(crate) fn model(&self) -> Option<&Ready> {
-        self.model.as_ref()
+    /// Returns the description of the model, without isolation and examples.
+    ///
+    /// # Errors
+    /// [`Error::System`] before a process is ready.
+    pub(crate) fn model(&self) -> Result<&Ready> {
+        self.model.as_ref().ok_or_else(|| anyhow::anyhow!("no client has described its model").into())
     }
 
     /// Returns the layout of the model's weights; none before a process is ready.

@@ -206,10 +206,8 @@ impl Service {
         };
         fleet.ready()?;
         let examples = fleet.sizes()?;
-        let (Some(model), Some(in_force)) = (fleet.model().cloned(), fleet.in_force(0).cloned()) else {
-            return Err(anyhow::anyhow!("a client is ready, but has not said what it is").into());
-        };
-        let ready = Ready { examples, in_force, ..model };
+        let in_force = fleet.in_force(0).cloned().unwrap_or_default();
+        let ready = Ready { examples, in_force, ..fleet.model()?.clone() };
         *served = Some((setup, fleet));
         Ok(ready)
     }

@@ -26,7 +26,7 @@ use crate::{
         affinity::keep_on,
         end::{ConversationEnd, ProcessExit},
         launch::Launched,
-        peer::{Peer, PeerPlan, PeerReply},
+        peer::{PIPE_SIZE, Peer, PeerPlan, PeerReply},
         pipes::{WaitError, WaitFor, has_exited, wait_error},
         spawn::Spawner,
         stray::new_mark,
@@ -115,9 +115,6 @@ impl fmt::Debug for ClientProcess {
 
 /// The time that an idle client has for the rest of a message that it began without a request.
 const UNREQUESTED: Duration = Duration::from_millis(500);
-
-/// The bytes of a pipe by default: the most that any user may request.
-const PIPE_SIZE: i32 = 1 << 20;
 
 /// The configuration that all client processes of a fleet share.
 #[derive(Debug, Clone)]

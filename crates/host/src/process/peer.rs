@@ -67,6 +67,9 @@ impl PeerReply for StrategyReply {
     }
 }
 
+/// The bytes of a pipe by default: the most that any user may request.
+pub(crate) const PIPE_SIZE: i32 = 1 << 20;
+
 /// The configuration of a peer.
 #[derive(Debug)]
 pub(crate) struct PeerPlan {

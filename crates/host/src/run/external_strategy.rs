@@ -33,7 +33,7 @@ use crate::{
     process::{
         end::{ConversationEnd, ProcessExit},
         launch::Launched,
-        peer::{Peer, PeerPlan},
+        peer::{PIPE_SIZE, Peer, PeerPlan},
         pipes::has_exited,
         spawn::Spawner,
         stray::new_mark,
@@ -49,9 +49,6 @@ pub(crate) use exchange::{Before, ClientPlan};
 
 /// The slot of the program's state, and of its state of a client.
 const PROGRAM: &str = "program";
-
-/// The bytes of a pipe: the most that any user may request.
-const PIPE_SIZE: i32 = 1 << 20;
 
 /// The strategy, and the process that runs it; dropping it ends the process.
 #[derive(Debug)]
