@@ -32,7 +32,7 @@ pub struct Deal {
     pub scheme: Scheme,
     /// The number of clients.
     pub clients: u32,
-    /// The run's seed.
+    /// The seed of the partition.
     pub seed: u64,
 }
 
