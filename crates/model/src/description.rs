@@ -29,6 +29,14 @@ pub struct Description {
 }
 
 /// One option of a model; [`Description::option`] makes it.
+///
+/// ```
+/// use fedpipe_model::{Description, OptionSpec};
+///
+/// let description = Description::new("mlp", "0.1.0", "perceptron").option("hidden", "128,64", "widths");
+/// let spec = OptionSpec { key: "hidden".into(), default: "128,64".into(), help: "widths".into() };
+/// assert_eq!(description.options, [spec]);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OptionSpec {
     /// The key in `--model-option key=value`.

@@ -114,6 +114,16 @@ impl<'a> Examples<'a> {
 }
 
 /// An iterator over the batches of [`Examples`], made by [`Examples::batches`].
+///
+/// ```
+/// use fedpipe_model::{Batches, Examples, Rows};
+///
+/// fn visited(batches: Batches<'_>) -> Vec<Vec<u32>> {
+///     batches.map(|batch| batch.labels().collect()).collect()
+/// }
+/// let examples = Examples::new(Rows::Floats(&[0.5, 1.5, 2.5]), 1, &[7, 8, 9], &[2, 0, 1]);
+/// assert_eq!(visited(examples.batches(2)), [vec![9, 7], vec![8]]);
+/// ```
 #[derive(Debug, Clone)]
 pub struct Batches<'a> {
     examples: Examples<'a>,

@@ -146,8 +146,8 @@ fn processes_and_jobs_change_no_bit() {
     });
 }
 
-/// Clients that take their time, under every division of the work. That no result depends on the order of arrival is a test
-/// of the host's fleet.
+/// Clients that take their time, under every division of the work. That no result depends on the order of arrival is a
+/// test of the host's fleet.
 #[test]
 fn the_speed_of_clients_changes_no_bit() {
     let place = Place::new();

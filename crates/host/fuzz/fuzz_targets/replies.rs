@@ -1,5 +1,5 @@
-//! A client that says anything at all: no panic, no allocation beyond what was asked for, and no answer taken that is not
-//! fit to be averaged.
+//! A client that says anything at all: no panic, no allocation beyond what was asked for, and no answer taken that is
+//! not fit to be averaged.
 #![no_main]
 
 use fedpipe_host::fuzzing::hear;
