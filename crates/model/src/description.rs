@@ -124,7 +124,7 @@ impl Options {
     /// Parses the value of the option `key` as a comma-separated list. An empty value is an empty list.
     ///
     /// # Errors
-    /// The errors of [`Options::get`].
+    /// Returns the errors of [`Options::get`].
     pub fn list<T: FromStr<Err: std::fmt::Display>>(&self, key: &str) -> Result<Vec<T>> {
         let text = self.text(key)?;
         text.split(',').filter(|_| !text.is_empty()).map(|item| parse(key, item)).collect()

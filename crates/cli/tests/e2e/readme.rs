@@ -215,9 +215,9 @@ fn lengths_in_lines_are_those_of_the_files() {
             }
             None => read(of).lines().count(),
         };
-        let said: usize = words.split(' ').find_map(|word| word.parse().ok()).unwrap();
+        let stated: usize = words.split(' ').find_map(|word| word.parse().ok()).unwrap();
         let rough = words.starts_with("some ");
-        if !document.running_text().contains(words) || length.abs_diff(said) > if rough { said / 20 } else { 0 } {
+        if !document.running_text().contains(words) || length.abs_diff(stated) > if rough { stated / 20 } else { 0 } {
             wrong.push(format!("{path} says {words:?}, {of} has {length}"));
         }
     }
@@ -237,8 +237,10 @@ fn the_sample_has_the_bytes_that_its_readme_says() {
     let folder = repository().join("crates/data/sample");
     let size = |kind: &str, file: &str| folder.join(format!("{kind}-{file}-ubyte.gz")).metadata().unwrap().len();
     let sizes = ["train", "t10k"].map(|kind| size(kind, "images-idx3") + size(kind, "labels-idx1"));
-    let said = document("crates/data/sample/README.md").text.replace(',', "");
-    check(sizes.iter().filter(|size| !said.contains(&size.to_string())).map(|size| format!("{size} bytes")).collect());
+    let stated = document("crates/data/sample/README.md").text.replace(',', "");
+    check(
+        sizes.iter().filter(|size| !stated.contains(&size.to_string())).map(|size| format!("{size} bytes")).collect(),
+    );
 }
 
 #[test]
@@ -510,9 +512,9 @@ fn commands_and_exit_codes_are_those_of_the_help() {
         codes
     });
     assert_eq!(rows.len(), codes.len(), "{rows:?}\n{codes:?}");
-    for ((code, said), (known, text)) in rows.iter().zip(&codes) {
-        if code != known || !said.starts_with(text.trim()) {
-            wrong.push(format!("the README has {code}: {said:?}, the help {known}: {text:?}"));
+    for ((code, stated), (known, text)) in rows.iter().zip(&codes) {
+        if code != known || !stated.starts_with(text.trim()) {
+            wrong.push(format!("the README has {code}: {stated:?}, the help {known}: {text:?}"));
         }
     }
     check(wrong);

@@ -29,8 +29,8 @@ const FOREIGN_TIMEOUT: Duration = Duration::from_secs(60);
 /// since no model is built.
 ///
 /// # Errors
-/// [`Error::Model`] for a file that is no model, [`Error::Round`] if the process crashed, [`Error::Isolation`] if the
-/// isolation is required and not available.
+/// Returns [`Error::Model`] for a file that is no model, [`Error::Round`] if the process crashed, [`Error::Isolation`]
+/// if the isolation is required and not available.
 pub fn describe(command: &ClientCommand, dylib: &Path, isolation: &Isolation) -> Result<Ready> {
     let asked = ask((command.clone(), None), Some(dylib.to_owned()), isolation, TIMEOUT);
     // The message of `dlopen` names a segment, and not the cause.
@@ -45,7 +45,7 @@ pub fn describe(command: &ClientCommand, dylib: &Path, isolation: &Isolation) ->
 /// Returns the same for a client that is a program of the user's. The program can read nothing of `cache`.
 ///
 /// # Errors
-/// As for [`describe`], and [`Error::Usage`] for a command that cannot be split into words.
+/// Returns the errors of [`describe`], and [`Error::Usage`] for a command that cannot be split into words.
 pub fn describe_foreign(
     launcher: &ClientCommand,
     command: &str,
