@@ -33,6 +33,14 @@ pub struct Description {
 }
 
 /// One option of a model; [`Description::option`] makes it.
+///
+/// ```
+/// use fedpipe_model::{Description, OptionSpec};
+///
+/// let description = Description::new("mlp", "0.1.0", "perceptron").option("hidden", "128,64", "widths");
+/// let spec = OptionSpec { key: "hidden".into(), default: "128,64".into(), help: "widths".into() };
+/// assert_eq!(description.options, [spec]);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OptionSpec {
     /// The key in `--model-option key=value`.
@@ -133,7 +141,7 @@ impl Options {
     /// Parses the value of the option `key` as a comma-separated list. An empty value is an empty list.
     ///
     /// # Errors
-    /// The errors of [`Options::get`].
+    /// Returns the errors of [`Options::get`].
     pub fn list<T: FromStr<Err: std::fmt::Display>>(&self, key: &str) -> Result<Vec<T>> {
         let text = self.text(key)?;
         text.split(',').filter(|_| !text.is_empty()).map(|item| parse(key, item)).collect()

@@ -105,7 +105,7 @@ impl Network {
     /// A number of labels that is not the number of inputs, or a label that is no class.
     ///
     /// # Panics
-    /// If the length of `weights` is not [`Network::weight_count`]. The methods below panic as well.
+    /// Panics if the length of `weights` is not [`Network::weight_count`]. The methods below panic as well.
     pub fn score(&mut self, weights: &[f32], labels: impl IntoIterator<Item = u32>) -> Result<Score> {
         self.take_labels(labels)?;
         self.forward(weights);
@@ -116,7 +116,7 @@ impl Network {
     /// weights.
     ///
     /// # Errors
-    /// The errors of [`Network::score`].
+    /// Returns the errors of [`Network::score`].
     pub fn gradient(
         &mut self,
         weights: &[f32],
@@ -134,7 +134,7 @@ impl Network {
     /// stretch of the gradient changes its weights as soon as it is finished, and is never stored.
     ///
     /// # Errors
-    /// The errors of [`Network::score`].
+    /// Returns the errors of [`Network::score`].
     pub fn step(
         &mut self,
         weights: &mut [f32],

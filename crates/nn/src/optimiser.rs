@@ -83,7 +83,7 @@ impl Optimiser {
     /// Returns plain SGD, which [`Optimiser::begin`] replaces.
     ///
     /// # Errors
-    /// The errors of [`Isa::current`].
+    /// Returns the errors of [`Isa::current`].
     pub fn new() -> Result<Self> {
         Ok(Self::on(Isa::current()?))
     }
@@ -132,7 +132,7 @@ impl Optimiser {
     /// gradient of 0 would not keep their bits, since momentum and weight decay move a weight without a gradient.
     ///
     /// # Panics
-    /// If the lengths of `weights` and `gradient` differ, or a range is beyond them.
+    /// Panics if the lengths of `weights` and `gradient` differ, or a range is beyond them.
     pub fn step(&mut self, weights: &mut [f32], gradient: &[f32], rate: f32, frozen: &[Range<usize>]) {
         assert_eq!(weights.len(), gradient.len(), "weights and gradient of a step");
         let isa = self.isa;

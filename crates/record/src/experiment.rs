@@ -242,7 +242,7 @@ impl Experiment {
     /// Reads an experiment from the table that `experiment.toml` holds.
     ///
     /// # Errors
-    /// [`Error::Experiment`] for another format, and for a key or value that an experiment has not.
+    /// Returns [`Error::Experiment`] for another format, and for a key or value that an experiment has not.
     pub fn deserialize_from(table: toml::Table) -> Result<Self> {
         check_table(&table)?;
         table

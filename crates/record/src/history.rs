@@ -139,7 +139,7 @@ impl History {
     /// Reads the ledger in `directory`; a line that a power cut tore is left out.
     ///
     /// # Errors
-    /// [`Error::RunDirectory`] for a ledger that is missing, does not begin with an experiment, or was edited.
+    /// Returns [`Error::RunDirectory`] for a ledger that is missing, does not begin with an experiment, or was edited.
     pub fn read(directory: &Path) -> Result<Self> {
         let path = directory.join(LEDGER);
         let broken = |why: String| Error::RunDirectory(format!("{} {why}", path.display()));

@@ -64,7 +64,7 @@ pub enum Line<'a> {
     /// The score of the initial weights, before the first round.
     InitialScore(InitialScore),
     Round(Cow<'a, Round>),
-    /// The run goes on from the checkpoint after `round`.
+    /// The run continues from the checkpoint after `round`.
     Resumed {
         round: u64,
         /// Lines that came after that checkpoint and were cut off; their rounds come again.

@@ -86,12 +86,12 @@ mod tests {
             ("scaffold", &[("transform", "int8")], "sgd", None),
         ];
         for (strategy, rows, optimiser, expected) in cases {
-            let told = refused(strategy, rows, optimiser);
+            let reason = refused(strategy, rows, optimiser);
             match expected {
-                None => assert_eq!(told, None, "{strategy} {rows:?} {optimiser}"),
+                None => assert_eq!(reason, None, "{strategy} {rows:?} {optimiser}"),
                 Some(expected) => {
-                    let told = told.unwrap_or_else(|| panic!("{strategy} {rows:?} {optimiser} was accepted"));
-                    assert!(told.contains(expected) && told.contains("do not combine: "), "{told}");
+                    let reason = reason.unwrap_or_else(|| panic!("{strategy} {rows:?} {optimiser} was accepted"));
+                    assert!(reason.contains(expected) && reason.contains("do not combine: "), "{reason}");
                 }
             }
         }

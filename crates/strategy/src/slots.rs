@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-/// A slot's value. It is shared, since a checkpoint holds it while the next round goes on.
+/// A slot's value. It is shared, since a checkpoint holds it during the next round.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Slot {
     /// A vector of 32-bit floats.

@@ -112,7 +112,7 @@ impl Composition {
     /// Returns the global weights and the server's state after a round.
     ///
     /// # Errors
-    /// As for [`Composition::apply_aggregate`].
+    /// Returns the errors of [`Composition::apply_aggregate`].
     pub fn apply<'a>(
         &self,
         round: &ClosedRound<'a>,

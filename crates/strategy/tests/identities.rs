@@ -1,6 +1,6 @@
 //! Identities of the strategies as properties: federations of quadratics f_k = ½ Σ a (w − b)², whose local steps are
 //! computed here in `f64`.
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that cannot continue has failed")]
 
 use std::collections::BTreeMap;
 

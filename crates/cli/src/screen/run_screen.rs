@@ -65,7 +65,7 @@ impl RunScreen {
             Event::Started { experiment, directory } => self.begin(experiment, directory),
             Event::Resumed { experiment, directory, round, .. } => {
                 self.begin(experiment, directory);
-                self.line(&format!("going on after round {round} of {}", relative(directory)));
+                self.line(&format!("continuing after round {round} of {}", relative(directory)));
             }
             Event::Warning(text) => self.warn(&format!("warning: {text}")),
             Event::Reloaded { round, dylib_sha256 } => {

@@ -131,7 +131,7 @@ const DATA: &[Case] = &[
     ("run mlp --data test-counts", 4, &["9 images", "8 labels"]),
     ("run mlp --data truncated", 4, &["train-images-idx3-ubyte is truncated", "376", "300"]),
     ("run mlp --data headless", 4, &["t10k-labels-idx1-ubyte is truncated"]),
-    ("run mlp --data longer", 4, &["train-labels-idx1-ubyte goes on after"]),
+    ("run mlp --data longer", 4, &["train-labels-idx1-ubyte continues after"]),
     ("run mlp --data swapped", 4, &["train-images-idx3-ubyte is not an IDX file of images"]),
     ("run mlp --data label", 4, &["t10k-labels-idx1-ubyte has the label 9 at row 3", "0 to 2"]),
     ("run mlp --data shape", 4, &["[3, 2]", "[2, 3]"]),

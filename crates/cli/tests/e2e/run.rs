@@ -146,8 +146,8 @@ fn processes_and_jobs_change_no_bit() {
     });
 }
 
-/// Clients that take their time, under every division of the work. That no result depends on the order of arrival is a test
-/// of the host's fleet.
+/// Clients that take their time, under every division of the work. That no result depends on the order of arrival is a
+/// test of the host's fleet.
 #[test]
 fn the_speed_of_clients_changes_no_bit() {
     let place = Place::new();
@@ -189,7 +189,7 @@ fn every_strategy_partition_and_optimiser_runs_and_differs() {
 }
 
 #[test]
-fn a_run_goes_on_until_it_has_converged_and_says_so() {
+fn a_run_continues_until_it_has_converged_and_says_so() {
     let place = Place::new();
     let arguments = "logreg --lr 0.05 --until-converged --tolerance 0.3 --max-rounds 50";
     let (output, run) = place.try_run(arguments);

@@ -68,7 +68,7 @@ const WRAPPERS: [Wrapper; 13] = [
 /// Returns the index of the word that names the program: 0 unless the words begin with a wrapper.
 ///
 /// # Errors
-/// [`Error::Model`] for a wrapper that starts another process, if the program is `confined`.
+/// Returns [`Error::Model`] for a wrapper that starts another process, if the program is `confined`.
 pub(crate) fn program_at(words: &[String], confined: bool) -> Result<usize> {
     let mut at = 0;
     while let Some(wrapper) = words.get(at).and_then(|word| wrapper(word)) {

@@ -25,8 +25,8 @@ const FOREIGN_TIMEOUT: Duration = Duration::from_secs(60);
 /// since no model is built.
 ///
 /// # Errors
-/// [`Error::Model`] for a file that is no model, [`Error::Round`] if the process crashed, [`Error::Isolation`] if the
-/// isolation is required and not available.
+/// Returns [`Error::Model`] for a file that is no model, [`Error::Round`] if the process crashed, [`Error::Isolation`]
+/// if the isolation is required and not available.
 pub fn describe(command: &ClientCommand, dylib: &Path, isolation: &Isolation) -> Result<Ready> {
     let setup = Setup::describe(Some(dylib.to_owned()), isolation.clone());
     ask(command.clone(), None, setup, TIMEOUT).map_err(|error| explained(error, dylib, dylib.parent().and_then(noexec)))
@@ -46,7 +46,7 @@ fn explained(error: Error, dylib: &Path, noexec: Option<String>) -> Error {
 /// Returns the same for a client that is a program of the user's. The program can read nothing of `cache`.
 ///
 /// # Errors
-/// As for [`describe`], and [`Error::Usage`] for a command that cannot be split into words.
+/// Returns the errors of [`describe`], and [`Error::Usage`] for a command that cannot be split into words.
 pub fn describe_foreign(
     launcher: &ClientCommand,
     command: &str,

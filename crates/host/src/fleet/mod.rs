@@ -32,7 +32,8 @@ use crate::{
     },
     process::{
         conversation::{
-            Assignment, Checked, ClientProcess, Environment, NamedVector, ProcessId, ProcessReport, ReplyCheck,
+            Assignment, Checked, ClientProcess, Environment, NO_REQUEST, NamedVector, ProcessId, ProcessReport,
+            ReplyCheck,
         },
         end::ProcessExit,
         stray::{end_strays, new_mark},
@@ -73,7 +74,7 @@ pub(crate) trait Submitter {
     /// Completes a job that is about to be sent for the first time. The parts of jobs that wait thus take no memory.
     ///
     /// # Errors
-    /// Those of the submitter; the work ends with them.
+    /// Returns the errors of the submitter; the work ends with them.
     fn prepare(&mut self, _job: &mut Job) -> Result<()> {
         Ok(())
     }
@@ -81,7 +82,7 @@ pub(crate) trait Submitter {
     /// Receives an incident at once.
     ///
     /// # Errors
-    /// As for [`Submitter::prepare`].
+    /// Returns the errors of [`Submitter::prepare`].
     fn on_incident(&mut self, incident: Incident<'_>) -> Result<()>;
 }
 
@@ -163,7 +164,7 @@ impl Fleet {
     /// Starts a fleet with one process for each of `setups`; `stop` ends its work.
     ///
     /// # Errors
-    /// [`Error::System`] for a process that cannot be started.
+    /// Returns [`Error::System`] for a process that cannot be started.
     pub(crate) fn start(
         environment: Environment,
         stop: &Arc<StopSign>,
@@ -232,8 +233,8 @@ impl Fleet {
     /// Replaces all processes by fresh ones with another dylib, whose model must have the same layout.
     ///
     /// # Errors
-    /// Those of a process with the new dylib, [`Error::Model`] for another layout, [`Error::Stopped`]. The old
-    /// processes then remain.
+    /// Returns the errors of a process with the new dylib, [`Error::Model`] for another layout, [`Error::Stopped`]. The
+    /// old processes then remain.
     pub(crate) fn swap(&mut self, dylib: &Path, sha256: &str) -> Result<()> {
         let Setup { dylib: current, dylib_sha256, .. } = self.slots[0].setup.clone();
         let before = Installed { dylib: current, dylib_sha256, model: self.model.clone() };
@@ -348,7 +349,7 @@ impl Fleet {
                 self.note_reply(slot);
                 Ok(())
             }
-            (ProcessReport::Replied(..), None) => Err(Cause::protocol("it answered what nobody had asked")),
+            (ProcessReport::Replied(..), None) => Err(Cause::protocol(NO_REQUEST)),
             (ProcessReport::Replied(_, _, Err(refused)), Some(_)) => Err(refused),
             (ProcessReport::Replied(reply, parts, Ok(())), Some(Work { job, .. })) => {
                 self.queue.end(slot);

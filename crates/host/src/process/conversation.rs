@@ -113,6 +113,9 @@ impl fmt::Debug for ClientProcess {
     }
 }
 
+/// The breach of the protocol by a client that answers without a request.
+pub(crate) const NO_REQUEST: &str = "it sent an answer without a request";
+
 /// The time that an idle client has for the rest of a message that it began without a request.
 const UNREQUESTED: Duration = Duration::from_millis(500);
 
@@ -318,9 +321,9 @@ fn next_assignment(peer: &mut Peer, assignments: &Receiver<Assignment>) -> Resul
 fn unrequested(peer: &mut Peer) -> ConversationEnd {
     peer.link.allow(UNREQUESTED);
     match read::<Reply>(&mut peer.link, Limits::reply(0)) {
-        Ok((reply, _)) => ConversationEnd::breach(format!("it said {} unasked", reply.name())),
+        Ok((reply, _)) => ConversationEnd::breach(format!("it sent {} without a request", reply.name())),
         Err(FrameError::Io(error)) if wait_error(&error) == Some(WaitError::Deadline) => {
-            ConversationEnd::breach("it wrote a part of a message unasked")
+            ConversationEnd::breach("it sent a part of a message without a request")
         }
         Err(error) => error.into(),
     }

@@ -109,7 +109,7 @@ impl Peer {
     /// one for the exit.
     ///
     /// # Errors
-    /// Those of [`Spawner::spawn`].
+    /// Returns the errors of [`Spawner::spawn`].
     pub(crate) fn start(spawner: &dyn Spawner, plan: PeerPlan, wakeup: Arc<Wakeup>) -> Result<Self, StartError> {
         let PeerPlan { number, mark, pipe_size, log, timeout } = plan;
         let kills_before = container::kills();

@@ -52,7 +52,7 @@ impl RunningMean {
     /// Adds members that follow those before.
     ///
     /// # Panics
-    /// If the vectors' lengths differ.
+    /// Panics if the vectors' lengths differ.
     pub(crate) fn add(&mut self, members: &Members<'_>) {
         let length = self.sums.len();
         assert!(members.iter().all(|(_, vector)| vector.len() == length), "vectors of different lengths");
@@ -95,7 +95,7 @@ impl Math for AllCores {
 /// Returns Σ n_k w_k / Σ n_k, summed in f64 in the order given and rounded once to f32 (McMahan 2017, Algorithm 1).
 ///
 /// # Panics
-/// If `members` is empty or the vectors' lengths differ.
+/// Panics if `members` is empty or the vectors' lengths differ.
 pub fn weighted_mean(members: &Members<'_>) -> Vec<f32> {
     combine(members, members.iter().map(|(n, _)| n).sum())
 }

@@ -39,7 +39,7 @@ impl ClientStore {
     /// Returns the store after `round`, whose checkpoint names `files`. Files of later rounds are removed.
     ///
     /// # Errors
-    /// [`Error::Output`] for a file that cannot be removed.
+    /// Returns [`Error::Output`] for a file that cannot be removed.
     pub(super) fn resumed(directory: &Path, round: u64, files: Vec<ClientFile>) -> Result<Self> {
         let mut store = Self::new(directory);
         store.files = files.into_iter().map(|file| (file.client, file)).collect();
@@ -60,20 +60,20 @@ impl ClientStore {
     /// Returns the state of a client; empty for a client without one.
     ///
     /// # Errors
-    /// [`Error::Output`] for a file that is missing or was altered.
+    /// Returns [`Error::Output`] for a file that is missing or was altered.
     pub(super) fn state_of(&self, client: u32) -> Result<Slots> {
         let Some(file) = self.files.get(&client) else { return Ok(Slots::default()) };
         let path = self.path(file);
         let contents = read_regular(&path).map_err(|error| Error::in_run("read", &path, &error))?;
         file.read(&contents).map_err(|why| {
-            Error::Output(format!("cannot use {}: {why}; --resume goes on from an older checkpoint", path.display()))
+            Error::Output(format!("cannot use {}: {why}; --resume continues from an older checkpoint", path.display()))
         })
     }
 
     /// Stores the states that a round changed, in client order. Returns their SHA-256; `None` if there are none.
     ///
     /// # Errors
-    /// [`Error::Output`] for a file that cannot be written.
+    /// Returns [`Error::Output`] for a file that cannot be written.
     pub(super) fn commit(&mut self, round: u64, changed: &[(u32, &Slots)]) -> Result<Option<String>> {
         if changed.is_empty() {
             return Ok(None);
@@ -105,24 +105,24 @@ impl ClientStore {
     /// names which is kept or may still be needed while this one is written.
     ///
     /// # Errors
-    /// [`Error::Output`] for a file that cannot be removed.
+    /// Returns [`Error::Output`] for a file that cannot be removed.
     pub(super) fn checkpoint(&mut self, round: u64) -> Result<Vec<ClientFile>> {
         self.checkpoints.push(round);
         // One checkpoint may be in writing and one may wait, while those before them are the kept ones.
-        self.forget(KEPT + 2)?;
+        self.keep_checkpoints(KEPT + 2)?;
         Ok(self.files.values().cloned().collect())
     }
 
     /// Removes the files that no kept checkpoint names, once all checkpoints are written.
     ///
     /// # Errors
-    /// [`Error::Output`] for a file that cannot be removed.
+    /// Returns [`Error::Output`] for a file that cannot be removed.
     pub(super) fn prune(&mut self) -> Result<()> {
-        self.forget(KEPT)
+        self.keep_checkpoints(KEPT)
     }
 
-    /// Forgets all but the last `kept` checkpoints, and removes the files that only those before named.
-    fn forget(&mut self, kept: usize) -> Result<()> {
+    /// Keeps the last `kept` checkpoints, and removes the files that only older checkpoints named.
+    fn keep_checkpoints(&mut self, kept: usize) -> Result<()> {
         self.checkpoints.drain(..self.checkpoints.len().saturating_sub(kept));
         let Some(&oldest) = self.checkpoints.first().filter(|_| self.checkpoints.len() == kept) else { return Ok(()) };
         let (gone, needed) = std::mem::take(&mut self.replaced).into_iter().partition(|(at, _)| *at <= oldest);
@@ -235,7 +235,7 @@ mod tests {
         let error = store.state_of(0).unwrap_err();
         assert!(matches!(error, Error::Output(_)), "{error:?}");
         assert!(
-            error.to_string().contains("was truncated or altered; --resume goes on from an older checkpoint"),
+            error.to_string().contains("was truncated or altered; --resume continues from an older checkpoint"),
             "{error}"
         );
     }

@@ -117,7 +117,7 @@ impl Clients {
         let settled = self.fleet.next_settled(None, &mut |incident: Incident<'_>| match incident {
             Incident::Crashed(crash) => {
                 crashes += 1;
-                journal.tell(&Event::Crashed(&crash))
+                journal.emit(&Event::Crashed(&crash))
             }
             Incident::Done(_) => Ok(()),
         })?;
@@ -197,9 +197,9 @@ impl Clients {
     }
 
     /// Records the isolation of each process that has reported it since the last call.
-    pub(super) fn tell_confined(&mut self, journal: &mut Journal<'_>) -> Result<()> {
+    pub(super) fn record_isolation(&mut self, journal: &mut Journal<'_>) -> Result<()> {
         self.fleet.take_confined().iter().try_for_each(|Confined { process, in_force }| {
-            journal.tell(&Event::Isolated { process: *process, in_force })
+            journal.emit(&Event::Isolated { process: *process, in_force })
         })
     }
 

@@ -91,7 +91,7 @@ impl StrategyProgram {
     /// Starts the program through the launcher and waits until it is ready. Its log is in the run directory.
     ///
     /// # Errors
-    /// [`Error::Model`] if the program fails, [`Error::Isolation`], [`Error::Stopped`].
+    /// Returns [`Error::Model`] if the program fails, [`Error::Isolation`], [`Error::Stopped`].
     pub(crate) fn start(
         (command, launched): (impl Spawner + 'static, Launched),
         experiment: &Experiment,
@@ -147,7 +147,7 @@ impl StrategyProgram {
     /// Returns the clients of a round, ascending: `count` of `clients`, or as many as the program chooses.
     ///
     /// # Errors
-    /// As for [`StrategyProgram::apply`].
+    /// Returns the errors of [`StrategyProgram::apply`].
     pub(crate) fn sample(
         &mut self,
         before: &Before<'_>,
@@ -160,7 +160,7 @@ impl StrategyProgram {
     /// Returns the part of a client's request that the program decides. `state` is the client's state.
     ///
     /// # Errors
-    /// As for [`StrategyProgram::apply`].
+    /// Returns the errors of [`StrategyProgram::apply`].
     pub(crate) fn prepare(
         &mut self,
         before: &Before<'_>,
@@ -178,7 +178,8 @@ impl StrategyProgram {
     /// those of the clients on. A program that crashed is started again, once a round.
     ///
     /// # Errors
-    /// [`Error::Round`] if the program crashes again or its reply is refused, [`Error::Stopped`]; those of `on_crash`.
+    /// Returns [`Error::Round`] if the program crashes again or its reply is refused, [`Error::Stopped`]; those of
+    /// `on_crash`.
     pub(crate) fn apply(
         &mut self,
         before: &Before<'_>,

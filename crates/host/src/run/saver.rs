@@ -72,7 +72,7 @@ impl Saver {
     /// Saves into the run `directory`, syncing `ledger` first: a checkpoint must not be ahead of it.
     ///
     /// # Errors
-    /// Those of making the folder.
+    /// Returns the errors of making the folder.
     pub(crate) fn start(directory: &Path, ledger: File) -> io::Result<Self> {
         Self::start_on(Builder::new(), directory, ledger)
     }
@@ -230,7 +230,7 @@ mod tests {
             });
             let why = Error::of_record(&saved.unwrap_err()).to_string();
             assert!(why.starts_with(&format!("{what}: No space left on device (os error 28)")), "{why}");
-            assert!(why.ends_with("; free some space, after which --resume goes on"), "{why}");
+            assert!(why.ends_with("; free some space, after which --resume continues"), "{why}");
             assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "a part of a checkpoint is left");
         }
     }

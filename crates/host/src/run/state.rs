@@ -73,10 +73,10 @@ impl RunState {
         }
     }
 
-    /// Returns the state at which a resume goes on.
+    /// Returns the state at which a resume continues.
     ///
     /// # Errors
-    /// Those of [`ClientStore::resumed`].
+    /// Returns the errors of [`ClientStore::resumed`].
     pub(super) fn resumed_at(mut self, point: Point, directory: &Path) -> Result<Self> {
         self.initial = point.history.initial;
         self.failures += point.history.failures;
@@ -98,7 +98,7 @@ impl RunState {
     /// and the server's state.
     ///
     /// # Errors
-    /// Those of [`ClientStore::checkpoint`].
+    /// Returns the errors of [`ClientStore::checkpoint`].
     pub(super) fn checkpoint(&mut self) -> Result<Option<Checkpoint>> {
         let round = self.last_round();
         if round == self.checkpointed {
@@ -150,7 +150,7 @@ impl RunState {
     /// Takes a whole round, which began at `started`, and returns its record.
     ///
     /// # Errors
-    /// Those of [`ClientStore::commit`].
+    /// Returns the errors of [`ClientStore::commit`].
     pub(super) fn commit(&mut self, round: u64, result: &RoundResult, started: Instant) -> Result<&Round> {
         let change = relative_change(&self.weights, &result.weights).map(Finite::try_from);
         let clients = result.updates.len() as u32;

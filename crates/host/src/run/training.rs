@@ -40,11 +40,11 @@ const TOGETHER: usize = 4;
 impl ActiveRun<'_> {
     /// Has the `sampled` clients train from the global weights, and returns their updates in client order.
     pub(super) fn train(&mut self, round: u64, sampled: &[u32]) -> Result<Vec<ClientUpdate>> {
-        self.journal.tell(&Event::RoundStarted { round, sampled: sampled.len() as u32 })?;
+        self.journal.emit(&Event::RoundStarted { round, sampled: sampled.len() as u32 })?;
         let gathered = self.gather(round, sampled);
-        // Also for work that failed.
-        let told = self.clients.tell_confined(&mut self.journal);
-        let Gathered { updates, first_failure, .. } = gathered.and_then(|gathered| told.map(|()| gathered))?;
+        // The isolation is recorded even if the work failed.
+        let recorded = self.clients.record_isolation(&mut self.journal);
+        let Gathered { updates, first_failure, .. } = gathered.and_then(|gathered| recorded.map(|()| gathered))?;
         let quorum = self.context.experiment.quorum(sampled.len() as u32);
         if updates.len() >= quorum as usize {
             return Ok(updates);
@@ -199,7 +199,7 @@ impl Training<'_, '_> {
         if let Some(program) = self.program.as_mut().filter(|program| program.can(Ability::Prepare)) {
             let Recorder { round, state, journal } = &mut self.recorder;
             let before = Before { round: *round, server: state.server(), weights: state.weights() };
-            return program.prepare(&before, client, held, &mut |crash| journal.tell(&Event::StrategyCrashed(crash)));
+            return program.prepare(&before, client, held, &mut |crash| journal.emit(&Event::StrategyCrashed(crash)));
         }
         let given = self.given(self.recorder.state.weights(), held);
         let Prepared { phases, parts } = self.experiment.strategy.rules.term.prepare(&given);

@@ -91,7 +91,7 @@ fn state(program: &[u8]) -> Slots {
 }
 
 #[test]
-fn a_fresh_process_goes_on_with_the_state_of_the_last_reply() {
+fn a_fresh_process_continues_with_the_state_of_the_last_reply() {
     let crashing = |program: &mut ScriptedClient| {
         if program.start > 0 {
             return serve(program);
@@ -215,8 +215,11 @@ fn a_program_that_does_not_start_is_refused_by_the_kind_of_its_failure() {
         program.wait_for_end()
     });
     let Err(Error::Model(why)) = other_version else { panic!("{other_version:?}") };
-    let lost = "the strategy's program crashed before the first round: ";
-    assert_eq!(why, format!("{lost}it broke the protocol: it speaks protocol {}, this host {PROTOCOL}", PROTOCOL + 1));
+    let crashed = "the strategy's program crashed before the first round: ";
+    assert_eq!(
+        why,
+        format!("{crashed}it broke the protocol: it speaks protocol {}, this host {PROTOCOL}", PROTOCOL + 1)
+    );
     let control = Control::default();
     control.handle().stop(15);
     let (stopped, _folder) = start_program(OnFailure::Retry, &control, ScriptedClient::wait_for_end);

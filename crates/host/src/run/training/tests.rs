@@ -95,7 +95,7 @@ fn the_sum_is_in_client_order_whatever_the_order_of_arrival() {
 }
 
 #[test]
-fn an_update_that_was_retried_has_its_place_in_the_sum_and_a_lost_one_has_none() {
+fn an_update_that_was_retried_has_its_place_in_the_sum_and_a_dropped_one_has_none() {
     use fedpipe_record::experiment::OnFailure;
     for (on_failure, expected, clients) in
         [(OnFailure::Retry, 2.5, vec![0, 1, 2, 3]), (OnFailure::Drop, 8.0 / 3.0, vec![0, 2, 3])]

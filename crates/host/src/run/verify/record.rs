@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 /// The first difference between the ledger and the other files of the run in `directory`, a sentence.
 ///
 /// # Errors
-/// [`Error::Output`] for a file that is there and cannot be read.
+/// Returns [`Error::Output`] for a file that is there and cannot be read.
 pub(super) fn difference(directory: &Path, history: &History) -> Result<Option<String>> {
     for check in [lines, experiment, partitions, dylibs, summary, checkpoints, states] {
         if let Some(difference) = check(directory, history)? {
@@ -153,10 +153,10 @@ fn summary(directory: &Path, history: &History) -> Result<Option<String>> {
         }
         (Some(_), _, Some(recorded)) => (recorded, history.last_stretch()),
         // A resume cuts off the end before it removes the results, which are those of the rounds before.
-        (Some(file), Some(told), None) if history.resumed_since && *file == told.to_text()?.as_bytes() => {
-            (told, history.stretch_of_last_round())
+        (Some(file), Some(stated), None) if history.resumed_since && *file == stated.to_text()?.as_bytes() => {
+            (stated, history.stretch_of_last_round())
         }
-        (Some(_), _, None) => return differs("tells of an end that the ledger lacks"),
+        (Some(_), _, None) => return differs("has an end that the ledger lacks"),
     };
     let expected = expected(result, stretch, history);
     let same = expected.as_ref() == Some(result);
@@ -185,17 +185,18 @@ fn expected(result: &Summary, stretch: &Stretch, history: &History) -> Option<Su
     Some(Summary::new(experiment, &history.rounds, facts))
 }
 
-/// The end that follows from the rounds; `told` where the rounds alone could go on. None where that cannot be.
-fn end(told: &Stop, experiment: &Experiment, history: &History) -> Option<Stop> {
+/// Returns the end that follows from the rounds, or the `stated` end where the rounds could continue. Returns `None` if
+/// the stated end is impossible.
+fn end(stated: &Stop, experiment: &Experiment, history: &History) -> Option<Stop> {
     let mut convergence = Convergence::new(experiment.tolerance);
     history.rounds.iter().for_each(|round| round.observed_by(&mut convergence));
     let is_last = history.rounds.len() as u64 >= experiment.last_round();
-    match (told, experiment.until_converged) {
-        (Stop::Failed(_), _) => Some(told.clone()),
+    match (stated, experiment.until_converged) {
+        (Stop::Failed(_), _) => Some(stated.clone()),
         (_, true) if convergence.reached() => Some(Stop::Converged),
         (_, true) if is_last => Some(Stop::MaxRounds),
         (_, false) if is_last => Some(Stop::Rounds),
-        (Stop::Signal(_), _) => Some(told.clone()),
+        (Stop::Signal(_), _) => Some(stated.clone()),
         (Stop::Rounds | Stop::Converged | Stop::MaxRounds, _) => None,
     }
 }
@@ -216,7 +217,7 @@ fn states(directory: &Path, _: &History) -> Result<Option<String>> {
     Ok(whole.find_map(|checkpoint| check(directory, &checkpoint.meta.clients).err()))
 }
 
-/// A file's contents; none where it is not there.
+/// Returns the contents of a file; `None` if there is no such file.
 fn read(path: &Path) -> Result<Option<Vec<u8>>> {
     match read_regular(path) {
         Ok(bytes) => Ok(Some(bytes)),
@@ -259,8 +260,8 @@ mod tests {
         ] {
             match (participants(&experiment, &round), expected) {
                 (None, None) => {}
-                (Some(told), Some(expected)) => assert!(told.contains(expected), "{told}"),
-                (told, expected) => panic!("{round:?}: {told:?}, expected {expected:?}"),
+                (Some(stated), Some(expected)) => assert!(stated.contains(expected), "{stated}"),
+                (stated, expected) => panic!("{round:?}: {stated:?}, expected {expected:?}"),
             }
         }
     }
