@@ -9,7 +9,7 @@ use std::fmt;
 use fedpipe_protocol::Update;
 use fedpipe_spec::table::{TableRow, Tabled};
 
-use crate::vector_math::Math;
+use crate::{round::ClientUpdate, vector_math::Math, weighting::Weighting};
 
 /// The updates of a round, in client order, at least one.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +31,14 @@ pub struct Member<'a> {
     pub weight: f64,
     /// The client's weights, flat.
     pub weights: &'a [f32],
+}
+
+impl<'a> Member<'a> {
+    /// Returns an update with its weight by the `weighting`.
+    pub(crate) fn of(update: &'a ClientUpdate, weighting: &dyn Weighting) -> Self {
+        let ClientUpdate { header, weights, .. } = update;
+        Self { update: header, weight: weighting.weight(header), weights }
+    }
 }
 
 /// A rule that makes one weight vector.
