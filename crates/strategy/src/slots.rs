@@ -68,6 +68,12 @@ impl Slots {
         self.set(name, Slot::F32(Arc::new(values)));
     }
 
+    /// Returns the slots of these names alone.
+    pub(crate) fn only(&self, names: &[&str]) -> Self {
+        let of_names = self.0.iter().filter(|(name, _)| names.contains(&name.as_str()));
+        Self(of_names.map(|(name, slot)| (name.clone(), slot.clone())).collect())
+    }
+
     /// Iterates over names and values, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Slot)> {
         self.0.iter().map(|(name, slot)| (name.as_str(), slot))

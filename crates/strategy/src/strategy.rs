@@ -137,7 +137,8 @@ impl Composition {
         let ClosedRound { received, updates, clients, layout } = round;
         updates.iter_mut().for_each(|update| clear_unstepped(&mut update.weights, layout));
         let origin = &*stepped(received, layout);
-        let mut slots = slots.clone();
+        // A forced change of the strategy leaves slots of other rows, which would go along in each checkpoint.
+        let mut slots = slots.only(&[self.server.slots(), self.term.server_slots()].concat());
         let mut moved = self.server.step(&mut slots, origin, &stepped(aggregate, layout));
         let closed = ClosedRound { received: origin, updates, clients, layout };
         moved = self.term.settle(&closed, moved, &mut slots, math);
@@ -260,11 +261,12 @@ impl StrategyRows {
 
 #[cfg(test)]
 mod tests {
-    use fedpipe_protocol::{Layout, Tensor};
+    use fedpipe_protocol::{Layout, Tensor, Update};
 
     use super::*;
     use crate::{
         aggregator::testing::update,
+        preset::testing::every_row,
         range::GREATEST_OF_A_CLIENT,
         round::{ClientUpdate, Returned},
         term::{Given, testing},
@@ -283,7 +285,10 @@ mod tests {
         received: &[f32],
         weights: &[f32],
     ) -> Result<(Vec<f32>, Slots), Overflow> {
-        let (mut updates, layout) = ([ClientUpdate::new(update(0, 1, 1), weights.to_vec())], layout(received.len()));
+        let layout = layout(received.len());
+        let none = Slots::default();
+        let given = given(received, state, &none, &layout);
+        let mut updates = [accepted(strategy, &given, update(0, 1, 1), weights.to_vec())];
         strategy.apply(ClosedRound { received, updates: &mut updates, clients: 1, layout: &layout }, state, &OneCore)
     }
 
@@ -379,10 +384,22 @@ mod tests {
         assert_eq!(strategy.apply(round, &Slots::default(), &OneCore).unwrap().0, [2.0, 3.0, 1.0]);
     }
 
+    /// Returns an update of a client, with its first state after it.
+    fn accepted(strategy: &Strategy, given: &Given<'_>, header: Update, weights: Vec<f32>) -> ClientUpdate {
+        let returned = Returned { header, weights, slots: Vec::new() };
+        let after = strategy.term.accept(given, &returned);
+        ClientUpdate { after, ..ClientUpdate::new(returned.header, returned.weights) }
+    }
+
+    /// Returns the facts about a client without state.
+    fn given<'g>(weights: &'g [f32], server: &'g Slots, client: &'g Slots, layout: &'g Layout) -> Given<'g> {
+        Given { weights, server, client, epochs: 1, learning_rate: 0.1, layout }
+    }
+
     /// The state of the last of five rounds, in which the one parameter has the same changes. Buffers and local tensors
     /// change in the rounds with `others`.
     fn state_of_rounds(strategy: &Strategy, others: bool) -> Slots {
-        let (layout, mut state) = (testing::layout(), Slots::default());
+        let (layout, none, mut state) = (testing::layout(), Slots::default(), Slots::default());
         let mut received = vec![1.0, 2.0, 3.0];
         for round in 1..=5_u16 {
             let change = f32::from(round) * 0.1;
@@ -390,19 +407,12 @@ mod tests {
                 let by = change * (client + 1) as f32;
                 let other = if others { 7.0 * by } else { 0.0 };
                 let weights = vec![received[0] + by, received[1] + other, received[2] - other];
-                let header = update(client, 1 + u64::from(client), 2);
-                let given = Given {
-                    weights: &received,
-                    server: &state,
-                    client: &Slots::default(),
-                    epochs: 1,
-                    learning_rate: 0.1,
-                    layout: &layout,
-                };
-                let after = strategy
-                    .term
-                    .accept(&given, &Returned { header: header.clone(), weights: weights.clone(), slots: Vec::new() });
-                ClientUpdate { after, ..ClientUpdate::new(header, weights) }
+                accepted(
+                    strategy,
+                    &given(&received, &state, &none, &layout),
+                    update(client, 1 + u64::from(client), 2),
+                    weights,
+                )
             });
             let closed = ClosedRound { received: &received, updates: &mut updates, clients: 5, layout: &layout };
             (received, state) = strategy.apply(closed, &state, &OneCore).unwrap();
@@ -425,6 +435,29 @@ mod tests {
                 assert!(values[0] != 0.0 && values[1..] == [0.0; 2], "{text}, {name}: {values:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_strategy_neither_reads_nor_keeps_the_slots_of_other_rows() {
+        let strategies: Vec<Strategy> =
+            ["fedavg", "fedavgm", "fedadam", "scaffold", "feddyn:0.1"].map(|text| text.parse().unwrap()).into();
+        // A negative velocity would have no root as the second moment of Adam.
+        let round = |strategy: &Strategy, state: &Slots| apply(strategy, state, &[1.0], &[0.5]).unwrap();
+        for (one, other) in strategies.iter().flat_map(|one| strategies.iter().map(move |other| (one, other))) {
+            let (_, state) = round(one, &Slots::default());
+            let expected = if one == other { round(other, &state) } else { round(other, &Slots::default()) };
+            assert_eq!(round(other, &state), expected, "{one}, then {other}");
+        }
+    }
+
+    #[test]
+    fn each_slot_of_the_server_belongs_to_one_row() {
+        let (servers, terms) = (every_row::<dyn ServerOptimiser>(), every_row::<dyn ClientTerm>());
+        let of_servers = servers.iter().flat_map(|server| server.slots());
+        let mut names: Vec<&str> =
+            of_servers.chain(terms.iter().flat_map(|term| term.server_slots())).copied().collect();
+        names.sort_unstable();
+        assert_eq!(names, ["c", "h", "m", "v", "velocity"]);
     }
 
     #[test]

@@ -57,6 +57,10 @@ impl ClientTerm for Dynamic {
         true
     }
 
+    fn server_slots(&self) -> &'static [&'static str] {
+        &[MEAN]
+    }
+
     fn prepare(&self, given: &Given<'_>) -> Prepared {
         let linear = given.client.vector(GRADIENT).map(|g| Arc::new(g.iter().map(|g| -g).collect()));
         Prepared::one(Phase { proximal: self.alpha as f32, ..Phase::plain(given.epochs) }, linear)

@@ -81,6 +81,11 @@ pub trait ClientTerm: fmt::Debug + Send + Sync {
         false
     }
 
+    /// Returns the names of the server's slots that this rule sets. No other row has a slot of such a name.
+    fn server_slots(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Returns the part of a client's request that this rule decides.
     fn prepare(&self, given: &Given<'_>) -> Prepared {
         Prepared::one(Phase::plain(given.epochs), None)
