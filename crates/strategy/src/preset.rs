@@ -93,7 +93,12 @@ impl Tabled for Composition {
 
 /// Returns FedAvg with the equal mean.
 fn equal() -> Composition {
-    Composition { weighting: parsed("equal"), ..Composition::default() }
+    Composition { weighting: equal_weighting(), ..Composition::default() }
+}
+
+/// Returns the weighting by which all clients count the same.
+pub(crate) fn equal_weighting() -> Named<dyn Weighting> {
+    parsed("equal")
 }
 
 /// Returns the row `name` with the values of a preset, which has the same parameters.

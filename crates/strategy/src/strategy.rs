@@ -7,7 +7,7 @@ use fedpipe_spec::{error::Error, table::Named};
 
 use crate::{
     aggregator::{Aggregator, Member, Updates},
-    preset::Composition,
+    preset::{Composition, equal_weighting},
     range::{GREATEST, first_beyond, shown},
     round::{ClosedRound, clear_unstepped, stepped},
     sampler::Sampler,
@@ -87,13 +87,13 @@ impl Composition {
     /// Returns `true` if the new global weights are a mean of the clients', so that no rule of the host can move them
     /// out of range.
     pub fn is_plain(&self) -> bool {
-        self.server.keeps_aggregate() && self.aggregator.is_mean() && !self.term.has_state()
+        self.server.keeps_aggregate() && self.aggregator.is_mean() && self.term.server_slots().is_empty()
     }
 
     /// Returns `true` if no rule needs more of the updates than their weighted mean, so that each update may be added
     /// as soon as it arrives.
     pub fn needs_only_mean(&self) -> bool {
-        self.aggregator.is_mean() && !self.term.has_state()
+        self.aggregator.is_mean() && self.term.server_slots().is_empty()
     }
 
     /// Returns the global weights and the server's state after a round.
@@ -185,12 +185,15 @@ impl From<StrategyRows> for Strategy {
     fn from(given: StrategyRows) -> Self {
         let StrategyRows { name, sample, term, transform, weighting, aggregate, server } = given;
         let preset = (*name).clone();
+        let aggregator = aggregate.unwrap_or(preset.aggregator);
+        // The record has no weighting that plays no part.
+        let fitting = if aggregator.is_weighted() { preset.weighting } else { equal_weighting() };
         let rows = Composition {
             sampler: sample.unwrap_or(preset.sampler),
             term: term.unwrap_or(preset.term),
             transform: transform.unwrap_or(preset.transform),
-            weighting: weighting.unwrap_or(preset.weighting),
-            aggregator: aggregate.unwrap_or(preset.aggregator),
+            weighting: weighting.unwrap_or(fitting),
+            aggregator,
             server: server.unwrap_or(preset.server),
         };
         Self { preset: name, rows }
@@ -481,7 +484,7 @@ mod tests {
         let strategy = StrategyRows::read("fedprox:0.1", &[("aggregate", "median"), ("server", "adam")]);
         assert_eq!(
             strategy.to_string(),
-            "fedprox:mu=0.1 with the aggregator median, the server optimiser \
+            "fedprox:mu=0.1 with the weighting equal, the aggregator median, the server optimiser \
              adam:rate=0.01,beta1=0.9,beta2=0.99,tau=0.001"
         );
         assert_eq!((strategy.term.name(), strategy.features()), ("proximal", vec!["proximal".to_owned()]));

@@ -57,6 +57,11 @@ pub trait Aggregator: fmt::Debug + Send + Sync {
         true
     }
 
+    /// Returns `true` if the weights of the updates have a part in the aggregate.
+    fn is_weighted(&self) -> bool {
+        true
+    }
+
     /// Returns `true` if the aggregate is the weighted mean.
     fn is_mean(&self) -> bool {
         false

@@ -38,7 +38,7 @@ impl ClientTerm for ControlVariate {
         true
     }
 
-    fn has_state(&self) -> bool {
+    fn needs_equal_mean(&self) -> bool {
         true
     }
 

@@ -49,7 +49,11 @@ impl ClientTerm for Dynamic {
         true
     }
 
-    fn has_state(&self) -> bool {
+    fn needs_equal_mean(&self) -> bool {
+        true
+    }
+
+    fn moves_mean(&self) -> bool {
         true
     }
 

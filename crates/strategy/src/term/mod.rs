@@ -75,13 +75,18 @@ pub trait ClientTerm: fmt::Debug + Send + Sync {
         false
     }
 
-    /// Returns `true` if the rule has state, or changes the weights after the aggregation. Such a rule needs the equal
-    /// mean and a server that takes it.
-    fn has_state(&self) -> bool {
+    /// Returns `true` if the state of the server is right for the equal mean of the clients' changes alone.
+    fn needs_equal_mean(&self) -> bool {
         false
     }
 
-    /// Returns the names of the server's slots that this rule sets. No other row has a slot of such a name.
+    /// Returns `true` if the rule moves the weights away from the mean itself, so that the server optimiser may not.
+    fn moves_mean(&self) -> bool {
+        false
+    }
+
+    /// Returns the names of the server's slots that this rule sets. No other row has a slot of such a name. A rule without
+    /// slots has no part in the aggregation.
     fn server_slots(&self) -> &'static [&'static str] {
         &[]
     }
@@ -96,7 +101,8 @@ pub trait ClientTerm: fmt::Debug + Send + Sync {
         given.client.clone()
     }
 
-    /// Returns the new global weights from those that the server optimiser made, and sets the slots of this rule.
+    /// Returns the new global weights from those that the server optimiser made, and sets the slots of this rule, at
+    /// least one.
     fn settle(&self, _round: &ClosedRound<'_>, moved: Vec<f32>, _slots: &mut Slots, _math: &dyn Math) -> Vec<f32> {
         moved
     }
