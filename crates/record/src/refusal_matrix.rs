@@ -13,7 +13,7 @@ use crate::experiment::Experiment;
 /// Every row by the key that names it. A new row fails the test until it stands here; whether it is refused beside
 /// another row is then a decision, for [`REFUSED`].
 const ROWS: [(&str, &[&str]); 8] = [
-    ("sample", &["uniform"]),
+    ("sample", &["uniform", "by-size"]),
     ("term", &["none", "proximal", "control-variate", "dynamic"]),
     ("transform", &["none", "int8"]),
     ("weighting", &["examples", "steps", "equal"]),
@@ -30,7 +30,7 @@ const REFUSED: [(&str, &[&str]); 8] = [
     ("term dynamic", &["server momentum", "server adam"]),
     ("aggregate median", &["weighting examples", "weighting steps"]),
     ("optimiser adam", &["term control-variate", "aggregate normalised"]),
-    ("program true", &["term proximal", "term control-variate", "term dynamic", "transform int8"]),
+    ("program true", &["sample by-size", "term proximal", "term control-variate", "term dynamic", "transform int8"]),
     ("program true", &["weighting steps", "weighting equal", "aggregate normalised", "aggregate median"]),
     ("program true", &["server momentum", "server adam"]),
 ];

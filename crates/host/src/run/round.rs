@@ -93,7 +93,7 @@ impl ActiveRun<'_> {
                 let asked = (experiment.clients.count, experiment.sampled_clients());
                 program.sample(&before, asked, &mut |crash| journal.tell(&Event::StrategyCrashed(crash)))
             }
-            None => Ok(experiment.sample(round)),
+            None => Ok(experiment.sample(round, &clients.sizes)),
         }
     }
 
