@@ -3,6 +3,7 @@
 mod mean;
 mod median;
 mod normalised;
+mod trimmed_mean;
 
 use std::fmt;
 
@@ -68,7 +69,7 @@ pub trait Aggregator: fmt::Debug + Send + Sync {
     }
 }
 
-static ROWS: [TableRow<dyn Aggregator>; 3] = [mean::ROW, normalised::ROW, median::ROW];
+static ROWS: [TableRow<dyn Aggregator>; 4] = [mean::ROW, normalised::ROW, median::ROW, trimmed_mean::ROW];
 
 impl Tabled for dyn Aggregator {
     const WHAT: &'static str = "aggregator";
