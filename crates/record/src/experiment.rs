@@ -342,12 +342,10 @@ impl Experiment {
         ((f64::from(count) * fraction).round() as u32).clamp(1, count.max(1))
     }
 
-    /// Returns the clients of a round, ascending.
-    pub fn sample(&self, round: u64) -> Vec<u32> {
-        let seed = self.sample_seed();
-        let clients = self.clients.count;
-        let count = self.sampled_clients();
-        self.strategy.sampler.sample(&Draw { seed, round, clients, count })
+    /// Returns the clients of a round, ascending. `sizes` has the examples of each client.
+    pub fn sample(&self, round: u64, sizes: &[u64]) -> Vec<u32> {
+        let (seed, count) = (self.sample_seed(), self.sampled_clients());
+        self.strategy.sampler.sample(&Draw { seed, round, count, sizes })
     }
 
     /// Returns the number of updates below which a round with so many `sampled` clients fails, at least 1.
@@ -454,7 +452,7 @@ mod tests {
         let mut both = [of(None), of(Some(Seed(2)))];
         both.iter_mut().for_each(|of| of.clients = ClientsSection { count: 100, fraction: 0.1, ..of.clients.clone() });
         let [same, other] = both;
-        assert_ne!(same.sample(1), other.sample(1));
+        assert_ne!(same.sample(1, &[1; 100]), other.sample(1, &[1; 100]));
         assert_eq!((other.data_seed(), other.init_seed(), other.sample_seed()), (1, 1, 2));
     }
 

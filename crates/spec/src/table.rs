@@ -71,6 +71,8 @@ pub enum Range {
     NotNegative,
     /// A number of at least 0 and below 1.
     Decay,
+    /// A number of at least 0 and below one half.
+    BelowHalf,
     /// A whole number from 1.
     Count,
     /// `true` or `false`.
@@ -124,6 +126,7 @@ impl Range {
             Range::Positive => "a number above 0",
             Range::NotNegative => "a number of at least 0",
             Range::Decay => "a number of at least 0 and below 1",
+            Range::BelowHalf => "a number of at least 0 and below 0.5",
             Range::Count => "a whole number from 1",
             Range::Flag => "true or false",
         }
@@ -138,6 +141,7 @@ impl Range {
             Range::Positive => value > 0.0,
             Range::NotNegative => value >= 0.0,
             Range::Decay => (0.0..1.0).contains(&value),
+            Range::BelowHalf => (0.0..0.5).contains(&value),
             Range::Count => value >= 1.0 && value.fract() == 0.0 && value <= f64::from(u32::MAX),
             Range::Flag => false,
         };

@@ -12,6 +12,8 @@ pub type LocalOptimiser = Named<OptimiserRule>;
 pub struct OptimiserRule {
     /// The learning rate if none is given.
     pub default_rate: f32,
+    /// `true` if a client reports the accumulated steps ‖a‖₁.
+    pub accumulates: bool,
 }
 
 const DECAY: Parameter = Parameter {
@@ -35,7 +37,7 @@ static ROWS: [TableRow<OptimiserRule>; 2] = [
             DECAY,
         ],
         source: "Sutskever 2013",
-        build: |_| Arc::new(OptimiserRule { default_rate: 0.1 }),
+        build: |_| Arc::new(OptimiserRule { default_rate: 0.1, accumulates: true }),
     },
     TableRow {
         name: "adam",
@@ -62,7 +64,7 @@ static ROWS: [TableRow<OptimiserRule>; 2] = [
             DECAY,
         ],
         source: "Kingma 2015, Algorithm 1",
-        build: |_| Arc::new(OptimiserRule { default_rate: 0.001 }),
+        build: |_| Arc::new(OptimiserRule { default_rate: 0.001, accumulates: false }),
     },
 ];
 

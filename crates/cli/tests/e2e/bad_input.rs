@@ -80,6 +80,7 @@ const ARGUMENTS: &[Case] = &[
     ),
     ("run mlp --server fast", 2, &["fast", "--server", "known are sgd, momentum, adam"]),
     ("run mlp --term proximal", 2, &["--term", "proximal:mu=…"]),
+    ("run mlp --aggregate median --weighting examples", 2, &["median", "weighting examples", "do not combine"]),
     ("run mlp --strategy scaffold --aggregate median", 2, &["control-variate", "median", "do not combine"]),
     ("run mlp --strategy-program cat --server adam", 2, &["the server optimiser adam", "leave one out"]),
     ("run mlp --init-seed -1", 2, &["-1", "--init-seed"]),

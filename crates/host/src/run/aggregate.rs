@@ -3,36 +3,7 @@
 use std::thread::available_parallelism;
 
 use fedpipe_data::spread;
-use fedpipe_protocol::Update;
-use fedpipe_strategy::{
-    slots::Slots,
-    term::Accepted,
-    vector_math::{BlockRule, Math, Members},
-};
-
-/// An update that was accepted: the client's answer and the weights that came with it.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct ClientUpdate {
-    /// The numbers of the answer.
-    pub(crate) header: Update,
-    /// The client's weights, flat and in layout order; empty once they were added to the mean.
-    pub(crate) weights: Vec<f32>,
-    /// The client's state before the round.
-    pub(crate) before: Slots,
-    /// The client's state after the round.
-    pub(crate) after: Slots,
-    /// The bytes of the weights and corrections that a federation would send to the client.
-    pub(crate) bytes_sent: u64,
-    /// The bytes of the update that a federation would receive.
-    pub(crate) bytes_received: u64,
-}
-
-impl ClientUpdate {
-    /// Returns the weights and the states, as a strategy takes them.
-    pub(crate) fn accepted(&self) -> Accepted<'_> {
-        Accepted { weights: &self.weights, before: &self.before, after: &self.after }
-    }
-}
+use fedpipe_strategy::vector_math::{BlockRule, Math, Members};
 
 /// A weighted mean whose members are added in client order as they arrive. It has the bits of [`weighted_mean`].
 #[derive(Debug, Default)]
@@ -149,19 +120,6 @@ fn element_wise<T: Send>(out: &mut [T], members: usize, fill: impl Fn(usize, &mu
     // Whole blocks, so that they are as few as in one part.
     let size = out.len().div_ceil(parts).next_multiple_of(BLOCK);
     spread(parts, out.chunks_mut(size).enumerate(), |(index, part)| fill(index * size, part));
-}
-
-#[cfg(test)]
-pub(crate) mod testing {
-    use super::*;
-
-    impl ClientUpdate {
-        /// Returns an update without state.
-        pub(crate) fn new(header: Update, weights: Vec<f32>) -> Self {
-            let (before, after) = Default::default();
-            Self { header, weights, before, after, bytes_sent: 0, bytes_received: 0 }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use fedpipe_data::{Dealt, Partition};
 use fedpipe_protocol::{InForce, Layout, Level, Parts, Place, Ready, Reply, Request, Setup, Spare, WEIGHTS, feature};
 use fedpipe_record::{cause::Cause, experiment::Experiment, names::STATE};
+use fedpipe_strategy::round::ClientUpdate;
 
 use crate::{
     error::{Error, Result},
@@ -18,7 +19,7 @@ use crate::{
     process::{conversation::Environment, peer::PeerReply, spawn::allow_descriptors},
     run::{
         active::RunContext,
-        aggregate::{ClientUpdate, RunningMean},
+        aggregate::RunningMean,
         answers,
         directory::Dylib,
         event::{Event, Journal},

@@ -21,6 +21,7 @@ use fedpipe_record::{
 };
 use fedpipe_strategy::{
     local_optimiser::to_json,
+    round::ClientUpdate,
     slots::{Slot, Slots},
 };
 
@@ -39,7 +40,6 @@ use crate::{
         stray::new_mark,
     },
     run::{
-        aggregate::ClientUpdate,
         directory::RunDir,
         external_strategy::exchange::{Aggregated, Capabilities},
     },
@@ -190,7 +190,8 @@ impl StrategyProgram {
         let Aggregated { weights, state, clients } =
             self.ask(before.round, on_crash, &|peer, rules| exchange::aggregate(peer, before, received, rules))?;
         for (update, state) in updates.iter_mut().zip(clients) {
-            // A state that the program left out stays as it is.
+            // A state that the program left out, or left empty, stays as it is.
+            let state = state.filter(|state| !state.is_empty());
             state.into_iter().for_each(|state| update.after.set(PROGRAM, Slot::Bytes(Arc::new(state))));
         }
         Ok((weights, Slots::from_iter([(PROGRAM, Slot::Bytes(Arc::new(state)))])))

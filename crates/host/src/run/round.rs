@@ -8,7 +8,10 @@ use fedpipe_record::{
     cause::Cause,
     finite::{Finite, NotFinite},
 };
-use fedpipe_strategy::{slots::Slots, strategy};
+use fedpipe_strategy::{
+    round::{ClientUpdate, ClosedRound},
+    slots::Slots,
+};
 
 use crate::{
     error::{Error, Result},
@@ -16,7 +19,7 @@ use crate::{
     fleet::{Check, Incident, Job, Settled, Submitter},
     run::{
         active::ActiveRun,
-        aggregate::{AllCores, ClientUpdate},
+        aggregate::AllCores,
         answers,
         clients::Clients,
         event::{Event, Journal},
@@ -90,7 +93,7 @@ impl ActiveRun<'_> {
                 let asked = (experiment.clients.count, experiment.sampled_clients());
                 program.sample(&before, asked, &mut |crash| journal.emit(&Event::StrategyCrashed(crash)))
             }
-            None => Ok(experiment.sample(round)),
+            None => Ok(experiment.sample(round, &clients.sizes)),
         }
     }
 
@@ -108,15 +111,13 @@ impl ActiveRun<'_> {
             local.into_iter().for_each(|range| weights[range.clone()].copy_from_slice(&before.weights[range]));
             return Ok((weights, slots));
         }
-        let updates: Vec<_> = updates.iter().map(|update| (&update.header, update.accepted())).collect();
         let (received, all, layout) = (state.weights(), context.experiment.clients.count, clients.layout()?);
-        let settled = strategy::ClosedRound { received, updates: &updates, clients: all, layout };
+        let closed = |updates| ClosedRound { received, updates, clients: all, layout };
         let strategy = &context.experiment.strategy.rules;
         let applied = if adds_on_arrival {
-            let settled = strategy::ClosedRound { updates: &[], ..settled };
-            strategy.apply_aggregate(&settled, &clients.mean.mean(), state.server(), &AllCores)
+            strategy.apply_aggregate(closed(&mut []), &clients.mean.mean(), state.server(), &AllCores)
         } else {
-            strategy.apply(&settled, state.server(), &AllCores)
+            strategy.apply(closed(updates), state.server(), &AllCores)
         };
         applied.map_err(|overflow| Error::Round(format!("round {round} failed: the strategy {strategy} {overflow}")))
     }

@@ -77,16 +77,17 @@ fn lines(_: &Path, history: &History) -> Result<Option<String>> {
     Ok(history.stretches.iter().find_map(|stretch| {
         let end = ends.next().unwrap_or(u64::MAX);
         let rounds = history.rounds.iter().filter(|round| (stretch.first_round..end).contains(&round.round));
-        rounds.filter_map(|round| participants(&stretch.experiment, round)).next()
+        let sizes = stretch.dealt.as_ref().map_or(&[][..], |dealt| &dealt.sizes);
+        rounds.filter_map(|round| participants(&stretch.experiment, sizes, round)).next()
     }))
 }
 
 /// Compares the participants of a round with those that it sampled.
-fn participants(experiment: &Experiment, round: &Round) -> Option<String> {
+fn participants(experiment: &Experiment, sizes: &[u64], round: &Round) -> Option<String> {
     let Round { round: number, clients, failed, participants, .. } = round;
     // The program of a strategy may sample in its own way, which only a repeated run shows.
     let is_program = experiment.strategy.program.is_some();
-    let sampled = if is_program { (0..experiment.clients.count).collect() } else { experiment.sample(*number) };
+    let sampled = if is_program { (0..experiment.clients.count).collect() } else { experiment.sample(*number, sizes) };
     let is_ascending = participants.windows(2).all(|pair| pair[0] < pair[1]);
     if !is_ascending || participants.iter().any(|client| !sampled.contains(client)) {
         return Some(format!(
@@ -239,11 +240,11 @@ mod tests {
         let mut experiment = Experiment::default();
         experiment.clients.fraction = 0.25;
         let own = round(2, 1, &[1, 3]);
-        assert!(participants(&experiment, &own).unwrap().contains("are not of those sampled"));
+        assert!(participants(&experiment, &[1; 4], &own).unwrap().contains("are not of those sampled"));
         experiment.strategy.program = Some("true".into());
-        assert_eq!(participants(&experiment, &own), None);
-        assert!(participants(&experiment, &round(2, 1, &[1, 4])).is_some(), "there is no client 4");
-        assert!(participants(&experiment, &round(2, 3, &[1, 3])).is_some(), "there are four clients");
+        assert_eq!(participants(&experiment, &[1; 4], &own), None);
+        assert!(participants(&experiment, &[1; 4], &round(2, 1, &[1, 4])).is_some(), "there is no client 4");
+        assert!(participants(&experiment, &[1; 4], &round(2, 3, &[1, 3])).is_some(), "there are four clients");
     }
 
     #[test]
@@ -258,7 +259,7 @@ mod tests {
             (round(3, 0, &[0, 1, 3]), Some("the ledger says 3 clients and 0 that failed")),
             (round(3, 1, &[]), Some("the ledger says 3 clients and 1 that failed")),
         ] {
-            match (participants(&experiment, &round), expected) {
+            match (participants(&experiment, &[1; 4], &round), expected) {
                 (None, None) => {}
                 (Some(stated), Some(expected)) => assert!(stated.contains(expected), "{stated}"),
                 (stated, expected) => panic!("{round:?}: {stated:?}, expected {expected:?}"),
