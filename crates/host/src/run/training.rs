@@ -95,9 +95,11 @@ impl ActiveRun<'_> {
     fn update_check(&self) -> Result<Arc<Check>> {
         let (sizes, remedy) = (self.clients.sizes.clone(), self.clients.remedy.clone());
         let local: Vec<_> = self.clients.layout()?.local_ranges().collect();
-        let needs_accumulation = self.context.experiment.strategy.rules.needs_accumulation();
+        let Experiment { strategy, local: LocalSection { optimiser, .. }, .. } = self.context.experiment;
+        let accumulated = strategy.rules.needs_accumulation().then(|| optimiser.clone());
         Ok(Arc::new(move |job: &Job, reply: &Reply, parts: &mut Parts, weights: usize| {
-            let expected = Expected { weights, sizes: &sizes, local: &local, needs_accumulation, remedy: &remedy };
+            let accumulated = accumulated.as_ref();
+            let expected = Expected { weights, sizes: &sizes, local: &local, accumulated, remedy: &remedy };
             answers::update(job, reply, parts, &expected)
         }))
     }

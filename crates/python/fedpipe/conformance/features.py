@@ -149,6 +149,21 @@ def _score(update: Dict[str, Any], rows: int) -> float:
     return loss
 
 
+@feature("accumulation", "it reports the accumulation of SGD")
+def accumulates(world: World) -> None:
+    with ready(world) as session:
+        start = session.weights()
+    for momentum in 0.0, 0.5:
+        with ready(world) as session:
+            rules = {"name": "sgd", **({"momentum": momentum} if momentum else {})}
+            frame = session.attempt(start, phases=[{"epochs": 2}], optimiser=json.dumps(rules, separators=(",", ":")))
+        if frame.type == "failed" and momentum:
+            continue
+        steps, reported = frame.body.get("steps"), frame.body.get("accumulation")
+        if not isinstance(reported, (int, float)) or not steps <= reported <= steps / (1 - momentum):
+            raise Wrong(f"it reports the accumulation {reported} of {steps} steps of {rules}, expected {steps} to {steps / (1 - momentum)}")
+
+
 @feature("local-tensors", "it starts from its own values of local tensors")
 def takes_local(world: World) -> None:
     with ready(world) as session:
