@@ -98,6 +98,19 @@ def test_a_strategy_chooses_the_clients_of_a_round(run, tmp_path):
     assert [line["participants"] for line in done.events("round")] == [[1, 2], [2, 3], [0, 3], [0, 1]]
 
 
+def test_a_sample_has_a_seed_of_its_own(run, tmp_path):
+    (tmp_path / "seeded.py").write_text(
+        "import fedpipe\n\nclass Seeded(fedpipe.Strategy):\n"
+        "    def sample(self, round, clients, count, state):\n        return [self.sample_seed % clients]\n\n"
+        "    def aggregate(self, round, weights, updates, state):\n        return updates[0].weights, {}\n\n"
+        "fedpipe.serve_strategy(Seeded)\n"
+    )
+    flags = {"strategy_program": python(tmp_path / "seeded.py"), "clients": 4, "rounds": 1, "isolation": "off"}
+    for seeds, client in ({"seed": 1}, 1), ({"seed": 1, "sample_seed": 3}, 3):
+        (line,) = run("logreg", **flags, **seeds).events("round")
+        assert line["participants"] == [client]
+
+
 @pytest.mark.parametrize("where", ["sample", "prepare", "aggregate"])
 def test_the_states_of_a_strategy_and_its_clients_survive_a_crash_and_a_resume(run, tmp_path, where):
     whole = run("logreg", strategy_program=rotating("never", tmp_path / "mark"), **SAMPLED).summary["weights_sha256"]
