@@ -29,8 +29,8 @@ impl OptimiserRule {
     }
 }
 
-/// Returns s after so many steps of v ← ρv + 1 − pull·s; s ← s + v from 0: the way of SGD on the constant gradient 1, in
-/// units of −η. The steps are squared, since a client may claim any number of them.
+/// Returns s after so many steps of v ← ρv + 1 − pull·s; s ← s + v from 0: the way of SGD on the constant gradient 1,
+/// in units of −η. The steps are squared, since a client may claim any number of them.
 fn accumulated(mut steps: u64, momentum: f64, pull: f64) -> f64 {
     // On the column (v, s, 1).
     let mut power = [[momentum, -pull, 1.0], [momentum, 1.0 - pull, 1.0], [0.0, 0.0, 1.0]];

@@ -241,6 +241,11 @@ impl Fleet {
         self.slots.get(slot)?.in_force.as_ref()
     }
 
+    /// Returns the features that the last ready process of `slot` listed.
+    pub(crate) fn features(&self, slot: usize) -> &[String] {
+        self.slots.get(slot).map_or(&[], |slot| &slot.features)
+    }
+
     /// Takes the reports of isolation since the last call. There is one for all processes of this machine. Elsewhere,
     /// each slot has a report when its isolation is first known and whenever it changes.
     pub(crate) fn take_confined(&mut self) -> Vec<Confined> {

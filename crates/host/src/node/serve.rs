@@ -208,7 +208,7 @@ impl Service {
         let (Some(model), Some(in_force)) = (fleet.model().cloned(), fleet.in_force(0).cloned()) else {
             return Err(anyhow::anyhow!("a client is ready, but has not said what it is").into());
         };
-        let ready = Ready { examples, in_force, ..model };
+        let ready = Ready { examples, features: fleet.features(0).to_vec(), in_force, ..model };
         *served = Some((setup, fleet));
         Ok(ready)
     }
