@@ -95,13 +95,8 @@ fn look_at(job: &Job, reply: &Reply, parts: &mut Parts) -> Checked {
         },
         Request::GetWeights => answers::weights(parts, WEIGHT_COUNT, REMEDY),
         Request::Train(_) => {
-            let expected = Expected {
-                weights: WEIGHT_COUNT,
-                sizes: &[HELD; 4],
-                local: &[],
-                needs_accumulation: false,
-                remedy: REMEDY,
-            };
+            let expected =
+                Expected { weights: WEIGHT_COUNT, sizes: &[HELD; 4], local: &[], accumulated: None, remedy: REMEDY };
             answers::update(job, reply, parts, &expected)?;
             let weights = parts.take_f32(WEIGHTS).unwrap_or_default();
             assert!(weights.len() == WEIGHT_COUNT && weights.iter().all(|w| w.is_finite()), "{weights:?}");

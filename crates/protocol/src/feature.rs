@@ -27,12 +27,25 @@ pub const SCORE_START: &str = "score-start";
 /// The client takes its own values of local tensors from the part `local`.
 pub const LOCAL_TENSORS: &str = "local-tensors";
 
+/// The client reports the accumulation ‖a‖₁ of the local optimiser `sgd`.
+pub const ACCUMULATION: &str = "accumulation";
+
 /// The client evaluates its partition.
 pub const EVALUATE_PARTITION: &str = "evaluate-partition";
 
 /// The features of fedpipe's own client, besides the transforms.
-pub const ALL: [&str; 9] =
-    [KEEPS_WEIGHTS, PHASES, STEP_LIMIT, PROXIMAL, LINEAR, FROZEN, SCORE_START, LOCAL_TENSORS, EVALUATE_PARTITION];
+pub const ALL: [&str; 10] = [
+    KEEPS_WEIGHTS,
+    PHASES,
+    STEP_LIMIT,
+    PROXIMAL,
+    LINEAR,
+    FROZEN,
+    SCORE_START,
+    LOCAL_TENSORS,
+    ACCUMULATION,
+    EVALUATE_PARTITION,
+];
 
 /// Returns the feature that a transform of this name needs.
 pub fn of_transform(name: &str) -> String {

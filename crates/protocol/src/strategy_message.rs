@@ -91,6 +91,8 @@ pub enum Ability {
 pub struct StrategySetup {
     /// The run's seed.
     pub seed: u64,
+    /// The seed of the clients of each round: that of the run, unless the experiment has another.
+    pub sample_seed: u64,
     /// The number of all clients.
     pub clients: u32,
     /// The tensors of the flat weights, in order.

@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use fedpipe_protocol::{
-    FrameError, Limits, MAX_REPLY_HEADER, Part, PartData, Parts, Reply, Request, Train, Update, read, write,
+    FrameError, HeldPartition, Isolation, Level, Limits, MAX_REPLY_HEADER, Part, PartData, Parts, Purpose, Reply,
+    Request, Setup, Task, Train, Update, read, write,
 };
 use proptest::prelude::*;
 
@@ -130,6 +131,28 @@ fn a_loss_that_json_cannot_hold_is_read_as_nan() {
         let Ok((Reply::Update(Update { loss_sum, .. }), _)) = read(&mut bytes.as_slice(), ANY) else { panic!() };
         assert_eq!((loss_sum.is_nan(), loss_sum == written), (is_nan, !is_nan));
     }
+}
+
+#[test]
+fn a_setup_of_sixty_thousand_partitions_is_read_as_it_was_written() {
+    let held = |client| HeldPartition {
+        client,
+        path: format!("/home/somebody/.cache/fedpipe/partitions/{client:032}/{client:06}.safetensors").into(),
+        sha256: Some(format!("{client:064}")),
+    };
+    let isolation = Isolation { level: Level::Auto, memory_limit: None, cpu_seconds: None };
+    let purpose = Purpose::Serve {
+        task: Task { shape: vec![28, 28], classes: 10 },
+        partitions: (0..60_000).map(held).collect(),
+        test: "/test".into(),
+    };
+    let request = Request::Setup(Setup { purpose, ..Setup::describe(None, isolation) });
+    let mut bytes = Vec::new();
+    write(&mut bytes, &request, &[]).unwrap();
+    assert!(bytes.len() > 10 * MAX_REPLY_HEADER as usize);
+    assert_eq!(read::<Request>(&mut bytes.as_slice(), Limits::request(0)).unwrap().0, request);
+    // A client that claims as large a header is refused before memory is taken.
+    assert!(matches!(read::<Request>(&mut bytes.as_slice(), Limits::reply(0)), Err(FrameError::Malformed(_))));
 }
 
 #[test]

@@ -14,7 +14,7 @@ def variate(state, weights):
 
 
 class Scaffold(fedpipe.Strategy):
-    features = ["linear"]
+    features = ["linear", "accumulation"]
     keeps_client_state = True
 
     def prepare(self, round, client, weights, state, client_state):
@@ -27,7 +27,7 @@ class Scaffold(fedpipe.Strategy):
         server, after = variate(state, weights), {}
         for update in updates:
             if update.accumulation is None:
-                raise fedpipe.ModelError("a client has no accumulation, by which SCAFFOLD divides; take --optimiser sgd")
+                raise fedpipe.ModelError("the optimiser has no accumulation, by which SCAFFOLD divides; take --optimiser sgd")
             moved = (weights.astype(np.float64) - update.weights) / (self.learning_rate * update.accumulation)
             after[update.client] = {"c": (variate(update.state, weights) - server + moved).astype(np.float32)}
         # In the order in which the host adds, since a sum in another order has other bits.

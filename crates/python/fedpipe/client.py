@@ -27,7 +27,9 @@ from .protocol import EVALUATION_BLOCK, MOST_VECTORS, PROTOCOL, WEIGHTS, Frame
 Parts = Dict[str, np.ndarray]
 Answer = Tuple[Dict[str, Any], Optional[Parts]]
 
-FEATURES = ("keeps-weights", "phases", "step-limit", "score-start", "local-tensors", "evaluate-partition", "compress:int8")
+FEATURES = (
+    "keeps-weights", "phases", "step-limit", "score-start", "local-tensors", "accumulation", "evaluate-partition", "compress:int8",
+)  # fmt: skip
 """The features of every model. The terms of a model are further features."""
 
 

@@ -30,6 +30,7 @@ FEATURES = (
     "frozen",
     "score-start",
     "local-tensors",
+    "accumulation",
     "evaluate-partition",
     "compress:int8",
 )

@@ -108,8 +108,11 @@ class Strategy(ABC):
     keeps_client_state: ClassVar[bool] = False
     """True for a strategy with a state for each client: `aggregate` returns those of the round's clients, too."""
 
+    sample_seed: int = 0
+    """The seed for `sample`: that of the run, unless `--sample-seed` gives another. This and the next four are set before
+    the first round."""
     epochs: int = 1
-    """The local epochs of the experiment; this and the next three are set before the first round."""
+    """The local epochs of the experiment."""
     batch_size: int = 32
     learning_rate: float = 0.1
     """The local learning rate, rounded to float32 as the clients have it."""
@@ -208,7 +211,7 @@ def _start(strategy: Callable[..., Strategy], setup: Frame) -> Strategy:
     made = _of_strategy("__init__", strategy, layout, body["clients"], body["seed"])
     if not isinstance(made, Strategy):
         raise ModelError(f"serve_strategy takes a subclass of fedpipe.Strategy, or a function that returns an instance, and got {made!r} from it")
-    made.epochs, made.batch_size = body["epochs"], body["batch_size"]
+    made.sample_seed, made.epochs, made.batch_size = body["sample_seed"], body["epochs"], body["batch_size"]
     made.learning_rate = float(np.float32(body["learning_rate"]))
     made.optimiser = json.loads(body["optimiser"])
     return made

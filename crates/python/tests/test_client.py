@@ -64,10 +64,12 @@ def test_what_a_model_raises_is_one_sentence(run):
         ({"strategy": "fedprox:0.5"}, {}),
         ({"strategy": "scaffold"}, {}),
         ({"strategy": "feddyn:0.1"}, {}),
+        ({"strategy": "fednova"}, {}),
+        ({"aggregate": "median"}, {}),
         ({"until_converged": True, "max_rounds": 3}, {}),
         ({}, {"transform": "int8:bucket=100"}),
     ],
-    ids=["fedprox", "scaffold", "feddyn", "until-converged", "int8"],
+    ids=["fedprox", "scaffold", "feddyn", "fednova", "median", "until-converged", "int8"],
 )
 def test_every_algorithm_is_that_of_the_model_in_rust(run, tmp_path, flags, rows):
     given = {"clients": 3, "rounds": None if "max_rounds" in flags else 3, "epochs": 2, "partition": "dirichlet:0.3", **flags}
@@ -247,6 +249,19 @@ def test_a_model_that_declares_no_terms_is_refused_by_name(run, tmp_path, strate
     with pytest.raises(fedpipe.RunError) as error:
         run(client=broken(tmp_path, "import fedpipe\n", "import fedpipe\n"), strategy=strategy)
     says = f'the client mean lacks the feature "{feature}", which the strategy needs'
+    assert says in str(error.value) and error.value.exit_code == 3, str(error.value)
+
+
+@pytest.mark.parametrize("strategy", ["scaffold", "fednova"])
+def test_a_client_that_reports_no_accumulation_is_refused_by_name(run, tmp_path, strategy):
+    (tmp_path / "mute.py").write_text(
+        "import fedpipe, sys\nfrom fedpipe import client\n"
+        'client.FEATURES = [name for name in client.FEATURES if name != "accumulation"]\n'
+        f"sys.path.insert(0, {str(PACKAGE / 'examples')!r})\nfrom softmax import Softmax\nfedpipe.serve(Softmax)\n"
+    )
+    with pytest.raises(fedpipe.RunError) as error:
+        run(client=python(tmp_path / "mute.py"), isolation="off", strategy=strategy)
+    says = 'the client softmax lacks the feature "accumulation", which the strategy needs'
     assert says in str(error.value) and error.value.exit_code == 3, str(error.value)
 
 

@@ -35,6 +35,7 @@ WRONG = [
     ("no score", "score-start", "its update has the 'start' {}, expected a finite loss over 130 rows"),
     ("other rows", "score-start", "it scored other rows than those of crates/random/README.md"),
     ("shares all", "local-tensors", "its weights after a training with the part \"local\" differ"),
+    ("no accumulation", "accumulation", "it reports the accumulation None of 10 steps of {'name': 'sgd'}, expected 10 to 10"),
     ("evaluates the test set", "evaluate-partition", "expected those of a test set with the same rows"),
     ("another rounding", "compress:int8", 'the part "levels" of its update under int8:bucket=512,l2=false has other bits'),
     ("random start", "the same bits", "its initial weights differ in a fresh process"),

@@ -98,6 +98,30 @@ def test_a_strategy_chooses_the_clients_of_a_round(run, tmp_path):
     assert [line["participants"] for line in done.events("round")] == [[1, 2], [2, 3], [0, 3], [0, 1]]
 
 
+def test_a_program_leaves_local_tensors_to_their_clients(run, tmp_path):
+    """FedAvg of one's own has the bits of the built-in one, and a resume those of a run without a break."""
+    flags = {"client": python(FIXTURES / "personal.py"), "clients": 3, "partition": "dirichlet:0.3", "isolation": "off"}
+    ours = {**flags, "strategy_program": counting("never", tmp_path / "never")}
+    bits = lambda done: [(line["weights_sha256"], line["clients_sha256"]) for line in done.events("round")]  # noqa: E731
+    built_in, whole = bits(run(rounds=4, **flags)), bits(run(rounds=4, **ours))
+    run(rounds=2, out="out", **ours)
+    assert whole == built_in == bits(run(resume="out", rounds=4, data=None))
+    assert len(set(whole)) == 4 and None not in whole[0]
+
+
+def test_a_sample_has_a_seed_of_its_own(run, tmp_path):
+    (tmp_path / "seeded.py").write_text(
+        "import fedpipe\n\nclass Seeded(fedpipe.Strategy):\n"
+        "    def sample(self, round, clients, count, state):\n        return [self.sample_seed % clients]\n\n"
+        "    def aggregate(self, round, weights, updates, state):\n        return updates[0].weights, {}\n\n"
+        "fedpipe.serve_strategy(Seeded)\n"
+    )
+    flags = {"strategy_program": python(tmp_path / "seeded.py"), "clients": 4, "rounds": 1, "isolation": "off"}
+    for seeds, client in ({"seed": 1}, 1), ({"seed": 1, "sample_seed": 3}, 3):
+        (line,) = run("logreg", **flags, **seeds).events("round")
+        assert line["participants"] == [client]
+
+
 @pytest.mark.parametrize("where", ["sample", "prepare", "aggregate"])
 def test_the_states_of_a_strategy_and_its_clients_survive_a_crash_and_a_resume(run, tmp_path, where):
     whole = run("logreg", strategy_program=rotating("never", tmp_path / "mark"), **SAMPLED).summary["weights_sha256"]

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import REPOSITORY, load
+from conftest import FIXTURES, REPOSITORY, load, python
 
 streams, server, local = (load(f"crates/{crate}/vectors.py") for crate in ("random", "strategy", "nn"))
+program = load("crates/python/tests/fixtures/phases.py")
 SEED, CLIENTS, FRACTION, ROUNDS, EPOCHS, BATCH, RATE = 11, 5, 0.5, 3, 2, 30, 0.01
 WIDTHS, MOMENTUM, DECAY = [784, 16, 10], 0.9, 0.001
 
@@ -100,3 +101,44 @@ def test_a_run_is_that_of_its_twin(run, partition, deal):
     flat = np.concatenate([done.weights()[name].ravel() for name in names])
     np.testing.assert_allclose(flat, twin[-1][2], atol=1e-5)
     assert hashlib.sha256(flat.astype("<f4").tobytes()).hexdigest() == rounds[-1]["weights_sha256"]
+
+
+def train_phases(weights, images, labels, client, number):
+    """One request of `fixtures/phases.py`: the weights after it, and the `loss_sum` and `scored` of its last epoch."""
+    anchor, linear, weights = program.vectors(weights.astype(np.float32), client)
+    velocity, epoch = np.zeros_like(weights), 0
+    for phase in program.PHASES[1:]:
+        trained = np.ones(len(weights))
+        for frozen in phase.frozen:
+            assert frozen == "dense2.weight"
+            trained[-WIDTHS[1] * WIDTHS[2] - WIDTHS[2] : -WIDTHS[2]] = 0
+        steps, left = 0, phase.steps or 10**9
+        for _ in range(phase.epochs):
+            order = streams.Stream(SEED, streams.SHUFFLE, client, number, epoch).order(len(labels))
+            epoch, loss_sum, scored = epoch + 1, 0.0, 0
+            for start in range(0, len(order), BATCH)[: left - steps]:
+                batch = order[start : start + BATCH]
+                losses, gradient = losses_and_gradient(weights, images[batch], labels[batch])
+                loss_sum, scored, steps = loss_sum + losses.sum(), scored + len(batch), steps + 1
+                gradient += phase.proximal * (weights - anchor) + phase.linear * linear
+                velocity = MOMENTUM * velocity + trained * (gradient + DECAY * weights)
+                weights = weights - RATE * trained * velocity
+    return weights, loss_sum, scored
+
+
+def test_a_program_that_uses_the_whole_of_a_request_is_that_of_its_twin(run):
+    """Its last epoch ends at a step limit, so that the training loss is over fewer examples than the clients have."""
+    done = run(
+        "mlp", clients=CLIENTS, batch_size=BATCH, lr=RATE, strategy_program=python(FIXTURES / "phases.py"),
+        optimiser=f"sgd:momentum={MOMENTUM},weight-decay={DECAY}", model_options={"hidden": WIDTHS[1]}, set={"seed": SEED},
+    )  # fmt: skip
+    pixels, labels = idx("train-images-idx3-ubyte.gz", 16).reshape(-1, 784), idx("train-labels-idx1-ubyte.gz", 8)
+    images, labels, weights = (pixels / 255).astype(np.float32), labels.astype(int), np.array(local.initial(WIDTHS, SEED))
+    parts = streams.iid(len(labels), CLIENTS, SEED)
+    for number, event in enumerate(done.events("round"), 1):
+        updates = [train_phases(weights, images[part], labels[part], k, number) for k, part in enumerate(parts)]
+        weights = sum(update for update, _, _ in updates) / CLIENTS
+        assert event["training_loss"] == pytest.approx(sum(loss for _, loss, _ in updates) / (90 * CLIENTS), rel=1e-5)
+        assert {scored for _, _, scored in updates} == {90}
+    names = [f"dense{layer}.{kind}" for layer in (1, 2) for kind in ("weight", "bias")]
+    np.testing.assert_allclose(np.concatenate([done.weights()[name].ravel() for name in names]), weights, atol=1e-5)

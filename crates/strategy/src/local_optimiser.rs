@@ -1,6 +1,6 @@
 //! The local optimiser, as the host passes it on: the model's side gives it its meaning.
 
-use std::sync::Arc;
+use std::{ops::RangeInclusive, sync::Arc};
 
 use fedpipe_spec::table::{Named, Parameter, Range, TableRow, Tabled, Value};
 
@@ -12,8 +12,48 @@ pub type LocalOptimiser = Named<OptimiserRule>;
 pub struct OptimiserRule {
     /// The learning rate if none is given.
     pub default_rate: f32,
-    /// `true` if a client reports the accumulated steps ‖a‖₁.
-    pub accumulates: bool,
+    /// The momentum ρ of SGD; none for an optimiser without an accumulation.
+    momentum: Option<f64>,
+}
+
+impl OptimiserRule {
+    /// Returns `true` if a client reports the accumulation ‖a‖₁.
+    pub fn accumulates(&self) -> bool {
+        self.momentum.is_some()
+    }
+
+    /// Returns the range of the accumulation ‖a‖₁ after so many steps (FedNova, Wang 2020, section 3); none for an
+    /// optimiser that has no accumulation. `pull` is ημ of a proximal term.
+    ///
+    /// One end is that of the optimiser itself. The others leave room for a solver that counts each gradient once, or
+    /// that uses the whole momentum from the first step on.
+    pub fn accumulation(&self, steps: u64, pull: f64) -> Option<RangeInclusive<f64>> {
+        let momentum = self.momentum?;
+        let (own, plain) = (accumulated(steps, momentum, pull), accumulated(steps, 0.0, pull));
+        Some(own.min(plain)..=own.max(plain / (1.0 - momentum)))
+    }
+}
+
+/// Returns s after so many steps of v ← ρv + 1 − pull·s; s ← s + v from 0: the way of SGD on the constant gradient 1,
+/// in units of −η. The steps are squared, since a client may claim any number of them.
+fn accumulated(mut steps: u64, momentum: f64, pull: f64) -> f64 {
+    // On the column (v, s, 1).
+    let mut power = [[momentum, -pull, 1.0], [momentum, 1.0 - pull, 1.0], [0.0, 0.0, 1.0]];
+    let mut all = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]];
+    while steps > 0 {
+        if steps % 2 == 1 {
+            all = product(&power, &all);
+        }
+        power = product(&power, &power);
+        steps /= 2;
+    }
+    all[1][2]
+}
+
+type Matrix = [[f64; 3]; 3];
+
+fn product(left: &Matrix, right: &Matrix) -> Matrix {
+    left.map(|row| [0, 1, 2].map(|column| (0..3).map(|at| row[at] * right[at][column]).sum()))
 }
 
 const DECAY: Parameter = Parameter {
@@ -37,7 +77,7 @@ static ROWS: [TableRow<OptimiserRule>; 2] = [
             DECAY,
         ],
         source: "Sutskever 2013",
-        build: |_| Arc::new(OptimiserRule { default_rate: 0.1, accumulates: true }),
+        build: |values| Arc::new(OptimiserRule { default_rate: 0.1, momentum: Some(values.number("momentum")) }),
     },
     TableRow {
         name: "adam",
@@ -64,7 +104,7 @@ static ROWS: [TableRow<OptimiserRule>; 2] = [
             DECAY,
         ],
         source: "Kingma 2015, Algorithm 1",
-        build: |_| Arc::new(OptimiserRule { default_rate: 0.001, accumulates: false }),
+        build: |_| Arc::new(OptimiserRule { default_rate: 0.001, momentum: None }),
     },
 ];
 
@@ -114,5 +154,34 @@ mod tests {
             assert!(error.contains(expected), "{error}");
         }
         assert!("lion".parse::<LocalOptimiser>().unwrap_err().to_string().contains("known are sgd, adam"));
+    }
+
+    #[test]
+    fn the_accumulation_is_between_the_closed_forms_of_the_solvers() {
+        let range = |optimiser: &str, steps, pull| {
+            let range = optimiser.parse::<LocalOptimiser>().unwrap().accumulation(steps, pull)?;
+            Some(range.into_inner())
+        };
+        let near = |range: Option<(f64, f64)>, least: f64, most: f64| {
+            let (from, to) = range.unwrap();
+            assert!((from / least - 1.0).abs() < 1e-12 && (to / most - 1.0).abs() < 1e-12, "{from} to {to}: {least}");
+        };
+        near(range("sgd", 7, 0.0), 7.0, 7.0);
+        // (K − ρ(1 − ρᴷ)/(1 − ρ))/(1 − ρ), and (1 − (1 − ημ)ᴷ)/(ημ)
+        let own = (4.0 - 0.5 * (1.0 - 0.0625) / 0.5) / 0.5;
+        near(range("sgd:momentum=0.5", 4, 0.0), 4.0, 8.0);
+        assert!((accumulated(4, 0.5, 0.0) - own).abs() < 1e-12);
+        let pulled = (1.0 - 0.95 * 0.95 * 0.95) / 0.05;
+        near(range("sgd", 3, 0.05), pulled, pulled);
+        let (mut sum, mut velocity) = (0.0, 0.0);
+        for steps in 1..=100 {
+            velocity = 0.9 * velocity + 1.0 - 0.05 * sum;
+            sum += velocity;
+            let (least, most) = range("sgd:momentum=0.9", steps, 0.05).unwrap();
+            assert!((accumulated(steps, 0.9, 0.05) - sum).abs() < 1e-9, "{steps} steps: {sum}");
+            assert!(least <= sum + 1e-9 && sum <= most + 1e-9, "{steps} steps: {sum}, {least} to {most}");
+        }
+        near(range("sgd", 1 << 50, 0.0), (1_u64 << 50) as f64, (1_u64 << 50) as f64);
+        assert_eq!(range("adam", 7, 0.0), None);
     }
 }

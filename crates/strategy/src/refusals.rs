@@ -14,7 +14,7 @@ struct Refusal {
 
 const REFUSALS: [Refusal; 5] = [
     Refusal {
-        applies: |rows, optimiser| rows.needs_accumulation() && !optimiser.accumulates,
+        applies: |rows, optimiser| rows.needs_accumulation() && !optimiser.accumulates(),
         names: |rows, optimiser| [rows.needing_accumulation(), format!("the optimiser {optimiser}")],
         reason: "the rule divides by the accumulated steps of the local optimiser, which this one does not have; take sgd",
     },
@@ -71,8 +71,8 @@ mod tests {
     /// The reasons of the pairs, which `fedpipe-record` tests one by one.
     #[test]
     fn a_refusal_names_both_rows_the_reason_and_the_remedy() {
-        let median = [("aggregate", "median"), ("weighting", "steps")];
-        let cases: [(&str, &[(&str, &str)], &str, &str); 5] = [
+        type Case = (&'static str, &'static [(&'static str, &'static str)], &'static str, &'static str);
+        let cases: [Case; 5] = [
             ("scaffold", &[], "adam", "the client term control-variate and the optimiser adam:beta1=0.9"),
             (
                 "scaffold",
@@ -87,7 +87,12 @@ mod tests {
                 "the client term dynamic:alpha=0.1 and the weighting steps",
             ),
             ("feddyn:0.1", &[("server", "sgd:0.5")], "sgd", "dynamic:alpha=0.1 and the server optimiser sgd:rate=0.5"),
-            ("fedavg", &median, "sgd", "the aggregator median and the weighting steps"),
+            (
+                "fedavg",
+                &[("aggregate", "median"), ("weighting", "steps")],
+                "sgd",
+                "the aggregator median and the weighting steps",
+            ),
         ];
         for (strategy, rows, optimiser, expected) in cases {
             let why = refused(strategy, rows, optimiser).unwrap();

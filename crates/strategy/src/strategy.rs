@@ -81,7 +81,8 @@ impl Composition {
     pub fn features(&self) -> Vec<String> {
         let of_term = self.term.features().iter().map(|feature| (*feature).to_owned());
         let of_transform = (!self.transform.is_none()).then(|| feature::of_transform(self.transform.name()));
-        of_term.chain(of_transform).collect()
+        let of_rules = self.needs_accumulation().then(|| feature::ACCUMULATION.to_owned());
+        of_term.chain(of_transform).chain(of_rules).collect()
     }
 
     /// Returns `true` if the new global weights are a mean of the clients', so that no rule of the host can move them

@@ -50,6 +50,22 @@ fn fewer_processes_change_no_bit_of_it() {
     assert_eq!(hashes(&run), undisturbed(&place));
 }
 
+/// Returns the greatest distance of the server's slot from the mean of the clients', as a share of the greatest value. A
+/// client without a state has 0.
+fn distance(run: &Run, checkpoint: &Checkpoint, (of_server, of_client): (&str, &str), clients: u32) -> f64 {
+    let held = checkpoint.server.vector(of_server).unwrap();
+    let mut mean = vec![0.0_f64; held.len()];
+    for file in &checkpoint.meta.clients {
+        let slots = file.read(&run.read(&format!("{STATE}/{}", file.name()))).unwrap();
+        let values = slots.vector(of_client).unwrap();
+        mean.iter_mut().zip(values.iter()).for_each(|(sum, value)| *sum += f64::from(*value) / f64::from(clients));
+    }
+    let greatest = held.iter().map(|value| value.abs()).fold(0.0, f32::max);
+    assert!(greatest > 1e-3, "{of_server} is about 0: {greatest:e}");
+    let errors = mean.iter().zip(held.iter()).map(|(mean, value)| (mean - f64::from(*value)).abs());
+    errors.fold(0.0, f64::max) / f64::from(greatest)
+}
+
 /// c = (1/N) Σ c_k over all N clients, also those that were never sampled, whose c_k is 0. Both sides are rounded to
 /// `f32` in each round.
 #[test]
@@ -61,15 +77,8 @@ fn the_variate_of_the_server_is_the_mean_of_all_clients_after_each_round() {
         // Each round is a session of its own, so that a resume continues with the states of the session before.
         assert_eq!(resumed(&place, &run, &format!("--rounds {round}")), expected[..round as usize]);
         let checkpoint = Checkpoint::all(&run.0, &|_| Ok(())).unwrap().next().unwrap().1.unwrap();
-        let variate = checkpoint.server.vector("c").unwrap();
-        let mut mean = vec![0.0_f64; variate.len()];
-        for file in &checkpoint.meta.clients {
-            let slots = file.read(&run.read(&format!("{STATE}/{}", file.name()))).unwrap();
-            mean.iter_mut().zip(slots.vector("c").unwrap().iter()).for_each(|(sum, c)| *sum += f64::from(*c) / 100.0);
-        }
-        let greatest = variate.iter().map(|c| c.abs()).fold(0.0, f32::max);
-        let error = mean.iter().zip(variate.iter()).map(|(mean, c)| (mean - f64::from(*c)).abs()).fold(0.0, f64::max);
-        assert!(greatest > 1e-3 && error <= 1e-6 * f64::from(greatest), "round {round}: {error:e} of {greatest:e}");
+        let error = distance(&run, &checkpoint, ("c", "c"), 100);
+        assert!(error <= 1e-6, "round {round}: {error:e}");
         assert!(checkpoint.meta.clients.len() >= 10 && checkpoint.meta.clients.len() <= 10 * round as usize);
     }
 }
@@ -82,6 +91,27 @@ fn a_client_has_the_files_that_the_kept_checkpoints_name() {
     let mut counts = std::collections::BTreeMap::new();
     files(&run).iter().for_each(|path| *counts.entry(client(path)).or_insert(0) += 1);
     assert!(counts.len() == 4 && counts.values().all(|count| (1..=2).contains(count)), "{counts:?}");
+}
+
+/// Client 1 has no update in round 2, so that the round changes neither its state nor its share of the server's.
+#[test]
+fn a_client_that_is_dropped_keeps_its_state_and_the_servers_is_the_mean_of_all() {
+    let place = Place::new();
+    let fault = "--on-failure drop --model-option fault=segfault --model-option client=1 --model-option round=2";
+    for (strategy, of_server, of_client) in [("scaffold", "c", "c"), ("feddyn:alpha=0.5", "h", "g")] {
+        let run =
+            place.run(&format!("misbehaving --clients 4 --rounds 3 --strategy {strategy} --out {of_server} {fault}"));
+        let participants: Vec<_> = run.ledger("round").iter().map(|line| line["clients"].clone()).collect();
+        assert_eq!(participants, [4, 3, 4], "{strategy}");
+        for checkpoint in Checkpoint::all(&run.0, &|_| Ok(())).unwrap().map(|(_, checkpoint)| checkpoint.unwrap()) {
+            let files = &checkpoint.meta.clients;
+            let rounds: Vec<u64> = files.iter().map(|file| file.round).collect();
+            let round = checkpoint.meta.round;
+            assert_eq!(rounds, [round, if round == 2 { 1 } else { round }, round, round], "{strategy}");
+            let error = distance(&run, &checkpoint, (of_server, of_client), 4);
+            assert!(error <= 1e-6, "{strategy}, round {round}: {error:e}");
+        }
+    }
 }
 
 #[test]

@@ -10,6 +10,8 @@
 //! | FedProx | Σp s b / Σp s with s = a/(a + μ) · (1 − (1 − η(a + μ))^K) |
 //! | FedNova | Σu b / Σu with u = p(1 − r)/K |
 //! | SCAFFOLD, FedDyn | the optimum |
+//!
+//! With momentum r_k is what K_k steps leave of the distance to b_k, and ‖a_k‖₁ takes the place of K_k in FedNova.
 
 use fedpipe_record::checkpoint::Checkpoint;
 
@@ -78,10 +80,35 @@ fn every_strategy_reaches_its_fixed_point() {
         ("scaffold", "0.125", [2, 8], 400, 0.75, EXACT),
         ("scaffold", "0.1", [5, 5], 400, 0.75, ROUNDED),
         ("scaffold", "0.1", [2, 8], 400, 0.75, ROUNDED),
+        ("scaffold --optimiser sgd:momentum=0.5", "0.125", [2, 8], 400, 0.75, ROUNDED),
     ];
     check_all(cases.iter().enumerate(), |(index, (strategy, rate, steps, rounds, expected, bound))| {
         let arguments = format!("--strategy {strategy} --lr {rate} --rounds {rounds}");
         is_near(parameter(&run(&place, &format!("case-{index}"), *steps, &arguments)), *expected, *bound)
+    });
+}
+
+/// The momentum √2 − 1 at which ‖a‖₁ is 1 after one step and 4 after three, so that the coefficients of the host are dyadic.
+const DYADIC: f64 = std::f64::consts::SQRT_2 - 1.0;
+
+/// Returns what so many steps with momentum leave of the distance to the minimum of ½ a x².
+fn left(a: f64, momentum: f64, steps: u32) -> f64 {
+    let step = |(left, velocity): (f64, f64), _| {
+        let velocity = momentum * velocity + a * left;
+        (left - 0.125 * velocity, velocity)
+    };
+    (0..steps).fold((1.0, 0.0), step).0
+}
+
+/// The changes of the clients are 1 and 4 accumulated steps. A rule that divides by K would take 1 and 3.
+#[test]
+fn momentum_counts_in_the_accumulated_steps() {
+    let place = Place::new();
+    let shares = [0.5 * (1.0 - left(1.0, DYADIC, 1)) / 1.0, 0.5 * (1.0 - left(3.0, DYADIC, 3)) / 4.0];
+    let normalised = shares[1] / (shares[0] + shares[1]);
+    check_all([("fednova", normalised), ("scaffold", 0.75)], |(strategy, expected)| {
+        let arguments = format!("--strategy {strategy} --optimiser sgd:momentum={DYADIC} --lr 0.125 --rounds 400");
+        is_near(parameter(&run(&place, strategy, [1, 3], &arguments)), *expected, EXACT)
     });
 }
 

@@ -25,10 +25,15 @@ pub(crate) fn labels(n: u8) -> Vec<u8> {
 
 /// Writes a set whose training and test images are `rows`, four times each. The label of a row is its number.
 pub(crate) fn write_rows(folder: &Path, rows: &[[u8; 2]]) {
+    write_repeated(folder, rows, 4);
+}
+
+/// Writes a set whose training and test images are `rows`, so many times each. The label of a row is its number.
+pub(crate) fn write_repeated(folder: &Path, rows: &[[u8; 2]], times: usize) {
     fs::create_dir_all(folder).unwrap();
-    let n = 4 * rows.len() as u32;
-    let images = file(&[n, 1, 2], rows.iter().flat_map(|row| row.repeat(4)));
-    let labels = file(&[n], (0..rows.len() as u8).flat_map(|label| [label; 4]));
+    let n = (times * rows.len()) as u32;
+    let images = file(&[n, 1, 2], rows.iter().flat_map(|row| row.repeat(times)));
+    let labels = file(&[n], (0..rows.len() as u8).flat_map(|label| std::iter::repeat_n(label, times)));
     for (name, contents) in FILES.iter().zip([&images, &labels].into_iter().cycle()) {
         fs::write(folder.join(name), contents).unwrap();
     }

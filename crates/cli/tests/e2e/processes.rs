@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::{
     common::{Place, Run, eventually, stderr},
-    foreign,
+    foreign, idx,
     live::{Client, Live, children},
 };
 
@@ -192,4 +192,18 @@ fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
     let (status, errors) = live.end();
     assert!(status.success(), "{status}: {errors}");
     assert_eq!(Run(place.path("out")).summary()["stopped"], "rounds");
+}
+
+/// The setup of the process has a path and a hash for each partition, more than the mebibyte of a reply's header.
+#[test]
+fn one_process_serves_ten_thousand_clients() {
+    let place = Place::new();
+    idx::write_repeated(&place.path("rows"), &[[1, 0], [3, 1]], 5000);
+    let run = |processes, out| {
+        let clients = format!("--clients 10000 --fraction 0.002 --processes {processes}");
+        place.run(&format!("quadratic --data ./rows {clients} --rounds 2 --out {out}"))
+    };
+    let one = run(1, "one");
+    assert!(one.ledger("round").iter().all(|line| line["clients"] == 20), "{:?}", one.ledger("round"));
+    assert_eq!(one.weights_sha256(), run(2, "two").weights_sha256());
 }

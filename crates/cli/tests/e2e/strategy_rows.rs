@@ -2,7 +2,12 @@
 
 use std::fs;
 
-use crate::common::{Place, Run};
+use fedpipe_record::checkpoint::Checkpoint;
+
+use crate::{
+    common::{Place, Run},
+    idx,
+};
 
 /// The weights of `logreg` on images of 28×28 in ten classes.
 const WEIGHTS: u64 = 7850;
@@ -54,6 +59,34 @@ fn the_first_round_of_scaffold_has_the_bits_of_the_equal_mean() {
     // The correction of FedDyn is the client's own.
     let dynamic = run(&place, "dynamic", "name = \"feddyn:0.1\"", "--rounds 2");
     assert_eq!(numbers(&dynamic, "bytes_sent"), [4 * 4 * WEIGHTS; 2]);
+}
+
+/// The model is the fixture `personal`, whose arithmetic is exact for these values, so that the test repeats it: the
+/// middle value for each weight, or the mean of the middle two.
+#[test]
+fn the_median_is_that_of_the_clients_for_each_weight() {
+    let place = Place::new();
+    for (targets, out) in [(&[4.0_f32, 64.0, 8.0][..], "odd"), (&[4.0, 64.0, 8.0, 16.0], "even")] {
+        idx::write_rows(&place.path(out), &targets.iter().map(|target| [*target as u8, 0]).collect::<Vec<_>>());
+        let of_data = format!("--data ./{out} --clients {} --partition shards:per-client=1", targets.len());
+        let of_model = "--model-option place=shared --batch-size 4 --lr 0.25 --rounds 3 --aggregate median";
+        let run = place.run(&format!("personal {of_data} {of_model} --out {out}-run"));
+        let mut weights = [0.0, 0.5, 0.0];
+        for _ in 0..3 {
+            let updates: Vec<[f32; 3]> = targets
+                .iter()
+                .map(|target| 0.25 * (weights[0] + weights[1] - target))
+                .map(|step| [weights[0] - step, weights[1] - step, weights[2] + 1.0])
+                .collect();
+            weights = [0, 1, 2].map(|index| {
+                let mut column: Vec<f32> = updates.iter().map(|update| update[index]).collect();
+                column.sort_by(f32::total_cmp);
+                (column[(column.len() - 1) / 2] + column[column.len() / 2]) / 2.0
+            });
+        }
+        let checkpoint = Checkpoint::all(&run.0, &|_| Ok(())).unwrap().next().unwrap().1.unwrap();
+        assert_eq!(checkpoint.weights[..], weights, "{out}");
+    }
 }
 
 /// In the first round each client takes ⌈n/32⌉ steps, so that the means by steps and by examples differ.

@@ -15,7 +15,9 @@ use std::{
     sync::Arc,
 };
 
-use fedpipe_protocol::{InForce, LOCAL, Layout, Parts, Ready, Reply, Request, Setup, Tensor, Train, with_local};
+use fedpipe_protocol::{
+    InForce, Kind, LOCAL, Layout, Parts, Place, Ready, Reply, Request, Setup, Tensor, Train, with_local,
+};
 use fedpipe_spec::table::Named;
 use fedpipe_strategy::transform::Transform;
 use nix::sched::CpuSet;
@@ -111,9 +113,11 @@ pub(crate) struct Fleet {
     /// The cores of those processes.
     cores: Cores,
     policy: OnFailure,
-    /// The first process's description of its model, which the others must equal. The isolation and the numbers of
-    /// examples are left out, since they belong to the slots.
+    /// The first process's description of its model, which the others must equal. The isolation, the features and the
+    /// numbers of examples are left out, since they belong to the slots.
     model: Option<Ready>,
+    /// The features that each process must have.
+    needed: Vec<NeededFeature>,
     /// The layout of that model; none if the processes only describe it.
     layout: Option<Layout>,
     /// Isolation reports that [`Fleet::take_confined`] has not returned yet.
@@ -138,8 +142,18 @@ struct Installed {
     model: Option<Ready>,
 }
 
+/// A feature that each client must have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NeededFeature {
+    pub(crate) name: String,
+    /// The thing that needs the feature, in a sentence.
+    pub(crate) by: &'static str,
+}
+
 struct ProcessSlot {
     setup: Setup,
+    /// The features that the last ready process listed.
+    features: Vec<String>,
     /// The isolation that the last ready process reported.
     in_force: Option<InForce>,
     process: Option<ClientProcess>,
@@ -172,8 +186,15 @@ impl Fleet {
         at_once: usize,
         policy: OnFailure,
     ) -> Result<Self> {
-        let slot =
-            |setup| ProcessSlot { setup, in_force: None, process: None, ready: false, examples: None, proven: false };
+        let slot = |setup| ProcessSlot {
+            setup,
+            features: Vec::new(),
+            in_force: None,
+            process: None,
+            ready: false,
+            examples: None,
+            proven: false,
+        };
         let slots: Vec<ProcessSlot> = setups.into_iter().map(slot).collect();
         let at_once = at_once.min(slots.len());
         let queue = JobQueue::new(slots.len());
@@ -187,6 +208,7 @@ impl Fleet {
             cores,
             policy,
             model: None,
+            needed: Vec::new(),
             layout: None,
             confined: Vec::new(),
             generation: 0,
@@ -206,7 +228,7 @@ impl Fleet {
         self.at_once
     }
 
-    /// Returns the description of the model, without isolation and examples.
+    /// Returns the description of the model, without isolation, features and examples.
     ///
     /// # Errors
     /// [`Error::System`] before a process is ready.
@@ -222,6 +244,11 @@ impl Fleet {
     /// Returns the isolation that the last ready process of `slot` reported.
     pub(crate) fn in_force(&self, slot: usize) -> Option<&InForce> {
         self.slots.get(slot)?.in_force.as_ref()
+    }
+
+    /// Returns the features that the last ready process of `slot` listed.
+    pub(crate) fn features(&self, slot: usize) -> &[String] {
+        self.slots.get(slot).map_or(&[], |slot| &slot.features)
     }
 
     /// Takes the reports of isolation since the last call. There is one for all processes of this machine. Elsewhere,
@@ -482,11 +509,22 @@ fn reply_payload(request: &Request, layout: &Layout) -> u64 {
 fn layout_difference(was: Option<&Layout>, is: Option<&Layout>) -> Option<String> {
     let tensors = |layout: Option<&Layout>| layout.map(|layout| layout.tensors().to_vec()).unwrap_or_default();
     let (was, is) = (tensors(was), tensors(is));
-    let shown = |tensor: Option<&Tensor>| {
-        tensor.map_or("nothing".into(), |tensor| format!("{} {:?} ({:?})", tensor.name, tensor.shape, tensor.kind))
-    };
+    let shown = |tensor: Option<&Tensor>| tensor.map_or("nothing".into(), in_words);
     let index = (0..was.len().max(is.len())).find(|&index| was.get(index) != is.get(index))?;
     Some(format!("its tensor {index} is {}, was {}", shown(is.get(index)), shown(was.get(index))))
+}
+
+/// Returns a tensor in words.
+fn in_words(Tensor { name, shape, kind, place }: &Tensor) -> String {
+    let place = match place {
+        Place::Shared => "shared",
+        Place::Local => "local",
+    };
+    let kind = match kind {
+        Kind::Param => "parameter",
+        Kind::Buffer => "buffer",
+    };
+    format!("{name} {shape:?} ({place} {kind})")
 }
 
 impl Drop for Fleet {

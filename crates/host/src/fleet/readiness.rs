@@ -6,7 +6,7 @@ use fedpipe_record::cause::{Cause, tame, with_last_words};
 
 use crate::{
     error::{Error, Result},
-    fleet::{Confined, Fleet, Incident, ProcessSlot},
+    fleet::{Confined, Fleet, Incident, NeededFeature, ProcessSlot},
 };
 
 impl Fleet {
@@ -26,22 +26,45 @@ impl Fleet {
         self.await_ready(&|fleet| fleet.slots.iter().all(|slot| slot.proven))
     }
 
+    /// Refuses processes that lack one of the features, now and whenever a process is ready. Clients elsewhere may have
+    /// different features, so that all of them must be ready first.
+    ///
+    /// # Errors
+    /// [`Error::Model`] naming the feature; as for [`Fleet::next_settled`].
+    pub(crate) fn require(&mut self, needed: Vec<NeededFeature>) -> Result<()> {
+        self.needed = needed;
+        if self.needed.is_empty() {
+            return Ok(());
+        }
+        let ready = (0..self.slots.len()).filter(|&slot| self.slots[slot].ready);
+        ready
+            .map(|slot| self.lacking(slot))
+            .try_for_each(|lacking| lacking.map_or(Ok(()), |why| Err(Error::Model(why))))?;
+        if self.environment.spawner.is_elsewhere() { self.all_ready() } else { Ok(()) }
+    }
+
+    /// Returns the reason why the features of a process do not suffice; none if they do.
+    fn lacking(&self, slot: usize) -> Option<String> {
+        let listed = &self.slots[slot].features;
+        let NeededFeature { name, by } = self.needed.iter().find(|needed| !listed.contains(&needed.name))?;
+        let client = match &self.model {
+            Some(model) if !self.environment.spawner.is_elsewhere() => format!("the client {}", model.name),
+            _ => self.name_of(slot),
+        };
+        Some(format!(
+            "{client} lacks the feature {name:?}, which {by} needs; take a client that has it, or leave that out"
+        ))
+    }
+
     /// Waits until each process has reported the number of its examples. Each has one partition: that of the client
     /// with its number.
     ///
     /// # Errors
-    /// Returns the errors of [`Fleet::next_settled`]; [`Error::Round`] for a process that reports no number, or an
-    /// impossible one.
+    /// Returns the errors of [`Fleet::next_settled`]; [`Error::Round`] for a process that reports no number.
     pub(crate) fn sizes(&mut self) -> Result<Vec<u64>> {
         self.await_ready(&|fleet| fleet.slots.iter().all(|slot| slot.examples.is_some()))?;
         let size = |(client, slot): (usize, &ProcessSlot)| match slot.examples.as_deref() {
-            // Rows are counted in u32.
-            Some(&[examples]) if (1..=u64::from(u32::MAX)).contains(&examples) => Ok(examples),
-            Some(&[examples]) => Err(Error::Round(format!(
-                "client {client} says that its partition has {}, and can have 1 to {}",
-                counted(examples, "example"),
-                u32::MAX
-            ))),
+            Some(&[examples]) => Ok(examples),
             _ => Err(Error::Round(format!(
                 "client {client} does not say how many examples its own partition has, as a plain node of Flower's; give it a \
                  worker (`fedpipe serve`)"
@@ -73,6 +96,7 @@ impl Fleet {
                 "it says how many examples are in {counted_partitions}, and holds {held}"
             )));
         }
+        self.check_counts(slot, &examples)?;
         let before = self.slots[slot].examples.get_or_insert_with(|| examples.clone());
         if *before != examples {
             let total = |examples: &[u64]| examples.iter().sum::<u64>();
@@ -92,14 +116,33 @@ impl Fleet {
             }
             Purpose::Describe => None,
         };
+        self.slots[slot].features = std::mem::take(&mut ready.features);
         let in_force = std::mem::take(&mut ready.in_force);
         if self.model.as_ref().is_some_and(|model| *model != ready) {
             return Err(Cause::protocol("its model is not that of the other clients"));
         }
         self.check_isolation(slot, in_force)?;
         self.model.get_or_insert(ready);
+        self.lacking(slot).map_or(Ok(()), |why| Err(Cause::reported(FailureKind::Refused, &why)))?;
         self.layout = layout;
         Ok(())
+    }
+
+    /// Checks that each partition of a process has examples, as many as rows can be counted.
+    fn check_counts(&self, slot: usize, examples: &[u64]) -> std::result::Result<(), Cause> {
+        let possible = 1..=u64::from(u32::MAX);
+        let Some(index) = examples.iter().position(|count| !possible.contains(count)) else { return Ok(()) };
+        let client = match &self.slots[slot].setup.purpose {
+            Purpose::Serve { partitions, .. } => partitions[index].client,
+            Purpose::Describe => 0,
+        };
+        let message = format!(
+            "client {client} says that its partition has {}, and can have 1 to {}; give it other data, or leave the \
+             client out",
+            counted(examples[index], "example"),
+            u32::MAX
+        );
+        Err(Cause::reported(FailureKind::Data, &message))
     }
 
     /// Checks the isolation that a process reports. All processes of this machine must report the same.

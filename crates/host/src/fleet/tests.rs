@@ -399,7 +399,12 @@ fn a_dylib_is_swapped_if_its_layout_is_the_same_and_returns_if_its_first_round_f
     let mut stage = Stage::new(2, OnFailure::Drop, serve_dylib);
     assert_eq!(updates(stage.train().0.unwrap()), expected(&[0, 1]));
     let why = stage.fleet.swap(Path::new("/b.so"), "0").unwrap_err().to_string();
-    assert!(why.contains("/b.so has another layout: its tensor 0 is b [3] (Param), was w [2] (Param)"), "{why}");
+    assert!(
+        why.contains(
+            "/b.so has another layout: its tensor 0 is b [3] (shared parameter), was w [2] (shared parameter)"
+        ),
+        "{why}"
+    );
     assert_eq!(updates(stage.train().0.unwrap()), expected(&[0, 1]), "the processes of before remain");
     assert!(!stage.fleet.revert(), "nothing was swapped");
 
@@ -619,6 +624,67 @@ fn the_sizes_are_those_that_the_clients_report() {
     });
     let why = silent.fleet.sizes().unwrap_err().to_string();
     assert!(why.starts_with("client 0 does not say how many examples"), "{why}");
+}
+
+/// The run ends before the first round, since an empty partition has no update.
+#[test]
+fn a_client_without_examples_is_refused_with_the_remedy() {
+    for (examples, said) in [(0, "0 examples"), (1 << 32, "4294967296 examples")] {
+        let mut stage = Stage::new(2, OnFailure::Drop, move |client| {
+            let examples = vec![if client.number == 1 { examples } else { 7 }];
+            client.serve_as(Ready { examples, ..ready() });
+            exit(0)
+        });
+        let refused = stage.fleet.sizes();
+        let Err(Error::Data(_)) = refused else { panic!("{refused:?}") };
+        let why = refused.unwrap_err().to_string();
+        assert!(why.contains(&format!("client 1 says that its partition has {said}, and can have 1 to ")), "{why}");
+        assert!(why.ends_with("; give it other data, or leave the client out"), "{why}");
+    }
+}
+
+/// A client elsewhere may be another program than the first one that is ready.
+#[test]
+fn each_client_elsewhere_has_the_features_that_are_needed() {
+    let start = |features: fn(&ScriptedClient) -> bool| {
+        let script = move |client: &mut ScriptedClient| {
+            let features = if features(client) { vec!["linear".to_owned()] } else { Vec::new() };
+            client.serve_as(Ready { features, ..ready() });
+            exit(0)
+        };
+        let logs = tempfile::tempdir().unwrap();
+        let clients = Arc::new(Scripted::new(script).elsewhere());
+        let environment = Environment::new(clients, logs.path().to_owned(), Duration::from_secs(3600));
+        (Fleet::start(environment, &Arc::default(), vec![setup(0), setup(1)], 2, OnFailure::Retry).unwrap(), logs)
+    };
+    let needed = || vec![NeededFeature { name: "linear".into(), by: "the strategy" }];
+    start(|_| true).0.require(needed()).unwrap();
+    start(|_| false).0.require(Vec::new()).unwrap();
+    type Case = (fn(&ScriptedClient) -> bool, &'static str);
+    let cases: [Case; 2] = [(|client| client.number == 0, "client 1"), (|client| client.number == 1, "client 0")];
+    for (features, client) in cases {
+        let refused = start(features).0.require(needed());
+        let Err(Error::Model(why)) = refused else { panic!("{refused:?}") };
+        assert!(
+            why.starts_with(&format!("{client} lacks the feature \"linear\", which the strategy needs; ")),
+            "{why}"
+        );
+    }
+}
+
+#[test]
+fn the_words_for_a_tensor_have_its_place_and_its_kind() {
+    let tensor = |kind, place| Tensor { name: "own".into(), shape: vec![1], kind, place };
+    let layout = |tensor: &Tensor| {
+        Layout::new(vec![Tensor { name: "w".into(), ..ready().layout[0].clone() }, tensor.clone()]).unwrap()
+    };
+    let shared = tensor(Kind::Param, Place::Shared);
+    for (other, words) in
+        [(tensor(Kind::Param, Place::Local), "local parameter"), (tensor(Kind::Buffer, Place::Shared), "shared buffer")]
+    {
+        let told = layout_difference(Some(&layout(&shared)), Some(&layout(&other))).unwrap();
+        assert_eq!(told, format!("its tensor 1 is own [1] ({words}), was own [1] (shared parameter)"));
+    }
 }
 
 #[test]

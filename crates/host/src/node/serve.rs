@@ -207,7 +207,7 @@ impl Service {
         fleet.ready()?;
         let examples = fleet.sizes()?;
         let in_force = fleet.in_force(0).cloned().unwrap_or_default();
-        let ready = Ready { examples, in_force, ..fleet.model()?.clone() };
+        let ready = Ready { examples, features: fleet.features(0).to_vec(), in_force, ..fleet.model()?.clone() };
         *served = Some((setup, fleet));
         Ok(ready)
     }

@@ -4,10 +4,12 @@ use std::ops::Range;
 
 use fedpipe_data::counted;
 use fedpipe_protocol::{
-    BlockSums, EVALUATION_BLOCK, PartData, Parts, Reply, Request, SCORED_ROWS, ScoreStart, Train, Update, WEIGHTS,
+    BlockSums, EVALUATION_BLOCK, PartData, Parts, Phase, Reply, Request, SCORED_ROWS, ScoreStart, Train, Update,
+    WEIGHTS,
 };
 use fedpipe_spec::{error::Error, table::Named};
 use fedpipe_strategy::{
+    local_optimiser::LocalOptimiser,
     range::{GREATEST_OF_A_CLIENT, first_beyond, shown},
     transform::Transform,
 };
@@ -27,8 +29,8 @@ pub(crate) struct Expected<'a> {
     pub(crate) sizes: &'a [u64],
     /// The ranges of the local tensors.
     pub(crate) local: &'a [Range<usize>],
-    /// `true` if the strategy divides by the accumulation of the local optimiser.
-    pub(crate) needs_accumulation: bool,
+    /// The local optimiser, if the strategy divides by its accumulation.
+    pub(crate) accumulated: Option<&'a LocalOptimiser>,
     /// The advice where training left the range of numbers.
     pub(crate) remedy: &'a str,
 }
@@ -56,7 +58,8 @@ pub(crate) fn update(job: &Job, reply: &Reply, parts: &mut Parts, expected: &Exp
         let examples = counted(examples, "example");
         return Err(Cause::rejected(format!("it says that it scored {scored} of {examples} and predicted {correct}")));
     }
-    steps(train, update, expected.needs_accumulation)?;
+    steps(train, update)?;
+    expected.accumulated.map_or(Ok(()), |optimiser| accumulation(train, update, optimiser))?;
     if !is_loss_sum(loss_sum, scored) {
         let why = if loss_sum.is_nan() { "not finite".into() } else { format!("{loss_sum:e}") };
         return Err(Cause::rejected(format!("its training loss is {why}; {}", expected.remedy)));
@@ -76,38 +79,49 @@ pub(crate) fn slots_of(job: &Job) -> impl Iterator<Item = (usize, String)> {
     slots.map(|(index, _)| (index, format!("slot/{index}")))
 }
 
-/// Checks that the update is from as many steps as the request allows, at least one. The strategy weighs by them, and
-/// may divide by their accumulation. A number that no solver has would end the run, and not the client alone.
-fn steps(train: &Train, update: &Update, needs_accumulation: bool) -> CheckedAnswer {
+/// Returns the phase that is the update.
+fn updating(train: &Train) -> Option<&Phase> {
+    train.phases.iter().rev().find(|phase| phase.update)
+}
+
+/// Checks that the update is from as many steps as the request allows, at least one. The strategy may weigh by them.
+fn steps(train: &Train, update: &Update) -> CheckedAnswer {
     /// A model may pass over a mini-batch more than once, as a solver does that looks for a minimum.
     const PASSES: u64 = 100;
-    /// The bounds of ‖a‖₁ for one step: a momentum of 0.999, and the strongest pull of a proximal term.
-    const LEAST: f64 = 1e-3;
-    const MOST: f64 = 1e3;
-    let Update { steps, accumulation, examples, scored, .. } = *update;
-    let phase = train.phases.iter().rev().find(|phase| phase.update);
+    let Update { steps, examples, scored, .. } = *update;
     let batches = examples.div_ceil(train.batch_size.max(1));
-    let most = phase.map_or(0, |phase| {
+    let most = updating(train).map_or(0, |phase| {
         let all = phase.epochs.saturating_mul(batches).saturating_mul(PASSES);
         phase.steps.map_or(all, |limit| if limit < all { limit } else { all })
     });
-    let least = if most == 0 { 0 } else { 1 };
-    if !(least..=most).contains(&steps) || scored < least {
+    if !(1..=most).contains(&steps) || scored == 0 {
         return Err(Cause::rejected(format!(
-            "it says it did {} and scored {}, expected {least} to {most} steps",
+            "it says it did {} and scored {}, expected 1 to {most} steps",
             counted(steps, "step"),
             counted(scored, "example")
         )));
     }
-    let fits = |a: f64| a >= LEAST && a <= MOST * steps as f64;
-    if needs_accumulation && !accumulation.is_some_and(fits) {
-        return Err(Cause::rejected(format!(
-            "it reports the accumulation {accumulation:?} of {}, by which the strategy divides; expected {LEAST} to \
-             {MOST} a step",
-            counted(steps, "step")
-        )));
-    }
     Ok(())
+}
+
+/// Checks ‖a‖₁, by which the strategy divides: the local optimiser of the request can have it after so many steps.
+/// Another value could move the global weights out of range, and end the run instead of the client alone.
+fn accumulation(train: &Train, update: &Update, optimiser: &LocalOptimiser) -> CheckedAnswer {
+    /// The share by which the rounding of a client may differ.
+    const ROUNDING: f64 = 1e-6;
+    let Update { steps, accumulation, .. } = *update;
+    let pull = updating(train).map_or(0.0, |phase| f64::from(train.learning_rate) * f64::from(phase.proximal));
+    let range = optimiser.accumulation(steps, pull).unwrap_or(f64::NAN..=f64::NAN);
+    let (least, most) = range.into_inner();
+    let fits = |a: f64| a >= least * (1.0 - ROUNDING) && a <= most * (1.0 + ROUNDING);
+    if accumulation.is_some_and(fits) {
+        return Ok(());
+    }
+    Err(Cause::rejected(format!(
+        "it reports the accumulation {accumulation:?} of {}, by which the strategy divides; {optimiser} has {least} to \
+         {most}",
+        counted(steps, "step")
+    )))
 }
 
 /// Checks that the received weights were scored if that was asked for, on as many rows.
@@ -215,7 +229,7 @@ pub(crate) fn blocks(job: &Job, reply: &Reply, parts: &Parts, test_examples: u64
 mod tests {
     use std::sync::Arc;
 
-    use fedpipe_protocol::{Evaluate, LOCAL, Limits, Part, Phase, StartScore, read, write};
+    use fedpipe_protocol::{Evaluate, LOCAL, Limits, Part, StartScore, read, write};
 
     use super::*;
 
@@ -231,46 +245,72 @@ mod tests {
     }
 
     /// Returns the expectations for a client with nine examples.
-    fn expected(needs_accumulation: bool) -> Expected<'static> {
-        Expected { weights: 2, sizes: &[9], local: &[], needs_accumulation, remedy: "lower it" }
+    fn expected(accumulated: Option<&LocalOptimiser>) -> Expected<'_> {
+        Expected { weights: 2, sizes: &[9], local: &[], accumulated, remedy: "lower it" }
     }
 
-    /// Returns the refusal of an update with these weights.
-    fn refusal(train: Train, update: Update, needs_accumulation: bool) -> Option<String> {
+    /// Returns the refusal of an update.
+    fn refusal(train: Train, update: Update) -> Option<String> {
+        refusal_under(train, update, None)
+    }
+
+    /// Returns the refusal of an update, by which a strategy divides if there is an optimiser.
+    fn refusal_under(train: Train, update: Update, optimiser: Option<&str>) -> Option<String> {
         let (reply, mut parts) = answer(&Reply::Update(update), &[Part::F32(WEIGHTS, &[1.0, 2.0])]);
-        let job = job(Request::Train(train));
-        let checked = super::update(&job, &reply, &mut parts, &expected(needs_accumulation));
+        let (job, optimiser) = (job(Request::Train(train)), optimiser.map(|text| text.parse().unwrap()));
+        let checked = super::update(&job, &reply, &mut parts, &expected(optimiser.as_ref()));
         checked.err().map(|cause| cause.to_string())
     }
 
     #[test]
     fn an_update_has_the_numbers_that_the_strategy_needs() {
         let (train, update) = (Train::plain(0, 1), Update::plain(0, 1, 9));
-        assert_eq!(refusal(train.clone(), update.clone(), true), None);
-        for accumulation in [None, Some(0.0), Some(f64::INFINITY), Some(1e-300), Some(1e30)] {
-            let update = Update { accumulation, ..update.clone() };
-            let why = refusal(train.clone(), update.clone(), true).unwrap();
-            assert!(why.contains("by which the strategy divides"), "{why}");
-            assert_eq!(refusal(train.clone(), update, false), None);
-        }
+        assert_eq!(refusal(train.clone(), update.clone()), None);
         for (steps, scored) in [(0, 9), (101, 9), (1 << 63, 9), (1, 0)] {
-            let why = refusal(train.clone(), Update { steps, scored, ..update.clone() }, false).unwrap();
+            let why = refusal(train.clone(), Update { steps, scored, ..update.clone() }).unwrap();
             assert!(why.contains("expected 1 to 100 steps"), "{why}");
         }
         let limited = Train { phases: vec![Phase { steps: Some(3), ..Phase::plain(9) }], ..train.clone() };
-        assert_eq!(refusal(limited.clone(), Update { steps: 3, ..update.clone() }, false), None);
-        assert!(refusal(limited, Update { steps: 4, ..update.clone() }, false).is_some());
+        assert_eq!(refusal(limited.clone(), Update { steps: 3, ..update.clone() }), None);
+        assert!(refusal(limited, Update { steps: 4, ..update.clone() }).is_some());
         let unrequested = Update { start: Some(StartScore { loss_sum: 1.0, examples: u64::MAX }), ..update.clone() };
-        assert!(refusal(train.clone(), unrequested, false).unwrap().contains("which was not asked for"));
+        assert!(refusal(train.clone(), unrequested).unwrap().contains("which was not asked for"));
         let scored = Update { scored: 10, ..update.clone() };
-        assert!(refusal(train.clone(), scored, false).unwrap().contains("it scored 10 of 9 examples"));
+        assert!(refusal(train.clone(), scored).unwrap().contains("it scored 10 of 9 examples"));
         let asked = Train { score_start: Some(ScoreStart::Rows), ..train };
         let start = |loss_sum, examples| Update { start: Some(StartScore { loss_sum, examples }), ..update.clone() };
-        assert_eq!(refusal(asked.clone(), start(3.0, 9), false), None);
+        assert_eq!(refusal(asked.clone(), start(3.0, 9)), None);
         for wrong in [update.clone(), start(3.0, 8), start(f64::NAN, 9)] {
-            let why = refusal(asked.clone(), wrong, false).unwrap();
+            let why = refusal(asked.clone(), wrong).unwrap();
             assert!(why.contains("expected a finite loss over 9 rows"), "{why}");
         }
+    }
+
+    /// A value at an end of what the local optimiser can have is taken, and one beyond it is not.
+    #[test]
+    fn the_accumulation_is_one_that_the_local_optimiser_can_have() {
+        let check = |optimiser, proximal, accumulation| {
+            let train = Train { phases: vec![Phase { proximal, ..Phase::plain(1) }], ..Train::plain(0, 1) };
+            let update = Update { steps: 4, accumulation, ..Update::plain(0, 1, 9) };
+            assert_eq!(refusal(train.clone(), update.clone()), None, "a strategy that does not divide takes any");
+            refusal_under(train, update, Some(optimiser))
+        };
+        // At the rate 0.1, μ = 2 takes the share 0.2 of each step.
+        let pulled = (1.0 - 0.8_f64 * 0.8 * 0.8 * 0.8) / 0.2;
+        for (optimiser, proximal, taken, refused) in [
+            ("sgd", 0.0, &[4.0][..], &[3.9, 4.1][..]),
+            ("sgd:momentum=0.5", 0.0, &[4.0, 6.125, 8.0], &[3.9, 8.1]),
+            ("sgd", 2.0, &[pulled], &[0.99 * pulled, 4.0]),
+        ] {
+            for &accumulation in taken {
+                assert_eq!(check(optimiser, proximal, Some(accumulation)), None, "{optimiser}: {accumulation}");
+            }
+            for accumulation in refused.iter().copied().chain([0.0, 4e-3, 4e3, f64::INFINITY]) {
+                let why = check(optimiser, proximal, Some(accumulation)).unwrap();
+                assert!(why.contains("of 4 steps, by which the strategy divides; sgd"), "{why}");
+            }
+        }
+        assert!(check("sgd", 0.0, None).unwrap().contains("the accumulation None of 4 steps"));
     }
 
     /// The change is added to the weights that the client started from, its own local ones among them.
@@ -283,7 +323,7 @@ mod tests {
         let encoded = [Part::U8("levels", &[127, 0]), Part::F32("scales", &[0.5])];
         let (reply, mut parts) = answer(&Reply::Update(Update::plain(0, 1, 9)), &encoded);
         let ranges = [Range { start: 1, end: 2 }];
-        let local = Expected { local: &ranges, ..expected(false) };
+        let local = Expected { local: &ranges, ..expected(None) };
         super::update(&job, &reply, &mut parts, &local).unwrap();
         assert_eq!(parts.take_f32(WEIGHTS).unwrap(), [1.5, 7.0]);
         let (reply, mut parts) = answer(&Reply::Update(Update::plain(0, 1, 9)), &encoded[..1]);
@@ -298,7 +338,7 @@ mod tests {
         let job = job(Request::Train(Train { phases, ..Train::plain(0, 1) }));
         let check = |parts: &[Part<'_>]| {
             let (reply, mut parts) = answer(&Reply::Update(Update::plain(0, 1, 9)), parts);
-            super::update(&job, &reply, &mut parts, &expected(false)).map_err(|cause| cause.to_string())
+            super::update(&job, &reply, &mut parts, &expected(None)).map_err(|cause| cause.to_string())
         };
         let weights = Part::F32(WEIGHTS, &[1.0, 2.0]);
         assert_eq!(check(&[weights, Part::F32("slot/0", &[3.0, 4.0])]), Ok(()));
@@ -317,7 +357,7 @@ mod tests {
     #[test]
     fn losses_whose_sum_could_overflow_are_refused() {
         let job = job(Request::Train(Train::plain(0, 1)));
-        let expected = expected(false);
+        let expected = expected(None);
         let most = 9.0 * f64::from(f32::MAX);
         let cases = [
             (0.5, 9, None),

@@ -15,7 +15,7 @@ use crate::{
         processes::{job_count, process_count},
         strategy_program,
     },
-    fleet::{Check, Confined, Fleet, Incident, Job, job_queue::SettledJob},
+    fleet::{Check, Confined, Fleet, Incident, Job, NeededFeature, job_queue::SettledJob},
     process::{conversation::Environment, peer::PeerReply, spawn::allow_descriptors},
     run::{
         active::RunContext,
@@ -134,9 +134,8 @@ impl Clients {
     /// Refuses clients that lack a feature which the experiment needs.
     ///
     /// # Errors
-    /// [`Error::Model`] naming the feature.
-    pub(super) fn check_features(&self, experiment: &Experiment) -> Result<()> {
-        let model = self.model()?;
+    /// [`Error::Model`] naming the feature; as for [`Fleet::require`].
+    pub(super) fn check_features(&mut self, experiment: &Experiment) -> Result<()> {
         let layout = self.layout()?;
         let of_strategy = experiment.strategy.features().into_iter().map(|name| (name, "the strategy"));
         let is_local = layout.local_ranges().next().is_some();
@@ -144,15 +143,8 @@ impl Clients {
         let of_end = experiment.until_converged.then(|| (feature::SCORE_START.to_owned(), "--until-converged"));
         let of_program = self.program.iter().flat_map(StrategyProgram::features).cloned();
         let of_program = of_program.map(|name| (name, "the strategy's program"));
-        let mut needed = of_strategy.chain(of_layout).chain(of_end).chain(of_program);
-        match needed.find(|(name, _)| !model.features.contains(name)) {
-            Some((name, what)) => Err(Error::Model(format!(
-                "the client {} lacks the feature {name:?}, which {what} needs; take a client that has it, or leave that \
-                 out",
-                model.name
-            ))),
-            None => Ok(()),
-        }
+        let needed = of_strategy.chain(of_layout).chain(of_end).chain(of_program);
+        self.fleet.require(needed.map(|(name, by)| NeededFeature { name, by }).collect())
     }
 
     /// Refuses local tensors of clients with data of their own, since the host stores the values. Returns a warning
@@ -240,12 +232,17 @@ fn environment(context: &RunContext<'_>, spare: Arc<Spare>) -> Result<Environmen
 mod tests {
     use std::process::ExitStatus;
 
+    use fedpipe_protocol::Tensor;
     use fedpipe_record::summary::Stop;
+    use fedpipe_strategy::strategy::StrategyRows;
 
     use super::*;
     use crate::{
         process::scripted::{ScriptedClient, exit, ready},
-        run::scripted_run::{Stage, experiment},
+        run::{
+            external_strategy::tests::answering as program_that_lists,
+            scripted_run::{Stage, experiment},
+        },
     };
 
     /// Answers a request for weights. Returns `false` to exit.
@@ -285,6 +282,69 @@ mod tests {
             let summary = run.state.summary(&stage.experiment, "m", Stop::Rounds, Duration::ZERO);
             assert_eq!((summary.failures, stage.history().failures), (1, 1));
         });
+    }
+
+    /// The program of a strategy lists the features that no row of a table needs.
+    #[test]
+    fn each_feature_that_the_clients_lack_is_refused_by_name() {
+        let rows = |strategy: &str| Experiment { strategy: strategy.parse().unwrap(), ..experiment() };
+        let mut int8 = experiment();
+        int8.strategy.rules =
+            StrategyRows { transform: Some("int8".parse().unwrap()), ..StrategyRows::default() }.into();
+        let converged = Experiment { until_converged: true, ..experiment() };
+        let program = "the strategy's program";
+        let cases: [(&str, &str, Experiment); 10] = [
+            (feature::PROXIMAL, "the strategy", rows("fedprox:0.1")),
+            (feature::LINEAR, "the strategy", rows("scaffold")),
+            (feature::LINEAR, "the strategy", rows("feddyn:0.1")),
+            (feature::ACCUMULATION, "the strategy", rows("scaffold")),
+            (feature::ACCUMULATION, "the strategy", rows("fednova")),
+            ("compress:int8", "the strategy", int8),
+            (feature::SCORE_START, "--until-converged", converged),
+            (feature::FROZEN, program, experiment()),
+            (feature::PHASES, program, experiment()),
+            (feature::STEP_LIMIT, program, experiment()),
+        ];
+        for (lacking, by, experiment) in cases {
+            let needed = if by == program { &[feature::FROZEN, feature::PHASES, feature::STEP_LIMIT][..] } else { &[] };
+            let told = |lacking: &str| refusal(&experiment, needed, lacking, Place::Shared);
+            assert_eq!(told(""), None, "{lacking} of {by}");
+            let why = told(lacking).unwrap_or_else(|| panic!("the lack of {lacking} was accepted"));
+            let expected = format!("the client scripted lacks the feature {lacking:?}, which {by} needs; ");
+            assert!(why.starts_with(&expected), "{why}");
+        }
+        assert_eq!(refusal(&experiment(), &[], "", Place::Local), None);
+        let why = refusal(&experiment(), &[], feature::LOCAL_TENSORS, Place::Local).unwrap();
+        assert!(why.contains("\"local-tensors\", which the model's local tensors needs"), "{why}");
+    }
+
+    /// Returns the refusal of clients with all features but `lacking`, whose model has two tensors, one of them in
+    /// `place`. A program needs the features `needed`, if there are any.
+    fn refusal(
+        experiment: &Experiment,
+        needed: &'static [&'static str],
+        lacking: &str,
+        place: Place,
+    ) -> Option<String> {
+        let features = feature::ALL.into_iter().chain(["compress:int8"]).filter(|name| *name != lacking);
+        let features: Vec<String> = features.map(str::to_owned).collect();
+        let tensor =
+            |name: &str, place| Tensor { name: name.into(), shape: vec![1], place, ..ready().layout[0].clone() };
+        let layout = vec![tensor("w", Place::Shared), tensor("own", place)];
+        let stage = Stage::new(experiment.clone());
+        let script = move |client: &mut ScriptedClient| {
+            client.serve_as(Ready { features: features.clone(), layout: layout.clone(), ..ready() });
+            exit(0)
+        };
+        stage.begin(script, |mut run| {
+            let program = (!needed.is_empty()).then(|| program_that_lists(&[], needed, |_| ()));
+            let (program, _folder) = program.unzip();
+            run.clients.program = program;
+            run.clients.check_features(experiment).err().map(|error| match error {
+                Error::Model(why) => why,
+                other => panic!("{other:?}"),
+            })
+        })
     }
 
     #[test]

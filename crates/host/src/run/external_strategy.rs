@@ -265,9 +265,16 @@ impl Drop for StrategyProgram {
 /// Returns the facts that the program receives.
 fn setup(experiment: &Experiment, layout: &Layout) -> StrategySetup {
     let LocalSection { epochs, batch_size, lr, ref optimiser } = experiment.local;
-    let (seed, clients) = (experiment.seed.0, experiment.clients.count);
-    let (layout, optimiser) = (layout.tensors().to_vec(), to_json(optimiser));
-    StrategySetup { seed, clients, layout, epochs, batch_size, learning_rate: lr, optimiser }
+    StrategySetup {
+        seed: experiment.seed.0,
+        sample_seed: experiment.sample_seed(),
+        clients: experiment.clients.count,
+        layout: layout.tensors().to_vec(),
+        epochs,
+        batch_size,
+        learning_rate: lr,
+        optimiser: to_json(optimiser),
+    }
 }
 
 /// The facts about a process that is ready.
@@ -313,4 +320,4 @@ fn crash_sentence(when: &str, exit: &ProcessExit) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

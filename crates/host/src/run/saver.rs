@@ -14,7 +14,7 @@ use std::{
 };
 
 use anyhow::Context;
-use fedpipe_data::refusal;
+use fedpipe_data::{refusal, sync_folder};
 use fedpipe_record::{
     checkpoint::{Checkpoint, list, name},
     client_state::ClientFile,
@@ -59,12 +59,15 @@ impl SavePlace {
 }
 
 impl SavePlace {
-    /// Syncs the client states that the checkpoint names and the one before it did not.
+    /// Syncs the client states that the checkpoint names and the one before it did not, and their folder.
     fn sync_states(&self, checkpoint: &Checkpoint) -> io::Result<()> {
         let last = self.synced.swap(checkpoint.meta.round, Ordering::Relaxed);
-        let new = checkpoint.meta.clients.iter().filter(|file| file.round > last);
-        new.map(ClientFile::name)
-            .try_for_each(|name| refusal(File::open(self.states.join(name))?.sync_data()).map(drop))
+        let mut new = checkpoint.meta.clients.iter().filter(|file| file.round > last).map(ClientFile::name).peekable();
+        if new.peek().is_none() {
+            return Ok(());
+        }
+        new.try_for_each(|name| refusal(File::open(self.states.join(name))?.sync_data()).map(drop))?;
+        sync_folder(&self.states).map(drop)
     }
 }
 
@@ -211,6 +214,27 @@ mod tests {
             act()
         };
         std::thread::scope(|scope| Builder::new().spawn_scoped(scope, start).unwrap().join().unwrap())
+    }
+
+    /// The files are synced by their data, and the folder as a whole.
+    #[test]
+    fn the_folder_of_the_states_is_synced_before_a_checkpoint_names_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let states = directory.path().join(STATE);
+        fs::create_dir(&states).unwrap();
+        let file = ClientFile { client: 0, round: 1, sha256: String::new() };
+        fs::write(states.join(file.name()), "x").unwrap();
+        let saved = |clients| {
+            without_room(libc::SYS_fsync, || {
+                let mut saver = Saver::start(directory.path(), tempfile::tempfile().unwrap()).unwrap();
+                let meta = Meta { clients, ..checkpoint(1).meta };
+                saver.save(Checkpoint { meta, ..checkpoint(1) }).and_then(|()| saver.finish())
+            })
+        };
+        let why = format!("{:#}", saved(vec![file]).unwrap_err());
+        assert!(why.starts_with("cannot write the clients' states: No space left on device"), "{why}");
+        let why = format!("{:#}", saved(Vec::new()).unwrap_err());
+        assert!(why.starts_with("cannot write a checkpoint to "), "{why}");
     }
 
     #[test]

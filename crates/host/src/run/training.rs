@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use fedpipe_data::counted;
-use fedpipe_protocol::{Ability, LOCAL, Layout, Parts, Reply, Request, ScoreStart, Spare, Train, Update, WEIGHTS};
+use fedpipe_protocol::{Ability, LOCAL, Layout, Parts, Reply, Request, ScoreStart, Spare, Train, WEIGHTS};
 use fedpipe_record::{
     cause::Cause,
     experiment::{Experiment, LocalSection},
@@ -96,9 +96,11 @@ impl ActiveRun<'_> {
     fn update_check(&self) -> Result<Arc<Check>> {
         let (sizes, remedy) = (self.clients.sizes.clone(), self.clients.remedy.clone());
         let local: Vec<_> = self.clients.layout()?.local_ranges().collect();
-        let needs_accumulation = self.context.experiment.strategy.rules.needs_accumulation();
+        let Experiment { strategy, local: LocalSection { optimiser, .. }, .. } = self.context.experiment;
+        let accumulated = strategy.rules.needs_accumulation().then(|| optimiser.clone());
         Ok(Arc::new(move |job: &Job, reply: &Reply, parts: &mut Parts, weights: usize| {
-            let expected = Expected { weights, sizes: &sizes, local: &local, needs_accumulation, remedy: &remedy };
+            let accumulated = accumulated.as_ref();
+            let expected = Expected { weights, sizes: &sizes, local: &local, accumulated, remedy: &remedy };
             answers::update(job, reply, parts, &expected)
         }))
     }

@@ -149,6 +149,23 @@ def _score(update: Dict[str, Any], rows: int) -> float:
     return loss
 
 
+@feature("accumulation", "it reports the accumulation of SGD")
+def accumulates(world: World) -> None:
+    with ready(world) as session:
+        start = session.weights()
+    for momentum in 0.0, 0.5:
+        with ready(world) as session:
+            rules = {"name": "sgd", **({"momentum": momentum} if momentum else {})}
+            frame = session.attempt(start, phases=[{"epochs": 2}], optimiser=json.dumps(rules, separators=(",", ":")))
+        if frame.type == "failed" and momentum:
+            continue
+        session.weights_of(frame, "update")
+        steps, reported = frame.body["steps"], frame.body["accumulation"]
+        most = steps if momentum == 0 else steps / (1 - momentum)
+        if reported is None or not steps <= reported <= most:
+            raise Wrong(f"it reports the accumulation {reported} of {steps} steps of {rules}, expected {steps} to {most}")
+
+
 @feature("local-tensors", "it starts from its own values of local tensors")
 def takes_local(world: World) -> None:
     with ready(world) as session:

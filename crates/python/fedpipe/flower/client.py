@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import socket
 from math import ceil, isfinite
-from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, Mapping, Optional, Sequence
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from ..protocol import EndOfPipe, Malformed, read, write
-from .records import ARRAYS, Layout, add_parts, count, parts_of
+from .records import ARRAYS, PARTS, Layout, add_parts, count, parts_of
 
 if TYPE_CHECKING:
     from flwr.client import NumPyClient
@@ -30,8 +30,7 @@ def client_app(numpy_client: Optional[Callable[[Context], "NumPyClient"]] = None
         config = message.content.config_records["fedpipe"]
         setup, request = json.loads(str(config["setup"])), json.loads(str(config["request"]))
         if "socket" not in context.node_config:
-            arrays = message.content.array_records.get(ARRAYS, ArrayRecord())
-            content = _by_numpy(numpy_client, context, request, arrays)
+            content = _by_numpy(numpy_client, context, request, message.content.array_records)
         else:
             # The node's configuration says which client of the run it is.
             [held] = setup["purpose"]["serve"]["partitions"]
@@ -80,7 +79,7 @@ def _most_payload(request: Mapping[str, Any], layout: Layout) -> int:
     return (5 + 4 * slots) * count(layout)
 
 
-def _by_numpy(make: Any, context: Context, request: Any, arrays: ArrayRecord) -> RecordDict:
+def _by_numpy(make: Any, context: Context, request: Any, records: Mapping[str, ArrayRecord]) -> RecordDict:
     """Returns the answer of a Flower client of the user's, in the form of a worker's answer."""
     if make is None:
         return _failed("refused", "the node's configuration names no `socket`, and the app has no `numpy_client`")
@@ -88,10 +87,10 @@ def _by_numpy(make: Any, context: Context, request: Any, arrays: ArrayRecord) ->
         return _content({"type": "plain"})
     if request["type"] != "train":
         return _failed("protocol", f"a NumPyClient is asked to train only, not to {request['type']}")
-    lacking = _lacking(request)
+    lacking = _lacking(request, records.get(PARTS, {}))
     if lacking:
         return _failed("refused", f"a NumPyClient lacks the feature {lacking!r}; take another --strategy, or give its node a worker")
-    epochs = request["phases"][0]["epochs"]
+    arrays, epochs = records.get(ARRAYS, ArrayRecord()), request["phases"][0]["epochs"]
     result = make(context).fit([array.numpy() for array in arrays.values()], {**request, "epochs": epochs})
     if not isinstance(result, (tuple, list)) or len(result) != 3:
         what = "None" if result is None else f"a {type(result).__name__}"
@@ -112,13 +111,15 @@ def _by_numpy(make: Any, context: Context, request: Any, arrays: ArrayRecord) ->
     return content
 
 
-def _lacking(request: Mapping[str, Any]) -> Optional[str]:
-    """Returns the feature that a request needs, which no `NumPyClient` has."""
+def _lacking(request: Mapping[str, Any], parts: Iterable[str]) -> Optional[str]:
+    """Returns the feature that a request with these parts needs, which no `NumPyClient` has."""
     phases: Sequence[Mapping[str, Any]] = request["phases"]
     fields = {"steps": "step-limit", "proximal": "proximal", "linear": "linear", "frozen": "frozen"}
     needed = [feature for field, feature in fields.items() if any(phase.get(field) for phase in phases)]
-    if len(phases) > 1 or any(phase.get("start", "received") != "received" for phase in phases):
+    if len(phases) > 1 or any(phase.get("start", "received") != "received" or not phase.get("update", True) for phase in phases):
         needed.append("phases")
+    if "local" in parts:
+        needed.append("local-tensors")
     if request.get("score_start"):
         needed.append("score-start")
     if request.get("transform"):

@@ -44,8 +44,8 @@ def _for_nodes(setup: Dict[str, Any]) -> Dict[str, Any]:
 
 def _serve(stream: BinaryIO, setup: Dict[str, Any], place: Place, nodes: Nodes, courier: Courier) -> None:
     plain = place.reply["type"] == "plain"
-    # A plain node does not report its examples in advance. The isolation is that of a worker, and not of this node.
-    unsaid: Dict[str, Any] = {"examples": [], "in_force": {"level": "off"}}
+    # A plain node does not report its examples in advance, and has no feature. The isolation is that of a worker.
+    unsaid: Dict[str, Any] = {"examples": [], "features": [], "in_force": {"level": "off"}}
     ready = {**nodes.worker().reply, **unsaid} if plain else {**place.reply}
     # Each request may reach another process of the node, or another node, so that no weights are kept.
     ready["features"] = [name for name in ready.get("features", []) if name != "keeps-weights"]

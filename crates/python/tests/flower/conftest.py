@@ -1,5 +1,6 @@
 """Small federations of Flower on this machine, since each message takes seconds."""
 
+import itertools
 import os
 import subprocess
 
@@ -55,8 +56,10 @@ def federation(tmp_path, processes):
 def alone(tmp_path):
     """Returns the results of the same experiment on one machine."""
 
+    runs = itertools.count()
+
     def run(*experiment):
-        out = tmp_path / "alone"
+        out = tmp_path / f"alone-{next(runs)}"
         subprocess.run([BINARY, "run", *experiment, "--out", out, "--quiet"], check=True)
         return Results(out)
 

@@ -35,8 +35,8 @@ class Results:
 
     def bits(self):
         """Returns the values of every round that must have the same bits."""
-        keys = ("round", "accuracy", "loss", "training_loss", "weights_sha256")
-        return [{key: line[key] for key in keys} for line in self.ledger("round")]
+        keys = ("round", "accuracy", "loss", "training_loss", "weights_sha256", "server_sha256", "clients_sha256")
+        return [{key: line.get(key) for key in keys} for line in self.ledger("round")]
 
 
 def finish(local, run):
@@ -63,6 +63,8 @@ def command_line(process):
 
 
 def dylib(model):
-    """Returns the path of a model that cargo built: beside the command, or in the folder for tests below it."""
+    """Returns the path of a model that cargo built: beside the command, or in the folder for tests below it. None for a
+    fixture that was not built, as beside a command that is not for tests."""
     folder = Path(BINARY).parent
-    return next(path for path in (folder / f"lib{model}.so", folder / "deps" / f"lib{model}.so") if path.exists())
+    built = (path for path in (folder / f"lib{model}.so", folder / "deps" / f"lib{model}.so") if path.exists())
+    return next(built, None)

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("flwr")
 
-from flwr.app import ArrayRecord, ConfigRecord, RecordDict  # noqa: E402
+from flwr.app import ConfigRecord, RecordDict  # noqa: E402
 from flwr.supercore.task_identity import TaskIdentity  # noqa: E402
 
 from fedpipe import protocol  # noqa: E402
@@ -97,22 +97,22 @@ def test_another_reply_is_none(strange):
 def test_a_numpy_client_that_returns_something_else_is_told_what(result, says):
     numpy_client = SimpleNamespace(fit=lambda parameters, config: result)
     request = {"type": "train", "client": 0, "round": 1, "phases": [{"epochs": 1}], "batch_size": 32}
-    answer = client._by_numpy(lambda context: numpy_client, None, request, ArrayRecord())
+    answer = client._by_numpy(lambda context: numpy_client, None, request, {})
     reply = json.loads(str(answer.config_records["fedpipe"]["reply"]))
     assert (reply["type"], reply["kind"]) == ("failed", "model") and reply["message"].startswith(says)
 
 
-def test_a_node_keeps_no_weights_whatever_it_says():
-    """Each request may reach another process, and a plain node has the `ready` of another node."""
+def test_a_node_has_the_features_of_its_own_and_keeps_no_weights():
+    """Each request may reach another process. A plain node has the `ready` of another node, and no feature."""
     worker = Place(7, 0, {"type": "ready", "layout": [], "features": ["keeps-weights", "linear"]})
-    for place in worker, Place(8, 1, {"type": "plain"}):
+    for place, features in (worker, ["linear"]), (Place(8, 1, {"type": "plain"}), []):
         said = io.BytesIO()
         # The host has closed the connection, so that nothing follows.
         stream = SimpleNamespace(read=lambda n: b"", write=said.write, flush=said.flush)
         with pytest.raises(protocol.EndOfPipe):
             relay._serve(stream, {}, place, SimpleNamespace(worker=lambda: worker), None)
         said.seek(0)
-        assert protocol.read(said, 0).body["features"] == ["linear"]
+        assert protocol.read(said, 0).body["features"] == features
 
 
 @pytest.mark.parametrize(
@@ -121,6 +121,8 @@ def test_a_node_keeps_no_weights_whatever_it_says():
         ({"phases": [{"epochs": 1, "linear": True}]}, "linear"),
         ({"phases": [{"epochs": 1, "proximal": 0.1}]}, "proximal"),
         ({"phases": [{"epochs": 1}, {"epochs": 1}]}, "phases"),
+        ({"phases": [{"epochs": 1, "update": False}]}, "phases"),
+        ({"parts": {"local": np.ones(1, np.float32)}}, "local-tensors"),
         ({"score_start": "rows"}, "score-start"),
         ({"transform": "int8:bucket=512,l2=false"}, "compress:int8"),
     ],
@@ -128,7 +130,10 @@ def test_a_node_keeps_no_weights_whatever_it_says():
 )
 def test_a_numpy_client_refuses_by_name_what_it_cannot_do(more, feature):
     request = {"type": "train", "client": 0, "round": 1, "phases": [{"epochs": 1}], "batch_size": 32, **more}
-    answer = client._by_numpy(lambda context: None, None, request, ArrayRecord())
+    parts = request.pop("parts", {})
+    content = RecordDict()
+    records.add_parts(content, parts, [])
+    answer = client._by_numpy(lambda context: None, None, request, content.array_records)
     reply = json.loads(str(answer.config_records["fedpipe"]["reply"]))
     assert reply["kind"] == "refused" and f"lacks the feature {feature!r}" in reply["message"]
 

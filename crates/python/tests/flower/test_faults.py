@@ -32,8 +32,11 @@ def causes(results):
     return [(line["client"], line["cause"]["message"]) for line in results.ledger("client_crashed")]
 
 
-def test_a_killed_worker_costs_nothing_but_time(federation, alone):
-    local = federation(*SMALL)
+@pytest.mark.parametrize("strategy", ["fedavg", "scaffold"])
+def test_a_killed_worker_costs_nothing_but_time(federation, alone, strategy):
+    """Under SCAFFOLD the round needs the state that the round before left for each client."""
+    experiment = (*SMALL, "--strategy", strategy)
+    local = federation(*experiment)
     local.start()
     run = local.submit()
     local.processes.await_line("run", "round 1/", LIMIT)
@@ -44,7 +47,8 @@ def test_a_killed_worker_costs_nothing_but_time(federation, alone):
     replaced = "the idle client crashed: killed by SIGKILL; a fresh process takes its place"
     idle = replaced in local.processes.said("worker-1")
     assert causes(results) == ([] if idle else [(1, "killed by SIGKILL")]), said
-    assert results.bits() == alone(*SMALL).bits()
+    assert results.bits() == alone(*experiment).bits()
+    assert all((line["clients_sha256"] is None) == (strategy == "fedavg") for line in results.bits())
     assert results.summary["failures"] == len(causes(results)) and not results.summary["clients_dropped"]
 
 

@@ -43,13 +43,44 @@ def test_the_strategys_state_lives_in_the_host_and_tls_and_authentication_hold(f
     assert local.processes.said("superlink").count("No SuperNode found with the given public key") == 1
 
 
-def test_the_corrections_and_the_encoded_updates_of_clients_are_carried(federation, alone):
-    rows = ("--set", "strategy.name=scaffold", "--set", "strategy.transform=int8")
-    experiment = (*SMALL, "--rounds", "2", *rows, "--partition", "dirichlet:alpha=0.5")
+ALGORITHMS = {
+    "fedprox": {"strategy.name": "fedprox:mu=0.5"},
+    "scaffold": {"strategy.name": "scaffold"},
+    "fednova": {"strategy.name": "fednova", "local.optimiser": "sgd:momentum=0.5"},
+    "feddyn": {"strategy.name": "feddyn:alpha=0.1"},
+    "median": {"strategy.aggregate": "median"},
+    "int8": {"strategy.transform": "int8"},
+    "scaffold-int8": {"strategy.name": "scaffold", "strategy.transform": "int8"},
+}
+
+
+def test_every_algorithm_has_the_bits_of_one_machine(federation, alone, tmp_path):
+    """One SuperLink and its nodes do all runs, one after the other."""
+    experiment = (*SMALL, "--rounds", "2", "--partition", "dirichlet:alpha=0.5")
+    local = federation(*experiment)
+    local.start()
+    differing, hashes = {}, set()
+    for name, keys in ALGORITHMS.items():
+        out = str(tmp_path / name)
+        said = finish(local, local.submit({**keys, "out": out}))
+        here = alone(*experiment, *(word for key, value in keys.items() for word in ("--set", f"{key}={value}"))).bits()
+        there = Results(out).bits() if os.path.exists(out) else []
+        hashes.add(here[-1]["weights_sha256"])
+        if there != here:
+            differing[name] = (there, here, said)
+    assert not differing
+    assert len(hashes) == len(ALGORITHMS)
+
+
+def test_each_node_keeps_its_own_local_tensors(federation, alone):
+    if dylib("personal") is None:
+        pytest.skip("the fixture `personal` is built with the tests of Rust, beside a command for tests")
+    experiment = ("personal", *SAMPLE, "--clients", "2", "--rounds", "2", "--partition", "dirichlet:alpha=0.5")
     local = federation(*experiment)
     local.start()
     said = finish(local, local.submit())
-    assert Results(local.out).bits() == alone(*experiment).bits(), said
+    there = Results(local.out).bits()
+    assert there == alone(*experiment).bits() and len({line["clients_sha256"] for line in there}) == 2, said
 
 
 CLIENT = '''
@@ -101,6 +132,10 @@ def test_a_plain_flower_client_takes_part(federation, tmp_path, monkeypatch):
     # The node trained: a guess among ten classes has 10 %.
     assert summary["accuracy"] > 0.3
     assert [line["clients"] for line in Results(local.out).ledger("round")] == [2, 2]
+    # The node has no term for the corrections of SCAFFOLD, and the run is refused before its first round.
+    said = finish(local, local.submit({"out": str(tmp_path / "scaffold"), "strategy.name": "scaffold"}))
+    assert 'client 1 lacks the feature "linear", which the strategy needs' in said, said
+    assert not (tmp_path / "scaffold").exists()
 
 
 def test_nodes_with_data_of_their_own(federation, alone, tmp_path, monkeypatch):

@@ -122,9 +122,10 @@ fn check_phases(phases: &[Phase], rules: &Capabilities, layout: &[Tensor]) -> Re
         return Err("it has no phase; give at least one".into());
     }
     for (index, phase) in phases.iter().enumerate() {
-        let Phase { epochs, proximal, ref frozen, update, .. } = *phase;
-        if epochs == 0 {
-            return Err(format!("phase {index} has 0 local epochs; give at least 1"));
+        let Phase { epochs, steps, proximal, ref frozen, update, .. } = *phase;
+        if epochs == 0 || steps == Some(0) {
+            let what = if epochs == 0 { "local epochs" } else { "steps" };
+            return Err(format!("phase {index} has 0 {what}; give at least 1"));
         }
         if !(0.0..=f32::MAX).contains(&proximal) {
             return Err(format!("phase {index} has the proximal coefficient {proximal}; give a number from 0 on"));

@@ -3,6 +3,7 @@
 use std::{os::fd::AsFd, process::ExitStatus};
 
 use fedpipe_protocol::{LOCAL, PROTOCOL, Part, Phase, PhaseStart, Reply, Request, Update, WEIGHTS};
+use fedpipe_record::seed::Seed;
 use nix::poll::PollTimeout;
 use tempfile::TempDir;
 
@@ -250,13 +251,24 @@ fn isolation_is_named_as_a_cause_only_before_the_hello() {
     assert!(!greeted.contains(hint) && greeted.contains("Permission denied"), "{greeted}");
 }
 
+#[test]
+fn a_program_receives_the_seed_of_the_sampling() {
+    let layout = Layout::new(ready().layout).unwrap();
+    let seeds = |sample_seed| {
+        let StrategySetup { seed, sample_seed, .. } =
+            setup(&Experiment { seed: Seed(7), sample_seed, ..Experiment::default() }, &layout);
+        (seed, sample_seed)
+    };
+    assert_eq!([seeds(None), seeds(Some(Seed(9)))], [(7, 7), (7, 9)]);
+}
+
 /// Calls `ask` with the state before the first round.
 fn first<A>(ask: impl FnOnce(&Before<'_>) -> A) -> A {
     ask(&Before { round: 1, server: &Slots::default(), weights: &[1.0, 2.0] })
 }
 
 /// Starts a program that answers each request with the same message and parts.
-fn answering(
+pub(in crate::run) fn answering(
     abilities: &'static [Ability],
     features: &'static [&'static str],
     answer: impl Fn(&mut ScriptedClient) + Send + Sync + 'static,
@@ -331,8 +343,9 @@ fn a_wrong_plan_is_refused_with_one_sentence() {
     let of = |phase: Phase, parts: PreparedParts| prepared(vec![phase], parts).unwrap_err();
     let why = prepared(Vec::new(), &[]).unwrap_err();
     assert_eq!(why, "its answer for client 3: it has no phase; give at least one");
-    let cases: [(String, &str); 10] = [
+    let cases: [(String, &str); 11] = [
         (of(Phase::plain(0), &[]), "phase 0 has 0 local epochs; give at least 1"),
+        (of(Phase { steps: Some(0), ..plain.clone() }, &[]), "phase 0 has 0 steps; give at least 1"),
         (
             of(Phase { proximal: -1.0, ..plain.clone() }, &[]),
             "has the proximal coefficient -1; give a number from 0 on",

@@ -131,6 +131,41 @@ fn the_values_of_local_tensors_leave_the_update_for_the_state() {
     });
 }
 
+/// The client is blamed, and not the strategy, whose step by these numbers would leave the range.
+#[test]
+fn an_accumulation_that_no_local_optimiser_has_is_a_rejected_update() {
+    for accumulation in [Some(1e-3), Some(1e3), None] {
+        let experiment = Experiment { strategy: "fednova".parse().unwrap(), ..experiment() };
+        let script = move |client: &mut ScriptedClient| {
+            client.greet();
+            client.say(&Reply::Ready(ready()), None);
+            while let Some((request, parts)) = client.next() {
+                match &request {
+                    Request::Train(train) if train.client == 3 => {
+                        let update = Update { accumulation, ..Update::plain(3, train.round, 1) };
+                        client.say(&Reply::Update(update), Some(&[1e12, -1e12]));
+                    }
+                    _ => client.answer(&request, parts),
+                }
+            }
+            exit(0)
+        };
+        let stage = Stage::new(experiment);
+        let mut crashes = Vec::new();
+        let mut observer = |event: &Event<'_>| {
+            if let Event::Crashed(crash) = event {
+                crashes.push((crash.client, crash.crash.cause.to_string()));
+            }
+            Ok(())
+        };
+        let result = stage.begin_observed(&mut observer, script, |mut run| run.round(1)).unwrap();
+        // The mean of those that moved by 1, 2 and 3 in a step each.
+        assert_eq!((result.updates.len(), &result.weights[..]), (3, &[2.0; 2][..]));
+        let [(Some(3), cause)] = &crashes[..] else { panic!("{crashes:?}") };
+        assert!(cause.contains("by which the strategy divides; sgd:momentum=0,weight-decay=0 has 1 to 1"), "{cause}");
+    }
+}
+
 /// Returns an experiment with one process for twelve clients.
 fn one_process(strategy: &str) -> Experiment {
     let mut experiment = Experiment { strategy: strategy.parse().unwrap(), ..experiment() };
