@@ -34,11 +34,6 @@ pub const EVALUATE_PARTITION: &str = "evaluate-partition";
 pub const ALL: [&str; 9] =
     [KEEPS_WEIGHTS, PHASES, STEP_LIMIT, PROXIMAL, LINEAR, FROZEN, SCORE_START, LOCAL_TENSORS, EVALUATE_PARTITION];
 
-/// Returns the feature that a transform of this name needs.
-pub fn of_transform(name: &str) -> String {
-    format!("compress:{name}")
-}
-
 /// Returns the features that a client needs for these phases.
 pub fn of_phases(phases: &[Phase]) -> Vec<&'static str> {
     let any = |needs: fn(&Phase) -> bool| phases.iter().any(needs);

@@ -162,11 +162,11 @@ impl Clients {
         let local = self.layout()?.tensors().iter().filter(|tensor| tensor.place == Place::Local);
         let names: Vec<&str> = local.map(|tensor| tensor.name.as_str()).collect();
         let names = names.join(", ");
-        let transform = &experiment.strategy.rules.transform;
+        let transforms = &experiment.strategy.rules.transforms;
         match (names.is_empty(), experiment.data.partition.is_own()) {
             (true, _) => Ok(None),
-            (false, false) if !transform.is_none() => Err(Error::Usage(format!(
-                "the model keeps the tensors {names} local to each client, and the transform {transform} would round \
+            (false, false) if !transforms.is_empty() => Err(Error::Usage(format!(
+                "the model keeps the tensors {names} local to each client, and the transform {transforms} would change \
                  them each round; leave the transform out"
             ))),
             (false, true) => Err(Error::Usage(format!(

@@ -7,7 +7,9 @@
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use fedpipe_data::counted;
-use fedpipe_protocol::{Ability, LOCAL, Layout, Parts, Reply, Request, ScoreStart, Spare, Train, Update, WEIGHTS};
+use fedpipe_protocol::{
+    Ability, LOCAL, Layout, Parts, RESIDUAL, Reply, Request, ScoreStart, Spare, Train, Update, WEIGHTS,
+};
 use fedpipe_record::{
     cause::Cause,
     experiment::{Experiment, LocalSection},
@@ -105,7 +107,6 @@ impl ActiveRun<'_> {
     /// Returns the request for a client without the facts that depend on the client's state.
     fn job(&self, round: u64, client: u32) -> Job {
         let Experiment { local, until_converged, strategy, .. } = self.context.experiment;
-        let transform = Some(&strategy.rules.transform).filter(|transform| !transform.is_none());
         let train = Train {
             client,
             round,
@@ -113,7 +114,7 @@ impl ActiveRun<'_> {
             learning_rate: local.lr,
             optimiser: to_json(&local.optimiser),
             phases: Vec::new(),
-            transform: transform.map(ToString::to_string),
+            transforms: strategy.rules.transforms.texts(),
             score_start: until_converged.then_some(ScoreStart::Rows),
             weights_version: 0,
         };
@@ -159,8 +160,14 @@ fn add(
     due.iter_mut().flatten().for_each(|update| spare.keep(std::mem::take(&mut update.weights)));
 }
 
-/// The weights of an update, and those after each phase that is no update.
-type TrainedVectors = (Vec<f32>, Vec<(usize, Vec<f32>)>);
+/// The parts of an update.
+struct TrainedVectors {
+    weights: Vec<f32>,
+    /// The weights after each phase that is no update.
+    slots: Vec<(usize, Vec<f32>)>,
+    /// The client's new residual, if the encoding has one.
+    residual: Option<Vec<f32>>,
+}
 
 /// The submitter of a round's requests.
 struct Training<'t, 'j> {
@@ -181,7 +188,9 @@ impl Submitter for Training<'_, '_> {
         let state = self.recorder.state.clients.state_of(train.client)?;
         let ClientPlan { phases, mut parts } = self.plan(train.client, &state)?;
         train.phases = phases;
-        parts.extend(state.vector(LOCAL).map(|local| (LOCAL.to_owned(), Arc::clone(local))));
+        let residual = self.experiment.strategy.rules.transforms.has_residual().then_some(RESIDUAL);
+        let own = [LOCAL].into_iter().chain(residual);
+        parts.extend(own.filter_map(|name| Some((name.to_owned(), Arc::clone(state.vector(name)?)))));
         job.parts = parts;
         self.before.insert(train.client, state);
         Ok(())
@@ -213,7 +222,8 @@ impl Training<'_, '_> {
             Ok((Reply::Update(header), mut parts)) => {
                 let weights = parts.take_f32(WEIGHTS).unwrap_or_default();
                 let slots = slots_of(job).filter_map(|(index, name)| Some((index, parts.take_f32(&name)?))).collect();
-                Ok(self.accept(job, header, (weights, slots), before))
+                let residual = parts.take_f32(RESIDUAL);
+                Ok(self.accept(job, header, TrainedVectors { weights, slots, residual }, before))
             }
             Ok((reply, _)) => Err(Cause::protocol(format!("it answered a request to train with {}", reply.name()))),
             Err(exit) => Err(exit.cause),
@@ -221,22 +231,24 @@ impl Training<'_, '_> {
     }
 
     /// Returns an update with the client's state after it.
-    fn accept(&self, job: &Job, header: Update, (weights, slots): TrainedVectors, before: Slots) -> ClientUpdate {
+    fn accept(&self, job: &Job, header: Update, trained: TrainedVectors, before: Slots) -> ClientUpdate {
+        let TrainedVectors { weights, slots, residual } = trained;
         let strategy = &self.experiment.strategy.rules;
         let start = job.start(&self.local);
         let returned = Returned { update: &header, weights: &weights, slots: &slots };
         let mut after = strategy.term.accept(&self.given(&start, &before), &returned);
+        residual.into_iter().for_each(|residual| after.set_vector(RESIDUAL, residual));
         if !self.local.is_empty() {
             let own = self.local.iter().flat_map(|range| &weights[range.clone()]);
             after.set_vector(LOCAL, own.copied().collect());
         }
         let local: u64 = self.local.iter().map(|range| size_of::<f32>() as u64 * range.len() as u64).sum();
         let shared = size_of_val(weights.as_slice()) as u64 - local;
-        let corrections = job.parts.iter().filter(|(name, _)| name != LOCAL).count() as u64;
-        // The client of a federation would have the parts that follow from its own state.
+        // The client of a federation would have its own state, and the parts that follow from it.
+        let corrections = job.parts.iter().filter(|(name, _)| name != LOCAL && name != RESIDUAL).count() as u64;
         let is_own = self.program.is_none() && strategy.term.is_of_client();
         let bytes_sent = shared * if is_own { 1 } else { 1 + corrections };
-        let bytes_received = strategy.transform.payload(weights.len()) - local;
+        let bytes_received = strategy.transforms.payload(weights.len()) - local;
         ClientUpdate { header, weights, before, after, bytes_sent, bytes_received }
     }
 
