@@ -122,7 +122,8 @@ def test_a_node_keeps_no_weights_whatever_it_says():
         ({"phases": [{"epochs": 1, "proximal": 0.1}]}, "proximal"),
         ({"phases": [{"epochs": 1}, {"epochs": 1}]}, "phases"),
         ({"score_start": "rows"}, "score-start"),
-        ({"transform": "int8:bucket=512,l2=false"}, "compress:int8"),
+        ({"transforms": ["int8:bucket=512,l2=false"]}, "compress:int8"),
+        ({"transforms": ["clip:norm=1", "topk:fraction=0.1,feedback=true"]}, "clip"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -136,7 +137,7 @@ def test_a_numpy_client_refuses_by_name_what_it_cannot_do(more, feature):
 def test_all_parts_of_a_message_are_passed_on():
     layout = [{"name": "w", "shape": [2]}, {"name": "b", "shape": [1]}]
     parts = {"weights": np.array([1, 2, 3], np.float32), "linear": np.array([4, 5, 6], np.float32)}
-    parts["levels"] = np.array([7, 255], np.uint8)
+    parts["levels"], parts["indices"] = np.array([7, 255], np.uint8), np.array([3, 2**32 - 1], np.uint32)
     content = RecordDict()
     records.add_parts(content, parts, layout)
     assert list(content.array_records["arrays"]) == ["w", "b"]
