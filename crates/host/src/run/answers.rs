@@ -313,7 +313,11 @@ mod tests {
             ("topk:0.5", &[Part::F32("residual", &[0.25, f32::INFINITY])], "weight 1 is inf; lower it"),
             ("topk:0.5", &[left, left], "its answer has the part \"residual\" twice"),
             ("topk:fraction=0.5,feedback=false", &[left], "the part \"residual\", which was not asked for"),
-            ("topk:fraction=0.5,feedback=false", &[Part::F32(WEIGHTS, &[1.0, 2.0])], "\"weights\", which was not asked for"),
+            (
+                "topk:fraction=0.5,feedback=false",
+                &[Part::F32(WEIGHTS, &[1.0, 2.0])],
+                "\"weights\", which was not asked for",
+            ),
         ];
         for (transform, more, expected) in cases {
             let why = check(transform, more).unwrap_err();

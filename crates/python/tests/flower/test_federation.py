@@ -43,8 +43,9 @@ def test_the_strategys_state_lives_in_the_host_and_tls_and_authentication_hold(f
     assert local.processes.said("superlink").count("No SuperNode found with the given public key") == 1
 
 
-def test_the_corrections_and_the_encoded_updates_of_clients_are_carried(federation, alone):
-    rows = ("--set", "strategy.name=scaffold", "--set", "strategy.transform=int8")
+@pytest.mark.parametrize("transform", ["int8", "clip:0.5+topk:0.1"])
+def test_the_corrections_the_encoded_updates_and_the_residuals_of_clients_are_carried(federation, alone, transform):
+    rows = ("--set", "strategy.name=scaffold", "--set", f"strategy.transform={transform}")
     experiment = (*SMALL, "--rounds", "2", *rows, "--partition", "dirichlet:alpha=0.5")
     local = federation(*experiment)
     local.start()

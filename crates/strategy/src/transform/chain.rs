@@ -188,7 +188,10 @@ mod tests {
         assert_eq!(plain, Encoded::stateless(vec![("change", PartData::F32(change.clone()))]));
         let clipped = read("clip:1").encode(change.clone(), &[], &key());
         let [(_, PartData::F32(clipped))] = &clipped.parts[..] else { panic!("{clipped:?}") };
-        assert_eq!(read("clip:1+int8").encode(change.clone(), &[], &key()), read("int8").encode(clipped.clone(), &[], &key()));
+        assert_eq!(
+            read("clip:1+int8").encode(change.clone(), &[], &key()),
+            read("int8").encode(clipped.clone(), &[], &key())
+        );
         let mut parts = Parts::default();
         parts.set("change", PartData::F32(change.clone()));
         assert_eq!(read("clip:1").decode(&mut parts.clone(), 2), Ok(change));

@@ -181,7 +181,8 @@ mod tests {
         let rule = TopK { fraction: 0.2, feedback: true };
         let (indices, values, residual) = encoded(&rule, &written("change"), &written("residual"));
         let under = "under `topk:fraction=0.2,feedback=true`";
-        let written_indices: Vec<u32> = written(&format!("indices {under}")).iter().map(|index| *index as u32).collect();
+        let written_indices: Vec<u32> =
+            written(&format!("indices {under}")).iter().map(|index| *index as u32).collect();
         assert_eq!(indices, written_indices);
         assert_eq!(values, written(&format!("values {under}")));
         assert_eq!(residual, Some(written(&format!("new residual {under}"))));
