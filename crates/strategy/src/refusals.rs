@@ -64,7 +64,7 @@ mod tests {
     fn each_pair_is_refused_with_its_reason_and_its_neighbours_are_not() {
         let momentum = "sgd:momentum=0.9";
         type Case = (&'static str, &'static [(&'static str, &'static str)], &'static str, Option<&'static str>);
-        let cases: [Case; 19] = [
+        let cases: [Case; 20] = [
             ("scaffold", &[], "adam", Some("the client term control-variate and the optimiser adam")),
             ("scaffold", &[], momentum, None),
             ("fednova", &[], "adam", Some("the aggregator normalised and the optimiser adam")),
@@ -84,6 +84,7 @@ mod tests {
             ("fedavg", &[("aggregate", "median"), ("weighting", "equal")], "sgd", Some("a median has no weights")),
             ("fedavg", &[("aggregate", "median"), ("server", "adam")], "adam", None),
             ("scaffold", &[("transform", "int8")], "sgd", None),
+            ("feddyn:0.1", &[("transform", "clip:1+topk:0.1")], "adam", None),
         ];
         for (strategy, rows, optimiser, expected) in cases {
             let told = refused(strategy, rows, optimiser);

@@ -30,7 +30,7 @@ pub(super) const ROW: TableRow<Transform> = TableRow {
     name: "topk",
     summary: "the values of the change with the greatest magnitudes",
     parameters: &[FRACTION, FEEDBACK],
-    source: "Stich 2018, definition 2.1; Aji & Heafield 2017",
+    source: "Stich 2018, Algorithm 1; Aji & Heafield 2017",
     build: |values| {
         let rule = TopK { fraction: values.number("fraction"), feedback: values.flag("feedback") };
         Arc::new(Transform::Encoding(Box::new(rule)))
