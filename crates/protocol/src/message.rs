@@ -19,8 +19,8 @@ pub enum Request {
     /// Trains from the part `weights`; answered by [`Reply::Update`].
     ///
     /// The part is absent if the client keeps weights (the feature `keeps-weights`) and has the version that the
-    /// message names. Further parts are `anchor`, `linear`, `local`, `residual` and `start/N`, as the phases, the layout
-    /// and the transforms need them.
+    /// message names. Further parts are `anchor`, `linear`, `local`, `residual` and `start/N`, as the phases, the
+    /// layout and the transforms need them.
     Train(Train),
     /// Evaluates the part `weights`, which is sent as for [`Request::Train`]; answered by [`Reply::Evaluated`].
     Evaluate(Evaluate),

@@ -19,16 +19,17 @@ from . import faults, protocol
 from .data import DataError, Examples, Partition
 from .errors import Failure, ModelError, ProtocolError, Refused
 from .faults import wrong_result
-from .int8 import Int8
 from .model import TERMS, Arrays, Epoch, Model, Option, Options, Report, Sums, Task, Tensor
 from .order import order, scored_rows
 from .protocol import EVALUATION_BLOCK, MOST_VECTORS, PROTOCOL, WEIGHTS, Frame
+from .transform import Transforms
+from .transform import FEATURES as TRANSFORMS
 
 Parts = Dict[str, np.ndarray]
 Answer = Tuple[Dict[str, Any], Optional[Parts]]
 
 FEATURES = (
-    "keeps-weights", "phases", "step-limit", "score-start", "local-tensors", "accumulation", "evaluate-partition", "compress:int8",
+    "keeps-weights", "phases", "step-limit", "score-start", "local-tensors", "accumulation", "evaluate-partition", *TRANSFORMS,
 )  # fmt: skip
 """The features of every model. The terms of a model are further features."""
 
@@ -243,7 +244,8 @@ class Session:
     def train(self, asked: Mapping[str, Any], parts: Parts) -> Answer:
         """Does the phases of a request and returns the update with its parts."""
         start = self._start(parts)
-        transform = Int8.parse(asked["transform"]) if asked.get("transform") is not None else None
+        transforms = Transforms.read(asked.get("transforms", ()))
+        residual = self._part(parts, "residual") if "residual" in parts else None
         partition = self._held(asked["client"])
         self.set_weights(start)
         score = self._score_start(asked["score_start"], asked["client"]) if asked.get("score_start") else None
@@ -265,10 +267,10 @@ class Session:
         head = {"type": "update", "client": asked["client"], "round": asked["round"], "examples": len(partition)}
         if score is not None:
             head["start"] = score
-        if transform is None:
+        if transforms == Transforms():
             replied[WEIGHTS] = weights
         else:
-            replied.update(transform.encode(weights - start, self.seed, asked["client"], asked["round"]))
+            replied.update(transforms.encode(weights - start, residual, self.seed, asked["client"], asked["round"]))
         return {**head, **(update or _no_epochs())}, replied
 
     def _start(self, parts: Parts) -> np.ndarray:

@@ -32,7 +32,9 @@ FEATURES = (
     "local-tensors",
     "accumulation",
     "evaluate-partition",
+    "clip",
     "compress:int8",
+    "compress:topk",
 )
 """The features that a client may list in `ready`."""
 
@@ -44,7 +46,7 @@ MAX_REQUEST_HEADER = 64 << 20
 """The longest header of a host, in bytes."""
 
 _PREAMBLE = struct.Struct("<4sIQ")
-_DTYPES: Dict[str, np.dtype] = {"f32": np.dtype("<f4"), "u8": np.dtype("u1")}
+_DTYPES: Dict[str, np.dtype] = {"f32": np.dtype("<f4"), "u8": np.dtype("u1"), "u32": np.dtype("<u4")}
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
 
@@ -62,7 +64,7 @@ class Frame:
 
     body: Dict[str, Any]
     parts: Dict[str, np.ndarray] = field(default_factory=dict)
-    """The parts by name: float32 or uint8, one-dimensional."""
+    """The parts by name: float32, uint8 or uint32, one-dimensional."""
 
     @property
     def type(self) -> str:
@@ -71,7 +73,7 @@ class Frame:
 
 
 def write(stream: BinaryIO, body: Mapping[str, Any], parts: Optional[Mapping[str, np.ndarray]] = None) -> None:
-    """Writes one frame. `parts` are flat arrays of float32 or uint8.
+    """Writes one frame. `parts` are flat arrays of float32, uint8 or uint32.
 
     Raises `ValueError` for a number in `body` that JSON does not have (NaN, infinity), for a header above 1 MiB, and
     for an array of another type. Raises `OSError` if the pipe broke.
@@ -125,7 +127,7 @@ def read(stream: BinaryIO, most_payload: int, most_header: int = MAX_HEADER) -> 
 
 def _describe(name: str, array: np.ndarray) -> Dict[str, Any]:
     if array.dtype not in _NAMES or array.ndim != 1:
-        raise ValueError(f"part {name!r} is {array.dtype} with {array.ndim} dimensions, not flat float32 or uint8")
+        raise ValueError(f"part {name!r} is {array.dtype} with {array.ndim} dimensions, not flat float32, uint8 or uint32")
     return {"name": name, "dtype": _NAMES[array.dtype], "len": array.size}
 
 

@@ -68,8 +68,10 @@ def test_what_a_model_raises_is_one_sentence(run):
         ({"aggregate": "median"}, {}),
         ({"until_converged": True, "max_rounds": 3}, {}),
         ({}, {"transform": "int8:bucket=100"}),
+        ({}, {"transform": "clip:norm=0.1"}),
+        ({}, {"transform": "clip:norm=1+topk:fraction=0.2"}),
     ],
-    ids=["fedprox", "scaffold", "feddyn", "fednova", "median", "until-converged", "int8"],
+    ids=["fedprox", "scaffold", "feddyn", "fednova", "median", "until-converged", "int8", "clip", "topk"],
 )
 def test_every_algorithm_is_that_of_the_model_in_rust(run, tmp_path, flags, rows):
     given = {"clients": 3, "rounds": None if "max_rounds" in flags else 3, "epochs": 2, "partition": "dirichlet:0.3", **flags}

@@ -1,4 +1,4 @@
-"""The example order and the transform int8, against the test vectors of `crates/random/README.md` and its independent `vectors.py`; and the tables of
+"""The example order and the transforms, against the test vectors of `crates/random/README.md` and its independent `vectors.py`; and the tables of
 test vectors in the READMEs, against the programs that print them."""
 
 import numpy as np
@@ -6,8 +6,8 @@ import pytest
 
 from conftest import REPOSITORY, load
 from fedpipe.init import he_normal
-from fedpipe.int8 import Int8
 from fedpipe.order import chacha8, order, scored_rows, unit
+from fedpipe.transform import Transforms
 
 vectors = load("crates/random/vectors.py")
 
@@ -48,24 +48,56 @@ def test_scored_rows_and_uniform_numbers_are_those_of_the_specification():
     assert [f"{number:.12g}" for number in unit(key, 3)] == ["0.919394734837", "0.822341563195", "0.967861775919"]
 
 
-def test_int8_has_the_vectors_of_the_protocol():
+def test_transforms_have_the_vectors_of_the_protocol():
     readme = (REPOSITORY / "crates/protocol/README.md").read_text()
 
     def written(name):
         (row,) = [line for line in readme.splitlines() if line.startswith(f"| {name} | ")]
-        return [float(value) for value in row.split("|")[2].split()]
+        return np.array(row.split("|")[2].split(), np.float32).tolist()
 
-    change = np.array(written("change"), np.float32)
+    def encoded(*texts):
+        change, residual = np.array(written("change"), np.float32), np.array(written("residual"), np.float32)
+        return Transforms.read(texts).encode(change, residual, seed=1, client=2, round=3)
+
     for text in "int8:bucket=4,l2=false", "int8:bucket=4,l2=true":
-        encoded = Int8.parse(text).encode(change, seed=1, client=2, round=3)
-        assert encoded["levels"].view(np.int8).tolist() == written(f"levels under `{text}`")
-        assert encoded["scales"].tolist() == np.array(written(f"scales under `{text}`"), np.float32).tolist()
+        parts = encoded(text)
+        assert parts["levels"].view(np.int8).tolist() == written(f"levels under `{text}`")
+        assert parts["scales"].tolist() == written(f"scales under `{text}`")
+    assert encoded("clip:norm=10")["change"].tolist() == written("change under `clip:norm=10`")
+    text = "topk:fraction=0.2,feedback=true"
+    names = {"indices": "indices", "values": "values", "residual": "new residual"}
+    assert {name: values.tolist() for name, values in encoded(text).items()} == {
+        name: written(f"{row} under `{text}`") for name, row in names.items()
+    }
 
 
-@pytest.mark.parametrize("text", ["int4", "int8:bucket=0", "int8:bucket=x", "int8:l2=1", "int8:bits=4", "int8:l2=true,l3=true"])
-def test_another_transform_is_refused_by_name(text):
-    with pytest.raises(ValueError, match=text):
-        Int8.parse(text)
+def test_what_is_not_finite_is_sent_so_that_the_host_sees_it():
+    for bad in np.nan, np.inf, -np.inf:
+        change = np.array([1, bad, np.finfo(np.float32).max], np.float32)
+        parts = Transforms.read(["clip:norm=1", "topk:fraction=0.1"]).encode(change, None, 1, 2, 3)
+        assert parts["indices"].tolist() == [1] and not np.isfinite(parts["values"]).any()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("int4", "'int4' is not known here; known are clip, int8, topk"),
+        ("int8:bucket=0", "'0' is not a whole number from 1"),
+        ("int8:bucket=x", "'x' is not a whole number from 1"),
+        ("int8:l2=1", "'1' is neither true nor false"),
+        ("int8:bits=4", "int8 has no parameter bits=4; known are bucket, l2"),
+        ("clip", "clip needs the parameter norm"),
+        ("clip:norm=inf", "'inf' is not a number above 0"),
+        ("topk:feedback=true", "topk needs the parameter fraction"),
+        ("topk:fraction=1.5", "'1.5' is not a number above 0 and at most 1"),
+        ("int8+clip:norm=1", "int8+clip:norm=1 have an encoding that is not the last"),
+        ("int8+topk:fraction=1", "have an encoding that is not the last"),
+    ],
+)
+def test_another_transform_is_refused_by_name(text, says):
+    with pytest.raises(ValueError) as error:
+        Transforms.read(text.split("+"))
+    assert says in str(error.value)
 
 
 def test_initial_weights_are_those_of_nn():

@@ -19,12 +19,13 @@ def frame(header, payload=b"", magic=b"fdp1", length=None, says=None):
 def test_a_frame_is_read_back():
     stream = io.BytesIO()
     parts = {"weights": np.array([1.5, -0.0], np.float32), "state": np.frombuffer(b"abc", np.uint8)}
-    parts["none"] = np.empty(0, np.float32)
+    parts["none"], parts["indices"] = np.empty(0, np.float32), np.array([7, 2**32 - 1], np.uint32)
     protocol.write(stream, {"type": "update", "client": 3}, parts)
     protocol.write(stream, {"type": "hello", "protocol": 2})
     stream.seek(0)
-    first, second = protocol.read(stream, 11), protocol.read(stream, 0)
+    first, second = protocol.read(stream, 19), protocol.read(stream, 0)
     assert first.type == "update" and first.parts["weights"].tobytes() == parts["weights"].tobytes()
+    assert first.parts["indices"].dtype == np.uint32 and first.parts["indices"].tolist() == [7, 2**32 - 1]
     assert first.parts["state"].tobytes() == b"abc" and first.parts["none"].size == 0 and second.parts == {}
     with pytest.raises(protocol.EndOfPipe):
         protocol.read(stream, 0)

@@ -3,7 +3,7 @@
 //! - [`strategy`]: a [`Strategy`](strategy::Strategy) is a composition of rows, which a [`preset`] fills;
 //! - [`sampler`]: the clients of a round;
 //! - [`term`]: the terms that a client adds to its loss, and the state that belongs to them;
-//! - [`transform`]: the encoding of an update on the pipe;
+//! - [`transform`]: the bound and the encoding of an update on the pipe;
 //! - [`weighting`]: the weight of an update;
 //! - [`aggregator`]: one weight vector from the updates;
 //! - [`server`]: the step of the global weights from the aggregate;

@@ -184,7 +184,7 @@ mod tests {
              --strategy fedadam:rate=0.02 --fraction 0.5 --epochs 9 --batch-size 10 --lr 0.3 --optimiser adam \
              --model-option hidden=3 --on-failure drop --min-clients 2 --client-timeout 11 --processes 3 --jobs 4 \
              --isolation off --memory-limit 2G --cpu-limit 12 --checkpoint-every 13 --data-seed 1 --init-seed 2 \
-             --sample-seed 3 --sample uniform --term proximal:0.5 --transform int8 --weighting equal \
+             --sample-seed 3 --sample uniform --term proximal:0.5 --transform clip:2+int8 --weighting equal \
              --aggregate median --server sgd:rate=0.5";
         let expected = "format = 2\nmodel = 'mlp'\nmodel-options = { hidden = '3' }\nrounds = 8\n\
              until-converged = false\nmax-rounds = 200\ntolerance = 0.02\nseed = '18446744073709551615'\n\
@@ -192,7 +192,7 @@ mod tests {
              data = { source = 'sample', partition = 'shards:per-client=2' }\n\
              clients = { count = 7, fraction = 0.5, on-failure = 'drop', min-clients = 2 }\n\
              local = { epochs = 9, batch-size = 10, lr = 0.3, optimiser = 'adam' }\n\
-             strategy = { name = 'fedadam:rate=0.02', sample = 'uniform', term = 'proximal:0.5', transform = 'int8', \
+             strategy = { name = 'fedadam:rate=0.02', sample = 'uniform', term = 'proximal:0.5', transform = 'clip:2+int8', \
              weighting = 'equal', aggregate = 'median', server = 'sgd:rate=0.5' }\n\
              execution = { client-timeout = 11.0, processes = 3, jobs = 4, isolation = 'off', memory-limit = '2G', \
              cpu-limit = 12, checkpoint-every = 13 }";

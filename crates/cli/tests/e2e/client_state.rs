@@ -1,4 +1,5 @@
-//! The state that a strategy keeps of its clients is exact: SCAFFOLD, with 10 of 100 clients in a round.
+//! The state that a strategy keeps of its clients is exact: the control variates of SCAFFOLD, with 10 of 100 clients in a
+//! round, and the residuals of top-k.
 
 use std::{
     fs,
@@ -24,6 +25,9 @@ fn hashes(run: &Run) -> Vec<[Value; 2]> {
     let hashes = |line: &Value| ["weights_sha256", "clients_sha256"].map(|field| line[field].clone());
     run.ledger("round").iter().map(hashes).collect()
 }
+
+/// The strategies with a state of the clients: that of a client term, and that of an encoding.
+const STRATEGIES: [&str; 2] = ["--strategy scaffold", "--transform clip:0.5+topk:0.05"];
 
 fn undisturbed(place: &Place) -> Vec<[Value; 2]> {
     let hashes = hashes(&place.run(&format!("{ARGUMENTS} --rounds {ROUNDS} --out undisturbed")));
@@ -64,6 +68,30 @@ fn distance(run: &Run, checkpoint: &Checkpoint, (of_server, of_client): (&str, &
     assert!(greatest > 1e-3, "{of_server} is about 0: {greatest:e}");
     let errors = mean.iter().zip(held.iter()).map(|(mean, value)| (mean - f64::from(*value)).abs());
     errors.fold(0.0, f64::max) / f64::from(greatest)
+}
+
+/// Each round is a session of its own, so that a resume goes on with the residuals of the session before.
+#[test]
+fn residuals_are_those_of_one_session_with_fewer_processes_and_across_sessions() {
+    let place = Place::new();
+    let base = "logreg --clients 12 --fraction 0.5 --transform topk:0.05 --partition dirichlet:alpha=1";
+    let expected = hashes(&place.run(&format!("{base} --rounds 4 --out undisturbed")));
+    assert!(expected.iter().flatten().all(Value::is_string), "{expected:?}");
+    let verified = place.fedpipe("verify undisturbed").output().unwrap();
+    assert!(stdout(&verified).ends_with("verified: 4 rounds have the same bits\n"), "{}", stderr(&verified));
+    let run = place.run(&format!("{base} --rounds 1 --processes 5"));
+    for round in 2..=4 {
+        assert_eq!(resumed(&place, &run, &format!("--rounds {round}")), expected[..round]);
+    }
+    let checkpoint = Checkpoint::all(&run.0, &|_| Ok(())).unwrap().next().unwrap().1.unwrap();
+    assert!(checkpoint.meta.clients.len() > 6);
+    for file in &checkpoint.meta.clients {
+        let slots = file.read(&run.read(&format!("{STATE}/{}", file.name()))).unwrap();
+        let residual = slots.vector("residual").unwrap();
+        // What was sent is 0, and so is what never changes: the weights of pixels that no image has.
+        let zeros = residual.iter().filter(|value| **value == 0.0).count();
+        assert!(zeros >= residual.len().div_ceil(20) && zeros < residual.len(), "{zeros} zeros");
+    }
 }
 
 /// c = (1/N) Σ c_k over all N clients, also those that were never sampled, whose c_k is 0. Both sides are rounded to
@@ -116,37 +144,43 @@ fn a_client_that_is_dropped_keeps_its_state_and_the_servers_is_the_mean_of_all()
 
 #[test]
 fn a_client_that_is_killed_in_a_round_costs_no_bit_of_it() {
-    let place = Place::new();
-    let base = "misbehaving --clients 4 --rounds 3 --strategy scaffold";
-    let expected = hashes(&place.run(&format!("{base} --out undisturbed")));
-    // Client 1 has trained in round 2, and dies before it answers.
-    let fault =
-        "--model-option fault=segfault --model-option client=1 --model-option round=2 --model-option once=marks";
-    let mut live = Live::start(&place, &format!("{base} {fault}"));
-    live.await_fault(1, 2);
-    live.allow_fault(1, 2);
-    let run = live.run.clone();
-    let (status, errors) = live.end();
-    assert!(status.success() && errors.contains("client 1 crashed in round 2"), "{errors}");
-    assert_eq!(hashes(&run), expected);
+    for strategy in STRATEGIES {
+        let place = Place::new();
+        let base = format!("misbehaving --clients 4 --rounds 3 {strategy}");
+        let expected = hashes(&place.run(&format!("{base} --out undisturbed")));
+        // Client 1 has trained in round 2, and dies before it answers.
+        let fault =
+            "--model-option fault=segfault --model-option client=1 --model-option round=2 --model-option once=marks";
+        let mut live = Live::start(&place, &format!("{base} {fault}"));
+        live.await_fault(1, 2);
+        live.allow_fault(1, 2);
+        let run = live.run.clone();
+        let (status, errors) = live.end();
+        assert!(status.success() && errors.contains("client 1 crashed in round 2"), "{errors}");
+        assert_eq!(hashes(&run), expected, "{strategy}");
+    }
 }
 
 #[test]
 fn a_host_that_is_killed_in_a_round_costs_no_bit_of_it() {
+    STRATEGIES.iter().for_each(|strategy| survives_a_kill_in_each_round(strategy));
+}
+
+fn survives_a_kill_in_each_round(strategy: &str) {
     let place = Place::new();
-    let base = "misbehaving --clients 4 --rounds 4 --strategy scaffold --jobs 4 --model-option hold=marks";
+    let base = format!("misbehaving --clients 4 --rounds 4 {strategy} --jobs 4 --model-option hold=marks");
     let all = || (1..=4).for_each(|round| drop(fs::File::create(place.path(format!("marks/round-{round}"))).unwrap()));
     all();
     let expected = hashes(&place.run(&format!("{base} --out undisturbed")));
     for round in 1..=4 {
         (round..=4).for_each(|round| fs::remove_file(place.path(format!("marks/round-{round}"))).unwrap());
-        let mut live = Live::start(&place, base);
+        let mut live = Live::start(&place, &base);
         live.await_held(4, round);
         live.signal(Signal::SIGKILL);
         let run = live.run.clone();
         live.end();
         all();
-        assert_eq!(resumed(&place, &run, ""), expected, "killed in round {round}");
+        assert_eq!(resumed(&place, &run, ""), expected, "{strategy}, killed in round {round}");
         fs::remove_dir_all(&run.0).unwrap();
     }
 }

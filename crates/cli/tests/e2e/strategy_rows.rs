@@ -37,6 +37,48 @@ fn int8_has_a_quarter_of_the_bytes_and_costs_little_accuracy() {
     assert!((accuracy(&plain) - accuracy(&coded)).abs() < 0.02, "{} {}", accuracy(&plain), accuracy(&coded));
 }
 
+#[test]
+fn topk_has_a_tenth_of_the_bytes_and_a_residual_of_each_client() {
+    let place = Place::new();
+    let coded = run(&place, "coded", "name = \"fedavg\"\ntransform = \"topk:0.05\"", "--rounds 5");
+    // An index and a value for each twentieth weight.
+    assert_eq!(numbers(&coded, "bytes_received"), [4 * 8 * WEIGHTS.div_ceil(20); 5]);
+    assert_eq!(numbers(&coded, "bytes_sent"), [4 * 4 * WEIGHTS; 5], "the residual is the client's own");
+    assert_eq!(numbers(&coded, "bytes_of_states"), [4 * 4 * WEIGHTS; 5]);
+    let forgetful = "name = \"fedavg\"\ntransform = \"topk:fraction=0.05,feedback=false\"";
+    let forgetful = run(&place, "forgetful", forgetful, "--rounds 5");
+    assert!(forgetful.ledger("round").iter().all(|line| line.get("bytes_of_states").is_none()));
+    assert!(!forgetful.0.join("state").exists());
+    let loss = |run: &Run| run.summary()["loss"].as_f64().unwrap();
+    assert!(loss(&coded) < 0.9 * loss(&forgetful), "{} {}", loss(&coded), loss(&forgetful));
+}
+
+/// The part `change` and the values of all indices are the same change.
+#[test]
+fn topk_of_all_weights_has_the_bits_of_a_bound_that_no_change_reaches() {
+    let place = Place::new();
+    let [all, unbound, bound] =
+        [("all", "topk:fraction=1,feedback=true"), ("unbound", "clip:norm=1000000"), ("bound", "clip:norm=0.1")].map(
+            |(out, transform)| {
+                let rows = format!("name = \"fedavg\"\ntransform = \"{transform}\"");
+                let run = run(&place, out, &rows, "--rounds 3");
+                let text = fs::read_to_string(run.0.join("experiment.toml")).unwrap();
+                assert!(text.contains(&format!("transform = \"{transform}\"")), "{text}");
+                run
+            },
+        );
+    assert_eq!(all.weights_sha256(), unbound.weights_sha256());
+    assert_ne!(bound.weights_sha256(), unbound.weights_sha256());
+    assert_eq!(numbers(&all, "bytes_received"), [4 * 8 * WEIGHTS; 3]);
+    assert_eq!(numbers(&bound, "bytes_received"), [4 * 4 * WEIGHTS; 3]);
+    // The weights begin at zero, and each of three rounds moves them by the mean of the changes.
+    let length = |run: &Run| {
+        let checkpoint = Checkpoint::all(&run.0, &|_| Ok(())).unwrap().next().unwrap().1.unwrap();
+        checkpoint.weights.iter().map(|weight| f64::from(*weight).powi(2)).sum::<f64>().sqrt()
+    };
+    assert!(length(&bound) <= 0.3 && length(&unbound) > 0.3, "{} {}", length(&bound), length(&unbound));
+}
+
 /// The correction c − c_k goes along with the weights where it is not zero: from round 2 on.
 #[test]
 fn the_first_round_of_scaffold_has_the_bits_of_the_equal_mean() {

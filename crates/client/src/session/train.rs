@@ -28,7 +28,7 @@ struct TrainParts {
     local: Vec<f32>,
     anchor: Vec<f32>,
     linear: Vec<f32>,
-    /// What an encoding did not send of the client's changes so far; empty before its first accepted update.
+    /// The client's residual: what was not sent of its changes so far; empty before its first accepted update.
     residual: Vec<f32>,
     /// The weights from which a phase starts, by phase.
     starts: Vec<Option<Vec<f32>>>,

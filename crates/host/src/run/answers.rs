@@ -345,14 +345,18 @@ mod tests {
         };
         let left = Part::F32("residual", &[0.25, 0.0]);
         assert_eq!(check("topk:0.5", &[left]), Ok((vec![1.0, 2.5], Some(vec![0.25, 0.0]))));
-        assert_eq!(check("topk:0.5,feedback=false", &[]), Ok((vec![1.0, 2.5], None)));
+        assert_eq!(check("topk:fraction=0.5,feedback=false", &[]), Ok((vec![1.0, 2.5], None)));
         let cases: [(&str, &[Part<'_>], &str); 6] = [
             ("topk:0.5", &[], "its answer has no part \"residual\""),
             ("topk:0.5", &[Part::F32("residual", &[0.25])], "it has 1 weight, expected 2"),
             ("topk:0.5", &[Part::F32("residual", &[0.25, f32::INFINITY])], "weight 1 is inf; lower it"),
             ("topk:0.5", &[left, left], "its answer has the part \"residual\" twice"),
-            ("topk:0.5,feedback=false", &[left], "the part \"residual\", which was not asked for"),
-            ("topk:0.5,feedback=false", &[Part::F32(WEIGHTS, &[1.0, 2.0])], "\"weights\", which was not asked for"),
+            ("topk:fraction=0.5,feedback=false", &[left], "the part \"residual\", which was not asked for"),
+            (
+                "topk:fraction=0.5,feedback=false",
+                &[Part::F32(WEIGHTS, &[1.0, 2.0])],
+                "\"weights\", which was not asked for",
+            ),
         ];
         for (transform, more, expected) in cases {
             let why = check(transform, more).unwrap_err();

@@ -68,7 +68,7 @@ class Session:
         self, weights: Optional[np.ndarray], parts: Optional[Dict[str, np.ndarray]] = None, **changes: Any
     ) -> Frame:
         """Returns the answer to a request to train, which may be `failed`. `parts` are further parts of the request."""
-        return self.child.ask(World.train(**changes), weights, 2 * self.payload + 1024, parts)
+        return self.child.ask(World.train(**changes), weights, 3 * self.payload + 1024, parts)
 
     def vector(self, value: float) -> np.ndarray:
         """Returns a part that is as long as the weights."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, Optional
 
 import numpy as np
 
-from ..int8 import Int8
+from ..transform import Transforms
 from .checks import Session, check, ready
 from .child import Wrong
 from .world import BATCH, SIZES, World
@@ -194,20 +194,45 @@ def evaluates_partition(world: World) -> None:
         raise Wrong(f"its sums for the partition of client 1 are {scored}, expected those of a test set with the same rows: {due}")
 
 
+@feature("clip", "it bounds the norm of its change to the bit")
+def clips(world: World) -> None:
+    encodings = [""] + (["+int8:bucket=512,l2=false"] if "compress:int8" in (world.features or []) else [])
+    for norm in "0.001", "1000000":
+        for encoding in encodings:
+            _encodes(world, f"clip:norm={norm}{encoding}")
+
+
 @feature("compress:int8", "it encodes the change of its weights to the bit")
-def encodes(world: World) -> None:
+def quantises(world: World) -> None:
+    for text in "int8:bucket=512,l2=false", "int8:bucket=100,l2=true":
+        _encodes(world, text)
+
+
+@feature("compress:topk", "it sends the greatest values of its change and returns the rest, to the bit")
+def sends_greatest(world: World) -> None:
+    with ready(world) as session:
+        # Most values are equal, so that ties decide.
+        residual = np.repeat(np.float32([8, -8, 2]), -(-len(session.weights()) // 3))[: len(session.weights())]
+    for text in "topk:fraction=0.1,feedback=true", "topk:fraction=0.1,feedback=false", "topk:fraction=1,feedback=true":
+        _encodes(world, text)
+    _encodes(world, "topk:fraction=0.4,feedback=true", residual)
+
+
+def _encodes(world: World, chain: str, residual: Optional[np.ndarray] = None) -> None:
+    """Checks the parts of an update under a chain of transforms."""
+    texts = chain.split("+")
     with ready(world) as session:
         start = session.weights()
         _, after = session.train(start, client=1, round=4)
-        for text in "int8:bucket=512,l2=false", "int8:bucket=100,l2=true":
-            frame = session.attempt(start, client=1, round=4, transform=text)
-            if set(frame.parts) != {"levels", "scales"}:
-                raise Wrong(f"its update under {text} has the parts {list(frame.parts)}, expected levels and scales")
-            due = Int8.parse(text).encode(after - start, world.setup()["seed"], 1, 4)
-            for name, values in due.items():
-                got = frame.parts[name]
-                if got.dtype != values.dtype or got.tobytes() != values.tobytes():
-                    raise Wrong(f'the part "{name}" of its update under {text} has other bits than the protocol says')
+        parts = None if residual is None else {"residual": residual}
+        frame = session.attempt(start, parts, client=1, round=4, transforms=texts)
+    due = Transforms.read(texts).encode(after - start, residual, world.setup()["seed"], 1, 4)
+    if set(frame.parts) != set(due):
+        raise Wrong(f"its update under {chain} has the parts {list(frame.parts)}, expected {', '.join(due)}")
+    for name, values in due.items():
+        got = frame.parts[name]
+        if got.dtype != values.dtype or got.tobytes() != values.tobytes():
+            raise Wrong(f'the part "{name}" of its update under {chain} has other bits than the protocol says')
 
 
 def _equal(one: np.ndarray, other: np.ndarray, what: str, due: str) -> None:

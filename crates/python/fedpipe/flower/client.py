@@ -16,6 +16,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricR
 from flwr.clientapp import ClientApp
 
 from ..protocol import EndOfPipe, Malformed, read, write
+from ..transform import feature_of
 from .records import ARRAYS, PARTS, Layout, add_parts, count, parts_of
 
 if TYPE_CHECKING:
@@ -73,10 +74,10 @@ def _by_worker(
 
 
 def _most_payload(request: Mapping[str, Any], layout: Layout) -> int:
-    """Returns the most bytes of a reply: the weights, or as many bytes of a transform, and those of each slot."""
+    """Returns the most bytes of a reply: the weights, or as many bytes of transforms, and those of each slot."""
     slots = sum(not phase.get("update", True) for phase in request.get("phases", ()))
-    # A bucket of a transform may have a single weight, and then a level and a scale.
-    return (5 + 4 * slots) * count(layout)
+    # An encoding may have an index, a value and a residual for each weight.
+    return (12 + 4 * slots) * count(layout)
 
 
 def _by_numpy(make: Any, context: Context, request: Any, records: Mapping[str, ArrayRecord]) -> RecordDict:
@@ -122,8 +123,7 @@ def _lacking(request: Mapping[str, Any], parts: Iterable[str]) -> Optional[str]:
         needed.append("local-tensors")
     if request.get("score_start"):
         needed.append("score-start")
-    if request.get("transform"):
-        needed.append(f"compress:{request['transform'].partition(':')[0]}")
+    needed.extend(feature_of(text) for text in request.get("transforms", ()))
     return needed[0] if needed else None
 
 

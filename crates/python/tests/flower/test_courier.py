@@ -124,7 +124,8 @@ def test_a_node_has_the_features_of_its_own_and_keeps_no_weights():
         ({"phases": [{"epochs": 1, "update": False}]}, "phases"),
         ({"parts": {"local": np.ones(1, np.float32)}}, "local-tensors"),
         ({"score_start": "rows"}, "score-start"),
-        ({"transform": "int8:bucket=512,l2=false"}, "compress:int8"),
+        ({"transforms": ["int8:bucket=512,l2=false"]}, "compress:int8"),
+        ({"transforms": ["clip:norm=1", "topk:fraction=0.1,feedback=true"]}, "clip"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -141,7 +142,7 @@ def test_a_numpy_client_refuses_by_name_what_it_cannot_do(more, feature):
 def test_all_parts_of_a_message_are_passed_on():
     layout = [{"name": "w", "shape": [2]}, {"name": "b", "shape": [1]}]
     parts = {"weights": np.array([1, 2, 3], np.float32), "linear": np.array([4, 5, 6], np.float32)}
-    parts["levels"] = np.array([7, 255], np.uint8)
+    parts["levels"], parts["indices"] = np.array([7, 255], np.uint8), np.array([3, 2**32 - 1], np.uint32)
     content = RecordDict()
     records.add_parts(content, parts, layout)
     assert list(content.array_records["arrays"]) == ["w", "b"]

@@ -1,7 +1,7 @@
 //! The greatest values of the change, with error feedback (Stich 2018; Aji & Heafield 2017).
 //!
-//! g is the change plus the client's residual. The k entries of g with the greatest magnitudes are sent, the lower index
-//! first among equal ones. The new residual is g without the entries that were sent.
+//! g is the change plus the client's residual. The k values of g with the greatest magnitudes are sent, the lower
+//! index first among equal ones. The new residual is g with 0 in the place of each value that was sent.
 
 use std::{cmp::Reverse, sync::Arc};
 
@@ -30,7 +30,7 @@ pub(super) const ROW: TableRow<Transform> = TableRow {
     name: "topk",
     summary: "the values of the change with the greatest magnitudes",
     parameters: &[FRACTION, FEEDBACK],
-    source: "Stich 2018, definition 2.1; Aji & Heafield 2017",
+    source: "Stich 2018, Algorithm 1; Aji & Heafield 2017",
     build: |values| {
         let rule = TopK { fraction: values.number("fraction"), feedback: values.flag("feedback") };
         Arc::new(Transform::Encoding(Box::new(rule)))

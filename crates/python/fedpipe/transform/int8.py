@@ -1,19 +1,15 @@
-"""The transform `int8` of an update: stochastic quantisation to 8 bits (Alistarh 2017, section 3.1).
-
-The protocol (`crates/protocol/README.md`) specifies the bits, with test vectors.
-"""
+"""Stochastic quantisation of the change to 8 bits (Alistarh 2017, section 3.1)."""
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
-from typing import Dict
+from typing import Any, ClassVar, Dict, Optional
 
 import numpy as np
 
-from .order import unit
+from ..order import unit
+from .values import count, flag, read
 
-_TRANSFORM = 6
 _LEVELS = 127.0
 
 
@@ -21,22 +17,20 @@ _LEVELS = 127.0
 class Int8:
     """The parameters of the transform."""
 
+    feature: ClassVar[str] = "compress:int8"
+
     bucket: int = 512
     """The number of values that share a scale."""
     l2: bool = False
     """True scales by the Euclidean norm, False by the greatest magnitude."""
 
     @classmethod
-    def parse(cls, text: str) -> "Int8":
-        """Returns the transform of a request, such as `int8:bucket=512,l2=false`. Raises `ValueError` for another."""
-        name, _, given = text.partition(":")
-        values = dict(pair.split("=", 1) for pair in given.split(",") if "=" in pair)
-        bucket, l2 = values.pop("bucket", str(cls.bucket)), values.pop("l2", "false")
-        if name != "int8" or values or not bucket.isdecimal() or int(bucket) == 0 or l2 not in ("true", "false"):
-            raise ValueError(f"the transform {text!r} is not known here; known is int8:bucket=B,l2=BOOL")
-        return cls(int(bucket), l2 == "true")
+    def parse(cls, given: Dict[str, str]) -> "Int8":
+        """Returns the transform with these values."""
+        values: Dict[str, Any] = read("int8", given, {"bucket": count, "l2": flag})
+        return cls(**values)
 
-    def encode(self, change: np.ndarray, seed: int, client: int, round: int) -> Dict[str, np.ndarray]:
+    def encode(self, change: np.ndarray, residual: Optional[np.ndarray], key: bytes) -> Dict[str, np.ndarray]:
         """Returns the parts `levels` and `scales` of a change (weights), float32."""
         buckets = -(-len(change) // self.bucket)
         values = np.zeros(buckets * self.bucket)
@@ -47,7 +41,6 @@ class Int8:
             divisors = scales.astype(np.float64)[:, None]
             exact = np.where(divisors > 0, np.abs(values) * _LEVELS / divisors, 0.0).ravel()[: len(change)]
             whole = np.floor(exact)
-            key = struct.pack("<QIIQQ", seed, _TRANSFORM, client, round, 0)
             levels = np.fmin(whole + (unit(key, len(change)) < exact - whole), _LEVELS)
         signed = np.where(change < 0, -levels, levels).astype(np.int8)
         return {"levels": signed.view(np.uint8), "scales": scales}

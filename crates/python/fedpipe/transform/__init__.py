@@ -1,0 +1,9 @@
+"""What becomes of the change of a client's weights on the way to the host.
+
+The protocol (`crates/protocol/README.md`) specifies the bits, with test vectors. `Transforms` is the chain of a request;
+each transform has a file.
+"""
+
+from .chain import FEATURES, Transforms, feature_of
+
+__all__ = ["FEATURES", "Transforms", "feature_of"]
