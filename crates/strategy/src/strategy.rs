@@ -97,14 +97,14 @@ impl Composition {
         of_term.chain(of_transform).collect()
     }
 
-    /// Returns `true` if the new global weights are a mean of the clients', so that no rule of the host can move them
-    /// out of range.
+    /// Returns `true` if the new global weights are a mean of the clients' weights. No rule of the host can then move
+    /// them out of range.
     pub fn is_plain(&self) -> bool {
         self.server.keeps_aggregate() && self.aggregator.is_mean() && !self.term.has_state()
     }
 
-    /// Returns `true` if no rule needs more of the updates than their weighted mean, so that each update may be added
-    /// as soon as it arrives.
+    /// Returns `true` if the rules need only the weighted mean of the updates. Each update may then be added as soon as
+    /// it arrives.
     pub fn needs_only_mean(&self) -> bool {
         self.aggregator.is_mean() && !self.term.has_state()
     }
@@ -138,7 +138,7 @@ impl Composition {
 
     /// Returns the global weights and the server's state after a round whose updates have this aggregate.
     ///
-    /// Tensors of kind `buffer` take the aggregate, or the weighted mean if the aggregator does not suit them, and do
+    /// Tensors of kind `buffer` take the aggregate, or the weighted mean if the aggregator does not suit them. They do
     /// not pass through the server optimiser. Local tensors keep their values: each client has its own.
     ///
     /// # Errors

@@ -142,8 +142,8 @@ fn spawn(command: &ClientCommand, number: u32, mark: &str, pipe_size: i32) -> Re
     }
 }
 
-/// Runs in the child before exec. Closes all descriptors on exec but the child's `own` two, since the host may have
-/// inherited others, and has the kernel end the child with the host.
+/// Runs in the child before exec. Closes all descriptors on exec except the child's `own` two, since the host may have
+/// inherited others. Makes the kernel end the child with the host.
 fn isolate_descriptors(own: [RawFd; 2], host: i32) -> io::Result<()> {
     let check = |result: libc::c_long| if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) };
     // SAFETY: plain system calls on numbers; `close_range` only marks descriptors.

@@ -137,8 +137,8 @@ impl Tabled for dyn ClientTerm {
     }
 }
 
-/// Returns the values with 0 for buffers and local tensors: no gradient moves the former, and the latter have a target
-/// of their own at each client, so that no correction by other clients is theirs.
+/// Returns the values with 0 for buffers and local tensors. No gradient moves a buffer. A local tensor has a target of
+/// its own at each client, so that other clients do not correct it.
 fn of_shared_parameters(mut values: Vec<f32>, layout: &Layout) -> Vec<f32> {
     let others = layout.ranges().filter(|(tensor, _)| tensor.kind == Kind::Buffer || tensor.place == Place::Local);
     others.for_each(|(_, range)| values[range].fill(0.0));
