@@ -14,7 +14,7 @@ use fedpipe_record::experiment::OnFailure;
 use crate::{
     disk::noexec,
     error::{Error, Result},
-    experiment::{closed::Closed, command::Foreign},
+    experiment::{closed::Closed, command::UserProgram},
     fleet::{Fleet, control::StopSign},
     process::{conversation::Environment, launch::Launched, spawn::ClientCommand},
 };
@@ -46,14 +46,14 @@ pub fn describe(command: &ClientCommand, dylib: &Path, isolation: &Isolation) ->
 ///
 /// # Errors
 /// Returns the errors of [`describe`], and [`Error::Usage`] for a command that cannot be split into words.
-pub fn describe_foreign(
+pub fn describe_program(
     launcher: &ClientCommand,
     command: &str,
     cache: &Cache,
     isolation: &Isolation,
 ) -> Result<Ready> {
     let closed = Closed::of_cache(cache);
-    let (command, launched) = Foreign::parse("--client", command)?.launched(launcher, &closed, isolation.level)?;
+    let (command, launched) = UserProgram::parse("--client", command)?.launched(launcher, &closed, isolation.level)?;
     ask((command, Some(launched)), None, isolation, FOREIGN_TIMEOUT)
 }
 

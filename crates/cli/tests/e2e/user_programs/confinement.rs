@@ -10,9 +10,9 @@ use serde_json::json;
 
 use crate::{
     common::{Place, Run, check_all, stderr, stdout},
-    foreign::{place, weight},
     idx,
     isolation::{lacking, partitions},
+    user_programs::{place, weight},
 };
 
 /// Returns the output of client 1, or of the strategy, about each of its attempts.
