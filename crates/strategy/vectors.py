@@ -7,6 +7,7 @@ The program needs only Python, and `../random/vectors.py` for the streams. A Pyt
 import fractions
 import hashlib
 import importlib.util
+import json
 import math
 import pathlib
 import struct
@@ -29,6 +30,8 @@ RATE = 0.1
 ALPHA = 0.5
 # A change of five weights, encoded for client 2 in round 3 under the seed 1.
 CHANGE = [0.7, -0.31, 0.001, -0.9, 0.123]
+# The slots of a client's state: a vector, and a byte of a strategy program.
+STATE = {"program": bytes([7]), "c": [1.0, -2.0]}
 # The use of the random numbers of a transform.
 TRANSFORM = 6
 
@@ -209,6 +212,27 @@ def topk(change, fraction, residual):
     return indices, [left[index] for index in indices], [0 if index in indices else value for index, value in enumerate(left)]
 
 
+def state_file(slots):
+    """The file of a client's state: vectors of f32 by name, then bytes by name, without metadata."""
+    header, data = {}, b""
+    for name, value in sorted(slots.items(), key=lambda slot: (isinstance(slot[1], bytes), slot[0])):
+        is_bytes = isinstance(value, bytes)
+        content = value if is_bytes else struct.pack(f"<{len(value)}f", *value)
+        offsets = [len(data), len(data) + len(content)]
+        header[name] = {"dtype": "U8" if is_bytes else "F32", "shape": [len(value)], "data_offsets": offsets}
+        data += content
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def clients_sha256(states):
+    """The hash of the states that a round changed, by client."""
+    hashes = {client: hashlib.sha256(state_file(slots)).hexdigest() for client, slots in states.items()}
+    pieces = [struct.pack("<I", client) + hashes[client].encode() for client in sorted(hashes)]
+    return hashlib.sha256(b"".join(pieces)).hexdigest()
+
+
 STRATEGIES = [
     ("fedavg", fedavg, {}),
     ("fedavgm", fedavgm, {}),
@@ -267,6 +291,11 @@ def vectors():
         ),
         ("`weights_sha256` of 1, −2", hashlib.sha256(struct.pack("<2f", 1.0, -2.0)).hexdigest()),
         ("`server_sha256` of m = 1", hashlib.sha256(state).hexdigest()),
+        ("SHA-256 of the file of a state: c = 1, −2 and program = 7", hashlib.sha256(state_file(STATE)).hexdigest()),
+        (
+            "`clients_sha256` of client 0 with c = 1, and client 3 with that file",
+            clients_sha256({0: {"c": [1.0]}, 3: STATE}),
+        ),
     )
 
 

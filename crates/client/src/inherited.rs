@@ -39,8 +39,8 @@ fn number_of<T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static
 }
 
 fn take(descriptor: RawFd) -> Result<File> {
-    // SAFETY: `main` runs once, before anything else of this process opens or owns a descriptor above 2; the number
-    // comes from the host, which left it open for this process alone. A closed one is found by the next call.
+    // SAFETY: `main` runs once, before anything else of this process opens or owns a descriptor above 2. The number
+    // comes from the host, which left it open for this process alone. The next call finds a closed descriptor.
     let file = unsafe { File::from_raw_fd(descriptor) };
     match fcntl(&file, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)) {
         Ok(_) => Ok(file),

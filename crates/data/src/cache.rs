@@ -65,8 +65,8 @@ impl Cache {
         &self.root
     }
 
-    /// Returns the folders of the cache's contents: its directory, the targets of symbolic links in it (such as
-    /// `datasets` on another disk), and the scratch folder of a verifying view.
+    /// Returns the folders of the cache's contents. These are its directory, the scratch folder of a verifying view,
+    /// and the targets of symbolic links in it, such as `datasets` on another disk.
     pub fn places(&self) -> Vec<PathBuf> {
         let (datasets, partitions) = (self.datasets(), self.partitions());
         let mut folders = vec![self.root.clone(), datasets.clone(), partitions];

@@ -61,7 +61,7 @@ impl Gap {
 }
 
 impl DatasetInfo {
-    /// Returns a sentence if a class has no example: a label far above the others may be a mistake, and each label up
+    /// Returns a sentence if a class has no example. A label far above the others may be a mistake, and each label up
     /// to it is a class.
     pub fn warning(&self) -> Option<String> {
         let Gap { from, label, row, classes } = self.gap.as_ref()?;

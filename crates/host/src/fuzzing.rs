@@ -1,5 +1,5 @@
-//! The host's reading side, as it meets what a client says, for the fuzz target alone: the pipe, the framing, the order
-//! of the messages and the checks of each answer. No process.
+//! The reading side of the host, for the fuzz target alone: pipe, framing, order of messages and the checks of each
+//! answer. There is no process.
 
 use std::{
     fs::File,

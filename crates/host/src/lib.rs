@@ -31,7 +31,7 @@ pub use experiment::{Launch, limits::isolation, processes::process_count};
 pub use fedpipe_protocol::{Isolation, Level, Ready};
 pub use fleet::{
     control::{Control, Handle},
-    describe::{describe, describe_foreign},
+    describe::{describe, describe_program},
 };
 pub use node::serve::{Node, Service};
 pub use process::spawn::ClientCommand;

@@ -1,7 +1,7 @@
 //! The frozen ABI between a client and the dylib of a model: plain data alone is passed.
 //!
-//! Under the rules of abi_stable an old client loads a newer dylib, but a newer client refuses an older dylib, even for
-//! a method with a default. A change in this file is therefore a new minor version of this crate and a line in the
+//! Under the rules of abi_stable an old client loads a newer dylib. A newer client refuses an older dylib, even for a
+//! method with a default. A change in this file is therefore a new minor version of this crate and a line in the
 //! CHANGELOG. `client/tests/door` exercises each member through a loaded dylib.
 #![allow(unsafe_code, reason = "a dylib exports a symbol, and its reader trusts the type")]
 #![allow(non_camel_case_types, non_local_definitions, reason = "abi_stable's macros write such names and impls")]

@@ -88,9 +88,9 @@ impl<'a> Epoch<'a> {
 
     /// Turns the gradient of the loss at `weights` into the gradient of the local objective of this round.
     ///
-    /// Adds the proximal term μ(w − anchor) (FedProx, Li 2020, eq. 2) and the linear term (c − c_k in SCAFFOLD, −g_k in
-    /// FedDyn), and sets the gradient of frozen tensors to 0. Both slices are flat, in the order of the layout. The
-    /// local optimiser adds momentum and weight decay later.
+    /// Adds the proximal term μ(w − anchor) of FedProx (Li 2020, eq. 2) and the linear term: c − c_k in SCAFFOLD, −g_k
+    /// in FedDyn. Sets the gradient of frozen tensors to 0. Both slices are flat, in the order of the layout. The local
+    /// optimiser adds momentum and weight decay later.
     pub fn correct(&self, weights: &[f32], gradient: &mut [f32]) {
         // A term with μ = 0 is skipped, so that the bits are those of a run without the term.
         if self.proximal != 0.0 {

@@ -210,8 +210,8 @@ fn scale_row(pixels: &[u8], out: &mut [f32]) {
     out.iter_mut().zip(pixels).for_each(|(o, &x)| *o = scale(x));
 }
 
-/// Returns x / 255, correctly rounded (a test checks all 256 values), without a slow division. 1 / 255 is the sum of
-/// two parts; the product of x and the first part is exact.
+/// Returns x / 255, correctly rounded, without a slow division; a test checks all 256 values. The number 1 / 255 is the
+/// sum of two parts, and the product of x and the first part is exact.
 fn scale(x: u8) -> f32 {
     const HIGH: f32 = 257.0 / 65536.0;
     const LOW: f32 = (1.0_f64 / 255.0 - 257.0 / 65536.0) as f32;

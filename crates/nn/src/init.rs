@@ -4,9 +4,9 @@ use fedpipe_random::{key::Key, normal};
 
 /// Fills `weights` with normal values of mean 0 and variance 2 / `inputs` (He 2015, eq. 10), for a layer with ReLU.
 ///
-/// `tensor` is the tensor's number in its layout: each tensor has a stream of its own ([`Key::initial`]), so that one
-/// tensor's size does not change another's values. Each weight takes the next u64 of the stream and is
-/// √(2 / `inputs`) · [`normal::quantile`]((⌊u64 / 2¹²⌋ + ½) / 2⁵²), in f64, rounded once.
+/// `tensor` is the tensor's number in its layout. Each tensor has a stream of its own ([`Key::initial`]), so that one
+/// tensor's size does not change another's values. Each weight takes the next u64 of the stream and is √(2 / `inputs`)
+/// · [`normal::quantile`]((⌊u64 / 2¹²⌋ + ½) / 2⁵²), in f64, rounded once.
 pub fn he_normal(weights: &mut [f32], inputs: usize, seed: u64, tensor: u64) {
     let deviation = (2.0 / inputs as f64).sqrt();
     let mut stream = Key::initial(seed, tensor).rng();

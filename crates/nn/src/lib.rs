@@ -1,10 +1,11 @@
-//! The numerics that the models of fedpipe share. No I/O, no threads, no global state except the chosen instruction
-//! set.
+//! The numerics that the models of fedpipe share. The crate has no I/O, no threads, and no global state except the
+//! chosen instruction set.
 //!
-//! The promise: **the same bits on every 64-bit CPU with FMA.** Each output element of a matrix product starts at 0 or
-//! at its bias and accumulates over the inner index in order, by fused multiply-add. Zeros of the left operand may be
-//! skipped. All other sums run in order or in a fixed number of virtual lanes. `exp`, `ln` and the normal quantile are
-//! pure Rust. No result depends on the instruction set ([`Isa`]) or on the tile of a kernel; tests compare all of them.
+//! The crate promises **the same bits on every 64-bit CPU with FMA**. Each output element of a matrix product starts at
+//! 0 or at its bias. It accumulates over the inner index in order, by fused multiply-add. Zeros of the left operand may
+//! be skipped. All other sums run in order or in a fixed number of virtual lanes. `exp`, `ln` and the normal quantile
+//! are pure Rust. No result depends on the instruction set ([`Isa`]) or on the tile of a kernel; tests compare all of
+//! them.
 //!
 //! A model needs three types: [`Network`] (the layers with their scratch memory), [`Optimiser`] (the local optimiser)
 //! and [`Buffer`] (the weights). All weights are one flat slice: `dense1.weight` with shape (inputs, outputs),

@@ -1,5 +1,5 @@
-//! Tests of the README: each share of the peak in the table of speed follows from the seconds beside it, and the local
-//! optimisers have the test vectors, which `vectors.py` prints without this crate.
+//! Tests of the README. Each share of the peak in the table of speed follows from the seconds beside it. The local
+//! optimisers have the test vectors that `vectors.py` prints without this crate.
 
 use fedpipe_nn::{Network, Optimiser};
 use fedpipe_random::{

@@ -21,8 +21,8 @@ pub const WEIGHTS: &str = "weights";
 /// The most training rows on which received weights are scored before a training.
 pub const SCORED_ROWS: usize = 512;
 
-/// The most parts of a request that are as long as the weights: the weights, an anchor, a linear term, local tensors, a
-/// residual, and the weights from which phases start.
+/// The most parts of a request that are as long as the weights. These are the weights, an anchor, a linear term, local
+/// tensors, a residual, and the weights from which phases start.
 pub const MOST_VECTORS: u64 = 8;
 
 /// The name of the part that holds the weights to which a proximal term pulls.

@@ -4,8 +4,8 @@
 //! This crate has no process, no learning, and no I/O beyond those two traits. `README.md` beside the manifest
 //! specifies the protocol for clients in other languages.
 //!
-//! The order of messages: the client sends [`Reply::Hello`]; the host sends [`Request::Setup`]; the client loads its
-//! model and sends [`Reply::Ready`]; then each [`Request`] gets one [`Reply`]. The client ends when its pipe ends.
+//! The client sends [`Reply::Hello`] first, and the host answers with [`Request::Setup`]. The client loads its model
+//! and sends [`Reply::Ready`]. Then each [`Request`] gets one [`Reply`]. The client ends when its pipe ends.
 
 #[cfg(not(target_endian = "little"))]
 compile_error!("frames are little-endian and read in place");

@@ -100,7 +100,7 @@ pub struct ProgramLaunch {
 /// The configuration of a client.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Setup {
-    /// The path of the model's dylib; `None` for a foreign client, which is its own model.
+    /// The path of the model's dylib; `None` for a client that is its own model.
     pub dylib: Option<PathBuf>,
     /// The SHA-256 of the dylib, in hexadecimal. It is given if the client has its own copy of the file (`fedpipe
     /// serve`).

@@ -35,12 +35,11 @@ FEATURES = (
 
 
 def serve(model: Type[Model], arguments: Optional[Sequence[str]] = None) -> None:
-    """Answers the host's requests with `model` until the pipe ends. It is the last line of a client's program.
+    """Answers the host's requests with `model` until the pipe ends. The call is the last line of a client's program.
 
-    The last three `arguments` are those that the host adds to the command, `<read-fd> <write-fd> <number>`. The default
-    is `sys.argv`. The output of the model goes to the run's log. The process exits with code 1 if the pipe breaks or a
-    frame is malformed, and with code 2 if no host started it. Raises `TypeError` if `model` is not a subclass of
-    `Model`.
+    The host adds the last three `arguments` to the command: `<read-fd> <write-fd> <number>`. The default is `sys.argv`.
+    The output of the model goes to the run's log. The process exits with code 1 if the pipe breaks or a frame is
+    malformed, and with code 2 if no host started it. Raises `TypeError` if `model` is not a subclass of `Model`.
     """
     if not (isinstance(model, type) and issubclass(model, Model)):
         raise TypeError(f"serve takes a subclass of fedpipe.Model, the class itself, and got {model!r}")
@@ -74,7 +73,8 @@ def pipes(arguments: Sequence[str]) -> Tuple[BinaryIO, BinaryIO]:
 
 
 def converse(model: Type[Model], reader: BinaryIO, writer: BinaryIO) -> None:
-    """Holds the whole conversation over any two streams. A failure is reported to the host and ends it."""
+    """Holds the whole conversation over any two streams. A failure is reported to the host and ends the
+    conversation."""
     protocol.write(writer, {"type": "hello", "protocol": PROTOCOL})
     try:
         setup = protocol.read_request(reader, 0)
@@ -130,7 +130,7 @@ def _answer(session: Optional["Session"], request: Frame) -> Answer:
 
 @contextmanager
 def _understood() -> Iterator[None]:
-    """Turns an exception into a `ProtocolError`. The exceptions of the model are failures of its own already."""
+    """Turns an exception into a `ProtocolError`. An exception of the model is a failure of another kind already."""
     try:
         yield
     except (KeyError, TypeError, ValueError) as error:
@@ -167,7 +167,7 @@ class Session:
         self.partitions = {held["client"]: _open(held["path"], task) for held in data["partitions"]}
         self.test = _open(data["test"], task)
         # The expected hashes of data that are not checked yet. An only partition is checked at once, other data at their
-        # first use: most of many clients are not sampled, and few of many processes evaluate.
+        # first use, since many clients are never sampled and many processes never evaluate.
         self._unchecked: Dict[int, Optional[str]] = {held["client"]: held.get("sha256") for held in data["partitions"]}
         self._unchecked_test: Optional[str] = setup.get("test_sha256")
         if len(self.partitions) == 1:
@@ -182,7 +182,7 @@ class Session:
         self._version: Optional[int] = None
 
     def receive(self, weights: Optional[np.ndarray], version: int) -> None:
-        """Takes the weights of a request, or keeps those of an earlier one that have this version."""
+        """Takes the weights of a request, or keeps earlier weights that have this version."""
         if weights is not None:
             self._received, self._version = self._vector(WEIGHTS, weights), version
         if self._received is None:
@@ -274,7 +274,8 @@ class Session:
         return {**head, **(update or _no_epochs())}, replied
 
     def _start(self, parts: Parts) -> np.ndarray:
-        """Returns the weights from which a client starts: the received ones, with its own values of local tensors."""
+        """Returns the weights from which a client starts: the received weights, with the client's own values of local
+        tensors."""
         assert self._received is not None
         if "local" not in parts:
             return self._received
@@ -339,7 +340,7 @@ class Session:
         return {"steps": int(steps), "accumulation": accumulation, **_sums(sums, "scored")}
 
     def _check_frozen(self, frozen: Arrays) -> None:
-        """Raises `ModelError` if a tensor that was frozen has other bits."""
+        """Raises `ModelError` if the training changed a frozen tensor."""
         now = self._arrays(self.weights()) if frozen else {}
         for name, before in frozen.items():
             if now[name].tobytes() != before.tobytes():
@@ -384,7 +385,7 @@ class Session:
 
 @dataclass
 class Training:
-    """The progress of phases that follow each other: the optimiser keeps its state."""
+    """The progress of consecutive phases, over which the optimiser keeps its state."""
 
     epochs: int = 0
     steps: int = 0

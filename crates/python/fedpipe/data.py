@@ -27,9 +27,9 @@ class Batch:
     """Examples that the model trains on, or evaluates, together."""
 
     inputs: np.ndarray
-    """Scaled: (batch, shape…), float32."""
+    """The scaled examples: (batch, shape…), float32."""
     labels: np.ndarray
-    """(batch), int64."""
+    """The labels: (batch), int64."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -51,7 +51,7 @@ class Examples:
         return self._rows.shape[1:]
 
     def all(self) -> Batch:
-        """Returns all examples at once, in order. They take memory for len(self) rows of float32."""
+        """Returns all examples at once, in order. The batch takes memory for len(self) rows of float32."""
         return self._batch(self._order)
 
     def batches(self, size: int) -> Iterator[Batch]:
@@ -98,8 +98,8 @@ class Partition:
             raise DataError(f"{self.path} has the label {label} at row {beyond[0]}, only 0 to {classes - 1} exist")
 
     def sha256(self) -> str:
-        """Returns the SHA-256 of the labels and then the examples, little-endian, in hexadecimal. Nothing else
-        counts."""
+        """Returns the SHA-256 of the labels and then the examples, little-endian, in hexadecimal. The hash is over no
+        other bytes."""
         digest = hashlib.sha256(np.ascontiguousarray(self.labels))
         digest.update(np.ascontiguousarray(self.rows))
         return digest.hexdigest()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Failure(Exception):
-    """Ends the client. The host shows its text, one sentence. `kind` is the word of the protocol."""
+    """A failure that ends the client. The host shows its text, one sentence. `kind` is the word of the protocol."""
 
     kind = "model"
 

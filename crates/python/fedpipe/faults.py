@@ -15,7 +15,7 @@ from typing import Any, Optional, Type
 from .errors import ModelError
 
 LONGEST = 200
-"""Characters of an exception's text that the host receives."""
+"""The most characters of an exception's text that the host receives."""
 
 _LONGEST_LINE = 80
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep

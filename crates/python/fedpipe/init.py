@@ -16,7 +16,7 @@ def he_normal(shape: Tuple[int, ...], inputs: int, seed: int, tensor: int) -> np
     """Draws float32 weights from He's normal distribution, for layers followed by ReLU (He 2015, eq. 10).
 
     The mean is 0 and the variance 2 / `inputs`. `tensor` is the number of the tensor in its layout. The values are
-    those of `fedpipe_nn` (`crates/nn/src/init.rs`): the same shape and seed give the same weights.
+    those of `crates/nn/src/init.rs`: the same shape and seed give the same weights.
     """
     count = math.prod(shape)
     words = chacha8(struct.pack("<Q8sQQ", seed, b"nn-init\0", tensor, 0), 2 * count).astype(np.uint64)

@@ -88,7 +88,7 @@ class Options(Dict[str, str]):
 
 @dataclass
 class Sums:
-    """Sums over examples: the loss, the correct predictions, the number."""
+    """Sums over examples: the losses, the correct predictions and the number of examples."""
 
     loss_sum: float = 0.0
     correct: int = 0
@@ -108,9 +108,9 @@ class Report:
     """The report of an epoch of training."""
 
     sums: Sums = field(default_factory=Sums)
-    """The sums over the examples. Each example is scored before the step that it took part in."""
+    """The sums over the examples. Each example is scored before its own step."""
     steps: int = 0
-    """The number of mini-batches that were trained on."""
+    """The number of mini-batches of the training."""
     accumulation: Optional[float] = None
     """‖a‖₁ in this round so far, for a solver that does not follow `Epoch.optimiser`. None stands for
     `Epoch.accumulation`."""
@@ -129,7 +129,7 @@ class Epoch:
     optimiser: Dict[str, Any] = field(default_factory=lambda: {"name": "sgd"})
     """The local optimiser, such as {"name": "sgd", "momentum": 0.9}. A model must refuse one that it does not know."""
     seed: int = 0
-    """The run's seed. Together with the next three fields it is the key of the model's own randomness, such as
+    """The run's seed. With the next three fields, the seed is the key of the model's own randomness, such as
     dropout."""
     client: int = 0
     round: int = 1
@@ -138,7 +138,7 @@ class Epoch:
     """The number of the epoch in the training, from 0. At 0 the optimiser starts with a fresh state, which later epochs
     keep. A request may have several trainings; the terms may differ from one epoch to the next."""
     proximal: float = 0.0
-    """μ of FedProx; 0 without the term."""
+    """The strength μ of FedProx's term; 0 without the term."""
     anchor: Optional[Arrays] = None
     """The weights towards which the proximal term pulls."""
     linear: Optional[Arrays] = None
@@ -152,7 +152,7 @@ class Epoch:
 
     @property
     def is_plain(self) -> bool:
-        """True if `correct` changes nothing."""
+        """Returns True if `correct` changes nothing."""
         return self.proximal == 0.0 and not self.linear and not self.frozen
 
     def correct(self, weights: Arrays, gradient: Arrays) -> None:
@@ -202,8 +202,8 @@ class Model(ABC):
     options: ClassVar[Sequence[Option]] = ()
     """The options that `--model-option key=value` may set."""
     terms: ClassVar[Sequence[str]] = ()
-    """The client terms that `train_epoch` applies: `fedpipe.TERMS` for a model that calls `Epoch.correct` for each
-    gradient and keeps the bits of frozen tensors. A run that needs another term is refused by name."""
+    """The client terms that `train_epoch` applies. A model that calls `Epoch.correct` for each gradient and keeps the
+    bits of frozen tensors has `fedpipe.TERMS`. A run that needs another term is refused by name."""
 
     @abstractmethod
     def __init__(self, task: Task, options: Options, seed: int) -> None:
@@ -214,17 +214,17 @@ class Model(ABC):
 
     @abstractmethod
     def weights(self) -> Arrays:
-        """Returns the weights by name, always with the same names and shapes in the same order. They are sent as
-        float32."""
+        """Returns the weights by name, always with the same names and shapes in the same order. The client sends them
+        as float32."""
 
     @abstractmethod
     def set_weights(self, weights: Arrays) -> None:
-        """Sets the weights. The arrays have the names and shapes of `weights`; they are float32 and read-only."""
+        """Sets the weights. The arrays have the names and shapes of `weights`. All arrays are float32 and read-only."""
 
     @abstractmethod
     def train_epoch(self, examples: Examples, epoch: Epoch) -> Report:
-        """Trains one pass over the examples, which are in the order of the visit. They end at the step limit, if the
-        host sets one."""
+        """Trains one pass over the examples, which are in the order of the visit. The examples end at the step limit,
+        if the host sets one."""
 
     @abstractmethod
     def evaluate(self, examples: Examples) -> Sums:

@@ -1,5 +1,5 @@
-"""The random choices of a client: the order in which it visits its examples, the rows that it scores, and uniform
-numbers. They are part of the protocol (`crates/random/README.md`)."""
+"""The random choices of a client: the order of its examples, the rows of its scores, and uniform numbers. The choices
+are part of the protocol (`crates/random/README.md`)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ _SCORED_ROWS = 512
 
 
 def order(seed: int, client: int, round: int, epoch: int, n: int) -> np.ndarray:
-    """Returns the rows 0 to `n` - 1 in the order of local epoch `epoch` (from 0) of `client` in `round`: shape (n), int64.
+    """Returns the rows 0 to `n` - 1 in the order of local epoch `epoch` (from 0) of `client` in `round`: shape (n),
+    int64.
 
-    The order is a Fisher–Yates shuffle, from the last index down. The random words are those of ChaCha8, whose key is
-    made of the other arguments. A shuffle of 60,000 rows takes about 20 ms, nearly all of it for the swaps.
+    The order is a Fisher–Yates shuffle, from the last index down. The random words are those of ChaCha8 under a key of
+    the other arguments. A shuffle of 60,000 rows takes about 20 ms, nearly all of it for the swaps.
     """
     return _shuffled(struct.pack("<QIIQQ", seed, _SHUFFLE, client, round, epoch), n)
 

@@ -1,4 +1,4 @@
-"""Reads and writes frames of the pipe protocol (`crates/protocol/README.md`). It knows none of the messages in them."""
+"""Reads and writes frames of the pipe protocol (`crates/protocol/README.md`). The module knows no message."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class EndOfPipe(Exception):
 
 
 class Malformed(Exception):
-    """The bytes that were read are not a frame, or not an expected one."""
+    """The bytes are no frame, or no frame that was expected."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ class Frame:
 def write(stream: BinaryIO, body: Mapping[str, Any], parts: Optional[Mapping[str, np.ndarray]] = None) -> None:
     """Writes one frame. `parts` are flat arrays of float32, uint8 or uint32.
 
-    Raises `ValueError` for a number in `body` that JSON does not have (NaN, infinity), for a header above 1 MiB, and
-    for an array of another type. Raises `OSError` if the pipe broke.
+    Raises `ValueError` for NaN and infinities in `body`, for a header above 1 MiB, and for an array of another type.
+    Raises `OSError` if the pipe broke.
     """
     arrays = {name: np.ascontiguousarray(array) for name, array in (parts or {}).items()}
     header: Dict[str, Any] = {"body": body}

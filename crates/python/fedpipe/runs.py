@@ -27,7 +27,7 @@ class RunError(Exception):
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code
-        """One of the codes in `fedpipe --help`; 128 + n for signal n."""
+        """The exit code, as `fedpipe --help` lists it; 128 + n for signal n."""
 
 
 class RunWarning(UserWarning):
@@ -80,7 +80,8 @@ class Run:
         return pandas.DataFrame(rounds)
 
     def events(self, event: Optional[str] = None) -> List[Dict[str, Any]]:
-        """Returns the lines of the ledger: those of one event, such as "round" or "client_crashed", or all of them."""
+        """Returns the lines of one event in the ledger, such as "round" or "client_crashed". Without an event, returns
+        all lines."""
         with open(os.path.join(self.directory, "ledger.jsonl"), encoding="utf-8") as file:
             # A power cut may leave an incomplete last line, which does not count.
             lines = [json.loads(line) for line in file if line.endswith("\n")]
@@ -124,7 +125,7 @@ def run(
     for flag, pairs in ("--model-option", model_options), ("--set", set):
         for key, value in (pairs or {}).items():
             command += [flag, f"{key}={_text(value)}"]
-    # A file takes any number of warnings. A pipe without a reader would block the command.
+    # A file takes any number of warnings, but a pipe without a reader would block the command.
     with tempfile.TemporaryFile() as errors, Progress(False if flags.get("quiet") else progress) as shown:
         directory, code = _follow(command, cwd, {**os.environ, **(env or {})}, errors, shown)
         errors.seek(0)
@@ -141,7 +142,7 @@ def run(
 def _follow(
     command: Sequence[str], cwd: Optional[Path], env: Mapping[str, str], errors: Any, shown: Progress
 ) -> "tuple[Optional[str], int]":
-    """Runs the command and shows its rounds. Returns the run directory that it named, and its exit code."""
+    """Runs the command and shows its rounds. Returns the run directory that the command named, and its exit code."""
     directory = None
     # The command shares this process group, since in its own group it would outlive an interrupted notebook.
     process = subprocess.Popen(command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors)

@@ -21,7 +21,7 @@ from .model import Tensor
 from .protocol import PROTOCOL, WEIGHTS, Frame
 
 State = Mapping[str, np.ndarray]
-"""The state of a strategy between rounds: arrays by name. It is empty before the first round."""
+"""The state of a strategy between rounds: arrays by name. The state is empty before the first round."""
 
 _STATE = "state"
 _HEADER = ("client", "examples", "steps", "accumulation", "loss_sum", "scored")
@@ -39,14 +39,13 @@ class Update:
     steps: int
     """The number of mini-batches that the client trained on."""
     accumulation: Optional[float]
-    """‖a‖₁ of the local optimiser (FedNova); None if it is not known."""
+    """The accumulation ‖a‖₁ of the local optimiser (FedNova); None if it is unknown."""
     loss_sum: float
-    """The sum of the training losses in the last local epoch. Each example is scored before the step that it took part
-    in."""
+    """The sum of the training losses in the last local epoch. Each example is scored before its own step."""
     scored: int
     """The number of examples that `loss_sum` is over."""
     weights: np.ndarray
-    """The new weights: flat, in layout order, float32, read-only."""
+    """The client's new weights: flat, in layout order, float32, read-only."""
     state: State = field(default_factory=dict)
     """The client's state before the round, for a strategy with `keeps_client_state`; empty before the first one."""
 
@@ -67,9 +66,9 @@ class Phase:
     start: str = "received"
     """The weights from which the phase starts: `received`, `previous`, or `slot` for those in `Prepared.starts`."""
     proximal: float = 0.0
-    """μ of the term μ/2 ‖w - anchor‖². Without an anchor, the term pulls to the weights that the client received."""
+    """The strength μ of the term μ/2 ‖w - anchor‖². Without an anchor, the term pulls to the received weights."""
     linear: bool = False
-    """True adds `Prepared.linear` to each gradient."""
+    """The linear term: True adds `Prepared.linear` to each gradient."""
     frozen: Sequence[str] = ()
     """The names of tensors that keep their bits."""
 
@@ -97,16 +96,15 @@ class Prepared:
 
 
 class Strategy(ABC):
-    """A strategy of your own. Everything that it needs in a later round must be in its state, or in a client's.
-
-    A strategy may override `sample` and `prepare`; the host does their work for one that does not.
-    """
+    """A strategy of your own. A strategy must keep the values for later rounds in its state, or in a client's. It may
+    override `sample` and `prepare`. Otherwise the host samples, and each client does one plain phase."""
 
     features: ClassVar[Sequence[str]] = ()
     """The features that each client needs for the phases of `prepare`, such as `linear`. A run whose clients lack one
     is refused by name."""
     keeps_client_state: ClassVar[bool] = False
-    """True for a strategy with a state for each client: `aggregate` returns those of the round's clients, too."""
+    """The choice of a state for each client. If it is True, `aggregate` returns the states of the round's clients,
+    too."""
 
     sample_seed: int = 0
     """The seed for `sample`: that of the run, unless `--sample-seed` gives another. This and the next four are set before
@@ -164,7 +162,8 @@ class Strategy(ABC):
 
 
 def weighted_mean(updates: Sequence[Update]) -> np.ndarray:
-    """Returns the mean of FedAvg, Σ n_k w_k / Σ n_k, flat and in float64. n_k are the examples of an update."""
+    """Returns the mean of FedAvg, Σ n_k w_k / Σ n_k, flat and in float64. The number n_k is that of the examples of
+    update k."""
     total = np.zeros(len(updates[0].weights))
     for update in updates:
         total += float(update.examples) * update.weights.astype(np.float64)
@@ -174,7 +173,8 @@ def weighted_mean(updates: Sequence[Update]) -> np.ndarray:
 def serve_strategy(
     strategy: Callable[[Sequence[Tensor], int, int], Strategy], arguments: Optional[Sequence[str]] = None
 ) -> None:
-    """Answers the host's requests with `strategy` until the pipe ends. It is the last line of a strategy's program.
+    """Answers the host's requests with `strategy` until the pipe ends. The call is the last line of a strategy's
+    program.
 
     `strategy` is a subclass of `Strategy`, or a function of the layout, the number of clients and the seed that returns
     an instance. `arguments` are as for `serve`: the program's own arguments, and then the three of the host.
@@ -189,7 +189,8 @@ def serve_strategy(
 
 
 def converse(strategy: Callable[..., Strategy], reader: BinaryIO, writer: BinaryIO) -> None:
-    """Holds the whole conversation over any two streams. A failure is reported to the host and ends it."""
+    """Holds the whole conversation over any two streams. A failure is reported to the host and ends the
+    conversation."""
     protocol.write(writer, {"type": "hello", "protocol": PROTOCOL})
     try:
         made = _start(strategy, protocol.read_request(reader, 0))
@@ -270,7 +271,7 @@ def _client_state(parts: Mapping[str, np.ndarray], client: int) -> Dict[str, np.
 
 
 def _aggregated(strategy: Strategy, answer: Any) -> Dict[str, np.ndarray]:
-    """Returns the parts of the reply. Raises `ModelError` if `aggregate` returned something else than it must."""
+    """Returns the parts of the reply. Raises `ModelError` if `aggregate` returned a value of another form."""
     pair = "the new weights, and the state as a mapping of arrays by name ({} for none)"
     due, count = f"a pair: {pair}", 2
     if strategy.keeps_client_state:

@@ -24,7 +24,7 @@ WRONG = [
     ("keeps state", "the same bits", "its answer to the same request differs the second time"),
     ("scores half", "is whole", "its update has 'scored' 65, expected 130"),
     ("flies", "ready", "its 'ready' has 'features' ['flying']; the protocol has keeps-weights, phases, "),
-    ("forgets", "keeps-weights", "but its update differs where the part is left out"),
+    ("forgets", "keeps-weights", "but its update differs if the part is left out"),
     ("starts over", "phases", "its weights after two phases, the second from the previous weights differ from"),
     ("no slots", "phases", 'its update has no part "slot/1"'),
     ("no step limit", "step-limit", "its update after 3 steps has {'steps': 10"),

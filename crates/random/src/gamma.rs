@@ -10,7 +10,7 @@ use crate::{key::unit, normal};
 /// Returns the logarithm of a gamma sample of the given shape (> 0) and scale 1 (Marsaglia and Tsang 2000).
 ///
 /// A try takes one `u64` of the stream for the normal number, and another for its test if `1 + c·x` is above 0. For a
-/// shape below 1 the uniform number of the boost comes first: the boost multiplies by `u^(1/shape)`, which underflows
+/// shape below 1 the uniform number of the boost comes first. The boost multiplies by `u^(1/shape)`, which underflows
 /// for small shapes; its logarithm does not.
 pub(crate) fn ln_gamma_sample(shape: f64, rng: &mut ChaCha8Rng) -> f64 {
     if shape < 1.0 {

@@ -1,4 +1,4 @@
-//! The standard normal distribution by inversion: one uniform number gives one value, without rejection, so that a
+//! The standard normal distribution by inversion. One uniform number gives one value, without rejection, so that a
 //! value depends on its place in the stream alone.
 
 use rand_chacha::ChaCha8Rng;
@@ -14,8 +14,8 @@ pub fn standard(rng: &mut ChaCha8Rng) -> f64 {
     quantile(unit(rng))
 }
 
-/// Returns the x below which a standard normal variable falls with probability `p`, 0 < `p` < 1, to about 1 part in
-/// 10¹⁶: algorithm AS 241, PPND16 (Wichura 1988).
+/// Returns the x below which a standard normal variable falls with probability `p`, 0 < `p` < 1. The algorithm is AS
+/// 241, PPND16 (Wichura 1988), to about 1 part in 10¹⁶.
 pub fn quantile(p: f64) -> f64 {
     let q = p - 0.5;
     if q.abs() <= 0.425 {

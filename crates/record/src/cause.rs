@@ -133,8 +133,8 @@ pub fn tame(text: &str) -> String {
     tamed
 }
 
-/// Returns `true` if a character takes no place of its own, or turns the direction of the text around it: the format
-/// characters of Unicode (Cf) and the marks that fill no cell.
+/// Returns `true` if a character takes no place of its own, or turns the direction of the text around it. These are the
+/// format characters of Unicode (Cf) and the marks that fill no cell.
 fn is_unseen(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}'..='\u{891}' | '\u{8e2}'

@@ -26,7 +26,7 @@ pub fn clients_sha256(changed: &[ClientFile]) -> Option<String> {
     (!changed.is_empty()).then(|| pieces_sha256(pieces))
 }
 
-/// SHA-256 of bytes, in hexadecimal.
+/// Returns the SHA-256 of bytes, in hexadecimal.
 pub fn bytes_sha256(bytes: &[u8]) -> String {
     pieces_sha256([bytes])
 }
@@ -42,9 +42,15 @@ mod tests {
     #[test]
     fn hashes_are_those_of_the_readme_of_strategy() {
         let state = Slots::from_iter([("m", Slot::F32(Arc::new(vec![1.0])))]);
+        let vector = |values: &[f32]| ("c", Slot::F32(Arc::new(values.to_vec())));
+        let program = ("program", Slot::Bytes(Arc::new(vec![7])));
+        let files = [(0, Slots::from_iter([vector(&[1.0])])), (3, Slots::from_iter([vector(&[1.0, -2.0]), program]))];
+        let files = files.map(|(client, state)| ClientFile::of(client, 1, &state).unwrap().0);
         let hashes = [
             ("`weights_sha256` of 1, −2", weights_sha256(&[1.0, -2.0])),
             ("`server_sha256` of m = 1", slots_sha256(&state).unwrap()),
+            ("SHA-256 of the file of a state: c = 1, −2 and program = 7", files[1].sha256.clone()),
+            ("`clients_sha256` of client 0 with c = 1, and client 3 with that file", clients_sha256(&files).unwrap()),
         ];
         for (name, hash) in hashes {
             let row = format!("| {name} | {hash} |");

@@ -1,5 +1,5 @@
-//! The keys of an experiment. A key is one entry of a `section!`: the struct's field, the key in `experiment.toml`, the
-//! flag of the command, its help, its default and its range all come from the entry.
+//! The keys of an experiment. A key is one entry of a `section!`. The entry gives the struct's field, the key in
+//! `experiment.toml`, the flag of the command, its help, its default and its range.
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
-//! `ledger.jsonl`: one line of compact JSON for everything that a run's result rests on. The lines are a chain: each
-//! carries the SHA-256 of the line before it, so that an edited line is found by the one after it. After the last line
-//! there is none.
+//! `ledger.jsonl`: one line of compact JSON for everything that a run's result rests on. The lines are a chain. Each
+//! carries the SHA-256 of the line before it, so that the next line reveals an edited line. The last line has no next
+//! line.
 
 use std::borrow::Cow;
 

@@ -7,8 +7,8 @@ use serde_with::SerializeDisplay;
 
 /// The memory that a model may take.
 ///
-/// As text: `none`, or bytes, such as `536870912`, `512M` or `2GiB`, where K, M, G and T are powers of 1024; at least
-/// `1M`, since a smaller number lacks its unit.
+/// The text is `none`, or bytes, such as `536870912`, `512M` or `2GiB`, where K, M, G and T are powers of 1024. The
+/// least is `1M`, since a smaller number lacks its unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, SerializeDisplay)]
 pub enum MemoryLimit {
     /// No limit.

@@ -92,8 +92,9 @@ pub struct RunFacts<'r> {
     pub stopped: Stop,
 }
 
-/// Returns `true` if a round is better than the initial weights and than a guess among the classes: its test loss is
-/// below that of the initial weights, and its loss is below ln(`classes`) or its accuracy above 1.5 / `classes`.
+/// Returns `true` if a round is better than the initial weights and than a guess among the classes. Its test loss must
+/// be below that of the initial weights. In addition, its loss is below ln(`classes`) or its accuracy above 1.5 /
+/// `classes`.
 fn loss_fell(initial: Option<Finite>, classes: u32, rounds: &[Round]) -> Option<bool> {
     let initial = initial.filter(|_| !rounds.is_empty())?.get();
     let (guess, chance) = (libm::log(f64::from(classes)), 1.0 / f64::from(classes));

@@ -133,8 +133,8 @@ fn tick(value: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// Returns the range of `values`, with that part of it as a margin on both sides. The range is never empty, and never
-/// so narrow that f64 has too few numbers in it for the ticks of an axis, which would be counted without end.
+/// Returns the range of `values`, with that part of it as a margin on both sides. The range is never empty. It is never
+/// so narrow that f64 has too few numbers in it for the ticks of an axis, since the ticks would never end.
 fn range(values: impl Iterator<Item = f64>, margin: f64) -> std::ops::Range<f64> {
     let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
     for value in values {

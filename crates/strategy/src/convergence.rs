@@ -11,8 +11,8 @@ const LEAST_WINDOW: usize = 5;
 /// began with. W is max(5, ⌈t/4⌉), A the mean of the last W losses, B that of the W before. A round is at rest if
 /// t ≥ 2W, A ≤ L_1 and B − A ≤ tolerance · (L_1 − A). A run has converged after [`PATIENCE`] such rounds in a row.
 ///
-/// The fall is compared with the whole fall so far, so that slow training is not taken for its end, and the windows
-/// grow with the run, so that the noise of sampled clients does not hide it.
+/// The fall is compared with the whole fall so far, so that slow training is not taken for its end. The windows grow
+/// with the run, so that the noise of sampled clients does not hide the end.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Convergence {
     tolerance: f64,

@@ -3,8 +3,8 @@
 /// The greatest magnitude of a weight that a server may reach: beyond it, f32 does not hold the square.
 pub const GREATEST: f32 = (1_u128 << 64) as f32;
 
-/// The greatest magnitude of a weight in an update. No model has as great a one, and what a server makes of several
-/// rounds of such updates has room below [`GREATEST`], so that a client cannot end a run by them.
+/// The greatest magnitude of a weight in an update. No model has such a weight. The weights that a server makes of
+/// several rounds of such updates stay below [`GREATEST`], so that a client cannot end a run.
 pub const GREATEST_OF_A_CLIENT: f32 = (1_u64 << 40) as f32;
 
 /// Returns the first value that is NaN or beyond `most` in magnitude. A block at a time without an early end, which is

@@ -84,14 +84,14 @@ impl Composition {
         of_term.chain(self.transforms.features()).chain(of_rules).collect()
     }
 
-    /// Returns `true` if the new global weights are a mean of the clients', so that no rule of the host can move them
-    /// out of range.
+    /// Returns `true` if the new global weights are a mean of the clients' weights. No rule of the host can then move
+    /// them out of range.
     pub fn is_plain(&self) -> bool {
         self.server.keeps_aggregate() && self.aggregator.is_mean() && self.term.server_slots().is_empty()
     }
 
-    /// Returns `true` if no rule needs more of the updates than their weighted mean, so that each update may be added
-    /// as soon as it arrives.
+    /// Returns `true` if the rules need only the weighted mean of the updates. Each update may then be added as soon as
+    /// it arrives.
     pub fn needs_only_mean(&self) -> bool {
         self.aggregator.is_mean() && self.term.server_slots().is_empty()
     }
@@ -122,8 +122,8 @@ impl Composition {
 
     /// Returns the global weights and the server's state after a round whose updates have this aggregate.
     ///
-    /// Tensors of kind `buffer` take the aggregate. Local tensors keep their values: each client has its own. The
-    /// server optimiser and the term see 0 for both in every vector, so that neither is in any slot.
+    /// Tensors of kind `buffer` take the aggregate. Local tensors keep their values: each client has its own. The server
+    /// optimiser and the term see 0 for both in every vector, so that neither is in any slot.
     ///
     /// # Errors
     /// Returns [`Overflow`] for a weight or a state beyond the range.

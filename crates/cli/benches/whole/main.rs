@@ -1,9 +1,9 @@
 //! Whole runs against the goals of the project, as ratios of one run; with `--peers` also against the systems that
 //! users would choose instead. `just bench` runs this bench after the kernels of `nn`.
 //!
-//! All times are taken from outside: of a process from before its start until its end, of a client from before its
-//! start until it reports that it is ready, of a round by the ledger. Medians are over `--n` runs. Nothing else runs
-//! meanwhile, and memory is measured in runs of its own.
+//! All times are taken from outside. The time of a process is from before its start until its end. A client is timed
+//! from before its start until its report that it is ready. The ledger has the time of a round. Medians are over `--n`
+//! runs. Nothing else runs meanwhile. Memory is measured in separate runs.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a bench reports")]
 #![allow(clippy::disallowed_methods, reason = "a bench without threads has nothing to report")]
 

@@ -3,10 +3,10 @@
 use std::{fmt::Display, process::ExitCode};
 
 use fedpipe_data::Cache;
-use fedpipe_host::{Isolation, Level, Ready, Result, describe, describe_foreign, isolation};
+use fedpipe_host::{Isolation, Level, Ready, Result, describe, describe_program, isolation};
 
 use crate::{
-    inputs::{client_program::client_command, dylibs::all_dylibs},
+    inputs::{client_commands::client_command, dylibs::all_dylibs},
     screen::output::print_result,
 };
 
@@ -35,7 +35,7 @@ pub(crate) fn list_models() -> Result<ExitCode> {
 
 /// Prints the description that a client program gives of itself.
 pub(crate) fn show_program(command: &str) -> Result<ExitCode> {
-    let model = describe_foreign(&client_command(), command, &Cache::user()?, &any_isolation())?;
+    let model = describe_program(&client_command(), command, &Cache::user()?, &any_isolation())?;
     print_result(description(&model, &command))?;
     Ok(ExitCode::SUCCESS)
 }

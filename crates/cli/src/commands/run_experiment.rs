@@ -21,7 +21,7 @@ use crate::{
     args::run_args::RunArgs,
     exit,
     inputs::{
-        client_program::{client_command, relay_command},
+        client_commands::{client_command, relay_command},
         dylibs::find_dylib,
         resolve::resolve,
     },

@@ -8,7 +8,7 @@ use fedpipe_record::experiment::Experiment;
 
 use crate::{
     args::serve_args::ServeArgs,
-    inputs::{client_program::client_command, dylibs::find_dylib, resolve::read_experiment},
+    inputs::{client_commands::client_command, dylibs::find_dylib, resolve::read_experiment},
     screen::{
         data_progress::DataProgress,
         output::{print_error, print_progress},

@@ -7,7 +7,7 @@ use fedpipe_host::{Control, Event, Level, Outcome, Result, Verification, VerifyR
 
 use crate::{
     exit,
-    inputs::client_program::client_command,
+    inputs::client_commands::client_command,
     screen::output::{print_error, print_progress, print_result},
     signals::stop_on_signal,
 };

@@ -38,7 +38,7 @@ fn mapped(line: &[u8], address: usize) -> Option<PathBuf> {
 }
 
 /// Returns the path that a client process executes: the file of this process, also if that file was replaced since.
-pub(crate) fn program() -> PathBuf {
+pub(crate) fn executable() -> PathBuf {
     static LOADED: LazyLock<Option<File>> = LazyLock::new(|| {
         let own = path().ok()?;
         let is_executed = fs::read_link(EXECUTED).is_ok_and(|executed| executed == own);
@@ -65,6 +65,6 @@ mod tests {
             assert_eq!(mapped(line, address), None);
         }
         assert_eq!(path().unwrap(), std::env::current_exe().unwrap());
-        assert_eq!(program(), Path::new(EXECUTED));
+        assert_eq!(executable(), Path::new(EXECUTED));
     }
 }

@@ -68,8 +68,8 @@ impl Document {
         folder.ancestors().find(is_package).unwrap_or(Path::new("")).to_path_buf()
     }
 
-    /// Returns the tables whose first column is headed by the kind of a place in the source: the kind, and the code in
-    /// the first column.
+    /// Returns the tables whose first column is headed by the kind of a place in the source. Each has the kind and the
+    /// code in the first column.
     pub(crate) fn layout_tables(&self) -> Vec<(String, Vec<String>)> {
         const KINDS: [&str; 4] = ["file", "module", "room", "folder"];
         let first_cell = |line: &str| line.strip_prefix("| ").and_then(|row| Some(row.split_once(" |")?.0.to_owned()));

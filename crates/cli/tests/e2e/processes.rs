@@ -16,8 +16,9 @@ use serde_json::json;
 
 use crate::{
     common::{Place, Run, eventually, stderr},
-    foreign, idx,
+    idx,
     live::{Client, Live, children},
+    user_programs,
 };
 
 /// The arguments of a run in which every client waits in round 2.
@@ -124,7 +125,7 @@ fn clients_have_a_core_each_while_more_work_waits() {
 #[test]
 fn a_program_that_chose_its_cores_keeps_them() {
     let cores = own_cores();
-    let place = foreign::place();
+    let place = user_programs::place();
     let (mut command, run) = place.command(&format!("--clients 4 --jobs {} --rounds 2 --isolation off", cores.len()));
     command.args(["--client", &format!("taskset -c {} bash client.sh sleep marks/fault", cores[0])]);
     let live = Live::of(&place, command, run);

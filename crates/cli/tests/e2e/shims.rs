@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::{
     common::{Place, stderr},
-    foreign::{place, weight},
+    user_programs::{place, weight},
 };
 
 /// Writes a shim `python3` into the folder `shims`, as pyenv writes them, for a manager that runs the script `says`.

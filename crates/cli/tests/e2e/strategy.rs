@@ -10,13 +10,13 @@ use serde_json::json;
 
 use crate::{
     common::{Place, Run, check_all, eventually, sha256, stderr, stdout},
-    foreign::{
+    isolation::lacking,
+    live::{Live, children},
+    user_programs::{
         command,
         confinement::{confined, unconfined},
         place, resume, weight,
     },
-    isolation::lacking,
-    live::{Live, children},
 };
 
 /// As a strategy, the program returns the weight 1 + the length of its state, to which it adds a byte each round.

@@ -32,8 +32,8 @@ fn kill_at_any_moment() -> Row {
     let mut whole = start.elapsed();
     let (mut killed_after, mut late) = (Vec::new(), 0);
     while killed_after.len() < kills {
-        // Each kill falls into a part of the run of its own, so that all parts are tested: the start, which creates the
-        // directory, the lock and the clients, and the end, which writes the results.
+        // Each kill has a part of the run of its own, so that all parts are tested. The start creates the directory,
+        // the lock and the clients; the end writes the results.
         let part = (killed_after.len() as f64 + fraction()) / kills as f64;
         let rounds = kill_after(&place, whole.mul_f64(part), &undisturbed);
         // The speed of the machine has changed.

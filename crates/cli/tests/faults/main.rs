@@ -3,7 +3,7 @@
 //!
 //! Each test is a fault and has its name. The faults of a model are those of the fixture `misbehaving`. Each is due for
 //! one client in one round of a run of four clients, under each policy. All clients wait at the start of rounds 1 and 3
-//! of such a run, so that the test can compare the processes and descriptors of the host before and after the fault.
+//! of such a run. The test then compares the processes and descriptors of the host before and after the fault.
 #![allow(clippy::disallowed_methods, reason = "a test without threads has failed")]
 #![allow(
     clippy::unwrap_used,

@@ -1,7 +1,7 @@
 //! Faults of the system: a full disk, a folder that is not writable, no descriptors.
 //!
-//! A full disk is simulated by a limit on the size of the host's files, which needs no rights and is the same inside
-//! and outside of a container, or by /dev/full.
+//! A limit on the size of the host's files, or /dev/full, simulates a full disk. The limit needs no rights, and is the
+//! same inside and outside of a container.
 
 use std::{
     fs,

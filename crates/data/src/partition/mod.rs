@@ -63,12 +63,13 @@ impl Tabled for dyn Partitioner {
 /// Assigns each of the rows `0..labels.len()` to exactly one client.
 ///
 /// Returns one list of rows for each client, ascending and not empty. The same arguments give the same lists on every
-/// machine: the random streams depend on `seed` and [`Use::Partition`](fedpipe_random::key::Use::Partition), and
+/// machine. The random streams depend on `seed` and [`Use::Partition`](fedpipe_random::key::Use::Partition) alone, and
 /// logarithms do not come from the system.
 ///
 /// # Errors
-/// There is no client, or there are more clients than rows; a label is not below `classes`; there are too few rows for
-/// the shards; 1,000 Dirichlet draws did not reach the least size; or the scheme is `own` with several clients.
+/// Returns an error if there is no client, or there are more clients than rows, and if a label is not below `classes`.
+/// A scheme refuses too few rows for its shards, 1,000 Dirichlet draws that do not reach the least size, and several
+/// clients under `own`.
 pub fn partition(
     scheme: &Scheme,
     labels: &[u32],

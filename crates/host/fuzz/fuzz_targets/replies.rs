@@ -1,5 +1,5 @@
-//! A client that says any bytes: no panic, no allocation beyond what was asked for, and no answer taken that is
-//! not fit to be averaged.
+//! A client that sends any bytes. The host must not panic, allocate more than it asked for, or accept an answer that
+//! must not be averaged.
 #![no_main]
 
 use fedpipe_host::fuzzing::receive;

@@ -19,9 +19,9 @@ use crate::{
     process::{launch::Launched, spawn::ClientCommand},
 };
 
-/// A command line, split into words as by a shell.
+/// A program of the user's, as its command line: split into words as by a shell.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Foreign {
+pub(crate) struct UserProgram {
     words: Vec<String>,
 }
 
@@ -39,7 +39,7 @@ const ONE_THREAD: [(&str, &str); 9] = [
     ("PYTHONHASHSEED", "0"),
 ];
 
-impl Foreign {
+impl UserProgram {
     /// Parses the command of `flag`.
     ///
     /// # Errors
@@ -165,12 +165,12 @@ mod tests {
     use crate::disk::test_files::write_file;
 
     fn refusal(command: &str) -> String {
-        Foreign::parse("--client", command).unwrap_err().to_string()
+        UserProgram::parse("--client", command).unwrap_err().to_string()
     }
 
     #[test]
     fn words_are_those_of_a_shell() {
-        let words = Foreign::parse("--client", "python3 'my client.py' --a \"b c\"").unwrap().words;
+        let words = UserProgram::parse("--client", "python3 'my client.py' --a \"b c\"").unwrap().words;
         assert_eq!(words, ["python3", "my client.py", "--a", "b c"]);
         assert!(refusal("").contains("--client is empty"));
         assert!(refusal("python3 'x").contains("python3 'x"));
@@ -181,10 +181,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let name = |file: &str| {
             let path = write_file(&dir.path().join(file), "");
-            Foreign::parse("--client", &format!("python3 -u {}", path.display())).unwrap().name()
+            UserProgram::parse("--client", &format!("python3 -u {}", path.display())).unwrap().name()
         };
         assert_eq!((name("keras/client.py"), name("keras/softmax.py")), ("keras".into(), "softmax".into()));
-        assert_eq!(Foreign::parse("--client", "./build/mine --fast").unwrap().name(), "mine");
+        assert_eq!(UserProgram::parse("--client", "./build/mine --fast").unwrap().name(), "mine");
     }
 
     #[test]
@@ -192,23 +192,23 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let script = dir.path().join("a.py");
         fs::write(&script, "1").unwrap();
-        let foreign = Foreign::parse("--client", &format!("sh {} --lr 1", script.display())).unwrap();
-        let before = foreign.files();
+        let program = UserProgram::parse("--client", &format!("sh {} --lr 1", script.display())).unwrap();
+        let before = program.files();
         let changes = |before: &Files, client_sha256| {
             let recorded = CodeIdentity { client_sha256: before.clone(), ..CodeIdentity::default() };
             recorded.changes(&CodeIdentity { client_sha256, ..CodeIdentity::default() })
         };
         assert_eq!(before.keys().collect::<Vec<_>>(), [script.to_str().unwrap()]);
-        assert!(changes(&before, foreign.files()).is_empty());
+        assert!(changes(&before, program.files()).is_empty());
         fs::write(&script, "2").unwrap();
-        assert!(changes(&before, foreign.files())[0].contains("a.py is "));
+        assert!(changes(&before, program.files())[0].contains("a.py is "));
         fs::remove_file(&script).unwrap();
-        assert!(changes(&before, foreign.files())[0].starts_with("there is no file "));
+        assert!(changes(&before, program.files())[0].starts_with("there is no file "));
     }
 
     #[test]
     fn a_program_without_a_folder_is_found_in_path() {
-        let program = |text| Foreign::parse("--client", text).unwrap().program(0);
+        let program = |text| UserProgram::parse("--client", text).unwrap().program(0);
         assert!(program("sh -c true").unwrap().ends_with("sh"));
         assert!(program("nonesuch").unwrap_err().to_string().contains("no program nonesuch in PATH"));
         assert!(program("./nonesuch").unwrap_err().to_string().contains("no program ./nonesuch here"));

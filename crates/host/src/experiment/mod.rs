@@ -16,7 +16,7 @@ use std::{
 
 use fedpipe_record::experiment::Experiment;
 
-use crate::{error::Result, experiment::command::Foreign, process::spawn::ClientCommand};
+use crate::{error::Result, experiment::command::UserProgram, process::spawn::ClientCommand};
 
 /// The places and commands of a run on this machine. They change no result and are not part of an experiment.
 #[derive(Debug, Clone)]
@@ -52,20 +52,20 @@ pub(crate) fn check(experiment: &Experiment) -> Result<()> {
 }
 
 /// Returns the program of `--client`, if there is one.
-pub(crate) fn client_program(experiment: &Experiment) -> Result<Option<Foreign>> {
-    experiment.client.as_deref().map(|command| Foreign::parse("--client", command)).transpose()
+pub(crate) fn client_program(experiment: &Experiment) -> Result<Option<UserProgram>> {
+    experiment.client.as_deref().map(|command| UserProgram::parse("--client", command)).transpose()
 }
 
 /// Returns the program of `--strategy-program`, if there is one.
-pub(crate) fn strategy_program(experiment: &Experiment) -> Result<Option<Foreign>> {
+pub(crate) fn strategy_program(experiment: &Experiment) -> Result<Option<UserProgram>> {
     let command = experiment.strategy.program.as_deref();
-    command.map(|command| Foreign::parse("--strategy-program", command)).transpose()
+    command.map(|command| UserProgram::parse("--strategy-program", command)).transpose()
 }
 
 /// Returns the name of the run's folder, without its number.
 pub(crate) fn run_name(experiment: &Experiment) -> Result<String> {
-    if let Some(foreign) = client_program(experiment)? {
-        return Ok(foreign.name());
+    if let Some(program) = client_program(experiment)? {
+        return Ok(program.name());
     }
     let stem = Path::new(&experiment.model).file_stem().unwrap_or_default().to_string_lossy().into_owned();
     Ok(stem.strip_prefix("lib").unwrap_or(&stem).to_owned())

@@ -13,7 +13,7 @@ use std::{
 };
 
 /// The places of the system that interpreters and their libraries read. Of /proc and /sys these are only the files
-/// about the machine and about this process, which becomes the program (TensorFlow exits without its command line).
+/// about the machine and about this process, which becomes the program. TensorFlow exits without its command line.
 const SYSTEM: [&str; 22] = [
     "/bin",
     "/sbin",
@@ -50,8 +50,8 @@ const VARIABLES: [&str; 4] = ["VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONPATH", "LD_L
 pub(super) struct Places {
     /// Files, and folders with all that is in them.
     pub(super) open: BTreeSet<PathBuf>,
-    /// The folders among them that may hold other data than the program's, the command's own folder first: all except
-    /// the system's and those of an installation.
+    /// The open folders that may hold other data than the program's, the command's own folder first. These are all
+    /// except those of the system and of an installation.
     pub(super) searched: Vec<PathBuf>,
 }
 
@@ -104,8 +104,8 @@ impl Places {
         self.python_libraries(&home.join(".local"));
     }
 
-    /// Opens the places of a word of the command: a file or folder, a program in PATH, or `-m`, which searches this
-    /// folder for a module.
+    /// Opens the places of a word of the command. The word is a file or folder, a program in PATH, or `-m`, which
+    /// searches this folder for a module.
     fn word(&mut self, word: &str) {
         let path = Path::new(word);
         match (word, path.is_dir(), path.is_file()) {
@@ -167,8 +167,8 @@ impl Places {
         self.python_paths(prefix);
     }
 
-    /// Opens the paths in the `.pth` files of the packages below `prefix`: packages under development, and those of the
-    /// environment below this one (`uv run --with` writes a line with `site.addsitedir("PATH")`).
+    /// Opens the paths in the `.pth` files of the packages below `prefix`. They name packages under development and
+    /// those of the environment below this one, since `uv run --with` writes a line with `site.addsitedir("PATH")`.
     fn python_paths(&mut self, prefix: &Path) {
         for packages in site_packages(prefix) {
             let files = fs::read_dir(&packages).into_iter().flatten().flatten().map(|entry| entry.path());

@@ -20,8 +20,9 @@ pub fn process_count(experiment: &Experiment) -> u32 {
 
 /// Returns the number of processes over which the work of one core is spread.
 ///
-/// Two processes spread the work more evenly: with one for each of two cores, one process has six of ten sampled
-/// clients on average, and the other core waits. A second interpreter of a user's program would cost more than that.
+/// Two processes spread the work more evenly. With one for each of two cores, one process has six of ten sampled
+/// clients on average, and the other core waits. A second interpreter of a user's program would cost more than it
+/// gains.
 pub(crate) fn processes_a_job(experiment: &Experiment) -> u32 {
     if experiment.client.is_none() { 2 } else { 1 }
 }

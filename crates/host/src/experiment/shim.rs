@@ -114,8 +114,8 @@ mod tests {
         let script = format!("#!/bin/sh\n[ \"$*\" = 'which python3' ] || exit 9\n{says}\n");
         let text = format!("#!/usr/bin/env bash\nset -e\nexec \"{}\" exec \"$program\" \"$@\"\n", manager.display());
         for (path, text) in [(&manager, script), (&shim, text)] {
-            // A copy by another process: a fork of another test inherits a descriptor of this process that is open for
-            // writing, and the kernel executes no file that is.
+            // Another process makes the copy. A fork of another test would inherit a descriptor of this process, and
+            // the kernel executes no file that is open for writing.
             let draft = path.with_extension("draft");
             fs::write(&draft, text).unwrap();
             fs::set_permissions(&draft, fs::Permissions::from_mode(0o755)).unwrap();

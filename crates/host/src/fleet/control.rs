@@ -1,7 +1,7 @@
 //! Requests to a run from outside: a stop, and a reload of the model.
 //!
-//! A request is a flag that stays raised. A stop also wakes all that wait at the moment: the inbox of a fleet, the
-//! connection to a strategy program, the socket of a node.
+//! A request is a flag that stays raised. A stop also wakes all waits at the moment. These are the inbox of a fleet,
+//! the connection to a strategy program and the socket of a node.
 
 use std::{
     io,

@@ -83,8 +83,8 @@ impl Fleet {
         no_model(exit).or_else(|| if is_program { no_client(exit, level) } else { None })
     }
 
-    /// Decides the consequence for the job that a process was doing or was about to do, and queues the job again if it
-    /// is retried or moved.
+    /// Decides the consequence for the job that a process was doing or was about to do. Queues the job again if it is
+    /// retried or moved.
     fn reassign(&mut self, slot: usize, id: JobId, movable: bool) -> Consequence {
         let attempts = self.queue.open(id).map_or(0, |open| {
             open.attempts += 1;

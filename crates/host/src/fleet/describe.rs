@@ -10,7 +10,7 @@ use fedpipe_record::experiment::OnFailure;
 use crate::{
     disk::noexec,
     error::{Error, Result},
-    experiment::{closed::Closed, command::Foreign},
+    experiment::{closed::Closed, command::UserProgram},
     fleet::{Fleet, control::StopSign},
     process::{conversation::Environment, launch::Launched, spawn::ClientCommand},
 };
@@ -19,7 +19,7 @@ use crate::{
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The time that a program of the user's has. An interpreter reads its libraries first.
-const FOREIGN_TIMEOUT: Duration = Duration::from_secs(60);
+const PROGRAM_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Returns the name, version and options of the model in `dylib`, which runs under `isolation`. The layout is empty,
 /// since no model is built.
@@ -47,15 +47,15 @@ fn explained(error: Error, dylib: &Path, noexec: Option<String>) -> Error {
 ///
 /// # Errors
 /// Returns the errors of [`describe`], and [`Error::Usage`] for a command that cannot be split into words.
-pub fn describe_foreign(
+pub fn describe_program(
     launcher: &ClientCommand,
     command: &str,
     cache: &Cache,
     isolation: &Isolation,
 ) -> Result<Ready> {
     let closed = Closed::of_cache(cache);
-    let (command, launched) = Foreign::parse("--client", command)?.launched(launcher, &closed, isolation.level)?;
-    ask(command, Some(launched), Setup::describe(None, isolation.clone()), FOREIGN_TIMEOUT)
+    let (command, launched) = UserProgram::parse("--client", command)?.launched(launcher, &closed, isolation.level)?;
+    ask(command, Some(launched), Setup::describe(None, isolation.clone()), PROGRAM_TIMEOUT)
 }
 
 /// Starts a process that only describes its model, and returns the description.

@@ -17,8 +17,8 @@ pub(crate) fn last_words(bytes: &[u8]) -> Vec<String> {
     words.unwrap_or_else(|| end(MOST).iter().map(|line| tame(line)).collect())
 }
 
-/// Returns the lines that tell something: no empty ones, no carets below another line (as of Python), and neither
-/// Rust's backtrace nor the hints about it.
+/// Returns the lines that carry information. Empty lines, carets below another line (as of Python), Rust's backtrace
+/// and the hints about it are left out.
 fn telling_lines(text: &str) -> Vec<&str> {
     let mut in_backtrace = false;
     let tells = |line: &&str| {

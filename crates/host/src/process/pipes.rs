@@ -1,5 +1,5 @@
-//! The host's ends of the pipes of one peer: reads and writes that end at a deadline, at the peer's exit and at a
-//! wake-up, and that drain the peer's log meanwhile.
+//! The host's ends of the pipes of one peer. Reads and writes end at a deadline, at the peer's exit and at a wake-up.
+//! They drain the peer's log meanwhile.
 //!
 //! Only [`Link::wait`] blocks: a peer that stopped reading must not block the thread that writes to it. Every read and
 //! write spends the time that [`Link::allow`] gave last. Only an idle client is watched without a deadline.

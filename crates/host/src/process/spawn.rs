@@ -39,8 +39,8 @@ const ENVIRONMENT: [&str; 5] = ["FEDPIPE_ISA", "RUST_BACKTRACE", "RUST_LIB_BACKT
 #[derive(Debug, Clone)]
 pub struct ClientCommand {
     /// The file to execute.
-    pub program: PathBuf,
-    /// Its `argv[0]`.
+    pub executable: PathBuf,
+    /// The `argv[0]` of the process.
     pub name: OsString,
     /// The arguments before the three of every client.
     pub arguments: Vec<OsString>,
@@ -54,9 +54,9 @@ pub struct ClientCommand {
 
 impl ClientCommand {
     /// Returns the command of fedpipe's own client.
-    pub fn new(program: impl Into<PathBuf>, name: impl Into<OsString>) -> Self {
-        let (program, name) = (program.into(), name.into());
-        Self { program, name, arguments: Vec::new(), inherits: false, environment: Vec::new(), elsewhere: false }
+    pub fn new(executable: impl Into<PathBuf>, name: impl Into<OsString>) -> Self {
+        let (executable, name) = (executable.into(), name.into());
+        Self { executable, name, arguments: Vec::new(), inherits: false, environment: Vec::new(), elsewhere: false }
     }
 }
 
@@ -125,7 +125,7 @@ fn spawn(command: &ClientCommand, number: u32, mark: &str, pipe_size: i32) -> Re
     // Opened here, since a missing /dev/null and a missing program have the same error number.
     let null = File::open("/dev/null").map_err(failed(StartCall::Null))?;
     let own = [client_read.as_raw_fd(), client_write.as_raw_fd()];
-    let mut process = Command::new(&command.program);
+    let mut process = Command::new(&command.executable);
     if !command.inherits {
         process.env_clear().envs(ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
     }
@@ -159,8 +159,8 @@ fn spawn(command: &ClientCommand, number: u32, mark: &str, pipe_size: i32) -> Re
     }
 }
 
-/// Runs in the child before exec. Closes all descriptors on exec but the child's `own` two, since the host may have
-/// inherited others, and has the kernel end the child with the host.
+/// Runs in the child before exec. Closes all descriptors on exec except the child's `own` two, since the host may have
+/// inherited others. Makes the kernel end the child with the host.
 fn isolate_descriptors(own: [RawFd; 2], host: i32) -> io::Result<()> {
     let check = |result: libc::c_long| if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) };
     // SAFETY: plain system calls on numbers; `close_range` only marks descriptors.

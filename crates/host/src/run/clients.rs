@@ -96,9 +96,9 @@ impl Clients {
     /// Starts the program of the strategy, if the strategy is one.
     pub(super) fn start_strategy(&mut self, context: &RunContext<'_>) -> Result<()> {
         let RunContext { experiment, launch, directory, control } = *context;
-        let Some(foreign) = strategy_program(experiment)? else { return Ok(()) };
+        let Some(program) = strategy_program(experiment)? else { return Ok(()) };
         let closed = Closed::of_run(launch, experiment, directory.path());
-        let launched = foreign.launched(&launch.launcher, &closed, experiment.execution.isolation)?;
+        let launched = program.launched(&launch.launcher, &closed, experiment.execution.isolation)?;
         let program = StrategyProgram::start(launched, experiment, self.layout()?, directory, &control.stop)?;
         self.program = Some(program);
         Ok(())
@@ -212,9 +212,9 @@ impl Clients {
 fn environment(context: &RunContext<'_>, spare: Arc<Spare>) -> Result<Environment> {
     let RunContext { experiment, launch, directory, .. } = *context;
     let (command, launched) = match client_program(experiment)? {
-        Some(foreign) => {
+        Some(program) => {
             let closed = Closed::of_run(launch, experiment, directory.path());
-            let (command, launched) = foreign.launched(&launch.command, &closed, experiment.execution.isolation)?;
+            let (command, launched) = program.launched(&launch.command, &closed, experiment.execution.isolation)?;
             (command, Some(launched))
         }
         None => (launch.command.clone(), None),

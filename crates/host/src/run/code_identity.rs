@@ -4,7 +4,7 @@ use fedpipe_record::{experiment::Experiment, identity::CodeIdentity};
 
 use crate::{
     error::Result,
-    experiment::{client_program, command::Foreign, strategy_program},
+    experiment::{client_program, command::UserProgram, strategy_program},
     run::directory::RunDir,
 };
 
@@ -16,7 +16,7 @@ pub(crate) fn code_identity(experiment: &Experiment, directory: &RunDir) -> Resu
 
 /// Returns the identity of the files of the user's programs, which are not the run's own.
 pub(crate) fn program_files(experiment: &Experiment) -> Result<CodeIdentity> {
-    let files = |foreign: Option<Foreign>| foreign.map(|foreign| foreign.files()).unwrap_or_default();
+    let files = |program: Option<UserProgram>| program.map(|program| program.files()).unwrap_or_default();
     let (client, strategy) = (client_program(experiment)?, strategy_program(experiment)?);
     Ok(CodeIdentity { dylib_sha256: None, client_sha256: files(client), strategy_sha256: files(strategy) })
 }

@@ -106,8 +106,8 @@ impl RunDir {
         Ok(Self { path, made_parent: false, warnings, replaced: None, _lock: lock })
     }
 
-    /// Makes the directory, with `experiment.toml`, the model and a ledger that says what is run, by one rename: it is
-    /// whole, and can be resumed, or it is absent. Where it is to `overwrite`, a run that `out` holds gives way.
+    /// Makes the directory by one rename, with `experiment.toml`, the model and a ledger that names both. The directory
+    /// is whole and can be resumed, or it is absent. Under `overwrite`, the directory replaces a run in `out`.
     ///
     /// # Errors
     /// Returns [`Error::Output`] where `out` holds something already or cannot be written.
@@ -264,8 +264,8 @@ impl RunDir {
         Ok(())
     }
 
-    /// Takes the directory away again where the run could not begin because of what it was given: the same folder can
-    /// be named again, or has the run of before. What a crash left is kept.
+    /// Removes the directory if the run could not begin because of its arguments. The same folder can then be named
+    /// again, or has the replaced run. The files of a crash are kept.
     pub(crate) fn discard_if_never_begun(&self, error: &Error, before: Option<&Replaced>) {
         if let Some(before) = before {
             // Of a run that was stopped before it began, nothing is worth another's results.

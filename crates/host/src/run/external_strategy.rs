@@ -1,9 +1,9 @@
 //! A strategy that is a program of the user's (`--strategy-program COMMAND`): it receives each round's updates and
 //! returns the new global weights. A program with the ability samples the clients, or prepares their requests.
 //!
-//! The state of the program, and that of each client, comes with its reply, goes into the checkpoint and is sent with
+//! The reply of the program has the program's state and that of each client. The states go into the checkpoint and into
 //! the next request, so that a fresh process continues with the same bits. The program is launched and confined as a
-//! client's program is, and started again as a client is: once a round, unless the policy is to abort.
+//! client's program is. It is started again once a round, unless the policy is to abort.
 //!
 //! The run's own thread waits for the reply, so that a stop must wake it there.
 

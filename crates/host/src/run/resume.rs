@@ -287,22 +287,21 @@ impl Point {
     }
 }
 
-/// Returns the experiment that the run in `directory` is under, where `written`, that of its `experiment.toml`, is one
-/// from before: a resume that was forced writes the ledger first, and may have been killed then.
+/// Returns the experiment of the run in `directory` if `written`, the one of its `experiment.toml`, is an earlier one.
+/// A forced resume writes the ledger first, and may have been killed after that.
 pub fn under_way(directory: &Path, written: &Experiment) -> Option<Experiment> {
     let history = History::read(directory).ok()?;
     let is_from_before = history.experiments.contains(written);
     is_from_before.then(|| history.experiment().clone())
 }
 
-/// Returns the `given` experiment with the section `execution` of the `recorded` one: that of a resume is for its
-/// session alone.
+/// Returns the `given` experiment with the section `execution` of the `recorded` one. The section of a resume holds for
+/// its session alone.
 fn under_way_as(given: &Experiment, recorded: &Experiment) -> Experiment {
     Experiment { execution: recorded.execution.clone(), ..given.clone() }
 }
 
-/// Returns the same experiment without the rounds that it has beyond those of the `recorded` one: a run may continue
-/// for longer without being forced to.
+/// Returns the same experiment without the rounds beyond those of the `recorded` one. More rounds need no force.
 fn not_longer(given: &Experiment, recorded: &Experiment) -> Experiment {
     let least = |given: u64, recorded: u64| if given > recorded { recorded } else { given };
     Experiment {

@@ -1,8 +1,8 @@
 //! The training of a round: the request of each client, and the updates in client order.
 //!
 //! A request is completed when it is about to be sent, and a client's state follows from its update when the update
-//! arrives. If the strategy needs only the mean of the updates, a few updates at a time are added to the mean as soon
-//! as those before them have arrived, and their buffers receive later updates.
+//! arrives. If the strategy needs only the mean, updates are added to it, a few at a time, as soon as those before them
+//! have arrived. The buffers of added updates receive later updates.
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 

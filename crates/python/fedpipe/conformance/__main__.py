@@ -6,7 +6,7 @@ import argparse
 import sys
 import tempfile
 
-from . import features  # noqa: F401  It adds its checks to the list.
+from . import features  # noqa: F401  The import adds the checks to the list.
 from .checks import CHECKS
 from .child import Wrong
 from .world import World

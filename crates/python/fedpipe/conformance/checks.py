@@ -49,8 +49,8 @@ class Session:
         return self.weights_of(self.child.ask({"type": "get_weights"}, None, self.payload), "weights")
 
     def train(self, weights: Optional[np.ndarray], **changes: Any) -> Tuple[Dict[str, Any], np.ndarray]:
-        """Returns the update of a request to train, and its weights. With `None` the client uses the last weights it
-        received."""
+        """Returns the update of a request to train, and its weights. Under `None` the client uses the weights of the
+        request before."""
         frame = self.attempt(weights, **changes)
         return frame.body, self.weights_of(frame, "update")
 
@@ -67,7 +67,8 @@ class Session:
     def attempt(
         self, weights: Optional[np.ndarray], parts: Optional[Dict[str, np.ndarray]] = None, **changes: Any
     ) -> Frame:
-        """Returns the answer to a request to train, which may be `failed`. `parts` are further parts of the request."""
+        """Returns the answer to a request to train; the answer may be `failed`. `parts` are further parts of the
+        request."""
         return self.child.ask(World.train(**changes), weights, 3 * self.payload + 1024, parts)
 
     def vector(self, value: float) -> np.ndarray:
@@ -239,7 +240,7 @@ def same_bits(world: World) -> None:
         session.train(start, client=1, round=2)
         session.evaluate(first[1], [0])
         if not _same(session.train(start, epochs=2), first):
-            raise Wrong("its answer to the same request differs the second time: something is kept between requests")
+            raise Wrong("its answer to the same request differs the second time: it keeps a state between requests")
     with ready(world) as session:
         if not np.array_equal(session.weights(), start):
             raise Wrong("its initial weights differ in a fresh process under the same seed")
@@ -291,7 +292,7 @@ def follows_the_optimiser(world: World) -> None:
             if frame.type == "failed":
                 _refused_by_name(frame, optimiser, words)
             elif check_effect is None:
-                raise Wrong(f"it trained under {optimiser}, which it cannot know; it must refuse what it does not know by name")
+                raise Wrong(f"it trained under {optimiser}, which it cannot know; it must refuse an unknown optimiser by name")
             else:
                 check_effect(start[trained], plain[trained], session.weights_of(frame, "update")[trained], optimiser)
     _one_step_of_adam(world, start, trained)

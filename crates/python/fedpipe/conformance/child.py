@@ -94,8 +94,8 @@ class Child:
         self.send_bytes(frame.getvalue())
 
     def send_bytes(self, data: bytes) -> None:
-        """Writes `data`. If the program has ended, nothing is written and no error raised: its messages are read
-        later."""
+        """Writes `data`. If the program has ended, nothing is written and no error is raised, since its messages are
+        read later."""
         self.deadline = time.monotonic() + self._timeout
         rest = memoryview(data)
         while rest:
@@ -152,7 +152,7 @@ class Child:
             frame = self._read(_ANY)
             while frame is not None:
                 if frame.type != "failed":
-                    raise Wrong(f"it answered {what} with {frame.type!r}; it must end, or say 'failed' and end")
+                    raise Wrong(f"it answered {what} with {frame.type!r}; it must end, or send 'failed' and end")
                 frame = self._read(_ANY)
             self._process.wait(max(self.deadline - time.monotonic(), 0))
         except (TimeoutError, subprocess.TimeoutExpired):

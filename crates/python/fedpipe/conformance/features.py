@@ -41,7 +41,7 @@ def keeps_weights(world: World) -> None:
         whole = session.train(sent, weights_version=7)
         again = session.train(None, weights_version=7)
         if again[0] != whole[0] or again[1].tobytes() != whole[1].tobytes():
-            raise Wrong("it lists 'keeps-weights', but its update differs where the part is left out")
+            raise Wrong("it lists 'keeps-weights', but its update differs if the part is left out")
         session.evaluate(None, [0], weights_version=7)
         session.child.send(world.train(weights_version=8))
         session.child.await_end("a request without weights that names a version which it was not sent")

@@ -14,7 +14,7 @@ import numpy as np
 from ..order import order, scored_rows
 
 SIZES = (130, 70)
-"""The examples of clients 0 and 1. Neither number is a multiple of the batch size. The program serves both clients."""
+"""The numbers of examples of clients 0 and 1, which the program serves. Neither is a multiple of the batch size."""
 
 TEST = 1234
 """The test examples: two whole blocks and a block of 234."""
@@ -25,7 +25,7 @@ SEED = 2**63 + 11
 BATCH = 32
 
 LARGE = 600
-"""The examples of a partition that has more rows than are scored before a training."""
+"""The number of examples of a partition with more rows than a score before the training has."""
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The ClientApp of a node: it forwards each message to the worker on the node's socket (`fedpipe serve`).
+"""The ClientApp of a node, which forwards each message to the worker on the node's socket (`fedpipe serve`).
 
 Flower starts a process for every message, so that this code keeps no state. The worker keeps running, with its model
 and data.
@@ -36,7 +36,7 @@ def client_app(numpy_client: Optional[Callable[[Context], "NumPyClient"]] = None
             # The node's configuration says which client of the run it is.
             [held] = setup["purpose"]["serve"]["partitions"]
             if held["client"] != context.node_config["partition-id"]:
-                # The hash belongs to another node's partition. The host is still looking for the node with that one.
+                # The hash belongs to another node's partition. The host still searches the node with that partition.
                 held.pop("sha256", None)
             held["client"] = context.node_config["partition-id"]
             parts = parts_of(message.content)
@@ -74,7 +74,7 @@ def _by_worker(
 
 
 def _most_payload(request: Mapping[str, Any], layout: Layout) -> int:
-    """Returns the most bytes of a reply: the weights, or as many bytes of transforms, and those of each slot."""
+    """Returns the most bytes of a reply: the weights or the parts of transforms, and each slot."""
     slots = sum(not phase.get("update", True) for phase in request.get("phases", ()))
     # An encoding may have an index, a value and a residual for each weight.
     return (12 + 4 * slots) * count(layout)

@@ -54,8 +54,8 @@ class Courier:
         timeout: float,
         parts: Tuple[Parts, Layout] = ({}, []),
     ) -> Tuple[Dict[str, Any], int, Parts]:
-        """Sends a request with its parts, and returns the body, the partition and the parts of the reply. None asks only
-        for `ready`."""
+        """Sends a request with its parts. Returns the body, the partition and the parts of the reply. The request None
+        asks only for `ready`."""
         config: Dict[str, Any] = {"setup": json.dumps(setup), "request": json.dumps(request), "timeout": timeout}
         content = RecordDict({"fedpipe": ConfigRecord(config)})
         add_parts(content, *parts)

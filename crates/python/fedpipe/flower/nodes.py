@@ -13,7 +13,7 @@ from ..protocol import EndOfPipe
 from .courier import Courier, Unanswered
 
 AGAIN = 5.0
-"""The seconds after which a node that gave no answer is asked again, and between two searches for new nodes."""
+"""The seconds between two requests to a node that gave no answer, and between two searches for new nodes."""
 
 AWAY = 60.0
 """The seconds that a run waits for a node that was present before. In later rounds it waits for `AGAIN`, so that a node
@@ -31,7 +31,7 @@ class Place:
 
 
 class Nodes:
-    """The nodes that are present. A node has a new number each time it connects, and is then asked for its
+    """The nodes that are present. A node has a new number each time it connects. Each new number is asked for its
     partition."""
 
     def __init__(self, courier: Courier) -> None:
@@ -50,7 +50,7 @@ class Nodes:
         """
         with self._changed:
             end = time.monotonic() + self._patience.get(partition, math.inf)
-            # Each node that was asked either answers, even on a busy machine, or Flower reports that it has left.
+            # Each node that was asked answers, even on a busy machine, or Flower reports that the node has left.
             while wanted() and partition not in self._free and (time.monotonic() < end or self._asking):
                 # After the deadline no further node is asked, so that the wait ends.
                 if time.monotonic() < end:
@@ -66,7 +66,8 @@ class Nodes:
             return self._free.pop(partition)
 
     def release(self, place: Place) -> None:
-        """Releases a node. It is asked again before the next claim, since it may have left or have another worker."""
+        """Releases a node. The node is asked again before the next claim, since it may have left or have another
+        worker."""
         with self._changed:
             self._asked.discard(place.node)
             self._workers = [worker for worker in self._workers if worker.node != place.node]

@@ -1,4 +1,4 @@
-"""Processes that log into a folder. At the end neither they nor their descendants are left."""
+"""Processes that log into a folder. At the end no process and no descendant of one is left."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """The parts of a message as records of Flower. The weights are one array for each tensor, by name, in the order of the
-layout; each other part is a flat array."""
+layout. Each other part is a flat array."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def converse(connection: socket.socket, nodes: Nodes, courier: Courier) -> None:
             write(stream, {"type": "hello", "protocol": PROTOCOL})
             setup = _for_nodes(read_request(stream, 0).body)
             [held] = setup["purpose"]["serve"]["partitions"]
-            # The host sends nothing while it waits for `ready`, so that readable input is the end of the connection.
+            # The host sends nothing while it waits for `ready`. Readable input is thus the end of the connection.
             waits = lambda: not select.select([connection], [], [], 0)[0]  # noqa: E731
             place = nodes.claim(held["client"], setup, TIMEOUT, waits)
             try:
@@ -35,8 +35,7 @@ def converse(connection: socket.socket, nodes: Nodes, courier: Courier) -> None:
 
 
 def _for_nodes(setup: Dict[str, Any]) -> Dict[str, Any]:
-    """Returns the setup for nodes. It has the hash of the dylib instead of its path, since each node has its own
-    copy."""
+    """Returns the setup for nodes, with the hash of the dylib instead of its path, since each node has its own copy."""
     with open(setup["dylib"], "rb") as file:
         digest = hashlib.sha256(file.read()).hexdigest()
     return {**setup, "dylib": None, "dylib_sha256": digest}

@@ -1,9 +1,9 @@
 """The ServerApp: a run of fedpipe (`fedpipe run --over SOCKET`) whose clients are Flower's nodes.
 
-The host of the run is the binary. It samples, aggregates in client order, retries, keeps the ledger and writes the
-results, as in a run on one machine. For the host, each client is a connection to a socket of this process, in the pipe
-protocol. A request becomes a message to the node with that partition, and the reply is passed back. This code does no
-arithmetic on weights.
+The host of the run is the binary. The host samples, aggregates in client order, retries, keeps the ledger and writes
+the results, as in a run on one machine. For the host, each client is a connection to a socket of this process, in the
+pipe protocol. A request becomes a message to the node with that partition, and the reply is passed back. This code does
+no arithmetic on weights.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ class Int8:
     bucket: int = 512
     """The number of values that share a scale."""
     l2: bool = False
-    """True scales by the Euclidean norm, False by the greatest magnitude."""
+    """The norm that scales a bucket: True is the Euclidean norm, False the greatest magnitude."""
 
     @classmethod
     def parse(cls, given: Dict[str, str]) -> "Int8":

@@ -1,7 +1,7 @@
 //! Stochastic quantisation to 8 bits, QSGD (Alistarh 2017, section 3.1).
 //!
 //! The change is cut into buckets. Each has a scale: the greatest magnitude of its values, or their Euclidean norm. A
-//! value v becomes the level ⌊|v| · 127 / scale⌋, plus 1 with the probability of the rest, and the sign of v: the
+//! value v becomes the level ⌊|v| · 127 / scale⌋ with the sign of v, plus 1 with the probability of the rest. The
 //! expectation of the decoded value is v. A bucket of zeros has the scale 0.
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Code imports from the file where a thing lives, never through the root of its crate, and no room of the host imports
+//! Code imports from the file where a thing lives, never through the root of its crate. No room of the host imports
 //! from a room above it.
 
 use std::{

@@ -1,5 +1,5 @@
-//! The rules for words that a test can check: the start of files and of doc comments, the width of comments and of
-//! Markdown, and the names of files.
+//! The rules for words that a test can check. They are about the start of files and of doc comments, the width of
+//! comments and of Markdown, and names.
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
@@ -18,8 +18,8 @@ const NO_START: [&str; 6] = ["What", "Whether", "How", "Who", "Whose", "That"];
 /// Names that several files may have: the role of the file is fixed by its folder.
 const ROLES: [&str; 6] = ["lib.rs", "main.rs", "mod.rs", "tests.rs", "error.rs", "vectors.rs"];
 
-/// Types that several crates declare: the error of each crate, and the values that a client takes from the model's
-/// door and gives to the pipe.
+/// Types that several crates declare. Each crate has an error. The others are values that a client takes from the
+/// model's door and gives to the pipe.
 const SHARED_TYPES: [&str; 8] = ["Error", "Result", "Kind", "Layout", "OptionSpec", "Place", "Task", "Tensor"];
 
 /// Returns the files with their texts.

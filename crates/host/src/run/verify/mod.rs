@@ -1,7 +1,7 @@
 //! Runs a run again from its own directory and compares all that the run vouches for.
 //!
-//! The run is repeated as it went: with its own dylibs, with the participants that its ledger names, and with a resume
-//! for each that was forced. Every number of a round is compared, and so are the files that tell of the same.
+//! The repeated run has the dylibs of the run, the participants that the ledger names, and each forced resume. Every
+//! number of a round is compared, and so are the files with the same facts.
 
 mod record;
 

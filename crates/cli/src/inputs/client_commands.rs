@@ -10,11 +10,11 @@ use crate::inputs::own_file;
 /// Returns the command that starts a client process: the file of this process under another name, also if that file
 /// was replaced since.
 pub(crate) fn client_command() -> ClientCommand {
-    ClientCommand::new(own_file::program(), PROCESS_NAME)
+    ClientCommand::new(own_file::executable(), PROCESS_NAME)
 }
 
 /// Returns the command that starts a relay to `socket`, for a client that is elsewhere.
 pub(crate) fn relay_command(socket: &Path) -> ClientCommand {
     let arguments = vec![socket.into()];
-    ClientCommand { arguments, elsewhere: true, ..ClientCommand::new(own_file::program(), RELAY_NAME) }
+    ClientCommand { arguments, elsewhere: true, ..ClientCommand::new(own_file::executable(), RELAY_NAME) }
 }

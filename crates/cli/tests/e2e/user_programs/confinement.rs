@@ -10,9 +10,9 @@ use serde_json::json;
 
 use crate::{
     common::{Place, Run, check_all, stderr, stdout},
-    foreign::{place, weight},
     idx,
     isolation::{lacking, partitions},
+    user_programs::{place, weight},
 };
 
 /// Returns the output of client 1, or of the strategy, about each of its attempts.
@@ -32,8 +32,8 @@ fn attempts(place: &Place, level: &str, who: &str) -> (Run, Vec<String>) {
     (run, lines)
 }
 
-/// Returns files that a program must not read, in a place that has a run, a cache and datasets beside the program, and
-/// two files at the end that it may read.
+/// Returns files that a program must not read, and at the end two files that it may read. The place has a run, a cache
+/// and datasets beside the program.
 fn files_beside(place: &Place) -> Vec<String> {
     let partition = partitions(place).remove(0);
     idx::write(&place.path("data"));

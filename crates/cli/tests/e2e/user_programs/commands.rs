@@ -4,8 +4,8 @@ use std::fs;
 
 use crate::{
     common::{Place, check_all, stderr, stdout},
-    foreign::{place, weight},
     isolation::{lacking, without_landlock},
+    user_programs::{place, weight},
 };
 
 #[test]
