@@ -89,6 +89,7 @@ impl<'c> Federation<'c> {
             received: &self.weights,
             updates: &mut updates,
             clients: self.all.len() as u32,
+            learning_rate: RATE,
             layout: &self.layout,
         };
         let (weights, server) = self.strategy.apply(round, &self.server, &OneCore).unwrap();
@@ -261,7 +262,8 @@ fn median(rows: &[Vec<f32>]) -> Vec<f32> {
     let update = |(client, weights): (u32, &Vec<f32>)| ClientUpdate::new(Update::plain(client, 1, 1), weights.clone());
     let mut updates: Vec<ClientUpdate> = (0..).zip(rows).map(update).collect();
     let (received, clients) = (&federation.weights[..], rows.len() as u32);
-    let round = ClosedRound { received, updates: &mut updates, clients, layout: &federation.layout };
+    let round =
+        ClosedRound { received, updates: &mut updates, clients, learning_rate: RATE, layout: &federation.layout };
     federation.strategy.apply(round, &Slots::default(), &OneCore).unwrap().0
 }
 

@@ -115,7 +115,7 @@ impl ActiveRun<'_> {
             optimiser: to_json(&local.optimiser),
             phases: Vec::new(),
             transform: transform.map(ToString::to_string),
-            score_start: until_converged.then_some(ScoreStart::Rows),
+            score_start: strategy.rules.aggregator.score_start().or(until_converged.then_some(ScoreStart::Rows)),
             weights_version: 0,
         };
         Job {

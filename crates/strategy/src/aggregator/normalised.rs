@@ -22,7 +22,7 @@ impl Aggregator for Normalised {
     /// Returns w − τ Σ p_k d_k with d_k = (w − w_k) / ‖a_k‖₁ and τ = Σ p_k ‖a_k‖₁. With a proximal term τ = Σ p_k K_k,
     /// as in the paper's code.
     fn aggregate(&self, updates: &Updates<'_>, math: &dyn Math) -> Vec<f32> {
-        let Updates { received, members, is_proximal } = *updates;
+        let Updates { received, members, is_proximal, .. } = *updates;
         let total: f64 = members.iter().map(|member| member.weight).sum();
         let steps = |member: &Member<'_>| if is_proximal { member.update.steps as f64 } else { accumulation(member) };
         let tau = members.iter().map(|member| member.weight * steps(member)).sum::<f64>() / total;
@@ -59,7 +59,8 @@ mod tests {
             Member { update: &one, weight: 1.0, weights: &[1.5] },
             Member { update: &two, weight: 3.0, weights: &[3.0] },
         ];
-        Normalised.aggregate(&Updates { received: &[1.0], members: &members, is_proximal }, &OneCore)
+        Normalised
+            .aggregate(&Updates { received: &[1.0], members: &members, is_proximal, learning_rate: 0.1 }, &OneCore)
     }
 
     #[test]
@@ -74,7 +75,7 @@ mod tests {
         let short = crate::aggregator::testing::update(0, 1, 8);
         let short = fedpipe_protocol::Update { accumulation: Some(4.0), ..short };
         let members = [Member { update: &short, weight: 1.0, weights: &[2.0] }];
-        let updates = Updates { received: &[1.0], members: &members, is_proximal: true };
+        let updates = Updates { received: &[1.0], members: &members, is_proximal: true, learning_rate: 0.1 };
         assert_eq!(Normalised.aggregate(&updates, &OneCore), [3.0]);
     }
 }

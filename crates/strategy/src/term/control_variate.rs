@@ -130,7 +130,13 @@ mod tests {
         // 0.5 − 0.75 + (1 − 2) / (0.5 · 4)
         assert_eq!(after, slots(-0.75));
         let accepted = ClientUpdate { before: client, after, ..ClientUpdate::new(update(0, 1, 4), vec![2.0; 3]) };
-        let round = ClosedRound { received: &[1.0; 3], updates: &mut [accepted], clients: 5, layout: &layout };
+        let round = ClosedRound {
+            received: &[1.0; 3],
+            updates: &mut [accepted],
+            clients: 5,
+            learning_rate: 0.1,
+            layout: &layout,
+        };
         let mut state = server.clone();
         assert_eq!(ControlVariate.settle(&round, vec![2.0; 3], &mut state, &OneCore), [2.0; 3]);
         assert_eq!(state, slots(0.75 - 1.25 / 5.0));

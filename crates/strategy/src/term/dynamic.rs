@@ -120,7 +120,13 @@ mod tests {
         assert_eq!(after.each_ref().map(|slots| slots.vector("g").unwrap()[0]), [-0.125, -0.5]);
         let mut accepted: Vec<_> =
             changed.iter().map(|weights| ClientUpdate::new(update(0, 1, 1), weights.to_vec())).collect();
-        let round = ClosedRound { received: &[1.0; 3], updates: &mut accepted, clients: 2, layout: &layout };
+        let round = ClosedRound {
+            received: &[1.0; 3],
+            updates: &mut accepted,
+            clients: 2,
+            learning_rate: 0.1,
+            layout: &layout,
+        };
         let mut state = Slots::default();
         let mean = (1.25 + 2.0) / 2.0;
         assert_eq!(rule.settle(&round, vec![mean; 3], &mut state, &OneCore)[0], 1.0 + 2.0 * (mean - 1.0));

@@ -131,6 +131,33 @@ fn the_values_of_local_tensors_leave_the_update_for_the_state() {
     });
 }
 
+#[test]
+fn a_row_has_the_received_weights_scored_on_the_rows_that_it_needs() {
+    let cases = [
+        ("fedavg", false, None),
+        ("fedavg", true, Some(ScoreStart::Rows)),
+        ("q-fedavg:2", false, Some(ScoreStart::All)),
+        ("q-fedavg:2", true, Some(ScoreStart::All)),
+    ];
+    for (strategy, until_converged, expected) in cases {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let requests = Arc::clone(&asked);
+        let script = failing(move |_, train| {
+            requests.lock().unwrap().push(train.score_start);
+            false
+        });
+        let strategy = strategy.parse().unwrap();
+        Stage::new(Experiment { strategy, until_converged, ..experiment() }).begin(script, |mut run| {
+            let result = run.round(1).unwrap();
+            assert_eq!(result.start_loss.is_some(), expected.is_some());
+            // The step of q-FedAvg is shorter than the mean change.
+            let is_mean = expected != Some(ScoreStart::All);
+            assert_eq!(result.weights[..] == [2.5; 2], is_mean, "{:?}", result.weights);
+        });
+        assert_eq!(*asked.lock().unwrap(), [expected; 4]);
+    }
+}
+
 /// Returns an experiment with one process for twelve clients.
 fn one_process(strategy: &str) -> Experiment {
     let mut experiment = Experiment { strategy: strategy.parse().unwrap(), ..experiment() };
