@@ -116,7 +116,7 @@ fn begin<'a>(
         Some(point) => state.resumed_at(point, directory.path())?,
         None => state,
     };
-    Ok(ActiveRun { context, clients, state, journal, _dealt: dealt })
+    Ok(ActiveRun { context, clients, state, journal, is_warned: false, _dealt: dealt })
 }
 
 /// Records the isolation of this session. A resume may be on another machine, with another isolation.

@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use fedpipe_data::counted;
-use fedpipe_protocol::{Ability, LOCAL, Layout, Parts, Reply, Request, ScoreStart, Spare, Train, Update, WEIGHTS};
+use fedpipe_protocol::{Ability, LOCAL, Layout, Parts, Reply, Request, ScoreStart, Spare, Train, WEIGHTS, feature};
 use fedpipe_record::{
     cause::Cause,
     experiment::{Experiment, LocalSection},
@@ -200,7 +200,15 @@ impl Training<'_, '_> {
             return program.prepare(&before, client, held, &mut |crash| journal.tell(&Event::StrategyCrashed(crash)));
         }
         let given = self.given(self.recorder.state.weights(), held);
-        let Prepared { phases, parts } = self.experiment.strategy.rules.term.prepare(&given);
+        let rules = &self.experiment.strategy.rules;
+        let Prepared { phases, parts } = rules.term.prepare(&given);
+        // The clients were asked for the listed features before the first round.
+        if let Some(needed) = feature::unlisted(&phases, &rules.features()) {
+            let term = &rules.term;
+            return Err(
+                anyhow::anyhow!("the client term {term} needs the feature {needed:?}, which it does not list").into()
+            );
+        }
         Ok(ClientPlan { phases, parts })
     }
 

@@ -88,6 +88,8 @@ impl ClientTerm for ControlVariate {
 
 #[cfg(test)]
 mod tests {
+    use fedpipe_protocol::Update;
+
     use super::*;
     use crate::{
         aggregator::testing::update,
@@ -126,7 +128,9 @@ mod tests {
             learning_rate: 0.5,
             layout: &layout,
         };
-        let after = ControlVariate.accept(&given, &returned(update(0, 1, 4), [2.0; 3]));
+        // ‖a‖₁ takes the place of the ten steps.
+        let header = Update { accumulation: Some(4.0), ..update(0, 1, 10) };
+        let after = ControlVariate.accept(&given, &returned(header, [2.0; 3]));
         // 0.5 − 0.75 + (1 − 2) / (0.5 · 4)
         assert_eq!(after, slots(-0.75));
         let accepted = ClientUpdate { before: client, after, ..ClientUpdate::new(update(0, 1, 4), vec![2.0; 3]) };

@@ -70,6 +70,17 @@ impl ClientTerm for Dynamic {
         Prepared::one(Phase { proximal: self.alpha as f32, ..Phase::plain(given.epochs) }, linear)
     }
 
+    /// h adds up all changes of the clients: without a decay it may grow until training diverges.
+    fn warning(&self, weights: &[f32], slots: &Slots) -> Option<&'static str> {
+        const MOST: f64 = 10.0;
+        let mean = slots.vector(MEAN)?;
+        let is_far = length(mean) / self.alpha > MOST * length(weights);
+        is_far.then_some(
+            "h/α is more than 10 times as long as the weights, so that training may diverge; give a smaller alpha, a lower \
+             --lr or fewer --epochs",
+        )
+    }
+
     /// g_k⁺ = g_k − α (w_k − w).
     fn accept(&self, given: &Given<'_>, returned: &Returned) -> Slots {
         let held = given.client.vector(GRADIENT);
@@ -96,6 +107,11 @@ impl ClientTerm for Dynamic {
         slots.set_vector(MEAN, mean);
         corrected
     }
+}
+
+/// Returns ‖x‖.
+fn length(values: &[f32]) -> f64 {
+    values.iter().fold(0.0, |sum, &value| sum + f64::from(value) * f64::from(value)).sqrt()
 }
 
 #[cfg(test)]
