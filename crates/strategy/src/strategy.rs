@@ -7,9 +7,9 @@ use fedpipe_spec::{error::Error, table::Named};
 
 use crate::{
     aggregator::{Aggregator, Member, Updates},
+    closed_round::{ClosedRound, clear_unstepped, stepped},
     preset::{Composition, equal_weighting},
     range::{GREATEST, first_beyond, shown},
-    round::{ClosedRound, clear_unstepped, stepped},
     sampler::Sampler,
     server::ServerOptimiser,
     slots::{Slot, Slots},
@@ -111,8 +111,8 @@ impl Composition {
         self.apply_aggregate(round, &aggregate, slots, math)
     }
 
-    /// Returns the aggregate of a round. Buffers have the weighted mean if the aggregator does not suit them, and then no
-    /// part in the rule.
+    /// Returns the aggregate of a round. Buffers have the weighted mean if the aggregator does not suit them, and then
+    /// no part in the rule.
     fn aggregate(&self, round: &mut ClosedRound<'_>, math: &dyn Math) -> Vec<f32> {
         let ClosedRound { received, updates, layout, .. } = round;
         let buffers: Vec<_> = layout.ranges().filter(|(tensor, _)| tensor.kind == Kind::Buffer).collect();
@@ -286,9 +286,9 @@ mod tests {
     use super::*;
     use crate::{
         aggregator::testing::update,
+        closed_round::{ClientUpdate, Returned},
         preset::testing::every_row,
         range::GREATEST_OF_A_CLIENT,
-        round::{ClientUpdate, Returned},
         term::{Given, testing},
         vector_math::OneCore,
         vectors::written_weights,

@@ -20,8 +20,8 @@ pub trait Math {
     /// As for [`Math::combine`].
     fn by_block(&self, members: &[&[f32]], rule: &BlockRule<'_>) -> Vec<f32>;
 
-    /// Returns ‖a − b‖²: the sums of [`squared_distance_of_block`] over blocks of [`BLOCK`] values, added in the order of
-    /// the blocks.
+    /// Returns ‖a − b‖²: the sums of [`squared_distance_of_block`] over blocks of [`BLOCK`] values, added in the order
+    /// of the blocks.
     ///
     /// # Panics
     /// The lengths differ.
@@ -31,8 +31,8 @@ pub trait Math {
 /// The values of a block whose sum is one part of a sum over a vector.
 pub const BLOCK: usize = 1024;
 
-/// Returns Σ (a − b)² in f64, in the order of the values. A difference of two f32 is taken before it is squared, so that
-/// near vectors have a distance.
+/// Returns Σ (a − b)² in f64, in the order of the values. The difference is taken before it is squared, so that near
+/// vectors have a distance.
 pub fn squared_distance_of_block(a: &[f32], b: &[f32]) -> f64 {
     let difference = |(&a, &b): (&f32, &f32)| f64::from(a) - f64::from(b);
     a.iter().zip(b).map(difference).fold(0.0, |sum, difference| sum + difference * difference)

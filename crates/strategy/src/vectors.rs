@@ -19,7 +19,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        round::{ClientUpdate, ClosedRound},
+        closed_round::{ClientUpdate, ClosedRound},
         slots::Slots,
         strategy::{Strategy, StrategyRows},
         term::{

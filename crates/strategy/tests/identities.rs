@@ -8,7 +8,7 @@ use fedpipe_protocol::{Kind, LINEAR, Layout, PartData, Parts, Place, Tensor, Upd
 use fedpipe_random::key::{Key, Use};
 use fedpipe_spec::table::Named;
 use fedpipe_strategy::{
-    round::{ClientUpdate, ClosedRound, Returned},
+    closed_round::{ClientUpdate, ClosedRound, Returned},
     sampler::Draw,
     slots::Slots,
     strategy::{Strategy, StrategyRows},

@@ -9,7 +9,7 @@ use fedpipe_record::{
     finite::{Finite, NotFinite},
 };
 use fedpipe_strategy::{
-    round::{ClientUpdate, ClosedRound},
+    closed_round::{ClientUpdate, ClosedRound},
     slots::Slots,
 };
 

@@ -13,8 +13,8 @@ use fedpipe_record::{
     experiment::{Experiment, LocalSection},
 };
 use fedpipe_strategy::{
+    closed_round::{ClientUpdate, Returned},
     local_optimiser::to_json,
-    round::{ClientUpdate, Returned},
     slots::Slots,
     term::{Given, Prepared},
 };

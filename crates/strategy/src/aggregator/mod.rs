@@ -11,7 +11,7 @@ use std::fmt;
 use fedpipe_protocol::{ScoreStart, Update};
 use fedpipe_spec::table::{TableRow, Tabled};
 
-use crate::{round::ClientUpdate, vector_math::Math, weighting::Weighting};
+use crate::{closed_round::ClientUpdate, vector_math::Math, weighting::Weighting};
 
 /// The updates of a round, in client order, at least one.
 #[derive(Debug, Clone, Copy)]

@@ -10,7 +10,7 @@ use fedpipe_spec::table::TableRow;
 
 use super::{ClientTerm, Given, Prepared, sum_of};
 use crate::{
-    round::{ClosedRound, Returned, clear_unstepped},
+    closed_round::{ClosedRound, Returned, clear_unstepped},
     slots::Slots,
     vector_math::Math,
 };
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
     use crate::{
         aggregator::testing::update,
-        round::ClientUpdate,
+        closed_round::ClientUpdate,
         term::testing::{layout, linear, returned},
         vector_math::OneCore,
     };

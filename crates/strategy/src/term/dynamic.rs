@@ -10,7 +10,7 @@ use fedpipe_spec::table::{Parameter, Range, TableRow};
 
 use super::{ClientTerm, Given, Prepared};
 use crate::{
-    round::{ClosedRound, Returned, clear_unstepped},
+    closed_round::{ClosedRound, Returned, clear_unstepped},
     slots::Slots,
     vector_math::Math,
 };
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
     use crate::{
         aggregator::testing::update,
-        round::ClientUpdate,
+        closed_round::ClientUpdate,
         term::testing::{layout, linear, returned},
         vector_math::OneCore,
     };

@@ -12,7 +12,7 @@ use fedpipe_protocol::{LINEAR, Layout, Phase};
 use fedpipe_spec::table::{TableRow, Tabled};
 
 use crate::{
-    round::{ClosedRound, Returned},
+    closed_round::{ClosedRound, Returned},
     slots::Slots,
     vector_math::Math,
 };
@@ -85,8 +85,8 @@ pub trait ClientTerm: fmt::Debug + Send + Sync {
         false
     }
 
-    /// Returns the names of the server's slots that this rule sets. No other row has a slot of such a name. A rule without
-    /// slots has no part in the aggregation.
+    /// Returns the names of the server's slots that this rule sets. No other row has a slot of such a name. A rule
+    /// without slots has no part in the aggregation.
     fn server_slots(&self) -> &'static [&'static str] {
         &[]
     }

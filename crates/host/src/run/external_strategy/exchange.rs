@@ -9,8 +9,8 @@ use fedpipe_protocol::{
 };
 use fedpipe_record::cause::Cause;
 use fedpipe_strategy::{
+    closed_round::ClientUpdate,
     range::{first_beyond, shown},
-    round::ClientUpdate,
     slots::Slots,
 };
 
