@@ -60,6 +60,11 @@ pub fn of_phases(phases: &[Phase]) -> Vec<&'static str> {
     needed.into_iter().filter_map(|(is_needed, feature)| is_needed.then_some(feature)).collect()
 }
 
+/// Returns a feature that a client needs for these phases and that is not `listed`; `None` if all are.
+pub fn unlisted(phases: &[Phase], listed: &[String]) -> Option<&'static str> {
+    of_phases(phases).into_iter().find(|needed| listed.iter().all(|listed| listed != needed))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,6 +77,9 @@ mod tests {
         let slot = Phase { start: PhaseStart::Slot, ..plain.clone() };
         assert_eq!(of_phases(&[slot]), [PHASES]);
         let all = Phase { steps: Some(1), proximal: 0.1, linear: true, frozen: vec!["w".into()], ..plain };
-        assert_eq!(of_phases(&[all]), [STEP_LIMIT, PROXIMAL, LINEAR, FROZEN]);
+        let all = [all];
+        assert_eq!(of_phases(&all), [STEP_LIMIT, PROXIMAL, LINEAR, FROZEN]);
+        let listed = [FROZEN, PROXIMAL, LINEAR, STEP_LIMIT].map(str::to_owned);
+        assert_eq!((unlisted(&all, &listed), unlisted(&all, &listed[..3])), (None, Some(STEP_LIMIT)));
     }
 }

@@ -17,18 +17,20 @@ const ROWS: [(&str, &[&str]); 8] = [
     ("term", &["none", "proximal", "control-variate", "dynamic"]),
     ("transform", &["clip", "int8", "topk"]),
     ("weighting", &["examples", "steps", "equal"]),
-    ("aggregate", &["mean", "normalised", "median", "trimmed-mean"]),
+    ("aggregate", &["mean", "normalised", "q-fair", "median", "trimmed-mean"]),
     ("server", &["sgd", "momentum", "adam"]),
     ("optimiser", &["sgd", "adam"]),
     ("program", &["true"]),
 ];
 
 /// The rows that a row does not combine with. `own` beside local tensors is known once a client is ready.
-const REFUSED: [(&str, &[&str]); 11] = [
+const REFUSED: [(&str, &[&str]); 13] = [
     ("term control-variate", &["aggregate normalised", "aggregate median", "weighting examples", "weighting steps"]),
     ("term dynamic", &["aggregate normalised", "aggregate median", "weighting examples", "weighting steps"]),
     ("term dynamic", &["server momentum", "server adam"]),
     ("aggregate median", &["weighting examples", "weighting steps"]),
+    ("aggregate q-fair", &["term control-variate", "term dynamic", "program true"]),
+    ("aggregate q-fair", &["weighting examples", "weighting steps"]),
     ("aggregate trimmed-mean", &["term control-variate", "term dynamic", "program true"]),
     ("aggregate trimmed-mean", &["weighting examples", "weighting steps"]),
     ("optimiser adam", &["term control-variate", "aggregate normalised"]),

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr, sync::Arc};
 use fedpipe_spec::table::{Named, TableRow, Tabled, Values};
 
 use crate::{
-    aggregator::Aggregator,
+    aggregator::{Aggregator, q_fair},
     sampler::Sampler,
     server::{ServerOptimiser, adam, momentum},
     term::{ClientTerm, dynamic, proximal},
@@ -30,7 +30,7 @@ pub struct Composition {
     pub server: Named<dyn ServerOptimiser>,
 }
 
-static ROWS: [TableRow<Composition>; 7] = [
+static ROWS: [TableRow<Composition>; 8] = [
     TableRow {
         name: "fedavg",
         summary: "the mean of the clients' weights by examples",
@@ -72,6 +72,13 @@ static ROWS: [TableRow<Composition>; 7] = [
         parameters: &[],
         source: "Wang 2020, equations 6 and 7",
         build: |values| Arc::new(Composition { aggregator: row("normalised", values), ..Composition::default() }),
+    },
+    TableRow {
+        name: "q-fedavg",
+        summary: "clients with a great loss count more; the loss is of the received weights on all training rows",
+        parameters: &[q_fair::Q],
+        source: "Li 2020 (q-FFL), Algorithm 2",
+        build: |values| Arc::new(Composition { aggregator: row("q-fair", values), ..equal() }),
     },
     TableRow {
         name: "feddyn",

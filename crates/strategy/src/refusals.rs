@@ -64,15 +64,17 @@ mod tests {
     use super::*;
     use crate::strategy::StrategyRows;
 
-    fn refused(strategy: &str, rows: &[(&str, &str)], optimiser: &str) -> Option<String> {
+    /// Rows in the place of a preset's, by key.
+    type Rows<'r> = &'r [(&'r str, &'r str)];
+
+    fn refused(strategy: &str, rows: Rows<'_>, optimiser: &str) -> Option<String> {
         refusal(&StrategyRows::read(strategy, rows), &optimiser.parse().unwrap())
     }
 
     /// The reasons of the pairs, which `fedpipe-record` tests one by one.
     #[test]
     fn a_refusal_names_both_rows_the_reason_and_the_remedy() {
-        type Case = (&'static str, &'static [(&'static str, &'static str)], &'static str, &'static str);
-        let cases: [Case; 5] = [
+        let cases: [(&str, Rows<'_>, &str, &str); 5] = [
             ("scaffold", &[], "adam", "the client term control-variate and the optimiser adam:beta1=0.9"),
             (
                 "scaffold",
@@ -104,7 +106,7 @@ mod tests {
     /// A parameter may take the reason away.
     #[test]
     fn a_row_is_refused_for_a_property_and_not_for_its_name() {
-        let cases: [(&str, &[(&str, &str)]); 4] = [
+        let cases: [(&str, Rows<'_>); 4] = [
             ("feddyn:0.1", &[("server", "momentum:beta=0")]),
             ("scaffold", &[("server", "adam"), ("transform", "int8")]),
             ("fednova", &[("term", "proximal:0.1"), ("server", "momentum")]),

@@ -7,9 +7,9 @@ use fedpipe_spec::{error::Error, table::Named};
 
 use crate::{
     aggregator::{Aggregator, Member, Updates},
+    closed_round::{ClosedRound, clear_unstepped, stepped},
     preset::{Composition, equal_weighting},
     range::{GREATEST, first_beyond, shown},
-    round::{ClosedRound, clear_unstepped, stepped},
     sampler::Sampler,
     server::ServerOptimiser,
     slots::{Slot, Slots},
@@ -80,8 +80,9 @@ impl Composition {
     /// Returns the features that each client needs.
     pub fn features(&self) -> Vec<String> {
         let of_term = self.term.features().iter().map(|feature| (*feature).to_owned());
+        let of_aggregator = self.aggregator.score_start().map(|_| feature::SCORE_START.to_owned());
         let of_rules = self.needs_accumulation().then(|| feature::ACCUMULATION.to_owned());
-        of_term.chain(self.transforms.features()).chain(of_rules).collect()
+        of_term.chain(self.transforms.features()).chain(of_aggregator).chain(of_rules).collect()
     }
 
     /// Returns `true` if the new global weights are a mean of the clients' weights. No rule of the host can then move
@@ -100,24 +101,40 @@ impl Composition {
     ///
     /// # Errors
     /// Returns the errors of [`Composition::apply_aggregate`].
-    pub fn apply(&self, round: ClosedRound<'_>, slots: &Slots, math: &dyn Math) -> Result<(Vec<f32>, Slots), Overflow> {
-        let aggregate = self.aggregate(&round, math);
+    pub fn apply(
+        &self,
+        mut round: ClosedRound<'_>,
+        slots: &Slots,
+        math: &dyn Math,
+    ) -> Result<(Vec<f32>, Slots), Overflow> {
+        let aggregate = self.aggregate(&mut round, math);
         self.apply_aggregate(round, &aggregate, slots, math)
     }
 
-    /// Returns the aggregate of a round. Buffers have the weighted mean if the aggregator does not suit them.
-    fn aggregate(&self, round: &ClosedRound<'_>, math: &dyn Math) -> Vec<f32> {
+    /// Returns the aggregate of a round. Buffers have the weighted mean if the aggregator does not suit them, and then
+    /// no part in the rule.
+    fn aggregate(&self, round: &mut ClosedRound<'_>, math: &dyn Math) -> Vec<f32> {
+        let ClosedRound { received, updates, layout, .. } = round;
+        let buffers: Vec<_> = layout.ranges().filter(|(tensor, _)| tensor.kind == Kind::Buffer).collect();
+        if self.aggregator.suits_buffers() || buffers.is_empty() {
+            return self.aggregate_all(round, round.received, math);
+        }
+        let members = updates.iter().map(|update| (self.weighting.weight(&update.header), &*update.weights));
+        let members: Vec<_> = members.collect();
+        let mean = math.combine(&members, members.iter().map(|(weight, _)| weight).sum());
+        updates.iter_mut().for_each(|update| clear_unstepped(&mut update.weights, layout));
+        let origin = stepped(received, layout);
+        let mut aggregate = self.aggregate_all(round, &origin, math);
+        buffers.into_iter().for_each(|(_, range)| aggregate[range.clone()].copy_from_slice(&mean[range]));
+        aggregate
+    }
+
+    /// Returns the aggregate of all values, with `received` in the place of the round's.
+    fn aggregate_all(&self, round: &ClosedRound<'_>, received: &[f32], math: &dyn Math) -> Vec<f32> {
         let updates = round.updates.iter();
         let members: Vec<Member<'_>> = updates.map(|update| Member::of(update, &*self.weighting)).collect();
-        let updates = Updates { received: round.received, members: &members, is_proximal: self.term.is_proximal() };
-        let mut aggregate = self.aggregator.aggregate(&updates, math);
-        let mut buffers = round.layout.ranges().filter(|(tensor, _)| tensor.kind == Kind::Buffer).peekable();
-        if !self.aggregator.suits_buffers() && buffers.peek().is_some() {
-            let weighted: Vec<_> = members.iter().map(|member| (member.weight, member.weights)).collect();
-            let mean = math.combine(&weighted, members.iter().map(|member| member.weight).sum());
-            buffers.for_each(|(_, range)| aggregate[range.clone()].copy_from_slice(&mean[range]));
-        }
-        aggregate
+        let (is_proximal, learning_rate) = (self.term.is_proximal(), round.learning_rate);
+        self.aggregator.aggregate(&Updates { received, members: &members, is_proximal, learning_rate }, math)
     }
 
     /// Returns the global weights and the server's state after a round whose updates have this aggregate.
@@ -134,13 +151,13 @@ impl Composition {
         slots: &Slots,
         math: &dyn Math,
     ) -> Result<(Vec<f32>, Slots), Overflow> {
-        let ClosedRound { received, updates, clients, layout } = round;
+        let ClosedRound { received, updates, clients, learning_rate, layout } = round;
         updates.iter_mut().for_each(|update| clear_unstepped(&mut update.weights, layout));
         let origin = &*stepped(received, layout);
         // A forced change of the strategy leaves slots of other rows, which would go along in each checkpoint.
         let mut slots = slots.only(&[self.server.slots(), self.term.server_slots()].concat());
         let mut moved = self.server.step(&mut slots, origin, &stepped(aggregate, layout));
-        let closed = ClosedRound { received: origin, updates, clients, layout };
+        let closed = ClosedRound { received: origin, updates, clients, learning_rate, layout };
         moved = self.term.settle(&closed, moved, &mut slots, math);
         for (tensor, range) in layout.ranges() {
             match (tensor.place, tensor.kind) {
@@ -269,9 +286,9 @@ mod tests {
     use super::*;
     use crate::{
         aggregator::testing::update,
+        closed_round::{ClientUpdate, Returned},
         preset::testing::every_row,
         range::GREATEST_OF_A_CLIENT,
-        round::{ClientUpdate, Returned},
         term::{Given, testing},
         vector_math::OneCore,
         vectors::written_weights,
@@ -292,7 +309,11 @@ mod tests {
         let none = Slots::default();
         let given = given(received, state, &none, &layout);
         let mut updates = [accepted(strategy, &given, update(0, 1, 1), weights.to_vec())];
-        strategy.apply(ClosedRound { received, updates: &mut updates, clients: 1, layout: &layout }, state, &OneCore)
+        strategy.apply(
+            ClosedRound { received, updates: &mut updates, clients: 1, learning_rate: 0.1, layout: &layout },
+            state,
+            &OneCore,
+        )
     }
 
     fn step(strategy: &str, received: &[f32], weights: &[f32]) -> Result<Vec<f32>, String> {
@@ -344,7 +365,7 @@ mod tests {
         for text in ["fedavg", "fedavgm", "fedadam", "fedprox:0.1"] {
             let strategy: Strategy = text.parse().unwrap();
             assert!(strategy.needs_only_mean(), "{text}");
-            let closed = |updates| ClosedRound { received, updates, clients: 2, layout: &layout };
+            let closed = |updates| ClosedRound { received, updates, clients: 2, learning_rate: 0.1, layout: &layout };
             let mean = OneCore.combine(&[(3.0, &first), (5.0, &second)], 8.0);
             let added = strategy.apply_aggregate(closed(&mut []), &mean, &none, &OneCore);
             assert_eq!(added, strategy.apply(closed(&mut updates), &none, &OneCore), "{text}");
@@ -382,7 +403,8 @@ mod tests {
             tensor("head", Kind::Param, Place::Local),
         ];
         let (layout, mut updates) = (Layout::new(tensors).unwrap(), [ClientUpdate::new(update(0, 1, 1), vec![3.0; 3])]);
-        let round = ClosedRound { received: &[1.0; 3], updates: &mut updates, clients: 1, layout: &layout };
+        let round =
+            ClosedRound { received: &[1.0; 3], updates: &mut updates, clients: 1, learning_rate: 0.1, layout: &layout };
         let strategy: Strategy = "fedavgm:rate=0.5".parse().unwrap();
         assert_eq!(strategy.apply(round, &Slots::default(), &OneCore).unwrap().0, [2.0, 3.0, 1.0]);
     }
@@ -417,7 +439,13 @@ mod tests {
                     weights,
                 )
             });
-            let closed = ClosedRound { received: &received, updates: &mut updates, clients: 5, layout: &layout };
+            let closed = ClosedRound {
+                received: &received,
+                updates: &mut updates,
+                clients: 5,
+                learning_rate: 0.1,
+                layout: &layout,
+            };
             (received, state) = strategy.apply(closed, &state, &OneCore).unwrap();
         }
         state
@@ -469,7 +497,13 @@ mod tests {
         let layout = Layout::new(vec![tensor("w", Kind::Param), tensor("variance", Kind::Buffer)]).unwrap();
         let mut updates = [(update(0, 1, 2), vec![2.0, 1.0]), (update(1, 1, 64), vec![2.0, 2.0])]
             .map(|(header, weights)| ClientUpdate::new(header, weights));
-        let round = ClosedRound { received: &[1.0, 9.0], updates: &mut updates, clients: 2, layout: &layout };
+        let round = ClosedRound {
+            received: &[1.0, 9.0],
+            updates: &mut updates,
+            clients: 2,
+            learning_rate: 0.1,
+            layout: &layout,
+        };
         let moved = "fednova".parse::<Strategy>().unwrap().apply(round, &Slots::default(), &OneCore).unwrap().0;
         assert!(moved[0] > 2.0 && moved[1] == 1.5, "{moved:?}");
     }
@@ -500,7 +534,13 @@ mod tests {
             let mut updates = [update(0, 3, 1), update(1, 5, 2), update(2, 7, 3)]
                 .map(|header| ClientUpdate::new(header, weights.to_vec()));
             let layout = layout(3);
-            let round = ClosedRound { received: &[9.0; 3], updates: &mut updates, clients: 3, layout: &layout };
+            let round = ClosedRound {
+                received: &[9.0; 3],
+                updates: &mut updates,
+                clients: 3,
+                learning_rate: 0.1,
+                layout: &layout,
+            };
             assert_eq!(strategy.apply(round, &Slots::default(), &OneCore).unwrap().0, weights, "{key} {row}");
         }
     }

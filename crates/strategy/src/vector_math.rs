@@ -19,6 +19,23 @@ pub trait Math {
     /// # Panics
     /// As for [`Math::combine`].
     fn by_block(&self, members: &[&[f32]], rule: &BlockRule<'_>) -> Vec<f32>;
+
+    /// Returns ‖a − b‖²: the sums of [`squared_distance_of_block`] over blocks of [`BLOCK`] values, added in the order
+    /// of the blocks.
+    ///
+    /// # Panics
+    /// The lengths differ.
+    fn squared_distance(&self, a: &[f32], b: &[f32]) -> f64;
+}
+
+/// The values of a block whose sum is one part of a sum over a vector.
+pub const BLOCK: usize = 1024;
+
+/// Returns Σ (a − b)² in f64, in the order of the values. The difference is taken before it is squared, so that near
+/// vectors have a distance.
+pub fn squared_distance_of_block(a: &[f32], b: &[f32]) -> f64 {
+    let difference = |(&a, &b): (&f32, &f32)| f64::from(a) - f64::from(b);
+    a.iter().zip(b).map(difference).fold(0.0, |sum, difference| sum + difference * difference)
 }
 
 /// The arithmetic on one core: the reference for the host's, and enough for tests.
@@ -35,5 +52,11 @@ impl Math for OneCore {
         let mut out = vec![0.0; members[0].len()];
         rule(members, &mut out);
         out
+    }
+
+    fn squared_distance(&self, a: &[f32], b: &[f32]) -> f64 {
+        assert_eq!(a.len(), b.len(), "vectors of different lengths");
+        let blocks = a.chunks(BLOCK).zip(b.chunks(BLOCK));
+        blocks.fold(0.0, |sum, (a, b)| sum + squared_distance_of_block(a, b))
     }
 }

@@ -34,6 +34,8 @@ pub(super) struct ActiveRun<'a> {
     pub(super) clients: Clients,
     pub(super) state: RunState,
     pub(super) journal: Journal<'a>,
+    /// `true` if the state of the client term caused a warning in this session.
+    pub(super) is_warned: bool,
     /// The data, which stay in the cache as long as this value lives.
     pub(super) _dealt: Dealt,
 }
@@ -63,11 +65,22 @@ impl ActiveRun<'_> {
     /// were.
     pub(super) fn commit(&mut self, round: u64, result: RoundResult, started: Instant) -> Result<()> {
         self.clients.keep_dylib();
+        self.warn(round, &result)?;
         let record = self.state.commit(round, &result, started)?;
         self.journal.emit(&Event::RoundEnded(record))?;
         self.state.recorded_at(self.journal.position());
         self.clients.reuse_buffers(result.updates);
         Ok(())
+    }
+
+    /// Records the first warning of the client term about its state, once a session.
+    fn warn(&mut self, round: u64, result: &RoundResult) -> Result<()> {
+        let term = &self.context.experiment.strategy.rules.term;
+        let Some(warning) = term.warning(&result.weights, &result.server).filter(|_| !self.is_warned) else {
+            return Ok(());
+        };
+        self.is_warned = true;
+        self.journal.emit(&Event::Warning(&format!("round {round}: the client term {term}: {warning}")))
     }
 
     /// Starts the thread that writes checkpoints.

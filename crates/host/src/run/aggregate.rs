@@ -3,7 +3,7 @@
 use std::thread::available_parallelism;
 
 use fedpipe_data::spread;
-use fedpipe_strategy::vector_math::{BlockRule, Math, Members};
+use fedpipe_strategy::vector_math::{BLOCK, BlockRule, Math, Members, squared_distance_of_block};
 
 /// A weighted mean whose members are added in client order as they arrive. It has the bits of [`weighted_mean`].
 #[derive(Debug, Default)]
@@ -61,6 +61,17 @@ impl Math for AllCores {
         });
         all
     }
+
+    fn squared_distance(&self, a: &[f32], b: &[f32]) -> f64 {
+        assert_eq!(a.len(), b.len(), "vectors of different lengths");
+        let mut sums = vec![0.0; a.len().div_ceil(BLOCK)];
+        let blocks: Vec<_> = a.chunks(BLOCK).zip(b.chunks(BLOCK)).collect();
+        element_wise(&mut sums, BLOCK, |start, sums| {
+            let blocks = &blocks[start..];
+            sums.iter_mut().zip(blocks).for_each(|(sum, (a, b))| *sum = squared_distance_of_block(a, b));
+        });
+        sums.into_iter().fold(0.0, |sum, of_block| sum + of_block)
+    }
 }
 
 /// Returns Σ n_k w_k / Σ n_k, summed in f64 in the order given and rounded once to f32 (McMahan 2017, Algorithm 1).
@@ -88,9 +99,6 @@ fn combine(members: &Members<'_>, total: f64) -> Vec<f32> {
     });
     mean
 }
-
-/// The elements of a block. Its sums stay in the first cache while all members are added.
-const BLOCK: usize = 1024;
 
 /// Adds n_k w_k of each member to the sums, for the elements from `start` on. Four members at a time, one after the
 /// other, so that a sum is loaded and stored once for the four.
@@ -213,6 +221,8 @@ mod tests {
             prop_assert_eq!(AllCores.combine(&counted, 1.5), OneCore.combine(&counted, 1.5));
             let last = |rows: &[&[f32]], out: &mut [f32]| out.copy_from_slice(rows[rows.len() - 1]);
             prop_assert_eq!(AllCores.by_block(&rows, &last), OneCore.by_block(&rows, &last));
+            let [first, last] = [rows[0], rows[members - 1]];
+            prop_assert_eq!(AllCores.squared_distance(first, last), OneCore.squared_distance(first, last));
         }
 
         #[test]

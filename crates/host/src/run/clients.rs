@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use fedpipe_data::{Dealt, Partition};
 use fedpipe_protocol::{InForce, Layout, Level, Parts, Place, Ready, Reply, Request, Setup, Spare, WEIGHTS, feature};
 use fedpipe_record::{cause::Cause, experiment::Experiment, names::STATE};
-use fedpipe_strategy::round::ClientUpdate;
+use fedpipe_strategy::closed_round::ClientUpdate;
 
 use crate::{
     error::{Error, Result},

@@ -20,8 +20,8 @@ use fedpipe_record::{
     experiment::{Experiment, LocalSection, OnFailure},
 };
 use fedpipe_strategy::{
+    closed_round::ClientUpdate,
     local_optimiser::to_json,
-    round::ClientUpdate,
     slots::{Slot, Slots},
 };
 

@@ -9,7 +9,7 @@ use fedpipe_record::{
     finite::{Finite, NotFinite},
 };
 use fedpipe_strategy::{
-    round::{ClientUpdate, ClosedRound},
+    closed_round::{ClientUpdate, ClosedRound},
     slots::Slots,
 };
 
@@ -112,7 +112,8 @@ impl ActiveRun<'_> {
             return Ok((weights, slots));
         }
         let (received, all, layout) = (state.weights(), context.experiment.clients.count, clients.layout()?);
-        let closed = |updates| ClosedRound { received, updates, clients: all, layout };
+        let learning_rate = context.experiment.local.lr;
+        let closed = |updates| ClosedRound { received, updates, clients: all, learning_rate, layout };
         let strategy = &context.experiment.strategy.rules;
         let applied = if adds_on_arrival {
             strategy.apply_aggregate(closed(&mut []), &clients.mean.mean(), state.server(), &AllCores)

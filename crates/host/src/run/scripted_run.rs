@@ -150,7 +150,7 @@ impl Stage {
             Some(point) => state.resumed_at(point, &self.path()).unwrap(),
             None => state,
         };
-        ActiveRun { context, clients, state, journal, _dealt: dealt }
+        ActiveRun { context, clients, state, journal, is_warned: false, _dealt: dealt }
     }
 
     /// Returns the rounds of the checkpoints on the disk, the newest first.

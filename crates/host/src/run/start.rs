@@ -111,7 +111,7 @@ fn begin<'a>(
         Some(point) => state.resumed_at(point, directory.path())?,
         None => state,
     };
-    Ok(ActiveRun { context, clients, state, journal, _dealt: dealt })
+    Ok(ActiveRun { context, clients, state, journal, is_warned: false, _dealt: dealt })
 }
 
 /// Starts the clients and the strategy's program, and returns the clients with the model's initial weights.

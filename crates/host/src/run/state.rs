@@ -213,7 +213,7 @@ impl RunState {
 #[cfg(test)]
 mod tests {
     use fedpipe_protocol::Update;
-    use fedpipe_strategy::{round::ClientUpdate, slots::Slot};
+    use fedpipe_strategy::{closed_round::ClientUpdate, slots::Slot};
 
     use super::*;
     use crate::run::round::TestScore;

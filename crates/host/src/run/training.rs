@@ -7,14 +7,16 @@
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use fedpipe_data::counted;
-use fedpipe_protocol::{Ability, LOCAL, Layout, Parts, RESIDUAL, Reply, Request, ScoreStart, Spare, Train, WEIGHTS};
+use fedpipe_protocol::{
+    Ability, LOCAL, Layout, Parts, RESIDUAL, Reply, Request, ScoreStart, Spare, Train, WEIGHTS, feature,
+};
 use fedpipe_record::{
     cause::Cause,
     experiment::{Experiment, LocalSection},
 };
 use fedpipe_strategy::{
+    closed_round::{ClientUpdate, Returned},
     local_optimiser::to_json,
-    round::{ClientUpdate, Returned},
     slots::Slots,
     term::{Given, Prepared},
 };
@@ -116,7 +118,7 @@ impl ActiveRun<'_> {
             optimiser: to_json(&local.optimiser),
             phases: Vec::new(),
             transforms: strategy.rules.transforms.texts(),
-            score_start: until_converged.then_some(ScoreStart::Rows),
+            score_start: strategy.rules.aggregator.score_start().or(until_converged.then_some(ScoreStart::Rows)),
             weights_version: 0,
         };
         Job {
@@ -203,7 +205,15 @@ impl Training<'_, '_> {
             return program.prepare(&before, client, held, &mut |crash| journal.emit(&Event::StrategyCrashed(crash)));
         }
         let given = self.given(self.recorder.state.weights(), held);
-        let Prepared { phases, parts } = self.experiment.strategy.rules.term.prepare(&given);
+        let rules = &self.experiment.strategy.rules;
+        let Prepared { phases, parts } = rules.term.prepare(&given);
+        // The clients were asked for the listed features before the first round.
+        if let Some(needed) = feature::unlisted(&phases, &rules.features()) {
+            let term = &rules.term;
+            return Err(
+                anyhow::anyhow!("the client term {term} needs the feature {needed:?}, which it does not list").into()
+            );
+        }
         Ok(ClientPlan { phases, parts })
     }
 

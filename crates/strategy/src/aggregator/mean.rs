@@ -45,7 +45,7 @@ mod tests {
             Member { update: &one, weight: 1.0, weights: &[1.0, -2.0] },
             Member { update: &three, weight: 3.0, weights: &[5.0, 2.0] },
         ];
-        let updates = Updates { received: &[0.0, 0.0], members: &members, is_proximal: false };
+        let updates = Updates { received: &[0.0, 0.0], members: &members, is_proximal: false, learning_rate: 0.1 };
         assert_eq!(Mean.aggregate(&updates, &OneCore), [4.0, 1.0]);
     }
 }

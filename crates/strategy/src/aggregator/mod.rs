@@ -3,14 +3,15 @@
 mod mean;
 mod median;
 mod normalised;
+pub(crate) mod q_fair;
 mod trimmed_mean;
 
 use std::fmt;
 
-use fedpipe_protocol::Update;
+use fedpipe_protocol::{ScoreStart, Update};
 use fedpipe_spec::table::{TableRow, Tabled};
 
-use crate::{round::ClientUpdate, vector_math::Math, weighting::Weighting};
+use crate::{closed_round::ClientUpdate, vector_math::Math, weighting::Weighting};
 
 /// The updates of a round, in client order, at least one.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +22,8 @@ pub struct Updates<'a> {
     pub members: &'a [Member<'a>],
     /// `true` if the clients trained with a proximal term.
     pub is_proximal: bool,
+    /// The local learning rate.
+    pub learning_rate: f32,
 }
 
 /// An update that was accepted.
@@ -52,8 +55,13 @@ pub trait Aggregator: fmt::Debug + Send + Sync {
         false
     }
 
+    /// Returns the training rows on which each client must score the weights that it received; `None` if it need not.
+    fn score_start(&self) -> Option<ScoreStart> {
+        None
+    }
+
     /// Returns `true` if the aggregate suits running statistics, which are no sum of steps. Otherwise buffers take the
-    /// weighted mean.
+    /// weighted mean, and the rule sees 0 in their place.
     fn suits_buffers(&self) -> bool {
         true
     }
@@ -69,7 +77,7 @@ pub trait Aggregator: fmt::Debug + Send + Sync {
     }
 }
 
-static ROWS: [TableRow<dyn Aggregator>; 4] = [mean::ROW, normalised::ROW, median::ROW, trimmed_mean::ROW];
+static ROWS: [TableRow<dyn Aggregator>; 5] = [mean::ROW, normalised::ROW, q_fair::ROW, median::ROW, trimmed_mean::ROW];
 
 impl Tabled for dyn Aggregator {
     const WHAT: &'static str = "aggregator";

@@ -22,7 +22,7 @@ impl Aggregator for Normalised {
     /// Returns w − τ Σ p_k d_k with d_k = (w − w_k) / ‖a_k‖₁ and τ = Σ p_k ‖a_k‖₁. With a proximal term τ = Σ p_k K_k,
     /// as in the paper's code.
     fn aggregate(&self, updates: &Updates<'_>, math: &dyn Math) -> Vec<f32> {
-        let Updates { received, members, is_proximal } = *updates;
+        let Updates { received, members, is_proximal, .. } = *updates;
         let total: f64 = members.iter().map(|member| member.weight).sum();
         let steps = |member: &Member<'_>| if is_proximal { member.update.steps as f64 } else { accumulation(member) };
         let tau = members.iter().map(|member| member.weight * steps(member)).sum::<f64>() / total;
@@ -50,31 +50,34 @@ fn accumulation(member: &Member<'_>) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use fedpipe_protocol::Update;
+
     use super::*;
     use crate::{aggregator::testing::update, vector_math::OneCore};
 
-    fn aggregate(steps: [u64; 2], is_proximal: bool) -> Vec<f32> {
-        let [one, two] = [update(0, 1, steps[0]), update(1, 3, steps[1])];
+    /// Returns the aggregate of clients with these steps and accumulations.
+    fn aggregate(steps: [u64; 2], accumulations: [f64; 2], is_proximal: bool) -> Vec<f32> {
+        let accumulation = accumulations.map(Some);
+        let one = Update { accumulation: accumulation[0], ..update(0, 1, steps[0]) };
+        let two = Update { accumulation: accumulation[1], ..update(1, 3, steps[1]) };
         let members = [
             Member { update: &one, weight: 1.0, weights: &[1.5] },
             Member { update: &two, weight: 3.0, weights: &[3.0] },
         ];
-        Normalised.aggregate(&Updates { received: &[1.0], members: &members, is_proximal }, &OneCore)
+        Normalised
+            .aggregate(&Updates { received: &[1.0], members: &members, is_proximal, learning_rate: 0.1 }, &OneCore)
     }
 
     #[test]
-    fn equal_steps_give_the_mean_and_unequal_ones_the_closed_form() {
-        assert_eq!(aggregate([4, 4], false), [1.0 + 0.25 * 0.5 + 0.75 * 2.0]);
+    fn equal_accumulations_give_the_mean_and_unequal_ones_the_closed_form() {
+        assert_eq!(aggregate([2, 9], [4.0, 4.0], false), [1.0 + 0.25 * 0.5 + 0.75 * 2.0]);
         // τ = 0.25 * 2 + 0.75 * 8 = 6.5
-        assert_eq!(aggregate([2, 8], false), [(1.0 + 6.5 * (0.25 * 0.5 / 2.0 + 0.75 * 2.0 / 8.0)) as f32]);
+        assert_eq!(aggregate([5, 5], [2.0, 8.0], false), [(1.0 + 6.5 * (0.25 * 0.5 / 2.0 + 0.75 * 2.0 / 8.0)) as f32]);
     }
 
+    /// τ = 0.25 * 4 + 0.75 * 12 = 10
     #[test]
     fn with_a_proximal_term_the_effective_steps_are_the_local_ones() {
-        let short = crate::aggregator::testing::update(0, 1, 8);
-        let short = fedpipe_protocol::Update { accumulation: Some(4.0), ..short };
-        let members = [Member { update: &short, weight: 1.0, weights: &[2.0] }];
-        let updates = Updates { received: &[1.0], members: &members, is_proximal: true };
-        assert_eq!(Normalised.aggregate(&updates, &OneCore), [3.0]);
+        assert_eq!(aggregate([4, 12], [2.0, 8.0], true), [(1.0 + 10.0 * (0.25 * 0.5 / 2.0 + 0.75 * 2.0 / 8.0)) as f32]);
     }
 }

@@ -72,8 +72,10 @@ mod tests {
     fn aggregate(beta: f64, rows: &[[f32; 3]]) -> Vec<f32> {
         let header = update(0, 1, 1);
         let members: Vec<_> = rows.iter().map(|weights| Member { update: &header, weight: 1.0, weights }).collect();
-        TrimmedMean { beta }
-            .aggregate(&Updates { received: &[0.0; 3], members: &members, is_proximal: false }, &OneCore)
+        TrimmedMean { beta }.aggregate(
+            &Updates { received: &[0.0; 3], members: &members, is_proximal: false, learning_rate: 0.1 },
+            &OneCore,
+        )
     }
 
     /// The values that ByzFL's trimmed mean has for f = 1.

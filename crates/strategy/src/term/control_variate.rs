@@ -10,7 +10,7 @@ use fedpipe_spec::table::TableRow;
 
 use super::{ClientTerm, Given, Prepared, sum_of};
 use crate::{
-    round::{ClosedRound, Returned, clear_unstepped},
+    closed_round::{ClosedRound, Returned, clear_unstepped},
     slots::Slots,
     vector_math::Math,
 };
@@ -88,10 +88,12 @@ impl ClientTerm for ControlVariate {
 
 #[cfg(test)]
 mod tests {
+    use fedpipe_protocol::Update;
+
     use super::*;
     use crate::{
         aggregator::testing::update,
-        round::ClientUpdate,
+        closed_round::ClientUpdate,
         term::testing::{layout, linear, returned},
         vector_math::OneCore,
     };
@@ -129,11 +131,19 @@ mod tests {
             learning_rate: 0.5,
             layout: &layout,
         };
-        let after = ControlVariate.accept(&given, &returned(update(0, 1, 4), [2.0; 3]));
+        // ‖a‖₁ takes the place of the ten steps.
+        let header = Update { accumulation: Some(4.0), ..update(0, 1, 10) };
+        let after = ControlVariate.accept(&given, &returned(header, [2.0; 3]));
         // 0.5 − 0.75 + (1 − 2) / (0.5 · 4)
         assert_eq!(after, slots(-0.75));
         let accepted = ClientUpdate { before: client, after, ..ClientUpdate::new(update(0, 1, 4), vec![2.0; 3]) };
-        let round = ClosedRound { received: &[1.0; 3], updates: &mut [accepted], clients: 5, layout: &layout };
+        let round = ClosedRound {
+            received: &[1.0; 3],
+            updates: &mut [accepted],
+            clients: 5,
+            learning_rate: 0.1,
+            layout: &layout,
+        };
         let mut state = server.clone();
         assert_eq!(ControlVariate.settle(&round, vec![2.0; 3], &mut state, &OneCore), [2.0; 3]);
         assert_eq!(state, slots(0.75 - 1.25 / 5.0));

@@ -10,7 +10,7 @@ use fedpipe_spec::table::{Parameter, Range, TableRow};
 
 use super::{ClientTerm, Given, Prepared};
 use crate::{
-    round::{ClosedRound, Returned, clear_unstepped},
+    closed_round::{ClosedRound, Returned, clear_unstepped},
     slots::Slots,
     vector_math::Math,
 };
@@ -70,6 +70,17 @@ impl ClientTerm for Dynamic {
         Prepared::one(Phase { proximal: self.alpha as f32, ..Phase::plain(given.epochs) }, linear)
     }
 
+    /// h adds up all changes of the clients: without a decay it may grow until training diverges.
+    fn warning(&self, weights: &[f32], slots: &Slots) -> Option<&'static str> {
+        const MOST: f64 = 10.0;
+        let mean = slots.vector(MEAN)?;
+        let is_far = length(mean) / self.alpha > MOST * length(weights);
+        is_far.then_some(
+            "h/α is more than 10 times as long as the weights, so that training may diverge; give a smaller alpha, a lower \
+             --lr or fewer --epochs",
+        )
+    }
+
     /// g_k⁺ = g_k − α (w_k − w).
     fn accept(&self, given: &Given<'_>, returned: &Returned) -> Slots {
         let held = given.client.vector(GRADIENT);
@@ -98,12 +109,17 @@ impl ClientTerm for Dynamic {
     }
 }
 
+/// Returns ‖x‖.
+fn length(values: &[f32]) -> f64 {
+    values.iter().fold(0.0, |sum, &value| sum + f64::from(value) * f64::from(value)).sqrt()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
         aggregator::testing::update,
-        round::ClientUpdate,
+        closed_round::ClientUpdate,
         term::testing::{layout, linear, returned},
         vector_math::OneCore,
     };
@@ -122,7 +138,13 @@ mod tests {
         assert_eq!(after.each_ref().map(|slots| slots.vector("g").unwrap()[0]), [-0.125, -0.5]);
         let mut accepted: Vec<_> =
             changed.iter().map(|weights| ClientUpdate::new(update(0, 1, 1), weights.to_vec())).collect();
-        let round = ClosedRound { received: &[1.0; 3], updates: &mut accepted, clients: 2, layout: &layout };
+        let round = ClosedRound {
+            received: &[1.0; 3],
+            updates: &mut accepted,
+            clients: 2,
+            learning_rate: 0.1,
+            layout: &layout,
+        };
         let mut state = Slots::default();
         let mean = (1.25 + 2.0) / 2.0;
         assert_eq!(rule.settle(&round, vec![mean; 3], &mut state, &OneCore)[0], 1.0 + 2.0 * (mean - 1.0));

@@ -12,7 +12,7 @@ use fedpipe_protocol::{LINEAR, Layout, Phase};
 use fedpipe_spec::table::{TableRow, Tabled};
 
 use crate::{
-    round::{ClosedRound, Returned},
+    closed_round::{ClosedRound, Returned},
     slots::Slots,
     vector_math::Math,
 };
@@ -85,8 +85,8 @@ pub trait ClientTerm: fmt::Debug + Send + Sync {
         false
     }
 
-    /// Returns the names of the server's slots that this rule sets. No other row has a slot of such a name. A rule without
-    /// slots has no part in the aggregation.
+    /// Returns the names of the server's slots that this rule sets. No other row has a slot of such a name. A rule
+    /// without slots has no part in the aggregation.
     fn server_slots(&self) -> &'static [&'static str] {
         &[]
     }
@@ -99,6 +99,11 @@ pub trait ClientTerm: fmt::Debug + Send + Sync {
     /// Returns the client's state after an update was accepted; the state before it by default.
     fn accept(&self, given: &Given<'_>, _returned: &Returned) -> Slots {
         given.client.clone()
+    }
+
+    /// Returns a warning about the weights and the server's state after a round; `None` if they are as usual.
+    fn warning(&self, _weights: &[f32], _slots: &Slots) -> Option<&'static str> {
+        None
     }
 
     /// Returns the new global weights from those that the server optimiser made, and sets the slots of this rule, at
@@ -154,5 +159,37 @@ pub(crate) mod testing {
             tensor("head", Kind::Param, Place::Local),
         ];
         Layout::new(tensors).unwrap()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fedpipe_protocol::feature;
+
+    use super::{testing::layout, *};
+    use crate::{aggregator::testing::update, preset::testing::every_row};
+
+    /// The state of the second request may add a part to those of the first.
+    #[test]
+    fn every_row_lists_the_features_of_its_phases_and_has_the_parts_that_they_need() {
+        for term in every_row::<dyn ClientTerm>() {
+            let (none, layout, mut server) = (Slots::default(), layout(), Slots::default());
+            let listed: Vec<String> = term.features().iter().map(|&name| name.to_owned()).collect();
+            let given = Given {
+                weights: &[1.0; 3],
+                server: &none,
+                client: &none,
+                epochs: 1,
+                learning_rate: 0.5,
+                layout: &layout,
+            };
+            let client = term.accept(&given, &testing::returned(update(0, 1, 4), [2.0; 3]));
+            term.server_slots().iter().for_each(|name| server.set_vector(name, vec![0.5; 3]));
+            for given in [given, Given { server: &server, client: &client, ..given }] {
+                let Prepared { phases, parts } = term.prepare(&given);
+                assert_eq!(feature::unlisted(&phases, &listed), None, "{term}");
+                assert_eq!(phases.iter().any(|phase| phase.linear), !parts.is_empty(), "{term}");
+            }
+        }
     }
 }

@@ -9,8 +9,8 @@ use fedpipe_protocol::{
 };
 use fedpipe_record::cause::Cause;
 use fedpipe_strategy::{
+    closed_round::ClientUpdate,
     range::{first_beyond, shown},
-    round::ClientUpdate,
     slots::Slots,
 };
 
@@ -137,7 +137,7 @@ fn check_phases(phases: &[Phase], rules: &Capabilities, layout: &[Tensor]) -> Re
             return Err(format!("phase {index} is no update; the host keeps no other weights for a strategy program"));
         }
     }
-    match feature::of_phases(phases).into_iter().find(|needed| rules.features.iter().all(|listed| listed != needed)) {
+    match feature::unlisted(phases, &rules.features) {
         Some(needed) => {
             Err(format!("it needs the feature {needed:?}, which the program did not list when it was ready"))
         }

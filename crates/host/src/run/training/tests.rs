@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use fedpipe_protocol::{Kind, Place, Ready, Tensor, Update};
+use fedpipe_protocol::{Kind, Part, Place, Ready, Tensor, Update};
 use fedpipe_strategy::strategy::StrategyRows;
 
 use super::*;
@@ -164,6 +164,71 @@ fn an_accumulation_that_no_local_optimiser_has_is_a_rejected_update() {
         let [(Some(3), cause)] = &crashes[..] else { panic!("{crashes:?}") };
         assert!(cause.contains("by which the strategy divides; sgd:momentum=0,weight-decay=0 has 1 to 1"), "{cause}");
     }
+}
+
+#[test]
+fn a_row_has_the_received_weights_scored_on_the_rows_that_it_needs() {
+    let cases = [
+        ("fedavg", false, None),
+        ("fedavg", true, Some(ScoreStart::Rows)),
+        ("q-fedavg:2", false, Some(ScoreStart::All)),
+        ("q-fedavg:2", true, Some(ScoreStart::All)),
+    ];
+    for (strategy, until_converged, expected) in cases {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let requests = Arc::clone(&asked);
+        let script = failing(move |_, train| {
+            requests.lock().unwrap().push(train.score_start);
+            false
+        });
+        let strategy = strategy.parse().unwrap();
+        Stage::new(Experiment { strategy, until_converged, ..experiment() }).begin(script, |mut run| {
+            let result = run.round(1).unwrap();
+            assert_eq!(result.start_loss.is_some(), expected.is_some());
+            // The step of q-FedAvg is shorter than the mean change.
+            let is_mean = expected != Some(ScoreStart::All);
+            assert_eq!(result.weights[..] == [2.5; 2], is_mean, "{:?}", result.weights);
+        });
+        assert_eq!(*asked.lock().unwrap(), [expected; 4]);
+    }
+}
+
+/// All clients return the same weight: 10, 5 and 2.5 in the rounds 1 to 3. Then h/α is −10, 5 and 2.5, and the weights
+/// are 20, 0 and 0.
+#[test]
+fn a_state_of_feddyn_far_above_the_weights_is_told_once() {
+    let script = |client: &mut ScriptedClient| {
+        client.greet();
+        client.say(&Reply::Ready(ready()), None);
+        while let Some((request, parts)) = client.next() {
+            match &request {
+                Request::Train(Train { client: number, round, .. }) => {
+                    let weights = [20.0 / f32::from(1_u16 << round); 2];
+                    let update = Update { accumulation: Some(1.0), ..Update::plain(*number, *round, 1) };
+                    client.send(&Reply::Update(update), &[Part::F32(WEIGHTS, &weights)]);
+                }
+                _ => client.answer(&request, parts),
+            }
+        }
+        exit(0)
+    };
+    let mut warnings = Vec::new();
+    let mut observer = |event: &Event<'_>| {
+        if let Event::Warning(warning) = event {
+            warnings.push((*warning).to_owned());
+        }
+        Ok(())
+    };
+    let stage = Stage::new(Experiment { strategy: "feddyn:0.5".parse().unwrap(), ..experiment() });
+    stage.begin_observed(&mut observer, script, |mut run| {
+        for (round, expected) in [(1, 20.0), (2, 0.0), (3, 0.0)] {
+            let result = run.round(round).unwrap();
+            assert_eq!(result.weights[..], [expected; 2]);
+            run.commit(round, result, std::time::Instant::now()).unwrap();
+        }
+    });
+    let told = "round 2: the client term dynamic:alpha=0.5: h/α is more than 10 times as long as the weights";
+    assert!(warnings.len() == 1 && warnings[0].starts_with(told), "{warnings:?}");
 }
 
 /// Returns an experiment with one process for twelve clients.

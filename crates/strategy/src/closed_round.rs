@@ -57,6 +57,8 @@ pub struct ClosedRound<'a> {
     pub updates: &'a mut [ClientUpdate],
     /// The number of all clients.
     pub clients: u32,
+    /// The local learning rate.
+    pub learning_rate: f32,
     /// The tensors of the weights.
     pub layout: &'a Layout,
 }
