@@ -182,12 +182,12 @@ impl Clients {
 
     /// Returns the clients' description of their model.
     pub(super) fn model(&self) -> Result<&Ready> {
-        self.fleet.model().ok_or_else(|| anyhow::anyhow!("no client has said what its model is").into())
+        self.fleet.model().ok_or_else(|| anyhow::anyhow!("no client has described its model").into())
     }
 
     /// Returns the named tensors of the weights.
     pub(super) fn layout(&self) -> Result<&Layout> {
-        self.fleet.layout().ok_or_else(|| anyhow::anyhow!("no client has said what its model is").into())
+        self.fleet.layout().ok_or_else(|| anyhow::anyhow!("no client has described its model").into())
     }
 
     /// Returns the isolation that the kernel enforces on the strategy, if the strategy is a program.
