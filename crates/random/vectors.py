@@ -63,6 +63,11 @@ class Stream:
     def order(self, n):
         return self.shuffle(list(range(n)))
 
+    def weighted_order(self, weights):
+        """Successive draws without replacement (Efraimidis and Spirakis 2006)."""
+        keys = [math.log(self.unit()) / weight for weight in weights]
+        return sorted(range(len(keys)), key=lambda k: (-keys[k], k))
+
     def unit(self):
         low = next(self.words)
         return (((low | next(self.words) << 32) >> 12) + 0.5) / 2**52
@@ -177,6 +182,10 @@ def streams():
         (
             "order of 60,000: seed 2⁶⁴ − 1, use 3, client 2³² − 1, round 2⁶³, epoch 7; SHA-256 of its u32",
             hashlib.sha256(struct.pack("<60000I", *long)).hexdigest(),
+        ),
+        (
+            "order by the weights 3, 1, 4, 1, 5, 9, 2, 6 under A",
+            " ".join(map(str, a().weighted_order([3, 1, 4, 1, 5, 9, 2, 6]))),
         ),
         ("key B: initial weights, seed 0, tensor 0", b().key.hex()),
         ("uniform numbers under B", numbers([uniform.unit() for _ in range(3)])),

@@ -46,6 +46,10 @@ def sample(seed, round, clients, count):
     return sorted(streams.Stream(seed, streams.SAMPLE, round=round).order(clients)[:count])
 
 
+def sample_by_size(seed, round, sizes, count):
+    return sorted(streams.Stream(seed, streams.SAMPLE, round=round).weighted_order(sizes)[:count])
+
+
 def mean(updates):
     means = []
     for values in zip(*(weights for _, weights in updates)):
@@ -205,6 +209,8 @@ def vectors():
     """The table of `README.md`."""
     counts = [(10, 0.25), (10, 0.35), (100, 0.285), (10, 0.04), (3, 0.5), (7, 1.0)]
     samples = [(1, 1, 10, 3), (1, 2, 10, 3), (7, 1, 1000, 5)]
+    sizes = [3, 1, 4, 1, 5, 9, 2, 6]
+    by_size = "sample by the sizes 3, 1, 4, 1, 5, 9, 2, 6: seed 1, round {}, 3 of 8"
     levels, scales = int8(CHANGE, 3)
     state = b"m" + struct.pack("<Qf", 4, 1.0)
     return streams.table(
@@ -213,6 +219,7 @@ def vectors():
             (f"sample: seed {seed}, round {number}, {count} of {n}", " ".join(map(str, sample(seed, number, n, count))))
             for seed, number, n, count in samples
         ),
+        *((by_size.format(number), " ".join(map(str, sample_by_size(1, number, sizes, 3)))) for number in (1, 2)),
         *((f"mean of round {number}", numbers(mean(updates))) for number, updates in enumerate(ROUNDS, 1)),
         *((f"weights after `{text}`", numbers(run(rule, **parameters))) for text, rule, parameters in STRATEGIES),
         ("mean of round 1, weighting `steps`", numbers(weighted(lambda client, _: STEPS[client]))),

@@ -25,7 +25,7 @@ const TOGETHER: Duration = Duration::from_millis(50);
 /// host.
 ///
 /// # Errors
-/// [`Error::System`] if the system refuses a pipe or a thread for signals.
+/// Returns [`Error::System`] if the system refuses a pipe or a thread for signals.
 pub(crate) fn stop_on_signal(run: Handle) -> Result<()> {
     // With SIGXFSZ caught, the write fails as on a full disk. Client processes do not inherit the handler.
     let mut signals = caught(&[SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGXFSZ])?;
@@ -101,7 +101,7 @@ fn not_started(call: StartCall, error: std::io::Error) -> Error {
 /// Calls `end` on the first Ctrl-C, SIGTERM or SIGHUP. A second one ends the process.
 ///
 /// # Errors
-/// As for [`stop_on_signal`].
+/// Returns the errors of [`stop_on_signal`].
 pub(crate) fn on_end(end: impl Fn(i32) + Send + 'static) -> Result<()> {
     let mut signals = caught(&[SIGINT, SIGTERM, SIGHUP])?;
     wait_on_thread(move || {

@@ -115,8 +115,8 @@ fn from_json<T: serde::de::DeserializeOwned>(text: &RString) -> Result<T, LoadEr
 /// Returns the message of `dlopen`, which libloading keeps as the source of its error. A leading `path` is removed; the
 /// message may name another library, which the dylib needs.
 fn reason(path: &Path, error: &libloading::Error) -> String {
-    let said = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
-    said.strip_prefix(&format!("{}: ", path.display())).unwrap_or(&said).to_owned()
+    let message = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
+    message.strip_prefix(&format!("{}: ", path.display())).unwrap_or(&message).to_owned()
 }
 
 /// Refuses a file that is not a shared library, and a truncated one, which would end `dlopen` with SIGBUS.

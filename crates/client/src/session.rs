@@ -91,7 +91,8 @@ impl Session {
         ready.layout = translation::tensors(&built.tensors);
         let layout = Layout::new(ready.layout.clone()).map_err(|error| Failure::new(FailureKind::Refused, error))?;
         ready.examples = partitions.iter().map(|(_, mapped)| mapped.partition.len() as u64).collect();
-        let (seed, order) = (setup.seed, Vec::new());
+        let seed = setup.seed;
+        let order = Vec::new();
         let weights = vec![0.0; count as usize].leak();
         Ok((Self { model, layout, seed, weights, received: None, partitions, test, order }, ready))
     }
@@ -175,6 +176,7 @@ pub(crate) fn describe(loaded: Loaded) -> Result<Ready, Failure> {
         layout: Vec::new(),
         examples: Vec::new(),
         features: features(),
+        instruction_set: description.instruction_set,
         in_force: InForce::default(),
     })
 }

@@ -106,7 +106,7 @@ impl Cache {
     }
 
     /// Takes an exclusive lock, which is released on drop. `what` describes the work of its holder. If the file system
-    /// refuses locks, the work goes on without one, and `progress` gets a step.
+    /// refuses locks, the work continues without one, and `progress` gets a step.
     fn lock(
         &self,
         path: PathBuf,

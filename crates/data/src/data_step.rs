@@ -10,7 +10,7 @@ use crate::counted::counted;
 pub enum DataStep {
     /// Another run holds a lock, and this run waits for it. `what` describes the other run's work.
     Waiting { what: &'static str },
-    /// The file system of the cache refuses locks. The work goes on without them.
+    /// The file system of the cache refuses locks. The work continues without them.
     Unlocked { cache: PathBuf, reason: String },
     /// A file of a dataset was found at a place and is being read.
     Found { file: String, place: String },

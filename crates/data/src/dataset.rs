@@ -178,7 +178,8 @@ impl Dataset {
     ) -> Result<Self, DataError> {
         let halves = Halves::read(paths, portion, open)?;
         if let Some(published) = published.filter(|published| *published != halves.sha256) {
-            let (place, sha256) = (paths[0].parent().unwrap_or(&paths[0]).to_owned(), halves.sha256);
+            let place = paths[0].parent().unwrap_or(&paths[0]).to_owned();
+            let sha256 = halves.sha256;
             return Err(DataError::Altered { place, sha256, published: published.to_owned() });
         }
         Self::new(name, halves, portion, paths)

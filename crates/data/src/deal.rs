@@ -32,7 +32,7 @@ pub struct Deal {
     pub scheme: Scheme,
     /// The number of clients.
     pub clients: u32,
-    /// The run's seed.
+    /// The seed of the partition.
     pub seed: u64,
 }
 
@@ -132,7 +132,7 @@ pub fn deal(deal: &Deal, cache: &Cache, progress: &mut dyn FnMut(DataStep)) -> R
 /// files.
 ///
 /// # Errors
-/// As for [`deal()`].
+/// Returns the errors of [`deal()`].
 pub fn deal_test_set(source: &Source, cache: &Cache, progress: &mut dyn FnMut(DataStep)) -> Result<Dealt, DataError> {
     let progress = &mut report_unlocked_once(progress);
     let found = FoundSource::find(source, Portion::Test)?;

@@ -18,7 +18,7 @@ pub enum DataError {
     Magic { path: PathBuf, found: [u8; 4], wants: &'static str },
     #[error("{} {}; fetch it again", path.display(), truncation(*promised, *found))]
     Truncated { path: PathBuf, promised: u64, found: u64 },
-    #[error("{} goes on after the {} that its header promises; fetch it again", path.display(), counted(*promised, "byte"))]
+    #[error("{} continues after the {} that its header promises; fetch it again", path.display(), counted(*promised, "byte"))]
     Trailing { path: PathBuf, promised: u64 },
     #[error("{} holds no examples (its sizes are {sizes:?}); give a file with at least one", path.display())]
     Empty { path: PathBuf, sizes: Vec<u32> },

@@ -33,7 +33,7 @@ pub fn refusal<T>(done: io::Result<T>) -> io::Result<Option<io::Error>> {
 /// Syncs `folder`, so that a rename in it survives a power failure. Returns the error if the file system refuses.
 ///
 /// # Errors
-/// As for [`refusal`].
+/// Returns the errors of [`refusal`].
 pub fn sync_folder(folder: &Path) -> io::Result<Option<io::Error>> {
     refusal(File::open(folder).and_then(|folder| folder.sync_all()))
 }
@@ -43,7 +43,7 @@ pub fn sync_folder(folder: &Path) -> io::Result<Option<io::Error>> {
 /// A reader, or a power failure, thus finds the old file or the whole new one.
 ///
 /// # Errors
-/// As for [`refusal`], and those of the rename.
+/// Returns the errors of [`refusal`], and those of the rename.
 pub fn persist(file: NamedTempFile, path: &Path) -> io::Result<()> {
     refusal(file.as_file().sync_all())?;
     file.persist(path)?;

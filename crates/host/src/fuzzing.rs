@@ -16,7 +16,7 @@ use fedpipe_record::cause::Cause;
 use crate::{
     fleet::Job,
     process::{
-        conversation::{Assignment, Checked, ProcessReport, ReplyCheck, converse},
+        conversation::{Assignment, Checked, NO_REQUEST, ProcessReport, ReplyCheck, converse},
         end::ConversationEnd,
         scripted,
     },
@@ -29,12 +29,12 @@ const TEST_EXAMPLES: u64 = 700;
 const HELD: u64 = 9;
 const REMEDY: &str = "lower --lr";
 
-/// Has a host hear `bytes` from a client that it asks for its model, its weights, an update and a score; gives how many
-/// answers were taken, and why the conversation ended where the client was not fit.
+/// Lets a host receive `bytes` from a client that the host asks for a description, weights, an update and a score.
+/// Returns the number of accepted answers, and the cause if the client broke the protocol.
 ///
 /// # Panics
-/// Where an answer was taken that may not be.
-pub fn hear(bytes: &[u8]) -> (usize, Option<String>) {
+/// Panics if the host accepts an answer that it must refuse.
+pub fn receive(bytes: &[u8]) -> (usize, Option<String>) {
     let (from, client) = std::io::pipe().expect("a pipe");
     // More than a pipe holds would wait for a reader.
     File::from(std::os::fd::OwnedFd::from(client)).write_all(&bytes[..bytes.len().min(60_000)]).expect("room");
@@ -91,7 +91,7 @@ fn look_at(job: &Job, reply: &Reply, parts: &mut Parts) -> Checked {
                 let _ = Layout::new(ready.layout.clone()).map(|layout| layout.ranges().count());
                 Ok(())
             }
-            _ => Err(Cause::protocol("it answered what nobody had asked")),
+            _ => Err(Cause::protocol(NO_REQUEST)),
         },
         Request::GetWeights => answers::weights(parts, WEIGHT_COUNT, REMEDY),
         Request::Train(_) => {

@@ -7,6 +7,8 @@
 //! | `process` | one client process: spawn, pipes, conversation, exit and its cause, log, descendants |
 //! | `node` | `fedpipe serve`: a client process behind a Unix socket |
 //! | `experiment` | what this machine decides of an experiment: launch, limits, commands |
+//! | `disk` | temporary folders, locks, file systems that forbid execution |
+//! | `error` | the errors that end a run, and the causes of a failed start |
 //!
 //! The host never loads a model and never reads a training row: `fedpipe_data` deals the rows out before any client
 //! exists.

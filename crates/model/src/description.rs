@@ -13,7 +13,8 @@ use crate::error::{Error, Result};
 ///
 /// let description = Description::new("mlp", "0.1.0", "multi-layer perceptron")
 ///     .option("hidden", "128,64", "widths of the hidden layers")
-///     .option("dropout", "0", "share of the hidden values that are set to 0");
+///     .option("dropout", "0", "share of the hidden values that are set to 0")
+///     .instruction_set("avx2");
 /// assert_eq!(description.options[1].key, "dropout");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,9 +27,20 @@ pub struct Description {
     pub summary: String,
     /// The options that `--model-option key=value` may set.
     pub options: Vec<OptionSpec>,
+    /// The instruction set that the model computes with, for the ledger; empty if the model does not say.
+    #[serde(default)]
+    pub instruction_set: String,
 }
 
 /// One option of a model; [`Description::option`] makes it.
+///
+/// ```
+/// use fedpipe_model::{Description, OptionSpec};
+///
+/// let description = Description::new("mlp", "0.1.0", "perceptron").option("hidden", "128,64", "widths");
+/// let spec = OptionSpec { key: "hidden".into(), default: "128,64".into(), help: "widths".into() };
+/// assert_eq!(description.options, [spec]);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OptionSpec {
     /// The key in `--model-option key=value`.
@@ -42,13 +54,26 @@ pub struct OptionSpec {
 impl Description {
     /// Returns a description without options.
     pub fn new(name: &str, version: &str, summary: &str) -> Self {
-        Self { name: name.into(), version: version.into(), summary: summary.into(), options: Vec::new() }
+        Self {
+            name: name.into(),
+            version: version.into(),
+            summary: summary.into(),
+            options: Vec::new(),
+            instruction_set: String::new(),
+        }
     }
 
     /// Adds an option.
     #[must_use]
     pub fn option(mut self, key: &str, default: &str, help: &str) -> Self {
         self.options.push(OptionSpec { key: key.into(), default: default.into(), help: help.into() });
+        self
+    }
+
+    /// Names the instruction set that the model computes with, such as `avx2`.
+    #[must_use]
+    pub fn instruction_set(mut self, name: &str) -> Self {
+        self.instruction_set = name.into();
         self
     }
 }
@@ -116,7 +141,7 @@ impl Options {
     /// Parses the value of the option `key` as a comma-separated list. An empty value is an empty list.
     ///
     /// # Errors
-    /// The errors of [`Options::get`].
+    /// Returns the errors of [`Options::get`].
     pub fn list<T: FromStr<Err: std::fmt::Display>>(&self, key: &str) -> Result<Vec<T>> {
         let text = self.text(key)?;
         text.split(',').filter(|_| !text.is_empty()).map(|item| parse(key, item)).collect()

@@ -21,6 +21,14 @@ use std::fmt;
 pub struct Error(String);
 
 /// The result of the methods of a model.
+///
+/// ```
+/// fn half(values: usize) -> fedpipe_model::Result<usize> {
+///     let odd = || fedpipe_model::Error::new(format!("{values} values are odd; take an even number"));
+///     (values % 2 == 0).then_some(values / 2).ok_or_else(odd)
+/// }
+/// assert_eq!(half(4), Ok(2));
+/// ```
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {

@@ -70,7 +70,7 @@ impl<'a> Examples<'a> {
     /// Returns examples of `row_len` values each. `order` lists the indices of the rows to visit.
     ///
     /// # Panics
-    /// If the number of values is not `row_len` times the number of labels.
+    /// Panics if the number of values is not `row_len` times the number of labels.
     pub fn new(rows: Rows<'a>, row_len: usize, labels: &'a [u32], order: &'a [u32]) -> Self {
         let values = match rows {
             Rows::Bytes(values) => values.len(),
@@ -99,7 +99,7 @@ impl<'a> Examples<'a> {
     /// batches from [`Epoch::batches`](crate::epoch::Epoch::batches).
     ///
     /// # Panics
-    /// If `size` is 0.
+    /// Panics if `size` is 0.
     pub fn batches(&self, size: usize) -> Batches<'a> {
         Batches { examples: *self, chunks: self.order.chunks(size) }
     }
@@ -114,6 +114,16 @@ impl<'a> Examples<'a> {
 }
 
 /// An iterator over the batches of [`Examples`], made by [`Examples::batches`].
+///
+/// ```
+/// use fedpipe_model::{Batches, Examples, Rows};
+///
+/// fn visited(batches: Batches<'_>) -> Vec<Vec<u32>> {
+///     batches.map(|batch| batch.labels().collect()).collect()
+/// }
+/// let examples = Examples::new(Rows::Floats(&[0.5, 1.5, 2.5]), 1, &[7, 8, 9], &[2, 0, 1]);
+/// assert_eq!(visited(examples.batches(2)), [vec![9, 7], vec![8]]);
+/// ```
 #[derive(Debug, Clone)]
 pub struct Batches<'a> {
     examples: Examples<'a>,
@@ -166,7 +176,7 @@ impl<'a> Batch<'a> {
     /// Pixels are scaled to 0..=1.
     ///
     /// # Panics
-    /// If `inputs` is too short.
+    /// Panics if `inputs` is too short.
     pub fn gather<'b>(&self, inputs: &'b mut [f32]) -> &'b [f32] {
         let filled = &mut inputs[..self.len() * self.examples.row_len];
         // The rows are scattered over a file that is larger than the caches. One read per cache line lets the CPU fetch

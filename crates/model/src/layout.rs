@@ -37,6 +37,15 @@ pub struct Tensor {
 }
 
 /// The kind of a tensor, by which the host aggregates it.
+///
+/// ```
+/// use fedpipe_model::{Kind, Tensor};
+///
+/// // The running mean of a normalisation layer: no gradient trains it.
+/// let mean = Tensor { kind: Kind::Buffer, ..Tensor::param("norm.mean", &[64]) };
+/// assert_eq!(Tensor::param("norm.weight", &[64]).kind, Kind::Param);
+/// # assert_eq!(mean.kind, Kind::Buffer);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
@@ -47,6 +56,22 @@ pub enum Kind {
 }
 
 /// The place where a tensor is kept.
+///
+/// ```
+/// use fedpipe_model::{Layout, Place, Tensor};
+///
+/// // A personal head: the clients share the first layer, and each client keeps its own last layer.
+/// let local = |name, shape: &[usize]| Tensor { place: Place::Local, ..Tensor::param(name, shape) };
+/// let layout: Layout = [
+///     Tensor::param("body.weight", &[784, 64]),
+///     local("head.weight", &[64, 10]),
+///     local("head.bias", &[10]),
+/// ]
+/// .into_iter()
+/// .collect();
+/// let shared = layout.tensors.iter().filter(|tensor| tensor.place == Place::Shared);
+/// assert_eq!(shared.map(Tensor::weight_count).sum::<usize>(), 784 * 64);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Place {

@@ -32,7 +32,7 @@ fn parts(criterion: &mut Criterion) {
 /// Returns the time of `gigaflops` at the FMA peak.
 ///
 /// # Panics
-/// If the measured peak is implausible.
+/// Panics if the measured peak is implausible.
 fn peak_time(gigaflops: u64) -> std::time::Duration {
     let isa = Isa::current().expect("an instruction set");
     let peak = support::Peak::of(isa).check(0.0).expect("a plausible peak");

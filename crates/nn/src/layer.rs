@@ -76,7 +76,8 @@ impl Layer {
 
     /// Computes the outputs from `inputs`, with a ReLU if `relu`.
     pub(crate) fn forward(&mut self, weights: &[f32], inputs: Matrix<'_>, relu: bool) {
-        let (isa, stride) = (self.isa, padded(self.outputs));
+        let isa = self.isa;
+        let stride = padded(self.outputs);
         let (weight, bias) = (&weights[self.weight()], &weights[self.bias()]);
         if !is_narrow(stride) {
             isa.run(RowMasks { matrix: inputs, masks: &mut self.masks });
@@ -96,7 +97,8 @@ impl Layer {
             isa.run(Pad { matrix: rows(weight, self.outputs), out: &mut self.padded });
             &self.padded
         };
-        let (masks, packed) = (&self.masks, &mut *self.packed);
+        let masks = &self.masks;
+        let packed = &mut *self.packed;
         Product { left: inputs, masks, right, columns: stride, sum, packed }.run(isa);
         if relu { isa.run(Relu { inputs: sum, outputs: values }) } else { values.copy_from_slice(sum) }
     }
@@ -111,12 +113,15 @@ impl Layer {
         if !is_narrow(self.outputs) {
             self.isa.run(ColumnMasks { rows: inputs.rows, columns: inputs.columns, masks: &mut self.masks });
         }
-        let (masks, offset) = (&self.masks, weight.start);
+        let masks = &self.masks;
+        let offset = weight.start;
         let target = &mut target[weight.start..bias.end];
         let (target, bias_target) = target.split_at_mut(weight.len());
         WeightGradient { left: inputs, masks, right: delta, target, offset, packed: &mut self.packed_delta }
             .run(self.isa, rule);
-        let (sums, target, offset) = (&mut self.bias_gradient, bias_target, bias.start);
+        let sums = &mut self.bias_gradient;
+        let target = bias_target;
+        let offset = bias.start;
         rule.run(self.isa, BiasGradient { delta, sums, target, offset });
     }
 }
@@ -151,7 +156,9 @@ impl Backward {
         grow(&mut self.after, len);
         let sum = &mut self.after[..len];
         sum.fill(0.0);
-        let (masks, right, packed) = (&self.masks, &*self.transposed, &mut *self.packed);
+        let masks = &self.masks;
+        let right = &*self.transposed;
+        let packed = &mut *self.packed;
         Product { left: delta, masks, right, columns, sum, packed }.run(self.isa);
         let (outputs, before) = (&below.values[..len], &mut below.delta[..len]);
         self.isa.run(ReluGradient { outputs, after: sum, before });

@@ -80,7 +80,8 @@ fn multiplied(isa: Isa, left: &[f32], right: &[f32], [m, k, n]: [usize; 3], star
     // Rows of the left operand are padded, as in hidden layers.
     let left = pad(isa, left, k);
     let left = Matrix { values: &left, stride: padded(k), rows: m, columns: k };
-    let (masks, packed) = (masks(isa, left, n), &mut [0.0; PACKED]);
+    let masks = masks(isa, left, n);
+    let packed = &mut [0.0; PACKED];
     Product { left, masks: &masks, right: &right, columns: padded(n), sum: &mut sum, packed }.run(isa);
     unpad(&sum, n)
 }
@@ -91,7 +92,8 @@ fn weight_gradient(isa: Isa, left: &[f32], delta: &[f32], [m, k, n]: [usize; 3])
     let (left, right) = (rows(left, k), Matrix { values: &delta, stride: padded(n), rows: m, columns: n });
     let masks = masks(isa, left, n);
     let mut target = vec![f32::NAN; k * n];
-    let (rule, packed) = (&mut StepRule::Store(Store), &mut crate::buffer::zeros(0));
+    let rule = &mut StepRule::Store(Store);
+    let packed = &mut crate::buffer::zeros(0);
     WeightGradient { left, masks: &masks, right, target: &mut target, offset: 0, packed }.run(isa, rule);
     target
 }

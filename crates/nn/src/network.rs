@@ -61,7 +61,9 @@ impl Network {
             layers.push(Layer::new(isa, pair[0], pair[1], offset));
             offset += pair[0] * pair[1] + pair[1];
         }
-        let (inputs, labels, backward) = (zeros(0), Vec::new(), Backward::new(isa));
+        let inputs = zeros(0);
+        let labels = Vec::new();
+        let backward = Backward::new(isa);
         Ok(Self { isa, layers, inputs, batch: 0, labels, backward })
     }
 
@@ -103,7 +105,7 @@ impl Network {
     /// A number of labels that is not the number of inputs, or a label that is no class.
     ///
     /// # Panics
-    /// If the length of `weights` is not [`Network::weight_count`]. The methods below panic as well.
+    /// Panics if the length of `weights` is not [`Network::weight_count`]. The methods below panic as well.
     pub fn score(&mut self, weights: &[f32], labels: impl IntoIterator<Item = u32>) -> Result<Score> {
         self.take_labels(labels)?;
         self.forward(weights);
@@ -114,7 +116,7 @@ impl Network {
     /// weights.
     ///
     /// # Errors
-    /// The errors of [`Network::score`].
+    /// Returns the errors of [`Network::score`].
     pub fn gradient(
         &mut self,
         weights: &[f32],
@@ -132,7 +134,7 @@ impl Network {
     /// stretch of the gradient changes its weights as soon as it is finished, and is never stored.
     ///
     /// # Errors
-    /// The errors of [`Network::score`].
+    /// Returns the errors of [`Network::score`].
     pub fn step(
         &mut self,
         weights: &mut [f32],
@@ -161,7 +163,8 @@ impl Network {
         self.labels.clear();
         self.labels.extend(labels);
         if self.labels.len() != self.batch {
-            let (rows, got) = (self.batch, self.labels.len());
+            let rows = self.batch;
+            let got = self.labels.len();
             return Err(Error::new(format!("the labels ({got}) are not as many as the examples ({rows})")));
         }
         loss::check_labels(&self.labels, self.last().outputs)

@@ -83,13 +83,14 @@ impl Optimiser {
     /// Returns plain SGD, which [`Optimiser::begin`] replaces.
     ///
     /// # Errors
-    /// The errors of [`Isa::current`].
+    /// Returns the errors of [`Isa::current`].
     pub fn new() -> Result<Self> {
         Ok(Self::on(Isa::current()?))
     }
 
     pub(crate) fn on(isa: Isa) -> Self {
-        let (json, kind) = (r#"{"name":"sgd"}"#.into(), OptimiserKind::Sgd { momentum: 0.0, weight_decay: 0.0 });
+        let json = r#"{"name":"sgd"}"#.into();
+        let kind = OptimiserKind::Sgd { momentum: 0.0, weight_decay: 0.0 };
         let (first, second) = (zeros(0), zeros(0));
         Self { isa, json, kind, steps: 0, powers: [1.0; 2], first, second }
     }
@@ -107,7 +108,8 @@ impl Optimiser {
             self.reset(weight_count);
         }
         if kind != self.kind || self.first.len() != kind.kept(weight_count).0 {
-            let (ours, len) = (&self.json, self.first.len());
+            let ours = &self.json;
+            let len = self.first.len();
             return Err(Error::new(format!(
                 "the local optimiser is {json}, but the round began with {ours} ({len} values); begin at epoch 0"
             )));
@@ -130,10 +132,11 @@ impl Optimiser {
     /// gradient of 0 would not keep their bits, since momentum and weight decay move a weight without a gradient.
     ///
     /// # Panics
-    /// If the lengths of `weights` and `gradient` differ, or a range is beyond them.
+    /// Panics if the lengths of `weights` and `gradient` differ, or a range is beyond them.
     pub fn step(&mut self, weights: &mut [f32], gradient: &[f32], rate: f32, frozen: &[Range<usize>]) {
         assert_eq!(weights.len(), gradient.len(), "weights and gradient of a step");
-        let (isa, end) = (self.isa, weights.len());
+        let isa = self.isa;
+        let end = weights.len();
         let mut rule = self.next_rule(rate);
         let mut at = 0;
         for stop in frozen.iter().cloned().chain(iter::once(end..end)) {
@@ -177,7 +180,8 @@ impl Optimiser {
         let OptimiserKind::Sgd { momentum, .. } = self.kind else {
             return f64::NAN;
         };
-        let (momentum, pull) = (f64::from(momentum), f64::from(rate) * f64::from(proximal));
+        let momentum = f64::from(momentum);
+        let pull = f64::from(rate) * f64::from(proximal);
         let (mut sum, mut velocity) = (0.0, 0.0);
         for _ in 0..self.steps {
             velocity = momentum * velocity + 1.0 - pull * sum;

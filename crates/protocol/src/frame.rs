@@ -199,7 +199,7 @@ pub fn write(writer: &mut impl Write, body: &impl Serialize, parts: &[Part<'_>])
 /// Writes a frame without its payload. The caller sends the bytes of `parts` itself.
 ///
 /// # Errors
-/// As for [`write()`].
+/// Returns the errors of [`write()`].
 pub fn write_header(writer: &mut impl Write, body: &impl Serialize, parts: &[Part<'_>]) -> io::Result<()> {
     let header = FrameHeader { body, parts: parts.iter().map(Part::header).collect() };
     let json = serde_json::to_vec(&header)?;
@@ -260,7 +260,7 @@ pub struct FrameStart<B>(FrameHeader<B>);
 /// Reads the header of a frame, but not its payload.
 ///
 /// # Errors
-/// As for [`read`].
+/// Returns the errors of [`read`].
 pub fn begin<B: DeserializeOwned>(reader: &mut impl Read, limits: Limits) -> Result<FrameStart<B>, FrameError> {
     let (header_length, payload) = read_preamble(reader)?;
     if header_length > limits.header {
@@ -287,7 +287,7 @@ impl<B> FrameStart<B> {
     /// Reads the payload. Parts of 32-bit floats are stored in buffers from `spare` while it has any.
     ///
     /// # Errors
-    /// As for [`read`].
+    /// Returns the errors of [`read`].
     pub fn finish(self, reader: &mut impl Read, spare: &Spare) -> Result<(B, Parts), FrameError> {
         let FrameHeader { body, parts } = self.0;
         let parts = parts.into_iter().map(|part| read_part(reader, part, spare)).collect::<io::Result<_>>()?;

@@ -1,6 +1,6 @@
 //! The isolation that is requested of a client, and the isolation that the kernel enforces on it.
 
-use std::{fmt, str::FromStr};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -18,8 +18,11 @@ pub struct Isolation {
 }
 
 /// The level of isolation that is requested.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::Display, strum::EnumString, strum::VariantNames,
+)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Level {
     /// Every mechanism must be available; otherwise the client does not start.
     Require,
@@ -82,29 +85,6 @@ impl InForce {
         let unexplained = |name: &&str| !self.missing.iter().any(|missing| missing.starts_with(*name));
         let absent = mechanisms.iter().filter(|(_, in_force)| !in_force).map(|(name, _)| *name).filter(unexplained);
         self.missing.iter().cloned().chain(absent.map(str::to_owned)).collect()
-    }
-}
-
-impl FromStr for Level {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "require" => Ok(Self::Require),
-            "auto" => Ok(Self::Auto),
-            "off" => Ok(Self::Off),
-            _ => Err(format!("{text:?} is no level of isolation; known are require, auto, off")),
-        }
-    }
-}
-
-impl fmt::Display for Level {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Require => "require",
-            Self::Auto => "auto",
-            Self::Off => "off",
-        })
     }
 }
 

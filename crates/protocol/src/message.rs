@@ -180,6 +180,9 @@ pub struct Ready {
     /// The optional abilities of the client, such as `proximal`; see [`feature`](crate::feature).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub features: Vec<String>,
+    /// The instruction set that the model computes with, such as `avx2`; empty if the client does not report it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub instruction_set: String,
     /// The isolation in force; by default none.
     #[serde(default)]
     pub in_force: InForce,

@@ -1,4 +1,4 @@
-"""FedAdam (Reddi 2021, Algorithm 2) as a strategy of one's own; the same as fedpipe's `fedadam`.
+"""FedAdam (Reddi 2021, Algorithm 2) as a strategy program. It computes the weights of fedpipe's own `fedadam`.
 
 fedpipe run mlp --strategy-program "python3 fedadam.py --rate 0.01"
 """
@@ -30,6 +30,6 @@ class FedAdam(fedpipe.Strategy):
 
 
 if __name__ == "__main__":
-    # What the host adds comes last.
+    # The arguments that the host adds come last.
     OPTIONS, _ = parser.parse_known_args()
     fedpipe.serve_strategy(FedAdam)

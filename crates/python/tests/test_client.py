@@ -37,7 +37,7 @@ def test_the_bits_do_not_depend_on_the_processes(run):
         ("sleep", {"kind": "deadline", "seconds": 5.0}),
     ],
 )
-def test_a_lost_client_is_tried_again_and_costs_no_bit(run, tmp_path, how, cause):
+def test_a_crashed_client_is_tried_again_and_costs_no_bit(run, tmp_path, how, cause):
     # The deadline includes the start of Python, which takes long on a busy machine.
     timeout = {"client_timeout": 5} if how == "sleep" else {}
     # The client writes the file that ends the fault. Isolation would forbid that.

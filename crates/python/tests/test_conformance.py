@@ -55,7 +55,7 @@ WRONG = [
     ("needs data", "describes itself", "'message': 'there are no data'"),
     ("outlives its pipe", "when its pipe ends", "it did not end within 5 s after the end of the pipe"),
     ("ends with 3", "when its pipe ends", "it ended with code 3 after the end of the pipe"),
-    ("says more", "when its pipe ends", "it said 'weights' unasked after the end of the pipe"),
+    ("says more", "when its pipe ends", "it sent 'weights' without a request after the end of the pipe"),
     ("ignores options", "an option", "not with 'failed' of the kind 'refused' and a message"),
     ("trusts lengths", "malformed frame", "it did not end within 5 s after a payload above 8 times its weights"),
 ]

@@ -47,7 +47,7 @@ def test_fedavg_of_ones_own_has_the_bits_of_the_built_in_one(run, tmp_path):
         ("NaN", "weight 0 is NaN"),
     ],
 )
-def test_a_strategy_that_fails_ends_the_run_which_goes_on_with_its_state(run, tmp_path, how, says):
+def test_a_strategy_that_fails_ends_the_run_which_continues_with_its_state(run, tmp_path, how, says):
     # A confined strategy could not write the mark.
     flags = {"out": "out", "rounds": 3, "isolation": "off", "strategy_program": counting(how, tmp_path / "mark"), "on_failure": "abort"}
     with pytest.raises(fedpipe.RunError) as error:

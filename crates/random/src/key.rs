@@ -31,7 +31,7 @@ pub enum Use {
 /// same partitions, samples and orders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
-    /// The run's seed.
+    /// The seed of the use: a run has one for partitions, initial weights and samples each, and one for the rest.
     pub seed: u64,
     /// The purpose of the stream.
     pub purpose: Use,

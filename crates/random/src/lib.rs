@@ -1,7 +1,7 @@
 //! Keyed random streams and samplers, with the same bits on every machine. No I/O, no global state.
 //!
 //! - [`key`]: a [`Key`](key::Key) names one ChaCha8 stream by seed, use, client, round and epoch;
-//! - [`order`]: whole numbers below a bound, and Fisher–Yates orders;
+//! - [`order`]: whole numbers below a bound, Fisher–Yates orders, and orders by weight;
 //! - [`normal`]: the standard normal distribution by inversion;
 //! - [`gamma`]: gamma samples, and the shares of a Dirichlet distribution.
 //!

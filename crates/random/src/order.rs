@@ -5,7 +5,7 @@
 
 use rand_chacha::{ChaCha8Rng, rand_core::Rng};
 
-use crate::key::Key;
+use crate::key::{Key, unit};
 
 /// Returns a number in `0..n` from one 32-bit word: `word * n / 2^32`, rounded down.
 ///
@@ -34,6 +34,16 @@ pub fn order(key: &Key, n: u32) -> Vec<u32> {
     items
 }
 
+/// Returns the numbers of all `weights` in the order of successive draws without replacement, each with the probability
+/// of its weight among the numbers that are left (Efraimidis and Spirakis 2006): by ln(u) / weight, the greatest first.
+/// A weight of 0 comes last.
+pub fn weighted_order(key: &Key, weights: &[u64]) -> Vec<u32> {
+    let mut rng = key.rng();
+    let mut keyed: Vec<(f64, u32)> = weights.iter().map(|&n| libm::log(unit(&mut rng)) / n as f64).zip(0..).collect();
+    keyed.sort_by(|(a, one), (b, other)| b.total_cmp(a).then(one.cmp(other)));
+    keyed.into_iter().map(|(_, number)| number).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -47,6 +57,25 @@ mod tests {
     fn no_item_and_one_item_keep_their_order() {
         assert_eq!(order(&KEY, 0), [0_u32; 0]);
         assert_eq!(order(&KEY, 1), [0]);
+    }
+
+    /// The chance of each ordered pair is the product of two draws.
+    #[test]
+    fn a_weighted_order_has_the_chances_of_successive_draws() {
+        let (weights, rounds) = ([1_u64, 2, 5, 0], 20_000_u64);
+        let mut counts = [[0_u32; 4]; 4];
+        for round in 0..rounds {
+            let order = weighted_order(&Key { round, ..KEY }, &weights);
+            assert_eq!(order[3], 3);
+            counts[order[0] as usize][order[1] as usize] += 1;
+        }
+        for (first, second) in [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)] {
+            let [a, b] = [first, second].map(|number: usize| weights[number] as f64);
+            let expected = a / 8.0 * b / (8.0 - a);
+            let found = f64::from(counts[first][second]) / rounds as f64;
+            // Five standard deviations.
+            assert!((found - expected).abs() < 5.0 * (expected / rounds as f64).sqrt(), "{first} {second}: {found}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::{
     gamma::{ln_gamma_sample, shares},
     key::{Key, Use, unit},
     normal::{quantile, standard},
-    order::{below, order},
+    order::{below, order, weighted_order},
 };
 
 const A: Key = Key { seed: 1, purpose: Use::Shuffle, client: 3, round: 5, epoch: 2 };
@@ -48,6 +48,8 @@ fn keys_words_and_orders_are_those_of_the_readme() {
     let bounded = [10, 100, 1000, u32::MAX].map(|n| below(&mut rng, n));
     assert_eq!(spaced(&bounded), written("`below` 10, 100, 1000, 4294967295 under A"));
     assert_eq!(spaced(&order(&A, 10)), written("order of 10 under A"));
+    let weighted = weighted_order(&A, &[3, 1, 4, 1, 5, 9, 2, 6]);
+    assert_eq!(spaced(&weighted), written("order by the weights 3, 1, 4, 1, 5, 9, 2, 6 under A"));
     let first = Key { seed: 0, purpose: Use::Shuffle, client: 0, round: 1, epoch: 1 };
     assert_eq!(spaced(&order(&first, 10)), written("order of 10: seed 0, use 4, client 0, round 1, epoch 1"));
 }

@@ -51,8 +51,8 @@ mod tests {
         for Catalogue { name, what, flag, rows } in &CATALOGUES {
             let key = keys.iter().find(|key| key.long() == flag.strip_prefix("--")).unwrap();
             let names: Vec<&str> = rows().iter().map(|row| row.name).collect();
-            let said = format!(": {} (see `fedpipe {name}`)", names.join(", "));
-            assert!(key.help.ends_with(&said), "{what}: {}", key.help);
+            let ending = format!(": {} (see `fedpipe {name}`)", names.join(", "));
+            assert!(key.help.ends_with(&ending), "{what}: {}", key.help);
         }
     }
 }

@@ -108,9 +108,9 @@ pub fn with_last_words(what: &dyn fmt::Display, last_words: &[String]) -> String
 pub fn isolation_hint(cause: &Cause, last_words: &[String]) -> &'static str {
     const CODES: [i32; 5] = [2, 125, 126, 127, 254];
     let Cause::Exit { code } = cause else { return "" };
-    let said = |what: &str| last_words.iter().any(|line| line.contains(what));
-    let is_refused = said("Operation not permitted") || said("Permission denied");
-    if is_refused || CODES.contains(code) && !said("No such file or directory") && !said("not found") {
+    let mentions = |what: &str| last_words.iter().any(|line| line.contains(what));
+    let is_refused = mentions("Operation not permitted") || mentions("Permission denied");
+    if is_refused || CODES.contains(code) && !mentions("No such file or directory") && !mentions("not found") {
         "; isolation may be the cause, since the program may start no other one and read only its own files: have a \
          wrapper `exec` the program, name the files in the command, or give --isolation off"
     } else {

@@ -30,7 +30,7 @@ impl ClientFile {
     /// Returns the file of a state, and its contents.
     ///
     /// # Errors
-    /// Those of serialising, which a state does not meet.
+    /// Returns the errors of serialising, which a state does not meet.
     pub fn of(client: u32, round: u64, state: &Slots) -> anyhow::Result<(Self, Vec<u8>)> {
         let views = state.iter().map(|(name, slot)| Ok((name, view(slot)?))).collect::<anyhow::Result<Vec<_>>>()?;
         let contents = safetensors::serialize(views, None)?;

@@ -81,7 +81,7 @@ pub enum Consequence {
     Retried,
     /// Another process does the work.
     Moved,
-    /// The round goes on without the client.
+    /// The round continues without the client.
     Dropped,
     /// The run ends.
     Aborted,

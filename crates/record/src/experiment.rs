@@ -21,10 +21,11 @@ use fedpipe_strategy::{
     weighting::Weighting,
 };
 use serde::{Deserialize, Serialize};
+use strum::VariantNames;
 
 use crate::{
     error::{Error, Result},
-    experiment_key::{ExperimentKey, KeyValue, section},
+    experiment_key::{ExperimentKey, KeyValue, read_word, section},
     format::{Format, check_table},
     memory_limit::MemoryLimit,
     seed::Seed,
@@ -174,8 +175,9 @@ pub struct StrategySection {
 }
 
 /// The consequence of a client that crashes in a round.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, VariantNames)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum OnFailure {
     /// A fresh process does the work again. If it crashes, too, the client is dropped from the round.
     Retry,
@@ -186,10 +188,10 @@ pub enum OnFailure {
 }
 
 impl KeyValue for OnFailure {
-    const CHOICES: &'static [&'static str] = &["retry", "drop", "abort"];
+    const CHOICES: &'static [&'static str] = Self::VARIANTS;
 
     fn read(text: &str) -> std::result::Result<Self, String> {
-        toml::Value::from(text).try_into().map_err(|error: toml::de::Error| error.message().to_owned())
+        read_word(text)
     }
 }
 
@@ -240,7 +242,7 @@ impl Experiment {
     /// Reads an experiment from the table that `experiment.toml` holds.
     ///
     /// # Errors
-    /// [`Error::Experiment`] for another format, and for a key or value that an experiment has not.
+    /// Returns [`Error::Experiment`] for another format, and for a key or value that an experiment has not.
     pub fn deserialize_from(table: toml::Table) -> Result<Self> {
         check_table(&table)?;
         table
@@ -340,10 +342,10 @@ impl Experiment {
         ((f64::from(count) * fraction).round() as u32).clamp(1, count.max(1))
     }
 
-    /// Returns the clients of a round, ascending.
-    pub fn sample(&self, round: u64) -> Vec<u32> {
-        let (seed, clients, count) = (self.sample_seed(), self.clients.count, self.sampled_clients());
-        self.strategy.sampler.sample(&Draw { seed, round, clients, count })
+    /// Returns the clients of a round, ascending. `sizes` has the examples of each client.
+    pub fn sample(&self, round: u64, sizes: &[u64]) -> Vec<u32> {
+        let (seed, count) = (self.sample_seed(), self.sampled_clients());
+        self.strategy.sampler.sample(&Draw { seed, round, count, sizes })
     }
 
     /// Returns the number of updates below which a round with so many `sampled` clients fails, at least 1.
@@ -450,7 +452,7 @@ mod tests {
         let mut both = [of(None), of(Some(Seed(2)))];
         both.iter_mut().for_each(|of| of.clients = ClientsSection { count: 100, fraction: 0.1, ..of.clients.clone() });
         let [same, other] = both;
-        assert_ne!(same.sample(1), other.sample(1));
+        assert_ne!(same.sample(1, &[1; 100]), other.sample(1, &[1; 100]));
         assert_eq!((other.data_seed(), other.init_seed(), other.sample_seed()), (1, 1, 2));
     }
 

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use fedpipe_data::Source;
 use fedpipe_protocol::Level;
 use fedpipe_spec::table::{Named, Tabled};
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
+use strum::VariantNames;
 
 use crate::{memory_limit::MemoryLimit, seed::Seed};
 
@@ -109,11 +110,16 @@ impl KeyValue for bool {
     }
 }
 
+/// Reads a word of a closed list as `experiment.toml` has it. The error lists the words.
+pub(crate) fn read_word<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    toml::Value::from(text).try_into().map_err(|error: toml::de::Error| error.message().to_owned())
+}
+
 impl KeyValue for Level {
-    const CHOICES: &'static [&'static str] = &["require", "auto", "off"];
+    const CHOICES: &'static [&'static str] = Self::VARIANTS;
 
     fn read(text: &str) -> Result<Self, String> {
-        toml::Value::from(text).try_into().map_err(|error: toml::de::Error| error.message().to_owned())
+        read_word(text)
     }
 }
 

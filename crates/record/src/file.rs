@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use fedpipe_data::{refusal, sync_folder};
+use fedpipe_data::persist;
 
 use crate::names::UNPLACED;
 
@@ -33,9 +33,7 @@ pub fn write_whole(path: &Path, contents: &[u8]) -> io::Result<()> {
     let mode = fs::Permissions::from_mode(0o666);
     let mut file = tempfile::Builder::new().prefix(UNPLACED).permissions(mode).tempfile_in(folder)?;
     file.write_all(contents)?;
-    refusal(file.as_file().sync_all())?;
-    file.persist(path).map_err(|error| error.error)?;
-    sync_folder(folder).map(drop)
+    persist(file, path)
 }
 
 /// Removes the files in `folder` that a process left behind which was killed in [`write_whole`].

@@ -139,12 +139,13 @@ impl History {
     /// Reads the ledger in `directory`; a line that a power cut tore is left out.
     ///
     /// # Errors
-    /// [`Error::RunDirectory`] for a ledger that is missing, does not begin with an experiment, or was edited.
+    /// Returns [`Error::RunDirectory`] for a ledger that is missing, does not begin with an experiment, or was edited.
     pub fn read(directory: &Path) -> Result<Self> {
         let path = directory.join(LEDGER);
         let broken = |why: String| Error::RunDirectory(format!("{} {why}", path.display()));
         let bytes = read_regular(&path).map_err(|error| broken(format!("cannot be read: {error}; is this a run?")))?;
-        let (mut lines, mut is_plain) = (Vec::new(), true);
+        let mut lines = Vec::new();
+        let mut is_plain = true;
         let mut positions = vec![Position::default()];
         // The bytes after the last line feed are a torn tail.
         let whole = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |end| end + 1);
@@ -227,7 +228,7 @@ impl History {
             Line::Dealt { dataset, sizes, partitions_sha256 } => {
                 self.stretches[last].dealt = Some(DealtLine::new(dataset, sizes, partitions_sha256));
             }
-            Line::Ready { model, version, program, weights_sha256 } => {
+            Line::Ready { model, version, program, weights_sha256, .. } => {
                 self.stretches[last].ready = Some(ReadyLine::new([model, version, weights_sha256], program));
             }
             Line::InitialScore(_) if self.initial.is_some() => return false,

@@ -27,21 +27,21 @@ impl CodeIdentity {
     /// Returns the changes from this identity to the one of `now`, a sentence each. (A program in the place of a dylib
     /// is a difference of the experiments.)
     pub fn changes(&self, now: &Self) -> Vec<String> {
-        let mut told = match (&self.dylib_sha256, &now.dylib_sha256) {
-            (Some(was), Some(is)) if was != is => vec![format!("{} is {is}, was {was}", MODEL)],
+        let mut differences = match (&self.dylib_sha256, &now.dylib_sha256) {
+            (Some(before), Some(is)) if before != is => vec![format!("{} is {is}, was {before}", MODEL)],
             _ => Vec::new(),
         };
-        told.extend(changes(&self.client_sha256, &now.client_sha256));
-        told.extend(changes(&self.strategy_sha256, &now.strategy_sha256));
-        told
+        differences.extend(changes(&self.client_sha256, &now.client_sha256));
+        differences.extend(changes(&self.strategy_sha256, &now.strategy_sha256));
+        differences
     }
 }
 
 /// Returns the changes of a command's files, a sentence each.
 fn changes(recorded: &Files, now: &Files) -> Vec<String> {
-    let changed = recorded.iter().filter_map(|(word, was)| match now.get(word) {
+    let changed = recorded.iter().filter_map(|(word, before)| match now.get(word) {
         None => Some(format!("there is no file {word} here (a command is run in the folder of its run's start)")),
-        Some(is) if is != was => Some(format!("{word} is {is}, was {was}")),
+        Some(is) if is != before => Some(format!("{word} is {is}, was {before}")),
         Some(_) => None,
     });
     changed.collect()
@@ -62,10 +62,10 @@ mod tests {
             client_sha256: files(client),
             strategy_sha256: files(&[]),
         };
-        let was = identity(Some("1"), &[("a.py", "2"), ("b.py", "3")]);
-        assert_eq!(was.changes(&was), Vec::<String>::new());
+        let before = identity(Some("1"), &[("a.py", "2"), ("b.py", "3")]);
+        assert_eq!(before.changes(&before), Vec::<String>::new());
         let now = identity(Some("9"), &[("a.py", "8"), ("c.py", "7")]);
-        let changes = was.changes(&now);
+        let changes = before.changes(&now);
         assert_eq!(changes[..2], ["model.so is 9, was 1", "a.py is 8, was 2"]);
         assert!(changes[2].starts_with("there is no file b.py here") && changes.len() == 3, "{changes:?}");
         // A client in the place of a model is a difference of the experiments.

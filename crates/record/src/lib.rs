@@ -33,3 +33,6 @@ pub mod round_line;
 pub mod seed;
 pub mod summary;
 pub mod weights;
+
+#[cfg(test)]
+mod refusal_matrix;

@@ -42,6 +42,9 @@ pub enum Line<'a> {
     Ready {
         model: Cow<'a, str>,
         version: Cow<'a, str>,
+        /// The instruction set of the first client.
+        #[serde(default, skip_serializing_if = "str::is_empty")]
+        instruction_set: Cow<'a, str>,
         #[serde(flatten)]
         program: Cow<'a, CodeIdentity>,
         weights_sha256: Cow<'a, str>,
@@ -61,7 +64,7 @@ pub enum Line<'a> {
     /// The score of the initial weights, before the first round.
     InitialScore(InitialScore),
     Round(Cow<'a, Round>),
-    /// The run goes on from the checkpoint after `round`.
+    /// The run continues from the checkpoint after `round`.
     Resumed {
         round: u64,
         /// Lines that came after that checkpoint and were cut off; their rounds come again.
@@ -146,25 +149,19 @@ impl Position {
     }
 }
 
-/// The processor and the instruction sets that `nn` can use. The bits are the same on all processors with FMA; the name
-/// helps to explain a difference.
+/// The processor of the host. The bits are the same on all processors with FMA; the name helps to explain a difference.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Cpu {
     name: String,
     arch: String,
-    features: Vec<String>,
 }
 
 impl Cpu {
     pub fn of_this_machine() -> Self {
         let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let field = |name: &str| {
-            let line = info.lines().find(|line| line.starts_with(name));
-            line.and_then(|line| line.split_once(':')).map_or("", |(_, value)| value.trim()).to_owned()
-        };
-        let known = ["fma", "avx2", "avx512f"];
-        let features = field("flags").split(' ').filter(|flag| known.contains(flag)).map(str::to_owned).collect();
-        Self { name: field("model name"), arch: std::env::consts::ARCH.into(), features }
+        let line = info.lines().find(|line| line.starts_with("model name"));
+        let name = line.and_then(|line| line.split_once(':')).map_or("", |(_, name)| name.trim()).to_owned();
+        Self { name, arch: std::env::consts::ARCH.into() }
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::{fmt, str::FromStr};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde::{Deserialize, Deserializer, de::Error as _};
+use serde_with::SerializeDisplay;
 
 /// The memory that a model may take.
 ///
 /// As text: `none`, or bytes, such as `536870912`, `512M` or `2GiB`, where K, M, G and T are powers of 1024; at least
 /// `1M`, since a smaller number lacks its unit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, SerializeDisplay)]
 pub enum MemoryLimit {
     /// No limit.
     None,
@@ -55,12 +56,6 @@ impl fmt::Display for MemoryLimit {
             Some((unit, power)) => write!(f, "{}{unit}", bytes >> power),
             None => bytes.fmt(f),
         }
-    }
-}
-
-impl Serialize for MemoryLimit {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
     }
 }
 

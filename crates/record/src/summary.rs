@@ -108,7 +108,8 @@ impl Summary {
     /// Returns the summary of a run with these rounds, from 1 on.
     pub fn new(experiment: &Experiment, rounds: &[Round], facts: RunFacts<'_>) -> Self {
         let RunFacts { model, dataset, classes, initial, weights_sha256, wall_seconds, failures, stopped } = facts;
-        let (last, initial_loss) = (rounds.last(), initial.map(|score| score.loss));
+        let last = rounds.last();
+        let initial_loss = initial.map(|score| score.loss);
         Self {
             model: model.to_owned(),
             client: experiment.client.clone(),

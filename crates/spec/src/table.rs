@@ -3,7 +3,8 @@
 
 use std::{fmt, ops::Deref, str::FromStr, sync::Arc};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::Serialize;
+use serde_with::{DeserializeFromStr, SerializeDisplay};
 
 use crate::{
     error::{Error, Result},
@@ -70,6 +71,8 @@ pub enum Range {
     NotNegative,
     /// A number of at least 0 and below 1.
     Decay,
+    /// A number of at least 0 and below one half.
+    BelowHalf,
     /// A whole number from 1.
     Count,
     /// `true` or `false`.
@@ -109,6 +112,7 @@ pub struct EntryParameter {
 pub struct Values(Vec<(&'static str, Value)>);
 
 /// A row with its values, and the rule that they build.
+#[derive(DeserializeFromStr, SerializeDisplay)]
 pub struct Named<T: Tabled + ?Sized> {
     row: &'static TableRow<T>,
     values: Values,
@@ -122,6 +126,7 @@ impl Range {
             Range::Positive => "a number above 0",
             Range::NotNegative => "a number of at least 0",
             Range::Decay => "a number of at least 0 and below 1",
+            Range::BelowHalf => "a number of at least 0 and below 0.5",
             Range::Count => "a whole number from 1",
             Range::Flag => "true or false",
         }
@@ -136,6 +141,7 @@ impl Range {
             Range::Positive => value > 0.0,
             Range::NotNegative => value >= 0.0,
             Range::Decay => (0.0..1.0).contains(&value),
+            Range::BelowHalf => (0.0..0.5).contains(&value),
             Range::Count => value >= 1.0 && value.fract() == 0.0 && value <= f64::from(u32::MAX),
             Range::Flag => false,
         };
@@ -323,18 +329,6 @@ impl<T: Tabled + ?Sized> Deref for Named<T> {
 
     fn deref(&self) -> &T {
         &self.rule
-    }
-}
-
-impl<T: Tabled + ?Sized> Serialize for Named<T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de, T: Tabled + ?Sized> Deserialize<'de> for Named<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 

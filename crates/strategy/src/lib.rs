@@ -7,6 +7,7 @@
 //! - [`weighting`]: the weight of an update;
 //! - [`aggregator`]: one weight vector from the updates;
 //! - [`server`]: the step of the global weights from the aggregate;
+//! - [`round`]: the updates of a round;
 //! - [`refusals`]: the rows that do not combine;
 //! - [`slots`]: the state of the rules between rounds;
 //! - [`vector_math`]: sums over the updates, which the host splits over its cores;
@@ -22,6 +23,7 @@ pub mod local_optimiser;
 pub mod preset;
 pub mod range;
 pub mod refusals;
+pub mod round;
 pub mod sampler;
 pub mod server;
 pub mod slots;

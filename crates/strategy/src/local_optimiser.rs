@@ -17,6 +17,11 @@ pub struct OptimiserRule {
 }
 
 impl OptimiserRule {
+    /// Returns `true` if a client reports the accumulation ‖a‖₁.
+    pub fn accumulates(&self) -> bool {
+        self.momentum.is_some()
+    }
+
     /// Returns the range of the accumulation ‖a‖₁ after so many steps (FedNova, Wang 2020, section 3); none for an
     /// optimiser that has no accumulation. `pull` is ημ of a proximal term.
     ///

@@ -93,7 +93,12 @@ impl Tabled for Composition {
 
 /// Returns FedAvg with the equal mean.
 fn equal() -> Composition {
-    Composition { weighting: parsed("equal"), ..Composition::default() }
+    Composition { weighting: equal_weighting(), ..Composition::default() }
+}
+
+/// Returns the weighting by which all clients count the same.
+pub(crate) fn equal_weighting() -> Named<dyn Weighting> {
+    parsed("equal")
 }
 
 /// Returns the row `name` with the values of a preset, which has the same parameters.
@@ -107,17 +112,29 @@ fn parsed<T: FromStr<Err: fmt::Display>>(text: &str) -> T {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod testing {
     use super::*;
+
+    /// Returns every row of a table. A value that must be given is 0.5.
+    pub(crate) fn every_row<T: Tabled + ?Sized>() -> Vec<Named<T>> {
+        let named = |row: &TableRow<T>| {
+            let needed = row.parameters.iter().filter(|parameter| parameter.default.is_none());
+            let given: Vec<String> = needed.map(|parameter| format!("{}=0.5", parameter.key)).collect();
+            parsed(&format!("{}:{}", row.name, given.join(",")))
+        };
+        T::rows().iter().map(named).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{testing::every_row, *};
 
     #[test]
     fn every_preset_builds_and_has_its_source() {
-        for TableRow { name, parameters, source, .. } in &ROWS {
-            let needed = parameters.iter().filter(|parameter| parameter.default.is_none());
-            let given: Vec<String> = needed.map(|parameter| format!("{}=0.5", parameter.key)).collect();
-            let preset: Named<Composition> = format!("{name}:{}", given.join(",")).parse().unwrap();
-            assert_eq!(preset.name(), *name);
-            assert!(source.contains(' '), "{name}");
+        for (preset, row) in every_row::<Composition>().iter().zip(&ROWS) {
+            assert_eq!(preset.name(), row.name);
+            assert!(row.source.contains(' '), "{preset}");
         }
     }
 

@@ -2,8 +2,9 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-/// A slot's value. It is shared, since a checkpoint holds it while the next round goes on.
-#[derive(Debug, Clone, PartialEq)]
+/// A slot's value. It is shared, since a checkpoint holds it during the next round. Two slots are equal if their
+/// types and bits are.
+#[derive(Debug, Clone)]
 pub enum Slot {
     /// A vector of 32-bit floats.
     F32(Arc<Vec<f32>>),
@@ -22,6 +23,12 @@ impl Slot {
             Slot::F32(values) => bytemuck::cast_slice(values),
             Slot::Bytes(bytes) => bytes,
         }
+    }
+}
+
+impl PartialEq for Slot {
+    fn eq(&self, other: &Self) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other) && self.bytes() == other.bytes()
     }
 }
 
@@ -59,6 +66,12 @@ impl Slots {
     /// Replaces a slot by a vector.
     pub fn set_vector(&mut self, name: &str, values: Vec<f32>) {
         self.set(name, Slot::F32(Arc::new(values)));
+    }
+
+    /// Returns the slots of these names alone.
+    pub(crate) fn only(&self, names: &[&str]) -> Self {
+        let of_names = self.0.iter().filter(|(name, _)| names.contains(&name.as_str()));
+        Self(of_names.map(|(name, slot)| (name.clone(), slot.clone())).collect())
     }
 
     /// Iterates over names and values, by name.
@@ -102,6 +115,13 @@ mod tests {
         assert_eq!(slots.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["m", "program"]);
         slots.set_vector("m", Vec::new());
         assert_eq!(slots.iter().count(), 1);
+    }
+
+    #[test]
+    fn equal_slots_have_the_same_bits() {
+        let slot = |value: f32| Slot::F32(Arc::new(vec![value]));
+        assert!(slot(f32::NAN) == slot(f32::NAN) && slot(0.0) != slot(-0.0));
+        assert_ne!(slot(0.0), Slot::Bytes(Arc::new(vec![0; 4])));
     }
 
     #[test]

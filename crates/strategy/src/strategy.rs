@@ -2,17 +2,18 @@
 
 use std::{fmt, ops::Deref, str::FromStr};
 
-use fedpipe_protocol::{Kind, Layout, Place, Update, feature};
+use fedpipe_protocol::{Kind, Place, feature};
 use fedpipe_spec::{error::Error, table::Named};
 
 use crate::{
     aggregator::{Aggregator, Member, Updates},
-    preset::Composition,
+    preset::{Composition, equal_weighting},
     range::{GREATEST, first_beyond, shown},
+    round::{ClosedRound, clear_unstepped, stepped},
     sampler::Sampler,
     server::ServerOptimiser,
     slots::{Slot, Slots},
-    term::{Accepted, ClientTerm, TermRound},
+    term::ClientTerm,
     transform::Transform,
     vector_math::Math,
     weighting::Weighting,
@@ -42,20 +43,6 @@ pub struct StrategyRows {
     pub aggregate: Option<Named<dyn Aggregator>>,
     /// The step of the global weights.
     pub server: Option<Named<dyn ServerOptimiser>>,
-}
-
-/// A round whose updates were accepted.
-#[derive(Debug, Clone, Copy)]
-pub struct ClosedRound<'a> {
-    /// The weights that the clients received.
-    pub received: &'a [f32],
-    /// The updates in client order: the numbers, and the weights with the client's state. There is at least one, unless
-    /// a host has added them as they arrived.
-    pub updates: &'a [(&'a Update, Accepted<'a>)],
-    /// The number of all clients.
-    pub clients: u32,
-    /// The tensors of the weights.
-    pub layout: &'a Layout,
 }
 
 /// A step that leaves the range of numbers. The updates are in range, so that the cause is the strategy's own
@@ -101,31 +88,28 @@ impl Composition {
     /// Returns `true` if the new global weights are a mean of the clients', so that no rule of the host can move them
     /// out of range.
     pub fn is_plain(&self) -> bool {
-        self.server.keeps_aggregate() && self.aggregator.is_mean() && !self.term.has_state()
+        self.server.keeps_aggregate() && self.aggregator.is_mean() && self.term.server_slots().is_empty()
     }
 
     /// Returns `true` if no rule needs more of the updates than their weighted mean, so that each update may be added
     /// as soon as it arrives.
     pub fn needs_only_mean(&self) -> bool {
-        self.aggregator.is_mean() && !self.term.has_state()
+        self.aggregator.is_mean() && self.term.server_slots().is_empty()
     }
 
     /// Returns the global weights and the server's state after a round.
     ///
     /// # Errors
-    /// As for [`Composition::apply_aggregate`].
-    pub fn apply<'a>(
-        &self,
-        round: &ClosedRound<'a>,
-        slots: &Slots,
-        math: &dyn Math,
-    ) -> Result<(Vec<f32>, Slots), Overflow> {
-        let member = |&(update, accepted): &(&'a Update, Accepted<'a>)| Member {
-            update,
-            weight: self.weighting.weight(update),
-            weights: accepted.weights,
-        };
-        let members: Vec<Member<'_>> = round.updates.iter().map(member).collect();
+    /// Returns the errors of [`Composition::apply_aggregate`].
+    pub fn apply(&self, round: ClosedRound<'_>, slots: &Slots, math: &dyn Math) -> Result<(Vec<f32>, Slots), Overflow> {
+        let aggregate = self.aggregate(&round, math);
+        self.apply_aggregate(round, &aggregate, slots, math)
+    }
+
+    /// Returns the aggregate of a round. Buffers have the weighted mean if the aggregator does not suit them.
+    fn aggregate(&self, round: &ClosedRound<'_>, math: &dyn Math) -> Vec<f32> {
+        let updates = round.updates.iter();
+        let members: Vec<Member<'_>> = updates.map(|update| Member::of(update, &*self.weighting)).collect();
         let updates = Updates { received: round.received, members: &members, is_proximal: self.term.is_proximal() };
         let mut aggregate = self.aggregator.aggregate(&updates, math);
         let mut buffers = round.layout.ranges().filter(|(tensor, _)| tensor.kind == Kind::Buffer).peekable();
@@ -134,31 +118,34 @@ impl Composition {
             let mean = math.combine(&weighted, members.iter().map(|member| member.weight).sum());
             buffers.for_each(|(_, range)| aggregate[range.clone()].copy_from_slice(&mean[range]));
         }
-        self.apply_aggregate(round, &aggregate, slots, math)
+        aggregate
     }
 
     /// Returns the global weights and the server's state after a round whose updates have this aggregate.
     ///
-    /// Tensors of kind `buffer` take the aggregate, or the weighted mean if the aggregator does not suit them, and do
-    /// not pass through the server optimiser. Local tensors keep their values: each client has its own.
+    /// Tensors of kind `buffer` take the aggregate. Local tensors keep their values: each client has its own. The
+    /// server optimiser and the term see 0 for both in every vector, so that neither is in any slot.
     ///
     /// # Errors
     /// Returns [`Overflow`] for a weight or a state beyond the range.
     pub fn apply_aggregate(
         &self,
-        round: &ClosedRound<'_>,
+        round: ClosedRound<'_>,
         aggregate: &[f32],
         slots: &Slots,
         math: &dyn Math,
     ) -> Result<(Vec<f32>, Slots), Overflow> {
-        let mut slots = slots.clone();
-        let mut moved = self.server.step(&mut slots, round.received, aggregate);
-        let accepted: Vec<Accepted<'_>> = round.updates.iter().map(|(_, accepted)| *accepted).collect();
-        let settled = TermRound { received: round.received, updates: &accepted, clients: round.clients };
-        moved = self.term.settle(&settled, moved, &mut slots, math);
-        for (tensor, range) in round.layout.ranges() {
+        let ClosedRound { received, updates, clients, layout } = round;
+        updates.iter_mut().for_each(|update| clear_unstepped(&mut update.weights, layout));
+        let origin = &*stepped(received, layout);
+        // A forced change of the strategy leaves slots of other rows, which would go along in each checkpoint.
+        let mut slots = slots.only(&[self.server.slots(), self.term.server_slots()].concat());
+        let mut moved = self.server.step(&mut slots, origin, &stepped(aggregate, layout));
+        let closed = ClosedRound { received: origin, updates, clients, layout };
+        moved = self.term.settle(&closed, moved, &mut slots, math);
+        for (tensor, range) in layout.ranges() {
             match (tensor.place, tensor.kind) {
-                (Place::Local, _) => moved[range.clone()].copy_from_slice(&round.received[range]),
+                (Place::Local, _) => moved[range.clone()].copy_from_slice(&received[range]),
                 (Place::Shared, Kind::Buffer) => moved[range.clone()].copy_from_slice(&aggregate[range]),
                 (Place::Shared, Kind::Param) => {}
             }
@@ -199,12 +186,15 @@ impl From<StrategyRows> for Strategy {
     fn from(given: StrategyRows) -> Self {
         let StrategyRows { name, sample, term, transform, weighting, aggregate, server } = given;
         let preset = (*name).clone();
+        let aggregator = aggregate.unwrap_or(preset.aggregator);
+        // The record has no weighting that plays no part.
+        let fitting = if aggregator.is_weighted() { preset.weighting } else { equal_weighting() };
         let rows = Composition {
             sampler: sample.unwrap_or(preset.sampler),
             term: term.unwrap_or(preset.term),
             transform: transform.unwrap_or(preset.transform),
-            weighting: weighting.unwrap_or(preset.weighting),
-            aggregator: aggregate.unwrap_or(preset.aggregator),
+            weighting: weighting.unwrap_or(fitting),
+            aggregator,
             server: server.unwrap_or(preset.server),
         };
         Self { preset: name, rows }
@@ -275,11 +265,17 @@ impl StrategyRows {
 
 #[cfg(test)]
 mod tests {
-    use fedpipe_protocol::Tensor;
+    use fedpipe_protocol::{Layout, Tensor, Update};
 
     use super::*;
     use crate::{
-        aggregator::testing::update, range::GREATEST_OF_A_CLIENT, vector_math::OneCore, vectors::written_weights,
+        aggregator::testing::update,
+        preset::testing::every_row,
+        range::GREATEST_OF_A_CLIENT,
+        round::{ClientUpdate, Returned},
+        term::{Given, testing},
+        vector_math::OneCore,
+        vectors::written_weights,
     };
 
     fn layout(length: usize) -> Layout {
@@ -293,11 +289,11 @@ mod tests {
         received: &[f32],
         weights: &[f32],
     ) -> Result<(Vec<f32>, Slots), Overflow> {
-        let (one, none) = (update(0, 1, 1), Slots::default());
-        let accepted = Accepted { weights, before: &none, after: &none };
         let layout = layout(received.len());
-        let round = ClosedRound { received, updates: &[(&one, accepted)], clients: 1, layout: &layout };
-        strategy.apply(&round, state, &OneCore)
+        let none = Slots::default();
+        let given = given(received, state, &none, &layout);
+        let mut updates = [accepted(strategy, &given, update(0, 1, 1), weights.to_vec())];
+        strategy.apply(ClosedRound { received, updates: &mut updates, clients: 1, layout: &layout }, state, &OneCore)
     }
 
     fn step(strategy: &str, received: &[f32], weights: &[f32]) -> Result<Vec<f32>, String> {
@@ -342,18 +338,17 @@ mod tests {
 
     #[test]
     fn a_mean_that_a_host_has_added_itself_moves_the_weights_as_the_updates_do() {
-        let (updates, none) = ([update(0, 3, 1), update(1, 5, 2)], Slots::default());
         let [first, second] = [[0.25_f32, -7.5], [0.5, 1e-20]];
-        let accepted = [&first, &second].map(|weights| Accepted { weights, before: &none, after: &none });
-        let updates: Vec<_> = updates.iter().zip(accepted).collect();
-        let layout = layout(2);
+        let mut updates = [(update(0, 3, 1), first), (update(1, 5, 2), second)]
+            .map(|(header, w)| ClientUpdate::new(header, w.to_vec()));
+        let (layout, none, received) = (layout(2), Slots::default(), &[1.0, 2.0]);
         for text in ["fedavg", "fedavgm", "fedadam", "fedprox:0.1"] {
             let strategy: Strategy = text.parse().unwrap();
             assert!(strategy.needs_only_mean(), "{text}");
-            let round = ClosedRound { received: &[1.0, 2.0], updates: &updates, clients: 2, layout: &layout };
+            let closed = |updates| ClosedRound { received, updates, clients: 2, layout: &layout };
             let mean = OneCore.combine(&[(3.0, &first), (5.0, &second)], 8.0);
-            let added = strategy.apply_aggregate(&ClosedRound { updates: &[], ..round }, &mean, &none, &OneCore);
-            assert_eq!(added, strategy.apply(&round, &none, &OneCore), "{text}");
+            let added = strategy.apply_aggregate(closed(&mut []), &mean, &none, &OneCore);
+            assert_eq!(added, strategy.apply(closed(&mut updates), &none, &OneCore), "{text}");
         }
         for text in ["scaffold", "feddyn:0.1", "fednova"] {
             assert!(!text.parse::<Strategy>().unwrap().needs_only_mean(), "{text}");
@@ -387,23 +382,96 @@ mod tests {
             tensor("mean", Kind::Buffer, Place::Shared),
             tensor("head", Kind::Param, Place::Local),
         ];
-        let (layout, one, none) = (Layout::new(tensors).unwrap(), update(0, 1, 1), Slots::default());
-        let accepted = Accepted { weights: &[3.0, 3.0, 3.0], before: &none, after: &none };
-        let round = ClosedRound { received: &[1.0; 3], updates: &[(&one, accepted)], clients: 1, layout: &layout };
+        let (layout, mut updates) = (Layout::new(tensors).unwrap(), [ClientUpdate::new(update(0, 1, 1), vec![3.0; 3])]);
+        let round = ClosedRound { received: &[1.0; 3], updates: &mut updates, clients: 1, layout: &layout };
         let strategy: Strategy = "fedavgm:rate=0.5".parse().unwrap();
-        assert_eq!(strategy.apply(&round, &none, &OneCore).unwrap().0, [2.0, 3.0, 1.0]);
+        assert_eq!(strategy.apply(round, &Slots::default(), &OneCore).unwrap().0, [2.0, 3.0, 1.0]);
+    }
+
+    /// Returns an update of a client, with its first state after it.
+    fn accepted(strategy: &Strategy, given: &Given<'_>, header: Update, weights: Vec<f32>) -> ClientUpdate {
+        let returned = Returned { header, weights, slots: Vec::new() };
+        let after = strategy.term.accept(given, &returned);
+        ClientUpdate { after, ..ClientUpdate::new(returned.header, returned.weights) }
+    }
+
+    /// Returns the facts about a client without state.
+    fn given<'g>(weights: &'g [f32], server: &'g Slots, client: &'g Slots, layout: &'g Layout) -> Given<'g> {
+        Given { weights, server, client, epochs: 1, learning_rate: 0.1, layout }
+    }
+
+    /// The state of the last of five rounds, in which the one parameter has the same changes. Buffers and local tensors
+    /// change in the rounds with `others`.
+    fn state_of_rounds(strategy: &Strategy, others: bool) -> Slots {
+        let (layout, none, mut state) = (testing::layout(), Slots::default(), Slots::default());
+        let mut received = vec![1.0, 2.0, 3.0];
+        for round in 1..=5_u16 {
+            let change = f32::from(round) * 0.1;
+            let mut updates = [0, 1, 2].map(|client| {
+                let by = change * (client + 1) as f32;
+                let other = if others { 7.0 * by } else { 0.0 };
+                let weights = vec![received[0] + by, received[1] + other, received[2] - other];
+                accepted(
+                    strategy,
+                    &given(&received, &state, &none, &layout),
+                    update(client, 1 + u64::from(client), 2),
+                    weights,
+                )
+            });
+            let closed = ClosedRound { received: &received, updates: &mut updates, clients: 5, layout: &layout };
+            (received, state) = strategy.apply(closed, &state, &OneCore).unwrap();
+        }
+        state
+    }
+
+    #[test]
+    fn no_slot_has_a_part_for_the_changes_of_buffers_and_local_tensors() {
+        for text in ["fedavgm", "fedadam", "scaffold", "feddyn:0.1", "fednova"] {
+            let strategy: Strategy = text.parse().unwrap();
+            let state = state_of_rounds(&strategy, true);
+            assert_eq!(state, state_of_rounds(&strategy, false), "{text}");
+            let stateless = text == "fednova";
+            assert_eq!(state.is_empty(), stateless, "{text}");
+            // The second moment of Adam falls from τ².
+            let moments = state.iter().filter(|(name, _)| !(text == "fedadam" && *name == "v"));
+            for (name, slot) in moments {
+                let Slot::F32(values) = slot else { panic!("{text}: {slot:?}") };
+                assert!(values[0] != 0.0 && values[1..] == [0.0; 2], "{text}, {name}: {values:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_strategy_neither_reads_nor_keeps_the_slots_of_other_rows() {
+        let strategies: Vec<Strategy> =
+            ["fedavg", "fedavgm", "fedadam", "scaffold", "feddyn:0.1"].map(|text| text.parse().unwrap()).into();
+        // A negative velocity would have no root as the second moment of Adam.
+        let round = |strategy: &Strategy, state: &Slots| apply(strategy, state, &[1.0], &[0.5]).unwrap();
+        for (one, other) in strategies.iter().flat_map(|one| strategies.iter().map(move |other| (one, other))) {
+            let (_, state) = round(one, &Slots::default());
+            let expected = if one == other { round(other, &state) } else { round(other, &Slots::default()) };
+            assert_eq!(round(other, &state), expected, "{one}, then {other}");
+        }
+    }
+
+    #[test]
+    fn each_slot_of_the_server_belongs_to_one_row() {
+        let (servers, terms) = (every_row::<dyn ServerOptimiser>(), every_row::<dyn ClientTerm>());
+        let of_servers = servers.iter().flat_map(|server| server.slots());
+        let mut names: Vec<&str> =
+            of_servers.chain(terms.iter().flat_map(|term| term.server_slots())).copied().collect();
+        names.sort_unstable();
+        assert_eq!(names, ["c", "h", "m", "v", "velocity"]);
     }
 
     #[test]
     fn a_buffer_takes_a_mean_whatever_the_steps_of_the_clients() {
         let tensor = |name: &str, kind| Tensor { name: name.into(), shape: vec![1], kind, place: Place::Shared };
         let layout = Layout::new(vec![tensor("w", Kind::Param), tensor("variance", Kind::Buffer)]).unwrap();
-        let (updates, none) = ([update(0, 1, 2), update(1, 1, 64)], Slots::default());
-        let [first, second] = [[2.0_f32, 1.0], [2.0, 2.0]];
-        let accepted = [&first, &second].map(|weights| Accepted { weights, before: &none, after: &none });
-        let updates: Vec<_> = updates.iter().zip(accepted).collect();
-        let round = ClosedRound { received: &[1.0, 9.0], updates: &updates, clients: 2, layout: &layout };
-        let moved = "fednova".parse::<Strategy>().unwrap().apply(&round, &none, &OneCore).unwrap().0;
+        let mut updates = [(update(0, 1, 2), vec![2.0, 1.0]), (update(1, 1, 64), vec![2.0, 2.0])]
+            .map(|(header, weights)| ClientUpdate::new(header, weights));
+        let round = ClosedRound { received: &[1.0, 9.0], updates: &mut updates, clients: 2, layout: &layout };
+        let moved = "fednova".parse::<Strategy>().unwrap().apply(round, &Slots::default(), &OneCore).unwrap().0;
         assert!(moved[0] > 2.0 && moved[1] == 1.5, "{moved:?}");
     }
 
@@ -417,7 +485,7 @@ mod tests {
         let strategy = StrategyRows::read("fedprox:0.1", &[("aggregate", "median"), ("server", "adam")]);
         assert_eq!(
             strategy.to_string(),
-            "fedprox:mu=0.1 with the aggregator median, the server optimiser \
+            "fedprox:mu=0.1 with the weighting equal, the aggregator median, the server optimiser \
              adam:rate=0.01,beta1=0.9,beta2=0.99,tau=0.001"
         );
         assert_eq!((strategy.term.name(), strategy.features()), ("proximal", vec!["proximal".to_owned()]));
@@ -430,12 +498,11 @@ mod tests {
             [("server", "sgd"), ("aggregate", "median"), ("weighting", "equal"), ("server", "momentum:beta=0")]
         {
             let strategy = StrategyRows::read("fedavg", &[(key, row)]);
-            let (updates, none) = ([update(0, 3, 1), update(1, 5, 2), update(2, 7, 3)], Slots::default());
-            let accepted = Accepted { weights: &weights, before: &none, after: &none };
-            let updates: Vec<_> = updates.iter().map(|update| (update, accepted)).collect();
+            let mut updates = [update(0, 3, 1), update(1, 5, 2), update(2, 7, 3)]
+                .map(|header| ClientUpdate::new(header, weights.to_vec()));
             let layout = layout(3);
-            let round = ClosedRound { received: &[9.0; 3], updates: &updates, clients: 3, layout: &layout };
-            assert_eq!(strategy.apply(&round, &none, &OneCore).unwrap().0, weights, "{key} {row}");
+            let round = ClosedRound { received: &[9.0; 3], updates: &mut updates, clients: 3, layout: &layout };
+            assert_eq!(strategy.apply(round, &Slots::default(), &OneCore).unwrap().0, weights, "{key} {row}");
         }
     }
 }

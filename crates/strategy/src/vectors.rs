@@ -19,9 +19,13 @@ mod tests {
 
     use super::*;
     use crate::{
+        round::{ClientUpdate, ClosedRound},
         slots::Slots,
-        strategy::{ClosedRound, Strategy, StrategyRows},
-        term::{Accepted, Given, Returned, testing::linear},
+        strategy::{Strategy, StrategyRows},
+        term::{
+            Given,
+            testing::{linear, returned},
+        },
         transform::Transform,
         vector_math::OneCore,
     };
@@ -44,26 +48,20 @@ mod tests {
     fn apply(strategy: &Strategy, state: &mut State, round: &[(u32, u64, [f32; 3])]) {
         let State { weights: received, server, clients } = &*state;
         let layout = layout();
-        let accepted = |&(client, examples, ref weights): &(u32, u64, [f32; 3])| {
+        let accepted = |&(client, examples, weights): &(u32, u64, [f32; 3])| {
             let (before, steps) = (&clients[client as usize], STEPS[client as usize]);
-            let update = Update { steps, accumulation: Some(steps as f64), ..Update::plain(client, 1, examples) };
+            let header = Update { steps, accumulation: Some(steps as f64), ..Update::plain(client, 1, examples) };
             let given =
                 Given { weights: received, server, client: before, epochs: 1, learning_rate: 0.1, layout: &layout };
-            let after = strategy.term.accept(&given, &Returned { update: &update, weights, slots: &[] });
-            (update, after)
+            let returned = returned(header, weights);
+            let (before, after) = (before.clone(), strategy.term.accept(&given, &returned));
+            ClientUpdate { before, after, ..ClientUpdate::new(returned.header, returned.weights) }
         };
-        let settled: Vec<(Update, Slots)> = round.iter().map(accepted).collect();
-        let updates: Vec<_> = round
-            .iter()
-            .zip(&settled)
-            .map(|((client, _, weights), (update, after))| {
-                (update, Accepted { weights, before: &clients[*client as usize], after })
-            })
-            .collect();
-        let all = ClosedRound { received, updates: &updates, clients: 3, layout: &layout };
-        let (weights, moved) = strategy.apply(&all, server, &OneCore).unwrap();
+        let mut updates: Vec<_> = round.iter().map(accepted).collect();
+        let closed = ClosedRound { received, updates: &mut updates, clients: 3, layout: &layout };
+        let (weights, moved) = strategy.apply(closed, server, &OneCore).unwrap();
         (state.weights, state.server) = (weights, moved);
-        settled.into_iter().for_each(|(update, after)| state.clients[update.client as usize] = after);
+        updates.into_iter().for_each(|update| state.clients[update.header.client as usize] = update.after);
     }
 
     /// Returns the layout of three weights.

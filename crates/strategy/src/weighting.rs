@@ -9,14 +9,32 @@ use fedpipe_spec::table::{TableRow, Tabled};
 pub trait Weighting: fmt::Debug + Send + Sync {
     /// Returns the weight of an update, above 0.
     fn weight(&self, update: &Update) -> f64;
+
+    /// Returns `true` if all updates have the same weight.
+    fn is_equal(&self) -> bool {
+        false
+    }
 }
 
 #[derive(Debug)]
-struct WeightRule(fn(&Update) -> f64);
+struct ByNumber(fn(&Update) -> u64);
 
-impl Weighting for WeightRule {
+impl Weighting for ByNumber {
     fn weight(&self, update: &Update) -> f64 {
-        (self.0)(update)
+        (self.0)(update) as f64
+    }
+}
+
+#[derive(Debug)]
+struct Equal;
+
+impl Weighting for Equal {
+    fn weight(&self, _: &Update) -> f64 {
+        1.0
+    }
+
+    fn is_equal(&self) -> bool {
+        true
     }
 }
 
@@ -26,21 +44,21 @@ static ROWS: [TableRow<dyn Weighting>; 3] = [
         summary: "a client counts by the examples of its partition",
         parameters: &[],
         source: "McMahan 2017, Algorithm 1",
-        build: |_| Arc::new(WeightRule(|update| update.examples as f64)),
+        build: |_| Arc::new(ByNumber(|update| update.examples)),
     },
     TableRow {
         name: "steps",
         summary: "a client counts by its local steps",
         parameters: &[],
         source: "NVFlare, FedAvg's default",
-        build: |_| Arc::new(WeightRule(|update| update.steps as f64)),
+        build: |_| Arc::new(ByNumber(|update| update.steps)),
     },
     TableRow {
         name: "equal",
         summary: "all clients count the same",
         parameters: &[],
         source: "Karimireddy 2020; Acar 2021",
-        build: |_| Arc::new(WeightRule(|_| 1.0)),
+        build: |_| Arc::new(Equal),
     },
 ];
 

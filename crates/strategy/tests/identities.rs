@@ -1,6 +1,6 @@
 //! Identities of the strategies as properties: federations of quadratics f_k = ½ Σ a (w − b)², whose local steps are
 //! computed here in `f64`.
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that cannot continue has failed")]
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,11 @@ use fedpipe_protocol::{Kind, LINEAR, Layout, PartData, Parts, Place, Tensor, Upd
 use fedpipe_random::key::{Key, Use};
 use fedpipe_spec::table::Named;
 use fedpipe_strategy::{
+    round::{ClientUpdate, ClosedRound, Returned},
     sampler::Draw,
     slots::Slots,
-    strategy::{ClosedRound, Strategy, StrategyRows},
-    term::{Accepted, Given, Prepared, Returned},
+    strategy::{Strategy, StrategyRows},
+    term::{Given, Prepared},
     transform::Transform,
     vector_math::OneCore,
 };
@@ -28,9 +29,6 @@ struct Client {
     examples: u64,
     steps: u64,
 }
-
-/// An update with the client's weights, and its state before and after.
-type Trained = (Update, Vec<f32>, Slots, Slots);
 
 /// A federation under a strategy.
 struct Federation<'c> {
@@ -86,23 +84,22 @@ impl<'c> Federation<'c> {
 
     /// Does a round of the `sampled` clients and returns their weights.
     fn round(&mut self, sampled: &[u32]) -> Vec<Vec<f32>> {
-        let trained: Vec<Trained> = sampled.iter().map(|&number| self.train(number)).collect();
-        let updates: Vec<(&Update, Accepted<'_>)> = trained.iter().map(accepted).collect();
+        let mut updates: Vec<ClientUpdate> = sampled.iter().map(|&number| self.train(number)).collect();
         let round = ClosedRound {
             received: &self.weights,
-            updates: &updates,
+            updates: &mut updates,
             clients: self.all.len() as u32,
             layout: &self.layout,
         };
-        let (weights, server) = self.strategy.apply(&round, &self.server, &OneCore).unwrap();
+        let (weights, server) = self.strategy.apply(round, &self.server, &OneCore).unwrap();
         (self.weights, self.server) = (weights, server);
-        for (update, _, _, after) in &trained {
-            self.states.insert(update.client, after.clone());
+        for update in &updates {
+            self.states.insert(update.header.client, update.after.clone());
         }
-        trained.into_iter().map(|(_, weights, ..)| weights).collect()
+        updates.into_iter().map(|update| update.weights).collect()
     }
 
-    fn train(&self, number: u32) -> Trained {
+    fn train(&self, number: u32) -> ClientUpdate {
         let (client, before) = (&self.all[number as usize], self.state(number));
         let given = Given {
             weights: &self.weights,
@@ -115,9 +112,10 @@ impl<'c> Federation<'c> {
         let prepared = self.strategy.term.prepare(&given);
         let weights = client.train(&self.weights, &prepared);
         let accumulation = Some(client.accumulation(prepared.phases[0].proximal));
-        let update = Update { steps: client.steps, accumulation, ..Update::plain(number, 1, client.examples) };
-        let after = self.strategy.term.accept(&given, &Returned { update: &update, weights: &weights, slots: &[] });
-        (update, weights, before, after)
+        let header = Update { steps: client.steps, accumulation, ..Update::plain(number, 1, client.examples) };
+        let returned = Returned { header, weights, slots: Vec::new() };
+        let after = self.strategy.term.accept(&given, &returned);
+        ClientUpdate { before, after, ..ClientUpdate::new(returned.header, returned.weights) }
     }
 
     /// Does so many rounds of all clients and returns the weights.
@@ -126,10 +124,6 @@ impl<'c> Federation<'c> {
         (0..count).for_each(|_| drop(self.round(&all)));
         self.weights
     }
-}
-
-fn accepted((update, weights, before, after): &Trained) -> (&Update, Accepted<'_>) {
-    (update, Accepted { weights, before, after })
 }
 
 /// Returns between 1 and `most` clients, with so many local steps each.
@@ -263,13 +257,12 @@ proptest! {
 /// Returns the median of some weights by the preset with that aggregator.
 fn median(rows: &[Vec<f32>]) -> Vec<f32> {
     let preset = StrategyRows { aggregate: Some("median".parse().unwrap()), ..StrategyRows::default() };
-    let (federation, none) = (Federation::of(preset.into(), &[]), Slots::default());
-    let updates: Vec<Update> = (0..rows.len() as u32).map(|client| Update::plain(client, 1, 1)).collect();
-    let accepted = rows.iter().map(|weights| Accepted { weights, before: &none, after: &none });
-    let updates: Vec<_> = updates.iter().zip(accepted).collect();
+    let federation = Federation::of(preset.into(), &[]);
+    let update = |(client, weights): (u32, &Vec<f32>)| ClientUpdate::new(Update::plain(client, 1, 1), weights.clone());
+    let mut updates: Vec<ClientUpdate> = (0..).zip(rows).map(update).collect();
     let (received, clients) = (&federation.weights[..], rows.len() as u32);
-    let round = ClosedRound { received, updates: &updates, clients, layout: &federation.layout };
-    federation.strategy.apply(&round, &none, &OneCore).unwrap().0
+    let round = ClosedRound { received, updates: &mut updates, clients, layout: &federation.layout };
+    federation.strategy.apply(round, &Slots::default(), &OneCore).unwrap().0
 }
 
 /// Encodes a change, sends it through a frame and decodes it. Returns it with the bytes of its parts.
@@ -297,7 +290,7 @@ fn the_variate_of_the_server_is_the_mean_of_all_clients_with_10_of_100_sampled()
     let all = Vec::from_iter((0..100).map(client));
     let mut federation = Federation::new("scaffold", &all);
     for round in 1..=60 {
-        let sampled = federation.strategy.sampler.sample(&Draw { seed: 1, round, clients: 100, count: 10 });
+        let sampled = federation.strategy.sampler.sample(&Draw { seed: 1, round, count: 10, sizes: &[1; 100] });
         federation.round(&sampled);
         let c = federation.server.vector("c").unwrap();
         let variates: Vec<_> = federation.states.values().map(|state| state.vector("c").unwrap().to_vec()).collect();

@@ -4,7 +4,7 @@
 use fedpipe_model::{
     Description, Epoch, Examples, Layout, Model, Options, Report, Result, Sums, Task, Tensor, export_model,
 };
-use fedpipe_nn::{Buffer, Network, Optimiser, zeros};
+use fedpipe_nn::{Buffer, Isa, Network, Optimiser, zeros};
 
 /// A network without a hidden layer: softmax(x · weight + bias).
 struct LogReg {
@@ -17,6 +17,7 @@ struct LogReg {
 impl Model for LogReg {
     fn describe() -> Description {
         Description::new("logreg", env!("CARGO_PKG_VERSION"), "multinomial logistic regression")
+            .instruction_set(Isa::current().map_or("", Isa::name))
     }
 
     fn build(_: &Options, task: &Task, _seed: u64) -> Result<Self> {

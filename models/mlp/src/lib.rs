@@ -8,7 +8,7 @@ use std::cell::OnceCell;
 use fedpipe_model::{
     Description, Epoch, Error, Examples, Layout, Model, Options, Report, Result, Sums, Task, Tensor, export_model,
 };
-use fedpipe_nn::{Buffer, Network, Optimiser, zeros};
+use fedpipe_nn::{Buffer, Isa, Network, Optimiser, zeros};
 
 /// The number of examples in a batch of an evaluation. The inputs of larger batches do not fit into the L2 cache.
 const EVALUATION_BATCH: usize = 100;
@@ -26,16 +26,15 @@ struct Mlp {
 
 impl Model for Mlp {
     fn describe() -> Description {
-        Description::new("mlp", env!("CARGO_PKG_VERSION"), "multi-layer perceptron with ReLU").option(
-            "hidden",
-            "128,64",
-            "widths of the hidden layers, from the inputs on",
-        )
+        Description::new("mlp", env!("CARGO_PKG_VERSION"), "multi-layer perceptron with ReLU")
+            .option("hidden", "128,64", "widths of the hidden layers, from the inputs on")
+            .instruction_set(Isa::current().map_or("", Isa::name))
     }
 
     fn build(options: &Options, task: &Task, seed: u64) -> Result<Self> {
         let widths = widths(options.list("hidden")?, task)?;
-        let (network, optimiser) = (Network::new(&widths)?, Optimiser::new()?);
+        let network = Network::new(&widths)?;
+        let optimiser = Optimiser::new()?;
         // A plain epoch needs no gradient, so that the buffer is allocated later.
         let gradient = zeros(0);
         Ok(Self { network, seed, weights: OnceCell::new(), gradient, optimiser, classes: task.classes })
@@ -66,7 +65,8 @@ impl Model for Mlp {
 
     fn train_epoch(&mut self, examples: &Examples<'_>, epoch: &Epoch<'_>) -> Result<Report> {
         let weights = weights_or_init(&mut self.weights, &self.network, self.seed);
-        let (network, rate) = (&mut self.network, epoch.learning_rate);
+        let network = &mut self.network;
+        let rate = epoch.learning_rate;
         self.optimiser.begin(epoch.optimiser, weights.len(), epoch.epoch)?;
         if !epoch.is_plain() {
             self.gradient.resize(weights.len(), 0.0);

@@ -66,15 +66,15 @@ pub(crate) fn run(place: &Place, dylib: &Path, work: Work, more: &[&str], memory
     command.args(["--clients".into(), work.clients.to_string(), "--rounds".into(), work.rounds.to_string()]);
     command.args(["--fraction".into(), work.fraction.to_string()]);
     let watched = watch(&mut command, memory)?;
-    let said = |starts: &str, ends: &str| {
+    let times = |starts: &str, ends: &str| {
         let fits = |line: &str| line.starts_with(starts) && line.ends_with(ends);
         watched.lines.iter().filter(|(_, line)| fits(line)).map(|(at, _)| *at).collect::<Vec<f64>>()
     };
     // "mlp 0.1.0: 109386 weights" is printed when the first client has sent its weights.
-    let ready = said("", " weights").first().copied().context("fedpipe never said that it was ready")?;
+    let ready = times("", " weights").first().copied().context("fedpipe never said that it was ready")?;
     let (rounds, accuracies) = ledger(&out.join("ledger.jsonl"))?;
     std::fs::remove_dir_all(&out)?;
-    Ok(Run { total: watched.total, ready, ends: said("round ", " s"), accuracies, peak_pss: watched.peak_pss, rounds })
+    Ok(Run { total: watched.total, ready, ends: times("round ", " s"), accuracies, peak_pss: watched.peak_pss, rounds })
 }
 
 /// Returns the seconds and the accuracy of each round.

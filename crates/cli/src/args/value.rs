@@ -2,10 +2,11 @@
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use fedpipe_host::Level;
+use strum::VariantNames;
 
 /// Parses a level of isolation.
 pub(crate) fn level() -> impl TypedValueParser<Value = Level> {
-    PossibleValuesParser::new(["require", "auto", "off"]).try_map(|level| level.parse::<Level>())
+    PossibleValuesParser::new(Level::VARIANTS).try_map(|level| level.parse::<Level>())
 }
 
 /// Parses `KEY=VALUE`.

@@ -10,7 +10,7 @@ use crate::screen::output::print_result;
 pub(crate) fn reload_model(directory: &Path) -> Result<ExitCode> {
     request_reload(directory)?;
     print_result(
-        "asked: the run takes its model anew at the next round if the layout is the same; its screen and ledger say how that went",
+        "the run loads its model again at the next round, if the layout is the same; its screen and its ledger report the result",
     )?;
     Ok(ExitCode::SUCCESS)
 }

@@ -36,7 +36,6 @@ pub(crate) fn run_experiment(args: &RunArgs) -> Result<ExitCode> {
         adapt_to_clients_elsewhere(&mut experiment)?;
     }
     let launch = launch(args, &experiment)?;
-    warn_of_slow_arithmetic();
     let mut screen = RunScreen::new(args.quiet);
     let ended = start_or_resume(args, &experiment, &launch, &mut screen);
     // A run that failed has a picture of its completed rounds, too.
@@ -106,16 +105,4 @@ fn draw(directory: &Path) -> anyhow::Result<()> {
     let Ok(history) = History::read(directory) else { return Ok(()) };
     let picture = picture::result(&history)?;
     picture.map_or(Ok(()), |picture| Ok(write_whole(&directory.join(PICTURE), &picture)?))
-}
-
-/// Warns if this machine multiplies and adds in software: `fedpipe-nn` computes the same bits, but slowly.
-fn warn_of_slow_arithmetic() {
-    let is_portable = std::env::var_os("FEDPIPE_ISA").is_some_and(|isa| isa == "portable");
-    #[cfg(target_arch = "x86_64")]
-    let lacks_fma = !std::is_x86_feature_detected!("fma");
-    #[cfg(not(target_arch = "x86_64"))]
-    let lacks_fma = false;
-    if lacks_fma || (is_portable && cfg!(target_arch = "x86_64")) {
-        print_error("warning: multiply-add runs in software: the same bits, some fifty times slower");
-    }
 }

@@ -18,7 +18,7 @@ use crate::args::{experiment_args::insert, run_args::RunArgs};
 /// Returns the experiment that `args` describe.
 ///
 /// # Errors
-/// [`Error::Usage`] for a key or value that no experiment has, or that has no effect.
+/// Returns [`Error::Usage`] for a key or value that no experiment has, or that has no effect.
 pub(crate) fn resolve(args: &RunArgs) -> Result<Experiment> {
     let mut table = base(args)?;
     remove_replaced(&mut table, args);
@@ -47,7 +47,7 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Experiment> {
 /// Reads the experiment in a file, without defaults that depend on other keys.
 ///
 /// # Errors
-/// As for [`resolve`].
+/// Returns the errors of [`resolve`].
 pub(crate) fn read_experiment(path: &Path) -> Result<Experiment> {
     let experiment = Experiment::deserialize_from(read_table(path)?)?;
     experiment.check()?;

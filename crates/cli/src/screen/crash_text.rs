@@ -118,7 +118,7 @@ fn consequence(then: Consequence) -> &'static str {
     match then {
         Consequence::Retried => "a fresh process does its work again",
         Consequence::Moved => "another process does its work",
-        Consequence::Dropped => "the round goes on without it",
+        Consequence::Dropped => "the round continues without it",
         Consequence::Replaced => "it had no work; a fresh process takes its place",
         Consequence::Aborted => "the run ends (--on-failure abort)",
         Consequence::Reverted => "the round begins again with the model from before the reload",
@@ -152,7 +152,7 @@ mod tests {
         // Another consequence is shown, without the same last lines.
         assert_eq!(
             crashes.add(&crash(2, 1, 1, Consequence::Dropped)).unwrap(),
-            "error: client 2 crashed in round 1: the same cause\n  the round goes on without it"
+            "error: client 2 crashed in round 1: the same cause\n  the round continues without it"
         );
         assert_eq!(crashes.add(&crash(0, 1, 1, Consequence::Dropped)), None);
         // Another cause is shown in full.
@@ -161,7 +161,7 @@ mod tests {
             crashes.end_round(),
             [
                 "warning: client 0, client 3 crashed as client 2 did\n  a fresh process does its work again",
-                "error: client 0 crashed as client 2 did\n  the round goes on without it"
+                "error: client 0 crashed as client 2 did\n  the round continues without it"
             ]
         );
         // In a later round, a known cause takes one line, and its consequence another.

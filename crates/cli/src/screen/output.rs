@@ -24,7 +24,7 @@ pub(crate) fn print_progress(text: impl Display) {
 /// `head` does.
 ///
 /// # Errors
-/// [`Error::System`] if the device takes no more.
+/// Returns [`Error::System`] if the device takes no more.
 pub(crate) fn print_result(text: impl Display) -> Result<bool> {
     check_result(write_line(&mut io::stdout(), &text))
 }
@@ -32,7 +32,7 @@ pub(crate) fn print_result(text: impl Display) -> Result<bool> {
 /// Turns the outcome of writing a result into that of [`print_result`].
 ///
 /// # Errors
-/// As for [`print_result`].
+/// Returns the errors of [`print_result`].
 pub(crate) fn check_result(written: io::Result<()>) -> Result<bool> {
     // Standard output buffers the text after the last line feed.
     match written.and_then(|()| io::stdout().flush()) {

@@ -65,7 +65,7 @@ impl RunScreen {
             Event::Started { experiment, directory } => self.begin(experiment, directory),
             Event::Resumed { experiment, directory, round, .. } => {
                 self.begin(experiment, directory);
-                self.line(&format!("going on after round {round} of {}", relative(directory)));
+                self.line(&format!("continuing after round {round} of {}", relative(directory)));
             }
             Event::Warning(text) => self.warn(&format!("warning: {text}")),
             Event::Reloaded { round, dylib_sha256 } => {
@@ -115,6 +115,10 @@ impl RunScreen {
     fn show_model(&self, model: &Ready) {
         let weights: usize = model.layout.iter().map(|tensor| tensor.shape.iter().product::<usize>()).sum();
         self.line(&format!("{} {}: {}", model.name, model.version, counted(weights, "weight")));
+        // Other processors than x86-64 multiply and add in hardware without further instruction sets.
+        if model.instruction_set == "portable" && cfg!(target_arch = "x86_64") {
+            self.warn("warning: multiply-add runs in software: the same bits, some fifty times slower");
+        }
     }
 
     fn begin_round(&mut self, round: u64, sampled: u32) {

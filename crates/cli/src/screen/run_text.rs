@@ -29,7 +29,8 @@ pub(crate) fn round_line(round: &Round) -> String {
 
 /// Returns the reason why a run ended; `None` if all its rounds are done.
 pub(crate) fn end_reason(summary: &Summary, tolerance: f64) -> Option<String> {
-    let (last, rounds) = (summary.rounds, counted(summary.rounds, "whole round"));
+    let last = summary.rounds;
+    let rounds = counted(summary.rounds, "whole round");
     Some(match summary.stopped {
         Stop::Rounds => return None,
         Stop::Converged => {
@@ -55,7 +56,8 @@ pub(crate) fn no_progress_warning(summary: &Summary, remedy: &str) -> Option<Str
 /// record alone.
 pub(crate) fn result_lines(summary: &Summary, directory: &str) -> [String; 2] {
     let Summary { clients, rounds, wall_seconds, .. } = summary;
-    let (clients, seconds) = (counted(*clients, "client"), wall_seconds.get());
+    let clients = counted(*clients, "client");
+    let seconds = wall_seconds.get();
     match (summary.accuracy, summary.loss) {
         (Some(accuracy), Some(loss)) => {
             let (accuracy, loss, rounds) = (100.0 * accuracy.get(), loss.get(), counted(*rounds, "round"));

@@ -74,7 +74,7 @@ fn the_variate_of_the_server_is_the_mean_of_all_clients_after_each_round() {
     let expected = undisturbed(&place);
     let run = place.run(&format!("{ARGUMENTS} --rounds 1"));
     for round in 1..=ROUNDS {
-        // Each round is a session of its own, so that a resume goes on with the states of the session before.
+        // Each round is a session of its own, so that a resume continues with the states of the session before.
         assert_eq!(resumed(&place, &run, &format!("--rounds {round}")), expected[..round as usize]);
         let checkpoint = Checkpoint::all(&run.0, &|_| Ok(())).unwrap().next().unwrap().1.unwrap();
         let error = distance(&run, &checkpoint, ("c", "c"), 100);
@@ -199,8 +199,8 @@ fn a_verification_compares_it_and_says_what_differs() {
         alter(&copy);
         let output = place.fedpipe("verify").arg(&copy.0).output().unwrap();
         let errors = stderr(&output);
-        let told = errors.starts_with("error: not verified: ") && errors.contains(says);
-        if output.status.code() == Some(7) && told { Ok(()) } else { Err(format!("{}: {errors}", output.status)) }
+        let is_named = errors.starts_with("error: not verified: ") && errors.contains(says);
+        if output.status.code() == Some(7) && is_named { Ok(()) } else { Err(format!("{}: {errors}", output.status)) }
     });
 }
 
@@ -214,7 +214,7 @@ fn alter_line(run: &Run) {
     rechain(run, |lines| edit(lines, "round", "clients_sha256", HASH));
 }
 
-/// The states of the checkpoint before are whole, so that its round is where the run goes on.
+/// The states of the checkpoint before are whole, so that the run continues after its round.
 #[test]
 fn a_resume_passes_over_a_checkpoint_of_which_a_state_is_missing_or_altered() {
     let place = Place::new();

@@ -1,8 +1,8 @@
-//! Federations of the fixture `quadratic`, which reach fixed points that are known in closed form, and the identities of
-//! strategies that are cheap to show from end to end.
+//! Federations of the fixture `quadratic`, which reach fixed points that are known in closed form, and the identities
+//! of strategies that are cheap to show from end to end.
 //!
-//! Two clients hold as many examples each, one with a = 1 and b = 0, the other with a = 3 and b = 1, so that the optimum
-//! is 0.75. Local steps are full batch; client k takes K_k of them at η. With r_k = (1 − ηa_k)^K_k and p = ½:
+//! Two clients hold as many examples each, one with a = 1 and b = 0, the other with a = 3 and b = 1, so that the
+//! optimum is 0.75. Local steps are full batch; client k takes K_k of them at η. With r_k = (1 − ηa_k)^K_k and p = ½:
 //!
 //! | strategy | fixed point |
 //! |---|---|
@@ -24,9 +24,10 @@ use crate::{
 /// with bits to spare, and the means, FedNova's coefficients for these K and FedDyn's α = ½ are dyadic.
 const EXACT: f64 = 1e-12;
 
-/// The bound for SCAFFOLD at a rate that is no power of two, where the errors are 2e-12 and 7e-12. Its c_k has the quotient
-/// by ηK, which is not dyadic. The server adds the changes of the c_k to c and rounds c to `f32` in each round, so that c
-/// and the mean of the c_k drift apart by these roundings. At the fixed point c is 0, and the gradient is the drift.
+/// The bound for SCAFFOLD at a rate that is no power of two, where the errors are 2e-12 and 7e-12. Its c_k has the
+/// quotient by ηK, which is not dyadic. The server adds the changes of the c_k to c and rounds c to `f32` in each
+/// round, so that c and the mean of the c_k drift apart by these roundings. At the fixed point c is 0, and the gradient
+/// is the drift.
 const ROUNDED: f64 = 1e-10;
 
 /// Runs `quadratic` for so many rounds, with `passes` local steps of the clients.

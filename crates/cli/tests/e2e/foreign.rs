@@ -84,7 +84,7 @@ fn a_run_is_called_after_its_program() {
 }
 
 #[test]
-fn a_lost_program_is_tried_again_and_costs_no_bit() {
+fn a_crashed_program_is_tried_again_and_costs_no_bit() {
     let whole = undisturbed();
     let cases = [
         ("exit", "", json!({"kind": "exit", "code": 7})),
@@ -98,10 +98,10 @@ fn a_lost_program_is_tried_again_and_costs_no_bit() {
     check_all(cases, |(fault, arguments, cause)| {
         let place = place();
         let run = run(&place, fault, arguments);
-        let lost = run.ledger("client_crashed");
-        let [line] = lost.as_slice() else { return Err(format!("{lost:?}")) };
-        let told = (&line["client"], &line["round"], &line["then"]) == (&json!(1), &json!(2), &json!("retried"));
-        let is_right = told && run.weights_sha256() == whole && line["cause"] == *cause;
+        let crashed = run.ledger("client_crashed");
+        let [line] = crashed.as_slice() else { return Err(format!("{crashed:?}")) };
+        let is_recorded = (&line["client"], &line["round"], &line["then"]) == (&json!(1), &json!(2), &json!("retried"));
+        let is_right = is_recorded && run.weights_sha256() == whole && line["cause"] == *cause;
         if is_right { Ok(()) } else { Err(line.to_string()) }
     });
 }
@@ -118,8 +118,8 @@ fn an_answer_that_is_not_taken_costs_its_client_alone() {
     check_all(cases, |(fault, kind, says)| {
         let place = place();
         let run = run(&place, fault, "");
-        let lost = run.ledger("client_crashed");
-        let [line] = lost.as_slice() else { return Err(format!("{lost:?}")) };
+        let crashed = run.ledger("client_crashed");
+        let [line] = crashed.as_slice() else { return Err(format!("{crashed:?}")) };
         let cause = &line["cause"];
         if cause["kind"] == *kind && cause["message"] == *says && run.weights_sha256() == whole {
             Ok(())
@@ -208,8 +208,11 @@ fn another_program_is_refused_by_name_unless_forced() {
     let script = fs::read_to_string(place.path("client.sh")).unwrap();
     fs::write(place.path("client.sh"), script + "# changed\n").unwrap();
     let output = resume(&place, "");
-    let said = stderr(&output);
-    assert!(output.status.code() == Some(2) && said.contains("client.sh is ") && said.contains("--force"), "{said}");
+    let printed = stderr(&output);
+    assert!(
+        output.status.code() == Some(2) && printed.contains("client.sh is ") && printed.contains("--force"),
+        "{printed}"
+    );
     fs::rename(place.path("client.sh"), place.path("other.sh")).unwrap();
     let output = resume(&place, "");
     assert!(stderr(&output).contains("there is no file client.sh here"), "{}", stderr(&output));
@@ -226,8 +229,8 @@ fn a_run_of_a_program_is_verified_with_the_same_program_alone() {
     assert_eq!(stdout(&verify()).lines().last(), Some("verified: 2 rounds have the same bits"));
     let script = fs::read_to_string(place.path("client.sh")).unwrap();
     fs::write(place.path("client.sh"), script + "# changed\n").unwrap();
-    let (code, said) = (verify().status.code(), stderr(&verify()));
-    assert!(code == Some(2) && said.contains("the run cannot be verified, since client.sh is "), "{said}");
+    let (code, printed) = (verify().status.code(), stderr(&verify()));
+    assert!(code == Some(2) && printed.contains("the run cannot be verified, since client.sh is "), "{printed}");
 }
 
 #[test]

@@ -115,6 +115,6 @@ fn a_test_set_that_was_damaged_unseen_is_not_evaluated_on() {
     damage(&dealt.test.path);
     let (output, _) = place.try_run(RUN);
     let text = stderr(&output);
-    let told = names_the_damage(&text, &dealt.test.path, &dealt.test.sha256);
-    assert!(output.status.code() == Some(4) && told, "{text}");
+    let is_named = names_the_damage(&text, &dealt.test.path, &dealt.test.sha256);
+    assert!(output.status.code() == Some(4) && is_named, "{text}");
 }

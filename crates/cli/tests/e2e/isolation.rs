@@ -87,10 +87,10 @@ fn what_is_in_force_is_in_the_ledger_and_on_the_screen() {
         if line[field.as_str()] == **value { Ok(()) } else { Err(format!("{line}")) }
     });
     let abi = line["landlock_abi"].as_u64().unwrap();
-    let said = stdout(&output);
+    let printed = stdout(&output);
     let expected =
         format!("isolation: Landlock {abi}, seccomp, no new privileges, memory 300 MiB, 50 s of processor time\n");
-    assert_eq!(said.matches(&expected).count(), 1, "{said}");
+    assert_eq!(printed.matches(&expected).count(), 1, "{printed}");
 
     let (output, run) = place.try_run("logreg --rounds 1 --isolation off --memory-limit none --out off");
     assert!(stdout(&output).contains("\nisolation: none\n"), "{}", stdout(&output));
@@ -148,16 +148,16 @@ fn a_kernel_that_lacks_a_piece_is_refused_where_all_are_required() {
     let errors = stderr(&output);
     assert_eq!(output.status.code(), Some(1), "{errors}");
     let says = "error: isolation is required, but is missing here: Landlock (";
-    assert!(errors.starts_with(says) && errors.ends_with("; --isolation auto goes on without\n"), "{errors}");
+    assert!(errors.starts_with(says) && errors.ends_with("; --isolation auto continues without\n"), "{errors}");
     assert_eq!(errors.lines().count(), 1, "{errors}");
     // The name of the folder is free again.
     assert!(!run.0.exists());
 
     let (command, run) = place.command("logreg --rounds 1");
     let output = without_landlock(command);
-    let said = stdout(&output);
+    let printed = stdout(&output);
     assert!(output.status.success(), "{}", stderr(&output));
-    assert_eq!(said.matches("; missing: Landlock (").count(), 1, "{said}");
+    assert_eq!(printed.matches("; missing: Landlock (").count(), 1, "{printed}");
     let [line] = &run.ledger("isolation")[..] else { panic!("{:?}", run.ledger("isolation")) };
     assert_eq!((&line["landlock_abi"], &line["seccomp"]), (&json!(null), &json!(true)));
     assert!(line["missing"][0].as_str().unwrap().starts_with("Landlock ("), "{line}");
@@ -220,7 +220,7 @@ fn a_client_knows_nothing_of_the_hosts_environment_but_what_it_needs() {
 }
 
 #[test]
-fn a_run_goes_on_under_other_limits_and_says_so() {
+fn a_run_continues_under_other_limits_and_says_so() {
     if lacking() {
         return;
     }

@@ -25,12 +25,12 @@ pub(crate) struct Live<'p> {
     place: &'p Place,
     host: Child,
     pub(crate) run: Run,
-    said: Said,
+    printed: PrintedLines,
     listener: JoinHandle<()>,
 }
 
 /// The lines of the host's standard error, each with the time of its arrival.
-type Said = Arc<Mutex<Vec<(Instant, String)>>>;
+type PrintedLines = Arc<Mutex<Vec<(Instant, String)>>>;
 
 /// A client process.
 #[derive(Debug)]
@@ -52,12 +52,12 @@ impl<'p> Live<'p> {
     pub(crate) fn of(place: &'p Place, mut command: Command, run: Run) -> Self {
         let mut host = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let errors = BufReader::new(host.stderr.take().unwrap());
-        let said = Said::default();
-        let saying = Arc::clone(&said);
+        let printed = PrintedLines::default();
+        let sink = Arc::clone(&printed);
         let listener = thread::spawn(move || {
-            errors.lines().map_while(Result::ok).for_each(|line| saying.lock().unwrap().push((Instant::now(), line)));
+            errors.lines().map_while(Result::ok).for_each(|line| sink.lock().unwrap().push((Instant::now(), line)));
         });
-        Self { place, host, run, said, listener }
+        Self { place, host, run, printed, listener }
     }
 
     pub(crate) fn pid(&self) -> i32 {
@@ -91,7 +91,7 @@ impl<'p> Live<'p> {
 
     /// Waits for a line on the host's standard error for which `is_it` holds, and returns the time of its arrival.
     pub(crate) fn await_said(&self, what: &str, is_it: impl Fn(&str) -> bool) -> Instant {
-        eventually(what, || self.said.lock().unwrap().iter().find(|(_, line)| is_it(line)).map(|(at, _)| *at))
+        eventually(what, || self.printed.lock().unwrap().iter().find(|(_, line)| is_it(line)).map(|(at, _)| *at))
     }
 
     /// Lets the model commit the fault.
@@ -125,7 +125,7 @@ impl<'p> Live<'p> {
     }
 
     fn errors(&self) -> String {
-        self.said.lock().unwrap().iter().map(|(_, line)| format!("{line}\n")).collect()
+        self.printed.lock().unwrap().iter().map(|(_, line)| format!("{line}\n")).collect()
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Tests wait for events (an exit, a line in a log, a file), never for time to pass. [`common::eventually`] limits the
 //! waits that would otherwise be endless.
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that cannot continue has failed")]
 
 mod bad_input;
 mod client_state;

@@ -54,6 +54,32 @@ impl Document {
         repository().join(&self.path).parent().unwrap().to_path_buf()
     }
 
+    /// Returns the folder, relative to the repository.
+    pub(crate) fn folder_in_repository(&self) -> PathBuf {
+        Path::new(&self.path).parent().unwrap_or(Path::new("")).to_path_buf()
+    }
+
+    /// Returns the folder of the package that the document is in, relative to the repository; empty if there is none.
+    pub(crate) fn package(&self) -> PathBuf {
+        let is_package = |folder: &&Path| {
+            ["Cargo.toml", "pyproject.toml"].iter().any(|manifest| repository().join(folder).join(manifest).exists())
+        };
+        let folder = self.folder_in_repository();
+        folder.ancestors().find(is_package).unwrap_or(Path::new("")).to_path_buf()
+    }
+
+    /// Returns the tables whose first column is headed by the kind of a place in the source: the kind, and the code in
+    /// the first column.
+    pub(crate) fn layout_tables(&self) -> Vec<(String, Vec<String>)> {
+        const KINDS: [&str; 4] = ["file", "module", "room", "folder"];
+        let first_cell = |line: &str| line.strip_prefix("| ").and_then(|row| Some(row.split_once(" |")?.0.to_owned()));
+        let rows = |at: usize| self.text.lines().skip(at + 2).map_while(first_cell);
+        let code = |cell: String| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+        let heads = self.text.lines().enumerate().filter_map(|(at, line)| Some((at, first_cell(line)?)));
+        let tables = heads.filter(|(_, kind)| KINDS.contains(&kind.as_str()));
+        tables.map(|(at, kind)| (kind, rows(at).flat_map(code).collect())).collect()
+    }
+
     /// Returns the text with one space for each run of white space.
     pub(crate) fn running_text(&self) -> String {
         self.text.split_whitespace().collect::<Vec<_>>().join(" ")

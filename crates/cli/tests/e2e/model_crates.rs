@@ -67,9 +67,9 @@ fn the_authors_guide_works_as_printed() {
     fs::write(place.path("mine/src/lib.rs"), &sources[0]).unwrap();
     fs::write(place.path("mine/src/tests.rs"), &sources[1]).unwrap();
     symlink(target(), place.path("mine/target")).unwrap();
-    let said = succeed(shell(&place, &commands[2], "mine"));
+    let printed = succeed(shell(&place, &commands[2], "mine"));
     let expected = ["5 passed", "mine 0.1.0: 50890 weights", "mine 0.1.0: 25450 weights", "runs/mine-2"];
-    expected.iter().for_each(|text| assert!(said.contains(text), "{text} is not in:\n{said}"));
+    expected.iter().for_each(|text| assert!(printed.contains(text), "{text} is not in:\n{printed}"));
 }
 
 /// Follows the guide's commands for a model in `models/`, in a clone that consists of links, without a build.

@@ -201,8 +201,8 @@ fn a_node_with_the_partition_of_another_client_is_refused() {
     carry_all(&place, &nodes, honestly);
     let output = place.fedpipe("run --config experiment.toml --over host.sock --out away").output().unwrap();
     let text = stderr(&output);
-    let told = ["this node has a partition with SHA-256 ", "; give it that client's partition"];
-    assert!(output.status.code() == Some(4) && told.iter().all(|told| text.contains(told)), "{text}");
+    let phrases = ["this node has a partition with SHA-256 ", "; give it that client's partition"];
+    assert!(output.status.code() == Some(4) && phrases.iter().all(|phrase| text.contains(phrase)), "{text}");
 }
 
 #[test]
@@ -222,8 +222,8 @@ fn a_client_whose_number_of_examples_changes_costs_that_client() {
         let own = "mlp --clients 2 --rounds 2 --data sample --partition own --over host.sock --out away";
         let run = place.run(&format!("{own} --on-failure {policy}"));
         let crashes = run.ledger("client_crashed");
-        let told = "its data have 1001 examples, had 1000 before";
-        assert!(crashes.iter().any(|line| line["cause"]["message"] == told), "{crashes:?}");
+        let cause = "its data have 1001 examples, had 1000 before";
+        assert!(crashes.iter().any(|line| line["cause"]["message"] == cause), "{crashes:?}");
         assert!(crashes.len() <= most_crashes, "{policy}: {crashes:?}");
         let clients: Vec<_> = run.ledger("round").iter().map(|line| line["clients"].as_u64()).collect();
         assert_eq!(clients, [Some(1); 2]);
@@ -254,8 +254,8 @@ fn what_is_in_force_elsewhere_is_recorded_and_shown_by_the_word_of_each() {
     let nodes = vec![with(0, "--isolation off"), with(1, ""), with(2, "--isolation require")];
     carry_all(&place, &nodes, honestly);
     let each = |level: &str, landlock| (level.to_owned(), landlock);
-    let said = [each("off", false), each("auto", true), each("require", true)];
-    let expected: Vec<_> = (0..).zip(said).map(|(process, (level, landlock))| (process, level, landlock)).collect();
+    let levels = [each("off", false), each("auto", true), each("require", true)];
+    let expected: Vec<_> = (0..).zip(levels).map(|(process, (level, landlock))| (process, level, landlock)).collect();
     let run = place.run("mlp --clients 3 --rounds 2 --over host.sock --out dealt");
     assert_eq!(recorded(&run), expected);
     // All clients report before the first round, so that the screen shows them together.

@@ -45,9 +45,9 @@ fn what_is_no_run_is_not_replaced() {
     ];
     check_all(cases, |(out, code, expected)| {
         let (output, _) = place.try_run(&format!("{SMALL} --overwrite --out {out}"));
-        let said = stderr(&output);
-        let fits = output.status.code() == Some(*code) && said.contains(expected) && said.lines().count() == 1;
-        if fits { Ok(()) } else { Err(format!("{}: {said}", output.status)) }
+        let printed = stderr(&output);
+        let fits = output.status.code() == Some(*code) && printed.contains(expected) && printed.lines().count() == 1;
+        if fits { Ok(()) } else { Err(format!("{}: {printed}", output.status)) }
     });
     assert_eq!(place.contents(), before);
     let without = place.fedpipe("run logreg --overwrite").output().unwrap();
@@ -76,9 +76,9 @@ fn a_run_under_way_is_not_replaced_and_one_that_was_killed_is() {
     let mut live = Live::start(&place, &format!("{hold} --clients 1"));
     live.await_held(1, 1);
     let (output, _) = place.try_run(&format!("{SMALL} --overwrite"));
-    let said = stderr(&output);
-    assert_eq!(output.status.code(), Some(5), "{said}");
-    assert!(said.contains("another fedpipe is at work in out"), "{said}");
+    let printed = stderr(&output);
+    assert_eq!(output.status.code(), Some(5), "{printed}");
+    assert!(printed.contains("another fedpipe is at work in out"), "{printed}");
     live.signal(Signal::SIGKILL);
     live.end();
     place.run(&format!("{SMALL} --overwrite"));

@@ -1,7 +1,7 @@
 //! The claims of the READMEs about the source and the command. Each kind of claim is a table; a failure names the
 //! claim.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::Path};
 
 use fedpipe_record::{catalogue::CATALOGUES, experiment::Experiment, experiment_key::ExperimentKey};
 use fedpipe_spec::table::{Entry, EntryParameter};
@@ -147,8 +147,16 @@ const OTHERS: &[(&str, Option<&str>, &[&str])] = &[
 ];
 
 /// Files in examples that belong to the reader.
-const EXAMPLES: [&str; 6] =
-    ["counts.py", "halfway.py", "client.py", "strategy.py", "experiment.toml", "app/experiment.toml"];
+const EXAMPLES: [&str; 8] = [
+    "counts.py",
+    "halfway.py",
+    "client.py",
+    "strategy.py",
+    "experiment.toml",
+    "app/experiment.toml",
+    "src/lib.rs",
+    "src/tests.rs",
+];
 
 /// Words for things that are not in this repository.
 const OUTSIDE: [&str; 4] = ["DESIGN", "STYLE.md", "shared/", "issue #"];
@@ -207,9 +215,9 @@ fn lengths_in_lines_are_those_of_the_files() {
             }
             None => read(of).lines().count(),
         };
-        let said: usize = words.split(' ').find_map(|word| word.parse().ok()).unwrap();
+        let stated: usize = words.split(' ').find_map(|word| word.parse().ok()).unwrap();
         let rough = words.starts_with("some ");
-        if !document.running_text().contains(words) || length.abs_diff(said) > if rough { said / 20 } else { 0 } {
+        if !document.running_text().contains(words) || length.abs_diff(stated) > if rough { stated / 20 } else { 0 } {
             wrong.push(format!("{path} says {words:?}, {of} has {length}"));
         }
     }
@@ -229,8 +237,10 @@ fn the_sample_has_the_bytes_that_its_readme_says() {
     let folder = repository().join("crates/data/sample");
     let size = |kind: &str, file: &str| folder.join(format!("{kind}-{file}-ubyte.gz")).metadata().unwrap().len();
     let sizes = ["train", "t10k"].map(|kind| size(kind, "images-idx3") + size(kind, "labels-idx1"));
-    let said = document("crates/data/sample/README.md").text.replace(',', "");
-    check(sizes.iter().filter(|size| !said.contains(&size.to_string())).map(|size| format!("{size} bytes")).collect());
+    let stated = document("crates/data/sample/README.md").text.replace(',', "");
+    check(
+        sizes.iter().filter(|size| !stated.contains(&size.to_string())).map(|size| format!("{size} bytes")).collect(),
+    );
 }
 
 #[test]
@@ -252,20 +262,75 @@ fn links_lead_somewhere() {
     });
 }
 
+/// Returns `true` if a document may name a file or a folder so. A path is relative to the document, its package, the
+/// sources of the package, `crates` or the repository. A bare name is that of a file of the package; a document outside
+/// of packages may name any file.
+fn names_a_file(document: &Document, name: &str, files: &[String]) -> bool {
+    let (name, package) = (name.trim_end_matches('/'), document.package());
+    let is_there = |path: &Path| files.iter().any(|file| Path::new(file).starts_with(path));
+    let is_below = |file: &&String| Path::new(file).starts_with(&package);
+    let bases = [document.folder_in_repository(), package.clone(), package.join("src"), "crates".into(), "".into()];
+    bases.iter().any(|base| is_there(&base.join(name)))
+        || !name.contains('/') && files.iter().filter(is_below).any(|file| file.ends_with(&format!("/{name}")))
+}
+
 #[test]
 fn files_that_are_named_exist() {
     let files = files();
-    let is_there = |name: &str| files.iter().any(|file| file == name || file.ends_with(&format!("/{name}")));
     check_documents(|document, wrong| {
         for span in document.spans() {
             let is_source = [".rs", ".py", ".c", ".h", ".sh", ".md"].iter().any(|end| span.ends_with(end));
+            let is_ours = ["crates/", "models/"].iter().any(|start| span.starts_with(start));
             let is_path =
                 span.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c)) && !span.starts_with(['/', '.']);
-            if is_source && is_path && !is_there(&span) && !EXAMPLES.contains(&span.as_str()) {
-                wrong.push(format!("{span} is no file of this repository"));
+            let is_example = EXAMPLES.contains(&span.as_str());
+            if (is_source || is_ours) && is_path && !is_example && !names_a_file(document, &span, &files) {
+                wrong.push(format!("{span} is no file that this document can mean: write its path"));
             }
         }
     });
+}
+
+/// A table whose first column is headed "file", "module", "room" or "folder" describes a layout.
+#[test]
+fn tables_of_a_layout_name_files_that_exist() {
+    let files = files();
+    check_documents(|document, wrong| {
+        for (kind, names) in document.layout_tables() {
+            let forms = |name: &str| match kind.as_str() {
+                "module" => vec![format!("{name}.rs"), format!("{name}/mod.rs")],
+                _ => vec![name.to_owned()],
+            };
+            let absent = names.iter().filter(|name| !forms(name).iter().any(|f| names_a_file(document, f, &files)));
+            wrong.extend(absent.map(|name| format!("there is no {kind} {name}")));
+        }
+    });
+}
+
+#[test]
+fn the_rooms_of_the_host_are_those_that_are_described() {
+    let host = repository().join("crates/host/src");
+    let entries = std::fs::read_dir(&host).unwrap().map(|entry| entry.unwrap());
+    let folders = entries.filter(|entry| entry.path().is_dir()).map(|entry| entry.file_name().into_string().unwrap());
+    let rooms: BTreeSet<String> = folders.map(|name| format!("{name}/")).collect();
+    let readme = document("crates/host/README.md");
+    let listed = readme.layout_tables().into_iter().filter(|(kind, _)| kind == "room").flat_map(|(_, names)| names);
+    assert_eq!(listed.collect::<BTreeSet<_>>(), rooms, "crates/host/README.md");
+    let picture = document("CONTRIBUTING.md");
+    let lines = picture.blocks()[0].lines().skip_while(|line| !line.starts_with("  host ")).skip(1);
+    let drawn = lines.map_while(|line| line.strip_prefix("    ")?.split_whitespace().next()).map(str::to_owned);
+    assert_eq!(drawn.collect::<BTreeSet<_>>(), rooms, "CONTRIBUTING.md");
+}
+
+/// The picture lists each crate, and each crate is there.
+#[test]
+fn the_crates_are_those_of_the_picture() {
+    let picture = document("CONTRIBUTING.md");
+    let lines = picture.blocks()[0].lines().filter_map(|line| line.strip_prefix("  "));
+    let drawn = lines.filter(|line| !line.starts_with(' ')).filter_map(|line| line.split_whitespace().next());
+    let entries = std::fs::read_dir(repository().join("crates")).unwrap().map(|entry| entry.unwrap());
+    let folders = entries.filter(|entry| entry.path().is_dir()).map(|entry| entry.file_name().into_string().unwrap());
+    assert_eq!(drawn.map(str::to_owned).collect::<BTreeSet<_>>(), folders.collect::<BTreeSet<_>>());
 }
 
 #[test]
@@ -447,9 +512,9 @@ fn commands_and_exit_codes_are_those_of_the_help() {
         codes
     });
     assert_eq!(rows.len(), codes.len(), "{rows:?}\n{codes:?}");
-    for ((code, said), (known, text)) in rows.iter().zip(&codes) {
-        if code != known || !said.starts_with(text.trim()) {
-            wrong.push(format!("the README has {code}: {said:?}, the help {known}: {text:?}"));
+    for ((code, stated), (known, text)) in rows.iter().zip(&codes) {
+        if code != known || !stated.starts_with(text.trim()) {
+            wrong.push(format!("the README has {code}: {stated:?}, the help {known}: {text:?}"));
         }
     }
     check(wrong);

@@ -43,9 +43,9 @@ fn an_altered_checkpoint_is_refused_by_name_and_the_one_before_is_used() {
     let newest = checkpoints(&run).pop().unwrap();
     let whole = fs::read(&newest).unwrap();
     fs::write(&newest, &whole[..whole.len() / 2]).unwrap();
-    let (code, said) = resume(&place, &run, "");
+    let (code, printed) = resume(&place, &run, "");
     let name = newest.file_name().unwrap().to_str().unwrap();
-    assert!(code == Some(0) && said.contains(name) && said.contains("truncated or altered"), "{said}");
+    assert!(code == Some(0) && printed.contains(name) && printed.contains("truncated or altered"), "{printed}");
     assert_eq!(run.weights_sha256(), undisturbed);
 }
 
@@ -53,17 +53,17 @@ fn an_altered_checkpoint_is_refused_by_name_and_the_one_before_is_used() {
 fn another_experiment_or_dylib_is_refused_with_what_differs_unless_forced() {
     let place = Place::new();
     let run = killed_after(&place, 2, "killed");
-    let (code, said) = resume(&place, &run, "--lr 0.2");
-    assert!(code == Some(2) && said.contains("lr is 0.2, was 0.1") && said.contains("--force"), "{said}");
-    let (code, said) = resume(&place, &run, "--rounds 13 --force");
-    assert_eq!(code, Some(0), "{said}");
+    let (code, printed) = resume(&place, &run, "--lr 0.2");
+    assert!(code == Some(2) && printed.contains("lr is 0.2, was 0.1") && printed.contains("--force"), "{printed}");
+    let (code, printed) = resume(&place, &run, "--rounds 13 --force");
+    assert_eq!(code, Some(0), "{printed}");
     assert_eq!(run.ledger("resumed")[0]["forced"][0], "rounds is 13, was 12");
 
     let mut model = run.read("model.so");
     model.push(0);
     fs::write(run.0.join("model.so"), model).unwrap();
-    let (code, said) = resume(&place, &run, "--rounds 13");
-    assert!(code == Some(2) && said.contains("cannot be resumed"), "{said}");
+    let (code, printed) = resume(&place, &run, "--rounds 13");
+    assert!(code == Some(2) && printed.contains("cannot be resumed"), "{printed}");
 }
 
 #[test]
@@ -81,10 +81,10 @@ fn another_dataset_is_refused_with_what_differs_unless_forced() {
     let mut labels = idx::labels(60);
     labels.swap(8, 9);
     fs::write(place.path("set").join(idx::FILES[1]), labels).unwrap();
-    let (code, said) = resume(&place, &run, "");
-    assert!(code == Some(2) && said.contains("the dataset is ") && said.contains("--force"), "{said}");
-    let (code, said) = resume(&place, &run, "--force");
-    assert_eq!(code, Some(0), "{said}");
+    let (code, printed) = resume(&place, &run, "");
+    assert!(code == Some(2) && printed.contains("the dataset is ") && printed.contains("--force"), "{printed}");
+    let (code, printed) = resume(&place, &run, "--force");
+    assert_eq!(code, Some(0), "{printed}");
     assert!(run.ledger("resumed")[0]["forced"][0].as_str().unwrap().starts_with("the dataset is "));
 }
 
@@ -93,8 +93,8 @@ fn a_run_is_verified_and_an_edited_ledger_is_found() {
     let place = Place::new();
     let run = place.run("logreg --rounds 3 --partition shards:2");
     let verify = || place.fedpipe("verify out").output().unwrap();
-    let said = stdout(&verify());
-    assert!(said.ends_with("verified: 3 rounds have the same bits\n"), "{said}");
+    let printed = stdout(&verify());
+    assert!(printed.ends_with("verified: 3 rounds have the same bits\n"), "{printed}");
 
     let text = String::from_utf8(run.read("ledger.jsonl")).unwrap();
     let edited = text.replacen("\"accuracy\":0.", "\"accuracy\":1.", 1);
@@ -105,11 +105,11 @@ fn a_run_is_verified_and_an_edited_ledger_is_found() {
 }
 
 #[test]
-fn a_reload_needs_a_run_that_goes_on() {
+fn a_reload_needs_a_run_that_continues() {
     let place = Place::new();
     place.run("logreg --rounds 1");
     let output = place.fedpipe("reload out").output().unwrap();
-    assert!(output.status.code() == Some(2) && stderr(&output).contains("no run is going on"), "{}", stderr(&output));
+    assert!(output.status.code() == Some(2) && stderr(&output).contains("no run is under way"), "{}", stderr(&output));
 }
 
 /// Returns a run that reloaded its dylib and was killed some rounds later.
@@ -144,14 +144,14 @@ fn taken_later(run: &Run) -> usize {
 }
 
 #[test]
-fn a_resume_goes_on_with_the_reloaded_dylib() {
+fn a_resume_continues_with_the_reloaded_dylib() {
     let place = Place::new();
     let run = killed_after_a_reload(&place);
-    let (code, said) = resume(&place, &run, "");
-    assert_eq!(code, Some(0), "{said}");
+    let (code, printed) = resume(&place, &run, "");
+    assert_eq!(code, Some(0), "{printed}");
     assert_eq!((taken_later(&run), run.ledger("reloaded").len()), (1, 1));
-    let said = stdout(&place.fedpipe("verify out").output().unwrap());
-    assert!(said.ends_with("verified: 300 rounds have the same bits\n"), "{said}");
+    let printed = stdout(&place.fedpipe("verify out").output().unwrap());
+    assert!(printed.ends_with("verified: 300 rounds have the same bits\n"), "{printed}");
 }
 
 #[test]
@@ -171,8 +171,8 @@ fn a_reloaded_dylib_that_is_not_the_one_of_the_ledger_is_refused() {
         }
         let ledger = run.read("ledger.jsonl");
         for more in ["", "--force"] {
-            let (code, said) = resume(&place, &run, more);
-            assert!(code == Some(5) && said.contains(&name) && said.contains("put the file back"), "{said}");
+            let (code, printed) = resume(&place, &run, more);
+            assert!(code == Some(5) && printed.contains(&name) && printed.contains("put the file back"), "{printed}");
         }
         assert_eq!(run.read("ledger.jsonl"), ledger, "the ledger is kept");
         let output = verify();
@@ -188,8 +188,8 @@ fn a_reload_that_the_ledger_no_longer_has_is_forgotten() {
     let place = Place::new();
     let run = killed_after_a_reload(&place);
     fs::remove_dir_all(run.0.join("checkpoint")).unwrap();
-    let (code, said) = resume(&place, &run, "");
-    assert!(code == Some(0) && said.contains("reload it again"), "{said}");
+    let (code, printed) = resume(&place, &run, "");
+    assert!(code == Some(0) && printed.contains("reload it again"), "{printed}");
     assert_eq!((taken_later(&run), run.ledger("reloaded").len()), (0, 0));
 }
 
@@ -204,8 +204,8 @@ fn verify_says_at_which_round_the_bits_part() {
     let output = place.fedpipe("verify out").output().unwrap();
     assert_eq!(output.status.code(), Some(7), "{}", stdout(&output));
     assert!(stdout(&output).contains("round 2: the same bits") && !stdout(&output).contains("round 3: the same"));
-    let said = stderr(&output);
-    assert!(said.starts_with("error: ") && said.contains("round 3"), "{said}");
+    let printed = stderr(&output);
+    assert!(printed.starts_with("error: ") && printed.contains("round 3"), "{printed}");
 }
 
 /// The file of a run's model is overwritten in place by a model of another layout, and a reload is requested.
@@ -225,10 +225,10 @@ fn a_dylib_that_is_overwritten_disturbs_no_run_and_another_layout_is_refused() {
     fs::write(&path, fs::read(dylib("mlp")).unwrap()).unwrap();
     assert!(place.fedpipe("reload out").output().unwrap().status.success());
     let output = host.wait_with_output().unwrap();
-    let said = stderr(&output);
-    assert!(output.status.success() && said.contains("the model stays as it is: the model in"), "{said}");
+    let printed = stderr(&output);
+    assert!(output.status.success() && printed.contains("the model stays as it is: the model in"), "{printed}");
     let named = format!("{} has another layout: its tensor 0 is ", path.display());
-    assert!(said.contains(&named) && said.contains(", was "), "{said}");
+    assert!(printed.contains(&named) && printed.contains(", was "), "{printed}");
     assert!(run.ledger("reload_refused")[0]["reason"].as_str().unwrap().contains(&named));
     assert_eq!(run.weights_sha256(), undisturbed);
 }
@@ -268,11 +268,11 @@ fn a_reloaded_dylib_that_fails_in_its_first_round_gives_way_to_the_one_before() 
         let (status, errors) = live.end();
         let refused = run.ledger("reload_refused");
         let [line] = &refused[..] else { return Err(format!("{refused:?} {errors}")) };
-        let told =
+        let is_named =
             errors.contains("warning: the model stays as it is: ") && line["reason"].as_str().unwrap().contains(says);
         let same = run.weights_sha256() == undisturbed && taken_later(&run) == 0;
         let verified = stdout(&place.fedpipe("verify out").output().unwrap());
-        if status.success() && told && same && verified.ends_with("verified: 4 rounds have the same bits\n") {
+        if status.success() && is_named && same && verified.ends_with("verified: 4 rounds have the same bits\n") {
             Ok(())
         } else {
             Err(format!("{status} {line} {verified} {errors}"))

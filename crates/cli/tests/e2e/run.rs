@@ -146,8 +146,8 @@ fn processes_and_jobs_change_no_bit() {
     });
 }
 
-/// Clients that take their time, under every division of the work. That no result depends on the order of arrival is a test
-/// of the host's fleet.
+/// Clients that take their time, under every division of the work. That no result depends on the order of arrival is a
+/// test of the host's fleet.
 #[test]
 fn the_speed_of_clients_changes_no_bit() {
     let place = Place::new();
@@ -189,7 +189,7 @@ fn every_strategy_partition_and_optimiser_runs_and_differs() {
 }
 
 #[test]
-fn a_run_goes_on_until_it_has_converged_and_says_so() {
+fn a_run_continues_until_it_has_converged_and_says_so() {
     let place = Place::new();
     let arguments = "logreg --lr 0.05 --until-converged --tolerance 0.3 --max-rounds 50";
     let (output, run) = place.try_run(arguments);
@@ -363,6 +363,22 @@ fn a_label_far_above_the_others_is_named_at_the_start_of_each_run() {
     for out in ["first", "second"] {
         let (output, _) = place.try_run(&format!("logreg --data images --rounds 1 --quiet --out {out}"));
         assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), warning));
+    }
+}
+
+/// The client reports the instruction set that its model computes with. Arithmetic in software is slow, and a warning
+/// says so.
+#[test]
+fn the_ledger_names_the_instruction_set_of_the_clients() {
+    let place = Place::new();
+    for (isa, out) in [("", "fastest"), ("portable", "slowest")] {
+        let (mut command, run) = place.command(&format!("logreg --rounds 1 --out {out}"));
+        let output = command.env("FEDPIPE_ISA", isa).output().unwrap();
+        let used = run.ledger("ready")[0]["instruction_set"].clone();
+        let is_known = ["portable", "avx2", "avx512"].iter().any(|known| used == *known);
+        assert!(is_known && (isa.is_empty() || used == isa), "{isa:?} {used}");
+        let is_slow = cfg!(target_arch = "x86_64") && used == "portable";
+        assert_eq!(stderr(&output).contains("multiply-add runs in software"), is_slow, "{}", stderr(&output));
     }
 }
 

@@ -77,11 +77,10 @@ fn an_error_that_nobody_can_read_has_its_exit_code() {
 fn a_run_that_nobody_can_read_is_a_good_run() {
     for sink in Sink::ALL {
         let place = Place::new();
-        // There are two warnings: about slow arithmetic, and about a client that crashed.
+        // There is a warning about the client that crashed.
         let fault = "misbehaving --clients 2 --rounds 2 --model-option fault=panic --model-option client=1 \
             --model-option round=1 --on-failure drop";
-        let (mut command, run) = place.command(fault);
-        command.env("FEDPIPE_ISA", "portable");
+        let (command, run) = place.command(fault);
         let status = with_both(command, sink);
         assert_eq!(status.code(), Some(0), "{sink:?}");
         assert_eq!((run.ledger("round").len(), run.ledger("client_crashed").len()), (2, 1), "{sink:?}");

@@ -69,8 +69,8 @@ fn a_strategy_that_dies_or_hangs_is_named_and_the_run_can_go_on() {
         let (mut command, run) = with_strategy(&place, fault, arguments);
         let output = command.output().unwrap();
         let errors = stderr(&output);
-        let said = errors.contains("error: the strategy's program crashed in round 2: ") && errors.contains(says);
-        if output.status.code() != Some(6) || !said || run.ledger("round").len() != 1 {
+        let is_shown = errors.contains("error: the strategy's program crashed in round 2: ") && errors.contains(says);
+        if output.status.code() != Some(6) || !is_shown || run.ledger("round").len() != 1 {
             return Err(format!("{}: {errors}", output.status));
         }
         if resume(&place, "").status.success() && (run.ledger("round").len(), weight(&run)) == (3, 3.0) {
@@ -101,12 +101,12 @@ fn a_strategy_that_dies_or_hangs_is_started_again_and_costs_no_bit() {
         let (mut command, run) = with_strategy(&place, fault, arguments);
         let output = command.output().unwrap();
         let errors = stderr(&output);
-        let said = errors.contains("warning: the strategy's program crashed in round 2 after ")
+        let is_shown = errors.contains("warning: the strategy's program crashed in round 2 after ")
             && errors.contains("\n  a fresh process does its work again\n");
         let crashes = run.ledger("strategy_crashed");
         let [line] = &crashes[..] else { return Err(format!("{crashes:?} {errors}")) };
-        let told = (&line["round"], &line["then"], &line["cause"]) == (&json!(2), &json!("retried"), cause);
-        if output.status.success() && said && told && run.weights_sha256() == whole {
+        let is_recorded = (&line["round"], &line["then"], &line["cause"]) == (&json!(2), &json!("retried"), cause);
+        if output.status.success() && is_shown && is_recorded && run.weights_sha256() == whole {
             Ok(())
         } else {
             Err(format!("{line} {errors}"))

@@ -1,7 +1,7 @@
 //! A system that refuses threads.
 //!
-//! `RUST_MIN_STACK` makes the system refuse every thread that does not set its stack size, with the error of a user or a
-//! cgroup that has as many threads as allowed (EAGAIN). The threads that are indispensable set their stack size; a
+//! `RUST_MIN_STACK` makes the system refuse every thread that does not set its stack size, with the error of a user or
+//! a cgroup that has as many threads as allowed (EAGAIN). The threads that are indispensable set their stack size; a
 //! filter of system calls refuses them instead.
 
 use std::{

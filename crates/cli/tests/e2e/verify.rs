@@ -255,12 +255,12 @@ fn whatever_was_altered_is_found() {
     let place = Place::new();
     place.run("logreg --rounds 3 --strategy fedavgm --fraction 0.5");
     let whole = place.fedpipe("verify out").output().unwrap();
-    let said = stdout(&whole);
+    let printed = stdout(&whole);
     assert!(
-        said.ends_with("verified: 3 rounds have the same bits\n") && said.contains("not vouched for: seconds"),
-        "{said}"
+        printed.ends_with("verified: 3 rounds have the same bits\n") && printed.contains("not vouched for: seconds"),
+        "{printed}"
     );
-    assert!(!said.contains("an end"), "{said}");
+    assert!(!printed.contains("an end"), "{printed}");
     check_all(ALTERED.iter(), |(name, alter, says)| {
         let copy = Run(place.path(format!("altered {name}")));
         let copied = Command::new("cp").arg("-a").args([&place.path("out"), &copy.0]).status().unwrap();
@@ -268,8 +268,9 @@ fn whatever_was_altered_is_found() {
         alter(&copy);
         let output = place.fedpipe("verify").arg(&copy.0).output().unwrap();
         let errors = stderr(&output);
-        let told = errors.starts_with("error: not verified: ") && errors.contains(says) && errors.lines().count() == 1;
-        if output.status.code() == Some(7) && told && !stdout(&output).contains("verified:") {
+        let is_named =
+            errors.starts_with("error: not verified: ") && errors.contains(says) && errors.lines().count() == 1;
+        if output.status.code() == Some(7) && is_named && !stdout(&output).contains("verified:") {
             Ok(())
         } else {
             Err(format!("{}: {errors}{}", output.status, stdout(&output)))
@@ -285,10 +286,10 @@ fn results_that_are_missing_are_named_and_a_pipe_is_none() {
         fs::remove_file(run.0.join(name)).unwrap();
     }
     fs::remove_dir_all(run.0.join("checkpoint")).unwrap();
-    let said = stdout(&place.fedpipe("verify out").output().unwrap());
-    assert!(said.ends_with("verified: 2 rounds have the same bits\n"), "{said}");
+    let printed = stdout(&place.fedpipe("verify out").output().unwrap());
+    assert!(printed.ends_with("verified: 2 rounds have the same bits\n"), "{printed}");
     for name in ["summary.json", "model.safetensors", "checkpoint"] {
-        assert!(said.contains(&format!("not vouched for: {name}, which is missing\n")), "{said}");
+        assert!(printed.contains(&format!("not vouched for: {name}, which is missing\n")), "{printed}");
     }
     assert!(Command::new("mkfifo").arg(run.0.join("summary.json")).status().unwrap().success());
     let output = place.fedpipe("verify out").output().unwrap();
@@ -296,7 +297,7 @@ fn results_that_are_missing_are_named_and_a_pipe_is_none() {
 }
 
 #[test]
-fn a_run_that_goes_on_is_not_verified() {
+fn a_run_that_continues_is_not_verified() {
     let place = Place::new();
     fs::write(place.path("marks/round-1"), "").unwrap();
     let mut live = Live::start(&place, "misbehaving --jobs 4 --rounds 2 --model-option hold=marks");
@@ -317,8 +318,8 @@ fn a_forced_resume_that_fails_at_its_start_is_followed() {
         let output = place.fedpipe(&format!("run --resume out {more}")).output().unwrap();
         (output.status.code(), stderr(&output))
     };
-    let (code, said) = resume("--rounds 3 --strategy fedavgm --force --client-timeout 0.001 --on-failure abort");
-    assert_ne!(code, Some(0), "{said}");
+    let (code, printed) = resume("--rounds 3 --strategy fedavgm --force --client-timeout 0.001 --on-failure abort");
+    assert_ne!(code, Some(0), "{printed}");
     let verify = || place.fedpipe("verify out").output().unwrap();
     assert!(stdout(&verify()).ends_with("verified: 2 rounds have the same bits\n"), "{}", stderr(&verify()));
     // This is the state after a kill between the ledger and this file.
@@ -338,11 +339,11 @@ fn a_run_without_an_end_is_verified_as_far_as_it_goes_and_says_so() {
         fs::remove_file(run.0.join(name)).unwrap();
     }
     let output = place.fedpipe("verify out").output().unwrap();
-    let said = stdout(&output);
-    assert!(output.status.success() && said.ends_with("verified: 2 rounds have the same bits\n"), "{said}");
+    let printed = stdout(&output);
+    assert!(output.status.success() && printed.ends_with("verified: 2 rounds have the same bits\n"), "{printed}");
     assert!(
-        said.contains("not vouched for: an end: the ledger has none, and later rounds may have been cut off"),
-        "{said}"
+        printed.contains("not vouched for: an end: the ledger has none, and later rounds may have been cut off"),
+        "{printed}"
     );
 }
 
@@ -376,18 +377,18 @@ fn a_forced_change_is_followed() {
         let output = place.fedpipe(&format!("run --resume out {more}")).output().unwrap();
         (output.status.code(), stderr(&output))
     };
-    let (code, said) = resume("--rounds 4 --lr 0.5 --force");
-    assert_eq!(code, Some(0), "{said}");
+    let (code, printed) = resume("--rounds 4 --lr 0.5 --force");
+    assert_eq!(code, Some(0), "{printed}");
     let forced = run.ledger("resumed")[0]["forced"].to_string();
     assert_eq!(forced, r#"["rounds is 4, was 2","local.lr is 0.5, was 0.1"]"#);
     assert_eq!(resume(""), (Some(0), String::new()));
-    let (code, said) = resume("--rounds 2");
-    assert!(code == Some(2) && said.contains("rounds is 2, was 4"), "{said}");
-    let (code, said) = resume("--rounds 5 --seed 3 --clients 5 --force");
-    assert_eq!(code, Some(0), "{said}");
+    let (code, printed) = resume("--rounds 2");
+    assert!(code == Some(2) && printed.contains("rounds is 2, was 4"), "{printed}");
+    let (code, printed) = resume("--rounds 5 --seed 3 --clients 5 --force");
+    assert_eq!(code, Some(0), "{printed}");
     // A resume with more rounds needs no force.
-    let (code, said) = resume("--rounds 6");
-    assert_eq!(code, Some(0), "{said}");
+    let (code, printed) = resume("--rounds 6");
+    assert_eq!(code, Some(0), "{printed}");
     let output = place.fedpipe("verify out").output().unwrap();
     assert!(stdout(&output).ends_with("verified: 6 rounds have the same bits\n"), "{}", stderr(&output));
 
@@ -408,6 +409,6 @@ fn a_dylib_that_was_replaced_by_force_is_named() {
     assert!(output.status.success(), "{}", stderr(&output));
     assert!(place.fedpipe("run --resume out").output().unwrap().status.success());
     let output = place.fedpipe("verify out").output().unwrap();
-    let said = stderr(&output);
-    assert!(output.status.code() == Some(2) && said.contains("a forced resume replaced the dylib"), "{said}");
+    let printed = stderr(&output);
+    assert!(output.status.code() == Some(2) && printed.contains("a forced resume replaced the dylib"), "{printed}");
 }

@@ -208,9 +208,9 @@ impl Case {
         let words: Vec<&str> = line["last_words"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
         assert!(words.iter().any(|word| word.contains(log)), "{log:?} is not in {words:?}");
 
-        let told = format!("{who} crashed in round 2 after ");
-        let told = ended.errors.lines().find(|line| line.contains(&told)).unwrap_or_default();
-        assert!(told.contains(says), "{says:?} is not in {}", ended.errors);
+        let report = format!("{who} crashed in round 2 after ");
+        let report = ended.errors.lines().find(|line| line.contains(&report)).unwrap_or_default();
+        assert!(report.contains(says), "{says:?} is not in {}", ended.errors);
         for said in [format!("  | {}", words[0]), format!("  its log: {}", ended.run.0.join(&file).display())] {
             assert!(ended.errors.contains(&said), "{said:?} is not in {}", ended.errors);
         }

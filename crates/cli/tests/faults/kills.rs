@@ -59,7 +59,7 @@ fn kill_after(place: &Place, time: Duration, undisturbed: &str) -> Option<usize>
     let (mut command, run) = place.command(ARGUMENTS);
     let mut host = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let start = Instant::now();
-    eventually("a run to go on with", || run.0.join("experiment.toml").exists().then_some(()));
+    eventually("a run to continue", || run.0.join("experiment.toml").exists().then_some(()));
     thread::sleep(time.saturating_sub(start.elapsed()));
     host.kill().unwrap();
     let at_work = !host.wait().unwrap().success();

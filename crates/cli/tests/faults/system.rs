@@ -47,7 +47,7 @@ fn limit(host: i32, resource: Resource, most: Option<u64>) -> Option<u64> {
 }
 
 /// Checks that the run ended with code 5 and one sentence, and with complete lines in its ledger; resumes the run.
-fn ends_and_goes_on(place: &Place, ended: &Ended, says: &[&str]) -> Row {
+fn ends_and_continues(place: &Place, ended: &Ended, says: &[&str]) -> Row {
     let Ended { run, status, errors } = ended;
     assert_eq!(status.code(), Some(5), "{errors}");
     let last = errors.lines().last().unwrap();
@@ -67,8 +67,8 @@ fn full_disk_ledger() -> Row {
     let length = stage.live.run.read("ledger.jsonl").len() as u64;
     limit(stage.live.pid(), Resource::Fsize, Some(length + 100));
     (1..=3).for_each(|round| stage.live.mark(&format!("round-{round}")));
-    let remedy = "; raise `ulimit -f`, after which --resume goes on";
-    ends_and_goes_on(&place, &stage.end(), &["ledger.jsonl", "File too large", remedy])
+    let remedy = "; raise `ulimit -f`, after which --resume continues";
+    ends_and_continues(&place, &stage.end(), &["ledger.jsonl", "File too large", remedy])
 }
 
 fn full_disk_checkpoint() -> Row {
@@ -85,7 +85,7 @@ fn full_disk_checkpoint() -> Row {
     assert_eq!(status.code(), Some(5), "{errors}");
     let last = errors.lines().last().unwrap();
     assert!(last.starts_with("error: cannot write a checkpoint to ") && last.contains("File too large"), "{last}");
-    assert!(last.ends_with("; raise `ulimit -f`, after which --resume goes on"), "{last}");
+    assert!(last.ends_with("; raise `ulimit -f`, after which --resume continues"), "{last}");
     assert!(fs::read_dir(run.0.join("checkpoint")).unwrap().next().is_none(), "there is a part of a checkpoint");
     let output = place.fedpipe("run --resume out").output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
@@ -149,7 +149,7 @@ fn read_only_run() -> Row {
     let (status, errors) = live.end();
     await_nobody(&place);
     folders.iter().for_each(|folder| seal(folder, false));
-    ends_and_goes_on(&place, &Ended { run, status, errors }, &["cannot write a checkpoint", "Permission denied"])
+    ends_and_continues(&place, &Ended { run, status, errors }, &["cannot write a checkpoint", "Permission denied"])
 }
 
 /// Makes a folder read-only, or writable again.

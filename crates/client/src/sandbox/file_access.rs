@@ -18,8 +18,12 @@ const NULL: &str = "/dev/null";
 
 /// Restricts this thread to the files of `policy` and the system's libraries. Returns the version of the ABI in force.
 pub(super) fn restrict(policy: &Policy) -> Result<u32, String> {
-    let status = ruleset(policy).map_err(|error| error.to_string())?;
-    match status.landlock {
+    version(&ruleset(policy).map_err(|error| error.to_string())?.landlock)
+}
+
+/// Returns the version of the ABI in force, or the reason why there is none.
+fn version(status: &LandlockStatus) -> Result<u32, String> {
+    match *status {
         LandlockStatus::Available { effective_abi, .. } => Ok((effective_abi as u32).min(NEWEST as u32)),
         LandlockStatus::NotEnabled => {
             Err("this kernel has it, but was booted without; add landlock to its lsm=".into())
@@ -48,4 +52,20 @@ fn ruleset(policy: &Policy) -> Result<RestrictionStatus, RulesetError> {
         // A model that is denied in a loop must not fill the system's audit log.
         .log_same_exec(false)?
         .restrict_self()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_landlock_is_explained_and_a_newer_one_has_the_version_that_is_used() {
+        let available = |effective_abi| LandlockStatus::Available { effective_abi, kernel_abi: None };
+        assert_eq!([ABI::V1, NEWEST].map(|abi| version(&available(abi))), [Ok(1), Ok(7)]);
+        let cases =
+            [(LandlockStatus::NotEnabled, "add landlock to its lsm="), (LandlockStatus::NotImplemented, "5.13")];
+        for (status, reason) in cases {
+            assert!(version(&status).unwrap_err().contains(reason));
+        }
+    }
 }

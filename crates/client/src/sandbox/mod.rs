@@ -66,7 +66,7 @@ impl Policy {
 
 /// The mechanisms of isolation that are required and that this system lacks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("isolation is required, but is missing here: {}; --isolation auto goes on without", .0.join("; "))]
+#[error("isolation is required, but is missing here: {}; --isolation auto continues without", .0.join("; "))]
 pub struct MissingIsolation(pub Vec<String>);
 
 /// Isolates this process permanently. The process must have one thread, since the kernel isolates only the calling

@@ -14,7 +14,7 @@ fn a_policy_is_read_from_json_as_it_was_written() {
 #[test]
 fn each_missing_mechanism_is_named() {
     let missing = MissingIsolation(vec!["Landlock (a reason)".into(), "seccomp (another)".into()]);
-    let expected = "isolation is required, but is missing here: Landlock (a reason); seccomp (another); --isolation auto goes on without";
+    let expected = "isolation is required, but is missing here: Landlock (a reason); seccomp (another); --isolation auto continues without";
     assert_eq!(missing.to_string(), expected);
 }
 

@@ -106,8 +106,8 @@ impl Session {
     fn plain_update(&mut self, train: &Train) -> Result<Update, Failure> {
         let Train { client, round, .. } = *train;
         let examples = checked(&mut self.partitions, client)?.len() as u64;
-        let (steps, accumulation, loss_sum, correct, scored, start) = (0, None, 0.0, 0, 0, None);
-        Ok(Update { client, round, steps, accumulation, loss_sum, correct, scored, examples, start })
+        let all = Update::plain(client, round, examples);
+        Ok(Update { steps: 0, accumulation: None, loss_sum: 0.0, scored: 0, ..all })
     }
 
     /// Trains one phase; `next_epoch` is the local epoch that comes next.

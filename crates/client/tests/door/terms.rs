@@ -84,8 +84,8 @@ fn by_formula(model: &mut Behind, case: Case, epochs: u64) -> Vec<f64> {
     weights
 }
 
-/// Two epochs of four steps show that each step has the terms, that the anchor stays, and that epoch 1 goes on with the
-/// momentum of epoch 0. A third one, again numbered 0, begins without it.
+/// Two epochs of four steps show that each step has the terms, that the anchor stays, and that epoch 1 continues with
+/// the momentum of epoch 0. A third one, again numbered 0, begins without it.
 #[test]
 fn every_step_adds_the_terms_before_momentum_and_decay() {
     for name in ["logreg", "mlp"] {

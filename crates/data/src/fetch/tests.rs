@@ -235,7 +235,7 @@ fn a_verifying_view_takes_the_files_that_are_there_and_leaves_them() {
 }
 
 #[test]
-fn a_lost_list_is_no_reason_to_fetch_again() {
+fn a_damaged_list_is_no_reason_to_fetch_again() {
     let publisher = Publisher::start(|_, body| body);
     let setting = setting(&publisher.address);
     let dir = setting.run().0.unwrap();

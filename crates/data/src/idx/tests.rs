@@ -39,7 +39,7 @@ fn a_file_truncated_at_any_length_is_refused() {
     for length in 0..whole.len() {
         let error = parse(&whole[..length], IdxContent::Images).unwrap_err();
         assert!(matches!(error, DataError::Truncated { .. }), "at {length}: {error}");
-        let told = if length == 0 {
+        let reason = if length == 0 {
             "is empty".into()
         } else {
             format!(
@@ -53,7 +53,7 @@ fn a_file_truncated_at_any_length_is_refused() {
                 }
             )
         };
-        assert_says(&error, &["some-file", &told]);
+        assert_says(&error, &["some-file", &reason]);
     }
 }
 

@@ -1,17 +1,17 @@
-//! A client that says anything at all: no panic, no allocation beyond what was asked for, and no answer taken that is not
-//! fit to be averaged.
+//! A client that says any bytes: no panic, no allocation beyond what was asked for, and no answer taken that is
+//! not fit to be averaged.
 #![no_main]
 
-use fedpipe_host::fuzzing::hear;
+use fedpipe_host::fuzzing::receive;
 use fedpipe_protocol::{MAGIC, PROTOCOL, Reply, write};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     match bytes.split_first() {
         // Frames around the bytes, so that the fuzzer need not find out lengths.
-        Some((0, frames)) => hear(&[hello(), framed(frames)].concat()),
-        Some((1, after_hello)) => hear(&[&hello(), after_hello].concat()),
-        _ => hear(bytes),
+        Some((0, frames)) => receive(&[hello(), framed(frames)].concat()),
+        Some((1, after_hello)) => receive(&[&hello(), after_hello].concat()),
+        _ => receive(bytes),
     };
 });
 

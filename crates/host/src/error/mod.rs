@@ -8,7 +8,7 @@ use fedpipe_data::{DataError, FileCause};
 
 use self::start_error::StartError;
 
-/// Why a run ended before its end. Each is one sentence; the CLI gives each its exit code.
+/// The reason why a run ended early. Each is one sentence, and the CLI gives each its exit code.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The experiment contradicts itself or asks for what does not exist.
@@ -17,10 +17,10 @@ pub enum Error {
     /// The model cannot be loaded or refuses its options or task.
     #[error("{0}")]
     Model(String),
-    /// The isolation that is required cannot be had here.
+    /// The system lacks an isolation that is required.
     #[error("{0}")]
     Isolation(String),
-    /// The data cannot be had, read or dealt.
+    /// The data cannot be fetched, read or dealt.
     #[error(transparent)]
     Data(#[from] DataError),
     /// The run directory cannot be made or written.
@@ -59,7 +59,7 @@ impl Error {
         Error::Output(format!("cannot {what} {}: {error}{remedy}", path.display()))
     }
 
-    /// The error for a run directory that is there, whose run can go on once the cause is gone.
+    /// The error for a run directory that is there, whose run can continue once the cause is gone.
     pub(crate) fn in_run(what: &str, path: &Path, error: &io::Error) -> Self {
         Error::Output(format!("cannot {what} {}: {error}{}", path.display(), resumed_after(error)))
     }
@@ -77,7 +77,7 @@ impl Error {
     }
 }
 
-/// The end of a sentence about a run that can go on: what helps, if it is known.
+/// The end of a sentence about a run that can continue: what helps, if it is known.
 fn resumed_after(error: &io::Error) -> String {
     let cause = FileCause::of(error);
     let help = match (cause.help(), cause.is_of_place()) {
@@ -85,7 +85,7 @@ fn resumed_after(error: &io::Error) -> String {
         ("", true) => "make it readable and writable",
         (help, _) => help,
     };
-    format!("; {help}, after which --resume goes on")
+    format!("; {help}, after which --resume continues")
 }
 
 /// A result of the host.
@@ -104,22 +104,26 @@ mod tests {
             (Error::output, libc::EMFILE, "(os error 24); raise `ulimit -n`"),
             (Error::output, libc::EAGAIN, "(os error 11)"),
             (Error::output, libc::ENOLCK, "(os error 37)"),
-            (Error::in_run, libc::ENOSPC, "(os error 28); free some space, after which --resume goes on"),
-            (Error::in_run, libc::EROFS, "(os error 30); make it readable and writable, after which --resume goes on"),
-            (Error::in_run, libc::EMFILE, "(os error 24); raise `ulimit -n`, after which --resume goes on"),
+            (Error::in_run, libc::ENOSPC, "(os error 28); free some space, after which --resume continues"),
+            (
+                Error::in_run,
+                libc::EROFS,
+                "(os error 30); make it readable and writable, after which --resume continues",
+            ),
+            (Error::in_run, libc::EMFILE, "(os error 24); raise `ulimit -n`, after which --resume continues"),
             (Error::in_run, libc::ENOLCK, "(os error 37)"),
         ];
         for (kind, number, end) in cases {
-            let said = kind("write", Path::new("out"), &io::Error::from_raw_os_error(number)).to_string();
-            assert!(said.starts_with("cannot write out: ") && said.ends_with(end), "{said}");
+            let message = kind("write", Path::new("out"), &io::Error::from_raw_os_error(number)).to_string();
+            assert!(message.starts_with("cannot write out: ") && message.ends_with(end), "{message}");
         }
         let full = anyhow::Error::from(io::Error::from_raw_os_error(libc::ENOSPC)).context("cannot write ledger.jsonl");
-        let said = Error::of_record(&full).to_string();
+        let message = Error::of_record(&full).to_string();
         let expected = "cannot write ledger.jsonl: No space left on device (os error 28); free some space, after which \
-            --resume goes on";
-        assert_eq!(said, expected);
+            --resume continues";
+        assert_eq!(message, expected);
         assert_eq!(Error::of_record(&anyhow::anyhow!("a bug")).to_string(), "a bug");
-        let said = Error::temporary(&io::Error::from_raw_os_error(libc::ENOENT)).to_string();
-        assert!(said.ends_with("(os error 2); set TMPDIR to a folder that you can write"), "{said}");
+        let message = Error::temporary(&io::Error::from_raw_os_error(libc::ENOENT)).to_string();
+        assert!(message.ends_with("(os error 2); set TMPDIR to a folder that you can write"), "{message}");
     }
 }

@@ -176,13 +176,13 @@ mod tests {
 
     #[test]
     fn each_cause_has_a_remedy_of_its_own() {
-        let said = |call, number: Errno| StartError::new(call, number).to_string();
+        let message = |call, number: Errno| StartError::new(call, number).to_string();
         let again = "Resource temporarily unavailable (os error 11); raise `ulimit -u` or the cgroup's pids.max";
-        assert_eq!(said(Process, Errno::EAGAIN), again);
+        assert_eq!(message(Process, Errno::EAGAIN), again);
         let null = "/dev/null cannot be opened: No such file or directory (os error 2); make it (mknod -m 666 \
             /dev/null c 1 3)";
-        assert_eq!(said(Null, Errno::ENOENT), null);
-        assert_eq!(said(Process, Errno::E2BIG), "Argument list too long (os error 7)");
+        assert_eq!(message(Null, Errno::ENOENT), null);
+        assert_eq!(message(Process, Errno::E2BIG), "Argument list too long (os error 7)");
         use StartCause::{
             DescriptorLimit, Forbidden, Memory, NoNull, NoPidFd, NoProc, OpenFileLimit, Other, ProcessLimit,
         };

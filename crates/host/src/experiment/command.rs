@@ -43,7 +43,7 @@ impl Foreign {
     /// Parses the command of `flag`.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a command without a word, or with a quote that is not closed.
+    /// Returns [`Error::Usage`] for a command without a word, or with a quote that is not closed.
     pub(crate) fn parse(flag: &str, command: &str) -> Result<Self> {
         match shlex::split(command) {
             Some(words) if !words.is_empty() => Ok(Self { words }),
@@ -76,8 +76,8 @@ impl Foreign {
     /// read nothing of `closed`, and no runs or datasets in the folders that it may read.
     ///
     /// # Errors
-    /// [`Error::Model`] for a missing program. If the program is confined, also for one that starts other processes and
-    /// for one that lies in a closed path.
+    /// Returns [`Error::Model`] for a missing program. If the program is confined, also for one that starts other
+    /// processes and for one that lies in a closed path.
     pub(crate) fn launched(
         &self,
         launcher: &ClientCommand,
@@ -195,8 +195,8 @@ mod tests {
         let foreign = Foreign::parse("--client", &format!("sh {} --lr 1", script.display())).unwrap();
         let before = foreign.files();
         let changes = |before: &Files, client_sha256| {
-            let was = CodeIdentity { client_sha256: before.clone(), ..CodeIdentity::default() };
-            was.changes(&CodeIdentity { client_sha256, ..CodeIdentity::default() })
+            let recorded = CodeIdentity { client_sha256: before.clone(), ..CodeIdentity::default() };
+            recorded.changes(&CodeIdentity { client_sha256, ..CodeIdentity::default() })
         };
         assert_eq!(before.keys().collect::<Vec<_>>(), [script.to_str().unwrap()]);
         assert!(changes(&before, foreign.files()).is_empty());

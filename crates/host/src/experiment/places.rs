@@ -220,10 +220,9 @@ fn site_packages(prefix: &Path) -> Vec<PathBuf> {
     versions.map(|entry| entry.path().join("site-packages")).filter(|path| path.is_dir()).collect()
 }
 
-/// Returns the file of this name in the first folder of PATH that has one; none for a path.
+/// Returns the program of this name that PATH names first; none for a path.
 pub(super) fn in_path(word: &str) -> Option<PathBuf> {
-    let folders = env::var_os("PATH").filter(|_| !word.is_empty() && !word.contains('/'))?;
-    env::split_paths(&folders).map(|folder| folder.join(word)).find(|path| path.is_file())
+    which::which_global(word).ok().filter(|_| !word.contains('/'))
 }
 
 /// Returns the text after `#!` of a script; an empty text for another program.

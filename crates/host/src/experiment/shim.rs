@@ -34,7 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Returns the program that a shim in PATH currently stands for; none for a program that is no shim.
 ///
 /// # Errors
-/// [`Error::Model`] for a shim of a missing program. If the program is `confined`, also for any other shim and for uv.
+/// Returns [`Error::Model`] for a shim of a missing program. If the program is `confined`, also for any other shim and
+/// for uv.
 pub(crate) fn stands_for(program: &Path, in_path: bool, confined: bool) -> Result<Option<PathBuf>> {
     let is_shim = program.parent().is_some_and(|folder| folder.ends_with("shims"));
     let found = if is_shim && in_path && program.is_absolute() { program_of(program)? } else { None };
@@ -60,14 +61,14 @@ pub(crate) fn stands_for(program: &Path, in_path: bool, confined: bool) -> Resul
 fn program_of(shim: &Path) -> Result<Option<PathBuf>> {
     let Some(manager) = manager(shim) else { return Ok(None) };
     let name = shim.file_name().unwrap_or_default();
-    let asked = format!("{} is a shim, and `{manager} which {}`", shim.display(), name.display());
-    let no = |why: String| Error::Model(format!("{asked} {why}, so that it cannot be started"));
+    let call = format!("{} is a shim, and `{manager} which {}`", shim.display(), name.display());
+    let no = |why: String| Error::Model(format!("{call} {why}, so that it cannot be started"));
     let mut command = Command::new(&manager);
     let output = output(command.arg("which").arg(name)).map_err(|error| no(format!("cannot be asked: {error}")))?;
-    let said = String::from_utf8_lossy(if output.status.success() { &output.stdout } else { &output.stderr });
-    match Some(PathBuf::from(said.trim())).filter(|path| output.status.success() && path.is_file()) {
+    let printed = String::from_utf8_lossy(if output.status.success() { &output.stdout } else { &output.stderr });
+    match Some(PathBuf::from(printed.trim())).filter(|path| output.status.success() && path.is_file()) {
         Some(program) => Ok(Some(program)),
-        None => Err(no(format!("names no program: {}", tame(&said)))),
+        None => Err(no(format!("names no program: {}", tame(&printed)))),
     }
 }
 

@@ -68,7 +68,7 @@ const WRAPPERS: [Wrapper; 13] = [
 /// Returns the index of the word that names the program: 0 unless the words begin with a wrapper.
 ///
 /// # Errors
-/// [`Error::Model`] for a wrapper that starts another process, if the program is `confined`.
+/// Returns [`Error::Model`] for a wrapper that starts another process, if the program is `confined`.
 pub(crate) fn program_at(words: &[String], confined: bool) -> Result<usize> {
     let mut at = 0;
     while let Some(wrapper) = words.get(at).and_then(|word| wrapper(word)) {
@@ -94,7 +94,8 @@ fn wrapper(word: &str) -> Option<&'static Wrapper> {
 impl Wrapper {
     /// Returns the index of the command in the words after the wrapper's own; none if there is no command.
     fn command(&self, words: &[String]) -> Option<usize> {
-        let (mut at, mut operands) = (0, self.operands);
+        let mut at = 0;
+        let mut operands = self.operands;
         loop {
             let word = words.get(at)?.as_str();
             let is_assignment = self.name == "env" && word.contains('=');

@@ -69,7 +69,7 @@ impl StopSign {
     /// Returns a wake-up that a stop triggers.
     ///
     /// # Errors
-    /// Those of the descriptor.
+    /// Returns the errors of the descriptor.
     pub(crate) fn wakeup(&self) -> io::Result<Arc<Wakeup>> {
         let wakeup = Arc::new(Wakeup::new()?);
         let waker: Arc<dyn Wake> = Arc::<Wakeup>::clone(&wakeup);

@@ -150,12 +150,12 @@ mod tests {
     #[test]
     fn a_program_that_exits_before_its_hello_ends_the_run() {
         let failed = exit(Cause::Exit { code: 126 });
-        let said = no_client(&failed, Level::Auto).unwrap().to_string();
+        let message = no_client(&failed, Level::Auto).unwrap().to_string();
         assert!(
-            said.starts_with("the client's program failed before its first message: it exited with code 126"),
-            "{said}"
+            message.starts_with("the client's program failed before its first message: it exited with code 126"),
+            "{message}"
         );
-        assert!(said.contains("--isolation off"), "{said}");
+        assert!(message.contains("--isolation off"), "{message}");
         assert!(!no_client(&failed, Level::Off).unwrap().to_string().contains("--isolation off"));
         assert!(no_client(&ProcessExit { greeted: true, ..failed }, Level::Auto).is_none());
         for cause in [Cause::Signal { number: 9 }, Cause::deadline(std::time::Duration::ZERO)] {

@@ -34,7 +34,8 @@ use crate::{
     },
     process::{
         conversation::{
-            Assignment, Checked, ClientProcess, Environment, NamedVector, ProcessId, ProcessReport, ReplyCheck,
+            Assignment, Checked, ClientProcess, Environment, NO_REQUEST, NamedVector, ProcessId, ProcessReport,
+            ReplyCheck,
         },
         end::ProcessExit,
         stray::{end_strays, new_mark},
@@ -75,7 +76,7 @@ pub(crate) trait Submitter {
     /// Completes a job that is about to be sent for the first time. The parts of jobs that wait thus take no memory.
     ///
     /// # Errors
-    /// Those of the submitter; the work ends with them.
+    /// Returns the errors of the submitter; the work ends with them.
     fn prepare(&mut self, _job: &mut Job) -> Result<()> {
         Ok(())
     }
@@ -83,7 +84,7 @@ pub(crate) trait Submitter {
     /// Receives an incident at once.
     ///
     /// # Errors
-    /// As for [`Submitter::prepare`].
+    /// Returns the errors of [`Submitter::prepare`].
     fn on_incident(&mut self, incident: Incident<'_>) -> Result<()>;
 }
 
@@ -177,7 +178,7 @@ impl Fleet {
     /// Starts a fleet with one process for each of `setups`; `stop` ends its work.
     ///
     /// # Errors
-    /// [`Error::System`] for a process that cannot be started.
+    /// Returns [`Error::System`] for a process that cannot be started.
     pub(crate) fn start(
         environment: Environment,
         stop: &Arc<StopSign>,
@@ -195,7 +196,8 @@ impl Fleet {
             proven: false,
         };
         let slots: Vec<ProcessSlot> = setups.into_iter().map(slot).collect();
-        let (at_once, queue) = (at_once.min(slots.len()), JobQueue::new(slots.len()));
+        let at_once = at_once.min(slots.len());
+        let queue = JobQueue::new(slots.len());
         let cores = if environment.spawner.is_elsewhere() { Cores::none() } else { Cores::of_machine(at_once) };
         let mut fleet = Self {
             environment,
@@ -226,9 +228,12 @@ impl Fleet {
         self.at_once
     }
 
-    /// Returns the description of the model, without isolation, features and examples; none before a process is ready.
-    pub(crate) fn model(&self) -> Option<&Ready> {
-        self.model.as_ref()
+    /// Returns the description of the model, without isolation, features and examples.
+    ///
+    /// # Errors
+    /// [`Error::System`] before a process is ready.
+    pub(crate) fn model(&self) -> Result<&Ready> {
+        self.model.as_ref().ok_or_else(|| anyhow::anyhow!("no client has described its model").into())
     }
 
     /// Returns the layout of the model's weights; none before a process is ready.
@@ -255,8 +260,8 @@ impl Fleet {
     /// Replaces all processes by fresh ones with another dylib, whose model must have the same layout.
     ///
     /// # Errors
-    /// Those of a process with the new dylib, [`Error::Model`] for another layout, [`Error::Stopped`]. The old
-    /// processes then remain.
+    /// Returns the errors of a process with the new dylib, [`Error::Model`] for another layout, [`Error::Stopped`]. The
+    /// old processes then remain.
     pub(crate) fn swap(&mut self, dylib: &Path, sha256: &str) -> Result<()> {
         let Setup { dylib: current, dylib_sha256, .. } = self.slots[0].setup.clone();
         let before = Installed { dylib: current, dylib_sha256, model: self.model.clone() };
@@ -371,7 +376,7 @@ impl Fleet {
                 self.note_reply(slot);
                 Ok(())
             }
-            (ProcessReport::Replied(..), None) => Err(Cause::protocol("it answered what nobody had asked")),
+            (ProcessReport::Replied(..), None) => Err(Cause::protocol(NO_REQUEST)),
             (ProcessReport::Replied(_, _, Err(refused)), Some(_)) => Err(refused),
             (ProcessReport::Replied(reply, parts, Ok(())), Some(Work { job, .. })) => {
                 self.queue.end(slot);
@@ -438,8 +443,11 @@ impl Fleet {
         }
         let weight_count = self.layout.as_ref().map_or(0, Layout::weight_count);
         let reply_payload = self.layout.as_ref().map_or(0, |layout| reply_payload(&open.job.request, layout));
-        let (job, check) = (Arc::clone(&open.job), Arc::clone(&open.check));
-        let (request, weights, parts) = (job.request.clone(), job.weights.clone(), job.parts.clone());
+        let job = Arc::clone(&open.job);
+        let check = Arc::clone(&open.check);
+        let request = job.request.clone();
+        let weights = job.weights.clone();
+        let parts = job.parts.clone();
         let check = ReplyCheck::new(move |reply, parts| check(&job, reply, parts, weight_count));
         let assignment = Assignment { request, weights, parts, reply_payload, check, cores };
         self.queue.begin(slot, id);

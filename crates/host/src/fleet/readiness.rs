@@ -13,7 +13,7 @@ impl Fleet {
     /// Waits until the first process has described its model.
     ///
     /// # Errors
-    /// As for [`Fleet::next_settled`].
+    /// Returns the errors of [`Fleet::next_settled`].
     pub(crate) fn ready(&mut self) -> Result<()> {
         self.await_ready(&|fleet| fleet.model.is_some())
     }
@@ -21,7 +21,7 @@ impl Fleet {
     /// Waits until every process was ready once, so that none is refused after the run has begun.
     ///
     /// # Errors
-    /// As for [`Fleet::next_settled`].
+    /// Returns the errors of [`Fleet::next_settled`].
     pub(crate) fn all_ready(&mut self) -> Result<()> {
         self.await_ready(&|fleet| fleet.slots.iter().all(|slot| slot.proven))
     }
@@ -60,7 +60,7 @@ impl Fleet {
     /// with its number.
     ///
     /// # Errors
-    /// As for [`Fleet::next_settled`]; [`Error::Round`] for a process that reports no number.
+    /// Returns the errors of [`Fleet::next_settled`]; [`Error::Round`] for a process that reports no number.
     pub(crate) fn sizes(&mut self) -> Result<Vec<u64>> {
         self.await_ready(&|fleet| fleet.slots.iter().all(|slot| slot.examples.is_some()))?;
         let size = |(client, slot): (usize, &ProcessSlot)| match slot.examples.as_deref() {
@@ -91,15 +91,17 @@ impl Fleet {
             Purpose::Describe => 0,
         };
         if !examples.is_empty() && examples.len() != held {
-            let said = counted(examples.len(), "partition");
-            return Err(Cause::protocol(format!("it says how many examples are in {said}, and holds {held}")));
+            let counted_partitions = counted(examples.len(), "partition");
+            return Err(Cause::protocol(format!(
+                "it says how many examples are in {counted_partitions}, and holds {held}"
+            )));
         }
         self.check_counts(slot, &examples)?;
         let before = self.slots[slot].examples.get_or_insert_with(|| examples.clone());
         if *before != examples {
             let total = |examples: &[u64]| examples.iter().sum::<u64>();
-            let (is, was) = (counted(total(&examples), "example"), total(before));
-            return Err(Cause::rejected(format!("its data have {is}, had {was} before")));
+            let (now, earlier) = (counted(total(&examples), "example"), total(before));
+            return Err(Cause::rejected(format!("its data have {now}, had {earlier} before")));
         }
         let Ready { name, version, summary, options, layout, in_force, .. } = &mut ready;
         let options = options.iter_mut().flat_map(|option| [&mut option.key, &mut option.default, &mut option.help]);

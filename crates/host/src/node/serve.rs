@@ -93,7 +93,8 @@ impl Service {
     /// [`Error::Model`], [`Error::Data`], [`Error::Isolation`] and, for the socket, [`Error::Usage`].
     pub fn start(node: Node) -> Result<Self> {
         let partition = Partition::open(&node.partition)?;
-        let (examples, partition_sha256) = (partition.len() as u64, partition.sha256());
+        let examples = partition.len() as u64;
+        let partition_sha256 = partition.sha256();
         let test_sha256 = Partition::open(&node.test)?.sha256();
         let folder = temporary_folder("fedpipe-serve-")?;
         let dylib = std::fs::read(&node.dylib)
@@ -205,10 +206,8 @@ impl Service {
         };
         fleet.ready()?;
         let examples = fleet.sizes()?;
-        let (Some(model), Some(in_force)) = (fleet.model().cloned(), fleet.in_force(0).cloned()) else {
-            return Err(anyhow::anyhow!("a client is ready, but has not said what it is").into());
-        };
-        let ready = Ready { examples, features: fleet.features(0).to_vec(), in_force, ..model };
+        let in_force = fleet.in_force(0).cloned().unwrap_or_default();
+        let ready = Ready { examples, features: fleet.features(0).to_vec(), in_force, ..fleet.model()?.clone() };
         *served = Some((setup, fleet));
         Ok(ready)
     }
@@ -223,7 +222,8 @@ impl Service {
     /// The reason why this node cannot serve the run.
     fn own_setup(&self, requested: Setup) -> Result<Setup> {
         if let Some(wanted) = requested.dylib_sha256.as_ref().filter(|&wanted| *wanted != self.dylib_sha256) {
-            let (name, own) = (&self.model.name, &self.dylib_sha256);
+            let name = &self.model.name;
+            let own = &self.dylib_sha256;
             return Err(Error::Model(format!(
                 "this node has the model {name} with SHA-256 {own}, the run's is {wanted}; install the same dylib"
             )));
@@ -249,15 +249,18 @@ impl Service {
             )));
         }
         // The process checks the files that it maps, since they may have changed after the start of the node.
-        let (sha256, test_sha256) = (Some(self.partition_sha256.clone()), Some(self.test_sha256.clone()));
+        let sha256 = Some(self.partition_sha256.clone());
+        let test_sha256 = Some(self.test_sha256.clone());
         let partitions = vec![HeldPartition { client, path: self.node.partition.clone(), sha256 }];
         let purpose = Purpose::Serve { task, partitions, test: self.node.test.clone() };
-        let (dylib, isolation) = (Some(self.copy()), isolation_of(&self.node));
+        let dylib = Some(self.copy());
+        let isolation = isolation_of(&self.node);
         Ok(Setup { dylib, dylib_sha256: None, test_sha256, isolation, purpose, ..requested })
     }
 
     fn start_process(&self, setup: Setup, stop: &Arc<StopSign>) -> Result<Fleet> {
-        let (command, logs) = (Arc::new(self.node.command.clone()), self.folder.path().to_owned());
+        let command = Arc::new(self.node.command.clone());
+        let logs = self.folder.path().to_owned();
         // The host of the federation decides the consequence of a crash.
         Fleet::start(Environment::new(command, logs, self.node.timeout), stop, vec![setup], 1, OnFailure::Drop)
     }

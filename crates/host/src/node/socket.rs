@@ -52,7 +52,7 @@ impl Listener {
     /// Listens at `path`, for this user alone. A socket that a killed process left there is replaced.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a path that is in use or that no socket can have.
+    /// Returns [`Error::Usage`] for a path that is in use or that no socket can have.
     pub(crate) fn bind(path: &Path) -> Result<Self> {
         let refuse = |why: String| Err(Error::Usage(format!("{} {why}", path.display())));
         let length = path.as_os_str().len();
@@ -85,7 +85,7 @@ impl Listener {
     /// `stop` ends all waits.
     ///
     /// # Errors
-    /// Those of the socket, and [`Stopped`].
+    /// Returns the errors of the socket, and [`Stopped`].
     pub(crate) fn accept<'a>(&self, patience: Duration, stop: &'a Wakeup) -> io::Result<Connection<'a>> {
         wait((self.listener.as_fd(), PollFlags::POLLIN), stop, None)?;
         let (stream, _) = self.listener.accept()?;

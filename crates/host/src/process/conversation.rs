@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fedpipe_protocol::{FrameError, Limits, Part, Parts, Reply, Request, Setup, Spare, WEIGHTS, feature, read};
+use fedpipe_protocol::{FrameError, Limits, Part, Parts, Ready, Reply, Request, Setup, Spare, WEIGHTS, feature, read};
 use fedpipe_record::cause::Cause;
 use nix::sched::CpuSet;
 
@@ -26,7 +26,7 @@ use crate::{
         affinity::keep_on,
         end::{ConversationEnd, ProcessExit},
         launch::Launched,
-        peer::{Peer, PeerPlan, PeerReply},
+        peer::{PIPE_SIZE, Peer, PeerPlan, PeerReply},
         pipes::{WaitError, WaitFor, has_exited, wait_error},
         spawn::Spawner,
         stray::new_mark,
@@ -113,11 +113,11 @@ impl fmt::Debug for ClientProcess {
     }
 }
 
+/// The breach of the protocol by a client that answers without a request.
+pub(crate) const NO_REQUEST: &str = "it sent an answer without a request";
+
 /// The time that an idle client has for the rest of a message that it began without a request.
 const UNREQUESTED: Duration = Duration::from_millis(500);
-
-/// The bytes of a pipe by default: the most that any user may request.
-const PIPE_SIZE: i32 = 1 << 20;
 
 /// The configuration that all client processes of a fleet share.
 #[derive(Debug, Clone)]
@@ -140,7 +140,8 @@ pub(crate) struct Environment {
 impl Environment {
     /// Returns the environment of clients that need no launcher, with a mark of their own.
     pub(crate) fn new(spawner: Arc<dyn Spawner>, logs: PathBuf, timeout: Duration) -> Self {
-        let (mark, spare) = (new_mark(), Arc::default());
+        let mark = new_mark();
+        let spare = Arc::default();
         Self { spawner, launched: None, logs, mark, timeout, pipe_size: PIPE_SIZE, spare }
     }
 
@@ -173,7 +174,8 @@ impl ClientProcess {
         };
         let wakeup = Arc::new(Wakeup::new().map_err(failed(StartCall::Descriptor))?);
         let mut peer = Peer::start(&*environment.spawner, plan, Arc::clone(&wakeup))?;
-        let (log_start, exited) = (peer.link.log.written(), Arc::clone(peer.link.exited()));
+        let log_start = peer.link.log.written();
+        let exited = Arc::clone(peer.link.exited());
         let launch = environment.launched.as_ref().map(|launched| launched.as_client(setup));
         let (assignments, received) = mpsc::channel();
         let spare = Arc::clone(&environment.spare);
@@ -244,8 +246,7 @@ pub(crate) fn converse(
             keep_on(&cores, process);
             last_cores = Some(cores);
         }
-        let new = weights.filter(|weights| !kept.are(weights));
-        new.iter().for_each(|weights| kept.replace(weights));
+        let new = kept.update(weights);
         request.set_weights_version(kept.version);
         let further = parts.iter().map(|(name, values)| Part::F32(name, values));
         let all: Vec<Part<'_>> = new.iter().map(|weights| Part::F32(WEIGHTS, weights)).chain(further).collect();
@@ -256,11 +257,7 @@ pub(crate) fn converse(
         }
         let (mut reply, mut parts) = peer.finish(begun, spare)?;
         if let Reply::Ready(ready) = &mut reply {
-            // The ability is this conversation's alone: a node (`fedpipe serve`) passes the rest on and must not
-            // promise it.
-            let all = ready.features.len();
-            ready.features.retain(|name| name != feature::KEEPS_WEIGHTS);
-            kept.are_kept = ready.features.len() < all;
+            kept.take_ability(ready);
             // The launcher reported the isolation before the program ran; the program's own report does not count.
             launched.iter().for_each(|in_force| ready.in_force.clone_from(in_force));
         }
@@ -284,15 +281,22 @@ struct KeptWeights {
 }
 
 impl KeptWeights {
-    fn are(&self, weights: &Arc<Vec<f32>>) -> bool {
-        self.last.ptr_eq(&Arc::downgrade(weights))
-    }
-
-    fn replace(&mut self, weights: &Arc<Vec<f32>>) {
+    /// Returns those of the given weights that the client does not have, and expects them to be sent.
+    fn update(&mut self, weights: Option<Arc<Vec<f32>>>) -> Option<Arc<Vec<f32>>> {
+        let new = weights.filter(|weights| !self.last.ptr_eq(&Arc::downgrade(weights)))?;
         self.version += 1;
         if self.are_kept {
-            self.last = Arc::downgrade(weights);
+            self.last = Arc::downgrade(&new);
         }
+        Some(new)
+    }
+
+    /// Takes the ability to keep weights out of the features. The ability is this conversation's alone: a node
+    /// (`fedpipe serve`) passes the other features on and must not promise this one.
+    fn take_ability(&mut self, ready: &mut Ready) {
+        let all = ready.features.len();
+        ready.features.retain(|name| name != feature::KEEPS_WEIGHTS);
+        self.are_kept = ready.features.len() < all;
     }
 }
 
@@ -317,9 +321,9 @@ fn next_assignment(peer: &mut Peer, assignments: &Receiver<Assignment>) -> Resul
 fn unrequested(peer: &mut Peer) -> ConversationEnd {
     peer.link.allow(UNREQUESTED);
     match read::<Reply>(&mut peer.link, Limits::reply(0)) {
-        Ok((reply, _)) => ConversationEnd::breach(format!("it said {} unasked", reply.name())),
+        Ok((reply, _)) => ConversationEnd::breach(format!("it sent {} without a request", reply.name())),
         Err(FrameError::Io(error)) if wait_error(&error) == Some(WaitError::Deadline) => {
-            ConversationEnd::breach("it wrote a part of a message unasked")
+            ConversationEnd::breach("it sent a part of a message without a request")
         }
         Err(error) => error.into(),
     }

@@ -159,7 +159,7 @@ pub(crate) trait Running: Send {
     /// Kills the peer with its process group, reaps it, and returns its exit status. A second call returns the same.
     ///
     /// # Errors
-    /// Those of `wait`.
+    /// Returns the errors of `wait`.
     fn kill(&mut self) -> io::Result<ExitStatus>;
 }
 

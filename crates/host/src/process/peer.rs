@@ -67,6 +67,9 @@ impl PeerReply for StrategyReply {
     }
 }
 
+/// The bytes of a pipe by default: the most that any user may request.
+pub(crate) const PIPE_SIZE: i32 = 1 << 20;
+
 /// The configuration of a peer.
 #[derive(Debug)]
 pub(crate) struct PeerPlan {
@@ -106,7 +109,7 @@ impl Peer {
     /// one for the exit.
     ///
     /// # Errors
-    /// Those of [`Spawner::spawn`].
+    /// Returns the errors of [`Spawner::spawn`].
     pub(crate) fn start(spawner: &dyn Spawner, plan: PeerPlan, wakeup: Arc<Wakeup>) -> Result<Self, StartError> {
         let PeerPlan { number, mark, pipe_size, log, timeout } = plan;
         let kills_before = container::kills();
@@ -206,7 +209,8 @@ impl Peer {
         self.link.drain_log();
         let cause = blamed.unwrap_or_else(|| exit_cause(status, self.kills_before));
         let log = Some(self.link.log.path().to_owned()).filter(|path| path.exists());
-        let (last_words, after) = (self.link.log.last_lines(), self.started.elapsed());
+        let last_words = self.link.log.last_lines();
+        let after = self.started.elapsed();
         Some(ProcessExit { cause, last_words, log, after, cpu_time, greeted: self.greeted })
     }
 

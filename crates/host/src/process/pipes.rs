@@ -311,7 +311,7 @@ mod tests {
         let (mut link, _peer) = link();
         link.wakeup.wake();
         assert_eq!(wait_error(&link.wait(WaitFor::Wakeup).unwrap_err()), Some(WaitError::Woken));
-        // A wake-up announces work, and a read goes on until its deadline.
+        // A wake-up announces work, and a read continues until its deadline.
         link.wakeup.wake();
         assert_eq!(wait_error(&link.wait(WaitFor::Readable).unwrap_err()), Some(WaitError::Deadline));
         link.allow(Duration::from_secs(3600));

@@ -14,7 +14,7 @@ pub(crate) type Polled<'fd> = (BorrowedFd<'fd>, PollFlags);
 /// includes an error and a hang-up; an absent one never is. A signal ends the wait early.
 ///
 /// # Errors
-/// Those of `poll`, but for an interruption.
+/// Returns the errors of `poll`, but for an interruption.
 pub(crate) fn wait_for<const N: usize>(
     descriptors: [Option<Polled<'_>>; N],
     timeout: PollTimeout,
@@ -33,7 +33,7 @@ pub(crate) fn wait_for<const N: usize>(
 /// Waits until `descriptor` is readable. Returns `false` if the timeout is over before.
 ///
 /// # Errors
-/// As for [`wait_for`].
+/// Returns the errors of [`wait_for`].
 pub(crate) fn wait_readable(descriptor: BorrowedFd<'_>, timeout: PollTimeout) -> io::Result<bool> {
     wait_for([Some((descriptor, PollFlags::POLLIN))], timeout).map(|[ready]| ready)
 }

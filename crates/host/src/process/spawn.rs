@@ -7,7 +7,7 @@ use std::{
     fs::File,
     io,
     os::{
-        fd::{AsRawFd, RawFd},
+        fd::{AsRawFd, OwnedFd, RawFd},
         unix::process::CommandExt,
     },
     path::PathBuf,
@@ -93,18 +93,35 @@ impl Spawner for ClientCommand {
     }
 }
 
+/// The ends of a client's three pipes.
+struct Pipes {
+    client_read: OwnedFd,
+    client_write: OwnedFd,
+    client_log: OwnedFd,
+    to: OwnedFd,
+    from: OwnedFd,
+    log: OwnedFd,
+}
+
+impl Pipes {
+    fn new(pipe_size: i32) -> nix::Result<Self> {
+        let (client_read, to) = pipe2(OFlag::O_CLOEXEC)?;
+        let (from, client_write) = pipe2(OFlag::O_CLOEXEC)?;
+        let (log, client_log) = pipe2(OFlag::O_CLOEXEC)?;
+        for end in [&to, &from] {
+            // Beyond the user's limit the pipe keeps its size, and the round takes longer.
+            let _ = fcntl(end, FcntlArg::F_SETPIPE_SZ(pipe_size));
+        }
+        for end in [&to, &from, &log] {
+            fcntl(end, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        }
+        Ok(Self { client_read, client_write, client_log, to, from, log })
+    }
+}
+
 fn spawn(command: &ClientCommand, number: u32, mark: &str, pipe_size: i32) -> Result<Spawned, StartError> {
-    let descriptor = failed(StartCall::Descriptor);
-    let (client_read, to) = pipe2(OFlag::O_CLOEXEC).map_err(&descriptor)?;
-    let (from, client_write) = pipe2(OFlag::O_CLOEXEC).map_err(&descriptor)?;
-    let (log, client_log) = pipe2(OFlag::O_CLOEXEC).map_err(&descriptor)?;
-    for end in [&to, &from] {
-        // Beyond the user's limit the pipe keeps its size, and the round takes longer.
-        let _ = fcntl(end, FcntlArg::F_SETPIPE_SZ(pipe_size));
-    }
-    for end in [&to, &from, &log] {
-        fcntl(end, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(&descriptor)?;
-    }
+    let Pipes { client_read, client_write, client_log, to, from, log } =
+        Pipes::new(pipe_size).map_err(failed(StartCall::Descriptor))?;
     // Opened here, since a missing /dev/null and a missing program have the same error number.
     let null = File::open("/dev/null").map_err(failed(StartCall::Null))?;
     let own = [client_read.as_raw_fd(), client_write.as_raw_fd()];

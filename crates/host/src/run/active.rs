@@ -47,7 +47,7 @@ impl ActiveRun<'_> {
     /// Scores the initial weights before the first round: round 0. A resume has the score in its ledger.
     ///
     /// # Errors
-    /// Those of an evaluation.
+    /// Returns the errors of an evaluation.
     pub(super) fn score_initial_weights(&mut self) -> Result<()> {
         if !self.state.is_unscored() {
             return Ok(());
@@ -56,7 +56,7 @@ impl ActiveRun<'_> {
         let TestScore { loss, accuracy } = self.evaluate(0, &weights)?;
         let score = InitialScore { accuracy, loss };
         self.state.set_initial_score(score);
-        self.journal.tell(&Event::InitialScored(&score))
+        self.journal.emit(&Event::InitialScored(&score))
     }
 
     /// Records a whole round. A round that fails does not come here: it leaves weights, server state and rounds as they
@@ -64,7 +64,7 @@ impl ActiveRun<'_> {
     pub(super) fn commit(&mut self, round: u64, result: RoundResult, started: Instant) -> Result<()> {
         self.clients.keep_dylib();
         let record = self.state.commit(round, &result, started)?;
-        self.journal.tell(&Event::RoundEnded(record))?;
+        self.journal.emit(&Event::RoundEnded(record))?;
         self.state.recorded_at(self.journal.position());
         self.clients.reuse_buffers(result.updates);
         Ok(())

@@ -3,36 +3,7 @@
 use std::thread::available_parallelism;
 
 use fedpipe_data::spread;
-use fedpipe_protocol::Update;
-use fedpipe_strategy::{
-    slots::Slots,
-    term::Accepted,
-    vector_math::{BlockRule, Math, Members},
-};
-
-/// An update that was accepted: the client's answer and the weights that came with it.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct ClientUpdate {
-    /// The numbers of the answer.
-    pub(crate) header: Update,
-    /// The client's weights, flat and in layout order; empty once they were added to the mean.
-    pub(crate) weights: Vec<f32>,
-    /// The client's state before the round.
-    pub(crate) before: Slots,
-    /// The client's state after the round.
-    pub(crate) after: Slots,
-    /// The bytes of the weights and corrections that a federation would send to the client.
-    pub(crate) bytes_sent: u64,
-    /// The bytes of the update that a federation would receive.
-    pub(crate) bytes_received: u64,
-}
-
-impl ClientUpdate {
-    /// Returns the weights and the states, as a strategy takes them.
-    pub(crate) fn accepted(&self) -> Accepted<'_> {
-        Accepted { weights: &self.weights, before: &self.before, after: &self.after }
-    }
-}
+use fedpipe_strategy::vector_math::{BlockRule, Math, Members};
 
 /// A weighted mean whose members are added in client order as they arrive. It has the bits of [`weighted_mean`].
 #[derive(Debug, Default)]
@@ -52,7 +23,7 @@ impl RunningMean {
     /// Adds members that follow those before.
     ///
     /// # Panics
-    /// If the vectors' lengths differ.
+    /// Panics if the vectors' lengths differ.
     pub(crate) fn add(&mut self, members: &Members<'_>) {
         let length = self.sums.len();
         assert!(members.iter().all(|(_, vector)| vector.len() == length), "vectors of different lengths");
@@ -95,7 +66,7 @@ impl Math for AllCores {
 /// Returns Σ n_k w_k / Σ n_k, summed in f64 in the order given and rounded once to f32 (McMahan 2017, Algorithm 1).
 ///
 /// # Panics
-/// If `members` is empty or the vectors' lengths differ.
+/// Panics if `members` is empty or the vectors' lengths differ.
 pub fn weighted_mean(members: &Members<'_>) -> Vec<f32> {
     combine(members, members.iter().map(|(n, _)| n).sum())
 }
@@ -152,19 +123,6 @@ fn element_wise<T: Send>(out: &mut [T], members: usize, fill: impl Fn(usize, &mu
 }
 
 #[cfg(test)]
-pub(crate) mod testing {
-    use super::*;
-
-    impl ClientUpdate {
-        /// Returns an update without state.
-        pub(crate) fn new(header: Update, weights: Vec<f32>) -> Self {
-            let (before, after) = Default::default();
-            Self { header, weights, before, after, bytes_sent: 0, bytes_received: 0 }
-        }
-    }
-}
-
-#[cfg(test)]
 mod tests {
     use fedpipe_strategy::vector_math::OneCore;
     use proptest::prelude::*;
@@ -215,7 +173,8 @@ mod tests {
             let count = groups.iter().sum();
             let vectors: Vec<Vec<f32>> = (0..count).map(|k| (0..length).map(|i| value(k, i)).collect()).collect();
             let members: Vec<(f64, &[f32])> = vectors.iter().zip(1..).map(|(w, n)| (f64::from(n * 17), w.as_slice())).collect();
-            let (mut running, mut rest) = (RunningMean::default(), members.as_slice());
+            let mut running = RunningMean::default();
+            let mut rest = members.as_slice();
             running.restart(3);
             running.add(&[(1.0, &[1.0, 2.0, 3.0])]);
             running.restart(length);

@@ -273,8 +273,8 @@ mod tests {
         let limited = Train { phases: vec![Phase { steps: Some(3), ..Phase::plain(9) }], ..train.clone() };
         assert_eq!(refusal(limited.clone(), Update { steps: 3, ..update.clone() }), None);
         assert!(refusal(limited, Update { steps: 4, ..update.clone() }).is_some());
-        let unasked = Update { start: Some(StartScore { loss_sum: 1.0, examples: u64::MAX }), ..update.clone() };
-        assert!(refusal(train.clone(), unasked).unwrap().contains("which was not asked for"));
+        let unrequested = Update { start: Some(StartScore { loss_sum: 1.0, examples: u64::MAX }), ..update.clone() };
+        assert!(refusal(train.clone(), unrequested).unwrap().contains("which was not asked for"));
         let scored = Update { scored: 10, ..update.clone() };
         assert!(refusal(train.clone(), scored).unwrap().contains("it scored 10 of 9 examples"));
         let asked = Train { score_start: Some(ScoreStart::Rows), ..train };

@@ -39,7 +39,7 @@ impl ClientStore {
     /// Returns the store after `round`, whose checkpoint names `files`. Files of later rounds are removed.
     ///
     /// # Errors
-    /// [`Error::Output`] for a file that cannot be removed.
+    /// Returns [`Error::Output`] for a file that cannot be removed.
     pub(super) fn resumed(directory: &Path, round: u64, files: Vec<ClientFile>) -> Result<Self> {
         let mut store = Self::new(directory);
         store.files = files.into_iter().map(|file| (file.client, file)).collect();
@@ -60,69 +60,75 @@ impl ClientStore {
     /// Returns the state of a client; empty for a client without one.
     ///
     /// # Errors
-    /// [`Error::Output`] for a file that is missing or was altered.
+    /// Returns [`Error::Output`] for a file that is missing or was altered.
     pub(super) fn state_of(&self, client: u32) -> Result<Slots> {
         let Some(file) = self.files.get(&client) else { return Ok(Slots::default()) };
         let path = self.path(file);
         let contents = read_regular(&path).map_err(|error| Error::in_run("read", &path, &error))?;
         file.read(&contents).map_err(|why| {
-            Error::Output(format!("cannot use {}: {why}; --resume goes on from an older checkpoint", path.display()))
+            Error::Output(format!("cannot use {}: {why}; --resume continues from an older checkpoint", path.display()))
         })
     }
 
-    /// Stores the states that a round changed, in client order. Returns their SHA-256; `None` if there are none.
+    /// Stores the states that a round changed, in client order; a client whose state became empty has none. Returns the
+    /// SHA-256 of all; `None` if there are none.
     ///
     /// # Errors
-    /// [`Error::Output`] for a file that cannot be written.
+    /// Returns [`Error::Output`] for a file that cannot be written.
     pub(super) fn commit(&mut self, round: u64, changed: &[(u32, &Slots)]) -> Result<Option<String>> {
-        if changed.is_empty() {
-            return Ok(None);
+        if changed.iter().any(|(_, state)| !state.is_empty()) {
+            fs::create_dir_all(&self.folder).map_err(|error| Error::in_run("make", &self.folder, &error))?;
         }
-        fs::create_dir_all(&self.folder).map_err(|error| Error::in_run("make", &self.folder, &error))?;
         let mut files = Vec::with_capacity(changed.len());
         for (client, state) in changed {
             let (file, contents) = ClientFile::of(*client, round, state)?;
-            let path = self.path(&file);
-            // The saver syncs it before a checkpoint names it; a file that is torn has another hash.
-            fs::write(&path, &contents).map_err(|error| Error::in_run("write", &path, &error))?;
+            if !state.is_empty() {
+                let path = self.path(&file);
+                // The saver syncs it before a checkpoint names it; a file that is torn has another hash.
+                fs::write(&path, &contents).map_err(|error| Error::in_run("write", &path, &error))?;
+            }
             files.push(file);
         }
         let sha256 = clients_sha256(&files);
-        for file in files {
-            let Some(before) = self.files.insert(file.client, file) else { continue };
-            let path = self.path(&before);
-            // No checkpoint names a state that was replaced before the next one.
-            if self.checkpoints.last().is_none_or(|checkpoint| before.round > *checkpoint) {
-                remove(&path)?;
-            } else {
-                self.replaced.push((round, path));
-            }
+        for (file, (client, state)) in files.into_iter().zip(changed) {
+            let before = if state.is_empty() { self.files.remove(client) } else { self.files.insert(*client, file) };
+            before.map_or(Ok(()), |before| self.replace(round, &before))?;
         }
         Ok(sha256)
+    }
+
+    /// Removes the file of a state that `round` replaced, unless a checkpoint may name it.
+    fn replace(&mut self, round: u64, file: &ClientFile) -> Result<()> {
+        let path = self.path(file);
+        if self.checkpoints.last().is_none_or(|checkpoint| file.round > *checkpoint) {
+            return remove(&path);
+        }
+        self.replaced.push((round, path));
+        Ok(())
     }
 
     /// Returns the files of all states, by client, for the checkpoint of `round`. Removes those that no checkpoint
     /// names which is kept or may still be needed while this one is written.
     ///
     /// # Errors
-    /// [`Error::Output`] for a file that cannot be removed.
+    /// Returns [`Error::Output`] for a file that cannot be removed.
     pub(super) fn checkpoint(&mut self, round: u64) -> Result<Vec<ClientFile>> {
         self.checkpoints.push(round);
         // One checkpoint may be in writing and one may wait, while those before them are the kept ones.
-        self.forget(KEPT + 2)?;
+        self.keep_checkpoints(KEPT + 2)?;
         Ok(self.files.values().cloned().collect())
     }
 
     /// Removes the files that no kept checkpoint names, once all checkpoints are written.
     ///
     /// # Errors
-    /// [`Error::Output`] for a file that cannot be removed.
+    /// Returns [`Error::Output`] for a file that cannot be removed.
     pub(super) fn prune(&mut self) -> Result<()> {
-        self.forget(KEPT)
+        self.keep_checkpoints(KEPT)
     }
 
-    /// Forgets all but the last `kept` checkpoints, and removes the files that only those before named.
-    fn forget(&mut self, kept: usize) -> Result<()> {
+    /// Keeps the last `kept` checkpoints, and removes the files that only older checkpoints named.
+    fn keep_checkpoints(&mut self, kept: usize) -> Result<()> {
         self.checkpoints.drain(..self.checkpoints.len().saturating_sub(kept));
         let Some(&oldest) = self.checkpoints.first().filter(|_| self.checkpoints.len() == kept) else { return Ok(()) };
         let (gone, needed) = std::mem::take(&mut self.replaced).into_iter().partition(|(at, _)| *at <= oldest);
@@ -206,6 +212,29 @@ mod tests {
     }
 
     #[test]
+    fn a_state_that_became_empty_has_no_file_once_no_checkpoint_names_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut store, empty) = (ClientStore::new(directory.path()), Slots::default());
+        assert!(store.commit(1, &[(0, &empty)]).unwrap().is_some() && !directory.path().join(STATE).exists());
+        store.commit(1, &[(0, &state(1.0)), (1, &state(1.5))]).unwrap();
+        store.checkpoint(1).unwrap();
+        let emptied = store.commit(2, &[(0, &empty)]).unwrap();
+        assert_ne!(emptied, store.commit(2, &[]).unwrap());
+        assert_eq!([0, 1].map(|client| store.state_of(client).unwrap()), [empty.clone(), state(1.5)]);
+        assert_eq!(names(directory.path()).len(), 2, "the checkpoint of round 1 names the file");
+        for round in 2..=4 {
+            let named = store.checkpoint(round).unwrap();
+            assert_eq!(named.iter().map(|file| file.client).collect::<Vec<_>>(), [1]);
+        }
+        store.prune().unwrap();
+        assert_eq!(names(directory.path()), ["000001-000001.safetensors"]);
+        // A state that no checkpoint names goes at once.
+        store.commit(5, &[(0, &state(5.0))]).unwrap();
+        store.commit(6, &[(0, &empty)]).unwrap();
+        assert_eq!(names(directory.path()), ["000001-000001.safetensors"]);
+    }
+
+    #[test]
     fn a_resume_has_the_states_of_its_checkpoint_and_drops_later_ones() {
         let directory = tempfile::tempdir().unwrap();
         let mut store = ClientStore::new(directory.path());
@@ -235,7 +264,7 @@ mod tests {
         let error = store.state_of(0).unwrap_err();
         assert!(matches!(error, Error::Output(_)), "{error:?}");
         assert!(
-            error.to_string().contains("was truncated or altered; --resume goes on from an older checkpoint"),
+            error.to_string().contains("was truncated or altered; --resume continues from an older checkpoint"),
             "{error}"
         );
     }

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use fedpipe_data::{Dealt, Partition};
 use fedpipe_protocol::{InForce, Layout, Level, Parts, Place, Ready, Reply, Request, Setup, Spare, WEIGHTS, feature};
 use fedpipe_record::{cause::Cause, experiment::Experiment, names::STATE};
+use fedpipe_strategy::round::ClientUpdate;
 
 use crate::{
     error::{Error, Result},
@@ -18,7 +19,7 @@ use crate::{
     process::{conversation::Environment, peer::PeerReply, spawn::allow_descriptors},
     run::{
         active::RunContext,
-        aggregate::{ClientUpdate, RunningMean},
+        aggregate::RunningMean,
         answers,
         directory::Dylib,
         event::{Event, Journal},
@@ -117,7 +118,7 @@ impl Clients {
         let settled = self.fleet.next_settled(None, &mut |incident: Incident<'_>| match incident {
             Incident::Crashed(crash) => {
                 crashes += 1;
-                journal.tell(&Event::Crashed(&crash))
+                journal.emit(&Event::Crashed(&crash))
             }
             Incident::Done(_) => Ok(()),
         })?;
@@ -175,12 +176,12 @@ impl Clients {
 
     /// Returns the clients' description of their model.
     pub(super) fn model(&self) -> Result<&Ready> {
-        self.fleet.model().ok_or_else(|| anyhow::anyhow!("no client has said what its model is").into())
+        self.fleet.model()
     }
 
     /// Returns the named tensors of the weights.
     pub(super) fn layout(&self) -> Result<&Layout> {
-        self.fleet.layout().ok_or_else(|| anyhow::anyhow!("no client has said what its model is").into())
+        self.fleet.layout().ok_or_else(|| anyhow::anyhow!("no client has described its model").into())
     }
 
     /// Returns the isolation that the kernel enforces on the strategy, if the strategy is a program.
@@ -189,9 +190,9 @@ impl Clients {
     }
 
     /// Records the isolation of each process that has reported it since the last call.
-    pub(super) fn tell_confined(&mut self, journal: &mut Journal<'_>) -> Result<()> {
+    pub(super) fn record_isolation(&mut self, journal: &mut Journal<'_>) -> Result<()> {
         self.fleet.take_confined().iter().try_for_each(|Confined { process, in_force }| {
-            journal.tell(&Event::Isolated { process: *process, in_force })
+            journal.emit(&Event::Isolated { process: *process, in_force })
         })
     }
 

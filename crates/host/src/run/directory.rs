@@ -35,7 +35,7 @@ pub(crate) struct RunDir {
     path: PathBuf,
     /// `true` if the parent folder was made for this directory.
     made_parent: bool,
-    /// The operations that the file system refused, and without which the run goes on; a sentence each.
+    /// The operations that the file system refused, and without which the run continues; a sentence each.
     pub(crate) warnings: Vec<String>,
     /// The run that this one replaces. It is removed with this value.
     pub(crate) replaced: Option<Replaced>,
@@ -54,7 +54,7 @@ impl RunDir {
     /// Refuses a directory that another host works in.
     ///
     /// # Errors
-    /// [`Error::Output`].
+    /// Returns [`Error::Output`].
     pub(crate) fn refuse_busy(path: &Path) -> Result<()> {
         let holder = fs::File::open(path.join(names::LOCK)).ok().and_then(|file| lock::holder(&file).ok().flatten());
         holder.map_or(Ok(()), |_| Err(Self::busy(path)))
@@ -64,10 +64,10 @@ impl RunDir {
         Error::Output(format!("another fedpipe is at work in {}; wait for it", path.display()))
     }
 
-    /// Opens and locks the directory of a run that goes on.
+    /// Opens and locks the directory of a run that continues.
     ///
     /// # Errors
-    /// [`Error::Output`] where there is no run, or another host works in it.
+    /// Returns [`Error::Output`] where there is no run, or another host works in it.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let path = path.canonicalize().map_err(|error| Error::in_run("find", path, &error))?;
         if !path.join(names::EXPERIMENT).exists() {
@@ -97,7 +97,9 @@ impl RunDir {
             }
             Taken::Refused(error) => {
                 let shown = path.display();
-                vec![format!("{shown} cannot be locked ({error}): start no other host in it while this run goes on")]
+                vec![format!(
+                    "{shown} cannot be locked ({error}): start no other host in it while this run is under way"
+                )]
             }
         };
         lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())).map_err(cannot)?;
@@ -108,7 +110,7 @@ impl RunDir {
     /// whole, and can be resumed, or it is absent. Where it is to `overwrite`, a run that `out` holds gives way.
     ///
     /// # Errors
-    /// [`Error::Output`] where `out` holds something already or cannot be written.
+    /// Returns [`Error::Output`] where `out` holds something already or cannot be written.
     pub(crate) fn create(
         experiment: &Experiment,
         dylib: Option<&Path>,
@@ -196,7 +198,7 @@ impl RunDir {
     /// Returns the dylib of the first rounds.
     ///
     /// # Errors
-    /// [`Error::Output`] where it cannot be read.
+    /// Returns [`Error::Output`] where it cannot be read.
     pub(crate) fn model(&self) -> Result<Dylib> {
         self.dylib(names::MODEL)
     }
@@ -204,7 +206,7 @@ impl RunDir {
     /// Returns a dylib of the run by its name.
     ///
     /// # Errors
-    /// [`Error::Output`] where it cannot be read.
+    /// Returns [`Error::Output`] where it cannot be read.
     pub(crate) fn dylib(&self, name: &str) -> Result<Dylib> {
         let path = self.path.join(name);
         let bytes = read_regular(&path).map_err(|error| {
@@ -226,7 +228,7 @@ impl RunDir {
     /// tell of them. Returns how many there were.
     ///
     /// # Errors
-    /// Those of listing the directory, and of removing them.
+    /// Returns the errors of listing the directory, and of removing them.
     pub(crate) fn drop_models_unless(&self, know: impl Fn(&str) -> bool) -> Result<u64> {
         let failed = |error: io::Error| Error::in_run("clean", &self.path, &error);
         let mut dropped = 0;
@@ -245,10 +247,10 @@ impl RunDir {
         let _ = fs::remove_file(self.path.join(names::model_from(round)));
     }
 
-    /// Removes the results of a run that goes on.
+    /// Removes the results of a run that continues.
     ///
     /// # Errors
-    /// [`Error::Output`] where one is there and cannot be removed.
+    /// Returns [`Error::Output`] where one is there and cannot be removed.
     pub(crate) fn drop_results(&self) -> Result<()> {
         for name in [names::SUMMARY, names::FINAL_WEIGHTS, names::PICTURE] {
             let path = self.path.join(name);

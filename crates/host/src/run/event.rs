@@ -28,7 +28,7 @@ pub enum Event<'a> {
         /// The run directory.
         directory: &'a Path,
     },
-    /// The run goes on from a checkpoint, or from its start if it has none.
+    /// The run continues from a checkpoint, or from its start if it has none.
     Resumed {
         /// The experiment of the run.
         experiment: &'a Experiment,
@@ -142,7 +142,7 @@ impl<'a> Journal<'a> {
     ///
     /// # Errors
     /// Returns [`Error::Output`] if the ledger cannot be written, and the errors of the observer.
-    pub(crate) fn tell(&mut self, event: &Event<'_>) -> Result<()> {
+    pub(crate) fn emit(&mut self, event: &Event<'_>) -> Result<()> {
         let written = line_of(event).map_or(Ok(()), |line| self.ledger.append(line));
         written.map_err(|error| Error::of_record(&error))?;
         self.show(event)
@@ -151,7 +151,7 @@ impl<'a> Journal<'a> {
     /// Writes the event into the ledger alone and puts the ledger on the disk.
     ///
     /// # Errors
-    /// [`Error::Output`].
+    /// Returns [`Error::Output`].
     pub(crate) fn record(&mut self, event: &Event<'_>) -> Result<()> {
         let line = line_of(event).map_or(Ok(()), |line| self.ledger.append(line));
         let written = line.and_then(|()| self.ledger.sync());
@@ -191,10 +191,10 @@ mod tests {
         };
         let mut journal = Journal::new(Ledger::create(folder.path()).unwrap(), &mut observer);
         let event = Event::Reloaded { round: 1, dylib_sha256: "s" };
-        journal.tell(&event).unwrap();
+        journal.emit(&event).unwrap();
         journal.record(&event).unwrap();
         journal.show(&event).unwrap();
-        journal.tell(&Event::Warning("no line")).unwrap();
+        journal.emit(&Event::Warning("no line")).unwrap();
         assert_eq!(journal.position().bytes, fs::metadata(folder.path().join("ledger.jsonl")).unwrap().len());
         assert_eq!(seen, [1, 2, 2]);
     }
@@ -204,6 +204,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut observer = |_: &Event<'_>| anyhow::bail!("no more");
         let mut journal = Journal::new(Ledger::create(folder.path()).unwrap(), &mut observer);
-        assert_eq!(journal.tell(&Event::Warning("w")).unwrap_err().to_string(), "no more");
+        assert_eq!(journal.emit(&Event::Warning("w")).unwrap_err().to_string(), "no more");
     }
 }

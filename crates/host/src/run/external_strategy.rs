@@ -21,6 +21,7 @@ use fedpipe_record::{
 };
 use fedpipe_strategy::{
     local_optimiser::to_json,
+    round::ClientUpdate,
     slots::{Slot, Slots},
 };
 
@@ -33,13 +34,12 @@ use crate::{
     process::{
         end::{ConversationEnd, ProcessExit},
         launch::Launched,
-        peer::{Peer, PeerPlan},
+        peer::{PIPE_SIZE, Peer, PeerPlan},
         pipes::has_exited,
         spawn::Spawner,
         stray::new_mark,
     },
     run::{
-        aggregate::ClientUpdate,
         directory::RunDir,
         external_strategy::exchange::{Aggregated, Capabilities},
     },
@@ -49,9 +49,6 @@ pub(crate) use exchange::{Before, ClientPlan};
 
 /// The slot of the program's state, and of its state of a client.
 const PROGRAM: &str = "program";
-
-/// The bytes of a pipe: the most that any user may request.
-const PIPE_SIZE: i32 = 1 << 20;
 
 /// The strategy, and the process that runs it; dropping it ends the process.
 #[derive(Debug)]
@@ -94,7 +91,7 @@ impl StrategyProgram {
     /// Starts the program through the launcher and waits until it is ready. Its log is in the run directory.
     ///
     /// # Errors
-    /// [`Error::Model`] if the program fails, [`Error::Isolation`], [`Error::Stopped`].
+    /// Returns [`Error::Model`] if the program fails, [`Error::Isolation`], [`Error::Stopped`].
     pub(crate) fn start(
         (command, launched): (impl Spawner + 'static, Launched),
         experiment: &Experiment,
@@ -150,7 +147,7 @@ impl StrategyProgram {
     /// Returns the clients of a round, ascending: `count` of `clients`, or as many as the program chooses.
     ///
     /// # Errors
-    /// As for [`StrategyProgram::apply`].
+    /// Returns the errors of [`StrategyProgram::apply`].
     pub(crate) fn sample(
         &mut self,
         before: &Before<'_>,
@@ -163,7 +160,7 @@ impl StrategyProgram {
     /// Returns the part of a client's request that the program decides. `state` is the client's state.
     ///
     /// # Errors
-    /// As for [`StrategyProgram::apply`].
+    /// Returns the errors of [`StrategyProgram::apply`].
     pub(crate) fn prepare(
         &mut self,
         before: &Before<'_>,
@@ -181,7 +178,8 @@ impl StrategyProgram {
     /// those of the clients on. A program that crashed is started again, once a round.
     ///
     /// # Errors
-    /// [`Error::Round`] if the program crashes again or its reply is refused, [`Error::Stopped`]; those of `on_crash`.
+    /// Returns [`Error::Round`] if the program crashes again or its reply is refused, [`Error::Stopped`]; those of
+    /// `on_crash`.
     pub(crate) fn apply(
         &mut self,
         before: &Before<'_>,
@@ -192,7 +190,8 @@ impl StrategyProgram {
         let Aggregated { weights, state, clients } =
             self.ask(before.round, on_crash, &|peer, rules| exchange::aggregate(peer, before, received, rules))?;
         for (update, state) in updates.iter_mut().zip(clients) {
-            // A state that the program left out stays as it is.
+            // A state that the program left out, or left empty, stays as it is.
+            let state = state.filter(|state| !state.is_empty());
             state.into_iter().for_each(|state| update.after.set(PROGRAM, Slot::Bytes(Arc::new(state))));
         }
         Ok((weights, Slots::from_iter([(PROGRAM, Slot::Bytes(Arc::new(state)))])))

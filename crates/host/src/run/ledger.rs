@@ -41,8 +41,8 @@ impl Ledger {
         Self { path: directory.join(LEDGER), ..self }
     }
 
-    /// Cuts off the ledger of a run that goes on at `position` and appends `line`. Both happen in one step, so that no
-    /// state between them is ever on the disk.
+    /// Cuts off the ledger of a run that continues at `position` and appends `line`. Both happen in one step, so that
+    /// no state between them is ever on the disk.
     pub(crate) fn cut(directory: &Path, position: &Position, line: Line<'_>) -> anyhow::Result<Self> {
         let path = directory.join(LEDGER);
         let mut bytes = read_regular(&path)?;
@@ -113,6 +113,7 @@ pub(crate) fn line_of<'a>(event: &Event<'a>) -> Option<Line<'a>> {
         Event::Ready { model, program, weights_sha256 } => Line::Ready {
             model: text(&model.name),
             version: text(&model.version),
+            instruction_set: text(&model.instruction_set),
             program: Cow::Borrowed(program),
             weights_sha256: text(weights_sha256),
         },

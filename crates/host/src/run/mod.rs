@@ -104,8 +104,8 @@ pub fn run_from_start(
 /// with. The run ends with the same bits as without the interruption.
 ///
 /// # Errors
-/// As for [`run_from_start`]. Returns [`Error::Usage`](crate::error::Error::Usage) if `experiment`, the dylib or the
-/// dataset differs from the ledger.
+/// Returns the errors of [`run_from_start`]. Returns [`Error::Usage`](crate::error::Error::Usage) if `experiment`, the
+/// dylib or the dataset differs from the ledger.
 pub fn resume(
     resume: &Resume<'_>,
     experiment: &Experiment,

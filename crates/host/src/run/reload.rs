@@ -19,7 +19,7 @@ use crate::{
 /// # Errors
 /// Returns [`Error::Usage`] if no host runs there.
 pub fn request_reload(directory: &Path) -> Result<()> {
-    let nobody = || Error::Usage(format!("no run is going on in {}; there is nothing to reload", directory.display()));
+    let nobody = || Error::Usage(format!("no run is under way in {}; there is nothing to reload", directory.display()));
     let file = fs::File::open(directory.join(names::LOCK)).map_err(|_| nobody())?;
     let unknown = |error| anyhow::anyhow!("cannot find the host that runs in {}: {error}", directory.display());
     let number = lock::holder(&file).map_err(unknown)?.ok_or_else(nobody)?;
@@ -38,7 +38,7 @@ impl ActiveRun<'_> {
             (None, Some(source)) => self.reload(round, source),
             (None, None) => {
                 let reason = "a client of your own (--client) has no dylib; start another run";
-                self.journal.tell(&Event::ReloadRefused { round, reason })
+                self.journal.emit(&Event::ReloadRefused { round, reason })
             }
         }
     }
@@ -46,7 +46,7 @@ impl ActiveRun<'_> {
     fn reload(&mut self, round: u64, source: &Path) -> Result<()> {
         match self.install(round, source) {
             Ok(dylib) => {
-                self.journal.tell(&Event::Reloaded { round, dylib_sha256: &dylib.sha256 })?;
+                self.journal.emit(&Event::Reloaded { round, dylib_sha256: &dylib.sha256 })?;
                 self.clients.dylib_before = self.clients.dylib.replace(dylib);
                 if self.context.launch.swaps.contains_key(&round) {
                     // The run that this one repeats kept the dylib.
@@ -64,7 +64,7 @@ impl ActiveRun<'_> {
                 // The copy is gone, and the user knows the original.
                 let copy = directory.path().join(names::model_from(round)).display().to_string();
                 let reason = error.to_string().replace(&copy, &source.display().to_string());
-                self.journal.tell(&Event::ReloadRefused { round, reason: &reason })
+                self.journal.emit(&Event::ReloadRefused { round, reason: &reason })
             }
         }
     }
@@ -80,14 +80,14 @@ impl ActiveRun<'_> {
     }
 
     /// Returns to the dylib before a reload if no round was done with the new one. The round can then begin again, as
-    /// if nobody had asked for the reload. Returns `false` if there is no such reload.
+    /// without the reload. Returns `false` if there is no such reload.
     pub(super) fn revert_reload(&mut self, round: u64, why: &str) -> Result<bool> {
         if !self.clients.fleet.revert() {
             return Ok(false);
         }
         self.clients.dylib = self.clients.dylib_before.take();
         let reason = format!("the first round with the new one failed, and begins again with the one before: {why}");
-        self.journal.tell(&Event::ReloadRefused { round, reason: &reason })?;
+        self.journal.emit(&Event::ReloadRefused { round, reason: &reason })?;
         self.context.directory.drop_model(round);
         Ok(true)
     }
@@ -112,7 +112,7 @@ mod tests {
         let refusal = || request_reload(folder.path()).unwrap_err();
         assert!(matches!(refusal(), Error::Usage(_)), "there is no lock");
         fs::write(folder.path().join(names::LOCK), "1\n").unwrap();
-        assert!(refusal().to_string().starts_with("no run is going on in "), "nobody holds the lock");
+        assert!(refusal().to_string().starts_with("no run is under way in "), "nobody holds the lock");
     }
 
     /// Does a round as the loop of rounds does.

@@ -25,7 +25,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Finished {
     path: PathBuf,
-    /// Keeps another host from going on with the run.
+    /// Keeps another host from continuing the run.
     _lock: Option<File>,
     /// Keeps another host from removing the folder as one that was left behind, under its temporary name.
     _kept: Option<File>,
@@ -42,7 +42,7 @@ impl Finished {
     /// Finds the run in `out`. Returns `None` if nothing or an empty folder is there.
     ///
     /// # Errors
-    /// [`Error::Output`] where there is something else, or the run is under way.
+    /// Returns [`Error::Output`] where there is something else, or the run is under way.
     pub(crate) fn find(out: &Path) -> Result<Option<Self>> {
         let refuse = |why: String| Err(Error::Output(format!("--overwrite replaces a run alone, and {why}")));
         let path = match out.canonicalize() {
@@ -75,7 +75,7 @@ impl Finished {
     /// Exchanges `draft` and the run in one step.
     ///
     /// # Errors
-    /// [`Error::Output`] where the file system cannot do that.
+    /// Returns [`Error::Output`] where the file system cannot do that.
     pub(crate) fn give_way_to(self, draft: TemporaryFolder) -> Result<Replaced> {
         exchange(draft.path(), &self.path)?;
         Ok(Replaced { folder: draft, _run: self })

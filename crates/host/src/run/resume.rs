@@ -1,4 +1,4 @@
-//! The resume of an interrupted run: the checkpoint at which the run goes on, and the differences that forbid it.
+//! The resume of an interrupted run: the checkpoint at which the run continues, and the differences that forbid it.
 
 use std::{
     borrow::Cow,
@@ -35,11 +35,11 @@ use crate::{
 pub struct Resume<'a> {
     /// The run directory.
     pub directory: &'a Path,
-    /// `true` goes on although the experiment or the dylib differs from the ledger, which records the difference.
+    /// `true` continues although the experiment or the dylib differs from the ledger, which records the difference.
     pub force: bool,
 }
 
-/// The point at which a run goes on.
+/// The point at which a run continues.
 #[derive(Debug)]
 pub(crate) struct Point {
     /// The ledger until this point.
@@ -92,10 +92,11 @@ impl Newest {
 }
 
 impl Point {
-    /// Finds the point at which the run in the directory goes on under `experiment`.
+    /// Finds the point at which the run in the directory continues under `experiment`.
     ///
     /// # Errors
-    /// [`Error::Output`] for a directory that holds no run or an edited one; [`Error::Usage`] naming what differs.
+    /// Returns [`Error::Output`] for a directory that holds no run or an edited one; [`Error::Usage`] naming what
+    /// differs.
     pub(crate) fn find(
         resume: &Resume<'_>,
         directory: &RunDir,
@@ -197,7 +198,7 @@ impl Point {
     /// Refuses a state that is not one of a model with this layout.
     ///
     /// # Errors
-    /// [`Error::Output`].
+    /// Returns [`Error::Output`].
     pub(crate) fn check_layout(&self, layout: &Layout) -> Result<()> {
         let Some(Checkpoint { weights, server, .. }) = &self.checkpoint else { return Ok(()) };
         let held = weights.len();
@@ -253,12 +254,12 @@ impl Point {
             forced: &self.forced,
         })?;
         if dropped > 0 {
-            journal.tell(&Event::Warning("the model was reloaded after that round: reload it again to have it"))?;
+            journal.emit(&Event::Warning("the model was reloaded after that round: reload it again to have it"))?;
         }
         Ok(journal)
     }
 
-    /// Returns the line of this resume. A forced resume goes on under the experiment `forced`.
+    /// Returns the line of this resume. A forced resume continues under the experiment `forced`.
     fn line<'l>(&'l self, forced: &'l Experiment) -> Line<'l> {
         let is_forced = !self.forced.is_empty();
         Line::Resumed {
@@ -276,7 +277,7 @@ impl Point {
     fn unless_forced(&mut self, difference: String) -> Result<()> {
         if !self.force {
             return Err(Error::Usage(format!(
-                "the run cannot be resumed, since {difference}; --force goes on and notes it in the ledger"
+                "the run cannot be resumed, since {difference}; --force continues and notes the difference in the ledger"
             )));
         }
         if !self.forced.contains(&difference) {
@@ -300,8 +301,8 @@ fn under_way_as(given: &Experiment, recorded: &Experiment) -> Experiment {
     Experiment { execution: recorded.execution.clone(), ..given.clone() }
 }
 
-/// Returns the same experiment without the rounds that it has beyond those of the `recorded` one: a run may go on for
-/// longer without being forced to.
+/// Returns the same experiment without the rounds that it has beyond those of the `recorded` one: a run may continue
+/// for longer without being forced to.
 fn not_longer(given: &Experiment, recorded: &Experiment) -> Experiment {
     let least = |given: u64, recorded: u64| if given > recorded { recorded } else { given };
     Experiment {

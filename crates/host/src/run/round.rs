@@ -8,7 +8,10 @@ use fedpipe_record::{
     cause::Cause,
     finite::{Finite, NotFinite},
 };
-use fedpipe_strategy::{slots::Slots, strategy};
+use fedpipe_strategy::{
+    round::{ClientUpdate, ClosedRound},
+    slots::Slots,
+};
 
 use crate::{
     error::{Error, Result},
@@ -16,7 +19,7 @@ use crate::{
     fleet::{Check, Incident, Job, Settled, Submitter},
     run::{
         active::ActiveRun,
-        aggregate::{AllCores, ClientUpdate},
+        aggregate::AllCores,
         answers,
         clients::Clients,
         event::{Event, Journal},
@@ -88,9 +91,9 @@ impl ActiveRun<'_> {
             Some(program) => {
                 let before = Before { round, server: state.server(), weights: state.weights() };
                 let asked = (experiment.clients.count, experiment.sampled_clients());
-                program.sample(&before, asked, &mut |crash| journal.tell(&Event::StrategyCrashed(crash)))
+                program.sample(&before, asked, &mut |crash| journal.emit(&Event::StrategyCrashed(crash)))
             }
-            None => Ok(experiment.sample(round)),
+            None => Ok(experiment.sample(round, &clients.sizes)),
         }
     }
 
@@ -101,22 +104,20 @@ impl ActiveRun<'_> {
         let local: Vec<_> = self.clients.layout()?.local_ranges().collect();
         let Self { clients, state, journal, context, .. } = self;
         if let Some(program) = &mut clients.program {
-            let mut tell = |crash: &_| journal.tell(&Event::StrategyCrashed(crash));
+            let mut emit = |crash: &_| journal.emit(&Event::StrategyCrashed(crash));
             let before = Before { round, server: state.server(), weights: state.weights() };
-            let (mut weights, slots) = program.apply(&before, updates, &mut tell)?;
+            let (mut weights, slots) = program.apply(&before, updates, &mut emit)?;
             // Each client has its own values of the local tensors, and the global weights keep the initial ones.
             local.into_iter().for_each(|range| weights[range.clone()].copy_from_slice(&before.weights[range]));
             return Ok((weights, slots));
         }
-        let updates: Vec<_> = updates.iter().map(|update| (&update.header, update.accepted())).collect();
         let (received, all, layout) = (state.weights(), context.experiment.clients.count, clients.layout()?);
-        let settled = strategy::ClosedRound { received, updates: &updates, clients: all, layout };
+        let closed = |updates| ClosedRound { received, updates, clients: all, layout };
         let strategy = &context.experiment.strategy.rules;
         let applied = if adds_on_arrival {
-            let settled = strategy::ClosedRound { updates: &[], ..settled };
-            strategy.apply_aggregate(&settled, &clients.mean.mean(), state.server(), &AllCores)
+            strategy.apply_aggregate(closed(&mut []), &clients.mean.mean(), state.server(), &AllCores)
         } else {
-            strategy.apply(&settled, state.server(), &AllCores)
+            strategy.apply(closed(updates), state.server(), &AllCores)
         };
         applied.map_err(|overflow| Error::Round(format!("round {round} failed: the strategy {strategy} {overflow}")))
     }
@@ -129,9 +130,9 @@ impl ActiveRun<'_> {
             answers::blocks(job, reply, parts, test_examples, &remedy)
         });
         let settled = self.work(round, self.evaluate_jobs(weights), &check);
-        // Also for work that failed.
-        let told = self.clients.tell_confined(&mut self.journal);
-        let sums = sums_of(settled.and_then(|settled| told.map(|()| settled))?).map_err(|cause| {
+        // The isolation is recorded even if the work failed.
+        let recorded = self.clients.record_isolation(&mut self.journal);
+        let sums = sums_of(settled.and_then(|settled| recorded.map(|()| settled))?).map_err(|cause| {
             let origin = self.origin(&cause);
             Error::Round(format!("round {round} could not be evaluated{origin}: {cause}"))
         })?;
@@ -192,10 +193,10 @@ impl Submitter for Recorder<'_, '_> {
         match incident {
             Incident::Crashed(crash) => {
                 self.state.count_crash();
-                self.journal.tell(&Event::Crashed(&crash))
+                self.journal.emit(&Event::Crashed(&crash))
             }
             Incident::Done(Job { client: Some(client), .. }) => {
-                self.journal.tell(&Event::Trained { round: self.round, client: *client })
+                self.journal.emit(&Event::Trained { round: self.round, client: *client })
             }
             Incident::Done(_) => Ok(()),
         }

@@ -75,7 +75,7 @@ impl Saver {
     /// Saves into the run `directory`, syncing `ledger` first: a checkpoint must not be ahead of it.
     ///
     /// # Errors
-    /// Those of making the folder.
+    /// Returns the errors of making the folder.
     pub(crate) fn start(directory: &Path, ledger: File) -> io::Result<Self> {
         Self::start_on(Builder::new(), directory, ledger)
     }
@@ -84,7 +84,8 @@ impl Saver {
     fn start_on(builder: Builder, directory: &Path, ledger: File) -> io::Result<Self> {
         let folder = directory.join(CHECKPOINTS);
         fs::create_dir_all(&folder)?;
-        let (states, synced) = (directory.join(STATE), AtomicU64::new(0));
+        let states = directory.join(STATE);
+        let synced = AtomicU64::new(0);
         let place = Arc::new(SavePlace { folder, states, ledger, synced });
         // One may wait while one is written: a disk slower than the rounds slows them down.
         let (queue, waiting) = mpsc::sync_channel::<Checkpoint>(1);
@@ -204,7 +205,8 @@ mod tests {
     /// Has `act` run on a thread for which the disk is full: the system `call` fails there, and in the threads that it
     /// starts.
     fn without_room<T: Send>(call: i64, act: impl FnOnce() -> T + Send) -> T {
-        let (full, target) = (SeccompAction::Errno(libc::ENOSPC as u32), std::env::consts::ARCH.try_into().unwrap());
+        let full = SeccompAction::Errno(libc::ENOSPC as u32);
+        let target = std::env::consts::ARCH.try_into().unwrap();
         let filter = SeccompFilter::new([(call, Vec::new())].into(), SeccompAction::Allow, full, target).unwrap();
         let filter = BpfProgram::try_from(filter).unwrap();
         let start = move || {
@@ -252,7 +254,7 @@ mod tests {
             });
             let why = Error::of_record(&saved.unwrap_err()).to_string();
             assert!(why.starts_with(&format!("{what}: No space left on device (os error 28)")), "{why}");
-            assert!(why.ends_with("; free some space, after which --resume goes on"), "{why}");
+            assert!(why.ends_with("; free some space, after which --resume continues"), "{why}");
             assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "a part of a checkpoint is left");
         }
     }

@@ -67,7 +67,8 @@ fn check_sendable(setup: &Setup, experiment: &Experiment, most: u32) -> Result<(
         )));
     }
     let length = |setup: &Setup| header_length(&Request::Setup(setup.clone())).map_err(anyhow::Error::from);
-    let (whole, most) = (length(setup)?, most as usize);
+    let whole = length(setup)?;
+    let most = most as usize;
     if whole <= most {
         return Ok(());
     }
@@ -140,7 +141,8 @@ mod tests {
 
     #[test]
     fn one_process_may_serve_sixty_thousand_clients() {
-        let (clients, dylib) = (60_000, OsStr::new("/run/model.so"));
+        let clients = 60_000;
+        let dylib = OsStr::new("/run/model.so");
         let mut experiment = Experiment::default();
         experiment.clients.count = clients;
         check_sendable(&setup(clients, dylib), &experiment, MAX_HEADER).unwrap();

@@ -13,7 +13,7 @@ use crate::{
     process::spawn::most_descriptors,
     run::{
         active::{ActiveRun, RunContext},
-        clients::Clients,
+        clients::{Clients, InitialWeights},
         code_identity::code_identity,
         event::{Event, Journal, Observer},
         resume::{Point, Resume},
@@ -50,8 +50,8 @@ fn check_process_count(processes: u32, most: u64) -> Result<()> {
 /// Begins a new run, whose directory is made.
 pub(super) fn new_run<'a>(context: RunContext<'a>, mut journal: Journal<'a>) -> Result<ActiveRun<'a>> {
     let RunContext { experiment, directory, .. } = context;
-    journal.tell(&Event::Started { experiment, directory: directory.path() })?;
-    directory.warnings.iter().try_for_each(|warning| journal.tell(&Event::Warning(warning)))?;
+    journal.emit(&Event::Started { experiment, directory: directory.path() })?;
+    directory.warnings.iter().try_for_each(|warning| journal.emit(&Event::Warning(warning)))?;
     let dealt = deal(&context, &mut |event| journal.show(event))?;
     begin(context, journal, dealt, None)
 }
@@ -84,7 +84,7 @@ fn begin<'a>(
     let RunContext { experiment, directory, .. } = context;
     dealt.dataset.warning().map_or(Ok(()), |warning| journal.show(&Event::Warning(&warning)))?;
     // If a resumed run has the same data and model, its ledger has these lines already.
-    let describe = if point.as_ref().is_some_and(Point::is_described) { Journal::show } else { Journal::tell };
+    let describe = if point.as_ref().is_some_and(Point::is_described) { Journal::show } else { Journal::emit };
     let digests = dealt.digests();
     directory.list_partitions(&digests)?;
     let partitions_sha256 = &bytes_sha256(digests.as_bytes());
@@ -94,12 +94,7 @@ fn begin<'a>(
         describe(&mut journal, &Event::Dealt { dataset: &dealt.dataset, sizes: &sizes, partitions_sha256 })?;
     }
     let dylib = point.as_ref().map_or(names::MODEL.into(), Point::dylib);
-    let mut clients = Clients::start(&context, &dealt, &dylib)?;
-    let initial = clients.initial_weights(&mut journal)?;
-    let warning = clients.check_local_tensors(experiment)?;
-    warning.map_or(Ok(()), |warning| journal.tell(&Event::Warning(&warning)))?;
-    clients.start_strategy(&context)?;
-    clients.check_features(experiment)?;
+    let (mut clients, initial) = start_clients(&context, &mut journal, &dealt, &dylib)?;
     point.as_ref().map_or(Ok(()), |point| point.check_layout(clients.layout()?))?;
     if is_own {
         let sizes = &clients.sizes;
@@ -119,11 +114,27 @@ fn begin<'a>(
     Ok(ActiveRun { context, clients, state, journal, _dealt: dealt })
 }
 
+/// Starts the clients and the strategy's program, and returns the clients with the model's initial weights.
+fn start_clients(
+    context: &RunContext<'_>,
+    journal: &mut Journal<'_>,
+    dealt: &Dealt,
+    dylib: &str,
+) -> Result<(Clients, InitialWeights)> {
+    let mut clients = Clients::start(context, dealt, dylib)?;
+    let initial = clients.initial_weights(journal)?;
+    let warning = clients.check_local_tensors(context.experiment)?;
+    warning.map_or(Ok(()), |warning| journal.emit(&Event::Warning(&warning)))?;
+    clients.start_strategy(context)?;
+    clients.check_features(context.experiment)?;
+    Ok((clients, initial))
+}
+
 /// Records the isolation of this session. A resume may be on another machine, with another isolation.
 fn tell_isolation(clients: &mut Clients, journal: &mut Journal<'_>) -> Result<()> {
-    clients.tell_confined(journal)?;
+    clients.record_isolation(journal)?;
     match clients.strategy_in_force() {
-        Some(in_force) => journal.tell(&Event::StrategyIsolated(in_force)),
+        Some(in_force) => journal.emit(&Event::StrategyIsolated(in_force)),
         None => Ok(()),
     }
 }
@@ -135,15 +146,15 @@ fn deal(context: &RunContext<'_>, show: &mut Show<'_>) -> Result<Dealt> {
     let deal = context.experiment.deal();
     let cache = &context.launch.cache;
     let mut shown = Ok(());
-    let mut tell = |step| {
+    let mut show_step = |step| {
         if shown.is_ok() {
             shown = show(&Event::Data(&step));
         }
     };
     let dealt = if deal.scheme.is_own() {
-        deal_test_set(&deal.source, cache, &mut tell)?
+        deal_test_set(&deal.source, cache, &mut show_step)?
     } else {
-        fedpipe_data::deal(&deal, cache, &mut tell)?
+        fedpipe_data::deal(&deal, cache, &mut show_step)?
     };
     shown?;
     Ok(dealt)

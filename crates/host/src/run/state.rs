@@ -73,10 +73,10 @@ impl RunState {
         }
     }
 
-    /// Returns the state at which a resume goes on.
+    /// Returns the state at which a resume continues.
     ///
     /// # Errors
-    /// Those of [`ClientStore::resumed`].
+    /// Returns the errors of [`ClientStore::resumed`].
     pub(super) fn resumed_at(mut self, point: Point, directory: &Path) -> Result<Self> {
         self.initial = point.history.initial;
         self.failures += point.history.failures;
@@ -98,7 +98,7 @@ impl RunState {
     /// and the server's state.
     ///
     /// # Errors
-    /// Those of [`ClientStore::checkpoint`].
+    /// Returns the errors of [`ClientStore::checkpoint`].
     pub(super) fn checkpoint(&mut self) -> Result<Option<Checkpoint>> {
         let round = self.last_round();
         if round == self.checkpointed {
@@ -150,14 +150,14 @@ impl RunState {
     /// Takes a whole round, which began at `started`, and returns its record.
     ///
     /// # Errors
-    /// Those of [`ClientStore::commit`].
+    /// Returns the errors of [`ClientStore::commit`].
     pub(super) fn commit(&mut self, round: u64, result: &RoundResult, started: Instant) -> Result<&Round> {
         let change = relative_change(&self.weights, &result.weights).map(Finite::try_from);
         let clients = result.updates.len() as u32;
         let is_partial = clients < result.of;
         self.weights = Arc::clone(&result.weights);
         self.server = result.server.clone();
-        let changed = result.updates.iter().filter(|update| !update.after.is_empty());
+        let changed = result.updates.iter().filter(|update| update.changes_state());
         let changed: Vec<_> = changed.map(|update| (update.header.client, &update.after)).collect();
         let clients_sha256 = self.clients.commit(round, &changed)?;
         let round = Round {
@@ -174,7 +174,7 @@ impl RunState {
             clients_sha256,
             bytes_sent: result.updates.iter().map(|update| update.bytes_sent).sum(),
             bytes_received: result.updates.iter().map(|update| update.bytes_received).sum(),
-            bytes_of_states: result.updates.iter().map(|update| update.after.bytes_of_all()).sum(),
+            bytes_of_states: changed.iter().map(|(_, state)| state.bytes_of_all()).sum(),
             weights_change: change.and_then(std::result::Result::ok),
             seconds: started.elapsed().into(),
         };
@@ -213,16 +213,20 @@ impl RunState {
 #[cfg(test)]
 mod tests {
     use fedpipe_protocol::Update;
-    use fedpipe_strategy::slots::Slot;
+    use fedpipe_strategy::{round::ClientUpdate, slots::Slot};
 
     use super::*;
-    use crate::run::{aggregate::ClientUpdate, round::TestScore};
+    use crate::run::round::TestScore;
 
     fn finite(number: f64) -> Finite {
         Finite::try_from(number).unwrap()
     }
 
     fn state(tolerance: f64) -> RunState {
+        state_in(Path::new("/nonexistent"), tolerance)
+    }
+
+    fn state_in(directory: &Path, tolerance: f64) -> RunState {
         let initial = InitialWeights { weights: vec![1.0, 1.0], crashes: 2 };
         let dataset = DatasetInfo {
             name: "sample".into(),
@@ -234,7 +238,7 @@ mod tests {
             test_examples: 4,
             sample: true,
         };
-        RunState::new(&dataset, initial, &Experiment { tolerance, ..Experiment::default() }, Path::new("/nonexistent"))
+        RunState::new(&dataset, initial, &Experiment { tolerance, ..Experiment::default() }, directory)
     }
 
     /// Returns a round of which these clients of `of` returned an update.
@@ -266,6 +270,27 @@ mod tests {
         let moments = [&checkpoint.server, &result.server].map(|slots| slots.vector("m").unwrap());
         assert!(Arc::ptr_eq(moments[0], moments[1]), "the server's state is not copied");
         assert_eq!(state.checkpoint().unwrap(), None);
+    }
+
+    /// Client 0 has its first state, client 1 keeps its own, and client 2 never has one.
+    #[test]
+    fn a_line_has_the_states_that_a_round_changed() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut state = state_in(directory.path(), 0.1);
+        let slots = |value: f32| Slots::from_iter([("c", Slot::F32(Arc::new(vec![value, value])))]);
+        let mut result = result(&[0, 1, 2], 3, &[1.0, 1.0]);
+        result.updates[0].after = slots(1.0);
+        (result.updates[1].before, result.updates[1].after) = (slots(2.0), slots(2.0));
+        let record = state.commit(1, &result, Instant::now()).unwrap();
+        assert_eq!((record.bytes_of_states, record.clients_sha256.is_some()), (8, true));
+        assert_eq!(state.clients.checkpoint(1).unwrap().iter().map(|file| file.client).collect::<Vec<_>>(), [0]);
+        result.updates[0].before = slots(1.0);
+        let record = state.commit(2, &result, Instant::now()).unwrap();
+        assert_eq!((record.bytes_of_states, record.clients_sha256.as_ref()), (0, None));
+        result.updates[0].after = Slots::default();
+        let record = state.commit(3, &result, Instant::now()).unwrap();
+        assert_eq!((record.bytes_of_states, record.clients_sha256.is_some()), (0, true));
+        assert_eq!(state.clients.state_of(0).unwrap(), Slots::default());
     }
 
     #[test]

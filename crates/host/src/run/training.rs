@@ -7,15 +7,16 @@
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use fedpipe_data::counted;
-use fedpipe_protocol::{Ability, LOCAL, Layout, Parts, Reply, Request, ScoreStart, Spare, Train, Update, WEIGHTS};
+use fedpipe_protocol::{Ability, LOCAL, Layout, Parts, Reply, Request, ScoreStart, Spare, Train, WEIGHTS};
 use fedpipe_record::{
     cause::Cause,
     experiment::{Experiment, LocalSection},
 };
 use fedpipe_strategy::{
     local_optimiser::to_json,
+    round::{ClientUpdate, Returned},
     slots::Slots,
-    term::{Given, Prepared, Returned},
+    term::{Given, Prepared},
 };
 
 use crate::{
@@ -24,7 +25,7 @@ use crate::{
     process::peer::PeerReply,
     run::{
         active::ActiveRun,
-        aggregate::{ClientUpdate, RunningMean},
+        aggregate::RunningMean,
         answers::{self, Expected, slots_of},
         clients::Clients,
         event::Event,
@@ -40,11 +41,11 @@ const TOGETHER: usize = 4;
 impl ActiveRun<'_> {
     /// Has the `sampled` clients train from the global weights, and returns their updates in client order.
     pub(super) fn train(&mut self, round: u64, sampled: &[u32]) -> Result<Vec<ClientUpdate>> {
-        self.journal.tell(&Event::RoundStarted { round, sampled: sampled.len() as u32 })?;
+        self.journal.emit(&Event::RoundStarted { round, sampled: sampled.len() as u32 })?;
         let gathered = self.gather(round, sampled);
-        // Also for work that failed.
-        let told = self.clients.tell_confined(&mut self.journal);
-        let Gathered { updates, first_failure, .. } = gathered.and_then(|gathered| told.map(|()| gathered))?;
+        // The isolation is recorded even if the work failed.
+        let recorded = self.clients.record_isolation(&mut self.journal);
+        let Gathered { updates, first_failure, .. } = gathered.and_then(|gathered| recorded.map(|()| gathered))?;
         let quorum = self.context.experiment.quorum(sampled.len() as u32);
         if updates.len() >= quorum as usize {
             return Ok(updates);
@@ -161,9 +162,6 @@ fn add(
     due.iter_mut().flatten().for_each(|update| spare.keep(std::mem::take(&mut update.weights)));
 }
 
-/// The weights of an update, and those after each phase that is no update.
-type TrainedVectors = (Vec<f32>, Vec<(usize, Vec<f32>)>);
-
 /// The submitter of a round's requests.
 struct Training<'t, 'j> {
     experiment: &'t Experiment,
@@ -201,7 +199,7 @@ impl Training<'_, '_> {
         if let Some(program) = self.program.as_mut().filter(|program| program.can(Ability::Prepare)) {
             let Recorder { round, state, journal } = &mut self.recorder;
             let before = Before { round: *round, server: state.server(), weights: state.weights() };
-            return program.prepare(&before, client, held, &mut |crash| journal.tell(&Event::StrategyCrashed(crash)));
+            return program.prepare(&before, client, held, &mut |crash| journal.emit(&Event::StrategyCrashed(crash)));
         }
         let given = self.given(self.recorder.state.weights(), held);
         let Prepared { phases, parts } = self.experiment.strategy.rules.term.prepare(&given);
@@ -215,23 +213,26 @@ impl Training<'_, '_> {
             Ok((Reply::Update(header), mut parts)) => {
                 let weights = parts.take_f32(WEIGHTS).unwrap_or_default();
                 let slots = slots_of(job).filter_map(|(index, name)| Some((index, parts.take_f32(&name)?))).collect();
-                Ok(self.accept(job, header, (weights, slots), before))
+                Ok(self.accept(job, Returned { header, weights, slots }, before))
             }
             Ok((reply, _)) => Err(Cause::protocol(format!("it answered a request to train with {}", reply.name()))),
             Err(exit) => Err(exit.cause),
         }
     }
 
-    /// Returns an update with the client's state after it.
-    fn accept(&self, job: &Job, header: Update, (weights, slots): TrainedVectors, before: Slots) -> ClientUpdate {
+    /// Returns an update with the client's state after it. The values of the local tensors go into the state, and the
+    /// update has the global ones in their place, so that no rule and no program sees a client's own.
+    fn accept(&self, job: &Job, returned: Returned, before: Slots) -> ClientUpdate {
         let strategy = &self.experiment.strategy.rules;
         let start = job.start(&self.local);
-        let returned = Returned { update: &header, weights: &weights, slots: &slots };
         let mut after = strategy.term.accept(&self.given(&start, &before), &returned);
+        let Returned { header, mut weights, .. } = returned;
         if !self.local.is_empty() {
             let own = self.local.iter().flat_map(|range| &weights[range.clone()]);
             after.set_vector(LOCAL, own.copied().collect());
         }
+        let global = self.recorder.state.weights();
+        self.local.iter().for_each(|range| weights[range.clone()].copy_from_slice(&global[range.clone()]));
         let local: u64 = self.local.iter().map(|range| size_of::<f32>() as u64 * range.len() as u64).sum();
         let shared = size_of_val(weights.as_slice()) as u64 - local;
         let corrections = job.parts.iter().filter(|(name, _)| name != LOCAL).count() as u64;

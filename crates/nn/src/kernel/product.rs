@@ -108,7 +108,8 @@ impl Skipping<'_> {
         let words = left.columns.div_ceil(WORD);
         let mut padding = [0.0; WORD];
         for row in 0..left.rows {
-            let (values, at) = (whole_word(&left.row(row)[start..], &mut padding), row * n + column);
+            let values = whole_word(&left.row(row)[start..], &mut padding);
+            let at = row * n + column;
             let mut tile: Tile<W, C, 1> = [std::array::from_fn(|c| *part(sum, at + c * W))];
             let mut mask = masks.rows()[row * words + block];
             while mask != 0 {

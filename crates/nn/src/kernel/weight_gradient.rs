@@ -99,7 +99,8 @@ impl<const R: usize, const C: usize> Apply for Whole<'_, R, C> {
         // The parts are moved out of `self`: LLVM assumes that each store may change a value behind a pointer.
         let Self(WeightGradient { left, masks, right, target, offset, packed }, inputs) = self;
         // An empty batch has one word, too.
-        let (columns, words) = (right.columns, left.rows.div_ceil(WORD).max(1));
+        let columns = right.columns;
+        let words = left.rows.div_ceil(WORD).max(1);
         // The sums of two inputs and two stretches take sixteen registers; only AVX-512 has more than sixteen.
         let has_pairs = R == 1 || W == 4 * LANES;
         if C == 2 && !has_pairs {
@@ -197,7 +198,8 @@ impl<const R: usize> Apply for Rest<'_, R> {
     #[inline(always)]
     fn apply<const W: usize, U: StepUpdate>(self, update: &mut U) {
         let Self(WeightGradient { left, masks, right, target, offset, packed }, inputs) = self;
-        let (columns, words) = (right.columns, left.rows.div_ceil(WORD));
+        let columns = right.columns;
+        let words = left.rows.div_ceil(WORD);
         for output in (columns / W * W..right.stride).step_by(LANES) {
             let packed = copy_outputs::<LANES>(packed, right, output..output + LANES);
             // The last stretch of a row is shorter.

@@ -172,7 +172,7 @@ class Child:
         try:
             frame = self._read(_ANY)
             if frame is not None:
-                raise Wrong(f"it said {frame.type!r} unasked after {what}")
+                raise Wrong(f"it sent {frame.type!r} without a request after {what}")
             code = self._process.wait(max(self.deadline - time.monotonic(), 0))
         except (TimeoutError, subprocess.TimeoutExpired):
             raise Wrong(f"it did not end within {self._timeout:g} s after {what}") from None

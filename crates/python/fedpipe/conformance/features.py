@@ -77,7 +77,7 @@ def limits_steps(world: World) -> None:
         whole = -(-SIZES[0] // BATCH)
         update, further = session.train(start, phases=[{"epochs": 2, "steps": whole + 1}])
         if (update.get("steps"), update.get("scored")) != (whole + 1, BATCH):
-            raise Wrong(f"its steps go on in the second epoch, and its update has {update}")
+            raise Wrong(f"its steps continue in the second epoch, and its update has {update}")
         if np.array_equal(weights, further):
             raise Wrong("its update does not depend on the step limit")
         _equal(session.phases(start, {"epochs": 2, "steps": 1000}), session.phases(start, {"epochs": 2}), "a limit that is not reached", "no limit")

@@ -58,6 +58,7 @@ fn started() -> [Line<'static>; 3] {
         Line::Ready {
             model: "m".into(),
             version: "1".into(),
+            instruction_set: "avx2".into(),
             program: Cow::Owned(program("s1")),
             weights_sha256: "w".into(),
         },

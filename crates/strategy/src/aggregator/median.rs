@@ -29,6 +29,10 @@ impl Aggregator for Median {
             }
         })
     }
+
+    fn is_weighted(&self) -> bool {
+        false
+    }
 }
 
 /// Returns the median of `values`, at least one, in any order.

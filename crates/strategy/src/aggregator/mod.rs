@@ -3,13 +3,14 @@
 mod mean;
 mod median;
 mod normalised;
+mod trimmed_mean;
 
 use std::fmt;
 
 use fedpipe_protocol::Update;
 use fedpipe_spec::table::{TableRow, Tabled};
 
-use crate::vector_math::Math;
+use crate::{round::ClientUpdate, vector_math::Math, weighting::Weighting};
 
 /// The updates of a round, in client order, at least one.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +34,14 @@ pub struct Member<'a> {
     pub weights: &'a [f32],
 }
 
+impl<'a> Member<'a> {
+    /// Returns an update with its weight by the `weighting`.
+    pub(crate) fn of(update: &'a ClientUpdate, weighting: &dyn Weighting) -> Self {
+        let ClientUpdate { header, weights, .. } = update;
+        Self { update: header, weight: weighting.weight(header), weights }
+    }
+}
+
 /// A rule that makes one weight vector.
 pub trait Aggregator: fmt::Debug + Send + Sync {
     /// Returns the aggregate of a round, a weight vector.
@@ -49,13 +58,18 @@ pub trait Aggregator: fmt::Debug + Send + Sync {
         true
     }
 
+    /// Returns `true` if the weights of the updates have a part in the aggregate.
+    fn is_weighted(&self) -> bool {
+        true
+    }
+
     /// Returns `true` if the aggregate is the weighted mean.
     fn is_mean(&self) -> bool {
         false
     }
 }
 
-static ROWS: [TableRow<dyn Aggregator>; 3] = [mean::ROW, normalised::ROW, median::ROW];
+static ROWS: [TableRow<dyn Aggregator>; 4] = [mean::ROW, normalised::ROW, median::ROW, trimmed_mean::ROW];
 
 impl Tabled for dyn Aggregator {
     const WHAT: &'static str = "aggregator";

@@ -1,32 +1,48 @@
-//! Samplers: the clients of a round. A sampler is a function of the seed and the round, never of the strategy, so that
-//! two strategies meet the same clients.
+//! Samplers: the clients of a round. A sampler is a function of the seed, the round and the partitions, never of the
+//! strategy, so that two strategies meet the same clients.
 
+mod by_size;
 mod uniform;
 
 use std::fmt;
 
+use fedpipe_random::key::{Key, Use};
 use fedpipe_spec::table::{TableRow, Tabled};
 
 /// The facts that a sampler may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Draw {
+pub struct Draw<'a> {
     /// The seed of the samples.
     pub seed: u64,
     /// The round, from 1.
     pub round: u64,
-    /// The number of all clients, at least 1.
-    pub clients: u32,
-    /// The number of clients that a round has, from 1 to `clients`.
+    /// The number of clients that a round has, from 1 to all.
     pub count: u32,
+    /// The examples of each client, at least one client.
+    pub sizes: &'a [u64],
+}
+
+impl Draw<'_> {
+    /// Returns the key of the round's sample.
+    fn key(&self) -> Key {
+        Key { seed: self.seed, purpose: Use::Sample, client: 0, round: self.round, epoch: 0 }
+    }
+
+    /// Returns the first clients of an `order`, ascending.
+    fn first_of(&self, mut order: Vec<u32>) -> Vec<u32> {
+        order.truncate(self.count as usize);
+        order.sort_unstable();
+        order
+    }
 }
 
 /// A rule that chooses the clients of a round.
 pub trait Sampler: fmt::Debug + Send + Sync {
     /// Returns the clients of a round, ascending, each once.
-    fn sample(&self, draw: &Draw) -> Vec<u32>;
+    fn sample(&self, draw: &Draw<'_>) -> Vec<u32>;
 }
 
-static ROWS: [TableRow<dyn Sampler>; 1] = [uniform::ROW];
+static ROWS: [TableRow<dyn Sampler>; 2] = [uniform::ROW, by_size::ROW];
 
 impl Tabled for dyn Sampler {
     const WHAT: &'static str = "sampler";

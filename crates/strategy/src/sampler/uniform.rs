@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use fedpipe_random::{
-    key::{Key, Use},
-    order::order,
-};
+use fedpipe_random::order::order;
 use fedpipe_spec::table::TableRow;
 
 use super::{Draw, Sampler};
@@ -23,13 +20,8 @@ struct Uniform;
 
 impl Sampler for Uniform {
     /// Returns the first `count` clients of a keyed shuffle, sorted.
-    fn sample(&self, draw: &Draw) -> Vec<u32> {
-        let Draw { seed, round, clients, count } = *draw;
-        let key = Key { seed, purpose: Use::Sample, client: 0, round, epoch: 0 };
-        let mut sampled = order(&key, clients);
-        sampled.truncate(count as usize);
-        sampled.sort_unstable();
-        sampled
+    fn sample(&self, draw: &Draw<'_>) -> Vec<u32> {
+        draw.first_of(order(&draw.key(), draw.sizes.len() as u32))
     }
 }
 
@@ -39,7 +31,7 @@ mod tests {
     use crate::vectors::written;
 
     fn sample(seed: u64, round: u64, clients: u32, count: u32) -> Vec<u32> {
-        Uniform.sample(&Draw { seed, round, clients, count })
+        Uniform.sample(&Draw { seed, round, count, sizes: &vec![1; clients as usize] })
     }
 
     #[test]

@@ -54,6 +54,10 @@ struct ServerAdam {
 }
 
 impl ServerOptimiser for ServerAdam {
+    fn slots(&self) -> &'static [&'static str] {
+        &[FIRST, SECOND]
+    }
+
     fn step(&self, slots: &mut Slots, weights: &[f32], aggregate: &[f32]) -> Vec<f32> {
         let Self { rate, beta1, beta2, tau } = *self;
         let first = moment(slots, FIRST, weights.len(), 0.0);

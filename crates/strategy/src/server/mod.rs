@@ -17,6 +17,11 @@ pub trait ServerOptimiser: fmt::Debug + Send + Sync {
     /// Returns the weights after a round, from those before it and the aggregate, and sets the slots of this rule.
     fn step(&self, slots: &mut Slots, weights: &[f32], aggregate: &[f32]) -> Vec<f32>;
 
+    /// Returns the names of the slots that this rule sets. No other row has a slot of such a name.
+    fn slots(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Returns `true` if the new weights are the aggregate.
     fn keeps_aggregate(&self) -> bool {
         false

@@ -29,7 +29,7 @@ pub(super) const ROW: TableRow<dyn ServerOptimiser> = TableRow {
     },
 };
 
-const VELOCITY: &str = "v";
+const VELOCITY: &str = "velocity";
 
 #[derive(Debug)]
 struct ServerMomentum {
@@ -58,6 +58,10 @@ impl ServerOptimiser for ServerMomentum {
         let moved = moved.collect();
         slots.set_vector(VELOCITY, after);
         moved
+    }
+
+    fn slots(&self) -> &'static [&'static str] {
+        &[VELOCITY]
     }
 
     fn keeps_aggregate(&self) -> bool {
@@ -95,7 +99,7 @@ mod tests {
             let aggregate = [w[0] + 1.0];
             w = rule.step(&mut slots, &w, &aggregate);
             let expected = (1.0 - power) / 0.1;
-            assert!((f64::from(slots.vector("v").unwrap()[0]) - expected).abs() < 1e-5, "round {round}");
+            assert!((f64::from(slots.vector(VELOCITY).unwrap()[0]) - expected).abs() < 1e-5, "round {round}");
         }
     }
 

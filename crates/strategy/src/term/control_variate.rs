@@ -8,8 +8,12 @@ use std::sync::Arc;
 use fedpipe_protocol::{Phase, feature};
 use fedpipe_spec::table::TableRow;
 
-use super::{ClientTerm, Given, Prepared, Returned, TermRound, of_shared_parameters, sum_of};
-use crate::{slots::Slots, vector_math::Math};
+use super::{ClientTerm, Given, Prepared, sum_of};
+use crate::{
+    round::{ClosedRound, Returned, clear_unstepped},
+    slots::Slots,
+    vector_math::Math,
+};
 
 pub(super) const ROW: TableRow<dyn ClientTerm> = TableRow {
     name: "control-variate",
@@ -34,25 +38,26 @@ impl ClientTerm for ControlVariate {
         true
     }
 
-    fn has_state(&self) -> bool {
+    fn needs_equal_mean(&self) -> bool {
         true
+    }
+
+    fn server_slots(&self) -> &'static [&'static str] {
+        &[VARIATE]
     }
 
     /// The correction c − c_k is left out while both are zero.
     fn prepare(&self, given: &Given<'_>) -> Prepared {
         let (server, client) = (given.server.vector(VARIATE), given.client.vector(VARIATE));
         let is_zero = server.is_none() && client.is_none();
-        let linear = (!is_zero).then(|| {
-            let correction = sum_of(given.weights.len(), [(1.0, server), (-1.0, client)]);
-            Arc::new(of_shared_parameters(correction, given.layout))
-        });
+        let linear = (!is_zero).then(|| Arc::new(sum_of(given.weights.len(), [(1.0, server), (-1.0, client)])));
         Prepared::one(Phase::plain(given.epochs), linear)
     }
 
     /// c_k⁺ = c_k − c + (w − w_k) / (η ‖a_k‖₁).
-    fn accept(&self, given: &Given<'_>, returned: &Returned<'_>) -> Slots {
-        let Returned { update, weights, .. } = *returned;
-        let scale = f64::from(given.learning_rate) * update.accumulation.unwrap_or(update.steps as f64);
+    fn accept(&self, given: &Given<'_>, returned: &Returned) -> Slots {
+        let Returned { header, weights, .. } = returned;
+        let scale = f64::from(given.learning_rate) * header.accumulation.unwrap_or(header.steps as f64);
         let (server, client) = (given.server.vector(VARIATE), given.client.vector(VARIATE));
         let at = |slot: Option<&Arc<Vec<f32>>>, index: usize| slot.map_or(0.0, |c| f64::from(c[index]));
         let value = |(index, (&w, &moved)): (usize, (&f32, &f32))| {
@@ -60,13 +65,14 @@ impl ClientTerm for ControlVariate {
             (at(client, index) - at(server, index) + gradient) as f32
         };
         let mut after = Slots::default();
-        let variate = given.weights.iter().zip(weights).enumerate().map(value).collect();
-        after.set_vector(VARIATE, of_shared_parameters(variate, given.layout));
+        let mut variate: Vec<f32> = given.weights.iter().zip(weights).enumerate().map(value).collect();
+        clear_unstepped(&mut variate, given.layout);
+        after.set_vector(VARIATE, variate);
         after
     }
 
     /// c ← c + (1/N) Σ_S (c_k⁺ − c_k), with N all clients of the run.
-    fn settle(&self, round: &TermRound<'_>, moved: Vec<f32>, slots: &mut Slots, math: &dyn Math) -> Vec<f32> {
+    fn settle(&self, round: &ClosedRound<'_>, moved: Vec<f32>, slots: &mut Slots, math: &dyn Math) -> Vec<f32> {
         let each = 1.0 / f64::from(round.clients);
         let held = slots.vector(VARIATE).map(|c| (1.0, c.as_slice()));
         let after =
@@ -85,10 +91,8 @@ mod tests {
     use super::*;
     use crate::{
         aggregator::testing::update,
-        term::{
-            Accepted,
-            testing::{layout, linear},
-        },
+        round::ClientUpdate,
+        term::testing::{layout, linear, returned},
         vector_math::OneCore,
     };
 
@@ -100,7 +104,8 @@ mod tests {
 
     #[test]
     fn a_first_request_is_plain_and_a_later_one_has_the_correction() {
-        let (none, layout) = (Slots::default(), layout());
+        let none = Slots::default();
+        let layout = layout();
         let given =
             Given { weights: &[1.0; 3], server: &none, client: &none, epochs: 1, learning_rate: 0.5, layout: &layout };
         assert_eq!(linear(&ControlVariate.prepare(&given)), None);
@@ -113,7 +118,9 @@ mod tests {
 
     #[test]
     fn the_variates_follow_option_ii_and_the_servers_is_their_mean_over_all_clients() {
-        let (server, client, layout) = (slots(0.75), slots(0.5), layout());
+        let server = slots(0.75);
+        let client = slots(0.5);
+        let layout = layout();
         let given = Given {
             weights: &[1.0; 3],
             server: &server,
@@ -122,12 +129,11 @@ mod tests {
             learning_rate: 0.5,
             layout: &layout,
         };
-        let after =
-            ControlVariate.accept(&given, &Returned { update: &update(0, 1, 4), weights: &[2.0; 3], slots: &[] });
+        let after = ControlVariate.accept(&given, &returned(update(0, 1, 4), [2.0; 3]));
         // 0.5 − 0.75 + (1 − 2) / (0.5 · 4)
         assert_eq!(after, slots(-0.75));
-        let accepted = Accepted { weights: &[2.0; 3], before: &client, after: &after };
-        let round = TermRound { received: &[1.0; 3], updates: &[accepted], clients: 5 };
+        let accepted = ClientUpdate { before: client, after, ..ClientUpdate::new(update(0, 1, 4), vec![2.0; 3]) };
+        let round = ClosedRound { received: &[1.0; 3], updates: &mut [accepted], clients: 5, layout: &layout };
         let mut state = server.clone();
         assert_eq!(ControlVariate.settle(&round, vec![2.0; 3], &mut state, &OneCore), [2.0; 3]);
         assert_eq!(state, slots(0.75 - 1.25 / 5.0));

@@ -8,8 +8,12 @@ use std::sync::Arc;
 use fedpipe_protocol::{Phase, feature};
 use fedpipe_spec::table::{Parameter, Range, TableRow};
 
-use super::{ClientTerm, Given, Prepared, Returned, TermRound, of_shared_parameters};
-use crate::{slots::Slots, vector_math::Math};
+use super::{ClientTerm, Given, Prepared};
+use crate::{
+    round::{ClosedRound, Returned, clear_unstepped},
+    slots::Slots,
+    vector_math::Math,
+};
 
 pub(crate) const ALPHA: Parameter = Parameter {
     key: "alpha",
@@ -45,12 +49,20 @@ impl ClientTerm for Dynamic {
         true
     }
 
-    fn has_state(&self) -> bool {
+    fn needs_equal_mean(&self) -> bool {
+        true
+    }
+
+    fn moves_mean(&self) -> bool {
         true
     }
 
     fn is_of_client(&self) -> bool {
         true
+    }
+
+    fn server_slots(&self) -> &'static [&'static str] {
+        &[MEAN]
     }
 
     fn prepare(&self, given: &Given<'_>) -> Prepared {
@@ -59,25 +71,25 @@ impl ClientTerm for Dynamic {
     }
 
     /// g_k⁺ = g_k − α (w_k − w).
-    fn accept(&self, given: &Given<'_>, returned: &Returned<'_>) -> Slots {
-        let weights = returned.weights;
+    fn accept(&self, given: &Given<'_>, returned: &Returned) -> Slots {
         let held = given.client.vector(GRADIENT);
         let value = |(index, (&w, &moved)): (usize, (&f32, &f32))| {
             let before = held.map_or(0.0, |g| f64::from(g[index]));
             (before - self.alpha * (f64::from(moved) - f64::from(w))) as f32
         };
         let mut after = Slots::default();
-        let gradient = given.weights.iter().zip(weights).enumerate().map(value).collect();
-        after.set_vector(GRADIENT, of_shared_parameters(gradient, given.layout));
+        let mut gradient: Vec<f32> = given.weights.iter().zip(&returned.weights).enumerate().map(value).collect();
+        clear_unstepped(&mut gradient, given.layout);
+        after.set_vector(GRADIENT, gradient);
         after
     }
 
     /// h ← h − α (1/N) Σ_S (w_k − w), with N all clients; w ← mean − h/α.
-    fn settle(&self, round: &TermRound<'_>, moved: Vec<f32>, slots: &mut Slots, math: &dyn Math) -> Vec<f32> {
+    fn settle(&self, round: &ClosedRound<'_>, moved: Vec<f32>, slots: &mut Slots, math: &dyn Math) -> Vec<f32> {
         let each = self.alpha / f64::from(round.clients);
         let held = slots.vector(MEAN).map(|h| (1.0, h.as_slice()));
         let received = (each * round.updates.len() as f64, round.received);
-        let updates = round.updates.iter().map(|update| (-each, update.weights));
+        let updates = round.updates.iter().map(|update| (-each, update.weights.as_slice()));
         let members: Vec<_> = held.into_iter().chain([received]).chain(updates).collect();
         let mean = math.combine(&members, 1.0);
         let corrected = math.combine(&[(1.0, &moved), (-1.0 / self.alpha, &mean)], 1.0);
@@ -91,27 +103,26 @@ mod tests {
     use super::*;
     use crate::{
         aggregator::testing::update,
-        term::{
-            Accepted,
-            testing::{layout, linear},
-        },
+        round::ClientUpdate,
+        term::testing::{layout, linear, returned},
         vector_math::OneCore,
     };
 
     #[test]
     fn the_first_round_at_full_participation_goes_twice_the_mean_change() {
-        let (rule, none, layout) = (Dynamic { alpha: 0.5 }, Slots::default(), layout());
+        let rule = Dynamic { alpha: 0.5 };
+        let none = Slots::default();
+        let layout = layout();
         let given =
             Given { weights: &[1.0; 3], server: &none, client: &none, epochs: 1, learning_rate: 0.5, layout: &layout };
         let prepared = rule.prepare(&given);
         assert_eq!((prepared.phases[0].proximal, linear(&prepared)), (0.5, None));
         let changed = [[1.25; 3], [2.0; 3]];
-        let after = changed
-            .map(|weights| rule.accept(&given, &Returned { update: &update(0, 1, 1), weights: &weights, slots: &[] }));
+        let after = changed.map(|weights| rule.accept(&given, &returned(update(0, 1, 1), weights)));
         assert_eq!(after.each_ref().map(|slots| slots.vector("g").unwrap()[0]), [-0.125, -0.5]);
-        let accepted: Vec<_> =
-            changed.iter().zip(&after).map(|(weights, after)| Accepted { weights, before: &none, after }).collect();
-        let round = TermRound { received: &[1.0; 3], updates: &accepted, clients: 2 };
+        let mut accepted: Vec<_> =
+            changed.iter().map(|weights| ClientUpdate::new(update(0, 1, 1), weights.to_vec())).collect();
+        let round = ClosedRound { received: &[1.0; 3], updates: &mut accepted, clients: 2, layout: &layout };
         let mut state = Slots::default();
         let mean = (1.25 + 2.0) / 2.0;
         assert_eq!(rule.settle(&round, vec![mean; 3], &mut state, &OneCore)[0], 1.0 + 2.0 * (mean - 1.0));

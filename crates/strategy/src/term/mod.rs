@@ -8,10 +8,14 @@ pub(crate) mod proximal;
 
 use std::{fmt, sync::Arc};
 
-use fedpipe_protocol::{Kind, LINEAR, Layout, Phase, Place, Update};
+use fedpipe_protocol::{LINEAR, Layout, Phase};
 use fedpipe_spec::table::{TableRow, Tabled};
 
-use crate::{slots::Slots, vector_math::Math};
+use crate::{
+    round::{ClosedRound, Returned},
+    slots::Slots,
+    vector_math::Math,
+};
 
 /// The facts about a client's request that a term may use.
 #[derive(Debug, Clone, Copy)]
@@ -40,45 +44,12 @@ pub struct Prepared {
     pub parts: Vec<(String, Arc<Vec<f32>>)>,
 }
 
-/// The answer of a client that was accepted.
-#[derive(Debug, Clone, Copy)]
-pub struct Returned<'a> {
-    /// The numbers of the update.
-    pub update: &'a Update,
-    /// The weights after the phase that is the update, flat.
-    pub weights: &'a [f32],
-    /// The weights after each phase that is no update, with the number of the phase.
-    pub slots: &'a [(usize, Vec<f32>)],
-}
-
 impl Prepared {
     /// Returns one phase, with the part `linear` if there is one.
     fn one(phase: Phase, linear: Option<Arc<Vec<f32>>>) -> Self {
         let phase = Phase { linear: linear.is_some(), ..phase };
         Self { phases: vec![phase], parts: linear.map(|linear| (LINEAR.to_owned(), linear)).into_iter().collect() }
     }
-}
-
-/// An update that was accepted, with the client's state before and after it.
-#[derive(Debug, Clone, Copy)]
-pub struct Accepted<'a> {
-    /// The client's weights, flat.
-    pub weights: &'a [f32],
-    /// The client's state before the round.
-    pub before: &'a Slots,
-    /// The client's state after the round.
-    pub after: &'a Slots,
-}
-
-/// A round whose updates are aggregated.
-#[derive(Debug, Clone, Copy)]
-pub struct TermRound<'a> {
-    /// The weights that the clients received.
-    pub received: &'a [f32],
-    /// The updates in client order, at least one.
-    pub updates: &'a [Accepted<'a>],
-    /// The number of all clients.
-    pub clients: u32,
 }
 
 /// A rule that adds a term to the loss of a client.
@@ -104,10 +75,20 @@ pub trait ClientTerm: fmt::Debug + Send + Sync {
         false
     }
 
-    /// Returns `true` if the rule has state, or changes the weights after the aggregation. Such a rule needs the equal
-    /// mean and a server that takes it.
-    fn has_state(&self) -> bool {
+    /// Returns `true` if the state of the server is right for the equal mean of the clients' changes alone.
+    fn needs_equal_mean(&self) -> bool {
         false
+    }
+
+    /// Returns `true` if the rule moves the weights away from the mean itself, so that the server optimiser may not.
+    fn moves_mean(&self) -> bool {
+        false
+    }
+
+    /// Returns the names of the server's slots that this rule sets. No other row has a slot of such a name. A rule without
+    /// slots has no part in the aggregation.
+    fn server_slots(&self) -> &'static [&'static str] {
+        &[]
     }
 
     /// Returns the part of a client's request that this rule decides.
@@ -116,12 +97,13 @@ pub trait ClientTerm: fmt::Debug + Send + Sync {
     }
 
     /// Returns the client's state after an update was accepted; the state before it by default.
-    fn accept(&self, given: &Given<'_>, _returned: &Returned<'_>) -> Slots {
+    fn accept(&self, given: &Given<'_>, _returned: &Returned) -> Slots {
         given.client.clone()
     }
 
-    /// Returns the new global weights from those that the server optimiser made, and sets the slots of this rule.
-    fn settle(&self, _round: &TermRound<'_>, moved: Vec<f32>, _slots: &mut Slots, _math: &dyn Math) -> Vec<f32> {
+    /// Returns the new global weights from those that the server optimiser made, and sets the slots of this rule, at
+    /// least one.
+    fn settle(&self, _round: &ClosedRound<'_>, moved: Vec<f32>, _slots: &mut Slots, _math: &dyn Math) -> Vec<f32> {
         moved
     }
 }
@@ -137,14 +119,6 @@ impl Tabled for dyn ClientTerm {
     }
 }
 
-/// Returns the values with 0 for buffers and local tensors: no gradient moves the former, and the latter have a target
-/// of their own at each client, so that no correction by other clients is theirs.
-fn of_shared_parameters(mut values: Vec<f32>, layout: &Layout) -> Vec<f32> {
-    let others = layout.ranges().filter(|(tensor, _)| tensor.kind == Kind::Buffer || tensor.place == Place::Local);
-    others.for_each(|(_, range)| values[range].fill(0.0));
-    values
-}
-
 /// Returns Σ c x for each element, in f64 and rounded once; a vector that is absent is zero.
 fn sum_of<const N: usize>(length: usize, terms: [(f64, Option<&Arc<Vec<f32>>>); N]) -> Vec<f32> {
     let value = |index: usize| {
@@ -156,11 +130,18 @@ fn sum_of<const N: usize>(length: usize, terms: [(f64, Option<&Arc<Vec<f32>>>); 
 
 #[cfg(test)]
 pub(crate) mod testing {
+    use fedpipe_protocol::{Kind, Place, Update};
+
     use super::*;
 
     /// Returns the part `linear`.
     pub(crate) fn linear(prepared: &Prepared) -> Option<&[f32]> {
         prepared.parts.iter().find(|(name, _)| name == LINEAR).map(|(_, linear)| linear.as_slice())
+    }
+
+    /// Returns the answer of a client with one phase.
+    pub(crate) fn returned(header: Update, weights: [f32; 3]) -> Returned {
+        Returned { header, weights: weights.to_vec(), slots: Vec::new() }
     }
 
     /// Returns a layout of one shared parameter, a buffer and a local tensor, of one weight each.

@@ -50,7 +50,8 @@ mod tests {
 
     #[test]
     fn a_request_has_the_coefficient_and_no_part() {
-        let (slots, layout) = (Slots::default(), layout());
+        let slots = Slots::default();
+        let layout = layout();
         let (weights, server, client) = (&[1.0; 3][..], &slots, &slots);
         let given = Given { weights, server, client, epochs: 3, learning_rate: 0.1, layout: &layout };
         let prepared = Proximal { mu: 0.5 }.prepare(&given);

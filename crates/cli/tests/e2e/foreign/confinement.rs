@@ -27,9 +27,9 @@ fn attempts(place: &Place, level: &str, who: &str) -> (Run, Vec<String>) {
     let output = command.args([who, &format!("bash client.sh try {sibling}:{port}")]).output().unwrap();
     assert!(output.status.success(), "{level}: {}", stderr(&output));
     let logs = run.logs();
-    let said = logs.lines().filter(|line| line.ends_with(": done") || line.ends_with(": refused"));
-    let said = said.map(str::to_owned).collect();
-    (run, said)
+    let lines = logs.lines().filter(|line| line.ends_with(": done") || line.ends_with(": refused"));
+    let lines = lines.map(str::to_owned).collect();
+    (run, lines)
 }
 
 /// Returns files that a program must not read, in a place that has a run, a cache and datasets beside the program, and
@@ -82,14 +82,14 @@ fn a_program_reads_no_data_and_no_run_that_lie_beside_it() {
         let log =
             String::from_utf8(left.read(if strategy.is_some() { "clients/strategy.log" } else { "clients/001.log" }));
         let log = log.unwrap();
-        let said: Vec<&str> = log.lines().filter_map(|line| line.strip_prefix("read ")).collect();
-        assert_eq!(said, outcomes(&files, level == "off"), "{who}");
+        let results: Vec<&str> = log.lines().filter_map(|line| line.strip_prefix("read ")).collect();
+        assert_eq!(results, outcomes(&files, level == "off"), "{who}");
     }
     // The same holds for a program that only describes itself. It has no dataset, so that only known files are closed.
     let output = place.fedpipe("models").args(["--client", &command]).output().unwrap();
-    let mut said = outcomes(&files, false);
-    said[0] = "data/notes: done".into();
-    assert!(stdout(&output).starts_with(&format!("bash 5  in bash; {}\n", said.join("; "))), "{}", stdout(&output));
+    let mut results = outcomes(&files, false);
+    results[0] = "data/notes: done".into();
+    assert!(stdout(&output).starts_with(&format!("bash 5  in bash; {}\n", results.join("; "))), "{}", stdout(&output));
 }
 
 #[test]
@@ -212,12 +212,13 @@ fn a_confined_program_starts_no_process_and_ends_at_its_limit() {
         let place = place();
         let (mut command, run) = place.command(&format!("--rounds 2 --on-failure drop {arguments}"));
         let output = command.args(["--client", &format!("bash client.sh {fault} -")]).output().unwrap();
-        let lost = run.ledger("client_crashed");
-        let named = lost.iter().all(|line| line["cause"] == *cause && line["last_words"].to_string().contains(words));
-        if output.status.success() && lost.len() == 1 && named {
+        let crashed = run.ledger("client_crashed");
+        let named =
+            crashed.iter().all(|line| line["cause"] == *cause && line["last_words"].to_string().contains(words));
+        if output.status.success() && crashed.len() == 1 && named {
             Ok(())
         } else {
-            Err(format!("{lost:?} {}", stderr(&output)))
+            Err(format!("{crashed:?} {}", stderr(&output)))
         }
     });
 }

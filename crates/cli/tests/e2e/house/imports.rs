@@ -21,7 +21,7 @@ struct CratePath {
     /// The name directly below the root.
     first: String,
     /// `true` if more names follow.
-    goes_on: bool,
+    continues: bool,
     line: usize,
 }
 
@@ -36,8 +36,8 @@ fn crate_paths(text: &str) -> Vec<CratePath> {
         for tree in rest.strip_prefix('{').map_or(vec![rest], items) {
             let tree = tree.trim_start();
             let first: String = tree.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-            let goes_on = tree[first.len()..].starts_with("::");
-            found.extend((!first.is_empty()).then_some(CratePath { first, goes_on, line }));
+            let continues = tree[first.len()..].starts_with("::");
+            found.extend((!first.is_empty()).then_some(CratePath { first, continues, line }));
         }
     }
     found
@@ -93,7 +93,7 @@ fn imports_name_the_file_where_a_thing_lives() {
             let text = fs::read_to_string(&file).unwrap();
             let through_root = crate_paths(&text).into_iter().filter(|path| {
                 let is_module = modules.contains(path.first.as_str());
-                !is_module || (!path.goes_on && exports.contains(path.first.as_str()))
+                !is_module || (!path.continues && exports.contains(path.first.as_str()))
             });
             wrong.extend(through_root.map(|p| format!("{}:{}: crate::{}", relative(&file), p.line, p.first)));
             // The tests of the root itself import from it.
@@ -136,7 +136,7 @@ fn paths_below_the_root_are_found() {
     let text =
         "use crate::{\n    Error, disk::{self, lock::{Lock}},\n    run,\n};\n/// [`X`](crate::Part)\n$crate::abi!();";
     let expected = [("Error", false, 1), ("disk", true, 1), ("run", false, 1), ("Part", false, 5)];
-    let expected = expected.map(|(first, goes_on, line)| CratePath { first: first.into(), goes_on, line });
+    let expected = expected.map(|(first, continues, line)| CratePath { first: first.into(), continues, line });
     assert_eq!(crate_paths(text), expected);
     let root = "#[cfg(test)]\nmod testing;\npub mod math;\npub use counted::counted;\npub use a::{B, c::D};\n";
     assert_eq!(modules(root), BTreeSet::from(["math", "testing"]));

@@ -55,6 +55,7 @@ fn ready(keeps_weights: bool) -> Reply {
         options,
         layout,
         examples,
+        instruction_set: String::new(),
         features: keeps_weights.then(|| feature::KEEPS_WEIGHTS.to_owned()).into_iter().collect(),
         in_force,
     })
@@ -117,7 +118,7 @@ fn weights_are_sent_once_to_a_client_that_keeps_them() {
 }
 
 /// Returns the end of the conversation with a client that writes these bytes without a request.
-fn unasked_bytes(bytes: &[u8]) -> String {
+fn unrequested_bytes(bytes: &[u8]) -> String {
     let files = || std::io::pipe().map(|(from, to)| (File::from(OwnedFd::from(from)), File::from(OwnedFd::from(to))));
     let ((_heard, to), (from, mut says)) = (files().unwrap(), files().unwrap());
     nix::fcntl::fcntl(&from, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK)).unwrap();
@@ -140,11 +141,11 @@ fn unasked_bytes(bytes: &[u8]) -> String {
 fn a_message_of_an_idle_client_ends_the_conversation() {
     let mut whole = Vec::new();
     write(&mut whole, &Reply::Weights, &[]).unwrap();
-    let part = "it broke the protocol: it wrote a part of a message unasked";
-    assert_eq!(unasked_bytes(b"f"), part);
-    assert_eq!(unasked_bytes(&whole[..whole.len() - 1]), part);
-    assert_eq!(unasked_bytes(&whole), "it broke the protocol: it said \"weights\" unasked");
-    assert!(unasked_bytes(b"Loading, please wait").contains("instead of \"fdp1\""));
+    let part = "it broke the protocol: it sent a part of a message without a request";
+    assert_eq!(unrequested_bytes(b"f"), part);
+    assert_eq!(unrequested_bytes(&whole[..whole.len() - 1]), part);
+    assert_eq!(unrequested_bytes(&whole), "it broke the protocol: it sent \"weights\" without a request");
+    assert!(unrequested_bytes(b"Loading, please wait").contains("instead of \"fdp1\""));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use fedpipe_protocol::{
 use fedpipe_record::cause::Cause;
 use fedpipe_strategy::{
     range::{first_beyond, shown},
+    round::ClientUpdate,
     slots::Slots,
 };
 
@@ -20,7 +21,7 @@ use crate::{
         end::ConversationEnd,
         peer::{Peer, PeerReply},
     },
-    run::{aggregate::ClientUpdate, answers},
+    run::answers,
 };
 
 /// The name of the part that holds the program's state.

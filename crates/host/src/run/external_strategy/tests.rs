@@ -2,7 +2,7 @@
 
 use std::{os::fd::AsFd, process::ExitStatus};
 
-use fedpipe_protocol::{PROTOCOL, Part, Phase, PhaseStart, Reply, Request, Update, WEIGHTS};
+use fedpipe_protocol::{LOCAL, PROTOCOL, Part, Phase, PhaseStart, Reply, Request, Update, WEIGHTS};
 use fedpipe_record::seed::Seed;
 use nix::poll::PollTimeout;
 use tempfile::TempDir;
@@ -92,7 +92,7 @@ fn state(program: &[u8]) -> Slots {
 }
 
 #[test]
-fn a_fresh_process_goes_on_with_the_state_of_the_last_reply() {
+fn a_fresh_process_continues_with_the_state_of_the_last_reply() {
     let crashing = |program: &mut ScriptedClient| {
         if program.start > 0 {
             return serve(program);
@@ -216,8 +216,11 @@ fn a_program_that_does_not_start_is_refused_by_the_kind_of_its_failure() {
         program.wait_for_end()
     });
     let Err(Error::Model(why)) = other_version else { panic!("{other_version:?}") };
-    let lost = "the strategy's program crashed before the first round: ";
-    assert_eq!(why, format!("{lost}it broke the protocol: it speaks protocol {}, this host {PROTOCOL}", PROTOCOL + 1));
+    let crashed = "the strategy's program crashed before the first round: ";
+    assert_eq!(
+        why,
+        format!("{crashed}it broke the protocol: it speaks protocol {}, this host {PROTOCOL}", PROTOCOL + 1)
+    );
     let control = Control::default();
     control.handle().stop(15);
     let (stopped, _folder) = start_program(OnFailure::Retry, &control, ScriptedClient::wait_for_end);
@@ -367,15 +370,18 @@ fn a_wrong_plan_is_refused_with_one_sentence() {
     }
 }
 
-/// Answers with the state of the client and one more byte. Client 5 is left out.
+/// Answers with the state of the client and one more byte. Client 5 is left out, and client 6 has an empty one.
 fn grow_client_states(program: &mut ScriptedClient) {
     let Some((StrategyRequest::Aggregate(aggregate), mut parts)) = program.receive() else { return };
     let grown: Vec<(String, Vec<u8>)> = aggregate
         .updates
         .iter()
         .filter(|update| update.client != 5)
-        .map(|update| format!("client_state/{}", update.client))
-        .map(|name| (name.clone(), [parts.take_u8(&name).unwrap(), vec![7]].concat()))
+        .map(|update| (format!("client_state/{}", update.client), update.client == 6))
+        .map(|(name, is_left_empty)| {
+            let grown = [parts.take_u8(&name).unwrap(), vec![7]].concat();
+            (name, if is_left_empty { Vec::new() } else { grown })
+        })
         .collect();
     let weights = parts.take_f32(WEIGHTS).unwrap();
     let states = grown.iter().map(|(name, state)| Part::U8(name, state));
@@ -383,33 +389,40 @@ fn grow_client_states(program: &mut ScriptedClient) {
     program.send(&StrategyReply::Aggregated, &parts);
 }
 
-/// The second round has the states of the first one, although the process crashed in between.
+/// The second round has the states of the first one, although the process crashed in between. The clients of the second
+/// case have local tensors, too.
 #[test]
 fn the_states_of_the_clients_come_with_each_request() {
-    let control = Control::default();
-    let (program, _folder) = start_program(OnFailure::Retry, &control, |program| {
-        set_up_with(program, &[Ability::ClientState], &[]);
-        if program.start == 0 {
+    for local in [None, Some(0.5)] {
+        let (program, _folder) = start_program(OnFailure::Retry, &Control::default(), |program| {
+            set_up_with(program, &[Ability::ClientState], &[]);
+            if program.start == 0 {
+                grow_client_states(program);
+                program.receive::<StrategyRequest>();
+                return exit(3);
+            }
             grow_client_states(program);
-            program.receive::<StrategyRequest>();
-            return exit(3);
-        }
-        grow_client_states(program);
-        program.wait_for_end()
-    });
-    let mut program = program.unwrap();
-    let mut held = [Slots::default(), state(&[1, 2])];
-    for round in 1..=2 {
-        let update = |(client, before): (u32, &Slots)| {
-            let update = ClientUpdate::new(Update::plain(client, round, 1), vec![5.0, 6.0]);
-            ClientUpdate { before: before.clone(), after: before.clone(), ..update }
+            program.wait_for_end()
+        });
+        let mut program = program.unwrap();
+        let with_local = |mut slots: Slots| {
+            local.into_iter().for_each(|own| slots.set_vector(LOCAL, vec![own]));
+            slots
         };
-        let mut updates: Vec<_> = [2, 5].into_iter().zip(&held).map(update).collect();
-        let before = Before { round, server: &Slots::default(), weights: &[1.0, 2.0] };
-        watched(|on_crash| program.apply(&before, &mut updates, on_crash)).0.unwrap();
-        held = [updates[0].after.clone(), updates[1].after.clone()];
+        let mut held = [Slots::default(), state(&[1, 2]), state(&[3])].map(with_local);
+        for round in 1..=2 {
+            let mut updates =
+                [2, 5, 6].map(|client| ClientUpdate::new(Update::plain(client, round, 1), vec![5.0, 6.0]));
+            for (update, held) in updates.iter_mut().zip(&held) {
+                (update.before, update.after) = (held.clone(), held.clone());
+            }
+            let before = Before { round, server: &Slots::default(), weights: &[1.0, 2.0] };
+            watched(|on_crash| program.apply(&before, &mut updates, on_crash)).0.unwrap();
+            assert_eq!(updates.each_ref().map(ClientUpdate::changes_state), [true, false, false]);
+            held = updates.map(|update| update.after);
+        }
+        assert_eq!(held, [state(&[7, 7]), state(&[1, 2]), state(&[3])].map(with_local));
     }
-    assert_eq!(held, [state(&[7, 7]), state(&[1, 2])]);
 }
 
 #[test]

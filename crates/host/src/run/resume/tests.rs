@@ -46,14 +46,14 @@ impl Killed {
         let mut observer = |_: &Event<'_>| Ok(());
         let mut journal = Journal::new(ledger, &mut observer);
         let weights = vec![1.0, 2.0];
-        journal.tell(&Event::RoundEnded(&round(1, &weights))).unwrap();
+        journal.emit(&Event::RoundEnded(&round(1, &weights))).unwrap();
         let meta =
             fedpipe_record::checkpoint::Meta { round: 1, ledger: journal.position().clone(), clients: Vec::new() };
         let server = Default::default();
         let checkpoint = Checkpoint { meta, weights: std::sync::Arc::new(weights), server };
         let killed = Self { place, experiment, checkpoint };
         killed.save(&killed.checkpoint);
-        journal.tell(&Event::RoundEnded(&round(2, &[3.0, 4.0]))).unwrap();
+        journal.emit(&Event::RoundEnded(&round(2, &[3.0, 4.0]))).unwrap();
         drop(directory);
         killed
     }
@@ -84,10 +84,10 @@ impl Killed {
         self.save(checkpoint);
         let directory = RunDir::open(&self.path()).unwrap();
         let resume = Resume { directory: &self.path(), force: false };
-        let mut told = Vec::new();
-        let point = Point::find(&resume, &directory, &self.experiment, &mut |why| told.push(why)).unwrap();
+        let mut warnings = Vec::new();
+        let point = Point::find(&resume, &directory, &self.experiment, &mut |why| warnings.push(why)).unwrap();
         assert_eq!(point.round(), 0);
-        told.concat()
+        warnings.concat()
     }
 }
 
@@ -107,19 +107,19 @@ fn a_forced_change_holds_although_its_session_left_no_checkpoint() {
         assert_eq!(Experiment::deserialize_from(text.parse().unwrap()).unwrap(), more);
     }
     // Back to the first is a change, too.
-    let said = killed.resume(&killed.experiment, false).unwrap_err().to_string();
-    assert!(said.contains("rounds is 5, was 4000"), "{said}");
+    let message = killed.resume(&killed.experiment, false).unwrap_err().to_string();
+    assert!(message.contains("rounds is 5, was 4000"), "{message}");
     assert_eq!(killed.resume(&killed.experiment, true).unwrap(), ["rounds is 5, was 4000", "local.epochs is 1, was 2"]);
 }
 
 #[test]
-fn a_run_goes_on_for_longer_without_being_forced_and_not_for_shorter() {
+fn a_run_continues_for_longer_without_being_forced_and_not_for_shorter() {
     let killed = Killed::new();
     let rounds = |rounds| Experiment { rounds, ..killed.experiment.clone() };
     assert_eq!(killed.resume(&rounds(9), false).unwrap(), ["rounds is 9, was 5"]);
     assert_eq!(History::read(&killed.path()).unwrap().experiment(), &rounds(9));
-    let said = killed.resume(&rounds(8), false).unwrap_err().to_string();
-    assert!(said.contains("rounds is 8, was 9"), "{said}");
+    let message = killed.resume(&rounds(8), false).unwrap_err().to_string();
+    assert!(message.contains("rounds is 8, was 9"), "{message}");
 }
 
 #[test]

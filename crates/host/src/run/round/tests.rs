@@ -76,7 +76,7 @@ fn participants(result: &RoundResult) -> Vec<u32> {
 }
 
 #[test]
-fn a_round_goes_on_with_the_quorum_and_fails_below_it() {
+fn a_round_continues_with_the_quorum_and_fails_below_it() {
     /// The participants of a round, or the end of the reason why the round failed.
     type Expected = std::result::Result<&'static [u32], &'static str>;
     let cases: [(Option<u32>, u32, Expected); 6] = [

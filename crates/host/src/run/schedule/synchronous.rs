@@ -28,7 +28,7 @@ impl Synchronous {
     /// result of any other job is dropped.
     ///
     /// # Errors
-    /// As for [`Fleet::next_settled`].
+    /// Returns the errors of [`Fleet::next_settled`].
     pub(in crate::run) fn next(
         &self,
         fleet: &mut Fleet,

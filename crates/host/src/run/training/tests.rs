@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use fedpipe_protocol::Ready;
+use fedpipe_protocol::{Kind, Place, Ready, Tensor};
 use fedpipe_strategy::strategy::StrategyRows;
 
 use super::*;
@@ -95,7 +95,7 @@ fn the_sum_is_in_client_order_whatever_the_order_of_arrival() {
 }
 
 #[test]
-fn an_update_that_was_retried_has_its_place_in_the_sum_and_a_lost_one_has_none() {
+fn an_update_that_was_retried_has_its_place_in_the_sum_and_a_dropped_one_has_none() {
     use fedpipe_record::experiment::OnFailure;
     for (on_failure, expected, clients) in
         [(OnFailure::Retry, 2.5, vec![0, 1, 2, 3]), (OnFailure::Drop, 8.0 / 3.0, vec![0, 2, 3])]
@@ -108,6 +108,27 @@ fn an_update_that_was_retried_has_its_place_in_the_sum_and_a_lost_one_has_none()
         assert_eq!(result.weights[..], [expected; 2]);
         assert_eq!(result.updates.iter().map(|update| update.header.client).collect::<Vec<_>>(), clients);
     }
+}
+
+/// The model has one shared weight and one local. Client k moves both by k + 1.
+#[test]
+fn the_values_of_local_tensors_leave_the_update_for_the_state() {
+    let tensor = |name: &str, place| Tensor { name: name.into(), shape: vec![1], kind: Kind::Param, place };
+    let layout = vec![tensor("w", Place::Shared), tensor("head", Place::Local)];
+    let script = move |client: &mut ScriptedClient| {
+        client.serve_as(Ready { layout: layout.clone(), ..ready() });
+        exit(0)
+    };
+    let rows = StrategyRows { aggregate: Some("median".parse().unwrap()), ..StrategyRows::default() };
+    let mut experiment = experiment();
+    experiment.strategy.rules = rows.into();
+    Stage::new(experiment).begin(script, |mut run| {
+        let updates = run.train(1, &[0, 1, 2]).unwrap();
+        let weights: Vec<&[f32]> = updates.iter().map(|update| update.weights.as_slice()).collect();
+        assert_eq!(weights, [[1.0, 0.0], [2.0, 0.0], [3.0, 0.0]]);
+        let own: Vec<f32> = updates.iter().map(|update| update.after.vector(LOCAL).unwrap()[0]).collect();
+        assert_eq!(own, [1.0, 2.0, 3.0]);
+    });
 }
 
 /// The client is blamed, and not the strategy, whose step by these numbers would leave the range.

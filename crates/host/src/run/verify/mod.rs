@@ -71,8 +71,8 @@ pub struct VerifyRequest<'a> {
 /// Runs a run again and compares.
 ///
 /// # Errors
-/// [`Error::Output`] for a directory that holds no run or an edited ledger, [`Error::Usage`] for a run that cannot be
-/// repeated here; those of [`run_from_start`].
+/// Returns [`Error::Output`] for a directory that holds no run or an edited ledger, [`Error::Usage`] for a run that
+/// cannot be repeated here; those of [`run_from_start`].
 pub fn verify(request: &VerifyRequest<'_>, control: &Control, observer: &mut dyn Observer) -> Result<Verification> {
     let directory = request.directory;
     RunDir::refuse_busy(directory)?;
@@ -210,14 +210,14 @@ impl Repeat<'_> {
         Ok(weights.map_or(End::Whole, End::Differs))
     }
 
-    /// The difference between an event and what the ledger has in its place.
+    /// Returns the difference between an event and the line that the ledger has in its place.
     fn compare(&mut self, stretch: usize, event: &Event<'_>) -> Option<String> {
         let recorded = &self.history.stretches[stretch];
         match event {
             Event::Dealt { dataset, sizes, partitions_sha256 } => {
-                let was = recorded.dealt.as_ref()?;
-                unequal("the data are", &(&was.dataset, was.sizes.as_slice()), &(*dataset, *sizes))
-                    .or_else(|| unequal("the partitions are", &was.partitions_sha256.as_str(), partitions_sha256))
+                let line = recorded.dealt.as_ref()?;
+                unequal("the data are", &(&line.dataset, line.sizes.as_slice()), &(*dataset, *sizes))
+                    .or_else(|| unequal("the partitions are", &line.partitions_sha256.as_str(), partitions_sha256))
             }
             Event::Ready { model, weights_sha256, .. } => {
                 let ReadyLine { model: name, version, weights_sha256: weights, .. } = recorded.ready.as_ref()?;
@@ -225,45 +225,46 @@ impl Repeat<'_> {
                     .or_else(|| unequal("the initial weights are", &weights.as_str(), weights_sha256))
             }
             Event::RoundEnded(now) => {
-                let was = self.history.rounds.get(now.round as usize - 1)?;
-                let difference = round_difference(was, now);
+                let recorded = self.history.rounds.get(now.round as usize - 1)?;
+                let difference = round_difference(recorded, now);
                 self.compared += u64::from(difference.is_none());
                 difference
             }
             Event::InitialScored(now) => {
-                let was = self.history.initial?;
-                unequal("the test loss of the initial weights is", &was.loss, &now.loss)
-                    .or_else(|| unequal("the accuracy of the initial weights is", &was.accuracy, &now.accuracy))
+                let score = self.history.initial?;
+                unequal("the test loss of the initial weights is", &score.loss, &now.loss)
+                    .or_else(|| unequal("the accuracy of the initial weights is", &score.accuracy, &now.accuracy))
             }
             _ => None,
         }
     }
 }
 
-/// The first difference of two rounds, but for the time that they took.
-fn round_difference(was: &Round, now: &Round) -> Option<String> {
+/// Returns the first difference between two rounds. The seconds of the rounds are not compared.
+fn round_difference(recorded: &Round, now: &Round) -> Option<String> {
     let at = |what: &str| format!("round {}: {what}", now.round);
-    unequal(&at("the weights first differ: they are"), &was.weights_sha256, &now.weights_sha256)
-        .or_else(|| unequal(&at("the server's state is"), &was.server_sha256, &now.server_sha256))
-        .or_else(|| unequal(&at("the accuracy is"), &was.accuracy, &now.accuracy))
-        .or_else(|| unequal(&at("the test loss is"), &was.loss, &now.loss))
-        .or_else(|| unequal(&at("the training loss is"), &was.training_loss, &now.training_loss))
-        .or_else(|| unequal(&at("the loss before the training is"), &was.start_loss, &now.start_loss))
-        .or_else(|| unequal(&at("the clients' states are"), &was.clients_sha256, &now.clients_sha256))
+    unequal(&at("the weights first differ: they are"), &recorded.weights_sha256, &now.weights_sha256)
+        .or_else(|| unequal(&at("the server's state is"), &recorded.server_sha256, &now.server_sha256))
+        .or_else(|| unequal(&at("the accuracy is"), &recorded.accuracy, &now.accuracy))
+        .or_else(|| unequal(&at("the test loss is"), &recorded.loss, &now.loss))
+        .or_else(|| unequal(&at("the training loss is"), &recorded.training_loss, &now.training_loss))
+        .or_else(|| unequal(&at("the loss before the training is"), &recorded.start_loss, &now.start_loss))
+        .or_else(|| unequal(&at("the clients' states are"), &recorded.clients_sha256, &now.clients_sha256))
         .or_else(|| {
-            let [was, now] = [was, now].map(|round| (round.bytes_sent, round.bytes_received, round.bytes_of_states));
-            unequal(&at("the bytes sent and received are"), &was, &now)
+            let [recorded, now] =
+                [recorded, now].map(|round| (round.bytes_sent, round.bytes_received, round.bytes_of_states));
+            unequal(&at("the bytes sent and received are"), &recorded, &now)
         })
-        .or_else(|| unequal(&at("the change of the weights is"), &was.weights_change, &now.weights_change))
+        .or_else(|| unequal(&at("the change of the weights is"), &recorded.weights_change, &now.weights_change))
         .or_else(|| {
-            let [was, now] = [was, now].map(|round| (round.clients, &round.participants));
-            unequal(&at("the participants are"), &was, &now)
+            let [recorded, now] = [recorded, now].map(|round| (round.clients, &round.participants));
+            unequal(&at("the participants are"), &recorded, &now)
         })
 }
 
-/// A sentence on two things that differ.
-fn unequal<T: PartialEq + std::fmt::Debug>(what: &str, was: &T, now: &T) -> Option<String> {
-    (was != now).then(|| format!("{what} {now:?} here, and {was:?} in the ledger"))
+/// Returns a sentence about two values that differ.
+fn unequal<T: PartialEq + std::fmt::Debug>(what: &str, recorded: &T, now: &T) -> Option<String> {
+    (recorded != now).then(|| format!("{what} {now:?} here, and {recorded:?} in the ledger"))
 }
 
 #[cfg(test)]
@@ -275,7 +276,7 @@ mod tests {
     #[test]
     fn every_number_of_a_round_but_its_time_is_compared() {
         let finite = |number: f64| Finite::try_from(number).unwrap();
-        let was = Round {
+        let recorded = Round {
             accuracy: finite(0.5),
             loss: finite(1.0),
             training_loss: finite(1.0),
@@ -283,23 +284,23 @@ mod tests {
             weights_sha256: "w".into(),
             ..Round::blank(3)
         };
-        assert_eq!(round_difference(&was, &Round { seconds: finite(2.0), ..was.clone() }), None);
+        assert_eq!(round_difference(&recorded, &Round { seconds: finite(2.0), ..recorded.clone() }), None);
         let others = [
-            ("the weights first differ", Round { weights_sha256: "x".into(), ..was.clone() }),
-            ("the server's state is", Round { server_sha256: Some("s".into()), ..was.clone() }),
-            ("the accuracy is", Round { accuracy: finite(0.6), ..was.clone() }),
-            ("the test loss is", Round { loss: finite(2.0), ..was.clone() }),
-            ("the training loss is", Round { training_loss: finite(2.0), ..was.clone() }),
-            ("the change of the weights is", Round { weights_change: Some(finite(0.1)), ..was.clone() }),
-            ("the loss before the training is", Round { start_loss: Some(finite(0.1)), ..was.clone() }),
-            ("the clients' states are", Round { clients_sha256: Some("c".into()), ..was.clone() }),
-            ("the bytes sent and received are", Round { bytes_sent: 1, ..was.clone() }),
-            ("the participants are", Round { participants: vec![1], ..was.clone() }),
-            ("the participants are", Round { clients: 3, ..was.clone() }),
+            ("the weights first differ", Round { weights_sha256: "x".into(), ..recorded.clone() }),
+            ("the server's state is", Round { server_sha256: Some("s".into()), ..recorded.clone() }),
+            ("the accuracy is", Round { accuracy: finite(0.6), ..recorded.clone() }),
+            ("the test loss is", Round { loss: finite(2.0), ..recorded.clone() }),
+            ("the training loss is", Round { training_loss: finite(2.0), ..recorded.clone() }),
+            ("the change of the weights is", Round { weights_change: Some(finite(0.1)), ..recorded.clone() }),
+            ("the loss before the training is", Round { start_loss: Some(finite(0.1)), ..recorded.clone() }),
+            ("the clients' states are", Round { clients_sha256: Some("c".into()), ..recorded.clone() }),
+            ("the bytes sent and received are", Round { bytes_sent: 1, ..recorded.clone() }),
+            ("the participants are", Round { participants: vec![1], ..recorded.clone() }),
+            ("the participants are", Round { clients: 3, ..recorded.clone() }),
         ];
         for (expected, now) in others {
-            let told = round_difference(&was, &now).unwrap();
-            assert!(told.starts_with("round 3: ") && told.contains(expected), "{told}");
+            let difference = round_difference(&recorded, &now).unwrap();
+            assert!(difference.starts_with("round 3: ") && difference.contains(expected), "{difference}");
         }
     }
 }

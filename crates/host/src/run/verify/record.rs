@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 /// The first difference between the ledger and the other files of the run in `directory`, a sentence.
 ///
 /// # Errors
-/// [`Error::Output`] for a file that is there and cannot be read.
+/// Returns [`Error::Output`] for a file that is there and cannot be read.
 pub(super) fn difference(directory: &Path, history: &History) -> Result<Option<String>> {
     for check in [lines, experiment, partitions, dylibs, summary, checkpoints, states] {
         if let Some(difference) = check(directory, history)? {
@@ -77,16 +77,17 @@ fn lines(_: &Path, history: &History) -> Result<Option<String>> {
     Ok(history.stretches.iter().find_map(|stretch| {
         let end = ends.next().unwrap_or(u64::MAX);
         let rounds = history.rounds.iter().filter(|round| (stretch.first_round..end).contains(&round.round));
-        rounds.filter_map(|round| participants(&stretch.experiment, round)).next()
+        let sizes = stretch.dealt.as_ref().map_or(&[][..], |dealt| &dealt.sizes);
+        rounds.filter_map(|round| participants(&stretch.experiment, sizes, round)).next()
     }))
 }
 
 /// Compares the participants of a round with those that it sampled.
-fn participants(experiment: &Experiment, round: &Round) -> Option<String> {
+fn participants(experiment: &Experiment, sizes: &[u64], round: &Round) -> Option<String> {
     let Round { round: number, clients, failed, participants, .. } = round;
     // The program of a strategy may sample in its own way, which only a repeated run shows.
     let is_program = experiment.strategy.program.is_some();
-    let sampled = if is_program { (0..experiment.clients.count).collect() } else { experiment.sample(*number) };
+    let sampled = if is_program { (0..experiment.clients.count).collect() } else { experiment.sample(*number, sizes) };
     let is_ascending = participants.windows(2).all(|pair| pair[0] < pair[1]);
     if !is_ascending || participants.iter().any(|client| !sampled.contains(client)) {
         return Some(format!(
@@ -153,10 +154,10 @@ fn summary(directory: &Path, history: &History) -> Result<Option<String>> {
         }
         (Some(_), _, Some(recorded)) => (recorded, history.last_stretch()),
         // A resume cuts off the end before it removes the results, which are those of the rounds before.
-        (Some(file), Some(told), None) if history.resumed_since && *file == told.to_text()?.as_bytes() => {
-            (told, history.stretch_of_last_round())
+        (Some(file), Some(stated), None) if history.resumed_since && *file == stated.to_text()?.as_bytes() => {
+            (stated, history.stretch_of_last_round())
         }
-        (Some(_), _, None) => return differs("tells of an end that the ledger lacks"),
+        (Some(_), _, None) => return differs("has an end that the ledger lacks"),
     };
     let expected = expected(result, stretch, history);
     let same = expected.as_ref() == Some(result);
@@ -185,17 +186,18 @@ fn expected(result: &Summary, stretch: &Stretch, history: &History) -> Option<Su
     Some(Summary::new(experiment, &history.rounds, facts))
 }
 
-/// The end that follows from the rounds; `told` where the rounds alone could go on. None where that cannot be.
-fn end(told: &Stop, experiment: &Experiment, history: &History) -> Option<Stop> {
+/// Returns the end that follows from the rounds, or the `stated` end where the rounds could continue. Returns `None` if
+/// the stated end is impossible.
+fn end(stated: &Stop, experiment: &Experiment, history: &History) -> Option<Stop> {
     let mut convergence = Convergence::new(experiment.tolerance);
     history.rounds.iter().for_each(|round| round.observed_by(&mut convergence));
     let is_last = history.rounds.len() as u64 >= experiment.last_round();
-    match (told, experiment.until_converged) {
-        (Stop::Failed(_), _) => Some(told.clone()),
+    match (stated, experiment.until_converged) {
+        (Stop::Failed(_), _) => Some(stated.clone()),
         (_, true) if convergence.reached() => Some(Stop::Converged),
         (_, true) if is_last => Some(Stop::MaxRounds),
         (_, false) if is_last => Some(Stop::Rounds),
-        (Stop::Signal(_), _) => Some(told.clone()),
+        (Stop::Signal(_), _) => Some(stated.clone()),
         (Stop::Rounds | Stop::Converged | Stop::MaxRounds, _) => None,
     }
 }
@@ -216,7 +218,7 @@ fn states(directory: &Path, _: &History) -> Result<Option<String>> {
     Ok(whole.find_map(|checkpoint| check(directory, &checkpoint.meta.clients).err()))
 }
 
-/// A file's contents; none where it is not there.
+/// Returns the contents of a file; `None` if there is no such file.
 fn read(path: &Path) -> Result<Option<Vec<u8>>> {
     match read_regular(path) {
         Ok(bytes) => Ok(Some(bytes)),
@@ -238,11 +240,11 @@ mod tests {
         let mut experiment = Experiment::default();
         experiment.clients.fraction = 0.25;
         let own = round(2, 1, &[1, 3]);
-        assert!(participants(&experiment, &own).unwrap().contains("are not of those sampled"));
+        assert!(participants(&experiment, &[1; 4], &own).unwrap().contains("are not of those sampled"));
         experiment.strategy.program = Some("true".into());
-        assert_eq!(participants(&experiment, &own), None);
-        assert!(participants(&experiment, &round(2, 1, &[1, 4])).is_some(), "there is no client 4");
-        assert!(participants(&experiment, &round(2, 3, &[1, 3])).is_some(), "there are four clients");
+        assert_eq!(participants(&experiment, &[1; 4], &own), None);
+        assert!(participants(&experiment, &[1; 4], &round(2, 1, &[1, 4])).is_some(), "there is no client 4");
+        assert!(participants(&experiment, &[1; 4], &round(2, 3, &[1, 3])).is_some(), "there are four clients");
     }
 
     #[test]
@@ -257,10 +259,10 @@ mod tests {
             (round(3, 0, &[0, 1, 3]), Some("the ledger says 3 clients and 0 that failed")),
             (round(3, 1, &[]), Some("the ledger says 3 clients and 1 that failed")),
         ] {
-            match (participants(&experiment, &round), expected) {
+            match (participants(&experiment, &[1; 4], &round), expected) {
                 (None, None) => {}
-                (Some(told), Some(expected)) => assert!(told.contains(expected), "{told}"),
-                (told, expected) => panic!("{round:?}: {told:?}, expected {expected:?}"),
+                (Some(stated), Some(expected)) => assert!(stated.contains(expected), "{stated}"),
+                (stated, expected) => panic!("{round:?}: {stated:?}, expected {expected:?}"),
             }
         }
     }
