@@ -34,7 +34,7 @@ fn write(directory: &Path, experiment: &Experiment) -> anyhow::Result<()> {
     let flower = REQUIREMENTS.lines().next().unwrap_or_default();
     let text = toml::to_string(experiment)?;
     // A table of the experiment becomes a table of the app's configuration.
-    let config = toml::to_string(&overridable(experiment)?)?.replace("\n[", "\n[tool.flwr.app.config.");
+    let config = toml::to_string(&overridable(&text, experiment)?)?.replace("\n[", "\n[tool.flwr.app.config.");
     fs::create_dir(directory)?;
     fs::write(directory.join("pyproject.toml"), PYPROJECT.replace("FLWR", flower) + &config)?;
     fs::write(directory.join("fedpipe_app.py"), APP)?;
@@ -42,15 +42,13 @@ fn write(directory: &Path, experiment: &Experiment) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Returns the keys of an experiment for Flower, which overrides one key at a time. Rows of a strategy that are those of
-/// its preset are empty, so that another `strategy.name` has its own rows.
-fn overridable(experiment: &Experiment) -> anyhow::Result<Table> {
-    const SECTION: &str = "strategy";
+/// Returns the keys of the experiment in `text` for Flower, which overrides one key at a time. Rows of the strategy that
+/// are those of its preset are empty, so that another `strategy.name` has its own rows.
+fn overridable(text: &str, experiment: &Experiment) -> anyhow::Result<Table> {
     let rows = StrategyRows { name: experiment.strategy.rules.preset().clone(), ..StrategyRows::default() };
-    let of_preset = StrategySection { rules: rows.into(), program: None };
-    let preset = Table::try_from(Experiment { strategy: of_preset, ..experiment.clone() })?;
-    let mut table = Table::try_from(experiment)?;
-    if let (Some(Value::Table(rows)), Some(preset)) = (table.get_mut(SECTION), preset.get(SECTION)) {
+    let preset = Table::try_from(StrategySection { rules: rows.into(), program: None })?;
+    let mut table: Table = text.parse()?;
+    if let Some(Value::Table(rows)) = table.get_mut("strategy") {
         let same = rows.iter_mut().filter(|(key, row)| *key != "name" && preset.get(key) == Some(row));
         same.for_each(|(_, row)| *row = Value::String(String::new()));
     }

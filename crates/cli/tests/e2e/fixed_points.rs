@@ -88,7 +88,8 @@ fn every_strategy_reaches_its_fixed_point() {
     });
 }
 
-/// The momentum √2 − 1 at which ‖a‖₁ is 1 after one step and 4 after three, so that the coefficients of the host are dyadic.
+/// The momentum √2 − 1 at which ‖a‖₁ is 1 after one step and 4 after three, so that the coefficients of the host are
+/// dyadic.
 const DYADIC: f64 = std::f64::consts::SQRT_2 - 1.0;
 
 /// Returns what so many steps with momentum leave of the distance to the minimum of ½ a x².

@@ -140,8 +140,8 @@ fn train() -> Request {
     Request::Train(Train::plain(1, 1))
 }
 
-/// The host of this version asks for no such evaluation. The sums are those of the score before a training. The test set
-/// has one block, and the partition two.
+/// The host of this version asks for no such evaluation. The sums are those of the score before a training. The test
+/// set has one block, and the partition two.
 #[test]
 fn a_node_evaluates_the_partition_of_its_client() {
     let place = Place::new();
