@@ -182,6 +182,33 @@ def int8(change, bucket):
     return levels, scales
 
 
+def clip(change, bound):
+    """The change at most as long as the bound, each value rounded to an f32 that is not farther from zero."""
+    change = [f32(value) for value in change]
+    squares = 0.0
+    for value in change:
+        squares += value * value
+    factor = bound / math.sqrt(squares)
+    return [towards_zero(value * factor) for value in change] if factor < 1 else change
+
+
+def towards_zero(x):
+    nearest = f32(x)
+    if abs(nearest) <= abs(x):
+        return nearest
+    # The magnitude of an f32 grows with its bits.
+    [bits] = struct.unpack("<I", struct.pack("<f", nearest))
+    return struct.unpack("<f", struct.pack("<I", bits - 1))[0]
+
+
+def topk(change, fraction, residual):
+    """The indices and the values of the greatest magnitudes, and the new residual."""
+    left = [f32(f32(value) + old) for value, old in zip(change, residual)]
+    order = sorted(range(len(left)), key=lambda index: (-abs(left[index]), index))
+    indices = sorted(order[: math.ceil(fraction * len(left))])
+    return indices, [left[index] for index in indices], [0 if index in indices else value for index, value in enumerate(left)]
+
+
 STRATEGIES = [
     ("fedavg", fedavg, {}),
     ("fedavgm", fedavgm, {}),
@@ -212,6 +239,8 @@ def vectors():
     sizes = [3, 1, 4, 1, 5, 9, 2, 6]
     by_size = "sample by the sizes 3, 1, 4, 1, 5, 9, 2, 6: seed 1, round {}, 3 of 8"
     levels, scales = int8(CHANGE, 3)
+    first = topk(CHANGE, 0.2, [0] * len(CHANGE))
+    topks = [("first", first), ("second", topk(CHANGE, 0.2, first[2]))]
     state = b"m" + struct.pack("<Qf", 4, 1.0)
     return streams.table(
         *((f"clients of a round: {n} · {fraction}", sampled_clients(n, fraction)) for n, fraction in counts),
@@ -230,6 +259,12 @@ def vectors():
         *after(f"feddyn:alpha={ALPHA}", ["weights", "h", "g of client 0"], feddyn()),
         ("levels of `int8:bucket=3`", " ".join(map(str, levels))),
         ("scales of `int8:bucket=3`", numbers(scales)),
+        ("change after `clip:norm=0.5`", numbers(clip(CHANGE, 0.5))),
+        *(
+            (f"{name} under `topk:fraction=0.2`, {time} change", numbers(values))
+            for time, encoded in topks
+            for name, values in zip(("indices", "values", "residual"), encoded)
+        ),
         ("`weights_sha256` of 1, −2", hashlib.sha256(struct.pack("<2f", 1.0, -2.0)).hexdigest()),
         ("`server_sha256` of m = 1", hashlib.sha256(state).hexdigest()),
     )

@@ -21,8 +21,8 @@ pub const WEIGHTS: &str = "weights";
 /// The most training rows on which received weights are scored before a training.
 pub const SCORED_ROWS: usize = 512;
 
-/// The most parts of a request that are as long as the weights: the weights, an anchor, a linear term, local tensors,
-/// and the weights from which phases start.
+/// The most parts of a request that are as long as the weights: the weights, an anchor, a linear term, local tensors, a
+/// residual, and the weights from which phases start.
 pub const MOST_VECTORS: u64 = 8;
 
 /// The name of the part that holds the weights to which a proximal term pulls.
@@ -33,3 +33,6 @@ pub const LINEAR: &str = "linear";
 
 /// The name of the part that holds a client's own values of the local tensors, in layout order.
 pub const LOCAL: &str = "local";
+
+/// The name of the part that holds what an encoding did not send of a client's changes so far: one value a weight.
+pub const RESIDUAL: &str = "residual";

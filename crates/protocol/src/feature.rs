@@ -47,11 +47,6 @@ pub const ALL: [&str; 10] = [
     EVALUATE_PARTITION,
 ];
 
-/// Returns the feature that a transform of this name needs.
-pub fn of_transform(name: &str) -> String {
-    format!("compress:{name}")
-}
-
 /// Returns the features that a client needs for these phases.
 pub fn of_phases(phases: &[Phase]) -> Vec<&'static str> {
     let any = |needs: fn(&Phase) -> bool| phases.iter().any(needs);

@@ -61,6 +61,8 @@ pub enum Dtype {
     F32,
     /// Bytes.
     U8,
+    /// 32-bit unsigned numbers, little-endian.
+    U32,
 }
 
 /// A part of a frame that is to be written: its name and its elements.
@@ -70,6 +72,8 @@ pub enum Part<'a> {
     F32(&'a str, &'a [f32]),
     /// Bytes.
     U8(&'a str, &'a [u8]),
+    /// 32-bit unsigned numbers.
+    U32(&'a str, &'a [u32]),
 }
 
 /// The elements of a part that was read.
@@ -79,6 +83,8 @@ pub enum PartData {
     F32(Vec<f32>),
     /// Bytes.
     U8(Vec<u8>),
+    /// 32-bit unsigned numbers.
+    U32(Vec<u32>),
 }
 
 /// The payload of a frame that was read: named parts.
@@ -103,7 +109,7 @@ struct PartHeader {
 impl Dtype {
     fn size(self) -> u64 {
         match self {
-            Dtype::F32 => 4,
+            Dtype::F32 | Dtype::U32 => 4,
             Dtype::U8 => 1,
         }
     }
@@ -114,6 +120,7 @@ impl Part<'_> {
         let (name, dtype, len) = match *self {
             Part::F32(name, values) => (name, Dtype::F32, values.len()),
             Part::U8(name, bytes) => (name, Dtype::U8, bytes.len()),
+            Part::U32(name, values) => (name, Dtype::U32, values.len()),
         };
         PartHeader { name: name.into(), dtype, len: len as u64 }
     }
@@ -123,16 +130,26 @@ impl Part<'_> {
         match *self {
             Part::F32(_, values) => bytemuck::cast_slice(values),
             Part::U8(_, bytes) => bytes,
+            Part::U32(_, values) => bytemuck::cast_slice(values),
         }
     }
 }
 
 impl PartData {
+    fn dtype(&self) -> Dtype {
+        match self {
+            PartData::F32(_) => Dtype::F32,
+            PartData::U8(_) => Dtype::U8,
+            PartData::U32(_) => Dtype::U32,
+        }
+    }
+
     /// Returns the part of this name with these elements.
     pub fn as_part<'a>(&'a self, name: &'a str) -> Part<'a> {
         match self {
             PartData::F32(values) => Part::F32(name, values),
             PartData::U8(bytes) => Part::U8(name, bytes),
+            PartData::U32(values) => Part::U32(name, values),
         }
     }
 }
@@ -145,20 +162,31 @@ impl Parts {
 
     /// Removes and returns the part `name`, if it exists and holds 32-bit floats.
     pub fn take_f32(&mut self, name: &str) -> Option<Vec<f32>> {
-        let index = self.0.iter().position(|(n, data)| n == name && matches!(data, PartData::F32(_)))?;
-        match self.0.swap_remove(index).1 {
+        match self.take(name, Dtype::F32)? {
             PartData::F32(values) => Some(values),
-            PartData::U8(_) => None,
+            _ => None,
         }
     }
 
     /// Removes and returns the part `name`, if it exists and holds bytes.
     pub fn take_u8(&mut self, name: &str) -> Option<Vec<u8>> {
-        let index = self.0.iter().position(|(n, data)| n == name && matches!(data, PartData::U8(_)))?;
-        match self.0.swap_remove(index).1 {
+        match self.take(name, Dtype::U8)? {
             PartData::U8(bytes) => Some(bytes),
-            PartData::F32(_) => None,
+            _ => None,
         }
+    }
+
+    /// Removes and returns the part `name`, if it exists and holds 32-bit unsigned numbers.
+    pub fn take_u32(&mut self, name: &str) -> Option<Vec<u32>> {
+        match self.take(name, Dtype::U32)? {
+            PartData::U32(values) => Some(values),
+            _ => None,
+        }
+    }
+
+    fn take(&mut self, name: &str, dtype: Dtype) -> Option<PartData> {
+        let is_it = |(held, data): &(String, PartData)| held == name && data.dtype() == dtype;
+        self.0.iter().position(is_it).map(|index| self.0.swap_remove(index).1)
     }
 
     /// Replaces the part `name`, or adds it.
@@ -171,7 +199,7 @@ impl Parts {
     pub fn into_vectors(self) -> impl Iterator<Item = (String, Vec<f32>)> {
         self.0.into_iter().filter_map(|(name, data)| match data {
             PartData::F32(values) => Some((name, values)),
-            PartData::U8(_) => None,
+            PartData::U8(_) | PartData::U32(_) => None,
         })
     }
 
@@ -333,6 +361,7 @@ fn read_part(reader: &mut impl Read, part: PartHeader, spare: &Spare) -> io::Res
     let data = match part.dtype {
         Dtype::F32 => PartData::F32(read_values(reader, part.len, spare.take())?),
         Dtype::U8 => PartData::U8(read_values(reader, part.len, Vec::new())?),
+        Dtype::U32 => PartData::U32(read_values(reader, part.len, Vec::new())?),
     };
     Ok((part.name, data))
 }

@@ -19,7 +19,8 @@ pub enum Request {
     /// Trains from the part `weights`; answered by [`Reply::Update`].
     ///
     /// The part is absent if the client keeps weights (the feature `keeps-weights`) and has the version that the
-    /// message names. Further parts are `anchor`, `linear`, `local` and `start/N`, as the phases need them.
+    /// message names. Further parts are `anchor`, `linear`, `local`, `residual` and `start/N`, as the phases, the layout
+    /// and the transforms need them.
     Train(Train),
     /// Evaluates the part `weights`, which is sent as for [`Request::Train`]; answered by [`Reply::Evaluated`].
     Evaluate(Evaluate),
@@ -32,7 +33,7 @@ impl Request {
             Request::GetWeights => 1,
             Request::Train(train) => {
                 let slots = train.phases.iter().filter(|phase| !phase.update).count() as u64;
-                slots + u64::from(train.transform.is_none())
+                slots + u64::from(train.transforms.is_empty())
             }
             Request::Launch(_) | Request::Setup(_) | Request::Evaluate(_) => 0,
         }
@@ -63,7 +64,7 @@ pub enum Reply {
     Ready(Ready),
     /// The weights of the model, as the part `weights`.
     Weights,
-    /// The result of training; the new weights are the part `weights`.
+    /// The result of training; the new weights are the part `weights`, or the parts of the last transform.
     Update(Update),
     /// The sums of the requested blocks, in the order of the request.
     Evaluated {
@@ -247,9 +248,10 @@ pub struct Train {
     pub optimiser: String,
     /// The phases of the training, at least one, done in order. More than one needs the feature `phases`.
     pub phases: Vec<Phase>,
-    /// The transform of the update, such as `int8:bucket=512`; absent for plain weights. It needs a feature of its own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub transform: Option<String>,
+    /// The transforms of the update in order, such as `int8:bucket=512`; absent for plain weights. Each needs a feature
+    /// of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub transforms: Vec<String>,
     /// The rows on which the received weights are scored before the training; it needs the feature `score-start`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score_start: Option<ScoreStart>,
@@ -333,7 +335,7 @@ impl Train {
             learning_rate: 0.1,
             optimiser: r#"{"name":"sgd"}"#.into(),
             phases: vec![Phase::plain(1)],
-            transform: None,
+            transforms: Vec::new(),
             score_start: None,
             weights_version: 0,
         }

@@ -16,7 +16,9 @@ fn train() -> Request {
 
 fn frame(weights: &[f32], state: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    write(&mut bytes, &train(), &[Part::F32("weights", weights), Part::U8("state", state)]).unwrap();
+    let numbers: Vec<u32> = weights.iter().map(|weight| weight.to_bits()).collect();
+    let parts = [Part::U32("numbers", &numbers), Part::F32("weights", weights), Part::U8("state", state)];
+    write(&mut bytes, &train(), &parts).unwrap();
     bytes
 }
 
@@ -43,7 +45,9 @@ proptest! {
         prop_assert_eq!(parts.iter().last(), Some(("state", &PartData::U8(state))));
         // Bits are compared, since NaN must be preserved and NaN differs from itself.
         let got: Vec<u32> = parts.take_f32("weights").unwrap().iter().map(|w| w.to_bits()).collect();
-        prop_assert_eq!(got, bits);
+        prop_assert_eq!(&got, &bits);
+        prop_assert_eq!(parts.take_f32("numbers"), None);
+        prop_assert_eq!(parts.take_u32("numbers"), Some(bits));
         prop_assert!(read::<Request>(&mut reader, ANY).is_ok());
         prop_assert!(matches!(read::<Request>(&mut reader, ANY), Err(FrameError::End)));
     }

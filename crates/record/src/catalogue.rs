@@ -25,7 +25,7 @@ pub static CATALOGUES: [Catalogue; 9] = [
     catalogue::<Composition>("--strategy"),
     catalogue::<dyn Sampler>("--sample"),
     catalogue::<dyn ClientTerm>("--term"),
-    catalogue::<dyn Transform>("--transform"),
+    catalogue::<Transform>("--transform"),
     catalogue::<dyn Weighting>("--weighting"),
     catalogue::<dyn Aggregator>("--aggregate"),
     catalogue::<dyn ServerOptimiser>("--server"),

@@ -17,7 +17,7 @@ use fedpipe_strategy::{
     server::ServerOptimiser,
     strategy::{Strategy, StrategyRows},
     term::ClientTerm,
-    transform::Transform,
+    transform::chain::Transforms,
     weighting::Weighting,
 };
 use serde::{Deserialize, Serialize};
@@ -128,8 +128,8 @@ section! {
         sample: Option<Named<dyn Sampler>> = None => "--sample SAMPLER";
         /// The term that a client adds to its loss, in the place of the strategy's
         term: Option<Named<dyn ClientTerm>> = None => "--term TERM";
-        /// The encoding of an update, in the place of the strategy's
-        transform: Option<Named<dyn Transform>> = None => "--transform TRANSFORM";
+        /// The transforms of an update in the place of the strategy's, none or a chain such as clip:1+int8
+        transform: Option<Transforms> = None => "--transform TRANSFORM";
         /// The weight of an update, in the place of the strategy's
         weighting: Option<Named<dyn Weighting>> = None => "--weighting WEIGHTING";
         /// The aggregate of the updates, in the place of the strategy's
@@ -213,15 +213,15 @@ impl FromStr for StrategySection {
 
 impl From<StrategyKeys> for StrategySection {
     fn from(keys: StrategyKeys) -> Self {
-        let StrategyKeys { name, program, sample, term, transform, weighting, aggregate, server } = keys;
-        Self { rules: StrategyRows { name, sample, term, transform, weighting, aggregate, server }.into(), program }
+        let StrategyKeys { name, program, sample, term, transform: transforms, weighting, aggregate, server } = keys;
+        Self { rules: StrategyRows { name, sample, term, transforms, weighting, aggregate, server }.into(), program }
     }
 }
 
 impl From<StrategySection> for StrategyKeys {
     fn from(section: StrategySection) -> Self {
-        let StrategyRows { name, sample, term, transform, weighting, aggregate, server } = section.rules.into();
-        Self { name, program: section.program, sample, term, transform, weighting, aggregate, server }
+        let StrategyRows { name, sample, term, transforms, weighting, aggregate, server } = section.rules.into();
+        Self { name, program: section.program, sample, term, transform: transforms, weighting, aggregate, server }
     }
 }
 

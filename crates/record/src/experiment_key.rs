@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use fedpipe_data::Source;
 use fedpipe_protocol::Level;
 use fedpipe_spec::table::{Named, Tabled};
+use fedpipe_strategy::transform::{Transform, chain::Transforms};
 use serde::{Serialize, de::DeserializeOwned};
 use strum::VariantNames;
 
@@ -91,6 +92,17 @@ macro_rules! parsed {
 }
 
 parsed!(u32, u64, f32, f64, Seed, Source, MemoryLimit);
+
+/// A chain of rows.
+impl KeyValue for Transforms {
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|error: fedpipe_spec::error::Error| error.to_string())
+    }
+
+    fn rows() -> Option<String> {
+        Named::<Transform>::rows()
+    }
+}
 
 impl KeyValue for String {
     fn read(text: &str) -> Result<Self, String> {

@@ -15,7 +15,7 @@ use crate::experiment::Experiment;
 const ROWS: [(&str, &[&str]); 8] = [
     ("sample", &["uniform", "by-size"]),
     ("term", &["none", "proximal", "control-variate", "dynamic"]),
-    ("transform", &["none", "int8"]),
+    ("transform", &["clip", "int8", "topk"]),
     ("weighting", &["examples", "steps", "equal"]),
     ("aggregate", &["mean", "normalised", "median", "trimmed-mean"]),
     ("server", &["sgd", "momentum", "adam"]),
@@ -24,7 +24,7 @@ const ROWS: [(&str, &[&str]); 8] = [
 ];
 
 /// The rows that a row does not combine with. `own` beside local tensors is known once a client is ready.
-const REFUSED: [(&str, &[&str]); 10] = [
+const REFUSED: [(&str, &[&str]); 11] = [
     ("term control-variate", &["aggregate normalised", "aggregate median", "weighting examples", "weighting steps"]),
     ("term dynamic", &["aggregate normalised", "aggregate median", "weighting examples", "weighting steps"]),
     ("term dynamic", &["server momentum", "server adam"]),
@@ -32,7 +32,8 @@ const REFUSED: [(&str, &[&str]); 10] = [
     ("aggregate trimmed-mean", &["term control-variate", "term dynamic", "program true"]),
     ("aggregate trimmed-mean", &["weighting examples", "weighting steps"]),
     ("optimiser adam", &["term control-variate", "aggregate normalised"]),
-    ("program true", &["sample by-size", "term proximal", "term control-variate", "term dynamic", "transform int8"]),
+    ("program true", &["sample by-size", "term proximal", "term control-variate", "term dynamic"]),
+    ("program true", &["transform clip", "transform int8", "transform topk"]),
     ("program true", &["weighting steps", "weighting equal", "aggregate normalised", "aggregate median"]),
     ("program true", &["server momentum", "server adam"]),
 ];
@@ -60,7 +61,7 @@ fn each_pair_of_rows_is_refused_or_combines_as_it_was_decided() {
     let tables: [Vec<(&str, String)>; 8] = [
         forms::<dyn Sampler>(),
         forms::<dyn ClientTerm>(),
-        forms::<dyn Transform>(),
+        forms::<Transform>(),
         forms::<dyn Weighting>(),
         forms::<dyn Aggregator>(),
         forms::<dyn ServerOptimiser>(),

@@ -73,6 +73,18 @@ pub enum Error {
         /// The values that are right.
         wants: &'static str,
     },
+    /// A member of a list that stands in the wrong place.
+    #[error("the {what} {given} cannot stand before {next}: {reason}")]
+    Misplaced {
+        /// The kind of thing, such as "transform".
+        what: &'static str,
+        /// The member.
+        given: String,
+        /// The member after it.
+        next: String,
+        /// The reason, and the remedy.
+        reason: &'static str,
+    },
 }
 
 /// A result of reading a text.

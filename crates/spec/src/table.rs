@@ -73,6 +73,8 @@ pub enum Range {
     Decay,
     /// A number of at least 0 and below one half.
     BelowHalf,
+    /// A number above 0 and at most 1.
+    Share,
     /// A whole number from 1.
     Count,
     /// `true` or `false`.
@@ -127,6 +129,7 @@ impl Range {
             Range::NotNegative => "a number of at least 0",
             Range::Decay => "a number of at least 0 and below 1",
             Range::BelowHalf => "a number of at least 0 and below 0.5",
+            Range::Share => "a number above 0 and at most 1",
             Range::Count => "a whole number from 1",
             Range::Flag => "true or false",
         }
@@ -142,6 +145,7 @@ impl Range {
             Range::NotNegative => value >= 0.0,
             Range::Decay => (0.0..1.0).contains(&value),
             Range::BelowHalf => (0.0..0.5).contains(&value),
+            Range::Share => value > 0.0 && value <= 1.0,
             Range::Count => value >= 1.0 && value.fract() == 0.0 && value <= f64::from(u32::MAX),
             Range::Flag => false,
         };
@@ -355,6 +359,8 @@ mod tests {
     const BRIGHT: Parameter =
         Parameter { key: "bright", default: Some(Value::Flag(false)), range: Range::Flag, help: "brighter" };
     const WIDTH: Parameter = Parameter { key: "width", default: None, range: Range::Count, help: "the width" };
+    const COVER: Parameter =
+        Parameter { key: "cover", default: Some(Value::Number(1.0)), range: Range::Share, help: "the cover" };
 
     fn build(values: &Values) -> Arc<Colour> {
         Arc::new(Colour { red: values.number("red"), is_bright: values.flag("bright") })
@@ -366,7 +372,7 @@ mod tests {
 
     static ROWS: [TableRow<Colour>; 2] = [
         TableRow { name: "plain", summary: "one colour", parameters: &[RED, BRIGHT], source: "a painter", build },
-        TableRow { name: "striped", summary: "two", parameters: &[WIDTH], source: "a painter", build: striped },
+        TableRow { name: "striped", summary: "two", parameters: &[WIDTH, COVER], source: "a painter", build: striped },
     ];
 
     impl Tabled for Colour {
@@ -387,7 +393,7 @@ mod tests {
         assert_eq!(plain.changed().collect::<Vec<_>>(), [("bright", Value::Flag(true))]);
         assert_eq!(Named::<Colour>::default(), "plain:red=0.5".parse().unwrap());
         assert_eq!("striped:3".parse::<Named<Colour>>().unwrap().red, 3.0);
-        assert_eq!(ROWS.each_ref().map(TableRow::example), ["plain:red=0.5,bright=false", "striped:width=…"]);
+        assert_eq!(ROWS.each_ref().map(TableRow::example), ["plain:red=0.5,bright=false", "striped:width=…,cover=1"]);
     }
 
     #[test]
@@ -403,6 +409,8 @@ mod tests {
             ("striped", "needs the key `width`, a whole number from 1"),
             ("striped:1.5", "width=1.5; give a whole number from 1"),
             ("striped:0", "width=0; give a whole number from 1"),
+            ("striped:width=1,cover=0", "cover=0; give a number above 0 and at most 1"),
+            ("striped:width=1,cover=1.5", "cover=1.5; give a number above 0 and at most 1"),
         ];
         for (text, expected) in cases {
             let error = text.parse::<Named<Colour>>().unwrap_err().to_string();

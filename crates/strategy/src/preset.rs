@@ -9,7 +9,7 @@ use crate::{
     sampler::Sampler,
     server::{ServerOptimiser, adam, momentum},
     term::{ClientTerm, dynamic, proximal},
-    transform::Transform,
+    transform::chain::Transforms,
     weighting::Weighting,
 };
 
@@ -20,8 +20,8 @@ pub struct Composition {
     pub sampler: Named<dyn Sampler>,
     /// The term that a client adds to its loss.
     pub term: Named<dyn ClientTerm>,
-    /// The encoding of an update.
-    pub transform: Named<dyn Transform>,
+    /// The transforms of an update.
+    pub transforms: Transforms,
     /// The weight of an update.
     pub weighting: Named<dyn Weighting>,
     /// The aggregate of the updates.

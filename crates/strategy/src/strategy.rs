@@ -14,7 +14,7 @@ use crate::{
     server::ServerOptimiser,
     slots::{Slot, Slots},
     term::ClientTerm,
-    transform::Transform,
+    transform::chain::Transforms,
     vector_math::Math,
     weighting::Weighting,
 };
@@ -35,8 +35,8 @@ pub struct StrategyRows {
     pub sample: Option<Named<dyn Sampler>>,
     /// The term that a client adds to its loss.
     pub term: Option<Named<dyn ClientTerm>>,
-    /// The encoding of an update.
-    pub transform: Option<Named<dyn Transform>>,
+    /// The transforms of an update.
+    pub transforms: Option<Transforms>,
     /// The weight of an update.
     pub weighting: Option<Named<dyn Weighting>>,
     /// The aggregate of the updates.
@@ -80,9 +80,8 @@ impl Composition {
     /// Returns the features that each client needs.
     pub fn features(&self) -> Vec<String> {
         let of_term = self.term.features().iter().map(|feature| (*feature).to_owned());
-        let of_transform = (!self.transform.is_none()).then(|| feature::of_transform(self.transform.name()));
         let of_rules = self.needs_accumulation().then(|| feature::ACCUMULATION.to_owned());
-        of_term.chain(of_transform).chain(of_rules).collect()
+        of_term.chain(self.transforms.features()).chain(of_rules).collect()
     }
 
     /// Returns `true` if the new global weights are a mean of the clients', so that no rule of the host can move them
@@ -184,7 +183,7 @@ impl From<Named<Composition>> for Strategy {
 
 impl From<StrategyRows> for Strategy {
     fn from(given: StrategyRows) -> Self {
-        let StrategyRows { name, sample, term, transform, weighting, aggregate, server } = given;
+        let StrategyRows { name, sample, term, transforms, weighting, aggregate, server } = given;
         let preset = (*name).clone();
         let aggregator = aggregate.unwrap_or(preset.aggregator);
         // The record has no weighting that plays no part.
@@ -192,7 +191,7 @@ impl From<StrategyRows> for Strategy {
         let rows = Composition {
             sampler: sample.unwrap_or(preset.sampler),
             term: term.unwrap_or(preset.term),
-            transform: transform.unwrap_or(preset.transform),
+            transforms: transforms.unwrap_or(preset.transforms),
             weighting: weighting.unwrap_or(fitting),
             aggregator,
             server: server.unwrap_or(preset.server),
@@ -203,12 +202,12 @@ impl From<StrategyRows> for Strategy {
 
 impl From<Strategy> for StrategyRows {
     fn from(strategy: Strategy) -> Self {
-        let Composition { sampler, term, transform, weighting, aggregator, server } = strategy.rows;
+        let Composition { sampler, term, transforms, weighting, aggregator, server } = strategy.rows;
         Self {
             name: strategy.preset,
             sample: Some(sampler),
             term: Some(term),
-            transform: Some(transform),
+            transforms: Some(transforms),
             weighting: Some(weighting),
             aggregate: Some(aggregator),
             server: Some(server),
@@ -232,7 +231,7 @@ impl fmt::Display for Strategy {
         let pairs = [
             ("sampler", rows.sampler != preset.sampler, rows.sampler.to_string()),
             ("client term", rows.term != preset.term, rows.term.to_string()),
-            ("transform", rows.transform != preset.transform, rows.transform.to_string()),
+            ("transform", rows.transforms != preset.transforms, rows.transforms.to_string()),
             ("weighting", rows.weighting != preset.weighting, rows.weighting.to_string()),
             ("aggregator", rows.aggregator != preset.aggregator, rows.aggregator.to_string()),
             ("server optimiser", rows.server != preset.server, rows.server.to_string()),
@@ -252,7 +251,7 @@ impl StrategyRows {
             match *key {
                 "sample" => read.sample = Some(row.parse().unwrap()),
                 "term" => read.term = Some(row.parse().unwrap()),
-                "transform" => read.transform = Some(row.parse().unwrap()),
+                "transform" => read.transforms = Some(row.parse().unwrap()),
                 "weighting" => read.weighting = Some(row.parse().unwrap()),
                 "aggregate" => read.aggregate = Some(row.parse().unwrap()),
                 "server" => read.server = Some(row.parse().unwrap()),

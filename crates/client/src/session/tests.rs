@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use fedpipe_data::{Cache, Deal, Dealt, Scheme, Source, deal};
 use fedpipe_protocol::{Isolation, Level, PartData, Phase, PhaseStart, Purpose, ScoreStart, Train};
+use fedpipe_strategy::transform::chain::Transforms;
 use tempfile::TempDir;
 
 use super::{train::Trained, *};
@@ -75,6 +76,18 @@ fn parts(vectors: &[(&str, Vec<f32>)]) -> Parts {
 fn trained(session: &mut Session, train: &Train, vectors: &[(&str, Vec<f32>)]) -> (Trained, Vec<f32>) {
     let update = session.train(train, parts(vectors)).unwrap();
     (update, session.weights().unwrap().to_vec())
+}
+
+fn encoded(transform: &str) -> Train {
+    Train { transforms: vec![transform.into()], ..train(0) }
+}
+
+/// Trains and returns the parts of the encoded update.
+fn encoded_parts(session: &mut Session, transform: &str, vectors: &[(&str, Vec<f32>)]) -> Parts {
+    let mut parts = Parts::default();
+    let update = trained(session, &encoded(transform), vectors).0;
+    update.encoded.unwrap().into_iter().for_each(|(name, data)| parts.set(&name, data));
+    parts
 }
 
 #[track_caller]
@@ -176,7 +189,13 @@ fn terms_reach_the_model_and_wrong_parts_are_refused_by_name() {
         (linear.clone(), parts(&[]), "the request has no part \"linear\""),
         (linear, parts(&[("linear", vec![0.0])]), "the part \"linear\" has 1 value, expected 7850"),
         (unknown, parts(&[]), "the phase freezes the tensor \"none\", which the model does not have"),
-        (Train { transform: Some("none:x=1".into()), ..train(0) }, parts(&[]), "unknown key `x`"),
+        (encoded("int8:x=1"), parts(&[]), "unknown key `x`"),
+        (encoded("topk:0.5"), parts(&[("residual", vec![0.0])]), "the part \"residual\" has 1 value, expected 7850"),
+        (
+            Train { transforms: vec!["int8".into(), "clip:1".into()], ..train(0) },
+            parts(&[]),
+            "int8:bucket=512,l2=false cannot stand before clip:norm=1",
+        ),
     ];
     for (train, parts, says) in cases {
         let mut session = stage.session(&[0]);
@@ -203,15 +222,32 @@ fn received_weights_are_scored_on_the_same_rows_in_each_round() {
 fn an_encoded_update_is_the_change() {
     let mut session = Stage::new().session(&[0]);
     let weights = trained(&mut session, &train(0), &[]).1;
-    let encoded = Train { transform: Some("int8".into()), ..train(0) };
-    let update = trained(&mut session, &encoded, &[]).0;
-    let mut parts = Parts::default();
-    update.encoded.unwrap().into_iter().for_each(|(name, data)| parts.set(&name, data));
-    let change = transform::parse("int8").unwrap().decode(&mut parts, weights.len()).unwrap();
+    let mut parts = encoded_parts(&mut session, "int8", &[]);
+    let change = "int8".parse::<Transforms>().unwrap().decode(&mut parts, weights.len()).unwrap();
     let most =
         weights.iter().map(|weight| weight.abs()).fold(0.0, |most, weight| if weight > most { weight } else { most });
     let worst = weights.iter().zip(&change).map(|(w, c)| (w - c).abs());
     assert!(worst.into_iter().all(|error| error <= most / 127.0), "the weights began at zero");
+}
+
+/// The client keeps nothing: the residual of a request, and no other, is added to the change.
+#[test]
+fn what_an_encoding_did_not_send_comes_with_the_next_request() {
+    let mut session = Stage::new().session(&[0]);
+    let change = trained(&mut session, &train(0), &[]).1;
+    let transforms: Transforms = "topk:0.1".parse().unwrap();
+    let residual: Vec<f32> = (0..change.len()).map(|index| index as f32 - 4e3).collect();
+    for (parts, due) in [
+        (vec![("residual", residual.clone())], change.iter().zip(&residual).map(|(c, r)| c + r).collect()),
+        (vec![], change),
+    ] {
+        let mut parts = encoded_parts(&mut session, "topk:0.1", &parts);
+        let left = parts.take_f32("residual").unwrap();
+        let sent = transforms.decode(&mut parts, left.len()).unwrap();
+        assert!(parts.is_empty(), "the weights began at zero");
+        assert_eq!(sent.iter().zip(&left).map(|(sent, left)| sent + left).collect::<Vec<_>>(), due);
+        assert_eq!(sent.iter().filter(|value| **value != 0.0).count(), 785);
+    }
 }
 
 #[test]

@@ -4,14 +4,14 @@ use abi_stable::std_types::{RSlice, RStr};
 use fedpipe_data::counted;
 use fedpipe_model::abi::AbiEpoch;
 use fedpipe_protocol::{
-    ANCHOR, LINEAR, LOCAL, Layout, PartData, Parts, Phase, PhaseStart, SCORED_ROWS, ScoreStart, StartScore, Train,
-    Update, with_local,
+    ANCHOR, LINEAR, LOCAL, Layout, PartData, Parts, Phase, PhaseStart, RESIDUAL, SCORED_ROWS, ScoreStart, StartScore,
+    Train, Update, with_local,
 };
 use fedpipe_random::{
     key::{Key, Use},
     order::order,
 };
-use fedpipe_strategy::transform::{self, Transform};
+use fedpipe_strategy::transform::{Encoded, chain::Transforms};
 
 use crate::{
     loader::answer,
@@ -28,6 +28,8 @@ struct TrainParts {
     local: Vec<f32>,
     anchor: Vec<f32>,
     linear: Vec<f32>,
+    /// What an encoding did not send of the client's changes so far; empty before its first accepted update.
+    residual: Vec<f32>,
     /// The weights from which a phase starts, by phase.
     starts: Vec<Option<Vec<f32>>>,
 }
@@ -36,7 +38,7 @@ struct TrainParts {
 #[derive(Debug)]
 pub(crate) struct Trained {
     pub(crate) update: Update,
-    /// The encoded change; none if the update is the plain weights.
+    /// The encoded change, with the new residual; none if the update is the plain weights.
     pub(crate) encoded: Option<Vec<(String, PartData)>>,
     /// The weights after each phase that is no update.
     pub(crate) slots: Vec<(String, PartData)>,
@@ -56,7 +58,7 @@ impl Session {
     }
 
     fn train_from(&mut self, start: &[f32], train: &Train, parts: &TrainParts) -> Result<Trained, Failure> {
-        let transform = train.transform.as_deref().map(transform::parse).transpose().map_err(protocol)?;
+        let transforms = Transforms::of_texts(&train.transforms).map_err(protocol)?;
         self.set(start)?;
         let start_score = train.score_start.map(|rows| self.score_start(train.client, rows)).transpose()?;
         let mut next_epoch = 0;
@@ -79,7 +81,8 @@ impl Session {
         }
         let update = update.ok_or_else(|| protocol("no phase of the request is the update"))?;
         updated.map_or(Ok(()), |weights: Vec<f32>| self.set(&weights))?;
-        let encoded = transform.map(|transform| self.encode(train, &*transform, start)).transpose()?;
+        let encoded = (!transforms.is_empty()).then(|| self.encode(train, &transforms, (start, &parts.residual)));
+        let encoded = encoded.transpose()?;
         Ok(Trained { update: Update { start: start_score, ..update }, encoded, slots })
     }
 
@@ -158,17 +161,19 @@ impl Session {
         Ok(StartScore { loss_sum: sums.loss_sum, examples: sums.examples })
     }
 
-    /// Encodes the change of the model's weights from `start`.
+    /// Returns the parts of the change of the model's weights from `start`, and of the client's new residual.
     fn encode(
         &mut self,
         train: &Train,
-        transform: &dyn Transform,
-        start: &[f32],
+        transforms: &Transforms,
+        (start, residual): (&[f32], &[f32]),
     ) -> Result<Vec<(String, PartData)>, Failure> {
         let Train { client, round, .. } = *train;
         let key = Key { seed: self.seed, purpose: Use::Transform, client, round, epoch: 0 };
-        let change: Vec<f32> = self.weights()?.iter().zip(start).map(|(after, before)| after - before).collect();
-        Ok(transform.encode(&change, &key).into_iter().map(|(name, data)| (name.to_owned(), data)).collect())
+        let change = self.weights()?.iter().zip(start).map(|(after, before)| after - before).collect();
+        let Encoded { parts, residual } = transforms.encode(change, residual, &key);
+        let residual = residual.map(|residual| (RESIDUAL, PartData::F32(residual)));
+        Ok(parts.into_iter().chain(residual).map(|(name, data)| (name.to_owned(), data)).collect())
     }
 }
 
@@ -190,6 +195,7 @@ impl TrainParts {
             local: take(LOCAL, local)?.unwrap_or_default(),
             anchor: take(ANCHOR, weights)?.unwrap_or_default(),
             linear: take(LINEAR, weights)?.unwrap_or_default(),
+            residual: take(RESIDUAL, weights)?.unwrap_or_default(),
             starts,
         })
     }

@@ -18,8 +18,7 @@ use std::{
 use fedpipe_protocol::{
     InForce, Kind, LOCAL, Layout, Parts, Place, Ready, Reply, Request, Setup, Tensor, Train, with_local,
 };
-use fedpipe_spec::table::Named;
-use fedpipe_strategy::transform::Transform;
+use fedpipe_strategy::transform::chain::Transforms;
 use nix::sched::CpuSet;
 
 use fedpipe_record::{cause::Cause, crash::ClientCrash, experiment::OnFailure};
@@ -497,8 +496,9 @@ impl Fleet {
 /// Returns the most bytes of the parts of a reply.
 fn reply_payload(request: &Request, layout: &Layout) -> u64 {
     let encoded = match request {
-        Request::Train(Train { transform: Some(transform), .. }) => {
-            transform.parse().map_or(0, |transform: Named<dyn Transform>| transform.payload(layout.weight_count()))
+        Request::Train(Train { transforms, .. }) if !transforms.is_empty() => {
+            let residual = |of: &Transforms| if of.has_residual() { layout.payload() } else { 0 };
+            Transforms::of_texts(transforms).map_or(0, |of| of.payload(layout.weight_count()) + residual(&of))
         }
         _ => 0,
     };

@@ -4,14 +4,14 @@ use std::ops::Range;
 
 use fedpipe_data::counted;
 use fedpipe_protocol::{
-    BlockSums, EVALUATION_BLOCK, PartData, Parts, Phase, Reply, Request, SCORED_ROWS, ScoreStart, Train, Update,
-    WEIGHTS,
+    BlockSums, EVALUATION_BLOCK, PartData, Parts, Phase, RESIDUAL, Reply, Request, SCORED_ROWS, ScoreStart, Train,
+    Update, WEIGHTS,
 };
-use fedpipe_spec::{error::Error, table::Named};
+use fedpipe_spec::error::Error;
 use fedpipe_strategy::{
     local_optimiser::LocalOptimiser,
     range::{GREATEST_OF_A_CLIENT, first_beyond, shown},
-    transform::Transform,
+    transform::chain::Transforms,
 };
 
 use fedpipe_record::cause::Cause;
@@ -65,9 +65,25 @@ pub(crate) fn update(job: &Job, reply: &Reply, parts: &mut Parts, expected: &Exp
         return Err(Cause::rejected(format!("its training loss is {why}; {}", expected.remedy)));
     }
     start_score(train, update)?;
-    decode(train, job, parts, expected)?;
+    vectors(train, job, parts, expected)
+}
+
+/// Checks the parts of an update, and replaces an encoded change by the weights that it leads to.
+fn vectors(train: &Train, job: &Job, parts: &mut Parts, expected: &Expected<'_>) -> CheckedAnswer {
+    let transforms =
+        Transforms::of_texts(&train.transforms).map_err(|error: Error| Cause::protocol(error.to_string()))?;
     let slots: Vec<String> = slots_of(job).map(|(_, name)| name).collect();
-    let known: Vec<&str> = [WEIGHTS].into_iter().chain(slots.iter().map(String::as_str)).collect();
+    let residual = transforms.has_residual().then_some(RESIDUAL);
+    let mut known: Vec<&str> = slots.iter().map(String::as_str).chain(residual).collect();
+    if !transforms.is_empty() {
+        let change = transforms.decode(parts, expected.weights);
+        let change = change.map_err(|why| Cause::protocol(format!("its update: {why}")))?;
+        only(parts, &known)?;
+        let start = job.start(expected.local);
+        let weights = start.iter().zip(change).map(|(before, change)| before + change).collect();
+        parts.set(WEIGHTS, PartData::F32(weights));
+    }
+    known.insert(0, WEIGHTS);
     only(parts, &known)?;
     known.iter().try_for_each(|name| vector(parts, name, expected.weights, expected.remedy))
 }
@@ -139,19 +155,6 @@ fn start_score(train: &Train, update: &Update) -> CheckedAnswer {
             counted(rows, "row")
         ))),
     }
-}
-
-/// Replaces an encoded change by the weights that it leads to.
-fn decode(train: &Train, job: &Job, parts: &mut Parts, expected: &Expected<'_>) -> CheckedAnswer {
-    let Some(transform) = &train.transform else { return Ok(()) };
-    let transform: Named<dyn Transform> =
-        transform.parse().map_err(|error: Error| Cause::protocol(error.to_string()))?;
-    let change =
-        transform.decode(parts, expected.weights).map_err(|why| Cause::protocol(format!("its update: {why}")))?;
-    let start = job.start(expected.local);
-    let weights = start.iter().zip(change).map(|(before, change)| before + change).collect();
-    parts.set(WEIGHTS, PartData::F32(weights));
-    Ok(())
 }
 
 /// Checks that the payload has weights, as many as expected, each a number of at most [`GREATEST_OF_A_CLIENT`].
@@ -316,8 +319,7 @@ mod tests {
     /// The change is added to the weights that the client started from, its own local ones among them.
     #[test]
     fn an_encoded_change_becomes_weights() {
-        let transform = Some("int8:bucket=4".to_owned());
-        let train = Train { transform, ..Train::plain(0, 1) };
+        let train = Train { transforms: vec!["int8:bucket=4".to_owned()], ..Train::plain(0, 1) };
         let parts = vec![(LOCAL.to_owned(), Arc::new(vec![7.0]))];
         let job = Job { weights: Some(Arc::new(vec![1.0, 2.0])), parts, ..job(Request::Train(train)) };
         let encoded = [Part::U8("levels", &[127, 0]), Part::F32("scales", &[0.5])];
@@ -329,6 +331,33 @@ mod tests {
         let (reply, mut parts) = answer(&Reply::Update(Update::plain(0, 1, 9)), &encoded[..1]);
         let why = super::update(&job, &reply, &mut parts, &local).unwrap_err().to_string();
         assert!(why.contains("its update: it has no part \"scales\" of the length 1"), "{why}");
+    }
+
+    #[test]
+    fn a_residual_is_there_if_the_encoding_has_one_and_is_checked_as_weights_are() {
+        let check = |transform: &str, more: &[Part<'_>]| {
+            let train = Train { transforms: vec![transform.to_owned()], ..Train::plain(0, 1) };
+            let job = Job { weights: Some(Arc::new(vec![1.0, 2.0])), ..job(Request::Train(train)) };
+            let encoded = [Part::U32("indices", &[1]), Part::F32("values", &[0.5])];
+            let (reply, mut parts) = answer(&Reply::Update(Update::plain(0, 1, 9)), &[&encoded, more].concat());
+            let checked = super::update(&job, &reply, &mut parts, &expected(None)).map_err(|cause| cause.to_string());
+            checked.map(|()| (parts.take_f32(WEIGHTS).unwrap(), parts.take_f32("residual")))
+        };
+        let left = Part::F32("residual", &[0.25, 0.0]);
+        assert_eq!(check("topk:0.5", &[left]), Ok((vec![1.0, 2.5], Some(vec![0.25, 0.0]))));
+        assert_eq!(check("topk:0.5,feedback=false", &[]), Ok((vec![1.0, 2.5], None)));
+        let cases: [(&str, &[Part<'_>], &str); 6] = [
+            ("topk:0.5", &[], "its answer has no part \"residual\""),
+            ("topk:0.5", &[Part::F32("residual", &[0.25])], "it has 1 weight, expected 2"),
+            ("topk:0.5", &[Part::F32("residual", &[0.25, f32::INFINITY])], "weight 1 is inf; lower it"),
+            ("topk:0.5", &[left, left], "its answer has the part \"residual\" twice"),
+            ("topk:0.5,feedback=false", &[left], "the part \"residual\", which was not asked for"),
+            ("topk:0.5,feedback=false", &[Part::F32(WEIGHTS, &[1.0, 2.0])], "\"weights\", which was not asked for"),
+        ];
+        for (transform, more, expected) in cases {
+            let why = check(transform, more).unwrap_err();
+            assert!(why.contains(expected), "{why}");
+        }
     }
 
     /// A phase that is no update has its weights in a part of its own.

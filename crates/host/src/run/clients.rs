@@ -156,11 +156,11 @@ impl Clients {
         let local = self.layout()?.tensors().iter().filter(|tensor| tensor.place == Place::Local);
         let names: Vec<&str> = local.map(|tensor| tensor.name.as_str()).collect();
         let names = names.join(", ");
-        let transform = &experiment.strategy.rules.transform;
+        let transforms = &experiment.strategy.rules.transforms;
         match (names.is_empty(), experiment.data.partition.is_own()) {
             (true, _) => Ok(None),
-            (false, false) if !transform.is_none() => Err(Error::Usage(format!(
-                "the model keeps the tensors {names} local to each client, and the transform {transform} would round \
+            (false, false) if !transforms.is_empty() => Err(Error::Usage(format!(
+                "the model keeps the tensors {names} local to each client, and the transform {transforms} would change \
                  them each round; leave the transform out"
             ))),
             (false, true) => Err(Error::Usage(format!(
@@ -290,7 +290,7 @@ mod tests {
         let rows = |strategy: &str| Experiment { strategy: strategy.parse().unwrap(), ..experiment() };
         let mut int8 = experiment();
         int8.strategy.rules =
-            StrategyRows { transform: Some("int8".parse().unwrap()), ..StrategyRows::default() }.into();
+            StrategyRows { transforms: Some("int8".parse().unwrap()), ..StrategyRows::default() }.into();
         let converged = Experiment { until_converged: true, ..experiment() };
         let program = "the strategy's program";
         let cases: [(&str, &str, Experiment); 10] = [

@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use fedpipe_data::counted;
-use fedpipe_protocol::{Ability, LOCAL, Layout, Parts, Reply, Request, ScoreStart, Spare, Train, WEIGHTS};
+use fedpipe_protocol::{Ability, LOCAL, Layout, Parts, RESIDUAL, Reply, Request, ScoreStart, Spare, Train, WEIGHTS};
 use fedpipe_record::{
     cause::Cause,
     experiment::{Experiment, LocalSection},
@@ -108,7 +108,6 @@ impl ActiveRun<'_> {
     /// Returns the request for a client without the facts that depend on the client's state.
     fn job(&self, round: u64, client: u32) -> Job {
         let Experiment { local, until_converged, strategy, .. } = self.context.experiment;
-        let transform = Some(&strategy.rules.transform).filter(|transform| !transform.is_none());
         let train = Train {
             client,
             round,
@@ -116,7 +115,7 @@ impl ActiveRun<'_> {
             learning_rate: local.lr,
             optimiser: to_json(&local.optimiser),
             phases: Vec::new(),
-            transform: transform.map(ToString::to_string),
+            transforms: strategy.rules.transforms.texts(),
             score_start: until_converged.then_some(ScoreStart::Rows),
             weights_version: 0,
         };
@@ -181,7 +180,9 @@ impl Submitter for Training<'_, '_> {
         let state = self.recorder.state.clients.state_of(train.client)?;
         let ClientPlan { phases, mut parts } = self.plan(train.client, &state)?;
         train.phases = phases;
-        parts.extend(state.vector(LOCAL).map(|local| (LOCAL.to_owned(), Arc::clone(local))));
+        let residual = self.experiment.strategy.rules.transforms.has_residual().then_some(RESIDUAL);
+        let own = [LOCAL].into_iter().chain(residual);
+        parts.extend(own.filter_map(|name| Some((name.to_owned(), Arc::clone(state.vector(name)?)))));
         job.parts = parts;
         self.before.insert(train.client, state);
         Ok(())
@@ -213,19 +214,22 @@ impl Training<'_, '_> {
             Ok((Reply::Update(header), mut parts)) => {
                 let weights = parts.take_f32(WEIGHTS).unwrap_or_default();
                 let slots = slots_of(job).filter_map(|(index, name)| Some((index, parts.take_f32(&name)?))).collect();
-                Ok(self.accept(job, Returned { header, weights, slots }, before))
+                let residual = parts.take_f32(RESIDUAL);
+                Ok(self.accept(job, Returned { header, weights, slots }, residual, before))
             }
             Ok((reply, _)) => Err(Cause::protocol(format!("it answered a request to train with {}", reply.name()))),
             Err(exit) => Err(exit.cause),
         }
     }
 
-    /// Returns an update with the client's state after it. The values of the local tensors go into the state, and the
-    /// update has the global ones in their place, so that no rule and no program sees a client's own.
-    fn accept(&self, job: &Job, returned: Returned, before: Slots) -> ClientUpdate {
+    /// Returns an update with the client's state after it, which has the new `residual`. The values of the local tensors
+    /// go into the state, and the update has the global ones in their place, so that no rule and no program sees a
+    /// client's own.
+    fn accept(&self, job: &Job, returned: Returned, residual: Option<Vec<f32>>, before: Slots) -> ClientUpdate {
         let strategy = &self.experiment.strategy.rules;
         let start = job.start(&self.local);
         let mut after = strategy.term.accept(&self.given(&start, &before), &returned);
+        residual.into_iter().for_each(|residual| after.set_vector(RESIDUAL, residual));
         let Returned { header, mut weights, .. } = returned;
         if !self.local.is_empty() {
             let own = self.local.iter().flat_map(|range| &weights[range.clone()]);
@@ -235,11 +239,11 @@ impl Training<'_, '_> {
         self.local.iter().for_each(|range| weights[range.clone()].copy_from_slice(&global[range.clone()]));
         let local: u64 = self.local.iter().map(|range| size_of::<f32>() as u64 * range.len() as u64).sum();
         let shared = size_of_val(weights.as_slice()) as u64 - local;
-        let corrections = job.parts.iter().filter(|(name, _)| name != LOCAL).count() as u64;
-        // The client of a federation would have the parts that follow from its own state.
+        // The client of a federation would have its own state, and the parts that follow from it.
+        let corrections = job.parts.iter().filter(|(name, _)| name != LOCAL && name != RESIDUAL).count() as u64;
         let is_own = self.program.is_none() && strategy.term.is_of_client();
         let bytes_sent = shared * if is_own { 1 } else { 1 + corrections };
-        let bytes_received = strategy.transform.payload(weights.len()) - local;
+        let bytes_received = strategy.transforms.payload(weights.len()) - local;
         ClientUpdate { header, weights, before, after, bytes_sent, bytes_received }
     }
 

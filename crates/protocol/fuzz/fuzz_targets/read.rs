@@ -69,6 +69,7 @@ fn borrowed(parts: &Parts) -> Vec<Part<'_>> {
         borrowed.push(match data {
             PartData::F32(values) => Part::F32(name, values),
             PartData::U8(bytes) => Part::U8(name, bytes),
+            PartData::U32(values) => Part::U32(name, values),
         });
     }
     borrowed

@@ -10,7 +10,7 @@ use fedpipe_protocol::{PartData, Parts};
 use fedpipe_random::key::{Key, unit};
 use fedpipe_spec::table::{Parameter, Range, TableRow, Value};
 
-use super::{Encoded, Transform};
+use super::{Encoded, Encoding, Transform};
 
 const BUCKET: Parameter = Parameter {
     key: "bucket",
@@ -25,12 +25,17 @@ const NORM: Parameter = Parameter {
     help: "true scales by the Euclidean norm, as in the paper, false by the greatest magnitude",
 };
 
-pub(super) const ROW: TableRow<dyn Transform> = TableRow {
+pub(super) const FEATURE: &str = "compress:int8";
+
+pub(super) const ROW: TableRow<Transform> = TableRow {
     name: "int8",
     summary: "stochastic quantisation of the change to 8 bits a weight",
     parameters: &[BUCKET, NORM],
     source: "Alistarh 2017, section 3.1",
-    build: |values| Arc::new(Int8 { bucket: values.count("bucket") as usize, l2: values.flag("l2") }),
+    build: |values| {
+        let rule = Int8 { bucket: values.count("bucket") as usize, l2: values.flag("l2") };
+        Arc::new(Transform::Encoding(Box::new(rule)))
+    },
 };
 
 /// The greatest level.
@@ -59,8 +64,8 @@ impl Int8 {
     }
 }
 
-impl Transform for Int8 {
-    fn encode(&self, change: &[f32], key: &Key) -> Vec<Encoded> {
+impl Encoding for Int8 {
+    fn encode(&self, change: Vec<f32>, _: &[f32], key: &Key) -> Encoded {
         let mut rng = key.rng();
         let (mut levels, mut scales) = (Vec::with_capacity(change.len()), Vec::new());
         for values in change.chunks(self.bucket) {
@@ -75,7 +80,7 @@ impl Transform for Int8 {
                 (if value < 0.0 { -level } else { level }) as i8 as u8
             }));
         }
-        vec![(LEVELS_PART, PartData::U8(levels)), (SCALES_PART, PartData::F32(scales))]
+        Encoded::stateless(vec![(LEVELS_PART, PartData::U8(levels)), (SCALES_PART, PartData::F32(scales))])
     }
 
     fn decode(&self, parts: &mut Parts, length: usize) -> Result<Vec<f32>, String> {
@@ -99,17 +104,16 @@ impl Transform for Int8 {
 
 #[cfg(test)]
 mod tests {
-    use fedpipe_random::key::Use;
-
     use super::*;
+    use crate::transform::testing::{self, written};
 
     fn key(round: u64) -> Key {
-        Key { seed: 1, purpose: Use::Transform, client: 2, round, epoch: 0 }
+        Key { round, ..testing::key() }
     }
 
     /// Encodes, sends through a frame and decodes.
     fn carried(rule: &Int8, change: &[f32], round: u64) -> (Vec<f32>, u64) {
-        let encoded = rule.encode(change, &key(round));
+        let encoded = rule.encode(change.to_vec(), &[], &key(round)).parts;
         let parts: Vec<_> = encoded.iter().map(|(name, data)| data.as_part(name)).collect();
         let bytes = parts.iter().map(|part| part.bytes().len() as u64).sum();
         let mut frame = Vec::new();
@@ -166,19 +170,12 @@ mod tests {
     /// The vectors of the protocol's README; the Python package has the same test.
     #[test]
     fn an_encoding_is_that_of_the_protocol_to_the_bit() {
-        let readme = include_str!("../../../protocol/README.md");
-        let written = |name: &str| -> Vec<f32> {
-            let prefix = format!("| {name} | ");
-            let row = readme.lines().find_map(|line| line.strip_prefix(&prefix)).unwrap();
-            row.trim_end_matches(" |").split(' ').map(|value| value.parse().unwrap()).collect()
-        };
-        let key = Key { seed: 1, purpose: Use::Transform, client: 2, round: 3, epoch: 0 };
         for l2 in [false, true] {
-            let encoded = Int8 { bucket: 4, l2 }.encode(&written("change"), &key);
+            let encoded = Int8 { bucket: 4, l2 }.encode(written("change"), &[], &testing::key());
             let under = format!("under `int8:bucket=4,l2={l2}`");
             let levels = written(&format!("levels {under}")).iter().map(|level| *level as i8 as u8).collect();
             let scales = written(&format!("scales {under}"));
-            assert_eq!(encoded, [("levels", PartData::U8(levels)), ("scales", PartData::F32(scales))], "{under}");
+            assert_eq!(encoded.parts, [("levels", PartData::U8(levels)), ("scales", PartData::F32(scales))], "{under}");
         }
     }
 

@@ -1,25 +1,42 @@
-//! Transforms: the encoding of an update on the pipe. A client encodes the change of its weights, and the host decodes
-//! it.
+//! Transforms: what becomes of the change of a client's weights on the way to the host. Rules such as a bound on the
+//! norm alter the change, and an encoding makes parts of it, which the host decodes.
 
+pub mod chain;
+mod clip;
 mod int8;
-mod no_transform;
+mod top_k;
 
 use std::fmt;
 
-use fedpipe_protocol::{PartData, Parts, feature};
+use fedpipe_protocol::{PartData, Parts};
 use fedpipe_random::key::Key;
-use fedpipe_spec::{
-    error::Error,
-    table::{Named, TableRow, Tabled},
-};
+use fedpipe_spec::table::{Named, TableRow, Tabled};
 
-/// A named part of an encoded update.
-pub type Encoded = (&'static str, PartData);
+/// A row of the table.
+#[derive(Debug)]
+pub enum Transform {
+    /// A rule that alters the change.
+    Rule(Box<dyn ChangeRule>),
+    /// An encoding of the change, the last of a chain.
+    Encoding(Box<dyn Encoding>),
+}
+
+/// A rule that alters the change of a client's weights.
+pub trait ChangeRule: fmt::Debug + Send + Sync {
+    /// Returns the altered change.
+    fn apply(&self, change: Vec<f32>) -> Vec<f32>;
+}
 
 /// A rule that encodes the change of a client's weights.
-pub trait Transform: fmt::Debug + Send + Sync {
-    /// Returns the parts that encode `change`, with the random numbers of `key`.
-    fn encode(&self, change: &[f32], key: &Key) -> Vec<Encoded>;
+pub trait Encoding: fmt::Debug + Send + Sync {
+    /// Returns `true` if the client has a residual: what was not sent of its changes so far.
+    fn has_residual(&self) -> bool {
+        false
+    }
+
+    /// Returns the parts that encode `change`, with the random numbers of `key`, and the client's new residual.
+    /// `residual` is empty before the client's first accepted update.
+    fn encode(&self, change: Vec<f32>, residual: &[f32], key: &Key) -> Encoded;
 
     /// Returns the change of `length` weights that the parts encode.
     ///
@@ -27,35 +44,71 @@ pub trait Transform: fmt::Debug + Send + Sync {
     /// A phrase about parts that no client of fedpipe sends.
     fn decode(&self, parts: &mut Parts, length: usize) -> Result<Vec<f32>, String>;
 
-    /// Returns the bytes of all parts for so many weights.
+    /// Returns the bytes of all parts for so many weights, without the residual.
     fn payload(&self, length: usize) -> u64;
+}
 
-    /// Returns `true` if the update is the weights themselves.
-    fn is_none(&self) -> bool {
-        false
+/// An encoded change.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Encoded {
+    /// The parts by name.
+    pub parts: Vec<(&'static str, PartData)>,
+    /// The client's new residual; none if the encoding has no residual.
+    pub residual: Option<Vec<f32>>,
+}
+
+impl Encoded {
+    /// Returns a change that is encoded without a residual.
+    fn stateless(parts: Vec<(&'static str, PartData)>) -> Self {
+        Self { parts, residual: None }
     }
 }
 
-/// Reads a transform from its text.
-///
-/// # Errors
-/// Returns the refusal of a text that names no transform.
-pub fn parse(text: &str) -> Result<Named<dyn Transform>, Error> {
-    text.parse()
+/// Makes the table of some modules, with the feature of a client that each row needs.
+macro_rules! table {
+    ($($module:ident),*) => {
+        const COUNT: usize = [$($module::FEATURE),*].len();
+        static ROWS: [TableRow<Transform>; COUNT] = [$($module::ROW),*];
+        static FEATURES: [&str; COUNT] = [$($module::FEATURE),*];
+    };
 }
 
-/// Returns the features of a client that knows all transforms.
-pub fn features() -> impl Iterator<Item = String> {
-    ROWS.iter().filter(|row| row.name != no_transform::ROW.name).map(|row| feature::of_transform(row.name))
-}
+table!(clip, int8, top_k);
 
-static ROWS: [TableRow<dyn Transform>; 2] = [no_transform::ROW, int8::ROW];
-
-impl Tabled for dyn Transform {
+impl Tabled for Transform {
     const WHAT: &'static str = "transform";
     const LIST: &'static str = "transforms";
 
     fn rows() -> &'static [TableRow<Self>] {
         &ROWS
+    }
+}
+
+/// Returns the features of a client that knows all transforms.
+pub fn features() -> impl Iterator<Item = String> {
+    FEATURES.iter().map(|feature| (*feature).to_owned())
+}
+
+/// Returns the feature that a client needs for a transform.
+fn feature_of(transform: &Named<Transform>) -> String {
+    let is_it = |(row, _): &(&TableRow<Transform>, &&str)| row.name == transform.name();
+    ROWS.iter().zip(&FEATURES).find(is_it).map(|(_, feature)| (*feature).to_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod testing {
+    use fedpipe_random::key::{Key, Use};
+
+    /// Returns the key of the vectors in the protocol's README.
+    pub(super) fn key() -> Key {
+        Key { seed: 1, purpose: Use::Transform, client: 2, round: 3, epoch: 0 }
+    }
+
+    /// Returns the numbers of a vector in the protocol's README.
+    pub(super) fn written(name: &str) -> Vec<f32> {
+        let prefix = format!("| {name} | ");
+        let row = include_str!("../../../protocol/README.md").lines().find_map(|line| line.strip_prefix(&prefix));
+        let row = row.unwrap_or_else(|| panic!("the README has no vector {name:?}"));
+        row.trim_end_matches(" |").split(' ').map(|value| value.parse().unwrap()).collect()
     }
 }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use fedpipe_protocol::{Kind, Place, Ready, Tensor};
+use fedpipe_protocol::{Kind, Place, Ready, Tensor, Update};
 use fedpipe_strategy::strategy::StrategyRows;
 
 use super::*;
