@@ -42,14 +42,14 @@ fn write(directory: &Path, experiment: &Experiment) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Returns the keys of the experiment in `text` for Flower, which overrides one key at a time. Rows of the strategy that
-/// are those of its preset are empty, so that another `strategy.name` has its own rows.
+/// Returns the keys of the experiment in `text` for Flower, which overrides one key at a time. Rows of the strategy
+/// that are those of its preset are empty, so that another `strategy.name` has its own rows.
 fn overridable(text: &str, experiment: &Experiment) -> anyhow::Result<Table> {
     let rows = StrategyRows { name: experiment.strategy.rules.preset().clone(), ..StrategyRows::default() };
     let preset = Table::try_from(StrategySection { rules: rows.into(), program: None })?;
     let mut table: Table = text.parse()?;
     if let Some(Value::Table(rows)) = table.get_mut("strategy") {
-        let same = rows.iter_mut().filter(|(key, row)| *key != "name" && preset.get(key) == Some(row));
+        let same = rows.iter_mut().filter(|(key, row)| *key != "name" && preset.get(key.as_str()) == Some(&**row));
         same.for_each(|(_, row)| *row = Value::String(String::new()));
     }
     Ok(table)
