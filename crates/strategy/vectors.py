@@ -152,9 +152,11 @@ def scaffold():
             way = exact(RATE) * STEPS[client]
             own[client] = [exact(before[client][i] - server[i] + (w[i] - weights[i]) / way) for i in range(3)]
         changed = [client for client, _, _ in updates]
-        server = [exact(server[i] + sum(own[k][i] - before[k][i] for k in changed) / 3) for i in range(3)]
+        server = [server[i] + sum(own[k][i] - before[k][i] for k in changed) / 3 for i in range(3)]
+        # c, and what its rounding leaves.
+        server = [exact(c) + exact(c - exact(c)) for c in server]
         w = equal_mean(updates)
-    return w, server, own[0], [exact(c - own[0][i]) for i, c in enumerate(server)]
+    return w, [exact(c) for c in server], own[0], [exact(c - own[0][i]) for i, c in enumerate(server)]
 
 
 def feddyn():

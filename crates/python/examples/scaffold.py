@@ -9,8 +9,10 @@ import fedpipe
 
 
 def variate(state, weights):
-    """The control variate in a state, in float64; 0 before the first one."""
-    return state.get("c", np.zeros(len(weights), np.float32)).astype(np.float64)
+    """The control variate in a state, in float64; 0 before the first one. The strategy's has a rest, so that it is the mean
+    of the clients' variates without a drift."""
+    zeros = np.zeros(len(weights), np.float32)
+    return state.get("c", zeros).astype(np.float64) + state.get("c-rest", zeros)
 
 
 class Scaffold(fedpipe.Strategy):
@@ -37,7 +39,8 @@ class Scaffold(fedpipe.Strategy):
             moved = moved + each * variate(after[update.client], weights)
         for update in updates:
             moved = moved - each * variate(update.state, weights)
-        return mean / len(updates), {"c": moved.astype(np.float32)}, after
+        c = moved.astype(np.float32)
+        return mean / len(updates), {"c": c, "c-rest": (moved - c).astype(np.float32)}, after
 
 
 if __name__ == "__main__":

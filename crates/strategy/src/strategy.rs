@@ -488,7 +488,7 @@ mod tests {
         let mut names: Vec<&str> =
             of_servers.chain(terms.iter().flat_map(|term| term.server_slots())).copied().collect();
         names.sort_unstable();
-        assert_eq!(names, ["c", "h", "m", "v", "velocity"]);
+        assert_eq!(names, ["c", "c-rest", "h", "m", "v", "velocity"]);
     }
 
     #[test]

@@ -54,8 +54,8 @@ fn fewer_processes_change_no_bit_of_it() {
     assert_eq!(hashes(&run), undisturbed(&place));
 }
 
-/// Returns the greatest distance of the server's slot from the mean of the clients', as a share of the greatest value. A
-/// client without a state has 0.
+/// Returns the greatest distance of the server's slot from the mean of the clients', as a share of the greatest value.
+/// A client without a state has 0.
 fn distance(run: &Run, checkpoint: &Checkpoint, (of_server, of_client): (&str, &str), clients: u32) -> f64 {
     let held = checkpoint.server.vector(of_server).unwrap();
     let mut mean = vec![0.0_f64; held.len()];

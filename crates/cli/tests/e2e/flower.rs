@@ -9,7 +9,8 @@ use crate::common::{Place, repository, stderr, stdout};
 #[test]
 fn a_new_app_runs_the_experiment_that_it_was_given() {
     let place = Place::new();
-    let arguments = "logreg --data sample --clients 3 --lr 0.05 --set clients.min-clients=2 --model-option depth=3";
+    let arguments = "logreg --data sample --clients 3 --lr 0.05 --set clients.min-clients=2 --model-option depth=3 \
+                     --strategy scaffold --transform int8";
     let output = place.fedpipe(&format!("flower new app {arguments}")).output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(stdout(&output), "the app is in app; `flwr run app` runs it\n");
@@ -27,6 +28,12 @@ fn a_new_app_runs_the_experiment_that_it_was_given() {
         assert_eq!(config.remove(key).unwrap().as_str(), Some(value));
     }
     let experiment: Table = read("experiment.toml").parse().unwrap();
+    // A row that is that of the preset is empty, so that another preset has its own.
+    let rows = config["strategy"].as_table_mut().unwrap();
+    for key in ["sample", "term", "weighting", "aggregate", "server"] {
+        assert_eq!(rows.insert(key.into(), experiment["strategy"][key].clone()).unwrap().as_str(), Some(""), "{key}");
+    }
+    assert_eq!(experiment["strategy"]["term"].as_str(), Some("control-variate"));
     assert_eq!(config, experiment);
     assert_eq!(
         (experiment["clients"]["count"].as_integer(), experiment["local"]["lr"].as_float()),

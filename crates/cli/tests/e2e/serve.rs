@@ -140,8 +140,28 @@ fn train() -> Request {
     Request::Train(Train::plain(1, 1))
 }
 
-/// The host of this version asks for no such evaluation. The sums are those of the score before a training. The test set
-/// has one block, and the partition two.
+/// A run that follows another one on the same node begins as the first one did.
+#[test]
+fn the_weights_before_a_run_are_the_initial_ones_whatever_was_trained_before() {
+    let place = Place::new();
+    experiment(&place, "model = \"mlp\"\nclients.count = 2");
+    let node = Node::start(&place, 1);
+    let (mut visit, _) = Visit::to(&node, &setup(&[]));
+    let initial = visit.weights();
+    let update = |visit: &mut Visit| {
+        visit.say(&train(), Some(&initial));
+        visit.hear().1.take_f32(WEIGHTS).unwrap()
+    };
+    let trained = update(&mut visit);
+    assert!(trained != initial && visit.weights() == initial);
+    assert!(update(&mut visit) == trained);
+    drop(visit);
+    let (mut visit, _) = Visit::to(&node, &setup(&[]));
+    assert!(visit.weights() == initial);
+}
+
+/// The host of this version asks for no such evaluation. The sums are those of the score before a training. The test
+/// set has one block, and the partition two.
 #[test]
 fn a_node_evaluates_the_partition_of_its_client() {
     let place = Place::new();

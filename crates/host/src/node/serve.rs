@@ -83,8 +83,15 @@ enum Visit {
     Broken(FrameError),
 }
 
-/// The process that serves, and the setup that it was started for.
-type Served = Option<(Setup, Fleet)>;
+/// The process that serves, if there is one.
+type Served = Option<Serving>;
+
+struct Serving {
+    setup: Setup,
+    fleet: Fleet,
+    /// The process has trained or evaluated, so that its model no longer has the initial weights.
+    has_worked: bool,
+}
 
 impl Service {
     /// Checks the node's files and its model, and listens.
@@ -159,7 +166,7 @@ impl Service {
                 warn(&format!("a conversation has ended: {message}"));
                 return Ok(Visit::Over);
             }
-            let layout = served.as_ref().filter(|_| is_ready).and_then(|(_, fleet)| fleet.layout());
+            let layout = served.as_ref().filter(|_| is_ready).and_then(|serving| serving.fleet.layout());
             let payload = layout.map_or(0, |layout| MOST_VECTORS * layout.payload());
             connection.next_message();
             let (request, parts) = match read(connection, Limits::request(payload)) {
@@ -169,8 +176,14 @@ impl Service {
             };
             reply = match (request, &reply.0) {
                 (Request::Setup(setup), Reply::Hello { .. }) => (self.set_up(setup, stop, served)?, Parts::default()),
+                (Request::GetWeights, _) if is_ready && served.as_ref().is_some_and(|serving| serving.has_worked) => {
+                    self.initial_weights(stop, served, warn)?
+                }
                 (request, _) => match served.as_mut() {
-                    Some((_, fleet)) if is_ready => answer(fleet, request, parts, warn)?,
+                    Some(Serving { fleet, has_worked, .. }) if is_ready => {
+                        *has_worked |= matches!(request, Request::Train(_) | Request::Evaluate(_));
+                        answer(fleet, request, parts, warn)?
+                    }
                     _ => (failed(FailureKind::Protocol, "a setup comes first"), Parts::default()),
                 },
             };
@@ -180,7 +193,32 @@ impl Service {
 
     /// Has a process serve the setup of a run, and returns the reply for the run: `ready`, or a refusal.
     fn set_up(&self, requested: Setup, stop: &Arc<StopSign>, served: &mut Served) -> Result<Reply> {
-        match self.own_setup(requested).and_then(|setup| self.serve(setup, stop, served)) {
+        let setup = self.own_setup(requested);
+        self.ready_or_failed(setup.and_then(|setup| self.serve(setup, stop, served)))
+    }
+
+    /// Returns the initial weights of the model, those of a fresh process: the present one has other weights by now.
+    fn initial_weights(
+        &self,
+        stop: &Arc<StopSign>,
+        served: &mut Served,
+        warn: &mut dyn FnMut(&str),
+    ) -> Result<(Reply, Parts)> {
+        let fresh = served.take().map(|Serving { setup, .. }| setup);
+        let ready = fresh.map(|setup| self.ready_or_failed(self.serve(setup, stop, served))).transpose()?;
+        match (ready, served.as_mut()) {
+            (Some(Reply::Ready(_)), Some(serving)) => {
+                answer(&mut serving.fleet, Request::GetWeights, Parts::default(), warn)
+            }
+            (ready, _) => {
+                Ok((ready.unwrap_or_else(|| failed(FailureKind::Protocol, "a setup comes first")), Parts::default()))
+            }
+        }
+    }
+
+    /// Returns the reply for a process that is ready, or a refusal.
+    fn ready_or_failed(&self, served: Result<Ready>) -> Result<Reply> {
+        match served {
             Ok(ready) => Ok(Reply::Ready(ready)),
             Err(Error::Stopped(signal)) => Err(Error::Stopped(signal)),
             Err(error) => {
@@ -196,19 +234,20 @@ impl Service {
 
     /// Has a process serve `setup`: the present one if it was started for the same setup, or else a fresh one.
     fn serve(&self, setup: Setup, stop: &Arc<StopSign>, served: &mut Served) -> Result<Ready> {
-        let mut fleet = match served.take() {
-            Some((serving, fleet)) if serving == setup => fleet,
+        let mut serving = match served.take() {
+            Some(serving) if serving.setup == setup => serving,
             other => {
                 // Two processes would need twice the memory.
                 drop(other);
-                self.start_process(setup.clone(), stop)?
+                Serving { fleet: self.start_process(setup.clone(), stop)?, setup, has_worked: false }
             }
         };
+        let fleet = &mut serving.fleet;
         fleet.ready()?;
         let examples = fleet.sizes()?;
         let in_force = fleet.in_force(0).cloned().unwrap_or_default();
         let ready = Ready { examples, features: fleet.features(0).to_vec(), in_force, ..fleet.model()?.clone() };
-        *served = Some((setup, fleet));
+        *served = Some(serving);
         Ok(ready)
     }
 

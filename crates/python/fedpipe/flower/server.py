@@ -53,7 +53,9 @@ def command(config: Dict[str, Any], path: str) -> List[str]:
     """Returns the host's command line for a run configuration. Raises `FileNotFoundError` if there is no command."""
     own = {key: str(config.get(key, "")) for key in OWN}
     experiment = {key: value for key, value in config.items() if key not in OWN}
-    # The app lists every key of an experiment, and the host refuses one without effect.
+    # The app lists every key of an experiment. An empty row of the strategy is that of its preset.
+    experiment = {key: value for key, value in experiment.items() if not key.startswith("strategy.") or value != ""}
+    # The host refuses a key without effect.
     without_effect = ("rounds",) if experiment.get("until-converged") is True else ("max-rounds", "tolerance")
     experiment = {key: value for key, value in experiment.items() if key not in without_effect}
     # The template names the command without a path. It is found as `fedpipe.run` finds it.

@@ -68,7 +68,7 @@ def test_an_environment_without_flowers_commands_is_told_what_to_install(tmp_pat
 def test_the_host_is_given_no_key_without_effect(tmp_path, monkeypatch):
     """The app has all keys, since Flower overrides only keys that an app has."""
     monkeypatch.setenv("FEDPIPE_BIN", BINARY)
-    config = {"model": "mlp", "until-converged": False, "rounds": 3, "max-rounds": 200, "tolerance": 0.025}
+    config = {"model": "mlp", "until-converged": False, "rounds": 3, "max-rounds": 200, "tolerance": 0.025, "strategy.term": ""}
     words = server.command(config, "sock")
     assert words[words.index("mlp") + 1 :] == ["--set", "rounds=3", "--set", "until-converged=false"]
     words = server.command({**config, "until-converged": True}, "sock")

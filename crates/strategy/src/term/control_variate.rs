@@ -26,6 +26,9 @@ pub(super) const ROW: TableRow<dyn ClientTerm> = TableRow {
 /// The slot of c at the server and of c_k at a client.
 const VARIATE: &str = "c";
 
+/// The slot of what the rounding of c to `f32` leaves. Without it, c and the mean of the c_k would drift apart.
+const REST: &str = "c-rest";
+
 #[derive(Debug)]
 struct ControlVariate;
 
@@ -43,14 +46,15 @@ impl ClientTerm for ControlVariate {
     }
 
     fn server_slots(&self) -> &'static [&'static str] {
-        &[VARIATE]
+        &[VARIATE, REST]
     }
 
     /// The correction c − c_k is left out while both are zero.
     fn prepare(&self, given: &Given<'_>) -> Prepared {
         let (server, client) = (given.server.vector(VARIATE), given.client.vector(VARIATE));
         let is_zero = server.is_none() && client.is_none();
-        let linear = (!is_zero).then(|| Arc::new(sum_of(given.weights.len(), [(1.0, server), (-1.0, client)])));
+        let terms = [(1.0, server), (1.0, given.server.vector(REST)), (-1.0, client)];
+        let linear = (!is_zero).then(|| Arc::new(sum_of(given.weights.len(), terms)));
         Prepared::one(Phase::plain(given.epochs), linear)
     }
 
@@ -58,11 +62,12 @@ impl ClientTerm for ControlVariate {
     fn accept(&self, given: &Given<'_>, returned: &Returned) -> Slots {
         let Returned { header, weights, .. } = returned;
         let scale = f64::from(given.learning_rate) * header.accumulation.unwrap_or(header.steps as f64);
-        let (server, client) = (given.server.vector(VARIATE), given.client.vector(VARIATE));
+        let [server, rest] = [VARIATE, REST].map(|slot| given.server.vector(slot));
+        let client = given.client.vector(VARIATE);
         let at = |slot: Option<&Arc<Vec<f32>>>, index: usize| slot.map_or(0.0, |c| f64::from(c[index]));
         let value = |(index, (&w, &moved)): (usize, (&f32, &f32))| {
             let gradient = (f64::from(w) - f64::from(moved)) / scale;
-            (at(client, index) - at(server, index) + gradient) as f32
+            (at(client, index) - (at(server, index) + at(rest, index)) + gradient) as f32
         };
         let mut after = Slots::default();
         let mut variate: Vec<f32> = given.weights.iter().zip(weights).enumerate().map(value).collect();
@@ -74,14 +79,17 @@ impl ClientTerm for ControlVariate {
     /// c ← c + (1/N) Σ_S (c_k⁺ − c_k), with N all clients of the run.
     fn settle(&self, round: &ClosedRound<'_>, moved: Vec<f32>, slots: &mut Slots, math: &dyn Math) -> Vec<f32> {
         let each = 1.0 / f64::from(round.clients);
-        let held = slots.vector(VARIATE).map(|c| (1.0, c.as_slice()));
+        let held = [VARIATE, REST].into_iter().filter_map(|slot| slots.vector(slot)).map(|c| (1.0, c.as_slice()));
         let after =
             round.updates.iter().filter_map(|update| update.after.vector(VARIATE)).map(|c| (each, c.as_slice()));
         let before =
             round.updates.iter().filter_map(|update| update.before.vector(VARIATE)).map(|c| (-each, c.as_slice()));
-        let members: Vec<_> = held.into_iter().chain(after).chain(before).collect();
+        let mut members: Vec<_> = held.chain(after).chain(before).collect();
         let variate = math.combine(&members, 1.0);
+        members.push((-1.0, &variate));
+        let rest = math.combine(&members, 1.0);
         slots.set_vector(VARIATE, variate);
+        slots.set_vector(REST, rest);
         moved
     }
 }
@@ -146,6 +154,8 @@ mod tests {
         };
         let mut state = server.clone();
         assert_eq!(ControlVariate.settle(&round, vec![2.0; 3], &mut state, &OneCore), [2.0; 3]);
-        assert_eq!(state, slots(0.75 - 1.25 / 5.0));
+        assert_eq!(state.vector(VARIATE), slots(0.75 - 1.25 / 5.0).vector(VARIATE));
+        let exact = 0.75 - 1.25 * (1.0 / 5.0);
+        assert_eq!(state.vector(REST).unwrap()[..], [(exact - f64::from(0.5_f32)) as f32, 0.0, 0.0]);
     }
 }
