@@ -1,5 +1,5 @@
-//! The state that a strategy keeps of its clients is exact: the control variates of SCAFFOLD, with 10 of 100 clients in a
-//! round, and the residuals of top-k.
+//! The state that a strategy keeps of its clients is exact: the control variates of SCAFFOLD, with 10 of 100 clients
+//! in a round, and the residuals of top-k.
 
 use std::{
     fs,
