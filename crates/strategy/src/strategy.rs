@@ -139,8 +139,8 @@ impl Composition {
 
     /// Returns the global weights and the server's state after a round whose updates have this aggregate.
     ///
-    /// Tensors of kind `buffer` take the aggregate. Local tensors keep their values: each client has its own. The server
-    /// optimiser and the term see 0 for both in every vector, so that neither is in any slot.
+    /// Tensors of kind `buffer` take the aggregate. Local tensors keep their values: each client has its own. The
+    /// server optimiser and the term see 0 for both in every vector, so that neither is in any slot.
     ///
     /// # Errors
     /// Returns [`Overflow`] for a weight or a state beyond the range.

@@ -247,7 +247,7 @@ mod tests {
         assert_eq!(resolved("--server sgd"), "fedprox:0.1".parse().unwrap());
         assert_eq!(
             resolved("--strategy fedavg --aggregate median").rules.to_string(),
-            "fedavg with the aggregator median"
+            "fedavg with the weighting equal, the aggregator median"
         );
     }
 

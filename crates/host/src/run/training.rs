@@ -232,8 +232,8 @@ impl Training<'_, '_> {
         }
     }
 
-    /// Returns an update with the client's state after it, which has the new `residual`. The values of the local tensors
-    /// go into the state, and the update has the global ones in their place, so that no rule and no program sees a
+    /// Returns an update with the client's state after it, which has the new `residual`. The values of the local
+    /// tensors go into the state. The update has the global ones in their place, so that no rule and no program sees a
     /// client's own.
     fn accept(&self, job: &Job, returned: Returned, residual: Option<Vec<f32>>, before: Slots) -> ClientUpdate {
         let strategy = &self.experiment.strategy.rules;
