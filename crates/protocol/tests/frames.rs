@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use fedpipe_protocol::{
-    FrameError, HeldPartition, Isolation, Level, Limits, MAX_REPLY_HEADER, Part, PartData, Parts, Purpose, Reply,
-    Request, Setup, Task, Train, Update, read, write,
+    FrameError, HeldPartition, Isolation, Level, Limits, MAX_REPLY_HEADER, PROTOCOL, Part, PartData, Parts, Purpose,
+    Reply, Request, Setup, Task, Train, Update, read, write,
 };
 use proptest::prelude::*;
 
@@ -171,4 +171,24 @@ fn a_reply_has_the_bytes_of_the_specification() {
     write(&mut bytes, &Reply::Hello { protocol: 1 }, &[]).unwrap();
     let json = br#"{"body":{"type":"hello","protocol":1}}"#;
     assert_eq!(bytes, [b"fdp1".as_slice(), &38_u32.to_le_bytes(), &0_u64.to_le_bytes(), json].concat());
+}
+
+/// A fuzzer that starts from frames of another version finds nothing behind the first field.
+#[test]
+fn the_seeds_of_the_fuzzer_are_frames_of_this_protocol() {
+    const BROKEN: [&str; 4] = ["huge-payload", "long-header", "overflow", "truncated"];
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds");
+    for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let name = entry.file_name().into_string().unwrap();
+        // The fuzzer puts a frame around a bare one.
+        if name.ends_with("-bare") {
+            continue;
+        }
+        let bytes = std::fs::read(entry.path()).unwrap();
+        let request = read::<Request>(&mut &bytes[..], ANY);
+        let reply = read::<Reply>(&mut &bytes[..], ANY);
+        assert_eq!(request.is_ok() || reply.is_ok(), !BROKEN.contains(&name.as_str()), "{name}: {request:?} {reply:?}");
+        let is_current = !matches!(reply, Ok((Reply::Hello { protocol }, _)) if protocol != PROTOCOL);
+        assert!(is_current, "{name}");
+    }
 }
