@@ -15,6 +15,9 @@ use crate::{
     names::STATE,
 };
 
+/// The slot of the state that a strategy program keeps, of the server or of a client.
+pub const PROGRAM: &str = "program";
+
 /// A file with the state of a client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientFile {

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use strum::VariantNames;
 
 use crate::{
+    client_state::PROGRAM,
     error::{Error, Result},
     experiment_key::{ExperimentKey, KeyValue, read_word, section},
     format::{Format, check_table},
@@ -192,6 +193,14 @@ impl KeyValue for OnFailure {
 
     fn read(text: &str) -> std::result::Result<Self, String> {
         read_word(text)
+    }
+}
+
+impl StrategySection {
+    /// Returns the names of a client's slots that the strategy sets.
+    pub fn client_slots(&self) -> Vec<&'static str> {
+        let of_program = self.program.is_some().then_some(PROGRAM);
+        self.rules.client_slots().into_iter().chain(of_program).collect()
     }
 }
 

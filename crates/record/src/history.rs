@@ -268,6 +268,13 @@ impl History {
         found.unwrap_or(&self.stretches[0])
     }
 
+    /// Returns the first of the rounds up to the end of the ledger whose strategies all have this slot of a client;
+    /// `None` if the strategy of the last round lacks it.
+    pub fn first_round_with(&self, client_slot: &str) -> Option<u64> {
+        let has = |stretch: &&Stretch| stretch.experiment.strategy.client_slots().contains(&client_slot);
+        self.stretches.iter().rev().take_while(has).last().map(|stretch| stretch.first_round)
+    }
+
     /// Returns the experiment that is under way.
     pub fn experiment(&self) -> &Experiment {
         &self.last_stretch().experiment

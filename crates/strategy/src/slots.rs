@@ -69,7 +69,7 @@ impl Slots {
     }
 
     /// Returns the slots of these names alone.
-    pub(crate) fn only(&self, names: &[&str]) -> Self {
+    pub fn only(&self, names: &[&str]) -> Self {
         let of_names = self.0.iter().filter(|(name, _)| names.contains(&name.as_str()));
         Self(of_names.map(|(name, slot)| (name.clone(), slot.clone())).collect())
     }

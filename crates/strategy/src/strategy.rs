@@ -2,7 +2,7 @@
 
 use std::{fmt, ops::Deref, str::FromStr};
 
-use fedpipe_protocol::{Kind, Place, feature};
+use fedpipe_protocol::{Kind, Place, RESIDUAL, feature};
 use fedpipe_spec::{error::Error, table::Named};
 
 use crate::{
@@ -83,6 +83,12 @@ impl Composition {
         let of_aggregator = self.aggregator.score_start().map(|_| feature::SCORE_START.to_owned());
         let of_rules = self.needs_accumulation().then(|| feature::ACCUMULATION.to_owned());
         of_term.chain(self.transforms.features()).chain(of_aggregator).chain(of_rules).collect()
+    }
+
+    /// Returns the names of a client's slots that the rules set.
+    pub fn client_slots(&self) -> Vec<&'static str> {
+        let residual = self.transforms.has_residual().then_some(RESIDUAL);
+        self.term.client_slots().iter().copied().chain(residual).collect()
     }
 
     /// Returns `true` if the new global weights are a mean of the clients' weights. No rule of the host can then move

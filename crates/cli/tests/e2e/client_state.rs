@@ -121,6 +121,27 @@ fn a_client_has_the_files_that_the_kept_checkpoints_name() {
     assert!(counts.len() == 4 && counts.values().all(|count| (1..=2).contains(count)), "{counts:?}");
 }
 
+/// The c_k of the first two rounds belong to a c that the server gave up in round 3.
+#[test]
+fn a_strategy_that_is_forced_back_begins_without_its_old_states() {
+    let place = Place::new();
+    let run = place.run(&format!("{ARGUMENTS} --rounds 2"));
+    resumed(&place, &run, "--rounds 3 --strategy fedprox:0.1 --force");
+    resumed(&place, &run, "--rounds 4 --strategy scaffold --force");
+    resumed(&place, &run, "--rounds 5");
+    let states = run.ledger("round").iter().map(|line| line["clients_sha256"].is_string()).collect::<Vec<_>>();
+    assert_eq!(states, [true, true, false, true, true]);
+    for (_, checkpoint) in Checkpoint::all(&run.0, &|_| Ok(())).unwrap() {
+        let mut checkpoint = checkpoint.unwrap();
+        assert!(checkpoint.meta.clients.iter().any(|file| file.round < 3), "an old state is there to be found");
+        checkpoint.meta.clients.retain(|file| file.round > 3);
+        let error = distance(&run, &checkpoint, ("c", "c"), 100);
+        assert!(error <= 1e-6, "round {}: {error:e}", checkpoint.meta.round);
+    }
+    let output = place.fedpipe("verify out").output().unwrap();
+    assert!(stdout(&output).ends_with("verified: 5 rounds have the same bits\n"), "{}", stderr(&output));
+}
+
 /// Client 1 has no update in round 2, so that the round changes neither its state nor its share of the server's.
 #[test]
 fn a_client_that_is_dropped_keeps_its_state_and_the_servers_is_the_mean_of_all() {

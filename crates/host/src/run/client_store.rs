@@ -22,6 +22,9 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct ClientStore {
     folder: PathBuf,
+    /// The slots of a state, each with the first round that could leave it. A forced change of the strategy gives up
+    /// the other slots and older values.
+    slots: BTreeMap<&'static str, u64>,
     files: BTreeMap<u32, ClientFile>,
     /// Files that a later round replaced, with that round.
     replaced: Vec<(u64, PathBuf)>,
@@ -30,18 +33,26 @@ pub(super) struct ClientStore {
 }
 
 impl ClientStore {
-    /// Returns the store of a run in `directory` without any state.
-    pub(super) fn new(directory: &Path) -> Self {
+    /// Returns the store of a run in `directory` without any state. A state has slots of these names.
+    pub(super) fn new(directory: &Path, slots: impl IntoIterator<Item = &'static str>) -> Self {
         let folder = directory.join(STATE);
-        Self { folder, files: BTreeMap::new(), replaced: Vec::new(), checkpoints: Vec::new() }
+        let slots = slots.into_iter().map(|name| (name, 1)).collect();
+        Self { folder, slots, files: BTreeMap::new(), replaced: Vec::new(), checkpoints: Vec::new() }
     }
 
-    /// Returns the store after `round`, whose checkpoint names `files`. Files of later rounds are removed.
+    /// Returns the store after `round`, whose checkpoint names `files`. `since` returns the first round that could
+    /// leave a slot; none for a slot that begins after `round`. Files of later rounds are removed.
     ///
     /// # Errors
     /// Returns [`Error::Output`] for a file that cannot be removed.
-    pub(super) fn resumed(directory: &Path, round: u64, files: Vec<ClientFile>) -> Result<Self> {
-        let mut store = Self::new(directory);
+    pub(super) fn resumed_at(
+        self,
+        round: u64,
+        files: Vec<ClientFile>,
+        since: impl Fn(&str) -> Option<u64>,
+    ) -> Result<Self> {
+        let slots = self.slots.into_keys().map(|name| (name, since(name).unwrap_or(round + 1))).collect();
+        let mut store = Self { slots, ..self };
         store.files = files.into_iter().map(|file| (file.client, file)).collect();
         store.checkpoints.push(round);
         let named: Vec<PathBuf> = store.files.values().map(|file| store.path(file)).collect();
@@ -65,9 +76,11 @@ impl ClientStore {
         let Some(file) = self.files.get(&client) else { return Ok(Slots::default()) };
         let path = self.path(file);
         let contents = read_regular(&path).map_err(|error| Error::in_run("read", &path, &error))?;
-        file.read(&contents).map_err(|why| {
+        let state = file.read(&contents).map_err(|why| {
             Error::Output(format!("cannot use {}: {why}; --resume continues from an older checkpoint", path.display()))
-        })
+        })?;
+        let known = self.slots.iter().filter(|(_, since)| file.round >= **since).map(|(name, _)| *name);
+        Ok(state.only(&known.collect::<Vec<_>>()))
     }
 
     /// Stores the states that a round changed, in client order; a client whose state became empty has none. Returns the
@@ -162,12 +175,20 @@ fn remove(path: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use fedpipe_strategy::slots::Slot;
+
     use super::*;
 
     fn state(value: f32) -> Slots {
         let mut slots = Slots::default();
         slots.set_vector("c", vec![value]);
         slots
+    }
+
+    fn empty_store(directory: &Path) -> ClientStore {
+        ClientStore::new(directory, ["c", "g"])
     }
 
     fn names(directory: &Path) -> Vec<String> {
@@ -180,7 +201,7 @@ mod tests {
     #[test]
     fn a_state_is_that_of_the_last_accepted_update() {
         let directory = tempfile::tempdir().unwrap();
-        let mut store = ClientStore::new(directory.path());
+        let mut store = empty_store(directory.path());
         assert_eq!(store.state_of(3).unwrap(), Slots::default());
         assert_eq!(store.commit(1, &[]).unwrap(), None);
         let first = store.commit(1, &[(3, &state(1.0)), (5, &state(2.0))]).unwrap().unwrap();
@@ -192,7 +213,7 @@ mod tests {
     #[test]
     fn files_are_kept_as_long_as_a_checkpoint_names_them() {
         let directory = tempfile::tempdir().unwrap();
-        let mut store = ClientStore::new(directory.path());
+        let mut store = empty_store(directory.path());
         for round in 1..=5 {
             store.commit(round, &[(0, &state(round as f32))]).unwrap();
             store.checkpoint(round).unwrap();
@@ -214,7 +235,7 @@ mod tests {
     #[test]
     fn a_state_that_became_empty_has_no_file_once_no_checkpoint_names_one() {
         let directory = tempfile::tempdir().unwrap();
-        let (mut store, empty) = (ClientStore::new(directory.path()), Slots::default());
+        let (mut store, empty) = (empty_store(directory.path()), Slots::default());
         assert!(store.commit(1, &[(0, &empty)]).unwrap().is_some() && !directory.path().join(STATE).exists());
         store.commit(1, &[(0, &state(1.0)), (1, &state(1.5))]).unwrap();
         store.checkpoint(1).unwrap();
@@ -237,13 +258,13 @@ mod tests {
     #[test]
     fn a_resume_has_the_states_of_its_checkpoint_and_drops_later_ones() {
         let directory = tempfile::tempdir().unwrap();
-        let mut store = ClientStore::new(directory.path());
+        let mut store = empty_store(directory.path());
         store.commit(1, &[(0, &state(1.0)), (1, &state(1.5))]).unwrap();
         store.checkpoint(1).unwrap();
         store.commit(2, &[(0, &state(2.0))]).unwrap();
         let files = store.checkpoint(2).unwrap();
         store.commit(3, &[(0, &state(3.0)), (2, &state(3.5))]).unwrap();
-        let mut resumed = ClientStore::resumed(directory.path(), 2, files).unwrap();
+        let mut resumed = empty_store(directory.path()).resumed_at(2, files, |_| Some(1)).unwrap();
         assert_eq!(
             [0, 1, 2].map(|client| resumed.state_of(client).unwrap()),
             [state(2.0), state(1.5), Slots::default()]
@@ -255,10 +276,25 @@ mod tests {
         assert_eq!(names(directory.path()), ["000000-000002.safetensors", "000001-000001.safetensors"]);
     }
 
+    /// In round 2, another strategy begins to set c. The values that it finds are those of an earlier one.
+    #[test]
+    fn a_slot_that_an_earlier_strategy_left_is_not_visible() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = empty_store(directory.path());
+        let left = Slots::from_iter(["c", "g", "h"].map(|name| (name, Slot::F32(Arc::new(vec![1.0])))));
+        store.commit(1, &[(0, &left), (1, &left)]).unwrap();
+        let files = store.checkpoint(1).unwrap();
+        let mut resumed = store.resumed_at(1, files, |slot| (slot == "g").then_some(1)).unwrap();
+        resumed.commit(2, &[(1, &left)]).unwrap();
+        let visible = [0, 1].map(|client| resumed.state_of(client).unwrap());
+        let names = visible.each_ref().map(|state| state.iter().map(|(name, _)| name).collect::<Vec<_>>());
+        assert_eq!(names, [vec!["g"], vec!["c", "g"]]);
+    }
+
     #[test]
     fn an_altered_file_is_the_hosts_own_failure() {
         let directory = tempfile::tempdir().unwrap();
-        let mut store = ClientStore::new(directory.path());
+        let mut store = empty_store(directory.path());
         store.commit(1, &[(0, &state(1.0))]).unwrap();
         fs::write(directory.path().join(STATE).join("000000-000001.safetensors"), "x").unwrap();
         let error = store.state_of(0).unwrap_err();

@@ -16,6 +16,7 @@ use fedpipe_protocol::{
 };
 use fedpipe_record::{
     cause::{Cause, isolation_hint, with_last_words},
+    client_state::PROGRAM,
     crash::{Consequence, StrategyCrash},
     experiment::{Experiment, LocalSection, OnFailure},
 };
@@ -46,9 +47,6 @@ use crate::{
 };
 
 pub(crate) use exchange::{Before, ClientPlan};
-
-/// The slot of the program's state, and of its state of a client.
-const PROGRAM: &str = "program";
 
 /// The strategy, and the process that runs it; dropping it ends the process.
 #[derive(Debug)]

@@ -108,7 +108,7 @@ fn begin<'a>(
     tell_isolation(&mut clients, &mut journal)?;
     let state = RunState::new(&dealt.dataset, initial, experiment, directory.path());
     let state = match point {
-        Some(point) => state.resumed_at(point, directory.path())?,
+        Some(point) => state.resumed_at(point)?,
         None => state,
     };
     Ok(ActiveRun { context, clients, state, journal, is_warned: false, _dealt: dealt })

@@ -7,7 +7,7 @@ use std::{
 };
 
 use fedpipe_data::DatasetInfo;
-use fedpipe_protocol::Layout;
+use fedpipe_protocol::{LOCAL, Layout};
 use fedpipe_record::{
     checkpoint::{Checkpoint, Meta},
     digest::{slots_sha256, weights_sha256},
@@ -64,7 +64,7 @@ impl RunState {
             initial: None,
             weights: Arc::new(initial.weights),
             server: Slots::default(),
-            clients: ClientStore::new(directory),
+            clients: ClientStore::new(directory, experiment.strategy.client_slots().into_iter().chain([LOCAL])),
             convergence: Convergence::new(experiment.tolerance),
             rounds: Vec::new(),
             failures: initial.crashes,
@@ -76,8 +76,13 @@ impl RunState {
     /// Returns the state at which a resume continues.
     ///
     /// # Errors
-    /// Returns the errors of [`ClientStore::resumed`].
-    pub(super) fn resumed_at(mut self, point: Point, directory: &Path) -> Result<Self> {
+    /// Returns the errors of [`ClientStore::resumed_at`].
+    pub(super) fn resumed_at(mut self, point: Point) -> Result<Self> {
+        // Local tensors belong to the model, which a forced change of the strategy leaves.
+        let since = |slot: &str| if slot == LOCAL { Some(1) } else { point.history.first_round_with(slot) };
+        let named = point.checkpoint.as_ref().map(|Checkpoint { meta, .. }| (meta.round, meta.clients.clone()));
+        let (round, files) = named.unwrap_or_default();
+        self.clients = self.clients.resumed_at(round, files, since)?;
         self.initial = point.history.initial;
         self.failures += point.history.failures;
         if let Some(Checkpoint { meta, weights, server }) = point.checkpoint {
@@ -87,9 +92,6 @@ impl RunState {
             self.server = server;
             self.recorded = meta.ledger;
             self.checkpointed = meta.round;
-            self.clients = ClientStore::resumed(directory, meta.round, meta.clients)?;
-        } else {
-            self.clients = ClientStore::resumed(directory, 0, Vec::new())?;
         }
         Ok(self)
     }

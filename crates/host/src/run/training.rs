@@ -182,9 +182,9 @@ impl Submitter for Training<'_, '_> {
         let state = self.recorder.state.clients.state_of(train.client)?;
         let ClientPlan { phases, mut parts } = self.plan(train.client, &state)?;
         train.phases = phases;
-        let residual = self.experiment.strategy.rules.transforms.has_residual().then_some(RESIDUAL);
-        let own = [LOCAL].into_iter().chain(residual);
-        parts.extend(own.filter_map(|name| Some((name.to_owned(), Arc::clone(state.vector(name)?)))));
+        parts.extend(
+            [LOCAL, RESIDUAL].into_iter().filter_map(|name| Some((name.to_owned(), Arc::clone(state.vector(name)?)))),
+        );
         job.parts = parts;
         self.before.insert(train.client, state);
         Ok(())

@@ -49,6 +49,10 @@ impl ClientTerm for ControlVariate {
         &[VARIATE, REST]
     }
 
+    fn client_slots(&self) -> &'static [&'static str] {
+        &[VARIATE]
+    }
+
     /// The correction c − c_k is left out while both are zero.
     fn prepare(&self, given: &Given<'_>) -> Prepared {
         let (server, client) = (given.server.vector(VARIATE), given.client.vector(VARIATE));

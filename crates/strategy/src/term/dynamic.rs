@@ -65,6 +65,10 @@ impl ClientTerm for Dynamic {
         &[MEAN]
     }
 
+    fn client_slots(&self) -> &'static [&'static str] {
+        &[GRADIENT]
+    }
+
     fn prepare(&self, given: &Given<'_>) -> Prepared {
         let linear = given.client.vector(GRADIENT).map(|g| Arc::new(g.iter().map(|g| -g).collect()));
         Prepared::one(Phase { proximal: self.alpha as f32, ..Phase::plain(given.epochs) }, linear)

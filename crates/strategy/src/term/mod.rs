@@ -91,6 +91,11 @@ pub trait ClientTerm: fmt::Debug + Send + Sync {
         &[]
     }
 
+    /// Returns the names of a client's slots that this rule sets.
+    fn client_slots(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Returns the part of a client's request that this rule decides.
     fn prepare(&self, given: &Given<'_>) -> Prepared {
         Prepared::one(Phase::plain(given.epochs), None)

@@ -7,14 +7,13 @@ use fedpipe_protocol::{
     ANCHOR, Ability, Aggregate, LINEAR, MOST_VECTORS, Part, Parts, Phase, PhaseStart, StrategyReply, StrategyRequest,
     Tensor, WEIGHTS, feature,
 };
-use fedpipe_record::cause::Cause;
+use fedpipe_record::{cause::Cause, client_state::PROGRAM};
 use fedpipe_strategy::{
     closed_round::ClientUpdate,
     range::{first_beyond, shown},
     slots::Slots,
 };
 
-use super::PROGRAM;
 use crate::{
     process::{
         conversation::NamedVector,
