@@ -27,7 +27,7 @@ pub use error::{
     Error, Result,
     start_error::{StartCall, StartError},
 };
-pub use experiment::{Launch, limits::isolation, processes::process_count};
+pub use experiment::{launch::Launch, limits::isolation, processes::process_count};
 pub use fedpipe_protocol::{Isolation, Level, Ready};
 pub use fleet::{
     control::{Control, Handle},

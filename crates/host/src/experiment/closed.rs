@@ -10,7 +10,7 @@ use fedpipe_data::{Cache, Source, is_dataset_file, is_manifest};
 
 use fedpipe_record::{experiment::Experiment, names::LEDGER};
 
-use crate::experiment::Launch;
+use crate::experiment::launch::Launch;
 
 /// The number of levels below a folder that are searched for runs and datasets.
 const LEVELS: usize = 6;

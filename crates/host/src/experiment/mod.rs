@@ -3,43 +3,18 @@
 
 pub(crate) mod closed;
 pub(crate) mod command;
+pub(crate) mod launch;
 pub(crate) mod limits;
 mod places;
 pub(crate) mod processes;
 mod shim;
 mod wrapper;
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
 use fedpipe_record::experiment::Experiment;
 
-use crate::{error::Result, experiment::command::UserProgram, process::spawn::ClientCommand};
-
-/// The places and commands of a run on this machine. They change no result and are not part of an experiment.
-#[derive(Debug, Clone)]
-pub struct Launch {
-    /// The command that starts a client that loads a dylib.
-    pub command: ClientCommand,
-    /// The command that starts fedpipe's own client on this machine, which launches a program of the user's.
-    pub launcher: ClientCommand,
-    /// The model's dylib; none if the experiment's client is a program of the user's.
-    pub dylib: Option<PathBuf>,
-    /// The run directory; none for `runs/MODEL-N`.
-    pub out: Option<PathBuf>,
-    /// `true` if the run replaces a run in `out`.
-    pub overwrite: bool,
-    /// The cache of datasets and partitions.
-    pub cache: fedpipe_data::Cache,
-    /// Further paths that no program of the user's may read: the run that this run repeats.
-    pub closed: Vec<PathBuf>,
-    /// The participants by round in a run that repeats another; empty for a run of its own.
-    pub replay: BTreeMap<u64, Vec<u32>>,
-    /// The dylibs that such a run loads later, by the first round that uses them.
-    pub swaps: BTreeMap<u64, PathBuf>,
-}
+use crate::{error::Result, experiment::command::UserProgram};
 
 /// Refuses an experiment that cannot run on any data.
 ///

@@ -10,7 +10,11 @@ use fedpipe_record::{
 
 use crate::{
     error::{Error, Result},
-    fleet::{Fleet, Incident, Submitter, job_queue::JobId},
+    fleet::{
+        Fleet,
+        job::{Incident, Submitter},
+        job_queue::JobId,
+    },
     process::{end::ProcessExit, log::last_lines_of, stray::end_strays},
 };
 

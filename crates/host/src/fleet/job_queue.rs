@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::fleet::{Check, Job, Settled};
+use crate::fleet::job::{Check, Job, Settled};
 
 /// The number of a job, in the order of submission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

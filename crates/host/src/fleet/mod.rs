@@ -5,101 +5,34 @@ pub(crate) mod cores;
 mod crashes;
 pub(crate) mod describe;
 mod inbox;
+pub(crate) mod job;
 pub(crate) mod job_queue;
 mod readiness;
+mod swap;
 
-use std::{
-    borrow::Cow,
-    ops::Range,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::sync::Arc;
 
-use fedpipe_protocol::{
-    InForce, Kind, LOCAL, Layout, Parts, Place, Ready, Reply, Request, Setup, Tensor, Train, with_local,
-};
+use fedpipe_protocol::{InForce, Layout, Ready, Reply, Request, Setup, Train};
+use fedpipe_record::{cause::Cause, experiment::OnFailure};
 use fedpipe_strategy::transform::chain::Transforms;
 use nix::sched::CpuSet;
 
-use fedpipe_record::{cause::Cause, crash::ClientCrash, experiment::OnFailure};
-
 use crate::{
-    error::{Error, Result},
+    error::Result,
     fleet::{
         control::StopSign,
         cores::Cores,
         inbox::Inbox,
+        job::{Check, Incident, Job, Submitter},
         job_queue::{JobId, JobQueue, SettledJob, Work},
+        swap::Installed,
     },
     process::{
-        conversation::{
-            Assignment, Checked, ClientProcess, Environment, NO_REQUEST, NamedVector, ProcessId, ProcessReport,
-            ReplyCheck,
-        },
+        conversation::{Assignment, ClientProcess, Environment, NO_REQUEST, ProcessId, ProcessReport, ReplyCheck},
         end::ProcessExit,
-        stray::{end_strays, new_mark},
+        stray::end_strays,
     },
 };
-
-/// One request for one process.
-#[derive(Debug)]
-pub(crate) struct Job {
-    pub(crate) slot: usize,
-    /// The client whose partition the job needs. A job without one may move to another process.
-    pub(crate) client: Option<u32>,
-    pub(crate) request: Request,
-    pub(crate) weights: Option<Arc<Vec<f32>>>,
-    /// Further parts by name.
-    pub(crate) parts: Vec<NamedVector>,
-}
-
-impl Job {
-    /// Returns the weights from which the client starts: those that are sent, with the client's own values of the
-    /// tensors in the ranges `local`.
-    pub(crate) fn start(&self, local: &[Range<usize>]) -> Cow<'_, [f32]> {
-        let weights = self.weights.as_ref().map_or(&[][..], |weights| weights);
-        let own = self.parts.iter().find(|(name, _)| name == LOCAL).map_or(&[][..], |(_, own)| own);
-        with_local(weights, own, local.iter().cloned())
-    }
-}
-
-/// The result of a job: the reply, or the exit of the process that cost it.
-pub(crate) type Settled = std::result::Result<(Reply, Parts), ProcessExit>;
-
-/// Checks a reply, given the number of the model's weights, and decodes its parts. The process of a refused reply is
-/// ended. The check runs in the thread that has read the reply, while the caches have the parts.
-pub(crate) type Check = dyn Fn(&Job, &Reply, &mut Parts, usize) -> Checked + Send + Sync;
-
-/// The submitter of jobs, as far as the fleet needs it at work.
-pub(crate) trait Submitter {
-    /// Completes a job that is about to be sent for the first time. The parts of jobs that wait thus take no memory.
-    ///
-    /// # Errors
-    /// Returns the errors of the submitter; the work ends with them.
-    fn prepare(&mut self, _job: &mut Job) -> Result<()> {
-        Ok(())
-    }
-
-    /// Receives an incident at once.
-    ///
-    /// # Errors
-    /// Returns the errors of [`Submitter::prepare`].
-    fn on_incident(&mut self, incident: Incident<'_>) -> Result<()>;
-}
-
-impl<F: FnMut(Incident<'_>) -> Result<()>> Submitter for F {
-    fn on_incident(&mut self, incident: Incident<'_>) -> Result<()> {
-        self(incident)
-    }
-}
-
-/// An event of a fleet at work.
-pub(crate) enum Incident<'a> {
-    /// A job was answered.
-    Done(&'a Job),
-    /// A client process crashed.
-    Crashed(ClientCrash),
-}
 
 /// The processes of a run.
 pub(crate) struct Fleet {
@@ -132,13 +65,6 @@ pub(crate) struct Confined {
     /// The process; none if the report holds for all processes, as it does on this machine.
     pub(crate) process: Option<u32>,
     pub(crate) in_force: InForce,
-}
-
-/// The dylib in the setups, and the description of its model.
-struct Installed {
-    dylib: Option<PathBuf>,
-    dylib_sha256: Option<String>,
-    model: Option<Ready>,
 }
 
 /// A feature that each client must have.
@@ -254,53 +180,6 @@ impl Fleet {
     /// each slot has a report when its isolation is first known and whenever it changes.
     pub(crate) fn take_confined(&mut self) -> Vec<Confined> {
         std::mem::take(&mut self.confined)
-    }
-
-    /// Replaces all processes by fresh ones with another dylib, whose model must have the same layout.
-    ///
-    /// # Errors
-    /// Returns the errors of a process with the new dylib, [`Error::Model`] for another layout, [`Error::Stopped`]. The
-    /// old processes then remain.
-    pub(crate) fn swap(&mut self, dylib: &Path, sha256: &str) -> Result<()> {
-        let Setup { dylib: current, dylib_sha256, .. } = self.slots[0].setup.clone();
-        let before = Installed { dylib: current, dylib_sha256, model: self.model.clone() };
-        let dylib_sha256 = before.dylib_sha256.as_ref().map(|_| sha256.to_owned());
-        let probe =
-            Setup { dylib: Some(dylib.to_owned()), dylib_sha256: dylib_sha256.clone(), ..self.slots[0].setup.clone() };
-        let environment = Environment { mark: new_mark(), ..self.environment.clone() };
-        let mut probe = Fleet::start(environment, self.inbox.stop(), vec![probe], 1, OnFailure::Abort)?;
-        probe.ready()?;
-        let model = probe.model.take();
-        if let Some(difference) = layout_difference(self.layout.as_ref(), probe.layout.as_ref()) {
-            return Err(Error::Model(format!("the model in {} has another layout: {difference}", dylib.display())));
-        }
-        self.replace_all(Installed { dylib: Some(dylib.to_owned()), dylib_sha256, model });
-        self.before = Some(before);
-        Ok(())
-    }
-
-    /// Keeps the dylib of the last [`Fleet::swap`], since a round succeeded with it.
-    pub(crate) fn keep_dylib(&mut self) {
-        self.before = None;
-    }
-
-    /// Returns to the dylib before the last [`Fleet::swap`]. Returns `false` if there is none, or the new one is kept.
-    pub(crate) fn revert(&mut self) -> bool {
-        let before = self.before.take();
-        before.map(|before| self.replace_all(before)).is_some()
-    }
-
-    fn replace_all(&mut self, Installed { dylib, dylib_sha256, model }: Installed) {
-        self.model = model;
-        for slot in &mut self.slots {
-            (slot.setup.dylib, slot.setup.dylib_sha256) = (dylib.clone(), dylib_sha256.clone());
-            slot.process.iter_mut().for_each(ClientProcess::dismiss);
-        }
-        // The dispatch starts a process when there is a job for it, and handles a failure as that of any other process.
-        for slot in &mut self.slots {
-            slot.process = None;
-            slot.ready = false;
-        }
     }
 
     /// Submits a job, whose reply `check` checks. The jobs of a process are done in the order of submission, unless one
@@ -503,28 +382,6 @@ fn reply_payload(request: &Request, layout: &Layout) -> u64 {
         _ => 0,
     };
     request.reply_vectors() * layout.payload() + encoded
-}
-
-/// Returns the first tensor that differs between two layouts, as a phrase.
-fn layout_difference(was: Option<&Layout>, is: Option<&Layout>) -> Option<String> {
-    let tensors = |layout: Option<&Layout>| layout.map(|layout| layout.tensors().to_vec()).unwrap_or_default();
-    let (was, is) = (tensors(was), tensors(is));
-    let shown = |tensor: Option<&Tensor>| tensor.map_or("nothing".into(), in_words);
-    let index = (0..was.len().max(is.len())).find(|&index| was.get(index) != is.get(index))?;
-    Some(format!("its tensor {index} is {}, was {}", shown(is.get(index)), shown(was.get(index))))
-}
-
-/// Returns a tensor in words.
-fn in_words(Tensor { name, shape, kind, place }: &Tensor) -> String {
-    let place = match place {
-        Place::Shared => "shared",
-        Place::Local => "local",
-    };
-    let kind = match kind {
-        Kind::Param => "parameter",
-        Kind::Buffer => "buffer",
-    };
-    format!("{name} {shape:?} ({place} {kind})")
 }
 
 impl Drop for Fleet {

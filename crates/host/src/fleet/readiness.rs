@@ -6,7 +6,7 @@ use fedpipe_record::cause::{Cause, tame, with_last_words};
 
 use crate::{
     error::{Error, Result},
-    fleet::{Confined, Fleet, Incident, NeededFeature, ProcessSlot},
+    fleet::{Confined, Fleet, NeededFeature, ProcessSlot, job::Incident},
 };
 
 impl Fleet {

@@ -1,20 +1,23 @@
 //! Tests of a fleet whose clients are threads that follow a script.
 
 use std::{
+    path::Path,
     process::ExitStatus,
     sync::{Condvar, Mutex, mpsc},
     time::Duration,
 };
 
 use fedpipe_protocol::{
-    Evaluate, HeldPartition, Isolation, Kind, Level, PROTOCOL, Place, Purpose, Task, Train, Update, WEIGHTS,
+    Evaluate, HeldPartition, Isolation, Kind, Level, PROTOCOL, Parts, Place, Purpose, Task, Tensor, Train, Update,
+    WEIGHTS,
 };
-use fedpipe_record::crash::Consequence;
+use fedpipe_record::crash::{ClientCrash, Consequence};
 use nix::poll::PollTimeout;
 
 use super::*;
 use crate::{
-    fleet::control::Control,
+    error::Error,
+    fleet::{control::Control, job::Settled},
     process::{
         poll::wait_readable,
         scripted::{Scripted, ScriptedClient, exit, ready, signal, trained},
@@ -666,21 +669,6 @@ fn each_client_elsewhere_has_the_features_that_are_needed() {
         let Err(Error::Model(why)) = refused else { panic!("{refused:?}") };
         let expected = format!("client {lacking} lacks the feature \"linear\", which the strategy needs; ");
         assert!(why.starts_with(&expected), "{why}");
-    }
-}
-
-#[test]
-fn the_words_for_a_tensor_have_its_place_and_its_kind() {
-    let tensor = |kind, place| Tensor { name: "own".into(), shape: vec![1], kind, place };
-    let layout = |tensor: &Tensor| {
-        Layout::new(vec![Tensor { name: "w".into(), ..ready().layout[0].clone() }, tensor.clone()]).unwrap()
-    };
-    let shared = tensor(Kind::Param, Place::Shared);
-    for (other, words) in
-        [(tensor(Kind::Param, Place::Local), "local parameter"), (tensor(Kind::Buffer, Place::Shared), "shared buffer")]
-    {
-        let told = layout_difference(Some(&layout(&shared)), Some(&layout(&other))).unwrap();
-        assert_eq!(told, format!("its tensor 1 is own [1] ({words}), was own [1] (shared parameter)"));
     }
 }
 

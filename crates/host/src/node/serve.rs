@@ -26,9 +26,10 @@ use crate::{
     },
     experiment::limits::isolation,
     fleet::{
-        Check, Fleet, Incident, Job,
+        Fleet,
         control::{Control, StopSign},
         describe::describe,
+        job::{Check, Incident, Job},
     },
     node::socket::{Connection, Listener, is_stop},
     process::{conversation::Environment, spawn::ClientCommand},

@@ -7,7 +7,7 @@ use fedpipe_record::{experiment::Experiment, round_line::InitialScore};
 
 use crate::{
     error::{Error, Result},
-    experiment::Launch,
+    experiment::launch::Launch,
     fleet::control::Control,
     run::{
         clients::Clients,

@@ -16,7 +16,7 @@ use fedpipe_strategy::{
 
 use fedpipe_record::cause::Cause;
 
-use crate::{fleet::Job, process::peer::PeerReply};
+use crate::{fleet::job::Job, process::peer::PeerReply};
 
 type CheckedAnswer = Result<(), Cause>;
 

@@ -15,7 +15,11 @@ use crate::{
         processes::{job_count, process_count},
         strategy_program,
     },
-    fleet::{Check, Confined, Fleet, Incident, Job, NeededFeature, job_queue::SettledJob},
+    fleet::{
+        Confined, Fleet, NeededFeature,
+        job::{Check, Incident, Job},
+        job_queue::SettledJob,
+    },
     process::{conversation::Environment, peer::PeerReply, spawn::allow_descriptors},
     run::{
         active::RunContext,

@@ -39,7 +39,7 @@ use fedpipe_record::{
 
 use crate::{
     error::Result,
-    experiment::Launch,
+    experiment::launch::Launch,
     fleet::control::Control,
     run::{
         active::{ActiveRun, RunContext},

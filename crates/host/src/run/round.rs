@@ -16,7 +16,7 @@ use fedpipe_strategy::{
 use crate::{
     error::{Error, Result},
     experiment::processes::processes_a_job,
-    fleet::{Check, Incident, Job, Settled, Submitter},
+    fleet::job::{Check, Incident, Job, Settled, Submitter},
     run::{
         active::ActiveRun,
         aggregate::AllCores,

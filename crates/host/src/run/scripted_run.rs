@@ -13,7 +13,7 @@ use fedpipe_record::{
 use tempfile::TempDir;
 
 use crate::{
-    experiment::Launch,
+    experiment::launch::Launch,
     fleet::{Fleet, control::Control},
     process::{
         conversation::Environment,

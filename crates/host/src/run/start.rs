@@ -9,7 +9,7 @@ use fedpipe_record::{
 
 use crate::{
     error::{Error, Result},
-    experiment::{self, Launch, processes::process_count},
+    experiment::{self, launch::Launch, processes::process_count},
     process::spawn::most_descriptors,
     run::{
         active::{ActiveRun, RunContext},

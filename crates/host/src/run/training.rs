@@ -23,7 +23,10 @@ use fedpipe_strategy::{
 
 use crate::{
     error::{Error, Result},
-    fleet::{Check, Incident, Job, Settled, Submitter, job_queue::SettledJob},
+    fleet::{
+        job::{Check, Incident, Job, Settled, Submitter},
+        job_queue::SettledJob,
+    },
     process::peer::PeerReply,
     run::{
         active::ActiveRun,

@@ -6,7 +6,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use crate::{
     error::Result,
     fleet::{
-        Check, Fleet, Job, Submitter,
+        Fleet,
+        job::{Check, Job, Submitter},
         job_queue::{JobId, SettledJob},
     },
 };

@@ -20,7 +20,7 @@ use fedpipe_record::{
 use crate::{
     disk::temporary_folder,
     error::{Error, Result},
-    experiment::Launch,
+    experiment::launch::Launch,
     fleet::control::Control,
     process::spawn::ClientCommand,
     run::{
