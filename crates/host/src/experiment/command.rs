@@ -16,7 +16,7 @@ use crate::{
         places::{Places, in_path},
         shim, wrapper,
     },
-    process::{launch::Launched, spawn::ClientCommand},
+    process::{launched::Launched, spawn::ClientCommand},
 };
 
 /// A program of the user's, as its command line: split into words as by a shell.

@@ -12,7 +12,7 @@ use crate::{
     error::{Error, Result},
     experiment::{closed::Closed, command::UserProgram},
     fleet::{Fleet, control::StopSign},
-    process::{conversation::Environment, launch::Launched, spawn::ClientCommand},
+    process::{conversation::Environment, launched::Launched, spawn::ClientCommand},
 };
 
 /// The time that a model has to describe itself.

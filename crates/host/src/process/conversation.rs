@@ -25,7 +25,7 @@ use crate::{
     process::{
         affinity::keep_on,
         end::{ConversationEnd, ProcessExit},
-        launch::Launched,
+        launched::Launched,
         peer::{PIPE_SIZE, Peer, PeerPlan, PeerReply},
         pipes::{WaitError, WaitFor, has_exited, wait_error},
         spawn::Spawner,

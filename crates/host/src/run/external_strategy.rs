@@ -34,7 +34,7 @@ use crate::{
     fleet::control::StopSign,
     process::{
         end::{ConversationEnd, ProcessExit},
-        launch::Launched,
+        launched::Launched,
         peer::{PIPE_SIZE, Peer, PeerPlan},
         pipes::has_exited,
         spawn::Spawner,
