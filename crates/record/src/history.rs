@@ -268,10 +268,12 @@ impl History {
         found.unwrap_or(&self.stretches[0])
     }
 
-    /// Returns the first of the rounds up to the end of the ledger whose strategies all have this slot of a client;
-    /// `None` if the strategy of the last round lacks it.
-    pub fn first_round_with(&self, client_slot: &str) -> Option<u64> {
-        let has = |stretch: &&Stretch| stretch.experiment.strategy.client_slots().contains(&client_slot);
+    /// Returns the first of the rounds up to the end of the ledger that all have this slot of a client and so many
+    /// clients; `None` if the last round has not. The state of the server is made of those of all clients.
+    pub fn first_round_with(&self, client_slot: &str, clients: u32) -> Option<u64> {
+        let has = |Stretch { experiment, .. }: &&Stretch| {
+            experiment.clients.count == clients && experiment.strategy.client_slots().contains(&client_slot)
+        };
         self.stretches.iter().rev().take_while(has).last().map(|stretch| stretch.first_round)
     }
 

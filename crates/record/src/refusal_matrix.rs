@@ -24,7 +24,7 @@ const ROWS: [(&str, &[&str]); 8] = [
 ];
 
 /// The rows that a row does not combine with. `own` beside local tensors is known once a client is ready.
-const REFUSED: [(&str, &[&str]); 13] = [
+const REFUSED: [(&str, &[&str]); 14] = [
     ("term control-variate", &["aggregate normalised", "aggregate median", "weighting examples", "weighting steps"]),
     ("term dynamic", &["aggregate normalised", "aggregate median", "weighting examples", "weighting steps"]),
     ("term dynamic", &["server momentum", "server adam"]),
@@ -33,6 +33,7 @@ const REFUSED: [(&str, &[&str]); 13] = [
     ("aggregate q-fair", &["weighting examples", "weighting steps"]),
     ("aggregate trimmed-mean", &["term control-variate", "term dynamic", "program true"]),
     ("aggregate trimmed-mean", &["weighting examples", "weighting steps"]),
+    ("transform topk", &["term control-variate", "term dynamic"]),
     ("optimiser adam", &["term control-variate", "aggregate normalised"]),
     ("program true", &["sample by-size", "term proximal", "term control-variate", "term dynamic"]),
     ("program true", &["transform clip", "transform int8", "transform topk"]),

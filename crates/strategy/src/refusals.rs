@@ -12,7 +12,7 @@ struct Refusal {
     reason: &'static str,
 }
 
-const REFUSALS: [Refusal; 5] = [
+const REFUSALS: [Refusal; 6] = [
     Refusal {
         applies: |rows, optimiser| rows.needs_accumulation() && !optimiser.accumulates(),
         names: |rows, optimiser| [rows.needing_accumulation(), format!("the optimiser {optimiser}")],
@@ -27,6 +27,12 @@ const REFUSALS: [Refusal; 5] = [
         applies: |rows, _| rows.term.needs_equal_mean() && !rows.weighting.is_equal(),
         names: |rows, _| [term(rows), weighting(rows)],
         reason: "the state of the server is the equal mean of the clients' states; take the weighting equal",
+    },
+    Refusal {
+        applies: |rows, _| rows.transforms.has_residual() && !rows.term.client_slots().is_empty(),
+        names: |rows, _| [term(rows), format!("the transform {}", rows.transforms)],
+        reason: "the rule takes an update for the change of one round, and a residual adds those of earlier rounds; take \
+                 feedback=false",
     },
     Refusal {
         applies: |rows, _| rows.term.moves_mean() && !rows.server.keeps_aggregate(),

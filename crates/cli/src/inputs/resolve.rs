@@ -22,9 +22,15 @@ use crate::args::{experiment_args::insert, run_args::RunArgs};
 pub(crate) fn resolve(args: &RunArgs) -> Result<Experiment> {
     let mut table = base(args)?;
     remove_replaced(&mut table, args);
+    let was_weighted = is_weighted(&table);
     args.experiment.overlay(&mut table);
     for (path, value) in &args.set {
         set(&mut table, path, value)?;
+    }
+    // The file of a run has the weighting that suits its aggregator, also if nobody gave one.
+    let is_given = args.experiment.has("weighting") || args.set.iter().any(|(path, _)| path == "strategy.weighting");
+    if !is_given && was_weighted.zip(is_weighted(&table)).is_some_and(|(was, is)| was != is) {
+        table.get_mut("strategy").and_then(Value::as_table_mut).map(|strategy| strategy.remove("weighting"));
     }
     let is_default_rate = table.get("local").is_none_or(|local| local.get("lr").is_none());
     let mut experiment = Experiment::deserialize_from(table)?;
@@ -42,6 +48,11 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Experiment> {
         return Err(Error::Usage("no model is named; give one, such as mlp, or a --client COMMAND".into()));
     }
     Ok(experiment)
+}
+
+/// Returns `true` if the aggregator takes a weighting; none if the keys are no experiment.
+fn is_weighted(table: &Table) -> Option<bool> {
+    Experiment::deserialize_from(table.clone()).ok().map(|experiment| experiment.strategy.aggregator.is_weighted())
 }
 
 /// Reads the experiment in a file, without defaults that depend on other keys.
@@ -231,6 +242,22 @@ mod tests {
             assert!(key.find(&table).is_some(), "{}", key.path());
             Experiment::deserialize_from(table).unwrap_or_else(|error| panic!("{}: {error}", key.path()));
         }
+    }
+
+    #[test]
+    fn the_weighting_of_a_file_follows_another_aggregator_unless_one_is_given() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("experiment.toml");
+        let weighting = |written: &str, more: &str| {
+            std::fs::write(&file, resolved(written).unwrap().to_toml().unwrap()).unwrap();
+            let resolved = resolved(&format!("--config {} {more}", file.display())).unwrap();
+            resolved.strategy.weighting.to_string()
+        };
+        assert_eq!(weighting("mlp", "--aggregate median"), "equal");
+        assert_eq!(weighting("mlp --aggregate median", "--aggregate mean"), "examples");
+        assert_eq!(weighting("mlp --aggregate median", "--aggregate mean --weighting steps"), "steps");
+        assert_eq!(weighting("mlp --weighting steps", "--aggregate normalised"), "steps");
+        assert_eq!(weighting("mlp", "--set strategy.aggregate=median"), "equal");
     }
 
     #[test]

@@ -142,6 +142,24 @@ fn a_strategy_that_is_forced_back_begins_without_its_old_states() {
     assert!(stdout(&output).ends_with("verified: 5 rounds have the same bits\n"), "{}", stderr(&output));
 }
 
+/// c is the mean over all clients, so that another number of them begins with new states.
+#[test]
+fn a_forced_number_of_clients_begins_with_new_states() {
+    let place = Place::new();
+    let run = place.run("logreg --strategy scaffold --clients 8 --rounds 2");
+    resumed(&place, &run, "--rounds 3 --clients 4 --force");
+    resumed(&place, &run, "--rounds 4");
+    for (_, checkpoint) in Checkpoint::all(&run.0, &|_| Ok(())).unwrap() {
+        let mut checkpoint = checkpoint.unwrap();
+        checkpoint.meta.clients.retain(|file| file.round > 2);
+        assert_eq!(checkpoint.meta.clients.len(), 4);
+        let error = distance(&run, &checkpoint, ("c", "c"), 4);
+        assert!(error <= 1e-6, "round {}: {error:e}", checkpoint.meta.round);
+    }
+    let output = place.fedpipe("verify out").output().unwrap();
+    assert!(stdout(&output).ends_with("verified: 4 rounds have the same bits\n"), "{}", stderr(&output));
+}
+
 /// Client 1 has no update in round 2, so that the round changes neither its state nor its share of the server's.
 #[test]
 fn a_client_that_is_dropped_keeps_its_state_and_the_servers_is_the_mean_of_all() {

@@ -161,9 +161,12 @@ impl Fleet {
         self.model.as_ref().ok_or_else(|| anyhow::anyhow!("no client has described its model").into())
     }
 
-    /// Returns the layout of the model's weights; none before a process is ready.
-    pub(crate) fn layout(&self) -> Option<&Layout> {
-        self.layout.as_ref()
+    /// Returns the layout of the model's weights.
+    ///
+    /// # Errors
+    /// As for [`Fleet::model`].
+    pub(crate) fn layout(&self) -> Result<&Layout> {
+        self.layout.as_ref().ok_or_else(|| anyhow::anyhow!("no client has described its model").into())
     }
 
     /// Returns the isolation that the last ready process of `slot` reported.
@@ -314,9 +317,9 @@ impl Fleet {
     fn assign(&mut self, slot: usize, id: JobId, submitter: &mut dyn Submitter) -> Result<()> {
         let cores = self.cores_for(slot);
         let Some(open) = self.queue.open(id) else { return Ok(()) };
-        if !std::mem::replace(&mut open.is_prepared, true)
-            && let Some(job) = Arc::get_mut(&mut open.job)
-        {
+        if !std::mem::replace(&mut open.is_prepared, true) {
+            let job =
+                Arc::get_mut(&mut open.job).ok_or_else(|| anyhow::anyhow!("a job was shared before it was sent"))?;
             submitter.prepare(job)?;
         }
         let weight_count = self.layout.as_ref().map_or(0, Layout::weight_count);

@@ -75,6 +75,9 @@ impl Fleet {
 
     fn await_ready(&mut self, are_ready: &dyn Fn(&Self) -> bool) -> Result<()> {
         while !are_ready(self) {
+            // A process that exited without a job is replaced here.
+            let missing = (0..self.slots.len()).filter(|&slot| self.slots[slot].process.is_none());
+            missing.collect::<Vec<_>>().into_iter().try_for_each(|slot| self.start_process(slot))?;
             self.handle_report(None, &mut |incident: Incident<'_>| match incident {
                 Incident::Crashed(crash) => Err(Error::Round(with_last_words(&crash, &crash.crash.last_words))),
                 Incident::Done(_) => Ok(()),
@@ -103,10 +106,10 @@ impl Fleet {
             let (now, earlier) = (counted(total(&examples), "example"), total(before));
             return Err(Cause::rejected(format!("its data have {now}, had {earlier} before")));
         }
-        let Ready { name, version, summary, options, layout, in_force, .. } = &mut ready;
+        let Ready { name, version, summary, options, layout, instruction_set, in_force, .. } = &mut ready;
         let options = options.iter_mut().flat_map(|option| [&mut option.key, &mut option.default, &mut option.help]);
         let names = layout.iter_mut().map(|tensor| &mut tensor.name).chain(&mut in_force.missing);
-        for text in [name, version, summary].into_iter().chain(options).chain(names) {
+        for text in [name, version, summary, instruction_set].into_iter().chain(options).chain(names) {
             *text = tame(text);
         }
         let layout = match &self.slots[slot].setup.purpose {
@@ -118,6 +121,8 @@ impl Fleet {
         };
         self.slots[slot].features = std::mem::take(&mut ready.features);
         let in_force = std::mem::take(&mut ready.in_force);
+        // The machines of clients elsewhere may differ; an instruction set changes no bit.
+        self.model.iter().for_each(|model| ready.instruction_set.clone_from(&model.instruction_set));
         if self.model.as_ref().is_some_and(|model| *model != ready) {
             return Err(Cause::protocol("its model is not that of the other clients"));
         }

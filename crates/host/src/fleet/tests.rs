@@ -672,6 +672,46 @@ fn each_client_elsewhere_has_the_features_that_are_needed() {
     }
 }
 
+/// Client 1 is killed before it is ready, while a job of client 0 is at work, and is started again.
+#[test]
+fn a_process_that_ended_without_a_job_is_replaced_before_all_are_required() {
+    let script = |client: &mut ScriptedClient| {
+        if (client.number, client.start) == (1, 0) {
+            client.greet();
+            return signal(libc::SIGKILL);
+        }
+        client.serve_as(Ready { features: vec!["linear".into()], ..ready() });
+        exit(0)
+    };
+    let logs = tempfile::tempdir().unwrap();
+    let clients = Arc::new(Scripted::new(script).elsewhere());
+    let environment = Environment::new(clients, logs.path().to_owned(), Duration::from_secs(3600));
+    let setups = vec![setup(0), setup(1)];
+    let mut fleet = Fleet::start(environment, &Arc::default(), setups, 2, OnFailure::Retry).unwrap();
+    while fleet.slots[1].process.is_some() {
+        fleet.handle_report(None, &mut |_: Incident<'_>| Ok(())).unwrap();
+    }
+    fleet.require(vec![NeededFeature { name: "linear".into(), by: "the strategy" }]).unwrap();
+    assert!(fleet.slots.iter().all(|slot| slot.proven));
+}
+
+/// The machines of clients elsewhere may have different processors.
+#[test]
+fn clients_may_have_different_instruction_sets() {
+    let script = |client: &mut ScriptedClient| {
+        let instruction_set = ["avx2", "avx\n512"][client.number as usize].to_owned();
+        client.serve_as(Ready { instruction_set, ..ready() });
+        exit(0)
+    };
+    let logs = tempfile::tempdir().unwrap();
+    let environment = Environment::new(Arc::new(Scripted::new(script)), logs.path().to_owned(), PATIENCE);
+    let setups = vec![setup(0), setup(1)];
+    let mut fleet = Fleet::start(environment, &Arc::default(), setups, 2, OnFailure::Abort).unwrap();
+    fleet.all_ready().unwrap();
+    let named = &fleet.model().unwrap().instruction_set;
+    assert!(named == "avx2" || named.starts_with("avx") && !named.contains('\n'), "{named:?}");
+}
+
 #[test]
 fn each_client_elsewhere_has_an_isolation_of_its_own_and_a_change_is_reported() {
     let seccomp = |seccomp| InForce { seccomp, ..InForce::default() };

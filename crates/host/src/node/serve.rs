@@ -167,7 +167,7 @@ impl Service {
                 warn(&format!("a conversation has ended: {message}"));
                 return Ok(Visit::Over);
             }
-            let layout = served.as_ref().filter(|_| is_ready).and_then(|serving| serving.fleet.layout());
+            let layout = served.as_ref().filter(|_| is_ready).and_then(|serving| serving.fleet.layout().ok());
             let payload = layout.map_or(0, |layout| MOST_VECTORS * layout.payload());
             connection.next_message();
             let (request, parts) = match read(connection, Limits::request(payload)) {

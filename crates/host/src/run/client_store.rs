@@ -127,8 +127,8 @@ impl ClientStore {
     /// Returns [`Error::Output`] for a file that cannot be removed.
     pub(super) fn checkpoint(&mut self, round: u64) -> Result<Vec<ClientFile>> {
         self.checkpoints.push(round);
-        // One checkpoint may be in writing and one may wait, while those before them are the kept ones.
-        self.keep_checkpoints(KEPT + 2)?;
+        // Besides this checkpoint, one may be in writing and one may wait. Those before them are the kept ones.
+        self.keep_checkpoints(KEPT + 3)?;
         Ok(self.files.values().cloned().collect())
     }
 
@@ -214,22 +214,22 @@ mod tests {
     fn files_are_kept_as_long_as_a_checkpoint_names_them() {
         let directory = tempfile::tempdir().unwrap();
         let mut store = empty_store(directory.path());
-        for round in 1..=5 {
+        for round in 1..=6 {
             store.commit(round, &[(0, &state(round as f32))]).unwrap();
             store.checkpoint(round).unwrap();
         }
-        // While those of the rounds 4 and 5 are not yet written, the checkpoints of the rounds 2 and 3 are kept.
-        let kept = (2..=5).map(|round| format!("000000-{round:06}.safetensors"));
+        // While those of the rounds 4 to 6 are not yet written, the checkpoints of the rounds 2 and 3 are kept.
+        let kept = (2..=6).map(|round| format!("000000-{round:06}.safetensors"));
         assert_eq!(names(directory.path()), kept.collect::<Vec<_>>());
         store.prune().unwrap();
-        assert_eq!(names(directory.path()), ["000000-000004.safetensors", "000000-000005.safetensors"]);
+        assert_eq!(names(directory.path()), ["000000-000005.safetensors", "000000-000006.safetensors"]);
         // Of the rounds between two checkpoints only the last has a file.
-        for round in 6..=9 {
+        for round in 7..=10 {
             store.commit(round, &[(0, &state(round as f32))]).unwrap();
         }
-        store.checkpoint(9).unwrap();
+        store.checkpoint(10).unwrap();
         store.prune().unwrap();
-        assert_eq!(names(directory.path()), ["000000-000005.safetensors", "000000-000009.safetensors"]);
+        assert_eq!(names(directory.path()), ["000000-000006.safetensors", "000000-000010.safetensors"]);
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use fedpipe_data::{Dealt, Partition};
-use fedpipe_protocol::{InForce, Layout, Level, Parts, Place, Ready, Reply, Request, Setup, Spare, WEIGHTS, feature};
+use fedpipe_protocol::{
+    InForce, Kind, Layout, Level, Parts, Place, Ready, Reply, Request, Setup, Spare, WEIGHTS, feature,
+};
 use fedpipe_record::{cause::Cause, experiment::Experiment, names::STATE};
 use fedpipe_strategy::closed_round::ClientUpdate;
 
@@ -151,6 +153,24 @@ impl Clients {
         self.fleet.require(needed.map(|(name, by)| NeededFeature { name, by }).collect())
     }
 
+    /// Refuses buffers whose changes would be transformed: a variance of less than 0 would be possible.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] naming the tensors.
+    pub(super) fn check_buffers(&self, experiment: &Experiment) -> Result<()> {
+        let transforms = &experiment.strategy.rules.transforms;
+        let buffers = self.layout()?.tensors().iter().filter(|tensor| tensor.kind == Kind::Buffer);
+        let names: Vec<&str> = buffers.map(|tensor| tensor.name.as_str()).collect();
+        if names.is_empty() || transforms.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Usage(format!(
+            "the model has the buffers {}, which no gradient moves, and the transform {transforms} would alter their \
+             changes; leave the transform out",
+            names.join(", ")
+        )))
+    }
+
     /// Refuses local tensors of clients with data of their own, since the host stores the values. Returns a warning
     /// about the local tensors, if the model has some.
     ///
@@ -185,7 +205,7 @@ impl Clients {
 
     /// Returns the named tensors of the weights.
     pub(super) fn layout(&self) -> Result<&Layout> {
-        self.fleet.layout().ok_or_else(|| anyhow::anyhow!("no client has described its model").into())
+        self.fleet.layout()
     }
 
     /// Returns the isolation that the kernel enforces on the strategy, if the strategy is a program.
@@ -349,6 +369,29 @@ mod tests {
                 other => panic!("{other:?}"),
             })
         })
+    }
+
+    #[test]
+    fn buffers_whose_changes_would_be_transformed_are_refused() {
+        let statistic = Tensor { name: "mean".into(), kind: Kind::Buffer, ..ready().layout[0].clone() };
+        for (transforms, layout, is_refused) in [
+            ("none", vec![statistic.clone()], false),
+            ("clip:1", ready().layout, false),
+            ("clip:1", vec![statistic.clone()], true),
+            ("int8", vec![statistic], true),
+        ] {
+            let mut experiment = experiment();
+            let transforms = Some(transforms.parse().unwrap());
+            experiment.strategy.rules = StrategyRows { transforms, ..StrategyRows::default() }.into();
+            let script = move |client: &mut ScriptedClient| {
+                client.serve_as(Ready { layout: layout.clone(), ..ready() });
+                exit(0)
+            };
+            let checked = Stage::new(experiment.clone()).begin(script, |run| run.clients.check_buffers(&experiment));
+            assert_eq!(checked.is_err(), is_refused, "{checked:?}");
+            let why = checked.err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(!is_refused || why.contains("the buffers mean, which no gradient moves"), "{why}");
+        }
     }
 
     #[test]

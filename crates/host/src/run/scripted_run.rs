@@ -147,7 +147,7 @@ impl Stage {
         let initial = clients.initial_weights(&mut journal).unwrap();
         let state = RunState::new(&dealt.dataset, initial, &self.experiment, &self.path());
         let state = match point {
-            Some(point) => state.resumed_at(point).unwrap(),
+            Some(point) => state.resumed_at(point, &self.experiment).unwrap(),
             None => state,
         };
         ActiveRun { context, clients, state, journal, is_warned: false, _dealt: dealt }

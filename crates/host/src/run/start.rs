@@ -108,7 +108,7 @@ fn begin<'a>(
     tell_isolation(&mut clients, &mut journal)?;
     let state = RunState::new(&dealt.dataset, initial, experiment, directory.path());
     let state = match point {
-        Some(point) => state.resumed_at(point)?,
+        Some(point) => state.resumed_at(point, experiment)?,
         None => state,
     };
     Ok(ActiveRun { context, clients, state, journal, is_warned: false, _dealt: dealt })
@@ -123,6 +123,7 @@ fn start_clients(
 ) -> Result<(Clients, InitialWeights)> {
     let mut clients = Clients::start(context, dealt, dylib)?;
     let initial = clients.initial_weights(journal)?;
+    clients.check_buffers(context.experiment)?;
     let warning = clients.check_local_tensors(context.experiment)?;
     warning.map_or(Ok(()), |warning| journal.emit(&Event::Warning(&warning)))?;
     clients.start_strategy(context)?;

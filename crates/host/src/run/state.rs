@@ -11,7 +11,7 @@ use fedpipe_protocol::{LOCAL, Layout};
 use fedpipe_record::{
     checkpoint::{Checkpoint, Meta},
     digest::{slots_sha256, weights_sha256},
-    experiment::Experiment,
+    experiment::{ClientsSection, Experiment},
     finite::Finite,
     line::Position,
     names,
@@ -77,9 +77,13 @@ impl RunState {
     ///
     /// # Errors
     /// Returns the errors of [`ClientStore::resumed_at`].
-    pub(super) fn resumed_at(mut self, point: Point) -> Result<Self> {
+    pub(super) fn resumed_at(mut self, point: Point, experiment: &Experiment) -> Result<Self> {
+        let Experiment { clients: ClientsSection { count, .. }, strategy, .. } = experiment;
+        let with = |slot: &str| point.history.first_round_with(slot, *count);
         // Local tensors belong to the model, which a forced change of the strategy leaves.
-        let since = |slot: &str| if slot == LOCAL { Some(1) } else { point.history.first_round_with(slot) };
+        let since = |slot: &str| if slot == LOCAL { Some(1) } else { with(slot) };
+        // The server's slots of a term are made of those of the clients, and begin with them.
+        let begins = strategy.term.client_slots().iter().any(|slot| with(slot).is_none());
         let named = point.checkpoint.as_ref().map(|Checkpoint { meta, .. }| (meta.round, meta.clients.clone()));
         let (round, files) = named.unwrap_or_default();
         self.clients = self.clients.resumed_at(round, files, since)?;
@@ -89,7 +93,7 @@ impl RunState {
             self.rounds = point.history.rounds;
             self.rounds.iter().for_each(|round| round.observed_by(&mut self.convergence));
             self.weights = weights;
-            self.server = server;
+            self.server = if begins { server.only(strategy.server.slots()) } else { server };
             self.recorded = meta.ledger;
             self.checkpointed = meta.round;
         }
@@ -157,11 +161,12 @@ impl RunState {
         let change = relative_change(&self.weights, &result.weights).map(Finite::try_from);
         let clients = result.updates.len() as u32;
         let is_partial = clients < result.of;
-        self.weights = Arc::clone(&result.weights);
-        self.server = result.server.clone();
         let changed = result.updates.iter().filter(|update| update.changes_state());
         let changed: Vec<_> = changed.map(|update| (update.header.client, &update.after)).collect();
+        // The files come first: a full disk leaves the state before the round.
         let clients_sha256 = self.clients.commit(round, &changed)?;
+        self.weights = Arc::clone(&result.weights);
+        self.server = result.server.clone();
         let round = Round {
             round,
             accuracy: result.score.accuracy,
@@ -293,6 +298,17 @@ mod tests {
         let record = state.commit(3, &result, Instant::now()).unwrap();
         assert_eq!((record.bytes_of_states, record.clients_sha256.is_some()), (0, true));
         assert_eq!(state.clients.state_of(0).unwrap(), Slots::default());
+    }
+
+    #[test]
+    fn a_state_of_a_client_that_cannot_be_written_leaves_the_state_before_the_round() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join(names::STATE), "no folder").unwrap();
+        let mut state = state_in(directory.path(), 0.1);
+        let mut result = result(&[0], 1, &[2.0, 2.0]);
+        result.updates[0].after = Slots::from_iter([("c", Slot::F32(Arc::new(vec![1.0, 1.0])))]);
+        assert!(state.commit(1, &result, Instant::now()).is_err());
+        assert_eq!((&state.weights()[..], state.server().is_empty(), state.last_round()), (&[1.0, 1.0][..], true, 0));
     }
 
     #[test]

@@ -183,6 +183,7 @@ impl Submitter for Training<'_, '_> {
     fn prepare(&mut self, job: &mut Job) -> Result<()> {
         let Request::Train(train) = &mut job.request else { return Ok(()) };
         let state = self.recorder.state.clients.state_of(train.client)?;
+        self.check_local(train.client, &state)?;
         let ClientPlan { phases, mut parts } = self.plan(train.client, &state)?;
         train.phases = phases;
         parts.extend(
@@ -218,6 +219,19 @@ impl Training<'_, '_> {
             );
         }
         Ok(ClientPlan { phases, parts })
+    }
+
+    /// Refuses a state that a model with other local tensors left.
+    fn check_local(&self, client: u32, state: &Slots) -> Result<()> {
+        let count: usize = self.local.iter().map(Range::len).sum();
+        match state.vector(LOCAL).map(|own| own.len()) {
+            Some(held) if held != count => Err(Error::Output(format!(
+                "the state of client {client} has {} of local tensors, and the model has {count}; resume the run with its \
+                 own model",
+                counted(held, "value")
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// Returns the update of a client, or the cause why there is none.

@@ -50,7 +50,8 @@ ALGORITHMS = {
     "feddyn": {"strategy.name": "feddyn:alpha=0.1"},
     "median": {"strategy.aggregate": "median"},
     "int8": {"strategy.transform": "int8"},
-    "scaffold-topk": {"strategy.name": "scaffold", "strategy.transform": "clip:0.5+topk:0.1"},
+    "scaffold-int8": {"strategy.name": "scaffold", "strategy.transform": "clip:0.5+int8"},
+    "topk": {"strategy.transform": "clip:0.5+topk:0.1"},
 }
 
 

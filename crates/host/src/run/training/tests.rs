@@ -128,6 +128,12 @@ fn the_values_of_local_tensors_leave_the_update_for_the_state() {
         assert_eq!(weights, [[1.0, 0.0], [2.0, 0.0], [3.0, 0.0]]);
         let own: Vec<f32> = updates.iter().map(|update| update.after.vector(LOCAL).unwrap()[0]).collect();
         assert_eq!(own, [1.0, 2.0, 3.0]);
+        // The state is that of a model with two local values.
+        let mut other = Slots::default();
+        other.set_vector(LOCAL, vec![1.0, 2.0]);
+        run.state.clients.commit(1, &[(2, &other)]).unwrap();
+        let why = run.train(2, &[1, 2]).unwrap_err().to_string();
+        assert!(why.contains("the state of client 2 has 2 values of local tensors, and the model has 1;"), "{why}");
     });
 }
 
