@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use fedpipe_host::Error;
 
-/// The list of exit codes for `--help`. The README has the same list.
+/// The list of exit codes for `--help`. The README has the same list, with more cases of code 3.
 pub(crate) const HELP: &str = "\
 Exit codes:
   0      done, also if the reader of a result has closed its pipe

@@ -16,7 +16,7 @@ use crate::{checksum, counted::counted, error::DataError};
 pub enum Pixels<'a> {
     /// Bytes from 0 to 255. The model scales them.
     U8(&'a [u8]),
-    /// MappedValues that the model uses as they are.
+    /// Values that the model uses as they are.
     F32(&'a [f32]),
 }
 

@@ -1,4 +1,7 @@
-"""SCAFFOLD with option II (Karimireddy 2020, Algorithm 1) as a strategy of one's own; the bits are those of `scaffold`.
+"""SCAFFOLD with option II (Karimireddy 2020, Algorithm 1) as a strategy of one's own.
+
+The bits are those of `scaffold` if the model has no buffers. In the control variates of `scaffold`, the host sets the
+values of buffers to 0, and this program does not.
 
 fedpipe run mlp --strategy-program "python3 scaffold.py"
 """

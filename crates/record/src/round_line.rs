@@ -41,7 +41,7 @@ pub struct Round {
     /// SHA-256 of the server's state after the round; left out if the strategy has no state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_sha256: Option<String>,
-    /// SHA-256 of the client states that the round changed; left out if the strategy keeps none.
+    /// SHA-256 of the client states that the round changed; left out if it changed none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clients_sha256: Option<String>,
     /// The bytes of weights and corrections that a federation would send to the aggregated clients. What a client would

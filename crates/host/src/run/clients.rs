@@ -145,7 +145,7 @@ impl Clients {
         let layout = self.layout()?;
         let of_strategy = experiment.strategy.features().into_iter().map(|name| (name, "the strategy"));
         let is_local = layout.local_ranges().next().is_some();
-        let of_layout = is_local.then(|| (feature::LOCAL_TENSORS.to_owned(), "the model's local tensors"));
+        let of_layout = is_local.then(|| (feature::LOCAL_TENSORS.to_owned(), "the model with its local tensors"));
         let of_end = experiment.until_converged.then(|| (feature::SCORE_START.to_owned(), "--until-converged"));
         let of_program = self.program.iter().flat_map(StrategyProgram::features).cloned();
         let of_program = of_program.map(|name| (name, "the strategy's program"));
@@ -339,7 +339,7 @@ mod tests {
         }
         assert_eq!(refusal(&experiment(), &[], "", Place::Local), None);
         let why = refusal(&experiment(), &[], feature::LOCAL_TENSORS, Place::Local).unwrap();
-        assert!(why.contains("\"local-tensors\", which the model's local tensors needs"), "{why}");
+        assert!(why.contains("\"local-tensors\", which the model with its local tensors needs"), "{why}");
     }
 
     /// Returns the refusal of clients with all features but `lacking`, whose model has two tensors, one of them in
