@@ -91,10 +91,12 @@ fn a_resume_has_the_local_tensors_of_the_run_before() {
 
 /// A rounding each round would move what no other client has a part in.
 #[test]
-fn local_tensors_are_not_changed_by_a_transform() {
+fn local_tensors_and_buffers_are_not_changed_by_a_transform() {
     let place = place();
     let (output, _) = place.try_run(&format!("{ARGUMENTS} --transform clip:1+int8"));
     let says = "error: the model keeps the tensors own local to each client, and the transform clip:norm=1+int8";
     assert!(output.status.code() == Some(2) && stderr(&output).contains(says), "{}", stderr(&output));
-    assert!(place.run(&format!("{ARGUMENTS} --transform int8 --model-option place=shared")).0.exists());
+    let (output, _) = place.try_run(&format!("{ARGUMENTS} --transform int8 --model-option place=shared"));
+    let says = "error: the model has the buffers seen, which no gradient moves, and the transform int8";
+    assert!(output.status.code() == Some(2) && stderr(&output).contains(says), "{}", stderr(&output));
 }

@@ -123,8 +123,8 @@ fn start_clients(
 ) -> Result<(Clients, InitialWeights)> {
     let mut clients = Clients::start(context, dealt, dylib)?;
     let initial = clients.initial_weights(journal)?;
-    clients.check_buffers(context.experiment)?;
     let warning = clients.check_local_tensors(context.experiment)?;
+    clients.check_buffers(context.experiment)?;
     warning.map_or(Ok(()), |warning| journal.emit(&Event::Warning(&warning)))?;
     clients.start_strategy(context)?;
     clients.check_features(context.experiment)?;
