@@ -14,7 +14,7 @@ use fedpipe_protocol::{Evaluate, Isolation, Layout, Level, Parts, Reply, Request
 use fedpipe_record::cause::Cause;
 
 use crate::{
-    fleet::Job,
+    fleet::job::Job,
     process::{
         conversation::{Assignment, Checked, NO_REQUEST, ProcessReport, ReplyCheck, converse},
         end::ConversationEnd,
