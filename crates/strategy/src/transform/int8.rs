@@ -11,6 +11,7 @@ use fedpipe_random::key::{Key, unit};
 use fedpipe_spec::table::{Parameter, Range, TableRow, Value};
 
 use super::{Encoded, Encoding, Transform};
+use crate::vector_math::length;
 
 const BUCKET: Parameter = Parameter {
     key: "bucket",
@@ -58,7 +59,7 @@ impl Int8 {
             return f32::NAN;
         }
         if self.l2 {
-            return values.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt() as f32;
+            return length(values) as f32;
         }
         values.iter().map(|v| v.abs()).fold(0.0, |most, v| if v > most { v } else { most })
     }
