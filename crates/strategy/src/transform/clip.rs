@@ -34,6 +34,10 @@ struct Clip {
 }
 
 impl ChangeRule for Clip {
+    fn feature(&self) -> &'static str {
+        FEATURE
+    }
+
     fn apply(&self, mut change: Vec<f32>) -> Vec<f32> {
         let norm = length(&change);
         // The norm of a change that is not finite may be NaN. The host refuses such a change.

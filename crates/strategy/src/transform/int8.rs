@@ -66,6 +66,10 @@ impl Int8 {
 }
 
 impl Encoding for Int8 {
+    fn feature(&self) -> &'static str {
+        FEATURE
+    }
+
     fn encode(&self, change: Vec<f32>, _: &[f32], key: &Key) -> Encoded {
         let mut rng = key.rng();
         let (mut levels, mut scales) = (Vec::with_capacity(change.len()), Vec::new());
