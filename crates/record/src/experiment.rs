@@ -293,9 +293,9 @@ impl Experiment {
         }
         if quorum < needed {
             return refuse(format!(
-                "the aggregator {aggregator} leaves out no value of fewer than {needed} updates, but a round of {} may \
-                 succeed with {quorum}; give a greater beta, or --min-clients {needed} with at least as many clients a \
-                 round",
+                "the aggregator {aggregator} leaves out no value of fewer than {}, but a round of {} may succeed with \
+                 {quorum}; give a greater beta, or --min-clients {needed} with at least as many clients a round",
+                counted(needed, "update"),
                 counted(sampled, "client")
             ));
         }

@@ -349,8 +349,8 @@ fn carried(rule: &Transforms, change: &[f32], residual: &[f32], round: u64) -> C
     Carried { change: rule.decode(&mut parts, change.len()).unwrap(), bytes, residual }
 }
 
-/// c + c-rest = (1/N) Σ c_k over all N clients, also those that were never sampled, whose c_k is 0. The rounding of c to
-/// f32 alone is greater than the error which the test allows.
+/// c + c-rest = (1/N) Σ c_k over all N clients, also those that were never sampled, whose c_k is 0. The rounding of c
+/// to f32 alone is greater than the error which the test allows.
 #[test]
 fn the_variate_of_the_server_is_the_mean_of_all_clients_with_10_of_100_sampled() {
     let client = |number: u64| {

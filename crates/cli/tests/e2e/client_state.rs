@@ -96,8 +96,8 @@ fn residuals_are_those_of_one_session_with_fewer_processes_and_across_sessions()
     }
 }
 
-/// c + c-rest = (1/N) Σ c_k over all N clients, also those that were never sampled, whose c_k is 0. The rounding of c to
-/// `f32` alone is greater than the error which the test allows.
+/// c + c-rest = (1/N) Σ c_k over all N clients, also those that were never sampled, whose c_k is 0. The rounding of c
+/// to `f32` alone is greater than the error which the test allows.
 #[test]
 fn the_variate_of_the_server_is_the_mean_of_all_clients_after_each_round() {
     let place = Place::new();
