@@ -274,17 +274,32 @@ impl Experiment {
     pub fn check(&self) -> Result<()> {
         self.check_names()?;
         self.check_ranges()?;
+        match refusal(&self.strategy, &self.local.optimiser) {
+            Some(why) => refuse(why),
+            None => self.check_quorum(),
+        }
+    }
+
+    /// Refuses a quorum that no round can reach, and one with which the aggregator has no effect of its own.
+    fn check_quorum(&self) -> Result<()> {
         let sampled = self.sampled_clients();
-        if let Some(why) = refusal(&self.strategy, &self.local.optimiser) {
-            return refuse(why);
-        }
-        match self.clients.min_clients {
-            Some(least) if least > sampled => refuse(format!(
-                "--min-clients {least} can never be reached, since a round samples {sampled} of {}",
+        let (quorum, aggregator) = (self.quorum(sampled), &self.strategy.aggregator);
+        let needed = aggregator.least_updates();
+        if quorum > sampled {
+            return refuse(format!(
+                "--min-clients {quorum} can never be reached, since a round samples {sampled} of {}",
                 counted(self.clients.count, "client")
-            )),
-            _ => Ok(()),
+            ));
         }
+        if quorum < needed {
+            return refuse(format!(
+                "the aggregator {aggregator} leaves out no value of fewer than {}, but a round of {} may succeed with \
+                 {quorum}; give a greater beta, or --min-clients {needed} with at least as many clients a round",
+                counted(needed, "update"),
+                counted(sampled, "client")
+            ));
+        }
+        Ok(())
     }
 
     /// Refuses two names for one thing.
@@ -452,6 +467,38 @@ mod tests {
         for (expected, experiment) in cases {
             let error = experiment.check().unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    /// Without the refusal the rule is the mean, which one dishonest client decides.
+    #[test]
+    fn a_trimmed_mean_is_refused_where_a_round_may_trim_nothing() {
+        let check = |aggregator: &str, (count, fraction): (u32, f64), min_clients| {
+            let strategy = StrategyKeys { aggregate: Some(aggregator.parse().unwrap()), ..StrategyKeys::default() };
+            let clients = ClientsSection { count, fraction, min_clients, ..ClientsSection::default() };
+            Experiment { strategy: strategy.into(), clients, ..Experiment::default() }.check()
+        };
+        let why = check("trimmed-mean", (8, 0.5), None).unwrap_err().to_string();
+        assert!(
+            why.ends_with(
+                "the aggregator trimmed-mean:beta=0.1 leaves out no value of fewer than 10 updates, but a round of 4 \
+                 clients may succeed with 2; give a greater beta, or --min-clients 10 with at least as many clients a round"
+            ),
+            "{why}"
+        );
+        let cases = [
+            ("trimmed-mean", 10, None, false),
+            ("trimmed-mean", 10, Some(9), false),
+            ("trimmed-mean", 10, Some(10), true),
+            ("trimmed-mean", 20, None, true),
+            ("trimmed-mean:0.25", 4, None, false),
+            ("trimmed-mean:0.25", 4, Some(4), true),
+            ("trimmed-mean:0", 1, None, true),
+            ("median", 1, None, true),
+            ("mean", 1, None, true),
+        ];
+        for (aggregator, count, least, is_taken) in cases {
+            assert_eq!(check(aggregator, (count, 1.0), least).is_ok(), is_taken, "{aggregator} {count} {least:?}");
         }
     }
 

@@ -55,6 +55,8 @@ fn refusal_of(pair: [(&str, &str); 2]) -> Option<String> {
     }
     let local = strategy.remove("optimiser").map(|optimiser| toml::Table::from_iter([("optimiser".into(), optimiser)]));
     let mut table = toml::Table::from_iter([("format".to_owned(), 2.into()), ("strategy".into(), strategy.into())]);
+    // Enough clients that half of them are a quorum for each aggregator.
+    table.insert("clients".into(), toml::Table::from_iter([("count".into(), 20.into())]).into());
     local.into_iter().for_each(|local| drop(table.insert("local".into(), local.into())));
     Experiment::deserialize_from(table).unwrap().check().err().map(|error| error.to_string())
 }

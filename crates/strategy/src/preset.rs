@@ -136,13 +136,24 @@ pub(crate) mod testing {
 #[cfg(test)]
 mod tests {
     use super::{testing::every_row, *};
+    use crate::strategy::{Strategy, StrategyRows};
 
     #[test]
-    fn every_preset_builds_and_has_its_source() {
-        for (preset, row) in every_row::<Composition>().iter().zip(&ROWS) {
-            assert_eq!(preset.name(), row.name);
-            assert!(row.source.contains(' '), "{preset}");
-        }
+    fn each_preset_sets_its_rows_alone_and_has_its_source() {
+        let expected = [
+            "fedavg",
+            "fedavg with the server optimiser momentum:rate=1,beta=0.9,nesterov=false",
+            "fedavg with the server optimiser adam:rate=0.01,beta1=0.9,beta2=0.99,tau=0.001",
+            "fedavg with the client term proximal:mu=0.5",
+            "fedavg with the client term control-variate, the weighting equal",
+            "fedavg with the aggregator normalised",
+            "fedavg with the weighting equal, the aggregator q-fair:q=0.5",
+            "fedavg with the client term dynamic:alpha=0.5, the weighting equal",
+        ];
+        let over_fedavg = |preset| StrategyRows { name: Named::default(), ..Strategy::from(preset).into() };
+        let set = every_row::<Composition>().into_iter().map(|preset| Strategy::from(over_fedavg(preset)).to_string());
+        assert_eq!(set.collect::<Vec<_>>(), expected);
+        assert!(ROWS.iter().all(|row| row.source.contains(' ')));
     }
 
     #[test]

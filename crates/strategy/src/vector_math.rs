@@ -34,8 +34,16 @@ pub const BLOCK: usize = 1024;
 /// Returns Σ (a − b)² in f64, in the order of the values. The difference is taken before it is squared, so that near
 /// vectors have a distance.
 pub fn squared_distance_of_block(a: &[f32], b: &[f32]) -> f64 {
-    let difference = |(&a, &b): (&f32, &f32)| f64::from(a) - f64::from(b);
-    a.iter().zip(b).map(difference).fold(0.0, |sum, difference| sum + difference * difference)
+    sum_of_squares(a.iter().zip(b).map(|(&a, &b)| f64::from(a) - f64::from(b)))
+}
+
+/// Returns ‖x‖, summed in f64 in the order of the values.
+pub(crate) fn length(values: &[f32]) -> f64 {
+    sum_of_squares(values.iter().map(|&value| f64::from(value))).sqrt()
+}
+
+fn sum_of_squares(values: impl Iterator<Item = f64>) -> f64 {
+    values.fold(0.0, |sum, value| sum + value * value)
 }
 
 /// The arithmetic on one core: the reference for the host's, and enough for tests.

@@ -54,10 +54,12 @@ fn fewer_processes_change_no_bit_of_it() {
     assert_eq!(hashes(&run), undisturbed(&place));
 }
 
-/// Returns the greatest distance of the server's slot from the mean of the clients', as a share of the greatest value.
-/// A client without a state has 0.
+/// Returns the greatest distance of the server's slot, and of the rest that its rounding leaves, from the mean of the
+/// clients', as a share of the greatest value. A client without a state has 0.
 fn distance(run: &Run, checkpoint: &Checkpoint, (of_server, of_client): (&str, &str), clients: u32) -> f64 {
     let held = checkpoint.server.vector(of_server).unwrap();
+    let rest = checkpoint.server.vector(&format!("{of_server}-rest"));
+    let exact = |(index, held): (usize, &f32)| f64::from(*held) + rest.map_or(0.0, |rest| f64::from(rest[index]));
     let mut mean = vec![0.0_f64; held.len()];
     for file in &checkpoint.meta.clients {
         let slots = file.read(&run.read(&format!("{STATE}/{}", file.name()))).unwrap();
@@ -66,7 +68,7 @@ fn distance(run: &Run, checkpoint: &Checkpoint, (of_server, of_client): (&str, &
     }
     let greatest = held.iter().map(|value| value.abs()).fold(0.0, f32::max);
     assert!(greatest > 1e-3, "{of_server} is about 0: {greatest:e}");
-    let errors = mean.iter().zip(held.iter()).map(|(mean, value)| (mean - f64::from(*value)).abs());
+    let errors = mean.iter().zip(held.iter().enumerate().map(exact)).map(|(mean, value)| (mean - value).abs());
     errors.fold(0.0, f64::max) / f64::from(greatest)
 }
 
@@ -94,8 +96,8 @@ fn residuals_are_those_of_one_session_with_fewer_processes_and_across_sessions()
     }
 }
 
-/// c = (1/N) Σ c_k over all N clients, also those that were never sampled, whose c_k is 0. Both sides are rounded to
-/// `f32` in each round.
+/// c + c-rest = (1/N) Σ c_k over all N clients, also those that were never sampled, whose c_k is 0. The rounding of c
+/// to `f32` alone is greater than the error which the test allows.
 #[test]
 fn the_variate_of_the_server_is_the_mean_of_all_clients_after_each_round() {
     let place = Place::new();
@@ -106,7 +108,7 @@ fn the_variate_of_the_server_is_the_mean_of_all_clients_after_each_round() {
         assert_eq!(resumed(&place, &run, &format!("--rounds {round}")), expected[..round as usize]);
         let checkpoint = Checkpoint::all(&run.0, &|_| Ok(())).unwrap().next().unwrap().1.unwrap();
         let error = distance(&run, &checkpoint, ("c", "c"), 100);
-        assert!(error <= 1e-6, "round {round}: {error:e}");
+        assert!(error <= 1e-10, "round {round}: {error:e}");
         assert!(checkpoint.meta.clients.len() >= 10 && checkpoint.meta.clients.len() <= 10 * round as usize);
     }
 }
@@ -136,7 +138,7 @@ fn a_strategy_that_is_forced_back_begins_without_its_old_states() {
         assert!(checkpoint.meta.clients.iter().any(|file| file.round < 3), "an old state is there to be found");
         checkpoint.meta.clients.retain(|file| file.round > 3);
         let error = distance(&run, &checkpoint, ("c", "c"), 100);
-        assert!(error <= 1e-6, "round {}: {error:e}", checkpoint.meta.round);
+        assert!(error <= 1e-10, "round {}: {error:e}", checkpoint.meta.round);
     }
     let output = place.fedpipe("verify out").output().unwrap();
     assert!(stdout(&output).ends_with("verified: 5 rounds have the same bits\n"), "{}", stderr(&output));
@@ -165,7 +167,9 @@ fn a_forced_number_of_clients_begins_with_new_states() {
 fn a_client_that_is_dropped_keeps_its_state_and_the_servers_is_the_mean_of_all() {
     let place = Place::new();
     let fault = "--on-failure drop --model-option fault=segfault --model-option client=1 --model-option round=2";
-    for (strategy, of_server, of_client) in [("scaffold", "c", "c"), ("feddyn:alpha=0.5", "h", "g")] {
+    // FedDyn keeps no rest of the rounding of h.
+    for (strategy, of_server, of_client, most) in [("scaffold", "c", "c", 1e-10), ("feddyn:alpha=0.5", "h", "g", 1e-6)]
+    {
         let run =
             place.run(&format!("misbehaving --clients 4 --rounds 3 --strategy {strategy} --out {of_server} {fault}"));
         let participants: Vec<_> = run.ledger("round").iter().map(|line| line["clients"].clone()).collect();
@@ -176,7 +180,7 @@ fn a_client_that_is_dropped_keeps_its_state_and_the_servers_is_the_mean_of_all()
             let round = checkpoint.meta.round;
             assert_eq!(rounds, [round, if round == 2 { 1 } else { round }, round, round], "{strategy}");
             let error = distance(&run, &checkpoint, (of_server, of_client), 4);
-            assert!(error <= 1e-6, "{strategy}, round {round}: {error:e}");
+            assert!(error <= most, "{strategy}, round {round}: {error:e}");
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fedpipe_spec::table::TableRow;
 
-use super::{Aggregator, Updates};
+use super::{Aggregator, Updates, by_column};
 use crate::vector_math::Math;
 
 pub(super) const ROW: TableRow<dyn Aggregator> = TableRow {
@@ -20,14 +20,7 @@ struct Median;
 
 impl Aggregator for Median {
     fn aggregate(&self, updates: &Updates<'_>, math: &dyn Math) -> Vec<f32> {
-        let members: Vec<_> = updates.members.iter().map(|member| member.weights).collect();
-        math.by_block(&members, &|rows, out| {
-            let mut column = vec![0.0; rows.len()];
-            for (index, out) in out.iter_mut().enumerate() {
-                column.iter_mut().zip(rows).for_each(|(value, row)| *value = row[index]);
-                *out = median(&mut column);
-            }
-        })
+        by_column(updates.members, math, &median)
     }
 
     fn is_weighted(&self) -> bool {

@@ -71,10 +71,27 @@ pub trait Aggregator: fmt::Debug + Send + Sync {
         true
     }
 
+    /// Returns the fewest updates with which the rule has an effect of its own, at least 1.
+    fn least_updates(&self) -> u32 {
+        1
+    }
+
     /// Returns `true` if the aggregate is the weighted mean.
     fn is_mean(&self) -> bool {
         false
     }
+}
+
+/// Returns the vector whose value at each index is that of `rule` for the members' values there, in any order.
+fn by_column(members: &[Member<'_>], math: &dyn Math, rule: &(dyn Fn(&mut [f32]) -> f32 + Sync)) -> Vec<f32> {
+    let members: Vec<_> = members.iter().map(|member| member.weights).collect();
+    math.by_block(&members, &|rows, out| {
+        let mut column = vec![0.0; rows.len()];
+        for (index, out) in out.iter_mut().enumerate() {
+            column.iter_mut().zip(rows).for_each(|(value, row)| *value = row[index]);
+            *out = rule(&mut column);
+        }
+    })
 }
 
 static ROWS: [TableRow<dyn Aggregator>; 5] = [mean::ROW, normalised::ROW, q_fair::ROW, median::ROW, trimmed_mean::ROW];

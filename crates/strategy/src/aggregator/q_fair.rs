@@ -29,16 +29,18 @@ struct QFair {
 }
 
 impl Aggregator for QFair {
-    /// Returns w − Σ Fᵢ^q L (w − wᵢ) / Σ hᵢ with hᵢ = q Fᵢ^(q−1) ‖L (w − wᵢ)‖² + L Fᵢ^q and L = 1/η.
+    /// Returns w − Σ Fᵢ^q L (w − wᵢ) / Σ hᵢ with hᵢ = q Fᵢ^(q−1) ‖L (w − wᵢ)‖² + L Fᵢ^q and L = 1/η. Both sums are over
+    /// the q-th power of the greatest loss, which cancels: no loss that a client may report leaves the range of f64.
     fn aggregate(&self, updates: &Updates<'_>, math: &dyn Math) -> Vec<f32> {
         let Updates { received, members, learning_rate, .. } = *updates;
         let (q, l) = (self.q, 1.0 / f64::from(learning_rate));
+        let greatest = members.iter().map(loss).fold(0.0, f64::max);
         let (mut total, mut moved, mut all) = (0.0, 0.0, vec![(0.0, received)]);
         for member in members {
-            let loss = loss(member);
-            let share = libm::pow(loss, q) * l;
+            let relative = loss(member) / greatest;
+            let share = libm::pow(relative, q) * l;
             let squared = l * l * math.squared_distance(received, member.weights);
-            total += q * libm::pow(loss, q - 1.0) * squared + share;
+            total += q * libm::pow(relative, q - 1.0) / greatest * squared + share;
             moved += share;
             all.push((share, member.weights));
         }
@@ -60,7 +62,8 @@ impl Aggregator for QFair {
     }
 }
 
-/// Returns the mean loss of the received weights, which the host has checked, above 0.
+/// Returns the mean loss of the received weights, which the host has checked. 10⁻¹⁰ keeps it above 0: with a q above 0,
+/// clients without any loss move the weights by almost nothing.
 fn loss(member: &Member<'_>) -> f64 {
     let mean = member.update.start.map_or(0.0, |start| start.loss_sum / start.examples as f64);
     mean.max(0.0) + 1e-10
@@ -86,17 +89,35 @@ mod tests {
         QFair { q }.aggregate(&updates, &OneCore)
     }
 
-    /// w⁺ = w − (w − w_k) / (1 + q ‖g‖² / (L F)) with g = L (w − w_k), here 0.5, −1.
+    fn assert_near(got: &[f32], expected: [f64; 2]) {
+        let is_near = got.iter().zip(expected).all(|(got, e)| (f64::from(*got) - e).abs() < 1e-6);
+        assert!(is_near, "{got:?} {expected:?}");
+    }
+
+    /// w⁺ = w − (w − w_k) / (1 + q ‖g‖² / (L F)) with g = L (w − w_k), here (0.5, −1) times the length. In the last two
+    /// cases F^q is below the range of f64.
     #[test]
     fn one_client_has_the_closed_form() {
-        for (q, loss) in [(0.5, 0.3), (2.0, 0.3), (5.0, 2.0)] {
-            let shrunk = 1.0 + q * (0.25 + 1.0) / (2.0 * loss);
-            let expected = [1.0 - 0.25 / shrunk, 1.0 + 0.5 / shrunk];
-            let got = aggregate(q, &[(loss, [0.75, 1.5])]);
-            assert!(
-                got.iter().zip(expected).all(|(got, e)| (f64::from(*got) - e).abs() < 1e-6),
-                "{got:?} {expected:?}"
-            );
+        for (q, loss, length) in [
+            (0.5, 0.3, 1.0),
+            (2.0, 0.3, 1.0),
+            (5.0, 2.0, 1.0),
+            (20.0, 1e-4, 1e-3),
+            (200.0, 1e-4, 1e-3),
+            (40.0, 0.0, 1.0),
+        ] {
+            let shrunk = 1.0 + q * (0.25 + 1.0) * length * length / (2.0 * (loss + 1e-10));
+            let expected = [1.0 - 0.25 * length / shrunk, 1.0 + 0.5 * length / shrunk];
+            let weights = [1.0 - 0.25 * length, 1.0 + 0.5 * length].map(|weight| weight as f32);
+            assert_near(&aggregate(q, &[(loss, weights)]), expected);
+        }
+    }
+
+    #[test]
+    fn the_greatest_loss_that_a_client_may_report_counts_alone() {
+        for q in [2.0, 8.0, 20.0] {
+            let clients = [(f64::from(f32::MAX), [2.0, 1.0]), (0.5, [1.0, 4.0]), (0.0, [-3.0, 1.0])];
+            assert_eq!(aggregate(q, &clients), [2.0, 1.0], "{q}");
         }
     }
 
@@ -107,7 +128,6 @@ mod tests {
         // q = 1: shares 0.2 and 1.8; h = 4·1 + 0.2 and 4·9 + 1.8, the squared lengths being 4·1 and 4·9.
         let total = 4.0 + 0.2 + 36.0 + 1.8;
         let expected = [1.0 + 0.2 / total, 1.0 + 1.8 * 3.0 / total];
-        let got = aggregate(1.0, &clients);
-        assert!(got.iter().zip(expected).all(|(got, e)| (f64::from(*got) - e).abs() < 1e-6), "{got:?} {expected:?}");
+        assert_near(&aggregate(1.0, &clients), expected);
     }
 }

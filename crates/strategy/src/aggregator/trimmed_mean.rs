@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fedpipe_spec::table::{Parameter, Range, TableRow, Value};
 
-use super::{Aggregator, Updates};
+use super::{Aggregator, Updates, by_column};
 use crate::vector_math::Math;
 
 const BETA: Parameter = Parameter {
@@ -29,26 +29,27 @@ struct TrimmedMean {
 
 impl Aggregator for TrimmedMean {
     fn aggregate(&self, updates: &Updates<'_>, math: &dyn Math) -> Vec<f32> {
-        let members: Vec<_> = updates.members.iter().map(|member| member.weights).collect();
-        let left_out = left_out(self.beta, members.len());
-        math.by_block(&members, &|rows, out| {
-            let mut column = vec![0.0; rows.len()];
-            for (index, out) in out.iter_mut().enumerate() {
-                column.iter_mut().zip(rows).for_each(|(value, row)| *value = row[index]);
-                *out = trimmed_mean(&mut column, left_out);
-            }
-        })
+        let left_out = left_out(self.beta, updates.members.len());
+        by_column(updates.members, math, &|values| trimmed_mean(values, left_out))
     }
 
     fn is_weighted(&self) -> bool {
         false
     }
+
+    /// With fewer updates none is left out, and the rule is the mean.
+    fn least_updates(&self) -> u32 {
+        // A product of 1 - ROUNDING is the least that [`left_out`] takes for 1.
+        if self.beta == 0.0 { 1 } else { ((1.0 - ROUNDING) / self.beta).ceil() as u32 }
+    }
 }
 
-/// Returns the number of values that are left out at each end of `count`: ⌊βn⌋, of a product that f64 may have rounded
-/// down.
+/// The share that f64 may take away from a product βn which is a whole number.
+const ROUNDING: f64 = 1e-9;
+
+/// Returns the number of values that are left out at each end of `count`: ⌊βn⌋.
 fn left_out(beta: f64, count: usize) -> usize {
-    (beta * count as f64 + 1e-9) as usize
+    (beta * count as f64 + ROUNDING) as usize
 }
 
 /// Returns the mean of `values` without so many at each end. The sum is in ascending order, so that the order of the
@@ -91,6 +92,16 @@ mod tests {
         let mut turned = five;
         turned.rotate_left(2);
         assert_eq!((aggregate(0.2, &turned), trimmed[1]), (trimmed, 1.0));
+    }
+
+    #[test]
+    fn the_fewest_updates_are_the_first_number_of_which_any_is_left_out() {
+        for (beta, least) in [(0.1, 10), (0.3, 4), (1.0 / 3.0, 3), (1.0 / 49.0, 49), (0.49, 3), (0.07, 15)] {
+            assert_eq!(TrimmedMean { beta }.least_updates(), least, "{beta}");
+            assert_eq!([least - 1, least].map(|count| left_out(beta, count as usize)), [0, 1], "{beta}");
+        }
+        assert_eq!([0.0, 1e-300].map(|beta| TrimmedMean { beta }.least_updates()), [1, u32::MAX]);
+        assert_eq!("median".parse::<Named<dyn Aggregator>>().unwrap().least_updates(), 1);
     }
 
     #[test]

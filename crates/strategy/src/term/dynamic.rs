@@ -12,7 +12,7 @@ use super::{ClientTerm, Given, Prepared};
 use crate::{
     closed_round::{ClosedRound, Returned, clear_unstepped},
     slots::Slots,
-    vector_math::Math,
+    vector_math::{Math, length},
 };
 
 pub(crate) const ALPHA: Parameter = Parameter {
@@ -111,11 +111,6 @@ impl ClientTerm for Dynamic {
         slots.set_vector(MEAN, mean);
         corrected
     }
-}
-
-/// Returns ‖x‖.
-fn length(values: &[f32]) -> f64 {
-    values.iter().fold(0.0, |sum, &value| sum + f64::from(value) * f64::from(value)).sqrt()
 }
 
 #[cfg(test)]

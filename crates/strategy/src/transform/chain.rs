@@ -10,7 +10,7 @@ use fedpipe_spec::{
 };
 use serde_with::{DeserializeFromStr, SerializeDisplay};
 
-use super::{Encoded, Encoding, Transform, feature_of};
+use super::{Encoded, Encoding, Transform};
 
 /// The text of the chain without a transform.
 const NONE: &str = "none";
@@ -53,7 +53,7 @@ impl Transforms {
 
     /// Returns the features that a client needs.
     pub fn features(&self) -> impl Iterator<Item = String> {
-        self.0.iter().map(feature_of)
+        self.0.iter().map(|transform| transform.feature().to_owned())
     }
 
     /// Returns `true` if the client has a residual.
@@ -132,7 +132,10 @@ fn split(text: &str) -> Vec<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transform::testing::key;
+    use crate::{
+        preset::testing::every_row,
+        transform::{features, testing::key},
+    };
 
     fn read(text: &str) -> Transforms {
         text.parse().unwrap()
@@ -192,5 +195,7 @@ mod tests {
         assert_eq!(read("clip:1+topk:0.1").features().collect::<Vec<_>>(), ["clip", "compress:topk"]);
         assert_eq!(read("int8").features().collect::<Vec<_>>(), ["compress:int8"]);
         assert_eq!(read("none").features().count(), 0);
+        let of_rows: Vec<_> = every_row::<Transform>().iter().map(|row| row.feature().to_owned()).collect();
+        assert_eq!(features().collect::<Vec<_>>(), of_rows);
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use fedpipe_spec::table::{Parameter, Range, TableRow};
 
 use super::{ChangeRule, Transform};
+use crate::vector_math::length;
 
 const NORM: Parameter = Parameter {
     key: "norm",
@@ -33,8 +34,12 @@ struct Clip {
 }
 
 impl ChangeRule for Clip {
+    fn feature(&self) -> &'static str {
+        FEATURE
+    }
+
     fn apply(&self, mut change: Vec<f32>) -> Vec<f32> {
-        let norm = change.iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>().sqrt();
+        let norm = length(&change);
         // The norm of a change that is not finite may be NaN. The host refuses such a change.
         if norm > self.most {
             let factor = self.most / norm;

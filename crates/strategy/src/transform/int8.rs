@@ -11,6 +11,7 @@ use fedpipe_random::key::{Key, unit};
 use fedpipe_spec::table::{Parameter, Range, TableRow, Value};
 
 use super::{Encoded, Encoding, Transform};
+use crate::vector_math::length;
 
 const BUCKET: Parameter = Parameter {
     key: "bucket",
@@ -58,13 +59,17 @@ impl Int8 {
             return f32::NAN;
         }
         if self.l2 {
-            return values.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt() as f32;
+            return length(values) as f32;
         }
         values.iter().map(|v| v.abs()).fold(0.0, |most, v| if v > most { v } else { most })
     }
 }
 
 impl Encoding for Int8 {
+    fn feature(&self) -> &'static str {
+        FEATURE
+    }
+
     fn encode(&self, change: Vec<f32>, _: &[f32], key: &Key) -> Encoded {
         let mut rng = key.rng();
         let (mut levels, mut scales) = (Vec::with_capacity(change.len()), Vec::new());

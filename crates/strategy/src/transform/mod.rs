@@ -10,7 +10,7 @@ use std::fmt;
 
 use fedpipe_protocol::{PartData, Parts};
 use fedpipe_random::key::Key;
-use fedpipe_spec::table::{Named, TableRow, Tabled};
+use fedpipe_spec::table::{TableRow, Tabled};
 
 /// A row of the table.
 #[derive(Debug)]
@@ -23,12 +23,18 @@ pub enum Transform {
 
 /// A rule that alters the change of a client's weights.
 pub trait ChangeRule: fmt::Debug + Send + Sync {
+    /// Returns the feature that a client needs for the rule.
+    fn feature(&self) -> &'static str;
+
     /// Returns the altered change.
     fn apply(&self, change: Vec<f32>) -> Vec<f32>;
 }
 
 /// A rule that encodes the change of a client's weights.
 pub trait Encoding: fmt::Debug + Send + Sync {
+    /// Returns the feature that a client needs for the encoding.
+    fn feature(&self) -> &'static str;
+
     /// Returns `true` if the client has a residual: what was not sent of its changes so far.
     fn has_residual(&self) -> bool {
         false
@@ -64,16 +70,7 @@ impl Encoded {
     }
 }
 
-/// Makes the table of some modules, with the feature of a client that each row needs.
-macro_rules! table {
-    ($($module:ident),*) => {
-        const COUNT: usize = [$($module::FEATURE),*].len();
-        static ROWS: [TableRow<Transform>; COUNT] = [$($module::ROW),*];
-        static FEATURES: [&str; COUNT] = [$($module::FEATURE),*];
-    };
-}
-
-table!(clip, int8, top_k);
+static ROWS: [TableRow<Transform>; 3] = [clip::ROW, int8::ROW, top_k::ROW];
 
 impl Tabled for Transform {
     const WHAT: &'static str = "transform";
@@ -84,15 +81,19 @@ impl Tabled for Transform {
     }
 }
 
-/// Returns the features of a client that knows all transforms.
-pub fn features() -> impl Iterator<Item = String> {
-    FEATURES.iter().map(|feature| (*feature).to_owned())
+impl Transform {
+    /// Returns the feature that a client needs.
+    fn feature(&self) -> &'static str {
+        match self {
+            Self::Rule(rule) => rule.feature(),
+            Self::Encoding(encoding) => encoding.feature(),
+        }
+    }
 }
 
-/// Returns the feature that a client needs for a transform.
-fn feature_of(transform: &Named<Transform>) -> String {
-    let is_it = |(row, _): &(&TableRow<Transform>, &&str)| row.name == transform.name();
-    ROWS.iter().zip(&FEATURES).find(is_it).map(|(_, feature)| (*feature).to_owned()).unwrap_or_default()
+/// Returns the features of a client that knows all transforms.
+pub fn features() -> impl Iterator<Item = String> {
+    [clip::FEATURE, int8::FEATURE, top_k::FEATURE].map(str::to_owned).into_iter()
 }
 
 #[cfg(test)]

@@ -70,6 +70,10 @@ impl TopK {
 }
 
 impl Encoding for TopK {
+    fn feature(&self) -> &'static str {
+        FEATURE
+    }
+
     fn has_residual(&self) -> bool {
         self.feedback
     }
