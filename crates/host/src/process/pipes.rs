@@ -166,6 +166,10 @@ impl Link {
     /// [`WaitError`], and those of `poll`.
     pub(crate) fn wait(&mut self, event: WaitFor) -> io::Result<()> {
         loop {
+            // The wake-up of the dismissal may have been cleared together with that of an assignment before it.
+            if self.wakeup.is_dismissed() && event != WaitFor::Exit {
+                return Err(WaitError::Woken.into());
+            }
             let Readiness { pipe, exited, woken, log } = self.poll(event)?;
             if log {
                 self.drain_log();
@@ -176,7 +180,7 @@ impl Link {
             }
             if woken {
                 self.wakeup.clear();
-                if event == WaitFor::Wakeup || (self.wakeup.is_dismissed() && event != WaitFor::Exit) {
+                if event == WaitFor::Wakeup {
                     return Err(WaitError::Woken.into());
                 }
             }
@@ -317,5 +321,18 @@ mod tests {
         link.allow(Duration::from_secs(3600));
         link.wakeup.dismiss();
         assert_eq!(wait_error(&link.wait(WaitFor::Readable).unwrap_err()), Some(WaitError::Woken));
+    }
+
+    /// The thread finds an assignment, and works on it: one look at the descriptor has cleared both wake-ups.
+    #[test]
+    fn a_dismissal_that_comes_with_an_assignment_is_not_missed() {
+        let (mut link, _peer) = link();
+        link.wakeup.wake();
+        link.wakeup.dismiss();
+        link.wakeup.clear();
+        link.allow(Duration::from_secs(3600));
+        for event in [WaitFor::Readable, WaitFor::Writable, WaitFor::Wakeup] {
+            assert_eq!(wait_error(&link.wait(event).unwrap_err()), Some(WaitError::Woken));
+        }
     }
 }
