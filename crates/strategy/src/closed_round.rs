@@ -52,8 +52,8 @@ impl ClientUpdate {
 pub struct ClosedRound<'a> {
     /// The weights that the clients received.
     pub received: &'a [f32],
-    /// The updates in client order. There is at least one, unless a host has added them as they arrived. The rules use
-    /// their weights up.
+    /// The updates in client order. There is at least one, unless a host has added them as they arrived. The rules may
+    /// overwrite their weights.
     pub updates: &'a mut [ClientUpdate],
     /// The number of all clients.
     pub clients: u32,

@@ -45,7 +45,7 @@ impl Fleet {
         round: Option<u64>,
         submitter: &mut dyn Submitter,
     ) -> Result<()> {
-        // A process of this machine that stands for a client elsewhere has none of that client's limits.
+        // Under `--over`, the process of this machine is a relay, and the limits of its client do not apply to it.
         let is_limited = !self.environment.spawner.is_elsewhere();
         let exit = if is_limited { exit.by_limit(&self.slots[slot].setup.isolation) } else { exit };
         // The process is dropped after the report, since its thread may still search for strays.
@@ -88,7 +88,7 @@ impl Fleet {
     }
 
     /// Decides the consequence for the job that a process was doing or was about to do. Queues the job again if it is
-    /// retried or moved.
+    /// retried or moved. A training never moves, since the partition belongs to the process.
     fn reassign(&mut self, slot: usize, id: JobId, movable: bool) -> Consequence {
         let attempts = self.queue.open(id).map_or(0, |open| {
             open.attempts += 1;

@@ -35,16 +35,16 @@ impl Job {
     }
 }
 
-/// The result of a job: the reply, or the exit of the process that cost it.
+/// The result of a job: the reply, or the exit of the process because of which the job was given up.
 pub(crate) type Settled = std::result::Result<(Reply, Parts), ProcessExit>;
 
 /// Checks a reply, given the number of the model's weights, and decodes its parts. The process of a refused reply is
 /// ended. The check runs in the thread that has read the reply, while the caches have the parts.
 pub(crate) type Check = dyn Fn(&Job, &Reply, &mut Parts, usize) -> Checked + Send + Sync;
 
-/// The submitter of jobs, as far as the fleet needs it at work.
+/// The submitter of jobs: the calls that the fleet makes while it works.
 pub(crate) trait Submitter {
-    /// Completes a job that is about to be sent for the first time. The parts of jobs that wait thus take no memory.
+    /// Completes a job that is about to be sent for the first time. Jobs that wait thus have no parts in memory.
     ///
     /// # Errors
     /// Returns the errors of the submitter; the work ends with them.

@@ -47,8 +47,8 @@ pub(crate) struct OpenJob {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Work {
     pub(crate) job: JobId,
-    /// The process has computed the job and sends the reply, so that another process can compute. It stays `false` for
-    /// a process that continues on its core.
+    /// The process has computed the job and sends the reply, so that another process can compute. The field stays
+    /// `false` if the process will do its next job on the same core at once.
     pub(crate) replying: bool,
 }
 
@@ -143,8 +143,8 @@ impl JobQueue {
         (0..self.working.len()).filter(|&slot| self.computes(slot)).count()
     }
 
-    /// Returns `true` if there is work for so many `cores`, one of which is that of `slot`. So many processes must have
-    /// work, `slot` included, and so many jobs must wait, `taken` not included.
+    /// Returns `true` if at least `cores` processes have work, counting `slot`, and at least `cores` + `taken` jobs
+    /// wait.
     pub(crate) fn fills(&self, cores: usize, slot: usize, taken: usize) -> bool {
         let waiting: usize = self.waiting.iter().map(VecDeque::len).sum();
         let can = |&other: &usize| other == slot || self.computes(other) || !self.waiting[other].is_empty();
@@ -152,7 +152,8 @@ impl JobQueue {
     }
 
     /// Returns the idle slots that have jobs. Slots with a ready process come first, and then those with more jobs,
-    /// since a round waits for its longest queue. The jobs of a slot count twice if its process ran last on a core.
+    /// since a round waits for its longest queue. The jobs of a slot count twice if its process was the last on a
+    /// core, whose caches still have its model.
     pub(crate) fn idle(&self, is_ready: impl Fn(usize) -> bool, is_cached: impl Fn(usize) -> bool) -> Vec<usize> {
         let idle = |&slot: &usize| self.working[slot].is_none() && !self.waiting[slot].is_empty();
         let mut slots: Vec<usize> = (0..self.waiting.len()).filter(idle).collect();

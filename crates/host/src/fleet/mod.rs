@@ -250,7 +250,7 @@ impl Fleet {
         let handled = match (report, self.queue.work(slot)) {
             (ProcessReport::Exited(exit), _) => return self.handle_exit(slot, exit, round, submitter),
             (ProcessReport::Replied(Reply::Ready(ready), ..), None) if !self.slots[slot].ready => {
-                // A process whose report is refused was never ready. Its exit costs the first job that waits for it.
+                // A process whose report is refused was never ready. Its exit is a failed attempt of its first job.
                 self.check_ready(slot, ready).map(|()| (self.slots[slot].ready, self.slots[slot].proven) = (true, true))
             }
             (ProcessReport::ReplyBegun, _) => {
@@ -278,8 +278,8 @@ impl Fleet {
 
     /// Notes that the process of `slot` has computed its job and sends the reply.
     ///
-    /// A process that does its next job on the same core keeps that core. Another process would load its own model into
-    /// the caches of the core, and would still compute when this process does its next job.
+    /// A process that does its next job on the same core keeps that core. If another process took the core, it would
+    /// evict this model from the caches, and would still compute when this process begins its next job.
     fn note_reply(&mut self, slot: usize) {
         let continues = self.cores.caches(slot)
             && self.queue.fills(self.cores.count(), slot, 1)

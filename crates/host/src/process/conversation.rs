@@ -281,7 +281,7 @@ struct KeptWeights {
 }
 
 impl KeptWeights {
-    /// Returns those of the given weights that the client does not have, and expects them to be sent.
+    /// Returns the weights if the client does not have them yet. The caller must send them.
     fn update(&mut self, weights: Option<Arc<Vec<f32>>>) -> Option<Arc<Vec<f32>>> {
         let new = weights.filter(|weights| !self.last.ptr_eq(&Arc::downgrade(weights)))?;
         self.version += 1;

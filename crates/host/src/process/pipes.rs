@@ -52,7 +52,8 @@ pub(crate) enum WaitFor {
     Readable,
     /// The pipe to the peer has room.
     Writable,
-    /// A wake-up, without a deadline. An idle client has nothing to write: its pipe holds an end or a breach.
+    /// A wake-up, without a deadline. An idle client must not write: if its pipe becomes readable, the client has
+    /// closed it or broken the protocol.
     Wakeup,
     /// The exit alone.
     Exit,
@@ -185,7 +186,7 @@ impl Link {
                 }
             }
             // The pipe precedes the deadline: its bytes were sent in time. A peer that sends a byte at a time is late
-            // at the first byte that is missing.
+            // once the pipe is empty after the deadline.
             if pipe {
                 return Ok(());
             }

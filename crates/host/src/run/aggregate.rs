@@ -118,8 +118,8 @@ fn add_block(members: &[(f64, &[f32])], start: usize, sums: &mut [f64]) {
     }
 }
 
-/// Fills `out`, of whose elements each is a function of its index alone, by `fill(start, part)`; on all cores where
-/// there is work for them. The parts are no part of a result.
+/// Fills `out` by `fill(start, part)`, on all cores if there is enough work. Each element must depend on its index
+/// alone, so that the split into parts changes no result.
 fn element_wise<T: Send>(out: &mut [T], members: usize, fill: impl Fn(usize, &mut [T]) + Sync) {
     /// Values that are read sooner than a thread starts.
     const FEW: usize = 1 << 18;

@@ -1,7 +1,7 @@
 //! A run from its first line to its results: rounds, the ledger, checkpoints, resume and verify.
 //!
-//! [`run_from_start`] does a whole run, and [`resume`] does the rest of one. [`rounds`] is federated learning;
-//! `round.rs` does one round, `training.rs` its training, and `process/conversation.rs` talks to one client.
+//! [`run_from_start`] does a whole run, and [`resume`] does the rest of one. [`rounds`] is the loop of federated
+//! learning; `round.rs` does one round, `training.rs` its training, and `process/conversation.rs` talks to one client.
 
 mod active;
 pub(crate) mod aggregate;
@@ -126,7 +126,7 @@ pub fn resume(
 fn complete(mut run: ActiveRun<'_>, started: Instant) -> Result<Summary> {
     run.context.control.set_ends_itself(true);
     let mut saver = run.start_saver()?;
-    // After a resume: this session may end otherwise than the one that left these results.
+    // A resumed run may hold results of an earlier session, which may end in another way.
     run.context.directory.drop_results()?;
     let ended = rounds(&mut run, &mut saver);
     run.finish(saver, ended, started.elapsed())

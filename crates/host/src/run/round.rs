@@ -98,7 +98,7 @@ impl ActiveRun<'_> {
     }
 
     /// Returns the global weights and the server's state after a round with these updates. The program of a strategy
-    /// moves the states of the clients, too.
+    /// also updates the states of the clients.
     fn aggregate(&mut self, round: u64, updates: &mut [ClientUpdate]) -> Result<(Vec<f32>, Slots)> {
         let adds_on_arrival = self.adds_on_arrival();
         let local: Vec<_> = self.clients.layout()?.local_ranges().collect();
@@ -156,8 +156,8 @@ impl ActiveRun<'_> {
         shares(blocks, spread.min(fleet.len()) as u32).into_iter().enumerate().map(job).collect()
     }
 
-    /// Returns a phrase that names the strategy, if the strategy may be the cause of a model's error. The advice in
-    /// that error is only about training, and the weights may have been wrong before.
+    /// Returns a phrase that names the strategy, if the strategy may be the cause of a model's error. The model's error
+    /// advises only on training, and the strategy may have made the bad weights.
     pub(super) fn origin(&self, cause: &Cause) -> String {
         let strategy = &self.context.experiment.strategy.rules;
         match (strategy.is_plain(), cause) {

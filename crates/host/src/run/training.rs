@@ -1,8 +1,8 @@
 //! The training of a round: the request of each client, and the updates in client order.
 //!
-//! A request is completed when it is about to be sent, and a client's state follows from its update when the update
-//! arrives. If the strategy needs only the mean, updates are added to it, a few at a time, as soon as those before them
-//! have arrived. The buffers of added updates receive later updates.
+//! A request gets its last parts just before it is sent. The client's new state is computed when its update arrives.
+//! If the strategy needs only the mean, updates are added to it, a few at a time, as soon as those before them have
+//! arrived. The buffers of added updates receive later updates.
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
@@ -266,7 +266,7 @@ impl Training<'_, '_> {
         self.local.iter().for_each(|range| weights[range.clone()].copy_from_slice(&global[range.clone()]));
         let local: u64 = self.local.iter().map(|range| size_of::<f32>() as u64 * range.len() as u64).sum();
         let shared = size_of_val(weights.as_slice()) as u64 - local;
-        // The client of a federation would have its own state, and the parts that follow from it.
+        // A client of a federation would keep its own state. The parts that follow from it are not counted as sent.
         let corrections = job.parts.iter().filter(|(name, _)| name != LOCAL && name != RESIDUAL).count() as u64;
         let is_own = self.program.is_none() && strategy.term.is_of_client();
         let bytes_sent = shared * if is_own { 1 } else { 1 + corrections };
