@@ -42,6 +42,17 @@ fn resumed(place: &Place, run: &Run, more: &str) -> Vec<[Value; 2]> {
     hashes(run)
 }
 
+/// Returns the checkpoints of a run, the newest first.
+fn checkpoints(run: &Run) -> impl Iterator<Item = Checkpoint> {
+    Checkpoint::all(&run.0, &|_| Ok(())).unwrap().map(|(_, checkpoint)| checkpoint.unwrap())
+}
+
+fn assert_verified(place: &Place, run: &str, rounds: u64) {
+    let output = place.fedpipe(&format!("verify {run}")).output().unwrap();
+    let says = format!("verified: {rounds} rounds have the same bits\n");
+    assert!(stdout(&output).ends_with(&says), "{}", stderr(&output));
+}
+
 /// Returns the files in the folder of the client states.
 fn files(run: &Run) -> Vec<PathBuf> {
     fs::read_dir(run.0.join(STATE)).unwrap().map(|entry| entry.unwrap().path()).collect()
@@ -79,18 +90,17 @@ fn residuals_are_those_of_one_session_with_fewer_processes_and_across_sessions()
     let base = "logreg --clients 12 --fraction 0.5 --transform topk:0.05 --partition dirichlet:alpha=1";
     let expected = hashes(&place.run(&format!("{base} --rounds 4 --out undisturbed")));
     assert!(expected.iter().flatten().all(Value::is_string), "{expected:?}");
-    let verified = place.fedpipe("verify undisturbed").output().unwrap();
-    assert!(stdout(&verified).ends_with("verified: 4 rounds have the same bits\n"), "{}", stderr(&verified));
+    assert_verified(&place, "undisturbed", 4);
     let run = place.run(&format!("{base} --rounds 1 --processes 5"));
     for round in 2..=4 {
         assert_eq!(resumed(&place, &run, &format!("--rounds {round}")), expected[..round]);
     }
-    let checkpoint = Checkpoint::all(&run.0, &|_| Ok(())).unwrap().next().unwrap().1.unwrap();
+    let checkpoint = checkpoints(&run).next().unwrap();
     assert!(checkpoint.meta.clients.len() > 6);
     for file in &checkpoint.meta.clients {
         let slots = file.read(&run.read(&format!("{STATE}/{}", file.name()))).unwrap();
         let residual = slots.vector("residual").unwrap();
-        // What was sent is 0, and so is what never changes: the weights of pixels that no image has.
+        // A value that was sent is 0. So is one that never changes: the weight of a pixel that no image has.
         let zeros = residual.iter().filter(|value| **value == 0.0).count();
         assert!(zeros >= residual.len().div_ceil(20) && zeros < residual.len(), "{zeros} zeros");
     }
@@ -106,7 +116,7 @@ fn the_variate_of_the_server_is_the_mean_of_all_clients_after_each_round() {
     for round in 1..=ROUNDS {
         // Each round is a session of its own, so that a resume continues with the states of the session before.
         assert_eq!(resumed(&place, &run, &format!("--rounds {round}")), expected[..round as usize]);
-        let checkpoint = Checkpoint::all(&run.0, &|_| Ok(())).unwrap().next().unwrap().1.unwrap();
+        let checkpoint = checkpoints(&run).next().unwrap();
         let error = distance(&run, &checkpoint, ("c", "c"), 100);
         assert!(error <= 1e-10, "round {round}: {error:e}");
         assert!(checkpoint.meta.clients.len() >= 10 && checkpoint.meta.clients.len() <= 10 * round as usize);
@@ -133,15 +143,13 @@ fn a_strategy_that_is_forced_back_begins_without_its_old_states() {
     resumed(&place, &run, "--rounds 5");
     let states = run.ledger("round").iter().map(|line| line["clients_sha256"].is_string()).collect::<Vec<_>>();
     assert_eq!(states, [true, true, false, true, true]);
-    for (_, checkpoint) in Checkpoint::all(&run.0, &|_| Ok(())).unwrap() {
-        let mut checkpoint = checkpoint.unwrap();
+    for mut checkpoint in checkpoints(&run) {
         assert!(checkpoint.meta.clients.iter().any(|file| file.round < 3), "an old state is there to be found");
         checkpoint.meta.clients.retain(|file| file.round > 3);
         let error = distance(&run, &checkpoint, ("c", "c"), 100);
         assert!(error <= 1e-10, "round {}: {error:e}", checkpoint.meta.round);
     }
-    let output = place.fedpipe("verify out").output().unwrap();
-    assert!(stdout(&output).ends_with("verified: 5 rounds have the same bits\n"), "{}", stderr(&output));
+    assert_verified(&place, "out", 5);
 }
 
 /// c is the mean over all clients, so that another number of them begins with new states.
@@ -151,15 +159,13 @@ fn a_forced_number_of_clients_begins_with_new_states() {
     let run = place.run("logreg --strategy scaffold --clients 8 --rounds 2");
     resumed(&place, &run, "--rounds 3 --clients 4 --force");
     resumed(&place, &run, "--rounds 4");
-    for (_, checkpoint) in Checkpoint::all(&run.0, &|_| Ok(())).unwrap() {
-        let mut checkpoint = checkpoint.unwrap();
+    for mut checkpoint in checkpoints(&run) {
         checkpoint.meta.clients.retain(|file| file.round > 2);
         assert_eq!(checkpoint.meta.clients.len(), 4);
         let error = distance(&run, &checkpoint, ("c", "c"), 4);
         assert!(error <= 1e-6, "round {}: {error:e}", checkpoint.meta.round);
     }
-    let output = place.fedpipe("verify out").output().unwrap();
-    assert!(stdout(&output).ends_with("verified: 4 rounds have the same bits\n"), "{}", stderr(&output));
+    assert_verified(&place, "out", 4);
 }
 
 /// Client 1 has no update in round 2, so that the round changes neither its state nor its share of the server's.
@@ -174,7 +180,7 @@ fn a_client_that_is_dropped_keeps_its_state_and_the_servers_is_the_mean_of_all()
             place.run(&format!("misbehaving --clients 4 --rounds 3 --strategy {strategy} --out {of_server} {fault}"));
         let participants: Vec<_> = run.ledger("round").iter().map(|line| line["clients"].clone()).collect();
         assert_eq!(participants, [4, 3, 4], "{strategy}");
-        for checkpoint in Checkpoint::all(&run.0, &|_| Ok(())).unwrap().map(|(_, checkpoint)| checkpoint.unwrap()) {
+        for checkpoint in checkpoints(&run) {
             let files = &checkpoint.meta.clients;
             let rounds: Vec<u64> = files.iter().map(|file| file.round).collect();
             let round = checkpoint.meta.round;

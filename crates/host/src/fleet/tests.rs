@@ -646,6 +646,16 @@ fn a_client_without_examples_is_refused_with_the_remedy() {
     }
 }
 
+/// Returns a fleet of two clients elsewhere that follow `script`, and the folder of its logs.
+fn two_elsewhere(
+    script: impl Fn(&mut ScriptedClient) -> ExitStatus + Send + Sync + 'static,
+) -> (Fleet, tempfile::TempDir) {
+    let logs = tempfile::tempdir().unwrap();
+    let clients = Arc::new(Scripted::new(script).elsewhere());
+    let environment = Environment::new(clients, logs.path().to_owned(), Duration::from_secs(3600));
+    (Fleet::start(environment, &Arc::default(), vec![setup(0), setup(1)], 2, OnFailure::Retry).unwrap(), logs)
+}
+
 /// A client elsewhere may be another program than the first one that is ready.
 #[test]
 fn each_client_elsewhere_has_the_features_that_are_needed() {
@@ -656,10 +666,7 @@ fn each_client_elsewhere_has_the_features_that_are_needed() {
             client.serve_as(Ready { features, ..ready() });
             exit(0)
         };
-        let logs = tempfile::tempdir().unwrap();
-        let clients = Arc::new(Scripted::new(script).elsewhere());
-        let environment = Environment::new(clients, logs.path().to_owned(), Duration::from_secs(3600));
-        (Fleet::start(environment, &Arc::default(), vec![setup(0), setup(1)], 2, OnFailure::Retry).unwrap(), logs)
+        two_elsewhere(script)
     };
     let needed = || vec![NeededFeature { name: "linear".into(), by: "the strategy" }];
     start(None).0.require(needed()).unwrap();
@@ -683,11 +690,7 @@ fn a_process_that_ended_without_a_job_is_replaced_before_all_are_required() {
         client.serve_as(Ready { features: vec!["linear".into()], ..ready() });
         exit(0)
     };
-    let logs = tempfile::tempdir().unwrap();
-    let clients = Arc::new(Scripted::new(script).elsewhere());
-    let environment = Environment::new(clients, logs.path().to_owned(), Duration::from_secs(3600));
-    let setups = vec![setup(0), setup(1)];
-    let mut fleet = Fleet::start(environment, &Arc::default(), setups, 2, OnFailure::Retry).unwrap();
+    let (mut fleet, _logs) = two_elsewhere(script);
     while fleet.slots[1].process.is_some() {
         fleet.handle_report(None, &mut |_: Incident<'_>| Ok(())).unwrap();
     }
@@ -729,11 +732,7 @@ fn each_client_elsewhere_has_an_isolation_of_its_own_and_a_change_is_reported() 
             }
         }
     };
-    let logs = tempfile::tempdir().unwrap();
-    let clients = Arc::new(Scripted::new(script).elsewhere());
-    let environment = Environment::new(clients, logs.path().to_owned(), Duration::from_secs(3600));
-    let setups = vec![setup(0), setup(1)];
-    let mut fleet = Fleet::start(environment, &Arc::default(), setups, 2, OnFailure::Retry).unwrap();
+    let (mut fleet, _logs) = two_elsewhere(script);
     fleet.all_ready().unwrap();
     let sorted = |fleet: &mut Fleet| {
         let mut confined: Vec<_> =
