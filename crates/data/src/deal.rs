@@ -13,9 +13,8 @@ use crate::{
     data_step::DataStep,
     dataset::DatasetInfo,
     error::DataError,
-    fetch,
-    partition::{Scheme, partition},
-    sample,
+    fetch, sample,
+    scheme::{Scheme, partition},
     source::Source,
 };
 

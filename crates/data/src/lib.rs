@@ -21,8 +21,8 @@ mod fetch;
 mod file_cause;
 mod idx;
 mod map;
-mod partition;
 mod partition_file;
+mod scheme;
 
 mod refusal;
 mod sample;
@@ -43,7 +43,7 @@ pub use error::DataError;
 pub use fetch::fetch_fashion_mnist;
 pub use file_cause::FileCause;
 pub use map::{Partition, Pixels};
-pub use partition::{Labelled, Partitioner, Scheme, partition};
 pub use refusal::{persist, refusal, sync_folder};
+pub use scheme::{Labelled, Partitioner, Scheme, partition};
 pub use source::Source;
 pub use spread::spread;
