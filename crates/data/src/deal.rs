@@ -12,7 +12,7 @@ use crate::{
     data_step::DataStep,
     dataset::DatasetInfo,
     error::DataError,
-    partition::{Scheme, partition},
+    scheme::{Scheme, partition},
     source::{FoundSource, Reading, Source},
 };
 
