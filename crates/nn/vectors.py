@@ -1,20 +1,18 @@
 """Prints the test vectors of `README.md` from their definitions.
 
 Usage: python3 vectors.py
-The program needs only Python, and `../random/vectors.py` for the orders. A Python float is an f64; `f32` rounds.
+The program needs only Python, and `../random/vectors.py` for the orders and `f32`.
 """
 
-import importlib.util
 import json
 import math
 import pathlib
-import struct
+import runpy
+import types
 from fractions import Fraction
 
-_path = pathlib.Path(__file__).parents[1] / "random/vectors.py"
-_spec = importlib.util.spec_from_file_location("random_vectors", _path)
-streams = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(streams)
+streams = types.SimpleNamespace(**runpy.run_path(str(pathlib.Path(__file__).parents[1] / "random/vectors.py")))
+f32, numbers = streams.f32, streams.exactly
 
 OPTIMISERS = [
     {"name": "sgd"},
@@ -33,10 +31,6 @@ EXAMPLES = [([0.5, 1.0], 0), ([1.0, 0.0], 2), ([0.0, 0.25], 1), ([0.75, 0.5], 1)
 CLASSES = 3
 # `dense1.weight`, shape (2, 3), and `dense1.bias`, shape (3).
 DENSE = [0.5, -0.5, 0.25, -0.25, 0.75, 0.0, 0.1, -0.2, 0.3]
-
-
-def f32(x):
-    return struct.unpack("<f", struct.pack("<f", x))[0]
 
 
 def fma(a, b, c):
@@ -120,11 +114,6 @@ def initial(widths, seed):
         stream = streams.Stream(seed, streams.INITIALISE, client=streams.INITIAL, round=2 * layer)
         weights += [f32(math.sqrt(2 / inputs) * stream.normal()) for _ in range(inputs * outputs)] + [0.0] * outputs
     return weights
-
-
-def numbers(values):
-    """Nine digits name an f32."""
-    return " ".join(f"{value:.9g}" for value in values)
 
 
 def text(rules):

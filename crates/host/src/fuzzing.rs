@@ -96,7 +96,7 @@ fn look_at(job: &Job, reply: &Reply, parts: &mut Parts) -> Checked {
         Request::GetWeights => answers::weights(parts, WEIGHT_COUNT, REMEDY),
         Request::Train(_) => {
             let expected =
-                Expected { weights: WEIGHT_COUNT, sizes: &[HELD; 4], local: &[], accumulated: None, remedy: REMEDY };
+                Expected { weights: WEIGHT_COUNT, sizes: &[HELD; 4], local: &[], accumulation: None, remedy: REMEDY };
             answers::update(job, reply, parts, &expected)?;
             let weights = parts.take_f32(WEIGHTS).unwrap_or_default();
             assert!(weights.len() == WEIGHT_COUNT && weights.iter().all(|w| w.is_finite()), "{weights:?}");

@@ -12,7 +12,7 @@ use fedpipe_strategy::{
     aggregator::Aggregator,
     local_optimiser::LocalOptimiser,
     preset::Composition,
-    refusals::refusal,
+    refusals::{pull_refusal, refusal},
     sampler::{Draw, Sampler},
     server::ServerOptimiser,
     strategy::{Strategy, StrategyRows},
@@ -274,7 +274,8 @@ impl Experiment {
     pub fn check(&self) -> Result<()> {
         self.check_names()?;
         self.check_ranges()?;
-        match refusal(&self.strategy, &self.local.optimiser) {
+        let LocalSection { optimiser, lr, .. } = &self.local;
+        match refusal(&self.strategy, optimiser).or_else(|| pull_refusal(&self.strategy, *lr)) {
             Some(why) => refuse(why),
             None => self.check_quorum(),
         }

@@ -139,7 +139,7 @@ impl Composition {
     fn aggregate_all(&self, round: &ClosedRound<'_>, received: &[f32], math: &dyn Math) -> Vec<f32> {
         let updates = round.updates.iter();
         let members: Vec<Member<'_>> = updates.map(|update| Member::of(update, &*self.weighting)).collect();
-        let (is_proximal, learning_rate) = (self.term.is_proximal(), round.learning_rate);
+        let (is_proximal, learning_rate) = (self.term.proximal() > 0.0, round.learning_rate);
         self.aggregator.aggregate(&Updates { received, members: &members, is_proximal, learning_rate }, math)
     }
 

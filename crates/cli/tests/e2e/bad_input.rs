@@ -89,6 +89,12 @@ const ARGUMENTS: &[Case] = &[
     ("run mlp --aggregate median --weighting examples", 2, &["median", "weighting examples", "do not combine"]),
     ("run mlp --strategy scaffold --aggregate median", 2, &["control-variate", "median", "do not combine"]),
     ("run mlp --strategy-program cat --server adam", 2, &["the server optimiser adam", "leave one out"]),
+    (
+        "run mlp --aggregate trimmed-mean --min-clients 4",
+        2,
+        &["trimmed-mean:beta=0.1", "fewer than 10 updates", "with 4", "--min-clients 10"],
+    ),
+    ("run mlp --strategy fednova --term proximal:20", 2, &["normalised", "proximal:mu=20", "--lr 0.1", "below 2"]),
     ("run mlp --init-seed -1", 2, &["-1", "--init-seed"]),
     ("run mlp --rounds 9223372036854775808", 2, &["--rounds", "at most 9223372036854775807"]),
     ("run mlp --config format-1.toml", 2, &["format-1.toml", "format 1", "format 2", "begin it anew"]),

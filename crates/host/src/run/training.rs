@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use fedpipe_data::counted;
 use fedpipe_protocol::{
-    Ability, LOCAL, Layout, Parts, RESIDUAL, Reply, Request, ScoreStart, Spare, Train, WEIGHTS, feature,
+    Ability, LOCAL, Layout, Parts, Phase, RESIDUAL, Reply, Request, ScoreStart, Spare, Train, WEIGHTS, feature,
 };
 use fedpipe_record::{
     cause::Cause,
@@ -31,7 +31,10 @@ use crate::{
     run::{
         active::ActiveRun,
         aggregate::RunningMean,
-        answers::{self, Expected, slots_of},
+        answers::{
+            self, Expected, slots_of,
+            steps::{Accumulation, most_steps},
+        },
         clients::Clients,
         event::Event,
         external_strategy::{Before, ClientPlan, StrategyProgram},
@@ -101,13 +104,23 @@ impl ActiveRun<'_> {
     fn update_check(&self) -> Result<Arc<Check>> {
         let (sizes, remedy) = (self.clients.sizes.clone(), self.clients.remedy.clone());
         let local: Vec<_> = self.clients.layout()?.local_ranges().collect();
-        let Experiment { strategy, local: LocalSection { optimiser, .. }, .. } = self.context.experiment;
-        let accumulated = strategy.rules.needs_accumulation().then(|| optimiser.clone());
+        let strategy = &self.context.experiment.strategy;
+        let accumulation = strategy.rules.needs_accumulation().then(|| self.accumulation());
         Ok(Arc::new(move |job: &Job, reply: &Reply, parts: &mut Parts, weights: usize| {
-            let accumulated = accumulated.as_ref();
-            let expected = Expected { weights, sizes: &sizes, local: &local, accumulated, remedy: &remedy };
+            let accumulation = accumulation.as_ref();
+            let expected = Expected { weights, sizes: &sizes, local: &local, accumulation, remedy: &remedy };
             answers::update(job, reply, parts, &expected)
         }))
+    }
+
+    /// Returns the bounds of ‖a‖₁ of this run's clients.
+    fn accumulation(&self) -> Accumulation {
+        let Experiment { strategy, local: LocalSection { optimiser, epochs, batch_size, .. }, .. } =
+            self.context.experiment;
+        let steps =
+            self.clients.sizes.iter().map(|&examples| most_steps(&Phase::plain(*epochs), examples, *batch_size));
+        let multiplies = strategy.rules.aggregator.needs_accumulation();
+        Accumulation::new(optimiser.clone(), multiplies, steps.fold(1, u64::max))
     }
 
     /// Returns the request for a client without the facts that depend on the client's state.

@@ -45,8 +45,8 @@ impl ClientTerm for Dynamic {
         &[feature::PROXIMAL, feature::LINEAR]
     }
 
-    fn is_proximal(&self) -> bool {
-        true
+    fn proximal(&self) -> f32 {
+        self.alpha as f32
     }
 
     fn needs_equal_mean(&self) -> bool {
@@ -71,7 +71,7 @@ impl ClientTerm for Dynamic {
 
     fn prepare(&self, given: &Given<'_>) -> Prepared {
         let linear = given.client.vector(GRADIENT).map(|g| Arc::new(g.iter().map(|g| -g).collect()));
-        Prepared::one(Phase { proximal: self.alpha as f32, ..Phase::plain(given.epochs) }, linear)
+        Prepared::one(Phase { proximal: self.proximal(), ..Phase::plain(given.epochs) }, linear)
     }
 
     /// h adds up all changes of the clients: without a decay it may grow until training diverges.

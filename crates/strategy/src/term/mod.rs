@@ -70,9 +70,9 @@ pub trait ClientTerm: fmt::Debug + Send + Sync {
         false
     }
 
-    /// Returns `true` if the term is a proximal one, which shortens ‖a‖₁.
-    fn is_proximal(&self) -> bool {
-        false
+    /// Returns the coefficient μ of a proximal term, which shortens ‖a‖₁; 0 for none.
+    fn proximal(&self) -> f32 {
+        0.0
     }
 
     /// Returns `true` if the state of the server is right for the equal mean of the clients' changes alone.

@@ -29,12 +29,12 @@ struct Proximal {
 
 impl ClientTerm for Proximal {
     fn features(&self) -> &'static [&'static str] {
-        if self.is_proximal() { &[feature::PROXIMAL] } else { &[] }
+        if self.mu > 0.0 { &[feature::PROXIMAL] } else { &[] }
     }
 
     /// μ = 0 is no term, so that it has the bits of FedAvg.
-    fn is_proximal(&self) -> bool {
-        self.mu > 0.0
+    fn proximal(&self) -> f32 {
+        self.mu
     }
 
     fn prepare(&self, given: &Given<'_>) -> Prepared {
