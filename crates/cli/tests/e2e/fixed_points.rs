@@ -83,6 +83,33 @@ fn every_strategy_reaches_its_fixed_point() {
     });
 }
 
+/// Five steps over two and a half epochs of two batches, whose gradients are the same: the fixed points of K = (5, 5).
+/// A schedule whose rates differ in each round has them only if each term uses the rate of its round.
+#[test]
+fn steps_and_parts_of_epochs_reach_the_fixed_point_of_as_many_steps() {
+    let place = Place::new();
+    let works = ["--local-steps 5", "--epochs 2.5"];
+    let strategies = [
+        ("fedavg", 80, 0.670_133_071_272_071_2),
+        ("fedprox:mu=2", 80, 0.677_005_683_935_892_6),
+        ("fednova", 80, 0.670_133_071_272_071_2),
+        ("scaffold", 400, 0.75),
+        ("feddyn:alpha=0.5", 400, 0.75),
+        ("scaffold --lr-schedule step:every=7,factor=0.875", 400, 0.75),
+    ];
+    let cases = works
+        .iter()
+        .flat_map(|work| strategies.map(|(strategy, rounds, expected)| (*work, strategy, rounds, expected)));
+    check_all(cases.enumerate(), |(index, (work, strategy, rounds, expected))| {
+        idx::write_rows(&place.path("pairs"), &[[1, 0], [3, 1]]);
+        let data = "--data ./pairs --clients 2 --partition shards:per-client=1 --seed 3 --batch-size 2 --lr 0.1";
+        let run = place.run(&format!(
+            "quadratic {data} --out work-{index} --checkpoint-every 1000 --strategy {strategy} --rounds {rounds} {work}"
+        ));
+        is_near(parameter(&run), expected, EXACT)
+    });
+}
+
 /// The momentum √2 − 1 at which ‖a‖₁ is 1 after one step and 4 after three, so that the coefficients of the host are
 /// dyadic.
 const DYADIC: f64 = std::f64::consts::SQRT_2 - 1.0;

@@ -13,6 +13,7 @@ use fedpipe_spec::table::{TableRow, Tabled};
 
 use crate::{
     closed_round::{ClosedRound, Returned},
+    local_work::Work,
     slots::Slots,
     vector_math::Math,
 };
@@ -26,8 +27,8 @@ pub struct Given<'a> {
     pub server: &'a Slots,
     /// The client's state; empty before its first accepted update.
     pub client: &'a Slots,
-    /// The local epochs of the experiment.
-    pub epochs: u64,
+    /// The work of the client in the round.
+    pub work: Work,
     /// The local learning rate.
     pub learning_rate: f32,
     /// The tensors of the weights.
@@ -98,7 +99,7 @@ pub trait ClientTerm: fmt::Debug + Send + Sync {
 
     /// Returns the part of a client's request that this rule decides.
     fn prepare(&self, given: &Given<'_>) -> Prepared {
-        Prepared::one(Phase::plain(given.epochs), None)
+        Prepared::one(given.work.phase(), None)
     }
 
     /// Returns the client's state after an update was accepted; the state before it by default.
@@ -184,7 +185,7 @@ mod tests {
                 weights: &[1.0; 3],
                 server: &none,
                 client: &none,
-                epochs: 1,
+                work: Work::epochs(1),
                 learning_rate: 0.5,
                 layout: &layout,
             };

@@ -64,7 +64,7 @@ pub(super) fn steps(train: &Train, update: &Update) -> CheckedAnswer {
 pub(super) fn accumulation(train: &Train, update: &Update, bounds: &Accumulation) -> CheckedAnswer {
     /// The share by which the rounding of a client may differ.
     const ROUNDING: f64 = 1e-6;
-    let (Update { steps, accumulation, .. }, optimiser) = (*update, &bounds.optimiser);
+    let (&Update { steps, accumulation, .. }, optimiser) = (update, &bounds.optimiser);
     let pull = updating(train).map_or(0.0, |phase| f64::from(train.learning_rate) * f64::from(phase.proximal));
     let range = optimiser.accumulation(steps, pull).unwrap_or(f64::NAN..=f64::NAN);
     let (least, most) = range.into_inner();
