@@ -113,7 +113,8 @@ section! {
         epochs: Epochs = Epochs(1.0) => "--epochs N".within(|x| x > 0.0 && x.is_finite(), "a finite number above 0")
             .instead_of("local-steps");
         /// Mini-batches a client trains on in a round, in the place of local epochs
-        local_steps: Option<u64> = None => "--local-steps N".count().instead_of("epochs");
+        local_steps: Option<u64> = None => "--local-steps N".count().instead_of("epochs")
+            .default("those of --epochs");
         /// Examples a mini-batch
         batch_size: u64 = 32 => "--batch-size N".count();
         /// Local learning rate

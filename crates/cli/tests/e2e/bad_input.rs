@@ -72,7 +72,7 @@ const ARGUMENTS: &[Case] = &[
     ("run mlp --partition dirichlet", 2, &["dirichlet", "alpha"]),
     ("run mlp --partition dirichlet:alpha=-1", 2, &["-1", "above 0"]),
     ("run mlp --partition shards:each=3", 2, &["each", "known are per-client"]),
-    ("run mlp --optimiser lion", 2, &["lion", "known are sgd, adam"]),
+    ("run mlp --optimiser lion", 2, &["lion", "known are sgd, adam, adamw"]),
     ("run mlp --optimiser sgd:beta1=1", 2, &["beta1", "momentum"]),
     ("run mlp --on-failure shrug", 2, &["shrug", "retry", "drop", "abort"]),
     ("run mlp --isolation maybe", 2, &["maybe", "require", "auto", "off"]),
