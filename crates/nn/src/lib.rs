@@ -29,7 +29,7 @@ mod rule;
 pub use buffer::{Buffer, zeros};
 pub use error::{Error, Result};
 pub use isa::Isa;
-pub use layer::{LayerSpec, Shape, TensorRole, TrainKey};
+pub use layer::{LayerSpec, Norm, Shape, TensorRole, TrainKey};
 pub use loss::Score;
 pub use network::{NamedTensor, Network};
 pub use optimiser::Optimiser;

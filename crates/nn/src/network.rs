@@ -104,7 +104,8 @@ impl Network {
         let mut offset = 0;
         let mut kinds: Vec<&str> = Vec::new();
         for (index, spec) in specs.iter().enumerate() {
-            let layer = spec.build(isa, shape, offset, index)?;
+            let dropouts = specs[..index].iter().filter(|spec| spec.is_dropout()).count();
+            let layer = spec.build(isa, shape, offset, dropouts)?;
             let of_layer = layer.tensors();
             kinds.push(layer.kind());
             let number = kinds.iter().filter(|kind| **kind == layer.kind()).count();
@@ -114,7 +115,7 @@ impl Network {
             tensors.extend(of_layer);
             layers.push(layer);
         }
-        let has_dropout = specs.iter().any(|spec| matches!(spec, LayerSpec::Dropout { .. }));
+        let has_dropout = specs.iter().any(|spec| spec.is_dropout());
         let (labels, deltas) = (Vec::new(), [zeros(0), zeros(0)]);
         let (shape, inputs) = (inputs, zeros(0));
         Ok(Self { isa, shape, layers, tensors, names, inputs, batch: 0, labels, next: None, has_dropout, deltas })

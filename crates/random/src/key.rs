@@ -70,11 +70,11 @@ impl Key {
         ChaCha8Rng::from_seed(self.bytes())
     }
 
-    /// Returns the stream of one layer in one step of a local epoch. The nonce is the step, then the layer, as two
-    /// little-endian `u32`.
-    pub fn step_rng(&self, step: u32, layer: u32) -> ChaCha8Rng {
+    /// Returns the stream of one dropout in one step of a local epoch. The nonce is the step, then the number of the
+    /// dropout, as two little-endian `u32`.
+    pub fn step_rng(&self, step: u32, dropout: u32) -> ChaCha8Rng {
         let mut rng = self.rng();
-        rng.set_stream(u64::from(layer) << 32 | u64::from(step));
+        rng.set_stream(u64::from(dropout) << 32 | u64::from(step));
         rng
     }
 }

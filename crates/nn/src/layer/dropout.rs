@@ -14,26 +14,26 @@ use crate::{
 pub(super) struct Dropout {
     shape: Shape,
     rate: f32,
-    /// The number of the layer in its network.
-    index: u32,
+    /// The number of dropouts before this one.
+    number: u32,
     values: Buffer,
     /// The factor of each value, 0 or 1 / (1 − rate), of the shape of the outputs; the padding is 0.
     factors: Buffer,
 }
 
 impl Dropout {
-    pub(super) fn new(shape: Shape, rate: f32, index: usize) -> Result<Self> {
+    pub(super) fn new(shape: Shape, rate: f32, number: usize) -> Result<Self> {
         if !(0.0..1.0).contains(&rate) {
             return Err(Error::new(format!("a dropout rate must be at least 0 and below 1, but got {rate}")));
         }
-        Ok(Self { shape, rate, index: index as u32, values: zeros(0), factors: zeros(0) })
+        Ok(Self { shape, rate, number: number as u32, values: zeros(0), factors: zeros(0) })
     }
 
     /// Draws the factors for `rows` examples, in row-major order.
     fn draw(&mut self, key: StepKey, rows: usize) {
         let StepKey { epoch, step } = key;
         let TrainKey { seed, client, round, epoch } = epoch;
-        let mut stream = Key { seed, purpose: Use::Dropout, client, round, epoch }.step_rng(step, self.index);
+        let mut stream = Key { seed, purpose: Use::Dropout, client, round, epoch }.step_rng(step, self.number);
         let (columns, rate, kept) = (self.shape.len(), f64::from(self.rate), 1.0 / (1.0 - self.rate));
         for row in self.factors.chunks_exact_mut(padded(columns)).take(rows) {
             row[..columns].fill_with(|| if unit(&mut stream) < rate { 0.0 } else { kept });

@@ -18,7 +18,7 @@ mod tests;
 use std::{fmt::Debug, ops::Range};
 
 pub(crate) use self::spec::is_width;
-pub use self::spec::{LayerSpec, Shape};
+pub use self::spec::{LayerSpec, Norm, Shape};
 use crate::{buffer::Buffer, init, isa::Isa, kernel::Matrix, rule::StepRule};
 
 /// One layer of a network.

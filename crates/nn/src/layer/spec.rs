@@ -1,5 +1,7 @@
 //! The kinds of layers as a model's author names them, and the shape of an example between two layers.
 
+use std::str::FromStr;
+
 use super::{
     Layer, batch_norm::BatchNorm, conv::Conv, dense::Dense, dropout::Dropout, layer_norm::LayerNorm, max_pool::MaxPool,
     relu_layer::ReluLayer,
@@ -74,6 +76,62 @@ impl Shape {
     }
 }
 
+/// A choice of norm, as the option `norm` of a model names it.
+///
+/// ```
+/// use fedpipe_nn::{LayerSpec, Norm};
+///
+/// assert_eq!("batch".parse::<Norm>()?.layer(), Some(LayerSpec::BatchNorm));
+/// assert_eq!("none".parse::<Norm>()?.layer(), None);
+/// assert_eq!("group".parse::<Norm>().unwrap_err().to_string(), "expected none, layer or batch");
+/// # Ok::<(), fedpipe_nn::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Norm {
+    /// No norm.
+    None,
+    /// [`LayerSpec::LayerNorm`].
+    Layer,
+    /// [`LayerSpec::BatchNorm`].
+    Batch,
+}
+
+impl FromStr for Norm {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "none" => Ok(Norm::None),
+            "layer" => Ok(Norm::Layer),
+            "batch" => Ok(Norm::Batch),
+            _ => Err(Error::new("expected none, layer or batch")),
+        }
+    }
+}
+
+impl Norm {
+    /// Returns the layer.
+    pub fn layer(self) -> Option<LayerSpec> {
+        match self {
+            Norm::None => None,
+            Norm::Layer => Some(LayerSpec::LayerNorm),
+            Norm::Batch => Some(LayerSpec::BatchNorm),
+        }
+    }
+
+    /// Refuses a place that differs from the default (`is_local`) where there is no norm.
+    ///
+    /// # Errors
+    /// A local place without a norm.
+    pub fn check_place(self, is_local: bool) -> Result<()> {
+        if is_local && self == Norm::None {
+            let why = "a local place of norms has no effect without a norm; set norm=layer or norm=batch";
+            return Err(Error::new(why));
+        }
+        Ok(())
+    }
+}
+
 /// One layer of a stack: [`Network::stack`](crate::network::Network::stack) builds it.
 ///
 /// ```
@@ -123,8 +181,12 @@ pub enum LayerSpec {
 }
 
 impl LayerSpec {
-    /// Returns the layer with the number `index` in its network, for inputs of `shape`. Its weights begin at `offset`.
-    pub(crate) fn build(self, isa: Isa, shape: Shape, offset: usize, index: usize) -> Result<Box<dyn Layer>> {
+    pub(crate) fn is_dropout(self) -> bool {
+        matches!(self, LayerSpec::Dropout { .. })
+    }
+
+    /// Returns the layer for inputs of `shape`. Its weights begin at `offset`, and `dropouts` dropouts precede it.
+    pub(crate) fn build(self, isa: Isa, shape: Shape, offset: usize, dropouts: usize) -> Result<Box<dyn Layer>> {
         self.check("inputs", shape)?;
         match self {
             LayerSpec::Dense { outputs } => self.check("outputs", Shape::flat(outputs))?,
@@ -136,7 +198,7 @@ impl LayerSpec {
             LayerSpec::Conv { channels, kernel } => Box::new(Conv::new(isa, shape, channels, kernel, offset)?),
             LayerSpec::MaxPool { size } => Box::new(MaxPool::new(shape, size)?),
             LayerSpec::Relu => Box::new(ReluLayer::new(shape)),
-            LayerSpec::Dropout { rate } => Box::new(Dropout::new(shape, rate, index)?),
+            LayerSpec::Dropout { rate } => Box::new(Dropout::new(shape, rate, dropouts)?),
             LayerSpec::BatchNorm => Box::new(BatchNorm::new(isa, shape, offset)),
             LayerSpec::LayerNorm => Box::new(LayerNorm::new(isa, shape, offset)),
         })
