@@ -295,7 +295,7 @@ proptest! {
         for isa in Isa::available() {
             let (mut out, mut below) = (vec![f32::NAN; maxima.len()], vec![f32::NAN; image.len()]);
             isa.run(Pool { squares, image: &image, out: &mut out });
-            isa.run(PoolGradient { squares, image: &image, delta: &delta, gradient: &mut below });
+            isa.run(PoolGradient { squares, image: &image, maxima: &out, delta: &delta, gradient: &mut below });
             prop_assert_eq!((bits(&out), bits(&below)), (bits(&maxima), bits(&gradient)), "{:?}", isa);
         }
     }

@@ -19,7 +19,10 @@ use clap::{Parser, Subcommand};
 use fedpipe_host::Level;
 
 use crate::{
-    args::{flower_args::FlowerCommand, list_args::ListArgs, new_model_args::NewModelArgs, run_args::RunArgs, serve_args::ServeArgs, value::level},
+    args::{
+        flower_args::FlowerCommand, list_args::ListArgs, new_model_args::NewModelArgs, run_args::RunArgs,
+        serve_args::ServeArgs, value::level,
+    },
     exit,
 };
 

@@ -1,5 +1,7 @@
 //! The maximum of each square of an image, and its gradient.
 
+use std::slice::ChunksExact;
+
 use crate::{isa::Kernel, layer::Shape};
 
 /// Squares that cover an image without overlap, from its upper left corner on.
@@ -26,7 +28,7 @@ impl Squares {
     }
 }
 
-/// Writes the maximum of each square to `out`. A NaN counts only as the first value of its square.
+/// Writes the maximum of each square to `out`. A NaN counts as the smallest of all values.
 pub(crate) struct Pool<'a> {
     pub(crate) squares: Squares,
     pub(crate) image: &'a [f32],
@@ -41,18 +43,33 @@ impl Kernel for Pool<'_> {
         let Self { squares, image, out } = self;
         let (side, width) = (squares.side, squares.image.width);
         for (start, out) in squares.rows().zip(out.chunks_exact_mut(squares.out().width)) {
-            for (x, out) in out.iter_mut().enumerate() {
-                *out = image[first_greatest(image, start + x * side, side, width)];
+            out.fill(f32::NEG_INFINITY);
+            for y in 0..side {
+                let row = image[start + y * width..].chunks_exact(side);
+                // The compiler knows the length of the usual square.
+                if side == 2 { raise(out, row, 2) } else { raise(out, row, side) }
             }
         }
     }
 }
 
-/// Writes the gradient at the pixels: the first greatest pixel of a square receives the gradient of its maximum, and
-/// the others receive 0.
+/// Raises each of `maxima` to the greatest of its `side` pixels. A choice between two values has no branch, which the
+/// CPU could not predict.
+#[inline(always)]
+fn raise(maxima: &mut [f32], row: ChunksExact<'_, f32>, side: usize) {
+    for (best, pixels) in maxima.iter_mut().zip(row) {
+        for &pixel in &pixels[..side] {
+            *best = if pixel > *best { pixel } else { *best };
+        }
+    }
+}
+
+/// Writes the gradient at the pixels: the first pixel of a square that has its maximum receives the gradient, and the
+/// others receive 0.
 pub(crate) struct PoolGradient<'a> {
     pub(crate) squares: Squares,
     pub(crate) image: &'a [f32],
+    pub(crate) maxima: &'a [f32],
     /// The gradient at the maxima.
     pub(crate) delta: &'a [f32],
     pub(crate) gradient: &'a mut [f32],
@@ -63,25 +80,23 @@ impl Kernel for PoolGradient<'_> {
 
     #[inline(always)]
     fn run<const W: usize>(self) {
-        let Self { squares, image, delta, gradient } = self;
+        let Self { squares, image, maxima, delta, gradient } = self;
         let (side, width) = (squares.side, squares.image.width);
         gradient.fill(0.0);
-        for (start, delta) in squares.rows().zip(delta.chunks_exact(squares.out().width)) {
-            for (x, &delta) in delta.iter().enumerate() {
-                gradient[first_greatest(image, start + x * side, side, width)] = delta;
+        let columns = squares.out().width;
+        let rows = maxima.chunks_exact(columns).zip(delta.chunks_exact(columns));
+        for (start, (maxima, delta)) in squares.rows().zip(rows) {
+            for ((x, best), delta) in maxima.iter().enumerate().zip(delta) {
+                let mut left = *delta;
+                for y in 0..side {
+                    let at = start + y * width + x * side;
+                    for (out, pixel) in gradient[at..at + side].iter_mut().zip(&image[at..at + side]) {
+                        let is_first = pixel == best;
+                        *out = if is_first { left } else { 0.0 };
+                        left = if is_first { 0.0 } else { left };
+                    }
+                }
             }
         }
     }
-}
-
-/// Returns the index of the first greatest pixel of the square that begins at pixel `start`.
-#[inline(always)]
-fn first_greatest(image: &[f32], start: usize, side: usize, width: usize) -> usize {
-    let mut best = start;
-    for y in 0..side {
-        for at in start + y * width..start + y * width + side {
-            best = if image[at] > image[best] { at } else { best };
-        }
-    }
-    best
 }

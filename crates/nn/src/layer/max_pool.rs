@@ -49,7 +49,8 @@ impl Layer for MaxPool {
         let Some(below) = below else { return };
         for (row, gradient) in below.chunks_exact_mut(padded(inputs.columns)).enumerate() {
             let (squares, image, delta) = (self.squares, inputs.row(row), delta.row(row));
-            pass.isa.run(PoolGradient { squares, image, delta, gradient });
+            let maxima = self.outputs(row + 1).row(row);
+            pass.isa.run(PoolGradient { squares, image, maxima, delta, gradient });
         }
     }
 }
