@@ -21,6 +21,7 @@ use crate::{
         serve_partition::serve_partition,
         verify_run::verify_run,
         write_flower_app::write_flower_app,
+        write_model::write_model,
     },
     exit,
     screen::output::{check_result, print_error},
@@ -52,6 +53,7 @@ fn execute(command: Command) -> Result<ExitCode> {
         Command::Flower(FlowerCommand::New { directory, run }) => write_flower_app(&directory, &run),
         Command::Models { client: None } => list_models(),
         Command::Models { client: Some(command) } => show_program(&command),
+        Command::NewModel(args) => write_model(&args),
         Command::List(args) => list_rows(&args),
         Command::Data(DataCommand::Fetch { name: _ }) => fetch_fashion_mnist(),
     }

@@ -8,3 +8,4 @@ pub(crate) mod run_experiment;
 pub(crate) mod serve_partition;
 pub(crate) mod verify_run;
 pub(crate) mod write_flower_app;
+pub(crate) mod write_model;
