@@ -123,6 +123,7 @@ pub fn to_json(optimiser: &LocalOptimiser) -> String {
     let value = |value| match value {
         Value::Number(number) => number.into(),
         Value::Flag(flag) => flag.into(),
+        Value::Text(text) => text.into_owned().into(),
     };
     let parameters = optimiser.changed().map(|(key, given)| (key.replace('-', "_"), value(given)));
     let name = [("name".to_owned(), optimiser.name().into())];
