@@ -88,6 +88,15 @@ pub(crate) struct Split {
     pub(crate) labels: Vec<u32>,
 }
 
+impl Split {
+    /// Returns the number of examples of each class among some rows.
+    pub(crate) fn label_counts(&self, rows: &[u32], classes: u32) -> Vec<u64> {
+        let mut counts = vec![0; classes as usize];
+        rows.iter().for_each(|row| counts[self.labels[*row as usize] as usize] += 1);
+        counts
+    }
+}
+
 /// A checked dataset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Dataset {

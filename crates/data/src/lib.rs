@@ -44,6 +44,6 @@ pub use fetch::fetch_fashion_mnist;
 pub use file_cause::FileCause;
 pub use map::{Partition, Pixels};
 pub use refusal::{persist, refusal, sync_folder};
-pub use scheme::{Labelled, Partitioner, Scheme, partition};
+pub use scheme::{Labelled, Partitioner, Scheme, SplitFile, SplitTable, partition, pin_split};
 pub use source::Source;
 pub use spread::spread;

@@ -1,28 +1,44 @@
 //! The partitioners: pure functions from labels and a seed to the rows of each client. A partitioner is one file and
 //! one row of the table.
 
+mod cut;
 mod dirichlet;
+mod dirichlet_client;
+mod exdir;
+mod file;
+mod gamma_similarity;
+mod growing;
 mod iid;
+mod labels;
+mod log_normal;
 mod own;
+mod pat;
+mod quantity;
 mod shards;
+pub(crate) mod split_table;
 
-use std::fmt;
+use std::{fmt, path::Path};
 
+use fedpipe_random::key::{Key, Use};
 use fedpipe_spec::table::{Named, TableRow, Tabled};
 
 use crate::error::DataError;
+
+pub use split_table::SplitTable;
 
 /// The partition scheme: the rule that assigns training examples to clients, by name with its parameters, such as
 /// `dirichlet:alpha=0.3`. `Display` writes the form that `FromStr` reads, without defaults.
 pub type Scheme = Named<dyn Partitioner>;
 
-/// The labels of the training examples, at most 2³² − 1 and each below `classes`.
+/// The training rows as a partitioner sees them.
 #[derive(Debug, Clone, Copy)]
 pub struct Labelled<'a> {
-    /// The label of each row.
+    /// The label of each row, at most 2³² − 1 of them and each below `classes`.
     pub labels: &'a [u32],
     /// The number of classes.
     pub classes: u32,
+    /// The split by hand, if the scheme names a file.
+    pub split: Option<&'a SplitTable>,
 }
 
 impl Labelled<'_> {
@@ -30,12 +46,25 @@ impl Labelled<'_> {
     pub fn examples(&self) -> u32 {
         self.labels.len() as u32
     }
+
+    /// Returns the rows of each class, ascending.
+    fn rows_by_class(&self) -> Vec<Vec<u32>> {
+        let mut by_class = vec![Vec::new(); self.classes as usize];
+        for (row, &label) in self.labels.iter().enumerate() {
+            by_class[label as usize].push(row as u32);
+        }
+        by_class
+    }
+
+    /// Returns the rows of each class that has an example, ascending.
+    fn rows_by_present_class(&self) -> Vec<Vec<u32>> {
+        self.rows_by_class().into_iter().filter(|rows| !rows.is_empty()).collect()
+    }
 }
 
 /// A rule that deals rows to clients.
 pub trait Partitioner: fmt::Debug + Send + Sync {
-    /// Returns the rows of each client, ascending and not empty, each row once. There are as many rows as clients, or
-    /// more.
+    /// Returns the rows of each client, ascending, no row twice. There are as many rows as clients, or more.
     ///
     /// # Errors
     /// The rows are too few for the parameters, or the draws do not meet them.
@@ -45,9 +74,39 @@ pub trait Partitioner: fmt::Debug + Send + Sync {
     fn is_own(&self) -> bool {
         false
     }
+
+    /// Returns the file of a split by hand.
+    fn split_file(&self) -> Option<SplitFile<'_>> {
+        None
+    }
 }
 
-static ROWS: [TableRow<dyn Partitioner>; 4] = [iid::ROW, dirichlet::ROW, shards::ROW, own::ROW];
+/// The file of a split by hand, as a scheme names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SplitFile<'a> {
+    /// The path that the user gave.
+    pub path: &'a Path,
+    /// The SHA-256 of the content; empty if any content will do.
+    pub sha256: &'a str,
+}
+
+static ROWS: [TableRow<dyn Partitioner>; 15] = [
+    iid::ROW,
+    dirichlet::ROW,
+    dirichlet_client::ROW,
+    shards::ROW,
+    labels::ROW,
+    pat::ROW,
+    exdir::ROW,
+    gamma_similarity::ROW,
+    quantity::ROW,
+    log_normal::ROW,
+    growing::LINEAR,
+    growing::SQUARE,
+    growing::EXPONENTIAL,
+    file::ROW,
+    own::ROW,
+];
 
 impl Tabled for dyn Partitioner {
     const WHAT: &'static str = "partition scheme";
@@ -60,23 +119,22 @@ impl Tabled for dyn Partitioner {
     }
 }
 
-/// Assigns each of the rows `0..labels.len()` to exactly one client.
+/// Assigns rows to clients, each row to at most one. Only `labels`, `pat` and `file` may leave rows out.
 ///
 /// Returns one list of rows for each client, ascending and not empty. The same arguments give the same lists on every
-/// machine. The random streams depend on `seed` and [`Use::Partition`](fedpipe_random::key::Use::Partition) alone, and
-/// logarithms do not come from the system.
+/// machine. The random streams depend on `seed` and [`Use::Partition`] alone, and logarithms do not come from the
+/// system.
 ///
 /// # Errors
 /// Returns an error if there is no client, or there are more clients than rows, and if a label is not below `classes`.
-/// A scheme refuses too few rows for its shards, 1,000 Dirichlet draws that do not reach the least size, and several
-/// clients under `own`.
+/// A scheme refuses parameters that the rows cannot meet, with the bound, and draws that do not meet them.
 pub fn partition(
     scheme: &Scheme,
-    labels: &[u32],
-    classes: u32,
+    labelled: &Labelled<'_>,
     clients: u32,
     seed: u64,
 ) -> Result<Vec<Vec<u32>>, DataError> {
+    let Labelled { labels, classes, .. } = *labelled;
     let examples = u32::try_from(labels.len()).map_err(|_| DataError::TooManyExamples { examples: labels.len() })?;
     if clients == 0 {
         return Err(DataError::NoClients);
@@ -87,14 +145,33 @@ pub fn partition(
     if let Some(row) = labels.iter().position(|&label| label >= classes) {
         return Err(DataError::LabelOutOfRange { row, label: labels[row], classes });
     }
-    scheme.deal(&Labelled { labels, classes }, clients, seed)
+    let parts = scheme.deal(labelled, clients, seed)?;
+    match parts.iter().position(Vec::is_empty) {
+        Some(client) => Err(DataError::EmptyClient { scheme: scheme.to_string(), client, clients }),
+        None => Ok(parts),
+    }
 }
 
-/// Returns the start of part `k` if `n` items are cut into `parts` parts whose sizes differ by at most 1, larger parts
-/// first.
-fn start_of(k: u32, n: u32, parts: u32) -> usize {
-    (k as usize) * ((n / parts) as usize) + k.min(n % parts) as usize
+/// Returns a scheme whose split by hand is that of the file now, with the number of clients of the file. Returns `None`
+/// for a scheme without a file, and for one that has the SHA-256 of its file already.
+///
+/// # Errors
+/// The file cannot be read, or a line of it is refused.
+pub fn pin_split(scheme: &Scheme) -> Result<Option<(Scheme, u32)>, DataError> {
+    let Some(SplitFile { path, .. }) = scheme.split_file().filter(|file| file.sha256.is_empty()) else {
+        return Ok(None);
+    };
+    let SplitTable { sha256, clients, .. } = SplitTable::read(path)?;
+    Ok(Some((format!("file:path={},sha256={sha256}", path.display()).parse()?, clients)))
 }
+
+/// Returns the key of a scheme's stream; a scheme that draws again counts its attempts.
+fn key(seed: u64, attempt: u64) -> Key {
+    Key { seed, purpose: Use::Partition, client: 0, round: 0, epoch: attempt }
+}
+
+/// The number of draws before a scheme that draws again fails.
+const TRIES: u64 = 1000;
 
 #[cfg(test)]
 mod tests;
