@@ -328,7 +328,8 @@ impl Experiment {
     /// Returns the deal of the dataset to the clients.
     pub fn deal(&self) -> Deal {
         let DataSection { source, partition } = self.data.clone();
-        Deal { source, scheme: partition, clients: self.clients.count, seed: self.data_seed() }
+        let (clients, seed) = (self.clients.count, self.data_seed());
+        Deal { source, scheme: partition, clients, seed, split_file: None }
     }
 
     /// Returns the seed of the partition.

@@ -31,7 +31,7 @@ impl Place {
 
     /// Deals Fashion-MNIST to `clients`, iid, seed 0, as `fedpipe run` does by default.
     pub(crate) fn deal(&self, clients: u32) -> Result<Dealt> {
-        let deal = Deal { source: Source::FashionMnist, scheme: Scheme::default(), clients, seed: 0 };
+        let deal = Deal { source: Source::FashionMnist, scheme: Scheme::default(), clients, seed: 0, split_file: None };
         Ok(fedpipe_data::deal(&deal, &self.cache, &mut |_| ())?)
     }
 

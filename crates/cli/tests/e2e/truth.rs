@@ -91,7 +91,7 @@ struct Data {
 
 impl Data {
     fn deal(place: &Place, clients: u32) -> Self {
-        let wanted = Deal { source: Source::Sample, scheme: Scheme::default(), clients, seed: SEED };
+        let wanted = Deal { source: Source::Sample, scheme: Scheme::default(), clients, seed: SEED, split_file: None };
         let cache = Cache::at(place.path("cache/fedpipe"));
         let dealt = deal(&wanted, &cache, &mut |step| panic!("the run had dealt other partitions: {step}")).unwrap();
         let partitions = dealt.partitions.iter().map(|file| Partition::open(&file.path).unwrap()).collect();

@@ -20,7 +20,8 @@ struct Stage {
 impl Stage {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let parameters = Deal { source: Source::Sample, scheme: Scheme::default(), clients: 2, seed: 0 };
+        let parameters =
+            Deal { source: Source::Sample, scheme: Scheme::default(), clients: 2, seed: 0, split_file: None };
         let dealt = deal(&parameters, &Cache::at(folder.path()), &mut |_| ()).unwrap();
         let setup = Setup {
             dylib: None,
