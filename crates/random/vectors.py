@@ -344,6 +344,7 @@ def partitions():
         ("`gamma-similarity:gamma=0.4`, seed 1", rows_of(gamma_similarity(LABELS, 0.4, 3, 1))),
         redrawn("quantity:alpha=0.5,min-size=2", 2, quantity(len(LABELS), 0.5, 3, 2, 2)),
         ("`log-normal:sigma=0.5`, seed 1", rows_of(log_normal(len(LABELS), 0.5, 3, 1))),
+        ("`feature-noise:sigma=0.1`, seed 1", rows_of(iid(len(LABELS), 3, 1))),
         ("`linear`, seed 1", rows_of(growing(len(LABELS), lambda i: i, 3, 1))),
         ("`square`, seed 1", rows_of(growing(len(LABELS), lambda i: i * i, 3, 1))),
         ("`exponential`, seed 1", rows_of(growing(len(LABELS), math.exp, 3, 1))),

@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use crate::cache::{UsageLock, key};
-use crate::dataset::{Dataset, FILES, Portion};
-use crate::dataset_directory::{self, Directory};
+use crate::dataset::{Dataset, DatasetTarget, Portion};
 use crate::entry::{CacheEntry, Draft};
 use crate::evict::evict;
 use crate::partition_file::FileMetadata;
@@ -14,9 +13,12 @@ use crate::{
     data_step::DataStep,
     dataset::DatasetInfo,
     error::DataError,
-    fetch, sample,
-    scheme::{Labelled, Scheme, SplitTable, partition},
-    source::Source,
+    scheme::{
+        Labelled, Scheme, SplitTable,
+        feature_noise::{noise_key, noisy},
+        partition,
+    },
+    source::{FoundSource, Reading, Source},
 };
 
 /// The format of the cache's entries. A change of the files' format, a partitioner or the randomness increases it, so
@@ -28,6 +30,8 @@ const FORMAT: u32 = 5;
 pub struct Deal {
     /// The dataset.
     pub source: Source,
+    /// The choices that its files leave open.
+    pub reading: Reading,
     /// The partition scheme of the training examples.
     pub scheme: Scheme,
     /// The number of clients.
@@ -99,7 +103,8 @@ impl Dealt {
         let all = self.dataset.train_examples;
         let dealt: u64 = self.partitions.iter().map(|partition| partition.examples).sum();
         let is_empty = |class: &usize| self.partitions.iter().all(|partition| partition.label_counts[*class] == 0);
-        let classes = (0..self.dataset.classes as usize).filter(is_empty).count();
+        let classes = self.dataset.target.class_count().unwrap_or(0) as usize;
+        let classes = (0..classes).filter(is_empty).count();
         let of_classes = match classes {
             0 => String::new(),
             _ => format!("; no client has an example of {}", counted(classes as u64, "class")),
@@ -154,7 +159,7 @@ pub fn deal(deal: &Deal, cache: &Cache, progress: &mut dyn FnMut(DataStep)) -> R
     let plan = Plan::new(deal)?;
     let progress = &mut report_unlocked_once(progress);
     let portion = if deal.scheme.is_own() { Portion::Own } else { Portion::Whole };
-    let found = FoundSource::find(&deal.source, portion)?;
+    let found = FoundSource::find(&deal.source, &deal.reading, portion)?;
     let cached = found.cached_identity(cache);
     if let Some(sha256) = &cached
         && let Some(dealt) = look_up(&plan, &found, sha256, cache, progress)
@@ -180,14 +185,14 @@ pub fn deal(deal: &Deal, cache: &Cache, progress: &mut dyn FnMut(DataStep)) -> R
     Ok(dealt(&found, Some(train), test))
 }
 
-/// Deals only the test set of a dataset, for a run whose clients have their own partitions. A directory needs no other
-/// files.
+/// Deals only the test set of `deal.source`, for a run whose clients have their own partitions. No other files are
+/// needed.
 ///
 /// # Errors
 /// Returns the errors of [`deal()`].
-pub fn deal_test_set(source: &Source, cache: &Cache, progress: &mut dyn FnMut(DataStep)) -> Result<Dealt, DataError> {
+pub fn deal_test_set(deal: &Deal, cache: &Cache, progress: &mut dyn FnMut(DataStep)) -> Result<Dealt, DataError> {
     let progress = &mut report_unlocked_once(progress);
-    let found = FoundSource::find(source, Portion::Test)?;
+    let found = FoundSource::find(&deal.source, &deal.reading, Portion::Test)?;
     let cached = found.cached_identity(cache);
     if let Some(test) = cached.and_then(|sha256| CacheEntry::open(&test_dir(&sha256, cache), cache, progress)) {
         return Ok(dealt(&found, None, test));
@@ -210,58 +215,15 @@ fn report_unlocked_once(progress: &mut dyn FnMut(DataStep)) -> impl FnMut(DataSt
     }
 }
 
-/// The source of a deal after it is found and before it is read.
-#[derive(Debug)]
-enum FoundSource {
-    FashionMnist,
-    Sample,
-    Directory(Directory),
-}
-
-impl FoundSource {
-    fn find(source: &Source, portion: Portion) -> Result<Self, DataError> {
-        match source {
-            Source::FashionMnist => Ok(Self::FashionMnist),
-            Source::Sample => Ok(Self::Sample),
-            Source::Directory(path) => Directory::find(path, portion).map(Self::Directory),
-        }
-    }
-
-    fn name(&self) -> &str {
-        match self {
-            Self::FashionMnist => fetch::NAME,
-            Self::Sample => sample::NAME,
-            Self::Directory(directory) => directory.name(),
-        }
-    }
-
-    /// Returns the dataset's identity, if it is known without reading the dataset.
-    fn cached_identity(&self, cache: &Cache) -> Option<String> {
-        if !cache.is_trusted() {
-            return None;
-        }
-        match self {
-            Self::FashionMnist => Some(fetch::SHA256.to_owned()),
-            Self::Sample => Some(sample::SHA256.to_owned()),
-            Self::Directory(directory) => directory.cached_identity(cache),
-        }
-    }
-
-    fn load(&self, cache: &Cache, progress: &mut dyn FnMut(DataStep)) -> Result<Dataset, DataError> {
-        match self {
-            Self::FashionMnist => {
-                let dir = fetch::fetch_fashion_mnist(cache, progress)?;
-                dataset_directory::load(
-                    fetch::NAME,
-                    &FILES.map(|file| dir.join(file)),
-                    Portion::Whole,
-                    Some(fetch::SHA256),
-                )
-            }
-            Self::Sample => sample::load(),
-            Self::Directory(directory) => directory.load(cache, progress),
-        }
-    }
+/// Returns the training rows for a partitioner.
+fn labelled<'d>(dataset: &'d Dataset, split: Option<&'d SplitTable>) -> Labelled<'d> {
+    let train = &dataset.train;
+    let (classes, class_names) = match &dataset.info.target {
+        DatasetTarget::Classes { classes, class_names } => (*classes, class_names.as_slice()),
+        DatasetTarget::Real { .. } => (0, &[][..]),
+    };
+    let natural = train.clients.as_ref().map(|clients| clients.of_row.as_slice());
+    Labelled { examples: train.len(), labels: train.labels(), classes, class_names, natural, split }
 }
 
 /// Returns the entry of the test set. It depends only on the dataset, so all deals of a dataset share it.
@@ -271,7 +233,7 @@ fn test_dir(sha256: &str, cache: &Cache) -> PathBuf {
 
 fn look_up(
     plan: &Plan<'_>,
-    found: &FoundSource,
+    found: &FoundSource<'_>,
     sha256: &str,
     cache: &Cache,
     progress: &mut dyn FnMut(DataStep),
@@ -281,7 +243,7 @@ fn look_up(
     Some(dealt(found, Some(train), test))
 }
 
-fn dealt(found: &FoundSource, train: Option<CacheEntry>, mut test: CacheEntry) -> Dealt {
+fn dealt(found: &FoundSource<'_>, train: Option<CacheEntry>, mut test: CacheEntry) -> Dealt {
     // The same content may have several names. The entry has the name of its first deal.
     let name = found.name().to_owned();
     let sample = matches!(found, FoundSource::Sample);
@@ -302,7 +264,7 @@ fn write_test(dataset: &Dataset, cache: &Cache) -> Result<CacheEntry, DataError>
     if let Some(entry) = CacheEntry::open(&dir, cache, &mut |_| ()) {
         return Ok(entry);
     }
-    let rows: Vec<u32> = (0..dataset.test.labels.len() as u32).collect();
+    let rows: Vec<u32> = (0..dataset.test.len() as u32).collect();
     let mut draft = Draft::new(&dataset.info, cache)?;
     let about = about(&dataset.info, "test".to_owned());
     draft.add("test.safetensors".to_owned(), &dataset.test, &rows, &about)?;
@@ -321,19 +283,44 @@ fn write_partitions(
     if let Some(entry) = CacheEntry::open(&dir, cache, &mut |_| ()) {
         return Ok(entry);
     }
-    let labelled = Labelled { labels: &dataset.train.labels, classes: info.classes, split: split.as_ref() };
-    let parts = partition(&deal.scheme, &labelled, deal.clients, deal.seed)?;
-    let mut draft = Draft::new(&dataset.info, cache)?;
+    let parts = partition(&deal.scheme, &labelled(dataset, split.as_ref()), deal.clients, deal.seed)?;
+    let mut draft = Draft::new(info, cache)?;
     for (client, rows) in parts.iter().enumerate() {
         let about = about(info, client.to_string());
-        draft.add(format!("{client:06}.safetensors"), &dataset.train, rows, &about)?;
+        let name = format!("{client:06}.safetensors");
+        let deviation = deal.scheme.noise(client as u32, deal.clients);
+        if deviation > 0.0 {
+            let noisy = noisy(&dataset.train, rows, deviation, &noise_key(deal.seed, client as u32));
+            draft.add(name, &noisy, &Vec::from_iter(0..rows.len() as u32), &about)?;
+        } else {
+            draft.add(name, &dataset.train, rows, &about)?;
+        }
         progress(DataStep::Dealing { done: client as u32 + 1, clients: deal.clients });
     }
     draft.finish(&dir)
 }
 
+/// Returns the number of natural clients of a dataset, without dealing it.
+///
+/// # Errors
+/// Returns the errors of [`deal()`], and one if the dataset has no natural clients.
+pub fn natural_clients(deal: &Deal, cache: &Cache, progress: &mut dyn FnMut(DataStep)) -> Result<u32, DataError> {
+    let found = FoundSource::find(&deal.source, &deal.reading, Portion::Whole)?;
+    let cached = found.cached_identity(cache);
+    let test = cached.and_then(|sha256| CacheEntry::open(&test_dir(&sha256, cache), cache, progress));
+    let info = match test {
+        Some(test) => test.dataset,
+        None => found.load(cache, progress)?.info,
+    };
+    info.natural_clients.ok_or(DataError::NoNaturalClients)
+}
+
 fn about(info: &DatasetInfo, client: String) -> FileMetadata<'_> {
-    FileMetadata { dataset: &info.sha256, classes: info.classes.to_string(), client }
+    FileMetadata {
+        dataset: &info.sha256,
+        classes: info.target.class_count().map(|classes| classes.to_string()),
+        client,
+    }
 }
 
 #[cfg(test)]

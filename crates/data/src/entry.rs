@@ -179,7 +179,7 @@ impl<'d> Draft<'d> {
     ) -> Result<(), DataError> {
         let path = self.dir.path().join(&name);
         let hashes = partition_file::write(&path, from, rows, about).map_err(cannot_write(&path))?;
-        let label_counts = from.label_counts(rows, self.dataset.classes);
+        let label_counts = from.label_counts(rows, self.dataset.target.class_count());
         self.files.push(DraftFile { name, examples: rows.len() as u64, label_counts, hashes });
         Ok(())
     }

@@ -21,6 +21,10 @@ pub enum Use {
     Transform = 6,
     /// The training rows on which received weights are scored.
     Score = 7,
+    /// The noise that a partition scheme adds to the features of a client.
+    FeatureNoise = 8,
+    /// The examples of a generated dataset.
+    Generate = 9,
     /// The initial weights of a tensor; see [`Key::initial`].
     Initialise = u32::from_le_bytes(*b"nn-i"),
 }

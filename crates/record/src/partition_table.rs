@@ -1,6 +1,6 @@
 //! The table of a deal: the examples of each client by class.
 
-use fedpipe_data::DatasetInfo;
+use fedpipe_data::{DatasetInfo, DatasetTarget};
 
 /// The examples of each client, and those of each class.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,13 +18,12 @@ pub struct PartitionTable {
 impl PartitionTable {
     /// Returns the table of a dataset that is dealt.
     pub fn new(dataset: &DatasetInfo, sizes: &[u64], counts: &[Vec<u64>]) -> Self {
-        let classes = if counts.is_empty() { 0 } else { dataset.classes };
-        Self {
-            dataset: dataset.name.clone(),
-            classes: (0..classes).map(|class| format!("class-{class}")).collect(),
-            sizes: sizes.to_vec(),
-            counts: counts.to_vec(),
-        }
+        let classes = match &dataset.target {
+            _ if counts.is_empty() => Vec::new(),
+            DatasetTarget::Classes { class_names, .. } if !class_names.is_empty() => class_names.clone(),
+            target => (0..target.class_count().unwrap_or(0)).map(|class| format!("class-{class}")).collect(),
+        };
+        Self { dataset: dataset.name.clone(), classes, sizes: sizes.to_vec(), counts: counts.to_vec() }
     }
 
     /// Returns the distance of each client's labels to those of all clients, which is that to an iid deal: the sum over

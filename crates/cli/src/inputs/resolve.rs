@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use fedpipe_data::{Source, pin_split};
+use fedpipe_data::{Cache, Source, natural_clients, pin_split};
 use fedpipe_host::{Error, Result};
 use fedpipe_record::{
     experiment::Experiment,
@@ -13,9 +13,12 @@ use fedpipe_record::{
 };
 use toml::{Table, Value};
 
-use crate::args::{
-    experiment_args::{ExperimentArgs, insert},
-    run_args::RunArgs,
+use crate::{
+    args::{
+        experiment_args::{ExperimentArgs, insert},
+        run_args::RunArgs,
+    },
+    screen::data_progress::DataProgress,
 };
 
 /// Returns the experiment that `args` describe.
@@ -41,13 +44,13 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Experiment> {
     if is_default_rate {
         experiment.local.lr = experiment.local.optimiser.default_rate;
     }
-    if let Source::Directory(directory) = &mut experiment.data.source
-        && directory.is_dir()
+    if let Source::Path(path) = &mut experiment.data.source
+        && path.exists()
     {
         // A later verification may start in another folder.
-        *directory = std::path::absolute(&*directory).unwrap_or_else(|_| directory.clone());
+        *path = std::path::absolute(&*path).unwrap_or_else(|_| path.clone());
     }
-    settle_split(&mut experiment, is_count_given)?;
+    settle_partition(&mut experiment, is_count_given)?;
     refuse_without_effect(args, &experiment)?;
     if experiment.model.is_empty() && experiment.client.is_none() {
         return Err(Error::Usage("no model is named; give one, such as mlp, or a --client COMMAND".into()));
@@ -68,7 +71,7 @@ pub(crate) fn resolve_deal(args: &ExperimentArgs) -> Result<Experiment> {
     let mut table = of_default()?;
     args.overlay(&mut table);
     let mut experiment = Experiment::deserialize_from(table)?;
-    settle_split(&mut experiment, args.has("clients"))?;
+    settle_partition(&mut experiment, args.has("clients"))?;
     experiment.check()?;
     Ok(experiment)
 }
@@ -80,13 +83,21 @@ fn is_count_given(file: &Table, args: &RunArgs) -> bool {
     is_given("clients", "clients.count") || is_in_file && !is_given("partition", "data.partition")
 }
 
-/// Adds the hash of a split by hand, which decides the number of clients unless the user gives one.
-fn settle_split(experiment: &mut Experiment, is_count_given: bool) -> Result<()> {
+/// Adds the hash of a split by hand. A split by hand and natural clients decide the number of clients, unless the user
+/// gives one.
+fn settle_partition(experiment: &mut Experiment, is_count_given: bool) -> Result<()> {
+    let mut decided = None;
     if let Some((scheme, clients)) = pin_split(&experiment.data.partition)? {
         experiment.data.partition = scheme;
-        if !is_count_given {
-            experiment.clients.count = clients;
-        }
+        decided = Some(clients);
+    } else if experiment.data.partition.is_natural() && !is_count_given {
+        let mut progress = DataProgress::new(false);
+        let clients = natural_clients(&experiment.deal(), &Cache::user()?, &mut |step| progress.show(&step));
+        progress.clear();
+        decided = Some(clients?);
+    }
+    if let Some(clients) = decided.filter(|_| !is_count_given) {
+        experiment.clients.count = clients;
     }
     Ok(())
 }
@@ -227,7 +238,7 @@ mod tests {
 
     #[test]
     fn each_flag_reaches_its_key() {
-        let words = "mlp --clients 7 --rounds 8 --seed 18446744073709551615 --data sample --partition shards:2 \
+        let words = "mlp --clients 7 --rounds 8 --seed 18446744073709551615 --data sample --target real --partition shards:2 \
              --strategy fedadam:rate=0.02 --fraction 0.5 --epochs 9 --batch-size 10 --lr 0.3 --optimiser adam \
              --model-option hidden=3 --on-failure drop --min-clients 2 --client-timeout 11 --processes 3 --jobs 4 \
              --isolation off --memory-limit 2G --cpu-limit 12 --checkpoint-every 13 --data-seed 1 --init-seed 2 \
@@ -236,7 +247,7 @@ mod tests {
         let expected = "format = 2\nmodel = 'mlp'\nmodel-options = { hidden = '3' }\nrounds = 8\n\
              until-converged = false\nmax-rounds = 200\ntolerance = 0.02\nseed = '18446744073709551615'\n\
              data-seed = 1\ninit-seed = 2\nsample-seed = 3\n\
-             data = { source = 'sample', partition = 'shards:per-client=2' }\n\
+             data = { source = 'sample', target = 'real', partition = 'shards:per-client=2' }\n\
              clients = { count = 7, fraction = 0.5, on-failure = 'drop', min-clients = 2 }\n\
              local = { epochs = 9, batch-size = 10, lr = 0.3, optimiser = 'adam' }\n\
              strategy = { name = 'fedadam:rate=0.02', sample = 'uniform', term = 'proximal:0.5', transform = 'clip:2+int8', \

@@ -61,7 +61,7 @@ impl Partitioner for Dirichlet {
     fn deal(&self, labelled: &Labelled<'_>, clients: u32, seed: u64) -> Result<Vec<Vec<u32>>, DataError> {
         let Self { alpha, min_size, balance } = *self;
         refuse_min_size(min_size, clients, labelled.examples())?;
-        let by_class = labelled.rows_by_present_class();
+        let by_class = labelled.rows_by_present_class(ROW.name)?;
         let examples = labelled.examples() as usize;
         for attempt in 0..TRIES {
             let mut rng = key(seed, attempt).rng();

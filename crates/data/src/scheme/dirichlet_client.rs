@@ -37,10 +37,10 @@ impl Partitioner for DirichletClient {
     /// others are scaled up.
     fn deal(&self, labelled: &Labelled<'_>, clients: u32, seed: u64) -> Result<Vec<Vec<u32>>, DataError> {
         let mut rng = key(seed, 0).rng();
-        let mut left = labelled.rows_by_present_class();
+        let mut left = labelled.rows_by_present_class(ROW.name)?;
         left.iter_mut().for_each(|rows| shuffle(rows, &mut rng));
         let priors: Vec<Vec<f64>> = (0..clients).map(|_| ln_shares(self.alpha, left.len(), &mut rng)).collect();
-        let sizes = even_sizes(labelled.labels.len(), clients as usize);
+        let sizes = even_sizes(labelled.examples, clients as usize);
         let mut parts = vec![Vec::new(); clients as usize];
         for turn in 0..sizes[0] {
             for (client, prior) in priors.iter().enumerate().filter(|(client, _)| turn < sizes[*client]) {

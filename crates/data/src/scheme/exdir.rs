@@ -35,7 +35,7 @@ struct ExDir {
 impl Partitioner for ExDir {
     fn deal(&self, labelled: &Labelled<'_>, clients: u32, seed: u64) -> Result<Vec<Vec<u32>>, DataError> {
         let Self { k, alpha, min_size } = *self;
-        let by_label = labelled.rows_by_present_class();
+        let by_label = labelled.rows_by_present_class(ROW.name)?;
         let labels = by_label.len();
         others(k, labels)?;
         refuse_min_size(min_size, clients, labelled.examples())?;

@@ -50,7 +50,7 @@ impl Partitioner for File {
         let mut parts = vec![Vec::new(); clients as usize];
         match &split.lines {
             SplitLines::Rows(lines) => deal_rows(lines, split, labelled, &mut parts)?,
-            SplitLines::Counts(lines) => deal_counts(lines, split, labelled.rows_by_class(), seed, &mut parts)?,
+            SplitLines::Counts(lines) => deal_counts(lines, split, labelled, seed, &mut parts)?,
         }
         Ok(sorted(parts))
     }
@@ -67,7 +67,7 @@ fn deal_rows(
     labelled: &Labelled<'_>,
     parts: &mut [Vec<u32>],
 ) -> Result<(), DataError> {
-    let mut line_of = vec![0_u64; labelled.labels.len()];
+    let mut line_of = vec![0_u64; labelled.examples];
     for &RowLine { line, row, client } in lines {
         match line_of.get_mut(row as usize) {
             None => {
@@ -89,16 +89,19 @@ fn deal_rows(
 fn deal_counts(
     lines: &[CountLine],
     split: &SplitTable,
-    mut left: Vec<Vec<u32>>,
+    labelled: &Labelled<'_>,
     seed: u64,
     parts: &mut [Vec<u32>],
 ) -> Result<(), DataError> {
     let mut rng = key(seed, 0).rng();
+    let mut left = labelled.rows_by_class(ROW.name)?;
     left.iter_mut().for_each(|rows| shuffle(rows, &mut rng));
-    let last = left.len().saturating_sub(1);
-    for &CountLine { line, class, client, count } in lines {
-        let Some(rows) = left.get_mut(class as usize) else {
-            return Err(split.refuse(line, format!("the class is {class}, and the classes are 0 to {last}")));
+    let last = left.len() - 1;
+    for &CountLine { line, ref class, client, count } in lines {
+        let by_name = || labelled.class_names.iter().position(|name| name == class);
+        let Some(rows) = class.parse().ok().or_else(by_name).and_then(|class: usize| left.get_mut(class)) else {
+            let names = if labelled.class_names.is_empty() { "" } else { ", or their names" };
+            return Err(split.refuse(line, format!("the class is `{class}`, and the classes are 0 to {last}{names}")));
         };
         let Some(rest) = rows.len().checked_sub(count as usize) else {
             let why = format!("the count is {count}, and {} of class {class} are left; lower it", rows.len());

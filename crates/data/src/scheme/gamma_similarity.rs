@@ -33,9 +33,10 @@ struct GammaSimilarity {
 impl Partitioner for GammaSimilarity {
     fn deal(&self, labelled: &Labelled<'_>, clients: u32, seed: u64) -> Result<Vec<Vec<u32>>, DataError> {
         let examples = labelled.examples();
+        let labels = labelled.labels(ROW.name)?;
         let mut rows = order(&key(seed, 0), examples);
         let (iid, rest) = rows.split_at_mut((self.gamma * f64::from(examples)) as usize);
-        rest.sort_unstable_by_key(|row| (labelled.labels[*row as usize], *row));
+        rest.sort_unstable_by_key(|row| (labels[*row as usize], *row));
         let mut parts = vec![Vec::new(); clients as usize];
         for rows in [&*iid, rest] {
             share_out(rows, &even_sizes(rows.len(), parts.len()), parts.iter_mut());

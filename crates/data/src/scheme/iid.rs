@@ -21,7 +21,7 @@ pub(super) const ROW: TableRow<dyn Partitioner> = TableRow {
 };
 
 #[derive(Debug)]
-struct Iid;
+pub(super) struct Iid;
 
 impl Partitioner for Iid {
     fn deal(&self, labelled: &Labelled<'_>, clients: u32, seed: u64) -> Result<Vec<Vec<u32>>, DataError> {

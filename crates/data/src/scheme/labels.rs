@@ -32,7 +32,7 @@ struct Labels {
 
 impl Partitioner for Labels {
     fn deal(&self, labelled: &Labelled<'_>, clients: u32, seed: u64) -> Result<Vec<Vec<u32>>, DataError> {
-        let by_label = labelled.rows_by_present_class();
+        let by_label = labelled.rows_by_present_class(ROW.name)?;
         let others = others(self.k, by_label.len())?;
         let mut rng = key(seed, 0).rng();
         let mut holders = vec![Vec::new(); by_label.len()];

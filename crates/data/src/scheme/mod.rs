@@ -5,12 +5,14 @@ mod cut;
 mod dirichlet;
 mod dirichlet_client;
 mod exdir;
+pub(crate) mod feature_noise;
 mod file;
 mod gamma_similarity;
 mod growing;
 mod iid;
 mod labels;
 mod log_normal;
+mod natural;
 mod own;
 mod pat;
 mod quantity;
@@ -33,32 +35,48 @@ pub type Scheme = Named<dyn Partitioner>;
 /// The training rows as a partitioner sees them.
 #[derive(Debug, Clone, Copy)]
 pub struct Labelled<'a> {
-    /// The label of each row, at most 2³² − 1 of them and each below `classes`.
+    /// The number of rows, at most 2³² − 1.
+    pub examples: usize,
+    /// The label of each row, below `classes`; none if the targets are real numbers.
     pub labels: &'a [u32],
-    /// The number of classes.
+    /// The number of classes; 0 if the targets are real numbers.
     pub classes: u32,
+    /// The names of the classes, if they have names.
+    pub class_names: &'a [String],
+    /// The natural client of each row, if the dataset has them.
+    pub natural: Option<&'a [u32]>,
     /// The split by hand, if the scheme names a file.
     pub split: Option<&'a SplitTable>,
 }
 
-impl Labelled<'_> {
+impl<'a> Labelled<'a> {
+    /// Returns rows with labels and nothing else.
+    pub fn new(labels: &'a [u32], classes: u32) -> Self {
+        Self { examples: labels.len(), labels, classes, class_names: &[], natural: None, split: None }
+    }
+
     /// Returns the number of rows.
     pub fn examples(&self) -> u32 {
-        self.labels.len() as u32
+        self.examples as u32
     }
 
-    /// Returns the rows of each class, ascending.
-    fn rows_by_class(&self) -> Vec<Vec<u32>> {
+    /// Returns the labels to the `scheme` that needs them.
+    fn labels(&self, scheme: &'static str) -> Result<&'a [u32], DataError> {
+        if self.classes == 0 { Err(DataError::NoLabels { scheme }) } else { Ok(self.labels) }
+    }
+
+    /// Returns the rows of each class, ascending, to the `scheme` that needs them.
+    fn rows_by_class(&self, scheme: &'static str) -> Result<Vec<Vec<u32>>, DataError> {
         let mut by_class = vec![Vec::new(); self.classes as usize];
-        for (row, &label) in self.labels.iter().enumerate() {
+        for (row, &label) in self.labels(scheme)?.iter().enumerate() {
             by_class[label as usize].push(row as u32);
         }
-        by_class
+        Ok(by_class)
     }
 
-    /// Returns the rows of each class that has an example, ascending.
-    fn rows_by_present_class(&self) -> Vec<Vec<u32>> {
-        self.rows_by_class().into_iter().filter(|rows| !rows.is_empty()).collect()
+    /// Returns the rows of each class that has an example, as [`Labelled::rows_by_class`].
+    fn rows_by_present_class(&self, scheme: &'static str) -> Result<Vec<Vec<u32>>, DataError> {
+        Ok(self.rows_by_class(scheme)?.into_iter().filter(|rows| !rows.is_empty()).collect())
     }
 }
 
@@ -73,6 +91,16 @@ pub trait Partitioner: fmt::Debug + Send + Sync {
     /// Returns `true` if the clients have their own data, so that the host deals none.
     fn is_own(&self) -> bool {
         false
+    }
+
+    /// Returns `true` if the clients are the natural ones of the dataset.
+    fn is_natural(&self) -> bool {
+        false
+    }
+
+    /// Returns the standard deviation of the noise that the features of a client get.
+    fn noise(&self, _client: u32, _clients: u32) -> f64 {
+        0.0
     }
 
     /// Returns the file of a split by hand.
@@ -90,7 +118,7 @@ pub struct SplitFile<'a> {
     pub sha256: &'a str,
 }
 
-static ROWS: [TableRow<dyn Partitioner>; 15] = [
+static ROWS: [TableRow<dyn Partitioner>; 17] = [
     iid::ROW,
     dirichlet::ROW,
     dirichlet_client::ROW,
@@ -104,6 +132,8 @@ static ROWS: [TableRow<dyn Partitioner>; 15] = [
     growing::LINEAR,
     growing::SQUARE,
     growing::EXPONENTIAL,
+    feature_noise::ROW,
+    natural::ROW,
     file::ROW,
     own::ROW,
 ];
@@ -134,8 +164,8 @@ pub fn partition(
     clients: u32,
     seed: u64,
 ) -> Result<Vec<Vec<u32>>, DataError> {
-    let Labelled { labels, classes, .. } = *labelled;
-    let examples = u32::try_from(labels.len()).map_err(|_| DataError::TooManyExamples { examples: labels.len() })?;
+    let Labelled { examples, labels, classes, .. } = *labelled;
+    let examples = u32::try_from(examples).map_err(|_| DataError::TooManyExamples { examples })?;
     if clients == 0 {
         return Err(DataError::NoClients);
     }

@@ -38,7 +38,7 @@ struct Pat {
 
 impl Partitioner for Pat {
     fn deal(&self, labelled: &Labelled<'_>, clients: u32, seed: u64) -> Result<Vec<Vec<u32>>, DataError> {
-        let by_label = labelled.rows_by_present_class();
+        let by_label = labelled.rows_by_present_class(ROW.name)?;
         others(self.k, by_label.len())?;
         let holders = (u64::from(clients) * u64::from(self.k)).div_ceil(by_label.len() as u64) as usize;
         let mut rng = key(seed, 0).rng();

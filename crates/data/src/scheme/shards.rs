@@ -33,7 +33,7 @@ impl Partitioner for Shards {
         let Some(shards) = clients.checked_mul(per_client).filter(|shards| *shards <= examples) else {
             return Err(DataError::TooManyShards { per_client, clients, examples });
         };
-        let rows = labelled.rows_by_class().concat();
+        let rows = labelled.rows_by_class(ROW.name)?.concat();
         let dealt = order(&key(seed, 0), shards);
         let part = |mine: &[u32]| {
             let mut part = Vec::new();

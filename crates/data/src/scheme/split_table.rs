@@ -42,10 +42,11 @@ pub(super) struct RowLine {
 }
 
 /// The number of a client's examples of a class.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct CountLine {
     pub(super) line: u64,
-    pub(super) class: u32,
+    /// The number or the name.
+    pub(super) class: String,
     pub(super) client: u32,
     pub(super) count: u32,
 }
@@ -95,7 +96,7 @@ impl SplitTable {
         let mut first_lines = BTreeMap::new();
         let mut lines = Vec::with_capacity(records.len());
         for &(line, ref record) in records {
-            let [row, client] = self.numbers(line, record, OF_ROWS)?;
+            let [row, client] = self.numbers(line, record.iter(), OF_ROWS)?;
             first_lines.entry(client).or_insert(line);
             lines.push(RowLine { line, row, client });
         }
@@ -109,8 +110,9 @@ impl SplitTable {
         let mut pairs = BTreeMap::new();
         let mut lines = Vec::with_capacity(records.len());
         for &(line, ref record) in records {
-            let [class, client, count] = self.numbers(line, record, OF_COUNTS)?;
-            if let Some(before) = pairs.insert((class, client), line) {
+            let class = record.get(0).unwrap_or_default().to_owned();
+            let [client, count] = self.numbers(line, record.iter().skip(1), ["client", "count"])?;
+            if let Some(before) = pairs.insert((class.clone(), client), line) {
                 let why = format!("line {before} has class {class} of client {client}, too; give each pair once");
                 return Err(self.refuse(line, why));
             }
@@ -122,14 +124,14 @@ impl SplitTable {
     }
 
     /// Returns the numbers of a record.
-    fn numbers<const N: usize>(
+    fn numbers<'t, const N: usize>(
         &self,
         line: u64,
-        record: &StringRecord,
+        texts: impl Iterator<Item = &'t str>,
         names: [&str; N],
     ) -> Result<[u32; N], DataError> {
         let mut numbers = [0; N];
-        for ((number, text), name) in numbers.iter_mut().zip(record).zip(names) {
+        for ((number, text), name) in numbers.iter_mut().zip(texts).zip(names) {
             let read = text.parse();
             *number = read.map_err(|_| {
                 self.refuse(line, format!("the {name} is `{text}`; give a whole number from 0, below 2^32"))
@@ -213,7 +215,7 @@ mod tests {
         let counts = parse("\u{feff}class,client,count\r\n7,0,20\r\n").unwrap();
         assert_eq!(
             (counts.clients, counts.lines),
-            (1, SplitLines::Counts(vec![CountLine { line: 2, class: 7, client: 0, count: 20 },]))
+            (1, SplitLines::Counts(vec![CountLine { line: 2, class: "7".into(), client: 0, count: 20 },]))
         );
     }
 

@@ -50,7 +50,7 @@ fn partition(
     clients: u32,
     seed: u64,
 ) -> Result<Vec<Vec<u32>>, DataError> {
-    super::partition(scheme, &Labelled { labels, classes, split: None }, clients, seed)
+    super::partition(scheme, &Labelled::new(labels, classes), clients, seed)
 }
 
 proptest! {
@@ -219,10 +219,11 @@ fn partitions_are_those_of_the_readme() {
         assert_eq!(dealt.collect::<Vec<_>>().join(" · "), parts, "{scheme}, seed {seed}");
         seen.push(scheme);
     }
-    let untested =
-        ROWS.iter().filter(|row| !["file", "own"].contains(&row.name) && seen.iter().all(|s| s.name() != row.name));
+    let untested = ROWS
+        .iter()
+        .filter(|row| !["file", "natural", "own"].contains(&row.name) && seen.iter().all(|s| s.name() != row.name));
     assert_eq!(untested.map(|row| row.name).collect::<Vec<_>>(), Vec::<&str>::new(), "no row of the README");
-    assert_eq!(seen.len(), 17);
+    assert_eq!(seen.len(), 18);
 }
 
 /// As Flower's partitioners: each size is rounded down, and the last client has the rest.
@@ -265,8 +266,7 @@ fn dirichlet_client_shares_have_the_distributions_variance() {
         for seed in 0..20 {
             let scheme = format!("dirichlet-client:{alpha}").parse().unwrap();
             // The last clients' classes may end early, but the first examples of each client do not.
-            let parts =
-                super::partition(&scheme, &Labelled { labels: &labels, classes, split: None }, 400, seed).unwrap();
+            let parts = super::partition(&scheme, &Labelled::new(&labels, classes), 400, seed).unwrap();
             for part in &parts {
                 for held in counts(part, &labels, classes) {
                     let share = held as f64 / part.len() as f64 - 0.25;
@@ -334,14 +334,15 @@ fn by_hand(text: &str, clients: u32) -> Result<Vec<Vec<u32>>, DataError> {
     let path = folder.path().join("split.csv");
     std::fs::write(&path, text).unwrap();
     let split = SplitTable::read(&path)?;
-    let labelled = Labelled { labels: &[0, 1, 0, 1, 0, 1], classes: 2, split: Some(&split) };
+    let names = ["cat".to_owned(), "dog".to_owned()];
+    let labelled = Labelled { class_names: &names, split: Some(&split), ..Labelled::new(&[0, 1, 0, 1, 0, 1], 2) };
     super::partition(&"file:split.csv".parse().unwrap(), &labelled, clients, 1)
 }
 
 #[test]
 fn a_split_by_hand_is_dealt_as_it_says() {
     assert_eq!(by_hand("row,client\n5,0\n2,1\n0,0\n", 2).unwrap(), [vec![0, 5], vec![2]]);
-    let parts = by_hand("class,client,count\n0,0,1\n0,1,2\n1,1,1\n", 2).unwrap();
+    let parts = by_hand("class,client,count\ncat,0,1\n0,1,2\ndog,1,1\n", 2).unwrap();
     assert_eq!(parts.iter().map(|part| counts(part, &[0, 1, 0, 1, 0, 1], 2)).collect::<Vec<_>>(), [[1, 0], [2, 1]]);
 }
 
@@ -350,7 +351,11 @@ fn a_split_by_hand_that_does_not_fit_is_refused_with_its_line() {
     let cases: [(&str, u32, &[&str]); 6] = [
         ("row,client\n0,0\n6,0\n", 1, &["split.csv, line 3: the row is 6, and the training rows are 0 to 5"]),
         ("row,client\n0,0\n1,0\n0,1\n", 2, &["line 4: line 2 has the row 0, too; give each row once"]),
-        ("class,client,count\n2,0,1\n", 1, &["line 2: the class is 2, and the classes are 0 to 1"]),
+        (
+            "class,client,count\ncow,0,1\n",
+            1,
+            &["line 2: the class is `cow`, and the classes are 0 to 1, or their names"],
+        ),
         ("class,client,count\n0,0,2\n0,1,2\n", 2, &["line 3: the count is 2, and 1 of class 0 are left; lower it"]),
         ("class,client,count\n0,0,2\n0,1,0\n", 2, &["client 1 of 2 would have no example"]),
         (
@@ -361,6 +366,36 @@ fn a_split_by_hand_that_does_not_fit_is_refused_with_its_line() {
     ];
     for (text, clients, words) in cases {
         assert_says(&by_hand(text, clients).unwrap_err(), words);
+    }
+}
+
+#[test]
+fn natural_clients_have_their_rows() {
+    let natural = Labelled { natural: Some(&[1, 0, 1, 2]), ..Labelled::new(&[0; 4], 1) };
+    let deal = |labelled, clients| super::partition(&"natural".parse().unwrap(), labelled, clients, 0);
+    assert_eq!(deal(&natural, 3).unwrap(), [vec![1], vec![0, 2], vec![3]]);
+    assert_says(&deal(&natural, 2).unwrap_err(), &["the clients are 2", "the dataset has 3", "leave out"]);
+    assert_says(&deal(&Labelled::new(&[0; 4], 1), 3).unwrap_err(), &["no natural clients", "--client-column"]);
+}
+
+#[test]
+fn real_targets_are_dealt_by_schemes_without_labels_alone() {
+    let real = Labelled { examples: 60, ..Labelled::new(&[], 0) };
+    let deal = |text: &str| super::partition(&text.parse().unwrap(), &real, 3, 0);
+    for text in ["iid", "quantity:2", "log-normal:0.1", "linear", "square", "exponential", "feature-noise:0.1"] {
+        assert_every_row_once(&deal(text).unwrap(), 60);
+    }
+    for text in [
+        "dirichlet:1",
+        "dirichlet-client:1",
+        "shards:2",
+        "labels:1",
+        "pat:1",
+        "exdir:k=1,alpha=1",
+        "gamma-similarity:1",
+    ] {
+        let scheme = text.split(':').next().unwrap();
+        assert_says(&deal(text).unwrap_err(), &[&format!("`{scheme}` deals by label"), "real numbers", "iid"]);
     }
 }
 

@@ -60,7 +60,7 @@ impl RunState {
     ) -> Self {
         Self {
             dataset: dataset.name.clone(),
-            classes: dataset.classes,
+            classes: dataset.target.class_count().unwrap_or_default(),
             initial: None,
             weights: Arc::new(initial.weights),
             server: Slots::default(),
@@ -219,6 +219,7 @@ impl RunState {
 
 #[cfg(test)]
 mod tests {
+    use fedpipe_data::{DatasetTarget, FeatureType};
     use fedpipe_protocol::Update;
     use fedpipe_strategy::{closed_round::ClientUpdate, slots::Slot};
 
@@ -239,8 +240,10 @@ mod tests {
             name: "sample".into(),
             sha256: String::new(),
             shape: vec![2],
-            classes: 10,
+            features: FeatureType::U8,
+            target: DatasetTarget::classes(10),
             gap: None,
+            range: None,
             train_examples: 4,
             test_examples: 4,
             sample: true,
