@@ -38,7 +38,7 @@ pub use error::DataError;
 pub use fetch::fetch_fashion_mnist;
 pub use file_cause::FileCause;
 pub use map::{Partition, PartitionTargets, Pixels};
-pub use refusal::{persist, refusal, sync_folder};
+pub use refusal::{folder_of, persist, refusal, sync_folder};
 pub use scheme::{Labelled, Partitioner, Scheme, SplitFile, SplitTable, partition, pin_split};
 pub use source::{Generated, Generator, Reading, Source, TargetKind, is_dataset_file};
 pub use spread::spread;
