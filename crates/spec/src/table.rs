@@ -79,6 +79,8 @@ pub enum Range {
     Share,
     /// A number of at least 0 and at most 1.
     ZeroToOne,
+    /// A whole number from 0.
+    WholeNumber,
     /// A whole number from 1.
     Count,
     /// `true` or `false`.
@@ -144,6 +146,7 @@ impl Range {
             Range::BelowHalf => "a number of at least 0 and below 0.5",
             Range::Share => "a number above 0 and at most 1",
             Range::ZeroToOne => "a number of at least 0 and at most 1",
+            Range::WholeNumber => "a whole number from 0",
             Range::Count => "a whole number from 1",
             Range::Flag => "true or false",
             Range::Word { wants, .. } | Range::Text(wants) => wants,
@@ -165,7 +168,8 @@ impl Range {
             Range::BelowHalf => (0.0..0.5).contains(&value),
             Range::Share => value > 0.0 && value <= 1.0,
             Range::ZeroToOne => (0.0..=1.0).contains(&value),
-            Range::Count => value >= 1.0 && value.fract() == 0.0 && value <= f64::from(u32::MAX),
+            Range::WholeNumber => value >= 0.0 && is_whole(value),
+            Range::Count => value >= 1.0 && is_whole(value),
             Range::Flag | Range::Word { .. } | Range::Text(_) => false,
         };
         // A client has f32.
@@ -188,6 +192,11 @@ fn read_word(
         Some(word) => Ok(Some(Value::Text(Cow::Borrowed(word)))),
         None => Err(text.bad_value(key, &given, wants)),
     }
+}
+
+/// Returns `true` for a whole number that a `u32` holds, unless it is negative.
+fn is_whole(value: f64) -> bool {
+    value.fract() == 0.0 && value <= f64::from(u32::MAX)
 }
 
 impl fmt::Display for Value {

@@ -90,7 +90,8 @@ fn natural_clients_decide_their_number() {
     assert_eq!(refused.status.code(), Some(4));
     let words = "the clients are 3, but the dataset has 4; leave out the number of clients, or give 4";
     assert!(stderr(&refused).contains(words), "{}", stderr(&refused));
-    let synthetic = place.run("logreg --data synthetic:alpha=0,beta=0,clients=7 --partition natural --rounds 1 --out s");
+    let synthetic =
+        place.run("logreg --data synthetic:alpha=0,beta=0,clients=7 --partition natural --rounds 1 --out s");
     assert_eq!(synthetic.summary()["clients"], 7);
 }
 
@@ -98,7 +99,9 @@ fn natural_clients_decide_their_number() {
 #[test]
 fn features_with_noise_are_trained_on() {
     let place = Place::new();
-    let run = |partition: &str| place.run(&format!("logreg --clients 2 --rounds 1 --partition {partition} --out {partition}"));
+    let run = |partition: &str| {
+        place.run(&format!("logreg --clients 2 --rounds 1 --partition {partition} --out {partition}"))
+    };
     let (plain, none, noisy) = (run("iid"), run("feature-noise:0"), run("feature-noise:0.5"));
     assert_eq!(plain.weights_sha256(), none.weights_sha256());
     assert_ne!(plain.weights_sha256(), noisy.weights_sha256());
