@@ -19,6 +19,7 @@ use crate::{
         reload_model::reload_model,
         run_experiment::run_experiment,
         serve_partition::serve_partition,
+        show_partitions::show_partitions,
         verify_run::verify_run,
         write_flower_app::write_flower_app,
         write_model::write_model,
@@ -56,6 +57,7 @@ fn execute(command: Command) -> Result<ExitCode> {
         Command::NewModel(args) => write_model(&args),
         Command::List(args) => list_rows(&args),
         Command::Data(DataCommand::Fetch { name: _ }) => fetch_fashion_mnist(),
+        Command::Data(DataCommand::Show(args)) => show_partitions(&args),
     }
 }
 

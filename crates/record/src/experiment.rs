@@ -365,8 +365,8 @@ impl Experiment {
     /// Returns the deal of the dataset to the clients.
     pub fn deal(&self) -> Deal {
         let DataSection { source, target, partition } = self.data.clone();
-        let reading = Reading { target };
-        Deal { source, reading, scheme: partition, clients: self.clients.count, seed: self.data_seed() }
+        let (reading, clients, seed) = (Reading { target }, self.clients.count, self.data_seed());
+        Deal { source, reading, scheme: partition, clients, seed, split_file: None }
     }
 
     /// Returns the seed of the partition.

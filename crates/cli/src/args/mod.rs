@@ -9,6 +9,7 @@ pub(crate) mod list_args;
 pub(crate) mod new_model_args;
 pub(crate) mod run_args;
 pub(crate) mod serve_args;
+pub(crate) mod show_args;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -21,7 +22,7 @@ use fedpipe_host::Level;
 use crate::{
     args::{
         flower_args::FlowerCommand, list_args::ListArgs, new_model_args::NewModelArgs, run_args::RunArgs,
-        serve_args::ServeArgs, value::level,
+        serve_args::ServeArgs, show_args::ShowArgs, value::level,
     },
     exit,
 };
@@ -84,6 +85,9 @@ pub(crate) enum DataCommand {
         #[arg(value_parser = ["fashion-mnist"])]
         name: String,
     },
+    /// Show the partitions of a dataset: examples by client and class, and a picture
+    #[command(allow_negative_numbers = true)]
+    Show(Box<ShowArgs>),
 }
 
 /// Parses `arguments`, of which the first is the name of the process.

@@ -4,5 +4,6 @@ mod bar;
 mod crash_text;
 pub(crate) mod data_progress;
 pub(crate) mod output;
+pub(crate) mod partition_text;
 pub(crate) mod run_screen;
 mod run_text;

@@ -48,6 +48,7 @@ fn started() -> [Line<'static>; 3] {
         target: DatasetTarget::classes(2),
         range: None,
         gap: None,
+        natural_clients: None,
         train_examples: 4,
         test_examples: 2,
         sample: false,
@@ -58,7 +59,12 @@ fn started() -> [Line<'static>; 3] {
             cpu: Cpu::of_this_machine(),
             experiment: Cow::Owned(Experiment::default()),
         },
-        Line::Dealt { dataset: Cow::Owned(dataset), sizes: vec![1; 4].into(), partitions_sha256: "p1".into() },
+        Line::Dealt {
+            dataset: Cow::Owned(dataset),
+            sizes: vec![1; 4].into(),
+            label_counts: vec![vec![0, 1]; 4].into(),
+            partitions_sha256: "p1".into(),
+        },
         Line::Ready {
             model: "m".into(),
             version: "1".into(),
