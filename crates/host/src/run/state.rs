@@ -245,6 +245,7 @@ mod tests {
             target: DatasetTarget::classes(10),
             gap: None,
             range: None,
+            natural_clients: None,
             train_examples: 4,
             test_examples: 4,
             sample: true,
