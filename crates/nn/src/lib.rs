@@ -28,6 +28,6 @@ mod rule;
 pub use buffer::{Buffer, zeros};
 pub use error::{Error, Result};
 pub use isa::Isa;
-pub use loss::Score;
+pub use loss::{ExampleTarget, Score};
 pub use network::Network;
 pub use optimiser::Optimiser;

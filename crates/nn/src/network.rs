@@ -9,16 +9,17 @@ use crate::{
     isa::Isa,
     kernel::Matrix,
     layer::{Backward, Layer},
-    loss::{self, CrossEntropy, Score},
+    loss::{CrossEntropy, ExampleTarget, Score, SquaredError, Targets},
     optimiser::Optimiser,
     rule::{StepRule, Store},
 };
 
-/// A stack of dense layers with ReLU between them and softmax cross-entropy at the end, with its scratch memory.
+/// A stack of dense layers with ReLU between them and a loss at the end, with its scratch memory.
 ///
 /// The caller owns the weights. A batch takes two calls: fill [`Network::inputs`], then call [`Network::step`],
 /// [`Network::gradient`], [`Network::score`] or [`Network::logits`]. A batch allocates memory only if it is the largest
-/// so far.
+/// so far. Targets of type `u32` are labels and choose softmax cross-entropy; targets of type `f32` choose the squared
+/// error.
 ///
 /// ```
 /// let mut network = fedpipe_nn::Network::new(&[2, 8, 2])?;
@@ -37,12 +38,13 @@ pub struct Network {
     inputs: Buffer,
     /// The number of examples in `inputs`.
     batch: usize,
-    labels: Vec<u32>,
+    targets: Targets,
     backward: Backward,
 }
 
 impl Network {
-    /// Returns a network from `widths`: the number of inputs, the widths of the hidden layers, the number of classes.
+    /// Returns a network from `widths`: the number of inputs, the widths of the hidden layers, the number of outputs:
+    /// classes, or 1 for a real target.
     ///
     /// # Errors
     /// Fewer than two widths, or a width that is 0 or above 2³⁰; the errors of [`Isa::current`].
@@ -62,9 +64,9 @@ impl Network {
             offset += pair[0] * pair[1] + pair[1];
         }
         let inputs = zeros(0);
-        let labels = Vec::new();
+        let targets = Targets::Classes(Vec::new());
         let backward = Backward::new(isa);
-        Ok(Self { isa, layers, inputs, batch: 0, labels, backward })
+        Ok(Self { isa, layers, inputs, batch: 0, targets, backward })
     }
 
     /// Returns the named tensors of the flat weights, in order: `dense1.weight` with shape (inputs, outputs),
@@ -99,17 +101,19 @@ impl Network {
         &mut self.inputs[..len]
     }
 
-    /// Scores the inputs against `labels`, one for each example.
+    /// Scores the inputs against `targets`, one for each example.
     ///
     /// # Errors
-    /// A number of labels that is not the number of inputs, or a label that is no class.
+    /// A number of targets that is not the number of inputs, a label that is no class, or a real target for more than
+    /// one output.
     ///
     /// # Panics
     /// Panics if the length of `weights` is not [`Network::weight_count`]. The methods below panic as well.
-    pub fn score(&mut self, weights: &[f32], labels: impl IntoIterator<Item = u32>) -> Result<Score> {
-        self.take_labels(labels)?;
+    pub fn score(&mut self, weights: &[f32], targets: impl IntoIterator<Item = impl ExampleTarget>) -> Result<Score> {
+        ExampleTarget::fill(&mut self.targets, targets.into_iter());
+        self.targets.check(self.batch, self.last().outputs)?;
         self.forward(weights);
-        Ok(self.cross_entropy())
+        Ok(self.loss())
     }
 
     /// Scores as [`Network::score`] does, and fills `gradient` with the gradient of the mean loss, in the order of the
@@ -120,10 +124,10 @@ impl Network {
     pub fn gradient(
         &mut self,
         weights: &[f32],
-        labels: impl IntoIterator<Item = u32>,
+        targets: impl IntoIterator<Item = impl ExampleTarget>,
         gradient: &mut [f32],
     ) -> Result<Score> {
-        let score = self.score(weights, labels)?;
+        let score = self.score(weights, targets)?;
         self.backward(Target::Gradient { weights, gradient });
         Ok(score)
     }
@@ -138,18 +142,24 @@ impl Network {
     pub fn step(
         &mut self,
         weights: &mut [f32],
-        labels: impl IntoIterator<Item = u32>,
+        targets: impl IntoIterator<Item = impl ExampleTarget>,
         optimiser: &mut Optimiser,
         rate: f32,
     ) -> Result<Score> {
-        let score = self.score(weights, labels)?;
+        let score = self.score(weights, targets)?;
         self.backward(Target::Weights { weights, rule: optimiser.next_rule(rate) });
         Ok(score)
     }
 
-    /// Returns the logits of the inputs, shape (batch, classes), as a view of the padded rows of the last layer.
+    /// Returns the logits of the inputs, shape (batch, classes), or their predictions of a real target, shape (batch,
+    /// 1), as a view of the padded rows of the last layer.
     pub fn logits(&mut self, weights: &[f32]) -> ArrayView2<'_, f32> {
         self.forward(weights);
+        self.outputs()
+    }
+
+    /// Returns what [`Network::logits`] would, for the weights of the last call that scored the inputs.
+    pub fn outputs(&self) -> ArrayView2<'_, f32> {
         let Matrix { values, stride, rows, columns } = self.last().values(self.batch);
         let padded = ArrayView1::from(values).into_shape_with_order((rows, stride));
         padded.expect("a layer holds whole rows").slice_move(s![.., ..columns])
@@ -157,17 +167,6 @@ impl Network {
 
     fn last(&self) -> &Layer {
         &self.layers[self.layers.len() - 1]
-    }
-
-    fn take_labels(&mut self, labels: impl IntoIterator<Item = u32>) -> Result<()> {
-        self.labels.clear();
-        self.labels.extend(labels);
-        if self.labels.len() != self.batch {
-            let rows = self.batch;
-            let got = self.labels.len();
-            return Err(Error::new(format!("the labels ({got}) are not as many as the examples ({rows})")));
-        }
-        loss::check_labels(&self.labels, self.last().outputs)
     }
 
     fn forward(&mut self, weights: &[f32]) {
@@ -180,13 +179,16 @@ impl Network {
         }
     }
 
-    /// Scores the logits, and leaves their gradient in the last layer.
-    fn cross_entropy(&mut self) -> Score {
+    /// Scores the outputs, and leaves their gradient in the last layer.
+    fn loss(&mut self) -> Score {
         let last = self.layers.len() - 1;
         let layer = &mut self.layers[last];
         let (classes, stride) = (layer.outputs, padded(layer.outputs));
-        let logits = layer.delta(self.batch);
-        self.isa.run(CrossEntropy { logits, stride, classes, labels: &self.labels })
+        let outputs = layer.delta(self.batch);
+        match &self.targets {
+            Targets::Classes(labels) => self.isa.run(CrossEntropy { logits: outputs, stride, classes, labels }),
+            Targets::Real(targets) => self.isa.run(SquaredError { outputs, stride, targets }),
+        }
     }
 
     /// Passes the gradient from the last layer to the first, and applies each layer's gradient to `target`.

@@ -3,8 +3,8 @@
 //! - [`experiment`]: the sections of `experiment.toml`; [`experiment_key`], [`format`](mod@format), [`seed`],
 //!   [`memory_limit`];
 //! - [`catalogue`]: the tables of the things that an experiment can name;
-//! - [`line`](mod@line): the lines of `ledger.jsonl` and their chain; [`round_line`], [`crash`], [`cause`],
-//!   [`identity`];
+//! - [`line`](mod@line): the lines of `ledger.jsonl` and their chain; [`round_line`], [`regression`],
+//!   [`crash`], [`cause`], [`identity`];
 //! - [`history`]: a ledger, read back;
 //! - [`checkpoint`]: the state after a round; [`client_state`]: that of one client;
 //! - [`summary`] and [`weights`]: the results;
@@ -29,6 +29,7 @@ pub mod identity;
 pub mod line;
 pub mod memory_limit;
 pub mod names;
+pub mod regression;
 pub mod round_line;
 pub mod seed;
 pub mod summary;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use abi_stable::std_types::RSlice;
 use fedpipe_data::{Partition, Pixels};
 use fedpipe_model::abi::AbiExamples;
-use fedpipe_protocol::{FailureKind, Task};
+use fedpipe_protocol::{FailureKind, Target, Task};
 
 use crate::session::{Failure, protocol};
 
@@ -42,7 +42,9 @@ pub(super) fn checked(partitions: &mut [(u32, MappedPartition)], client: u32) ->
 /// Maps a partition file and checks that it fits the task, since a file of the client's own may have any content.
 fn open(path: &Path, task: &Task) -> Result<Partition, Failure> {
     let partition = Partition::open(path).map_err(Failure::data)?;
-    partition.check_labels(task.classes as u32, path).map_err(Failure::data)?;
+    if let Target::Classes(classes) = task.target {
+        partition.check_labels(classes as u32, path).map_err(Failure::data)?;
+    }
     if partition.shape() == task.shape {
         return Ok(partition);
     }
@@ -62,6 +64,7 @@ pub(super) fn examples<'a>(partition: &'a Partition, order: &'a [u32]) -> AbiExa
         floats: RSlice::from_slice(floats),
         row_len: partition.shape().iter().product::<usize>() as u64,
         labels: RSlice::from_slice(partition.labels()),
+        targets: RSlice::EMPTY,
         order: RSlice::from_slice(order),
     }
 }
