@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, ops::Deref, str::FromStr};
 
-use fedpipe_data::{Deal, Scheme, Source, counted};
+use fedpipe_data::{Deal, Reading, Scheme, Source, TargetKind, counted};
 use fedpipe_protocol::Level;
 use fedpipe_spec::table::Named;
 use fedpipe_strategy::{
@@ -81,8 +81,10 @@ section! {
 section! {
     /// `[data]`: the examples of each client.
     pub struct DataSection in "data" {
-        /// fashion-mnist, sample, or a directory of IDX files
+        /// fashion-mnist, sample, or the path of your files (see `fedpipe data list`)
         source: Source = Source::FashionMnist => "--data DATA";
+        /// The targets: classes, or real numbers for a regression
+        target: TargetKind = TargetKind::Classes => "--target KIND";
         /// The rule that deals the examples to the clients
         partition: Scheme = Scheme::default() => "--partition SCHEME";
     }
@@ -327,8 +329,9 @@ impl Experiment {
 
     /// Returns the deal of the dataset to the clients.
     pub fn deal(&self) -> Deal {
-        let DataSection { source, partition } = self.data.clone();
-        Deal { source, scheme: partition, clients: self.clients.count, seed: self.data_seed() }
+        let DataSection { source, target, partition } = self.data.clone();
+        let reading = Reading { target };
+        Deal { source, reading, scheme: partition, clients: self.clients.count, seed: self.data_seed() }
     }
 
     /// Returns the seed of the partition.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use fedpipe_data::Source;
+use fedpipe_data::{Source, TargetKind};
 use fedpipe_protocol::Level;
 use fedpipe_spec::table::{Named, Tabled};
 use fedpipe_strategy::transform::{Transform, chain::Transforms};
@@ -129,6 +129,14 @@ pub(crate) fn read_word<T: DeserializeOwned>(text: &str) -> Result<T, String> {
 
 impl KeyValue for Level {
     const CHOICES: &'static [&'static str] = Self::VARIANTS;
+
+    fn read(text: &str) -> Result<Self, String> {
+        read_word(text)
+    }
+}
+
+impl KeyValue for TargetKind {
+    const CHOICES: &'static [&'static str] = &["classes", "real"];
 
     fn read(text: &str) -> Result<Self, String> {
         read_word(text)

@@ -37,11 +37,11 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Experiment> {
     if is_default_rate {
         experiment.local.lr = experiment.local.optimiser.default_rate;
     }
-    if let Source::Directory(directory) = &mut experiment.data.source
-        && directory.is_dir()
+    if let Source::Path(path) = &mut experiment.data.source
+        && path.exists()
     {
         // A later verification may start in another folder.
-        *directory = std::path::absolute(&*directory).unwrap_or_else(|_| directory.clone());
+        *path = std::path::absolute(&*path).unwrap_or_else(|_| path.clone());
     }
     refuse_without_effect(args, &experiment)?;
     if experiment.model.is_empty() && experiment.client.is_none() {
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn each_flag_reaches_its_key() {
-        let words = "mlp --clients 7 --rounds 8 --seed 18446744073709551615 --data sample --partition shards:2 \
+        let words = "mlp --clients 7 --rounds 8 --seed 18446744073709551615 --data sample --target real --partition shards:2 \
              --strategy fedadam:rate=0.02 --fraction 0.5 --epochs 9 --batch-size 10 --lr 0.3 --optimiser adam \
              --model-option hidden=3 --on-failure drop --min-clients 2 --client-timeout 11 --processes 3 --jobs 4 \
              --isolation off --memory-limit 2G --cpu-limit 12 --checkpoint-every 13 --data-seed 1 --init-seed 2 \
@@ -200,7 +200,7 @@ mod tests {
         let expected = "format = 2\nmodel = 'mlp'\nmodel-options = { hidden = '3' }\nrounds = 8\n\
              until-converged = false\nmax-rounds = 200\ntolerance = 0.02\nseed = '18446744073709551615'\n\
              data-seed = 1\ninit-seed = 2\nsample-seed = 3\n\
-             data = { source = 'sample', partition = 'shards:per-client=2' }\n\
+             data = { source = 'sample', target = 'real', partition = 'shards:per-client=2' }\n\
              clients = { count = 7, fraction = 0.5, on-failure = 'drop', min-clients = 2 }\n\
              local = { epochs = 9, batch-size = 10, lr = 0.3, optimiser = 'adam' }\n\
              strategy = { name = 'fedadam:rate=0.02', sample = 'uniform', term = 'proximal:0.5', transform = 'clip:2+int8', \

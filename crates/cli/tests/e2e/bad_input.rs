@@ -130,8 +130,8 @@ const MODELS: &[Case] = &[
 
 const DATA: &[Case] = &[
     ("run mlp --clients 2001", 4, &["2001 clients", "2000 training examples", "at most 2000"]),
-    ("run mlp --data nowhere", 4, &["no directory nowhere", "fashion-mnist"]),
-    ("run mlp --data text", 4, &["no directory text"]),
+    ("run mlp --data nowhere", 4, &["no file or directory nowhere", "fashion-mnist"]),
+    ("run mlp --data text", 4, &["text is no dataset that a reader recognises"]),
     ("run mlp --data folder", 4, &["no training images", "train-images-idx3-ubyte", ".gz"]),
     ("run mlp --data sound --clients 61", 4, &["61 clients", "60 training examples"]),
     ("run mlp --data counts", 4, &["60 images", "59 labels"]),

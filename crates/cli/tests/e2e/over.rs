@@ -13,7 +13,7 @@ use std::{
     thread,
 };
 
-use fedpipe_data::{Cache, Deal, Partition, Source, deal};
+use fedpipe_data::{Cache, Deal, Partition, Reading, Source, deal};
 use fedpipe_protocol::{InForce, Level, Limits, PROTOCOL, Parts, Purpose, Ready, Reply, Request, Setup, read, write};
 use serde_json::Value;
 
@@ -140,7 +140,13 @@ fn clients_with_data_of_their_own_are_weighted_as_they_say_and_have_the_bits_of_
     let keys = "model = \"mlp\"\nclients.count = 3\nrounds = 2\n";
     experiment(&place, &format!("{keys}data.partition = \"dirichlet:alpha=0.5\""));
     let home = place.run("--config experiment.toml --out home");
-    let wanted = Deal { source: Source::Sample, scheme: "dirichlet:alpha=0.5".parse().unwrap(), clients: 3, seed: 0 };
+    let wanted = Deal {
+        source: Source::Sample,
+        reading: Reading::default(),
+        scheme: "dirichlet:alpha=0.5".parse().unwrap(),
+        clients: 3,
+        seed: 0,
+    };
     let dealt = deal(&wanted, &Cache::at(place.path("cache/fedpipe")), &mut |_| ()).unwrap();
     let test = Partition::open(&dealt.test.path).unwrap();
     // The host has only the test set. Client 2 has its data as IDX files.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use abi_stable::std_types::RSlice;
-use fedpipe_data::{Partition, Pixels};
+use fedpipe_data::{Partition, PartitionTargets, Pixels};
 use fedpipe_model::abi::AbiExamples;
 use fedpipe_protocol::{FailureKind, Target, Task};
 
@@ -42,9 +42,7 @@ pub(super) fn checked(partitions: &mut [(u32, MappedPartition)], client: u32) ->
 /// Maps a partition file and checks that it fits the task, since a file of the client's own may have any content.
 fn open(path: &Path, task: &Task) -> Result<Partition, Failure> {
     let partition = Partition::open(path).map_err(Failure::data)?;
-    if let Target::Classes(classes) = task.target {
-        partition.check_labels(classes as u32, path).map_err(Failure::data)?;
-    }
+    check_targets(&partition, task.target, path)?;
     if partition.shape() == task.shape {
         return Ok(partition);
     }
@@ -53,18 +51,40 @@ fn open(path: &Path, task: &Task) -> Result<Partition, Failure> {
     Err(Failure::new(FailureKind::Data, message))
 }
 
+/// Checks that the targets are of the task's kind: labels below the number of classes, or finite numbers.
+fn check_targets(partition: &Partition, target: Target, path: &Path) -> Result<(), Failure> {
+    let refuse = |why: String| Err(Failure::new(FailureKind::Data, format!("{} has {why}", path.display())));
+    match (target, partition.targets()) {
+        (Target::Classes(classes), PartitionTargets::Classes(_)) => {
+            partition.check_labels(classes as u32, path).map_err(Failure::data)
+        }
+        (Target::Classes(_), PartitionTargets::Real(_)) => refuse("real targets, the task says classes".into()),
+        (Target::Real, PartitionTargets::Classes(_)) => refuse("labels, the task says a real target".into()),
+        (Target::Real, PartitionTargets::Real(targets)) => match targets.iter().position(|value| !value.is_finite()) {
+            None => Ok(()),
+            Some(row) => {
+                refuse(format!("the target {} at row {row}, only finite numbers can be learned", targets[row]))
+            }
+        },
+    }
+}
+
 pub(super) fn examples<'a>(partition: &'a Partition, order: &'a [u32]) -> AbiExamples<'a> {
     let (is_bytes, bytes, floats): (_, &[u8], &[f32]) = match partition.pixels() {
         Pixels::U8(pixels) => (true, pixels, &[]),
         Pixels::F32(values) => (false, &[], values),
+    };
+    let (labels, targets): (&[u32], &[f32]) = match partition.targets() {
+        PartitionTargets::Classes(labels) => (labels, &[]),
+        PartitionTargets::Real(targets) => (&[], targets),
     };
     AbiExamples {
         is_bytes,
         bytes: RSlice::from_slice(bytes),
         floats: RSlice::from_slice(floats),
         row_len: partition.shape().iter().product::<usize>() as u64,
-        labels: RSlice::from_slice(partition.labels()),
-        targets: RSlice::EMPTY,
+        labels: RSlice::from_slice(labels),
+        targets: RSlice::from_slice(targets),
         order: RSlice::from_slice(order),
     }
 }

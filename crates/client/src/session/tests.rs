@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fedpipe_data::{Cache, Deal, Dealt, Scheme, Source, deal};
+use fedpipe_data::{Cache, Deal, Dealt, Reading, Scheme, Source, deal};
 use fedpipe_protocol::{Isolation, Level, PartData, Phase, PhaseStart, Purpose, ScoreStart, Target, Train};
 use fedpipe_strategy::transform::chain::Transforms;
 use tempfile::TempDir;
@@ -20,7 +20,13 @@ struct Stage {
 impl Stage {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let parameters = Deal { source: Source::Sample, scheme: Scheme::default(), clients: 2, seed: 0 };
+        let parameters = Deal {
+            source: Source::Sample,
+            reading: Reading::default(),
+            scheme: Scheme::default(),
+            clients: 2,
+            seed: 0,
+        };
         let dealt = deal(&parameters, &Cache::at(folder.path()), &mut |_| ()).unwrap();
         let setup = Setup {
             dylib: None,

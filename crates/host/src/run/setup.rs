@@ -43,7 +43,8 @@ pub(super) fn setups(context: &RunContext<'_>, dylib: Option<&Dylib>, dealt: &De
 
 /// Returns the task that a dataset defines.
 pub(super) fn task(dataset: &DatasetInfo) -> Task {
-    Task { shape: dataset.shape.clone(), target: Target::Classes(dataset.classes as usize) }
+    let classes = dataset.target.class_count();
+    Task { shape: dataset.shape.clone(), target: classes.map_or(Target::Real, |n| Target::Classes(n as usize)) }
 }
 
 /// Returns the partitions of one process: those of the clients whose number is its own modulo `processes`.

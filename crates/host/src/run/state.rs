@@ -60,7 +60,7 @@ impl RunState {
     ) -> Self {
         Self {
             dataset: dataset.name.clone(),
-            classes: Some(dataset.classes),
+            classes: dataset.target.class_count(),
             initial: None,
             weights: Arc::new(initial.weights),
             server: Slots::default(),
@@ -220,6 +220,7 @@ impl RunState {
 
 #[cfg(test)]
 mod tests {
+    use fedpipe_data::{DatasetTarget, FeatureType};
     use fedpipe_protocol::Update;
     use fedpipe_strategy::{closed_round::ClientUpdate, slots::Slot};
 
@@ -240,8 +241,10 @@ mod tests {
             name: "sample".into(),
             sha256: String::new(),
             shape: vec![2],
-            classes: 10,
+            features: FeatureType::U8,
+            target: DatasetTarget::classes(10),
             gap: None,
+            range: None,
             train_examples: 4,
             test_examples: 4,
             sample: true,

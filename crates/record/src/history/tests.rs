@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use fedpipe_data::{DatasetTarget, FeatureType};
 use fedpipe_protocol::FailureKind;
 
 use super::*;
@@ -42,7 +43,9 @@ fn started() -> [Line<'static>; 3] {
         name: "sample".into(),
         sha256: "d1".into(),
         shape: vec![2],
-        classes: 2,
+        features: FeatureType::U8,
+        target: DatasetTarget::classes(2),
+        range: None,
         gap: None,
         train_examples: 4,
         test_examples: 2,
