@@ -18,6 +18,7 @@ pub mod checkpoint;
 pub mod client_state;
 pub mod crash;
 pub mod digest;
+pub mod epochs;
 pub mod error;
 pub mod experiment;
 pub mod experiment_key;

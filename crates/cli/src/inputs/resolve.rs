@@ -127,7 +127,11 @@ fn remove_replaced(table: &mut Table, args: &RunArgs) {
         }
         let excluded = keys.iter().find(|other| key.replaces_excluded && key.excluded == Some(other.id()));
         if let Some(excluded) = excluded {
-            table.remove(&excluded.name);
+            let section = table.get_mut(excluded.section).and_then(Value::as_table_mut);
+            match section {
+                Some(section) => section.remove(&excluded.name),
+                None => table.remove(&excluded.name),
+            };
         }
     }
 }
@@ -177,6 +181,8 @@ fn known(path: &str, keys: &[ExperimentKey]) -> String {
 mod tests {
     use std::path::PathBuf;
 
+    use fedpipe_strategy::local_work::LocalWork;
+
     use crate::args::{self, Command};
 
     use super::*;
@@ -193,7 +199,7 @@ mod tests {
     fn each_flag_reaches_its_key() {
         let words = "mlp --clients 7 --rounds 8 --seed 18446744073709551615 --data sample --target real --partition shards:2 \
              --strategy fedadam:rate=0.02 --fraction 0.5 --epochs 9 --batch-size 10 --lr 0.3 --optimiser adam \
-             --model-option hidden=3 --on-failure drop --min-clients 2 --client-timeout 11 --processes 3 --jobs 4 \
+             --lr-schedule cosine --model-option hidden=3 --on-failure drop --min-clients 2 --client-timeout 11 --processes 3 --jobs 4 \
              --isolation off --memory-limit 2G --cpu-limit 12 --checkpoint-every 13 --data-seed 1 --init-seed 2 \
              --sample-seed 3 --sample uniform --term proximal:0.5 --transform clip:2+int8 --weighting equal \
              --aggregate median --server sgd:rate=0.5";
@@ -202,19 +208,22 @@ mod tests {
              data-seed = 1\ninit-seed = 2\nsample-seed = 3\n\
              data = { source = 'sample', target = 'real', partition = 'shards:per-client=2' }\n\
              clients = { count = 7, fraction = 0.5, on-failure = 'drop', min-clients = 2 }\n\
-             local = { epochs = 9, batch-size = 10, lr = 0.3, optimiser = 'adam' }\n\
+             local = { epochs = 9, batch-size = 10, lr = 0.3, lr-schedule = 'cosine', optimiser = 'adam' }\n\
              strategy = { name = 'fedadam:rate=0.02', sample = 'uniform', term = 'proximal:0.5', transform = 'clip:2+int8', \
              weighting = 'equal', aggregate = 'median', server = 'sgd:rate=0.5' }\n\
              execution = { client-timeout = 11.0, processes = 3, jobs = 4, isolation = 'off', memory-limit = '2G', \
              cpu-limit = 12, checkpoint-every = 13 }";
         let expected = Experiment::deserialize_from(expected.parse().unwrap()).unwrap();
         assert_eq!(resolved(words).unwrap(), expected);
-        let without = ["client", "until-converged", "max-rounds", "tolerance", "strategy-program"];
+        let without = ["client", "until-converged", "max-rounds", "tolerance", "strategy-program", "local-steps"];
         let flags = Experiment::keys();
         let mut flags = flags.iter().filter_map(ExperimentKey::long).filter(|flag| !without.contains(flag));
         assert!(flags.all(|flag| words.contains(&format!("--{flag} "))));
 
-        let other = resolved("--client true --until-converged --max-rounds 3 --tolerance 0.5 --strategy-program cat");
+        let other = resolved(
+            "--client true --until-converged --max-rounds 3 --tolerance 0.5 --strategy-program cat \
+                               --local-steps 7",
+        );
         let mut expected = Experiment {
             client: Some("true".into()),
             until_converged: true,
@@ -223,6 +232,7 @@ mod tests {
             ..Experiment::default()
         };
         expected.strategy.program = Some("cat".into());
+        expected.local.local_steps = Some(7);
         assert_eq!(other.unwrap(), expected);
     }
 
@@ -299,6 +309,10 @@ mod tests {
         // A client replaces the model of the file.
         let experiment = resolved(&format!("--config {} --client true", file.display())).unwrap();
         assert_eq!((experiment.model.as_str(), experiment.client.as_deref()), ("", Some("true")));
+        // Epochs replace the steps of a file, and the other way round.
+        std::fs::write(&file, resolved("mlp --local-steps 7").unwrap().to_toml().unwrap()).unwrap();
+        let work = |more: &str| resolved(&format!("--config {} {more}", file.display())).unwrap().local.work();
+        assert_eq!([work("--epochs 2.5"), work("--seed 1")], [LocalWork::Epochs(2.5), LocalWork::Steps(7)]);
         // The rate depends on the optimiser, until one is given.
         assert_eq!(resolved("mlp --optimiser adam").unwrap().local.lr, 0.001);
         assert_eq!(resolved("mlp --optimiser adam --lr 0.1").unwrap().local.lr, 0.1);
@@ -317,7 +331,10 @@ mod tests {
             ("mlp --set lr=1", "--set lr: an experiment has no such key; write local.lr"),
             ("mlp --set partition=iid", "write data.partition"),
             ("mlp --set strategy-program=x", "write strategy.program"),
-            ("mlp --set local.rate=1", "the section local has epochs, batch-size, lr, optimiser"),
+            (
+                "mlp --set local.rate=1",
+                "the section local has epochs, local-steps, batch-size, lr, lr-schedule, optimiser",
+            ),
             ("mlp --set format=1", "format 1, and this fedpipe reads format 2"),
         ];
         for (line, expected) in cases {

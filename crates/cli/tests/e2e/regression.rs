@@ -26,7 +26,7 @@ fn file(sizes: &[u32], values: &Value) -> Vec<u8> {
 }
 
 /// Writes the set as IDX files into the folder `real` of a place.
-fn placed() -> Place {
+pub(crate) fn placed() -> Place {
     let (place, set) = (Place::new(), set());
     fs::create_dir(place.path("real")).unwrap();
     for (split, name, n) in [("train", "train", 160), ("test", "t10k", 60)] {
