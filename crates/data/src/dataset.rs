@@ -203,6 +203,24 @@ impl Split {
         Self { shape: other.shape.clone(), features, targets, clients: None }
     }
 
+    /// Returns some of the rows.
+    pub(crate) fn select(&self, rows: &[u32]) -> Self {
+        let size = self.shape.iter().product();
+        let features = match &self.features {
+            SplitFeatures::U8(bytes) => SplitFeatures::U8(select(bytes, size, rows)),
+            SplitFeatures::F32(values) => SplitFeatures::F32(select(values, size, rows)),
+        };
+        let targets = match &self.targets {
+            SplitTargets::Classes(labels) => SplitTargets::Classes(select(labels, 1, rows)),
+            SplitTargets::Real(values) => SplitTargets::Real(select(values, 1, rows)),
+        };
+        let clients = self.clients.as_ref().map(|NaturalClients { names, of_row }| NaturalClients {
+            names: names.clone(),
+            of_row: select(of_row, 1, rows),
+        });
+        Self { shape: self.shape.clone(), features, targets, clients }
+    }
+
     /// Returns the number of examples.
     pub(crate) fn len(&self) -> usize {
         match &self.targets {
@@ -250,6 +268,11 @@ impl Split {
     }
 }
 
+/// Returns some rows of `size` values each.
+fn select<T: Copy>(values: &[T], size: usize, rows: &[u32]) -> Vec<T> {
+    rows.iter().flat_map(|&row| &values[row as usize * size..][..size]).copied().collect()
+}
+
 fn values_sha256(values: impl Iterator<Item = [u8; 4]>) -> String {
     checksum::pieces_sha256([values.flatten().collect::<Vec<u8>>().as_slice()])
 }
@@ -261,6 +284,8 @@ pub(crate) struct ReadSplits {
     pub(crate) test: Split,
     /// The name of each class; empty if the files have none.
     pub(crate) class_names: Vec<String>,
+    /// The name of each feature; empty if the files have none.
+    pub(crate) feature_names: Vec<String>,
     /// The identity, if the reader's format has one; otherwise it follows from the content.
     pub(crate) sha256: Option<String>,
     /// The files of the test examples and of their targets, for messages.
@@ -398,6 +423,7 @@ mod tests {
             train: split(),
             test: split(),
             class_names: Vec::new(),
+            feature_names: Vec::new(),
             sha256: None,
             test_files: Default::default(),
         };
@@ -431,7 +457,8 @@ mod tests {
         let of = |train: Split, names: &[&str]| {
             let class_names = names.iter().map(|name| (*name).to_owned()).collect();
             let test = plain();
-            ReadSplits { train, test, class_names, sha256: None, test_files: Default::default() }.identity()
+            let (feature_names, test_files) = Default::default();
+            ReadSplits { train, test, class_names, feature_names, sha256: None, test_files }.identity()
         };
         let clients = Some(NaturalClients { names: vec!["a".into()], of_row: vec![0, 0] });
         let identities = BTreeSet::from([

@@ -40,5 +40,5 @@ pub use file_cause::FileCause;
 pub use map::{Partition, PartitionTargets, Pixels};
 pub use partition::{Labelled, Partitioner, Scheme, partition};
 pub use refusal::{persist, refusal, sync_folder};
-pub use source::{Reading, Source, TargetKind, is_dataset_file};
+pub use source::{ImageSize, Reader, Reading, Source, TargetKind, TestSplit, is_dataset_file, readers};
 pub use spread::spread;

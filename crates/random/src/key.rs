@@ -21,6 +21,8 @@ pub enum Use {
     Transform = 6,
     /// The training rows on which received weights are scored.
     Score = 7,
+    /// The examples of the test set, where the files have none.
+    TestSplit = 8,
     /// The initial weights of a tensor; see [`Key::initial`].
     Initialise = u32::from_le_bytes(*b"nn-i"),
 }
