@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::checksum;
 use crate::error::DataError;
+use crate::remarks::remarks;
+use crate::standardisation::Standardisation;
 
 /// The description of a dataset, for a run that does not read it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,6 +33,12 @@ pub struct DatasetInfo {
     /// The least and the greatest feature of the training examples; `None` without training examples.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<[f32; 2]>,
+    /// The statistics by which the features were standardised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standardisation: Option<Standardisation>,
+    /// Sentences about contents that may be a mistake.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
     /// The number of training examples, over all clients.
     pub train_examples: u64,
     /// The number of test examples.
@@ -132,9 +140,15 @@ impl Gap {
 }
 
 impl DatasetInfo {
+    /// Returns sentences about contents that may be a mistake.
+    pub fn warnings(&self) -> Vec<String> {
+        let remarks = self.remarks.iter().map(|remark| format!("{} has {remark}", self.name));
+        self.gap_warning().into_iter().chain(remarks).collect()
+    }
+
     /// Returns a sentence if a class has no example. A label far above the others may be a mistake, and each label up
     /// to it is a class.
-    pub fn warning(&self) -> Option<String> {
+    fn gap_warning(&self) -> Option<String> {
         let Gap { from, label, row, classes } = self.gap.as_ref()?;
         let gap = match label - from {
             1 => format!("the class {from}"),
@@ -355,6 +369,7 @@ impl Dataset {
     /// The splits have different shapes, or a test label is of no class.
     pub(crate) fn new(name: &str, splits: ReadSplits, portion: Portion) -> Result<Self, DataError> {
         let sha256 = splits.sha256.clone().unwrap_or_else(|| splits.identity());
+        let remarks = if portion == Portion::Whole { remarks(&splits) } else { Vec::new() };
         let ReadSplits { train, test, class_names, test_files: [example_path, target_path], .. } = splits;
         if train.shape != test.shape {
             return Err(DataError::Shape { path: example_path, test: test.shape, train: train.shape });
@@ -384,6 +399,8 @@ impl Dataset {
             // A client need not have examples of every class.
             gap: if portion == Portion::Own { None } else { Gap::widest(&labels) },
             range: train.range(),
+            standardisation: None,
+            remarks,
             train_examples: train.len() as u64,
             test_examples: test.len() as u64,
             sample: false,

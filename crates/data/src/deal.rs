@@ -10,10 +10,11 @@ use crate::partition_file::FileMetadata;
 use crate::{
     cache::Cache,
     data_step::DataStep,
-    dataset::DatasetInfo,
+    dataset::{DatasetInfo, FeatureType},
     error::DataError,
-    partition::{Scheme, partition},
+    scheme::{Scheme, partition},
     source::{FoundSource, Reading, Source},
+    standardisation::Standardisation,
 };
 
 /// The format of the cache's entries. A change of the files' format, a partitioner or the randomness increases it, so
@@ -99,6 +100,7 @@ pub fn deal(deal: &Deal, cache: &Cache, progress: &mut dyn FnMut(DataStep)) -> R
     if deal.clients == 0 {
         return Err(DataError::NoClients);
     }
+    refuse_standardised_own(deal)?;
     let progress = &mut report_unlocked_once(progress);
     let portion = if deal.scheme.is_own() { Portion::Own } else { Portion::Whole };
     let found = FoundSource::find(&deal.source, &deal.reading, portion)?;
@@ -109,7 +111,7 @@ pub fn deal(deal: &Deal, cache: &Cache, progress: &mut dyn FnMut(DataStep)) -> R
         return Ok(dealt);
     }
     // The dataset is loaded before the lock is taken, so that other runs can deal while this one downloads.
-    let dataset = found.load(cache, progress)?;
+    let dataset = standardised(found.load(cache, progress)?, &deal.reading);
     // The cache may have the deal although the stamps of the dataset have changed, in a read-only cache for example.
     if cached.is_none()
         && let Some(dealt) = look_up(deal, &found, &dataset.info.sha256, cache, progress)
@@ -133,10 +135,11 @@ pub fn deal(deal: &Deal, cache: &Cache, progress: &mut dyn FnMut(DataStep)) -> R
 /// # Errors
 /// Returns the errors of [`deal()`].
 pub fn deal_test_set(deal: &Deal, cache: &Cache, progress: &mut dyn FnMut(DataStep)) -> Result<Dealt, DataError> {
+    refuse_standardised_own(deal)?;
     let progress = &mut report_unlocked_once(progress);
     let found = FoundSource::find(&deal.source, &deal.reading, Portion::Test)?;
     let cached = found.cached_identity(cache);
-    if let Some(test) = cached.and_then(|sha256| CacheEntry::open(&test_dir(&sha256, cache), cache, progress)) {
+    if let Some(test) = cached.and_then(|sha256| CacheEntry::open(&test_dir(&sha256, None, cache), cache, progress)) {
         return Ok(dealt(&found, None, test));
     }
     let dataset = found.load(cache, progress)?;
@@ -144,6 +147,23 @@ pub fn deal_test_set(deal: &Deal, cache: &Cache, progress: &mut dyn FnMut(DataSt
     let test = write_test(&dataset, cache)?;
     evict(cache, &writing, progress)?;
     Ok(dealt(&found, None, test))
+}
+
+/// Refuses to standardise the rows of clients elsewhere, whose statistics differ.
+fn refuse_standardised_own(deal: &Deal) -> Result<(), DataError> {
+    let is_refused = deal.reading.standardise && deal.scheme.is_own();
+    if is_refused { Err(DataError::StandardiseUnderOwn) } else { Ok(()) }
+}
+
+/// Returns the dataset with standardised features, if the reading asks for them.
+fn standardised(dataset: Dataset, reading: &Reading) -> Dataset {
+    if !reading.standardise {
+        return dataset;
+    }
+    let Dataset { info, train, test } = dataset;
+    let by = Standardisation::of(&train);
+    let (train, test) = (by.apply(&train), by.apply(&test));
+    Dataset { info: DatasetInfo { features: FeatureType::F32, standardisation: Some(by), ..info }, train, test }
 }
 
 /// Returns a closure that passes on all steps, but [`DataStep::Unlocked`] only once, since the cache refuses every
@@ -159,14 +179,18 @@ fn report_unlocked_once(progress: &mut dyn FnMut(DataStep)) -> impl FnMut(DataSt
 
 /// Returns the entry of the partitions, which depend on the dataset, the scheme, the number of clients and the seed.
 fn partitions_dir(deal: &Deal, sha256: &str, cache: &Cache) -> PathBuf {
-    let Deal { scheme, clients, seed, .. } = deal;
-    let text = format!("format {FORMAT}\ndataset {sha256}\nscheme {scheme}\nclients {clients}\nseed {seed}\n");
+    let Deal { scheme, clients, seed, reading, .. } = deal;
+    let standardise = if reading.standardise { "standardised\n" } else { "" };
+    let text =
+        format!("format {FORMAT}\ndataset {sha256}\n{standardise}scheme {scheme}\nclients {clients}\nseed {seed}\n");
     cache.partitions().join(key(&text))
 }
 
-/// Returns the entry of the test set. It depends only on the dataset, so all deals of a dataset share it.
-fn test_dir(sha256: &str, cache: &Cache) -> PathBuf {
-    cache.partitions().join(key(&format!("format {FORMAT}\ndataset {sha256}\ntest set\n")))
+/// Returns the entry of the test set. It depends only on the dataset and the statistics that standardised it, so all
+/// deals of a dataset share it.
+fn test_dir(sha256: &str, by: Option<&Standardisation>, cache: &Cache) -> PathBuf {
+    let by = by.map_or_else(String::new, |by| format!("standardised by {}\n", by.sha256()));
+    cache.partitions().join(key(&format!("format {FORMAT}\ndataset {sha256}\n{by}test set\n")))
 }
 
 fn look_up(
@@ -177,7 +201,8 @@ fn look_up(
     progress: &mut dyn FnMut(DataStep),
 ) -> Option<Dealt> {
     let train = CacheEntry::open(&partitions_dir(deal, sha256, cache), cache, progress)?;
-    let test = CacheEntry::open(&test_dir(sha256, cache), cache, progress)?;
+    let by = train.dataset.standardisation.as_ref();
+    let test = CacheEntry::open(&test_dir(sha256, by, cache), cache, progress)?;
     Some(dealt(found, Some(train), test))
 }
 
@@ -198,7 +223,7 @@ fn dealt(found: &FoundSource<'_>, train: Option<CacheEntry>, mut test: CacheEntr
 }
 
 fn write_test(dataset: &Dataset, cache: &Cache) -> Result<CacheEntry, DataError> {
-    let dir = test_dir(&dataset.info.sha256, cache);
+    let dir = test_dir(&dataset.info.sha256, dataset.info.standardisation.as_ref(), cache);
     if let Some(entry) = CacheEntry::open(&dir, cache, &mut |_| ()) {
         return Ok(entry);
     }

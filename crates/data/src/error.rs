@@ -86,6 +86,12 @@ pub enum DataError {
     NoHeader { path: PathBuf, columns: String },
     #[error("{} cannot be read as a table: {reason}; correct the file", path.display())]
     Csv { path: PathBuf, reason: String },
+    #[error("{} is a Parquet file, which this fedpipe is built without; build it with --features parquet, or give a CSV file", path.display())]
+    NoParquet { path: PathBuf },
+    #[error("{} cannot be read as a Parquet file: {reason}; write it again", path.display())]
+    Parquet { path: PathBuf, reason: String },
+    #[error("{} has {value} in column {column}, whose type is neither a number, a text nor an image; cast the column", path.display())]
+    ColumnType { path: PathBuf, column: String, value: String },
     #[error("{} cannot be read as a NumPy array: {reason}", path.display())]
     Npy { path: PathBuf, reason: String },
     #[error("{} has no array with a known name (it has {names}); name them x_train, y_train, x_test and y_test", path.display())]
@@ -172,6 +178,8 @@ pub enum DataError {
     NotAPartition { path: PathBuf, reason: String },
     #[error("{} has contents with SHA-256 {found:.16}, the run's have {expected:.16}: the file was changed since it was dealt; delete the cache entry {} and run again", path.display(), path.parent().unwrap_or(path).display())]
     Content { path: PathBuf, found: String, expected: String },
+    #[error("--standardise has no effect under `own`, since each client has its own rows; scale the files by one rule")]
+    StandardiseUnderOwn,
     /// The error of a client about its data, as one sentence.
     #[error("{0}")]
     Reported(String),

@@ -19,11 +19,13 @@ mod evict;
 mod fetch;
 mod file_cause;
 mod map;
-mod partition;
 mod partition_file;
 mod refusal;
+mod remarks;
+mod scheme;
 mod source;
 mod spread;
+mod standardisation;
 #[cfg(test)]
 mod testing;
 
@@ -38,7 +40,8 @@ pub use error::DataError;
 pub use fetch::fetch_fashion_mnist;
 pub use file_cause::FileCause;
 pub use map::{Partition, PartitionTargets, Pixels};
-pub use partition::{Labelled, Partitioner, Scheme, partition};
 pub use refusal::{persist, refusal, sync_folder};
+pub use scheme::{Labelled, Partitioner, Scheme, partition};
 pub use source::{ImageSize, Reader, Reading, Source, TargetKind, TestSplit, is_dataset_file, readers};
 pub use spread::spread;
+pub use standardisation::Standardisation;

@@ -11,6 +11,7 @@ mod images;
 mod input;
 mod npy;
 mod numpy;
+mod parquet_table;
 mod reading;
 pub(crate) mod sample;
 mod splits;
@@ -122,7 +123,7 @@ pub fn is_dataset_file(name: &OsStr) -> bool {
     idx::is_idx(name) || numpy::is_array(Path::new(name))
 }
 
-static READERS: [Reader; 4] = [idx::READER, numpy::READER, csv_table::READER, images::READER];
+static READERS: [Reader; 5] = [idx::READER, numpy::READER, csv_table::READER, parquet_table::READER, images::READER];
 
 /// The source of a deal after it is found and before it is read.
 pub(crate) enum FoundSource<'a> {

@@ -25,6 +25,8 @@ pub struct Reading {
     pub test_split: Option<TestSplit>,
     /// The size to which images are scaled.
     pub image_size: Option<ImageSize>,
+    /// `true` if features are standardised by the statistics of the training examples.
+    pub standardise: bool,
 }
 
 impl Reading {

@@ -16,7 +16,8 @@ use crate::error::DataError;
 /// The texts that stand for a missing value, in lower case.
 const MISSING: [&str; 7] = ["", "na", "n/a", "nan", "null", "none", "?"];
 
-/// The value of a cell.
+/// The value of a cell. CSV has texts alone.
+#[cfg_attr(not(feature = "parquet"), allow(dead_code, reason = "a cell of Parquet"))]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Cell<'a> {
     Missing,

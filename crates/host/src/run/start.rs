@@ -82,7 +82,9 @@ fn begin<'a>(
     point: Option<Point>,
 ) -> Result<ActiveRun<'a>> {
     let RunContext { experiment, directory, .. } = context;
-    dealt.dataset.warning().map_or(Ok(()), |warning| journal.show(&Event::Warning(&warning)))?;
+    for warning in dealt.dataset.warnings() {
+        journal.show(&Event::Warning(&warning))?;
+    }
     // If a resumed run has the same data and model, its ledger has these lines already.
     let describe = if point.as_ref().is_some_and(Point::is_described) { Journal::show } else { Journal::emit };
     let digests = dealt.digests();

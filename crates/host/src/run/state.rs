@@ -244,6 +244,8 @@ mod tests {
             target: DatasetTarget::classes(10),
             gap: None,
             range: None,
+            standardisation: None,
+            remarks: Vec::new(),
             train_examples: 4,
             test_examples: 4,
             sample: true,
