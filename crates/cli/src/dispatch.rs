@@ -14,6 +14,7 @@ use crate::{
     args::{self, Command, DataCommand, argument_error, flower_args::FlowerCommand},
     commands::{
         fetch_dataset::fetch_fashion_mnist,
+        list_datasets::list_datasets,
         list_models::{list_models, show_program},
         list_rows::list_rows,
         reload_model::reload_model,
@@ -54,6 +55,7 @@ fn execute(command: Command) -> Result<ExitCode> {
         Command::Models { client: Some(command) } => show_program(&command),
         Command::List(args) => list_rows(&args),
         Command::Data(DataCommand::Fetch { name: _ }) => fetch_fashion_mnist(),
+        Command::Data(DataCommand::List) => list_datasets(),
     }
 }
 

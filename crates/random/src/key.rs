@@ -22,7 +22,7 @@ pub enum Use {
     /// The training rows on which received weights are scored.
     Score = 7,
     /// The examples of the test set, where the files have none.
-    TestSplit = 8,
+    TestSplit = 11,
     /// The initial weights of a tensor; see [`Key::initial`].
     Initialise = u32::from_le_bytes(*b"nn-i"),
 }

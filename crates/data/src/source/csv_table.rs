@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::reading::Reading;
 use super::table::{self, Cell, Table};
 use super::{Reader, Request, input};
+use crate::counted::counted;
 use crate::dataset::ReadSplits;
 use crate::error::DataError;
 
@@ -56,7 +57,7 @@ fn reason(error: &csv::Error) -> String {
     let line = error.position().map_or(0, csv::Position::line);
     match error.kind() {
         csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
-            format!("line {line} has {len} cells, and the first line {expected_len}")
+            format!("line {line} has {}, and the first line {expected_len}", counted(*len, "cell"))
         }
         csv::ErrorKind::Utf8 { .. } => format!("line {line} is no UTF-8"),
         csv::ErrorKind::Io(error) => error.to_string(),

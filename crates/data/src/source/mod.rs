@@ -263,23 +263,4 @@ impl<'a> FoundFiles<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_source_is_read_as_it_is_written() {
-        for text in ["fashion-mnist", "sample", "some/dir", "./sample", "/x"] {
-            assert_eq!(text.parse::<Source>().unwrap().to_string(), text);
-        }
-        assert_eq!(Source::Path("sample".into()).to_string(), "./sample");
-        assert!("".parse::<Source>().unwrap_err().to_string().contains("fashion-mnist"));
-    }
-
-    #[test]
-    fn a_source_has_a_place_or_none() {
-        let place = |text: &str| text.parse::<Source>().unwrap().place().map(Path::to_owned);
-        assert_eq!(place("some/dir"), Some("some/dir".into()));
-        assert_eq!(place("fashion-mnist"), Some("/usr/share/datasets/fashion-mnist".into()));
-        assert_eq!(place("sample"), None);
-    }
-}
+mod tests;
