@@ -24,6 +24,7 @@ mod refusal;
 mod remarks;
 mod scheme;
 mod source;
+mod split;
 mod spread;
 mod standardisation;
 #[cfg(test)]
@@ -34,14 +35,16 @@ pub use checksum::pieces_sha256;
 pub use counted::counted;
 pub use data_step::DataStep;
 pub use dataset::{DatasetInfo, DatasetTarget, FeatureType, Gap};
-pub use deal::{Deal, Dealt, PartitionFile, deal, deal_test_set};
+pub use deal::{Deal, Dealt, PartitionFile, deal, deal_test_set, natural_clients};
 pub use entry::is_manifest;
 pub use error::DataError;
 pub use fetch::fetch_fashion_mnist;
 pub use file_cause::FileCause;
 pub use map::{Partition, PartitionTargets, Pixels};
-pub use refusal::{persist, refusal, sync_folder};
-pub use scheme::{Labelled, Partitioner, Scheme, partition};
-pub use source::{ImageSize, Reader, Reading, Source, TargetKind, TestSplit, is_dataset_file, readers};
+pub use refusal::{folder_of, persist, refusal, sync_folder};
+pub use scheme::{Labelled, Partitioner, Scheme, SplitFile, SplitTable, partition, pin_split};
+pub use source::{
+    Generated, Generator, ImageSize, Reader, Reading, Source, TargetKind, TestSplit, is_dataset_file, readers,
+};
 pub use spread::spread;
 pub use standardisation::Standardisation;

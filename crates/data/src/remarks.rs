@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::counted::counted;
-use crate::dataset::{ReadSplits, Split, SplitFeatures};
+use crate::dataset::ReadSplits;
+use crate::split::{Split, SplitFeatures};
 
 /// The most names in a sentence.
 const MOST_NAMES: usize = 5;
@@ -43,7 +44,7 @@ fn listed(names: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataset::SplitTargets;
+    use crate::split::SplitTargets;
 
     fn splits(train: &[f32], labels: [u32; 3]) -> ReadSplits {
         let split = |values: &[f32], labels: &[u32]| Split {

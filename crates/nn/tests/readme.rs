@@ -1,7 +1,7 @@
 //! Tests of the README. Each share of the peak in the table of speed follows from the seconds beside it. The local
 //! optimisers have the test vectors that `vectors.py` prints without this crate.
 
-use fedpipe_nn::{Network, Optimiser};
+use fedpipe_nn::{LayerSpec, Network, Optimiser, Shape, TrainKey};
 use fedpipe_random::{
     key::{Key, Use},
     order::order,
@@ -23,6 +23,38 @@ fn initial_weights_are_those_of_the_readme_to_the_bit() {
 }
 
 #[test]
+fn initial_weights_of_images_are_those_of_the_readme_to_the_bit() {
+    let name = "initial weights of a convolution of 3×3 grey pixels to 2 channels by kernels of 2×2, a batch norm, \
+                1 class: seed 7";
+    let layers = [
+        LayerSpec::Conv { channels: 2, kernel: 2 },
+        LayerSpec::BatchNorm,
+        LayerSpec::Relu,
+        LayerSpec::Dense { outputs: 1 },
+    ];
+    let network = Network::stack(Shape::image(1, 3, 3), &layers).unwrap();
+    let expected: Vec<f32> = written(name).iter().map(|&value| value as f32).collect();
+    assert_eq!(network.init(7)[..], expected);
+}
+
+/// The two classes have equal logits, so that a gradient is 0 only if its input was dropped.
+#[test]
+fn a_dropout_keeps_the_values_of_the_readme() {
+    let expected = written("kept by a dropout of 0.25: seed 1, client 3, round 5, epoch 2, step 3");
+    let layers = [LayerSpec::Dropout { rate: 0.25 }, LayerSpec::Dense { outputs: 2 }];
+    let mut network = Network::stack(Shape::flat(expected.len()), &layers).unwrap();
+    let weights = vec![0.0; network.weight_count()];
+    let mut gradient = weights.clone();
+    network.begin(TrainKey { seed: 1, client: 3, round: 5, epoch: 2 });
+    for _ in 0..=3 {
+        network.inputs(1).fill(1.0);
+        network.gradient(&weights, [1], &mut gradient).unwrap();
+    }
+    let pairs = gradient.chunks_exact(2).zip(&expected);
+    pairs.for_each(|(gradient, kept)| assert_eq!(gradient[0] != 0.0, *kept == 1.0, "{gradient:?}"));
+}
+
+#[test]
 fn the_steps_of_an_optimiser_are_those_of_the_readme_to_the_bit() {
     let optimisers = [
         r#"{"name":"sgd"}"#,
@@ -31,6 +63,9 @@ fn the_steps_of_an_optimiser_are_those_of_the_readme_to_the_bit() {
         r#"{"name":"sgd","momentum":0.9,"weight_decay":0.1}"#,
         r#"{"name":"adam"}"#,
         r#"{"name":"adam","beta1":0.8,"beta2":0.95,"epsilon":0.001,"weight_decay":0.1}"#,
+        r#"{"name":"sgd","momentum":0.9,"nesterov":true,"weight_decay":0.1}"#,
+        r#"{"name":"adamw"}"#,
+        r#"{"name":"adamw","beta1":0.8,"beta2":0.95,"epsilon":0.001,"weight_decay":0.1}"#,
     ];
     for json in optimisers {
         let (mut optimiser, mut weights) = (Optimiser::new().unwrap(), [1.0, -2.0]);
@@ -41,6 +76,27 @@ fn the_steps_of_an_optimiser_are_those_of_the_readme_to_the_bit() {
         let expected: Vec<f32> = written(&format!("steps of `{json}`")).iter().map(|&value| value as f32).collect();
         assert_eq!(weights.as_slice(), expected, "{json}");
     }
+}
+
+/// `optimisers.py` prints the weights after the same steps by PyTorch's own optimisers, in f64.
+#[test]
+fn the_steps_of_an_optimiser_are_those_of_pytorch() {
+    let mut optimisers = 0;
+    for row in include_str!("../optimisers.csv").lines().skip(1) {
+        let (json, expected) = row.split_once(';').unwrap();
+        let (mut optimiser, mut weights) = (Optimiser::new().unwrap(), [1.0, -2.0]);
+        optimiser.begin(json, 2, 0).unwrap();
+        for step in 0..60 {
+            let gradient = [0.5 - step as f32 / 64.0, (step % 7) as f32 / 4.0 - 0.75];
+            optimiser.step(&mut weights, &gradient, 0.0625, &[]);
+        }
+        for (weight, expected) in weights.iter().zip(expected.split(' ')) {
+            let expected: f64 = expected.parse().unwrap();
+            assert!((f64::from(*weight) - expected).abs() < 3e-6, "{json}: {weights:?}, expected {expected}");
+        }
+        optimisers += 1;
+    }
+    assert_eq!(optimisers, 8);
 }
 
 #[test]

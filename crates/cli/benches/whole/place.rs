@@ -37,6 +37,7 @@ impl Place {
             scheme: Scheme::default(),
             clients,
             seed: 0,
+            split_file: None,
         };
         Ok(fedpipe_data::deal(&deal, &self.cache, &mut |_| ())?)
     }

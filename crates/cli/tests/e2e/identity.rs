@@ -56,6 +56,7 @@ fn dealt() -> (Place, Dealt) {
         scheme: "iid".parse().unwrap(),
         clients: 2,
         seed: 0,
+        split_file: None,
     };
     let cache = Cache::at(place.path("cache/fedpipe"));
     let dealt = deal(&wanted, &cache, &mut |step| panic!("the run had dealt other partitions: {step}")).unwrap();

@@ -22,6 +22,7 @@ mod markdown;
 mod model_crates;
 mod over;
 mod overwrite;
+mod partitions;
 mod processes;
 mod readme;
 mod refused_starts;

@@ -146,6 +146,7 @@ fn clients_with_data_of_their_own_are_weighted_as_they_say_and_have_the_bits_of_
         scheme: "dirichlet:alpha=0.5".parse().unwrap(),
         clients: 3,
         seed: 0,
+        split_file: None,
     };
     let dealt = deal(&wanted, &Cache::at(place.path("cache/fedpipe")), &mut |_| ()).unwrap();
     let test = Partition::open(&dealt.test.path).unwrap();

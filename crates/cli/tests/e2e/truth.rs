@@ -97,6 +97,7 @@ impl Data {
             scheme: Scheme::default(),
             clients,
             seed: SEED,
+            split_file: None,
         };
         let cache = Cache::at(place.path("cache/fedpipe"));
         let dealt = deal(&wanted, &cache, &mut |step| panic!("the run had dealt other partitions: {step}")).unwrap();

@@ -26,6 +26,7 @@ impl Stage {
             scheme: Scheme::default(),
             clients: 2,
             seed: 0,
+            split_file: None,
         };
         let dealt = deal(&parameters, &Cache::at(folder.path()), &mut |_| ()).unwrap();
         let setup = Setup {

@@ -1,6 +1,7 @@
 //! Tests of a dataset's description and identity.
 
 use super::*;
+use crate::split::{NaturalClients, SplitFeatures};
 
 #[test]
 fn the_widest_gap_is_that_below_a_label_far_above_the_others() {

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::class_names::sort_names;
 use super::reading::TargetKind;
-use crate::dataset::{NaturalClients, Split, SplitFeatures, SplitTargets};
 use crate::error::DataError;
+use crate::split::{NaturalClients, Split, SplitFeatures, SplitTargets};
 
 /// The most classes of a dataset. A label beyond them is taken for a mistake, since each label up to it is a class.
 pub(crate) const MOST_CLASSES: u32 = 1 << 16;

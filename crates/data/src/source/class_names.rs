@@ -6,8 +6,8 @@ use std::path::Path;
 
 use super::array::{MOST_CLASSES, targets};
 use super::reading::TargetKind;
-use crate::dataset::SplitTargets;
 use crate::error::DataError;
+use crate::split::SplitTargets;
 
 /// The names of the classes, in the order of their labels. Texts that are all whole numbers from 0 are the labels
 /// themselves, and have no names. A negative one, such as that of −1 and 1, makes them names.

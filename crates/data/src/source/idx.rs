@@ -15,8 +15,9 @@ use super::input::{self, Input};
 use super::reading::TargetKind;
 use super::{Reader, Request};
 use crate::checksum::{self, Hashing};
-use crate::dataset::{Dataset, Portion, ReadSplits, Split};
+use crate::dataset::{Dataset, Portion, ReadSplits};
 use crate::error::DataError;
+use crate::split::Split;
 
 pub(super) const READER: Reader = Reader {
     name: "idx",

@@ -11,8 +11,9 @@ use super::class_names::ClassNames;
 use super::reading::{ImageSize, TargetKind};
 use super::splits::FoundSplits;
 use super::{Reader, Request};
-use crate::dataset::{ReadSplits, Split, SplitFeatures};
+use crate::dataset::ReadSplits;
 use crate::error::DataError;
+use crate::split::{Split, SplitFeatures};
 use crate::spread::spread;
 
 pub(super) const READER: Reader = Reader {

@@ -5,6 +5,8 @@
 mod array;
 mod class_names;
 mod csv_table;
+mod fcube;
+mod generator;
 pub(crate) mod idx;
 mod idx_format;
 mod images;
@@ -15,6 +17,7 @@ mod parquet_table;
 mod reading;
 pub(crate) mod sample;
 mod splits;
+mod synthetic;
 mod table;
 mod test_split;
 
@@ -23,6 +26,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use fedpipe_spec::table::Named;
 use serde::{Deserialize, Serialize};
 use serde_with::{DeserializeFromStr, SerializeDisplay};
 
@@ -30,19 +34,24 @@ use crate::cache::{key, read_json, write_json};
 use crate::checksum::{self, Stamp};
 use crate::dataset::{Dataset, Portion, ReadSplits};
 use crate::{cache::Cache, data_step::DataStep, error::DataError, fetch};
+use generator::is_generator;
 
+pub use generator::{Generated, Generator};
 pub use reading::{ImageSize, Reading, TargetKind};
 pub use test_split::TestSplit;
 
 /// The source of an experiment's dataset: a known name, or the path of its files.
 ///
-/// The text is `fashion-mnist`, `sample` or a path. A path with a known name begins with `./`.
-#[derive(Clone, Debug, PartialEq, Eq, SerializeDisplay, DeserializeFromStr)]
+/// The text is `fashion-mnist`, `sample`, a generator such as `synthetic:alpha=1,beta=1`, or a path. A path with a known
+/// name begins with `./`.
+#[derive(Clone, Debug, PartialEq, SerializeDisplay, DeserializeFromStr)]
 pub enum Source {
     /// Fashion-MNIST (Xiao, Rasul and Vollgraf 2017): 60,000 training and 10,000 test images, 28×28, 10 classes.
     FashionMnist,
     /// The sample in this crate: 2,000 training and 500 test images of Fashion-MNIST, with equal numbers of each class.
     Sample,
+    /// A dataset that is made from a rule.
+    Generated(Named<dyn Generator>),
     /// A file or a directory that one of the readers recognises.
     Path(PathBuf),
 }
@@ -52,7 +61,7 @@ impl Source {
     pub fn place(&self) -> Option<&Path> {
         match self {
             Self::FashionMnist => Some(Path::new(fetch::SYSTEM)),
-            Self::Sample => None,
+            Self::Sample | Self::Generated(_) => None,
             Self::Path(path) => Some(path),
         }
     }
@@ -66,6 +75,7 @@ impl FromStr for Source {
             "" => Err(DataError::NoSource),
             "fashion-mnist" => Ok(Self::FashionMnist),
             "sample" => Ok(Self::Sample),
+            text if is_generator(text) => Ok(Self::Generated(text.parse()?)),
             path => Ok(Self::Path(PathBuf::from(path))),
         }
     }
@@ -76,8 +86,11 @@ impl fmt::Display for Source {
         match self {
             Self::FashionMnist => f.write_str("fashion-mnist"),
             Self::Sample => f.write_str("sample"),
+            Self::Generated(generator) => generator.fmt(f),
             Self::Path(path) => match path.to_str() {
-                Some(name @ ("fashion-mnist" | "sample")) => write!(f, "./{name}"),
+                Some(name) if ["fashion-mnist", "sample"].contains(&name) || is_generator(name) => {
+                    write!(f, "./{name}")
+                }
                 _ => path.display().fmt(f),
             },
         }
@@ -129,6 +142,7 @@ static READERS: [Reader; 5] = [idx::READER, numpy::READER, csv_table::READER, pa
 pub(crate) enum FoundSource<'a> {
     FashionMnist,
     Sample,
+    Generated(Named<dyn Generator>),
     Files(FoundFiles<'a>),
 }
 
@@ -141,6 +155,9 @@ impl<'a> FoundSource<'a> {
         match source {
             Source::FashionMnist => check_known(fetch::NAME, reading).map(|()| Self::FashionMnist),
             Source::Sample => check_known(sample::NAME, reading).map(|()| Self::Sample),
+            Source::Generated(generator) => {
+                check_known("a generator", reading).map(|()| Self::Generated(generator.clone()))
+            }
             Source::Path(path) => FoundFiles::find(path, reading, portion).map(Self::Files),
         }
     }
@@ -149,6 +166,7 @@ impl<'a> FoundSource<'a> {
         match self {
             Self::FashionMnist => fetch::NAME,
             Self::Sample => sample::NAME,
+            Self::Generated(generator) => generator.name(),
             Self::Files(files) => &files.name,
         }
     }
@@ -161,6 +179,8 @@ impl<'a> FoundSource<'a> {
         match self {
             Self::FashionMnist => Some(fetch::SHA256.to_owned()),
             Self::Sample => Some(sample::SHA256.to_owned()),
+            // The identity is that of the content, which is made in a moment.
+            Self::Generated(_) => None,
             Self::Files(files) => files.cached_identity(cache),
         }
     }
@@ -172,6 +192,7 @@ impl<'a> FoundSource<'a> {
                 idx::load_published(fetch::NAME, &dir, fetch::SHA256)
             }
             Self::Sample => sample::load(),
+            Self::Generated(generator) => Dataset::new(generator.name(), generator.generate().0, Portion::Whole),
             Self::Files(files) => files.load(cache, progress),
         }
     }

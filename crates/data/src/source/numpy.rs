@@ -12,8 +12,9 @@ use super::npy::{self, NpyArray};
 use super::reading::TargetKind;
 use super::splits::FoundSplits;
 use super::{Reader, Request, input};
-use crate::dataset::{ReadSplits, Split};
+use crate::dataset::ReadSplits;
 use crate::error::DataError;
+use crate::split::Split;
 
 pub(super) const READER: Reader = Reader {
     name: "numpy",

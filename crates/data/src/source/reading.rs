@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use serde_with::{DeserializeFromStr, SerializeDisplay};
 
 use super::test_split::TestSplit;
+use crate::dataset::{Dataset, DatasetInfo, FeatureType};
 use crate::error::DataError;
+use crate::standardisation::Standardisation;
 
 /// The choices that files leave open when they are read.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -30,6 +32,22 @@ pub struct Reading {
 }
 
 impl Reading {
+    /// Refuses to standardise the rows of clients elsewhere (`is_own`), whose statistics differ.
+    pub(crate) fn check_own(&self, is_own: bool) -> Result<(), DataError> {
+        if self.standardise && is_own { Err(DataError::StandardiseUnderOwn) } else { Ok(()) }
+    }
+
+    /// Returns the dataset with standardised features, if they are asked for.
+    pub(crate) fn standardised(&self, dataset: Dataset) -> Dataset {
+        if !self.standardise {
+            return dataset;
+        }
+        let Dataset { info, train, test } = dataset;
+        let by = Standardisation::of(&train);
+        let (train, test) = (by.apply(&train), by.apply(&test));
+        Dataset { info: DatasetInfo { features: FeatureType::F32, standardisation: Some(by), ..info }, train, test }
+    }
+
     /// Returns the flags that were given, as a row of the table of readers names them.
     pub(super) fn given(&self) -> impl Iterator<Item = &'static str> {
         let flags = [

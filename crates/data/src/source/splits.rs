@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use super::Request;
 use super::class_names::ClassNames;
-use crate::dataset::{Portion, ReadSplits, Split};
+use crate::dataset::{Portion, ReadSplits};
 use crate::error::DataError;
+use crate::split::Split;
 
 /// The examples that a reader found.
 pub(super) struct FoundSplits {

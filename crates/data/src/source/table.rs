@@ -10,8 +10,9 @@ use super::class_names::ClassNames;
 use super::images;
 use super::reading::{Reading, TargetKind};
 use super::splits::FoundSplits;
-use crate::dataset::{ReadSplits, Split, SplitFeatures};
+use crate::dataset::ReadSplits;
 use crate::error::DataError;
+use crate::split::{Split, SplitFeatures};
 
 /// The texts that stand for a missing value, in lower case.
 const MISSING: [&str; 7] = ["", "na", "n/a", "nan", "null", "none", "?"];

@@ -5,7 +5,7 @@ use fedpipe_random::{
     order::order,
 };
 
-use crate::dataset::{Split, SplitTargets};
+use crate::split::{Split, SplitTargets};
 
 /// The part of the examples that becomes the test set, and the seed of its draw.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -49,7 +49,7 @@ impl TestSplit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataset::SplitFeatures;
+    use crate::split::SplitFeatures;
 
     fn split(targets: SplitTargets, n: usize) -> Split {
         Split { shape: vec![1], features: SplitFeatures::U8(vec![0; n]), targets, clients: None }

@@ -6,15 +6,18 @@ use std::io::Write;
 use image::{DynamicImage, GrayImage, Rgb, RgbImage};
 
 use super::*;
-use crate::dataset::{DatasetTarget, FeatureType, Split, SplitFeatures, SplitTargets};
+use crate::dataset::{DatasetTarget, FeatureType};
+use crate::split::{Split, SplitFeatures, SplitTargets};
 use crate::testing::{assert_says, gzip};
 
 #[test]
 fn a_source_is_read_as_it_is_written() {
-    for text in ["fashion-mnist", "sample", "some/dir", "./sample", "/x"] {
+    for text in ["fashion-mnist", "sample", "some/dir", "./sample", "/x", "fcube", "synthetic:alpha=0.5,beta=0"] {
         assert_eq!(text.parse::<Source>().unwrap().to_string(), text);
     }
     assert_eq!(Source::Path("sample".into()).to_string(), "./sample");
+    assert_eq!(Source::Path("fcube".into()).to_string(), "./fcube");
+    assert!("synthetic:alpha=-1,beta=0".parse::<Source>().unwrap_err().to_string().contains("alpha=-1"));
     assert!("".parse::<Source>().unwrap_err().to_string().contains("fashion-mnist"));
 }
 
@@ -95,6 +98,10 @@ fn by_label(label: &str) -> Reading {
     Reading { label: Some(label.into()), ..Reading::default() }
 }
 
+fn who(label: &str) -> Reading {
+    Reading { client_column: Some("who".into()), ..by_label(label) }
+}
+
 fn drawn(fraction: f64) -> Option<TestSplit> {
     Some(TestSplit { fraction, seed: 1 })
 }
@@ -148,7 +155,7 @@ fn names_of_classes_and_clients_are_kept() {
 
 #[test]
 fn a_table_has_features_names_of_classes_and_natural_clients() {
-    let reading = Reading { client_column: Some("who".into()), test_split: drawn(0.5), ..by_label("sex") };
+    let reading = Reading { test_split: drawn(0.5), ..who("sex") };
     let plain = load(&vec![("t.csv", TABLE.into())], "t.csv", &reading).unwrap();
     let class_names = vec!["f".to_owned(), "m".to_owned()];
     assert_eq!(plain.info.target, DatasetTarget::Classes { classes: 2, class_names });
@@ -222,7 +229,7 @@ fn images_by_class_are_decoded_and_scaled() {
 #[test]
 fn parquet_is_read_with_images_of_hugging_face() {
     let table = include_bytes!("testdata/table.parquet").to_vec();
-    let reading = Reading { client_column: Some("who".into()), test_split: drawn(0.5), ..by_label("sex") };
+    let reading = Reading { test_split: drawn(0.5), ..who("sex") };
     let from_csv = load(&vec![("t.csv", TABLE.into())], "t.csv", &reading).unwrap();
     let from_parquet = load(&vec![("t.parquet", table)], "t.parquet", &reading).unwrap();
     assert_eq!(from_parquet.info.sha256, from_csv.info.sha256);
@@ -259,7 +266,6 @@ fn under_own_no_test_set_is_drawn_and_no_class_has_a_name() {
     let read = |reading: &Reading, portion| {
         FoundSource::find(&Source::Path(path.clone()), reading, portion)?.load(&cache, &mut |_| ())
     };
-    let who = |label| Reading { client_column: Some("who".into()), ..by_label(label) };
     assert_says(&read(&who("sex"), Portion::Test).unwrap_err(), &["the class \"f\"", "number the classes from 0"]);
     let drawn = Reading { test_split: drawn(0.5), ..who("sex") };
     assert_says(&read(&drawn, Portion::Own).unwrap_err(), &["--test-split", "one test set"]);
@@ -293,7 +299,7 @@ fn refused_tables() -> Vec<Refused> {
         table("a,b\n", "b", &["has no rows"]),
         table("a,b\n1,0\n", "b", &["leaves 0 training examples and 1 test example"]),
         (vec![("t.csv", TABLE.into())], "t.csv", Reading::default(), &["give --label and one of age, sex, size, who"]),
-        (vec![("t.csv", TABLE.into())], "t.csv", by_label("sex"), &["has no test set", "--test-split 0.2"]),
+        (vec![("t.csv", TABLE.into())], "t.csv", who("sex"), &["has no test set", "--test-split 0.2"]),
         (vec![("t.csv.gz", b"<html>".to_vec())], "t.csv.gz", by_label("y"), &["is no gzip file"]),
         beside("x,z\n1,a\n", &["u.csv has the columns x, z", "training set has x, y"]),
         beside("x,y\n1,c\n", &["u.csv has the class \"c\" at row 0", "no training example"]),

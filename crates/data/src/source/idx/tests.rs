@@ -4,8 +4,9 @@ use std::fs;
 
 use super::*;
 use crate::cache::Cache;
-use crate::dataset::{DatasetTarget, SplitFeatures};
+use crate::dataset::DatasetTarget;
 use crate::source::{FoundSource, Reading, Source};
+use crate::split::SplitFeatures;
 use crate::testing::{assert_says, gzip, idx, idx_of, images, labels, replace, rewrite, write_dataset};
 
 fn setting() -> (tempfile::TempDir, PathBuf, Cache) {
@@ -321,5 +322,5 @@ fn real_targets_are_read_if_they_are_asked_for() {
     let reading = Reading { target: TargetKind::Real, ..Reading::default() };
     let dataset = found(&data, &reading).unwrap().load(&cache, &mut |_| ()).unwrap();
     assert_eq!(dataset.info.target, DatasetTarget::REAL);
-    assert_eq!(dataset.test.targets, crate::dataset::SplitTargets::Real((0..9).map(|i| i as f32 / 4.0).collect()));
+    assert_eq!(dataset.test.targets, crate::split::SplitTargets::Real((0..9).map(|i| i as f32 / 4.0).collect()));
 }
