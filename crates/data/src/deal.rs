@@ -7,6 +7,7 @@ use crate::dataset::{Dataset, FILES, Portion};
 use crate::dataset_directory::{self, Directory};
 use crate::entry::{CacheEntry, Draft};
 use crate::evict::evict;
+use crate::holdout::{Holdout, SplitRows};
 use crate::partition_file::FileMetadata;
 use crate::{
     cache::Cache,
@@ -34,6 +35,8 @@ pub struct Deal {
     pub clients: u32,
     /// The seed of the partition.
     pub seed: u64,
+    /// The rows and the clients that are kept out of training.
+    pub holdout: Holdout,
 }
 
 /// A dataset that is dealt to the clients. Its files stay in the cache at least until this value is dropped.
@@ -83,8 +86,10 @@ impl Dealt {
 pub struct PartitionFile {
     /// The path, absolute if the path of the cache is.
     pub path: PathBuf,
-    /// The number of examples.
+    /// The number of training examples; of a test set, the number of all.
     pub examples: u64,
+    /// The number of held-out examples, which follow those of training.
+    pub held_out: u64,
     /// The hash of the content, as [`Partition::sha256`](crate::map::Partition::sha256) returns it. It is computed
     /// while the file is written.
     pub sha256: String,
@@ -214,8 +219,11 @@ impl FoundSource {
 
 /// Returns the entry of the partitions, which depend on the dataset, the scheme, the number of clients and the seed.
 fn partitions_dir(deal: &Deal, sha256: &str, cache: &Cache) -> PathBuf {
-    let Deal { scheme, clients, seed, .. } = deal;
-    let text = format!("format {FORMAT}\ndataset {sha256}\nscheme {scheme}\nclients {clients}\nseed {seed}\n");
+    let Deal { scheme, clients, seed, holdout, .. } = deal;
+    let mut text = format!("format {FORMAT}\ndataset {sha256}\nscheme {scheme}\nclients {clients}\nseed {seed}\n");
+    if !holdout.is_none() {
+        text += &format!("holdout {} {}\n", holdout.rows, holdout.clients);
+    }
     cache.partitions().join(key(&text))
 }
 
@@ -277,16 +285,32 @@ fn write_partitions(
     }
     let parts = partition(&deal.scheme, &dataset.train.labels, info.classes, deal.clients, deal.seed)?;
     let mut draft = Draft::new(cache)?;
-    for (client, rows) in parts.iter().enumerate() {
-        let about = about(info, client.to_string());
-        draft.add(format!("{client:06}.safetensors"), &dataset.train, rows, &about)?;
-        progress(DataStep::Dealing { done: client as u32 + 1, clients: deal.clients });
+    let new_clients = deal.holdout.new_clients(deal.seed, deal.clients);
+    refuse_empty_holdout(&deal.holdout, &parts, &new_clients)?;
+    for (client, rows) in (0..).zip(&parts) {
+        let split = match new_clients.binary_search(&client) {
+            Ok(_) => SplitRows { rows: rows.clone(), held_out: rows.len() as u64 },
+            Err(_) => deal.holdout.split(rows, deal.seed, client),
+        };
+        let about = FileMetadata { held_out: split.held_out, ..about(info, client.to_string()) };
+        draft.add(format!("{client:06}.safetensors"), &dataset.train, &split.rows, &about)?;
+        progress(DataStep::Dealing { done: client + 1, clients: deal.clients });
     }
     draft.finish(info, &dir)
 }
 
 fn about(info: &DatasetInfo, client: String) -> FileMetadata<'_> {
-    FileMetadata { dataset: &info.sha256, classes: info.classes.to_string(), client }
+    FileMetadata { dataset: &info.sha256, classes: info.classes.to_string(), client, held_out: 0 }
+}
+
+/// Refuses a share of the rows that holds out no row of any client.
+fn refuse_empty_holdout(holdout: &Holdout, parts: &[Vec<u32>], new_clients: &[u32]) -> Result<(), DataError> {
+    let training = (0..).zip(parts).filter(|(client, _)| new_clients.binary_search(client).is_err());
+    let most = training.map(|(_, rows)| rows.len()).max().unwrap_or(0);
+    if holdout.rows == 0.0 || holdout.count(most as u64) > 0 {
+        return Ok(());
+    }
+    Err(DataError::NothingHeldOut { share: holdout.rows, most })
 }
 
 #[cfg(test)]

@@ -39,6 +39,8 @@ struct Manifest {
 struct FileRecord {
     name: String,
     examples: u64,
+    #[serde(default)]
+    held_out: u64,
     // The hashes are nested, since `serde(flatten)` is slow for many files.
     hashes: Hashes,
     stamp: Stamp,
@@ -70,7 +72,8 @@ impl FileRecord {
     }
 
     fn file(self, dir: &Path) -> PartitionFile {
-        PartitionFile { path: dir.join(self.name), examples: self.examples, sha256: self.hashes.sha256 }
+        let Self { name, examples, held_out, hashes, .. } = self;
+        PartitionFile { path: dir.join(name), examples, held_out, sha256: hashes.sha256 }
     }
 }
 
@@ -146,6 +149,7 @@ pub(crate) struct Draft {
 struct DraftFile {
     name: String,
     examples: u64,
+    held_out: u64,
     hashes: Hashes,
 }
 
@@ -175,7 +179,8 @@ impl Draft {
     ) -> Result<(), DataError> {
         let path = self.dir.path().join(&name);
         let hashes = partition_file::write(&path, from, rows, about).map_err(cannot_write(&path))?;
-        self.files.push(DraftFile { name, examples: rows.len() as u64, hashes });
+        let held_out = about.held_out;
+        self.files.push(DraftFile { name, examples: rows.len() as u64 - held_out, held_out, hashes });
         Ok(())
     }
 
@@ -185,10 +190,10 @@ impl Draft {
             self.sync()?;
         }
         let mut files = Vec::with_capacity(self.files.len());
-        for DraftFile { name, examples, hashes } in self.files {
+        for DraftFile { name, examples, held_out, hashes } in self.files {
             let path = self.dir.path().join(&name);
             let stamp = Stamp::of(&path).map_err(cannot_write(&path))?;
-            files.push(FileRecord { name, examples, hashes, stamp });
+            files.push(FileRecord { name, examples, held_out, hashes, stamp });
         }
         let manifest = Manifest { dataset: dataset.clone(), files };
         if self.is_kept {

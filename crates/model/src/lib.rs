@@ -21,4 +21,4 @@ pub use epoch::{Epoch, Report, Sums};
 pub use error::{Error, Result};
 pub use examples::{Batch, Batches, Examples, Row, Rows};
 pub use layout::{Kind, Layout, Place, Tensor};
-pub use model::Model;
+pub use model::{Model, NO_PREDICTIONS};

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, ops::Deref, str::FromStr};
 
-use fedpipe_data::{Deal, Scheme, Source, counted};
+use fedpipe_data::{Deal, Holdout, Scheme, Source, counted};
 use fedpipe_protocol::Level;
 use fedpipe_spec::table::Named;
 use fedpipe_strategy::{
@@ -26,10 +26,12 @@ use strum::VariantNames;
 use crate::{
     client_state::PROGRAM,
     error::{Error, Result},
+    evaluated_clients::EvaluatedClients,
     experiment_key::{ExperimentKey, KeyValue, read_word, section},
     format::{Format, check_table},
     memory_limit::MemoryLimit,
     seed::Seed,
+    target::{MeasuredOn, Target},
 };
 
 /// The section that has no influence on a result.
@@ -49,6 +51,8 @@ section! {
             local: LocalSection;
             /// The section `[strategy]`.
             strategy: StrategySection;
+            /// The section `[evaluation]`.
+            evaluation: EvaluationSection;
             /// The section `[execution]`.
             execution: ExecutionSection;
         }
@@ -63,7 +67,10 @@ section! {
         rounds: u64 = 5 => "--rounds N".count().not_with("until-converged");
         /// Run until the training loss no longer falls
         until_converged: bool = false => "--until-converged";
-        /// The last round of a run with --until-converged
+        /// End at a score, such as accuracy=0.85 or loss=0.4, on held-out examples if there are some, else on the test
+        /// set; with accuracy=0.85,stop=false only the time is recorded
+        until: Option<Target> = None => "--until TARGET".default("no target");
+        /// The last round of a run with --until-converged or --until
         max_rounds: u64 = 200 => "--max-rounds N".count();
         /// Speed at which the loss may still fall, relative to its fall so far, three rounds in a row
         tolerance: f64 = 0.02 => "--tolerance X".within(|x| x > 0.0 && x < 1.0, "between 0 and 1");
@@ -85,6 +92,10 @@ section! {
         source: Source = Source::FashionMnist => "--data DATA";
         /// The rule that deals the examples to the clients
         partition: Scheme = Scheme::default() => "--partition SCHEME";
+        /// Share of each partition that is kept out of training, to score weights on it
+        holdout: f64 = 0.0 => "--holdout SHARE".within(is_share, "at least 0 and below 1");
+        /// Share of the clients that are kept out of training as a whole, and are scored apart
+        holdout_clients: f64 = 0.0 => "--holdout-clients SHARE".within(is_share, "at least 0 and below 1");
     }
 }
 
@@ -137,6 +148,18 @@ section! {
         aggregate: Option<Named<dyn Aggregator>> = None => "--aggregate AGGREGATOR";
         /// The step of the global weights, in the place of the strategy's
         server: Option<Named<dyn ServerOptimiser>> = None => "--server SERVER";
+    }
+}
+
+section! {
+    /// `[evaluation]`: the scores besides those of each round on the test set.
+    pub struct EvaluationSection in "evaluation" {
+        /// The clients whose held-out examples are scored: all, sampled (those of the round), or a number
+        clients: EvaluatedClients = EvaluatedClients::All => "--evaluate-clients CLIENTS";
+        /// Rounds from one score of the clients to the next
+        every: u64 = 1 => "--evaluate-every N".count();
+        /// Score the final weights by class: confusion matrix, precision, recall, F1, and the AUC of two classes
+        by_class: bool = false => "--by-class";
     }
 }
 
@@ -243,6 +266,7 @@ impl Experiment {
             ClientsSection::section_keys(),
             LocalSection::section_keys(),
             StrategyKeys::section_keys(),
+            EvaluationSection::section_keys(),
             ExecutionSection::section_keys(),
         ];
         sections.concat()
@@ -274,9 +298,49 @@ impl Experiment {
     pub fn check(&self) -> Result<()> {
         self.check_names()?;
         self.check_ranges()?;
+        self.check_holdout()?;
         match refusal(&self.strategy, &self.local.optimiser) {
             Some(why) => refuse(why),
             None => self.check_quorum(),
+        }
+    }
+
+    /// Refuses shares that hold out nothing, and an evaluation that no round has.
+    fn check_holdout(&self) -> Result<()> {
+        let Self { data, clients: ClientsSection { count, .. }, evaluation: EvaluationSection { every, .. }, .. } =
+            self;
+        let share = data.holdout_clients;
+        if share > 0.0 && self.new_clients().is_empty() {
+            let clients = counted(*count, "client");
+            let least = Holdout::least_share(u64::from(*count));
+            return refuse(format!("--holdout-clients {share} holds out none of {clients}; give at least {least}"));
+        }
+        if share > 0.0 && self.strategy.program.is_some() {
+            return refuse(
+                "--holdout-clients keeps clients from being sampled, and a --strategy-program may sample any \
+                client; leave one out"
+                    .into(),
+            );
+        }
+        if share > 0.0 && data.partition.is_own() {
+            return refuse(
+                "--holdout-clients needs partitions that this host deals, and under --partition own each client \
+                has its own; leave one out"
+                    .into(),
+            );
+        }
+        if !self.deal().holdout.is_none() && *every > self.last_round() {
+            let rounds = counted(self.last_round(), "round");
+            return refuse(format!(
+                "--evaluate-every {every} scores the clients after none of {rounds}; give a smaller one"
+            ));
+        }
+        match self.evaluation.clients {
+            EvaluatedClients::Count(asked) if asked == 0 || asked > self.training_clients() => refuse(format!(
+                "--evaluate-clients is {asked}; give 1 to {}, the clients that train",
+                self.training_clients()
+            )),
+            _ => Ok(()),
         }
     }
 
@@ -288,7 +352,7 @@ impl Experiment {
         if quorum > sampled {
             return refuse(format!(
                 "--min-clients {quorum} can never be reached, since a round samples {sampled} of {}",
-                counted(self.clients.count, "client")
+                counted(self.training_clients(), "client")
             ));
         }
         if quorum < needed {
@@ -327,8 +391,29 @@ impl Experiment {
 
     /// Returns the deal of the dataset to the clients.
     pub fn deal(&self) -> Deal {
-        let DataSection { source, partition } = self.data.clone();
-        Deal { source, scheme: partition, clients: self.clients.count, seed: self.data_seed() }
+        let DataSection { source, partition, holdout, holdout_clients } = self.data.clone();
+        let holdout = Holdout { rows: holdout, clients: holdout_clients };
+        Deal { source, scheme: partition, clients: self.clients.count, seed: self.data_seed(), holdout }
+    }
+
+    /// Returns the clients that never train, ascending.
+    pub fn new_clients(&self) -> Vec<u32> {
+        self.deal().holdout.new_clients(self.data_seed(), self.clients.count)
+    }
+
+    /// Returns the number of clients that may train.
+    pub fn training_clients(&self) -> u32 {
+        self.clients.count - self.new_clients().len() as u32
+    }
+
+    /// Returns the examples on which a target is measured.
+    pub fn measured_on(&self) -> MeasuredOn {
+        if self.data.holdout > 0.0 { MeasuredOn::HeldOut } else { MeasuredOn::TestSet }
+    }
+
+    /// Returns `true` if the run ends by its results, at the latest after `max_rounds`.
+    pub fn is_open_ended(&self) -> bool {
+        self.until_converged || self.until.is_some_and(|target| target.stops)
     }
 
     /// Returns the seed of the partition.
@@ -360,16 +445,41 @@ impl Experiment {
         format!("lower --lr, or the rate of the server optimiser {}", self.strategy.server)
     }
 
-    /// Returns the number of clients that a round samples: the fraction of all, rounded, at least one.
+    /// Returns the number of clients that a round samples: the fraction of those that may train, rounded, at least one.
     pub fn sampled_clients(&self) -> u32 {
-        let ClientsSection { count, fraction, .. } = self.clients;
-        ((f64::from(count) * fraction).round() as u32).clamp(1, count.max(1))
+        let count = self.training_clients();
+        ((f64::from(count) * self.clients.fraction).round() as u32).clamp(1, count.max(1))
     }
 
     /// Returns the clients of a round, ascending. `sizes` has the examples of each client.
     pub fn sample(&self, round: u64, sizes: &[u64]) -> Vec<u32> {
         let (seed, count) = (self.sample_seed(), self.sampled_clients());
-        self.strategy.sampler.sample(&Draw { seed, round, count, sizes })
+        let new = self.new_clients();
+        let training: Vec<u32> = (0..sizes.len() as u32).filter(|client| new.binary_search(client).is_err()).collect();
+        let sizes: Vec<u64> = training.iter().map(|&client| sizes[client as usize]).collect();
+        let drawn = self.strategy.sampler.sample(&Draw { seed, round, count, sizes: &sizes });
+        drawn.into_iter().map(|place| training[place as usize]).collect()
+    }
+
+    /// Returns `true` if the clients are scored after this round.
+    pub fn scores_clients_after(&self, round: u64) -> bool {
+        !self.deal().holdout.is_none() && round.is_multiple_of(self.evaluation.every)
+    }
+
+    /// Returns the clients that are scored after a round which aggregated the updates of `participants`, ascending.
+    pub fn scored_clients(&self, round: u64, participants: &[u32]) -> Vec<u32> {
+        let new = self.new_clients();
+        let training = (0..self.clients.count).filter(|client| new.binary_search(client).is_err());
+        match self.evaluation.clients {
+            EvaluatedClients::All => training.collect(),
+            EvaluatedClients::Sampled => participants.to_vec(),
+            EvaluatedClients::Count(count) => {
+                let training: Vec<u32> = training.collect();
+                let sizes = vec![1; training.len()];
+                let draw = Draw { seed: self.sample_seed(), round, count, sizes: &sizes };
+                draw.scored().into_iter().map(|place| training[place as usize]).collect()
+            }
+        }
     }
 
     /// Returns the number of updates below which a round with so many `sampled` clients fails, at least 1.
@@ -379,8 +489,13 @@ impl Experiment {
 
     /// Returns the last round.
     pub fn last_round(&self) -> u64 {
-        if self.until_converged { self.max_rounds } else { self.rounds }
+        if self.is_open_ended() { self.max_rounds } else { self.rounds }
     }
+}
+
+/// Returns `true` for a share that leaves something.
+fn is_share(share: f64) -> bool {
+    (0.0..1.0).contains(&share)
 }
 
 fn refuse<T>(why: String) -> Result<T> {

@@ -9,6 +9,7 @@ use std::{
 use fedpipe_data::DatasetInfo;
 
 use crate::{
+    by_class::ByClass,
     checkpoint::Checkpoint,
     digest::{clients_sha256, slots_sha256, weights_sha256},
     error::{Error, Result},
@@ -38,6 +39,8 @@ pub struct History {
     pub reloads: BTreeMap<u64, String>,
     /// Client processes that crashed.
     pub failures: u64,
+    /// The scores by class of the weights after the last round.
+    pub by_class: Option<ByClass>,
     /// The result, if the run has ended.
     pub finished: Option<Summary>,
     /// `true` if a session began after the last round.
@@ -63,6 +66,8 @@ pub struct DealtLine {
     pub dataset: DatasetInfo,
     /// Examples of each client.
     pub sizes: Vec<u64>,
+    /// Held-out examples of each client; empty if nothing is held out.
+    pub held_out: Vec<u64>,
     /// Of the list of all partitions.
     pub partitions_sha256: String,
 }
@@ -117,10 +122,15 @@ impl ReadyLine {
 }
 
 impl DealtLine {
-    fn new(dataset: Cow<'_, DatasetInfo>, sizes: Cow<'_, [u64]>, partitions_sha256: Cow<'_, str>) -> Self {
+    fn new(
+        dataset: Cow<'_, DatasetInfo>,
+        [sizes, held_out]: [Cow<'_, [u64]>; 2],
+        partitions_sha256: Cow<'_, str>,
+    ) -> Self {
         Self {
             dataset: dataset.into_owned(),
             sizes: sizes.into_owned(),
+            held_out: held_out.into_owned(),
             partitions_sha256: partitions_sha256.into_owned(),
         }
     }
@@ -193,6 +203,7 @@ impl History {
             rounds: Vec::new(),
             reloads: BTreeMap::new(),
             failures: 0,
+            by_class: None,
             finished: None,
             resumed_since: false,
         };
@@ -225,14 +236,16 @@ impl History {
         let last = self.stretches.len() - 1;
         match line.clone() {
             Line::Started { .. } => return false,
-            Line::Dealt { dataset, sizes, partitions_sha256 } => {
-                self.stretches[last].dealt = Some(DealtLine::new(dataset, sizes, partitions_sha256));
+            Line::Dealt { dataset, sizes, held_out, partitions_sha256 } => {
+                self.stretches[last].dealt = Some(DealtLine::new(dataset, [sizes, held_out], partitions_sha256));
             }
             Line::Ready { model, version, program, weights_sha256, .. } => {
                 self.stretches[last].ready = Some(ReadyLine::new([model, version, weights_sha256], program));
             }
             Line::InitialScore(_) if self.initial.is_some() => return false,
             Line::InitialScore(score) => self.initial = Some(score),
+            // The scores by class are those of the last round.
+            Line::Round(_) if self.by_class.is_some() => return false,
             Line::Round(round) => {
                 self.rounds.push(round.into_owned());
                 self.resumed_since = false;
@@ -248,6 +261,8 @@ impl History {
                 }
             }
             Line::ClientCrashed(_) => self.failures += 1,
+            Line::ByClass(_) if self.by_class.is_some() => return false,
+            Line::ByClass(scores) => self.by_class = Some(scores.into_owned()),
             Line::Finished(summary) => self.finished = Some(summary.into_owned()),
             // If a dylib was taken before this line, its first round failed, and the dylib before it stays.
             Line::ReloadRefused { round, .. } => drop(self.reloads.remove(&round)),

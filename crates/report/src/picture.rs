@@ -18,12 +18,22 @@ const SIZE: (u32, u32) = (900, 640);
 const ACCURACY: RGBColor = RGBColor(0, 114, 178);
 const TEST_LOSS: RGBColor = RGBColor(213, 94, 0);
 const TRAINING_LOSS: RGBColor = RGBColor(0, 158, 115);
+const HELD_OUT: RGBColor = RGBColor(204, 121, 167);
 
 /// A line of one panel.
 struct Curve<'a> {
     label: &'a str,
     colour: RGBColor,
     points: Vec<(f64, f64)>,
+}
+
+/// The accuracies of the clients in a round, in percent.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct ClientRange {
+    round: f64,
+    worst: f64,
+    best: f64,
+    mean: f64,
 }
 
 /// Returns the picture of the run with this history as a PNG file; `None` before the first round is complete.
@@ -71,15 +81,32 @@ fn draw(area: &Area<'_>, title: &str, [accuracy, loss]: &[Vec<(f64, f64)>; 2], r
     let area = area.margin(8, 0, 0, 0).titled(title, ("sans-serif", 20))?;
     let (upper, lower) = area.split_vertically(area.dim_in_pixel().1 / 2);
     let curve = |label, colour, points: &[(f64, f64)]| Curve { label, colour, points: points.to_vec() };
-    panel(&upper, "accuracy, %", &[curve("test accuracy", ACCURACY, accuracy)])?;
+    let clients = client_ranges(rounds);
+    let mean: Vec<_> = clients.iter().map(|range| (range.round, range.mean)).collect();
+    let mean = (!mean.is_empty()).then(|| curve("held-out accuracy", HELD_OUT, &mean));
+    let accuracies: Vec<_> = [curve("test accuracy", ACCURACY, accuracy)].into_iter().chain(mean).collect();
+    panel(&upper, "accuracy, %", &accuracies, &clients)?;
     let training: Vec<_> = rounds.iter().map(|round| (round.round as f64, round.training_loss.get())).collect();
     let losses = [curve("test loss", TEST_LOSS, loss), curve("training loss", TRAINING_LOSS, &training)];
-    panel(&lower, "loss", &losses)
+    panel(&lower, "loss", &losses, &[])
 }
 
-fn panel(area: &Area<'_>, axis: &str, curves: &[Curve<'_>]) -> Drawn {
+/// Returns the accuracies on held-out examples of the clients that train, in each round that scored them.
+fn client_ranges(rounds: &[Round]) -> Vec<ClientRange> {
+    let range = |round: &Round| {
+        let scores = round.held_out.as_ref()?;
+        let best = scores.accuracies().fold(0.0, |best, accuracy| if accuracy > best { accuracy } else { best });
+        let [worst, mean] = [scores.accuracy.worst, scores.accuracy.mean].map(|share| 100.0 * share.get());
+        Some(ClientRange { round: round.round as f64, worst, best: 100.0 * best, mean })
+    };
+    rounds.iter().filter_map(range).collect()
+}
+
+/// Draws curves with their axes, and behind them the band of the clients.
+fn panel(area: &Area<'_>, axis: &str, curves: &[Curve<'_>], clients: &[ClientRange]) -> Drawn {
     let rounds = range(curves.iter().flat_map(|curve| &curve.points).map(|point| point.0), 0.02);
-    let values = range(curves.iter().flat_map(|curve| &curve.points).map(|point| point.1), 0.08);
+    let ends = clients.iter().flat_map(|range| [range.worst, range.best]);
+    let values = range(curves.iter().flat_map(|curve| &curve.points).map(|point| point.1).chain(ends), 0.08);
     let mut chart = ChartBuilder::on(area)
         .margin(12)
         .margin_right(24)
@@ -99,6 +126,7 @@ fn panel(area: &Area<'_>, axis: &str, curves: &[Curve<'_>]) -> Drawn {
         .axis_desc_style(("sans-serif", 16))
         .light_line_style(WHITE)
         .draw()?;
+    draw_band(&mut chart, clients)?;
     curves.iter().try_for_each(|curve| draw_curve(&mut chart, curve))?;
     chart
         .configure_series_labels()
@@ -107,6 +135,23 @@ fn panel(area: &Area<'_>, axis: &str, curves: &[Curve<'_>]) -> Drawn {
         .background_style(WHITE.mix(0.85))
         .border_style(BLACK.mix(0.3))
         .draw()?;
+    Ok(())
+}
+
+/// Draws the band from the worst client to the best one; over a single round it is a line.
+fn draw_band(chart: &mut Chart<'_, '_>, clients: &[ClientRange]) -> Drawn {
+    if clients.is_empty() {
+        return Ok(());
+    }
+    let fill = HELD_OUT.mix(0.25).filled();
+    let upper = clients.iter().map(|range| (range.round, range.best));
+    let lower = clients.iter().rev().map(|range| (range.round, range.worst));
+    let outline: Vec<_> = upper.chain(lower).collect();
+    let band = match clients {
+        [_] => chart.draw_series([PathElement::new(outline, HELD_OUT.mix(0.5).stroke_width(4))])?,
+        _ => chart.draw_series([Polygon::new(outline, fill)])?,
+    };
+    band.label("worst to best client").legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 18, y + 5)], fill));
     Ok(())
 }
 
@@ -163,7 +208,10 @@ fn encode(pixels: &[u8]) -> anyhow::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fedpipe_record::finite::Finite;
+    use fedpipe_record::{
+        client_scores::{ClientScore, ClientScores},
+        finite::Finite,
+    };
 
     fn round(round: u64, accuracy: f64, loss: f64) -> Round {
         let finite = |number: f64| Finite::try_from(number).unwrap();
@@ -184,6 +232,24 @@ mod tests {
         let initial = InitialScore { accuracy: finite(0.125), loss: finite(2.5) };
         let [accuracy, loss] = test_curves(Some(initial), &[round(1, 0.75, 0.5)]);
         assert_eq!((accuracy, loss), (vec![(0.0, 12.5), (1.0, 75.0)], vec![(0.0, 2.5), (1.0, 0.5)]));
+    }
+
+    /// Returns the round with clients of which each predicted so many of four examples.
+    fn scored(round: Round, correct: &[u64]) -> Round {
+        let score = |(client, &correct)| ClientScore { client, examples: 4, correct, loss_sum: 1.0 };
+        let scores: Vec<_> = (0..).zip(correct).map(score).collect();
+        Round { held_out: ClientScores::new(&scores).unwrap(), ..round }
+    }
+
+    #[test]
+    fn the_band_goes_from_the_worst_client_to_the_best() {
+        let rounds = [scored(round(1, 0.5, 1.0), &[1, 3, 2]), round(2, 0.5, 1.0), scored(round(3, 0.5, 1.0), &[4])];
+        let range = |round, worst, best, mean| ClientRange { round, worst, best, mean };
+        assert_eq!(client_ranges(&rounds), [range(1.0, 25.0, 75.0, 50.0), range(3.0, 100.0, 100.0, 100.0)]);
+        let plain = png("title", None, &[round(1, 0.5, 1.0), round(2, 0.5, 1.0)]).unwrap();
+        for count in [1, 3] {
+            assert_ne!(png("title", None, &rounds[..count]).unwrap(), plain);
+        }
     }
 
     #[test]

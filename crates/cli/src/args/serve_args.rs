@@ -26,6 +26,9 @@ pub(crate) struct ServeArgs {
     /// A directory of IDX files instead: all its training examples, and its test set
     #[arg(long, value_name = "DIR", conflicts_with_all = ["partition", "test", "experiment", "client"])]
     pub(crate) data: Option<PathBuf>,
+    /// Share of the training examples of --data that is held out, as the run says it [default: 0]
+    #[arg(long, value_name = "SHARE", requires = "data")]
+    pub(crate) holdout: Option<f64>,
     /// An experiment.toml instead of files: its dataset is dealt as a run deals it
     #[arg(long, value_name = "FILE", conflicts_with = "partition", requires = "client")]
     pub(crate) experiment: Option<PathBuf>,

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use fedpipe_data::{Cache, Deal, Dealt, Source, deal};
+use fedpipe_data::{Cache, Deal, Dealt, Holdout, Source, deal};
 use fedpipe_host::{Control, Error, Node, Result, Service};
 use fedpipe_record::experiment::Experiment;
 
@@ -53,6 +53,15 @@ pub(crate) fn serve_partition(args: &ServeArgs) -> Result<ExitCode> {
     }
 }
 
+/// Returns the share of the rows that the client holds out.
+fn holdout(args: &ServeArgs) -> Result<f64> {
+    let share = args.holdout.unwrap_or(0.0);
+    if (0.0..1.0).contains(&share) {
+        return Ok(share);
+    }
+    Err(Error::Usage(format!("--holdout is {share}; give at least 0 and below 1")))
+}
+
 fn timeout(seconds: f64) -> Result<Duration> {
     let timeout = Duration::try_from_secs_f64(seconds).ok().filter(|timeout| !timeout.is_zero());
     timeout.ok_or_else(|| Error::Usage(format!("--client-timeout is {seconds}; give seconds above 0")))
@@ -78,7 +87,8 @@ fn plan(args: &ServeArgs, experiment: Option<&Experiment>) -> Result<(Deal, u32)
         (Some(directory), _, _) => {
             let source = Source::Directory(directory.clone());
             let scheme = "own".parse().map_err(|error| Error::Usage(format!("{error}")))?;
-            Ok((Deal { source, scheme, clients: 1, seed: 0 }, 0))
+            let holdout = Holdout { rows: holdout(args)?, clients: 0.0 };
+            Ok((Deal { source, scheme, clients: 1, seed: 0, holdout }, 0))
         }
         (_, Some(experiment), _) if experiment.data.partition.is_own() => refuse(
             "the partitions of the experiment are the clients' own; serve this one's by --model and --data".into(),

@@ -6,3 +6,4 @@ pub(crate) mod data_progress;
 pub(crate) mod output;
 pub(crate) mod run_screen;
 mod run_text;
+mod score_text;

@@ -2,14 +2,18 @@
 
 use fedpipe_data::{DatasetInfo, counted};
 use fedpipe_record::{
+    client_scores::ClientScores,
     round_line::Round,
     summary::{Stop, Summary},
+    target::TargetTime,
 };
 use fedpipe_strategy::convergence::PATIENCE;
 
 /// Returns the line about a dealt dataset; `sizes` are the examples of each client.
 pub(crate) fn dataset_line(dataset: &DatasetInfo, sizes: &[u64]) -> String {
-    let (least, most) = (sizes.iter().min().unwrap_or(&0), sizes.iter().max().unwrap_or(&0));
+    // A client that never trains has no training examples.
+    let training = || sizes.iter().filter(|size| **size > 0);
+    let (least, most) = (training().min().unwrap_or(&0), training().max().unwrap_or(&0));
     let share = if least == most { format!("{least}") } else { format!("{least} to {most}") };
     let DatasetInfo { name, train_examples, test_examples, .. } = dataset;
     format!(
@@ -24,7 +28,19 @@ pub(crate) fn round_line(round: &Round) -> String {
     let Round { loss, accuracy, seconds, failed, .. } = round;
     let failed = if *failed > 0 { format!("  ({} failed)", counted(*failed, "client")) } else { String::new() };
     let (loss, accuracy, seconds) = (loss.get(), 100.0 * accuracy.get(), seconds.get());
-    format!("loss {loss:.4}  accuracy {accuracy:5.2} %  {seconds:.2} s{failed}")
+    let clients = client_scores(round);
+    format!("loss {loss:.4}  accuracy {accuracy:5.2} %{clients}  {seconds:.2} s{failed}")
+}
+
+/// Returns the part of a round's line about the clients that were scored; empty if none was.
+fn client_scores(round: &Round) -> String {
+    let part = |name: &str, scores: &Option<ClientScores>| {
+        let accuracy = scores.as_ref().map(|scores| scores.accuracy);
+        let [mean, worst] = accuracy.map(|of| [of.mean, of.worst].map(|share| 100.0 * share.get()))?;
+        Some(format!("  {name} {mean:.1} %, worst {worst:.1} %"))
+    };
+    let parts = [part("held out", &round.held_out), part("new", &round.new_clients)];
+    parts.into_iter().flatten().collect()
 }
 
 /// Returns the reason why a run ended; `None` if all its rounds are done.
@@ -37,7 +53,17 @@ pub(crate) fn end_reason(summary: &Summary, tolerance: f64) -> Option<String> {
             let patience = counted(PATIENCE, "round");
             format!("converged: the loss fell by at most {tolerance} of its whole fall in each of the last {patience}")
         }
-        Stop::MaxRounds => format!("stopped at --max-rounds {last} without converging"),
+        Stop::Reached => {
+            let target =
+                summary.target.as_ref().map_or(String::new(), |time| format!(" {} on {}", time.target, time.on));
+            format!("reached{target}")
+        }
+        Stop::MaxRounds => match &summary.target {
+            Some(TargetTime { target, round: None, .. }) => {
+                format!("stopped at --max-rounds {last} without reaching {target}")
+            }
+            _ => format!("stopped at --max-rounds {last} without converging"),
+        },
         Stop::Signal(signal) => format!("stopped by signal {signal} after {rounds}"),
         Stop::Failed(_) => format!("the run ended after {rounds}"),
     })

@@ -54,7 +54,12 @@ fn started() -> [Line<'static>; 3] {
             cpu: Cpu::of_this_machine(),
             experiment: Cow::Owned(Experiment::default()),
         },
-        Line::Dealt { dataset: Cow::Owned(dataset), sizes: vec![1; 4].into(), partitions_sha256: "p1".into() },
+        Line::Dealt {
+            dataset: Cow::Owned(dataset),
+            sizes: vec![1; 4].into(),
+            held_out: Cow::default(),
+            partitions_sha256: "p1".into(),
+        },
         Line::Ready {
             model: "m".into(),
             version: "1".into(),
