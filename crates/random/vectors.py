@@ -158,6 +158,16 @@ def draw(labels, alpha, clients, stream, balance):
 LABELS = [0, 1, 2, 0, 1, 0, 1, 2, 0, 1, 0, 1, 2, 2]
 
 
+def f32(x):
+    """The f32 that is nearest to x. A Python float is an f64."""
+    return struct.unpack("<f", struct.pack("<f", x))[0]
+
+
+def exactly(values):
+    """The text of some f32, which nine digits name."""
+    return " ".join(f"{value:.9g}" for value in values)
+
+
 def numbers(values):
     return ", ".join(f"{value:.12g}" for value in values)
 

@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use crate::cache::{UsageLock, key};
-use crate::dataset::{Dataset, FILES, Portion};
-use crate::dataset_directory::{self, Directory};
+use crate::dataset::{Dataset, Portion, SplitTargets};
 use crate::entry::{CacheEntry, Draft};
 use crate::evict::evict;
 use crate::holdout::{Holdout, SplitRows};
@@ -14,21 +13,21 @@ use crate::{
     data_step::DataStep,
     dataset::DatasetInfo,
     error::DataError,
-    fetch,
-    partition::{Scheme, partition},
-    sample,
-    source::Source,
+    scheme::{Scheme, partition},
+    source::{FoundSource, Reading, Source},
 };
 
 /// The format of the cache's entries. A change of the files' format, a partitioner or the randomness increases it, so
 /// that no old entry is used as a new one.
-const FORMAT: u32 = 4;
+const FORMAT: u32 = 5;
 
 /// The parameters of a deal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Deal {
     /// The dataset.
     pub source: Source,
+    /// The choices that its files leave open.
+    pub reading: Reading,
     /// The partition scheme of the training examples.
     pub scheme: Scheme,
     /// The number of clients.
@@ -107,7 +106,7 @@ pub fn deal(deal: &Deal, cache: &Cache, progress: &mut dyn FnMut(DataStep)) -> R
     }
     let progress = &mut report_unlocked_once(progress);
     let portion = if deal.scheme.is_own() { Portion::Own } else { Portion::Whole };
-    let found = FoundSource::find(&deal.source, portion)?;
+    let found = FoundSource::find(&deal.source, &deal.reading, portion)?;
     let cached = found.cached_identity(cache);
     if let Some(sha256) = &cached
         && let Some(dealt) = look_up(deal, &found, sha256, cache, progress)
@@ -133,14 +132,14 @@ pub fn deal(deal: &Deal, cache: &Cache, progress: &mut dyn FnMut(DataStep)) -> R
     Ok(dealt(&found, Some(train), test))
 }
 
-/// Deals only the test set of a dataset, for a run whose clients have their own partitions. A directory needs no other
-/// files.
+/// Deals only the test set of `deal.source`, for a run whose clients have their own partitions. No other files are
+/// needed.
 ///
 /// # Errors
 /// Returns the errors of [`deal()`].
-pub fn deal_test_set(source: &Source, cache: &Cache, progress: &mut dyn FnMut(DataStep)) -> Result<Dealt, DataError> {
+pub fn deal_test_set(deal: &Deal, cache: &Cache, progress: &mut dyn FnMut(DataStep)) -> Result<Dealt, DataError> {
     let progress = &mut report_unlocked_once(progress);
-    let found = FoundSource::find(source, Portion::Test)?;
+    let found = FoundSource::find(&deal.source, &deal.reading, Portion::Test)?;
     let cached = found.cached_identity(cache);
     if let Some(test) = cached.and_then(|sha256| CacheEntry::open(&test_dir(&sha256, cache), cache, progress)) {
         return Ok(dealt(&found, None, test));
@@ -163,60 +162,6 @@ fn report_unlocked_once(progress: &mut dyn FnMut(DataStep)) -> impl FnMut(DataSt
     }
 }
 
-/// The source of a deal after it is found and before it is read.
-#[derive(Debug)]
-enum FoundSource {
-    FashionMnist,
-    Sample,
-    Directory(Directory),
-}
-
-impl FoundSource {
-    fn find(source: &Source, portion: Portion) -> Result<Self, DataError> {
-        match source {
-            Source::FashionMnist => Ok(Self::FashionMnist),
-            Source::Sample => Ok(Self::Sample),
-            Source::Directory(path) => Directory::find(path, portion).map(Self::Directory),
-        }
-    }
-
-    fn name(&self) -> &str {
-        match self {
-            Self::FashionMnist => fetch::NAME,
-            Self::Sample => sample::NAME,
-            Self::Directory(directory) => directory.name(),
-        }
-    }
-
-    /// Returns the dataset's identity, if it is known without reading the dataset.
-    fn cached_identity(&self, cache: &Cache) -> Option<String> {
-        if !cache.is_trusted() {
-            return None;
-        }
-        match self {
-            Self::FashionMnist => Some(fetch::SHA256.to_owned()),
-            Self::Sample => Some(sample::SHA256.to_owned()),
-            Self::Directory(directory) => directory.cached_identity(cache),
-        }
-    }
-
-    fn load(&self, cache: &Cache, progress: &mut dyn FnMut(DataStep)) -> Result<Dataset, DataError> {
-        match self {
-            Self::FashionMnist => {
-                let dir = fetch::fetch_fashion_mnist(cache, progress)?;
-                dataset_directory::load(
-                    fetch::NAME,
-                    &FILES.map(|file| dir.join(file)),
-                    Portion::Whole,
-                    Some(fetch::SHA256),
-                )
-            }
-            Self::Sample => sample::load(),
-            Self::Directory(directory) => directory.load(cache, progress),
-        }
-    }
-}
-
 /// Returns the entry of the partitions, which depend on the dataset, the scheme, the number of clients and the seed.
 fn partitions_dir(deal: &Deal, sha256: &str, cache: &Cache) -> PathBuf {
     let Deal { scheme, clients, seed, holdout, .. } = deal;
@@ -234,7 +179,7 @@ fn test_dir(sha256: &str, cache: &Cache) -> PathBuf {
 
 fn look_up(
     deal: &Deal,
-    found: &FoundSource,
+    found: &FoundSource<'_>,
     sha256: &str,
     cache: &Cache,
     progress: &mut dyn FnMut(DataStep),
@@ -244,7 +189,7 @@ fn look_up(
     Some(dealt(found, Some(train), test))
 }
 
-fn dealt(found: &FoundSource, train: Option<CacheEntry>, mut test: CacheEntry) -> Dealt {
+fn dealt(found: &FoundSource<'_>, train: Option<CacheEntry>, mut test: CacheEntry) -> Dealt {
     // The same content may have several names. The entry has the name of its first deal.
     let name = found.name().to_owned();
     let sample = matches!(found, FoundSource::Sample);
@@ -265,7 +210,7 @@ fn write_test(dataset: &Dataset, cache: &Cache) -> Result<CacheEntry, DataError>
     if let Some(entry) = CacheEntry::open(&dir, cache, &mut |_| ()) {
         return Ok(entry);
     }
-    let rows: Vec<u32> = (0..dataset.test.labels.len() as u32).collect();
+    let rows: Vec<u32> = (0..dataset.test.len() as u32).collect();
     let mut draft = Draft::new(cache)?;
     let about = about(&dataset.info, "test".to_owned());
     draft.add("test.safetensors".to_owned(), &dataset.test, &rows, &about)?;
@@ -283,7 +228,11 @@ fn write_partitions(
     if let Some(entry) = CacheEntry::open(&dir, cache, &mut |_| ()) {
         return Ok(entry);
     }
-    let parts = partition(&deal.scheme, &dataset.train.labels, info.classes, deal.clients, deal.seed)?;
+    let (labels, classes) = match &dataset.train.targets {
+        SplitTargets::Classes(labels) => (labels.clone(), info.target.class_count().unwrap_or_default()),
+        SplitTargets::Real(values) => (vec![0; values.len()], 1),
+    };
+    let parts = partition(&deal.scheme, &labels, classes, deal.clients, deal.seed)?;
     let mut draft = Draft::new(cache)?;
     let new_clients = deal.holdout.new_clients(deal.seed, deal.clients);
     refuse_empty_holdout(&deal.holdout, &parts, &new_clients)?;
@@ -300,7 +249,12 @@ fn write_partitions(
 }
 
 fn about(info: &DatasetInfo, client: String) -> FileMetadata<'_> {
-    FileMetadata { dataset: &info.sha256, classes: info.classes.to_string(), client, held_out: 0 }
+    FileMetadata {
+        dataset: &info.sha256,
+        classes: info.target.class_count().map(|classes| classes.to_string()),
+        client,
+        held_out: 0,
+    }
 }
 
 /// Refuses a share of the rows that holds out no row of any client.

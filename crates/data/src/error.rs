@@ -8,10 +8,16 @@ use crate::{counted::counted, file_cause::FileCause};
 /// The reason why data cannot be found, read, dealt or written.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
-    #[error("the dataset's name is empty; give `fashion-mnist`, `sample` or a directory of IDX files")]
+    #[error(
+        "the dataset's name is empty; give `fashion-mnist`, `sample` or the path of your files (see `fedpipe data list`)"
+    )]
     NoSource,
-    #[error("there is no directory {}; give `fashion-mnist`, `sample` or a directory of IDX files", dir.display())]
-    NoDirectory { dir: PathBuf },
+    #[error("there is no file or directory {}; give `fashion-mnist`, `sample` or the path of your files (see `fedpipe data list`)", path.display())]
+    NoPath { path: PathBuf },
+    #[error("{} is no dataset that a reader recognises; give files as `fedpipe data list` describes them", path.display())]
+    Unrecognised { path: PathBuf },
+    #[error("{} holds several datasets ({}); give a directory with one of them", place.display(), sets.join(", "))]
+    SeveralSets { place: PathBuf, sets: Vec<String> },
     #[error("{} has no {what}: looked for {}; put one of them there, plain or with .gz", dir.display(), looked_for.join(", "))]
     MissingFile { dir: PathBuf, what: &'static str, looked_for: Vec<String> },
     #[error("{} is not an IDX file of {wants}: it begins as {}; check that the file is the right one", path.display(), kind_of(*found))]
@@ -24,10 +30,20 @@ pub enum DataError {
     Empty { path: PathBuf, sizes: Vec<u32> },
     #[error("{} holds more than this program can take (its sizes are {sizes:?}); at most 2^32 − 1 examples fit", path.display())]
     TooLarge { path: PathBuf, sizes: Vec<u32> },
-    #[error("{} holds {} but {} holds {}; give two files that belong together", image_path.display(), counted(*images, "image"), label_path.display(), counted(*labels, "label"))]
-    Counts { image_path: PathBuf, images: u32, label_path: PathBuf, labels: u32 },
-    #[error("the test images in {} have the shape {test:?} but the training images have {train:?}; give images of one shape", path.display())]
+    #[error("{} holds {} but {} holds {}; give two files that belong together", example_path.display(), counted(*examples, "example"), target_path.display(), counted(*targets, "label"))]
+    Counts { example_path: PathBuf, examples: usize, target_path: PathBuf, targets: usize },
+    #[error("{} has labels of the sizes {sizes:?}; give one label an example", path.display())]
+    LabelColumns { path: PathBuf, sizes: Vec<usize> },
+    #[error("{} has the value {value} in row {row}, feature {column}; remove the row, or give it a finite value", path.display())]
+    NotFinite { path: PathBuf, row: usize, column: usize, value: f32 },
+    #[error("{} has the label {value} at row {row}; labels are whole numbers from 0 to 65535; renumber them, or give `--target real` for a regression", path.display())]
+    NotALabel { path: PathBuf, row: usize, value: f64 },
+    #[error("{} has the target {value} at row {row}; remove the row, or give it a finite target", path.display())]
+    NotATarget { path: PathBuf, row: usize, value: f64 },
+    #[error("the test examples in {} have the shape {test:?} but the training examples have {train:?}; give examples of one shape", path.display())]
     Shape { path: PathBuf, test: Vec<usize>, train: Vec<usize> },
+    #[error("the test examples in {} are {test} but the training examples are {train}, which a model sees in other units; give examples of one type", path.display())]
+    FeatureTypes { path: PathBuf, test: &'static str, train: &'static str },
     #[error("the files in {} are altered: the dataset has the SHA-256 {sha256}, but the published one is {published}; delete them and run again", place.display())]
     Altered { place: PathBuf, sha256: String, published: String },
     #[error("{} has the label {label} at row {row}, but the classes are 0 to {}; correct the label, or the number of classes", path.display(), classes.saturating_sub(1))]
@@ -114,8 +130,8 @@ fn truncation(promised: u64, found: u64) -> String {
 /// Returns the kind of file that begins with these bytes.
 fn kind_of(start: [u8; 4]) -> String {
     match start {
-        [0, 0, 8, 1] => "an IDX file of labels does".to_owned(),
-        [0, 0, 8, 3 | 4] => "an IDX file of images does".to_owned(),
+        [0, 0, 8..=14, 1] => "an IDX file of labels does".to_owned(),
+        [0, 0, 8..=14, 3 | 4] => "an IDX file of images does".to_owned(),
         [0x1f, 0x8b, ..] => "a gzip file does (it is compressed twice)".to_owned(),
         [b'P', b'K', ..] => "a zip file does".to_owned(),
         [0xfd, b'7', b'z', b'X'] => "an xz file does".to_owned(),

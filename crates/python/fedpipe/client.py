@@ -23,14 +23,11 @@ from .model import TERMS, Arrays, Epoch, Model, Option, Options, Report, Sums, T
 from .order import order, scored_rows
 from .protocol import EVALUATION_BLOCK, MOST_VECTORS, PROTOCOL, WEIGHTS, Frame
 from .transform import Transforms
-from .transform import FEATURES as TRANSFORMS
 
 Parts = Dict[str, np.ndarray]
 Answer = Tuple[Dict[str, Any], Optional[Parts]]
 
-FEATURES = (
-    "keeps-weights", "phases", "step-limit", "score-start", "local-tensors", "accumulation", "evaluate-partition", *TRANSFORMS,
-)  # fmt: skip
+FEATURES = tuple(feature for feature in protocol.FEATURES if feature not in TERMS)
 """The features of every model. The terms of a model are further features."""
 
 

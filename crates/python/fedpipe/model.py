@@ -182,8 +182,9 @@ class Epoch:
         momentum, pull = float(self.optimiser.get("momentum", 0.0)), self.learning_rate * self.proximal
         total = velocity = 0.0
         for _ in range(steps):
-            velocity = momentum * velocity + 1.0 - pull * total
-            total += velocity
+            gradient = 1.0 - pull * total
+            velocity = momentum * velocity + gradient
+            total += gradient + momentum * velocity if self.optimiser.get("nesterov") else velocity
         return total
 
 

@@ -5,14 +5,16 @@
 
 use std::{collections::BTreeMap, ops::Deref, str::FromStr};
 
-use fedpipe_data::{Deal, Holdout, Scheme, Source, counted};
+use fedpipe_data::{Deal, Holdout, Reading, Scheme, Source, TargetKind, counted};
 use fedpipe_protocol::Level;
 use fedpipe_spec::table::Named;
 use fedpipe_strategy::{
     aggregator::Aggregator,
     local_optimiser::LocalOptimiser,
+    local_work::LocalWork,
+    lr_schedule::LrSchedule,
     preset::Composition,
-    refusals::refusal,
+    refusals::{pull_refusal, refusal},
     sampler::{Draw, Sampler},
     server::ServerOptimiser,
     strategy::{Strategy, StrategyRows},
@@ -25,6 +27,7 @@ use strum::VariantNames;
 
 use crate::{
     client_state::PROGRAM,
+    epochs::Epochs,
     error::{Error, Result},
     evaluated_clients::EvaluatedClients,
     experiment_key::{ExperimentKey, KeyValue, read_word, section},
@@ -88,8 +91,10 @@ section! {
 section! {
     /// `[data]`: the examples of each client.
     pub struct DataSection in "data" {
-        /// fashion-mnist, sample, or a directory of IDX files
+        /// fashion-mnist, sample, or the path of your files (see `fedpipe data list`)
         source: Source = Source::FashionMnist => "--data DATA";
+        /// The targets: classes, or real numbers for a regression
+        target: TargetKind = TargetKind::Classes => "--target KIND";
         /// The rule that deals the examples to the clients
         partition: Scheme = Scheme::default() => "--partition SCHEME";
         /// Share of each partition that is kept out of training, to score weights on it
@@ -117,13 +122,19 @@ section! {
 section! {
     /// `[local]`: the training of a client in a round.
     pub struct LocalSection in "local" {
-        /// Local epochs a round
-        epochs: u64 = 1 => "--epochs N".count();
+        /// Local epochs a round, or a part of one, such as 0.5
+        epochs: Epochs = Epochs(1.0) => "--epochs N".within(|x| x > 0.0 && x.is_finite(), "a finite number above 0")
+            .instead_of("local-steps");
+        /// Mini-batches a client trains on in a round, in the place of local epochs
+        local_steps: Option<u64> = None => "--local-steps N".count().instead_of("epochs")
+            .default("those of --epochs");
         /// Examples a mini-batch
         batch_size: u64 = 32 => "--batch-size N".count();
         /// Local learning rate
         lr: f32 = 0.1 => "--lr X".within(|x| x > 0.0 && x.is_finite(), "a finite number above 0")
             .default("0.1, with adam 0.001");
+        /// The learning rate of each round
+        lr_schedule: Named<LrSchedule> = Named::default() => "--lr-schedule SCHEDULE";
         /// The rule of a local step
         optimiser: LocalOptimiser = LocalOptimiser::default() => "--optimiser OPTIMISER".default("sgd");
     }
@@ -227,6 +238,18 @@ impl StrategySection {
     }
 }
 
+impl LocalSection {
+    /// Returns the work of a client in a round.
+    pub fn work(&self) -> LocalWork {
+        self.local_steps.map_or(LocalWork::Epochs(self.epochs.0), LocalWork::Steps)
+    }
+
+    /// Returns the features that each client needs for it.
+    pub fn features(&self) -> impl Iterator<Item = String> {
+        self.work().features().map(str::to_owned).into_iter()
+    }
+}
+
 impl Deref for StrategySection {
     type Target = Strategy;
 
@@ -299,47 +322,63 @@ impl Experiment {
         self.check_names()?;
         self.check_ranges()?;
         self.check_holdout()?;
-        match refusal(&self.strategy, &self.local.optimiser) {
-            Some(why) => refuse(why),
-            None => self.check_quorum(),
+        self.check_evaluation()?;
+        let LocalSection { optimiser, lr, .. } = &self.local;
+        if let Some(why) = refusal(&self.strategy, optimiser).or_else(|| pull_refusal(&self.strategy, *lr)) {
+            return refuse(why);
         }
+        self.check_schedule()?;
+        self.check_quorum()
     }
 
-    /// Refuses shares that hold out nothing, and an evaluation that no round has.
-    fn check_holdout(&self) -> Result<()> {
-        let Self { data, clients: ClientsSection { count, .. }, evaluation: EvaluationSection { every, .. }, .. } =
-            self;
-        let share = data.holdout_clients;
-        if share > 0.0 && self.new_clients().is_empty() {
-            let clients = counted(*count, "client");
-            let least = Holdout::least_share(u64::from(*count));
-            return refuse(format!("--holdout-clients {share} holds out none of {clients}; give at least {least}"));
-        }
-        if share > 0.0 && self.strategy.program.is_some() {
-            return refuse(
-                "--holdout-clients keeps clients from being sampled, and a --strategy-program may sample any \
-                client; leave one out"
-                    .into(),
-            );
-        }
-        if share > 0.0 && data.partition.is_own() {
-            return refuse(
-                "--holdout-clients needs partitions that this host deals, and under --partition own each client \
-                has its own; leave one out"
-                    .into(),
-            );
-        }
-        if !self.deal().holdout.is_none() && *every > self.last_round() {
-            let rounds = counted(self.last_round(), "round");
+    /// Refuses a schedule that needs the last round, where the run decides it.
+    fn check_schedule(&self) -> Result<()> {
+        let schedule = &self.local.lr_schedule;
+        if self.is_open_ended() && schedule.needs_last_round() {
             return refuse(format!(
-                "--evaluate-every {every} scores the clients after none of {rounds}; give a smaller one"
+                "the learning rate schedule {schedule} needs the last round, which --until-converged and --until do not know; give \
+                 --rounds, or another schedule"
             ));
         }
-        match self.evaluation.clients {
-            EvaluatedClients::Count(asked) if asked == 0 || asked > self.training_clients() => refuse(format!(
-                "--evaluate-clients is {asked}; give 1 to {}, the clients that train",
-                self.training_clients()
+        Ok(())
+    }
+
+    /// Refuses a share of the clients that holds out none, and rules that may train on a held-out client.
+    fn check_holdout(&self) -> Result<()> {
+        let (share, count) = (self.data.holdout_clients, self.clients.count);
+        let excluded = match () {
+            () if share == 0.0 => return Ok(()),
+            () if self.new_clients().is_empty() => {
+                let clients = counted(count, "client");
+                let least = Holdout::least_share(u64::from(count));
+                return refuse(format!("--holdout-clients {share} holds out none of {clients}; give at least {least}"));
+            }
+            () if self.strategy.program.is_some() => "a --strategy-program may sample any client",
+            () if self.data.partition.is_own() => "under --partition own this host deals none",
+            () => return Ok(()),
+        };
+        refuse(format!("--holdout-clients keeps clients from being sampled, and {excluded}; leave one out"))
+    }
+
+    /// Refuses an evaluation that no round has, and one of classes where there are none.
+    fn check_evaluation(&self) -> Result<()> {
+        let EvaluationSection { every, clients, by_class } = self.evaluation;
+        let (last, training) = (self.last_round(), self.training_clients());
+        let is_real = self.data.target == TargetKind::Real;
+        match clients {
+            EvaluatedClients::Count(asked) if asked == 0 || asked > training => {
+                refuse(format!("--evaluate-clients is {asked}; give 1 to {training}, the clients that train"))
+            }
+            _ if every > last && !self.deal().holdout.is_none() => refuse(format!(
+                "--evaluate-every {every} scores the clients after none of {}; give a smaller one",
+                counted(last, "round")
             )),
+            _ if is_real && by_class => {
+                refuse("--by-class needs classes, and --target real has none; leave it out".into())
+            }
+            _ if is_real && self.until.is_some_and(Target::needs_classes) => {
+                refuse("--until accuracy needs classes, and --target real has none; give a loss".into())
+            }
             _ => Ok(()),
         }
     }
@@ -391,9 +430,10 @@ impl Experiment {
 
     /// Returns the deal of the dataset to the clients.
     pub fn deal(&self) -> Deal {
-        let DataSection { source, partition, holdout, holdout_clients } = self.data.clone();
+        let DataSection { source, target, partition, holdout, holdout_clients } = self.data.clone();
         let holdout = Holdout { rows: holdout, clients: holdout_clients };
-        Deal { source, scheme: partition, clients: self.clients.count, seed: self.data_seed(), holdout }
+        let (reading, clients, seed) = (Reading { target }, self.clients.count, self.data_seed());
+        Deal { source, reading, scheme: partition, clients, seed, holdout }
     }
 
     /// Returns the clients that never train, ascending.
@@ -487,6 +527,11 @@ impl Experiment {
         self.clients.min_clients.unwrap_or_else(|| sampled.div_ceil(2))
     }
 
+    /// Returns the local learning rate of a round.
+    pub fn learning_rate(&self, round: u64) -> f32 {
+        self.local.lr_schedule.rate(self.local.lr, round, self.last_round())
+    }
+
     /// Returns the last round.
     pub fn last_round(&self) -> u64 {
         if self.is_open_ended() { self.max_rounds } else { self.rounds }
@@ -569,12 +614,18 @@ mod tests {
             experiment
         };
         let both = Experiment { model: "mlp".into(), client: Some("true".into()), ..Experiment::default() };
-        let cases: [(&str, Experiment); 8] = [
+        let cases: [(&str, Experiment); 11] = [
             ("both the model mlp and the client \"true\"", both),
             ("--clients is 0; give at least 1", changed(|of| of.clients.count = 0)),
             ("--lr is -1", changed(|of| of.local.lr = -1.0)),
             ("--fraction is 1.5; give above 0 and at most 1", changed(|of| of.clients.fraction = 1.5)),
             ("--lr is NaN", changed(|of| of.local.lr = f32::NAN)),
+            ("--epochs is 0; give a finite number above 0", changed(|of| of.local.epochs = Epochs(0.0))),
+            ("--local-steps is 0", changed(|of| of.local.local_steps = Some(0))),
+            (
+                "the learning rate schedule cosine:to=0,warmup=0 needs the last round, which --until-converged",
+                changed(|of| (of.until_converged, of.local.lr_schedule) = (true, "cosine".parse().unwrap())),
+            ),
             ("--min-clients is 0", changed(|of| of.clients.min_clients = Some(0))),
             ("--min-clients 5", changed(|of| of.clients.min_clients = Some(5))),
             ("--jobs is 0", changed(|of| of.execution.jobs = Some(0))),

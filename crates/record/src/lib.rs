@@ -22,6 +22,7 @@ pub mod client_scores;
 pub mod client_state;
 pub mod crash;
 pub mod digest;
+pub mod epochs;
 pub mod error;
 pub mod evaluated_clients;
 pub mod experiment;

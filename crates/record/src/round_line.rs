@@ -36,6 +36,9 @@ pub struct Round {
     /// asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_loss: Option<Finite>,
+    /// The local learning rate; left out if it is the same in all rounds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learning_rate: Option<f32>,
     /// Clients whose update was aggregated.
     pub clients: u32,
     /// Sampled clients whose update was not aggregated.
@@ -81,6 +84,7 @@ impl Round {
             new_clients: None,
             training_loss: zero,
             start_loss: None,
+            learning_rate: None,
             clients: 0,
             failed: 0,
             participants: Vec::new(),

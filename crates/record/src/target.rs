@@ -58,6 +58,11 @@ impl fmt::Display for MeasuredOn {
 }
 
 impl Target {
+    /// Returns `true` if only a run with classes has the score.
+    pub fn needs_classes(self) -> bool {
+        self.metric == Metric::Accuracy
+    }
+
     /// Returns the time until the first of these rounds, from 1 on, that reached the target.
     pub fn time(self, on: MeasuredOn, rounds: &[Round]) -> TargetTime {
         let reached = rounds.iter().position(|round| self.is_reached(on, round));

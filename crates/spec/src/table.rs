@@ -75,6 +75,8 @@ pub enum Range {
     BelowHalf,
     /// A number above 0 and at most 1.
     Share,
+    /// A whole number from 0.
+    WholeNumber,
     /// A whole number from 1.
     Count,
     /// `true` or `false`.
@@ -130,6 +132,7 @@ impl Range {
             Range::Decay => "a number of at least 0 and below 1",
             Range::BelowHalf => "a number of at least 0 and below 0.5",
             Range::Share => "a number above 0 and at most 1",
+            Range::WholeNumber => "a whole number from 0",
             Range::Count => "a whole number from 1",
             Range::Flag => "true or false",
         }
@@ -146,7 +149,8 @@ impl Range {
             Range::Decay => (0.0..1.0).contains(&value),
             Range::BelowHalf => (0.0..0.5).contains(&value),
             Range::Share => value > 0.0 && value <= 1.0,
-            Range::Count => value >= 1.0 && value.fract() == 0.0 && value <= f64::from(u32::MAX),
+            Range::WholeNumber => value >= 0.0 && is_whole(value),
+            Range::Count => value >= 1.0 && is_whole(value),
             Range::Flag => false,
         };
         // A client has f32.
@@ -155,6 +159,11 @@ impl Range {
         }
         Err(Error::OutOfRange { what: format!("{what} {}", text.name()), key, value, wants: self.wants() })
     }
+}
+
+/// Returns `true` for a whole number that a `u32` holds, unless it is negative.
+fn is_whole(value: f64) -> bool {
+    value.fract() == 0.0 && value <= f64::from(u32::MAX)
 }
 
 impl fmt::Display for Value {

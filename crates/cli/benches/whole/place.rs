@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use fedpipe_data::{Cache, Deal, Dealt, Holdout, Scheme, Source};
+use fedpipe_data::{Cache, Deal, Dealt, Holdout, Reading, Scheme, Source};
 use tempfile::TempDir;
 
 /// The place of one bench.
@@ -33,6 +33,7 @@ impl Place {
     pub(crate) fn deal(&self, clients: u32) -> Result<Dealt> {
         let deal = Deal {
             source: Source::FashionMnist,
+            reading: Reading::default(),
             scheme: Scheme::default(),
             clients,
             seed: 0,

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use fedpipe_data::{Cache, Deal, Dealt, Holdout, Source, deal};
+use fedpipe_data::{Cache, Deal, Dealt, Holdout, Reading, Source, deal};
 use fedpipe_host::{Control, Error, Node, Result, Service};
 use fedpipe_record::experiment::Experiment;
 
@@ -85,10 +85,10 @@ fn plan(args: &ServeArgs, experiment: Option<&Experiment>) -> Result<(Deal, u32)
     let refuse = |why: String| Err(Error::Usage(why));
     match (&args.data, experiment, args.client) {
         (Some(directory), _, _) => {
-            let source = Source::Directory(directory.clone());
+            let source = Source::Path(directory.clone());
             let scheme = "own".parse().map_err(|error| Error::Usage(format!("{error}")))?;
             let holdout = Holdout { rows: holdout(args)?, clients: 0.0 };
-            Ok((Deal { source, scheme, clients: 1, seed: 0, holdout }, 0))
+            Ok((Deal { source, reading: Reading::default(), scheme, clients: 1, seed: 0, holdout }, 0))
         }
         (_, Some(experiment), _) if experiment.data.partition.is_own() => refuse(
             "the partitions of the experiment are the clients' own; serve this one's by --model and --data".into(),

@@ -37,11 +37,11 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Experiment> {
     if is_default_rate {
         experiment.local.lr = experiment.local.optimiser.default_rate;
     }
-    if let Source::Directory(directory) = &mut experiment.data.source
-        && directory.is_dir()
+    if let Source::Path(path) = &mut experiment.data.source
+        && path.exists()
     {
         // A later verification may start in another folder.
-        *directory = std::path::absolute(&*directory).unwrap_or_else(|_| directory.clone());
+        *path = std::path::absolute(&*path).unwrap_or_else(|_| path.clone());
     }
     refuse_without_effect(args, &experiment)?;
     if experiment.model.is_empty() && experiment.client.is_none() {
@@ -132,7 +132,11 @@ fn remove_replaced(table: &mut Table, args: &RunArgs) {
         }
         let excluded = keys.iter().find(|other| key.replaces_excluded && key.excluded == Some(other.id()));
         if let Some(excluded) = excluded {
-            table.remove(&excluded.name);
+            let section = table.get_mut(excluded.section).and_then(Value::as_table_mut);
+            match section {
+                Some(section) => section.remove(&excluded.name),
+                None => table.remove(&excluded.name),
+            };
         }
     }
 }
@@ -182,6 +186,8 @@ fn known(path: &str, keys: &[ExperimentKey]) -> String {
 mod tests {
     use std::path::PathBuf;
 
+    use fedpipe_strategy::local_work::LocalWork;
+
     use crate::args::{self, Command};
 
     use super::*;
@@ -196,9 +202,9 @@ mod tests {
 
     #[test]
     fn each_flag_reaches_its_key() {
-        let words = "mlp --clients 7 --rounds 8 --seed 18446744073709551615 --data sample --partition shards:2 \
+        let words = "mlp --clients 7 --rounds 8 --seed 18446744073709551615 --data sample --target real --partition shards:2 \
              --strategy fedadam:rate=0.02 --fraction 0.5 --epochs 9 --batch-size 10 --lr 0.3 --optimiser adam \
-             --model-option hidden=3 --on-failure drop --min-clients 2 --client-timeout 11 --processes 3 --jobs 4 \
+             --lr-schedule cosine --model-option hidden=3 --on-failure drop --min-clients 2 --client-timeout 11 --processes 3 --jobs 4 \
              --isolation off --memory-limit 2G --cpu-limit 12 --checkpoint-every 13 --data-seed 1 --init-seed 2 \
              --sample-seed 3 --sample uniform --term proximal:0.5 --transform clip:2+int8 --weighting equal \
              --aggregate median --server sgd:rate=0.5 --holdout 0.2 --holdout-clients 0.25 --evaluate-clients 3 \
@@ -206,9 +212,10 @@ mod tests {
         let expected = "format = 2\nmodel = 'mlp'\nmodel-options = { hidden = '3' }\nrounds = 8\n\
              until-converged = false\nuntil = 'accuracy=0.5,stop=false'\nmax-rounds = 200\ntolerance = 0.02\nseed = '18446744073709551615'\n\
              data-seed = 1\ninit-seed = 2\nsample-seed = 3\n\
-             data = { source = 'sample', partition = 'shards:per-client=2', holdout = 0.2, holdout-clients = 0.25 }\n\
+             data = { source = 'sample', target = 'real', partition = 'shards:per-client=2', holdout = 0.2, \
+             holdout-clients = 0.25 }\n\
              clients = { count = 7, fraction = 0.5, on-failure = 'drop', min-clients = 2 }\n\
-             local = { epochs = 9, batch-size = 10, lr = 0.3, optimiser = 'adam' }\n\
+             local = { epochs = 9, batch-size = 10, lr = 0.3, lr-schedule = 'cosine', optimiser = 'adam' }\n\
              strategy = { name = 'fedadam:rate=0.02', sample = 'uniform', term = 'proximal:0.5', transform = 'clip:2+int8', \
              weighting = 'equal', aggregate = 'median', server = 'sgd:rate=0.5' }\n\
              evaluation = { clients = 3, every = 4, by-class = true }\n\
@@ -216,12 +223,15 @@ mod tests {
              cpu-limit = 12, checkpoint-every = 13 }";
         let expected = Experiment::deserialize_from(expected.parse().unwrap()).unwrap();
         assert_eq!(resolved(words).unwrap(), expected);
-        let without = ["client", "until-converged", "max-rounds", "tolerance", "strategy-program"];
+        let without = ["client", "until-converged", "max-rounds", "tolerance", "strategy-program", "local-steps"];
         let flags = Experiment::keys();
         let mut flags = flags.iter().filter_map(ExperimentKey::long).filter(|flag| !without.contains(flag));
         assert!(flags.all(|flag| words.contains(&format!("--{flag} "))));
 
-        let other = resolved("--client true --until-converged --max-rounds 3 --tolerance 0.5 --strategy-program cat");
+        let other = resolved(
+            "--client true --until-converged --max-rounds 3 --tolerance 0.5 --strategy-program cat \
+                               --local-steps 7",
+        );
         let mut expected = Experiment {
             client: Some("true".into()),
             until_converged: true,
@@ -230,6 +240,7 @@ mod tests {
             ..Experiment::default()
         };
         expected.strategy.program = Some("cat".into());
+        expected.local.local_steps = Some(7);
         assert_eq!(other.unwrap(), expected);
     }
 
@@ -307,6 +318,10 @@ mod tests {
         // A client replaces the model of the file.
         let experiment = resolved(&format!("--config {} --client true", file.display())).unwrap();
         assert_eq!((experiment.model.as_str(), experiment.client.as_deref()), ("", Some("true")));
+        // Epochs replace the steps of a file, and the other way round.
+        std::fs::write(&file, resolved("mlp --local-steps 7").unwrap().to_toml().unwrap()).unwrap();
+        let work = |more: &str| resolved(&format!("--config {} {more}", file.display())).unwrap().local.work();
+        assert_eq!([work("--epochs 2.5"), work("--seed 1")], [LocalWork::Epochs(2.5), LocalWork::Steps(7)]);
         // The rate depends on the optimiser, until one is given.
         assert_eq!(resolved("mlp --optimiser adam").unwrap().local.lr, 0.001);
         assert_eq!(resolved("mlp --optimiser adam --lr 0.1").unwrap().local.lr, 0.1);
@@ -325,7 +340,10 @@ mod tests {
             ("mlp --set lr=1", "--set lr: an experiment has no such key; write local.lr"),
             ("mlp --set partition=iid", "write data.partition"),
             ("mlp --set strategy-program=x", "write strategy.program"),
-            ("mlp --set local.rate=1", "the section local has epochs, batch-size, lr, optimiser"),
+            (
+                "mlp --set local.rate=1",
+                "the section local has epochs, local-steps, batch-size, lr, lr-schedule, optimiser",
+            ),
             ("mlp --set format=1", "format 1, and this fedpipe reads format 2"),
         ];
         for (line, expected) in cases {

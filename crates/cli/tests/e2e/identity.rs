@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use fedpipe_data::{Cache, Deal, Dealt, Holdout, Source, deal};
+use fedpipe_data::{Cache, Deal, Dealt, Holdout, Reading, Source, deal};
 use serde_json::{Value, json};
 
 use crate::{
@@ -52,6 +52,7 @@ fn dealt() -> (Place, Dealt) {
     place.run(&format!("{RUN} --out before"));
     let wanted = Deal {
         source: Source::Sample,
+        reading: Reading::default(),
         scheme: "iid".parse().unwrap(),
         clients: 2,
         seed: 0,

@@ -82,6 +82,11 @@ fn what_holds_out_or_scores_nothing_is_refused_with_the_bound() {
         ("--holdout-clients 0.1", "--holdout-clients 0.1 holds out none of 4 clients; give at least 0.25"),
         ("--holdout 0.2 --evaluate-every 9", "--evaluate-every 9 scores the clients after none of 5 rounds"),
         ("--holdout 0.2 --evaluate-clients 5", "--evaluate-clients is 5; give 1 to 4, the clients that train"),
+        ("--target real --by-class", "--by-class needs classes, and --target real has none"),
+        (
+            "--target real --until accuracy=0.5",
+            "--until accuracy needs classes, and --target real has none; give a loss",
+        ),
         ("--evaluate-clients 2", "--evaluate-clients has no effect on a run without --holdout"),
         ("--until accuracy=0.5 --rounds 9", "--rounds has no effect on a run with --until-converged or --until"),
         ("--until accuracy=85", "the accuracy 85 is not from 0 to 1"),

@@ -13,7 +13,7 @@ use std::{
     thread,
 };
 
-use fedpipe_data::{Cache, Deal, Holdout, Partition, Source, deal};
+use fedpipe_data::{Cache, Deal, Holdout, Partition, Reading, Source, deal};
 use fedpipe_protocol::{InForce, Level, Limits, PROTOCOL, Parts, Purpose, Ready, Reply, Request, Setup, read, write};
 use serde_json::{Value, json};
 
@@ -142,6 +142,7 @@ fn clients_with_data_of_their_own_are_weighted_as_they_say_and_have_the_bits_of_
     let home = place.run("--config experiment.toml --out home");
     let wanted = Deal {
         source: Source::Sample,
+        reading: Reading::default(),
         scheme: "dirichlet:alpha=0.5".parse().unwrap(),
         clients: 3,
         seed: 0,
@@ -327,6 +328,7 @@ fn a_client_holds_out_its_own_examples_and_a_run_with_another_share_refuses_it()
     let place = Place::new();
     let wanted = Deal {
         source: Source::Sample,
+        reading: Reading::default(),
         scheme: "own".parse().unwrap(),
         clients: 1,
         seed: 0,

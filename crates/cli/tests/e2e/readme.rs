@@ -60,7 +60,7 @@ const FIGURES: &[(&str, &str, &str, &str)] = &[
         "DESCRIPTORS_OF_A_PROGRAM: u64 = 1024;",
     ),
     ("crates/data/README.md", "(2 GiB;", "crates/data/src/cache.rs", "LIMIT: u64 = 2 << 30;"),
-    ("crates/data/README.md", "at most 1,000 times", "crates/data/src/partition/dirichlet.rs", "TRIES: u64 = 1000;"),
+    ("crates/data/README.md", "at most 1,000 times", "crates/data/src/scheme/dirichlet.rs", "TRIES: u64 = 1000;"),
     ("crates/data/README.md", "a multiple of 64", "crates/data/src/partition_file.rs", "ALIGNMENT: usize = 64;"),
     (
         "crates/protocol/README.md",

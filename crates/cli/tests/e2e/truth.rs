@@ -1,6 +1,6 @@
 //! A run against its definition: plain SGD, and the closed form of federated averaging, each computed here.
 
-use fedpipe_data::{Cache, Deal, Holdout, Partition, Pixels, Scheme, Source, deal};
+use fedpipe_data::{Cache, Deal, Holdout, Partition, Pixels, Reading, Scheme, Source, deal};
 use fedpipe_nn::Network;
 use fedpipe_random::{
     key::{Key, Use},
@@ -93,6 +93,7 @@ impl Data {
     fn deal(place: &Place, clients: u32) -> Self {
         let wanted = Deal {
             source: Source::Sample,
+            reading: Reading::default(),
             scheme: Scheme::default(),
             clients,
             seed: SEED,

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-use fedpipe_data::{Cache, Deal, Dealt, Holdout, Scheme, Source, deal};
+use fedpipe_data::{Cache, Deal, Dealt, Holdout, Reading, Scheme, Source, deal};
 use fedpipe_protocol::{
     Evaluate, Isolation, Level, PartData, Phase, PhaseStart, Predictions, Purpose, ScoreStart, Train,
 };
@@ -30,6 +30,7 @@ impl Stage {
         let folder = tempfile::tempdir().unwrap();
         let parameters = Deal {
             source: Source::Sample,
+            reading: Reading::default(),
             scheme: Scheme::default(),
             clients: 2,
             seed: 0,

@@ -8,7 +8,9 @@ use std::thread;
 
 use super::*;
 use crate::cache::CacheLock;
+use crate::fetch;
 use crate::map::{Partition, Pixels};
+use crate::source::sample;
 use crate::testing::{assert_says, idx, replace, write_dataset};
 
 struct Setting {
@@ -29,7 +31,8 @@ fn setting() -> Setting {
 impl Setting {
     fn deal(&self, clients: u32, seed: u64) -> Deal {
         Deal {
-            source: Source::Directory(self.data.clone()),
+            source: Source::Path(self.data.clone()),
+            reading: Reading::default(),
             scheme: Scheme::default(),
             clients,
             seed,
@@ -119,7 +122,7 @@ fn under_own_a_client_deals_all_examples_and_the_host_only_the_test_set() {
     fs::write(setting.data.join("train-labels-idx1-ubyte"), idx(&[60], &[0; 60])).unwrap();
     let own = |clients| Deal { scheme: "own".parse().unwrap(), ..setting.deal(clients, 0) };
     let dealt = setting.run(&own(1)).0.unwrap();
-    assert_eq!((dealt.partitions.len(), dealt.dataset.classes), (1, 3));
+    assert_eq!((dealt.partitions.len(), dealt.dataset.target.class_count()), (1, Some(3)));
     assert_eq!(first_pixels(&dealt.partitions[0].path), (0..60).collect::<Vec<u8>>());
     assert_says(&setting.run(&setting.deal(1, 0)).0.unwrap_err(), &["label 1", "classes are 0 to 0"]);
     assert_says(&setting.run(&own(2)).0.unwrap_err(), &["2 clients", "another partition scheme"]);
@@ -129,11 +132,10 @@ fn under_own_a_client_deals_all_examples_and_the_host_only_the_test_set() {
     for half in ["images-idx3", "labels-idx1"] {
         fs::remove_file(setting.data.join(format!("train-{half}-ubyte"))).unwrap();
     }
-    let source = Source::Directory(setting.data.clone());
     for _ in 0..2 {
-        let host = deal_test_set(&source, &setting.cache, &mut |_| ()).unwrap();
+        let host = deal_test_set(&own(2), &setting.cache, &mut |_| ()).unwrap();
         assert!(host.partitions.is_empty() && host.path_of(0).as_os_str().is_empty());
-        assert_eq!((host.test.examples, host.dataset.classes), (9, 3));
+        assert_eq!((host.test.examples, host.dataset.target.class_count()), (9, Some(3)));
         assert_eq!(content(&host), here);
     }
     assert_says(&setting.run(&own(1)).0.unwrap_err(), &["has no training images"]);
@@ -273,7 +275,7 @@ fn the_digests_are_those_of_the_contents_in_client_order_and_of_the_test_set() {
     ];
     assert_eq!(dealt.digests(), lines.concat());
     assert_eq!((dealt.sha256_of(1), dealt.sha256_of(2)), (Some(hash(b)), None));
-    let own = deal_test_set(&Source::Directory(setting.data.clone()), &setting.cache, &mut |_| ()).unwrap();
+    let own = deal_test_set(&setting.deal(2, 1), &setting.cache, &mut |_| ()).unwrap();
     assert_eq!(own.digests(), format!("{test}  test.safetensors\n"));
 }
 
@@ -284,7 +286,7 @@ fn the_content_decides_and_not_the_directory() {
     let other = setting.data.with_file_name("other");
     fs::create_dir(&other).unwrap();
     write_dataset(&other);
-    let (second, steps) = setting.run(&Deal { source: Source::Directory(other), ..setting.deal(4, 1) });
+    let (second, steps) = setting.run(&Deal { source: Source::Path(other), ..setting.deal(4, 1) });
     let second = second.unwrap();
     assert_eq!(second.partitions, first.partitions);
     assert_eq!(second.dataset, DatasetInfo { name: "other".to_owned(), ..first.dataset });
@@ -470,7 +472,7 @@ fn an_impossible_deal_is_refused_and_leaves_no_file() {
     assert_says(&refused(&setting.deal(61, 1)), &["61 clients", "60 training examples"]);
     let scheme = "shards:31".parse().unwrap();
     assert_says(&refused(&Deal { scheme, ..setting.deal(2, 1) }), &["31", "60 training examples"]);
-    let source = Source::Directory("/nowhere".into());
+    let source = Source::Path("/nowhere".into());
     assert_says(&refused(&Deal { source, ..setting.deal(2, 1) }), &["/nowhere"]);
     let entries = fs::read_dir(setting.cache.partitions()).unwrap().count();
     assert!(entries <= 1, "at most the test set");

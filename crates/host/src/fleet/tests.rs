@@ -229,6 +229,18 @@ fn a_job_of_no_client_moves_to_another_process() {
     assert_eq!(consequences, [Consequence::Retried, Consequence::Moved]);
 }
 
+/// With one process there is no other: a fresh one takes its place, as after a retry.
+#[test]
+fn a_job_of_no_client_is_retried_where_there_is_one_process() {
+    let mut stage = Stage::new(1, OnFailure::Drop, |client| match client.start {
+        0 => exit_at_work(client, exit(3)),
+        _ => client.serve(),
+    });
+    let (settled, crashes) = stage.run(vec![evaluation(0)], &no_check());
+    assert!(settled.unwrap()[0].is_ok());
+    assert_eq!(crashes.iter().map(|(_, then, _)| *then).collect::<Vec<_>>(), [Consequence::Retried]);
+}
+
 #[test]
 fn a_job_that_no_process_can_do_is_dropped_after_each_has_tried() {
     let mut stage = Stage::new(2, OnFailure::Retry, |client| exit_at_work(client, exit(3)));

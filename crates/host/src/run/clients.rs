@@ -97,7 +97,7 @@ impl Clients {
             sizes,
             held_out,
             test_examples: dealt.test.examples,
-            classes: dealt.dataset.classes as usize,
+            classes: dealt.dataset.target.class_count().unwrap_or_default() as usize,
             dylib,
             dylib_before: None,
             remedy: experiment.remedy(),
@@ -161,7 +161,8 @@ impl Clients {
         let of_evaluation = of_holdout.into_iter().chain(of_classes);
         let of_program = self.program.iter().flat_map(StrategyProgram::features).cloned();
         let of_program = of_program.map(|name| (name, "the strategy's program"));
-        let needed = of_strategy.chain(of_layout).chain(of_end).chain(of_evaluation).chain(of_program);
+        let of_work = experiment.local.features().map(|name| (name, "a part of a local epoch"));
+        let needed = of_strategy.chain(of_layout).chain(of_end).chain(of_work).chain(of_evaluation).chain(of_program);
         self.fleet.require(needed.map(|(name, by)| NeededFeature { name, by }).collect())
     }
 

@@ -43,6 +43,8 @@ pub(super) struct RoundResult {
     pub(super) training_loss: Finite,
     /// The mean loss of the weights that the clients received, if it was asked for.
     pub(super) start_loss: Option<Finite>,
+    /// The local learning rate, unless all rounds have the same.
+    pub(super) learning_rate: Option<f32>,
     /// The global weights after the round.
     pub(super) weights: Arc<Vec<f32>>,
     /// The server's state after the round.
@@ -80,8 +82,19 @@ impl ActiveRun<'_> {
         let score = self.evaluate(round, &weights)?;
         let participants: Vec<u32> = updates.iter().map(|update| update.header.client).collect();
         let client_scores = self.score_clients(round, &participants, &weights)?;
-        let (sampled, of) = (sampled.len() as u32, self.context.experiment.clients.count);
-        Ok(RoundResult { updates, sampled, of, training_loss, start_loss, weights, server, score, client_scores })
+        let experiment = self.context.experiment;
+        Ok(RoundResult {
+            sampled: sampled.len() as u32,
+            of: experiment.clients.count,
+            training_loss,
+            start_loss,
+            learning_rate: (!experiment.local.lr_schedule.is_constant()).then(|| experiment.learning_rate(round)),
+            updates,
+            weights,
+            server,
+            score,
+            client_scores,
+        })
     }
 
     /// Returns the clients that take part in a round. A run that repeats another run has the same participants.
@@ -93,7 +106,8 @@ impl ActiveRun<'_> {
         let experiment = context.experiment;
         match clients.program.as_mut().filter(|program| program.can(Ability::Sample)) {
             Some(program) => {
-                let before = Before { round, server: state.server(), weights: state.weights() };
+                let learning_rate = experiment.learning_rate(round);
+                let before = Before { round, learning_rate, server: state.server(), weights: state.weights() };
                 let asked = (experiment.clients.count, experiment.sampled_clients());
                 program.sample(&before, asked, &mut |crash| journal.emit(&Event::StrategyCrashed(crash)))
             }
@@ -107,16 +121,16 @@ impl ActiveRun<'_> {
         let adds_on_arrival = self.adds_on_arrival();
         let local: Vec<_> = self.clients.layout()?.local_ranges().collect();
         let Self { clients, state, journal, context, .. } = self;
+        let learning_rate = context.experiment.learning_rate(round);
         if let Some(program) = &mut clients.program {
             let mut emit = |crash: &_| journal.emit(&Event::StrategyCrashed(crash));
-            let before = Before { round, server: state.server(), weights: state.weights() };
+            let before = Before { round, learning_rate, server: state.server(), weights: state.weights() };
             let (mut weights, slots) = program.apply(&before, updates, &mut emit)?;
             // Each client has its own values of the local tensors, and the global weights keep the initial ones.
             local.into_iter().for_each(|range| weights[range.clone()].copy_from_slice(&before.weights[range]));
             return Ok((weights, slots));
         }
         let (received, all, layout) = (state.weights(), context.experiment.training_clients(), clients.layout()?);
-        let learning_rate = context.experiment.local.lr;
         let closed = |updates| ClosedRound { received, updates, clients: all, learning_rate, layout };
         let strategy = &context.experiment.strategy.rules;
         let applied = if adds_on_arrival {

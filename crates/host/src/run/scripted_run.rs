@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf, process::ExitStatus, sync::Arc, time::Duration};
 
-use fedpipe_data::{Cache, Dealt, Source, deal_test_set};
+use fedpipe_data::{Cache, Deal, Dealt, Source, deal_test_set};
 use fedpipe_protocol::{Reply, Request, Train};
 use fedpipe_record::{
     checkpoint::Checkpoint,
@@ -142,7 +142,8 @@ impl Stage {
         scripted: Scripted,
         point: Option<Point>,
     ) -> ActiveRun<'a> {
-        let dealt = deal_test_set(&Source::Sample, &self.launch.cache, &mut |_| ()).unwrap();
+        let deal = Deal { source: Source::Sample, ..self.experiment.deal() };
+        let dealt = deal_test_set(&deal, &self.launch.cache, &mut |_| ()).unwrap();
         let mut clients = clients(&context, &dealt, scripted);
         let initial = clients.initial_weights(&mut journal).unwrap();
         let state = RunState::new(&dealt.dataset, initial, &self.experiment, &self.path());
@@ -178,7 +179,7 @@ fn clients(context: &RunContext<'_>, dealt: &Dealt, scripted: Scripted) -> Clien
         sizes: vec![1; experiment.clients.count as usize],
         held_out: vec![0; experiment.clients.count as usize],
         test_examples: 1,
-        classes: dealt.dataset.classes as usize,
+        classes: dealt.dataset.target.class_count().unwrap_or_default() as usize,
         dylib,
         dylib_before: None,
         remedy: experiment.remedy(),

@@ -30,7 +30,10 @@ pub(super) fn setups(context: &RunContext<'_>, dylib: Option<&Dylib>, dealt: &De
         init_seed: experiment.init_seed.map(|seed| seed.0),
         isolation: isolation_of_each(experiment),
         purpose: Purpose::Serve {
-            task: Task { shape: dealt.dataset.shape.clone(), classes: dealt.dataset.classes as usize },
+            task: Task {
+                shape: dealt.dataset.shape.clone(),
+                classes: dealt.dataset.target.class_count().unwrap_or_default() as usize,
+            },
             partitions: held_by(process, processes, experiment.clients.count, dealt),
             test: dealt.test.path.clone(),
         },

@@ -160,7 +160,7 @@ fn deal(context: &RunContext<'_>, show: &mut Show<'_>) -> Result<Dealt> {
         }
     };
     let dealt = if deal.scheme.is_own() {
-        deal_test_set(&deal.source, cache, &mut show_step)?
+        deal_test_set(&deal, cache, &mut show_step)?
     } else {
         fedpipe_data::deal(&deal, cache, &mut show_step)?
     };

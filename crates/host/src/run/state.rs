@@ -64,7 +64,7 @@ impl RunState {
     ) -> Self {
         Self {
             dataset: dataset.name.clone(),
-            classes: dataset.classes,
+            classes: dataset.target.class_count().unwrap_or_default(),
             initial: None,
             weights: Arc::new(initial.weights),
             server: Slots::default(),
@@ -190,6 +190,7 @@ impl RunState {
             new_clients: result.client_scores.new_clients.clone(),
             training_loss: result.training_loss,
             start_loss: result.start_loss,
+            learning_rate: result.learning_rate,
             clients,
             failed: result.sampled - clients,
             participants: result.updates.iter().map(|update| update.header.client).filter(|_| is_partial).collect(),
@@ -237,6 +238,7 @@ impl RunState {
 
 #[cfg(test)]
 mod tests {
+    use fedpipe_data::{DatasetTarget, FeatureType};
     use fedpipe_protocol::Update;
     use fedpipe_strategy::{closed_round::ClientUpdate, slots::Slot};
 
@@ -257,8 +259,10 @@ mod tests {
             name: "sample".into(),
             sha256: String::new(),
             shape: vec![2],
-            classes: 10,
+            features: FeatureType::U8,
+            target: DatasetTarget::classes(10),
             gap: None,
+            range: None,
             train_examples: 4,
             test_examples: 4,
             sample: true,
@@ -275,6 +279,7 @@ mod tests {
             of,
             training_loss: finite(0.5),
             start_loss: Some(finite(0.5)),
+            learning_rate: None,
             weights: Arc::new(weights.to_vec()),
             server: Slots::from_iter([("m", Slot::F32(Arc::new(weights.to_vec())))]),
             score: TestScore { loss: finite(0.25), accuracy: finite(0.75) },

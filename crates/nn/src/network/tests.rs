@@ -2,11 +2,13 @@
 
 use super::*;
 
-const OPTIMISERS: [&str; 4] = [
+const OPTIMISERS: [&str; 6] = [
     r#"{"name":"sgd"}"#,
     r#"{"name":"sgd","momentum":0.9,"weight_decay":0.01}"#,
     r#"{"name":"adam"}"#,
     r#"{"name":"adam","beta1":0.5,"epsilon":0.001,"weight_decay":0.1}"#,
+    r#"{"name":"sgd","momentum":0.9,"nesterov":true,"weight_decay":0.01}"#,
+    r#"{"name":"adamw","weight_decay":0.1}"#,
 ];
 
 /// Widths that are no multiple of a tile, a single class, no hidden layer.
