@@ -36,7 +36,7 @@ fn client_line(name: &str, scores: &ClientScores) -> String {
     let [mean, worst, decile, spread] = [mean, worst, worst_decile, spread].map(percent);
     let clients = counted(scores.clients.len(), "client");
     format!(
-        "{name}: accuracy {mean:.2} %  worst client {worst:.2} %  worst decile {decile:.2} %  spread {spread:.2}  ({clients})"
+        "{name}: accuracy {mean:.2} %  worst client {worst:.2} %  worst decile {decile:.2} %  spread {spread:.2} points  ({clients})"
     )
 }
 
@@ -103,7 +103,7 @@ mod tests {
         let scores = ClientScores::new(&[score(0, 4), score(1, 2)]).unwrap().unwrap();
         assert_eq!(
             client_line("held out", &scores),
-            "held out: accuracy 75.00 %  worst client 50.00 %  worst decile 50.00 %  spread 25.00  (2 clients)"
+            "held out: accuracy 75.00 %  worst client 50.00 %  worst decile 50.00 %  spread 25.00 points  (2 clients)"
         );
     }
 
