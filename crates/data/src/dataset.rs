@@ -31,6 +31,9 @@ pub struct DatasetInfo {
     /// The least and the greatest feature of the training examples; `None` without training examples.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<[f32; 2]>,
+    /// The number of natural clients, such as writers; `None` if the files do not say which client an example is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub natural_clients: Option<u32>,
     /// The number of training examples, over all clients.
     pub train_examples: u64,
     /// The number of test examples.
@@ -304,6 +307,16 @@ impl SplitTargets {
     }
 }
 
+impl Split {
+    /// Returns the number of examples of each class among some rows; empty without classes.
+    pub(crate) fn label_counts(&self, rows: &[u32], classes: Option<u32>) -> Vec<u64> {
+        let Some(classes) = classes else { return Vec::new() };
+        let mut counts = vec![0; classes as usize];
+        rows.iter().for_each(|row| counts[self.labels()[*row as usize] as usize] += 1);
+        counts
+    }
+}
+
 /// A checked dataset.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Dataset {
@@ -359,6 +372,7 @@ impl Dataset {
             // A client need not have examples of every class.
             gap: if portion == Portion::Own { None } else { Gap::widest(&labels) },
             range: train.range(),
+            natural_clients: train.clients.as_ref().map(|clients| clients.names.len() as u32),
             train_examples: train.len() as u64,
             test_examples: test.len() as u64,
             sample: false,

@@ -3,17 +3,22 @@
 use std::path::PathBuf;
 
 use crate::cache::{UsageLock, key};
-use crate::dataset::{Dataset, Portion, SplitTargets};
+use crate::dataset::{Dataset, DatasetTarget, Portion};
 use crate::entry::{CacheEntry, Draft};
 use crate::evict::evict;
 use crate::holdout::{Holdout, SplitRows};
 use crate::partition_file::FileMetadata;
 use crate::{
     cache::Cache,
+    counted::counted,
     data_step::DataStep,
     dataset::DatasetInfo,
     error::DataError,
-    scheme::{Scheme, partition},
+    scheme::{
+        Labelled, Scheme, SplitTable,
+        feature_noise::{noise_key, noisy},
+        partition,
+    },
     source::{FoundSource, Reading, Source},
 };
 
@@ -36,6 +41,38 @@ pub struct Deal {
     pub seed: u64,
     /// The rows and the clients that are kept out of training.
     pub holdout: Holdout,
+    /// The place of the file of a split by hand, if it is not that of the scheme.
+    pub split_file: Option<PathBuf>,
+}
+
+/// A deal, with the split by hand that its scheme names.
+struct Plan<'d> {
+    deal: &'d Deal,
+    split: Option<SplitTable>,
+}
+
+impl<'d> Plan<'d> {
+    fn new(deal: &'d Deal) -> Result<Self, DataError> {
+        let Some(file) = deal.scheme.split_file() else { return Ok(Self { deal, split: None }) };
+        let split = SplitTable::read(deal.split_file.as_deref().unwrap_or(file.path))?;
+        if !file.sha256.is_empty() && file.sha256 != split.sha256 {
+            let SplitTable { path, sha256: found, .. } = split;
+            return Err(DataError::SplitChanged { path, found, expected: file.sha256.to_owned() });
+        }
+        Ok(Self { deal, split: Some(split) })
+    }
+
+    /// Returns the entry of the partitions, which depend on the dataset, the scheme, the number of clients and the
+    /// seed, and on what is held out. The content of a split by hand stands for its scheme.
+    fn entry(&self, sha256: &str, cache: &Cache) -> PathBuf {
+        let Deal { scheme, clients, seed, holdout, .. } = self.deal;
+        let scheme = self.split.as_ref().map_or_else(|| scheme.to_string(), |split| format!("file {}", split.sha256));
+        let mut text = format!("format {FORMAT}\ndataset {sha256}\nscheme {scheme}\nclients {clients}\nseed {seed}\n");
+        if !holdout.is_none() {
+            text += &format!("holdout {} {}\n", holdout.rows, holdout.clients);
+        }
+        cache.partitions().join(key(&text))
+    }
 }
 
 /// A dataset that is dealt to the clients. Its files stay in the cache at least until this value is dropped.
@@ -60,6 +97,27 @@ impl Dealt {
     /// partition.
     pub fn sha256_of(&self, client: u32) -> Option<String> {
         self.partition_of(client).map(|partition| partition.sha256.clone())
+    }
+
+    /// Returns the number of examples of each class, for each client; empty if the clients have their own partitions.
+    pub fn label_counts(&self) -> Vec<Vec<u64>> {
+        self.partitions.iter().map(|partition| partition.label_counts.clone()).collect()
+    }
+
+    /// Returns a sentence if the scheme leaves out training examples.
+    pub fn left_out(&self) -> Option<String> {
+        let all = self.dataset.train_examples;
+        let dealt: u64 = self.partitions.iter().map(|partition| partition.examples).sum();
+        let is_empty = |class: &usize| self.partitions.iter().all(|partition| partition.label_counts[*class] == 0);
+        let classes = self.dataset.target.class_count().unwrap_or(0) as usize;
+        let classes = (0..classes).filter(is_empty).count();
+        let of_classes = match classes {
+            0 => String::new(),
+            _ => format!("; no client has an example of {}", counted(classes as u64, "class")),
+        };
+        let is_left_out = !self.partitions.is_empty() && dealt < all;
+        is_left_out
+            .then(|| format!("the partition scheme leaves out {} of {all} training examples{of_classes}", all - dealt))
     }
 
     /// Returns the text of a digest file: a line `HASH  NAME` for each partition, in client order, and one for the test
@@ -89,6 +147,8 @@ pub struct PartitionFile {
     pub examples: u64,
     /// The number of held-out examples, which follow those of training.
     pub held_out: u64,
+    /// The number of examples of each class among the training examples.
+    pub label_counts: Vec<u64>,
     /// The hash of the content, as [`Partition::sha256`](crate::map::Partition::sha256) returns it. It is computed
     /// while the file is written.
     pub sha256: String,
@@ -104,12 +164,13 @@ pub fn deal(deal: &Deal, cache: &Cache, progress: &mut dyn FnMut(DataStep)) -> R
     if deal.clients == 0 {
         return Err(DataError::NoClients);
     }
+    let plan = Plan::new(deal)?;
     let progress = &mut report_unlocked_once(progress);
     let portion = if deal.scheme.is_own() { Portion::Own } else { Portion::Whole };
     let found = FoundSource::find(&deal.source, &deal.reading, portion)?;
     let cached = found.cached_identity(cache);
     if let Some(sha256) = &cached
-        && let Some(dealt) = look_up(deal, &found, sha256, cache, progress)
+        && let Some(dealt) = look_up(&plan, &found, sha256, cache, progress)
     {
         return Ok(dealt);
     }
@@ -117,17 +178,17 @@ pub fn deal(deal: &Deal, cache: &Cache, progress: &mut dyn FnMut(DataStep)) -> R
     let dataset = found.load(cache, progress)?;
     // The cache may have the deal although the stamps of the dataset have changed, in a read-only cache for example.
     if cached.is_none()
-        && let Some(dealt) = look_up(deal, &found, &dataset.info.sha256, cache, progress)
+        && let Some(dealt) = look_up(&plan, &found, &dataset.info.sha256, cache, progress)
     {
         return Ok(dealt);
     }
     let writing = cache.lock_partitions(progress)?;
     // Another run may have dealt the same in the meantime. Damaged files were already reported.
-    if let Some(dealt) = look_up(deal, &found, &dataset.info.sha256, cache, &mut |_| ()) {
+    if let Some(dealt) = look_up(&plan, &found, &dataset.info.sha256, cache, &mut |_| ()) {
         return Ok(dealt);
     }
     let test = write_test(&dataset, cache)?;
-    let train = write_partitions(deal, &dataset, cache, progress)?;
+    let train = write_partitions(&plan, &dataset, cache, progress)?;
     evict(cache, &writing, progress)?;
     Ok(dealt(&found, Some(train), test))
 }
@@ -162,14 +223,15 @@ fn report_unlocked_once(progress: &mut dyn FnMut(DataStep)) -> impl FnMut(DataSt
     }
 }
 
-/// Returns the entry of the partitions, which depend on the dataset, the scheme, the number of clients and the seed.
-fn partitions_dir(deal: &Deal, sha256: &str, cache: &Cache) -> PathBuf {
-    let Deal { scheme, clients, seed, holdout, .. } = deal;
-    let mut text = format!("format {FORMAT}\ndataset {sha256}\nscheme {scheme}\nclients {clients}\nseed {seed}\n");
-    if !holdout.is_none() {
-        text += &format!("holdout {} {}\n", holdout.rows, holdout.clients);
-    }
-    cache.partitions().join(key(&text))
+/// Returns the training rows for a partitioner.
+fn labelled<'d>(dataset: &'d Dataset, split: Option<&'d SplitTable>) -> Labelled<'d> {
+    let train = &dataset.train;
+    let (classes, class_names) = match &dataset.info.target {
+        DatasetTarget::Classes { classes, class_names } => (*classes, class_names.as_slice()),
+        DatasetTarget::Real { .. } => (0, &[][..]),
+    };
+    let natural = train.clients.as_ref().map(|clients| clients.of_row.as_slice());
+    Labelled { examples: train.len(), labels: train.labels(), classes, class_names, natural, split }
 }
 
 /// Returns the entry of the test set. It depends only on the dataset, so all deals of a dataset share it.
@@ -178,13 +240,13 @@ fn test_dir(sha256: &str, cache: &Cache) -> PathBuf {
 }
 
 fn look_up(
-    deal: &Deal,
+    plan: &Plan<'_>,
     found: &FoundSource<'_>,
     sha256: &str,
     cache: &Cache,
     progress: &mut dyn FnMut(DataStep),
 ) -> Option<Dealt> {
-    let train = CacheEntry::open(&partitions_dir(deal, sha256, cache), cache, progress)?;
+    let train = CacheEntry::open(&plan.entry(sha256, cache), cache, progress)?;
     let test = CacheEntry::open(&test_dir(sha256, cache), cache, progress)?;
     Some(dealt(found, Some(train), test))
 }
@@ -211,41 +273,60 @@ fn write_test(dataset: &Dataset, cache: &Cache) -> Result<CacheEntry, DataError>
         return Ok(entry);
     }
     let rows: Vec<u32> = (0..dataset.test.len() as u32).collect();
-    let mut draft = Draft::new(cache)?;
+    let mut draft = Draft::new(&dataset.info, cache)?;
     let about = about(&dataset.info, "test".to_owned());
     draft.add("test.safetensors".to_owned(), &dataset.test, &rows, &about)?;
-    draft.finish(&dataset.info, &dir)
+    draft.finish(&dir)
 }
 
 fn write_partitions(
-    deal: &Deal,
+    plan: &Plan<'_>,
     dataset: &Dataset,
     cache: &Cache,
     progress: &mut dyn FnMut(DataStep),
 ) -> Result<CacheEntry, DataError> {
     let info = &dataset.info;
-    let dir = partitions_dir(deal, &info.sha256, cache);
+    let Plan { deal, split } = plan;
+    let dir = plan.entry(&info.sha256, cache);
     if let Some(entry) = CacheEntry::open(&dir, cache, &mut |_| ()) {
         return Ok(entry);
     }
-    let (labels, classes) = match &dataset.train.targets {
-        SplitTargets::Classes(labels) => (labels.clone(), info.target.class_count().unwrap_or_default()),
-        SplitTargets::Real(values) => (vec![0; values.len()], 1),
-    };
-    let parts = partition(&deal.scheme, &labels, classes, deal.clients, deal.seed)?;
-    let mut draft = Draft::new(cache)?;
+    let parts = partition(&deal.scheme, &labelled(dataset, split.as_ref()), deal.clients, deal.seed)?;
     let new_clients = deal.holdout.new_clients(deal.seed, deal.clients);
     refuse_empty_holdout(&deal.holdout, &parts, &new_clients)?;
+    let mut draft = Draft::new(info, cache)?;
     for (client, rows) in (0..).zip(&parts) {
-        let split = match new_clients.binary_search(&client) {
+        let SplitRows { rows, held_out } = match new_clients.binary_search(&client) {
             Ok(_) => SplitRows { rows: rows.clone(), held_out: rows.len() as u64 },
             Err(_) => deal.holdout.split(rows, deal.seed, client),
         };
-        let about = FileMetadata { held_out: split.held_out, ..about(info, client.to_string()) };
-        draft.add(format!("{client:06}.safetensors"), &dataset.train, &split.rows, &about)?;
+        let about = FileMetadata { held_out, ..about(info, client.to_string()) };
+        let name = format!("{client:06}.safetensors");
+        let deviation = deal.scheme.noise(client, deal.clients);
+        if deviation > 0.0 {
+            let noisy = noisy(&dataset.train, &rows, deviation, &noise_key(deal.seed, client));
+            draft.add(name, &noisy, &Vec::from_iter(0..rows.len() as u32), &about)?;
+        } else {
+            draft.add(name, &dataset.train, &rows, &about)?;
+        }
         progress(DataStep::Dealing { done: client + 1, clients: deal.clients });
     }
-    draft.finish(info, &dir)
+    draft.finish(&dir)
+}
+
+/// Returns the number of natural clients of a dataset, without dealing it.
+///
+/// # Errors
+/// Returns the errors of [`deal()`], and one if the dataset has no natural clients.
+pub fn natural_clients(deal: &Deal, cache: &Cache, progress: &mut dyn FnMut(DataStep)) -> Result<u32, DataError> {
+    let found = FoundSource::find(&deal.source, &deal.reading, Portion::Whole)?;
+    let cached = found.cached_identity(cache);
+    let test = cached.and_then(|sha256| CacheEntry::open(&test_dir(&sha256, cache), cache, progress));
+    let info = match test {
+        Some(test) => test.dataset,
+        None => found.load(cache, progress)?.info,
+    };
+    info.natural_clients.ok_or(DataError::NoNaturalClients)
 }
 
 fn about(info: &DatasetInfo, client: String) -> FileMetadata<'_> {

@@ -73,11 +73,11 @@ pub enum DataError {
     )]
     MinSizeImpossible { min_size: u32, clients: u32, examples: u32 },
     #[error(
-        "no Dirichlet draw of {tries} with alpha {alpha} gave each of {} {}; raise `alpha`, lower `min-size`, or set `balance=true`",
+        "no Dirichlet draw of {tries} with alpha {alpha} gave each of {} {}; {remedy}",
         counted(*clients, "client"),
         counted(*min_size, "example")
     )]
-    DirichletGaveUp { alpha: f64, min_size: u32, clients: u32, tries: u64 },
+    DirichletGaveUp { alpha: f64, min_size: u32, clients: u32, tries: u64, remedy: &'static str },
     #[error(
         "{} cannot have {} each of {}; lower `per-client` or the number of clients",
         counted(*clients, "client"),
@@ -85,6 +85,42 @@ pub enum DataError {
         counted(*examples, "training example")
     )]
     TooManyShards { per_client: u32, clients: u32, examples: u32 },
+
+    #[error("a client cannot have {} of the {labels} that have an example; lower `k`", counted(*k, "label"))]
+    TooFewLabels { k: u32, labels: usize },
+    #[error(
+        "{} with {} each cannot hold all {labels}; raise `k`, or give at least {}",
+        counted(*clients, "client"),
+        counted(*k, "label"),
+        counted(labels.div_ceil(*k as usize) as u64, "client")
+    )]
+    TooFewHolders { k: u32, clients: u32, labels: usize },
+    #[error(
+        "under `{scheme}` client 0 of {clients} would have no example of {examples}; give at most {}",
+        counted(*most, "client")
+    )]
+    FirstClientEmpty { scheme: &'static str, clients: u32, examples: u32, most: u32 },
+    #[error("under `{scheme}` client {client} of {clients} would have no example; give fewer clients, or other values")]
+    EmptyClient { scheme: String, client: usize, clients: u32 },
+    #[error("the clients are {clients}, but {what} has {decided}; leave out the number of clients, or give {decided}")]
+    OtherClients { what: String, decided: u32, clients: u32 },
+    #[error("{}, line {line}: {why}", path.display())]
+    SplitLine { path: PathBuf, line: u64, why: String },
+    #[error(
+        "`{scheme}` deals by label, and the targets are real numbers; give a scheme such as iid, quantity or natural"
+    )]
+    NoLabels { scheme: &'static str },
+    #[error(
+        "the dataset has no natural clients; name their column with --client-column, or give another partition scheme"
+    )]
+    NoNaturalClients,
+    #[error("the split in {} was not read", path.display())]
+    NoSplit { path: PathBuf },
+    #[error(
+        "{} has the SHA-256 {found:.16}, but the experiment was given {expected:.16}; put the file back, or give it anew",
+        path.display()
+    )]
+    SplitChanged { path: PathBuf, found: String, expected: String },
 
     #[error(
         "the share {share} holds out no row of any partition, the largest of which has {}; give at least {}",

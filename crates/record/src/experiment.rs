@@ -433,7 +433,7 @@ impl Experiment {
         let DataSection { source, target, partition, holdout, holdout_clients } = self.data.clone();
         let holdout = Holdout { rows: holdout, clients: holdout_clients };
         let (reading, clients, seed) = (Reading { target }, self.clients.count, self.data_seed());
-        Deal { source, reading, scheme: partition, clients, seed, holdout }
+        Deal { source, reading, scheme: partition, clients, seed, holdout, split_file: None }
     }
 
     /// Returns the clients that never train, ascending.

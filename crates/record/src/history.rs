@@ -68,6 +68,8 @@ pub struct DealtLine {
     pub sizes: Vec<u64>,
     /// Held-out examples of each client; empty if nothing is held out.
     pub held_out: Vec<u64>,
+    /// Examples of each class, for each client; none of them if the clients have their own data.
+    pub label_counts: Vec<Vec<u64>>,
     /// Of the list of all partitions.
     pub partitions_sha256: String,
 }
@@ -122,19 +124,6 @@ impl ReadyLine {
 }
 
 impl DealtLine {
-    fn new(
-        dataset: Cow<'_, DatasetInfo>,
-        [sizes, held_out]: [Cow<'_, [u64]>; 2],
-        partitions_sha256: Cow<'_, str>,
-    ) -> Self {
-        Self {
-            dataset: dataset.into_owned(),
-            sizes: sizes.into_owned(),
-            held_out: held_out.into_owned(),
-            partitions_sha256: partitions_sha256.into_owned(),
-        }
-    }
-
     /// Returns the difference of the data that were dealt now, a sentence.
     pub fn difference(&self, now: &DataIdentity) -> Option<String> {
         let differ = |what: &str, is: &str, was: &str| (is != was).then(|| format!("{what} {is}, was {was}"));
@@ -236,8 +225,14 @@ impl History {
         let last = self.stretches.len() - 1;
         match line.clone() {
             Line::Started { .. } => return false,
-            Line::Dealt { dataset, sizes, held_out, partitions_sha256 } => {
-                self.stretches[last].dealt = Some(DealtLine::new(dataset, [sizes, held_out], partitions_sha256));
+            Line::Dealt { dataset, sizes, held_out, label_counts, partitions_sha256 } => {
+                self.stretches[last].dealt = Some(DealtLine {
+                    dataset: dataset.into_owned(),
+                    sizes: sizes.into_owned(),
+                    held_out: held_out.into_owned(),
+                    label_counts: label_counts.into_owned(),
+                    partitions_sha256: partitions_sha256.into_owned(),
+                });
             }
             Line::Ready { model, version, program, weights_sha256, .. } => {
                 self.stretches[last].ready = Some(ReadyLine::new([model, version, weights_sha256], program));

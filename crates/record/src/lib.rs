@@ -5,7 +5,7 @@
 //! - [`catalogue`]: the tables of the things that an experiment can name;
 //! - [`line`](mod@line): the lines of `ledger.jsonl` and their chain; [`round_line`], [`crash`], [`cause`],
 //!   [`identity`];
-//! - [`history`]: a ledger, read back;
+//! - [`history`]: a ledger, read back; [`partition_table`]: the examples of each client by class;
 //! - [`client_scores`]: the scores on held-out examples; [`by_class`]: those of each class; [`target`]: the score to be
 //!   reached; [`evaluated_clients`]: the clients that are scored;
 //! - [`checkpoint`]: the state after a round; [`client_state`]: that of one client;
@@ -35,6 +35,7 @@ pub mod identity;
 pub mod line;
 pub mod memory_limit;
 pub mod names;
+pub mod partition_table;
 pub mod round_line;
 pub mod seed;
 pub mod summary;

@@ -41,6 +41,9 @@ pub enum Line<'a> {
         /// The held-out examples of each client; left out if nothing is held out.
         #[serde(default, skip_serializing_if = "<[u64]>::is_empty")]
         held_out: Cow<'a, [u64]>,
+        /// Examples of each class, for each client; none of them if the clients have their own data.
+        #[serde(default, skip_serializing_if = "<[Vec<u64>]>::is_empty")]
+        label_counts: Cow<'a, [Vec<u64>]>,
         partitions_sha256: Cow<'a, str>,
     },
     Ready {

@@ -1,19 +1,13 @@
-//! `result.png`: accuracy and loss by round, drawn with a font of our own, since a machine may have none.
+//! `result.png`: accuracy and loss by round.
 
-use std::sync::Once;
-
-use anyhow::anyhow;
 use fedpipe_record::{
     history::History,
     round_line::{InitialScore, Round},
 };
-use plotters::{
-    coord::types::RangedCoordf64,
-    prelude::*,
-    style::{FontStyle, register_font},
-};
+use plotters::{coord::types::RangedCoordf64, prelude::*};
 
-const FONT: &[u8] = include_bytes!("../assets/DejaVuSans-ascii.ttf");
+use crate::canvas::{Area, Drawn, png_of};
+
 const SIZE: (u32, u32) = (900, 640);
 const ACCURACY: RGBColor = RGBColor(0, 114, 178);
 const TEST_LOSS: RGBColor = RGBColor(213, 94, 0);
@@ -48,24 +42,11 @@ pub fn result(history: &History) -> anyhow::Result<Option<Vec<u8>>> {
 /// Returns a picture of at least one round as a PNG file; `title` stands above it. The test curves begin with the score
 /// of the initial weights, at round 0.
 fn png(title: &str, initial: Option<InitialScore>, rounds: &[Round]) -> anyhow::Result<Vec<u8>> {
-    static REGISTER: Once = Once::new();
-    REGISTER.call_once(|| {
-        // The only error is a font that cannot be read, and a test draws with this one.
-        let _ = register_font("sans-serif", FontStyle::Normal, FONT);
-    });
-    let mut pixels = vec![0; (SIZE.0 * SIZE.1 * 3) as usize];
-    {
-        let area = BitMapBackend::with_buffer(&mut pixels, SIZE).into_drawing_area();
-        let drawn = draw(&area, title, &test_curves(initial, rounds), rounds).and_then(|()| Ok(area.present()?));
-        drawn.map_err(|error| anyhow!("cannot draw result.png: {error}"))?;
-    }
-    encode(&pixels)
+    png_of(SIZE, |area| draw(area, title, &test_curves(initial, rounds), rounds))
 }
 
-type Area<'a> = DrawingArea<BitMapBackend<'a>, plotters::coord::Shift>;
 type Plane = Cartesian2d<RangedCoordf64, RangedCoordf64>;
 type Chart<'a, 'b> = ChartContext<'a, BitMapBackend<'b>, Plane>;
-type Drawn = Result<(), Box<dyn std::error::Error>>;
 
 /// Returns the points of the accuracy, in percent, and of the test loss, from round 0 on.
 fn test_curves(initial: Option<InitialScore>, rounds: &[Round]) -> [Vec<(f64, f64)>; 2] {
@@ -195,14 +176,6 @@ fn range(values: impl Iterator<Item = f64>, margin: f64) -> std::ops::Range<f64>
         0.5
     };
     low - room..high + room
-}
-
-fn encode(pixels: &[u8]) -> anyhow::Result<Vec<u8>> {
-    let mut file = Vec::new();
-    let mut encoder = png::Encoder::new(&mut file, SIZE.0, SIZE.1);
-    encoder.set_color(png::ColorType::Rgb);
-    encoder.write_header()?.write_image_data(pixels)?;
-    Ok(file)
 }
 
 #[cfg(test)]

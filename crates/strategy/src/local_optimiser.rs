@@ -79,20 +79,19 @@ const DECAY: Parameter = Parameter {
     help: "added to the gradient, times the weight; of biases, too",
 };
 
-const BETAS: [Parameter; 2] = [
-    Parameter {
-        key: "beta1",
-        default: Some(Value::Number(0.9)),
-        range: Range::Decay,
-        help: "the decay of the first moment",
-    },
-    Parameter {
-        key: "beta2",
-        default: Some(Value::Number(0.999)),
-        range: Range::Decay,
-        help: "the decay of the second moment",
-    },
-];
+const BETA1: Parameter = Parameter {
+    key: "beta1",
+    default: Some(Value::Number(0.9)),
+    range: Range::Decay,
+    help: "the decay of the first moment",
+};
+
+const BETA2: Parameter = Parameter {
+    key: "beta2",
+    default: Some(Value::Number(0.999)),
+    range: Range::Decay,
+    help: "the decay of the second moment",
+};
 
 const EPSILON: Parameter = Parameter {
     key: "epsilon",
@@ -129,7 +128,7 @@ static ROWS: [TableRow<OptimiserRule>; 3] = [
     TableRow {
         name: "adam",
         summary: "with bias correction; η is 0.001 by default",
-        parameters: &[BETAS[0], BETAS[1], EPSILON, DECAY],
+        parameters: &[BETA1, BETA2, EPSILON, DECAY],
         source: "Kingma 2015, Algorithm 1",
         build: |_| Arc::new(OptimiserRule { default_rate: 0.001, momentum: None }),
     },
@@ -137,8 +136,8 @@ static ROWS: [TableRow<OptimiserRule>; 3] = [
         name: "adamw",
         summary: "Adam whose weight decay is w ← (1 − ηλ)w, apart from the gradient; η is 0.001 by default",
         parameters: &[
-            BETAS[0],
-            BETAS[1],
+            BETA1,
+            BETA2,
             EPSILON,
             Parameter {
                 key: "weight-decay",
@@ -167,6 +166,7 @@ pub fn to_json(optimiser: &LocalOptimiser) -> String {
     let value = |value| match value {
         Value::Number(number) => number.into(),
         Value::Flag(flag) => flag.into(),
+        Value::Text(text) => text.into_owned().into(),
     };
     let parameters = optimiser.changed().map(|(key, given)| (key.replace('-', "_"), value(given)));
     let name = [("name".to_owned(), optimiser.name().into())];

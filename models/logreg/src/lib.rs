@@ -28,7 +28,7 @@ impl Model for LogReg {
     }
 
     fn layout(&self) -> Layout {
-        self.network.tensors().map(|(name, shape)| Tensor::param(name, &shape)).collect()
+        self.network.tensors().into_iter().map(|tensor| Tensor::param(tensor.name, &tensor.shape)).collect()
     }
 
     fn weights(&self) -> &[f32] {

@@ -6,9 +6,10 @@
 use std::cell::OnceCell;
 
 use fedpipe_model::{
-    Description, Epoch, Error, Examples, Layout, Model, Options, Report, Result, Sums, Task, Tensor, export_model,
+    Description, Epoch, Error, Examples, Kind, Layout, Model, Options, Place, Report, Result, Sums, Task, Tensor,
+    export_model,
 };
-use fedpipe_nn::{Buffer, Isa, Network, Optimiser, zeros};
+use fedpipe_nn::{Buffer, Isa, LayerSpec, Network, Norm, Optimiser, Shape, TensorRole, TrainKey, zeros};
 
 /// The number of examples in a batch of an evaluation. The inputs of larger batches do not fit into the L2 cache.
 const EVALUATION_BATCH: usize = 100;
@@ -22,26 +23,38 @@ struct Mlp {
     gradient: Buffer,
     optimiser: Optimiser,
     classes: usize,
+    norm_place: Place,
 }
 
 impl Model for Mlp {
     fn describe() -> Description {
         Description::new("mlp", env!("CARGO_PKG_VERSION"), "multi-layer perceptron with ReLU")
             .option("hidden", "128,64", "widths of the hidden layers, from the inputs on")
+            .option("dropout", "0", "share of the values of each hidden layer that training sets to 0")
+            .option("norm", "none", "norm before each ReLU: none, layer or batch")
+            .option("norm-place", "shared", "shared, or local: each client keeps its own norms (FedBN)")
             .instruction_set(Isa::current().map_or("", Isa::name))
     }
 
     fn build(options: &Options, task: &Task, seed: u64) -> Result<Self> {
-        let widths = widths(options.list("hidden")?, task)?;
-        let network = Network::new(&widths)?;
+        let norm_place = options.get("norm-place")?;
+        options.get::<Norm>("norm")?.check_place(norm_place == Place::Local)?;
+        let network = Network::stack(Shape::flat(task.inputs()), &layers(options, task)?)?;
         let optimiser = Optimiser::new()?;
         // A plain epoch needs no gradient, so that the buffer is allocated later.
         let gradient = zeros(0);
-        Ok(Self { network, seed, weights: OnceCell::new(), gradient, optimiser, classes: task.classes })
+        Ok(Self { network, seed, weights: OnceCell::new(), gradient, optimiser, classes: task.classes, norm_place })
     }
 
     fn layout(&self) -> Layout {
-        self.network.tensors().map(|(name, shape)| Tensor::param(name, &shape)).collect()
+        let tensors = self.network.tensors().into_iter();
+        let tensors = tensors.map(|tensor| Tensor {
+            kind: if tensor.role == TensorRole::Statistic { Kind::Buffer } else { Kind::Param },
+            place: if tensor.role == TensorRole::Weight { Place::Shared } else { self.norm_place },
+            name: tensor.name,
+            shape: tensor.shape,
+        });
+        tensors.collect()
     }
 
     fn weights(&self) -> &[f32] {
@@ -68,6 +81,9 @@ impl Model for Mlp {
         let network = &mut self.network;
         let rate = epoch.learning_rate;
         self.optimiser.begin(epoch.optimiser, weights.len(), epoch.epoch)?;
+        let &Epoch { seed, client, round, epoch: number, .. } = epoch;
+        network.begin(TrainKey { seed, client, round, epoch: number });
+        let untrained = network.untrained(epoch.frozen);
         if !epoch.is_plain() {
             self.gradient.resize(weights.len(), 0.0);
         }
@@ -79,7 +95,8 @@ impl Model for Mlp {
             } else {
                 let score = network.gradient(weights, batch.labels(), &mut self.gradient)?;
                 epoch.correct(weights, &mut self.gradient);
-                self.optimiser.step(weights, &self.gradient, rate, epoch.frozen);
+                self.optimiser.step(weights, &self.gradient, rate, &untrained);
+                network.move_statistics(weights, epoch.frozen);
                 score
             };
             report.sums.add(score.loss_sum, score.correct, batch.len())?;
@@ -117,14 +134,25 @@ fn weights_or_init<'w>(weights: &'w mut OnceCell<Buffer>, network: &Network, see
     weights.get_mut().expect("weights exist")
 }
 
-/// Returns the widths of all layers: inputs, hidden layers, classes.
-fn widths(hidden: Vec<usize>, task: &Task) -> Result<Vec<usize>> {
+/// Returns the layers from the first hidden one to the scores of the classes.
+fn layers(options: &Options, task: &Task) -> Result<Vec<LayerSpec>> {
     /// The widest layer that is accepted; a wider one is a typing error, and its weights would not fit into memory.
     const WIDEST: usize = 65_536;
-    if let Some(width) = hidden.iter().find(|&&width| width == 0 || width > WIDEST) {
-        return Err(Error::new(format!("model option hidden: a layer cannot be {width} wide, only 1 to {WIDEST}")));
+    let (norm, rate) = (options.get::<Norm>("norm")?.layer(), options.get::<f32>("dropout")?);
+    let mut layers = Vec::new();
+    for outputs in options.list("hidden")? {
+        if outputs == 0 || outputs > WIDEST {
+            return Err(Error::new(format!(
+                "model option hidden: a layer cannot be {outputs} wide, only 1 to {WIDEST}"
+            )));
+        }
+        layers.push(LayerSpec::Dense { outputs });
+        layers.extend(norm);
+        layers.push(LayerSpec::Relu);
+        layers.extend((rate != 0.0).then_some(LayerSpec::Dropout { rate }));
     }
-    Ok([vec![task.inputs()], hidden, vec![task.classes]].concat())
+    layers.push(LayerSpec::Dense { outputs: task.classes });
+    Ok(layers)
 }
 
 export_model!(Mlp);

@@ -38,6 +38,7 @@ impl Place {
             clients,
             seed: 0,
             holdout: Holdout::default(),
+            split_file: None,
         };
         Ok(fedpipe_data::deal(&deal, &self.cache, &mut |_| ())?)
     }

@@ -6,8 +6,10 @@ pub(crate) mod argument_error;
 pub(crate) mod experiment_args;
 pub(crate) mod flower_args;
 pub(crate) mod list_args;
+pub(crate) mod new_model_args;
 pub(crate) mod run_args;
 pub(crate) mod serve_args;
+pub(crate) mod show_args;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -18,7 +20,10 @@ use clap::{Parser, Subcommand};
 use fedpipe_host::Level;
 
 use crate::{
-    args::{flower_args::FlowerCommand, list_args::ListArgs, run_args::RunArgs, serve_args::ServeArgs, value::level},
+    args::{
+        flower_args::FlowerCommand, list_args::ListArgs, new_model_args::NewModelArgs, run_args::RunArgs,
+        serve_args::ServeArgs, show_args::ShowArgs, value::level,
+    },
     exit,
 };
 
@@ -61,6 +66,8 @@ pub(crate) enum Command {
         #[arg(long, value_name = "COMMAND")]
         client: Option<String>,
     },
+    /// Write the crate of a model of your own, with tests, which builds and trains at once
+    NewModel(NewModelArgs),
     // A command for each table.
     #[command(flatten)]
     List(ListArgs),
@@ -78,6 +85,9 @@ pub(crate) enum DataCommand {
         #[arg(value_parser = ["fashion-mnist"])]
         name: String,
     },
+    /// Show the partitions of a dataset: examples by client and class, and a picture
+    #[command(allow_negative_numbers = true)]
+    Show(Box<ShowArgs>),
 }
 
 /// Parses `arguments`, of which the first is the name of the process.

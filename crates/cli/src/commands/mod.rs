@@ -6,5 +6,7 @@ pub(crate) mod list_rows;
 pub(crate) mod reload_model;
 pub(crate) mod run_experiment;
 pub(crate) mod serve_partition;
+pub(crate) mod show_partitions;
 pub(crate) mod verify_run;
 pub(crate) mod write_flower_app;
+pub(crate) mod write_model;

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use fedpipe_data::Source;
+use fedpipe_data::{Cache, Source, natural_clients, pin_split};
 use fedpipe_host::{Error, Result};
 use fedpipe_record::{
     experiment::Experiment,
@@ -13,7 +13,13 @@ use fedpipe_record::{
 };
 use toml::{Table, Value};
 
-use crate::args::{experiment_args::insert, run_args::RunArgs};
+use crate::{
+    args::{
+        experiment_args::{ExperimentArgs, insert},
+        run_args::RunArgs,
+    },
+    screen::data_progress::DataProgress,
+};
 
 /// Returns the experiment that `args` describe.
 ///
@@ -23,6 +29,7 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Experiment> {
     let mut table = base(args)?;
     remove_replaced(&mut table, args);
     let was_weighted = is_weighted(&table);
+    let is_count_given = is_count_given(&table, args);
     args.experiment.overlay(&mut table);
     for (path, value) in &args.set {
         set(&mut table, path, value)?;
@@ -43,6 +50,7 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Experiment> {
         // A later verification may start in another folder.
         *path = std::path::absolute(&*path).unwrap_or_else(|_| path.clone());
     }
+    settle_partition(&mut experiment, is_count_given)?;
     refuse_without_effect(args, &experiment)?;
     if experiment.model.is_empty() && experiment.client.is_none() {
         return Err(Error::Usage("no model is named; give one, such as mlp, or a --client COMMAND".into()));
@@ -53,6 +61,45 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Experiment> {
 /// Returns `true` if the aggregator takes a weighting; none if the keys are no experiment.
 fn is_weighted(table: &Table) -> Option<bool> {
     Experiment::deserialize_from(table.clone()).ok().map(|experiment| experiment.strategy.aggregator.is_weighted())
+}
+
+/// Returns an experiment whose deal the flags describe.
+///
+/// # Errors
+/// Returns the errors of [`resolve`].
+pub(crate) fn resolve_deal(args: &ExperimentArgs) -> Result<Experiment> {
+    let mut table = of_default()?;
+    args.overlay(&mut table);
+    let mut experiment = Experiment::deserialize_from(table)?;
+    settle_partition(&mut experiment, args.has("clients"))?;
+    experiment.check()?;
+    Ok(experiment)
+}
+
+/// Returns `true` if the number of clients is that of the user. The number in a file belongs to the partition in it.
+fn is_count_given(file: &Table, args: &RunArgs) -> bool {
+    let is_given = |id: &str, path: &str| args.experiment.has(id) || args.set.iter().any(|(set, _)| set == path);
+    let is_in_file = file.get("clients").and_then(|clients| clients.get("count")).is_some();
+    is_given("clients", "clients.count") || is_in_file && !is_given("partition", "data.partition")
+}
+
+/// Adds the hash of a split by hand. A split by hand and natural clients decide the number of clients, unless the user
+/// gives one.
+fn settle_partition(experiment: &mut Experiment, is_count_given: bool) -> Result<()> {
+    let mut decided = None;
+    if let Some((scheme, clients)) = pin_split(&experiment.data.partition)? {
+        experiment.data.partition = scheme;
+        decided = Some(clients);
+    } else if experiment.data.partition.is_natural() && !is_count_given {
+        let mut progress = DataProgress::new(false);
+        let clients = natural_clients(&experiment.deal(), &Cache::user()?, &mut |step| progress.show(&step));
+        progress.clear();
+        decided = Some(clients?);
+    }
+    if let Some(clients) = decided.filter(|_| !is_count_given) {
+        experiment.clients.count = clients;
+    }
+    Ok(())
 }
 
 /// Reads the experiment in a file, without defaults that depend on other keys.

@@ -4,6 +4,7 @@ mod bar;
 mod crash_text;
 pub(crate) mod data_progress;
 pub(crate) mod output;
+pub(crate) mod partition_text;
 pub(crate) mod run_screen;
 mod run_text;
 mod score_text;

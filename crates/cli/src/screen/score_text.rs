@@ -1,4 +1,4 @@
-//! The sentences and tables about the scores of clients, of classes and of a target, as pure functions of their records.
+//! The sentences and tables about the scores of clients, of classes and of a target, as pure functions of records.
 
 use fedpipe_data::counted;
 use fedpipe_record::{

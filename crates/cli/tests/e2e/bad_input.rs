@@ -68,7 +68,7 @@ const ARGUMENTS: &[Case] = &[
     ("run mlp --transform clip:0", 2, &["norm=0", "above 0"]),
     ("run mlp --transform int8+clip:1", 2, &["int8:bucket=512,l2=false", "before clip:norm=1", "write it last"]),
     ("run mlp --transform int8+topk:0.1", 2, &["int8", "before topk", "leave one of them out"]),
-    ("run mlp --partition random", 2, &["random", "known are iid, dirichlet, shards"]),
+    ("run mlp --partition random", 2, &["random", "known are iid, dirichlet, dirichlet-client, shards"]),
     ("run mlp --partition dirichlet", 2, &["dirichlet", "alpha"]),
     ("run mlp --partition dirichlet:alpha=-1", 2, &["-1", "above 0"]),
     ("run mlp --partition shards:each=3", 2, &["each", "known are per-client"]),
@@ -160,6 +160,12 @@ const DATA: &[Case] = &[
     ("run mlp --data huge", 4, &["train-images-idx3-ubyte"]),
     ("run mlp --data gzip", 4, &["train-images-idx3-ubyte.gz"]),
     ("run mlp --partition shards:per-client=600", 4, &["600", "shards"]),
+    ("run mlp --partition labels:11", 4, &["11 labels of the 10 that have an example", "lower `k`"]),
+    ("run mlp --partition exponential --clients 20", 4, &["`exponential` client 0 of 20", "give at most"]),
+    ("run mlp --partition natural", 4, &["no natural clients", "another partition scheme"]),
+    ("run mlp --partition file:absent.csv", 4, &["absent.csv cannot be read", "check that it exists"]),
+    ("data show --data sample --partition own", 2, &["--partition own", "give another"]),
+    ("data show --data sample --clients 0", 2, &["--clients is 0", "at least 1"]),
 ];
 
 const OUTPUT: &[Case] = &[

@@ -57,6 +57,7 @@ fn dealt() -> (Place, Dealt) {
         clients: 2,
         seed: 0,
         holdout: Holdout::default(),
+        split_file: None,
     };
     let cache = Cache::at(place.path("cache/fedpipe"));
     let dealt = deal(&wanted, &cache, &mut |step| panic!("the run had dealt other partitions: {step}")).unwrap();

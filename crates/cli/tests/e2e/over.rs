@@ -147,6 +147,7 @@ fn clients_with_data_of_their_own_are_weighted_as_they_say_and_have_the_bits_of_
         clients: 3,
         seed: 0,
         holdout: Holdout::default(),
+        split_file: None,
     };
     let dealt = deal(&wanted, &Cache::at(place.path("cache/fedpipe")), &mut |_| ()).unwrap();
     let test = Partition::open(&dealt.test.path).unwrap();
@@ -333,6 +334,7 @@ fn a_client_holds_out_its_own_examples_and_a_run_with_another_share_refuses_it()
         clients: 1,
         seed: 0,
         holdout: Holdout::default(),
+        split_file: None,
     };
     let dealt = deal(&wanted, &Cache::at(place.path("cache/fedpipe")), &mut |_| ()).unwrap();
     let (own, test) = (&dealt.partitions[0].path, &dealt.test.path);

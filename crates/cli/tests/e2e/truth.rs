@@ -98,6 +98,7 @@ impl Data {
             clients,
             seed: SEED,
             holdout: Holdout::default(),
+            split_file: None,
         };
         let cache = Cache::at(place.path("cache/fedpipe"));
         let dealt = deal(&wanted, &cache, &mut |step| panic!("the run had dealt other partitions: {step}")).unwrap();

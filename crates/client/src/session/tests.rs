@@ -35,6 +35,7 @@ impl Stage {
             clients: 2,
             seed: 0,
             holdout: Holdout { rows, clients: 0.0 },
+            split_file: None,
         };
         let dealt = deal(&parameters, &Cache::at(folder.path()), &mut |_| ()).unwrap();
         let setup = Setup {

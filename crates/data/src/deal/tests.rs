@@ -10,6 +10,7 @@ use super::*;
 use crate::cache::CacheLock;
 use crate::fetch;
 use crate::map::{Partition, Pixels};
+use crate::scheme::pin_split;
 use crate::source::sample;
 use crate::testing::{assert_says, idx, replace, write_dataset};
 
@@ -37,6 +38,7 @@ impl Setting {
             clients,
             seed,
             holdout: Holdout::default(),
+            split_file: None,
         }
     }
 
@@ -66,7 +68,8 @@ fn every_client_gets_its_rows_in_a_file() {
     let (dealt, steps) = setting.run(&setting.deal(7, 1));
     let dealt = dealt.unwrap();
     assert_eq!(dealt.partitions.len(), 7);
-    let expected = partition(&Scheme::default(), &[0; 60], 3, 7, 1).unwrap();
+    let labelled = Labelled::new(&[0; 60], 3);
+    let expected = partition(&Scheme::default(), &labelled, 7, 1).unwrap();
     for (file, rows) in dealt.partitions.iter().zip(&expected) {
         assert_eq!(file.examples, rows.len() as u64);
         // The first pixel of each image of the test dataset is its row.
@@ -74,6 +77,8 @@ fn every_client_gets_its_rows_in_a_file() {
         assert_eq!(Partition::open(&file.path).unwrap().labels(), rows.iter().map(|row| row % 3).collect::<Vec<_>>());
     }
     assert_eq!(dealt.test.examples, 9);
+    let counts = dealt.label_counts();
+    assert_eq!((counts.len(), counts.concat().iter().sum::<u64>(), dealt.left_out()), (7, 60, None));
     assert_eq!(first_pixels(&dealt.test.path), (0..9).collect::<Vec<u8>>());
     assert_eq!(steps.last(), Some(&DataStep::Dealing { done: 7, clients: 7 }));
 }
@@ -139,6 +144,36 @@ fn under_own_a_client_deals_all_examples_and_the_host_only_the_test_set() {
         assert_eq!(content(&host), here);
     }
     assert_says(&setting.run(&own(1)).0.unwrap_err(), &["has no training images"]);
+}
+
+#[test]
+fn a_split_by_hand_is_its_content() {
+    let setting = setting();
+    let write = |name: &str, text: &str| {
+        let path = setting.data.with_file_name(name);
+        fs::write(&path, text).unwrap();
+        path
+    };
+    let text = "class,client,count\n0,0,5\n2,1,7\n";
+    let (one, other) = (write("one.csv", text), write("other.csv", text));
+    let scheme = |path: &Path| format!("file:{}", path.display()).parse::<Scheme>().unwrap();
+    let (pinned, clients) = pin_split(&scheme(&one)).unwrap().unwrap();
+    assert_eq!((clients, pin_split(&pinned).unwrap(), pin_split(&Scheme::default()).unwrap()), (2, None, None));
+    let deal = |scheme| setting.run(&Deal { scheme, ..setting.deal(2, 0) });
+    let (first, steps) = deal(pinned.clone());
+    let first = first.unwrap();
+    assert!(dealing(&steps));
+    assert_eq!(first.label_counts(), [[5, 0, 0], [0, 0, 7]]);
+    let left_out = "the partition scheme leaves out 48 of 60 training examples; no client has an example of 1 class";
+    assert_eq!(first.left_out().unwrap(), left_out);
+    // A file of another name with the same content is the same scheme, which is in the cache.
+    let (same, steps) = deal(scheme(&other));
+    assert_eq!((same.unwrap().digests(), steps), (first.digests(), vec![]));
+    write("one.csv", "class,client,count\n0,0,5\n2,1,8\n");
+    assert_says(&deal(pinned.clone()).0.unwrap_err(), &["one.csv has the SHA-256", "put the file back"]);
+    // The copy of a run stands in for the file.
+    let copied = Deal { scheme: pinned, split_file: Some(other), ..setting.deal(2, 0) };
+    assert_eq!(setting.run(&copied).0.unwrap().digests(), first.digests());
 }
 
 #[test]

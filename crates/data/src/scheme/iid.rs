@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use fedpipe_random::{
-    key::{Key, Use},
-    order::order,
-};
+use fedpipe_random::order::order;
 use fedpipe_spec::table::TableRow;
 
-use super::{Labelled, Partitioner, start_of};
+use super::{
+    Labelled, Partitioner,
+    cut::{cut, even_sizes},
+    key,
+};
 use crate::error::DataError;
 
 pub(super) const ROW: TableRow<dyn Partitioner> = TableRow {
@@ -20,18 +21,11 @@ pub(super) const ROW: TableRow<dyn Partitioner> = TableRow {
 };
 
 #[derive(Debug)]
-struct Iid;
+pub(super) struct Iid;
 
 impl Partitioner for Iid {
     fn deal(&self, labelled: &Labelled<'_>, clients: u32, seed: u64) -> Result<Vec<Vec<u32>>, DataError> {
         let examples = labelled.examples();
-        let key = Key { seed, purpose: Use::Partition, client: 0, round: 0, epoch: 0 };
-        let rows = order(&key, examples);
-        let part = |k| {
-            let mut part = rows[start_of(k, examples, clients)..start_of(k + 1, examples, clients)].to_vec();
-            part.sort_unstable();
-            part
-        };
-        Ok((0..clients).map(part).collect())
+        Ok(cut(&order(&key(seed, 0), examples), &even_sizes(examples as usize, clients as usize)))
     }
 }

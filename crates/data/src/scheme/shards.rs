@@ -2,13 +2,10 @@
 
 use std::sync::Arc;
 
-use fedpipe_random::{
-    key::{Key, Use},
-    order::order,
-};
+use fedpipe_random::order::order;
 use fedpipe_spec::table::{Parameter, Range, TableRow};
 
-use super::{Labelled, Partitioner, start_of};
+use super::{Labelled, Partitioner, cut::start_of, key};
 use crate::error::DataError;
 
 pub(super) const ROW: TableRow<dyn Partitioner> = TableRow {
@@ -36,10 +33,8 @@ impl Partitioner for Shards {
         let Some(shards) = clients.checked_mul(per_client).filter(|shards| *shards <= examples) else {
             return Err(DataError::TooManyShards { per_client, clients, examples });
         };
-        let mut rows: Vec<u32> = (0..examples).collect();
-        rows.sort_by_key(|&row| labelled.labels[row as usize]); // The sort is stable: rows ascend within a label.
-        let key = Key { seed, purpose: Use::Partition, client: 0, round: 0, epoch: 0 };
-        let dealt = order(&key, shards);
+        let rows = labelled.rows_by_class(ROW.name)?.concat();
+        let dealt = order(&key(seed, 0), shards);
         let part = |mine: &[u32]| {
             let mut part = Vec::new();
             for &shard in mine {

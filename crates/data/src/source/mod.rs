@@ -3,16 +3,20 @@
 //! [`FoundSource::find`] asks the rows in turn which of them recognises a path. [`FoundSource::load`] reads the files.
 
 mod array;
+mod fcube;
+mod generator;
 pub(crate) mod idx;
 mod idx_format;
 mod input;
 mod reading;
 pub(crate) mod sample;
+mod synthetic;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use fedpipe_spec::table::Named;
 use serde::{Deserialize, Serialize};
 use serde_with::{DeserializeFromStr, SerializeDisplay};
 
@@ -20,19 +24,24 @@ use crate::cache::{key, read_json, write_json};
 use crate::checksum::{self, Stamp};
 use crate::dataset::{Dataset, Portion, ReadSplits};
 use crate::{cache::Cache, data_step::DataStep, error::DataError, fetch};
+use generator::is_generator;
 
+pub use generator::{Generated, Generator};
 pub use idx::is_dataset_file;
 pub use reading::{Reading, TargetKind};
 
 /// The source of an experiment's dataset: a known name, or the path of its files.
 ///
-/// The text is `fashion-mnist`, `sample` or a path. A path with a known name begins with `./`.
-#[derive(Clone, Debug, PartialEq, Eq, SerializeDisplay, DeserializeFromStr)]
+/// The text is `fashion-mnist`, `sample`, a generator such as `synthetic:alpha=1,beta=1`, or a path. A path with a known
+/// name begins with `./`.
+#[derive(Clone, Debug, PartialEq, SerializeDisplay, DeserializeFromStr)]
 pub enum Source {
     /// Fashion-MNIST (Xiao, Rasul and Vollgraf 2017): 60,000 training and 10,000 test images, 28×28, 10 classes.
     FashionMnist,
     /// The sample in this crate: 2,000 training and 500 test images of Fashion-MNIST, with equal numbers of each class.
     Sample,
+    /// A dataset that is made from a rule.
+    Generated(Named<dyn Generator>),
     /// A file or a directory that one of the readers recognises.
     Path(PathBuf),
 }
@@ -42,7 +51,7 @@ impl Source {
     pub fn place(&self) -> Option<&Path> {
         match self {
             Self::FashionMnist => Some(Path::new(fetch::SYSTEM)),
-            Self::Sample => None,
+            Self::Sample | Self::Generated(_) => None,
             Self::Path(path) => Some(path),
         }
     }
@@ -56,6 +65,7 @@ impl FromStr for Source {
             "" => Err(DataError::NoSource),
             "fashion-mnist" => Ok(Self::FashionMnist),
             "sample" => Ok(Self::Sample),
+            text if is_generator(text) => Ok(Self::Generated(text.parse()?)),
             path => Ok(Self::Path(PathBuf::from(path))),
         }
     }
@@ -66,8 +76,11 @@ impl fmt::Display for Source {
         match self {
             Self::FashionMnist => f.write_str("fashion-mnist"),
             Self::Sample => f.write_str("sample"),
+            Self::Generated(generator) => generator.fmt(f),
             Self::Path(path) => match path.to_str() {
-                Some(name @ ("fashion-mnist" | "sample")) => write!(f, "./{name}"),
+                Some(name) if ["fashion-mnist", "sample"].contains(&name) || is_generator(name) => {
+                    write!(f, "./{name}")
+                }
                 _ => path.display().fmt(f),
             },
         }
@@ -98,6 +111,7 @@ static READERS: [Reader; 1] = [idx::READER];
 pub(crate) enum FoundSource<'a> {
     FashionMnist,
     Sample,
+    Generated(Named<dyn Generator>),
     Files(FoundFiles<'a>),
 }
 
@@ -110,6 +124,7 @@ impl<'a> FoundSource<'a> {
         match source {
             Source::FashionMnist => Ok(Self::FashionMnist),
             Source::Sample => Ok(Self::Sample),
+            Source::Generated(generator) => Ok(Self::Generated(generator.clone())),
             Source::Path(path) => FoundFiles::find(path, reading, portion).map(Self::Files),
         }
     }
@@ -118,6 +133,7 @@ impl<'a> FoundSource<'a> {
         match self {
             Self::FashionMnist => fetch::NAME,
             Self::Sample => sample::NAME,
+            Self::Generated(generator) => generator.name(),
             Self::Files(files) => &files.name,
         }
     }
@@ -130,6 +146,8 @@ impl<'a> FoundSource<'a> {
         match self {
             Self::FashionMnist => Some(fetch::SHA256.to_owned()),
             Self::Sample => Some(sample::SHA256.to_owned()),
+            // The identity is that of the content, which is made in a moment.
+            Self::Generated(_) => None,
             Self::Files(files) => files.cached_identity(cache),
         }
     }
@@ -141,6 +159,7 @@ impl<'a> FoundSource<'a> {
                 idx::load_published(fetch::NAME, &dir, fetch::SHA256)
             }
             Self::Sample => sample::load(),
+            Self::Generated(generator) => Dataset::new(generator.name(), generator.generate().0, Portion::Whole),
             Self::Files(files) => files.load(cache, progress),
         }
     }
@@ -220,10 +239,12 @@ mod tests {
 
     #[test]
     fn a_source_is_read_as_it_is_written() {
-        for text in ["fashion-mnist", "sample", "some/dir", "./sample", "/x"] {
+        for text in ["fashion-mnist", "sample", "some/dir", "./sample", "/x", "fcube", "synthetic:alpha=0.5,beta=0"] {
             assert_eq!(text.parse::<Source>().unwrap().to_string(), text);
         }
         assert_eq!(Source::Path("sample".into()).to_string(), "./sample");
+        assert_eq!(Source::Path("fcube".into()).to_string(), "./fcube");
+        assert!("synthetic:alpha=-1,beta=0".parse::<Source>().unwrap_err().to_string().contains("alpha=-1"));
         assert!("".parse::<Source>().unwrap_err().to_string().contains("fashion-mnist"));
     }
 

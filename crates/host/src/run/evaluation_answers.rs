@@ -80,7 +80,10 @@ fn predictions(asked: &Evaluate, parts: &Parts, examples: u64, classes: usize) -
         {
             Ok(())
         }
-        _ => Err(Cause::rejected(format!("its part {name:?} has no number for each of {labelled} examples"))),
+        _ => Err(Cause::rejected(format!(
+            "its part {name:?} has no number for each of {}",
+            counted(labelled, "example")
+        ))),
     })
 }
 

@@ -68,6 +68,8 @@ pub enum Event<'a> {
         sizes: &'a [u64],
         /// Held-out examples of each client; empty if nothing is held out.
         held_out: &'a [u64],
+        /// Examples of each class, for each client; none of them if the clients have their own data.
+        label_counts: &'a [Vec<u64>],
         /// SHA-256 of the list of all partitions.
         partitions_sha256: &'a str,
     },

@@ -53,7 +53,8 @@ use crate::{
     },
 };
 
-/// Federated learning: trains, aggregates, evaluates and records, until the rounds are done, the run has converged, or its target is reached.
+/// Federated learning: trains, aggregates, evaluates and records, until the rounds are done, the run has converged, or
+/// its target is reached.
 fn rounds(run: &mut ActiveRun<'_>, saver: &mut Saver) -> Result<Stop> {
     let experiment = run.context.experiment;
     run.score_initial_weights()?;

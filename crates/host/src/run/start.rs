@@ -82,7 +82,8 @@ fn begin<'a>(
     point: Option<Point>,
 ) -> Result<ActiveRun<'a>> {
     let RunContext { experiment, directory, .. } = context;
-    dealt.dataset.warning().map_or(Ok(()), |warning| journal.show(&Event::Warning(&warning)))?;
+    let mut warnings = dealt.dataset.warning().into_iter().chain(dealt.left_out());
+    warnings.try_for_each(|warning| journal.show(&Event::Warning(&warning)))?;
     // If a resumed run has the same data and model, its ledger has these lines already.
     let describe = if point.as_ref().is_some_and(Point::is_described) { Journal::show } else { Journal::emit };
     let digests = dealt.digests();
@@ -93,7 +94,8 @@ fn begin<'a>(
         let (sizes, held_out): (Vec<_>, Vec<_>) =
             dealt.partitions.iter().map(|partition| (partition.examples, partition.held_out)).unzip();
         let (sizes, held_out) = (&sizes[..], counts_held_out(&held_out));
-        describe(&mut journal, &Event::Dealt { dataset: &dealt.dataset, sizes, held_out, partitions_sha256 })?;
+        let (dataset, label_counts) = (&dealt.dataset, &dealt.label_counts());
+        describe(&mut journal, &Event::Dealt { dataset, sizes, held_out, label_counts, partitions_sha256 })?;
     }
     let dylib = point.as_ref().map_or(names::MODEL.into(), Point::dylib);
     let (mut clients, initial) = start_clients(&context, &mut journal, &dealt, &dylib)?;
@@ -102,7 +104,7 @@ fn begin<'a>(
         let (sizes, held_out) = (&clients.sizes, counts_held_out(&clients.held_out));
         point.as_ref().map_or(Ok(()), |point| point.check_sizes(sizes))?;
         let dataset = &DatasetInfo { train_examples: sizes.iter().sum(), ..dealt.dataset.clone() };
-        describe(&mut journal, &Event::Dealt { dataset, sizes, held_out, partitions_sha256 })?;
+        describe(&mut journal, &Event::Dealt { dataset, sizes, held_out, label_counts: &[], partitions_sha256 })?;
     }
     let weights_sha256 = &weights_sha256(&initial.weights);
     let program = &code_identity(experiment, directory)?;
@@ -151,7 +153,8 @@ type Show<'s> = dyn FnMut(&Event<'_>) -> Result<()> + 's;
 
 /// Deals one partition file to each client, unless each client has its own data.
 fn deal(context: &RunContext<'_>, show: &mut Show<'_>) -> Result<Dealt> {
-    let deal = context.experiment.deal();
+    let mut deal = context.experiment.deal();
+    deal.split_file = context.directory.keep_split(&deal.scheme, context.launch.split_folder.as_deref())?;
     let cache = &context.launch.cache;
     let mut shown = Ok(());
     let mut show_step = |step| {

@@ -48,6 +48,7 @@ fn started() -> [Line<'static>; 3] {
         target: DatasetTarget::classes(2),
         range: None,
         gap: None,
+        natural_clients: None,
         train_examples: 4,
         test_examples: 2,
         sample: false,
@@ -62,6 +63,7 @@ fn started() -> [Line<'static>; 3] {
             dataset: Cow::Owned(dataset),
             sizes: vec![1; 4].into(),
             held_out: Cow::default(),
+            label_counts: vec![vec![0, 1]; 4].into(),
             partitions_sha256: "p1".into(),
         },
         Line::Ready {

@@ -148,6 +148,7 @@ impl RepeatPlace<'_> {
             out: Some(self.out()),
             overwrite: false,
             cache: cache.verifying(&self.scratch.join("data")),
+            split_folder: Some(directory.to_owned()),
             closed: vec![directory.to_owned(), self.scratch.to_owned()],
             replay: history.participants(),
             swaps: history.swaps(directory),
@@ -215,9 +216,10 @@ impl Repeat<'_> {
     fn compare(&mut self, stretch: usize, event: &Event<'_>) -> Option<String> {
         let recorded = &self.history.stretches[stretch];
         match event {
-            Event::Dealt { dataset, sizes, held_out, partitions_sha256 } => {
+            Event::Dealt { dataset, sizes, held_out, label_counts, partitions_sha256 } => {
                 let line = recorded.dealt.as_ref()?;
                 unequal("the data are", &(&line.dataset, line.sizes.as_slice()), &(*dataset, *sizes))
+                    .or_else(|| unequal("the counts of labels are", &line.label_counts.as_slice(), label_counts))
                     .or_else(|| unequal("the held-out examples are", &line.held_out.as_slice(), held_out))
                     .or_else(|| unequal("the partitions are", &line.partitions_sha256.as_str(), partitions_sha256))
             }
