@@ -11,7 +11,7 @@ import math
 import statistics
 import struct
 
-PARTITION, SAMPLE, SHUFFLE, DROPOUT, TEST_SPLIT = 1, 3, 4, 10, 11
+PARTITION, SAMPLE, SHUFFLE, HOLDOUT, DROPOUT, TEST_SPLIT = 1, 3, 4, 5, 10, 11
 # With the client field `nit\0`: the tag `nn-init\0` of a tensor's initial weights.
 INITIALISE, INITIAL = struct.unpack("<II", b"nn-init\0")
 WORD = 0xFFFFFFFF
@@ -108,6 +108,18 @@ def parts_of(items, parts):
     size, larger = divmod(len(items), parts)
     ends = list(itertools.accumulate((size + (k < larger) for k in range(parts)), initial=0))
     return [items[start:end] for start, end in itertools.pairwise(ends)]
+
+
+def hold_out(rows, share, seed, client):
+    """Returns the training rows and the held-out rows of a client."""
+    order = Stream(seed, HOLDOUT, client=client).order(len(rows))
+    held = set(order[: int(share * len(rows))])
+    kept = [place for place in range(len(rows)) if place not in held]
+    return [rows[place] for place in kept], [rows[place] for place in sorted(held)]
+
+
+def new_clients(clients, share, seed):
+    return sorted(Stream(seed, HOLDOUT, epoch=1).order(clients)[: int(share * clients)])
 
 
 def iid(n, clients, seed):
@@ -326,6 +338,8 @@ def streams():
         ("uniform numbers under B", numbers([uniform.unit() for _ in range(3)])),
         ("normal numbers under B", numbers([normal.normal() for _ in range(4)])),
         ("quantile of 2⁻⁵³", numbers([statistics.NormalDist().inv_cdf(2**-53)])),
+        ("rows 10 to 19 of client 2 with 0.25 held out: seed 1", rows_of(hold_out(range(10, 20), 0.25, 1, 2))),
+        ("0.2 of 15 clients held out: seed 1", " ".join(map(str, new_clients(15, 0.2, 1)))),
         ("key C: seed 1, use 1", c().key.hex()),
         (
             "logarithms of gamma samples of shape 0.1, 0.5, 1 and 5 under C",

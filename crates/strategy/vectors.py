@@ -40,6 +40,11 @@ def sample(seed, round, clients, count):
     return sorted(streams.Stream(seed, streams.SAMPLE, round=round).order(clients)[:count])
 
 
+def scored(seed, round, clients, count):
+    """Returns the clients that are scored after a round."""
+    return sorted(streams.Stream(seed, streams.SAMPLE, round=round, epoch=1).order(clients)[:count])
+
+
 def sample_by_size(seed, round, sizes, count):
     return sorted(streams.Stream(seed, streams.SAMPLE, round=round).weighted_order(sizes)[:count])
 
@@ -216,6 +221,7 @@ def vectors():
             (f"sample: seed {seed}, round {number}, {count} of {n}", " ".join(map(str, sample(seed, number, n, count))))
             for seed, number, n, count in samples
         ),
+        ("scored clients: seed 1, round 1, 3 of 10", " ".join(map(str, scored(1, 1, 10, 3)))),
         *((by_size.format(number), " ".join(map(str, sample_by_size(1, number, sizes, 3)))) for number in (1, 2)),
         *((f"mean of round {number}", numbers(mean(updates))) for number, updates in enumerate(ROUNDS, 1)),
         *((f"weights after `{text}`", numbers(run(rule, **parameters))) for text, rule, parameters in STRATEGIES),

@@ -15,7 +15,7 @@ use crate::{
     lender::WeightWriter,
     loader::{LoadError, Loaded},
     sandbox::{MissingIsolation, Policy},
-    session::{Failure, Session, describe, train::Trained},
+    session::{Failure, Session, describe, evaluate::Evaluated, train::Trained},
 };
 
 /// Isolates this process, and returns the isolation in force.
@@ -158,8 +158,8 @@ fn answer(session: &mut Session, request: Request, mut parts: Parts) -> Result<S
         Request::Evaluate(evaluate) => {
             session.receive(evaluate.weights_version, &mut parts)?;
             session.use_received()?;
-            let blocks = session.evaluate(&evaluate)?;
-            Ok(SentReply { reply: Reply::Evaluated { blocks }, weights: None, parts: none })
+            let Evaluated { blocks, parts } = session.evaluate(&evaluate)?;
+            Ok(SentReply { reply: Reply::Evaluated { blocks }, weights: None, parts })
         }
     }
 }

@@ -1,22 +1,23 @@
-//! A built model with its data: answers the requests that follow `Ready`. `train.rs` answers a request to train.
+//! A built model with its data: answers the requests that follow `Ready`. `train.rs` answers a request to train,
+//! `evaluate.rs` one to evaluate.
 
+pub(crate) mod evaluate;
 mod mapped;
 pub(crate) mod train;
 
 use std::path::Path;
 
 use abi_stable::std_types::{RSlice, RSliceMut};
-use fedpipe_data::{DataError, counted};
+use fedpipe_data::{DataError, Partition};
 use fedpipe_model::abi::ModelBox;
 use fedpipe_protocol::{
-    BlockSums, EVALUATION_BLOCK, Evaluate, FailureKind, HeldPartition, InForce, Layout, Parts, Ready, Setup, Task,
-    WEIGHTS, feature,
+    FailureKind, HeldPartition, InForce, Layout, Parts, Ready, Setup, Target, Task, WEIGHTS, feature,
 };
 use fedpipe_strategy::transform;
 
 use crate::{
     loader::{LoadError, Loaded, answer},
-    session::mapped::{MappedPartition, checked, examples},
+    session::mapped::MappedPartition,
     translation,
 };
 
@@ -46,6 +47,8 @@ pub(crate) struct Session {
     model: ModelBox,
     layout: Layout,
     seed: u64,
+    /// The number of classes; 0 for a real target.
+    classes: usize,
     /// The buffer of the method `weights`, as long as the model says. It is never freed, since the pipe may hold its
     /// pages until this process has ended.
     weights: &'static mut [f32],
@@ -83,6 +86,7 @@ impl Session {
             only.checked()?;
         }
         let test = MappedPartition::open(test, &setup.test_sha256, task)?;
+        let classes = if let Target::Classes(classes) = task.target { classes } else { 0 };
         let (options, task) = (json(&setup.options)?, json(task)?);
         let refused = |error| Failure::new(FailureKind::Refused, error);
         let mut ready = describe(loaded)?;
@@ -90,11 +94,16 @@ impl Session {
         let count = answer(model.weight_count()).map_err(Failure::model)?;
         ready.layout = translation::tensors(&built.tensors);
         let layout = Layout::new(ready.layout.clone()).map_err(|error| Failure::new(FailureKind::Refused, error))?;
-        ready.examples = partitions.iter().map(|(_, mapped)| mapped.partition.len() as u64).collect();
+        let counts =
+            |count: fn(&Partition) -> usize| partitions.iter().map(move |(_, held)| count(&held.partition) as u64);
+        ready.examples = counts(Partition::training_len).collect();
+        if counts(Partition::held_out).any(|count| count > 0) {
+            ready.held_out = counts(Partition::held_out).collect();
+        }
         let seed = setup.seed;
         let order = Vec::new();
         let weights = vec![0.0; count as usize].leak();
-        Ok((Self { model, layout, seed, weights, received: None, partitions, test, order }, ready))
+        Ok((Self { model, layout, seed, classes, weights, received: None, partitions, test, order }, ready))
     }
 
     /// Returns the number of weights of the model.
@@ -133,28 +142,6 @@ impl Session {
     fn set(&mut self, weights: &[f32]) -> Result<(), Failure> {
         answer(self.model.set_weights(RSlice::from_slice(weights))).map_err(Failure::model)
     }
-
-    /// Evaluates the model's weights on blocks of the test set, or of a client's partition.
-    pub(crate) fn evaluate(&mut self, request: &Evaluate) -> Result<Vec<BlockSums>, Failure> {
-        let scored = match request.client {
-            Some(client) => checked(&mut self.partitions, client)?,
-            None => self.test.checked()?,
-        };
-        let sums = |&block: &u32| {
-            let start = block as usize * EVALUATION_BLOCK;
-            let end = (start + EVALUATION_BLOCK).min(scored.len());
-            if start >= end {
-                let all = counted(scored.len(), "example");
-                return Err(protocol(format!("block {block} is beyond the {all} that are scored")));
-            }
-            self.order.clear();
-            self.order.extend(start as u32..end as u32);
-            let sums = answer(self.model.evaluate(examples(scored, &self.order))).map_err(Failure::model)?;
-            let regression = sums.regression.map(translation::regression).into_option();
-            Ok(BlockSums { block, loss_sum: sums.loss_sum, correct: sums.correct, examples: sums.examples, regression })
-        };
-        request.blocks.iter().map(sums).collect()
-    }
 }
 
 /// Returns the optional abilities of this client.
@@ -176,6 +163,7 @@ pub(crate) fn describe(loaded: Loaded) -> Result<Ready, Failure> {
         options: translation::options(&description.options),
         layout: Vec::new(),
         examples: Vec::new(),
+        held_out: Vec::new(),
         features: features(),
         instruction_set: description.instruction_set,
         in_force: InForce::default(),

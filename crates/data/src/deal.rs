@@ -6,6 +6,7 @@ use crate::cache::{UsageLock, key};
 use crate::dataset::{Dataset, DatasetTarget, Portion};
 use crate::entry::{CacheEntry, Draft};
 use crate::evict::evict;
+use crate::holdout::{Holdout, SplitRows};
 use crate::partition_file::FileMetadata;
 use crate::{
     cache::Cache,
@@ -39,6 +40,8 @@ pub struct Deal {
     pub clients: u32,
     /// The seed of the partition.
     pub seed: u64,
+    /// The rows and the clients that are kept out of training.
+    pub holdout: Holdout,
     /// The place of the file of a split by hand, if it is not that of the scheme.
     pub split_file: Option<PathBuf>,
 }
@@ -61,14 +64,17 @@ impl<'d> Plan<'d> {
     }
 
     /// Returns the entry of the partitions, which depend on the dataset, the scheme, the number of clients and the
-    /// seed. The content of a split by hand stands for its scheme.
+    /// seed, and on what is held out. The content of a split by hand stands for its scheme.
     fn entry(&self, sha256: &str, cache: &Cache) -> PathBuf {
-        let Deal { scheme, clients, seed, reading, .. } = self.deal;
+        let Deal { scheme, clients, seed, reading, holdout, .. } = self.deal;
         let standardise = if reading.standardise { "standardised\n" } else { "" };
         let scheme = self.split.as_ref().map_or_else(|| scheme.to_string(), |split| format!("file {}", split.sha256));
-        let text = format!(
+        let mut text = format!(
             "format {FORMAT}\ndataset {sha256}\n{standardise}scheme {scheme}\nclients {clients}\nseed {seed}\n"
         );
+        if !holdout.is_none() {
+            text += &format!("holdout {} {}\n", holdout.rows, holdout.clients);
+        }
         cache.partitions().join(key(&text))
     }
 }
@@ -141,9 +147,11 @@ impl Dealt {
 pub struct PartitionFile {
     /// The path, absolute if the path of the cache is.
     pub path: PathBuf,
-    /// The number of examples.
+    /// The number of training examples; of a test set, the number of all.
     pub examples: u64,
-    /// The number of examples of each class.
+    /// The number of held-out examples, which follow those of training.
+    pub held_out: u64,
+    /// The number of examples of each class among the training examples.
     pub label_counts: Vec<u64>,
     /// The hash of the content, as [`Partition::sha256`](crate::map::Partition::sha256) returns it. It is computed
     /// while the file is written.
@@ -293,18 +301,24 @@ fn write_partitions(
         return Ok(entry);
     }
     let parts = partition(&deal.scheme, &labelled(dataset, split.as_ref()), deal.clients, deal.seed)?;
+    let new_clients = deal.holdout.new_clients(deal.seed, deal.clients);
+    refuse_empty_holdout(&deal.holdout, &parts, &new_clients)?;
     let mut draft = Draft::new(info, cache)?;
-    for (client, rows) in parts.iter().enumerate() {
-        let about = about(info, client.to_string());
+    for (client, rows) in (0..).zip(&parts) {
+        let SplitRows { rows, held_out } = match new_clients.binary_search(&client) {
+            Ok(_) => SplitRows { rows: rows.clone(), held_out: rows.len() as u64 },
+            Err(_) => deal.holdout.split(rows, deal.seed, client),
+        };
+        let about = FileMetadata { held_out, ..about(info, client.to_string()) };
         let name = format!("{client:06}.safetensors");
-        let deviation = deal.scheme.noise(client as u32, deal.clients);
+        let deviation = deal.scheme.noise(client, deal.clients);
         if deviation > 0.0 {
-            let noisy = noisy(&dataset.train, rows, deviation, &noise_key(deal.seed, client as u32));
+            let noisy = noisy(&dataset.train, &rows, deviation, &noise_key(deal.seed, client));
             draft.add(name, &noisy, &Vec::from_iter(0..rows.len() as u32), &about)?;
         } else {
-            draft.add(name, &dataset.train, rows, &about)?;
+            draft.add(name, &dataset.train, &rows, &about)?;
         }
-        progress(DataStep::Dealing { done: client as u32 + 1, clients: deal.clients });
+        progress(DataStep::Dealing { done: client + 1, clients: deal.clients });
     }
     draft.finish(&dir)
 }
@@ -329,7 +343,18 @@ fn about(info: &DatasetInfo, client: String) -> FileMetadata<'_> {
         dataset: &info.sha256,
         classes: info.target.class_count().map(|classes| classes.to_string()),
         client,
+        held_out: 0,
     }
+}
+
+/// Refuses a share of the rows that holds out no row of any client.
+fn refuse_empty_holdout(holdout: &Holdout, parts: &[Vec<u32>], new_clients: &[u32]) -> Result<(), DataError> {
+    let training = (0..).zip(parts).filter(|(client, _)| new_clients.binary_search(client).is_err());
+    let most = training.map(|(_, rows)| rows.len()).max().unwrap_or(0);
+    if holdout.rows == 0.0 || holdout.count(most as u64) > 0 {
+        return Ok(());
+    }
+    Err(DataError::NothingHeldOut { share: holdout.rows, most })
 }
 
 #[cfg(test)]

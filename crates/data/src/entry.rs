@@ -39,6 +39,8 @@ struct Manifest {
 struct FileRecord {
     name: String,
     examples: u64,
+    #[serde(default)]
+    held_out: u64,
     label_counts: Vec<u64>,
     // The hashes are nested, since `serde(flatten)` is slow for many files.
     hashes: Hashes,
@@ -71,8 +73,8 @@ impl FileRecord {
     }
 
     fn file(self, dir: &Path) -> PartitionFile {
-        let Self { name, examples, label_counts, hashes, .. } = self;
-        PartitionFile { path: dir.join(name), examples, label_counts, sha256: hashes.sha256 }
+        let Self { name, examples, held_out, label_counts, hashes, .. } = self;
+        PartitionFile { path: dir.join(name), examples, held_out, label_counts, sha256: hashes.sha256 }
     }
 }
 
@@ -149,6 +151,7 @@ pub(crate) struct Draft<'d> {
 struct DraftFile {
     name: String,
     examples: u64,
+    held_out: u64,
     label_counts: Vec<u64>,
     hashes: Hashes,
 }
@@ -179,8 +182,10 @@ impl<'d> Draft<'d> {
     ) -> Result<(), DataError> {
         let path = self.dir.path().join(&name);
         let hashes = partition_file::write(&path, from, rows, about).map_err(cannot_write(&path))?;
-        let label_counts = from.label_counts(rows, self.dataset.target.class_count());
-        self.files.push(DraftFile { name, examples: rows.len() as u64, label_counts, hashes });
+        let held_out = about.held_out;
+        let training = &rows[..rows.len() - held_out as usize];
+        let label_counts = from.label_counts(training, self.dataset.target.class_count());
+        self.files.push(DraftFile { name, examples: training.len() as u64, held_out, label_counts, hashes });
         Ok(())
     }
 
@@ -190,10 +195,10 @@ impl<'d> Draft<'d> {
             self.sync()?;
         }
         let mut files = Vec::with_capacity(self.files.len());
-        for DraftFile { name, examples, label_counts, hashes } in self.files {
+        for DraftFile { name, examples, held_out, label_counts, hashes } in self.files {
             let path = self.dir.path().join(&name);
             let stamp = Stamp::of(&path).map_err(cannot_write(&path))?;
-            files.push(FileRecord { name, examples, label_counts, hashes, stamp });
+            files.push(FileRecord { name, examples, held_out, label_counts, hashes, stamp });
         }
         let manifest = Manifest { dataset: self.dataset.clone(), files };
         if self.is_kept {

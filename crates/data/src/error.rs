@@ -193,6 +193,13 @@ pub enum DataError {
     SplitChanged { path: PathBuf, found: String, expected: String },
 
     #[error(
+        "the share {share} holds out no row of any partition, the largest of which has {}; give at least {}",
+        counted(*most, "row"),
+        crate::holdout::Holdout::least_share(*most as u64)
+    )]
+    NothingHeldOut { share: f64, most: usize },
+
+    #[error(
         "under `own` the partitions are in the hands of {}, and none are dealt; give another partition scheme",
         counted(*clients, "client")
     )]

@@ -1,6 +1,7 @@
 //! Maps a partition file into memory, for the client that reads its examples.
 #![allow(unsafe_code, reason = "mapping a file is unsafe")]
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
@@ -41,6 +42,8 @@ pub struct Partition {
     pixels: MappedValues<f32>,
     is_float: bool,
     targets: MappedTargets,
+    /// The number of rows at the end that are held out.
+    held_out: usize,
 }
 
 /// The values of the tensor `labels` or `targets`.
@@ -94,16 +97,27 @@ impl Partition {
             let noun = name.trim_end_matches('s');
             return Err(format!("it has {} but {}", counted(n, "example"), counted(*target_count, noun)));
         }
+        let held_out = held_out(tensors.metadata().as_ref(), n)?;
         let place = |info: &TensorInfo| 8 + header + info.data_offsets.0..8 + header + info.data_offsets.1;
         let pixels = if is_float { values(&map, place(examples)) } else { MappedValues::Mapped(place(examples)) };
         let targets = match targets.dtype {
             Dtype::U32 => MappedTargets::Classes(values(&map, place(targets))),
             _ => MappedTargets::Real(values(&map, place(targets))),
         };
-        Ok(Self { shape: shape.to_vec(), pixels, is_float, targets, map })
+        Ok(Self { shape: shape.to_vec(), pixels, is_float, targets, held_out, map })
     }
 
-    /// Returns the number of examples.
+    /// Returns the number of training examples, which come first.
+    pub fn training_len(&self) -> usize {
+        self.len() - self.held_out
+    }
+
+    /// Returns the number of held-out examples, which follow the training examples.
+    pub fn held_out(&self) -> usize {
+        self.held_out
+    }
+
+    /// Returns the number of all examples.
     pub fn len(&self) -> usize {
         match self.targets() {
             PartitionTargets::Classes(labels) => labels.len(),
@@ -192,6 +206,13 @@ impl Partition {
 
 fn find<'a>(tensors: &'a Metadata, name: &str) -> Result<&'a TensorInfo, String> {
     tensors.info(name).ok_or_else(|| format!("it has no tensor `{name}`"))
+}
+
+/// Returns the number of held-out rows that the metadata name, at most `n`.
+fn held_out(metadata: Option<&HashMap<String, String>>, n: usize) -> Result<usize, String> {
+    let Some(text) = metadata.and_then(|metadata| metadata.get("held_out")) else { return Ok(0) };
+    let count = text.parse().ok().filter(|count| *count <= n);
+    count.ok_or_else(|| format!("its metadata say that {text:?} rows are held out, of {n}"))
 }
 
 /// Returns the tensor of the targets with its name.

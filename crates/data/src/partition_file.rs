@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::checksum::{self, Hashing};
 use crate::split::{Split, SplitFeatures, SplitTargets};
@@ -27,6 +27,18 @@ pub(crate) struct FileMetadata<'a> {
     pub(crate) classes: Option<String>,
     /// The client's number, or `test`.
     pub(crate) client: String,
+    /// The number of held-out rows, which follow the training rows; left out if there are none.
+    #[serde(skip_serializing_if = "is_zero", serialize_with = "as_text")]
+    pub(crate) held_out: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// Writes a number as text, since all metadata of safetensors are texts.
+fn as_text<S: Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(number)
 }
 
 #[derive(Serialize)]

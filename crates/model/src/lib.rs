@@ -22,4 +22,4 @@ pub use epoch::{Epoch, RegressionSums, Report, Sums};
 pub use error::{Error, Result};
 pub use examples::{Batch, Batches, Examples, Row, Rows, TargetValue, Targets};
 pub use layout::{Kind, Layout, Place, Tensor};
-pub use model::Model;
+pub use model::{Model, NO_PREDICTIONS};

@@ -8,6 +8,9 @@ use crate::{
     layout::Layout,
 };
 
+/// The error of a model that does not predict, by which a client recognises such a model.
+pub const NO_PREDICTIONS: &str = "this model does not predict";
+
 /// A model that a federation can train.
 ///
 /// All parameters are in one flat `f32` buffer, the *weights*. A [`Layout`] names the tensors in this buffer.
@@ -128,6 +131,6 @@ pub trait Model: Sized + 'static {
     /// The default always returns an error.
     fn predict(&mut self, examples: &Examples<'_>, scores: &mut [f32]) -> Result<()> {
         let _ = (examples, scores);
-        Err(Error::new("this model does not predict"))
+        Err(Error::new(NO_PREDICTIONS))
     }
 }

@@ -25,6 +25,13 @@ pub const SCORED_ROWS: usize = 512;
 /// tensors, a residual, and the weights from which phases start.
 pub const MOST_VECTORS: u64 = 8;
 
+/// The name of the part that holds the confusion matrix of an evaluation: (classes, classes), the rows by label, the
+/// columns by prediction.
+pub const CONFUSION: &str = "confusion";
+
+/// The names of the parts that hold the scores of the examples with the labels 0 and 1.
+pub const SCORES: [&str; 2] = ["scores/0", "scores/1"];
+
 /// The name of the part that holds the weights to which a proximal term pulls.
 pub const ANCHOR: &str = "anchor";
 

@@ -30,11 +30,14 @@ pub const LOCAL_TENSORS: &str = "local-tensors";
 /// The client reports the accumulation ‖a‖₁ of the local optimiser `sgd`.
 pub const ACCUMULATION: &str = "accumulation";
 
-/// The client evaluates its partition.
+/// The client evaluates the held-out examples of its partition.
 pub const EVALUATE_PARTITION: &str = "evaluate-partition";
 
+/// The client sends the confusion matrix of an evaluation, and the scores of two classes.
+pub const PREDICT: &str = "predict";
+
 /// The features of fedpipe's own client, besides the transforms.
-pub const ALL: [&str; 10] = [
+pub const ALL: [&str; 11] = [
     KEEPS_WEIGHTS,
     PHASES,
     STEP_LIMIT,
@@ -45,6 +48,7 @@ pub const ALL: [&str; 10] = [
     LOCAL_TENSORS,
     ACCUMULATION,
     EVALUATE_PARTITION,
+    PREDICT,
 ];
 
 /// Returns the features that a client needs for these phases.

@@ -20,7 +20,8 @@ mod strategy_message;
 mod weight_layout;
 
 pub use constants::{
-    ANCHOR, EVALUATION_BLOCK, LAUNCH, LEDGER, LINEAR, LOCAL, MOST_VECTORS, PROTOCOL, RESIDUAL, SCORED_ROWS, WEIGHTS,
+    ANCHOR, CONFUSION, EVALUATION_BLOCK, LAUNCH, LEDGER, LINEAR, LOCAL, MOST_VECTORS, PROTOCOL, RESIDUAL, SCORED_ROWS,
+    SCORES, WEIGHTS,
 };
 pub use frame::{
     Dtype, FrameError, FrameStart, Limits, MAGIC, MAX_HEADER, MAX_REPLY_HEADER, Part, PartData, Parts, Spare, begin,
@@ -28,8 +29,8 @@ pub use frame::{
 };
 pub use isolation::{InForce, Isolation, Level};
 pub use message::{
-    BlockSums, Evaluate, FailureKind, HeldPartition, Kind, OptionSpec, Phase, PhaseStart, Place, ProgramLaunch,
-    Purpose, Ready, Reply, Request, ScoreStart, Setup, StartScore, Target, Task, Tensor, Train, Update,
+    BlockSums, Evaluate, FailureKind, HeldPartition, Kind, OptionSpec, Phase, PhaseStart, Place, Predictions,
+    ProgramLaunch, Purpose, Ready, Reply, Request, ScoreStart, Setup, StartScore, Target, Task, Tensor, Train, Update,
 };
 pub use regression::RegressionSums;
 pub use strategy_message::{Ability, Aggregate, StrategyReply, StrategyRequest, StrategySetup};

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
+    constants::EVALUATION_BLOCK,
     isolation::{InForce, Isolation},
     regression::RegressionSums,
 };
@@ -69,7 +70,8 @@ pub enum Reply {
     Weights,
     /// The result of training; the new weights are the part `weights`, or the parts of the last transform.
     Update(Update),
-    /// The sums of the requested blocks, in the order of the request.
+    /// The sums of the requested blocks, in the order of the request. The parts are `confusion`, and `scores/0` and
+    /// `scores/1`, if the request asked for predictions and the model predicts.
     Evaluated {
         /// One entry a block.
         blocks: Vec<BlockSums>,
@@ -188,9 +190,12 @@ pub struct Ready {
     pub options: Vec<OptionSpec>,
     /// The tensors of the flat weights, in order; empty for [`Purpose::Describe`], which builds no model.
     pub layout: Vec<Tensor>,
-    /// The number of examples of each partition of the setup; empty if the client does not report it.
+    /// The number of training examples of each partition of the setup; empty if the client does not report it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub examples: Vec<u64>,
+    /// The number of held-out examples of each partition; empty if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held_out: Vec<u64>,
     /// The optional abilities of the client, such as `proximal`; see [`feature`](crate::feature).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub features: Vec<String>,
@@ -336,6 +341,14 @@ impl Setup {
             purpose: Purpose::Describe,
         }
     }
+
+    /// Returns the number of classes; 0 for a real target, and for a client that describes a model.
+    pub fn classes(&self) -> u64 {
+        match &self.purpose {
+            Purpose::Serve { task: Task { target: Target::Classes(classes), .. }, .. } => *classes as u64,
+            Purpose::Serve { .. } | Purpose::Describe => 0,
+        }
+    }
 }
 
 impl Train {
@@ -375,7 +388,20 @@ impl Update {
 impl Evaluate {
     /// Returns a request to evaluate these blocks of the test set.
     pub fn test(blocks: Vec<u32>) -> Self {
-        Self { blocks, client: None, weights_version: 0 }
+        Self { blocks, client: None, predictions: None, weights_version: 0 }
+    }
+
+    /// Returns a request to evaluate all held-out examples of a client, which are so many.
+    pub fn held_out(client: u32, examples: u64) -> Self {
+        let blocks = (0..examples.div_ceil(EVALUATION_BLOCK as u64) as u32).collect();
+        Self { client: Some(client), ..Self::test(blocks) }
+    }
+
+    /// Returns the most bytes of the parts of the reply, with so many classes.
+    pub fn payload(&self, classes: u64) -> u64 {
+        const BYTES: u64 = 4;
+        let scores = (BYTES * EVALUATION_BLOCK as u64).saturating_mul(self.blocks.len() as u64);
+        self.predictions.map_or(0, |_| classes.saturating_mul(classes).saturating_mul(BYTES).saturating_add(scores))
     }
 }
 
@@ -449,19 +475,33 @@ pub struct StartScore {
     pub examples: u64,
 }
 
-/// A request to evaluate weights on blocks of the test set, or of a client's partition.
+/// A request to evaluate weights on blocks of the test set, or of a client's held-out examples.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evaluate {
     /// The numbers of the blocks. Block b holds the examples from 500 b up to, but not including, 500 (b + 1).
     pub blocks: Vec<u32>,
-    /// The client whose partition is scored; absent for the test set. It needs the feature `evaluate-partition`.
+    /// The client whose held-out examples are scored; absent for the test set. It needs the feature
+    /// `evaluate-partition`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<u32>,
+    /// The predictions that the reply has besides the sums. It needs the feature `predict`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predictions: Option<Predictions>,
     /// The version of the weights; see [`Request::Train`].
     pub weights_version: u64,
 }
 
-/// The sums over one block of the test set.
+/// The predictions of an evaluation, as parts of the reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Predictions {
+    /// The part `confusion`.
+    Confusion,
+    /// The part `confusion`, and for two classes the score of each example, as the parts `scores/0` and `scores/1`.
+    Scores,
+}
+
+/// The sums over one block of the test set, or of a client's held-out examples.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct BlockSums {
     /// The number of the block.

@@ -11,7 +11,7 @@ import sys
 import traceback
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any, BinaryIO, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Type
+from typing import Any, BinaryIO, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple, Type
 
 import numpy as np
 
@@ -97,7 +97,7 @@ def _start(model: Type[Model], setup: Mapping[str, Any]) -> Tuple[Optional["Sess
         "summary": model.summary,
         "options": [{"key": o.key, "default": o.default, "help": o.help} for o in model.options],
         "layout": [],
-        "features": [*FEATURES, *model.terms],
+        "features": [*FEATURES, *_predictive(model), *model.terms],
     }
     if setup["purpose"] == "describe":
         return None, ready
@@ -106,7 +106,10 @@ def _start(model: Type[Model], setup: Mapping[str, Any]) -> Tuple[Optional["Sess
     ready["layout"] = [
         {"name": t.name, "shape": list(t.shape), "kind": t.kind, "place": t.place} for t in session.layout
     ]
-    ready["examples"] = [len(partition) for partition in session.partitions.values()]
+    partitions = session.partitions.values()
+    ready["examples"] = [partition.training for partition in partitions]
+    if any(partition.held_out for partition in partitions):
+        ready["held_out"] = [partition.held_out for partition in partitions]
     return session, ready
 
 
@@ -122,7 +125,7 @@ def _answer(session: Optional["Session"], request: Frame) -> Answer:
         session.receive(request.parts.get(WEIGHTS), body["weights_version"])
         if request.type == "train":
             return session.train(body, request.parts)
-        return {"type": "evaluated", "blocks": session.evaluate(body["blocks"], body.get("client"))}, None
+        return session.evaluate(body["blocks"], body.get("client"), body.get("predictions"))
 
 
 @contextmanager
@@ -263,7 +266,7 @@ class Session:
                 update, weights = sums, self.weights()
             else:
                 replied[f"slot/{number}"] = self.weights()
-        head = {"type": "update", "client": asked["client"], "round": asked["round"], "examples": len(partition)}
+        head = {"type": "update", "client": asked["client"], "round": asked["round"], "examples": partition.training}
         if score is not None:
             head["start"] = score
         if transforms == Transforms():
@@ -321,7 +324,7 @@ class Session:
         partition, steps, sums, accumulation = self.partitions[client], 0, Sums(), None
         frozen = {name: values.copy() for name, values in self._arrays(self.weights()).items() if name in terms.get("frozen", ())}
         for _ in range(phase["epochs"]):
-            rows = order(self.seed, client, round, training.epochs, len(partition))
+            rows = order(self.seed, client, round, training.epochs, partition.training)
             if phase.get("steps") is not None:
                 rows = rows[: (phase["steps"] - steps) * size]
             if len(rows) == 0:
@@ -353,28 +356,47 @@ class Session:
         partition = self.partitions[client]
         if rows not in ("rows", "all"):
             raise ProtocolError(f"the start cannot be scored on {rows!r}")
-        visited = np.arange(len(partition)) if rows == "all" else scored_rows(self.seed, client, len(partition))
+        count = partition.training
+        visited = np.arange(count) if rows == "all" else scored_rows(self.seed, client, count)
         sums = self._score(partition.examples(visited))
         return {"loss_sum": sums.loss_sum, "examples": int(sums.examples)}
 
-    def evaluate(self, blocks: Sequence[int], client: Optional[int]) -> List[Dict[str, Any]]:
-        """Scores the received weights on blocks of the test set, or of a client's partition."""
+    def evaluate(self, blocks: Sequence[int], client: Optional[int], predictions: Optional[str]) -> Answer:
+        """Scores the received weights on blocks of the test set, or of a client's held-out examples."""
         assert self._received is not None
         self.set_weights(self._received)
-        if client is not None:
-            return [self._block(block, self._held(client)) for block in blocks]
-        self.test.check_sha256(self._unchecked_test)
-        self._unchecked_test = None
-        return [self._block(block, self.test) for block in blocks]
+        if client is None:
+            self.test.check_sha256(self._unchecked_test)
+            self._unchecked_test = None
+        scored = self.test if client is None else self._held(client)
+        first = 0 if client is None else scored.training
+        rows = {block: _rows(block, first, len(scored)) for block in blocks}
+        sums = [self._block(block, scored, rows[block]) for block in blocks]
+        parts = self._predictions(scored, rows.values(), predictions) if predictions else None
+        return {"type": "evaluated", "blocks": sums}, parts
 
-    def _block(self, block: int, scored: Partition) -> Dict[str, Any]:
-        start = EVALUATION_BLOCK * block
-        rows = np.arange(start, min(start + EVALUATION_BLOCK, len(scored)))
-        if len(rows) == 0:
-            raise ProtocolError(f"block {block} is beyond the {len(scored)} examples that are scored")
+    def _block(self, block: int, scored: Partition, rows: np.ndarray) -> Dict[str, Any]:
         sums = self._score(scored.examples(rows))
         regression = {} if sums.regression is None else {"regression": asdict(sums.regression)}
         return {"block": block, **_sums(sums, "examples"), **regression}
+
+    def _predictions(self, scored: Partition, blocks: Iterable[np.ndarray], asked: str) -> Parts:
+        """Returns the confusion matrix of these rows and, for two classes, the scores by label."""
+        classes = self.task.classes or 0
+        scores = np.concatenate([self._predict(scored.examples(rows)) for rows in blocks])
+        labels = np.concatenate([scored.labels[rows] for rows in blocks])
+        confusion = np.zeros((classes, classes), np.uint32)
+        np.add.at(confusion, (labels, np.argmax(scores, axis=1)), 1)
+        parts = {"confusion": confusion.reshape(-1)}
+        if asked == "scores" and classes == 2:
+            parts.update({f"scores/{label}": (scores[:, 1] - scores[:, 0])[labels == label] for label in (0, 1)})
+        return parts
+
+    def _predict(self, examples: Examples) -> np.ndarray:
+        scores, due = _of_model("predict", self.model.predict, examples), (len(examples), self.task.classes)
+        if np.shape(scores) != due:
+            raise ModelError(f"{type(self.model).__name__}.predict returned scores of the shape {np.shape(scores)}, and must return {due}")
+        return np.asarray(scores, np.float32)
 
     def _score(self, examples: Examples) -> Sums:
         sums = _checked(self.model, "evaluate", _of_model("evaluate", self.model.evaluate, examples))
@@ -403,6 +425,19 @@ def _sums(sums: Sums, count: str) -> Dict[str, Any]:
 def _no_epochs() -> Dict[str, Any]:
     """Returns the sums of an update without a phase."""
     return {"steps": 0, "accumulation": None, **_sums(Sums(), "scored")}
+
+
+def _rows(block: int, first: int, end: int) -> np.ndarray:
+    """Returns the rows of a block of the examples from `first` to before `end`."""
+    start = first + EVALUATION_BLOCK * block
+    if start >= end:
+        raise ProtocolError(f"block {block} is beyond the {end - first} examples that are scored")
+    return np.arange(start, min(start + EVALUATION_BLOCK, end))
+
+
+def _predictive(model: Type[Model]) -> Sequence[str]:
+    """Returns the feature of a model that has a method `predict` of its own."""
+    return () if model.predict is Model.predict else ("predict",)
 
 
 def _open(path: str, task: Task) -> Partition:

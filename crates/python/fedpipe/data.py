@@ -89,7 +89,7 @@ class Partition:
 
     def __init__(self, path: Union[str, os.PathLike]) -> None:
         """Maps the file. Raises `DataError` if it cannot be read, or is not a partition."""
-        tensors = safetensors(path)
+        tensors, metadata = _read(path)
         self.path = os.fspath(path)
         names = [name for name in ("labels", "targets") if name in tensors]
         if len(names) != 1 or "examples" not in tensors:
@@ -106,9 +106,20 @@ class Partition:
         if self.rows.ndim == 0 or self.targets.ndim != 1 or len(self.rows) != len(self.targets):
             shapes = f"`examples` has the shape {self.rows.shape} and `{name}` {self.targets.shape}"
             raise DataError(f"{self.path} is not a partition: {shapes}, not (n, …) and (n)")
+        self.held_out = _held_out(metadata.get("held_out", "0"), len(self.targets))
+        """The number of rows at the end that are held out: they are scored and never trained on."""
+        if self.held_out is None:
+            raise DataError(
+                f"{self.path} is not a partition: its metadata say that {metadata['held_out']!r} rows are held out, of {len(self)}"
+            )
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    @property
+    def training(self) -> int:
+        """The number of training rows, which come first."""
+        return len(self) - self.held_out
 
     @property
     def labels(self) -> np.ndarray:
@@ -162,24 +173,40 @@ def safetensors(path: Union[str, os.PathLike]) -> Dict[str, np.ndarray]:
 
     Raises `DataError` with the fault of the file.
     """
+    return _read(path)[0]
+
+
+def _read(path: Union[str, os.PathLike]) -> Tuple[Dict[str, np.ndarray], Dict[str, Any]]:
+    """Returns the tensors and the metadata of a safetensors file."""
     try:
         size = os.path.getsize(path)
         raw = np.memmap(path, np.uint8, "r") if size else np.empty(0, np.uint8)
     except OSError as error:
         raise DataError(f"cannot read {os.fspath(path)}: {error.strerror}") from error
     try:
-        return tensors(raw)
+        return tensors(raw), _header(raw)[0].get("__metadata__", {})
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{os.fspath(path)} is not a safetensors file: {error}") from error
 
 
 def tensors(raw: np.ndarray) -> Dict[str, np.ndarray]:
     """Returns the tensors in the bytes of a safetensors file. Raises `ValueError` or the like for other bytes."""
+    header, data = _header(raw)
+    return {name: _tensor(data, about) for name, about in header.items() if name != "__metadata__"}
+
+
+def _header(raw: np.ndarray) -> Tuple[Dict[str, Any], np.ndarray]:
+    """Returns the header, and the data after it. Raises as `tensors` does."""
     length = int.from_bytes(raw[:8].tobytes(), "little")
     if len(raw) < 8 or length > len(raw) - 8:
         raise ValueError(f"a header of {length} bytes in {len(raw)}")
-    header = json.loads(raw[8 : 8 + length].tobytes())
-    return {name: _tensor(raw[8 + length :], about) for name, about in header.items() if name != "__metadata__"}
+    return json.loads(raw[8 : 8 + length].tobytes()), raw[8 + length :]
+
+
+def _held_out(text: Any, rows: int) -> Optional[int]:
+    """Returns the number of held-out rows that the metadata name; None if there are not so many."""
+    count = int(text) if isinstance(text, str) and text.isdecimal() else rows + 1
+    return count if count <= rows else None
 
 
 def _tensor(data: np.ndarray, about: Dict[str, Any]) -> np.ndarray:

@@ -280,6 +280,10 @@ class Model(ABC):
     def evaluate(self, examples: Examples) -> Sums:
         """Returns the sums of loss and of correct predictions over the examples, or of the errors of a real target."""
 
+    def predict(self, examples: Examples) -> np.ndarray:
+        """Returns the class scores: (examples, classes). A model without this method has no scores by class."""
+        raise ModelError(f"{type(self).__name__} has no method predict; add it, or leave --by-class out")
+
     def layout(self) -> List[Tensor]:
         """Returns the tensors of the weights, in order. By default all tensors are trained and shared."""
         return [Tensor(name, np.shape(values)) for name, values in self.weights().items()]

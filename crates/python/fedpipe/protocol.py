@@ -32,6 +32,7 @@ FEATURES = (
     "local-tensors",
     "accumulation",
     "evaluate-partition",
+    "predict",
     "clip",
     "compress:int8",
     "compress:topk",

@@ -37,6 +37,8 @@ WRONG = [
     ("shares all", "local-tensors", "its weights after a training with the part \"local\" differ"),
     ("no accumulation", "accumulation", "it reports the accumulation None of 10 steps of {'name': 'sgd'}, expected 10 to 10"),
     ("evaluates the test set", "evaluate-partition", "expected those of a test set with the same rows"),
+    ("no held-out rows", "evaluate-partition", "its 'ready' has the counts {'examples': [600, 70]}, expected {'examples': [600, 70], 'held_out': [1234, 0]}"),
+    ("recognises all", "predict", "its confusion matrix has 1000 examples, 1000 of them correct; its sums have "),
     ("clips nothing", "clip", 'the part "change" of its update under clip:norm=0.001 has other bits'),
     ("sends more", "compress:topk", "has the parts ['indices', 'values', 'residual', 'more'], expected indices, values, residual"),
     ("forgets the rest", "compress:topk", 'the part "indices" of its update under topk:fraction=0.4,feedback=true has other bits'),

@@ -17,6 +17,8 @@ pub enum Use {
     Sample = 3,
     /// The order of the examples in a local epoch.
     Shuffle = 4,
+    /// The rows of a partition, or the clients, that are kept out of training.
+    Holdout = 5,
     /// The rounding of an update that a transform encodes.
     Transform = 6,
     /// The training rows on which received weights are scored.
@@ -47,7 +49,8 @@ pub struct Key {
     pub client: u32,
     /// The round, from 1; for [`Use::Initialise`] the tensor's number in its layout.
     pub round: u64,
-    /// The local epoch; for [`Use::Partition`] the attempt, from 0, of a partitioner that draws again.
+    /// The local epoch; for [`Use::Partition`] the attempt, from 0, of a partitioner that draws again. It is 1 for the
+    /// clients of [`Use::Holdout`], and for those of [`Use::Sample`] that are scored; their other draws have 0.
     pub epoch: u64,
 }
 

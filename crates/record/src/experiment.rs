@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, ops::Deref, path::PathBuf, str::FromStr};
 
-use fedpipe_data::{Deal, ImageSize, Reading, Scheme, Source, TargetKind, TestSplit, counted};
+use fedpipe_data::{Deal, Holdout, ImageSize, Reading, Scheme, Source, TargetKind, TestSplit, counted};
 use fedpipe_protocol::Level;
 use fedpipe_spec::table::Named;
 use fedpipe_strategy::{
@@ -29,10 +29,12 @@ use crate::{
     client_state::PROGRAM,
     epochs::Epochs,
     error::{Error, Result},
+    evaluated_clients::EvaluatedClients,
     experiment_key::{ExperimentKey, KeyValue, read_word, section},
     format::{Format, check_table},
     memory_limit::MemoryLimit,
     seed::Seed,
+    target::{MeasuredOn, TargetScore},
 };
 
 /// The section that has no influence on a result.
@@ -52,6 +54,8 @@ section! {
             local: LocalSection;
             /// The section `[strategy]`.
             strategy: StrategySection;
+            /// The section `[evaluation]`.
+            evaluation: EvaluationSection;
             /// The section `[execution]`.
             execution: ExecutionSection;
         }
@@ -66,7 +70,10 @@ section! {
         rounds: u64 = 5 => "--rounds N".count().not_with("until-converged");
         /// Run until the training loss no longer falls
         until_converged: bool = false => "--until-converged";
-        /// The last round of a run with --until-converged
+        /// End at a score, such as accuracy=0.85 or loss=0.4, on held-out examples if there are some, else on the test
+        /// set; with accuracy=0.85,stop=false only the time is recorded
+        until: Option<TargetScore> = None => "--until TARGET".default("no target");
+        /// The last round of a run with --until-converged or --until
         max_rounds: u64 = 200 => "--max-rounds N".count();
         /// Speed at which the loss may still fall, relative to its fall so far, three rounds in a row
         tolerance: f64 = 0.02 => "--tolerance X".within(|x| x > 0.0 && x < 1.0, "between 0 and 1");
@@ -102,6 +109,10 @@ section! {
         standardise: bool = false => "--standardise";
         /// The rule that deals the examples to the clients
         partition: Scheme = Scheme::default() => "--partition SCHEME";
+        /// Share of each partition that is kept out of training, to score weights on it
+        holdout: f64 = 0.0 => "--holdout SHARE".within(is_share, "at least 0 and below 1");
+        /// Share of the clients that are kept out of training as a whole, and are scored apart
+        holdout_clients: f64 = 0.0 => "--holdout-clients SHARE".within(is_share, "at least 0 and below 1");
     }
 }
 
@@ -160,6 +171,18 @@ section! {
         aggregate: Option<Named<dyn Aggregator>> = None => "--aggregate AGGREGATOR";
         /// The step of the global weights, in the place of the strategy's
         server: Option<Named<dyn ServerOptimiser>> = None => "--server SERVER";
+    }
+}
+
+section! {
+    /// `[evaluation]`: the scores besides those of each round on the test set.
+    pub struct EvaluationSection in "evaluation" {
+        /// The clients whose held-out examples are scored: all, sampled (those of the round), or a number
+        clients: EvaluatedClients = EvaluatedClients::All => "--evaluate-clients CLIENTS";
+        /// Rounds from one score of the clients to the next
+        every: u64 = 1 => "--evaluate-every N".count();
+        /// Score the final weights by class: confusion matrix, precision, recall, F1, and the AUC of two classes
+        by_class: bool = false => "--by-class";
     }
 }
 
@@ -278,6 +301,7 @@ impl Experiment {
             ClientsSection::section_keys(),
             LocalSection::section_keys(),
             StrategyKeys::section_keys(),
+            EvaluationSection::section_keys(),
             ExecutionSection::section_keys(),
         ];
         sections.concat()
@@ -309,6 +333,8 @@ impl Experiment {
     pub fn check(&self) -> Result<()> {
         self.check_names()?;
         self.check_ranges()?;
+        self.check_holdout()?;
+        self.check_evaluation()?;
         let LocalSection { optimiser, lr, .. } = &self.local;
         if let Some(why) = refusal(&self.strategy, optimiser).or_else(|| pull_refusal(&self.strategy, *lr)) {
             return refuse(why);
@@ -320,13 +346,53 @@ impl Experiment {
     /// Refuses a schedule that needs the last round, where the run decides it.
     fn check_schedule(&self) -> Result<()> {
         let schedule = &self.local.lr_schedule;
-        if self.until_converged && schedule.needs_last_round() {
+        if self.is_open_ended() && schedule.needs_last_round() {
             return refuse(format!(
-                "the learning rate schedule {schedule} needs the last round, which --until-converged does not know; give \
+                "the learning rate schedule {schedule} needs the last round, which --until-converged and --until do not know; give \
                  --rounds, or another schedule"
             ));
         }
         Ok(())
+    }
+
+    /// Refuses a share of the clients that holds out none, and rules that may train on a held-out client.
+    fn check_holdout(&self) -> Result<()> {
+        let (share, count) = (self.data.holdout_clients, self.clients.count);
+        let excluded = match () {
+            () if share == 0.0 => return Ok(()),
+            () if self.new_clients().is_empty() => {
+                let clients = counted(count, "client");
+                let least = Holdout::least_share(u64::from(count));
+                return refuse(format!("--holdout-clients {share} holds out none of {clients}; give at least {least}"));
+            }
+            () if self.strategy.program.is_some() => "a --strategy-program may sample any client",
+            () if self.data.partition.is_own() => "under --partition own this host deals none",
+            () => return Ok(()),
+        };
+        refuse(format!("--holdout-clients keeps clients from being sampled, and {excluded}; leave one out"))
+    }
+
+    /// Refuses an evaluation that no round has, and one of classes where there are none.
+    fn check_evaluation(&self) -> Result<()> {
+        let EvaluationSection { every, clients, by_class } = self.evaluation;
+        let (last, training) = (self.last_round(), self.training_clients());
+        let is_real = self.data.target == TargetKind::Real;
+        match clients {
+            EvaluatedClients::Count(asked) if asked == 0 || asked > training => {
+                refuse(format!("--evaluate-clients is {asked}; give 1 to {training}, the clients that train"))
+            }
+            _ if every > last && !self.deal().holdout.is_none() => refuse(format!(
+                "--evaluate-every {every} scores the clients after none of {}; give a smaller one",
+                counted(last, "round")
+            )),
+            _ if is_real && by_class => {
+                refuse("--by-class needs classes, and --target real has none; leave it out".into())
+            }
+            _ if is_real && self.until.is_some_and(TargetScore::needs_classes) => {
+                refuse("--until accuracy needs classes, and --target real has none; give a loss".into())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Refuses a quorum that no round can reach, and one with which the aggregator has no effect of its own.
@@ -337,7 +403,7 @@ impl Experiment {
         if quorum > sampled {
             return refuse(format!(
                 "--min-clients {quorum} can never be reached, since a round samples {sampled} of {}",
-                counted(self.clients.count, "client")
+                counted(self.training_clients(), "client")
             ));
         }
         if quorum < needed {
@@ -386,12 +452,35 @@ impl Experiment {
             image_size,
             standardise,
             partition,
+            holdout,
+            holdout_clients,
         } = self.data.clone();
         let test_split = test_split.map(|fraction| TestSplit { fraction, seed: self.data_seed() });
         let test_data = test_data.map(PathBuf::from);
         let reading = Reading { target, label, client_column, test_data, test_split, image_size, standardise };
         let (clients, seed) = (self.clients.count, self.data_seed());
-        Deal { source, reading, scheme: partition, clients, seed, split_file: None }
+        let holdout = Holdout { rows: holdout, clients: holdout_clients };
+        Deal { source, reading, scheme: partition, clients, seed, holdout, split_file: None }
+    }
+
+    /// Returns the clients that never train, ascending.
+    pub fn new_clients(&self) -> Vec<u32> {
+        self.deal().holdout.new_clients(self.data_seed(), self.clients.count)
+    }
+
+    /// Returns the number of clients that may train.
+    pub fn training_clients(&self) -> u32 {
+        self.clients.count - self.new_clients().len() as u32
+    }
+
+    /// Returns the examples on which a target is measured.
+    pub fn measured_on(&self) -> MeasuredOn {
+        if self.data.holdout > 0.0 { MeasuredOn::HeldOut } else { MeasuredOn::TestSet }
+    }
+
+    /// Returns `true` if the run ends by its results, at the latest after `max_rounds`.
+    pub fn is_open_ended(&self) -> bool {
+        self.until_converged || self.until.is_some_and(|target| target.stops)
     }
 
     /// Returns the seed of the partition.
@@ -423,16 +512,41 @@ impl Experiment {
         format!("lower --lr, or the rate of the server optimiser {}", self.strategy.server)
     }
 
-    /// Returns the number of clients that a round samples: the fraction of all, rounded, at least one.
+    /// Returns the number of clients that a round samples: the fraction of those that may train, rounded, at least one.
     pub fn sampled_clients(&self) -> u32 {
-        let ClientsSection { count, fraction, .. } = self.clients;
-        ((f64::from(count) * fraction).round() as u32).clamp(1, count.max(1))
+        let count = self.training_clients();
+        ((f64::from(count) * self.clients.fraction).round() as u32).clamp(1, count.max(1))
     }
 
     /// Returns the clients of a round, ascending. `sizes` has the examples of each client.
     pub fn sample(&self, round: u64, sizes: &[u64]) -> Vec<u32> {
         let (seed, count) = (self.sample_seed(), self.sampled_clients());
-        self.strategy.sampler.sample(&Draw { seed, round, count, sizes })
+        let new = self.new_clients();
+        let training: Vec<u32> = (0..sizes.len() as u32).filter(|client| new.binary_search(client).is_err()).collect();
+        let sizes: Vec<u64> = training.iter().map(|&client| sizes[client as usize]).collect();
+        let drawn = self.strategy.sampler.sample(&Draw { seed, round, count, sizes: &sizes });
+        drawn.into_iter().map(|place| training[place as usize]).collect()
+    }
+
+    /// Returns `true` if the clients are scored after this round.
+    pub fn scores_clients_after(&self, round: u64) -> bool {
+        !self.deal().holdout.is_none() && round.is_multiple_of(self.evaluation.every)
+    }
+
+    /// Returns the clients that are scored after a round which aggregated the updates of `participants`, ascending.
+    pub fn scored_clients(&self, round: u64, participants: &[u32]) -> Vec<u32> {
+        let new = self.new_clients();
+        let training = (0..self.clients.count).filter(|client| new.binary_search(client).is_err());
+        match self.evaluation.clients {
+            EvaluatedClients::All => training.collect(),
+            EvaluatedClients::Sampled => participants.to_vec(),
+            EvaluatedClients::Count(count) => {
+                let training: Vec<u32> = training.collect();
+                let sizes = vec![1; training.len()];
+                let draw = Draw { seed: self.sample_seed(), round, count, sizes: &sizes };
+                draw.scored().into_iter().map(|place| training[place as usize]).collect()
+            }
+        }
     }
 
     /// Returns the number of updates below which a round with so many `sampled` clients fails, at least 1.
@@ -447,8 +561,13 @@ impl Experiment {
 
     /// Returns the last round.
     pub fn last_round(&self) -> u64 {
-        if self.until_converged { self.max_rounds } else { self.rounds }
+        if self.is_open_ended() { self.max_rounds } else { self.rounds }
     }
+}
+
+/// Returns `true` for a share that leaves something.
+fn is_share(share: f64) -> bool {
+    (0.0..1.0).contains(&share)
 }
 
 fn refuse<T>(why: String) -> Result<T> {

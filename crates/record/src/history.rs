@@ -9,6 +9,7 @@ use std::{
 use fedpipe_data::DatasetInfo;
 
 use crate::{
+    by_class::ByClass,
     checkpoint::Checkpoint,
     digest::{clients_sha256, slots_sha256, weights_sha256},
     error::{Error, Result},
@@ -38,6 +39,8 @@ pub struct History {
     pub reloads: BTreeMap<u64, String>,
     /// Client processes that crashed.
     pub failures: u64,
+    /// The scores by class of the weights after the last round.
+    pub by_class: Option<ByClass>,
     /// The result, if the run has ended.
     pub finished: Option<Summary>,
     /// `true` if a session began after the last round.
@@ -63,6 +66,8 @@ pub struct DealtLine {
     pub dataset: DatasetInfo,
     /// Examples of each client.
     pub sizes: Vec<u64>,
+    /// Held-out examples of each client; empty if nothing is held out.
+    pub held_out: Vec<u64>,
     /// Examples of each class, for each client; none of them if the clients have their own data.
     pub label_counts: Vec<Vec<u64>>,
     /// Of the list of all partitions.
@@ -187,6 +192,7 @@ impl History {
             rounds: Vec::new(),
             reloads: BTreeMap::new(),
             failures: 0,
+            by_class: None,
             finished: None,
             resumed_since: false,
         };
@@ -219,10 +225,11 @@ impl History {
         let last = self.stretches.len() - 1;
         match line.clone() {
             Line::Started { .. } => return false,
-            Line::Dealt { dataset, sizes, label_counts, partitions_sha256 } => {
+            Line::Dealt { dataset, sizes, held_out, label_counts, partitions_sha256 } => {
                 self.stretches[last].dealt = Some(DealtLine {
                     dataset: dataset.into_owned(),
                     sizes: sizes.into_owned(),
+                    held_out: held_out.into_owned(),
                     label_counts: label_counts.into_owned(),
                     partitions_sha256: partitions_sha256.into_owned(),
                 });
@@ -232,6 +239,8 @@ impl History {
             }
             Line::InitialScore(_) if self.initial.is_some() => return false,
             Line::InitialScore(score) => self.initial = Some(score),
+            // The scores by class are those of the last round.
+            Line::Round(_) if self.by_class.is_some() => return false,
             Line::Round(round) => {
                 self.rounds.push(round.into_owned());
                 self.resumed_since = false;
@@ -247,6 +256,8 @@ impl History {
                 }
             }
             Line::ClientCrashed(_) => self.failures += 1,
+            Line::ByClass(_) if self.by_class.is_some() => return false,
+            Line::ByClass(scores) => self.by_class = Some(scores.into_owned()),
             Line::Finished(summary) => self.finished = Some(summary.into_owned()),
             // If a dylib was taken before this line, its first round failed, and the dylib before it stays.
             Line::ReloadRefused { round, .. } => drop(self.reloads.remove(&round)),

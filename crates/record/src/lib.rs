@@ -6,20 +6,25 @@
 //! - [`line`](mod@line): the lines of `ledger.jsonl` and their chain; [`round_line`], [`regression`],
 //!   [`crash`], [`cause`], [`identity`];
 //! - [`history`]: a ledger, read back; [`partition_table`]: the examples of each client by class;
+//! - [`client_scores`]: the scores on held-out examples; [`by_class`]: those of each class; [`target`]: the score to be
+//!   reached; [`evaluated_clients`]: the clients that are scored;
 //! - [`checkpoint`]: the state after a round; [`client_state`]: that of one client;
 //! - [`summary`] and [`weights`]: the results;
 //! - [`digest`], [`finite`], [`names`], [`file`](mod@file): hashes, numbers, file names, reading.
 //!
 //! The host writes the run directory and locks it.
 
+pub mod by_class;
 pub mod catalogue;
 pub mod cause;
 pub mod checkpoint;
+pub mod client_scores;
 pub mod client_state;
 pub mod crash;
 pub mod digest;
 pub mod epochs;
 pub mod error;
+pub mod evaluated_clients;
 pub mod experiment;
 pub mod experiment_key;
 pub mod file;
@@ -35,6 +40,7 @@ pub mod regression;
 pub mod round_line;
 pub mod seed;
 pub mod summary;
+pub mod target;
 pub mod weights;
 
 #[cfg(test)]

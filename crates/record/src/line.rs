@@ -9,6 +9,7 @@ use fedpipe_protocol::InForce;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    by_class::ByClass,
     crash::{ClientCrash, StrategyCrash},
     digest::bytes_sha256,
     experiment::Experiment,
@@ -37,6 +38,9 @@ pub enum Line<'a> {
     Dealt {
         dataset: Cow<'a, DatasetInfo>,
         sizes: Cow<'a, [u64]>,
+        /// The held-out examples of each client; left out if nothing is held out.
+        #[serde(default, skip_serializing_if = "<[u64]>::is_empty")]
+        held_out: Cow<'a, [u64]>,
         /// Examples of each class, for each client; none of them if the clients have their own data.
         #[serde(default, skip_serializing_if = "<[Vec<u64>]>::is_empty")]
         label_counts: Cow<'a, [Vec<u64>]>,
@@ -95,6 +99,8 @@ pub enum Line<'a> {
         round: u64,
         reason: Cow<'a, str>,
     },
+    /// The scores of the final weights by class.
+    ByClass(Cow<'a, ByClass>),
     Finished(Cow<'a, Summary>),
 }
 

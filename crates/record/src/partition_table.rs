@@ -36,7 +36,8 @@ impl PartitionTable {
             let both = counts.iter().zip(&shares);
             both.map(|(count, share)| (*count as f64 / *size as f64 - share).abs()).fold(0.0, |sum, part| sum + part)
         };
-        self.counts.iter().zip(&self.sizes).map(distance).collect()
+        // A client that never trains has no labels here.
+        self.counts.iter().zip(&self.sizes).filter(|(_, size)| **size > 0).map(distance).collect()
     }
 }
 
@@ -58,5 +59,6 @@ mod tests {
         // Shares 1 and 0 beside ¼ and ¾; ⅙ and ⅚ beside the same.
         let [one, other] = distances(&[[1, 0], [0, 3]])[..] else { panic!() };
         assert_eq!((one, other), (1.5, 0.5));
+        assert_eq!(distances(&[[5, 5], [0, 0]]), [0.0]);
     }
 }

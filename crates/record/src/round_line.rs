@@ -3,7 +3,7 @@
 use fedpipe_strategy::convergence::Convergence;
 use serde::{Deserialize, Serialize};
 
-use crate::{finite::Finite, regression::Regression};
+use crate::{client_scores::ClientScores, finite::Finite, regression::Regression};
 
 /// The score of the initial weights on the test set: round 0 of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -31,6 +31,13 @@ pub struct Round {
     pub regression: Option<Regression>,
     /// Mean test loss of the new global weights.
     pub loss: Finite,
+    /// The scores of the new global weights on the held-out examples of clients that train; left out if the clients
+    /// were not scored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_out: Option<ClientScores>,
+    /// The same of the clients that never train.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_clients: Option<ClientScores>,
     /// Mean training loss over the clients' examples, each scored while it trained.
     pub training_loss: Finite,
     /// Mean loss of the weights that the round began with, over training rows of its clients; left out if it was not
@@ -82,6 +89,8 @@ impl Round {
             accuracy: None,
             regression: None,
             loss: zero,
+            held_out: None,
+            new_clients: None,
             training_loss: zero,
             start_loss: None,
             learning_rate: None,

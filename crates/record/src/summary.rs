@@ -4,11 +4,14 @@ use fedpipe_data::counted;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    by_class::ByClass,
+    client_scores::ClientScores,
     error::{Error, Result},
     experiment::Experiment,
     finite::Finite,
     regression::Regression,
     round_line::{InitialScore, Round},
+    target::TargetTime,
 };
 
 /// The result of a run.
@@ -41,6 +44,18 @@ pub struct Summary {
     pub regression: Option<Regression>,
     /// Mean test loss of the final weights.
     pub loss: Option<Finite>,
+    /// The scores on the held-out examples of clients that train, as the last round has them that scored clients.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_out: Option<ClientScores>,
+    /// The same of the clients that never train.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_clients: Option<ClientScores>,
+    /// The scores of the final weights by class, if they were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_class: Option<ByClass>,
+    /// The time until the target of the experiment; left out if it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<TargetTime>,
     /// The accuracy of the initial weights on the test set; `None` for a real target, and if the run ended before they
     /// were scored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -74,7 +89,9 @@ pub enum Stop {
     Rounds,
     /// The loss of the received weights falls no more.
     Converged,
-    /// The run has not converged, but the rounds allowed are done.
+    /// The target is reached.
+    Reached,
+    /// The run has neither converged nor reached its target, but the rounds allowed are done.
     MaxRounds,
     /// This signal stopped the run.
     Signal(i32),
@@ -93,6 +110,8 @@ pub struct RunFacts<'r> {
     pub classes: Option<u32>,
     /// The score of the initial weights.
     pub initial: Option<InitialScore>,
+    /// The scores of the final weights by class.
+    pub by_class: Option<ByClass>,
     /// SHA-256 of the final weights.
     pub weights_sha256: String,
     /// From the start of the process to the end of the last round.
@@ -120,7 +139,10 @@ fn loss_fell(initial: Option<Finite>, classes: Option<u32>, rounds: &[Round]) ->
 impl Summary {
     /// Returns the summary of a run with these rounds, from 1 on.
     pub fn new(experiment: &Experiment, rounds: &[Round], facts: RunFacts<'_>) -> Self {
-        let RunFacts { model, dataset, classes, initial, weights_sha256, wall_seconds, failures, stopped } = facts;
+        let RunFacts { model, dataset, classes, initial, by_class, weights_sha256, wall_seconds, failures, stopped } =
+            facts;
+        let last_with =
+            |scores: fn(&Round) -> &Option<ClientScores>| rounds.iter().rev().find_map(|round| scores(round).clone());
         let last = rounds.last();
         let initial_loss = initial.map(|score| score.loss);
         Self {
@@ -135,6 +157,10 @@ impl Summary {
             accuracy: last.and_then(|round| round.accuracy),
             regression: last.and_then(|round| round.regression),
             loss: last.map(|round| round.loss),
+            held_out: last_with(|round| &round.held_out),
+            new_clients: last_with(|round| &round.new_clients),
+            by_class,
+            target: experiment.until.map(|target| target.time(experiment.measured_on(), rounds)),
             initial_accuracy: initial.and_then(|score| score.accuracy),
             initial_rmse: initial.and_then(|score| score.regression).map(|errors| errors.rmse),
             initial_loss,

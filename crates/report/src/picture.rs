@@ -14,6 +14,7 @@ const SIZE: (u32, u32) = (900, 640);
 const ACCURACY: RGBColor = RGBColor(0, 114, 178);
 const TEST_LOSS: RGBColor = RGBColor(213, 94, 0);
 const TRAINING_LOSS: RGBColor = RGBColor(0, 158, 115);
+const HELD_OUT: RGBColor = RGBColor(204, 121, 167);
 const RMSE: RGBColor = RGBColor(204, 121, 167);
 const MAE: RGBColor = RGBColor(86, 180, 233);
 
@@ -21,13 +22,15 @@ const MAE: RGBColor = RGBColor(86, 180, 233);
 struct Panel {
     axis: &'static str,
     curves: Vec<Curve>,
+    /// The accuracies of the clients, which are drawn behind the curves.
+    clients: Vec<ClientRange>,
 }
 
 impl Panel {
     /// Returns a panel of those of the curves that have points.
     fn new(axis: &'static str, mut curves: Vec<Curve>) -> Self {
         curves.retain(|curve| !curve.points.is_empty());
-        Self { axis, curves }
+        Self { axis, curves, clients: Vec::new() }
     }
 }
 
@@ -45,6 +48,15 @@ impl Curve {
     fn new(label: &'static str, colour: RGBColor, points: Points) -> Self {
         Self { label, colour, points }
     }
+}
+
+/// The accuracies of the clients in a round, in percent.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct ClientRange {
+    round: f64,
+    worst: f64,
+    best: f64,
+    mean: f64,
 }
 
 /// Returns the picture of the run with this history as a PNG file; `None` before the first round is complete.
@@ -80,8 +92,19 @@ fn panels(initial: Option<InitialScore>, rounds: &[Round]) -> Vec<Panel> {
     let error = |value: fn(Regression) -> Option<Finite>| points(&move |score| score.2.and_then(value));
     let percent = points(&|score| score.1).into_iter().map(|(round, accuracy)| (round, 100.0 * accuracy));
     let training = rounds.iter().map(|round| (round.round as f64, round.training_loss.get()));
+    let ranges = client_ranges(rounds);
+    let held_out = ranges.iter().map(|range| (range.round, range.mean)).collect();
     let panels = [
-        Panel::new("accuracy, %", vec![Curve::new("test accuracy", ACCURACY, percent.collect())]),
+        Panel {
+            clients: ranges,
+            ..Panel::new(
+                "accuracy, %",
+                vec![
+                    Curve::new("test accuracy", ACCURACY, percent.collect()),
+                    Curve::new("held-out accuracy", HELD_OUT, held_out),
+                ],
+            )
+        },
         Panel::new("R2", vec![Curve::new("test R2", ACCURACY, error(|errors| errors.r2))]),
         Panel::new(
             "error",
@@ -108,9 +131,22 @@ fn draw(area: &Area<'_>, title: &str, panels: &[Panel]) -> Drawn {
     panels.iter().zip(parts).try_for_each(|(panel, area)| draw_panel(&area, panel))
 }
 
-fn draw_panel(area: &Area<'_>, Panel { axis, curves }: &Panel) -> Drawn {
+/// Returns the accuracies on held-out examples of the clients that train, in each round that scored them.
+fn client_ranges(rounds: &[Round]) -> Vec<ClientRange> {
+    let range = |round: &Round| {
+        let scores = round.held_out.as_ref()?;
+        let accuracy = scores.accuracy?;
+        let best = scores.accuracies().fold(0.0, |best, accuracy| if accuracy > best { accuracy } else { best });
+        let [worst, mean] = [accuracy.worst, accuracy.mean].map(|share| 100.0 * share.get());
+        Some(ClientRange { round: round.round as f64, worst, best: 100.0 * best, mean })
+    };
+    rounds.iter().filter_map(range).collect()
+}
+
+fn draw_panel(area: &Area<'_>, Panel { axis, curves, clients }: &Panel) -> Drawn {
     let rounds = range(curves.iter().flat_map(|curve| &curve.points).map(|point| point.0), 0.02);
-    let values = range(curves.iter().flat_map(|curve| &curve.points).map(|point| point.1), 0.08);
+    let ends = clients.iter().flat_map(|range| [range.worst, range.best]);
+    let values = range(curves.iter().flat_map(|curve| &curve.points).map(|point| point.1).chain(ends), 0.08);
     let mut chart = ChartBuilder::on(area)
         .margin(12)
         .margin_right(24)
@@ -130,6 +166,7 @@ fn draw_panel(area: &Area<'_>, Panel { axis, curves }: &Panel) -> Drawn {
         .axis_desc_style(("sans-serif", 16))
         .light_line_style(WHITE)
         .draw()?;
+    draw_band(&mut chart, clients)?;
     curves.iter().try_for_each(|curve| draw_curve(&mut chart, curve))?;
     chart
         .configure_series_labels()
@@ -138,6 +175,23 @@ fn draw_panel(area: &Area<'_>, Panel { axis, curves }: &Panel) -> Drawn {
         .background_style(WHITE.mix(0.85))
         .border_style(BLACK.mix(0.3))
         .draw()?;
+    Ok(())
+}
+
+/// Draws the band from the worst client to the best one; over a single round it is a line.
+fn draw_band(chart: &mut Chart<'_, '_>, clients: &[ClientRange]) -> Drawn {
+    if clients.is_empty() {
+        return Ok(());
+    }
+    let fill = HELD_OUT.mix(0.25).filled();
+    let upper = clients.iter().map(|range| (range.round, range.best));
+    let lower = clients.iter().rev().map(|range| (range.round, range.worst));
+    let outline: Vec<_> = upper.chain(lower).collect();
+    let band = match clients {
+        [_] => chart.draw_series([PathElement::new(outline, HELD_OUT.mix(0.5).stroke_width(4))])?,
+        _ => chart.draw_series([Polygon::new(outline, fill)])?,
+    };
+    band.label("worst to best client").legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 18, y + 5)], fill));
     Ok(())
 }
 
@@ -186,7 +240,10 @@ fn range(values: impl Iterator<Item = f64>, margin: f64) -> std::ops::Range<f64>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fedpipe_record::finite::Finite;
+    use fedpipe_record::{
+        client_scores::{ClientScore, ClientScores},
+        finite::Finite,
+    };
 
     fn round(round: u64, accuracy: f64, loss: f64) -> Round {
         let finite = |number: f64| Finite::try_from(number).unwrap();
@@ -234,6 +291,24 @@ mod tests {
         let loss = ("loss", vec![vec![(0.0, 9.0), (1.0, 4.0)], vec![(1.0, 4.0)]]);
         assert_eq!(of(Some(-0.5)), [("R2", vec![vec![(0.0, -0.5), (1.0, 0.5)]]), errors.clone(), loss.clone()]);
         assert_eq!(of(None), [errors, loss], "equal targets have no R²");
+    }
+
+    /// Returns the round with clients of which each predicted so many of four examples.
+    fn scored(round: Round, correct: &[u64]) -> Round {
+        let score = |(client, &correct): (u32, &u64)| ClientScore { client, examples: 4, correct: Some(correct), loss_sum: 1.0 };
+        let scores: Vec<_> = (0..).zip(correct).map(score).collect();
+        Round { held_out: ClientScores::new(&scores).unwrap(), ..round }
+    }
+
+    #[test]
+    fn the_band_goes_from_the_worst_client_to_the_best() {
+        let rounds = [scored(round(1, 0.5, 1.0), &[1, 3, 2]), round(2, 0.5, 1.0), scored(round(3, 0.5, 1.0), &[4])];
+        let range = |round, worst, best, mean| ClientRange { round, worst, best, mean };
+        assert_eq!(client_ranges(&rounds), [range(1.0, 25.0, 75.0, 50.0), range(3.0, 100.0, 100.0, 100.0)]);
+        let plain = png("title", None, &[round(1, 0.5, 1.0), round(2, 0.5, 1.0)]).unwrap();
+        for count in [1, 3] {
+            assert_ne!(png("title", None, &rounds[..count]).unwrap(), plain);
+        }
     }
 
     #[test]

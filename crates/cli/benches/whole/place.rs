@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use fedpipe_data::{Cache, Deal, Dealt, Reading, Scheme, Source};
+use fedpipe_data::{Cache, Deal, Dealt, Holdout, Reading, Scheme, Source};
 use tempfile::TempDir;
 
 /// The place of one bench.
@@ -37,6 +37,7 @@ impl Place {
             scheme: Scheme::default(),
             clients,
             seed: 0,
+            holdout: Holdout::default(),
             split_file: None,
         };
         Ok(fedpipe_data::deal(&deal, &self.cache, &mut |_| ())?)

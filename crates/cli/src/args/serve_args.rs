@@ -28,6 +28,9 @@ pub(crate) struct ServeArgs {
     /// its test set
     #[arg(long, value_name = "DIR", conflicts_with_all = ["partition", "test", "experiment", "client"])]
     pub(crate) data: Option<PathBuf>,
+    /// Share of the training examples of --data that is held out, as the run says it [default: 0]
+    #[arg(long, value_name = "SHARE", requires = "data")]
+    pub(crate) holdout: Option<f64>,
     /// The targets of that directory: classes, or real numbers for a regression [default: classes]
     #[arg(long, value_name = "KIND", value_parser = target(), requires = "data")]
     pub(crate) target: Option<TargetKind>,

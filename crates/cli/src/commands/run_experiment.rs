@@ -48,7 +48,7 @@ pub(crate) fn run_experiment(args: &RunArgs) -> Result<ExitCode> {
     }
     Ok(match ended?.stopped {
         Stop::Signal(signal) => exit::stopped(signal),
-        Stop::Rounds | Stop::Converged | Stop::MaxRounds | Stop::Failed(_) => ExitCode::SUCCESS,
+        Stop::Rounds | Stop::Converged | Stop::Reached | Stop::MaxRounds | Stop::Failed(_) => ExitCode::SUCCESS,
     })
 }
 

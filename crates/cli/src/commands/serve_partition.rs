@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use fedpipe_data::{Cache, Deal, Dealt, Reading, Scheme, Source, deal};
+use fedpipe_data::{Cache, Deal, Dealt, Holdout, Reading, Scheme, Source, deal};
 use fedpipe_host::{Control, Error, Node, Result, Service};
 use fedpipe_record::{experiment::Experiment, names::split_file};
 
@@ -57,6 +57,15 @@ pub(crate) fn serve_partition(args: &ServeArgs) -> Result<ExitCode> {
     }
 }
 
+/// Returns the share of the rows that the client holds out.
+fn holdout(args: &ServeArgs) -> Result<f64> {
+    let share = args.holdout.unwrap_or(0.0);
+    if (0.0..1.0).contains(&share) {
+        return Ok(share);
+    }
+    Err(Error::Usage(format!("--holdout is {share}; give at least 0 and below 1")))
+}
+
 fn timeout(seconds: f64) -> Result<Duration> {
     let timeout = Duration::try_from_secs_f64(seconds).ok().filter(|timeout| !timeout.is_zero());
     timeout.ok_or_else(|| Error::Usage(format!("--client-timeout is {seconds}; give seconds above 0")))
@@ -89,7 +98,8 @@ fn plan(args: &ServeArgs, experiment: Option<&Experiment>) -> Result<(Deal, u32)
             let source = Source::Path(directory.clone());
             let scheme = "own".parse().map_err(|error| Error::Usage(format!("{error}")))?;
             let reading = Reading { target: args.target.unwrap_or_default(), ..Reading::default() };
-            Ok((Deal { source, reading, scheme, clients: 1, seed: 0, split_file: None }, 0))
+            let holdout = Holdout { rows: holdout(args)?, clients: 0.0 };
+            Ok((Deal { source, reading, scheme, clients: 1, seed: 0, holdout, split_file: None }, 0))
         }
         (_, Some(experiment), _) if experiment.data.partition.is_own() => refuse(
             "the partitions of the experiment are the clients' own; serve this one's by --model and --data".into(),

@@ -153,12 +153,17 @@ fn refuse_without_effect(args: &RunArgs, experiment: &Experiment) -> Result<()> 
     let is_set = |path: &str| args.set.iter().any(|(name, _)| name == path);
     let converges = experiment.until_converged;
     let is_elsewhere = args.over.is_some();
-    let until = "a run with --until-converged";
+    let ends = experiment.is_open_ended();
+    let until = "a run with --until-converged or --until";
+    let scores_clients = !experiment.deal().holdout.is_none();
+    let scored = "a run without --holdout or --holdout-clients";
     let number = "a run of a number of --rounds";
     let nodes = "clients elsewhere (--over), which their own machines confine (fedpipe serve)";
     let without_effect = [
-        ("rounds", converges && flags.has("rounds"), until),
-        ("max-rounds", !converges && (flags.has("max-rounds") || is_set("max-rounds")), number),
+        ("rounds", ends && flags.has("rounds"), until),
+        ("evaluate-clients", !scores_clients && flags.has("evaluate-clients"), scored),
+        ("evaluate-every", !scores_clients && flags.has("evaluate-every"), scored),
+        ("max-rounds", !ends && (flags.has("max-rounds") || is_set("max-rounds")), number),
         ("tolerance", !converges && (flags.has("tolerance") || is_set("tolerance")), number),
         ("memory-limit", is_elsewhere && (flags.has("memory-limit") || is_set("execution.memory-limit")), nodes),
         ("cpu-limit", is_elsewhere && (flags.has("cpu-limit") || is_set("execution.cpu-limit")), nodes),
@@ -253,16 +258,19 @@ mod tests {
              --lr-schedule cosine --model-option hidden=3 --on-failure drop --min-clients 2 --client-timeout 11 --processes 3 --jobs 4 \
              --isolation off --memory-limit 2G --cpu-limit 12 --checkpoint-every 13 --data-seed 1 --init-seed 2 \
              --sample-seed 3 --sample uniform --term proximal:0.5 --transform clip:2+int8 --weighting equal \
-             --aggregate median --server sgd:rate=0.5";
+             --aggregate median --server sgd:rate=0.5 --holdout 0.2 --holdout-clients 0.25 --evaluate-clients 3 \
+             --evaluate-every 4 --by-class --until accuracy=0.5,stop=false";
         let expected = "format = 2\nmodel = 'mlp'\nmodel-options = { hidden = '3' }\nrounds = 8\n\
-             until-converged = false\nmax-rounds = 200\ntolerance = 0.02\nseed = '18446744073709551615'\n\
+             until-converged = false\nuntil = 'accuracy=0.5,stop=false'\nmax-rounds = 200\ntolerance = 0.02\nseed = '18446744073709551615'\n\
              data-seed = 1\ninit-seed = 2\nsample-seed = 3\n\
              data = { source = 'sample', target = 'real', label = 'y', client-column = 'who', test-data = 't.csv', \
-             test-split = 0.2, image-size = '8x8x3', standardise = true, partition = 'shards:per-client=2' }\n\
+             test-split = 0.2, image-size = '8x8x3', standardise = true, partition = 'shards:per-client=2', \
+             holdout = 0.2, holdout-clients = 0.25 }\n\
              clients = { count = 7, fraction = 0.5, on-failure = 'drop', min-clients = 2 }\n\
              local = { epochs = 9, batch-size = 10, lr = 0.3, lr-schedule = 'cosine', optimiser = 'adam' }\n\
              strategy = { name = 'fedadam:rate=0.02', sample = 'uniform', term = 'proximal:0.5', transform = 'clip:2+int8', \
              weighting = 'equal', aggregate = 'median', server = 'sgd:rate=0.5' }\n\
+             evaluation = { clients = 3, every = 4, by-class = true }\n\
              execution = { client-timeout = 11.0, processes = 3, jobs = 4, isolation = 'off', memory-limit = '2G', \
              cpu-limit = 12, checkpoint-every = 13 }";
         let expected = Experiment::deserialize_from(expected.parse().unwrap()).unwrap();
@@ -296,6 +304,7 @@ mod tests {
                 ("model" | "client" | "program" | "label" | "client-column" | "test-data", _) => "some".to_owned(),
                 ("model-options", _) => "{ a = 'b' }".to_owned(),
                 ("memory-limit", _) => "2G".to_owned(),
+                ("until", _) => "loss=0.5".to_owned(),
                 ("image-size", _) => "8x8".to_owned(),
                 (_, Some(value)) => value.to_string(),
                 (_, None) => "7".to_owned(),

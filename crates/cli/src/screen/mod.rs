@@ -8,3 +8,4 @@ pub(crate) mod output;
 pub(crate) mod partition_text;
 pub(crate) mod run_screen;
 mod run_text;
+mod score_text;

@@ -22,6 +22,7 @@ use crate::screen::{
     dataset_text::dataset_lines,
     output::{print_error, print_progress},
     run_text::{dataset_line, end_reason, no_progress_warning, numbered, result_lines, round_line},
+    score_text::{held_out_line, score_lines},
 };
 
 /// Shows a run. Results go to standard output, warnings and progress to standard error.
@@ -81,15 +82,15 @@ impl RunScreen {
                 self.warn(&format!("warning: the model stays as it is: {reason}"));
             }
             Event::Data(step) => self.data.show(step),
-            Event::Dealt { dataset, sizes, .. } => self.show_dataset(dataset, sizes),
+            Event::Dealt { dataset, sizes, held_out, .. } => self.show_dataset(dataset, sizes, held_out),
             Event::Ready { model, .. } => self.show_model(model),
             Event::Isolated { process: None, in_force } => self.line(&format!("isolation: {in_force}")),
             Event::Isolated { process: Some(process), in_force } => {
                 self.confined.entry(in_force.to_string()).or_default().push(*process);
             }
             Event::StrategyIsolated(in_force) => self.line(&format!("isolation of the strategy: {in_force}")),
-            // The score is shown if no round is better.
-            Event::InitialScored(_) => {}
+            // The summary has the scores by class; the initial score is shown if no round is better.
+            Event::InitialScored(_) | Event::ByClass(_) => {}
             Event::RoundStarted { round, sampled } => self.begin_round(*round, *sampled),
             Event::Trained { .. } => self.bar.inc(1),
             Event::Crashed(crash) => self.show_crash(crash),
@@ -102,19 +103,20 @@ impl RunScreen {
     }
 
     fn begin(&mut self, experiment: &Experiment, directory: &Path) {
-        self.last_round = (!experiment.until_converged).then_some(experiment.rounds);
+        self.last_round = (!experiment.is_open_ended()).then_some(experiment.rounds);
         self.tolerance = experiment.tolerance;
         self.remedy = experiment.remedy();
         self.directory = directory.to_path_buf();
         self.has_own_data = matches!(experiment.data.source, Source::Path(_));
     }
 
-    fn show_dataset(&self, dataset: &DatasetInfo, sizes: &[u64]) {
+    fn show_dataset(&self, dataset: &DatasetInfo, sizes: &[u64], held_out: &[u64]) {
         self.data.clear();
         self.line(&dataset_line(dataset, sizes));
         if self.has_own_data {
             dataset_lines(dataset).iter().for_each(|line| self.line(line));
         }
+        held_out_line(sizes, held_out).iter().for_each(|line| self.line(line));
         if dataset.sample {
             self.line("this is a small sample: its accuracies say nothing about the whole dataset");
         }
@@ -180,6 +182,7 @@ impl RunScreen {
         if let Some(warning) = no_progress_warning(summary, &self.remedy) {
             self.warn(&warning);
         }
+        score_lines(summary).iter().for_each(|line| self.print(line));
         result_lines(summary, &relative(&self.directory)).iter().for_each(|line| self.print(line));
     }
 

@@ -2,16 +2,20 @@
 
 use fedpipe_data::{DatasetInfo, counted};
 use fedpipe_record::{
+    client_scores::ClientScores,
     finite::Finite,
     regression::Regression,
     round_line::Round,
     summary::{Stop, Summary},
+    target::TargetTime,
 };
 use fedpipe_strategy::convergence::PATIENCE;
 
 /// Returns the line about a dealt dataset; `sizes` are the examples of each client.
 pub(crate) fn dataset_line(dataset: &DatasetInfo, sizes: &[u64]) -> String {
-    let (least, most) = (sizes.iter().min().unwrap_or(&0), sizes.iter().max().unwrap_or(&0));
+    // A client that never trains has no training examples.
+    let training = || sizes.iter().filter(|size| **size > 0);
+    let (least, most) = (training().min().unwrap_or(&0), training().max().unwrap_or(&0));
     let share = if least == most { format!("{least}") } else { format!("{least} to {most}") };
     let DatasetInfo { name, train_examples, test_examples, .. } = dataset;
     format!(
@@ -27,7 +31,23 @@ pub(crate) fn round_line(round: &Round) -> String {
     let failed = if *failed > 0 { format!("  ({} failed)", counted(*failed, "client")) } else { String::new() };
     let (loss, seconds) = (significant(loss.get()), seconds.get());
     let quality = quality(*accuracy, *regression, 5);
-    format!("loss {loss}  {quality}  {seconds:.2} s{failed}")
+    let clients = client_scores(round);
+    format!("loss {loss}  {quality}{clients}  {seconds:.2} s{failed}")
+}
+
+/// Returns the part of a round's line about the clients that were scored; empty if none was.
+fn client_scores(round: &Round) -> String {
+    let part = |name: &str, scores: &Option<ClientScores>| {
+        let ClientScores { accuracy, loss, .. } = scores.as_ref()?;
+        let by_loss = || format!("loss {}, worst {}", significant(loss.mean.get()), significant(loss.worst.get()));
+        let by_accuracy = accuracy.map(|of| {
+            let [mean, worst] = [of.mean, of.worst].map(|share| 100.0 * share.get());
+            format!("{mean:.1} %, worst {worst:.1} %")
+        });
+        Some(format!("  {name} {}", by_accuracy.unwrap_or_else(by_loss)))
+    };
+    let parts = [part("held out", &round.held_out), part("new", &round.new_clients)];
+    parts.into_iter().flatten().collect()
 }
 
 /// Returns the accuracy, padded to `width`, or the errors of a real target.
@@ -41,7 +61,7 @@ fn quality(accuracy: Option<Finite>, regression: Option<Regression>, width: usiz
 }
 
 /// Returns a number with four decimals, or in the form 1.2346e7 if four decimals would hide it or are too many.
-fn significant(number: f64) -> String {
+pub(crate) fn significant(number: f64) -> String {
     let is_plain = number == 0.0 || (1e-3..1e6).contains(&number.abs());
     if is_plain { format!("{number:.4}") } else { format!("{number:.4e}") }
 }
@@ -56,7 +76,17 @@ pub(crate) fn end_reason(summary: &Summary, tolerance: f64) -> Option<String> {
             let patience = counted(PATIENCE, "round");
             format!("converged: the loss fell by at most {tolerance} of its whole fall in each of the last {patience}")
         }
-        Stop::MaxRounds => format!("stopped at --max-rounds {last} without converging"),
+        Stop::Reached => {
+            let target =
+                summary.target.as_ref().map_or(String::new(), |time| format!(" {} on {}", time.target, time.on));
+            format!("reached{target}")
+        }
+        Stop::MaxRounds => match &summary.target {
+            Some(TargetTime { target, round: None, .. }) => {
+                format!("stopped at --max-rounds {last} without reaching {target}")
+            }
+            _ => format!("stopped at --max-rounds {last} without converging"),
+        },
         Stop::Signal(signal) => format!("stopped by signal {signal} after {rounds}"),
         Stop::Failed(_) => format!("the run ended after {rounds}"),
     })

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use fedpipe_data::{Cache, Deal, Dealt, Reading, Source, deal};
+use fedpipe_data::{Cache, Deal, Dealt, Holdout, Reading, Source, deal};
 use serde_json::{Value, json};
 
 use crate::{
@@ -56,6 +56,7 @@ fn dealt() -> (Place, Dealt) {
         scheme: "iid".parse().unwrap(),
         clients: 2,
         seed: 0,
+        holdout: Holdout::default(),
         split_file: None,
     };
     let cache = Cache::at(place.path("cache/fedpipe"));

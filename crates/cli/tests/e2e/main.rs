@@ -19,6 +19,7 @@ mod isolation;
 mod live;
 mod local_tensors;
 mod markdown;
+mod metrics;
 mod model_crates;
 mod over;
 mod overwrite;

@@ -13,9 +13,9 @@ use std::{
     thread,
 };
 
-use fedpipe_data::{Cache, Deal, Partition, Reading, Source, deal};
+use fedpipe_data::{Cache, Deal, Holdout, Partition, Reading, Source, deal};
 use fedpipe_protocol::{InForce, Level, Limits, PROTOCOL, Parts, Purpose, Ready, Reply, Request, Setup, read, write};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     common::{Place, Run, check_all, dylib, stderr, stdout},
@@ -161,6 +161,7 @@ fn clients_with_data_of_their_own_are_weighted_as_they_say_and_have_the_bits_of_
         scheme: "dirichlet:alpha=0.5".parse().unwrap(),
         clients: 3,
         seed: 0,
+        holdout: Holdout::default(),
         split_file: None,
     };
     let dealt = deal(&wanted, &Cache::at(place.path("cache/fedpipe")), &mut |_| ()).unwrap();
@@ -323,6 +324,53 @@ fn a_later_process_that_says_something_else_is_recorded_and_one_that_says_nothin
     let lines = [(0, "auto", true), (1, "auto", true), (1, "off", false)];
     assert_eq!(recorded(&run), lines.map(|(process, level, landlock)| (process, level.to_owned(), landlock)));
     assert_eq!(run.ledger("client_crashed").len(), 1);
+}
+
+#[test]
+fn the_scores_of_clients_and_classes_over_sockets_are_those_at_home() {
+    let place = Place::new();
+    let keys = "model = \"mlp\"\nclients.count = 2\nrounds = 2\ndata.holdout = 0.2\nevaluation.by-class = true";
+    experiment(&place, keys);
+    let nodes: Vec<Node> = (0..2).map(|client| Node::start(&place, client)).collect();
+    carry_all(&place, &nodes, honestly);
+    let [away, home] = ["--over host.sock --out away", "--out home"]
+        .map(|more| place.run(&format!("--config experiment.toml {more}")).summary())
+        .map(|summary| (summary["held_out"].clone(), summary["by_class"].clone()));
+    assert!(away == home && away.0.is_object() && away.1.is_object(), "{away:?} {home:?}");
+}
+
+#[test]
+fn a_client_holds_out_its_own_examples_and_a_run_with_another_share_refuses_it() {
+    let place = Place::new();
+    let wanted = Deal {
+        source: Source::Sample,
+        reading: Reading::default(),
+        scheme: "own".parse().unwrap(),
+        clients: 1,
+        seed: 0,
+        holdout: Holdout::default(),
+        split_file: None,
+    };
+    let dealt = deal(&wanted, &Cache::at(place.path("cache/fedpipe")), &mut |_| ()).unwrap();
+    let (own, test) = (&dealt.partitions[0].path, &dealt.test.path);
+    idx::write_like(&place.path("own"), &idx::FILES[..2], &Partition::open(own).unwrap());
+    idx::write_like(&place.path("own"), &idx::FILES[2..], &Partition::open(test).unwrap());
+    let keys = "format = 2\nmodel = \"logreg\"\nclients.count = 1\nrounds = 1\ndata.source = \"own\"\n\
+                data.partition = \"own\"";
+    fs::write(place.path("own.toml"), keys).unwrap();
+    let nodes = [Node::with(&place, 0, "--model logreg --data own --holdout 0.2")];
+    carry_all(&place, &nodes, honestly);
+    let run = place.run("--config own.toml --over host.sock --holdout 0.2");
+    let line = &run.ledger("dealt")[0];
+    assert_eq!((&line["sizes"], &line["held_out"]), (&json!([1600]), &json!([400])));
+    assert_eq!(run.ledger("round")[0]["held_out"]["examples"], json!([400]));
+    for (share, expected) in [("0.1", 200), ("0", 0)] {
+        let (output, _) = place.try_run(&format!("--config own.toml --over host.sock --holdout {share} --out other"));
+        let says = format!(
+            "client 0 holds out 400 of its 2000 examples, and the run {expected}; start its node with --holdout {share}"
+        );
+        assert!(output.status.code() == Some(4) && stderr(&output).contains(&says), "{}", stderr(&output));
+    }
 }
 
 #[test]

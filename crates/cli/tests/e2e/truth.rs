@@ -1,6 +1,6 @@
 //! A run against its definition: plain SGD, and the closed form of federated averaging, each computed here.
 
-use fedpipe_data::{Cache, Deal, Partition, Pixels, Reading, Scheme, Source, deal};
+use fedpipe_data::{Cache, Deal, Holdout, Partition, Pixels, Reading, Scheme, Source, deal};
 use fedpipe_nn::Network;
 use fedpipe_random::{
     key::{Key, Use},
@@ -97,6 +97,7 @@ impl Data {
             scheme: Scheme::default(),
             clients,
             seed: SEED,
+            holdout: Holdout::default(),
             split_file: None,
         };
         let cache = Cache::at(place.path("cache/fedpipe"));

@@ -1,13 +1,15 @@
 //! Tests of a session with the model logreg and the sample, which is dealt to two clients.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
-use fedpipe_data::{Cache, Deal, Dealt, Reading, Scheme, Source, deal};
-use fedpipe_protocol::{Isolation, Level, PartData, Phase, PhaseStart, Purpose, ScoreStart, Target, Train};
+use fedpipe_data::{Cache, Deal, Dealt, Holdout, Reading, Scheme, Source, deal};
+use fedpipe_protocol::{
+    Evaluate, Isolation, Level, PartData, Phase, PhaseStart, Predictions, Purpose, ScoreStart, Target, Train,
+};
 use fedpipe_strategy::transform::chain::Transforms;
 use tempfile::TempDir;
 
-use super::{train::Trained, *};
+use super::{evaluate::Evaluated, train::Trained, *};
 
 /// The data of two clients, with the values that a session starts from.
 struct Stage {
@@ -15,10 +17,16 @@ struct Stage {
     dealt: Dealt,
     setup: Setup,
     task: Task,
+    dylib: &'static str,
 }
 
 impl Stage {
     fn new() -> Self {
+        Self::holding_out(0.0)
+    }
+
+    /// Returns data of which each client holds out this share.
+    fn holding_out(rows: f64) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let parameters = Deal {
             source: Source::Sample,
@@ -26,6 +34,7 @@ impl Stage {
             scheme: Scheme::default(),
             clients: 2,
             seed: 0,
+            holdout: Holdout { rows, clients: 0.0 },
             split_file: None,
         };
         let dealt = deal(&parameters, &Cache::at(folder.path()), &mut |_| ()).unwrap();
@@ -39,7 +48,8 @@ impl Stage {
             isolation: Isolation { level: Level::Off, memory_limit: None, cpu_seconds: None },
             purpose: Purpose::Describe,
         };
-        Self { _folder: folder, dealt, setup, task: Task { shape: vec![28, 28], target: Target::Classes(10) } }
+        let task = Task { shape: vec![28, 28], target: Target::Classes(10) };
+        Self { _folder: folder, dealt, setup, task, dylib: "liblogreg.so" }
     }
 
     /// Returns the partitions of these clients.
@@ -50,7 +60,7 @@ impl Stage {
     }
 
     fn start(&self, held: &[HeldPartition]) -> Result<(Session, Ready), Failure> {
-        let dylib = std::env::current_exe().unwrap().with_file_name("liblogreg.so");
+        let dylib = std::env::current_exe().unwrap().with_file_name(self.dylib);
         let loaded = Loaded::open(&dylib).unwrap();
         Session::start(loaded, &self.setup, &self.task, held, &self.dealt.test.path)
     }
@@ -269,11 +279,50 @@ fn work_that_the_session_has_no_data_or_weights_for_is_refused() {
     let mut session = stage.session(&[1]);
     let test = |block| Evaluate::test(vec![block]);
     assert_failed(session.evaluate(&test(1)), FailureKind::Protocol, "block 1 is beyond the 500 examples");
-    let sums = session.evaluate(&test(0)).unwrap();
+    let sums = session.evaluate(&test(0)).unwrap().blocks;
     assert_eq!((sums[0].block, sums[0].examples), (0, 500));
-    let own = |client| Evaluate { client: Some(client), ..Evaluate::test(vec![0, 1]) };
-    assert_eq!(session.evaluate(&own(1)).unwrap().iter().map(|sums| sums.examples).collect::<Vec<_>>(), [500, 500]);
-    assert_failed(session.evaluate(&own(0)), FailureKind::Protocol, other);
+    let none = session.evaluate(&Evaluate { client: Some(1), ..test(0) });
+    assert_failed(none, FailureKind::Protocol, "block 0 is beyond the 0 examples");
+    assert_failed(session.evaluate(&Evaluate { client: Some(0), ..test(0) }), FailureKind::Protocol, other);
+}
+
+/// The held-out examples are trained on by nobody, and the only ones that an evaluation of a client scores.
+#[test]
+fn training_and_evaluation_of_a_client_share_no_example() {
+    let stage = Stage::holding_out(0.6);
+    let (_, ready) = stage.start(&stage.held(&[0, 1])).unwrap();
+    assert_eq!((ready.examples, ready.held_out), (vec![400, 400], vec![600, 600]));
+    let mut session = stage.session(&[0, 1]);
+    let update = trained(&mut session, &train(0), &[]).0.update;
+    assert_eq!((update.examples, update.scored, update.steps), (400, 400, 2 * 13));
+    let start = Train { score_start: Some(ScoreStart::All), ..train(0) };
+    assert_eq!(trained(&mut session, &start, &[]).0.update.start.unwrap().examples, 400);
+    session.use_received().unwrap();
+    let held_out = session.evaluate(&Evaluate::held_out(0, 600)).unwrap().blocks;
+    assert_eq!(held_out.iter().map(|sums| (sums.block, sums.examples)).collect::<Vec<_>>(), [(0, 500), (1, 100)]);
+    // Zero weights predict class 0 for each example.
+    let partition = Partition::open(&stage.dealt.path_of(0)).unwrap();
+    let zeros = |rows: Range<usize>| partition.labels()[rows].iter().filter(|label| **label == 0).count() as u64;
+    assert_eq!([held_out[0].correct, held_out[1].correct], [zeros(400..900), zeros(900..1000)]);
+}
+
+#[test]
+fn predictions_are_those_of_the_scored_examples() {
+    let asked = |predictions| Evaluate { predictions, ..Evaluate::test(vec![0]) };
+    let confusion = Some(Predictions::Confusion);
+    let mut stage = Stage::new();
+    assert!(stage.session(&[0]).evaluate(&asked(confusion)).unwrap().parts.is_empty(), "logreg does not predict");
+    stage.dylib = "libmlp.so";
+    let mut session = stage.session(&[0]);
+    assert!(session.evaluate(&asked(None)).unwrap().parts.is_empty());
+    let Evaluated { blocks, parts } = session.evaluate(&asked(confusion)).unwrap();
+    let [(name, PartData::U32(counts))] = &parts[..] else { panic!("{parts:?}") };
+    assert_eq!((name.as_str(), counts.len(), counts.iter().sum::<u32>()), ("confusion", 100, 500));
+    assert_eq!(u64::from(counts.iter().step_by(11).sum::<u32>()), blocks[0].correct);
+    let labels = Partition::open(&stage.dealt.test.path).unwrap().labels().to_vec();
+    for (label, row) in (0..).zip(counts.chunks(10)) {
+        assert_eq!(row.iter().sum::<u32>() as usize, labels.iter().filter(|other| **other == label).count());
+    }
 }
 
 #[test]

@@ -108,7 +108,7 @@ impl Session {
     /// Returns the update of a training that has not begun.
     fn plain_update(&mut self, train: &Train) -> Result<Update, Failure> {
         let Train { client, round, .. } = *train;
-        let examples = checked(&mut self.partitions, client)?.len() as u64;
+        let examples = checked(&mut self.partitions, client)?.training_len() as u64;
         let all = Update::plain(client, round, examples);
         Ok(Update { steps: 0, accumulation: None, loss_sum: 0.0, scored: 0, ..all })
     }
@@ -132,7 +132,7 @@ impl Session {
             let epoch = *next_epoch;
             *next_epoch += 1;
             let key = Key { seed: self.seed, purpose: Use::Shuffle, client, round, epoch };
-            self.order = order(&key, partition.len() as u32);
+            self.order = order(&key, partition.training_len() as u32);
             let abi_epoch = AbiEpoch { step_limit: left.unwrap_or(0), ..rules.epoch(train, self.seed, epoch) };
             let report = answer(self.model.train_epoch(examples(partition, &self.order), abi_epoch));
             let report = report.map_err(Failure::model)?;
@@ -147,7 +147,7 @@ impl Session {
     /// Scores the model's weights on training rows: the same ones in each round.
     fn score_start(&mut self, client: u32, rows: ScoreStart) -> Result<StartScore, Failure> {
         let partition = checked(&mut self.partitions, client)?;
-        let all = partition.len() as u32;
+        let all = partition.training_len() as u32;
         self.order = match rows {
             ScoreStart::All => (0..all).collect(),
             ScoreStart::Rows => {

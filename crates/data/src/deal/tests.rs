@@ -37,6 +37,7 @@ impl Setting {
             scheme: Scheme::default(),
             clients,
             seed,
+            holdout: Holdout::default(),
             split_file: None,
         }
     }
@@ -80,6 +81,43 @@ fn every_client_gets_its_rows_in_a_file() {
     assert_eq!((counts.len(), counts.concat().iter().sum::<u64>(), dealt.left_out()), (7, 60, None));
     assert_eq!(first_pixels(&dealt.test.path), (0..9).collect::<Vec<u8>>());
     assert_eq!(steps.last(), Some(&DataStep::Dealing { done: 7, clients: 7 }));
+}
+
+#[test]
+fn held_out_rows_follow_the_training_rows_and_a_new_client_has_no_training_row() {
+    let setting = setting();
+    let holdout = Holdout { rows: 0.25, clients: 0.3 };
+    let deal = Deal { holdout, ..setting.deal(4, 1) };
+    let dealt = setting.run(&deal).0.unwrap();
+    let new = holdout.new_clients(1, 4);
+    assert_eq!(new.len(), 1);
+    let expected = partition(&Scheme::default(), &[0; 60], 3, 4, 1).unwrap();
+    for (client, (file, rows)) in (0..).zip(dealt.partitions.iter().zip(&expected)) {
+        let counts = if new.contains(&client) { (0, 15) } else { (12, 3) };
+        assert_eq!((file.examples, file.held_out), counts);
+        let partition = Partition::open(&file.path).unwrap();
+        assert_eq!((partition.training_len() as u64, partition.held_out() as u64), counts);
+        let pixels = first_pixels(&file.path);
+        let (training, held_out) = pixels.split_at(partition.training_len());
+        assert!(training.is_sorted() && held_out.is_sorted());
+        let mut all = pixels.clone();
+        all.sort_unstable();
+        assert_eq!(all, rows.iter().map(|row| *row as u8).collect::<Vec<_>>());
+    }
+    let (again, steps) = setting.run(&deal);
+    assert_eq!(again.unwrap().partitions, dealt.partitions);
+    assert!(!dealing(&steps));
+    let plain = setting.run(&setting.deal(4, 1)).0.unwrap();
+    assert!(plain.partitions.iter().all(|file| (file.examples, file.held_out) == (15, 0)));
+    assert!(!fs::read(&plain.partitions[0].path).unwrap().windows(8).any(|text| text == b"held_out"));
+}
+
+#[test]
+fn a_share_that_holds_out_no_row_is_refused_with_the_bound() {
+    let setting = setting();
+    let deal = Deal { holdout: Holdout { rows: 0.05, clients: 0.0 }, ..setting.deal(4, 1) };
+    let error = setting.run(&deal).0.unwrap_err();
+    assert_says(&error, &["the share 0.05 holds out no row", "has 15 rows; give at least 0.0666"]);
 }
 
 #[test]

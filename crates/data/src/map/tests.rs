@@ -47,7 +47,7 @@ fn another_content_than_expected_is_named_with_both_hashes_and_the_remedy() {
 }
 
 fn about() -> FileMetadata<'static> {
-    FileMetadata { dataset: "abc", classes: Some("3".to_owned()), client: "7".to_owned() }
+    FileMetadata { dataset: "abc", classes: Some("3".to_owned()), client: "7".to_owned(), held_out: 0 }
 }
 
 fn examples(n: u32) -> Split {
@@ -139,6 +139,27 @@ fn equal_partitions_are_equal_files_with_metadata() {
     let (_, tensors) = SafeTensors::read_metadata(&bytes).unwrap();
     let metadata = tensors.metadata().as_ref().unwrap();
     assert_eq!((&*metadata["dataset"], &*metadata["classes"], &*metadata["client"]), ("abc", "3", "7"));
+}
+
+#[test]
+fn the_metadata_say_how_many_rows_are_held_out() {
+    let written = |held_out: &str| {
+        let metadata = [("held_out".to_owned(), held_out.to_owned())].into();
+        let bytes = [0; 3];
+        let [(_, dtype, shape, labels), rows] = [labels(3), ("examples", Dtype::U8, vec![3, 1], bytes.to_vec())];
+        let views = [
+            ("labels", TensorView::new(dtype, shape, &labels).unwrap()),
+            ("examples", TensorView::new(rows.1, rows.2, &bytes).unwrap()),
+        ];
+        open(&serialize(views, Some(metadata)).unwrap())
+    };
+    for (held_out, training) in [("0", 3), ("2", 1), ("3", 0)] {
+        let partition = written(held_out).unwrap();
+        assert_eq!((partition.training_len(), partition.held_out(), partition.len()), (training, 3 - training, 3));
+    }
+    for wrong in ["4", "-1", "some"] {
+        assert_says(&written(wrong).unwrap_err(), &[&format!("{wrong:?} rows are held out, of 3")]);
+    }
 }
 
 #[test]

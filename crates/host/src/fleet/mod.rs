@@ -84,8 +84,10 @@ struct ProcessSlot {
     process: Option<ClientProcess>,
     /// The process has reported that it is ready.
     ready: bool,
-    /// The examples of each partition, as the first ready process reported them.
+    /// The training examples of each partition, as the first ready process reported them.
     examples: Option<Vec<u64>>,
+    /// The held-out examples of each partition, likewise; empty if there are none.
+    held_out: Vec<u64>,
     /// A process of this slot was ready once, so that it can load the model and the data.
     proven: bool,
 }
@@ -118,6 +120,7 @@ impl Fleet {
             process: None,
             ready: false,
             examples: None,
+            held_out: Vec::new(),
             proven: false,
         };
         let slots: Vec<ProcessSlot> = setups.into_iter().map(slot).collect();
@@ -177,6 +180,11 @@ impl Fleet {
     /// Returns the features that the last ready process of `slot` listed.
     pub(crate) fn features(&self, slot: usize) -> &[String] {
         self.slots.get(slot).map_or(&[], |slot| &slot.features)
+    }
+
+    /// Returns the held-out examples of each partition of `slot`, as its first ready process reported them.
+    pub(crate) fn reported_held_out(&self, slot: usize) -> &[u64] {
+        self.slots.get(slot).map_or(&[], |slot| &slot.held_out)
     }
 
     /// Takes the reports of isolation since the last call. There is one for all processes of this machine. Elsewhere,
@@ -323,7 +331,8 @@ impl Fleet {
             submitter.prepare(job)?;
         }
         let weight_count = self.layout.as_ref().map_or(0, Layout::weight_count);
-        let reply_payload = self.layout.as_ref().map_or(0, |layout| reply_payload(&open.job.request, layout));
+        let classes = self.slots[slot].setup.classes();
+        let reply_payload = self.layout.as_ref().map_or(0, |layout| reply_payload(&open.job.request, layout, classes));
         let job = Arc::clone(&open.job);
         let check = Arc::clone(&open.check);
         let request = job.request.clone();
@@ -376,12 +385,13 @@ impl Fleet {
 }
 
 /// Returns the most bytes of the parts of a reply.
-fn reply_payload(request: &Request, layout: &Layout) -> u64 {
+fn reply_payload(request: &Request, layout: &Layout, classes: u64) -> u64 {
     let encoded = match request {
         Request::Train(Train { transforms, .. }) if !transforms.is_empty() => {
             let residual = |of: &Transforms| if of.has_residual() { layout.payload() } else { 0 };
             Transforms::of_texts(transforms).map_or(0, |of| of.payload(layout.weight_count()) + residual(&of))
         }
+        Request::Evaluate(evaluate) => evaluate.payload(classes),
         _ => 0,
     };
     request.reply_vectors() * layout.payload() + encoded

@@ -1,6 +1,6 @@
 //! Checks the report of a process that has loaded its model and its data.
 
-use fedpipe_data::counted;
+use fedpipe_data::{DataError, Holdout, counted};
 use fedpipe_protocol::{FailureKind, InForce, Layout, Level, Purpose, Ready};
 use fedpipe_record::cause::{Cause, tame, with_last_words};
 
@@ -73,6 +73,28 @@ impl Fleet {
         self.slots.iter().enumerate().map(size).collect()
     }
 
+    /// Returns the held-out examples of each client, whose training examples are `sizes`. Each client decides which of
+    /// its own examples it holds out.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for a client that holds out another share than that of the run.
+    pub(crate) fn held_out(&self, sizes: &[u64], holdout: Holdout) -> Result<Vec<u64>> {
+        let count = |(client, (slot, training)): (usize, (&ProcessSlot, &u64))| {
+            let held_out = slot.held_out.first().copied().unwrap_or(0);
+            let expected = holdout.count(training + held_out);
+            if held_out == expected {
+                return Ok(held_out);
+            }
+            let (all, share) = (counted(training + held_out, "example"), holdout.rows);
+            let why = format!(
+                "client {client} holds out {held_out} of its {all}, and the run {expected}; start its node with --holdout \
+                 {share}"
+            );
+            Err(DataError::Reported(why).into())
+        };
+        self.slots.iter().zip(sizes).enumerate().map(count).collect()
+    }
+
     fn await_ready(&mut self, are_ready: &dyn Fn(&Self) -> bool) -> Result<()> {
         while !are_ready(self) {
             // A process that exited without a job is replaced here.
@@ -89,17 +111,23 @@ impl Fleet {
     /// Checks the report of a process that is ready, and keeps it if it is the first.
     pub(super) fn check_ready(&mut self, slot: usize, mut ready: Ready) -> std::result::Result<(), Cause> {
         let examples = std::mem::take(&mut ready.examples);
+        let held_out = std::mem::take(&mut ready.held_out);
         let held = match &self.slots[slot].setup.purpose {
             Purpose::Serve { partitions, .. } => partitions.len(),
             Purpose::Describe => 0,
         };
-        if !examples.is_empty() && examples.len() != held {
+        if let Some(examples) = [&examples, &held_out].into_iter().find(|of| !of.is_empty() && of.len() != held) {
             let counted_partitions = counted(examples.len(), "partition");
             return Err(Cause::protocol(format!(
                 "it says how many examples are in {counted_partitions}, and holds {held}"
             )));
         }
-        self.check_counts(slot, &examples)?;
+        let all: Vec<u64> =
+            (0..).zip(&examples).map(|(index, count)| count + held_out.get(index).unwrap_or(&0)).collect();
+        self.check_counts(slot, &all)?;
+        if self.slots[slot].examples.is_none() {
+            self.slots[slot].held_out = held_out.clone();
+        }
         let before = self.slots[slot].examples.get_or_insert_with(|| examples.clone());
         if *before != examples {
             let total = |examples: &[u64]| examples.iter().sum::<u64>();

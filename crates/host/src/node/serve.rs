@@ -68,7 +68,8 @@ pub struct Service {
     folder: TemporaryFolder,
     model: Ready,
     dylib_sha256: String,
-    examples: u64,
+    /// The training examples, and the held-out ones.
+    examples: [u64; 2],
     partition_sha256: String,
     test_sha256: String,
 }
@@ -101,7 +102,7 @@ impl Service {
     /// [`Error::Model`], [`Error::Data`], [`Error::Isolation`] and, for the socket, [`Error::Usage`].
     pub fn start(node: Node) -> Result<Self> {
         let partition = Partition::open(&node.partition)?;
-        let examples = partition.len() as u64;
+        let examples = [partition.training_len(), partition.held_out()].map(|count| count as u64);
         let partition_sha256 = partition.sha256();
         let test_sha256 = Partition::open(&node.test)?.sha256();
         let folder = temporary_folder("fedpipe-serve-")?;
@@ -119,7 +120,9 @@ impl Service {
     /// Returns the model and the number of examples in one line.
     pub fn about(&self) -> String {
         let Self { model: Ready { name, version, .. }, dylib_sha256, examples, .. } = self;
-        format!("{name} {version} (SHA-256 {dylib_sha256}) with {}", counted(*examples, "example"))
+        let [training, held_out] = examples;
+        let held_out = if *held_out > 0 { format!(", and {held_out} held out") } else { String::new() };
+        format!("{name} {version} (SHA-256 {dylib_sha256}) with {}{held_out}", counted(*training, "example"))
     }
 
     /// Serves until `control` is asked to stop; `warn` receives each problem as a sentence.
@@ -246,8 +249,10 @@ impl Service {
         let fleet = &mut serving.fleet;
         fleet.ready()?;
         let examples = fleet.sizes()?;
+        let held_out = fleet.reported_held_out(0).to_vec();
         let in_force = fleet.in_force(0).cloned().unwrap_or_default();
-        let ready = Ready { examples, features: fleet.features(0).to_vec(), in_force, ..fleet.model()?.clone() };
+        let ready =
+            Ready { examples, held_out, features: fleet.features(0).to_vec(), in_force, ..fleet.model()?.clone() };
         *served = Some(serving);
         Ok(ready)
     }

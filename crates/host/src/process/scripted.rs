@@ -300,6 +300,7 @@ mod threads {
             options: Vec::new(),
             layout: vec![tensor],
             examples: vec![1],
+            held_out: Vec::new(),
             instruction_set: String::new(),
             features: Vec::new(),
             in_force: InForce::default(),

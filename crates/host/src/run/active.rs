@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use fedpipe_data::Dealt;
-use fedpipe_record::{experiment::Experiment, round_line::InitialScore};
+use fedpipe_record::{experiment::Experiment, round_line::InitialScore, summary::Stop};
 
 use crate::{
     error::{Error, Result},
@@ -41,9 +41,14 @@ pub(super) struct ActiveRun<'a> {
 }
 
 impl ActiveRun<'_> {
-    /// Returns `true` if the run ends when it has converged, and has converged.
-    pub(super) fn has_converged(&self) -> bool {
-        self.context.experiment.until_converged && self.state.has_converged()
+    /// Returns the reason to end before the last round: the target is reached, or the run has converged.
+    pub(super) fn early_end(&self) -> Option<Stop> {
+        let experiment = self.context.experiment;
+        let target = experiment.until.filter(|target| target.stops);
+        if target.is_some_and(|target| self.state.has_reached(target, experiment.measured_on())) {
+            return Some(Stop::Reached);
+        }
+        (experiment.until_converged && self.state.has_converged()).then_some(Stop::Converged)
     }
 
     /// Scores the initial weights before the first round: round 0. A resume has the score in its ledger.

@@ -5,10 +5,7 @@ pub(crate) mod steps;
 use std::ops::Range;
 
 use fedpipe_data::counted;
-use fedpipe_protocol::{
-    BlockSums, EVALUATION_BLOCK, PartData, Parts, RESIDUAL, Reply, Request, SCORED_ROWS, ScoreStart, Train, Update,
-    WEIGHTS,
-};
+use fedpipe_protocol::{PartData, Parts, RESIDUAL, Reply, Request, SCORED_ROWS, ScoreStart, Train, Update, WEIGHTS};
 use fedpipe_spec::error::Error;
 use fedpipe_strategy::{
     range::{GREATEST_OF_A_CLIENT, first_beyond, shown},
@@ -23,7 +20,7 @@ use crate::{
     run::answers::steps::{Accumulation, accumulation, change, steps},
 };
 
-type CheckedAnswer = Result<(), Cause>;
+pub(super) type CheckedAnswer = Result<(), Cause>;
 
 /// The expectations that the updates of a round are compared with.
 #[derive(Debug)]
@@ -157,43 +154,15 @@ pub(crate) fn only(parts: &Parts, known: &[&str]) -> CheckedAnswer {
 
 /// Returns `true` if `sum` can be the loss of so many examples. The loss of one example is at most the greatest f32, so
 /// that no sum over clients or blocks overflows.
-fn is_loss_sum(sum: f64, examples: u64) -> bool {
+pub(super) fn is_loss_sum(sum: f64, examples: u64) -> bool {
     sum.abs() <= examples as f64 * f64::from(f32::MAX)
-}
-
-/// Checks the sums of an evaluation: they are of the requested blocks, and each of them is possible.
-pub(crate) fn blocks(job: &Job, reply: &Reply, parts: &Parts, test_examples: u64, remedy: &str) -> CheckedAnswer {
-    let (Reply::Evaluated { blocks }, Request::Evaluate(asked)) = (reply, &job.request) else {
-        return Err(Cause::protocol(format!("it answered a request to evaluate with {}", reply.name())));
-    };
-    only(parts, &[])?;
-    if !blocks.iter().map(|sums| sums.block).eq(asked.blocks.iter().copied()) {
-        return Err(Cause::protocol("it evaluated other blocks than the requested ones"));
-    }
-    blocks.iter().try_for_each(|sums| {
-        let &BlockSums { block, loss_sum, correct, examples, .. } = sums;
-        let start = u64::from(block) * EVALUATION_BLOCK as u64;
-        let n = (test_examples - start).min(EVALUATION_BLOCK as u64);
-        if examples != n || correct > n {
-            return Err(Cause::rejected(format!(
-                "its sums for block {block} have {} and {correct} correct, expected {n}",
-                counted(examples, "example")
-            )));
-        }
-        if !is_loss_sum(loss_sum, examples) {
-            return Err(Cause::rejected(format!(
-                "the global weights have a loss of {loss_sum:e} on block {block} of the test set; {remedy}"
-            )));
-        }
-        Ok(())
-    })
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use fedpipe_protocol::{Evaluate, LOCAL, Limits, Part, Phase, StartScore, read, write};
+    use fedpipe_protocol::{LOCAL, Limits, Part, Phase, StartScore, read, write};
 
     use super::*;
 
@@ -339,21 +308,6 @@ mod tests {
         // As many clients as there can be, each with the greatest loss.
         let greatest = f64::from(u32::MAX) * f64::from(f32::MAX);
         assert!(is_loss_sum(greatest, u64::from(u32::MAX)) && (greatest * f64::from(u32::MAX)).is_finite());
-    }
-
-    #[test]
-    fn blocks_whose_sum_could_overflow_are_refused() {
-        let job = job(Request::Evaluate(Evaluate::test(vec![0, 1])));
-        let check = |loss_sum| {
-            let sums = |block, examples| BlockSums { block, loss_sum, correct: 0, examples, regression: None };
-            let (reply, parts) = answer(&Reply::Evaluated { blocks: vec![sums(0, 500), sums(1, 200)] }, &[]);
-            blocks(&job, &reply, &parts, 700, "lower it").map_err(|cause| cause.to_string())
-        };
-        assert_eq!(check(1e3), Ok(()));
-        for loss_sum in [1.7e308, f64::NAN, f64::NEG_INFINITY] {
-            let why = check(loss_sum).unwrap_err();
-            assert!(why.contains("on block 0 of the test set; lower it"), "{why}");
-        }
     }
 
     #[test]

@@ -37,8 +37,10 @@ use crate::{
 /// The client processes of a run and the facts that hold for all of them.
 pub(super) struct Clients {
     pub(super) fleet: Fleet,
-    /// The examples of each client's partition.
+    /// The training examples of each client's partition.
     pub(super) sizes: Vec<u64>,
+    /// The held-out examples of each client's partition.
+    pub(super) held_out: Vec<u64>,
     pub(super) test_examples: u64,
     pub(super) target: Target,
     /// The dylib that the clients run; none if they are a program.
@@ -82,14 +84,17 @@ impl Clients {
         if launch.command.elsewhere && experiment.execution.isolation == Level::Require {
             fleet.all_ready()?;
         }
-        let sizes = if experiment.data.partition.is_own() {
-            fleet.sizes()?
+        let (sizes, held_out) = if experiment.data.partition.is_own() {
+            let sizes = fleet.sizes()?;
+            let held_out = fleet.held_out(&sizes, experiment.deal().holdout)?;
+            (sizes, held_out)
         } else {
-            dealt.partitions.iter().map(|partition| partition.examples).collect()
+            dealt.partitions.iter().map(|partition| (partition.examples, partition.held_out)).unzip()
         };
         Ok(Self {
             fleet,
             sizes,
+            held_out,
             test_examples: dealt.test.examples,
             target: task(&dealt.dataset).target,
             dylib,
@@ -149,10 +154,14 @@ impl Clients {
         let is_local = layout.local_ranges().next().is_some();
         let of_layout = is_local.then(|| (feature::LOCAL_TENSORS.to_owned(), "the model with its local tensors"));
         let of_end = experiment.until_converged.then(|| (feature::SCORE_START.to_owned(), "--until-converged"));
+        let holds_out = !experiment.deal().holdout.is_none();
+        let of_holdout = holds_out.then(|| (feature::EVALUATE_PARTITION.to_owned(), "--holdout"));
+        let of_classes = experiment.evaluation.by_class.then(|| (feature::PREDICT.to_owned(), "--by-class"));
+        let of_evaluation = of_holdout.into_iter().chain(of_classes);
         let of_program = self.program.iter().flat_map(StrategyProgram::features).cloned();
         let of_program = of_program.map(|name| (name, "the strategy's program"));
         let of_work = experiment.local.features().map(|name| (name, "a part of a local epoch"));
-        let needed = of_strategy.chain(of_layout).chain(of_end).chain(of_work).chain(of_program);
+        let needed = of_strategy.chain(of_layout).chain(of_end).chain(of_work).chain(of_evaluation).chain(of_program);
         self.fleet.require(needed.map(|(name, by)| NeededFeature { name, by }).collect())
     }
 

@@ -5,6 +5,7 @@ use std::{fs::File, io, path::Path};
 use fedpipe_data::{DataStep, DatasetInfo};
 use fedpipe_protocol::{InForce, Ready};
 use fedpipe_record::{
+    by_class::ByClass,
     crash::{ClientCrash, StrategyCrash},
     experiment::Experiment,
     identity::CodeIdentity,
@@ -63,8 +64,10 @@ pub enum Event<'a> {
     Dealt {
         /// The dataset.
         dataset: &'a DatasetInfo,
-        /// Examples of each client.
+        /// Training examples of each client.
         sizes: &'a [u64],
+        /// Held-out examples of each client; empty if nothing is held out.
+        held_out: &'a [u64],
         /// Examples of each class, for each client; none of them if the clients have their own data.
         label_counts: &'a [Vec<u64>],
         /// SHA-256 of the list of all partitions.
@@ -110,6 +113,8 @@ pub enum Event<'a> {
     StrategyCrashed(&'a StrategyCrash),
     /// A round is over.
     RoundEnded(&'a Round),
+    /// The final weights were scored by class.
+    ByClass(&'a ByClass),
     /// The run has ended, by itself or by a stop.
     Finished(&'a Summary),
 }

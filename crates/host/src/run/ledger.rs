@@ -105,9 +105,10 @@ pub(crate) fn line_of<'a>(event: &Event<'a>) -> Option<Line<'a>> {
         Event::Reloaded { round, dylib_sha256 } => Line::Reloaded { round, dylib_sha256: text(dylib_sha256) },
         // A resume writes its line itself, with the cut.
         Event::Resumed { .. } => return None,
-        Event::Dealt { dataset, sizes, label_counts, partitions_sha256 } => Line::Dealt {
+        Event::Dealt { dataset, sizes, held_out, label_counts, partitions_sha256 } => Line::Dealt {
             dataset: Cow::Borrowed(dataset),
             sizes: Cow::Borrowed(sizes),
+            held_out: Cow::Borrowed(held_out),
             label_counts: Cow::Borrowed(label_counts),
             partitions_sha256: text(partitions_sha256),
         },
@@ -124,6 +125,7 @@ pub(crate) fn line_of<'a>(event: &Event<'a>) -> Option<Line<'a>> {
         Event::StrategyCrashed(crash) => Line::StrategyCrashed(Cow::Borrowed(crash)),
         Event::InitialScored(score) => Line::InitialScore(*score),
         Event::RoundEnded(round) => Line::Round(Cow::Borrowed(round)),
+        Event::ByClass(scores) => Line::ByClass(Cow::Borrowed(scores)),
         Event::Finished(summary) => Line::Finished(Cow::Borrowed(summary)),
     })
 }

@@ -6,10 +6,13 @@
 mod active;
 pub(crate) mod aggregate;
 pub(crate) mod answers;
+mod class_scoring;
+mod client_scoring;
 mod client_store;
 mod clients;
 pub(crate) mod code_identity;
 pub(crate) mod directory;
+mod evaluation_answers;
 pub(crate) mod event;
 pub(crate) mod external_strategy;
 mod finish;
@@ -51,27 +54,29 @@ use crate::{
     },
 };
 
-/// Federated learning: trains, aggregates, evaluates and records, until the rounds are done or the run has converged.
+/// Federated learning: trains, aggregates, evaluates and records, until the rounds are done, the run has converged, or
+/// its target is reached.
 fn rounds(run: &mut ActiveRun<'_>, saver: &mut Saver) -> Result<Stop> {
     let experiment = run.context.experiment;
     run.score_initial_weights()?;
-    if run.has_converged() {
-        return Ok(Stop::Converged);
+    if let Some(stop) = run.early_end() {
+        return Ok(stop);
     }
     for round in run.state.next_round()..=experiment.last_round() {
         let started = Instant::now();
         run.reload_if_asked(round)?;
         let result = run.round(round)?;
         run.commit(round, result, started)?;
-        let is_last = run.has_converged() || round == experiment.last_round();
+        let end = run.early_end();
+        let is_last = end.is_some() || round == experiment.last_round();
         if is_last || round.is_multiple_of(experiment.execution.checkpoint_every) {
             run.save(saver)?;
         }
-        if run.has_converged() {
-            return Ok(Stop::Converged);
+        if let Some(stop) = end {
+            return Ok(stop);
         }
     }
-    Ok(if experiment.until_converged { Stop::MaxRounds } else { Stop::Rounds })
+    Ok(if experiment.is_open_ended() { Stop::MaxRounds } else { Stop::Rounds })
 }
 
 /// Runs `experiment` and leaves a run directory. The `observer` receives each event after the ledger.
@@ -129,6 +134,6 @@ fn complete(mut run: ActiveRun<'_>, started: Instant) -> Result<Summary> {
     let mut saver = run.start_saver()?;
     // A resumed run may hold results of an earlier session, which may end in another way.
     run.context.directory.drop_results()?;
-    let ended = rounds(&mut run, &mut saver);
+    let ended = rounds(&mut run, &mut saver).and_then(|stop| run.score_by_class().map(|()| stop));
     run.finish(saver, ended, started.elapsed())
 }

@@ -21,8 +21,9 @@ use crate::{
     run::{
         active::ActiveRun,
         aggregate::AllCores,
-        answers,
+        client_scoring::RoundScores,
         clients::Clients,
+        evaluation_answers::{self, ExpectedScores},
         event::{Event, Journal},
         external_strategy::Before,
         real_target,
@@ -51,6 +52,7 @@ pub(super) struct RoundResult {
     /// The server's state after the round.
     pub(super) server: Slots,
     pub(super) score: TestScore,
+    pub(super) client_scores: RoundScores,
 }
 
 /// The mean loss over the test set, and the accuracy or the errors of a real target.
@@ -81,10 +83,21 @@ impl ActiveRun<'_> {
         let (weights, server) = self.aggregate(round, &mut updates)?;
         let weights = Arc::new(weights);
         let score = self.evaluate(round, &weights)?;
+        let participants: Vec<u32> = updates.iter().map(|update| update.header.client).collect();
+        let client_scores = self.score_clients(round, &participants, &weights)?;
         let experiment = self.context.experiment;
-        let (sampled, of) = (sampled.len() as u32, experiment.clients.count);
-        let learning_rate = (!experiment.local.lr_schedule.is_constant()).then(|| experiment.learning_rate(round));
-        Ok(RoundResult { updates, sampled, of, training_loss, start_loss, learning_rate, weights, server, score })
+        Ok(RoundResult {
+            sampled: sampled.len() as u32,
+            of: experiment.clients.count,
+            training_loss,
+            start_loss,
+            learning_rate: (!experiment.local.lr_schedule.is_constant()).then(|| experiment.learning_rate(round)),
+            updates,
+            weights,
+            server,
+            score,
+            client_scores,
+        })
     }
 
     /// Returns the clients that take part in a round. A run that repeats another run has the same participants.
@@ -120,7 +133,7 @@ impl ActiveRun<'_> {
             local.into_iter().for_each(|range| weights[range.clone()].copy_from_slice(&before.weights[range]));
             return Ok((weights, slots));
         }
-        let (received, all, layout) = (state.weights(), context.experiment.clients.count, clients.layout()?);
+        let (received, all, layout) = (state.weights(), context.experiment.training_clients(), clients.layout()?);
         let closed = |updates| ClosedRound { received, updates, clients: all, learning_rate, layout };
         let strategy = &context.experiment.strategy.rules;
         let applied = if adds_on_arrival {
@@ -133,25 +146,30 @@ impl ActiveRun<'_> {
 
     /// Scores `weights` on the test set. Each process scores some blocks, whose sums are added in block order.
     pub(super) fn evaluate(&mut self, round: u64, weights: &Arc<Vec<f32>>) -> Result<TestScore> {
-        let (test_examples, target) = (self.clients.test_examples, self.clients.target);
-        let remedy = self.clients.remedy.clone();
-        let check: Arc<Check> = Arc::new(move |job: &Job, reply: &Reply, parts: &mut Parts, _: usize| {
-            answers::blocks(job, reply, parts, test_examples, &remedy)?;
-            real_target::check(reply, target, &remedy)
-        });
-        let settled = self.work(round, self.evaluate_jobs(weights), &check);
-        // The isolation is recorded even if the work failed.
-        let recorded = self.clients.record_isolation(&mut self.journal);
-        let sums = sums_of(settled.and_then(|settled| recorded.map(|()| settled))?).map_err(|cause| {
+        let settled = self.score_test_set(round, self.evaluate_jobs(weights))?;
+        let sums = sums_of(settled).map_err(|cause| {
             let origin = self.origin(&cause);
             Error::Round(format!("round {round} could not be evaluated{origin}: {cause}"))
         })?;
-        test_score(&sums, test_examples)
+        test_score(&sums, self.clients.test_examples)
             .map_err(|error| Error::Round(format!("round {round} could not be evaluated: the test loss {error}")))
     }
 
+    /// Has the processes do jobs that score the test set, and returns their results in the same order.
+    pub(super) fn score_test_set(&mut self, round: u64, jobs: Vec<Job>) -> Result<Vec<Settled>> {
+        let Clients { test_examples: examples, target, .. } = self.clients;
+        let remedy = self.clients.remedy.clone();
+        let check: Arc<Check> = Arc::new(move |job: &Job, reply: &Reply, parts: &mut Parts, _: usize| {
+            evaluation_answers::evaluated(job, reply, parts, &ExpectedScores { examples, target, remedy: &remedy })
+        });
+        let settled = self.work(round, jobs, &check);
+        // The isolation is recorded even if the work failed.
+        let recorded = self.clients.record_isolation(&mut self.journal);
+        settled.and_then(|settled| recorded.map(|()| settled))
+    }
+
     /// Returns the jobs that score the test set, each with a range of its blocks.
-    fn evaluate_jobs(&self, weights: &Arc<Vec<f32>>) -> Vec<Job> {
+    pub(super) fn evaluate_jobs(&self, weights: &Arc<Vec<f32>>) -> Vec<Job> {
         let fleet = &self.clients.fleet;
         let blocks = self.clients.test_examples.div_ceil(EVALUATION_BLOCK as u64) as u32;
         let spread = processes_a_job(self.context.experiment) as usize * fleet.at_once();

@@ -178,6 +178,7 @@ fn clients(context: &RunContext<'_>, dealt: &Dealt, scripted: Scripted) -> Clien
     Clients {
         fleet: Fleet::start(environment, &control.stop, setups, count, experiment.clients.on_failure).unwrap(),
         sizes: vec![1; experiment.clients.count as usize],
+        held_out: vec![0; experiment.clients.count as usize],
         test_examples: 1,
         target: task(&dealt.dataset).target,
         dylib,

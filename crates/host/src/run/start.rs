@@ -91,18 +91,20 @@ fn begin<'a>(
     let partitions_sha256 = &bytes_sha256(digests.as_bytes());
     let is_own = experiment.data.partition.is_own();
     if !is_own {
-        let sizes: Vec<u64> = dealt.partitions.iter().map(|partition| partition.examples).collect();
+        let (sizes, held_out): (Vec<_>, Vec<_>) =
+            dealt.partitions.iter().map(|partition| (partition.examples, partition.held_out)).unzip();
+        let (sizes, held_out) = (&sizes[..], counts_held_out(&held_out));
         let (dataset, label_counts) = (&dealt.dataset, &dealt.label_counts());
-        describe(&mut journal, &Event::Dealt { dataset, sizes: &sizes, label_counts, partitions_sha256 })?;
+        describe(&mut journal, &Event::Dealt { dataset, sizes, held_out, label_counts, partitions_sha256 })?;
     }
     let dylib = point.as_ref().map_or(names::MODEL.into(), Point::dylib);
     let (mut clients, initial) = start_clients(&context, &mut journal, &dealt, &dylib)?;
     point.as_ref().map_or(Ok(()), |point| point.check_layout(clients.layout()?))?;
     if is_own {
-        let sizes = &clients.sizes;
+        let (sizes, held_out) = (&clients.sizes, counts_held_out(&clients.held_out));
         point.as_ref().map_or(Ok(()), |point| point.check_sizes(sizes))?;
         let dataset = &DatasetInfo { train_examples: sizes.iter().sum(), ..dealt.dataset.clone() };
-        describe(&mut journal, &Event::Dealt { dataset, sizes, label_counts: &[], partitions_sha256 })?;
+        describe(&mut journal, &Event::Dealt { dataset, sizes, held_out, label_counts: &[], partitions_sha256 })?;
     }
     let weights_sha256 = &weights_sha256(&initial.weights);
     let program = &code_identity(experiment, directory)?;
@@ -114,6 +116,11 @@ fn begin<'a>(
         None => state,
     };
     Ok(ActiveRun { context, clients, state, journal, is_warned: false, _dealt: dealt })
+}
+
+/// Returns the counts of held-out examples; an empty list if nothing is held out.
+fn counts_held_out(held_out: &[u64]) -> &[u64] {
+    if held_out.iter().any(|count| *count > 0) { held_out } else { &[] }
 }
 
 /// Starts the clients and the strategy's program, and returns the clients with the model's initial weights.

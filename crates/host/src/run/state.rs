@@ -9,6 +9,7 @@ use std::{
 use fedpipe_data::DatasetInfo;
 use fedpipe_protocol::{LOCAL, Layout};
 use fedpipe_record::{
+    by_class::ByClass,
     checkpoint::{Checkpoint, Meta},
     digest::{slots_sha256, weights_sha256},
     experiment::{ClientsSection, Experiment},
@@ -17,6 +18,7 @@ use fedpipe_record::{
     names,
     round_line::{InitialScore, Round},
     summary::{RunFacts, Stop, Summary},
+    target::{MeasuredOn, TargetScore},
     weights::safetensors,
 };
 use fedpipe_strategy::{
@@ -41,6 +43,8 @@ pub(super) struct RunState {
     /// The states of the clients after the last round.
     pub(super) clients: ClientStore,
     convergence: Convergence,
+    /// The scores by class of the weights after the last round.
+    by_class: Option<ByClass>,
     rounds: Vec<Round>,
     /// The client processes that crashed, of all sessions.
     failures: u64,
@@ -66,6 +70,7 @@ impl RunState {
             server: Slots::default(),
             clients: ClientStore::new(directory, experiment.strategy.client_slots().into_iter().chain([LOCAL])),
             convergence: Convergence::new(experiment.tolerance),
+            by_class: None,
             rounds: Vec::new(),
             failures: initial.crashes,
             recorded: Position::default(),
@@ -148,6 +153,16 @@ impl RunState {
         self.convergence.reached()
     }
 
+    /// Returns `true` if a round has reached the target.
+    pub(super) fn has_reached(&self, target: TargetScore, on: MeasuredOn) -> bool {
+        self.rounds.iter().any(|round| target.is_reached(on, round))
+    }
+
+    /// Sets the scores by class of the weights after the last round.
+    pub(super) fn set_by_class(&mut self, scores: ByClass) {
+        self.by_class = Some(scores);
+    }
+
     /// Counts a client process that crashed.
     pub(super) fn count_crash(&mut self) {
         self.failures += 1;
@@ -172,6 +187,8 @@ impl RunState {
             accuracy: result.score.accuracy,
             regression: result.score.regression,
             loss: result.score.loss,
+            held_out: result.client_scores.held_out.clone(),
+            new_clients: result.client_scores.new_clients.clone(),
             training_loss: result.training_loss,
             start_loss: result.start_loss,
             learning_rate: result.learning_rate,
@@ -204,6 +221,7 @@ impl RunState {
             dataset: &self.dataset,
             classes: self.classes,
             initial: self.initial,
+            by_class: self.by_class.clone(),
             weights_sha256: weights_sha256(&self.weights),
             wall_seconds: wall.into(),
             failures: self.failures,
@@ -226,7 +244,7 @@ mod tests {
     use fedpipe_strategy::{closed_round::ClientUpdate, slots::Slot};
 
     use super::*;
-    use crate::run::round::TestScore;
+    use crate::run::{client_scoring::RoundScores, round::TestScore};
 
     fn finite(number: f64) -> Finite {
         Finite::try_from(number).unwrap()
@@ -269,6 +287,7 @@ mod tests {
             weights: Arc::new(weights.to_vec()),
             server: Slots::from_iter([("m", Slot::F32(Arc::new(weights.to_vec())))]),
             score: TestScore { loss: finite(0.25), accuracy: Some(finite(0.75)), regression: None },
+            client_scores: RoundScores::default(),
         }
     }
 

@@ -118,3 +118,22 @@ fn a_resume_of_a_run_that_has_converged_does_no_round() {
     assert_eq!(stage.resume(failing_in(13), do_rounds).unwrap(), Stop::Converged);
     assert_eq!(stage.history().rounds.len(), 12);
 }
+
+/// The score of a scripted client is always an accuracy of 1 and a loss of 0.5.
+#[test]
+fn a_run_ends_at_its_target_and_a_resume_does_no_round() {
+    let aimed = |target: &str| Experiment { until: Some(target.parse().unwrap()), max_rounds: 3, ..saving(9, 2) };
+    for (target, stop, rounds, reached) in [
+        ("accuracy=1", Stop::Reached, 1, Some(1)),
+        ("loss=0.5", Stop::Reached, 1, Some(1)),
+        ("loss=0.4", Stop::MaxRounds, 3, None),
+        ("loss=0.5,stop=false", Stop::Rounds, 2, Some(1)),
+    ] {
+        let stage = Stage::new(aimed(target));
+        let summary = stage.begin(ScriptedClient::serve, |run| do_all(run).unwrap());
+        assert_eq!((&summary.stopped, summary.rounds), (&stop, rounds), "{target}");
+        let time = summary.target.unwrap();
+        assert_eq!((time.round, time.seconds.is_some()), (reached, reached.is_some()), "{target}");
+        assert_eq!(stage.resume(failing_in(rounds + 1), do_rounds).unwrap(), stop, "{target}");
+    }
+}

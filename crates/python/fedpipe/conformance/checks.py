@@ -41,6 +41,7 @@ class Session:
     def __init__(self, child: Child, ready: Frame) -> None:
         self.child, self.layout = child, ready.body["layout"]
         self.features = ready.body.get("features", [])
+        self.counts = {name: ready.body[name] for name in ("examples", "held_out") if name in ready.body}
         sizes = [math.prod(tensor["shape"]) for tensor in self.layout]
         self.payload = 4 * sum(sizes)
 

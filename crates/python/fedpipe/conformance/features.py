@@ -8,10 +8,11 @@ from typing import Any, Callable, Dict, Optional
 
 import numpy as np
 
+from ..protocol import EVALUATION_BLOCK
 from ..transform import Transforms
 from .checks import Session, check, ready
 from .child import Wrong
-from .world import BATCH, SIZES, World
+from .world import BATCH, LARGE, SIZES, TEST, World
 
 WHOLE = {"batch_size": 1000, "learning_rate": 0.01}
 """The changes of a request that make a local epoch one step."""
@@ -180,18 +181,43 @@ def takes_local(world: World) -> None:
         _equal(got, due, 'a training with the part "local"', "one from weights with these values")
 
 
-@feature("evaluate-partition", "it evaluates its partition")
+@feature("evaluate-partition", "it evaluates the held-out rows of its partition, and trains on the others")
 def evaluates_partition(world: World) -> None:
-    with ready(world) as session:
-        _, weights = session.train(session.weights())
-        [scored] = session.evaluate(weights, [0], client=1)
-    held = world.held("1")
+    with ready(world, ("held out", "1")) as session:
+        # A client may leave both counts out.
+        due = {"examples": [LARGE, SIZES[1]], "held_out": [TEST, 0]}
+        if session.counts not in ({}, due):
+            raise Wrong(f"its 'ready' has the counts {session.counts}, expected {due}")
+        start = session.weights()
+        got = session.train(start)
+        scored = session.evaluate(got[1], [2, 0], client=0)
+    with ready(world, ("training", "1")) as session:
+        due = session.train(start)
+    if got[0] != due[0]:
+        raise Wrong(f"its update is {got[0]}, expected that of a partition without the held-out rows: {due[0]}")
+    _equal(got[1], due[1], "a training beside held-out rows", "one without them")
+    held = world.held("scored at last")
     setup = world.setup()
     setup["purpose"]["serve"]["test"], setup["test_sha256"] = held["path"], held["sha256"]
     with ready(world, setup=setup) as session:
-        [due] = session.evaluate(weights, [0])
-    if scored != due:
-        raise Wrong(f"its sums for the partition of client 1 are {scored}, expected those of a test set with the same rows: {due}")
+        expected = session.evaluate(got[1], [2, 0])
+    if scored != expected:
+        raise Wrong(f"its sums for held-out rows are {scored}, expected those of a test set with the same rows: {expected}")
+
+
+@feature("predict", "it sends the confusion matrix of what it evaluates")
+def predicts(world: World) -> None:
+    with ready(world) as session:
+        _, weights = session.train(session.weights())
+        request = World.evaluate([1, 0], predictions="confusion")
+        frame = session.child.ask(request, weights, 4 * world.classes**2)
+    blocks, counts = frame.body.get("blocks") or [], frame.parts.get("confusion")
+    if list(frame.parts) != ["confusion"] or counts.dtype != np.uint32 or counts.size != world.classes**2:
+        raise Wrong(f"its 'evaluated' has the parts {list(frame.parts)}, expected confusion: u32, {world.classes**2} numbers")
+    correct = sum(block["correct"] for block in blocks)
+    matrix = counts.reshape(world.classes, world.classes)
+    if matrix.sum() != 2 * EVALUATION_BLOCK or np.trace(matrix) != correct:
+        raise Wrong(f"its confusion matrix has {matrix.sum()} examples, {np.trace(matrix)} of them correct; its sums have {correct}")
 
 
 @feature("clip", "it bounds the norm of its change to the bit")

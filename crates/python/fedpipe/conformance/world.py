@@ -50,7 +50,7 @@ class World:
 
     def __post_init__(self) -> None:
         random = np.random.default_rng(1)
-        for name, count in [("0", SIZES[0]), ("1", SIZES[1]), ("test", TEST), ("large", LARGE)]:
+        for name, count in [("0", SIZES[0]), ("1", SIZES[1]), ("test", TEST), ("large", LARGE), ("all", TEST + LARGE)]:
             classes = self.classes or 10
             labels = random.integers(0, classes, count)
             # Each class has its own brightness, so that a model can learn. A real target is a number for each class.
@@ -65,6 +65,10 @@ class World:
                 place = np.empty(count, np.int64)
                 place[order(SEED, 0, 2, 0, count)] = order(SEED, 0, 1, 0, count)
                 self._write("0 for round 2", examples[place], labels[place])
+            if name == "all":
+                self._write("held out", examples, labels, TEST)
+                self._write("training", examples[:LARGE], labels[:LARGE])
+                self._write("scored at last", examples[LARGE:], labels[LARGE:])
             if name == "large":
                 rows = scored_rows(SEED, 0, count)
                 self._write("scored", examples[rows], labels[rows])
@@ -98,9 +102,9 @@ class World:
         """Returns a request to evaluate blocks of the test set. `changes` replace fields."""
         return {"type": "evaluate", "blocks": list(blocks), "weights_version": 1, **changes}
 
-    def _write(self, name: str, examples: np.ndarray, labels: np.ndarray) -> None:
+    def _write(self, name: str, examples: np.ndarray, labels: np.ndarray, held_out: int = 0) -> None:
         header = {
-            "__metadata__": {"client": name},
+            "__metadata__": {"client": name, "held_out": str(held_out)},
             "targets" if self.classes is None else "labels": {
                 "dtype": "F32" if self.classes is None else "U32",
                 "shape": list(labels.shape),

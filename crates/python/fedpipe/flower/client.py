@@ -15,7 +15,7 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from ..protocol import EndOfPipe, Malformed, read, write
+from ..protocol import EVALUATION_BLOCK, EndOfPipe, Malformed, read, write
 from .records import ARRAYS, Layout, add_parts, count, parts_of
 
 if TYPE_CHECKING:
@@ -65,18 +65,21 @@ def _by_worker(
                     return _content(ready.body)
                 layout = ready.body["layout"]
                 write(stream, request, parts)
-                reply = read(stream, _most_payload(request, layout))
+                target = setup["purpose"]["serve"]["task"]["target"]
+                classes = 0 if target == "real" else target["classes"]
+                reply = read(stream, _most_payload(request, layout, classes))
                 return _content(reply.body, reply.parts, layout)
     except (OSError, EndOfPipe, Malformed) as error:
         why = error or "it ended"
         return _failed("protocol", f"the worker on {path} gave no answer ({why}); is `fedpipe serve` running?")
 
 
-def _most_payload(request: Mapping[str, Any], layout: Layout) -> int:
-    """Returns the most bytes of a reply: the weights or the parts of transforms, and each slot."""
+def _most_payload(request: Mapping[str, Any], layout: Layout, classes: int) -> int:
+    """Returns the most bytes of a reply: the weights or the parts of transforms, each slot, and predictions."""
     slots = sum(not phase.get("update", True) for phase in request.get("phases", ()))
     # An encoding may have an index, a value and a residual for each weight.
-    return (12 + 4 * slots) * count(layout)
+    predicted = 4 * (classes**2 + EVALUATION_BLOCK * len(request["blocks"])) if request.get("predictions") else 0
+    return (12 + 4 * slots) * count(layout) + predicted
 
 
 def _by_numpy(make: Any, context: Context, request: Any, records: Mapping[str, ArrayRecord]) -> RecordDict:

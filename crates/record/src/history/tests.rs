@@ -64,6 +64,7 @@ fn started() -> [Line<'static>; 3] {
         Line::Dealt {
             dataset: Cow::Owned(dataset),
             sizes: vec![1; 4].into(),
+            held_out: Cow::default(),
             label_counts: vec![vec![0, 1]; 4].into(),
             partitions_sha256: "p1".into(),
         },

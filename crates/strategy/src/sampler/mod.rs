@@ -6,7 +6,10 @@ mod uniform;
 
 use std::fmt;
 
-use fedpipe_random::key::{Key, Use};
+use fedpipe_random::{
+    key::{Key, Use},
+    order::order,
+};
 use fedpipe_spec::table::{TableRow, Tabled};
 
 /// The facts that a sampler may use.
@@ -26,6 +29,11 @@ impl Draw<'_> {
     /// Returns the key of the round's sample.
     fn key(&self) -> Key {
         Key { seed: self.seed, purpose: Use::Sample, client: 0, round: self.round, epoch: 0 }
+    }
+
+    /// Returns the clients that are scored after the round, if not all are: ascending, uniform without replacement.
+    pub fn scored(&self) -> Vec<u32> {
+        self.first_of(order(&Key { epoch: 1, ..self.key() }, self.sizes.len() as u32))
     }
 
     /// Returns the first clients of an `order`, ascending.
@@ -50,5 +58,19 @@ impl Tabled for dyn Sampler {
 
     fn rows() -> &'static [TableRow<Self>] {
         &ROWS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vectors::written;
+
+    /// The vector of the README comes from `vectors.py`, which is independent of this crate.
+    #[test]
+    fn scored_clients_are_those_of_the_readme() {
+        let scored = Draw { seed: 1, round: 1, count: 3, sizes: &[1; 10] }.scored();
+        let scored: Vec<String> = scored.iter().map(u32::to_string).collect();
+        assert_eq!(scored.join(" "), written("scored clients: seed 1, round 1, 3 of 10"));
     }
 }

@@ -26,7 +26,7 @@ fn service(folder: &Path) -> Service {
         folder: TemporaryFolder::new_in(folder, "node-", 0o700).unwrap(),
         model: ready(),
         dylib_sha256: "d".into(),
-        examples: 7,
+        examples: [7, 0],
         partition_sha256: "p".into(),
         test_sha256: "t".into(),
     }

@@ -55,6 +55,7 @@ fn ready(keeps_weights: bool) -> Reply {
         options,
         layout,
         examples,
+        held_out: Vec::new(),
         instruction_set: String::new(),
         features: keeps_weights.then(|| feature::KEEPS_WEIGHTS.to_owned()).into_iter().collect(),
         in_force,

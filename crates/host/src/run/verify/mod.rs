@@ -4,6 +4,7 @@
 //! number of a round is compared, and so are the files with the same facts.
 
 mod record;
+mod scores;
 
 use std::path::{Path, PathBuf};
 
@@ -182,7 +183,7 @@ impl Repeat<'_> {
             let next = history.stretches.get(index + 1);
             let last_round = next.map_or(history.rounds.len() as u64, |next| next.first_round - 1);
             let mut experiment =
-                Experiment { rounds: last_round, max_rounds: last_round, ..stretch.experiment.clone() };
+                Experiment { rounds: last_round, max_rounds: last_round, until: None, ..stretch.experiment.clone() };
             experiment.execution.isolation = place.request.isolation.unwrap_or(experiment.execution.isolation);
             if last_round < stretch.first_round {
                 // Nothing was done under it.
@@ -215,10 +216,11 @@ impl Repeat<'_> {
     fn compare(&mut self, stretch: usize, event: &Event<'_>) -> Option<String> {
         let recorded = &self.history.stretches[stretch];
         match event {
-            Event::Dealt { dataset, sizes, label_counts, partitions_sha256 } => {
+            Event::Dealt { dataset, sizes, held_out, label_counts, partitions_sha256 } => {
                 let line = recorded.dealt.as_ref()?;
                 unequal("the data are", &(&line.dataset, line.sizes.as_slice()), &(*dataset, *sizes))
                     .or_else(|| unequal("the counts of labels are", &line.label_counts.as_slice(), label_counts))
+                    .or_else(|| unequal("the held-out examples are", &line.held_out.as_slice(), held_out))
                     .or_else(|| unequal("the partitions are", &line.partitions_sha256.as_str(), partitions_sha256))
             }
             Event::Ready { model, weights_sha256, .. } => {
@@ -238,6 +240,10 @@ impl Repeat<'_> {
                     .or_else(|| unequal("the accuracy of the initial weights is", &score.accuracy, &now.accuracy))
                     .or_else(|| unequal("the errors of the initial weights are", &score.regression, &now.regression))
             }
+            // A session before the last one has other weights.
+            Event::ByClass(now) if self.compared == self.history.rounds.len() as u64 => {
+                scores::of_classes(self.history.by_class.as_ref()?, now)
+            }
             _ => None,
         }
     }
@@ -251,6 +257,8 @@ fn round_difference(recorded: &Round, now: &Round) -> Option<String> {
         .or_else(|| unequal(&at("the accuracy is"), &recorded.accuracy, &now.accuracy))
         .or_else(|| unequal(&at("the errors are"), &recorded.regression, &now.regression))
         .or_else(|| unequal(&at("the test loss is"), &recorded.loss, &now.loss))
+        .or_else(|| scores::of_clients(&at("the scores on held-out examples"), &recorded.held_out, &now.held_out))
+        .or_else(|| scores::of_clients(&at("the scores of new clients"), &recorded.new_clients, &now.new_clients))
         .or_else(|| unequal(&at("the training loss is"), &recorded.training_loss, &now.training_loss))
         .or_else(|| unequal(&at("the loss before the training is"), &recorded.start_loss, &now.start_loss))
         .or_else(|| unequal(&at("the clients' states are"), &recorded.clients_sha256, &now.clients_sha256))
@@ -273,9 +281,17 @@ fn unequal<T: PartialEq + std::fmt::Debug>(what: &str, recorded: &T, now: &T) ->
 
 #[cfg(test)]
 mod tests {
-    use fedpipe_record::{finite::Finite, regression::Regression};
+    use fedpipe_record::{
+        client_scores::{ClientScore, ClientScores},
+        finite::Finite,
+        regression::Regression,
+    };
 
     use super::*;
+
+    fn scores(correct: u64) -> Option<ClientScores> {
+        ClientScores::new(&[ClientScore { client: 0, examples: 3, correct: Some(correct), loss_sum: 1.0 }]).unwrap()
+    }
 
     #[test]
     fn every_number_of_a_round_but_its_time_is_compared() {
@@ -286,6 +302,8 @@ mod tests {
             training_loss: finite(1.0),
             clients: 4,
             weights_sha256: "w".into(),
+            held_out: scores(2),
+            new_clients: scores(2),
             ..Round::blank(3)
         };
         assert_eq!(round_difference(&recorded, &Round { seconds: finite(2.0), ..recorded.clone() }), None);
@@ -303,6 +321,9 @@ mod tests {
             ("the bytes sent and received are", Round { bytes_sent: 1, ..recorded.clone() }),
             ("the participants are", Round { participants: vec![1], ..recorded.clone() }),
             ("the participants are", Round { clients: 3, ..recorded.clone() }),
+            ("the scores on held-out examples", Round { held_out: scores(1), ..recorded.clone() }),
+            ("the scores on held-out examples", Round { held_out: None, ..recorded.clone() }),
+            ("the scores of new clients", Round { new_clients: scores(3), ..recorded.clone() }),
         ];
         for (expected, now) in others {
             let difference = round_difference(&recorded, &now).unwrap();

@@ -13,6 +13,7 @@ use fedpipe_record::{
     names::{self, CHECKPOINTS},
     round_line::Round,
     summary::{RunFacts, Stop, Summary},
+    target::TargetScore,
 };
 use fedpipe_strategy::convergence::Convergence;
 
@@ -177,6 +178,7 @@ fn expected(result: &Summary, stretch: &Stretch, history: &History) -> Option<Su
         dataset: &dealt.dataset.name,
         classes: dealt.dataset.target.class_count(),
         initial: history.initial,
+        by_class: history.by_class.clone(),
         weights_sha256: weights_sha256.clone(),
         wall_seconds: result.wall_seconds,
         // Without the last line, the ledger also lacks the crashes of the round that was stopped.
@@ -192,13 +194,17 @@ fn end(stated: &Stop, experiment: &Experiment, history: &History) -> Option<Stop
     let mut convergence = Convergence::new(experiment.tolerance);
     history.rounds.iter().for_each(|round| round.observed_by(&mut convergence));
     let is_last = history.rounds.len() as u64 >= experiment.last_round();
-    match (stated, experiment.until_converged) {
+    let on = experiment.measured_on();
+    let is_reached =
+        |target: TargetScore| target.stops && history.rounds.iter().any(|round| target.is_reached(on, round));
+    match (stated, experiment.is_open_ended()) {
         (Stop::Failed(_), _) => Some(stated.clone()),
-        (_, true) if convergence.reached() => Some(Stop::Converged),
+        _ if experiment.until.is_some_and(is_reached) => Some(Stop::Reached),
+        _ if experiment.until_converged && convergence.reached() => Some(Stop::Converged),
         (_, true) if is_last => Some(Stop::MaxRounds),
         (_, false) if is_last => Some(Stop::Rounds),
         (Stop::Signal(_), _) => Some(stated.clone()),
-        (Stop::Rounds | Stop::Converged | Stop::MaxRounds, _) => None,
+        (Stop::Rounds | Stop::Converged | Stop::Reached | Stop::MaxRounds, _) => None,
     }
 }
 

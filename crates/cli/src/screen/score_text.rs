@@ -1,0 +1,166 @@
+//! The sentences and tables about the scores of clients, of classes and of a target, as pure functions of records.
+
+use fedpipe_data::counted;
+use fedpipe_record::{
+    by_class::ByClass,
+    client_scores::{ClientScores, Distribution},
+    finite::Finite,
+    summary::Summary,
+    target::TargetTime,
+};
+
+use crate::screen::run_text::significant;
+
+/// The most classes of a table on the screen; `summary.json` has all.
+const MOST_CLASSES: usize = 20;
+
+/// Returns the line about held-out examples; `None` if nothing is held out.
+pub(crate) fn held_out_line(sizes: &[u64], held_out: &[u64]) -> Option<String> {
+    let pairs = || sizes.iter().zip(held_out);
+    let of_training: u64 = pairs().filter(|(size, _)| **size > 0).map(|(_, held)| held).sum();
+    let new = pairs().filter(|(size, held)| **size == 0 && **held > 0).count();
+    let examples = (of_training > 0).then(|| format!("{} held out", counted(of_training, "training example")));
+    let clients = (new > 0).then(|| format!("{} never trained", counted(new, "client")));
+    let parts: Vec<String> = examples.into_iter().chain(clients).collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// Returns the lines about the scores of a run besides those on the test set.
+pub(crate) fn score_lines(summary: &Summary) -> Vec<String> {
+    let by_class = summary.by_class.iter().flat_map(class_lines);
+    let clients = [("held out", &summary.held_out), ("new clients", &summary.new_clients)];
+    let clients = clients.into_iter().filter_map(|(name, scores)| Some(client_line(name, scores.as_ref()?)));
+    by_class.chain(clients).chain(summary.target.as_ref().map(target_line)).collect()
+}
+
+fn client_line(name: &str, scores: &ClientScores) -> String {
+    let clients = counted(scores.clients.len(), "client");
+    let numbers =
+        |Distribution { mean, worst, worst_decile, spread }| [mean, worst, worst_decile, spread].map(Finite::get);
+    match scores.accuracy.map(numbers) {
+        Some(shares) => {
+            let [mean, worst, decile, spread] = shares.map(|share| 100.0 * share);
+            format!(
+                "{name}: accuracy {mean:.2} %  worst client {worst:.2} %  worst decile {decile:.2} %  spread {spread:.2} \
+                 points  ({clients})"
+            )
+        }
+        None => {
+            let [mean, worst, decile, spread] = numbers(scores.loss).map(significant);
+            format!("{name}: loss {mean}  worst client {worst}  worst decile {decile}  spread {spread}  ({clients})")
+        }
+    }
+}
+
+fn target_line(time: &TargetTime) -> String {
+    let TargetTime { target, on, round, seconds } = time;
+    match (round, seconds) {
+        (Some(round), Some(seconds)) => {
+            format!("{target} on {on}: reached in round {round}, after {:.2} s of rounds", seconds.get())
+        }
+        _ => format!("{target} on {on}: not reached"),
+    }
+}
+
+/// Returns the table of the scores by class, a line each, and the line about all classes.
+fn class_lines(scores: &ByClass) -> Vec<String> {
+    let ByClass { confusion, precision, recall, f1, macro_f1, auc } = scores;
+    let auc = auc.map_or_else(String::new, |auc| format!("  AUC {:.4}", auc.get()));
+    let all = format!("macro-F1 {:.4}{auc}", macro_f1.get());
+    if confusion.len() > MOST_CLASSES {
+        return vec![format!("{all}  ({}; summary.json has each)", counted(confusion.len(), "class"))];
+    }
+    let row = |class: usize| {
+        let examples: u64 = confusion[class].iter().sum();
+        let [precision, recall, f1] = [precision, recall, f1].map(|of| of[class].get());
+        let most = most_confused(&confusion[class], class).map_or_else(String::new, |other| format!("  {other:>4}"));
+        format!("{class:>5}  {examples:>8}  {precision:>9.4}  {recall:>6.4}  {f1:>6.4}{most}")
+    };
+    let head = "class  examples  precision  recall      F1  most often taken for".to_owned();
+    [head].into_iter().chain((0..confusion.len()).map(row)).chain([all]).collect()
+}
+
+/// Returns the class for which most examples of a class were taken; `None` if all were recognised.
+fn most_confused(row: &[u64], class: usize) -> Option<usize> {
+    let others = row.iter().enumerate().filter(|(other, count)| *other != class && **count > 0);
+    // Of equal counts the lowest class.
+    others.rev().max_by_key(|(_, count)| **count).map(|(other, _)| other)
+}
+
+#[cfg(test)]
+mod tests {
+    use fedpipe_record::{client_scores::ClientScore, round_line::Round, target::MeasuredOn};
+
+    use super::*;
+
+    #[test]
+    fn the_line_on_held_out_examples_tells_both_kinds_apart() {
+        for (sizes, held_out, expected) in [
+            (&[4, 4][..], &[][..], None),
+            (&[4, 4], &[1, 2], Some("3 training examples held out")),
+            (&[4, 0], &[1, 5], Some("1 training example held out, 1 client never trained")),
+            (&[4, 0], &[0, 5], Some("1 client never trained")),
+        ] {
+            assert_eq!(held_out_line(sizes, held_out).as_deref(), expected);
+        }
+    }
+
+    #[test]
+    fn the_scores_of_clients_are_one_line() {
+        let score = |client, correct| ClientScore { client, examples: 4, correct: Some(correct), loss_sum: 1.0 };
+        let scores = ClientScores::new(&[score(0, 4), score(1, 2)]).unwrap().unwrap();
+        assert_eq!(
+            client_line("held out", &scores),
+            "held out: accuracy 75.00 %  worst client 50.00 %  worst decile 50.00 %  spread 25.00 points  (2 clients)"
+        );
+    }
+
+    #[test]
+    fn the_scores_of_a_real_target_are_losses() {
+        let score = |client, loss_sum| ClientScore { client, examples: 4, correct: None, loss_sum };
+        let scores = ClientScores::new(&[score(0, 4.0), score(1, 2.0)]).unwrap().unwrap();
+        assert_eq!(
+            client_line("held out", &scores),
+            "held out: loss 0.7500  worst client 1.0000  worst decile 1.0000  spread 0.2500  (2 clients)"
+        );
+    }
+
+    #[test]
+    fn a_target_is_reached_or_not() {
+        let finite = |number: f64| Finite::try_from(number).unwrap();
+        let round = |number, accuracy| Round {
+            accuracy: Some(finite(accuracy)),
+            seconds: finite(0.25),
+            ..Round::blank(number)
+        };
+        let line = |target: &str| {
+            let rounds = [round(1, 0.5), round(2, 0.75)];
+            target_line(
+                &target.parse::<fedpipe_record::target::TargetScore>().unwrap().time(MeasuredOn::TestSet, &rounds),
+            )
+        };
+        assert_eq!(line("accuracy=0.75"), "accuracy=0.75 on the test set: reached in round 2, after 0.50 s of rounds");
+        assert_eq!(line("accuracy=0.8,stop=false"), "accuracy=0.8,stop=false on the test set: not reached");
+    }
+
+    #[test]
+    fn the_table_of_classes_fits_a_narrow_terminal() {
+        let scores = ByClass::new(&[8, 0, 2, 0, 10, 0, 5, 5, 0], 3, None);
+        let lines = class_lines(&scores);
+        assert_eq!(
+            lines,
+            [
+                "class  examples  precision  recall      F1  most often taken for",
+                "    0        10     0.6154  0.8000  0.6957     2",
+                "    1        10     0.6667  1.0000  0.8000",
+                "    2        10     0.0000  0.0000  0.0000     0",
+                "macro-F1 0.4986",
+            ]
+        );
+        assert!(lines.iter().all(|line| line.len() <= 72));
+        let many = ByClass::new(&[1; 21 * 21], 21, None);
+        assert_eq!(class_lines(&many).len(), 1);
+        let two = ByClass::new(&[1, 0, 0, 1], 2, Some([vec![0.0], vec![1.0]]));
+        assert_eq!(class_lines(&two).last().unwrap(), "macro-F1 1.0000  AUC 1.0000");
+    }
+}

@@ -1,0 +1,215 @@
+//! The scores of the global weights on the held-out examples of clients, after a round.
+
+use std::sync::Arc;
+
+use fedpipe_protocol::{BlockSums, Evaluate, Parts, Reply, Request, Target};
+use fedpipe_record::client_scores::{ClientScore, ClientScores};
+
+use crate::{
+    error::{Error, Result},
+    fleet::{
+        job::{Check, Incident, Job},
+        job_queue::SettledJob,
+    },
+    run::{
+        active::ActiveRun,
+        clients::Clients,
+        evaluation_answers::{self, ExpectedScores},
+        event::Event,
+        schedule::synchronous::Synchronous,
+    },
+};
+
+/// The scores of clients after a round; none if no client was scored.
+#[derive(Debug, Clone, Default)]
+pub(super) struct RoundScores {
+    /// Those of clients that train.
+    pub(super) held_out: Option<ClientScores>,
+    /// Those of clients that never train.
+    pub(super) new_clients: Option<ClientScores>,
+}
+
+impl ActiveRun<'_> {
+    /// Scores `weights` on the held-out examples of the clients that the experiment names, if it scores clients after
+    /// this round. A client whose process crashed twice has no score.
+    pub(super) fn score_clients(
+        &mut self,
+        round: u64,
+        participants: &[u32],
+        weights: &Arc<Vec<f32>>,
+    ) -> Result<RoundScores> {
+        let experiment = self.context.experiment;
+        if !experiment.scores_clients_after(round) {
+            return Ok(RoundScores::default());
+        }
+        let of_training = experiment.scored_clients(round, participants);
+        let held_out = self.score_each(round, &of_training, weights)?;
+        let new_clients = self.score_each(round, &experiment.new_clients(), weights)?;
+        Ok(RoundScores { held_out, new_clients })
+    }
+
+    /// Scores `weights` on the held-out examples of each of these clients that has some.
+    fn score_each(&mut self, round: u64, clients: &[u32], weights: &Arc<Vec<f32>>) -> Result<Option<ClientScores>> {
+        let check = self.score_check();
+        let Self { clients: Clients { fleet, held_out, target, .. }, state, journal, .. } = self;
+        let has_classes = *target != Target::Real;
+        let job = |&client: &u32| Job {
+            slot: client as usize % fleet.len(),
+            client: Some(client),
+            request: Request::Evaluate(Evaluate::held_out(client, held_out[client as usize])),
+            weights: Some(Arc::clone(weights)),
+            parts: Vec::new(),
+        };
+        let has_examples = |client: &&u32| held_out[**client as usize] > 0;
+        let jobs: Vec<Job> = clients.iter().filter(has_examples).map(job).collect();
+        let mut recorder = |incident: Incident<'_>| match incident {
+            Incident::Crashed(crash) => {
+                state.count_crash();
+                journal.emit(&Event::Crashed(&crash))
+            }
+            Incident::Done(_) => Ok(()),
+        };
+        let mut scores = vec![None; jobs.len()];
+        let schedule = Synchronous::submit(fleet, jobs, &check);
+        while let Some((index, SettledJob { job, settled, .. })) = schedule.next(fleet, round, &mut recorder)? {
+            if let (Some(client), Ok((Reply::Evaluated { blocks }, _))) = (job.client, settled) {
+                scores[index] = Some(score_of(client, &blocks, has_classes));
+            }
+        }
+        let scores: Vec<ClientScore> = scores.into_iter().flatten().collect();
+        ClientScores::new(&scores)
+            .map_err(|error| Error::Round(format!("round {round} failed: a score on held-out examples {error}")))
+    }
+
+    /// Returns the check of the sums over a client's held-out examples.
+    fn score_check(&self) -> Arc<Check> {
+        let Clients { held_out, remedy, target, .. } = &self.clients;
+        let (held_out, remedy, target) = (held_out.clone(), remedy.clone(), *target);
+        Arc::new(move |job: &Job, reply: &Reply, parts: &mut Parts, _: usize| {
+            let examples = job.client.map_or(0, |client| held_out[client as usize]);
+            evaluation_answers::evaluated(job, reply, parts, &ExpectedScores { examples, target, remedy: &remedy })
+        })
+    }
+}
+
+/// Returns the sums of a client, which are added in block order.
+fn score_of(client: u32, blocks: &[BlockSums], has_classes: bool) -> ClientScore {
+    ClientScore {
+        client,
+        examples: blocks.iter().map(|block| block.examples).sum(),
+        correct: has_classes.then(|| blocks.iter().map(|block| block.correct).sum()),
+        loss_sum: blocks.iter().fold(0.0, |sum, block| sum + block.loss_sum),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::ExitStatus;
+
+    use fedpipe_record::{evaluated_clients::EvaluatedClients, experiment::Experiment};
+
+    use super::*;
+    use crate::{
+        process::scripted::{ScriptedClient, exit, ready},
+        run::scripted_run::{Stage, experiment},
+    };
+
+    /// Serves with one correct prediction of three for client 1, two for client 2 and so on. The process exits in place
+    /// of each score of the client `crashes`.
+    fn serve_scores(client: &mut ScriptedClient, crashes: Option<u32>) -> ExitStatus {
+        client.greet();
+        client.say(&Reply::Ready(ready()), None);
+        while let Some((request, parts)) = client.next() {
+            match &request {
+                Request::Evaluate(Evaluate { client, .. }) if client.is_some() && *client == crashes => return exit(3),
+                Request::Evaluate(Evaluate { client: Some(scored), blocks, .. }) => {
+                    let (loss_sum, correct) = (f64::from(*scored), u64::from(*scored));
+                    let sums = BlockSums { block: blocks[0], loss_sum, correct, examples: 3, regression: None };
+                    client.say(&Reply::Evaluated { blocks: vec![sums] }, None);
+                }
+                _ => client.answer(&request, parts),
+            }
+        }
+        exit(0)
+    }
+
+    /// Returns the participants and the scores of the first rounds.
+    fn scores(
+        change: impl FnOnce(&mut Experiment),
+        crashes: Option<u32>,
+        rounds: u64,
+    ) -> (Vec<(Vec<u32>, RoundScores)>, u64) {
+        let mut experiment = experiment();
+        experiment.data.holdout = 0.5;
+        change(&mut experiment);
+        let stage = Stage::new(experiment);
+        stage.begin(
+            move |client: &mut ScriptedClient| serve_scores(client, crashes),
+            |mut run| {
+                run.clients.held_out = vec![3; 4];
+                let mut round = |number| {
+                    let result = run.round(number).unwrap();
+                    let participants = result.updates.iter().map(|update| update.header.client).collect();
+                    (participants, result.client_scores)
+                };
+                let scored = (1..=rounds).map(&mut round).collect();
+                (scored, stage.history().failures)
+            },
+        )
+    }
+
+    fn clients(scores: &Option<ClientScores>) -> &[u32] {
+        scores.as_ref().map_or(&[], |scores| &scores.clients)
+    }
+
+    #[test]
+    fn the_scores_of_a_round_are_in_client_order() {
+        let (scored, _) = scores(|_| (), None, 1);
+        let held_out = scored[0].1.held_out.as_ref().unwrap();
+        assert_eq!((&held_out.clients[..], &held_out.correct[..]), (&[0, 1, 2, 3][..], &[0, 1, 2, 3][..]));
+        assert_eq!([held_out.accuracy.unwrap().mean, held_out.accuracy.unwrap().worst].map(|of| of.get()), [0.5, 0.0]);
+        assert_eq!([held_out.loss.mean, held_out.loss.worst].map(|of| of.get()), [0.5, 1.0]);
+        assert_eq!(scored[0].1.new_clients, None);
+    }
+
+    #[test]
+    fn clients_are_scored_every_so_many_rounds_and_not_without_held_out_examples() {
+        let (scored, _) = scores(|of| of.evaluation.every = 2, None, 4);
+        assert_eq!(
+            scored.iter().map(|(_, scores)| scores.held_out.is_some()).collect::<Vec<_>>(),
+            [false, true, false, true]
+        );
+        let (scored, _) = scores(|of| of.data.holdout = 0.0, None, 1);
+        assert_eq!(scored[0].1.held_out, None);
+    }
+
+    #[test]
+    fn the_experiment_names_the_clients_that_are_scored() {
+        let half = |clients| move |of: &mut Experiment| (of.clients.fraction, of.evaluation.clients) = (0.5, clients);
+        let (scored, _) = scores(half(EvaluatedClients::Sampled), None, 3);
+        for (participants, scores) in &scored {
+            assert_eq!((participants.len(), clients(&scores.held_out)), (2, &participants[..]));
+        }
+        let (scored, _) = scores(half(EvaluatedClients::Count(3)), None, 8);
+        let drawn: Vec<_> = scored.iter().map(|(_, scores)| clients(&scores.held_out)).collect();
+        assert!(drawn.iter().all(|clients| clients.len() == 3 && clients.is_sorted()), "{drawn:?}");
+        assert!(drawn.windows(2).any(|pair| pair[0] != pair[1]), "{drawn:?}");
+    }
+
+    #[test]
+    fn new_clients_never_train_and_are_scored_apart() {
+        let new = |of: &mut Experiment| of.data.holdout_clients = 0.25;
+        let (scored, _) = scores(new, None, 3);
+        let [alone] = clients(&scored[0].1.new_clients) else { panic!("{scored:?}") };
+        for (participants, scores) in &scored {
+            assert_eq!((participants.len(), clients(&scores.held_out)), (3, &participants[..]));
+            assert!(!participants.contains(alone) && clients(&scores.new_clients) == [*alone]);
+        }
+    }
+
+    #[test]
+    fn a_crash_costs_the_score_of_one_client() {
+        let (scored, failures) = scores(|_| (), Some(2), 1);
+        assert_eq!((clients(&scored[0].1.held_out), scored[0].0.len(), failures), (&[0, 1, 3][..], 4, 1));
+    }
+}
