@@ -101,7 +101,7 @@ fn wrong_widths_and_labels_are_refused() {
     let weights = network.init(0);
     network.inputs(2).fill(1.0);
     let error = network.score(&weights, [0]).unwrap_err().to_string();
-    assert_eq!(error, "the labels (1) are not as many as the examples (2)");
+    assert_eq!(error, "the targets (1) are not as many as the examples (2)");
     let error = network.score(&weights, [0, 3]).unwrap_err().to_string();
     assert_eq!(error, "label 3 is out of range for 3 classes");
 }
