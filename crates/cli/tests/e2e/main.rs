@@ -22,6 +22,7 @@ mod markdown;
 mod model_crates;
 mod over;
 mod overwrite;
+mod own_data;
 mod partitions;
 mod processes;
 mod readme;

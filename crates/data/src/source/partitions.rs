@@ -9,7 +9,7 @@ use super::array::natural_clients;
 use super::class_names::ClassNames;
 use super::reading::TargetKind;
 use super::splits::FoundSplits;
-use super::{Reader, Request};
+use super::{ReadRequest, Reader};
 use crate::dataset::ReadSplits;
 use crate::error::DataError;
 use crate::map::{Partition, PartitionTargets, Pixels};
@@ -26,14 +26,14 @@ pub(super) const READER: Reader = Reader {
 
 const ENDING: &str = "safetensors";
 
-fn find(request: &Request<'_>) -> Result<Option<Vec<PathBuf>>, DataError> {
+fn find(request: &ReadRequest<'_>) -> Result<Option<Vec<PathBuf>>, DataError> {
     let entries = fs::read_dir(&request.place).into_iter().flatten().flatten().map(|entry| entry.path());
     let mut paths: Vec<PathBuf> = entries.filter(|path| path.extension().is_some_and(|end| end == ENDING)).collect();
     paths.sort();
     Ok((!paths.is_empty()).then_some(paths))
 }
 
-fn read(request: &Request<'_>, paths: &[PathBuf]) -> Result<ReadSplits, DataError> {
+fn read(request: &ReadRequest<'_>, paths: &[PathBuf]) -> Result<ReadSplits, DataError> {
     let is_test = |path: &&PathBuf| path.file_stem().is_some_and(|stem| stem == "test");
     let (test, clients): (Vec<&PathBuf>, Vec<&PathBuf>) = paths.iter().partition(is_test);
     let mut whole: Option<Split> = None;
