@@ -136,8 +136,8 @@ fn operations(case: &Case) -> f64 {
     (60_000 * 2 * (3 * all - products[0])) as f64
 }
 
-/// Returns operations that no kernel can skip: the product and the gradient of the first dense layer for pixels that are
-/// not 0, or the products of the convolutions.
+/// Returns operations that no kernel can skip: the product and the gradient of the first dense layer for pixels that
+/// are not 0, or the products of the convolutions.
 fn least_operations(case: &Case, data: &support::Data) -> f64 {
     let pixels = data.images.iter().filter(|&&pixel| pixel != 0).count();
     let products = match case.net {
