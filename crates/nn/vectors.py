@@ -1,20 +1,18 @@
 """Prints the test vectors of `README.md` from their definitions.
 
 Usage: python3 vectors.py
-The program needs only Python, and `../random/vectors.py` for the orders. A Python float is an f64; `f32` rounds.
+The program needs only Python, and `../random/vectors.py` for the orders and `f32`.
 """
 
-import importlib.util
 import json
 import math
 import pathlib
-import struct
+import runpy
+import types
 from fractions import Fraction
 
-_path = pathlib.Path(__file__).parents[1] / "random/vectors.py"
-_spec = importlib.util.spec_from_file_location("random_vectors", _path)
-streams = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(streams)
+streams = types.SimpleNamespace(**runpy.run_path(str(pathlib.Path(__file__).parents[1] / "random/vectors.py")))
+f32, numbers = streams.f32, streams.exactly
 
 OPTIMISERS = [
     {"name": "sgd"},
@@ -23,6 +21,9 @@ OPTIMISERS = [
     {"name": "sgd", "momentum": 0.9, "weight_decay": 0.1},
     {"name": "adam"},
     {"name": "adam", "beta1": 0.8, "beta2": 0.95, "epsilon": 0.001, "weight_decay": 0.1},
+    {"name": "sgd", "momentum": 0.9, "nesterov": True, "weight_decay": 0.1},
+    {"name": "adamw"},
+    {"name": "adamw", "beta1": 0.8, "beta2": 0.95, "epsilon": 0.001, "weight_decay": 0.1},
 ]
 # Of the three steps of two weights.
 GRADIENTS = [[0.5, -0.25], [-0.125, 0.75], [0.3, 0.1]]
@@ -35,10 +36,6 @@ CLASSES = 3
 DENSE = [0.5, -0.5, 0.25, -0.25, 0.75, 0.0, 0.1, -0.2, 0.3]
 
 
-def f32(x):
-    return struct.unpack("<f", struct.pack("<f", x))[0]
-
-
 def fma(a, b, c):
     """a · b + c in f32, rounded once."""
     return f32(float(Fraction(a) * Fraction(b) + Fraction(c)))
@@ -47,9 +44,10 @@ def fma(a, b, c):
 class Optimiser:
     """A local optimiser over one request, in f32."""
 
-    def __init__(self, name, momentum=0.0, weight_decay=0.0, beta1=0.9, beta2=0.999, epsilon=1e-8):
-        self.rule = {"sgd": self.sgd, "adam": self.adam}[name]
-        self.momentum, self.decay, self.epsilon = f32(momentum), f32(weight_decay), f32(epsilon)
+    def __init__(self, name, momentum=0.0, nesterov=False, weight_decay=None, beta1=0.9, beta2=0.999, epsilon=1e-8):
+        self.rule, decay = {"sgd": (self.sgd, 0), "adam": (self.adam, 0), "adamw": (self.adamw, 0.01)}[name]
+        self.momentum, self.nesterov, self.epsilon = f32(momentum), nesterov, f32(epsilon)
+        self.decay = f32(decay if weight_decay is None else weight_decay)
         self.betas, self.powers, self.states = (beta1, beta2), [1.0, 1.0], {}
 
     def step(self, weights, gradient, rate):
@@ -57,14 +55,20 @@ class Optimiser:
         return [self.rule(i, w, f32(g), f32(rate)) for i, (w, g) in enumerate(zip(weights, gradient))]
 
     def sgd(self, i, w, g, rate):
-        v = fma(self.momentum, self.states.get(i, 0.0), fma(self.decay, w, g))
+        g = fma(self.decay, w, g)
+        v = fma(self.momentum, self.states.get(i, 0.0), g)
         self.states[i] = v
-        return fma(-rate, v, w)
+        return fma(-rate, fma(self.momentum, v, g) if self.nesterov else v, w)
 
     def adam(self, i, w, g, rate):
+        return self.moved(i, w, fma(self.decay, w, g), rate)
+
+    def adamw(self, i, w, g, rate):
+        return self.moved(i, f32(f32(1 - rate * self.decay) * w), g, rate)
+
+    def moved(self, i, w, g, rate):
         m, v = self.states.get(i, (0.0, 0.0))
         (beta1, beta2), (power1, power2) = self.betas, self.powers
-        g = fma(self.decay, w, g)
         m = fma(f32(beta1), m, f32(f32(1 - beta1) * g))
         v = fma(f32(beta2), v, f32(f32(1 - beta2) * f32(g * g)))
         m = 0.0 if abs(m) < 2.0**-126 else m
@@ -133,11 +137,6 @@ def kept(rate, count):
     """1 for each value that the first dropout of a network keeps in step 3."""
     stream = streams.Stream(1, streams.DROPOUT, client=3, round=5, epoch=2, nonce=(3, 0))
     return [int(stream.unit() >= rate) for _ in range(count)]
-
-
-def numbers(values):
-    """Nine digits name an f32."""
-    return " ".join(f"{value:.9g}" for value in values)
 
 
 def text(rules):

@@ -11,7 +11,7 @@ import math
 import statistics
 import struct
 
-PARTITION, SAMPLE, SHUFFLE, DROPOUT = 1, 3, 4, 10
+PARTITION, SAMPLE, SHUFFLE, DROPOUT, TEST_SPLIT = 1, 3, 4, 10, 11
 # With the client field `nit\0`: the tag `nn-init\0` of a tensor's initial weights.
 INITIALISE, INITIAL = struct.unpack("<II", b"nn-init\0")
 WORD = 0xFFFFFFFF
@@ -121,6 +121,119 @@ def shards(labels, per_client, clients, seed):
     return [sorted(row for shard in mine for row in cut[shard]) for mine in dealt]
 
 
+def sorted_parts(parts):
+    return [sorted(part) for part in parts]
+
+
+def classes_of(labels):
+    """The rows of each label, ascending."""
+    return [[row for row in range(len(labels)) if labels[row] == label] for label in sorted(set(labels))]
+
+
+def cut(rows, sizes):
+    ends = list(itertools.accumulate(sizes, initial=0))
+    return [rows[start:end] for start, end in itertools.pairwise(ends)]
+
+
+def labels_of_clients(labels, k, clients, seed):
+    stream, by_label = Stream(seed, PARTITION), classes_of(labels)
+    holders = [[] for _ in by_label]
+    for client in range(clients):
+        first = client % len(by_label)
+        others = stream.shuffle([label for label in range(len(by_label)) if label != first])
+        for label in [first, *others[: k - 1]]:
+            holders[label].append(client)
+    parts = [[] for _ in range(clients)]
+    for rows, mine in zip(by_label, holders):
+        rows = stream.shuffle(rows)
+        for client, part in zip(mine, parts_of(rows, len(mine)) if mine else []):
+            parts[client] += part
+    return sorted_parts(parts)
+
+
+def pat(labels, k, clients, seed, balance=False):
+    stream, by_label = Stream(seed, PARTITION), classes_of(labels)
+    room, parts = [k] * clients, [[] for _ in range(clients)]
+    for rows in by_label:
+        mine = [client for client in range(clients) if room[client] > 0][: math.ceil(clients * k / len(by_label))]
+        if not mine:
+            break
+        most = len(rows) // len(mine)
+        least = min(max(1, most // 10), most)
+        sizes = [most if balance else least + stream.below(most - least) for _ in mine[1:]]
+        for client, part in zip(mine, cut(rows, [*sizes, len(rows) - sum(sizes)])):
+            room[client] -= 1
+            parts[client] += part
+    return sorted_parts(parts)
+
+
+def exdir(labels, k, alpha, clients, seed, min_size=10):
+    by_label = classes_of(labels)
+    least = max(1, clients * k // len(by_label) // 2)
+    for attempt in itertools.count():
+        stream = Stream(seed, PARTITION, epoch=attempt)
+        held = [stream.order(len(by_label))[:k] for _ in range(clients)]
+        holders = [[label in mine for mine in held] for label in range(len(by_label))]
+        if min(map(sum, holders)) < least:
+            continue
+        parts = [[] for _ in range(clients)]
+        for rows, holds in zip(by_label, holders):
+            below = [holds[j] and len(parts[j]) * clients < len(labels) for j in range(clients)]
+            deal_class(stream, rows, below if any(below) else holds, alpha, parts)
+        if min(map(len, parts)) >= min_size:
+            return attempt, sorted_parts(parts)
+
+
+def gamma_similarity(labels, gamma, clients, seed):
+    rows = Stream(seed, PARTITION).order(len(labels))
+    iid_rows = rows[: int(gamma * len(rows))]
+    rest = sorted(rows[len(iid_rows) :], key=lambda row: (labels[row], row))
+    return sorted_parts(a + b for a, b in zip(parts_of(iid_rows, clients), parts_of(rest, clients)))
+
+
+def dirichlet_client(labels, alpha, clients, seed):
+    stream, left = Stream(seed, PARTITION), classes_of(labels)
+    left = [stream.shuffle(rows) for rows in left]
+    priors = [[stream.log_gamma_sample(alpha) for _ in left] for _ in range(clients)]
+    sizes = [len(part) for part in parts_of(range(len(labels)), clients)]
+    parts = [[] for _ in range(clients)]
+    for turn in range(max(sizes)):
+        for client in (client for client in range(clients) if turn < sizes[client]):
+            is_open = [bool(rows) for rows in left]
+            largest = max(log for log, open in zip(priors[client], is_open) if open)
+            weights = [math.exp(log - largest) if open else 0.0 for log, open in zip(priors[client], is_open)]
+            drawn = stream.unit() * sum(weights)
+            sums = list(itertools.accumulate(weights))
+            parts[client].append(left[next(j for j, total in enumerate(sums) if drawn < total)].pop())
+    return sorted_parts(parts)
+
+
+def quantity(n, alpha, clients, seed, min_size=10):
+    for attempt in itertools.count():
+        stream = Stream(seed, PARTITION, epoch=attempt)
+        sums = list(itertools.accumulate(stream.shares(alpha, [True] * clients)))
+        ends = [int(total * n) for total in sums[:-1]] + [n]
+        sizes = [end - start for start, end in zip([0, *ends], ends)]
+        if min(sizes) >= min_size:
+            return attempt, sorted_parts(cut(stream.order(n), sizes))
+
+
+def in_sizes(rows, weights):
+    sizes = [int(len(rows) * weight / sum(weights)) for weight in weights]
+    sizes[-1] += len(rows) - sum(sizes)
+    return sorted_parts(cut(rows, sizes))
+
+
+def log_normal(n, sigma, clients, seed):
+    stream = Stream(seed, PARTITION)
+    weights = [math.exp(sigma * stream.normal()) for _ in range(clients)]
+    return in_sizes(stream.order(n), weights)
+
+
+def growing(n, weight, clients, seed):
+    return in_sizes(Stream(seed, PARTITION).order(n), [weight(i) for i in range(1, clients + 1)])
+
+
 def dirichlet(labels, alpha, clients, seed, min_size=10, balance=False):
     """Returns the attempt, from 0, and its parts. (This crate gives up after 1,000 attempts.)"""
     for attempt in itertools.count():
@@ -131,20 +244,34 @@ def dirichlet(labels, alpha, clients, seed, min_size=10, balance=False):
 
 def draw(labels, alpha, clients, stream, balance):
     parts = [[] for _ in range(clients)]
-    for label in sorted(set(labels)):
-        rows = stream.shuffle([row for row in range(len(labels)) if labels[row] == label])
+    for rows in classes_of(labels):
         is_open = [not balance or len(part) * clients < len(labels) for part in parts]
-        last = max(k for k in range(clients) if is_open[k])
-        total, start = 0.0, 0
-        for k, share in enumerate(stream.shares(alpha, is_open)):
-            total += share
-            cut = min(int(total * len(rows)), len(rows)) if k < last else len(rows)
-            parts[k] += rows[start:cut]
-            start = cut
+        deal_class(stream, rows, is_open, alpha, parts)
     return parts
 
 
+def deal_class(stream, rows, is_open, alpha, parts):
+    rows = stream.shuffle(rows)
+    last = max(k for k in range(len(parts)) if is_open[k])
+    total, start = 0.0, 0
+    for k, share in enumerate(stream.shares(alpha, is_open)):
+        total += share
+        end = min(int(total * len(rows)), len(rows)) if k < last else len(rows)
+        parts[k] += rows[start:end]
+        start = end
+
+
 LABELS = [0, 1, 2, 0, 1, 0, 1, 2, 0, 1, 0, 1, 2, 2]
+
+
+def f32(x):
+    """The f32 that is nearest to x. A Python float is an f64."""
+    return struct.unpack("<f", struct.pack("<f", x))[0]
+
+
+def exactly(values):
+    """The text of some f32, which nine digits name."""
+    return " ".join(f"{value:.9g}" for value in values)
 
 
 def numbers(values):
@@ -185,6 +312,7 @@ def streams():
         ("`below` 10, 100, 1000, 4294967295 under A", " ".join(str(below.below(n)) for n in (10, 100, 1000, 2**32 - 1))),
         ("order of 10 under A", " ".join(map(str, a().order(10)))),
         ("order of 10: seed 0, use 4, client 0, round 1, epoch 1", " ".join(map(str, first.order(10)))),
+        ("order of 10: seed 1, use 11", " ".join(map(str, Stream(1, TEST_SPLIT).order(10)))),
         (
             "order of 60,000: seed 2⁶⁴ − 1, use 3, client 2³² − 1, round 2⁶³, epoch 7; SHA-256 of its u32",
             hashlib.sha256(struct.pack("<60000I", *long)).hexdigest(),
@@ -215,12 +343,29 @@ def partitions():
         attempt, parts = dirichlet(LABELS, *rules)
         return f"`dirichlet:{name}`, seed {seed}; attempt {attempt}", rows_of(parts)
 
+    def redrawn(name, seed, deal):
+        attempt, parts = deal
+        return f"`{name}`, seed {seed}; attempt {attempt}", rows_of(parts)
+
     return table(
         ("`iid`, seed 1", rows_of(iid(len(LABELS), 3, 1))),
         ("`shards:per-client=2`, seed 1", rows_of(shards(LABELS, 2, 3, 1))),
         dealt("alpha=0.5,min-size=1", 1, 0.5, 3, 1, 1),
         dealt("alpha=0.5,min-size=1,balance=true", 1, 0.5, 3, 1, 1, True),
         dealt("alpha=5,min-size=3", 2, 5, 3, 2, 3),
+        ("`dirichlet-client:alpha=0.5`, seed 1", rows_of(dirichlet_client(LABELS, 0.5, 3, 1))),
+        ("`labels:k=2`, seed 1", rows_of(labels_of_clients(LABELS, 2, 3, 1))),
+        ("`pat:k=2`, seed 1", rows_of(pat(LABELS, 2, 3, 1))),
+        ("`pat:k=2,balance=true`, seed 1", rows_of(pat(LABELS, 2, 3, 1, True))),
+        redrawn("exdir:k=2,alpha=0.5,min-size=1", 1, exdir(LABELS, 2, 0.5, 3, 1, 1)),
+        redrawn("exdir:k=2,alpha=0.5,min-size=3", 7, exdir(LABELS, 2, 0.5, 3, 7, 3)),
+        ("`gamma-similarity:gamma=0.4`, seed 1", rows_of(gamma_similarity(LABELS, 0.4, 3, 1))),
+        redrawn("quantity:alpha=0.5,min-size=2", 2, quantity(len(LABELS), 0.5, 3, 2, 2)),
+        ("`log-normal:sigma=0.5`, seed 1", rows_of(log_normal(len(LABELS), 0.5, 3, 1))),
+        ("`feature-noise:sigma=0.1`, seed 1", rows_of(iid(len(LABELS), 3, 1))),
+        ("`linear`, seed 1", rows_of(growing(len(LABELS), lambda i: i, 3, 1))),
+        ("`square`, seed 1", rows_of(growing(len(LABELS), lambda i: i * i, 3, 1))),
+        ("`exponential`, seed 1", rows_of(growing(len(LABELS), math.exp, 3, 1))),
     )
 
 

@@ -1,21 +1,20 @@
 """Prints the test vectors of `README.md` from their definitions.
 
 Usage: python3 vectors.py
-The program needs only Python, and `../random/vectors.py` for the streams. A Python float is an f64; `f32` rounds.
+The program needs only Python, and `../random/vectors.py` for the streams and `f32`.
 """
 
 import fractions
 import hashlib
-import importlib.util
 import json
 import math
 import pathlib
+import runpy
 import struct
+import types
 
-_path = pathlib.Path(__file__).parents[1] / "random/vectors.py"
-_spec = importlib.util.spec_from_file_location("random_vectors", _path)
-streams = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(streams)
+streams = types.SimpleNamespace(**runpy.run_path(str(pathlib.Path(__file__).parents[1] / "random/vectors.py")))
+f32, numbers = streams.f32, streams.exactly
 
 # Of two rounds: the examples and the weights of each update, in client order. Client 1 sits out round 2.
 ROUNDS = [
@@ -28,16 +27,8 @@ CLIENTS = [[0, 1, 2], [0, 2]]
 STEPS = [2, 4, 8]
 RATE = 0.1
 ALPHA = 0.5
-# A change of five weights, encoded for client 2 in round 3 under the seed 1.
-CHANGE = [0.7, -0.31, 0.001, -0.9, 0.123]
 # The slots of a client's state: a vector, and a byte of a strategy program.
 STATE = {"program": bytes([7]), "c": [1.0, -2.0]}
-# The use of the random numbers of a transform.
-TRANSFORM = 6
-
-
-def f32(x):
-    return struct.unpack("<f", struct.pack("<f", x))[0]
 
 
 def sampled_clients(clients, fraction):
@@ -173,47 +164,6 @@ def feddyn():
     return w, h, own[0]
 
 
-def int8(change, bucket):
-    """QSGD with 127 levels and the greatest magnitude as the scale: the levels of the change, and the scales."""
-    stream = streams.Stream(1, TRANSFORM, client=2, round=3)
-    levels, scales = [], []
-    for start in range(0, len(change), bucket):
-        values = [f32(value) for value in change[start : start + bucket]]
-        scales.append(max(map(abs, values)))
-        for value in values:
-            draw, level = stream.unit(), fractions.Fraction(abs(value)) * 127 / fractions.Fraction(scales[-1])
-            whole = math.floor(level) + (draw < level - math.floor(level))
-            levels.append(int(math.copysign(whole, value)))
-    return levels, scales
-
-
-def clip(change, bound):
-    """The change at most as long as the bound, each value rounded to an f32 that is not farther from zero."""
-    change = [f32(value) for value in change]
-    squares = 0.0
-    for value in change:
-        squares += value * value
-    factor = bound / math.sqrt(squares)
-    return [towards_zero(value * factor) for value in change] if factor < 1 else change
-
-
-def towards_zero(x):
-    nearest = f32(x)
-    if abs(nearest) <= abs(x):
-        return nearest
-    # The magnitude of an f32 grows with its bits.
-    [bits] = struct.unpack("<I", struct.pack("<f", nearest))
-    return struct.unpack("<f", struct.pack("<I", bits - 1))[0]
-
-
-def topk(change, fraction, residual):
-    """The indices and the values of the greatest magnitudes, and the new residual."""
-    left = [f32(f32(value) + old) for value, old in zip(change, residual)]
-    order = sorted(range(len(left)), key=lambda index: (-abs(left[index]), index))
-    indices = sorted(order[: math.ceil(fraction * len(left))])
-    return indices, [left[index] for index in indices], [0 if index in indices else value for index, value in enumerate(left)]
-
-
 def state_file(slots):
     """The file of a client's state: vectors of f32 by name, then bytes by name, without metadata."""
     header, data = {}, b""
@@ -248,11 +198,6 @@ STRATEGIES = [
 ]
 
 
-def numbers(values):
-    """Nine digits name an f32."""
-    return " ".join(f"{value:.9g}" for value in values)
-
-
 def after(strategy, names, vectors):
     """The rows of some vectors after the two rounds."""
     return [(f"{name} after `{strategy}`", numbers(map(float, vector))) for name, vector in zip(names, vectors)]
@@ -264,9 +209,6 @@ def vectors():
     samples = [(1, 1, 10, 3), (1, 2, 10, 3), (7, 1, 1000, 5)]
     sizes = [3, 1, 4, 1, 5, 9, 2, 6]
     by_size = "sample by the sizes 3, 1, 4, 1, 5, 9, 2, 6: seed 1, round {}, 3 of 8"
-    levels, scales = int8(CHANGE, 3)
-    first = topk(CHANGE, 0.2, [0] * len(CHANGE))
-    topks = [("first", first), ("second", topk(CHANGE, 0.2, first[2]))]
     state = b"m" + struct.pack("<Qf", 4, 1.0)
     return streams.table(
         *((f"clients of a round: {n} · {fraction}", sampled_clients(n, fraction)) for n, fraction in counts),
@@ -283,14 +225,6 @@ def vectors():
         ("weights after `fednova`", numbers(fednova())),
         *after("scaffold", ["weights", "c", "c of client 0", "c − c of client 0"], scaffold()),
         *after(f"feddyn:alpha={ALPHA}", ["weights", "h", "g of client 0"], feddyn()),
-        ("levels of `int8:bucket=3`", " ".join(map(str, levels))),
-        ("scales of `int8:bucket=3`", numbers(scales)),
-        ("change after `clip:norm=0.5`", numbers(clip(CHANGE, 0.5))),
-        *(
-            (f"{name} under `topk:fraction=0.2`, {time} change", numbers(values))
-            for time, encoded in topks
-            for name, values in zip(("indices", "values", "residual"), encoded)
-        ),
         ("`weights_sha256` of 1, −2", hashlib.sha256(struct.pack("<2f", 1.0, -2.0)).hexdigest()),
         ("`server_sha256` of m = 1", hashlib.sha256(state).hexdigest()),
         ("SHA-256 of the file of a state: c = 1, −2 and program = 7", hashlib.sha256(state_file(STATE)).hexdigest()),

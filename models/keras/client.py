@@ -91,20 +91,22 @@ class Mlp(fedpipe.Model):
         for name, v in self.tensors:
             v.assign(weights[name])
 
-    def compile(self, rules, rate):
+    def compile(self, rules):
         """Compiles the training loop if the optimiser has changed; compiling takes longer than a round of training."""
-        if self.rules != (rules, rate):
+        if self.rules != rules:
             loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-            self.net.compile(optimiser(rules, rate), loss, metrics=["accuracy"])
+            self.net.compile(optimiser(rules, 0.1), loss, metrics=["accuracy"])
             self.net.optimizer.build(self.net.trainable_variables)
             self.fresh = [v.numpy() for v in self.net.optimizer.variables]
-            self.rules = (rules, rate)
+            self.rules = rules
 
     def train_epoch(self, examples, epoch):
-        self.compile(epoch.optimiser, epoch.learning_rate)
+        self.compile(epoch.optimiser)
         if epoch.epoch == 0:
             for v, start in zip(self.net.optimizer.variables, self.fresh):
                 v.assign(start)
+        # A round may have a rate of its own.
+        self.net.optimizer.learning_rate = epoch.learning_rate
         self.net.optimizer.correct(epoch, self.tensors)
         batch = examples.all()
         # The examples are shuffled already, in the order of the protocol.
@@ -115,7 +117,7 @@ class Mlp(fedpipe.Model):
 
     def evaluate(self, examples):
         if self.rules is None:
-            self.compile({"name": "sgd"}, 0.1)
+            self.compile({"name": "sgd"})
         batch, sums = examples.all(), fedpipe.Sums()
         loss, accuracy = self.net.evaluate(batch.inputs, batch.labels, 500, verbose=0)
         sums.add(loss * len(batch), round(accuracy * len(batch)), len(batch))

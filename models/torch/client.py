@@ -19,10 +19,11 @@ def optimiser(rules, rate, parameters):
     name = rules.pop("name")
     if name == "sgd":
         return torch.optim.SGD(parameters, rate, **rules)
-    if name == "adam":
+    if name in ("adam", "adamw"):
+        kind = torch.optim.Adam if name == "adam" else torch.optim.AdamW
         betas = (rules.pop("beta1", 0.9), rules.pop("beta2", 0.999))
-        return torch.optim.Adam(parameters, rate, betas, rules.pop("epsilon", 1e-8), **rules)
-    raise fedpipe.ModelError(f"the local optimiser {name!r} is not known here; known are sgd, adam")
+        return kind(parameters, rate, betas, rules.pop("epsilon", 1e-8), **rules)
+    raise fedpipe.ModelError(f"the local optimiser {name!r} is not known here; known are sgd, adam, adamw")
 
 
 class Mlp(fedpipe.Model):

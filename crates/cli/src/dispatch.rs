@@ -14,11 +14,13 @@ use crate::{
     args::{self, Command, DataCommand, argument_error, flower_args::FlowerCommand},
     commands::{
         fetch_dataset::fetch_fashion_mnist,
+        list_datasets::list_datasets,
         list_models::{list_models, show_program},
         list_rows::list_rows,
         reload_model::reload_model,
         run_experiment::run_experiment,
         serve_partition::serve_partition,
+        show_partitions::show_partitions,
         verify_run::verify_run,
         write_flower_app::write_flower_app,
         write_model::write_model,
@@ -56,6 +58,8 @@ fn execute(command: Command) -> Result<ExitCode> {
         Command::NewModel(args) => write_model(&args),
         Command::List(args) => list_rows(&args),
         Command::Data(DataCommand::Fetch { name: _ }) => fetch_fashion_mnist(),
+        Command::Data(DataCommand::List) => list_datasets(),
+        Command::Data(DataCommand::Show(args)) => show_partitions(&args),
     }
 }
 

@@ -1,36 +1,119 @@
 //! A dataset in memory while it is dealt, and its description.
 
 use std::collections::BTreeSet;
-use std::io::Read;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::checksum::{self, Hashing};
+use crate::checksum;
 use crate::error::DataError;
-use crate::idx::{self, IdxContent};
+use crate::remarks::remarks;
+use crate::split::{Split, SplitTargets};
+use crate::standardisation::Standardisation;
 
 /// The description of a dataset, for a run that does not read it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DatasetInfo {
-    /// `fashion-mnist`, `sample`, or the directory's last name.
+    /// `fashion-mnist`, `sample`, or the last name of the path.
     pub name: String,
-    /// The identity of the content, in hexadecimal: the SHA-256 of the text that `sha256sum train-images-idx3-ubyte
-    /// train-labels-idx1-ubyte t10k-images-idx3-ubyte t10k-labels-idx1-ubyte` prints for the decompressed files.
+    /// The identity of the content, in hexadecimal. For IDX files of bytes it is the SHA-256 of the text that
+    /// `sha256sum train-images-idx3-ubyte train-labels-idx1-ubyte t10k-images-idx3-ubyte t10k-labels-idx1-ubyte` prints
+    /// for the decompressed files. For other files it is that of the examples and targets that were read.
     pub sha256: String,
     /// The shape of one example, such as `[28, 28]`.
     pub shape: Vec<usize>,
-    /// The number of classes: 1 + the largest training label. Under `own`, the test labels count, too.
-    pub classes: u32,
-    /// The widest gap in the labels that decide `classes`; `None` if every class has an example.
+    /// The type of the features.
+    #[serde(default)]
+    pub features: FeatureType,
+    /// The kind of the targets.
+    #[serde(flatten)]
+    pub target: DatasetTarget,
+    /// The widest gap in the labels that decide the number of classes; `None` if every class has an example.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gap: Option<Gap>,
+    /// The least and the greatest feature of the training examples; `None` without training examples.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<[f32; 2]>,
+    /// The statistics by which the features were standardised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standardisation: Option<Standardisation>,
+    /// Sentences about contents that may be a mistake.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
+    /// The number of natural clients, such as writers; `None` if the files do not say which client an example is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub natural_clients: Option<u32>,
     /// The number of training examples, over all clients.
     pub train_examples: u64,
     /// The number of test examples.
     pub test_examples: u64,
     /// `true` for the sample in this crate, which is too small for meaningful accuracies.
     pub sample: bool,
+}
+
+/// The type of a dataset's features, as a partition file has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FeatureType {
+    /// Bytes, which a model sees as x / 255.
+    #[default]
+    U8,
+    /// Values that a model uses as they are.
+    F32,
+}
+
+impl FeatureType {
+    /// Returns the name in a partition file.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::U8 => "U8",
+            Self::F32 => "F32",
+        }
+    }
+}
+
+/// The kind of a dataset's targets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum DatasetTarget {
+    /// Labels below a number of classes.
+    Classes {
+        /// The number of classes: 1 + the largest training label. Under `own`, the test labels count, too.
+        classes: u32,
+        /// The name of each class, if the files have names.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        class_names: Vec<String>,
+    },
+    /// Real numbers, for a regression.
+    Real {
+        /// The word that stands in the place of the number of classes.
+        target: RealTarget,
+    },
+}
+
+/// The word for real targets in JSON: `real`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RealTarget {
+    /// A real number for each example.
+    Real,
+}
+
+impl DatasetTarget {
+    /// Labels below `classes`, which have no names.
+    pub const fn classes(classes: u32) -> Self {
+        Self::Classes { classes, class_names: Vec::new() }
+    }
+
+    /// Real numbers.
+    pub const REAL: Self = Self::Real { target: RealTarget::Real };
+
+    /// Returns the number of classes; `None` for real numbers.
+    pub fn class_count(&self) -> Option<u32> {
+        match self {
+            Self::Classes { classes, .. } => Some(*classes),
+            Self::Real { .. } => None,
+        }
+    }
 }
 
 /// Classes in a row that have no example, below one that has.
@@ -61,9 +144,15 @@ impl Gap {
 }
 
 impl DatasetInfo {
+    /// Returns sentences about contents that may be a mistake.
+    pub fn warnings(&self) -> Vec<String> {
+        let remarks = self.remarks.iter().map(|remark| format!("{} has {remark}", self.name));
+        self.gap_warning().into_iter().chain(remarks).collect()
+    }
+
     /// Returns a sentence if a class has no example. A label far above the others may be a mistake, and each label up
     /// to it is a class.
-    pub fn warning(&self) -> Option<String> {
+    fn gap_warning(&self) -> Option<String> {
         let Gap { from, label, row, classes } = self.gap.as_ref()?;
         let gap = match label - from {
             1 => format!("the class {from}"),
@@ -72,24 +161,46 @@ impl DatasetInfo {
         Some(format!(
             "{} has the label {label} (first at row {row}) and no example of {gap}: the model is given {} classes, {classes} \
              of them without an example; correct the label, or number the classes without gaps, unless this is meant",
-            self.name, self.classes
+            self.name,
+            self.target.class_count().unwrap_or_default()
         ))
     }
 }
 
-/// One split of a dataset: the training or the test examples, with their labels.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Split {
-    /// The shape of one example.
-    pub(crate) shape: Vec<usize>,
-    /// (n, shape…), row-major.
-    pub(crate) pixels: Vec<u8>,
-    /// (n)
-    pub(crate) labels: Vec<u32>,
+/// The two splits of a dataset as a reader returns them.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ReadSplits {
+    pub(crate) train: Split,
+    pub(crate) test: Split,
+    /// The name of each class; empty if the files have none.
+    pub(crate) class_names: Vec<String>,
+    /// The name of each feature; empty if the files have none.
+    pub(crate) feature_names: Vec<String>,
+    /// The identity, if the reader's format has one; otherwise it follows from the content.
+    pub(crate) sha256: Option<String>,
+    /// The files of the test examples and of their targets, for messages.
+    pub(crate) test_files: [PathBuf; 2],
+}
+
+impl ReadSplits {
+    /// Returns the identity of the content: the SHA-256 of a text with a line `HASH  NAME` for each part of it.
+    fn identity(&self) -> String {
+        let splits = [("train", &self.train), ("test", &self.test)];
+        let lines = splits.iter().flat_map(|(name, split)| {
+            let [examples, targets, clients] = split.hashes();
+            [
+                format!("{examples}  {name} examples {:?} {}\n", split.shape, split.features.kind().name()),
+                format!("{targets}  {name} targets {}\n", split.targets.type_name()),
+                format!("{clients}  {name} clients\n"),
+            ]
+        });
+        let names = self.class_names.iter().map(|name| format!("class {name}\n"));
+        checksum::of_text(&lines.chain(names).collect::<String>())
+    }
 }
 
 /// A checked dataset.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Dataset {
     pub(crate) info: DatasetInfo,
     pub(crate) train: Split,
@@ -107,104 +218,48 @@ pub(crate) enum Portion {
     Test,
 }
 
-/// The four files of a dataset in the order of the hash: training images and labels, test images and labels.
-pub(crate) const FILES: [&str; 4] =
-    ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"];
-
-/// Returns the identity of a dataset from the SHA-256 of its four files, or of the last two; see
-/// [`DatasetInfo::sha256`].
-pub(crate) fn identity<S: AsRef<str>>(hashes: &[S]) -> String {
-    let files = &FILES[FILES.len() - hashes.len()..];
-    let lines: Vec<String> =
-        hashes.iter().zip(files).map(|(hash, file)| format!("{}  {file}\n", hash.as_ref())).collect();
-    checksum::of_text(&lines.concat())
-}
-
-/// An open file of a dataset.
-pub(crate) struct Input {
-    /// The decompressed content.
-    pub(crate) reader: Box<dyn Read>,
-    /// The largest possible number of bytes of the content.
-    pub(crate) room: u64,
-}
-
-/// The two splits of a dataset as its files have them, with the identity of those files.
-struct Halves {
-    train: Split,
-    test: Split,
-    sha256: String,
-}
-
-impl Halves {
-    /// Reads the files; without those of the training set, its split is empty.
-    fn read(
-        paths: &[PathBuf],
-        portion: Portion,
-        open: &dyn Fn(usize) -> Result<Input, DataError>,
-    ) -> Result<Self, DataError> {
-        let mut hashes = Vec::with_capacity(paths.len());
-        let mut read = |i: usize, content| {
-            let input = open(i)?;
-            let mut reader = Hashing::new(input.reader);
-            let idx = idx::read(&mut reader, content, &paths[i], input.room)?;
-            hashes.push(reader.finish());
-            Ok::<_, DataError>(idx)
-        };
-        let mut half = |i: usize| {
-            let images = read(i, IdxContent::Images)?;
-            let labels = read(i + 1, IdxContent::Labels)?;
-            idx::join(images, &paths[i], labels, &paths[i + 1])
-        };
-        let train = (portion != Portion::Test).then(|| half(0)).transpose()?;
-        let test = half(paths.len() - 2)?;
-        let train = train.unwrap_or_else(|| Split { shape: test.shape.clone(), pixels: vec![], labels: vec![] });
-        Ok(Self { train, test, sha256: identity(&hashes) })
-    }
-}
-
 impl Dataset {
-    /// Reads the files at `paths`, which are the four of [`FILES`] or the last two. `open` opens a file by its index.
-    ///
-    /// The identity is computed while the files are read, and must equal `published` if that is given.
+    /// Checks that the splits belong together, and describes them.
     ///
     /// # Errors
-    /// A file is damaged, or the files do not belong together.
-    pub(crate) fn read(
-        name: &str,
-        paths: &[PathBuf],
-        portion: Portion,
-        published: Option<&str>,
-        open: &dyn Fn(usize) -> Result<Input, DataError>,
-    ) -> Result<Self, DataError> {
-        let halves = Halves::read(paths, portion, open)?;
-        if let Some(published) = published.filter(|published| *published != halves.sha256) {
-            let place = paths[0].parent().unwrap_or(&paths[0]).to_owned();
-            let sha256 = halves.sha256;
-            return Err(DataError::Altered { place, sha256, published: published.to_owned() });
-        }
-        Self::new(name, halves, portion, paths)
-    }
-
-    fn new(name: &str, halves: Halves, portion: Portion, paths: &[PathBuf]) -> Result<Self, DataError> {
-        let Halves { train, test, sha256 } = halves;
+    /// The splits have different shapes, or a test label is of no class.
+    pub(crate) fn new(name: &str, splits: ReadSplits, portion: Portion) -> Result<Self, DataError> {
+        let sha256 = splits.sha256.clone().unwrap_or_else(|| splits.identity());
+        let remarks = if portion == Portion::Whole { remarks(&splits) } else { Vec::new() };
+        let ReadSplits { train, test, class_names, test_files: [example_path, target_path], .. } = splits;
         if train.shape != test.shape {
-            return Err(DataError::Shape { path: paths[2].clone(), test: test.shape, train: train.shape });
+            return Err(DataError::Shape { path: example_path, test: test.shape, train: train.shape });
+        }
+        let [of_test, of_train] = [&test, &train].map(|split| split.features.kind().name());
+        if of_test != of_train {
+            return Err(DataError::FeatureTypes { path: example_path, test: of_test, train: of_train });
         }
         let counted: &[&Split] = if portion == Portion::Whole { &[&train] } else { &[&train, &test] };
-        let labels: Vec<u32> = counted.iter().flat_map(|half| &half.labels).copied().collect();
-        let classes = 1 + labels.iter().copied().max().unwrap_or(0);
-        if let Some(row) = test.labels.iter().position(|&label| label >= classes) {
-            return Err(DataError::Label { path: paths[3].clone(), row, label: test.labels[row], classes });
-        }
+        let labels: Vec<u32> = counted.iter().flat_map(|split| split.labels()).copied().collect();
+        let target = match &test.targets {
+            SplitTargets::Real(_) => DatasetTarget::REAL,
+            SplitTargets::Classes(test) => {
+                let classes = class_names.len().max(1 + labels.iter().copied().max().unwrap_or(0) as usize) as u32;
+                if let Some(row) = test.iter().position(|&label| label >= classes) {
+                    return Err(DataError::Label { path: target_path, row, label: test[row], classes });
+                }
+                DatasetTarget::Classes { classes, class_names }
+            }
+        };
         let info = DatasetInfo {
             name: name.to_owned(),
             sha256,
             shape: train.shape.clone(),
-            classes,
+            features: train.features.kind(),
+            target,
             // A client need not have examples of every class.
             gap: if portion == Portion::Own { None } else { Gap::widest(&labels) },
-            train_examples: train.labels.len() as u64,
-            test_examples: test.labels.len() as u64,
+            range: train.range(),
+            standardisation: None,
+            remarks,
+            natural_clients: train.clients.as_ref().map(|clients| clients.names.len() as u32),
+            train_examples: train.len() as u64,
+            test_examples: test.len() as u64,
             sample: false,
         };
         Ok(Self { info, train, test })
@@ -212,22 +267,4 @@ impl Dataset {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_widest_gap_is_that_below_a_label_far_above_the_others() {
-        let gap = |from, label, row, classes| Some(Gap { from, label, row, classes });
-        let cases: [(&[u32], Option<Gap>); 6] = [
-            (&[], None),
-            (&[2, 0, 1, 1], None),
-            (&[0, 1, 255, 2, 255], gap(3, 255, 2, 252)),
-            (&[1, 2], gap(0, 1, 0, 1)),
-            (&[0, 7], gap(1, 7, 1, 6)),
-            (&[9, 0, 2], gap(3, 9, 0, 7)),
-        ];
-        for (labels, expected) in cases {
-            assert_eq!(Gap::widest(labels), expected, "{labels:?}");
-        }
-    }
-}
+mod tests;

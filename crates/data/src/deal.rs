@@ -3,37 +3,74 @@
 use std::path::PathBuf;
 
 use crate::cache::{UsageLock, key};
-use crate::dataset::{Dataset, FILES, Portion};
-use crate::dataset_directory::{self, Directory};
+use crate::dataset::{Dataset, DatasetTarget, Portion};
 use crate::entry::{CacheEntry, Draft};
 use crate::evict::evict;
 use crate::partition_file::FileMetadata;
 use crate::{
     cache::Cache,
+    counted::counted,
     data_step::DataStep,
     dataset::DatasetInfo,
     error::DataError,
-    fetch,
-    partition::{Scheme, partition},
-    sample,
-    source::Source,
+    scheme::{
+        Labelled, Scheme, SplitTable,
+        feature_noise::{noise_key, noisy},
+        partition,
+    },
+    source::{FoundSource, Reading, Source},
+    standardisation::Standardisation,
 };
 
 /// The format of the cache's entries. A change of the files' format, a partitioner or the randomness increases it, so
 /// that no old entry is used as a new one.
-const FORMAT: u32 = 4;
+const FORMAT: u32 = 5;
 
 /// The parameters of a deal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Deal {
     /// The dataset.
     pub source: Source,
+    /// The choices that its files leave open.
+    pub reading: Reading,
     /// The partition scheme of the training examples.
     pub scheme: Scheme,
     /// The number of clients.
     pub clients: u32,
     /// The seed of the partition.
     pub seed: u64,
+    /// The place of the file of a split by hand, if it is not that of the scheme.
+    pub split_file: Option<PathBuf>,
+}
+
+/// A deal, with the split by hand that its scheme names.
+struct Plan<'d> {
+    deal: &'d Deal,
+    split: Option<SplitTable>,
+}
+
+impl<'d> Plan<'d> {
+    fn new(deal: &'d Deal) -> Result<Self, DataError> {
+        let Some(file) = deal.scheme.split_file() else { return Ok(Self { deal, split: None }) };
+        let split = SplitTable::read(deal.split_file.as_deref().unwrap_or(file.path))?;
+        if !file.sha256.is_empty() && file.sha256 != split.sha256 {
+            let SplitTable { path, sha256: found, .. } = split;
+            return Err(DataError::SplitChanged { path, found, expected: file.sha256.to_owned() });
+        }
+        Ok(Self { deal, split: Some(split) })
+    }
+
+    /// Returns the entry of the partitions, which depend on the dataset, the scheme, the number of clients and the
+    /// seed. The content of a split by hand stands for its scheme.
+    fn entry(&self, sha256: &str, cache: &Cache) -> PathBuf {
+        let Deal { scheme, clients, seed, reading, .. } = self.deal;
+        let standardise = if reading.standardise { "standardised\n" } else { "" };
+        let scheme = self.split.as_ref().map_or_else(|| scheme.to_string(), |split| format!("file {}", split.sha256));
+        let text = format!(
+            "format {FORMAT}\ndataset {sha256}\n{standardise}scheme {scheme}\nclients {clients}\nseed {seed}\n"
+        );
+        cache.partitions().join(key(&text))
+    }
 }
 
 /// A dataset that is dealt to the clients. Its files stay in the cache at least until this value is dropped.
@@ -58,6 +95,27 @@ impl Dealt {
     /// partition.
     pub fn sha256_of(&self, client: u32) -> Option<String> {
         self.partition_of(client).map(|partition| partition.sha256.clone())
+    }
+
+    /// Returns the number of examples of each class, for each client; empty if the clients have their own partitions.
+    pub fn label_counts(&self) -> Vec<Vec<u64>> {
+        self.partitions.iter().map(|partition| partition.label_counts.clone()).collect()
+    }
+
+    /// Returns a sentence if the scheme leaves out training examples.
+    pub fn left_out(&self) -> Option<String> {
+        let all = self.dataset.train_examples;
+        let dealt: u64 = self.partitions.iter().map(|partition| partition.examples).sum();
+        let is_empty = |class: &usize| self.partitions.iter().all(|partition| partition.label_counts[*class] == 0);
+        let classes = self.dataset.target.class_count().unwrap_or(0) as usize;
+        let classes = (0..classes).filter(is_empty).count();
+        let of_classes = match classes {
+            0 => String::new(),
+            _ => format!("; no client has an example of {}", counted(classes as u64, "class")),
+        };
+        let is_left_out = !self.partitions.is_empty() && dealt < all;
+        is_left_out
+            .then(|| format!("the partition scheme leaves out {} of {all} training examples{of_classes}", all - dealt))
     }
 
     /// Returns the text of a digest file: a line `HASH  NAME` for each partition, in client order, and one for the test
@@ -85,6 +143,8 @@ pub struct PartitionFile {
     pub path: PathBuf,
     /// The number of examples.
     pub examples: u64,
+    /// The number of examples of each class.
+    pub label_counts: Vec<u64>,
     /// The hash of the content, as [`Partition::sha256`](crate::map::Partition::sha256) returns it. It is computed
     /// while the file is written.
     pub sha256: String,
@@ -100,44 +160,47 @@ pub fn deal(deal: &Deal, cache: &Cache, progress: &mut dyn FnMut(DataStep)) -> R
     if deal.clients == 0 {
         return Err(DataError::NoClients);
     }
+    deal.reading.check_own(deal.scheme.is_own())?;
+    let plan = Plan::new(deal)?;
     let progress = &mut report_unlocked_once(progress);
     let portion = if deal.scheme.is_own() { Portion::Own } else { Portion::Whole };
-    let found = FoundSource::find(&deal.source, portion)?;
+    let found = FoundSource::find(&deal.source, &deal.reading, portion)?;
     let cached = found.cached_identity(cache);
     if let Some(sha256) = &cached
-        && let Some(dealt) = look_up(deal, &found, sha256, cache, progress)
+        && let Some(dealt) = look_up(&plan, &found, sha256, cache, progress)
     {
         return Ok(dealt);
     }
     // The dataset is loaded before the lock is taken, so that other runs can deal while this one downloads.
-    let dataset = found.load(cache, progress)?;
+    let dataset = deal.reading.standardised(found.load(cache, progress)?);
     // The cache may have the deal although the stamps of the dataset have changed, in a read-only cache for example.
     if cached.is_none()
-        && let Some(dealt) = look_up(deal, &found, &dataset.info.sha256, cache, progress)
+        && let Some(dealt) = look_up(&plan, &found, &dataset.info.sha256, cache, progress)
     {
         return Ok(dealt);
     }
     let writing = cache.lock_partitions(progress)?;
     // Another run may have dealt the same in the meantime. Damaged files were already reported.
-    if let Some(dealt) = look_up(deal, &found, &dataset.info.sha256, cache, &mut |_| ()) {
+    if let Some(dealt) = look_up(&plan, &found, &dataset.info.sha256, cache, &mut |_| ()) {
         return Ok(dealt);
     }
     let test = write_test(&dataset, cache)?;
-    let train = write_partitions(deal, &dataset, cache, progress)?;
+    let train = write_partitions(&plan, &dataset, cache, progress)?;
     evict(cache, &writing, progress)?;
     Ok(dealt(&found, Some(train), test))
 }
 
-/// Deals only the test set of a dataset, for a run whose clients have their own partitions. A directory needs no other
-/// files.
+/// Deals only the test set of `deal.source`, for a run whose clients have their own partitions. No other files are
+/// needed.
 ///
 /// # Errors
 /// Returns the errors of [`deal()`].
-pub fn deal_test_set(source: &Source, cache: &Cache, progress: &mut dyn FnMut(DataStep)) -> Result<Dealt, DataError> {
+pub fn deal_test_set(deal: &Deal, cache: &Cache, progress: &mut dyn FnMut(DataStep)) -> Result<Dealt, DataError> {
+    deal.reading.check_own(deal.scheme.is_own())?;
     let progress = &mut report_unlocked_once(progress);
-    let found = FoundSource::find(source, Portion::Test)?;
+    let found = FoundSource::find(&deal.source, &deal.reading, Portion::Test)?;
     let cached = found.cached_identity(cache);
-    if let Some(test) = cached.and_then(|sha256| CacheEntry::open(&test_dir(&sha256, cache), cache, progress)) {
+    if let Some(test) = cached.and_then(|sha256| CacheEntry::open(&test_dir(&sha256, None, cache), cache, progress)) {
         return Ok(dealt(&found, None, test));
     }
     let dataset = found.load(cache, progress)?;
@@ -158,85 +221,38 @@ fn report_unlocked_once(progress: &mut dyn FnMut(DataStep)) -> impl FnMut(DataSt
     }
 }
 
-/// The source of a deal after it is found and before it is read.
-#[derive(Debug)]
-enum FoundSource {
-    FashionMnist,
-    Sample,
-    Directory(Directory),
+/// Returns the training rows for a partitioner.
+fn labelled<'d>(dataset: &'d Dataset, split: Option<&'d SplitTable>) -> Labelled<'d> {
+    let train = &dataset.train;
+    let (classes, class_names) = match &dataset.info.target {
+        DatasetTarget::Classes { classes, class_names } => (*classes, class_names.as_slice()),
+        DatasetTarget::Real { .. } => (0, &[][..]),
+    };
+    let natural = train.clients.as_ref().map(|clients| clients.of_row.as_slice());
+    Labelled { examples: train.len(), labels: train.labels(), classes, class_names, natural, split }
 }
 
-impl FoundSource {
-    fn find(source: &Source, portion: Portion) -> Result<Self, DataError> {
-        match source {
-            Source::FashionMnist => Ok(Self::FashionMnist),
-            Source::Sample => Ok(Self::Sample),
-            Source::Directory(path) => Directory::find(path, portion).map(Self::Directory),
-        }
-    }
-
-    fn name(&self) -> &str {
-        match self {
-            Self::FashionMnist => fetch::NAME,
-            Self::Sample => sample::NAME,
-            Self::Directory(directory) => directory.name(),
-        }
-    }
-
-    /// Returns the dataset's identity, if it is known without reading the dataset.
-    fn cached_identity(&self, cache: &Cache) -> Option<String> {
-        if !cache.is_trusted() {
-            return None;
-        }
-        match self {
-            Self::FashionMnist => Some(fetch::SHA256.to_owned()),
-            Self::Sample => Some(sample::SHA256.to_owned()),
-            Self::Directory(directory) => directory.cached_identity(cache),
-        }
-    }
-
-    fn load(&self, cache: &Cache, progress: &mut dyn FnMut(DataStep)) -> Result<Dataset, DataError> {
-        match self {
-            Self::FashionMnist => {
-                let dir = fetch::fetch_fashion_mnist(cache, progress)?;
-                dataset_directory::load(
-                    fetch::NAME,
-                    &FILES.map(|file| dir.join(file)),
-                    Portion::Whole,
-                    Some(fetch::SHA256),
-                )
-            }
-            Self::Sample => sample::load(),
-            Self::Directory(directory) => directory.load(cache, progress),
-        }
-    }
-}
-
-/// Returns the entry of the partitions, which depend on the dataset, the scheme, the number of clients and the seed.
-fn partitions_dir(deal: &Deal, sha256: &str, cache: &Cache) -> PathBuf {
-    let Deal { scheme, clients, seed, .. } = deal;
-    let text = format!("format {FORMAT}\ndataset {sha256}\nscheme {scheme}\nclients {clients}\nseed {seed}\n");
-    cache.partitions().join(key(&text))
-}
-
-/// Returns the entry of the test set. It depends only on the dataset, so all deals of a dataset share it.
-fn test_dir(sha256: &str, cache: &Cache) -> PathBuf {
-    cache.partitions().join(key(&format!("format {FORMAT}\ndataset {sha256}\ntest set\n")))
+/// Returns the entry of the test set. It depends only on the dataset and the statistics that standardised it, so all
+/// deals of a dataset share it.
+fn test_dir(sha256: &str, by: Option<&Standardisation>, cache: &Cache) -> PathBuf {
+    let by = by.map_or_else(String::new, |by| format!("standardised by {}\n", by.sha256()));
+    cache.partitions().join(key(&format!("format {FORMAT}\ndataset {sha256}\n{by}test set\n")))
 }
 
 fn look_up(
-    deal: &Deal,
-    found: &FoundSource,
+    plan: &Plan<'_>,
+    found: &FoundSource<'_>,
     sha256: &str,
     cache: &Cache,
     progress: &mut dyn FnMut(DataStep),
 ) -> Option<Dealt> {
-    let train = CacheEntry::open(&partitions_dir(deal, sha256, cache), cache, progress)?;
-    let test = CacheEntry::open(&test_dir(sha256, cache), cache, progress)?;
+    let train = CacheEntry::open(&plan.entry(sha256, cache), cache, progress)?;
+    let by = train.dataset.standardisation.as_ref();
+    let test = CacheEntry::open(&test_dir(sha256, by, cache), cache, progress)?;
     Some(dealt(found, Some(train), test))
 }
 
-fn dealt(found: &FoundSource, train: Option<CacheEntry>, mut test: CacheEntry) -> Dealt {
+fn dealt(found: &FoundSource<'_>, train: Option<CacheEntry>, mut test: CacheEntry) -> Dealt {
     // The same content may have several names. The entry has the name of its first deal.
     let name = found.name().to_owned();
     let sample = matches!(found, FoundSource::Sample);
@@ -253,40 +269,67 @@ fn dealt(found: &FoundSource, train: Option<CacheEntry>, mut test: CacheEntry) -
 }
 
 fn write_test(dataset: &Dataset, cache: &Cache) -> Result<CacheEntry, DataError> {
-    let dir = test_dir(&dataset.info.sha256, cache);
+    let dir = test_dir(&dataset.info.sha256, dataset.info.standardisation.as_ref(), cache);
     if let Some(entry) = CacheEntry::open(&dir, cache, &mut |_| ()) {
         return Ok(entry);
     }
-    let rows: Vec<u32> = (0..dataset.test.labels.len() as u32).collect();
-    let mut draft = Draft::new(cache)?;
+    let rows: Vec<u32> = (0..dataset.test.len() as u32).collect();
+    let mut draft = Draft::new(&dataset.info, cache)?;
     let about = about(&dataset.info, "test".to_owned());
     draft.add("test.safetensors".to_owned(), &dataset.test, &rows, &about)?;
-    draft.finish(&dataset.info, &dir)
+    draft.finish(&dir)
 }
 
 fn write_partitions(
-    deal: &Deal,
+    plan: &Plan<'_>,
     dataset: &Dataset,
     cache: &Cache,
     progress: &mut dyn FnMut(DataStep),
 ) -> Result<CacheEntry, DataError> {
     let info = &dataset.info;
-    let dir = partitions_dir(deal, &info.sha256, cache);
+    let Plan { deal, split } = plan;
+    let dir = plan.entry(&info.sha256, cache);
     if let Some(entry) = CacheEntry::open(&dir, cache, &mut |_| ()) {
         return Ok(entry);
     }
-    let parts = partition(&deal.scheme, &dataset.train.labels, info.classes, deal.clients, deal.seed)?;
-    let mut draft = Draft::new(cache)?;
+    let parts = partition(&deal.scheme, &labelled(dataset, split.as_ref()), deal.clients, deal.seed)?;
+    let mut draft = Draft::new(info, cache)?;
     for (client, rows) in parts.iter().enumerate() {
         let about = about(info, client.to_string());
-        draft.add(format!("{client:06}.safetensors"), &dataset.train, rows, &about)?;
+        let name = format!("{client:06}.safetensors");
+        let deviation = deal.scheme.noise(client as u32, deal.clients);
+        if deviation > 0.0 {
+            let noisy = noisy(&dataset.train, rows, deviation, &noise_key(deal.seed, client as u32));
+            draft.add(name, &noisy, &Vec::from_iter(0..rows.len() as u32), &about)?;
+        } else {
+            draft.add(name, &dataset.train, rows, &about)?;
+        }
         progress(DataStep::Dealing { done: client as u32 + 1, clients: deal.clients });
     }
-    draft.finish(info, &dir)
+    draft.finish(&dir)
+}
+
+/// Returns the number of natural clients of a dataset, without dealing it.
+///
+/// # Errors
+/// Returns the errors of [`deal()`], and one if the dataset has no natural clients.
+pub fn natural_clients(deal: &Deal, cache: &Cache, progress: &mut dyn FnMut(DataStep)) -> Result<u32, DataError> {
+    let found = FoundSource::find(&deal.source, &deal.reading, Portion::Whole)?;
+    let cached = found.cached_identity(cache);
+    let test = cached.and_then(|sha256| CacheEntry::open(&test_dir(&sha256, None, cache), cache, progress));
+    let info = match test {
+        Some(test) => test.dataset,
+        None => found.load(cache, progress)?.info,
+    };
+    info.natural_clients.ok_or(DataError::NoNaturalClients)
 }
 
 fn about(info: &DatasetInfo, client: String) -> FileMetadata<'_> {
-    FileMetadata { dataset: &info.sha256, classes: info.classes.to_string(), client }
+    FileMetadata {
+        dataset: &info.sha256,
+        classes: info.target.class_count().map(|classes| classes.to_string()),
+        client,
+    }
 }
 
 #[cfg(test)]

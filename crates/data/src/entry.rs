@@ -17,10 +17,10 @@ use tempfile::TempDir;
 
 use crate::cache::{UsageLock, cannot_write, make_dir, read_json, write_json};
 use crate::checksum::Stamp;
-use crate::dataset::Split;
 use crate::deal::PartitionFile;
 use crate::partition_file::{self, FileMetadata, Hashes};
 use crate::refusal::{refusal, sync_folder};
+use crate::split::Split;
 use crate::spread::spread;
 use crate::{cache::Cache, data_step::DataStep, dataset::DatasetInfo, error::DataError};
 
@@ -39,6 +39,7 @@ struct Manifest {
 struct FileRecord {
     name: String,
     examples: u64,
+    label_counts: Vec<u64>,
     // The hashes are nested, since `serde(flatten)` is slow for many files.
     hashes: Hashes,
     stamp: Stamp,
@@ -70,7 +71,8 @@ impl FileRecord {
     }
 
     fn file(self, dir: &Path) -> PartitionFile {
-        PartitionFile { path: dir.join(self.name), examples: self.examples, sha256: self.hashes.sha256 }
+        let Self { name, examples, label_counts, hashes, .. } = self;
+        PartitionFile { path: dir.join(name), examples, label_counts, sha256: hashes.sha256 }
     }
 }
 
@@ -133,7 +135,8 @@ fn lock(dir: &Path) -> Option<(File, Option<io::Error>)> {
 
 /// An entry that is being written, in a temporary directory. A dropped draft is removed.
 #[derive(Debug)]
-pub(crate) struct Draft {
+pub(crate) struct Draft<'d> {
+    dataset: &'d DatasetInfo,
     dir: TempDir,
     in_use: File,
     files: Vec<DraftFile>,
@@ -146,14 +149,15 @@ pub(crate) struct Draft {
 struct DraftFile {
     name: String,
     examples: u64,
+    label_counts: Vec<u64>,
     hashes: Hashes,
 }
 
 /// The start of the names of drafts. Only the holder of the writers' lock makes or removes drafts.
 pub(crate) const DRAFT: &str = ".draft-";
 
-impl Draft {
-    pub(crate) fn new(cache: &Cache) -> Result<Self, DataError> {
+impl<'d> Draft<'d> {
+    pub(crate) fn new(dataset: &'d DatasetInfo, cache: &Cache) -> Result<Self, DataError> {
         let partitions = cache.partitions();
         make_dir(&partitions)?;
         let dir = tempfile::Builder::new().prefix(DRAFT).tempdir_in(&partitions).map_err(cannot_write(&partitions))?;
@@ -162,7 +166,7 @@ impl Draft {
         let in_use = File::create_new(&path).map_err(cannot_write(&path))?;
         // A file system that refuses this lock has refused the writers' lock, which was reported.
         refusal(in_use.lock_shared()).map_err(cannot_write(&path))?;
-        Ok(Self { dir, in_use, files: Vec::new(), is_kept: cache.is_trusted() })
+        Ok(Self { dataset, dir, in_use, files: Vec::new(), is_kept: cache.is_trusted() })
     }
 
     /// Writes the next file.
@@ -175,22 +179,23 @@ impl Draft {
     ) -> Result<(), DataError> {
         let path = self.dir.path().join(&name);
         let hashes = partition_file::write(&path, from, rows, about).map_err(cannot_write(&path))?;
-        self.files.push(DraftFile { name, examples: rows.len() as u64, hashes });
+        let label_counts = from.label_counts(rows, self.dataset.target.class_count());
+        self.files.push(DraftFile { name, examples: rows.len() as u64, label_counts, hashes });
         Ok(())
     }
 
     /// Renames the draft to `dir`, where it replaces a damaged entry.
-    pub(crate) fn finish(self, dataset: &DatasetInfo, dir: &Path) -> Result<CacheEntry, DataError> {
+    pub(crate) fn finish(self, dir: &Path) -> Result<CacheEntry, DataError> {
         if self.is_kept {
             self.sync()?;
         }
         let mut files = Vec::with_capacity(self.files.len());
-        for DraftFile { name, examples, hashes } in self.files {
+        for DraftFile { name, examples, label_counts, hashes } in self.files {
             let path = self.dir.path().join(&name);
             let stamp = Stamp::of(&path).map_err(cannot_write(&path))?;
-            files.push(FileRecord { name, examples, hashes, stamp });
+            files.push(FileRecord { name, examples, label_counts, hashes, stamp });
         }
-        let manifest = Manifest { dataset: dataset.clone(), files };
+        let manifest = Manifest { dataset: self.dataset.clone(), files };
         if self.is_kept {
             write_json(&self.dir.path().join(MANIFEST), &manifest)?;
         }

@@ -8,10 +8,16 @@ use crate::{counted::counted, file_cause::FileCause};
 /// The reason why data cannot be found, read, dealt or written.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
-    #[error("the dataset's name is empty; give `fashion-mnist`, `sample` or a directory of IDX files")]
+    #[error(
+        "the dataset's name is empty; give `fashion-mnist`, `sample` or the path of your files (see `fedpipe data list`)"
+    )]
     NoSource,
-    #[error("there is no directory {}; give `fashion-mnist`, `sample` or a directory of IDX files", dir.display())]
-    NoDirectory { dir: PathBuf },
+    #[error("there is no file or directory {}; give `fashion-mnist`, `sample` or the path of your files (see `fedpipe data list`)", path.display())]
+    NoPath { path: PathBuf },
+    #[error("{} is no dataset that a reader recognises; give files as `fedpipe data list` describes them", path.display())]
+    Unrecognised { path: PathBuf },
+    #[error("{} holds several datasets ({}); give a directory with one of them", place.display(), sets.join(", "))]
+    SeveralSets { place: PathBuf, sets: Vec<String> },
     #[error("{} has no {what}: looked for {}; put one of them there, plain or with .gz", dir.display(), looked_for.join(", "))]
     MissingFile { dir: PathBuf, what: &'static str, looked_for: Vec<String> },
     #[error("{} is not an IDX file of {wants}: it begins as {}; check that the file is the right one", path.display(), kind_of(*found))]
@@ -24,10 +30,90 @@ pub enum DataError {
     Empty { path: PathBuf, sizes: Vec<u32> },
     #[error("{} holds more than this program can take (its sizes are {sizes:?}); at most 2^32 − 1 examples fit", path.display())]
     TooLarge { path: PathBuf, sizes: Vec<u32> },
-    #[error("{} holds {} but {} holds {}; give two files that belong together", image_path.display(), counted(*images, "image"), label_path.display(), counted(*labels, "label"))]
-    Counts { image_path: PathBuf, images: u32, label_path: PathBuf, labels: u32 },
-    #[error("the test images in {} have the shape {test:?} but the training images have {train:?}; give images of one shape", path.display())]
+    #[error("{} holds {} but {} holds {}; give two files that belong together", example_path.display(), counted(*examples, "example"), target_path.display(), counted(*targets, "label"))]
+    Counts { example_path: PathBuf, examples: usize, target_path: PathBuf, targets: usize },
+    #[error("{} has labels of the sizes {sizes:?}; give one label an example", path.display())]
+    LabelColumns { path: PathBuf, sizes: Vec<usize> },
+    #[error("{} has the value {value} in row {row}, feature {column}; remove the row, or give it a finite value", path.display())]
+    NotFinite { path: PathBuf, row: usize, column: usize, value: f32 },
+    #[error("{} has the label {value} at row {row}; labels are whole numbers from 0 to 65535; renumber them, or give `--target real` for a regression", path.display())]
+    NotALabel { path: PathBuf, row: usize, value: f64 },
+    #[error("{} has the target {value} at row {row}; remove the row, or give it a finite target", path.display())]
+    NotATarget { path: PathBuf, row: usize, value: f64 },
+    #[error("{flag} has no effect on the data of the reader {reader}; leave it out")]
+    NoEffect { flag: &'static str, reader: &'static str },
+    #[error(
+        "the size {text:?} is none; give height and width from 1 to 4096, such as 28x28, or 28x28x3 for colour and 28x28x1 for grey"
+    )]
+    ImageSize { text: String },
+    #[error("{} has no test set; give --test-split 0.2, or --test-data and a file if it is a table", path.display())]
+    NoTestSet { path: PathBuf },
+    #[error("{} has a test set; leave out --test-split", path.display())]
+    TwoTestSets { path: PathBuf },
+    #[error(
+        "under `own` the host and its clients have one test set, which --test-split would draw from each one's data; give files with a test set"
+    )]
+    SplitUnderOwn,
+    #[error("the test split of {} leaves {} and {}; give another --test-split", path.display(), counted(*train, "training example"), counted(*test, "test example"))]
+    EmptySplit { path: PathBuf, train: usize, test: usize },
+    #[error("{} has the class {name:?}, but under `own` nobody sees all names; number the classes from 0", path.display())]
+    NamesUnderOwn { path: PathBuf, name: String },
+    #[error("{} has {classes} names of classes; at most 65536 fit; give another --label, or --target real for a regression", path.display())]
+    TooManyClasses { path: PathBuf, classes: usize },
+    #[error("{} has the class {text:?} at row {row} of the test set and no training example of it; add one, or remove the row", path.display())]
+    UnknownClass { path: PathBuf, row: usize, text: String },
+    #[error("{} has the target {text:?} at row {row}, which is no number; give another --label, or leave out --target real", path.display())]
+    NoNumber { path: PathBuf, row: usize, text: String },
+    #[error("{} has two columns {column}; rename one", path.display())]
+    SameColumns { path: PathBuf, column: String },
+    #[error("{} has no column that is known to be the label; give --label and one of {columns}", path.display())]
+    NoLabel { path: PathBuf, columns: String },
+    #[error("{} has no column {column}; give {flag} and one of {columns}", path.display())]
+    NoColumn { path: PathBuf, flag: &'static str, column: String, columns: String },
+    #[error("{} has no column left for the features (its columns are {columns}); add one", path.display())]
+    NoFeatures { path: PathBuf, columns: String },
+    #[error("{} has the columns {columns}, but the training set has {expected}; give files with the same columns", path.display())]
+    OtherColumns { path: PathBuf, columns: String, expected: String },
+    #[error("{} has no value in row {row}, column {column} (rows count from 0); give one, or remove the row", path.display())]
+    MissingValue { path: PathBuf, row: usize, column: String },
+    #[error("{} has {text:?} in row {row}, column {column}, which is no finite number of 32 bits (rows count from 0); encode the column as numbers, or remove it", path.display())]
+    FeatureText { path: PathBuf, row: usize, column: String, text: String },
+    #[error("{} has no rows; give a file with at least one", path.display())]
+    NoRows { path: PathBuf },
+    #[error("{} has other features beside the images; remove those columns", path.display())]
+    ImageColumns { path: PathBuf },
+    #[error("{} begins with the numbers {columns}; name the columns in the first line", path.display())]
+    NoHeader { path: PathBuf, columns: String },
+    #[error("{} cannot be read as a table: {reason}; correct the file", path.display())]
+    Csv { path: PathBuf, reason: String },
+    #[error("{} is a Parquet file, which this fedpipe is built without; build it with --features parquet, or give a CSV file", path.display())]
+    NoParquet { path: PathBuf },
+    #[error("{} cannot be read as a Parquet file: {reason}; write it again", path.display())]
+    Parquet { path: PathBuf, reason: String },
+    #[error("{} has {value} in column {column}, whose type is neither a number, a text nor an image; cast the column", path.display())]
+    ColumnType { path: PathBuf, column: String, value: String },
+    #[error("{} cannot be read as a NumPy array: {reason}", path.display())]
+    Npy { path: PathBuf, reason: String },
+    #[error("{} has no array with a known name (it has {names}); name them x_train, y_train, x_test and y_test", path.display())]
+    NoArrays { path: PathBuf, names: String },
+    #[error("{} lacks {what}; add the array", path.display())]
+    MissingArray { path: PathBuf, what: &'static str },
+    #[error("{place} cannot be decoded: {reason}; give png or jpeg files")]
+    Image { place: String, reason: String },
+    #[error(
+        "{name} has the size {size:?} and {other} {other_size:?} (height, width, channels); give --image-size, such as 28x28"
+    )]
+    ImageSizes { name: String, size: [usize; 3], other: String, other_size: [usize; 3] },
+    #[error(
+        "of {name} and {other} one is grey and one in colour; give --image-size HEIGHTxWIDTHx1 for grey, or x3 for colour"
+    )]
+    ImageColours { name: String, other: String },
+    #[error("{} has images by class, which are no real targets; leave out --target real", path.display())]
+    RealImages { path: PathBuf },
+    #[error("the test examples in {} have the shape {test:?} but the training examples have {train:?}; give examples of one shape", path.display())]
     Shape { path: PathBuf, test: Vec<usize>, train: Vec<usize> },
+    #[error("the test examples in {} are {test} but the training examples are {train}, which a model sees in other units; give examples of one type", path.display())]
+    FeatureTypes { path: PathBuf, test: &'static str, train: &'static str },
     #[error("the files in {} are altered: the dataset has the SHA-256 {sha256}, but the published one is {published}; delete them and run again", place.display())]
     Altered { place: PathBuf, sha256: String, published: String },
     #[error("{} has the label {label} at row {row}, but the classes are 0 to {}; correct the label, or the number of classes", path.display(), classes.saturating_sub(1))]
@@ -57,11 +143,11 @@ pub enum DataError {
     )]
     MinSizeImpossible { min_size: u32, clients: u32, examples: u32 },
     #[error(
-        "no Dirichlet draw of {tries} with alpha {alpha} gave each of {} {}; raise `alpha`, lower `min-size`, or set `balance=true`",
+        "no Dirichlet draw of {tries} with alpha {alpha} gave each of {} {}; {remedy}",
         counted(*clients, "client"),
         counted(*min_size, "example")
     )]
-    DirichletGaveUp { alpha: f64, min_size: u32, clients: u32, tries: u64 },
+    DirichletGaveUp { alpha: f64, min_size: u32, clients: u32, tries: u64, remedy: &'static str },
     #[error(
         "{} cannot have {} each of {}; lower `per-client` or the number of clients",
         counted(*clients, "client"),
@@ -69,6 +155,42 @@ pub enum DataError {
         counted(*examples, "training example")
     )]
     TooManyShards { per_client: u32, clients: u32, examples: u32 },
+
+    #[error("a client cannot have {} of the {labels} that have an example; lower `k`", counted(*k, "label"))]
+    TooFewLabels { k: u32, labels: usize },
+    #[error(
+        "{} with {} each cannot hold all {labels}; raise `k`, or give at least {}",
+        counted(*clients, "client"),
+        counted(*k, "label"),
+        counted(labels.div_ceil(*k as usize) as u64, "client")
+    )]
+    TooFewHolders { k: u32, clients: u32, labels: usize },
+    #[error(
+        "under `{scheme}` client 0 of {clients} would have no example of {examples}; give at most {}",
+        counted(*most, "client")
+    )]
+    FirstClientEmpty { scheme: &'static str, clients: u32, examples: u32, most: u32 },
+    #[error("under `{scheme}` client {client} of {clients} would have no example; give fewer clients, or other values")]
+    EmptyClient { scheme: String, client: usize, clients: u32 },
+    #[error("the clients are {clients}, but {what} has {decided}; leave out the number of clients, or give {decided}")]
+    OtherClients { what: String, decided: u32, clients: u32 },
+    #[error("{}, line {line}: {why}", path.display())]
+    SplitLine { path: PathBuf, line: u64, why: String },
+    #[error(
+        "`{scheme}` deals by label, and the targets are real numbers; give a scheme such as iid, quantity or natural"
+    )]
+    NoLabels { scheme: &'static str },
+    #[error(
+        "the dataset has no natural clients; name their column with --client-column, or give another partition scheme"
+    )]
+    NoNaturalClients,
+    #[error("the split in {} was not read", path.display())]
+    NoSplit { path: PathBuf },
+    #[error(
+        "{} has the SHA-256 {found:.16}, but the experiment was given {expected:.16}; put the file back, or give it anew",
+        path.display()
+    )]
+    SplitChanged { path: PathBuf, found: String, expected: String },
 
     #[error(
         "under `own` the partitions are in the hands of {}, and none are dealt; give another partition scheme",
@@ -92,6 +214,8 @@ pub enum DataError {
     NotAPartition { path: PathBuf, reason: String },
     #[error("{} has contents with SHA-256 {found:.16}, the run's have {expected:.16}: the file was changed since it was dealt; delete the cache entry {} and run again", path.display(), path.parent().unwrap_or(path).display())]
     Content { path: PathBuf, found: String, expected: String },
+    #[error("--standardise has no effect under `own`, since each client has its own rows; scale the files by one rule")]
+    StandardiseUnderOwn,
     /// The error of a client about its data, as one sentence.
     #[error("{0}")]
     Reported(String),
@@ -107,8 +231,8 @@ fn truncation(promised: u64, found: u64) -> String {
 /// Returns the kind of file that begins with these bytes.
 fn kind_of(start: [u8; 4]) -> String {
     match start {
-        [0, 0, 8, 1] => "an IDX file of labels does".to_owned(),
-        [0, 0, 8, 3 | 4] => "an IDX file of images does".to_owned(),
+        [0, 0, 8..=14, 1] => "an IDX file of labels does".to_owned(),
+        [0, 0, 8..=14, 3 | 4] => "an IDX file of images does".to_owned(),
         [0x1f, 0x8b, ..] => "a gzip file does (it is compressed twice)".to_owned(),
         [b'P', b'K', ..] => "a zip file does".to_owned(),
         [0xfd, b'7', b'z', b'X'] => "an xz file does".to_owned(),

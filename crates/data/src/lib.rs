@@ -12,22 +12,21 @@ mod checksum;
 mod counted;
 mod data_step;
 mod dataset;
-mod dataset_directory;
 mod deal;
 mod entry;
 mod error;
 mod evict;
 mod fetch;
 mod file_cause;
-mod idx;
 mod map;
-mod partition;
 mod partition_file;
-
 mod refusal;
-mod sample;
+mod remarks;
+mod scheme;
 mod source;
+mod split;
 mod spread;
+mod standardisation;
 #[cfg(test)]
 mod testing;
 
@@ -35,15 +34,17 @@ pub use cache::{Cache, UsageLock};
 pub use checksum::pieces_sha256;
 pub use counted::counted;
 pub use data_step::DataStep;
-pub use dataset::{DatasetInfo, Gap};
-pub use dataset_directory::is_dataset_file;
-pub use deal::{Deal, Dealt, PartitionFile, deal, deal_test_set};
+pub use dataset::{DatasetInfo, DatasetTarget, FeatureType, Gap};
+pub use deal::{Deal, Dealt, PartitionFile, deal, deal_test_set, natural_clients};
 pub use entry::is_manifest;
 pub use error::DataError;
 pub use fetch::fetch_fashion_mnist;
 pub use file_cause::FileCause;
-pub use map::{Partition, Pixels};
-pub use partition::{Labelled, Partitioner, Scheme, partition};
-pub use refusal::{persist, refusal, sync_folder};
-pub use source::Source;
+pub use map::{Partition, PartitionTargets, Pixels};
+pub use refusal::{folder_of, persist, refusal, sync_folder};
+pub use scheme::{Labelled, Partitioner, Scheme, SplitFile, SplitTable, partition, pin_split};
+pub use source::{
+    Generated, Generator, ImageSize, Reader, Reading, Source, TargetKind, TestSplit, is_dataset_file, readers,
+};
 pub use spread::spread;
+pub use standardisation::Standardisation;

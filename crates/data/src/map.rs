@@ -20,17 +20,34 @@ pub enum Pixels<'a> {
     F32(&'a [f32]),
 }
 
+/// The targets as they are in the file, one for each example.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum PartitionTargets<'a> {
+    /// Labels.
+    Classes(&'a [u32]),
+    /// Real numbers.
+    Real(&'a [f32]),
+}
+
 /// A partition file that is mapped into memory, so that examples are read from the page cache without a copy.
 ///
-/// The file is any safetensors file with `examples` U8 or F32 `[n, shape…]` and `labels` U32 `[n]`. A tensor that is
-/// not aligned is copied; the files of this crate are aligned. The file must not change while it is mapped.
+/// The file is any safetensors file with `examples` U8 or F32 `[n, shape…]` and either `labels` U32 `[n]` or
+/// `targets` F32 `[n]`. A tensor that is not aligned is copied; the files of this crate are aligned. The file must not
+/// change while it is mapped.
 #[derive(Debug)]
 pub struct Partition {
     map: Mmap,
     shape: Vec<usize>,
     pixels: MappedValues<f32>,
     is_float: bool,
-    labels: MappedValues<u32>,
+    targets: MappedTargets,
+}
+
+/// The values of the tensor `labels` or `targets`.
+#[derive(Debug)]
+enum MappedTargets {
+    Classes(MappedValues<u32>),
+    Real(MappedValues<f32>),
 }
 
 /// The values of a tensor.
@@ -61,33 +78,37 @@ impl Partition {
     fn check(map: Mmap) -> Result<Self, String> {
         let (header, tensors) = SafeTensors::read_metadata(&map).map_err(|error| error.to_string())?;
         let examples = find(&tensors, "examples")?;
-        let labels = find(&tensors, "labels")?;
+        let (name, targets) = find_targets(&tensors)?;
         let is_float = match examples.dtype {
             Dtype::U8 => false,
             Dtype::F32 => true,
             other => return Err(format!("`examples` has the type {other}, not U8 or F32")),
         };
-        if labels.dtype != Dtype::U32 {
-            return Err(format!("`labels` has the type {}, not U32", labels.dtype));
-        }
-        let (Some((&n, shape)), [label_count]) = (examples.shape.split_first(), labels.shape.as_slice()) else {
+        let (Some((&n, shape)), [target_count]) = (examples.shape.split_first(), targets.shape.as_slice()) else {
             return Err(format!(
-                "`examples` has the shape {:?} and `labels` {:?}, not [n, …] and [n]",
-                examples.shape, labels.shape
+                "`examples` has the shape {:?} and `{name}` {:?}, not [n, …] and [n]",
+                examples.shape, targets.shape
             ));
         };
-        if n != *label_count {
-            return Err(format!("it has {} but {}", counted(n, "example"), counted(*label_count, "label")));
+        if n != *target_count {
+            let noun = name.trim_end_matches('s');
+            return Err(format!("it has {} but {}", counted(n, "example"), counted(*target_count, noun)));
         }
         let place = |info: &TensorInfo| 8 + header + info.data_offsets.0..8 + header + info.data_offsets.1;
         let pixels = if is_float { values(&map, place(examples)) } else { MappedValues::Mapped(place(examples)) };
-        let labels = values(&map, place(labels));
-        Ok(Self { shape: shape.to_vec(), pixels, is_float, labels, map })
+        let targets = match targets.dtype {
+            Dtype::U32 => MappedTargets::Classes(values(&map, place(targets))),
+            _ => MappedTargets::Real(values(&map, place(targets))),
+        };
+        Ok(Self { shape: shape.to_vec(), pixels, is_float, targets, map })
     }
 
     /// Returns the number of examples.
     pub fn len(&self) -> usize {
-        self.labels().len()
+        match self.targets() {
+            PartitionTargets::Classes(labels) => labels.len(),
+            PartitionTargets::Real(values) => values.len(),
+        }
     }
 
     /// Returns `true` if there is no example.
@@ -108,19 +129,34 @@ impl Partition {
         }
     }
 
-    /// Returns the labels: (n).
-    pub fn labels(&self) -> &[u32] {
-        self.slice(&self.labels)
+    /// Returns the targets: (n).
+    pub fn targets(&self) -> PartitionTargets<'_> {
+        match &self.targets {
+            MappedTargets::Classes(labels) => PartitionTargets::Classes(self.slice(labels)),
+            MappedTargets::Real(values) => PartitionTargets::Real(self.slice(values)),
+        }
     }
 
-    /// Returns the SHA-256 of the labels followed by the examples, little-endian, in hexadecimal. The rest of the file
+    /// Returns the labels: (n), or none if the targets are real numbers.
+    pub fn labels(&self) -> &[u32] {
+        match self.targets() {
+            PartitionTargets::Classes(labels) => labels,
+            PartitionTargets::Real(_) => &[],
+        }
+    }
+
+    /// Returns the SHA-256 of the targets followed by the examples, little-endian, in hexadecimal. The rest of the file
     /// does not count.
     pub fn sha256(&self) -> String {
         let examples = match self.pixels() {
             Pixels::U8(pixels) => pixels,
             Pixels::F32(values) => bytemuck::cast_slice(values),
         };
-        checksum::pieces_sha256([bytemuck::cast_slice(self.labels()), examples])
+        let targets = match self.targets() {
+            PartitionTargets::Classes(labels) => bytemuck::cast_slice(labels),
+            PartitionTargets::Real(values) => bytemuck::cast_slice(values),
+        };
+        checksum::pieces_sha256([targets, examples])
     }
 
     /// Checks that [`Partition::sha256`] is `expected`.
@@ -156,6 +192,18 @@ impl Partition {
 
 fn find<'a>(tensors: &'a Metadata, name: &str) -> Result<&'a TensorInfo, String> {
     tensors.info(name).ok_or_else(|| format!("it has no tensor `{name}`"))
+}
+
+/// Returns the tensor of the targets with its name.
+fn find_targets(tensors: &Metadata) -> Result<(&'static str, &TensorInfo), String> {
+    match (tensors.info("labels"), tensors.info("targets")) {
+        (Some(labels), None) if labels.dtype == Dtype::U32 => Ok(("labels", labels)),
+        (None, Some(targets)) if targets.dtype == Dtype::F32 => Ok(("targets", targets)),
+        (Some(labels), None) => Err(format!("`labels` has the type {}, not U32", labels.dtype)),
+        (None, Some(targets)) => Err(format!("`targets` has the type {}, not F32", targets.dtype)),
+        (None, None) => Err("it has no tensor `labels` and none `targets`".to_owned()),
+        (Some(_), Some(_)) => Err("it has both `labels` and `targets`, of which one must go".to_owned()),
+    }
 }
 
 /// Refers to the mapping if it is aligned and the machine is little-endian; otherwise copies.

@@ -47,12 +47,23 @@ pub fn sync_folder(folder: &Path) -> io::Result<Option<io::Error>> {
 pub fn persist(file: NamedTempFile, path: &Path) -> io::Result<()> {
     refusal(file.as_file().sync_all())?;
     file.persist(path)?;
-    sync_folder(path.parent().unwrap_or(Path::new("."))).map(drop)
+    sync_folder(folder_of(path)).map(drop)
+}
+
+/// Returns the folder of a file; `.` for a bare name.
+pub fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bare_name_is_in_the_current_folder() {
+        let folders = ["a", "b/a", "/a"].map(|path| folder_of(Path::new(path)).to_owned());
+        assert_eq!(folders, [".", "b", "/"].map(std::path::PathBuf::from));
+    }
 
     #[test]
     fn a_refusal_is_returned_and_a_failure_is_an_error() {

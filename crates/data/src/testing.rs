@@ -9,7 +9,12 @@ use flate2::write::GzEncoder;
 
 /// Returns an IDX file of bytes.
 pub(crate) fn idx(sizes: &[u32], values: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![0, 0, 8, sizes.len() as u8];
+    idx_of(8, sizes, values)
+}
+
+/// Returns an IDX file of the type with this code.
+pub(crate) fn idx_of(code: u8, sizes: &[u32], values: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0, 0, code, sizes.len() as u8];
     for size in sizes {
         bytes.extend_from_slice(&size.to_be_bytes());
     }

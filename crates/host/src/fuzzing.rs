@@ -1,17 +1,21 @@
-//! The reading side of the host, for the fuzz target alone: pipe, framing, order of messages and the checks of each
-//! answer. There is no process.
+//! The reading side of the host, for the fuzz target and a test of its seeds: pipe, framing, order of messages and the
+//! checks of each answer. There is no process.
 
 use std::{
     fs::File,
     io::Write,
     sync::{
+        OnceLock,
         atomic::{AtomicUsize, Ordering},
         mpsc,
     },
 };
 
-use fedpipe_protocol::{Evaluate, Isolation, Layout, Level, Parts, Reply, Request, Setup, Spare, Train, WEIGHTS};
+use fedpipe_protocol::{
+    Evaluate, Isolation, Layout, Level, MAGIC, PROTOCOL, Parts, Reply, Request, Setup, Spare, Train, WEIGHTS, write,
+};
 use fedpipe_record::cause::Cause;
+use fedpipe_strategy::local_optimiser::LocalOptimiser;
 
 use crate::{
     fleet::job::Job,
@@ -20,7 +24,7 @@ use crate::{
         end::ConversationEnd,
         scripted,
     },
-    run::answers::{self, Expected},
+    run::answers::{self, Expected, steps::Accumulation},
 };
 
 /// Weights of the model, test examples, and examples of the client.
@@ -28,6 +32,41 @@ const WEIGHT_COUNT: usize = 10;
 const TEST_EXAMPLES: u64 = 700;
 const HELD: u64 = 9;
 const REMEDY: &str = "lower --lr";
+
+/// Lets a host [`receive`] an input of the fuzzer. A first byte of 0 or 1 stands for the message `hello`; after a 0 each
+/// frame is a header, a 0, the length of its payload in a byte, and the payload.
+///
+/// # Panics
+/// Panics as [`receive`] does.
+pub fn receive_input(input: &[u8]) -> (usize, Option<String>) {
+    match input.split_first() {
+        Some((0, frames)) => receive(&[hello(), framed(frames)].concat()),
+        Some((1, after_hello)) => receive(&[&hello(), after_hello].concat()),
+        _ => receive(input),
+    }
+}
+
+fn hello() -> Vec<u8> {
+    let mut frame = Vec::new();
+    write(&mut frame, &Reply::Hello { protocol: PROTOCOL }, &[]).expect("memory takes everything");
+    frame
+}
+
+fn framed(mut bytes: &[u8]) -> Vec<u8> {
+    let mut frames = Vec::new();
+    while !bytes.is_empty() {
+        let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+        let (header, rest) = (&bytes[..end], bytes.get(end + 1..).unwrap_or_default());
+        let length = rest.first().map_or(0, |&length| usize::from(length).min(rest.len() - 1));
+        let payload = rest.get(1..1 + length).unwrap_or_default();
+        frames.extend(MAGIC);
+        frames.extend((header.len() as u32).to_le_bytes());
+        frames.extend((length as u64).to_le_bytes());
+        frames.extend([header, payload].concat());
+        bytes = rest.get(1 + length..).unwrap_or_default();
+    }
+    frames
+}
 
 /// Lets a host receive `bytes` from a client that the host asks for a description, weights, an update and a score.
 /// Returns the number of accepted answers, and the cause if the client broke the protocol.
@@ -49,7 +88,7 @@ pub fn receive(bytes: &[u8]) -> (usize, Option<String>) {
         sender.send(assignment).expect("there is a receiver");
     }
     drop(sender);
-    let taken = AtomicUsize::new(0);
+    let (taken, refused) = (AtomicUsize::new(0), OnceLock::new());
     let report = |report| {
         let fit = match report {
             ProcessReport::ReplyBegun => return true,
@@ -57,13 +96,13 @@ pub fn receive(bytes: &[u8]) -> (usize, Option<String>) {
             ProcessReport::Exited(_) => return false,
         };
         taken.fetch_add(usize::from(fit.is_ok()), Ordering::Relaxed);
-        fit.is_ok()
+        fit.map_err(|cause| refused.set(cause.to_string())).is_ok()
     };
     let Err(end) = converse(&mut peer, None, &assignments, &Spare::default(), &report);
     let why = match end {
         ConversationEnd::Unfit(cause) => Some(cause.to_string()),
         ConversationEnd::Failed(error) => Some(error.to_string()),
-        ConversationEnd::Dismissed => None,
+        ConversationEnd::Dismissed => refused.into_inner(),
     };
     (taken.into_inner(), why)
 }
@@ -95,8 +134,9 @@ fn look_at(job: &Job, reply: &Reply, parts: &mut Parts) -> Checked {
         },
         Request::GetWeights => answers::weights(parts, WEIGHT_COUNT, REMEDY),
         Request::Train(_) => {
+            let accumulation = Some(&Accumulation::new(LocalOptimiser::default(), true, 1));
             let expected =
-                Expected { weights: WEIGHT_COUNT, sizes: &[HELD; 4], local: &[], accumulated: None, remedy: REMEDY };
+                Expected { weights: WEIGHT_COUNT, sizes: &[HELD; 4], local: &[], accumulation, remedy: REMEDY };
             answers::update(job, reply, parts, &expected)?;
             let weights = parts.take_f32(WEIGHTS).unwrap_or_default();
             assert!(weights.len() == WEIGHT_COUNT && weights.iter().all(|w| w.is_finite()), "{weights:?}");
@@ -109,5 +149,50 @@ fn look_at(job: &Job, reply: &Reply, parts: &mut Parts) -> Checked {
             assert!(blocks.iter().all(|sums| sums.loss_sum.is_finite() && sums.correct <= sums.examples));
             Ok(())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each seed with the number of accepted answers, and a part of the cause.
+    const SEEDS: &[(&str, usize, &str)] = &[
+        ("accumulation", 2, "accumulation"),
+        ("bytes", 2, "has no part \"weights\""),
+        ("empty", 0, "the pipe ended"),
+        ("examples", 2, "10 examples, but holds 9"),
+        ("failed", 1, "no"),
+        ("failed-first", 0, "no"),
+        ("garbage", 0, "starts with \"what\""),
+        ("half", 2, "the pipe broke"),
+        ("huge", 0, "a payload of 1152921504606846976 bytes"),
+        ("infinite", 2, "weight 0 is inf"),
+        ("layout", 2, "the pipe ended"),
+        ("long-header", 0, "a header of 2147483648 bytes"),
+        ("nan", 2, "weight 0 is NaN"),
+        ("not-hello", 0, "its first message is \"ready\""),
+        ("other-protocol", 0, "it speaks protocol 3"),
+        ("others", 2, "it answered for client 0"),
+        ("too-few", 2, "9 weights, expected 10"),
+        ("two-parts", 2, "the part \"state\", which was not asked for"),
+        ("unasked", 4, ""),
+        ("whole", 4, ""),
+        ("whole-after-hello", 4, ""),
+        ("whole-bare", 4, ""),
+        ("wrong-blocks", 3, "other blocks than the requested ones"),
+    ];
+
+    #[test]
+    fn each_seed_of_the_fuzzer_reaches_the_check_of_its_name() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/seeds");
+        let received = |name: &str| receive_input(&std::fs::read(format!("{folder}/{name}")).unwrap());
+        let fits = |&&(name, taken, why): &&(&str, usize, &str)| {
+            let (accepted, cause) = received(name);
+            accepted == taken && cause.is_some() != why.is_empty() && cause.unwrap_or_default().contains(why)
+        };
+        let wrong: Vec<_> = SEEDS.iter().filter(|seed| !fits(seed)).map(|(name, ..)| (name, received(name))).collect();
+        assert!(wrong.is_empty(), "{wrong:#?}");
+        assert_eq!(std::fs::read_dir(folder).unwrap().count(), SEEDS.len(), "seeds in {folder}");
     }
 }

@@ -17,7 +17,7 @@ mod disk;
 mod error;
 mod experiment;
 mod fleet;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod node;
 mod process;

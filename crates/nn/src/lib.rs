@@ -30,6 +30,6 @@ pub use buffer::{Buffer, zeros};
 pub use error::{Error, Result};
 pub use isa::Isa;
 pub use layer::{LayerSpec, Norm, Shape, TensorRole, TrainKey};
-pub use loss::Score;
+pub use loss::{ExampleTarget, Score};
 pub use network::{NamedTensor, Network};
 pub use optimiser::Optimiser;

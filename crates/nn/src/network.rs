@@ -10,16 +10,17 @@ use crate::{
     isa::Isa,
     kernel::Matrix,
     layer::{Layer, LayerSpec, LayerTensor, Pass, Shape, StepKey, TensorRole, TrainKey, is_width},
-    loss::{self, CrossEntropy, Score},
+    loss::{CrossEntropy, ExampleTarget, Score, SquaredError, Targets},
     optimiser::Optimiser,
     rule::{StepRule, Store},
 };
 
-/// A stack of layers with softmax cross-entropy at the end, and its scratch memory.
+/// A stack of layers with a loss at the end, and its scratch memory.
 ///
 /// The caller owns the weights. A batch takes two calls: fill [`Network::inputs`], then call [`Network::step`],
 /// [`Network::gradient`], [`Network::score`] or [`Network::logits`]. A batch allocates memory only if it is the largest
-/// so far.
+/// so far. Targets of type `u32` are labels and choose softmax cross-entropy; targets of type `f32` choose the squared
+/// error.
 ///
 /// ```
 /// let mut network = fedpipe_nn::Network::new(&[2, 8, 2])?;
@@ -43,7 +44,7 @@ pub struct Network {
     inputs: Buffer,
     /// The number of examples in `inputs`.
     batch: usize,
-    labels: Vec<u32>,
+    targets: Targets,
     /// The key of the next training step; none before the first epoch.
     next: Option<StepKey>,
     has_dropout: bool,
@@ -71,7 +72,7 @@ pub struct NamedTensor {
 
 impl Network {
     /// Returns dense layers with ReLU between them, from `widths`: the number of inputs, the widths of the hidden
-    /// layers, the number of classes.
+    /// layers, the number of outputs: classes, or 1 for a real target.
     ///
     /// # Errors
     /// Fewer than two widths, or a width that is 0 or above 2³⁰; the errors of [`Isa::current`].
@@ -116,9 +117,9 @@ impl Network {
             layers.push(layer);
         }
         let has_dropout = specs.iter().any(|spec| spec.is_dropout());
-        let (labels, deltas) = (Vec::new(), [zeros(0), zeros(0)]);
+        let (targets, deltas) = (Targets::Classes(Vec::new()), [zeros(0), zeros(0)]);
         let (shape, inputs) = (inputs, zeros(0));
-        Ok(Self { isa, shape, layers, tensors, names, inputs, batch: 0, labels, next: None, has_dropout, deltas })
+        Ok(Self { isa, shape, layers, tensors, names, inputs, batch: 0, targets, next: None, has_dropout, deltas })
     }
 
     /// Returns the named tensors of the flat weights, in order: `dense1.weight` with shape (inputs, outputs),
@@ -182,17 +183,18 @@ impl Network {
         &mut self.inputs[..len]
     }
 
-    /// Scores the inputs against `labels`, one for each example.
+    /// Scores the inputs against `targets`, one for each example.
     ///
     /// # Errors
-    /// A number of labels that is not the number of inputs, or a label that is no class.
+    /// A number of targets that is not the number of inputs, a label that is no class, or a real target for more than
+    /// one output.
     ///
     /// # Panics
     /// Panics if the length of `weights` is not [`Network::weight_count`]. The methods below panic as well.
-    pub fn score(&mut self, weights: &[f32], labels: impl IntoIterator<Item = u32>) -> Result<Score> {
-        self.take_labels(labels)?;
+    pub fn score(&mut self, weights: &[f32], targets: impl IntoIterator<Item = impl ExampleTarget>) -> Result<Score> {
+        self.take_targets(targets)?;
         self.forward(weights, None);
-        Ok(self.cross_entropy())
+        Ok(self.loss())
     }
 
     /// Scores the inputs in training, where dropout and batch norm differ from an evaluation, and fills `gradient` with
@@ -203,10 +205,10 @@ impl Network {
     pub fn gradient(
         &mut self,
         weights: &[f32],
-        labels: impl IntoIterator<Item = u32>,
+        targets: impl IntoIterator<Item = impl ExampleTarget>,
         gradient: &mut [f32],
     ) -> Result<Score> {
-        let score = self.train_forward(weights, labels)?;
+        let score = self.train_forward(weights, targets)?;
         for range in self.statistics() {
             gradient[range].fill(0.0);
         }
@@ -225,11 +227,11 @@ impl Network {
     pub fn step(
         &mut self,
         weights: &mut [f32],
-        labels: impl IntoIterator<Item = u32>,
+        targets: impl IntoIterator<Item = impl ExampleTarget>,
         optimiser: &mut Optimiser,
         rate: f32,
     ) -> Result<Score> {
-        let score = self.train_forward(weights, labels)?;
+        let score = self.train_forward(weights, targets)?;
         self.backward(Target::Weights { weights, rule: optimiser.next_rule(rate) });
         self.move_statistics(weights, &[]);
         Ok(score)
@@ -240,9 +242,15 @@ impl Network {
         self.layers.iter().for_each(|layer| layer.move_statistics(weights, frozen));
     }
 
-    /// Returns the logits of the inputs, shape (batch, classes), as a view of the padded rows of the last layer.
+    /// Returns the logits of the inputs, shape (batch, classes), or their predictions of a real target, shape (batch,
+    /// 1), as a view of the padded rows of the last layer.
     pub fn logits(&mut self, weights: &[f32]) -> ArrayView2<'_, f32> {
         self.forward(weights, None);
+        self.outputs()
+    }
+
+    /// Returns what [`Network::logits`] would, for the weights of the last call that scored the inputs.
+    pub fn outputs(&self) -> ArrayView2<'_, f32> {
         let Matrix { values, stride, rows, columns } = self.last().outputs(self.batch);
         let padded = ArrayView1::from(values).into_shape_with_order((rows, stride));
         padded.expect("a layer holds whole rows").slice_move(s![.., ..columns])
@@ -252,28 +260,26 @@ impl Network {
         &*self.layers[self.layers.len() - 1]
     }
 
-    fn take_labels(&mut self, labels: impl IntoIterator<Item = u32>) -> Result<()> {
-        self.labels.clear();
-        self.labels.extend(labels);
-        if self.labels.len() != self.batch {
-            let rows = self.batch;
-            let got = self.labels.len();
-            return Err(Error::new(format!("the labels ({got}) are not as many as the examples ({rows})")));
-        }
-        loss::check_labels(&self.labels, self.last().shape().len())
+    fn take_targets(&mut self, targets: impl IntoIterator<Item = impl ExampleTarget>) -> Result<()> {
+        ExampleTarget::fill(&mut self.targets, targets.into_iter());
+        self.targets.check(self.batch, self.last().shape().len())
     }
 
     /// Scores the inputs in training, and counts the step.
-    fn train_forward(&mut self, weights: &[f32], labels: impl IntoIterator<Item = u32>) -> Result<Score> {
+    fn train_forward(
+        &mut self,
+        weights: &[f32],
+        targets: impl IntoIterator<Item = impl ExampleTarget>,
+    ) -> Result<Score> {
         if self.has_dropout && self.next.is_none() {
             return Err(Error::new("dropout needs the key of the local epoch; call Network::begin before it"));
         }
-        self.take_labels(labels)?;
+        self.take_targets(targets)?;
         let unkeyed = StepKey { epoch: TrainKey { seed: 0, client: 0, round: 0, epoch: 0 }, step: 0 };
         let key = self.next.unwrap_or(unkeyed);
         self.next = self.next.map(|next| StepKey { step: next.step + 1, ..next });
         self.forward(weights, Some(key));
-        Ok(self.cross_entropy())
+        Ok(self.loss())
     }
 
     fn forward(&mut self, weights: &[f32], training: Option<StepKey>) {
@@ -285,14 +291,17 @@ impl Network {
         }
     }
 
-    /// Scores the logits, and leaves their gradient in the first of `deltas`.
-    fn cross_entropy(&mut self) -> Score {
+    /// Scores the outputs, and leaves their gradient in the first of `deltas`.
+    fn loss(&mut self) -> Score {
         let Matrix { values, stride, columns: classes, .. } = self.layers[self.layers.len() - 1].outputs(self.batch);
-        let logits = &mut self.deltas[0];
-        grow(logits, values.len());
-        let logits = &mut logits[..values.len()];
-        logits.copy_from_slice(values);
-        self.isa.run(CrossEntropy { logits, stride, classes, labels: &self.labels })
+        let outputs = &mut self.deltas[0];
+        grow(outputs, values.len());
+        let outputs = &mut outputs[..values.len()];
+        outputs.copy_from_slice(values);
+        match &self.targets {
+            Targets::Classes(labels) => self.isa.run(CrossEntropy { logits: outputs, stride, classes, labels }),
+            Targets::Real(targets) => self.isa.run(SquaredError { outputs, stride, targets }),
+        }
     }
 
     /// Passes the gradient from the last layer to the first, and applies each layer's gradient to `target`.

@@ -1,4 +1,4 @@
-//! The local optimiser: SGD with momentum and weight decay, and Adam.
+//! The local optimiser: SGD with momentum and weight decay, Adam and AdamW.
 
 use std::{iter, ops::Range};
 
@@ -17,10 +17,12 @@ use crate::{
 ///
 /// | name | keys (defaults) |
 /// |---|---|
-/// | `sgd` | `momentum` (0), `weight_decay` (0) |
+/// | `sgd` | `momentum` (0), `nesterov` (false), `weight_decay` (0) |
 /// | `adam` | `beta1` (0.9), `beta2` (0.999), `epsilon` (1e-8), `weight_decay` (0) |
+/// | `adamw` | `beta1` (0.9), `beta2` (0.999), `epsilon` (1e-8), `weight_decay` (0.01) |
 ///
-/// Weight decay λw is added to the gradient. Momentum is v ← ρv + g; w ← w − ηv, as in PyTorch.
+/// Weight decay λw is added to the gradient. `adamw` multiplies w by 1 − ηλ instead. Momentum is v ← ρv + g; w ← w − ηv,
+/// or w ← w − η(g + ρv) with `nesterov`, as in PyTorch.
 ///
 /// ```
 /// let mut optimiser = fedpipe_nn::Optimiser::new()?;
@@ -53,19 +55,29 @@ enum OptimiserKind {
         #[serde(default)]
         momentum: f32,
         #[serde(default)]
-        weight_decay: f32,
-    },
-    Adam {
-        #[serde(default = "default_beta1")]
-        beta1: f64,
-        #[serde(default = "default_beta2")]
-        beta2: f64,
-        #[serde(default = "default_epsilon")]
-        epsilon: f32,
+        nesterov: bool,
         #[serde(default)]
         weight_decay: f32,
     },
+    Adam(Moments),
+    AdamW(Moments),
 }
+
+/// The parameters of Adam and AdamW.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Moments {
+    #[serde(default = "default_beta1")]
+    beta1: f64,
+    #[serde(default = "default_beta2")]
+    beta2: f64,
+    #[serde(default = "default_epsilon")]
+    epsilon: f32,
+    weight_decay: Option<f32>,
+}
+
+/// The weight decay of AdamW, as in PyTorch.
+const DECOUPLED_DECAY: f32 = 0.01;
 
 fn default_beta1() -> f64 {
     0.9
@@ -90,7 +102,7 @@ impl Optimiser {
 
     pub(crate) fn on(isa: Isa) -> Self {
         let json = r#"{"name":"sgd"}"#.into();
-        let kind = OptimiserKind::Sgd { momentum: 0.0, weight_decay: 0.0 };
+        let kind = OptimiserKind::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
         let (first, second) = (zeros(0), zeros(0));
         Self { isa, json, kind, steps: 0, powers: [1.0; 2], first, second }
     }
@@ -152,20 +164,39 @@ impl Optimiser {
     pub(crate) fn next_rule(&mut self, rate: f32) -> StepRule<'_> {
         self.steps += 1;
         match self.kind {
-            OptimiserKind::Sgd { momentum: 0.0, weight_decay: 0.0 } => StepRule::Sgd(Sgd { rate }),
-            OptimiserKind::Sgd { momentum, weight_decay: decay } => {
-                StepRule::Momentum(Momentum { rate, momentum, decay, velocity: &mut self.first })
+            OptimiserKind::Sgd { momentum: 0.0, weight_decay: 0.0, .. } => StepRule::Sgd(Sgd { rate }),
+            OptimiserKind::Sgd { momentum, nesterov, weight_decay: decay } => {
+                let step = Momentum { rate, momentum, decay, velocity: &mut self.first };
+                if nesterov { StepRule::Nesterov(step) } else { StepRule::Momentum(step) }
             }
-            OptimiserKind::Adam { beta1, beta2, epsilon, weight_decay: decay } => {
-                self.powers[0] *= beta1;
-                self.powers[1] *= beta2;
-                let rate = (f64::from(rate) / (1.0 - self.powers[0])) as f32;
-                let scale = (1.0 / (1.0 - self.powers[1]).sqrt()) as f32;
-                let factors = |beta: f64| (beta as f32, (1.0 - beta) as f32);
-                let (first, second) = (&mut self.first, &mut self.second);
-                let (beta1, beta2) = (factors(beta1), factors(beta2));
-                StepRule::Adam(Adam { rate, scale, beta1, beta2, epsilon, decay, first, second })
+            OptimiserKind::Adam(moments) => {
+                let decay = moments.weight_decay.unwrap_or_default();
+                StepRule::Adam(Adam { decay, ..self.next_adam(rate, moments) })
             }
+            OptimiserKind::AdamW(moments) => {
+                let decay = f64::from(moments.weight_decay.unwrap_or(DECOUPLED_DECAY));
+                let shrink = (1.0 - f64::from(rate) * decay) as f32;
+                StepRule::Adam(Adam { shrink, ..self.next_adam(rate, moments) })
+            }
+        }
+    }
+
+    /// Returns the next step of Adam without weight decay.
+    fn next_adam(&mut self, rate: f32, moments: Moments) -> Adam<'_> {
+        let Moments { beta1, beta2, epsilon, .. } = moments;
+        self.powers[0] *= beta1;
+        self.powers[1] *= beta2;
+        let factors = |beta: f64| (beta as f32, (1.0 - beta) as f32);
+        Adam {
+            rate: (f64::from(rate) / (1.0 - self.powers[0])) as f32,
+            scale: (1.0 / (1.0 - self.powers[1]).sqrt()) as f32,
+            beta1: factors(beta1),
+            beta2: factors(beta2),
+            epsilon,
+            decay: 0.0,
+            shrink: 1.0,
+            first: &mut self.first,
+            second: &mut self.second,
         }
     }
 
@@ -177,15 +208,16 @@ impl Optimiser {
     ///
     /// The recurrence is that of the optimiser on a constant gradient 1. It agrees with the closed forms of the paper.
     pub fn accumulation(&self, rate: f32, proximal: f32) -> f64 {
-        let OptimiserKind::Sgd { momentum, .. } = self.kind else {
+        let OptimiserKind::Sgd { momentum, nesterov, .. } = self.kind else {
             return f64::NAN;
         };
         let momentum = f64::from(momentum);
         let pull = f64::from(rate) * f64::from(proximal);
         let (mut sum, mut velocity) = (0.0, 0.0);
         for _ in 0..self.steps {
-            velocity = momentum * velocity + 1.0 - pull * sum;
-            sum += velocity;
+            let gradient = 1.0 - pull * sum;
+            velocity = momentum * velocity + gradient;
+            sum += if nesterov { gradient + momentum * velocity } else { velocity };
         }
         sum
     }
@@ -194,11 +226,13 @@ impl Optimiser {
 fn parse(json: &str) -> Result<OptimiserKind> {
     let kind = serde_json::from_str(json).map_err(|why| Error::new(format!("local optimiser {json}: {why}")))?;
     match kind {
-        OptimiserKind::Sgd { momentum, weight_decay } => {
+        OptimiserKind::Sgd { momentum, weight_decay, .. } => {
             within(json, "momentum", f64::from(momentum), (0.0..1.0).contains(&momentum))?;
             within(json, "weight_decay", f64::from(weight_decay), weight_decay >= 0.0)?;
         }
-        OptimiserKind::Adam { beta1, beta2, epsilon, weight_decay } => {
+        OptimiserKind::Adam(moments) | OptimiserKind::AdamW(moments) => {
+            let Moments { beta1, beta2, epsilon, weight_decay } = moments;
+            let weight_decay = weight_decay.unwrap_or_default();
             within(json, "beta1", beta1, (0.0..1.0).contains(&beta1))?;
             within(json, "beta2", beta2, (0.0..1.0).contains(&beta2))?;
             within(json, "epsilon", f64::from(epsilon), epsilon > 0.0)?;
@@ -220,9 +254,9 @@ impl OptimiserKind {
     /// Returns the lengths of the first and the second buffer for `weight_count` weights.
     fn kept(self, weight_count: usize) -> (usize, usize) {
         match self {
-            OptimiserKind::Sgd { momentum: 0.0, weight_decay: 0.0 } => (0, 0),
+            OptimiserKind::Sgd { momentum: 0.0, weight_decay: 0.0, .. } => (0, 0),
             OptimiserKind::Sgd { .. } => (weight_count, 0),
-            OptimiserKind::Adam { .. } => (weight_count, weight_count),
+            OptimiserKind::Adam(_) | OptimiserKind::AdamW(_) => (weight_count, weight_count),
         }
     }
 }

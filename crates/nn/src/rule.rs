@@ -17,6 +17,7 @@ pub(crate) enum StepRule<'a> {
     Store(Store),
     Sgd(Sgd),
     Momentum(Momentum<'a>),
+    Nesterov(Momentum<'a>),
     Adam(Adam<'a>),
 }
 
@@ -39,7 +40,12 @@ pub(crate) struct Momentum<'a> {
     pub(crate) velocity: &'a mut [f32],
 }
 
-/// Adam (Kingma and Ba 2015, Alg. 1) with the gradient g + λw.
+/// v ← ρv + g + λw; w ← w − η(g + λw + ρv).
+#[derive(Debug)]
+struct Nesterov<'m, 'a>(&'m mut Momentum<'a>);
+
+/// Adam (Kingma and Ba 2015, Alg. 1) with the gradient g + λw, or AdamW (Loshchilov and Hutter 2019, Alg. 2), which
+/// shrinks w before the step.
 ///
 /// A first moment below the smallest normal number becomes 0. With any usual ε it changes no weight, but the CPU
 /// divides subnormal numbers three times more slowly. Weights behind a pixel that is seldom set have many such moments.
@@ -55,6 +61,8 @@ pub(crate) struct Adam<'a> {
     pub(crate) beta2: (f32, f32),
     pub(crate) epsilon: f32,
     pub(crate) decay: f32,
+    /// 1 − ηλ of AdamW, rounded once; 1 for Adam.
+    pub(crate) shrink: f32,
     pub(crate) first: &'a mut [f32],
     pub(crate) second: &'a mut [f32],
 }
@@ -130,13 +138,28 @@ impl StepUpdate for Momentum<'_> {
     }
 }
 
+impl StepUpdate for Nesterov<'_, '_> {
+    const IN_REGISTERS: bool = false;
+
+    #[inline(always)]
+    fn panel<const N: usize>(&mut self, at: usize, target: &mut [f32; N], gradient: &[f32; N]) {
+        let Momentum { rate, momentum, decay, .. } = *self.0;
+        let velocity: &mut [f32; N] = part_mut(self.0.velocity, at);
+        for i in 0..N {
+            let g = decay.mul_add(target[i], gradient[i]);
+            velocity[i] = momentum.mul_add(velocity[i], g);
+            target[i] = (-rate).mul_add(momentum.mul_add(velocity[i], g), target[i]);
+        }
+    }
+}
+
 impl StepUpdate for Adam<'_> {
     const IN_REGISTERS: bool = false;
 
     #[inline(always)]
     fn panel<const N: usize>(&mut self, at: usize, target: &mut [f32; N], gradient: &[f32; N]) {
         let (first, second): (&mut [f32; N], &mut [f32; N]) = (part_mut(self.first, at), part_mut(self.second, at));
-        let Self { rate, scale, beta1, beta2, epsilon, decay, .. } = *self;
+        let Self { rate, scale, beta1, beta2, epsilon, decay, shrink, .. } = *self;
         for i in 0..N {
             let g = decay.mul_add(target[i], gradient[i]);
             let m = beta1.0.mul_add(first[i], beta1.1 * g);
@@ -144,7 +167,7 @@ impl StepUpdate for Adam<'_> {
             let m = if m.abs() < f32::MIN_POSITIVE { 0.0 } else { m };
             (first[i], second[i]) = (m, v);
             let step = m / v.sqrt().mul_add(scale, epsilon);
-            target[i] = (-rate).mul_add(step, target[i]);
+            target[i] = (-rate).mul_add(step, shrink * target[i]);
         }
     }
 }
@@ -162,6 +185,7 @@ impl StepRule<'_> {
             StepRule::Store(update) => isa.run(With(kernel, update)),
             StepRule::Sgd(update) => isa.run(With(kernel, update)),
             StepRule::Momentum(update) => isa.run(With(kernel, update)),
+            StepRule::Nesterov(update) => isa.run(With(kernel, &mut Nesterov(update))),
             StepRule::Adam(update) => isa.run(With(kernel, update)),
         }
     }

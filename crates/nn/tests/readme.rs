@@ -63,6 +63,9 @@ fn the_steps_of_an_optimiser_are_those_of_the_readme_to_the_bit() {
         r#"{"name":"sgd","momentum":0.9,"weight_decay":0.1}"#,
         r#"{"name":"adam"}"#,
         r#"{"name":"adam","beta1":0.8,"beta2":0.95,"epsilon":0.001,"weight_decay":0.1}"#,
+        r#"{"name":"sgd","momentum":0.9,"nesterov":true,"weight_decay":0.1}"#,
+        r#"{"name":"adamw"}"#,
+        r#"{"name":"adamw","beta1":0.8,"beta2":0.95,"epsilon":0.001,"weight_decay":0.1}"#,
     ];
     for json in optimisers {
         let (mut optimiser, mut weights) = (Optimiser::new().unwrap(), [1.0, -2.0]);
@@ -73,6 +76,27 @@ fn the_steps_of_an_optimiser_are_those_of_the_readme_to_the_bit() {
         let expected: Vec<f32> = written(&format!("steps of `{json}`")).iter().map(|&value| value as f32).collect();
         assert_eq!(weights.as_slice(), expected, "{json}");
     }
+}
+
+/// `optimisers.py` prints the weights after the same steps by PyTorch's own optimisers, in f64.
+#[test]
+fn the_steps_of_an_optimiser_are_those_of_pytorch() {
+    let mut optimisers = 0;
+    for row in include_str!("../optimisers.csv").lines().skip(1) {
+        let (json, expected) = row.split_once(';').unwrap();
+        let (mut optimiser, mut weights) = (Optimiser::new().unwrap(), [1.0, -2.0]);
+        optimiser.begin(json, 2, 0).unwrap();
+        for step in 0..60 {
+            let gradient = [0.5 - step as f32 / 64.0, (step % 7) as f32 / 4.0 - 0.75];
+            optimiser.step(&mut weights, &gradient, 0.0625, &[]);
+        }
+        for (weight, expected) in weights.iter().zip(expected.split(' ')) {
+            let expected: f64 = expected.parse().unwrap();
+            assert!((f64::from(*weight) - expected).abs() < 3e-6, "{json}: {weights:?}, expected {expected}");
+        }
+        optimisers += 1;
+    }
+    assert_eq!(optimisers, 8);
 }
 
 #[test]

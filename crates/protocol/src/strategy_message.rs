@@ -28,6 +28,10 @@ pub enum StrategyRequest {
         round: u64,
         /// The client's number.
         client: u32,
+        /// The local learning rate of the round.
+        learning_rate: f32,
+        /// The phase of the experiment: the client's work without a rule of the program.
+        phase: Phase,
     },
     /// Carries the parts `weights`, `state` and, for each update, `update/CLIENT` and, under [`Ability::ClientState`],
     /// `client_state/CLIENT`; answered by [`StrategyReply::Aggregated`].
@@ -97,12 +101,8 @@ pub struct StrategySetup {
     pub clients: u32,
     /// The tensors of the flat weights, in order.
     pub layout: Vec<Tensor>,
-    /// The local epochs of the experiment.
-    pub epochs: u64,
     /// The number of examples in a mini-batch.
     pub batch_size: u64,
-    /// The local learning rate.
-    pub learning_rate: f32,
     /// The local optimiser, as JSON text.
     pub optimiser: String,
 }
@@ -112,6 +112,8 @@ pub struct StrategySetup {
 pub struct Aggregate {
     /// The round, from 1.
     pub round: u64,
+    /// The local learning rate of the round.
+    pub learning_rate: f32,
     /// The updates, in the order of the clients' numbers. The weights of an update are the part `update/CLIENT`.
     pub updates: Vec<Update>,
 }

@@ -6,6 +6,8 @@ values of buffers to 0, and this program does not.
 fedpipe run mlp --strategy-program "python3 scaffold.py"
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 import fedpipe
@@ -24,9 +26,9 @@ class Scaffold(fedpipe.Strategy):
 
     def prepare(self, round, client, weights, state, client_state):
         if not state and not client_state:
-            return fedpipe.Prepared([fedpipe.Phase(self.epochs)])
+            return fedpipe.Prepared([self.phase])
         correction = variate(state, weights) - variate(client_state, weights)
-        return fedpipe.Prepared([fedpipe.Phase(self.epochs, linear=True)], linear=correction)
+        return fedpipe.Prepared([replace(self.phase, linear=True)], linear=correction)
 
     def aggregate(self, round, weights, updates, state):
         server, after = variate(state, weights), {}

@@ -107,14 +107,16 @@ class Strategy(ABC):
     too."""
 
     sample_seed: int = 0
-    """The seed for `sample`: that of the run, unless `--sample-seed` gives another. This and the next four are set before
+    """The seed for `sample`: that of the run, unless `--sample-seed` gives another. This and the next two are set before
     the first round."""
-    epochs: int = 1
-    """The local epochs of the experiment."""
     batch_size: int = 32
-    learning_rate: float = 0.1
-    """The local learning rate, rounded to float32 as the clients have it."""
     optimiser: Mapping[str, Any] = {"name": "sgd"}
+    learning_rate: float = 0.1
+    """The local learning rate of the round, rounded to float32 as the clients have it. It is set before `prepare` and
+    `aggregate`."""
+    phase: Phase = Phase(1)
+    """The work of the client that the experiment asks for, with its local epochs and its step limit. It is set before
+    `prepare`."""
 
     def __init__(self, layout: Sequence[Tensor], clients: int, seed: int) -> None:
         """`layout` has the tensors of the flat weights, `clients` is the number of all clients, `seed` is that of the
@@ -212,8 +214,7 @@ def _start(strategy: Callable[..., Strategy], setup: Frame) -> Strategy:
     made = _of_strategy("__init__", strategy, layout, body["clients"], body["seed"])
     if not isinstance(made, Strategy):
         raise ModelError(f"serve_strategy takes a subclass of fedpipe.Strategy, or a function that returns an instance, and got {made!r} from it")
-    made.sample_seed, made.epochs, made.batch_size = body["sample_seed"], body["epochs"], body["batch_size"]
-    made.learning_rate = float(np.float32(body["learning_rate"]))
+    made.sample_seed, made.batch_size = body["sample_seed"], body["batch_size"]
     made.optimiser = json.loads(body["optimiser"])
     return made
 
@@ -240,6 +241,8 @@ def _sample(strategy: Strategy, request: Frame) -> Tuple[Dict[str, Any], Dict[st
 
 def _prepare(strategy: Strategy, request: Frame) -> Tuple[Dict[str, Any], Dict[str, np.ndarray]]:
     round, client, parts = request.body["round"], request.body["client"], request.parts
+    strategy.learning_rate = float(np.float32(request.body["learning_rate"]))
+    strategy.phase = Phase(request.body["phase"]["epochs"], request.body["phase"].get("steps"))
     arguments = (round, client, parts[WEIGHTS], load_state(parts[_STATE]), _client_state(parts, client))
     prepared = _of_strategy("prepare", strategy.prepare, *arguments)
     if not isinstance(prepared, Prepared):
@@ -261,6 +264,7 @@ def _aggregate(strategy: Strategy, request: Frame) -> Tuple[Dict[str, Any], Dict
         )
         for header in request.body["updates"]
     ]
+    strategy.learning_rate = float(np.float32(request.body["learning_rate"]))
     answer = _of_strategy("aggregate", strategy.aggregate, round, parts[WEIGHTS], updates, load_state(parts[_STATE]))
     return {"type": "aggregated"}, _aggregated(strategy, answer)
 

@@ -45,7 +45,10 @@ MOMENTUM = "sgd:momentum=0.9,weight-decay=0.001"
     [
         ("keras", MOMENTUM, 1.0, 1e-5),
         ("torch", MOMENTUM, 1.0, 1e-5),
+        ("keras", "sgd:momentum=0.9,nesterov=true", 1.0, 1e-5),
+        ("torch", "sgd:momentum=0.9,nesterov=true", 1.0, 1e-5),
         ("torch", "adam", 0.9999, 1e-5),
+        ("torch", "adamw:weight-decay=0.5", 0.9999, 1e-5),
         ("keras", "adam", 0.9, 1e-4),
     ],
 )

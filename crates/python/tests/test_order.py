@@ -16,8 +16,7 @@ def test_the_readmes_have_the_vectors_that_the_programs_print():
     tables = {
         "random": vectors.streams(),
         "data": vectors.partitions(),
-        "strategy": load("crates/strategy/vectors.py").vectors(),
-        "nn": load("crates/nn/vectors.py").vectors(),
+        **{crate: load(f"crates/{crate}/vectors.py").vectors() for crate in ("protocol", "strategy", "nn")},
     }
     for crate, table in tables.items():
         assert table in (REPOSITORY / "crates" / crate / "README.md").read_text(), crate

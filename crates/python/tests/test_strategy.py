@@ -185,7 +185,7 @@ def test_a_wrong_answer_is_one_sentence(run, tmp_path, more, says, code):
 
 def test_a_strategy_knows_the_experiment(run, tmp_path):
     program = tmp_path / "known.py"
-    method = "def prepare(self, *_): raise fedpipe.ModelError(repr((self.epochs, self.batch_size, self.learning_rate, self.optimiser)))"
+    method = "def prepare(self, *_): raise fedpipe.ModelError(repr((self.phase.epochs, self.batch_size, self.learning_rate, self.optimiser)))"
     program.write_text(f"{STRATEGY}\n    {method}\n\nfedpipe.serve_strategy(Bad)\n")
     flags = {"epochs": 3, "batch_size": 7, "lr": 0.25, "optimiser": "sgd:momentum=0.5", "on_failure": "abort"}
     with pytest.raises(fedpipe.RunError, match=r"\(3, 7, 0.25, \{'momentum': 0.5, 'name': 'sgd'\}\)"):

@@ -39,7 +39,17 @@ pub(crate) fn ln_gamma_sample(shape: f64, rng: &mut ChaCha8Rng) -> f64 {
 /// A sample is drawn for closed places, too, so that the stream does not depend on which places are closed. The shares
 /// sum to 1 up to rounding. At least one place must be open.
 pub fn shares(alpha: f64, open: &[bool], rng: &mut ChaCha8Rng) -> Vec<f64> {
-    let logs: Vec<f64> = open.iter().map(|_| ln_gamma_sample(alpha, rng)).collect();
+    shares_of(&ln_shares(alpha, open.len(), rng), open)
+}
+
+/// Draws the logarithms of the shares of `places` from a symmetric Dirichlet distribution, up to a common summand.
+pub fn ln_shares(alpha: f64, places: usize, rng: &mut ChaCha8Rng) -> Vec<f64> {
+    (0..places).map(|_| ln_gamma_sample(alpha, rng)).collect()
+}
+
+/// Returns the shares of the `open` places, which sum to 1 up to rounding, from the logarithms of [`ln_shares`]. Closed
+/// places get 0. At least one place must be open.
+pub fn shares_of(logs: &[f64], open: &[bool]) -> Vec<f64> {
     let mut largest = f64::NEG_INFINITY;
     for (&log, _) in logs.iter().zip(open).filter(|(_, open)| **open) {
         if log > largest {

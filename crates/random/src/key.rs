@@ -21,8 +21,14 @@ pub enum Use {
     Transform = 6,
     /// The training rows on which received weights are scored.
     Score = 7,
+    /// The noise that a partition scheme adds to the features of a client.
+    FeatureNoise = 8,
+    /// The examples of a generated dataset.
+    Generate = 9,
     /// The values that dropout sets to 0 in a training step; see [`Key::step_rng`].
     Dropout = 10,
+    /// The examples of the test set, where the files have none.
+    TestSplit = 11,
     /// The initial weights of a tensor; see [`Key::initial`].
     Initialise = u32::from_le_bytes(*b"nn-i"),
 }

@@ -3,8 +3,8 @@
 use fedpipe_data::Partitioner;
 use fedpipe_spec::table::{Entry, Tabled, entries};
 use fedpipe_strategy::{
-    aggregator::Aggregator, local_optimiser::OptimiserRule, preset::Composition, sampler::Sampler,
-    server::ServerOptimiser, term::ClientTerm, transform::Transform, weighting::Weighting,
+    aggregator::Aggregator, local_optimiser::OptimiserRule, lr_schedule::LrSchedule, preset::Composition,
+    sampler::Sampler, server::ServerOptimiser, term::ClientTerm, transform::Transform, weighting::Weighting,
 };
 
 /// A table.
@@ -21,7 +21,7 @@ pub struct Catalogue {
 }
 
 /// Every table, in the order of the help.
-pub static CATALOGUES: [Catalogue; 9] = [
+pub static CATALOGUES: [Catalogue; 10] = [
     catalogue::<Composition>("--strategy"),
     catalogue::<dyn Sampler>("--sample"),
     catalogue::<dyn ClientTerm>("--term"),
@@ -30,6 +30,7 @@ pub static CATALOGUES: [Catalogue; 9] = [
     catalogue::<dyn Aggregator>("--aggregate"),
     catalogue::<dyn ServerOptimiser>("--server"),
     catalogue::<OptimiserRule>("--optimiser"),
+    catalogue::<LrSchedule>("--lr-schedule"),
     catalogue::<dyn Partitioner>("--partition"),
 ];
 

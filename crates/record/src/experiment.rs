@@ -3,16 +3,18 @@
 //! Every section but `[execution]` can change a result. `[execution]` says how this machine does the work: a session of
 //! a run may have another one than the session before.
 
-use std::{collections::BTreeMap, ops::Deref, str::FromStr};
+use std::{collections::BTreeMap, ops::Deref, path::PathBuf, str::FromStr};
 
-use fedpipe_data::{Deal, Scheme, Source, counted};
+use fedpipe_data::{Deal, ImageSize, Reading, Scheme, Source, TargetKind, TestSplit, counted};
 use fedpipe_protocol::Level;
 use fedpipe_spec::table::Named;
 use fedpipe_strategy::{
     aggregator::Aggregator,
     local_optimiser::LocalOptimiser,
+    local_work::LocalWork,
+    lr_schedule::LrSchedule,
     preset::Composition,
-    refusals::refusal,
+    refusals::{pull_refusal, refusal},
     sampler::{Draw, Sampler},
     server::ServerOptimiser,
     strategy::{Strategy, StrategyRows},
@@ -25,6 +27,7 @@ use strum::VariantNames;
 
 use crate::{
     client_state::PROGRAM,
+    epochs::Epochs,
     error::{Error, Result},
     experiment_key::{ExperimentKey, KeyValue, read_word, section},
     format::{Format, check_table},
@@ -81,8 +84,22 @@ section! {
 section! {
     /// `[data]`: the examples of each client.
     pub struct DataSection in "data" {
-        /// fashion-mnist, sample, or a directory of IDX files
+        /// fashion-mnist, sample, or the path of your files (see `fedpipe data list`)
         source: Source = Source::FashionMnist => "--data DATA";
+        /// The targets: classes, or real numbers for a regression
+        target: TargetKind = TargetKind::Classes => "--target KIND";
+        /// The column of a table that has the targets
+        label: Option<String> = None => "--label COLUMN".default("none");
+        /// The column of a table that names the natural client of each row
+        client_column: Option<String> = None => "--client-column COLUMN".default("none");
+        /// The file with the test set of a table
+        test_data: Option<String> = None => "--test-data PATH".default("none");
+        /// The part of the examples that becomes the test set, of each class alike, drawn by the seed of the partition
+        test_split: Option<f64> = None => "--test-split X".within(|x| x > 0.0 && x < 1.0, "between 0 and 1").default("none");
+        /// The size to which images are scaled, such as 28x28, or 28x28x3 for colour and 28x28x1 for grey
+        image_size: Option<ImageSize> = None => "--image-size SIZE".default("that of the images");
+        /// Standardise each feature by its mean and standard deviation over the training examples
+        standardise: bool = false => "--standardise";
         /// The rule that deals the examples to the clients
         partition: Scheme = Scheme::default() => "--partition SCHEME";
     }
@@ -106,13 +123,19 @@ section! {
 section! {
     /// `[local]`: the training of a client in a round.
     pub struct LocalSection in "local" {
-        /// Local epochs a round
-        epochs: u64 = 1 => "--epochs N".count();
+        /// Local epochs a round, or a part of one, such as 0.5
+        epochs: Epochs = Epochs(1.0) => "--epochs N".within(|x| x > 0.0 && x.is_finite(), "a finite number above 0")
+            .instead_of("local-steps");
+        /// Mini-batches a client trains on in a round, in the place of local epochs
+        local_steps: Option<u64> = None => "--local-steps N".count().instead_of("epochs")
+            .default("those of --epochs");
         /// Examples a mini-batch
         batch_size: u64 = 32 => "--batch-size N".count();
         /// Local learning rate
         lr: f32 = 0.1 => "--lr X".within(|x| x > 0.0 && x.is_finite(), "a finite number above 0")
             .default("0.1, with adam 0.001");
+        /// The learning rate of each round
+        lr_schedule: Named<LrSchedule> = Named::default() => "--lr-schedule SCHEDULE";
         /// The rule of a local step
         optimiser: LocalOptimiser = LocalOptimiser::default() => "--optimiser OPTIMISER".default("sgd");
     }
@@ -204,6 +227,18 @@ impl StrategySection {
     }
 }
 
+impl LocalSection {
+    /// Returns the work of a client in a round.
+    pub fn work(&self) -> LocalWork {
+        self.local_steps.map_or(LocalWork::Epochs(self.epochs.0), LocalWork::Steps)
+    }
+
+    /// Returns the features that each client needs for it.
+    pub fn features(&self) -> impl Iterator<Item = String> {
+        self.work().features().map(str::to_owned).into_iter()
+    }
+}
+
 impl Deref for StrategySection {
     type Target = Strategy;
 
@@ -274,10 +309,24 @@ impl Experiment {
     pub fn check(&self) -> Result<()> {
         self.check_names()?;
         self.check_ranges()?;
-        match refusal(&self.strategy, &self.local.optimiser) {
-            Some(why) => refuse(why),
-            None => self.check_quorum(),
+        let LocalSection { optimiser, lr, .. } = &self.local;
+        if let Some(why) = refusal(&self.strategy, optimiser).or_else(|| pull_refusal(&self.strategy, *lr)) {
+            return refuse(why);
         }
+        self.check_schedule()?;
+        self.check_quorum()
+    }
+
+    /// Refuses a schedule that needs the last round, where the run decides it.
+    fn check_schedule(&self) -> Result<()> {
+        let schedule = &self.local.lr_schedule;
+        if self.until_converged && schedule.needs_last_round() {
+            return refuse(format!(
+                "the learning rate schedule {schedule} needs the last round, which --until-converged does not know; give \
+                 --rounds, or another schedule"
+            ));
+        }
+        Ok(())
     }
 
     /// Refuses a quorum that no round can reach, and one with which the aggregator has no effect of its own.
@@ -327,8 +376,22 @@ impl Experiment {
 
     /// Returns the deal of the dataset to the clients.
     pub fn deal(&self) -> Deal {
-        let DataSection { source, partition } = self.data.clone();
-        Deal { source, scheme: partition, clients: self.clients.count, seed: self.data_seed() }
+        let DataSection {
+            source,
+            target,
+            label,
+            client_column,
+            test_data,
+            test_split,
+            image_size,
+            standardise,
+            partition,
+        } = self.data.clone();
+        let test_split = test_split.map(|fraction| TestSplit { fraction, seed: self.data_seed() });
+        let test_data = test_data.map(PathBuf::from);
+        let reading = Reading { target, label, client_column, test_data, test_split, image_size, standardise };
+        let (clients, seed) = (self.clients.count, self.data_seed());
+        Deal { source, reading, scheme: partition, clients, seed, split_file: None }
     }
 
     /// Returns the seed of the partition.
@@ -375,6 +438,11 @@ impl Experiment {
     /// Returns the number of updates below which a round with so many `sampled` clients fails, at least 1.
     pub fn quorum(&self, sampled: u32) -> u32 {
         self.clients.min_clients.unwrap_or_else(|| sampled.div_ceil(2))
+    }
+
+    /// Returns the local learning rate of a round.
+    pub fn learning_rate(&self, round: u64) -> f32 {
+        self.local.lr_schedule.rate(self.local.lr, round, self.last_round())
     }
 
     /// Returns the last round.
@@ -454,12 +522,18 @@ mod tests {
             experiment
         };
         let both = Experiment { model: "mlp".into(), client: Some("true".into()), ..Experiment::default() };
-        let cases: [(&str, Experiment); 8] = [
+        let cases: [(&str, Experiment); 11] = [
             ("both the model mlp and the client \"true\"", both),
             ("--clients is 0; give at least 1", changed(|of| of.clients.count = 0)),
             ("--lr is -1", changed(|of| of.local.lr = -1.0)),
             ("--fraction is 1.5; give above 0 and at most 1", changed(|of| of.clients.fraction = 1.5)),
             ("--lr is NaN", changed(|of| of.local.lr = f32::NAN)),
+            ("--epochs is 0; give a finite number above 0", changed(|of| of.local.epochs = Epochs(0.0))),
+            ("--local-steps is 0", changed(|of| of.local.local_steps = Some(0))),
+            (
+                "the learning rate schedule cosine:to=0,warmup=0 needs the last round, which --until-converged",
+                changed(|of| (of.until_converged, of.local.lr_schedule) = (true, "cosine".parse().unwrap())),
+            ),
             ("--min-clients is 0", changed(|of| of.clients.min_clients = Some(0))),
             ("--min-clients 5", changed(|of| of.clients.min_clients = Some(5))),
             ("--jobs is 0", changed(|of| of.execution.jobs = Some(0))),

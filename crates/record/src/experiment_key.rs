@@ -3,14 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use fedpipe_data::Source;
+use fedpipe_data::{ImageSize, Source, TargetKind};
 use fedpipe_protocol::Level;
 use fedpipe_spec::table::{Named, Tabled};
 use fedpipe_strategy::transform::{Transform, chain::Transforms};
 use serde::{Serialize, de::DeserializeOwned};
 use strum::VariantNames;
 
-use crate::{memory_limit::MemoryLimit, seed::Seed};
+use crate::{epochs::Epochs, memory_limit::MemoryLimit, seed::Seed};
 
 /// A key of an experiment.
 #[derive(Debug, Clone)]
@@ -91,7 +91,7 @@ macro_rules! parsed {
     };
 }
 
-parsed!(u32, u64, f32, f64, Seed, Source, MemoryLimit);
+parsed!(u32, u64, f32, f64, Epochs, Seed, Source, ImageSize, MemoryLimit);
 
 /// A chain of rows.
 impl KeyValue for Transforms {
@@ -129,6 +129,14 @@ pub(crate) fn read_word<T: DeserializeOwned>(text: &str) -> Result<T, String> {
 
 impl KeyValue for Level {
     const CHOICES: &'static [&'static str] = Self::VARIANTS;
+
+    fn read(text: &str) -> Result<Self, String> {
+        read_word(text)
+    }
+}
+
+impl KeyValue for TargetKind {
+    const CHOICES: &'static [&'static str] = &["classes", "real"];
 
     fn read(text: &str) -> Result<Self, String> {
         read_word(text)

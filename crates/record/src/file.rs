@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use fedpipe_data::persist;
+use fedpipe_data::{folder_of, persist};
 
 use crate::names::UNPLACED;
 
@@ -28,7 +28,7 @@ pub fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
 /// # Errors
 /// Returns those of the file system.
 pub fn write_whole(path: &Path, contents: &[u8]) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
+    let folder = folder_of(path);
     // A temporary file is its owner's alone; a result is as the umask has it.
     let mode = fs::Permissions::from_mode(0o666);
     let mut file = tempfile::Builder::new().prefix(UNPLACED).permissions(mode).tempfile_in(folder)?;

@@ -63,6 +63,8 @@ pub struct DealtLine {
     pub dataset: DatasetInfo,
     /// Examples of each client.
     pub sizes: Vec<u64>,
+    /// Examples of each class, for each client; none of them if the clients have their own data.
+    pub label_counts: Vec<Vec<u64>>,
     /// Of the list of all partitions.
     pub partitions_sha256: String,
 }
@@ -117,14 +119,6 @@ impl ReadyLine {
 }
 
 impl DealtLine {
-    fn new(dataset: Cow<'_, DatasetInfo>, sizes: Cow<'_, [u64]>, partitions_sha256: Cow<'_, str>) -> Self {
-        Self {
-            dataset: dataset.into_owned(),
-            sizes: sizes.into_owned(),
-            partitions_sha256: partitions_sha256.into_owned(),
-        }
-    }
-
     /// Returns the difference of the data that were dealt now, a sentence.
     pub fn difference(&self, now: &DataIdentity) -> Option<String> {
         let differ = |what: &str, is: &str, was: &str| (is != was).then(|| format!("{what} {is}, was {was}"));
@@ -225,8 +219,13 @@ impl History {
         let last = self.stretches.len() - 1;
         match line.clone() {
             Line::Started { .. } => return false,
-            Line::Dealt { dataset, sizes, partitions_sha256 } => {
-                self.stretches[last].dealt = Some(DealtLine::new(dataset, sizes, partitions_sha256));
+            Line::Dealt { dataset, sizes, label_counts, partitions_sha256 } => {
+                self.stretches[last].dealt = Some(DealtLine {
+                    dataset: dataset.into_owned(),
+                    sizes: sizes.into_owned(),
+                    label_counts: label_counts.into_owned(),
+                    partitions_sha256: partitions_sha256.into_owned(),
+                });
             }
             Line::Ready { model, version, program, weights_sha256, .. } => {
                 self.stretches[last].ready = Some(ReadyLine::new([model, version, weights_sha256], program));

@@ -37,6 +37,9 @@ pub enum Line<'a> {
     Dealt {
         dataset: Cow<'a, DatasetInfo>,
         sizes: Cow<'a, [u64]>,
+        /// Examples of each class, for each client; none of them if the clients have their own data.
+        #[serde(default, skip_serializing_if = "<[Vec<u64>]>::is_empty")]
+        label_counts: Cow<'a, [Vec<u64>]>,
         partitions_sha256: Cow<'a, str>,
     },
     Ready {

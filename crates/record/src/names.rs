@@ -43,6 +43,18 @@ pub const FINAL_WEIGHTS: &str = "model.safetensors";
 /// The picture.
 pub const PICTURE: &str = "result.png";
 
+/// The picture of the partitions.
+pub const PARTITION_PICTURE: &str = "partition.png";
+
+/// The start and the end of the name of a split by hand.
+const SPLIT: [&str; 2] = ["split-", ".csv"];
+
+/// Returns the name of a split by hand with this content.
+pub fn split_file(sha256: &str) -> String {
+    let [start, end] = SPLIT;
+    format!("{start}{sha256:.16}{end}")
+}
+
 /// Returns the name of a dylib that is used from `round` on.
 pub fn model_from(round: u64) -> String {
     format!("{MODEL_FROM}{round:06}.so")
@@ -74,9 +86,26 @@ fn is_number(text: &str) -> bool {
 }
 
 fn is_entry_of_run(name: &str) -> bool {
-    let parts =
-        [CHECKPOINTS, EXPERIMENT, LEDGER, LOCK, LOGS, MODEL, PARTITIONS, PICTURE, STATE, SUMMARY, FINAL_WEIGHTS];
-    parts.contains(&name) || name.starts_with(MODEL_FROM) || name.starts_with(UNPLACED)
+    let parts = [
+        CHECKPOINTS,
+        EXPERIMENT,
+        LEDGER,
+        LOCK,
+        LOGS,
+        MODEL,
+        PARTITION_PICTURE,
+        PARTITIONS,
+        PICTURE,
+        STATE,
+        SUMMARY,
+        FINAL_WEIGHTS,
+    ];
+    let [start, end] = SPLIT;
+    let is_split = name.strip_prefix(start).and_then(|rest| rest.strip_suffix(end));
+    is_split.is_some_and(|hash| hash.chars().all(|c| c.is_ascii_hexdigit()))
+        || parts.contains(&name)
+        || name.starts_with(MODEL_FROM)
+        || name.starts_with(UNPLACED)
 }
 
 #[cfg(test)]
@@ -88,6 +117,8 @@ mod tests {
         let parts = [
             "ledger.jsonl",
             "result.png",
+            "partition.png",
+            "split-0123456789abcdef.csv",
             "model-from-000003.so",
             ".new-x1",
             "clients",
@@ -104,6 +135,7 @@ mod tests {
         }
         let others = [
             "thesis.tex",
+            "split-mine.csv",
             "clients/thesis.tex",
             "clients/a.log",
             "checkpoint/data.csv",

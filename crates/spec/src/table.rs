@@ -1,7 +1,7 @@
 //! Tables of the things that an experiment can name. A thing is one row: its name, its parameters, its source, and the
 //! function that builds it. Parsing, `Display`, help, catalogues and documentation all come from the row.
 
-use std::{fmt, ops::Deref, str::FromStr, sync::Arc};
+use std::{borrow::Cow, fmt, ops::Deref, str::FromStr, sync::Arc};
 
 use serde::Serialize;
 use serde_with::{DeserializeFromStr, SerializeDisplay};
@@ -40,7 +40,7 @@ pub struct TableRow<T: ?Sized> {
 }
 
 /// A parameter of a row.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Parameter {
     /// The key that users type.
     pub key: &'static str,
@@ -53,13 +53,15 @@ pub struct Parameter {
 }
 
 /// A value of a parameter.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Value {
     /// A finite number.
     Number(f64),
     /// `true` or `false`.
     Flag(bool),
+    /// A word or a path.
+    Text(Cow<'static, str>),
 }
 
 /// The values that a parameter accepts.
@@ -75,10 +77,23 @@ pub enum Range {
     BelowHalf,
     /// A number above 0 and at most 1.
     Share,
+    /// A number of at least 0 and at most 1.
+    ZeroToOne,
+    /// A whole number from 0.
+    WholeNumber,
     /// A whole number from 1.
     Count,
     /// `true` or `false`.
     Flag,
+    /// One of these words.
+    Word {
+        /// The words.
+        of: &'static [&'static str],
+        /// The words in a sentence, such as "paper or code".
+        wants: &'static str,
+    },
+    /// A text without a comma, which the words describe.
+    Text(&'static str),
 }
 
 /// A row in a catalogue.
@@ -130,14 +145,20 @@ impl Range {
             Range::Decay => "a number of at least 0 and below 1",
             Range::BelowHalf => "a number of at least 0 and below 0.5",
             Range::Share => "a number above 0 and at most 1",
+            Range::ZeroToOne => "a number of at least 0 and at most 1",
+            Range::WholeNumber => "a whole number from 0",
             Range::Count => "a whole number from 1",
             Range::Flag => "true or false",
+            Range::Word { wants, .. } | Range::Text(wants) => wants,
         }
     }
 
     fn read(self, text: &Text<'_>, key: &'static str, what: &'static str) -> Result<Option<Value>> {
-        if self == Range::Flag {
-            return Ok(text.get(key, self.wants())?.map(Value::Flag));
+        match self {
+            Range::Flag => return Ok(text.get(key, self.wants())?.map(Value::Flag)),
+            Range::Word { of, .. } => return read_word(of, text, key, self.wants()),
+            Range::Text(_) => return Ok(text.get::<String>(key, self.wants())?.map(|text| Value::Text(text.into()))),
+            _ => {}
         }
         let Some(value) = text.get::<f64>(key, self.wants())? else { return Ok(None) };
         let fits = match self {
@@ -146,8 +167,10 @@ impl Range {
             Range::Decay => (0.0..1.0).contains(&value),
             Range::BelowHalf => (0.0..0.5).contains(&value),
             Range::Share => value > 0.0 && value <= 1.0,
-            Range::Count => value >= 1.0 && value.fract() == 0.0 && value <= f64::from(u32::MAX),
-            Range::Flag => false,
+            Range::ZeroToOne => (0.0..=1.0).contains(&value),
+            Range::WholeNumber => value >= 0.0 && is_whole(value),
+            Range::Count => value >= 1.0 && is_whole(value),
+            Range::Flag | Range::Word { .. } | Range::Text(_) => false,
         };
         // A client has f32.
         if fits && (value as f32).is_finite() {
@@ -157,29 +180,49 @@ impl Range {
     }
 }
 
+/// Reads a value that is one of the words `of`.
+fn read_word(
+    of: &'static [&'static str],
+    text: &Text<'_>,
+    key: &'static str,
+    wants: &'static str,
+) -> Result<Option<Value>> {
+    let Some(given) = text.get::<String>(key, wants)? else { return Ok(None) };
+    match of.iter().find(|word| **word == given) {
+        Some(word) => Ok(Some(Value::Text(Cow::Borrowed(word)))),
+        None => Err(text.bad_value(key, &given, wants)),
+    }
+}
+
+/// Returns `true` for a whole number that a `u32` holds, unless it is negative.
+fn is_whole(value: f64) -> bool {
+    value.fract() == 0.0 && value <= f64::from(u32::MAX)
+}
+
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Value::Number(number) => number.fmt(f),
             Value::Flag(flag) => flag.fmt(f),
+            Value::Text(text) => text.fmt(f),
         }
     }
 }
 
 impl Values {
-    fn get(&self, key: &str) -> Value {
-        let value = self.0.iter().find(|(known, _)| *known == key).map(|(_, value)| *value);
+    fn get(&self, key: &str) -> &Value {
+        let value = self.0.iter().find(|(known, _)| *known == key).map(|(_, value)| value);
         value.unwrap_or_else(|| panic!("the row has no parameter {key:?}"))
     }
 
     /// Returns the number of `key`.
     ///
     /// # Panics
-    /// The row has no such parameter, or a flag: a fault of the row.
+    /// The row has no such parameter, or one of another kind: a fault of the row.
     pub fn number(&self, key: &str) -> f64 {
         match self.get(key) {
-            Value::Number(number) => number,
-            Value::Flag(_) => panic!("the parameter {key:?} is a flag"),
+            Value::Number(number) => *number,
+            _ => panic!("the parameter {key:?} is no number"),
         }
     }
 
@@ -194,17 +237,28 @@ impl Values {
     /// Returns the flag of `key`.
     ///
     /// # Panics
-    /// The row has no such parameter, or a number: a fault of the row.
+    /// As for [`Values::number`].
     pub fn flag(&self, key: &str) -> bool {
         match self.get(key) {
-            Value::Flag(flag) => flag,
-            Value::Number(_) => panic!("the parameter {key:?} is a number"),
+            Value::Flag(flag) => *flag,
+            _ => panic!("the parameter {key:?} is no flag"),
+        }
+    }
+
+    /// Returns the word or the text of `key`.
+    ///
+    /// # Panics
+    /// As for [`Values::number`].
+    pub fn text(&self, key: &str) -> &str {
+        match self.get(key) {
+            Value::Text(text) => text,
+            _ => panic!("the parameter {key:?} is no text"),
         }
     }
 
     /// Iterates over keys and values, in the order of the row.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, Value)> {
-        self.0.iter().copied()
+        self.0.iter().cloned()
     }
 }
 
@@ -217,7 +271,7 @@ impl<T: ?Sized> TableRow<T> {
 
     fn entry(&self) -> Entry {
         let parameter = |parameter: &Parameter| {
-            let Parameter { key, default, range, help } = *parameter;
+            let Parameter { key, default, range, help } = parameter.clone();
             EntryParameter { key, range: range.wants(), default, help }
         };
         let Self { name, summary, source, .. } = *self;
@@ -233,7 +287,7 @@ impl<T: ?Sized> TableRow<T> {
     /// Returns the form that users type, such as `momentum:rate=1,beta=0.9`, with the defaults in it.
     pub fn example(&self) -> String {
         let value = |parameter: &Parameter| {
-            let value = parameter.default.map_or("…".to_owned(), |value| value.to_string());
+            let value = parameter.default.as_ref().map_or("…".to_owned(), Value::to_string);
             (parameter.key, value)
         };
         shown(self.name, self.parameters.iter().map(value))
@@ -268,8 +322,8 @@ impl<T: Tabled + ?Sized> Named<T> {
 
     /// Returns the parameters whose values differ from the defaults.
     pub fn changed(&self) -> impl Iterator<Item = (&'static str, Value)> + '_ {
-        let defaults = self.row.parameters.iter().map(|parameter| parameter.default);
-        self.values.iter().zip(defaults).filter(|((_, value), default)| Some(*value) != *default).map(|(pair, _)| pair)
+        let defaults = self.row.parameters.iter().map(|parameter| parameter.default.as_ref());
+        self.values.iter().zip(defaults).filter(|((_, value), default)| Some(value) != *default).map(|(pair, _)| pair)
     }
 
     fn parse(text: &str) -> Result<Self> {
@@ -282,7 +336,7 @@ impl<T: Tabled + ?Sized> Named<T> {
         let keys: Vec<&'static str> = row.parameters.iter().map(|parameter| parameter.key).collect();
         text.only(&keys)?;
         let value = |parameter: &Parameter| {
-            let Parameter { key, default, range, .. } = *parameter;
+            let Parameter { key, default, range, .. } = parameter.clone();
             match range.read(&text, key, T::WHAT)?.or(default) {
                 Some(value) => Ok((key, value)),
                 None => Err(text.missing(key, range.wants())),
@@ -345,76 +399,4 @@ impl<T: Tabled + ?Sized> Default for Named<T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Debug)]
-    struct Colour {
-        red: f64,
-        is_bright: bool,
-    }
-
-    const RED: Parameter =
-        Parameter { key: "red", default: Some(Value::Number(0.5)), range: Range::Decay, help: "the share of red" };
-    const BRIGHT: Parameter =
-        Parameter { key: "bright", default: Some(Value::Flag(false)), range: Range::Flag, help: "brighter" };
-    const WIDTH: Parameter = Parameter { key: "width", default: None, range: Range::Count, help: "the width" };
-    const COVER: Parameter =
-        Parameter { key: "cover", default: Some(Value::Number(1.0)), range: Range::Share, help: "the cover" };
-
-    fn build(values: &Values) -> Arc<Colour> {
-        Arc::new(Colour { red: values.number("red"), is_bright: values.flag("bright") })
-    }
-
-    fn striped(values: &Values) -> Arc<Colour> {
-        Arc::new(Colour { red: values.count("width").into(), is_bright: false })
-    }
-
-    static ROWS: [TableRow<Colour>; 2] = [
-        TableRow { name: "plain", summary: "one colour", parameters: &[RED, BRIGHT], source: "a painter", build },
-        TableRow { name: "striped", summary: "two", parameters: &[WIDTH, COVER], source: "a painter", build: striped },
-    ];
-
-    impl Tabled for Colour {
-        const WHAT: &'static str = "colour";
-        const LIST: &'static str = "colours";
-
-        fn rows() -> &'static [TableRow<Self>] {
-            &ROWS
-        }
-    }
-
-    #[test]
-    fn a_row_is_read_with_its_defaults_and_shown_with_all_values() {
-        let plain: Named<Colour> = "plain:bright=true".parse().unwrap();
-        assert_eq!((plain.red, plain.is_bright), (0.5, true));
-        assert_eq!(plain.to_string(), "plain:red=0.5,bright=true");
-        assert_eq!(plain.to_string().parse::<Named<Colour>>().unwrap(), plain);
-        assert_eq!(plain.changed().collect::<Vec<_>>(), [("bright", Value::Flag(true))]);
-        assert_eq!(Named::<Colour>::default(), "plain:red=0.5".parse().unwrap());
-        assert_eq!("striped:3".parse::<Named<Colour>>().unwrap().red, 3.0);
-        assert_eq!(ROWS.each_ref().map(TableRow::example), ["plain:red=0.5,bright=false", "striped:width=…,cover=1"]);
-    }
-
-    #[test]
-    fn a_refusal_names_the_value_and_the_remedy() {
-        let cases = [
-            ("blue", "the colour `blue` is unknown; known are plain, striped"),
-            ("plain:red=1", "the colour plain has red=1; give a number of at least 0 and below 1"),
-            ("plain:red=nan", "red=NaN; give a number of at least 0 and below 1"),
-            ("plain:red=x", "`red=x`, which is not a number of at least 0 and below 1"),
-            ("plain:bright=1", "`bright=1`, which is not true or false"),
-            ("plain:green=1", "unknown key `green`; known are red, bright"),
-            ("plain:0.3", "without a key"),
-            ("striped", "needs the key `width`, a whole number from 1"),
-            ("striped:1.5", "width=1.5; give a whole number from 1"),
-            ("striped:0", "width=0; give a whole number from 1"),
-            ("striped:width=1,cover=0", "cover=0; give a number above 0 and at most 1"),
-            ("striped:width=1,cover=1.5", "cover=1.5; give a number above 0 and at most 1"),
-        ];
-        for (text, expected) in cases {
-            let error = text.parse::<Named<Colour>>().unwrap_err().to_string();
-            assert!(error.contains(expected), "{text}: {error}");
-        }
-    }
-}
+mod tests;

@@ -63,8 +63,13 @@ impl<'a> Text<'a> {
         let Some((_, value)) = self.parameters.iter().find(|(k, _)| *k == key) else { return Ok(None) };
         match value.parse() {
             Ok(value) => Ok(Some(value)),
-            Err(_) => Err(Error::BadValue { text: self.text.to_owned(), key, value: (*value).to_owned(), wants }),
+            Err(_) => Err(self.bad_value(key, value, wants)),
         }
+    }
+
+    /// Returns the refusal of a value that is not right.
+    pub fn bad_value(&self, key: &'static str, value: &str, wants: &'static str) -> Error {
+        Error::BadValue { text: self.text.to_owned(), key, value: value.to_owned(), wants }
     }
 
     /// Returns the value of a key that must be given.

@@ -13,6 +13,8 @@
 //! - [`vector_math`]: sums over the updates, which the host splits over its cores;
 //! - [`convergence`]: the end of a run;
 //! - [`local_optimiser`]: the optimiser of a client, as it is named and checked;
+//! - [`local_work`]: the epochs or steps of a client;
+//! - [`lr_schedule`]: the local learning rate of each round;
 //! - [`range`]: the range of weights.
 //!
 //! Absent on purpose: clocks, threads, files and global random state.
@@ -21,6 +23,8 @@ pub mod aggregator;
 pub mod closed_round;
 pub mod convergence;
 pub mod local_optimiser;
+pub mod local_work;
+pub mod lr_schedule;
 pub mod preset;
 pub mod range;
 pub mod refusals;

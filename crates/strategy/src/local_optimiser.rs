@@ -12,8 +12,17 @@ pub type LocalOptimiser = Named<OptimiserRule>;
 pub struct OptimiserRule {
     /// The learning rate if none is given.
     pub default_rate: f32,
-    /// The momentum ρ of SGD; none for an optimiser without an accumulation.
-    momentum: Option<f64>,
+    /// The momentum of SGD; none for an optimiser without an accumulation.
+    momentum: Option<Momentum>,
+}
+
+/// The momentum of SGD.
+#[derive(Debug, Clone, Copy)]
+struct Momentum {
+    /// ρ.
+    rho: f64,
+    /// `true` if a step looks ahead.
+    nesterov: bool,
 }
 
 impl OptimiserRule {
@@ -29,16 +38,23 @@ impl OptimiserRule {
     /// that uses the whole momentum from the first step on.
     pub fn accumulation(&self, steps: u64, pull: f64) -> Option<RangeInclusive<f64>> {
         let momentum = self.momentum?;
-        let (own, plain) = (accumulated(steps, momentum, pull), accumulated(steps, 0.0, pull));
-        Some(own.min(plain)..=own.max(plain / (1.0 - momentum)))
+        let (own, plain) = (accumulated(steps, momentum, pull), accumulated(steps, Momentum::NONE, pull));
+        Some(own.min(plain)..=own.max(plain / (1.0 - momentum.rho)))
     }
 }
 
-/// Returns s after so many steps of v ← ρv + 1 − pull·s; s ← s + v from 0: the way of SGD on the constant gradient 1,
-/// in units of −η. The steps are squared, since a client may claim any number of them.
-fn accumulated(mut steps: u64, momentum: f64, pull: f64) -> f64 {
-    // On the column (v, s, 1).
-    let mut power = [[momentum, -pull, 1.0], [momentum, 1.0 - pull, 1.0], [0.0, 0.0, 1.0]];
+impl Momentum {
+    const NONE: Self = Self { rho: 0.0, nesterov: false };
+}
+
+/// Returns s after so many steps of v ← ρv + g; s ← s + v from 0 with g = 1 − pull·s: the way of SGD on the constant
+/// gradient 1, in units of −η. Nesterov's is s ← s + g + ρv. The steps are squared, since a client may claim any number
+/// of them.
+fn accumulated(mut steps: u64, Momentum { rho, nesterov }: Momentum, pull: f64) -> f64 {
+    // On the column (v, s, 1): the share of g and that of the old v in a step.
+    let (of_gradient, of_velocity) = if nesterov { (1.0 + rho, rho * rho) } else { (1.0, rho) };
+    let step = [of_velocity, 1.0 - of_gradient * pull, of_gradient];
+    let mut power = [[rho, -pull, 1.0], step, [0.0, 0.0, 1.0]];
     let mut all = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]];
     while steps > 0 {
         if steps % 2 == 1 {
@@ -63,7 +79,28 @@ const DECAY: Parameter = Parameter {
     help: "added to the gradient, times the weight; of biases, too",
 };
 
-static ROWS: [TableRow<OptimiserRule>; 2] = [
+const BETA1: Parameter = Parameter {
+    key: "beta1",
+    default: Some(Value::Number(0.9)),
+    range: Range::Decay,
+    help: "the decay of the first moment",
+};
+
+const BETA2: Parameter = Parameter {
+    key: "beta2",
+    default: Some(Value::Number(0.999)),
+    range: Range::Decay,
+    help: "the decay of the second moment",
+};
+
+const EPSILON: Parameter = Parameter {
+    key: "epsilon",
+    default: Some(Value::Number(1e-8)),
+    range: Range::Positive,
+    help: "added to the root of the second moment",
+};
+
+static ROWS: [TableRow<OptimiserRule>; 3] = [
     TableRow {
         name: "sgd",
         summary: "u ← ρu + g; w ← w − ηu; η is 0.1 by default",
@@ -75,35 +112,41 @@ static ROWS: [TableRow<OptimiserRule>; 2] = [
                 help: "ρ, the momentum, without dampening",
             },
             DECAY,
+            Parameter {
+                key: "nesterov",
+                default: Some(Value::Flag(false)),
+                range: Range::Flag,
+                help: "true looks ahead: w ← w − η(g + ρu)",
+            },
         ],
         source: "Sutskever 2013",
-        build: |values| Arc::new(OptimiserRule { default_rate: 0.1, momentum: Some(values.number("momentum")) }),
+        build: |values| {
+            let momentum = Momentum { rho: values.number("momentum"), nesterov: values.flag("nesterov") };
+            Arc::new(OptimiserRule { default_rate: 0.1, momentum: Some(momentum) })
+        },
     },
     TableRow {
         name: "adam",
         summary: "with bias correction; η is 0.001 by default",
-        parameters: &[
-            Parameter {
-                key: "beta1",
-                default: Some(Value::Number(0.9)),
-                range: Range::Decay,
-                help: "the decay of the first moment",
-            },
-            Parameter {
-                key: "beta2",
-                default: Some(Value::Number(0.999)),
-                range: Range::Decay,
-                help: "the decay of the second moment",
-            },
-            Parameter {
-                key: "epsilon",
-                default: Some(Value::Number(1e-8)),
-                range: Range::Positive,
-                help: "added to the root of the second moment",
-            },
-            DECAY,
-        ],
+        parameters: &[BETA1, BETA2, EPSILON, DECAY],
         source: "Kingma 2015, Algorithm 1",
+        build: |_| Arc::new(OptimiserRule { default_rate: 0.001, momentum: None }),
+    },
+    TableRow {
+        name: "adamw",
+        summary: "Adam whose weight decay is w ← (1 − ηλ)w, apart from the gradient; η is 0.001 by default",
+        parameters: &[
+            BETA1,
+            BETA2,
+            EPSILON,
+            Parameter {
+                key: "weight-decay",
+                default: Some(Value::Number(0.01)),
+                range: Range::NotNegative,
+                help: "λ; of biases, too",
+            },
+        ],
+        source: "Loshchilov 2019, Algorithm 2",
         build: |_| Arc::new(OptimiserRule { default_rate: 0.001, momentum: None }),
     },
 ];
@@ -123,6 +166,7 @@ pub fn to_json(optimiser: &LocalOptimiser) -> String {
     let value = |value| match value {
         Value::Number(number) => number.into(),
         Value::Flag(flag) => flag.into(),
+        Value::Text(text) => text.into_owned().into(),
     };
     let parameters = optimiser.changed().map(|(key, given)| (key.replace('-', "_"), value(given)));
     let name = [("name".to_owned(), optimiser.name().into())];
@@ -147,13 +191,14 @@ mod tests {
             ("sgd:weight-decay=1e300", "give a number of at least 0"),
             ("adam:epsilon=0", "epsilon=0; give a number above 0"),
             ("adam:beta1=1", "beta1=1; give a number of at least 0 and below 1"),
+            ("adamw:weight-decay=-1", "weight-decay=-1; give a number of at least 0"),
             ("adam:beta2=-0.1", "beta2=-0.1; give a number of at least 0 and below 1"),
         ];
         for (text, expected) in cases {
             let error = text.parse::<LocalOptimiser>().unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
-        assert!("lion".parse::<LocalOptimiser>().unwrap_err().to_string().contains("known are sgd, adam"));
+        assert!("lion".parse::<LocalOptimiser>().unwrap_err().to_string().contains("known are sgd, adam, adamw"));
     }
 
     #[test]
@@ -170,18 +215,26 @@ mod tests {
         // (K − ρ(1 − ρᴷ)/(1 − ρ))/(1 − ρ), and (1 − (1 − ημ)ᴷ)/(ημ)
         let own = (4.0 - 0.5 * (1.0 - 0.0625) / 0.5) / 0.5;
         near(range("sgd:momentum=0.5", 4, 0.0), 4.0, 8.0);
-        assert!((accumulated(4, 0.5, 0.0) - own).abs() < 1e-12);
+        let momentum = |rho, nesterov| Momentum { rho, nesterov };
+        assert!((accumulated(4, momentum(0.5, false), 0.0) - own).abs() < 1e-12);
+        // Σ 1 + ρ v_t = K + ρ · the sum of v.
+        assert!((accumulated(4, momentum(0.5, true), 0.0) - (4.0 + 0.5 * own)).abs() < 1e-12);
         let pulled = (1.0 - 0.95 * 0.95 * 0.95) / 0.05;
         near(range("sgd", 3, 0.05), pulled, pulled);
-        let (mut sum, mut velocity) = (0.0, 0.0);
-        for steps in 1..=100 {
-            velocity = 0.9 * velocity + 1.0 - 0.05 * sum;
-            sum += velocity;
-            let (least, most) = range("sgd:momentum=0.9", steps, 0.05).unwrap();
-            assert!((accumulated(steps, 0.9, 0.05) - sum).abs() < 1e-9, "{steps} steps: {sum}");
-            assert!(least <= sum + 1e-9 && sum <= most + 1e-9, "{steps} steps: {sum}, {least} to {most}");
+        for nesterov in [false, true] {
+            let (mut sum, mut velocity) = (0.0, 0.0);
+            let optimiser = format!("sgd:momentum=0.9,nesterov={nesterov}");
+            for steps in 1..=100 {
+                let gradient = 1.0 - 0.05 * sum;
+                velocity = 0.9 * velocity + gradient;
+                sum += if nesterov { gradient + 0.9 * velocity } else { velocity };
+                let (least, most) = range(&optimiser, steps, 0.05).unwrap();
+                let squared = accumulated(steps, momentum(0.9, nesterov), 0.05);
+                assert!((squared - sum).abs() < 1e-9, "{steps} steps: {sum}");
+                assert!(least <= sum + 1e-9 && sum <= most + 1e-9, "{steps} steps: {sum}, {least} to {most}");
+            }
         }
         near(range("sgd", 1 << 50, 0.0), (1_u64 << 50) as f64, (1_u64 << 50) as f64);
-        assert_eq!(range("adam", 7, 0.0), None);
+        assert_eq!([range("adam", 7, 0.0), range("adamw", 7, 0.0)], [None, None]);
     }
 }

@@ -7,6 +7,10 @@ pub const GREATEST: f32 = (1_u128 << 64) as f32;
 /// several rounds of such updates stay below [`GREATEST`], so that a client cannot end a run.
 pub const GREATEST_OF_A_CLIENT: f32 = (1_u64 << 40) as f32;
 
+/// The greatest magnitude of a client's change after an aggregator has multiplied it. Where the weights are beyond
+/// [`GREATEST_OF_A_CLIENT`], each change points back, so that the weights of all rounds stay below three times that.
+pub const GREATEST_CHANGE: f64 = (1_u64 << 41) as f64;
+
 /// Returns the first value that is NaN or beyond `most` in magnitude. A block at a time without an early end, which is
 /// compiled to whole vectors: every update of every round is checked.
 pub fn first_beyond(values: &[f32], most: f32) -> Option<usize> {

@@ -65,6 +65,21 @@ pub fn refusal(rows: &Composition, optimiser: &LocalOptimiser) -> Option<String>
     Some(format!("{one} and {other} do not combine: {reason}"))
 }
 
+/// Returns the reason why a rule cannot divide by ‖a‖₁ at this local learning rate, one sentence; `None` if it can.
+///
+/// A proximal term μ takes the share ημ of the way in each step. From 2 on, ‖a‖₁ may be 0, or changes its sign.
+pub fn pull_refusal(rows: &Composition, learning_rate: f32) -> Option<String> {
+    let pull = f64::from(learning_rate) * f64::from(rows.term.proximal());
+    (rows.needs_accumulation() && pull >= 2.0).then(|| {
+        format!(
+            "{} divides by the accumulated steps, and with {} and --lr {learning_rate} the product of --lr and mu is \
+             {pull}, at which they may be 0; give a product below 2",
+            rows.needing_accumulation(),
+            term(rows)
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,6 +136,21 @@ mod tests {
         for (strategy, rows) in cases {
             assert_eq!(refused(strategy, rows, "sgd:momentum=0.9"), None, "{strategy} {rows:?}");
         }
+    }
+
+    /// At ημ = 2 an even number of steps ends where it began.
+    #[test]
+    fn a_proximal_term_that_may_undo_the_steps_is_refused_where_a_rule_divides_by_them() {
+        let refused = |strategy: &str, mu: &str, rate| {
+            let term = format!("proximal:{mu}");
+            pull_refusal(&StrategyRows::read(strategy, &[("term", &term)]), rate)
+        };
+        let why = refused("fednova", "4", 0.5).unwrap();
+        assert!(why.contains("normalised") && why.contains("--lr 0.5") && why.contains("below 2"), "{why}");
+        assert_eq!(
+            [("fednova", "3.9"), ("fednova", "0"), ("fedavg", "9")].map(|(of, mu)| refused(of, mu, 0.5)),
+            [const { None }; 3]
+        );
     }
 
     #[test]

@@ -139,7 +139,7 @@ impl Composition {
     fn aggregate_all(&self, round: &ClosedRound<'_>, received: &[f32], math: &dyn Math) -> Vec<f32> {
         let updates = round.updates.iter();
         let members: Vec<Member<'_>> = updates.map(|update| Member::of(update, &*self.weighting)).collect();
-        let (is_proximal, learning_rate) = (self.term.is_proximal(), round.learning_rate);
+        let (is_proximal, learning_rate) = (self.term.proximal() > 0.0, round.learning_rate);
         self.aggregator.aggregate(&Updates { received, members: &members, is_proximal, learning_rate }, math)
     }
 
@@ -293,6 +293,7 @@ mod tests {
     use crate::{
         aggregator::testing::update,
         closed_round::{ClientUpdate, Returned},
+        local_work::Work,
         preset::testing::every_row,
         range::GREATEST_OF_A_CLIENT,
         term::{Given, testing},
@@ -424,7 +425,7 @@ mod tests {
 
     /// Returns the facts about a client without state.
     fn given<'g>(weights: &'g [f32], server: &'g Slots, client: &'g Slots, layout: &'g Layout) -> Given<'g> {
-        Given { weights, server, client, epochs: 1, learning_rate: 0.1, layout }
+        Given { weights, server, client, work: Work::epochs(1), learning_rate: 0.1, layout }
     }
 
     /// The state of the last of five rounds, in which the one parameter has the same changes. Buffers and local tensors

@@ -13,19 +13,18 @@ pub(crate) fn written_weights(name: &str) -> Vec<f32> {
 }
 
 mod tests {
-    use fedpipe_protocol::{Kind, Layout, PartData, Place, Tensor, Update};
-    use fedpipe_random::key::{Key, Use};
+    use fedpipe_protocol::{Kind, Layout, Place, Tensor, Update};
 
     use super::*;
     use crate::{
         closed_round::{ClientUpdate, ClosedRound},
+        local_work::Work,
         slots::Slots,
         strategy::{Strategy, StrategyRows},
         term::{
             Given,
             testing::{linear, returned},
         },
-        transform::{Encoded, chain::Transforms},
         vector_math::OneCore,
     };
 
@@ -50,8 +49,14 @@ mod tests {
         let accepted = |&(client, examples, weights): &(u32, u64, [f32; 3])| {
             let (before, steps) = (&clients[client as usize], STEPS[client as usize]);
             let header = Update { steps, accumulation: Some(steps as f64), ..Update::plain(client, 1, examples) };
-            let given =
-                Given { weights: received, server, client: before, epochs: 1, learning_rate: 0.1, layout: &layout };
+            let given = Given {
+                weights: received,
+                server,
+                client: before,
+                work: Work::epochs(1),
+                learning_rate: 0.1,
+                layout: &layout,
+            };
             let returned = returned(header, weights);
             let (before, after) = (before.clone(), strategy.term.accept(&given, &returned));
             ClientUpdate { before, after, ..ClientUpdate::new(returned.header, returned.weights) }
@@ -96,7 +101,8 @@ mod tests {
         assert_eq!(state.clients[0].vector("c").unwrap()[..], written_weights("c of client 0 after `scaffold`"));
         let State { weights, server, clients } = &state;
         let layout = layout();
-        let given = Given { weights, server, client: &clients[0], epochs: 1, learning_rate: 0.1, layout: &layout };
+        let given =
+            Given { weights, server, client: &clients[0], work: Work::epochs(1), learning_rate: 0.1, layout: &layout };
         let term = "scaffold".parse::<Strategy>().unwrap().term.prepare(&given);
         assert_eq!(linear(&term).unwrap(), written_weights("c − c of client 0 after `scaffold`"));
     }
@@ -110,45 +116,5 @@ mod tests {
             state.clients[0].vector("g").unwrap()[..],
             written_weights("g of client 0 after `feddyn:alpha=0.5`")
         );
-    }
-
-    /// Returns the change of the README after some transforms.
-    fn encoded(transforms: &str, residual: &[f32]) -> Encoded {
-        let key = Key { seed: 1, purpose: Use::Transform, client: 2, round: 3, epoch: 0 };
-        transforms.parse::<Transforms>().unwrap().encode(vec![0.7, -0.31, 0.001, -0.9, 0.123], residual, &key)
-    }
-
-    #[test]
-    fn int8_has_the_levels_and_scales_of_the_readme() {
-        let parts = encoded("int8:bucket=3", &[]).parts;
-        let [(_, PartData::U8(levels)), (_, PartData::F32(scales))] = &parts[..] else { panic!("{parts:?}") };
-        let levels: Vec<String> = levels.iter().map(|level| level.cast_signed().to_string()).collect();
-        assert_eq!(levels.join(" "), written("levels of `int8:bucket=3`"));
-        assert_eq!(scales[..], written_weights("scales of `int8:bucket=3`"));
-    }
-
-    #[test]
-    fn clip_has_the_change_of_the_readme_to_the_bit() {
-        let parts = encoded("clip:norm=0.5", &[]).parts;
-        assert_eq!(parts, [("change", PartData::F32(written_weights("change after `clip:norm=0.5`")))]);
-    }
-
-    /// The second change is the same one, so that the residual of the first decides.
-    #[test]
-    fn topk_has_the_values_and_residuals_of_the_readme_to_the_bit() {
-        let mut residual = Vec::new();
-        for time in ["first", "second"] {
-            let under = format!("`topk:fraction=0.2`, {time} change");
-            let Encoded { parts, residual: left } = encoded("topk:fraction=0.2", &residual);
-            residual = left.unwrap();
-            let indices = written(&format!("indices under {under}")).split(' ').map(|index| index.parse().unwrap());
-            let values = written_weights(&format!("values under {under}"));
-            assert_eq!(
-                parts,
-                [("indices", PartData::U32(indices.collect())), ("values", PartData::F32(values))],
-                "{under}"
-            );
-            assert_eq!(residual, written_weights(&format!("residual under {under}")));
-        }
     }
 }

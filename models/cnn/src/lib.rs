@@ -38,10 +38,11 @@ impl Model for Cnn {
         let norm: Norm = options.get("norm")?;
         let norm_place = options.get("norm-place")?;
         norm.check_place(norm_place == Place::Local)?;
-        let network = Network::stack(image(options, task)?, &layers(options, task)?)?;
+        let classes = task.classes()?;
+        let network = Network::stack(image(options, task)?, &layers(options, classes)?)?;
         let weights = network.init(seed);
         let (gradient, optimiser) = (weights.clone(), Optimiser::new()?);
-        Ok(Self { network, weights, gradient, optimiser, classes: task.classes, norm_place })
+        Ok(Self { network, weights, gradient, optimiser, classes, norm_place })
     }
 
     fn layout(&self) -> Layout {
@@ -131,7 +132,7 @@ fn image(options: &Options, task: &Task) -> Result<Shape> {
 }
 
 /// Returns the layers from the first convolution to the scores of the classes.
-fn layers(options: &Options, task: &Task) -> Result<Vec<LayerSpec>> {
+fn layers(options: &Options, classes: usize) -> Result<Vec<LayerSpec>> {
     let norm = options.get::<Norm>("norm")?.layer();
     let (kernel, rate) = (options.get("kernel")?, options.get::<f32>("dropout")?);
     let mut layers = Vec::new();
@@ -146,7 +147,7 @@ fn layers(options: &Options, task: &Task) -> Result<Vec<LayerSpec>> {
         layers.push(LayerSpec::Relu);
         layers.extend((rate != 0.0).then_some(LayerSpec::Dropout { rate }));
     }
-    layers.push(LayerSpec::Dense { outputs: task.classes });
+    layers.push(LayerSpec::Dense { outputs: classes });
     Ok(layers)
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use fedpipe_model::Rows;
+use fedpipe_model::{Rows, Target};
 
 use super::*;
 
@@ -14,7 +14,7 @@ const LABELS: [u32; COUNT] = [0, 2, 1, 2, 0, 1];
 
 fn build(options: &[(&str, &str)], shape: &[usize], seed: u64) -> Result<Cnn> {
     let given: BTreeMap<String, String> = options.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
-    let task = Task { shape: shape.to_vec(), classes: 3 };
+    let task = Task { shape: shape.to_vec(), target: Target::Classes(3) };
     Cnn::build(&Options::resolve(&Cnn::describe(), given)?, &task, seed)
 }
 

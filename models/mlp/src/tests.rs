@@ -5,12 +5,16 @@ use fedpipe_model::Rows;
 use super::*;
 
 fn build(hidden: &str, shape: &[usize], classes: usize, seed: u64) -> Result<Mlp> {
-    build_with(&[("hidden", hidden)], shape, classes, seed)
+    build_with(&[("hidden", hidden)], classes_of(shape, classes), seed)
 }
 
-fn build_with(options: &[(&str, &str)], shape: &[usize], classes: usize, seed: u64) -> Result<Mlp> {
+fn classes_of(shape: &[usize], classes: usize) -> Task {
+    Task { shape: shape.to_vec(), target: Target::Classes(classes) }
+}
+
+fn build_with(options: &[(&str, &str)], task: Task, seed: u64) -> Result<Mlp> {
     let given = options.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
-    Mlp::build(&Options::resolve(&Mlp::describe(), given)?, &Task { shape: shape.to_vec(), classes }, seed)
+    Mlp::build(&Options::resolve(&Mlp::describe(), given)?, &task, seed)
 }
 
 fn assert_near(what: &str, got: &[f32], expected: &[f64], tolerance: f64) {
@@ -138,18 +142,18 @@ fn the_fused_step_has_the_bits_of_the_others_with_norms_and_dropout() {
     let reference = Reference::read();
     let options = [("hidden", "8,6"), ("norm", "batch"), ("dropout", "0.3")];
     let trained = |linear: &[f32]| -> Vec<u32> {
-        let mut model = build_with(&options, &[12], 4, 3).unwrap();
+        let mut model = build_with(&options, classes_of(&[12], 4), 3).unwrap();
         for epoch in 0..2 {
             let rules = Epoch { epoch, linear, optimiser: r#"{"name":"adam"}"#, ..Epoch::plain(0.1, 2) };
             model.train_epoch(&reference.examples(), &rules).unwrap();
         }
         model.weights().iter().map(|weight| weight.to_bits()).collect()
     };
-    let count = build_with(&options, &[12], 4, 3).unwrap().weight_count();
+    let count = build_with(&options, classes_of(&[12], 4), 3).unwrap().weight_count();
     assert_eq!(trained(&[]), trained(&vec![0.0; count]));
     let other = Epoch { client: 1, ..Epoch::plain(0.1, 2) };
     let mut models = [Epoch::plain(0.1, 2), other].map(|rules| {
-        let mut model = build_with(&options, &[12], 4, 3).unwrap();
+        let mut model = build_with(&options, classes_of(&[12], 4), 3).unwrap();
         model.train_epoch(&reference.examples(), &rules).unwrap();
         model
     });
@@ -159,13 +163,13 @@ fn the_fused_step_has_the_bits_of_the_others_with_norms_and_dropout() {
 #[test]
 fn norms_follow_the_hidden_layers_and_may_be_local() {
     let options = [("hidden", "3"), ("norm", "batch"), ("norm-place", "local")];
-    let layout = build_with(&options, &[4], 2, 0).unwrap().layout();
+    let layout = build_with(&options, classes_of(&[4], 2), 0).unwrap().layout();
     let local = |tensor: &Tensor| tensor.place == Place::Local;
     let names: Vec<&str> = layout.tensors.iter().filter(|t| local(t)).map(|tensor| tensor.name.as_str()).collect();
     assert_eq!(names, ["norm1.weight", "norm1.bias", "norm1.running_mean", "norm1.running_var"]);
     let buffers = layout.tensors.iter().filter(|tensor| tensor.kind == Kind::Buffer);
     assert_eq!(buffers.map(|tensor| tensor.name.as_str()).collect::<Vec<_>>(), names[2..]);
-    let refusal = |key, value| build_with(&[(key, value)], &[4], 2, 0).err().unwrap().to_string();
+    let refusal = |key, value| build_with(&[(key, value)], classes_of(&[4], 2), 0).err().unwrap().to_string();
     assert!(refusal("norm", "group").ends_with("expected none, layer or batch"));
     assert!(refusal("norm-place", "local").ends_with("set norm=layer or norm=batch"));
     assert!(refusal("dropout", "1.5").contains("but got 1.5"));
@@ -200,4 +204,69 @@ fn weights_can_be_set_before_initial_ones_are_made() {
         assert_eq!(other.weights(), one.weights());
         other.weights_mut().fill(0.0);
     }
+}
+
+/// The targets of the examples of the reference.
+const TARGETS: [f32; 5] = [1.5, -2.0, 0.25, 4.0, -0.5];
+
+/// Returns the examples of the reference with real targets.
+fn real(reference: &Reference) -> Examples<'_> {
+    Examples::new(Rows::Floats(&reference.inputs), 12, &TARGETS, &reference.order)
+}
+
+fn regression() -> Mlp {
+    build_with(&[("hidden", "8,6")], Task { shape: vec![12], target: Target::Real }, 3).unwrap()
+}
+
+#[test]
+fn gradients_of_a_real_target_are_finite_differences() {
+    let reference = Reference::read();
+    let mut model = regression();
+    let start = model.weights().to_vec();
+    model.train_epoch(&real(&reference), &Epoch::plain(1.0, 5)).unwrap();
+    let gradient: Vec<f32> = start.iter().zip(model.weights()).map(|(before, after)| before - after).collect();
+    assert!(gradient.iter().any(|value| value.abs() > 0.1), "{gradient:?}");
+    for (i, exact) in gradient.iter().enumerate() {
+        let mut loss = |step: f32| {
+            model.weights_mut().copy_from_slice(&start);
+            model.weights_mut()[i] += step;
+            model.evaluate(&real(&reference)).unwrap().loss_sum / 5.0
+        };
+        let slope = (loss(1.0 / 1024.0) - loss(-1.0 / 1024.0)) * 512.0;
+        assert!((slope - f64::from(*exact)).abs() < 1e-3 * (1.0 + slope.abs()), "weight {i}: {slope} for {exact}");
+    }
+}
+
+#[test]
+fn the_errors_are_those_of_the_predictions() {
+    let reference = Reference::read();
+    let (mut model, mut predictions) = (regression(), [f32::NAN; 5]);
+    model.predict(&real(&reference), &mut predictions).unwrap();
+    let errors: Vec<f64> = predictions
+        .iter()
+        .zip(TARGETS)
+        .map(|(&prediction, target)| f64::from(prediction) - f64::from(target))
+        .collect();
+    let sums = model.evaluate(&real(&reference)).unwrap();
+    let regression = sums.regression.unwrap();
+    let squares: f64 = errors.iter().map(|error| error * error).sum();
+    assert_eq!((sums.loss_sum, regression.squared_error, sums.examples), (squares, squares, 5));
+    assert_eq!(regression.absolute_error, errors.iter().map(|error| error.abs()).sum::<f64>());
+    assert_eq!((regression.target_sum, regression.target_square_sum), (3.25, 2.25 + 4.0 + 0.0625 + 16.0 + 0.25));
+}
+
+/// A fused step has the bits of a gradient and a step, which an epoch with a linear term of zeros takes.
+#[test]
+fn a_fused_step_on_a_real_target_has_the_bits_of_its_parts() {
+    let reference = Reference::read();
+    let (mut fused, mut apart) = (regression(), regression());
+    let zeros = vec![0.0; fused.weight_count()];
+    let plain = Epoch::plain(0.01, 2);
+    let reports = [
+        fused.train_epoch(&real(&reference), &plain).unwrap(),
+        apart.train_epoch(&real(&reference), &Epoch { linear: &zeros, ..plain }).unwrap(),
+    ];
+    assert_eq!(fused.weights(), apart.weights());
+    assert_eq!(reports[0], reports[1]);
+    assert_eq!((reports[0].steps, reports[0].sums.examples), (3, 5));
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use fedpipe_data::{Cache, Deal, Dealt, Scheme, Source};
+use fedpipe_data::{Cache, Deal, Dealt, Reading, Scheme, Source};
 use tempfile::TempDir;
 
 /// The place of one bench.
@@ -31,7 +31,14 @@ impl Place {
 
     /// Deals Fashion-MNIST to `clients`, iid, seed 0, as `fedpipe run` does by default.
     pub(crate) fn deal(&self, clients: u32) -> Result<Dealt> {
-        let deal = Deal { source: Source::FashionMnist, scheme: Scheme::default(), clients, seed: 0 };
+        let deal = Deal {
+            source: Source::FashionMnist,
+            reading: Reading::default(),
+            scheme: Scheme::default(),
+            clients,
+            seed: 0,
+            split_file: None,
+        };
         Ok(fedpipe_data::deal(&deal, &self.cache, &mut |_| ())?)
     }
 

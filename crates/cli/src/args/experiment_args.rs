@@ -81,6 +81,38 @@ impl FromArgMatches for ExperimentArgs {
     }
 }
 
+/// The flags that decide a deal.
+#[derive(Debug)]
+pub(crate) struct DealArgs(pub(crate) ExperimentArgs);
+
+/// Returns the keys that decide a deal.
+fn deal_keys() -> impl Iterator<Item = ExperimentKey> {
+    let decides = |key: &ExperimentKey| key.section == "data" || ["clients", "seed", "data-seed"].contains(&key.id());
+    Experiment::keys().into_iter().filter(decides)
+}
+
+impl Args for DealArgs {
+    fn augment_args(command: Command) -> Command {
+        command.args(deal_keys().map(|key| argument(&key)))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for DealArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+        let given = deal_keys().filter_map(|key| values(&key, matches).map(|values| (key, values)));
+        Ok(Self(ExperimentArgs { given: given.collect() }))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
 /// Returns the values of a flag; `None` if it was not given.
 fn values(key: &ExperimentKey, matches: &ArgMatches) -> Option<Vec<Value>> {
     if key.arity == Arity::Switch {

@@ -9,6 +9,7 @@ pub(crate) mod list_args;
 pub(crate) mod new_model_args;
 pub(crate) mod run_args;
 pub(crate) mod serve_args;
+pub(crate) mod show_args;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -21,7 +22,7 @@ use fedpipe_host::Level;
 use crate::{
     args::{
         flower_args::FlowerCommand, list_args::ListArgs, new_model_args::NewModelArgs, run_args::RunArgs,
-        serve_args::ServeArgs, value::level,
+        serve_args::ServeArgs, show_args::ShowArgs, value::level,
     },
     exit,
 };
@@ -78,12 +79,17 @@ pub(crate) enum Command {
 /// A command of `fedpipe data`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum DataCommand {
+    /// List the datasets by name, and the files of your own that --data takes
+    List,
     /// Put a dataset into the cache, from the first source that has it
     Fetch {
         /// The dataset's name
         #[arg(value_parser = ["fashion-mnist"])]
         name: String,
     },
+    /// Show the partitions of a dataset: examples by client and class, and a picture
+    #[command(allow_negative_numbers = true)]
+    Show(Box<ShowArgs>),
 }
 
 /// Parses `arguments`, of which the first is the name of the process.

@@ -11,14 +11,16 @@ use fedpipe_host::{Control, Error, Launch, Result, Resume, resume, run_from_star
 use fedpipe_record::{
     experiment::Experiment,
     file::write_whole,
-    history::History,
-    names::PICTURE,
+    history::{DealtLine, History, Stretch},
+    names::{PARTITION_PICTURE, PICTURE},
+    partition_table::PartitionTable,
     summary::{Stop, Summary},
 };
-use fedpipe_report::picture;
+use fedpipe_report::{partition_picture, picture};
 
 use crate::{
     args::run_args::RunArgs,
+    commands::show_partitions::title,
     exit,
     inputs::{
         client_commands::{client_command, relay_command},
@@ -42,7 +44,7 @@ pub(crate) fn run_experiment(args: &RunArgs) -> Result<ExitCode> {
     if let Some(directory) = screen.directory()
         && let Err(error) = draw(directory)
     {
-        print_error(format_args!("warning: {PICTURE} is not drawn: {error:#}"));
+        print_error(format_args!("warning: a picture is not drawn: {error:#}"));
     }
     Ok(match ended?.stopped {
         Stop::Signal(signal) => exit::stopped(signal),
@@ -70,6 +72,7 @@ fn launch(args: &RunArgs, experiment: &Experiment) -> Result<Launch> {
         out: args.out.clone(),
         overwrite: args.overwrite,
         cache: Cache::user()?,
+        split_folder: None,
         closed: Vec::new(),
         replay: BTreeMap::new(),
         swaps: BTreeMap::new(),
@@ -100,9 +103,16 @@ fn start_or_resume(
     }
 }
 
-/// Draws the run in `directory` from its ledger, if the run has a result. A run that never began has no ledger.
+/// Draws the run in `directory` from its ledger: the partitions, and the result if the run has one. A run that never
+/// began has no ledger.
 fn draw(directory: &Path) -> anyhow::Result<()> {
     let Ok(history) = History::read(directory) else { return Ok(()) };
+    let Stretch { experiment, dealt, .. } = history.last_stretch();
+    if let Some(DealtLine { dataset, sizes, label_counts, .. }) = dealt {
+        let table = PartitionTable::new(dataset, sizes, label_counts);
+        let picture = partition_picture::partitions(&table, &title(&table, experiment))?;
+        write_whole(&directory.join(PARTITION_PICTURE), &picture)?;
+    }
     let picture = picture::result(&history)?;
     picture.map_or(Ok(()), |picture| Ok(write_whole(&directory.join(PICTURE), &picture)?))
 }

@@ -1,10 +1,14 @@
 //! `fedpipe serve`: serves one client on a Unix socket.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
-use fedpipe_data::{Cache, Deal, Dealt, Source, deal};
+use fedpipe_data::{Cache, Deal, Dealt, Reading, Scheme, Source, deal};
 use fedpipe_host::{Control, Error, Node, Result, Service};
-use fedpipe_record::experiment::Experiment;
+use fedpipe_record::{experiment::Experiment, names::split_file};
 
 use crate::{
     args::serve_args::ServeArgs,
@@ -71,19 +75,29 @@ fn files(args: &ServeArgs, experiment: Option<&Experiment>) -> Result<ServedFile
     Ok(ServedFiles { partition: dealt.path_of(client), test: dealt.test.path.clone(), _dealt: Some(dealt) })
 }
 
+/// Returns the copy of a split by hand that a run, or an app for Flower, has beside its experiment.
+fn split_beside(experiment: &Path, scheme: &Scheme) -> Option<PathBuf> {
+    let name = split_file(scheme.split_file()?.sha256);
+    Some(experiment.with_file_name(name)).filter(|path| path.exists())
+}
+
 /// Returns the deal that `args` describe, and the client whose partition is served.
 fn plan(args: &ServeArgs, experiment: Option<&Experiment>) -> Result<(Deal, u32)> {
     let refuse = |why: String| Err(Error::Usage(why));
     match (&args.data, experiment, args.client) {
         (Some(directory), _, _) => {
-            let source = Source::Directory(directory.clone());
+            let source = Source::Path(directory.clone());
             let scheme = "own".parse().map_err(|error| Error::Usage(format!("{error}")))?;
-            Ok((Deal { source, scheme, clients: 1, seed: 0 }, 0))
+            let reading = Reading { target: args.target.unwrap_or_default(), ..Reading::default() };
+            Ok((Deal { source, reading, scheme, clients: 1, seed: 0, split_file: None }, 0))
         }
         (_, Some(experiment), _) if experiment.data.partition.is_own() => refuse(
             "the partitions of the experiment are the clients' own; serve this one's by --model and --data".into(),
         ),
-        (_, Some(experiment), Some(client)) if client < experiment.clients.count => Ok((experiment.deal(), client)),
+        (_, Some(experiment), Some(client)) if client < experiment.clients.count => {
+            let split_file = args.experiment.as_deref().and_then(|path| split_beside(path, &experiment.data.partition));
+            Ok((Deal { split_file, ..experiment.deal() }, client))
+        }
         (_, Some(experiment), Some(client)) => {
             let last = experiment.clients.count - 1;
             refuse(format!("--client is {client}; the experiment's clients are 0 to {last}"))

@@ -3,7 +3,10 @@
 use std::{fs, path::Path, process::ExitCode};
 
 use fedpipe_host::{Error, Result};
-use fedpipe_record::experiment::{Experiment, StrategySection};
+use fedpipe_record::{
+    experiment::{Experiment, StrategySection},
+    names::split_file,
+};
 use fedpipe_strategy::strategy::StrategyRows;
 use toml::{Table, Value};
 
@@ -39,6 +42,9 @@ fn write(directory: &Path, experiment: &Experiment) -> anyhow::Result<()> {
     fs::write(directory.join("pyproject.toml"), PYPROJECT.replace("FLWR", flower) + &config)?;
     fs::write(directory.join("fedpipe_app.py"), APP)?;
     fs::write(directory.join("experiment.toml"), text)?;
+    if let Some(file) = experiment.data.partition.split_file() {
+        fs::copy(file.path, directory.join(split_file(file.sha256)))?;
+    }
     Ok(())
 }
 

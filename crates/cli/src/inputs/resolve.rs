@@ -1,9 +1,9 @@
 //! Resolves the command line to an experiment. The order, each overriding the one before it: defaults, `--config` or
 //! the file of the resumed run, flags, `--set`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use fedpipe_data::Source;
+use fedpipe_data::{Cache, Source, natural_clients, pin_split};
 use fedpipe_host::{Error, Result};
 use fedpipe_record::{
     experiment::Experiment,
@@ -13,7 +13,13 @@ use fedpipe_record::{
 };
 use toml::{Table, Value};
 
-use crate::args::{experiment_args::insert, run_args::RunArgs};
+use crate::{
+    args::{
+        experiment_args::{ExperimentArgs, insert},
+        run_args::RunArgs,
+    },
+    screen::data_progress::DataProgress,
+};
 
 /// Returns the experiment that `args` describe.
 ///
@@ -23,6 +29,7 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Experiment> {
     let mut table = base(args)?;
     remove_replaced(&mut table, args);
     let was_weighted = is_weighted(&table);
+    let is_count_given = is_count_given(&table, args);
     args.experiment.overlay(&mut table);
     for (path, value) in &args.set {
         set(&mut table, path, value)?;
@@ -37,12 +44,12 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Experiment> {
     if is_default_rate {
         experiment.local.lr = experiment.local.optimiser.default_rate;
     }
-    if let Source::Directory(directory) = &mut experiment.data.source
-        && directory.is_dir()
-    {
-        // A later verification may start in another folder.
-        *directory = std::path::absolute(&*directory).unwrap_or_else(|_| directory.clone());
+    // A later verification may start in another folder.
+    if let Source::Path(path) = &mut experiment.data.source {
+        *path = absolute(path);
     }
+    experiment.data.test_data = experiment.data.test_data.map(|path| absolute(Path::new(&path)).display().to_string());
+    settle_partition(&mut experiment, is_count_given)?;
     refuse_without_effect(args, &experiment)?;
     if experiment.model.is_empty() && experiment.client.is_none() {
         return Err(Error::Usage("no model is named; give one, such as mlp, or a --client COMMAND".into()));
@@ -50,9 +57,54 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Experiment> {
     Ok(experiment)
 }
 
+/// Returns the absolute path of data that exists.
+fn absolute(path: &Path) -> PathBuf {
+    let whole = path.exists().then(|| std::path::absolute(path).ok());
+    whole.flatten().unwrap_or_else(|| path.to_owned())
+}
+
 /// Returns `true` if the aggregator takes a weighting; none if the keys are no experiment.
 fn is_weighted(table: &Table) -> Option<bool> {
     Experiment::deserialize_from(table.clone()).ok().map(|experiment| experiment.strategy.aggregator.is_weighted())
+}
+
+/// Returns an experiment whose deal the flags describe.
+///
+/// # Errors
+/// Returns the errors of [`resolve`].
+pub(crate) fn resolve_deal(args: &ExperimentArgs) -> Result<Experiment> {
+    let mut table = of_default()?;
+    args.overlay(&mut table);
+    let mut experiment = Experiment::deserialize_from(table)?;
+    settle_partition(&mut experiment, args.has("clients"))?;
+    experiment.check()?;
+    Ok(experiment)
+}
+
+/// Returns `true` if the number of clients is that of the user. The number in a file belongs to the partition in it.
+fn is_count_given(file: &Table, args: &RunArgs) -> bool {
+    let is_given = |id: &str, path: &str| args.experiment.has(id) || args.set.iter().any(|(set, _)| set == path);
+    let is_in_file = file.get("clients").and_then(|clients| clients.get("count")).is_some();
+    is_given("clients", "clients.count") || is_in_file && !is_given("partition", "data.partition")
+}
+
+/// Adds the hash of a split by hand. A split by hand and natural clients decide the number of clients, unless the user
+/// gives one.
+fn settle_partition(experiment: &mut Experiment, is_count_given: bool) -> Result<()> {
+    let mut decided = None;
+    if let Some((scheme, clients)) = pin_split(&experiment.data.partition)? {
+        experiment.data.partition = scheme;
+        decided = Some(clients);
+    } else if experiment.data.partition.is_natural() && !is_count_given {
+        let mut progress = DataProgress::new(false);
+        let clients = natural_clients(&experiment.deal(), &Cache::user()?, &mut |step| progress.show(&step));
+        progress.clear();
+        decided = Some(clients?);
+    }
+    if let Some(clients) = decided.filter(|_| !is_count_given) {
+        experiment.clients.count = clients;
+    }
+    Ok(())
 }
 
 /// Reads the experiment in a file, without defaults that depend on other keys.
@@ -127,7 +179,11 @@ fn remove_replaced(table: &mut Table, args: &RunArgs) {
         }
         let excluded = keys.iter().find(|other| key.replaces_excluded && key.excluded == Some(other.id()));
         if let Some(excluded) = excluded {
-            table.remove(&excluded.name);
+            let section = table.get_mut(excluded.section).and_then(Value::as_table_mut);
+            match section {
+                Some(section) => section.remove(&excluded.name),
+                None => table.remove(&excluded.name),
+            };
         }
     }
 }
@@ -175,7 +231,7 @@ fn known(path: &str, keys: &[ExperimentKey]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
+    use fedpipe_strategy::local_work::LocalWork;
 
     use crate::args::{self, Command};
 
@@ -191,30 +247,35 @@ mod tests {
 
     #[test]
     fn each_flag_reaches_its_key() {
-        let words = "mlp --clients 7 --rounds 8 --seed 18446744073709551615 --data sample --partition shards:2 \
+        let words = "mlp --clients 7 --rounds 8 --seed 18446744073709551615 --data sample --target real --label y --client-column who --test-data t.csv \
+             --test-split 0.2 --image-size 8x8x3 --standardise --partition shards:2 \
              --strategy fedadam:rate=0.02 --fraction 0.5 --epochs 9 --batch-size 10 --lr 0.3 --optimiser adam \
-             --model-option hidden=3 --on-failure drop --min-clients 2 --client-timeout 11 --processes 3 --jobs 4 \
+             --lr-schedule cosine --model-option hidden=3 --on-failure drop --min-clients 2 --client-timeout 11 --processes 3 --jobs 4 \
              --isolation off --memory-limit 2G --cpu-limit 12 --checkpoint-every 13 --data-seed 1 --init-seed 2 \
              --sample-seed 3 --sample uniform --term proximal:0.5 --transform clip:2+int8 --weighting equal \
              --aggregate median --server sgd:rate=0.5";
         let expected = "format = 2\nmodel = 'mlp'\nmodel-options = { hidden = '3' }\nrounds = 8\n\
              until-converged = false\nmax-rounds = 200\ntolerance = 0.02\nseed = '18446744073709551615'\n\
              data-seed = 1\ninit-seed = 2\nsample-seed = 3\n\
-             data = { source = 'sample', partition = 'shards:per-client=2' }\n\
+             data = { source = 'sample', target = 'real', label = 'y', client-column = 'who', test-data = 't.csv', \
+             test-split = 0.2, image-size = '8x8x3', standardise = true, partition = 'shards:per-client=2' }\n\
              clients = { count = 7, fraction = 0.5, on-failure = 'drop', min-clients = 2 }\n\
-             local = { epochs = 9, batch-size = 10, lr = 0.3, optimiser = 'adam' }\n\
+             local = { epochs = 9, batch-size = 10, lr = 0.3, lr-schedule = 'cosine', optimiser = 'adam' }\n\
              strategy = { name = 'fedadam:rate=0.02', sample = 'uniform', term = 'proximal:0.5', transform = 'clip:2+int8', \
              weighting = 'equal', aggregate = 'median', server = 'sgd:rate=0.5' }\n\
              execution = { client-timeout = 11.0, processes = 3, jobs = 4, isolation = 'off', memory-limit = '2G', \
              cpu-limit = 12, checkpoint-every = 13 }";
         let expected = Experiment::deserialize_from(expected.parse().unwrap()).unwrap();
         assert_eq!(resolved(words).unwrap(), expected);
-        let without = ["client", "until-converged", "max-rounds", "tolerance", "strategy-program"];
+        let without = ["client", "until-converged", "max-rounds", "tolerance", "strategy-program", "local-steps"];
         let flags = Experiment::keys();
         let mut flags = flags.iter().filter_map(ExperimentKey::long).filter(|flag| !without.contains(flag));
         assert!(flags.all(|flag| words.contains(&format!("--{flag} "))));
 
-        let other = resolved("--client true --until-converged --max-rounds 3 --tolerance 0.5 --strategy-program cat");
+        let other = resolved(
+            "--client true --until-converged --max-rounds 3 --tolerance 0.5 --strategy-program cat \
+                               --local-steps 7",
+        );
         let mut expected = Experiment {
             client: Some("true".into()),
             until_converged: true,
@@ -223,6 +284,7 @@ mod tests {
             ..Experiment::default()
         };
         expected.strategy.program = Some("cat".into());
+        expected.local.local_steps = Some(7);
         assert_eq!(other.unwrap(), expected);
     }
 
@@ -231,9 +293,10 @@ mod tests {
         let default = Table::try_from(Experiment::default()).unwrap();
         for key in Experiment::keys() {
             let text = match (key.name.as_str(), key.find(&default)) {
-                ("model" | "client" | "program", _) => "some".to_owned(),
+                ("model" | "client" | "program" | "label" | "client-column" | "test-data", _) => "some".to_owned(),
                 ("model-options", _) => "{ a = 'b' }".to_owned(),
                 ("memory-limit", _) => "2G".to_owned(),
+                ("image-size", _) => "8x8".to_owned(),
                 (_, Some(value)) => value.to_string(),
                 (_, None) => "7".to_owned(),
             };
@@ -299,6 +362,10 @@ mod tests {
         // A client replaces the model of the file.
         let experiment = resolved(&format!("--config {} --client true", file.display())).unwrap();
         assert_eq!((experiment.model.as_str(), experiment.client.as_deref()), ("", Some("true")));
+        // Epochs replace the steps of a file, and the other way round.
+        std::fs::write(&file, resolved("mlp --local-steps 7").unwrap().to_toml().unwrap()).unwrap();
+        let work = |more: &str| resolved(&format!("--config {} {more}", file.display())).unwrap().local.work();
+        assert_eq!([work("--epochs 2.5"), work("--seed 1")], [LocalWork::Epochs(2.5), LocalWork::Steps(7)]);
         // The rate depends on the optimiser, until one is given.
         assert_eq!(resolved("mlp --optimiser adam").unwrap().local.lr, 0.001);
         assert_eq!(resolved("mlp --optimiser adam --lr 0.1").unwrap().local.lr, 0.1);
@@ -317,7 +384,10 @@ mod tests {
             ("mlp --set lr=1", "--set lr: an experiment has no such key; write local.lr"),
             ("mlp --set partition=iid", "write data.partition"),
             ("mlp --set strategy-program=x", "write strategy.program"),
-            ("mlp --set local.rate=1", "the section local has epochs, batch-size, lr, optimiser"),
+            (
+                "mlp --set local.rate=1",
+                "the section local has epochs, local-steps, batch-size, lr, lr-schedule, optimiser",
+            ),
             ("mlp --set format=1", "format 1, and this fedpipe reads format 2"),
         ];
         for (line, expected) in cases {

@@ -83,6 +83,46 @@ fn every_strategy_reaches_its_fixed_point() {
     });
 }
 
+/// Five steps over two and a half epochs of two batches, whose gradients are the same: the fixed points of K = (5, 5).
+#[test]
+fn steps_and_parts_of_epochs_reach_the_fixed_point_of_as_many_steps() {
+    let place = Place::new();
+    let works = ["--local-steps 5", "--epochs 2.5"];
+    let strategies = [
+        ("fedavg", 80, 0.670_133_071_272_071_2),
+        ("fedprox:mu=2", 80, 0.677_005_683_935_892_6),
+        ("fednova", 80, 0.670_133_071_272_071_2),
+        ("scaffold", 400, 0.75),
+        ("feddyn:alpha=0.5", 400, 0.75),
+    ];
+    let cases = works
+        .iter()
+        .flat_map(|work| strategies.map(|(strategy, rounds, expected)| (*work, strategy, rounds, expected)));
+    check_all(cases.enumerate(), |(index, (work, strategy, rounds, expected))| {
+        idx::write_rows(&place.path("pairs"), &[[1, 0], [3, 1]]);
+        let data = "--data ./pairs --clients 2 --partition shards:per-client=1 --seed 3 --batch-size 2 --lr 0.1";
+        let run = place.run(&format!(
+            "quadratic {data} --out work-{index} --checkpoint-every 1000 --strategy {strategy} --rounds {rounds} {work}"
+        ));
+        is_near(parameter(&run), *expected, EXACT)
+    });
+}
+
+/// One step of SCAFFOLD moves by −η_t(2w − 1.5), and c is then the mean gradient 2w − 1.5 at the weights that the round
+/// received: only if the client and the host use the rate of the round. All numbers are dyadic.
+#[test]
+fn a_round_has_the_learning_rate_of_its_schedule() {
+    let place = Place::new();
+    let run =
+        run(&place, "rates", [1, 1], "--strategy scaffold --lr 0.125 --rounds 3 --lr-schedule step:every=1,factor=0.5");
+    let rates: Vec<f64> = run.ledger("round").iter().map(|line| line["learning_rate"].as_f64().unwrap()).collect();
+    assert_eq!(rates, [0.125, 0.0625, 0.03125]);
+    let received = rates[..2].iter().fold(0.0, |w, rate| w - rate * (2.0 * w - 1.5));
+    let gradient = 2.0 * received - 1.5;
+    is_near(parameter(&run), received - rates[2] * gradient, EXACT).unwrap();
+    is_near(joined(newest(&run).server.vector("c").unwrap()), gradient, EXACT).unwrap();
+}
+
 /// The momentum √2 − 1 at which ‖a‖₁ is 1 after one step and 4 after three, so that the coefficients of the host are
 /// dyadic.
 const DYADIC: f64 = std::f64::consts::SQRT_2 - 1.0;

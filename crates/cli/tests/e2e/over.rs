@@ -13,7 +13,7 @@ use std::{
     thread,
 };
 
-use fedpipe_data::{Cache, Deal, Partition, Source, deal};
+use fedpipe_data::{Cache, Deal, Partition, Reading, Source, deal};
 use fedpipe_protocol::{InForce, Level, Limits, PROTOCOL, Parts, Purpose, Ready, Reply, Request, Setup, read, write};
 use serde_json::Value;
 
@@ -21,6 +21,7 @@ use crate::{
     common::{Place, Run, check_all, dylib, stderr, stdout},
     idx,
     isolation::lacking,
+    regression,
     serve::{Node, experiment},
 };
 
@@ -108,6 +109,20 @@ fn a_run_over_sockets_has_the_bits_of_a_run_at_home() {
     assert_eq!(away, home);
 }
 
+/// Each client has all the rows, so that a step over full batches is that of one client.
+#[test]
+fn clients_with_real_targets_of_their_own_learn_over_sockets() {
+    let place = regression::placed();
+    let keys = "format = 2\nmodel = \"linreg\"\nclients.count = 2\nrounds = 3\nlocal.lr = 0.3\nlocal.batch-size = 160\n\
+                data.source = \"real\"\ndata.target = \"real\"\ndata.partition = \"own\"";
+    fs::write(place.path("own.toml"), keys).unwrap();
+    let nodes = [0, 1].map(|client| Node::with(&place, client, "--model linreg --data real --target real"));
+    carry_all(&place, &nodes, honestly);
+    let summary = place.run("--config own.toml --over host.sock").summary();
+    assert!(summary["loss_fell"] == true && summary.get("accuracy").is_none(), "{summary}");
+    assert!(summary["r2"].as_f64().is_some_and(|r2| r2 > 0.9), "{summary}");
+}
+
 #[test]
 fn the_state_of_clients_behind_sockets_is_that_of_clients_at_home() {
     let place = Place::new();
@@ -140,7 +155,14 @@ fn clients_with_data_of_their_own_are_weighted_as_they_say_and_have_the_bits_of_
     let keys = "model = \"mlp\"\nclients.count = 3\nrounds = 2\n";
     experiment(&place, &format!("{keys}data.partition = \"dirichlet:alpha=0.5\""));
     let home = place.run("--config experiment.toml --out home");
-    let wanted = Deal { source: Source::Sample, scheme: "dirichlet:alpha=0.5".parse().unwrap(), clients: 3, seed: 0 };
+    let wanted = Deal {
+        source: Source::Sample,
+        reading: Reading::default(),
+        scheme: "dirichlet:alpha=0.5".parse().unwrap(),
+        clients: 3,
+        seed: 0,
+        split_file: None,
+    };
     let dealt = deal(&wanted, &Cache::at(place.path("cache/fedpipe")), &mut |_| ()).unwrap();
     let test = Partition::open(&dealt.test.path).unwrap();
     // The host has only the test set. Client 2 has its data as IDX files.

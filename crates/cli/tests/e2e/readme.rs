@@ -60,7 +60,7 @@ const FIGURES: &[(&str, &str, &str, &str)] = &[
         "DESCRIPTORS_OF_A_PROGRAM: u64 = 1024;",
     ),
     ("crates/data/README.md", "(2 GiB;", "crates/data/src/cache.rs", "LIMIT: u64 = 2 << 30;"),
-    ("crates/data/README.md", "at most 1,000 times", "crates/data/src/partition/dirichlet.rs", "TRIES: u64 = 1000;"),
+    ("crates/data/README.md", "at most 1,000 times", "crates/data/src/scheme/mod.rs", "TRIES: u64 = 1000;"),
     ("crates/data/README.md", "a multiple of 64", "crates/data/src/partition_file.rs", "ALIGNMENT: usize = 64;"),
     (
         "crates/protocol/README.md",
@@ -393,8 +393,19 @@ fn names_a_target(words: &[&str]) -> bool {
 
 #[test]
 fn flags_that_are_named_exist() {
-    let commands =
-        ["run", "verify", "reload", "serve", "flower new", "models", "new-model", "strategies", "data fetch"];
+    let commands = [
+        "run",
+        "verify",
+        "reload",
+        "serve",
+        "flower new",
+        "models",
+        "new-model",
+        "strategies",
+        "data fetch",
+        "data list",
+        "data show",
+    ];
     let mut known: BTreeSet<String> = commands.iter().flat_map(|command| flags(&help(command))).collect();
     known.extend(["--help", "--version"].map(String::from));
     let mut wrong = Vec::new();
@@ -524,8 +535,13 @@ fn commands_and_exit_codes_are_those_of_the_help() {
 #[test]
 fn a_run_leaves_the_files_that_the_readme_lists() {
     /// Files that only some runs leave.
-    const SOMETIMES: [&str; 4] =
-        ["model-from-NNNNNN.so", "clients/NNN.log", "clients/strategy.log", "state/CLIENT-ROUND.safetensors"];
+    const SOMETIMES: [&str; 5] = [
+        "model-from-NNNNNN.so",
+        "clients/NNN.log",
+        "clients/strategy.log",
+        "split-HASH.csv",
+        "state/CLIENT-ROUND.safetensors",
+    ];
     let readme = document("crates/cli/README.md");
     let section = readme.text.split_once("## Files of a run").unwrap().1.split_once("\n## ").unwrap().0;
     let listed: BTreeSet<&str> =

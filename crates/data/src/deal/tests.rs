@@ -8,7 +8,10 @@ use std::thread;
 
 use super::*;
 use crate::cache::CacheLock;
+use crate::fetch;
 use crate::map::{Partition, Pixels};
+use crate::scheme::pin_split;
+use crate::source::sample;
 use crate::testing::{assert_says, idx, replace, write_dataset};
 
 struct Setting {
@@ -28,7 +31,14 @@ fn setting() -> Setting {
 
 impl Setting {
     fn deal(&self, clients: u32, seed: u64) -> Deal {
-        Deal { source: Source::Directory(self.data.clone()), scheme: Scheme::default(), clients, seed }
+        Deal {
+            source: Source::Path(self.data.clone()),
+            reading: Reading::default(),
+            scheme: Scheme::default(),
+            clients,
+            seed,
+            split_file: None,
+        }
     }
 
     /// Deals, and returns the result with the reported steps.
@@ -57,7 +67,8 @@ fn every_client_gets_its_rows_in_a_file() {
     let (dealt, steps) = setting.run(&setting.deal(7, 1));
     let dealt = dealt.unwrap();
     assert_eq!(dealt.partitions.len(), 7);
-    let expected = partition(&Scheme::default(), &[0; 60], 3, 7, 1).unwrap();
+    let labelled = Labelled::new(&[0; 60], 3);
+    let expected = partition(&Scheme::default(), &labelled, 7, 1).unwrap();
     for (file, rows) in dealt.partitions.iter().zip(&expected) {
         assert_eq!(file.examples, rows.len() as u64);
         // The first pixel of each image of the test dataset is its row.
@@ -65,6 +76,8 @@ fn every_client_gets_its_rows_in_a_file() {
         assert_eq!(Partition::open(&file.path).unwrap().labels(), rows.iter().map(|row| row % 3).collect::<Vec<_>>());
     }
     assert_eq!(dealt.test.examples, 9);
+    let counts = dealt.label_counts();
+    assert_eq!((counts.len(), counts.concat().iter().sum::<u64>(), dealt.left_out()), (7, 60, None));
     assert_eq!(first_pixels(&dealt.test.path), (0..9).collect::<Vec<u8>>());
     assert_eq!(steps.last(), Some(&DataStep::Dealing { done: 7, clients: 7 }));
 }
@@ -76,7 +89,7 @@ fn under_own_a_client_deals_all_examples_and_the_host_only_the_test_set() {
     fs::write(setting.data.join("train-labels-idx1-ubyte"), idx(&[60], &[0; 60])).unwrap();
     let own = |clients| Deal { scheme: "own".parse().unwrap(), ..setting.deal(clients, 0) };
     let dealt = setting.run(&own(1)).0.unwrap();
-    assert_eq!((dealt.partitions.len(), dealt.dataset.classes), (1, 3));
+    assert_eq!((dealt.partitions.len(), dealt.dataset.target.class_count()), (1, Some(3)));
     assert_eq!(first_pixels(&dealt.partitions[0].path), (0..60).collect::<Vec<u8>>());
     assert_says(&setting.run(&setting.deal(1, 0)).0.unwrap_err(), &["label 1", "classes are 0 to 0"]);
     assert_says(&setting.run(&own(2)).0.unwrap_err(), &["2 clients", "another partition scheme"]);
@@ -86,14 +99,43 @@ fn under_own_a_client_deals_all_examples_and_the_host_only_the_test_set() {
     for half in ["images-idx3", "labels-idx1"] {
         fs::remove_file(setting.data.join(format!("train-{half}-ubyte"))).unwrap();
     }
-    let source = Source::Directory(setting.data.clone());
     for _ in 0..2 {
-        let host = deal_test_set(&source, &setting.cache, &mut |_| ()).unwrap();
+        let host = deal_test_set(&own(2), &setting.cache, &mut |_| ()).unwrap();
         assert!(host.partitions.is_empty() && host.path_of(0).as_os_str().is_empty());
-        assert_eq!((host.test.examples, host.dataset.classes), (9, 3));
+        assert_eq!((host.test.examples, host.dataset.target.class_count()), (9, Some(3)));
         assert_eq!(content(&host), here);
     }
     assert_says(&setting.run(&own(1)).0.unwrap_err(), &["has no training images"]);
+}
+
+#[test]
+fn a_split_by_hand_is_its_content() {
+    let setting = setting();
+    let write = |name: &str, text: &str| {
+        let path = setting.data.with_file_name(name);
+        fs::write(&path, text).unwrap();
+        path
+    };
+    let text = "class,client,count\n0,0,5\n2,1,7\n";
+    let (one, other) = (write("one.csv", text), write("other.csv", text));
+    let scheme = |path: &Path| format!("file:{}", path.display()).parse::<Scheme>().unwrap();
+    let (pinned, clients) = pin_split(&scheme(&one)).unwrap().unwrap();
+    assert_eq!((clients, pin_split(&pinned).unwrap(), pin_split(&Scheme::default()).unwrap()), (2, None, None));
+    let deal = |scheme| setting.run(&Deal { scheme, ..setting.deal(2, 0) });
+    let (first, steps) = deal(pinned.clone());
+    let first = first.unwrap();
+    assert!(dealing(&steps));
+    assert_eq!(first.label_counts(), [[5, 0, 0], [0, 0, 7]]);
+    let left_out = "the partition scheme leaves out 48 of 60 training examples; no client has an example of 1 class";
+    assert_eq!(first.left_out().unwrap(), left_out);
+    // A file of another name with the same content is the same scheme, which is in the cache.
+    let (same, steps) = deal(scheme(&other));
+    assert_eq!((same.unwrap().digests(), steps), (first.digests(), vec![]));
+    write("one.csv", "class,client,count\n0,0,5\n2,1,8\n");
+    assert_says(&deal(pinned.clone()).0.unwrap_err(), &["one.csv has the SHA-256", "put the file back"]);
+    // The copy of a run stands in for the file.
+    let copied = Deal { scheme: pinned, split_file: Some(other), ..setting.deal(2, 0) };
+    assert_eq!(setting.run(&copied).0.unwrap().digests(), first.digests());
 }
 
 #[test]
@@ -230,7 +272,7 @@ fn the_digests_are_those_of_the_contents_in_client_order_and_of_the_test_set() {
     ];
     assert_eq!(dealt.digests(), lines.concat());
     assert_eq!((dealt.sha256_of(1), dealt.sha256_of(2)), (Some(hash(b)), None));
-    let own = deal_test_set(&Source::Directory(setting.data.clone()), &setting.cache, &mut |_| ()).unwrap();
+    let own = deal_test_set(&setting.deal(2, 1), &setting.cache, &mut |_| ()).unwrap();
     assert_eq!(own.digests(), format!("{test}  test.safetensors\n"));
 }
 
@@ -241,7 +283,7 @@ fn the_content_decides_and_not_the_directory() {
     let other = setting.data.with_file_name("other");
     fs::create_dir(&other).unwrap();
     write_dataset(&other);
-    let (second, steps) = setting.run(&Deal { source: Source::Directory(other), ..setting.deal(4, 1) });
+    let (second, steps) = setting.run(&Deal { source: Source::Path(other), ..setting.deal(4, 1) });
     let second = second.unwrap();
     assert_eq!(second.partitions, first.partitions);
     assert_eq!(second.dataset, DatasetInfo { name: "other".to_owned(), ..first.dataset });
@@ -427,7 +469,7 @@ fn an_impossible_deal_is_refused_and_leaves_no_file() {
     assert_says(&refused(&setting.deal(61, 1)), &["61 clients", "60 training examples"]);
     let scheme = "shards:31".parse().unwrap();
     assert_says(&refused(&Deal { scheme, ..setting.deal(2, 1) }), &["31", "60 training examples"]);
-    let source = Source::Directory("/nowhere".into());
+    let source = Source::Path("/nowhere".into());
     assert_says(&refused(&Deal { source, ..setting.deal(2, 1) }), &["/nowhere"]);
     let entries = fs::read_dir(setting.cache.partitions()).unwrap().count();
     assert!(entries <= 1, "at most the test set");

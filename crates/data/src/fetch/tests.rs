@@ -10,7 +10,7 @@ use std::thread;
 
 use super::*;
 use crate::checksum;
-use crate::dataset::{FILES, identity};
+use crate::source::idx::{FILES, identity};
 use crate::testing::{assert_says, gzip, images, labels, replace, rewrite};
 
 const CONTENTS: [fn() -> Vec<u8>; 4] = [|| images(60), || labels(60), || images(9), || labels(9)];

@@ -5,8 +5,8 @@ use std::fs;
 use safetensors::tensor::{TensorView, serialize};
 
 use super::*;
-use crate::dataset::Split;
 use crate::partition_file::{self, ALIGNMENT, FileMetadata};
+use crate::split::{Split, SplitFeatures, SplitTargets};
 use crate::testing::assert_says;
 
 /// The hash covers the labels followed by the examples. Hashing the written file gives the same hashes.
@@ -47,11 +47,12 @@ fn another_content_than_expected_is_named_with_both_hashes_and_the_remedy() {
 }
 
 fn about() -> FileMetadata<'static> {
-    FileMetadata { dataset: "abc", classes: "3".to_owned(), client: "7".to_owned() }
+    FileMetadata { dataset: "abc", classes: Some("3".to_owned()), client: "7".to_owned() }
 }
 
 fn examples(n: u32) -> Split {
-    Split { shape: vec![2, 3], pixels: (0..n * 6).map(|i| i as u8).collect(), labels: (0..n).collect() }
+    let features = SplitFeatures::U8((0..n * 6).map(|i| i as u8).collect());
+    Split { shape: vec![2, 3], features, targets: SplitTargets::Classes((0..n).collect()), clients: None }
 }
 
 /// Returns a safetensors file as another program may write it.
@@ -73,6 +74,32 @@ fn labels(n: usize) -> (&'static str, Dtype, Vec<usize>, Vec<u8>) {
     ("labels", Dtype::U32, vec![n], (0..n as u32).flat_map(u32::to_le_bytes).collect())
 }
 
+fn targets(n: usize) -> (&'static str, Dtype, Vec<usize>, Vec<u8>) {
+    ("targets", Dtype::F32, vec![n], (0..n).flat_map(|i| (i as f32 - 0.5).to_le_bytes()).collect())
+}
+
+/// The hash covers the targets followed by the examples, also as floats.
+#[test]
+fn a_file_of_real_targets_is_read_as_it_was_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.safetensors");
+    let features = SplitFeatures::F32((0..8).map(|i| i as f32 / 4.0).collect());
+    let split =
+        Split { shape: vec![2], features, targets: SplitTargets::Real(vec![0.5, 1.5, -2.5, 3.5]), clients: None };
+    let about = FileMetadata { classes: None, ..about() };
+    let hashes = partition_file::write(&path, &split, &[1, 2], &about).unwrap();
+    let partition = Partition::open(&path).unwrap();
+    assert_eq!(partition.targets(), PartitionTargets::Real(&[1.5, -2.5]));
+    assert_eq!(partition.pixels(), Pixels::F32(&[0.5, 0.75, 1.0, 1.25]));
+    assert_eq!((partition.len(), partition.labels()), (2, &[][..]));
+    let content: Vec<u8> = [1.5_f32, -2.5, 0.5, 0.75, 1.0, 1.25].iter().flat_map(|value| value.to_le_bytes()).collect();
+    assert_eq!(hashes.sha256, checksum::pieces_sha256([content.as_slice()]));
+    assert_eq!(hashes.sha256, partition.sha256());
+    let bytes = fs::read(&path).unwrap();
+    let (_, tensors) = SafeTensors::read_metadata(&bytes).unwrap();
+    assert!(!tensors.metadata().as_ref().unwrap().contains_key("classes"));
+}
+
 #[test]
 fn a_file_is_read_as_it_was_written() {
     let dir = tempfile::tempdir().unwrap();
@@ -83,7 +110,7 @@ fn a_file_is_read_as_it_was_written() {
     assert_eq!(partition.labels(), [1, 4, 8]);
     let expected: Vec<u8> = [1, 4, 8].iter().flat_map(|row| row * 6..row * 6 + 6).collect();
     assert_eq!(partition.pixels(), Pixels::U8(&expected));
-    assert!(matches!(partition.labels, MappedValues::Mapped(_)), "our own files are aligned");
+    assert!(matches!(partition.targets, MappedTargets::Classes(MappedValues::Mapped(_))), "our own files are aligned");
 }
 
 #[test]
@@ -135,7 +162,7 @@ fn a_foreign_file_that_is_not_aligned_is_copied() {
         bytes.extend([3_u32, 4].iter().flat_map(|label| label.to_le_bytes()));
         let partition = open(&bytes).unwrap();
         assert_eq!((partition.pixels(), partition.labels()), (Pixels::F32(&[1.0, 2.0]), &[3, 4][..]));
-        let copied = matches!(partition.labels, MappedValues::Copied(_));
+        let copied = matches!(partition.targets, MappedTargets::Classes(MappedValues::Copied(_)));
         assert_eq!(copied, (8 + header.len()) % 4 != 0);
     }
 }
@@ -150,6 +177,9 @@ fn other_files_are_refused() {
         (foreign(&[pixels(vec![2, 3])]), "no tensor `labels`"),
         (foreign(&[pixels(vec![2, 3]), labels(3)]), "2 examples but 3 labels"),
         (foreign(&[("examples", Dtype::I16, vec![1, 1], vec![0; 2]), labels(1)]), "I16"),
+        (foreign(&[pixels(vec![1, 1]), ("targets", Dtype::F64, vec![1], vec![0; 8])]), "`targets` has the type F64"),
+        (foreign(&[pixels(vec![2, 1]), labels(2), targets(2)]), "both `labels` and `targets`"),
+        (foreign(&[pixels(vec![2, 1]), targets(1)]), "2 examples but 1 target"),
         (foreign(&[pixels(vec![1, 1]), ("labels", Dtype::I64, vec![1], vec![0; 8])]), "I64"),
         (foreign(&[pixels(vec![4]), ("labels", Dtype::U32, vec![2, 2], vec![0; 16])]), "shape"),
     ];

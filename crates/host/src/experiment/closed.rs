@@ -38,7 +38,8 @@ impl Closed {
     /// Closes the cache, the dataset, the run in `directory` and the run that it repeats.
     pub(crate) fn of_run(launch: &Launch, experiment: &Experiment, directory: &Path) -> Self {
         let runs = launch.closed.iter().map(PathBuf::as_path).chain([directory]);
-        Self::of(&launch.cache, Some(&experiment.data.source), runs)
+        let test_data = experiment.data.test_data.iter().map(Path::new);
+        Self::of(&launch.cache, Some(&experiment.data.source), runs.chain(test_data))
     }
 
     /// Closes the cache, for a program that describes itself without a run.
@@ -49,7 +50,7 @@ impl Closed {
     fn of<'p>(cache: &Cache, source: Option<&Source>, runs: impl Iterator<Item = &'p Path>) -> Self {
         let places = cache.places().into_iter().chain(runs.map(Path::to_owned));
         let paths = places.filter_map(|path| path.canonicalize().ok());
-        let dataset = source.and_then(Source::folder).and_then(|folder| folder.canonicalize().ok());
+        let dataset = source.and_then(Source::place).and_then(|folder| folder.canonicalize().ok());
         Self { paths: paths.collect(), dataset }
     }
 
@@ -162,7 +163,7 @@ mod tests {
         let linked = write_file(&root.join("disk/blob"), "");
         symlink(&linked, root.join("data/train-labels-idx1-ubyte")).unwrap();
         let (folder, cache) = (root.join("data"), Cache::at(root.join("no-cache")));
-        let closed = Closed::of(&cache, Some(&Source::Directory(folder.clone())), [].into_iter());
+        let closed = Closed::of(&cache, Some(&Source::Path(folder.clone())), [].into_iter());
         assert_eq!(closed.found_in(&[], &[]), set([&folder, &plain, &packed, &linked]));
         assert_eq!(closed.found_in(&[], &[script]), set([&plain, &packed, &linked]));
         let closed = Closed::of(&cache, Some(&Source::Sample), [].into_iter());

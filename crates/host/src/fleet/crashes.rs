@@ -101,8 +101,9 @@ impl Fleet {
                 Consequence::Retried
             }
             _ if movable && (attempts as usize) <= self.slots.len() => {
-                self.queue.push_back((slot + 1) % self.slots.len(), id);
-                Consequence::Moved
+                let next = (slot + 1) % self.slots.len();
+                self.queue.push_back(next, id);
+                if next == slot { Consequence::Retried } else { Consequence::Moved }
             }
             _ => self.given_up(Consequence::Dropped),
         }

@@ -8,8 +8,8 @@ use std::{
 };
 
 use fedpipe_protocol::{
-    Evaluate, HeldPartition, Isolation, Kind, Level, PROTOCOL, Parts, Place, Purpose, Task, Tensor, Train, Update,
-    WEIGHTS,
+    Evaluate, HeldPartition, Isolation, Kind, Level, PROTOCOL, Parts, Place, Purpose, Target, Task, Tensor, Train,
+    Update, WEIGHTS,
 };
 use fedpipe_record::crash::{ClientCrash, Consequence};
 use nix::poll::PollTimeout;
@@ -51,7 +51,7 @@ fn setup(client: u32) -> Setup {
         init_seed: None,
         isolation: Isolation { level: Level::Off, memory_limit: None, cpu_seconds: None },
         purpose: Purpose::Serve {
-            task: Task { shape: vec![1], classes: 2 },
+            task: Task { shape: vec![1], target: Target::Classes(2) },
             partitions: vec![held],
             test: "/test".into(),
         },
@@ -227,6 +227,18 @@ fn a_job_of_no_client_moves_to_another_process() {
     assert!(settled.unwrap().iter().all(|settled| matches!(settled, Ok((Reply::Evaluated { .. }, _)))));
     let consequences: Vec<Consequence> = crashes.iter().map(|(_, then, _)| *then).collect();
     assert_eq!(consequences, [Consequence::Retried, Consequence::Moved]);
+}
+
+/// With one process there is no other: a fresh one takes its place, as after a retry.
+#[test]
+fn a_job_of_no_client_is_retried_where_there_is_one_process() {
+    let mut stage = Stage::new(1, OnFailure::Drop, |client| match client.start {
+        0 => exit_at_work(client, exit(3)),
+        _ => client.serve(),
+    });
+    let (settled, crashes) = stage.run(vec![evaluation(0)], &no_check());
+    assert!(settled.unwrap()[0].is_ok());
+    assert_eq!(crashes.iter().map(|(_, then, _)| *then).collect::<Vec<_>>(), [Consequence::Retried]);
 }
 
 #[test]

@@ -1,22 +1,27 @@
 //! Checks the replies of clients and strategy programs, which the host does not trust.
 
+pub(crate) mod steps;
+
 use std::ops::Range;
 
 use fedpipe_data::counted;
 use fedpipe_protocol::{
-    BlockSums, EVALUATION_BLOCK, PartData, Parts, Phase, RESIDUAL, Reply, Request, SCORED_ROWS, ScoreStart, Train,
-    Update, WEIGHTS,
+    BlockSums, EVALUATION_BLOCK, PartData, Parts, RESIDUAL, Reply, Request, SCORED_ROWS, ScoreStart, Train, Update,
+    WEIGHTS,
 };
 use fedpipe_spec::error::Error;
 use fedpipe_strategy::{
-    local_optimiser::LocalOptimiser,
     range::{GREATEST_OF_A_CLIENT, first_beyond, shown},
     transform::chain::Transforms,
 };
 
 use fedpipe_record::cause::Cause;
 
-use crate::{fleet::job::Job, process::peer::PeerReply};
+use crate::{
+    fleet::job::Job,
+    process::peer::PeerReply,
+    run::answers::steps::{Accumulation, accumulation, change, steps},
+};
 
 type CheckedAnswer = Result<(), Cause>;
 
@@ -29,8 +34,8 @@ pub(crate) struct Expected<'a> {
     pub(crate) sizes: &'a [u64],
     /// The ranges of the local tensors.
     pub(crate) local: &'a [Range<usize>],
-    /// The local optimiser, if the strategy divides by its accumulation.
-    pub(crate) accumulated: Option<&'a LocalOptimiser>,
+    /// The bounds of ‖a‖₁, if the strategy divides by it.
+    pub(crate) accumulation: Option<&'a Accumulation>,
     /// The advice where training left the range of numbers.
     pub(crate) remedy: &'a str,
 }
@@ -59,13 +64,14 @@ pub(crate) fn update(job: &Job, reply: &Reply, parts: &mut Parts, expected: &Exp
         return Err(Cause::rejected(format!("it says that it scored {scored} of {examples} and predicted {correct}")));
     }
     steps(train, update)?;
-    expected.accumulated.map_or(Ok(()), |optimiser| accumulation(train, update, optimiser))?;
+    expected.accumulation.map_or(Ok(()), |bounds| accumulation(train, update, bounds))?;
     if !is_loss_sum(loss_sum, scored) {
         let why = if loss_sum.is_nan() { "not finite".into() } else { format!("{loss_sum:e}") };
         return Err(Cause::rejected(format!("its training loss is {why}; {}", expected.remedy)));
     }
     start_score(train, update)?;
-    vectors(train, job, parts, expected)
+    vectors(train, job, parts, expected)?;
+    change(job, update, parts, expected)
 }
 
 /// Checks the parts of an update, and replaces an encoded change by the weights that it leads to.
@@ -93,51 +99,6 @@ pub(crate) fn slots_of(job: &Job) -> impl Iterator<Item = (usize, String)> {
     let phases = if let Request::Train(train) = &job.request { &train.phases[..] } else { &[] };
     let slots = phases.iter().enumerate().filter(|(_, phase)| !phase.update);
     slots.map(|(index, _)| (index, format!("slot/{index}")))
-}
-
-/// Returns the phase that is the update.
-fn updating(train: &Train) -> Option<&Phase> {
-    train.phases.iter().rev().find(|phase| phase.update)
-}
-
-/// Checks that the update is from as many steps as the request allows, at least one. The strategy may weigh by them.
-fn steps(train: &Train, update: &Update) -> CheckedAnswer {
-    /// A model may pass over a mini-batch more than once, as a solver does that looks for a minimum.
-    const PASSES: u64 = 100;
-    let Update { steps, examples, scored, .. } = *update;
-    let batches = examples.div_ceil(train.batch_size.max(1));
-    let most = updating(train).map_or(0, |phase| {
-        let all = phase.epochs.saturating_mul(batches).saturating_mul(PASSES);
-        phase.steps.map_or(all, |limit| if limit < all { limit } else { all })
-    });
-    if !(1..=most).contains(&steps) || scored == 0 {
-        return Err(Cause::rejected(format!(
-            "it says it did {} and scored {}, expected 1 to {most} steps",
-            counted(steps, "step"),
-            counted(scored, "example")
-        )));
-    }
-    Ok(())
-}
-
-/// Checks ‖a‖₁, by which the strategy divides: the local optimiser of the request can have it after so many steps.
-/// Another value could move the global weights out of range, and end the run instead of the client alone.
-fn accumulation(train: &Train, update: &Update, optimiser: &LocalOptimiser) -> CheckedAnswer {
-    /// The share by which the rounding of a client may differ.
-    const ROUNDING: f64 = 1e-6;
-    let Update { steps, accumulation, .. } = *update;
-    let pull = updating(train).map_or(0.0, |phase| f64::from(train.learning_rate) * f64::from(phase.proximal));
-    let range = optimiser.accumulation(steps, pull).unwrap_or(f64::NAN..=f64::NAN);
-    let (least, most) = range.into_inner();
-    let fits = |a: f64| a >= least * (1.0 - ROUNDING) && a <= most * (1.0 + ROUNDING);
-    if accumulation.is_some_and(fits) {
-        return Ok(());
-    }
-    Err(Cause::rejected(format!(
-        "it reports the accumulation {accumulation:?} of {}, by which the strategy divides; {optimiser} has {least} to \
-         {most}",
-        counted(steps, "step")
-    )))
 }
 
 /// Checks that the received weights were scored if that was asked for, on as many rows.
@@ -210,7 +171,7 @@ pub(crate) fn blocks(job: &Job, reply: &Reply, parts: &Parts, test_examples: u64
         return Err(Cause::protocol("it evaluated other blocks than the requested ones"));
     }
     blocks.iter().try_for_each(|sums| {
-        let &BlockSums { block, loss_sum, correct, examples } = sums;
+        let &BlockSums { block, loss_sum, correct, examples, .. } = sums;
         let start = u64::from(block) * EVALUATION_BLOCK as u64;
         let n = (test_examples - start).min(EVALUATION_BLOCK as u64);
         if examples != n || correct > n {
@@ -232,7 +193,7 @@ pub(crate) fn blocks(job: &Job, reply: &Reply, parts: &Parts, test_examples: u64
 mod tests {
     use std::sync::Arc;
 
-    use fedpipe_protocol::{Evaluate, LOCAL, Limits, Part, StartScore, read, write};
+    use fedpipe_protocol::{Evaluate, LOCAL, Limits, Part, Phase, StartScore, read, write};
 
     use super::*;
 
@@ -247,21 +208,14 @@ mod tests {
         read(&mut bytes.as_slice(), Limits::reply(100)).unwrap()
     }
 
-    /// Returns the expectations for a client with nine examples.
-    fn expected(accumulated: Option<&LocalOptimiser>) -> Expected<'_> {
-        Expected { weights: 2, sizes: &[9], local: &[], accumulated, remedy: "lower it" }
-    }
+    /// The expectations for a client with nine examples.
+    const EXPECTED: Expected<'_> =
+        Expected { weights: 2, sizes: &[9], local: &[], accumulation: None, remedy: "lower it" };
 
     /// Returns the refusal of an update.
     fn refusal(train: Train, update: Update) -> Option<String> {
-        refusal_under(train, update, None)
-    }
-
-    /// Returns the refusal of an update, by which a strategy divides if there is an optimiser.
-    fn refusal_under(train: Train, update: Update, optimiser: Option<&str>) -> Option<String> {
         let (reply, mut parts) = answer(&Reply::Update(update), &[Part::F32(WEIGHTS, &[1.0, 2.0])]);
-        let (job, optimiser) = (job(Request::Train(train)), optimiser.map(|text| text.parse().unwrap()));
-        let checked = super::update(&job, &reply, &mut parts, &expected(optimiser.as_ref()));
+        let checked = super::update(&job(Request::Train(train)), &reply, &mut parts, &EXPECTED);
         checked.err().map(|cause| cause.to_string())
     }
 
@@ -289,33 +243,6 @@ mod tests {
         }
     }
 
-    /// A value at an end of what the local optimiser can have is taken, and one beyond it is not.
-    #[test]
-    fn the_accumulation_is_one_that_the_local_optimiser_can_have() {
-        let check = |optimiser, proximal, accumulation| {
-            let train = Train { phases: vec![Phase { proximal, ..Phase::plain(1) }], ..Train::plain(0, 1) };
-            let update = Update { steps: 4, accumulation, ..Update::plain(0, 1, 9) };
-            assert_eq!(refusal(train.clone(), update.clone()), None, "a strategy that does not divide takes any");
-            refusal_under(train, update, Some(optimiser))
-        };
-        // At the rate 0.1, μ = 2 takes the share 0.2 of each step.
-        let pulled = (1.0 - 0.8_f64 * 0.8 * 0.8 * 0.8) / 0.2;
-        for (optimiser, proximal, taken, refused) in [
-            ("sgd", 0.0, &[4.0][..], &[3.9, 4.1][..]),
-            ("sgd:momentum=0.5", 0.0, &[4.0, 6.125, 8.0], &[3.9, 8.1]),
-            ("sgd", 2.0, &[pulled], &[0.99 * pulled, 4.0]),
-        ] {
-            for &accumulation in taken {
-                assert_eq!(check(optimiser, proximal, Some(accumulation)), None, "{optimiser}: {accumulation}");
-            }
-            for accumulation in refused.iter().copied().chain([0.0, 4e-3, 4e3, f64::INFINITY]) {
-                let why = check(optimiser, proximal, Some(accumulation)).unwrap();
-                assert!(why.contains("of 4 steps, by which the strategy divides; sgd"), "{why}");
-            }
-        }
-        assert!(check("sgd", 0.0, None).unwrap().contains("the accumulation None of 4 steps"));
-    }
-
     /// The change is added to the weights that the client started from, its own local ones among them.
     #[test]
     fn an_encoded_change_becomes_weights() {
@@ -325,7 +252,7 @@ mod tests {
         let encoded = [Part::U8("levels", &[127, 0]), Part::F32("scales", &[0.5])];
         let (reply, mut parts) = answer(&Reply::Update(Update::plain(0, 1, 9)), &encoded);
         let ranges = [Range { start: 1, end: 2 }];
-        let local = Expected { local: &ranges, ..expected(None) };
+        let local = Expected { local: &ranges, ..EXPECTED };
         super::update(&job, &reply, &mut parts, &local).unwrap();
         assert_eq!(parts.take_f32(WEIGHTS).unwrap(), [1.5, 7.0]);
         let (reply, mut parts) = answer(&Reply::Update(Update::plain(0, 1, 9)), &encoded[..1]);
@@ -340,7 +267,7 @@ mod tests {
             let job = Job { weights: Some(Arc::new(vec![1.0, 2.0])), ..job(Request::Train(train)) };
             let encoded = [Part::U32("indices", &[1]), Part::F32("values", &[0.5])];
             let (reply, mut parts) = answer(&Reply::Update(Update::plain(0, 1, 9)), &[&encoded, more].concat());
-            let checked = super::update(&job, &reply, &mut parts, &expected(None)).map_err(|cause| cause.to_string());
+            let checked = super::update(&job, &reply, &mut parts, &EXPECTED).map_err(|cause| cause.to_string());
             checked.map(|()| (parts.take_f32(WEIGHTS).unwrap(), parts.take_f32("residual")))
         };
         let left = Part::F32("residual", &[0.25, 0.0]);
@@ -371,7 +298,7 @@ mod tests {
         let job = job(Request::Train(Train { phases, ..Train::plain(0, 1) }));
         let check = |parts: &[Part<'_>]| {
             let (reply, mut parts) = answer(&Reply::Update(Update::plain(0, 1, 9)), parts);
-            super::update(&job, &reply, &mut parts, &expected(None)).map_err(|cause| cause.to_string())
+            super::update(&job, &reply, &mut parts, &EXPECTED).map_err(|cause| cause.to_string())
         };
         let weights = Part::F32(WEIGHTS, &[1.0, 2.0]);
         assert_eq!(check(&[weights, Part::F32("slot/0", &[3.0, 4.0])]), Ok(()));
@@ -390,7 +317,6 @@ mod tests {
     #[test]
     fn losses_whose_sum_could_overflow_are_refused() {
         let job = job(Request::Train(Train::plain(0, 1)));
-        let expected = expected(None);
         let most = 9.0 * f64::from(f32::MAX);
         let cases = [
             (0.5, 9, None),
@@ -404,7 +330,7 @@ mod tests {
         for (loss_sum, correct, refused) in cases {
             let update = Update { loss_sum, correct, ..Update::plain(0, 1, 9) };
             let (reply, mut parts) = answer(&Reply::Update(update), &[Part::F32(WEIGHTS, &[1.0, 2.0])]);
-            let checked = super::update(&job, &reply, &mut parts, &expected);
+            let checked = super::update(&job, &reply, &mut parts, &EXPECTED);
             match refused {
                 None => assert_eq!(checked, Ok(()), "{loss_sum}"),
                 Some(why) => assert!(checked.unwrap_err().to_string().contains(why), "{loss_sum}"),
@@ -419,7 +345,7 @@ mod tests {
     fn blocks_whose_sum_could_overflow_are_refused() {
         let job = job(Request::Evaluate(Evaluate::test(vec![0, 1])));
         let check = |loss_sum| {
-            let sums = |block, examples| BlockSums { block, loss_sum, correct: 0, examples };
+            let sums = |block, examples| BlockSums { block, loss_sum, correct: 0, examples, regression: None };
             let (reply, parts) = answer(&Reply::Evaluated { blocks: vec![sums(0, 500), sums(1, 200)] }, &[]);
             blocks(&job, &reply, &parts, 700, "lower it").map_err(|cause| cause.to_string())
         };

@@ -175,11 +175,16 @@ fn remove(path: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::{process::Command, sync::Arc};
 
+    use fedpipe_record::{
+        checkpoint::{Checkpoint, Meta},
+        line::Position,
+    };
     use fedpipe_strategy::slots::Slot;
 
     use super::*;
+    use crate::run::saver::Saver;
 
     fn state(value: f32) -> Slots {
         let mut slots = Slots::default();
@@ -230,6 +235,33 @@ mod tests {
         store.checkpoint(10).unwrap();
         store.prune().unwrap();
         assert_eq!(names(directory.path()), ["000000-000006.safetensors", "000000-000010.safetensors"]);
+    }
+
+    /// The checkpoint of round 3 cannot be synced until somebody opens the other end of a pipe. That of round 4 waits,
+    /// and that of round 5 is about to: the disk has those of the rounds 1 and 2.
+    #[test]
+    fn the_states_of_each_checkpoint_on_disk_are_kept_while_the_queue_of_the_saver_is_full() {
+        let directory = tempfile::tempdir().unwrap();
+        let (folder, mut store) = (directory.path(), empty_store(directory.path()));
+        let mut saver = Saver::start(folder, tempfile::tempfile().unwrap()).unwrap();
+        let pipe = folder.join(STATE).join("000000-000003.safetensors");
+        for round in 1..=5 {
+            store.commit(round, &[(0, &state(round as f32))]).unwrap();
+            if round == 3 {
+                fs::remove_file(&pipe).unwrap();
+                assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+            }
+            let clients = store.checkpoint(round).unwrap();
+            let meta = Meta { round, ledger: Position::default(), clients };
+            let checkpoint = Checkpoint { meta, weights: Arc::new(vec![1.0]), server: Slots::default() };
+            if round < 5 {
+                saver.save(checkpoint).unwrap();
+            }
+        }
+        let kept = (1..=5).map(|round| format!("000000-{round:06}.safetensors"));
+        assert_eq!(names(folder), kept.collect::<Vec<_>>());
+        drop(fs::OpenOptions::new().write(true).open(&pipe).unwrap());
+        saver.finish().unwrap();
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use fedpipe_data::{refusal, sync_folder};
+use fedpipe_data::{DataError, Scheme, refusal, sync_folder};
 use fedpipe_record::{
     digest::bytes_sha256,
     experiment::Experiment,
@@ -252,7 +252,7 @@ impl RunDir {
     /// # Errors
     /// Returns [`Error::Output`] where one is there and cannot be removed.
     pub(crate) fn drop_results(&self) -> Result<()> {
-        for name in [names::SUMMARY, names::FINAL_WEIGHTS, names::PICTURE] {
+        for name in [names::SUMMARY, names::FINAL_WEIGHTS, names::PICTURE, names::PARTITION_PICTURE] {
             let path = self.path.join(name);
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -291,6 +291,23 @@ impl RunDir {
             return Ok(());
         }
         fs::write(&path, digests).map_err(|error| Error::in_run("write", &path, &error))
+    }
+
+    /// Keeps a copy of the split by hand that the scheme names, and returns its path. It comes from the `other` run
+    /// directory, if there is one, or from the place that the scheme names.
+    ///
+    /// # Errors
+    /// Returns [`Error::Data`] where the file cannot be read, [`Error::Output`] where the copy cannot be written.
+    pub(crate) fn keep_split(&self, scheme: &Scheme, other: Option<&Path>) -> Result<Option<PathBuf>> {
+        let Some(file) = scheme.split_file() else { return Ok(None) };
+        let name = names::split_file(file.sha256);
+        let kept = self.path.join(&name);
+        if !kept.exists() {
+            let path = other.map_or_else(|| file.path.to_owned(), |other| other.join(&name));
+            let bytes = read_regular(&path).map_err(|source| DataError::Read { path, source })?;
+            self.write(&name, &bytes)?;
+        }
+        Ok(Some(kept))
     }
 
     /// Writes the file `name`, whole or not at all.

@@ -65,6 +65,8 @@ pub enum Event<'a> {
         dataset: &'a DatasetInfo,
         /// Examples of each client.
         sizes: &'a [u64],
+        /// Examples of each class, for each client; none of them if the clients have their own data.
+        label_counts: &'a [Vec<u64>],
         /// SHA-256 of the list of all partitions.
         partitions_sha256: &'a str,
     },

@@ -23,6 +23,7 @@ use fedpipe_record::{
 use fedpipe_strategy::{
     closed_round::ClientUpdate,
     local_optimiser::to_json,
+    local_work::Work,
     slots::{Slot, Slots},
 };
 
@@ -67,6 +68,8 @@ struct Plan {
     command: Box<dyn Spawner>,
     launched: Launched,
     setup: StrategySetup,
+    /// The features that the experiment asks each client for.
+    features: Vec<String>,
     isolation: Isolation,
     timeout: Duration,
     policy: OnFailure,
@@ -104,6 +107,7 @@ impl StrategyProgram {
             command: Box::new(command),
             launched,
             setup,
+            features: experiment.local.features().collect(),
             isolation,
             timeout: Duration::from_secs_f64(experiment.execution.client_timeout),
             policy: experiment.clients.on_failure,
@@ -162,13 +166,13 @@ impl StrategyProgram {
     pub(crate) fn prepare(
         &mut self,
         before: &Before<'_>,
-        client: u32,
+        (client, work): (u32, Work),
         state: &Slots,
         on_crash: &mut OnCrash<'_>,
     ) -> Result<ClientPlan> {
         let layout = self.plan.setup.layout.clone();
         self.ask(before.round, on_crash, &|peer, rules| {
-            exchange::prepare(peer, before, (client, state.bytes(PROGRAM)), (rules, &layout))
+            exchange::prepare(peer, before, (client, work, state.bytes(PROGRAM)), (rules, &layout))
         })
     }
 
@@ -262,15 +266,13 @@ impl Drop for StrategyProgram {
 
 /// Returns the facts that the program receives.
 fn setup(experiment: &Experiment, layout: &Layout) -> StrategySetup {
-    let LocalSection { epochs, batch_size, lr, ref optimiser } = experiment.local;
+    let LocalSection { batch_size, ref optimiser, .. } = experiment.local;
     StrategySetup {
         seed: experiment.seed.0,
         sample_seed: experiment.sample_seed(),
         clients: experiment.clients.count,
         layout: layout.tensors().to_vec(),
-        epochs,
         batch_size,
-        learning_rate: lr,
         optimiser: to_json(optimiser),
     }
 }
@@ -299,6 +301,8 @@ fn set_up(peer: &mut Peer, plan: &Plan) -> std::result::Result<Started, Conversa
     let in_force = peer.open::<StrategyReply>(Some(&launch))?.unwrap_or_default();
     match peer.ask::<StrategyReply>(&StrategyRequest::SetupStrategy(plan.setup.clone()), &[], 0)? {
         (StrategyReply::ReadyStrategy { abilities, features }, _) => {
+            // The plain phase of a request may need a feature that no program knows of.
+            let features = features.into_iter().chain(plan.features.iter().cloned()).collect();
             Ok(Started { in_force, rules: Capabilities { abilities, features } })
         }
         (other, _) => Err(ConversationEnd::breach(format!("it answered the setup with {other:?}"))),

@@ -105,9 +105,10 @@ pub(crate) fn line_of<'a>(event: &Event<'a>) -> Option<Line<'a>> {
         Event::Reloaded { round, dylib_sha256 } => Line::Reloaded { round, dylib_sha256: text(dylib_sha256) },
         // A resume writes its line itself, with the cut.
         Event::Resumed { .. } => return None,
-        Event::Dealt { dataset, sizes, partitions_sha256 } => Line::Dealt {
+        Event::Dealt { dataset, sizes, label_counts, partitions_sha256 } => Line::Dealt {
             dataset: Cow::Borrowed(dataset),
             sizes: Cow::Borrowed(sizes),
+            label_counts: Cow::Borrowed(label_counts),
             partitions_sha256: text(partitions_sha256),
         },
         Event::Ready { model, program, weights_sha256 } => Line::Ready {

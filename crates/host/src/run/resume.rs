@@ -301,8 +301,12 @@ fn under_way_as(given: &Experiment, recorded: &Experiment) -> Experiment {
     Experiment { execution: recorded.execution.clone(), ..given.clone() }
 }
 
-/// Returns the same experiment without the rounds beyond those of the `recorded` one. More rounds need no force.
+/// Returns the same experiment without the rounds beyond those of the `recorded` one. More rounds need no force, unless
+/// the learning rate of a round depends on the last one.
 fn not_longer(given: &Experiment, recorded: &Experiment) -> Experiment {
+    if given.local.lr_schedule.needs_last_round() {
+        return given.clone();
+    }
     let least = |given: u64, recorded: u64| if given > recorded { recorded } else { given };
     Experiment {
         rounds: least(given.rounds, recorded.rounds),

@@ -7,6 +7,7 @@ use fedpipe_protocol::{Ability, BlockSums, EVALUATION_BLOCK, Evaluate, FailureKi
 use fedpipe_record::{
     cause::Cause,
     finite::{Finite, NotFinite},
+    regression::Regression,
 };
 use fedpipe_strategy::{
     closed_round::{ClientUpdate, ClosedRound},
@@ -24,6 +25,7 @@ use crate::{
         clients::Clients,
         event::{Event, Journal},
         external_strategy::Before,
+        real_target,
         schedule::synchronous::{InOrder, Synchronous},
         state::RunState,
     },
@@ -42,6 +44,8 @@ pub(super) struct RoundResult {
     pub(super) training_loss: Finite,
     /// The mean loss of the weights that the clients received, if it was asked for.
     pub(super) start_loss: Option<Finite>,
+    /// The local learning rate, unless all rounds have the same.
+    pub(super) learning_rate: Option<f32>,
     /// The global weights after the round.
     pub(super) weights: Arc<Vec<f32>>,
     /// The server's state after the round.
@@ -49,11 +53,12 @@ pub(super) struct RoundResult {
     pub(super) score: TestScore,
 }
 
-/// The mean loss and the accuracy over the test set.
+/// The mean loss over the test set, and the accuracy or the errors of a real target.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct TestScore {
     pub(super) loss: Finite,
-    pub(super) accuracy: Finite,
+    pub(super) accuracy: Option<Finite>,
+    pub(super) regression: Option<Regression>,
 }
 
 impl ActiveRun<'_> {
@@ -76,8 +81,10 @@ impl ActiveRun<'_> {
         let (weights, server) = self.aggregate(round, &mut updates)?;
         let weights = Arc::new(weights);
         let score = self.evaluate(round, &weights)?;
-        let (sampled, of) = (sampled.len() as u32, self.context.experiment.clients.count);
-        Ok(RoundResult { updates, sampled, of, training_loss, start_loss, weights, server, score })
+        let experiment = self.context.experiment;
+        let (sampled, of) = (sampled.len() as u32, experiment.clients.count);
+        let learning_rate = (!experiment.local.lr_schedule.is_constant()).then(|| experiment.learning_rate(round));
+        Ok(RoundResult { updates, sampled, of, training_loss, start_loss, learning_rate, weights, server, score })
     }
 
     /// Returns the clients that take part in a round. A run that repeats another run has the same participants.
@@ -89,7 +96,8 @@ impl ActiveRun<'_> {
         let experiment = context.experiment;
         match clients.program.as_mut().filter(|program| program.can(Ability::Sample)) {
             Some(program) => {
-                let before = Before { round, server: state.server(), weights: state.weights() };
+                let learning_rate = experiment.learning_rate(round);
+                let before = Before { round, learning_rate, server: state.server(), weights: state.weights() };
                 let asked = (experiment.clients.count, experiment.sampled_clients());
                 program.sample(&before, asked, &mut |crash| journal.emit(&Event::StrategyCrashed(crash)))
             }
@@ -103,16 +111,16 @@ impl ActiveRun<'_> {
         let adds_on_arrival = self.adds_on_arrival();
         let local: Vec<_> = self.clients.layout()?.local_ranges().collect();
         let Self { clients, state, journal, context, .. } = self;
+        let learning_rate = context.experiment.learning_rate(round);
         if let Some(program) = &mut clients.program {
             let mut emit = |crash: &_| journal.emit(&Event::StrategyCrashed(crash));
-            let before = Before { round, server: state.server(), weights: state.weights() };
+            let before = Before { round, learning_rate, server: state.server(), weights: state.weights() };
             let (mut weights, slots) = program.apply(&before, updates, &mut emit)?;
             // Each client has its own values of the local tensors, and the global weights keep the initial ones.
             local.into_iter().for_each(|range| weights[range.clone()].copy_from_slice(&before.weights[range]));
             return Ok((weights, slots));
         }
         let (received, all, layout) = (state.weights(), context.experiment.clients.count, clients.layout()?);
-        let learning_rate = context.experiment.local.lr;
         let closed = |updates| ClosedRound { received, updates, clients: all, learning_rate, layout };
         let strategy = &context.experiment.strategy.rules;
         let applied = if adds_on_arrival {
@@ -125,10 +133,11 @@ impl ActiveRun<'_> {
 
     /// Scores `weights` on the test set. Each process scores some blocks, whose sums are added in block order.
     pub(super) fn evaluate(&mut self, round: u64, weights: &Arc<Vec<f32>>) -> Result<TestScore> {
-        let test_examples = self.clients.test_examples;
+        let (test_examples, target) = (self.clients.test_examples, self.clients.target);
         let remedy = self.clients.remedy.clone();
         let check: Arc<Check> = Arc::new(move |job: &Job, reply: &Reply, parts: &mut Parts, _: usize| {
-            answers::blocks(job, reply, parts, test_examples, &remedy)
+            answers::blocks(job, reply, parts, test_examples, &remedy)?;
+            real_target::check(reply, target, &remedy)
         });
         let settled = self.work(round, self.evaluate_jobs(weights), &check);
         // The isolation is recorded even if the work failed.
@@ -242,7 +251,9 @@ fn sums_of(settled: Vec<Settled>) -> std::result::Result<Vec<BlockSums>, Cause> 
 fn test_score(sums: &[BlockSums], examples: u64) -> std::result::Result<TestScore, NotFinite> {
     let loss_sum = sums.iter().fold(0.0, |sum, block| sum + block.loss_sum);
     let correct: u64 = sums.iter().map(|block| block.correct).sum();
-    Ok(TestScore { loss: mean(loss_sum, examples)?, accuracy: mean(correct as f64, examples)? })
+    let regression = real_target::regression(sums, examples)?;
+    let accuracy = regression.is_none().then(|| mean(correct as f64, examples)).transpose()?;
+    Ok(TestScore { loss: mean(loss_sum, examples)?, accuracy, regression })
 }
 
 /// Returns the mean over some examples. Each summand of `sum` was checked, so that the mean is finite if there are any.

@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf, process::ExitStatus, sync::Arc, time::Duration};
 
-use fedpipe_data::{Cache, Dealt, Source, deal_test_set};
+use fedpipe_data::{Cache, Deal, Dealt, Source, deal_test_set};
 use fedpipe_protocol::{Reply, Request, Train};
 use fedpipe_record::{
     checkpoint::Checkpoint,
@@ -26,7 +26,7 @@ use crate::{
         directory::RunDir,
         event::{Event, Journal, Observer},
         resume::{Point, Resume},
-        setup::setups,
+        setup::{setups, task},
         state::RunState,
     },
 };
@@ -75,6 +75,7 @@ impl Stage {
             out: None,
             overwrite: false,
             cache: Cache::at(folder.path().join("cache")),
+            split_folder: None,
             closed: Vec::new(),
             replay: Default::default(),
             swaps: Default::default(),
@@ -142,7 +143,8 @@ impl Stage {
         scripted: Scripted,
         point: Option<Point>,
     ) -> ActiveRun<'a> {
-        let dealt = deal_test_set(&Source::Sample, &self.launch.cache, &mut |_| ()).unwrap();
+        let deal = Deal { source: Source::Sample, ..self.experiment.deal() };
+        let dealt = deal_test_set(&deal, &self.launch.cache, &mut |_| ()).unwrap();
         let mut clients = clients(&context, &dealt, scripted);
         let initial = clients.initial_weights(&mut journal).unwrap();
         let state = RunState::new(&dealt.dataset, initial, &self.experiment, &self.path());
@@ -177,6 +179,7 @@ fn clients(context: &RunContext<'_>, dealt: &Dealt, scripted: Scripted) -> Clien
         fleet: Fleet::start(environment, &control.stop, setups, count, experiment.clients.on_failure).unwrap(),
         sizes: vec![1; experiment.clients.count as usize],
         test_examples: 1,
+        target: task(&dealt.dataset).target,
         dylib,
         dylib_before: None,
         remedy: experiment.remedy(),

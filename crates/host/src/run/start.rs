@@ -82,7 +82,8 @@ fn begin<'a>(
     point: Option<Point>,
 ) -> Result<ActiveRun<'a>> {
     let RunContext { experiment, directory, .. } = context;
-    dealt.dataset.warning().map_or(Ok(()), |warning| journal.show(&Event::Warning(&warning)))?;
+    let mut warnings = dealt.dataset.warnings().into_iter().chain(dealt.left_out());
+    warnings.try_for_each(|warning| journal.show(&Event::Warning(&warning)))?;
     // If a resumed run has the same data and model, its ledger has these lines already.
     let describe = if point.as_ref().is_some_and(Point::is_described) { Journal::show } else { Journal::emit };
     let digests = dealt.digests();
@@ -91,7 +92,8 @@ fn begin<'a>(
     let is_own = experiment.data.partition.is_own();
     if !is_own {
         let sizes: Vec<u64> = dealt.partitions.iter().map(|partition| partition.examples).collect();
-        describe(&mut journal, &Event::Dealt { dataset: &dealt.dataset, sizes: &sizes, partitions_sha256 })?;
+        let (dataset, label_counts) = (&dealt.dataset, &dealt.label_counts());
+        describe(&mut journal, &Event::Dealt { dataset, sizes: &sizes, label_counts, partitions_sha256 })?;
     }
     let dylib = point.as_ref().map_or(names::MODEL.into(), Point::dylib);
     let (mut clients, initial) = start_clients(&context, &mut journal, &dealt, &dylib)?;
@@ -100,7 +102,7 @@ fn begin<'a>(
         let sizes = &clients.sizes;
         point.as_ref().map_or(Ok(()), |point| point.check_sizes(sizes))?;
         let dataset = &DatasetInfo { train_examples: sizes.iter().sum(), ..dealt.dataset.clone() };
-        describe(&mut journal, &Event::Dealt { dataset, sizes, partitions_sha256 })?;
+        describe(&mut journal, &Event::Dealt { dataset, sizes, label_counts: &[], partitions_sha256 })?;
     }
     let weights_sha256 = &weights_sha256(&initial.weights);
     let program = &code_identity(experiment, directory)?;
@@ -144,7 +146,8 @@ type Show<'s> = dyn FnMut(&Event<'_>) -> Result<()> + 's;
 
 /// Deals one partition file to each client, unless each client has its own data.
 fn deal(context: &RunContext<'_>, show: &mut Show<'_>) -> Result<Dealt> {
-    let deal = context.experiment.deal();
+    let mut deal = context.experiment.deal();
+    deal.split_file = context.directory.keep_split(&deal.scheme, context.launch.split_folder.as_deref())?;
     let cache = &context.launch.cache;
     let mut shown = Ok(());
     let mut show_step = |step| {
@@ -153,7 +156,7 @@ fn deal(context: &RunContext<'_>, show: &mut Show<'_>) -> Result<Dealt> {
         }
     };
     let dealt = if deal.scheme.is_own() {
-        deal_test_set(&deal.source, cache, &mut show_step)?
+        deal_test_set(&deal, cache, &mut show_step)?
     } else {
         fedpipe_data::deal(&deal, cache, &mut show_step)?
     };

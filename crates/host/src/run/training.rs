@@ -17,6 +17,7 @@ use fedpipe_record::{
 use fedpipe_strategy::{
     closed_round::{ClientUpdate, Returned},
     local_optimiser::to_json,
+    local_work::Work,
     slots::Slots,
     term::{Given, Prepared},
 };
@@ -31,7 +32,10 @@ use crate::{
     run::{
         active::ActiveRun,
         aggregate::RunningMean,
-        answers::{self, Expected, slots_of},
+        answers::{
+            self, Expected, slots_of,
+            steps::{Accumulation, most_steps},
+        },
         clients::Clients,
         event::Event,
         external_strategy::{Before, ClientPlan, StrategyProgram},
@@ -73,12 +77,12 @@ impl ActiveRun<'_> {
         let layout = self.clients.layout()?.clone();
         let local = layout.local_ranges().collect();
         let adds_on_arrival = self.adds_on_arrival();
-        let Self { clients: Clients { fleet, mean, spare, program, .. }, state, journal, context, .. } = self;
+        let Self { clients: Clients { fleet, mean, spare, program, sizes, .. }, state, journal, context, .. } = self;
         let experiment = context.experiment;
         mean.restart(state.weights().len());
         let recorder = Recorder { round, state, journal };
         let program = program.as_mut();
-        let mut training = Training { experiment, recorder, program, layout, local, before: BTreeMap::new() };
+        let mut training = Training { experiment, recorder, program, layout, local, sizes, before: BTreeMap::new() };
         let (mut in_order, mut due, mut gathered) = (InOrder::default(), Vec::new(), Gathered::default());
         let mut use_all = |due: &mut Vec<_>| {
             if adds_on_arrival {
@@ -101,13 +105,23 @@ impl ActiveRun<'_> {
     fn update_check(&self) -> Result<Arc<Check>> {
         let (sizes, remedy) = (self.clients.sizes.clone(), self.clients.remedy.clone());
         let local: Vec<_> = self.clients.layout()?.local_ranges().collect();
-        let Experiment { strategy, local: LocalSection { optimiser, .. }, .. } = self.context.experiment;
-        let accumulated = strategy.rules.needs_accumulation().then(|| optimiser.clone());
+        let strategy = &self.context.experiment.strategy;
+        let accumulation = strategy.rules.needs_accumulation().then(|| self.accumulation());
         Ok(Arc::new(move |job: &Job, reply: &Reply, parts: &mut Parts, weights: usize| {
-            let accumulated = accumulated.as_ref();
-            let expected = Expected { weights, sizes: &sizes, local: &local, accumulated, remedy: &remedy };
+            let accumulation = accumulation.as_ref();
+            let expected = Expected { weights, sizes: &sizes, local: &local, accumulation, remedy: &remedy };
             answers::update(job, reply, parts, &expected)
         }))
+    }
+
+    /// Returns the bounds of ‖a‖₁ of this run's clients.
+    fn accumulation(&self) -> Accumulation {
+        let Experiment { strategy, local, .. } = self.context.experiment;
+        let LocalSection { optimiser, batch_size, .. } = local;
+        let most = |&examples| most_steps(&local.work().over(examples, *batch_size).phase(), examples, *batch_size);
+        let steps = self.clients.sizes.iter().map(most);
+        let multiplies = strategy.rules.aggregator.needs_accumulation();
+        Accumulation::new(optimiser.clone(), multiplies, steps.fold(1, u64::max))
     }
 
     /// Returns the request for a client without the facts that depend on the client's state.
@@ -117,7 +131,7 @@ impl ActiveRun<'_> {
             client,
             round,
             batch_size: local.batch_size,
-            learning_rate: local.lr,
+            learning_rate: self.context.experiment.learning_rate(round),
             optimiser: to_json(&local.optimiser),
             phases: Vec::new(),
             transforms: strategy.rules.transforms.texts(),
@@ -174,6 +188,8 @@ struct Training<'t, 'j> {
     layout: Layout,
     /// The ranges of the local tensors.
     local: Vec<Range<usize>>,
+    /// The examples of each client.
+    sizes: &'t [u64],
     /// The states of the clients at work, before the round.
     before: BTreeMap<u32, Slots>,
 }
@@ -203,16 +219,20 @@ impl Training<'_, '_> {
     /// Returns the phases of a client's training, with their parts: those of the strategy's program, or of the client
     /// term.
     fn plan(&mut self, client: u32, held: &Slots) -> Result<ClientPlan> {
+        let work = self.work(client);
         if let Some(program) = self.program.as_mut().filter(|program| program.can(Ability::Prepare)) {
             let Recorder { round, state, journal } = &mut self.recorder;
-            let before = Before { round: *round, server: state.server(), weights: state.weights() };
-            return program.prepare(&before, client, held, &mut |crash| journal.emit(&Event::StrategyCrashed(crash)));
+            let learning_rate = self.experiment.learning_rate(*round);
+            let before = Before { round: *round, learning_rate, server: state.server(), weights: state.weights() };
+            return program
+                .prepare(&before, (client, work), held, &mut |crash| journal.emit(&Event::StrategyCrashed(crash)));
         }
-        let given = self.given(self.recorder.state.weights(), held);
+        let given = self.given(client, self.recorder.state.weights(), held);
         let rules = &self.experiment.strategy.rules;
         let Prepared { phases, parts } = rules.term.prepare(&given);
         // The clients were asked for the listed features before the first round.
-        if let Some(needed) = feature::unlisted(&phases, &rules.features()) {
+        let listed: Vec<String> = rules.features().into_iter().chain(self.experiment.local.features()).collect();
+        if let Some(needed) = feature::unlisted(&phases, &listed) {
             let term = &rules.term;
             return Err(
                 anyhow::anyhow!("the client term {term} needs the feature {needed:?}, which it does not list").into()
@@ -255,7 +275,7 @@ impl Training<'_, '_> {
     fn accept(&self, job: &Job, returned: Returned, residual: Option<Vec<f32>>, before: Slots) -> ClientUpdate {
         let strategy = &self.experiment.strategy.rules;
         let start = job.start(&self.local);
-        let mut after = strategy.term.accept(&self.given(&start, &before), &returned);
+        let mut after = strategy.term.accept(&self.given(returned.header.client, &start, &before), &returned);
         residual.into_iter().for_each(|residual| after.set_vector(RESIDUAL, residual));
         let Returned { header, mut weights, .. } = returned;
         if !self.local.is_empty() {
@@ -275,10 +295,16 @@ impl Training<'_, '_> {
     }
 
     /// Returns the facts that the client term may use.
-    fn given<'g>(&'g self, weights: &'g [f32], client: &'g Slots) -> Given<'g> {
-        let LocalSection { epochs, lr, .. } = self.experiment.local;
-        let server = self.recorder.state.server();
-        Given { weights, server, client, epochs, learning_rate: lr, layout: &self.layout }
+    fn given<'g>(&'g self, client: u32, weights: &'g [f32], state: &'g Slots) -> Given<'g> {
+        let learning_rate = self.experiment.learning_rate(self.recorder.round);
+        let (server, work) = (self.recorder.state.server(), self.work(client));
+        Given { weights, server, client: state, work, learning_rate, layout: &self.layout }
+    }
+
+    /// Returns the work of a client in the round.
+    fn work(&self, client: u32) -> Work {
+        let local = &self.experiment.local;
+        local.work().over(self.sizes[client as usize], local.batch_size)
     }
 }
 

@@ -3,11 +3,13 @@
 use super::*;
 use crate::init;
 
-const OPTIMISERS: [&str; 4] = [
+const OPTIMISERS: [&str; 6] = [
     r#"{"name":"sgd"}"#,
     r#"{"name":"sgd","momentum":0.9,"weight_decay":0.01}"#,
     r#"{"name":"adam"}"#,
     r#"{"name":"adam","beta1":0.5,"epsilon":0.001,"weight_decay":0.1}"#,
+    r#"{"name":"sgd","momentum":0.9,"nesterov":true,"weight_decay":0.01}"#,
+    r#"{"name":"adamw","weight_decay":0.1}"#,
 ];
 
 /// Widths that are no multiple of a tile, a single class, no hidden layer.
@@ -99,7 +101,7 @@ fn wrong_widths_and_labels_are_refused() {
     let weights = network.init(0);
     network.inputs(2).fill(1.0);
     let error = network.score(&weights, [0]).unwrap_err().to_string();
-    assert_eq!(error, "the labels (1) are not as many as the examples (2)");
+    assert_eq!(error, "the targets (1) are not as many as the examples (2)");
     let error = network.score(&weights, [0, 3]).unwrap_err().to_string();
     assert_eq!(error, "label 3 is out of range for 3 classes");
 }

@@ -18,6 +18,8 @@ fn an_unknown_name_or_key_is_refused_with_the_known_ones() {
         (r#"{"name":"lion"}"#, ["`lion`", "`sgd`", "`adam`"]),
         (r#"{"name":"sgd","beta1":0.9}"#, ["`beta1`", "`momentum`", "`weight_decay`"]),
         (r#"{"name":"adam","momentum":0.9}"#, ["`momentum`", "`beta1`", "`epsilon`"]),
+        (r#"{"name":"adamw","nesterov":true}"#, ["`nesterov`", "`beta1`", "`weight_decay`"]),
+        (r#"{"name":"adamw","beta2":1}"#, ["beta2", "1", "out of range"]),
         (r#"{"name":"sgd","momentum":1.0}"#, ["momentum", "1", "out of range"]),
         (r#"{"name":"adam","epsilon":0}"#, ["epsilon", "0", "out of range"]),
         (r#"{"name":"sgd","weight_decay":-1}"#, ["weight_decay", "-1", "out of range"]),
@@ -33,9 +35,14 @@ fn a_step_follows_its_formula() {
     for (json, expected) in [
         (r#"{"name":"sgd"}"#, 1.0 - 0.1 * 0.5 - 0.1 * 0.5),
         (r#"{"name":"sgd","momentum":0.5}"#, 1.0 - 0.1 * 0.5 - 0.1 * 0.75),
+        (r#"{"name":"sgd","momentum":0.5,"nesterov":true}"#, 1.0 - 0.1 * 0.75 - 0.1 * 0.875),
+        (r#"{"name":"sgd","momentum":0,"nesterov":true}"#, 1.0 - 0.1 * 0.5 - 0.1 * 0.5),
         (r#"{"name":"sgd","weight_decay":1.0}"#, 0.85 - 0.1 * (0.5 + 0.85)),
         // With the bias corrections, a constant gradient moves by the learning rate.
         (r#"{"name":"adam"}"#, 1.0 - 0.1 - 0.1),
+        (r#"{"name":"adamw"}"#, (1.0 * 0.999 - 0.1) * 0.999 - 0.1),
+        (r#"{"name":"adamw","weight_decay":1}"#, (1.0 * 0.9 - 0.1) * 0.9 - 0.1),
+        (r#"{"name":"adamw","weight_decay":0}"#, 1.0 - 0.1 - 0.1),
     ] {
         let mut optimiser = begun(json, 1);
         let mut weights = [1.0];
@@ -73,24 +80,30 @@ fn accumulation_is_the_closed_form() {
     assert_eq!(plain.accumulation(rate, 0.0), 7.0);
     let momentum = (7.0 - 0.5 * (1.0 - power(0.5)) / 0.5) / 0.5;
     assert!((heavy.accumulation(rate, 0.0) - momentum).abs() < 1e-12);
+    // Σ 1 + ρ v_t = K + ρ · the sum of v.
+    let nesterov = after(r#"{"name":"sgd","momentum":0.5,"nesterov":true}"#);
+    assert!((nesterov.accumulation(rate, 0.0) - (7.0 + 0.5 * momentum)).abs() < 1e-12);
     let pull = f64::from(rate) * 0.5;
     assert!((plain.accumulation(rate, 0.5) - (1.0 - power(1.0 - pull)) / pull).abs() < 1e-12);
-    assert!(after(r#"{"name":"adam"}"#).accumulation(rate, 0.0).is_nan());
+    let others = [r#"{"name":"adam"}"#, r#"{"name":"adamw"}"#].map(after);
+    assert!(others.iter().all(|optimiser| optimiser.accumulation(rate, 0.0).is_nan()));
 }
 
 /// The recurrence of [`Optimiser::accumulation`] is compared with the steps themselves, for momentum and proximal term
 /// together: there is no closed form.
 #[test]
 fn accumulation_is_the_solver_on_a_constant_gradient() {
-    for (momentum, proximal) in [(0.0_f32, 0.0_f32), (0.5, 0.0), (0.0, 2.0), (0.5, 2.0)] {
-        let mut optimiser = begun(&format!(r#"{{"name":"sgd","momentum":{momentum}}}"#), 1);
+    let pairs = [(0.0_f32, 0.0_f32), (0.5, 0.0), (0.0, 2.0), (0.5, 2.0)];
+    for ((momentum, proximal), nesterov) in pairs.iter().flat_map(|pair| [false, true].map(|nesterov| (pair, nesterov)))
+    {
+        let mut optimiser = begun(&format!(r#"{{"name":"sgd","momentum":{momentum},"nesterov":{nesterov}}}"#), 1);
         let (mut weights, rate) = ([0.0], 0.125);
         for _ in 0..9 {
             let pull = proximal * weights[0];
             optimiser.step(&mut weights, &[1.0 + pull], rate, &[]);
         }
-        let (sum, solver) = (optimiser.accumulation(rate, proximal), f64::from(-weights[0] / rate));
-        assert!((sum - solver).abs() < 1e-5, "momentum {momentum}, μ {proximal}: {sum} for {solver}");
+        let (sum, solver) = (optimiser.accumulation(rate, *proximal), f64::from(-weights[0] / rate));
+        assert!((sum - solver).abs() < 1e-5, "momentum {momentum}, {nesterov}, μ {proximal}: {sum} for {solver}");
     }
 }
 
@@ -127,7 +140,9 @@ fn a_frozen_range_keeps_its_bits_and_the_others_train_on() {
         r#"{"name":"sgd"}"#,
         r#"{"name":"sgd","momentum":0.9,"weight_decay":0.01}"#,
         r#"{"name":"sgd","weight_decay":0.1}"#,
+        r#"{"name":"sgd","momentum":0.9,"nesterov":true,"weight_decay":0.01}"#,
         r#"{"name":"adam","weight_decay":0.1}"#,
+        r#"{"name":"adamw","weight_decay":0.1}"#,
     ] {
         for isa in Isa::available() {
             let train = |frozen: &[Range<usize>]| {

@@ -9,15 +9,14 @@ from __future__ import annotations
 import json
 import socket
 from math import ceil, isfinite
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, Mapping, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Optional
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from ..protocol import EndOfPipe, Malformed, read, write
-from ..transform import feature_of
-from .records import ARRAYS, PARTS, Layout, add_parts, count, parts_of
+from .records import ARRAYS, Layout, add_parts, count, parts_of
 
 if TYPE_CHECKING:
     from flwr.client import NumPyClient
@@ -88,9 +87,6 @@ def _by_numpy(make: Any, context: Context, request: Any, records: Mapping[str, A
         return _content({"type": "plain"})
     if request["type"] != "train":
         return _failed("protocol", f"a NumPyClient is asked to train only, not to {request['type']}")
-    lacking = _lacking(request, records.get(PARTS, {}))
-    if lacking:
-        return _failed("refused", f"a NumPyClient lacks the feature {lacking!r}; take another --strategy, or give its node a worker")
     arrays, epochs = records.get(ARRAYS, ArrayRecord()), request["phases"][0]["epochs"]
     result = make(context).fit([array.numpy() for array in arrays.values()], {**request, "epochs": epochs})
     if not isinstance(result, (tuple, list)) or len(result) != 3:
@@ -110,21 +106,6 @@ def _by_numpy(make: Any, context: Context, request: Any, records: Mapping[str, A
     content[ARRAYS] = ArrayRecord({name: Array(array) for name, array in zip(arrays, weights)})
     content["metrics"] = MetricRecord({"num-examples": examples})
     return content
-
-
-def _lacking(request: Mapping[str, Any], parts: Iterable[str]) -> Optional[str]:
-    """Returns the feature that a request with these parts needs, which no `NumPyClient` has."""
-    phases: Sequence[Mapping[str, Any]] = request["phases"]
-    fields = {"steps": "step-limit", "proximal": "proximal", "linear": "linear", "frozen": "frozen"}
-    needed = [feature for field, feature in fields.items() if any(phase.get(field) for phase in phases)]
-    if len(phases) > 1 or any(phase.get("start", "received") != "received" or not phase.get("update", True) for phase in phases):
-        needed.append("phases")
-    if "local" in parts:
-        needed.append("local-tensors")
-    if request.get("score_start"):
-        needed.append("score-start")
-    needed.extend(feature_of(text) for text in request.get("transforms", ()))
-    return needed[0] if needed else None
 
 
 def _content(body: Dict[str, Any], parts: Mapping[str, np.ndarray] = {}, layout: Layout = []) -> RecordDict:  # noqa: B006

@@ -4,6 +4,6 @@ The protocol (`crates/protocol/README.md`) specifies the bits, with test vectors
 each transform has a file.
 """
 
-from .chain import FEATURES, Transforms, feature_of
+from .chain import Transforms
 
-__all__ = ["FEATURES", "Transforms", "feature_of"]
+__all__ = ["Transforms"]

@@ -16,14 +16,6 @@ _KINDS = {"clip": Clip, "int8": Int8, "topk": TopK}
 # The use of the random numbers of a transform.
 _TRANSFORM = 6
 
-FEATURES = tuple(kind.feature for kind in _KINDS.values())
-"""The features of a client that knows all transforms."""
-
-
-def feature_of(text: str) -> str:
-    """Returns the feature that a client needs for a transform, such as `int8:bucket=512,l2=false`."""
-    return _kind(text).feature
-
 
 @dataclass(frozen=True)
 class Transforms:

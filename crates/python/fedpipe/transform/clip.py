@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Dict
+from typing import Any, Dict
 
 import numpy as np
 
@@ -13,8 +13,6 @@ from .values import positive, read
 @dataclass(frozen=True)
 class Clip:
     """The parameters of the transform."""
-
-    feature: ClassVar[str] = "clip"
 
     norm: float
     """The greatest norm of the change."""

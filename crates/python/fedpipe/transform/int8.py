@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Dict, Optional
+from typing import Any, Dict, Optional
 
 import numpy as np
 
@@ -16,8 +16,6 @@ _LEVELS = 127.0
 @dataclass(frozen=True)
 class Int8:
     """The parameters of the transform."""
-
-    feature: ClassVar[str] = "compress:int8"
 
     bucket: int = 512
     """The number of values that share a scale."""

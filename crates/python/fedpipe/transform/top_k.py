@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, Dict, Optional
+from typing import Any, Dict, Optional
 
 import numpy as np
 
@@ -14,8 +14,6 @@ from .values import flag, read, share
 @dataclass(frozen=True)
 class TopK:
     """The parameters of the transform."""
-
-    feature: ClassVar[str] = "compress:topk"
 
     fraction: float
     """The share of the weights that is sent."""

@@ -115,30 +115,6 @@ def test_a_node_has_the_features_of_its_own_and_keeps_no_weights():
         assert protocol.read(said, 0).body["features"] == features
 
 
-@pytest.mark.parametrize(
-    ("more", "feature"),
-    [
-        ({"phases": [{"epochs": 1, "linear": True}]}, "linear"),
-        ({"phases": [{"epochs": 1, "proximal": 0.1}]}, "proximal"),
-        ({"phases": [{"epochs": 1}, {"epochs": 1}]}, "phases"),
-        ({"phases": [{"epochs": 1, "update": False}]}, "phases"),
-        ({"parts": {"local": np.ones(1, np.float32)}}, "local-tensors"),
-        ({"score_start": "rows"}, "score-start"),
-        ({"transforms": ["int8:bucket=512,l2=false"]}, "compress:int8"),
-        ({"transforms": ["clip:norm=1", "topk:fraction=0.1,feedback=true"]}, "clip"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_a_numpy_client_refuses_by_name_what_it_cannot_do(more, feature):
-    request = {"type": "train", "client": 0, "round": 1, "phases": [{"epochs": 1}], "batch_size": 32, **more}
-    parts = request.pop("parts", {})
-    content = RecordDict()
-    records.add_parts(content, parts, [])
-    answer = client._by_numpy(lambda context: None, None, request, content.array_records)
-    reply = json.loads(str(answer.config_records["fedpipe"]["reply"]))
-    assert reply["kind"] == "refused" and f"lacks the feature {feature!r}" in reply["message"]
-
-
 def test_all_parts_of_a_message_are_passed_on():
     layout = [{"name": "w", "shape": [2]}, {"name": "b", "shape": [1]}]
     parts = {"weights": np.array([1, 2, 3], np.float32), "linear": np.array([4, 5, 6], np.float32)}

@@ -2,12 +2,14 @@
 
 use std::fs;
 
+use fedpipe_data::{DatasetTarget, FeatureType};
 use fedpipe_protocol::FailureKind;
 
 use super::*;
 use crate::{
     cause::Cause,
     crash::{ClientCrash, Consequence, Crash},
+    epochs::Epochs,
     experiment::LocalSection,
     finite::Finite,
     line::Cpu,
@@ -42,8 +44,13 @@ fn started() -> [Line<'static>; 3] {
         name: "sample".into(),
         sha256: "d1".into(),
         shape: vec![2],
-        classes: 2,
+        features: FeatureType::U8,
+        target: DatasetTarget::classes(2),
+        range: None,
+        standardisation: None,
+        remarks: Vec::new(),
         gap: None,
+        natural_clients: None,
         train_examples: 4,
         test_examples: 2,
         sample: false,
@@ -54,7 +61,12 @@ fn started() -> [Line<'static>; 3] {
             cpu: Cpu::of_this_machine(),
             experiment: Cow::Owned(Experiment::default()),
         },
-        Line::Dealt { dataset: Cow::Owned(dataset), sizes: vec![1; 4].into(), partitions_sha256: "p1".into() },
+        Line::Dealt {
+            dataset: Cow::Owned(dataset),
+            sizes: vec![1; 4].into(),
+            label_counts: vec![vec![0, 1]; 4].into(),
+            partitions_sha256: "p1".into(),
+        },
         Line::Ready {
             model: "m".into(),
             version: "1".into(),
@@ -120,21 +132,21 @@ fn lines_that_cannot_follow_are_refused_by_their_number() {
 #[test]
 fn a_forced_resume_begins_a_stretch_in_the_place_of_one_without_rounds() {
     let experiment = |epochs| {
-        let local = LocalSection { epochs, ..LocalSection::default() };
+        let local = LocalSection { epochs: Epochs(epochs), ..LocalSection::default() };
         Experiment { local, ..Experiment::default() }
     };
     let lines = [
         round(1, &[]),
-        resumed(1, Some(experiment(2)), Some("s2")),
-        resumed(1, Some(experiment(3)), Some("s3")),
+        resumed(1, Some(experiment(2.0)), Some("s2")),
+        resumed(1, Some(experiment(3.0)), Some("s3")),
         round(2, &[]),
         resumed(2, None, None),
     ];
     let history = read(&ledger(lines)).unwrap();
     let stretches: Vec<_> =
-        history.stretches.iter().map(|stretch| (stretch.first_round, stretch.experiment.local.epochs)).collect();
-    assert_eq!(stretches, [(1, 1), (2, 3)]);
-    assert_eq!(history.experiments.iter().map(|one| one.local.epochs).collect::<Vec<_>>(), [1, 2, 3]);
+        history.stretches.iter().map(|stretch| (stretch.first_round, stretch.experiment.local.epochs.0)).collect();
+    assert_eq!(stretches, [(1, 1.0), (2, 3.0)]);
+    assert_eq!(history.experiments.iter().map(|one| one.local.epochs.0).collect::<Vec<_>>(), [1.0, 2.0, 3.0]);
     assert_eq!(history.program(), Some(&program("s3")));
     let dealt = history.last_stretch().dealt.as_ref().unwrap();
     assert_eq!((dealt.dataset.sha256.as_str(), dealt.partitions_sha256.as_str()), ("d2", "p2"));

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use fedpipe_protocol::{Phase, feature};
+use fedpipe_protocol::feature;
 use fedpipe_spec::table::TableRow;
 
 use super::{ClientTerm, Given, Prepared, sum_of};
@@ -59,7 +59,7 @@ impl ClientTerm for ControlVariate {
         let is_zero = server.is_none() && client.is_none();
         let terms = [(1.0, server), (1.0, given.server.vector(REST)), (-1.0, client)];
         let linear = (!is_zero).then(|| Arc::new(sum_of(given.weights.len(), terms)));
-        Prepared::one(Phase::plain(given.epochs), linear)
+        Prepared::one(given.work.phase(), linear)
     }
 
     /// c_k⁺ = c_k − c + (w − w_k) / (η ‖a_k‖₁).
@@ -106,6 +106,7 @@ mod tests {
     use crate::{
         aggregator::testing::update,
         closed_round::ClientUpdate,
+        local_work::Work,
         term::testing::{layout, linear, returned},
         vector_math::OneCore,
     };
@@ -120,8 +121,14 @@ mod tests {
     fn a_first_request_is_plain_and_a_later_one_has_the_correction() {
         let none = Slots::default();
         let layout = layout();
-        let given =
-            Given { weights: &[1.0; 3], server: &none, client: &none, epochs: 1, learning_rate: 0.5, layout: &layout };
+        let given = Given {
+            weights: &[1.0; 3],
+            server: &none,
+            client: &none,
+            work: Work::epochs(1),
+            learning_rate: 0.5,
+            layout: &layout,
+        };
         assert_eq!(linear(&ControlVariate.prepare(&given)), None);
         let (server, client) = (slots(0.75), slots(0.5));
         let later = ControlVariate.prepare(&Given { server: &server, client: &client, ..given });
@@ -139,7 +146,7 @@ mod tests {
             weights: &[1.0; 3],
             server: &server,
             client: &client,
-            epochs: 1,
+            work: Work::epochs(1),
             learning_rate: 0.5,
             layout: &layout,
         };

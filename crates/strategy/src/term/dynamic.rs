@@ -45,8 +45,8 @@ impl ClientTerm for Dynamic {
         &[feature::PROXIMAL, feature::LINEAR]
     }
 
-    fn is_proximal(&self) -> bool {
-        true
+    fn proximal(&self) -> f32 {
+        self.alpha as f32
     }
 
     fn needs_equal_mean(&self) -> bool {
@@ -71,7 +71,7 @@ impl ClientTerm for Dynamic {
 
     fn prepare(&self, given: &Given<'_>) -> Prepared {
         let linear = given.client.vector(GRADIENT).map(|g| Arc::new(g.iter().map(|g| -g).collect()));
-        Prepared::one(Phase { proximal: self.alpha as f32, ..Phase::plain(given.epochs) }, linear)
+        Prepared::one(Phase { proximal: self.proximal(), ..given.work.phase() }, linear)
     }
 
     /// h adds up all changes of the clients: without a decay it may grow until training diverges.
@@ -119,6 +119,7 @@ mod tests {
     use crate::{
         aggregator::testing::update,
         closed_round::ClientUpdate,
+        local_work::Work,
         term::testing::{layout, linear, returned},
         vector_math::OneCore,
     };
@@ -128,8 +129,14 @@ mod tests {
         let rule = Dynamic { alpha: 0.5 };
         let none = Slots::default();
         let layout = layout();
-        let given =
-            Given { weights: &[1.0; 3], server: &none, client: &none, epochs: 1, learning_rate: 0.5, layout: &layout };
+        let given = Given {
+            weights: &[1.0; 3],
+            server: &none,
+            client: &none,
+            work: Work::epochs(1),
+            learning_rate: 0.5,
+            layout: &layout,
+        };
         let prepared = rule.prepare(&given);
         assert_eq!((prepared.phases[0].proximal, linear(&prepared)), (0.5, None));
         let changed = [[1.25; 3], [2.0; 3]];

@@ -13,6 +13,7 @@ use fedpipe_spec::table::{TableRow, Tabled};
 
 use crate::{
     closed_round::{ClosedRound, Returned},
+    local_work::Work,
     slots::Slots,
     vector_math::Math,
 };
@@ -26,8 +27,8 @@ pub struct Given<'a> {
     pub server: &'a Slots,
     /// The client's state; empty before its first accepted update.
     pub client: &'a Slots,
-    /// The local epochs of the experiment.
-    pub epochs: u64,
+    /// The work of the client in the round.
+    pub work: Work,
     /// The local learning rate.
     pub learning_rate: f32,
     /// The tensors of the weights.
@@ -70,9 +71,9 @@ pub trait ClientTerm: fmt::Debug + Send + Sync {
         false
     }
 
-    /// Returns `true` if the term is a proximal one, which shortens ‖a‖₁.
-    fn is_proximal(&self) -> bool {
-        false
+    /// Returns the coefficient μ of a proximal term, which shortens ‖a‖₁; 0 for none.
+    fn proximal(&self) -> f32 {
+        0.0
     }
 
     /// Returns `true` if the state of the server is right for the equal mean of the clients' changes alone.
@@ -98,7 +99,7 @@ pub trait ClientTerm: fmt::Debug + Send + Sync {
 
     /// Returns the part of a client's request that this rule decides.
     fn prepare(&self, given: &Given<'_>) -> Prepared {
-        Prepared::one(Phase::plain(given.epochs), None)
+        Prepared::one(given.work.phase(), None)
     }
 
     /// Returns the client's state after an update was accepted; the state before it by default.
@@ -184,7 +185,7 @@ mod tests {
                 weights: &[1.0; 3],
                 server: &none,
                 client: &none,
-                epochs: 1,
+                work: Work::epochs(1),
                 learning_rate: 0.5,
                 layout: &layout,
             };

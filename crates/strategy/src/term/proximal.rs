@@ -29,16 +29,16 @@ struct Proximal {
 
 impl ClientTerm for Proximal {
     fn features(&self) -> &'static [&'static str] {
-        if self.is_proximal() { &[feature::PROXIMAL] } else { &[] }
+        if self.mu > 0.0 { &[feature::PROXIMAL] } else { &[] }
     }
 
     /// μ = 0 is no term, so that it has the bits of FedAvg.
-    fn is_proximal(&self) -> bool {
-        self.mu > 0.0
+    fn proximal(&self) -> f32 {
+        self.mu
     }
 
     fn prepare(&self, given: &Given<'_>) -> Prepared {
-        let phase = Phase { proximal: self.mu, ..Phase::plain(given.epochs) };
+        let phase = Phase { proximal: self.mu, ..given.work.phase() };
         Prepared::one(phase, None)
     }
 }
@@ -46,14 +46,14 @@ impl ClientTerm for Proximal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{slots::Slots, term::testing::layout};
+    use crate::{local_work::Work, slots::Slots, term::testing::layout};
 
     #[test]
     fn a_request_has_the_coefficient_and_no_part() {
         let slots = Slots::default();
         let layout = layout();
         let (weights, server, client) = (&[1.0; 3][..], &slots, &slots);
-        let given = Given { weights, server, client, epochs: 3, learning_rate: 0.1, layout: &layout };
+        let given = Given { weights, server, client, work: Work::epochs(3), learning_rate: 0.1, layout: &layout };
         let prepared = Proximal { mu: 0.5 }.prepare(&given);
         assert_eq!((prepared.phases[0].epochs, prepared.phases[0].proximal, prepared.parts), (3, 0.5, Vec::new()));
         let none = Proximal { mu: 0.0 };

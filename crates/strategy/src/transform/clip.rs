@@ -96,7 +96,7 @@ mod tests {
         }
     }
 
-    /// The vectors of the protocol's README; the Python package has the same test.
+    /// The vectors of the protocol's README come from its `vectors.py`; the Python package has the same test.
     #[test]
     fn a_change_is_clipped_as_the_protocol_says_to_the_bit() {
         assert_eq!(clipped(10.0, &written("change")), written("change under `clip:norm=10`"));

@@ -179,7 +179,7 @@ mod tests {
         }
     }
 
-    /// The vectors of the protocol's README; the Python package has the same test.
+    /// The vectors of the protocol's README come from its `vectors.py`; the Python package has the same test.
     #[test]
     fn an_encoding_is_that_of_the_protocol_to_the_bit() {
         let rule = TopK { fraction: 0.2, feedback: true };

@@ -10,6 +10,7 @@ use fedpipe_protocol::{
 use fedpipe_record::{cause::Cause, client_state::PROGRAM};
 use fedpipe_strategy::{
     closed_round::ClientUpdate,
+    local_work::Work,
     range::{first_beyond, shown},
     slots::Slots,
 };
@@ -31,6 +32,8 @@ pub(super) const STATE: &str = "state";
 pub(crate) struct Before<'a> {
     /// The round, from 1.
     pub(crate) round: u64,
+    /// The local learning rate of the round.
+    pub(crate) learning_rate: f32,
     /// The state of the server.
     pub(crate) server: &'a Slots,
     /// The global weights.
@@ -96,10 +99,11 @@ fn sampled_clients(mut sampled: Vec<u32>, clients: u32) -> Result<Vec<u32>, Stri
 pub(super) fn prepare(
     peer: &mut Peer,
     before: &Before<'_>,
-    (client, state): (u32, &[u8]),
+    (client, work, state): (u32, Work, &[u8]),
     (rules, layout): (&Capabilities, &[Tensor]),
 ) -> Answered<ClientPlan> {
-    let request = StrategyRequest::Prepare { round: before.round, client };
+    let Before { round, learning_rate, .. } = *before;
+    let request = StrategyRequest::Prepare { round, client, learning_rate, phase: work.phase() };
     let name = client_state(client);
     let mut parts = vec![Part::F32(WEIGHTS, before.weights), Part::U8(STATE, before.server.bytes(PROGRAM))];
     if rules.abilities.contains(&Ability::ClientState) {
@@ -183,7 +187,8 @@ pub(super) fn aggregate(
     let states = names.iter().zip(updates).filter(|_| keeps_states);
     parts.extend(states.map(|((_, name), update)| Part::U8(name, update.before.bytes(PROGRAM))));
     let headers = updates.iter().map(|update| update.header.clone()).collect();
-    let request = StrategyRequest::Aggregate(Aggregate { round: before.round, updates: headers });
+    let Before { round, learning_rate, .. } = *before;
+    let request = StrategyRequest::Aggregate(Aggregate { round, learning_rate, updates: headers });
     let states = if keeps_states { updates.len() } else { 0 };
     let weights = before.weights.len();
     let most = 4 * weights as u64 + (1 + states as u64) * most_state(weights);

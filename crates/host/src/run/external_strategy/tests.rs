@@ -74,7 +74,7 @@ fn apply(
     weights: &[f32],
 ) -> (Result<(Vec<f32>, Slots)>, Vec<Crash>) {
     let mut updates = [ClientUpdate::new(Update::plain(2, round, 1), vec![5.0, 6.0])];
-    watched(|on_crash| program.apply(&Before { round, server, weights }, &mut updates, on_crash))
+    watched(|on_crash| program.apply(&Before { round, learning_rate: 0.1, server, weights }, &mut updates, on_crash))
 }
 
 /// Returns the result of some work, and the crashes.
@@ -264,7 +264,7 @@ fn a_program_receives_the_seed_of_the_sampling() {
 
 /// Calls `ask` with the state before the first round.
 fn first<A>(ask: impl FnOnce(&Before<'_>) -> A) -> A {
-    ask(&Before { round: 1, server: &Slots::default(), weights: &[1.0, 2.0] })
+    ask(&Before { round: 1, learning_rate: 0.1, server: &Slots::default(), weights: &[1.0, 2.0] })
 }
 
 /// Starts a program that answers each request with the same message and parts.
@@ -315,7 +315,9 @@ fn prepared(phases: Vec<Phase>, parts: PreparedParts) -> std::result::Result<Cli
         program.send(&StrategyReply::Prepared { phases: phases.clone() }, &parts);
     };
     let (mut program, _folder) = answering(&[Ability::Prepare], &["linear", "proximal", "phases", "frozen"], answer);
-    let asked = first(|before| watched(|on_crash| program.prepare(before, 3, &Slots::default(), on_crash)).0);
+    let asked = first(|before| {
+        watched(|on_crash| program.prepare(before, (3, Work::epochs(1)), &Slots::default(), on_crash)).0
+    });
     asked.map_err(|error| {
         error.to_string().replace("the strategy's program crashed in round 1: it broke the protocol: ", "")
     })
@@ -416,7 +418,7 @@ fn the_states_of_the_clients_come_with_each_request() {
             for (update, held) in updates.iter_mut().zip(&held) {
                 (update.before, update.after) = (held.clone(), held.clone());
             }
-            let before = Before { round, server: &Slots::default(), weights: &[1.0, 2.0] };
+            let before = Before { round, learning_rate: 0.1, server: &Slots::default(), weights: &[1.0, 2.0] };
             watched(|on_crash| program.apply(&before, &mut updates, on_crash)).0.unwrap();
             assert_eq!(updates.each_ref().map(ClientUpdate::changes_state), [true, false, false]);
             held = updates.map(|update| update.after);

@@ -1,6 +1,7 @@
 //! Tests of the resume of a run of a program that was killed.
 
 use fedpipe_record::{
+    epochs::Epochs,
     experiment::{ClientsSection, ExecutionSection},
     seed::Seed,
 };
@@ -95,7 +96,7 @@ impl Killed {
 fn a_forced_change_holds_although_its_session_left_no_checkpoint() {
     let killed = Killed::new();
     let mut more = Experiment { rounds: 4000, ..killed.experiment.clone() };
-    more.local.epochs = 2;
+    more.local.epochs = Epochs(2.0);
     assert!(killed.resume(&more, false).unwrap_err().to_string().contains("local.epochs is 2, was 1"));
     for force in [true, false, false] {
         assert_eq!(killed.resume(&more, force).unwrap(), ["rounds is 4000, was 5", "local.epochs is 2, was 1"]);
@@ -110,6 +111,22 @@ fn a_forced_change_holds_although_its_session_left_no_checkpoint() {
     let message = killed.resume(&killed.experiment, false).unwrap_err().to_string();
     assert!(message.contains("rounds is 5, was 4000"), "{message}");
     assert_eq!(killed.resume(&killed.experiment, true).unwrap(), ["rounds is 5, was 4000", "local.epochs is 1, was 2"]);
+}
+
+/// The rates of the rounds that are left would follow another cosine.
+#[test]
+fn more_rounds_are_another_experiment_where_the_rates_follow_from_the_last_one() {
+    let killed = Killed::new();
+    let cosine = |rounds| {
+        let mut experiment = Experiment { rounds, ..killed.experiment.clone() };
+        experiment.local.lr_schedule = "cosine".parse().unwrap();
+        experiment
+    };
+    killed.resume(&cosine(5), true).unwrap();
+    let why = killed.resume(&cosine(9), false).unwrap_err().to_string();
+    assert!(why.contains("rounds is 9, was 5"), "{why}");
+    killed.resume(&cosine(9), true).unwrap();
+    assert_eq!(History::read(&killed.path()).unwrap().experiment(), &cosine(9));
 }
 
 #[test]

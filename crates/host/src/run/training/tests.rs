@@ -168,7 +168,7 @@ fn an_accumulation_that_no_local_optimiser_has_is_a_rejected_update() {
         // The mean of those that moved by 1, 2 and 3 in a step each.
         assert_eq!((result.updates.len(), &result.weights[..]), (3, &[2.0; 2][..]));
         let [(Some(3), cause)] = &crashes[..] else { panic!("{crashes:?}") };
-        assert!(cause.contains("by which the strategy divides; sgd:momentum=0,weight-decay=0 has 1 to 1"), "{cause}");
+        assert!(cause.contains("by which the strategy divides; sgd:") && cause.contains(" has 1 to 1"), "{cause}");
     }
 }
 

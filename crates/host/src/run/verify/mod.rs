@@ -147,6 +147,7 @@ impl RepeatPlace<'_> {
             out: Some(self.out()),
             overwrite: false,
             cache: cache.verifying(&self.scratch.join("data")),
+            split_folder: Some(directory.to_owned()),
             closed: vec![directory.to_owned(), self.scratch.to_owned()],
             replay: history.participants(),
             swaps: history.swaps(directory),
@@ -214,9 +215,10 @@ impl Repeat<'_> {
     fn compare(&mut self, stretch: usize, event: &Event<'_>) -> Option<String> {
         let recorded = &self.history.stretches[stretch];
         match event {
-            Event::Dealt { dataset, sizes, partitions_sha256 } => {
+            Event::Dealt { dataset, sizes, label_counts, partitions_sha256 } => {
                 let line = recorded.dealt.as_ref()?;
                 unequal("the data are", &(&line.dataset, line.sizes.as_slice()), &(*dataset, *sizes))
+                    .or_else(|| unequal("the counts of labels are", &line.label_counts.as_slice(), label_counts))
                     .or_else(|| unequal("the partitions are", &line.partitions_sha256.as_str(), partitions_sha256))
             }
             Event::Ready { model, weights_sha256, .. } => {
@@ -234,6 +236,7 @@ impl Repeat<'_> {
                 let score = self.history.initial?;
                 unequal("the test loss of the initial weights is", &score.loss, &now.loss)
                     .or_else(|| unequal("the accuracy of the initial weights is", &score.accuracy, &now.accuracy))
+                    .or_else(|| unequal("the errors of the initial weights are", &score.regression, &now.regression))
             }
             _ => None,
         }
@@ -246,6 +249,7 @@ fn round_difference(recorded: &Round, now: &Round) -> Option<String> {
     unequal(&at("the weights first differ: they are"), &recorded.weights_sha256, &now.weights_sha256)
         .or_else(|| unequal(&at("the server's state is"), &recorded.server_sha256, &now.server_sha256))
         .or_else(|| unequal(&at("the accuracy is"), &recorded.accuracy, &now.accuracy))
+        .or_else(|| unequal(&at("the errors are"), &recorded.regression, &now.regression))
         .or_else(|| unequal(&at("the test loss is"), &recorded.loss, &now.loss))
         .or_else(|| unequal(&at("the training loss is"), &recorded.training_loss, &now.training_loss))
         .or_else(|| unequal(&at("the loss before the training is"), &recorded.start_loss, &now.start_loss))
@@ -269,7 +273,7 @@ fn unequal<T: PartialEq + std::fmt::Debug>(what: &str, recorded: &T, now: &T) ->
 
 #[cfg(test)]
 mod tests {
-    use fedpipe_record::finite::Finite;
+    use fedpipe_record::{finite::Finite, regression::Regression};
 
     use super::*;
 
@@ -277,7 +281,7 @@ mod tests {
     fn every_number_of_a_round_but_its_time_is_compared() {
         let finite = |number: f64| Finite::try_from(number).unwrap();
         let recorded = Round {
-            accuracy: finite(0.5),
+            accuracy: Some(finite(0.5)),
             loss: finite(1.0),
             training_loss: finite(1.0),
             clients: 4,
@@ -285,10 +289,12 @@ mod tests {
             ..Round::blank(3)
         };
         assert_eq!(round_difference(&recorded, &Round { seconds: finite(2.0), ..recorded.clone() }), None);
+        let errors = Regression { rmse: finite(1.0), mae: finite(1.0), r2: None };
         let others = [
             ("the weights first differ", Round { weights_sha256: "x".into(), ..recorded.clone() }),
             ("the server's state is", Round { server_sha256: Some("s".into()), ..recorded.clone() }),
-            ("the accuracy is", Round { accuracy: finite(0.6), ..recorded.clone() }),
+            ("the accuracy is", Round { accuracy: Some(finite(0.6)), ..recorded.clone() }),
+            ("the errors are", Round { regression: Some(errors), ..recorded.clone() }),
             ("the test loss is", Round { loss: finite(2.0), ..recorded.clone() }),
             ("the training loss is", Round { training_loss: finite(2.0), ..recorded.clone() }),
             ("the change of the weights is", Round { weights_change: Some(finite(0.1)), ..recorded.clone() }),

@@ -1,0 +1,113 @@
+//! Deals as a file says, row by row or by counts of classes.
+
+use std::{
+    borrow::Cow,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use fedpipe_random::order::shuffle;
+use fedpipe_spec::table::{Parameter, Range, TableRow, Value};
+
+use super::{
+    Labelled, Partitioner, SplitFile,
+    cut::sorted,
+    key,
+    split_table::{CountLine, RowLine, SplitLines, SplitTable},
+};
+use crate::error::DataError;
+
+/// The identity of the scheme is the content of the file.
+pub(super) const ROW: TableRow<dyn Partitioner> = TableRow {
+    name: "file",
+    summary: "deals as a CSV file says, with the header `row,client` or `class,client,count`; rows may be left out",
+    parameters: &[
+        Parameter { key: "path", default: None, range: Range::Text("the path of a CSV file"), help: "the file" },
+        Parameter {
+            key: "sha256",
+            default: Some(Value::Text(Cow::Borrowed(""))),
+            range: Range::Text("64 hexadecimal digits"),
+            help: "the SHA-256 of the content, which a run adds; by default any content",
+        },
+    ],
+    source: "a split by hand",
+    build: |values| Arc::new(File { path: values.text("path").into(), sha256: values.text("sha256").to_owned() }),
+};
+
+#[derive(Debug)]
+struct File {
+    path: PathBuf,
+    sha256: String,
+}
+
+impl Partitioner for File {
+    fn deal(&self, labelled: &Labelled<'_>, clients: u32, seed: u64) -> Result<Vec<Vec<u32>>, DataError> {
+        let Some(split) = labelled.split else { return Err(DataError::NoSplit { path: self.path.clone() }) };
+        if split.clients != clients {
+            let SplitTable { path, clients: decided, .. } = split;
+            return Err(DataError::OtherClients { what: path.display().to_string(), decided: *decided, clients });
+        }
+        let mut parts = vec![Vec::new(); clients as usize];
+        match &split.lines {
+            SplitLines::Rows(lines) => deal_rows(lines, split, labelled, &mut parts)?,
+            SplitLines::Counts(lines) => deal_counts(lines, split, labelled, seed, &mut parts)?,
+        }
+        Ok(sorted(parts))
+    }
+
+    fn split_file(&self) -> Option<SplitFile<'_>> {
+        Some(SplitFile { path: Path::new(&self.path), sha256: &self.sha256 })
+    }
+}
+
+/// Deals the rows that the lines name.
+fn deal_rows(
+    lines: &[RowLine],
+    split: &SplitTable,
+    labelled: &Labelled<'_>,
+    parts: &mut [Vec<u32>],
+) -> Result<(), DataError> {
+    let mut line_of = vec![0_u64; labelled.examples];
+    for &RowLine { line, row, client } in lines {
+        match line_of.get_mut(row as usize) {
+            None => {
+                let last = labelled.examples() - 1;
+                return Err(split.refuse(line, format!("the row is {row}, and the training rows are 0 to {last}")));
+            }
+            Some(before) if *before > 0 => {
+                return Err(split.refuse(line, format!("line {before} has the row {row}, too; give each row once")));
+            }
+            Some(before) => *before = line,
+        }
+        parts[client as usize].push(row);
+    }
+    Ok(())
+}
+
+/// Deals as many rows of the classes as the lines say. The rows of a class are shuffled, and the lines take them in
+/// turn.
+fn deal_counts(
+    lines: &[CountLine],
+    split: &SplitTable,
+    labelled: &Labelled<'_>,
+    seed: u64,
+    parts: &mut [Vec<u32>],
+) -> Result<(), DataError> {
+    let mut rng = key(seed, 0).rng();
+    let mut left = labelled.rows_by_class(ROW.name)?;
+    left.iter_mut().for_each(|rows| shuffle(rows, &mut rng));
+    let last = left.len() - 1;
+    for &CountLine { line, ref class, client, count } in lines {
+        let by_name = || labelled.class_names.iter().position(|name| name == class);
+        let Some(rows) = class.parse().ok().or_else(by_name).and_then(|class: usize| left.get_mut(class)) else {
+            let names = if labelled.class_names.is_empty() { "" } else { ", or their names" };
+            return Err(split.refuse(line, format!("the class is `{class}`, and the classes are 0 to {last}{names}")));
+        };
+        let Some(rest) = rows.len().checked_sub(count as usize) else {
+            let why = format!("the count is {count}, and {} of class {class} are left; lower it", rows.len());
+            return Err(split.refuse(line, why));
+        };
+        parts[client as usize].extend(rows.drain(rest..));
+    }
+    Ok(())
+}
