@@ -7,8 +7,8 @@
 use std::cell::OnceCell;
 
 use fedpipe_model::{
-    Batch, Description, Epoch, Error, Examples, Kind, Layout, Model, Options, Place, Report, Result, Sums, Target, Task,
-    Tensor, export_model,
+    Batch, Description, Epoch, Error, Examples, Kind, Layout, Model, Options, Place, Report, Result, Sums, Target,
+    Task, Tensor, export_model,
 };
 use fedpipe_nn::{
     Buffer, ExampleTarget, Isa, LayerSpec, Network, Norm, Optimiser, Score, Shape, TensorRole, TrainKey, zeros,
