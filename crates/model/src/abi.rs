@@ -22,11 +22,11 @@ use abi_stable::{
 };
 
 use crate::{
+    checked_model::CheckedModel,
     description::{Options, Task},
     epoch::{RegressionSums, Sums},
     error::{Error, Result},
     model::Model,
-    shim::Shim,
 };
 
 #[doc(hidden)]
@@ -76,6 +76,22 @@ pub trait AbiModel {
     fn evaluate(&mut self, examples: AbiExamples<'_>) -> Answer<AbiSums>;
     /// Fills `scores`, shape (examples, classes), or (examples, 1) for a real target.
     #[sabi(last_prefix_field)]
+    fn get_momentum(&self, mut out: RSliceMut<'_, f32>) -> Answer<()> {
+        answer(|| {
+            let momentum = self.model.momentum();
+            same_length("values of the momentum from the model", momentum.len(), out.len())?;
+            out.as_mut_slice().copy_from_slice(momentum);
+            Ok(())
+        })
+    }
+
+    fn set_momentum(&mut self, momentum: RSlice<'_, f32>) -> Answer<()> {
+        self.call(|shim| {
+            same_length("values of the momentum for the model", momentum.len(), shim.model.weight_count())?;
+            shim.model.set_momentum(momentum.as_slice())
+        })
+    }
+
     fn predict(&mut self, examples: AbiExamples<'_>, scores: RSliceMut<'_, f32>) -> Answer<()>;
 }
 
@@ -211,7 +227,7 @@ extern "C" fn build<M: Model>(options: RStr<'_>, task: RStr<'_>, seed: u64) -> A
         let given: BTreeMap<String, String> = serde_json::from_str(options.as_str())?;
         let task: Task = serde_json::from_str(task.as_str())?;
         let options = Options::resolve(&M::describe(), given)?;
-        let shim = Shim::new(M::build(&options, &task, seed)?, task)?;
+        let shim = CheckedModel::new(M::build(&options, &task, seed)?, task)?;
         Ok(AbiModel_TO::from_value(shim, abi_stable::type_level::downcasting::TD_Opaque))
     })
 }
@@ -225,7 +241,7 @@ pub(crate) fn answer<T>(call: impl FnOnce() -> Result<T>) -> Answer<T> {
 }
 
 fn caught<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
-    // `Shim` refuses all calls after a panic, so that no caller meets the state that the panic left.
+    // `CheckedModel` refuses all calls after a panic, so that no caller meets the state that the panic left.
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| Err(Error::new(panic_message(&*panic))))
 }
 
