@@ -92,6 +92,10 @@ fn is_count_given(file: &Table, args: &RunArgs) -> bool {
 /// gives one.
 fn settle_partition(experiment: &mut Experiment, is_count_given: bool) -> Result<()> {
     let mut decided = None;
+    if let Some(directory) = experiment.data.partition.directory() {
+        let text = format!("files:dir={}", absolute(directory).display());
+        experiment.data.partition = text.parse().map_err(|error| Error::Usage(format!("{error}")))?;
+    }
     if let Some((scheme, clients)) = pin_split(&experiment.data.partition)? {
         experiment.data.partition = scheme;
         decided = Some(clients);
@@ -160,6 +164,7 @@ fn refuse_without_effect(args: &RunArgs, experiment: &Experiment) -> Result<()> 
         ("rounds", converges && flags.has("rounds"), until),
         ("max-rounds", !converges && (flags.has("max-rounds") || is_set("max-rounds")), number),
         ("tolerance", !converges && (flags.has("tolerance") || is_set("tolerance")), number),
+        ("data", experiment.data.partition.directory().is_some() && flags.has("data"), "ready partitions (files)"),
         ("memory-limit", is_elsewhere && (flags.has("memory-limit") || is_set("execution.memory-limit")), nodes),
         ("cpu-limit", is_elsewhere && (flags.has("cpu-limit") || is_set("execution.cpu-limit")), nodes),
     ];

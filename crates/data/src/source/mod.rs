@@ -14,6 +14,7 @@ mod input;
 mod npy;
 mod numpy;
 mod parquet_table;
+mod partitions;
 mod reading;
 pub(crate) mod sample;
 mod splits;
@@ -136,7 +137,8 @@ pub fn is_dataset_file(name: &OsStr) -> bool {
     idx::is_idx(name) || numpy::is_array(Path::new(name))
 }
 
-static READERS: [Reader; 5] = [idx::READER, numpy::READER, csv_table::READER, parquet_table::READER, images::READER];
+static READERS: [Reader; 6] =
+    [idx::READER, numpy::READER, csv_table::READER, parquet_table::READER, partitions::READER, images::READER];
 
 /// The source of a deal after it is found and before it is read.
 pub(crate) enum FoundSource<'a> {
