@@ -126,6 +126,19 @@ def initial(widths, seed):
     return weights
 
 
+def initial_images(seed):
+    """The weights of a convolution, a batch norm and a dense layer, whose tensors have the numbers 0, 2 and 6."""
+    conv, dense = (streams.Stream(seed, streams.INITIALISE, client=streams.INITIAL, round=tensor) for tensor in (0, 6))
+    drawn = [[f32(math.sqrt(2 / inputs) * stream.normal()) for _ in range(8)] for stream, inputs in ((conv, 4), (dense, 8))]
+    return [*drawn[0], 0, 0, 1, 1, 0, 0, 0, 0, 1, 1, *drawn[1], 0]
+
+
+def kept(rate, count):
+    """1 for each value that the first dropout of a network keeps in step 3."""
+    stream = streams.Stream(1, streams.DROPOUT, client=3, round=5, epoch=2, nonce=(3, 0))
+    return [int(stream.unit() >= rate) for _ in range(count)]
+
+
 def text(rules):
     return json.dumps(rules, separators=(",", ":"))
 
@@ -136,6 +149,11 @@ def vectors():
     weights, steps, loss_sum, correct = trained(rules)
     return streams.table(
         ("initial weights of 3 inputs, 2 hidden, 2 classes: seed 7", numbers(initial([3, 2, 2], 7))),
+        (
+            "initial weights of a convolution of 3×3 grey pixels to 2 channels by kernels of 2×2, a batch norm, 1 class: seed 7",
+            numbers(initial_images(7)),
+        ),
+        ("kept by a dropout of 0.25: seed 1, client 3, round 5, epoch 2, step 3", numbers(kept(0.25, 24))),
         *((f"steps of `{text(rules)}`", numbers(stepped(rules))) for rules in OPTIMISERS),
         ("weights after the request", " ".join(f"{w:.6f}" for w in weights)),
         ("`steps`, `correct` of the request", f"{steps} {correct}"),

@@ -11,7 +11,7 @@ import math
 import statistics
 import struct
 
-PARTITION, SAMPLE, SHUFFLE, GENERATE = 1, 3, 4, 9
+PARTITION, SAMPLE, SHUFFLE, GENERATE, DROPOUT = 1, 3, 4, 9, 10
 # With the client field `nit\0`: the tag `nn-init\0` of a tensor's initial weights.
 INITIALISE, INITIAL = struct.unpack("<II", b"nn-init\0")
 WORD = 0xFFFFFFFF
@@ -21,10 +21,10 @@ def rotate(x, n):
     return ((x << n) | (x >> (32 - n))) & WORD
 
 
-def block(key, counter):
+def block(key, counter, nonce=(0, 0)):
     """One ChaCha8 block: 16 words."""
     start = [0x61707865, 0x3320646E, 0x79622D32, 0x6B206574, *struct.unpack("<8I", key)]
-    start += [counter & WORD, counter >> 32, 0, 0]
+    start += [counter & WORD, counter >> 32, *nonce]
     w = start[:]
 
     def quarter(a, b, c, d):
@@ -41,14 +41,15 @@ def block(key, counter):
 
 
 class Stream:
-    def __init__(self, seed, use, client=0, round=0, epoch=0):
+    def __init__(self, seed, use, client=0, round=0, epoch=0, nonce=(0, 0)):
         self.key = struct.pack("<QIIQQ", seed, use, client, round, epoch)
+        self.nonce = nonce
         self.words = self.generate()
 
     def generate(self):
         counter = 0
         while True:
-            yield from block(self.key, counter)
+            yield from block(self.key, counter, self.nonce)
             counter += 1
 
     def below(self, n):
@@ -310,6 +311,10 @@ def numbers(values):
     return ", ".join(f"{value:.12g}" for value in values)
 
 
+def words_of(stream):
+    return " ".join(f"{next(stream.words):08x}" for _ in range(4))
+
+
 def rows_of(parts):
     return " · ".join(" ".join(map(str, part)) for part in parts)
 
@@ -331,11 +336,12 @@ def streams():
         return Stream(1, PARTITION)
 
     first = Stream(0, SHUFFLE, round=1, epoch=1)
+    dropout = Stream(1, DROPOUT, client=3, round=5, epoch=2, nonce=(7, 2))
     long = Stream(2**64 - 1, SAMPLE, client=2**32 - 1, round=2**63, epoch=7).order(60_000)
     words, below, uniform, normal, gamma = a(), a(), b(), b(), c()
     return table(
         ("key A: seed 1, use 4, client 3, round 5, epoch 2", words.key.hex()),
-        ("words under A", " ".join(f"{next(words.words):08x}" for _ in range(4))),
+        ("words under A", words_of(words)),
         ("`below` 10, 100, 1000, 4294967295 under A", " ".join(str(below.below(n)) for n in (10, 100, 1000, 2**32 - 1))),
         ("order of 10 under A", " ".join(map(str, a().order(10)))),
         ("order of 10: seed 0, use 4, client 0, round 1, epoch 1", " ".join(map(str, first.order(10)))),
@@ -347,6 +353,7 @@ def streams():
             "order by the weights 3, 1, 4, 1, 5, 9, 2, 6 under A",
             " ".join(map(str, a().weighted_order([3, 1, 4, 1, 5, 9, 2, 6]))),
         ),
+        ("words of step 7, dropout 2: seed 1, use 10, client 3, round 5, epoch 2", words_of(dropout)),
         ("key B: initial weights, seed 0, tensor 0", b().key.hex()),
         ("uniform numbers under B", numbers([uniform.unit() for _ in range(3)])),
         ("normal numbers under B", numbers([normal.normal() for _ in range(4)])),

@@ -150,7 +150,8 @@ impl Session {
             self.order.clear();
             self.order.extend(start as u32..end as u32);
             let sums = answer(self.model.evaluate(examples(scored, &self.order))).map_err(Failure::model)?;
-            Ok(BlockSums { block, loss_sum: sums.loss_sum, correct: sums.correct, examples: sums.examples })
+            let regression = sums.regression.map(translation::regression).into_option();
+            Ok(BlockSums { block, loss_sum: sums.loss_sum, correct: sums.correct, examples: sums.examples, regression })
         };
         request.blocks.iter().map(sums).collect()
     }

@@ -33,6 +33,12 @@ pub(crate) fn options(options: &[model::OptionSpec]) -> Vec<protocol::OptionSpec
     options.iter().map(option).collect()
 }
 
+/// Returns the sums over a real target that crossed the ABI.
+pub(crate) fn regression(sums: model::abi::AbiRegressionSums) -> protocol::RegressionSums {
+    let model::abi::AbiRegressionSums { squared_error, absolute_error, target_sum, target_square_sum } = sums;
+    protocol::RegressionSums { squared_error, absolute_error, target_sum, target_square_sum }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,5 +55,10 @@ mod tests {
         assert_eq!(json(&tensors(&given)), json(&given));
         let spec = model::OptionSpec { key: "hidden".into(), default: "128".into(), help: "units".into() };
         assert_eq!(json(&options(std::slice::from_ref(&spec))), json(&[spec]));
+        for target in [model::Target::Classes(10), model::Target::Real] {
+            let task = model::Task { shape: vec![2, 3], target };
+            let text = json(&task);
+            assert_eq!(json(&serde_json::from_str::<protocol::Task>(&text).unwrap()), text);
+        }
     }
 }

@@ -51,13 +51,14 @@ struct Plan<'d> {
 impl<'d> Plan<'d> {
     fn new(deal: &'d Deal) -> Result<Self, DataError> {
         let Some(file) = deal.scheme.split_file() else { return Ok(Self { deal, split: None }) };
-        let read = SplitTable::read(deal.split_file.as_deref().unwrap_or(file.path))?;
-        if !file.sha256.is_empty() && file.sha256 != read.sha256 {
-            let SplitTable { path, sha256: found, .. } = read;
+        let mut split = SplitTable::read(deal.split_file.as_deref().unwrap_or(file.path))?;
+        if !file.sha256.is_empty() && file.sha256 != split.sha256 {
+            let SplitTable { path, sha256: found, .. } = split;
             return Err(DataError::SplitChanged { path, found, expected: file.sha256.to_owned() });
         }
         // A refused line is one of the user's file, also if the copy of a run was read.
-        Ok(Self { deal, split: Some(SplitTable { path: file.path.to_owned(), ..read }) })
+        split.path = file.path.to_owned();
+        Ok(Self { deal, split: Some(split) })
     }
 
     /// Returns the entry of the partitions, which depend on the dataset, the scheme, the number of clients and the

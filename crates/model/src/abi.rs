@@ -10,7 +10,6 @@
 use std::{
     any::Any,
     collections::BTreeMap,
-    ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
@@ -19,15 +18,15 @@ use abi_stable::{
     library::{LibHeader, RootModule, RootModuleResult},
     package_version_strings, sabi_trait,
     sabi_types::VersionStrings,
-    std_types::{RBox, RErr, ROk, RResult, RSlice, RSliceMut, RStr, RString},
+    std_types::{RBox, RErr, ROk, ROption, RResult, RSlice, RSliceMut, RStr, RString},
 };
 
 use crate::{
     description::{Options, Task},
-    epoch::{Epoch, Report, Sums},
+    epoch::{RegressionSums, Sums},
     error::{Error, Result},
-    examples::{Examples, Rows},
     model::Model,
+    shim::Shim,
 };
 
 #[doc(hidden)]
@@ -73,14 +72,14 @@ pub trait AbiModel {
     fn set_weights(&mut self, weights: RSlice<'_, f32>) -> Answer<()>;
     /// Trains one local epoch.
     fn train_epoch(&mut self, examples: AbiExamples<'_>, epoch: AbiEpoch<'_>) -> Answer<AbiReport>;
-    /// Sums losses and correct predictions over examples.
+    /// Sums losses and correct predictions over examples, or the errors of a real target.
     fn evaluate(&mut self, examples: AbiExamples<'_>) -> Answer<AbiSums>;
-    /// Fills `scores`, shape (examples, classes).
+    /// Fills `scores`, shape (examples, classes), or (examples, 1) for a real target.
     #[sabi(last_prefix_field)]
     fn predict(&mut self, examples: AbiExamples<'_>, scores: RSliceMut<'_, f32>) -> Answer<()>;
 }
 
-/// The [`Examples`] in the ABI. One of the two slices of rows is empty.
+/// The [`Examples`] in the ABI. One of the two slices of rows is empty, and so is one of the two of targets.
 #[repr(C)]
 #[derive(StableAbi, Clone, Copy)]
 pub struct AbiExamples<'a> {
@@ -92,8 +91,10 @@ pub struct AbiExamples<'a> {
     pub floats: RSlice<'a, f32>,
     /// The number of values in a row.
     pub row_len: u64,
-    /// One label for each row.
+    /// One label for each row, if the task has classes.
     pub labels: RSlice<'a, u32>,
+    /// One real target for each row, if the task has no classes.
+    pub targets: RSlice<'a, f32>,
     /// The indices of the rows to visit, in order.
     pub order: RSlice<'a, u32>,
 }
@@ -138,6 +139,22 @@ pub struct AbiSums {
     pub correct: u64,
     /// See [`Sums::examples`].
     pub examples: u64,
+    /// See [`Sums::regression`].
+    pub regression: ROption<AbiRegressionSums>,
+}
+
+/// The [`RegressionSums`] in the ABI.
+#[repr(C)]
+#[derive(StableAbi, Clone, Copy)]
+pub struct AbiRegressionSums {
+    /// See [`RegressionSums::squared_error`].
+    pub squared_error: f64,
+    /// See [`RegressionSums::absolute_error`].
+    pub absolute_error: f64,
+    /// See [`RegressionSums::target_sum`].
+    pub target_sum: f64,
+    /// See [`RegressionSums::target_square_sum`].
+    pub target_square_sum: f64,
 }
 
 /// The [`Report`] in the ABI.
@@ -200,7 +217,7 @@ extern "C" fn build<M: Model>(options: RStr<'_>, task: RStr<'_>, seed: u64) -> A
 }
 
 /// Runs `call` and turns a panic into an error. A panic that leaves an `extern "C"` function aborts the process.
-fn answer<T>(call: impl FnOnce() -> Result<T>) -> Answer<T> {
+pub(crate) fn answer<T>(call: impl FnOnce() -> Result<T>) -> Answer<T> {
     match caught(call) {
         Ok(value) => ROk(value),
         Err(error) => RErr(error.to_string().into()),
@@ -212,178 +229,25 @@ fn caught<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| Err(Error::new(panic_message(&*panic))))
 }
 
-fn panic_message(panic: &(dyn Any + Send)) -> String {
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     format!("the model panicked: {}", text.unwrap_or("(no message)"))
 }
 
-fn json<T: serde::Serialize>(value: &T) -> Result<RString> {
+pub(crate) fn json<T: serde::Serialize>(value: &T) -> Result<RString> {
     Ok(serde_json::to_string(value)?.into())
 }
 
-/// A model, with the data that are needed to check arguments and results.
-struct Shim<M> {
-    model: M,
-    task: Task,
-    /// The name of each tensor, and its range in the flat weights.
-    tensors: Vec<(String, Range<usize>)>,
-    /// The message of the first panic, after which all calls are refused.
-    poison: Option<String>,
-}
-
-impl<M: Model> Shim<M> {
-    fn new(model: M, task: Task) -> Result<Self> {
-        let layout = model.layout();
-        let mut end = 0;
-        let named = layout.tensors.into_iter().map(|tensor| {
-            let start = end;
-            end += tensor.weight_count();
-            (tensor.name, start..end)
-        });
-        let tensors = named.collect();
-        same_length("weights, for a layout", model.weight_count(), end)?;
-        Ok(Self { model, task, tensors, poison: None })
-    }
-
-    fn call<T>(&mut self, call: impl FnOnce(&mut Self) -> Result<T>) -> Answer<T> {
-        if let Some(panic) = &self.poison {
-            return RErr(format!("the model is unusable since an earlier call: {panic}").into());
-        }
-        match catch_unwind(AssertUnwindSafe(|| call(self))) {
-            Ok(Ok(value)) => ROk(value),
-            Ok(Err(error)) => RErr(error.to_string().into()),
-            Err(panic) => {
-                let message = panic_message(&*panic);
-                self.poison = Some(message.clone());
-                RErr(message.into())
-            }
-        }
-    }
-
-    fn examples<'a>(&self, given: &AbiExamples<'a>) -> Result<Examples<'a>> {
-        let rows =
-            if given.is_bytes { Rows::Bytes(given.bytes.as_slice()) } else { Rows::Floats(given.floats.as_slice()) };
-        same_length("values an example", given.row_len as usize, self.task.inputs())?;
-        Ok(Examples::new(rows, given.row_len as usize, given.labels.as_slice(), given.order.as_slice()))
-    }
-
-    fn train(&mut self, examples: &AbiExamples<'_>, given: &AbiEpoch<'_>) -> Result<Report> {
-        let examples = self.examples(examples)?;
-        let count = self.model.weight_count();
-        let per_weight = |what, values: RSlice<'_, f32>| match values.len() {
-            0 => Ok(()),
-            n => same_length(what, n, count),
-        };
-        per_weight("values of the linear term", given.linear)?;
-        if given.proximal == 0.0 {
-            per_weight("values of the anchor", given.anchor)?;
-        } else {
-            same_length("values of the anchor", given.anchor.len(), count)?
-        }
-        let frozen = self.frozen(given.trainable.as_slice())?;
-        let epoch = Epoch {
-            seed: given.seed,
-            round: given.round,
-            client: given.client,
-            epoch: given.epoch,
-            learning_rate: given.learning_rate,
-            batch_size: (given.batch_size as usize).max(1),
-            optimiser: given.optimiser.as_str(),
-            step_limit: Some(given.step_limit).filter(|&limit| limit > 0),
-            frozen: &frozen,
-            proximal: given.proximal,
-            anchor: given.anchor.as_slice(),
-            linear: given.linear.as_slice(),
-        };
-        if frozen.is_empty() { self.model.train_epoch(&examples, &epoch) } else { self.train_frozen(&examples, &epoch) }
-    }
-
-    /// Returns the ranges of the tensors whose flag is 0.
-    fn frozen(&self, trainable: &[u8]) -> Result<Vec<Range<usize>>> {
-        if trainable.is_empty() {
-            return Ok(Vec::new());
-        }
-        same_length("flags of trainable tensors", trainable.len(), self.tensors.len())?;
-        let frozen = trainable.iter().zip(&self.tensors).filter(|(flag, _)| **flag == 0);
-        Ok(frozen.map(|(_, (_, range))| range.clone()).collect())
-    }
-
-    /// Trains, and refuses a change of a frozen tensor: no model may ignore what an algorithm relies on.
-    fn train_frozen(&mut self, examples: &Examples<'_>, epoch: &Epoch<'_>) -> Result<Report> {
-        let kept = |weights: &[f32]| -> Vec<u32> {
-            epoch.frozen.iter().flat_map(|range| &weights[range.clone()]).map(|weight| weight.to_bits()).collect()
-        };
-        let before = kept(self.model.weights());
-        let report = self.model.train_epoch(examples, epoch)?;
-        let after = kept(self.model.weights());
-        let mut places = epoch.frozen.iter().cloned().flatten().zip(before.iter().zip(&after));
-        let Some((at, _)) = places.find(|(_, (before, after))| before != after) else {
-            return Ok(report);
-        };
-        let name = self.tensors.iter().find(|(_, range)| range.contains(&at)).map_or("", |(name, _)| name);
-        Err(Error::new(format!(
-            "the model changed the tensor {name:?}, which is frozen; pass epoch.frozen to the step of its optimiser"
-        )))
-    }
-}
-
-fn same_length(what: &str, got: usize, expected: usize) -> Result<()> {
-    if got == expected { Ok(()) } else { Err(Error::new(format!("got {got} {what}, expected {expected}"))) }
-}
-
 impl From<Sums> for AbiSums {
-    fn from(Sums { loss_sum, correct, examples }: Sums) -> Self {
-        Self { loss_sum, correct, examples }
+    fn from(Sums { loss_sum, correct, examples, regression }: Sums) -> Self {
+        Self { loss_sum, correct, examples, regression: regression.map(AbiRegressionSums::from).into() }
     }
 }
 
-// Methods that take `&self` cannot set `poison`. A panic in one of them is caught, and is repeated by the next call.
-impl<M: Model> AbiModel for Shim<M> {
-    fn weight_count(&self) -> Answer<u64> {
-        answer(|| Ok(self.model.weight_count() as u64))
-    }
-
-    fn layout(&self) -> Answer<RString> {
-        answer(|| json(&self.model.layout()))
-    }
-
-    fn get_weights(&self, mut out: RSliceMut<'_, f32>) -> Answer<()> {
-        answer(|| {
-            let weights = self.model.weights();
-            same_length("weights from the model", weights.len(), out.len())?;
-            out.as_mut_slice().copy_from_slice(weights);
-            Ok(())
-        })
-    }
-
-    fn set_weights(&mut self, weights: RSlice<'_, f32>) -> Answer<()> {
-        self.call(|shim| {
-            same_length("weights for the model", weights.len(), shim.model.weight_count())?;
-            shim.model.set_weights(weights.as_slice());
-            Ok(())
-        })
-    }
-
-    fn train_epoch(&mut self, examples: AbiExamples<'_>, epoch: AbiEpoch<'_>) -> Answer<AbiReport> {
-        self.call(|shim| {
-            let Report { steps, accumulation, sums } = shim.train(&examples, &epoch)?;
-            Ok(AbiReport { steps, accumulation, sums: sums.into() })
-        })
-    }
-
-    fn evaluate(&mut self, examples: AbiExamples<'_>) -> Answer<AbiSums> {
-        self.call(|shim| {
-            let examples = shim.examples(&examples)?;
-            Ok(shim.model.evaluate(&examples)?.into())
-        })
-    }
-
-    fn predict(&mut self, examples: AbiExamples<'_>, mut scores: RSliceMut<'_, f32>) -> Answer<()> {
-        self.call(|shim| {
-            let examples = shim.examples(&examples)?;
-            same_length("scores to fill", scores.len(), examples.len() * shim.task.classes)?;
-            shim.model.predict(&examples, scores.as_mut_slice())
-        })
+impl From<RegressionSums> for AbiRegressionSums {
+    fn from(sums: RegressionSums) -> Self {
+        let RegressionSums { squared_error, absolute_error, target_sum, target_square_sum } = sums;
+        Self { squared_error, absolute_error, target_sum, target_square_sum }
     }
 }
 

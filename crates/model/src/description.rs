@@ -78,24 +78,82 @@ impl Description {
     }
 }
 
-/// The task that the data set for a model: classify examples of one shape.
+/// The task that the data set for a model: predict the target of examples of one shape.
 ///
 /// ```
-/// let task = fedpipe_model::Task { shape: vec![28, 28], classes: 10 };
-/// assert_eq!(task.inputs(), 784);
+/// use fedpipe_model::{Target, Task};
+///
+/// let task = Task { shape: vec![28, 28], target: Target::Classes(10) };
+/// assert_eq!((task.inputs(), task.outputs(), task.classes()), (784, 10, Ok(10)));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
     /// The shape of one example, such as `[28, 28]`.
     pub shape: Vec<usize>,
-    /// The number of classes. Labels are from 0 to `classes - 1`.
-    pub classes: usize,
+    /// The kind of the targets.
+    pub target: Target,
+}
+
+/// The kind of the targets that a model predicts.
+///
+/// ```
+/// use fedpipe_model::{Target, Task};
+///
+/// let task = Task { shape: vec![10], target: Target::Real };
+/// assert_eq!((task.outputs(), task.real()), (1, Ok(())));
+/// let refusal = task.classes().unwrap_err().to_string();
+/// assert!(refusal.ends_with("take a model of regression, such as linreg or mlp"));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Target {
+    /// One of this many classes. Labels are from 0 to the number minus 1.
+    Classes(usize),
+    /// A real number (regression).
+    Real,
 }
 
 impl Task {
     /// Returns the number of values in one example.
     pub fn inputs(&self) -> usize {
         self.shape.iter().product()
+    }
+
+    /// Returns the number of scores that [`Model::predict`](crate::model::Model::predict) gives for one example: the
+    /// number of classes, or 1 for a real target.
+    pub fn outputs(&self) -> usize {
+        match self.target {
+            Target::Classes(classes) => classes,
+            Target::Real => 1,
+        }
+    }
+
+    /// Returns the number of classes, for a model that predicts nothing else.
+    ///
+    /// # Errors
+    /// A real target. The error advises on models of regression.
+    pub fn classes(&self) -> Result<usize> {
+        match self.target {
+            Target::Classes(classes) => Ok(classes),
+            Target::Real => Err(Error::new(
+                "the model predicts classes, but the targets of the data are real numbers; take a model of regression, \
+                 such as linreg or mlp",
+            )),
+        }
+    }
+
+    /// Returns nothing for a real target: the check of a model that predicts nothing else.
+    ///
+    /// # Errors
+    /// Classes. The error advises on models of classification.
+    pub fn real(&self) -> Result<()> {
+        match self.target {
+            Target::Real => Ok(()),
+            Target::Classes(classes) => Err(Error::new(format!(
+                "the model predicts real numbers, but the targets of the data are {classes} classes; take a model of \
+                 classification, such as logreg or mlp"
+            ))),
+        }
     }
 }
 
@@ -185,5 +243,28 @@ mod tests {
         let given = BTreeMap::from([("hidden".into(), "12,x".into())]);
         let error = Options::resolve(&description(), given).unwrap().list::<usize>("hidden").unwrap_err();
         assert!(error.to_string().contains("hidden: \"x\" does not fit"), "{error}");
+    }
+
+    #[test]
+    fn a_task_is_one_json_text() {
+        let texts = [
+            (Target::Classes(10), r#"{"shape":[2,3],"target":{"classes":10}}"#),
+            (Target::Real, r#"{"shape":[2,3],"target":"real"}"#),
+        ];
+        for (target, text) in texts {
+            let task = Task { shape: vec![2, 3], target };
+            assert_eq!(serde_json::to_string(&task).unwrap(), text);
+            assert_eq!(serde_json::from_str::<Task>(text).unwrap(), task);
+        }
+    }
+
+    #[test]
+    fn a_task_of_the_other_kind_is_refused_with_the_remedy() {
+        let classes = Task { shape: vec![2], target: Target::Classes(3) };
+        assert_eq!(
+            classes.real().unwrap_err().to_string(),
+            "the model predicts real numbers, but the targets of the data are 3 classes; take a model of \
+             classification, such as logreg or mlp"
+        );
     }
 }

@@ -138,14 +138,39 @@ pub struct Report {
 pub struct Sums {
     /// The sum of the losses of all examples.
     pub loss_sum: f64,
-    /// The number of examples whose class was predicted.
+    /// The number of examples whose class was predicted; 0 for a real target.
     pub correct: u64,
     /// The number of examples.
     pub examples: u64,
+    /// The sums over a real target; `None` for classes.
+    pub regression: Option<RegressionSums>,
+}
+
+/// Sums over predictions of a real target and over the targets, in order, in f64. RMSE, MAE and R² follow from them.
+///
+/// ```
+/// let mut sums = fedpipe_model::Sums::default();
+/// // A batch of two predictions with their targets, and the sum of their losses.
+/// sums.add_predictions(4.25, [(1.0, 3.0), (2.5, 2.0)])?;
+/// let regression = sums.regression.unwrap();
+/// assert_eq!((regression.squared_error, regression.absolute_error), (4.25, 2.5));
+/// assert_eq!((regression.target_sum, regression.target_square_sum), (5.0, 13.0));
+/// # Ok::<(), fedpipe_model::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct RegressionSums {
+    /// The sum of (prediction − target)².
+    pub squared_error: f64,
+    /// The sum of |prediction − target|.
+    pub absolute_error: f64,
+    /// The sum of the targets.
+    pub target_sum: f64,
+    /// The sum of the squares of the targets.
+    pub target_square_sum: f64,
 }
 
 impl Sums {
-    /// Adds a batch of `examples` examples.
+    /// Adds a batch of `examples` examples that have classes.
     ///
     /// # Errors
     /// A loss that is not finite. ReLU turns NaN into 0, so that only the loss shows it.
@@ -159,6 +184,27 @@ impl Sums {
         self.loss_sum += loss_sum;
         self.correct += correct;
         self.examples += examples as u64;
+        Ok(())
+    }
+
+    /// Adds a batch of predictions of a real target, each with its target.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Sums::add`].
+    pub fn add_predictions(&mut self, loss_sum: f64, pairs: impl IntoIterator<Item = (f32, f32)>) -> Result<()> {
+        let mut sums = self.regression.unwrap_or_default();
+        let mut examples = 0;
+        for (prediction, target) in pairs {
+            let (prediction, target) = (f64::from(prediction), f64::from(target));
+            let error = prediction - target;
+            sums.squared_error += error * error;
+            sums.absolute_error += error.abs();
+            sums.target_sum += target;
+            sums.target_square_sum += target * target;
+            examples += 1;
+        }
+        self.add(loss_sum, 0, examples)?;
+        self.regression = Some(sums);
         Ok(())
     }
 }
@@ -188,5 +234,18 @@ mod tests {
         let mut sums = Sums::default();
         sums.add(1.5, 1, 2).unwrap();
         assert!(sums.add(f64::NAN, 0, 1).unwrap_err().to_string().contains("after 2 of the examples"));
+    }
+
+    #[test]
+    fn batches_of_predictions_are_added_up() {
+        let mut sums = Sums::default();
+        sums.add_predictions(5.0, [(1.0, 2.0), (3.0, 1.0)]).unwrap();
+        sums.add_predictions(0.25, [(-1.5, -2.0)]).unwrap();
+        let regression =
+            RegressionSums { squared_error: 5.25, absolute_error: 3.5, target_sum: 1.0, target_square_sum: 9.0 };
+        let expected = Sums { loss_sum: 5.25, correct: 0, examples: 3, regression: Some(regression) };
+        assert_eq!(sums, expected);
+        assert!(sums.add_predictions(f64::INFINITY, [(1.0, 1.0)]).is_err());
+        assert_eq!(sums, expected);
     }
 }

@@ -4,7 +4,7 @@ use std::{ops::BitOr, slice::Chunks};
 
 use multiversion::multiversion;
 
-/// Labelled examples that the client lends without a copy, and the order in which to visit them.
+/// Examples with their targets, which the client lends without a copy, and the order in which to visit them.
 ///
 /// ```
 /// use fedpipe_model::{Examples, Row, Rows};
@@ -22,8 +22,64 @@ use multiversion::multiversion;
 pub struct Examples<'a> {
     rows: Rows<'a>,
     row_len: usize,
-    labels: &'a [u32],
+    targets: Targets<'a>,
     order: &'a [u32],
+}
+
+/// The targets of all rows of a partition, as they are stored in its file.
+///
+/// ```
+/// use fedpipe_model::{Examples, Rows, Targets};
+///
+/// fn is_regression(examples: &Examples<'_>) -> bool {
+///     matches!(examples.targets(), Targets::Real(_))
+/// }
+/// let rows = Rows::Floats(&[0.5, 1.5]);
+/// assert!(is_regression(&Examples::new(rows, 1, &[0.25, -3.0], &[0, 1])));
+/// assert!(!is_regression(&Examples::new(rows, 1, &[7, 8], &[0, 1])));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Targets<'a> {
+    /// Labels, each the number of a class.
+    Classes(&'a [u32]),
+    /// Real numbers.
+    Real(&'a [f32]),
+}
+
+impl Targets<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Targets::Classes(labels) => labels.len(),
+            Targets::Real(values) => values.len(),
+        }
+    }
+}
+
+/// The type of a target: `u32` for a label, `f32` for a real number.
+///
+/// ```
+/// use fedpipe_model::{Examples, Rows, TargetValue};
+///
+/// fn count<T: TargetValue>(rows: &[f32], targets: &[T]) -> usize {
+///     Examples::new(Rows::Floats(rows), 1, targets, &[0, 1]).len()
+/// }
+/// assert_eq!(count(&[0.5, 1.5], &[7_u32, 8]), count(&[0.5, 1.5], &[0.25_f32, -3.0]));
+/// ```
+pub trait TargetValue: Sized {
+    /// Returns these values as the targets of examples.
+    fn targets(values: &[Self]) -> Targets<'_>;
+}
+
+impl TargetValue for u32 {
+    fn targets(values: &[Self]) -> Targets<'_> {
+        Targets::Classes(values)
+    }
+}
+
+impl TargetValue for f32 {
+    fn targets(values: &[Self]) -> Targets<'_> {
+        Targets::Real(values)
+    }
 }
 
 /// All rows of a partition, row-major, as they are stored in its file.
@@ -67,17 +123,19 @@ pub enum Row<'a> {
 }
 
 impl<'a> Examples<'a> {
-    /// Returns examples of `row_len` values each. `order` lists the indices of the rows to visit.
+    /// Returns examples of `row_len` values each, with their labels (`u32`) or real targets (`f32`). `order` lists the
+    /// indices of the rows to visit.
     ///
     /// # Panics
-    /// Panics if the number of values is not `row_len` times the number of labels.
-    pub fn new(rows: Rows<'a>, row_len: usize, labels: &'a [u32], order: &'a [u32]) -> Self {
+    /// Panics if the number of values is not `row_len` times the number of targets.
+    pub fn new<T: TargetValue>(rows: Rows<'a>, row_len: usize, targets: &'a [T], order: &'a [u32]) -> Self {
+        let targets = T::targets(targets);
         let values = match rows {
             Rows::Bytes(values) => values.len(),
             Rows::Floats(values) => values.len(),
         };
-        assert_eq!(values, labels.len() * row_len, "values of rows of {row_len}, labels: {}", labels.len());
-        Self { rows, row_len, labels, order }
+        assert_eq!(values, targets.len() * row_len, "values of rows of {row_len}, targets: {}", targets.len());
+        Self { rows, row_len, targets, order }
     }
 
     /// Returns the number of examples to visit.
@@ -93,6 +151,11 @@ impl<'a> Examples<'a> {
     /// Returns the number of values in one example.
     pub fn row_len(&self) -> usize {
         self.row_len
+    }
+
+    /// Returns the targets of all rows, in the order of the rows.
+    pub fn targets(&self) -> Targets<'a> {
+        self.targets
     }
 
     /// Cuts the examples into batches of `size`, for evaluation; the last batch may be shorter. Training takes its
@@ -167,9 +230,25 @@ impl<'a> Batch<'a> {
     }
 
     /// Returns the labels in order.
+    ///
+    /// # Panics
+    /// Panics if the targets are real.
     pub fn labels(&self) -> impl ExactSizeIterator<Item = u32> + use<'a> {
-        let labels = self.examples.labels;
+        let Targets::Classes(labels) = self.examples.targets else {
+            panic!("the examples have real targets and no labels; call Batch::targets");
+        };
         self.order.iter().map(move |&index| labels[index as usize])
+    }
+
+    /// Returns the real targets in order.
+    ///
+    /// # Panics
+    /// Panics if the targets are classes.
+    pub fn targets(&self) -> impl ExactSizeIterator<Item = f32> + use<'a> {
+        let Targets::Real(values) = self.examples.targets else {
+            panic!("the examples have labels and no real targets; call Batch::labels");
+        };
+        self.order.iter().map(move |&index| values[index as usize])
     }
 
     /// Copies the examples into `inputs`, shape (batch, row_len), row-major, and returns the part that was filled.
@@ -245,5 +324,21 @@ mod tests {
         let mut inputs = [f32::NAN; 4];
         assert_eq!(batches[0].gather(&mut inputs), [1.0 / 255.0, 2.0 / 255.0, 0.0, 1.0]);
         assert_eq!(batches[1].gather(&mut inputs), [0.2, 0.4]);
+    }
+
+    #[test]
+    fn real_targets_follow_the_order() {
+        let (values, targets, order) = ([0.5, 1.5, 2.5], [-1.0, 0.25, 4.0], [2, 0]);
+        let examples = Examples::new(Rows::Floats(&values), 1, &targets, &order);
+        let batch = examples.batches(2).next().unwrap();
+        assert_eq!(batch.targets().collect::<Vec<_>>(), [4.0, -1.0]);
+        assert_eq!(examples.targets(), Targets::Real(&targets));
+    }
+
+    #[test]
+    #[should_panic(expected = "the examples have real targets and no labels; call Batch::targets")]
+    fn real_targets_are_no_labels() {
+        let examples = Examples::new(Rows::Floats(&[0.5]), 1, &[1.0], &[0]);
+        drop(examples.batches(1).next().map(|batch| batch.labels()));
     }
 }

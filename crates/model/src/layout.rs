@@ -1,6 +1,10 @@
 //! The layout of the weights: named tensors in one flat buffer.
 
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
 
 /// The named tensors of the flat weight buffer, in order and without gaps.
 ///
@@ -79,6 +83,23 @@ pub enum Place {
     Shared,
     /// Each client has its own tensor. The host stores it with the client's state and sends it to that client alone.
     Local,
+}
+
+/// The text form of a place in an option of a model.
+///
+/// ```
+/// assert_eq!("local".parse(), Ok(fedpipe_model::Place::Local));
+/// ```
+impl FromStr for Place {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "shared" => Ok(Place::Shared),
+            "local" => Ok(Place::Local),
+            _ => Err(Error::new("expected shared or local")),
+        }
+    }
 }
 
 impl Tensor {

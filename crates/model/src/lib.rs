@@ -15,10 +15,11 @@ mod error;
 mod examples;
 mod layout;
 mod model;
+mod shim;
 
-pub use description::{Description, OptionSpec, Options, Task};
-pub use epoch::{Epoch, Report, Sums};
+pub use description::{Description, OptionSpec, Options, Target, Task};
+pub use epoch::{Epoch, RegressionSums, Report, Sums};
 pub use error::{Error, Result};
-pub use examples::{Batch, Batches, Examples, Row, Rows};
+pub use examples::{Batch, Batches, Examples, Row, Rows, TargetValue, Targets};
 pub use layout::{Kind, Layout, Place, Tensor};
 pub use model::Model;

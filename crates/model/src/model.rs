@@ -16,7 +16,8 @@ use crate::{
 /// use std::collections::BTreeMap;
 ///
 /// use fedpipe_model::{
-///     Description, Epoch, Examples, Layout, Model, Options, Report, Result, Rows, Sums, Task, Tensor, export_model,
+///     Description, Epoch, Examples, Layout, Model, Options, Report, Result, Rows, Sums, Target, Task, Tensor,
+///     export_model,
 /// };
 ///
 /// /// Predicts the class that it has seen most often. The loss is 1 for each wrong prediction.
@@ -29,7 +30,7 @@ use crate::{
 ///     }
 ///
 ///     fn build(options: &Options, task: &Task, _seed: u64) -> Result<Self> {
-///         Ok(Self(vec![options.get("start")?; task.classes]))
+///         Ok(Self(vec![options.get("start")?; task.classes()?]))
 ///     }
 ///
 ///     fn layout(&self) -> Layout {
@@ -68,7 +69,7 @@ use crate::{
 ///
 /// // A unit test needs no host.
 /// let options = Options::resolve(&Counts::describe(), BTreeMap::new())?;
-/// let mut model = Counts::build(&options, &Task { shape: vec![1], classes: 3 }, 0)?;
+/// let mut model = Counts::build(&options, &Task { shape: vec![1], target: Target::Classes(3) }, 0)?;
 /// let examples = Examples::new(Rows::Floats(&[0.0; 4]), 1, &[2, 0, 2, 1], &[0, 1, 2, 3]);
 /// model.train_epoch(&examples, &Epoch::plain(0.1, 2))?;
 /// assert_eq!(model.weights(), [1.0, 1.0, 2.0]);
@@ -82,7 +83,8 @@ pub trait Model: Sized + 'static {
     /// Builds the model with its initial weights, which depend on the options, the task and `seed` alone.
     ///
     /// # Errors
-    /// A value of an option, or a task, that does not suit this model. Unknown keys are refused before this call.
+    /// A value of an option, or a task, that does not suit this model: [`Task::classes`] and [`Task::real`] refuse the
+    /// other kind of targets. Unknown keys are refused before this call.
     fn build(options: &Options, task: &Task, seed: u64) -> Result<Self>;
 
     /// Returns the named tensors of the weights, in the order in which they lie in the buffer.
@@ -112,13 +114,15 @@ pub trait Model: Sized + 'static {
     /// Anything that makes the weights unusable, such as a loss that is not finite.
     fn train_epoch(&mut self, examples: &Examples<'_>, epoch: &Epoch<'_>) -> Result<Report>;
 
-    /// Sums losses and correct predictions over `examples`. The weights stay the same.
+    /// Sums losses and correct predictions over `examples`, or the errors of a real target by
+    /// [`Sums::add_predictions`]. The weights stay the same.
     ///
     /// # Errors
     /// Anything that makes the sums unusable, such as a loss that is not finite.
     fn evaluate(&mut self, examples: &Examples<'_>) -> Result<Sums>;
 
-    /// Writes the class scores of `examples` into `scores`, shape (examples, classes), row-major.
+    /// Writes the class scores of `examples` into `scores`, shape (examples, classes), row-major. For a real target
+    /// it writes the predictions, shape (examples, 1).
     ///
     /// # Errors
     /// The default always returns an error.

@@ -6,7 +6,7 @@
 
 use std::{error::Error, ops::Range, time::Instant};
 
-use fedpipe_nn::{Buffer, Isa, Network, Optimiser};
+use fedpipe_nn::{Buffer, Isa, LayerSpec, Network, Optimiser, Shape};
 
 mod support;
 
@@ -18,22 +18,70 @@ const TURNS: usize = 10;
 const PART: usize = 400;
 
 struct Case {
-    widths: &'static [usize],
+    net: Net,
     batch: usize,
     optimiser: &'static str,
     zeros: bool,
 }
 
-const CASES: [Case; 9] = [
-    Case { widths: &[784, 128, 64, 10], batch: 32, optimiser: SGD, zeros: true },
-    Case { widths: &[784, 128, 64, 10], batch: 64, optimiser: SGD, zeros: true },
-    Case { widths: &[784, 128, 64, 10], batch: 32, optimiser: ADAM, zeros: true },
-    Case { widths: &[784, 256, 128, 10], batch: 32, optimiser: SGD, zeros: true },
-    Case { widths: &[784, 512, 256, 10], batch: 32, optimiser: SGD, zeros: true },
-    Case { widths: &[784, 10], batch: 32, optimiser: SGD, zeros: true },
-    Case { widths: &[784, 128, 64, 10], batch: 32, optimiser: SGD, zeros: false },
-    Case { widths: &[784, 128, 64, 10], batch: 64, optimiser: SGD, zeros: false },
-    Case { widths: &[784, 512, 256, 10], batch: 32, optimiser: SGD, zeros: false },
+/// The layers of a case.
+enum Net {
+    /// Dense layers with ReLU between them, by their widths.
+    Dense(&'static [usize]),
+    /// The model `cnn` with its defaults.
+    Lenet,
+}
+
+/// The layers of the model `cnn` with its defaults.
+const LENET: [LayerSpec; 11] = [
+    LayerSpec::Conv { channels: 6, kernel: 5 },
+    LayerSpec::MaxPool { size: 2 },
+    LayerSpec::Relu,
+    LayerSpec::Conv { channels: 16, kernel: 5 },
+    LayerSpec::MaxPool { size: 2 },
+    LayerSpec::Relu,
+    LayerSpec::Dense { outputs: 120 },
+    LayerSpec::Relu,
+    LayerSpec::Dense { outputs: 84 },
+    LayerSpec::Relu,
+    LayerSpec::Dense { outputs: 10 },
+];
+
+impl Net {
+    fn build(&self) -> fedpipe_nn::Result<Network> {
+        match self {
+            Net::Dense(widths) => Network::new(widths),
+            Net::Lenet => Network::stack(Shape::image(1, 28, 28), &LENET),
+        }
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Net::Dense(widths) => format!("{widths:?}"),
+            Net::Lenet => "LeNet".into(),
+        }
+    }
+
+    /// Returns the multiply-adds of each layer for one example.
+    fn products(&self) -> Vec<usize> {
+        match self {
+            Net::Dense(widths) => widths.windows(2).map(|pair| pair[0] * pair[1]).collect(),
+            Net::Lenet => vec![24 * 24 * 25 * 6, 8 * 8 * 150 * 16, 256 * 120, 120 * 84, 84 * 10],
+        }
+    }
+}
+
+const CASES: [Case; 10] = [
+    Case { net: Net::Dense(&[784, 128, 64, 10]), batch: 32, optimiser: SGD, zeros: true },
+    Case { net: Net::Dense(&[784, 128, 64, 10]), batch: 64, optimiser: SGD, zeros: true },
+    Case { net: Net::Dense(&[784, 128, 64, 10]), batch: 32, optimiser: ADAM, zeros: true },
+    Case { net: Net::Dense(&[784, 256, 128, 10]), batch: 32, optimiser: SGD, zeros: true },
+    Case { net: Net::Dense(&[784, 512, 256, 10]), batch: 32, optimiser: SGD, zeros: true },
+    Case { net: Net::Dense(&[784, 10]), batch: 32, optimiser: SGD, zeros: true },
+    Case { net: Net::Dense(&[784, 128, 64, 10]), batch: 32, optimiser: SGD, zeros: false },
+    Case { net: Net::Dense(&[784, 128, 64, 10]), batch: 64, optimiser: SGD, zeros: false },
+    Case { net: Net::Dense(&[784, 512, 256, 10]), batch: 32, optimiser: SGD, zeros: false },
+    Case { net: Net::Lenet, batch: 32, optimiser: SGD, zeros: true },
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -60,9 +108,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         let seconds: f64 = parts.iter().sum();
         let rate = operations(case) / seconds / 1e9;
         let rule = if case.optimiser == SGD { "sgd" } else { "adam" };
-        let (widths, batch, zeros) = (format!("{:?}", case.widths), case.batch, case.zeros);
+        let (net, batch, zeros) = (case.net.name(), case.batch, case.zeros);
         println!(
-            "{widths:22} {batch:5} {rule:>5} {zeros:>6} {seconds:8.4} {rate:8.1} {:5.0}%  #{i}",
+            "{net:22} {batch:5} {rule:>5} {zeros:>6} {seconds:8.4} {rate:8.1} {:5.0}%  #{i}",
             100.0 * rate / peak.check(least_operations(case, data) / seconds / 1e9)?
         );
     }
@@ -76,16 +124,20 @@ fn without_zeros(data: &support::Data) -> support::Data {
 
 /// Returns the floating-point operations of an epoch.
 fn operations(case: &Case) -> f64 {
-    let products: Vec<usize> = case.widths.windows(2).map(|pair| pair[0] * pair[1]).collect();
+    let products = case.net.products();
     let all: usize = products.iter().sum();
     (60_000 * 2 * (3 * all - products[0])) as f64
 }
 
-/// Returns the operations that no kernel can skip: the product and the gradient of the first layer for pixels that are
-/// not 0.
+/// Returns operations that no kernel can skip: the product and the gradient of the first dense layer for pixels that are
+/// not 0, or the products of the convolutions.
 fn least_operations(case: &Case, data: &support::Data) -> f64 {
     let pixels = data.images.iter().filter(|&&pixel| pixel != 0).count();
-    (2 * 2 * pixels * case.widths[1]) as f64
+    let products = match case.net {
+        Net::Dense(widths) => 2 * pixels * widths[1],
+        Net::Lenet => 60_000 * case.net.products()[..2].iter().sum::<usize>(),
+    };
+    (2 * products) as f64
 }
 
 struct State {
@@ -97,7 +149,7 @@ struct State {
 
 impl State {
     fn new(case: &Case) -> Self {
-        let network = Network::new(case.widths).expect("a network");
+        let network = case.net.build().expect("a network");
         let weights = network.init(1);
         let mut optimiser = Optimiser::new().expect("an optimiser");
         optimiser.begin(case.optimiser, weights.len(), 0).expect("an optimiser");

@@ -30,14 +30,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         let start = Instant::now();
         for batch in order.chunks(BATCH) {
             gather(&images, batch, network.inputs(batch.len()));
-            network.step(&mut weights, batch.iter().map(|&i| labels[i].into()), &mut optimiser, RATE)?;
+            network.step(&mut weights, batch.iter().map(|&i| u32::from(labels[i])), &mut optimiser, RATE)?;
         }
         let seconds = start.elapsed().as_secs_f64();
         let all: Vec<usize> = (0..test_labels.len()).collect();
         let (mut loss, mut correct) = (0.0, 0);
         for batch in all.chunks(500) {
             gather(&test_images, batch, network.inputs(batch.len()));
-            let score = network.score(&weights, batch.iter().map(|&i| test_labels[i].into()))?;
+            let score = network.score(&weights, batch.iter().map(|&i| u32::from(test_labels[i])))?;
             (loss, correct) = (loss + score.loss_sum, correct + score.correct);
         }
         let n = test_labels.len() as f64;

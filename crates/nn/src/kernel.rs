@@ -21,15 +21,21 @@
 //! The products of other libraries cannot skip zeros, cannot fuse the optimiser's step, and promise no order of
 //! addition.
 
-use crate::buffer::LANES;
+use crate::buffer::{LANES, padded};
 
 mod mask;
+mod normalise;
+mod patches;
+mod pool;
 mod product;
 mod relu;
 mod transpose;
 mod weight_gradient;
 
 pub(crate) use mask::{ColumnMasks, Masks, RowMasks};
+pub(crate) use normalise::{ColumnProducts, ColumnSums, ColumnsGradient, NormaliseRows, RowsGradient, ScaleColumns};
+pub(crate) use patches::{AddPatches, Patches, Window};
+pub(crate) use pool::{Pool, PoolGradient, Squares};
 pub(crate) use product::{PACKED, Product};
 pub(crate) use relu::{Relu, ReluGradient};
 pub(crate) use transpose::{Pad, Transpose};
@@ -53,6 +59,17 @@ pub(crate) struct Matrix<'a> {
 }
 
 impl<'a> Matrix<'a> {
+    /// Returns the matrix of all `values`, without a distance between the rows.
+    pub(crate) fn dense(values: &'a [f32], columns: usize) -> Self {
+        Self { values, stride: columns, rows: values.len() / columns, columns }
+    }
+
+    /// Returns the matrix of the first `rows` rows of `values`, each padded to a multiple of [`LANES`].
+    pub(crate) fn padded(values: &'a [f32], rows: usize, columns: usize) -> Self {
+        let stride = padded(columns);
+        Self { values: &values[..rows * stride], stride, rows, columns }
+    }
+
     #[inline(always)]
     pub(crate) fn row(&self, row: usize) -> &'a [f32] {
         &self.values[row * self.stride..row * self.stride + self.columns]

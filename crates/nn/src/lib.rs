@@ -9,7 +9,8 @@
 //!
 //! A model needs three types: [`Network`] (the layers with their scratch memory), [`Optimiser`] (the local optimiser)
 //! and [`Buffer`] (the weights). All weights are one flat slice: `dense1.weight` with shape (inputs, outputs),
-//! row-major, then `dense1.bias` with shape (outputs), then `dense2.weight`, and so on.
+//! row-major, then `dense1.bias` with shape (outputs), then `dense2.weight`, and so on. [`Network::new`] makes a
+//! perceptron; [`Network::stack`] takes any layers ([`LayerSpec`]).
 
 mod buffer;
 mod error;
@@ -28,6 +29,7 @@ mod rule;
 pub use buffer::{Buffer, zeros};
 pub use error::{Error, Result};
 pub use isa::Isa;
-pub use loss::Score;
-pub use network::Network;
+pub use layer::{LayerSpec, Norm, Shape, TensorRole, TrainKey};
+pub use loss::{ExampleTarget, Score};
+pub use network::{NamedTensor, Network};
 pub use optimiser::Optimiser;

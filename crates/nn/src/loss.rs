@@ -1,4 +1,8 @@
-//! The loss: softmax cross-entropy and its gradient.
+//! The losses: softmax cross-entropy here, the squared error beside it. The type of the targets chooses the loss.
+
+mod squared_error;
+
+pub(crate) use squared_error::SquaredError;
 
 use crate::{
     error::{Error, Result},
@@ -19,10 +23,73 @@ use crate::{
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Score {
-    /// The sum of the cross-entropies of the examples, in order, in nats.
+    /// The sum of the losses of the examples, in order: cross-entropies in nats, or squared errors.
     pub loss_sum: f64,
-    /// The number of examples whose label has the highest logit. Of equal logits the lowest class counts.
+    /// The number of examples whose label has the highest logit. Of equal logits the lowest class counts. It is 0 for
+    /// real targets.
     pub correct: u64,
+}
+
+/// The target of an example: a class as `u32`, which chooses the cross-entropy, or a real number as `f32`, which
+/// chooses the squared error.
+pub trait ExampleTarget: Copy {
+    /// Replaces the targets of a network by `from`.
+    #[doc(hidden)]
+    fn fill(targets: &mut Targets, from: impl Iterator<Item = Self>);
+}
+
+/// The targets of a batch.
+#[derive(Debug, Clone)]
+pub enum Targets {
+    Classes(Vec<u32>),
+    Real(Vec<f32>),
+}
+
+impl ExampleTarget for u32 {
+    fn fill(targets: &mut Targets, from: impl Iterator<Item = Self>) {
+        match targets {
+            Targets::Classes(labels) => refill(labels, from),
+            Targets::Real(_) => *targets = Targets::Classes(from.collect()),
+        }
+    }
+}
+
+impl ExampleTarget for f32 {
+    fn fill(targets: &mut Targets, from: impl Iterator<Item = Self>) {
+        match targets {
+            Targets::Real(values) => refill(values, from),
+            Targets::Classes(_) => *targets = Targets::Real(from.collect()),
+        }
+    }
+}
+
+fn refill<T>(values: &mut Vec<T>, from: impl Iterator<Item = T>) {
+    values.clear();
+    values.extend(from);
+}
+
+impl Targets {
+    fn len(&self) -> usize {
+        match self {
+            Targets::Classes(labels) => labels.len(),
+            Targets::Real(values) => values.len(),
+        }
+    }
+
+    /// Returns an error if these are not the targets of `rows` examples, each with that many outputs.
+    pub(crate) fn check(&self, rows: usize, outputs: usize) -> Result<()> {
+        let got = self.len();
+        if got != rows {
+            return Err(Error::new(format!("the targets ({got}) are not as many as the examples ({rows})")));
+        }
+        match self {
+            Targets::Classes(labels) => check_labels(labels, outputs),
+            Targets::Real(_) if outputs == 1 => Ok(()),
+            Targets::Real(_) => {
+                Err(Error::new(format!("a real target needs a network with 1 output, but this one has {outputs}")))
+            }
+        }
+    }
 }
 
 /// Scores the logits by softmax cross-entropy, and replaces them by the gradient of the *mean* loss.
@@ -68,8 +135,7 @@ fn example(logits: &mut [f32], label: usize, count: f32, score: &mut Score) {
     logits.iter_mut().for_each(|z| *z /= count);
 }
 
-/// Returns an error if a label is not below `classes`.
-pub(crate) fn check_labels(labels: &[u32], classes: usize) -> Result<()> {
+fn check_labels(labels: &[u32], classes: usize) -> Result<()> {
     match labels.iter().find(|&&label| label as usize >= classes) {
         None => Ok(()),
         Some(label) => Err(Error::new(format!("label {label} is out of range for {classes} classes"))),

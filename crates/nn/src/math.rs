@@ -56,7 +56,26 @@ pub(crate) fn sum(values: &[f32]) -> f32 {
         lanes.iter_mut().zip(chunk).for_each(|(lane, v)| *lane += v);
     }
     lanes.iter_mut().zip(chunks.remainder()).for_each(|(lane, v)| *lane += v);
-    let [a, b, c, d, e, f, g, h] = lanes;
+    sum_of_lanes(lanes)
+}
+
+/// Returns the sum of the products of two slices of equal length, over the lanes of [`sum`].
+#[inline(always)]
+pub(crate) fn dot(left: &[f32], right: &[f32]) -> f32 {
+    let mut lanes = [0.0f32; 8];
+    let ((left, left_rest), (right, right_rest)) = (left.as_chunks::<8>(), right.as_chunks::<8>());
+    for (left, right) in left.iter().zip(right) {
+        for lane in 0..8 {
+            lanes[lane] = left[lane].mul_add(right[lane], lanes[lane]);
+        }
+    }
+    let rest = left_rest.iter().zip(right_rest);
+    lanes.iter_mut().zip(rest).for_each(|(lane, (x, y))| *lane = x.mul_add(*y, *lane));
+    sum_of_lanes(lanes)
+}
+
+#[inline(always)]
+fn sum_of_lanes([a, b, c, d, e, f, g, h]: [f32; 8]) -> f32 {
     ((a + e) + (c + g)) + ((b + f) + (d + h))
 }
 
@@ -94,10 +113,12 @@ mod tests {
     }
 
     #[test]
-    fn sum_takes_every_value_once() {
+    fn sums_take_every_value_once() {
         for len in 0..40_usize {
             let values: Vec<f32> = (0..len).map(|i| i as f32).collect();
             assert_eq!(sum(&values), (len * len.saturating_sub(1) / 2) as f32);
+            let squares = (0..len).map(|i| i * i).sum::<usize>();
+            assert_eq!(dot(&values, &values), squares as f32);
         }
     }
 }

@@ -8,9 +8,10 @@ use crate::{
     init,
     isa::Isa,
     kernel::{
-        ColumnMasks, Masks, Matrix, PACKED, Pad, Product, Relu, ReluGradient, RowMasks, Transpose, WeightGradient,
-        is_narrow,
+        ColumnMasks, Masks, Matrix, PACKED, Pad, Pool, PoolGradient, Product, Relu, ReluGradient, RowMasks, Squares,
+        Transpose, WeightGradient, is_narrow,
     },
+    layer::{LayerSpec, Pass, Shape},
     rule::{StepRule, Store},
 };
 
@@ -102,6 +103,114 @@ fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
 }
 
+/// A convolution of a batch: the batch size, the shape of an image, and the channels and the side of the kernel.
+#[derive(Debug, Clone, Copy)]
+struct ConvCase {
+    batch: usize,
+    image: Shape,
+    channels: usize,
+    side: usize,
+}
+
+impl ConvCase {
+    fn out(&self) -> Shape {
+        let (_, height, width) = self.image.dimensions();
+        Shape::image(self.channels, height + 1 - self.side, width + 1 - self.side)
+    }
+
+    fn taps(&self) -> usize {
+        self.image.channels * self.side * self.side
+    }
+
+    /// Calls `visit` for each product of the convolution, in order: with the index of the output, of the tap in the
+    /// weight, and of the pixel.
+    fn products(&self, mut visit: impl FnMut(usize, usize, usize)) {
+        let (planes, height, width) = self.image.dimensions();
+        let (_, out_height, out_width) = self.out().dimensions();
+        for index in 0..self.batch * self.out().len() {
+            let (x, y) = (index % out_width, index / out_width % out_height);
+            let (channel, image) = (index / self.out().positions() % self.channels, index / self.out().len());
+            for tap in 0..self.taps() {
+                let (plane, row, column) =
+                    (tap / (self.side * self.side), tap / self.side % self.side, tap % self.side);
+                let pixel = ((image * planes + plane) * height + y + row) * width + x + column;
+                visit(index, channel * self.taps() + tap, pixel);
+            }
+        }
+    }
+
+    /// Returns the outputs, the gradient at the pixels, and those of weight and bias, by plain loops.
+    fn naive(&self, weights: &[f32], images: &[f32], delta: &[f32]) -> [Vec<f32>; 3] {
+        let (weight, bias) = weights.split_at(self.channels * self.taps());
+        let positions = self.out().positions();
+        let mut out: Vec<f32> = (0..delta.len()).map(|index| bias[index / positions % self.channels]).collect();
+        let mut gradient = vec![0.0; weights.len()];
+        // For each image the gradient of each patch.
+        let patches = self.batch * self.taps() * positions;
+        let (mut of_patches, mut pixels) = (vec![0.0f32; patches], vec![0; patches]);
+        self.products(|index, tap, pixel| {
+            out[index] = weight[tap].mul_add(images[pixel], out[index]);
+            gradient[tap] = delta[index].mul_add(images[pixel], gradient[tap]);
+            let image = index / self.out().len();
+            let patch = (image * self.taps() + tap % self.taps()) * positions + index % positions;
+            of_patches[patch] = weight[tap].mul_add(delta[index], of_patches[patch]);
+            pixels[patch] = pixel;
+        });
+        let mut below = vec![0.0; images.len()];
+        of_patches.iter().zip(pixels).for_each(|(value, pixel)| below[pixel] += value);
+        for (index, plane) in delta.chunks_exact(positions).enumerate() {
+            gradient[weight.len() + index % self.channels] += crate::math::sum(plane);
+        }
+        [out, below, gradient]
+    }
+
+    /// Returns the same by the layer.
+    fn layer(&self, isa: Isa, weights: &[f32], images: &[f32], delta: &[f32]) -> [Vec<f32>; 3] {
+        let spec = LayerSpec::Conv { channels: self.channels, kernel: self.side };
+        let mut layer = spec.build(isa, self.image, 0, 0).unwrap();
+        let (inputs, outputs) = (self.image.len(), self.out().len());
+        let (images, delta) = (pad(isa, images, inputs), pad(isa, delta, outputs));
+        let images = Matrix::padded(&images, self.batch, inputs);
+        let delta = Matrix::padded(&delta, self.batch, outputs);
+        let pass = Pass { isa, weights, training: None };
+        layer.forward(&pass, images);
+        let mut below = vec![f32::NAN; self.batch * padded(inputs)];
+        layer.backward(&pass, images, delta, Some(&mut below));
+        let mut gradient = vec![f32::NAN; weights.len()];
+        layer.apply(&mut StepRule::Store(Store), &mut gradient, images, delta);
+        [unpad(layer.outputs(self.batch).values, outputs), unpad(&below, inputs), gradient]
+    }
+}
+
+fn conv_case() -> impl Strategy<Value = (ConvCase, u32, u64)> {
+    // Positions that are no multiple of the padding, fewer than a run, and as many as a wide product.
+    let sides = (1usize..5, 1usize..20, 1usize..20);
+    (1usize..4, 1usize..4, sides, 1usize..20, 1u32..10, any::<u64>()).prop_map(
+        |(batch, planes, (side, rows, columns), channels, zeros, seed)| {
+            let image = Shape::image(planes, rows + side - 1, columns + side - 1);
+            (ConvCase { batch, image, channels, side }, zeros, seed)
+        },
+    )
+}
+
+/// Returns the maxima of the squares and the gradient at the pixels, by plain loops.
+fn pooled(squares: Squares, image: &[f32], delta: &[f32]) -> (Vec<f32>, Vec<f32>) {
+    let (channels, height, width) = squares.out().dimensions();
+    let (_, image_height, image_width) = squares.image.dimensions();
+    let (mut maxima, mut gradient) = (Vec::new(), vec![0.0; image.len()]);
+    for (index, delta) in (0..channels * height * width).zip(delta) {
+        let (channel, y, x) = (index / (height * width), index / width % height, index % width);
+        let pixels = (0..squares.side * squares.side).map(|i| {
+            let (row, column) = (y * squares.side + i / squares.side, x * squares.side + i % squares.side);
+            (channel * image_height + row) * image_width + column
+        });
+        let best = pixels.reduce(|best, at| if image[at] > image[best] { at } else { best }).unwrap();
+        maxima.push(image[best]);
+        gradient[best] = *delta;
+    }
+    (maxima, gradient)
+}
+
 fn shape() -> impl Strategy<Value = (usize, usize, usize, u32, u64)> {
     // Sizes near those of tiles, panels and words; one stretch of 64 after a pair of them; single rows, values and
     // columns. A third of the matrices has no zeros.
@@ -156,6 +265,38 @@ proptest! {
         let expected = on(Isa::available()[0]);
         for isa in Isa::available() {
             prop_assert!(on(isa) == expected, "{isa:?}");
+        }
+    }
+
+    #[test]
+    fn convolutions_have_the_bits_of_plain_loops((case, zeros, seed) in conv_case()) {
+        let weights = matrix(1, case.channels * (case.taps() + 1), 0, seed);
+        let images = matrix(case.batch, case.image.len(), 4, seed + 1);
+        let delta = matrix(case.batch, case.out().len(), zeros, seed + 2);
+        let expected = case.naive(&weights, &images, &delta).map(|values| bits(&values));
+        for isa in Isa::available() {
+            let by_layer = case.layer(isa, &weights, &images, &delta).map(|values| bits(&values));
+            prop_assert!(by_layer == expected, "{:?}", isa);
+        }
+    }
+
+    #[test]
+    fn maxima_have_the_bits_of_plain_loops(
+        (channels, height, width) in (1usize..4, 1usize..20, 1usize..20),
+        side in 1usize..5,
+        seed: u64,
+    ) {
+        prop_assume!(side <= height && side <= width);
+        let squares = Squares { image: Shape::image(channels, height, width), side };
+        // Few different values, so that several pixels of a square are the greatest.
+        let image: Vec<f32> = matrix(1, squares.image.len(), 5, seed).iter().map(|x| x.round()).collect();
+        let delta = matrix(1, squares.out().len(), 0, seed + 1);
+        let (maxima, gradient) = pooled(squares, &image, &delta);
+        for isa in Isa::available() {
+            let (mut out, mut below) = (vec![f32::NAN; maxima.len()], vec![f32::NAN; image.len()]);
+            isa.run(Pool { squares, image: &image, out: &mut out });
+            isa.run(PoolGradient { squares, image: &image, maxima: &out, delta: &delta, gradient: &mut below });
+            prop_assert_eq!((bits(&out), bits(&below)), (bits(&maxima), bits(&gradient)), "{:?}", isa);
         }
     }
 

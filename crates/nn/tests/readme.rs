@@ -1,7 +1,7 @@
 //! Tests of the README. Each share of the peak in the table of speed follows from the seconds beside it. The local
 //! optimisers have the test vectors that `vectors.py` prints without this crate.
 
-use fedpipe_nn::{Network, Optimiser};
+use fedpipe_nn::{LayerSpec, Network, Optimiser, Shape, TrainKey};
 use fedpipe_random::{
     key::{Key, Use},
     order::order,
@@ -20,6 +20,38 @@ fn initial_weights_are_those_of_the_readme_to_the_bit() {
     let expected = written("initial weights of 3 inputs, 2 hidden, 2 classes: seed 7");
     let expected: Vec<f32> = expected.iter().map(|&value| value as f32).collect();
     assert_eq!(Network::new(&[3, 2, 2]).unwrap().init(7)[..], expected);
+}
+
+#[test]
+fn initial_weights_of_images_are_those_of_the_readme_to_the_bit() {
+    let name = "initial weights of a convolution of 3×3 grey pixels to 2 channels by kernels of 2×2, a batch norm, \
+                1 class: seed 7";
+    let layers = [
+        LayerSpec::Conv { channels: 2, kernel: 2 },
+        LayerSpec::BatchNorm,
+        LayerSpec::Relu,
+        LayerSpec::Dense { outputs: 1 },
+    ];
+    let network = Network::stack(Shape::image(1, 3, 3), &layers).unwrap();
+    let expected: Vec<f32> = written(name).iter().map(|&value| value as f32).collect();
+    assert_eq!(network.init(7)[..], expected);
+}
+
+/// The two classes have equal logits, so that a gradient is 0 only if its input was dropped.
+#[test]
+fn a_dropout_keeps_the_values_of_the_readme() {
+    let expected = written("kept by a dropout of 0.25: seed 1, client 3, round 5, epoch 2, step 3");
+    let layers = [LayerSpec::Dropout { rate: 0.25 }, LayerSpec::Dense { outputs: 2 }];
+    let mut network = Network::stack(Shape::flat(expected.len()), &layers).unwrap();
+    let weights = vec![0.0; network.weight_count()];
+    let mut gradient = weights.clone();
+    network.begin(TrainKey { seed: 1, client: 3, round: 5, epoch: 2 });
+    for _ in 0..=3 {
+        network.inputs(1).fill(1.0);
+        network.gradient(&weights, [1], &mut gradient).unwrap();
+    }
+    let pairs = gradient.chunks_exact(2).zip(&expected);
+    pairs.for_each(|(gradient, kept)| assert_eq!(gradient[0] != 0.0, *kept == 1.0, "{gradient:?}"));
 }
 
 #[test]

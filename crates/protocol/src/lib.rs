@@ -15,6 +15,7 @@ pub mod feature;
 mod frame;
 mod isolation;
 mod message;
+mod regression;
 mod strategy_message;
 mod weight_layout;
 
@@ -28,7 +29,8 @@ pub use frame::{
 pub use isolation::{InForce, Isolation, Level};
 pub use message::{
     BlockSums, Evaluate, FailureKind, HeldPartition, Kind, OptionSpec, Phase, PhaseStart, Place, ProgramLaunch,
-    Purpose, Ready, Reply, Request, ScoreStart, Setup, StartScore, Task, Tensor, Train, Update,
+    Purpose, Ready, Reply, Request, ScoreStart, Setup, StartScore, Target, Task, Tensor, Train, Update,
 };
+pub use regression::RegressionSums;
 pub use strategy_message::{Ability, Aggregate, StrategyReply, StrategyRequest, StrategySetup};
 pub use weight_layout::{Layout, LayoutError, with_local};

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::isolation::{InForce, Isolation};
+use crate::{
+    isolation::{InForce, Isolation},
+    regression::RegressionSums,
+};
 
 /// A message from the host to a client.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -153,13 +156,23 @@ pub struct HeldPartition {
     pub sha256: Option<String>,
 }
 
-/// The learning task that the data define: the shape of the inputs and the number of classes.
+/// The learning task that the data define: the shape of the inputs and the kind of the targets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
     /// The shape of one example.
     pub shape: Vec<usize>,
+    /// The kind of the targets.
+    pub target: Target,
+}
+
+/// The kind of the targets: `{"classes": N}` or `"real"` in JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Target {
     /// The number of classes. Each label is smaller.
-    pub classes: usize,
+    Classes(usize),
+    /// Real numbers (regression).
+    Real,
 }
 
 /// The description of a client whose model is loaded.
@@ -415,7 +428,7 @@ pub struct Update {
     /// A sum that is NaN or infinite is `null` in JSON, which is read as NaN.
     #[serde(deserialize_with = "number_or_null")]
     pub loss_sum: f64,
-    /// The number of examples of the last local epoch whose class was predicted.
+    /// The number of examples of the last local epoch whose class was predicted; 0 for a real target.
     pub correct: u64,
     /// The number of examples that `loss_sum` and `correct` are over; below `examples` if a step limit ended the epoch.
     pub scored: u64,
@@ -456,10 +469,13 @@ pub struct BlockSums {
     /// The sum of the losses. A sum that is NaN or infinite is `null` in JSON, which is read as NaN.
     #[serde(deserialize_with = "number_or_null")]
     pub loss_sum: f64,
-    /// The number of examples whose class was predicted.
+    /// The number of examples whose class was predicted; 0 for a real target.
     pub correct: u64,
     /// The number of examples in the block.
     pub examples: u64,
+    /// The sums over a real target; absent for classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub regression: Option<RegressionSums>,
 }
 
 /// The kind of failure that a client reports.
@@ -485,6 +501,6 @@ pub enum FailureKind {
 }
 
 /// Reads `null` as NaN: JSON has neither NaN nor infinity.
-fn number_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+pub(crate) fn number_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }

@@ -4,7 +4,7 @@
 
 use fedpipe_protocol::{
     FrameError, HeldPartition, Isolation, Level, Limits, MAX_REPLY_HEADER, PROTOCOL, Part, PartData, Parts, Purpose,
-    Reply, Request, Setup, Task, Train, Update, read, write,
+    Reply, Request, Setup, Target, Task, Train, Update, read, write,
 };
 use proptest::prelude::*;
 
@@ -146,7 +146,7 @@ fn a_setup_of_sixty_thousand_partitions_is_read_as_it_was_written() {
     };
     let isolation = Isolation { level: Level::Auto, memory_limit: None, cpu_seconds: None };
     let purpose = Purpose::Serve {
-        task: Task { shape: vec![28, 28], classes: 10 },
+        task: Task { shape: vec![28, 28], target: Target::Classes(10) },
         partitions: (0..60_000).map(held).collect(),
         test: "/test".into(),
     };

@@ -4,7 +4,7 @@ from .client import serve
 from .data import Batch, Examples, Partition, safetensors
 from .errors import DataError, Failure, ModelError
 from .init import dense_layers, he_normal
-from .model import TERMS, Arrays, Epoch, Model, Option, Options, Report, Sums, Task, Tensor
+from .model import TERMS, Arrays, Epoch, Model, Option, Options, RegressionSums, Report, Sums, Task, Tensor
 from .requirements import requirements
 from .runs import Rounds, Run, RunError, RunWarning, run
 from .strategy import Phase, Prepared, Strategy, Update, serve_strategy, weighted_mean
@@ -25,6 +25,7 @@ __all__ = [
     "Partition",
     "Phase",
     "Prepared",
+    "RegressionSums",
     "Report",
     "Rounds",
     "Run",

@@ -10,7 +10,7 @@ import os
 import sys
 import traceback
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Type
 
 import numpy as np
@@ -160,7 +160,9 @@ class Session:
 
     def __init__(self, model: Type[Model], setup: Mapping[str, Any], data: Mapping[str, Any]) -> None:
         self.seed: int = setup["seed"]
-        task = Task(tuple(data["task"]["shape"]), data["task"]["classes"])
+        target = data["task"]["target"]
+        task = Task(tuple(data["task"]["shape"]), None if target == "real" else target["classes"])
+        self.task = task
         self.partitions = {held["client"]: _open(held["path"], task) for held in data["partitions"]}
         self.test = _open(data["test"], task)
         # The expected hashes of data that are not checked yet. An only partition is checked at once, other data at their
@@ -370,13 +372,18 @@ class Session:
         rows = np.arange(start, min(start + EVALUATION_BLOCK, len(scored)))
         if len(rows) == 0:
             raise ProtocolError(f"block {block} is beyond the {len(scored)} examples that are scored")
-        return {"block": block, **_sums(self._score(scored.examples(rows)), "examples")}
+        sums = self._score(scored.examples(rows))
+        regression = {} if sums.regression is None else {"regression": asdict(sums.regression)}
+        return {"block": block, **_sums(sums, "examples"), **regression}
 
     def _score(self, examples: Examples) -> Sums:
         sums = _checked(self.model, "evaluate", _of_model("evaluate", self.model.evaluate, examples))
         if sums.examples != len(examples):
             name = type(self.model).__name__
             raise ModelError(f"{name}.evaluate returned sums over {sums.examples} examples, and was given {len(examples)}")
+        if self.task.is_real and sums.regression is None:
+            add = "sums.add_predictions(loss, predictions, targets)"
+            raise ModelError(f"{type(self.model).__name__}.evaluate summed no errors of the real target; call {add}")
         return sums
 
 
@@ -400,7 +407,7 @@ def _no_epochs() -> Dict[str, Any]:
 
 def _open(path: str, task: Task) -> Partition:
     partition = Partition(path)
-    partition.check(task.shape, task.classes)
+    partition.check(task.shape, task.class_count)
     return partition
 
 
@@ -461,7 +468,7 @@ def _checked(model: Model, method: str, sums: Any) -> Sums:
         due = "its fedpipe.Sums" if method == "evaluate" else "a fedpipe.Report whose `sums` are fedpipe.Sums"
         raise wrong_result(model, method, sums, due)
     try:
-        checked = Sums(float(sums.loss_sum), int(sums.correct), int(sums.examples))
+        checked = Sums(float(sums.loss_sum), int(sums.correct), int(sums.examples), sums.regression)
     except (TypeError, ValueError, OverflowError) as error:
         raise ModelError(f"{type(model).__name__}.{method} returned sums that are not numbers: {sums!r}") from error
     if not math.isfinite(checked.loss_sum):

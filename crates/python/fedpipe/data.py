@@ -1,4 +1,4 @@
-"""Mapped partition files: safetensors with `examples` U8 or F32 (n, shape…) and `labels` U32 (n)."""
+"""Mapped partition files: safetensors with `examples` U8 or F32 (n, shape…), and `labels` U32 (n) or `targets` F32 (n)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Dict, Iterator, Optional, Tuple, Union
 
 import numpy as np
 
-from .errors import DataError
+from .errors import DataError, ModelError
 
 _DTYPES: Dict[str, np.dtype] = {
     "U8": np.dtype("u1"),
@@ -28,19 +28,34 @@ class Batch:
 
     inputs: np.ndarray
     """The scaled examples: (batch, shape…), float32."""
-    labels: np.ndarray
-    """The labels: (batch), int64."""
+    given: np.ndarray
+    """The labels (batch), int64, or the real targets (batch), float32."""
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.given)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The labels: (batch), int64. Raises `ModelError` if the targets are real."""
+        if self.given.dtype == np.float32:
+            raise ModelError("the examples have real targets and no labels; use batch.targets")
+        return self.given
+
+    @property
+    def targets(self) -> np.ndarray:
+        """The real targets: (batch), float32. Raises `ModelError` if the examples have labels."""
+        if self.given.dtype != np.float32:
+            raise ModelError("the examples have labels and no real targets; use batch.labels")
+        return self.given
 
 
 class Examples:
-    """Labelled examples and the order in which to visit them. A row is read from the mapped file when it is needed."""
+    """Examples with their targets and the order in which to visit them. A row is read from the mapped file when it is
+    needed."""
 
-    def __init__(self, rows: np.ndarray, labels: np.ndarray, order: np.ndarray) -> None:
-        """`rows` (n, shape…) uint8 or float32, `labels` (n), `order` (visited) row indices."""
-        self._rows, self._labels, self._order = rows, labels, order
+    def __init__(self, rows: np.ndarray, targets: np.ndarray, order: np.ndarray) -> None:
+        """`rows` (n, shape…) uint8 or float32, `targets` (n): labels or float32, `order` (visited) row indices."""
+        self._rows, self._targets, self._order = rows, targets, order
 
     def __len__(self) -> int:
         return len(self._order)
@@ -65,7 +80,8 @@ class Examples:
         if inputs.dtype == np.uint8:
             # One division is rounded in the same way on every machine.
             inputs = inputs.astype(np.float32) / np.float32(255)
-        return Batch(inputs, self._labels[order].astype(np.int64))
+        targets = self._targets[order]
+        return Batch(inputs, targets.astype(np.float32 if targets.dtype.kind == "f" else np.int64))
 
 
 class Partition:
@@ -75,32 +91,52 @@ class Partition:
         """Maps the file. Raises `DataError` if it cannot be read, or is not a partition."""
         tensors = safetensors(path)
         self.path = os.fspath(path)
-        for name in "examples", "labels":
-            if name not in tensors:
-                raise DataError(f"{self.path} is not a partition: it has no tensor `{name}`")
-        self.rows, self.labels = tensors["examples"], tensors["labels"]
-        if self.rows.dtype not in (_DTYPES["U8"], _DTYPES["F32"]) or self.labels.dtype != _DTYPES["U32"]:
-            raise DataError(f"{self.path} is not a partition: `examples` must be U8 or F32, `labels` U32")
-        if self.rows.ndim == 0 or self.labels.ndim != 1 or len(self.rows) != len(self.labels):
-            shapes = f"`examples` has the shape {self.rows.shape} and `labels` {self.labels.shape}"
+        names = [name for name in ("labels", "targets") if name in tensors]
+        if len(names) != 1 or "examples" not in tensors:
+            missing = "examples" if names else "labels"
+            why = "it has both `labels` and `targets`" if len(names) == 2 else f"it has no tensor `{missing}`"
+            raise DataError(f"{self.path} is not a partition: {why}")
+        name = names[0]
+        self.rows, self.targets = tensors["examples"], tensors[name]
+        self.is_real = name == "targets"
+        """True if the targets are real numbers, False if they are labels."""
+        due = "F32" if self.is_real else "U32"
+        if self.rows.dtype not in (_DTYPES["U8"], _DTYPES["F32"]) or self.targets.dtype != _DTYPES[due]:
+            raise DataError(f"{self.path} is not a partition: `examples` must be U8 or F32, `{name}` {due}")
+        if self.rows.ndim == 0 or self.targets.ndim != 1 or len(self.rows) != len(self.targets):
+            shapes = f"`examples` has the shape {self.rows.shape} and `{name}` {self.targets.shape}"
             raise DataError(f"{self.path} is not a partition: {shapes}, not (n, …) and (n)")
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.targets)
 
-    def check(self, shape: Tuple[int, ...], classes: int) -> None:
-        """Raises `DataError` if the examples have another shape than `shape`, or a label is not below `classes`."""
+    @property
+    def labels(self) -> np.ndarray:
+        """The labels (n). Raises `DataError` if the targets are real numbers."""
+        if self.is_real:
+            raise DataError(f"{self.path} has real targets and no labels; use `targets`")
+        return self.targets
+
+    def check(self, shape: Tuple[int, ...], classes: Optional[int]) -> None:
+        """Raises `DataError` if the examples have another shape than `shape`, a label is not below `classes`, or the
+        targets are of the other kind. `classes` is None for real targets, which must be finite."""
         if self.rows.shape[1:] != shape:
             raise DataError(f"{self.path} has examples of shape {self.rows.shape[1:]}, the task says {shape}")
-        beyond = np.flatnonzero(self.labels >= classes)
-        if len(beyond):
-            label = self.labels[beyond[0]]
-            raise DataError(f"{self.path} has the label {label} at row {beyond[0]}, only 0 to {classes - 1} exist")
+        if self.is_real != (classes is None):
+            has, due = ("real targets", "classes") if self.is_real else ("labels", "a real target")
+            raise DataError(f"{self.path} has {has}, the task says {due}")
+        wrong = np.flatnonzero(~np.isfinite(self.targets) if classes is None else self.targets >= classes)
+        if len(wrong):
+            value = self.targets[wrong[0]]
+            what = f"the target {value} at row {wrong[0]}, only finite numbers can be learned"
+            if classes is not None:
+                what = f"the label {value} at row {wrong[0]}, only 0 to {classes - 1} exist"
+            raise DataError(f"{self.path} has {what}")
 
     def sha256(self) -> str:
-        """Returns the SHA-256 of the labels and then the examples, little-endian, in hexadecimal. The hash is over no
+        """Returns the SHA-256 of the targets and then the examples, little-endian, in hexadecimal. The hash is over no
         other bytes."""
-        digest = hashlib.sha256(np.ascontiguousarray(self.labels))
+        digest = hashlib.sha256(np.ascontiguousarray(self.targets))
         digest.update(np.ascontiguousarray(self.rows))
         return digest.hexdigest()
 
@@ -118,7 +154,7 @@ class Partition:
 
     def examples(self, order: Optional[np.ndarray] = None) -> Examples:
         """Returns the rows that `order` names, in that order. Without `order`, returns all rows in the file's order."""
-        return Examples(self.rows, self.labels, np.arange(len(self)) if order is None else order)
+        return Examples(self.rows, self.targets, np.arange(len(self)) if order is None else order)
 
 
 def safetensors(path: Union[str, os.PathLike]) -> Dict[str, np.ndarray]:

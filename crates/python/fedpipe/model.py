@@ -30,12 +30,32 @@ class Option:
 
 @dataclass(frozen=True)
 class Task:
-    """The task of a model: the shape of its examples and its classes."""
+    """The task of a model: the shape of its examples and the kind of their targets."""
 
     shape: Tuple[int, ...]
     """The shape of one example, such as (28, 28)."""
-    classes: int
-    """The number of classes. A label is below it."""
+    class_count: Optional[int]
+    """The number of classes. None if the targets are real numbers (regression)."""
+
+    @property
+    def is_real(self) -> bool:
+        """True if the targets are real numbers."""
+        return self.class_count is None
+
+    @property
+    def classes(self) -> int:
+        """The number of classes; a label is below it. Raises `ModelError` if the targets are real numbers."""
+        if self.class_count is None:
+            raise ModelError(
+                "the model predicts classes, but the targets of the data are real numbers; take a model of regression, "
+                "such as linreg or mlp"
+            )
+        return self.class_count
+
+    @property
+    def outputs(self) -> int:
+        """The number of scores of one example: that of the classes, or 1 for a real target."""
+        return 1 if self.class_count is None else self.class_count
 
     @property
     def inputs(self) -> int:
@@ -87,12 +107,28 @@ class Options(Dict[str, str]):
 
 
 @dataclass
+class RegressionSums:
+    """Sums over predictions of a real target and over the targets. RMSE, MAE and R² follow from them."""
+
+    squared_error: float = 0.0
+    """The sum of (prediction - target)²."""
+    absolute_error: float = 0.0
+    """The sum of |prediction - target|."""
+    target_sum: float = 0.0
+    """The sum of the targets."""
+    target_square_sum: float = 0.0
+    """The sum of the squares of the targets."""
+
+
+@dataclass
 class Sums:
     """Sums over examples: the losses, the correct predictions and the number of examples."""
 
     loss_sum: float = 0.0
     correct: int = 0
     examples: int = 0
+    regression: Optional[RegressionSums] = None
+    """The sums over a real target. None for classes."""
 
     def add(self, loss_sum: float, correct: int, examples: int) -> None:
         """Adds a batch. Raises `ModelError` if the loss is not finite, since ReLU may hide NaN in the weights."""
@@ -101,6 +137,19 @@ class Sums:
         self.loss_sum += float(loss_sum)
         self.correct += int(correct)
         self.examples += int(examples)
+
+    def add_predictions(self, loss_sum: float, predictions: np.ndarray, targets: np.ndarray) -> None:
+        """Adds a batch of predictions of a real target, with as many targets. Raises as `add` does."""
+        given, due = np.asarray(predictions, np.float64).reshape(-1), np.asarray(targets, np.float64).reshape(-1)
+        if given.shape != due.shape:
+            raise ModelError(f"{len(given)} predictions were added with {len(due)} targets; give one for each")
+        self.add(loss_sum, 0, len(due))
+        sums, errors = self.regression or RegressionSums(), given - due
+        sums.squared_error += float((errors * errors).sum())
+        sums.absolute_error += float(np.abs(errors).sum())
+        sums.target_sum += float(due.sum())
+        sums.target_square_sum += float((due * due).sum())
+        self.regression = sums
 
 
 @dataclass
@@ -229,7 +278,7 @@ class Model(ABC):
 
     @abstractmethod
     def evaluate(self, examples: Examples) -> Sums:
-        """Returns the sums of loss and of correct predictions over the examples."""
+        """Returns the sums of loss and of correct predictions over the examples, or of the errors of a real target."""
 
     def layout(self) -> List[Tensor]:
         """Returns the tensors of the weights, in order. By default all tensors are trained and shared."""

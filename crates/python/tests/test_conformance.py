@@ -84,6 +84,35 @@ def test_a_client_in_python_passes(program):
     assert done.returncode == 0 and "checks are in order" in done.stdout, done.stdout
 
 
+def test_a_client_of_a_real_target_passes():
+    """It knows only plain sgd."""
+    done = suite([sys.executable, str(PACKAGE / "examples" / "least_squares.py")], "--real", "--shape", "3,2")
+    assert done.returncode == 0 and "checks are in order" in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        ("sums no errors", "Wrong.evaluate summed no errors of the real target; call sums.add_predictions("),
+        ("other targets", "its block 2 has 'regression.target_sum' 0.0, but the targets give "),
+        ("negative error", "its block 2 has 'regression.squared_error' -1.0, not a finite number of that kind"),
+        ("half the error", "its block 2 has a squared error that is too small for its absolute error"),
+    ],
+)
+def test_wrong_sums_of_a_real_target_are_named(fault, says):
+    done = suite([sys.executable, str(FIXTURES / "wrong_real.py"), fault], "--real", "--only", "evaluates the blocks")
+    assert done.returncode == 1 and says in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize("flags", [[], ["--real"]])
+def test_the_other_kind_of_targets_is_refused_by_name(flags):
+    """A model of classes never asks for more than `task.classes`."""
+    program = "softmax.py" if flags else "least_squares.py"
+    done = suite([sys.executable, str(PACKAGE / "examples" / program)], *flags, "--only", "ready")
+    says = "the targets of the data are real numbers; take a model of regression" if flags else "the data have 10 classes"
+    assert done.returncode == 1 and says in done.stdout, done.stdout
+
+
 @pytest.fixture(scope="session")
 def client_in_c(tmp_path_factory):
     program = tmp_path_factory.mktemp("c") / "client"

@@ -7,7 +7,7 @@ import struct
 import numpy as np
 import pytest
 
-from fedpipe import DataError, Partition
+from fedpipe import DataError, ModelError, Partition
 
 
 def write(path, pad=64, **tensors):
@@ -103,3 +103,35 @@ def test_another_content_than_expected_is_named_with_both_hashes_and_the_remedy(
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(DataError, match="cannot read .*nonesuch: No such file"):
         Partition(tmp_path / "nonesuch")
+
+
+TARGETS = np.array([0.5, -2, 1e-30], "<f4")
+
+
+def test_real_targets_come_in_order(tmp_path):
+    partition = Partition(write(tmp_path / "p", targets=("F32", TARGETS), examples=("U8", IMAGES)))
+    first, second = partition.examples(np.array([2, 0, 1])).batches(2)
+    assert first.targets.dtype == np.float32 and first.targets.tolist() == TARGETS[[2, 0]].tolist()
+    assert second.targets.tolist() == [-2] and len(second) == 1
+    with pytest.raises(ModelError, match="real targets and no labels; use batch.targets"):
+        first.labels
+    labels = Partition(write(tmp_path / "q", labels=("U32", LABELS), examples=("U8", IMAGES))).examples().all()
+    with pytest.raises(ModelError, match="labels and no real targets; use batch.labels"):
+        labels.targets
+
+
+def test_targets_of_the_other_kind_and_infinite_ones_are_refused(tmp_path):
+    real = Partition(write(tmp_path / "p", targets=("F32", TARGETS), examples=("U8", IMAGES)))
+    real.check((2, 2), None)
+    with pytest.raises(DataError, match="p has real targets, the task says classes"):
+        real.check((2, 2), 3)
+    with pytest.raises(DataError, match="use `targets`"):
+        real.labels
+    labels = Partition(write(tmp_path / "q", labels=("U32", LABELS), examples=("U8", IMAGES)))
+    with pytest.raises(DataError, match="q has labels, the task says a real target"):
+        labels.check((2, 2), None)
+    infinite = np.array([1, np.inf, np.nan], "<f4")
+    with pytest.raises(DataError, match="the target inf at row 1, only finite numbers"):
+        Partition(write(tmp_path / "r", targets=("F32", infinite), examples=("U8", IMAGES))).check((2, 2), None)
+    with pytest.raises(DataError, match="it has both `labels` and `targets`"):
+        Partition(write(tmp_path / "s", targets=("F32", TARGETS), labels=("U32", LABELS), examples=("U8", IMAGES)))

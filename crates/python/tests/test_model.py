@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fedpipe import Epoch, ModelError, Options, Sums
+from fedpipe import Epoch, ModelError, Options, RegressionSums, Sums, Task
 
 
 def arrays(*tensors):
@@ -46,3 +46,21 @@ def test_options_are_parsed_or_named():
     assert options.number("lr") == 0.5 and options.integers("none") == []
     with pytest.raises(ModelError, match='model option hidden: "x" is not a whole number'):
         options.integers("hidden")
+
+
+def test_predictions_of_a_real_target_are_summed():
+    # As in crates/model/src/epoch.rs.
+    sums = Sums()
+    sums.add_predictions(5.0, np.array([[1], [3]], np.float32), np.array([2, 1], np.float32))
+    sums.add_predictions(0.25, np.array([-1.5]), np.array([-2.0]))
+    assert sums == Sums(5.25, 0, 3, RegressionSums(5.25, 3.5, 1.0, 9.0))
+    with pytest.raises(ModelError, match="2 predictions were added with 1 targets"):
+        sums.add_predictions(1.0, np.zeros(2), np.zeros(1))
+
+
+def test_a_task_of_a_real_target_has_no_classes():
+    assert (Task((2, 3), 4).outputs, Task((2, 3), 4).classes, Task((2, 3), 4).is_real) == (4, 4, False)
+    real = Task((2, 3), None)
+    assert real.is_real and (real.inputs, real.outputs) == (6, 1)
+    with pytest.raises(ModelError, match="such as linreg or mlp"):
+        real.classes

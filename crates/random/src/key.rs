@@ -25,6 +25,8 @@ pub enum Use {
     FeatureNoise = 8,
     /// The examples of a generated dataset.
     Generate = 9,
+    /// The values that dropout sets to 0 in a training step; see [`Key::step_rng`].
+    Dropout = 10,
     /// The initial weights of a tensor; see [`Key::initial`].
     Initialise = u32::from_le_bytes(*b"nn-i"),
 }
@@ -70,6 +72,14 @@ impl Key {
     /// Returns the stream: ChaCha with 8 rounds, nonce 0, counter from 0, its words read little-endian.
     pub fn rng(&self) -> ChaCha8Rng {
         ChaCha8Rng::from_seed(self.bytes())
+    }
+
+    /// Returns the stream of one dropout in one step of a local epoch. The nonce is the step, then the number of the
+    /// dropout, as two little-endian `u32`.
+    pub fn step_rng(&self, step: u32, dropout: u32) -> ChaCha8Rng {
+        let mut rng = self.rng();
+        rng.set_stream(u64::from(dropout) << 32 | u64::from(step));
+        rng
     }
 }
 

@@ -44,6 +44,9 @@ fn keys_words_and_orders_are_those_of_the_readme() {
     assert_eq!(hex(&C.bytes()), written("key C: seed 1, use 1"));
     let mut rng = A.rng();
     assert_eq!(spaced(&[0; 4].map(|_| format!("{:08x}", rng.next_u32()))), written("words under A"));
+    let mut rng = Key { purpose: Use::Dropout, ..A }.step_rng(7, 2);
+    let name = "words of step 7, dropout 2: seed 1, use 10, client 3, round 5, epoch 2";
+    assert_eq!(spaced(&[0; 4].map(|_| format!("{:08x}", rng.next_u32()))), written(name));
     let mut rng = A.rng();
     let bounded = [10, 100, 1000, u32::MAX].map(|n| below(&mut rng, n));
     assert_eq!(spaced(&bounded), written("`below` 10, 100, 1000, 4294967295 under A"));

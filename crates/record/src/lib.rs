@@ -3,8 +3,8 @@
 //! - [`experiment`]: the sections of `experiment.toml`; [`experiment_key`], [`format`](mod@format), [`seed`],
 //!   [`memory_limit`];
 //! - [`catalogue`]: the tables of the things that an experiment can name;
-//! - [`line`](mod@line): the lines of `ledger.jsonl` and their chain; [`round_line`], [`crash`], [`cause`],
-//!   [`identity`];
+//! - [`line`](mod@line): the lines of `ledger.jsonl` and their chain; [`round_line`], [`regression`],
+//!   [`crash`], [`cause`], [`identity`];
 //! - [`history`]: a ledger, read back; [`partition_table`]: the examples of each client by class;
 //! - [`checkpoint`]: the state after a round; [`client_state`]: that of one client;
 //! - [`summary`] and [`weights`]: the results;
@@ -31,6 +31,7 @@ pub mod line;
 pub mod memory_limit;
 pub mod names;
 pub mod partition_table;
+pub mod regression;
 pub mod round_line;
 pub mod seed;
 pub mod summary;

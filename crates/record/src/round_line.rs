@@ -3,13 +3,17 @@
 use fedpipe_strategy::convergence::Convergence;
 use serde::{Deserialize, Serialize};
 
-use crate::finite::Finite;
+use crate::{finite::Finite, regression::Regression};
 
 /// The score of the initial weights on the test set: round 0 of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct InitialScore {
-    /// The accuracy, from 0 to 1.
-    pub accuracy: Finite,
+    /// The accuracy, from 0 to 1; left out for a real target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<Finite>,
+    /// The errors of the predictions: `rmse`, `mae` and `r2`; left out for classes.
+    #[serde(flatten)]
+    pub regression: Option<Regression>,
     /// Mean test loss.
     pub loss: Finite,
 }
@@ -19,8 +23,12 @@ pub struct InitialScore {
 pub struct Round {
     /// The number of the round, from 1.
     pub round: u64,
-    /// The accuracy of the new global weights on the test set, from 0 to 1.
-    pub accuracy: Finite,
+    /// The accuracy of the new global weights on the test set, from 0 to 1; left out for a real target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<Finite>,
+    /// The errors of the new global weights on the test set: `rmse`, `mae` and `r2`; left out for classes.
+    #[serde(flatten)]
+    pub regression: Option<Regression>,
     /// Mean test loss of the new global weights.
     pub loss: Finite,
     /// Mean training loss over the clients' examples, each scored while it trained.
@@ -71,7 +79,8 @@ impl Round {
         let zero = Finite::ZERO;
         Self {
             round,
-            accuracy: zero,
+            accuracy: None,
+            regression: None,
             loss: zero,
             training_loss: zero,
             start_loss: None,

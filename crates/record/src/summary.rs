@@ -7,6 +7,7 @@ use crate::{
     error::{Error, Result},
     experiment::Experiment,
     finite::Finite,
+    regression::Regression,
     round_line::{InitialScore, Round},
 };
 
@@ -30,13 +31,23 @@ pub struct Summary {
     pub partition: String,
     /// The run's seed.
     pub seed: u64,
-    /// The accuracy of the final weights on the test set, from 0 to 1; none if no round was completed.
+    /// The accuracy of the final weights on the test set, from 0 to 1; left out for a real target, and if no round was
+    /// completed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accuracy: Option<Finite>,
+    /// The errors of the final weights on the test set: `rmse`, `mae` and `r2`; left out for classes, and if no round
+    /// was completed.
+    #[serde(flatten)]
+    pub regression: Option<Regression>,
     /// Mean test loss of the final weights.
     pub loss: Option<Finite>,
-    /// The accuracy of the initial weights on the test set; `None` if the run ended before they were scored.
+    /// The accuracy of the initial weights on the test set; `None` for a real target, and if the run ended before they
+    /// were scored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initial_accuracy: Option<Finite>,
+    /// The RMSE of the initial weights on the test set; `None` for classes, and if the run ended before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initial_rmse: Option<Finite>,
     /// Mean test loss of the initial weights, likewise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initial_loss: Option<Finite>,
@@ -78,8 +89,8 @@ pub struct RunFacts<'r> {
     pub model: &'r str,
     /// The dataset's name.
     pub dataset: &'r str,
-    /// The number of the dataset's classes.
-    pub classes: u32,
+    /// The number of the dataset's classes; `None` for a real target.
+    pub classes: Option<u32>,
     /// The score of the initial weights.
     pub initial: Option<InitialScore>,
     /// SHA-256 of the final weights.
@@ -92,17 +103,18 @@ pub struct RunFacts<'r> {
     pub stopped: Stop,
 }
 
-/// Returns `true` if a round is better than the initial weights and than a guess among the classes. Its test loss must
-/// be below that of the initial weights. In addition, its loss is below ln(`classes`) or its accuracy above 1.5 /
-/// `classes`.
-fn loss_fell(initial: Option<Finite>, classes: u32, rounds: &[Round]) -> Option<bool> {
+/// Returns `true` if a round is better than the initial weights and than a guess. Its test loss must be below that of
+/// the initial weights.
+///
+/// In addition, its loss is below ln(`classes`) or its accuracy above 1.5 / `classes`. For a real target, which has no
+/// classes, a guess is the mean of the test targets: the squared error is below their variance.
+fn loss_fell(initial: Option<Finite>, classes: Option<u32>, rounds: &[Round]) -> Option<bool> {
     let initial = initial.filter(|_| !rounds.is_empty())?.get();
-    let (guess, chance) = (libm::log(f64::from(classes)), 1.0 / f64::from(classes));
-    let is_better = |round: &Round| {
-        let (loss, accuracy) = (round.loss.get(), round.accuracy.get());
-        loss < initial && (loss < guess || accuracy > 1.5 * chance)
+    let beats_a_guess = |round: &Round| match (classes.map(f64::from), round.accuracy) {
+        (Some(classes), Some(accuracy)) => round.loss.get() < libm::log(classes) || accuracy.get() > 1.5 / classes,
+        _ => round.regression.is_some_and(|errors| errors.beats_the_mean()),
     };
-    Some(rounds.iter().any(is_better))
+    Some(rounds.iter().any(|round| round.loss.get() < initial && beats_a_guess(round)))
 }
 
 impl Summary {
@@ -120,9 +132,11 @@ impl Summary {
             strategy: experiment.strategy_name(),
             partition: experiment.data.partition.to_string(),
             seed: experiment.seed.0,
-            accuracy: last.map(|round| round.accuracy),
+            accuracy: last.and_then(|round| round.accuracy),
+            regression: last.and_then(|round| round.regression),
             loss: last.map(|round| round.loss),
-            initial_accuracy: initial.map(|score| score.accuracy),
+            initial_accuracy: initial.and_then(|score| score.accuracy),
+            initial_rmse: initial.and_then(|score| score.regression).map(|errors| errors.rmse),
             initial_loss,
             loss_fell: loss_fell(initial_loss, classes, rounds),
             weights_sha256,
@@ -153,23 +167,41 @@ impl Summary {
 mod tests {
     use super::*;
 
+    fn finite(number: f64) -> Finite {
+        Finite::try_from(number).unwrap()
+    }
+
+    /// Returns a round without a correct prediction.
     fn round(loss: f64) -> Round {
-        Round { loss: Finite::try_from(loss).unwrap(), clients: 1, ..Round::blank(1) }
+        Round { loss: finite(loss), accuracy: Some(Finite::ZERO), clients: 1, ..Round::blank(1) }
     }
 
     #[test]
     fn a_loss_fell_if_any_round_was_below_the_initial_one() {
-        let initial = Finite::try_from(1.0).ok();
-        assert_eq!(loss_fell(initial, 10, &[round(2.0), round(0.5), round(3.0)]), Some(true));
-        assert_eq!(loss_fell(initial, 10, &[round(1.0)]), Some(false));
-        assert_eq!(loss_fell(initial, 10, &[]), None);
-        assert_eq!(loss_fell(None, 10, &[round(0.5)]), None);
+        let initial = Some(finite(1.0));
+        assert_eq!(loss_fell(initial, Some(10), &[round(2.0), round(0.5), round(3.0)]), Some(true));
+        assert_eq!(loss_fell(initial, Some(10), &[round(1.0)]), Some(false));
+        assert_eq!(loss_fell(initial, Some(10), &[]), None);
+        assert_eq!(loss_fell(None, Some(10), &[round(0.5)]), None);
         // A guess among 10 classes has a loss of ln 10, and an accuracy of 0.1.
-        let initial = Some(Finite::try_from(2.385).unwrap());
-        let guess = |accuracy: f64| Round { accuracy: Finite::try_from(accuracy).unwrap(), ..round(2.307) };
+        let initial = Some(finite(2.385));
+        let guess = |accuracy: f64| Round { accuracy: Some(finite(accuracy)), ..round(2.307) };
         assert_eq!(
-            [0.1, 0.15, 0.6].map(|accuracy| loss_fell(initial, 10, &[guess(accuracy)])),
+            [0.1, 0.15, 0.6].map(|accuracy| loss_fell(initial, Some(10), &[guess(accuracy)])),
             [0.1, 0.15, 0.6].map(|a| Some(a > 0.15))
         );
+    }
+
+    #[test]
+    fn a_guess_of_a_real_target_is_its_mean() {
+        let round = |loss, r2: Option<f64>| {
+            let regression = Some(Regression { rmse: finite(1.0), mae: finite(1.0), r2: r2.map(finite) });
+            Round { accuracy: None, regression, ..round(loss) }
+        };
+        let fell = |loss, r2| loss_fell(Some(finite(100.0)), None, &[round(loss, r2)]);
+        assert_eq!(fell(50.0, Some(0.25)), Some(true));
+        assert_eq!(fell(50.0, Some(0.0)), Some(false), "the mean is as good");
+        assert_eq!(fell(100.0, Some(0.25)), Some(false), "the initial weights are as good");
+        assert_eq!(fell(50.0, None), Some(false), "equal targets leave nothing to learn");
     }
 }

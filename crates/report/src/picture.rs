@@ -1,7 +1,9 @@
-//! `result.png`: accuracy and loss by round.
+//! `result.png`: accuracy, or RMSE, MAE and R², and loss by round.
 
 use fedpipe_record::{
+    finite::Finite,
     history::History,
+    regression::Regression,
     round_line::{InitialScore, Round},
 };
 use plotters::{coord::types::RangedCoordf64, prelude::*};
@@ -12,12 +14,37 @@ const SIZE: (u32, u32) = (900, 640);
 const ACCURACY: RGBColor = RGBColor(0, 114, 178);
 const TEST_LOSS: RGBColor = RGBColor(213, 94, 0);
 const TRAINING_LOSS: RGBColor = RGBColor(0, 158, 115);
+const RMSE: RGBColor = RGBColor(204, 121, 167);
+const MAE: RGBColor = RGBColor(86, 180, 233);
+
+/// A panel of the picture, with at least one curve.
+struct Panel {
+    axis: &'static str,
+    curves: Vec<Curve>,
+}
+
+impl Panel {
+    /// Returns a panel of those of the curves that have points.
+    fn new(axis: &'static str, mut curves: Vec<Curve>) -> Self {
+        curves.retain(|curve| !curve.points.is_empty());
+        Self { axis, curves }
+    }
+}
+
+/// Rounds and values.
+type Points = Vec<(f64, f64)>;
 
 /// A line of one panel.
-struct Curve<'a> {
-    label: &'a str,
+struct Curve {
+    label: &'static str,
     colour: RGBColor,
-    points: Vec<(f64, f64)>,
+    points: Points,
+}
+
+impl Curve {
+    fn new(label: &'static str, colour: RGBColor, points: Points) -> Self {
+        Self { label, colour, points }
+    }
 }
 
 /// Returns the picture of the run with this history as a PNG file; `None` before the first round is complete.
@@ -32,33 +59,56 @@ pub fn result(history: &History) -> anyhow::Result<Option<Vec<u8>>> {
 /// Returns a picture of at least one round as a PNG file; `title` stands above it. The test curves begin with the score
 /// of the initial weights, at round 0.
 fn png(title: &str, initial: Option<InitialScore>, rounds: &[Round]) -> anyhow::Result<Vec<u8>> {
-    png_of(SIZE, |area| draw(area, title, &test_curves(initial, rounds), rounds))
+    png_of(SIZE, |area| draw(area, title, &panels(initial, rounds)))
 }
 
 type Plane = Cartesian2d<RangedCoordf64, RangedCoordf64>;
 type Chart<'a, 'b> = ChartContext<'a, BitMapBackend<'b>, Plane>;
 
-/// Returns the points of the accuracy, in percent, and of the test loss, from round 0 on.
-fn test_curves(initial: Option<InitialScore>, rounds: &[Round]) -> [Vec<(f64, f64)>; 2] {
-    let initial = initial.map(|score| (0.0, score.accuracy, score.loss));
-    let rounds = rounds.iter().map(|round| (round.round as f64, round.accuracy, round.loss));
-    let points = Vec::from_iter(initial.into_iter().chain(rounds));
-    let accuracy = points.iter().map(|(round, accuracy, _)| (*round, 100.0 * accuracy.get()));
-    [accuracy.collect(), points.iter().map(|(round, _, loss)| (*round, loss.get())).collect()]
+/// The scores on the test set at a round: the accuracy, or the errors of a real target.
+type Scored = (f64, Option<Finite>, Option<Regression>, Finite);
+
+/// Returns the panels from top to bottom. The test curves begin with the initial weights, at round 0.
+fn panels(initial: Option<InitialScore>, rounds: &[Round]) -> Vec<Panel> {
+    let initial = initial.map(|score| (0.0, score.accuracy, score.regression, score.loss));
+    let scored = rounds.iter().map(|round| (round.round as f64, round.accuracy, round.regression, round.loss));
+    let scored: Vec<Scored> = initial.into_iter().chain(scored).collect();
+    let points = |value: &dyn Fn(&Scored) -> Option<Finite>| {
+        let point = |score: &Scored| Some((score.0, value(score)?.get()));
+        scored.iter().filter_map(point).collect::<Points>()
+    };
+    let error = |value: fn(Regression) -> Option<Finite>| points(&move |score| score.2.and_then(value));
+    let percent = points(&|score| score.1).into_iter().map(|(round, accuracy)| (round, 100.0 * accuracy));
+    let training = rounds.iter().map(|round| (round.round as f64, round.training_loss.get()));
+    let panels = [
+        Panel::new("accuracy, %", vec![Curve::new("test accuracy", ACCURACY, percent.collect())]),
+        Panel::new("R2", vec![Curve::new("test R2", ACCURACY, error(|errors| errors.r2))]),
+        Panel::new(
+            "error",
+            vec![
+                Curve::new("test RMSE", RMSE, error(|errors| Some(errors.rmse))),
+                Curve::new("test MAE", MAE, error(|errors| Some(errors.mae))),
+            ],
+        ),
+        Panel::new(
+            "loss",
+            vec![
+                Curve::new("test loss", TEST_LOSS, points(&|score| Some(score.3))),
+                Curve::new("training loss", TRAINING_LOSS, training.collect()),
+            ],
+        ),
+    ];
+    panels.into_iter().filter(|panel| !panel.curves.is_empty()).collect()
 }
 
-fn draw(area: &Area<'_>, title: &str, [accuracy, loss]: &[Vec<(f64, f64)>; 2], rounds: &[Round]) -> Drawn {
+fn draw(area: &Area<'_>, title: &str, panels: &[Panel]) -> Drawn {
     area.fill(&WHITE)?;
     let area = area.margin(8, 0, 0, 0).titled(title, ("sans-serif", 20))?;
-    let (upper, lower) = area.split_vertically(area.dim_in_pixel().1 / 2);
-    let curve = |label, colour, points: &[(f64, f64)]| Curve { label, colour, points: points.to_vec() };
-    panel(&upper, "accuracy, %", &[curve("test accuracy", ACCURACY, accuracy)])?;
-    let training: Vec<_> = rounds.iter().map(|round| (round.round as f64, round.training_loss.get())).collect();
-    let losses = [curve("test loss", TEST_LOSS, loss), curve("training loss", TRAINING_LOSS, &training)];
-    panel(&lower, "loss", &losses)
+    let parts = area.split_evenly((panels.len(), 1));
+    panels.iter().zip(parts).try_for_each(|(panel, area)| draw_panel(&area, panel))
 }
 
-fn panel(area: &Area<'_>, axis: &str, curves: &[Curve<'_>]) -> Drawn {
+fn draw_panel(area: &Area<'_>, Panel { axis, curves }: &Panel) -> Drawn {
     let rounds = range(curves.iter().flat_map(|curve| &curve.points).map(|point| point.0), 0.02);
     let values = range(curves.iter().flat_map(|curve| &curve.points).map(|point| point.1), 0.08);
     let mut chart = ChartBuilder::on(area)
@@ -70,7 +120,7 @@ fn panel(area: &Area<'_>, axis: &str, curves: &[Curve<'_>]) -> Drawn {
     chart
         .configure_mesh()
         .x_desc("round")
-        .y_desc(axis)
+        .y_desc(*axis)
         .x_labels(10)
         .y_labels(7)
         // Ticks between two rounds have no label: there is no half round.
@@ -91,7 +141,7 @@ fn panel(area: &Area<'_>, axis: &str, curves: &[Curve<'_>]) -> Drawn {
     Ok(())
 }
 
-fn draw_curve(chart: &mut Chart<'_, '_>, curve: &Curve<'_>) -> Drawn {
+fn draw_curve(chart: &mut Chart<'_, '_>, curve: &Curve) -> Drawn {
     let Curve { label, colour, points } = curve;
     let line = ShapeStyle::from(colour).stroke_width(2);
     chart
@@ -140,7 +190,7 @@ mod tests {
 
     fn round(round: u64, accuracy: f64, loss: f64) -> Round {
         let finite = |number: f64| Finite::try_from(number).unwrap();
-        let (accuracy, loss) = (finite(accuracy), finite(loss));
+        let (accuracy, loss) = (Some(finite(accuracy)), finite(loss));
         Round { accuracy, loss, training_loss: loss, clients: 4, ..Round::blank(round) }
     }
 
@@ -151,12 +201,39 @@ mod tests {
         assert!(picture.starts_with(b"\x89PNG") && picture != blank);
     }
 
+    /// Returns the axis of each panel, and the points of each of its curves.
+    fn points(initial: InitialScore, round: Round) -> Vec<(&'static str, Vec<Points>)> {
+        let panels = panels(Some(initial), &[round]);
+        panels
+            .into_iter()
+            .map(|panel| (panel.axis, panel.curves.into_iter().map(|curve| curve.points).collect()))
+            .collect()
+    }
+
     #[test]
     fn the_test_curves_begin_with_the_initial_weights() {
         let finite = |number: f64| Finite::try_from(number).unwrap();
-        let initial = InitialScore { accuracy: finite(0.125), loss: finite(2.5) };
-        let [accuracy, loss] = test_curves(Some(initial), &[round(1, 0.75, 0.5)]);
-        assert_eq!((accuracy, loss), (vec![(0.0, 12.5), (1.0, 75.0)], vec![(0.0, 2.5), (1.0, 0.5)]));
+        let initial = InitialScore { accuracy: Some(finite(0.125)), regression: None, loss: finite(2.5) };
+        let expected = [
+            ("accuracy, %", vec![vec![(0.0, 12.5), (1.0, 75.0)]]),
+            ("loss", vec![vec![(0.0, 2.5), (1.0, 0.5)], vec![(1.0, 0.5)]]),
+        ];
+        assert_eq!(points(initial, round(1, 0.75, 0.5)), expected);
+    }
+
+    #[test]
+    fn a_real_target_has_panels_of_its_errors_in_place_of_the_accuracy() {
+        let finite = |number: f64| Finite::try_from(number).unwrap();
+        let errors = |rmse, r2: Option<f64>| Regression { rmse: finite(rmse), mae: finite(1.0), r2: r2.map(finite) };
+        let of = |r2: Option<f64>| {
+            let initial = InitialScore { accuracy: None, regression: Some(errors(3.0, r2)), loss: finite(9.0) };
+            let regression = Some(errors(2.0, r2.map(|_| 0.5)));
+            points(initial, Round { accuracy: None, regression, ..round(1, 0.0, 4.0) })
+        };
+        let errors = ("error", vec![vec![(0.0, 3.0), (1.0, 2.0)], vec![(0.0, 1.0), (1.0, 1.0)]]);
+        let loss = ("loss", vec![vec![(0.0, 9.0), (1.0, 4.0)], vec![(1.0, 4.0)]]);
+        assert_eq!(of(Some(-0.5)), [("R2", vec![vec![(0.0, -0.5), (1.0, 0.5)]]), errors.clone(), loss.clone()]);
+        assert_eq!(of(None), [errors, loss], "equal targets have no R²");
     }
 
     #[test]

@@ -21,14 +21,14 @@ impl Model for LogReg {
     }
 
     fn build(_: &Options, task: &Task, _seed: u64) -> Result<Self> {
-        let network = Network::new(&[task.inputs(), task.classes])?;
+        let network = Network::new(&[task.inputs(), task.classes()?])?;
         // The loss is convex, so that all weights may start at 0, for every seed.
         let weights = zeros(network.weight_count());
         Ok(Self { network, gradient: weights.clone(), weights, optimiser: Optimiser::new()? })
     }
 
     fn layout(&self) -> Layout {
-        self.network.tensors().map(|(name, shape)| Tensor::param(name, &shape)).collect()
+        self.network.tensors().into_iter().map(|tensor| Tensor::param(tensor.name, &tensor.shape)).collect()
     }
 
     fn weights(&self) -> &[f32] {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fedpipe_model::Rows;
+use fedpipe_model::{Rows, Target};
 
 use super::*;
 
@@ -14,9 +14,13 @@ fn examples() -> Examples<'static> {
     Examples::new(Rows::Floats(&INPUTS), 3, &LABELS, &ORDER)
 }
 
+fn build(target: Target) -> Result<LogReg> {
+    let options = Options::resolve(&LogReg::describe(), BTreeMap::new())?;
+    LogReg::build(&options, &Task { shape: vec![3], target }, 0)
+}
+
 fn model() -> LogReg {
-    let options = Options::resolve(&LogReg::describe(), BTreeMap::new()).unwrap();
-    LogReg::build(&options, &Task { shape: vec![3], classes: 3 }, 0).unwrap()
+    build(Target::Classes(3)).unwrap()
 }
 
 /// Returns a model with weights that are not 0.
@@ -65,4 +69,14 @@ fn the_layout_is_the_shape_of_the_task() {
     let layout = model().layout();
     let shapes: Vec<_> = layout.tensors.iter().map(|t| (t.name.as_str(), t.shape.as_slice())).collect();
     assert_eq!(shapes, [("dense1.weight", &[3, 3][..]), ("dense1.bias", &[3])]);
+}
+
+#[test]
+fn a_real_target_is_refused_with_the_remedy() {
+    let refusal = build(Target::Real).err().unwrap().to_string();
+    assert_eq!(
+        refusal,
+        "the model predicts classes, but the targets of the data are real numbers; take a model of regression, such as \
+         linreg or mlp"
+    );
 }

@@ -7,8 +7,12 @@ use fedpipe_model::Rows;
 use super::*;
 
 fn build(hidden: &str, shape: &[usize], classes: usize, seed: u64) -> Result<Mlp> {
+    build_for(Task { shape: shape.to_vec(), target: Target::Classes(classes) }, hidden, seed)
+}
+
+fn build_for(task: Task, hidden: &str, seed: u64) -> Result<Mlp> {
     let given = BTreeMap::from([("hidden".into(), hidden.into())]);
-    Mlp::build(&Options::resolve(&Mlp::describe(), given)?, &Task { shape: shape.to_vec(), classes }, seed)
+    Mlp::build(&Options::resolve(&Mlp::describe(), given)?, &task, seed)
 }
 
 fn assert_near(what: &str, got: &[f32], expected: &[f64], tolerance: f64) {
@@ -159,4 +163,69 @@ fn weights_can_be_set_before_initial_ones_are_made() {
         assert_eq!(other.weights(), one.weights());
         other.weights_mut().fill(0.0);
     }
+}
+
+/// The targets of the examples of the reference.
+const TARGETS: [f32; 5] = [1.5, -2.0, 0.25, 4.0, -0.5];
+
+/// Returns the examples of the reference with real targets.
+fn real(reference: &Reference) -> Examples<'_> {
+    Examples::new(Rows::Floats(&reference.inputs), 12, &TARGETS, &reference.order)
+}
+
+fn regression() -> Mlp {
+    build_for(Task { shape: vec![12], target: Target::Real }, "8,6", 3).unwrap()
+}
+
+#[test]
+fn gradients_of_a_real_target_are_finite_differences() {
+    let reference = Reference::read();
+    let mut model = regression();
+    let start = model.weights().to_vec();
+    model.train_epoch(&real(&reference), &Epoch::plain(1.0, 5)).unwrap();
+    let gradient: Vec<f32> = start.iter().zip(model.weights()).map(|(before, after)| before - after).collect();
+    assert!(gradient.iter().any(|value| value.abs() > 0.1), "{gradient:?}");
+    for (i, exact) in gradient.iter().enumerate() {
+        let mut loss = |step: f32| {
+            model.weights_mut().copy_from_slice(&start);
+            model.weights_mut()[i] += step;
+            model.evaluate(&real(&reference)).unwrap().loss_sum / 5.0
+        };
+        let slope = (loss(1.0 / 1024.0) - loss(-1.0 / 1024.0)) * 512.0;
+        assert!((slope - f64::from(*exact)).abs() < 1e-3 * (1.0 + slope.abs()), "weight {i}: {slope} for {exact}");
+    }
+}
+
+#[test]
+fn the_errors_are_those_of_the_predictions() {
+    let reference = Reference::read();
+    let (mut model, mut predictions) = (regression(), [f32::NAN; 5]);
+    model.predict(&real(&reference), &mut predictions).unwrap();
+    let errors: Vec<f64> = predictions
+        .iter()
+        .zip(TARGETS)
+        .map(|(&prediction, target)| f64::from(prediction) - f64::from(target))
+        .collect();
+    let sums = model.evaluate(&real(&reference)).unwrap();
+    let regression = sums.regression.unwrap();
+    let squares: f64 = errors.iter().map(|error| error * error).sum();
+    assert_eq!((sums.loss_sum, regression.squared_error, sums.examples), (squares, squares, 5));
+    assert_eq!(regression.absolute_error, errors.iter().map(|error| error.abs()).sum::<f64>());
+    assert_eq!((regression.target_sum, regression.target_square_sum), (3.25, 2.25 + 4.0 + 0.0625 + 16.0 + 0.25));
+}
+
+/// A fused step has the bits of a gradient and a step, which an epoch with a linear term of zeros takes.
+#[test]
+fn a_fused_step_on_a_real_target_has_the_bits_of_its_parts() {
+    let reference = Reference::read();
+    let (mut fused, mut apart) = (regression(), regression());
+    let zeros = vec![0.0; fused.weight_count()];
+    let plain = Epoch::plain(0.01, 2);
+    let reports = [
+        fused.train_epoch(&real(&reference), &plain).unwrap(),
+        apart.train_epoch(&real(&reference), &Epoch { linear: &zeros, ..plain }).unwrap(),
+    ];
+    assert_eq!(fused.weights(), apart.weights());
+    assert_eq!(reports[0], reports[1]);
+    assert_eq!((reports[0].steps, reports[0].sums.examples), (3, 5));
 }

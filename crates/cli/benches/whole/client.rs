@@ -14,8 +14,8 @@ use anyhow::{Context, Result, bail};
 use fedpipe_client::PROCESS_NAME;
 use fedpipe_data::Dealt;
 use fedpipe_protocol::{
-    HeldPartition, Isolation, Layout, Level, Limits, Part, Purpose, Reply, Request, Setup, Task, Train, WEIGHTS, read,
-    write,
+    HeldPartition, Isolation, Layout, Level, Limits, Part, Purpose, Reply, Request, Setup, Target, Task, Train,
+    WEIGHTS, read, write,
 };
 use nix::{
     fcntl::{FcntlArg, FdFlag, OFlag, fcntl},
@@ -46,7 +46,7 @@ impl Holding {
     /// Returns the first partition of `dealt`, for `dylib` with its option `hidden` (empty for the default).
     pub(crate) fn new(dylib: &Path, dealt: &Dealt, hidden: &str) -> Self {
         let classes = dealt.dataset.target.class_count().unwrap_or_default();
-        let task = Task { shape: dealt.dataset.shape.clone(), classes: classes as usize };
+        let task = Task { shape: dealt.dataset.shape.clone(), target: Target::Classes(classes as usize) };
         let partitions = vec![HeldPartition { client: 0, path: dealt.path_of(0), sha256: dealt.sha256_of(0) }];
         let options = if hidden.is_empty() { None } else { Some(("hidden".into(), hidden.into())) };
         let options: BTreeMap<String, String> = options.into_iter().collect();

@@ -6,6 +6,7 @@ pub(crate) mod argument_error;
 pub(crate) mod experiment_args;
 pub(crate) mod flower_args;
 pub(crate) mod list_args;
+pub(crate) mod new_model_args;
 pub(crate) mod run_args;
 pub(crate) mod serve_args;
 pub(crate) mod show_args;
@@ -20,8 +21,8 @@ use fedpipe_host::Level;
 
 use crate::{
     args::{
-        flower_args::FlowerCommand, list_args::ListArgs, run_args::RunArgs, serve_args::ServeArgs, show_args::ShowArgs,
-        value::level,
+        flower_args::FlowerCommand, list_args::ListArgs, new_model_args::NewModelArgs, run_args::RunArgs,
+        serve_args::ServeArgs, show_args::ShowArgs, value::level,
     },
     exit,
 };
@@ -65,6 +66,8 @@ pub(crate) enum Command {
         #[arg(long, value_name = "COMMAND")]
         client: Option<String>,
     },
+    /// Write the crate of a model of your own, with tests, which builds and trains at once
+    NewModel(NewModelArgs),
     // A command for each table.
     #[command(flatten)]
     List(ListArgs),

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use fedpipe_data::TargetKind;
 use fedpipe_host::Level;
 use fedpipe_record::memory_limit::MemoryLimit;
 
-use crate::args::value::level;
+use crate::args::value::{level, target};
 
 /// The arguments of `fedpipe serve`: a model, a partition with its test set, and the limits of the client.
 #[derive(Debug, Args)]
@@ -26,6 +27,9 @@ pub(crate) struct ServeArgs {
     /// A directory of IDX files instead: all its training examples, and its test set
     #[arg(long, value_name = "DIR", conflicts_with_all = ["partition", "test", "experiment", "client"])]
     pub(crate) data: Option<PathBuf>,
+    /// The targets of that directory: classes, or real numbers for a regression [default: classes]
+    #[arg(long, value_name = "KIND", value_parser = target(), requires = "data")]
+    pub(crate) target: Option<TargetKind>,
     /// An experiment.toml instead of files: its dataset is dealt as a run deals it
     #[arg(long, value_name = "FILE", conflicts_with = "partition", requires = "client")]
     pub(crate) experiment: Option<PathBuf>,

@@ -9,3 +9,4 @@ pub(crate) mod serve_partition;
 pub(crate) mod show_partitions;
 pub(crate) mod verify_run;
 pub(crate) mod write_flower_app;
+pub(crate) mod write_model;

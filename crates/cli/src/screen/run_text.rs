@@ -2,6 +2,8 @@
 
 use fedpipe_data::{DatasetInfo, counted};
 use fedpipe_record::{
+    finite::Finite,
+    regression::Regression,
     round_line::Round,
     summary::{Stop, Summary},
 };
@@ -21,10 +23,27 @@ pub(crate) fn dataset_line(dataset: &DatasetInfo, sizes: &[u64]) -> String {
 
 /// Returns the line about a round, without the round's name.
 pub(crate) fn round_line(round: &Round) -> String {
-    let Round { loss, accuracy, seconds, failed, .. } = round;
+    let Round { loss, accuracy, regression, seconds, failed, .. } = round;
     let failed = if *failed > 0 { format!("  ({} failed)", counted(*failed, "client")) } else { String::new() };
-    let (loss, accuracy, seconds) = (loss.get(), 100.0 * accuracy.get(), seconds.get());
-    format!("loss {loss:.4}  accuracy {accuracy:5.2} %  {seconds:.2} s{failed}")
+    let (loss, seconds) = (significant(loss.get()), seconds.get());
+    let quality = quality(*accuracy, *regression, 5);
+    format!("loss {loss}  {quality}  {seconds:.2} s{failed}")
+}
+
+/// Returns the accuracy, padded to `width`, or the errors of a real target.
+fn quality(accuracy: Option<Finite>, regression: Option<Regression>, width: usize) -> String {
+    let accuracy = accuracy.map(|accuracy| format!("accuracy {:width$.2} %", 100.0 * accuracy.get()));
+    let errors = regression.map(|Regression { rmse, mae, r2 }| {
+        let r2 = r2.map_or_else(String::new, |r2| format!("  R² {:.4}", r2.get()));
+        format!("RMSE {}  MAE {}{r2}", significant(rmse.get()), significant(mae.get()))
+    });
+    accuracy.or(errors).unwrap_or_default()
+}
+
+/// Returns a number with four decimals, or in the form 1.2346e7 if four decimals would hide it or are too many.
+fn significant(number: f64) -> String {
+    let is_plain = number == 0.0 || (1e-3..1e6).contains(&number.abs());
+    if is_plain { format!("{number:.4}") } else { format!("{number:.4e}") }
 }
 
 /// Returns the reason why a run ended; `None` if all its rounds are done.
@@ -58,13 +77,14 @@ pub(crate) fn result_lines(summary: &Summary, directory: &str) -> [String; 2] {
     let Summary { clients, rounds, wall_seconds, .. } = summary;
     let clients = counted(*clients, "client");
     let seconds = wall_seconds.get();
-    match (summary.accuracy, summary.loss) {
-        (Some(accuracy), Some(loss)) => {
-            let (accuracy, loss, rounds) = (100.0 * accuracy.get(), loss.get(), counted(*rounds, "round"));
-            let score = format!("accuracy {accuracy:.2} %  loss {loss:.4}  ({clients}, {rounds}, {seconds:.2} s)");
+    match summary.loss {
+        Some(loss) => {
+            let (quality, loss) = (quality(summary.accuracy, summary.regression, 0), significant(loss.get()));
+            let rounds = counted(*rounds, "round");
+            let score = format!("{quality}  loss {loss}  ({clients}, {rounds}, {seconds:.2} s)");
             [score, format!("results in {directory}")]
         }
-        _ => {
+        None => {
             let none = format!("no round was completed  ({clients}, {seconds:.2} s)");
             [none, format!("the record of the run is in {directory}")]
         }
@@ -129,6 +149,21 @@ mod tests {
             let round = serde_json::from_value(json).unwrap();
             assert_eq!(round_line(&round), format!("loss 0.5000  accuracy 50.00 %  {expected}"));
         }
+    }
+
+    #[test]
+    fn a_real_target_has_errors_in_place_of_an_accuracy() {
+        let finite = |number: f64| Finite::try_from(number).unwrap();
+        let regression = Some(Regression { rmse: finite(2.5), mae: finite(1.25e-5), r2: Some(finite(-0.5)) });
+        let round = Round { regression, loss: finite(6.25e7), ..Round::blank(1) };
+        assert_eq!(round_line(&round), "loss 6.2500e7  RMSE 2.5000  MAE 1.2500e-5  R² -0.5000  0.00 s");
+        let summary = Summary { accuracy: None, regression, ..summary(1, 1, Stop::Rounds) };
+        let expected = "RMSE 2.5000  MAE 1.2500e-5  R² -0.5000  loss 0.5000  (1 client, 1 round, 1.50 s)";
+        assert_eq!(result_lines(&summary, "out")[0], expected);
+        assert_eq!(
+            quality(None, regression.map(|errors| Regression { r2: None, ..errors }), 0),
+            "RMSE 2.5000  MAE 1.2500e-5"
+        );
     }
 
     #[test]

@@ -89,6 +89,45 @@ fn a_resume_has_the_local_tensors_of_the_run_before() {
     assert_eq!((&checkpoint.weights[..], local), (&global[..], own.map(|own| vec![own]).to_vec()));
 }
 
+/// The batch norm of `mlp`: the first hidden layer has 16 channels, each with a factor, a shift, a mean and a variance.
+#[test]
+fn a_batch_norm_is_shared_or_local_and_continues_after_a_resume() {
+    let place = Place::new();
+    for norms in ["shared", "local"] {
+        let arguments = format!(
+            "mlp --clients 3 --lr 0.05 --seed 5 --model-option hidden=16 --model-option dropout=0.1 --model-option \
+             norm=batch --model-option norm-place={norms}"
+        );
+        let run = place.run(&format!("{arguments} --rounds 4 --out {norms}"));
+        let summary = run.summary();
+        let mean = tensor(&run, "norm1.running_mean");
+        let (_, local) = state(&run);
+        if norms == "shared" {
+            assert!(summary["accuracy"].as_f64().unwrap() > 0.4, "{summary}");
+            assert!(local.is_empty() && mean.iter().all(|mean| *mean != 0.0), "{mean:?}");
+        } else {
+            assert!(local.iter().all(|values| values.len() == 64), "{local:?}");
+            assert!(local.len() == 3 && local[0] != local[1] && mean == [0.0; 16]);
+        }
+        place.run(&format!("{arguments} --rounds 2 --out short"));
+        let resumed = place.fedpipe("run --resume short --rounds 4").output().unwrap();
+        assert!(resumed.status.success(), "{}", stderr(&resumed));
+        let resumed = Run(place.path("short"));
+        assert_eq!((resumed.weights_sha256(), state(&resumed).1), (run.weights_sha256(), local));
+        std::fs::remove_dir_all(place.path("short")).unwrap();
+        let verified = stdout(&place.fedpipe(&format!("verify {norms}")).output().unwrap());
+        assert!(verified.ends_with("verified: 4 rounds have the same bits\n"), "{verified}");
+    }
+}
+
+/// Returns the values of a tensor of the global model.
+fn tensor(run: &Run, name: &str) -> Vec<f32> {
+    let file = run.read("model.safetensors");
+    let tensors = safetensors::SafeTensors::deserialize(&file).unwrap();
+    let (values, _) = tensors.tensor(name).unwrap().data().as_chunks();
+    values.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+}
+
 /// A rounding each round would move what no other client has a part in.
 #[test]
 fn local_tensors_and_buffers_are_not_changed_by_a_transform() {

@@ -27,6 +27,7 @@ mod processes;
 mod readme;
 mod refused_starts;
 mod refusing;
+mod regression;
 mod resume;
 mod run;
 mod serve;

@@ -55,7 +55,8 @@ fn a_model_crate_outside_the_repository_is_built_and_run_unchanged() {
     assert!((sum - (5.0 + 2.0 * 666.667)).abs() < 0.01, "{counts:?}");
 }
 
-/// Follows `models/README.md` from an empty folder. The first block sets the environment: the path of the clone.
+/// Follows `models/README.md` from an empty folder, with the crate that `fedpipe new-model` writes. The first block sets
+/// the environment: the path of the clone.
 #[test]
 fn the_authors_guide_works_as_printed() {
     let (place, guide) = (Place::new(), guide());
@@ -64,12 +65,27 @@ fn the_authors_guide_works_as_printed() {
     assert!(commands[0].contains("export FEDPIPE="), "{}", commands[0]);
     succeed(shell(&place, &commands[1], ""));
     let sources = blocks(&guide, "rust");
-    fs::write(place.path("mine/src/lib.rs"), &sources[0]).unwrap();
-    fs::write(place.path("mine/src/tests.rs"), &sources[1]).unwrap();
+    let written = ["lib.rs", "tests.rs"].map(|file| fs::read_to_string(place.path("mine/src").join(file)).unwrap());
+    assert_eq!(sources, written);
     symlink(target(), place.path("mine/target")).unwrap();
     let printed = succeed(shell(&place, &commands[2], "mine"));
     let expected = ["5 passed", "mine 0.1.0: 50890 weights", "mine 0.1.0: 25450 weights", "runs/mine-2"];
     expected.iter().for_each(|text| assert!(printed.contains(text), "{text} is not in:\n{printed}"));
+}
+
+#[test]
+fn a_new_model_takes_nobodys_place_and_names_its_type() {
+    let place = Place::new();
+    let output = place.fedpipe("new-model two-words").output().unwrap();
+    let says = "`fedpipe run ./target/release/libtwo_words.so --data sample` trains it\n";
+    assert!(output.status.success() && stdout(&output).ends_with(says), "{}{}", stdout(&output), stderr(&output));
+    let source = fs::read_to_string(place.path("two-words/src/lib.rs")).unwrap();
+    assert!(source.contains("export_model!(TwoWords);") && !source.contains("Mine"));
+    let output = place.fedpipe("new-model two-words").output().unwrap();
+    let why = "error: cannot write the model to two-words: File exists (os error 17)\n";
+    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(5), why));
+    let output = place.fedpipe("new-model Two").output().unwrap();
+    assert!(output.status.code() == Some(2) && stderr(&output).contains("\"Two\" is no name"), "{}", stderr(&output));
 }
 
 /// Follows the guide's commands for a model in `models/`, in a clone that consists of links, without a build.
@@ -77,7 +93,7 @@ fn the_authors_guide_works_as_printed() {
 fn the_authors_guide_makes_a_member_of_the_workspace() {
     let place = Place::new();
     fs::create_dir(place.path("models")).unwrap();
-    for linked in ["crates", "models/logreg", "models/mlp"] {
+    for linked in ["crates", "models/cnn", "models/logreg", "models/mlp"] {
         symlink(repository().join(linked).canonicalize().unwrap(), place.path(linked)).unwrap();
     }
     for copied in ["Cargo.toml", "Cargo.lock"] {

@@ -21,6 +21,7 @@ use crate::{
     common::{Place, Run, check_all, dylib, stderr, stdout},
     idx,
     isolation::lacking,
+    regression,
     serve::{Node, experiment},
 };
 
@@ -106,6 +107,20 @@ fn a_run_over_sockets_has_the_bits_of_a_run_at_home() {
     let scores = |line: &serde_json::Value| (line["loss"].as_f64(), line["training_loss"].as_f64());
     let [away, home] = [away, home].map(|run| run.ledger("round").iter().map(scores).collect::<Vec<_>>());
     assert_eq!(away, home);
+}
+
+/// Each client has all the rows, so that a step over full batches is that of one client.
+#[test]
+fn clients_with_real_targets_of_their_own_learn_over_sockets() {
+    let place = regression::placed();
+    let keys = "format = 2\nmodel = \"linreg\"\nclients.count = 2\nrounds = 3\nlocal.lr = 0.3\nlocal.batch-size = 160\n\
+                data.source = \"real\"\ndata.target = \"real\"\ndata.partition = \"own\"";
+    fs::write(place.path("own.toml"), keys).unwrap();
+    let nodes = [0, 1].map(|client| Node::with(&place, client, "--model linreg --data real --target real"));
+    carry_all(&place, &nodes, honestly);
+    let summary = place.run("--config own.toml --over host.sock").summary();
+    assert!(summary["loss_fell"] == true && summary.get("accuracy").is_none(), "{summary}");
+    assert!(summary["r2"].as_f64().is_some_and(|r2| r2 > 0.9), "{summary}");
 }
 
 #[test]

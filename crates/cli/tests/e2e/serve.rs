@@ -11,7 +11,7 @@ use std::{
 
 use fedpipe_protocol::{
     Evaluate, FailureKind, HeldPartition, Isolation, Level, Limits, PROTOCOL, Parts, Purpose, Reply, Request,
-    ScoreStart, Setup, Task, Train, Update, WEIGHTS, feature, read, write,
+    ScoreStart, Setup, Target, Task, Train, Update, WEIGHTS, feature, read, write,
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -129,7 +129,7 @@ fn setup(options: &[(&str, &str)]) -> Setup {
         seed: 0,
         init_seed: None,
         purpose: Purpose::Serve {
-            task: Task { shape: vec![28, 28], classes: 10 },
+            task: Task { shape: vec![28, 28], target: Target::Classes(10) },
             partitions,
             test: "/elsewhere".into(),
         },

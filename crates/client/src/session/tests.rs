@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use fedpipe_data::{Cache, Deal, Dealt, Reading, Scheme, Source, deal};
-use fedpipe_protocol::{Isolation, Level, PartData, Phase, PhaseStart, Purpose, ScoreStart, Train};
+use fedpipe_protocol::{Isolation, Level, PartData, Phase, PhaseStart, Purpose, ScoreStart, Target, Train};
 use fedpipe_strategy::transform::chain::Transforms;
 use tempfile::TempDir;
 
@@ -39,7 +39,7 @@ impl Stage {
             isolation: Isolation { level: Level::Off, memory_limit: None, cpu_seconds: None },
             purpose: Purpose::Describe,
         };
-        Self { _folder: folder, dealt, setup, task: Task { shape: vec![28, 28], classes: 10 } }
+        Self { _folder: folder, dealt, setup, task: Task { shape: vec![28, 28], target: Target::Classes(10) } }
     }
 
     /// Returns the partitions of these clients.
@@ -279,10 +279,10 @@ fn work_that_the_session_has_no_data_or_weights_for_is_refused() {
 #[test]
 fn data_of_another_task_are_refused() {
     let other = |task: Task| Stage { task, ..Stage::new() };
-    let stage = other(Task { shape: vec![784], classes: 10 });
+    let stage = other(Task { shape: vec![784], target: Target::Classes(10) });
     let failure = stage.refusal(&stage.held(&[0]));
     assert!(failure.message.ends_with("has examples of shape [28, 28], the task says [784]"), "{failure:?}");
-    let stage = other(Task { shape: vec![28, 28], classes: 9 });
+    let stage = other(Task { shape: vec![28, 28], target: Target::Classes(9) });
     assert_eq!(stage.refusal(&stage.held(&[0])).kind, FailureKind::Data);
 }
 

@@ -1,7 +1,7 @@
 //! Tests of the model's ABI: each member is exercised through a dylib that the client's loader opened.
 //!
 //! `members` shows that each value arrives where it belongs, `terms` that the models compute with them. The dylibs lie
-//! beside this test: `echo`, `quadratic`, and the models `logreg` and `mlp`.
+//! beside this test: `echo`, `quadratic`, and the models `linreg`, `logreg` and `mlp`.
 #![allow(clippy::unwrap_used, reason = "a panic fails a test; clippy does not see that helpers belong to tests")]
 
 mod members;
@@ -28,8 +28,16 @@ struct Behind {
 impl Behind {
     /// Builds the model `name` for examples of `shape` in three classes.
     fn new(name: &str, options: &str, shape: &[usize]) -> Self {
-        let task = format!(r#"{{"shape":{shape:?},"classes":3}}"#);
-        let (model, layout) = open(name).build(options, &task, 11).unwrap();
+        Self::of_task(name, options, &format!(r#"{{"shape":{shape:?},"target":{{"classes":3}}}}"#))
+    }
+
+    /// Builds the model `name` for examples of `shape` with a real target.
+    fn real(name: &str, options: &str, shape: &[usize]) -> Self {
+        Self::of_task(name, options, &format!(r#"{{"shape":{shape:?},"target":"real"}}"#))
+    }
+
+    fn of_task(name: &str, options: &str, task: &str) -> Self {
+        let (model, layout) = open(name).build(options, task, 11).unwrap();
         Self { model, layout }
     }
 
@@ -69,8 +77,14 @@ fn floats<'a>(floats: &'a [f32], row_len: u64, labels: &'a [u32], order: &'a [u3
         floats: RSlice::from_slice(floats),
         row_len,
         labels: RSlice::from_slice(labels),
+        targets: RSlice::EMPTY,
         order: RSlice::from_slice(order),
     }
+}
+
+/// Returns examples of `row_len` floats with real targets.
+fn real<'a>(values: &'a [f32], row_len: u64, targets: &'a [f32], order: &'a [u32]) -> AbiExamples<'a> {
+    AbiExamples { targets: RSlice::from_slice(targets), ..floats(values, row_len, &[], order) }
 }
 
 /// Returns a plain epoch of SGD over batches of two.

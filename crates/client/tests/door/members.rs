@@ -1,9 +1,12 @@
 //! Each member of the ABI arrives where it belongs: the fixture `echo` writes what it receives into its weights.
 
 use abi_stable::std_types::{RSlice, RStr};
-use fedpipe_model::{Kind, Place, Tensor, abi::AbiEpoch};
+use fedpipe_model::{
+    Kind, Place, Tensor,
+    abi::{AbiEpoch, AbiExamples},
+};
 
-use crate::{Behind, bytes, floats, open, plain};
+use crate::{Behind, bytes, floats, open, plain, real};
 
 /// The number of values that `echo` writes; one more weight is its statistic.
 const RECEIVED: usize = 16;
@@ -35,7 +38,9 @@ fn a_description_comes_without_data() {
 fn a_model_is_built_from_options_task_and_seed() {
     let built = Behind::new("echo", r#"{"second":"7"}"#, &[4, 5]);
     assert_eq!(received(&built), [1.5, 7.0, 3.0, 11.0, 4.0, 5.0]);
-    let refusal = open("echo").build(r#"{"third":"7"}"#, r#"{"shape":[1],"classes":3}"#, 0).err().unwrap().to_string();
+    assert_eq!(received(&Behind::real("echo", "{}", &[6])), [1.5, 2.5, 0.0, 11.0, 6.0]);
+    let refusal =
+        open("echo").build(r#"{"third":"7"}"#, r#"{"shape":[1],"target":{"classes":3}}"#, 0).err().unwrap().to_string();
     assert_eq!(refusal, "model echo has no option \"third\" (known: first, second)");
 }
 
@@ -86,6 +91,38 @@ fn examples_arrive_in_order_as_bytes_or_floats() {
     assert_eq!((sums.loss_sum, sums.correct, sums.examples), (4.5, 5, 6));
     echo.evaluate(floats(&[0.5, -1.5, 2.5, 3.5, 4.5, 5.5], 2, &labels, &[1, 0])).unwrap();
     assert_eq!(received(&echo), [2.5, 3.5, 0.5, -1.5, 8.0, 7.0]);
+    assert!(sums.regression.is_none());
+}
+
+#[test]
+fn real_targets_arrive_in_order_and_their_sums_come_back() {
+    let (mut echo, values, targets) = (Behind::real("echo", "{}", &[1, 2]), [0.5, -1.5, 2.5, 3.5], [0.25, -8.0]);
+    let sums = echo.evaluate(real(&values, 2, &targets, &[1, 0])).unwrap();
+    assert_eq!(received(&echo), [2.5, 3.5, 0.5, -1.5, -8.0, 0.25]);
+    let report = echo.train(real(&values, 2, &targets, &[1, 0]), plain(0.125)).unwrap();
+    for sums in [sums, report.sums] {
+        let regression = sums.regression.into_option().unwrap();
+        assert_eq!((regression.squared_error, regression.absolute_error), (0.5, 1.5));
+        assert_eq!((regression.target_sum, regression.target_square_sum), (-2.5, 3.5));
+    }
+}
+
+#[test]
+fn targets_of_the_other_kind_are_refused() {
+    let (values, targets, labels) = ([0.5, -1.5], [0.25], [2]);
+    let both = AbiExamples { labels: RSlice::from_slice(&labels), ..real(&values, 2, &targets, &[0]) };
+    assert_eq!(echo().evaluate(both).err().unwrap(), "got 1 real targets for classes, expected 0");
+    let mut real = Behind::real("echo", "{}", &[2]);
+    assert_eq!(real.evaluate(both).err().unwrap(), "got 1 labels for a real target, expected 0");
+}
+
+#[test]
+fn a_model_refuses_the_task_that_it_does_not_do() {
+    let refusal = |model, target: &str| {
+        open(model).build("{}", &format!(r#"{{"shape":[2],"target":{target}}}"#), 0).err().unwrap().to_string()
+    };
+    assert!(refusal("logreg", r#""real""#).ends_with("such as linreg or mlp"));
+    assert!(refusal("linreg", r#"{"classes":3}"#).ends_with("such as logreg or mlp"));
 }
 
 #[test]
@@ -133,4 +170,18 @@ fn a_model_predicts_or_says_that_it_does_not() {
     mlp.predict(examples, &mut scores).unwrap();
     assert_eq!(scores, [1.75, 0.5, -6.5, -0.75, 3.0, 19.5]);
     assert_eq!(mlp.evaluate(examples).unwrap().correct, 1);
+}
+
+#[test]
+fn a_prediction_of_a_real_target_is_one_number() {
+    let (inputs, targets) = ([1.0, 2.0, 0.5, -1.0], [3.0, 0.5]);
+    let examples = real(&inputs, 2, &targets, &[1, 0]);
+    let (mut mlp, mut scores) = (Behind::real("mlp", r#"{"hidden":""}"#, &[2]), [f32::NAN; 2]);
+    // x · weight + bias
+    mlp.set_weights(&[2.0, -1.0, 0.25]).unwrap();
+    mlp.predict(examples, &mut scores).unwrap();
+    assert_eq!(scores, [2.25, 0.25]);
+    let regression = mlp.evaluate(examples).unwrap().regression.into_option().unwrap();
+    assert_eq!((regression.squared_error, regression.absolute_error), (1.75 * 1.75 + 2.75 * 2.75, 4.5));
+    assert_eq!(mlp.predict(examples, &mut [0.0; 4]).unwrap_err(), "got 4 scores to fill, expected 2");
 }

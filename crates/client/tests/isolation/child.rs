@@ -161,7 +161,7 @@ fn foreign_call() {
 fn train(dylib: &std::path::Path, partition: &std::path::Path, report: &mut Report) {
     let loaded = Loaded::open(dylib).expect("the dylib loads under the lock");
     let partition = Partition::open(partition).expect("its own partition may be read");
-    let task = serde_json::json!({ "shape": partition.shape(), "classes": 10 }).to_string();
+    let task = serde_json::json!({ "shape": partition.shape(), "target": { "classes": 10 } }).to_string();
     let (mut model, _) = loaded.build("{}", &task, 1).expect("the model is built");
     let Pixels::U8(bytes) = partition.pixels() else { panic!("the partition has bytes") };
     let order: Vec<u32> = (0..partition.len() as u32).collect();
@@ -171,6 +171,7 @@ fn train(dylib: &std::path::Path, partition: &std::path::Path, report: &mut Repo
         floats: RSlice::EMPTY,
         row_len: partition.shape().iter().product::<usize>() as u64,
         labels: RSlice::from_slice(partition.labels()),
+        targets: RSlice::EMPTY,
         order: RSlice::from_slice(&order),
     };
     let start = Instant::now();

@@ -8,8 +8,8 @@ use std::{
 };
 
 use fedpipe_protocol::{
-    Evaluate, HeldPartition, Isolation, Kind, Level, PROTOCOL, Parts, Place, Purpose, Task, Tensor, Train, Update,
-    WEIGHTS,
+    Evaluate, HeldPartition, Isolation, Kind, Level, PROTOCOL, Parts, Place, Purpose, Target, Task, Tensor, Train,
+    Update, WEIGHTS,
 };
 use fedpipe_record::crash::{ClientCrash, Consequence};
 use nix::poll::PollTimeout;
@@ -51,7 +51,7 @@ fn setup(client: u32) -> Setup {
         init_seed: None,
         isolation: Isolation { level: Level::Off, memory_limit: None, cpu_seconds: None },
         purpose: Purpose::Serve {
-            task: Task { shape: vec![1], classes: 2 },
+            task: Task { shape: vec![1], target: Target::Classes(2) },
             partitions: vec![held],
             test: "/test".into(),
         },

@@ -36,7 +36,7 @@ impl Launched {
 
 #[cfg(test)]
 mod tests {
-    use fedpipe_protocol::{HeldPartition, Level, Task};
+    use fedpipe_protocol::{HeldPartition, Level, Target, Task};
 
     use super::*;
 
@@ -47,7 +47,7 @@ mod tests {
         let isolation = Isolation { level: Level::Require, memory_limit: Some(1), cpu_seconds: None };
         let held = |client, path: &str| HeldPartition { client, path: path.into(), sha256: None };
         let serve = Purpose::Serve {
-            task: Task { shape: vec![1], classes: 2 },
+            task: Task { shape: vec![1], target: Target::Classes(2) },
             partitions: vec![held(0, "/a"), held(3, "/b")],
             test: "/test".into(),
         };

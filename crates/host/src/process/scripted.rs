@@ -275,7 +275,8 @@ mod threads {
                     self.say(&Reply::Update(update), Some(&trained(train.client, &received.unwrap())));
                 }
                 Request::Evaluate(evaluate) => {
-                    let sums = |&block: &u32| BlockSums { block, loss_sum: 0.5, correct: 1, examples: 1 };
+                    let sums =
+                        |&block: &u32| BlockSums { block, loss_sum: 0.5, correct: 1, examples: 1, regression: None };
                     self.say(&Reply::Evaluated { blocks: evaluate.blocks.iter().map(sums).collect() }, None);
                 }
                 Request::GetWeights => self.say(&Reply::Weights, Some(&[0.0, 0.0])),

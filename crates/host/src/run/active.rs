@@ -55,8 +55,8 @@ impl ActiveRun<'_> {
             return Ok(());
         }
         let weights = Arc::clone(self.state.weights());
-        let TestScore { loss, accuracy } = self.evaluate(0, &weights)?;
-        let score = InitialScore { accuracy, loss };
+        let TestScore { loss, accuracy, regression } = self.evaluate(0, &weights)?;
+        let score = InitialScore { accuracy, regression, loss };
         self.state.set_initial_score(score);
         self.journal.emit(&Event::InitialScored(&score))
     }

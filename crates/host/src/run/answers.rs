@@ -171,7 +171,7 @@ pub(crate) fn blocks(job: &Job, reply: &Reply, parts: &Parts, test_examples: u64
         return Err(Cause::protocol("it evaluated other blocks than the requested ones"));
     }
     blocks.iter().try_for_each(|sums| {
-        let &BlockSums { block, loss_sum, correct, examples } = sums;
+        let &BlockSums { block, loss_sum, correct, examples, .. } = sums;
         let start = u64::from(block) * EVALUATION_BLOCK as u64;
         let n = (test_examples - start).min(EVALUATION_BLOCK as u64);
         if examples != n || correct > n {
@@ -345,7 +345,7 @@ mod tests {
     fn blocks_whose_sum_could_overflow_are_refused() {
         let job = job(Request::Evaluate(Evaluate::test(vec![0, 1])));
         let check = |loss_sum| {
-            let sums = |block, examples| BlockSums { block, loss_sum, correct: 0, examples };
+            let sums = |block, examples| BlockSums { block, loss_sum, correct: 0, examples, regression: None };
             let (reply, parts) = answer(&Reply::Evaluated { blocks: vec![sums(0, 500), sums(1, 200)] }, &[]);
             blocks(&job, &reply, &parts, 700, "lower it").map_err(|cause| cause.to_string())
         };

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use fedpipe_data::{Dealt, Partition};
 use fedpipe_protocol::{
-    InForce, Kind, Layout, Level, Parts, Place, Ready, Reply, Request, Setup, Spare, WEIGHTS, feature,
+    InForce, Kind, Layout, Level, Parts, Place, Ready, Reply, Request, Setup, Spare, Target, WEIGHTS, feature,
 };
 use fedpipe_record::{cause::Cause, experiment::Experiment, names::STATE};
 use fedpipe_strategy::closed_round::ClientUpdate;
@@ -30,7 +30,7 @@ use crate::{
         directory::Dylib,
         event::{Event, Journal},
         external_strategy::StrategyProgram,
-        setup::{pipe_size, setups},
+        setup::{pipe_size, setups, task},
     },
 };
 
@@ -40,6 +40,7 @@ pub(super) struct Clients {
     /// The examples of each client's partition.
     pub(super) sizes: Vec<u64>,
     pub(super) test_examples: u64,
+    pub(super) target: Target,
     /// The dylib that the clients run; none if they are a program.
     pub(super) dylib: Option<Dylib>,
     /// The dylib before the last reload.
@@ -90,6 +91,7 @@ impl Clients {
             fleet,
             sizes,
             test_examples: dealt.test.examples,
+            target: task(&dealt.dataset).target,
             dylib,
             dylib_before: None,
             remedy: experiment.remedy(),

@@ -149,7 +149,7 @@ mod tests {
             };
             weight = parts.take_f32(fedpipe_protocol::WEIGHTS).map_or(weight, |weights| weights[0]);
             let Some((loss_sum, correct)) = score(weight) else { return exit(4) };
-            let sums = BlockSums { block: evaluate.blocks[0], loss_sum, correct, examples };
+            let sums = BlockSums { block: evaluate.blocks[0], loss_sum, correct, examples, regression: None };
             client.say(&Reply::Evaluated { blocks: vec![sums] }, None);
         }
         exit(0)

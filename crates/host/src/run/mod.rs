@@ -14,6 +14,7 @@ pub(crate) mod event;
 pub(crate) mod external_strategy;
 mod finish;
 pub(crate) mod ledger;
+mod real_target;
 pub(crate) mod reload;
 pub(crate) mod replaced;
 pub(crate) mod resume;

@@ -7,6 +7,7 @@ use fedpipe_protocol::{Ability, BlockSums, EVALUATION_BLOCK, Evaluate, FailureKi
 use fedpipe_record::{
     cause::Cause,
     finite::{Finite, NotFinite},
+    regression::Regression,
 };
 use fedpipe_strategy::{
     closed_round::{ClientUpdate, ClosedRound},
@@ -24,6 +25,7 @@ use crate::{
         clients::Clients,
         event::{Event, Journal},
         external_strategy::Before,
+        real_target,
         schedule::synchronous::{InOrder, Synchronous},
         state::RunState,
     },
@@ -51,11 +53,12 @@ pub(super) struct RoundResult {
     pub(super) score: TestScore,
 }
 
-/// The mean loss and the accuracy over the test set.
+/// The mean loss over the test set, and the accuracy or the errors of a real target.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct TestScore {
     pub(super) loss: Finite,
-    pub(super) accuracy: Finite,
+    pub(super) accuracy: Option<Finite>,
+    pub(super) regression: Option<Regression>,
 }
 
 impl ActiveRun<'_> {
@@ -130,10 +133,11 @@ impl ActiveRun<'_> {
 
     /// Scores `weights` on the test set. Each process scores some blocks, whose sums are added in block order.
     pub(super) fn evaluate(&mut self, round: u64, weights: &Arc<Vec<f32>>) -> Result<TestScore> {
-        let test_examples = self.clients.test_examples;
+        let (test_examples, target) = (self.clients.test_examples, self.clients.target);
         let remedy = self.clients.remedy.clone();
         let check: Arc<Check> = Arc::new(move |job: &Job, reply: &Reply, parts: &mut Parts, _: usize| {
-            answers::blocks(job, reply, parts, test_examples, &remedy)
+            answers::blocks(job, reply, parts, test_examples, &remedy)?;
+            real_target::check(reply, target, &remedy)
         });
         let settled = self.work(round, self.evaluate_jobs(weights), &check);
         // The isolation is recorded even if the work failed.
@@ -247,7 +251,9 @@ fn sums_of(settled: Vec<Settled>) -> std::result::Result<Vec<BlockSums>, Cause> 
 fn test_score(sums: &[BlockSums], examples: u64) -> std::result::Result<TestScore, NotFinite> {
     let loss_sum = sums.iter().fold(0.0, |sum, block| sum + block.loss_sum);
     let correct: u64 = sums.iter().map(|block| block.correct).sum();
-    Ok(TestScore { loss: mean(loss_sum, examples)?, accuracy: mean(correct as f64, examples)? })
+    let regression = real_target::regression(sums, examples)?;
+    let accuracy = regression.is_none().then(|| mean(correct as f64, examples)).transpose()?;
+    Ok(TestScore { loss: mean(loss_sum, examples)?, accuracy, regression })
 }
 
 /// Returns the mean over some examples. Each summand of `sum` was checked, so that the mean is finite if there are any.

@@ -26,7 +26,7 @@ use crate::{
         directory::RunDir,
         event::{Event, Journal, Observer},
         resume::{Point, Resume},
-        setup::setups,
+        setup::{setups, task},
         state::RunState,
     },
 };
@@ -179,6 +179,7 @@ fn clients(context: &RunContext<'_>, dealt: &Dealt, scripted: Scripted) -> Clien
         fleet: Fleet::start(environment, &control.stop, setups, count, experiment.clients.on_failure).unwrap(),
         sizes: vec![1; experiment.clients.count as usize],
         test_examples: 1,
+        target: task(&dealt.dataset).target,
         dylib,
         dylib_before: None,
         remedy: experiment.remedy(),

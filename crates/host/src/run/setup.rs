@@ -1,7 +1,7 @@
 //! The setup that each client process gets as its first message.
 
-use fedpipe_data::{Dealt, counted};
-use fedpipe_protocol::{HeldPartition, MAX_HEADER, Purpose, Request, Setup, Task, header_length};
+use fedpipe_data::{DatasetInfo, Dealt, counted};
+use fedpipe_protocol::{HeldPartition, MAX_HEADER, Purpose, Request, Setup, Target, Task, header_length};
 use fedpipe_record::experiment::Experiment;
 
 use crate::{
@@ -30,10 +30,7 @@ pub(super) fn setups(context: &RunContext<'_>, dylib: Option<&Dylib>, dealt: &De
         init_seed: experiment.init_seed.map(|seed| seed.0),
         isolation: isolation_of_each(experiment),
         purpose: Purpose::Serve {
-            task: Task {
-                shape: dealt.dataset.shape.clone(),
-                classes: dealt.dataset.target.class_count().unwrap_or_default() as usize,
-            },
+            task: task(&dealt.dataset),
             partitions: held_by(process, processes, experiment.clients.count, dealt),
             test: dealt.test.path.clone(),
         },
@@ -42,6 +39,12 @@ pub(super) fn setups(context: &RunContext<'_>, dylib: Option<&Dylib>, dealt: &De
     // The first process has as many clients as any other.
     setups.first().map_or(Ok(()), |setup| check_sendable(setup, experiment, MAX_HEADER))?;
     Ok(setups)
+}
+
+/// Returns the task that a dataset defines.
+pub(super) fn task(dataset: &DatasetInfo) -> Task {
+    let classes = dataset.target.class_count();
+    Task { shape: dataset.shape.clone(), target: classes.map_or(Target::Real, |n| Target::Classes(n as usize)) }
 }
 
 /// Returns the partitions of one process: those of the clients whose number is its own modulo `processes`.
@@ -117,7 +120,7 @@ mod tests {
             init_seed: None,
             isolation: Isolation { level: Level::Auto, memory_limit: None, cpu_seconds: None },
             purpose: Purpose::Serve {
-                task: Task { shape: vec![28, 28], classes: 10 },
+                task: Task { shape: vec![28, 28], target: Target::Classes(10) },
                 partitions: (0..clients).map(held).collect(),
                 test: "/test".into(),
             },

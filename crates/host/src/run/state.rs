@@ -33,7 +33,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct RunState {
     dataset: String,
-    classes: u32,
+    classes: Option<u32>,
     weights: Arc<Vec<f32>>,
     /// The score of the weights before the first round.
     initial: Option<InitialScore>,
@@ -60,7 +60,7 @@ impl RunState {
     ) -> Self {
         Self {
             dataset: dataset.name.clone(),
-            classes: dataset.target.class_count().unwrap_or_default(),
+            classes: dataset.target.class_count(),
             initial: None,
             weights: Arc::new(initial.weights),
             server: Slots::default(),
@@ -170,6 +170,7 @@ impl RunState {
         let round = Round {
             round,
             accuracy: result.score.accuracy,
+            regression: result.score.regression,
             loss: result.score.loss,
             training_loss: result.training_loss,
             start_loss: result.start_loss,
@@ -245,6 +246,7 @@ mod tests {
             target: DatasetTarget::classes(10),
             gap: None,
             range: None,
+            natural_clients: None,
             train_examples: 4,
             test_examples: 4,
             sample: true,
@@ -264,7 +266,7 @@ mod tests {
             learning_rate: None,
             weights: Arc::new(weights.to_vec()),
             server: Slots::from_iter([("m", Slot::F32(Arc::new(weights.to_vec())))]),
-            score: TestScore { loss: finite(0.25), accuracy: finite(0.75) },
+            score: TestScore { loss: finite(0.25), accuracy: Some(finite(0.75)), regression: None },
         }
     }
 
@@ -348,7 +350,7 @@ mod tests {
         assert_eq!((before.rounds, before.accuracy, before.failures, before.loss_fell), (0, None, 3, None));
         assert_eq!(before.weights_sha256, weights_sha256(&[1.0, 1.0]));
         state.commit(1, &result(&[1], 2, &[3.0, 3.0]), Instant::now()).unwrap();
-        state.set_initial_score(InitialScore { accuracy: finite(0.1), loss: finite(0.3) });
+        state.set_initial_score(InitialScore { accuracy: Some(finite(0.1)), regression: None, loss: finite(0.3) });
         let after = summary(&state);
         assert_eq!((after.rounds, after.accuracy, after.loss_fell), (1, Some(finite(0.75)), Some(true)));
         assert!(after.clients_dropped);

@@ -76,7 +76,7 @@ fn the_initial_weights_are_scored_once_before_the_first_round() {
     let initial = stage.history().initial.unwrap();
     let resumed = stage.resume(ScriptedClient::serve, |run| do_all(run).unwrap());
     assert_eq!(lines().matches("\"initial_score\"").count(), 1);
-    assert_eq!((resumed.initial_loss, resumed.initial_accuracy), (Some(initial.loss), Some(initial.accuracy)));
+    assert_eq!((resumed.initial_loss, resumed.initial_accuracy), (Some(initial.loss), initial.accuracy));
 }
 
 #[test]

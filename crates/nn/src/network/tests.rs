@@ -1,6 +1,7 @@
 //! Tests of a network: bits on each instruction set, gradients, refusals.
 
 use super::*;
+use crate::init;
 
 const OPTIMISERS: [&str; 6] = [
     r#"{"name":"sgd"}"#,
@@ -19,7 +20,7 @@ fn batch(network: &mut Network, examples: usize, zeros: u32, seed: u64) -> Vec<u
     let inputs = network.inputs(examples);
     init::he_normal(inputs, 2, seed, 9);
     inputs.iter_mut().filter(|x| (x.to_bits() >> 3) % 10 < zeros).for_each(|x| *x = 0.0);
-    let classes = network.last().outputs;
+    let classes = network.last().shape().len();
     (0..examples).map(|i| ((i * 7 + 3) % classes) as u32).collect()
 }
 
@@ -83,7 +84,7 @@ fn gradients_are_finite_differences() {
 #[test]
 fn tensors_tile_the_weights() {
     let network = Network::new(&[784, 128, 64, 10]).unwrap();
-    let tensors: Vec<_> = network.tensors().collect();
+    let tensors: Vec<_> = network.tensors().into_iter().map(|tensor| (tensor.name, tensor.shape)).collect();
     assert_eq!(tensors[0], ("dense1.weight".into(), vec![784, 128]));
     assert_eq!(tensors[5], ("dense3.bias".into(), vec![10]));
     let count = tensors.iter().map(|(_, shape)| shape.iter().product::<usize>());
@@ -100,7 +101,7 @@ fn wrong_widths_and_labels_are_refused() {
     let weights = network.init(0);
     network.inputs(2).fill(1.0);
     let error = network.score(&weights, [0]).unwrap_err().to_string();
-    assert_eq!(error, "the labels (1) are not as many as the examples (2)");
+    assert_eq!(error, "the targets (1) are not as many as the examples (2)");
     let error = network.score(&weights, [0, 3]).unwrap_err().to_string();
     assert_eq!(error, "label 3 is out of range for 3 classes");
 }

@@ -25,7 +25,7 @@ def main() -> int:
             arguments.command,
             folder,
             shape,
-            arguments.classes,
+            None if arguments.real else arguments.classes,
             options,
             arguments.timeout,
             arguments.own_randomness,
@@ -52,6 +52,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser("python3 -m fedpipe.conformance", description=about)
     parser.add_argument("--shape", default="28,28", metavar="N,N", help="the shape of an example [default: 28,28]")
     parser.add_argument("--classes", type=int, default=10, metavar="N", help="the number of classes [default: 10]")
+    parser.add_argument("--real", action="store_true", help="the targets are real numbers, and there are no classes")
     parser.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="an option of the model; may be repeated")
     parser.add_argument("--timeout", type=float, default=60, metavar="S", help="the seconds for one answer [default: 60]")
     parser.add_argument("--only", default="", metavar="TEXT", help="only the checks whose name contains TEXT")

@@ -220,6 +220,26 @@ def evaluates_blocks(world: World) -> None:
             if block.get("examples") != examples:
                 raise Wrong(f"its block {block['block']} has {block.get('examples')!r} examples, expected {examples}")
             _sums(block, examples, "block")
+            _regression(block, world)
+
+
+def _regression(block: Dict[str, Any], world: World) -> None:
+    """Checks the sums of a real target: those over the targets follow from the file."""
+    sums, number = block.get("regression"), block["block"]
+    if world.classes is not None:
+        if sums is not None:
+            raise Wrong(f"its block {number} has 'regression' {sums!r}, but the task has classes")
+        return
+    targets = world.targets["test"][500 * number : 500 * (number + 1)].astype(np.float64)
+    due = {"target_sum": targets.sum(), "target_square_sum": (targets * targets).sum()}
+    for name in ("squared_error", "absolute_error", *due):
+        value = (sums or {}).get(name)
+        if type(value) not in (int, float) or not math.isfinite(value) or ("error" in name and value < 0):
+            raise Wrong(f"its block {number} has 'regression.{name}' {value!r}, not a finite number of that kind")
+        if name in due and abs(value - due[name]) > 1e-9 * targets.size:
+            raise Wrong(f"its block {number} has 'regression.{name}' {value!r}, but the targets give {float(due[name])!r}")
+    if sums["squared_error"] * len(targets) < sums["absolute_error"] ** 2 * (1 - 1e-9):
+        raise Wrong(f"its block {number} has a squared error that is too small for its absolute error: {sums!r}")
 
 
 @check("a block's sums depend neither on other blocks nor on earlier requests")

@@ -35,7 +35,8 @@ class World:
     command: List[str]
     folder: str
     shape: Tuple[int, ...] = (28, 28)
-    classes: int = 10
+    classes: Optional[int] = 10
+    """The number of classes; None for a real target."""
     options: Dict[str, str] = field(default_factory=dict)
     timeout: float = 60.0
     own_randomness: bool = False
@@ -44,15 +45,20 @@ class World:
     """The features that the program lists, once they are known."""
     hashes: Dict[str, str] = field(default_factory=dict)
     """The SHA-256 of the contents of each partition file."""
+    targets: Dict[str, np.ndarray] = field(default_factory=dict)
+    """The labels or real targets of each partition file."""
 
     def __post_init__(self) -> None:
         random = np.random.default_rng(1)
         for name, count in [("0", SIZES[0]), ("1", SIZES[1]), ("test", TEST), ("large", LARGE)]:
-            labels = random.integers(0, self.classes, count)
-            # Each class has its own brightness, so that a model can learn.
+            classes = self.classes or 10
+            labels = random.integers(0, classes, count)
+            # Each class has its own brightness, so that a model can learn. A real target is a number for each class.
             noise = random.integers(0, 64, (count, *self.shape))
-            mean = (labels * (190 // self.classes)).reshape(-1, *[1] * len(self.shape))
-            examples, labels = (noise + mean).astype(np.uint8), labels.astype("<u4")
+            mean = (labels * (190 // classes)).reshape(-1, *[1] * len(self.shape))
+            examples = (noise + mean).astype(np.uint8)
+            labels = (labels / 8 - 0.5).astype("<f4") if self.classes is None else labels.astype("<u4")
+            self.targets[name] = labels
             self._write(name, examples, labels)
             if name == "0":
                 # The places at which round 2 visits the same sequence of examples as round 1 in "0".
@@ -70,7 +76,7 @@ class World:
     def setup(self, files: Sequence[str] = ("0", "1"), **changes: Any) -> Dict[str, Any]:
         """Returns the setup of a client that serves the partitions in `files`. `changes` replace fields."""
         held = [{"client": client, **self.held(name)} for client, name in enumerate(files)]
-        task = {"shape": list(self.shape), "classes": self.classes}
+        task = {"shape": list(self.shape), "target": "real" if self.classes is None else {"classes": self.classes}}
         purpose = {"serve": {"task": task, "partitions": held, "test": self.path("test")}}
         setup = {"type": "setup", "dylib": None, "options": self.options, "seed": SEED, "purpose": purpose}
         return {**setup, "test_sha256": self.hashes["test"], **changes}
@@ -95,7 +101,11 @@ class World:
     def _write(self, name: str, examples: np.ndarray, labels: np.ndarray) -> None:
         header = {
             "__metadata__": {"client": name},
-            "labels": {"dtype": "U32", "shape": list(labels.shape), "data_offsets": [0, labels.nbytes]},
+            "targets" if self.classes is None else "labels": {
+                "dtype": "F32" if self.classes is None else "U32",
+                "shape": list(labels.shape),
+                "data_offsets": [0, labels.nbytes],
+            },
             "examples": {
                 "dtype": "U8",
                 "shape": list(examples.shape),

@@ -2,7 +2,7 @@
 
 use std::process::ExitStatus;
 
-use fedpipe_protocol::{Evaluate, Task, Train, begin};
+use fedpipe_protocol::{Evaluate, Target, Task, Train, begin};
 
 use super::*;
 use crate::process::scripted::{Scripted, ScriptedClient, exit, ready, trained};
@@ -44,7 +44,7 @@ fn requested(clients: &[u32], sha256: [&str; 3]) -> Setup {
         init_seed: None,
         isolation: Isolation { level: Level::Off, memory_limit: Some(1), cpu_seconds: None },
         purpose: Purpose::Serve {
-            task: Task { shape: vec![2], classes: 2 },
+            task: Task { shape: vec![2], target: Target::Classes(2) },
             partitions: clients.iter().map(held).collect(),
             test: "/theirs".into(),
         },

@@ -61,11 +61,11 @@ fn the_blocks_of_the_test_set_are_split_without_a_gap() {
 
 #[test]
 fn a_score_is_the_mean_of_all_blocks_and_fails_with_the_first_cause() {
-    let sums = |block, correct| BlockSums { block, loss_sum: 3.0, correct, examples: 4 };
+    let sums = |block, correct| BlockSums { block, loss_sum: 3.0, correct, examples: 4, regression: None };
     let answered = |block, correct| settled(Reply::Evaluated { blocks: vec![sums(block, correct)] }, &[]);
     let all = sums_of(vec![answered(0, 4), answered(1, 2)]).unwrap();
     let score = test_score(&all, 8).unwrap();
-    assert_eq!((score.loss.get(), score.accuracy.get()), (0.75, 0.75));
+    assert_eq!((score.loss.get(), score.accuracy.map(Finite::get)), (0.75, Some(0.75)));
     let failed = sums_of(vec![answered(0, 4), crashed("first"), crashed("second")]);
     assert_eq!(failed.unwrap_err(), Cause::protocol("first"));
 }

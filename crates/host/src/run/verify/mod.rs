@@ -236,6 +236,7 @@ impl Repeat<'_> {
                 let score = self.history.initial?;
                 unequal("the test loss of the initial weights is", &score.loss, &now.loss)
                     .or_else(|| unequal("the accuracy of the initial weights is", &score.accuracy, &now.accuracy))
+                    .or_else(|| unequal("the errors of the initial weights are", &score.regression, &now.regression))
             }
             _ => None,
         }
@@ -248,6 +249,7 @@ fn round_difference(recorded: &Round, now: &Round) -> Option<String> {
     unequal(&at("the weights first differ: they are"), &recorded.weights_sha256, &now.weights_sha256)
         .or_else(|| unequal(&at("the server's state is"), &recorded.server_sha256, &now.server_sha256))
         .or_else(|| unequal(&at("the accuracy is"), &recorded.accuracy, &now.accuracy))
+        .or_else(|| unequal(&at("the errors are"), &recorded.regression, &now.regression))
         .or_else(|| unequal(&at("the test loss is"), &recorded.loss, &now.loss))
         .or_else(|| unequal(&at("the training loss is"), &recorded.training_loss, &now.training_loss))
         .or_else(|| unequal(&at("the loss before the training is"), &recorded.start_loss, &now.start_loss))
@@ -271,7 +273,7 @@ fn unequal<T: PartialEq + std::fmt::Debug>(what: &str, recorded: &T, now: &T) ->
 
 #[cfg(test)]
 mod tests {
-    use fedpipe_record::finite::Finite;
+    use fedpipe_record::{finite::Finite, regression::Regression};
 
     use super::*;
 
@@ -279,7 +281,7 @@ mod tests {
     fn every_number_of_a_round_but_its_time_is_compared() {
         let finite = |number: f64| Finite::try_from(number).unwrap();
         let recorded = Round {
-            accuracy: finite(0.5),
+            accuracy: Some(finite(0.5)),
             loss: finite(1.0),
             training_loss: finite(1.0),
             clients: 4,
@@ -287,10 +289,12 @@ mod tests {
             ..Round::blank(3)
         };
         assert_eq!(round_difference(&recorded, &Round { seconds: finite(2.0), ..recorded.clone() }), None);
+        let errors = Regression { rmse: finite(1.0), mae: finite(1.0), r2: None };
         let others = [
             ("the weights first differ", Round { weights_sha256: "x".into(), ..recorded.clone() }),
             ("the server's state is", Round { server_sha256: Some("s".into()), ..recorded.clone() }),
-            ("the accuracy is", Round { accuracy: finite(0.6), ..recorded.clone() }),
+            ("the accuracy is", Round { accuracy: Some(finite(0.6)), ..recorded.clone() }),
+            ("the errors are", Round { regression: Some(errors), ..recorded.clone() }),
             ("the test loss is", Round { loss: finite(2.0), ..recorded.clone() }),
             ("the training loss is", Round { training_loss: finite(2.0), ..recorded.clone() }),
             ("the change of the weights is", Round { weights_change: Some(finite(0.1)), ..recorded.clone() }),

@@ -175,7 +175,7 @@ fn expected(result: &Summary, stretch: &Stretch, history: &History) -> Option<Su
     let facts = RunFacts {
         model: &ready.model,
         dataset: &dealt.dataset.name,
-        classes: dealt.dataset.target.class_count().unwrap_or_default(),
+        classes: dealt.dataset.target.class_count(),
         initial: history.initial,
         weights_sha256: weights_sha256.clone(),
         wall_seconds: result.wall_seconds,
