@@ -1,4 +1,4 @@
-//! Datasets that are made from a rule. A generator is one file and one row of the table. It has natural clients, and the
+//! Datasets that are made from a rule. A generator is one file and one row of the table. It has natural clients. The
 //! same parameters make the same bits on every machine.
 
 use std::fmt;
