@@ -84,7 +84,7 @@ section! {
 section! {
     /// `[data]`: the examples of each client.
     pub struct DataSection in "data" {
-        /// fashion-mnist, sample, or the path of your files (see `fedpipe data list`)
+        /// fashion-mnist, sample, fcube, synthetic, or the path of your files (see `fedpipe data list`)
         source: Source = Source::FashionMnist => "--data DATA";
         /// The targets: classes, or real numbers for a regression
         target: TargetKind = TargetKind::Classes => "--target KIND";
@@ -389,6 +389,7 @@ impl Experiment {
         } = self.data.clone();
         let test_split = test_split.map(|fraction| TestSplit { fraction, seed: self.data_seed() });
         let test_data = test_data.map(PathBuf::from);
+        let source = partition.directory().map_or(source, |directory| Source::Path(directory.to_owned()));
         let reading = Reading { target, label, client_column, test_data, test_split, image_size, standardise };
         let (clients, seed) = (self.clients.count, self.data_seed());
         Deal { source, reading, scheme: partition, clients, seed, split_file: None }

@@ -112,7 +112,7 @@ const OTHERS: &[(&str, Option<&str>, &[&str])] = &[
     (
         "fedpipe.conformance",
         Some("crates/python/fedpipe/conformance/__main__.py"),
-        &["--shape", "--classes", "--option", "--own-randomness"],
+        &["--shape", "--classes", "--real", "--option", "--own-randomness"],
     ),
     ("peers", Some("crates/python/peers/numpy_twin.py"), &["--epoch"]),
     (

@@ -64,10 +64,10 @@ pub(super) fn stack(
     let first = decoded.first().map(|(_, image)| image.shape).unwrap_or_default();
     if let Some((at, other)) = decoded.iter().find(|(_, image)| image.shape != first) {
         let [name, other_name] = [name(0), name(*at)];
-        return Err(match other.shape[..2] == first[..2] {
-            true => DataError::ImageColours { name, other: other_name },
-            false => DataError::ImageSizes { name, size: first, other: other_name, other_size: other.shape },
-        });
+        if other.shape[..2] == first[..2] {
+            return Err(DataError::ImageColours { name, other: other_name });
+        }
+        return Err(DataError::ImageSizes { name, size: first, other: other_name, other_size: other.shape });
     }
     let shape = if first[2] == 1 { first[..2].to_vec() } else { first.to_vec() };
     Ok((shape, SplitFeatures::U8(decoded.into_iter().flat_map(|(_, image)| image.bytes).collect())))

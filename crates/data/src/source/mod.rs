@@ -14,6 +14,7 @@ mod input;
 mod npy;
 mod numpy;
 mod parquet_table;
+mod partitions;
 mod reading;
 pub(crate) mod sample;
 mod splits;
@@ -42,8 +43,8 @@ pub use test_split::TestSplit;
 
 /// The source of an experiment's dataset: a known name, or the path of its files.
 ///
-/// The text is `fashion-mnist`, `sample`, a generator such as `synthetic:alpha=1,beta=1`, or a path. A path with a known
-/// name begins with `./`.
+/// The text is `fashion-mnist`, `sample`, a generator such as `synthetic:alpha=1,beta=1`, or a path. A path with the name
+/// of another source begins with `./`.
 #[derive(Clone, Debug, PartialEq, SerializeDisplay, DeserializeFromStr)]
 pub enum Source {
     /// Fashion-MNIST (Xiao, Rasul and Vollgraf 2017): 60,000 training and 10,000 test images, 28×28, 10 classes.
@@ -136,7 +137,8 @@ pub fn is_dataset_file(name: &OsStr) -> bool {
     idx::is_idx(name) || numpy::is_array(Path::new(name))
 }
 
-static READERS: [Reader; 5] = [idx::READER, numpy::READER, csv_table::READER, parquet_table::READER, images::READER];
+static READERS: [Reader; 6] =
+    [idx::READER, numpy::READER, csv_table::READER, parquet_table::READER, partitions::READER, images::READER];
 
 /// The source of a deal after it is found and before it is read.
 pub(crate) enum FoundSource<'a> {

@@ -241,6 +241,40 @@ fn parquet_is_read_with_images_of_hugging_face() {
     assert_eq!(dataset.train.features, SplitFeatures::U8(pixels.collect()));
 }
 
+/// Returns a partition file with one feature a row.
+fn ready(features: &[f32], labels: &[u32]) -> Vec<u8> {
+    use safetensors::{Dtype, tensor::TensorView};
+
+    let (n, features) = (labels.len(), floats(features));
+    let labels: Vec<u8> = labels.iter().flat_map(|label| label.to_le_bytes()).collect();
+    let examples = TensorView::new(Dtype::F32, vec![n, features.len() / 4 / n], &features).unwrap();
+    let labels = TensorView::new(Dtype::U32, vec![n], &labels).unwrap();
+    safetensors::tensor::serialize([("examples", examples), ("labels", labels)], None).unwrap()
+}
+
+#[test]
+fn ready_partitions_have_a_natural_client_for_each_file() {
+    let files = || -> Files {
+        vec![
+            ("10.safetensors", ready(&[1.0], &[1])),
+            ("9.safetensors", ready(&[2.0, 3.0], &[0, 2])),
+            ("test.safetensors", ready(&[4.0], &[2])),
+        ]
+    };
+    let dataset = load(&files(), "", &Reading::default()).unwrap();
+    assert_eq!((values(&dataset.train), values(&dataset.test)), (&[1.0, 2.0, 3.0][..], &[4.0][..]));
+    assert_eq!(dataset.info.target, DatasetTarget::classes(3));
+    let clients = dataset.train.clients.unwrap();
+    assert_eq!((clients.names, clients.of_row), (vec!["9".to_owned(), "10".to_owned()], vec![1, 0, 0]));
+    let mut other = files();
+    other[1].1 = ready(&[2.0, 3.0], &[0]);
+    assert_says(&load(&other, "", &Reading::default()).unwrap_err(), &["9.safetensors", "shape [2]", "[1]"]);
+    let real = Reading { target: TargetKind::Real, ..Reading::default() };
+    assert_says(&load(&files(), "", &real).unwrap_err(), &["10.safetensors", "`labels`, not `targets`"]);
+    let no_test = files()[..2].to_vec();
+    assert_says(&load(&no_test, "", &Reading::default()).unwrap_err(), &["has no test set"]);
+}
+
 #[test]
 fn a_flag_without_effect_is_refused() {
     let idx = vec![
