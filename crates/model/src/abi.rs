@@ -76,22 +76,6 @@ pub trait AbiModel {
     fn evaluate(&mut self, examples: AbiExamples<'_>) -> Answer<AbiSums>;
     /// Fills `scores`, shape (examples, classes), or (examples, 1) for a real target.
     #[sabi(last_prefix_field)]
-    fn get_momentum(&self, mut out: RSliceMut<'_, f32>) -> Answer<()> {
-        answer(|| {
-            let momentum = self.model.momentum();
-            same_length("values of the momentum from the model", momentum.len(), out.len())?;
-            out.as_mut_slice().copy_from_slice(momentum);
-            Ok(())
-        })
-    }
-
-    fn set_momentum(&mut self, momentum: RSlice<'_, f32>) -> Answer<()> {
-        self.call(|shim| {
-            same_length("values of the momentum for the model", momentum.len(), shim.model.weight_count())?;
-            shim.model.set_momentum(momentum.as_slice())
-        })
-    }
-
     fn predict(&mut self, examples: AbiExamples<'_>, scores: RSliceMut<'_, f32>) -> Answer<()>;
 }
 
