@@ -11,7 +11,7 @@ import math
 import statistics
 import struct
 
-PARTITION, SAMPLE, SHUFFLE, GENERATE, DROPOUT = 1, 3, 4, 9, 10
+PARTITION, SAMPLE, SHUFFLE, GENERATE, DROPOUT, TEST_SPLIT = 1, 3, 4, 9, 10, 11
 # With the client field `nit\0`: the tag `nn-init\0` of a tensor's initial weights.
 INITIALISE, INITIAL = struct.unpack("<II", b"nn-init\0")
 WORD = 0xFFFFFFFF
@@ -345,6 +345,7 @@ def streams():
         ("`below` 10, 100, 1000, 4294967295 under A", " ".join(str(below.below(n)) for n in (10, 100, 1000, 2**32 - 1))),
         ("order of 10 under A", " ".join(map(str, a().order(10)))),
         ("order of 10: seed 0, use 4, client 0, round 1, epoch 1", " ".join(map(str, first.order(10)))),
+        ("order of 10: seed 1, use 11", " ".join(map(str, Stream(1, TEST_SPLIT).order(10)))),
         (
             "order of 60,000: seed 2⁶⁴ − 1, use 3, client 2³² − 1, round 2⁶³, epoch 7; SHA-256 of its u32",
             hashlib.sha256(struct.pack("<60000I", *long)).hexdigest(),

@@ -403,6 +403,7 @@ fn flags_that_are_named_exist() {
         "new-model",
         "strategies",
         "data fetch",
+        "data list",
         "data show",
     ];
     let mut known: BTreeSet<String> = commands.iter().flat_map(|command| flags(&help(command))).collect();

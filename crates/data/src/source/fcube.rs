@@ -56,7 +56,7 @@ fn label(point: [f32; 3]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataset::SplitFeatures;
+    use crate::split::SplitFeatures;
 
     #[test]
     fn each_client_has_two_opposite_octants_and_the_test_set_all() {

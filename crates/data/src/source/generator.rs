@@ -7,7 +7,8 @@ use fedpipe_random::key::{Key, Use};
 use fedpipe_spec::table::{TableRow, Tabled};
 
 use super::{fcube, synthetic};
-use crate::dataset::{NaturalClients, ReadSplits, Split, SplitFeatures, SplitTargets};
+use crate::dataset::ReadSplits;
+use crate::split::{NaturalClients, Split, SplitFeatures, SplitTargets};
 
 /// A rule that makes a dataset.
 pub trait Generator: fmt::Debug + Send + Sync {
@@ -77,6 +78,7 @@ pub(super) fn splits([train, test]: [MadeExamples; 2], size: usize, clients: u32
         train: train.split(size, clients),
         test: test.split(size, clients),
         class_names: Vec::new(),
+        feature_names: Vec::new(),
         sha256: None,
         test_files: Default::default(),
     })

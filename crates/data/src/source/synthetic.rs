@@ -114,7 +114,8 @@ impl ClientModel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataset::{ReadSplits, Split, SplitFeatures};
+    use crate::dataset::ReadSplits;
+    use crate::split::{Split, SplitFeatures};
 
     fn generate(text: &str) -> ReadSplits {
         text.parse::<fedpipe_spec::table::Named<dyn Generator>>().unwrap().generate().0
