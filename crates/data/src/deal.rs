@@ -52,11 +52,13 @@ struct Plan<'d> {
 impl<'d> Plan<'d> {
     fn new(deal: &'d Deal) -> Result<Self, DataError> {
         let Some(file) = deal.scheme.split_file() else { return Ok(Self { deal, split: None }) };
-        let split = SplitTable::read(deal.split_file.as_deref().unwrap_or(file.path))?;
+        let mut split = SplitTable::read(deal.split_file.as_deref().unwrap_or(file.path))?;
         if !file.sha256.is_empty() && file.sha256 != split.sha256 {
             let SplitTable { path, sha256: found, .. } = split;
             return Err(DataError::SplitChanged { path, found, expected: file.sha256.to_owned() });
         }
+        // A refused line is one of the user's file, also if the copy of a run was read.
+        split.path = file.path.to_owned();
         Ok(Self { deal, split: Some(split) })
     }
 
@@ -113,9 +115,9 @@ impl Dealt {
             0 => String::new(),
             _ => format!("; no client has an example of {}", counted(classes as u64, "class")),
         };
-        let is_left_out = !self.partitions.is_empty() && dealt < all;
-        is_left_out
-            .then(|| format!("the partition scheme leaves out {} of {all} training examples{of_classes}", all - dealt))
+        let (left, all_examples) = (all.saturating_sub(dealt), counted(all, "training example"));
+        (!self.partitions.is_empty() && left > 0)
+            .then(|| format!("the partition scheme leaves out {left} of {all_examples}{of_classes}"))
     }
 
     /// Returns the text of a digest file: a line `HASH  NAME` for each partition, in client order, and one for the test

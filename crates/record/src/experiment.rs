@@ -84,7 +84,7 @@ section! {
 section! {
     /// `[data]`: the examples of each client.
     pub struct DataSection in "data" {
-        /// fashion-mnist, sample, or the path of your files (see `fedpipe data list`)
+        /// fashion-mnist, sample, fcube, synthetic, or the path of your files (see `fedpipe data list`)
         source: Source = Source::FashionMnist => "--data DATA";
         /// The targets: classes, or real numbers for a regression
         target: TargetKind = TargetKind::Classes => "--target KIND";

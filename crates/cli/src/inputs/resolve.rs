@@ -347,6 +347,27 @@ mod tests {
     }
 
     #[test]
+    fn a_split_by_hand_decides_the_clients_unless_the_user_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("split.csv"), "row,client\n0,0\n1,1\n2,2\n").unwrap();
+        let partition = format!("--partition file:{}", path("split.csv").display());
+        let clients = |more: &str| resolved(&format!("mlp {more}")).unwrap().clients.count;
+        assert_eq!([clients(&partition), clients(&format!("{partition} --clients 2"))], [3, 2]);
+        assert_eq!(clients(&format!("{partition} --set clients.count=5")), 5);
+        // The number of a file belongs to the partition in it.
+        std::fs::write(path("experiment.toml"), resolved("mlp --clients 9").unwrap().to_toml().unwrap()).unwrap();
+        let config = format!("--config {}", path("experiment.toml").display());
+        assert_eq!([clients(&config), clients(&format!("{config} {partition}"))], [9, 3]);
+        // The experiment names the content, and reads no file again.
+        let written = resolved(&format!("mlp {partition}")).unwrap();
+        assert!(written.data.partition.split_file().unwrap().sha256.len() == 64);
+        std::fs::write(path("experiment.toml"), written.to_toml().unwrap()).unwrap();
+        std::fs::remove_file(path("split.csv")).unwrap();
+        assert_eq!(resolved(&format!("mlp {config}")).unwrap(), written);
+    }
+
+    #[test]
     fn later_sources_override_earlier_ones() {
         let folder = tempfile::tempdir().unwrap();
         let file: PathBuf = folder.path().join("experiment.toml");

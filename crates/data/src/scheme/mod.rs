@@ -1,12 +1,12 @@
 //! The partitioners: pure functions from labels and a seed to the rows of each client. A partitioner is one file and
 //! one row of the table.
 
+mod by_hand;
 mod cut;
 mod dirichlet;
 mod dirichlet_client;
 mod exdir;
 pub(crate) mod feature_noise;
-mod file;
 mod gamma_similarity;
 mod growing;
 mod iid;
@@ -140,7 +140,7 @@ static ROWS: [TableRow<dyn Partitioner>; 18] = [
     growing::EXPONENTIAL,
     feature_noise::ROW,
     natural::ROW,
-    file::ROW,
+    by_hand::ROW,
     ready::ROW,
     own::ROW,
 ];

@@ -43,8 +43,8 @@ pub use test_split::TestSplit;
 
 /// The source of an experiment's dataset: a known name, or the path of its files.
 ///
-/// The text is `fashion-mnist`, `sample`, a generator such as `synthetic:alpha=1,beta=1`, or a path. A path with a known
-/// name begins with `./`.
+/// The text is `fashion-mnist`, `sample`, a generator such as `synthetic:alpha=1,beta=1`, or a path. A path with the
+/// name of another source begins with `./`.
 #[derive(Clone, Debug, PartialEq, SerializeDisplay, DeserializeFromStr)]
 pub enum Source {
     /// Fashion-MNIST (Xiao, Rasul and Vollgraf 2017): 60,000 training and 10,000 test images, 28×28, 10 classes.
