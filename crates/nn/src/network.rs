@@ -266,7 +266,11 @@ impl Network {
     }
 
     /// Scores the inputs in training, and counts the step.
-    fn train_forward(&mut self, weights: &[f32], targets: impl IntoIterator<Item = impl ExampleTarget>) -> Result<Score> {
+    fn train_forward(
+        &mut self,
+        weights: &[f32],
+        targets: impl IntoIterator<Item = impl ExampleTarget>,
+    ) -> Result<Score> {
         if self.has_dropout && self.next.is_none() {
             return Err(Error::new("dropout needs the key of the local epoch; call Network::begin before it"));
         }

@@ -393,8 +393,18 @@ fn names_a_target(words: &[&str]) -> bool {
 
 #[test]
 fn flags_that_are_named_exist() {
-    let commands =
-        ["run", "verify", "reload", "serve", "flower new", "models", "new-model", "strategies", "data fetch", "data show"];
+    let commands = [
+        "run",
+        "verify",
+        "reload",
+        "serve",
+        "flower new",
+        "models",
+        "new-model",
+        "strategies",
+        "data fetch",
+        "data show",
+    ];
     let mut known: BTreeSet<String> = commands.iter().flat_map(|command| flags(&help(command))).collect();
     known.extend(["--help", "--version"].map(String::from));
     let mut wrong = Vec::new();
