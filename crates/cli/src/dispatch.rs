@@ -14,6 +14,7 @@ use crate::{
     args::{self, Command, DataCommand, argument_error, flower_args::FlowerCommand},
     commands::{
         fetch_dataset::fetch_fashion_mnist,
+        list_datasets::list_datasets,
         list_models::{list_models, show_program},
         list_rows::list_rows,
         reload_model::reload_model,
@@ -57,6 +58,7 @@ fn execute(command: Command) -> Result<ExitCode> {
         Command::NewModel(args) => write_model(&args),
         Command::List(args) => list_rows(&args),
         Command::Data(DataCommand::Fetch { name: _ }) => fetch_fashion_mnist(),
+        Command::Data(DataCommand::List) => list_datasets(),
         Command::Data(DataCommand::Show(args)) => show_partitions(&args),
     }
 }

@@ -19,6 +19,7 @@ use crate::{
         partition,
     },
     source::{FoundSource, Reading, Source},
+    standardisation::Standardisation,
 };
 
 /// The format of the cache's entries. A change of the files' format, a partitioner or the randomness increases it, so
@@ -51,20 +52,25 @@ struct Plan<'d> {
 impl<'d> Plan<'d> {
     fn new(deal: &'d Deal) -> Result<Self, DataError> {
         let Some(file) = deal.scheme.split_file() else { return Ok(Self { deal, split: None }) };
-        let split = SplitTable::read(deal.split_file.as_deref().unwrap_or(file.path))?;
+        let mut split = SplitTable::read(deal.split_file.as_deref().unwrap_or(file.path))?;
         if !file.sha256.is_empty() && file.sha256 != split.sha256 {
             let SplitTable { path, sha256: found, .. } = split;
             return Err(DataError::SplitChanged { path, found, expected: file.sha256.to_owned() });
         }
+        // A refused line is one of the user's file, also if the copy of a run was read.
+        split.path = file.path.to_owned();
         Ok(Self { deal, split: Some(split) })
     }
 
     /// Returns the entry of the partitions, which depend on the dataset, the scheme, the number of clients and the
     /// seed. The content of a split by hand stands for its scheme.
     fn entry(&self, sha256: &str, cache: &Cache) -> PathBuf {
-        let Deal { scheme, clients, seed, .. } = self.deal;
+        let Deal { scheme, clients, seed, reading, .. } = self.deal;
+        let standardise = if reading.standardise { "standardised\n" } else { "" };
         let scheme = self.split.as_ref().map_or_else(|| scheme.to_string(), |split| format!("file {}", split.sha256));
-        let text = format!("format {FORMAT}\ndataset {sha256}\nscheme {scheme}\nclients {clients}\nseed {seed}\n");
+        let text = format!(
+            "format {FORMAT}\ndataset {sha256}\n{standardise}scheme {scheme}\nclients {clients}\nseed {seed}\n"
+        );
         cache.partitions().join(key(&text))
     }
 }
@@ -109,9 +115,9 @@ impl Dealt {
             0 => String::new(),
             _ => format!("; no client has an example of {}", counted(classes as u64, "class")),
         };
-        let is_left_out = !self.partitions.is_empty() && dealt < all;
-        is_left_out
-            .then(|| format!("the partition scheme leaves out {} of {all} training examples{of_classes}", all - dealt))
+        let (left, all_examples) = (all.saturating_sub(dealt), counted(all, "training example"));
+        (!self.partitions.is_empty() && left > 0)
+            .then(|| format!("the partition scheme leaves out {left} of {all_examples}{of_classes}"))
     }
 
     /// Returns the text of a digest file: a line `HASH  NAME` for each partition, in client order, and one for the test
@@ -156,6 +162,7 @@ pub fn deal(deal: &Deal, cache: &Cache, progress: &mut dyn FnMut(DataStep)) -> R
     if deal.clients == 0 {
         return Err(DataError::NoClients);
     }
+    deal.reading.check_own(deal.scheme.is_own())?;
     let plan = Plan::new(deal)?;
     let progress = &mut report_unlocked_once(progress);
     let portion = if deal.scheme.is_own() { Portion::Own } else { Portion::Whole };
@@ -167,7 +174,7 @@ pub fn deal(deal: &Deal, cache: &Cache, progress: &mut dyn FnMut(DataStep)) -> R
         return Ok(dealt);
     }
     // The dataset is loaded before the lock is taken, so that other runs can deal while this one downloads.
-    let dataset = found.load(cache, progress)?;
+    let dataset = deal.reading.standardised(found.load(cache, progress)?);
     // The cache may have the deal although the stamps of the dataset have changed, in a read-only cache for example.
     if cached.is_none()
         && let Some(dealt) = look_up(&plan, &found, &dataset.info.sha256, cache, progress)
@@ -191,10 +198,11 @@ pub fn deal(deal: &Deal, cache: &Cache, progress: &mut dyn FnMut(DataStep)) -> R
 /// # Errors
 /// Returns the errors of [`deal()`].
 pub fn deal_test_set(deal: &Deal, cache: &Cache, progress: &mut dyn FnMut(DataStep)) -> Result<Dealt, DataError> {
+    deal.reading.check_own(deal.scheme.is_own())?;
     let progress = &mut report_unlocked_once(progress);
     let found = FoundSource::find(&deal.source, &deal.reading, Portion::Test)?;
     let cached = found.cached_identity(cache);
-    if let Some(test) = cached.and_then(|sha256| CacheEntry::open(&test_dir(&sha256, cache), cache, progress)) {
+    if let Some(test) = cached.and_then(|sha256| CacheEntry::open(&test_dir(&sha256, None, cache), cache, progress)) {
         return Ok(dealt(&found, None, test));
     }
     let dataset = found.load(cache, progress)?;
@@ -226,9 +234,11 @@ fn labelled<'d>(dataset: &'d Dataset, split: Option<&'d SplitTable>) -> Labelled
     Labelled { examples: train.len(), labels: train.labels(), classes, class_names, natural, split }
 }
 
-/// Returns the entry of the test set. It depends only on the dataset, so all deals of a dataset share it.
-fn test_dir(sha256: &str, cache: &Cache) -> PathBuf {
-    cache.partitions().join(key(&format!("format {FORMAT}\ndataset {sha256}\ntest set\n")))
+/// Returns the entry of the test set. It depends only on the dataset and the statistics that standardised it, so all
+/// deals of a dataset share it.
+fn test_dir(sha256: &str, by: Option<&Standardisation>, cache: &Cache) -> PathBuf {
+    let by = by.map_or_else(String::new, |by| format!("standardised by {}\n", by.sha256()));
+    cache.partitions().join(key(&format!("format {FORMAT}\ndataset {sha256}\n{by}test set\n")))
 }
 
 fn look_up(
@@ -239,7 +249,8 @@ fn look_up(
     progress: &mut dyn FnMut(DataStep),
 ) -> Option<Dealt> {
     let train = CacheEntry::open(&plan.entry(sha256, cache), cache, progress)?;
-    let test = CacheEntry::open(&test_dir(sha256, cache), cache, progress)?;
+    let by = train.dataset.standardisation.as_ref();
+    let test = CacheEntry::open(&test_dir(sha256, by, cache), cache, progress)?;
     Some(dealt(found, Some(train), test))
 }
 
@@ -260,7 +271,7 @@ fn dealt(found: &FoundSource<'_>, train: Option<CacheEntry>, mut test: CacheEntr
 }
 
 fn write_test(dataset: &Dataset, cache: &Cache) -> Result<CacheEntry, DataError> {
-    let dir = test_dir(&dataset.info.sha256, cache);
+    let dir = test_dir(&dataset.info.sha256, dataset.info.standardisation.as_ref(), cache);
     if let Some(entry) = CacheEntry::open(&dir, cache, &mut |_| ()) {
         return Ok(entry);
     }
@@ -307,7 +318,7 @@ fn write_partitions(
 pub fn natural_clients(deal: &Deal, cache: &Cache, progress: &mut dyn FnMut(DataStep)) -> Result<u32, DataError> {
     let found = FoundSource::find(&deal.source, &deal.reading, Portion::Whole)?;
     let cached = found.cached_identity(cache);
-    let test = cached.and_then(|sha256| CacheEntry::open(&test_dir(&sha256, cache), cache, progress));
+    let test = cached.and_then(|sha256| CacheEntry::open(&test_dir(&sha256, None, cache), cache, progress));
     let info = match test {
         Some(test) => test.dataset,
         None => found.load(cache, progress)?.info,

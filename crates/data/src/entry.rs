@@ -17,10 +17,10 @@ use tempfile::TempDir;
 
 use crate::cache::{UsageLock, cannot_write, make_dir, read_json, write_json};
 use crate::checksum::Stamp;
-use crate::dataset::Split;
 use crate::deal::PartitionFile;
 use crate::partition_file::{self, FileMetadata, Hashes};
 use crate::refusal::{refusal, sync_folder};
+use crate::split::Split;
 use crate::spread::spread;
 use crate::{cache::Cache, data_step::DataStep, dataset::DatasetInfo, error::DataError};
 

@@ -40,6 +40,76 @@ pub enum DataError {
     NotALabel { path: PathBuf, row: usize, value: f64 },
     #[error("{} has the target {value} at row {row}; remove the row, or give it a finite target", path.display())]
     NotATarget { path: PathBuf, row: usize, value: f64 },
+    #[error("{flag} has no effect on the data of the reader {reader}; leave it out")]
+    NoEffect { flag: &'static str, reader: &'static str },
+    #[error(
+        "the size {text:?} is none; give height and width from 1 to 4096, such as 28x28, or 28x28x3 for colour and 28x28x1 for grey"
+    )]
+    ImageSize { text: String },
+    #[error("{} has no test set; give --test-split 0.2, or --test-data and a file if it is a table", path.display())]
+    NoTestSet { path: PathBuf },
+    #[error("{} has a test set; leave out --test-split", path.display())]
+    TwoTestSets { path: PathBuf },
+    #[error(
+        "under `own` the host and its clients have one test set, which --test-split would draw from each one's data; give files with a test set"
+    )]
+    SplitUnderOwn,
+    #[error("the test split of {} leaves {} and {}; give another --test-split", path.display(), counted(*train, "training example"), counted(*test, "test example"))]
+    EmptySplit { path: PathBuf, train: usize, test: usize },
+    #[error("{} has the class {name:?}, but under `own` nobody sees all names; number the classes from 0", path.display())]
+    NamesUnderOwn { path: PathBuf, name: String },
+    #[error("{} has {classes} names of classes; at most 65536 fit; give another --label, or --target real for a regression", path.display())]
+    TooManyClasses { path: PathBuf, classes: usize },
+    #[error("{} has the class {text:?} at row {row} of the test set and no training example of it; add one, or remove the row", path.display())]
+    UnknownClass { path: PathBuf, row: usize, text: String },
+    #[error("{} has the target {text:?} at row {row}, which is no number; give another --label, or leave out --target real", path.display())]
+    NoNumber { path: PathBuf, row: usize, text: String },
+    #[error("{} has two columns {column}; rename one", path.display())]
+    SameColumns { path: PathBuf, column: String },
+    #[error("{} has no column that is known to be the label; give --label and one of {columns}", path.display())]
+    NoLabel { path: PathBuf, columns: String },
+    #[error("{} has no column {column}; give {flag} and one of {columns}", path.display())]
+    NoColumn { path: PathBuf, flag: &'static str, column: String, columns: String },
+    #[error("{} has no column left for the features (its columns are {columns}); add one", path.display())]
+    NoFeatures { path: PathBuf, columns: String },
+    #[error("{} has the columns {columns}, but the training set has {expected}; give files with the same columns", path.display())]
+    OtherColumns { path: PathBuf, columns: String, expected: String },
+    #[error("{} has no value in row {row}, column {column} (rows count from 0); give one, or remove the row", path.display())]
+    MissingValue { path: PathBuf, row: usize, column: String },
+    #[error("{} has {text:?} in row {row}, column {column}, which is no finite number of 32 bits (rows count from 0); encode the column as numbers, or remove it", path.display())]
+    FeatureText { path: PathBuf, row: usize, column: String, text: String },
+    #[error("{} has no rows; give a file with at least one", path.display())]
+    NoRows { path: PathBuf },
+    #[error("{} has other features beside the images; remove those columns", path.display())]
+    ImageColumns { path: PathBuf },
+    #[error("{} begins with the numbers {columns}; name the columns in the first line", path.display())]
+    NoHeader { path: PathBuf, columns: String },
+    #[error("{} cannot be read as a table: {reason}; correct the file", path.display())]
+    Csv { path: PathBuf, reason: String },
+    #[error("{} is a Parquet file, which this fedpipe is built without; build it with --features parquet, or give a CSV file", path.display())]
+    NoParquet { path: PathBuf },
+    #[error("{} cannot be read as a Parquet file: {reason}; write it again", path.display())]
+    Parquet { path: PathBuf, reason: String },
+    #[error("{} has {value} in column {column}, whose type is neither a number, a text nor an image; cast the column", path.display())]
+    ColumnType { path: PathBuf, column: String, value: String },
+    #[error("{} cannot be read as a NumPy array: {reason}", path.display())]
+    Npy { path: PathBuf, reason: String },
+    #[error("{} has no array with a known name (it has {names}); name them x_train, y_train, x_test and y_test", path.display())]
+    NoArrays { path: PathBuf, names: String },
+    #[error("{} lacks {what}; add the array", path.display())]
+    MissingArray { path: PathBuf, what: &'static str },
+    #[error("{place} cannot be decoded: {reason}; give png or jpeg files")]
+    Image { place: String, reason: String },
+    #[error(
+        "{name} has the size {size:?} and {other} {other_size:?} (height, width, channels); give --image-size, such as 28x28"
+    )]
+    ImageSizes { name: String, size: [usize; 3], other: String, other_size: [usize; 3] },
+    #[error(
+        "of {name} and {other} one is grey and one in colour; give --image-size HEIGHTxWIDTHx1 for grey, or x3 for colour"
+    )]
+    ImageColours { name: String, other: String },
+    #[error("{} has images by class, which are no real targets; leave out --target real", path.display())]
+    RealImages { path: PathBuf },
     #[error("the test examples in {} have the shape {test:?} but the training examples have {train:?}; give examples of one shape", path.display())]
     Shape { path: PathBuf, test: Vec<usize>, train: Vec<usize> },
     #[error("the test examples in {} are {test} but the training examples are {train}, which a model sees in other units; give examples of one type", path.display())]
@@ -144,6 +214,8 @@ pub enum DataError {
     NotAPartition { path: PathBuf, reason: String },
     #[error("{} has contents with SHA-256 {found:.16}, the run's have {expected:.16}: the file was changed since it was dealt; delete the cache entry {} and run again", path.display(), path.parent().unwrap_or(path).display())]
     Content { path: PathBuf, found: String, expected: String },
+    #[error("--standardise has no effect under `own`, since each client has its own rows; scale the files by one rule")]
+    StandardiseUnderOwn,
     /// The error of a client about its data, as one sentence.
     #[error("{0}")]
     Reported(String),

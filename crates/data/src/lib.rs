@@ -21,9 +21,12 @@ mod file_cause;
 mod map;
 mod partition_file;
 mod refusal;
+mod remarks;
 mod scheme;
 mod source;
+mod split;
 mod spread;
+mod standardisation;
 #[cfg(test)]
 mod testing;
 
@@ -40,5 +43,8 @@ pub use file_cause::FileCause;
 pub use map::{Partition, PartitionTargets, Pixels};
 pub use refusal::{folder_of, persist, refusal, sync_folder};
 pub use scheme::{Labelled, Partitioner, Scheme, SplitFile, SplitTable, partition, pin_split};
-pub use source::{Generated, Generator, Reading, Source, TargetKind, is_dataset_file};
+pub use source::{
+    Generated, Generator, ImageSize, Reader, Reading, Source, TargetKind, TestSplit, is_dataset_file, readers,
+};
 pub use spread::spread;
+pub use standardisation::Standardisation;

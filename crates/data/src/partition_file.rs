@@ -12,7 +12,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::checksum::{self, Hashing};
-use crate::dataset::{Split, SplitFeatures, SplitTargets};
+use crate::split::{Split, SplitFeatures, SplitTargets};
 
 /// The alignment of the data in the file, in bytes.
 pub(crate) const ALIGNMENT: usize = 64;

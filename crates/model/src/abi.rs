@@ -22,11 +22,11 @@ use abi_stable::{
 };
 
 use crate::{
+    checked_model::CheckedModel,
     description::{Options, Task},
     epoch::{RegressionSums, Sums},
     error::{Error, Result},
     model::Model,
-    shim::Shim,
 };
 
 #[doc(hidden)]
@@ -215,7 +215,7 @@ extern "C" fn build<M: Model>(options: RStr<'_>, task: RStr<'_>, seed: u64) -> A
         let given: BTreeMap<String, String> = serde_json::from_str(options.as_str())?;
         let task: Task = serde_json::from_str(task.as_str())?;
         let options = Options::resolve(&M::describe(), given)?;
-        let shim = Shim::new(M::build(&options, &task, seed)?, task)?;
+        let shim = CheckedModel::new(M::build(&options, &task, seed)?, task)?;
         Ok(AbiModel_TO::from_value(shim, abi_stable::type_level::downcasting::TD_Opaque))
     })
 }
@@ -229,7 +229,7 @@ pub(crate) fn answer<T>(call: impl FnOnce() -> Result<T>) -> Answer<T> {
 }
 
 fn caught<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
-    // `Shim` refuses all calls after a panic, so that no caller meets the state that the panic left.
+    // `CheckedModel` refuses all calls after a panic, so that no caller meets the state that the panic left.
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| Err(Error::new(panic_message(&*panic))))
 }
 

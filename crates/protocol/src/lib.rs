@@ -15,7 +15,7 @@ pub mod feature;
 mod frame;
 mod isolation;
 mod message;
-mod regression;
+mod regression_sums;
 mod strategy_message;
 mod weight_layout;
 
@@ -32,6 +32,6 @@ pub use message::{
     BlockSums, Evaluate, FailureKind, HeldPartition, Kind, OptionSpec, Phase, PhaseStart, Place, ProgramLaunch,
     Purpose, Ready, Reply, Request, ScoreStart, Setup, StartScore, Target, Task, Tensor, Train, Update,
 };
-pub use regression::RegressionSums;
+pub use regression_sums::RegressionSums;
 pub use strategy_message::{Ability, Aggregate, StrategyReply, StrategyRequest, StrategySetup};
 pub use weight_layout::{Layout, LayoutError, with_local};

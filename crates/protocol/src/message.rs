@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
     isolation::{InForce, Isolation},
-    regression::RegressionSums,
+    regression_sums::RegressionSums,
 };
 
 /// A message from the host to a client.

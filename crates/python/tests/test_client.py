@@ -278,7 +278,7 @@ def test_a_client_brings_an_optimiser_of_its_own(run):
     for flags, says in [
         ({"client": SOLVERS, "strategy": "fednova"}, "the aggregator normalised and the optimiser own do not combine"),
         ({"client": SOFTMAX}, 'the client softmax lacks the feature "own-optimiser", which --optimiser needs'),
-        ({"model": "logreg"}, 'the model logreg lacks the feature "own-optimiser", which --optimiser needs'),
+        ({"model": "logreg"}, 'the client logreg lacks the feature "own-optimiser", which --optimiser needs'),
         ({"client": SOFTMAX, "optimiser": "sgd:momentum=0.5,keep=true"}, 'lacks the feature "keeps-momentum"'),
     ]:
         with pytest.raises(fedpipe.RunError) as error:

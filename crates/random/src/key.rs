@@ -27,6 +27,8 @@ pub enum Use {
     Generate = 9,
     /// The values that dropout sets to 0 in a training step; see [`Key::step_rng`].
     Dropout = 10,
+    /// The examples of the test set, where the files have none.
+    TestSplit = 11,
     /// The initial weights of a tensor; see [`Key::initial`].
     Initialise = u32::from_le_bytes(*b"nn-i"),
 }

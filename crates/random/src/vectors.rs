@@ -55,6 +55,8 @@ fn keys_words_and_orders_are_those_of_the_readme() {
     assert_eq!(spaced(&weighted), written("order by the weights 3, 1, 4, 1, 5, 9, 2, 6 under A"));
     let first = Key { seed: 0, purpose: Use::Shuffle, client: 0, round: 1, epoch: 1 };
     assert_eq!(spaced(&order(&first, 10)), written("order of 10: seed 0, use 4, client 0, round 1, epoch 1"));
+    let test_set = Key { seed: 1, purpose: Use::TestSplit, client: 0, round: 0, epoch: 0 };
+    assert_eq!(spaced(&order(&test_set, 10)), written("order of 10: seed 1, use 11"));
 }
 
 /// Reads past the first blocks of the stream, with every field of the key at an extreme.

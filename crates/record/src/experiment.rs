@@ -3,9 +3,9 @@
 //! Every section but `[execution]` can change a result. `[execution]` says how this machine does the work: a session of
 //! a run may have another one than the session before.
 
-use std::{collections::BTreeMap, ops::Deref, str::FromStr};
+use std::{collections::BTreeMap, ops::Deref, path::PathBuf, str::FromStr};
 
-use fedpipe_data::{Deal, Reading, Scheme, Source, TargetKind, counted};
+use fedpipe_data::{Deal, ImageSize, Reading, Scheme, Source, TargetKind, TestSplit, counted};
 use fedpipe_protocol::{Level, MOMENTUM};
 use fedpipe_spec::table::Named;
 use fedpipe_strategy::{
@@ -84,10 +84,22 @@ section! {
 section! {
     /// `[data]`: the examples of each client.
     pub struct DataSection in "data" {
-        /// fashion-mnist, sample, or the path of your files (see `fedpipe data list`)
+        /// fashion-mnist, sample, fcube, synthetic, or the path of your files (see `fedpipe data list`)
         source: Source = Source::FashionMnist => "--data DATA";
         /// The targets: classes, or real numbers for a regression
         target: TargetKind = TargetKind::Classes => "--target KIND";
+        /// The column of a table that has the targets
+        label: Option<String> = None => "--label COLUMN".default("none");
+        /// The column of a table that names the natural client of each row
+        client_column: Option<String> = None => "--client-column COLUMN".default("none");
+        /// The file with the test set of a table
+        test_data: Option<String> = None => "--test-data PATH".default("none");
+        /// The part of the examples that becomes the test set, of each class alike, drawn by the seed of the partition
+        test_split: Option<f64> = None => "--test-split X".within(|x| x > 0.0 && x < 1.0, "between 0 and 1").default("none");
+        /// The size to which images are scaled, such as 28x28, or 28x28x3 for colour and 28x28x1 for grey
+        image_size: Option<ImageSize> = None => "--image-size SIZE".default("that of the images");
+        /// Standardise each feature by its mean and standard deviation over the training examples
+        standardise: bool = false => "--standardise";
         /// The rule that deals the examples to the clients
         partition: Scheme = Scheme::default() => "--partition SCHEME";
     }
@@ -358,8 +370,22 @@ impl Experiment {
 
     /// Returns the deal of the dataset to the clients.
     pub fn deal(&self) -> Deal {
-        let DataSection { source, target, partition } = self.data.clone();
-        let (reading, clients, seed) = (Reading { target }, self.clients.count, self.data_seed());
+        let DataSection {
+            source,
+            target,
+            label,
+            client_column,
+            test_data,
+            test_split,
+            image_size,
+            standardise,
+            partition,
+        } = self.data.clone();
+        let test_split = test_split.map(|fraction| TestSplit { fraction, seed: self.data_seed() });
+        let test_data = test_data.map(PathBuf::from);
+        let source = partition.directory().map_or(source, |directory| Source::Path(directory.to_owned()));
+        let reading = Reading { target, label, client_column, test_data, test_split, image_size, standardise };
+        let (clients, seed) = (self.clients.count, self.data_seed());
         Deal { source, reading, scheme: partition, clients, seed, split_file: None }
     }
 

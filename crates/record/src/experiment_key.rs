@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use fedpipe_data::{Source, TargetKind};
+use fedpipe_data::{ImageSize, Source, TargetKind};
 use fedpipe_protocol::Level;
 use fedpipe_spec::table::{Named, Tabled};
 use fedpipe_strategy::transform::{Transform, chain::Transforms};
@@ -91,7 +91,7 @@ macro_rules! parsed {
     };
 }
 
-parsed!(u32, u64, f32, f64, Epochs, Seed, Source, MemoryLimit);
+parsed!(u32, u64, f32, f64, Epochs, Seed, Source, ImageSize, MemoryLimit);
 
 /// A chain of rows.
 impl KeyValue for Transforms {

@@ -79,6 +79,8 @@ pub(crate) enum Command {
 /// A command of `fedpipe data`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum DataCommand {
+    /// List the datasets by name, and the files of your own that --data takes
+    List,
     /// Put a dataset into the cache, from the first source that has it
     Fetch {
         /// The dataset's name

@@ -24,7 +24,8 @@ pub(crate) struct ServeArgs {
     /// The test set, a file in the format of a partition
     #[arg(long, value_name = "FILE", requires = "partition")]
     pub(crate) test: Option<PathBuf>,
-    /// A directory of IDX files instead: all its training examples, and its test set
+    /// A directory with a training and a test set instead (see `fedpipe data list`): all its training examples, and
+    /// its test set
     #[arg(long, value_name = "DIR", conflicts_with_all = ["partition", "test", "experiment", "client"])]
     pub(crate) data: Option<PathBuf>,
     /// The targets of that directory: classes, or real numbers for a regression [default: classes]

@@ -1,6 +1,7 @@
 //! The work of each command, one file each. A function here takes parsed arguments and returns an exit code.
 
 pub(crate) mod fetch_dataset;
+pub(crate) mod list_datasets;
 pub(crate) mod list_models;
 pub(crate) mod list_rows;
 pub(crate) mod reload_model;

@@ -88,7 +88,7 @@ fn plan(args: &ServeArgs, experiment: Option<&Experiment>) -> Result<(Deal, u32)
         (Some(directory), _, _) => {
             let source = Source::Path(directory.clone());
             let scheme = "own".parse().map_err(|error| Error::Usage(format!("{error}")))?;
-            let reading = Reading { target: args.target.unwrap_or_default() };
+            let reading = Reading { target: args.target.unwrap_or_default(), ..Reading::default() };
             Ok((Deal { source, reading, scheme, clients: 1, seed: 0, split_file: None }, 0))
         }
         (_, Some(experiment), _) if experiment.data.partition.is_own() => refuse(

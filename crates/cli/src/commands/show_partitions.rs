@@ -46,7 +46,7 @@ fn dealt(experiment: &Experiment, quiet: bool) -> Result<Dealt> {
     let dealt = deal(&experiment.deal(), &Cache::user()?, &mut |step| progress.show(&step));
     progress.clear();
     let dealt = dealt?;
-    let warnings = dealt.dataset.warning().into_iter().chain(dealt.left_out());
+    let warnings = dealt.dataset.warnings().into_iter().chain(dealt.left_out());
     warnings.for_each(|warning| print_error(format_args!("warning: {warning}")));
     Ok(dealt)
 }

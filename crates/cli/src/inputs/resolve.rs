@@ -1,7 +1,7 @@
 //! Resolves the command line to an experiment. The order, each overriding the one before it: defaults, `--config` or
 //! the file of the resumed run, flags, `--set`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use fedpipe_data::{Cache, Source, natural_clients, pin_split};
 use fedpipe_host::{Error, Result};
@@ -44,18 +44,23 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Experiment> {
     if is_default_rate {
         experiment.local.lr = experiment.local.optimiser.default_rate;
     }
-    if let Source::Path(path) = &mut experiment.data.source
-        && path.exists()
-    {
-        // A later verification may start in another folder.
-        *path = std::path::absolute(&*path).unwrap_or_else(|_| path.clone());
+    // A later verification may start in another folder.
+    if let Source::Path(path) = &mut experiment.data.source {
+        *path = absolute(path);
     }
+    experiment.data.test_data = experiment.data.test_data.map(|path| absolute(Path::new(&path)).display().to_string());
     settle_partition(&mut experiment, is_count_given)?;
     refuse_without_effect(args, &experiment)?;
     if experiment.model.is_empty() && experiment.client.is_none() {
         return Err(Error::Usage("no model is named; give one, such as mlp, or a --client COMMAND".into()));
     }
     Ok(experiment)
+}
+
+/// Returns the absolute path of data that exists.
+fn absolute(path: &Path) -> PathBuf {
+    let whole = path.exists().then(|| std::path::absolute(path).ok());
+    whole.flatten().unwrap_or_else(|| path.to_owned())
 }
 
 /// Returns `true` if the aggregator takes a weighting; none if the keys are no experiment.
@@ -87,6 +92,10 @@ fn is_count_given(file: &Table, args: &RunArgs) -> bool {
 /// gives one.
 fn settle_partition(experiment: &mut Experiment, is_count_given: bool) -> Result<()> {
     let mut decided = None;
+    if let Some(directory) = experiment.data.partition.directory() {
+        let text = format!("files:dir={}", absolute(directory).display());
+        experiment.data.partition = text.parse().map_err(|error| Error::Usage(format!("{error}")))?;
+    }
     if let Some((scheme, clients)) = pin_split(&experiment.data.partition)? {
         experiment.data.partition = scheme;
         decided = Some(clients);
@@ -155,6 +164,7 @@ fn refuse_without_effect(args: &RunArgs, experiment: &Experiment) -> Result<()> 
         ("rounds", converges && flags.has("rounds"), until),
         ("max-rounds", !converges && (flags.has("max-rounds") || is_set("max-rounds")), number),
         ("tolerance", !converges && (flags.has("tolerance") || is_set("tolerance")), number),
+        ("data", experiment.data.partition.directory().is_some() && flags.has("data"), "ready partitions (files)"),
         ("memory-limit", is_elsewhere && (flags.has("memory-limit") || is_set("execution.memory-limit")), nodes),
         ("cpu-limit", is_elsewhere && (flags.has("cpu-limit") || is_set("execution.cpu-limit")), nodes),
     ];
@@ -226,8 +236,6 @@ fn known(path: &str, keys: &[ExperimentKey]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use fedpipe_strategy::local_work::LocalWork;
 
     use crate::args::{self, Command};
@@ -244,7 +252,8 @@ mod tests {
 
     #[test]
     fn each_flag_reaches_its_key() {
-        let words = "mlp --clients 7 --rounds 8 --seed 18446744073709551615 --data sample --target real --partition shards:2 \
+        let words = "mlp --clients 7 --rounds 8 --seed 18446744073709551615 --data sample --target real --label y --client-column who --test-data t.csv \
+             --test-split 0.2 --image-size 8x8x3 --standardise --partition shards:2 \
              --strategy fedadam:rate=0.02 --fraction 0.5 --epochs 9 --batch-size 10 --lr 0.3 --optimiser adam \
              --lr-schedule cosine --model-option hidden=3 --on-failure drop --min-clients 2 --client-timeout 11 --processes 3 --jobs 4 \
              --isolation off --memory-limit 2G --cpu-limit 12 --checkpoint-every 13 --data-seed 1 --init-seed 2 \
@@ -253,7 +262,8 @@ mod tests {
         let expected = "format = 2\nmodel = 'mlp'\nmodel-options = { hidden = '3' }\nrounds = 8\n\
              until-converged = false\nmax-rounds = 200\ntolerance = 0.02\nseed = '18446744073709551615'\n\
              data-seed = 1\ninit-seed = 2\nsample-seed = 3\n\
-             data = { source = 'sample', target = 'real', partition = 'shards:per-client=2' }\n\
+             data = { source = 'sample', target = 'real', label = 'y', client-column = 'who', test-data = 't.csv', \
+             test-split = 0.2, image-size = '8x8x3', standardise = true, partition = 'shards:per-client=2' }\n\
              clients = { count = 7, fraction = 0.5, on-failure = 'drop', min-clients = 2 }\n\
              local = { epochs = 9, batch-size = 10, lr = 0.3, lr-schedule = 'cosine', optimiser = 'adam' }\n\
              strategy = { name = 'fedadam:rate=0.02', sample = 'uniform', term = 'proximal:0.5', transform = 'clip:2+int8', \
@@ -288,9 +298,10 @@ mod tests {
         let default = Table::try_from(Experiment::default()).unwrap();
         for key in Experiment::keys() {
             let text = match (key.name.as_str(), key.find(&default)) {
-                ("model" | "client" | "program", _) => "some".to_owned(),
+                ("model" | "client" | "program" | "label" | "client-column" | "test-data", _) => "some".to_owned(),
                 ("model-options", _) => "{ a = 'b' }".to_owned(),
                 ("memory-limit", _) => "2G".to_owned(),
+                ("image-size", _) => "8x8".to_owned(),
                 (_, Some(value)) => value.to_string(),
                 (_, None) => "7".to_owned(),
             };
@@ -333,6 +344,27 @@ mod tests {
             resolved("--strategy fedavg --aggregate median").rules.to_string(),
             "fedavg with the weighting equal, the aggregator median"
         );
+    }
+
+    #[test]
+    fn a_split_by_hand_decides_the_clients_unless_the_user_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("split.csv"), "row,client\n0,0\n1,1\n2,2\n").unwrap();
+        let partition = format!("--partition file:{}", path("split.csv").display());
+        let clients = |more: &str| resolved(&format!("mlp {more}")).unwrap().clients.count;
+        assert_eq!([clients(&partition), clients(&format!("{partition} --clients 2"))], [3, 2]);
+        assert_eq!(clients(&format!("{partition} --set clients.count=5")), 5);
+        // The number of a file belongs to the partition in it.
+        std::fs::write(path("experiment.toml"), resolved("mlp --clients 9").unwrap().to_toml().unwrap()).unwrap();
+        let config = format!("--config {}", path("experiment.toml").display());
+        assert_eq!([clients(&config), clients(&format!("{config} {partition}"))], [9, 3]);
+        // The experiment names the content, and reads no file again.
+        let written = resolved(&format!("mlp {partition}")).unwrap();
+        assert!(written.data.partition.split_file().unwrap().sha256.len() == 64);
+        std::fs::write(path("experiment.toml"), written.to_toml().unwrap()).unwrap();
+        std::fs::remove_file(path("split.csv")).unwrap();
+        assert_eq!(resolved(&format!("mlp {config}")).unwrap(), written);
     }
 
     #[test]

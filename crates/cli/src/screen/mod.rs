@@ -3,6 +3,7 @@
 mod bar;
 mod crash_text;
 pub(crate) mod data_progress;
+mod dataset_text;
 pub(crate) mod output;
 pub(crate) mod partition_text;
 pub(crate) mod run_screen;

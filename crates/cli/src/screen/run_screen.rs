@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use fedpipe_data::{DatasetInfo, counted};
+use fedpipe_data::{DatasetInfo, Source, counted};
 use fedpipe_host::{Event, Observer, Ready};
 use fedpipe_record::{
     crash::{ClientCrash, Consequence, StrategyCrash},
@@ -19,6 +19,7 @@ use crate::screen::{
     bar::bar,
     crash_text::{CrashTexts, strategy_crash},
     data_progress::DataProgress,
+    dataset_text::dataset_lines,
     output::{print_error, print_progress},
     run_text::{dataset_line, end_reason, no_progress_warning, numbered, result_lines, round_line},
 };
@@ -32,6 +33,8 @@ pub(crate) struct RunScreen {
     /// The last round, unless the run ends on convergence.
     last_round: Option<u64>,
     directory: PathBuf,
+    /// `true` if the dataset has no known name, so that its contents are said.
+    has_own_data: bool,
     tolerance: f64,
     remedy: String,
     crashes: CrashTexts,
@@ -48,6 +51,7 @@ impl RunScreen {
             bar: ProgressBar::hidden(),
             last_round: None,
             directory: PathBuf::new(),
+            has_own_data: false,
             tolerance: 0.0,
             remedy: String::new(),
             crashes: CrashTexts::default(),
@@ -102,11 +106,15 @@ impl RunScreen {
         self.tolerance = experiment.tolerance;
         self.remedy = experiment.remedy();
         self.directory = directory.to_path_buf();
+        self.has_own_data = matches!(experiment.deal().source, Source::Path(_));
     }
 
     fn show_dataset(&self, dataset: &DatasetInfo, sizes: &[u64]) {
         self.data.clear();
         self.line(&dataset_line(dataset, sizes));
+        if self.has_own_data {
+            dataset_lines(dataset).iter().for_each(|line| self.line(line));
+        }
         if dataset.sample {
             self.line("this is a small sample: its accuracies say nothing about the whole dataset");
         }

@@ -112,7 +112,7 @@ const OTHERS: &[(&str, Option<&str>, &[&str])] = &[
     (
         "fedpipe.conformance",
         Some("crates/python/fedpipe/conformance/__main__.py"),
-        &["--shape", "--classes", "--option", "--own-randomness"],
+        &["--shape", "--classes", "--real", "--option", "--own-randomness"],
     ),
     ("peers", Some("crates/python/peers/numpy_twin.py"), &["--epoch"]),
     (
@@ -403,6 +403,7 @@ fn flags_that_are_named_exist() {
         "new-model",
         "strategies",
         "data fetch",
+        "data list",
         "data show",
     ];
     let mut known: BTreeSet<String> = commands.iter().flat_map(|command| flags(&help(command))).collect();

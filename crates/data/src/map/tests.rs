@@ -5,8 +5,8 @@ use std::fs;
 use safetensors::tensor::{TensorView, serialize};
 
 use super::*;
-use crate::dataset::{Split, SplitFeatures, SplitTargets};
 use crate::partition_file::{self, ALIGNMENT, FileMetadata};
+use crate::split::{Split, SplitFeatures, SplitTargets};
 use crate::testing::assert_says;
 
 /// The hash covers the labels followed by the examples. Hashing the written file gives the same hashes.

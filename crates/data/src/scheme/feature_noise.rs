@@ -10,8 +10,8 @@ use fedpipe_spec::table::{Parameter, Range, TableRow, Value};
 
 use super::{Labelled, Partitioner, iid};
 use crate::{
-    dataset::{Split, SplitFeatures, SplitTargets},
     error::DataError,
+    split::{Split, SplitFeatures, SplitTargets},
 };
 
 /// NIID-Bench draws the noise at each access. Here it is drawn once, when the rows are dealt.

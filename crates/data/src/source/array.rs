@@ -1,10 +1,12 @@
 //! Arrays as files have them, and their way into a split.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::class_names::sort_names;
 use super::reading::TargetKind;
-use crate::dataset::{NaturalClients, Split, SplitFeatures, SplitTargets};
 use crate::error::DataError;
+use crate::split::{NaturalClients, Split, SplitFeatures, SplitTargets};
 
 /// The most classes of a dataset. A label beyond them is taken for a mistake, since each label up to it is a class.
 pub(crate) const MOST_CLASSES: u32 = 1 << 16;
@@ -53,6 +55,16 @@ pub(crate) fn join(examples: RawArray, targets: RawArray, kind: TargetKind) -> R
             targets: counts[1],
         });
     }
+    let targets = self::targets(targets.values.numbers(), kind, &targets.path)?;
+    let (shape, features) = finite_features(examples)?;
+    Ok(Split { shape, features, targets, clients: None })
+}
+
+/// Returns the shape of an example, and the features. A row without sizes of its own has one feature.
+///
+/// # Errors
+/// A feature is not finite as f32.
+pub(crate) fn finite_features(examples: RawArray) -> Result<(Vec<usize>, SplitFeatures), DataError> {
     let shape = match &examples.sizes[1..] {
         [] => vec![1],
         sizes => sizes.to_vec(),
@@ -65,8 +77,7 @@ pub(crate) fn join(examples: RawArray, targets: RawArray, kind: TargetKind) -> R
             finite(values.into_iter().map(|value| value as f32).collect(), columns, &examples.path)?
         }
     };
-    let targets = self::targets(targets.values.numbers(), kind, &targets.path)?;
-    Ok(Split { shape, features, targets, clients: None })
+    Ok((shape, features))
 }
 
 fn finite(values: Vec<f32>, columns: usize, path: &Path) -> Result<SplitFeatures, DataError> {
@@ -101,13 +112,12 @@ pub(crate) fn targets(values: Vec<f64>, kind: TargetKind, path: &Path) -> Result
     }
 }
 
-/// Numbers the clients by the order of their names.
+/// Numbers the clients by the order of their names; names that are all numbers are ordered as such.
 pub(crate) fn natural_clients(of_row: Vec<String>) -> NaturalClients {
     let mut names = of_row.clone();
-    names.sort();
+    sort_names(&mut names);
     names.dedup();
-    // Each name is in the list.
-    let number = |name: &String| names.binary_search(name).unwrap_or_default() as u32;
-    let of_row = of_row.iter().map(number).collect();
+    let number: BTreeMap<&String, u32> = names.iter().zip(0..).collect();
+    let of_row = of_row.iter().map(|name| number[name]).collect();
     NaturalClients { names, of_row }
 }

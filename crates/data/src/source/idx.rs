@@ -15,10 +15,18 @@ use super::input::{self, Input};
 use super::reading::TargetKind;
 use super::{Reader, Request};
 use crate::checksum::{self, Hashing};
-use crate::dataset::{Dataset, Portion, ReadSplits, Split};
+use crate::dataset::{Dataset, Portion, ReadSplits};
 use crate::error::DataError;
+use crate::split::Split;
 
-pub(super) const READER: Reader = Reader { find, read };
+pub(super) const READER: Reader = Reader {
+    name: "idx",
+    files: "a directory with the IDX files of MNIST, EMNIST, QMNIST or KMNIST by name, plain or gzip, or with raw or NAME/raw \
+            that has them",
+    takes: &[],
+    find,
+    read,
+};
 
 /// The four files of a dataset in the order of the hash: training images and labels, test images and labels.
 pub(crate) const FILES: [&str; 4] =
@@ -74,7 +82,7 @@ impl IdxName {
 }
 
 /// Returns `true` for a name under which this reader looks for a file of a dataset.
-pub fn is_dataset_file(name: &OsStr) -> bool {
+pub(super) fn is_idx(name: &OsStr) -> bool {
     IdxName::parse(name).is_some()
 }
 
@@ -188,7 +196,7 @@ pub(super) fn read_opened(
     // The identity says nothing about the kind of the targets.
     let sha256 = (kind == TargetKind::Classes).then(|| identity(&hashes));
     let test_files = [paths[first_test].clone(), paths[last].clone()];
-    Ok(ReadSplits { train, test, class_names: Vec::new(), sha256, test_files })
+    Ok(ReadSplits { train, test, class_names: Vec::new(), feature_names: Vec::new(), sha256, test_files })
 }
 
 /// Combines images and labels to a split. The label is in the first column of QMNIST's eight, and the writer in the
@@ -202,7 +210,7 @@ fn labelled(images: RawArray, labels: RawArray, kind: TargetKind) -> Result<Spli
     let RawArray { path, sizes, values } = labels;
     let values = values.numbers();
     let column = |column: usize| values.iter().skip(column).step_by(columns).copied();
-    let writers = column(QMNIST_WRITER).map(|writer| format!("{writer:04}")).collect();
+    let writers = column(QMNIST_WRITER).map(|writer| writer.to_string()).collect();
     let labels = RawArray { path, sizes: vec![sizes[0]], values: RawValues::F64(column(0).collect()) };
     Ok(Split { clients: Some(natural_clients(writers)), ..join(images, labels, kind)? })
 }

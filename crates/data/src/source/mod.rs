@@ -3,15 +3,26 @@
 //! [`FoundSource::find`] asks the rows in turn which of them recognises a path. [`FoundSource::load`] reads the files.
 
 mod array;
+mod class_names;
+mod csv_table;
 mod fcube;
 mod generator;
 pub(crate) mod idx;
 mod idx_format;
+mod images;
 mod input;
+mod npy;
+mod numpy;
+mod parquet_table;
+mod partitions;
 mod reading;
 pub(crate) mod sample;
+mod splits;
 mod synthetic;
+mod table;
+mod test_split;
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -27,13 +38,13 @@ use crate::{cache::Cache, data_step::DataStep, error::DataError, fetch};
 use generator::is_generator;
 
 pub use generator::{Generated, Generator};
-pub use idx::is_dataset_file;
-pub use reading::{Reading, TargetKind};
+pub use reading::{ImageSize, Reading, TargetKind};
+pub use test_split::TestSplit;
 
 /// The source of an experiment's dataset: a known name, or the path of its files.
 ///
-/// The text is `fashion-mnist`, `sample`, a generator such as `synthetic:alpha=1,beta=1`, or a path. A path with a known
-/// name begins with `./`.
+/// The text is `fashion-mnist`, `sample`, a generator such as `synthetic:alpha=1,beta=1`, or a path. A path with the name
+/// of another source begins with `./`.
 #[derive(Clone, Debug, PartialEq, SerializeDisplay, DeserializeFromStr)]
 pub enum Source {
     /// Fashion-MNIST (Xiao, Rasul and Vollgraf 2017): 60,000 training and 10,000 test images, 28×28, 10 classes.
@@ -97,15 +108,37 @@ pub(crate) struct Request<'a> {
 }
 
 /// A row of the table of readers.
-pub(crate) struct Reader {
+pub struct Reader {
+    /// The name in `fedpipe data list`.
+    pub name: &'static str,
+    /// The files that the reader takes, in words.
+    pub files: &'static str,
+    /// The flags that have an effect on the reader.
+    pub takes: &'static [&'static str],
     /// Returns the files of the dataset at a path; `None` if they are of another reader.
     find: fn(&Request<'_>) -> Result<Option<Vec<PathBuf>>, DataError>,
     /// Reads the files that `find` returned.
     read: fn(&Request<'_>, &[PathBuf]) -> Result<ReadSplits, DataError>,
 }
 
-/// The readers, in the order in which they are asked.
-static READERS: [Reader; 1] = [idx::READER];
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Returns the readers, in the order in which they are asked.
+pub fn readers() -> &'static [Reader] {
+    &READERS
+}
+
+/// Returns `true` for a name under which a reader looks for a file of a dataset in a directory.
+pub fn is_dataset_file(name: &OsStr) -> bool {
+    idx::is_idx(name) || numpy::is_array(Path::new(name))
+}
+
+static READERS: [Reader; 6] =
+    [idx::READER, numpy::READER, csv_table::READER, parquet_table::READER, partitions::READER, images::READER];
 
 /// The source of a deal after it is found and before it is read.
 pub(crate) enum FoundSource<'a> {
@@ -122,9 +155,11 @@ impl<'a> FoundSource<'a> {
     /// There is no such path, no reader recognises it, or a file of its reader is missing.
     pub(crate) fn find(source: &Source, reading: &'a Reading, portion: Portion) -> Result<Self, DataError> {
         match source {
-            Source::FashionMnist => Ok(Self::FashionMnist),
-            Source::Sample => Ok(Self::Sample),
-            Source::Generated(generator) => Ok(Self::Generated(generator.clone())),
+            Source::FashionMnist => check_known(fetch::NAME, reading).map(|()| Self::FashionMnist),
+            Source::Sample => check_known(sample::NAME, reading).map(|()| Self::Sample),
+            Source::Generated(generator) => {
+                check_known("a generator", reading).map(|()| Self::Generated(generator.clone()))
+            }
             Source::Path(path) => FoundFiles::find(path, reading, portion).map(Self::Files),
         }
     }
@@ -165,6 +200,22 @@ impl<'a> FoundSource<'a> {
     }
 }
 
+/// Refuses a reading that has no effect on a dataset with this name.
+fn check_known(name: &'static str, reading: &Reading) -> Result<(), DataError> {
+    if reading.target == TargetKind::Real {
+        return Err(DataError::NoEffect { flag: "--target real", reader: name });
+    }
+    check_flags(name, &[], reading)
+}
+
+/// Refuses a flag that has no effect on a reader.
+fn check_flags(reader: &'static str, takes: &[&str], reading: &Reading) -> Result<(), DataError> {
+    match reading.given().find(|flag| !takes.contains(flag)) {
+        Some(flag) => Err(DataError::NoEffect { flag, reader }),
+        None => Ok(()),
+    }
+}
+
 /// Files of a dataset that a reader recognised.
 pub(crate) struct FoundFiles<'a> {
     /// The last name of the path.
@@ -187,8 +238,9 @@ impl<'a> FoundFiles<'a> {
         let place = path.canonicalize().map_err(|_| DataError::NoPath { path: path.to_owned() })?;
         let name = place.file_name().unwrap_or(place.as_os_str()).to_string_lossy().into_owned();
         let request = Request { place, portion, reading };
-        for reader in &READERS {
+        for reader in readers() {
             if let Some(paths) = (reader.find)(&request)? {
+                check_flags(reader.name, reader.takes, reading)?;
                 return Ok(Self { name, request, reader, paths });
             }
         }
@@ -234,25 +286,4 @@ impl<'a> FoundFiles<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_source_is_read_as_it_is_written() {
-        for text in ["fashion-mnist", "sample", "some/dir", "./sample", "/x", "fcube", "synthetic:alpha=0.5,beta=0"] {
-            assert_eq!(text.parse::<Source>().unwrap().to_string(), text);
-        }
-        assert_eq!(Source::Path("sample".into()).to_string(), "./sample");
-        assert_eq!(Source::Path("fcube".into()).to_string(), "./fcube");
-        assert!("synthetic:alpha=-1,beta=0".parse::<Source>().unwrap_err().to_string().contains("alpha=-1"));
-        assert!("".parse::<Source>().unwrap_err().to_string().contains("fashion-mnist"));
-    }
-
-    #[test]
-    fn a_source_has_a_place_or_none() {
-        let place = |text: &str| text.parse::<Source>().unwrap().place().map(Path::to_owned);
-        assert_eq!(place("some/dir"), Some("some/dir".into()));
-        assert_eq!(place("fashion-mnist"), Some("/usr/share/datasets/fashion-mnist".into()));
-        assert_eq!(place("sample"), None);
-    }
-}
+mod tests;

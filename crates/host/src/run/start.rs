@@ -82,7 +82,7 @@ fn begin<'a>(
     point: Option<Point>,
 ) -> Result<ActiveRun<'a>> {
     let RunContext { experiment, directory, .. } = context;
-    let mut warnings = dealt.dataset.warning().into_iter().chain(dealt.left_out());
+    let mut warnings = dealt.dataset.warnings().into_iter().chain(dealt.left_out());
     warnings.try_for_each(|warning| journal.show(&Event::Warning(&warning)))?;
     // If a resumed run has the same data and model, its ledger has these lines already.
     let describe = if point.as_ref().is_some_and(Point::is_described) { Journal::show } else { Journal::emit };

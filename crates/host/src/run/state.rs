@@ -246,6 +246,8 @@ mod tests {
             target: DatasetTarget::classes(10),
             gap: None,
             range: None,
+            standardisation: None,
+            remarks: Vec::new(),
             natural_clients: None,
             train_examples: 4,
             test_examples: 4,

@@ -192,7 +192,7 @@ def keeps_momentum(world: World) -> None:
 def brings_optimiser(world: World) -> None:
     with ready(world) as session:
         start = session.weights()
-        frame = session.attempt(start, optimiser='{"name":"own"}')
+        frame = session.attempt(start, optimiser='{"name":"own"}', **WHOLE)
         if np.array_equal(session.weights_of(frame, "update"), start):
             raise Wrong("it trained no weight by its own optimiser")
 

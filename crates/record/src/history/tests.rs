@@ -47,6 +47,8 @@ fn started() -> [Line<'static>; 3] {
         features: FeatureType::U8,
         target: DatasetTarget::classes(2),
         range: None,
+        standardisation: None,
+        remarks: Vec::new(),
         gap: None,
         natural_clients: None,
         train_examples: 4,

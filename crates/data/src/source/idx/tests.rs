@@ -4,8 +4,9 @@ use std::fs;
 
 use super::*;
 use crate::cache::Cache;
-use crate::dataset::{DatasetTarget, SplitFeatures};
+use crate::dataset::DatasetTarget;
 use crate::source::{FoundSource, Reading, Source};
+use crate::split::SplitFeatures;
 use crate::testing::{assert_says, gzip, idx, idx_of, images, labels, replace, rewrite, write_dataset};
 
 fn setting() -> (tempfile::TempDir, PathBuf, Cache) {
@@ -206,7 +207,7 @@ fn the_files_of_a_dataset_are_known_by_name_in_each_spelling() {
         "TRAIN-IMAGES-IDX3-UBYTE",
         "x-train-images-idx2-float",
     ] {
-        assert!(is_dataset_file(OsStr::new(name)), "{name}");
+        assert!(is_idx(OsStr::new(name)), "{name}");
     }
     for name in [
         "train-labels-idx3-ubyte",
@@ -217,7 +218,7 @@ fn the_files_of_a_dataset_are_known_by_name_in_each_spelling() {
         "train-images-idx",
         "",
     ] {
-        assert!(!is_dataset_file(OsStr::new(name)), "{name}");
+        assert!(!is_idx(OsStr::new(name)), "{name}");
     }
 }
 
@@ -306,7 +307,7 @@ fn qmnist_has_labels_and_writers() {
     let train = load(&data, &cache).unwrap().train;
     assert_eq!(train.labels()[..4], [0, 1, 2, 0]);
     let clients = train.clients.unwrap();
-    assert_eq!(clients.names, ["0100", "0101"]);
+    assert_eq!(clients.names, ["100", "101"]);
     assert_eq!(clients.of_row[..4], [0, 1, 0, 1]);
 }
 
@@ -318,8 +319,8 @@ fn real_targets_are_read_if_they_are_asked_for() {
         fs::write(data.join(file), idx_of(0x0d, &[n as u32], &values)).unwrap();
     }
     assert_says(&load(&data, &cache).unwrap_err(), &["the label 0.25 at row 1", "--target real"]);
-    let reading = Reading { target: TargetKind::Real };
+    let reading = Reading { target: TargetKind::Real, ..Reading::default() };
     let dataset = found(&data, &reading).unwrap().load(&cache, &mut |_| ()).unwrap();
     assert_eq!(dataset.info.target, DatasetTarget::REAL);
-    assert_eq!(dataset.test.targets, crate::dataset::SplitTargets::Real((0..9).map(|i| i as f32 / 4.0).collect()));
+    assert_eq!(dataset.test.targets, crate::split::SplitTargets::Real((0..9).map(|i| i as f32 / 4.0).collect()));
 }

@@ -1,0 +1,87 @@
+//! The reader of Parquet files, with columns of images as Hugging Face stores them: a struct of `bytes` and `path`.
+//!
+//! It is the cargo feature `parquet`. A build without the feature refuses the files by name.
+
+#[cfg(feature = "parquet")]
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+#[cfg(feature = "parquet")]
+use parquet::{
+    errors::ParquetError,
+    file::reader::{FileReader, SerializedFileReader},
+    record::Field,
+};
+
+use super::reading::Reading;
+#[cfg(feature = "parquet")]
+use super::table::Cell;
+use super::table::{self, Table};
+use super::{Reader, Request};
+use crate::dataset::ReadSplits;
+use crate::error::DataError;
+
+pub(super) const READER: Reader = Reader {
+    name: "parquet",
+    files: "FILE.parquet, or a directory with train….parquet and test….parquet; a column may have png or jpeg images",
+    takes: &["--label", "--client-column", "--test-data", "--test-split", "--image-size"],
+    find,
+    read,
+};
+
+fn find(request: &Request<'_>) -> Result<Option<Vec<PathBuf>>, DataError> {
+    table::find(request, &[".parquet"])
+}
+
+fn read(request: &Request<'_>, paths: &[PathBuf]) -> Result<ReadSplits, DataError> {
+    table::read(request, paths, &read_file)
+}
+
+#[cfg(not(feature = "parquet"))]
+fn read_file(path: &Path, _: &Reading) -> Result<Table, DataError> {
+    Err(DataError::NoParquet { path: path.to_owned() })
+}
+
+#[cfg(feature = "parquet")]
+fn read_file(path: &Path, reading: &Reading) -> Result<Table, DataError> {
+    let refused = |error: ParquetError| DataError::Parquet { path: path.to_owned(), reason: error.to_string() };
+    let file = File::open(path).map_err(|source| DataError::Read { path: path.to_owned(), source })?;
+    let reader = SerializedFileReader::new(file).map_err(refused)?;
+    let fields = reader.metadata().file_metadata().schema().get_fields();
+    let mut table = Table::new(path, fields.iter().map(|field| field.name().to_owned()).collect(), reading)?;
+    for row in reader.get_row_iter(None).map_err(refused)? {
+        for (column, (name, field)) in row.map_err(refused)?.get_column_iter().enumerate() {
+            let unknown =
+                || DataError::ColumnType { path: path.to_owned(), column: name.clone(), value: field.to_string() };
+            table.push(column, cell(field).ok_or_else(unknown)?)?;
+        }
+        table.end_row();
+    }
+    Ok(table)
+}
+
+/// Returns the value of a field; `None` for a type that is neither a number, a text nor an image.
+#[cfg(feature = "parquet")]
+fn cell(field: &Field) -> Option<Cell<'_>> {
+    Some(match field {
+        Field::Null => Cell::Missing,
+        Field::Bool(boolean) => Cell::Boolean(*boolean),
+        Field::Byte(number) => Cell::Number((*number).into()),
+        Field::Short(number) => Cell::Number((*number).into()),
+        Field::Int(number) => Cell::Number((*number).into()),
+        Field::Long(number) => Cell::Number(*number as f64),
+        Field::UByte(number) => Cell::Number((*number).into()),
+        Field::UShort(number) => Cell::Number((*number).into()),
+        Field::UInt(number) => Cell::Number((*number).into()),
+        Field::ULong(number) => Cell::Number(*number as f64),
+        Field::Float(number) => Cell::Number((*number).into()),
+        Field::Double(number) => Cell::Number(*number),
+        Field::Str(text) => Cell::Text(text),
+        Field::Bytes(content) => Cell::Image(content.data()),
+        Field::Group(group) => {
+            let content = group.get_column_iter().find(|(name, _)| *name == "bytes")?.1;
+            return cell(content);
+        }
+        _ => return None,
+    })
+}

@@ -1,0 +1,263 @@
+//! Tables of named columns, which CSV and Parquet files have: features, a label, and a client.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::{fs, mem};
+
+use super::Request;
+use super::array::natural_clients;
+use super::class_names::ClassNames;
+use super::images;
+use super::reading::{Reading, TargetKind};
+use super::splits::FoundSplits;
+use crate::dataset::ReadSplits;
+use crate::error::DataError;
+use crate::split::{Split, SplitFeatures};
+
+/// The texts that stand for a missing value, in lower case.
+const MISSING: [&str; 7] = ["", "na", "n/a", "nan", "null", "none", "?"];
+
+/// The value of a cell. CSV has texts alone.
+#[cfg_attr(not(feature = "parquet"), allow(dead_code, reason = "a cell of Parquet"))]
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Cell<'a> {
+    Missing,
+    Text(&'a str),
+    Number(f64),
+    Boolean(bool),
+    /// The content of an image file.
+    Image(&'a [u8]),
+}
+
+/// The use of a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ColumnUse {
+    Feature,
+    Label,
+    Client,
+}
+
+/// A table that is read row by row.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    path: PathBuf,
+    names: Vec<String>,
+    uses: Vec<ColumnUse>,
+    features: Vec<f32>,
+    /// The files of images, if the one column of features has images.
+    images: Vec<Vec<u8>>,
+    labels: Vec<String>,
+    clients: Vec<String>,
+    /// The number of whole rows.
+    rows: usize,
+}
+
+impl Table {
+    /// Returns an empty table with these columns.
+    ///
+    /// # Errors
+    /// A name stands twice, a flag's column is missing, or no column is left for the features.
+    pub(super) fn new(path: &Path, names: Vec<String>, reading: &Reading) -> Result<Self, DataError> {
+        let path = path.to_owned();
+        let columns = names.join(", ");
+        if let Some(at) = (1..names.len()).find(|&at| names[..at].contains(&names[at])) {
+            return Err(DataError::SameColumns { path, column: names[at].clone() });
+        }
+        let Some(label) = &reading.label else { return Err(DataError::NoLabel { path, columns }) };
+        for (flag, column) in [("--label", Some(label)), ("--client-column", reading.client_column.as_ref())] {
+            if let Some(column) = column.filter(|column| !names.contains(column)) {
+                return Err(DataError::NoColumn { path, flag, column: column.clone(), columns });
+            }
+        }
+        let use_of = |name: &String| match name {
+            name if name == label => ColumnUse::Label,
+            name if Some(name) == reading.client_column.as_ref() => ColumnUse::Client,
+            _ => ColumnUse::Feature,
+        };
+        let uses: Vec<ColumnUse> = names.iter().map(use_of).collect();
+        if !uses.contains(&ColumnUse::Feature) {
+            return Err(DataError::NoFeatures { path, columns });
+        }
+        Ok(Self { path, names, uses, ..Self::default() })
+    }
+
+    /// Adds a cell of the present row.
+    ///
+    /// # Errors
+    /// The cell has no value, or a feature is no finite number.
+    pub(super) fn push(&mut self, column: usize, cell: Cell<'_>) -> Result<(), DataError> {
+        let cell = match cell {
+            Cell::Text(text) if MISSING.contains(&text.trim().to_ascii_lowercase().as_str()) => Cell::Missing,
+            Cell::Number(number) if number.is_nan() => Cell::Missing,
+            cell => cell,
+        };
+        if cell == Cell::Missing {
+            let (path, row) = (self.path.clone(), self.rows);
+            return Err(DataError::MissingValue { path, row, column: self.names[column].clone() });
+        }
+        match (self.uses[column], cell) {
+            (ColumnUse::Label, cell) => self.labels.push(text_of(cell)),
+            (ColumnUse::Client, cell) => self.clients.push(text_of(cell)),
+            (ColumnUse::Feature, Cell::Image(content)) => self.images.push(content.to_owned()),
+            (ColumnUse::Feature, cell) => {
+                let value = self.feature(column, cell)?;
+                self.features.push(value);
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the present row.
+    pub(super) fn end_row(&mut self) {
+        self.rows += 1;
+    }
+
+    fn feature(&self, column: usize, cell: Cell<'_>) -> Result<f32, DataError> {
+        let value = match cell {
+            Cell::Number(number) => Some(number as f32),
+            Cell::Boolean(boolean) => Some(f32::from(u8::from(boolean))),
+            Cell::Text(text) => text.trim().parse().ok(),
+            Cell::Image(_) | Cell::Missing => None,
+        };
+        value.filter(|value| value.is_finite()).ok_or_else(|| DataError::FeatureText {
+            path: self.path.clone(),
+            row: self.rows,
+            column: self.names[column].clone(),
+            text: text_of(cell),
+        })
+    }
+
+    /// Refuses a table with other columns.
+    fn check_names(&self, expected: &[String]) -> Result<(), DataError> {
+        if self.names == expected {
+            return Ok(());
+        }
+        let (path, columns) = (self.path.clone(), self.names.join(", "));
+        Err(DataError::OtherColumns { path, columns, expected: expected.join(", ") })
+    }
+
+    /// Adds the rows of the next shard.
+    fn followed_by(mut self, mut next: Self) -> Result<Self, DataError> {
+        next.check_names(&self.names)?;
+        self.features.append(&mut next.features);
+        self.images.append(&mut next.images);
+        self.labels.append(&mut next.labels);
+        self.clients.append(&mut next.clients);
+        self.rows += next.rows;
+        Ok(self)
+    }
+
+    fn feature_names(&self) -> Vec<String> {
+        let named = self.names.iter().zip(&self.uses).filter(|(_, used)| **used == ColumnUse::Feature);
+        named.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Returns the rows as a split.
+    fn split(self, class_names: &ClassNames, reading: &Reading) -> Result<Split, DataError> {
+        let (path, columns) = (self.path.clone(), self.feature_names().len());
+        if self.rows == 0 {
+            return Err(DataError::NoRows { path });
+        }
+        let targets = class_names.targets(&self.labels, reading.target, &path)?;
+        let clients = (!self.clients.is_empty()).then(|| natural_clients(self.clients));
+        if self.images.is_empty() {
+            let features = SplitFeatures::F32(self.features);
+            return Ok(Split { shape: vec![columns], features, targets, clients });
+        }
+        if columns > 1 {
+            return Err(DataError::ImageColumns { path });
+        }
+        let images = Mutex::new(self.images);
+        let name = |row: usize| format!("the image of row {row} in {}", path.display());
+        // A file's content is given away once, so that images and their files are not both in memory.
+        let load = |row: usize| Ok(mem::take(&mut images.lock().unwrap_or_else(PoisonError::into_inner)[row]));
+        let (shape, features) = images::stack(self.rows, reading.image_size, &name, &load)?;
+        Ok(Split { shape, features, targets, clients })
+    }
+}
+
+/// Returns a cell as the name of a class or of a client.
+fn text_of(cell: Cell<'_>) -> String {
+    match cell {
+        Cell::Text(text) => text.trim().to_owned(),
+        Cell::Number(number) => number.to_string(),
+        Cell::Boolean(boolean) => if boolean { "True" } else { "False" }.to_owned(),
+        Cell::Image(_) => "an image".to_owned(),
+        Cell::Missing => String::new(),
+    }
+}
+
+/// Returns the files of a table with one of these endings: the one at the path and that of `--test-data`, or those in a
+/// directory whose names begin with `train` or `test`.
+pub(super) fn find(request: &Request<'_>, endings: &[&str]) -> Result<Option<Vec<PathBuf>>, DataError> {
+    let has_ending = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+        endings.iter().any(|ending| name.ends_with(ending))
+    };
+    if request.place.is_file() {
+        let test = request
+            .reading
+            .test_data
+            .as_ref()
+            .map(|path| path.canonicalize().map_err(|source| DataError::Read { path: path.clone(), source }));
+        let files = || Ok([request.place.clone()].into_iter().chain(test.transpose()?).collect());
+        return has_ending(&request.place).then(files).transpose();
+    }
+    let entries = fs::read_dir(&request.place).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut files: Vec<PathBuf> = entries.filter(has_ending).filter(|path| split_of(path).is_some()).collect();
+    files.sort();
+    Ok((!files.is_empty()).then_some(files))
+}
+
+/// Returns `train` or `test` if the name of a file begins so.
+fn split_of(path: &Path) -> Option<&'static str> {
+    let name = path.file_name()?.to_string_lossy().to_ascii_lowercase();
+    ["train", "test"].into_iter().find(|split| name.starts_with(split))
+}
+
+/// Reads the shards of one split, one after the other; `None` if there are none.
+fn tables(
+    paths: &[&PathBuf],
+    reading: &Reading,
+    read_file: &dyn Fn(&Path, &Reading) -> Result<Table, DataError>,
+) -> Result<Option<Table>, DataError> {
+    let mut whole: Option<Table> = None;
+    for path in paths {
+        let next = read_file(path, reading)?;
+        whole = Some(match whole {
+            None => next,
+            Some(whole) => whole.followed_by(next)?,
+        });
+    }
+    Ok(whole)
+}
+
+/// Reads the files that [`find`] returned.
+///
+/// # Errors
+/// A file is refused, or the files have other columns.
+pub(super) fn read(
+    request: &Request<'_>,
+    paths: &[PathBuf],
+    read_file: &dyn Fn(&Path, &Reading) -> Result<Table, DataError>,
+) -> Result<ReadSplits, DataError> {
+    let reading = request.reading;
+    let is_directory = request.place.is_dir();
+    let is_test = |path: &&PathBuf| {
+        if is_directory { split_of(path) == Some("test") } else { **path != request.place }
+    };
+    let (test, first): (Vec<&PathBuf>, Vec<&PathBuf>) = paths.iter().partition(is_test);
+    let [first, test] = [first, test].map(|paths| tables(&paths, reading, read_file));
+    let (first, test) = (first?, test?);
+    let first_names = first.as_ref().or(test.as_ref()).map(|table| table.names.clone()).unwrap_or_default();
+    test.as_ref().map_or(Ok(()), |test| test.check_names(&first_names))?;
+    let (class_names, feature_names) = match (first.as_ref().or(test.as_ref()), reading.target) {
+        (Some(table), TargetKind::Classes) => (ClassNames::of(&table.labels, &table.path)?, table.feature_names()),
+        (Some(table), TargetKind::Real) => (ClassNames::default(), table.feature_names()),
+        (None, _) => return Err(DataError::Unrecognised { path: request.place.clone() }),
+    };
+    let test_path = test.as_ref().or(first.as_ref()).map(|table| table.path.clone()).unwrap_or_default();
+    let split = |table: Option<Table>| table.map(|table| table.split(&class_names, reading)).transpose();
+    let (first, test) = (split(first)?, split(test)?);
+    FoundSplits { first, test, class_names, feature_names, test_files: [test_path.clone(), test_path] }.finish(request)
+}
