@@ -74,6 +74,10 @@ pub trait AbiModel {
     fn train_epoch(&mut self, examples: AbiExamples<'_>, epoch: AbiEpoch<'_>) -> Answer<AbiReport>;
     /// Sums losses and correct predictions over examples, or the errors of a real target.
     fn evaluate(&mut self, examples: AbiExamples<'_>) -> Answer<AbiSums>;
+    /// Fills `out` with the momentum of the local optimiser.
+    fn get_momentum(&self, out: RSliceMut<'_, f32>) -> Answer<()>;
+    /// Replaces the momentum of the local optimiser.
+    fn set_momentum(&mut self, momentum: RSlice<'_, f32>) -> Answer<()>;
     /// Fills `scores`, shape (examples, classes), or (examples, 1) for a real target.
     #[sabi(last_prefix_field)]
     fn predict(&mut self, examples: AbiExamples<'_>, scores: RSliceMut<'_, f32>) -> Answer<()>;

@@ -186,6 +186,22 @@ impl<M: Model> AbiModel for CheckedModel<M> {
         })
     }
 
+    fn get_momentum(&self, mut out: RSliceMut<'_, f32>) -> Answer<()> {
+        answer(|| {
+            let momentum = self.model.momentum();
+            same_length("values of the momentum from the model", momentum.len(), out.len())?;
+            out.as_mut_slice().copy_from_slice(momentum);
+            Ok(())
+        })
+    }
+
+    fn set_momentum(&mut self, momentum: RSlice<'_, f32>) -> Answer<()> {
+        self.call(|checked| {
+            same_length("values of the momentum for the model", momentum.len(), checked.model.weight_count())?;
+            checked.model.set_momentum(momentum.as_slice())
+        })
+    }
+
     fn predict(&mut self, examples: AbiExamples<'_>, mut scores: RSliceMut<'_, f32>) -> Answer<()> {
         self.call(|checked| {
             let examples = checked.examples(&examples)?;

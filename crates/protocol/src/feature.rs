@@ -30,10 +30,16 @@ pub const LOCAL_TENSORS: &str = "local-tensors";
 /// The client reports the accumulation ‖a‖₁ of the local optimiser `sgd`.
 pub const ACCUMULATION: &str = "accumulation";
 
+/// The client begins with the momentum of an earlier round, and returns that of this one.
+pub const KEEPS_MOMENTUM: &str = "keeps-momentum";
+
+/// The client brings a local optimiser of its own.
+pub const OWN_OPTIMISER: &str = "own-optimiser";
+
 /// The client evaluates its partition.
 pub const EVALUATE_PARTITION: &str = "evaluate-partition";
 
-/// The features of fedpipe's own client, besides the transforms.
+/// The features of fedpipe's own client, besides the transforms and those of its model.
 pub const ALL: [&str; 10] = [
     KEEPS_WEIGHTS,
     PHASES,

@@ -20,7 +20,8 @@ mod strategy_message;
 mod weight_layout;
 
 pub use constants::{
-    ANCHOR, EVALUATION_BLOCK, LAUNCH, LEDGER, LINEAR, LOCAL, MOST_VECTORS, PROTOCOL, RESIDUAL, SCORED_ROWS, WEIGHTS,
+    ANCHOR, EVALUATION_BLOCK, LAUNCH, LEDGER, LINEAR, LOCAL, MOMENTUM, MOST_VECTORS, PROTOCOL, RESIDUAL, SCORED_ROWS,
+    WEIGHTS,
 };
 pub use frame::{
     Dtype, FrameError, FrameStart, Limits, MAGIC, MAX_HEADER, MAX_REPLY_HEADER, Part, PartData, Parts, Spare, begin,

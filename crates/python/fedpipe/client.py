@@ -27,8 +27,8 @@ from .transform import Transforms
 Parts = Dict[str, np.ndarray]
 Answer = Tuple[Dict[str, Any], Optional[Parts]]
 
-FEATURES = tuple(feature for feature in protocol.FEATURES if feature not in TERMS)
-"""The features of every model. The terms of a model are further features."""
+FEATURES = tuple(name for name in protocol.FEATURES if name not in (*TERMS, "keeps-momentum", "own-optimiser"))
+"""The features of every model. `_features` returns those of one model."""
 
 
 def serve(model: Type[Model], arguments: Optional[Sequence[str]] = None) -> None:
@@ -97,7 +97,7 @@ def _start(model: Type[Model], setup: Mapping[str, Any]) -> Tuple[Optional["Sess
         "summary": model.summary,
         "options": [{"key": o.key, "default": o.default, "help": o.help} for o in model.options],
         "layout": [],
-        "features": [*FEATURES, *model.terms],
+        "features": _features(model),
     }
     if setup["purpose"] == "describe":
         return None, ready
@@ -108,6 +108,11 @@ def _start(model: Type[Model], setup: Mapping[str, Any]) -> Tuple[Optional["Sess
     ]
     ready["examples"] = [len(partition) for partition in session.partitions.values()]
     return session, ready
+
+
+def _features(model: Type[Model]) -> List[str]:
+    of_model = {"keeps-momentum": model.momentum is not Model.momentum, "own-optimiser": model.own_optimiser}
+    return [*FEATURES, *model.terms, *(name for name, has in of_model.items() if has)]
 
 
 def _answer(session: Optional["Session"], request: Frame) -> Answer:
@@ -193,18 +198,22 @@ class Session:
 
     def weights(self) -> np.ndarray:
         """Returns the model's current weights: flat, in layout order."""
-        arrays = _of_model("weights", self.model.weights)
+        return self._flat("weights", self.model.weights)
+
+    def _flat(self, what: str, method: Callable[[], Any]) -> np.ndarray:
+        """Returns the arrays of a method of the model: flat, in layout order."""
+        arrays = _of_model(what, method)
         if not isinstance(arrays, Mapping):
-            raise wrong_result(self.model, "weights", arrays, "the arrays of the weights by name")
+            raise wrong_result(self.model, what, arrays, f"the arrays of the {what} by name")
         flat = np.empty(self.payload // 4, np.float32)
         start = 0
         for tensor in self.layout:
             values = np.asarray(arrays[tensor.name]) if tensor.name in arrays else None
             if values is None or values.shape != tensor.shape:
-                what = "is missing" if values is None else f"has the shape {values.shape}"
-                raise ModelError(f"the weights {tensor.name!r} {what}, the layout says {tensor.shape}")
+                why = "is missing" if values is None else f"has the shape {values.shape}"
+                raise ModelError(f"the {what} {tensor.name!r} {why}, the layout says {tensor.shape}")
             if values.dtype.kind not in "fiub":
-                raise ModelError(f"the weights {tensor.name!r} are of the type {values.dtype}, not of numbers")
+                raise ModelError(f"the {what} {tensor.name!r} are of the type {values.dtype}, not of numbers")
             flat[start : start + tensor.size] = values.reshape(-1)
             start += tensor.size
         return flat
@@ -261,6 +270,8 @@ class Session:
             sums = self._do_phase(asked, phase, self._terms(phase, parts, start), training)
             if phase.get("update", True):
                 update, weights = sums, self.weights()
+                if asked.get("keeps_momentum"):
+                    replied["momentum"] = self._flat("momentum", self.model.momentum)
             else:
                 replied[f"slot/{number}"] = self.weights()
         head = {"type": "update", "client": asked["client"], "round": asked["round"], "examples": len(partition)}
@@ -298,6 +309,8 @@ class Session:
     def _terms(self, phase: Mapping[str, Any], parts: Parts, start: np.ndarray) -> Dict[str, Any]:
         """Returns the client terms of a phase, as `Epoch` has them."""
         terms: Dict[str, Any] = {}
+        if "momentum" in parts:
+            terms["momentum"] = self._arrays(self._part(parts, "momentum"))
         if phase.get("proximal"):
             anchor = self._part(parts, "anchor") if "anchor" in parts else start
             terms.update(proximal=float(np.float32(phase["proximal"])), anchor=self._arrays(anchor))

@@ -151,8 +151,8 @@ impl Clients {
         let of_end = experiment.until_converged.then(|| (feature::SCORE_START.to_owned(), "--until-converged"));
         let of_program = self.program.iter().flat_map(StrategyProgram::features).cloned();
         let of_program = of_program.map(|name| (name, "the strategy's program"));
-        let of_work = experiment.local.features().map(|name| (name, "a part of a local epoch"));
-        let needed = of_strategy.chain(of_layout).chain(of_end).chain(of_work).chain(of_program);
+        let of_training = experiment.local.features();
+        let needed = of_strategy.chain(of_layout).chain(of_end).chain(of_training).chain(of_program);
         self.fleet.require(needed.map(|(name, by)| NeededFeature { name, by }).collect())
     }
 

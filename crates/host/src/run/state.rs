@@ -64,7 +64,7 @@ impl RunState {
             initial: None,
             weights: Arc::new(initial.weights),
             server: Slots::default(),
-            clients: ClientStore::new(directory, experiment.strategy.client_slots().into_iter().chain([LOCAL])),
+            clients: ClientStore::new(directory, experiment.client_slots().into_iter().chain([LOCAL])),
             convergence: Convergence::new(experiment.tolerance),
             rounds: Vec::new(),
             failures: initial.crashes,

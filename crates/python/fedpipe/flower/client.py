@@ -73,10 +73,10 @@ def _by_worker(
 
 
 def _most_payload(request: Mapping[str, Any], layout: Layout) -> int:
-    """Returns the most bytes of a reply: the weights or the parts of transforms, and each slot."""
-    slots = sum(not phase.get("update", True) for phase in request.get("phases", ()))
+    """Returns the most bytes of a reply: the weights or the parts of transforms, each slot, and a momentum."""
+    vectors = sum(not phase.get("update", True) for phase in request.get("phases", ())) + request.get("keeps_momentum", False)
     # An encoding may have an index, a value and a residual for each weight.
-    return (12 + 4 * slots) * count(layout)
+    return (12 + 4 * vectors) * count(layout)
 
 
 def _by_numpy(make: Any, context: Context, request: Any, records: Mapping[str, ArrayRecord]) -> RecordDict:
