@@ -11,7 +11,7 @@ import math
 import statistics
 import struct
 
-PARTITION, SAMPLE, SHUFFLE, HOLDOUT, DROPOUT, TEST_SPLIT = 1, 3, 4, 5, 10, 11
+PARTITION, SAMPLE, SHUFFLE, HOLDOUT, GENERATE, DROPOUT, TEST_SPLIT = 1, 3, 4, 5, 9, 10, 11
 # With the client field `nit\0`: the tag `nn-init\0` of a tensor's initial weights.
 INITIALISE, INITIAL = struct.unpack("<II", b"nn-init\0")
 WORD = 0xFFFFFFFF
@@ -273,6 +273,39 @@ def deal_class(stream, rows, is_open, alpha, parts):
         start = end
 
 
+def fcube():
+    """The training points of each client with their labels, and the test points."""
+    clients = []
+    for client in range(4):
+        stream = Stream(0, GENERATE, client=client)
+        signs = [1, -1 if client > 1 else 1, -1 if client % 2 else 1]
+        points = [[(-1) ** i * sign * stream.unit() for sign in signs] for i in range(1000)]
+        clients.append([(point, int(point[0] <= 0)) for point in points])
+    stream = Stream(0, GENERATE, round=1)
+    test = [[2 * stream.unit() - 1 for _ in range(3)] for _ in range(1000)]
+    return clients, [(point, int(point[0] <= 0)) for point in test]
+
+
+def synthetic(alpha, beta, clients):
+    """The training examples of each client with their labels, and the test examples of all."""
+    train, test = [], []
+    for client in range(clients):
+        stream = Stream(0, GENERATE, client=client)
+        count = int(math.exp(4 + 2 * stream.normal())) + 50
+        of_model, of_features = alpha * stream.normal(), beta * stream.normal()
+        means = [of_features + stream.normal() for _ in range(60)]
+        weights = [[of_model + stream.normal() for _ in range(10)] for _ in range(60)]
+        biases = [of_model + stream.normal() for _ in range(10)]
+        examples = []
+        for _ in range(count):
+            x = [mean + (j + 1) ** -0.6 * stream.normal() for j, mean in enumerate(means)]
+            logits = [b + sum(x[j] * weights[j][c] for j in range(60)) for c, b in enumerate(biases)]
+            examples.append((x, logits.index(max(logits))))
+        train.append(examples[: count * 9 // 10])
+        test += examples[count * 9 // 10 :]
+    return train, test
+
+
 LABELS = [0, 1, 2, 0, 1, 0, 1, 2, 0, 1, 0, 1, 2, 2]
 
 
@@ -383,7 +416,24 @@ def partitions():
     )
 
 
+def generated():
+    """The table of generated datasets of `../data/README.md`."""
+
+    def shown(examples):
+        return "; ".join(f"{label}: " + " ".join(f"{value:.6f}" for value in x[:3]) for x, label in examples[:3])
+
+    points, _ = fcube()
+    clients, test = synthetic(1, 1, 30)
+    counts = [sum(label == c for client in clients for _, label in client) for c in range(10)]
+    return table(
+        ("`fcube`, client 2: labels and points", shown(points[2])),
+        ("`synthetic`, client 1: labels and first features", shown(clients[1])),
+        ("`synthetic`: training examples of each class", " ".join(map(str, counts))),
+        ("`synthetic`: test examples", len(test)),
+    )
+
+
 if __name__ == "__main__":
     # The published first words of ChaCha8 under the zero key.
     assert struct.pack("<4I", *block(bytes(32), 0)[:4]).hex() == "3e00ef2f895f40d67f5bb8e81f09a5a1"
-    print(streams(), partitions(), sep="\n\n")
+    print(streams(), partitions(), generated(), sep="\n\n")

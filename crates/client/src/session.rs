@@ -144,9 +144,10 @@ impl Session {
     }
 }
 
-/// Returns the optional abilities of this client.
-fn features() -> Vec<String> {
-    feature::ALL.map(str::to_owned).into_iter().chain(transform::features()).collect()
+/// Returns the optional abilities of this client, with a model that keeps its momentum or does not.
+fn features(keeps_momentum: bool) -> Vec<String> {
+    let of_model = keeps_momentum.then(|| feature::KEEPS_MOMENTUM.to_owned());
+    feature::ALL.map(str::to_owned).into_iter().chain(of_model).chain(transform::features()).collect()
 }
 
 fn protocol(why: impl ToString) -> Failure {
@@ -164,7 +165,7 @@ pub(crate) fn describe(loaded: Loaded) -> Result<Ready, Failure> {
         layout: Vec::new(),
         examples: Vec::new(),
         held_out: Vec::new(),
-        features: features(),
+        features: features(description.keeps_momentum),
         instruction_set: description.instruction_set,
         in_force: InForce::default(),
     })

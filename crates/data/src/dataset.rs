@@ -189,7 +189,7 @@ impl ReadSplits {
         let lines = splits.iter().flat_map(|(name, split)| {
             let [examples, targets, clients] = split.hashes();
             [
-                format!("{examples}  {name} examples {:?} {}\n", split.shape, split.features.kind().name()),
+                format!("{examples}  {name} features {:?} {}\n", split.shape, split.features.kind().name()),
                 format!("{targets}  {name} targets {}\n", split.targets.type_name()),
                 format!("{clients}  {name} clients\n"),
             ]

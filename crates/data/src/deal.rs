@@ -55,11 +55,13 @@ struct Plan<'d> {
 impl<'d> Plan<'d> {
     fn new(deal: &'d Deal) -> Result<Self, DataError> {
         let Some(file) = deal.scheme.split_file() else { return Ok(Self { deal, split: None }) };
-        let split = SplitTable::read(deal.split_file.as_deref().unwrap_or(file.path))?;
+        let mut split = SplitTable::read(deal.split_file.as_deref().unwrap_or(file.path))?;
         if !file.sha256.is_empty() && file.sha256 != split.sha256 {
             let SplitTable { path, sha256: found, .. } = split;
             return Err(DataError::SplitChanged { path, found, expected: file.sha256.to_owned() });
         }
+        // A refused line is one of the user's file, also if the copy of a run was read.
+        split.path = file.path.to_owned();
         Ok(Self { deal, split: Some(split) })
     }
 
@@ -77,6 +79,26 @@ impl<'d> Plan<'d> {
         }
         cache.partitions().join(key(&text))
     }
+
+    /// Returns the rows of each client.
+    fn rows(&self, dataset: &Dataset) -> Result<Vec<SplitRows>, DataError> {
+        let Self { deal, split } = self;
+        let parts = partition(&deal.scheme, &labelled(dataset, split.as_ref()), deal.clients, deal.seed)?;
+        let new_clients = deal.holdout.new_clients(deal.seed, deal.clients);
+        refuse_empty_holdout(&deal.holdout, &parts, &new_clients)?;
+        let split = |(client, rows): (u32, Vec<u32>)| match new_clients.binary_search(&client) {
+            Ok(_) => SplitRows { held_out: rows.len() as u64, rows },
+            Err(_) => deal.holdout.split(&rows, deal.seed, client),
+        };
+        Ok((0..).zip(parts).map(split).collect())
+    }
+}
+
+/// Returns the rows that clients train on, ascending.
+fn training_rows(rows: &[SplitRows]) -> Vec<u32> {
+    let mut all: Vec<u32> = rows.iter().flat_map(SplitRows::training).copied().collect();
+    all.sort_unstable();
+    all
 }
 
 /// A dataset that is dealt to the clients. Its files stay in the cache at least until this value is dropped.
@@ -111,7 +133,7 @@ impl Dealt {
     /// Returns a sentence if the scheme leaves out training examples.
     pub fn left_out(&self) -> Option<String> {
         let all = self.dataset.train_examples;
-        let dealt: u64 = self.partitions.iter().map(|partition| partition.examples).sum();
+        let dealt: u64 = self.partitions.iter().map(|partition| partition.examples + partition.held_out).sum();
         let is_empty = |class: &usize| self.partitions.iter().all(|partition| partition.label_counts[*class] == 0);
         let classes = self.dataset.target.class_count().unwrap_or(0) as usize;
         let classes = (0..classes).filter(is_empty).count();
@@ -119,9 +141,9 @@ impl Dealt {
             0 => String::new(),
             _ => format!("; no client has an example of {}", counted(classes as u64, "class")),
         };
-        let is_left_out = !self.partitions.is_empty() && dealt < all;
-        is_left_out
-            .then(|| format!("the partition scheme leaves out {} of {all} training examples{of_classes}", all - dealt))
+        let (left, all_examples) = (all.saturating_sub(dealt), counted(all, "training example"));
+        (!self.partitions.is_empty() && left > 0)
+            .then(|| format!("the partition scheme leaves out {left} of {all_examples}{of_classes}"))
     }
 
     /// Returns the text of a digest file: a line `HASH  NAME` for each partition, in client order, and one for the test
@@ -180,7 +202,7 @@ pub fn deal(deal: &Deal, cache: &Cache, progress: &mut dyn FnMut(DataStep)) -> R
         return Ok(dealt);
     }
     // The dataset is loaded before the lock is taken, so that other runs can deal while this one downloads.
-    let dataset = deal.reading.standardised(found.load(cache, progress)?);
+    let dataset = found.load(cache, progress)?;
     // The cache may have the deal although the stamps of the dataset have changed, in a read-only cache for example.
     if cached.is_none()
         && let Some(dealt) = look_up(&plan, &found, &dataset.info.sha256, cache, progress)
@@ -192,8 +214,10 @@ pub fn deal(deal: &Deal, cache: &Cache, progress: &mut dyn FnMut(DataStep)) -> R
     if let Some(dealt) = look_up(&plan, &found, &dataset.info.sha256, cache, &mut |_| ()) {
         return Ok(dealt);
     }
+    let rows = plan.rows(&dataset)?;
+    let dataset = deal.reading.standardised(dataset, &training_rows(&rows));
     let test = write_test(&dataset, cache)?;
-    let train = write_partitions(&plan, &dataset, cache, progress)?;
+    let train = write_partitions(&plan, &dataset, &rows, cache, progress)?;
     evict(cache, &writing, progress)?;
     Ok(dealt(&found, Some(train), test))
 }
@@ -291,32 +315,26 @@ fn write_test(dataset: &Dataset, cache: &Cache) -> Result<CacheEntry, DataError>
 fn write_partitions(
     plan: &Plan<'_>,
     dataset: &Dataset,
+    rows: &[SplitRows],
     cache: &Cache,
     progress: &mut dyn FnMut(DataStep),
 ) -> Result<CacheEntry, DataError> {
     let info = &dataset.info;
-    let Plan { deal, split } = plan;
+    let deal = plan.deal;
     let dir = plan.entry(&info.sha256, cache);
     if let Some(entry) = CacheEntry::open(&dir, cache, &mut |_| ()) {
         return Ok(entry);
     }
-    let parts = partition(&deal.scheme, &labelled(dataset, split.as_ref()), deal.clients, deal.seed)?;
-    let new_clients = deal.holdout.new_clients(deal.seed, deal.clients);
-    refuse_empty_holdout(&deal.holdout, &parts, &new_clients)?;
     let mut draft = Draft::new(info, cache)?;
-    for (client, rows) in (0..).zip(&parts) {
-        let SplitRows { rows, held_out } = match new_clients.binary_search(&client) {
-            Ok(_) => SplitRows { rows: rows.clone(), held_out: rows.len() as u64 },
-            Err(_) => deal.holdout.split(rows, deal.seed, client),
-        };
-        let about = FileMetadata { held_out, ..about(info, client.to_string()) };
+    for (client, SplitRows { rows, held_out }) in (0..).zip(rows) {
+        let about = FileMetadata { held_out: *held_out, ..about(info, client.to_string()) };
         let name = format!("{client:06}.safetensors");
         let deviation = deal.scheme.noise(client, deal.clients);
         if deviation > 0.0 {
-            let noisy = noisy(&dataset.train, &rows, deviation, &noise_key(deal.seed, client));
+            let noisy = noisy(&dataset.train, rows, deviation, &noise_key(deal.seed, client));
             draft.add(name, &noisy, &Vec::from_iter(0..rows.len() as u32), &about)?;
         } else {
-            draft.add(name, &dataset.train, &rows, &about)?;
+            draft.add(name, &dataset.train, rows, &about)?;
         }
         progress(DataStep::Dealing { done: client + 1, clients: deal.clients });
     }

@@ -23,6 +23,13 @@ pub(crate) struct SplitRows {
     pub(crate) held_out: u64,
 }
 
+impl SplitRows {
+    /// Returns the training rows, ascending.
+    pub(crate) fn training(&self) -> &[u32] {
+        &self.rows[..self.rows.len() - self.held_out as usize]
+    }
+}
+
 impl Holdout {
     /// Returns `true` if nothing is held out.
     pub fn is_none(&self) -> bool {

@@ -15,15 +15,15 @@ pub struct Standardisation {
 }
 
 impl Standardisation {
-    /// Returns the statistics of all rows, in two passes in the order of the rows.
-    pub(crate) fn of(train: &Split) -> Self {
+    /// Returns the statistics of these rows, in two passes in the order of the rows.
+    pub(crate) fn of(train: &Split, rows: &[u32]) -> Self {
         let columns = train.shape.iter().product::<usize>();
-        let n = train.len() as f64;
+        let n = rows.len() as f64;
         let mut mean = vec![0.0; columns];
-        each_row(train, &mut |row| mean.iter_mut().zip(row).for_each(|(sum, value)| *sum += value));
+        each_row(train, rows, &mut |row| mean.iter_mut().zip(row).for_each(|(sum, value)| *sum += value));
         mean.iter_mut().for_each(|sum| *sum /= n);
         let mut sd = vec![0.0; columns];
-        each_row(train, &mut |row| {
+        each_row(train, rows, &mut |row| {
             sd.iter_mut().zip(row).zip(&mean).for_each(|((sum, value), mean)| *sum += (value - mean) * (value - mean));
         });
         let of_sum = |sum: f64| if sum > 0.0 { (sum / n).sqrt() } else { 1.0 };
@@ -33,7 +33,7 @@ impl Standardisation {
     /// Returns the split with standardised features.
     pub(crate) fn apply(&self, split: &Split) -> Split {
         let mut values = Vec::with_capacity(split.len() * self.mean.len());
-        each_row(split, &mut |row| {
+        each_row(split, &Vec::from_iter(0..split.len() as u32), &mut |row| {
             let standardised =
                 row.zip(&self.mean).zip(&self.sd).map(|((value, mean), sd)| ((value - mean) / sd) as f32);
             values.extend(standardised);
@@ -50,15 +50,14 @@ impl Standardisation {
     }
 }
 
-/// Calls `visit` with the features of each row.
-fn each_row(split: &Split, visit: &mut dyn FnMut(&mut dyn Iterator<Item = f64>)) {
+/// Calls `visit` with the features of each of these rows.
+fn each_row(split: &Split, rows: &[u32], visit: &mut dyn FnMut(&mut dyn Iterator<Item = f64>)) {
     let columns = split.shape.iter().product::<usize>();
-    match &split.features {
-        SplitFeatures::U8(bytes) => {
-            bytes.chunks_exact(columns).for_each(|row| visit(&mut row.iter().map(|&byte| f64::from(byte))));
-        }
-        SplitFeatures::F32(values) => {
-            values.chunks_exact(columns).for_each(|row| visit(&mut row.iter().map(|&value| f64::from(value))));
+    for &row in rows {
+        let place = row as usize * columns..(row as usize + 1) * columns;
+        match &split.features {
+            SplitFeatures::U8(bytes) => visit(&mut bytes[place].iter().map(|&byte| f64::from(byte))),
+            SplitFeatures::F32(values) => visit(&mut values[place].iter().map(|&value| f64::from(value))),
         }
     }
 }
@@ -75,12 +74,14 @@ mod tests {
     /// The values are those of scikit-learn's StandardScaler.
     #[test]
     fn features_are_standardised_by_the_training_rows() {
-        let train = split(SplitFeatures::F32(vec![1.0, 5.0, 2.0, 5.0, 6.0, 5.0]), 3);
-        let by = Standardisation::of(&train);
+        // The third row is held out.
+        let train = split(SplitFeatures::F32(vec![1.0, 5.0, 2.0, 5.0, 9.0, 9.0, 6.0, 5.0]), 4);
+        let by = Standardisation::of(&train, &[0, 1, 3]);
         assert_eq!((by.mean.as_slice(), by.sd[1]), (&[3.0, 5.0][..], 1.0));
         assert!((by.sd[0] - 2.160_246_899_469_287).abs() < 1e-15, "{:?}", by.sd);
         let SplitFeatures::F32(values) = by.apply(&train).features else { panic!("no floats") };
-        assert_eq!(values, [-0.925_820_1, 0.0, -0.462_910_06, 0.0, 1.388_730_2, 0.0]);
+        assert_eq!(values[..4], [-0.925_820_1, 0.0, -0.462_910_06, 0.0]);
+        assert_eq!(values[6..], [1.388_730_2, 0.0]);
         let test = by.apply(&split(SplitFeatures::U8(vec![3, 7]), 1));
         assert_eq!(test.features, SplitFeatures::F32(vec![0.0, 2.0]));
         assert_eq!(test.labels(), [0]);

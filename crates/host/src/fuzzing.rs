@@ -12,7 +12,8 @@ use std::{
 };
 
 use fedpipe_protocol::{
-    Evaluate, Isolation, Layout, Level, MAGIC, PROTOCOL, Parts, Reply, Request, Setup, Spare, Train, WEIGHTS, write,
+    Evaluate, Isolation, Layout, Level, MAGIC, PROTOCOL, Parts, Reply, Request, Setup, Spare, Target, Train, WEIGHTS,
+    write,
 };
 use fedpipe_record::cause::Cause;
 use fedpipe_strategy::local_optimiser::LocalOptimiser;
@@ -24,11 +25,15 @@ use crate::{
         end::ConversationEnd,
         scripted,
     },
-    run::answers::{self, Expected, steps::Accumulation},
+    run::{
+        answers::{self, Expected, steps::Accumulation},
+        evaluation_answers::{ExpectedScores, evaluated},
+    },
 };
 
-/// Weights of the model, test examples, and examples of the client.
+/// Weights of the model, classes, test examples, and examples of the client.
 const WEIGHT_COUNT: usize = 10;
+const CLASSES: usize = 10;
 const TEST_EXAMPLES: u64 = 700;
 const HELD: u64 = 9;
 const REMEDY: &str = "lower --lr";
@@ -143,7 +148,8 @@ fn look_at(job: &Job, reply: &Reply, parts: &mut Parts) -> Checked {
             Ok(())
         }
         Request::Evaluate(_) => {
-            answers::blocks(job, reply, parts, TEST_EXAMPLES, REMEDY)?;
+            let expected = ExpectedScores { examples: TEST_EXAMPLES, target: Target::Classes(CLASSES), remedy: REMEDY };
+            evaluated(job, reply, parts, &expected)?;
             let Reply::Evaluated { blocks } = reply else { panic!("{reply:?} was taken for sums") };
             assert_eq!(blocks.iter().map(|sums| sums.examples).sum::<u64>(), TEST_EXAMPLES);
             assert!(blocks.iter().all(|sums| sums.loss_sum.is_finite() && sums.correct <= sums.examples));

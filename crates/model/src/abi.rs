@@ -22,11 +22,11 @@ use abi_stable::{
 };
 
 use crate::{
+    checked_model::CheckedModel,
     description::{Options, Task},
     epoch::{RegressionSums, Sums},
     error::{Error, Result},
     model::Model,
-    shim::Shim,
 };
 
 #[doc(hidden)]
@@ -74,6 +74,10 @@ pub trait AbiModel {
     fn train_epoch(&mut self, examples: AbiExamples<'_>, epoch: AbiEpoch<'_>) -> Answer<AbiReport>;
     /// Sums losses and correct predictions over examples, or the errors of a real target.
     fn evaluate(&mut self, examples: AbiExamples<'_>) -> Answer<AbiSums>;
+    /// Fills `out` with the momentum of the local optimiser.
+    fn get_momentum(&self, out: RSliceMut<'_, f32>) -> Answer<()>;
+    /// Replaces the momentum of the local optimiser.
+    fn set_momentum(&mut self, momentum: RSlice<'_, f32>) -> Answer<()>;
     /// Fills `scores`, shape (examples, classes), or (examples, 1) for a real target.
     #[sabi(last_prefix_field)]
     fn predict(&mut self, examples: AbiExamples<'_>, scores: RSliceMut<'_, f32>) -> Answer<()>;
@@ -211,7 +215,7 @@ extern "C" fn build<M: Model>(options: RStr<'_>, task: RStr<'_>, seed: u64) -> A
         let given: BTreeMap<String, String> = serde_json::from_str(options.as_str())?;
         let task: Task = serde_json::from_str(task.as_str())?;
         let options = Options::resolve(&M::describe(), given)?;
-        let shim = Shim::new(M::build(&options, &task, seed)?, task)?;
+        let shim = CheckedModel::new(M::build(&options, &task, seed)?, task)?;
         Ok(AbiModel_TO::from_value(shim, abi_stable::type_level::downcasting::TD_Opaque))
     })
 }
@@ -225,7 +229,7 @@ pub(crate) fn answer<T>(call: impl FnOnce() -> Result<T>) -> Answer<T> {
 }
 
 fn caught<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
-    // `Shim` refuses all calls after a panic, so that no caller meets the state that the panic left.
+    // `CheckedModel` refuses all calls after a panic, so that no caller meets the state that the panic left.
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| Err(Error::new(panic_message(&*panic))))
 }
 

@@ -30,6 +30,9 @@ pub struct Description {
     /// The instruction set that the model computes with, for the ledger; empty if the model does not say.
     #[serde(default)]
     pub instruction_set: String,
+    /// `true` if the model has [`Model::momentum`](crate::model::Model::momentum) and its counterpart.
+    #[serde(default)]
+    pub keeps_momentum: bool,
 }
 
 /// One option of a model; [`Description::option`] makes it.
@@ -60,6 +63,7 @@ impl Description {
             summary: summary.into(),
             options: Vec::new(),
             instruction_set: String::new(),
+            keeps_momentum: false,
         }
     }
 
@@ -67,6 +71,13 @@ impl Description {
     #[must_use]
     pub fn option(mut self, key: &str, default: &str, help: &str) -> Self {
         self.options.push(OptionSpec { key: key.into(), default: default.into(), help: help.into() });
+        self
+    }
+
+    /// Says that the model gives and takes the momentum of its local optimiser.
+    #[must_use]
+    pub fn keeps_momentum(mut self) -> Self {
+        self.keeps_momentum = true;
         self
     }
 

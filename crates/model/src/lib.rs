@@ -9,13 +9,13 @@
 
 #[doc(hidden)]
 pub mod abi;
+mod checked_model;
 mod description;
 mod epoch;
 mod error;
 mod examples;
 mod layout;
 mod model;
-mod shim;
 
 pub use description::{Description, OptionSpec, Options, Target, Task};
 pub use epoch::{Epoch, RegressionSums, Report, Sums};

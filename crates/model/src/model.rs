@@ -124,6 +124,21 @@ pub trait Model: Sized + 'static {
     /// Anything that makes the sums unusable, such as a loss that is not finite.
     fn evaluate(&mut self, examples: &Examples<'_>) -> Result<Sums>;
 
+    /// Returns the momentum of the local optimiser, one value for each weight; empty if it has none. A model with
+    /// [`Description::keeps_momentum`] returns that of `fedpipe_nn::Optimiser`.
+    fn momentum(&self) -> &[f32] {
+        &[]
+    }
+
+    /// Replaces the momentum with which the local optimiser begins the next local epoch 0.
+    ///
+    /// # Errors
+    /// The default always returns an error.
+    fn set_momentum(&mut self, momentum: &[f32]) -> Result<()> {
+        let _ = momentum;
+        Err(Error::new("this model keeps no momentum"))
+    }
+
     /// Writes the class scores of `examples` into `scores`, shape (examples, classes), row-major. For a real target
     /// it writes the predictions, shape (examples, 1).
     ///

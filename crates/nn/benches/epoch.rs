@@ -13,9 +13,6 @@ mod support;
 const SGD: &str = r#"{"name":"sgd"}"#;
 const ADAM: &str = r#"{"name":"adam"}"#;
 const TURNS: usize = 10;
-/// The number of examples that are timed together. They take about a millisecond, less than the time slice of another
-/// process.
-const PART: usize = 400;
 
 struct Case {
     net: Net,
@@ -62,6 +59,15 @@ impl Net {
         }
     }
 
+    /// Returns the number of examples that are timed together. They take about a millisecond, less than the time slice
+    /// of another process.
+    fn part(&self) -> usize {
+        match self {
+            Net::Dense(_) => 400,
+            Net::Lenet => 32,
+        }
+    }
+
     /// Returns the multiply-adds of each layer for one example.
     fn products(&self) -> Vec<usize> {
         match self {
@@ -98,10 +104,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         let mut state = State::new(case);
         let data = if case.zeros { &images } else { &bright };
         // The best time of each part counts: other work on the machine can only add time.
-        let mut parts = vec![f64::INFINITY; 60_000 / PART];
+        let size = case.net.part();
+        let mut parts = vec![f64::INFINITY; 60_000 / size];
         for _ in 0..TURNS {
             for (part, best) in parts.iter_mut().enumerate() {
-                *best = best.min(state.train(data, part * PART..(part + 1) * PART));
+                *best = best.min(state.train(data, part * size..(part + 1) * size));
                 peak.measure();
             }
         }
@@ -129,8 +136,8 @@ fn operations(case: &Case) -> f64 {
     (60_000 * 2 * (3 * all - products[0])) as f64
 }
 
-/// Returns operations that no kernel can skip: the product and the gradient of the first dense layer for pixels that are
-/// not 0, or the products of the convolutions.
+/// Returns operations that no kernel can skip: the product and the gradient of the first dense layer for pixels that
+/// are not 0, or the products of the convolutions.
 fn least_operations(case: &Case, data: &support::Data) -> f64 {
     let pixels = data.images.iter().filter(|&&pixel| pixel != 0).count();
     let products = match case.net {

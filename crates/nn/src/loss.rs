@@ -35,30 +35,30 @@ pub struct Score {
 pub trait ExampleTarget: Copy {
     /// Replaces the targets of a network by `from`.
     #[doc(hidden)]
-    fn fill(targets: &mut Targets, from: impl Iterator<Item = Self>);
+    fn fill(targets: &mut BatchTargets, from: impl Iterator<Item = Self>);
 }
 
 /// The targets of a batch.
 #[derive(Debug, Clone)]
-pub enum Targets {
+pub enum BatchTargets {
     Classes(Vec<u32>),
     Real(Vec<f32>),
 }
 
 impl ExampleTarget for u32 {
-    fn fill(targets: &mut Targets, from: impl Iterator<Item = Self>) {
+    fn fill(targets: &mut BatchTargets, from: impl Iterator<Item = Self>) {
         match targets {
-            Targets::Classes(labels) => refill(labels, from),
-            Targets::Real(_) => *targets = Targets::Classes(from.collect()),
+            BatchTargets::Classes(labels) => refill(labels, from),
+            BatchTargets::Real(_) => *targets = BatchTargets::Classes(from.collect()),
         }
     }
 }
 
 impl ExampleTarget for f32 {
-    fn fill(targets: &mut Targets, from: impl Iterator<Item = Self>) {
+    fn fill(targets: &mut BatchTargets, from: impl Iterator<Item = Self>) {
         match targets {
-            Targets::Real(values) => refill(values, from),
-            Targets::Classes(_) => *targets = Targets::Real(from.collect()),
+            BatchTargets::Real(values) => refill(values, from),
+            BatchTargets::Classes(_) => *targets = BatchTargets::Real(from.collect()),
         }
     }
 }
@@ -68,11 +68,11 @@ fn refill<T>(values: &mut Vec<T>, from: impl Iterator<Item = T>) {
     values.extend(from);
 }
 
-impl Targets {
+impl BatchTargets {
     fn len(&self) -> usize {
         match self {
-            Targets::Classes(labels) => labels.len(),
-            Targets::Real(values) => values.len(),
+            BatchTargets::Classes(labels) => labels.len(),
+            BatchTargets::Real(values) => values.len(),
         }
     }
 
@@ -83,9 +83,9 @@ impl Targets {
             return Err(Error::new(format!("the targets ({got}) are not as many as the examples ({rows})")));
         }
         match self {
-            Targets::Classes(labels) => check_labels(labels, outputs),
-            Targets::Real(_) if outputs == 1 => Ok(()),
-            Targets::Real(_) => {
+            BatchTargets::Classes(labels) => check_labels(labels, outputs),
+            BatchTargets::Real(_) if outputs == 1 => Ok(()),
+            BatchTargets::Real(_) => {
                 Err(Error::new(format!("a real target needs a network with 1 output, but this one has {outputs}")))
             }
         }

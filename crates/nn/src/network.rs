@@ -10,7 +10,7 @@ use crate::{
     isa::Isa,
     kernel::Matrix,
     layer::{Layer, LayerSpec, LayerTensor, Pass, Shape, StepKey, TensorRole, TrainKey, is_width},
-    loss::{CrossEntropy, ExampleTarget, Score, SquaredError, Targets},
+    loss::{BatchTargets, CrossEntropy, ExampleTarget, Score, SquaredError},
     optimiser::Optimiser,
     rule::{StepRule, Store},
 };
@@ -44,7 +44,7 @@ pub struct Network {
     inputs: Buffer,
     /// The number of examples in `inputs`.
     batch: usize,
-    targets: Targets,
+    targets: BatchTargets,
     /// The key of the next training step; none before the first epoch.
     next: Option<StepKey>,
     has_dropout: bool,
@@ -117,7 +117,7 @@ impl Network {
             layers.push(layer);
         }
         let has_dropout = specs.iter().any(|spec| spec.is_dropout());
-        let (targets, deltas) = (Targets::Classes(Vec::new()), [zeros(0), zeros(0)]);
+        let (targets, deltas) = (BatchTargets::Classes(Vec::new()), [zeros(0), zeros(0)]);
         let (shape, inputs) = (inputs, zeros(0));
         Ok(Self { isa, shape, layers, tensors, names, inputs, batch: 0, targets, next: None, has_dropout, deltas })
     }
@@ -299,8 +299,8 @@ impl Network {
         let outputs = &mut outputs[..values.len()];
         outputs.copy_from_slice(values);
         match &self.targets {
-            Targets::Classes(labels) => self.isa.run(CrossEntropy { logits: outputs, stride, classes, labels }),
-            Targets::Real(targets) => self.isa.run(SquaredError { outputs, stride, targets }),
+            BatchTargets::Classes(labels) => self.isa.run(CrossEntropy { logits: outputs, stride, classes, labels }),
+            BatchTargets::Real(targets) => self.isa.run(SquaredError { outputs, stride, targets }),
         }
     }
 

@@ -17,12 +17,12 @@ use crate::{
 ///
 /// | name | keys (defaults) |
 /// |---|---|
-/// | `sgd` | `momentum` (0), `nesterov` (false), `weight_decay` (0) |
+/// | `sgd` | `momentum` (0), `nesterov` (false), `weight_decay` (0), `keep` (false) |
 /// | `adam` | `beta1` (0.9), `beta2` (0.999), `epsilon` (1e-8), `weight_decay` (0) |
 /// | `adamw` | `beta1` (0.9), `beta2` (0.999), `epsilon` (1e-8), `weight_decay` (0.01) |
 ///
-/// Weight decay λw is added to the gradient. `adamw` multiplies w by 1 − ηλ instead. Momentum is v ← ρv + g; w ← w − ηv,
-/// or w ← w − η(g + ρv) with `nesterov`, as in PyTorch.
+/// Weight decay λw is added to the gradient. `adamw` multiplies w by 1 − ηλ instead. Momentum is v ← ρv + g; w ← w −
+/// ηv, or w ← w − η(g + ρv) with `nesterov`, as in PyTorch.
 ///
 /// ```
 /// let mut optimiser = fedpipe_nn::Optimiser::new()?;
@@ -58,6 +58,8 @@ enum OptimiserKind {
         nesterov: bool,
         #[serde(default)]
         weight_decay: f32,
+        #[serde(default)]
+        keep: bool,
     },
     Adam(Moments),
     AdamW(Moments),
@@ -102,12 +104,24 @@ impl Optimiser {
 
     pub(crate) fn on(isa: Isa) -> Self {
         let json = r#"{"name":"sgd"}"#.into();
-        let kind = OptimiserKind::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0 };
+        let kind = OptimiserKind::Sgd { momentum: 0.0, nesterov: false, weight_decay: 0.0, keep: false };
         let (first, second) = (zeros(0), zeros(0));
         Self { isa, json, kind, steps: 0, powers: [1.0; 2], first, second }
     }
 
-    /// Begins local epoch `epoch`, counted from 0, over `weight_count` weights. Epoch 0 resets the state.
+    /// Returns the momentum v, one value for each weight; empty for an optimiser without one.
+    pub fn momentum(&self) -> &[f32] {
+        &self.first
+    }
+
+    /// Replaces the momentum v. An optimiser with `"keep":true` begins the next local epoch 0 with it.
+    pub fn set_momentum(&mut self, momentum: &[f32]) {
+        self.first.resize(momentum.len(), 0.0);
+        self.first.copy_from_slice(momentum);
+    }
+
+    /// Begins local epoch `epoch`, counted from 0, over `weight_count` weights. Epoch 0 resets the state, except a
+    /// momentum that is kept.
     ///
     /// # Errors
     /// JSON that describes no known optimiser; the error names the keys that are known. An optimiser or a number of
@@ -132,6 +146,9 @@ impl Optimiser {
     fn reset(&mut self, weight_count: usize) {
         (self.steps, self.powers) = (0, [1.0; 2]);
         let (first, second) = self.kind.kept(weight_count);
+        if matches!(self.kind, OptimiserKind::Sgd { keep: true, .. }) && self.first.len() == first {
+            return;
+        }
         for (buffer, len) in [(&mut self.first, first), (&mut self.second, second)] {
             buffer.clear();
             buffer.resize(len, 0.0);
@@ -165,7 +182,7 @@ impl Optimiser {
         self.steps += 1;
         match self.kind {
             OptimiserKind::Sgd { momentum: 0.0, weight_decay: 0.0, .. } => StepRule::Sgd(Sgd { rate }),
-            OptimiserKind::Sgd { momentum, nesterov, weight_decay: decay } => {
+            OptimiserKind::Sgd { momentum, nesterov, weight_decay: decay, .. } => {
                 let step = Momentum { rate, momentum, decay, velocity: &mut self.first };
                 if nesterov { StepRule::Nesterov(step) } else { StepRule::Momentum(step) }
             }
@@ -204,11 +221,12 @@ impl Optimiser {
     ///
     /// ‖a‖₁ is the sum of the factors by which the gradients of this round have changed the weights, in units of the
     /// learning rate `rate`. `proximal` is the coefficient μ of the proximal term, 0 for none. For plain SGD ‖a‖₁ is
-    /// the number of steps; for Adam it is not defined, and NaN is returned.
+    /// the number of steps. For Adam, and for a momentum that has gradients of earlier rounds, it is not defined, and
+    /// NaN is returned.
     ///
     /// The recurrence is that of the optimiser on a constant gradient 1. It agrees with the closed forms of the paper.
     pub fn accumulation(&self, rate: f32, proximal: f32) -> f64 {
-        let OptimiserKind::Sgd { momentum, nesterov, .. } = self.kind else {
+        let OptimiserKind::Sgd { momentum, nesterov, keep: false, .. } = self.kind else {
             return f64::NAN;
         };
         let momentum = f64::from(momentum);

@@ -43,3 +43,6 @@ pub const LOCAL: &str = "local";
 
 /// The name of the part that holds what an encoding did not send of a client's changes so far: one value a weight.
 pub const RESIDUAL: &str = "residual";
+
+/// The name of the part that holds the momentum that a client's local optimiser keeps between rounds.
+pub const MOMENTUM: &str = "momentum";

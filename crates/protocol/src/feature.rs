@@ -36,7 +36,13 @@ pub const EVALUATE_PARTITION: &str = "evaluate-partition";
 /// The client sends the confusion matrix of an evaluation, and the scores of two classes.
 pub const PREDICT: &str = "predict";
 
-/// The features of fedpipe's own client, besides the transforms.
+/// The client begins with the momentum of an earlier round, and returns that of this one.
+pub const KEEPS_MOMENTUM: &str = "keeps-momentum";
+
+/// The client brings a local optimiser of its own.
+pub const OWN_OPTIMISER: &str = "own-optimiser";
+
+/// The features of fedpipe's own client, besides the transforms and those of its model.
 pub const ALL: [&str; 11] = [
     KEEPS_WEIGHTS,
     PHASES,

@@ -15,13 +15,13 @@ pub mod feature;
 mod frame;
 mod isolation;
 mod message;
-mod regression;
+mod regression_sums;
 mod strategy_message;
 mod weight_layout;
 
 pub use constants::{
-    ANCHOR, CONFUSION, EVALUATION_BLOCK, LAUNCH, LEDGER, LINEAR, LOCAL, MOST_VECTORS, PROTOCOL, RESIDUAL, SCORED_ROWS,
-    SCORES, WEIGHTS,
+    ANCHOR, CONFUSION, EVALUATION_BLOCK, LAUNCH, LEDGER, LINEAR, LOCAL, MOMENTUM, MOST_VECTORS, PROTOCOL, RESIDUAL,
+    SCORED_ROWS, SCORES, WEIGHTS,
 };
 pub use frame::{
     Dtype, FrameError, FrameStart, Limits, MAGIC, MAX_HEADER, MAX_REPLY_HEADER, Part, PartData, Parts, Spare, begin,
@@ -32,6 +32,6 @@ pub use message::{
     BlockSums, Evaluate, FailureKind, HeldPartition, Kind, OptionSpec, Phase, PhaseStart, Place, Predictions,
     ProgramLaunch, Purpose, Ready, Reply, Request, ScoreStart, Setup, StartScore, Target, Task, Tensor, Train, Update,
 };
-pub use regression::RegressionSums;
+pub use regression_sums::RegressionSums;
 pub use strategy_message::{Ability, Aggregate, StrategyReply, StrategyRequest, StrategySetup};
 pub use weight_layout::{Layout, LayoutError, with_local};

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::{
     constants::EVALUATION_BLOCK,
     isolation::{InForce, Isolation},
-    regression::RegressionSums,
+    regression_sums::RegressionSums,
 };
 
 /// A message from the host to a client.
@@ -23,8 +23,8 @@ pub enum Request {
     /// Trains from the part `weights`; answered by [`Reply::Update`].
     ///
     /// The part is absent if the client keeps weights (the feature `keeps-weights`) and has the version that the
-    /// message names. Further parts are `anchor`, `linear`, `local`, `residual` and `start/N`, as the phases, the
-    /// layout and the transforms need them.
+    /// message names. Further parts are `anchor`, `linear`, `local`, `residual`, `momentum` and `start/N`, as the
+    /// phases, the layout, the transforms and the local optimiser need them.
     Train(Train),
     /// Evaluates the part `weights`, which is sent as for [`Request::Train`]; answered by [`Reply::Evaluated`].
     Evaluate(Evaluate),
@@ -37,7 +37,7 @@ impl Request {
             Request::GetWeights => 1,
             Request::Train(train) => {
                 let slots = train.phases.iter().filter(|phase| !phase.update).count() as u64;
-                slots + u64::from(train.transforms.is_empty())
+                slots + u64::from(train.transforms.is_empty()) + u64::from(train.keeps_momentum)
             }
             Request::Launch(_) | Request::Setup(_) | Request::Evaluate(_) => 0,
         }
@@ -264,6 +264,10 @@ pub struct Train {
     pub learning_rate: f32,
     /// The local optimiser, as JSON text.
     pub optimiser: String,
+    /// `true` if the local optimiser begins with the part `momentum`, zeros without one, and the update has the part
+    /// `momentum`; the feature `keeps-momentum`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keeps_momentum: bool,
     /// The phases of the training, at least one, done in order. More than one needs the feature `phases`.
     pub phases: Vec<Phase>,
     /// The transforms of the update in order, such as `int8:bucket=512`; absent for plain weights. Each needs a feature
@@ -360,6 +364,7 @@ impl Train {
             batch_size: 32,
             learning_rate: 0.1,
             optimiser: r#"{"name":"sgd"}"#.into(),
+            keeps_momentum: false,
             phases: vec![Phase::plain(1)],
             transforms: Vec::new(),
             score_start: None,

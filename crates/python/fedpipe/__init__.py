@@ -2,6 +2,7 @@
 
 from .client import serve
 from .data import Batch, Examples, Partition, safetensors
+from .dataset import write_dataset
 from .errors import DataError, Failure, ModelError
 from .init import dense_layers, he_normal
 from .model import TERMS, Arrays, Epoch, Model, Option, Options, RegressionSums, Report, Sums, Task, Tensor
@@ -45,4 +46,5 @@ __all__ = [
     "serve",
     "serve_strategy",
     "weighted_mean",
+    "write_dataset",
 ]

@@ -27,8 +27,8 @@ from .transform import Transforms
 Parts = Dict[str, np.ndarray]
 Answer = Tuple[Dict[str, Any], Optional[Parts]]
 
-FEATURES = tuple(feature for feature in protocol.FEATURES if feature not in TERMS)
-"""The features of every model. The terms of a model are further features."""
+FEATURES = tuple(name for name in protocol.FEATURES if name not in (*TERMS, "keeps-momentum", "own-optimiser"))
+"""The features of every model. `_features` returns those of one model."""
 
 
 def serve(model: Type[Model], arguments: Optional[Sequence[str]] = None) -> None:
@@ -97,7 +97,7 @@ def _start(model: Type[Model], setup: Mapping[str, Any]) -> Tuple[Optional["Sess
         "summary": model.summary,
         "options": [{"key": o.key, "default": o.default, "help": o.help} for o in model.options],
         "layout": [],
-        "features": [*FEATURES, *_predictive(model), *model.terms],
+        "features": _features(model),
     }
     if setup["purpose"] == "describe":
         return None, ready
@@ -111,6 +111,15 @@ def _start(model: Type[Model], setup: Mapping[str, Any]) -> Tuple[Optional["Sess
     if any(partition.held_out for partition in partitions):
         ready["held_out"] = [partition.held_out for partition in partitions]
     return session, ready
+
+
+def _features(model: Type[Model]) -> List[str]:
+    of_model = {
+        "predict": model.predict is not Model.predict,
+        "keeps-momentum": model.momentum is not Model.momentum,
+        "own-optimiser": model.own_optimiser,
+    }
+    return [*FEATURES, *model.terms, *(name for name, has in of_model.items() if has)]
 
 
 def _answer(session: Optional["Session"], request: Frame) -> Answer:
@@ -196,18 +205,22 @@ class Session:
 
     def weights(self) -> np.ndarray:
         """Returns the model's current weights: flat, in layout order."""
-        arrays = _of_model("weights", self.model.weights)
+        return self._flat("weights", self.model.weights)
+
+    def _flat(self, what: str, method: Callable[[], Any]) -> np.ndarray:
+        """Returns the arrays of a method of the model: flat, in layout order."""
+        arrays = _of_model(what, method)
         if not isinstance(arrays, Mapping):
-            raise wrong_result(self.model, "weights", arrays, "the arrays of the weights by name")
+            raise wrong_result(self.model, what, arrays, f"the arrays of the {what} by name")
         flat = np.empty(self.payload // 4, np.float32)
         start = 0
         for tensor in self.layout:
             values = np.asarray(arrays[tensor.name]) if tensor.name in arrays else None
             if values is None or values.shape != tensor.shape:
-                what = "is missing" if values is None else f"has the shape {values.shape}"
-                raise ModelError(f"the weights {tensor.name!r} {what}, the layout says {tensor.shape}")
+                why = "is missing" if values is None else f"has the shape {values.shape}"
+                raise ModelError(f"the {what} {tensor.name!r} {why}, the layout says {tensor.shape}")
             if values.dtype.kind not in "fiub":
-                raise ModelError(f"the weights {tensor.name!r} are of the type {values.dtype}, not of numbers")
+                raise ModelError(f"the {what} {tensor.name!r} are of the type {values.dtype}, not of numbers")
             flat[start : start + tensor.size] = values.reshape(-1)
             start += tensor.size
         return flat
@@ -264,6 +277,8 @@ class Session:
             sums = self._do_phase(asked, phase, self._terms(phase, parts, start), training)
             if phase.get("update", True):
                 update, weights = sums, self.weights()
+                if asked.get("keeps_momentum"):
+                    replied["momentum"] = self._flat("momentum", self.model.momentum)
             else:
                 replied[f"slot/{number}"] = self.weights()
         head = {"type": "update", "client": asked["client"], "round": asked["round"], "examples": partition.training}
@@ -301,6 +316,8 @@ class Session:
     def _terms(self, phase: Mapping[str, Any], parts: Parts, start: np.ndarray) -> Dict[str, Any]:
         """Returns the client terms of a phase, as `Epoch` has them."""
         terms: Dict[str, Any] = {}
+        if "momentum" in parts:
+            terms["momentum"] = self._arrays(self._part(parts, "momentum"))
         if phase.get("proximal"):
             anchor = self._part(parts, "anchor") if "anchor" in parts else start
             terms.update(proximal=float(np.float32(phase["proximal"])), anchor=self._arrays(anchor))
@@ -433,11 +450,6 @@ def _rows(block: int, first: int, end: int) -> np.ndarray:
     if start >= end:
         raise ProtocolError(f"block {block} is beyond the {end - first} examples that are scored")
     return np.arange(start, min(start + EVALUATION_BLOCK, end))
-
-
-def _predictive(model: Type[Model]) -> Sequence[str]:
-    """Returns the feature of a model that has a method `predict` of its own."""
-    return () if model.predict is Model.predict else ("predict",)
 
 
 def _open(path: str, task: Task) -> Partition:

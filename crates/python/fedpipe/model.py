@@ -192,6 +192,8 @@ class Epoch:
     """The weights towards which the proximal term pulls."""
     linear: Optional[Arrays] = None
     """A term that is added to every gradient: c - c_k of SCAFFOLD, -g_k of FedDyn."""
+    momentum: Optional[Arrays] = None
+    """The momentum with which the optimiser begins at epoch 0, under `"keep": true`; None for zeros."""
     frozen: Tuple[str, ...] = ()
     """The names of tensors that keep their bits. An optimiser with momentum or weight decay must leave them out."""
 
@@ -222,11 +224,12 @@ class Epoch:
                 g[...] = 0
 
     def accumulation(self, steps: int) -> Optional[float]:
-        """Returns ‖a‖₁ (FedNova, Wang 2020, §3) after `steps` steps of this round; None for an optimiser other than SGD.
+        """Returns ‖a‖₁ (FedNova, Wang 2020, §3) after `steps` steps of this round; None for an optimiser other than SGD,
+        and for a momentum of earlier rounds.
 
         The value is the distance that the solver moves from 0 under a constant gradient of 1.
         """
-        if self.optimiser.get("name") != "sgd":
+        if self.optimiser.get("name") != "sgd" or self.optimiser.get("keep"):
             return None
         momentum, pull = float(self.optimiser.get("momentum", 0.0)), self.learning_rate * self.proximal
         total = velocity = 0.0
@@ -254,6 +257,9 @@ class Model(ABC):
     terms: ClassVar[Sequence[str]] = ()
     """The client terms that `train_epoch` applies. A model that calls `Epoch.correct` for each gradient and keeps the
     bits of frozen tensors has `fedpipe.TERMS`. A run that needs another term is refused by name."""
+
+    own_optimiser: ClassVar[bool] = False
+    """The choice of an optimiser of the model's own. If it is True, `--optimiser own` has the model train by it."""
 
     @abstractmethod
     def __init__(self, task: Task, options: Options, seed: int) -> None:
@@ -283,6 +289,11 @@ class Model(ABC):
     def predict(self, examples: Examples) -> np.ndarray:
         """Returns the class scores: (examples, classes). A model without this method has no scores by class."""
         raise ModelError(f"{type(self).__name__} has no method predict; add it, or leave --by-class out")
+
+    def momentum(self) -> Arrays:
+        """Returns the momentum of the optimiser after `train_epoch`, with the names and shapes of `weights`. A model that
+        overrides it, and begins with `Epoch.momentum`, trains under `--optimiser sgd:momentum=0.9,keep=true`."""
+        raise NotImplementedError
 
     def layout(self) -> List[Tensor]:
         """Returns the tensors of the weights, in order. By default all tensors are trained and shared."""

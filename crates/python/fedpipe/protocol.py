@@ -31,6 +31,8 @@ FEATURES = (
     "score-start",
     "local-tensors",
     "accumulation",
+    "keeps-momentum",
+    "own-optimiser",
     "evaluate-partition",
     "predict",
     "clip",

@@ -254,6 +254,38 @@ def test_a_model_that_declares_no_terms_is_refused_by_name(run, tmp_path, strate
     assert says in str(error.value) and error.value.exit_code == 3, str(error.value)
 
 
+SOLVERS = python(FIXTURES / "solvers.py")
+
+
+def test_a_momentum_is_kept_exactly_over_processes_and_a_resume(run):
+    """With all examples in one batch, rounds of one step that keep the momentum are one round of as many steps."""
+    whole = {"client": SOLVERS, "clients": 1, "batch_size": 5000, "lr": 0.01}
+    kept, long = run(**whole, optimiser="sgd:momentum=0.9,keep=true", rounds=3), run(**whole, optimiser="sgd:momentum=0.9", rounds=1, epochs=3)
+    for ours, due in zip(kept.weights().values(), long.weights().values()):
+        np.testing.assert_allclose(ours, due, atol=1e-5)
+    flags = {"client": SOLVERS, "clients": 3, "fraction": 0.67, "rounds": 3, "optimiser": "sgd:momentum=0.9,keep=true"}
+    digest = run(**flags).summary["weights_sha256"]
+    assert run(**{**flags, "optimiser": "sgd:momentum=0.9"}).summary["weights_sha256"] != digest
+    for processes in 1, 2:
+        assert run(processes=processes, **flags).summary["weights_sha256"] == digest
+    begun = run(**{**flags, "rounds": 1})
+    assert run(resume=begun.directory, rounds=3, data=None).summary["weights_sha256"] == digest
+
+
+def test_a_client_brings_an_optimiser_of_its_own(run):
+    own = run(client=SOLVERS, optimiser="own", rounds=1, lr=0.001, clients=1, batch_size=5000)
+    assert {round(float(abs(values).max()), 6) for values in own.weights().values()} == {0.001}
+    for flags, says in [
+        ({"client": SOLVERS, "strategy": "fednova"}, "the aggregator normalised and the optimiser own do not combine"),
+        ({"client": SOFTMAX}, 'the client softmax lacks the feature "own-optimiser", which --optimiser needs'),
+        ({"model": "logreg"}, 'the client logreg lacks the feature "own-optimiser", which --optimiser needs'),
+        ({"client": SOFTMAX, "optimiser": "sgd:momentum=0.5,keep=true"}, 'lacks the feature "keeps-momentum"'),
+    ]:
+        with pytest.raises(fedpipe.RunError) as error:
+            run(**{"optimiser": "own", **flags})
+        assert says in str(error.value), str(error.value)
+
+
 @pytest.mark.parametrize("strategy", ["scaffold", "fednova"])
 def test_a_client_that_reports_no_accumulation_is_refused_by_name(run, tmp_path, strategy):
     (tmp_path / "mute.py").write_text(

@@ -78,10 +78,10 @@ def test_the_fault_of_a_wrong_client_is_named(fault, only, says):
     assert done.returncode == 1 and says in line, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("program", [(PACKAGE / "examples" / "softmax.py",), (FIXTURES / "wrong.py", "none"), (FIXTURES / "personal.py",)])
+@pytest.mark.parametrize("program", [(PACKAGE / "examples" / "softmax.py",), (FIXTURES / "wrong.py", "none"), (FIXTURES / "personal.py",), (FIXTURES / "solvers.py",)])
 def test_a_client_in_python_passes(program):
     """The first client knows only plain sgd and refuses other optimisers. The second knows all of them. The third has a
-    local tensor. All have every feature."""
+    local tensor, and the fourth keeps its momentum and brings an optimiser. All have every other feature."""
     done = suite([sys.executable, *map(str, program)])
     assert done.returncode == 0 and "checks are in order" in done.stdout, done.stdout
 

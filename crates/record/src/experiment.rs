@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, ops::Deref, path::PathBuf, str::FromStr};
 
 use fedpipe_data::{Deal, Holdout, ImageSize, Reading, Scheme, Source, TargetKind, TestSplit, counted};
-use fedpipe_protocol::Level;
+use fedpipe_protocol::{Level, MOMENTUM};
 use fedpipe_spec::table::Named;
 use fedpipe_strategy::{
     aggregator::Aggregator,
@@ -91,7 +91,7 @@ section! {
 section! {
     /// `[data]`: the examples of each client.
     pub struct DataSection in "data" {
-        /// fashion-mnist, sample, or the path of your files (see `fedpipe data list`)
+        /// fashion-mnist, sample, fcube, synthetic, or the path of your files (see `fedpipe data list`)
         source: Source = Source::FashionMnist => "--data DATA";
         /// The targets: classes, or real numbers for a regression
         target: TargetKind = TargetKind::Classes => "--target KIND";
@@ -242,23 +242,17 @@ impl KeyValue for OnFailure {
     }
 }
 
-impl StrategySection {
-    /// Returns the names of a client's slots that the strategy sets.
-    pub fn client_slots(&self) -> Vec<&'static str> {
-        let of_program = self.program.is_some().then_some(PROGRAM);
-        self.rules.client_slots().into_iter().chain(of_program).collect()
-    }
-}
-
 impl LocalSection {
     /// Returns the work of a client in a round.
     pub fn work(&self) -> LocalWork {
         self.local_steps.map_or(LocalWork::Epochs(self.epochs.0), LocalWork::Steps)
     }
 
-    /// Returns the features that each client needs for it.
-    pub fn features(&self) -> impl Iterator<Item = String> {
-        self.work().features().map(str::to_owned).into_iter()
+    /// Returns the features that each client needs for the training, each with the key that needs it.
+    pub fn features(&self) -> impl Iterator<Item = (String, &'static str)> {
+        let of_work = self.work().features().map(|name| (name, "a part of a local epoch"));
+        let of_optimiser = self.optimiser.feature.map(|name| (name, "--optimiser"));
+        of_work.into_iter().chain(of_optimiser).map(|(name, by)| (name.to_owned(), by))
     }
 }
 
@@ -457,6 +451,7 @@ impl Experiment {
         } = self.data.clone();
         let test_split = test_split.map(|fraction| TestSplit { fraction, seed: self.data_seed() });
         let test_data = test_data.map(PathBuf::from);
+        let source = partition.directory().map_or(source, |directory| Source::Path(directory.to_owned()));
         let reading = Reading { target, label, client_column, test_data, test_split, image_size, standardise };
         let (clients, seed) = (self.clients.count, self.data_seed());
         let holdout = Holdout { rows: holdout, clients: holdout_clients };
@@ -496,6 +491,13 @@ impl Experiment {
     /// Returns the seed of the clients of each round.
     pub fn sample_seed(&self) -> u64 {
         self.sample_seed.unwrap_or(self.seed).0
+    }
+
+    /// Returns the names of a client's slots that the strategy and the local optimiser set.
+    pub fn client_slots(&self) -> Vec<&'static str> {
+        let of_program = self.strategy.program.is_some().then_some(PROGRAM);
+        let of_optimiser = self.local.optimiser.keeps_momentum().then_some(MOMENTUM);
+        self.strategy.rules.client_slots().into_iter().chain(of_program).chain(of_optimiser).collect()
     }
 
     /// Returns the strategy, as the summary has it.

@@ -282,7 +282,7 @@ impl History {
     /// clients; `None` if the last round has not. The state of the server is made of those of all clients.
     pub fn first_round_with(&self, client_slot: &str, clients: u32) -> Option<u64> {
         let has = |Stretch { experiment, .. }: &&Stretch| {
-            experiment.clients.count == clients && experiment.strategy.client_slots().contains(&client_slot)
+            experiment.clients.count == clients && experiment.client_slots().contains(&client_slot)
         };
         self.stretches.iter().rev().take_while(has).last().map(|stretch| stretch.first_round)
     }

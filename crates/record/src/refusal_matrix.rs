@@ -19,12 +19,12 @@ const ROWS: [(&str, &[&str]); 8] = [
     ("weighting", &["examples", "steps", "equal"]),
     ("aggregate", &["mean", "normalised", "q-fair", "median", "trimmed-mean"]),
     ("server", &["sgd", "momentum", "adam"]),
-    ("optimiser", &["sgd", "adam", "adamw"]),
+    ("optimiser", &["sgd", "adam", "adamw", "own"]),
     ("program", &["true"]),
 ];
 
 /// The rows that a row does not combine with. `own` beside local tensors is known once a client is ready.
-const REFUSED: [(&str, &[&str]); 15] = [
+const REFUSED: [(&str, &[&str]); 16] = [
     ("term control-variate", &["aggregate normalised", "aggregate median", "weighting examples", "weighting steps"]),
     ("term dynamic", &["aggregate normalised", "aggregate median", "weighting examples", "weighting steps"]),
     ("term dynamic", &["server momentum", "server adam"]),
@@ -36,6 +36,7 @@ const REFUSED: [(&str, &[&str]); 15] = [
     ("transform topk", &["term control-variate", "term dynamic"]),
     ("optimiser adam", &["term control-variate", "aggregate normalised"]),
     ("optimiser adamw", &["term control-variate", "aggregate normalised"]),
+    ("optimiser own", &["term control-variate", "aggregate normalised"]),
     ("program true", &["sample by-size", "term proximal", "term control-variate", "term dynamic"]),
     ("program true", &["transform clip", "transform int8", "transform topk"]),
     ("program true", &["weighting steps", "weighting equal", "aggregate normalised", "aggregate median"]),

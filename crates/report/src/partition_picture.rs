@@ -190,7 +190,7 @@ mod tests {
 
     fn table(clients: usize, classes: usize) -> PartitionTable {
         let count = |client: usize, class: usize| {
-            (1 + client % 7 * 20 + class * 3) as u64 * u64::from((client + class) % 3 > 0)
+            (1 + client % 7 * 20 + class * 3) as u64 * u64::from(!(client + class).is_multiple_of(3))
         };
         let counts: Vec<Vec<u64>> = (0..clients).map(|k| (0..classes).map(|class| count(k, class)).collect()).collect();
         let sizes = counts.iter().map(|counts| counts.iter().sum::<u64>().max(1)).collect();

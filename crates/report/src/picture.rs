@@ -295,7 +295,12 @@ mod tests {
 
     /// Returns the round with clients of which each predicted so many of four examples.
     fn scored(round: Round, correct: &[u64]) -> Round {
-        let score = |(client, &correct): (u32, &u64)| ClientScore { client, examples: 4, correct: Some(correct), loss_sum: 1.0 };
+        let score = |(client, &correct): (u32, &u64)| ClientScore {
+            client,
+            examples: 4,
+            correct: Some(correct),
+            loss_sum: 1.0,
+        };
         let scores: Vec<_> = (0..).zip(correct).map(score).collect();
         Round { held_out: ClientScores::new(&scores).unwrap(), ..round }
     }

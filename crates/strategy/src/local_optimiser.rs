@@ -2,6 +2,7 @@
 
 use std::{ops::RangeInclusive, sync::Arc};
 
+use fedpipe_protocol::feature;
 use fedpipe_spec::table::{Named, Parameter, Range, TableRow, Tabled, Value};
 
 /// A local optimiser by name with its parameters, such as `sgd:momentum=0.9` or `adam`.
@@ -14,6 +15,8 @@ pub struct OptimiserRule {
     pub default_rate: f32,
     /// The momentum of SGD; none for an optimiser without an accumulation.
     momentum: Option<Momentum>,
+    /// The feature that a client needs.
+    pub feature: Option<&'static str>,
 }
 
 /// The momentum of SGD.
@@ -26,6 +29,24 @@ struct Momentum {
 }
 
 impl OptimiserRule {
+    /// Returns SGD with this momentum.
+    fn sgd(momentum: Momentum, keep: bool) -> Self {
+        let keeps = keep && momentum.rho > 0.0;
+        // Gradients of earlier rounds are in a momentum that is kept, and have no factor in this round.
+        let accumulated = (!keeps).then_some(momentum);
+        Self { default_rate: 0.1, momentum: accumulated, feature: keeps.then_some(feature::KEEPS_MOMENTUM) }
+    }
+
+    /// Returns an optimiser without accumulation.
+    fn other(feature: Option<&'static str>) -> Self {
+        Self { default_rate: 0.001, momentum: None, feature }
+    }
+
+    /// Returns `true` if the momentum is kept between the rounds of a client.
+    pub fn keeps_momentum(&self) -> bool {
+        self.feature == Some(feature::KEEPS_MOMENTUM)
+    }
+
     /// Returns `true` if a client reports the accumulation ‖a‖₁.
     pub fn accumulates(&self) -> bool {
         self.momentum.is_some()
@@ -100,7 +121,7 @@ const EPSILON: Parameter = Parameter {
     help: "added to the root of the second moment",
 };
 
-static ROWS: [TableRow<OptimiserRule>; 3] = [
+static ROWS: [TableRow<OptimiserRule>; 4] = [
     TableRow {
         name: "sgd",
         summary: "u ← ρu + g; w ← w − ηu; η is 0.1 by default",
@@ -118,11 +139,17 @@ static ROWS: [TableRow<OptimiserRule>; 3] = [
                 range: Range::Flag,
                 help: "true looks ahead: w ← w − η(g + ρu)",
             },
+            Parameter {
+                key: "keep",
+                default: Some(Value::Flag(false)),
+                range: Range::Flag,
+                help: "true begins a client's round with the u of its last one",
+            },
         ],
         source: "Sutskever 2013",
         build: |values| {
             let momentum = Momentum { rho: values.number("momentum"), nesterov: values.flag("nesterov") };
-            Arc::new(OptimiserRule { default_rate: 0.1, momentum: Some(momentum) })
+            Arc::new(OptimiserRule::sgd(momentum, values.flag("keep")))
         },
     },
     TableRow {
@@ -130,7 +157,7 @@ static ROWS: [TableRow<OptimiserRule>; 3] = [
         summary: "with bias correction; η is 0.001 by default",
         parameters: &[BETA1, BETA2, EPSILON, DECAY],
         source: "Kingma 2015, Algorithm 1",
-        build: |_| Arc::new(OptimiserRule { default_rate: 0.001, momentum: None }),
+        build: |_| Arc::new(OptimiserRule::other(None)),
     },
     TableRow {
         name: "adamw",
@@ -147,7 +174,14 @@ static ROWS: [TableRow<OptimiserRule>; 3] = [
             },
         ],
         source: "Loshchilov 2019, Algorithm 2",
-        build: |_| Arc::new(OptimiserRule { default_rate: 0.001, momentum: None }),
+        build: |_| Arc::new(OptimiserRule::other(None)),
+    },
+    TableRow {
+        name: "own",
+        summary: "the optimiser that a client of your own brings; η is 0.001 by default",
+        parameters: &[],
+        source: "the client",
+        build: |_| Arc::new(OptimiserRule::other(Some(feature::OWN_OPTIMISER))),
     },
 ];
 
@@ -198,7 +232,18 @@ mod tests {
             let error = text.parse::<LocalOptimiser>().unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
-        assert!("lion".parse::<LocalOptimiser>().unwrap_err().to_string().contains("known are sgd, adam, adamw"));
+        assert!("lion".parse::<LocalOptimiser>().unwrap_err().to_string().contains("known are sgd, adam, adamw, own"));
+    }
+
+    #[test]
+    fn an_optimiser_names_the_feature_that_it_needs() {
+        let optimiser = |text: &str| text.parse::<LocalOptimiser>().unwrap();
+        let kept = optimiser("sgd:momentum=0.5,keep=true");
+        assert_eq!(to_json(&kept), r#"{"keep":true,"momentum":0.5,"name":"sgd"}"#);
+        assert_eq!((kept.keeps_momentum(), kept.feature), (true, Some("keeps-momentum")));
+        assert_eq!((optimiser("own").keeps_momentum(), optimiser("own").feature), (false, Some("own-optimiser")));
+        // Without a momentum there is nothing to keep.
+        assert_eq!(["sgd:keep=true", "sgd:momentum=0.5", "adam"].map(|text| optimiser(text).feature), [None; 3]);
     }
 
     #[test]
@@ -235,6 +280,8 @@ mod tests {
             }
         }
         near(range("sgd", 1 << 50, 0.0), (1_u64 << 50) as f64, (1_u64 << 50) as f64);
-        assert_eq!([range("adam", 7, 0.0), range("adamw", 7, 0.0)], [None, None]);
+        for without in ["adam", "adamw", "own", "sgd:momentum=0.5,keep=true"] {
+            assert_eq!(range(without, 7, 0.0), None, "{without}");
+        }
     }
 }

@@ -13,7 +13,7 @@ pub enum LocalWork {
 
 /// The work of one client: so many local epochs, of which the last ends with the step limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Work {
+pub struct ClientWork {
     /// The local epochs that are begun.
     pub epochs: u64,
     /// The mini-batches of all epochs; none for whole epochs.
@@ -25,15 +25,15 @@ impl LocalWork {
     ///
     /// E epochs of B mini-batches are E · B steps, rounded to the nearest whole number, a half up, and at least 1. The
     /// last epoch visits the first rows of its order.
-    pub fn over(self, examples: u64, batch_size: u64) -> Work {
+    pub fn over(self, examples: u64, batch_size: u64) -> ClientWork {
         let batches = examples.div_ceil(batch_size);
         let steps = match self {
-            LocalWork::Epochs(epochs) if self.is_whole() => return Work::epochs(epochs as u64),
+            LocalWork::Epochs(epochs) if self.is_whole() => return ClientWork::epochs(epochs as u64),
             LocalWork::Epochs(epochs) => ((epochs * batches as f64).round() as u64).max(1),
             LocalWork::Steps(steps) => steps,
         };
         let epochs = steps.div_ceil(batches);
-        Work { epochs, steps: (steps % batches != 0).then_some(steps) }
+        ClientWork { epochs, steps: (steps % batches != 0).then_some(steps) }
     }
 
     /// Returns the features that each client needs.
@@ -47,7 +47,7 @@ impl LocalWork {
     }
 }
 
-impl Work {
+impl ClientWork {
     /// Returns whole local epochs.
     pub fn epochs(epochs: u64) -> Self {
         Self { epochs, steps: None }
@@ -66,7 +66,7 @@ mod tests {
     /// 320 examples are 10 batches of 32, and 321 are 11.
     #[test]
     fn epochs_and_steps_become_the_steps_of_a_partition() {
-        let work = |epochs, steps| Work { epochs, steps };
+        let work = |epochs, steps| ClientWork { epochs, steps };
         let cases = [
             (LocalWork::Epochs(1.0), 320, work(1, None)),
             (LocalWork::Epochs(3.0), 321, work(3, None)),
@@ -90,6 +90,6 @@ mod tests {
     fn only_whole_epochs_need_no_step_limit() {
         let works = [LocalWork::Epochs(2.0), LocalWork::Epochs(2.5), LocalWork::Steps(10)];
         assert_eq!(works.map(LocalWork::features), [None, Some("step-limit"), Some("step-limit")]);
-        assert_eq!(Work { epochs: 2, steps: Some(9) }.phase(), Phase { steps: Some(9), ..Phase::plain(2) });
+        assert_eq!(ClientWork { epochs: 2, steps: Some(9) }.phase(), Phase { steps: Some(9), ..Phase::plain(2) });
     }
 }

@@ -16,7 +16,8 @@ const REFUSALS: [Refusal; 6] = [
     Refusal {
         applies: |rows, optimiser| rows.needs_accumulation() && !optimiser.accumulates(),
         names: |rows, optimiser| [rows.needing_accumulation(), format!("the optimiser {optimiser}")],
-        reason: "the rule divides by the accumulated steps of the local optimiser, which this one does not have; take sgd",
+        reason: "the rule divides by the accumulated steps of the local optimiser, which this one does not have; take \
+                 sgd with keep=false",
     },
     Refusal {
         applies: |rows, _| rows.term.needs_equal_mean() && !rows.aggregator.is_mean(),

@@ -18,7 +18,7 @@ mod tests {
     use super::*;
     use crate::{
         closed_round::{ClientUpdate, ClosedRound},
-        local_work::Work,
+        local_work::ClientWork,
         slots::Slots,
         strategy::{Strategy, StrategyRows},
         term::{
@@ -53,7 +53,7 @@ mod tests {
                 weights: received,
                 server,
                 client: before,
-                work: Work::epochs(1),
+                work: ClientWork::epochs(1),
                 learning_rate: 0.1,
                 layout: &layout,
             };
@@ -101,8 +101,14 @@ mod tests {
         assert_eq!(state.clients[0].vector("c").unwrap()[..], written_weights("c of client 0 after `scaffold`"));
         let State { weights, server, clients } = &state;
         let layout = layout();
-        let given =
-            Given { weights, server, client: &clients[0], work: Work::epochs(1), learning_rate: 0.1, layout: &layout };
+        let given = Given {
+            weights,
+            server,
+            client: &clients[0],
+            work: ClientWork::epochs(1),
+            learning_rate: 0.1,
+            layout: &layout,
+        };
         let term = "scaffold".parse::<Strategy>().unwrap().term.prepare(&given);
         assert_eq!(linear(&term).unwrap(), written_weights("c − c of client 0 after `scaffold`"));
     }

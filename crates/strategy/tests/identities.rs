@@ -8,7 +8,7 @@ use fedpipe_protocol::{Kind, LINEAR, Layout, Parts, Place, Tensor, Update, read,
 use fedpipe_random::key::{Key, Use};
 use fedpipe_strategy::{
     closed_round::{ClientUpdate, ClosedRound, Returned},
-    local_work::Work,
+    local_work::ClientWork,
     sampler::Draw,
     slots::Slots,
     strategy::{Strategy, StrategyRows},
@@ -114,7 +114,7 @@ impl<'c> Federation<'c> {
             weights: &self.weights,
             server: &self.server,
             client: &before,
-            work: Work::epochs(1),
+            work: ClientWork::epochs(1),
             learning_rate: RATE,
             layout: &self.layout,
         };

@@ -32,6 +32,7 @@ impl Model for Cnn {
             .option("norm", "none", "norm before each ReLU: none, layer or batch")
             .option("norm-place", "shared", "shared, or local: each client keeps its own norms (FedBN)")
             .instruction_set(Isa::current().map_or("", Isa::name))
+            .keeps_momentum()
     }
 
     fn build(options: &Options, task: &Task, seed: u64) -> Result<Self> {
@@ -62,6 +63,15 @@ impl Model for Cnn {
 
     fn weights_mut(&mut self) -> &mut [f32] {
         &mut self.weights
+    }
+
+    fn momentum(&self) -> &[f32] {
+        self.optimiser.momentum()
+    }
+
+    fn set_momentum(&mut self, momentum: &[f32]) -> Result<()> {
+        self.optimiser.set_momentum(momentum);
+        Ok(())
     }
 
     fn train_epoch(&mut self, examples: &Examples<'_>, epoch: &Epoch<'_>) -> Result<Report> {

@@ -26,6 +26,7 @@ impl Model for LinReg {
     fn describe() -> Description {
         Description::new("linreg", env!("CARGO_PKG_VERSION"), "linear regression")
             .instruction_set(Isa::current().map_or("", Isa::name))
+            .keeps_momentum()
     }
 
     fn build(_: &Options, task: &Task, _seed: u64) -> Result<Self> {
@@ -46,6 +47,15 @@ impl Model for LinReg {
 
     fn weights_mut(&mut self) -> &mut [f32] {
         &mut self.weights
+    }
+
+    fn momentum(&self) -> &[f32] {
+        self.optimiser.momentum()
+    }
+
+    fn set_momentum(&mut self, momentum: &[f32]) -> Result<()> {
+        self.optimiser.set_momentum(momentum);
+        Ok(())
     }
 
     fn train_epoch(&mut self, examples: &Examples<'_>, epoch: &Epoch<'_>) -> Result<Report> {

@@ -37,6 +37,7 @@ impl Model for Mlp {
             .option("norm", "none", "norm before each ReLU: none, layer or batch")
             .option("norm-place", "shared", "shared, or local: each client keeps its own norms (FedBN)")
             .instruction_set(Isa::current().map_or("", Isa::name))
+            .keeps_momentum()
     }
 
     fn build(options: &Options, task: &Task, seed: u64) -> Result<Self> {
@@ -78,6 +79,15 @@ impl Model for Mlp {
             Some(own) => own.copy_from_slice(weights),
             None => self.weights = OnceCell::from(Buffer::from_slice(64, weights)),
         }
+    }
+
+    fn momentum(&self) -> &[f32] {
+        self.optimiser.momentum()
+    }
+
+    fn set_momentum(&mut self, momentum: &[f32]) -> Result<()> {
+        self.optimiser.set_momentum(momentum);
+        Ok(())
     }
 
     fn train_epoch(&mut self, examples: &Examples<'_>, epoch: &Epoch<'_>) -> Result<Report> {

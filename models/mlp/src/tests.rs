@@ -1,17 +1,19 @@
 //! Tests of the perceptron: against stored results of PyTorch, and of its options.
 
-use std::collections::BTreeMap;
-
 use fedpipe_model::Rows;
 
 use super::*;
 
 fn build(hidden: &str, shape: &[usize], classes: usize, seed: u64) -> Result<Mlp> {
-    build_for(Task { shape: shape.to_vec(), target: Target::Classes(classes) }, hidden, seed)
+    build_with(&[("hidden", hidden)], classes_of(shape, classes), seed)
 }
 
-fn build_for(task: Task, hidden: &str, seed: u64) -> Result<Mlp> {
-    let given = BTreeMap::from([("hidden".into(), hidden.into())]);
+fn classes_of(shape: &[usize], classes: usize) -> Task {
+    Task { shape: shape.to_vec(), target: Target::Classes(classes) }
+}
+
+fn build_with(options: &[(&str, &str)], task: Task, seed: u64) -> Result<Mlp> {
+    let given = options.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
     Mlp::build(&Options::resolve(&Mlp::describe(), given)?, &task, seed)
 }
 
@@ -134,6 +136,45 @@ fn hidden_layers_are_named_in_the_layout() {
     assert_eq!(names("128,64").len(), 6);
 }
 
+/// A linear term of 0 keeps the bits of an epoch, but takes the way of gradient, correction and step.
+#[test]
+fn the_fused_step_has_the_bits_of_the_others_with_norms_and_dropout() {
+    let reference = Reference::read();
+    let options = [("hidden", "8,6"), ("norm", "batch"), ("dropout", "0.3")];
+    let trained = |linear: &[f32]| -> Vec<u32> {
+        let mut model = build_with(&options, classes_of(&[12], 4), 3).unwrap();
+        for epoch in 0..2 {
+            let rules = Epoch { epoch, linear, optimiser: r#"{"name":"adam"}"#, ..Epoch::plain(0.1, 2) };
+            model.train_epoch(&reference.examples(), &rules).unwrap();
+        }
+        model.weights().iter().map(|weight| weight.to_bits()).collect()
+    };
+    let count = build_with(&options, classes_of(&[12], 4), 3).unwrap().weight_count();
+    assert_eq!(trained(&[]), trained(&vec![0.0; count]));
+    let other = Epoch { client: 1, ..Epoch::plain(0.1, 2) };
+    let models = [Epoch::plain(0.1, 2), other].map(|rules| {
+        let mut model = build_with(&options, classes_of(&[12], 4), 3).unwrap();
+        model.train_epoch(&reference.examples(), &rules).unwrap();
+        model
+    });
+    assert_ne!(models[0].weights(), models[1].weights(), "dropout does not depend on the client");
+}
+
+#[test]
+fn norms_follow_the_hidden_layers_and_may_be_local() {
+    let options = [("hidden", "3"), ("norm", "batch"), ("norm-place", "local")];
+    let layout = build_with(&options, classes_of(&[4], 2), 0).unwrap().layout();
+    let local = |tensor: &Tensor| tensor.place == Place::Local;
+    let names: Vec<&str> = layout.tensors.iter().filter(|t| local(t)).map(|tensor| tensor.name.as_str()).collect();
+    assert_eq!(names, ["norm1.weight", "norm1.bias", "norm1.running_mean", "norm1.running_var"]);
+    let buffers = layout.tensors.iter().filter(|tensor| tensor.kind == Kind::Buffer);
+    assert_eq!(buffers.map(|tensor| tensor.name.as_str()).collect::<Vec<_>>(), names[2..]);
+    let refusal = |key, value| build_with(&[(key, value)], classes_of(&[4], 2), 0).err().unwrap().to_string();
+    assert!(refusal("norm", "group").ends_with("expected none, layer or batch"));
+    assert!(refusal("norm-place", "local").ends_with("set norm=layer or norm=batch"));
+    assert!(refusal("dropout", "1.5").contains("but got 1.5"));
+}
+
 #[test]
 fn impossible_widths_are_refused_in_one_sentence() {
     let refusal = |hidden| build(hidden, &[28, 28], 10, 0).err().unwrap().to_string();
@@ -174,7 +215,7 @@ fn real(reference: &Reference) -> Examples<'_> {
 }
 
 fn regression() -> Mlp {
-    build_for(Task { shape: vec![12], target: Target::Real }, "8,6", 3).unwrap()
+    build_with(&[("hidden", "8,6")], Task { shape: vec![12], target: Target::Real }, 3).unwrap()
 }
 
 #[test]

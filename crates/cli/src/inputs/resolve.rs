@@ -92,6 +92,10 @@ fn is_count_given(file: &Table, args: &RunArgs) -> bool {
 /// gives one.
 fn settle_partition(experiment: &mut Experiment, is_count_given: bool) -> Result<()> {
     let mut decided = None;
+    if let Some(directory) = experiment.data.partition.directory() {
+        let text = format!("files:dir={}", absolute(directory).display());
+        experiment.data.partition = text.parse().map_err(|error| Error::Usage(format!("{error}")))?;
+    }
     if let Some((scheme, clients)) = pin_split(&experiment.data.partition)? {
         experiment.data.partition = scheme;
         decided = Some(clients);
@@ -165,6 +169,7 @@ fn refuse_without_effect(args: &RunArgs, experiment: &Experiment) -> Result<()> 
         ("evaluate-every", !scores_clients && flags.has("evaluate-every"), scored),
         ("max-rounds", !ends && (flags.has("max-rounds") || is_set("max-rounds")), number),
         ("tolerance", !converges && (flags.has("tolerance") || is_set("tolerance")), number),
+        ("data", experiment.data.partition.directory().is_some() && flags.has("data"), "ready partitions (files)"),
         ("memory-limit", is_elsewhere && (flags.has("memory-limit") || is_set("execution.memory-limit")), nodes),
         ("cpu-limit", is_elsewhere && (flags.has("cpu-limit") || is_set("execution.cpu-limit")), nodes),
     ];
@@ -348,6 +353,27 @@ mod tests {
             resolved("--strategy fedavg --aggregate median").rules.to_string(),
             "fedavg with the weighting equal, the aggregator median"
         );
+    }
+
+    #[test]
+    fn a_split_by_hand_decides_the_clients_unless_the_user_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("split.csv"), "row,client\n0,0\n1,1\n2,2\n").unwrap();
+        let partition = format!("--partition file:{}", path("split.csv").display());
+        let clients = |more: &str| resolved(&format!("mlp {more}")).unwrap().clients.count;
+        assert_eq!([clients(&partition), clients(&format!("{partition} --clients 2"))], [3, 2]);
+        assert_eq!(clients(&format!("{partition} --set clients.count=5")), 5);
+        // The number of a file belongs to the partition in it.
+        std::fs::write(path("experiment.toml"), resolved("mlp --clients 9").unwrap().to_toml().unwrap()).unwrap();
+        let config = format!("--config {}", path("experiment.toml").display());
+        assert_eq!([clients(&config), clients(&format!("{config} {partition}"))], [9, 3]);
+        // The experiment names the content, and reads no file again.
+        let written = resolved(&format!("mlp {partition}")).unwrap();
+        assert!(written.data.partition.split_file().unwrap().sha256.len() == 64);
+        std::fs::write(path("experiment.toml"), written.to_toml().unwrap()).unwrap();
+        std::fs::remove_file(path("split.csv")).unwrap();
+        assert_eq!(resolved(&format!("mlp {config}")).unwrap(), written);
     }
 
     #[test]

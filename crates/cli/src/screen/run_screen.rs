@@ -107,7 +107,7 @@ impl RunScreen {
         self.tolerance = experiment.tolerance;
         self.remedy = experiment.remedy();
         self.directory = directory.to_path_buf();
-        self.has_own_data = matches!(experiment.data.source, Source::Path(_));
+        self.has_own_data = matches!(experiment.deal().source, Source::Path(_));
     }
 
     fn show_dataset(&self, dataset: &DatasetInfo, sizes: &[u64], held_out: &[u64]) {

@@ -1,5 +1,5 @@
-//! The state that a strategy keeps of its clients is exact: the control variates of SCAFFOLD, with 10 of 100 clients
-//! in a round, and the residuals of top-k.
+//! The state that a run keeps of its clients is exact: the control variates of SCAFFOLD, with 10 of 100 clients in a
+//! round, the residuals of top-k, and the momentum of the local optimiser.
 
 use std::{
     fs,
@@ -26,8 +26,9 @@ fn hashes(run: &Run) -> Vec<[Value; 2]> {
     run.ledger("round").iter().map(hashes).collect()
 }
 
-/// The strategies with a state of the clients: that of a client term, and that of an encoding.
-const STRATEGIES: [&str; 2] = ["--strategy scaffold", "--transform clip:0.5+topk:0.05"];
+/// The experiments with a state of the clients: that of a client term, of an encoding, and of the local optimiser.
+const STRATEGIES: [&str; 3] =
+    ["--strategy scaffold", "--transform clip:0.5+topk:0.05", "--optimiser sgd:momentum=0.5,keep=true"];
 
 fn undisturbed(place: &Place) -> Vec<[Value; 2]> {
     let hashes = hashes(&place.run(&format!("{ARGUMENTS} --rounds {ROUNDS} --out undisturbed")));
@@ -83,18 +84,40 @@ fn distance(run: &Run, checkpoint: &Checkpoint, (of_server, of_client): (&str, &
     errors.fold(0.0, f64::max) / f64::from(greatest)
 }
 
-/// Each round is a session of its own, so that a resume goes on with the residuals of the session before.
+/// Runs an experiment of four rounds in one session, and returns the same run with fewer processes, each round of which
+/// is a session of its own. Both have the same bits, also in a verification.
+fn run_in_sessions(place: &Place, more: &str) -> Run {
+    let base = format!("{more} --clients 12 --fraction 0.5 --partition dirichlet:alpha=1");
+    let expected = hashes(&place.run(&format!("{base} --rounds 4 --out undisturbed")));
+    assert!(expected.iter().flatten().all(Value::is_string), "{expected:?}");
+    assert_verified(place, "undisturbed", 4);
+    let run = place.run(&format!("{base} --rounds 1 --processes 5"));
+    for round in 2..=4 {
+        assert_eq!(resumed(place, &run, &format!("--rounds {round}")), expected[..round]);
+    }
+    run
+}
+
+/// With all examples in one batch, rounds of one step that keep the momentum are one round of as many steps.
+#[test]
+fn a_momentum_is_that_of_one_session_and_of_one_long_round() {
+    let place = Place::new();
+    run_in_sessions(&place, "mlp --model-option hidden=8 --optimiser sgd:momentum=0.9,keep=true --lr 0.01");
+    let loss = |out: &str, optimiser: &str, work: &str| {
+        let base = "mlp --model-option hidden=8 --clients 1 --batch-size 5000 --lr 0.01";
+        place.run(&format!("{base} --optimiser {optimiser} {work} --out {out}")).summary()["loss"].as_f64().unwrap()
+    };
+    let long = loss("long", "sgd:momentum=0.9", "--rounds 1 --epochs 5");
+    let kept = loss("kept", "sgd:momentum=0.9,keep=true", "--rounds 5");
+    let anew = loss("anew", "sgd:momentum=0.9", "--rounds 5");
+    assert!((kept - long).abs() < 1e-5 && (anew - long).abs() > 1e-3, "{long}, {kept}, {anew}");
+}
+
+/// A resume goes on with the residuals of the session before.
 #[test]
 fn residuals_are_those_of_one_session_with_fewer_processes_and_across_sessions() {
     let place = Place::new();
-    let base = "logreg --clients 12 --fraction 0.5 --transform topk:0.05 --partition dirichlet:alpha=1";
-    let expected = hashes(&place.run(&format!("{base} --rounds 4 --out undisturbed")));
-    assert!(expected.iter().flatten().all(Value::is_string), "{expected:?}");
-    assert_verified(&place, "undisturbed", 4);
-    let run = place.run(&format!("{base} --rounds 1 --processes 5"));
-    for round in 2..=4 {
-        assert_eq!(resumed(&place, &run, &format!("--rounds {round}")), expected[..round]);
-    }
+    let run = run_in_sessions(&place, "logreg --transform topk:0.05");
     let checkpoint = checkpoints(&run).next().unwrap();
     assert!(checkpoint.meta.clients.len() > 6);
     for file in &checkpoint.meta.clients {

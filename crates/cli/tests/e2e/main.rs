@@ -23,6 +23,7 @@ mod metrics;
 mod model_crates;
 mod over;
 mod overwrite;
+mod own_data;
 mod partitions;
 mod processes;
 mod readme;

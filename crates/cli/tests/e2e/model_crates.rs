@@ -55,8 +55,8 @@ fn a_model_crate_outside_the_repository_is_built_and_run_unchanged() {
     assert!((sum - (5.0 + 2.0 * 666.667)).abs() < 0.01, "{counts:?}");
 }
 
-/// Follows `models/README.md` from an empty folder, with the crate that `fedpipe new-model` writes. The first block sets
-/// the environment: the path of the clone.
+/// Follows `models/README.md` from an empty folder, with the crate that `fedpipe new-model` writes. The first block
+/// sets the environment: the path of the clone.
 #[test]
 fn the_authors_guide_works_as_printed() {
     let (place, guide) = (Place::new(), guide());
@@ -67,6 +67,8 @@ fn the_authors_guide_works_as_printed() {
     let sources = blocks(&guide, "rust");
     let written = ["lib.rs", "tests.rs"].map(|file| fs::read_to_string(place.path("mine/src").join(file)).unwrap());
     assert_eq!(sources, written);
+    // cargo does not create the folder behind a link.
+    fs::create_dir_all(target()).unwrap();
     symlink(target(), place.path("mine/target")).unwrap();
     let printed = succeed(shell(&place, &commands[2], "mine"));
     let expected = ["5 passed", "mine 0.1.0: 50890 weights", "mine 0.1.0: 25450 weights", "runs/mine-2"];

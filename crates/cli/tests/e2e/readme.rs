@@ -101,7 +101,7 @@ const FIGURES: &[(&str, &str, &str, &str)] = &[
 const LENGTHS: &[(&str, &str, &str)] = &[
     ("README.md", "some 70 lines", "models/logreg/src/lib.rs"),
     ("crates/python/README.md", "A client in 34 lines", "#fedpipe.serve("),
-    ("crates/python/README.md", "127 lines", "crates/python/tests/fixtures/client.c"),
+    ("crates/python/README.md", "128 lines", "crates/python/tests/fixtures/client.c"),
     ("crates/python/README.md", "138 lines", "crates/python/tests/fixtures/fedpipe.h"),
 ];
 
@@ -112,7 +112,7 @@ const OTHERS: &[(&str, Option<&str>, &[&str])] = &[
     (
         "fedpipe.conformance",
         Some("crates/python/fedpipe/conformance/__main__.py"),
-        &["--shape", "--classes", "--option", "--own-randomness"],
+        &["--shape", "--classes", "--real", "--option", "--own-randomness"],
     ),
     ("peers", Some("crates/python/peers/numpy_twin.py"), &["--epoch"]),
     (

@@ -358,7 +358,7 @@ fn a_label_far_above_the_others_is_named_at_the_start_of_each_run() {
     fs::write(folder.join(idx::FILES[1]), labels).unwrap();
     let warning = "warning: images has the label 255 (first at row 17) and no example of the classes 3 to 254: the model is \
                    given 256 classes, 252 of them without an example; correct the label, or number the classes without \
-                   gaps, unless this is meant\n";
+                   gaps, unless this is meant\nwarning: images has 1 class without a test example: 255\n";
     // The second run finds the partitions of the first.
     for out in ["first", "second"] {
         let (output, _) = place.try_run(&format!("logreg --data images --rounds 1 --quiet --out {out}"));

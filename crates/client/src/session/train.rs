@@ -1,11 +1,13 @@
 //! Training: the phases of a request, each with its epochs, and the update that they give.
 
-use abi_stable::std_types::{RSlice, RStr};
+use std::borrow::Cow;
+
+use abi_stable::std_types::{RSlice, RSliceMut, RStr};
 use fedpipe_data::counted;
 use fedpipe_model::abi::AbiEpoch;
 use fedpipe_protocol::{
-    ANCHOR, LINEAR, LOCAL, Layout, PartData, Parts, Phase, PhaseStart, RESIDUAL, SCORED_ROWS, ScoreStart, StartScore,
-    Train, Update, with_local,
+    ANCHOR, LINEAR, LOCAL, Layout, MOMENTUM, PartData, Parts, Phase, PhaseStart, RESIDUAL, SCORED_ROWS, ScoreStart,
+    StartScore, Train, Update, with_local,
 };
 use fedpipe_random::{
     key::{Key, Use},
@@ -30,6 +32,8 @@ struct TrainParts {
     linear: Vec<f32>,
     /// The client's residual: what was not sent of its changes so far; empty before its first accepted update.
     residual: Vec<f32>,
+    /// The momentum with which the local optimiser begins; empty before the client's first accepted update.
+    momentum: Vec<f32>,
     /// The weights from which a phase starts, by phase.
     starts: Vec<Option<Vec<f32>>>,
 }
@@ -40,7 +44,7 @@ pub(crate) struct Trained {
     pub(crate) update: Update,
     /// The encoded change, with the new residual; none if the update is the plain weights.
     pub(crate) encoded: Option<Vec<(String, PartData)>>,
-    /// The weights after each phase that is no update.
+    /// The weights after each phase that is no update, and the momentum that is kept.
     pub(crate) slots: Vec<(String, PartData)>,
 }
 
@@ -63,23 +67,27 @@ impl Session {
         let start_score = train.score_start.map(|rows| self.score_start(train.client, rows)).transpose()?;
         let mut next_epoch = 0;
         let mut slots = Vec::new();
-        let mut update = None;
+        let (mut update, mut momentum) = (None, None);
         // The weights of the update, if a later phase moves the model on.
         let mut updated = None;
         for (index, phase) in train.phases.iter().enumerate() {
             self.set_start(index, phase.start, start, parts)?;
             // Phases that do not follow each other visit the examples in the same orders.
-            next_epoch = if phase.start == PhaseStart::Previous { next_epoch } else { 0 };
+            if phase.start != PhaseStart::Previous {
+                next_epoch = 0;
+                self.set_momentum(train, &parts.momentum)?;
+            }
             let rules = PhaseRules::new(phase, parts, start, &self.layout)?;
             let trained = self.do_phase(train, phase, &rules, &mut next_epoch)?;
             if phase.update {
-                update = Some(trained);
+                (update, momentum) = (Some(trained), self.momentum(train)?);
                 updated = if index + 1 < train.phases.len() { Some(self.weights()?.to_vec()) } else { None };
             } else {
                 slots.push((format!("slot/{index}"), PartData::F32(self.weights()?.to_vec())));
             }
         }
         let update = update.ok_or_else(|| protocol("no phase of the request is the update"))?;
+        slots.extend(momentum.map(|momentum| (MOMENTUM.to_owned(), PartData::F32(momentum))));
         updated.map_or(Ok(()), |weights: Vec<f32>| self.set(&weights))?;
         let encoded = (!transforms.is_empty()).then(|| self.encode(train, &transforms, (start, &parts.residual)));
         let encoded = encoded.transpose()?;
@@ -103,6 +111,26 @@ impl Session {
                 self.set(slot.ok_or_else(|| protocol(format!("the request has no part \"start/{index}\"")))?)
             }
         }
+    }
+
+    /// Sets the momentum with which the local optimiser begins, if the request has it kept.
+    fn set_momentum(&mut self, train: &Train, momentum: &[f32]) -> Result<(), Failure> {
+        if !train.keeps_momentum {
+            return Ok(());
+        }
+        let momentum =
+            if momentum.is_empty() { Cow::Owned(vec![0.0; self.weight_count()]) } else { Cow::Borrowed(momentum) };
+        answer(self.model.set_momentum(RSlice::from_slice(&momentum))).map_err(Failure::model)
+    }
+
+    /// Returns the momentum of the local optimiser, if the request has it kept.
+    fn momentum(&self, train: &Train) -> Result<Option<Vec<f32>>, Failure> {
+        if !train.keeps_momentum {
+            return Ok(None);
+        }
+        let mut momentum = vec![0.0; self.weight_count()];
+        answer(self.model.get_momentum(RSliceMut::from_mut_slice(&mut momentum))).map_err(Failure::model)?;
+        Ok(Some(momentum))
     }
 
     /// Returns the update of a training that has not begun.
@@ -196,6 +224,7 @@ impl TrainParts {
             anchor: take(ANCHOR, weights)?.unwrap_or_default(),
             linear: take(LINEAR, weights)?.unwrap_or_default(),
             residual: take(RESIDUAL, weights)?.unwrap_or_default(),
+            momentum: take(MOMENTUM, weights)?.unwrap_or_default(),
             starts,
         })
     }

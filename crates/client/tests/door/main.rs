@@ -55,6 +55,16 @@ impl Behind {
         self.model.train_epoch(examples, epoch).into_result().map_err(String::from)
     }
 
+    fn momentum(&self) -> Result<Vec<f32>, String> {
+        let mut momentum = vec![f32::NAN; self.model.weight_count().into_result().unwrap() as usize];
+        self.model.get_momentum(RSliceMut::from_mut_slice(&mut momentum)).into_result().map_err(String::from)?;
+        Ok(momentum)
+    }
+
+    fn set_momentum(&mut self, momentum: &[f32]) -> Result<(), String> {
+        self.model.set_momentum(RSlice::from_slice(momentum)).into_result().map_err(String::from)
+    }
+
     fn evaluate(&mut self, examples: AbiExamples<'_>) -> Result<AbiSums, String> {
         self.model.evaluate(examples).into_result().map_err(String::from)
     }

@@ -59,6 +59,32 @@ fn weights_go_in_and_come_out() {
     assert_eq!(echo.set_weights(&weights[1..]).unwrap_err(), "got 16 weights for the model, expected 17");
 }
 
+/// One step over a whole batch, whose momentum v becomes v / 2 + g.
+#[test]
+fn a_momentum_goes_in_and_comes_out() {
+    assert!(open("mlp").describe().unwrap().keeps_momentum && !open("echo").describe().unwrap().keeps_momentum);
+    let mut mlp = Behind::new("mlp", r#"{"hidden":""}"#, &[2]);
+    let examples = bytes(&[255, 0], 2, &[0], &[0]);
+    let epoch = AbiEpoch { optimiser: RStr::from(r#"{"name":"sgd","momentum":0.5,"keep":true}"#), ..plain(0.25) };
+    let mut trained = |momentum: f32| {
+        let count = mlp.weights().len();
+        mlp.set_weights(&vec![0.0; count]).unwrap();
+        mlp.set_momentum(&vec![momentum; count]).unwrap();
+        assert!(mlp.train(examples, epoch).unwrap().accumulation.is_nan());
+        (mlp.weights(), mlp.momentum().unwrap())
+    };
+    let (fresh, kept) = (trained(0.0), trained(4.0));
+    for (fresh, kept) in fresh.1.iter().zip(&kept.1) {
+        assert!((kept - fresh - 2.0).abs() < 1e-6, "{kept} for {fresh} + 2");
+    }
+    for (fresh, kept) in fresh.0.iter().zip(&kept.0) {
+        assert!((kept - fresh + 0.5).abs() < 1e-6, "{kept} for {fresh} - 0.5");
+    }
+    assert_eq!(mlp.set_momentum(&[0.0]).unwrap_err(), "got 1 values of the momentum for the model, expected 9");
+    assert_eq!(echo().set_momentum(&[0.0; RECEIVED + 1]).unwrap_err(), "this model keeps no momentum");
+    assert_eq!(echo().momentum().unwrap_err(), "got 0 values of the momentum from the model, expected 17");
+}
+
 #[test]
 fn the_rules_of_an_epoch_arrive_in_their_places() {
     let (anchor, linear) = ([0.5; RECEIVED + 1], [-0.25; RECEIVED + 1]);

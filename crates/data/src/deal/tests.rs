@@ -91,7 +91,7 @@ fn held_out_rows_follow_the_training_rows_and_a_new_client_has_no_training_row()
     let dealt = setting.run(&deal).0.unwrap();
     let new = holdout.new_clients(1, 4);
     assert_eq!(new.len(), 1);
-    let expected = partition(&Scheme::default(), &[0; 60], 3, 4, 1).unwrap();
+    let expected = partition(&Scheme::default(), &Labelled::new(&[0; 60], 3), 4, 1).unwrap();
     for (client, (file, rows)) in (0..).zip(dealt.partitions.iter().zip(&expected)) {
         let counts = if new.contains(&client) { (0, 15) } else { (12, 3) };
         assert_eq!((file.examples, file.held_out), counts);

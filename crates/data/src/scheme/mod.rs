@@ -1,12 +1,12 @@
 //! The partitioners: pure functions from labels and a seed to the rows of each client. A partitioner is one file and
 //! one row of the table.
 
+mod by_hand;
 mod cut;
 mod dirichlet;
 mod dirichlet_client;
 mod exdir;
 pub(crate) mod feature_noise;
-mod file;
 mod gamma_similarity;
 mod growing;
 mod iid;
@@ -16,6 +16,7 @@ mod natural;
 mod own;
 mod pat;
 mod quantity;
+mod ready;
 mod shards;
 pub(crate) mod split_table;
 
@@ -103,6 +104,11 @@ pub trait Partitioner: fmt::Debug + Send + Sync {
         0.0
     }
 
+    /// Returns the directory of ready partitions, which stands in the place of the dataset.
+    fn directory(&self) -> Option<&Path> {
+        None
+    }
+
     /// Returns the file of a split by hand.
     fn split_file(&self) -> Option<SplitFile<'_>> {
         None
@@ -118,7 +124,7 @@ pub struct SplitFile<'a> {
     pub sha256: &'a str,
 }
 
-static ROWS: [TableRow<dyn Partitioner>; 17] = [
+static ROWS: [TableRow<dyn Partitioner>; 18] = [
     iid::ROW,
     dirichlet::ROW,
     dirichlet_client::ROW,
@@ -134,7 +140,8 @@ static ROWS: [TableRow<dyn Partitioner>; 17] = [
     growing::EXPONENTIAL,
     feature_noise::ROW,
     natural::ROW,
-    file::ROW,
+    by_hand::ROW,
+    ready::ROW,
     own::ROW,
 ];
 

@@ -16,7 +16,7 @@ pub(super) const ROW: TableRow<dyn Partitioner> = TableRow {
 };
 
 #[derive(Debug)]
-struct Natural;
+pub(super) struct Natural;
 
 impl Partitioner for Natural {
     fn deal(&self, labelled: &Labelled<'_>, clients: u32, _: u64) -> Result<Vec<Vec<u32>>, DataError> {

@@ -3,9 +3,9 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use super::columns::{self, Cell, Table};
 use super::reading::Reading;
-use super::table::{self, Cell, Table};
-use super::{Reader, Request, input};
+use super::{ReadRequest, Reader, input};
 use crate::counted::counted;
 use crate::dataset::ReadSplits;
 use crate::error::DataError;
@@ -20,16 +20,17 @@ pub(super) const READER: Reader = Reader {
 
 const ENDINGS: [&str; 4] = [".csv", ".csv.gz", ".tsv", ".tsv.gz"];
 
-fn find(request: &Request<'_>) -> Result<Option<Vec<PathBuf>>, DataError> {
-    table::find(request, &ENDINGS)
+fn find(request: &ReadRequest<'_>) -> Result<Option<Vec<PathBuf>>, DataError> {
+    columns::find(request, &ENDINGS)
 }
 
-fn read(request: &Request<'_>, paths: &[PathBuf]) -> Result<ReadSplits, DataError> {
-    table::read(request, paths, &read_file)
+fn read(request: &ReadRequest<'_>, paths: &[PathBuf]) -> Result<ReadSplits, DataError> {
+    columns::read(request, paths, &read_file)
 }
 
 fn read_file(path: &Path, reading: &Reading) -> Result<Table, DataError> {
-    let is_tabbed = path.to_string_lossy().to_ascii_lowercase().contains(".tsv");
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    let is_tabbed = name.ends_with(".tsv") || name.ends_with(".tsv.gz");
     let mut input = input::open(path, &[])?.reader;
     let refused = |error: csv::Error| DataError::Csv { path: path.to_owned(), reason: reason(&error) };
     // Some programs begin a file with the mark of its encoding.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use fedpipe_random::{ChaCha8Rng, key::unit};
 use fedpipe_spec::table::TableRow;
 
-use super::generator::{Examples, Generated, Generator, key, splits};
+use super::generator::{Generated, Generator, MadeExamples, key, splits};
 
 pub(super) const ROW: TableRow<dyn Generator> = TableRow {
     name: "fcube",
@@ -24,7 +24,7 @@ struct Fcube;
 
 impl Generator for Fcube {
     fn generate(&self) -> Generated {
-        let mut train = Examples::default();
+        let mut train = MadeExamples::default();
         for client in 0..CLIENTS {
             let mut rng = key(client, 0).rng();
             let signs = [1.0, if client > 1 { -1.0 } else { 1.0 }, if client % 2 == 1 { -1.0 } else { 1.0 }];
@@ -35,7 +35,7 @@ impl Generator for Fcube {
                 train.push(point, label(point), client);
             }
         }
-        let mut test = Examples::default();
+        let mut test = MadeExamples::default();
         let mut rng = key(0, 1).rng();
         for _ in 0..OF_TEST {
             let point = point(&mut rng);

@@ -13,7 +13,7 @@ use super::array::{RawArray, RawValues, join, natural_clients};
 use super::idx_format::{self, IdxContent};
 use super::input::{self, Input};
 use super::reading::TargetKind;
-use super::{Reader, Request};
+use super::{ReadRequest, Reader};
 use crate::checksum::{self, Hashing};
 use crate::dataset::{Dataset, Portion, ReadSplits};
 use crate::error::DataError;
@@ -101,7 +101,7 @@ fn list(directory: &Path) -> Vec<Listed> {
     named.collect()
 }
 
-fn find(request: &Request<'_>) -> Result<Option<Vec<PathBuf>>, DataError> {
+fn find(request: &ReadRequest<'_>) -> Result<Option<Vec<PathBuf>>, DataError> {
     let Some((directory, files)) = found_below(&request.place)? else { return Ok(None) };
     let prefixes: BTreeSet<&str> = files.iter().map(|file| file.name.prefix.as_str()).collect();
     if prefixes.len() > 1 {
@@ -142,7 +142,7 @@ fn found_below(place: &Path) -> Result<Option<(PathBuf, Vec<Listed>)>, DataError
     Ok(None)
 }
 
-fn read(request: &Request<'_>, paths: &[PathBuf]) -> Result<ReadSplits, DataError> {
+fn read(request: &ReadRequest<'_>, paths: &[PathBuf]) -> Result<ReadSplits, DataError> {
     read_opened(paths, request.portion, request.reading.target, &|i| input::open(&paths[i], &[&[0, 0]]))
 }
 

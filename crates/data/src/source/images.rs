@@ -10,7 +10,7 @@ use image::{DynamicImage, imageops::FilterType};
 use super::class_names::ClassNames;
 use super::reading::{ImageSize, TargetKind};
 use super::splits::FoundSplits;
-use super::{Reader, Request};
+use super::{ReadRequest, Reader};
 use crate::dataset::ReadSplits;
 use crate::error::DataError;
 use crate::split::{Split, SplitFeatures};
@@ -33,7 +33,7 @@ struct Decoded {
     bytes: Vec<u8>,
 }
 
-/// Decodes `count` images to one array of bytes. `load` returns the content of a file, and `name` its name for messages.
+/// Decodes `count` images to one array of bytes. `load` returns the content of a file, and `name` is for messages.
 ///
 /// # Errors
 /// An image cannot be decoded, or the images have several sizes or colours.
@@ -64,10 +64,10 @@ pub(super) fn stack(
     let first = decoded.first().map(|(_, image)| image.shape).unwrap_or_default();
     if let Some((at, other)) = decoded.iter().find(|(_, image)| image.shape != first) {
         let [name, other_name] = [name(0), name(*at)];
-        return Err(match other.shape[..2] == first[..2] {
-            true => DataError::ImageColours { name, other: other_name },
-            false => DataError::ImageSizes { name, size: first, other: other_name, other_size: other.shape },
-        });
+        if other.shape[..2] == first[..2] {
+            return Err(DataError::ImageColours { name, other: other_name });
+        }
+        return Err(DataError::ImageSizes { name, size: first, other: other_name, other_size: other.shape });
     }
     let shape = if first[2] == 1 { first[..2].to_vec() } else { first.to_vec() };
     Ok((shape, SplitFeatures::U8(decoded.into_iter().flat_map(|(_, image)| image.bytes).collect())))
@@ -109,14 +109,14 @@ fn images_below(directory: &Path) -> Vec<PathBuf> {
     entries(directory).iter().flat_map(|folder| entries(folder)).filter(|path| is_image(path)).collect()
 }
 
-fn find(request: &Request<'_>) -> Result<Option<Vec<PathBuf>>, DataError> {
+fn find(request: &ReadRequest<'_>) -> Result<Option<Vec<PathBuf>>, DataError> {
     let [train, test] = ["train", "test"].map(|split| images_below(&request.place.join(split)));
     let images =
         if train.is_empty() && test.is_empty() { images_below(&request.place) } else { [train, test].concat() };
     Ok((!images.is_empty()).then_some(images))
 }
 
-fn read(request: &Request<'_>, paths: &[PathBuf]) -> Result<ReadSplits, DataError> {
+fn read(request: &ReadRequest<'_>, paths: &[PathBuf]) -> Result<ReadSplits, DataError> {
     if request.reading.target == TargetKind::Real {
         return Err(DataError::RealImages { path: request.place.clone() });
     }

@@ -4,6 +4,7 @@
 
 mod array;
 mod class_names;
+mod columns;
 mod csv_table;
 mod fcube;
 mod generator;
@@ -14,11 +15,11 @@ mod input;
 mod npy;
 mod numpy;
 mod parquet_table;
+mod partitions;
 mod reading;
 pub(crate) mod sample;
 mod splits;
 mod synthetic;
-mod table;
 mod test_split;
 
 use std::ffi::OsStr;
@@ -42,8 +43,8 @@ pub use test_split::TestSplit;
 
 /// The source of an experiment's dataset: a known name, or the path of its files.
 ///
-/// The text is `fashion-mnist`, `sample`, a generator such as `synthetic:alpha=1,beta=1`, or a path. A path with a known
-/// name begins with `./`.
+/// The text is `fashion-mnist`, `sample`, a generator such as `synthetic:alpha=1,beta=1`, or a path. A path with the
+/// name of another source begins with `./`.
 #[derive(Clone, Debug, PartialEq, SerializeDisplay, DeserializeFromStr)]
 pub enum Source {
     /// Fashion-MNIST (Xiao, Rasul and Vollgraf 2017): 60,000 training and 10,000 test images, 28×28, 10 classes.
@@ -99,7 +100,7 @@ impl fmt::Display for Source {
 
 /// The dataset that is asked of a reader.
 #[derive(Clone, Debug)]
-pub(crate) struct Request<'a> {
+pub(crate) struct ReadRequest<'a> {
     /// The path, without links.
     pub(crate) place: PathBuf,
     pub(crate) portion: Portion,
@@ -115,9 +116,9 @@ pub struct Reader {
     /// The flags that have an effect on the reader.
     pub takes: &'static [&'static str],
     /// Returns the files of the dataset at a path; `None` if they are of another reader.
-    find: fn(&Request<'_>) -> Result<Option<Vec<PathBuf>>, DataError>,
+    find: fn(&ReadRequest<'_>) -> Result<Option<Vec<PathBuf>>, DataError>,
     /// Reads the files that `find` returned.
-    read: fn(&Request<'_>, &[PathBuf]) -> Result<ReadSplits, DataError>,
+    read: fn(&ReadRequest<'_>, &[PathBuf]) -> Result<ReadSplits, DataError>,
 }
 
 impl fmt::Debug for Reader {
@@ -136,7 +137,8 @@ pub fn is_dataset_file(name: &OsStr) -> bool {
     idx::is_idx(name) || numpy::is_array(Path::new(name))
 }
 
-static READERS: [Reader; 5] = [idx::READER, numpy::READER, csv_table::READER, parquet_table::READER, images::READER];
+static READERS: [Reader; 6] =
+    [idx::READER, numpy::READER, csv_table::READER, parquet_table::READER, partitions::READER, images::READER];
 
 /// The source of a deal after it is found and before it is read.
 pub(crate) enum FoundSource<'a> {
@@ -218,7 +220,7 @@ fn check_flags(reader: &'static str, takes: &[&str], reading: &Reading) -> Resul
 pub(crate) struct FoundFiles<'a> {
     /// The last name of the path.
     name: String,
-    request: Request<'a>,
+    request: ReadRequest<'a>,
     reader: &'static Reader,
     paths: Vec<PathBuf>,
 }
@@ -235,7 +237,7 @@ impl<'a> FoundFiles<'a> {
     fn find(path: &Path, reading: &'a Reading, portion: Portion) -> Result<Self, DataError> {
         let place = path.canonicalize().map_err(|_| DataError::NoPath { path: path.to_owned() })?;
         let name = place.file_name().unwrap_or(place.as_os_str()).to_string_lossy().into_owned();
-        let request = Request { place, portion, reading };
+        let request = ReadRequest { place, portion, reading };
         for reader in readers() {
             if let Some(paths) = (reader.find)(&request)? {
                 check_flags(reader.name, reader.takes, reading)?;
@@ -268,7 +270,7 @@ impl<'a> FoundFiles<'a> {
 
     /// Returns the place of the record. The same files are another dataset if they are read in another way.
     fn record_path(&self, cache: &Cache) -> PathBuf {
-        let Request { place, portion, reading } = &self.request;
+        let ReadRequest { place, portion, reading } = &self.request;
         let text = format!("{}\n{portion:?}\n{reading:?}\n", place.to_string_lossy());
         cache.datasets().join("directories").join(format!("{}.json", key(&text)))
     }

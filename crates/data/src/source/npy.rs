@@ -4,6 +4,7 @@ use std::io::Read;
 use std::path::Path;
 
 use super::array::{RawArray, RawValues};
+use crate::counted::counted;
 use crate::error::DataError;
 
 /// The first bytes of an array.
@@ -49,7 +50,8 @@ pub(super) fn read(reader: &mut dyn Read, path: &Path, room: u64) -> Result<NpyA
         .map_err(|source| DataError::Read { path: path.to_owned(), source })?;
     if (bytes.len() as u64) < promised {
         return Err(refused(format!(
-            "it is truncated: its header promises {promised} bytes of values, and it has {}",
+            "it is truncated: its header promises {} of values, and it has {}",
+            counted(promised, "byte"),
             bytes.len()
         )));
     }

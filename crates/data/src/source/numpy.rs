@@ -11,7 +11,7 @@ use super::class_names::ClassNames;
 use super::npy::{self, NpyArray};
 use super::reading::TargetKind;
 use super::splits::FoundSplits;
-use super::{Reader, Request, input};
+use super::{ReadRequest, Reader, input};
 use crate::dataset::ReadSplits;
 use crate::error::DataError;
 use crate::split::Split;
@@ -71,7 +71,7 @@ struct Member {
     name: Option<String>,
 }
 
-fn find(request: &Request<'_>) -> Result<Option<Vec<PathBuf>>, DataError> {
+fn find(request: &ReadRequest<'_>) -> Result<Option<Vec<PathBuf>>, DataError> {
     if request.place.is_file() {
         let is_archive = request.place.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("npz"));
         return Ok(is_archive.then(|| vec![request.place.clone()]));
@@ -89,7 +89,7 @@ pub(super) fn is_array(path: &Path) -> bool {
     (ending.ends_with(".npy") || ending.ends_with(".npz")) && role_of(&name).is_some()
 }
 
-fn read(request: &Request<'_>, paths: &[PathBuf]) -> Result<ReadSplits, DataError> {
+fn read(request: &ReadRequest<'_>, paths: &[PathBuf]) -> Result<ReadSplits, DataError> {
     let members = match paths {
         [archive] if *archive == request.place => members_of(archive)?,
         files => files.iter().filter_map(|path| file_member(path)).collect(),
@@ -125,7 +125,7 @@ fn read(request: &Request<'_>, paths: &[PathBuf]) -> Result<ReadSplits, DataErro
 fn split(
     [examples, targets, clients]: [Option<NpyArray>; 3],
     class_names: &ClassNames,
-    request: &Request<'_>,
+    request: &ReadRequest<'_>,
 ) -> Result<Option<Split>, DataError> {
     let place = request.place.clone();
     let (examples, labels) = match (examples, targets) {

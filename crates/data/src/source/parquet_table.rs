@@ -13,11 +13,11 @@ use parquet::{
     record::Field,
 };
 
-use super::reading::Reading;
 #[cfg(feature = "parquet")]
-use super::table::Cell;
-use super::table::{self, Table};
-use super::{Reader, Request};
+use super::columns::Cell;
+use super::columns::{self, Table};
+use super::reading::Reading;
+use super::{ReadRequest, Reader};
 use crate::dataset::ReadSplits;
 use crate::error::DataError;
 
@@ -29,12 +29,12 @@ pub(super) const READER: Reader = Reader {
     read,
 };
 
-fn find(request: &Request<'_>) -> Result<Option<Vec<PathBuf>>, DataError> {
-    table::find(request, &[".parquet"])
+fn find(request: &ReadRequest<'_>) -> Result<Option<Vec<PathBuf>>, DataError> {
+    columns::find(request, &[".parquet"])
 }
 
-fn read(request: &Request<'_>, paths: &[PathBuf]) -> Result<ReadSplits, DataError> {
-    table::read(request, paths, &read_file)
+fn read(request: &ReadRequest<'_>, paths: &[PathBuf]) -> Result<ReadSplits, DataError> {
+    columns::read(request, paths, &read_file)
 }
 
 #[cfg(not(feature = "parquet"))]

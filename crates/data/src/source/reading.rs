@@ -37,13 +37,13 @@ impl Reading {
         if self.standardise && is_own { Err(DataError::StandardiseUnderOwn) } else { Ok(()) }
     }
 
-    /// Returns the dataset with standardised features, if they are asked for.
-    pub(crate) fn standardised(&self, dataset: Dataset) -> Dataset {
+    /// Returns the dataset with features that are standardised by these training rows, if that is asked for.
+    pub(crate) fn standardised(&self, dataset: Dataset, rows: &[u32]) -> Dataset {
         if !self.standardise {
             return dataset;
         }
         let Dataset { info, train, test } = dataset;
-        let by = Standardisation::of(&train);
+        let by = Standardisation::of(&train, rows);
         let (train, test) = (by.apply(&train), by.apply(&test));
         Dataset { info: DatasetInfo { features: FeatureType::F32, standardisation: Some(by), ..info }, train, test }
     }

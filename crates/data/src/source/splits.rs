@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::Request;
+use super::ReadRequest;
 use super::class_names::ClassNames;
 use crate::dataset::{Portion, ReadSplits};
 use crate::error::DataError;
@@ -27,7 +27,7 @@ impl FoundSplits {
     /// # Errors
     /// There is no test set and none is drawn, or there are two. Under `own` none is drawn, since the host and the
     /// clients have one test set.
-    pub(super) fn finish(self, request: &Request<'_>) -> Result<ReadSplits, DataError> {
+    pub(super) fn finish(self, request: &ReadRequest<'_>) -> Result<ReadSplits, DataError> {
         let place = || request.place.clone();
         let Self { first, test, class_names, feature_names, test_files } = self;
         let (train, test) = match (first, test, &request.reading.test_split) {

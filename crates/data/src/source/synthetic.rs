@@ -5,7 +5,7 @@ use std::sync::Arc;
 use fedpipe_random::{ChaCha8Rng, normal::standard};
 use fedpipe_spec::table::{Parameter, Range, TableRow, Value};
 
-use super::generator::{Examples, Generated, Generator, key, splits};
+use super::generator::{Generated, Generator, MadeExamples, key, splits};
 
 pub(super) const ROW: TableRow<dyn Generator> = TableRow {
     name: "synthetic",
@@ -62,7 +62,7 @@ struct ClientModel {
 
 impl Generator for Synthetic {
     fn generate(&self) -> Generated {
-        let (mut train, mut test) = (Examples::default(), Examples::default());
+        let (mut train, mut test) = (MadeExamples::default(), MadeExamples::default());
         for client in 0..self.clients {
             let mut rng = key(client, 0).rng();
             let model = self.draw_model(&mut rng);

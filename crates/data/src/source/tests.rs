@@ -163,7 +163,9 @@ fn a_table_has_features_names_of_classes_and_natural_clients() {
     let mut labels = plain.train.labels().to_vec();
     labels.sort_unstable();
     assert_eq!(labels, [0, 1], "each class gives its part");
-    assert_eq!(plain.train.clients.as_ref().unwrap().names, ["a", "b", "c"]);
+    let clients = plain.train.clients.as_ref().unwrap();
+    assert!(clients.names.iter().all(|name| ["a", "b", "c"].contains(&name.as_str())), "{clients:?}");
+    assert_eq!(clients.of_row.iter().max(), Some(&(clients.names.len() as u32 - 1)), "no client is without a row");
     let tabbed = TABLE.replace(',', "\t").into_bytes();
     let marked = [b"\xef\xbb\xbf", TABLE.as_bytes()].concat();
     for (name, bytes) in [("t.csv.gz", gzip(TABLE.as_bytes())), ("t.tsv", tabbed), ("t.csv", marked)] {
@@ -241,6 +243,40 @@ fn parquet_is_read_with_images_of_hugging_face() {
     assert_eq!(dataset.train.features, SplitFeatures::U8(pixels.collect()));
 }
 
+/// Returns a partition file with one feature a row.
+fn ready(features: &[f32], labels: &[u32]) -> Vec<u8> {
+    use safetensors::{Dtype, tensor::TensorView};
+
+    let (n, features) = (labels.len(), floats(features));
+    let labels: Vec<u8> = labels.iter().flat_map(|label| label.to_le_bytes()).collect();
+    let examples = TensorView::new(Dtype::F32, vec![n, features.len() / 4 / n], &features).unwrap();
+    let labels = TensorView::new(Dtype::U32, vec![n], &labels).unwrap();
+    safetensors::tensor::serialize([("examples", examples), ("labels", labels)], None).unwrap()
+}
+
+#[test]
+fn ready_partitions_have_a_natural_client_for_each_file() {
+    let files = || -> Files {
+        vec![
+            ("10.safetensors", ready(&[1.0], &[1])),
+            ("9.safetensors", ready(&[2.0, 3.0], &[0, 2])),
+            ("test.safetensors", ready(&[4.0], &[2])),
+        ]
+    };
+    let dataset = load(&files(), "", &Reading::default()).unwrap();
+    assert_eq!((values(&dataset.train), values(&dataset.test)), (&[1.0, 2.0, 3.0][..], &[4.0][..]));
+    assert_eq!(dataset.info.target, DatasetTarget::classes(3));
+    let clients = dataset.train.clients.unwrap();
+    assert_eq!((clients.names, clients.of_row), (vec!["9".to_owned(), "10".to_owned()], vec![1, 0, 0]));
+    let mut other = files();
+    other[1].1 = ready(&[2.0, 3.0], &[0]);
+    assert_says(&load(&other, "", &Reading::default()).unwrap_err(), &["9.safetensors", "shape [2]", "[1]"]);
+    let real = Reading { target: TargetKind::Real, ..Reading::default() };
+    assert_says(&load(&files(), "", &real).unwrap_err(), &["10.safetensors", "`labels`, not `targets`"]);
+    let no_test = files()[..2].to_vec();
+    assert_says(&load(&no_test, "", &Reading::default()).unwrap_err(), &["has no test set"]);
+}
+
 #[test]
 fn a_flag_without_effect_is_refused() {
     let idx = vec![
@@ -301,7 +337,7 @@ fn refused_tables() -> Vec<Refused> {
         (vec![("t.csv", TABLE.into())], "t.csv", Reading::default(), &["give --label and one of age, sex, size, who"]),
         (vec![("t.csv", TABLE.into())], "t.csv", who("sex"), &["has no test set", "--test-split 0.2"]),
         (vec![("t.csv.gz", b"<html>".to_vec())], "t.csv.gz", by_label("y"), &["is no gzip file"]),
-        beside("x,z\n1,a\n", &["u.csv has the columns x, z", "training set has x, y"]),
+        beside("z,y\n1,a\n", &["u.csv has the columns z, y", "training set has x, y"]),
         beside("x,y\n1,c\n", &["u.csv has the class \"c\" at row 0", "no training example"]),
         (vec![("t.parquet", b"PAR1".to_vec())], "t.parquet", by_label("y"), &["cannot be read as a Parquet file"]),
     ]

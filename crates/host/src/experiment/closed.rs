@@ -39,7 +39,7 @@ impl Closed {
     pub(crate) fn of_run(launch: &Launch, experiment: &Experiment, directory: &Path) -> Self {
         let runs = launch.closed.iter().map(PathBuf::as_path).chain([directory]);
         let test_data = experiment.data.test_data.iter().map(Path::new);
-        Self::of(&launch.cache, Some(&experiment.data.source), runs.chain(test_data))
+        Self::of(&launch.cache, Some(&experiment.deal().source), runs.chain(test_data))
     }
 
     /// Closes the cache, for a program that describes itself without a run.

@@ -5,7 +5,9 @@ pub(crate) mod steps;
 use std::ops::Range;
 
 use fedpipe_data::counted;
-use fedpipe_protocol::{PartData, Parts, RESIDUAL, Reply, Request, SCORED_ROWS, ScoreStart, Train, Update, WEIGHTS};
+use fedpipe_protocol::{
+    MOMENTUM, PartData, Parts, RESIDUAL, Reply, Request, SCORED_ROWS, ScoreStart, Train, Update, WEIGHTS,
+};
 use fedpipe_spec::error::Error;
 use fedpipe_strategy::{
     range::{GREATEST_OF_A_CLIENT, first_beyond, shown},
@@ -77,7 +79,8 @@ fn vectors(train: &Train, job: &Job, parts: &mut Parts, expected: &Expected<'_>)
         Transforms::of_texts(&train.transforms).map_err(|error: Error| Cause::protocol(error.to_string()))?;
     let slots: Vec<String> = slots_of(job).map(|(_, name)| name).collect();
     let residual = transforms.has_residual().then_some(RESIDUAL);
-    let mut known: Vec<&str> = slots.iter().map(String::as_str).chain(residual).collect();
+    let momentum = train.keeps_momentum.then_some(MOMENTUM);
+    let mut known: Vec<&str> = slots.iter().map(String::as_str).chain(residual).chain(momentum).collect();
     if !transforms.is_empty() {
         let change = transforms.decode(parts, expected.weights);
         let change = change.map_err(|why| Cause::protocol(format!("its update: {why}")))?;
@@ -256,6 +259,26 @@ mod tests {
         ];
         for (transform, more, expected) in cases {
             let why = check(transform, more).unwrap_err();
+            assert!(why.contains(expected), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_momentum_is_there_if_it_is_kept_and_is_checked_as_weights_are() {
+        let check = |keeps_momentum, momentum: &[Part<'_>]| {
+            let job = job(Request::Train(Train { keeps_momentum, ..Train::plain(0, 1) }));
+            let parts = [&[Part::F32(WEIGHTS, &[1.0, 2.0])], momentum].concat();
+            let (reply, mut parts) = answer(&Reply::Update(Update::plain(0, 1, 9)), &parts);
+            super::update(&job, &reply, &mut parts, &EXPECTED).map_err(|cause| cause.to_string())
+        };
+        assert_eq!(check(true, &[Part::F32(MOMENTUM, &[3.0, 4.0])]), Ok(()));
+        let cases: [(_, &[Part<'_>], _); 3] = [
+            (true, &[], "its answer has no part \"momentum\""),
+            (true, &[Part::F32(MOMENTUM, &[3.0, f32::NAN])], "weight 1 is NaN"),
+            (false, &[Part::F32(MOMENTUM, &[3.0, 4.0])], "the part \"momentum\", which was not asked for"),
+        ];
+        for (keeps, momentum, expected) in cases {
+            let why = check(keeps, momentum).unwrap_err();
             assert!(why.contains(expected), "{why}");
         }
     }

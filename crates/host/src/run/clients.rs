@@ -160,8 +160,9 @@ impl Clients {
         let of_evaluation = of_holdout.into_iter().chain(of_classes);
         let of_program = self.program.iter().flat_map(StrategyProgram::features).cloned();
         let of_program = of_program.map(|name| (name, "the strategy's program"));
-        let of_work = experiment.local.features().map(|name| (name, "a part of a local epoch"));
-        let needed = of_strategy.chain(of_layout).chain(of_end).chain(of_work).chain(of_evaluation).chain(of_program);
+        let of_training = experiment.local.features();
+        let needed =
+            of_strategy.chain(of_layout).chain(of_end).chain(of_training).chain(of_evaluation).chain(of_program);
         self.fleet.require(needed.map(|(name, by)| NeededFeature { name, by }).collect())
     }
 

@@ -17,17 +17,17 @@ use crate::{
 
 /// The expectations that an evaluation is compared with.
 #[derive(Debug)]
-pub(super) struct ExpectedScores<'a> {
+pub(crate) struct ExpectedScores<'a> {
     /// The number of all examples of the test set, or of those that a client holds out.
-    pub(super) examples: u64,
-    pub(super) target: Target,
+    pub(crate) examples: u64,
+    pub(crate) target: Target,
     /// The advice where training left the range of numbers.
-    pub(super) remedy: &'a str,
+    pub(crate) remedy: &'a str,
 }
 
 /// Checks an evaluation: the sums are of the requested blocks, each of them is possible, and the predictions are of as
 /// many examples.
-pub(super) fn evaluated(job: &Job, reply: &Reply, parts: &Parts, expected: &ExpectedScores<'_>) -> CheckedAnswer {
+pub(crate) fn evaluated(job: &Job, reply: &Reply, parts: &Parts, expected: &ExpectedScores<'_>) -> CheckedAnswer {
     let (Reply::Evaluated { blocks }, Request::Evaluate(asked)) = (reply, &job.request) else {
         return Err(Cause::protocol(format!("it answered a request to evaluate with {}", reply.name())));
     };

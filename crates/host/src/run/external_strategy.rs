@@ -23,7 +23,7 @@ use fedpipe_record::{
 use fedpipe_strategy::{
     closed_round::ClientUpdate,
     local_optimiser::to_json,
-    local_work::Work,
+    local_work::ClientWork,
     slots::{Slot, Slots},
 };
 
@@ -107,7 +107,7 @@ impl StrategyProgram {
             command: Box::new(command),
             launched,
             setup,
-            features: experiment.local.features().collect(),
+            features: experiment.local.features().map(|(name, _)| name).collect(),
             isolation,
             timeout: Duration::from_secs_f64(experiment.execution.client_timeout),
             policy: experiment.clients.on_failure,
@@ -166,7 +166,7 @@ impl StrategyProgram {
     pub(crate) fn prepare(
         &mut self,
         before: &Before<'_>,
-        (client, work): (u32, Work),
+        (client, work): (u32, ClientWork),
         state: &Slots,
         on_crash: &mut OnCrash<'_>,
     ) -> Result<ClientPlan> {

@@ -12,7 +12,7 @@ mod client_store;
 mod clients;
 pub(crate) mod code_identity;
 pub(crate) mod directory;
-mod evaluation_answers;
+pub(crate) mod evaluation_answers;
 pub(crate) mod event;
 pub(crate) mod external_strategy;
 mod finish;

@@ -68,7 +68,7 @@ impl RunState {
             initial: None,
             weights: Arc::new(initial.weights),
             server: Slots::default(),
-            clients: ClientStore::new(directory, experiment.strategy.client_slots().into_iter().chain([LOCAL])),
+            clients: ClientStore::new(directory, experiment.client_slots().into_iter().chain([LOCAL])),
             convergence: Convergence::new(experiment.tolerance),
             by_class: None,
             rounds: Vec::new(),

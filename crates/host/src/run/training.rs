@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use fedpipe_data::counted;
 use fedpipe_protocol::{
-    Ability, LOCAL, Layout, Parts, RESIDUAL, Reply, Request, ScoreStart, Spare, Train, WEIGHTS, feature,
+    Ability, LOCAL, Layout, MOMENTUM, Parts, RESIDUAL, Reply, Request, ScoreStart, Spare, Train, WEIGHTS, feature,
 };
 use fedpipe_record::{
     cause::Cause,
@@ -17,7 +17,7 @@ use fedpipe_record::{
 use fedpipe_strategy::{
     closed_round::{ClientUpdate, Returned},
     local_optimiser::to_json,
-    local_work::Work,
+    local_work::ClientWork,
     slots::Slots,
     term::{Given, Prepared},
 };
@@ -46,6 +46,12 @@ use crate::{
 
 /// The updates that are added together, so that the sums are loaded and stored once for all of them.
 const TOGETHER: usize = 4;
+
+/// The vectors that a client sends back and the host keeps for it until its next request.
+const KEPT: [&str; 2] = [RESIDUAL, MOMENTUM];
+
+/// The vectors of a request that a client of a federation would have itself.
+const OF_CLIENT: [&str; 3] = [LOCAL, RESIDUAL, MOMENTUM];
 
 impl ActiveRun<'_> {
     /// Has the `sampled` clients train from the global weights, and returns their updates in client order.
@@ -133,6 +139,7 @@ impl ActiveRun<'_> {
             batch_size: local.batch_size,
             learning_rate: self.context.experiment.learning_rate(round),
             optimiser: to_json(&local.optimiser),
+            keeps_momentum: local.optimiser.keeps_momentum(),
             phases: Vec::new(),
             transforms: strategy.rules.transforms.texts(),
             score_start: strategy.rules.aggregator.score_start().or(until_converged.then_some(ScoreStart::Rows)),
@@ -202,9 +209,8 @@ impl Submitter for Training<'_, '_> {
         self.check_local(train.client, &state)?;
         let ClientPlan { phases, mut parts } = self.plan(train.client, &state)?;
         train.phases = phases;
-        parts.extend(
-            [LOCAL, RESIDUAL].into_iter().filter_map(|name| Some((name.to_owned(), Arc::clone(state.vector(name)?)))),
-        );
+        let own = OF_CLIENT.into_iter().filter_map(|name| Some((name.to_owned(), Arc::clone(state.vector(name)?))));
+        parts.extend(own);
         job.parts = parts;
         self.before.insert(train.client, state);
         Ok(())
@@ -231,7 +237,8 @@ impl Training<'_, '_> {
         let rules = &self.experiment.strategy.rules;
         let Prepared { phases, parts } = rules.term.prepare(&given);
         // The clients were asked for the listed features before the first round.
-        let listed: Vec<String> = rules.features().into_iter().chain(self.experiment.local.features()).collect();
+        let of_training = self.experiment.local.features().map(|(name, _)| name);
+        let listed: Vec<String> = rules.features().into_iter().chain(of_training).collect();
         if let Some(needed) = feature::unlisted(&phases, &listed) {
             let term = &rules.term;
             return Err(
@@ -261,22 +268,28 @@ impl Training<'_, '_> {
             Ok((Reply::Update(header), mut parts)) => {
                 let weights = parts.take_f32(WEIGHTS).unwrap_or_default();
                 let slots = slots_of(job).filter_map(|(index, name)| Some((index, parts.take_f32(&name)?))).collect();
-                let residual = parts.take_f32(RESIDUAL);
-                Ok(self.accept(job, Returned { header, weights, slots }, residual, before))
+                let kept = KEPT.into_iter().filter_map(|name| Some((name, parts.take_f32(name)?))).collect();
+                Ok(self.accept(job, Returned { header, weights, slots }, kept, before))
             }
             Ok((reply, _)) => Err(Cause::protocol(format!("it answered a request to train with {}", reply.name()))),
             Err(exit) => Err(exit.cause),
         }
     }
 
-    /// Returns an update with the client's state after it, which has the new `residual`. The values of the local
-    /// tensors go into the state. The update has the global ones in their place, so that no rule and no program sees a
-    /// client's own.
-    fn accept(&self, job: &Job, returned: Returned, residual: Option<Vec<f32>>, before: Slots) -> ClientUpdate {
+    /// Returns an update with the client's state after it, which has the vectors that the client `kept`. The values of
+    /// the local tensors go into the state. The update has the global ones in their place, so that no rule and no
+    /// program sees a client's own.
+    fn accept(
+        &self,
+        job: &Job,
+        returned: Returned,
+        kept: Vec<(&'static str, Vec<f32>)>,
+        before: Slots,
+    ) -> ClientUpdate {
         let strategy = &self.experiment.strategy.rules;
         let start = job.start(&self.local);
         let mut after = strategy.term.accept(&self.given(returned.header.client, &start, &before), &returned);
-        residual.into_iter().for_each(|residual| after.set_vector(RESIDUAL, residual));
+        kept.into_iter().for_each(|(name, values)| after.set_vector(name, values));
         let Returned { header, mut weights, .. } = returned;
         if !self.local.is_empty() {
             let own = self.local.iter().flat_map(|range| &weights[range.clone()]);
@@ -287,7 +300,7 @@ impl Training<'_, '_> {
         let local: u64 = self.local.iter().map(|range| size_of::<f32>() as u64 * range.len() as u64).sum();
         let shared = size_of_val(weights.as_slice()) as u64 - local;
         // A client of a federation would keep its own state. The parts that follow from it are not counted as sent.
-        let corrections = job.parts.iter().filter(|(name, _)| name != LOCAL && name != RESIDUAL).count() as u64;
+        let corrections = job.parts.iter().filter(|(name, _)| !OF_CLIENT.contains(&name.as_str())).count() as u64;
         let is_own = self.program.is_none() && strategy.term.is_of_client();
         let bytes_sent = shared * if is_own { 1 } else { 1 + corrections };
         let bytes_received = strategy.transforms.payload(weights.len()) - local;
@@ -302,7 +315,7 @@ impl Training<'_, '_> {
     }
 
     /// Returns the work of a client in the round.
-    fn work(&self, client: u32) -> Work {
+    fn work(&self, client: u32) -> ClientWork {
         let local = &self.experiment.local;
         local.work().over(self.sizes[client as usize], local.batch_size)
     }

@@ -1,7 +1,8 @@
 //! The loops of the norms. Parameters and statistics of channels are spread over the columns first, so that each loop
 //! runs over whole rows.
 //!
-//! `out` and `below` have the rows of [`Matrix::padded`]. The padding of `below` becomes 0, that of `out` is not written.
+//! `out` and `below` have the rows of [`Matrix::padded`]. The padding of `below` becomes 0; that of `out` is not
+//! written.
 
 use super::Matrix;
 use crate::{

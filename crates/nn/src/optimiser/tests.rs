@@ -118,6 +118,24 @@ fn each_round_resets_the_state_and_its_epochs_share_it() {
     }
 }
 
+/// Two rounds of one epoch are then one round of two.
+#[test]
+fn a_momentum_that_is_kept_begins_the_next_round() {
+    let json = r#"{"name":"sgd","momentum":0.5,"keep":true}"#;
+    let mut optimiser = Optimiser::new().unwrap();
+    let mut moved = |momentum: &[f32]| {
+        optimiser.set_momentum(momentum);
+        optimiser.begin(json, 1, 0).unwrap();
+        let mut weights = [0.0];
+        optimiser.step(&mut weights, &[1.0], 0.5, &[]);
+        (weights[0], optimiser.momentum().to_vec(), optimiser.accumulation(0.5, 0.0).is_nan())
+    };
+    assert_eq!(moved(&[0.0]), (-0.5, vec![1.0], true));
+    assert_eq!(moved(&[1.0]), (-0.75, vec![1.5], true));
+    // Another client has none yet, and a momentum of another model is not used.
+    assert_eq!([moved(&[0.0]), moved(&[1.0, 2.0])], [(-0.5, vec![1.0], true), (-0.5, vec![1.0], true)]);
+}
+
 #[test]
 fn an_optimiser_that_changes_within_a_round_is_refused() {
     let mut optimiser = begun(r#"{"name":"adam"}"#, 2);

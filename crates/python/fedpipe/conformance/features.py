@@ -167,6 +167,37 @@ def accumulates(world: World) -> None:
             raise Wrong(f"it reports the accumulation {reported} of {steps} steps of {rules}, expected {steps} to {most}")
 
 
+@feature("keeps-momentum", "it begins with the momentum of an earlier round and returns that of this one")
+def keeps_momentum(world: World) -> None:
+    rules = json.dumps({"name": "sgd", "momentum": 0.5, "keep": True}, separators=(",", ":"))
+    with ready(world) as session:
+        start, zeros = session.weights(), session.vector(0)
+
+        def train(momentum: Optional[np.ndarray]) -> Dict[str, np.ndarray]:
+            parts = {} if momentum is None else {"momentum": momentum}
+            frame = session.attempt(start, parts, optimiser=rules, keeps_momentum=True, **WHOLE)
+            session.weights_of(frame, "update")
+            if frame.parts.get("momentum", zeros[:0]).size != len(start):
+                raise Wrong("its update has no part 'momentum' with one value a weight")
+            return frame.parts
+
+        first = train(None)
+        _equal(train(zeros)["weights"], first["weights"], "a training with a momentum of zeros", "one without a momentum")
+        # One whole batch with the velocity v: the momentum is v / 2 + g, and η times it is the step.
+        moved = train(session.vector(4))
+        _moves(session, moved["momentum"] - first["momentum"], 2, "a momentum of 4")
+        _moves(session, moved["weights"] - first["weights"], -0.01 * 2, "a momentum of 4")
+
+
+@feature("own-optimiser", "it trains by an optimiser of its own")
+def brings_optimiser(world: World) -> None:
+    with ready(world) as session:
+        start = session.weights()
+        frame = session.attempt(start, optimiser='{"name":"own"}', **WHOLE)
+        if np.array_equal(session.weights_of(frame, "update"), start):
+            raise Wrong("it trained no weight by its own optimiser")
+
+
 @feature("local-tensors", "it starts from its own values of local tensors")
 def takes_local(world: World) -> None:
     with ready(world) as session:

@@ -75,11 +75,11 @@ def _by_worker(
 
 
 def _most_payload(request: Mapping[str, Any], layout: Layout, classes: int) -> int:
-    """Returns the most bytes of a reply: the weights or the parts of transforms, each slot, and predictions."""
-    slots = sum(not phase.get("update", True) for phase in request.get("phases", ()))
+    """Returns the most bytes of a reply: the weights or the parts of transforms, each slot, a momentum, and predictions."""
+    vectors = sum(not phase.get("update", True) for phase in request.get("phases", ())) + request.get("keeps_momentum", False)
     # An encoding may have an index, a value and a residual for each weight.
     predicted = 4 * (classes**2 + EVALUATION_BLOCK * len(request["blocks"])) if request.get("predictions") else 0
-    return (12 + 4 * slots) * count(layout) + predicted
+    return (12 + 4 * vectors) * count(layout) + predicted
 
 
 def _by_numpy(make: Any, context: Context, request: Any, records: Mapping[str, ArrayRecord]) -> RecordDict:

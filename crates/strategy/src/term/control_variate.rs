@@ -106,7 +106,7 @@ mod tests {
     use crate::{
         aggregator::testing::update,
         closed_round::ClientUpdate,
-        local_work::Work,
+        local_work::ClientWork,
         term::testing::{layout, linear, returned},
         vector_math::OneCore,
     };
@@ -125,7 +125,7 @@ mod tests {
             weights: &[1.0; 3],
             server: &none,
             client: &none,
-            work: Work::epochs(1),
+            work: ClientWork::epochs(1),
             learning_rate: 0.5,
             layout: &layout,
         };
@@ -146,7 +146,7 @@ mod tests {
             weights: &[1.0; 3],
             server: &server,
             client: &client,
-            work: Work::epochs(1),
+            work: ClientWork::epochs(1),
             learning_rate: 0.5,
             layout: &layout,
         };

@@ -119,7 +119,7 @@ mod tests {
     use crate::{
         aggregator::testing::update,
         closed_round::ClientUpdate,
-        local_work::Work,
+        local_work::ClientWork,
         term::testing::{layout, linear, returned},
         vector_math::OneCore,
     };
@@ -133,7 +133,7 @@ mod tests {
             weights: &[1.0; 3],
             server: &none,
             client: &none,
-            work: Work::epochs(1),
+            work: ClientWork::epochs(1),
             learning_rate: 0.5,
             layout: &layout,
         };

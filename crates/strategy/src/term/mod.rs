@@ -13,7 +13,7 @@ use fedpipe_spec::table::{TableRow, Tabled};
 
 use crate::{
     closed_round::{ClosedRound, Returned},
-    local_work::Work,
+    local_work::ClientWork,
     slots::Slots,
     vector_math::Math,
 };
@@ -28,7 +28,7 @@ pub struct Given<'a> {
     /// The client's state; empty before its first accepted update.
     pub client: &'a Slots,
     /// The work of the client in the round.
-    pub work: Work,
+    pub work: ClientWork,
     /// The local learning rate.
     pub learning_rate: f32,
     /// The tensors of the weights.
@@ -185,7 +185,7 @@ mod tests {
                 weights: &[1.0; 3],
                 server: &none,
                 client: &none,
-                work: Work::epochs(1),
+                work: ClientWork::epochs(1),
                 learning_rate: 0.5,
                 layout: &layout,
             };

@@ -20,7 +20,8 @@ const ROLES: [&str; 6] = ["lib.rs", "main.rs", "mod.rs", "tests.rs", "error.rs",
 
 /// Types that several crates declare. Each crate has an error. The others are values that a client takes from the
 /// model's door and gives to the pipe.
-const SHARED_TYPES: [&str; 8] = ["Error", "Result", "Kind", "Layout", "OptionSpec", "Place", "Task", "Tensor"];
+const SHARED_TYPES: [&str; 10] =
+    ["Error", "Result", "Kind", "Layout", "OptionSpec", "Place", "RegressionSums", "Target", "Task", "Tensor"];
 
 /// Returns the files with their texts.
 fn with_text(files: impl Iterator<Item = PathBuf>) -> Vec<(PathBuf, String)> {

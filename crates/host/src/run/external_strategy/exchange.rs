@@ -10,7 +10,7 @@ use fedpipe_protocol::{
 use fedpipe_record::{cause::Cause, client_state::PROGRAM};
 use fedpipe_strategy::{
     closed_round::ClientUpdate,
-    local_work::Work,
+    local_work::ClientWork,
     range::{first_beyond, shown},
     slots::Slots,
 };
@@ -99,7 +99,7 @@ fn sampled_clients(mut sampled: Vec<u32>, clients: u32) -> Result<Vec<u32>, Stri
 pub(super) fn prepare(
     peer: &mut Peer,
     before: &Before<'_>,
-    (client, work, state): (u32, Work, &[u8]),
+    (client, work, state): (u32, ClientWork, &[u8]),
     (rules, layout): (&Capabilities, &[Tensor]),
 ) -> Answered<ClientPlan> {
     let Before { round, learning_rate, .. } = *before;
@@ -109,8 +109,8 @@ pub(super) fn prepare(
     if rules.abilities.contains(&Ability::ClientState) {
         parts.push(Part::U8(&name, state));
     }
-    // The host adds the weights and the local tensors.
-    let most = (MOST_VECTORS - 2) * size_of_val(before.weights) as u64;
+    // The host adds the weights, the local tensors and the momentum.
+    let most = (MOST_VECTORS - 3) * size_of_val(before.weights) as u64;
     let (reply, answer) = peer.ask::<StrategyReply>(&request, &parts, most)?;
     let StrategyReply::Prepared { phases } = reply else { return Err(wrong_answer("prepare", &reply)) };
     let checked = check_phases(&phases, rules, layout).map_err(|why| format!("its answer for client {client}: {why}"));

@@ -316,7 +316,7 @@ fn prepared(phases: Vec<Phase>, parts: PreparedParts) -> std::result::Result<Cli
     };
     let (mut program, _folder) = answering(&[Ability::Prepare], &["linear", "proximal", "phases", "frozen"], answer);
     let asked = first(|before| {
-        watched(|on_crash| program.prepare(before, (3, Work::epochs(1)), &Slots::default(), on_crash)).0
+        watched(|on_crash| program.prepare(before, (3, ClientWork::epochs(1)), &Slots::default(), on_crash)).0
     });
     asked.map_err(|error| {
         error.to_string().replace("the strategy's program crashed in round 1: it broke the protocol: ", "")

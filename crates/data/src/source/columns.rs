@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::{fs, mem};
 
-use super::Request;
+use super::ReadRequest;
 use super::array::natural_clients;
 use super::class_names::ClassNames;
 use super::images;
@@ -189,7 +189,7 @@ fn text_of(cell: Cell<'_>) -> String {
 
 /// Returns the files of a table with one of these endings: the one at the path and that of `--test-data`, or those in a
 /// directory whose names begin with `train` or `test`.
-pub(super) fn find(request: &Request<'_>, endings: &[&str]) -> Result<Option<Vec<PathBuf>>, DataError> {
+pub(super) fn find(request: &ReadRequest<'_>, endings: &[&str]) -> Result<Option<Vec<PathBuf>>, DataError> {
     let has_ending = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
         endings.iter().any(|ending| name.ends_with(ending))
@@ -237,7 +237,7 @@ fn tables(
 /// # Errors
 /// A file is refused, or the files have other columns.
 pub(super) fn read(
-    request: &Request<'_>,
+    request: &ReadRequest<'_>,
     paths: &[PathBuf],
     read_file: &dyn Fn(&Path, &Reading) -> Result<Table, DataError>,
 ) -> Result<ReadSplits, DataError> {

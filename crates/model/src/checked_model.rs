@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// A model, with the data that are needed to check arguments and results.
-pub(crate) struct Shim<M> {
+pub(crate) struct CheckedModel<M> {
     model: M,
     task: Task,
     /// The name of each tensor, and its range in the flat weights.
@@ -26,7 +26,7 @@ pub(crate) struct Shim<M> {
     poison: Option<String>,
 }
 
-impl<M: Model> Shim<M> {
+impl<M: Model> CheckedModel<M> {
     pub(crate) fn new(model: M, task: Task) -> Result<Self> {
         let layout = model.layout();
         let mut end = 0;
@@ -146,7 +146,7 @@ fn same_length(what: &str, got: usize, expected: usize) -> Result<()> {
 }
 
 // Methods that take `&self` cannot set `poison`. A panic in one of them is caught, and is repeated by the next call.
-impl<M: Model> AbiModel for Shim<M> {
+impl<M: Model> AbiModel for CheckedModel<M> {
     fn weight_count(&self) -> Answer<u64> {
         answer(|| Ok(self.model.weight_count() as u64))
     }
@@ -165,32 +165,48 @@ impl<M: Model> AbiModel for Shim<M> {
     }
 
     fn set_weights(&mut self, weights: RSlice<'_, f32>) -> Answer<()> {
-        self.call(|shim| {
-            same_length("weights for the model", weights.len(), shim.model.weight_count())?;
-            shim.model.set_weights(weights.as_slice());
+        self.call(|checked| {
+            same_length("weights for the model", weights.len(), checked.model.weight_count())?;
+            checked.model.set_weights(weights.as_slice());
             Ok(())
         })
     }
 
     fn train_epoch(&mut self, examples: AbiExamples<'_>, epoch: AbiEpoch<'_>) -> Answer<AbiReport> {
-        self.call(|shim| {
-            let Report { steps, accumulation, sums } = shim.train(&examples, &epoch)?;
+        self.call(|checked| {
+            let Report { steps, accumulation, sums } = checked.train(&examples, &epoch)?;
             Ok(AbiReport { steps, accumulation, sums: sums.into() })
         })
     }
 
     fn evaluate(&mut self, examples: AbiExamples<'_>) -> Answer<AbiSums> {
-        self.call(|shim| {
-            let examples = shim.examples(&examples)?;
-            Ok(shim.evaluate_task(&examples)?.into())
+        self.call(|checked| {
+            let examples = checked.examples(&examples)?;
+            Ok(checked.evaluate_task(&examples)?.into())
+        })
+    }
+
+    fn get_momentum(&self, mut out: RSliceMut<'_, f32>) -> Answer<()> {
+        answer(|| {
+            let momentum = self.model.momentum();
+            same_length("values of the momentum from the model", momentum.len(), out.len())?;
+            out.as_mut_slice().copy_from_slice(momentum);
+            Ok(())
+        })
+    }
+
+    fn set_momentum(&mut self, momentum: RSlice<'_, f32>) -> Answer<()> {
+        self.call(|checked| {
+            same_length("values of the momentum for the model", momentum.len(), checked.model.weight_count())?;
+            checked.model.set_momentum(momentum.as_slice())
         })
     }
 
     fn predict(&mut self, examples: AbiExamples<'_>, mut scores: RSliceMut<'_, f32>) -> Answer<()> {
-        self.call(|shim| {
-            let examples = shim.examples(&examples)?;
-            same_length("scores to fill", scores.len(), examples.len() * shim.task.outputs())?;
-            shim.model.predict(&examples, scores.as_mut_slice())
+        self.call(|checked| {
+            let examples = checked.examples(&examples)?;
+            same_length("scores to fill", scores.len(), examples.len() * checked.task.outputs())?;
+            checked.model.predict(&examples, scores.as_mut_slice())
         })
     }
 }
@@ -198,7 +214,10 @@ impl<M: Model> AbiModel for Shim<M> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Description, Layout, Options, Tensor};
+    use crate::{
+        description::{Description, Options},
+        layout::{Layout, Tensor},
+    };
 
     /// A model that sums no errors.
     struct Silent([f32; 1]);
@@ -235,11 +254,12 @@ mod tests {
 
     #[test]
     fn an_evaluation_of_a_real_target_without_errors_is_refused() {
-        let shim = |target| Shim::new(Silent([0.0]), Task { shape: vec![1], target }).unwrap();
+        let checked = |target| CheckedModel::new(Silent([0.0]), Task { shape: vec![1], target }).unwrap();
         let rows = Rows::Floats(&[0.5]);
-        let refusal = shim(Target::Real).evaluate_task(&Examples::new(rows, 1, &[1.5], &[0])).unwrap_err().to_string();
+        let refusal =
+            checked(Target::Real).evaluate_task(&Examples::new(rows, 1, &[1.5], &[0])).unwrap_err().to_string();
         assert_eq!(refusal, "the model sums no errors of the real target; call Sums::add_predictions in evaluate");
-        shim(Target::Real).evaluate_task(&Examples::new(rows, 1, &[1.5], &[])).unwrap();
-        shim(Target::Classes(2)).evaluate_task(&Examples::new(rows, 1, &[1], &[0])).unwrap();
+        checked(Target::Real).evaluate_task(&Examples::new(rows, 1, &[1.5], &[])).unwrap();
+        checked(Target::Classes(2)).evaluate_task(&Examples::new(rows, 1, &[1], &[0])).unwrap();
     }
 }

@@ -31,16 +31,16 @@ pub(super) const ROW: TableRow<dyn Partitioner> = TableRow {
         },
     ],
     source: "a split by hand",
-    build: |values| Arc::new(File { path: values.text("path").into(), sha256: values.text("sha256").to_owned() }),
+    build: |values| Arc::new(ByHand { path: values.text("path").into(), sha256: values.text("sha256").to_owned() }),
 };
 
 #[derive(Debug)]
-struct File {
+struct ByHand {
     path: PathBuf,
     sha256: String,
 }
 
-impl Partitioner for File {
+impl Partitioner for ByHand {
     fn deal(&self, labelled: &Labelled<'_>, clients: u32, seed: u64) -> Result<Vec<Vec<u32>>, DataError> {
         let Some(split) = labelled.split else { return Err(DataError::NoSplit { path: self.path.clone() }) };
         if split.clients != clients {
