@@ -86,6 +86,7 @@ pub(crate) struct Assignment {
 
 /// A report of a client process's thread.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all reports are replies, of which a job has one")]
 pub(crate) enum ProcessReport {
     /// The reply to a request for weights has begun, so that the client has done its computing.
     ReplyBegun,
