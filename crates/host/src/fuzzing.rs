@@ -38,8 +38,8 @@ const TEST_EXAMPLES: u64 = 700;
 const HELD: u64 = 9;
 const REMEDY: &str = "lower --lr";
 
-/// Lets a host [`receive`] an input of the fuzzer. A first byte of 0 or 1 stands for the message `hello`; after a 0 each
-/// frame is a header, a 0, the length of its payload in a byte, and the payload.
+/// Lets a host [`receive`] an input of the fuzzer. A first byte of 0 or 1 stands for the message `hello`. After a 0,
+/// each frame is a header, a 0, the length of its payload in a byte, and the payload.
 ///
 /// # Panics
 /// Panics as [`receive`] does.

@@ -95,7 +95,7 @@ fn a_new_model_takes_nobodys_place_and_names_its_type() {
 fn the_authors_guide_makes_a_member_of_the_workspace() {
     let place = Place::new();
     fs::create_dir(place.path("models")).unwrap();
-    for linked in ["crates", "models/cnn", "models/logreg", "models/mlp"] {
+    for linked in ["crates", "models/cnn", "models/linreg", "models/logreg", "models/mlp"] {
         symlink(repository().join(linked).canonicalize().unwrap(), place.path(linked)).unwrap();
     }
     for copied in ["Cargo.toml", "Cargo.lock"] {

@@ -21,8 +21,8 @@ use crate::split::Split;
 
 pub(super) const READER: Reader = Reader {
     name: "idx",
-    files: "a directory with the IDX files of MNIST, EMNIST, QMNIST or KMNIST by name, plain or gzip, or with raw or NAME/raw \
-            that has them",
+    files: "a directory with train-images-idx3-ubyte and the three other IDX files, as MNIST, EMNIST, QMNIST and KMNIST name \
+            them, plain or gzip; or with raw or NAME/raw that has them",
     takes: &[],
     find,
     read,
