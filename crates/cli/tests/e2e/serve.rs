@@ -10,8 +10,8 @@ use std::{
 };
 
 use fedpipe_protocol::{
-    Evaluate, FailureKind, HeldPartition, Isolation, Level, Limits, PROTOCOL, Parts, Purpose, Reply, Request,
-    ScoreStart, Setup, Target, Task, Train, Update, WEIGHTS, feature, read, write,
+    Evaluate, FailureKind, HeldPartition, Isolation, Level, Limits, PROTOCOL, Parts, Purpose, Reply, Request, Setup,
+    Target, Task, Train, WEIGHTS, feature, read, write,
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -160,28 +160,23 @@ fn the_weights_before_a_run_are_the_initial_ones_whatever_was_trained_before() {
     assert!(visit.weights() == initial);
 }
 
-/// The host of this version asks for no such evaluation. The sums are those of the score before a training. The test
-/// set has one block, and the partition two.
+/// Half of the 1,000 examples is held out, which is one block.
 #[test]
-fn a_node_evaluates_the_partition_of_its_client() {
+fn a_node_evaluates_the_held_out_examples_of_its_client() {
     let place = Place::new();
-    experiment(&place, "model = \"logreg\"\nclients.count = 2");
+    experiment(&place, "data.holdout = 0.5\nmodel = \"logreg\"\nclients.count = 2");
     let node = Node::start(&place, 1);
     let (mut visit, ready) = Visit::to(&node, &setup(&[]));
     let Reply::Ready(ready) = ready else { panic!("{ready:?}") };
     assert!(ready.features.iter().any(|name| name == feature::EVALUATE_PARTITION), "{:?}", ready.features);
+    assert_eq!((ready.examples, ready.held_out), (vec![500], vec![500]));
     let weights = visit.weights();
-    visit.say(&train(), Some(&weights));
-    let weights = visit.hear().1.take_f32(WEIGHTS).unwrap();
-    let scored = Train { score_start: Some(ScoreStart::All), ..Train::plain(1, 2) };
-    visit.say(&Request::Train(scored), Some(&weights));
-    let (Reply::Update(Update { start: Some(start), .. }), _) = visit.hear() else { panic!("no score of the start") };
-    let evaluate = |client| Request::Evaluate(Evaluate { client: Some(client), ..Evaluate::test(vec![1, 0]) });
+    let evaluate = |client| Request::Evaluate(Evaluate { client: Some(client), ..Evaluate::test(vec![0]) });
     visit.say(&evaluate(1), Some(&weights));
     let (Reply::Evaluated { blocks }, _) = visit.hear() else { panic!("no sums") };
-    assert_eq!(blocks.iter().map(|sums| (sums.block, sums.examples)).collect::<Vec<_>>(), [(1, 500), (0, 500)]);
-    let loss_sum: f64 = blocks.iter().map(|sums| sums.loss_sum).sum();
-    assert!((loss_sum / start.loss_sum - 1.0).abs() < 1e-6, "{loss_sum} for {}", start.loss_sum);
+    assert_eq!(blocks.iter().map(|sums| (sums.block, sums.examples)).collect::<Vec<_>>(), [(0, 500)]);
+    // All weights of logreg start at 0, so that each of the ten classes has the same probability.
+    assert!((blocks[0].loss_sum / 500.0 - 10_f64.ln()).abs() < 1e-6, "{}", blocks[0].loss_sum);
     visit.say(&evaluate(0), Some(&weights));
     let (Reply::Failed { message, .. }, _) = visit.hear() else { panic!("the partition of another client") };
     assert_eq!(message, "this client does not hold the partition of client 0");
