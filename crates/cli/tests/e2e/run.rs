@@ -32,12 +32,15 @@ fn a_run_leaves_its_directory() {
         "ledger.jsonl",
         "model.safetensors",
         "model.so",
+        "partition.png",
         "partitions.sha256",
         "result.png",
         "summary.json",
     ];
     assert_eq!(names, expected, "what is missing, or a temporary file that stayed");
-    assert!(run.read("result.png").starts_with(b"\x89PNG\r\n"));
+    for picture in ["partition.png", "result.png"] {
+        assert!(run.read(picture).starts_with(b"\x89PNG\r\n"), "{picture}");
+    }
     assert!(run.read("model.so") == fs::read(dylib("mlp")).unwrap(), "model.so is not the dylib that was given");
     assert!(!fs::exists(place.path("runs")).unwrap());
 }
