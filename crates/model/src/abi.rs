@@ -83,7 +83,9 @@ pub trait AbiModel {
     fn predict(&mut self, examples: AbiExamples<'_>, scores: RSliceMut<'_, f32>) -> Answer<()>;
 }
 
-/// The [`Examples`](crate::Examples) in the ABI. One of the two slices of rows is empty, and so is one of the two of targets.
+/// The [`Examples`](crate::examples::Examples) in the ABI.
+///
+/// One of the two slices of rows is empty, and so is one of the two of targets.
 #[repr(C)]
 #[derive(StableAbi, Clone, Copy)]
 pub struct AbiExamples<'a> {
@@ -103,33 +105,33 @@ pub struct AbiExamples<'a> {
     pub order: RSlice<'a, u32>,
 }
 
-/// The [`Epoch`](crate::Epoch) in the ABI.
+/// The [`Epoch`](crate::epoch::Epoch) in the ABI.
 #[repr(C)]
 #[derive(StableAbi, Clone, Copy)]
 pub struct AbiEpoch<'a> {
-    /// See [`Epoch::seed`](crate::Epoch::seed).
+    /// See [`Epoch::seed`](crate::epoch::Epoch::seed).
     pub seed: u64,
-    /// See [`Epoch::round`](crate::Epoch::round).
+    /// See [`Epoch::round`](crate::epoch::Epoch::round).
     pub round: u64,
-    /// See [`Epoch::client`](crate::Epoch::client).
+    /// See [`Epoch::client`](crate::epoch::Epoch::client).
     pub client: u32,
-    /// See [`Epoch::epoch`](crate::Epoch::epoch).
+    /// See [`Epoch::epoch`](crate::epoch::Epoch::epoch).
     pub epoch: u64,
-    /// See [`Epoch::learning_rate`](crate::Epoch::learning_rate).
+    /// See [`Epoch::learning_rate`](crate::epoch::Epoch::learning_rate).
     pub learning_rate: f32,
-    /// See [`Epoch::batch_size`](crate::Epoch::batch_size).
+    /// See [`Epoch::batch_size`](crate::epoch::Epoch::batch_size).
     pub batch_size: u64,
-    /// See [`Epoch::optimiser`](crate::Epoch::optimiser).
+    /// See [`Epoch::optimiser`](crate::epoch::Epoch::optimiser).
     pub optimiser: RStr<'a>,
     /// The most mini-batches to train on; 0 for no limit.
     pub step_limit: u64,
     /// For each tensor of the layout 1 if it is trained and 0 if it is frozen; empty if all are trained.
     pub trainable: RSlice<'a, u8>,
-    /// See [`Epoch::proximal`](crate::Epoch::proximal).
+    /// See [`Epoch::proximal`](crate::epoch::Epoch::proximal).
     pub proximal: f32,
-    /// See [`Epoch::anchor`](crate::Epoch::anchor).
+    /// See [`Epoch::anchor`](crate::epoch::Epoch::anchor).
     pub anchor: RSlice<'a, f32>,
-    /// See [`Epoch::linear`](crate::Epoch::linear).
+    /// See [`Epoch::linear`](crate::epoch::Epoch::linear).
     pub linear: RSlice<'a, f32>,
 }
 
@@ -161,15 +163,15 @@ pub struct AbiRegressionSums {
     pub target_square_sum: f64,
 }
 
-/// The [`Report`](crate::Report) in the ABI.
+/// The [`Report`](crate::epoch::Report) in the ABI.
 #[repr(C)]
 #[derive(StableAbi, Clone, Copy)]
 pub struct AbiReport {
-    /// See [`Report::steps`](crate::Report::steps).
+    /// See [`Report::steps`](crate::epoch::Report::steps).
     pub steps: u64,
-    /// See [`Report::accumulation`](crate::Report::accumulation).
+    /// See [`Report::accumulation`](crate::epoch::Report::accumulation).
     pub accumulation: f64,
-    /// See [`Report::sums`](crate::Report::sums).
+    /// See [`Report::sums`](crate::epoch::Report::sums).
     pub sums: AbiSums,
 }
 
