@@ -83,8 +83,9 @@ pub trait AbiModel {
     fn predict(&mut self, examples: AbiExamples<'_>, scores: RSliceMut<'_, f32>) -> Answer<()>;
 }
 
-/// The [`Examples`](crate::examples::Examples) in the ABI. One of the two slices of rows is empty, and so is one of the
-/// two of targets.
+/// The [`Examples`](crate::examples::Examples) in the ABI.
+///
+/// One of the two slices of rows is empty, and so is one of the two of targets.
 #[repr(C)]
 #[derive(StableAbi, Clone, Copy)]
 pub struct AbiExamples<'a> {

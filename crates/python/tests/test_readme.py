@@ -36,7 +36,7 @@ def test_the_runs_of_the_readme_run(tmp_path, cache, monkeypatch, has_pandas):
     else:
         monkeypatch.setitem(sys.modules, "pandas", None)
     (client,) = [block for block in blocks() if "fedpipe.serve(" in block]
-    (program,) = [block for block in blocks() if "fedpipe.run(" in block]
+    (program,) = [block for block in blocks() if "run = fedpipe.run(" in block]
     (tmp_path / "counts.py").write_text(client)
     here = {**cache, "PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"}
     start = fedpipe.run
@@ -49,6 +49,16 @@ def test_the_runs_of_the_readme_run(tmp_path, cache, monkeypatch, has_pandas):
     assert [row["round"] for row in rounds] == [1, 2, 3, 4, 5]
     assert rounds[-1] == {"round": 5, "accuracy": names["run"].summary["accuracy"]}
     assert (tmp_path / "runs" / "mlp-1").is_dir() and (tmp_path / "runs" / "counts-1").is_dir()
+
+
+def test_the_data_of_the_readme_are_written_and_read(tmp_path, cache, monkeypatch):
+    (program,) = [block for block in blocks() if "write_dataset(" in block]
+    monkeypatch.chdir(tmp_path)
+    start = fedpipe.run
+    runs = []
+    monkeypatch.setattr(fedpipe, "run", lambda *model, **flags: runs.append(start(*model, env=cache, **flags)))
+    exec(program, {})
+    assert [(run.summary["dataset"], run.summary["clients"]) for run in runs] == [("arrays", 4), ("ready", 5)]
 
 
 def test_the_readme_counts_the_lines_that_are_there():
