@@ -27,7 +27,7 @@ from .transform import Transforms
 Parts = Dict[str, np.ndarray]
 Answer = Tuple[Dict[str, Any], Optional[Parts]]
 
-FEATURES = tuple(name for name in protocol.FEATURES if name not in (*TERMS, "keeps-momentum", "own-optimiser"))
+FEATURES = tuple(name for name in protocol.FEATURES if name not in (*TERMS, "predict", "keeps-momentum", "own-optimiser"))
 """The features of every model. `_features` returns those of one model."""
 
 

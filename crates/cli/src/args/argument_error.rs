@@ -83,10 +83,7 @@ mod tests {
             ("run", "the following required arguments were not provided: <MODEL>"),
             ("run mlp --clients many", "invalid value 'many' for '--clients <N>': invalid digit found in string"),
             ("run mlp --epochs", "a value is required for '--epochs <N>' but none was supplied"),
-            (
-                "run mlp --colour red",
-                "unexpected argument '--colour' found; to pass '--colour' as a value, use '-- --colour'",
-            ),
+            ("run mlp --quux red", "unexpected argument '--quux' found; to pass '--quux' as a value, use '-- --quux'"),
             ("--rounds 3 run", "unexpected argument '--rounds' found; 'run --rounds' exists"),
             ("run mlp --round 3", "unexpected argument '--round' found; a similar argument exists: '--rounds'"),
             (

@@ -415,7 +415,7 @@ mod tests {
             ("mlp --over s --memory-limit 1G", "--memory-limit has no effect"),
             ("mlp --over s --set execution.cpu-limit=9", "--cpu-limit has no effect"),
             ("mlp --set seed.key=1 --seed 3", "--set seed.key: an experiment has no such key; it has model, client, "),
-            ("mlp --set colour=red", "and the sections data, clients, local, strategy, execution"),
+            ("mlp --set colour=red", "and the sections data, clients, local, strategy, evaluation, execution"),
             ("mlp --set lr=1", "--set lr: an experiment has no such key; write local.lr"),
             ("mlp --set partition=iid", "write data.partition"),
             ("mlp --set strategy-program=x", "write strategy.program"),
