@@ -2,7 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::message::{FailureKind, Phase, Tensor, Update};
+use crate::{
+    message::FailureKind,
+    setup::Tensor,
+    training::{Phase, Update},
+};
 
 /// A message from the host to a strategy program. The answer depends only on the message, its parts and the setup.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
