@@ -40,8 +40,8 @@ pub struct History {
     pub reloads: BTreeMap<u64, String>,
     /// Client processes that crashed.
     pub failures: u64,
-    /// The rounds and clients of which a crash dropped some work: an update, a score, or both.
-    pub dropped: BTreeSet<(u64, u32)>,
+    /// The rounds and clients of which a crash left no score.
+    pub unscored: BTreeSet<(u64, u32)>,
     /// The scores by class of the weights after the last round.
     pub by_class: Option<ByClass>,
     /// The result, if the run has ended.
@@ -195,7 +195,7 @@ impl History {
             rounds: Vec::new(),
             reloads: BTreeMap::new(),
             failures: 0,
-            dropped: BTreeSet::new(),
+            unscored: BTreeSet::new(),
             by_class: None,
             finished: None,
             resumed_since: false,
@@ -262,7 +262,7 @@ impl History {
             Line::ClientCrashed(crash) => {
                 self.failures += 1;
                 let place = crash.round.zip(crash.client);
-                self.dropped.extend(place.filter(|_| crash.crash.then == Consequence::Dropped));
+                self.unscored.extend(place.filter(|_| crash.crash.then == Consequence::Unscored));
             }
             Line::ByClass(_) if self.by_class.is_some() => return false,
             Line::ByClass(scores) => self.by_class = Some(scores.into_owned()),

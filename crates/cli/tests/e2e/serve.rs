@@ -10,8 +10,8 @@ use std::{
 };
 
 use fedpipe_protocol::{
-    Evaluate, FailureKind, HeldPartition, Isolation, Level, Limits, PROTOCOL, Parts, Predictions, Purpose, Reply, Request, Setup,
-    Target, Task, Train, WEIGHTS, feature, read, write,
+    Evaluate, FailureKind, HeldPartition, Isolation, Level, Limits, PROTOCOL, Parts, Predictions, Purpose, Reply,
+    Request, Setup, Target, Task, Train, WEIGHTS, feature, read, write,
 };
 use nix::{
     sys::signal::{Signal, kill},

@@ -13,8 +13,8 @@ use std::{
 
 use fedpipe_data::{DataError, Partition, counted};
 use fedpipe_protocol::{
-    Evaluate, FailureKind, FrameError, HeldPartition, Isolation, Level, Limits, MOST_VECTORS, PROTOCOL, Part, Parts, Purpose,
-    Ready, Reply, Request, Setup, WEIGHTS, read, write,
+    Evaluate, FailureKind, FrameError, HeldPartition, Isolation, Level, Limits, MOST_VECTORS, PROTOCOL, Part, Parts,
+    Purpose, Ready, Reply, Request, Setup, WEIGHTS, read, write,
 };
 use fedpipe_record::{crash::Consequence, digest::bytes_sha256, experiment::OnFailure, memory_limit::MemoryLimit};
 

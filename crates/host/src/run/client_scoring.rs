@@ -168,7 +168,11 @@ fn score_of(client: u32, blocks: &[BlockSums], target: Target) -> ClientScore {
 mod tests {
     use std::process::ExitStatus;
 
-    use fedpipe_record::{evaluated_clients::EvaluatedClients, experiment::Experiment};
+    use fedpipe_record::{
+        evaluated_clients::EvaluatedClients,
+        experiment::{Experiment, OnFailure},
+        history::History,
+    };
 
     use super::*;
     use crate::{
@@ -200,7 +204,7 @@ mod tests {
         change: impl FnOnce(&mut Experiment),
         crashes: Option<u32>,
         rounds: u64,
-    ) -> (Vec<(Vec<u32>, RoundScores)>, u64) {
+    ) -> (Vec<(Vec<u32>, RoundScores)>, History) {
         let mut experiment = experiment();
         experiment.data.holdout = 0.5;
         change(&mut experiment);
@@ -215,7 +219,7 @@ mod tests {
                     (participants, result.client_scores)
                 };
                 let scored = (1..=rounds).map(&mut round).collect();
-                (scored, stage.history().failures)
+                (scored, stage.history())
             },
         )
     }
@@ -270,8 +274,11 @@ mod tests {
     }
 
     #[test]
-    fn a_crash_costs_the_score_of_one_client() {
-        let (scored, failures) = scores(|_| (), Some(2), 1);
-        assert_eq!((clients(&scored[0].1.held_out), scored[0].0.len(), failures), (&[0, 1, 3][..], 4, 1));
+    fn a_crash_costs_the_score_of_one_client_and_is_named() {
+        for (policy, failures) in [(OnFailure::Drop, 1), (OnFailure::Retry, 2)] {
+            let (scored, history) = scores(|of| of.clients.on_failure = policy, Some(2), 1);
+            assert_eq!((clients(&scored[0].1.held_out), scored[0].0.len()), (&[0, 1, 3][..], 4), "{policy:?}");
+            assert_eq!((history.failures, history.unscored), (failures, [(1, 2)].into()), "{policy:?}");
+        }
     }
 }

@@ -262,7 +262,7 @@ impl Repeat<'_> {
             }
             Event::RoundEnded(now) => {
                 let recorded = self.history.rounds.get(now.round as usize - 1)?;
-                let difference = round_difference(recorded, now, &self.history.dropped);
+                let difference = round_difference(recorded, now, &self.history.unscored);
                 self.compared += u64::from(difference.is_none());
                 difference
             }
@@ -280,9 +280,9 @@ impl Repeat<'_> {
 }
 
 /// Returns the first difference between two rounds. The seconds of the rounds are not compared.
-fn round_difference(recorded: &Round, now: &Round, dropped: &BTreeSet<(u64, u32)>) -> Option<String> {
-    let is_dropped = |client| dropped.contains(&(now.round, client));
-    let of_clients = |what: &str, recorded, now| scores::of_clients(what, recorded, now, &is_dropped);
+fn round_difference(recorded: &Round, now: &Round, unscored: &BTreeSet<(u64, u32)>) -> Option<String> {
+    let is_unscored = |client| unscored.contains(&(now.round, client));
+    let of_clients = |what: &str, recorded, now| scores::of_clients(what, recorded, now, &is_unscored);
     let at = |what: &str| format!("round {}: {what}", now.round);
     unequal(&at("the weights first differ: they are"), &recorded.weights_sha256, &now.weights_sha256)
         .or_else(|| unequal(&at("the server's state is"), &recorded.server_sha256, &now.server_sha256))

@@ -4,17 +4,17 @@ use fedpipe_record::{by_class::ByClass, client_scores::ClientScores};
 
 use super::unequal;
 
-/// Returns the difference between the scores of clients. Only a client whose work was dropped may have no score in the
-/// ledger, and is not compared.
+/// Returns the difference between the scores of clients. Only a client that a crash left unscored may be missing
+/// in the ledger, and is not compared.
 pub(super) fn of_clients(
     what: &str,
     recorded: &Option<ClientScores>,
     now: &Option<ClientScores>,
-    is_dropped: &dyn Fn(u32) -> bool,
+    is_unscored: &dyn Fn(u32) -> bool,
 ) -> Option<String> {
     let clients = |scores: &Option<ClientScores>| scores.as_ref().map_or(Vec::new(), |scores| scores.clients.clone());
     let known = clients(recorded);
-    let is_missing = |client: &u32| known.binary_search(client).is_err() && !is_dropped(*client);
+    let is_missing = |client: &u32| known.binary_search(client).is_err() && !is_unscored(*client);
     if let Some(client) = clients(now).into_iter().find(is_missing) {
         return Some(format!("{what} lack client {client} in the ledger, which has no crash in its place"));
     }
