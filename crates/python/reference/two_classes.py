@@ -40,8 +40,8 @@ def main():
     weights = tensors(run / "model.safetensors")
     rows = [row(n) for n in range(TRAINING, TRAINING + TEST)]
     inputs, labels = np.array([x for x, _ in rows], float), np.array([y for _, y in rows])
-    hidden = np.maximum(inputs @ weights["dense1.weight"].T + weights["dense1.bias"], 0)
-    outputs = hidden @ weights["dense2.weight"].T + weights["dense2.bias"]
+    hidden = np.maximum(inputs @ weights["dense1.weight"] + weights["dense1.bias"], 0)
+    outputs = hidden @ weights["dense2.weight"] + weights["dense2.bias"]
     predictions = outputs.argmax(axis=1)
     result = {
         "weights_sha256": json.loads((run / "summary.json").read_text())["weights_sha256"],

@@ -90,8 +90,9 @@ fn what_holds_out_or_scores_nothing_is_refused_with_the_bound() {
         ("--target real --by-class", "--by-class needs classes, and --target real has none"),
         (
             "--target real --until accuracy=0.5",
-            "--until accuracy needs classes, and --target real has none; give a loss",
+            "--until accuracy needs classes, and --target real has none; give rmse, mae, r2 or loss",
         ),
+        ("--until rmse=1", "--until rmse needs a real target, and this run has classes; give accuracy or loss"),
         ("--evaluate-clients 2", "--evaluate-clients has no effect on a run without --holdout"),
         ("--until accuracy=0.5 --rounds 9", "--rounds has no effect on a run with --until-converged or --until"),
         ("--until accuracy=85", "the accuracy 85 is not from 0 to 1"),
@@ -116,8 +117,8 @@ fn the_scores_of_two_classes_are_those_of_scikit_learn() {
         fs::write(place.path(name), "a,b,c,y\n".to_owned() + &rows.map(row).collect::<String>()).unwrap();
     }
     let run = place.run(
-        "mlp --data train.csv --test-data test.csv --label y --clients 2 --rounds 3 --lr 0.02 --model-option hidden=4 \
-         --processes 2 --by-class",
+        "mlp --data train.csv --test-data test.csv --label y --clients 2 --rounds 10 --lr 0.02 --batch-size 100 \
+         --model-option hidden=8 --processes 2 --by-class",
     );
     let known: Value = serde_json::from_str(include_str!("metrics/two_classes.json")).unwrap();
     assert_eq!(known["weights_sha256"], run.weights_sha256(), "the values are those of other weights");
