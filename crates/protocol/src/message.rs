@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
-    evaluation::{BlockSums, Evaluate},
+    evaluate_message::{BlockSums, Evaluate},
     isolation::{InForce, Isolation},
-    setup::{Ready, Setup},
-    training::{Train, Update},
+    setup_message::{Ready, Setup},
+    train_message::{Train, Update},
 };
 
 /// A message from the host to a client.

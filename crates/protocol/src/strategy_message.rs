@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     message::FailureKind,
-    setup::Tensor,
-    training::{Phase, Update},
+    setup_message::Tensor,
+    train_message::{Phase, Update},
 };
 
 /// A message from the host to a strategy program. The answer depends only on the message, its parts and the setup.
