@@ -90,7 +90,9 @@ impl Session {
         let (options, task) = (json(&setup.options)?, json(task)?);
         let refused = |error| Failure::new(FailureKind::Refused, error);
         let mut ready = describe(loaded)?;
-        let (model, built) = loaded.build(&options, &task, setup.init_seed.unwrap_or(setup.seed)).map_err(refused)?;
+        let named = |error| refused(LoadError::Refused(format!("{}: {error}", ready.name)));
+        let seed = setup.init_seed.unwrap_or(setup.seed);
+        let (model, built) = loaded.build(&options, &task, seed).map_err(named)?;
         let count = answer(model.weight_count()).map_err(Failure::model)?;
         ready.layout = translation::tensors(&built.tensors);
         let layout = Layout::new(ready.layout.clone()).map_err(|error| Failure::new(FailureKind::Refused, error))?;

@@ -1,6 +1,6 @@
 //! The reader of CSV files, plain or gzip. The first line names the columns.
 
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use super::columns::{self, Cell, Table};
@@ -38,10 +38,14 @@ fn read_file(path: &Path, reading: &Reading) -> Result<Table, DataError> {
     let unreadable = |source| DataError::Read { path: path.to_owned(), source };
     input.by_ref().take(3).read_to_end(&mut start).map_err(unreadable)?;
     let start = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&start).to_vec();
-    let delimiter = if is_tabbed { b'\t' } else { b',' };
-    let mut records = csv::ReaderBuilder::new().delimiter(delimiter).from_reader(start.as_slice().chain(input));
+    let mut input = BufReader::new(start.as_slice().chain(input));
+    let delimiter = if is_tabbed { b'\t' } else { delimiter_of(input.fill_buf().map_err(unreadable)?) };
+    let mut records = csv::ReaderBuilder::new().delimiter(delimiter).from_reader(input);
     let names: Vec<String> = records.headers().map_err(refused)?.iter().map(|name| name.trim().to_owned()).collect();
-    if names.iter().all(|name| name.parse::<f64>().is_ok()) {
+    if names.is_empty() {
+        return Err(DataError::NoRows { path: path.to_owned() });
+    }
+    if is_row(&names) {
         return Err(DataError::NoHeader { path: path.to_owned(), columns: names.join(", ") });
     }
     let mut table = Table::new(path, names, reading)?;
@@ -53,14 +57,30 @@ fn read_file(path: &Path, reading: &Reading) -> Result<Table, DataError> {
     Ok(table)
 }
 
-/// Returns the fault with its line.
+/// Returns the delimiter of a file that begins so. Spreadsheets of many countries write a semicolon, since their numbers
+/// have a comma.
+fn delimiter_of(start: &[u8]) -> u8 {
+    let mut line = start.iter().take_while(|byte| !matches!(byte, b'\r' | b'\n'));
+    if line.clone().any(|byte| *byte == b';') && !line.any(|byte| *byte == b',') { b';' } else { b',' }
+}
+
+/// Returns `true` for names that are the values of a row: they are all numbers, or one has a fraction.
+fn is_row(names: &[String]) -> bool {
+    let numbers: Vec<Option<f64>> = names.iter().map(|name| name.parse().ok()).collect();
+    numbers.iter().all(Option::is_some) || numbers.iter().flatten().any(|number| number.fract() != 0.0)
+}
+
+/// Returns the fault with its row. The crate's number of a line is behind by one where lines end as on Windows.
 fn reason(error: &csv::Error) -> String {
-    let line = error.position().map_or(0, csv::Position::line);
+    let place = match error.position().map_or(0, csv::Position::record) {
+        0 => "the first line".to_owned(),
+        record => format!("row {} (rows count from 0)", record - 1),
+    };
     match error.kind() {
         csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
-            format!("line {line} has {}, and the first line {expected_len}", counted(*len, "cell"))
+            format!("{place} has {}, and the first line {expected_len}", counted(*len, "cell"))
         }
-        csv::ErrorKind::Utf8 { .. } => format!("line {line} is no UTF-8"),
+        csv::ErrorKind::Utf8 { .. } => format!("{place} is no UTF-8; save the file as UTF-8"),
         csv::ErrorKind::Io(error) => error.to_string(),
         _ => error.to_string(),
     }

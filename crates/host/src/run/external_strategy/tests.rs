@@ -29,7 +29,7 @@ fn start_program(
     let launched = Launched { program: "/program".into(), words: Vec::new(), open: Vec::new(), closed: Vec::new() };
     let layout = Layout::new(ready().layout).unwrap();
     let program = (Scripted::new(script), launched);
-    (StrategyProgram::start(program, &experiment, &layout, &directory, &control.stop), folder)
+    (StrategyProgram::start(program, &experiment, (Target::Real, &layout), &directory, &control.stop), folder)
 }
 
 /// Has the program launched and set up, without an ability.
@@ -252,11 +252,12 @@ fn isolation_is_named_as_a_cause_only_before_the_hello() {
 }
 
 #[test]
-fn a_program_receives_the_seed_of_the_sampling() {
+fn a_program_receives_the_seed_of_the_sampling_and_the_target() {
     let layout = Layout::new(ready().layout).unwrap();
     let seeds = |sample_seed| {
-        let StrategySetup { seed, sample_seed, .. } =
-            setup(&Experiment { seed: Seed(7), sample_seed, ..Experiment::default() }, &layout);
+        let experiment = Experiment { seed: Seed(7), sample_seed, ..Experiment::default() };
+        let StrategySetup { seed, sample_seed, target, .. } = setup(&experiment, Target::Classes(3), &layout);
+        assert_eq!(target, Target::Classes(3));
         (seed, sample_seed)
     };
     assert_eq!([seeds(None), seeds(Some(Seed(9)))], [(7, 7), (7, 9)]);
