@@ -50,6 +50,8 @@ pub enum DataError {
     NoTestSet { path: PathBuf },
     #[error("{} has a test set; leave out --test-split", path.display())]
     TwoTestSets { path: PathBuf },
+    #[error("{} is a directory, whose test set are the files that begin with `test`; leave out --test-data, or give --data a file", path.display())]
+    TestOfDirectory { path: PathBuf },
     #[error(
         "under `own` the host and its clients have one test set, which --test-split would draw from each one's data; give files with a test set"
     )]
@@ -76,6 +78,8 @@ pub enum DataError {
     OtherColumns { path: PathBuf, columns: String, expected: String },
     #[error("{} has no value{} in row {row}, column {column} (rows count from 0); give one, or remove the row", path.display(), in_brackets(text))]
     MissingValue { path: PathBuf, row: usize, column: String, text: String },
+    #[error("{} has a line break in row {row}, column {column} (rows count from 0); close the quote before it, or remove it", path.display())]
+    LineBreak { path: PathBuf, row: usize, column: String },
     #[error("{} has no name for column {column} (columns count from 0); name it in the first line, or remove it (pandas writes row numbers there; save with index=False)", path.display())]
     UnnamedColumn { path: PathBuf, column: usize },
     #[error("{} names the classes {names}, but the training set {expected}; give files with the same names", path.display())]
@@ -88,11 +92,11 @@ pub enum DataError {
     ImageColumns { path: PathBuf, columns: String },
     #[error("{} begins with the values {columns}, which are a row; name the columns in the first line", path.display())]
     NoHeader { path: PathBuf, columns: String },
-    #[error("{} cannot be read as a table: {reason}; correct the file", path.display())]
+    #[error("{} cannot be read as a table: {reason}; correct the file, or export it as CSV", path.display())]
     Csv { path: PathBuf, reason: String },
     #[error("{} is a Parquet file, which this fedpipe is built without; build it with `cargo build --release --features fedpipe/parquet`, or give a CSV file", path.display())]
     NoParquet { path: PathBuf },
-    #[error("{} cannot be read as a Parquet file: {reason}; write it again", path.display())]
+    #[error("{} cannot be read as a Parquet file: {reason}; write it again, with the compression snappy or zstd", path.display())]
     Parquet { path: PathBuf, reason: String },
     #[error("{} has {value} in row {row}, column {column} (rows count from 0), which is no value of such a column; cast it to numbers or texts, or remove the column", path.display())]
     ColumnType { path: PathBuf, row: usize, column: String, value: String },

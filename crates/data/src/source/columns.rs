@@ -103,6 +103,11 @@ impl Table {
             return Err(DataError::MissingValue { path, row, column, text: text_of(cell) });
         }
         match (self.uses[column], cell) {
+            // A quote without its end takes in all that follows.
+            (_, Cell::Text(text)) if text.contains(['\r', '\n']) => {
+                let (path, row, column) = (self.path.clone(), self.rows, self.names[column].clone());
+                return Err(DataError::LineBreak { path, row, column });
+            }
             (ColumnUse::Label | ColumnUse::Client, Cell::Image(_)) => {
                 let (path, row, column) = (self.path.clone(), self.rows, self.names[column].clone());
                 return Err(DataError::ColumnType { path, row, column, value: text_of(cell) });
@@ -249,6 +254,9 @@ pub(super) fn find(request: &ReadRequest<'_>, endings: &[&str]) -> Result<Option
     let entries = fs::read_dir(&request.place).into_iter().flatten().flatten().map(|entry| entry.path());
     let mut files: Vec<PathBuf> = entries.filter(has_ending).filter(|path| split_of(path).is_some()).collect();
     files.sort();
+    if !files.is_empty() && request.reading.test_data.is_some() {
+        return Err(DataError::TestOfDirectory { path: request.place.clone() });
+    }
     // A compressed file beside its plain one would be read as another shard.
     let stem = |path: &PathBuf| {
         let name = path.to_string_lossy().to_ascii_lowercase();

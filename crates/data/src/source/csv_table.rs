@@ -1,6 +1,6 @@
 //! The reader of CSV files, plain or gzip. The first line names the columns.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::columns::{self, Cell, Table};
@@ -18,6 +18,9 @@ pub(super) const READER: Reader = Reader {
     read,
 };
 
+/// The bytes at the start in which the delimiter is looked for.
+const MOST_OF_HEADER: u64 = 1 << 16;
+
 const ENDINGS: [&str; 4] = [".csv", ".csv.gz", ".tsv", ".tsv.gz"];
 
 fn find(request: &ReadRequest<'_>) -> Result<Option<Vec<PathBuf>>, DataError> {
@@ -29,18 +32,20 @@ fn read(request: &ReadRequest<'_>, paths: &[PathBuf]) -> Result<ReadSplits, Data
 }
 
 fn read_file(path: &Path, reading: &Reading) -> Result<Table, DataError> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-    let is_tabbed = name.ends_with(".tsv") || name.ends_with(".tsv.gz");
     let mut input = input::open(path, &[])?.reader;
     let refused = |error: csv::Error| DataError::Csv { path: path.to_owned(), reason: reason(&error) };
     // Some programs begin a file with the mark of its encoding.
     let mut start = Vec::new();
     let unreadable = |source| DataError::Read { path: path.to_owned(), source };
-    input.by_ref().take(3).read_to_end(&mut start).map_err(unreadable)?;
-    let start = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&start).to_vec();
-    let mut input = BufReader::new(start.as_slice().chain(input));
-    let delimiter = if is_tabbed { b'\t' } else { delimiter_of(input.fill_buf().map_err(unreadable)?) };
-    let mut records = csv::ReaderBuilder::new().delimiter(delimiter).from_reader(input);
+    input.by_ref().take(MOST_OF_HEADER).read_to_end(&mut start).map_err(unreadable)?;
+    let start = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&start);
+    if start.starts_with(b"PK\x03\x04") {
+        return Err(DataError::Csv {
+            path: path.to_owned(),
+            reason: "it is a zip file, such as that of a spreadsheet".into(),
+        });
+    }
+    let mut records = csv::ReaderBuilder::new().delimiter(delimiter_of(start)).from_reader(start.chain(input));
     let names: Vec<String> = records.headers().map_err(refused)?.iter().map(|name| name.trim().to_owned()).collect();
     if names.is_empty() {
         return Err(DataError::NoRows { path: path.to_owned() });
@@ -60,8 +65,8 @@ fn read_file(path: &Path, reading: &Reading) -> Result<Table, DataError> {
 /// Returns the delimiter of a file that begins so. Spreadsheets of many countries write a semicolon, since their numbers
 /// have a comma.
 fn delimiter_of(start: &[u8]) -> u8 {
-    let mut line = start.iter().take_while(|byte| !matches!(byte, b'\r' | b'\n'));
-    if line.clone().any(|byte| *byte == b';') && !line.any(|byte| *byte == b',') { b';' } else { b',' }
+    let line = start.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
+    [b',', b';', b'\t'].into_iter().find(|delimiter| line.contains(delimiter)).unwrap_or(b',')
 }
 
 /// Returns `true` for names that are the values of a row: they are all numbers, or one has a fraction.

@@ -37,7 +37,7 @@ use crate::dataset::{Dataset, Portion, ReadSplits};
 use crate::{cache::Cache, data_step::DataStep, deal::FORMAT, error::DataError, fetch};
 use generator::is_generator;
 
-pub use generator::{Generated, Generator};
+pub use generator::{Entry, Generated, Generator, generators};
 pub use reading::{ImageSize, Reading, TargetKind};
 pub use test_split::TestSplit;
 

@@ -144,7 +144,7 @@ fn split(
     let kind = request.reading.target;
     let targets = match labels {
         NpyArray::Texts(texts) => {
-            check_texts(&texts, &place, "the labels")?;
+            check_texts(&texts, &place, "labels")?;
             class_names.targets(&texts, kind, &place)?
         }
         NpyArray::Numbers(labels) if labels.sizes[1..].iter().any(|&size| size != 1) => {
@@ -183,7 +183,7 @@ impl NpyArray {
     /// Returns the name of each row's client.
     fn client_names(self, place: &Path) -> Result<Vec<String>, DataError> {
         let array = match self {
-            Self::Texts(texts) => return check_texts(&texts, place, "the clients").map(|()| texts),
+            Self::Texts(texts) => return check_texts(&texts, place, "clients").map(|()| texts),
             Self::Numbers(array) => array,
         };
         let numbers = array.values.numbers();

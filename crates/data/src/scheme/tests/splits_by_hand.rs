@@ -50,7 +50,7 @@ fn a_split_by_hand_that_does_not_fit_is_refused_with_its_line() {
             &["line 2: the class is `cow`, and the classes are 0 to 1, or their names"],
         ),
         ("class,client,count\n0,0,2\n0,1,2\n", 2, &["line 3: the count is 2, and 1 of class 0 are left; lower it"]),
-        ("class,client,count\n0,0,2\n0,1,0\n", 2, &["client 1 of 2 would have no example"]),
+        ("class,client,count\n0,0,2\n0,1,0\n", 2, &["line 3: the counts of client 1 are 0"]),
         (
             "row,client\n0,0\n",
             3,

@@ -21,6 +21,8 @@ fn a_spreadsheet_is_the_same_table() {
         "\u{feff}x,y\r\n1.5,a\r\n2,b\r\n2.5,a\r\n3,b",
         "\"x\",\"y\"\n\"1.5\",\"a\"\n\"2\",\"b\"\n\n2.5, a \n3,b\n\n",
         "x;y\n1.5;a\n2;b\n2.5;a\n3;b\n",
+        "\u{feff}\"x\";  y   \r\n1.5;a\r\n2;b\r\n2.5;a\r\n3;b\r\n",
+        "x\ty\n1.5\ta\n2\tb\n2.5\ta\n3\tb\n",
         "x,y\r1.5,a\r2,b\r2.5,a\r3,b\r",
     ] {
         assert_eq!(table(text).unwrap().info.sha256, plain.info.sha256, "{text:?}");
@@ -53,10 +55,12 @@ fn labels_of_other_programs_are_classes() {
 
 #[test]
 fn a_table_that_is_no_plain_one_is_refused() {
-    let cases: [(&str, &[&str]); 8] = [
+    let cases: [(&str, &[&str]); 10] = [
         (",x,y\n0,1,a\n1,2,b\n", &["no name for column 0", "index=False"]),
         ("5.1,0.2,y\n4.9,0.3,b\n", &["begins with the values 5.1, 0.2, y", "first line"]),
         ("", &["has no rows"]),
+        ("x,y\n1,\"a\n2,b\n3,c\n", &["a line break in row 0, column y", "close the quote"]),
+        ("PK\u{3}\u{4}x,y", &["is a zip file", "export it as CSV"]),
         ("x,y\r\n1,a\r\n2\r\n", &["row 1 (rows count from 0) has 1 cell"]),
         ("x,y\n1,a\n2,<NA>\n", &["no value (\"<NA>\") in row 1, column y"]),
         ("x,y\n?,a\n2,b\n", &["no value (\"?\") in row 0, column x"]),
@@ -70,6 +74,9 @@ fn a_table_that_is_no_plain_one_is_refused() {
     assert_says(&load(&vec![("t.csv", latin)], "t.csv", &split(by_label("y"))).unwrap_err(), &["row 0", "as UTF-8"]);
     let twice = vec![("train.csv", b"x,y\n1,0\n".to_vec()), ("train.csv.gz", gzip(b"x,y\n1,0\n"))];
     assert_says(&load(&twice, "", &split(by_label("y"))).unwrap_err(), &["several datasets", "train.csv.gz"]);
+    let whole = vec![("train.csv", b"x,y\n1,0\n".to_vec()), ("test.csv", b"x,y\n1,0\n".to_vec())];
+    let second = Reading { test_data: Some("test.csv".into()), ..by_label("y") };
+    assert_says(&load(&whole, "", &second).unwrap_err(), &["is a directory", "leave out --test-data"]);
     let beside = vec![("a.csv", b"x,y\n1,0\n2,1\n".to_vec()), ("b.csv", b"x,y\n3,cow\n".to_vec())];
     let reading = Reading { test_data: Some("b.csv".into()), ..by_label("y") };
     assert_says(&load(&beside, "a.csv", &reading).unwrap_err(), &["b.csv has the class \"cow\" at row 0"]);
@@ -155,7 +162,7 @@ fn an_array_that_would_lose_something_is_refused() {
         load(&files, "", &Reading::default()).unwrap_err()
     };
     let texts = |texts: &[u8; 4]| npy("|S1", "(4,)", texts);
-    assert_says(&refused(1, texts(b"ab?a")), &["no value (\"?\") in row 2, column the labels"]);
+    assert_says(&refused(1, texts(b"ab?a")), &["no value (\"?\") in row 2, column labels"]);
     assert_says(&refused(1, [arrays()[1].1.clone(), arrays()[1].1.clone()].concat()), &["one array a file"]);
     let mut files = arrays();
     let large = [1, (1 << 53) + 1, 2, 3_i64].map(i64::to_le_bytes).concat();
