@@ -134,12 +134,12 @@ fn the_other_kind_of_model_is_refused_with_the_remedy() {
     let cases = [
         (
             "logreg --data real --target real",
-            "logreg: the model predicts classes, but the targets of the data are real numbers; take a \
+            "the model logreg predicts classes, but the targets of the data are real numbers; take a \
              model of regression, such as linreg or mlp",
         ),
         (
             "linreg --data sample",
-            "linreg: the model predicts real numbers, but the targets of the data are 10 classes; take \
+            "the model linreg predicts real numbers, but the targets of the data are 10 classes; take \
              a model of classification, such as logreg",
         ),
     ];
