@@ -36,8 +36,7 @@ fn read_file(path: &Path, reading: &Reading) -> Result<Table, DataError> {
     let refused = |error: csv::Error| DataError::Csv { path: path.to_owned(), reason: reason(&error) };
     // Some programs begin a file with the mark of its encoding.
     let mut start = Vec::new();
-    let unreadable = |source| DataError::Read { path: path.to_owned(), source };
-    input.by_ref().take(MOST_OF_HEADER).read_to_end(&mut start).map_err(unreadable)?;
+    input.by_ref().take(MOST_OF_HEADER).read_to_end(&mut start).map_err(|error| refused(error.into()))?;
     let start = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&start);
     if start.starts_with(b"PK\x03\x04") {
         return Err(DataError::Csv {

@@ -72,6 +72,12 @@ fn a_table_that_is_no_plain_one_is_refused() {
     }
     let latin = b"x,y\n1,caf\xe9\n".to_vec();
     assert_says(&load(&vec![("t.csv", latin)], "t.csv", &split(by_label("y"))).unwrap_err(), &["row 0", "as UTF-8"]);
+    let cut = gzip(b"x,y\n1,0\n2,1\n")[..20].to_vec();
+    let reading = split(by_label("y"));
+    assert_says(
+        &load(&vec![("t.csv.gz", cut)], "t.csv.gz", &reading).unwrap_err(),
+        &["as a table", "correct the file"],
+    );
     let twice = vec![("train.csv", b"x,y\n1,0\n".to_vec()), ("train.csv.gz", gzip(b"x,y\n1,0\n"))];
     assert_says(&load(&twice, "", &split(by_label("y"))).unwrap_err(), &["several datasets", "train.csv.gz"]);
     let whole = vec![("train.csv", b"x,y\n1,0\n".to_vec()), ("test.csv", b"x,y\n1,0\n".to_vec())];
