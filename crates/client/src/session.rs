@@ -172,10 +172,10 @@ pub(crate) fn describe(loaded: Loaded) -> Result<Ready, Failure> {
     })
 }
 
-/// Returns a refusal of the model that names it. The refusal of an option has the name already.
+/// Returns a refusal that names the model, if it is that of a task.
 fn with_name(refusal: &str, name: &str) -> String {
-    let rest = refusal.strip_prefix("the model ");
-    rest.map_or_else(|| refusal.to_owned(), |rest| format!("the model {name} {rest}"))
+    let rest = refusal.strip_prefix("the model predicts ");
+    rest.map_or_else(|| refusal.to_owned(), |rest| format!("the model {name} predicts {rest}"))
 }
 
 fn json(value: &impl serde::Serialize) -> Result<String, Failure> {

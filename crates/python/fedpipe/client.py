@@ -189,8 +189,8 @@ class Session:
         try:
             self.model: Model = _of_model("build", model, task, options, init_seed, kind=Refused)
         except Refused as failure:
-            start, text = "the model ", str(failure)
-            raise Refused(f"{start}{_name(model)} {text[len(start):]}" if text.startswith(start) else text) from failure
+            # The refusal of a task names the model.
+            raise Refused(str(failure).replace("the model predicts", f"the model {_name(model)} predicts", 1)) from failure
         self.layout: List[Tensor] = _layout(self.model)
         self.payload = 4 * sum(tensor.size for tensor in self.layout)
         # The weights that the host sent last, and their version.
