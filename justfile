@@ -48,6 +48,10 @@ build:
     # Always the same packages: cargo unifies features over those it is asked for, and would rebuild the host.
     cargo build --release
 
+# Build with the reader of Parquet, too, which takes longer
+build-parquet:
+    cargo build --release --features fedpipe/parquet
+
 # The tests, as in the README
 test:
     cargo test --workspace

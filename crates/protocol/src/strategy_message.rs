@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     message::FailureKind,
-    setup_message::Tensor,
+    setup_message::{Target, Tensor},
     train_message::{Phase, Update},
 };
 
@@ -103,6 +103,8 @@ pub struct StrategySetup {
     pub sample_seed: u64,
     /// The number of all clients.
     pub clients: u32,
+    /// The kind of the targets that the model learns.
+    pub target: Target,
     /// The tensors of the flat weights, in order.
     pub layout: Vec<Tensor>,
     /// The number of examples in a mini-batch.

@@ -81,6 +81,20 @@ pub(crate) fn resolve_deal(args: &ExperimentArgs) -> Result<Experiment> {
     Ok(experiment)
 }
 
+/// Returns an experiment whose deal gives all training examples of the dataset in the flags to one client.
+///
+/// # Errors
+/// Returns the errors of [`resolve`].
+pub(crate) fn resolve_served(args: &ExperimentArgs) -> Result<Experiment> {
+    let mut table = of_default()?;
+    args.overlay(&mut table);
+    set(&mut table, "data.partition", "own")?;
+    set(&mut table, "clients.count", "1")?;
+    let experiment = Experiment::deserialize_from(table)?;
+    experiment.check()?;
+    Ok(experiment)
+}
+
 /// Returns `true` if the number of clients is that of the user. The number in a file belongs to the partition in it.
 fn is_count_given(file: &Table, args: &RunArgs) -> bool {
     let is_given = |id: &str, path: &str| args.experiment.has(id) || args.set.iter().any(|(set, _)| set == path);

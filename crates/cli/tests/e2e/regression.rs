@@ -155,10 +155,15 @@ fn a_run_on_a_real_target_resumes_and_verifies() {
 fn the_other_kind_of_model_is_refused_with_the_remedy() {
     let place = placed();
     let cases = [
-        ("logreg --data real --target real", "take a model of regression, such as linreg or mlp"),
+        (
+            "logreg --data real --target real",
+            "the model logreg predicts classes, but the targets of the data are real numbers; take a \
+             model of regression, such as linreg or mlp",
+        ),
         (
             "linreg --data sample",
-            "the targets of the data are 10 classes; take a model of classification, such as logreg",
+            "the model linreg predicts real numbers, but the targets of the data are 10 classes; take \
+             a model of classification, such as logreg",
         ),
     ];
     check_all(cases, |(arguments, remedy)| {

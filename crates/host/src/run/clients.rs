@@ -112,7 +112,8 @@ impl Clients {
         let Some(program) = strategy_program(experiment)? else { return Ok(()) };
         let closed = Closed::of_run(launch, experiment, directory.path());
         let launched = program.launched(&launch.launcher, &closed, experiment.execution.isolation)?;
-        let program = StrategyProgram::start(launched, experiment, self.layout()?, directory, &control.stop)?;
+        let model = (self.target, self.layout()?);
+        let program = StrategyProgram::start(launched, experiment, model, directory, &control.stop)?;
         self.program = Some(program);
         Ok(())
     }

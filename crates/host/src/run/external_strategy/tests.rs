@@ -32,7 +32,7 @@ fn start_program(
     let launched = Launched { program: "/program".into(), words: Vec::new(), open: Vec::new(), closed: Vec::new() };
     let layout = Layout::new(ready().layout).unwrap();
     let program = (Scripted::new(script), launched);
-    (StrategyProgram::start(program, &experiment, &layout, &directory, &control.stop), folder)
+    (StrategyProgram::start(program, &experiment, (Target::Real, &layout), &directory, &control.stop), folder)
 }
 
 /// Has the program launched and set up, without an ability.

@@ -3,11 +3,12 @@
 use super::*;
 
 #[test]
-fn a_program_receives_the_seed_of_the_sampling() {
+fn a_program_receives_the_seed_of_the_sampling_and_the_target() {
     let layout = Layout::new(ready().layout).unwrap();
     let seeds = |sample_seed| {
-        let StrategySetup { seed, sample_seed, .. } =
-            setup(&Experiment { seed: Seed(7), sample_seed, ..Experiment::default() }, &layout);
+        let experiment = Experiment { seed: Seed(7), sample_seed, ..Experiment::default() };
+        let StrategySetup { seed, sample_seed, target, .. } = setup(&experiment, Target::Classes(3), &layout);
+        assert_eq!(target, Target::Classes(3));
         (seed, sample_seed)
     };
     assert_eq!([seeds(None), seeds(Some(Seed(9)))], [(7, 7), (7, 9)]);
