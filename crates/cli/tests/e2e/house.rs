@@ -28,7 +28,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("fedpipe-random", &[]),
     ("fedpipe-spec", &[]),
     ("fedpipe-model", &[]),
-    ("fedpipe-nn", &["fedpipe-random"]),
+    ("fedpipe-nn", &["fedpipe-model", "fedpipe-random"]),
 ];
 
 /// Our crates on which a model may depend.

@@ -37,11 +37,13 @@ fn scores_are_the_same_for_any_processes_across_a_resume_and_in_a_verification()
     }
 }
 
-/// The held-out examples, the training examples and those of the new client are all examples there are.
+/// The held-out examples, the training examples and those of the new client are all examples there are. The new client
+/// has no local steps, by which the strategy divides.
 #[test]
 fn every_example_is_trained_on_or_scored() {
     let place = Place::new();
-    let run = place.run("logreg --clients 5 --rounds 1 --holdout 0.25 --holdout-clients 0.2 --by-class");
+    let run = place
+        .run("logreg --clients 5 --rounds 1 --holdout 0.25 --holdout-clients 0.2 --strategy fednova --local-steps 5");
     let dealt = &run.ledger("dealt")[0];
     let numbers =
         |name: &str| -> Vec<u64> { dealt[name].as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).collect() };
@@ -54,7 +56,8 @@ fn every_example_is_trained_on_or_scored() {
     assert_eq!(round["held_out"]["examples"], serde_json::json!([100, 100, 100, 100]));
     let (bytes, plain) = (&round["bytes_sent"], place.run("logreg --clients 4 --rounds 1 --out plain"));
     assert_eq!(*bytes, plain.ledger("round")[0]["bytes_sent"], "an evaluation is no training");
-    assert!(run.summary()["by_class"].is_null(), "logreg does not predict");
+    let silent = place.run("misbehaving --clients 2 --rounds 1 --by-class --out silent");
+    assert!(silent.summary()["by_class"].is_null(), "the model does not predict");
 }
 
 #[test]
