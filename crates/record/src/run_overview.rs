@@ -26,7 +26,7 @@ pub struct RunOverview {
     /// The time at which the run began; `None` if the file system does not have it.
     pub began: Option<SystemTime>,
     /// The state of the run.
-    pub state: RunState,
+    pub state: RunStatus,
     /// The reason why the run failed.
     pub failure: Option<String>,
     /// The configuration of the last round.
@@ -53,7 +53,7 @@ pub struct RunOverview {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, strum::Display, strum::EnumString)]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
-pub enum RunState {
+pub enum RunStatus {
     /// The run ended as its experiment says.
     Finished,
     /// A host is at work on the run.
@@ -121,9 +121,9 @@ impl RunOverview {
         let stretch = history.stretch_of_last_round();
         let experiment = &stretch.experiment;
         let (state, failure) = match history.finished.as_ref().map(|summary| &summary.stopped) {
-            Some(Stop::Rounds | Stop::Converged | Stop::Reached | Stop::MaxRounds) => (RunState::Finished, None),
-            Some(Stop::Failed(why)) => (RunState::Failed, Some(why.clone())),
-            Some(Stop::Signal(_)) | None => (RunState::Interrupted, None),
+            Some(Stop::Rounds | Stop::Converged | Stop::Reached | Stop::MaxRounds) => (RunStatus::Finished, None),
+            Some(Stop::Failed(why)) => (RunStatus::Failed, Some(why.clone())),
+            Some(Stop::Signal(_)) | None => (RunStatus::Interrupted, None),
         };
         let of_rounds = history.rounds.iter().map(|round| round.seconds.get()).sum::<f64>();
         let of_session = history.finished.as_ref().map_or(0.0, |summary| summary.wall_seconds.get());

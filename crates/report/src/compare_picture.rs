@@ -98,6 +98,11 @@ fn colour(place: usize, count: usize) -> RGBColor {
     RGBColor(red, green, blue)
 }
 
+/// Returns `true` for every second group.
+fn is_dashed(place: usize) -> bool {
+    !place.is_multiple_of(2)
+}
+
 fn axis_name(measure: Measure) -> &'static str {
     match measure {
         Measure::Accuracy => "test accuracy, %",
@@ -156,10 +161,16 @@ fn draw_panel(area: &Area<'_>, measure: Measure, drawings: &[Drawing], place: us
             _ => drop(chart.draw_series([Polygon::new(outline, drawing.colour.mix(strength).filled())])?),
         }
     }
-    for drawing in drawings {
+    for (number, drawing) in drawings.iter().enumerate() {
         let points: Vec<(f64, f64)> =
             drawing.curves[place].points.iter().map(|(round, spread)| (*round as f64, spread.mean)).collect();
-        chart.draw_series(LineSeries::new(points.iter().copied(), drawing.colour.stroke_width(2)))?;
+        let (line, style) = (points.iter().copied(), drawing.colour.stroke_width(2));
+        // A dashed curve shows another one beneath it.
+        if is_dashed(number) {
+            chart.draw_series(DashedLineSeries::new(line, 8, 6, style))?;
+        } else {
+            chart.draw_series(LineSeries::new(line, style))?;
+        }
         if points.len() <= 25 {
             chart.draw_series(points.iter().map(|&point| Circle::new(point, 3, drawing.colour.filled())))?;
         }
@@ -170,7 +181,9 @@ fn draw_panel(area: &Area<'_>, measure: Measure, drawings: &[Drawing], place: us
 fn draw_legend(area: &Area<'_>, drawings: &[Drawing]) -> Drawn {
     for (place, drawing) in drawings.iter().take(MOST_ENTRIES).enumerate() {
         let top = 14 + (place as u32 * ENTRY) as i32;
-        area.draw(&PathElement::new([(8, top), (34, top)], drawing.colour.stroke_width(4)))?;
+        let (middle, style) = (if is_dashed(place) { [17, 25] } else { [21, 21] }, drawing.colour.stroke_width(4));
+        area.draw(&PathElement::new([(8, top), (middle[0], top)], style))?;
+        area.draw(&PathElement::new([(middle[1], top), (34, top)], style))?;
         area.draw(&Text::new(shortened(&drawing.label, LONGEST), (42, top), text(16)))?;
         area.draw(&Text::new(drawing.result.clone(), (42, top + 18), text(14).color(&BLACK.mix(0.65))))?;
     }

@@ -136,12 +136,12 @@ fn kind_of(run: &RunOverview) -> Configuration {
     kind
 }
 
-/// Returns the last part of a key's path, such as `lr`. A part that says little alone keeps its section.
-pub fn short(path: &str) -> &str {
-    match path.rsplit_once('.') {
-        Some((_, "count" | "every" | "clients" | "program")) | None => path,
-        Some((_, name)) if key_at(path).is_some() => name,
-        Some(_) => path,
+/// Returns the short name of a path: the flag of its key, or the name of an entry. Another name stays as it is.
+pub fn short(path: &str) -> String {
+    match key_at(path) {
+        Some(key) if key.path() == path => key.id().to_owned(),
+        Some(key) => path.strip_prefix(&key.path()).unwrap_or(path).trim_start_matches('.').to_owned(),
+        None => path.to_owned(),
     }
 }
 
@@ -149,7 +149,7 @@ pub fn short(path: &str) -> &str {
 pub(crate) mod tests {
     use std::path::PathBuf;
 
-    use fedpipe_record::{finite::Finite, round_line::Round, run_overview::RunState};
+    use fedpipe_record::{finite::Finite, round_line::Round, run_overview::RunStatus};
 
     use super::*;
 
@@ -167,7 +167,7 @@ pub(crate) mod tests {
         RunOverview {
             directory: PathBuf::from("runs/x"),
             began: None,
-            state: RunState::Finished,
+            state: RunStatus::Finished,
             failure: None,
             configuration,
             model: "mlp".into(),
@@ -226,8 +226,9 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn short_names_say_enough() {
-        let names = ["local.lr", "clients.count", "seed", "model.so", "strategy", "data.partition", "a/b.py"];
-        assert_eq!(names.map(short), ["lr", "clients.count", "seed", "model.so", "strategy", "partition", "a/b.py"]);
+    fn short_names_are_those_of_flags() {
+        let names =
+            ["local.lr", "clients.count", "seed", "strategy.name", "strategy", "model-options.hidden", "model.so"];
+        assert_eq!(names.map(short), ["lr", "clients", "seed", "strategy", "strategy", "hidden", "model.so"]);
     }
 }

@@ -6,7 +6,7 @@ use fedpipe_data::counted;
 use fedpipe_host::{Error, Result};
 use fedpipe_record::{
     file::write_whole,
-    run_overview::{Measure, RunOverview, RunState},
+    run_overview::{Measure, RunOverview, RunStatus},
 };
 use fedpipe_report::{compare_picture::compare, comparison::Comparison};
 
@@ -45,7 +45,7 @@ fn finished_runs(args: &CompareArgs) -> Result<Vec<RunOverview>> {
         runs.extend(read_runs(directory, directory, &args.conditions)?);
     }
     let all = runs.len();
-    runs.retain(|run| run.state == RunState::Finished);
+    runs.retain(|run| run.state == RunStatus::Finished);
     if all > runs.len() {
         let left_out = counted(all - runs.len(), "run");
         print_error(format_args!("warning: {left_out} left out, which did not finish; `fedpipe runs` lists them"));

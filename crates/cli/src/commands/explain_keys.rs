@@ -6,8 +6,8 @@ use fedpipe_host::Result;
 use fedpipe_record::{experiment::Experiment, experiment_text::explanation, key_names::key_at};
 
 use crate::screen::{
-    columns::{Column, lines},
     output::print_result,
+    text_table::{Column, lines},
 };
 
 /// Explains the key at `path`. Without a path, prints every key with its flag and its default.

@@ -9,8 +9,9 @@ use std::{
 use fedpipe_host::{Error, Result, is_at_work};
 use fedpipe_record::{
     configuration::differing,
-    run_overview::{Measure, RunOverview, RunState, runs_in},
+    run_overview::{Measure, RunOverview, RunStatus, runs_in},
 };
+use fedpipe_report::comparison::short;
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::{Map, Value, json};
 
@@ -18,9 +19,9 @@ use crate::{
     args::runs_args::RunsArgs,
     inputs::condition::{Condition, name, order, share_of, value_of},
     screen::{
-        columns::{Column, lines},
         output::{print_error, print_result},
         run_text::significant,
+        text_table::{Column, lines},
     },
 };
 
@@ -57,8 +58,8 @@ pub(crate) fn read_runs(directory: &Path, folder: &Path, conditions: &[Condition
     for path in runs_in(directory) {
         match RunOverview::read(&path) {
             Ok(mut run) => {
-                if run.state == RunState::Interrupted && is_at_work(&path) {
-                    run.state = RunState::Running;
+                if run.state == RunStatus::Interrupted && is_at_work(&path) {
+                    run.state = RunStatus::Running;
                 }
                 runs.push(run);
             }
@@ -78,7 +79,7 @@ fn table(runs: &[RunOverview], folder: &Path, more: &[String]) -> Vec<String> {
         Column::right("rounds"),
         Column::left("state"),
     ];
-    columns.extend(more.iter().map(|path| Column::left(path)));
+    columns.extend(more.iter().map(|path| Column::left(short(path))));
     let score = if runs.iter().any(|run| run.last(Measure::Rmse).is_some()) { "accuracy or RMSE" } else { "accuracy" };
     columns.extend([Column::right(score), Column::right("seconds")]);
     let row = |run: &RunOverview| {

@@ -24,7 +24,7 @@ use crate::{
     sweep::{
         folder::{Left, SweepFolder},
         grid::{axes, experiments},
-        workers::{Ended, Job, Workers},
+        workers::{Ended, SweepJob, Workers},
     },
 };
 
@@ -47,7 +47,7 @@ pub(crate) fn run_sweep(args: &SweepArgs) -> Result<ExitCode> {
     if !args.quiet {
         folder.sweep.axes.iter().for_each(|axis| print_progress(axis_line(axis)));
         let finished = all - jobs.len();
-        let done = if finished > 0 { format!(", of which {finished} are finished") } else { String::new() };
+        let done = if finished > 0 { format!(", {finished} of them finished") } else { String::new() };
         print_progress(format_args!("{}{done}, {at_once} at once, in {}", counted(all, "run"), folder.path.display()));
     }
     let failed = work(&workers, &folder, jobs, at_once, args.quiet)?;
@@ -67,7 +67,7 @@ fn open(args: &SweepArgs) -> Result<SweepFolder> {
 }
 
 /// Returns a job for each run that is not finished, and the number of runs at the same time.
-fn plan(folder: &SweepFolder, at_once: Option<u32>) -> Result<(Vec<Job>, usize)> {
+fn plan(folder: &SweepFolder, at_once: Option<u32>) -> Result<(Vec<SweepJob>, usize)> {
     let runs = folder.sweep.runs.iter().enumerate();
     let left: Vec<(usize, Left)> = runs.map(|(place, run)| (place, folder.left(&run.name))).collect();
     let left: Vec<(usize, Left)> = left.into_iter().filter(|(_, left)| *left != Left::Nothing).collect();
@@ -93,7 +93,7 @@ fn plan(folder: &SweepFolder, at_once: Option<u32>) -> Result<(Vec<Job>, usize)>
         if given.is_none() {
             arguments.extend(["--jobs".to_owned(), jobs.to_string()]);
         }
-        Job { place, arguments, log: folder.path.join(format!("{name}.log")) }
+        SweepJob { place, arguments, log: folder.path.join(format!("{name}.log")) }
     };
     Ok((left.iter().zip(&given).map(job).collect(), at_once))
 }
@@ -108,7 +108,7 @@ fn runs_at_once(cores: usize, jobs: &[Option<u32>]) -> usize {
 fn work(
     workers: &Arc<Workers>,
     folder: &SweepFolder,
-    jobs: Vec<Job>,
+    jobs: Vec<SweepJob>,
     at_once: usize,
     quiet: bool,
 ) -> Result<Vec<FailedRun>> {

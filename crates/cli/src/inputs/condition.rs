@@ -113,7 +113,8 @@ fn canonical(field: &str, value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use fedpipe_record::{
-        configuration::Configuration, experiment::Experiment, finite::Finite, round_line::Round, run_overview::RunState,
+        configuration::Configuration, experiment::Experiment, finite::Finite, round_line::Round,
+        run_overview::RunStatus,
     };
 
     use super::*;
@@ -125,7 +126,7 @@ mod tests {
         RunOverview {
             directory: "runs/sweep-1/003".into(),
             began: None,
-            state: RunState::Finished,
+            state: RunStatus::Finished,
             failure: None,
             configuration: Configuration::of(&experiment),
             model: "mlp".into(),

@@ -8,9 +8,9 @@ use fedpipe_report::{
 };
 
 use crate::screen::{
-    columns::{Column, lines},
     run_text::significant,
     sweep_text::{GroupRow, group_table},
+    text_table::{Column, lines},
 };
 
 /// Returns the keys in which the groups differ, and a table with a line for each group.
@@ -32,7 +32,8 @@ pub(crate) fn group_lines(comparison: &Comparison, measure: Measure) -> Vec<Stri
         }
     };
     let rows: Vec<GroupRow<'_>> = (0..comparison.groups.len()).map(row).collect();
-    let heads: Vec<&str> = ["group"].into_iter().chain(comparison.keys.iter().map(|key| short(key))).collect();
+    let heads: Vec<String> =
+        ["group".to_owned()].into_iter().chain(comparison.keys.iter().map(|key| short(key))).collect();
     let other = if measure == Measure::Loss { comparison.main_measure() } else { Measure::Loss };
     [vec![head], group_table(&heads, &rows, [measure, other])].concat()
 }
@@ -122,7 +123,7 @@ mod tests {
         configuration::Configuration,
         finite::Finite,
         round_line::Round,
-        run_overview::{RunOverview, RunState},
+        run_overview::{RunOverview, RunStatus},
     };
 
     use super::*;
@@ -135,7 +136,7 @@ mod tests {
         RunOverview {
             directory: "x".into(),
             began: None,
-            state: RunState::Finished,
+            state: RunStatus::Finished,
             failure: None,
             configuration,
             model: "mlp".into(),

@@ -1,7 +1,6 @@
 //! Everything that the command prints: a run as it goes, crashes, the progress of data, results and errors.
 
 mod bar;
-pub(crate) mod columns;
 pub(crate) mod compare_text;
 mod crash_text;
 pub(crate) mod data_progress;
@@ -12,3 +11,4 @@ pub(crate) mod run_screen;
 pub(crate) mod run_text;
 mod score_text;
 pub(crate) mod sweep_text;
+pub(crate) mod text_table;

@@ -2,7 +2,7 @@
 
 use fedpipe_data::counted;
 use fedpipe_record::{
-    run_overview::{Measure, RunOverview, RunState},
+    run_overview::{Measure, RunOverview, RunStatus},
     sweep::{Axis, Sweep, SweepRun},
 };
 use fedpipe_report::{
@@ -11,8 +11,8 @@ use fedpipe_report::{
 };
 
 use crate::screen::{
-    columns::{Column, lines},
     run_text::significant,
+    text_table::{Column, lines},
 };
 
 /// Returns the line about the values of a key.
@@ -43,7 +43,7 @@ pub(crate) fn run_line(run: &SweepRun, sweep: &Sweep, overview: Option<&RunOverv
 pub(crate) fn sweep_table(sweep: &Sweep, overviews: &[Option<RunOverview>]) -> Vec<String> {
     let finished = |run: &SweepRun| {
         let place = sweep.runs.iter().position(|other| other.name == run.name)?;
-        overviews[place].as_ref().filter(|run| run.state == RunState::Finished)
+        overviews[place].as_ref().filter(|run| run.state == RunStatus::Finished)
     };
     let configurations = sweep.configurations();
     let groups: Vec<Vec<&RunOverview>> =
@@ -60,7 +60,7 @@ pub(crate) fn sweep_table(sweep: &Sweep, overviews: &[Option<RunOverview>]) -> V
         .zip(&groups)
         .map(|(planned, runs)| GroupRow { values: values(planned), planned: planned.len(), runs: runs.clone() })
         .collect();
-    let heads: Vec<&str> = sweep.varied().map(|axis| short(&axis.key)).collect();
+    let heads: Vec<String> = sweep.varied().map(|axis| short(&axis.key)).collect();
     group_table(&heads, &rows, measures(&groups))
 }
 
@@ -82,7 +82,7 @@ fn measures(groups: &[Vec<&RunOverview>]) -> [Measure; 2] {
 }
 
 /// Returns a table with a line for each group. The best mean of the first measure is marked.
-pub(crate) fn group_table(heads: &[&str], rows: &[GroupRow<'_>], measures: [Measure; 2]) -> Vec<String> {
+pub(crate) fn group_table(heads: &[String], rows: &[GroupRow<'_>], measures: [Measure; 2]) -> Vec<String> {
     let spread_of = |row: &GroupRow<'_>, measure: Measure| {
         let values: Vec<f64> = row.runs.iter().filter_map(|run| run.last(measure)).collect();
         spread(&values)
@@ -96,7 +96,7 @@ pub(crate) fn group_table(heads: &[&str], rows: &[GroupRow<'_>], measures: [Meas
         Column::right("seconds"),
     ];
     let columns: Vec<Column> =
-        [Column::left("")].into_iter().chain(heads.iter().map(|head| Column::left(*head))).chain(numbers).collect();
+        [Column::left("")].into_iter().chain(heads.iter().map(Column::left)).chain(numbers).collect();
     let cells = |(place, row): (usize, &GroupRow<'_>)| {
         // One group alone is not the best of several.
         let mark = if best == Some(place) && rows.len() > 1 { "*" } else { "" }.to_owned();
@@ -144,7 +144,7 @@ mod tests {
         Axis { key: key.to_owned(), values: values.iter().map(|value| (*value).to_owned()).collect() }
     }
 
-    fn run(accuracy: f64, state: RunState) -> RunOverview {
+    fn run(accuracy: f64, state: RunStatus) -> RunOverview {
         let finite = |number: f64| Finite::try_from(number).unwrap();
         let round = Round { accuracy: Some(finite(accuracy)), loss: finite(0.5), ..Round::blank(1) };
         RunOverview {
@@ -169,10 +169,10 @@ mod tests {
         let sweep =
             Sweep::new(vec![axis("local.lr", &["0.1", "0.5"]), axis("rounds", &["3"]), axis("seed", &["0", "1"])]);
         let overviews = [
-            Some(run(0.8, RunState::Finished)),
-            Some(run(0.82, RunState::Finished)),
-            Some(run(0.9, RunState::Finished)),
-            Some(run(0.1, RunState::Interrupted)),
+            Some(run(0.8, RunStatus::Finished)),
+            Some(run(0.82, RunStatus::Finished)),
+            Some(run(0.9, RunStatus::Finished)),
+            Some(run(0.1, RunStatus::Interrupted)),
         ];
         let expected = [
             "   lr        n  accuracy, %   loss             seconds",

@@ -11,7 +11,7 @@ use fedpipe_record::{
     experiment::Experiment,
     file::write_whole,
     names::EXPERIMENT,
-    run_overview::{RunOverview, RunState},
+    run_overview::{RunOverview, RunStatus},
     sweep::{SWEEP, Sweep, experiment_file, experiments},
 };
 
@@ -90,7 +90,7 @@ impl SweepFolder {
     /// Returns the work that is left of a run.
     pub(crate) fn left(&self, name: &str) -> Left {
         match self.overview(name) {
-            Some(run) if run.state == RunState::Finished => Left::Nothing,
+            Some(run) if run.state == RunStatus::Finished => Left::Nothing,
             // A run whose ledger cannot be read is refused by name.
             _ if self.run(name).join(EXPERIMENT).exists() => Left::Resume,
             _ => Left::All,

@@ -37,7 +37,7 @@ const PARENT: &str = "FEDPIPE_SWEEP_PID";
 
 /// The work of one process.
 #[derive(Debug)]
-pub(crate) struct Job {
+pub(crate) struct SweepJob {
     /// The place of the run in the sweep.
     pub(crate) place: usize,
     /// The arguments of the command.
@@ -88,7 +88,7 @@ impl Workers {
     ///
     /// # Errors
     /// Returns [`Error::System`] if the system refuses a thread.
-    pub(crate) fn start(self: &Arc<Self>, jobs: Vec<Job>, at_once: usize, ends: &Sender<Ended>) -> Result<()> {
+    pub(crate) fn start(self: &Arc<Self>, jobs: Vec<SweepJob>, at_once: usize, ends: &Sender<Ended>) -> Result<()> {
         let queue = Arc::new(Mutex::new(jobs.into_iter()));
         for _ in 0..at_once {
             let (workers, queue, ends) = (Arc::clone(self), Arc::clone(&queue), ends.clone());
@@ -107,7 +107,7 @@ impl Workers {
     }
 
     /// Starts a process and waits for its end. A process that cannot be started has the code 1.
-    fn end_of(&self, job: &Job) -> Ended {
+    fn end_of(&self, job: &SweepJob) -> Ended {
         let status = self.run(job);
         let log = fs::read_to_string(&job.log).unwrap_or_default();
         if log.is_empty() {
@@ -124,7 +124,7 @@ impl Workers {
         Ended { place: job.place, code, said }
     }
 
-    fn run(&self, job: &Job) -> io::Result<ExitStatus> {
+    fn run(&self, job: &SweepJob) -> io::Result<ExitStatus> {
         let mut command = Command::new(own_file::executable());
         // A process group of its own: Ctrl-C reaches the sweep alone, which stops the runs.
         command.arg0(RUN_NAME).args(&job.arguments).env(PARENT, std::process::id().to_string()).process_group(0);

@@ -28,9 +28,8 @@ pub(crate) fn lines(columns: &[Column], rows: &[Vec<String>]) -> Vec<String> {
     let widths: Vec<usize> = (0..columns.len()).map(width_of).collect();
     let line = |values: Vec<&str>| {
         let cells = columns.iter().zip(&widths).zip(values);
-        let cells = cells.map(|((column, &width), value)| match column.is_right {
-            true => format!("{value:>width$}"),
-            false => format!("{value:<width$}"),
+        let cells = cells.map(|((column, &width), value)| {
+            if column.is_right { format!("{value:>width$}") } else { format!("{value:<width$}") }
         });
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
