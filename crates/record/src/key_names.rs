@@ -118,9 +118,12 @@ fn remedy(name: &str, keys: &[ExperimentKey]) -> String {
     let candidates = in_section.map(|key| (&*key.name, key.path()));
     let by_flag = keys.iter().map(|key| (key.id(), key.path()));
     let by_path = paths.iter().map(|path| (path.as_str(), path.clone()));
-    let of_sections = sections(keys).into_iter().map(|section| (section, format!("[{section}]")));
+    // A path with a section may be wrong in its section, but is none.
+    let is_path = !section.is_empty();
+    let of_sections = sections(keys).into_iter().filter(|_| !is_path).map(|section| (section, format!("[{section}]")));
+    let of_paths = by_path.filter(|_| !sections(keys).contains(&section));
     let near = nearest(own, candidates)
-        .or_else(|| nearest(name, by_path.chain(of_sections)))
+        .or_else(|| nearest(name, of_paths.chain(of_sections)))
         .or_else(|| nearest(own, by_flag));
     if let Some(near) = near {
         return format!("did you mean {near}?");

@@ -1,7 +1,8 @@
 //! The record of a run as data: its experiment, its files and their readers. No drawing, no process.
 //!
 //! - [`experiment`]: the sections of `experiment.toml`; [`experiment_key`], [`format`](mod@format), [`seed`],
-//!   [`memory_limit`]; [`key_names`]: the names by which users call keys; [`experiment_text`]: the keys in words; [`configuration`]: all values as text;
+//!   [`memory_limit`]; [`experiment_text`]: the keys in words; [`key_names`]: the names by which users call keys;
+//!   [`configuration`]: all values as text;
 //! - [`catalogue`]: the tables of the things that an experiment can name;
 //! - [`line`](mod@line): the lines of `ledger.jsonl` and their chain; [`round_line`], [`regression`],
 //!   [`crash`], [`cause`], [`identity`];

@@ -86,6 +86,11 @@ pub enum Measure {
 impl Measure {
     /// Returns the value of a round; `None` for a round without it.
     pub fn of(self, round: &Round) -> Option<f64> {
+        self.share_of(round).map(|value| self.scale() * value)
+    }
+
+    /// Returns the value of a round as the ledger has it: an accuracy is at most 1.
+    fn share_of(self, round: &Round) -> Option<f64> {
         let value = match self {
             Self::Accuracy => round.accuracy,
             Self::Loss => Some(round.loss),
@@ -93,7 +98,7 @@ impl Measure {
             Self::R2 => round.regression.and_then(|errors| errors.r2),
             Self::HeldOut => round.held_out.as_ref().and_then(|scores| scores.accuracy).map(|of| of.mean),
         };
-        value.map(|value| self.scale() * value.get())
+        value.map(Finite::get)
     }
 
     /// Returns `true` if a greater value is better.
@@ -153,6 +158,11 @@ impl RunOverview {
     /// Returns the last value of a measure; `None` if no round has it.
     pub fn last(&self, measure: Measure) -> Option<f64> {
         self.rounds.iter().rev().find_map(|round| measure.of(round))
+    }
+
+    /// Returns the last value of a measure as the ledger has it: an accuracy is at most 1.
+    pub fn last_share(&self, measure: Measure) -> Option<f64> {
+        self.rounds.iter().rev().find_map(|round| measure.share_of(round))
     }
 
     /// Returns the values of a measure by round, the initial weights first.

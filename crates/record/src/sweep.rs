@@ -71,9 +71,48 @@ impl Sweep {
             };
             points = points.iter().flat_map(|point| axis.values.iter().map(move |value| with(point, value))).collect();
         }
-        let width = (points.len().saturating_sub(1)).to_string().len().clamp(3, usize::MAX);
-        let run = |(number, values)| SweepRun { name: format!("{number:0width$}"), values };
+        let run = |(number, values)| SweepRun { name: name(number), values };
         Self { format: FORMAT, axes, runs: points.into_iter().enumerate().map(run).collect() }
+    }
+
+    /// Returns the sweep with more values of its keys. Its runs keep their names, and new runs have the next numbers.
+    /// A value that the sweep has is left alone.
+    ///
+    /// # Errors
+    /// [`Error::Experiment`] for a key that the sweep does not have.
+    pub fn extended(&self, more: &[Axis]) -> Result<Self> {
+        let mut axes = self.axes.clone();
+        for Axis { key, values } in more {
+            let Some(axis) = axes.iter_mut().find(|axis| axis.key == *key) else {
+                let known: Vec<&str> = self.axes.iter().map(|axis| axis.key.as_str()).collect();
+                return Err(Error::Experiment(format!(
+                    "the sweep has no key {key}, and its runs no value of it; extend {}, or begin another sweep",
+                    known.join(", ")
+                )));
+            };
+            let new = values.iter().filter(|value| !axis.values.contains(value)).cloned().collect::<Vec<_>>();
+            axis.values.extend(new);
+        }
+        let mut grid = Self::new(axes);
+        let mut next = self.runs.len();
+        for run in &mut grid.runs {
+            run.name = self.runs.iter().find(|known| known.values == run.values).map_or_else(
+                || {
+                    next += 1;
+                    name(next - 1)
+                },
+                |known| known.name.clone(),
+            );
+        }
+        Ok(grid)
+    }
+
+    /// Returns a run of this sweep that has the values of another one but for some keys.
+    pub fn like(&self, other: &SweepRun, but: &[Axis]) -> Option<&SweepRun> {
+        let is_same = |(key, value): (&String, &String)| {
+            but.iter().any(|axis| axis.key == *key) || other.values.get(key) == Some(value)
+        };
+        self.runs.iter().find(|run| run.values.iter().all(is_same))
     }
 
     /// Reads the sweep in `directory`.
@@ -133,6 +172,11 @@ impl Sweep {
     }
 }
 
+/// Returns the name of a run.
+fn name(number: usize) -> String {
+    format!("{number:03}")
+}
+
 /// Returns the folder of the experiments of a sweep.
 pub fn experiments(directory: &Path) -> PathBuf {
     directory.join(EXPERIMENTS)
@@ -164,6 +208,19 @@ mod tests {
         assert_eq!(configurations, [["000", "001"], ["002", "003"]]);
         assert_eq!(sweep.varied().map(|axis| axis.key.as_str()).collect::<Vec<_>>(), ["local.lr"]);
         assert_eq!(Sweep::new(Vec::new()).runs.len(), 1);
+    }
+
+    #[test]
+    fn more_values_leave_the_names_of_runs_alone() {
+        let sweep = Sweep::new(vec![axis("local.lr", &["0.1", "0.2"]), axis("seed", &["0", "1"])]);
+        let more = [axis("seed", &["1", "2"])];
+        let extended = sweep.extended(&more).unwrap();
+        let names = |sweep: &Sweep| sweep.runs.iter().map(|run| run.name.clone()).collect::<Vec<_>>().join(" ");
+        assert_eq!(names(&extended), "000 001 004 002 003 005");
+        assert!(sweep.runs.iter().all(|run| extended.runs.contains(run)));
+        assert_eq!(sweep.like(&extended.runs[5], &more).unwrap().name, "002");
+        let error = sweep.extended(&[axis("rounds", &["3"])]).unwrap_err().to_string();
+        assert!(error.contains("the sweep has no key rounds"), "{error}");
     }
 
     #[test]

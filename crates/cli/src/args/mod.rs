@@ -53,13 +53,13 @@ pub(crate) enum Command {
     // With this setting, -1 is a bad number and not an unknown flag.
     #[command(allow_negative_numbers = true)]
     Run(Box<RunArgs>),
-    /// Run an experiment with each combination of some values, as many runs at once as there are cores
+    /// Run an experiment with each combination of some values
     Sweep(SweepArgs),
     /// List the runs in a folder
     Runs(RunsArgs),
-    /// Compare runs and sweeps: their configurations, their results with tests, and their curves in a picture
+    /// Compare runs and sweeps, in tables and in a picture
     Compare(CompareArgs),
-    /// Write an experiment.toml with every key, its default and its explanation
+    /// Write an experiment.toml with every key explained
     Init(InitArgs),
     /// List the keys of an experiment, or explain one
     Config(ConfigArgs),

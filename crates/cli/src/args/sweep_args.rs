@@ -14,13 +14,14 @@ pub(crate) struct SweepArgs {
     pub(crate) experiment: Option<PathBuf>,
     /// A key and its values: a list (lr=0.01,0.1), a range with its end (seed=0..4 is 0, 1, 2, 3 and 4), or a TOML
     /// array. A value with a comma is in quotes ('model-options.hidden="256,64","128"'), except the parameters of a
-    /// rule (strategy=fedavg,fedavgm:rate=1,beta=0.5 has two values). May be repeated
-    #[arg(long, value_name = "KEY=VALUES", value_parser = setting, conflicts_with = "resume")]
+    /// rule (strategy=fedavg,fedavgm:rate=1,beta=0.5 has two values). May be repeated. With --resume the values are
+    /// added to those of the sweep
+    #[arg(long, value_name = "KEY=VALUES", value_parser = setting)]
     pub(crate) set: Vec<(String, String)>,
     /// The folder of the sweep [default: runs/sweep-N]
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     pub(crate) out: Option<PathBuf>,
-    /// Continue the sweep in this folder: runs that are missing or unfinished
+    /// Continue the sweep in this folder: runs that are missing, unfinished or failed
     #[arg(long, value_name = "DIR")]
     pub(crate) resume: Option<PathBuf>,
     /// Runs at the same time [default: the machine's cores over the experiment's --jobs, which is then 1]

@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     args::runs_args::RunsArgs,
-    inputs::condition::{Condition, name, order, share_of, value_of},
+    inputs::condition::{Condition, name, order, value_of},
     screen::{
         output::{print_error, print_result},
         run_text::significant,
@@ -112,37 +112,34 @@ fn utc(time: SystemTime) -> Option<String> {
     Timestamp::from_second(i64::try_from(seconds).ok()?).ok().map(|time| time.to_string())
 }
 
-/// Returns the fields of a run that are no keys of its experiment.
-fn fields(run: &RunOverview, folder: &Path) -> Map<String, Value> {
-    let share = |measure| share_of(run, measure);
-    let fields = json!({
-        "name": name(run, folder),
-        "directory": run.directory,
-        "when": run.began.and_then(utc),
-        "state": run.state,
-        "failure": run.failure,
-        "model": run.model,
-        "strategy": run.configuration.get("strategy"),
-        "clients": run.clients,
-        "rounds": run.rounds.len(),
-        "seed": run.seeds[0],
-        "accuracy": share(Measure::Accuracy),
-        "loss": share(Measure::Loss),
-        "rmse": share(Measure::Rmse),
-        "r2": share(Measure::R2),
-        "held_out": share(Measure::HeldOut),
-        "seconds": run.wall_seconds(),
-        "weights_sha256": run.weights_sha256,
-    });
-    match fields {
-        Value::Object(fields) => fields,
-        _ => Map::new(),
-    }
+/// Returns the fields of a run that are no keys of its experiment, in the order of a table.
+fn fields(run: &RunOverview, folder: &Path) -> [(&'static str, Value); 17] {
+    let share = |measure| json!(run.last_share(measure));
+    [
+        ("name", json!(name(run, folder))),
+        ("directory", json!(run.directory)),
+        ("when", json!(run.began.and_then(utc))),
+        ("state", json!(run.state)),
+        ("failure", json!(run.failure)),
+        ("model", json!(run.model)),
+        ("strategy", json!(run.configuration.get("strategy"))),
+        ("clients", json!(run.clients)),
+        ("rounds", json!(run.rounds.len())),
+        ("seed", json!(run.seeds[0])),
+        ("accuracy", share(Measure::Accuracy)),
+        ("loss", share(Measure::Loss)),
+        ("rmse", share(Measure::Rmse)),
+        ("r2", share(Measure::R2)),
+        ("held_out", share(Measure::HeldOut)),
+        ("seconds", json!(run.wall_seconds())),
+        ("weights_sha256", json!(run.weights_sha256)),
+    ]
 }
 
 fn json_text(runs: &[RunOverview], folder: &Path) -> Result<String> {
     let row = |run: &RunOverview| {
-        let mut fields = fields(run, folder);
+        let fields = fields(run, folder).into_iter().map(|(field, value)| (field.to_owned(), value));
+        let mut fields: Map<String, Value> = fields.collect();
         let experiment: Map<String, Value> =
             run.configuration.iter().map(|(path, value)| (path.to_owned(), Value::from(value))).collect();
         fields.insert("experiment".to_owned(), Value::Object(experiment));
@@ -162,7 +159,8 @@ fn csv_text(runs: &[RunOverview], folder: &Path) -> Result<String> {
         for (place, run) in runs.iter().enumerate() {
             let fields = fields(run, folder);
             if place == 0 {
-                writer.write_record(fields.keys().chain(keys.iter().copied()))?;
+                writer
+                    .write_record(fields.iter().map(|(field, _)| *field).chain(keys.iter().map(|key| key.as_str())))?;
             }
             let text = |value: &Value| match value {
                 Value::Null => String::new(),
@@ -170,7 +168,7 @@ fn csv_text(runs: &[RunOverview], folder: &Path) -> Result<String> {
                 other => other.to_string(),
             };
             let own = keys.iter().map(|key| run.value(key).unwrap_or_default());
-            writer.write_record(fields.values().map(text).chain(own))?;
+            writer.write_record(fields.iter().map(|(_, value)| text(value)).chain(own))?;
         }
         Ok(())
     };

@@ -23,7 +23,7 @@ use crate::{
     signals::on_end,
     sweep::{
         folder::{Left, SweepFolder},
-        grid::{axes, experiments},
+        grid::{axes, experiments, extended},
         workers::{Ended, SweepJob, Workers},
     },
 };
@@ -56,7 +56,15 @@ pub(crate) fn run_sweep(args: &SweepArgs) -> Result<ExitCode> {
 
 fn open(args: &SweepArgs) -> Result<SweepFolder> {
     match (&args.resume, &args.experiment) {
-        (Some(folder), _) => SweepFolder::open(folder),
+        (Some(folder), _) => {
+            let mut folder = SweepFolder::open(folder)?;
+            let more = axes(&args.set)?;
+            if !more.is_empty() {
+                let (sweep, new) = extended(&folder.sweep, &folder.path, &more)?;
+                folder.extend(sweep, &new)?;
+            }
+            Ok(folder)
+        }
         (None, Some(file)) => {
             let sweep = Sweep::new(axes(&args.set)?);
             let all = experiments(&sweep, file)?;

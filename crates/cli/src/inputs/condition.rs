@@ -49,15 +49,10 @@ pub(crate) fn value_of(run: &RunOverview, field: &str, folder: &Path) -> Option<
         "rounds" => Some(run.rounds.len().to_string()),
         "seconds" => Some(run.seconds.to_string()),
         _ => match field.parse::<Measure>() {
-            Ok(measure) => share_of(run, measure).map(|value| value.to_string()),
+            Ok(measure) => run.last_share(measure).map(|value| value.to_string()),
             Err(_) => run.value(field),
         },
     }
-}
-
-/// Returns the last value of a measure as `summary.json` has it: an accuracy is at most 1.
-pub(crate) fn share_of(run: &RunOverview, measure: Measure) -> Option<f64> {
-    run.last(measure).map(|value| if measure.is_percent() { value / 100.0 } else { value })
 }
 
 /// Returns the path of a run relative to the folder of the list.

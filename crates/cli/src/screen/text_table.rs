@@ -28,9 +28,11 @@ pub(crate) fn lines(columns: &[Column], rows: &[Vec<String>]) -> Vec<String> {
     let widths: Vec<usize> = (0..columns.len()).map(width_of).collect();
     let line = |values: Vec<&str>| {
         let cells = columns.iter().zip(&widths).zip(values);
-        let cells = cells.map(|((column, &width), value)| {
-            if column.is_right { format!("{value:>width$}") } else { format!("{value:<width$}") }
-        });
+        let cells = cells.map(
+            |((column, &width), value)| {
+                if column.is_right { format!("{value:>width$}") } else { format!("{value:<width$}") }
+            },
+        );
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     let head = line(columns.iter().map(|column| column.head.as_str()).collect());

@@ -64,9 +64,22 @@ impl SweepFolder {
         Self::locked(path.to_owned(), sweep)
     }
 
+    /// Adds the experiments of new runs, and then the runs to `sweep.json`.
+    ///
+    /// # Errors
+    /// Returns [`Error::Output`] where a file cannot be written.
+    pub(crate) fn extend(&mut self, sweep: Sweep, new: &[(String, Experiment)]) -> Result<()> {
+        let failed = |error: io::Error| cannot("write", &self.path, &error);
+        for (name, experiment) in new {
+            write_whole(&experiment_file(&self.path, name), experiment.to_toml()?.as_bytes()).map_err(failed)?;
+        }
+        write_whole(&self.path.join(SWEEP), sweep.to_text()?.as_bytes()).map_err(failed)?;
+        self.sweep = sweep;
+        Ok(())
+    }
+
     fn locked(path: PathBuf, sweep: Sweep) -> Result<Self> {
-        let file = path.join(SWEEP);
-        let lock = File::open(&file).map_err(|error| cannot("read", &file, &error))?;
+        let lock = File::open(&path).map_err(|error| cannot("read", &path, &error))?;
         match lock.try_lock() {
             Err(TryLockError::WouldBlock) => {
                 let shown = path.display();

@@ -8,7 +8,7 @@ use fedpipe_record::{
     experiment::Experiment,
     experiment_key::{Arity, ExperimentKey},
     key_names::key_at,
-    sweep::{Axis, Sweep},
+    sweep::{Axis, Sweep, SweepRun, experiment_file},
 };
 use toml::{Table, Value};
 
@@ -56,6 +56,24 @@ pub(crate) fn axes(set: &[(String, String)]) -> Result<Vec<Axis>> {
 /// Returns the errors of [`resolve`], with the values of the run.
 pub(crate) fn experiments(sweep: &Sweep, file: &Path) -> Result<Vec<Experiment>> {
     sweep.runs.iter().map(|run| experiment(file, &run.values)).collect()
+}
+
+/// Returns a sweep with more values of its keys, and the experiment of each run that is new in it. Such a run has the
+/// experiment of a run of before, with the new values.
+///
+/// # Errors
+/// Returns [`Error::Usage`] for a key that the sweep does not have, and the errors of [`resolve`].
+pub(crate) fn extended(sweep: &Sweep, folder: &Path, more: &[Axis]) -> Result<(Sweep, Vec<(String, Experiment)>)> {
+    let grid = sweep.extended(more)?;
+    let new = grid.runs.iter().filter(|run| !sweep.runs.contains(run));
+    let experiment_of = |run: &SweepRun| {
+        let like = sweep.like(run, more).unwrap_or(run);
+        let is_new = |(key, _): &(&String, &String)| more.iter().any(|axis| axis.key == **key);
+        let values = run.values.iter().filter(is_new).map(|(key, value)| (key.clone(), value.clone())).collect();
+        Ok((run.name.clone(), experiment(&experiment_file(folder, &like.name), &values)?))
+    };
+    let new = new.map(experiment_of).collect::<Result<_>>()?;
+    Ok((grid, new))
 }
 
 fn experiment(file: &Path, values: &BTreeMap<String, String>) -> Result<Experiment> {
@@ -243,7 +261,7 @@ mod tests {
             ("data.label", "\"0..4\"", &["0..4"]),
             ("data.source", "../a,../b", &["../a", "../b"]),
         ] {
-            assert_eq!(of(path, given).as_deref(), Ok(expected), "{path}={given}");
+            assert_eq!(of(path, given).unwrap(), expected, "{path}={given}");
         }
     }
 

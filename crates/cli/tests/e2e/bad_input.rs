@@ -105,6 +105,7 @@ const ARGUMENTS: &[Case] = &[
     ("sweep e.toml --out folder", 5, &["folder", "continue the sweep in it with --resume", "--out"]),
     ("sweep --resume folder", 5, &["folder/sweep.json", "is this a sweep?"]),
     ("sweep --resume sweep-of-format-2", 5, &["format 2", "reads format 1", "begin another sweep"]),
+    ("sweep --resume sweep-of-seeds --set lr=0.1", 2, &["no key local.lr", "extend seed", "begin another sweep"]),
     ("runs absent", 5, &["no folder absent", "give the folder"]),
     ("runs folder --where lr", 2, &["\"lr\"", "write KEY=VALUE"]),
     ("runs folder --where zzz=1", 2, &["no key `zzz`", "results are name, when, state"]),
@@ -138,7 +139,11 @@ const ARGUMENTS: &[Case] = &[
     ("run mlp --config absent.toml", 2, &["absent.toml", "No such file"]),
     ("run mlp --config text", 2, &["cannot use text"]),
     ("run --config no-model.toml", 2, &["no model is named"]),
-    ("run mlp --config unknown-key.toml", 2, &["colour"]),
+    (
+        "run mlp --config unknown-key.toml",
+        2,
+        &["unknown-key.toml", "line 2, column 1", "no key `modle`", "mean model?"],
+    ),
 ];
 
 const MODELS: &[Case] = &[
@@ -365,6 +370,9 @@ fn prepare(place: &Place) {
     for folder in ["folder", "run-before", "run-of-format-1", "sweep-of-format-2"] {
         fs::create_dir(place.path(folder)).unwrap();
     }
+    fs::create_dir(place.path("sweep-of-seeds")).unwrap();
+    let sweep = r#"{"format": 1, "axes": [{"key": "seed", "values": ["0"]}], "runs": [{"name": "000", "values": {"seed": "0"}}]}"#;
+    fs::write(place.path("sweep-of-seeds/sweep.json"), sweep).unwrap();
     fs::write(place.path("sweep-of-format-2/sweep.json"), "{\"format\": 2}").unwrap();
     for (file, contents) in [("experiment.toml", "model = 'mlp'\n"), ("summary.json", "{}"), ("ledger.jsonl", "{}\n")] {
         fs::write(place.path("run-before").join(file), contents).unwrap();

@@ -406,6 +406,11 @@ fn names_a_target(words: &[&str]) -> bool {
 fn flags_that_are_named_exist() {
     let commands = [
         "run",
+        "sweep",
+        "runs",
+        "compare",
+        "init",
+        "config",
         "verify",
         "reload",
         "serve",

@@ -93,7 +93,8 @@ fn a_grid_is_run_listed_and_compared() {
     assert!(json[0]["accuracy"].as_f64().unwrap() <= 1.0 && json[0]["when"].as_str().unwrap().ends_with('Z'));
     let csv = printed(&place, "runs runs/sweep-1 --csv --sort name");
     let mut lines = csv.lines();
-    assert!(lines.next().unwrap().ends_with(",weights_sha256,local.lr"), "{csv}");
+    let head = lines.next().unwrap();
+    assert!(head.starts_with("name,directory,when,state,") && head.ends_with(",weights_sha256,local.lr"), "{csv}");
     assert!(lines.next().unwrap().starts_with("000,runs/sweep-1/000,"), "{csv}");
 
     let compared = printed(&place, "compare runs/sweep-1 --where lr=0.1 --picture curves.png");
@@ -132,16 +133,28 @@ fn a_killed_sweep_continues_and_has_the_bits_of_one_that_was_not_killed() {
         let after = String::from_utf8(ledger("001")).unwrap();
         assert!(after.contains("\"event\":\"resumed\""), "half of a run continues");
     }
+    // More seeds leave the runs of before alone.
+    let before = hashes(&place.path("killed"));
+    printed(&place, "sweep --resume killed --set seed=3..4 --quiet");
+    let after = hashes(&place.path("killed"));
+    assert_eq!((after.len(), &after[..4]), (5, &before[..]));
+    let alone = place.run("--config e.toml --seed 4 --strategy fedavgm --out alone");
+    assert_eq!(after[4], alone.weights_sha256());
     // Nothing is left to do.
     let again = printed(&place, "sweep --resume killed");
-    assert!(again.contains("4 runs, 4 of them finished"), "{again}");
+    assert!(again.contains("5 runs, 5 of them finished"), "{again}");
 }
 
 #[test]
 fn a_stopped_sweep_ends_each_run_and_says_how_to_continue() {
     let place = Place::new();
     experiment(&place, "logreg", 2000);
-    let sweep = started(&place, "e.toml --set seed=0..3 --at-once 2", "stopped", 4);
+    let sweep = started(&place, "e.toml --set seed=0..3 --at-once 2", "stopped", 1);
+    for run in ["000", "001"] {
+        let ledger = place.path("stopped").join(run).join("ledger.jsonl");
+        let has_round = || fs::read_to_string(&ledger).is_ok_and(|text| text.contains("\"event\":\"round\""));
+        eventually("both runs have a round", || has_round().then_some(()));
+    }
     let busy = place.fedpipe("sweep --resume stopped").output().unwrap();
     assert_eq!(busy.status.code(), Some(5));
     assert!(stderr(&busy).contains("another fedpipe sweep is at work in stopped"), "{}", stderr(&busy));
@@ -187,7 +200,7 @@ fn a_run_that_fails_is_named_and_ends_no_other() {
     assert!(stderr(&compared).contains("warning: 2 runs left out, which did not finish"), "{}", stderr(&compared));
 }
 
-/// What `init` writes is an experiment that runs.
+/// The file of `init` is an experiment that runs.
 #[test]
 fn a_commented_experiment_runs_as_written() {
     let place = Place::new();
