@@ -13,6 +13,7 @@ use fedpipe_host::Result;
 use crate::{
     args::{self, Command, DataCommand, argument_error, flower_args::FlowerCommand},
     commands::{
+        diagnose::diagnose,
         fetch_dataset::fetch_fashion_mnist,
         list_datasets::list_datasets,
         list_models::{list_models, show_program},
@@ -20,6 +21,7 @@ use crate::{
         reload_model::reload_model,
         run_experiment::run_experiment,
         serve_partition::serve_partition,
+        shell_files::{print_completions, write_man_pages},
         show_partitions::show_partitions,
         verify_run::verify_run,
         write_flower_app::write_flower_app,
@@ -55,6 +57,9 @@ fn execute(command: Command) -> Result<ExitCode> {
         Command::Flower(FlowerCommand::New { directory, run }) => write_flower_app(&directory, &run),
         Command::Models { client: None } => list_models(),
         Command::Models { client: Some(command) } => show_program(&command),
+        Command::Doctor => diagnose(),
+        Command::Completions { shell } => print_completions(shell),
+        Command::Man { directory } => write_man_pages(&directory),
         Command::NewModel(args) => write_model(&args),
         Command::List(args) => list_rows(&args),
         Command::Data(DataCommand::Fetch { name: _ }) => fetch_fashion_mnist(),

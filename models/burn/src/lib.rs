@@ -44,8 +44,11 @@ struct BurnMlp {
 
 impl Model for BurnMlp {
     fn describe() -> Description {
-        Description::new("burn-mlp", env!("CARGO_PKG_VERSION"), "multi-layer perceptron with ReLU on burn")
-            .option("hidden", "128,64", "widths of the hidden layers, from the inputs on")
+        Description::new("burn-mlp", env!("CARGO_PKG_VERSION"), "multi-layer perceptron with ReLU on burn").option(
+            "hidden",
+            "128,64",
+            "widths of the hidden layers, from the inputs on",
+        )
     }
 
     fn build(options: &Options, task: &Task, seed: u64) -> Result<Self> {

@@ -45,10 +45,12 @@ impl Federation {
     }
 }
 
-/// Returns the dylib, which cargo builds beside this test.
+/// Returns the dylib of `cargo build`, which is in the folder above that of this test. `cargo test` builds none.
 fn dylib() -> String {
-    let beside = env::current_exe().unwrap();
-    beside.with_file_name("libburn_mlp.so").display().to_string()
+    let test = env::current_exe().unwrap();
+    let dylib = test.ancestors().nth(2).unwrap().join("libburn_mlp.so");
+    assert!(dylib.exists(), "{} is missing; run `cargo build` with the flags of `cargo test`", dylib.display());
+    dylib.display().to_string()
 }
 
 fn accuracy(summary: &Value) -> f64 {

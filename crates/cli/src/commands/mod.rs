@@ -1,5 +1,6 @@
 //! The work of each command, one file each. A function here takes parsed arguments and returns an exit code.
 
+pub(crate) mod diagnose;
 pub(crate) mod fetch_dataset;
 pub(crate) mod list_datasets;
 pub(crate) mod list_models;
@@ -7,6 +8,7 @@ pub(crate) mod list_rows;
 pub(crate) mod reload_model;
 pub(crate) mod run_experiment;
 pub(crate) mod serve_partition;
+pub(crate) mod shell_files;
 pub(crate) mod show_partitions;
 pub(crate) mod verify_run;
 pub(crate) mod write_flower_app;
