@@ -77,11 +77,18 @@ fn any_number_of_processes_gives_the_same_weights() {
 #[test]
 fn its_curve_is_that_of_mlp() {
     let federation = Federation::new();
-    let flags = "--data fashion-mnist --clients 4 --rounds 5";
-    let (burn, losses) = federation.run(&dylib(), flags);
-    let (mlp, expected) = federation.run("mlp", flags);
-    let differences: Vec<f64> = losses.iter().zip(&expected).map(|(a, b)| (a - b).abs()).collect();
-    let seconds = |summary: &Value| summary["seconds"].as_f64().unwrap();
+    let compare = |flags: &str| {
+        let (burn, losses) = federation.run(&dylib(), flags);
+        let (mlp, expected) = federation.run("mlp", flags);
+        let differences: Vec<f64> = losses.iter().zip(&expected).map(|(a, b)| (a - b).abs()).collect();
+        (burn, mlp, differences)
+    };
+    // After 48 steps the rounding shows in no digit that is printed; after 2,345 it has grown.
+    let (_, _, differences) = compare("--data sample --clients 4 --rounds 3");
+    println!("sample: differences of the loss {differences:.7?}");
+    assert!(differences.len() == 3 && differences.iter().all(|&difference| difference < 1e-4), "{differences:?}");
+    let (burn, mlp, differences) = compare("--data fashion-mnist --clients 4 --rounds 5");
+    let seconds = |summary: &Value| summary["wall_seconds"].as_f64().unwrap();
     println!(
         "burn-mlp {:.2} % in {:.2} s, mlp {:.2} % in {:.2} s; differences of the loss {differences:.6?}",
         100.0 * accuracy(&burn),
@@ -89,10 +96,8 @@ fn its_curve_is_that_of_mlp() {
         100.0 * accuracy(&mlp),
         seconds(&mlp)
     );
-    assert_eq!((losses.len(), expected.len()), (5, 5));
-    // Rounding grows as training goes on: an activation near 0 is cut off in one run and not in the other.
-    assert!(differences[0] < 1e-3, "{differences:?}");
-    assert!(differences.iter().all(|&difference| difference < 0.02), "{differences:?}");
+    // An activation near 0 is cut off in one run and not in the other.
+    assert!(differences.len() == 5 && differences.iter().all(|&difference| difference < 0.03), "{differences:?}");
     assert!((accuracy(&burn) - accuracy(&mlp)).abs() < 0.01, "{burn} {mlp}");
     assert!(accuracy(&burn) > 0.8, "{burn}");
 }
