@@ -67,7 +67,7 @@ pub(crate) enum Command {
         #[arg(long, value_name = "COMMAND")]
         client: Option<String>,
     },
-    /// Say what of this machine, its limits, locks, cache and models is in order, with a remedy for the rest
+    /// Check this machine, its limits, locks, cache and models, with remedies
     Doctor,
     /// Print the completions of a shell
     Completions {

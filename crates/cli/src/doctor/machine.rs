@@ -2,6 +2,7 @@
 
 use std::{env::consts::ARCH, fs, path::Path};
 
+use fedpipe_data::counted;
 use fedpipe_host::{Level, isolation, processes_within_limit};
 use rustix::process::{Resource, geteuid, getrlimit};
 
@@ -52,7 +53,7 @@ pub(super) fn descriptors() -> Vec<Finding> {
 }
 
 fn of_descriptors(processes: u64) -> Finding {
-    let fact = format!("the limit is enough for {processes} client processes");
+    let fact = format!("the limit is enough for {}", counted(processes, "client process"));
     match processes {
         0 => Finding::broken(fact, "raise the hard limit of `ulimit -n`"),
         1..USUAL_PROCESSES => Finding::limited(fact, "raise the hard limit of `ulimit -n`, or use fewer --processes"),
@@ -70,7 +71,7 @@ fn of_processes(limit: Option<u64>) -> Finding {
     let Some(limit) = limit else {
         return Finding::fine("no limit for this user");
     };
-    let fact = format!("this user may have {limit} processes and threads, all programs together");
+    let fact = format!("the limit of this user is {limit}, threads included, in all programs together");
     // The host has a thread for each client process.
     if limit < 2 * USUAL_PROCESSES {
         return Finding::limited(fact, "raise `ulimit -u`, or use fewer --processes");
@@ -89,7 +90,7 @@ pub(super) fn memory() -> Vec<Finding> {
 
 /// `all` is the half of the memory that clients share, and `each` the share of one of `cores` processes, in MiB.
 fn of_memory(all: u64, each: u64, cores: u32) -> Finding {
-    let fact = format!("clients share {all} MiB: {each} MiB for each of {cores} processes");
+    let fact = format!("clients share {all} MiB, which is {each} MiB with a process for each of {cores} cores");
     // The share of a process has a lower bound.
     if each * u64::from(cores) > all {
         return Finding::limited(fact, "use fewer --processes; together they may need more than there is");

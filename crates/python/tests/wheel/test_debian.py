@@ -30,6 +30,8 @@ def debian(tmp_path):
     subprocess.run(["mount", "-t", "proc", "proc", root / "proc"], check=True)
     yield root
     subprocess.run(["umount", root / "proc"], check=True)
+    # 300 MB, which pytest would keep.
+    shutil.rmtree(root)
 
 
 @pytest.mark.skipif(not NEEDED, reason=REASON)
