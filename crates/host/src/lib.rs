@@ -38,6 +38,7 @@ pub use node::serve::{Node, Service};
 pub use process::spawn::{ClientCommand, processes_within_limit};
 pub use run::{
     aggregate::weighted_mean,
+    directory::is_at_work,
     event::{Event, Observer},
     reload::request_reload,
     resume,
