@@ -13,8 +13,8 @@ use fedpipe_host::Result;
 use crate::{
     args::{self, Command, DataCommand, argument_error, flower_args::FlowerCommand},
     commands::{
-        diagnose::diagnose,
         compare_runs::compare_runs,
+        diagnose::diagnose,
         explain_keys::explain_keys,
         fetch_dataset::fetch_fashion_mnist,
         list_datasets::list_datasets,

@@ -1,7 +1,7 @@
 //! The work of each command, one file each. A function here takes parsed arguments and returns an exit code.
 
-pub(crate) mod diagnose;
 pub(crate) mod compare_runs;
+pub(crate) mod diagnose;
 pub(crate) mod explain_keys;
 pub(crate) mod fetch_dataset;
 pub(crate) mod list_datasets;
