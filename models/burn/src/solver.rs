@@ -102,7 +102,7 @@ impl Solver {
         }
     }
 
-    /// Returns ‖a‖₁ of FedNova: the distance that the steps of this round move from 0 under a constant gradient of 1.
+    /// Returns ‖a‖₁ of FedNova: the distance from 0 after the steps of this round, under a constant gradient of 1.
     pub(crate) fn accumulation(&self, epoch: &Epoch<'_>) -> f64 {
         let Rules::Sgd { momentum, nesterov, .. } = self.rules else {
             return f64::NAN;
