@@ -23,6 +23,7 @@ mod node;
 mod process;
 mod run;
 
+pub use disk::folder_check::{FolderCheck, check_folder};
 pub use error::{
     Error, Result,
     start_error::{StartCall, StartError},
@@ -34,7 +35,7 @@ pub use fleet::{
     describe::{describe, describe_program},
 };
 pub use node::serve::{Node, Service};
-pub use process::spawn::ClientCommand;
+pub use process::spawn::{ClientCommand, processes_within_limit};
 pub use run::{
     aggregate::weighted_mean,
     directory::is_at_work,
