@@ -13,10 +13,13 @@ use fedpipe_host::Result;
 use crate::{
     args::{self, Command, DataCommand, argument_error, flower_args::FlowerCommand},
     commands::{
+        evaluate_run::evaluate_run,
+        export_weights::export_weights,
         fetch_dataset::fetch_fashion_mnist,
         list_datasets::list_datasets,
         list_models::{list_models, show_program},
         list_rows::list_rows,
+        predict_inputs::predict_inputs,
         reload_model::reload_model,
         run_experiment::run_experiment,
         serve_partition::serve_partition,
@@ -50,6 +53,9 @@ fn execute(command: Command) -> Result<ExitCode> {
     match command {
         Command::Run(args) => run_experiment(&args),
         Command::Verify { run, isolation } => verify_run(&run, isolation),
+        Command::Evaluate(args) => evaluate_run(&args),
+        Command::Predict(args) => predict_inputs(&args),
+        Command::Export(args) => export_weights(&args),
         Command::Reload { run } => reload_model(&run),
         Command::Serve(args) => serve_partition(&args),
         Command::Flower(FlowerCommand::New { directory, run }) => write_flower_app(&directory, &run),

@@ -216,6 +216,15 @@ pub(crate) enum Portion {
     Own,
     /// The test set only.
     Test,
+    /// The test set, or all examples of files without one, for a model that is trained.
+    Scored,
+}
+
+impl Portion {
+    /// Returns `true` if files without a training set suffice.
+    pub(crate) fn needs_no_training_set(self) -> bool {
+        matches!(self, Self::Test | Self::Scored)
+    }
 }
 
 impl Dataset {

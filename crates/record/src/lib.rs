@@ -8,6 +8,7 @@
 //! - [`history`]: a ledger, read back; [`partition_table`]: the examples of each client by class;
 //! - [`client_scores`]: the scores on held-out examples; [`by_class`]: those of each class; [`target`]: the score to be
 //!   reached; [`evaluated_clients`]: the clients that are scored;
+//! - [`initial_file`]: the file of initial weights that an experiment names;
 //! - [`checkpoint`]: the state after a round; [`client_state`]: that of one client;
 //! - [`summary`] and [`weights`]: the results;
 //! - [`digest`], [`finite`], [`names`], [`file`](mod@file): hashes, numbers, file names, reading.
@@ -32,6 +33,7 @@ pub mod finite;
 pub mod format;
 pub mod history;
 pub mod identity;
+pub mod initial_file;
 pub mod line;
 pub mod memory_limit;
 pub mod names;

@@ -7,6 +7,7 @@ pub(crate) mod experiment_args;
 pub(crate) mod flower_args;
 pub(crate) mod list_args;
 pub(crate) mod new_model_args;
+pub(crate) mod result_args;
 pub(crate) mod run_args;
 pub(crate) mod serve_args;
 pub(crate) mod show_args;
@@ -21,8 +22,9 @@ use fedpipe_host::Level;
 
 use crate::{
     args::{
-        flower_args::FlowerCommand, list_args::ListArgs, new_model_args::NewModelArgs, run_args::RunArgs,
-        serve_args::ServeArgs, show_args::ShowArgs, value::level,
+        flower_args::FlowerCommand, list_args::ListArgs, new_model_args::NewModelArgs,
+        result_args::{EvaluateArgs, ExportArgs, PredictArgs},
+        run_args::RunArgs, serve_args::ServeArgs, show_args::ShowArgs, value::level,
     },
     exit,
 };
@@ -50,6 +52,12 @@ pub(crate) enum Command {
         #[arg(long, value_name = "LEVEL", value_parser = level())]
         isolation: Option<Level>,
     },
+    /// Score the final weights of a run on its test set, or on other data
+    Evaluate(EvaluateArgs),
+    /// Apply the final weights of a run to images, tables and arrays
+    Predict(PredictArgs),
+    /// Write the final weights of a run as a safetensors file, for another program or for --init-from
+    Export(ExportArgs),
     /// Make a run load its model's dylib again at the next round, if the layout is the same
     Reload {
         /// The directory of a run that is in progress

@@ -1,9 +1,12 @@
 //! The work of each command, one file each. A function here takes parsed arguments and returns an exit code.
 
+pub(crate) mod evaluate_run;
+pub(crate) mod export_weights;
 pub(crate) mod fetch_dataset;
 pub(crate) mod list_datasets;
 pub(crate) mod list_models;
 pub(crate) mod list_rows;
+pub(crate) mod predict_inputs;
 pub(crate) mod reload_model;
 pub(crate) mod run_experiment;
 pub(crate) mod serve_partition;

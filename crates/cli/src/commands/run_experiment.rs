@@ -72,7 +72,7 @@ fn launch(args: &RunArgs, experiment: &Experiment) -> Result<Launch> {
         out: args.out.clone(),
         overwrite: args.overwrite,
         cache: Cache::user()?,
-        split_folder: None,
+        inputs_folder: None,
         closed: Vec::new(),
         replay: BTreeMap::new(),
         swaps: BTreeMap::new(),

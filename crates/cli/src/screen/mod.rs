@@ -7,5 +7,6 @@ mod dataset_text;
 pub(crate) mod output;
 pub(crate) mod partition_text;
 pub(crate) mod run_screen;
+pub(crate) mod result_text;
 mod run_text;
 mod score_text;

@@ -51,7 +51,7 @@ fn client_scores(round: &Round) -> String {
 }
 
 /// Returns the accuracy, padded to `width`, or the errors of a real target.
-fn quality(accuracy: Option<Finite>, regression: Option<Regression>, width: usize) -> String {
+pub(crate) fn quality(accuracy: Option<Finite>, regression: Option<Regression>, width: usize) -> String {
     let accuracy = accuracy.map(|accuracy| format!("accuracy {:width$.2} %", 100.0 * accuracy.get()));
     let errors = regression.map(|Regression { rmse, mae, r2 }| {
         let r2 = r2.map_or_else(String::new, |r2| format!("  R² {:.4}", r2.get()));

@@ -30,6 +30,7 @@ mod readme;
 mod refused_starts;
 mod refusing;
 mod regression;
+mod result_in_use;
 mod resume;
 mod run;
 mod serve;

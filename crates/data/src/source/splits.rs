@@ -41,14 +41,14 @@ impl FoundSplits {
                 (train, test)
             }
             (Some(train), Some(test), None) => (train, test),
-            // Under `own` the host's one file is the test set.
-            (None, Some(test), None) | (Some(test), None, None) if request.portion == Portion::Test => {
+            // Under `own` the host's one file is the test set. All examples are scored where none is for training.
+            (None, Some(test), None) | (Some(test), None, None) if request.portion.needs_no_training_set() => {
                 (Split::empty_like(&test), test)
             }
             _ => return Err(DataError::NoTestSet { path: place() }),
         };
         let class_names = class_names.into_names();
-        if request.portion != Portion::Whole && !class_names.is_empty() {
+        if matches!(request.portion, Portion::Own | Portion::Test) && !class_names.is_empty() {
             return Err(DataError::NamesUnderOwn { path: place(), name: class_names[0].clone() });
         }
         Ok(ReadSplits { train, test, class_names, feature_names, sha256: None, test_files })

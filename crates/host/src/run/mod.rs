@@ -6,7 +6,7 @@
 mod active;
 pub(crate) mod aggregate;
 pub(crate) mod answers;
-mod class_scoring;
+pub(crate) mod class_scoring;
 mod client_scoring;
 mod client_store;
 mod clients;
@@ -21,12 +21,12 @@ mod real_target;
 pub(crate) mod reload;
 pub(crate) mod replaced;
 pub(crate) mod resume;
-mod round;
+pub(crate) mod round;
 pub(crate) mod saver;
 mod schedule;
 #[cfg(test)]
 mod scripted_run;
-mod setup;
+pub(crate) mod setup;
 mod start;
 pub(crate) mod state;
 #[cfg(test)]

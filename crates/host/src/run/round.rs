@@ -57,10 +57,10 @@ pub(super) struct RoundResult {
 
 /// The mean loss over the test set, and the accuracy or the errors of a real target.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct TestScore {
-    pub(super) loss: Finite,
-    pub(super) accuracy: Option<Finite>,
-    pub(super) regression: Option<Regression>,
+pub(crate) struct TestScore {
+    pub(crate) loss: Finite,
+    pub(crate) accuracy: Option<Finite>,
+    pub(crate) regression: Option<Regression>,
 }
 
 impl ActiveRun<'_> {
@@ -246,14 +246,14 @@ fn start_loss(updates: &[ClientUpdate]) -> std::result::Result<Option<Finite>, N
 }
 
 /// Splits the blocks of the test set into ranges for at most `most` processes, none of which is empty.
-fn shares(blocks: u32, most: u32) -> Vec<Vec<u32>> {
+pub(crate) fn shares(blocks: u32, most: u32) -> Vec<Vec<u32>> {
     let count = most.min(blocks);
     let start = |share: u32| (u64::from(blocks) * u64::from(share) / u64::from(count)) as u32;
     (0..count).map(|share| (start(share)..start(share + 1)).collect()).collect()
 }
 
 /// Returns the sums of all blocks in block order, or the cause of the first process that failed.
-fn sums_of(settled: Vec<Settled>) -> std::result::Result<Vec<BlockSums>, Cause> {
+pub(crate) fn sums_of(settled: Vec<Settled>) -> std::result::Result<Vec<BlockSums>, Cause> {
     let mut sums = Vec::new();
     for outcome in settled {
         match outcome {
@@ -266,7 +266,7 @@ fn sums_of(settled: Vec<Settled>) -> std::result::Result<Vec<BlockSums>, Cause> 
 }
 
 /// Returns the score that the sums of all blocks give.
-fn test_score(sums: &[BlockSums], examples: u64) -> std::result::Result<TestScore, NotFinite> {
+pub(crate) fn test_score(sums: &[BlockSums], examples: u64) -> std::result::Result<TestScore, NotFinite> {
     let loss_sum = sums.iter().fold(0.0, |sum, block| sum + block.loss_sum);
     let correct: u64 = sums.iter().map(|block| block.correct).sum();
     let regression = real_target::regression(sums, examples)?;

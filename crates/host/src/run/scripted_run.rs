@@ -75,7 +75,7 @@ impl Stage {
             out: None,
             overwrite: false,
             cache: Cache::at(folder.path().join("cache")),
-            split_folder: None,
+            inputs_folder: None,
             closed: Vec::new(),
             replay: Default::default(),
             swaps: Default::default(),

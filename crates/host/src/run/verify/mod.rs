@@ -148,7 +148,7 @@ impl RepeatPlace<'_> {
             out: Some(self.out()),
             overwrite: false,
             cache: cache.verifying(&self.scratch.join("data")),
-            split_folder: Some(directory.to_owned()),
+            inputs_folder: Some(directory.to_owned()),
             closed: vec![directory.to_owned(), self.scratch.to_owned()],
             replay: history.participants(),
             swaps: history.swaps(directory),
