@@ -15,6 +15,7 @@ pub mod feature;
 mod frame;
 mod isolation;
 mod message;
+mod message_kind;
 mod regression_sums;
 mod strategy_message;
 mod weight_layout;

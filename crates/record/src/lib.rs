@@ -9,6 +9,7 @@
 //! - [`client_scores`]: the scores on held-out examples; [`by_class`]: those of each class; [`target`]: the score to be
 //!   reached; [`evaluated_clients`]: the clients that are scored;
 //! - [`initial_file`]: the file of initial weights that an experiment names;
+//! - [`timeline`]: the times of messages, epochs and phases;
 //! - [`checkpoint`]: the state after a round; [`client_state`]: that of one client;
 //! - [`summary`] and [`weights`]: the results;
 //! - [`digest`], [`finite`], [`names`], [`file`](mod@file): hashes, numbers, file names, reading.
@@ -43,6 +44,7 @@ pub mod round_line;
 pub mod seed;
 pub mod summary;
 pub mod target;
+pub mod timeline;
 pub mod weights;
 
 #[cfg(test)]

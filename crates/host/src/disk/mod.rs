@@ -3,6 +3,7 @@
 pub(crate) mod lock;
 #[cfg(test)]
 pub(crate) mod test_files;
+pub(crate) mod timeline_log;
 
 use std::{
     env,

@@ -5,6 +5,7 @@ pub(crate) mod container;
 pub(crate) mod conversation;
 pub(crate) mod end;
 mod last_words;
+pub(crate) mod lane;
 pub(crate) mod launched;
 pub(crate) mod log;
 pub(crate) mod peer;

@@ -42,6 +42,7 @@ use fedpipe_record::{
 };
 
 use crate::{
+    disk::timeline_log::Timeline,
     error::Result,
     experiment::launch::Launch,
     fleet::control::Control,
@@ -98,7 +99,8 @@ pub fn run_from_start(
     let (mut directory, ledger) =
         RunDir::create(experiment, launch.dylib.as_deref(), launch.out.as_deref(), launch.overwrite)?;
     let replaced = directory.replaced.take();
-    let context = RunContext { experiment, launch, directory: &directory, control };
+    let timeline = Timeline::open(directory.path());
+    let context = RunContext { experiment, launch, directory: &directory, control, timeline: &timeline };
     let run = start::new_run(context, Journal::new(ledger, observer))
         .inspect_err(|error| directory.discard_if_never_begun(error, replaced.as_ref()))
         .map_err(|error| start::name_original_dylib(error, &context))?;
@@ -123,7 +125,8 @@ pub fn resume(
     control.set_ends_itself(false);
     start::check(experiment, launch)?;
     let directory = RunDir::open(resume.directory)?;
-    let context = RunContext { experiment, launch, directory: &directory, control };
+    let timeline = Timeline::open(directory.path());
+    let context = RunContext { experiment, launch, directory: &directory, control, timeline: &timeline };
     let run = start::resumed_run(context, resume, observer)?;
     complete(run, started)
 }

@@ -74,17 +74,31 @@ impl ActiveRun<'_> {
     }
 
     fn attempt(&mut self, round: u64) -> Result<RoundResult> {
+        let timeline = self.context.timeline;
+        timeline.begin_round(round);
+        let at = timeline.now();
         let sampled = self.sample(round)?;
+        timeline.end_phase(at, "sample", round);
+        let at = timeline.now();
         let mut updates = self.train(round, &sampled)?;
+        timeline.end_phase(at, "train", round);
         let training_loss = training_loss(&updates)
             .map_err(|error| Error::Round(format!("round {round} failed: the training loss {error}")))?;
         let start_loss = start_loss(&updates)
             .map_err(|error| Error::Round(format!("round {round} failed: the loss before the training {error}")))?;
+        let at = timeline.now();
         let (weights, server) = self.aggregate(round, &mut updates)?;
         let weights = Arc::new(weights);
+        timeline.end_phase(at, "aggregate", round);
+        let at = timeline.now();
         let score = self.evaluate(round, &weights)?;
+        timeline.end_phase(at, "evaluate", round);
+        let at = timeline.now();
         let participants: Vec<u32> = updates.iter().map(|update| update.header.client).collect();
         let client_scores = self.score_clients(round, &participants, &weights)?;
+        if client_scores.held_out.is_some() || client_scores.new_clients.is_some() {
+            timeline.end_phase(at, "score clients", round);
+        }
         let experiment = self.context.experiment;
         Ok(RoundResult {
             sampled: sampled.len() as u32,

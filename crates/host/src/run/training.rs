@@ -33,7 +33,9 @@ use crate::{
         active::ActiveRun,
         aggregate::RunningMean,
         answers::{
-            self, Expected, slots_of,
+            self, Expected,
+            norm::NORM,
+            slots_of,
             steps::{Accumulation, most_steps},
         },
         clients::Clients,
@@ -268,8 +270,9 @@ impl Training<'_, '_> {
             Ok((Reply::Update(header), mut parts)) => {
                 let weights = parts.take_f32(WEIGHTS).unwrap_or_default();
                 let slots = slots_of(job).filter_map(|(index, name)| Some((index, parts.take_f32(&name)?))).collect();
+                let norm = parts.take_f32(NORM).and_then(|norm| norm.first().copied()).unwrap_or_default();
                 let kept = KEPT.into_iter().filter_map(|name| Some((name, parts.take_f32(name)?))).collect();
-                Ok(self.accept(job, Returned { header, weights, slots }, kept, before))
+                Ok(ClientUpdate { norm, ..self.accept(job, Returned { header, weights, slots }, kept, before) })
             }
             Ok((reply, _)) => Err(Cause::protocol(format!("it answered a request to train with {}", reply.name()))),
             Err(exit) => Err(exit.cause),
@@ -304,7 +307,7 @@ impl Training<'_, '_> {
         let is_own = self.program.is_none() && strategy.term.is_of_client();
         let bytes_sent = shared * if is_own { 1 } else { 1 + corrections };
         let bytes_received = strategy.transforms.payload(weights.len()) - local;
-        ClientUpdate { header, weights, before, after, bytes_sent, bytes_received }
+        ClientUpdate { header, weights, before, after, bytes_sent, bytes_received, norm: 0.0 }
     }
 
     /// Returns the facts that the client term may use.
