@@ -13,6 +13,7 @@ use fedpipe_host::Result;
 use crate::{
     args::{self, Command, DataCommand, argument_error, flower_args::FlowerCommand},
     commands::{
+        draw_run::draw_report,
         evaluate_run::evaluate_run,
         export_weights::export_weights,
         fetch_dataset::fetch_fashion_mnist,
@@ -25,6 +26,7 @@ use crate::{
         serve_partition::serve_partition,
         show_partitions::show_partitions,
         verify_run::verify_run,
+        watch_run::watch_run,
         write_flower_app::write_flower_app,
         write_model::write_model,
     },
@@ -56,6 +58,8 @@ fn execute(command: Command) -> Result<ExitCode> {
         Command::Evaluate(args) => evaluate_run(&args),
         Command::Predict(args) => predict_inputs(&args),
         Command::Export(args) => export_weights(&args),
+        Command::Report(args) => draw_report(&args),
+        Command::Watch(args) => watch_run(&args),
         Command::Reload { run } => reload_model(&run),
         Command::Serve(args) => serve_partition(&args),
         Command::Flower(FlowerCommand::New { directory, run }) => write_flower_app(&directory, &run),

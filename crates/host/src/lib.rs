@@ -41,6 +41,7 @@ pub use node::serve::{Node, Service};
 pub use process::spawn::ClientCommand;
 pub use run::{
     aggregate::weighted_mean,
+    directory::is_in_progress,
     event::{Event, Observer},
     reload::request_reload,
     resume,

@@ -23,7 +23,7 @@ use fedpipe_host::Level;
 use crate::{
     args::{
         flower_args::FlowerCommand, list_args::ListArgs, new_model_args::NewModelArgs,
-        result_args::{EvaluateArgs, ExportArgs, PredictArgs},
+        result_args::{EvaluateArgs, ExportArgs, PredictArgs, ReportArgs, WatchArgs},
         run_args::RunArgs, serve_args::ServeArgs, show_args::ShowArgs, value::level,
     },
     exit,
@@ -58,6 +58,10 @@ pub(crate) enum Command {
     Predict(PredictArgs),
     /// Write the final weights of a run as a safetensors file, for another program or for --init-from
     Export(ExportArgs),
+    /// Draw report.html, the pictures and metrics.csv of a run again, with examples of mistakes
+    Report(ReportArgs),
+    /// Follow a run that is in progress, from its directory alone
+    Watch(WatchArgs),
     /// Make a run load its model's dylib again at the next round, if the layout is the same
     Reload {
         /// The directory of a run that is in progress

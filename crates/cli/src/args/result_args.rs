@@ -52,3 +52,29 @@ pub(crate) struct ExportArgs {
     #[arg(value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
 }
+
+/// The arguments of `fedpipe report`.
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// A run directory
+    pub(crate) run: PathBuf,
+    /// Draw from the record alone, without examples of mistakes, for which a client predicts the test set
+    #[arg(long)]
+    pub(crate) record_only: bool,
+    /// The most examples of mistakes
+    #[arg(long, value_name = "N", default_value_t = 24)]
+    pub(crate) mistakes: usize,
+    /// Write trace.json, the timeline for Perfetto, too
+    #[arg(long)]
+    pub(crate) trace: bool,
+    /// Write the file that TensorBoard reads, too
+    #[arg(long)]
+    pub(crate) tensorboard: bool,
+}
+
+/// The arguments of `fedpipe watch`.
+#[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
+    /// A run directory
+    pub(crate) run: PathBuf,
+}

@@ -1,5 +1,6 @@
 //! The work of each command, one file each. A function here takes parsed arguments and returns an exit code.
 
+pub(crate) mod draw_run;
 pub(crate) mod evaluate_run;
 pub(crate) mod export_weights;
 pub(crate) mod fetch_dataset;
@@ -12,5 +13,6 @@ pub(crate) mod run_experiment;
 pub(crate) mod serve_partition;
 pub(crate) mod show_partitions;
 pub(crate) mod verify_run;
+pub(crate) mod watch_run;
 pub(crate) mod write_flower_app;
 pub(crate) mod write_model;

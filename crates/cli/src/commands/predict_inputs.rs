@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use fedpipe_data::{Cache, DatasetTarget, write_inputs};
+use fedpipe_data::{Cache, write_inputs};
 use fedpipe_host::{Control, InferenceHost, Result, TrainedRun, temporary_folder};
 
 use crate::{
@@ -27,7 +27,7 @@ pub(crate) fn predict_inputs(args: &PredictArgs) -> Result<ExitCode> {
     let (names, file) = write_inputs(&args.files, &ignored, &run.dataset, &out)?;
     let host = InferenceHost { command: &client_command(), cache: &cache };
     let values = run.predict(&host, &file, &control)?;
-    let classes = class_names(&run.dataset.target);
+    let classes = run.dataset.target.names();
     if args.csv && !print_result(csv_head(&classes))? {
         return Ok(ExitCode::SUCCESS);
     }
@@ -47,12 +47,4 @@ pub(crate) fn predict_inputs(args: &PredictArgs) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Returns the name of each class; none for a real target. A class without a name has its number.
-pub(crate) fn class_names(target: &DatasetTarget) -> Vec<String> {
-    match target {
-        DatasetTarget::Classes { class_names, .. } if !class_names.is_empty() => class_names.clone(),
-        target => (0..target.class_count().unwrap_or(0)).map(|class| class.to_string()).collect(),
-    }
 }

@@ -25,6 +25,14 @@ pub(crate) fn dataset_line(dataset: &DatasetInfo, sizes: &[u64]) -> String {
     )
 }
 
+/// Returns the name of a round; `last` is the last one, unless the run ends by its results.
+pub(crate) fn round_name(round: u64, last: Option<u64>) -> String {
+    match last {
+        Some(last) => format!("round {round:>width$}/{last}", width = last.to_string().len()),
+        None => format!("round {round:>3}"),
+    }
+}
+
 /// Returns the line about a round, without the round's name.
 pub(crate) fn round_line(round: &Round) -> String {
     let Round { loss, accuracy, regression, seconds, failed, .. } = round;

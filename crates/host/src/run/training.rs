@@ -58,7 +58,7 @@ const OF_CLIENT: [&str; 3] = [LOCAL, RESIDUAL, MOMENTUM];
 impl ActiveRun<'_> {
     /// Has the `sampled` clients train from the global weights, and returns their updates in client order.
     pub(super) fn train(&mut self, round: u64, sampled: &[u32]) -> Result<Vec<ClientUpdate>> {
-        self.journal.emit(&Event::RoundStarted { round, sampled: sampled.len() as u32 })?;
+        self.journal.emit(&Event::RoundStarted { round, sampled })?;
         let gathered = self.gather(round, sampled);
         // The isolation is recorded even if the work failed.
         let recorded = self.clients.record_isolation(&mut self.journal);
@@ -215,7 +215,7 @@ impl Submitter for Training<'_, '_> {
         parts.extend(own);
         job.parts = parts;
         self.before.insert(train.client, state);
-        Ok(())
+        self.recorder.journal.emit(&Event::TrainingBegun { round: train.round, client: train.client })
     }
 
     fn on_incident(&mut self, incident: Incident<'_>) -> Result<()> {
