@@ -108,7 +108,10 @@ impl Session {
         let order = Vec::new();
         let weights = vec![0.0; count as usize].leak();
         let (asked, epochs) = (Instant::now(), Vec::new());
-        Ok((Self { model, layout, seed, classes, weights, received: None, partitions, test, order, asked, epochs }, ready))
+        Ok((
+            Self { model, layout, seed, classes, weights, received: None, partitions, test, order, asked, epochs },
+            ready,
+        ))
     }
 
     /// Returns the number of weights of the model.

@@ -179,13 +179,11 @@ mod tests {
         let entries = events.map(|event| TimelineEntry { at: 1, until: Some(2), event });
         let folder = tempfile::tempdir().unwrap();
         let lines: Vec<String> = entries.iter().map(|entry| serde_json::to_string(entry).unwrap()).collect();
-        assert_eq!(
-            lines[2],
-            r#"{"at":1,"until":2,"event":"sent","process":3,"message":"train","client":7,"bytes":8}"#
-        );
+        assert_eq!(lines[2], r#"{"at":1,"until":2,"event":"sent","process":3,"message":"train","client":7,"bytes":8}"#);
         // A torn line, and a session of another format.
         let other = r#"{"at":0,"event":"session","format":2,"unix_us":0,"host":1}"#;
-        fs::write(folder.path().join(TIMELINE), format!("{}\n{{\"at\":\n{other}\n{}", lines.join("\n"), lines[0])).unwrap();
+        fs::write(folder.path().join(TIMELINE), format!("{}\n{{\"at\":\n{other}\n{}", lines.join("\n"), lines[0]))
+            .unwrap();
         let sessions = TimelineSession::read(folder.path()).unwrap();
         assert_eq!(sessions.len(), 2);
         assert_eq!(sessions[0].entries, entries[1..]);

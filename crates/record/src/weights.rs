@@ -34,7 +34,10 @@ pub fn from_safetensors(bytes: &[u8], layout: &Layout) -> std::result::Result<Ve
         .map_err(|error| format!("is no safetensors file: {error}; give one, such as `fedpipe export` writes"))?;
     let known: Vec<&str> = layout.tensors().iter().map(|tensor| tensor.name.as_str()).collect();
     if let Some(name) = file.names().into_iter().find(|name| !known.contains(name)) {
-        return Err(format!("has the tensor {name}, and the model has {}; take the weights of this model", known.join(", ")));
+        return Err(format!(
+            "has the tensor {name}, and the model has {}; take the weights of this model",
+            known.join(", ")
+        ));
     }
     let mut weights = Vec::with_capacity(layout.weight_count());
     for tensor in layout.tensors() {
@@ -42,13 +45,16 @@ pub fn from_safetensors(bytes: &[u8], layout: &Layout) -> std::result::Result<Ve
         let view = file.tensor(name).map_err(|_| format!("lacks the tensor {name}; take the weights of this model"))?;
         if view.shape() != tensor.shape {
             let (found, expected) = (view.shape(), &tensor.shape);
-            return Err(format!("has the tensor {name} of the shape {found:?}, and the model's is {expected:?}; give the \
-                 model the options of its training"));
+            return Err(format!(
+                "has the tensor {name} of the shape {found:?}, and the model's is {expected:?}; give the \
+                 model the options of its training"
+            ));
         }
         if view.dtype() != Dtype::F32 {
             return Err(format!("has the tensor {name} of the type {}; convert it to F32", view.dtype()));
         }
-        let values = view.data().chunks_exact(4).map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
+        let values =
+            view.data().chunks_exact(4).map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
         weights.extend(values);
         if let Some(value) = weights.iter().find(|value| !value.is_finite()) {
             return Err(format!("has the value {value} in the tensor {name}; give finite weights"));
@@ -105,8 +111,14 @@ mod tests {
         let cases = [
             (of(&[("w", &[2, 3])]), "lacks the tensor b; take"),
             (of(&[("w", &[2, 3]), ("b", &[3]), ("c", &[1])]), "has the tensor c, and the model has w, b; take"),
-            (of(&[("w", &[3, 2]), ("b", &[3])]), "has the tensor w of the shape [3, 2], and the model's is [2, 3]; give"),
-            (safetensors::serialize([("w", w), ("b", half)], None).unwrap(), "has the tensor b of the type F16; convert"),
+            (
+                of(&[("w", &[3, 2]), ("b", &[3])]),
+                "has the tensor w of the shape [3, 2], and the model's is [2, 3]; give",
+            ),
+            (
+                safetensors::serialize([("w", w), ("b", half)], None).unwrap(),
+                "has the tensor b of the type F16; convert",
+            ),
             (nan, "has the value NaN in the tensor w; give finite"),
             (b"text".to_vec(), "is no safetensors file: "),
         ];

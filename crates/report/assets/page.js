@@ -22,6 +22,10 @@ function html(parent, name, attributes, text) {
 function short(value) {
   const size = Math.abs(value);
   if (value === 0 || (size >= 1e-3 && size < 1e5)) return String(+value.toPrecision(4));
+  if (size >= 1e5 && size < 1e14) {
+    const power = Math.floor(Math.log10(size) / 3);
+    return `${+(value / 1000 ** power).toPrecision(4)} ${["", "k", "M", "G", "T"][power]}`;
+  }
   return value.toExponential(2);
 }
 
@@ -136,8 +140,8 @@ const MARKS = { request: "message to the client", reply: "message to the host", 
 let zoom = 1;
 
 function micros(time) {
-  if (time >= 1e6) return `${(time / 1e6).toFixed(2)} s`;
-  return time >= 1000 ? `${(time / 1000).toFixed(2)} ms` : `${time} µs`;
+  if (time >= 1e6) return `${+(time / 1e6).toFixed(2)} s`;
+  return time >= 1000 ? `${+(time / 1000).toFixed(2)} ms` : `${time} µs`;
 }
 
 function timeline(figure, span) {
@@ -151,7 +155,7 @@ function timeline(figure, span) {
   const x = at => (at - span.start) / Math.max(1, span.end - span.start) * (width - 4) + 2;
   for (const value of ticks(0, span.end - span.start, Math.floor(width / 110))) {
     svg(root, "line", { class: "axis", x1: x(span.start + value), x2: x(span.start + value), y1: RULER - 4, y2: height });
-    svg(root, "text", { x: x(span.start + value) + 3, y: 13 }, micros(Math.round(value)));
+    if (x(span.start + value) < width - 56) svg(root, "text", { x: x(span.start + value) + 3, y: 13 }, micros(Math.round(value)));
   }
   const detail = document.getElementById("detail");
   span.lanes.forEach((lane, index) => {
@@ -163,12 +167,17 @@ function timeline(figure, span) {
       if (kind === "crash" || kind === "start" || kind === "end") {
         node = svg(root, "path", { d: kind === "start" ? `M${x(from)} ${top + 6}l7 9l-7 9z` : `M${x(from) - 6} ${top + 9}l12 14m0 -14l-12 14`, stroke: COLOURS[kind], "stroke-width": kind === "start" ? 1 : 3, fill: kind === "start" ? COLOURS[kind] : "none" });
       } else {
-        node = svg(root, "rect", { x: x(from), y: top + y, width: Math.max(2, x(until) - x(from)), height: high, rx: 1.5, fill: COLOURS[kind], "fill-opacity": kind === "work" ? 0.55 : 1 });
+        node = svg(root, "rect", { x: x(from), y: top + y, width: Math.max(2, x(until) - x(from) - (kind === "phase" ? 1 : 0)), height: high, rx: 1.5, fill: COLOURS[kind], "fill-opacity": kind === "work" ? 0.55 : 1 });
         // A thin line shows the way of a message between the host and the process.
         const down = kind === "request" ? from : until;
         if (span.lanes.length <= 14 && (kind === "request" || kind === "reply")) {
           svg(root, "line", { x1: x(down), x2: x(down), y1: RULER + 28, y2: top + y, stroke: COLOURS[kind], "stroke-opacity": 0.35 });
         }
+      }
+      // A wide phase has its name in it.
+      const word = text.split(",")[0];
+      if (kind === "phase" && x(until) - x(from) > 7 * word.length + 6) {
+        svg(root, "text", { x: (x(from) + x(until)) / 2, y: top + 21, "text-anchor": "middle", style: "fill:var(--panel);pointer-events:none" }, word);
       }
       node.classList.add("mark");
       const words = `${lane.name}: ${text}, ${micros(from - span.start)}${until > from ? ` to ${micros(until - span.start)} (${micros(until - from)})` : ""}`;

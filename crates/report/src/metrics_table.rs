@@ -51,12 +51,8 @@ pub fn metrics(history: &History) -> String {
     let names: Vec<&str> = COLUMNS.iter().map(|(name, _)| *name).collect();
     let mut text = format!("round,{}\n", names.join(","));
     if let Some(initial) = history.initial {
-        let scored = Round {
-            accuracy: initial.accuracy,
-            regression: initial.regression,
-            loss: initial.loss,
-            ..Round::blank(0)
-        };
+        let scored =
+            Round { accuracy: initial.accuracy, regression: initial.regression, loss: initial.loss, ..Round::blank(0) };
         let of_score = ["accuracy", "loss", "rmse", "mae", "r2"];
         text += &row(&scored, |name| of_score.contains(&name));
     }

@@ -91,39 +91,58 @@ pub(crate) fn curves(history: &History) -> Vec<CurveFigure> {
     let figures = [
         CurveFigure {
             bands: client_band(rounds).into_iter().collect(),
-            ..figure("accuracy", "Accuracy", "%", vec![
-                ("test set", 0, percent(test(&|score| score.1))),
-                ("held-out examples", 3, clients(|round| &round.held_out)),
-                ("new clients", 4, clients(|round| &round.new_clients)),
-            ])
+            ..figure(
+                "accuracy",
+                "Accuracy",
+                "%",
+                vec![
+                    ("test set", 0, percent(test(&|score| score.1))),
+                    ("held-out examples", 3, clients(|round| &round.held_out)),
+                    ("new clients", 4, clients(|round| &round.new_clients)),
+                ],
+            )
         },
         figure("r2", "R²", "", vec![("test set", 0, error(|errors| errors.r2))]),
-        figure("errors", "Errors on the test set", "", vec![
-            ("RMSE", 3, error(|errors| Some(errors.rmse))),
-            ("MAE", 5, error(|errors| Some(errors.mae))),
-        ]),
-        figure("loss", "Loss", "", vec![
-            ("test set", 1, test(&|score| Some(score.3))),
-            ("training", 2, of_round(&|round| Some(round.training_loss.get()))),
-            ("received weights", 4, of_round(&|round| round.start_loss.map(Finite::get))),
-        ]),
+        figure(
+            "errors",
+            "Errors on the test set",
+            "",
+            vec![("RMSE", 3, error(|errors| Some(errors.rmse))), ("MAE", 5, error(|errors| Some(errors.mae)))],
+        ),
+        figure(
+            "loss",
+            "Loss",
+            "",
+            vec![
+                ("test set", 1, test(&|score| Some(score.3))),
+                ("training", 2, of_round(&|round| Some(round.training_loss.get()))),
+                ("received weights", 4, of_round(&|round| round.start_loss.map(Finite::get))),
+            ],
+        ),
         CurveFigure {
             bands: norm_band(rounds).into_iter().collect(),
-            ..figure("norms", "Length of the updates, ‖w_k − w‖", "", vec![(
-                "mean of the clients",
-                0,
-                of_round(&|round| mean(&round.update_norms)),
-            )])
+            ..figure(
+                "norms",
+                "Length of the updates, ‖w_k − w‖",
+                "",
+                vec![("mean of the clients", 0, of_round(&|round| mean(&round.update_norms)))],
+            )
         },
-        figure("bytes", "Bytes of a round", "", vec![
-            ("sent to clients", 0, of_round(&|round| Some(round.bytes_sent as f64))),
-            ("received from clients", 1, of_round(&|round| Some(round.bytes_received as f64))),
-        ]),
-        figure("change", "Relative change of the global weights", "", vec![(
-            "‖Δw‖ / ‖w‖",
-            2,
-            of_round(&|round| round.weights_change.map(Finite::get)),
-        )]),
+        figure(
+            "bytes",
+            "Bytes of a round",
+            "",
+            vec![
+                ("sent to clients", 0, of_round(&|round| Some(round.bytes_sent as f64))),
+                ("received from clients", 1, of_round(&|round| Some(round.bytes_received as f64))),
+            ],
+        ),
+        figure(
+            "change",
+            "Relative change of the global weights",
+            "",
+            vec![("‖Δw‖ / ‖w‖", 2, of_round(&|round| round.weights_change.map(Finite::get)))],
+        ),
         figure("seconds", "Seconds of a round", "", vec![("seconds", 5, of_round(&|round| Some(round.seconds.get())))]),
     ];
     figures.into_iter().filter(|figure| !figure.series.is_empty()).collect()
@@ -175,7 +194,11 @@ fn band(name: &'static str, colour: u8, points: Vec<[f64; 3]>) -> Option<Band> {
 pub(crate) fn client_map(history: &History) -> Option<HeatMap> {
     let scored: Vec<&Round> = history.rounds.iter().filter(|round| round.held_out.is_some()).collect();
     let scored = thinned_to(&scored, MOST_COLUMNS);
-    let mut clients: Vec<u32> = scored.iter().flat_map(|round| &round.held_out.as_ref().unwrap_or_else(|| unreachable!()).clients).copied().collect();
+    let mut clients: Vec<u32> = scored
+        .iter()
+        .flat_map(|round| &round.held_out.as_ref().unwrap_or_else(|| unreachable!()).clients)
+        .copied()
+        .collect();
     clients.sort_unstable();
     clients.dedup();
     let kept = thinned_to(&clients, MOST_ROWS);

@@ -155,10 +155,7 @@ fn tiles(history: &History) -> Vec<(&'static str, String)> {
         ("accuracy", last.and_then(|round| round.accuracy).map(|share| percent(share.get()))),
         ("RMSE", last.and_then(|round| round.regression).map(|errors| format!("{:.4}", errors.rmse.get()))),
         ("loss", last.map(|round| format!("{:.4}", round.loss.get()))),
-        (
-            "worst client",
-            last.and_then(|round| round.held_out.as_ref()?.accuracy).map(|of| percent(of.worst.get())),
-        ),
+        ("worst client", last.and_then(|round| round.held_out.as_ref()?.accuracy).map(|of| percent(of.worst.get()))),
         ("rounds", Some(history.rounds.len().to_string())),
         ("clients", Some(history.experiment().clients.count.to_string())),
         ("seconds", Some(format!("{seconds:.2}"))),
@@ -230,7 +227,8 @@ fn page_events(history: &History) -> Vec<PageEvent> {
     let event = |line: &Line<'_>| match line {
         Line::ClientCrashed(crashed) => {
             let ClientCrash { round, client, process, crash: shared } = crashed.as_ref();
-            let who = client.map_or_else(|| format!("process {process}"), |client| format!("client {client} (process {process})"));
+            let who = client
+                .map_or_else(|| format!("process {process}"), |client| format!("client {client} (process {process})"));
             Some(crash(round.map_or_else(|| "before 1".to_owned(), of_round), who, shared))
         }
         Line::StrategyCrashed(crashed) => {

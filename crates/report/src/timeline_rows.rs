@@ -162,7 +162,8 @@ pub(crate) fn spans(sessions: &[TimelineSession]) -> Vec<Span> {
         if let (0, Some(begin)) = (index, begins) {
             windows.insert(0, (index, 0, begin));
         }
-        for entry in session.entries.iter().filter(|e| matches!(e.event, TimelineEvent::Exited { cause: Some(_), .. })) {
+        for entry in session.entries.iter().filter(|e| matches!(e.event, TimelineEvent::Exited { cause: Some(_), .. }))
+        {
             let round = of_session.iter().find(|(_, (start, end))| (*start..=*end).contains(&entry.at));
             crashed.extend(round.map(|(round, _)| *round));
         }
@@ -193,7 +194,8 @@ fn chosen(rounds: &[u64], crashed: &BTreeSet<u64>) -> Vec<u64> {
 
 /// Returns a round with the marks that touch it. A checkpoint is written while the next round trains.
 fn span_of(round: u64, (start, end): (u64, u64), marks: &[(LanePlace, Mark)]) -> Span {
-    let of_round = |mark: &Mark| mark.kind == MarkKind::Checkpoint && mark.text == format!("checkpoint of round {round} written");
+    let of_round =
+        |mark: &Mark| mark.kind == MarkKind::Checkpoint && mark.text == format!("checkpoint of round {round} written");
     let written = marks.iter().filter(|(_, mark)| of_round(mark)).map(|(_, mark)| mark.until);
     // A slow disk must not make the round a dot.
     let end = written.filter(|until| *until < end + (end - start) / 2).fold(end, u64::max);
@@ -259,7 +261,10 @@ pub(crate) mod tests {
         assert_eq!(kinds, [Request, Epoch, Reply, Request, Work, Reply], "an epoch stands for the work of a training");
         assert_eq!(round.lanes[2].marks[1].kind, Crash);
         assert_eq!(round.lanes[2].marks[1].text, "crashed: it exited with code 3");
-        assert_eq!(serde_json::to_string(&round.lanes[3].marks[1]).unwrap(), r#"["epoch",15,30,"local epoch 1 of client 1 in round 1"]"#);
+        assert_eq!(
+            serde_json::to_string(&round.lanes[3].marks[1]).unwrap(),
+            r#"["epoch",15,30,"local epoch 1 of client 1 in round 1"]"#
+        );
     }
 
     #[test]

@@ -54,7 +54,8 @@ fn thread(kind: MarkKind) -> u64 {
 /// Returns the events that name a lane and its threads.
 fn names(lane: LanePlace) -> Vec<Value> {
     let pid = number(lane);
-    let meta = |name: &str, tid: u64, args: Value| json!({ "name": name, "ph": "M", "pid": pid, "tid": tid, "args": args });
+    let meta =
+        |name: &str, tid: u64, args: Value| json!({ "name": name, "ph": "M", "pid": pid, "tid": tid, "args": args });
     let mut all = vec![
         meta("process_name", 0, json!({ "name": lane.name() })),
         meta("process_sort_index", 0, json!({ "sort_index": pid })),

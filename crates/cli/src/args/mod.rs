@@ -22,9 +22,14 @@ use fedpipe_host::Level;
 
 use crate::{
     args::{
-        flower_args::FlowerCommand, list_args::ListArgs, new_model_args::NewModelArgs,
+        flower_args::FlowerCommand,
+        list_args::ListArgs,
+        new_model_args::NewModelArgs,
         result_args::{EvaluateArgs, ExportArgs, PredictArgs, ReportArgs, WatchArgs},
-        run_args::RunArgs, serve_args::ServeArgs, show_args::ShowArgs, value::level,
+        run_args::RunArgs,
+        serve_args::ServeArgs,
+        show_args::ShowArgs,
+        value::level,
     },
     exit,
 };

@@ -76,12 +76,8 @@ fn other_examples(
     cache: &Cache,
 ) -> Result<ExampleFile<TemporaryFolder>> {
     let of_run = run.experiment.deal().reading;
-    let given = Reading {
-        target: of_run.target,
-        label: args.label.clone(),
-        image_size: args.image_size,
-        ..Reading::default()
-    };
+    let given =
+        Reading { target: of_run.target, label: args.label.clone(), image_size: args.image_size, ..Reading::default() };
     let folder = temporary_folder("fedpipe-evaluate-")?;
     let out = folder.path().join("test.safetensors");
     let mut progress = DataProgress::new(true);

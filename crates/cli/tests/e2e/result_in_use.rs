@@ -77,10 +77,15 @@ fn a_table_has_the_classes_names_and_a_real_target_a_number() {
     let place = Place::new();
     let rows: String = (0..80).map(|row| format!("{},{},{}\n", row % 7, row % 2, ["dog", "cat"][row % 2])).collect();
     fs::write(place.path("t.csv"), format!("a,b,kind\n{rows}")).unwrap();
-    place.run("mlp --model-option hidden=8 --data t.csv --label kind --test-split 0.25 --standardise --rounds 15 --clients 2");
+    place.run(
+        "mlp --model-option hidden=8 --data t.csv --label kind --test-split 0.25 --standardise --rounds 15 --clients 2",
+    );
     fs::write(place.path("new.csv"), "a,b,kind\n3,1,\n4,0,?\n").unwrap();
     assert_eq!(
-        output(&place, "predict out new.csv --csv").lines().map(|line| line.split(',').nth(1).unwrap()).collect::<Vec<_>>(),
+        output(&place, "predict out new.csv --csv")
+            .lines()
+            .map(|line| line.split(',').nth(1).unwrap())
+            .collect::<Vec<_>>(),
         ["prediction", "cat", "dog"]
     );
     fs::write(place.path("scored.csv"), "a,b,kind\n3,1,cat\n4,0,dog\n").unwrap();
@@ -126,8 +131,11 @@ fn a_result_that_cannot_be_used_is_refused_with_the_remedy() {
     output(&place, "export other w.safetensors");
     fs::write(place.path("text.safetensors"), "text").unwrap();
     write_images(&place, 1);
-    fs::write(place.path("x.npy"), b"\x93NUMPY\x01\x00\x46\x00{'descr': '|u1', 'fortran_order': False, 'shape': (3,), }            \n123")
-        .unwrap();
+    fs::write(
+        place.path("x.npy"),
+        b"\x93NUMPY\x01\x00\x46\x00{'descr': '|u1', 'fortran_order': False, 'shape': (3,), }            \n123",
+    )
+    .unwrap();
     let altered = place.run("mlp --rounds 1 --out altered");
     let mut weights = altered.read("model.safetensors");
     *weights.last_mut().unwrap() ^= 1;
@@ -141,7 +149,11 @@ fn a_result_that_cannot_be_used_is_refused_with_the_remedy() {
         ("predict other 0.png", 3, "the model logreg does not predict; add the method `predict` to it"),
         ("predict out", 2, "the following required arguments were not provided: <FILE>..."),
         ("export out w.safetensors", 2, "w.safetensors exists already; give another file"),
-        ("run mlp --data sample --out a --init-from w.safetensors", 2, "w.safetensors has the tensor dense1.weight of the shape [784, 10], and the model's is [784, 128]; give"),
+        (
+            "run mlp --data sample --out a --init-from w.safetensors",
+            2,
+            "w.safetensors has the tensor dense1.weight of the shape [784, 10], and the model's is [784, 128]; give",
+        ),
         ("run mlp --data sample --out b --init-from text.safetensors", 2, "is no safetensors file: "),
         ("run mlp --data sample --init-from nowhere", 2, "cannot read --init-from nowhere: No such file"),
         ("run mlp --init-seed 3 --init-from w.safetensors", 2, "--init-seed has no effect on a run with --init-from"),
@@ -167,18 +179,21 @@ fn a_run_leaves_its_report_and_the_numbers_of_its_rounds() {
     let run = place.run("mlp --rounds 3 --clients 3 --holdout 0.2 --by-class --trace --tensorboard");
     assert!(drawn(&run).iter().all(|(_, there)| *there), "{:?}", drawn(&run));
     let page = String::from_utf8(run.read("report.html")).unwrap();
-    for figure in ["accuracy", "loss", "norms", "bytes", "change", "seconds", "clients", "split", "confusion", "timeline"] {
-        assert!(page.contains(&format!("data-figure=\"{figure}\"")) && page.contains(&format!("\"{figure}\":")), "{figure}");
+    for figure in
+        ["accuracy", "loss", "norms", "bytes", "change", "seconds", "clients", "split", "confusion", "timeline"]
+    {
+        assert!(
+            page.contains(&format!("data-figure=\"{figure}\"")) && page.contains(&format!("\"{figure}\":")),
+            "{figure}"
+        );
     }
     let data = page.split("id=\"data\">").nth(1).unwrap().split("</script>").next().unwrap();
     let data = json(data);
     let spans = data["timeline"].as_array().unwrap();
-    assert_eq!(spans.iter().map(|span| span["name"].as_str().unwrap()).collect::<Vec<_>>(), [
-        "start, before round 1",
-        "1",
-        "2",
-        "3"
-    ]);
+    assert_eq!(
+        spans.iter().map(|span| span["name"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["start, before round 1", "1", "2", "3"]
+    );
     let lanes = spans[1]["lanes"].as_array().unwrap();
     let of_processes = lanes.iter().filter(|lane| lane["name"].as_str().unwrap().starts_with("process "));
     for lane in of_processes {

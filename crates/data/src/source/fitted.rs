@@ -229,9 +229,10 @@ mod tests {
         assert_eq!(values[..9], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]);
         let table = like(&[2], FeatureType::F32, DatasetTarget::REAL);
         let csv: &[u8] = b"a,y,b\n1,what,2\n3,,4\n";
-        assert_eq!(inputs(&[("t.csv", csv)], &table).unwrap(), (vec!["t.csv:0".into(), "t.csv:1".into()], vec![
-            1.0, 2.0, 3.0, 4.0
-        ]));
+        assert_eq!(
+            inputs(&[("t.csv", csv)], &table).unwrap(),
+            (vec!["t.csv:0".into(), "t.csv:1".into()], vec![1.0, 2.0, 3.0, 4.0])
+        );
         let by = Standardisation { mean: vec![1.0, 2.0], sd: vec![2.0, 1.0] };
         let standardised = DatasetInfo { standardisation: Some(by), ..table };
         assert_eq!(inputs(&[("t.csv", csv)], &standardised).unwrap().1, [0.0, 0.0, 1.0, 2.0]);
@@ -265,7 +266,8 @@ mod tests {
             let reading = Reading { label: Some("y".into()), ..Reading::default() };
             let like = like(&[1], FeatureType::F32, target);
             let cache = Cache::at(folder.path().join("cache"));
-            write_scored((&Source::Path(path), &reading), &like, &out, &cache, &mut |_| ()).map_err(|e| e.to_string())?;
+            write_scored((&Source::Path(path), &reading), &like, &out, &cache, &mut |_| ())
+                .map_err(|e| e.to_string())?;
             match Partition::open(&out).unwrap().targets() {
                 PartitionTargets::Classes(labels) => Ok(labels.to_vec()),
                 PartitionTargets::Real(_) => Err("real".to_owned()),
@@ -276,6 +278,9 @@ mod tests {
         let why = scored("x,y\n1,cat\n2,cow\n", named()).unwrap_err();
         assert!(why.contains("has the class \"cow\", which the model was not trained on; its classes are dog, cat"));
         let why = scored("x,y\n1,0\n2,7\n3,1\n", DatasetTarget::classes(2)).unwrap_err();
-        assert!(why.contains("has the class \"7\", which the model was not trained on; its classes are 0 to 1"), "{why}");
+        assert!(
+            why.contains("has the class \"7\", which the model was not trained on; its classes are 0 to 1"),
+            "{why}"
+        );
     }
 }

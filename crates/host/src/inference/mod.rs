@@ -123,12 +123,7 @@ impl TrainedRun {
     ///
     /// # Errors
     /// Returns the errors of an evaluation.
-    pub fn evaluate(
-        &self,
-        host: &InferenceHost<'_>,
-        test: &PartitionFile,
-        control: &Control,
-    ) -> Result<ExampleScores> {
+    pub fn evaluate(&self, host: &InferenceHost<'_>, test: &PartitionFile, control: &Control) -> Result<ExampleScores> {
         let asked = self.dataset.target.class_count().map(|_| Predictions::Scores);
         let settled = self.ask(host, test, asked, control)?;
         let failed = |why: &dyn std::fmt::Display| Error::Round(format!("the examples are not scored: {why}"));

@@ -16,7 +16,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fedpipe_protocol::{FrameError, Limits, PROTOCOL, Part, Parts, Ready, Reply, Request, Setup, Spare, WEIGHTS, feature, read};
+use fedpipe_protocol::{
+    FrameError, Limits, PROTOCOL, Part, Parts, Ready, Reply, Request, Setup, Spare, WEIGHTS, feature, read,
+};
 use fedpipe_record::cause::Cause;
 use nix::{sched::CpuSet, unistd::Pid};
 

@@ -118,7 +118,16 @@ impl Peer {
         let kills_before = container::kills();
         let Spawned { process, ends } = spawner.spawn(number, &mark, pipe_size)?;
         let link = Link::new(ends, ClientLog::new(log), wakeup, timeout);
-        Ok(Self { process, link, mark, timeout, started: Instant::now(), kills_before, greeted: false, lane: Lane::default() })
+        Ok(Self {
+            process,
+            link,
+            mark,
+            timeout,
+            started: Instant::now(),
+            kills_before,
+            greeted: false,
+            lane: Lane::default(),
+        })
     }
 
     /// Has the launcher start the program, if there is a launcher, and receives the program's hello. Returns the

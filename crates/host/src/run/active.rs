@@ -95,7 +95,10 @@ impl ActiveRun<'_> {
     /// Starts the thread that writes checkpoints.
     pub(super) fn start_saver(&self) -> Result<Saver> {
         let directory = self.context.directory.path();
-        let saver = self.journal.ledger_handle().and_then(|ledger| Saver::start(directory, ledger, self.context.timeline.clone()));
+        let saver = self
+            .journal
+            .ledger_handle()
+            .and_then(|ledger| Saver::start(directory, ledger, self.context.timeline.clone()));
         saver.map_err(|error| Error::in_run("write", directory, &error))
     }
 

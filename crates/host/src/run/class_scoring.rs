@@ -45,7 +45,8 @@ impl ActiveRun<'_> {
         }
         let settled = self.score_test_set(round, jobs)?;
         let failed = |cause: Cause| Error::Round(format!("the classes are not scored: {cause}"));
-        let parts = settled.into_iter().map(|settled| settled.map(|(_, parts)| parts).map_err(|exit| failed(exit.cause)));
+        let parts =
+            settled.into_iter().map(|settled| settled.map(|(_, parts)| parts).map_err(|exit| failed(exit.cause)));
         match merged(parts.collect::<Result<Vec<_>>>()?, classes) {
             Some(AllPredictions { confusion, scores }) => {
                 let scores = ByClass::new(&confusion, classes, scores);

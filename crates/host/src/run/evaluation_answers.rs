@@ -100,9 +100,7 @@ fn outputs(parts: &Parts, examples: u64, target: Target) -> CheckedAnswer {
     only(parts, &[OUTPUTS])?;
     let width = if let Target::Classes(classes) = target { classes as u64 } else { 1 };
     let is_whole = |data: &PartData| match data {
-        PartData::F32(values) => {
-            values.len() as u64 == examples * width && !values.iter().any(|value| value.is_nan())
-        }
+        PartData::F32(values) => values.len() as u64 == examples * width && !values.iter().any(|value| value.is_nan()),
         PartData::U8(_) | PartData::U32(_) => false,
     };
     if parts.iter().any(|(_, data)| is_whole(data)) {

@@ -178,7 +178,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         // No address space has room for such a stack.
         let refused = Builder::new().stack_size(1 << 60);
-        let mut saver = Saver::start_on(refused, directory.path(), tempfile::tempfile().unwrap(), Timeline::default()).unwrap();
+        let mut saver =
+            Saver::start_on(refused, directory.path(), tempfile::tempfile().unwrap(), Timeline::default()).unwrap();
         assert!(saver.thread.is_none());
         for round in 1..=3 {
             saver.save(checkpoint(round)).unwrap();
@@ -234,7 +235,8 @@ mod tests {
         fs::write(states.join(file.name()), "x").unwrap();
         let saved = |clients| {
             without_room(libc::SYS_fsync, || {
-                let mut saver = Saver::start(directory.path(), tempfile::tempfile().unwrap(), Timeline::default()).unwrap();
+                let mut saver =
+                    Saver::start(directory.path(), tempfile::tempfile().unwrap(), Timeline::default()).unwrap();
                 let meta = Meta { clients, ..checkpoint(1).meta };
                 saver.save(Checkpoint { meta, ..checkpoint(1) }).and_then(|()| saver.finish())
             })
@@ -257,7 +259,8 @@ mod tests {
         ];
         for (call, what) in cases {
             let saved = without_room(call, || {
-                let mut saver = Saver::start(directory.path(), tempfile::tempfile().unwrap(), Timeline::default()).unwrap();
+                let mut saver =
+                    Saver::start(directory.path(), tempfile::tempfile().unwrap(), Timeline::default()).unwrap();
                 saver.save(checkpoint(1)).and_then(|()| saver.finish())
             });
             let why = Error::of_record(&saved.unwrap_err()).to_string();
