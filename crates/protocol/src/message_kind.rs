@@ -41,7 +41,7 @@ impl Reply {
 
 #[cfg(test)]
 mod tests {
-    use crate::message::{Evaluate, Update};
+    use crate::{evaluate_message::Evaluate, train_message::Update};
 
     use super::*;
 

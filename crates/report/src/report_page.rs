@@ -253,6 +253,7 @@ fn consequence(then: Consequence) -> &'static str {
         Consequence::Retried => "a fresh process did its work again",
         Consequence::Moved => "another process did its work",
         Consequence::Dropped => "the round continued without it",
+        Consequence::Unscored => "it has no score in this round",
         Consequence::Replaced => "it had no work; a fresh process took its place",
         Consequence::Aborted => "the run ended",
         Consequence::Reverted => "the round began again with the model from before the reload",

@@ -1,19 +1,12 @@
 //! Parsers for the values of flags.
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use fedpipe_data::TargetKind;
 use fedpipe_host::Level;
-use fedpipe_record::experiment_key::KeyValue;
 use strum::VariantNames;
 
 /// Parses a level of isolation.
 pub(crate) fn level() -> impl TypedValueParser<Value = Level> {
     PossibleValuesParser::new(Level::VARIANTS).try_map(|level| level.parse::<Level>())
-}
-
-/// Parses a kind of targets.
-pub(crate) fn target() -> impl TypedValueParser<Value = TargetKind> {
-    PossibleValuesParser::new(TargetKind::CHOICES).try_map(|kind| TargetKind::read(&kind))
 }
 
 /// Parses `KEY=VALUE`.

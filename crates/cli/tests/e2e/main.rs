@@ -27,6 +27,7 @@ mod own_data;
 mod partitions;
 mod processes;
 mod readme;
+mod readme_command;
 mod refused_starts;
 mod refusing;
 mod regression;

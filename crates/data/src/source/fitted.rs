@@ -106,7 +106,7 @@ fn image(path: &Path, shape: &[usize]) -> Result<(Vec<usize>, SplitFeatures), Da
     let (height, width, channels) = match *shape {
         [height, width] => (height, width, 1),
         [height, width, channels @ (1 | 3)] => (height, width, channels),
-        _ => return Err(DataError::NoImages { path: path.to_owned(), shape: shape.to_vec() }),
+        _ => return Err(DataError::NoImageShape { path: path.to_owned(), shape: shape.to_vec() }),
     };
     let size = ImageSize { height: height as u32, width: width as u32, channels: Some(channels as u8) };
     let name = |_| path.display().to_string();

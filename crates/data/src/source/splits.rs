@@ -47,10 +47,11 @@ impl FoundSplits {
             }
             _ => return Err(DataError::NoTestSet { path: place() }),
         };
-        let class_names = class_names.into_names();
-        if matches!(request.portion, Portion::Own | Portion::Test) && !class_names.is_empty() {
-            return Err(DataError::NamesUnderOwn { path: place(), name: class_names[0].clone() });
+        let has_own_names = matches!(request.portion, Portion::Own | Portion::Test);
+        if let Some(name) = class_names.first_mapped().filter(|_| has_own_names) {
+            return Err(DataError::NamesUnderOwn { path: place(), name: name.clone() });
         }
+        let class_names = class_names.into_names();
         Ok(ReadSplits { train, test, class_names, feature_names, sha256: None, test_files })
     }
 }

@@ -94,8 +94,7 @@ impl ActiveRun<'_> {
         let score = self.evaluate(round, &weights)?;
         timeline.end_phase(at, "evaluate", round);
         let at = timeline.now();
-        let participants: Vec<u32> = updates.iter().map(|update| update.header.client).collect();
-        let client_scores = self.score_clients(round, &participants, &weights)?;
+        let client_scores = self.score_clients(round, &updates, &weights)?;
         if client_scores.held_out.is_some() || client_scores.new_clients.is_some() {
             timeline.end_phase(at, "score clients", round);
         }

@@ -106,8 +106,7 @@ mod tests {
     use crate::{
         aggregator::testing::update,
         closed_round::ClientUpdate,
-        local_work::ClientWork,
-        term::testing::{layout, linear, returned},
+        term::testing::{given, layout, linear, returned},
         vector_math::OneCore,
     };
 
@@ -119,16 +118,8 @@ mod tests {
 
     #[test]
     fn a_first_request_is_plain_and_a_later_one_has_the_correction() {
-        let none = Slots::default();
         let layout = layout();
-        let given = Given {
-            weights: &[1.0; 3],
-            server: &none,
-            client: &none,
-            work: ClientWork::epochs(1),
-            learning_rate: 0.5,
-            layout: &layout,
-        };
+        let given = given(&layout);
         assert_eq!(linear(&ControlVariate.prepare(&given)), None);
         let (server, client) = (slots(0.75), slots(0.5));
         let later = ControlVariate.prepare(&Given { server: &server, client: &client, ..given });
@@ -142,14 +133,7 @@ mod tests {
         let server = slots(0.75);
         let client = slots(0.5);
         let layout = layout();
-        let given = Given {
-            weights: &[1.0; 3],
-            server: &server,
-            client: &client,
-            work: ClientWork::epochs(1),
-            learning_rate: 0.5,
-            layout: &layout,
-        };
+        let given = Given { server: &server, client: &client, ..given(&layout) };
         // ‖a‖₁ takes the place of the ten steps.
         let header = Update { accumulation: Some(4.0), ..update(0, 1, 10) };
         let after = ControlVariate.accept(&given, &returned(header, [2.0; 3]));
