@@ -1,4 +1,4 @@
-//! `timeline.jsonl`: the times at which messages passed the pipes, epochs ran and phases ended. No result rests on them.
+//! `timeline.jsonl`: the times of messages on the pipes, of local epochs and of phases. No result rests on them.
 //!
 //! Times are whole microseconds since the start of a session. A resume begins another session.
 

@@ -265,7 +265,7 @@ pub(crate) fn confusion_map(scores: &ByClass, names: &[String]) -> HeatMap {
         rows: names.to_vec(),
         columns: names.to_vec(),
         x: "prediction".to_owned(),
-        title: "{value} examples of {row} taken for {column}",
+        title: "{row} taken for {column}: {value}",
         unit: "",
         range: None,
         text: true,

@@ -16,7 +16,7 @@ use serde_json::{Map, json};
 use crate::{
     mistakes::Mistakes,
     page_data::{client_map, confusion_map, curves, split_map},
-    timeline_rows::spans,
+    timeline_rows::{shown_bytes, spans},
 };
 
 const TEMPLATE: &str = include_str!("../assets/page.html");
@@ -134,7 +134,7 @@ fn of_unfinished(experiment: &Experiment) -> String {
 fn state(history: &History) -> String {
     let rounds = history.rounds.len();
     match history.finished.as_ref().map(|summary| &summary.stopped) {
-        Some(Stop::Rounds) => format!("All {rounds} rounds are done."),
+        Some(Stop::Rounds) => format!("The last round, {rounds}, is done."),
         Some(Stop::Converged) => format!("Converged after round {rounds}."),
         Some(Stop::Reached) => format!("Reached its target in round {rounds}."),
         Some(Stop::MaxRounds) => format!("Stopped at its last allowed round, {rounds}."),
@@ -163,13 +163,6 @@ fn tiles(history: &History) -> Vec<(&'static str, String)> {
         ("crashes", Some(history.failures.to_string())),
     ];
     all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
-}
-
-/// Returns a number of bytes with a unit.
-fn shown_bytes(bytes: u64) -> String {
-    let units = [(1e9, "GB"), (1e6, "MB"), (1e3, "kB")];
-    let unit = units.into_iter().find(|(size, _)| bytes as f64 >= *size);
-    unit.map_or_else(|| format!("{bytes} B"), |(size, name)| format!("{:.1} {name}", bytes as f64 / size))
 }
 
 fn client_words(history: &History) -> serde_json::Value {
@@ -300,10 +293,5 @@ mod tests {
                 assert!(!found.contains(word), "{word}");
             }
         }
-    }
-
-    #[test]
-    fn bytes_have_a_unit() {
-        assert_eq!([999, 1_500, 2_500_000, 3_000_000_000].map(shown_bytes), ["999 B", "1.5 kB", "2.5 MB", "3.0 GB"]);
     }
 }

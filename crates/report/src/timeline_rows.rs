@@ -139,7 +139,14 @@ pub(crate) fn marks(session: &TimelineSession) -> Vec<(LanePlace, Mark)> {
 
 fn described(message: &PipeMessage<'_>) -> String {
     let client = message.client.map_or_else(String::new, |client| format!(" of client {client}"));
-    format!("{}{client}, {} bytes of parts", message.message, message.bytes)
+    format!("{}{client}, parts of {}", message.message, shown_bytes(message.bytes))
+}
+
+/// Returns a number of bytes with a unit.
+pub(crate) fn shown_bytes(bytes: u64) -> String {
+    let units = [(1e9, "GB"), (1e6, "MB"), (1e3, "kB")];
+    let unit = units.into_iter().find(|(size, _)| bytes as f64 >= *size);
+    unit.map_or_else(|| format!("{bytes} B"), |(size, name)| format!("{:.1} {name}", bytes as f64 / size))
 }
 
 /// Returns the rounds of the page: the time before the first round, the first and the last rounds, rounds with a crash,
@@ -282,5 +289,10 @@ pub(crate) mod tests {
     fn a_round_that_a_resume_repeated_is_the_repeated_one() {
         let with = |at| session(&[(at, at + 5, TimelineEvent::Phase { phase: "train".into(), round: 1 })]);
         assert_eq!(spans(&[with(3), with(8)])[1].start, 8);
+    }
+
+    #[test]
+    fn bytes_have_a_unit() {
+        assert_eq!([999, 1_500, 2_500_000, 3_000_000_000].map(shown_bytes), ["999 B", "1.5 kB", "2.5 MB", "3.0 GB"]);
     }
 }

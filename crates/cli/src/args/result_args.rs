@@ -10,7 +10,7 @@ use fedpipe_data::{ImageSize, Source};
 pub(crate) struct EvaluateArgs {
     /// The directory of a run that has ended
     pub(crate) run: PathBuf,
-    /// Other data than the run's test set, as for `fedpipe run`: their test set, or all their examples if they have none
+    /// Other data than the run's test set, as for `fedpipe run`: their test set, or all their examples if there is none
     #[arg(long, value_name = "DATA")]
     pub(crate) data: Option<Source>,
     /// The column of a table that has the targets [default: that of the run]

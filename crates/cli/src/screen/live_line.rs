@@ -2,8 +2,6 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use fedpipe_data::counted;
-
 /// The most clients of which each has a character of its own.
 const MOST_CLIENTS: usize = 40;
 
@@ -74,7 +72,11 @@ impl LiveLine {
         let (done, all) = (count(Progress::Done), self.clients.len());
         let mut parts = vec![format!("{} [{}] {done}/{all} trained", self.name, self.strip())];
         parts.extend(self.time_left().map(|left| format!("ETA {left}")));
-        parts.extend((self.crashes > 0).then(|| counted(self.crashes, "crash").replace("crashs", "crashes")));
+        parts.extend(match self.crashes {
+            0 => None,
+            1 => Some("1 crash".to_owned()),
+            many => Some(format!("{many} crashes")),
+        });
         parts.extend((self.rounds > 0).then(|| format!("{:.2} s/round", self.seconds / f64::from(self.rounds))));
         let at_work: Vec<String> = self.at_work().take(MOST_NAMED).map(|client| client.to_string()).collect();
         if !at_work.is_empty() {

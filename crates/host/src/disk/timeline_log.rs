@@ -1,4 +1,4 @@
-//! Writes `timeline.jsonl`, which `record` describes. A file that cannot be written costs the timeline and nothing else.
+//! Writes `timeline.jsonl`, which `record` describes. A file that cannot be written costs the timeline alone.
 
 use std::{
     fmt,

@@ -1,7 +1,7 @@
 //! Checks the replies of clients and strategy programs, which the host does not trust.
 
-pub(crate) mod norm;
 pub(crate) mod steps;
+pub(crate) mod update_norm;
 
 use std::ops::Range;
 
@@ -21,8 +21,8 @@ use crate::{
     fleet::job::Job,
     process::peer::PeerReply,
     run::answers::{
-        norm::{NORM, distance},
         steps::{Accumulation, accumulation, change, steps},
+        update_norm::{NORM, distance},
     },
 };
 

@@ -314,8 +314,8 @@ impl RunDir {
     /// copy, from the `other` run directory, or from the place that the experiment names.
     ///
     /// # Errors
-    /// Returns [`Error::Usage`] where the file cannot be read or has changed, [`Error::Output`] where the copy cannot be
-    /// written.
+    /// Returns [`Error::Usage`] where the file cannot be read or has changed, [`Error::Output`] where the copy cannot
+    /// be written.
     pub(crate) fn keep_initial(&self, file: &InitialFile, other: Option<&Path>) -> Result<Vec<u8>> {
         let copy = self.path.join(names::INITIAL_WEIGHTS);
         let is_kept = copy.exists();

@@ -33,10 +33,9 @@ use crate::{
         active::ActiveRun,
         aggregate::RunningMean,
         answers::{
-            self, Expected,
-            norm::NORM,
-            slots_of,
+            self, Expected, slots_of,
             steps::{Accumulation, most_steps},
+            update_norm::NORM,
         },
         clients::Clients,
         event::Event,
