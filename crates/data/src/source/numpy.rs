@@ -187,7 +187,7 @@ impl NpyArray {
             Self::Numbers(array) => array,
         };
         let numbers = array.values.numbers();
-        match numbers.iter().position(|number| !(number.abs() < LARGEST_NAME)) {
+        match numbers.iter().position(|number| number.is_nan() || number.abs() >= LARGEST_NAME) {
             Some(row) => Err(DataError::ClientNumber { path: array.path, row, value: numbers[row] }),
             None => Ok(texts(&numbers)),
         }
