@@ -70,7 +70,10 @@ impl LiveLine {
     pub(crate) fn text(&self) -> String {
         let count = |wanted| self.clients.values().filter(|progress| **progress == wanted).count();
         let (done, all) = (count(Progress::Done), self.clients.len());
-        let mut parts = vec![format!("{} [{}] {done}/{all} trained", self.name, self.strip())];
+        let mut parts = vec![match all {
+            0 => self.name.clone(),
+            _ => format!("{} [{}] {done}/{all} trained", self.name, self.strip()),
+        }];
         parts.extend(self.time_left().map(|left| format!("ETA {left}")));
         parts.extend(match self.crashes {
             0 => None,

@@ -23,8 +23,10 @@ const STEP: u64 = 8 << 20;
 /// The steps after which nothing more is recorded.
 const STEPS: u32 = 4;
 
-/// The longest time that an entry stays in memory while others are written.
+/// A span of time, and the entries that are written at once in it, so that a reader sees what goes on. More entries wait
+/// for its end, since a write of its own for each would take time of a round with many clients.
 const DELAY: Duration = Duration::from_millis(100);
+const AT_ONCE: u32 = 64;
 
 /// A writer that all threads of a host share. The default value writes nothing.
 #[derive(Clone, Default)]
@@ -40,7 +42,16 @@ struct OpenTimeline {
 struct TimelineFile {
     out: BufWriter<File>,
     bytes: u64,
-    flushed: Instant,
+    /// The begin of the present span, and the entries that were written at once since.
+    since: Instant,
+    at_once: u32,
+}
+
+impl TimelineFile {
+    fn flush(&mut self) {
+        // A full disk costs the rest of the timeline.
+        let _ = self.out.flush();
+    }
 }
 
 impl fmt::Debug for Timeline {
@@ -57,7 +68,8 @@ impl Timeline {
         };
         let bytes = file.metadata().map_or(0, |data| data.len());
         let (start, unix) = (Instant::now(), SystemTime::now().duration_since(SystemTime::UNIX_EPOCH));
-        let file = Mutex::new(TimelineFile { out: BufWriter::with_capacity(1 << 16, file), bytes, flushed: start });
+        let out = BufWriter::with_capacity(1 << 16, file);
+        let file = Mutex::new(TimelineFile { out, bytes, since: start, at_once: 0 });
         let timeline = Self(Some(Arc::new(OpenTimeline { start, round: AtomicU64::new(0), file })));
         let unix_us = unix.map_or(0, |unix| unix.as_micros() as u64);
         timeline.note(0, None, TimelineEvent::Session { format: TIMELINE_FORMAT, unix_us, host: std::process::id() });
@@ -96,19 +108,19 @@ impl Timeline {
             return;
         }
         file.bytes += line.len() as u64;
-        // A full disk costs the rest of the timeline.
         let _ = file.out.write_all(&line);
-        if file.flushed.elapsed() > DELAY {
-            let _ = file.out.flush();
-            file.flushed = Instant::now();
+        if file.since.elapsed() > DELAY {
+            (file.since, file.at_once) = (Instant::now(), 0);
+        }
+        if file.at_once < AT_ONCE {
+            file.at_once += 1;
+            file.flush();
         }
     }
 
     fn flush(&self) {
         if let Some(open) = &self.0 {
-            let mut file = open.file.lock().unwrap_or_else(PoisonError::into_inner);
-            let _ = file.out.flush();
-            file.flushed = Instant::now();
+            open.file.lock().unwrap_or_else(PoisonError::into_inner).flush();
         }
     }
 }
