@@ -41,7 +41,7 @@ pub use node::serve::{Node, Service};
 pub use process::spawn::ClientCommand;
 pub use run::{
     aggregate::weighted_mean,
-    directory::is_in_progress,
+    directory::is_at_work,
     event::{Event, Observer},
     reload::request_reload,
     resume,

@@ -234,7 +234,7 @@ fn draw_curve(chart: &mut Chart<'_, '_>, curve: &Curve) -> Drawn {
 }
 
 /// Returns the text of a tick, short whatever its magnitude: ticks are sums, such as 0.7000000000000001.
-fn tick(value: f64) -> String {
+pub(crate) fn tick(value: f64) -> String {
     let magnitude = value.abs();
     if magnitude != 0.0 && !(1e-4..1e6).contains(&magnitude) {
         return format!("{value:.2e}");
@@ -245,7 +245,7 @@ fn tick(value: f64) -> String {
 
 /// Returns the range of `values`, with that part of it as a margin on both sides. The range is never empty. It is never
 /// so narrow that f64 has too few numbers in it for the ticks of an axis, since the ticks would never end.
-fn range(values: impl Iterator<Item = f64>, margin: f64) -> std::ops::Range<f64> {
+pub(crate) fn range(values: impl Iterator<Item = f64>, margin: f64) -> std::ops::Range<f64> {
     let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
     for value in values {
         low = if value < low { value } else { low };

@@ -19,6 +19,11 @@ pub(crate) struct ExperimentArgs {
 }
 
 impl ExperimentArgs {
+    /// Returns no flags.
+    pub(crate) fn none() -> Self {
+        Self { given: Vec::new() }
+    }
+
     /// Returns `true` if the flag with this name was given.
     pub(crate) fn has(&self, id: &str) -> bool {
         self.given.iter().any(|(key, _)| key.id() == id)

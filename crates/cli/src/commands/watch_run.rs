@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::ExitCode, thread::sleep, time::Duration};
 
-use fedpipe_host::{Error, Result, is_in_progress};
+use fedpipe_host::{Error, Result, is_at_work};
 
 use crate::{args::result_args::WatchArgs, screen::watch_screen::WatchScreen};
 
@@ -16,7 +16,7 @@ pub(crate) fn watch_run(args: &WatchArgs) -> Result<ExitCode> {
         .map_err(|error| Error::Output(format!("cannot watch {}: {error}; is this a run?", directory.display())))?;
     loop {
         // Looked at first: what the host wrote before its end is read after it.
-        let is_alive = is_in_progress(directory);
+        let is_alive = is_at_work(directory);
         if screen.refresh() {
             return Ok(ExitCode::SUCCESS);
         }

@@ -8,9 +8,10 @@ use fedpipe_host::{Error, Result};
 use fedpipe_record::{
     digest::bytes_sha256,
     experiment::Experiment,
-    experiment_key::{Arity, ExperimentKey},
+    experiment_key::ExperimentKey,
     file::read_regular,
     format::{Format, check_table},
+    key_names::{check_keys, key_at},
 };
 use toml::{Table, Value};
 
@@ -32,9 +33,7 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Experiment> {
     let was_weighted = is_weighted(&table);
     let is_count_given = is_count_given(&table, args);
     args.experiment.overlay(&mut table);
-    for (path, value) in &args.set {
-        set(&mut table, path, value)?;
-    }
+    args.set.iter().for_each(|(path, value)| set(&mut table, path, value));
     // The file of a run has the weighting that suits its aggregator, also if nobody gave one.
     let is_given = args.experiment.has("weighting") || args.set.iter().any(|(path, _)| path == "strategy.weighting");
     if !is_given && was_weighted.zip(is_weighted(&table)).is_some_and(|(was, is)| was != is) {
@@ -90,8 +89,8 @@ pub(crate) fn resolve_deal(args: &ExperimentArgs) -> Result<Experiment> {
 pub(crate) fn resolve_served(args: &ExperimentArgs) -> Result<Experiment> {
     let mut table = of_default()?;
     args.overlay(&mut table);
-    set(&mut table, "data.partition", "own")?;
-    set(&mut table, "clients.count", "1")?;
+    set(&mut table, "data.partition", "own");
+    set(&mut table, "clients.count", "1");
     let experiment = Experiment::deserialize_from(table)?;
     experiment.check()?;
     Ok(experiment)
@@ -172,7 +171,7 @@ fn read_table(path: &Path) -> Result<Table> {
     let bytes = read_regular(path).map_err(|error| usage(error.to_string()))?;
     let text = String::from_utf8(bytes).map_err(|error| usage(error.to_string()))?;
     let table = text.parse().map_err(|error: toml::de::Error| usage(error.message().to_owned()))?;
-    check_table(&table).map_err(|error| usage(error.to_string()))?;
+    check_table(&table).and_then(|()| check_keys(&text)).map_err(|error| usage(error.to_string()))?;
     Ok(table)
 }
 
@@ -225,45 +224,21 @@ fn remove_replaced(table: &mut Table, args: &RunArgs) {
     }
 }
 
-/// Sets a key to a TOML value, or to text if `text` is no TOML value. The key of a section is `section.key`.
-fn set(table: &mut Table, path: &str, text: &str) -> Result<()> {
+/// Sets the key at `path` to a TOML value, or to text if `text` is no TOML value.
+fn set(table: &mut Table, path: &str, text: &str) {
     let value = format!("value = {text}").parse::<Table>().ok().and_then(|mut table| table.remove("value"));
     let value = value.unwrap_or_else(|| Value::String(text.to_owned()));
-    let keys = Experiment::keys();
-    let entry = path.split_once('.');
-    if let Some(key) = keys.iter().find(|key| key.path() == path) {
-        insert(key, value, table);
-    } else if let Some(key) = keys.iter().find(|key| key.arity == Arity::Entries && Some(&*key.name) == outer(entry)) {
-        let name = entry.map_or("", |(_, name)| name).to_owned();
-        insert(key, Value::Table(Table::from_iter([(name, Value::String(text.to_owned()))])), table);
-    } else if path == "format" {
-        table.insert(path.to_owned(), value);
-    } else {
-        return Err(Error::Usage(format!("--set {path}: an experiment has no such key; {}", known(path, &keys))));
+    match key_at(path) {
+        Some(key) if key.path() == path => insert(&key, value, table),
+        // An entry, which is text whatever it looks like.
+        Some(key) => {
+            let text = value.as_str().map_or_else(|| text.to_owned(), str::to_owned);
+            let name = path.strip_prefix(&format!("{}.", key.path())).unwrap_or(path).to_owned();
+            insert(&key, Value::Table(Table::from_iter([(name, Value::String(text))])), table);
+        }
+        // The key `format` is none of an experiment's, and the reader looks at it.
+        None => drop(table.insert(path.to_owned(), value)),
     }
-    Ok(())
-}
-
-fn outer<'p>(entry: Option<(&'p str, &'p str)>) -> Option<&'p str> {
-    entry.map(|(outer, _)| outer)
-}
-
-/// Returns the remedy for a key that is unknown.
-fn known(path: &str, keys: &[ExperimentKey]) -> String {
-    if let Some(meant) = keys.iter().find(|key| key.id() == path || key.name == path) {
-        return format!("write {}", meant.path());
-    }
-    let names = |section: &str| {
-        let names: Vec<&str> = keys.iter().filter(|key| key.section == section).map(|key| &*key.name).collect();
-        names.join(", ")
-    };
-    let mut sections: Vec<&str> = keys.iter().map(|key| key.section).filter(|section| !section.is_empty()).collect();
-    sections.dedup();
-    let section = path.split('.').next().unwrap_or_default();
-    if sections.contains(&section) {
-        return format!("the section {section} has {}", names(section));
-    }
-    format!("it has {}, and the sections {}", names(""), sections.join(", "))
 }
 
 #[cfg(test)]

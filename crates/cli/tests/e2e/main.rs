@@ -40,6 +40,7 @@ mod standard_streams;
 mod stop;
 mod strategy;
 mod strategy_rows;
+mod sweep;
 mod threads;
 mod truth;
 mod user_programs;

@@ -81,6 +81,11 @@ fn flags(text: &str) -> BTreeSet<String> {
 fn flags_that_are_named_exist() {
     let commands = [
         "run",
+        "sweep",
+        "runs",
+        "compare",
+        "init",
+        "config",
         "verify",
         "reload",
         "evaluate",

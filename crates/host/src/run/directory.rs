@@ -51,13 +51,19 @@ pub(crate) struct Dylib {
     pub(crate) sha256: String,
 }
 
+/// Returns `true` if the host of another process works in a run directory.
+pub fn is_at_work(path: &Path) -> bool {
+    let holder = fs::File::open(path.join(names::LOCK)).ok().and_then(|file| lock::holder(&file).ok().flatten());
+    holder.is_some()
+}
+
 impl RunDir {
     /// Refuses a directory that another host works in.
     ///
     /// # Errors
     /// Returns [`Error::Output`].
     pub(crate) fn refuse_busy(path: &Path) -> Result<()> {
-        if is_in_progress(path) { Err(Self::busy(path)) } else { Ok(()) }
+        if is_at_work(path) { Err(Self::busy(path)) } else { Ok(()) }
     }
 
     pub(crate) fn busy(path: &Path) -> Error {
@@ -342,11 +348,6 @@ impl RunDir {
         let path = self.path.join(name);
         write_whole(&path, contents).map_err(|error| Error::in_run("write", &path, &error))
     }
-}
-
-/// Returns `true` if a host of another process works in the run directory.
-pub fn is_in_progress(directory: &Path) -> bool {
-    fs::File::open(directory.join(names::LOCK)).is_ok_and(|file| matches!(lock::holder(&file), Ok(Some(_))))
 }
 
 /// Writes the experiment, and copies the dylib from `source`, into the folder that is to be the run directory.
