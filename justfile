@@ -173,3 +173,4 @@ release-check: build wheel
     FEDPIPE_BIN="$CARGO_TARGET_DIR/release/fedpipe" just burn test -- --nocapture
     cargo package --locked --package fedpipe-random --package fedpipe-nn --package fedpipe-model
     "$CARGO_TARGET_DIR/python/wheel/bin/python" -m pytest crates/python/tests/wheel
+    just release-check-report
