@@ -39,7 +39,7 @@ pub use dataset::{DatasetInfo, DatasetTarget, FeatureType, Gap};
 pub use deal::{Deal, Dealt, PartitionFile, deal, deal_test_set, natural_clients};
 pub use entry::is_manifest;
 pub use error::DataError;
-pub use fetch::fetch_fashion_mnist;
+pub use fetch::{fetch_fashion_mnist, has_fashion_mnist};
 pub use file_cause::FileCause;
 pub use holdout::Holdout;
 pub use map::{Partition, PartitionTargets, Pixels};

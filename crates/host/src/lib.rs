@@ -25,7 +25,11 @@ mod node;
 mod process;
 mod run;
 
-pub use disk::{TemporaryFolder, temporary_folder};
+pub use disk::{
+    TemporaryFolder,
+    folder_check::{FolderCheck, check_folder},
+    temporary_folder,
+};
 pub use error::{
     Error, Result,
     start_error::{StartCall, StartError},
@@ -38,7 +42,7 @@ pub use fleet::{
 };
 pub use inference::{ExampleScores, InferenceHost, TrainedRun};
 pub use node::serve::{Node, Service};
-pub use process::spawn::ClientCommand;
+pub use process::spawn::{ClientCommand, processes_within_limit};
 pub use run::{
     aggregate::weighted_mean,
     directory::is_at_work,

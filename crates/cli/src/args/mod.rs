@@ -20,7 +20,8 @@ mod value;
 
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 use fedpipe_host::Level;
 
 use crate::{
@@ -99,6 +100,18 @@ pub(crate) enum Command {
         #[arg(long, value_name = "COMMAND")]
         client: Option<String>,
     },
+    /// Check this machine, its limits, locks, cache and models, with remedies
+    Doctor,
+    /// Print the completions of a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Write the man pages, one for each command
+    Man {
+        /// The folder of the pages, such as ~/.local/share/man/man1; it is made if it does not exist
+        directory: PathBuf,
+    },
     /// Write the crate of a model of your own, with tests, which builds and trains at once
     NewModel(NewModelArgs),
     // A command for each table.
@@ -131,4 +144,9 @@ pub(crate) enum DataCommand {
 /// Refused arguments, and requests for help or for the version.
 pub(crate) fn parse(arguments: &[OsString]) -> Result<Command, clap::Error> {
     Cli::try_parse_from(arguments).map(|cli| cli.command)
+}
+
+/// Returns the command line as a value, from which clap generates completions and man pages.
+pub(crate) fn command_line() -> clap::Command {
+    Cli::command()
 }

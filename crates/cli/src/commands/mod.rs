@@ -1,6 +1,7 @@
 //! The work of each command, one file each. A function here takes parsed arguments and returns an exit code.
 
 pub(crate) mod compare_runs;
+pub(crate) mod diagnose;
 pub(crate) mod draw_run;
 pub(crate) mod evaluate_run;
 pub(crate) mod explain_keys;
@@ -15,6 +16,7 @@ pub(crate) mod reload_model;
 pub(crate) mod run_experiment;
 pub(crate) mod run_sweep;
 pub(crate) mod serve_partition;
+pub(crate) mod shell_files;
 pub(crate) mod show_partitions;
 pub(crate) mod verify_run;
 pub(crate) mod watch_run;

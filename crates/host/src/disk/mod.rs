@@ -1,5 +1,6 @@
 //! Temporary folders, and file systems that forbid execution.
 
+pub(crate) mod folder_check;
 pub(crate) mod lock;
 #[cfg(test)]
 pub(crate) mod test_files;
