@@ -64,7 +64,7 @@ faults *args:
 test-python *args:
     [ -n "${FEDPIPE_BIN:-}" ] || just build
     just environment test crates/python/tests/requirements.txt
-    "$CARGO_TARGET_DIR/python/test/bin/python" -m pytest crates/python --ignore crates/python/tests/flower "$@"
+    "$CARGO_TARGET_DIR/python/test/bin/python" -m pytest crates/python --ignore crates/python/tests/flower --ignore crates/python/tests/wheel "$@"
 
 # The tests of federations on Flower, against FEDPIPE_BIN, or the command that is built here
 test-flower *args:
@@ -85,6 +85,21 @@ bench *args: build
     case " $* " in *" --peers "*) just cnn-epoch ;; esac
     cargo bench --package fedpipe --bench whole -- "$@"
 
+# The report in a browser and the event file in TensorBoard; needs Debian's chromium and chromium-driver
+[private]
+release-check-report: build
+    #!/usr/bin/env bash
+    set -euo pipefail
+    just environment report crates/report/check/requirements.txt
+    python="$CARGO_TARGET_DIR/python/report/bin/python"
+    place=$(mktemp -d)
+    trap 'rm -rf "$place"' EXIT
+    fedpipe="$CARGO_TARGET_DIR/release/fedpipe"
+    "$fedpipe" run mlp --data sample --rounds 6 --partition dirichlet:alpha=0.5 --holdout 0.2 --by-class --trace --tensorboard --out "$place/run" >/dev/null
+    "$fedpipe" report "$place/run" --trace --tensorboard
+    "$python" crates/report/check/browser.py "$place/run/report.html" "$CARGO_TARGET_DIR/report-check"
+    "$python" crates/report/check/tensorboard_reads.py "$place/run"
+
 # An epoch of the model `cnn` on one thread, beside PyTorch's and JAX's
 [private]
 cnn-epoch:
@@ -99,3 +114,63 @@ cnn-epoch:
             echo "${peer#*:}: not installed in $environment; see crates/python/README.md"
         fi
     done
+
+# Install the command, its models, man pages and completions below PREFIX, ~/.local by default
+install prefix=(home_directory() / ".local"):
+    #!/usr/bin/env bash
+    set -euo pipefail
+    cargo build --release --locked --features fedpipe/parquet
+    just stage "$CARGO_TARGET_DIR/release" "$1"
+    echo "installed $1/bin/fedpipe and its models in $1/share/fedpipe/models"
+    [ "$(command -v fedpipe)" = "$1/bin/fedpipe" ] || echo "for this shell: export PATH=\"$1/bin:\$PATH\"" >&2
+
+# The wheel of the package `fedpipe` with the command and its models in $CARGO_TARGET_DIR/wheels, for any Linux with glibc 2.17
+wheel:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    just environment wheel crates/python/tests/wheel/requirements.txt
+    tools="$CARGO_TARGET_DIR/python/wheel/bin"
+    export PATH="$tools:$PATH"
+    platform=$(rustc -vV | sed -n 's/^host: //p')
+    CARGO_PROFILE_RELEASE_STRIP=symbols cargo zigbuild --release --locked --features fedpipe/parquet --target "$platform.2.17"
+    work="$CARGO_TARGET_DIR/wheel"
+    rm -rf "$work" "$CARGO_TARGET_DIR/wheels"
+    just stage "$CARGO_TARGET_DIR/$platform/release" "$work/prefix"
+    FEDPIPE_PREFIX="$work/prefix" pip wheel --quiet --no-deps --no-build-isolation --wheel-dir "$work" crates/python
+    # Fails if a binary needs a newer glibc, and names the wheel after the oldest that is enough.
+    auditwheel repair --plat "manylinux_2_17_$(uname -m)" --wheel-dir "$CARGO_TARGET_DIR/wheels" "$work"/*.whl
+    ls -l "$CARGO_TARGET_DIR/wheels"
+
+# Copies the command and the models in the folder BUILT below PREFIX, with man pages, completions and licences
+[private]
+stage built prefix:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    share="$2/share"
+    install -D -m 755 "$1/fedpipe" "$2/bin/fedpipe"
+    for manifest in models/*/Cargo.toml; do
+        model=$(dirname "$manifest")
+        # A model with a lock file is outside the workspace.
+        [ ! -f "$model/Cargo.lock" ] || continue
+        file="lib$(basename "$model" | tr - _).so"
+        install -D -m 644 "$1/$file" "$share/fedpipe/models/$file"
+    done
+    install -D -m 644 -t "$share/doc/fedpipe" LICENSE-MIT LICENSE-APACHE
+    "$2/bin/fedpipe" man "$share/man/man1" >/dev/null
+    mkdir -p "$share"/{bash-completion/completions,zsh/site-functions,fish/vendor_completions.d}
+    "$2/bin/fedpipe" completions bash >"$share/bash-completion/completions/fedpipe"
+    "$2/bin/fedpipe" completions zsh >"$share/zsh/site-functions/_fedpipe"
+    "$2/bin/fedpipe" completions fish >"$share/fish/vendor_completions.d/fedpipe.fish"
+
+# Cargo for the model on burn, which is outside the workspace: `just burn build`, `just burn test`
+burn command *args:
+    #!/usr/bin/env bash
+    cargo "$1" --release --locked --manifest-path models/burn/Cargo.toml --target-dir "$CARGO_TARGET_DIR/burn" "${@:2}"
+
+# The slow checks of a release: the model on burn, the crates for authors of models, the wheel in bare environments, and `just install`
+release-check: build wheel
+    just burn build
+    FEDPIPE_BIN="$CARGO_TARGET_DIR/release/fedpipe" just burn test -- --nocapture
+    cargo package --locked --package fedpipe-random --package fedpipe-nn --package fedpipe-model
+    "$CARGO_TARGET_DIR/python/wheel/bin/python" -m pytest crates/python/tests/wheel
+    just release-check-report

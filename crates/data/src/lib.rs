@@ -39,7 +39,7 @@ pub use dataset::{DatasetInfo, DatasetTarget, FeatureType, Gap};
 pub use deal::{Deal, Dealt, PartitionFile, deal, deal_test_set, natural_clients};
 pub use entry::is_manifest;
 pub use error::DataError;
-pub use fetch::fetch_fashion_mnist;
+pub use fetch::{fetch_fashion_mnist, has_fashion_mnist};
 pub use file_cause::FileCause;
 pub use holdout::Holdout;
 pub use map::{Partition, PartitionTargets, Pixels};
@@ -47,7 +47,7 @@ pub use refusal::{folder_of, persist, refusal, sync_folder};
 pub use scheme::{Labelled, Partitioner, Scheme, SplitFile, SplitTable, partition, pin_split};
 pub use source::{
     Entry, Generated, Generator, ImageSize, Reader, Reading, Source, TargetKind, TestSplit, generators,
-    is_dataset_file, readers,
+    is_dataset_file, readers, write_inputs, write_scored,
 };
 pub use spread::spread;
 pub use standardisation::Standardisation;

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tempfile
 import warnings
+from importlib import metadata
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
 
 import numpy as np
@@ -186,8 +187,8 @@ def run(
 
     `model` is a name or a path. Instead of a model, `client` may be the command of a client. `flags` are those of the
     command, with `_` for `-`. A flag with the value True has no argument; one with False or None is left out. `binary`
-    is the command. Without it, `$FEDPIPE_BIN`, the PATH, and the build folder of this clone are tried in turn. The
-    command runs in `cwd`, with `env` added to the environment.
+    is the command. Without it, `$FEDPIPE_BIN`, the command of this package's wheel, the PATH, and the build folder of
+    this clone are tried in turn. The command runs in `cwd`, with `env` added to the environment.
 
     If `progress` is True, the rounds are shown on standard error: as a bar if tqdm is installed, otherwise as lines. If
     it is None, they are shown only in a terminal and in a notebook.
@@ -241,14 +242,18 @@ def _follow(
 
 
 def find(binary: Optional[Path] = None) -> str:
-    """Returns the path of the command `fedpipe`. Raises `FileNotFoundError` with the places that were searched."""
+    """Returns the path of the command `fedpipe`. Raises `FileNotFoundError` with the places that were searched.
+
+    These are `binary`, `$FEDPIPE_BIN`, the command that the wheel of this package has installed, the PATH, and the
+    build folder of this clone, in this order.
+    """
     for named, by in (binary, "`binary`"), (os.environ.get("FEDPIPE_BIN"), "$FEDPIPE_BIN"):
         if named:
             found = shutil.which(os.fspath(named))
             if found is None:
                 raise FileNotFoundError(f"{by} names {os.fspath(named)}, which is not a program here; build it with `just build`")
             return os.path.abspath(found)
-    found = shutil.which("fedpipe")
+    found = installed() or shutil.which("fedpipe")
     if found:
         return os.path.abspath(found)
     built = os.path.join(target(), "release", "fedpipe")
@@ -257,6 +262,21 @@ def find(binary: Optional[Path] = None) -> str:
     raise FileNotFoundError(
         f"there is no command fedpipe: not in $FEDPIPE_BIN, not in the PATH, and not at {built}; give its path as `binary`"
     )
+
+
+def installed() -> Optional[str]:
+    """Returns the command that was installed together with this package; None for a package without the command.
+
+    The list of installed files names it, so that it is found in an environment that is not active.
+    """
+    try:
+        package = metadata.distribution("fedpipe")
+    except metadata.PackageNotFoundError:
+        return None
+    commands = [file for file in package.files or () if file.parts[-2:] == ("bin", "fedpipe")]
+    own = any(os.path.realpath(package.locate_file(file)) == os.path.realpath(__file__) for file in package.files or ())
+    found = [os.path.realpath(package.locate_file(file)) for file in commands if own]
+    return found[0] if found and os.path.exists(found[0]) else None
 
 
 def target() -> str:

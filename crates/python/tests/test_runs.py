@@ -1,7 +1,9 @@
 """Runs from Python."""
 
+import os
 import re
 import sys
+from importlib import metadata
 
 import numpy as np
 import pytest
@@ -169,6 +171,22 @@ def test_the_command_is_looked_for_where_cargo_builds(monkeypatch, tmp_path):
         fedpipe.runs.find()
     (tmp_path / "built" / "release" / "fedpipe").touch(mode=0o755)
     assert fedpipe.runs.find() == str(tmp_path / "built" / "release" / "fedpipe")
+
+
+@pytest.mark.parametrize("is_own", [True, False])
+def test_the_command_of_the_packages_own_wheel_comes_before_that_in_the_path(monkeypatch, tmp_path, is_own):
+    monkeypatch.delenv("FEDPIPE_BIN")
+    for folder in "bin", "other":
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "fedpipe").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "other"))
+    info = tmp_path / "site" / "fedpipe-0.1.0.dist-info"
+    info.mkdir(parents=True)
+    # A package that is installed elsewhere is not the one that is imported.
+    package = os.path.relpath(fedpipe.runs.__file__, info.parent) if is_own else "fedpipe/runs.py"
+    (info / "RECORD").write_text(f"{package},,\n../bin/fedpipe,,\n")
+    monkeypatch.setattr(metadata, "distribution", lambda name: metadata.PathDistribution(info))
+    assert fedpipe.runs.find() == str(tmp_path / ("bin" if is_own else "other") / "fedpipe")
 
 
 def test_a_command_that_is_not_there_is_named(monkeypatch, tmp_path):

@@ -128,10 +128,10 @@ fn the_default_is_lenet_and_colours_may_come_in_either_order() {
         build(&[], shape, 0).unwrap().layout().tensors.into_iter().map(|tensor| tensor.shape).collect()
     };
     let grey = shapes(&[28, 28]);
-    assert_eq!(grey[..5], [vec![6, 1, 5, 5], vec![6], vec![16, 6, 5, 5], vec![16], vec![256, 120]]);
-    assert_eq!(build(&[], &[28, 28], 0).unwrap().weight_count(), 43_831);
+    assert_eq!(grey[..5], [vec![10, 1, 5, 5], vec![10], vec![20, 10, 5, 5], vec![20], vec![320, 120]]);
+    assert_eq!(build(&[], &[28, 28], 0).unwrap().weight_count(), 54_219);
     assert_eq!(shapes(&[3, 32, 32]), shapes(&[32, 32, 3]));
-    assert_eq!(shapes(&[32, 32, 3])[0], [6, 3, 5, 5]);
+    assert_eq!(shapes(&[32, 32, 3])[0], [10, 3, 5, 5]);
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn what_does_not_fit_is_refused_in_one_sentence() {
     let refusal = |options: &[(&str, &str)], shape: &[usize]| build(options, shape, 0).err().unwrap().to_string();
     assert_eq!(
         refusal(&[], &[8, 8]),
-        "model cnn with channels=6,16 and kernel=5 takes images of at least 16×16, but the examples have the shape \
+        "model cnn with channels=10,20 and kernel=5 takes images of at least 16×16, but the examples have the shape \
          [8, 8]; try fewer channels or a smaller kernel"
     );
     assert!(build(&[], &[16, 16], 0).is_ok());

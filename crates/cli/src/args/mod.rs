@@ -8,6 +8,7 @@ pub(crate) mod experiment_args;
 pub(crate) mod flower_args;
 pub(crate) mod list_args;
 pub(crate) mod new_model_args;
+pub(crate) mod result_args;
 pub(crate) mod run_args;
 pub(crate) mod runs_args;
 pub(crate) mod serve_args;
@@ -19,7 +20,8 @@ mod value;
 
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 use fedpipe_host::Level;
 
 use crate::{
@@ -28,6 +30,7 @@ use crate::{
         flower_args::FlowerCommand,
         list_args::ListArgs,
         new_model_args::NewModelArgs,
+        result_args::{EvaluateArgs, ExportArgs, PredictArgs, ReportArgs, WatchArgs},
         run_args::RunArgs,
         runs_args::{CompareArgs, RunsArgs},
         serve_args::ServeArgs,
@@ -71,6 +74,16 @@ pub(crate) enum Command {
         #[arg(long, value_name = "LEVEL", value_parser = level())]
         isolation: Option<Level>,
     },
+    /// Score the final weights of a run on its test set, or on other data
+    Evaluate(EvaluateArgs),
+    /// Apply the final weights of a run to images, tables and arrays
+    Predict(PredictArgs),
+    /// Write the final weights of a run as a safetensors file, for another program or for --init-from
+    Export(ExportArgs),
+    /// Draw report.html, the pictures and metrics.csv of a run again, with examples of mistakes
+    Report(ReportArgs),
+    /// Follow a run that is in progress, from its directory alone
+    Watch(WatchArgs),
     /// Make a run load its model's dylib again at the next round, if the layout is the same
     Reload {
         /// The directory of a run that is in progress
@@ -86,6 +99,18 @@ pub(crate) enum Command {
         /// Describe this client of your own instead, given as for `fedpipe run`
         #[arg(long, value_name = "COMMAND")]
         client: Option<String>,
+    },
+    /// Check this machine, its limits, locks, cache and models, with remedies
+    Doctor,
+    /// Print the completions of a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Write the man pages, one for each command
+    Man {
+        /// The folder of the pages, such as ~/.local/share/man/man1; it is made if it does not exist
+        directory: PathBuf,
     },
     /// Write the crate of a model of your own, with tests, which builds and trains at once
     NewModel(NewModelArgs),
@@ -119,4 +144,9 @@ pub(crate) enum DataCommand {
 /// Refused arguments, and requests for help or for the version.
 pub(crate) fn parse(arguments: &[OsString]) -> Result<Command, clap::Error> {
     Cli::try_parse_from(arguments).map(|cli| cli.command)
+}
+
+/// Returns the command line as a value, from which clap generates completions and man pages.
+pub(crate) fn command_line() -> clap::Command {
+    Cli::command()
 }

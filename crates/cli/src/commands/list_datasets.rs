@@ -13,7 +13,7 @@ const KNOWN: [(&str, &str); 2] = [
     ("sample", "2,000 and 500 of these images, inside the binary"),
 ];
 
-/// Prints the values of `--data`: names, rules that make a dataset, and for each reader its files and the flags that have an effect on it.
+/// Prints the values of `--data`: names, rules that make a dataset, and for each reader its files and its flags.
 pub(crate) fn list_datasets() -> Result<ExitCode> {
     let known = KNOWN.iter().map(|(name, about)| format!("{name}\n  {about}"));
     let of_readers = readers().iter().map(|reader| {

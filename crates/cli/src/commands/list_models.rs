@@ -3,23 +3,23 @@
 use std::{fmt::Display, process::ExitCode};
 
 use fedpipe_data::Cache;
-use fedpipe_host::{Isolation, Level, Ready, Result, describe, describe_program, isolation};
+use fedpipe_host::{Ready, Result, describe_program};
 
 use crate::{
-    inputs::{client_commands::client_command, dylibs::all_dylibs},
+    inputs::{
+        client_commands::client_command,
+        dylibs::{all_dylibs, any_isolation, describe_dylib, is_fixture},
+    },
     screen::output::print_result,
 };
-
-/// The start of the summary of a model for tests or benches only. Cargo builds such a model beside the others.
-const FIXTURE: &str = "fixture: ";
 
 /// Prints the models that are found, without fixtures.
 pub(crate) fn list_models() -> Result<ExitCode> {
     let mut any = false;
     for path in all_dylibs() {
         // Proc macros and other dylibs that are no models lie in the same folders.
-        let Ok(model) = describe(&client_command(), &path, &any_isolation()) else { continue };
-        if model.summary.starts_with(FIXTURE) {
+        let Ok(model) = describe_dylib(&path) else { continue };
+        if is_fixture(&model) {
             continue;
         }
         any = true;
@@ -38,12 +38,6 @@ pub(crate) fn show_program(command: &str) -> Result<ExitCode> {
     let model = describe_program(&client_command(), command, &Cache::user()?, &any_isolation())?;
     print_result(description(&model, &command))?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Returns the isolation of a model that is only described: as much as this kernel offers. Such a model has no data
-/// that it could reveal, and the list has all models that can run here.
-fn any_isolation() -> Isolation {
-    isolation(Level::Auto, None, None, 1)
 }
 
 fn description(model: &Ready, place: &dyn Display) -> String {

@@ -1,10 +1,14 @@
-//! The dylibs of models. They are searched for in `$FEDPIPE_MODELS`, beside the executable, and in its `deps/`.
+//! The dylibs of models, and the folders in which they are searched for.
 
-use std::path::{Path, PathBuf};
+use std::{
+    env,
+    ffi::OsStr,
+    path::{Path, PathBuf},
+};
 
-use fedpipe_host::{Error, Result};
+use fedpipe_host::{Error, Isolation, Level, Ready, Result, describe, isolation};
 
-use crate::inputs::own_file;
+use crate::inputs::{client_commands::client_command, own_file};
 
 /// Returns the dylib of `model`, which is a name, or a path with a `/` in it.
 ///
@@ -39,6 +43,25 @@ pub(crate) fn all_dylibs() -> Vec<PathBuf> {
     all_in(&folders())
 }
 
+/// Returns the description that the model in a dylib gives of itself.
+///
+/// # Errors
+/// Returns the errors of [`describe`].
+pub(crate) fn describe_dylib(path: &Path) -> Result<Ready> {
+    describe(&client_command(), path, &any_isolation())
+}
+
+/// Returns the isolation of a model that is only described: as much as this kernel offers. Such a model has no data
+/// that it could reveal, and the list has all models that can run here.
+pub(crate) fn any_isolation() -> Isolation {
+    isolation(Level::Auto, None, None, 1)
+}
+
+/// Returns `true` for a model for tests or benches only. Cargo builds such a model beside the others.
+pub(crate) fn is_fixture(model: &Ready) -> bool {
+    model.summary.starts_with("fixture: ")
+}
+
 fn all_in(folders: &[PathBuf]) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = Vec::new();
     for folder in folders {
@@ -51,12 +74,31 @@ fn all_in(folders: &[PathBuf]) -> Vec<PathBuf> {
     found
 }
 
-fn folders() -> Vec<PathBuf> {
-    let named = std::env::var_os("FEDPIPE_MODELS");
-    let named = named.iter().flat_map(std::env::split_paths);
+/// Returns the folders that are searched, in this order. `crates/cli/README.md` has the same list.
+///
+/// 1. the folders in `$FEDPIPE_MODELS`
+/// 2. the folder of this command, and its `deps`: the build folder of cargo
+/// 3. `../share/fedpipe/models` beside the folder of this command: an installation
+/// 4. `$XDG_DATA_HOME/fedpipe/models`, or `~/.local/share/fedpipe/models`: models of the user's
+pub(crate) fn folders() -> Vec<PathBuf> {
+    let named = env::var_os("FEDPIPE_MODELS");
     let executable = own_file::path().ok();
-    let beside = executable.as_deref().and_then(Path::parent);
-    named.chain(beside.into_iter().flat_map(|folder| [folder.to_owned(), folder.join("deps")])).collect()
+    let home = env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = home.or_else(|| Some(env::home_dir()?.join(".local/share")));
+    folders_of(named.as_deref(), executable.as_deref(), home.as_deref())
+}
+
+fn folders_of(named: Option<&OsStr>, executable: Option<&Path>, data_home: Option<&Path>) -> Vec<PathBuf> {
+    const INSTALLED: &str = "fedpipe/models";
+    let mut folders: Vec<PathBuf> = named.iter().flat_map(env::split_paths).collect();
+    if let Some(beside) = executable.and_then(Path::parent) {
+        folders.extend([beside.to_owned(), beside.join("deps")]);
+        folders.extend(beside.parent().map(|prefix| prefix.join("share").join(INSTALLED)));
+    }
+    let own = data_home.map(|home| home.join(INSTALLED));
+    // An installation in ~/.local has its models in the data folder of the user.
+    folders.extend(own.filter(|own| !folders.contains(own)));
+    folders
 }
 
 #[cfg(test)]
@@ -64,6 +106,28 @@ mod tests {
     use std::fs;
 
     use super::*;
+
+    #[test]
+    fn folders_are_searched_in_the_order_of_the_readme() {
+        let folders = |named: Option<&str>, executable: &str, home: &str| -> Vec<String> {
+            let found = folders_of(named.map(OsStr::new), Some(Path::new(executable)), Some(Path::new(home)));
+            found.iter().map(|folder| folder.display().to_string()).collect()
+        };
+        assert_eq!(
+            folders(Some("/a:/b"), "/venv/bin/fedpipe", "/home/me/.local/share"),
+            [
+                "/a",
+                "/b",
+                "/venv/bin",
+                "/venv/bin/deps",
+                "/venv/share/fedpipe/models",
+                "/home/me/.local/share/fedpipe/models"
+            ]
+        );
+        let installed = ["/me/.local/bin", "/me/.local/bin/deps", "/me/.local/share/fedpipe/models"];
+        assert_eq!(folders(None, "/me/.local/bin/fedpipe", "/me/.local/share"), installed);
+        assert_eq!(folders_of(None, None, None), [] as [PathBuf; 0]);
+    }
 
     #[test]
     fn the_first_folder_with_a_model_wins() {

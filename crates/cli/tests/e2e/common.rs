@@ -40,6 +40,8 @@ impl Place {
     /// Gives a command this place's folder, cache and models.
     pub(crate) fn settle<'c>(&self, command: &'c mut Command) -> &'c mut Command {
         command.current_dir(self.0.path()).env("XDG_CACHE_HOME", self.path("cache")).env("FEDPIPE_MODELS", dylibs());
+        // Models that the user has installed are none of the tests'.
+        command.env("XDG_DATA_HOME", self.path("data"));
         // A backtrace of each fault would fill the logs.
         command.env("RUST_BACKTRACE", "0")
     }

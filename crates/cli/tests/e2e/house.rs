@@ -80,13 +80,13 @@ fn package_name(key: &str, value: &toml::Value) -> String {
     value.get("package").and_then(toml::Value::as_str).unwrap_or(key).to_owned()
 }
 
-/// Returns the packages in `crates/` and `models/`.
+/// Returns the packages in `crates/` and `models/` that are members of the workspace.
 fn packages() -> Vec<Package> {
     let folders = ["crates", "models"].map(|folder| fs::read_dir(repository().join(folder)).unwrap());
     let folders = folders.into_iter().flatten().map(|entry| entry.unwrap().path());
     let package = |folder: PathBuf| {
-        let manifest = fs::read_to_string(folder.join("Cargo.toml")).ok()?.parse().unwrap();
-        Some(Package { folder, manifest })
+        let manifest: toml::Table = fs::read_to_string(folder.join("Cargo.toml")).ok()?.parse().unwrap();
+        (!manifest.contains_key("workspace")).then_some(Package { folder, manifest })
     };
     folders.filter_map(package).collect()
 }

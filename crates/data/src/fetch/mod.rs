@@ -89,6 +89,13 @@ pub fn fetch_fashion_mnist(cache: &Cache, progress: &mut dyn FnMut(DataStep)) ->
     fetch(NAME, &KNOWN_FILES, &Origins::usual(), cache, progress)
 }
 
+/// Returns `true` if [`fetch_fashion_mnist`] needs no network: the files are in the cache, or Debian's package is
+/// installed.
+pub fn has_fashion_mnist(cache: &Cache) -> bool {
+    let is_installed = |file: &KnownFile| Path::new(SYSTEM).join(format!("{}.gz", file.name)).is_file();
+    unchanged(&cache.datasets().join(NAME), &KNOWN_FILES) || KNOWN_FILES.iter().all(is_installed)
+}
+
 fn fetch(
     name: &str,
     known_files: &[KnownFile],

@@ -68,7 +68,8 @@ fn ask(command: ClientCommand, launched: Option<Launched>, setup: Setup, timeout
     };
     let mut fleet = Fleet::start(environment, &Arc::<StopSign>::default(), vec![setup], 1, OnFailure::Abort)?;
     fleet.ready()?;
-    fleet.model().cloned()
+    let in_force = fleet.in_force(0).cloned().unwrap_or_default();
+    Ok(Ready { in_force, ..fleet.model()?.clone() })
 }
 
 #[cfg(test)]

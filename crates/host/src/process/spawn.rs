@@ -175,11 +175,21 @@ fn isolate_descriptors(own: [RawFd; 2], host: i32) -> io::Result<()> {
     }
 }
 
+/// The descriptors of each client: both pipes, the log pipe, the pidfd and the wake-up.
+const DESCRIPTORS_OF_A_CLIENT: u64 = 5;
+
+/// The descriptors that the host needs for itself, generously.
+const DESCRIPTORS_OF_THE_HOST: u64 = 64;
+
+/// Returns the number of client processes for which the hard limit of descriptors is enough.
+pub fn processes_within_limit() -> u64 {
+    most_descriptors().saturating_sub(DESCRIPTORS_OF_THE_HOST) / DESCRIPTORS_OF_A_CLIENT
+}
+
 /// Raises the limit of descriptors for `processes` clients, up to the hard limit: a thousand clients need 5,000.
 pub(crate) fn allow_descriptors(processes: u32) -> io::Result<()> {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    // Both pipes, the log pipe, the pidfd and the wake-up of each client, and some for the host itself.
-    let needed = 5 * u64::from(processes) + 64;
+    let needed = DESCRIPTORS_OF_A_CLIENT * u64::from(processes) + DESCRIPTORS_OF_THE_HOST;
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     if soft < needed {
         setrlimit(Resource::RLIMIT_NOFILE, needed.min(hard), hard)?;

@@ -2,9 +2,9 @@
 #![allow(clippy::disallowed_methods, reason = "a panic fails the test")]
 
 mod damage;
+mod dataset_identity;
 mod dealt;
 mod eviction;
-mod identity;
 
 use std::fs;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! Tests of the partition schemes, with their helpers.
 
 mod properties;
-mod refusals;
+mod refused_schemes;
 mod rules;
 mod splits_by_hand;
 mod texts;
