@@ -85,6 +85,21 @@ bench *args: build
     case " $* " in *" --peers "*) just cnn-epoch ;; esac
     cargo bench --package fedpipe --bench whole -- "$@"
 
+# The report in a browser and the event file in TensorBoard; needs Debian's chromium and chromium-driver
+[private]
+release-check-report: build
+    #!/usr/bin/env bash
+    set -euo pipefail
+    just environment report crates/report/check/requirements.txt
+    python="$CARGO_TARGET_DIR/python/report/bin/python"
+    place=$(mktemp -d)
+    trap 'rm -rf "$place"' EXIT
+    fedpipe="$CARGO_TARGET_DIR/release/fedpipe"
+    "$fedpipe" run mlp --data sample --rounds 6 --partition dirichlet:alpha=0.5 --holdout 0.2 --by-class --trace --tensorboard --out "$place/run" >/dev/null
+    "$fedpipe" report "$place/run" --trace --tensorboard
+    "$python" crates/report/check/browser.py "$place/run/report.html" "$CARGO_TARGET_DIR/report-check"
+    "$python" crates/report/check/tensorboard_reads.py "$place/run"
+
 # An epoch of the model `cnn` on one thread, beside PyTorch's and JAX's
 [private]
 cnn-epoch:
@@ -158,3 +173,4 @@ release-check: build wheel
     FEDPIPE_BIN="$CARGO_TARGET_DIR/release/fedpipe" just burn test -- --nocapture
     cargo package --locked --package fedpipe-random --package fedpipe-nn --package fedpipe-model
     "$CARGO_TARGET_DIR/python/wheel/bin/python" -m pytest crates/python/tests/wheel
+    just release-check-report

@@ -3,6 +3,7 @@
 use std::{
     io::{Read, Write},
     path::Path,
+    time::Instant,
 };
 
 use anyhow::Result;
@@ -44,7 +45,10 @@ pub(crate) fn serve(reader: &mut impl Read, writer: &mut impl WeightWriter, lock
     };
     while let Some((request, parts)) = next(reader, session.as_mut(), &spare)? {
         let answered = match session.as_mut() {
-            Some(session) => answer(session, request, parts),
+            Some(session) => {
+                session.asked = Instant::now();
+                answer(session, request, parts)
+            }
             None => Err(Failure::new(FailureKind::Protocol, "a client that describes its model has no data")),
         };
         match answered {

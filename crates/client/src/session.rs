@@ -5,7 +5,7 @@ pub(crate) mod evaluate;
 mod mapped;
 pub(crate) mod train;
 
-use std::path::Path;
+use std::{path::Path, time::Instant};
 
 use abi_stable::std_types::{RSlice, RSliceMut};
 use fedpipe_data::{DataError, Partition};
@@ -58,6 +58,10 @@ pub(crate) struct Session {
     test: MappedPartition,
     /// The rows of the examples to visit, in order.
     order: Vec<u32>,
+    /// The time at which this client had the whole request.
+    pub(crate) asked: Instant,
+    /// The begin and the end of each local epoch of the request, in microseconds since then.
+    epochs: Vec<[u64; 2]>,
 }
 
 /// Weights of the host.
@@ -104,7 +108,11 @@ impl Session {
         let seed = setup.seed;
         let order = Vec::new();
         let weights = vec![0.0; count as usize].leak();
-        Ok((Self { model, layout, seed, classes, weights, received: None, partitions, test, order }, ready))
+        let (asked, epochs) = (Instant::now(), Vec::new());
+        Ok((
+            Self { model, layout, seed, classes, weights, received: None, partitions, test, order, asked, epochs },
+            ready,
+        ))
     }
 
     /// Returns the number of weights of the model.

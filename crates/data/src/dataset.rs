@@ -107,6 +107,14 @@ impl DatasetTarget {
     /// Real numbers.
     pub const REAL: Self = Self::Real { target: RealTarget::Real };
 
+    /// Returns the name of each class, or its number if the files have no names; none for real numbers.
+    pub fn names(&self) -> Vec<String> {
+        match self {
+            Self::Classes { class_names, .. } if !class_names.is_empty() => class_names.clone(),
+            target => (0..target.class_count().unwrap_or(0)).map(|class| class.to_string()).collect(),
+        }
+    }
+
     /// Returns the number of classes; `None` for real numbers.
     pub fn class_count(&self) -> Option<u32> {
         match self {
@@ -218,6 +226,15 @@ pub(crate) enum Portion {
     Own,
     /// The test set only.
     Test,
+    /// The test set, or all examples of files without one, for a model that is trained.
+    Scored,
+}
+
+impl Portion {
+    /// Returns `true` if files without a training set suffice.
+    pub(crate) fn needs_no_training_set(self) -> bool {
+        matches!(self, Self::Test | Self::Scored)
+    }
 }
 
 impl Dataset {

@@ -131,6 +131,21 @@ pub enum DataError {
     #[error("{} has the label {label} at row {row}, but the classes are 0 to {}; correct the label, or the number of classes", path.display(), classes.saturating_sub(1))]
     Label { path: PathBuf, row: usize, label: u32, classes: u32 },
 
+    #[error(
+        "{place} has examples of the shape {found:?}, but the model was trained on {expected:?}; give examples of that shape"
+    )]
+    OtherShape { place: String, found: Vec<usize>, expected: Vec<usize> },
+    #[error(
+        "{place} has features of the type {found}, but the model was trained on {expected}, which it sees in other units; give examples of that type"
+    )]
+    OtherFeatures { place: String, found: &'static str, expected: &'static str },
+    #[error("{place} has the class {class:?}, which the model was not trained on; its classes are {known}")]
+    OtherClass { place: String, class: String, known: String },
+    #[error("{} is neither an image (png, jpeg), an array (.npy) nor a table (.csv, .tsv); give one of these", path.display())]
+    NoInput { path: PathBuf },
+    #[error("{} is an image, but the model was trained on examples of the shape {shape:?}; give a table or an array", path.display())]
+    NoImageShape { path: PathBuf, shape: Vec<usize> },
+
     /// The text of a partition scheme is refused.
     #[error(transparent)]
     Scheme(#[from] fedpipe_spec::error::Error),

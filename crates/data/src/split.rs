@@ -85,6 +85,21 @@ impl Split {
         Self { shape: self.shape.clone(), features, targets, clients }
     }
 
+    /// Returns the examples of both splits, whose shapes and kinds are equal.
+    pub(crate) fn followed_by(mut self, next: Self) -> Self {
+        match (&mut self.features, next.features) {
+            (SplitFeatures::U8(all), SplitFeatures::U8(next)) => all.extend(next),
+            (SplitFeatures::F32(all), SplitFeatures::F32(next)) => all.extend(next),
+            (SplitFeatures::U8(_), _) | (SplitFeatures::F32(_), _) => {}
+        }
+        match (&mut self.targets, next.targets) {
+            (SplitTargets::Classes(all), SplitTargets::Classes(next)) => all.extend(next),
+            (SplitTargets::Real(all), SplitTargets::Real(next)) => all.extend(next),
+            (SplitTargets::Classes(_), _) | (SplitTargets::Real(_), _) => {}
+        }
+        self
+    }
+
     /// Returns the number of examples.
     pub(crate) fn len(&self) -> usize {
         match &self.targets {

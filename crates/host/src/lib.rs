@@ -5,6 +5,7 @@
 //! | `run` | rounds, ledger, checkpoints, resume, verify; `run/mod.rs` opens with the loop of rounds |
 //! | `fleet` | all client processes: slots, queues, cores, readiness, crashes |
 //! | `process` | one client process: spawn, pipes, conversation, exit and its cause, log, descendants |
+//! | `inference` | the use of a result: scores and predictions by the final weights of a run |
 //! | `node` | `fedpipe serve`: a client process behind a Unix socket |
 //! | `experiment` | what this machine decides of an experiment: launch, limits, commands |
 //! | `disk` | temporary folders, locks, file systems that forbid execution |
@@ -19,11 +20,16 @@ mod experiment;
 mod fleet;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod inference;
 mod node;
 mod process;
 mod run;
 
-pub use disk::folder_check::{FolderCheck, check_folder};
+pub use disk::{
+    TemporaryFolder,
+    folder_check::{FolderCheck, check_folder},
+    temporary_folder,
+};
 pub use error::{
     Error, Result,
     start_error::{StartCall, StartError},
@@ -34,6 +40,7 @@ pub use fleet::{
     control::{Control, Handle},
     describe::{describe, describe_program},
 };
+pub use inference::{ExampleScores, InferenceHost, TrainedRun};
 pub use node::serve::{Node, Service};
 pub use process::spawn::{ClientCommand, processes_within_limit};
 pub use run::{

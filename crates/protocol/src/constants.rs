@@ -32,6 +32,10 @@ pub const CONFUSION: &str = "confusion";
 /// The names of the parts that hold the scores of the examples with the labels 0 and 1.
 pub const SCORES: [&str; 2] = ["scores/0", "scores/1"];
 
+/// The name of the part that holds the model's outputs for each evaluated example: (examples, classes) scores, or
+/// (examples) predictions of a real target.
+pub const OUTPUTS: &str = "outputs";
+
 /// The name of the part that holds the weights to which a proximal term pulls.
 pub const ANCHOR: &str = "anchor";
 

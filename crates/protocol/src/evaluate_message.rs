@@ -28,6 +28,8 @@ pub enum Predictions {
     Confusion,
     /// The part `confusion`, and for two classes the score of each example, as the parts `scores/0` and `scores/1`.
     Scores,
+    /// The part `outputs` alone.
+    Outputs,
 }
 
 /// The sums over one block of the test set, or of a client's held-out examples.
@@ -63,6 +65,11 @@ impl Evaluate {
     pub fn payload(&self, classes: u64) -> u64 {
         const BYTES: u64 = 4;
         let scores = (BYTES * EVALUATION_BLOCK as u64).saturating_mul(self.blocks.len() as u64);
-        self.predictions.map_or(0, |_| classes.saturating_mul(classes).saturating_mul(BYTES).saturating_add(scores))
+        match self.predictions {
+            None => 0,
+            // A real target has one output.
+            Some(Predictions::Outputs) => scores.saturating_mul(classes.max(1)),
+            Some(_) => classes.saturating_mul(classes).saturating_mul(BYTES).saturating_add(scores),
+        }
     }
 }

@@ -312,6 +312,11 @@ impl<B> FrameStart<B> {
         self.0.parts.iter().any(|part| part.name == name)
     }
 
+    /// Returns the bytes of the payload.
+    pub fn payload(&self) -> u64 {
+        self.0.parts.iter().map(|part| part.dtype.size() * part.len).sum()
+    }
+
     /// Reads the payload. Parts of 32-bit floats are stored in buffers from `spare` while it has any.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ pub mod feature;
 mod frame;
 mod isolation;
 mod message;
+mod message_kind;
 mod regression_sums;
 mod setup_message;
 mod strategy_message;
@@ -23,8 +24,8 @@ mod train_message;
 mod weight_layout;
 
 pub use constants::{
-    ANCHOR, CONFUSION, EVALUATION_BLOCK, LAUNCH, LEDGER, LINEAR, LOCAL, MOMENTUM, MOST_VECTORS, PROTOCOL, RESIDUAL,
-    SCORED_ROWS, SCORES, WEIGHTS,
+    ANCHOR, CONFUSION, EVALUATION_BLOCK, LAUNCH, LEDGER, LINEAR, LOCAL, MOMENTUM, MOST_VECTORS, OUTPUTS, PROTOCOL,
+    RESIDUAL, SCORED_ROWS, SCORES, WEIGHTS,
 };
 pub use evaluate_message::{BlockSums, Evaluate, Predictions};
 pub use frame::{

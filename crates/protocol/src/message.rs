@@ -72,7 +72,7 @@ pub enum Reply {
     /// The result of training; the new weights are the part `weights`, or the parts of the last transform.
     Update(Update),
     /// The sums of the requested blocks, in the order of the request. The parts are `confusion`, and `scores/0` and
-    /// `scores/1`, if the request asked for predictions and the model predicts.
+    /// `scores/1`, or `outputs`, if the request asked for predictions and the model predicts.
     Evaluated {
         /// One entry a block.
         blocks: Vec<BlockSums>,

@@ -109,6 +109,10 @@ pub struct Update {
     /// The score of the received weights; given if the request has `score_start`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<StartScore>,
+    /// The begin and the end of each local epoch, in microseconds since the client had the whole request; empty if the
+    /// client does not measure them. The host records them and removes them, so that no result depends on them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub epochs: Vec<[u64; 2]>,
 }
 
 /// The score of the weights that a client received, over rows of its partition.
@@ -152,6 +156,7 @@ impl Update {
             scored: examples,
             examples,
             start: None,
+            epochs: Vec::new(),
         }
     }
 }

@@ -403,9 +403,11 @@ class Session:
         return {"block": block, **_sums(sums, "examples"), **regression}
 
     def _predictions(self, scored: Partition, blocks: Iterable[np.ndarray], asked: str) -> Parts:
-        """Returns the confusion matrix of these rows and, for two classes, the scores by label."""
+        """Returns the outputs of these rows, or their confusion matrix and, for two classes, the scores by label."""
         classes = self.task.classes or 0
         scores = np.concatenate([self._predict(scored.examples(rows)) for rows in blocks])
+        if asked == "outputs":
+            return {"outputs": scores.reshape(-1)}
         labels = np.concatenate([scored.labels[rows] for rows in blocks])
         confusion = np.zeros((classes, classes), np.uint32)
         np.add.at(confusion, (labels, np.argmax(scores, axis=1)), 1)
@@ -415,7 +417,7 @@ class Session:
         return parts
 
     def _predict(self, examples: Examples) -> np.ndarray:
-        scores, due = _of_model("predict", self.model.predict, examples), (len(examples), self.task.classes)
+        scores, due = _of_model("predict", self.model.predict, examples), (len(examples), self.task.classes or 1)
         if np.shape(scores) != due:
             raise ModelError(f"{type(self.model).__name__}.predict returned scores of the shape {np.shape(scores)}, and must return {due}")
         return np.asarray(scores, np.float32)

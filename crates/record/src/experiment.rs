@@ -34,6 +34,7 @@ use crate::{
     evaluated_clients::EvaluatedClients,
     experiment_key::{ExperimentKey, KeyValue, read_word, section},
     format::{Format, check_table},
+    initial_file::InitialFile,
     memory_limit::MemoryLimit,
     seed::Seed,
     target::{MeasuredOn, TargetScore},
@@ -85,6 +86,8 @@ section! {
         data_seed: Option<Seed> = None => "--data-seed N".default("that of --seed");
         /// Seed of the initial weights
         init_seed: Option<Seed> = None => "--init-seed N".default("that of --seed");
+        /// Begin with the weights in this safetensors file, such as those of `fedpipe export`
+        init_from: Option<InitialFile> = None => "--init-from FILE".default("those of the model");
         /// Seed of the clients of each round
         sample_seed: Option<Seed> = None => "--sample-seed N".default("that of --seed");
     }

@@ -10,7 +10,7 @@ use fedpipe_strategy::transform::{Transform, chain::Transforms};
 use serde::{Serialize, de::DeserializeOwned};
 use strum::VariantNames;
 
-use crate::{epochs::Epochs, memory_limit::MemoryLimit, seed::Seed};
+use crate::{epochs::Epochs, initial_file::InitialFile, memory_limit::MemoryLimit, seed::Seed};
 
 /// A key of an experiment.
 #[derive(Debug, Clone)]
@@ -93,7 +93,7 @@ macro_rules! parsed {
     };
 }
 
-parsed!(u32, u64, f32, f64, Epochs, Seed, Source, ImageSize, MemoryLimit);
+parsed!(u32, u64, f32, f64, Epochs, InitialFile, Seed, Source, ImageSize, MemoryLimit);
 
 /// A chain of rows.
 impl KeyValue for Transforms {

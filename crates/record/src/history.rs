@@ -274,6 +274,16 @@ impl History {
         true
     }
 
+    /// Returns the lines, the first of which holds the experiment.
+    pub fn lines(&self) -> &[Line<'static>] {
+        &self.lines
+    }
+
+    /// Returns the place after the last line.
+    pub fn position(&self) -> &Position {
+        &self.positions[self.positions.len() - 1]
+    }
+
     /// Returns the stretch that is under way.
     pub fn last_stretch(&self) -> &Stretch {
         &self.stretches[self.stretches.len() - 1]

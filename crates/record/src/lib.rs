@@ -9,6 +9,8 @@
 //! - [`history`]: a ledger, read back; [`partition_table`]: the examples of each client by class;
 //! - [`client_scores`]: the scores on held-out examples; [`by_class`]: those of each class; [`target`]: the score to be
 //!   reached; [`evaluated_clients`]: the clients that are scored;
+//! - [`initial_file`]: the file of initial weights that an experiment names;
+//! - [`timeline`]: the times of messages, epochs and phases;
 //! - [`checkpoint`]: the state after a round; [`client_state`]: that of one client;
 //! - [`summary`] and [`weights`]: the results; [`run_overview`]: a run in some lines;
 //! - [`sweep`]: a grid of runs;
@@ -36,6 +38,7 @@ pub mod finite;
 pub mod format;
 pub mod history;
 pub mod identity;
+pub mod initial_file;
 pub mod key_names;
 pub mod line;
 pub mod memory_limit;
@@ -48,6 +51,7 @@ pub mod seed;
 pub mod summary;
 pub mod sweep;
 pub mod target;
+pub mod timeline;
 pub mod weights;
 
 #[cfg(test)]

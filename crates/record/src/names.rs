@@ -40,6 +40,24 @@ pub const SUMMARY: &str = "summary.json";
 /// The final weights.
 pub const FINAL_WEIGHTS: &str = "model.safetensors";
 
+/// The run's copy of the initial weights that the experiment names.
+pub const INITIAL_WEIGHTS: &str = "initial.safetensors";
+
+/// The times of messages, epochs and phases.
+pub const TIMELINE: &str = "timeline.jsonl";
+
+/// The report.
+pub const REPORT: &str = "report.html";
+
+/// The timeline as Chrome and Perfetto read it.
+pub const TRACE: &str = "trace.json";
+
+/// The numbers of each round.
+pub const METRICS: &str = "metrics.csv";
+
+/// The start of the name of a file that TensorBoard reads.
+pub const TENSORBOARD: &str = "events.out.tfevents.";
+
 /// The picture.
 pub const PICTURE: &str = "result.png";
 
@@ -89,22 +107,28 @@ fn is_entry_of_run(name: &str) -> bool {
     let parts = [
         CHECKPOINTS,
         EXPERIMENT,
+        INITIAL_WEIGHTS,
         LEDGER,
         LOCK,
         LOGS,
+        METRICS,
         MODEL,
         PARTITION_PICTURE,
         PARTITIONS,
         PICTURE,
+        REPORT,
         STATE,
         SUMMARY,
         FINAL_WEIGHTS,
+        TIMELINE,
+        TRACE,
     ];
     let [start, end] = SPLIT;
     let is_split = name.strip_prefix(start).and_then(|rest| rest.strip_suffix(end));
     is_split.is_some_and(|hash| hash.chars().all(|c| c.is_ascii_hexdigit()))
         || parts.contains(&name)
         || name.starts_with(MODEL_FROM)
+        || name.starts_with(TENSORBOARD)
         || name.starts_with(UNPLACED)
 }
 
@@ -118,6 +142,9 @@ mod tests {
             "ledger.jsonl",
             "result.png",
             "partition.png",
+            "initial.safetensors",
+            "report.html",
+            "events.out.tfevents.1700000000.fedpipe",
             "split-0123456789abcdef.csv",
             "model-from-000003.so",
             ".new-x1",

@@ -73,6 +73,9 @@ pub struct Round {
     /// The bytes of the client states that the round changed; left out if there are none.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub bytes_of_states: u64,
+    /// ‖w_k − w‖ of each aggregated update, in client order: the length of the change of the client's weights.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub update_norms: Vec<f32>,
     /// Relative change of the global weights; none if all weights were zero before.
     pub weights_change: Option<Finite>,
     /// The time from sampling to the end of evaluation.
@@ -107,6 +110,7 @@ impl Round {
             bytes_sent: 0,
             bytes_received: 0,
             bytes_of_states: 0,
+            update_norms: Vec::new(),
             weights_change: None,
             seconds: zero,
         }

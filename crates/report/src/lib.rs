@@ -2,12 +2,23 @@
 //!
 //! - [`picture`]: `result.png`, accuracy and loss by round;
 //! - [`partition_picture`]: `partition.png`, the examples of each client by class;
+//! - [`report_page`]: `report.html`, all of a run for a browser; [`mistakes`]: its examples of mistakes;
+//! - [`trace_file`]: `trace.json`, the timeline for Perfetto;
+//! - [`metrics_table`]: `metrics.csv`, the numbers of each round;
+//! - [`event_file`]: the file that TensorBoard reads;
 //! - [`comparison`]: groups of runs, with their means and deviations by [`statistics`];
 //! - [`compare_picture`]: `compare.png`, the curves of groups of runs with error bands.
 
 mod canvas;
 pub mod compare_picture;
 pub mod comparison;
+pub mod event_file;
+pub mod metrics_table;
+pub mod mistakes;
+mod page_data;
 pub mod partition_picture;
 pub mod picture;
+pub mod report_page;
 pub mod statistics;
+mod timeline_rows;
+pub mod trace_file;

@@ -32,13 +32,15 @@ pub struct ClientUpdate {
     pub bytes_sent: u64,
     /// The bytes of the update that a federation would receive.
     pub bytes_received: u64,
+    /// ‖w_k − w‖: the length of the change of the client's weights.
+    pub norm: f32,
 }
 
 impl ClientUpdate {
     /// Returns an update of a client without state, whose bytes are not counted.
     pub fn new(header: Update, weights: Vec<f32>) -> Self {
         let (before, after) = Default::default();
-        Self { header, weights, before, after, bytes_sent: 0, bytes_received: 0 }
+        Self { header, weights, before, after, bytes_sent: 0, bytes_received: 0, norm: 0.0 }
     }
 
     /// Returns `true` if the round changed the client's state.

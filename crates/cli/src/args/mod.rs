@@ -8,6 +8,7 @@ pub(crate) mod experiment_args;
 pub(crate) mod flower_args;
 pub(crate) mod list_args;
 pub(crate) mod new_model_args;
+pub(crate) mod result_args;
 pub(crate) mod run_args;
 pub(crate) mod runs_args;
 pub(crate) mod serve_args;
@@ -29,6 +30,7 @@ use crate::{
         flower_args::FlowerCommand,
         list_args::ListArgs,
         new_model_args::NewModelArgs,
+        result_args::{EvaluateArgs, ExportArgs, PredictArgs, ReportArgs, WatchArgs},
         run_args::RunArgs,
         runs_args::{CompareArgs, RunsArgs},
         serve_args::ServeArgs,
@@ -72,6 +74,16 @@ pub(crate) enum Command {
         #[arg(long, value_name = "LEVEL", value_parser = level())]
         isolation: Option<Level>,
     },
+    /// Score the final weights of a run on its test set, or on other data
+    Evaluate(EvaluateArgs),
+    /// Apply the final weights of a run to images, tables and arrays
+    Predict(PredictArgs),
+    /// Write the final weights of a run as a safetensors file, for another program or for --init-from
+    Export(ExportArgs),
+    /// Draw report.html, the pictures and metrics.csv of a run again, with examples of mistakes
+    Report(ReportArgs),
+    /// Follow a run that is in progress, from its directory alone
+    Watch(WatchArgs),
     /// Make a run load its model's dylib again at the next round, if the layout is the same
     Reload {
         /// The directory of a run that is in progress

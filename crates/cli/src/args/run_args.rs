@@ -32,6 +32,12 @@ pub(crate) struct RunArgs {
     /// A key of experiment.toml, such as local.lr=0.05, or lr=0.05 for short; overrides flags; may be repeated
     #[arg(long, value_name = "KEY=VALUE", value_parser = setting)]
     pub(crate) set: Vec<(String, String)>,
+    /// Write trace.json, the timeline for Perfetto, into the run directory
+    #[arg(long)]
+    pub(crate) trace: bool,
+    /// Write the file that TensorBoard reads into the run directory
+    #[arg(long)]
+    pub(crate) tensorboard: bool,
     /// Print the result only
     #[arg(long, short)]
     pub(crate) quiet: bool,

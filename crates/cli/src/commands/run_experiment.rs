@@ -1,26 +1,17 @@
 //! `fedpipe run`: runs an experiment, or the rest of one, and draws its result.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 
 use fedpipe_data::Cache;
 use fedpipe_host::{Control, Error, Launch, Result, Resume, resume, run_from_start};
 use fedpipe_record::{
     experiment::Experiment,
-    file::write_whole,
-    history::{DealtLine, History, Stretch},
-    names::{PARTITION_PICTURE, PICTURE},
-    partition_table::PartitionTable,
     summary::{Stop, Summary},
 };
-use fedpipe_report::{partition_picture, picture};
 
 use crate::{
     args::run_args::RunArgs,
-    commands::show_partitions::title,
+    commands::draw_run::{Drawings, draw_run},
     exit,
     inputs::{
         client_commands::{client_command, relay_command},
@@ -41,10 +32,9 @@ pub(crate) fn run_experiment(args: &RunArgs) -> Result<ExitCode> {
     let mut screen = RunScreen::new(args.quiet);
     let ended = start_or_resume(args, &experiment, &launch, &mut screen);
     // A run that failed has a picture of its completed rounds, too.
-    if let Some(directory) = screen.directory()
-        && let Err(error) = draw(directory)
-    {
-        print_error(format_args!("warning: a picture is not drawn: {error:#}"));
+    if let Some(directory) = screen.directory() {
+        let extra = Drawings { trace: args.trace, tensorboard: args.tensorboard };
+        draw_run(directory, &extra).iter().for_each(|why| print_error(format_args!("warning: {why}")));
     }
     Ok(match ended?.stopped {
         Stop::Signal(signal) => exit::stopped(signal),
@@ -72,7 +62,7 @@ fn launch(args: &RunArgs, experiment: &Experiment) -> Result<Launch> {
         out: args.out.clone(),
         overwrite: args.overwrite,
         cache: Cache::user()?,
-        split_folder: None,
+        inputs_folder: None,
         closed: Vec::new(),
         replay: BTreeMap::new(),
         swaps: BTreeMap::new(),
@@ -102,18 +92,4 @@ fn start_or_resume(
         None => run_from_start(experiment, launch, &control, screen),
         Some(directory) => resume(&Resume { directory, force: args.force }, experiment, launch, &control, screen),
     }
-}
-
-/// Draws the run in `directory` from its ledger: the partitions, and the result if the run has one. A run that never
-/// began has no ledger.
-fn draw(directory: &Path) -> anyhow::Result<()> {
-    let Ok(history) = History::read(directory) else { return Ok(()) };
-    let Stretch { experiment, dealt, .. } = history.last_stretch();
-    if let Some(DealtLine { dataset, sizes, label_counts, .. }) = dealt {
-        let table = PartitionTable::new(dataset, sizes, label_counts);
-        let picture = partition_picture::partitions(&table, &title(&table, experiment))?;
-        write_whole(&directory.join(PARTITION_PICTURE), &picture)?;
-    }
-    let picture = picture::result(&history)?;
-    picture.map_or(Ok(()), |picture| Ok(write_whole(&directory.join(PICTURE), &picture)?))
 }

@@ -160,7 +160,7 @@ fn report(workers: &Workers, folder: &SweepFolder, failed: &[FailedRun], began: 
         return Ok(exit::stopped(signal));
     }
     if left == 0 {
-        print_result(format_args!("{all} in {seconds:.1} s; results in {path}"))?;
+        print_result(format_args!("{all} finished, the last after {seconds:.1} s; results in {path}"))?;
         return Ok(ExitCode::SUCCESS);
     }
     for FailedRun { name, code, reason } in failed {

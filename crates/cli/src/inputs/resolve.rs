@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use fedpipe_data::{Cache, Source, natural_clients, pin_split};
 use fedpipe_host::{Error, Result};
 use fedpipe_record::{
+    digest::bytes_sha256,
     experiment::Experiment,
     experiment_key::ExperimentKey,
     file::read_regular,
@@ -49,6 +50,7 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Experiment> {
     }
     experiment.data.test_data = experiment.data.test_data.map(|path| absolute(Path::new(&path)).display().to_string());
     settle_partition(&mut experiment, is_count_given)?;
+    pin_initial_file(&mut experiment)?;
     refuse_without_effect(args, &experiment)?;
     if experiment.model.is_empty() && experiment.client.is_none() {
         return Err(Error::Usage("no model is named; give one, such as mlp, or a --client COMMAND".into()));
@@ -124,6 +126,15 @@ fn settle_partition(experiment: &mut Experiment, is_count_given: bool) -> Result
     Ok(())
 }
 
+/// Adds the hash of the file of initial weights.
+fn pin_initial_file(experiment: &mut Experiment) -> Result<()> {
+    let Some(file) = experiment.init_from.as_mut().filter(|file| file.sha256.is_empty()) else { return Ok(()) };
+    let unreadable = |error| Error::Usage(format!("cannot read --init-from {}: {error}", file.path.display()));
+    file.sha256 = bytes_sha256(&read_regular(&file.path).map_err(unreadable)?);
+    file.path = absolute(&file.path);
+    Ok(())
+}
+
 /// Reads the experiment in a file, without defaults that depend on other keys.
 ///
 /// # Errors
@@ -181,6 +192,7 @@ fn refuse_without_effect(args: &RunArgs, experiment: &Experiment) -> Result<()> 
         ("rounds", ends && flags.has("rounds"), until),
         ("evaluate-clients", !holds_rows && flags.has("evaluate-clients"), "a run without --holdout"),
         ("evaluate-every", !scores_clients && flags.has("evaluate-every"), scored),
+        ("init-seed", experiment.init_from.is_some() && flags.has("init-seed"), "a run with --init-from"),
         ("max-rounds", !ends && (flags.has("max-rounds") || is_set("max-rounds")), number),
         ("tolerance", !converges && (flags.has("tolerance") || is_set("tolerance")), number),
         ("data", experiment.data.partition.directory().is_some() && flags.has("data"), "ready partitions (files)"),

@@ -20,8 +20,9 @@ use crate::screen::{
     crash_text::{CrashTexts, strategy_crash},
     data_progress::DataProgress,
     dataset_text::dataset_lines,
+    live_line::LiveLine,
     output::{print_error, print_progress},
-    run_text::{dataset_line, end_reason, no_progress_warning, numbered, result_lines, round_line},
+    run_text::{dataset_line, end_reason, no_progress_warning, numbered, result_lines, round_line, round_name},
     score_text::{held_out_line, score_lines},
 };
 
@@ -31,6 +32,7 @@ pub(crate) struct RunScreen {
     quiet: bool,
     data: DataProgress,
     bar: ProgressBar,
+    live: LiveLine,
     /// The last round, unless the run ends on convergence.
     last_round: Option<u64>,
     directory: PathBuf,
@@ -50,6 +52,7 @@ impl RunScreen {
             quiet,
             data: DataProgress::new(quiet),
             bar: ProgressBar::hidden(),
+            live: LiveLine::default(),
             last_round: None,
             directory: PathBuf::new(),
             has_own_data: false,
@@ -91,8 +94,15 @@ impl RunScreen {
             Event::StrategyIsolated(in_force) => self.line(&format!("isolation of the strategy: {in_force}")),
             // The summary has the scores by class; the initial score is shown if no round is better.
             Event::InitialScored(_) | Event::ByClass(_) => {}
-            Event::RoundStarted { round, sampled } => self.begin_round(*round, *sampled),
-            Event::Trained { .. } => self.bar.inc(1),
+            Event::RoundStarted { round, sampled } => self.begin_round(*round, sampled),
+            Event::TrainingBegun { client, .. } => {
+                self.live.trains(*client);
+                self.show_live();
+            }
+            Event::Trained { client, .. } => {
+                self.live.trained(*client);
+                self.show_live();
+            }
             Event::Crashed(crash) => self.show_crash(crash),
             // The error that ends the run reports the crash.
             Event::StrategyCrashed(StrategyCrash { crash, .. }) if crash.then == Consequence::Aborted => {}
@@ -131,27 +141,29 @@ impl RunScreen {
         }
     }
 
-    fn begin_round(&mut self, round: u64, sampled: u32) {
-        self.bar = bar(self.quiet, "{msg} [{bar:30}] {pos}/{len} trained");
-        self.bar.set_length(u64::from(sampled));
-        self.bar.set_message(self.round_name(round));
-        self.bar.tick();
+    fn begin_round(&mut self, round: u64, sampled: &[u32]) {
+        let left = self.last_round.map(|last| last.saturating_sub(round));
+        self.live.begin(round_name(round, self.last_round), sampled.iter().copied(), left);
+        self.bar = bar(self.quiet, "{wide_msg}");
+        self.show_live();
+    }
+
+    fn show_live(&self) {
+        if !self.bar.is_hidden() {
+            self.bar.set_message(self.live.text());
+        }
     }
 
     fn end_round(&mut self, round: &Round) {
         self.bar.finish_and_clear();
+        self.live.ended(round.seconds.get());
         self.show_equal_crashes();
-        self.line(&format!("{}  {}", self.round_name(round.round), round_line(round)));
-    }
-
-    fn round_name(&self, round: u64) -> String {
-        match self.last_round {
-            Some(last) => format!("round {round:>width$}/{last}", width = last.to_string().len()),
-            None => format!("round {round:>3}"),
-        }
+        self.line(&format!("{}  {}", round_name(round.round, self.last_round), round_line(round)));
     }
 
     fn show_crash(&mut self, crash: &ClientCrash) {
+        self.live.crashed(crash.client);
+        self.show_live();
         if let Some(text) = self.crashes.add(crash) {
             self.warn(&text);
         }

@@ -25,6 +25,14 @@ pub(crate) fn dataset_line(dataset: &DatasetInfo, sizes: &[u64]) -> String {
     )
 }
 
+/// Returns the name of a round; `last` is the last one, unless the run ends by its results.
+pub(crate) fn round_name(round: u64, last: Option<u64>) -> String {
+    match last {
+        Some(last) => format!("round {round:>width$}/{last}", width = last.to_string().len()),
+        None => format!("round {round:>3}"),
+    }
+}
+
 /// Returns the line about a round, without the round's name.
 pub(crate) fn round_line(round: &Round) -> String {
     let Round { loss, accuracy, regression, seconds, failed, .. } = round;
@@ -55,7 +63,7 @@ fn client_scores(round: &Round) -> String {
 }
 
 /// Returns the accuracy, padded to `width`, or the errors of a real target.
-fn quality(accuracy: Option<Finite>, regression: Option<Regression>, width: usize) -> String {
+pub(crate) fn quality(accuracy: Option<Finite>, regression: Option<Regression>, width: usize) -> String {
     let accuracy = accuracy.map(|accuracy| format!("accuracy {:width$.2} %", 100.0 * accuracy.get()));
     let errors = regression.map(|Regression { rmse, mae, r2 }| {
         let r2 = r2.map_or_else(String::new, |r2| format!("  R² {:.4}", r2.get()));

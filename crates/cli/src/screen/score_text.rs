@@ -61,7 +61,7 @@ fn target_line(time: &TargetTime) -> String {
 }
 
 /// Returns the table of the scores by class, a line each, and the line about all classes.
-fn class_lines(scores: &ByClass) -> Vec<String> {
+pub(crate) fn class_lines(scores: &ByClass) -> Vec<String> {
     let ByClass { confusion, precision, recall, f1, macro_f1, auc } = scores;
     let auc = auc.map_or_else(String::new, |auc| format!("  AUC {:.4}", auc.get()));
     let all = format!("macro-F1 {:.4}{auc}", macro_f1.get());

@@ -87,6 +87,8 @@ fn experiment(file: &Path, values: &BTreeMap<String, String>) -> Result<Experime
         overwrite: false,
         config: Some(file.to_owned()),
         set,
+        trace: false,
+        tensorboard: false,
         quiet: true,
     };
     let checked = resolve(&args).and_then(|experiment| {

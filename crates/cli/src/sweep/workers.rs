@@ -93,7 +93,9 @@ impl Workers {
         for _ in 0..at_once {
             let (workers, queue, ends) = (Arc::clone(self), Arc::clone(&queue), ends.clone());
             let work = move || {
-                while let Some(job) = lock(&queue).next() {
+                // In the condition of the loop, the lock would be held during the whole run.
+                let next = || lock(&queue).next();
+                while let Some(job) = next() {
                     if workers.stopped_by().is_some() || ends.send(workers.end_of(&job)).is_err() {
                         return;
                     }

@@ -32,6 +32,7 @@ mod readme_command;
 mod refused_starts;
 mod refusing;
 mod regression;
+mod result_in_use;
 mod resume;
 mod run;
 mod serve;

@@ -23,7 +23,7 @@ fn a_stopped_run_ends_by_itself_until_its_results_are_there() {
         out: Some(place.path("out")),
         cache: Cache::at(place.path("cache")),
         overwrite: false,
-        split_folder: None,
+        inputs_folder: None,
         closed: Vec::new(),
         replay: BTreeMap::new(),
         swaps: BTreeMap::new(),

@@ -5,7 +5,7 @@ use std::ops::Range;
 use abi_stable::std_types::RSliceMut;
 use fedpipe_data::{Partition, counted};
 use fedpipe_model::NO_PREDICTIONS;
-use fedpipe_protocol::{BlockSums, CONFUSION, EVALUATION_BLOCK, Evaluate, PartData, Predictions, SCORES};
+use fedpipe_protocol::{BlockSums, CONFUSION, EVALUATION_BLOCK, Evaluate, OUTPUTS, PartData, Predictions, SCORES};
 
 use crate::{
     loader::{LoadError, answer},
@@ -25,18 +25,22 @@ pub(crate) struct Evaluated {
 }
 
 /// The predictions of all requested blocks.
-struct Predicted {
-    /// (classes, classes): the rows by label, the columns by prediction.
-    confusion: Vec<u32>,
-    /// The scores of the examples with the labels 0 and 1; none if they were not asked for.
-    scores: Option<[Vec<f32>; 2]>,
+enum Predicted {
+    /// Counts by class.
+    Counts {
+        /// (classes, classes): the rows by label, the columns by prediction.
+        confusion: Vec<u32>,
+        /// The scores of the examples with the labels 0 and 1; none if they were not asked for.
+        scores: Option<[Vec<f32>; 2]>,
+    },
+    /// The outputs of each example: (examples, classes), or (examples) for a real target.
+    Outputs(Vec<f32>),
 }
 
 impl Session {
     /// Evaluates the model's weights on blocks of the test set, or of a client's held-out examples.
     pub(crate) fn evaluate(&mut self, request: &Evaluate) -> Result<Evaluated, Failure> {
-        let asked = request.predictions;
-        let mut predicted = asked.map(|asked| Predicted::new(self.classes, asked == Predictions::Scores));
+        let mut predicted = request.predictions.map(|asked| Predicted::new(self.classes, asked));
         let mut blocks = Vec::with_capacity(request.blocks.len());
         for &block in &request.blocks {
             let scored = match request.client {
@@ -51,7 +55,8 @@ impl Session {
             let (loss_sum, correct, n) = (sums.loss_sum, sums.correct, sums.examples);
             blocks.push(BlockSums { block, loss_sum, correct, examples: n, regression });
             let Some(all) = &mut predicted else { continue };
-            let mut scores = vec![0.0; self.order.len() * self.classes];
+            let width = if self.classes > 0 { self.classes } else { 1 };
+            let mut scores = vec![0.0; self.order.len() * width];
             let given = self.model.predict(examples(scored, &self.order), RSliceMut::from_mut_slice(&mut scores));
             match answer(given) {
                 Ok(()) => all.add(scored, &self.order, &scores),
@@ -75,27 +80,40 @@ fn rows(block: u32, scored: Range<usize>) -> Result<Range<u32>, Failure> {
 }
 
 impl Predicted {
-    fn new(classes: usize, has_scores: bool) -> Self {
-        let scores = (has_scores && classes == 2).then(Default::default);
-        Self { confusion: vec![0; classes * classes], scores }
+    fn new(classes: usize, asked: Predictions) -> Self {
+        let has_scores = asked == Predictions::Scores && classes == 2;
+        match asked {
+            Predictions::Outputs => Self::Outputs(Vec::new()),
+            Predictions::Confusion | Predictions::Scores => {
+                Self::Counts { confusion: vec![0; classes * classes], scores: has_scores.then(Default::default) }
+            }
+        }
     }
 
-    /// Adds the examples in these rows, whose class scores are `scores`: (rows, classes).
-    fn add(&mut self, partition: &Partition, rows: &[u32], scores: &[f32]) {
-        let classes = self.confusion.len().isqrt();
-        for (&row, scores) in rows.iter().zip(scores.chunks_exact(classes)) {
+    /// Adds the examples in these rows, whose outputs are `given`: (rows, classes).
+    fn add(&mut self, partition: &Partition, rows: &[u32], given: &[f32]) {
+        let (confusion, scores) = match self {
+            Self::Outputs(all) => return all.extend_from_slice(given),
+            Self::Counts { confusion, scores } => (confusion, scores),
+        };
+        let classes = confusion.len().isqrt();
+        for (&row, given) in rows.iter().zip(given.chunks_exact(classes)) {
             let label = partition.labels()[row as usize] as usize;
-            self.confusion[label * classes + predicted_class(scores)] += 1;
-            if let Some(by_label) = &mut self.scores {
-                by_label[label].push(scores[1] - scores[0]);
+            confusion[label * classes + predicted_class(given)] += 1;
+            if let Some(by_label) = scores {
+                by_label[label].push(given[1] - given[0]);
             }
         }
     }
 
     fn into_parts(self) -> Vec<(String, PartData)> {
-        let scores = SCORES.into_iter().zip(self.scores.into_iter().flatten());
+        let (confusion, scores) = match self {
+            Self::Outputs(all) => return vec![(OUTPUTS.to_owned(), PartData::F32(all))],
+            Self::Counts { confusion, scores } => (confusion, scores),
+        };
+        let scores = SCORES.into_iter().zip(scores.into_iter().flatten());
         let scores = scores.map(|(name, scores)| (name.to_owned(), PartData::F32(scores)));
-        [(CONFUSION.to_owned(), PartData::U32(self.confusion))].into_iter().chain(scores).collect()
+        [(CONFUSION.to_owned(), PartData::U32(confusion))].into_iter().chain(scores).collect()
     }
 }
 

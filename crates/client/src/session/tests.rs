@@ -345,6 +345,9 @@ fn predictions_are_those_of_the_scored_examples() {
     for (label, row) in (0..).zip(counts.chunks(10)) {
         assert_eq!(row.iter().sum::<u32>() as usize, labels.iter().filter(|other| **other == label).count());
     }
+    let Evaluated { parts, .. } = session.evaluate(&asked(Some(Predictions::Outputs))).unwrap();
+    let [(name, PartData::F32(outputs))] = &parts[..] else { panic!("{parts:?}") };
+    assert_eq!((name.as_str(), outputs.len()), ("outputs", 500 * 10));
 }
 
 #[test]

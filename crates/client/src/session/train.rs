@@ -1,6 +1,6 @@
 //! Training: the phases of a request, each with its epochs, and the update that they give.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Instant};
 
 use abi_stable::std_types::{RSlice, RSliceMut, RStr};
 use fedpipe_data::counted;
@@ -65,6 +65,7 @@ impl Session {
         let transforms = Transforms::of_texts(&train.transforms).map_err(protocol)?;
         self.set(start)?;
         let start_score = train.score_start.map(|rows| self.score_start(train.client, rows)).transpose()?;
+        self.epochs.clear();
         let mut next_epoch = 0;
         let mut slots = Vec::new();
         let (mut update, mut momentum) = (None, None);
@@ -92,7 +93,8 @@ impl Session {
         updated.map_or(Ok(()), |weights: Vec<f32>| self.set(&weights))?;
         let encoded = (!transforms.is_empty()).then(|| self.encode(train, &transforms, (start, &parts.residual)));
         let encoded = encoded.transpose()?;
-        Ok(Trained { update: Update { start: start_score, ..update }, encoded, slots })
+        let epochs = std::mem::take(&mut self.epochs);
+        Ok(Trained { update: Update { start: start_score, epochs, ..update }, encoded, slots })
     }
 
     /// Sets the weights from which the phase with this index starts.
@@ -163,8 +165,10 @@ impl Session {
             let key = Key { seed: self.seed, purpose: Use::Shuffle, client, round, epoch };
             self.order = order(&key, partition.training_len() as u32);
             let abi_epoch = AbiEpoch { step_limit: left.unwrap_or(0), ..rules.epoch(train, self.seed, epoch) };
+            let begin = micros_since(self.asked);
             let report = answer(self.model.train_epoch(examples(partition, &self.order), abi_epoch));
             let report = report.map_err(Failure::model)?;
+            self.epochs.push([begin, micros_since(self.asked)]);
             update.steps += report.steps;
             update.accumulation = Some(report.accumulation).filter(|a| a.is_finite());
             (update.loss_sum, update.correct) = (report.sums.loss_sum, report.sums.correct);
@@ -204,6 +208,10 @@ impl Session {
         let residual = residual.map(|residual| (RESIDUAL, PartData::F32(residual)));
         Ok(parts.into_iter().chain(residual).map(|(name, data)| (name.to_owned(), data)).collect())
     }
+}
+
+fn micros_since(start: Instant) -> u64 {
+    start.elapsed().as_micros() as u64
 }
 
 impl TrainParts {

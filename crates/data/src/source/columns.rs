@@ -37,6 +37,7 @@ enum ColumnUse {
     Feature,
     Label,
     Client,
+    Ignored,
 }
 
 /// A table that is read row by row.
@@ -57,6 +58,25 @@ pub(super) struct Table {
 }
 
 impl Table {
+    /// Returns an empty table of features, without the columns that are `ignored`.
+    ///
+    /// # Errors
+    /// No column is left.
+    pub(super) fn of_features(path: &Path, names: Vec<String>, ignored: &[&str]) -> Result<Self, DataError> {
+        let is_ignored = |name: &String| ignored.contains(&name.as_str());
+        let use_of = |name| if is_ignored(name) { ColumnUse::Ignored } else { ColumnUse::Feature };
+        let (path, uses): (_, Vec<_>) = (path.to_owned(), names.iter().map(use_of).collect());
+        if !uses.contains(&ColumnUse::Feature) {
+            return Err(DataError::NoFeatures { path, columns: names.join(", ") });
+        }
+        Ok(Self { path, names, uses, ..Self::default() })
+    }
+
+    /// Returns the features of all rows, with the number of columns.
+    pub(super) fn into_features(self) -> (usize, Vec<f32>) {
+        (self.feature_names().len(), self.features)
+    }
+
     /// Returns an empty table with these columns.
     ///
     /// # Errors
@@ -93,6 +113,9 @@ impl Table {
     /// # Errors
     /// The cell has no value, or a feature is no finite number.
     pub(super) fn push(&mut self, column: usize, cell: Cell<'_>) -> Result<(), DataError> {
+        if self.uses[column] == ColumnUse::Ignored {
+            return Ok(());
+        }
         let is_missing = match cell {
             Cell::Text(text) => is_missing(text),
             Cell::Number(number) => number.is_nan(),
@@ -119,6 +142,7 @@ impl Table {
                 let value = self.feature(column, cell)?;
                 self.features.push(value);
             }
+            (ColumnUse::Ignored, _) => {}
         }
         Ok(())
     }

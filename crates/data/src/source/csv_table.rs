@@ -32,6 +32,22 @@ fn read(request: &ReadRequest<'_>, paths: &[PathBuf]) -> Result<ReadSplits, Data
 }
 
 fn read_file(path: &Path, reading: &Reading) -> Result<Table, DataError> {
+    fill(path, &|names| Table::new(path, names, reading))
+}
+
+/// Returns `true` for a file that this reader takes by its name.
+pub(super) fn is_table(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    ENDINGS.iter().any(|ending| name.ends_with(ending))
+}
+
+/// Reads the features alone, without the columns that are `ignored`.
+pub(super) fn read_features(path: &Path, ignored: &[&str]) -> Result<Table, DataError> {
+    fill(path, &|names| Table::of_features(path, names, ignored))
+}
+
+/// Reads all rows into the table that `begin` makes of the columns' names.
+fn fill(path: &Path, begin: &dyn Fn(Vec<String>) -> Result<Table, DataError>) -> Result<Table, DataError> {
     let mut input = input::open(path, &[])?.reader;
     let refused = |error: csv::Error| DataError::Csv { path: path.to_owned(), reason: reason(&error) };
     // Some programs begin a file with the mark of its encoding.
@@ -52,7 +68,7 @@ fn read_file(path: &Path, reading: &Reading) -> Result<Table, DataError> {
     if is_row(&names) {
         return Err(DataError::NoHeader { path: path.to_owned(), columns: names.join(", ") });
     }
-    let mut table = Table::new(path, names, reading)?;
+    let mut table = begin(names)?;
     let mut record = csv::StringRecord::new();
     while records.read_record(&mut record).map_err(refused)? {
         record.iter().enumerate().try_for_each(|(column, text)| table.push(column, Cell::Text(text)))?;

@@ -109,7 +109,7 @@ fn find(request: &ReadRequest<'_>) -> Result<Option<Vec<PathBuf>>, DataError> {
         let sets = prefixes.iter().map(|prefix| if prefix.is_empty() { "train-…" } else { prefix });
         return Err(DataError::SeveralSets { place: directory, sets: sets.map(str::to_owned).collect() });
     }
-    let first = if request.portion == Portion::Test { 2 } else { 0 };
+    let first = if request.portion.needs_no_training_set() { 2 } else { 0 };
     let path_of = |&(role, what, looked_for): &(usize, &'static str, [&str; 2])| {
         let file = files.iter().find(|file| file.name.role == role);
         file.map(|file| file.path.clone()).ok_or_else(|| DataError::MissingFile {
@@ -190,7 +190,7 @@ pub(super) fn read_opened(
         let labels = read(i + 1, IdxContent::Labels)?;
         labelled(images, labels, kind)
     };
-    let train = (portion != Portion::Test).then(|| split(0)).transpose()?;
+    let train = (!portion.needs_no_training_set()).then(|| split(0)).transpose()?;
     let [first_test, last] = [paths.len() - 2, paths.len() - 1];
     let test = split(first_test)?;
     let train = train.unwrap_or_else(|| Split::empty_like(&test));

@@ -91,7 +91,8 @@ fn bytes_of(image: DynamicImage, is_colour: bool) -> Vec<u8> {
     if is_colour { image.into_rgb8().into_raw() } else { image.into_luma8().into_raw() }
 }
 
-fn is_image(path: &Path) -> bool {
+/// Returns `true` for a file that has the name of an image.
+pub(super) fn is_image(path: &Path) -> bool {
     let ending = path.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase);
     ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()))
 }

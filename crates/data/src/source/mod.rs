@@ -7,6 +7,7 @@ mod class_names;
 mod columns;
 mod csv_table;
 mod fcube;
+mod fitted;
 mod generator;
 pub(crate) mod idx;
 mod idx_format;
@@ -37,6 +38,7 @@ use crate::dataset::{Dataset, Portion, ReadSplits};
 use crate::{cache::Cache, data_step::DataStep, deal::FORMAT, error::DataError, fetch};
 use generator::is_generator;
 
+pub use fitted::{write_inputs, write_scored};
 pub use generator::{Entry, Generated, Generator, generators};
 pub use reading::{ImageSize, Reading, TargetKind};
 pub use test_split::TestSplit;

@@ -41,13 +41,14 @@ impl FoundSplits {
                 (train, test)
             }
             (Some(train), Some(test), None) => (train, test),
-            // Under `own` the host's one file is the test set.
-            (None, Some(test), None) | (Some(test), None, None) if request.portion == Portion::Test => {
+            // Under `own` the host's one file is the test set. All examples are scored where none is for training.
+            (None, Some(test), None) | (Some(test), None, None) if request.portion.needs_no_training_set() => {
                 (Split::empty_like(&test), test)
             }
             _ => return Err(DataError::NoTestSet { path: place() }),
         };
-        if let Some(name) = class_names.first_mapped().filter(|_| request.portion != Portion::Whole) {
+        let has_own_names = matches!(request.portion, Portion::Own | Portion::Test);
+        if let Some(name) = class_names.first_mapped().filter(|_| has_own_names) {
             return Err(DataError::NamesUnderOwn { path: place(), name: name.clone() });
         }
         let class_names = class_names.into_names();

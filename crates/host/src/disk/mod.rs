@@ -4,6 +4,7 @@ pub(crate) mod folder_check;
 pub(crate) mod lock;
 #[cfg(test)]
 pub(crate) mod test_files;
+pub(crate) mod timeline_log;
 
 use std::{
     env,
@@ -31,7 +32,7 @@ pub(crate) fn noexec(folder: &Path) -> Option<String> {
 
 /// A folder that is removed when this value is dropped. Its lock distinguishes it from the folder of a killed process.
 #[derive(Debug)]
-pub(crate) struct TemporaryFolder {
+pub struct TemporaryFolder {
     folder: TempDir,
     _lock: Option<File>,
 }
@@ -47,7 +48,8 @@ impl TemporaryFolder {
         Ok(Self { folder, _lock: lock })
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    /// Returns the path.
+    pub fn path(&self) -> &Path {
         self.folder.path()
     }
 
@@ -75,7 +77,7 @@ fn sweep(place: &Path, prefix: &str, fresh: SystemTime) {
 ///
 /// # Errors
 /// [`Error::System`], which names TMPDIR if another folder may help.
-pub(crate) fn temporary_folder(prefix: &str) -> Result<TemporaryFolder> {
+pub fn temporary_folder(prefix: &str) -> Result<TemporaryFolder> {
     let folder = TemporaryFolder::new_in(&env::temp_dir(), prefix, 0o700).map_err(|error| Error::temporary(&error))?;
     match noexec(folder.path()) {
         Some(why) => Err(Error::System(anyhow::anyhow!("{why}; set TMPDIR to another folder"))),

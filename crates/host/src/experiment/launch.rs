@@ -19,9 +19,9 @@ pub struct Launch {
     pub overwrite: bool,
     /// The cache of datasets and partitions.
     pub cache: fedpipe_data::Cache,
-    /// The run directory that has the split by hand, for a run that repeats another; none for the place that the scheme
-    /// names.
-    pub split_folder: Option<PathBuf>,
+    /// The run directory that has the split by hand and the initial weights, for a run that repeats another; none for
+    /// the places that the experiment names.
+    pub inputs_folder: Option<PathBuf>,
     /// Further paths that no program of the user's may read: the run that this run repeats.
     pub closed: Vec<PathBuf>,
     /// The participants by round in a run that repeats another; empty for a run of its own.

@@ -16,15 +16,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fedpipe_protocol::{FrameError, Limits, Part, Parts, Ready, Reply, Request, Setup, Spare, WEIGHTS, feature, read};
+use fedpipe_protocol::{
+    FrameError, Limits, PROTOCOL, Part, Parts, Ready, Reply, Request, Setup, Spare, WEIGHTS, feature, read,
+};
 use fedpipe_record::cause::Cause;
-use nix::sched::CpuSet;
+use nix::{sched::CpuSet, unistd::Pid};
 
 use crate::{
+    disk::timeline_log::Timeline,
     error::start_error::{StartCall, StartError, failed},
     process::{
         affinity::keep_on,
         end::{ConversationEnd, ProcessExit},
+        lane::Lane,
         launched::Launched,
         peer::{PIPE_SIZE, Peer, PeerPlan, PeerReply},
         pipes::{WaitError, WaitFor, has_exited, wait_error},
@@ -136,14 +140,16 @@ pub(crate) struct Environment {
     pub(crate) pipe_size: i32,
     /// The buffers of the updates of earlier rounds.
     pub(crate) spare: Arc<Spare>,
+    /// The times of messages.
+    pub(crate) timeline: Timeline,
 }
 
 impl Environment {
     /// Returns the environment of clients that need no launcher, with a mark of their own.
     pub(crate) fn new(spawner: Arc<dyn Spawner>, logs: PathBuf, timeout: Duration) -> Self {
         let mark = new_mark();
-        let spare = Arc::default();
-        Self { spawner, launched: None, logs, mark, timeout, pipe_size: PIPE_SIZE, spare }
+        let (spare, timeline) = Default::default();
+        Self { spawner, launched: None, logs, mark, timeout, pipe_size: PIPE_SIZE, spare, timeline }
     }
 
     /// Returns the mark of a process, which stands in its environment.
@@ -175,6 +181,7 @@ impl ClientProcess {
         };
         let wakeup = Arc::new(Wakeup::new().map_err(failed(StartCall::Descriptor))?);
         let mut peer = Peer::start(&*environment.spawner, plan, Arc::clone(&wakeup))?;
+        peer.lane = Lane::new(&environment.timeline, id.slot as u32, peer.pid().map(Pid::as_raw));
         let log_start = peer.link.log.written();
         let exited = Arc::clone(peer.link.exited());
         let launch = environment.launched.as_ref().map(|launched| launched.as_client(setup));
@@ -182,7 +189,9 @@ impl ClientProcess {
         let spare = Arc::clone(&environment.spare);
         let talk = move || {
             let Err(end) = converse(&mut peer, launch.as_ref(), &received, &spare, &report);
-            if let Some(exit) = peer.end(end) {
+            let exit = peer.end(end);
+            peer.lane.exited(exit.as_ref().map(|exit| &exit.cause));
+            if let Some(exit) = exit {
                 report(ProcessReport::Exited(exit));
                 // The search reads every process of the machine, so that it comes after the report.
                 peer.end_strays();
@@ -236,7 +245,9 @@ pub(crate) fn converse(
     spare: &Spare,
     report: &dyn Fn(ProcessReport) -> bool,
 ) -> Result<Infallible, ConversationEnd> {
+    peer.lane.begin_reply();
     let launched = peer.open::<Reply>(launch)?;
+    peer.lane.received(&mut Reply::Hello { protocol: PROTOCOL }, 0);
     let mut kept = KeptWeights::default();
     let mut last_cores = None;
     loop {
@@ -251,12 +262,17 @@ pub(crate) fn converse(
         request.set_weights_version(kept.version);
         let further = parts.iter().map(|(name, values)| Part::F32(name, values));
         let all: Vec<Part<'_>> = new.iter().map(|weights| Part::F32(WEIGHTS, weights)).chain(further).collect();
+        let at = peer.lane.now();
         peer.send(&request, &all)?;
-        let begun = peer.begin(reply_payload)?;
+        peer.lane.sent(at, &request, all.iter().map(|part| part.bytes().len() as u64).sum());
+        let begun = peer.begin::<Reply>(reply_payload)?;
+        peer.lane.begin_reply();
+        let bytes = begun.payload();
         if reply_payload > 0 && !report(ProcessReport::ReplyBegun) {
             return Err(ConversationEnd::Dismissed);
         }
         let (mut reply, mut parts) = peer.finish(begun, spare)?;
+        peer.lane.received(&mut reply, bytes);
         if let Reply::Ready(ready) = &mut reply {
             kept.take_ability(ready);
             // The launcher reported the isolation before the program ran; the program's own report does not count.

@@ -4,6 +4,7 @@ pub(crate) mod affinity;
 pub(crate) mod container;
 pub(crate) mod conversation;
 pub(crate) mod end;
+pub(crate) mod lane;
 mod last_words;
 pub(crate) mod launched;
 pub(crate) mod log;

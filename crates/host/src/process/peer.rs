@@ -21,6 +21,7 @@ use crate::{
     process::{
         container,
         end::{ConversationEnd, Ending, ProcessExit, Running, exit_cause},
+        lane::Lane,
         log::ClientLog,
         pipes::{Link, WaitFor},
         spawn::{Spawned, Spawner},
@@ -96,6 +97,8 @@ pub(crate) struct Peer {
     kills_before: u64,
     /// A valid `hello` was received.
     greeted: bool,
+    /// The lane in the timeline.
+    pub(crate) lane: Lane,
 }
 
 impl fmt::Debug for Peer {
@@ -115,7 +118,16 @@ impl Peer {
         let kills_before = container::kills();
         let Spawned { process, ends } = spawner.spawn(number, &mark, pipe_size)?;
         let link = Link::new(ends, ClientLog::new(log), wakeup, timeout);
-        Ok(Self { process, link, mark, timeout, started: Instant::now(), kills_before, greeted: false })
+        Ok(Self {
+            process,
+            link,
+            mark,
+            timeout,
+            started: Instant::now(),
+            kills_before,
+            greeted: false,
+            lane: Lane::default(),
+        })
     }
 
     /// Has the launcher start the program, if there is a launcher, and receives the program's hello. Returns the

@@ -6,6 +6,7 @@ use fedpipe_data::Dealt;
 use fedpipe_record::{experiment::Experiment, round_line::InitialScore, summary::Stop};
 
 use crate::{
+    disk::timeline_log::Timeline,
     error::{Error, Result},
     experiment::launch::Launch,
     fleet::control::Control,
@@ -26,6 +27,7 @@ pub(super) struct RunContext<'a> {
     pub(super) launch: &'a Launch,
     pub(super) directory: &'a RunDir,
     pub(super) control: &'a Control,
+    pub(super) timeline: &'a Timeline,
 }
 
 /// A run whose clients are started and whose weights are known.
@@ -76,11 +78,13 @@ impl ActiveRun<'_> {
     /// were.
     pub(super) fn commit(&mut self, round: u64, result: RoundResult, started: Instant) -> Result<()> {
         self.clients.keep_dylib();
+        let at = self.context.timeline.now();
         self.warn(round, &result)?;
         let record = self.state.commit(round, &result, started)?;
         self.journal.emit(&Event::RoundEnded(record))?;
         self.state.recorded_at(self.journal.position());
         self.clients.reuse_buffers(result.updates);
+        self.context.timeline.end_phase(at, "commit", round);
         Ok(())
     }
 
@@ -97,7 +101,10 @@ impl ActiveRun<'_> {
     /// Starts the thread that writes checkpoints.
     pub(super) fn start_saver(&self) -> Result<Saver> {
         let directory = self.context.directory.path();
-        let saver = self.journal.ledger_handle().and_then(|ledger| Saver::start(directory, ledger));
+        let saver = self
+            .journal
+            .ledger_handle()
+            .and_then(|ledger| Saver::start(directory, ledger, self.context.timeline.clone()));
         saver.map_err(|error| Error::in_run("write", directory, &error))
     }
 

@@ -1,6 +1,7 @@
 //! Checks the replies of clients and strategy programs, which the host does not trust.
 
 pub(crate) mod steps;
+pub(crate) mod update_norm;
 
 use std::ops::Range;
 
@@ -19,7 +20,10 @@ use fedpipe_record::cause::Cause;
 use crate::{
     fleet::job::Job,
     process::peer::PeerReply,
-    run::answers::steps::{Accumulation, accumulation, change, steps},
+    run::answers::{
+        steps::{Accumulation, accumulation, change, steps},
+        update_norm::{NORM, distance},
+    },
 };
 
 pub(super) type CheckedAnswer = Result<(), Cause>;
@@ -70,7 +74,18 @@ pub(crate) fn update(job: &Job, reply: &Reply, parts: &mut Parts, expected: &Exp
     }
     start_score(train, update)?;
     vectors(train, job, parts, expected)?;
-    change(job, update, parts, expected)
+    change(job, update, parts, expected)?;
+    add_norm(job, parts, expected);
+    Ok(())
+}
+
+/// Adds the length of the update, while the caches have the weights.
+fn add_norm(job: &Job, parts: &mut Parts, expected: &Expected<'_>) {
+    let norm = parts.iter().find_map(|(name, data)| match data {
+        PartData::F32(weights) if name == WEIGHTS => Some(distance(weights, &job.start(expected.local))),
+        _ => None,
+    });
+    parts.set(NORM, PartData::F32(norm.into_iter().collect()));
 }
 
 /// Checks the parts of an update, and replaces an encoded change by the weights that it leads to.

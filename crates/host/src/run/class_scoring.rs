@@ -7,16 +7,16 @@ use fedpipe_record::{by_class::ByClass, cause::Cause};
 
 use crate::{
     error::{Error, Result},
-    fleet::job::{Job, Settled},
+    fleet::job::Job,
     run::{active::ActiveRun, event::Event},
 };
 
 /// The predictions of all processes.
-struct AllPredictions {
+pub(crate) struct AllPredictions {
     /// (classes, classes)
-    confusion: Vec<u64>,
+    pub(crate) confusion: Vec<u64>,
     /// The scores of the examples with the labels 0 and 1, in block order.
-    scores: Option<[Vec<f32>; 2]>,
+    pub(crate) scores: Option<[Vec<f32>; 2]>,
 }
 
 impl ActiveRun<'_> {
@@ -44,7 +44,10 @@ impl ActiveRun<'_> {
             }
         }
         let settled = self.score_test_set(round, jobs)?;
-        match merged(settled, classes).map_err(|cause| Error::Round(format!("the classes are not scored: {cause}")))? {
+        let failed = |cause: Cause| Error::Round(format!("the classes are not scored: {cause}"));
+        let parts =
+            settled.into_iter().map(|settled| settled.map(|(_, parts)| parts).map_err(|exit| failed(exit.cause)));
+        match merged(parts.collect::<Result<Vec<_>>>()?, classes) {
             Some(AllPredictions { confusion, scores }) => {
                 let scores = ByClass::new(&confusion, classes, scores);
                 self.journal.emit(&Event::ByClass(&scores))?;
@@ -61,11 +64,10 @@ impl ActiveRun<'_> {
 }
 
 /// Merges the parts of the replies; `None` if the model does not predict.
-fn merged(settled: Vec<Settled>, classes: usize) -> std::result::Result<Option<AllPredictions>, Cause> {
+pub(crate) fn merged(parts: Vec<Parts>, classes: usize) -> Option<AllPredictions> {
     let mut all = AllPredictions { confusion: vec![0; classes * classes], scores: None };
-    for settled in settled {
-        let mut parts: Parts = settled.map_err(|exit| exit.cause)?.1;
-        let Some(confusion) = parts.take_u32(CONFUSION) else { return Ok(None) };
+    for mut parts in parts {
+        let confusion = parts.take_u32(CONFUSION)?;
         all.confusion.iter_mut().zip(confusion).for_each(|(sum, count)| *sum += u64::from(count));
         if let [Some(negative), Some(positive)] = SCORES.map(|name| parts.take_f32(name)) {
             let scores = all.scores.get_or_insert_with(Default::default);
@@ -73,7 +75,7 @@ fn merged(settled: Vec<Settled>, classes: usize) -> std::result::Result<Option<A
             scores[1].extend(positive);
         }
     }
-    Ok(Some(all))
+    Some(all)
 }
 
 #[cfg(test)]
@@ -166,10 +168,10 @@ mod tests {
             let parts =
                 [Part::U32(CONFUSION, confusion), Part::F32(SCORES[0], scores[0]), Part::F32(SCORES[1], scores[1])];
             fedpipe_protocol::write(&mut bytes, &Reply::Evaluated { blocks: vec![] }, &parts).unwrap();
-            Ok(fedpipe_protocol::read(&mut bytes.as_slice(), fedpipe_protocol::Limits::reply(100)).unwrap())
+            fedpipe_protocol::read::<Reply>(&mut bytes.as_slice(), fedpipe_protocol::Limits::reply(100)).unwrap().1
         };
         let all = vec![settled(&[1, 0, 0, 1], [&[0.5], &[0.25]]), settled(&[0, 1, 0, 1], [&[1.0], &[2.0]])];
-        let AllPredictions { confusion, scores } = merged(all, 2).unwrap().unwrap();
+        let AllPredictions { confusion, scores } = merged(all, 2).unwrap();
         assert_eq!((confusion, scores), (vec![1, 1, 0, 2], Some([vec![0.5, 1.0], vec![0.25, 2.0]])));
     }
 }

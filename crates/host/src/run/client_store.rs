@@ -243,7 +243,7 @@ mod tests {
     fn the_states_of_each_checkpoint_on_disk_are_kept_while_the_queue_of_the_saver_is_full() {
         let directory = tempfile::tempdir().unwrap();
         let (folder, mut store) = (directory.path(), empty_store(directory.path()));
-        let mut saver = Saver::start(folder, tempfile::tempfile().unwrap()).unwrap();
+        let mut saver = Saver::start(folder, tempfile::tempfile().unwrap(), Default::default()).unwrap();
         let pipe = folder.join(STATE).join("000000-000003.safetensors");
         for round in 1..=5 {
             store.commit(round, &[(0, &state(round as f32))]).unwrap();

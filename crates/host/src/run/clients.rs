@@ -68,7 +68,7 @@ pub(super) struct InitialWeights {
 impl Clients {
     /// Starts the client processes with the run's dylib of that name.
     pub(super) fn start(context: &RunContext<'_>, dealt: &Dealt, dylib: &str) -> Result<Self> {
-        let RunContext { experiment, launch, directory, control } = *context;
+        let RunContext { experiment, launch, directory, control, .. } = *context;
         // A refusal shows where a descriptor is then missing, with its remedy.
         let _ = allow_descriptors(process_count(experiment));
         let dylib = experiment.client.is_none().then(|| directory.dylib(dylib)).transpose()?;
@@ -108,7 +108,7 @@ impl Clients {
 
     /// Starts the program of the strategy, if the strategy is one.
     pub(super) fn start_strategy(&mut self, context: &RunContext<'_>) -> Result<()> {
-        let RunContext { experiment, launch, directory, control } = *context;
+        let RunContext { experiment, launch, directory, control, .. } = *context;
         let Some(program) = strategy_program(experiment)? else { return Ok(()) };
         let closed = Closed::of_run(launch, experiment, directory.path());
         let launched = program.launched(&launch.launcher, &closed, experiment.execution.isolation)?;
@@ -262,6 +262,7 @@ fn environment(context: &RunContext<'_>, spare: Arc<Spare>) -> Result<Environmen
         launched,
         pipe_size: pipe_size(process_count(experiment)),
         spare,
+        timeline: context.timeline.clone(),
         ..Environment::new(Arc::new(command), directory.logs(), timeout)
     })
 }

@@ -12,6 +12,7 @@ use fedpipe_record::{
     digest::bytes_sha256,
     experiment::Experiment,
     file::{read_regular, remove_drafts, write_whole},
+    initial_file::InitialFile,
     names,
 };
 
@@ -313,6 +314,33 @@ impl RunDir {
             self.write(&name, &bytes)?;
         }
         Ok(Some(kept))
+    }
+
+    /// Returns the file of initial weights that the experiment names, and keeps a copy. The content comes from that
+    /// copy, from the `other` run directory, or from the place that the experiment names.
+    ///
+    /// # Errors
+    /// Returns [`Error::Usage`] where the file cannot be read or has changed, [`Error::Output`] where the copy cannot
+    /// be written.
+    pub(crate) fn keep_initial(&self, file: &InitialFile, other: Option<&Path>) -> Result<Vec<u8>> {
+        let copy = self.path.join(names::INITIAL_WEIGHTS);
+        let is_kept = copy.exists();
+        let given = other.map_or_else(|| file.path.clone(), |other| other.join(names::INITIAL_WEIGHTS));
+        let from = if is_kept { &copy } else { &given };
+        let bytes = read_regular(from)
+            .map_err(|error| Error::Usage(format!("cannot read the initial weights {}: {error}", from.display())))?;
+        let sha256 = bytes_sha256(&bytes);
+        if !file.sha256.is_empty() && file.sha256 != sha256 {
+            return Err(Error::Usage(format!(
+                "the initial weights {} have the SHA-256 {sha256}, and the experiment was given {}; put the file back",
+                from.display(),
+                file.sha256
+            )));
+        }
+        if !is_kept {
+            self.write(names::INITIAL_WEIGHTS, &bytes)?;
+        }
+        Ok(bytes)
     }
 
     /// Writes the file `name`, whole or not at all.

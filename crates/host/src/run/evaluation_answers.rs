@@ -2,7 +2,8 @@
 
 use fedpipe_data::counted;
 use fedpipe_protocol::{
-    BlockSums, CONFUSION, EVALUATION_BLOCK, Evaluate, PartData, Parts, Predictions, Reply, Request, SCORES, Target,
+    BlockSums, CONFUSION, EVALUATION_BLOCK, Evaluate, OUTPUTS, PartData, Parts, Predictions, Reply, Request, SCORES,
+    Target,
 };
 use fedpipe_record::cause::Cause;
 
@@ -63,6 +64,9 @@ fn possible(sums: &BlockSums, scored: &str, expected: &ExpectedScores<'_>) -> Ch
 /// Checks the parts of an evaluation of so many examples. A model that does not predict has none.
 fn predictions(asked: &Evaluate, parts: &Parts, examples: u64, target: Target) -> CheckedAnswer {
     let Some(predictions) = asked.predictions.filter(|_| !parts.is_empty()) else { return only(parts, &[]) };
+    if predictions == Predictions::Outputs {
+        return outputs(parts, examples, target);
+    }
     let classes = if let Target::Classes(classes) = target { classes } else { 0 };
     let has_scores = predictions == Predictions::Scores && classes == 2;
     let names: &[&str] = if has_scores { &[CONFUSION, SCORES[0], SCORES[1]] } else { &[CONFUSION] };
@@ -89,6 +93,24 @@ fn predictions(asked: &Evaluate, parts: &Parts, examples: u64, target: Target) -
             counted(labelled, "example")
         ))),
     })
+}
+
+/// Checks the outputs of so many examples.
+fn outputs(parts: &Parts, examples: u64, target: Target) -> CheckedAnswer {
+    only(parts, &[OUTPUTS])?;
+    let width = if let Target::Classes(classes) = target { classes as u64 } else { 1 };
+    let is_whole = |data: &PartData| match data {
+        PartData::F32(values) => values.len() as u64 == examples * width && !values.iter().any(|value| value.is_nan()),
+        PartData::U8(_) | PartData::U32(_) => false,
+    };
+    if parts.iter().any(|(_, data)| is_whole(data)) {
+        return Ok(());
+    }
+    Err(Cause::rejected(format!(
+        "its part \"outputs\" has no {} for each of {}",
+        counted(width, "number"),
+        counted(examples, "example")
+    )))
 }
 
 #[cfg(test)]
@@ -134,7 +156,14 @@ mod tests {
         assert_eq!(check(plain, &[confusion]), None);
         assert_eq!(check(scored, &[]), None, "the model does not predict");
         let nan = [confusion, Part::F32(SCORES[0], &many), Part::F32(SCORES[1], &[f32::NAN, 0.0])];
-        let cases: [(Option<Predictions>, &[Part<'_>], &str); 7] = [
+        let numbers = [0.5; 400];
+        assert_eq!(check(Some(Predictions::Outputs), &[Part::F32(OUTPUTS, &numbers)]), None);
+        assert_eq!(check(Some(Predictions::Outputs), &[]), None, "the model does not predict");
+        let outputs = Some(Predictions::Outputs);
+        let cases: [(Option<Predictions>, &[Part<'_>], &str); 10] = [
+            (outputs, &[Part::F32(OUTPUTS, &many)], "\"outputs\" has no 2 numbers for each of 200 examples"),
+            (outputs, &[Part::F32(OUTPUTS, &[f32::NAN; 400])], "\"outputs\" has no 2 numbers"),
+            (outputs, &[confusion], "the part \"confusion\", which was not asked for"),
             (None, &[confusion], "the part \"confusion\", which was not asked for"),
             (plain, &scores, "the part \"scores/0\", which was not asked for"),
             (plain, &[Part::U32(CONFUSION, &[200])], "no confusion matrix of 2 classes"),

@@ -97,8 +97,15 @@ pub enum Event<'a> {
     RoundStarted {
         /// From 1.
         round: u64,
-        /// Clients that were sampled.
-        sampled: u32,
+        /// Clients that were sampled, ascending.
+        sampled: &'a [u32],
+    },
+    /// A client is about to train.
+    TrainingBegun {
+        /// The round.
+        round: u64,
+        /// The client.
+        client: u32,
     },
     /// A client's update was accepted.
     Trained {

@@ -97,7 +97,9 @@ pub(crate) fn started_line(experiment: &Experiment) -> Line<'_> {
 pub(crate) fn line_of<'a>(event: &Event<'a>) -> Option<Line<'a>> {
     let text = Cow::Borrowed;
     Some(match *event {
-        Event::Data(_) | Event::RoundStarted { .. } | Event::Trained { .. } => return None,
+        Event::Data(_) | Event::RoundStarted { .. } | Event::TrainingBegun { .. } | Event::Trained { .. } => {
+            return None;
+        }
         // The run directory comes with that line.
         Event::Started { .. } => return None,
         Event::Warning(_) => return None,
@@ -172,8 +174,11 @@ mod tests {
 
     #[test]
     fn an_event_that_no_result_rests_on_has_no_line() {
-        let shown =
-            [Event::RoundStarted { round: 1, sampled: 2 }, Event::Trained { round: 1, client: 0 }, Event::Warning("w")];
+        let shown = [
+            Event::RoundStarted { round: 1, sampled: &[0, 1] },
+            Event::Trained { round: 1, client: 0 },
+            Event::Warning("w"),
+        ];
         assert!(shown.iter().all(|event| line_of(event).is_none()));
         assert!(line_of(&Event::Reloaded { round: 1, dylib_sha256: "s" }).is_some());
     }

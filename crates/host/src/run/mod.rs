@@ -6,7 +6,7 @@
 mod active;
 pub(crate) mod aggregate;
 pub(crate) mod answers;
-mod class_scoring;
+pub(crate) mod class_scoring;
 mod client_scoring;
 mod client_store;
 mod clients;
@@ -21,12 +21,12 @@ mod real_target;
 pub(crate) mod reload;
 pub(crate) mod replaced;
 pub(crate) mod resume;
-mod round;
+pub(crate) mod round;
 pub(crate) mod saver;
 mod schedule;
 #[cfg(test)]
 mod scripted_run;
-mod setup;
+pub(crate) mod setup;
 mod start;
 pub(crate) mod state;
 #[cfg(test)]
@@ -42,6 +42,7 @@ use fedpipe_record::{
 };
 
 use crate::{
+    disk::timeline_log::Timeline,
     error::Result,
     experiment::launch::Launch,
     fleet::control::Control,
@@ -99,7 +100,8 @@ pub fn run_from_start(
     let (mut directory, ledger) =
         RunDir::create(experiment, launch.dylib.as_deref(), launch.out.as_deref(), launch.overwrite)?;
     let replaced = directory.replaced.take();
-    let context = RunContext { experiment, launch, directory: &directory, control };
+    let timeline = Timeline::open(directory.path());
+    let context = RunContext { experiment, launch, directory: &directory, control, timeline: &timeline };
     let run = start::new_run(context, Journal::new(ledger, observer))
         .inspect_err(|error| directory.discard_if_never_begun(error, replaced.as_ref()))
         .map_err(|error| start::name_original_dylib(error, &context))?;
@@ -124,7 +126,8 @@ pub fn resume(
     control.set_ends_itself(false);
     start::check(experiment, launch)?;
     let directory = RunDir::open(resume.directory)?;
-    let context = RunContext { experiment, launch, directory: &directory, control };
+    let timeline = Timeline::open(directory.path());
+    let context = RunContext { experiment, launch, directory: &directory, control, timeline: &timeline };
     let run = start::resumed_run(context, resume, observer)?;
     complete(run, started)
 }

@@ -57,10 +57,10 @@ pub(super) struct RoundResult {
 
 /// The mean loss over the test set, and the accuracy or the errors of a real target.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct TestScore {
-    pub(super) loss: Finite,
-    pub(super) accuracy: Option<Finite>,
-    pub(super) regression: Option<Regression>,
+pub(crate) struct TestScore {
+    pub(crate) loss: Finite,
+    pub(crate) accuracy: Option<Finite>,
+    pub(crate) regression: Option<Regression>,
 }
 
 impl ActiveRun<'_> {
@@ -74,16 +74,30 @@ impl ActiveRun<'_> {
     }
 
     fn attempt(&mut self, round: u64) -> Result<RoundResult> {
+        let timeline = self.context.timeline;
+        timeline.begin_round(round);
+        let at = timeline.now();
         let sampled = self.sample(round)?;
+        timeline.end_phase(at, "sample", round);
+        let at = timeline.now();
         let mut updates = self.train(round, &sampled)?;
+        timeline.end_phase(at, "train", round);
         let training_loss = training_loss(&updates)
             .map_err(|error| Error::Round(format!("round {round} failed: the training loss {error}")))?;
         let start_loss = start_loss(&updates)
             .map_err(|error| Error::Round(format!("round {round} failed: the loss before the training {error}")))?;
+        let at = timeline.now();
         let (weights, server) = self.aggregate(round, &mut updates)?;
         let weights = Arc::new(weights);
+        timeline.end_phase(at, "aggregate", round);
+        let at = timeline.now();
         let score = self.evaluate(round, &weights)?;
+        timeline.end_phase(at, "evaluate", round);
+        let at = timeline.now();
         let client_scores = self.score_clients(round, &updates, &weights)?;
+        if client_scores.held_out.is_some() || client_scores.new_clients.is_some() {
+            timeline.end_phase(at, "score clients", round);
+        }
         let experiment = self.context.experiment;
         Ok(RoundResult {
             sampled: sampled.len() as u32,
@@ -245,14 +259,14 @@ fn start_loss(updates: &[ClientUpdate]) -> std::result::Result<Option<Finite>, N
 }
 
 /// Splits the blocks of the test set into ranges for at most `most` processes, none of which is empty.
-fn shares(blocks: u32, most: u32) -> Vec<Vec<u32>> {
+pub(crate) fn shares(blocks: u32, most: u32) -> Vec<Vec<u32>> {
     let count = most.min(blocks);
     let start = |share: u32| (u64::from(blocks) * u64::from(share) / u64::from(count)) as u32;
     (0..count).map(|share| (start(share)..start(share + 1)).collect()).collect()
 }
 
 /// Returns the sums of all blocks in block order, or the cause of the first process that failed.
-fn sums_of(settled: Vec<Settled>) -> std::result::Result<Vec<BlockSums>, Cause> {
+pub(crate) fn sums_of(settled: Vec<Settled>) -> std::result::Result<Vec<BlockSums>, Cause> {
     let mut sums = Vec::new();
     for outcome in settled {
         match outcome {
@@ -265,7 +279,7 @@ fn sums_of(settled: Vec<Settled>) -> std::result::Result<Vec<BlockSums>, Cause> 
 }
 
 /// Returns the score that the sums of all blocks give.
-fn test_score(sums: &[BlockSums], examples: u64) -> std::result::Result<TestScore, NotFinite> {
+pub(crate) fn test_score(sums: &[BlockSums], examples: u64) -> std::result::Result<TestScore, NotFinite> {
     let loss_sum = sums.iter().fold(0.0, |sum, block| sum + block.loss_sum);
     let correct: u64 = sums.iter().map(|block| block.correct).sum();
     let regression = real_target::regression(sums, examples)?;

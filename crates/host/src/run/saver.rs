@@ -20,7 +20,10 @@ use fedpipe_record::{
     client_state::ClientFile,
     file::write_whole,
     names::{CHECKPOINTS, STATE},
+    timeline::TimelineEvent,
 };
+
+use crate::disk::timeline_log::Timeline;
 
 /// Checkpoints that are kept: the newest, and one to fall back to.
 pub(super) const KEPT: usize = 2;
@@ -47,14 +50,19 @@ struct SavePlace {
     ledger: File,
     /// The last round whose client states are synced.
     synced: AtomicU64,
+    timeline: Timeline,
 }
 
 impl SavePlace {
     fn save(&self, checkpoint: &Checkpoint) -> anyhow::Result<()> {
+        let at = self.timeline.now();
         self.sync_states(checkpoint).context("cannot write the clients' states")?;
         refusal(self.ledger.sync_data()).context("cannot sync the ledger")?;
         let folder = &self.folder;
-        save(checkpoint, folder).with_context(|| format!("cannot write a checkpoint to {}", folder.display()))
+        save(checkpoint, folder).with_context(|| format!("cannot write a checkpoint to {}", folder.display()))?;
+        let event = TimelineEvent::Checkpoint { round: checkpoint.meta.round };
+        self.timeline.note(at, Some(self.timeline.now()), event);
+        Ok(())
     }
 }
 
@@ -76,17 +84,17 @@ impl Saver {
     ///
     /// # Errors
     /// Returns the errors of making the folder.
-    pub(crate) fn start(directory: &Path, ledger: File) -> io::Result<Self> {
-        Self::start_on(Builder::new(), directory, ledger)
+    pub(crate) fn start(directory: &Path, ledger: File, timeline: Timeline) -> io::Result<Self> {
+        Self::start_on(Builder::new(), directory, ledger, timeline)
     }
 
     /// Starts as [`Saver::start`] does, on a thread that `builder` describes.
-    fn start_on(builder: Builder, directory: &Path, ledger: File) -> io::Result<Self> {
+    fn start_on(builder: Builder, directory: &Path, ledger: File, timeline: Timeline) -> io::Result<Self> {
         let folder = directory.join(CHECKPOINTS);
         fs::create_dir_all(&folder)?;
         let states = directory.join(STATE);
         let synced = AtomicU64::new(0);
-        let place = Arc::new(SavePlace { folder, states, ledger, synced });
+        let place = Arc::new(SavePlace { folder, states, ledger, synced, timeline });
         // One may wait while one is written: a disk slower than the rounds slows them down.
         let (queue, waiting) = mpsc::sync_channel::<Checkpoint>(1);
         let of_thread = Arc::clone(&place);
@@ -154,7 +162,7 @@ mod tests {
 
     fn saved(rounds: u64) -> tempfile::TempDir {
         let directory = tempfile::tempdir().unwrap();
-        let mut saver = Saver::start(directory.path(), tempfile::tempfile().unwrap()).unwrap();
+        let mut saver = Saver::start(directory.path(), tempfile::tempfile().unwrap(), Timeline::default()).unwrap();
         (1..=rounds).for_each(|round| saver.save(checkpoint(round)).unwrap());
         saver.finish().unwrap();
         directory
@@ -170,7 +178,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         // No address space has room for such a stack.
         let refused = Builder::new().stack_size(1 << 60);
-        let mut saver = Saver::start_on(refused, directory.path(), tempfile::tempfile().unwrap()).unwrap();
+        let mut saver =
+            Saver::start_on(refused, directory.path(), tempfile::tempfile().unwrap(), Timeline::default()).unwrap();
         assert!(saver.thread.is_none());
         for round in 1..=3 {
             saver.save(checkpoint(round)).unwrap();
@@ -191,7 +200,7 @@ mod tests {
     #[test]
     fn other_files_and_rounds_of_any_length_lose_no_checkpoint() {
         let directory = tempfile::tempdir().unwrap();
-        let mut saver = Saver::start(directory.path(), tempfile::tempfile().unwrap()).unwrap();
+        let mut saver = Saver::start(directory.path(), tempfile::tempfile().unwrap(), Timeline::default()).unwrap();
         for name in ["a.safetensors", "mine.safetensors", "zz-top.safetensors", "000009.safetensors"] {
             fs::write(directory.path().join(CHECKPOINTS).join(name), "").unwrap();
         }
@@ -226,7 +235,8 @@ mod tests {
         fs::write(states.join(file.name()), "x").unwrap();
         let saved = |clients| {
             without_room(libc::SYS_fsync, || {
-                let mut saver = Saver::start(directory.path(), tempfile::tempfile().unwrap()).unwrap();
+                let mut saver =
+                    Saver::start(directory.path(), tempfile::tempfile().unwrap(), Timeline::default()).unwrap();
                 let meta = Meta { clients, ..checkpoint(1).meta };
                 saver.save(Checkpoint { meta, ..checkpoint(1) }).and_then(|()| saver.finish())
             })
@@ -249,7 +259,8 @@ mod tests {
         ];
         for (call, what) in cases {
             let saved = without_room(call, || {
-                let mut saver = Saver::start(directory.path(), tempfile::tempfile().unwrap()).unwrap();
+                let mut saver =
+                    Saver::start(directory.path(), tempfile::tempfile().unwrap(), Timeline::default()).unwrap();
                 saver.save(checkpoint(1)).and_then(|()| saver.finish())
             });
             let why = Error::of_record(&saved.unwrap_err()).to_string();

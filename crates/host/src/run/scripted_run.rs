@@ -13,6 +13,7 @@ use fedpipe_record::{
 use tempfile::TempDir;
 
 use crate::{
+    disk::timeline_log::Timeline,
     experiment::launch::Launch,
     fleet::{Fleet, control::Control},
     process::{
@@ -37,6 +38,7 @@ pub(super) struct Stage {
     pub(super) experiment: Experiment,
     pub(super) launch: Launch,
     pub(super) control: Control,
+    timeline: Timeline,
 }
 
 /// Returns an experiment with four clients that are a program, of which each loss costs an update.
@@ -75,13 +77,13 @@ impl Stage {
             out: None,
             overwrite: false,
             cache: Cache::at(folder.path().join("cache")),
-            split_folder: None,
+            inputs_folder: None,
             closed: Vec::new(),
             replay: Default::default(),
             swaps: Default::default(),
             ends_after: None,
         };
-        Self { folder, experiment, launch, control: Control::default() }
+        Self { folder, experiment, launch, control: Control::default(), timeline: Timeline::default() }
     }
 
     /// Returns the same stage for clients of a dylib, whose file holds `contents`.
@@ -134,7 +136,8 @@ impl Stage {
     }
 
     fn context<'a>(&'a self, directory: &'a RunDir) -> RunContext<'a> {
-        RunContext { experiment: &self.experiment, launch: &self.launch, directory, control: &self.control }
+        let Self { experiment, launch, control, timeline, .. } = self;
+        RunContext { experiment, launch, directory, control, timeline }
     }
 
     fn active<'a>(

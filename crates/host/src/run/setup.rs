@@ -42,7 +42,7 @@ pub(super) fn setups(context: &RunContext<'_>, dylib: Option<&Dylib>, dealt: &De
 }
 
 /// Returns the task that a dataset defines.
-pub(super) fn task(dataset: &DatasetInfo) -> Task {
+pub(crate) fn task(dataset: &DatasetInfo) -> Task {
     let classes = dataset.target.class_count();
     Task { shape: dataset.shape.clone(), target: classes.map_or(Target::Real, |n| Target::Classes(n as usize)) }
 }
@@ -90,7 +90,7 @@ fn check_sendable(setup: &Setup, experiment: &Experiment, most: u32) -> Result<(
 
 /// Returns the bytes of each pipe. All pipes together stay within 32 MiB: past the user's limit, the kernel shrinks new
 /// pipes.
-pub(super) fn pipe_size(processes: u32) -> i32 {
+pub(crate) fn pipe_size(processes: u32) -> i32 {
     const ALL: u32 = 32 << 20;
     const MOST: u32 = 1 << 20;
     (ALL / (2 * processes)).min(MOST).cast_signed()

@@ -5,6 +5,7 @@ use fedpipe_record::{
     digest::{bytes_sha256, weights_sha256},
     experiment::Experiment,
     names,
+    weights::from_safetensors,
 };
 
 use crate::{
@@ -131,7 +132,12 @@ fn start_clients(
     dylib: &str,
 ) -> Result<(Clients, InitialWeights)> {
     let mut clients = Clients::start(context, dealt, dylib)?;
-    let initial = clients.initial_weights(journal)?;
+    let mut initial = clients.initial_weights(journal)?;
+    if let Some(file) = &context.experiment.init_from {
+        let bytes = context.directory.keep_initial(file, context.launch.inputs_folder.as_deref())?;
+        let refused = |why| Error::Usage(format!("--init-from {} {why}", file.path.display()));
+        initial.weights = from_safetensors(&bytes, clients.layout()?).map_err(refused)?;
+    }
     let warning = clients.check_local_tensors(context.experiment)?;
     clients.check_buffers(context.experiment)?;
     warning.map_or(Ok(()), |warning| journal.emit(&Event::Warning(&warning)))?;
@@ -154,7 +160,7 @@ type Show<'s> = dyn FnMut(&Event<'_>) -> Result<()> + 's;
 /// Deals one partition file to each client, unless each client has its own data.
 fn deal(context: &RunContext<'_>, show: &mut Show<'_>) -> Result<Dealt> {
     let mut deal = context.experiment.deal();
-    deal.split_file = context.directory.keep_split(&deal.scheme, context.launch.split_folder.as_deref())?;
+    deal.split_file = context.directory.keep_split(&deal.scheme, context.launch.inputs_folder.as_deref())?;
     let cache = &context.launch.cache;
     let mut shown = Ok(());
     let mut show_step = |step| {

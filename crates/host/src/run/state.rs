@@ -202,6 +202,7 @@ impl RunState {
             bytes_sent: result.updates.iter().map(|update| update.bytes_sent).sum(),
             bytes_received: result.updates.iter().map(|update| update.bytes_received).sum(),
             bytes_of_states: changed.iter().map(|(_, state)| state.bytes_of_all()).sum(),
+            update_norms: result.updates.iter().map(|update| update.norm).collect(),
             weights_change: change.and_then(std::result::Result::ok),
             seconds: started.elapsed().into(),
         };

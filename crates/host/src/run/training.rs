@@ -35,6 +35,7 @@ use crate::{
         answers::{
             self, Expected, slots_of,
             steps::{Accumulation, most_steps},
+            update_norm::NORM,
         },
         clients::Clients,
         event::Event,
@@ -56,7 +57,7 @@ const OF_CLIENT: [&str; 3] = [LOCAL, RESIDUAL, MOMENTUM];
 impl ActiveRun<'_> {
     /// Has the `sampled` clients train from the global weights, and returns their updates in client order.
     pub(super) fn train(&mut self, round: u64, sampled: &[u32]) -> Result<Vec<ClientUpdate>> {
-        self.journal.emit(&Event::RoundStarted { round, sampled: sampled.len() as u32 })?;
+        self.journal.emit(&Event::RoundStarted { round, sampled })?;
         let gathered = self.gather(round, sampled);
         // The isolation is recorded even if the work failed.
         let recorded = self.clients.record_isolation(&mut self.journal);
@@ -213,7 +214,7 @@ impl Submitter for Training<'_, '_> {
         parts.extend(own);
         job.parts = parts;
         self.before.insert(train.client, state);
-        Ok(())
+        self.recorder.journal.emit(&Event::TrainingBegun { round: train.round, client: train.client })
     }
 
     fn on_incident(&mut self, incident: Incident<'_>) -> Result<()> {
@@ -268,8 +269,9 @@ impl Training<'_, '_> {
             Ok((Reply::Update(header), mut parts)) => {
                 let weights = parts.take_f32(WEIGHTS).unwrap_or_default();
                 let slots = slots_of(job).filter_map(|(index, name)| Some((index, parts.take_f32(&name)?))).collect();
+                let norm = parts.take_f32(NORM).and_then(|norm| norm.first().copied()).unwrap_or_default();
                 let kept = KEPT.into_iter().filter_map(|name| Some((name, parts.take_f32(name)?))).collect();
-                Ok(self.accept(job, Returned { header, weights, slots }, kept, before))
+                Ok(ClientUpdate { norm, ..self.accept(job, Returned { header, weights, slots }, kept, before) })
             }
             Ok((reply, _)) => Err(Cause::protocol(format!("it answered a request to train with {}", reply.name()))),
             Err(exit) => Err(exit.cause),
@@ -304,7 +306,7 @@ impl Training<'_, '_> {
         let is_own = self.program.is_none() && strategy.term.is_of_client();
         let bytes_sent = shared * if is_own { 1 } else { 1 + corrections };
         let bytes_received = strategy.transforms.payload(weights.len()) - local;
-        ClientUpdate { header, weights, before, after, bytes_sent, bytes_received }
+        ClientUpdate { header, weights, before, after, bytes_sent, bytes_received, norm: 0.0 }
     }
 
     /// Returns the facts that the client term may use.

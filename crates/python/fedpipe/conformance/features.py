@@ -236,12 +236,17 @@ def evaluates_partition(world: World) -> None:
         raise Wrong(f"its sums for held-out rows are {scored}, expected those of a test set with the same rows: {expected}")
 
 
-@feature("predict", "it sends the confusion matrix of what it evaluates")
+@feature("predict", "it sends the confusion matrix and the outputs of what it evaluates")
 def predicts(world: World) -> None:
-    if world.classes is None:
-        return  # A real target has no confusion matrix.
+    width = world.classes or 1
     with ready(world) as session:
         _, weights = session.train(session.weights())
+        request = World.evaluate([1, 0], predictions="outputs")
+        outputs = session.child.ask(request, weights, 4 * 2 * EVALUATION_BLOCK * width).parts
+        if list(outputs) != ["outputs"] or outputs["outputs"].size != 2 * EVALUATION_BLOCK * width:
+            raise Wrong(f"its 'evaluated' has the parts {list(outputs)}, expected outputs: f32, {width} for each example")
+        if world.classes is None:
+            return  # A real target has no confusion matrix.
         request = World.evaluate([1, 0], predictions="confusion")
         frame = session.child.ask(request, weights, 4 * world.classes**2)
     blocks, counts = frame.body.get("blocks") or [], frame.parts.get("confusion")
@@ -251,6 +256,9 @@ def predicts(world: World) -> None:
     matrix = counts.reshape(world.classes, world.classes)
     if matrix.sum() != 2 * EVALUATION_BLOCK or np.trace(matrix) != correct:
         raise Wrong(f"its confusion matrix has {matrix.sum()} examples, {np.trace(matrix)} of them correct; its sums have {correct}")
+    predicted = np.argmax(outputs["outputs"].reshape(-1, width), axis=1)
+    if not np.array_equal(np.bincount(predicted, minlength=width), matrix.sum(axis=0)):
+        raise Wrong("the greatest of its outputs are not the predictions of its confusion matrix")
 
 
 @feature("clip", "it bounds the norm of its change to the bit")

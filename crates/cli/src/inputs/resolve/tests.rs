@@ -39,7 +39,8 @@ fn each_flag_reaches_its_key() {
          cpu-limit = 12, checkpoint-every = 13 }";
     let expected = Experiment::deserialize_from(expected.parse().unwrap()).unwrap();
     assert_eq!(resolved(words).unwrap(), expected);
-    let without = ["client", "until-converged", "max-rounds", "tolerance", "strategy-program", "local-steps"];
+    let without =
+        ["client", "init-from", "until-converged", "max-rounds", "tolerance", "strategy-program", "local-steps"];
     let flags = Experiment::keys();
     let mut flags = flags.iter().filter_map(ExperimentKey::long).filter(|flag| !without.contains(flag));
     assert!(flags.all(|flag| words.contains(&format!("--{flag} "))));

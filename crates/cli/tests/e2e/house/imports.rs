@@ -10,7 +10,8 @@ use std::{
 use super::{packages, relative, sources};
 
 /// The rooms of the host by floor, from the ground up. A room imports from itself and from the floors below its own.
-const FLOORS: &[&[&str]] = &[&["error"], &["disk"], &["process"], &["experiment"], &["fleet"], &["node", "run"]];
+const FLOORS: &[&[&str]] =
+    &[&["error"], &["disk"], &["process"], &["experiment"], &["fleet"], &["node", "run"], &["inference"]];
 
 /// Files of the host that belong to no room: the entries for fuzzing reach every floor.
 const NO_ROOM: &[&str] = &["fuzzing"];

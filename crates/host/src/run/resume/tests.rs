@@ -66,7 +66,8 @@ impl Killed {
     /// Saves a checkpoint and no other.
     fn save(&self, checkpoint: &Checkpoint) {
         let _ = fs::remove_dir_all(self.path().join("checkpoint"));
-        let mut saver = crate::run::saver::Saver::start(&self.path(), tempfile::tempfile().unwrap()).unwrap();
+        let mut saver =
+            crate::run::saver::Saver::start(&self.path(), tempfile::tempfile().unwrap(), Default::default()).unwrap();
         saver.save(checkpoint.clone()).unwrap();
         saver.finish().unwrap();
     }

@@ -162,7 +162,7 @@ impl RepeatPlace<'_> {
             out: Some(self.out()),
             overwrite: false,
             cache: cache.verifying(&self.scratch.join("data")),
-            split_folder: Some(directory.to_owned()),
+            inputs_folder: Some(directory.to_owned()),
             closed: vec![directory.to_owned(), self.scratch.to_owned()],
             replay: history.participants(),
             swaps: history.swaps(directory),
@@ -300,6 +300,7 @@ fn round_difference(recorded: &Round, now: &Round, unscored: &BTreeSet<(u64, u32
                 [recorded, now].map(|round| (round.bytes_sent, round.bytes_received, round.bytes_of_states));
             unequal(&at("the bytes sent and received are"), &recorded, &now)
         })
+        .or_else(|| unequal(&at("the lengths of the updates are"), &recorded.update_norms, &now.update_norms))
         .or_else(|| unequal(&at("the change of the weights is"), &recorded.weights_change, &now.weights_change))
         .or_else(|| {
             let [recorded, now] = [recorded, now].map(|round| (round.clients, &round.participants));
@@ -358,6 +359,7 @@ mod tests {
             ("the test loss is", Round { loss: finite(2.0), ..recorded.clone() }),
             ("the training loss is", Round { training_loss: finite(2.0), ..recorded.clone() }),
             ("the change of the weights is", Round { weights_change: Some(finite(0.1)), ..recorded.clone() }),
+            ("the lengths of the updates are", Round { update_norms: vec![1.0], ..recorded.clone() }),
             ("the loss before the training is", Round { start_loss: Some(finite(0.1)), ..recorded.clone() }),
             ("the clients' states are", Round { clients_sha256: Some("c".into()), ..recorded.clone() }),
             ("the bytes sent and received are", Round { bytes_sent: 1, ..recorded.clone() }),

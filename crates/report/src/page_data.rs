@@ -1,0 +1,301 @@
+//! The data of the figures in `report.html`, which the script in the page draws.
+
+use fedpipe_record::{
+    by_class::ByClass,
+    client_scores::ClientScores,
+    finite::Finite,
+    history::{DealtLine, History},
+    partition_table::PartitionTable,
+    regression::Regression,
+    round_line::Round,
+};
+use serde::Serialize;
+
+use crate::metrics_table::mean;
+
+/// The most points of a curve: more are closer than pixels.
+const MOST_POINTS: usize = 800;
+
+/// The most columns and rows of a heat map; more share one.
+const MOST_COLUMNS: usize = 300;
+const MOST_ROWS: usize = 100;
+
+/// A figure with curves over the rounds.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct CurveFigure {
+    #[serde(skip)]
+    pub(crate) id: &'static str,
+    #[serde(skip)]
+    pub(crate) caption: &'static str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    unit: &'static str,
+    series: Vec<Series>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    bands: Vec<Band>,
+}
+
+/// A curve: rounds and values.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct Series {
+    name: &'static str,
+    colour: u8,
+    points: Vec<[f64; 2]>,
+}
+
+/// The area between two curves: rounds, lower values, upper values.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct Band {
+    name: &'static str,
+    colour: u8,
+    points: Vec<[f64; 3]>,
+}
+
+/// A heat map: (rows, columns).
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct HeatMap {
+    values: Vec<Vec<Option<f64>>>,
+    rows: Vec<String>,
+    columns: Vec<String>,
+    /// The label of the axis.
+    x: String,
+    /// The words about a cell, with `{row}`, `{column}` and `{value}`.
+    title: &'static str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    unit: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    range: Option<[f64; 2]>,
+    /// `true` if a cell has its value as text where there is room.
+    text: bool,
+    /// `true` if cells are about as high as wide.
+    square: bool,
+}
+
+/// Returns the figures with curves that have points.
+pub(crate) fn curves(history: &History) -> Vec<CurveFigure> {
+    let rounds = &history.rounds;
+    let initial = history.initial.map(|of| (0.0, of.accuracy, of.regression, of.loss));
+    type Scored = (f64, Option<Finite>, Option<Regression>, Finite);
+    let scored = rounds.iter().map(|round| (round.round as f64, round.accuracy, round.regression, round.loss));
+    let scored: Vec<Scored> = initial.into_iter().chain(scored).collect();
+    let test = |value: &dyn Fn(&Scored) -> Option<Finite>| {
+        thinned(scored.iter().filter_map(|score| Some([score.0, value(score)?.get()])).collect())
+    };
+    let of_round = |value: &dyn Fn(&Round) -> Option<f64>| {
+        thinned(rounds.iter().filter_map(|round| Some([round.round as f64, value(round)?])).collect())
+    };
+    let percent = |points: Vec<[f64; 2]>| points.into_iter().map(|[x, y]| [x, 100.0 * y]).collect::<Vec<_>>();
+    let error = |value: fn(Regression) -> Option<Finite>| test(&move |score| score.2.and_then(value));
+    let clients = |scores: fn(&Round) -> &Option<ClientScores>| {
+        percent(of_round(&|round| scores(round).as_ref()?.accuracy.map(|of| of.mean.get())))
+    };
+    let figures = [
+        CurveFigure {
+            bands: client_band(rounds).into_iter().collect(),
+            ..figure(
+                "accuracy",
+                "Accuracy",
+                "%",
+                vec![
+                    ("test set", 0, percent(test(&|score| score.1))),
+                    ("held-out examples", 3, clients(|round| &round.held_out)),
+                    ("new clients", 4, clients(|round| &round.new_clients)),
+                ],
+            )
+        },
+        figure("r2", "R²", "", vec![("test set", 0, error(|errors| errors.r2))]),
+        figure(
+            "errors",
+            "Errors on the test set",
+            "",
+            vec![("RMSE", 3, error(|errors| Some(errors.rmse))), ("MAE", 5, error(|errors| Some(errors.mae)))],
+        ),
+        figure(
+            "loss",
+            "Loss",
+            "",
+            vec![
+                ("test set", 1, test(&|score| Some(score.3))),
+                ("training", 2, of_round(&|round| Some(round.training_loss.get()))),
+                ("received weights", 4, of_round(&|round| round.start_loss.map(Finite::get))),
+            ],
+        ),
+        CurveFigure {
+            bands: norm_band(rounds).into_iter().collect(),
+            ..figure(
+                "norms",
+                "Length of the updates, ‖w_k − w‖",
+                "",
+                vec![("mean of the clients", 0, of_round(&|round| mean(&round.update_norms)))],
+            )
+        },
+        figure(
+            "bytes",
+            "Bytes of a round",
+            "",
+            vec![
+                ("sent to clients", 0, of_round(&|round| Some(round.bytes_sent as f64))),
+                ("received from clients", 1, of_round(&|round| Some(round.bytes_received as f64))),
+            ],
+        ),
+        figure(
+            "change",
+            "Relative change of the global weights",
+            "",
+            vec![("‖Δw‖ / ‖w‖", 2, of_round(&|round| round.weights_change.map(Finite::get)))],
+        ),
+        figure("seconds", "Seconds of a round", "", vec![("seconds", 5, of_round(&|round| Some(round.seconds.get())))]),
+    ];
+    figures.into_iter().filter(|figure| !figure.series.is_empty()).collect()
+}
+
+type Curve = (&'static str, u8, Vec<[f64; 2]>);
+
+fn figure(id: &'static str, caption: &'static str, unit: &'static str, curves: Vec<Curve>) -> CurveFigure {
+    let has_points = |(_, _, points): &Curve| !points.is_empty();
+    let series = curves.into_iter().filter(has_points);
+    let series = series.map(|(name, colour, points)| Series { name, colour, points }).collect();
+    CurveFigure { id, caption, unit, series, bands: Vec::new() }
+}
+
+/// Returns every n-th of the points and the last one, so that there are not too many.
+fn thinned<T: Copy>(points: Vec<T>) -> Vec<T> {
+    let step = points.len().div_ceil(MOST_POINTS).max(1);
+    let last = points.len().wrapping_sub(1);
+    points.iter().enumerate().filter(|(at, _)| at % step == 0 || *at == last).map(|(_, point)| *point).collect()
+}
+
+/// Returns the band from the worst client to the best one.
+fn client_band(rounds: &[Round]) -> Option<Band> {
+    let range = |round: &Round| {
+        let scores = round.held_out.as_ref()?;
+        let worst = scores.accuracy?.worst.get();
+        let best = scores.accuracies().fold(0.0, |best, share| if share > best { share } else { best });
+        Some([round.round as f64, 100.0 * worst, 100.0 * best])
+    };
+    band("worst to best client", 3, rounds.iter().filter_map(range).collect())
+}
+
+/// Returns the band from the shortest update to the longest one.
+fn norm_band(rounds: &[Round]) -> Option<Band> {
+    let range = |round: &Round| {
+        let ends = round.update_norms.iter().map(|norm| f64::from(*norm));
+        let least = ends.clone().fold(f64::INFINITY, |least, norm| if norm < least { norm } else { least });
+        let most = ends.fold(0.0, |most, norm| if norm > most { norm } else { most });
+        (round.update_norms.len() > 1).then_some([round.round as f64, least, most])
+    };
+    band("shortest to longest", 0, rounds.iter().filter_map(range).collect())
+}
+
+fn band(name: &'static str, colour: u8, points: Vec<[f64; 3]>) -> Option<Band> {
+    (!points.is_empty()).then(|| Band { name, colour, points: thinned(points) })
+}
+
+/// Returns the held-out accuracy of each client by round, or the loss of a real target.
+pub(crate) fn client_map(history: &History) -> Option<HeatMap> {
+    let scored: Vec<&Round> = history.rounds.iter().filter(|round| round.held_out.is_some()).collect();
+    let scored = thinned_to(&scored, MOST_COLUMNS);
+    let mut clients: Vec<u32> = scored
+        .iter()
+        .flat_map(|round| &round.held_out.as_ref().unwrap_or_else(|| unreachable!()).clients)
+        .copied()
+        .collect();
+    clients.sort_unstable();
+    clients.dedup();
+    let kept = thinned_to(&clients, MOST_ROWS);
+    let has_classes = scored.first()?.held_out.as_ref()?.accuracy.is_some();
+    let cell = |client: u32, round: &Round| {
+        let scores = round.held_out.as_ref()?;
+        let at = scores.clients.binary_search(&client).ok()?;
+        let examples = scores.examples[at] as f64;
+        match scores.correct.get(at) {
+            Some(correct) => Some(100.0 * *correct as f64 / examples),
+            None => Some(scores.loss_sums[at].get() / examples),
+        }
+    };
+    let values: Vec<Vec<_>> =
+        kept.iter().map(|client| scored.iter().map(|round| cell(*client, round)).collect()).collect();
+    let known = values.iter().flatten().flatten();
+    let least = known.clone().fold(f64::INFINITY, |least, value| if *value < least { *value } else { least });
+    let most = known.fold(f64::NEG_INFINITY, |most, value| if *value > most { *value } else { most });
+    Some(HeatMap {
+        values,
+        rows: kept.iter().map(|client| format!("client {client}")).collect(),
+        columns: scored.iter().map(|round| round.round.to_string()).collect(),
+        x: "round".to_owned(),
+        title: "{row}, round {column}: {value}",
+        unit: if has_classes { "%" } else { "" },
+        range: Some([least, most]),
+        text: true,
+        square: false,
+    })
+}
+
+/// Returns as many values at equal distances as there is room for.
+fn thinned_to<T: Copy>(values: &[T], most: usize) -> Vec<T> {
+    values.iter().step_by(values.len().div_ceil(most).max(1)).copied().collect()
+}
+
+/// Returns the examples of each client by class, or their number alone. Neighbours share a column if there are many.
+pub(crate) fn split_map(dealt: &DealtLine) -> HeatMap {
+    let table = PartitionTable::new(&dealt.dataset, &dealt.sizes, &dealt.label_counts);
+    let together = table.sizes.len().div_ceil(MOST_COLUMNS).max(1);
+    let average = |values: Vec<u64>| -> Vec<Option<f64>> {
+        let mean = |part: &[u64]| Some(part.iter().sum::<u64>() as f64 / part.len() as f64);
+        values.chunks(together).map(mean).collect()
+    };
+    let mut rows: Vec<String> = table.classes.clone();
+    let mut values: Vec<_> = (0..table.classes.len())
+        .map(|class| average(table.counts.iter().map(|counts| counts[class]).collect()))
+        .collect();
+    if rows.is_empty() {
+        rows.push("examples".to_owned());
+        values.push(average(table.sizes.clone()));
+    }
+    let columns = (0..table.sizes.len()).step_by(together).map(|client| client.to_string()).collect();
+    let x = if together == 1 { "client".to_owned() } else { format!("client (a column is the mean of {together})") };
+    let title = "{row}, client {column}: {value}";
+    HeatMap { values, rows, columns, x, title, unit: "", range: None, text: true, square: false }
+}
+
+/// Returns the confusion matrix: the rows by label, the columns by prediction.
+pub(crate) fn confusion_map(scores: &ByClass, names: &[String]) -> HeatMap {
+    let cell = |count: &u64| Some(*count as f64);
+    HeatMap {
+        values: scores.confusion.iter().map(|row| row.iter().map(cell).collect()).collect(),
+        rows: names.to_vec(),
+        columns: names.to_vec(),
+        x: "prediction".to_owned(),
+        title: "{row} taken for {column}: {value}",
+        unit: "",
+        range: None,
+        text: true,
+        square: true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fedpipe_record::client_scores::ClientScore;
+
+    use super::*;
+
+    #[test]
+    fn a_long_curve_keeps_its_ends() {
+        let points: Vec<u64> = (0..10_000).collect();
+        let kept = thinned(points);
+        assert!(kept.len() <= MOST_POINTS + 1);
+        assert_eq!((kept[0], kept[kept.len() - 1]), (0, 9_999));
+        assert_eq!((thinned(vec![1, 2]), thinned(Vec::<u8>::new())), (vec![1, 2], vec![]));
+    }
+
+    #[test]
+    fn the_bands_go_from_the_least_to_the_most() {
+        let score =
+            |client, correct| ClientScore { client, examples: 4, correct: Some(correct), loss_sum: 1.0, errors: None };
+        let scores = ClientScores::new(&[score(0, 1), score(1, 3)]).unwrap();
+        let round = Round { held_out: scores, update_norms: vec![2.0, 0.5, 1.0], ..Round::blank(1) };
+        assert_eq!(client_band(std::slice::from_ref(&round)).unwrap().points, [[1.0, 25.0, 75.0]]);
+        assert_eq!(norm_band(&[round]).unwrap().points, [[1.0, 0.5, 2.0]]);
+        assert_eq!(norm_band(&[Round::blank(1)]), None);
+    }
+}
