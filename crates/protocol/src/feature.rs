@@ -42,8 +42,11 @@ pub const KEEPS_MOMENTUM: &str = "keeps-momentum";
 /// The client brings a local optimiser of its own.
 pub const OWN_OPTIMISER: &str = "own-optimiser";
 
+/// The client trains on the label C − 1 − y in the place of y.
+pub const FLIP_LABELS: &str = "flip-labels";
+
 /// The features of fedpipe's own client, besides the transforms and those of its model.
-pub const ALL: [&str; 11] = [
+pub const ALL: [&str; 12] = [
     KEEPS_WEIGHTS,
     PHASES,
     STEP_LIMIT,
@@ -55,6 +58,7 @@ pub const ALL: [&str; 11] = [
     ACCUMULATION,
     EVALUATE_PARTITION,
     PREDICT,
+    FLIP_LABELS,
 ];
 
 /// Returns the features that a client needs for these phases.

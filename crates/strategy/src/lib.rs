@@ -4,7 +4,9 @@
 //! - [`sampler`]: the clients of a round;
 //! - [`term`]: the terms that a client adds to its loss, and the state that belongs to them;
 //! - [`transform`]: the bound and the encoding of an update on the pipe;
+//! - [`attack`]: the attacks of dishonest clients, which the host plays;
 //! - [`weighting`]: the weight of an update;
+//! - [`pre_aggregator`]: other vectors in the place of the updates, for a robust aggregator;
 //! - [`aggregator`]: one weight vector from the updates;
 //! - [`server`]: the step of the global weights from the aggregate;
 //! - [`closed_round`]: the updates of a round, on their way to the rules;
@@ -20,17 +22,21 @@
 //! Absent on purpose: clocks, threads, files and global random state.
 
 pub mod aggregator;
+pub mod attack;
 pub mod closed_round;
 pub mod convergence;
 pub mod local_optimiser;
 pub mod local_work;
 pub mod lr_schedule;
+mod neighbours;
+pub mod pre_aggregator;
 pub mod preset;
 pub mod range;
 pub mod refusals;
 pub mod sampler;
 pub mod server;
 pub mod slots;
+mod sorted_columns;
 pub mod strategy;
 pub mod term;
 pub mod transform;

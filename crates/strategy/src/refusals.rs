@@ -12,7 +12,7 @@ struct Refusal {
     reason: &'static str,
 }
 
-const REFUSALS: [Refusal; 6] = [
+const REFUSALS: [Refusal; 9] = [
     Refusal {
         applies: |rows, optimiser| rows.needs_accumulation() && !optimiser.accumulates(),
         names: |rows, optimiser| [rows.needing_accumulation(), format!("the optimiser {optimiser}")],
@@ -37,8 +37,28 @@ const REFUSALS: [Refusal; 6] = [
     },
     Refusal {
         applies: |rows, _| rows.term.moves_mean() && !rows.server.keeps_aggregate(),
-        names: |rows, _| [term(rows), format!("the server optimiser {}", rows.server)],
+        names: |rows, _| [term(rows), server(rows)],
         reason: "the rule moves the mean by its own state; take the server optimiser sgd at rate 1",
+    },
+    Refusal {
+        applies: |rows, _| rows.aggregator.is_chain() && rows.aggregator.needs_numbers(),
+        names: |rows, _| [
+            format!("the pre-aggregators of {}", rows.aggregator),
+            format!("the aggregator {}", rows.aggregator.rule()),
+        ],
+        reason: "the rule needs the numbers of each client's update, which a mixture of updates does not have; leave the \
+                 pre-aggregators out",
+    },
+    Refusal {
+        applies: |rows, _| rows.server.needs_changes() && !(rows.aggregator.is_mean() && rows.weighting.is_equal()),
+        names: |rows, _| [server(rows), format!("{} by {}", aggregator(rows), weighting(rows))],
+        reason: "the rule compares the changes with their equal mean; take the aggregator mean and the weighting equal",
+    },
+    Refusal {
+        applies: |rows, _| rows.alters_updates() && !rows.term.client_slots().is_empty(),
+        names: |rows, _| [term(rows), format!("the attack {}", rows.attack)],
+        reason: "the client's state follows from the update that the attack alters after it; take the attack label-flip, \
+                 or another term",
     },
     Refusal {
         applies: |rows, _| !rows.aggregator.is_weighted() && !rows.weighting.is_equal(),
@@ -49,6 +69,10 @@ const REFUSALS: [Refusal; 6] = [
 
 fn aggregator(rows: &Composition) -> String {
     format!("the aggregator {}", rows.aggregator)
+}
+
+fn server(rows: &Composition) -> String {
+    format!("the server optimiser {}", rows.server)
 }
 
 fn weighting(rows: &Composition) -> String {

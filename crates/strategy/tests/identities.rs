@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use fedpipe_protocol::{Kind, LINEAR, Layout, Parts, Place, Tensor, Update, read, write};
 use fedpipe_random::key::{Key, Use};
 use fedpipe_strategy::{
-    closed_round::{ClientUpdate, ClosedRound, Returned},
+    closed_round::{ClientUpdate, ClosedRound, Returned, order_key},
     local_work::ClientWork,
     sampler::Draw,
     slots::Slots,
@@ -99,6 +99,7 @@ impl<'c> Federation<'c> {
             clients: self.all.len() as u32,
             learning_rate: RATE,
             layout: &self.layout,
+            key: order_key(1, 1),
         };
         let (weights, server) = self.strategy.apply(round, &self.server, &OneCore).unwrap();
         (self.weights, self.server) = (weights, server);
@@ -316,7 +317,14 @@ fn median(rows: &[Vec<f32>]) -> Vec<f32> {
     let mut updates: Vec<ClientUpdate> = (0..).zip(rows).map(update).collect();
     let (received, clients) = (&federation.weights[..], rows.len() as u32);
     let round =
-        ClosedRound { received, updates: &mut updates, clients, learning_rate: RATE, layout: &federation.layout };
+        ClosedRound {
+            received,
+            updates: &mut updates,
+            clients,
+            learning_rate: RATE,
+            layout: &federation.layout,
+            key: order_key(1, 1),
+        };
     federation.strategy.apply(round, &Slots::default(), &OneCore).unwrap().0
 }
 

@@ -105,7 +105,7 @@ mod tests {
     use super::*;
     use crate::{
         aggregator::testing::update,
-        closed_round::ClientUpdate,
+        closed_round::{ClientUpdate, order_key},
         local_work::ClientWork,
         term::testing::{layout, linear, returned},
         vector_math::OneCore,
@@ -162,6 +162,7 @@ mod tests {
             clients: 5,
             learning_rate: 0.1,
             layout: &layout,
+            key: order_key(1, 1),
         };
         let mut state = server.clone();
         assert_eq!(ControlVariate.settle(&round, vec![2.0; 3], &mut state, &OneCore), [2.0; 3]);
