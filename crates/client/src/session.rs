@@ -58,6 +58,8 @@ pub(crate) struct Session {
     test: MappedPartition,
     /// The rows of the examples to visit, in order.
     order: Vec<u32>,
+    /// The labels of a request's training rows in the place of the partition's; empty for those.
+    flipped: Vec<u32>,
 }
 
 /// Weights of the host.
@@ -101,9 +103,9 @@ impl Session {
             ready.held_out = counts(Partition::held_out).collect();
         }
         let seed = setup.seed;
-        let order = Vec::new();
+        let (order, flipped) = (Vec::new(), Vec::new());
         let weights = vec![0.0; count as usize].leak();
-        Ok((Self { model, layout, seed, classes, weights, received: None, partitions, test, order }, ready))
+        Ok((Self { model, layout, seed, classes, weights, received: None, partitions, test, order, flipped }, ready))
     }
 
     /// Returns the number of weights of the model.

@@ -268,6 +268,9 @@ pub struct Train {
     /// `momentum`; the feature `keeps-momentum`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub keeps_momentum: bool,
+    /// `true` if the client trains on the label C − 1 − y in the place of y, with C classes; the feature `flip-labels`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub flip_labels: bool,
     /// The phases of the training, at least one, done in order. More than one needs the feature `phases`.
     pub phases: Vec<Phase>,
     /// The transforms of the update in order, such as `int8:bucket=512`; absent for plain weights. Each needs a feature
@@ -365,6 +368,7 @@ impl Train {
             learning_rate: 0.1,
             optimiser: r#"{"name":"sgd"}"#.into(),
             keeps_momentum: false,
+            flip_labels: false,
             phases: vec![Phase::plain(1)],
             transforms: Vec::new(),
             score_start: None,

@@ -9,7 +9,8 @@ use fedpipe_data::{Deal, Holdout, ImageSize, Reading, Scheme, Source, TargetKind
 use fedpipe_protocol::{Level, MOMENTUM};
 use fedpipe_spec::table::Named;
 use fedpipe_strategy::{
-    aggregator::Aggregator,
+    aggregator::chain::Aggregation,
+    attack::{Attack, attackers},
     local_optimiser::LocalOptimiser,
     local_work::LocalWork,
     lr_schedule::LrSchedule,
@@ -20,6 +21,7 @@ use fedpipe_strategy::{
     strategy::{Strategy, StrategyRows},
     term::ClientTerm,
     transform::chain::Transforms,
+    uneven_work::UnevenWork,
     weighting::Weighting,
 };
 use serde::{Deserialize, Serialize};
@@ -147,6 +149,8 @@ section! {
             .default("0.1, with adam 0.001");
         /// The learning rate of each round
         lr_schedule: Named<LrSchedule> = Named::default() => "--lr-schedule SCHEDULE";
+        /// The part of the local epochs or steps that a client does in a round
+        uneven: Named<UnevenWork> = Named::default() => "--uneven UNEVEN";
         /// The rule of a local step
         optimiser: LocalOptimiser = LocalOptimiser::default() => "--optimiser OPTIMISER".default("sgd");
     }
@@ -165,10 +169,12 @@ section! {
         term: Option<Named<dyn ClientTerm>> = None => "--term TERM";
         /// The transforms of an update in the place of the strategy's, none or a chain such as clip:1+int8
         transform: Option<Transforms> = None => "--transform TRANSFORM";
+        /// The attack of dishonest clients, which the host plays
+        attack: Option<Named<dyn Attack>> = None => "--attack ATTACK";
         /// The weight of an update, in the place of the strategy's
         weighting: Option<Named<dyn Weighting>> = None => "--weighting WEIGHTING";
-        /// The aggregate of the updates, in the place of the strategy's
-        aggregate: Option<Named<dyn Aggregator>> = None => "--aggregate AGGREGATOR";
+        /// The aggregate of the updates, in the place of the strategy's, or a chain such as nnm+krum:2
+        aggregate: Option<Aggregation> = None => "--aggregate AGGREGATOR";
         /// The step of the global weights, in the place of the strategy's
         server: Option<Named<dyn ServerOptimiser>> = None => "--server SERVER";
     }
@@ -274,15 +280,19 @@ impl FromStr for StrategySection {
 
 impl From<StrategyKeys> for StrategySection {
     fn from(keys: StrategyKeys) -> Self {
-        let StrategyKeys { name, program, sample, term, transform: transforms, weighting, aggregate, server } = keys;
-        Self { rules: StrategyRows { name, sample, term, transforms, weighting, aggregate, server }.into(), program }
+        let StrategyKeys { name, program, sample, term, transform: transforms, attack, weighting, aggregate, server } =
+            keys;
+        let rules = StrategyRows { name, sample, term, transforms, attack, weighting, aggregate, server };
+        Self { rules: rules.into(), program }
     }
 }
 
 impl From<StrategySection> for StrategyKeys {
     fn from(section: StrategySection) -> Self {
-        let StrategyRows { name, sample, term, transforms, weighting, aggregate, server } = section.rules.into();
-        Self { name, program: section.program, sample, term, transform: transforms, weighting, aggregate, server }
+        let StrategyRows { name, sample, term, transforms, attack, weighting, aggregate, server } =
+            section.rules.into();
+        let (program, transform) = (section.program, transforms);
+        Self { name, program, sample, term, transform, attack, weighting, aggregate, server }
     }
 }
 
@@ -334,6 +344,8 @@ impl Experiment {
             return refuse(why);
         }
         self.check_schedule()?;
+        self.check_attack()?;
+        self.check_uneven_work()?;
         self.check_quorum()
     }
 
@@ -347,6 +359,29 @@ impl Experiment {
             ));
         }
         Ok(())
+    }
+
+    /// Refuses local work that cannot be drawn.
+    fn check_uneven_work(&self) -> Result<()> {
+        let uneven = &self.local.uneven;
+        match uneven.refusal(self.local.work()) {
+            Some(why) => refuse(format!("the uneven work {uneven} does not suit the local work: {why}")),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses an attack that makes no sense with the clients and targets of the run.
+    fn check_attack(&self) -> Result<()> {
+        let attack = &self.strategy.attack;
+        if attack.flips_labels() && self.data.target == TargetKind::Real {
+            return refuse(format!(
+                "the attack {attack} needs classes, and --target real has none; take another attack"
+            ));
+        }
+        match attack.refusal(self.training_clients(), &self.attackers()) {
+            Some(why) => refuse(why),
+            None => Ok(()),
+        }
     }
 
     /// Refuses a share of the clients that holds out none, and rules that may train on a held-out client.
@@ -391,20 +426,23 @@ impl Experiment {
 
     /// Refuses a quorum that no round can reach, and one with which the aggregator has no effect of its own.
     fn check_quorum(&self) -> Result<()> {
-        let sampled = self.sampled_clients();
+        let sampled = self.fewest_sampled();
         let (quorum, aggregator) = (self.quorum(sampled), &self.strategy.aggregator);
         let needed = aggregator.least_updates();
         if quorum > sampled {
             return refuse(format!(
-                "--min-clients {quorum} can never be reached, since a round samples {sampled} of {}",
+                "--min-clients {quorum} {} be reached, since a round {} {sampled} of {}",
+                if sampled < self.sampled_clients() { "may not" } else { "can never" },
+                if sampled < self.sampled_clients() { "may have" } else { "samples" },
                 counted(self.training_clients(), "client")
             ));
         }
         if quorum < needed {
             return refuse(format!(
-                "the aggregator {aggregator} leaves out no value of fewer than {}, but a round of {} may succeed with \
-                 {quorum}; give a greater beta, or --min-clients {needed} with at least as many clients a round",
+                "the aggregator {aggregator} needs {} ({}), but a round of {} may succeed with {quorum}; give other \
+                 parameters, or --min-clients {needed} with at least as many clients a round",
                 counted(needed, "update"),
+                aggregator.bound(),
                 counted(sampled, "client")
             ));
         }
@@ -468,6 +506,17 @@ impl Experiment {
         self.clients.count - self.new_clients().len() as u32
     }
 
+    /// Returns the clients that may train, ascending.
+    fn training_list(&self) -> Vec<u32> {
+        let new = self.new_clients();
+        (0..self.clients.count).filter(|client| new.binary_search(client).is_err()).collect()
+    }
+
+    /// Returns the clients that attack, ascending.
+    pub fn attackers(&self) -> Vec<u32> {
+        attackers(self.seed.0, self.strategy.attack.fraction(), &self.training_list())
+    }
+
     /// Returns the examples on which a target is measured.
     pub fn measured_on(&self) -> MeasuredOn {
         if self.data.holdout > 0.0 { MeasuredOn::HeldOut } else { MeasuredOn::TestSet }
@@ -520,13 +569,38 @@ impl Experiment {
         ((f64::from(count) * self.clients.fraction).round() as u32).clamp(1, count.max(1))
     }
 
-    /// Returns the clients of a round, ascending. `sizes` has the examples of each client.
+    /// Returns the fewest clients that a round may have.
+    fn fewest_sampled(&self) -> u32 {
+        let least = self.strategy.sampler.least(self.sampled_clients());
+        least - self.local.uneven.dropped(least)
+    }
+
+    /// Returns the clients of a round, ascending: those that are drawn, without the stragglers that are dropped. `sizes`
+    /// has the examples of each client.
     pub fn sample(&self, round: u64, sizes: &[u64]) -> Vec<u32> {
+        let mut sampled = self.draws(round, sizes);
+        sampled.dedup();
+        if self.local.uneven.dropped(sampled.len() as u32) > 0 {
+            let stragglers = self.local.uneven.stragglers(self.sample_seed(), round, &sampled);
+            sampled.retain(|client| stragglers.binary_search(client).is_err());
+        }
+        sampled
+    }
+
+    /// Returns the clients of a round that do a part of the local work, ascending.
+    pub fn stragglers(&self, round: u64, sizes: &[u64]) -> Vec<u32> {
+        let mut sampled = self.draws(round, sizes);
+        sampled.dedup();
+        self.local.uneven.stragglers(self.sample_seed(), round, &sampled)
+    }
+
+    /// Returns the clients that are drawn for a round, ascending, each as often as it is drawn.
+    pub fn draws(&self, round: u64, sizes: &[u64]) -> Vec<u32> {
         let (seed, count) = (self.sample_seed(), self.sampled_clients());
         let new = self.new_clients();
         let training: Vec<u32> = (0..sizes.len() as u32).filter(|client| new.binary_search(client).is_err()).collect();
         let sizes: Vec<u64> = training.iter().map(|&client| sizes[client as usize]).collect();
-        let drawn = self.strategy.sampler.sample(&Draw { seed, round, count, sizes: &sizes });
+        let drawn = self.strategy.sampler.draw(&Draw { seed, round, count, sizes: &sizes });
         drawn.into_iter().map(|place| training[place as usize]).collect()
     }
 
@@ -537,13 +611,11 @@ impl Experiment {
 
     /// Returns the clients that are scored after a round which aggregated the updates of `participants`, ascending.
     pub fn scored_clients(&self, round: u64, participants: &[u32]) -> Vec<u32> {
-        let new = self.new_clients();
-        let training = (0..self.clients.count).filter(|client| new.binary_search(client).is_err());
+        let training = self.training_list();
         match self.evaluation.clients {
-            EvaluatedClients::All => training.collect(),
+            EvaluatedClients::All => training,
             EvaluatedClients::Sampled => participants.to_vec(),
             EvaluatedClients::Count(count) => {
-                let training: Vec<u32> = training.collect();
                 let sizes = vec![1; training.len()];
                 let draw = Draw { seed: self.sample_seed(), round, count, sizes: &sizes };
                 draw.scored().into_iter().map(|place| training[place as usize]).collect()
@@ -676,8 +748,9 @@ mod tests {
         let why = check("trimmed-mean", (8, 0.5), None).unwrap_err().to_string();
         assert!(
             why.ends_with(
-                "the aggregator trimmed-mean:beta=0.1 leaves out no value of fewer than 10 updates, but a round of 4 \
-                 clients may succeed with 2; give a greater beta, or --min-clients 10 with at least as many clients a round"
+                "the aggregator trimmed-mean:beta=0.1,f=beta needs 10 updates (n ≥ 1/β; of fewer it leaves out none), but \
+                 a round of 4 clients may succeed with 2; give other parameters, or --min-clients 10 with at least as many \
+                 clients a round"
             ),
             "{why}"
         );
@@ -686,15 +759,43 @@ mod tests {
             ("trimmed-mean", 10, Some(9), false),
             ("trimmed-mean", 10, Some(10), true),
             ("trimmed-mean", 20, None, true),
-            ("trimmed-mean:0.25", 4, None, false),
-            ("trimmed-mean:0.25", 4, Some(4), true),
-            ("trimmed-mean:0", 1, None, true),
+            ("trimmed-mean:beta=0.25", 4, None, false),
+            ("trimmed-mean:beta=0.25", 4, Some(4), true),
+            ("trimmed-mean:beta=0", 1, None, true),
+            ("krum:2", 10, None, false),
+            ("krum:2", 10, Some(7), true),
+            ("krum:2", 13, None, true),
+            ("bulyan:1", 10, Some(6), false),
+            ("bulyan:1", 10, Some(7), true),
+            ("nnm+trimmed-mean:f=2", 10, None, true),
+            ("bucketing:2+krum:1", 10, Some(8), false),
+            ("bucketing:2+krum:1", 10, Some(9), true),
             ("median", 1, None, true),
             ("mean", 1, None, true),
         ];
         for (aggregator, count, least, is_taken) in cases {
             assert_eq!(check(aggregator, (count, 1.0), least).is_ok(), is_taken, "{aggregator} {count} {least:?}");
         }
+    }
+
+    #[test]
+    fn an_attack_that_makes_no_sense_is_refused() {
+        let check = |attack: &str, count, target| {
+            let strategy = StrategyKeys { attack: Some(attack.parse().unwrap()), ..StrategyKeys::default() };
+            let mut experiment = Experiment { strategy: strategy.into(), ..Experiment::default() };
+            (experiment.clients.count, experiment.data.target) = (count, target);
+            (experiment.check().err().map(|error| error.to_string()), experiment.attackers().len())
+        };
+        let (classes, real) = (TargetKind::Classes, TargetKind::Real);
+        let (why, attackers) = check("alie:fraction=0.2", 10, classes);
+        assert_eq!(attackers, 2);
+        assert!(why.unwrap().contains("alie with 2 of 10 clients has z = 0.00, at which they need no supporters"));
+        assert_eq!(check("alie:fraction=0.3", 10, classes), (None, 3));
+        assert_eq!(check("alie:fraction=0.2,z=1.5", 10, classes), (None, 2));
+        assert_eq!(check("alie:fraction=0", 10, classes), (None, 0));
+        assert_eq!(check("label-flip:0.2", 10, classes), (None, 2));
+        assert!(check("label-flip:0.2", 10, real).0.unwrap().contains("needs classes, and --target real has none"));
+        assert!(check("mimic:fraction=0.2,client=10", 10, classes).0.unwrap().contains("there are 10 clients"));
     }
 
     #[test]

@@ -16,6 +16,7 @@
 //! - [`convergence`]: the end of a run;
 //! - [`local_optimiser`]: the optimiser of a client, as it is named and checked;
 //! - [`local_work`]: the epochs or steps of a client;
+//! - [`uneven_work`]: the part of this work that a client does in a round;
 //! - [`lr_schedule`]: the local learning rate of each round;
 //! - [`range`]: the range of weights.
 //!
@@ -40,8 +41,11 @@ mod sorted_columns;
 pub mod strategy;
 pub mod term;
 pub mod transform;
+pub mod uneven_work;
 pub mod vector_math;
 pub mod weighting;
 
+#[cfg(test)]
+mod independent;
 #[cfg(test)]
 mod vectors;

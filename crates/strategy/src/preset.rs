@@ -192,6 +192,9 @@ mod tests {
         assert_eq!(preset.server.to_string(), "momentum:rate=0.5,beta=0.9,nesterov=true");
         let preset: Named<Composition> = "fedprox:0.1".parse().unwrap();
         assert_eq!((preset.term.to_string(), preset.weighting.name()), ("proximal:mu=0.1".into(), "examples"));
+        let preset: Named<Composition> = "fedyogi:v0=0,bias-correction=true".parse().unwrap();
+        let yogi = "yogi:rate=0.01,beta1=0.9,beta2=0.99,tau=0.001,v0=0,bias-correction=true";
+        assert_eq!(preset.server.to_string(), yogi);
         let preset: Named<Composition> = "scaffold".parse().unwrap();
         assert_eq!((preset.term.name(), preset.weighting.name()), ("control-variate", "equal"));
     }

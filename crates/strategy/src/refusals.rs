@@ -12,7 +12,7 @@ struct Refusal {
     reason: &'static str,
 }
 
-const REFUSALS: [Refusal; 9] = [
+const REFUSALS: [Refusal; 10] = [
     Refusal {
         applies: |rows, optimiser| rows.needs_accumulation() && !optimiser.accumulates(),
         names: |rows, optimiser| [rows.needing_accumulation(), format!("the optimiser {optimiser}")],
@@ -42,10 +42,12 @@ const REFUSALS: [Refusal; 9] = [
     },
     Refusal {
         applies: |rows, _| rows.aggregator.is_chain() && rows.aggregator.needs_numbers(),
-        names: |rows, _| [
-            format!("the pre-aggregators of {}", rows.aggregator),
-            format!("the aggregator {}", rows.aggregator.rule()),
-        ],
+        names: |rows, _| {
+            [
+                format!("the pre-aggregators of {}", rows.aggregator),
+                format!("the aggregator {}", rows.aggregator.rule()),
+            ]
+        },
         reason: "the rule needs the numbers of each client's update, which a mixture of updates does not have; leave the \
                  pre-aggregators out",
     },
@@ -53,6 +55,19 @@ const REFUSALS: [Refusal; 9] = [
         applies: |rows, _| rows.server.needs_changes() && !(rows.aggregator.is_mean() && rows.weighting.is_equal()),
         names: |rows, _| [server(rows), format!("{} by {}", aggregator(rows), weighting(rows))],
         reason: "the rule compares the changes with their equal mean; take the aggregator mean and the weighting equal",
+    },
+    Refusal {
+        applies: |rows, _| {
+            let counts_draws =
+                rows.aggregator.is_mean() && !rows.term.needs_equal_mean() && !rows.server.needs_changes();
+            rows.sampler.repeats() && !counts_draws
+        },
+        names: |rows, _| {
+            let others = format!("{}, {} and {}", aggregator(rows), term(rows), server(rows));
+            [format!("the sampler {}", rows.sampler), others]
+        },
+        reason: "a client that is drawn twice counts twice, which only the mean knows; take replacement=false, or the \
+                 aggregator mean with another term and server",
     },
     Refusal {
         applies: |rows, _| rows.alters_updates() && !rows.term.client_slots().is_empty(),

@@ -84,7 +84,8 @@ impl Composition {
     pub fn features(&self) -> Vec<String> {
         let of_term = self.term.features().iter().map(|feature| (*feature).to_owned());
         let of_aggregator = self.aggregator.score_start().map(|_| feature::SCORE_START.to_owned());
-        let of_attack = (self.attack.fraction() > 0.0 && self.attack.flips_labels()).then(|| feature::FLIP_LABELS.to_owned());
+        let of_attack =
+            (self.attack.fraction() > 0.0 && self.attack.flips_labels()).then(|| feature::FLIP_LABELS.to_owned());
         let of_rules = self.needs_accumulation().then(|| feature::ACCUMULATION.to_owned());
         of_term.chain(self.transforms.features()).chain(of_aggregator).chain(of_attack).chain(of_rules).collect()
     }
@@ -150,13 +151,7 @@ impl Composition {
     }
 
     /// Returns the aggregate of all values, with `received` in the place of the round's.
-    fn aggregate_all(
-        &self,
-        round: &ClosedRound<'_>,
-        received: &[f32],
-        slots: &mut Slots,
-        math: &dyn Math,
-    ) -> Vec<f32> {
+    fn aggregate_all(&self, round: &ClosedRound<'_>, received: &[f32], slots: &mut Slots, math: &dyn Math) -> Vec<f32> {
         let updates = round.updates.iter();
         let members: Vec<Member<'_>> = updates.map(|update| Member::of(update, &*self.weighting)).collect();
         let (is_proximal, learning_rate) = (self.term.proximal() > 0.0, round.learning_rate);
@@ -329,7 +324,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        aggregator::testing::update,
+        aggregator::{Aggregator, testing::update},
         closed_round::{Returned, order_key},
         local_work::ClientWork,
         preset::testing::every_row,
@@ -355,7 +350,14 @@ mod tests {
         let given = given(received, state, &none, &layout);
         let mut updates = [accepted(strategy, &given, update(0, 1, 1), weights.to_vec())];
         strategy.apply(
-            ClosedRound { received, updates: &mut updates, clients: 1, learning_rate: 0.1, layout: &layout, key: order_key(1, 1) },
+            ClosedRound {
+                received,
+                updates: &mut updates,
+                clients: 1,
+                learning_rate: 0.1,
+                layout: &layout,
+                key: order_key(1, 1),
+            },
             state,
             &OneCore,
         )
@@ -410,7 +412,14 @@ mod tests {
         for text in ["fedavg", "fedavgm", "fedadam", "fedprox:0.1"] {
             let strategy: Strategy = text.parse().unwrap();
             assert!(strategy.needs_only_mean(), "{text}");
-            let closed = |updates| ClosedRound { received, updates, clients: 2, learning_rate: 0.1, layout: &layout, key: order_key(1, 1) };
+            let closed = |updates| ClosedRound {
+                received,
+                updates,
+                clients: 2,
+                learning_rate: 0.1,
+                layout: &layout,
+                key: order_key(1, 1),
+            };
             let mean = OneCore.combine(&[(3.0, &first), (5.0, &second)], 8.0);
             let added = strategy.apply_aggregate(closed(&mut []), &mean, &none, &OneCore);
             assert_eq!(added, strategy.apply(closed(&mut updates), &none, &OneCore), "{text}");
@@ -448,8 +457,14 @@ mod tests {
             tensor("head", Kind::Param, Place::Local),
         ];
         let (layout, mut updates) = (Layout::new(tensors).unwrap(), [ClientUpdate::new(update(0, 1, 1), vec![3.0; 3])]);
-        let round =
-            ClosedRound { received: &[1.0; 3], updates: &mut updates, clients: 1, learning_rate: 0.1, layout: &layout, key: order_key(1, 1) };
+        let round = ClosedRound {
+            received: &[1.0; 3],
+            updates: &mut updates,
+            clients: 1,
+            learning_rate: 0.1,
+            layout: &layout,
+            key: order_key(1, 1),
+        };
         let strategy: Strategy = "fedavgm:rate=0.5".parse().unwrap();
         assert_eq!(strategy.apply(round, &Slots::default(), &OneCore).unwrap().0, [2.0, 3.0, 1.0]);
     }
@@ -499,14 +514,14 @@ mod tests {
 
     #[test]
     fn no_slot_has_a_part_for_the_changes_of_buffers_and_local_tensors() {
-        for text in ["fedavgm", "fedadam", "scaffold", "feddyn:0.1", "fednova"] {
+        for text in ["fedavgm", "fedadam", "fedyogi", "fedadagrad", "scaffold", "feddyn:0.1", "fednova"] {
             let strategy: Strategy = text.parse().unwrap();
             let state = state_of_rounds(&strategy, true);
             assert_eq!(state, state_of_rounds(&strategy, false), "{text}");
             let stateless = text == "fednova";
             assert_eq!(state.is_empty(), stateless, "{text}");
-            // The second moment of Adam falls from τ².
-            let moments = state.iter().filter(|(name, _)| !(text == "fedadam" && *name == "v"));
+            // The second moment begins at τ².
+            let moments = state.iter().filter(|(name, _)| !name.ends_with('v'));
             for (name, slot) in moments {
                 let Slot::F32(values) = slot else { panic!("{text}: {slot:?}") };
                 assert!(values[0] != 0.0 && values[1..] == [0.0; 2], "{text}, {name}: {values:?}");
@@ -517,7 +532,9 @@ mod tests {
     #[test]
     fn a_strategy_neither_reads_nor_keeps_the_slots_of_other_rows() {
         let strategies: Vec<Strategy> =
-            ["fedavg", "fedavgm", "fedadam", "scaffold", "feddyn:0.1"].map(|text| text.parse().unwrap()).into();
+            ["fedavg", "fedavgm", "fedadam", "fedyogi", "fedadagrad", "scaffold", "feddyn:0.1"]
+                .map(|text| text.parse().unwrap())
+                .into();
         // A negative velocity would have no root as the second moment of Adam.
         let round = |strategy: &Strategy, state: &Slots| apply(strategy, state, &[1.0], &[0.5]).unwrap();
         for (one, other) in strategies.iter().flat_map(|one| strategies.iter().map(move |other| (one, other))) {
@@ -530,11 +547,16 @@ mod tests {
     #[test]
     fn each_slot_of_the_server_belongs_to_one_row() {
         let (servers, terms) = (every_row::<dyn ServerOptimiser>(), every_row::<dyn ClientTerm>());
+        let aggregators = every_row::<dyn Aggregator>();
         let of_servers = servers.iter().flat_map(|server| server.slots());
-        let mut names: Vec<&str> =
-            of_servers.chain(terms.iter().flat_map(|term| term.server_slots())).copied().collect();
+        let of_aggregators = aggregators.iter().flat_map(|aggregator| aggregator.slots());
+        let of_terms = terms.iter().flat_map(|term| term.server_slots());
+        let mut names: Vec<&str> = of_servers.chain(of_aggregators).chain(of_terms).copied().collect();
         names.sort_unstable();
-        assert_eq!(names, ["c", "c-rest", "h", "m", "v", "velocity"]);
+        let expected = "adagrad-m adagrad-v c c-rest centre h m step v velocity yogi-m yogi-step yogi-v"
+            .split(' ')
+            .collect::<Vec<_>>();
+        assert_eq!(names, expected);
     }
 
     #[test]
@@ -574,9 +596,21 @@ mod tests {
     #[test]
     fn identical_updates_aggregate_to_themselves() {
         let weights = [0.1_f32, -7.5, 1e-20];
-        for (key, row) in
-            [("server", "sgd"), ("aggregate", "median"), ("weighting", "equal"), ("server", "momentum:beta=0")]
-        {
+        for (key, row) in [
+            ("server", "sgd"),
+            ("weighting", "equal"),
+            ("server", "momentum:beta=0"),
+            ("server", "extrapolation"),
+            ("aggregate", "median"),
+            ("aggregate", "trimmed-mean:f=1"),
+            ("aggregate", "krum:0"),
+            ("aggregate", "multi-krum:0"),
+            ("aggregate", "bulyan:0"),
+            ("aggregate", "norm-bounding:1e9"),
+            ("aggregate", "centred-clipping:1e9"),
+            ("aggregate", "nnm+krum:0"),
+            ("aggregate", "bucketing:2+median"),
+        ] {
             let strategy = StrategyRows::read("fedavg", &[(key, row)]);
             let mut updates = [update(0, 3, 1), update(1, 5, 2), update(2, 7, 3)]
                 .map(|header| ClientUpdate::new(header, weights.to_vec()));

@@ -19,7 +19,7 @@ use crate::{
     loader::answer,
     session::{
         Failure, Session,
-        mapped::{checked, examples},
+        mapped::{checked, examples, relabelled},
         protocol,
     },
 };
@@ -64,6 +64,7 @@ impl Session {
     fn train_from(&mut self, start: &[f32], train: &Train, parts: &TrainParts) -> Result<Trained, Failure> {
         let transforms = Transforms::of_texts(&train.transforms).map_err(protocol)?;
         self.set(start)?;
+        self.flip_labels(train)?;
         let start_score = train.score_start.map(|rows| self.score_start(train.client, rows)).transpose()?;
         let mut next_epoch = 0;
         let mut slots = Vec::new();
@@ -92,6 +93,20 @@ impl Session {
         let encoded = (!transforms.is_empty()).then(|| self.encode(train, &transforms, (start, &parts.residual)));
         let encoded = encoded.transpose()?;
         Ok(Trained { update: Update { start: start_score, ..update }, encoded, slots })
+    }
+
+    /// Flips the labels of the training rows, if the request asks for it: y becomes C − 1 − y.
+    fn flip_labels(&mut self, train: &Train) -> Result<(), Failure> {
+        self.flipped.clear();
+        if !train.flip_labels {
+            return Ok(());
+        }
+        let Some(last) = self.classes.checked_sub(1) else {
+            return Err(protocol("the request flips labels, and a real target has none"));
+        };
+        let labels = checked(&mut self.partitions, train.client)?.labels();
+        self.flipped.extend(labels.iter().map(|label| last as u32 - label));
+        Ok(())
     }
 
     /// Sets the weights from which the phase with this index starts.
@@ -162,7 +177,8 @@ impl Session {
             let key = Key { seed: self.seed, purpose: Use::Shuffle, client, round, epoch };
             self.order = order(&key, partition.training_len() as u32);
             let abi_epoch = AbiEpoch { step_limit: left.unwrap_or(0), ..rules.epoch(train, self.seed, epoch) };
-            let report = answer(self.model.train_epoch(examples(partition, &self.order), abi_epoch));
+            let report =
+                answer(self.model.train_epoch(relabelled(examples(partition, &self.order), &self.flipped), abi_epoch));
             let report = report.map_err(Failure::model)?;
             update.steps += report.steps;
             update.accumulation = Some(report.accumulation).filter(|a| a.is_finite());
@@ -185,7 +201,8 @@ impl Session {
                 rows
             }
         };
-        let sums = answer(self.model.evaluate(examples(partition, &self.order))).map_err(Failure::model)?;
+        let scored = relabelled(examples(partition, &self.order), &self.flipped);
+        let sums = answer(self.model.evaluate(scored)).map_err(Failure::model)?;
         Ok(StartScore { loss_sum: sums.loss_sum, examples: sums.examples })
     }
 

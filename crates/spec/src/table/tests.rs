@@ -48,7 +48,13 @@ fn painted(values: &Values) -> Arc<Colour> {
 
 static ROWS: [TableRow<Colour>; 3] = [
     TableRow { name: "plain", summary: "one colour", parameters: &[RED, BRIGHT], source: "a painter", build },
-    TableRow { name: "striped", summary: "two", parameters: &[WIDTH, COVER, DEPTH], source: "a painter", build: striped },
+    TableRow {
+        name: "striped",
+        summary: "two",
+        parameters: &[WIDTH, COVER, DEPTH],
+        source: "a painter",
+        build: striped,
+    },
     TableRow {
         name: "painted",
         summary: "as a picture",

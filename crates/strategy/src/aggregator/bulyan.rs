@@ -97,7 +97,8 @@ mod tests {
 
     #[test]
     fn the_values_nearest_to_the_median_are_kept() {
-        let near = |values: &[f32], kept| mean_near_median(&values.iter().map(|v| [*v; COLUMNS]).collect::<Vec<_>>(), kept)[0];
+        let near =
+            |values: &[f32], kept| mean_near_median(&values.iter().map(|v| [*v; COLUMNS]).collect::<Vec<_>>(), kept)[0];
         assert_eq!(near(&[-9.0, 1.0, 2.0, 3.5, 40.0], 3), (1.0 + 2.0 + 3.5) / 3.0);
         // The median is 2, so that −9 is farther than 8 and 4 is nearer than −1.
         assert_eq!(near(&[-9.0, -1.0, 2.0, 4.0, 8.0], 2), 3.0);

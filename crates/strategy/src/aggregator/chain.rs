@@ -168,13 +168,8 @@ mod tests {
         let rows = [[1.0_f32, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]];
         let members = rows.each_ref().map(|row| Member { update: None, weight: 9.0, weights: row });
         let layout = flat(3);
-        let updates = Updates {
-            received: &[0.0; 3],
-            members: &members,
-            is_proximal: false,
-            learning_rate: 0.1,
-            layout: &layout,
-        };
+        let updates =
+            Updates { received: &[0.0; 3], members: &members, is_proximal: false, learning_rate: 0.1, layout: &layout };
         let key = Key { seed: 1, purpose: Use::Aggregate, client: 0, round: 1, epoch: 0 };
         let aggregate = |text: &str| read(text).aggregate(&updates, &mut Slots::default(), &key, &OneCore);
         // NNM gives 2.5, 2.5 and 5.5 for the first weight.

@@ -115,8 +115,7 @@ mod tests {
     fn each_iteration_lowers_the_objective_and_weights_count() {
         let rows: [[f32; 2]; 4] = [[0.0, 0.0], [1.0, 0.5], [0.25, 2.0], [9.0, -7.0]];
         let members = rows.iter().zip([1.0, 2.0, 1.0, 3.0]);
-        let members: Vec<_> =
-            members.map(|(row, weight)| Member { update: None, weight, weights: row }).collect();
+        let members: Vec<_> = members.map(|(row, weight)| Member { update: None, weight, weights: row }).collect();
         let layout = flat(2);
         let updates =
             Updates { received: &[0.0; 2], members: &members, is_proximal: false, learning_rate: 0.1, layout: &layout };

@@ -197,13 +197,8 @@ pub(crate) mod testing {
         let members: Vec<_> =
             rows.iter().map(|row| Member { update: None, weight: 1.0, weights: row.as_ref() }).collect();
         let (received, layout) = (vec![0.0; length], flat(length));
-        let updates = Updates {
-            received: &received,
-            members: &members,
-            is_proximal: false,
-            learning_rate: 0.1,
-            layout: &layout,
-        };
+        let updates =
+            Updates { received: &received, members: &members, is_proximal: false, learning_rate: 0.1, layout: &layout };
         rule.aggregate(&updates, slots, &OneCore)
     }
 
@@ -211,15 +206,4 @@ pub(crate) mod testing {
     pub(crate) fn aggregate<R: AsRef<[f32]>>(rule: &str, rows: &[R]) -> Vec<f32> {
         aggregate_with(rule, rows, &mut Slots::default())
     }
-
-    /// Returns the rows of a case of `robust_rules.csv`, which `robust_rules.py` computes in NumPy and SciPy: the
-    /// updates, and the aggregates by rule.
-    pub(crate) fn independent() -> (Vec<Vec<f32>>, Vec<(String, Vec<f64>)>) {
-        let numbers = |text: &str| -> Vec<f64> { text.split(' ').map(|value| value.parse().unwrap()).collect() };
-        let lines = include_str!("../../robust_rules.csv").lines().skip(1).map(|line| line.split_once(';').unwrap());
-        let (updates, rules): (Vec<_>, Vec<_>) = lines.partition(|(name, _)| *name == "update");
-        let rows = updates.iter().map(|(_, row)| numbers(row).iter().map(|value| *value as f32).collect());
-        (rows.collect(), rules.iter().map(|(name, row)| ((*name).to_owned(), numbers(row))).collect())
-    }
-
 }

@@ -77,8 +77,7 @@ mod tests {
             Member { update: Some(&two), weight: 3.0, weights: &[3.0] },
         ];
         let layout = flat(1);
-        let updates =
-            Updates { received: &[1.0], members: &members, is_proximal, learning_rate: 0.1, layout: &layout };
+        let updates = Updates { received: &[1.0], members: &members, is_proximal, learning_rate: 0.1, layout: &layout };
         Normalised.aggregate(&updates, &mut Slots::default(), &OneCore)
     }
 

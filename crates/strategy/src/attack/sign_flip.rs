@@ -37,7 +37,8 @@ impl Attack for SignFlip {
     }
 
     fn weights(&self, round: &Attacked<'_>, math: &dyn Math) -> Vec<Vec<f32>> {
-        let flipped = |&(_, own): &(u32, &[f32])| sum_of([(1.0 + self.scale, round.received), (-self.scale, own)], math);
+        let flipped =
+            |&(_, own): &(u32, &[f32])| sum_of([(1.0 + self.scale, round.received), (-self.scale, own)], math);
         round.own.iter().map(flipped).collect()
     }
 }

@@ -61,7 +61,10 @@ mod tests {
         let clipped = vectors("arc", &ROWS, 1);
         assert_eq!(clipped[..2], ROWS[..2]);
         let expected = [4.410_040_09, 5.040_045_82, 5.670_051_55];
-        assert!(clipped[2].iter().zip(expected).all(|(got, expected)| (f64::from(*got) - expected).abs() < 1e-6), "{clipped:?}");
+        assert!(
+            clipped[2].iter().zip(expected).all(|(got, expected)| (f64::from(*got) - expected).abs() < 1e-6),
+            "{clipped:?}"
+        );
         assert_eq!(vectors("arc:f=0", &ROWS, 1), ROWS);
     }
 }

@@ -11,9 +11,10 @@ use fedpipe_spec::table::{Parameter, Range, Value, Values};
 use super::{ServerOptimiser, ServerRound, moment};
 use crate::slots::{Slot, Slots};
 
-pub(super) const RATE: Parameter = Parameter {
-    key: "rate", default: Some(Value::Number(0.01)), range: Range::Positive, help: "η, the server's rate"
-};
+pub(super) const RATE: Parameter =
+    Parameter {
+        key: "rate", default: Some(Value::Number(0.01)), range: Range::Positive, help: "η, the server's rate"
+    };
 pub(super) const BETA1: Parameter = Parameter {
     key: "beta1",
     default: Some(Value::Number(0.9)),
@@ -157,7 +158,8 @@ mod tests {
 
     #[test]
     fn a_weight_that_never_changes_keeps_its_first_second_moment_or_decays_from_it() {
-        for (rule, slot, expected) in [("adagrad", "adagrad-v", 1e-6), ("yogi", "yogi-v", 1e-6), ("adam", "v", 0.99e-6)] {
+        for (rule, slot, expected) in [("adagrad", "adagrad-v", 1e-6), ("yogi", "yogi-v", 1e-6), ("adam", "v", 0.99e-6)]
+        {
             let rule: Named<dyn ServerOptimiser> = rule.parse().unwrap();
             let mut slots = Slots::default();
             assert_eq!(rule.step(&mut slots, &round(&[0.5], &[0.5])), [0.5]);

@@ -108,7 +108,7 @@ mod tests {
 
     use fedpipe_protocol::{Reply, Request};
     use fedpipe_strategy::{
-        closed_round::{ClientUpdate, ClosedRound},
+        closed_round::{ClientUpdate, ClosedRound, order_key},
         range::GREATEST_OF_A_CLIENT,
         slots::Slots,
         strategy::Strategy,
@@ -205,8 +205,14 @@ mod tests {
                 ClientUpdate::new(header, vec![lie])
             });
             let received = &weights.clone()[..];
-            let closed =
-                ClosedRound { received, updates: &mut updates, clients: 2, learning_rate: 0.1, layout: &layout };
+            let closed = ClosedRound {
+                received,
+                updates: &mut updates,
+                clients: 2,
+                learning_rate: 0.1,
+                layout: &layout,
+                key: order_key(1, 1),
+            };
             weights = strategy.apply(closed, &Slots::default(), &OneCore).unwrap().0;
             assert!(weights[0].abs() <= 3.0 * GREATEST_OF_A_CLIENT, "round {round}: {}", weights[0]);
         }
