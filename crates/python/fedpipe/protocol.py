@@ -35,6 +35,7 @@ FEATURES = (
     "own-optimiser",
     "evaluate-partition",
     "predict",
+    "flip-labels",
     "clip",
     "compress:int8",
     "compress:topk",

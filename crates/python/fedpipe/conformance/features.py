@@ -150,6 +150,16 @@ def _score(update: Dict[str, Any], rows: int) -> float:
     return loss
 
 
+@feature("flip-labels", "it trains on flipped labels")
+def flips_labels(world: World) -> None:
+    with ready(world) as session:
+        start = session.weights()
+        plain, flipped = (session.train(start, flip_labels=flip)[1] for flip in (False, True))
+        if np.array_equal(plain, flipped):
+            raise Wrong("it trained on the labels of the partition, and was asked for flipped ones")
+        _equal(session.train(start)[1], plain, "a training after one on flipped labels", "the same training before it")
+
+
 @feature("accumulation", "it reports the accumulation of SGD")
 def accumulates(world: World) -> None:
     with ready(world) as session:
