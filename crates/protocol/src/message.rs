@@ -292,6 +292,10 @@ pub struct Phase {
     /// The most mini-batches of the whole phase; absent for no limit. It needs the feature `step-limit`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steps: Option<u64>,
+    /// The number of examples in a mini-batch of the phase; absent for that of the request. It needs the feature
+    /// `phase-batch`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_size: Option<u64>,
     /// The weights from which the phase starts.
     #[serde(default, skip_serializing_if = "PhaseStart::is_default")]
     pub start: PhaseStart,
@@ -420,6 +424,7 @@ impl Phase {
         Self {
             epochs,
             steps: None,
+            batch_size: None,
             start: PhaseStart::Received,
             proximal: 0.0,
             linear: false,

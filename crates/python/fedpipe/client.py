@@ -339,6 +339,8 @@ class Session:
         """Trains one phase and returns the sums of its update."""
         client, round, size = asked["client"], asked["round"], asked["batch_size"]
         partition, steps, sums, accumulation = self.partitions[client], 0, Sums(), None
+        if phase.get("batch_size") is not None:
+            size = min(phase["batch_size"], partition.training)
         frozen = {name: values.copy() for name, values in self._arrays(self.weights()).items() if name in terms.get("frozen", ())}
         for _ in range(phase["epochs"]):
             rows = order(self.seed, client, round, training.epochs, partition.training)
@@ -346,7 +348,7 @@ class Session:
                 rows = rows[: (phase["steps"] - steps) * size]
             if len(rows) == 0:
                 break
-            epoch = _epoch(asked, terms, self.seed, training.epochs)
+            epoch = _epoch({**asked, "batch_size": size}, terms, self.seed, training.epochs)
             report = _of_model("train_epoch", self.model.train_epoch, self._training_examples(asked, rows), epoch)
             _check_report(self.model, report)
             sums = _checked(self.model, "train_epoch", report.sums)

@@ -36,6 +36,7 @@ FEATURES = (
     "evaluate-partition",
     "predict",
     "flip-labels",
+    "phase-batch",
     "clip",
     "compress:int8",
     "compress:topk",

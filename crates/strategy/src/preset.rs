@@ -9,7 +9,7 @@ use crate::{
     attack::Attack,
     sampler::Sampler,
     server::{ServerOptimiser, adagrad, adam, extrapolation, momentum, yogi},
-    term::{ClientTerm, dynamic, proximal},
+    term::{ClientTerm, control_variate, dynamic, proximal},
     transform::chain::Transforms,
     weighting::Weighting,
 };
@@ -86,7 +86,7 @@ static ROWS: [TableRow<Composition>; 11] = [
     TableRow {
         name: "scaffold",
         summary: "control variates at the clients, the equal mean",
-        parameters: &[],
+        parameters: &[control_variate::OPTION],
         source: "Karimireddy 2020, Algorithm 1",
         build: |values| Arc::new(Composition { term: row("control-variate", values), ..equal() }),
     },
@@ -175,7 +175,7 @@ mod tests {
             "fedavg with the server optimiser yogi:rate=0.01,beta1=0.9,beta2=0.99,tau=0.001,v0=tau^2,bias-correction=false",
             "fedavg with the weighting equal, the server optimiser extrapolation:epsilon=0.001",
             "fedavg with the client term proximal:mu=0.5",
-            "fedavg with the client term control-variate, the weighting equal",
+            "fedavg with the client term control-variate:option=II, the weighting equal",
             "fedavg with the aggregator normalised",
             "fedavg with the weighting equal, the aggregator q-fair:q=0.5",
             "fedavg with the client term dynamic:alpha=0.5, the weighting equal",

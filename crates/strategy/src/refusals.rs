@@ -12,12 +12,18 @@ struct Refusal {
     reason: &'static str,
 }
 
-const REFUSALS: [Refusal; 10] = [
+const REFUSALS: [Refusal; 11] = [
     Refusal {
         applies: |rows, optimiser| rows.needs_accumulation() && !optimiser.accumulates(),
         names: |rows, optimiser| [rows.needing_accumulation(), format!("the optimiser {optimiser}")],
         reason: "the rule divides by the accumulated steps of the local optimiser, which this one does not have; take \
                  sgd with keep=false",
+    },
+    Refusal {
+        applies: |rows, optimiser| rows.term.needs_first_step() && !optimiser.begins_with_gradient(),
+        names: |rows, optimiser| [term(rows), format!("the optimiser {optimiser}")],
+        reason: "the rule takes the gradient from the first step, which is not η times the gradient here; take \
+                 nesterov=false",
     },
     Refusal {
         applies: |rows, _| rows.term.needs_equal_mean() && !rows.aggregator.is_mean(),
@@ -136,12 +142,12 @@ mod tests {
     #[test]
     fn a_refusal_names_both_rows_the_reason_and_the_remedy() {
         let cases: [(&str, Rows<'_>, &str, &str); 5] = [
-            ("scaffold", &[], "adam", "the client term control-variate and the optimiser adam:beta1=0.9"),
+            ("scaffold", &[], "adam", "the client term control-variate:option=II and the optimiser adam:beta1=0.9"),
             (
                 "scaffold",
                 &[("aggregate", "median")],
                 "sgd",
-                "the client term control-variate and the aggregator median",
+                "the client term control-variate:option=II and the aggregator median",
             ),
             (
                 "feddyn:0.1",

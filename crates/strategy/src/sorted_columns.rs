@@ -56,13 +56,12 @@ impl SortedColumns {
 }
 
 /// Moves the lesser values of two rows to the first, and the greater ones to the second.
+#[inline(always)]
 fn exchange(rows: &mut [Row], (low, high): (usize, usize)) {
-    let (before, from) = rows.split_at_mut(high);
-    for (low, high) in before[low].iter_mut().zip(&mut from[0]) {
-        let (a, b) = (*low, *high);
-        *low = if a < b { a } else { b };
-        *high = if a < b { b } else { a };
-    }
+    // Copies, so that the compiler need not look for an overlap of the two.
+    let (a, b) = (rows[low], rows[high]);
+    rows[low] = std::array::from_fn(|column| if a[column] < b[column] { a[column] } else { b[column] });
+    rows[high] = std::array::from_fn(|column| if a[column] < b[column] { b[column] } else { a[column] });
 }
 
 #[cfg(test)]

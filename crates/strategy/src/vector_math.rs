@@ -1,5 +1,7 @@
 //! Sums over the vectors of a round. A rule says which sums it needs; the host splits them over its cores.
 
+use multiversion::multiversion;
+
 /// The vectors of a round, in client order, each with its coefficient.
 pub type Members<'a> = [(f64, &'a [f32])];
 
@@ -43,8 +45,8 @@ pub const PART: usize = 64 * STRIP;
 /// The values of a strip, whose squares are summed in lanes. The strips of a hundred vectors fit in the second cache.
 const STRIP: usize = 256;
 
-/// The lanes of a sum: lane l has the values l, l + 8, …. The number is part of the result.
-const LANES: usize = 8;
+/// The lanes of a sum: lane l has the values l, l + 32, …. The number is part of the result.
+const LANES: usize = 32;
 
 /// The squared distances of the pairs of some vectors.
 #[derive(Debug, Clone, PartialEq)]
@@ -80,7 +82,8 @@ pub fn pairs(count: usize) -> usize {
 /// Adds the squared distances of all pairs over some values of each vector to `sums`, which has one sum for each pair.
 ///
 /// The difference is taken in f64 before it is squared, so that near vectors have a distance. The values of a strip are
-/// summed in lanes, the lanes in their order, and then the strips.
+/// summed in lanes, the lanes by halves, and then the strips in their order.
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2"))]
 pub fn squared_distances_of_part(rows: &[&[f32]], sums: &mut [f64]) {
     let length = rows.first().map_or(0, |row| row.len());
     let mut strips = vec![[0.0_f64; STRIP]; rows.len()];
@@ -98,6 +101,7 @@ pub fn squared_distances_of_part(rows: &[&[f32]], sums: &mut [f64]) {
     }
 }
 
+#[inline(always)]
 fn squared_distance_of_strip(one: &[f64; STRIP], other: &[f64; STRIP]) -> f64 {
     let mut lanes = [0.0_f64; LANES];
     for (a, b) in one.as_chunks::<LANES>().0.iter().zip(other.as_chunks::<LANES>().0) {
@@ -106,7 +110,14 @@ fn squared_distance_of_strip(one: &[f64; STRIP], other: &[f64; STRIP]) -> f64 {
             lanes[lane] += difference * difference;
         }
     }
-    lanes.iter().fold(0.0, |sum, lane| sum + lane)
+    let mut half = LANES / 2;
+    while half > 0 {
+        for lane in 0..half {
+            lanes[lane] += lanes[lane + half];
+        }
+        half /= 2;
+    }
+    lanes[0]
 }
 
 /// Returns ‖x‖, summed in f64 in the order of the values.

@@ -101,7 +101,7 @@ const ARGUMENTS: &[Case] = &[
     (
         "run mlp --aggregate trimmed-mean --min-clients 4",
         2,
-        &["trimmed-mean:beta=0.1", "fewer than 10 updates", "with 4", "--min-clients 10"],
+        &["trimmed-mean:beta=0.1", "needs 10 updates", "with 4", "--min-clients 10"],
     ),
     ("run mlp --strategy fednova --term proximal:20", 2, &["normalised", "proximal:mu=20", "--lr 0.1", "below 2"]),
     (

@@ -176,7 +176,10 @@ impl Session {
             *next_epoch += 1;
             let key = Key { seed: self.seed, purpose: Use::Shuffle, client, round, epoch };
             self.order = order(&key, partition.training_len() as u32);
-            let abi_epoch = AbiEpoch { step_limit: left.unwrap_or(0), ..rules.epoch(train, self.seed, epoch) };
+            let batch_size =
+                phase.batch_size.map_or(train.batch_size, |size| size.min(partition.training_len() as u64));
+            let abi_epoch =
+                AbiEpoch { step_limit: left.unwrap_or(0), batch_size, ..rules.epoch(train, self.seed, epoch) };
             let report =
                 answer(self.model.train_epoch(relabelled(examples(partition, &self.order), &self.flipped), abi_epoch));
             let report = report.map_err(Failure::model)?;

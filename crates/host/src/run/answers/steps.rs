@@ -49,7 +49,8 @@ fn updating(train: &Train) -> Option<&Phase> {
 /// Checks that the update is from as many steps as the request allows, at least one.
 pub(super) fn steps(train: &Train, update: &Update) -> CheckedAnswer {
     let Update { steps, examples, scored, .. } = *update;
-    let most = updating(train).map_or(0, |phase| most_steps(phase, examples, train.batch_size));
+    let batch_size = |phase: &Phase| phase.batch_size.unwrap_or(train.batch_size);
+    let most = updating(train).map_or(0, |phase| most_steps(phase, examples, batch_size(phase)));
     if !(1..=most).contains(&steps) || scored == 0 {
         return Err(Cause::rejected(format!(
             "it says it did {} and scored {}, expected 1 to {most} steps",
