@@ -36,7 +36,7 @@ pub use fleet::{
 pub use node::serve::{Node, Service};
 pub use process::spawn::ClientCommand;
 pub use run::{
-    aggregate::weighted_mean,
+    aggregate::{AllCores, weighted_mean},
     event::{Event, Observer},
     reload::request_reload,
     resume,

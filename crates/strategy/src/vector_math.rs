@@ -45,8 +45,8 @@ pub const PART: usize = 64 * STRIP;
 /// The values of a strip, whose squares are summed in lanes. The strips of a hundred vectors fit in the second cache.
 const STRIP: usize = 256;
 
-/// The lanes of a sum: lane l has the values l, l + 32, …. The number is part of the result.
-const LANES: usize = 32;
+/// The lanes of a sum: lane l has the values l, l + 16, …. The number is part of the result.
+const LANES: usize = 16;
 
 /// The squared distances of the pairs of some vectors.
 #[derive(Debug, Clone, PartialEq)]
@@ -82,7 +82,7 @@ pub fn pairs(count: usize) -> usize {
 /// Adds the squared distances of all pairs over some values of each vector to `sums`, which has one sum for each pair.
 ///
 /// The difference is taken in f64 before it is squared, so that near vectors have a distance. The values of a strip are
-/// summed in lanes, the lanes by halves, and then the strips in their order.
+/// summed in lanes, the lanes in their order, and then the strips.
 #[multiversion(targets("x86_64+avx512f", "x86_64+avx2"))]
 pub fn squared_distances_of_part(rows: &[&[f32]], sums: &mut [f64]) {
     let length = rows.first().map_or(0, |row| row.len());
@@ -110,14 +110,7 @@ fn squared_distance_of_strip(one: &[f64; STRIP], other: &[f64; STRIP]) -> f64 {
             lanes[lane] += difference * difference;
         }
     }
-    let mut half = LANES / 2;
-    while half > 0 {
-        for lane in 0..half {
-            lanes[lane] += lanes[lane + half];
-        }
-        half /= 2;
-    }
-    lanes[0]
+    lanes.iter().fold(0.0, |sum, lane| sum + lane)
 }
 
 /// Returns ‖x‖, summed in f64 in the order of the values.

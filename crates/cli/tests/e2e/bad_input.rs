@@ -96,6 +96,16 @@ const ARGUMENTS: &[Case] = &[
     ("run mlp --server fast", 2, &["fast", "--server", "known are sgd, momentum, adam"]),
     ("run mlp --term proximal", 2, &["--term", "proximal:mu=…"]),
     ("run mlp --aggregate median --weighting examples", 2, &["median", "weighting examples", "do not combine"]),
+    (
+        "run mlp --clients 10 --aggregate krum:4",
+        2,
+        &["krum:f=4 needs 11 updates (n ≥ 2f + 3)", "a round of 10 clients", "--min-clients 11"],
+    ),
+    ("run mlp --aggregate trimmed-mean:beta=0.5", 2, &["beta=0.5", "at least 0 and below 0.5"]),
+    ("run mlp --aggregate nnm+median", 2, &["nnm:f=rule cannot stand before median", "f=2"]),
+    ("run mlp --clients 10 --attack alie:0.2", 2, &["z = 0.00", "no supporters", "z=1.5"]),
+    ("run mlp --aggregate centred-clipping", 2, &["needs the key `tau`", "or median"]),
+    ("run mlp --epochs 0.5 --uneven uniform", 2, &["uniform:least=1", "whole --epochs"]),
     ("run mlp --strategy scaffold --aggregate median", 2, &["control-variate", "median", "do not combine"]),
     ("run mlp --strategy-program cat --server adam", 2, &["the server optimiser adam", "leave one out"]),
     (

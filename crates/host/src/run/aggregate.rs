@@ -45,7 +45,7 @@ impl RunningMean {
 
 /// The arithmetic over the updates of a round, split over the cores.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct AllCores;
+pub struct AllCores;
 
 impl Math for AllCores {
     fn combine(&self, members: &Members<'_>, total: f64) -> Vec<f32> {
