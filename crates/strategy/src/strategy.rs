@@ -99,7 +99,7 @@ impl Composition {
     /// Returns `true` if the new global weights are a mean of the clients' weights. No rule of the host can then move
     /// them out of range.
     pub fn is_plain(&self) -> bool {
-        self.server.keeps_aggregate() && self.aggregator.is_mean() && self.term.server_slots().is_empty()
+        self.needs_only_mean() && self.server.keeps_aggregate()
     }
 
     /// Returns `true` if the rules need only the weighted mean of the updates. Each update may then be added as soon as

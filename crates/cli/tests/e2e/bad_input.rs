@@ -93,7 +93,7 @@ const ARGUMENTS: &[Case] = &[
         2,
         &["--set execution.speed", "has client-timeout, processes, jobs, isolation"],
     ),
-    ("run mlp --server fast", 2, &["fast", "--server", "known are sgd, momentum, adam"]),
+    ("run mlp --server fast", 2, &["fast", "--server", "known are sgd, momentum, adagrad, adam"]),
     ("run mlp --term proximal", 2, &["--term", "proximal:mu=…"]),
     ("run mlp --aggregate median --weighting examples", 2, &["median", "weighting examples", "do not combine"]),
     (
