@@ -48,6 +48,10 @@ build:
     # Always the same packages: cargo unifies features over those it is asked for, and would rebuild the host.
     cargo build --release
 
+# Build with the reader of Parquet, too, which takes longer
+build-parquet:
+    cargo build --release --features fedpipe/parquet
+
 # The tests, as in the README
 test:
     cargo test --workspace
@@ -78,4 +82,20 @@ check:
 # Speed and memory, in ratios of one run; with flags whole runs alone: `just bench --peers`, `just bench --help`
 bench *args: build
     [ $# -gt 0 ] || cargo bench --package fedpipe-nn
+    case " $* " in *" --peers "*) just cnn-epoch ;; esac
     cargo bench --package fedpipe --bench whole -- "$@"
+
+# An epoch of the model `cnn` on one thread, beside PyTorch's and JAX's
+[private]
+cnn-epoch:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    cargo bench --package fedpipe-nn --bench epoch -- 9
+    for peer in torch:torch fedjax:jax; do
+        environment="$CARGO_TARGET_DIR/peers/${peer%:*}"
+        if [ -x "$environment/bin/python" ]; then
+            "$environment/bin/python" crates/python/peers/lenet_epoch.py "${peer#*:}"
+        else
+            echo "${peer#*:}: not installed in $environment; see crates/python/README.md"
+        fi
+    done

@@ -246,6 +246,20 @@ def growing(n, weight, clients, seed):
     return in_sizes(Stream(seed, PARTITION).order(n), [weight(i) for i in range(1, clients + 1)])
 
 
+def continuous(column, strictness, clients, seed):
+    """Sorts rows by a standardised column and normal noise."""
+    n, total, squares = len(column), 0.0, 0.0
+    for value in column:
+        total += value
+    mean = total / n
+    for value in column:
+        squares += (value - mean) * (value - mean)
+    sd = math.sqrt(squares / n)
+    stream = Stream(seed, PARTITION)
+    blended = [strictness * ((value - mean) / sd) + (1 - strictness) * stream.normal() for value in column]
+    return sorted_parts(parts_of(sorted(range(n), key=lambda row: (blended[row], row)), clients))
+
+
 def dirichlet(labels, alpha, clients, seed, min_size=10, balance=False):
     """Returns the attempt, from 0, and its parts. (This crate gives up after 1,000 attempts.)"""
     for attempt in itertools.count():
@@ -409,6 +423,8 @@ def partitions():
         ("`gamma-similarity:gamma=0.4`, seed 1", rows_of(gamma_similarity(LABELS, 0.4, 3, 1))),
         redrawn("quantity:alpha=0.5,min-size=2", 2, quantity(len(LABELS), 0.5, 3, 2, 2)),
         ("`log-normal:sigma=0.5`, seed 1", rows_of(log_normal(len(LABELS), 0.5, 3, 1))),
+        ("`continuous:strictness=0.5`, seed 1", rows_of(continuous(LABELS, 0.5, 3, 1))),
+        ("`continuous:strictness=1`, seed 1", rows_of(continuous(LABELS, 1, 3, 1))),
         ("`feature-noise:sigma=0.1`, seed 1", rows_of(iid(len(LABELS), 3, 1))),
         ("`linear`, seed 1", rows_of(growing(len(LABELS), lambda i: i, 3, 1))),
         ("`square`, seed 1", rows_of(growing(len(LABELS), lambda i: i * i, 3, 1))),

@@ -18,15 +18,16 @@ with fedpipe.requirements("requirements.txt"):
 
 
 def corrected(base):
-    """Returns a Keras optimiser that adds the client terms and the weight decay to each gradient.
+    """Returns a Keras optimiser that adds the client terms and the weight decay to each gradient. It shrinks the weights
+    by the share `shrink` of the rate before each step, as AdamW does.
 
     The terms are variables, so that a round with other terms needs no new compilation.
     """
 
     class Corrected(base):
-        def __init__(self, rate, decay, **rules):
+        def __init__(self, rate, decay=0.0, shrink=0.0, **rules):
             super().__init__(rate, **rules)
-            self.decay, self.terms = decay, {}
+            self.decay, self.shrink, self.terms = decay, shrink, {}
             self.proximal = self.add_variable((), name="proximal")
 
         def build(self, variables):
@@ -48,6 +49,7 @@ def corrected(base):
             anchor, linear, trained = self.terms[v.path]
             gradient = gradient + self.decay * v + self.proximal * (v - anchor) + linear
             before, trained = (keras.ops.convert_to_tensor(values) for values in (v, trained))
+            self.assign(v, before * (1 - rate * self.shrink))
             super().update_step(gradient * trained, v, rate)
             # The momentum of an earlier phase moves no frozen tensor, either.
             self.assign(v, keras.ops.where(trained > 0, keras.ops.convert_to_tensor(v), before))
@@ -55,24 +57,33 @@ def corrected(base):
     return Corrected
 
 
-def optimiser(rules, rate):
-    """Returns the Keras optimiser for the rules of the host."""
+def optimiser(rules, rate, own):
+    """Returns the Keras optimiser for the rules of the host. `own` names the one under `--optimiser own`."""
     rules = dict(rules)
-    name, decay = rules.pop("name"), rules.pop("weight_decay", 0.0)
-    if name == "adam":
+    name, decay = rules.pop("name"), rules.pop("weight_decay", None)
+    if name == "own":
+        return corrected(getattr(keras.optimizers, own))(rate)
+    if name in ("adam", "adamw"):
         words = {"beta1": "beta_1", "beta2": "beta_2", "epsilon": "epsilon"}
         rules = {words[key]: value for key, value in {"epsilon": 1e-8, **rules}.items()}
-        return corrected(keras.optimizers.Adam)(rate, decay, **rules)
+        decays = {"decay": decay or 0.0} if name == "adam" else {"shrink": 0.01 if decay is None else decay}
+        return corrected(keras.optimizers.Adam)(rate, **decays, **rules)
     if name == "sgd":
-        return corrected(keras.optimizers.SGD)(rate, decay, **rules)
-    raise fedpipe.ModelError(f"the local optimiser {name!r} is not known here; known are sgd, adam")
+        # A momentum is never kept: the client lacks the feature `keeps-momentum`.
+        rules.pop("keep", False)
+        return corrected(keras.optimizers.SGD)(rate, decay or 0.0, **rules)
+    raise fedpipe.ModelError(f"the local optimiser {name!r} is not known here; known are sgd, adam, adamw, own")
 
 
 class Mlp(fedpipe.Model):
     name = "keras-mlp"
     summary = "multi-layer perceptron with ReLU in Keras"
-    options = [fedpipe.Option("hidden", "128,64", "widths of the hidden layers, from the inputs on")]
+    options = [
+        fedpipe.Option("hidden", "128,64", "widths of the hidden layers, from the inputs on"),
+        fedpipe.Option("own", "RMSprop", "the optimiser of keras.optimizers under --optimiser own, with its defaults"),
+    ]
     terms = fedpipe.TERMS
+    own_optimiser = True
 
     def __init__(self, task, options, seed):
         widths = [*options.integers("hidden"), task.classes]
@@ -82,7 +93,10 @@ class Mlp(fedpipe.Model):
         # Each layer has first the kernel, then the bias.
         self.tensors = list(zip(start, self.net.trainable_variables))
         self.set_weights(start)
-        self.rules = None
+        self.rules, self.own = None, options["own"]
+        base = getattr(keras.optimizers, self.own, None)
+        if not (isinstance(base, type) and issubclass(base, keras.optimizers.Optimizer)):
+            raise fedpipe.ModelError(f"model option own: keras.optimizers has no {self.own!r}; give one such as RMSprop")
 
     def weights(self):
         return {name: v.numpy() for name, v in self.tensors}
@@ -95,7 +109,7 @@ class Mlp(fedpipe.Model):
         """Compiles the training loop if the optimiser has changed; compiling takes longer than a round of training."""
         if self.rules != rules:
             loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-            self.net.compile(optimiser(rules, 0.1), loss, metrics=["accuracy"])
+            self.net.compile(optimiser(rules, 0.1, self.own), loss, metrics=["accuracy"])
             self.net.optimizer.build(self.net.trainable_variables)
             self.fresh = [v.numpy() for v in self.net.optimizer.variables]
             self.rules = rules

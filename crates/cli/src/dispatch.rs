@@ -13,25 +13,34 @@ use fedpipe_host::Result;
 use crate::{
     args::{self, Command, DataCommand, argument_error, flower_args::FlowerCommand},
     commands::{
+        compare_runs::compare_runs,
+        explain_keys::explain_keys,
         fetch_dataset::fetch_fashion_mnist,
         list_datasets::list_datasets,
         list_models::{list_models, show_program},
         list_rows::list_rows,
+        list_runs::list_runs,
         reload_model::reload_model,
         run_experiment::run_experiment,
+        run_sweep::run_sweep,
         serve_partition::serve_partition,
         show_partitions::show_partitions,
         verify_run::verify_run,
+        write_experiment::write_experiment,
         write_flower_app::write_flower_app,
         write_model::write_model,
     },
     exit,
     screen::output::{check_result, print_error},
+    sweep::workers::{RUN_NAME, ends_with_sweep},
 };
 
 /// Does the work that `arguments` name and returns the exit code. The first argument is the name of the process.
 pub(crate) fn dispatch(arguments: &[OsString]) -> ExitCode {
     let name = arguments.first().and_then(|name| Path::new(name).file_name()).and_then(OsStr::to_str);
+    if name == Some(RUN_NAME) && !ends_with_sweep() {
+        return ExitCode::FAILURE;
+    }
     let done = match (name, arguments) {
         (Some(PROCESS_NAME), [_, rest @ ..]) => return fedpipe_client::main(rest),
         (Some(RELAY_NAME), [_, rest @ ..]) => return fedpipe_client::relay(rest),
@@ -49,6 +58,11 @@ pub(crate) fn dispatch(arguments: &[OsString]) -> ExitCode {
 fn execute(command: Command) -> Result<ExitCode> {
     match command {
         Command::Run(args) => run_experiment(&args),
+        Command::Sweep(args) => run_sweep(&args),
+        Command::Runs(args) => list_runs(&args),
+        Command::Compare(args) => compare_runs(&args),
+        Command::Init(args) => write_experiment(&args.file),
+        Command::Config(args) => explain_keys(args.explain.as_deref()),
         Command::Verify { run, isolation } => verify_run(&run, isolation),
         Command::Reload { run } => reload_model(&run),
         Command::Serve(args) => serve_partition(&args),

@@ -16,10 +16,14 @@ Exit codes:
   5      the run directory cannot be created or written
   6      a round failed: too few clients returned an update
   7      fedpipe verify found a difference
+  8      a run of fedpipe sweep failed; the sweep names the run with its own code
   128+n  stopped by signal n, 130 for Ctrl-C";
 
 /// The exit code of `fedpipe verify` if the run differs from its record.
 pub(crate) const DIFFERS: u8 = 7;
+
+/// The exit code of `fedpipe sweep` if a run failed.
+pub(crate) const RUN_FAILED: u8 = 8;
 
 /// Returns the exit code of an error.
 pub(crate) fn code(error: &Error) -> ExitCode {

@@ -1,4 +1,5 @@
-//! The `fedpipe` command. Under the name `fedpipe-client` it is a client process, under `fedpipe-relay` a relay to one.
+//! The `fedpipe` command. Under the name `fedpipe-client` it is a client process, under `fedpipe-relay` a relay to one,
+//! and under `fedpipe-run` a run of a sweep.
 
 mod args;
 mod commands;
@@ -7,6 +8,7 @@ mod exit;
 mod inputs;
 mod screen;
 mod signals;
+mod sweep;
 
 fn main() -> std::process::ExitCode {
     dispatch::dispatch(&std::env::args_os().collect::<Vec<_>>())

@@ -90,9 +90,10 @@ impl Session {
         let test = MappedPartition::open(test, &setup.test_sha256, task)?;
         let classes = if let Target::Classes(classes) = task.target { classes } else { 0 };
         let (options, task) = (json(&setup.options)?, json(task)?);
-        let refused = |error| Failure::new(FailureKind::Refused, error);
         let mut ready = describe(loaded)?;
-        let (model, built) = loaded.build(&options, &task, setup.init_seed.unwrap_or(setup.seed)).map_err(refused)?;
+        let named = |error: LoadError| Failure::new(FailureKind::Refused, with_name(&error.to_string(), &ready.name));
+        let seed = setup.init_seed.unwrap_or(setup.seed);
+        let (model, built) = loaded.build(&options, &task, seed).map_err(named)?;
         let count = answer(model.weight_count()).map_err(Failure::model)?;
         ready.layout = translation::tensors(&built.tensors);
         let layout = Layout::new(ready.layout.clone()).map_err(|error| Failure::new(FailureKind::Refused, error))?;
@@ -171,6 +172,12 @@ pub(crate) fn describe(loaded: Loaded) -> Result<Ready, Failure> {
         instruction_set: description.instruction_set,
         in_force: InForce::default(),
     })
+}
+
+/// Returns a refusal that names the model, if it is that of a task.
+fn with_name(refusal: &str, name: &str) -> String {
+    let rest = refusal.strip_prefix("the model predicts ");
+    rest.map_or_else(|| refusal.to_owned(), |rest| format!("the model {name} predicts {rest}"))
 }
 
 fn json(value: &impl serde::Serialize) -> Result<String, Failure> {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::checksum;
 use crate::error::DataError;
 use crate::remarks::remarks;
-use crate::split::{Split, SplitTargets};
+use crate::split::{Split, SplitFeatures, SplitTargets};
 use crate::standardisation::Standardisation;
 
 /// The description of a dataset, for a run that does not read it.
@@ -203,6 +203,8 @@ impl ReadSplits {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Dataset {
     pub(crate) info: DatasetInfo,
+    /// The name of each feature; empty if the files have none.
+    pub(crate) feature_names: Vec<String>,
     pub(crate) train: Split,
     pub(crate) test: Split,
 }
@@ -226,7 +228,8 @@ impl Dataset {
     pub(crate) fn new(name: &str, splits: ReadSplits, portion: Portion) -> Result<Self, DataError> {
         let sha256 = splits.sha256.clone().unwrap_or_else(|| splits.identity());
         let remarks = if portion == Portion::Whole { remarks(&splits) } else { Vec::new() };
-        let ReadSplits { train, test, class_names, test_files: [example_path, target_path], .. } = splits;
+        let ReadSplits { train, test, class_names, feature_names, test_files: [example_path, target_path], .. } =
+            splits;
         if train.shape != test.shape {
             return Err(DataError::Shape { path: example_path, test: test.shape, train: train.shape });
         }
@@ -262,7 +265,32 @@ impl Dataset {
             test_examples: test.len() as u64,
             sample: false,
         };
-        Ok(Self { info, train, test })
+        Ok(Self { info, feature_names, train, test })
+    }
+
+    /// Returns a column of the training examples: `target`, or a feature by its name or its number.
+    ///
+    /// # Errors
+    /// There is no such column.
+    pub(crate) fn column(&self, name: &str) -> Result<Vec<f64>, DataError> {
+        let train = &self.train;
+        if name == "target" {
+            return Ok(match &train.targets {
+                SplitTargets::Classes(labels) => labels.iter().map(|&label| label.into()).collect(),
+                SplitTargets::Real(values) => values.iter().map(|&value| value.into()).collect(),
+            });
+        }
+        let columns = train.shape.iter().product();
+        let by_name = || self.feature_names.iter().position(|known| known == name);
+        let Some(column) = by_name().or_else(|| name.parse().ok()).filter(|column| *column < columns) else {
+            let (name, known) = (name.to_owned(), self.feature_names.join(", "));
+            return Err(DataError::NoDealtColumn { name, last: columns.saturating_sub(1), known });
+        };
+        let places = (column..).step_by(columns).take(train.len());
+        Ok(match &train.features {
+            SplitFeatures::U8(bytes) => places.map(|at| bytes[at].into()).collect(),
+            SplitFeatures::F32(values) => places.map(|at| values[at].into()).collect(),
+        })
     }
 }
 

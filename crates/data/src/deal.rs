@@ -23,9 +23,9 @@ use crate::{
     standardisation::Standardisation,
 };
 
-/// The format of the cache's entries. A change of the files' format, a partitioner or the randomness increases it, so
-/// that no old entry is used as a new one.
-const FORMAT: u32 = 5;
+/// The format of the cache's entries. A change of the files' format, a reader, a partitioner or the randomness increases
+/// it, so that no old entry is used as a new one.
+pub(crate) const FORMAT: u32 = 6;
 
 /// The parameters of a deal.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,7 +83,9 @@ impl<'d> Plan<'d> {
     /// Returns the rows of each client.
     fn rows(&self, dataset: &Dataset) -> Result<Vec<SplitRows>, DataError> {
         let Self { deal, split } = self;
-        let parts = partition(&deal.scheme, &labelled(dataset, split.as_ref()), deal.clients, deal.seed)?;
+        let column = deal.scheme.column().map(|name| dataset.column(name)).transpose()?;
+        let labelled = labelled(dataset, column.as_deref(), split.as_ref());
+        let parts = partition(&deal.scheme, &labelled, deal.clients, deal.seed)?;
         let new_clients = deal.holdout.new_clients(deal.seed, deal.clients);
         refuse_empty_holdout(&deal.holdout, &parts, &new_clients)?;
         let split = |(client, rows): (u32, Vec<u32>)| match new_clients.binary_search(&client) {
@@ -254,14 +256,14 @@ fn report_unlocked_once(progress: &mut dyn FnMut(DataStep)) -> impl FnMut(DataSt
 }
 
 /// Returns the training rows for a partitioner.
-fn labelled<'d>(dataset: &'d Dataset, split: Option<&'d SplitTable>) -> Labelled<'d> {
+fn labelled<'d>(dataset: &'d Dataset, column: Option<&'d [f64]>, split: Option<&'d SplitTable>) -> Labelled<'d> {
     let train = &dataset.train;
     let (classes, class_names) = match &dataset.info.target {
         DatasetTarget::Classes { classes, class_names } => (*classes, class_names.as_slice()),
         DatasetTarget::Real { .. } => (0, &[][..]),
     };
     let natural = train.clients.as_ref().map(|clients| clients.of_row.as_slice());
-    Labelled { examples: train.len(), labels: train.labels(), classes, class_names, natural, split }
+    Labelled { examples: train.len(), labels: train.labels(), classes, class_names, natural, column, split }
 }
 
 /// Returns the entry of the test set. It depends only on the dataset and the statistics that standardised it, so all
@@ -341,7 +343,7 @@ fn write_partitions(
     draft.finish(&dir)
 }
 
-/// Returns the number of natural clients of a dataset, without dealing it.
+/// Returns the number of clients that the natural ones of a dataset decide, without dealing it.
 ///
 /// # Errors
 /// Returns the errors of [`deal()`], and one if the dataset has no natural clients.
@@ -353,7 +355,7 @@ pub fn natural_clients(deal: &Deal, cache: &Cache, progress: &mut dyn FnMut(Data
         Some(test) => test.dataset,
         None => found.load(cache, progress)?.info,
     };
-    info.natural_clients.ok_or(DataError::NoNaturalClients)
+    deal.scheme.client_count(info.natural_clients.ok_or(DataError::NoNaturalClients)?)
 }
 
 fn about(info: &DatasetInfo, client: String) -> FileMetadata<'_> {

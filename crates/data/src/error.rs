@@ -50,6 +50,8 @@ pub enum DataError {
     NoTestSet { path: PathBuf },
     #[error("{} has a test set; leave out --test-split", path.display())]
     TwoTestSets { path: PathBuf },
+    #[error("{} is a directory, whose test set are the files that begin with `test`; leave out --test-data, or give --data a file", path.display())]
+    TestOfDirectory { path: PathBuf },
     #[error(
         "under `own` the host and its clients have one test set, which --test-split would draw from each one's data; give files with a test set"
     )]
@@ -74,32 +76,42 @@ pub enum DataError {
     NoFeatures { path: PathBuf, columns: String },
     #[error("{} has the columns {columns}, but the training set has {expected}; give files with the same columns", path.display())]
     OtherColumns { path: PathBuf, columns: String, expected: String },
-    #[error("{} has no value in row {row}, column {column} (rows count from 0); give one, or remove the row", path.display())]
-    MissingValue { path: PathBuf, row: usize, column: String },
+    #[error("{} has no value{} in row {row}, column {column} (rows count from 0); give one, or remove the row", path.display(), in_brackets(text))]
+    MissingValue { path: PathBuf, row: usize, column: String, text: String },
+    #[error("{} has a line break in row {row}, column {column} (rows count from 0); close the quote before it, or remove it", path.display())]
+    LineBreak { path: PathBuf, row: usize, column: String },
+    #[error("{} has no name for column {column} (columns count from 0); name it in the first line, or remove it (pandas writes row numbers there; save with index=False)", path.display())]
+    UnnamedColumn { path: PathBuf, column: usize },
+    #[error("{} names the classes {names}, but the training set {expected}; give files with the same names", path.display())]
+    OtherNames { path: PathBuf, names: String, expected: String },
     #[error("{} has {text:?} in row {row}, column {column}, which is no finite number of 32 bits (rows count from 0); encode the column as numbers, or remove it", path.display())]
     FeatureText { path: PathBuf, row: usize, column: String, text: String },
     #[error("{} has no rows; give a file with at least one", path.display())]
     NoRows { path: PathBuf },
-    #[error("{} has other features beside the images; remove those columns", path.display())]
-    ImageColumns { path: PathBuf },
-    #[error("{} begins with the numbers {columns}; name the columns in the first line", path.display())]
+    #[error("{} has images and other features (its columns of features are {columns}); keep one column of images", path.display())]
+    ImageColumns { path: PathBuf, columns: String },
+    #[error("{} begins with the values {columns}, which are a row; name the columns in the first line", path.display())]
     NoHeader { path: PathBuf, columns: String },
-    #[error("{} cannot be read as a table: {reason}; correct the file", path.display())]
+    #[error("{} cannot be read as a table: {reason}; correct the file, or export it as CSV", path.display())]
     Csv { path: PathBuf, reason: String },
-    #[error("{} is a Parquet file, which this fedpipe is built without; build it with --features parquet, or give a CSV file", path.display())]
+    #[error("{} is a Parquet file, which this fedpipe is built without; build it with `cargo build --release --features fedpipe/parquet`, or give a CSV file", path.display())]
     NoParquet { path: PathBuf },
-    #[error("{} cannot be read as a Parquet file: {reason}; write it again", path.display())]
+    #[error("{} cannot be read as a Parquet file: {reason}; write it again, with the compression snappy or zstd", path.display())]
     Parquet { path: PathBuf, reason: String },
-    #[error("{} has {value} in column {column}, whose type is neither a number, a text nor an image; cast the column", path.display())]
-    ColumnType { path: PathBuf, column: String, value: String },
+    #[error("{} has {value} in row {row}, column {column} (rows count from 0), which is no value of such a column; cast it to numbers or texts, or remove the column", path.display())]
+    ColumnType { path: PathBuf, row: usize, column: String, value: String },
     #[error("{} cannot be read as a NumPy array: {reason}", path.display())]
     Npy { path: PathBuf, reason: String },
     #[error("{} has no array with a known name (it has {names}); name them x_train, y_train, x_test and y_test", path.display())]
     NoArrays { path: PathBuf, names: String },
     #[error("{} lacks {what}; add the array", path.display())]
     MissingArray { path: PathBuf, what: &'static str },
+    #[error("{} has the client {value} at row {row}, which is no number below 2^53; give the clients as texts", path.display())]
+    ClientNumber { path: PathBuf, row: usize, value: f64 },
     #[error("{place} cannot be decoded: {reason}; give png or jpeg files")]
     Image { place: String, reason: String },
+    #[error("{} has no png or jpeg file, and each folder there is a class; add images, or remove the folder", folder.display())]
+    NoImages { folder: PathBuf },
     #[error(
         "{name} has the size {size:?} and {other} {other_size:?} (height, width, channels); give --image-size, such as 28x28"
     )]
@@ -184,6 +196,17 @@ pub enum DataError {
         "the dataset has no natural clients; name their column with --client-column, or give another partition scheme"
     )]
     NoNaturalClients,
+    #[error("the dataset has {} and groups of {size}, which leave {left}; give another `size`, or rest=smaller", counted(*natural, "natural client"))]
+    Groups { size: u32, natural: u32, left: u32 },
+    #[error(
+        "the scheme `continuous` sorts by the column `{column}`, which has one value; give another column, or the strictness 0"
+    )]
+    ConstantColumn { column: String },
+    #[error(
+        "the scheme `continuous` has the column `{name}`, which is none; give `by=target`, a feature from 0 to {last}{}",
+        or_one_of(known)
+    )]
+    NoDealtColumn { name: String, last: usize, known: String },
     #[error("the split in {} was not read", path.display())]
     NoSplit { path: PathBuf },
     #[error(
@@ -226,6 +249,15 @@ pub enum DataError {
     /// The error of a client about its data, as one sentence.
     #[error("{0}")]
     Reported(String),
+}
+
+/// Returns a text that stands for a missing value, unless it is empty.
+fn in_brackets(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!(" ({text:?})") }
+}
+
+fn or_one_of(known: &str) -> String {
+    if known.is_empty() { String::new() } else { format!(", or one of {known}") }
 }
 
 fn truncation(promised: u64, found: u64) -> String {

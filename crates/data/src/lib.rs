@@ -46,7 +46,8 @@ pub use map::{Partition, PartitionTargets, Pixels};
 pub use refusal::{folder_of, persist, refusal, sync_folder};
 pub use scheme::{Labelled, Partitioner, Scheme, SplitFile, SplitTable, partition, pin_split};
 pub use source::{
-    Generated, Generator, ImageSize, Reader, Reading, Source, TargetKind, TestSplit, is_dataset_file, readers,
+    Entry, Generated, Generator, ImageSize, Reader, Reading, Source, TargetKind, TestSplit, generators,
+    is_dataset_file, readers,
 };
 pub use spread::spread;
 pub use standardisation::Standardisation;

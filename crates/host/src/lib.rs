@@ -37,6 +37,7 @@ pub use node::serve::{Node, Service};
 pub use process::spawn::ClientCommand;
 pub use run::{
     aggregate::{AllCores, weighted_mean},
+    directory::is_at_work,
     event::{Event, Observer},
     reload::request_reload,
     resume,

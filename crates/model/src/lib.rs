@@ -2,8 +2,7 @@
 //!
 //! A model is a `cdylib` that implements [`Model`] and ends with [`export_model!`]. A client lends the model its
 //! [`Examples`] in the order in which to visit them, and the rules of one local [`Epoch`]. A model knows nothing of
-//! processes, pipes, files, rounds or strategies. `models/README.md` is the guide for authors, `models/logreg` the
-//! smallest model.
+//! processes, pipes, files, rounds or strategies. `models/README.md` is the guide for authors, with a whole model.
 //!
 //! Model and client exchange plain data alone. A panic is caught inside the dylib and reaches the client as text.
 

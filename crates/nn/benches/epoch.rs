@@ -25,11 +25,11 @@ struct Case {
 enum Net {
     /// Dense layers with ReLU between them, by their widths.
     Dense(&'static [usize]),
-    /// The model `cnn` with its defaults.
+    /// The model `cnn` with `channels=6,16`, as LeNet has them.
     Lenet,
 }
 
-/// The layers of the model `cnn` with its defaults.
+/// The layers of the model `cnn` with `channels=6,16`.
 const LENET: [LayerSpec; 11] = [
     LayerSpec::Conv { channels: 6, kernel: 5 },
     LayerSpec::MaxPool { size: 2 },

@@ -11,9 +11,13 @@
 //! and [`Buffer`] (the weights). All weights are one flat slice: `dense1.weight` with shape (inputs, outputs),
 //! row-major, then `dense1.bias` with shape (outputs), then `dense2.weight`, and so on. [`Network::new`] makes a
 //! perceptron; [`Network::stack`] takes any layers ([`LayerSpec`]).
+//!
+//! [`NetworkModel`] is the model of one network: its author writes an [`Architecture`], the options and the layers.
 
+mod architecture;
 mod buffer;
 mod error;
+mod hidden_options;
 pub mod init;
 mod isa;
 mod kernel;
@@ -26,8 +30,10 @@ mod network;
 mod optimiser;
 mod rule;
 
+pub use architecture::{Architecture, NetworkModel};
 pub use buffer::{Buffer, zeros};
 pub use error::{Error, Result};
+pub use hidden_options::HiddenOptions;
 pub use isa::Isa;
 pub use layer::{LayerSpec, Norm, Shape, TensorRole, TrainKey};
 pub use loss::{ExampleTarget, Score};

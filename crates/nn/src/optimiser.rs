@@ -146,7 +146,7 @@ impl Optimiser {
     fn reset(&mut self, weight_count: usize) {
         (self.steps, self.powers) = (0, [1.0; 2]);
         let (first, second) = self.kind.kept(weight_count);
-        if matches!(self.kind, OptimiserKind::Sgd { keep: true, .. }) && self.first.len() == first {
+        if self.kind.keeps_momentum() && self.first.len() == first {
             return;
         }
         for (buffer, len) in [(&mut self.first, first), (&mut self.second, second)] {
@@ -226,9 +226,10 @@ impl Optimiser {
     ///
     /// The recurrence is that of the optimiser on a constant gradient 1. It agrees with the closed forms of the paper.
     pub fn accumulation(&self, rate: f32, proximal: f32) -> f64 {
-        let OptimiserKind::Sgd { momentum, nesterov, keep: false, .. } = self.kind else {
+        let OptimiserKind::Sgd { momentum, nesterov, .. } = self.kind else { return f64::NAN };
+        if self.kind.keeps_momentum() {
             return f64::NAN;
-        };
+        }
         let momentum = f64::from(momentum);
         let pull = f64::from(rate) * f64::from(proximal);
         let (mut sum, mut velocity) = (0.0, 0.0);
@@ -269,6 +270,11 @@ fn within(json: &str, key: &str, value: f64, fits: bool) -> Result<()> {
 }
 
 impl OptimiserKind {
+    /// Returns `true` if a round begins with the momentum of an earlier one. A momentum of 0 keeps nothing.
+    fn keeps_momentum(self) -> bool {
+        matches!(self, OptimiserKind::Sgd { keep: true, momentum, .. } if momentum > 0.0)
+    }
+
     /// Returns the lengths of the first and the second buffer for `weight_count` weights.
     fn kept(self, weight_count: usize) -> (usize, usize) {
         match self {

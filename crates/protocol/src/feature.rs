@@ -1,7 +1,7 @@
 //! The optional abilities of a client, by name. A client lists them in `ready`; a strategy that needs another one is
 //! refused before the first round.
 
-use crate::message::{Phase, PhaseStart};
+use crate::train_message::{Phase, PhaseStart};
 
 /// The client keeps the weights that it received last.
 pub const KEEPS_WEIGHTS: &str = "keeps-weights";

@@ -2,7 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::message::{FailureKind, Phase, Tensor, Update};
+use crate::{
+    message::FailureKind,
+    setup_message::{Target, Tensor},
+    train_message::{Phase, Update},
+};
 
 /// A message from the host to a strategy program. The answer depends only on the message, its parts and the setup.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -99,6 +103,8 @@ pub struct StrategySetup {
     pub sample_seed: u64,
     /// The number of all clients.
     pub clients: u32,
+    /// The kind of the targets that the model learns.
+    pub target: Target,
     /// The tensors of the flat weights, in order.
     pub layout: Vec<Tensor>,
     /// The number of examples in a mini-batch.

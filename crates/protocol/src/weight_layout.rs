@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, collections::HashSet, ops::Range};
 
-use crate::message::{Place, Tensor};
+use crate::setup_message::{Place, Tensor};
 
 /// The most weights that a layout may have. They take 4 GiB.
 const MOST: usize = 1 << 30;
@@ -115,7 +115,7 @@ pub fn with_local<'a>(weights: &'a [f32], own: &[f32], ranges: impl Iterator<Ite
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::Kind;
+    use crate::setup_message::Kind;
 
     fn tensor(name: &str, shape: &[usize]) -> Tensor {
         Tensor { name: name.into(), shape: shape.into(), kind: Kind::Param, place: Place::Shared }

@@ -19,25 +19,25 @@ class Softmax(fedpipe.Model):
     def set_weights(self, weights):
         self.weight, self.bias = weights["weight"].copy(), weights["bias"].copy()
 
-    def score(self, batch):
-        """Inputs (batch, inputs); the gradient by the logits (batch, classes); loss and correct predictions."""
+    def score(self, batch, sums):
+        """Adds to the sums; returns the inputs (batch, inputs) and the gradient by the logits (batch, classes)."""
         inputs, rows = batch.inputs.reshape(len(batch), -1), np.arange(len(batch))
         logits = inputs @ self.weight + self.bias
         logits -= logits.max(axis=1, keepdims=True)
         shares = np.exp(logits)
         shares /= shares.sum(axis=1, keepdims=True)
         loss, correct = -np.log(shares[rows, batch.labels]).sum(), (logits.argmax(axis=1) == batch.labels).sum()
+        sums.add(loss, correct, len(batch))
         shares[rows, batch.labels] -= 1
-        return inputs, shares / np.float32(len(batch)), loss, correct
+        return inputs, shares / np.float32(len(batch))
 
     def train_epoch(self, examples, epoch):
         if epoch.optimiser != {"name": "sgd"}:
             raise fedpipe.ModelError(f"the local optimiser {epoch.optimiser} is not known; only sgd is")
         report, rate = fedpipe.Report(), np.float32(epoch.learning_rate)
         for batch in epoch.batches(examples):
-            inputs, by_logits, loss, correct = self.score(batch)
-            report.sums.add(loss, correct, len(batch))
-            gradient = {"weight": inputs.T @ by_logits, "bias": by_logits.sum(axis=0)}
+            inputs, by_output = self.score(batch, report.sums)
+            gradient = {"weight": inputs.T @ by_output, "bias": by_output.sum(axis=0)}
             epoch.correct(self.weights(), gradient)
             self.weight -= rate * gradient["weight"]
             self.bias -= rate * gradient["bias"]
@@ -47,7 +47,7 @@ class Softmax(fedpipe.Model):
     def evaluate(self, examples):
         sums = fedpipe.Sums()
         for batch in examples.batches(500):
-            sums.add(*self.score(batch)[2:], len(batch))
+            self.score(batch, sums)
         return sums
 
 

@@ -7,7 +7,7 @@ from .errors import DataError, Failure, ModelError
 from .init import dense_layers, he_normal
 from .model import TERMS, Arrays, Epoch, Model, Option, Options, RegressionSums, Report, Sums, Task, Tensor
 from .requirements import requirements
-from .runs import Rounds, Run, RunError, RunWarning, run
+from .runs import Rounds, Run, RunError, RunWarning, read, read_sweep, run
 from .strategy import Phase, Prepared, Strategy, Update, serve_strategy, weighted_mean
 
 __version__ = "0.1.0"
@@ -40,6 +40,8 @@ __all__ = [
     "Update",
     "dense_layers",
     "he_normal",
+    "read",
+    "read_sweep",
     "requirements",
     "run",
     "safetensors",

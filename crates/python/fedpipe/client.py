@@ -185,7 +185,12 @@ class Session:
             for client in self.partitions:
                 self._check(client)
         options = _options(model, setup["options"])
-        self.model: Model = _of_model("build", model, task, options, setup.get("init_seed", self.seed), kind=Refused)
+        init_seed = setup.get("init_seed", self.seed)
+        try:
+            self.model: Model = _of_model("build", model, task, options, init_seed, kind=Refused)
+        except Refused as failure:
+            # The refusal of a task names the model.
+            raise Refused(str(failure).replace("the model predicts", f"the model {_name(model)} predicts", 1)) from failure
         self.layout: List[Tensor] = _layout(self.model)
         self.payload = 4 * sum(tensor.size for tensor in self.layout)
         # The weights that the host sent last, and their version.

@@ -229,9 +229,9 @@ class Epoch:
 
         The value is the distance that the solver moves from 0 under a constant gradient of 1.
         """
-        if self.optimiser.get("name") != "sgd" or self.optimiser.get("keep"):
-            return None
         momentum, pull = float(self.optimiser.get("momentum", 0.0)), self.learning_rate * self.proximal
+        if self.optimiser.get("name") != "sgd" or (self.optimiser.get("keep") and momentum > 0):
+            return None
         total = velocity = 0.0
         for _ in range(steps):
             gradient = 1.0 - pull * total

@@ -1,9 +1,10 @@
-"""Runs from Python: `run` starts the command and returns its results."""
+"""Runs from Python: `run` starts the command and returns its results, `read` and `read_sweep` read those of earlier runs."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -19,6 +20,16 @@ Path = Union[str, "os.PathLike[str]"]
 
 GRACE = 10.0
 """The seconds in which an interrupted command may write its results."""
+
+
+SWEEP = "sweep.json"
+"""The file of a sweep."""
+
+SWEEP_FORMAT = 1
+"""The format of `sweep.json` that this version reads."""
+
+COLUMNS = ("accuracy", "loss", "rmse", "mae", "r2", "rounds", "failures", "wall_seconds", "weights_sha256")
+"""The keys of `summary.json` that a row of a sweep has."""
 
 
 class RunError(Exception):
@@ -87,12 +98,76 @@ class Run:
             lines = [json.loads(line) for line in file if line.endswith("\n")]
         return [line for line in lines if event in (None, line["event"])]
 
+    @property
+    def history(self) -> List[Dict[str, Any]]:
+        """The rounds in `ledger.jsonl` as plain dicts: round, accuracy, loss, weights_sha256, …"""
+        return self.events("round")
+
+    @property
+    def experiment(self) -> Dict[str, Any]:
+        """The experiment with its sections, as the run began."""
+        return self.events("started")[0]["experiment"]
+
     def weights(self) -> Dict[str, np.ndarray]:
         """Returns the final weights by name: float32, read-only, mapped from `model.safetensors`."""
         return safetensors(os.path.join(self.directory, "model.safetensors"))
 
     def __repr__(self) -> str:
         return f"Run({self.directory!r})"
+
+
+def read(directory: Path) -> Run:
+    """Returns the run in a directory: `read("runs/mlp-1").history`. Raises `FileNotFoundError` if there is none."""
+    if not os.path.isfile(os.path.join(directory, "ledger.jsonl")):
+        remedy = "read it with read_sweep" if os.path.isfile(os.path.join(directory, SWEEP)) else "give a run directory"
+        raise FileNotFoundError(f"{os.fspath(directory)} holds no run (no ledger.jsonl); {remedy}")
+    return Run(directory)
+
+
+def read_sweep(directory: Path) -> List[Dict[str, Any]]:
+    """Returns the runs of a sweep as rows, such as for `pandas.DataFrame(rows)`.
+
+    A row has the name of the run, its values of the sweep by key, its state, and the numbers of its `summary.json`:
+    accuracy, loss, rmse, mae, r2, rounds, failures, wall_seconds, weights_sha256. A number that a run does not have is
+    None. The state is "finished", "interrupted", "failed" or "missing". Raises `FileNotFoundError` for a folder without
+    a sweep, and `ValueError` for a sweep of another format.
+    """
+    path = os.path.join(directory, SWEEP)
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"{os.fspath(directory)} holds no sweep (no {SWEEP}); give the folder of a sweep")
+    with open(path, encoding="utf-8") as file:
+        sweep = json.load(file)
+    if sweep.get("format") != SWEEP_FORMAT:
+        raise ValueError(f"{path} has format {sweep.get('format')}, and this fedpipe reads format {SWEEP_FORMAT}; begin another sweep")
+    return [_row(os.path.join(directory, row["name"]), row) for row in sweep["runs"]]
+
+
+def _row(directory: str, of: Mapping[str, Any]) -> Dict[str, Any]:
+    try:
+        with open(os.path.join(directory, "summary.json"), encoding="utf-8") as file:
+            summary = json.load(file)
+    except FileNotFoundError:
+        summary = {}
+    begun = os.path.isfile(os.path.join(directory, "ledger.jsonl"))
+    state = _state(summary["stopped"]) if summary else "interrupted" if begun else "missing"
+    values = {key: _number(value) for key, value in of["values"].items()}
+    return {"name": of["name"], **values, "state": state, **{key: summary.get(key) for key in COLUMNS}}
+
+
+def _state(stopped: Any) -> str:
+    """Returns the state of a run from the reason for its end."""
+    if isinstance(stopped, dict):
+        return "failed" if "failed" in stopped else "interrupted"
+    return "finished"
+
+
+def _number(text: str) -> Any:
+    """Returns a value of a key as a number or a truth value if it is one."""
+    if text in ("true", "false"):
+        return text == "true"
+    if re.fullmatch(r"[-+]?[0-9]+", text):
+        return int(text)
+    return float(text) if re.fullmatch(r"[-+]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][-+]?[0-9]+)?", text) else text
 
 
 def run(

@@ -107,8 +107,10 @@ class Strategy(ABC):
     too."""
 
     sample_seed: int = 0
-    """The seed for `sample`: that of the run, unless `--sample-seed` gives another. This and the next two are set before
-    the first round."""
+    """The seed for `sample`: that of the run, unless `--sample-seed` gives another. This and the next three are set
+    before the first round."""
+    class_count: Optional[int] = None
+    """The number of classes; None if the targets are real numbers."""
     batch_size: int = 32
     optimiser: Mapping[str, Any] = {"name": "sgd"}
     learning_rate: float = 0.1
@@ -215,6 +217,7 @@ def _start(strategy: Callable[..., Strategy], setup: Frame) -> Strategy:
     if not isinstance(made, Strategy):
         raise ModelError(f"serve_strategy takes a subclass of fedpipe.Strategy, or a function that returns an instance, and got {made!r} from it")
     made.sample_seed, made.batch_size = body["sample_seed"], body["batch_size"]
+    made.class_count = None if body["target"] == "real" else body["target"]["classes"]
     made.optimiser = json.loads(body["optimiser"])
     return made
 

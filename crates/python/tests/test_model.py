@@ -32,6 +32,8 @@ def test_accumulation_is_that_of_fednova():
     assert Epoch(0.1, 1, {"name": "sgd", "momentum": 0.5}).accumulation(2) == 1 + 1.5
     assert Epoch(0.5, 1, proximal=1.0).accumulation(2) == 1 + 0.5
     assert Epoch(0.1, 1, {"name": "adam"}).accumulation(5) is None
+    assert Epoch(0.1, 1, {"name": "sgd", "momentum": 0.5, "keep": True}).accumulation(5) is None
+    assert Epoch(0.1, 1, {"name": "sgd", "keep": True}).accumulation(5) == 5, "without a momentum nothing is kept"
 
 
 def test_a_loss_that_is_not_finite_is_refused():

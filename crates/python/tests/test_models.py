@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import fedpipe
 from conftest import REPOSITORY
 from fedpipe.runs import target
 
@@ -50,6 +51,7 @@ MOMENTUM = "sgd:momentum=0.9,weight-decay=0.001"
         ("torch", "adam", 0.9999, 1e-5),
         ("torch", "adamw:weight-decay=0.5", 0.9999, 1e-5),
         ("keras", "adam", 0.9, 1e-4),
+        ("keras", "adamw:weight-decay=0.5", 0.9, 1e-4),
     ],
 )
 def test_the_local_optimiser_is_that_of_the_model_in_rust(run, name, optimiser, share, within):
@@ -57,6 +59,40 @@ def test_the_local_optimiser_is_that_of_the_model_in_rust(run, name, optimiser, 
     ours, rust = run(client=client(name), **flags).weights(), run("mlp", **flags).weights()
     distances = np.concatenate([np.abs(ours[tensor] - rust[tensor]).ravel() for tensor in rust])
     assert np.quantile(distances, share) < within
+
+
+KEPT = {"clients": 3, "fraction": 0.67, "rounds": 3, "optimiser": "sgd:momentum=0.9,keep=true", "lr": 0.01}
+
+
+def test_pytorch_keeps_a_momentum_as_the_model_in_rust_does_over_processes_and_a_resume(run):
+    ours, rust = run(client=client("torch"), **KEPT), run("mlp", **KEPT).weights()
+    for tensor, values in ours.weights().items():
+        np.testing.assert_allclose(values, rust[tensor], atol=1e-5)
+    digest = ours.summary["weights_sha256"]
+    assert run(client=client("torch"), **{**KEPT, "optimiser": "sgd:momentum=0.9"}).summary["weights_sha256"] != digest
+    assert run(client=client("torch"), processes=1, **KEPT).summary["weights_sha256"] == digest
+    begun = run(client=client("torch"), **{**KEPT, "rounds": 1})
+    assert run(resume=begun.directory, rounds=3, data=None).summary["weights_sha256"] == digest
+
+
+def test_keras_keeps_no_momentum_and_is_refused_by_name(run):
+    with pytest.raises(fedpipe.RunError) as error:
+        run(client=client("keras"), **KEPT)
+    assert 'the client keras-mlp lacks the feature "keeps-momentum"' in str(error.value), str(error.value)
+
+
+@pytest.mark.parametrize(("name", "library"), [("keras", "keras.optimizers"), ("torch", "torch.optim")])
+def test_an_optimiser_of_the_clients_own_is_the_one_that_the_option_names(run, name, library):
+    def digest(optimiser, **options):
+        flags = {"clients": 2, "batch_size": 500, "lr": 0.001}
+        done = run(client=client(name), optimiser=optimiser, model_options=options, **flags)
+        return done.summary["weights_sha256"]
+
+    assert digest("own", own="SGD") == digest("sgd") != digest("own") == digest("own", own="RMSprop")
+    with pytest.raises(fedpipe.RunError) as error:
+        digest("own", own="Lion3")
+    says = f"model option own: {library} has no 'Lion3'; give one such as RMSprop"
+    assert says in str(error.value) and error.value.exit_code == 3, str(error.value)
 
 
 @pytest.mark.parametrize("name", ["keras", "torch"])

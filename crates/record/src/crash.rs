@@ -83,6 +83,8 @@ pub enum Consequence {
     Moved,
     /// The round continues without the client.
     Dropped,
+    /// The round has no score of the client.
+    Unscored,
     /// The run ends.
     Aborted,
     /// The round begins again with the dylib from before a reload.

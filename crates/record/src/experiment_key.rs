@@ -29,6 +29,8 @@ pub struct ExperimentKey {
     pub help: String,
     /// The default in words; `None` for a key that is absent by default.
     pub default: Option<String>,
+    /// `true` if the default in words follows from other keys.
+    is_default_in_words: bool,
     /// The number of values that the flag takes.
     pub arity: Arity,
     /// The values, if there are only a few.
@@ -217,6 +219,7 @@ impl ExperimentKey {
             usage: "",
             help: lines.join(" ") + &rows,
             default: is_shown.then(|| toml::Value::try_from(default).map(shown).unwrap_or_default()),
+            is_default_in_words: false,
             arity: T::ARITY,
             choices: T::CHOICES,
             excluded: None,
@@ -233,7 +236,7 @@ impl ExperimentKey {
 
     /// Says the default in other words than its value.
     pub(crate) fn default(self, words: &str) -> Self {
-        Self { default: Some(words.to_owned()), ..self }
+        Self { default: Some(words.to_owned()), is_default_in_words: true, ..self }
     }
 
     /// Accepts numbers from 1.
@@ -274,6 +277,16 @@ impl ExperimentKey {
     /// Returns the form of the flag's value, such as `N`.
     pub fn value_name(&self) -> &'static str {
         self.usage.rsplit(' ').next().unwrap_or(self.usage)
+    }
+
+    /// Returns `true` if the default is said in words, since it follows from other keys.
+    pub fn has_default_in_words(&self) -> bool {
+        self.is_default_in_words
+    }
+
+    /// Returns the range of the values in words.
+    pub fn wants(&self) -> Option<&'static str> {
+        self.range.map(|range| range.wants)
     }
 
     /// Returns the name that `--set` takes, such as `local.epochs`.

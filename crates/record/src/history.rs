@@ -2,7 +2,7 @@
 
 use std::{
     borrow::Cow,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -11,6 +11,7 @@ use fedpipe_data::DatasetInfo;
 use crate::{
     by_class::ByClass,
     checkpoint::Checkpoint,
+    crash::Consequence,
     digest::{clients_sha256, slots_sha256, weights_sha256},
     error::{Error, Result},
     experiment::Experiment,
@@ -39,6 +40,8 @@ pub struct History {
     pub reloads: BTreeMap<u64, String>,
     /// Client processes that crashed.
     pub failures: u64,
+    /// The rounds and clients of which a crash left no score.
+    pub unscored: BTreeSet<(u64, u32)>,
     /// The scores by class of the weights after the last round.
     pub by_class: Option<ByClass>,
     /// The result, if the run has ended.
@@ -192,6 +195,7 @@ impl History {
             rounds: Vec::new(),
             reloads: BTreeMap::new(),
             failures: 0,
+            unscored: BTreeSet::new(),
             by_class: None,
             finished: None,
             resumed_since: false,
@@ -255,7 +259,11 @@ impl History {
                     self.begin_stretch(Stretch { first_round: next_round, ..forced });
                 }
             }
-            Line::ClientCrashed(_) => self.failures += 1,
+            Line::ClientCrashed(crash) => {
+                self.failures += 1;
+                let place = crash.round.zip(crash.client);
+                self.unscored.extend(place.filter(|_| crash.crash.then == Consequence::Unscored));
+            }
             Line::ByClass(_) if self.by_class.is_some() => return false,
             Line::ByClass(scores) => self.by_class = Some(scores.into_owned()),
             Line::Finished(summary) => self.finished = Some(summary.into_owned()),

@@ -35,7 +35,10 @@ pub struct Round {
     /// were not scored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_out: Option<ClientScores>,
-    /// The same of the clients that never train.
+    /// The same of the same clients, each with its own values of the model's local tensors; left out if there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub personal: Option<ClientScores>,
+    /// The scores of the new global weights on the held-out examples of clients that never train.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new_clients: Option<ClientScores>,
     /// Mean training loss over the clients' examples, each scored while it trained.
@@ -93,6 +96,7 @@ impl Round {
             regression: None,
             loss: zero,
             held_out: None,
+            personal: None,
             new_clients: None,
             training_loss: zero,
             start_loss: None,

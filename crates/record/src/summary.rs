@@ -47,7 +47,10 @@ pub struct Summary {
     /// The scores on the held-out examples of clients that train, as the last round has them that scored clients.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_out: Option<ClientScores>,
-    /// The same of the clients that never train.
+    /// The same of the same clients, each with its own values of the model's local tensors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub personal: Option<ClientScores>,
+    /// The scores on the held-out examples of clients that never train.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new_clients: Option<ClientScores>,
     /// The scores of the final weights by class, if they were asked for.
@@ -158,6 +161,7 @@ impl Summary {
             regression: last.and_then(|round| round.regression),
             loss: last.map(|round| round.loss),
             held_out: last_with(|round| &round.held_out),
+            personal: last_with(|round| &round.personal),
             new_clients: last_with(|round| &round.new_clients),
             by_class,
             target: experiment.until.map(|target| target.time(experiment.measured_on(), rounds)),

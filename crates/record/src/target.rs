@@ -2,9 +2,13 @@
 
 use std::{fmt, str::FromStr};
 
+use fedpipe_data::TargetKind;
 use serde::{Deserialize, Serialize};
 
-use crate::{experiment_key::KeyValue, finite::Finite, round_line::Round};
+use crate::{experiment_key::KeyValue, finite::Finite, regression::Regression, round_line::Round};
+
+/// The form of a target, for the error about another text.
+const FORM: &str = "write a score, such as accuracy=0.85, loss=0.4, rmse=55, mae=40 or r2=0.45";
 
 /// A score to be reached, such as `accuracy=0.85` or `loss=0.4,stop=false`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -17,12 +21,75 @@ pub struct TargetScore {
 }
 
 /// The score that a target is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::Display, strum::EnumString)]
+#[strum(serialize_all = "lowercase")]
 enum Metric {
-    /// At least as great as the value.
     Accuracy,
-    /// At most as great as the value.
     Loss,
+    Rmse,
+    Mae,
+    R2,
+}
+
+impl Metric {
+    /// Returns the only kind of target that has the score; `None` if each kind has it.
+    fn kind(self) -> Option<TargetKind> {
+        match self {
+            Self::Accuracy => Some(TargetKind::Classes),
+            Self::Loss => None,
+            Self::Rmse | Self::Mae | Self::R2 => Some(TargetKind::Real),
+        }
+    }
+
+    /// Returns `true` if a greater score is a better one.
+    fn is_greater_better(self) -> bool {
+        matches!(self, Self::Accuracy | Self::R2)
+    }
+
+    /// Returns the reason why no run can have the score `value`, if there is one.
+    fn refusal(self, value: f64) -> Option<&'static str> {
+        let (is_possible, reason) = match self {
+            Self::Accuracy => ((0.0..=1.0).contains(&value), "is not from 0 to 1"),
+            Self::Loss => (value.is_finite(), "is not finite"),
+            Self::Rmse | Self::Mae => (value >= 0.0 && value.is_finite(), "is not a finite number from 0"),
+            Self::R2 => (value <= 1.0 && value.is_finite(), "is not a finite number up to 1"),
+        };
+        (!is_possible).then_some(reason)
+    }
+
+    /// Returns the score of a round.
+    fn of(self, on: MeasuredOn, round: &Round) -> Option<Finite> {
+        let Scored { accuracy, loss, errors } = Scored::of(on, round)?;
+        match self {
+            Self::Accuracy => accuracy,
+            Self::Loss => Some(loss),
+            Self::Rmse => errors.map(|errors| errors.rmse),
+            Self::Mae => errors.map(|errors| errors.mae),
+            Self::R2 => errors.and_then(|errors| errors.r2),
+        }
+    }
+}
+
+/// The scores of a round on the examples of a target.
+struct Scored {
+    accuracy: Option<Finite>,
+    loss: Finite,
+    errors: Option<Regression>,
+}
+
+impl Scored {
+    /// Returns the scores of a round; `None` if its clients were not scored and the target is measured on their
+    /// examples.
+    fn of(on: MeasuredOn, round: &Round) -> Option<Self> {
+        match on {
+            MeasuredOn::TestSet => Some(Self { accuracy: round.accuracy, loss: round.loss, errors: round.regression }),
+            MeasuredOn::HeldOut => round.held_out.as_ref().map(|scores| Self {
+                accuracy: scores.accuracy.map(|of| of.mean),
+                loss: scores.loss.mean,
+                errors: scores.errors,
+            }),
+        }
+    }
 }
 
 /// The examples on which a target is measured.
@@ -58,9 +125,14 @@ impl fmt::Display for MeasuredOn {
 }
 
 impl TargetScore {
-    /// Returns `true` if only a run with classes has the score.
-    pub fn needs_classes(self) -> bool {
-        self.metric == Metric::Accuracy
+    /// Returns the reason why a run with this kind of target has no such score, and the remedy, if there is one.
+    pub fn refusal(self, kind: TargetKind) -> Option<String> {
+        let metric = self.metric;
+        let reason = match metric.kind().filter(|needed| *needed != kind)? {
+            TargetKind::Classes => "classes, and --target real has none; give rmse, mae, r2 or loss",
+            TargetKind::Real => "a real target, and this run has classes; give accuracy or loss, or --target real",
+        };
+        Some(format!("--until {metric} needs {reason}"))
     }
 
     /// Returns the time until the first of these rounds, from 1 on, that reached the target.
@@ -76,26 +148,16 @@ impl TargetScore {
     /// Returns `true` if the round reached the target. A round whose clients were not scored reached none on held-out
     /// examples.
     pub fn is_reached(self, on: MeasuredOn, round: &Round) -> bool {
-        let scores = match on {
-            MeasuredOn::TestSet => Some((round.accuracy, round.loss)),
-            MeasuredOn::HeldOut => {
-                round.held_out.as_ref().map(|scores| (scores.accuracy.map(|of| of.mean), scores.loss.mean))
-            }
+        let is_good = |score: Finite| {
+            if self.metric.is_greater_better() { score.get() >= self.value } else { score.get() <= self.value }
         };
-        scores.is_some_and(|(accuracy, loss)| match self.metric {
-            Metric::Accuracy => accuracy.is_some_and(|accuracy| accuracy.get() >= self.value),
-            Metric::Loss => loss.get() <= self.value,
-        })
+        self.metric.of(on, round).is_some_and(is_good)
     }
 }
 
 impl fmt::Display for TargetScore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { metric, value, stops } = self;
-        let metric = match metric {
-            Metric::Accuracy => "accuracy",
-            Metric::Loss => "loss",
-        };
         let goes_on = if *stops { "" } else { ",stop=false" };
         write!(f, "{metric}={value}{goes_on}")
     }
@@ -111,16 +173,12 @@ impl FromStr for TargetScore {
             "stop=false" => false,
             other => return Err(format!("{other:?} is no end; write stop=true or stop=false")),
         };
-        let form = "write a score, such as accuracy=0.85 or loss=0.4";
-        let Some((metric, value)) = score.split_once('=') else { return Err(format!("{score:?} has no `=`; {form}")) };
-        let value: f64 = value.parse().map_err(|_| format!("{value:?} is not a number; {form}"))?;
-        let metric = match metric {
-            "accuracy" if (0.0..=1.0).contains(&value) => Metric::Accuracy,
-            "accuracy" => return Err(format!("the accuracy {value} is not from 0 to 1; {form}")),
-            "loss" if value.is_finite() => Metric::Loss,
-            "loss" => return Err(format!("the loss {value} is not finite; {form}")),
-            other => return Err(format!("{other:?} is no score of a run; {form}")),
-        };
+        let Some((name, value)) = score.split_once('=') else { return Err(format!("{score:?} has no `=`; {FORM}")) };
+        let metric: Metric = name.parse().map_err(|_| format!("{name:?} is no score of a run; {FORM}"))?;
+        let value: f64 = value.parse().map_err(|_| format!("{value:?} is not a number; {FORM}"))?;
+        if let Some(reason) = metric.refusal(value) {
+            return Err(format!("the {metric} {value} {reason}; {FORM}"));
+        }
         Ok(Self { metric, value, stops })
     }
 }
@@ -147,6 +205,8 @@ impl KeyValue for TargetScore {
 
 #[cfg(test)]
 mod tests {
+    use fedpipe_protocol::RegressionSums;
+
     use super::*;
     use crate::client_scores::{ClientScore, ClientScores};
 
@@ -158,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_target_survives_its_text() {
-        for text in ["accuracy=0.85", "loss=0.4,stop=false", "accuracy=1", "loss=-2"] {
+        for text in ["accuracy=0.85", "loss=0.4,stop=false", "accuracy=1", "loss=-2", "rmse=55", "mae=0", "r2=-0.5"] {
             assert_eq!(text.parse::<TargetScore>().unwrap().to_string(), text);
         }
         assert_eq!("loss=0.4,stop=true".parse::<TargetScore>().unwrap().to_string(), "loss=0.4");
@@ -173,6 +233,10 @@ mod tests {
             ("accuracy=NaN", "the accuracy NaN is not from 0 to 1"),
             ("loss=inf", "the loss inf is not finite"),
             ("loss=low", "\"low\" is not a number"),
+            ("rmse=-1", "the rmse -1 is not a finite number from 0"),
+            ("mae=NaN", "the mae NaN is not a finite number from 0"),
+            ("r2=1.5", "the r2 1.5 is not a finite number up to 1"),
+            ("RMSE=5", "\"RMSE\" is no score of a run"),
             ("loss=1,stop=no", "\"stop=no\" is no end; write stop=true or stop=false"),
         ] {
             let why = text.parse::<TargetScore>().unwrap_err();
@@ -200,10 +264,51 @@ mod tests {
         let unscored = round(1, 1.0, 0.0);
         assert!(target.is_reached(MeasuredOn::TestSet, &unscored));
         assert!(!target.is_reached(MeasuredOn::HeldOut, &unscored));
-        let score = ClientScore { client: 0, examples: 2, correct: Some(1), loss_sum: 3.0 };
+        let score = ClientScore { client: 0, examples: 2, correct: Some(1), errors: None, loss_sum: 3.0 };
         let scored = Round { held_out: ClientScores::new(&[score]).unwrap(), ..round(2, 0.0, 9.0) };
         assert!(target.is_reached(MeasuredOn::HeldOut, &scored));
         assert!("loss=1.5".parse::<TargetScore>().unwrap().is_reached(MeasuredOn::HeldOut, &scored));
         assert!(!"loss=1.4".parse::<TargetScore>().unwrap().is_reached(MeasuredOn::HeldOut, &scored));
+    }
+    #[test]
+    fn errors_are_at_most_the_target_and_r2_at_least() {
+        let finite = |number: f64| Finite::try_from(number).unwrap();
+        let errors = |rmse, r2: Option<f64>| Regression { rmse: finite(rmse), mae: finite(1.0), r2: r2.map(finite) };
+        let with = |rmse, r2| Round { regression: Some(errors(rmse, r2)), ..Round::blank(1) };
+        let reached =
+            |text: &str, round: &Round| text.parse::<TargetScore>().unwrap().is_reached(MeasuredOn::TestSet, round);
+        for (target, is_reached) in [
+            ("rmse=2", true),
+            ("rmse=1.9", false),
+            ("mae=1", true),
+            ("mae=0.9", false),
+            ("r2=0.5", true),
+            ("r2=0.6", false),
+            ("accuracy=0", false),
+        ] {
+            assert_eq!(reached(target, &with(2.0, Some(0.5))), is_reached, "{target}");
+        }
+        assert!(!reached("r2=-1", &with(2.0, None)), "equal targets have no R²");
+        let sums = RegressionSums { squared_error: 8.0, target_square_sum: 16.0, ..RegressionSums::default() };
+        let score = ClientScore { client: 0, examples: 2, correct: None, errors: Some(sums), loss_sum: 8.0 };
+        let held_out = ClientScores::new(&[score]).unwrap();
+        let scored = Round { held_out, ..with(9.0, None) };
+        let on_held_out = |text: &str| text.parse::<TargetScore>().unwrap().is_reached(MeasuredOn::HeldOut, &scored);
+        assert_eq!(["rmse=2", "rmse=1.9", "r2=0.5", "r2=0.6"].map(on_held_out), [true, false, true, false]);
+    }
+
+    #[test]
+    fn a_score_that_the_target_has_not_is_refused_with_those_that_it_has() {
+        let refusal = |text: &str, kind| text.parse::<TargetScore>().unwrap().refusal(kind);
+        for kind in [TargetKind::Classes, TargetKind::Real] {
+            assert_eq!(refusal("loss=1", kind), None);
+        }
+        assert_eq!(refusal("accuracy=1", TargetKind::Classes), None);
+        let why = refusal("accuracy=1", TargetKind::Real).unwrap();
+        assert_eq!(why, "--until accuracy needs classes, and --target real has none; give rmse, mae, r2 or loss");
+        for text in ["rmse=1", "mae=1", "r2=1"] {
+            assert_eq!(refusal(text, TargetKind::Real), None);
+            assert!(refusal(text, TargetKind::Classes).unwrap().contains("; give accuracy or loss, or --target real"));
+        }
     }
 }

@@ -1,6 +1,7 @@
-//! `result.png`: accuracy, or RMSE, MAE and R², and loss by round.
+//! `result.png`: accuracy, or RMSE, MAE and R², and loss by round. A legend stands beside each panel.
 
 use fedpipe_record::{
+    client_scores::ClientScores,
     finite::Finite,
     history::History,
     regression::Regression,
@@ -10,27 +11,36 @@ use plotters::{coord::types::RangedCoordf64, prelude::*};
 
 use crate::canvas::{Area, Drawn, png_of};
 
-const SIZE: (u32, u32) = (900, 640);
+const SIZE: (u32, u32) = (1020, 640);
+/// The width of the legends.
+const LEGEND: u32 = 190;
 const ACCURACY: RGBColor = RGBColor(0, 114, 178);
 const TEST_LOSS: RGBColor = RGBColor(213, 94, 0);
 const TRAINING_LOSS: RGBColor = RGBColor(0, 158, 115);
 const HELD_OUT: RGBColor = RGBColor(204, 121, 167);
-const RMSE: RGBColor = RGBColor(204, 121, 167);
+const RMSE: RGBColor = RGBColor(0, 114, 178);
 const MAE: RGBColor = RGBColor(86, 180, 233);
 
 /// A panel of the picture, with at least one curve.
 struct Panel {
     axis: &'static str,
     curves: Vec<Curve>,
-    /// The accuracies of the clients, which are drawn behind the curves.
+    /// The scores of the clients, which are drawn behind the curves.
     clients: Vec<ClientRange>,
 }
+
+/// An entry of a legend.
+type Entry = (&'static str, ShapeStyle);
 
 impl Panel {
     /// Returns a panel of those of the curves that have points.
     fn new(axis: &'static str, mut curves: Vec<Curve>) -> Self {
         curves.retain(|curve| !curve.points.is_empty());
         Self { axis, curves, clients: Vec::new() }
+    }
+
+    fn with(self, clients: Vec<ClientRange>) -> Self {
+        Self { clients, ..self }
     }
 }
 
@@ -48,9 +58,13 @@ impl Curve {
     fn new(label: &'static str, colour: RGBColor, points: Points) -> Self {
         Self { label, colour, points }
     }
+
+    fn style(&self) -> ShapeStyle {
+        self.colour.stroke_width(2)
+    }
 }
 
-/// The accuracies of the clients in a round, in percent.
+/// The scores of the clients in a round.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct ClientRange {
     round: f64,
@@ -92,27 +106,27 @@ fn panels(initial: Option<InitialScore>, rounds: &[Round]) -> Vec<Panel> {
     let error = |value: fn(Regression) -> Option<Finite>| points(&move |score| score.2.and_then(value));
     let percent = points(&|score| score.1).into_iter().map(|(round, accuracy)| (round, 100.0 * accuracy));
     let training = rounds.iter().map(|round| (round.round as f64, round.training_loss.get()));
-    let ranges = client_ranges(rounds);
-    let held_out = ranges.iter().map(|range| (range.round, range.mean)).collect();
+    let [accuracies, rmses] = [client_accuracies, client_rmses].map(|range| client_ranges(rounds, range));
+    let means = |ranges: &[ClientRange]| ranges.iter().map(|range| (range.round, range.mean)).collect();
     let panels = [
-        Panel {
-            clients: ranges,
-            ..Panel::new(
-                "accuracy, %",
-                vec![
-                    Curve::new("test accuracy", ACCURACY, percent.collect()),
-                    Curve::new("held-out accuracy", HELD_OUT, held_out),
-                ],
-            )
-        },
+        Panel::new(
+            "accuracy, %",
+            vec![
+                Curve::new("test accuracy", ACCURACY, percent.collect()),
+                Curve::new("held-out accuracy", HELD_OUT, means(&accuracies)),
+            ],
+        )
+        .with(accuracies),
         Panel::new("R2", vec![Curve::new("test R2", ACCURACY, error(|errors| errors.r2))]),
         Panel::new(
             "error",
             vec![
                 Curve::new("test RMSE", RMSE, error(|errors| Some(errors.rmse))),
                 Curve::new("test MAE", MAE, error(|errors| Some(errors.mae))),
+                Curve::new("held-out RMSE", HELD_OUT, means(&rmses)),
             ],
-        ),
+        )
+        .with(rmses),
         Panel::new(
             "loss",
             vec![
@@ -131,25 +145,33 @@ fn draw(area: &Area<'_>, title: &str, panels: &[Panel]) -> Drawn {
     panels.iter().zip(parts).try_for_each(|(panel, area)| draw_panel(&area, panel))
 }
 
-/// Returns the accuracies on held-out examples of the clients that train, in each round that scored them.
-fn client_ranges(rounds: &[Round]) -> Vec<ClientRange> {
-    let range = |round: &Round| {
-        let scores = round.held_out.as_ref()?;
-        let accuracy = scores.accuracy?;
-        let best = scores.accuracies().fold(0.0, |best, accuracy| if accuracy > best { accuracy } else { best });
-        let [worst, mean] = [accuracy.worst, accuracy.mean].map(|share| 100.0 * share.get());
-        Some(ClientRange { round: round.round as f64, worst, best: 100.0 * best, mean })
-    };
-    rounds.iter().filter_map(range).collect()
+/// Returns the ranges of the clients in each round that has one.
+fn client_ranges(rounds: &[Round], range: fn(u64, &ClientScores) -> Option<ClientRange>) -> Vec<ClientRange> {
+    rounds.iter().filter_map(|round| range(round.round, round.held_out.as_ref()?)).collect()
+}
+
+/// Returns the accuracies of the clients that train on held-out examples, in percent.
+fn client_accuracies(round: u64, scores: &ClientScores) -> Option<ClientRange> {
+    let accuracy = scores.accuracy?;
+    let best = scores.accuracies().fold(0.0, |best, accuracy| if accuracy > best { accuracy } else { best });
+    let [worst, mean] = [accuracy.worst, accuracy.mean].map(|share| 100.0 * share.get());
+    Some(ClientRange { round: round as f64, worst, best: 100.0 * best, mean })
+}
+
+/// Returns the RMSEs of the clients that train on held-out examples.
+fn client_rmses(round: u64, scores: &ClientScores) -> Option<ClientRange> {
+    let rmse = scores.rmse?;
+    let best = scores.rmses().into_iter().fold(f64::INFINITY, |best, rmse| if rmse < best { rmse } else { best });
+    Some(ClientRange { round: round as f64, worst: rmse.worst.get(), best, mean: rmse.mean.get() })
 }
 
 fn draw_panel(area: &Area<'_>, Panel { axis, curves, clients }: &Panel) -> Drawn {
     let rounds = range(curves.iter().flat_map(|curve| &curve.points).map(|point| point.0), 0.02);
     let ends = clients.iter().flat_map(|range| [range.worst, range.best]);
     let values = range(curves.iter().flat_map(|curve| &curve.points).map(|point| point.1).chain(ends), 0.08);
-    let mut chart = ChartBuilder::on(area)
+    let (plot, legend) = area.split_horizontally(SIZE.0 - LEGEND);
+    let mut chart = ChartBuilder::on(&plot)
         .margin(12)
-        .margin_right(24)
         .x_label_area_size(44)
         .y_label_area_size(64)
         .build_cartesian_2d(rounds, values)?;
@@ -166,42 +188,45 @@ fn draw_panel(area: &Area<'_>, Panel { axis, curves, clients }: &Panel) -> Drawn
         .axis_desc_style(("sans-serif", 16))
         .light_line_style(WHITE)
         .draw()?;
-    draw_band(&mut chart, clients)?;
+    let band = draw_band(&mut chart, clients)?;
     curves.iter().try_for_each(|curve| draw_curve(&mut chart, curve))?;
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::MiddleRight)
-        .label_font(("sans-serif", 15))
-        .background_style(WHITE.mix(0.85))
-        .border_style(BLACK.mix(0.3))
-        .draw()?;
-    Ok(())
+    let lines = curves.iter().map(|curve| (curve.label, curve.style()));
+    draw_legend(&legend, &lines.chain(band).collect::<Vec<_>>())
 }
 
-/// Draws the band from the worst client to the best one; over a single round it is a line.
-fn draw_band(chart: &mut Chart<'_, '_>, clients: &[ClientRange]) -> Drawn {
-    if clients.is_empty() {
-        return Ok(());
-    }
+/// Draws the entries below each other, from the top of the panel.
+fn draw_legend(area: &Area<'_>, entries: &[Entry]) -> Drawn {
+    let at = |row: usize| 24 + 24 * row as i32;
+    entries.iter().enumerate().try_for_each(|(row, (label, style))| {
+        let (left, right, y) = (4, 24, at(row));
+        if style.filled {
+            area.draw(&Rectangle::new([(left, y - 6), (right, y + 6)], *style))?;
+        } else {
+            area.draw(&PathElement::new([(left, y), (right, y)], *style))?;
+        }
+        area.draw(&Text::new(*label, (right + 8, y - 7), ("sans-serif", 15)))?;
+        Ok(())
+    })
+}
+
+/// Draws the band from the worst client to the best one; over a single round it is a line. Returns its entry of the
+/// legend.
+fn draw_band(chart: &mut Chart<'_, '_>, clients: &[ClientRange]) -> Result<Option<Entry>, Box<dyn std::error::Error>> {
     let fill = HELD_OUT.mix(0.25).filled();
     let upper = clients.iter().map(|range| (range.round, range.best));
     let lower = clients.iter().rev().map(|range| (range.round, range.worst));
     let outline: Vec<_> = upper.chain(lower).collect();
-    let band = match clients {
+    match clients {
+        [] => return Ok(None),
         [_] => chart.draw_series([PathElement::new(outline, HELD_OUT.mix(0.5).stroke_width(4))])?,
         _ => chart.draw_series([Polygon::new(outline, fill)])?,
     };
-    band.label("worst to best client").legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 18, y + 5)], fill));
-    Ok(())
+    Ok(Some(("worst to best client", fill)))
 }
 
 fn draw_curve(chart: &mut Chart<'_, '_>, curve: &Curve) -> Drawn {
-    let Curve { label, colour, points } = curve;
-    let line = ShapeStyle::from(colour).stroke_width(2);
-    chart
-        .draw_series(LineSeries::new(points.iter().copied(), line))?
-        .label(*label)
-        .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], line));
+    let Curve { colour, points, .. } = curve;
+    chart.draw_series(LineSeries::new(points.iter().copied(), curve.style()))?;
     if points.len() <= 50 {
         chart.draw_series(points.iter().map(|&point| Circle::new(point, 3, colour.filled())))?;
     }
@@ -209,7 +234,7 @@ fn draw_curve(chart: &mut Chart<'_, '_>, curve: &Curve) -> Drawn {
 }
 
 /// Returns the text of a tick, short whatever its magnitude: ticks are sums, such as 0.7000000000000001.
-fn tick(value: f64) -> String {
+pub(crate) fn tick(value: f64) -> String {
     let magnitude = value.abs();
     if magnitude != 0.0 && !(1e-4..1e6).contains(&magnitude) {
         return format!("{value:.2e}");
@@ -220,7 +245,7 @@ fn tick(value: f64) -> String {
 
 /// Returns the range of `values`, with that part of it as a margin on both sides. The range is never empty. It is never
 /// so narrow that f64 has too few numbers in it for the ticks of an axis, since the ticks would never end.
-fn range(values: impl Iterator<Item = f64>, margin: f64) -> std::ops::Range<f64> {
+pub(crate) fn range(values: impl Iterator<Item = f64>, margin: f64) -> std::ops::Range<f64> {
     let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
     for value in values {
         low = if value < low { value } else { low };
@@ -240,10 +265,7 @@ fn range(values: impl Iterator<Item = f64>, margin: f64) -> std::ops::Range<f64>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fedpipe_record::{
-        client_scores::{ClientScore, ClientScores},
-        finite::Finite,
-    };
+    use fedpipe_record::client_scores::ClientScore;
 
     fn round(round: u64, accuracy: f64, loss: f64) -> Round {
         let finite = |number: f64| Finite::try_from(number).unwrap();
@@ -299,6 +321,7 @@ mod tests {
             client,
             examples: 4,
             correct: Some(correct),
+            errors: None,
             loss_sum: 1.0,
         };
         let scores: Vec<_> = (0..).zip(correct).map(score).collect();
@@ -309,7 +332,10 @@ mod tests {
     fn the_band_goes_from_the_worst_client_to_the_best() {
         let rounds = [scored(round(1, 0.5, 1.0), &[1, 3, 2]), round(2, 0.5, 1.0), scored(round(3, 0.5, 1.0), &[4])];
         let range = |round, worst, best, mean| ClientRange { round, worst, best, mean };
-        assert_eq!(client_ranges(&rounds), [range(1.0, 25.0, 75.0, 50.0), range(3.0, 100.0, 100.0, 100.0)]);
+        assert_eq!(
+            client_ranges(&rounds, client_accuracies),
+            [range(1.0, 25.0, 75.0, 50.0), range(3.0, 100.0, 100.0, 100.0)]
+        );
         let plain = png("title", None, &[round(1, 0.5, 1.0), round(2, 0.5, 1.0)]).unwrap();
         for count in [1, 3] {
             assert_ne!(png("title", None, &rounds[..count]).unwrap(), plain);

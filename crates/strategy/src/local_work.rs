@@ -24,10 +24,12 @@ impl LocalWork {
     /// Returns the work over a partition.
     ///
     /// E epochs of B mini-batches are E · B steps, rounded to the nearest whole number, a half up, and at least 1. The
-    /// last epoch visits the first rows of its order.
+    /// last epoch visits the first rows of its order. A partition without examples, of a client that never trains, has
+    /// no work.
     pub fn over(self, examples: u64, batch_size: u64) -> ClientWork {
         let batches = examples.div_ceil(batch_size);
         let steps = match self {
+            _ if batches == 0 => return ClientWork::epochs(0),
             LocalWork::Epochs(epochs) if self.is_whole() => return ClientWork::epochs(epochs as u64),
             LocalWork::Epochs(epochs) => ((epochs * batches as f64).round() as u64).max(1),
             LocalWork::Steps(steps) => steps,
@@ -93,6 +95,9 @@ mod tests {
             (LocalWork::Steps(20), 320, work(2, None)),
             (LocalWork::Steps(23), 321, work(3, Some(23))),
             (LocalWork::Steps(1), 1, work(1, None)),
+            (LocalWork::Epochs(2.0), 0, work(0, None)),
+            (LocalWork::Epochs(0.5), 0, work(0, None)),
+            (LocalWork::Steps(7), 0, work(0, None)),
         ];
         for (asked, examples, expected) in cases {
             assert_eq!(asked.over(examples, 32), expected, "{asked:?} over {examples}");

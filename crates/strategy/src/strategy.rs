@@ -326,7 +326,6 @@ mod tests {
     use crate::{
         aggregator::{Aggregator, testing::update},
         closed_round::{Returned, order_key},
-        local_work::ClientWork,
         preset::testing::every_row,
         range::GREATEST_OF_A_CLIENT,
         term::{Given, testing},
@@ -478,7 +477,7 @@ mod tests {
 
     /// Returns the facts about a client without state.
     fn given<'g>(weights: &'g [f32], server: &'g Slots, client: &'g Slots, layout: &'g Layout) -> Given<'g> {
-        Given { weights, server, client, work: ClientWork::epochs(1), learning_rate: 0.1, layout }
+        Given { weights, server, client, learning_rate: 0.1, ..testing::given(layout) }
     }
 
     /// The state of the last of five rounds, in which the one parameter has the same changes. Buffers and local tensors

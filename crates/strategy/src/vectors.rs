@@ -18,12 +18,11 @@ mod tests {
     use super::*;
     use crate::{
         closed_round::{ClientUpdate, ClosedRound, order_key},
-        local_work::ClientWork,
         slots::Slots,
         strategy::{Strategy, StrategyRows},
         term::{
             Given,
-            testing::{linear, returned},
+            testing::{given, linear, returned},
         },
         vector_math::OneCore,
     };
@@ -49,14 +48,7 @@ mod tests {
         let accepted = |&(client, examples, weights): &(u32, u64, [f32; 3])| {
             let (before, steps) = (&clients[client as usize], STEPS[client as usize]);
             let header = Update { steps, accumulation: Some(steps as f64), ..Update::plain(client, 1, examples) };
-            let given = Given {
-                weights: received,
-                server,
-                client: before,
-                work: ClientWork::epochs(1),
-                learning_rate: 0.1,
-                layout: &layout,
-            };
+            let given = Given { weights: received, server, client: before, learning_rate: 0.1, ..given(&layout) };
             let returned = returned(header, weights);
             let (before, after) = (before.clone(), strategy.term.accept(&given, &returned));
             ClientUpdate { before, after, ..ClientUpdate::new(returned.header, returned.weights) }
@@ -108,14 +100,7 @@ mod tests {
         assert_eq!(state.clients[0].vector("c").unwrap()[..], written_weights("c of client 0 after `scaffold`"));
         let State { weights, server, clients } = &state;
         let layout = layout();
-        let given = Given {
-            weights,
-            server,
-            client: &clients[0],
-            work: ClientWork::epochs(1),
-            learning_rate: 0.1,
-            layout: &layout,
-        };
+        let given = Given { weights, server, client: &clients[0], learning_rate: 0.1, ..given(&layout) };
         let term = "scaffold".parse::<Strategy>().unwrap().term.prepare(&given);
         assert_eq!(linear(&term).unwrap(), written_weights("c − c of client 0 after `scaffold`"));
     }

@@ -3,23 +3,25 @@
 
 use std::collections::BTreeMap;
 
-use fedpipe_model::{Rows, Target};
+use fedpipe_model::{Epoch, Examples, Model, Rows, Target};
 
 use super::*;
+
+type Built = NetworkModel<Cnn>;
 
 const SIDE: usize = 8;
 const COUNT: usize = 6;
 const ORDER: [u32; COUNT] = [3, 0, 5, 1, 4, 2];
 const LABELS: [u32; COUNT] = [0, 2, 1, 2, 0, 1];
 
-fn build(options: &[(&str, &str)], shape: &[usize], seed: u64) -> Result<Cnn> {
+fn build(options: &[(&str, &str)], shape: &[usize], seed: u64) -> Result<Built> {
     let given: BTreeMap<String, String> = options.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
     let task = Task { shape: shape.to_vec(), target: Target::Classes(3) };
-    Cnn::build(&Options::resolve(&Cnn::describe(), given)?, &task, seed)
+    Built::build(&Options::resolve(&Built::describe(), given)?, &task, seed)
 }
 
 /// Returns a small network with the given options.
-fn small(options: &[(&str, &str)]) -> Cnn {
+fn small(options: &[(&str, &str)]) -> Built {
     let size = [("channels", "2,3"), ("kernel", "2"), ("hidden", "5")];
     build(&[&size, options].concat(), &[SIDE, SIDE], 1).unwrap()
 }
@@ -121,24 +123,15 @@ fn dropout_draws_by_the_key_of_the_epoch() {
 }
 
 #[test]
-fn norms_are_local_if_asked_for_and_statistics_are_buffers() {
-    let layout = small(&[("norm", "batch"), ("norm-place", "local")]).layout();
-    for tensor in layout.tensors {
-        assert_eq!(tensor.place == Place::Local, tensor.name.starts_with("norm"), "{}", tensor.name);
-        assert_eq!(tensor.kind == Kind::Buffer, tensor.name.contains("running"), "{}", tensor.name);
-    }
-}
-
-#[test]
 fn the_default_is_lenet_and_colours_may_come_in_either_order() {
     let shapes = |shape: &[usize]| -> Vec<Vec<usize>> {
         build(&[], shape, 0).unwrap().layout().tensors.into_iter().map(|tensor| tensor.shape).collect()
     };
     let grey = shapes(&[28, 28]);
-    assert_eq!(grey[..5], [vec![6, 1, 5, 5], vec![6], vec![16, 6, 5, 5], vec![16], vec![256, 120]]);
-    assert_eq!(build(&[], &[28, 28], 0).unwrap().weight_count(), 43_831);
+    assert_eq!(grey[..5], [vec![10, 1, 5, 5], vec![10], vec![20, 10, 5, 5], vec![20], vec![320, 120]]);
+    assert_eq!(build(&[], &[28, 28], 0).unwrap().weight_count(), 54_219);
     assert_eq!(shapes(&[3, 32, 32]), shapes(&[32, 32, 3]));
-    assert_eq!(shapes(&[32, 32, 3])[0], [6, 3, 5, 5]);
+    assert_eq!(shapes(&[32, 32, 3])[0], [10, 3, 5, 5]);
 }
 
 #[test]
@@ -146,7 +139,7 @@ fn what_does_not_fit_is_refused_in_one_sentence() {
     let refusal = |options: &[(&str, &str)], shape: &[usize]| build(options, shape, 0).err().unwrap().to_string();
     assert_eq!(
         refusal(&[], &[8, 8]),
-        "model cnn with channels=6,16 and kernel=5 takes images of at least 16×16, but the examples have the shape \
+        "model cnn with channels=10,20 and kernel=5 takes images of at least 16×16, but the examples have the shape \
          [8, 8]; try fewer channels or a smaller kernel"
     );
     assert!(build(&[], &[16, 16], 0).is_ok());

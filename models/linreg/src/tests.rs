@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use fedpipe_model::{RegressionSums, Rows, Target};
+use fedpipe_model::{Epoch, Examples, Model, RegressionSums, Rows, Sums, Target};
 
 use super::*;
+
+type Built = NetworkModel<LinReg>;
 
 const INPUTS: [f32; 12] = [0.5, 0.0, -1.0, 0.25, 0.75, 0.0, 0.0, 0.0, 1.5, -0.5, 1.0, 0.125];
 const TARGETS: [f32; 4] = [1.5, -2.0, 0.25, 4.0];
@@ -14,13 +16,13 @@ fn examples() -> Examples<'static> {
     Examples::new(Rows::Floats(&INPUTS), 3, &TARGETS, &ORDER)
 }
 
-fn build(target: Target) -> Result<LinReg> {
-    let options = Options::resolve(&LinReg::describe(), BTreeMap::new())?;
-    LinReg::build(&options, &Task { shape: vec![3], target }, 0)
+fn build(target: Target) -> Result<Built> {
+    let options = Options::resolve(&Built::describe(), BTreeMap::new())?;
+    Built::build(&options, &Task { shape: vec![3], target }, 0)
 }
 
 /// Returns a model with weights that are not 0.
-fn moved() -> LinReg {
+fn moved() -> Built {
     let mut model = build(Target::Real).unwrap();
     model.weights_mut().iter_mut().zip(0..).for_each(|(w, i)| *w = (i * 5 % 7) as f32 / 8.0 - 0.25);
     model

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use fedpipe_model::{Rows, Target};
+use fedpipe_model::{Epoch, Examples, Model, Rows, Target};
 
 use super::*;
+
+type Built = NetworkModel<LogReg>;
 
 const INPUTS: [f32; 12] = [0.5, 0.0, -1.0, 0.25, 0.75, 0.0, 0.0, 0.0, 1.5, -0.5, 1.0, 0.125];
 const LABELS: [u32; 4] = [0, 2, 1, 2];
@@ -14,17 +16,17 @@ fn examples() -> Examples<'static> {
     Examples::new(Rows::Floats(&INPUTS), 3, &LABELS, &ORDER)
 }
 
-fn build(target: Target) -> Result<LogReg> {
-    let options = Options::resolve(&LogReg::describe(), BTreeMap::new())?;
-    LogReg::build(&options, &Task { shape: vec![3], target }, 0)
+fn build(target: Target) -> Result<Built> {
+    let options = Options::resolve(&Built::describe(), BTreeMap::new())?;
+    Built::build(&options, &Task { shape: vec![3], target }, 0)
 }
 
-fn model() -> LogReg {
+fn model() -> Built {
     build(Target::Classes(3)).unwrap()
 }
 
 /// Returns a model with weights that are not 0.
-fn moved() -> LogReg {
+fn moved() -> Built {
     let mut model = model();
     model.weights_mut().iter_mut().zip(0..).for_each(|(w, i)| *w = (i * 5 % 7) as f32 / 8.0 - 0.25);
     model

@@ -1,10 +1,12 @@
 //! Tests of the perceptron: against stored results of PyTorch, and of its options.
 
-use fedpipe_model::Rows;
+use fedpipe_model::{Epoch, Examples, Kind, Model, Rows, Target, Tensor};
 
 use super::*;
 
-fn build(hidden: &str, shape: &[usize], classes: usize, seed: u64) -> Result<Mlp> {
+type Built = NetworkModel<Mlp>;
+
+fn build(hidden: &str, shape: &[usize], classes: usize, seed: u64) -> Result<Built> {
     build_with(&[("hidden", hidden)], classes_of(shape, classes), seed)
 }
 
@@ -12,9 +14,9 @@ fn classes_of(shape: &[usize], classes: usize) -> Task {
     Task { shape: shape.to_vec(), target: Target::Classes(classes) }
 }
 
-fn build_with(options: &[(&str, &str)], task: Task, seed: u64) -> Result<Mlp> {
+fn build_with(options: &[(&str, &str)], task: Task, seed: u64) -> Result<Built> {
     let given = options.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
-    Mlp::build(&Options::resolve(&Mlp::describe(), given)?, &task, seed)
+    Built::build(&Options::resolve(&Built::describe(), given)?, &task, seed)
 }
 
 fn assert_near(what: &str, got: &[f32], expected: &[f64], tolerance: f64) {
@@ -49,7 +51,7 @@ impl Reference {
         Examples::new(Rows::Floats(&self.inputs), 12, &self.labels, &self.order)
     }
 
-    fn model(&self) -> Mlp {
+    fn model(&self) -> Built {
         let mut model = build("8,6", &[3, 4], 4, 0).unwrap();
         model.weights_mut().iter_mut().zip(self.numbers("weights")).for_each(|(w, value)| *w = value as f32);
         model
@@ -136,30 +138,6 @@ fn hidden_layers_are_named_in_the_layout() {
     assert_eq!(names("128,64").len(), 6);
 }
 
-/// A linear term of 0 keeps the bits of an epoch, but takes the way of gradient, correction and step.
-#[test]
-fn the_fused_step_has_the_bits_of_the_others_with_norms_and_dropout() {
-    let reference = Reference::read();
-    let options = [("hidden", "8,6"), ("norm", "batch"), ("dropout", "0.3")];
-    let trained = |linear: &[f32]| -> Vec<u32> {
-        let mut model = build_with(&options, classes_of(&[12], 4), 3).unwrap();
-        for epoch in 0..2 {
-            let rules = Epoch { epoch, linear, optimiser: r#"{"name":"adam"}"#, ..Epoch::plain(0.1, 2) };
-            model.train_epoch(&reference.examples(), &rules).unwrap();
-        }
-        model.weights().iter().map(|weight| weight.to_bits()).collect()
-    };
-    let count = build_with(&options, classes_of(&[12], 4), 3).unwrap().weight_count();
-    assert_eq!(trained(&[]), trained(&vec![0.0; count]));
-    let other = Epoch { client: 1, ..Epoch::plain(0.1, 2) };
-    let models = [Epoch::plain(0.1, 2), other].map(|rules| {
-        let mut model = build_with(&options, classes_of(&[12], 4), 3).unwrap();
-        model.train_epoch(&reference.examples(), &rules).unwrap();
-        model
-    });
-    assert_ne!(models[0].weights(), models[1].weights(), "dropout does not depend on the client");
-}
-
 #[test]
 fn norms_follow_the_hidden_layers_and_may_be_local() {
     let options = [("hidden", "3"), ("norm", "batch"), ("norm-place", "local")];
@@ -193,19 +171,6 @@ fn a_loss_that_is_not_finite_ends_the_epoch() {
     assert!(error.to_string().contains("the loss became"), "{error}");
 }
 
-#[test]
-fn weights_can_be_set_before_initial_ones_are_made() {
-    let (one, mut other) = (build("4", &[3], 2, 1).unwrap(), build("4", &[3], 2, 2).unwrap());
-    assert_ne!(one.weights(), build("4", &[3], 2, 2).unwrap().weights());
-    assert_eq!(other.weight_count(), one.weights().len());
-    assert!(other.weights.get().is_none(), "initial weights were made although nobody asked for them");
-    for _ in 0..2 {
-        other.set_weights(one.weights());
-        assert_eq!(other.weights(), one.weights());
-        other.weights_mut().fill(0.0);
-    }
-}
-
 /// The targets of the examples of the reference.
 const TARGETS: [f32; 5] = [1.5, -2.0, 0.25, 4.0, -0.5];
 
@@ -214,7 +179,7 @@ fn real(reference: &Reference) -> Examples<'_> {
     Examples::new(Rows::Floats(&reference.inputs), 12, &TARGETS, &reference.order)
 }
 
-fn regression() -> Mlp {
+fn regression() -> Built {
     build_with(&[("hidden", "8,6")], Task { shape: vec![12], target: Target::Real }, 3).unwrap()
 }
 
@@ -235,38 +200,4 @@ fn gradients_of_a_real_target_are_finite_differences() {
         let slope = (loss(1.0 / 1024.0) - loss(-1.0 / 1024.0)) * 512.0;
         assert!((slope - f64::from(*exact)).abs() < 1e-3 * (1.0 + slope.abs()), "weight {i}: {slope} for {exact}");
     }
-}
-
-#[test]
-fn the_errors_are_those_of_the_predictions() {
-    let reference = Reference::read();
-    let (mut model, mut predictions) = (regression(), [f32::NAN; 5]);
-    model.predict(&real(&reference), &mut predictions).unwrap();
-    let errors: Vec<f64> = predictions
-        .iter()
-        .zip(TARGETS)
-        .map(|(&prediction, target)| f64::from(prediction) - f64::from(target))
-        .collect();
-    let sums = model.evaluate(&real(&reference)).unwrap();
-    let regression = sums.regression.unwrap();
-    let squares: f64 = errors.iter().map(|error| error * error).sum();
-    assert_eq!((sums.loss_sum, regression.squared_error, sums.examples), (squares, squares, 5));
-    assert_eq!(regression.absolute_error, errors.iter().map(|error| error.abs()).sum::<f64>());
-    assert_eq!((regression.target_sum, regression.target_square_sum), (3.25, 2.25 + 4.0 + 0.0625 + 16.0 + 0.25));
-}
-
-/// A fused step has the bits of a gradient and a step, which an epoch with a linear term of zeros takes.
-#[test]
-fn a_fused_step_on_a_real_target_has_the_bits_of_its_parts() {
-    let reference = Reference::read();
-    let (mut fused, mut apart) = (regression(), regression());
-    let zeros = vec![0.0; fused.weight_count()];
-    let plain = Epoch::plain(0.01, 2);
-    let reports = [
-        fused.train_epoch(&real(&reference), &plain).unwrap(),
-        apart.train_epoch(&real(&reference), &Epoch { linear: &zeros, ..plain }).unwrap(),
-    ];
-    assert_eq!(fused.weights(), apart.weights());
-    assert_eq!(reports[0], reports[1]);
-    assert_eq!((reports[0].steps, reports[0].sums.examples), (3, 5));
 }

@@ -1,5 +1,7 @@
 //! The flags that are keys of an experiment. Each is made from its key, so that a new key needs no line here.
 
+use std::{fmt, marker::PhantomData};
+
 use clap::{
     Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches,
     builder::{PossibleValuesParser, StringValueParser, TypedValueParser, ValueParser},
@@ -17,6 +19,11 @@ pub(crate) struct ExperimentArgs {
 }
 
 impl ExperimentArgs {
+    /// Returns no flags.
+    pub(crate) fn none() -> Self {
+        Self { given: Vec::new() }
+    }
+
     /// Returns `true` if the flag with this name was given.
     pub(crate) fn has(&self, id: &str) -> bool {
         self.given.iter().any(|(key, _)| key.id() == id)
@@ -81,19 +88,65 @@ impl FromArgMatches for ExperimentArgs {
     }
 }
 
-/// The flags that decide a deal.
-#[derive(Debug)]
-pub(crate) struct DealArgs(pub(crate) ExperimentArgs);
+/// Some of the keys of an experiment.
+pub(crate) trait KeyChoice: fmt::Debug {
+    /// Returns `true` for a key that is a flag.
+    fn includes(key: &ExperimentKey) -> bool;
 
-/// Returns the keys that decide a deal.
-fn deal_keys() -> impl Iterator<Item = ExperimentKey> {
-    let decides = |key: &ExperimentKey| key.section == "data" || ["clients", "seed", "data-seed"].contains(&key.id());
-    Experiment::keys().into_iter().filter(decides)
+    /// Returns the flag of a key as the command takes it.
+    fn adapt(argument: Arg) -> Arg {
+        argument
+    }
 }
 
-impl Args for DealArgs {
+/// The keys that decide a deal.
+#[derive(Debug)]
+pub(crate) struct DealKeys;
+
+impl KeyChoice for DealKeys {
+    fn includes(key: &ExperimentKey) -> bool {
+        key.section == "data" || ["clients", "seed", "data-seed"].contains(&key.id())
+    }
+}
+
+/// The keys that say how the files of one client are read. The others of a deal are the run's alone.
+#[derive(Debug)]
+pub(crate) struct ServedKeys;
+
+impl KeyChoice for ServedKeys {
+    fn includes(key: &ExperimentKey) -> bool {
+        key.section == "data" && !["partition", "test-split", "standardise", "holdout-clients"].contains(&key.id())
+    }
+
+    fn adapt(argument: Arg) -> Arg {
+        if argument.get_id() == DATA {
+            return argument
+                .help("Files instead, or a dataset's name (see `fedpipe data list`): all training examples, and the test set")
+                .conflicts_with_all(["partition", "test", "experiment", "client"]);
+        }
+        argument.requires(DATA)
+    }
+}
+
+/// The key of the dataset.
+const DATA: &str = "data";
+
+/// The flags of some of the keys of an experiment.
+#[derive(Debug)]
+pub(crate) struct ChosenArgs<C> {
+    pub(crate) args: ExperimentArgs,
+    choice: PhantomData<C>,
+}
+
+impl<C: KeyChoice> ChosenArgs<C> {
+    fn keys() -> impl Iterator<Item = ExperimentKey> {
+        Experiment::keys().into_iter().filter(C::includes)
+    }
+}
+
+impl<C: KeyChoice> Args for ChosenArgs<C> {
     fn augment_args(command: Command) -> Command {
-        command.args(deal_keys().map(|key| argument(&key)))
+        command.args(Self::keys().map(|key| C::adapt(argument(&key))))
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -101,10 +154,10 @@ impl Args for DealArgs {
     }
 }
 
-impl FromArgMatches for DealArgs {
+impl<C: KeyChoice> FromArgMatches for ChosenArgs<C> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
-        let given = deal_keys().filter_map(|key| values(&key, matches).map(|values| (key, values)));
-        Ok(Self(ExperimentArgs { given: given.collect() }))
+        let given = Self::keys().filter_map(|key| values(&key, matches).map(|values| (key, values)));
+        Ok(Self { args: ExperimentArgs { given: given.collect() }, choice: PhantomData })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {

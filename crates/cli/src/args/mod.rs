@@ -3,13 +3,16 @@
 //! [`parse`] turns the arguments into a [`Command`].
 
 pub(crate) mod argument_error;
+pub(crate) mod config_args;
 pub(crate) mod experiment_args;
 pub(crate) mod flower_args;
 pub(crate) mod list_args;
 pub(crate) mod new_model_args;
 pub(crate) mod run_args;
+pub(crate) mod runs_args;
 pub(crate) mod serve_args;
 pub(crate) mod show_args;
+pub(crate) mod sweep_args;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -21,8 +24,16 @@ use fedpipe_host::Level;
 
 use crate::{
     args::{
-        flower_args::FlowerCommand, list_args::ListArgs, new_model_args::NewModelArgs, run_args::RunArgs,
-        serve_args::ServeArgs, show_args::ShowArgs, value::level,
+        config_args::{ConfigArgs, InitArgs},
+        flower_args::FlowerCommand,
+        list_args::ListArgs,
+        new_model_args::NewModelArgs,
+        run_args::RunArgs,
+        runs_args::{CompareArgs, RunsArgs},
+        serve_args::ServeArgs,
+        show_args::ShowArgs,
+        sweep_args::SweepArgs,
+        value::level,
     },
     exit,
 };
@@ -42,6 +53,16 @@ pub(crate) enum Command {
     // With this setting, -1 is a bad number and not an unknown flag.
     #[command(allow_negative_numbers = true)]
     Run(Box<RunArgs>),
+    /// Run an experiment with each combination of some values
+    Sweep(SweepArgs),
+    /// List the runs in a folder
+    Runs(RunsArgs),
+    /// Compare runs and sweeps, in tables and in a picture
+    Compare(CompareArgs),
+    /// Write an experiment.toml with every key explained
+    Init(InitArgs),
+    /// List the keys of an experiment, or explain one
+    Config(ConfigArgs),
     /// Repeat a run from its own directory and compare the bits of every round
     Verify {
         /// A run directory

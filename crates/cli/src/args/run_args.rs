@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::args::{experiment_args::ExperimentArgs, value::pair};
+use crate::args::{experiment_args::ExperimentArgs, value::setting};
 
 /// The arguments of `fedpipe run`. A flag that is absent leaves the value of `--config`, or the default.
 #[derive(Debug, Args)]
@@ -29,8 +29,8 @@ pub(crate) struct RunArgs {
     /// An experiment.toml; flags override its keys
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// A key of experiment.toml, such as local.lr=0.05; overrides flags; may be repeated
-    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    /// A key of experiment.toml, such as local.lr=0.05, or lr=0.05 for short; overrides flags; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = setting)]
     pub(crate) set: Vec<(String, String)>,
     /// Print the result only
     #[arg(long, short)]

@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use fedpipe_data::TargetKind;
 use fedpipe_host::Level;
 use fedpipe_record::memory_limit::MemoryLimit;
 
-use crate::args::value::{level, target};
+use crate::args::{
+    experiment_args::{ChosenArgs, ServedKeys},
+    value::level,
+};
 
 /// The arguments of `fedpipe serve`: a model, a partition with its test set, and the limits of the client.
 #[derive(Debug, Args)]
@@ -24,16 +26,8 @@ pub(crate) struct ServeArgs {
     /// The test set, a file in the format of a partition
     #[arg(long, value_name = "FILE", requires = "partition")]
     pub(crate) test: Option<PathBuf>,
-    /// A directory with a training and a test set instead (see `fedpipe data list`): all its training examples, and
-    /// its test set
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["partition", "test", "experiment", "client"])]
-    pub(crate) data: Option<PathBuf>,
-    /// Share of the training examples of --data that is held out, as the run says it [default: 0]
-    #[arg(long, value_name = "SHARE", requires = "data")]
-    pub(crate) holdout: Option<f64>,
-    /// The targets of that directory: classes, or real numbers for a regression [default: classes]
-    #[arg(long, value_name = "KIND", value_parser = target(), requires = "data")]
-    pub(crate) target: Option<TargetKind>,
+    #[command(flatten)]
+    pub(crate) data: ChosenArgs<ServedKeys>,
     /// An experiment.toml instead of files: its dataset is dealt as a run deals it
     #[arg(long, value_name = "FILE", conflicts_with = "partition", requires = "client")]
     pub(crate) experiment: Option<PathBuf>,

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::args::experiment_args::DealArgs;
+use crate::args::experiment_args::{ChosenArgs, DealKeys};
 
 /// The arguments of `fedpipe data show`.
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
     #[command(flatten)]
-    pub(crate) deal: DealArgs,
+    pub(crate) deal: ChosenArgs<DealKeys>,
     /// Print the table with commas, in the shape of FedLab's partition_report, and nothing else
     #[arg(long)]
     pub(crate) csv: bool,

@@ -1,9 +1,8 @@
 //! Parsers for the values of flags.
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use fedpipe_data::TargetKind;
 use fedpipe_host::Level;
-use fedpipe_record::experiment_key::KeyValue;
+use fedpipe_record::key_names::path_of;
 use strum::VariantNames;
 
 /// Parses a level of isolation.
@@ -11,13 +10,8 @@ pub(crate) fn level() -> impl TypedValueParser<Value = Level> {
     PossibleValuesParser::new(Level::VARIANTS).try_map(|level| level.parse::<Level>())
 }
 
-/// Parses a kind of targets.
-pub(crate) fn target() -> impl TypedValueParser<Value = TargetKind> {
-    PossibleValuesParser::new(TargetKind::CHOICES).try_map(|kind| TargetKind::read(&kind))
-}
-
-/// Parses `KEY=VALUE`.
-pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
+/// Parses `KEY=VALUE`, whose key is a path or a short name. Returns the path of the key.
+pub(crate) fn setting(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or_else(|| format!("{text:?} has no `=`; write KEY=VALUE"))?;
-    Ok((key.to_owned(), value.to_owned()))
+    Ok((path_of(key)?, value.to_owned()))
 }

@@ -2,10 +2,10 @@
 
 use std::process::ExitCode;
 
-use fedpipe_data::readers;
+use fedpipe_data::{generators, readers};
 use fedpipe_host::Result;
 
-use crate::screen::output::print_result;
+use crate::{commands::list_rows::row_text, screen::output::print_result};
 
 /// The datasets that have a name.
 const KNOWN: [(&str, &str); 2] = [
@@ -13,14 +13,14 @@ const KNOWN: [(&str, &str); 2] = [
     ("sample", "2,000 and 500 of these images, inside the binary"),
 ];
 
-/// Prints the values of `--data`: names, and for each reader its files and the flags that have an effect on it.
+/// Prints the values of `--data`: names, rules that make a dataset, and for each reader its files and its flags.
 pub(crate) fn list_datasets() -> Result<ExitCode> {
     let known = KNOWN.iter().map(|(name, about)| format!("{name}\n  {about}"));
     let of_readers = readers().iter().map(|reader| {
         let flags = [&["--target", "--standardise"], reader.takes].concat().join(" ");
         format!("PATH ({})\n  {}\n  {flags}", reader.name, reader.files)
     });
-    for text in known.chain(of_readers) {
+    for text in known.chain(generators().into_iter().map(row_text)).chain(of_readers) {
         if !print_result(text)? {
             break;
         }

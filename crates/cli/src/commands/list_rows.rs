@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use fedpipe_data::Entry;
 use fedpipe_host::{Error, Result};
 
 use crate::{args::list_args::ListArgs, screen::output::print_result};
@@ -15,14 +16,19 @@ pub(crate) fn list_rows(args: &ListArgs) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     for row in rows {
-        let mut text = format!("{}\n  {} ({})", row.example, row.summary, row.source);
-        for parameter in row.parameters {
-            let default = parameter.default.map_or_else(String::new, |default| format!(" [default: {default}]"));
-            text += &format!("\n  {}: {}; {}{default}", parameter.key, parameter.help, parameter.range);
-        }
-        if !print_result(text)? {
+        if !print_result(row_text(row))? {
             break;
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns the form of a row, its rule and its parameters.
+pub(super) fn row_text(row: Entry) -> String {
+    let mut text = format!("{}\n  {} ({})", row.example, row.summary, row.source);
+    for parameter in row.parameters {
+        let default = parameter.default.map_or_else(String::new, |default| format!(" [default: {default}]"));
+        text += &format!("\n  {}: {}; {}{default}", parameter.key, parameter.help, parameter.range);
+    }
+    text
 }

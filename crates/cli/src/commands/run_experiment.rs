@@ -76,6 +76,7 @@ fn launch(args: &RunArgs, experiment: &Experiment) -> Result<Launch> {
         closed: Vec::new(),
         replay: BTreeMap::new(),
         swaps: BTreeMap::new(),
+        ends_after: None,
     })
 }
 

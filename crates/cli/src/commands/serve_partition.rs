@@ -6,13 +6,17 @@ use std::{
     time::Duration,
 };
 
-use fedpipe_data::{Cache, Deal, Dealt, Holdout, Reading, Scheme, Source, deal};
+use fedpipe_data::{Cache, Deal, Dealt, Scheme, deal};
 use fedpipe_host::{Control, Error, Node, Result, Service};
 use fedpipe_record::{experiment::Experiment, names::split_file};
 
 use crate::{
     args::serve_args::ServeArgs,
-    inputs::{client_commands::client_command, dylibs::find_dylib, resolve::read_experiment},
+    inputs::{
+        client_commands::client_command,
+        dylibs::find_dylib,
+        resolve::{read_experiment, resolve_served},
+    },
     screen::{
         data_progress::DataProgress,
         output::{print_error, print_progress},
@@ -57,15 +61,6 @@ pub(crate) fn serve_partition(args: &ServeArgs) -> Result<ExitCode> {
     }
 }
 
-/// Returns the share of the rows that the client holds out.
-fn holdout(args: &ServeArgs) -> Result<f64> {
-    let share = args.holdout.unwrap_or(0.0);
-    if (0.0..1.0).contains(&share) {
-        return Ok(share);
-    }
-    Err(Error::Usage(format!("--holdout is {share}; give at least 0 and below 1")))
-}
-
 fn timeout(seconds: f64) -> Result<Duration> {
     let timeout = Duration::try_from_secs_f64(seconds).ok().filter(|timeout| !timeout.is_zero());
     timeout.ok_or_else(|| Error::Usage(format!("--client-timeout is {seconds}; give seconds above 0")))
@@ -93,22 +88,20 @@ fn split_beside(experiment: &Path, scheme: &Scheme) -> Option<PathBuf> {
 /// Returns the deal that `args` describe, and the client whose partition is served.
 fn plan(args: &ServeArgs, experiment: Option<&Experiment>) -> Result<(Deal, u32)> {
     let refuse = |why: String| Err(Error::Usage(why));
-    match (&args.data, experiment, args.client) {
-        (Some(directory), _, _) => {
-            let source = Source::Path(directory.clone());
-            let scheme = "own".parse().map_err(|error| Error::Usage(format!("{error}")))?;
-            let reading = Reading { target: args.target.unwrap_or_default(), ..Reading::default() };
-            let holdout = Holdout { rows: holdout(args)?, clients: 0.0 };
-            Ok((Deal { source, reading, scheme, clients: 1, seed: 0, holdout, split_file: None }, 0))
-        }
-        (_, Some(experiment), _) if experiment.data.partition.is_own() => refuse(
+    if args.data.args.has("data") {
+        // The seed is that of every node, since a run on other machines does not tell its own.
+        let served = resolve_served(&args.data.args)?;
+        return Ok((Deal { seed: 0, ..served.deal() }, 0));
+    }
+    match (experiment, args.client) {
+        (Some(experiment), _) if experiment.data.partition.is_own() => refuse(
             "the partitions of the experiment are the clients' own; serve this one's by --model and --data".into(),
         ),
-        (_, Some(experiment), Some(client)) if client < experiment.clients.count => {
+        (Some(experiment), Some(client)) if client < experiment.clients.count => {
             let split_file = args.experiment.as_deref().and_then(|path| split_beside(path, &experiment.data.partition));
             Ok((Deal { split_file, ..experiment.deal() }, client))
         }
-        (_, Some(experiment), Some(client)) => {
+        (Some(experiment), Some(client)) => {
             let last = experiment.clients.count - 1;
             refuse(format!("--client is {client}; the experiment's clients are 0 to {last}"))
         }

@@ -21,7 +21,7 @@ use crate::{
 
 /// Shows the partitions that a run with the same arguments would have.
 pub(crate) fn show_partitions(args: &ShowArgs) -> Result<ExitCode> {
-    let experiment = resolve_deal(&args.deal.0)?;
+    let experiment = resolve_deal(&args.deal.args)?;
     if experiment.data.partition.is_own() {
         return Err(Error::Usage("the partitions of --partition own are the clients' own; give another".to_owned()));
     }

@@ -7,9 +7,10 @@ use fedpipe_data::{Cache, Source, natural_clients, pin_split};
 use fedpipe_host::{Error, Result};
 use fedpipe_record::{
     experiment::Experiment,
-    experiment_key::{Arity, ExperimentKey},
+    experiment_key::ExperimentKey,
     file::read_regular,
     format::{Format, check_table},
+    key_names::{check_keys, key_at},
 };
 use toml::{Table, Value};
 
@@ -31,9 +32,7 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Experiment> {
     let was_weighted = is_weighted(&table);
     let is_count_given = is_count_given(&table, args);
     args.experiment.overlay(&mut table);
-    for (path, value) in &args.set {
-        set(&mut table, path, value)?;
-    }
+    args.set.iter().for_each(|(path, value)| set(&mut table, path, value));
     // The file of a run has the weighting that suits its aggregator, also if nobody gave one.
     let is_given = args.experiment.has("weighting") || args.set.iter().any(|(path, _)| path == "strategy.weighting");
     if !is_given && was_weighted.zip(is_weighted(&table)).is_some_and(|(was, is)| was != is) {
@@ -77,6 +76,20 @@ pub(crate) fn resolve_deal(args: &ExperimentArgs) -> Result<Experiment> {
     args.overlay(&mut table);
     let mut experiment = Experiment::deserialize_from(table)?;
     settle_partition(&mut experiment, args.has("clients"))?;
+    experiment.check()?;
+    Ok(experiment)
+}
+
+/// Returns an experiment whose deal gives all training examples of the dataset in the flags to one client.
+///
+/// # Errors
+/// Returns the errors of [`resolve`].
+pub(crate) fn resolve_served(args: &ExperimentArgs) -> Result<Experiment> {
+    let mut table = of_default()?;
+    args.overlay(&mut table);
+    set(&mut table, "data.partition", "own");
+    set(&mut table, "clients.count", "1");
+    let experiment = Experiment::deserialize_from(table)?;
     experiment.check()?;
     Ok(experiment)
 }
@@ -147,7 +160,7 @@ fn read_table(path: &Path) -> Result<Table> {
     let bytes = read_regular(path).map_err(|error| usage(error.to_string()))?;
     let text = String::from_utf8(bytes).map_err(|error| usage(error.to_string()))?;
     let table = text.parse().map_err(|error: toml::de::Error| usage(error.message().to_owned()))?;
-    check_table(&table).map_err(|error| usage(error.to_string()))?;
+    check_table(&table).and_then(|()| check_keys(&text)).map_err(|error| usage(error.to_string()))?;
     Ok(table)
 }
 
@@ -159,13 +172,14 @@ fn refuse_without_effect(args: &RunArgs, experiment: &Experiment) -> Result<()> 
     let is_elsewhere = args.over.is_some();
     let ends = experiment.is_open_ended();
     let until = "a run with --until-converged or --until";
+    let holds_rows = experiment.data.holdout > 0.0;
     let scores_clients = !experiment.deal().holdout.is_none();
     let scored = "a run without --holdout or --holdout-clients";
     let number = "a run of a number of --rounds";
     let nodes = "clients elsewhere (--over), which their own machines confine (fedpipe serve)";
     let without_effect = [
         ("rounds", ends && flags.has("rounds"), until),
-        ("evaluate-clients", !scores_clients && flags.has("evaluate-clients"), scored),
+        ("evaluate-clients", !holds_rows && flags.has("evaluate-clients"), "a run without --holdout"),
         ("evaluate-every", !scores_clients && flags.has("evaluate-every"), scored),
         ("max-rounds", !ends && (flags.has("max-rounds") || is_set("max-rounds")), number),
         ("tolerance", !converges && (flags.has("tolerance") || is_set("tolerance")), number),
@@ -198,236 +212,22 @@ fn remove_replaced(table: &mut Table, args: &RunArgs) {
     }
 }
 
-/// Sets a key to a TOML value, or to text if `text` is no TOML value. The key of a section is `section.key`.
-fn set(table: &mut Table, path: &str, text: &str) -> Result<()> {
+/// Sets the key at `path` to a TOML value, or to text if `text` is no TOML value.
+fn set(table: &mut Table, path: &str, text: &str) {
     let value = format!("value = {text}").parse::<Table>().ok().and_then(|mut table| table.remove("value"));
     let value = value.unwrap_or_else(|| Value::String(text.to_owned()));
-    let keys = Experiment::keys();
-    let entry = path.split_once('.');
-    if let Some(key) = keys.iter().find(|key| key.path() == path) {
-        insert(key, value, table);
-    } else if let Some(key) = keys.iter().find(|key| key.arity == Arity::Entries && Some(&*key.name) == outer(entry)) {
-        let name = entry.map_or("", |(_, name)| name).to_owned();
-        insert(key, Value::Table(Table::from_iter([(name, Value::String(text.to_owned()))])), table);
-    } else if path == "format" {
-        table.insert(path.to_owned(), value);
-    } else {
-        return Err(Error::Usage(format!("--set {path}: an experiment has no such key; {}", known(path, &keys))));
+    match key_at(path) {
+        Some(key) if key.path() == path => insert(&key, value, table),
+        // An entry, which is text whatever it looks like.
+        Some(key) => {
+            let text = value.as_str().map_or_else(|| text.to_owned(), str::to_owned);
+            let name = path.strip_prefix(&format!("{}.", key.path())).unwrap_or(path).to_owned();
+            insert(&key, Value::Table(Table::from_iter([(name, Value::String(text))])), table);
+        }
+        // The key `format` is none of an experiment's, and the reader looks at it.
+        None => drop(table.insert(path.to_owned(), value)),
     }
-    Ok(())
-}
-
-fn outer<'p>(entry: Option<(&'p str, &'p str)>) -> Option<&'p str> {
-    entry.map(|(outer, _)| outer)
-}
-
-/// Returns the remedy for a key that is unknown.
-fn known(path: &str, keys: &[ExperimentKey]) -> String {
-    if let Some(meant) = keys.iter().find(|key| key.id() == path || key.name == path) {
-        return format!("write {}", meant.path());
-    }
-    let names = |section: &str| {
-        let names: Vec<&str> = keys.iter().filter(|key| key.section == section).map(|key| &*key.name).collect();
-        names.join(", ")
-    };
-    let mut sections: Vec<&str> = keys.iter().map(|key| key.section).filter(|section| !section.is_empty()).collect();
-    sections.dedup();
-    let section = path.split('.').next().unwrap_or_default();
-    if sections.contains(&section) {
-        return format!("the section {section} has {}", names(section));
-    }
-    format!("it has {}, and the sections {}", names(""), sections.join(", "))
 }
 
 #[cfg(test)]
-mod tests {
-    use fedpipe_strategy::local_work::LocalWork;
-
-    use crate::args::{self, Command};
-
-    use super::*;
-
-    fn resolved(line: &str) -> Result<Experiment> {
-        let arguments: Vec<_> = ["fedpipe", "run"].into_iter().chain(line.split(' ')).map(Into::into).collect();
-        match args::parse(&arguments).unwrap() {
-            Command::Run(args) => resolve(&args),
-            command => panic!("{command:?}"),
-        }
-    }
-
-    #[test]
-    fn each_flag_reaches_its_key() {
-        let words = "mlp --clients 7 --rounds 8 --seed 18446744073709551615 --data sample --target real --label y --client-column who --test-data t.csv \
-             --test-split 0.2 --image-size 8x8x3 --standardise --partition shards:2 \
-             --strategy fedadam:rate=0.02 --fraction 0.5 --epochs 9 --batch-size 10 --lr 0.3 --optimiser adam \
-             --lr-schedule cosine --model-option hidden=3 --on-failure drop --min-clients 2 --client-timeout 11 --processes 3 --jobs 4 \
-             --isolation off --memory-limit 2G --cpu-limit 12 --checkpoint-every 13 --data-seed 1 --init-seed 2 \
-             --sample-seed 3 --sample uniform --term proximal:0.5 --transform clip:2+int8 --weighting equal \
-             --aggregate median --server sgd:rate=0.5 --holdout 0.2 --holdout-clients 0.25 --evaluate-clients 3 \
-             --evaluate-every 4 --by-class --until accuracy=0.5,stop=false";
-        let expected = "format = 2\nmodel = 'mlp'\nmodel-options = { hidden = '3' }\nrounds = 8\n\
-             until-converged = false\nuntil = 'accuracy=0.5,stop=false'\nmax-rounds = 200\ntolerance = 0.02\nseed = '18446744073709551615'\n\
-             data-seed = 1\ninit-seed = 2\nsample-seed = 3\n\
-             data = { source = 'sample', target = 'real', label = 'y', client-column = 'who', test-data = 't.csv', \
-             test-split = 0.2, image-size = '8x8x3', standardise = true, partition = 'shards:per-client=2', \
-             holdout = 0.2, holdout-clients = 0.25 }\n\
-             clients = { count = 7, fraction = 0.5, on-failure = 'drop', min-clients = 2 }\n\
-             local = { epochs = 9, batch-size = 10, lr = 0.3, lr-schedule = 'cosine', optimiser = 'adam' }\n\
-             strategy = { name = 'fedadam:rate=0.02', sample = 'uniform', term = 'proximal:0.5', transform = 'clip:2+int8', \
-             weighting = 'equal', aggregate = 'median', server = 'sgd:rate=0.5' }\n\
-             evaluation = { clients = 3, every = 4, by-class = true }\n\
-             execution = { client-timeout = 11.0, processes = 3, jobs = 4, isolation = 'off', memory-limit = '2G', \
-             cpu-limit = 12, checkpoint-every = 13 }";
-        let expected = Experiment::deserialize_from(expected.parse().unwrap()).unwrap();
-        assert_eq!(resolved(words).unwrap(), expected);
-        let without = ["client", "until-converged", "max-rounds", "tolerance", "strategy-program", "local-steps"];
-        let flags = Experiment::keys();
-        let mut flags = flags.iter().filter_map(ExperimentKey::long).filter(|flag| !without.contains(flag));
-        assert!(flags.all(|flag| words.contains(&format!("--{flag} "))));
-
-        let other = resolved(
-            "--client true --until-converged --max-rounds 3 --tolerance 0.5 --strategy-program cat \
-                               --local-steps 7",
-        );
-        let mut expected = Experiment {
-            client: Some("true".into()),
-            until_converged: true,
-            max_rounds: 3,
-            tolerance: 0.5,
-            ..Experiment::default()
-        };
-        expected.strategy.program = Some("cat".into());
-        expected.local.local_steps = Some(7);
-        assert_eq!(other.unwrap(), expected);
-    }
-
-    #[test]
-    fn each_key_is_reached_by_its_path() {
-        let default = Table::try_from(Experiment::default()).unwrap();
-        for key in Experiment::keys() {
-            let text = match (key.name.as_str(), key.find(&default)) {
-                ("model" | "client" | "program" | "label" | "client-column" | "test-data", _) => "some".to_owned(),
-                ("model-options", _) => "{ a = 'b' }".to_owned(),
-                ("memory-limit", _) => "2G".to_owned(),
-                ("until", _) => "loss=0.5".to_owned(),
-                ("image-size", _) => "8x8".to_owned(),
-                (_, Some(value)) => value.to_string(),
-                (_, None) => "7".to_owned(),
-            };
-            let mut table = default.clone();
-            set(&mut table, &key.path(), &text).unwrap();
-            assert!(key.find(&table).is_some(), "{}", key.path());
-            Experiment::deserialize_from(table).unwrap_or_else(|error| panic!("{}: {error}", key.path()));
-        }
-    }
-
-    #[test]
-    fn the_weighting_of_a_file_follows_another_aggregator_unless_one_is_given() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("experiment.toml");
-        let weighting = |written: &str, more: &str| {
-            std::fs::write(&file, resolved(written).unwrap().to_toml().unwrap()).unwrap();
-            let resolved = resolved(&format!("--config {} {more}", file.display())).unwrap();
-            resolved.strategy.weighting.to_string()
-        };
-        assert_eq!(weighting("mlp", "--aggregate median"), "equal");
-        assert_eq!(weighting("mlp --aggregate median", "--aggregate mean"), "examples");
-        assert_eq!(weighting("mlp --aggregate median", "--aggregate mean --weighting steps"), "steps");
-        assert_eq!(weighting("mlp --weighting steps", "--aggregate normalised"), "steps");
-        assert_eq!(weighting("mlp", "--set strategy.aggregate=median"), "equal");
-    }
-
-    #[test]
-    fn a_preset_replaces_the_rows_of_a_file_and_a_row_that_of_the_preset() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("experiment.toml");
-        let before = resolved("mlp --strategy fedprox:0.1 --server adam").unwrap();
-        std::fs::write(&file, before.to_toml().unwrap()).unwrap();
-        let resolved = |more: &str| resolved(&format!("--config {} {more}", file.display())).unwrap().strategy;
-        assert_eq!(resolved("--seed 1"), before.strategy);
-        assert_eq!(resolved("--strategy fedavg"), "fedavg".parse().unwrap());
-        assert_eq!(resolved("--set strategy.name=fedavg"), "fedavg".parse().unwrap());
-        assert_eq!(resolved("--strategy-program cat").program.as_deref(), Some("cat"));
-        assert_eq!(resolved("--server sgd"), "fedprox:0.1".parse().unwrap());
-        assert_eq!(
-            resolved("--strategy fedavg --aggregate median").rules.to_string(),
-            "fedavg with the weighting equal, the aggregator median"
-        );
-    }
-
-    #[test]
-    fn a_split_by_hand_decides_the_clients_unless_the_user_does() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = |name: &str| folder.path().join(name);
-        std::fs::write(path("split.csv"), "row,client\n0,0\n1,1\n2,2\n").unwrap();
-        let partition = format!("--partition file:{}", path("split.csv").display());
-        let clients = |more: &str| resolved(&format!("mlp {more}")).unwrap().clients.count;
-        assert_eq!([clients(&partition), clients(&format!("{partition} --clients 2"))], [3, 2]);
-        assert_eq!(clients(&format!("{partition} --set clients.count=5")), 5);
-        // The number of a file belongs to the partition in it.
-        std::fs::write(path("experiment.toml"), resolved("mlp --clients 9").unwrap().to_toml().unwrap()).unwrap();
-        let config = format!("--config {}", path("experiment.toml").display());
-        assert_eq!([clients(&config), clients(&format!("{config} {partition}"))], [9, 3]);
-        // The experiment names the content, and reads no file again.
-        let written = resolved(&format!("mlp {partition}")).unwrap();
-        assert!(written.data.partition.split_file().unwrap().sha256.len() == 64);
-        std::fs::write(path("experiment.toml"), written.to_toml().unwrap()).unwrap();
-        std::fs::remove_file(path("split.csv")).unwrap();
-        assert_eq!(resolved(&format!("mlp {config}")).unwrap(), written);
-    }
-
-    #[test]
-    fn later_sources_override_earlier_ones() {
-        let folder = tempfile::tempdir().unwrap();
-        let file: PathBuf = folder.path().join("experiment.toml");
-        let text = "format = 2\nmodel = 'mlp'\nrounds = 7\nseed = 9\nclients.count = 8\n\
-                    [model-options]\nhidden = '3'\ndepth = '4'\n";
-        std::fs::write(&file, text).unwrap();
-        let line = format!(
-            "logreg --config {} --clients 5 --seed 6 --set seed=2 --model-option hidden=1 --set model-options.depth=2",
-            file.display()
-        );
-        let experiment = resolved(&line).unwrap();
-        assert_eq!((experiment.model.as_str(), experiment.rounds), ("logreg", 7));
-        assert_eq!((experiment.clients.count, experiment.seed.0), (5, 2));
-        assert_eq!(
-            experiment.model_options,
-            [("depth", "2"), ("hidden", "1")].map(|(k, v)| (k.into(), v.into())).into()
-        );
-        // A client replaces the model of the file.
-        let experiment = resolved(&format!("--config {} --client true", file.display())).unwrap();
-        assert_eq!((experiment.model.as_str(), experiment.client.as_deref()), ("", Some("true")));
-        // Epochs replace the steps of a file, and the other way round.
-        std::fs::write(&file, resolved("mlp --local-steps 7").unwrap().to_toml().unwrap()).unwrap();
-        let work = |more: &str| resolved(&format!("--config {} {more}", file.display())).unwrap().local.work();
-        assert_eq!([work("--epochs 2.5"), work("--seed 1")], [LocalWork::Epochs(2.5), LocalWork::Steps(7)]);
-        // The rate depends on the optimiser, until one is given.
-        assert_eq!(resolved("mlp --optimiser adam").unwrap().local.lr, 0.001);
-        assert_eq!(resolved("mlp --optimiser adam --lr 0.1").unwrap().local.lr, 0.1);
-    }
-
-    #[test]
-    fn a_flag_without_effect_is_refused_by_name() {
-        let cases = [
-            ("mlp --max-rounds 3", "--max-rounds has no effect"),
-            ("mlp --set tolerance=0.1", "--tolerance has no effect"),
-            ("mlp --rounds 3 --set until-converged=true", "--rounds has no effect"),
-            ("mlp --over s --memory-limit 1G", "--memory-limit has no effect"),
-            ("mlp --over s --set execution.cpu-limit=9", "--cpu-limit has no effect"),
-            ("mlp --set seed.key=1 --seed 3", "--set seed.key: an experiment has no such key; it has model, client, "),
-            ("mlp --set colour=red", "and the sections data, clients, local, strategy, evaluation, execution"),
-            ("mlp --set lr=1", "--set lr: an experiment has no such key; write local.lr"),
-            ("mlp --set partition=iid", "write data.partition"),
-            ("mlp --set strategy-program=x", "write strategy.program"),
-            (
-                "mlp --set local.rate=1",
-                "the section local has epochs, local-steps, batch-size, lr, lr-schedule, optimiser",
-            ),
-            ("mlp --set format=1", "format 1, and this fedpipe reads format 2"),
-        ];
-        for (line, expected) in cases {
-            let error = resolved(line).map(|experiment| format!("{experiment:?}")).unwrap_err().to_string();
-            assert!(error.contains(expected), "{line}: {error}");
-        }
-    }
-}
+mod tests;

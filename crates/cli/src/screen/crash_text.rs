@@ -109,7 +109,7 @@ impl Group {
 
 fn severity(then: Consequence) -> &'static str {
     match then {
-        Consequence::Dropped | Consequence::Aborted | Consequence::Reverted => "error",
+        Consequence::Dropped | Consequence::Unscored | Consequence::Aborted | Consequence::Reverted => "error",
         Consequence::Retried | Consequence::Moved | Consequence::Replaced => "warning",
     }
 }
@@ -119,6 +119,7 @@ fn consequence(then: Consequence) -> &'static str {
         Consequence::Retried => "a fresh process does its work again",
         Consequence::Moved => "another process does its work",
         Consequence::Dropped => "the round continues without it",
+        Consequence::Unscored => "its held-out examples have no score in this round",
         Consequence::Replaced => "it had no work; a fresh process takes its place",
         Consequence::Aborted => "the run ends (--on-failure abort)",
         Consequence::Reverted => "the round begins again with the model from before the reload",

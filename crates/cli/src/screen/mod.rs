@@ -1,11 +1,14 @@
 //! Everything that the command prints: a run as it goes, crashes, the progress of data, results and errors.
 
 mod bar;
+pub(crate) mod compare_text;
 mod crash_text;
 pub(crate) mod data_progress;
 mod dataset_text;
 pub(crate) mod output;
 pub(crate) mod partition_text;
 pub(crate) mod run_screen;
-mod run_text;
+pub(crate) mod run_text;
 mod score_text;
+pub(crate) mod sweep_text;
+pub(crate) mod text_table;

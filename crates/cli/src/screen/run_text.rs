@@ -38,15 +38,19 @@ pub(crate) fn round_line(round: &Round) -> String {
 /// Returns the part of a round's line about the clients that were scored; empty if none was.
 fn client_scores(round: &Round) -> String {
     let part = |name: &str, scores: &Option<ClientScores>| {
-        let ClientScores { accuracy, loss, .. } = scores.as_ref()?;
-        let by_loss = || format!("loss {}, worst {}", significant(loss.mean.get()), significant(loss.worst.get()));
+        let ClientScores { accuracy, rmse, .. } = scores.as_ref()?;
         let by_accuracy = accuracy.map(|of| {
             let [mean, worst] = [of.mean, of.worst].map(|share| 100.0 * share.get());
-            format!("{mean:.1} %, worst {worst:.1} %")
+            format!("  {name} {mean:.1} %, worst {worst:.1} %")
         });
-        Some(format!("  {name} {}", by_accuracy.unwrap_or_else(by_loss)))
+        let by_rmse = rmse.map(|of| {
+            let [mean, worst] = [of.mean, of.worst].map(|rmse| significant(rmse.get()));
+            format!("  {name} RMSE {mean}, worst {worst}")
+        });
+        by_accuracy.or(by_rmse)
     };
-    let parts = [part("held out", &round.held_out), part("new", &round.new_clients)];
+    let Round { held_out, personal, new_clients, .. } = round;
+    let parts = [part("held out", held_out), part("personal", personal), part("new", new_clients)];
     parts.into_iter().flatten().collect()
 }
 

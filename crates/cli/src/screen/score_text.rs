@@ -28,7 +28,8 @@ pub(crate) fn held_out_line(sizes: &[u64], held_out: &[u64]) -> Option<String> {
 /// Returns the lines about the scores of a run besides those on the test set.
 pub(crate) fn score_lines(summary: &Summary) -> Vec<String> {
     let by_class = summary.by_class.iter().flat_map(class_lines);
-    let clients = [("held out", &summary.held_out), ("new clients", &summary.new_clients)];
+    let Summary { held_out, personal, new_clients, .. } = summary;
+    let clients = [("held out", held_out), ("personal", personal), ("new clients", new_clients)];
     let clients = clients.into_iter().filter_map(|(name, scores)| Some(client_line(name, scores.as_ref()?)));
     by_class.chain(clients).chain(summary.target.as_ref().map(target_line)).collect()
 }
@@ -37,19 +38,16 @@ fn client_line(name: &str, scores: &ClientScores) -> String {
     let clients = counted(scores.clients.len(), "client");
     let numbers =
         |Distribution { mean, worst, worst_decile, spread }| [mean, worst, worst_decile, spread].map(Finite::get);
-    match scores.accuracy.map(numbers) {
-        Some(shares) => {
-            let [mean, worst, decile, spread] = shares.map(|share| 100.0 * share);
-            format!(
-                "{name}: accuracy {mean:.2} %  worst client {worst:.2} %  worst decile {decile:.2} %  spread {spread:.2} \
-                 points  ({clients})"
-            )
-        }
-        None => {
-            let [mean, worst, decile, spread] = numbers(scores.loss).map(significant);
-            format!("{name}: loss {mean}  worst client {worst}  worst decile {decile}  spread {spread}  ({clients})")
-        }
+    if let Some(accuracy) = scores.accuracy {
+        let [mean, worst, decile, spread] = numbers(accuracy).map(|share| 100.0 * share);
+        return format!(
+            "{name}: accuracy {mean:.2} %  worst client {worst:.2} %  worst decile {decile:.2} %  spread {spread:.2} \
+             points  ({clients})"
+        );
     }
+    let (score, of) = scores.rmse.map_or(("loss", scores.loss), |rmse| ("RMSE", rmse));
+    let [mean, worst, decile, spread] = numbers(of).map(significant);
+    format!("{name}: {score} {mean}  worst client {worst}  worst decile {decile}  spread {spread}  ({clients})")
 }
 
 fn target_line(time: &TargetTime) -> String {
@@ -89,6 +87,8 @@ fn most_confused(row: &[u64], class: usize) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use fedpipe_record::{client_scores::ClientScore, round_line::Round, target::MeasuredOn};
 
     use super::*;
@@ -107,7 +107,8 @@ mod tests {
 
     #[test]
     fn the_scores_of_clients_are_one_line() {
-        let score = |client, correct| ClientScore { client, examples: 4, correct: Some(correct), loss_sum: 1.0 };
+        let score =
+            |client, correct| ClientScore { client, examples: 4, correct: Some(correct), errors: None, loss_sum: 1.0 };
         let scores = ClientScores::new(&[score(0, 4), score(1, 2)]).unwrap().unwrap();
         assert_eq!(
             client_line("held out", &scores),
@@ -116,12 +117,17 @@ mod tests {
     }
 
     #[test]
-    fn the_scores_of_a_real_target_are_losses() {
-        let score = |client, loss_sum| ClientScore { client, examples: 4, correct: None, loss_sum };
-        let scores = ClientScores::new(&[score(0, 4.0), score(1, 2.0)]).unwrap().unwrap();
+    fn the_scores_of_a_real_target_are_errors() {
+        let score = |client, squared_error| {
+            let sums = ["squared_error", "absolute_error", "target_sum", "target_square_sum"];
+            let sums: BTreeMap<_, _> = sums.into_iter().zip([squared_error, 1.0, 1.0, 1.0]).collect();
+            let errors = serde_json::from_value(serde_json::json!(sums)).unwrap();
+            ClientScore { client, examples: 4, correct: None, errors, loss_sum: squared_error }
+        };
+        let scores = ClientScores::new(&[score(0, 4.0), score(1, 196.0)]).unwrap().unwrap();
         assert_eq!(
             client_line("held out", &scores),
-            "held out: loss 0.7500  worst client 1.0000  worst decile 1.0000  spread 0.2500  (2 clients)"
+            "held out: RMSE 5.0000  worst client 7.0000  worst decile 7.0000  spread 3.0000  (2 clients)"
         );
     }
 

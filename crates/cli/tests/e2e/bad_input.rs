@@ -83,16 +83,36 @@ const ARGUMENTS: &[Case] = &[
     ("run mlp --cpu-limit 0", 2, &["--cpu-limit is 0", "at least 1"]),
     ("run mlp --cpu-limit 1.5", 2, &["1.5", "--cpu-limit"]),
     ("run mlp --model-option hidden", 2, &["hidden", "KEY=VALUE"]),
-    ("run mlp --set colour=red", 2, &["colour", "clients"]),
+    ("run mlp --set zzz=red", 2, &["no key `zzz`", "fedpipe config", "clients"]),
+    ("run mlp --set roundz=3", 2, &["no key `roundz`", "did you mean rounds?"]),
     ("run mlp --set clients.count=many", 2, &["many", "count"]),
     ("run mlp --set strategy.name=fedfoo", 2, &["fedfoo", "known are fedavg"]),
-    ("run mlp --set clients=3", 2, &["--set clients", "write clients.count"]),
-    ("run mlp --set lr=0.2", 2, &["--set lr", "write local.lr"]),
+    ("run mlp --set clients.lr=0.2", 2, &["no key `clients.lr`", "write local.lr"]),
+    ("run mlp --set execution.zzz=2", 2, &["no key `execution.zzz`", "has client-timeout, processes, jobs, isolation"]),
+    ("sweep", 2, &["<FILE>"]),
+    ("sweep absent.toml --set seed=0..4", 2, &["absent.toml", "No such file"]),
+    ("sweep no-model.toml --set seed=0..4", 2, &["the run seed=0", "no model is named"]),
+    ("sweep e.toml --set seed=0..=4", 2, &["0..=4", "write 0..4", "has its end"]),
+    ("sweep e.toml --set lr=0.1,fast", 2, &["local.lr", "fast", "invalid float"]),
+    ("sweep e.toml --set zzz=1", 2, &["no key `zzz`"]),
+    ("sweep e.toml --set lr=0.1,-1", 2, &["the run local.lr=-1", "--lr is -1", "above 0"]),
     (
-        "run mlp --set execution.speed=2",
+        "sweep e.toml --set strategy=fedavg,scaffold --set aggregate=median",
         2,
-        &["--set execution.speed", "has client-timeout, processes, jobs, isolation"],
+        &["strategy.name=scaffold", "do not combine"],
     ),
+    ("sweep e.toml --set model=mlp,nonesuch", 3, &["the run model=nonesuch", "fedpipe models"]),
+    ("sweep e.toml --out folder", 5, &["folder", "continue the sweep in it with --resume", "--out"]),
+    ("sweep --resume folder", 5, &["folder/sweep.json", "is this a sweep?"]),
+    ("sweep --resume sweep-of-format-2", 5, &["format 2", "reads format 1", "begin another sweep"]),
+    ("sweep --resume sweep-of-seeds --set lr=0.1", 2, &["no key local.lr", "extend seed", "begin another sweep"]),
+    ("runs absent", 5, &["no folder absent", "give the folder"]),
+    ("runs folder --where lr", 2, &["\"lr\"", "write KEY=VALUE"]),
+    ("runs folder --where zzz=1", 2, &["no key `zzz`", "results are name, when, state"]),
+    ("compare absent", 5, &["no folder absent"]),
+    ("compare folder", 2, &["no finished run", "give run directories"]),
+    ("init e.toml", 5, &["e.toml", "give another file"]),
+    ("config --explain zzz", 2, &["no key `zzz`"]),
     ("run mlp --server fast", 2, &["fast", "--server", "known are sgd, momentum, adagrad, adam"]),
     ("run mlp --term proximal", 2, &["--term", "proximal:mu=…"]),
     ("run mlp --aggregate median --weighting examples", 2, &["median", "weighting examples", "do not combine"]),
@@ -129,7 +149,11 @@ const ARGUMENTS: &[Case] = &[
     ("run mlp --config absent.toml", 2, &["absent.toml", "No such file"]),
     ("run mlp --config text", 2, &["cannot use text"]),
     ("run --config no-model.toml", 2, &["no model is named"]),
-    ("run mlp --config unknown-key.toml", 2, &["colour"]),
+    (
+        "run mlp --config unknown-key.toml",
+        2,
+        &["unknown-key.toml", "line 2, column 1", "no key `modle`", "mean model?"],
+    ),
 ];
 
 const MODELS: &[Case] = &[
@@ -350,11 +374,16 @@ fn prepare(place: &Place) {
     fs::write(place.path("text"), "this is no shared library, no TOML and no image").unwrap();
     fs::write(place.path("empty.so"), "").unwrap();
     fs::write(place.path("no-model.toml"), "format = 2\nclients.count = 3\n").unwrap();
-    fs::write(place.path("unknown-key.toml"), "format = 2\ncolour = 'red'\n").unwrap();
+    fs::write(place.path("unknown-key.toml"), "format = 2\nmodle = 'mlp'\n").unwrap();
     fs::write(place.path("format-1.toml"), "model = 'mlp'\nclients = 3\n").unwrap();
-    for folder in ["folder", "run-before", "run-of-format-1"] {
+    fs::write(place.path("e.toml"), "format = 2\nmodel = 'mlp'\ndata.source = 'sample'\n").unwrap();
+    for folder in ["folder", "run-before", "run-of-format-1", "sweep-of-format-2"] {
         fs::create_dir(place.path(folder)).unwrap();
     }
+    fs::create_dir(place.path("sweep-of-seeds")).unwrap();
+    let sweep = r#"{"format": 1, "axes": [{"key": "seed", "values": ["0"]}], "runs": [{"name": "000", "values": {"seed": "0"}}]}"#;
+    fs::write(place.path("sweep-of-seeds/sweep.json"), sweep).unwrap();
+    fs::write(place.path("sweep-of-format-2/sweep.json"), "{\"format\": 2}").unwrap();
     for (file, contents) in [("experiment.toml", "model = 'mlp'\n"), ("summary.json", "{}"), ("ledger.jsonl", "{}\n")] {
         fs::write(place.path("run-before").join(file), contents).unwrap();
     }

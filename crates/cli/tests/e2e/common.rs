@@ -5,11 +5,13 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Output},
+    sync::{Arc, Once},
     thread,
     time::{Duration, Instant},
 };
 
 use serde_json::Value;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use tempfile::TempDir;
 
 /// A folder to run in, with its own cache of datasets and partitions.
@@ -18,6 +20,7 @@ pub(crate) struct Place(TempDir);
 
 impl Place {
     pub(crate) fn new() -> Self {
+        catch_ignored_signals();
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("marks")).unwrap();
         Self(folder)
@@ -117,6 +120,22 @@ impl Run {
         let logs = fs::read_dir(self.0.join("clients")).into_iter().flatten().flatten();
         logs.map(|log| String::from_utf8_lossy(&fs::read(log.path()).unwrap()).into_owned()).collect()
     }
+}
+
+/// Catches the signals of a terminal that are ignored here, as those of a job in the background of a script are. A
+/// process inherits a signal that is ignored, but not one that is caught. `fedpipe` respects an ignored signal, so that
+/// a test would wait forever for its end.
+fn catch_ignored_signals() {
+    static CAUGHT: Once = Once::new();
+    CAUGHT.call_once(|| {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+        let ignored = u64::from_str_radix(mask.trim(), 16).unwrap();
+        for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM].into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 1) {
+            // The flag is never read: the test goes on, as it does while the signal is ignored.
+            signal_hook::flag::register(signal, Arc::default()).unwrap();
+        }
+    });
 }
 
 /// Returns the folder in which cargo builds the models and fixtures: that of this test.

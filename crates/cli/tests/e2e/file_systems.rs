@@ -34,11 +34,11 @@ fn modes(with: Errno) -> Vec<Refused> {
     vec![Refused::calls(&calls, with)]
 }
 
-const RUN: &str = "run logreg --data sample --rounds 2 --quiet";
+const RUN: &str = "run logreg --data sample --clients 2 --rounds 1 --quiet";
 
 #[test]
 fn what_the_data_do_not_need_may_be_refused() {
-    let usual = Place::new().run("logreg --rounds 2").weights_sha256();
+    let usual = Place::new().run("logreg --clients 2 --rounds 1").weights_sha256();
     let (locked, kept) = ("/runs/logreg-1 cannot be locked (", "/cache/fedpipe cannot be locked (");
     let refused = "runs/logreg-1 refuses to sync files (";
     let cases = [

@@ -178,10 +178,10 @@ fn a_client_that_a_limit_ends_is_named_with_it() {
         // The limits hold without isolation.
         (
             "allocate",
-            "--memory-limit 1G --isolation off",
-            json!({"kind": "memory_limit", "bytes": 1 << 30}),
+            "--memory-limit 400M --isolation off",
+            json!({"kind": "memory_limit", "bytes": 400 << 20}),
             "memory",
-            "1G",
+            "400M",
         ),
     ];
     check_all(cases, |(fault, limit, cause, option, says)| {

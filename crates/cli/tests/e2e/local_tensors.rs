@@ -92,7 +92,7 @@ fn a_resume_has_the_local_tensors_of_the_run_before() {
 /// The batch norms of `mlp` and `cnn`. Each channel has a factor, a shift, a mean and a variance.
 #[test]
 fn a_batch_norm_is_shared_or_local_and_continues_after_a_resume() {
-    const RULES: &str = "--clients 3 --lr 0.05 --seed 5 --model-option hidden=16 --model-option dropout=0.1 \
+    const RULES: &str = "--clients 3 --holdout 0.1 --lr 0.05 --seed 5 --model-option hidden=16 --model-option dropout=0.1 \
                          --model-option norm=batch --model-option norm-place";
     // The number of weights that a client keeps.
     let cases = [
@@ -102,7 +102,7 @@ fn a_batch_norm_is_shared_or_local_and_continues_after_a_resume() {
     ];
     let place = Place::new();
     for (number, (arguments, kept)) in cases.iter().enumerate() {
-        let run = place.run(&format!("{arguments} --rounds 4 --out whole-{number}"));
+        let run = place.run(&format!("{arguments} --rounds 3 --out whole-{number}"));
         // The test set is scored with the initial values of local norms.
         assert!(*kept > 0 || run.summary()["accuracy"].as_f64().unwrap() > 0.3, "{arguments}: {}", run.summary());
         let (mean, (_, local)) = (tensor(&run, "norm1.running_mean"), state(&run));
@@ -110,13 +110,17 @@ fn a_batch_norm_is_shared_or_local_and_continues_after_a_resume() {
         assert_eq!((local.len(), mean.iter().all(|mean| *mean == 0.0)), if *kept > 0 { (3, true) } else { (0, false) });
         assert!(local.windows(2).all(|pair| pair[0] != pair[1]), "{arguments}: {local:?}");
 
-        place.run(&format!("{arguments} --rounds 2 --out cut-{number}"));
-        let output = place.fedpipe(&format!("run --resume cut-{number} --rounds 4")).output().unwrap();
+        place.run(&format!("{arguments} --rounds 1 --out cut-{number}"));
+        let output = place.fedpipe(&format!("run --resume cut-{number} --rounds 3")).output().unwrap();
         assert!(output.status.success(), "{}", stderr(&output));
         let resumed = Run(place.path(format!("cut-{number}")));
         assert_eq!((resumed.weights_sha256(), state(&resumed).1), (run.weights_sha256(), local), "{arguments}");
+        // A client with local norms is scored with its own ones, too.
+        let [own, held_out] = ["personal", "held_out"].map(|name| run.summary()[name].clone());
+        assert!(if *kept > 0 { own["clients"] == json!([0, 1, 2]) && own != held_out } else { own.is_null() }, "{own}");
+        assert_eq!(resumed.summary()["personal"], own, "{arguments}");
         let verified = stdout(&place.fedpipe(&format!("verify whole-{number}")).output().unwrap());
-        assert!(verified.ends_with("verified: 4 rounds have the same bits\n"), "{verified}");
+        assert!(verified.ends_with("verified: 3 rounds have the same bits\n"), "{verified}");
     }
 }
 

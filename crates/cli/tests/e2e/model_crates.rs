@@ -82,10 +82,10 @@ fn a_new_model_takes_nobodys_place_and_names_its_type() {
     let says = "`fedpipe run ./target/release/libtwo_words.so --data sample` trains it\n";
     assert!(output.status.success() && stdout(&output).ends_with(says), "{}{}", stdout(&output), stderr(&output));
     let source = fs::read_to_string(place.path("two-words/src/lib.rs")).unwrap();
-    assert!(source.contains("export_model!(TwoWords);") && !source.contains("Mine"));
+    assert!(source.contains("export_model!(TwoWordsModel);") && !source.contains("Mine"));
     let output = place.fedpipe("new-model two-words").output().unwrap();
-    let why = "error: cannot write the model to two-words: File exists (os error 17)\n";
-    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(5), why));
+    let why = "error: two-words exists already; give a folder that does not\n";
+    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(2), why));
     let output = place.fedpipe("new-model Two").output().unwrap();
     assert!(output.status.code() == Some(2) && stderr(&output).contains("\"Two\" is no name"), "{}", stderr(&output));
 }
@@ -103,7 +103,8 @@ fn the_authors_guide_makes_a_member_of_the_workspace() {
     }
     let commands = blocks(&guide(), "sh");
     let metadata = "cargo metadata --quiet --no-deps --format-version 1 >metadata.json";
-    succeed(shell(&place, &format!("{}{metadata}", commands[3]), ""));
+    let said = succeed(shell(&place, &format!("{}{metadata}", commands[3]), ""));
+    assert!(said.contains("a member of the workspace; `cargo test --package mine` tests it"), "{said}");
     let metadata: Value = serde_json::from_slice(&fs::read(place.path("metadata.json")).unwrap()).unwrap();
     let packages = metadata["packages"].as_array().unwrap();
     let mine = packages.iter().find(|package| package["name"] == "mine").expect("a member");

@@ -202,6 +202,8 @@ fn clients_with_data_of_their_own_are_weighted_as_they_say_and_have_the_bits_of_
         ("run --config own.toml --out none", "use --over, or another --partition here"),
         ("run --config own.toml --over host.sock --processes 2 --out none", "leave out --processes"),
         ("serve --model mlp --data own --client 1 --socket s", "cannot be used with"),
+        ("serve --model mlp --label y --socket s", "were not provided: "),
+        ("serve --model mlp --data own --holdout 1 --socket s", "--holdout is 1; give at least 0 and below 1"),
         ("run --client ./mine --over host.sock --out none", "all clients elsewhere; leave one out"),
         ("serve --experiment own.toml --client 0 --socket s", "serve this one's by --model and --data"),
     ];
@@ -371,6 +373,22 @@ fn a_client_holds_out_its_own_examples_and_a_run_with_another_share_refuses_it()
         );
         assert!(output.status.code() == Some(4) && stderr(&output).contains(&says), "{}", stderr(&output));
     }
+}
+
+#[test]
+fn a_client_reads_a_table_with_the_flags_of_a_run() {
+    let place = Place::new();
+    fs::write(place.path("train.csv"), "x,who,y\n1,a,0\n2,b,1\n3,a,0\n4,b,1\n").unwrap();
+    fs::write(place.path("test.csv"), "x,who,y\n1,a,0\n5,b,1\n").unwrap();
+    let keys = "format = 2\nmodel = \"logreg\"\nclients.count = 1\nrounds = 1\n[data]\nsource = \"test.csv\"\n\
+                label = \"y\"\nclient-column = \"who\"\npartition = \"own\"";
+    fs::write(place.path("own.toml"), keys).unwrap();
+    let flags = "--data train.csv --test-data test.csv --label y --client-column who";
+    let nodes = [Node::with(&place, 0, &format!("--model logreg {flags}"))];
+    carry_all(&place, &nodes, honestly);
+    let run = place.run("--config own.toml --over host.sock");
+    let line = &run.ledger("dealt")[0];
+    assert_eq!((&line["sizes"], &line["dataset"]["shape"]), (&json!([4]), &json!([1])));
 }
 
 #[test]

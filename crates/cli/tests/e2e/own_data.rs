@@ -69,5 +69,6 @@ fn the_list_of_datasets_has_a_line_for_each_reader() {
     for reader in fedpipe_data::readers() {
         assert!(listed.contains(&format!("PATH ({})\n  {}\n", reader.name, reader.files)), "{listed}");
     }
+    assert!(listed.contains("synthetic:alpha=1,beta=1,clients=30\n") && listed.contains("\nfcube\n"), "{listed}");
     assert!(listed.contains("--target --standardise --label --client-column --test-data --test-split\n"), "{listed}");
 }

@@ -108,3 +108,40 @@ fn features_with_noise_are_trained_on() {
     assert_eq!(dealt(&plain)["label_counts"], dealt(&noisy)["label_counts"]);
     assert!(noisy.summary()["accuracy"].as_f64().unwrap() > 0.3);
 }
+
+#[test]
+fn noise_has_the_same_bits_under_any_processes_across_a_resume_and_when_verified() {
+    let place = Place::new();
+    let run = |rounds: u32, more: &str| {
+        place.run(&format!("logreg --clients 3 --partition feature-noise:sigma=0.5,as=paper --rounds {rounds} {more}"))
+    };
+    let one = run(3, "--processes 1 --out one");
+    let three = run(3, "--processes 3 --out three");
+    let parts = run(1, "--processes 2 --out parts");
+    let resumed = place.fedpipe("run --resume parts --rounds 3 --processes 3").output().unwrap();
+    assert!(resumed.status.success(), "{}", stderr(&resumed));
+    assert_eq!(one.weights_sha256(), three.weights_sha256());
+    assert_eq!(one.weights_sha256(), parts.weights_sha256());
+    let verified = place.fedpipe("verify three").output().unwrap();
+    assert!(verified.status.success(), "{}", stderr(&verified));
+}
+
+#[test]
+fn clients_are_groups_of_natural_ones_or_parts_of_a_sorted_column() {
+    let place = Place::new();
+    let run = place.run("logreg --data fcube --partition grouped-natural:3 --rounds 1");
+    assert_eq!(dealt(&run)["sizes"], json!([3000, 1000]));
+    let table: String = (0..40).map(|row| format!("{},{},{}\n", row * 7 % 40, row % 3, row % 2)).collect();
+    fs::write(place.path("t.csv"), format!("age,size,y\n{table}")).unwrap();
+    let show = |by: &str| {
+        let flags = "--data t.csv --label y --test-split 0.2 --clients 4 --csv";
+        place.fedpipe(&format!("data show {flags} --partition continuous:strictness=1,by={by}")).output().unwrap()
+    };
+    let by_target = stdout(&show("target"));
+    assert_eq!(by_target.lines().skip(1).collect::<Vec<_>>(), ["0,8,0,8", "1,8,0,8", "2,0,8,8", "3,0,8,8"]);
+    assert!(show("age").status.success() && show("0").status.success());
+    let refused = show("colour");
+    assert_eq!(refused.status.code(), Some(4));
+    let words = "has the column `colour`, which is none; give `by=target`, a feature from 0 to 1, or one of age, size";
+    assert!(stderr(&refused).contains(words), "{}", stderr(&refused));
+}

@@ -4,7 +4,7 @@
 
 use std::{fs, path::Path};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::common::{Place, Run, check_all, stderr, stdout};
 
@@ -109,6 +109,29 @@ fn the_screen_and_the_ledger_have_the_errors_in_place_of_the_accuracy() {
     assert!(run.read("result.png").starts_with(b"\x89PNG"));
 }
 
+/// The errors of a client follow from its sums.
+#[test]
+fn a_run_ends_at_an_error_on_held_out_examples_of_which_the_worst_client_has_the_greatest() {
+    let place = placed();
+    let run = place.run(&format!("{DESCENT} --clients 4 --holdout 0.25 --until rmse=1"));
+    let summary = run.summary();
+    let rounds = run.ledger("round");
+    let means: Vec<f64> = rounds.iter().map(|line| line["held_out"]["rmse"]["mean"].as_f64().unwrap()).collect();
+    let (last, before) = means.split_last().unwrap();
+    assert!(*last <= 1.0 && !before.is_empty() && before.iter().all(|mean| *mean > 1.0), "{means:?}");
+    assert_eq!((&summary["target"]["round"], &summary["stopped"]), (&json!(means.len()), &json!("reached")));
+    let scores = &summary["held_out"];
+    let rmse = |sums: &Value| (sums["squared_error"].as_f64().unwrap() / 10.0).sqrt();
+    let rmses: Vec<f64> = scores["error_sums"].as_array().unwrap().iter().map(rmse).collect();
+    assert_eq!((&scores["examples"], rmses.len()), (&json!([10, 10, 10, 10]), 4));
+    let greatest = rmses.iter().fold(0.0, |greatest, rmse| if *rmse > greatest { *rmse } else { greatest });
+    assert_eq!(scores["rmse"]["worst"].as_f64(), Some(greatest));
+    let squares: f64 = rmses.iter().map(|rmse| rmse * rmse).sum();
+    assert!((last * last - squares / 4.0).abs() < 1e-12 && scores["errors"]["rmse"] == *last, "{scores}");
+    let verified = stdout(&place.fedpipe("verify out").output().unwrap());
+    assert!(verified.ends_with("the same bits\n"), "{verified}");
+}
+
 #[test]
 fn a_run_on_a_real_target_resumes_and_verifies() {
     let place = placed();
@@ -132,10 +155,15 @@ fn a_run_on_a_real_target_resumes_and_verifies() {
 fn the_other_kind_of_model_is_refused_with_the_remedy() {
     let place = placed();
     let cases = [
-        ("logreg --data real --target real", "take a model of regression, such as linreg or mlp"),
+        (
+            "logreg --data real --target real",
+            "the model logreg predicts classes, but the targets of the data are real numbers; take a \
+             model of regression, such as linreg or mlp",
+        ),
         (
             "linreg --data sample",
-            "the targets of the data are 10 classes; take a model of classification, such as logreg",
+            "the model linreg predicts real numbers, but the targets of the data are 10 classes; take \
+             a model of classification, such as logreg",
         ),
     ];
     check_all(cases, |(arguments, remedy)| {

@@ -10,8 +10,8 @@ use std::{
 };
 
 use fedpipe_protocol::{
-    Evaluate, FailureKind, HeldPartition, Isolation, Level, Limits, PROTOCOL, Parts, Purpose, Reply, Request, Setup,
-    Target, Task, Train, WEIGHTS, feature, read, write,
+    Evaluate, FailureKind, HeldPartition, Isolation, Level, Limits, PROTOCOL, Parts, Predictions, Purpose, Reply,
+    Request, Setup, Target, Task, Train, WEIGHTS, feature, read, write,
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -180,6 +180,14 @@ fn a_node_evaluates_the_held_out_examples_of_its_client() {
     visit.say(&evaluate(0), Some(&weights));
     let (Reply::Failed { message, .. }, _) = visit.hear() else { panic!("the partition of another client") };
     assert_eq!(message, "this client does not hold the partition of client 0");
+    let (mut visit, _) = Visit::to(&node, &setup(&[]));
+    for predictions in [Predictions::Confusion, Predictions::Scores] {
+        let asked = Evaluate { predictions: Some(predictions), ..Evaluate::held_out(1, 500) };
+        visit.say(&Request::Evaluate(asked), Some(&weights));
+        let (Reply::Failed { message, .. }, _) = visit.hear() else { panic!("the predictions for own examples") };
+        assert_eq!(message, "predictions for held-out examples, which leave this node as sums alone");
+        visit = Visit::to(&node, &setup(&[])).0;
+    }
 }
 
 #[test]

@@ -27,6 +27,7 @@ fn a_stopped_run_ends_by_itself_until_its_results_are_there() {
         closed: Vec::new(),
         replay: BTreeMap::new(),
         swaps: BTreeMap::new(),
+        ends_after: None,
     };
     let control = Control::default();
     let handle = control.handle();

@@ -175,10 +175,11 @@ const ALTERED: &[(&str, Alter, &str)] = &[
         "the loss of the initial weights everywhere",
         |run| {
             rechain(run, |lines| {
-                edit(lines, "initial_score", "loss", "3.3025850929940503");
-                edit(lines, "finished", "initial_loss", "3.3025850929940503");
+                edit(lines, "initial_score", "loss", "3.5");
+                edit(lines, "finished", "initial_loss", "3.5");
             });
-            replace(run, "summary.json", "\"initial_loss\": 2.", "\"initial_loss\": 3.");
+            let loss = run.summary()["initial_loss"].to_string();
+            replace(run, "summary.json", &format!("\"initial_loss\": {loss}"), "\"initial_loss\": 3.5");
         },
         "the test loss of the initial weights is ",
     ),
@@ -333,7 +334,8 @@ fn a_forced_resume_that_fails_at_its_start_is_followed() {
 #[test]
 fn a_run_without_an_end_is_verified_as_far_as_it_goes_and_says_so() {
     let place = Place::new();
-    let run = place.run("logreg --rounds 3");
+    // The learning rate of a round depends on the third one, and only the third one scores the clients.
+    let run = place.run("logreg --rounds 3 --lr-schedule cosine --holdout 0.2 --evaluate-every 3");
     rechain(&run, |lines| lines.truncate(lines.len() - 2));
     for name in ["summary.json", "model.safetensors", "result.png"] {
         fs::remove_file(run.0.join(name)).unwrap();

@@ -173,6 +173,28 @@ fn phases_follow_each_other_or_start_anew() {
     assert_failed(missing, FailureKind::Protocol, "the request has no part \"start/1\"");
 }
 
+/// A process of a pool has the momentum of the client that trained before, which no other client may begin with.
+#[test]
+fn a_momentum_is_that_of_the_request_also_where_the_first_phase_is_called_a_later_one() {
+    let stage = Stage::new();
+    let mut session = stage.session(&[0, 1]);
+    let optimiser = r#"{"name":"sgd","momentum":0.9,"keep":true}"#;
+    let asked = |client, start| Train {
+        phases: vec![Phase { start, ..Phase::plain(1) }],
+        optimiser: optimiser.into(),
+        keeps_momentum: true,
+        ..train(client)
+    };
+    let mut trained = |client, start| {
+        let (Trained { slots, .. }, weights) = trained(&mut session, &asked(client, start), &[]);
+        assert!(matches!(&slots[..], [(name, PartData::F32(_))] if name == "momentum"), "{slots:?}");
+        (slots, weights)
+    };
+    let first = trained(0, PhaseStart::Received);
+    assert_ne!(trained(1, PhaseStart::Received), first);
+    assert_eq!(trained(0, PhaseStart::Previous), first);
+}
+
 #[test]
 fn a_step_limit_ends_a_phase_and_the_loss_is_over_the_scored_examples() {
     let mut session = Stage::new().session(&[0]);
@@ -310,9 +332,9 @@ fn training_and_evaluation_of_a_client_share_no_example() {
 fn predictions_are_those_of_the_scored_examples() {
     let asked = |predictions| Evaluate { predictions, ..Evaluate::test(vec![0]) };
     let confusion = Some(Predictions::Confusion);
-    let mut stage = Stage::new();
-    assert!(stage.session(&[0]).evaluate(&asked(confusion)).unwrap().parts.is_empty(), "logreg does not predict");
-    stage.dylib = "libmlp.so";
+    let silent = Stage { dylib: "libecho.so", ..Stage::new() };
+    assert!(silent.session(&[0]).evaluate(&asked(confusion)).unwrap().parts.is_empty(), "echo does not predict");
+    let stage = Stage::new();
     let mut session = stage.session(&[0]);
     assert!(session.evaluate(&asked(None)).unwrap().parts.is_empty());
     let Evaluated { blocks, parts } = session.evaluate(&asked(confusion)).unwrap();

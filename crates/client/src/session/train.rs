@@ -74,7 +74,8 @@ impl Session {
         for (index, phase) in train.phases.iter().enumerate() {
             self.set_start(index, phase.start, start, parts)?;
             // Phases that do not follow each other visit the examples in the same orders.
-            if phase.start != PhaseStart::Previous {
+            // A first phase follows none, whatever its start is called.
+            if index == 0 || phase.start != PhaseStart::Previous {
                 next_epoch = 0;
                 self.set_momentum(train, &parts.momentum)?;
             }

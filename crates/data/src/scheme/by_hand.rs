@@ -72,7 +72,8 @@ fn deal_rows(
         match line_of.get_mut(row as usize) {
             None => {
                 let last = labelled.examples() - 1;
-                return Err(split.refuse(line, format!("the row is {row}, and the training rows are 0 to {last}")));
+                let why = format!("the row is {row}, and the training rows are 0 to {last}; give one of them");
+                return Err(split.refuse(line, why));
             }
             Some(before) if *before > 0 => {
                 return Err(split.refuse(line, format!("line {before} has the row {row}, too; give each row once")));
@@ -97,9 +98,12 @@ fn deal_counts(
     let mut left = labelled.rows_by_class(ROW.name)?;
     left.iter_mut().for_each(|rows| shuffle(rows, &mut rng));
     let last = left.len() - 1;
+    let names_are_numbers = labelled.class_names.iter().any(|name| name.parse::<f64>().is_ok());
     for &CountLine { line, ref class, client, count } in lines {
         let by_name = || labelled.class_names.iter().position(|name| name == class);
-        let Some(rows) = class.parse().ok().or_else(by_name).and_then(|class: usize| left.get_mut(class)) else {
+        // A name may be a number, such as -1 and 1.
+        let by_number = || class.parse().ok().filter(|_: &usize| !names_are_numbers);
+        let Some(rows) = by_name().or_else(by_number).and_then(|class: usize| left.get_mut(class)) else {
             let names = if labelled.class_names.is_empty() { "" } else { ", or their names" };
             return Err(split.refuse(line, format!("the class is `{class}`, and the classes are 0 to {last}{names}")));
         };

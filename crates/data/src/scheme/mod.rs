@@ -2,12 +2,14 @@
 //! one row of the table.
 
 mod by_hand;
+mod continuous;
 mod cut;
 mod dirichlet;
 mod dirichlet_client;
 mod exdir;
 pub(crate) mod feature_noise;
 mod gamma_similarity;
+mod grouped_natural;
 mod growing;
 mod iid;
 mod labels;
@@ -46,6 +48,8 @@ pub struct Labelled<'a> {
     pub class_names: &'a [String],
     /// The natural client of each row, if the dataset has them.
     pub natural: Option<&'a [u32]>,
+    /// The column that the scheme deals by, if it names one.
+    pub column: Option<&'a [f64]>,
     /// The split by hand, if the scheme names a file.
     pub split: Option<&'a SplitTable>,
 }
@@ -53,7 +57,7 @@ pub struct Labelled<'a> {
 impl<'a> Labelled<'a> {
     /// Returns rows with labels and nothing else.
     pub fn new(labels: &'a [u32], classes: u32) -> Self {
-        Self { examples: labels.len(), labels, classes, class_names: &[], natural: None, split: None }
+        Self { examples: labels.len(), labels, classes, class_names: &[], natural: None, column: None, split: None }
     }
 
     /// Returns the number of rows.
@@ -94,9 +98,22 @@ pub trait Partitioner: fmt::Debug + Send + Sync {
         false
     }
 
-    /// Returns `true` if the clients are the natural ones of the dataset.
+    /// Returns `true` if the natural clients of the dataset decide the number of clients.
     fn is_natural(&self) -> bool {
         false
+    }
+
+    /// Returns the number of clients that as many natural ones are dealt to.
+    ///
+    /// # Errors
+    /// The natural clients do not fit the parameters.
+    fn client_count(&self, natural: u32) -> Result<u32, DataError> {
+        Ok(natural)
+    }
+
+    /// Returns the column that the scheme deals by: `target`, or a feature by its name or its number.
+    fn column(&self) -> Option<&str> {
+        None
     }
 
     /// Returns the standard deviation of the noise that the features of a client get.
@@ -124,7 +141,7 @@ pub struct SplitFile<'a> {
     pub sha256: &'a str,
 }
 
-static ROWS: [TableRow<dyn Partitioner>; 18] = [
+static ROWS: [TableRow<dyn Partitioner>; 20] = [
     iid::ROW,
     dirichlet::ROW,
     dirichlet_client::ROW,
@@ -138,8 +155,10 @@ static ROWS: [TableRow<dyn Partitioner>; 18] = [
     growing::LINEAR,
     growing::SQUARE,
     growing::EXPONENTIAL,
+    continuous::ROW,
     feature_noise::ROW,
     natural::ROW,
+    grouped_natural::ROW,
     by_hand::ROW,
     ready::ROW,
     own::ROW,
@@ -156,7 +175,8 @@ impl Tabled for dyn Partitioner {
     }
 }
 
-/// Assigns rows to clients, each row to at most one. Only `labels`, `pat` and `file` may leave rows out.
+/// Assigns rows to clients, each row to at most one. Only `labels`, `pat`, `file` and `grouped-natural` may leave rows
+/// out.
 ///
 /// Returns one list of rows for each client, ascending and not empty. The same arguments give the same lists on every
 /// machine. The random streams depend on `seed` and [`Use::Partition`] alone, and logarithms do not come from the

@@ -2,7 +2,7 @@
 //! for each class of each client.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -118,6 +118,12 @@ impl SplitTable {
             }
             first_lines.entry(client).or_insert(line);
             lines.push(CountLine { line, class, client, count });
+        }
+        let with_examples: BTreeSet<u32> = lines.iter().filter(|line| line.count > 0).map(|line| line.client).collect();
+        if let Some((client, &line)) = first_lines.iter().find(|(client, _)| !with_examples.contains(client)) {
+            return Err(
+                self.refuse(line, format!("the counts of client {client} are 0; give it an example, or leave it out"))
+            );
         }
         self.lines = SplitLines::Counts(lines);
         Ok(first_lines)
@@ -237,6 +243,7 @@ mod tests {
             ("row,client\n0,0\n1,3\n", "line 3: the client is 3, and no line has client 1; number the clients"),
             ("row,client\n0,4294967295\n", "line 2: the client is 4294967295, and no line has client 0"),
             ("row,client\r\n\r\n0,0\r\nx,0\r\n", "line 4: the row is `x`"),
+            ("class,client,count\n0,0,1\n0,1,0\n1,1,0\n", "line 3: the counts of client 1 are 0; give it an example"),
             ("class,client,count\n0,0,1.5\n", "line 2: the count is `1.5`; give a whole number"),
             (
                 "class,client,count\n0,0,1\n1,0,1\n0,0,2\n",

@@ -80,7 +80,8 @@ pub(crate) fn finite_features(examples: RawArray) -> Result<(Vec<usize>, SplitFe
     Ok((shape, features))
 }
 
-fn finite(values: Vec<f32>, columns: usize, path: &Path) -> Result<SplitFeatures, DataError> {
+/// Returns features, of which none may be infinite or NaN.
+pub(crate) fn finite(values: Vec<f32>, columns: usize, path: &Path) -> Result<SplitFeatures, DataError> {
     match values.iter().position(|value| !value.is_finite()) {
         None => Ok(SplitFeatures::F32(values)),
         Some(at) => Err(DataError::NotFinite {

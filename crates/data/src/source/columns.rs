@@ -15,7 +15,7 @@ use crate::error::DataError;
 use crate::split::{Split, SplitFeatures};
 
 /// The texts that stand for a missing value, in lower case.
-const MISSING: [&str; 7] = ["", "na", "n/a", "nan", "null", "none", "?"];
+const MISSING: [&str; 9] = ["", "na", "n/a", "#n/a", "<na>", "nan", "null", "none", "?"];
 
 /// The value of a cell. CSV has texts alone.
 #[cfg_attr(not(feature = "parquet"), allow(dead_code, reason = "a cell of Parquet"))]
@@ -23,9 +23,11 @@ const MISSING: [&str; 7] = ["", "na", "n/a", "nan", "null", "none", "?"];
 pub(super) enum Cell<'a> {
     Missing,
     Text(&'a str),
+    /// A whole number. One beyond 2⁵³ keeps all digits, since it may be the name of a client.
+    Whole(i128),
     Number(f64),
     Boolean(bool),
-    /// The content of an image file.
+    /// Bytes, which are the content of an image file in a column of features.
     Image(&'a [u8]),
 }
 
@@ -47,6 +49,8 @@ pub(super) struct Table {
     /// The files of images, if the one column of features has images.
     images: Vec<Vec<u8>>,
     labels: Vec<String>,
+    /// The names of the labels 0, 1, …, if the file has them.
+    label_names: Vec<String>,
     clients: Vec<String>,
     /// The number of whole rows.
     rows: usize,
@@ -56,10 +60,13 @@ impl Table {
     /// Returns an empty table with these columns.
     ///
     /// # Errors
-    /// A name stands twice, a flag's column is missing, or no column is left for the features.
+    /// A column has no name, a name stands twice, a flag's column is missing, or no column is left for the features.
     pub(super) fn new(path: &Path, names: Vec<String>, reading: &Reading) -> Result<Self, DataError> {
         let path = path.to_owned();
         let columns = names.join(", ");
+        if let Some(column) = names.iter().position(String::is_empty) {
+            return Err(DataError::UnnamedColumn { path, column });
+        }
         if let Some(at) = (1..names.len()).find(|&at| names[..at].contains(&names[at])) {
             return Err(DataError::SameColumns { path, column: names[at].clone() });
         }
@@ -86,16 +93,25 @@ impl Table {
     /// # Errors
     /// The cell has no value, or a feature is no finite number.
     pub(super) fn push(&mut self, column: usize, cell: Cell<'_>) -> Result<(), DataError> {
-        let cell = match cell {
-            Cell::Text(text) if MISSING.contains(&text.trim().to_ascii_lowercase().as_str()) => Cell::Missing,
-            Cell::Number(number) if number.is_nan() => Cell::Missing,
-            cell => cell,
+        let is_missing = match cell {
+            Cell::Text(text) => is_missing(text),
+            Cell::Number(number) => number.is_nan(),
+            cell => cell == Cell::Missing,
         };
-        if cell == Cell::Missing {
-            let (path, row) = (self.path.clone(), self.rows);
-            return Err(DataError::MissingValue { path, row, column: self.names[column].clone() });
+        if is_missing {
+            let (path, row, column) = (self.path.clone(), self.rows, self.names[column].clone());
+            return Err(DataError::MissingValue { path, row, column, text: text_of(cell) });
         }
         match (self.uses[column], cell) {
+            // A quote without its end takes in all that follows.
+            (_, Cell::Text(text)) if text.contains(['\r', '\n']) => {
+                let (path, row, column) = (self.path.clone(), self.rows, self.names[column].clone());
+                return Err(DataError::LineBreak { path, row, column });
+            }
+            (ColumnUse::Label | ColumnUse::Client, Cell::Image(_)) => {
+                let (path, row, column) = (self.path.clone(), self.rows, self.names[column].clone());
+                return Err(DataError::ColumnType { path, row, column, value: text_of(cell) });
+            }
             (ColumnUse::Label, cell) => self.labels.push(text_of(cell)),
             (ColumnUse::Client, cell) => self.clients.push(text_of(cell)),
             (ColumnUse::Feature, Cell::Image(content)) => self.images.push(content.to_owned()),
@@ -107,6 +123,18 @@ impl Table {
         Ok(())
     }
 
+    /// Names the labels 0, 1, ….
+    #[cfg(feature = "parquet")]
+    pub(super) fn name_labels(&mut self, names: Vec<String>) {
+        self.label_names = names;
+    }
+
+    /// Returns the number of whole rows.
+    #[cfg(feature = "parquet")]
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
     /// Ends the present row.
     pub(super) fn end_row(&mut self) {
         self.rows += 1;
@@ -114,6 +142,7 @@ impl Table {
 
     fn feature(&self, column: usize, cell: Cell<'_>) -> Result<f32, DataError> {
         let value = match cell {
+            Cell::Whole(number) => Some(number as f32),
             Cell::Number(number) => Some(number as f32),
             Cell::Boolean(boolean) => Some(f32::from(u8::from(boolean))),
             Cell::Text(text) => text.trim().parse().ok(),
@@ -127,24 +156,37 @@ impl Table {
         })
     }
 
-    /// Refuses a table with other columns.
-    fn check_names(&self, expected: &[String]) -> Result<(), DataError> {
-        if self.names == expected {
-            return Ok(());
+    /// Refuses a table with other columns or names of classes.
+    fn check_names(&self, expected: &Self) -> Result<(), DataError> {
+        let path = self.path.clone();
+        let is_other = |names: &[String], expected: &[String]| (names != expected).then(|| names.join(", "));
+        if let Some(columns) = is_other(&self.names, &expected.names) {
+            return Err(DataError::OtherColumns { path, columns, expected: expected.names.join(", ") });
         }
-        let (path, columns) = (self.path.clone(), self.names.join(", "));
-        Err(DataError::OtherColumns { path, columns, expected: expected.join(", ") })
+        match is_other(&self.label_names, &expected.label_names) {
+            Some(names) => Err(DataError::OtherNames { path, names, expected: expected.label_names.join(", ") }),
+            None => Ok(()),
+        }
     }
 
     /// Adds the rows of the next shard.
     fn followed_by(mut self, mut next: Self) -> Result<Self, DataError> {
-        next.check_names(&self.names)?;
+        next.check_names(&self)?;
         self.features.append(&mut next.features);
         self.images.append(&mut next.images);
         self.labels.append(&mut next.labels);
         self.clients.append(&mut next.clients);
         self.rows += next.rows;
         Ok(self)
+    }
+
+    /// Returns the classes of the rows.
+    fn class_names(&self, kind: TargetKind) -> Result<ClassNames, DataError> {
+        match kind {
+            TargetKind::Real => Ok(ClassNames::None),
+            TargetKind::Classes if self.label_names.is_empty() => ClassNames::of(&self.labels, &self.path),
+            TargetKind::Classes => Ok(ClassNames::Declared(self.label_names.clone())),
+        }
     }
 
     fn feature_names(&self) -> Vec<String> {
@@ -154,7 +196,7 @@ impl Table {
 
     /// Returns the rows as a split.
     fn split(self, class_names: &ClassNames, reading: &Reading) -> Result<Split, DataError> {
-        let (path, columns) = (self.path.clone(), self.feature_names().len());
+        let (path, columns) = (self.path.clone(), self.feature_names());
         if self.rows == 0 {
             return Err(DataError::NoRows { path });
         }
@@ -162,10 +204,10 @@ impl Table {
         let clients = (!self.clients.is_empty()).then(|| natural_clients(self.clients));
         if self.images.is_empty() {
             let features = SplitFeatures::F32(self.features);
-            return Ok(Split { shape: vec![columns], features, targets, clients });
+            return Ok(Split { shape: vec![columns.len()], features, targets, clients });
         }
-        if columns > 1 {
-            return Err(DataError::ImageColumns { path });
+        if columns.len() > 1 {
+            return Err(DataError::ImageColumns { path, columns: columns.join(", ") });
         }
         let images = Mutex::new(self.images);
         let name = |row: usize| format!("the image of row {row} in {}", path.display());
@@ -176,13 +218,19 @@ impl Table {
     }
 }
 
+/// Returns `true` for a text that stands for a missing value.
+pub(super) fn is_missing(text: &str) -> bool {
+    MISSING.contains(&text.trim().to_ascii_lowercase().as_str())
+}
+
 /// Returns a cell as the name of a class or of a client.
 fn text_of(cell: Cell<'_>) -> String {
     match cell {
         Cell::Text(text) => text.trim().to_owned(),
+        Cell::Whole(number) => number.to_string(),
         Cell::Number(number) => number.to_string(),
         Cell::Boolean(boolean) => if boolean { "True" } else { "False" }.to_owned(),
-        Cell::Image(_) => "an image".to_owned(),
+        Cell::Image(_) => "bytes".to_owned(),
         Cell::Missing => String::new(),
     }
 }
@@ -206,6 +254,18 @@ pub(super) fn find(request: &ReadRequest<'_>, endings: &[&str]) -> Result<Option
     let entries = fs::read_dir(&request.place).into_iter().flatten().flatten().map(|entry| entry.path());
     let mut files: Vec<PathBuf> = entries.filter(has_ending).filter(|path| split_of(path).is_some()).collect();
     files.sort();
+    if !files.is_empty() && request.reading.test_data.is_some() {
+        return Err(DataError::TestOfDirectory { path: request.place.clone() });
+    }
+    // A compressed file beside its plain one would be read as another shard.
+    let stem = |path: &PathBuf| {
+        let name = path.to_string_lossy().to_ascii_lowercase();
+        endings.iter().find_map(|ending| name.strip_suffix(ending).map(str::to_owned))
+    };
+    if let Some(pair) = files.windows(2).find(|pair| stem(&pair[0]) == stem(&pair[1])) {
+        let sets = pair.iter().map(|path| path.display().to_string()).collect();
+        return Err(DataError::SeveralSets { place: request.place.clone(), sets });
+    }
     Ok((!files.is_empty()).then_some(files))
 }
 
@@ -249,12 +309,12 @@ pub(super) fn read(
     let (test, first): (Vec<&PathBuf>, Vec<&PathBuf>) = paths.iter().partition(is_test);
     let [first, test] = [first, test].map(|paths| tables(&paths, reading, read_file));
     let (first, test) = (first?, test?);
-    let first_names = first.as_ref().or(test.as_ref()).map(|table| table.names.clone()).unwrap_or_default();
-    test.as_ref().map_or(Ok(()), |test| test.check_names(&first_names))?;
-    let (class_names, feature_names) = match (first.as_ref().or(test.as_ref()), reading.target) {
-        (Some(table), TargetKind::Classes) => (ClassNames::of(&table.labels, &table.path)?, table.feature_names()),
-        (Some(table), TargetKind::Real) => (ClassNames::default(), table.feature_names()),
-        (None, _) => return Err(DataError::Unrecognised { path: request.place.clone() }),
+    if let (Some(first), Some(test)) = (&first, &test) {
+        test.check_names(first)?;
+    }
+    let (class_names, feature_names) = match first.as_ref().or(test.as_ref()) {
+        Some(table) => (table.class_names(reading.target)?, table.feature_names()),
+        None => return Err(DataError::Unrecognised { path: request.place.clone() }),
     };
     let test_path = test.as_ref().or(first.as_ref()).map(|table| table.path.clone()).unwrap_or_default();
     let split = |table: Option<Table>| table.map(|table| table.split(&class_names, reading)).transpose();

@@ -18,6 +18,9 @@ pub(super) const READER: Reader = Reader {
     read,
 };
 
+/// The bytes at the start in which the delimiter is looked for.
+const MOST_OF_HEADER: u64 = 1 << 16;
+
 const ENDINGS: [&str; 4] = [".csv", ".csv.gz", ".tsv", ".tsv.gz"];
 
 fn find(request: &ReadRequest<'_>) -> Result<Option<Vec<PathBuf>>, DataError> {
@@ -29,19 +32,24 @@ fn read(request: &ReadRequest<'_>, paths: &[PathBuf]) -> Result<ReadSplits, Data
 }
 
 fn read_file(path: &Path, reading: &Reading) -> Result<Table, DataError> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-    let is_tabbed = name.ends_with(".tsv") || name.ends_with(".tsv.gz");
     let mut input = input::open(path, &[])?.reader;
     let refused = |error: csv::Error| DataError::Csv { path: path.to_owned(), reason: reason(&error) };
     // Some programs begin a file with the mark of its encoding.
     let mut start = Vec::new();
-    let unreadable = |source| DataError::Read { path: path.to_owned(), source };
-    input.by_ref().take(3).read_to_end(&mut start).map_err(unreadable)?;
-    let start = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&start).to_vec();
-    let delimiter = if is_tabbed { b'\t' } else { b',' };
-    let mut records = csv::ReaderBuilder::new().delimiter(delimiter).from_reader(start.as_slice().chain(input));
+    input.by_ref().take(MOST_OF_HEADER).read_to_end(&mut start).map_err(|error| refused(error.into()))?;
+    let start = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&start);
+    if start.starts_with(b"PK\x03\x04") {
+        return Err(DataError::Csv {
+            path: path.to_owned(),
+            reason: "it is a zip file, such as that of a spreadsheet".into(),
+        });
+    }
+    let mut records = csv::ReaderBuilder::new().delimiter(delimiter_of(start)).from_reader(start.chain(input));
     let names: Vec<String> = records.headers().map_err(refused)?.iter().map(|name| name.trim().to_owned()).collect();
-    if names.iter().all(|name| name.parse::<f64>().is_ok()) {
+    if names.is_empty() {
+        return Err(DataError::NoRows { path: path.to_owned() });
+    }
+    if is_row(&names) {
         return Err(DataError::NoHeader { path: path.to_owned(), columns: names.join(", ") });
     }
     let mut table = Table::new(path, names, reading)?;
@@ -53,14 +61,30 @@ fn read_file(path: &Path, reading: &Reading) -> Result<Table, DataError> {
     Ok(table)
 }
 
-/// Returns the fault with its line.
+/// Returns the delimiter of a file that begins so. Spreadsheets of many countries write a semicolon, since their numbers
+/// have a comma.
+fn delimiter_of(start: &[u8]) -> u8 {
+    let line = start.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
+    [b',', b';', b'\t'].into_iter().find(|delimiter| line.contains(delimiter)).unwrap_or(b',')
+}
+
+/// Returns `true` for names that are the values of a row: they are all numbers, or one has a fraction.
+fn is_row(names: &[String]) -> bool {
+    let numbers: Vec<Option<f64>> = names.iter().map(|name| name.parse().ok()).collect();
+    numbers.iter().all(Option::is_some) || numbers.iter().flatten().any(|number| number.fract() != 0.0)
+}
+
+/// Returns the fault with its row. The crate's number of a line is behind by one where lines end as on Windows.
 fn reason(error: &csv::Error) -> String {
-    let line = error.position().map_or(0, csv::Position::line);
+    let place = match error.position().map_or(0, csv::Position::record) {
+        0 => "the first line".to_owned(),
+        record => format!("row {} (rows count from 0)", record - 1),
+    };
     match error.kind() {
         csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
-            format!("line {line} has {}, and the first line {expected_len}", counted(*len, "cell"))
+            format!("{place} has {}, and the first line {expected_len}", counted(*len, "cell"))
         }
-        csv::ErrorKind::Utf8 { .. } => format!("line {line} is no UTF-8"),
+        csv::ErrorKind::Utf8 { .. } => format!("{place} is no UTF-8; save the file as UTF-8"),
         csv::ErrorKind::Io(error) => error.to_string(),
         _ => error.to_string(),
     }

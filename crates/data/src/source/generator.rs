@@ -4,7 +4,9 @@
 use std::fmt;
 
 use fedpipe_random::key::{Key, Use};
-use fedpipe_spec::table::{TableRow, Tabled};
+use fedpipe_spec::table::{TableRow, Tabled, entries};
+
+pub use fedpipe_spec::table::Entry;
 
 use super::{fcube, synthetic};
 use crate::dataset::ReadSplits;
@@ -30,6 +32,11 @@ impl Tabled for dyn Generator {
     fn rows() -> &'static [TableRow<Self>] {
         &ROWS
     }
+}
+
+/// Returns the rows of the generators.
+pub fn generators() -> Vec<Entry> {
+    entries::<dyn Generator>()
 }
 
 /// Returns `true` for the text of a generator.

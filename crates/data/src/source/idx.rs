@@ -60,7 +60,8 @@ struct IdxName {
 
 impl IdxName {
     fn parse(name: &OsStr) -> Option<Self> {
-        let name = name.to_str()?.to_ascii_lowercase();
+        // macOS writes a file `._NAME` beside some files.
+        let name = name.to_str().filter(|name| !name.starts_with('.'))?.to_ascii_lowercase();
         let plain = name.strip_suffix(".gz").unwrap_or(&name);
         let (stem, rest) = plain.rsplit_once("-idx").or_else(|| plain.rsplit_once(".idx"))?;
         let (sizes, kind) = rest.split_at_checked(1)?;

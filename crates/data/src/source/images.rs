@@ -24,8 +24,8 @@ pub(super) const READER: Reader = Reader {
     read,
 };
 
-/// The endings of images, in lower case.
-const ENDINGS: [&str; 3] = ["png", "jpg", "jpeg"];
+/// The endings of images, in lower case. Those after jpeg are refused by name, and not left out.
+const ENDINGS: [&str; 9] = ["png", "jpg", "jpeg", "bmp", "gif", "webp", "tif", "tiff", "heic"];
 
 /// A decoded image, and the number of bytes of a pixel.
 struct Decoded {
@@ -96,12 +96,22 @@ fn is_image(path: &Path) -> bool {
     ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()))
 }
 
-/// Returns the entries of a folder in the order of their names.
+/// Returns the entries of a folder in the order of their names, without hidden ones such as `.ipynb_checkpoints`.
 fn entries(folder: &Path) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> =
         fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    paths.retain(|path| path.file_name().is_some_and(|name| !name.to_string_lossy().starts_with('.')));
     paths.sort();
     paths
+}
+
+/// Refuses a folder without an image: its class would have no label, and those after it other labels.
+fn check_folders(directory: &Path) -> Result<(), DataError> {
+    let is_empty = |folder: &PathBuf| folder.is_dir() && !entries(folder).iter().any(|path| is_image(path));
+    match entries(directory).into_iter().find(is_empty) {
+        Some(folder) => Err(DataError::NoImages { folder }),
+        None => Ok(()),
+    }
 }
 
 /// Returns the images in the folders of a directory, in the order of the folders' and of their own names.
@@ -120,7 +130,12 @@ fn read(request: &ReadRequest<'_>, paths: &[PathBuf]) -> Result<ReadSplits, Data
     if request.reading.target == TargetKind::Real {
         return Err(DataError::RealImages { path: request.place.clone() });
     }
-    let test_folder = request.place.join("test");
+    let [train_folder, test_folder] = ["train", "test"].map(|split| request.place.join(split));
+    let is_below = |folder: &PathBuf| paths.iter().any(|path| path.starts_with(folder));
+    match [&train_folder, &test_folder].map(is_below) {
+        [false, false] => check_folders(&request.place)?,
+        _ => [&train_folder, &test_folder].into_iter().try_for_each(|folder| check_folders(folder))?,
+    }
     let (test, first): (Vec<&PathBuf>, Vec<&PathBuf>) = paths.iter().partition(|path| path.starts_with(&test_folder));
     let class_names = ClassNames::of(&classes(if first.is_empty() { &test } else { &first }), &request.place)?;
     let split = |paths: Vec<&PathBuf>| -> Result<Option<Split>, DataError> {

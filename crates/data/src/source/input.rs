@@ -12,7 +12,7 @@ use crate::error::DataError;
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// The largest compression ratio of deflate.
-const GREATEST_RATIO: u64 = 1032;
+pub(super) const GREATEST_RATIO: u64 = 1032;
 
 /// An open file of a dataset.
 pub(crate) struct Input {

@@ -34,10 +34,10 @@ use serde_with::{DeserializeFromStr, SerializeDisplay};
 use crate::cache::{key, read_json, write_json};
 use crate::checksum::{self, Stamp};
 use crate::dataset::{Dataset, Portion, ReadSplits};
-use crate::{cache::Cache, data_step::DataStep, error::DataError, fetch};
+use crate::{cache::Cache, data_step::DataStep, deal::FORMAT, error::DataError, fetch};
 use generator::is_generator;
 
-pub use generator::{Generated, Generator};
+pub use generator::{Entry, Generated, Generator, generators};
 pub use reading::{ImageSize, Reading, TargetKind};
 pub use test_split::TestSplit;
 
@@ -271,7 +271,7 @@ impl<'a> FoundFiles<'a> {
     /// Returns the place of the record. The same files are another dataset if they are read in another way.
     fn record_path(&self, cache: &Cache) -> PathBuf {
         let ReadRequest { place, portion, reading } = &self.request;
-        let text = format!("{}\n{portion:?}\n{reading:?}\n", place.to_string_lossy());
+        let text = format!("format {FORMAT}\n{}\n{portion:?}\n{reading:?}\n", place.to_string_lossy());
         cache.datasets().join("directories").join(format!("{}.json", key(&text)))
     }
 

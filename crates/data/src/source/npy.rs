@@ -35,16 +35,13 @@ pub(super) fn read(reader: &mut dyn Read, path: &Path, room: u64) -> Result<NpyA
     let refused = |reason: String| DataError::Npy { path: path.to_owned(), reason };
     let header = Header::read(reader).map_err(refused)?;
     let kind = NpyType::parse(&header.descr).ok_or_else(|| refused(header.type_refusal()))?;
-    if header.is_fortran && header.sizes.len() > 1 {
-        return Err(refused("its order is Fortran's; save numpy.ascontiguousarray(x)".to_owned()));
-    }
     let promised = header.sizes.iter().try_fold(kind.bytes as u64, |all, &size| all.checked_mul(size as u64));
     let promised = promised.filter(|promised| *promised <= room.saturating_add(1 << 16));
     let Some(promised) = promised else {
         return Err(refused(format!("it is truncated: its header promises the sizes {:?}", header.sizes)));
     };
     let mut bytes = Vec::with_capacity(promised as usize);
-    reader
+    (&mut *reader)
         .take(promised)
         .read_to_end(&mut bytes)
         .map_err(|source| DataError::Read { path: path.to_owned(), source })?;
@@ -55,6 +52,15 @@ pub(super) fn read(reader: &mut dyn Read, path: &Path, room: u64) -> Result<NpyA
             bytes.len()
         )));
     }
+    // Two arrays may be saved to one file, of which the second would be lost.
+    let mut rest = Vec::new();
+    reader.take(1).read_to_end(&mut rest).map_err(|source| DataError::Read { path: path.to_owned(), source })?;
+    if !rest.is_empty() {
+        return Err(refused("it continues after its array; save one array a file".to_owned()));
+    }
+    if header.is_fortran {
+        bytes = row_major(&bytes, kind.bytes, &header.sizes);
+    }
     if header.sizes.contains(&0) || header.sizes.is_empty() {
         return Err(refused(format!("it holds no examples (its sizes are {:?})", header.sizes)));
     }
@@ -62,6 +68,24 @@ pub(super) fn read(reader: &mut dyn Read, path: &Path, room: u64) -> Result<NpyA
         Values::Numbers(values) => NpyArray::Numbers(RawArray { path: path.to_owned(), sizes: header.sizes, values }),
         Values::Texts(texts) => NpyArray::Texts(texts),
     })
+}
+
+/// Returns the values of `bytes` bytes each in the order of rows, given those in the order of columns. The values of a
+/// pandas table are often in that order.
+fn row_major(values: &[u8], bytes: usize, sizes: &[usize]) -> Vec<u8> {
+    let mut ordered = Vec::with_capacity(values.len());
+    let mut index = vec![0; sizes.len()];
+    for _ in 0..sizes.iter().product() {
+        let place = index.iter().zip(sizes).rev().fold(0, |place, (at, size)| place * size + at);
+        ordered.extend_from_slice(&values[place * bytes..][..bytes]);
+        for (at, size) in index.iter_mut().zip(sizes).rev() {
+            *at = (*at + 1) % size;
+            if *at > 0 {
+                break;
+            }
+        }
+    }
+    ordered
 }
 
 /// The header of an array.
@@ -220,8 +244,24 @@ mod tests {
     }
 
     #[test]
+    fn the_order_of_columns_becomes_that_of_rows() {
+        let read = |shape: &str, bytes: &[u8]| {
+            let header = format!("{{'descr': '|u1', 'fortran_order': True, 'shape': {shape}, }}");
+            match parse(&npy(&header, bytes)).unwrap() {
+                NpyArray::Numbers(RawArray { values: RawValues::U8(values), .. }) => values,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(read("(4,)", &[1, 2, 3, 4]), [1, 2, 3, 4]);
+        assert_eq!(read("(2, 3)", &[1, 4, 2, 5, 3, 6]), [1, 2, 3, 4, 5, 6]);
+        // numpy.arange(12).reshape(2, 3, 2).flatten("F")
+        assert_eq!(read("(2, 3, 2)", &[0, 6, 2, 8, 4, 10, 1, 7, 3, 9, 5, 11]), Vec::from_iter(0..12));
+        assert_eq!(row_major(b"acbd", 1, &[2, 2]), b"abcd");
+        assert_eq!(row_major(b"aAcCbBdD", 2, &[2, 2]), b"aAbBcCdD");
+    }
+
+    #[test]
     fn a_wrong_array_is_refused() {
-        let fortran = "{'descr': '<f4', 'fortran_order': True, 'shape': (1, 1), }";
         let structured = "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,), }";
         let cases: [(Vec<u8>, &str); 9] = [
             (b"PK\x03\x04zip-file".to_vec(), "does not begin as a NumPy array"),
@@ -232,7 +272,7 @@ mod tests {
             (npy(&header("|O", "(1,)"), &[0; 8]), "Python objects"),
             (npy(&header("<c8", "(1,)"), &[0; 8]), "its type is <c8"),
             (npy(structured, &[0; 4]), "its type is structured"),
-            (npy(fortran, &[0; 4]), "numpy.ascontiguousarray"),
+            (npy(&header("|u1", "(1,)"), &[0; 2]), "save one array a file"),
         ];
         for (bytes, words) in cases {
             crate::testing::assert_says(&parse(&bytes).unwrap_err(), &["x.npy", words]);

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::array::{self, finite_features, natural_clients};
 use super::class_names::ClassNames;
+use super::columns::is_missing;
 use super::npy::{self, NpyArray};
 use super::reading::TargetKind;
 use super::splits::FoundSplits;
@@ -110,8 +111,8 @@ fn read(request: &ReadRequest<'_>, paths: &[PathBuf]) -> Result<ReadSplits, Data
     let (first, test) = (half(Half::First)?, half(Half::Test)?);
     let kind = request.reading.target;
     let class_names = match (&first[1], &test[1]) {
-        (Some(NpyArray::Texts(texts)), _) | (None, Some(NpyArray::Texts(texts))) if kind == TargetKind::Classes => {
-            ClassNames::of(texts, &request.place)?
+        (Some(labels), _) | (None, Some(labels)) if kind == TargetKind::Classes => {
+            labels.names().map_or(Ok(ClassNames::None), |texts| ClassNames::of(&texts, &request.place))?
         }
         _ => ClassNames::default(),
     };
@@ -142,16 +143,19 @@ fn split(
     }
     let kind = request.reading.target;
     let targets = match labels {
-        NpyArray::Texts(texts) => class_names.targets(&texts, kind, &place)?,
+        NpyArray::Texts(texts) => {
+            check_texts(&texts, &place, "labels")?;
+            class_names.targets(&texts, kind, &place)?
+        }
         NpyArray::Numbers(labels) if labels.sizes[1..].iter().any(|&size| size != 1) => {
             return Err(DataError::LabelColumns { path: labels.path, sizes: labels.sizes });
         }
+        NpyArray::Numbers(labels) if class_names.first_mapped().is_some() => {
+            class_names.targets(&texts(&labels.values.numbers()), kind, &labels.path)?
+        }
         NpyArray::Numbers(labels) => array::targets(labels.values.numbers(), kind, &labels.path)?,
     };
-    let clients = clients.map(|clients| match clients {
-        NpyArray::Texts(texts) => texts,
-        NpyArray::Numbers(numbers) => numbers.values.numbers().iter().map(f64::to_string).collect(),
-    });
+    let clients = clients.map(|clients| clients.client_names(&place)).transpose()?;
     if let Some(clients) = clients.as_ref().filter(|clients| clients.len() != n) {
         return Err(DataError::Counts {
             example_path: examples.path,
@@ -162,6 +166,50 @@ fn split(
     }
     let (shape, features) = finite_features(examples)?;
     Ok(Some(Split { shape, features, targets, clients: clients.map(natural_clients) }))
+}
+
+impl NpyArray {
+    /// Returns the names of labels that are texts, or of which one is negative.
+    fn names(&self) -> Option<Vec<String>> {
+        match self {
+            Self::Texts(texts) => Some(texts.clone()),
+            Self::Numbers(array) => {
+                let numbers = array.values.clone().numbers();
+                numbers.iter().any(|number| *number < 0.0).then(|| texts(&numbers))
+            }
+        }
+    }
+
+    /// Returns the name of each row's client.
+    fn client_names(self, place: &Path) -> Result<Vec<String>, DataError> {
+        let array = match self {
+            Self::Texts(texts) => return check_texts(&texts, place, "clients").map(|()| texts),
+            Self::Numbers(array) => array,
+        };
+        let numbers = array.values.numbers();
+        match numbers.iter().position(|number| number.is_nan() || number.abs() >= LARGEST_NAME) {
+            Some(row) => Err(DataError::ClientNumber { path: array.path, row, value: numbers[row] }),
+            None => Ok(texts(&numbers)),
+        }
+    }
+}
+
+/// The bound of the numbers that f64 tells apart.
+const LARGEST_NAME: f64 = 9_007_199_254_740_992.0;
+
+fn texts(numbers: &[f64]) -> Vec<String> {
+    numbers.iter().map(f64::to_string).collect()
+}
+
+/// Refuses a text that stands for a missing value.
+fn check_texts(texts: &[String], place: &Path, column: &str) -> Result<(), DataError> {
+    match texts.iter().position(|text| is_missing(text)) {
+        None => Ok(()),
+        Some(row) => {
+            let (path, column, text) = (place.to_owned(), column.to_owned(), texts[row].clone());
+            Err(DataError::MissingValue { path, row, column, text })
+        }
+    }
 }
 
 impl Member {
@@ -179,7 +227,8 @@ impl Member {
                 let archive = self.path.parent().unwrap_or(&self.path);
                 let mut archive = open_archive(archive)?;
                 let mut member = archive.by_name(name).map_err(|error| zip_error(&self.path, &error))?;
-                let room = member.size();
+                // The archive may promise any size.
+                let room = member.size().min(member.compressed_size().saturating_mul(input::GREATEST_RATIO));
                 npy::read(&mut member, &self.path, room)
             }
         }

@@ -49,15 +49,44 @@ fn read_file(path: &Path, reading: &Reading) -> Result<Table, DataError> {
     let reader = SerializedFileReader::new(file).map_err(refused)?;
     let fields = reader.metadata().file_metadata().schema().get_fields();
     let mut table = Table::new(path, fields.iter().map(|field| field.name().to_owned()).collect(), reading)?;
+    let metadata = reader.metadata().file_metadata().key_value_metadata();
+    let of_hugging_face = metadata.into_iter().flatten().find(|entry| entry.key == "huggingface");
+    if let (Some(text), Some(label)) = (of_hugging_face.and_then(|entry| entry.value.as_ref()), &reading.label) {
+        table.name_labels(class_label(text, label));
+    }
     for row in reader.get_row_iter(None).map_err(refused)? {
         for (column, (name, field)) in row.map_err(refused)?.get_column_iter().enumerate() {
-            let unknown =
-                || DataError::ColumnType { path: path.to_owned(), column: name.clone(), value: field.to_string() };
-            table.push(column, cell(field).ok_or_else(unknown)?)?;
+            let Some(cell) = cell(field) else {
+                let (path, row, column) = (path.to_owned(), table.rows(), name.clone());
+                return Err(DataError::ColumnType { path, row, column, value: shown(field) });
+            };
+            table.push(column, cell)?;
         }
         table.end_row();
     }
     Ok(table)
+}
+
+/// Returns the names of a `ClassLabel` in the metadata that Hugging Face's `datasets` writes; none for another column.
+#[cfg(feature = "parquet")]
+fn class_label(metadata: &str, column: &str) -> Vec<String> {
+    let metadata: serde_json::Value = serde_json::from_str(metadata).unwrap_or_default();
+    let names = metadata["info"]["features"][column]["names"].as_array().map(Vec::as_slice).unwrap_or_default();
+    names.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect()
+}
+
+/// The most letters of a value in a message.
+#[cfg(feature = "parquet")]
+const MOST_LETTERS: usize = 40;
+
+/// Returns the start of a field's text. A list may have thousands of values.
+#[cfg(feature = "parquet")]
+fn shown(field: &Field) -> String {
+    let text = field.to_string();
+    match text.char_indices().nth(MOST_LETTERS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
 }
 
 /// Returns the value of a field; `None` for a type that is neither a number, a text nor an image.
@@ -66,14 +95,15 @@ fn cell(field: &Field) -> Option<Cell<'_>> {
     Some(match field {
         Field::Null => Cell::Missing,
         Field::Bool(boolean) => Cell::Boolean(*boolean),
-        Field::Byte(number) => Cell::Number((*number).into()),
-        Field::Short(number) => Cell::Number((*number).into()),
-        Field::Int(number) => Cell::Number((*number).into()),
-        Field::Long(number) => Cell::Number(*number as f64),
-        Field::UByte(number) => Cell::Number((*number).into()),
-        Field::UShort(number) => Cell::Number((*number).into()),
-        Field::UInt(number) => Cell::Number((*number).into()),
-        Field::ULong(number) => Cell::Number(*number as f64),
+        Field::Byte(number) => Cell::Whole((*number).into()),
+        Field::Short(number) => Cell::Whole((*number).into()),
+        Field::Int(number) => Cell::Whole((*number).into()),
+        Field::Long(number) => Cell::Whole((*number).into()),
+        Field::UByte(number) => Cell::Whole((*number).into()),
+        Field::UShort(number) => Cell::Whole((*number).into()),
+        Field::UInt(number) => Cell::Whole((*number).into()),
+        Field::ULong(number) => Cell::Whole((*number).into()),
+        Field::Float16(number) => Cell::Number((*number).into()),
         Field::Float(number) => Cell::Number((*number).into()),
         Field::Double(number) => Cell::Number(*number),
         Field::Str(text) => Cell::Text(text),

@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::array::natural_clients;
+use super::array::{self, natural_clients};
 use super::class_names::ClassNames;
 use super::reading::TargetKind;
 use super::splits::FoundSplits;
@@ -28,7 +28,9 @@ const ENDING: &str = "safetensors";
 
 fn find(request: &ReadRequest<'_>) -> Result<Option<Vec<PathBuf>>, DataError> {
     let entries = fs::read_dir(&request.place).into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut paths: Vec<PathBuf> = entries.filter(|path| path.extension().is_some_and(|end| end == ENDING)).collect();
+    let is_hidden = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+    let has_ending = |path: &PathBuf| path.extension().is_some_and(|end| end == ENDING);
+    let mut paths: Vec<PathBuf> = entries.filter(|path| has_ending(path) && !is_hidden(path)).collect();
     paths.sort();
     Ok((!paths.is_empty()).then_some(paths))
 }
@@ -59,8 +61,12 @@ fn read_file(path: &Path, kind: TargetKind) -> Result<Split, DataError> {
     let partition = Partition::open(path)?;
     let refused = |reason: &str| DataError::NotAPartition { path: path.to_owned(), reason: reason.to_owned() };
     let targets = match (partition.targets(), kind) {
-        (PartitionTargets::Classes(labels), TargetKind::Classes) => SplitTargets::Classes(labels.to_vec()),
-        (PartitionTargets::Real(values), TargetKind::Real) => SplitTargets::Real(values.to_vec()),
+        (PartitionTargets::Classes(labels), TargetKind::Classes) => {
+            array::targets(labels.iter().map(|&label| label.into()).collect(), kind, path)?
+        }
+        (PartitionTargets::Real(values), TargetKind::Real) => {
+            array::targets(values.iter().map(|&value| value.into()).collect(), kind, path)?
+        }
         (PartitionTargets::Classes(_), TargetKind::Real) => return Err(refused("it has `labels`, not `targets`")),
         (PartitionTargets::Real(_), TargetKind::Classes) => {
             return Err(refused("it has `targets`; give --target real"));
@@ -68,7 +74,10 @@ fn read_file(path: &Path, kind: TargetKind) -> Result<Split, DataError> {
     };
     let features = match partition.pixels() {
         Pixels::U8(bytes) => SplitFeatures::U8(bytes.to_vec()),
-        Pixels::F32(values) => SplitFeatures::F32(values.to_vec()),
+        Pixels::F32(values) => {
+            let columns = partition.shape().iter().product();
+            array::finite(values.to_vec(), columns, path)?
+        }
     };
     Ok(Split { shape: partition.shape().to_vec(), features, targets, clients: None })
 }

@@ -42,10 +42,11 @@ impl Reading {
         if !self.standardise {
             return dataset;
         }
-        let Dataset { info, train, test } = dataset;
+        let Dataset { info, feature_names, train, test } = dataset;
         let by = Standardisation::of(&train, rows);
         let (train, test) = (by.apply(&train), by.apply(&test));
-        Dataset { info: DatasetInfo { features: FeatureType::F32, standardisation: Some(by), ..info }, train, test }
+        let info = DatasetInfo { features: FeatureType::F32, standardisation: Some(by), ..info };
+        Dataset { info, feature_names, train, test }
     }
 
     /// Returns the flags that were given, as a row of the table of readers names them.

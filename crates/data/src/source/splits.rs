@@ -47,10 +47,10 @@ impl FoundSplits {
             }
             _ => return Err(DataError::NoTestSet { path: place() }),
         };
-        let class_names = class_names.into_names();
-        if request.portion != Portion::Whole && !class_names.is_empty() {
-            return Err(DataError::NamesUnderOwn { path: place(), name: class_names[0].clone() });
+        if let Some(name) = class_names.first_mapped().filter(|_| request.portion != Portion::Whole) {
+            return Err(DataError::NamesUnderOwn { path: place(), name: name.clone() });
         }
+        let class_names = class_names.into_names();
         Ok(ReadSplits { train, test, class_names, feature_names, sha256: None, test_files })
     }
 }

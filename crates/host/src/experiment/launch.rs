@@ -28,4 +28,6 @@ pub struct Launch {
     pub replay: BTreeMap<u64, Vec<u32>>,
     /// The dylibs that such a run loads later, by the first round that uses them.
     pub swaps: BTreeMap<u64, PathBuf>,
+    /// The round after which such a run ends, as after its last one.
+    pub ends_after: Option<u64>,
 }

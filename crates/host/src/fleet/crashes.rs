@@ -1,7 +1,7 @@
 //! The consequence of an exit: the job of the process is retried, moved to another process, or given up.
 
 use fedpipe_data::DataError;
-use fedpipe_protocol::{FailureKind, Level};
+use fedpipe_protocol::{Evaluate, FailureKind, Level, Request};
 use fedpipe_record::{
     cause::{Cause, isolation_hint, with_last_words},
     crash::{ClientCrash, Consequence},
@@ -69,7 +69,7 @@ impl Fleet {
         drop(process);
         match (then, id) {
             (Consequence::Aborted | Consequence::Reverted, _) => Err(Error::Round(sentence)),
-            (Consequence::Dropped, Some(id)) => {
+            (Consequence::Dropped | Consequence::Unscored, Some(id)) => {
                 self.queue.settle(id, Err(exit));
                 Ok(())
             }
@@ -94,6 +94,8 @@ impl Fleet {
             open.attempts += 1;
             open.attempts
         });
+        let request = self.queue.open(id).map(|open| &open.job.request);
+        let is_score = matches!(request, Some(Request::Evaluate(Evaluate { client: Some(_), .. })));
         match self.policy {
             OnFailure::Abort => self.given_up(Consequence::Aborted),
             OnFailure::Retry if attempts == 1 => {
@@ -105,7 +107,7 @@ impl Fleet {
                 self.queue.push_back(next, id);
                 if next == slot { Consequence::Retried } else { Consequence::Moved }
             }
-            _ => self.given_up(Consequence::Dropped),
+            _ => self.given_up(if is_score { Consequence::Unscored } else { Consequence::Dropped }),
         }
     }
 

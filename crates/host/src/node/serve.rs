@@ -13,8 +13,8 @@ use std::{
 
 use fedpipe_data::{DataError, Partition, counted};
 use fedpipe_protocol::{
-    FailureKind, FrameError, HeldPartition, Isolation, Level, Limits, MOST_VECTORS, PROTOCOL, Part, Parts, Purpose,
-    Ready, Reply, Request, Setup, WEIGHTS, read, write,
+    Evaluate, FailureKind, FrameError, HeldPartition, Isolation, Level, Limits, MOST_VECTORS, PROTOCOL, Part, Parts,
+    Purpose, Ready, Reply, Request, Setup, WEIGHTS, read, write,
 };
 use fedpipe_record::{crash::Consequence, digest::bytes_sha256, experiment::OnFailure, memory_limit::MemoryLimit};
 
@@ -332,6 +332,9 @@ fn answer(fleet: &mut Fleet, request: Request, mut parts: Parts, warn: &mut dyn 
     let weights = match request {
         Request::Setup(_) | Request::Launch(_) => {
             return refused("a second setup");
+        }
+        Request::Evaluate(Evaluate { client: Some(_), predictions: Some(_), .. }) => {
+            return refused("predictions for held-out examples, which leave this node as sums alone");
         }
         Request::GetWeights => None,
         Request::Train(_) | Request::Evaluate(_) => match parts.take_f32(WEIGHTS) {

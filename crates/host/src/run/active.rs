@@ -51,6 +51,12 @@ impl ActiveRun<'_> {
         (experiment.until_converged && self.state.has_converged()).then_some(Stop::Converged)
     }
 
+    /// Returns the last round, if the run does not end early.
+    pub(super) fn last_round(&self) -> u64 {
+        let RunContext { experiment, launch, .. } = self.context;
+        launch.ends_after.unwrap_or_else(|| experiment.last_round())
+    }
+
     /// Scores the initial weights before the first round: round 0. A resume has the score in its ledger.
     ///
     /// # Errors

@@ -109,7 +109,12 @@ mod tests {
 
     /// Returns the scores by class after a round, with the warnings.
     fn by_class(predicts: bool, is_asked: bool) -> (Option<ByClass>, Vec<String>) {
+        by_class_under("iid", predicts, is_asked)
+    }
+
+    fn by_class_under(partition: &str, predicts: bool, is_asked: bool) -> (Option<ByClass>, Vec<String>) {
         let mut experiment = experiment();
+        experiment.data.partition = partition.parse().unwrap();
         experiment.evaluation.by_class = is_asked;
         let stage = Stage::new(experiment);
         let mut warnings = Vec::new();
@@ -138,6 +143,14 @@ mod tests {
         assert_eq!((scores.recall[1].get(), scores.macro_f1.get(), scores.auc), (1.0, 1.0, None));
         assert_eq!(warnings, [""; 0]);
         assert_eq!(by_class(true, false), (None, vec![]));
+    }
+
+    #[test]
+    fn the_score_of_each_example_is_not_asked_for_where_clients_have_their_own() {
+        let (scores, warnings) = by_class_under("own", true, true);
+        assert_eq!(scores.unwrap().confusion, [[0, 0], [0, 1]]);
+        let why = "the AUC is left out: it needs the score of each example, which --partition own excludes";
+        assert_eq!(warnings, [why]);
     }
 
     #[test]

@@ -1,22 +1,25 @@
-//! The scores of the global weights on the held-out examples of clients, after a round.
+//! The scores of the global weights, and of personal ones, on the held-out examples of clients, after a round.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
-use fedpipe_protocol::{BlockSums, Evaluate, Parts, Reply, Request, Target};
+use fedpipe_protocol::{BlockSums, Evaluate, LOCAL, Parts, Reply, Request, Target, with_local};
 use fedpipe_record::client_scores::{ClientScore, ClientScores};
+use fedpipe_strategy::closed_round::ClientUpdate;
 
 use crate::{
     error::{Error, Result},
     fleet::{
-        job::{Check, Incident, Job},
+        job::{Check, Incident, Job, Submitter},
         job_queue::SettledJob,
     },
     run::{
         active::ActiveRun,
         clients::Clients,
         evaluation_answers::{self, ExpectedScores},
-        event::Event,
+        event::{Event, Journal},
+        real_target,
         schedule::synchronous::Synchronous,
+        state::RunState,
     },
 };
 
@@ -25,6 +28,8 @@ use crate::{
 pub(super) struct RoundScores {
     /// Those of clients that train.
     pub(super) held_out: Option<ClientScores>,
+    /// Those of the same clients, each with its own values of the model's local tensors.
+    pub(super) personal: Option<ClientScores>,
     /// Those of clients that never train.
     pub(super) new_clients: Option<ClientScores>,
 }
@@ -35,24 +40,55 @@ impl ActiveRun<'_> {
     pub(super) fn score_clients(
         &mut self,
         round: u64,
-        participants: &[u32],
+        updates: &[ClientUpdate],
         weights: &Arc<Vec<f32>>,
     ) -> Result<RoundScores> {
         let experiment = self.context.experiment;
         if !experiment.scores_clients_after(round) {
             return Ok(RoundScores::default());
         }
-        let of_training = experiment.scored_clients(round, participants);
-        let held_out = self.score_each(round, &of_training, weights)?;
-        let new_clients = self.score_each(round, &experiment.new_clients(), weights)?;
-        Ok(RoundScores { held_out, new_clients })
+        let participants: Vec<u32> = updates.iter().map(|update| update.header.client).collect();
+        let of_training = experiment.scored_clients(round, &participants);
+        let held_out = self.score_each(round, &of_training, weights, &BTreeMap::new())?;
+        let own = self.local_values(&of_training, updates)?;
+        let with_own: Vec<u32> = own.keys().copied().collect();
+        let personal = self.score_each(round, &with_own, weights, &own)?;
+        let new_clients = self.score_each(round, &experiment.new_clients(), weights, &BTreeMap::new())?;
+        self.clients.record_isolation(&mut self.journal)?;
+        Ok(RoundScores { held_out, personal, new_clients })
     }
 
-    /// Scores `weights` on the held-out examples of each of these clients that has some.
-    fn score_each(&mut self, round: u64, clients: &[u32], weights: &Arc<Vec<f32>>) -> Result<Option<ClientScores>> {
+    /// Returns the values of the local tensors of those of the clients that have some after the round with these
+    /// updates.
+    fn local_values(&self, clients: &[u32], updates: &[ClientUpdate]) -> Result<BTreeMap<u32, Arc<Vec<f32>>>> {
+        if self.clients.layout()?.local_ranges().next().is_none() {
+            return Ok(BTreeMap::new());
+        }
+        let mut all = BTreeMap::new();
+        for &client in clients {
+            let update = updates.binary_search_by_key(&client, |update| update.header.client);
+            let own = match update {
+                Ok(index) => updates[index].after.vector(LOCAL).cloned(),
+                Err(_) => self.state.clients.state_of(client)?.vector(LOCAL).cloned(),
+            };
+            all.extend(own.map(|own| (client, own)));
+        }
+        Ok(all)
+    }
+
+    /// Scores `weights` on the held-out examples of each of these clients that has some. A client in `own` has those
+    /// values of the local tensors.
+    fn score_each(
+        &mut self,
+        round: u64,
+        clients: &[u32],
+        weights: &Arc<Vec<f32>>,
+        own: &BTreeMap<u32, Arc<Vec<f32>>>,
+    ) -> Result<Option<ClientScores>> {
         let check = self.score_check();
+        let local = self.clients.layout()?.local_ranges().collect();
         let Self { clients: Clients { fleet, held_out, target, .. }, state, journal, .. } = self;
-        let has_classes = *target != Target::Real;
+        let target = *target;
         let job = |&client: &u32| Job {
             slot: client as usize % fleet.len(),
             client: Some(client),
@@ -62,18 +98,12 @@ impl ActiveRun<'_> {
         };
         let has_examples = |client: &&u32| held_out[**client as usize] > 0;
         let jobs: Vec<Job> = clients.iter().filter(has_examples).map(job).collect();
-        let mut recorder = |incident: Incident<'_>| match incident {
-            Incident::Crashed(crash) => {
-                state.count_crash();
-                journal.emit(&Event::Crashed(&crash))
-            }
-            Incident::Done(_) => Ok(()),
-        };
+        let mut scoring = Scoring { own, local, state, journal };
         let mut scores = vec![None; jobs.len()];
         let schedule = Synchronous::submit(fleet, jobs, &check);
-        while let Some((index, SettledJob { job, settled, .. })) = schedule.next(fleet, round, &mut recorder)? {
+        while let Some((index, SettledJob { job, settled, .. })) = schedule.next(fleet, round, &mut scoring)? {
             if let (Some(client), Ok((Reply::Evaluated { blocks }, _))) = (job.client, settled) {
-                scores[index] = Some(score_of(client, &blocks, has_classes));
+                scores[index] = Some(score_of(client, &blocks, target));
             }
         }
         let scores: Vec<ClientScore> = scores.into_iter().flatten().collect();
@@ -92,12 +122,44 @@ impl ActiveRun<'_> {
     }
 }
 
+/// The submitter of the requests.
+struct Scoring<'s, 'j> {
+    /// The values of the local tensors, by client.
+    own: &'s BTreeMap<u32, Arc<Vec<f32>>>,
+    /// The ranges of the local tensors.
+    local: Vec<Range<usize>>,
+    state: &'s mut RunState,
+    journal: &'s mut Journal<'j>,
+}
+
+impl Submitter for Scoring<'_, '_> {
+    /// Puts the client's own values into the weights, so that jobs that wait share the weights.
+    fn prepare(&mut self, job: &mut Job) -> Result<()> {
+        if let Some(own) = job.client.and_then(|client| self.own.get(&client)) {
+            let shared = job.weights.take().unwrap_or_default();
+            job.weights = Some(Arc::new(with_local(&shared, own, self.local.iter().cloned()).into_owned()));
+        }
+        Ok(())
+    }
+
+    fn on_incident(&mut self, incident: Incident<'_>) -> Result<()> {
+        match incident {
+            Incident::Crashed(crash) => {
+                self.state.count_crash();
+                self.journal.emit(&Event::Crashed(&crash))
+            }
+            Incident::Done(_) => Ok(()),
+        }
+    }
+}
+
 /// Returns the sums of a client, which are added in block order.
-fn score_of(client: u32, blocks: &[BlockSums], has_classes: bool) -> ClientScore {
+fn score_of(client: u32, blocks: &[BlockSums], target: Target) -> ClientScore {
     ClientScore {
         client,
         examples: blocks.iter().map(|block| block.examples).sum(),
-        correct: has_classes.then(|| blocks.iter().map(|block| block.correct).sum()),
+        correct: (target != Target::Real).then(|| blocks.iter().map(|block| block.correct).sum()),
+        errors: real_target::sums(blocks),
         loss_sum: blocks.iter().fold(0.0, |sum, block| sum + block.loss_sum),
     }
 }
@@ -106,7 +168,11 @@ fn score_of(client: u32, blocks: &[BlockSums], has_classes: bool) -> ClientScore
 mod tests {
     use std::process::ExitStatus;
 
-    use fedpipe_record::{evaluated_clients::EvaluatedClients, experiment::Experiment};
+    use fedpipe_record::{
+        evaluated_clients::EvaluatedClients,
+        experiment::{Experiment, OnFailure},
+        history::History,
+    };
 
     use super::*;
     use crate::{
@@ -138,7 +204,7 @@ mod tests {
         change: impl FnOnce(&mut Experiment),
         crashes: Option<u32>,
         rounds: u64,
-    ) -> (Vec<(Vec<u32>, RoundScores)>, u64) {
+    ) -> (Vec<(Vec<u32>, RoundScores)>, History) {
         let mut experiment = experiment();
         experiment.data.holdout = 0.5;
         change(&mut experiment);
@@ -153,7 +219,7 @@ mod tests {
                     (participants, result.client_scores)
                 };
                 let scored = (1..=rounds).map(&mut round).collect();
-                (scored, stage.history().failures)
+                (scored, stage.history())
             },
         )
     }
@@ -208,8 +274,11 @@ mod tests {
     }
 
     #[test]
-    fn a_crash_costs_the_score_of_one_client() {
-        let (scored, failures) = scores(|_| (), Some(2), 1);
-        assert_eq!((clients(&scored[0].1.held_out), scored[0].0.len(), failures), (&[0, 1, 3][..], 4, 1));
+    fn a_crash_costs_the_score_of_one_client_and_is_named() {
+        for (policy, failures) in [(OnFailure::Drop, 1), (OnFailure::Retry, 2)] {
+            let (scored, history) = scores(|of| of.clients.on_failure = policy, Some(2), 1);
+            assert_eq!((clients(&scored[0].1.held_out), scored[0].0.len()), (&[0, 1, 3][..], 4), "{policy:?}");
+            assert_eq!((history.failures, history.unscored), (failures, [(1, 2)].into()), "{policy:?}");
+        }
     }
 }

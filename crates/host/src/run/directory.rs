@@ -50,14 +50,19 @@ pub(crate) struct Dylib {
     pub(crate) sha256: String,
 }
 
+/// Returns `true` if the host of another process works in a run directory.
+pub fn is_at_work(path: &Path) -> bool {
+    let holder = fs::File::open(path.join(names::LOCK)).ok().and_then(|file| lock::holder(&file).ok().flatten());
+    holder.is_some()
+}
+
 impl RunDir {
     /// Refuses a directory that another host works in.
     ///
     /// # Errors
     /// Returns [`Error::Output`].
     pub(crate) fn refuse_busy(path: &Path) -> Result<()> {
-        let holder = fs::File::open(path.join(names::LOCK)).ok().and_then(|file| lock::holder(&file).ok().flatten());
-        holder.map_or(Ok(()), |_| Err(Self::busy(path)))
+        if is_at_work(path) { Err(Self::busy(path)) } else { Ok(()) }
     }
 
     pub(crate) fn busy(path: &Path) -> Error {

@@ -34,12 +34,14 @@ pub(crate) fn evaluated(job: &Job, reply: &Reply, parts: &Parts, expected: &Expe
     if !blocks.iter().map(|sums| sums.block).eq(asked.blocks.iter().copied()) {
         return Err(Cause::protocol("it evaluated other blocks than the requested ones"));
     }
-    blocks.iter().try_for_each(|sums| possible(sums, asked, expected))?;
-    real_target::check(reply, expected.target, expected.remedy)?;
+    let scored =
+        asked.client.map_or("the test set".into(), |client| format!("the held-out examples of client {client}"));
+    blocks.iter().try_for_each(|sums| possible(sums, &scored, expected))?;
+    real_target::check(blocks, &scored, expected)?;
     predictions(asked, parts, blocks.iter().map(|sums| sums.examples).sum(), expected.target)
 }
 
-fn possible(sums: &BlockSums, asked: &Evaluate, expected: &ExpectedScores<'_>) -> CheckedAnswer {
+fn possible(sums: &BlockSums, scored: &str, expected: &ExpectedScores<'_>) -> CheckedAnswer {
     let &BlockSums { block, loss_sum, correct, examples, .. } = sums;
     let start = u64::from(block) * EVALUATION_BLOCK as u64;
     let n = (expected.examples - start).min(EVALUATION_BLOCK as u64);
@@ -50,10 +52,8 @@ fn possible(sums: &BlockSums, asked: &Evaluate, expected: &ExpectedScores<'_>) -
         )));
     }
     if !is_loss_sum(loss_sum, examples) {
-        let of =
-            asked.client.map_or("the test set".into(), |client| format!("the held-out examples of client {client}"));
         return Err(Cause::rejected(format!(
-            "the global weights have a loss of {loss_sum:e} on block {block} of {of}; {}",
+            "the global weights have a loss of {loss_sum:e} on block {block} of {scored}; {}",
             expected.remedy
         )));
     }

@@ -13,6 +13,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use fedpipe_protocol::{
     Ability, FailureKind, FrameError, InForce, Isolation, Layout, Level, StrategyReply, StrategyRequest, StrategySetup,
+    Target,
 };
 use fedpipe_record::{
     cause::{Cause, isolation_hint, with_last_words},
@@ -96,11 +97,11 @@ impl StrategyProgram {
     pub(crate) fn start(
         (command, launched): (impl Spawner + 'static, Launched),
         experiment: &Experiment,
-        layout: &Layout,
+        (target, layout): (Target, &Layout),
         directory: &RunDir,
         stop: &Arc<StopSign>,
     ) -> Result<Self> {
-        let setup = setup(experiment, layout);
+        let setup = setup(experiment, target, layout);
         // The limits are the clients': a strategy holds the updates of all of them.
         let isolation = Isolation { level: experiment.execution.isolation, memory_limit: None, cpu_seconds: None };
         let plan = Plan {
@@ -265,12 +266,13 @@ impl Drop for StrategyProgram {
 }
 
 /// Returns the facts that the program receives.
-fn setup(experiment: &Experiment, layout: &Layout) -> StrategySetup {
+fn setup(experiment: &Experiment, target: Target, layout: &Layout) -> StrategySetup {
     let LocalSection { batch_size, ref optimiser, .. } = experiment.local;
     StrategySetup {
         seed: experiment.seed.0,
         sample_seed: experiment.sample_seed(),
         clients: experiment.clients.count,
+        target,
         layout: layout.tensors().to_vec(),
         batch_size,
         optimiser: to_json(optimiser),

@@ -62,13 +62,14 @@ fn rounds(run: &mut ActiveRun<'_>, saver: &mut Saver) -> Result<Stop> {
     if let Some(stop) = run.early_end() {
         return Ok(stop);
     }
-    for round in run.state.next_round()..=experiment.last_round() {
+    let last = run.last_round();
+    for round in run.state.next_round()..=last {
         let started = Instant::now();
         run.reload_if_asked(round)?;
         let result = run.round(round)?;
         run.commit(round, result, started)?;
         let end = run.early_end();
-        let is_last = end.is_some() || round == experiment.last_round();
+        let is_last = end.is_some() || round == last;
         if is_last || round.is_multiple_of(experiment.execution.checkpoint_every) {
             run.save(saver)?;
         }

@@ -1,14 +1,14 @@
 //! The sums over a real target: the checks of an answer, and the errors that the sums of all blocks give.
 
-use fedpipe_protocol::{BlockSums, Reply, Target};
+use fedpipe_protocol::{BlockSums, RegressionSums, Target};
 use fedpipe_record::{cause::Cause, finite::NotFinite, regression::Regression};
 
-use crate::process::conversation::Checked;
+use crate::{process::conversation::Checked, run::evaluation_answers::ExpectedScores};
 
 /// Checks that each block of an evaluation has the sums of a real target exactly if the task has one, and that they are
-/// possible.
-pub(super) fn check(reply: &Reply, target: Target, remedy: &str) -> Checked {
-    let Reply::Evaluated { blocks } = reply else { return Ok(()) };
+/// possible. `scored` names the examples.
+pub(super) fn check(blocks: &[BlockSums], scored: &str, expected: &ExpectedScores<'_>) -> Checked {
+    let &ExpectedScores { target, remedy, .. } = expected;
     blocks.iter().try_for_each(|&BlockSums { block, examples, regression, .. }| match (target, regression) {
         (Target::Classes(_), None) => Ok(()),
         (Target::Classes(_), Some(_)) => {
@@ -19,22 +19,24 @@ pub(super) fn check(reply: &Reply, target: Target, remedy: &str) -> Checked {
         }
         (Target::Real, Some(sums)) if sums.is_possible(examples) => Ok(()),
         (Target::Real, Some(sums)) => Err(Cause::rejected(format!(
-            "the global weights have a squared error of {:e} on block {block} of the test set; {remedy}",
+            "the global weights have a squared error of {:e} on block {block} of {scored}; {remedy}",
             sums.squared_error
         ))),
     })
 }
 
-/// Returns the errors over all blocks, whose sums are added in block order; `None` for classes.
+/// Returns the sums over all blocks, which are added in block order; `None` for classes.
+pub(super) fn sums(blocks: &[BlockSums]) -> Option<RegressionSums> {
+    blocks.iter().filter_map(|block| block.regression).reduce(RegressionSums::plus)
+}
+
+/// Returns the errors over all blocks; `None` for classes.
 pub(super) fn regression(blocks: &[BlockSums], examples: u64) -> Result<Option<Regression>, NotFinite> {
-    let sums = blocks.iter().filter_map(|block| block.regression).reduce(|sums, more| sums.plus(more));
-    sums.map(|sums| Regression::new(&sums, examples)).transpose()
+    sums(blocks).map(|sums| Regression::new(&sums, examples)).transpose()
 }
 
 #[cfg(test)]
 mod tests {
-    use fedpipe_protocol::RegressionSums;
-
     use super::*;
 
     fn block(block: u32, regression: Option<RegressionSums>) -> BlockSums {
@@ -56,8 +58,8 @@ mod tests {
             (Target::Real, Some(sums(1e300)), Some("a squared error of 1e300 on block 4 of the test set; lower it")),
         ];
         for (target, regression, refused) in cases {
-            let reply = Reply::Evaluated { blocks: vec![block(4, regression)] };
-            let why = check(&reply, target, "lower it").err().map(|cause| cause.to_string());
+            let expected = ExpectedScores { examples: 2, target, remedy: "lower it" };
+            let why = check(&[block(4, regression)], "the test set", &expected).err().map(|cause| cause.to_string());
             assert_eq!(why.is_some(), refused.is_some(), "{why:?}");
             assert!(refused.is_none_or(|text| why.as_ref().is_some_and(|why| why.contains(text))), "{why:?}");
         }

@@ -85,8 +85,7 @@ impl ActiveRun<'_> {
         let (weights, server) = self.aggregate(round, &mut updates)?;
         let weights = Arc::new(weights);
         let score = self.evaluate(round, &weights)?;
-        let participants: Vec<u32> = updates.iter().map(|update| update.header.client).collect();
-        let client_scores = self.score_clients(round, &participants, &weights)?;
+        let client_scores = self.score_clients(round, &updates, &weights)?;
         let experiment = self.context.experiment;
         Ok(RoundResult {
             sampled: sampled.len() as u32,

@@ -79,6 +79,7 @@ impl Stage {
             closed: Vec::new(),
             replay: Default::default(),
             swaps: Default::default(),
+            ends_after: None,
         };
         Self { folder, experiment, launch, control: Control::default() }
     }

@@ -188,6 +188,7 @@ impl RunState {
             regression: result.score.regression,
             loss: result.score.loss,
             held_out: result.client_scores.held_out.clone(),
+            personal: result.client_scores.personal.clone(),
             new_clients: result.client_scores.new_clients.clone(),
             training_loss: result.training_loss,
             start_loss: result.start_loss,

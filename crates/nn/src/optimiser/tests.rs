@@ -85,6 +85,8 @@ fn accumulation_is_the_closed_form() {
     assert!((nesterov.accumulation(rate, 0.0) - (7.0 + 0.5 * momentum)).abs() < 1e-12);
     let pull = f64::from(rate) * 0.5;
     assert!((plain.accumulation(rate, 0.5) - (1.0 - power(1.0 - pull)) / pull).abs() < 1e-12);
+    // A momentum of 0 keeps nothing, so that no gradient of an earlier round is in it.
+    assert_eq!(after(r#"{"name":"sgd","keep":true,"weight_decay":0.1}"#).accumulation(rate, 0.0), 7.0);
     let others = [r#"{"name":"adam"}"#, r#"{"name":"adamw"}"#].map(after);
     assert!(others.iter().all(|optimiser| optimiser.accumulation(rate, 0.0).is_nan()));
 }

@@ -143,7 +143,7 @@ mod tests {
         aggregator::testing::update,
         closed_round::{ClientUpdate, order_key},
         local_work::ClientWork,
-        term::testing::{layout, linear, returned},
+        term::testing::{given, layout, linear, returned},
         vector_math::OneCore,
     };
 
@@ -152,15 +152,8 @@ mod tests {
     /// A step over all examples from 1 to 0.75 at η = 0.5 has the gradient 0.5.
     #[test]
     fn option_i_takes_the_gradient_of_a_step_over_all_examples() {
-        let (none, layout) = (Slots::default(), layout());
-        let given = Given {
-            weights: &[1.0; 3],
-            server: &none,
-            client: &none,
-            work: ClientWork::epochs(3),
-            learning_rate: 0.5,
-            layout: &layout,
-        };
+        let layout = layout();
+        let given = Given { work: ClientWork::epochs(3), ..given(&layout) };
         let rule = ControlVariate { takes_gradient: true };
         let prepared = rule.prepare(&given);
         let [gradient, trained] = &prepared.phases[..] else { panic!("two phases") };
@@ -180,16 +173,8 @@ mod tests {
 
     #[test]
     fn a_first_request_is_plain_and_a_later_one_has_the_correction() {
-        let none = Slots::default();
         let layout = layout();
-        let given = Given {
-            weights: &[1.0; 3],
-            server: &none,
-            client: &none,
-            work: ClientWork::epochs(1),
-            learning_rate: 0.5,
-            layout: &layout,
-        };
+        let given = given(&layout);
         assert_eq!(linear(&OPTION_II.prepare(&given)), None);
         let (server, client) = (slots(0.75), slots(0.5));
         let later = OPTION_II.prepare(&Given { server: &server, client: &client, ..given });
@@ -203,14 +188,7 @@ mod tests {
         let server = slots(0.75);
         let client = slots(0.5);
         let layout = layout();
-        let given = Given {
-            weights: &[1.0; 3],
-            server: &server,
-            client: &client,
-            work: ClientWork::epochs(1),
-            learning_rate: 0.5,
-            layout: &layout,
-        };
+        let given = Given { server: &server, client: &client, ..given(&layout) };
         // ‖a‖₁ takes the place of the ten steps.
         let header = Update { accumulation: Some(4.0), ..update(0, 1, 10) };
         let after = OPTION_II.accept(&given, &returned(header, [2.0; 3]));

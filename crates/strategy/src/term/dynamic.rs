@@ -119,24 +119,15 @@ mod tests {
     use crate::{
         aggregator::testing::update,
         closed_round::{ClientUpdate, order_key},
-        local_work::ClientWork,
-        term::testing::{layout, linear, returned},
+        term::testing::{given, layout, linear, returned},
         vector_math::OneCore,
     };
 
     #[test]
     fn the_first_round_at_full_participation_goes_twice_the_mean_change() {
         let rule = Dynamic { alpha: 0.5 };
-        let none = Slots::default();
         let layout = layout();
-        let given = Given {
-            weights: &[1.0; 3],
-            server: &none,
-            client: &none,
-            work: ClientWork::epochs(1),
-            learning_rate: 0.5,
-            layout: &layout,
-        };
+        let given = given(&layout);
         let prepared = rule.prepare(&given);
         assert_eq!((prepared.phases[0].proximal, linear(&prepared)), (0.5, None));
         let changed = [[1.25; 3], [2.0; 3]];

@@ -146,6 +146,8 @@ fn sum_of<const N: usize>(length: usize, terms: [(f64, Option<&Arc<Vec<f32>>>); 
 
 #[cfg(test)]
 pub(crate) mod testing {
+    use std::sync::LazyLock;
+
     use fedpipe_protocol::{Kind, Place, Update};
 
     use super::*;
@@ -158,6 +160,13 @@ pub(crate) mod testing {
     /// Returns the answer of a client with one phase.
     pub(crate) fn returned(header: Update, weights: [f32; 3]) -> Returned {
         Returned { header, weights: weights.to_vec(), slots: Vec::new() }
+    }
+
+    /// Returns the facts of a first request: weights of 1, no state of server or client, one epoch at the rate 0.5.
+    pub(crate) fn given(layout: &Layout) -> Given<'_> {
+        static NONE: LazyLock<Slots> = LazyLock::new(Slots::default);
+        let (server, client, work) = (&*NONE, &*NONE, ClientWork::epochs(1));
+        Given { weights: &[1.0; 3], server, client, work, learning_rate: 0.5, layout }
     }
 
     /// Returns a layout of one shared parameter, a buffer and a local tensor, of one weight each.
@@ -177,25 +186,20 @@ pub(crate) mod testing {
 mod tests {
     use fedpipe_protocol::feature;
 
-    use super::{testing::layout, *};
+    use super::{
+        testing::{given, layout},
+        *,
+    };
     use crate::{aggregator::testing::update, preset::testing::every_row};
 
     /// The state of the second request may add a part to those of the first.
     #[test]
     fn every_row_lists_the_features_of_its_phases_and_has_the_parts_that_they_need() {
         for term in every_row::<dyn ClientTerm>() {
-            let (none, layout, mut server) = (Slots::default(), layout(), Slots::default());
+            let (layout, mut server) = (layout(), Slots::default());
             let listed: Vec<String> = term.features().iter().map(|&name| name.to_owned()).collect();
-            let given = Given {
-                weights: &[1.0; 3],
-                server: &none,
-                client: &none,
-                work: ClientWork::epochs(1),
-                learning_rate: 0.5,
-                layout: &layout,
-            };
-            let answer = testing::returned(update(0, 1, 4), [2.0; 3]);
-            let client = term.accept(&given, &answer);
+            let given = given(&layout);
+            let client = term.accept(&given, &testing::returned(update(0, 1, 4), [2.0; 3]));
             term.server_slots().iter().for_each(|name| server.set_vector(name, vec![0.5; 3]));
             for given in [given, Given { server: &server, client: &client, ..given }] {
                 let Prepared { phases, parts } = term.prepare(&given);

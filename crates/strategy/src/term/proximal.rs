@@ -46,14 +46,15 @@ impl ClientTerm for Proximal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{local_work::ClientWork, slots::Slots, term::testing::layout};
+    use crate::{
+        local_work::ClientWork,
+        term::testing::{given, layout},
+    };
 
     #[test]
     fn a_request_has_the_coefficient_and_no_part() {
-        let slots = Slots::default();
         let layout = layout();
-        let (weights, server, client) = (&[1.0; 3][..], &slots, &slots);
-        let given = Given { weights, server, client, work: ClientWork::epochs(3), learning_rate: 0.1, layout: &layout };
+        let given = Given { work: ClientWork::epochs(3), ..given(&layout) };
         let prepared = Proximal { mu: 0.5 }.prepare(&given);
         assert_eq!((prepared.phases[0].epochs, prepared.phases[0].proximal, prepared.parts), (3, 0.5, Vec::new()));
         let none = Proximal { mu: 0.0 };

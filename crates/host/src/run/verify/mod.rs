@@ -6,16 +6,20 @@
 mod record;
 mod scores;
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use fedpipe_data::counted;
 use fedpipe_protocol::Level;
 use fedpipe_record::{
+    by_class::ByClass,
     experiment::Experiment,
     history::{History, ReadyLine},
     names,
     round_line::Round,
-    summary::Stop,
+    summary::{Stop, Summary},
 };
 
 use crate::{
@@ -79,7 +83,7 @@ pub fn verify(request: &VerifyRequest<'_>, control: &Control, observer: &mut dyn
     RunDir::refuse_busy(directory)?;
     let history = History::read(directory)?;
     let rounds = history.rounds.len() as u64;
-    let mut repeat = Repeat { history: &history, compared: 0, difference: None };
+    let mut repeat = Repeat { history: &history, compared: 0, has_classes: false, difference: None };
     let end = match record::difference(directory, &history)? {
         Some(difference) => Ok(End::Differs(difference)),
         None => {
@@ -138,8 +142,18 @@ impl RepeatPlace<'_> {
         self.scratch.join("run")
     }
 
-    /// Returns the launch of the stretches of `history`, with the participants and the dylibs that it names.
-    fn launch(&self, history: &History, experiment: &Experiment) -> Launch {
+    /// Returns the experiment of a stretch with at least so many rounds. A learning rate or an interval of scores may
+    /// depend on rounds that were never done.
+    fn experiment(&self, recorded: &Experiment, rounds: u64) -> Experiment {
+        let rounds = recorded.last_round().max(rounds);
+        // A client without a score may have kept the run from its target.
+        let mut experiment = Experiment { rounds, max_rounds: rounds, until: None, ..recorded.clone() };
+        experiment.execution.isolation = self.request.isolation.unwrap_or(experiment.execution.isolation);
+        experiment
+    }
+
+    /// Returns the launch of a stretch of `history` up to a round, with the participants and the dylibs that it names.
+    fn launch(&self, history: &History, experiment: &Experiment, ends_after: u64) -> Launch {
         let VerifyRequest { directory, command, cache, .. } = *self.request;
         Launch {
             command: command.clone(),
@@ -152,6 +166,7 @@ impl RepeatPlace<'_> {
             closed: vec![directory.to_owned(), self.scratch.to_owned()],
             replay: history.participants(),
             swaps: history.swaps(directory),
+            ends_after: Some(ends_after),
         }
     }
 }
@@ -160,6 +175,8 @@ impl RepeatPlace<'_> {
 struct Repeat<'h> {
     history: &'h History,
     compared: u64,
+    /// `true` if the repeated run was scored by class.
+    has_classes: bool,
     difference: Option<String>,
 }
 
@@ -182,14 +199,13 @@ impl Repeat<'_> {
         for (index, stretch) in history.stretches.iter().enumerate() {
             let next = history.stretches.get(index + 1);
             let last_round = next.map_or(history.rounds.len() as u64, |next| next.first_round - 1);
-            let mut experiment =
-                Experiment { rounds: last_round, max_rounds: last_round, until: None, ..stretch.experiment.clone() };
-            experiment.execution.isolation = place.request.isolation.unwrap_or(experiment.execution.isolation);
-            if last_round < stretch.first_round {
+            let is_scored_by_class = next.is_none() && history.by_class.is_some();
+            if last_round < stretch.first_round && !is_scored_by_class {
                 // Nothing was done under it.
                 continue;
             }
-            let launch = place.launch(history, &experiment);
+            let experiment = place.experiment(&stretch.experiment, last_round);
+            let launch = place.launch(history, &experiment, last_round);
             let mut compare = |event: &Event<'_>| {
                 if self.difference.is_none() {
                     self.difference = self.compare(index, event);
@@ -208,8 +224,24 @@ impl Repeat<'_> {
                 return Ok(End::Stopped(signal));
             }
         }
+        if history.by_class.is_some() && !self.has_classes {
+            return Ok(End::Differs("the run has no scores by class here, and some in the ledger".into()));
+        }
         let weights = record::weights_difference(place.request.directory, &out)?;
         Ok(weights.map_or(End::Whole, End::Differs))
+    }
+
+    /// Returns the difference between the scores by class. A run that was stopped has none.
+    fn compare_classes(&mut self, now: &ByClass) -> Option<String> {
+        self.has_classes = true;
+        let is_whole = |summary: &Summary| !matches!(summary.stopped, Stop::Signal(_) | Stop::Failed(_));
+        match &self.history.by_class {
+            Some(recorded) => scores::of_classes(recorded, now),
+            None if self.history.finished.as_ref().is_some_and(is_whole) => {
+                Some("the scores by class are missing in the ledger".into())
+            }
+            None => None,
+        }
     }
 
     /// Returns the difference between an event and the line that the ledger has in its place.
@@ -230,7 +262,7 @@ impl Repeat<'_> {
             }
             Event::RoundEnded(now) => {
                 let recorded = self.history.rounds.get(now.round as usize - 1)?;
-                let difference = round_difference(recorded, now);
+                let difference = round_difference(recorded, now, &self.history.unscored);
                 self.compared += u64::from(difference.is_none());
                 difference
             }
@@ -240,25 +272,26 @@ impl Repeat<'_> {
                     .or_else(|| unequal("the accuracy of the initial weights is", &score.accuracy, &now.accuracy))
                     .or_else(|| unequal("the errors of the initial weights are", &score.regression, &now.regression))
             }
-            // A session before the last one has other weights.
-            Event::ByClass(now) if self.compared == self.history.rounds.len() as u64 => {
-                scores::of_classes(self.history.by_class.as_ref()?, now)
-            }
+            // A stretch before the last one may have other weights.
+            Event::ByClass(now) if stretch + 1 == self.history.stretches.len() => self.compare_classes(now),
             _ => None,
         }
     }
 }
 
 /// Returns the first difference between two rounds. The seconds of the rounds are not compared.
-fn round_difference(recorded: &Round, now: &Round) -> Option<String> {
+fn round_difference(recorded: &Round, now: &Round, unscored: &BTreeSet<(u64, u32)>) -> Option<String> {
+    let is_unscored = |client| unscored.contains(&(now.round, client));
+    let of_clients = |what: &str, recorded, now| scores::of_clients(what, recorded, now, &is_unscored);
     let at = |what: &str| format!("round {}: {what}", now.round);
     unequal(&at("the weights first differ: they are"), &recorded.weights_sha256, &now.weights_sha256)
         .or_else(|| unequal(&at("the server's state is"), &recorded.server_sha256, &now.server_sha256))
         .or_else(|| unequal(&at("the accuracy is"), &recorded.accuracy, &now.accuracy))
         .or_else(|| unequal(&at("the errors are"), &recorded.regression, &now.regression))
         .or_else(|| unequal(&at("the test loss is"), &recorded.loss, &now.loss))
-        .or_else(|| scores::of_clients(&at("the scores on held-out examples"), &recorded.held_out, &now.held_out))
-        .or_else(|| scores::of_clients(&at("the scores of new clients"), &recorded.new_clients, &now.new_clients))
+        .or_else(|| of_clients(&at("the scores on held-out examples"), &recorded.held_out, &now.held_out))
+        .or_else(|| of_clients(&at("the personal scores"), &recorded.personal, &now.personal))
+        .or_else(|| of_clients(&at("the scores of new clients"), &recorded.new_clients, &now.new_clients))
         .or_else(|| unequal(&at("the training loss is"), &recorded.training_loss, &now.training_loss))
         .or_else(|| unequal(&at("the loss before the training is"), &recorded.start_loss, &now.start_loss))
         .or_else(|| unequal(&at("the clients' states are"), &recorded.clients_sha256, &now.clients_sha256))
@@ -290,7 +323,14 @@ mod tests {
     use super::*;
 
     fn scores(correct: u64) -> Option<ClientScores> {
-        ClientScores::new(&[ClientScore { client: 0, examples: 3, correct: Some(correct), loss_sum: 1.0 }]).unwrap()
+        ClientScores::new(&[ClientScore {
+            client: 0,
+            examples: 3,
+            correct: Some(correct),
+            errors: None,
+            loss_sum: 1.0,
+        }])
+        .unwrap()
     }
 
     #[test]
@@ -303,10 +343,12 @@ mod tests {
             clients: 4,
             weights_sha256: "w".into(),
             held_out: scores(2),
+            personal: scores(2),
             new_clients: scores(2),
             ..Round::blank(3)
         };
-        assert_eq!(round_difference(&recorded, &Round { seconds: finite(2.0), ..recorded.clone() }), None);
+        let difference = |now: &Round| round_difference(&recorded, now, &BTreeSet::new());
+        assert_eq!(difference(&Round { seconds: finite(2.0), ..recorded.clone() }), None);
         let errors = Regression { rmse: finite(1.0), mae: finite(1.0), r2: None };
         let others = [
             ("the weights first differ", Round { weights_sha256: "x".into(), ..recorded.clone() }),
@@ -323,10 +365,11 @@ mod tests {
             ("the participants are", Round { clients: 3, ..recorded.clone() }),
             ("the scores on held-out examples", Round { held_out: scores(1), ..recorded.clone() }),
             ("the scores on held-out examples", Round { held_out: None, ..recorded.clone() }),
+            ("the personal scores", Round { personal: scores(3), ..recorded.clone() }),
             ("the scores of new clients", Round { new_clients: scores(3), ..recorded.clone() }),
         ];
         for (expected, now) in others {
-            let difference = round_difference(&recorded, &now).unwrap();
+            let difference = difference(&now).unwrap();
             assert!(difference.starts_with("round 3: ") && difference.contains(expected), "{difference}");
         }
     }

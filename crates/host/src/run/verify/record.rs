@@ -45,7 +45,7 @@ pub(super) fn not_vouched_for(directory: &Path, history: &History) -> Vec<String
         "seconds, the processor, and fedpipe's version".to_owned(),
         "the number, causes and logs of crashed clients".to_owned(),
         "the isolation that was in force".to_owned(),
-        format!("{}, which is drawn from the ledger", names::PICTURE),
+        format!("{} and {}, which are drawn from the ledger", names::PICTURE, names::PARTITION_PICTURE),
     ];
     let results = [names::SUMMARY, names::FINAL_WEIGHTS].into_iter().filter(|_| history.finished.is_some());
     let missing = results.chain([CHECKPOINTS]).filter(|name| !directory.join(name).exists());

@@ -4,9 +4,20 @@ use fedpipe_record::{by_class::ByClass, client_scores::ClientScores};
 
 use super::unequal;
 
-/// Returns the difference between the scores of clients. A client whose process crashed has no score in the ledger, and
-/// is not compared.
-pub(super) fn of_clients(what: &str, recorded: &Option<ClientScores>, now: &Option<ClientScores>) -> Option<String> {
+/// Returns the difference between the scores of clients. Only a client that a crash left unscored may be missing
+/// in the ledger, and is not compared.
+pub(super) fn of_clients(
+    what: &str,
+    recorded: &Option<ClientScores>,
+    now: &Option<ClientScores>,
+    is_unscored: &dyn Fn(u32) -> bool,
+) -> Option<String> {
+    let clients = |scores: &Option<ClientScores>| scores.as_ref().map_or(Vec::new(), |scores| scores.clients.clone());
+    let known = clients(recorded);
+    let is_missing = |client: &u32| known.binary_search(client).is_err() && !is_unscored(*client);
+    if let Some(client) = clients(now).into_iter().find(is_missing) {
+        return Some(format!("{what} lack client {client} in the ledger, which has no crash in its place"));
+    }
     let (recorded, now) = match (recorded, now) {
         (Some(recorded), Some(now)) => (recorded, now),
         (None, _) => return None,
@@ -14,7 +25,8 @@ pub(super) fn of_clients(what: &str, recorded: &Option<ClientScores>, now: &Opti
     };
     let sums = |scores: &ClientScores, client: u32| {
         let index = scores.clients.binary_search(&client).ok()?;
-        Some((scores.examples[index], scores.correct.get(index).copied(), scores.loss_sums[index]))
+        let (correct, errors) = (scores.correct.get(index).copied(), scores.error_sums.get(index).copied());
+        Some((scores.examples[index], correct, errors, scores.loss_sums[index]))
     };
     let differs = |&&client: &&u32| sums(recorded, client) != sums(now, client);
     if let Some(&client) = recorded.clients.iter().find(differs) {
@@ -46,6 +58,7 @@ mod tests {
             client,
             examples: 3,
             correct: Some(if client + 1 == clients { correct } else { 1 }),
+            errors: None,
             loss_sum: 1.0,
         };
         ClientScores::new(&(0..clients).map(score).collect::<Vec<_>>()).unwrap()
@@ -53,7 +66,7 @@ mod tests {
 
     #[test]
     fn the_first_client_that_differs_is_named() {
-        let difference = |recorded, now| of_clients("the scores", &recorded, &now);
+        let difference = |recorded, now| of_clients("the scores", &recorded, &now, &|_| false);
         assert_eq!(difference(scores(3, 1), scores(3, 1)), None);
         let why = difference(scores(3, 1), scores(3, 2)).unwrap();
         assert!(why.starts_with("the scores of client 2 are Some((3, Some(2), "), "{why}");
@@ -66,9 +79,16 @@ mod tests {
     /// A crash of a client's process costs its score.
     #[test]
     fn a_client_without_a_recorded_score_is_not_compared() {
-        assert_eq!(of_clients("", &scores(1, 1), &scores(2, 3)), None);
-        assert_eq!(of_clients("", &None, &scores(2, 3)), None);
-        assert!(of_clients("", &scores(2, 3), &scores(1, 1)).is_some());
+        let difference = |recorded, now, dropped: &[u32]| {
+            of_clients("the scores", &recorded, &now, &|client| dropped.contains(&client))
+        };
+        assert_eq!(difference(scores(1, 1), scores(2, 3), &[1]), None);
+        assert_eq!(difference(None, scores(2, 3), &[0, 1]), None);
+        assert!(difference(scores(2, 3), scores(1, 1), &[1]).is_some());
+        for (recorded, dropped, missing) in [(scores(1, 1), &[0][..], 1), (None, &[0], 1), (None, &[], 0)] {
+            let why = difference(recorded, scores(2, 3), dropped).unwrap();
+            assert!(why.starts_with(&format!("the scores lack client {missing} in the ledger")), "{why}");
+        }
     }
 
     #[test]

@@ -1,0 +1,258 @@
+//! Refuses an experiment that cannot be run, whatever the data.
+
+use fedpipe_data::{Holdout, TargetKind, counted};
+use fedpipe_strategy::{
+    refusals::{pull_refusal, refusal},
+    strategy::Strategy,
+};
+
+use super::{EvaluationSection, Experiment, LocalSection};
+use crate::{
+    error::{Error, Result},
+    evaluated_clients::EvaluatedClients,
+};
+
+impl Experiment {
+    /// Refuses what cannot be run, whatever the data.
+    ///
+    /// # Errors
+    /// [`Error::Experiment`] with the value, the reason and the remedy.
+    pub fn check(&self) -> Result<()> {
+        self.check_names()?;
+        self.check_ranges()?;
+        self.check_holdout()?;
+        self.check_evaluation()?;
+        let LocalSection { optimiser, lr, .. } = &self.local;
+        if let Some(why) = refusal(&self.strategy, optimiser).or_else(|| pull_refusal(&self.strategy, *lr)) {
+            return refuse(why);
+        }
+        self.check_schedule()?;
+        self.check_attack()?;
+        self.check_uneven_work()?;
+        self.check_quorum()
+    }
+
+    /// Refuses a schedule that needs the last round, where the run decides it.
+    fn check_schedule(&self) -> Result<()> {
+        let schedule = &self.local.lr_schedule;
+        if self.is_open_ended() && schedule.needs_last_round() {
+            return refuse(format!(
+                "the learning rate schedule {schedule} needs the last round, which --until-converged and --until do not know; give \
+                 --rounds, or another schedule"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Refuses local work that cannot be drawn.
+    fn check_uneven_work(&self) -> Result<()> {
+        let uneven = &self.local.uneven;
+        match uneven.refusal(self.local.work()) {
+            Some(why) => refuse(format!("the uneven work {uneven} does not suit the local work: {why}")),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses an attack that makes no sense with the clients and targets of the run.
+    fn check_attack(&self) -> Result<()> {
+        let attack = &self.strategy.attack;
+        if attack.flips_labels() && self.data.target == TargetKind::Real {
+            return refuse(format!(
+                "the attack {attack} needs classes, and --target real has none; take another attack"
+            ));
+        }
+        match attack.refusal(self.training_clients(), &self.attackers()) {
+            Some(why) => refuse(why),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses a share of the clients that holds out none, and rules that may train on a held-out client.
+    fn check_holdout(&self) -> Result<()> {
+        let (share, count) = (self.data.holdout_clients, self.clients.count);
+        let excluded = match () {
+            () if share == 0.0 => return Ok(()),
+            () if self.new_clients().is_empty() => {
+                let clients = counted(count, "client");
+                let least = Holdout::least_share(u64::from(count));
+                return refuse(format!("--holdout-clients {share} holds out none of {clients}; give at least {least}"));
+            }
+            () if self.strategy.program.is_some() => "a --strategy-program may sample any client",
+            () if self.data.partition.is_own() => "under --partition own this host deals none",
+            () => return Ok(()),
+        };
+        refuse(format!("--holdout-clients keeps clients from being sampled, and {excluded}; leave one out"))
+    }
+
+    /// Refuses an evaluation that no round has, and one of classes where there are none.
+    fn check_evaluation(&self) -> Result<()> {
+        let EvaluationSection { every, clients, by_class } = self.evaluation;
+        let (last, training) = (self.last_round(), self.training_clients());
+        let is_real = self.data.target == TargetKind::Real;
+        match clients {
+            EvaluatedClients::Count(asked) if asked == 0 || asked > training => {
+                refuse(format!("--evaluate-clients is {asked}; give 1 to {training}, the clients that train"))
+            }
+            _ if every > last && !self.deal().holdout.is_none() => refuse(format!(
+                "--evaluate-every {every} scores the clients after none of {}; give a smaller one",
+                counted(last, "round")
+            )),
+            _ if is_real && by_class => {
+                refuse("--by-class needs classes, and --target real has none; leave it out".into())
+            }
+            _ => self.until.and_then(|target| target.refusal(self.data.target)).map_or(Ok(()), refuse),
+        }
+    }
+
+    /// Refuses a quorum that no round can reach, and one with which the aggregator has no effect of its own.
+    fn check_quorum(&self) -> Result<()> {
+        let sampled = self.fewest_sampled();
+        let (quorum, aggregator) = (self.quorum(sampled), &self.strategy.aggregator);
+        let needed = aggregator.least_updates();
+        if quorum > sampled {
+            return refuse(format!(
+                "--min-clients {quorum} {} be reached, since a round {} {sampled} of {}",
+                if sampled < self.sampled_clients() { "may not" } else { "can never" },
+                if sampled < self.sampled_clients() { "may have" } else { "samples" },
+                counted(self.training_clients(), "client")
+            ));
+        }
+        if quorum < needed {
+            return refuse(format!(
+                "the aggregator {aggregator} needs {} ({}), but a round of {} may succeed with {quorum}; give other \
+                 parameters, or --min-clients {needed} with at least as many clients a round",
+                counted(needed, "update"),
+                aggregator.bound(),
+                counted(sampled, "client")
+            ));
+        }
+        Ok(())
+    }
+
+    /// Refuses two names for one thing.
+    fn check_names(&self) -> Result<()> {
+        if self.strategy.program.is_some() && self.strategy.rules != Strategy::default() {
+            let rules = &self.strategy.rules;
+            return refuse(format!("both the strategy {rules} and a program for it are named; leave one out"));
+        }
+        match &self.client {
+            Some(client) if !self.model.is_empty() => {
+                refuse(format!("both the model {} and the client {client:?} are named; leave one out", self.model))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses a number outside its range.
+    fn check_ranges(&self) -> Result<()> {
+        let table = toml::Table::try_from(self).map_err(|error| Error::Experiment(error.to_string()))?;
+        match Self::keys().iter().find_map(|key| key.refusal(&table)) {
+            Some(why) => refuse(why),
+            None => Ok(()),
+        }
+    }
+}
+
+fn refuse<T>(why: String) -> Result<T> {
+    Err(Error::Experiment(why))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        epochs::Epochs,
+        experiment::{ClientsSection, StrategyKeys},
+    };
+
+    #[test]
+    fn what_cannot_run_is_refused_by_name() {
+        let changed = |change: fn(&mut Experiment)| {
+            let mut experiment = Experiment::default();
+            change(&mut experiment);
+            experiment
+        };
+        let both = Experiment { model: "mlp".into(), client: Some("true".into()), ..Experiment::default() };
+        let cases: [(&str, Experiment); 11] = [
+            ("both the model mlp and the client \"true\"", both),
+            ("--clients is 0; give at least 1", changed(|of| of.clients.count = 0)),
+            ("--lr is -1", changed(|of| of.local.lr = -1.0)),
+            ("--fraction is 1.5; give above 0 and at most 1", changed(|of| of.clients.fraction = 1.5)),
+            ("--lr is NaN", changed(|of| of.local.lr = f32::NAN)),
+            ("--epochs is 0; give a finite number above 0", changed(|of| of.local.epochs = Epochs(0.0))),
+            ("--local-steps is 0", changed(|of| of.local.local_steps = Some(0))),
+            (
+                "the learning rate schedule cosine:to=0,warmup=0 needs the last round, which --until-converged",
+                changed(|of| (of.until_converged, of.local.lr_schedule) = (true, "cosine".parse().unwrap())),
+            ),
+            ("--min-clients is 0", changed(|of| of.clients.min_clients = Some(0))),
+            ("--min-clients 5", changed(|of| of.clients.min_clients = Some(5))),
+            ("--jobs is 0", changed(|of| of.execution.jobs = Some(0))),
+        ];
+        for (expected, experiment) in cases {
+            let error = experiment.check().unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    /// Without the refusal the rule is the mean, which one dishonest client decides.
+    #[test]
+    fn a_trimmed_mean_is_refused_where_a_round_may_trim_nothing() {
+        let check = |aggregator: &str, (count, fraction): (u32, f64), min_clients| {
+            let strategy = StrategyKeys { aggregate: Some(aggregator.parse().unwrap()), ..StrategyKeys::default() };
+            let clients = ClientsSection { count, fraction, min_clients, ..ClientsSection::default() };
+            Experiment { strategy: strategy.into(), clients, ..Experiment::default() }.check()
+        };
+        let why = check("trimmed-mean", (8, 0.5), None).unwrap_err().to_string();
+        assert!(
+            why.ends_with(
+                "the aggregator trimmed-mean:beta=0.1,f=beta needs 10 updates (n ≥ 1/β; of fewer it leaves out none), but \
+                 a round of 4 clients may succeed with 2; give other parameters, or --min-clients 10 with at least as many \
+                 clients a round"
+            ),
+            "{why}"
+        );
+        let cases = [
+            ("trimmed-mean", 10, None, false),
+            ("trimmed-mean", 10, Some(9), false),
+            ("trimmed-mean", 10, Some(10), true),
+            ("trimmed-mean", 20, None, true),
+            ("trimmed-mean:beta=0.25", 4, None, false),
+            ("trimmed-mean:beta=0.25", 4, Some(4), true),
+            ("trimmed-mean:beta=0", 1, None, true),
+            ("krum:2", 10, None, false),
+            ("krum:2", 10, Some(7), true),
+            ("krum:2", 13, None, true),
+            ("bulyan:1", 10, Some(6), false),
+            ("bulyan:1", 10, Some(7), true),
+            ("nnm+trimmed-mean:f=2", 10, None, true),
+            ("bucketing:2+krum:1", 10, Some(8), false),
+            ("bucketing:2+krum:1", 10, Some(9), true),
+            ("median", 1, None, true),
+            ("mean", 1, None, true),
+        ];
+        for (aggregator, count, least, is_taken) in cases {
+            assert_eq!(check(aggregator, (count, 1.0), least).is_ok(), is_taken, "{aggregator} {count} {least:?}");
+        }
+    }
+
+    #[test]
+    fn an_attack_that_makes_no_sense_is_refused() {
+        let check = |attack: &str, count, target| {
+            let strategy = StrategyKeys { attack: Some(attack.parse().unwrap()), ..StrategyKeys::default() };
+            let mut experiment = Experiment { strategy: strategy.into(), ..Experiment::default() };
+            (experiment.clients.count, experiment.data.target) = (count, target);
+            (experiment.check().err().map(|error| error.to_string()), experiment.attackers().len())
+        };
+        let (classes, real) = (TargetKind::Classes, TargetKind::Real);
+        let (why, attackers) = check("alie:fraction=0.2", 10, classes);
+        assert_eq!(attackers, 2);
+        assert!(why.unwrap().contains("alie with 2 of 10 clients has z = 0.00, at which they need no supporters"));
+        assert_eq!(check("alie:fraction=0.3", 10, classes), (None, 3));
+        assert_eq!(check("alie:fraction=0.2,z=1.5", 10, classes), (None, 2));
+        assert_eq!(check("alie:fraction=0", 10, classes), (None, 0));
+        assert_eq!(check("label-flip:0.2", 10, classes), (None, 2));
+        assert!(check("label-flip:0.2", 10, real).0.unwrap().contains("needs classes, and --target real has none"));
+        assert!(check("mimic:fraction=0.2,client=10", 10, classes).0.unwrap().contains("there are 10 clients"));
+    }
+}

@@ -1,0 +1,261 @@
+//! `compare.png`: the curves of groups of runs in one picture, as means with bands of one standard deviation.
+
+use fedpipe_record::run_overview::Measure;
+use plotters::{
+    prelude::*,
+    style::text_anchor::{HPos, Pos, VPos},
+};
+
+use crate::{
+    canvas::{Area, Drawn, png_of},
+    comparison::{Comparison, MeanCurve},
+    picture::{range, tick},
+    statistics::Spread,
+};
+
+/// The width of the panels and that of the legend right of them.
+const PANELS: u32 = 860;
+const LEGEND: u32 = 400;
+/// The least height of the picture.
+const HEIGHT: u32 = 660;
+/// The height of the title, and of an entry of the legend.
+const TITLE: u32 = 40;
+const ENTRY: u32 = 40;
+/// The most entries of the legend. More curves would not be told apart.
+const MOST_ENTRIES: usize = 40;
+/// The characters of a line in the legend.
+const LONGEST: usize = 44;
+
+/// The colours of Okabe and Ito, which the colour-blind tell apart, without yellow.
+const COLOURS: [RGBColor; 7] = [
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(230, 159, 0),
+    RGBColor(86, 180, 233),
+    RGBColor(0, 0, 0),
+];
+
+/// A group as it is drawn.
+struct Drawing {
+    colour: RGBColor,
+    label: String,
+    /// The last value of the first measure, in words.
+    result: String,
+    /// The curve of each measure.
+    curves: Vec<MeanCurve>,
+}
+
+/// Returns the picture of a comparison as a PNG file. Each measure has a panel.
+///
+/// # Errors
+/// Returns those of drawing.
+pub fn compare(comparison: &Comparison, measures: &[Measure], title: &str) -> anyhow::Result<Vec<u8>> {
+    let count = comparison.groups.len();
+    let drawings: Vec<Drawing> = (0..count).map(|place| drawing(comparison, measures, place)).collect();
+    let entries = count.min(MOST_ENTRIES + 1) as u32;
+    let height = (TITLE + 20 + ENTRY * entries).max(HEIGHT);
+    png_of((PANELS + LEGEND, height), |area| {
+        area.fill(&WHITE)?;
+        area.draw(&Text::new(shortened(title, 110), (16, TITLE as i32 / 2), text(20)))?;
+        let (_, below) = area.split_vertically(TITLE);
+        let (left, right) = below.split_horizontally(PANELS);
+        let panels = left.split_evenly((measures.len(), 1));
+        for (place, (measure, panel)) in measures.iter().zip(&panels).enumerate() {
+            draw_panel(panel, *measure, &drawings, place)?;
+        }
+        draw_legend(&right, &drawings)
+    })
+}
+
+fn drawing(comparison: &Comparison, measures: &[Measure], place: usize) -> Drawing {
+    let group = &comparison.groups[place];
+    let result = measures.first().and_then(|measure| Some(result_of(*measure, &group.spread(*measure)?)));
+    Drawing {
+        colour: colour(place, comparison.groups.len()),
+        label: group.label(&comparison.keys),
+        result: result.unwrap_or_else(|| "no round".to_owned()),
+        curves: measures.iter().map(|measure| group.curve(*measure)).collect(),
+    }
+}
+
+/// Returns the last value in words that the font of the picture has.
+fn result_of(measure: Measure, spread: &Spread) -> String {
+    let Spread { count, mean, sd } = spread;
+    let unit = if measure.is_percent() { " %" } else { "" };
+    let sd = sd.map_or_else(String::new, |sd| format!(", sd {sd:.2}"));
+    format!("{measure} {mean:.2}{unit}{sd}, n {count}")
+}
+
+/// Returns the colour of a group. Many groups have hues around the circle, dark and light in turn.
+fn colour(place: usize, count: usize) -> RGBColor {
+    if count <= COLOURS.len() {
+        return COLOURS[place];
+    }
+    let lightness = if place.is_multiple_of(2) { 0.36 } else { 0.56 };
+    let (red, green, blue) = HSLColor(place as f64 / count as f64, 0.75, lightness).to_backend_color().rgb;
+    RGBColor(red, green, blue)
+}
+
+/// Returns `true` for every second group.
+fn is_dashed(place: usize) -> bool {
+    !place.is_multiple_of(2)
+}
+
+fn axis_name(measure: Measure) -> &'static str {
+    match measure {
+        Measure::Accuracy => "test accuracy, %",
+        Measure::Loss => "test loss",
+        Measure::Rmse => "test RMSE",
+        Measure::R2 => "test R2",
+        Measure::HeldOut => "held-out accuracy, %",
+    }
+}
+
+/// Returns the band of a curve: round, lower and upper end. A point of one run has none.
+fn band(curve: &MeanCurve) -> Vec<(f64, f64, f64)> {
+    let ends = |(round, spread): &(u64, Spread)| {
+        let sd = spread.sd?;
+        Some((*round as f64, spread.mean - sd, spread.mean + sd))
+    };
+    curve.points.iter().filter_map(ends).collect()
+}
+
+fn draw_panel(area: &Area<'_>, measure: Measure, drawings: &[Drawing], place: usize) -> Drawn {
+    let curves = || drawings.iter().map(|drawing| &drawing.curves[place]);
+    let points = || curves().flat_map(|curve| &curve.points);
+    if points().next().is_none() {
+        return Ok(());
+    }
+    let ends = curves().flat_map(band).flat_map(|(_, low, high)| [low, high]);
+    let rounds = range(points().map(|(round, _)| *round as f64), 0.02);
+    let values = range(points().map(|(_, spread)| spread.mean).chain(ends), 0.06);
+    let mut chart = ChartBuilder::on(area)
+        .margin(8)
+        .x_label_area_size(44)
+        .y_label_area_size(66)
+        .build_cartesian_2d(rounds, values)?;
+    chart
+        .configure_mesh()
+        .x_desc("round")
+        .y_desc(axis_name(measure))
+        .x_labels(10)
+        .y_labels(7)
+        .y_label_formatter(&|&y| tick(y))
+        // Ticks between two rounds have no label: there is no half round.
+        .x_label_formatter(&|x| if (x - x.round()).abs() < 1e-6 { format!("{x:.0}") } else { String::new() })
+        .label_style(("sans-serif", 15))
+        .axis_desc_style(("sans-serif", 16))
+        .light_line_style(WHITE)
+        .draw()?;
+    let strength = if drawings.len() > COLOURS.len() { 0.08 } else { 0.18 };
+    for drawing in drawings {
+        let band = band(&drawing.curves[place]);
+        let upper = band.iter().map(|(round, _, high)| (*round, *high));
+        let lower = band.iter().rev().map(|(round, low, _)| (*round, *low));
+        let outline: Vec<(f64, f64)> = upper.chain(lower).collect();
+        match band.len() {
+            0 => {}
+            1 => drop(chart.draw_series([PathElement::new(outline, drawing.colour.mix(0.5).stroke_width(4))])?),
+            _ => drop(chart.draw_series([Polygon::new(outline, drawing.colour.mix(strength).filled())])?),
+        }
+    }
+    for (number, drawing) in drawings.iter().enumerate() {
+        let points: Vec<(f64, f64)> =
+            drawing.curves[place].points.iter().map(|(round, spread)| (*round as f64, spread.mean)).collect();
+        let (line, style) = (points.iter().copied(), drawing.colour.stroke_width(2));
+        // A dashed curve shows another one beneath it.
+        if is_dashed(number) {
+            chart.draw_series(DashedLineSeries::new(line, 8, 6, style))?;
+        } else {
+            chart.draw_series(LineSeries::new(line, style))?;
+        }
+        if points.len() <= 25 {
+            chart.draw_series(points.iter().map(|&point| Circle::new(point, 3, drawing.colour.filled())))?;
+        }
+    }
+    Ok(())
+}
+
+fn draw_legend(area: &Area<'_>, drawings: &[Drawing]) -> Drawn {
+    for (place, drawing) in drawings.iter().take(MOST_ENTRIES).enumerate() {
+        let top = 14 + (place as u32 * ENTRY) as i32;
+        let (middle, style) = (if is_dashed(place) { [17, 25] } else { [21, 21] }, drawing.colour.stroke_width(4));
+        area.draw(&PathElement::new([(8, top), (middle[0], top)], style))?;
+        area.draw(&PathElement::new([(middle[1], top), (34, top)], style))?;
+        area.draw(&Text::new(shortened(&drawing.label, LONGEST), (42, top), text(16)))?;
+        area.draw(&Text::new(drawing.result.clone(), (42, top + 18), text(14).color(&BLACK.mix(0.65))))?;
+    }
+    if drawings.len() > MOST_ENTRIES {
+        let rest = format!("and {} more", drawings.len() - MOST_ENTRIES);
+        area.draw(&Text::new(rest, (42, 14 + (MOST_ENTRIES as u32 * ENTRY) as i32), text(16)))?;
+    }
+    Ok(())
+}
+
+fn text(height: i32) -> TextStyle<'static> {
+    ("sans-serif", height).into_text_style(&(0, 0)).pos(Pos::new(HPos::Left, VPos::Center))
+}
+
+/// Returns the start of a text that is too long for its place.
+fn shortened(text: &str, longest: usize) -> String {
+    if text.chars().count() <= longest {
+        return text.to_owned();
+    }
+    text.chars().take(longest - 2).chain("..".chars()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::comparison::tests::run;
+
+    fn comparison(groups: usize, seeds: u64, rounds: usize) -> Comparison {
+        let accuracies = |group: usize, seed: u64| -> Vec<f64> {
+            let value = |round: usize| 90.0 - 40.0 / (round + 1) as f64 - group as f64 + seed as f64 / 3.0;
+            (0..rounds).map(value).collect()
+        };
+        let runs = (0..groups)
+            .flat_map(|group| (0..seeds).map(move |seed| run(&format!("0.{group}"), seed, &accuracies(group, seed))));
+        Comparison::of(runs.collect())
+    }
+
+    /// With `FEDPIPE_PICTURES=DIR`, the pictures are left in that folder, to be looked at.
+    #[test]
+    fn any_number_of_groups_and_runs_is_drawn() {
+        for (groups, seeds, rounds) in
+            [(1, 1, 1), (1, 3, 1), (2, 5, 10), (7, 3, 30), (12, 5, 100), (60, 2, 5), (2, 1, 0)]
+        {
+            let comparison = comparison(groups, seeds, rounds);
+            let picture = compare(&comparison, &[Measure::Accuracy, Measure::Loss], "mlp on sample").unwrap();
+            assert!(picture.starts_with(b"\x89PNG"), "{groups} groups of {seeds}, {rounds} rounds");
+            if let Some(folder) = std::env::var_os("FEDPIPE_PICTURES") {
+                let name = format!("compare-{groups}-{seeds}-{rounds}.png");
+                std::fs::write(std::path::Path::new(&folder).join(name), picture).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn a_band_is_one_standard_deviation_on_both_sides() {
+        let comparison = Comparison::of(vec![run("0.1", 0, &[50.0, 60.0]), run("0.1", 1, &[54.0, 60.0])]);
+        let band = band(&comparison.groups[0].curve(Measure::Accuracy));
+        let sd = 8.0_f64.sqrt();
+        assert!((band[0].1 - (52.0 - sd)).abs() < 1e-9 && (band[0].2 - (52.0 + sd)).abs() < 1e-9, "{band:?}");
+        assert_eq!((band[1].1, band[1].2), (60.0, 60.0));
+        assert!(
+            super::band(&Comparison::of(vec![run("0.1", 0, &[50.0])]).groups[0].curve(Measure::Accuracy)).is_empty()
+        );
+    }
+
+    #[test]
+    fn groups_have_colours_of_their_own() {
+        for count in [1, 7, 8, 40] {
+            let mut colours: Vec<_> = (0..count).map(|place| colour(place, count)).map(|c| (c.0, c.1, c.2)).collect();
+            colours.sort_unstable();
+            colours.dedup();
+            assert_eq!(colours.len(), count);
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! Groups of runs: those that differ in their seeds alone are one group, which has a mean and a deviation.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fedpipe_record::{
+    configuration::{Configuration, differing},
+    key_names::key_at,
+    run_overview::{Measure, RunOverview},
+};
+
+use crate::statistics::{Paired, Spread, paired, spread};
+
+/// Runs of one configuration.
+#[derive(Debug, Clone)]
+pub struct Group {
+    /// The values of the keys in which the groups differ, in the order of [`Comparison::keys`].
+    pub values: Vec<Option<String>>,
+    /// The runs, one for each combination of seeds.
+    pub runs: Vec<RunOverview>,
+}
+
+/// Groups of runs, and the keys in which they differ.
+#[derive(Debug, Clone)]
+pub struct Comparison {
+    /// The paths of the keys in which the groups differ; code and data that differ have their names.
+    pub keys: Vec<String>,
+    /// The groups, in the order of their first runs.
+    pub groups: Vec<Group>,
+    /// The runs that repeat another run with its seeds, and are left out.
+    pub repeated: usize,
+}
+
+/// The mean of a measure over the runs of a group by round, and the deviation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MeanCurve {
+    /// The round, and the spread over the runs.
+    pub points: Vec<(u64, Spread)>,
+}
+
+impl Comparison {
+    /// Groups runs. Runs with the same configuration, code and dataset are one group.
+    pub fn of(runs: Vec<RunOverview>) -> Self {
+        let mut kinds: Vec<Configuration> = Vec::new();
+        let mut groups: Vec<Vec<RunOverview>> = Vec::new();
+        let mut repeated = 0;
+        for run in runs {
+            let kind = kind_of(&run);
+            match kinds.iter().position(|other| *other == kind) {
+                None => {
+                    kinds.push(kind);
+                    groups.push(vec![run]);
+                }
+                Some(place) if groups[place].iter().any(|other| other.seeds == run.seeds) => repeated += 1,
+                Some(place) => groups[place].push(run),
+            }
+        }
+        let keys = differing(&kinds);
+        let values = |kind: &Configuration| keys.iter().map(|key| kind.get(key).map(str::to_owned)).collect();
+        let groups = kinds.iter().zip(groups).map(|(kind, runs)| Group { values: values(kind), runs }).collect();
+        Self { keys, groups, repeated }
+    }
+
+    /// Returns the first of the measures that every run has: accuracy, RMSE, loss.
+    pub fn main_measure(&self) -> Measure {
+        let runs = || self.groups.iter().flat_map(|group| &group.runs);
+        let has = |measure: &Measure| runs().all(|run| run.last(*measure).is_some());
+        [Measure::Accuracy, Measure::Rmse].into_iter().find(has).unwrap_or(Measure::Loss)
+    }
+
+    /// Returns the group with the best mean of a measure.
+    pub fn best(&self, measure: Measure) -> Option<usize> {
+        let means = self.groups.iter().map(|group| group.spread(measure).map(|spread| spread.mean));
+        best(measure, means)
+    }
+}
+
+/// Returns the place of the best value of a measure. Of equal values it is the first.
+pub fn best(measure: Measure, values: impl Iterator<Item = Option<f64>>) -> Option<usize> {
+    let mut best: Option<(usize, f64)> = None;
+    for (place, value) in values.enumerate() {
+        let Some(value) = value else { continue };
+        let is_better = best.is_none_or(|(_, best)| if measure.is_gain() { value > best } else { value < best });
+        if is_better {
+            best = Some((place, value));
+        }
+    }
+    best.map(|(place, _)| place)
+}
+
+impl Group {
+    /// Returns the name of the group: the keys in which the groups differ, with their values.
+    pub fn label(&self, keys: &[String]) -> String {
+        let pair = |(key, value): (&String, &Option<String>)| {
+            let value = value.as_deref().unwrap_or("none");
+            let is_hash = value.len() == 64 && value.chars().all(|c| c.is_ascii_hexdigit());
+            format!("{}={}", short(key), if is_hash { &value[..8] } else { value })
+        };
+        let pairs: Vec<String> = keys.iter().zip(&self.values).map(pair).collect();
+        match (pairs.is_empty(), self.runs.first()) {
+            (true, Some(run)) => run.model.clone(),
+            _ => pairs.join(" "),
+        }
+    }
+
+    /// Returns the spread of a measure over the runs of the group.
+    pub fn spread(&self, measure: Measure) -> Option<Spread> {
+        let values: Vec<f64> = self.runs.iter().filter_map(|run| run.last(measure)).collect();
+        spread(&values)
+    }
+
+    /// Compares the runs of this group with those of `base` that have the same seeds.
+    pub fn compared_with(&self, base: &Group, measure: Measure) -> Option<Paired> {
+        let value = |run: &RunOverview| Some((run.seeds, run.last(measure)?));
+        let of_base: BTreeMap<[u64; 4], f64> = base.runs.iter().filter_map(value).collect();
+        let pairs = self.runs.iter().filter_map(value);
+        let pairs: Vec<(f64, f64)> = pairs.filter_map(|(seeds, own)| Some((*of_base.get(&seeds)?, own))).collect();
+        paired(&pairs)
+    }
+
+    /// Returns the curve of a measure. It ends with the shortest run, since a mean over fewer runs is another one.
+    pub fn curve(&self, measure: Measure) -> MeanCurve {
+        let curves: Vec<BTreeMap<u64, f64>> = self.runs.iter().map(|run| run.curve(measure).collect()).collect();
+        let rounds: BTreeSet<u64> = curves.iter().flat_map(BTreeMap::keys).copied().collect();
+        let spread_of = |round: u64| {
+            let values: Option<Vec<f64>> = curves.iter().map(|curve| curve.get(&round).copied()).collect();
+            Some((round, spread(&values?)?))
+        };
+        MeanCurve { points: rounds.into_iter().filter_map(spread_of).collect() }
+    }
+}
+
+/// Returns the values that make two runs repetitions of one another but for their seeds.
+fn kind_of(run: &RunOverview) -> Configuration {
+    let mut kind = run.configuration.without_seeds();
+    run.identity.iter().for_each(|(name, value)| kind.insert(name, value.to_owned()));
+    kind
+}
+
+/// Returns the short name of a path: the flag of its key, or the name of an entry. Another name stays as it is.
+pub fn short(path: &str) -> String {
+    match key_at(path) {
+        Some(key) if key.path() == path => key.id().to_owned(),
+        Some(key) => path.strip_prefix(&key.path()).unwrap_or(path).trim_start_matches('.').to_owned(),
+        None => path.to_owned(),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::path::PathBuf;
+
+    use fedpipe_record::{finite::Finite, round_line::Round, run_overview::RunStatus};
+
+    use super::*;
+
+    /// Returns a run with a value of `local.lr`, a seed, and the accuracies of its rounds in percent.
+    pub(crate) fn run(lr: &str, seed: u64, accuracies: &[f64]) -> RunOverview {
+        let finite = |number: f64| Finite::try_from(number).unwrap();
+        let mut configuration = Configuration::default();
+        configuration.insert("local.lr", lr.to_owned());
+        configuration.insert("seed", seed.to_string());
+        let round = |(number, accuracy): (u64, &f64)| Round {
+            accuracy: Some(finite(accuracy / 100.0)),
+            loss: finite(1.0 - accuracy / 100.0),
+            ..Round::blank(number)
+        };
+        RunOverview {
+            directory: PathBuf::from("runs/x"),
+            began: None,
+            state: RunStatus::Finished,
+            failure: None,
+            configuration,
+            model: "mlp".into(),
+            identity: Configuration::default(),
+            seeds: [seed; 4],
+            clients: 4,
+            rounds: (1..).zip(accuracies).map(round).collect(),
+            initial: None,
+            seconds: 1.0,
+            weights_sha256: None,
+        }
+    }
+
+    #[test]
+    fn runs_that_differ_in_their_seeds_alone_are_one_group() {
+        let runs = vec![run("0.1", 0, &[50.0]), run("0.5", 0, &[60.0]), run("0.1", 1, &[70.0]), run("0.1", 1, &[70.0])];
+        let comparison = Comparison::of(runs);
+        assert_eq!((comparison.keys.join(" "), comparison.repeated), ("local.lr".to_owned(), 1));
+        let labels: Vec<String> = comparison.groups.iter().map(|group| group.label(&comparison.keys)).collect();
+        assert_eq!(labels, ["lr=0.1", "lr=0.5"]);
+        let spread = comparison.groups[0].spread(Measure::Accuracy).unwrap();
+        assert_eq!((spread.count, spread.mean), (2, 60.0));
+        assert_eq!(comparison.main_measure(), Measure::Accuracy);
+        // Of equal means the first group is the best.
+        assert_eq!((comparison.best(Measure::Accuracy), comparison.best(Measure::Rmse)), (Some(0), None));
+    }
+
+    #[test]
+    fn another_dylib_makes_another_group() {
+        let mut other = run("0.1", 0, &[50.0]);
+        other.identity.insert("model.so", "0123456789abcdef".repeat(4));
+        let comparison = Comparison::of(vec![run("0.1", 0, &[50.0]), other]);
+        assert_eq!(comparison.keys, ["model.so"]);
+        assert_eq!(comparison.groups[1].label(&comparison.keys), "model.so=01234567");
+    }
+
+    #[test]
+    fn pairs_have_the_same_seeds() {
+        let of = |lr, values: [(u64, f64); 3]| values.map(|(seed, accuracy)| run(lr, seed, &[accuracy]));
+        let base = of("0.1", [(0, 50.0), (1, 60.0), (2, 70.0)]);
+        let other = of("0.5", [(2, 71.0), (0, 52.0), (9, 0.0)]);
+        let comparison = Comparison::of([base, other].concat());
+        let paired = comparison.groups[1].compared_with(&comparison.groups[0], Measure::Accuracy).unwrap();
+        assert_eq!(paired.pairs, 2);
+        assert!((paired.mean - 1.5).abs() < 1e-9, "{paired:?}");
+        let none = Comparison::of(vec![run("0.1", 0, &[50.0]), run("0.5", 1, &[50.0])]);
+        assert_eq!(none.groups[1].compared_with(&none.groups[0], Measure::Accuracy), None);
+    }
+
+    #[test]
+    fn a_curve_ends_with_the_shortest_run() {
+        let comparison = Comparison::of(vec![run("0.1", 0, &[50.0, 60.0, 70.0]), run("0.1", 1, &[60.0, 60.0])]);
+        let curve = comparison.groups[0].curve(Measure::Accuracy);
+        let means: Vec<(u64, f64)> = curve.points.iter().map(|(round, spread)| (*round, spread.mean)).collect();
+        assert_eq!(means, [(1, 55.0), (2, 60.0)]);
+    }
+
+    #[test]
+    fn short_names_are_those_of_flags() {
+        let names =
+            ["local.lr", "clients.count", "seed", "strategy.name", "strategy", "model-options.hidden", "model.so"];
+        assert_eq!(names.map(short), ["lr", "clients", "seed", "strategy", "strategy", "hidden", "model.so"]);
+    }
+}
