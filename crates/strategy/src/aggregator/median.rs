@@ -36,7 +36,7 @@ impl Aggregator for Median {
 pub(super) fn middle(sorted: &[Row]) -> [f64; COLUMNS] {
     let upper = sorted.len() / 2;
     // Of an odd number both are the middle one, and their mean is exact.
-    let lower = upper - usize::from(sorted.len() % 2 == 0);
+    let lower = upper - usize::from(sorted.len().is_multiple_of(2));
     std::array::from_fn(|column| 0.5 * (f64::from(sorted[lower][column]) + f64::from(sorted[upper][column])))
 }
 
