@@ -64,7 +64,9 @@ mod tests {
         let count = received.len() as f64;
         for weights in &drawn {
             let mean = weights.iter().map(|w| f64::from(*w)).sum::<f64>() / count;
-            let variance = weights.iter().map(|w| (f64::from(*w) - mean).powi(2)).sum::<f64>() / count;
+            let variance =
+                weights.iter().map(|w| f64::from(*w) - mean).map(|difference| difference * difference).sum::<f64>()
+                    / count;
             // Five standard errors.
             assert!((mean - 0.5).abs() < 5.0 * 2.0 / count.sqrt(), "{mean}");
             assert!((variance - 4.0).abs() < 5.0 * 4.0 * (2.0 / count).sqrt(), "{variance}");
