@@ -290,7 +290,8 @@ mod tests {
 
     #[test]
     fn the_bands_go_from_the_least_to_the_most() {
-        let score = |client, correct| ClientScore { client, examples: 4, correct: Some(correct), loss_sum: 1.0 };
+        let score =
+            |client, correct| ClientScore { client, examples: 4, correct: Some(correct), loss_sum: 1.0, errors: None };
         let scores = ClientScores::new(&[score(0, 1), score(1, 3)]).unwrap();
         let round = Round { held_out: scores, update_norms: vec![2.0, 0.5, 1.0], ..Round::blank(1) };
         assert_eq!(client_band(std::slice::from_ref(&round)).unwrap().points, [[1.0, 25.0, 75.0]]);

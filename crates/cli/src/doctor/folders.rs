@@ -29,12 +29,13 @@ pub(super) fn cache() -> Vec<Finding> {
 
 pub(super) fn data() -> Vec<Finding> {
     let is_here = Cache::user().is_ok_and(|cache| has_fashion_mnist(&cache));
-    vec![match is_here {
-        true => Finding::fine("Fashion-MNIST is on this machine"),
-        false => Finding::limited(
+    vec![if is_here {
+        Finding::fine("Fashion-MNIST is on this machine")
+    } else {
+        Finding::limited(
             "Fashion-MNIST is not on this machine; the first run fetches it",
             "`fedpipe data fetch fashion-mnist` before the machine is offline; --data sample needs no network",
-        ),
+        )
     }]
 }
 

@@ -42,9 +42,10 @@ fn version(release: &str) -> Option<(u32, u32)> {
 }
 
 pub(super) fn proc() -> Vec<Finding> {
-    vec![match Path::new("/proc/self/exe").exists() {
-        true => Finding::fine("mounted"),
-        false => Finding::broken("not mounted, and clients are started from it", "mount -t proc proc /proc"),
+    vec![if Path::new("/proc/self/exe").exists() {
+        Finding::fine("mounted")
+    } else {
+        Finding::broken("not mounted, and clients are started from it", "mount -t proc proc /proc")
     }]
 }
 

@@ -192,7 +192,9 @@ fn a_run_that_fails_is_named_and_ends_no_other() {
         "{errors}"
     );
     assert!(
-        stdout(&output).contains("[1/3]") && !place.path("out/000.log").exists() && place.path("out/001.log").exists()
+        stdout(&output).contains("/3] 000 ")
+            && !place.path("out/000.log").exists()
+            && place.path("out/001.log").exists()
     );
     let list = printed(&place, "runs out --where state=failed");
     assert_eq!(list.lines().count(), 3, "{list}");
