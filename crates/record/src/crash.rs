@@ -47,9 +47,14 @@ pub struct ClientCrash {
 impl fmt::Display for ClientCrash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.client {
-            Some(client) => write!(f, "client {client} crashed")?,
-            None => write!(f, "client process {} crashed", self.process)?,
+            Some(client) => write!(f, "client {client}")?,
+            None => write!(f, "client process {}", self.process)?,
         }
+        if let Cause::Rejected { message } = &self.crash.cause {
+            let round = self.round.map_or_else(String::new, |round| format!(" in round {round}"));
+            return write!(f, "'s update was refused{round}: {message}");
+        }
+        f.write_str(" crashed")?;
         match self.round {
             Some(round) => write!(f, " in round {round} {}", self.crash),
             None => write!(f, " before the first round {}", self.crash),
@@ -96,6 +101,18 @@ pub enum Consequence {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refused_update_is_not_called_a_crash() {
+        let sentence = |cause| {
+            let (after_seconds, then) = (Finite::try_from(0.5).unwrap(), Consequence::Retried);
+            let crash = Crash { cause, after_seconds, then, last_words: Vec::new(), log: None };
+            ClientCrash { round: Some(3), client: Some(1), process: 1, crash }.to_string()
+        };
+        let refused = sentence(Cause::rejected("weight 1 is NaN; lower --lr"));
+        assert_eq!(refused, "client 1's update was refused in round 3: weight 1 is NaN; lower --lr");
+        assert_eq!(sentence(Cause::Exit { code: 3 }), "client 1 crashed in round 3 after 0.50 s: it exited with code 3");
+    }
 
     #[test]
     fn the_shared_fields_of_a_crash_stand_beside_the_others_in_json() {

@@ -7,24 +7,26 @@ use plotters::{
 };
 
 use crate::{
-    canvas::{Area, Drawn, png_of},
+    canvas::{Area, Drawn, axis_width, drawable, png_of},
     comparison::{Comparison, MeanCurve},
-    picture::{range, tick},
+    picture::{TICKS, range, tick},
     statistics::Spread,
 };
 
-/// The width of the panels and that of the legend right of them.
-const PANELS: u32 = 860;
-const LEGEND: u32 = 400;
-/// The least height of the picture.
-const HEIGHT: u32 = 660;
-/// The height of the title, and of an entry of the legend.
+/// The width of the picture, and the height of the panels above the legend.
+const WIDTH: u32 = 1260;
+const PANELS: u32 = 620;
+/// The height of the title, of a line of the legend, and of the gap below an entry.
 const TITLE: u32 = 40;
-const ENTRY: u32 = 40;
+const LINE: u32 = 20;
+const GAP: u32 = 6;
 /// The most entries of the legend. More curves would not be told apart.
 const MOST_ENTRIES: usize = 40;
-/// The characters of a line in the legend.
-const LONGEST: usize = 44;
+/// The characters of a line in a legend of two columns, and of one.
+const HALF: usize = 64;
+const FULL: usize = 136;
+/// The most lines of a group's name in the legend. The numbers of the groups are in the table of `fedpipe compare`.
+const MOST_LINES: usize = 6;
 
 /// The colours of Okabe and Ito, which the colour-blind tell apart, without yellow.
 const COLOURS: [RGBColor; 7] = [
@@ -54,18 +56,19 @@ struct Drawing {
 pub fn compare(comparison: &Comparison, measures: &[Measure], title: &str) -> anyhow::Result<Vec<u8>> {
     let count = comparison.groups.len();
     let drawings: Vec<Drawing> = (0..count).map(|place| drawing(comparison, measures, place)).collect();
-    let entries = count.min(MOST_ENTRIES + 1) as u32;
-    let height = (TITLE + 20 + ENTRY * entries).max(HEIGHT);
-    png_of((PANELS + LEGEND, height), |area| {
+    let columns = if drawings.iter().all(|drawing| drawing.label.chars().count() <= HALF) { 2 } else { 1 };
+    let rows = rows(&drawings, columns);
+    let height = TITLE + PANELS + rows.iter().map(|row| row.height).sum::<u32>() + 2 * LINE;
+    png_of((WIDTH, height), |area| {
         area.fill(&WHITE)?;
-        area.draw(&Text::new(shortened(title, 110), (16, TITLE as i32 / 2), text(20)))?;
+        area.draw(&Text::new(shortened(&drawable(title), 110), (16, TITLE as i32 / 2), text(20)))?;
         let (_, below) = area.split_vertically(TITLE);
-        let (left, right) = below.split_horizontally(PANELS);
-        let panels = left.split_evenly((measures.len(), 1));
+        let (upper, lower) = below.split_vertically(PANELS);
+        let panels = upper.split_evenly((measures.len(), 1));
         for (place, (measure, panel)) in measures.iter().zip(&panels).enumerate() {
             draw_panel(panel, *measure, &drawings, place)?;
         }
-        draw_legend(&right, &drawings)
+        draw_legend(&lower, &rows, drawings.len())
     })
 }
 
@@ -74,7 +77,7 @@ fn drawing(comparison: &Comparison, measures: &[Measure], place: usize) -> Drawi
     let result = measures.first().and_then(|measure| Some(result_of(*measure, &group.spread(*measure)?)));
     Drawing {
         colour: colour(place, comparison.groups.len()),
-        label: group.label(&comparison.keys),
+        label: drawable(&format!("{}  {}", place + 1, group.label(&comparison.keys))),
         result: result.unwrap_or_else(|| "no round".to_owned()),
         curves: measures.iter().map(|measure| group.curve(*measure)).collect(),
     }
@@ -84,8 +87,13 @@ fn drawing(comparison: &Comparison, measures: &[Measure], place: usize) -> Drawi
 fn result_of(measure: Measure, spread: &Spread) -> String {
     let Spread { count, mean, sd } = spread;
     let unit = if measure.is_percent() { " %" } else { "" };
-    let sd = sd.map_or_else(String::new, |sd| format!(", sd {sd:.2}"));
-    format!("{measure} {mean:.2}{unit}{sd}, n {count}")
+    let sd = sd.map_or_else(String::new, |sd| format!(", sd {}", short(sd)));
+    format!("{measure} {}{unit}{sd}, n {count}", short(*mean))
+}
+
+/// Returns a number with two decimals, or in the form 1.23e7 if it is great.
+fn short(number: f64) -> String {
+    if number.abs() < 1e6 { format!("{number:.2}") } else { format!("{number:.2e}") }
 }
 
 /// Returns the colour of a group. Many groups have hues around the circle, dark and light in turn.
@@ -134,14 +142,14 @@ fn draw_panel(area: &Area<'_>, measure: Measure, drawings: &[Drawing], place: us
     let mut chart = ChartBuilder::on(area)
         .margin(8)
         .x_label_area_size(44)
-        .y_label_area_size(66)
+        .y_label_area_size(axis_width(area, &values, TICKS, tick))
         .build_cartesian_2d(rounds, values)?;
     chart
         .configure_mesh()
         .x_desc("round")
         .y_desc(axis_name(measure))
         .x_labels(10)
-        .y_labels(7)
+        .y_labels(TICKS)
         .y_label_formatter(&|&y| tick(y))
         // Ticks between two rounds have no label: there is no half round.
         .x_label_formatter(&|x| if (x - x.round()).abs() < 1e-6 { format!("{x:.0}") } else { String::new() })
@@ -178,20 +186,66 @@ fn draw_panel(area: &Area<'_>, measure: Measure, drawings: &[Drawing], place: us
     Ok(())
 }
 
-fn draw_legend(area: &Area<'_>, drawings: &[Drawing]) -> Drawn {
-    for (place, drawing) in drawings.iter().take(MOST_ENTRIES).enumerate() {
-        let top = 14 + (place as u32 * ENTRY) as i32;
-        let (middle, style) = (if is_dashed(place) { [17, 25] } else { [21, 21] }, drawing.colour.stroke_width(4));
-        area.draw(&PathElement::new([(8, top), (middle[0], top)], style))?;
-        area.draw(&PathElement::new([(middle[1], top), (34, top)], style))?;
-        area.draw(&Text::new(shortened(&drawing.label, LONGEST), (42, top), text(16)))?;
-        area.draw(&Text::new(drawing.result.clone(), (42, top + 18), text(14).color(&BLACK.mix(0.65))))?;
+/// A row of the legend: its entries side by side, each with the lines of its name.
+struct Row<'d> {
+    height: u32,
+    /// The place of the group, the group, and the lines of its name.
+    entries: Vec<(usize, &'d Drawing, Vec<String>)>,
+}
+
+fn rows(drawings: &[Drawing], columns: usize) -> Vec<Row<'_>> {
+    let longest = if columns == 1 { FULL } else { HALF };
+    let shown = drawings.iter().take(MOST_ENTRIES).enumerate();
+    let entries: Vec<(usize, &Drawing, Vec<String>)> =
+        shown.map(|(place, drawing)| (place, drawing, wrapped(&drawing.label, longest))).collect();
+    let height = |entries: &[(usize, &Drawing, Vec<String>)]| {
+        let lines = entries.iter().map(|(_, _, lines)| lines.len()).max().unwrap_or(0) as u32;
+        (lines + 1) * LINE + GAP
+    };
+    entries.chunks(columns).map(|entries| Row { height: height(entries), entries: entries.to_vec() }).collect()
+}
+
+fn draw_legend(area: &Area<'_>, rows: &[Row<'_>], groups: usize) -> Drawn {
+    let mut top = LINE as i32 / 2;
+    for Row { height, entries } in rows {
+        for (column, (place, drawing, lines)) in entries.iter().enumerate() {
+            let left = 16 + column as i32 * (WIDTH / 2) as i32;
+            let middle = if is_dashed(*place) { [9, 17] } else { [13, 13] };
+            let style = drawing.colour.stroke_width(4);
+            area.draw(&PathElement::new([(left, top), (left + middle[0], top)], style))?;
+            area.draw(&PathElement::new([(left + middle[1], top), (left + 26, top)], style))?;
+            let mut below = top;
+            for line in lines {
+                area.draw(&Text::new(line.clone(), (left + 34, below), text(16)))?;
+                below += LINE as i32;
+            }
+            area.draw(&Text::new(drawing.result.clone(), (left + 34, below), text(14).color(&BLACK.mix(0.65))))?;
+        }
+        top += *height as i32;
     }
-    if drawings.len() > MOST_ENTRIES {
-        let rest = format!("and {} more", drawings.len() - MOST_ENTRIES);
-        area.draw(&Text::new(rest, (42, 14 + (MOST_ENTRIES as u32 * ENTRY) as i32), text(16)))?;
+    if groups > MOST_ENTRIES {
+        area.draw(&Text::new(format!("and {} more", groups - MOST_ENTRIES), (50, top), text(16)))?;
     }
     Ok(())
+}
+
+/// Returns the lines of a text, broken between words where a line would be too long.
+fn wrapped(text: &str, longest: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_inclusive(' ') {
+        let last = lines.len() - 1;
+        let has_room = lines[last].chars().count() + word.trim_end().chars().count() <= longest;
+        if has_room || lines[last].is_empty() {
+            lines[last] += word;
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    if lines.len() > MOST_LINES {
+        lines.truncate(MOST_LINES);
+        lines[MOST_LINES - 1] += "..";
+    }
+    lines.iter().map(|line| shortened(line.trim_end(), longest)).collect()
 }
 
 fn text(height: i32) -> TextStyle<'static> {
@@ -247,6 +301,19 @@ mod tests {
         assert!(
             super::band(&Comparison::of(vec![run("0.1", 0, &[50.0])]).groups[0].curve(Measure::Accuracy)).is_empty()
         );
+    }
+
+    #[test]
+    fn names_that_begin_alike_are_told_apart_in_the_legend() {
+        let label = |number: u32, end: &str| {
+            format!("{number}  partition=dirichlet:alpha=0.3 strategy=fedavg server=adam:rate=0.{end}")
+        };
+        let lines = wrapped(&label(1, "5"), 44);
+        assert_eq!(lines, ["1  partition=dirichlet:alpha=0.3", "strategy=fedavg server=adam:rate=0.5"]);
+        assert_ne!(lines, wrapped(&label(1, "6"), 44));
+        let many = wrapped(&"word ".repeat(1000), 44);
+        assert!(many.len() == MOST_LINES && many[MOST_LINES - 1].ends_with(".."), "{many:?}");
+        assert_eq!([12.345, -2.5e30].map(short), ["12.35", "-2.50e30"]);
     }
 
     #[test]

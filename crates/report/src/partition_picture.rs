@@ -6,7 +6,7 @@ use plotters::{
     style::text_anchor::{HPos, Pos, VPos},
 };
 
-use crate::canvas::{Area, Drawn, png_of};
+use crate::canvas::{Area, Drawn, drawable, png_of};
 
 /// The left edge and the width of both panels.
 const LEFT: i32 = 150;
@@ -66,7 +66,7 @@ pub fn partitions(table: &PartitionTable, title: &str) -> anyhow::Result<Vec<u8>
     let size = ((LEFT + WIDTH + RIGHT) as u32, (bottom + BELOW) as u32);
     png_of(size, |area| {
         area.fill(&WHITE)?;
-        write(area, title, (LEFT + WIDTH / 2, 22), 20, HPos::Center)?;
+        write(area, &drawable(title), (LEFT + WIDTH / 2, 22), 20, HPos::Center)?;
         draw_bars(area, &columns)?;
         if !table.classes.is_empty() {
             draw_map(area, &columns, &table.classes, cell)?;
@@ -110,7 +110,7 @@ fn draw_map(area: &Area<'_>, columns: &Columns, classes: &[String], cell: i32) -
         }
         // Every label has its height, or as many are left out between two.
         if class as i32 % (14 / cell).max(1) == 0 {
-            write(area, &shortened(&classes[class]), (LEFT - 8, top + cell / 2), 14.min(cell + 8), HPos::Right)?;
+            write(area, &shortened(&drawable(&classes[class])), (LEFT - 8, top + cell / 2), 14.min(cell + 8), HPos::Right)?;
         }
     }
     let bottom = MAP + classes.len() as i32 * cell;

@@ -9,7 +9,7 @@ use fedpipe_record::{
 };
 use plotters::{coord::types::RangedCoordf64, prelude::*};
 
-use crate::canvas::{Area, Drawn, png_of};
+use crate::canvas::{Area, Drawn, axis_width, drawable, png_of};
 
 const SIZE: (u32, u32) = (1020, 640);
 /// The width of the legends.
@@ -20,6 +20,10 @@ const TRAINING_LOSS: RGBColor = RGBColor(0, 158, 115);
 const HELD_OUT: RGBColor = RGBColor(204, 121, 167);
 const RMSE: RGBColor = RGBColor(0, 114, 178);
 const MAE: RGBColor = RGBColor(86, 180, 233);
+
+const NEW_CLIENTS: RGBColor = RGBColor(0, 0, 0);
+/// The most ticks of a vertical axis.
+pub(crate) const TICKS: usize = 7;
 
 /// A panel of the picture, with at least one curve.
 struct Panel {
@@ -51,16 +55,21 @@ type Points = Vec<(f64, f64)>;
 struct Curve {
     label: &'static str,
     colour: RGBColor,
+    width: u32,
     points: Points,
 }
 
 impl Curve {
     fn new(label: &'static str, colour: RGBColor, points: Points) -> Self {
-        Self { label, colour, points }
+        Self { label, colour, width: 2, points }
+    }
+
+    fn thin(self) -> Self {
+        Self { width: 1, ..self }
     }
 
     fn style(&self) -> ShapeStyle {
-        self.colour.stroke_width(2)
+        self.colour.stroke_width(self.width)
     }
 }
 
@@ -108,12 +117,20 @@ fn panels(initial: Option<InitialScore>, rounds: &[Round]) -> Vec<Panel> {
     let training = rounds.iter().map(|round| (round.round as f64, round.training_loss.get()));
     let [accuracies, rmses] = [client_accuracies, client_rmses].map(|range| client_ranges(rounds, range));
     let means = |ranges: &[ClientRange]| ranges.iter().map(|range| (range.round, range.mean)).collect();
+    let new = |mean: fn(&ClientScores) -> Option<Finite>| -> Points {
+        let point = |round: &Round| Some((round.round as f64, mean(round.new_clients.as_ref()?)?.get()));
+        rounds.iter().filter_map(point).collect()
+    };
+    let new_accuracies = new(|scores| scores.accuracy.map(|of| of.mean));
+    let new_accuracies = new_accuracies.into_iter().map(|(round, share)| (round, 100.0 * share)).collect();
+    let new_rmses = new(|scores| scores.rmse.map(|of| of.mean));
     let panels = [
         Panel::new(
             "accuracy, %",
             vec![
                 Curve::new("test accuracy", ACCURACY, percent.collect()),
                 Curve::new("held-out accuracy", HELD_OUT, means(&accuracies)),
+                Curve::new("new clients' accuracy", NEW_CLIENTS, new_accuracies).thin(),
             ],
         )
         .with(accuracies),
@@ -124,6 +141,7 @@ fn panels(initial: Option<InitialScore>, rounds: &[Round]) -> Vec<Panel> {
                 Curve::new("test RMSE", RMSE, error(|errors| Some(errors.rmse))),
                 Curve::new("test MAE", MAE, error(|errors| Some(errors.mae))),
                 Curve::new("held-out RMSE", HELD_OUT, means(&rmses)),
+                Curve::new("new clients' RMSE", NEW_CLIENTS, new_rmses).thin(),
             ],
         )
         .with(rmses),
@@ -140,7 +158,7 @@ fn panels(initial: Option<InitialScore>, rounds: &[Round]) -> Vec<Panel> {
 
 fn draw(area: &Area<'_>, title: &str, panels: &[Panel]) -> Drawn {
     area.fill(&WHITE)?;
-    let area = area.margin(8, 0, 0, 0).titled(title, ("sans-serif", 20))?;
+    let area = area.margin(8, 0, 0, 0).titled(&drawable(title), ("sans-serif", 20))?;
     let parts = area.split_evenly((panels.len(), 1));
     panels.iter().zip(parts).try_for_each(|(panel, area)| draw_panel(&area, panel))
 }
@@ -173,14 +191,14 @@ fn draw_panel(area: &Area<'_>, Panel { axis, curves, clients }: &Panel) -> Drawn
     let mut chart = ChartBuilder::on(&plot)
         .margin(12)
         .x_label_area_size(44)
-        .y_label_area_size(64)
+        .y_label_area_size(axis_width(&plot, &values, TICKS, tick))
         .build_cartesian_2d(rounds, values)?;
     chart
         .configure_mesh()
         .x_desc("round")
         .y_desc(*axis)
         .x_labels(10)
-        .y_labels(7)
+        .y_labels(TICKS)
         // Ticks between two rounds have no label: there is no half round.
         .y_label_formatter(&|&y| tick(y))
         .x_label_formatter(&|x| if (x - x.round()).abs() < 1e-6 { format!("{x:.0}") } else { String::new() })
@@ -340,6 +358,15 @@ mod tests {
         for count in [1, 3] {
             assert_ne!(png("title", None, &rounds[..count]).unwrap(), plain);
         }
+    }
+
+    #[test]
+    fn new_clients_have_a_curve() {
+        let held_out = scored(round(1, 0.5, 1.0), &[1, 3]);
+        let new = Round { new_clients: held_out.held_out, ..round(1, 0.5, 1.0) };
+        let panels = panels(None, &[new]);
+        let curve = panels[0].curves.last().unwrap();
+        assert_eq!((curve.label, &curve.points), ("new clients' accuracy", &vec![(1.0, 50.0)]));
     }
 
     #[test]

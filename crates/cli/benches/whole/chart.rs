@@ -10,7 +10,7 @@ use plotters::{
 };
 use serde_json::Value;
 
-const FONT: &[u8] = include_bytes!("../../../report/assets/DejaVuSans-ascii.ttf");
+const FONT: &[u8] = include_bytes!("../../../report/assets/DejaVuSans-latin.ttf");
 const WIDTH: u32 = 860;
 /// Of a bar with the space below it.
 const ROW: i32 = 34;

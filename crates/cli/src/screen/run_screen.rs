@@ -40,6 +40,8 @@ pub(crate) struct RunScreen {
     has_own_data: bool,
     tolerance: f64,
     remedy: String,
+    /// The least test loss of the rounds so far.
+    least_loss: Option<f64>,
     crashes: CrashTexts,
     /// The clients elsewhere that have reported an isolation, by its text. They report one after the other and are
     /// shown together.
@@ -58,6 +60,7 @@ impl RunScreen {
             has_own_data: false,
             tolerance: 0.0,
             remedy: String::new(),
+            least_loss: None,
             crashes: CrashTexts::default(),
             confined: BTreeMap::new(),
         }
@@ -157,6 +160,8 @@ impl RunScreen {
     fn end_round(&mut self, round: &Round) {
         self.bar.finish_and_clear();
         self.live.ended(round.seconds.get());
+        let loss = round.loss.get();
+        self.least_loss = Some(self.least_loss.filter(|least| *least <= loss).unwrap_or(loss));
         self.show_equal_crashes();
         self.line(&format!("{}  {}", round_name(round.round, self.last_round), round_line(round)));
     }
@@ -191,7 +196,7 @@ impl RunScreen {
             (Stop::Signal(_) | Stop::Failed(_), Some(reason)) => self.warn(&reason),
             (_, Some(reason)) => self.line(&reason),
         }
-        if let Some(warning) = no_progress_warning(summary, &self.remedy) {
+        if let Some(warning) = no_progress_warning(summary, self.least_loss, &self.remedy) {
             self.warn(&warning);
         }
         score_lines(summary).iter().for_each(|line| self.print(line));

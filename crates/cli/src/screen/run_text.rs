@@ -66,7 +66,7 @@ fn client_scores(round: &Round) -> String {
 pub(crate) fn quality(accuracy: Option<Finite>, regression: Option<Regression>, width: usize) -> String {
     let accuracy = accuracy.map(|accuracy| format!("accuracy {:width$.2} %", 100.0 * accuracy.get()));
     let errors = regression.map(|Regression { rmse, mae, r2 }| {
-        let r2 = r2.map_or_else(String::new, |r2| format!("  R² {:.4}", r2.get()));
+        let r2 = r2.map_or_else(String::new, |r2| format!("  R² {}", moderate(r2.get())));
         format!("RMSE {}  MAE {}{r2}", significant(rmse.get()), significant(mae.get()))
     });
     accuracy.or(errors).unwrap_or_default()
@@ -76,6 +76,11 @@ pub(crate) fn quality(accuracy: Option<Finite>, regression: Option<Regression>, 
 pub(crate) fn significant(number: f64) -> String {
     let is_plain = number == 0.0 || (1e-3..1e6).contains(&number.abs());
     if is_plain { format!("{number:.4}") } else { format!("{number:.4e}") }
+}
+
+/// Returns a number with four decimals, or in the form 1.2346e7 if it is great.
+fn moderate(number: f64) -> String {
+    if number.abs() < 1e6 { format!("{number:.4}") } else { significant(number) }
 }
 
 /// Returns the reason why a run ended; `None` if all its rounds are done.
@@ -104,13 +109,24 @@ pub(crate) fn end_reason(summary: &Summary, tolerance: f64) -> Option<String> {
     })
 }
 
-/// Returns the warning about a run in which no round was better than the initial weights, or than a guess.
-pub(crate) fn no_progress_warning(summary: &Summary, remedy: &str) -> Option<String> {
+/// Returns the warning about a run in which no round was better than the initial weights, or than a guess; `least` is
+/// the least test loss of its rounds.
+pub(crate) fn no_progress_warning(summary: &Summary, least: Option<f64>, remedy: &str) -> Option<String> {
     let initial = summary.initial_loss.filter(|_| summary.loss_fell == Some(false))?.get();
-    Some(format!(
-        "warning: no round was better than the initial weights (test loss {initial:.4}) or than a guess: the run has \
-         learned nothing; {remedy}"
-    ))
+    let from = moderate(initial);
+    Some(match least.filter(|least| *least < initial).map(moderate) {
+        None => format!(
+            "warning: no round was better than the initial weights (test loss {from}): the run has learned nothing; \
+             {remedy}"
+        ),
+        Some(least) => {
+            let guess = if summary.regression.is_some() { "of the mean target" } else { "among the classes" };
+            format!(
+                "warning: the test loss fell from {from} to {least}, but no round was better than a guess {guess}; \
+                 more rounds or another --lr may help"
+            )
+        }
+    })
 }
 
 /// Returns the result of a run and its directory. A run without a round has no result, and its directory has the
@@ -179,6 +195,28 @@ mod tests {
         }
         let converged = "converged: the loss fell by at most 0.1 of its whole fall in each of the last 3 rounds";
         assert_eq!(end_reason(&summary(2, 3, Stop::Converged), 0.1).unwrap(), converged);
+    }
+
+    #[test]
+    fn a_loss_that_fell_is_not_called_a_run_that_learned_nothing() {
+        let finite = |number: f64| Some(Finite::try_from(number).unwrap());
+        let of = |loss_fell, least| {
+            let summary =
+                Summary { initial_loss: finite(124.0867), loss_fell, ..summary(1, 1, Stop::Rounds) };
+            no_progress_warning(&summary, least, "lower --lr")
+        };
+        let nothing = "warning: no round was better than the initial weights (test loss 124.0867): the run has learned \
+                       nothing; lower --lr";
+        assert_eq!(of(Some(false), Some(124.0867)).as_deref(), Some(nothing));
+        let fell = "warning: the test loss fell from 124.0867 to 15.7000, but no round was better than a guess among the \
+                    classes; more rounds or another --lr may help";
+        assert_eq!(of(Some(false), Some(15.7)).as_deref(), Some(fell));
+        assert_eq!([of(Some(true), Some(15.7)), of(None, None)], [None, None]);
+    }
+
+    #[test]
+    fn great_numbers_are_short() {
+        assert_eq!([-0.69, 0.00012, -1.5e30].map(moderate), ["-0.6900", "0.0001", "-1.5000e30"]);
     }
 
     #[test]

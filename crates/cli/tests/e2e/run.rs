@@ -396,7 +396,7 @@ fn a_run_that_learned_nothing_says_so_and_one_that_did_does_not() {
     let losses: Vec<f64> = run.ledger("round").iter().map(|round| round["loss"].as_f64().unwrap()).collect();
     assert!(losses.iter().all(|loss| *loss >= initial), "{losses:?} {initial}");
     let expected = format!(
-        "warning: no round was better than the initial weights (test loss {initial:.4}) or than a guess: the run has learned nothing; \
+        "warning: no round was better than the initial weights (test loss {initial:.4}): the run has learned nothing; \
          lower --lr\n"
     );
     assert_eq!((output.status.code(), errors, &summary["loss_fell"]), (Some(0), expected, &json!(false)));
