@@ -111,7 +111,10 @@ mod tests {
         };
         let refused = sentence(Cause::rejected("weight 1 is NaN; lower --lr"));
         assert_eq!(refused, "client 1's update was refused in round 3: weight 1 is NaN; lower --lr");
-        assert_eq!(sentence(Cause::Exit { code: 3 }), "client 1 crashed in round 3 after 0.50 s: it exited with code 3");
+        assert_eq!(
+            sentence(Cause::Exit { code: 3 }),
+            "client 1 crashed in round 3 after 0.50 s: it exited with code 3"
+        );
     }
 
     #[test]
