@@ -96,7 +96,8 @@ const LEAST_SIMILARITY: f64 = 0.8;
 /// Returns a question about the known name that is most similar to the given one; empty if none is similar.
 fn nearest_name(given: &str, known: &[&str]) -> String {
     let similar = known.iter().map(|name| (strsim::jaro_winkler(given, name), name));
-    let nearest = similar.filter(|(similarity, _)| *similarity > LEAST_SIMILARITY).max_by(|(a, _), (b, _)| a.total_cmp(b));
+    let nearest =
+        similar.filter(|(similarity, _)| *similarity > LEAST_SIMILARITY).max_by(|(a, _), (b, _)| a.total_cmp(b));
     nearest.map_or_else(String::new, |(_, name)| format!("did you mean {name}? "))
 }
 

@@ -27,7 +27,12 @@ fn refused_tables() -> Vec<Refused> {
         table("1,2\n3,4\n", "b", &["begins with the values 1, 2", "first line"]),
         table("a,b\n", "b", &["has no rows"]),
         table("a,b\n1,0\n", "b", &["leaves 0 training examples and 1 test example"]),
-        (vec![("t.csv", TABLE.into())], "t.csv", Reading::default(), &["--label is missing", "give --label and one of age, sex, size, who"]),
+        (
+            vec![("t.csv", TABLE.into())],
+            "t.csv",
+            Reading::default(),
+            &["--label is missing", "give --label and one of age, sex, size, who"],
+        ),
         (vec![("t.csv", TABLE.into())], "t.csv", who("sex"), &["has no test set", "--test-split 0.2"]),
         (
             vec![("t.csv", TABLE.into())],
