@@ -107,6 +107,14 @@ impl DatasetTarget {
     /// Real numbers.
     pub const REAL: Self = Self::Real { target: RealTarget::Real };
 
+    /// Returns the name of each class; empty if the files have no names.
+    pub fn given_names(&self) -> &[String] {
+        match self {
+            Self::Classes { class_names, .. } => class_names,
+            Self::Real { .. } => &[],
+        }
+    }
+
     /// Returns the name of each class, or its number if the files have no names; none for real numbers.
     pub fn names(&self) -> Vec<String> {
         match self {

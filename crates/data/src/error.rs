@@ -50,6 +50,8 @@ pub enum DataError {
     NoTestSet { path: PathBuf },
     #[error("{} has a test set; leave out --test-split", path.display())]
     TwoTestSets { path: PathBuf },
+    #[error("--test-data {} {} --data; give another file, or leave out --test-data and give --test-split 0.2", path.display(), if *is_copy { "has the same content as" } else { "is the same file as" })]
+    SameTestData { path: PathBuf, is_copy: bool },
     #[error("{} is a directory, whose test set are the files that begin with `test`; leave out --test-data, or give --data a file", path.display())]
     TestOfDirectory { path: PathBuf },
     #[error(
@@ -64,11 +66,11 @@ pub enum DataError {
     TooManyClasses { path: PathBuf, classes: usize },
     #[error("{} has the class {text:?} at row {row} of the test set and no training example of it; add one, or remove the row", path.display())]
     UnknownClass { path: PathBuf, row: usize, text: String },
-    #[error("{} has the target {text:?} at row {row}, which is no number; give another --label, or leave out --target real", path.display())]
+    #[error("{} has the target {text:?} at row {row}, which is no number; {}", path.display(), number_remedy(text, "give another --label, or leave out --target real"))]
     NoNumber { path: PathBuf, row: usize, text: String },
     #[error("{} has two columns {column}; rename one", path.display())]
     SameColumns { path: PathBuf, column: String },
-    #[error("{} has no column that is known to be the label; give --label and one of {columns}", path.display())]
+    #[error("--label is missing: {} names no column of targets; give --label and one of {columns}", path.display())]
     NoLabel { path: PathBuf, columns: String },
     #[error("{} has no column {column}; give {flag} and one of {columns}", path.display())]
     NoColumn { path: PathBuf, flag: &'static str, column: String, columns: String },
@@ -84,7 +86,7 @@ pub enum DataError {
     UnnamedColumn { path: PathBuf, column: usize },
     #[error("{} names the classes {names}, but the training set {expected}; give files with the same names", path.display())]
     OtherNames { path: PathBuf, names: String, expected: String },
-    #[error("{} has {text:?} in row {row}, column {column}, which is no finite number of 32 bits (rows count from 0); encode the column as numbers, or remove it", path.display())]
+    #[error("{} has {text:?} in row {row}, column {column}, which is no finite number of 32 bits (rows count from 0); {}", path.display(), number_remedy(text, "encode the column as numbers, or remove it"))]
     FeatureText { path: PathBuf, row: usize, column: String, text: String },
     #[error("{} has no rows; give a file with at least one", path.display())]
     NoRows { path: PathBuf },
@@ -269,6 +271,13 @@ pub enum DataError {
 /// Returns a text that stands for a missing value, unless it is empty.
 fn in_brackets(text: &str) -> String {
     if text.is_empty() { String::new() } else { format!(" ({text:?})") }
+}
+
+/// Returns the remedy for a text that is no number; `otherwise` for one without a decimal comma.
+fn number_remedy(text: &str, otherwise: &str) -> String {
+    let with_point = text.replacen(',', ".", 1);
+    let is_decimal = text.contains(',') && with_point.parse::<f32>().is_ok();
+    if is_decimal { format!("write a decimal point: {with_point}") } else { otherwise.to_owned() }
 }
 
 fn or_one_of(known: &str) -> String {

@@ -28,7 +28,12 @@ impl PartitionTable {
 
     /// Returns the distance of each client's labels to those of all clients, which is that to an iid deal: the sum over
     /// the classes of |share in the client − share in all| (Zhao 2018, section 3.2). It is from 0 to below 2.
+    ///
+    /// Without labels there are none.
     pub fn label_distances(&self) -> Vec<f64> {
+        if self.classes.is_empty() {
+            return Vec::new();
+        }
         let all = |class: usize| self.counts.iter().map(|counts| counts[class]).sum::<u64>() as f64;
         let total = self.sizes.iter().sum::<u64>() as f64;
         let shares: Vec<f64> = (0..self.classes.len()).map(|class| all(class) / total).collect();
@@ -60,5 +65,7 @@ mod tests {
         let [one, other] = distances(&[[1, 0], [0, 3]])[..] else { panic!() };
         assert_eq!((one, other), (1.5, 0.5));
         assert_eq!(distances(&[[5, 5], [0, 0]]), [0.0]);
+        let real = PartitionTable { dataset: "d".into(), classes: vec![], sizes: vec![5, 5], counts: vec![vec![]; 2] };
+        assert!(real.label_distances().is_empty());
     }
 }

@@ -1,6 +1,6 @@
 //! The result of a run, as `summary.json` keeps it.
 
-use fedpipe_data::counted;
+use fedpipe_data::{DatasetTarget, counted};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -56,6 +56,9 @@ pub struct Summary {
     /// The scores of the final weights by class, if they were asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by_class: Option<ByClass>,
+    /// The name of each class; left out if the dataset has none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub class_names: Vec<String>,
     /// The time until the target of the experiment; left out if it has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<TargetTime>,
@@ -109,8 +112,8 @@ pub struct RunFacts<'r> {
     pub model: &'r str,
     /// The dataset's name.
     pub dataset: &'r str,
-    /// The number of the dataset's classes; `None` for a real target.
-    pub classes: Option<u32>,
+    /// The kind of the dataset's targets.
+    pub target: &'r DatasetTarget,
     /// The score of the initial weights.
     pub initial: Option<InitialScore>,
     /// The scores of the final weights by class.
@@ -142,7 +145,7 @@ fn loss_fell(initial: Option<Finite>, classes: Option<u32>, rounds: &[Round]) ->
 impl Summary {
     /// Returns the summary of a run with these rounds, from 1 on.
     pub fn new(experiment: &Experiment, rounds: &[Round], facts: RunFacts<'_>) -> Self {
-        let RunFacts { model, dataset, classes, initial, by_class, weights_sha256, wall_seconds, failures, stopped } =
+        let RunFacts { model, dataset, target, initial, by_class, weights_sha256, wall_seconds, failures, stopped } =
             facts;
         let last_with =
             |scores: fn(&Round) -> &Option<ClientScores>| rounds.iter().rev().find_map(|round| scores(round).clone());
@@ -164,11 +167,12 @@ impl Summary {
             personal: last_with(|round| &round.personal),
             new_clients: last_with(|round| &round.new_clients),
             by_class,
+            class_names: target.given_names().to_vec(),
             target: experiment.until.map(|target| target.time(experiment.measured_on(), rounds)),
             initial_accuracy: initial.and_then(|score| score.accuracy),
             initial_rmse: initial.and_then(|score| score.regression).map(|errors| errors.rmse),
             initial_loss,
-            loss_fell: loss_fell(initial_loss, classes, rounds),
+            loss_fell: loss_fell(initial_loss, target.class_count(), rounds),
             weights_sha256,
             wall_seconds,
             failures,

@@ -4,7 +4,7 @@
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Error {
     /// No row of the table has this name.
-    #[error("the {what} `{given}` is unknown; known are {}", known.join(", "))]
+    #[error("the {what} `{given}` is unknown; {}known are {}", nearest_name(given, known), known.join(", "))]
     UnknownName {
         /// The kind of thing, such as "strategy".
         what: &'static str,
@@ -89,6 +89,17 @@ pub enum Error {
 
 /// A result of reading a text.
 pub type Result<T> = std::result::Result<T, Error>;
+
+/// The least similarity (Jaro-Winkler) of a name that is meant.
+const LEAST_SIMILARITY: f64 = 0.8;
+
+/// Returns a question about the known name that is most similar to the given one; empty if none is similar.
+fn nearest_name(given: &str, known: &[&str]) -> String {
+    let similar = known.iter().map(|name| (strsim::jaro_winkler(given, name), name));
+    let nearest =
+        similar.filter(|(similarity, _)| *similarity > LEAST_SIMILARITY).max_by(|(a, _), (b, _)| a.total_cmp(b));
+    nearest.map_or_else(String::new, |(_, name)| format!("did you mean {name}? "))
+}
 
 fn known_keys(known: &[&str]) -> String {
     if known.is_empty() { "it takes none".to_owned() } else { format!("known are {}", known.join(", ")) }

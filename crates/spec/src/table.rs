@@ -355,12 +355,12 @@ impl<T: Tabled + ?Sized> Named<T> {
     }
 
     fn parse(text: &str) -> Result<Self> {
-        let row_of = |name: &str| T::rows().iter().find(|row| row.name == name);
-        let text = Text::parse(text, |name| row_of(name).and_then(TableRow::main_key))?;
-        let Some(row) = row_of(text.name()) else {
+        let name = text.split_once(':').map_or(text, |(name, _)| name);
+        let Some(row) = T::rows().iter().find(|row| row.name == name) else {
             let known = T::rows().iter().map(|row| row.name).collect();
-            return Err(Error::UnknownName { what: T::WHAT, given: text.name().to_owned(), known });
+            return Err(Error::UnknownName { what: T::WHAT, given: name.to_owned(), known });
         };
+        let text = Text::parse(text, |_| row.main_key())?;
         let keys: Vec<&'static str> = row.parameters.iter().map(|parameter| parameter.key).collect();
         text.only(&keys)?;
         let value = |parameter: &Parameter| {

@@ -45,7 +45,7 @@ pub(crate) fn evaluate_run(args: &EvaluateArgs) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let head = format!("{} on {name}: {}", run.summary.model, counted(scores.examples, "example"));
-    print_result([vec![head], score_lines_of(&scores)].concat().join("\n"))?;
+    print_result([vec![head], score_lines_of(&scores, run.dataset.target.given_names())].concat().join("\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::ExitCode};
 
-use fedpipe_data::{Cache, Dealt, counted, deal};
+use fedpipe_data::{Cache, Dealt, Source, counted, deal};
 use fedpipe_host::{Error, Result};
 use fedpipe_record::{
     experiment::Experiment, file::write_whole, names::PARTITION_PICTURE, partition_table::PartitionTable,
@@ -14,6 +14,7 @@ use crate::{
     inputs::resolve::resolve_deal,
     screen::{
         data_progress::DataProgress,
+        dataset_text::dealt_lines,
         output::{print_error, print_result},
         partition_text::{csv_lines, summary_lines, table_lines},
     },
@@ -28,7 +29,14 @@ pub(crate) fn show_partitions(args: &ShowArgs) -> Result<ExitCode> {
     let dealt = dealt(&experiment, args.csv)?;
     let sizes: Vec<u64> = dealt.partitions.iter().map(|partition| partition.examples).collect();
     let table = PartitionTable::new(&dealt.dataset, &sizes, &dealt.label_counts());
-    let lines = if args.csv { csv_lines(&table) } else { [table_lines(&table), summary_lines(&table)].concat() };
+    let lines = if args.csv {
+        csv_lines(&table)
+    } else {
+        let held_out: Vec<u64> = dealt.partitions.iter().map(|partition| partition.held_out).collect();
+        let is_own = matches!(experiment.deal().source, Source::Path(_));
+        let about = dealt_lines(&dealt.dataset, is_own, &sizes, &held_out);
+        [about, table_lines(&table), summary_lines(&table)].concat()
+    };
     let is_read = print_result(lines.join("\n"))?;
     let default = (!args.csv).then_some(Path::new(PARTITION_PICTURE));
     if let Some(path) = args.picture.as_deref().or(default) {

@@ -200,7 +200,12 @@ fn refuse_without_effect(args: &RunArgs, experiment: &Experiment) -> Result<()> 
         ("cpu-limit", is_elsewhere && (flags.has("cpu-limit") || is_set("execution.cpu-limit")), nodes),
     ];
     match without_effect.iter().find(|(_, given, _)| *given) {
-        Some((name, _, run)) => Err(Error::Usage(format!("--{name} has no effect on {run}; leave it out"))),
+        Some((name, _, run)) => {
+            let is_limit = *name == "rounds" && !flags.has("max-rounds");
+            let remedy =
+                if is_limit { format!("give --max-rounds {}", experiment.rounds) } else { "leave it out".to_owned() };
+            Err(Error::Usage(format!("--{name} has no effect on {run}; {remedy}")))
+        }
         None => Ok(()),
     }
 }

@@ -2,11 +2,20 @@
 
 use fedpipe_data::{DatasetInfo, DatasetTarget, FeatureType};
 
+use crate::screen::{run_text::dataset_line, score_text::held_out_line};
+
 /// The most names of classes in a line.
 const MOST_NAMES: usize = 10;
 
+/// Returns the lines about a dealt dataset: its sizes, how the files of the user were understood (`is_own`), and the
+/// held-out examples.
+pub(crate) fn dealt_lines(dataset: &DatasetInfo, is_own: bool, sizes: &[u64], held_out: &[u64]) -> Vec<String> {
+    let understood = is_own.then(|| dataset_lines(dataset)).into_iter().flatten();
+    [dataset_line(dataset, sizes)].into_iter().chain(understood).chain(held_out_line(sizes, held_out)).collect()
+}
+
 /// Returns the line about the examples and the line about the targets.
-pub(crate) fn dataset_lines(dataset: &DatasetInfo) -> [String; 2] {
+fn dataset_lines(dataset: &DatasetInfo) -> [String; 2] {
     let sizes: Vec<String> = dataset.shape.iter().map(usize::to_string).collect();
     let shape = sizes.join("×");
     let [least, most] = dataset.range.unwrap_or_default();
@@ -49,6 +58,14 @@ mod tests {
                 "examples of the shape 28×28: bytes from 0 to 255, which a model sees as x / 255",
                 "classes: 10, the labels 0 to 9",
             ]
+        );
+        assert_eq!(
+            dealt_lines(&bytes, true, &[4, 0], &[1, 5])[2..],
+            ["classes: 10, the labels 0 to 9", "1 training example held out, 1 client with 5 examples never trained"]
+        );
+        assert_eq!(
+            dealt_lines(&bytes, false, &[4, 0], &[]),
+            ["x: 1 training and 1 test example; 1 of 2 clients with 4 each"]
         );
         let named = |names: &[&str]| DatasetTarget::Classes {
             classes: names.len() as u32,

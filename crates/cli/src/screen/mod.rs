@@ -4,7 +4,7 @@ mod bar;
 pub(crate) mod compare_text;
 mod crash_text;
 pub(crate) mod data_progress;
-mod dataset_text;
+pub(crate) mod dataset_text;
 mod live_line;
 pub(crate) mod output;
 pub(crate) mod partition_text;

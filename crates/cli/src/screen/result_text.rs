@@ -17,10 +17,10 @@ pub(crate) enum Outputs<'c> {
     Real(f32),
 }
 
-/// Returns the lines about the scores of some examples.
-pub(crate) fn score_lines_of(scores: &ExampleScores) -> Vec<String> {
+/// Returns the lines about the scores of some examples; `names` are those of the classes.
+pub(crate) fn score_lines_of(scores: &ExampleScores, names: &[String]) -> Vec<String> {
     let all = format!("{}  loss {}", quality(scores.accuracy, scores.regression, 0), significant(scores.loss.get()));
-    scores.by_class.iter().flat_map(class_lines).chain([all]).collect()
+    scores.by_class.iter().flat_map(|scores| class_lines(scores, names)).chain([all]).collect()
 }
 
 /// Returns the softmax of class scores.

@@ -19,11 +19,11 @@ use crate::screen::{
     bar::bar,
     crash_text::{CrashTexts, strategy_crash},
     data_progress::DataProgress,
-    dataset_text::dataset_lines,
+    dataset_text::dealt_lines,
     live_line::LiveLine,
     output::{print_error, print_progress},
-    run_text::{dataset_line, end_reason, no_progress_warning, numbered, result_lines, round_line, round_name},
-    score_text::{held_out_line, score_lines},
+    run_text::{end_reason, no_progress_warning, numbered, result_lines, round_line, round_name},
+    score_text::score_lines,
 };
 
 /// Shows a run. Results go to standard output, warnings and progress to standard error.
@@ -125,11 +125,7 @@ impl RunScreen {
 
     fn show_dataset(&self, dataset: &DatasetInfo, sizes: &[u64], held_out: &[u64]) {
         self.data.clear();
-        self.line(&dataset_line(dataset, sizes));
-        if self.has_own_data {
-            dataset_lines(dataset).iter().for_each(|line| self.line(line));
-        }
-        held_out_line(sizes, held_out).iter().for_each(|line| self.line(line));
+        dealt_lines(dataset, self.has_own_data, sizes, held_out).iter().for_each(|line| self.line(line));
         if dataset.sample {
             self.line("this is a small sample: its accuracies say nothing about the whole dataset");
         }

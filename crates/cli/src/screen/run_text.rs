@@ -17,11 +17,13 @@ pub(crate) fn dataset_line(dataset: &DatasetInfo, sizes: &[u64]) -> String {
     let training = || sizes.iter().filter(|size| **size > 0);
     let (least, most) = (training().min().unwrap_or(&0), training().max().unwrap_or(&0));
     let share = if least == most { format!("{least}") } else { format!("{least} to {most}") };
+    let clients = counted(sizes.len(), "client");
+    let trained = training().count();
+    let clients = if trained < sizes.len() { format!("{trained} of {clients}") } else { clients };
     let DatasetInfo { name, train_examples, test_examples, .. } = dataset;
     format!(
-        "{name}: {train_examples} training and {}; {} with {share} each",
-        counted(*test_examples, "test example"),
-        counted(sizes.len(), "client")
+        "{name}: {train_examples} training and {}; {clients} with {share} each",
+        counted(*test_examples, "test example")
     )
 }
 

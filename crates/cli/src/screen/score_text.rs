@@ -14,20 +14,26 @@ use crate::screen::run_text::significant;
 /// The most classes of a table on the screen; `summary.json` has all.
 const MOST_CLASSES: usize = 20;
 
+/// The most characters of the name of a class in a table.
+const LONGEST_NAME: usize = 16;
+
 /// Returns the line about held-out examples; `None` if nothing is held out.
 pub(crate) fn held_out_line(sizes: &[u64], held_out: &[u64]) -> Option<String> {
     let pairs = || sizes.iter().zip(held_out);
     let of_training: u64 = pairs().filter(|(size, _)| **size > 0).map(|(_, held)| held).sum();
-    let new = pairs().filter(|(size, held)| **size == 0 && **held > 0).count();
+    let new: Vec<u64> = pairs().filter(|(size, held)| **size == 0 && **held > 0).map(|(_, held)| *held).collect();
     let examples = (of_training > 0).then(|| format!("{} held out", counted(of_training, "training example")));
-    let clients = (new > 0).then(|| format!("{} never trained", counted(new, "client")));
+    let clients = (!new.is_empty()).then(|| {
+        let held = counted(new.iter().sum::<u64>(), "example");
+        format!("{} with {held} never trained", counted(new.len(), "client"))
+    });
     let parts: Vec<String> = examples.into_iter().chain(clients).collect();
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 /// Returns the lines about the scores of a run besides those on the test set.
 pub(crate) fn score_lines(summary: &Summary) -> Vec<String> {
-    let by_class = summary.by_class.iter().flat_map(class_lines);
+    let by_class = summary.by_class.iter().flat_map(|scores| class_lines(scores, &summary.class_names));
     let Summary { held_out, personal, new_clients, .. } = summary;
     let clients = [("held out", held_out), ("personal", personal), ("new clients", new_clients)];
     let clients = clients.into_iter().filter_map(|(name, scores)| Some(client_line(name, scores.as_ref()?)));
@@ -60,22 +66,37 @@ fn target_line(time: &TargetTime) -> String {
     }
 }
 
-/// Returns the table of the scores by class, a line each, and the line about all classes.
-pub(crate) fn class_lines(scores: &ByClass) -> Vec<String> {
+/// Returns the table of the scores by class, a line each, and the line about all classes. A class without a name among
+/// `names` has its number.
+pub(crate) fn class_lines(scores: &ByClass, names: &[String]) -> Vec<String> {
     let ByClass { confusion, precision, recall, f1, macro_f1, auc } = scores;
     let auc = auc.map_or_else(String::new, |auc| format!("  AUC {:.4}", auc.get()));
     let all = format!("macro-F1 {:.4}{auc}", macro_f1.get());
     if confusion.len() > MOST_CLASSES {
         return vec![format!("{all}  ({}; summary.json has each)", counted(confusion.len(), "class"))];
     }
+    let shown: Vec<String> = (0..confusion.len())
+        .map(|class| names.get(class).map_or_else(|| class.to_string(), |name| shortened(name)))
+        .collect();
+    let width = shown.iter().map(|name| name.chars().count()).max().unwrap_or(0).max("class".len());
     let row = |class: usize| {
         let examples: u64 = confusion[class].iter().sum();
         let [precision, recall, f1] = [precision, recall, f1].map(|of| of[class].get());
-        let most = most_confused(&confusion[class], class).map_or_else(String::new, |other| format!("  {other:>4}"));
-        format!("{class:>5}  {examples:>8}  {precision:>9.4}  {recall:>6.4}  {f1:>6.4}{most}")
+        let most =
+            most_confused(&confusion[class], class).map_or_else(String::new, |other| format!("  {:>4}", shown[other]));
+        let class = &shown[class];
+        format!("{class:>width$}  {examples:>8}  {precision:>9.4}  {recall:>6.4}  {f1:>6.4}{most}")
     };
-    let head = "class  examples  precision  recall      F1  most often taken for".to_owned();
+    let head = format!("{:>width$}  examples  precision  recall      F1  most often taken for", "class");
     [head].into_iter().chain((0..confusion.len()).map(row)).chain([all]).collect()
+}
+
+/// Returns a name, with `…` in the place of its end if it is long.
+fn shortened(name: &str) -> String {
+    if name.chars().count() <= LONGEST_NAME {
+        return name.to_owned();
+    }
+    name.chars().take(LONGEST_NAME - 1).chain(['…']).collect()
 }
 
 /// Returns the class for which most examples of a class were taken; `None` if all were recognised.
@@ -98,8 +119,8 @@ mod tests {
         for (sizes, held_out, expected) in [
             (&[4, 4][..], &[][..], None),
             (&[4, 4], &[1, 2], Some("3 training examples held out")),
-            (&[4, 0], &[1, 5], Some("1 training example held out, 1 client never trained")),
-            (&[4, 0], &[0, 5], Some("1 client never trained")),
+            (&[4, 0], &[1, 5], Some("1 training example held out, 1 client with 5 examples never trained")),
+            (&[4, 0], &[0, 5], Some("1 client with 5 examples never trained")),
         ] {
             assert_eq!(held_out_line(sizes, held_out).as_deref(), expected);
         }
@@ -150,9 +171,19 @@ mod tests {
     }
 
     #[test]
+    fn classes_have_their_names_in_the_table() {
+        let scores = ByClass::new(&[8, 0, 2, 0, 10, 0, 5, 5, 0], 3, None);
+        let names = ["cat", "a dog of a rare breed", "emu"].map(str::to_owned);
+        let lines = class_lines(&scores, &names);
+        assert_eq!(lines[1], "             cat        10     0.6154  0.8000  0.6957   emu");
+        assert!(lines[2].starts_with("a dog of a rare…        10"), "{}", lines[2]);
+        assert_eq!(lines[0].find("examples"), Some(LONGEST_NAME + 2));
+    }
+
+    #[test]
     fn the_table_of_classes_fits_a_narrow_terminal() {
         let scores = ByClass::new(&[8, 0, 2, 0, 10, 0, 5, 5, 0], 3, None);
-        let lines = class_lines(&scores);
+        let lines = class_lines(&scores, &[]);
         assert_eq!(
             lines,
             [
@@ -165,8 +196,8 @@ mod tests {
         );
         assert!(lines.iter().all(|line| line.len() <= 72));
         let many = ByClass::new(&[1; 21 * 21], 21, None);
-        assert_eq!(class_lines(&many).len(), 1);
+        assert_eq!(class_lines(&many, &[]).len(), 1);
         let two = ByClass::new(&[1, 0, 0, 1], 2, Some([vec![0.0], vec![1.0]]));
-        assert_eq!(class_lines(&two).last().unwrap(), "macro-F1 1.0000  AUC 1.0000");
+        assert_eq!(class_lines(&two, &[]).last().unwrap(), "macro-F1 1.0000  AUC 1.0000");
     }
 }

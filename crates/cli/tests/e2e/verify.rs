@@ -144,8 +144,8 @@ const ALTERED: &[(&str, Alter, &str)] = &[
         "the ledger lacks the line on the data",
     ),
     ("more in the summary", |run| replace(run, "summary.json", "{", "{\"best\": 0.99,"), "is not the result"),
-    ("dataset", |run| rechain(run, |lines| edit(lines, "dealt", "sha256", HASH)), "the data are "),
-    ("sizes", |run| rechain(run, |lines| edit(lines, "dealt", "sizes", "[499")), "the data are "),
+    ("dataset", |run| rechain(run, |lines| edit(lines, "dealt", "sha256", HASH)), "the content of "),
+    ("sizes", |run| rechain(run, |lines| edit(lines, "dealt", "sizes", "[499")), "client 0 has "),
     ("version", |run| rechain(run, |lines| edit(lines, "ready", "version", "\"9\"")), "the model is "),
     (
         "initial weights",

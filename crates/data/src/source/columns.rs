@@ -10,6 +10,7 @@ use super::class_names::ClassNames;
 use super::images;
 use super::reading::{Reading, TargetKind};
 use super::splits::FoundSplits;
+use crate::checksum;
 use crate::dataset::ReadSplits;
 use crate::error::DataError;
 use crate::split::{Split, SplitFeatures};
@@ -272,7 +273,10 @@ pub(super) fn find(request: &ReadRequest<'_>, endings: &[&str]) -> Result<Option
             .test_data
             .as_ref()
             .map(|path| path.canonicalize().map_err(|source| DataError::Read { path: path.clone(), source }));
-        let files = || Ok([request.place.clone()].into_iter().chain(test.transpose()?).collect());
+        let files = || match test.transpose()? {
+            Some(path) if path == request.place => Err(DataError::SameTestData { path, is_copy: false }),
+            test => Ok([request.place.clone()].into_iter().chain(test).collect()),
+        };
         return has_ending(&request.place).then(files).transpose();
     }
     let entries = fs::read_dir(&request.place).into_iter().flatten().flatten().map(|entry| entry.path());
@@ -291,6 +295,20 @@ pub(super) fn find(request: &ReadRequest<'_>, endings: &[&str]) -> Result<Option
         return Err(DataError::SeveralSets { place: request.place.clone(), sets });
     }
     Ok((!files.is_empty()).then_some(files))
+}
+
+/// Returns `true` for two files with the same bytes.
+fn have_same_content(one: &Path, other: &Path) -> Result<bool, DataError> {
+    let refused = |path: &Path| {
+        let path = path.to_owned();
+        |source| DataError::Read { path, source }
+    };
+    let length = |path: &Path| fs::metadata(path).map(|facts| facts.len()).map_err(refused(path));
+    if length(one)? != length(other)? {
+        return Ok(false);
+    }
+    let hash = |path: &Path| checksum::of_file(path).map_err(refused(path));
+    Ok(hash(one)? == hash(other)?)
 }
 
 /// Returns `train` or `test` if the name of a file begins so.
@@ -331,6 +349,11 @@ pub(super) fn read(
         if is_directory { split_of(path) == Some("test") } else { **path != request.place }
     };
     let (test, first): (Vec<&PathBuf>, Vec<&PathBuf>) = paths.iter().partition(is_test);
+    if let (Some(_), [test], [first]) = (&reading.test_data, test.as_slice(), first.as_slice())
+        && have_same_content(test, first)?
+    {
+        return Err(DataError::SameTestData { path: test.to_path_buf(), is_copy: true });
+    }
     let [first, test] = [first, test].map(|paths| tables(&paths, reading, read_file));
     let (first, test) = (first?, test?);
     if let (Some(first), Some(test)) = (&first, &test) {

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fedpipe_data::DatasetInfo;
+use fedpipe_data::{DatasetInfo, DatasetTarget};
 use fedpipe_protocol::{LOCAL, Layout};
 use fedpipe_record::{
     by_class::ByClass,
@@ -35,7 +35,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct RunState {
     dataset: String,
-    classes: Option<u32>,
+    target: DatasetTarget,
     weights: Arc<Vec<f32>>,
     /// The score of the weights before the first round.
     initial: Option<InitialScore>,
@@ -64,7 +64,7 @@ impl RunState {
     ) -> Self {
         Self {
             dataset: dataset.name.clone(),
-            classes: dataset.target.class_count(),
+            target: dataset.target.clone(),
             initial: None,
             weights: Arc::new(initial.weights),
             server: Slots::default(),
@@ -222,7 +222,7 @@ impl RunState {
         let facts = RunFacts {
             model,
             dataset: &self.dataset,
-            classes: self.classes,
+            target: &self.target,
             initial: self.initial,
             by_class: self.by_class.clone(),
             weights_sha256: weights_sha256(&self.weights),

@@ -112,6 +112,7 @@ fn a_number_may_have_a_word_in_its_place() {
 fn a_refusal_names_the_value_and_the_remedy() {
     let cases = [
         ("blue", "the colour `blue` is unknown; known are plain, striped, painted"),
+        ("plian:0.1", "the colour `plian` is unknown; did you mean plain? known are plain, striped, painted"),
         ("painted:file=a,grain=rough", "has `grain=rough`, which is not fine or coarse; correct the value"),
         ("painted", "needs the key `file`, the path of a picture"),
         ("plain:red=1", "the colour plain has red=1; give a number of at least 0 and below 1"),

@@ -180,6 +180,7 @@ fn a_flag_without_effect_is_refused_by_name() {
         ("mlp --max-rounds 3", "--max-rounds has no effect"),
         ("mlp --set tolerance=0.1", "--tolerance has no effect"),
         ("mlp --rounds 3 --set until-converged=true", "--rounds has no effect"),
+        ("mlp --rounds 5 --until accuracy=0.9", "on a run with --until-converged or --until; give --max-rounds 5"),
         (
             "mlp --holdout-clients 0.5 --evaluate-clients 1",
             "--evaluate-clients has no effect on a run without --holdout;",

@@ -11,12 +11,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use fedpipe_data::counted;
+use fedpipe_data::{DatasetInfo, counted};
 use fedpipe_protocol::Level;
 use fedpipe_record::{
     by_class::ByClass,
     experiment::Experiment,
-    history::{History, ReadyLine},
+    history::{DealtLine, History, ReadyLine},
     names,
     round_line::Round,
     summary::{Stop, Summary},
@@ -250,7 +250,7 @@ impl Repeat<'_> {
         match event {
             Event::Dealt { dataset, sizes, held_out, label_counts, partitions_sha256 } => {
                 let line = recorded.dealt.as_ref()?;
-                unequal("the data are", &(&line.dataset, line.sizes.as_slice()), &(*dataset, *sizes))
+                data_difference(line, dataset, sizes)
                     .or_else(|| unequal("the counts of labels are", &line.label_counts.as_slice(), label_counts))
                     .or_else(|| unequal("the held-out examples are", &line.held_out.as_slice(), held_out))
                     .or_else(|| unequal("the partitions are", &line.partitions_sha256.as_str(), partitions_sha256))
@@ -277,6 +277,29 @@ impl Repeat<'_> {
             _ => None,
         }
     }
+}
+
+/// Returns the first difference of the data, a sentence.
+fn data_difference(recorded: &DealtLine, now: &DatasetInfo, sizes: &[u64]) -> Option<String> {
+    let was = &recorded.dataset;
+    let name = &was.name;
+    let count = |of: &str, what: &str, now: u64, was: u64| {
+        (now != was).then(|| format!("{of} has {} here, {was} in the ledger", counted(now, what)))
+    };
+    let of_client = |(client, (now, was)): (usize, (&u64, &u64))| {
+        count(&format!("client {client}"), "training example", *now, *was)
+    };
+    count(name, "training example", now.train_examples, was.train_examples)
+        .or_else(|| count(name, "test example", now.test_examples, was.test_examples))
+        .or_else(|| {
+            let hashes = format!("sha256 {:.16} here, {:.16} in the ledger", now.sha256, was.sha256);
+            (now.sha256 != was.sha256).then(|| format!("the content of {name} differs ({hashes})"))
+        })
+        .or_else(|| count("the run", "client", sizes.len() as u64, recorded.sizes.len() as u64))
+        .or_else(|| sizes.iter().zip(&recorded.sizes).enumerate().find_map(of_client))
+        .or_else(|| {
+            (now != was).then(|| format!("the description of {name} in the ledger is not that of the data here"))
+        })
 }
 
 /// Returns the first difference between two rounds. The seconds of the rounds are not compared.
@@ -332,6 +355,50 @@ mod tests {
             loss_sum: 1.0,
         }])
         .unwrap()
+    }
+
+    #[test]
+    fn a_difference_of_the_data_is_one_plain_sentence() {
+        let json = serde_json::json!({
+            "name": "reg.csv", "sha256": "aa", "shape": [4], "classes": 2, "train_examples": 320, "test_examples": 80,
+            "sample": false,
+        });
+        let dataset: DatasetInfo = serde_json::from_value(json).unwrap();
+        let recorded = DealtLine {
+            dataset: dataset.clone(),
+            sizes: vec![160, 160],
+            held_out: vec![],
+            label_counts: vec![],
+            partitions_sha256: String::new(),
+        };
+        let cases = [
+            (
+                DatasetInfo { train_examples: 319, ..dataset.clone() },
+                vec![160, 159],
+                "reg.csv has 319 training examples here, 320 in the ledger",
+            ),
+            (
+                DatasetInfo { test_examples: 1, ..dataset.clone() },
+                vec![160, 160],
+                "reg.csv has 1 test example here, 80 in the ledger",
+            ),
+            (
+                DatasetInfo { sha256: "bb".into(), ..dataset.clone() },
+                vec![160, 160],
+                "the content of reg.csv differs (sha256 bb here, aa in the ledger)",
+            ),
+            (dataset.clone(), vec![320], "the run has 1 client here, 2 in the ledger"),
+            (dataset.clone(), vec![159, 161], "client 0 has 159 training examples here, 160 in the ledger"),
+            (
+                DatasetInfo { shape: vec![5], ..dataset.clone() },
+                vec![160, 160],
+                "the description of reg.csv in the ledger is not that of the data here",
+            ),
+        ];
+        for (now, sizes, expected) in cases {
+            assert_eq!(data_difference(&recorded, &now, &sizes).as_deref(), Some(expected));
+        }
+        assert_eq!(data_difference(&recorded, &dataset, &[160, 160]), None);
     }
 
     #[test]

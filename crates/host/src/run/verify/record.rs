@@ -183,7 +183,7 @@ fn expected(result: &Summary, stretch: &Stretch, history: &History) -> Option<Su
     let facts = RunFacts {
         model: &ready.model,
         dataset: &dealt.dataset.name,
-        classes: dealt.dataset.target.class_count(),
+        target: &dealt.dataset.target,
         initial: history.initial,
         by_class: history.by_class.clone(),
         weights_sha256: weights_sha256.clone(),
