@@ -110,7 +110,13 @@ fn draw_map(area: &Area<'_>, columns: &Columns, classes: &[String], cell: i32) -
         }
         // Every label has its height, or as many are left out between two.
         if class as i32 % (14 / cell).max(1) == 0 {
-            write(area, &shortened(&drawable(&classes[class])), (LEFT - 8, top + cell / 2), 14.min(cell + 8), HPos::Right)?;
+            write(
+                area,
+                &shortened(&drawable(&classes[class])),
+                (LEFT - 8, top + cell / 2),
+                14.min(cell + 8),
+                HPos::Right,
+            )?;
         }
     }
     let bottom = MAP + classes.len() as i32 * cell;

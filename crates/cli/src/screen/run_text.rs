@@ -201,8 +201,7 @@ mod tests {
     fn a_loss_that_fell_is_not_called_a_run_that_learned_nothing() {
         let finite = |number: f64| Some(Finite::try_from(number).unwrap());
         let of = |loss_fell, least| {
-            let summary =
-                Summary { initial_loss: finite(124.0867), loss_fell, ..summary(1, 1, Stop::Rounds) };
+            let summary = Summary { initial_loss: finite(124.0867), loss_fell, ..summary(1, 1, Stop::Rounds) };
             no_progress_warning(&summary, least, "lower --lr")
         };
         let nothing = "warning: no round was better than the initial weights (test loss 124.0867): the run has learned \
