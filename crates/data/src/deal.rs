@@ -23,8 +23,8 @@ use crate::{
     standardisation::Standardisation,
 };
 
-/// The format of the cache's entries. A change of the files' format, a reader, a partitioner or the randomness increases
-/// it, so that no old entry is used as a new one.
+/// The format of the cache's entries. A change of the files' format, a reader, a partitioner or the randomness
+/// increases it, so that no old entry is used as a new one.
 pub(crate) const FORMAT: u32 = 6;
 
 /// The parameters of a deal.

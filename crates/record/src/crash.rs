@@ -51,8 +51,8 @@ impl fmt::Display for ClientCrash {
             None => write!(f, "client process {}", self.process)?,
         }
         if let Cause::Rejected { message } = &self.crash.cause {
-            let round = self.round.map_or_else(String::new, |round| format!(" in round {round}"));
-            return write!(f, "'s update was refused{round}: {message}");
+            let round = self.round.map_or_else(String::new, |round| format!(" of round {round}"));
+            return write!(f, "'s update{round} was refused: {message}");
         }
         f.write_str(" crashed")?;
         match self.round {
@@ -110,7 +110,7 @@ mod tests {
             ClientCrash { round: Some(3), client: Some(1), process: 1, crash }.to_string()
         };
         let refused = sentence(Cause::rejected("weight 1 is NaN; lower --lr"));
-        assert_eq!(refused, "client 1's update was refused in round 3: weight 1 is NaN; lower --lr");
+        assert_eq!(refused, "client 1's update of round 3 was refused: weight 1 is NaN; lower --lr");
         assert_eq!(
             sentence(Cause::Exit { code: 3 }),
             "client 1 crashed in round 3 after 0.50 s: it exited with code 3"

@@ -12,7 +12,7 @@ use fedpipe_data::{Deal, Holdout, ImageSize, Reading, Scheme, Source, TargetKind
 use fedpipe_protocol::{Level, MOMENTUM};
 use fedpipe_spec::table::Named;
 use fedpipe_strategy::{
-    aggregator::chain::Aggregation,
+    aggregator::mixed_chain::Aggregation,
     attack::Attack,
     local_optimiser::LocalOptimiser,
     local_work::LocalWork,

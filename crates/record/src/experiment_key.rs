@@ -7,7 +7,7 @@ use fedpipe_data::{ImageSize, Source, TargetKind};
 use fedpipe_protocol::Level;
 use fedpipe_spec::table::{Named, Tabled};
 use fedpipe_strategy::{
-    aggregator::{Aggregator, chain::Aggregation},
+    aggregator::{Aggregator, mixed_chain::Aggregation},
     pre_aggregator::PreAggregator,
     transform::{Transform, chain::Transforms},
 };

@@ -155,6 +155,14 @@ impl RunOverview {
         })
     }
 
+    /// Returns the dataset, its `target` and `label`, and `true` for a real target. The results of runs that differ in
+    /// one of them have no order.
+    pub fn task(&self) -> ([Option<&str>; 3], bool) {
+        let is_real = self.rounds.last().is_some_and(|round| round.regression.is_some());
+        let [target, label] = ["data.target", "data.label"].map(|key| self.configuration.get(key));
+        ([self.identity.get("dataset"), target, label], is_real)
+    }
+
     /// Returns the last value of a measure; `None` if no round has it.
     pub fn last(&self, measure: Measure) -> Option<f64> {
         self.rounds.iter().rev().find_map(|round| measure.of(round))

@@ -67,6 +67,12 @@ impl Comparison {
         [Measure::Accuracy, Measure::Rmse].into_iter().find(has).unwrap_or(Measure::Loss)
     }
 
+    /// Returns `true` if all runs have the same dataset and target. Otherwise their results have no order.
+    pub fn has_one_task(&self) -> bool {
+        let mut tasks = self.groups.iter().flat_map(|group| &group.runs).map(RunOverview::task);
+        tasks.next().is_none_or(|first| tasks.all(|task| task == first))
+    }
+
     /// Returns the group with the best mean of a measure.
     pub fn best(&self, measure: Measure) -> Option<usize> {
         let means = self.groups.iter().map(|group| group.spread(measure).map(|spread| spread.mean));

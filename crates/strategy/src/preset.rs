@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr, sync::Arc};
 use fedpipe_spec::table::{Named, TableRow, Tabled, Values};
 
 use crate::{
-    aggregator::{chain::Aggregation, q_fair},
+    aggregator::{mixed_chain::Aggregation, q_fair},
     attack::Attack,
     sampler::Sampler,
     server::{ServerOptimiser, adagrad, adam, extrapolation, momentum, yogi},

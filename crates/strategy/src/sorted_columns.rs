@@ -7,7 +7,7 @@
 pub(crate) const COLUMNS: usize = 32;
 
 /// A row of the sorted values: the k-th row has the k-th least value of each weight.
-pub(crate) type Row = [f32; COLUMNS];
+pub(crate) type ColumnBlock = [f32; COLUMNS];
 
 /// The network for a number of rows.
 #[derive(Debug)]
@@ -40,7 +40,12 @@ impl SortedColumns {
 
     /// Calls `rule` with the sorted rows of each [`COLUMNS`] weights, and the place of their results. −0 becomes 0, so
     /// that equal values have the same bits. No value is NaN.
-    pub(crate) fn for_each(&self, rows: &[&[f32]], out: &mut [f32], mut rule: impl FnMut(&[Row], &mut Row)) {
+    pub(crate) fn for_each(
+        &self,
+        rows: &[&[f32]],
+        out: &mut [f32],
+        mut rule: impl FnMut(&[ColumnBlock], &mut ColumnBlock),
+    ) {
         let mut sorted = vec![[0.0_f32; COLUMNS]; self.count];
         let mut results = [0.0; COLUMNS];
         for (index, out) in out.chunks_mut(COLUMNS).enumerate() {
@@ -57,7 +62,7 @@ impl SortedColumns {
 
 /// Moves the lesser values of two rows to the first, and the greater ones to the second.
 #[inline(always)]
-fn exchange(rows: &mut [Row], (low, high): (usize, usize)) {
+fn exchange(rows: &mut [ColumnBlock], (low, high): (usize, usize)) {
     // Copies, so that the compiler need not look for an overlap of the two.
     let (a, b) = (rows[low], rows[high]);
     rows[low] = std::array::from_fn(|column| if a[column] < b[column] { a[column] } else { b[column] });

@@ -6,7 +6,7 @@ use fedpipe_protocol::{Kind, Place, RESIDUAL, feature};
 use fedpipe_spec::{error::Error, table::Named};
 
 use crate::{
-    aggregator::{Member, Updates, chain::Aggregation},
+    aggregator::{Member, Updates, mixed_chain::Aggregation},
     attack::Attack,
     closed_round::{ClientUpdate, ClosedRound, clear_unstepped, stepped},
     preset::{Composition, equal_weighting},

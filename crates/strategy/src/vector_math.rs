@@ -22,8 +22,8 @@ pub trait Math {
     /// As for [`Math::combine`].
     fn by_block(&self, members: &[&[f32]], rule: &BlockRule<'_>) -> Vec<f32>;
 
-    /// Returns ‖a − b‖²: a sum over the parts of [`PART`] values, in the order of the parts. The sum of a part is that of
-    /// its blocks by [`squared_distances_of_part`].
+    /// Returns ‖a − b‖²: a sum over the parts of [`PART`] values, in the order of the parts. The sum of a part is that
+    /// of its blocks by [`squared_distances_of_part`].
     ///
     /// # Panics
     /// The lengths differ.

@@ -245,8 +245,8 @@ proptest! {
         prop_assert!(rows[..honest].contains(&aggregated("krum:2", &rows)));
     }
 
-    /// The order of the clients changes no bit of a rule by weight, nor of a choice among updates. Bulyan scores its last
-    /// picks by one neighbour, where two nearest neighbours have the same score.
+    /// The order of the clients changes no bit of a rule by weight, nor of a choice among updates. Bulyan scores its
+    /// last picks by one neighbour, where two nearest neighbours have the same score.
     #[test]
     fn rules_are_of_no_order(mut rows in prop::collection::vec(prop::collection::vec(-2.0..2.0_f32, SIZE), 11..14)) {
         let exact = ["median", "trimmed-mean:f=2", "krum:1"];

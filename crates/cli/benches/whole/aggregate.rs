@@ -6,7 +6,7 @@ use anyhow::Result;
 use fedpipe_host::{AllCores, weighted_mean};
 use fedpipe_protocol::{Kind, Layout, Place, Tensor};
 use fedpipe_strategy::{
-    aggregator::{Member, Updates, chain::Aggregation},
+    aggregator::{Member, Updates, mixed_chain::Aggregation},
     closed_round::order_key,
     slots::Slots,
 };

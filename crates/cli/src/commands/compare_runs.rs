@@ -27,6 +27,12 @@ pub(crate) fn compare_runs(args: &CompareArgs) -> Result<ExitCode> {
         let repeated = counted(comparison.repeated, "run");
         print_error(format_args!("warning: {repeated} left out, which repeat another run with its seeds"));
     }
+    if !comparison.has_one_task() {
+        print_error(
+            "warning: the runs differ in dataset or target, so that their results have no order; give runs of one \
+             dataset, or --where data=NAME",
+        );
+    }
     let measure = args.measure.unwrap_or_else(|| comparison.main_measure());
     if comparison.groups.iter().all(|group| group.spread(measure).is_none()) {
         return Err(Error::Usage(format!("no run has the measure {measure}; give another --measure")));

@@ -182,6 +182,22 @@ mod tests {
     }
 
     #[test]
+    fn the_best_is_one_of_its_dataset() {
+        let on = |dataset: &str, lr, accuracy| {
+            let mut run = run(lr, 0, accuracy);
+            run.identity.insert("dataset", dataset.to_owned());
+            run
+        };
+        let comparison = Comparison::of(vec![on("a", "0.1", 0.8), on("a", "0.5", 0.7), on("b", "0.1", 0.9)]);
+        let lines = group_lines(&comparison, Measure::Loss);
+        let marked: Vec<&str> = lines[2..5].iter().map(|line| &line[..4]).collect();
+        assert_eq!((marked, comparison.has_one_task()), (vec!["*  1", "   2", "   3"], false), "{lines:?}");
+        assert!(lines[5].starts_with("* the best mean loss of its dataset and target; "), "{lines:?}");
+        let two = Comparison::of(vec![on("a", "0.1", 0.8), on("b", "0.1", 0.9)]);
+        assert!(!group_lines(&two, Measure::Loss).join("\n").contains('*'));
+    }
+
+    #[test]
     fn groups_without_pairs_have_no_test() {
         let comparison = comparison(&[("0.1", 0, 0.8), ("0.5", 1, 0.9)]);
         let lines = test_lines(&comparison, Measure::Loss);

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use fedpipe_record::crash::{ClientCrash, Consequence, Crash, StrategyCrash};
+use fedpipe_record::{
+    cause::Cause,
+    crash::{ClientCrash, Consequence, Crash, StrategyCrash},
+};
 
 /// The crashes of a run, with those of this round that are not shown yet.
 #[derive(Debug, Default)]
@@ -18,6 +21,8 @@ pub(crate) struct CrashTexts {
 struct Group {
     round: Option<u64>,
     cause: String,
+    /// `true` if updates were refused, which is no crash.
+    is_refusal: bool,
     then: Consequence,
     first: Crashed,
     /// The clients, or processes, that crashed after the first.
@@ -44,6 +49,7 @@ impl CrashTexts {
     /// Adds a crash and returns its text; `None` if the crash equals an earlier one of its round and is only counted.
     pub(crate) fn add(&mut self, crash: &ClientCrash) -> Option<String> {
         let ClientCrash { round, client, process, crash: Crash { cause, then, last_words, .. } } = crash;
+        let is_refusal = is_refusal(cause);
         let cause = format!("{cause}\n{}", last_words.join("\n"));
         let crashed = client.map_or(Crashed::Process(*process), Crashed::Client);
         let has_this_cause = |group: &&mut Group| group.round == *round && group.cause == cause;
@@ -61,7 +67,7 @@ impl CrashTexts {
         }
         text += &format!("\n  {}", consequence(*then));
         let others = BTreeSet::new();
-        self.groups.push(Group { round: *round, cause, then: *then, first: crashed, others });
+        self.groups.push(Group { round: *round, cause, is_refusal, then: *then, first: crashed, others });
         Some(text)
     }
 
@@ -74,13 +80,17 @@ impl CrashTexts {
 
 /// Returns the sentence about a crash; `shown` is the first that crashed with the same cause in this round.
 fn subject(crash: &ClientCrash, crashed: Crashed, shown: Option<Crashed>) -> String {
-    match (shown, crash.round) {
-        (Some(first), Some(round)) if first == crashed => {
-            format!("{crashed} crashed in round {round}: the same cause")
-        }
-        (Some(first), Some(round)) => format!("{crashed} crashed in round {round}: the same cause as {first}"),
-        _ => crash.to_string(),
-    }
+    let (Some(first), Some(round)) = (shown, crash.round) else { return crash.to_string() };
+    let fact = if is_refusal(&crash.crash.cause) {
+        format!("{crashed}'s update of round {round} was refused")
+    } else {
+        format!("{crashed} crashed in round {round}")
+    };
+    if first == crashed { format!("{fact}: the same cause") } else { format!("{fact}: the same cause as {first}") }
+}
+
+fn is_refusal(cause: &Cause) -> bool {
+    matches!(cause, Cause::Rejected { .. })
 }
 
 /// Returns the text about a crash of a strategy that is a program.
@@ -98,12 +108,17 @@ fn output(Crash { last_words, log, .. }: &Crash) -> String {
 impl Group {
     fn text(&self) -> String {
         const NAMED: usize = 8;
-        let Self { then, first, others, .. } = self;
+        let Self { is_refusal, then, first, others, .. } = self;
         let mut named = others.iter().take(NAMED).map(Crashed::to_string).collect::<Vec<_>>().join(", ");
         if others.len() > NAMED {
             named += &format!(" and {} more", others.len() - NAMED);
         }
-        format!("{}: {named} crashed as {first} did\n  {}", severity(*then), consequence(*then))
+        let fact = if *is_refusal {
+            format!("the updates of {named} were refused as that of {first} was")
+        } else {
+            format!("{named} crashed as {first} did")
+        };
+        format!("{}: {fact}\n  {}", severity(*then), consequence(*then))
     }
 }
 
@@ -128,8 +143,6 @@ fn consequence(then: Consequence) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use fedpipe_record::cause::Cause;
-
     use super::*;
 
     fn crash(client: u32, round: u64, code: i32, then: Consequence) -> ClientCrash {
@@ -177,6 +190,23 @@ mod tests {
         crashes.add(&crash(2, 1, 1, Consequence::Retried));
         let dropped = crashes.add(&crash(0, 1, 1, Consequence::Dropped)).unwrap();
         assert!(dropped.starts_with("error: client 0 crashed in round 1: the same cause as client 2\n"), "{dropped}");
+    }
+
+    #[test]
+    fn a_refused_update_is_not_called_a_crash() {
+        let refused = |client, then| {
+            let mut crash = crash(client, 1, 1, then);
+            crash.crash.cause = Cause::rejected("weight 1 is NaN");
+            crash
+        };
+        let mut crashes = CrashTexts::default();
+        let first = crashes.add(&refused(2, Consequence::Retried)).unwrap();
+        assert!(first.starts_with("warning: client 2's update of round 1 was refused: weight 1 is NaN\n"), "{first}");
+        assert_eq!(crashes.add(&refused(3, Consequence::Retried)), None);
+        let again = crashes.add(&refused(2, Consequence::Dropped)).unwrap();
+        assert!(again.starts_with("error: client 2's update of round 1 was refused: the same cause\n"), "{again}");
+        let rest = "warning: the updates of client 3 were refused as that of client 2 was\n  a fresh process does its work again";
+        assert_eq!(crashes.end_round(), [rest]);
     }
 
     #[test]

@@ -88,7 +88,13 @@ pub(crate) fn group_table(heads: &[String], rows: &[GroupRow<'_>], measures: [Me
         spread(&values)
     };
     let main = measures[0];
-    let best = best(main, rows.iter().map(|row| spread_of(row, main).map(|spread| spread.mean)));
+    let tasks: Vec<_> = rows.iter().map(|row| row.runs.first().map(|run| run.task())).collect();
+    // Groups with another dataset or target are not compared.
+    let is_best = |place: usize| {
+        let of_task = |other: usize| spread_of(&rows[other], main).filter(|_| tasks[other] == tasks[place]);
+        let has_rivals = tasks.iter().filter(|task| **task == tasks[place]).count() > 1;
+        has_rivals && best(main, (0..rows.len()).map(|other| of_task(other).map(|spread| spread.mean))) == Some(place)
+    };
     let numbers = [
         Column::right("n"),
         Column::left(head(measures[0])),
@@ -98,8 +104,7 @@ pub(crate) fn group_table(heads: &[String], rows: &[GroupRow<'_>], measures: [Me
     let columns: Vec<Column> =
         [Column::left("")].into_iter().chain(heads.iter().map(Column::left)).chain(numbers).collect();
     let cells = |(place, row): (usize, &GroupRow<'_>)| {
-        // One group alone is not the best of several.
-        let mark = if best == Some(place) && rows.len() > 1 { "*" } else { "" }.to_owned();
+        let mark = if is_best(place) { "*" } else { "" }.to_owned();
         let count = row.runs.len();
         let n = if count == row.planned { count.to_string() } else { format!("{count} of {}", row.planned) };
         let seconds: Vec<f64> = row.runs.iter().map(|run| run.seconds).collect();
@@ -110,7 +115,10 @@ pub(crate) fn group_table(heads: &[String], rows: &[GroupRow<'_>], measures: [Me
     };
     let rows_text: Vec<Vec<String>> = rows.iter().enumerate().map(cells).collect();
     let mut table = lines(&columns, &rows_text);
-    let mark = if rows.len() > 1 { format!("* the best mean {main}; ") } else { String::new() };
+    let have_one_task = tasks.iter().flatten().all(|task| Some(task) == tasks.iter().flatten().next());
+    let of = if have_one_task { "" } else { " of its dataset and target" };
+    let is_marked = (0..rows.len()).any(is_best) || have_one_task && rows.len() > 1;
+    let mark = if is_marked { format!("* the best mean {main}{of}; ") } else { String::new() };
     table.push(format!("{mark}mean ± sample standard deviation over n runs"));
     table
 }

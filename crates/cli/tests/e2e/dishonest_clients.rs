@@ -21,7 +21,7 @@ fn hashes(run: &Run) -> Vec<[Value; 2]> {
 fn each_rule_has_the_same_bits_across_processes_and_sessions_and_is_verified() {
     let place = Place::new();
     let cases = [
-        "--attack alie:fraction=0.3 --aggregate nnm+trimmed-mean:f=3",
+        "--attack alie:fraction=0.3 --aggregate nnm+trimmed-mean:f=3 --min-clients 7",
         "--attack sign-flip:0.2 --aggregate centred-clipping:median --min-clients 8",
         "--attack label-flip:0.2 --aggregate bucketing:2+median",
         "--attack nan:0.2 --aggregate krum:2 --min-clients 7",

@@ -208,7 +208,10 @@ impl Case {
         let words: Vec<&str> = line["last_words"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
         assert!(words.iter().any(|word| word.contains(log)), "{log:?} is not in {words:?}");
 
-        let report = format!("{who} crashed in round 2 after ");
+        let report = match cause["kind"].as_str() {
+            Some("rejected") => format!("{who}'s update of round 2 was refused: "),
+            _ => format!("{who} crashed in round 2 after "),
+        };
         let report = ended.errors.lines().find(|line| line.contains(&report)).unwrap_or_default();
         assert!(report.contains(says), "{says:?} is not in {}", ended.errors);
         for said in [format!("  | {}", words[0]), format!("  its log: {}", ended.run.0.join(&file).display())] {
@@ -236,7 +239,11 @@ impl Case {
             Policy::Abort => {
                 assert_eq!(ended.status.code(), Some(6), "{}", ended.errors);
                 let last = ended.errors.lines().last().unwrap();
-                assert!(last.starts_with("error: client ") && last.contains("crashed in round 2"), "{last}");
+                assert!(
+                    last.starts_with("error: client ")
+                        && (last.contains("crashed in round 2") || last.contains("update of round 2 was refused")),
+                    "{last}"
+                );
                 // The results are those of the last completed round.
                 assert_eq!((ended.rounds(), &ended.run.summary()["rounds"]), (vec![(4, 0)], &json!(1)));
                 assert_eq!(ended.run.weights_sha256(), ended.run.ledger("round")[0]["weights_sha256"]);
@@ -274,8 +281,8 @@ fn cases() -> Vec<Case> {
         case("panic-in-set-weights").at("set_weights", (1, 1)).reported(PANIC),
         case("panic-in-evaluate").at("evaluate", (0, 2)).reported(PANIC),
         case("rounding").reported("left the floating-point"),
-        case("nan").rejected("its update was refused: weight 1 is NaN"),
-        case("infinite").rejected("its update was refused: weight 1 is inf"),
+        case("nan").rejected("update of round 2 was refused: weight 1 is NaN"),
+        case("infinite").rejected("update of round 2 was refused: weight 1 is inf"),
         case("too-few").reported("9 weights"),
         case("too-many").reported("11 weights"),
         close_all(),

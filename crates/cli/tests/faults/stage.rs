@@ -130,8 +130,8 @@ impl<'p> Stage<'p> {
 
     /// Waits until the host reports a crash, which is then in the ledger.
     pub(crate) fn await_crash(&self, who: &str) -> Instant {
-        let start = format!("{who} crashed");
-        self.live.await_said(&start, |line| line.contains(&start))
+        let starts = [format!("{who} crashed"), format!("{who}'s update of round ")];
+        self.live.await_said(&starts[0], |line| starts.iter().any(|start| line.contains(start)))
     }
 
     /// Waits for the end of the host. None of its processes may outlive it.

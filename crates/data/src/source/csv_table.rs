@@ -77,8 +77,8 @@ fn fill(path: &Path, begin: &dyn Fn(Vec<String>) -> Result<Table, DataError>) ->
     Ok(table)
 }
 
-/// Returns the delimiter of a file that begins so. Spreadsheets of many countries write a semicolon, since their numbers
-/// have a comma.
+/// Returns the delimiter of a file that begins so. Spreadsheets of many countries write a semicolon, since their
+/// numbers have a comma.
 fn delimiter_of(start: &[u8]) -> u8 {
     let line = start.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
     [b',', b';', b'\t'].into_iter().find(|delimiter| line.contains(delimiter)).unwrap_or(b',')

@@ -23,8 +23,8 @@ const STEP: u64 = 8 << 20;
 /// The steps after which nothing more is recorded.
 const STEPS: u32 = 4;
 
-/// A span of time, and the entries that are written at once in it, so that a reader sees what goes on. More entries wait
-/// for its end, since a write of its own for each would take time of a round with many clients.
+/// A span of time, and the entries that are written at once in it, so that a reader sees what goes on. More entries
+/// wait for its end, since a write of its own for each would take time of a round with many clients.
 const DELAY: Duration = Duration::from_millis(100);
 const AT_ONCE: u32 = 64;
 

@@ -39,8 +39,8 @@ impl Experiment {
         least - self.local.uneven.dropped(least)
     }
 
-    /// Returns the clients of a round, ascending: those that are drawn, without the stragglers that are dropped. `sizes`
-    /// has the examples of each client.
+    /// Returns the clients of a round, ascending: those that are drawn, without the stragglers that are dropped.
+    /// `sizes` has the examples of each client.
     pub fn sample(&self, round: u64, sizes: &[u64]) -> Vec<u32> {
         let mut sampled = self.draws(round, sizes);
         sampled.dedup();

@@ -11,7 +11,7 @@ use super::{Aggregator, Updates, by_sorted, krum::FAULTY, median::middle};
 use crate::{
     neighbours::{least, scores},
     slots::Slots,
-    sorted_columns::Row,
+    sorted_columns::ColumnBlock,
     vector_math::Math,
 };
 
@@ -69,9 +69,9 @@ impl Bulyan {
     }
 }
 
-/// Returns for each column the mean of the `kept` values nearest to the median, summed in ascending order. Of two values
-/// at the same distance the lesser one is kept.
-fn mean_near_median(sorted: &[Row], kept: usize) -> Row {
+/// Returns for each column the mean of the `kept` values nearest to the median, summed in ascending order. Of two
+/// values at the same distance the lesser one is kept.
+fn mean_near_median(sorted: &[ColumnBlock], kept: usize) -> ColumnBlock {
     let medians = middle(sorted);
     std::array::from_fn(|column| {
         let (value, median) = (|row: usize| f64::from(sorted[row][column]), medians[column]);

@@ -1,7 +1,7 @@
 //! Centred clipping (Karimireddy 2021, Algorithm 2): v ← v + mean[(Δ_k − v) · min(1, τ/‖Δ_k − v‖)], so many times.
 //!
-//! v starts at the aggregate of the last round. It has no value that suits every model: τ must be given, or `median` for
-//! the median of the ‖Δ_k − v‖ at the first iteration of the round.
+//! v starts at the aggregate of the last round. It has no value that suits every model: τ must be given, or `median`
+//! for the median of the ‖Δ_k − v‖ at the first iteration of the round.
 
 use std::sync::Arc;
 
@@ -75,8 +75,8 @@ impl Aggregator for CentredClipping {
     }
 }
 
-/// Returns x + mean[(w_k − x) · min(1, most/‖w_k − x‖)] for the lengths ‖w_k − x‖. If no length is above `most`, it is the
-/// mean itself.
+/// Returns x + mean[(w_k − x) · min(1, most/‖w_k − x‖)] for the lengths ‖w_k − x‖. If no length is above `most`, it is
+/// the mean itself.
 pub(super) fn clipped_mean(
     updates: &Updates<'_>,
     point: &[f32],

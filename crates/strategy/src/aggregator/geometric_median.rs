@@ -1,8 +1,8 @@
 //! The geometric median by the smoothed Weiszfeld algorithm, RFA (Pillutla 2022, Algorithm 2).
 //!
-//! v starts at the weighted mean; then at most four times β_k = p_k / max(ν, ‖v − w_k‖) and v ← Σβ_k w_k / Σβ_k. It ends
-//! where the objective Σ p_k ‖v − w_k‖ changes by less than the tolerance times itself. ByzFL has `start=zero,nu=0.1`,
-//! three iterations and no tolerance; zero is the received weights.
+//! v starts at the weighted mean; then at most four times β_k = p_k / max(ν, ‖v − w_k‖) and v ← Σβ_k w_k / Σβ_k. It
+//! ends where the objective Σ p_k ‖v − w_k‖ changes by less than the tolerance times itself. ByzFL has
+//! `start=zero,nu=0.1`, three iterations and no tolerance; zero is the received weights.
 
 use std::{borrow::Cow, sync::Arc};
 

@@ -1,4 +1,5 @@
-//! Krum (Blanchard 2017, section 4): the update with the least sum of squared distances to its n − f − 2 nearest others.
+//! Krum (Blanchard 2017, section 4): the update with the least sum of squared distances to its n − f − 2 nearest
+//! others.
 //!
 //! Of equal scores the lowest client counts. ByzFL sums n − f − 1 distances.
 

@@ -7,7 +7,7 @@ use fedpipe_spec::table::TableRow;
 use super::{Aggregator, Updates, by_sorted};
 use crate::{
     slots::Slots,
-    sorted_columns::{COLUMNS, Row},
+    sorted_columns::{COLUMNS, ColumnBlock},
     vector_math::Math,
 };
 
@@ -33,7 +33,7 @@ impl Aggregator for Median {
 }
 
 /// Returns the middle values of sorted columns, or the means of the middle two.
-pub(super) fn middle(sorted: &[Row]) -> [f64; COLUMNS] {
+pub(super) fn middle(sorted: &[ColumnBlock]) -> [f64; COLUMNS] {
     let upper = sorted.len() / 2;
     // Of an odd number both are the middle one, and their mean is exact.
     let lower = upper - usize::from(sorted.len().is_multiple_of(2));

@@ -2,11 +2,11 @@
 
 mod bulyan;
 mod centred_clipping;
-pub mod chain;
 mod geometric_median;
 mod krum;
 mod mean;
 mod median;
+pub mod mixed_chain;
 mod multi_krum;
 mod norm_bounding;
 mod normalised;
@@ -21,7 +21,7 @@ use fedpipe_spec::table::{TableRow, Tabled};
 use crate::{
     closed_round::ClientUpdate,
     slots::Slots,
-    sorted_columns::{Row, SortedColumns},
+    sorted_columns::{ColumnBlock, SortedColumns},
     vector_math::Math,
     weighting::Weighting,
 };
@@ -130,7 +130,7 @@ pub trait Aggregator: fmt::Debug + Send + Sync {
 }
 
 /// Returns the vector that `rule` makes of the sorted values of each weight.
-fn by_sorted(rows: &[&[f32]], math: &dyn Math, rule: &(dyn Fn(&[Row], &mut Row) + Sync)) -> Vec<f32> {
+fn by_sorted(rows: &[&[f32]], math: &dyn Math, rule: &(dyn Fn(&[ColumnBlock], &mut ColumnBlock) + Sync)) -> Vec<f32> {
     let network = SortedColumns::new(rows.len());
     math.by_block(rows, &|rows, out| network.for_each(rows, out, rule))
 }

@@ -7,7 +7,7 @@ use fedpipe_spec::table::{Parameter, Range, TableRow, Value};
 use super::{Aggregator, Updates, by_sorted};
 use crate::{
     slots::Slots,
-    sorted_columns::{COLUMNS, Row},
+    sorted_columns::{COLUMNS, ColumnBlock},
     vector_math::Math,
 };
 
@@ -91,7 +91,7 @@ fn share_of(beta: f64, count: usize) -> usize {
 }
 
 /// Returns the mean of each column, summed in ascending order, so that the order of the clients has no part in it.
-pub(super) fn mean_of(sorted: &[Row]) -> Row {
+pub(super) fn mean_of(sorted: &[ColumnBlock]) -> ColumnBlock {
     let mut sums = [0.0_f64; COLUMNS];
     for row in sorted {
         sums.iter_mut().zip(row).for_each(|(sum, &value)| *sum += f64::from(value));

@@ -1,8 +1,8 @@
 //! A little is enough, ALIE (Baruch 2019, Algorithm 3): mean − z · std of the honest updates, for each weight.
 //!
 //! The standard deviation has h − 1 in its divisor, of h honest updates, and is 0 for one. With N clients and M that
-//! attack, z is Φ⁻¹((N − ⌊N/2 + 1⌋)/(N − M)) by default. It is not above 0 where M clients need no supporters; such a z is
-//! refused. ByzFL has mean + 1.5 std.
+//! attack, z is Φ⁻¹((N − ⌊N/2 + 1⌋)/(N − M)) by default. It is not above 0 where M clients need no supporters; such a z
+//! is refused. ByzFL has mean + 1.5 std.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -70,8 +70,8 @@ impl Attack for Alie {
         let z = self.z.unwrap_or_else(|| computed(cohort));
         (!attackers.is_empty() && z <= 0.0).then(|| {
             format!(
-                "the attack alie with {} of {clients} clients has z = {z:.2}, at which they need no supporters; give a \
-                 greater fraction, or a z of your own such as z=1.5",
+                "the attack alie has z = {z:.2} where the attackers are {} and the clients {clients}, so that they need \
+                 no supporters; give a greater fraction, or a z of your own such as z=1.5",
                 attackers.len()
             )
         })
@@ -108,6 +108,6 @@ mod tests {
             assert_eq!(Alie { fraction: 0.1, z: Some(1.5) }.refusal(clients, &all), None);
         }
         let why = Alie { fraction: 0.1, z: None }.refusal(10, &[3]).unwrap();
-        assert!(why.contains("alie with 1 of 10 clients has z = -0.14") && why.contains("z=1.5"), "{why}");
+        assert!(why.contains("alie has z = -0.14 where the attackers are 1 and the clients 10") && why.contains("z=1.5"), "{why}");
     }
 }

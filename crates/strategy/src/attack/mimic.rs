@@ -54,7 +54,7 @@ impl Attack for Mimic {
         let why = if attackers.binary_search(&client).is_ok() {
             format!("which attacks itself as one of {attackers:?}; name another client")
         } else if client >= clients && !attackers.is_empty() {
-            format!("and there are {clients} clients, numbered from 0; name one of them")
+            format!("and the number of clients is {clients}; name one from 0 to {}", clients.saturating_sub(1))
         } else {
             return None;
         };

@@ -1,5 +1,5 @@
-//! Adaptive robust clipping, ARC (Allouah 2025, Algorithm 2): the ⌊2f(n − f)/n⌋ longest changes are clipped to the length
-//! of the next shorter one.
+//! Adaptive robust clipping, ARC (Allouah 2025, Algorithm 2): the ⌊2f(n − f)/n⌋ longest changes are clipped to the
+//! length of the next shorter one.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! Nearest-neighbour mixing (Allouah 2023, Algorithm 2): each vector becomes the mean of its n − f nearest, itself among
-//! them. Of equal distances the lowest client counts.
+//! Nearest-neighbour mixing (Allouah 2023, Algorithm 2): each vector becomes the mean of its n − f nearest, itself
+//! among them. Of equal distances the lowest client counts.
 
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
 //! Sampling by size: a client with more examples is drawn sooner.
 //!
 //! Without replacement the clients are drawn one by one, each by the examples of those that are left (Efraimidis 2006).
-//! With replacement each draw is by the examples of all, and a client counts in the mean for each time that it was drawn
-//! (Li 2020, FedProx).
+//! With replacement each draw is by the examples of all, and a client counts in the mean for each time that it was
+//! drawn (Li 2020, FedProx).
 
 use std::sync::Arc;
 

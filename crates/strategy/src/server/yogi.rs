@@ -1,6 +1,7 @@
 //! Yogi on the pseudo-gradient, the server of FedYogi (Reddi 2021, Algorithm 2): no bias correction, v₀ = τ².
 //!
-//! v ← v − (1 − β₂)Δ² sign(v − Δ²), where the sign of 0 is 0. `bias-correction=true,v0=0` is as in TensorFlow Federated.
+//! v ← v − (1 − β₂)Δ² sign(v − Δ²), where the sign of 0 is 0. `bias-correction=true,v0=0` is as in TensorFlow
+//! Federated.
 
 use fedpipe_spec::table::{Parameter, TableRow};
 

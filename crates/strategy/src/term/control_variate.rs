@@ -1,9 +1,9 @@
 //! Control variates, the client side of SCAFFOLD (Karimireddy 2020, Algorithm 1).
 //!
-//! The correction c − c_k is added to each gradient inside the solver. Under option I, c_k becomes the gradient over all
-//! of the client's examples at the received weights: one step of a phase before, with a whole batch. Under option II it
-//! becomes the mean gradient of the local steps. With a momentum ρ the solver moves by ‖a_k‖₁ gradients instead of K, so
-//! that ‖a_k‖₁ takes the place of K.
+//! The correction c − c_k is added to each gradient inside the solver. Under option I, c_k becomes the gradient over
+//! all of the client's examples at the received weights: one step of a phase before, with a whole batch. Under option
+//! II it becomes the mean gradient of the local steps. With a momentum ρ the solver moves by ‖a_k‖₁ gradients instead
+//! of K, so that ‖a_k‖₁ takes the place of K.
 
 use std::{borrow::Cow, sync::Arc};
 

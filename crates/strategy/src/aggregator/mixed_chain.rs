@@ -17,8 +17,8 @@ use crate::{
     vector_math::Math,
 };
 
-/// An aggregator behind pre-aggregators. Its text is that of the aggregator, after those of the pre-aggregators with `+`
-/// between them.
+/// An aggregator behind pre-aggregators. Its text is that of the aggregator, after those of the pre-aggregators with
+/// `+` between them.
 #[derive(Debug, Clone, Default, PartialEq, DeserializeFromStr, SerializeDisplay)]
 pub struct Aggregation {
     /// The pre-aggregators in order.
