@@ -62,6 +62,8 @@ pub(crate) struct Session {
     pub(crate) asked: Instant,
     /// The begin and the end of each local epoch of the request, in microseconds since then.
     epochs: Vec<[u64; 2]>,
+    /// The labels of a request's training rows in the place of the partition's; empty for those.
+    flipped: Vec<u32>,
 }
 
 /// Weights of the host.
@@ -106,13 +108,13 @@ impl Session {
             ready.held_out = counts(Partition::held_out).collect();
         }
         let seed = setup.seed;
-        let order = Vec::new();
+        let (order, flipped) = (Vec::new(), Vec::new());
         let weights = vec![0.0; count as usize].leak();
         let (asked, epochs) = (Instant::now(), Vec::new());
-        Ok((
-            Self { model, layout, seed, classes, weights, received: None, partitions, test, order, asked, epochs },
-            ready,
-        ))
+        let received = None;
+        let session =
+            Self { model, layout, seed, classes, weights, received, partitions, test, order, flipped, asked, epochs };
+        Ok((session, ready))
     }
 
     /// Returns the number of weights of the model.

@@ -44,7 +44,7 @@ pub use inference::{ExampleScores, InferenceHost, TrainedRun};
 pub use node::serve::{Node, Service};
 pub use process::spawn::{ClientCommand, processes_within_limit};
 pub use run::{
-    aggregate::weighted_mean,
+    aggregate::{AllCores, weighted_mean},
     directory::is_at_work,
     event::{Event, Observer},
     reload::request_reload,

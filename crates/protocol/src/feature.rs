@@ -42,8 +42,14 @@ pub const KEEPS_MOMENTUM: &str = "keeps-momentum";
 /// The client brings a local optimiser of its own.
 pub const OWN_OPTIMISER: &str = "own-optimiser";
 
+/// The client takes a mini-batch size for one phase.
+pub const PHASE_BATCH: &str = "phase-batch";
+
+/// The client trains on the label C − 1 − y in the place of y.
+pub const FLIP_LABELS: &str = "flip-labels";
+
 /// The features of fedpipe's own client, besides the transforms and those of its model.
-pub const ALL: [&str; 11] = [
+pub const ALL: [&str; 13] = [
     KEEPS_WEIGHTS,
     PHASES,
     STEP_LIMIT,
@@ -55,6 +61,8 @@ pub const ALL: [&str; 11] = [
     ACCUMULATION,
     EVALUATE_PARTITION,
     PREDICT,
+    FLIP_LABELS,
+    PHASE_BATCH,
 ];
 
 /// Returns the features that a client needs for these phases.
@@ -63,6 +71,7 @@ pub fn of_phases(phases: &[Phase]) -> Vec<&'static str> {
     let needed = [
         (phases.len() > 1 || any(|phase| phase.start != PhaseStart::Received || !phase.update), PHASES),
         (any(|phase| phase.steps.is_some()), STEP_LIMIT),
+        (any(|phase| phase.batch_size.is_some()), PHASE_BATCH),
         (any(|phase| phase.proximal != 0.0), PROXIMAL),
         (any(|phase| phase.linear), LINEAR),
         (any(|phase| !phase.frozen.is_empty()), FROZEN),
@@ -86,10 +95,17 @@ mod tests {
         assert_eq!(of_phases(&[plain.clone(), plain.clone()]), [PHASES]);
         let slot = Phase { start: PhaseStart::Slot, ..plain.clone() };
         assert_eq!(of_phases(&[slot]), [PHASES]);
-        let all = Phase { steps: Some(1), proximal: 0.1, linear: true, frozen: vec!["w".into()], ..plain };
+        let all = Phase {
+            steps: Some(1),
+            batch_size: Some(8),
+            proximal: 0.1,
+            linear: true,
+            frozen: vec!["w".into()],
+            ..plain
+        };
         let all = [all];
-        assert_eq!(of_phases(&all), [STEP_LIMIT, PROXIMAL, LINEAR, FROZEN]);
-        let listed = [FROZEN, PROXIMAL, LINEAR, STEP_LIMIT].map(str::to_owned);
-        assert_eq!((unlisted(&all, &listed), unlisted(&all, &listed[..3])), (None, Some(STEP_LIMIT)));
+        assert_eq!(of_phases(&all), [STEP_LIMIT, PHASE_BATCH, PROXIMAL, LINEAR, FROZEN]);
+        let listed = [FROZEN, PROXIMAL, LINEAR, PHASE_BATCH, STEP_LIMIT].map(str::to_owned);
+        assert_eq!((unlisted(&all, &listed), unlisted(&all, &listed[..4])), (None, Some(STEP_LIMIT)));
     }
 }

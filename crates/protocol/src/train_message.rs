@@ -21,6 +21,9 @@ pub struct Train {
     /// `momentum`; the feature `keeps-momentum`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub keeps_momentum: bool,
+    /// `true` if the client trains on the label C − 1 − y in the place of y, with C classes; the feature `flip-labels`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub flip_labels: bool,
     /// The phases of the training, at least one, done in order. More than one needs the feature `phases`.
     pub phases: Vec<Phase>,
     /// The transforms of the update in order, such as `int8:bucket=512`; absent for plain weights. Each needs a feature
@@ -42,6 +45,10 @@ pub struct Phase {
     /// The most mini-batches of the whole phase; absent for no limit. It needs the feature `step-limit`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steps: Option<u64>,
+    /// The number of examples in a mini-batch of the phase; absent for that of the request. It needs the feature
+    /// `phase-batch`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_size: Option<u64>,
     /// The weights from which the phase starts.
     #[serde(default, skip_serializing_if = "PhaseStart::is_default")]
     pub start: PhaseStart,
@@ -135,6 +142,7 @@ impl Train {
             learning_rate: 0.1,
             optimiser: r#"{"name":"sgd"}"#.into(),
             keeps_momentum: false,
+            flip_labels: false,
             phases: vec![Phase::plain(1)],
             transforms: Vec::new(),
             score_start: None,
@@ -167,6 +175,7 @@ impl Phase {
         Self {
             epochs,
             steps: None,
+            batch_size: None,
             start: PhaseStart::Received,
             proximal: 0.0,
             linear: false,

@@ -268,7 +268,7 @@ class Session:
         residual = self._part(parts, "residual") if "residual" in parts else None
         partition = self._held(asked["client"])
         self.set_weights(start)
-        score = self._score_start(asked["score_start"], asked["client"]) if asked.get("score_start") else None
+        score = self._score_start(asked) if asked.get("score_start") else None
         update, weights, replied, training = None, start, {}, Training()
         for number, phase in enumerate(asked["phases"]):
             begin = phase.get("start", "received")
@@ -344,6 +344,8 @@ class Session:
         """Trains one phase and returns the sums of its update."""
         client, round, size = asked["client"], asked["round"], asked["batch_size"]
         partition, steps, sums, accumulation = self.partitions[client], 0, Sums(), None
+        if phase.get("batch_size") is not None:
+            size = min(phase["batch_size"], partition.training)
         frozen = {name: values.copy() for name, values in self._arrays(self.weights()).items() if name in terms.get("frozen", ())}
         for _ in range(phase["epochs"]):
             rows = order(self.seed, client, round, training.epochs, partition.training)
@@ -351,8 +353,8 @@ class Session:
                 rows = rows[: (phase["steps"] - steps) * size]
             if len(rows) == 0:
                 break
-            epoch = _epoch(asked, terms, self.seed, training.epochs)
-            report = _of_model("train_epoch", self.model.train_epoch, partition.examples(rows), epoch)
+            epoch = _epoch({**asked, "batch_size": size}, terms, self.seed, training.epochs)
+            report = _of_model("train_epoch", self.model.train_epoch, self._training_examples(asked, rows), epoch)
             _check_report(self.model, report)
             sums = _checked(self.model, "train_epoch", report.sums)
             steps += report.steps
@@ -373,14 +375,24 @@ class Session:
                     "it out of the optimiser, or remove `frozen` from the terms"
                 )
 
-    def _score_start(self, rows: str, client: int) -> Dict[str, Any]:
+    def _training_examples(self, asked: Mapping[str, Any], rows: np.ndarray) -> Examples:
+        """Returns training rows of a client, with flipped labels if the request asks for them."""
+        examples = self.partitions[asked["client"]].examples(rows)
+        if not asked.get("flip_labels"):
+            return examples
+        if self.task.classes is None:
+            raise ProtocolError("the request flips labels, and a real target has none")
+        return examples.flipped(self.task.classes)
+
+    def _score_start(self, asked: Mapping[str, Any]) -> Dict[str, Any]:
         """Scores the model's weights on rows of a client's partition, before the training."""
+        rows, client = asked["score_start"], asked["client"]
         partition = self.partitions[client]
         if rows not in ("rows", "all"):
             raise ProtocolError(f"the start cannot be scored on {rows!r}")
         count = partition.training
         visited = np.arange(count) if rows == "all" else scored_rows(self.seed, client, count)
-        sums = self._score(partition.examples(visited))
+        sums = self._score(self._training_examples(asked, visited))
         return {"loss_sum": sums.loss_sum, "examples": int(sums.examples)}
 
     def evaluate(self, blocks: Sequence[int], client: Optional[int], predictions: Optional[str]) -> Answer:

@@ -75,6 +75,10 @@ class Examples:
         for start in range(0, len(self._order), size):
             yield self._batch(self._order[start : start + size])
 
+    def flipped(self, classes: int) -> "Examples":
+        """Returns the same examples with the label `classes` - 1 - y in the place of y."""
+        return Examples(self._rows, np.uint32(classes - 1) - self._targets, self._order)
+
     def _batch(self, order: np.ndarray) -> Batch:
         inputs = self._rows[order]
         if inputs.dtype == np.uint8:

@@ -35,6 +35,8 @@ FEATURES = (
     "own-optimiser",
     "evaluate-partition",
     "predict",
+    "flip-labels",
+    "phase-batch",
     "clip",
     "compress:int8",
     "compress:topk",

@@ -31,6 +31,12 @@ pub enum Use {
     Dropout = 10,
     /// The examples of the test set, where the files have none.
     TestSplit = 11,
+    /// The order of the updates that a pre-aggregator cuts into buckets.
+    Aggregate = 15,
+    /// The clients that attack, and the noise in their updates.
+    Attack = 16,
+    /// The local work of a client in a round.
+    LocalWork = 17,
     /// The initial weights of a tensor; see [`Key::initial`].
     Initialise = u32::from_le_bytes(*b"nn-i"),
 }

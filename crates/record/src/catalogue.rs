@@ -3,8 +3,9 @@
 use fedpipe_data::Partitioner;
 use fedpipe_spec::table::{Entry, Tabled, entries};
 use fedpipe_strategy::{
-    aggregator::Aggregator, local_optimiser::OptimiserRule, lr_schedule::LrSchedule, preset::Composition,
-    sampler::Sampler, server::ServerOptimiser, term::ClientTerm, transform::Transform, weighting::Weighting,
+    aggregator::Aggregator, attack::Attack, local_optimiser::OptimiserRule, lr_schedule::LrSchedule,
+    pre_aggregator::PreAggregator, preset::Composition, sampler::Sampler, server::ServerOptimiser, term::ClientTerm,
+    transform::Transform, uneven_work::UnevenWork, weighting::Weighting,
 };
 
 /// A table.
@@ -21,14 +22,17 @@ pub struct Catalogue {
 }
 
 /// Every table, in the order of the help.
-pub static CATALOGUES: [Catalogue; 10] = [
+pub static CATALOGUES: [Catalogue; 13] = [
     catalogue::<Composition>("--strategy"),
     catalogue::<dyn Sampler>("--sample"),
     catalogue::<dyn ClientTerm>("--term"),
     catalogue::<Transform>("--transform"),
+    catalogue::<dyn Attack>("--attack"),
     catalogue::<dyn Weighting>("--weighting"),
+    catalogue::<dyn PreAggregator>("--aggregate"),
     catalogue::<dyn Aggregator>("--aggregate"),
     catalogue::<dyn ServerOptimiser>("--server"),
+    catalogue::<UnevenWork>("--uneven"),
     catalogue::<OptimiserRule>("--optimiser"),
     catalogue::<LrSchedule>("--lr-schedule"),
     catalogue::<dyn Partitioner>("--partition"),
@@ -40,6 +44,8 @@ const fn catalogue<T: Tabled + ?Sized>(flag: &'static str) -> Catalogue {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::{experiment::Experiment, experiment_key::ExperimentKey};
 
@@ -49,12 +55,13 @@ mod tests {
         // `fedpipe models` and `fedpipe data list` list files, not rows.
         let lists_files = |key: &ExperimentKey| ["model", "source"].contains(&key.name.as_str());
         let listing = |key: &&ExperimentKey| key.help.contains("(see `fedpipe ") && !lists_files(key);
-        assert_eq!(keys.iter().filter(listing).count(), CATALOGUES.len());
+        let flags: BTreeSet<&str> = CATALOGUES.iter().map(|catalogue| catalogue.flag).collect();
+        assert_eq!(keys.iter().filter(listing).count(), flags.len());
         for Catalogue { name, what, flag, rows } in &CATALOGUES {
             let key = keys.iter().find(|key| key.long() == flag.strip_prefix("--")).unwrap();
             let names: Vec<&str> = rows().iter().map(|row| row.name).collect();
-            let ending = format!(": {} (see `fedpipe {name}`)", names.join(", "));
-            assert!(key.help.ends_with(&ending), "{what}: {}", key.help);
+            let listed = format!("{} (see `fedpipe {name}`)", names.join(", "));
+            assert!(key.help.contains(&listed) && key.help.ends_with(')'), "{what}: {}", key.help);
         }
     }
 }

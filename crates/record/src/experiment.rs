@@ -12,7 +12,8 @@ use fedpipe_data::{Deal, Holdout, ImageSize, Reading, Scheme, Source, TargetKind
 use fedpipe_protocol::{Level, MOMENTUM};
 use fedpipe_spec::table::Named;
 use fedpipe_strategy::{
-    aggregator::Aggregator,
+    aggregator::chain::Aggregation,
+    attack::Attack,
     local_optimiser::LocalOptimiser,
     local_work::LocalWork,
     lr_schedule::LrSchedule,
@@ -22,6 +23,7 @@ use fedpipe_strategy::{
     strategy::{Strategy, StrategyRows},
     term::ClientTerm,
     transform::chain::Transforms,
+    uneven_work::UnevenWork,
     weighting::Weighting,
 };
 use serde::{Deserialize, Serialize};
@@ -152,6 +154,8 @@ section! {
             .default("0.1, with adam 0.001");
         /// The learning rate of each round
         lr_schedule: Named<LrSchedule> = Named::default() => "--lr-schedule SCHEDULE";
+        /// The part of the local epochs or steps that a client does in a round
+        uneven: Named<UnevenWork> = Named::default() => "--uneven UNEVEN";
         /// The rule of a local step
         optimiser: LocalOptimiser = LocalOptimiser::default() => "--optimiser OPTIMISER".default("sgd");
     }
@@ -170,10 +174,12 @@ section! {
         term: Option<Named<dyn ClientTerm>> = None => "--term TERM";
         /// The transforms of an update in the place of the strategy's, none or a chain such as clip:1+int8
         transform: Option<Transforms> = None => "--transform TRANSFORM";
+        /// The attack of dishonest clients, which the host plays
+        attack: Option<Named<dyn Attack>> = None => "--attack ATTACK";
         /// The weight of an update, in the place of the strategy's
         weighting: Option<Named<dyn Weighting>> = None => "--weighting WEIGHTING";
-        /// The aggregate of the updates, in the place of the strategy's
-        aggregate: Option<Named<dyn Aggregator>> = None => "--aggregate AGGREGATOR";
+        /// The aggregate of the updates, in the place of the strategy's, or a chain such as nnm+krum:2
+        aggregate: Option<Aggregation> = None => "--aggregate AGGREGATOR";
         /// The step of the global weights, in the place of the strategy's
         server: Option<Named<dyn ServerOptimiser>> = None => "--server SERVER";
     }
@@ -279,15 +285,19 @@ impl FromStr for StrategySection {
 
 impl From<StrategyKeys> for StrategySection {
     fn from(keys: StrategyKeys) -> Self {
-        let StrategyKeys { name, program, sample, term, transform: transforms, weighting, aggregate, server } = keys;
-        Self { rules: StrategyRows { name, sample, term, transforms, weighting, aggregate, server }.into(), program }
+        let StrategyKeys { name, program, sample, term, transform: transforms, attack, weighting, aggregate, server } =
+            keys;
+        let rules = StrategyRows { name, sample, term, transforms, attack, weighting, aggregate, server };
+        Self { rules: rules.into(), program }
     }
 }
 
 impl From<StrategySection> for StrategyKeys {
     fn from(section: StrategySection) -> Self {
-        let StrategyRows { name, sample, term, transforms, weighting, aggregate, server } = section.rules.into();
-        Self { name, program: section.program, sample, term, transform: transforms, weighting, aggregate, server }
+        let StrategyRows { name, sample, term, transforms, attack, weighting, aggregate, server } =
+            section.rules.into();
+        let (program, transform) = (section.program, transforms);
+        Self { name, program, sample, term, transform, attack, weighting, aggregate, server }
     }
 }
 

@@ -6,7 +6,11 @@ use std::collections::BTreeMap;
 use fedpipe_data::{ImageSize, Source, TargetKind};
 use fedpipe_protocol::Level;
 use fedpipe_spec::table::{Named, Tabled};
-use fedpipe_strategy::transform::{Transform, chain::Transforms};
+use fedpipe_strategy::{
+    aggregator::{Aggregator, chain::Aggregation},
+    pre_aggregator::PreAggregator,
+    transform::{Transform, chain::Transforms},
+};
 use serde::{Serialize, de::DeserializeOwned};
 use strum::VariantNames;
 
@@ -103,6 +107,17 @@ impl KeyValue for Transforms {
 
     fn rows() -> Option<String> {
         Named::<Transform>::rows()
+    }
+}
+
+impl KeyValue for Aggregation {
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|error: fedpipe_spec::error::Error| error.to_string())
+    }
+
+    fn rows() -> Option<String> {
+        let rules = Named::<dyn Aggregator>::rows()?;
+        Some(format!("{rules}; before it {}", Named::<dyn PreAggregator>::rows()?))
     }
 }
 

@@ -57,6 +57,9 @@ pub struct Round {
     /// The aggregated clients, ascending; left out if all clients were aggregated.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub participants: Vec<u32>,
+    /// The sampled clients that attacked, ascending; left out if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attackers: Vec<u32>,
     /// SHA-256 of the new global weights.
     pub weights_sha256: String,
     /// SHA-256 of the server's state after the round; left out if the strategy has no state.
@@ -104,6 +107,7 @@ impl Round {
             clients: 0,
             failed: 0,
             participants: Vec::new(),
+            attackers: Vec::new(),
             weights_sha256: String::new(),
             server_sha256: None,
             clients_sha256: None,

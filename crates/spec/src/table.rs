@@ -92,6 +92,15 @@ pub enum Range {
         /// The words in a sentence, such as "paper or code".
         wants: &'static str,
     },
+    /// A number in a range, or a word in its place.
+    NumberOr {
+        /// The range of the number.
+        number: &'static Range,
+        /// The word.
+        word: &'static str,
+        /// Both in a sentence, such as "a number above 0, or median".
+        wants: &'static str,
+    },
     /// A text without a comma, which the words describe.
     Text(&'static str),
 }
@@ -149,7 +158,7 @@ impl Range {
             Range::WholeNumber => "a whole number from 0",
             Range::Count => "a whole number from 1",
             Range::Flag => "true or false",
-            Range::Word { wants, .. } | Range::Text(wants) => wants,
+            Range::Word { wants, .. } | Range::NumberOr { wants, .. } | Range::Text(wants) => wants,
         }
     }
 
@@ -158,10 +167,22 @@ impl Range {
             Range::Flag => return Ok(text.get(key, self.wants())?.map(Value::Flag)),
             Range::Word { of, .. } => return read_word(of, text, key, self.wants()),
             Range::Text(_) => return Ok(text.get::<String>(key, self.wants())?.map(|text| Value::Text(text.into()))),
+            Range::NumberOr { word, .. } if text.get::<String>(key, word)?.is_some_and(|given| given == word) => {
+                return Ok(Some(Value::Text(Cow::Borrowed(word))));
+            }
             _ => {}
         }
         let Some(value) = text.get::<f64>(key, self.wants())? else { return Ok(None) };
-        let fits = match self {
+        // A client has f32.
+        if self.has(value) && (value as f32).is_finite() {
+            return Ok(Some(Value::Number(value)));
+        }
+        Err(Error::OutOfRange { what: format!("{what} {}", text.name()), key, value, wants: self.wants() })
+    }
+
+    /// Returns `true` if the number is in the range.
+    fn has(self, value: f64) -> bool {
+        match self {
             Range::Positive => value > 0.0,
             Range::NotNegative => value >= 0.0,
             Range::Decay => (0.0..1.0).contains(&value),
@@ -170,13 +191,9 @@ impl Range {
             Range::ZeroToOne => (0.0..=1.0).contains(&value),
             Range::WholeNumber => value >= 0.0 && is_whole(value),
             Range::Count => value >= 1.0 && is_whole(value),
+            Range::NumberOr { number, .. } => number.has(value),
             Range::Flag | Range::Word { .. } | Range::Text(_) => false,
-        };
-        // A client has f32.
-        if fits && (value as f32).is_finite() {
-            return Ok(Some(Value::Number(value)));
         }
-        Err(Error::OutOfRange { what: format!("{what} {}", text.name()), key, value, wants: self.wants() })
     }
 }
 
@@ -232,6 +249,17 @@ impl Values {
     /// As for [`Values::number`].
     pub fn count(&self, key: &str) -> u32 {
         self.number(key) as u32
+    }
+
+    /// Returns the number of `key`; `None` for the word in its place.
+    ///
+    /// # Panics
+    /// The row has no such parameter.
+    pub fn number_or_word(&self, key: &str) -> Option<f64> {
+        match self.get(key) {
+            Value::Number(number) => Some(*number),
+            _ => None,
+        }
     }
 
     /// Returns the flag of `key`.

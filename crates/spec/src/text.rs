@@ -86,6 +86,16 @@ impl<'a> Text<'a> {
     }
 }
 
+/// Splits a chain of such texts at each `+` before a name: that of `1e+5` belongs to the number.
+pub fn members_of(chain: &str) -> Vec<&str> {
+    let ends = chain.match_indices('+').map(|(at, _)| at);
+    let ends = ends.filter(|at| !chain[at + 1..].starts_with(|c: char| c.is_ascii_digit()));
+    let mut start = 0;
+    let mut members: Vec<&str> = ends.map(|end| &chain[std::mem::replace(&mut start, end + 1)..end]).collect();
+    members.push(&chain[start..]);
+    members
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,8 +3,9 @@
 use std::{borrow::Cow, ops::Range};
 
 use fedpipe_protocol::{Kind, Layout, Place, Update};
+use fedpipe_random::key::{Key, Use};
 
-use crate::slots::Slots;
+use crate::{slots::Slots, weighting::Weighting};
 
 /// The answer of a client that is accepted.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +25,8 @@ pub struct ClientUpdate {
     pub header: Update,
     /// The client's weights, flat and in layout order; empty once a host has added them to the mean.
     pub weights: Vec<f32>,
+    /// The number of times that the client was drawn for the round, at least 1.
+    pub draws: u32,
     /// The client's state before the round.
     pub before: Slots,
     /// The client's state after the round.
@@ -40,7 +43,12 @@ impl ClientUpdate {
     /// Returns an update of a client without state, whose bytes are not counted.
     pub fn new(header: Update, weights: Vec<f32>) -> Self {
         let (before, after) = Default::default();
-        Self { header, weights, before, after, bytes_sent: 0, bytes_received: 0, norm: 0.0 }
+        Self { header, weights, draws: 1, before, after, bytes_sent: 0, bytes_received: 0, norm: 0.0 }
+    }
+
+    /// Returns the weight of the update: that of the `weighting` for each time that the client was drawn.
+    pub fn weight(&self, weighting: &dyn Weighting) -> f64 {
+        f64::from(self.draws) * weighting.weight(&self.header)
     }
 
     /// Returns `true` if the round changed the client's state.
@@ -63,6 +71,13 @@ pub struct ClosedRound<'a> {
     pub learning_rate: f32,
     /// The tensors of the weights.
     pub layout: &'a Layout,
+    /// The key of the orders that rules draw among the updates.
+    pub key: Key,
+}
+
+/// Returns the key of a round's orders among the updates.
+pub fn order_key(seed: u64, round: u64) -> Key {
+    Key { seed, purpose: Use::Aggregate, client: 0, round, epoch: 0 }
 }
 
 /// Returns the ranges of buffers and local tensors, which no server optimiser and no state of a rule has a part in: no

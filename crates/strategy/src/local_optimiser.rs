@@ -52,6 +52,11 @@ impl OptimiserRule {
         self.momentum.is_some()
     }
 
+    /// Returns `true` if the first step is η times the gradient.
+    pub fn begins_with_gradient(&self) -> bool {
+        self.momentum.is_some_and(|momentum| !momentum.nesterov || momentum.rho == 0.0)
+    }
+
     /// Returns the range of the accumulation ‖a‖₁ after so many steps (FedNova, Wang 2020, section 3); none for an
     /// optimiser that has no accumulation. `pull` is ημ of a proximal term.
     ///

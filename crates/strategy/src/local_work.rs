@@ -38,6 +38,19 @@ impl LocalWork {
         ClientWork { epochs, steps: (steps % batches != 0).then_some(steps) }
     }
 
+    /// Returns `true` for a whole number of epochs or steps.
+    pub(crate) fn is_counted(self) -> bool {
+        matches!(self, LocalWork::Steps(_)) || self.is_whole()
+    }
+
+    /// Returns the number of epochs or steps, without a part of one.
+    pub(crate) fn whole(self) -> u64 {
+        match self {
+            LocalWork::Epochs(epochs) => epochs as u64,
+            LocalWork::Steps(steps) => steps,
+        }
+    }
+
     /// Returns the features that each client needs.
     pub fn features(self) -> Option<&'static str> {
         (!self.is_whole()).then_some(feature::STEP_LIMIT)

@@ -5,10 +5,11 @@ use std::{fmt, str::FromStr, sync::Arc};
 use fedpipe_spec::table::{Named, TableRow, Tabled, Values};
 
 use crate::{
-    aggregator::{Aggregator, q_fair},
+    aggregator::{chain::Aggregation, q_fair},
+    attack::Attack,
     sampler::Sampler,
-    server::{ServerOptimiser, adam, momentum},
-    term::{ClientTerm, dynamic, proximal},
+    server::{ServerOptimiser, adagrad, adam, extrapolation, momentum, yogi},
+    term::{ClientTerm, control_variate, dynamic, proximal},
     transform::chain::Transforms,
     weighting::Weighting,
 };
@@ -22,15 +23,17 @@ pub struct Composition {
     pub term: Named<dyn ClientTerm>,
     /// The transforms of an update.
     pub transforms: Transforms,
+    /// The attack of dishonest clients.
+    pub attack: Named<dyn Attack>,
     /// The weight of an update.
     pub weighting: Named<dyn Weighting>,
     /// The aggregate of the updates.
-    pub aggregator: Named<dyn Aggregator>,
+    pub aggregator: Aggregation,
     /// The step of the global weights.
     pub server: Named<dyn ServerOptimiser>,
 }
 
-static ROWS: [TableRow<Composition>; 8] = [
+static ROWS: [TableRow<Composition>; 11] = [
     TableRow {
         name: "fedavg",
         summary: "the mean of the clients' weights by examples",
@@ -46,11 +49,32 @@ static ROWS: [TableRow<Composition>; 8] = [
         build: |values| Arc::new(Composition { server: row("momentum", values), ..Composition::default() }),
     },
     TableRow {
+        name: "fedadagrad",
+        summary: "Adagrad at the server",
+        parameters: &adagrad::PARAMETERS,
+        source: "Reddi 2021, Algorithm 2",
+        build: |values| Arc::new(Composition { server: row("adagrad", values), ..Composition::default() }),
+    },
+    TableRow {
         name: "fedadam",
         summary: "Adam at the server",
         parameters: &adam::PARAMETERS,
         source: "Reddi 2021, Algorithm 2",
         build: |values| Arc::new(Composition { server: row("adam", values), ..Composition::default() }),
+    },
+    TableRow {
+        name: "fedyogi",
+        summary: "Yogi at the server",
+        parameters: &yogi::PARAMETERS,
+        source: "Reddi 2021, Algorithm 2",
+        build: |values| Arc::new(Composition { server: row("yogi", values), ..Composition::default() }),
+    },
+    TableRow {
+        name: "fedexp",
+        summary: "the step of the server grows with the spread of the changes, the equal mean",
+        parameters: &extrapolation::PARAMETERS,
+        source: "Jhunjhunwala 2023, Algorithm 1",
+        build: |values| Arc::new(Composition { server: row("extrapolation", values), ..equal() }),
     },
     TableRow {
         name: "fedprox",
@@ -62,7 +86,7 @@ static ROWS: [TableRow<Composition>; 8] = [
     TableRow {
         name: "scaffold",
         summary: "control variates at the clients, the equal mean",
-        parameters: &[],
+        parameters: &[control_variate::OPTION],
         source: "Karimireddy 2020, Algorithm 1",
         build: |values| Arc::new(Composition { term: row("control-variate", values), ..equal() }),
     },
@@ -109,7 +133,7 @@ pub(crate) fn equal_weighting() -> Named<dyn Weighting> {
 }
 
 /// Returns the row `name` with the values of a preset, which has the same parameters.
-fn row<T: Tabled + ?Sized>(name: &str, values: &Values) -> Named<T> {
+fn row<T: FromStr<Err: fmt::Display>>(name: &str, values: &Values) -> T {
     let values: Vec<String> = values.iter().map(|(key, value)| format!("{key}={value}")).collect();
     parsed(&format!("{name}:{}", values.join(",")))
 }
@@ -120,13 +144,16 @@ fn parsed<T: FromStr<Err: fmt::Display>>(text: &str) -> T {
 
 #[cfg(test)]
 pub(crate) mod testing {
+    use fedpipe_spec::table::Range;
+
     use super::*;
 
-    /// Returns every row of a table. A value that must be given is 0.5.
+    /// Returns every row of a table. A value that must be given is 0.5, or 1 if it must be whole.
     pub(crate) fn every_row<T: Tabled + ?Sized>() -> Vec<Named<T>> {
         let named = |row: &TableRow<T>| {
             let needed = row.parameters.iter().filter(|parameter| parameter.default.is_none());
-            let given: Vec<String> = needed.map(|parameter| format!("{}=0.5", parameter.key)).collect();
+            let value = |range| if matches!(range, Range::Count | Range::WholeNumber) { "1" } else { "0.5" };
+            let given: Vec<String> = needed.map(|of| format!("{}={}", of.key, value(of.range))).collect();
             parsed(&format!("{}:{}", row.name, given.join(",")))
         };
         T::rows().iter().map(named).collect()
@@ -143,9 +170,12 @@ mod tests {
         let expected = [
             "fedavg",
             "fedavg with the server optimiser momentum:rate=1,beta=0.9,nesterov=false",
-            "fedavg with the server optimiser adam:rate=0.01,beta1=0.9,beta2=0.99,tau=0.001",
+            "fedavg with the server optimiser adagrad:rate=0.1,beta1=0,tau=0.001,v0=tau^2",
+            "fedavg with the server optimiser adam:rate=0.01,beta1=0.9,beta2=0.99,tau=0.001,v0=tau^2,bias-correction=false",
+            "fedavg with the server optimiser yogi:rate=0.01,beta1=0.9,beta2=0.99,tau=0.001,v0=tau^2,bias-correction=false",
+            "fedavg with the weighting equal, the server optimiser extrapolation:epsilon=0.001",
             "fedavg with the client term proximal:mu=0.5",
-            "fedavg with the client term control-variate, the weighting equal",
+            "fedavg with the client term control-variate:option=II, the weighting equal",
             "fedavg with the aggregator normalised",
             "fedavg with the weighting equal, the aggregator q-fair:q=0.5",
             "fedavg with the client term dynamic:alpha=0.5, the weighting equal",
@@ -162,6 +192,9 @@ mod tests {
         assert_eq!(preset.server.to_string(), "momentum:rate=0.5,beta=0.9,nesterov=true");
         let preset: Named<Composition> = "fedprox:0.1".parse().unwrap();
         assert_eq!((preset.term.to_string(), preset.weighting.name()), ("proximal:mu=0.1".into(), "examples"));
+        let preset: Named<Composition> = "fedyogi:v0=0,bias-correction=true".parse().unwrap();
+        let yogi = "yogi:rate=0.01,beta1=0.9,beta2=0.99,tau=0.001,v0=0,bias-correction=true";
+        assert_eq!(preset.server.to_string(), yogi);
         let preset: Named<Composition> = "scaffold".parse().unwrap();
         assert_eq!((preset.term.name(), preset.weighting.name()), ("control-variate", "equal"));
     }

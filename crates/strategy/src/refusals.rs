@@ -12,12 +12,18 @@ struct Refusal {
     reason: &'static str,
 }
 
-const REFUSALS: [Refusal; 6] = [
+const REFUSALS: [Refusal; 11] = [
     Refusal {
         applies: |rows, optimiser| rows.needs_accumulation() && !optimiser.accumulates(),
         names: |rows, optimiser| [rows.needing_accumulation(), format!("the optimiser {optimiser}")],
         reason: "the rule divides by the accumulated steps of the local optimiser, which this one does not have; take \
                  sgd with keep=false",
+    },
+    Refusal {
+        applies: |rows, optimiser| rows.term.needs_first_step() && !optimiser.begins_with_gradient(),
+        names: |rows, optimiser| [term(rows), format!("the optimiser {optimiser}")],
+        reason: "the rule takes the gradient from the first step, which is not η times the gradient here; take \
+                 nesterov=false",
     },
     Refusal {
         applies: |rows, _| rows.term.needs_equal_mean() && !rows.aggregator.is_mean(),
@@ -37,8 +43,43 @@ const REFUSALS: [Refusal; 6] = [
     },
     Refusal {
         applies: |rows, _| rows.term.moves_mean() && !rows.server.keeps_aggregate(),
-        names: |rows, _| [term(rows), format!("the server optimiser {}", rows.server)],
+        names: |rows, _| [term(rows), server(rows)],
         reason: "the rule moves the mean by its own state; take the server optimiser sgd at rate 1",
+    },
+    Refusal {
+        applies: |rows, _| rows.aggregator.is_chain() && rows.aggregator.needs_numbers(),
+        names: |rows, _| {
+            [
+                format!("the pre-aggregators of {}", rows.aggregator),
+                format!("the aggregator {}", rows.aggregator.rule()),
+            ]
+        },
+        reason: "the rule needs the numbers of each client's update, which a mixture of updates does not have; leave the \
+                 pre-aggregators out",
+    },
+    Refusal {
+        applies: |rows, _| rows.server.needs_changes() && !(rows.aggregator.is_mean() && rows.weighting.is_equal()),
+        names: |rows, _| [server(rows), format!("{} by {}", aggregator(rows), weighting(rows))],
+        reason: "the rule compares the changes with their equal mean; take the aggregator mean and the weighting equal",
+    },
+    Refusal {
+        applies: |rows, _| {
+            let counts_draws =
+                rows.aggregator.is_mean() && !rows.term.needs_equal_mean() && !rows.server.needs_changes();
+            rows.sampler.repeats() && !counts_draws
+        },
+        names: |rows, _| {
+            let others = format!("{}, {} and {}", aggregator(rows), term(rows), server(rows));
+            [format!("the sampler {}", rows.sampler), others]
+        },
+        reason: "a client that is drawn twice counts twice, which only the mean knows; take replacement=false, or the \
+                 aggregator mean with another term and server",
+    },
+    Refusal {
+        applies: |rows, _| rows.alters_updates() && !rows.term.client_slots().is_empty(),
+        names: |rows, _| [term(rows), format!("the attack {}", rows.attack)],
+        reason: "the client's state follows from the update that the attack alters after it; take the attack label-flip, \
+                 or another term",
     },
     Refusal {
         applies: |rows, _| !rows.aggregator.is_weighted() && !rows.weighting.is_equal(),
@@ -49,6 +90,10 @@ const REFUSALS: [Refusal; 6] = [
 
 fn aggregator(rows: &Composition) -> String {
     format!("the aggregator {}", rows.aggregator)
+}
+
+fn server(rows: &Composition) -> String {
+    format!("the server optimiser {}", rows.server)
 }
 
 fn weighting(rows: &Composition) -> String {
@@ -97,12 +142,12 @@ mod tests {
     #[test]
     fn a_refusal_names_both_rows_the_reason_and_the_remedy() {
         let cases: [(&str, Rows<'_>, &str, &str); 5] = [
-            ("scaffold", &[], "adam", "the client term control-variate and the optimiser adam:beta1=0.9"),
+            ("scaffold", &[], "adam", "the client term control-variate:option=II and the optimiser adam:beta1=0.9"),
             (
                 "scaffold",
                 &[("aggregate", "median")],
                 "sgd",
-                "the client term control-variate and the aggregator median",
+                "the client term control-variate:option=II and the aggregator median",
             ),
             (
                 "feddyn:0.1",

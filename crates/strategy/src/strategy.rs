@@ -6,12 +6,13 @@ use fedpipe_protocol::{Kind, Place, RESIDUAL, feature};
 use fedpipe_spec::{error::Error, table::Named};
 
 use crate::{
-    aggregator::{Aggregator, Member, Updates},
-    closed_round::{ClosedRound, clear_unstepped, stepped},
+    aggregator::{Member, Updates, chain::Aggregation},
+    attack::Attack,
+    closed_round::{ClientUpdate, ClosedRound, clear_unstepped, stepped},
     preset::{Composition, equal_weighting},
     range::{GREATEST, first_beyond, shown},
     sampler::Sampler,
-    server::ServerOptimiser,
+    server::{Changes, ServerOptimiser, ServerRound},
     slots::{Slot, Slots},
     term::ClientTerm,
     transform::chain::Transforms,
@@ -37,10 +38,12 @@ pub struct StrategyRows {
     pub term: Option<Named<dyn ClientTerm>>,
     /// The transforms of an update.
     pub transforms: Option<Transforms>,
+    /// The attack of dishonest clients.
+    pub attack: Option<Named<dyn Attack>>,
     /// The weight of an update.
     pub weighting: Option<Named<dyn Weighting>>,
     /// The aggregate of the updates.
-    pub aggregate: Option<Named<dyn Aggregator>>,
+    pub aggregate: Option<Aggregation>,
     /// The step of the global weights.
     pub server: Option<Named<dyn ServerOptimiser>>,
 }
@@ -81,8 +84,10 @@ impl Composition {
     pub fn features(&self) -> Vec<String> {
         let of_term = self.term.features().iter().map(|feature| (*feature).to_owned());
         let of_aggregator = self.aggregator.score_start().map(|_| feature::SCORE_START.to_owned());
+        let of_attack =
+            (self.attack.fraction() > 0.0 && self.attack.flips_labels()).then(|| feature::FLIP_LABELS.to_owned());
         let of_rules = self.needs_accumulation().then(|| feature::ACCUMULATION.to_owned());
-        of_term.chain(self.transforms.features()).chain(of_aggregator).chain(of_rules).collect()
+        of_term.chain(self.transforms.features()).chain(of_aggregator).chain(of_attack).chain(of_rules).collect()
     }
 
     /// Returns the names of a client's slots that the rules set.
@@ -94,13 +99,19 @@ impl Composition {
     /// Returns `true` if the new global weights are a mean of the clients' weights. No rule of the host can then move
     /// them out of range.
     pub fn is_plain(&self) -> bool {
-        self.server.keeps_aggregate() && self.aggregator.is_mean() && self.term.server_slots().is_empty()
+        self.needs_only_mean() && self.server.keeps_aggregate()
     }
 
     /// Returns `true` if the rules need only the weighted mean of the updates. Each update may then be added as soon as
     /// it arrives.
     pub fn needs_only_mean(&self) -> bool {
-        self.aggregator.is_mean() && self.term.server_slots().is_empty()
+        let is_plain = self.aggregator.is_mean() && self.term.server_slots().is_empty();
+        is_plain && !self.server.needs_changes() && !self.alters_updates()
+    }
+
+    /// Returns `true` if some clients may attack by altered updates.
+    pub fn alters_updates(&self) -> bool {
+        self.attack.fraction() > 0.0 && self.attack.alters_updates()
     }
 
     /// Returns the global weights and the server's state after a round.
@@ -113,34 +124,39 @@ impl Composition {
         slots: &Slots,
         math: &dyn Math,
     ) -> Result<(Vec<f32>, Slots), Overflow> {
-        let aggregate = self.aggregate(&mut round, math);
-        self.apply_aggregate(round, &aggregate, slots, math)
+        let mut of_aggregator = slots.only(self.aggregator.slots());
+        let aggregate = self.aggregate(&mut round, &mut of_aggregator, math);
+        let (weights, mut slots) = self.apply_aggregate(round, &aggregate, slots, math)?;
+        of_aggregator.iter().for_each(|(name, slot)| slots.set(name, slot.clone()));
+        check_slots(&of_aggregator)?;
+        Ok((weights, slots))
     }
 
     /// Returns the aggregate of a round. Buffers have the weighted mean if the aggregator does not suit them, and then
     /// no part in the rule.
-    fn aggregate(&self, round: &mut ClosedRound<'_>, math: &dyn Math) -> Vec<f32> {
+    fn aggregate(&self, round: &mut ClosedRound<'_>, slots: &mut Slots, math: &dyn Math) -> Vec<f32> {
         let ClosedRound { received, updates, layout, .. } = round;
         let buffers: Vec<_> = layout.ranges().filter(|(tensor, _)| tensor.kind == Kind::Buffer).collect();
         if self.aggregator.suits_buffers() || buffers.is_empty() {
-            return self.aggregate_all(round, round.received, math);
+            return self.aggregate_all(round, round.received, slots, math);
         }
-        let members = updates.iter().map(|update| (self.weighting.weight(&update.header), &*update.weights));
+        let members = updates.iter().map(|update| (update.weight(&*self.weighting), &*update.weights));
         let members: Vec<_> = members.collect();
         let mean = math.combine(&members, members.iter().map(|(weight, _)| weight).sum());
         updates.iter_mut().for_each(|update| clear_unstepped(&mut update.weights, layout));
         let origin = stepped(received, layout);
-        let mut aggregate = self.aggregate_all(round, &origin, math);
+        let mut aggregate = self.aggregate_all(round, &origin, slots, math);
         buffers.into_iter().for_each(|(_, range)| aggregate[range.clone()].copy_from_slice(&mean[range]));
         aggregate
     }
 
     /// Returns the aggregate of all values, with `received` in the place of the round's.
-    fn aggregate_all(&self, round: &ClosedRound<'_>, received: &[f32], math: &dyn Math) -> Vec<f32> {
+    fn aggregate_all(&self, round: &ClosedRound<'_>, received: &[f32], slots: &mut Slots, math: &dyn Math) -> Vec<f32> {
         let updates = round.updates.iter();
         let members: Vec<Member<'_>> = updates.map(|update| Member::of(update, &*self.weighting)).collect();
         let (is_proximal, learning_rate) = (self.term.proximal() > 0.0, round.learning_rate);
-        self.aggregator.aggregate(&Updates { received, members: &members, is_proximal, learning_rate }, math)
+        let updates = Updates { received, members: &members, is_proximal, learning_rate, layout: round.layout };
+        self.aggregator.aggregate(&updates, slots, &round.key, math)
     }
 
     /// Returns the global weights and the server's state after a round whose updates have this aggregate.
@@ -157,13 +173,15 @@ impl Composition {
         slots: &Slots,
         math: &dyn Math,
     ) -> Result<(Vec<f32>, Slots), Overflow> {
-        let ClosedRound { received, updates, clients, learning_rate, layout } = round;
+        let ClosedRound { received, updates, clients, learning_rate, layout, key } = round;
         updates.iter_mut().for_each(|update| clear_unstepped(&mut update.weights, layout));
         let origin = &*stepped(received, layout);
         // A forced change of the strategy leaves slots of other rows, which would go along in each checkpoint.
         let mut slots = slots.only(&[self.server.slots(), self.term.server_slots()].concat());
-        let mut moved = self.server.step(&mut slots, origin, &stepped(aggregate, layout));
-        let closed = ClosedRound { received: origin, updates, clients, learning_rate, layout };
+        let centre = stepped(aggregate, layout);
+        let changes = self.server.needs_changes().then(|| changes(origin, updates, &centre, math));
+        let mut moved = self.server.step(&mut slots, &ServerRound { weights: origin, aggregate: &centre, changes });
+        let closed = ClosedRound { received: origin, updates, clients, learning_rate, layout, key };
         moved = self.term.settle(&closed, moved, &mut slots, math);
         for (tensor, range) in layout.ranges() {
             match (tensor.place, tensor.kind) {
@@ -173,13 +191,24 @@ impl Composition {
             }
         }
         in_range(|| "weight".into(), &moved, GREATEST)?;
-        for (name, slot) in slots.iter() {
-            if let Slot::F32(values) = slot {
-                in_range(|| format!("the state {name:?} of weight"), values, f32::MAX)?;
-            }
-        }
+        check_slots(&slots)?;
         Ok((moved, slots))
     }
+}
+
+/// Refuses a state that is not finite.
+fn check_slots(slots: &Slots) -> Result<(), Overflow> {
+    slots.iter().try_for_each(|(name, slot)| match slot {
+        Slot::F32(values) => in_range(|| format!("the state {name:?} of weight"), values, f32::MAX),
+        Slot::Bytes(_) => Ok(()),
+    })
+}
+
+/// Returns the squared lengths of the changes of a round whose updates have the equal mean `centre`.
+fn changes(received: &[f32], updates: &[ClientUpdate], centre: &[f32], math: &dyn Math) -> Changes {
+    let squares = updates.iter().map(|update| math.squared_distance(received, &update.weights));
+    let mean_of_squares = squares.sum::<f64>() / updates.len() as f64;
+    Changes { mean_of_squares, square_of_mean: math.squared_distance(received, centre) }
 }
 
 impl Strategy {
@@ -206,7 +235,7 @@ impl From<Named<Composition>> for Strategy {
 
 impl From<StrategyRows> for Strategy {
     fn from(given: StrategyRows) -> Self {
-        let StrategyRows { name, sample, term, transforms, weighting, aggregate, server } = given;
+        let StrategyRows { name, sample, term, transforms, attack, weighting, aggregate, server } = given;
         let preset = (*name).clone();
         let aggregator = aggregate.unwrap_or(preset.aggregator);
         // The record has no weighting that plays no part.
@@ -215,6 +244,7 @@ impl From<StrategyRows> for Strategy {
             sampler: sample.unwrap_or(preset.sampler),
             term: term.unwrap_or(preset.term),
             transforms: transforms.unwrap_or(preset.transforms),
+            attack: attack.unwrap_or(preset.attack),
             weighting: weighting.unwrap_or(fitting),
             aggregator,
             server: server.unwrap_or(preset.server),
@@ -225,12 +255,13 @@ impl From<StrategyRows> for Strategy {
 
 impl From<Strategy> for StrategyRows {
     fn from(strategy: Strategy) -> Self {
-        let Composition { sampler, term, transforms, weighting, aggregator, server } = strategy.rows;
+        let Composition { sampler, term, transforms, attack, weighting, aggregator, server } = strategy.rows;
         Self {
             name: strategy.preset,
             sample: Some(sampler),
             term: Some(term),
             transforms: Some(transforms),
+            attack: Some(attack),
             weighting: Some(weighting),
             aggregate: Some(aggregator),
             server: Some(server),
@@ -255,6 +286,7 @@ impl fmt::Display for Strategy {
             ("sampler", rows.sampler != preset.sampler, rows.sampler.to_string()),
             ("client term", rows.term != preset.term, rows.term.to_string()),
             ("transform", rows.transforms != preset.transforms, rows.transforms.to_string()),
+            ("attack", rows.attack != preset.attack, rows.attack.to_string()),
             ("weighting", rows.weighting != preset.weighting, rows.weighting.to_string()),
             ("aggregator", rows.aggregator != preset.aggregator, rows.aggregator.to_string()),
             ("server optimiser", rows.server != preset.server, rows.server.to_string()),
@@ -275,6 +307,7 @@ impl StrategyRows {
                 "sample" => read.sample = Some(row.parse().unwrap()),
                 "term" => read.term = Some(row.parse().unwrap()),
                 "transform" => read.transforms = Some(row.parse().unwrap()),
+                "attack" => read.attack = Some(row.parse().unwrap()),
                 "weighting" => read.weighting = Some(row.parse().unwrap()),
                 "aggregate" => read.aggregate = Some(row.parse().unwrap()),
                 "server" => read.server = Some(row.parse().unwrap()),
@@ -291,8 +324,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        aggregator::testing::update,
-        closed_round::{ClientUpdate, Returned},
+        aggregator::{Aggregator, testing::update},
+        closed_round::{Returned, order_key},
         preset::testing::every_row,
         range::GREATEST_OF_A_CLIENT,
         term::{Given, testing},
@@ -316,7 +349,14 @@ mod tests {
         let given = given(received, state, &none, &layout);
         let mut updates = [accepted(strategy, &given, update(0, 1, 1), weights.to_vec())];
         strategy.apply(
-            ClosedRound { received, updates: &mut updates, clients: 1, learning_rate: 0.1, layout: &layout },
+            ClosedRound {
+                received,
+                updates: &mut updates,
+                clients: 1,
+                learning_rate: 0.1,
+                layout: &layout,
+                key: order_key(1, 1),
+            },
             state,
             &OneCore,
         )
@@ -330,7 +370,7 @@ mod tests {
     /// The mean of a round may be as great as any client's update, and change its sign with the momentum's own period.
     #[test]
     fn no_updates_that_are_taken_overflow_a_usual_server() {
-        for strategy in ["fedavgm", "fedavgm:nesterov=true", "fedadam"] {
+        for strategy in ["fedavgm", "fedavgm:nesterov=true", "fedadam", "fedadagrad", "fedyogi", "fedexp"] {
             let strategy: Strategy = strategy.parse().unwrap();
             for period in 1..12 {
                 let (mut state, mut weights) = (Slots::default(), vec![0.0]);
@@ -371,12 +411,19 @@ mod tests {
         for text in ["fedavg", "fedavgm", "fedadam", "fedprox:0.1"] {
             let strategy: Strategy = text.parse().unwrap();
             assert!(strategy.needs_only_mean(), "{text}");
-            let closed = |updates| ClosedRound { received, updates, clients: 2, learning_rate: 0.1, layout: &layout };
+            let closed = |updates| ClosedRound {
+                received,
+                updates,
+                clients: 2,
+                learning_rate: 0.1,
+                layout: &layout,
+                key: order_key(1, 1),
+            };
             let mean = OneCore.combine(&[(3.0, &first), (5.0, &second)], 8.0);
             let added = strategy.apply_aggregate(closed(&mut []), &mean, &none, &OneCore);
             assert_eq!(added, strategy.apply(closed(&mut updates), &none, &OneCore), "{text}");
         }
-        for text in ["scaffold", "feddyn:0.1", "fednova"] {
+        for text in ["scaffold", "feddyn:0.1", "fednova", "fedexp"] {
             assert!(!text.parse::<Strategy>().unwrap().needs_only_mean(), "{text}");
         }
     }
@@ -409,8 +456,14 @@ mod tests {
             tensor("head", Kind::Param, Place::Local),
         ];
         let (layout, mut updates) = (Layout::new(tensors).unwrap(), [ClientUpdate::new(update(0, 1, 1), vec![3.0; 3])]);
-        let round =
-            ClosedRound { received: &[1.0; 3], updates: &mut updates, clients: 1, learning_rate: 0.1, layout: &layout };
+        let round = ClosedRound {
+            received: &[1.0; 3],
+            updates: &mut updates,
+            clients: 1,
+            learning_rate: 0.1,
+            layout: &layout,
+            key: order_key(1, 1),
+        };
         let strategy: Strategy = "fedavgm:rate=0.5".parse().unwrap();
         assert_eq!(strategy.apply(round, &Slots::default(), &OneCore).unwrap().0, [2.0, 3.0, 1.0]);
     }
@@ -451,6 +504,7 @@ mod tests {
                 clients: 5,
                 learning_rate: 0.1,
                 layout: &layout,
+                key: order_key(1, 1),
             };
             (received, state) = strategy.apply(closed, &state, &OneCore).unwrap();
         }
@@ -459,14 +513,14 @@ mod tests {
 
     #[test]
     fn no_slot_has_a_part_for_the_changes_of_buffers_and_local_tensors() {
-        for text in ["fedavgm", "fedadam", "scaffold", "feddyn:0.1", "fednova"] {
+        for text in ["fedavgm", "fedadam", "fedyogi", "fedadagrad", "scaffold", "feddyn:0.1", "fednova"] {
             let strategy: Strategy = text.parse().unwrap();
             let state = state_of_rounds(&strategy, true);
             assert_eq!(state, state_of_rounds(&strategy, false), "{text}");
             let stateless = text == "fednova";
             assert_eq!(state.is_empty(), stateless, "{text}");
-            // The second moment of Adam falls from τ².
-            let moments = state.iter().filter(|(name, _)| !(text == "fedadam" && *name == "v"));
+            // The second moment begins at τ².
+            let moments = state.iter().filter(|(name, _)| !name.ends_with('v'));
             for (name, slot) in moments {
                 let Slot::F32(values) = slot else { panic!("{text}: {slot:?}") };
                 assert!(values[0] != 0.0 && values[1..] == [0.0; 2], "{text}, {name}: {values:?}");
@@ -477,7 +531,9 @@ mod tests {
     #[test]
     fn a_strategy_neither_reads_nor_keeps_the_slots_of_other_rows() {
         let strategies: Vec<Strategy> =
-            ["fedavg", "fedavgm", "fedadam", "scaffold", "feddyn:0.1"].map(|text| text.parse().unwrap()).into();
+            ["fedavg", "fedavgm", "fedadam", "fedyogi", "fedadagrad", "scaffold", "feddyn:0.1"]
+                .map(|text| text.parse().unwrap())
+                .into();
         // A negative velocity would have no root as the second moment of Adam.
         let round = |strategy: &Strategy, state: &Slots| apply(strategy, state, &[1.0], &[0.5]).unwrap();
         for (one, other) in strategies.iter().flat_map(|one| strategies.iter().map(move |other| (one, other))) {
@@ -490,11 +546,16 @@ mod tests {
     #[test]
     fn each_slot_of_the_server_belongs_to_one_row() {
         let (servers, terms) = (every_row::<dyn ServerOptimiser>(), every_row::<dyn ClientTerm>());
+        let aggregators = every_row::<dyn Aggregator>();
         let of_servers = servers.iter().flat_map(|server| server.slots());
-        let mut names: Vec<&str> =
-            of_servers.chain(terms.iter().flat_map(|term| term.server_slots())).copied().collect();
+        let of_aggregators = aggregators.iter().flat_map(|aggregator| aggregator.slots());
+        let of_terms = terms.iter().flat_map(|term| term.server_slots());
+        let mut names: Vec<&str> = of_servers.chain(of_aggregators).chain(of_terms).copied().collect();
         names.sort_unstable();
-        assert_eq!(names, ["c", "c-rest", "h", "m", "v", "velocity"]);
+        let expected = "adagrad-m adagrad-v c c-rest centre h m step v velocity yogi-m yogi-step yogi-v"
+            .split(' ')
+            .collect::<Vec<_>>();
+        assert_eq!(names, expected);
     }
 
     #[test]
@@ -509,6 +570,7 @@ mod tests {
             clients: 2,
             learning_rate: 0.1,
             layout: &layout,
+            key: order_key(1, 1),
         };
         let moved = "fednova".parse::<Strategy>().unwrap().apply(round, &Slots::default(), &OneCore).unwrap().0;
         assert!(moved[0] > 2.0 && moved[1] == 1.5, "{moved:?}");
@@ -525,7 +587,7 @@ mod tests {
         assert_eq!(
             strategy.to_string(),
             "fedprox:mu=0.1 with the weighting equal, the aggregator median, the server optimiser \
-             adam:rate=0.01,beta1=0.9,beta2=0.99,tau=0.001"
+             adam:rate=0.01,beta1=0.9,beta2=0.99,tau=0.001,v0=tau^2,bias-correction=false"
         );
         assert_eq!((strategy.term.name(), strategy.features()), ("proximal", vec!["proximal".to_owned()]));
     }
@@ -533,9 +595,21 @@ mod tests {
     #[test]
     fn identical_updates_aggregate_to_themselves() {
         let weights = [0.1_f32, -7.5, 1e-20];
-        for (key, row) in
-            [("server", "sgd"), ("aggregate", "median"), ("weighting", "equal"), ("server", "momentum:beta=0")]
-        {
+        for (key, row) in [
+            ("server", "sgd"),
+            ("weighting", "equal"),
+            ("server", "momentum:beta=0"),
+            ("server", "extrapolation"),
+            ("aggregate", "median"),
+            ("aggregate", "trimmed-mean:f=1"),
+            ("aggregate", "krum:0"),
+            ("aggregate", "multi-krum:0"),
+            ("aggregate", "bulyan:0"),
+            ("aggregate", "norm-bounding:1e9"),
+            ("aggregate", "centred-clipping:1e9"),
+            ("aggregate", "nnm+krum:0"),
+            ("aggregate", "bucketing:2+median"),
+        ] {
             let strategy = StrategyRows::read("fedavg", &[(key, row)]);
             let mut updates = [update(0, 3, 1), update(1, 5, 2), update(2, 7, 3)]
                 .map(|header| ClientUpdate::new(header, weights.to_vec()));
@@ -546,6 +620,7 @@ mod tests {
                 clients: 3,
                 learning_rate: 0.1,
                 layout: &layout,
+                key: order_key(1, 1),
             };
             assert_eq!(strategy.apply(round, &Slots::default(), &OneCore).unwrap().0, weights, "{key} {row}");
         }

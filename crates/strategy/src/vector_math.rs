@@ -1,5 +1,7 @@
 //! Sums over the vectors of a round. A rule says which sums it needs; the host splits them over its cores.
 
+use multiversion::multiversion;
+
 /// The vectors of a round, in client order, each with its coefficient.
 pub type Members<'a> = [(f64, &'a [f32])];
 
@@ -20,30 +22,100 @@ pub trait Math {
     /// As for [`Math::combine`].
     fn by_block(&self, members: &[&[f32]], rule: &BlockRule<'_>) -> Vec<f32>;
 
-    /// Returns ‖a − b‖²: the sums of [`squared_distance_of_block`] over blocks of [`BLOCK`] values, added in the order
-    /// of the blocks.
+    /// Returns ‖a − b‖²: a sum over the parts of [`PART`] values, in the order of the parts. The sum of a part is that of
+    /// its blocks by [`squared_distances_of_part`].
     ///
     /// # Panics
     /// The lengths differ.
     fn squared_distance(&self, a: &[f32], b: &[f32]) -> f64;
+
+    /// Returns the squared distances of all pairs. Each has the bits of [`Math::squared_distance`].
+    ///
+    /// # Panics
+    /// As for [`Math::combine`].
+    fn squared_distances(&self, members: &[&[f32]]) -> Distances;
 }
 
-/// The values of a block whose sum is one part of a sum over a vector.
+/// The values of a block whose sums are computed together.
 pub const BLOCK: usize = 1024;
 
-/// Returns Σ (a − b)² in f64, in the order of the values. The difference is taken before it is squared, so that near
-/// vectors have a distance.
-pub fn squared_distance_of_block(a: &[f32], b: &[f32]) -> f64 {
-    sum_of_squares(a.iter().zip(b).map(|(&a, &b)| f64::from(a) - f64::from(b)))
+/// The values of a part of a vector, whose squared distances are one summand.
+pub const PART: usize = 64 * STRIP;
+
+/// The values of a strip, whose squares are summed in lanes. The strips of a hundred vectors fit in the second cache.
+const STRIP: usize = 256;
+
+/// The lanes of a sum: lane l has the values l, l + 16, …. The number is part of the result.
+const LANES: usize = 16;
+
+/// The squared distances of the pairs of some vectors.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Distances {
+    count: usize,
+    /// Those of the pairs (0, 1), (0, 2), …, (1, 2), ….
+    pairs: Vec<f64>,
+}
+
+impl Distances {
+    /// Returns distances of 0.
+    pub fn zero(count: usize) -> Self {
+        Self { count, pairs: vec![0.0; pairs(count)] }
+    }
+
+    /// Adds those of a part of the vectors.
+    pub fn add(&mut self, of_part: &[f64]) {
+        self.pairs.iter_mut().zip(of_part).for_each(|(sum, part)| *sum += part);
+    }
+
+    /// Returns the squared distance of two vectors.
+    pub fn of(&self, one: usize, other: usize) -> f64 {
+        let (low, high) = (one.min(other), one.max(other));
+        if low == high { 0.0 } else { self.pairs[low * (2 * self.count - low - 1) / 2 + high - low - 1] }
+    }
+}
+
+/// Returns the number of pairs of so many vectors.
+pub fn pairs(count: usize) -> usize {
+    count * count.saturating_sub(1) / 2
+}
+
+/// Adds the squared distances of all pairs over some values of each vector to `sums`, which has one sum for each pair.
+///
+/// The difference is taken in f64 before it is squared, so that near vectors have a distance. The values of a strip are
+/// summed in lanes, the lanes in their order, and then the strips.
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2"))]
+pub fn squared_distances_of_part(rows: &[&[f32]], sums: &mut [f64]) {
+    let length = rows.first().map_or(0, |row| row.len());
+    let mut strips = vec![[0.0_f64; STRIP]; rows.len()];
+    for start in (0..length).step_by(STRIP) {
+        let end = (start + STRIP).min(length);
+        for (strip, row) in strips.iter_mut().zip(rows) {
+            strip[end - start..].fill(0.0);
+            strip.iter_mut().zip(&row[start..end]).for_each(|(wide, &value)| *wide = f64::from(value));
+        }
+        let mut sums = sums.iter_mut();
+        for (index, one) in strips.iter().enumerate() {
+            let others = strips[index + 1..].iter();
+            others.zip(&mut sums).for_each(|(other, sum)| *sum += squared_distance_of_strip(one, other));
+        }
+    }
+}
+
+#[inline(always)]
+fn squared_distance_of_strip(one: &[f64; STRIP], other: &[f64; STRIP]) -> f64 {
+    let mut lanes = [0.0_f64; LANES];
+    for (a, b) in one.as_chunks::<LANES>().0.iter().zip(other.as_chunks::<LANES>().0) {
+        for lane in 0..LANES {
+            let difference = a[lane] - b[lane];
+            lanes[lane] += difference * difference;
+        }
+    }
+    lanes.iter().fold(0.0, |sum, lane| sum + lane)
 }
 
 /// Returns ‖x‖, summed in f64 in the order of the values.
 pub(crate) fn length(values: &[f32]) -> f64 {
-    sum_of_squares(values.iter().map(|&value| f64::from(value))).sqrt()
-}
-
-fn sum_of_squares(values: impl Iterator<Item = f64>) -> f64 {
-    values.fold(0.0, |sum, value| sum + value * value)
+    values.iter().fold(0.0, |sum, &value| sum + f64::from(value) * f64::from(value)).sqrt()
 }
 
 /// The arithmetic on one core: the reference for the host's, and enough for tests.
@@ -63,8 +135,53 @@ impl Math for OneCore {
     }
 
     fn squared_distance(&self, a: &[f32], b: &[f32]) -> f64 {
-        assert_eq!(a.len(), b.len(), "vectors of different lengths");
-        let blocks = a.chunks(BLOCK).zip(b.chunks(BLOCK));
-        blocks.fold(0.0, |sum, (a, b)| sum + squared_distance_of_block(a, b))
+        self.squared_distances(&[a, b]).of(0, 1)
+    }
+
+    fn squared_distances(&self, members: &[&[f32]]) -> Distances {
+        let length = members[0].len();
+        assert!(members.iter().all(|member| member.len() == length), "vectors of different lengths");
+        let mut all = Distances::zero(members.len());
+        for start in (0..length).step_by(PART) {
+            let rows: Vec<&[f32]> = members.iter().map(|row| &row[start..length.min(start + PART)]).collect();
+            let mut sums = vec![0.0; pairs(members.len())];
+            squared_distances_of_part(&rows, &mut sums);
+            all.add(&sums);
+        }
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distances_are_the_sums_of_squares_whatever_the_length() {
+        for length in [1, 7, STRIP, STRIP + 1, PART + 3] {
+            let value = |row: usize, index: usize| ((index * 7919 + row * 104_729) % 10_007) as f32 / 3e4 - 0.1;
+            let rows: Vec<Vec<f32>> = (0..4).map(|row| (0..length).map(|index| value(row, index)).collect()).collect();
+            let all = OneCore.squared_distances(&rows.iter().map(Vec::as_slice).collect::<Vec<_>>());
+            for (i, j) in [(0, 1), (0, 3), (2, 1), (3, 2), (2, 2)] {
+                let squares = rows[i]
+                    .iter()
+                    .zip(&rows[j])
+                    .map(|(a, b)| f64::from(*a) - f64::from(*b))
+                    .map(|difference| difference * difference);
+                let expected: f64 = squares.sum();
+                assert!((all.of(i, j) - expected).abs() <= 1e-12 * expected, "{i} {j} of {length}");
+                assert_eq!(all.of(i, j), OneCore.squared_distance(&rows[j], &rows[i]));
+            }
+        }
+    }
+
+    /// ‖x‖² + ‖y‖² − 2xy would be 0 or negative here.
+    #[test]
+    fn near_vectors_have_their_distance() {
+        let one = 1.0 + f32::EPSILON;
+        assert_eq!(
+            OneCore.squared_distance(&[1.0; 3], &[1.0, one, 1.0]),
+            f64::from(f32::EPSILON) * f64::from(f32::EPSILON)
+        );
     }
 }

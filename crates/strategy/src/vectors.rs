@@ -17,7 +17,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        closed_round::{ClientUpdate, ClosedRound},
+        closed_round::{ClientUpdate, ClosedRound, order_key},
         slots::Slots,
         strategy::{Strategy, StrategyRows},
         term::{
@@ -54,7 +54,14 @@ mod tests {
             ClientUpdate { before, after, ..ClientUpdate::new(returned.header, returned.weights) }
         };
         let mut updates: Vec<_> = round.iter().map(accepted).collect();
-        let closed = ClosedRound { received, updates: &mut updates, clients: 3, learning_rate: 0.1, layout: &layout };
+        let closed = ClosedRound {
+            received,
+            updates: &mut updates,
+            clients: 3,
+            learning_rate: 0.1,
+            layout: &layout,
+            key: order_key(1, 1),
+        };
         let (weights, moved) = strategy.apply(closed, server, &OneCore).unwrap();
         (state.weights, state.server) = (weights, moved);
         updates.into_iter().for_each(|update| state.clients[update.header.client as usize] = update.after);

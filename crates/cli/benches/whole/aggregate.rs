@@ -1,8 +1,15 @@
-//! The mean of many updates against the machine's memory bandwidth.
+//! The mean of many updates against the machine's memory bandwidth, and the robust rules against the mean.
 
 use std::{hint::black_box, thread, time::Instant};
 
-use fedpipe_host::weighted_mean;
+use anyhow::Result;
+use fedpipe_host::{AllCores, weighted_mean};
+use fedpipe_protocol::{Kind, Layout, Place, Tensor};
+use fedpipe_strategy::{
+    aggregator::{Member, Updates, chain::Aggregation},
+    closed_round::order_key,
+    slots::Slots,
+};
 
 const UPDATES: usize = 100;
 const WEIGHTS: usize = 1_000_000;
@@ -26,6 +33,29 @@ pub(crate) fn mean_against_bandwidth(n: usize, cores: usize) -> (Vec<f64>, f64) 
         best = if bandwidth > best { bandwidth } else { best };
     }
     (shares, best / 1e9)
+}
+
+/// Returns the time of each rule over that of the mean just before it, `n` times.
+pub(crate) fn rule_costs(rules: &[&str], n: usize) -> Result<Vec<Vec<f64>>> {
+    let value = |k: usize, i: usize| ((i * 7919 + k * 104_729) % 10_007) as f32 / 3.0e4 - 0.1;
+    let updates: Vec<Vec<f32>> = (0..UPDATES).map(|k| (0..WEIGHTS).map(|i| value(k, i)).collect()).collect();
+    let members: Vec<_> =
+        updates.iter().map(|weights| Member { update: None, weight: 1.0, weights: weights.as_slice() }).collect();
+    let tensor = Tensor { name: "w".into(), shape: vec![WEIGHTS], kind: Kind::Param, place: Place::Shared };
+    let (received, layout) = (vec![0.0; WEIGHTS], Layout::new(vec![tensor]).map_err(anyhow::Error::msg)?);
+    let all =
+        Updates { received: &received, members: &members, is_proximal: false, learning_rate: 0.1, layout: &layout };
+    let seconds = |rule: &Aggregation| {
+        let started = Instant::now();
+        black_box(rule.aggregate(&all, &mut Slots::default(), &order_key(1, 1), &AllCores));
+        started.elapsed().as_secs_f64()
+    };
+    let mean = Aggregation::default();
+    let costs = |rule: &&str| -> Result<Vec<f64>> {
+        let rule: Aggregation = rule.parse()?;
+        Ok((0..n).map(|_| (seconds(&mean), seconds(&rule))).map(|(mean, rule)| rule / mean).collect())
+    };
+    rules.iter().map(costs).collect()
 }
 
 /// Returns the bytes a second that all cores read together, each its share of the updates.

@@ -179,6 +179,31 @@ impl Bench {
         Ok(vec![Row::new(name, Unit::Percent, Figures::new(shares)).goal(Goal::AtLeast(60.0))])
     }
 
+    /// Measures each robust rule, in multiples of the mean's time.
+    pub(crate) fn rules(&self) -> Result<Vec<Row>> {
+        let goals = [
+            ("median", Some(8.0)),
+            ("trimmed-mean:f=20", Some(8.0)),
+            ("krum:20", Some(10.0)),
+            ("multi-krum:20", None),
+            ("bulyan:20", None),
+            ("geometric-median", None),
+            ("norm-bounding:1", None),
+            ("centred-clipping:median", None),
+            ("nnm+trimmed-mean:f=20", None),
+        ];
+        let costs = aggregate::rule_costs(&goals.map(|(rule, _)| rule), self.args.n.into())?;
+        let row = |((rule, goal), costs): (&(&str, Option<f64>), Vec<f64>)| {
+            let name = format!("{rule} of 100 updates of 1 M weights, in the mean's time");
+            let row = Row::new(name, Unit::Means, Figures::new(costs));
+            match *goal {
+                Some(most) => row.goal(Goal::AtMost(most)),
+                None => row,
+            }
+        };
+        Ok(goals.iter().zip(costs).map(row).collect())
+    }
+
     /// Returns the runs of `work`, after one that fills the caches.
     fn timed(&self, work: Work, more: &[&str]) -> Result<Vec<Run>> {
         self.federate(work, more, Memory::Ignored, 1)?;

@@ -42,7 +42,8 @@ use crate::{
     support::Peak,
 };
 
-const ONLY: [&str; 11] = ["run", "epoch", "many", "memory", "pipes", "ready", "crash", "mean", "4", "100", "1000"];
+const ONLY: [&str; 12] =
+    ["run", "epoch", "many", "memory", "pipes", "ready", "crash", "mean", "rules", "4", "100", "1000"];
 
 #[derive(Debug, Parser)]
 #[command(about = "Whole runs of fedpipe against its goals and its peers")]
@@ -141,7 +142,7 @@ impl Bench {
 
     fn rows(&self) -> Result<Vec<Row>> {
         type Group = fn(&Bench) -> Result<Vec<Row>>;
-        let groups: [(&str, Group); 8] = [
+        let groups: [(&str, Group); 9] = [
             ("run", Self::runs),
             ("epoch", Self::epochs),
             ("many", Self::many),
@@ -150,6 +151,7 @@ impl Bench {
             ("ready", Self::ready),
             ("crash", Self::crash),
             ("mean", Self::mean),
+            ("rules", Self::rules),
         ];
         let mut rows = Vec::new();
         for (name, group) in groups.iter().filter(|(name, _)| self.is_wanted(name)) {

@@ -46,6 +46,7 @@ pub(crate) enum Unit {
     Milliseconds,
     Megabytes,
     Percent,
+    Means,
 }
 
 impl Unit {
@@ -55,6 +56,7 @@ impl Unit {
             Unit::Milliseconds => "ms",
             Unit::Megabytes => "MB",
             Unit::Percent => "%",
+            Unit::Means => "×",
         }
     }
 

@@ -76,6 +76,8 @@ fn every_strategy_reaches_its_fixed_point() {
         ("scaffold", "0.1", [5, 5], 80, 0.75, EXACT),
         ("scaffold", "0.1", [2, 8], 80, 0.75, EXACT),
         ("scaffold --optimiser sgd:momentum=0.5", "0.125", [2, 8], 80, 0.75, EXACT),
+        ("scaffold:option=I", "0.125", [2, 8], 80, 0.75, EXACT),
+        ("scaffold:option=I --optimiser sgd:momentum=0.5", "0.125", [2, 8], 80, 0.75, EXACT),
     ];
     check_all(cases.iter().enumerate(), |(index, (strategy, rate, steps, rounds, expected, bound))| {
         let arguments = format!("--strategy {strategy} --lr {rate} --rounds {rounds}");

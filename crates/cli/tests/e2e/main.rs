@@ -8,6 +8,7 @@ mod bad_input;
 mod client_state;
 mod common;
 mod convergence;
+mod dishonest_clients;
 mod doctor;
 mod file_systems;
 mod fixed_points;

@@ -239,7 +239,7 @@ fn a_runs_own_experiment_reproduces_it() {
         place.run(&format!("{SMALL} --set seed=10 --set model-options.hidden=8 --set strategy.name=fedadam --out set"));
     assert_eq!(
         (&set.summary()["seed"], &set.summary()["strategy"]),
-        (&json!(10), &json!("fedadam:rate=0.01,beta1=0.9,beta2=0.99,tau=0.001"))
+        (&json!(10), &json!("fedadam:rate=0.01,beta1=0.9,beta2=0.99,tau=0.001,v0=tau^2,bias-correction=false"))
     );
 }
 

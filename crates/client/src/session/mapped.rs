@@ -89,6 +89,11 @@ pub(super) fn examples<'a>(partition: &'a Partition, order: &'a [u32]) -> AbiExa
     }
 }
 
+/// Returns the examples with other labels, unless there are none.
+pub(super) fn relabelled<'a>(examples: AbiExamples<'a>, labels: &'a [u32]) -> AbiExamples<'a> {
+    if labels.is_empty() { examples } else { AbiExamples { labels: RSlice::from_slice(labels), ..examples } }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -385,3 +385,24 @@ fn an_option_that_the_model_lacks_is_refused() {
     let failure = stage.refusal(&stage.held(&[0]));
     assert!(failure.kind == FailureKind::Refused && failure.message.contains("none"), "{failure:?}");
 }
+
+/// From zero weights each class has the same probability, so that one step over all examples has the gradient of class
+/// 9 − c in the place of that of c.
+#[test]
+fn flipped_labels_are_those_of_the_training_alone() {
+    let mut session = Stage::holding_out(0.1).session(&[0]);
+    let examples = session.partitions[0].1.partition.training_len() as u64;
+    let step = |flip_labels| Train { flip_labels, batch_size: examples, phases: vec![Phase::plain(1)], ..train(0) };
+    let held_out = |session: &mut Session| {
+        session.evaluate(&Evaluate { client: Some(0), ..Evaluate::test(vec![0]) }).unwrap().blocks
+    };
+    let plain = trained(&mut session, &step(false), &[]).1;
+    let plain_score = held_out(&mut session);
+    let flipped = trained(&mut session, &step(true), &[]).1;
+    let bias = session.layout.ranges().find(|(tensor, _)| tensor.shape == [10]).unwrap().1;
+    let reversed: Vec<f32> = flipped[bias.clone()].iter().rev().copied().collect();
+    assert_eq!(reversed, plain[bias]);
+    assert_ne!(flipped, plain);
+    assert_ne!(held_out(&mut session), plain_score, "the held-out labels are not flipped");
+    assert_eq!(trained(&mut session, &step(false), &[]).1, plain, "the next request has the labels of the partition");
+}

@@ -19,7 +19,7 @@ use crate::{
     loader::answer,
     session::{
         Failure, Session,
-        mapped::{checked, examples},
+        mapped::{checked, examples, relabelled},
         protocol,
     },
 };
@@ -64,6 +64,7 @@ impl Session {
     fn train_from(&mut self, start: &[f32], train: &Train, parts: &TrainParts) -> Result<Trained, Failure> {
         let transforms = Transforms::of_texts(&train.transforms).map_err(protocol)?;
         self.set(start)?;
+        self.flip_labels(train)?;
         let start_score = train.score_start.map(|rows| self.score_start(train.client, rows)).transpose()?;
         self.epochs.clear();
         let mut next_epoch = 0;
@@ -95,6 +96,20 @@ impl Session {
         let encoded = encoded.transpose()?;
         let epochs = std::mem::take(&mut self.epochs);
         Ok(Trained { update: Update { start: start_score, epochs, ..update }, encoded, slots })
+    }
+
+    /// Flips the labels of the training rows, if the request asks for it: y becomes C − 1 − y.
+    fn flip_labels(&mut self, train: &Train) -> Result<(), Failure> {
+        self.flipped.clear();
+        if !train.flip_labels {
+            return Ok(());
+        }
+        let Some(last) = self.classes.checked_sub(1) else {
+            return Err(protocol("the request flips labels, and a real target has none"));
+        };
+        let labels = checked(&mut self.partitions, train.client)?.labels();
+        self.flipped.extend(labels.iter().map(|label| last as u32 - label));
+        Ok(())
     }
 
     /// Sets the weights from which the phase with this index starts.
@@ -164,9 +179,13 @@ impl Session {
             *next_epoch += 1;
             let key = Key { seed: self.seed, purpose: Use::Shuffle, client, round, epoch };
             self.order = order(&key, partition.training_len() as u32);
-            let abi_epoch = AbiEpoch { step_limit: left.unwrap_or(0), ..rules.epoch(train, self.seed, epoch) };
+            let batch_size =
+                phase.batch_size.map_or(train.batch_size, |size| size.min(partition.training_len() as u64));
+            let abi_epoch =
+                AbiEpoch { step_limit: left.unwrap_or(0), batch_size, ..rules.epoch(train, self.seed, epoch) };
             let begin = micros_since(self.asked);
-            let report = answer(self.model.train_epoch(examples(partition, &self.order), abi_epoch));
+            let report =
+                answer(self.model.train_epoch(relabelled(examples(partition, &self.order), &self.flipped), abi_epoch));
             let report = report.map_err(Failure::model)?;
             self.epochs.push([begin, micros_since(self.asked)]);
             update.steps += report.steps;
@@ -190,7 +209,8 @@ impl Session {
                 rows
             }
         };
-        let sums = answer(self.model.evaluate(examples(partition, &self.order))).map_err(Failure::model)?;
+        let scored = relabelled(examples(partition, &self.order), &self.flipped);
+        let sums = answer(self.model.evaluate(scored)).map_err(Failure::model)?;
         Ok(StartScore { loss_sum: sums.loss_sum, examples: sums.examples })
     }
 

@@ -3,7 +3,9 @@
 use std::thread::available_parallelism;
 
 use fedpipe_data::spread;
-use fedpipe_strategy::vector_math::{BLOCK, BlockRule, Math, Members, squared_distance_of_block};
+use fedpipe_strategy::vector_math::{
+    BLOCK, BlockRule, Distances, Math, Members, PART, pairs, squared_distances_of_part,
+};
 
 /// A weighted mean whose members are added in client order as they arrive. It has the bits of [`weighted_mean`].
 #[derive(Debug, Default)]
@@ -43,7 +45,7 @@ impl RunningMean {
 
 /// The arithmetic over the updates of a round, split over the cores.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct AllCores;
+pub struct AllCores;
 
 impl Math for AllCores {
     fn combine(&self, members: &Members<'_>, total: f64) -> Vec<f32> {
@@ -63,14 +65,29 @@ impl Math for AllCores {
     }
 
     fn squared_distance(&self, a: &[f32], b: &[f32]) -> f64 {
-        assert_eq!(a.len(), b.len(), "vectors of different lengths");
-        let mut sums = vec![0.0; a.len().div_ceil(BLOCK)];
-        let blocks: Vec<_> = a.chunks(BLOCK).zip(b.chunks(BLOCK)).collect();
-        element_wise(&mut sums, BLOCK, |start, sums| {
-            let blocks = &blocks[start..];
-            sums.iter_mut().zip(blocks).for_each(|(sum, (a, b))| *sum = squared_distance_of_block(a, b));
-        });
-        sums.into_iter().fold(0.0, |sum, of_block| sum + of_block)
+        self.squared_distances(&[a, b]).of(0, 1)
+    }
+
+    fn squared_distances(&self, members: &[&[f32]]) -> Distances {
+        /// The parts whose sums are held at once.
+        const WINDOW: usize = 64;
+        let (length, pairs) = (members[0].len(), pairs(members.len()));
+        assert!(members.iter().all(|member| member.len() == length), "vectors of different lengths");
+        let mut all = Distances::zero(members.len());
+        let mut sums = vec![0.0; pairs * WINDOW.min(length.div_ceil(PART))];
+        for first in (0..length).step_by(WINDOW * PART) {
+            let parts = (length - first).div_ceil(PART).min(WINDOW);
+            let sums = &mut sums[..pairs * parts];
+            sums.fill(0.0);
+            let cores = if length * members.len() < FEW { 1 } else { cores() };
+            spread(cores, sums.chunks_mut(pairs.max(1)).enumerate(), |(part, sums)| {
+                let start = first + part * PART;
+                let rows: Vec<&[f32]> = members.iter().map(|row| &row[start..length.min(start + PART)]).collect();
+                squared_distances_of_part(&rows, sums);
+            });
+            sums.chunks(pairs.max(1)).for_each(|of_part| all.add(of_part));
+        }
+        all
     }
 }
 
@@ -118,13 +135,17 @@ fn add_block(members: &[(f64, &[f32])], start: usize, sums: &mut [f64]) {
     }
 }
 
+/// Values that are read sooner than a thread starts.
+const FEW: usize = 1 << 18;
+
+fn cores() -> usize {
+    available_parallelism().map_or(1, usize::from)
+}
+
 /// Fills `out` by `fill(start, part)`, on all cores if there is enough work. Each element must depend on its index
 /// alone, so that the split into parts changes no result.
 fn element_wise<T: Send>(out: &mut [T], members: usize, fill: impl Fn(usize, &mut [T]) + Sync) {
-    /// Values that are read sooner than a thread starts.
-    const FEW: usize = 1 << 18;
-    let cores = available_parallelism().map_or(1, usize::from);
-    let parts = (out.len() * members / FEW).clamp(1, cores);
+    let parts = (out.len() * members / FEW).clamp(1, cores());
     // Whole blocks, so that they are as few as in one part.
     let size = out.len().div_ceil(parts).next_multiple_of(BLOCK);
     spread(parts, out.chunks_mut(size).enumerate(), |(index, part)| fill(index * size, part));
@@ -223,6 +244,7 @@ mod tests {
             prop_assert_eq!(AllCores.by_block(&rows, &last), OneCore.by_block(&rows, &last));
             let [first, last] = [rows[0], rows[members - 1]];
             prop_assert_eq!(AllCores.squared_distance(first, last), OneCore.squared_distance(first, last));
+            prop_assert_eq!(AllCores.squared_distances(&rows), OneCore.squared_distances(&rows));
         }
 
         #[test]

@@ -10,7 +10,7 @@ use fedpipe_record::{
     regression::Regression,
 };
 use fedpipe_strategy::{
-    closed_round::{ClientUpdate, ClosedRound},
+    closed_round::{ClientUpdate, ClosedRound, order_key},
     slots::Slots,
 };
 
@@ -39,6 +39,8 @@ pub(super) struct RoundResult {
     pub(super) updates: Vec<ClientUpdate>,
     /// The clients that were sampled.
     pub(super) sampled: u32,
+    /// Those of them that attacked.
+    pub(super) attackers: Vec<u32>,
     /// All clients of the run.
     pub(super) of: u32,
     /// The mean training loss over the examples of all updates.
@@ -101,6 +103,7 @@ impl ActiveRun<'_> {
         let experiment = self.context.experiment;
         Ok(RoundResult {
             sampled: sampled.len() as u32,
+            attackers: experiment.attackers().into_iter().filter(|client| sampled.contains(client)).collect(),
             of: experiment.clients.count,
             training_loss,
             start_loss,
@@ -147,7 +150,8 @@ impl ActiveRun<'_> {
             return Ok((weights, slots));
         }
         let (received, all, layout) = (state.weights(), context.experiment.training_clients(), clients.layout()?);
-        let closed = |updates| ClosedRound { received, updates, clients: all, learning_rate, layout };
+        let key = order_key(context.experiment.seed.0, round);
+        let closed = |updates| ClosedRound { received, updates, clients: all, learning_rate, layout, key };
         let strategy = &context.experiment.strategy.rules;
         let applied = if adds_on_arrival {
             strategy.apply_aggregate(closed(&mut []), &clients.mean.mean(), state.server(), &AllCores)

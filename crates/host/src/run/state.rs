@@ -196,6 +196,7 @@ impl RunState {
             clients,
             failed: result.sampled - clients,
             participants: result.updates.iter().map(|update| update.header.client).filter(|_| is_partial).collect(),
+            attackers: result.attackers.clone(),
             weights_sha256: weights_sha256(&self.weights),
             server_sha256: slots_sha256(&self.server),
             clients_sha256,
@@ -282,6 +283,7 @@ mod tests {
         RoundResult {
             updates: clients.iter().map(|&client| ClientUpdate::new(header(client), vec![])).collect(),
             sampled: of,
+            attackers: Vec::new(),
             of,
             training_loss: finite(0.5),
             start_loss: Some(finite(0.5)),

@@ -15,9 +15,11 @@ use fedpipe_record::{
     experiment::{Experiment, LocalSection},
 };
 use fedpipe_strategy::{
+    attack::Attackers,
     closed_round::{ClientUpdate, Returned},
     local_optimiser::to_json,
     local_work::ClientWork,
+    range::{GREATEST_OF_A_CLIENT, first_beyond, shown},
     slots::Slots,
     term::{Given, Prepared},
 };
@@ -31,7 +33,7 @@ use crate::{
     process::peer::PeerReply,
     run::{
         active::ActiveRun,
-        aggregate::RunningMean,
+        aggregate::{AllCores, RunningMean},
         answers::{
             self, Expected, slots_of,
             steps::{Accumulation, most_steps},
@@ -61,7 +63,9 @@ impl ActiveRun<'_> {
         let gathered = self.gather(round, sampled);
         // The isolation is recorded even if the work failed.
         let recorded = self.clients.record_isolation(&mut self.journal);
-        let Gathered { updates, first_failure, .. } = gathered.and_then(|gathered| recorded.map(|()| gathered))?;
+        let mut gathered = gathered.and_then(|gathered| recorded.map(|()| gathered))?;
+        self.attack(round, &mut gathered)?;
+        let Gathered { updates, first_failure, .. } = gathered;
         let quorum = self.context.experiment.quorum(sampled.len() as u32);
         if updates.len() >= quorum as usize {
             return Ok(updates);
@@ -80,7 +84,10 @@ impl ActiveRun<'_> {
 
     fn gather(&mut self, round: u64, sampled: &[u32]) -> Result<Gathered> {
         let check = self.update_check()?;
-        let jobs: Vec<Job> = sampled.iter().map(|&client| self.job(round, client)).collect();
+        let attackers = self.context.experiment.attackers();
+        let draws = self.context.experiment.draws(round, &self.clients.sizes);
+        let stragglers = self.context.experiment.stragglers(round, &self.clients.sizes);
+        let jobs: Vec<Job> = sampled.iter().map(|&client| self.job(round, client, &attackers)).collect();
         let layout = self.clients.layout()?.clone();
         let local = layout.local_ranges().collect();
         let adds_on_arrival = self.adds_on_arrival();
@@ -89,7 +96,17 @@ impl ActiveRun<'_> {
         mean.restart(state.weights().len());
         let recorder = Recorder { round, state, journal };
         let program = program.as_mut();
-        let mut training = Training { experiment, recorder, program, layout, local, sizes, before: BTreeMap::new() };
+        let mut training = Training {
+            experiment,
+            recorder,
+            program,
+            layout,
+            local,
+            sizes,
+            draws,
+            stragglers,
+            before: BTreeMap::new(),
+        };
         let (mut in_order, mut due, mut gathered) = (InOrder::default(), Vec::new(), Gathered::default());
         let mut use_all = |due: &mut Vec<_>| {
             if adds_on_arrival {
@@ -106,6 +123,27 @@ impl ActiveRun<'_> {
         }
         use_all(&mut due);
         Ok(gathered)
+    }
+
+    /// Alters the updates of the clients that attack. As any update, an altered one beyond the range is rejected.
+    fn attack(&self, round: u64, gathered: &mut Gathered) -> Result<()> {
+        let experiment = self.context.experiment;
+        let rules = &experiment.strategy.rules;
+        if !rules.alters_updates() {
+            return Ok(());
+        }
+        let clients = experiment.attackers();
+        let (attack, of) = (&*rules.attack, experiment.training_clients());
+        let attackers = Attackers { attack, clients: &clients, of, seed: experiment.seed.0 };
+        attackers.alter(&mut gathered.updates, (round, self.state.weights()), self.clients.layout()?, &AllCores);
+        let Gathered { updates, first_failure } = gathered;
+        updates.retain(|update| {
+            let Some(index) = first_beyond(&update.weights, GREATEST_OF_A_CLIENT) else { return true };
+            let why = format!("weight {index} is {} after the attack {}", shown(update.weights[index]), rules.attack);
+            first_failure.get_or_insert_with(|| Cause::rejected(why));
+            false
+        });
+        Ok(())
     }
 
     /// Returns the check of an update.
@@ -132,7 +170,7 @@ impl ActiveRun<'_> {
     }
 
     /// Returns the request for a client without the facts that depend on the client's state.
-    fn job(&self, round: u64, client: u32) -> Job {
+    fn job(&self, round: u64, client: u32, attackers: &[u32]) -> Job {
         let Experiment { local, until_converged, strategy, .. } = self.context.experiment;
         let train = Train {
             client,
@@ -141,6 +179,7 @@ impl ActiveRun<'_> {
             learning_rate: self.context.experiment.learning_rate(round),
             optimiser: to_json(&local.optimiser),
             keeps_momentum: local.optimiser.keeps_momentum(),
+            flip_labels: strategy.rules.attack.flips_labels() && attackers.contains(&client),
             phases: Vec::new(),
             transforms: strategy.rules.transforms.texts(),
             score_start: strategy.rules.aggregator.score_start().or(until_converged.then_some(ScoreStart::Rows)),
@@ -182,7 +221,7 @@ fn add(
     mean: &mut RunningMean,
     spare: &Spare,
 ) {
-    let weight = |update: &ClientUpdate| experiment.strategy.rules.weighting.weight(&update.header);
+    let weight = |update: &ClientUpdate| update.weight(&*experiment.strategy.rules.weighting);
     let members: Vec<_> = due.iter().flatten().map(|update| (weight(update), update.weights.as_slice())).collect();
     mean.add(&members);
     due.iter_mut().flatten().for_each(|update| spare.keep(std::mem::take(&mut update.weights)));
@@ -198,6 +237,10 @@ struct Training<'t, 'j> {
     local: Vec<Range<usize>>,
     /// The examples of each client.
     sizes: &'t [u64],
+    /// The clients that were drawn for the round, each as often as it was drawn.
+    draws: Vec<u32>,
+    /// The clients that do a part of the local work, ascending.
+    stragglers: Vec<u32>,
     /// The states of the clients at work, before the round.
     before: BTreeMap<u32, Slots>,
 }
@@ -306,7 +349,8 @@ impl Training<'_, '_> {
         let is_own = self.program.is_none() && strategy.term.is_of_client();
         let bytes_sent = shared * if is_own { 1 } else { 1 + corrections };
         let bytes_received = strategy.transforms.payload(weights.len()) - local;
-        ClientUpdate { header, weights, before, after, bytes_sent, bytes_received, norm: 0.0 }
+        let draws = self.draws.iter().filter(|&&drawn| drawn == header.client).count().max(1) as u32;
+        ClientUpdate { header, weights, draws, before, after, bytes_sent, bytes_received, norm: 0.0 }
     }
 
     /// Returns the facts that the client term may use.
@@ -318,8 +362,10 @@ impl Training<'_, '_> {
 
     /// Returns the work of a client in the round.
     fn work(&self, client: u32) -> ClientWork {
-        let local = &self.experiment.local;
-        local.work().over(self.sizes[client as usize], local.batch_size)
+        let Experiment { local, .. } = self.experiment;
+        let is_straggler = self.stragglers.binary_search(&client).is_ok();
+        let key = (self.experiment.sample_seed(), client, self.recorder.round);
+        local.uneven.of_client(local.work(), key, is_straggler).over(self.sizes[client as usize], local.batch_size)
     }
 }
 

@@ -150,6 +150,27 @@ def _score(update: Dict[str, Any], rows: int) -> float:
     return loss
 
 
+@feature("flip-labels", "it trains on flipped labels")
+def flips_labels(world: World) -> None:
+    if world.classes is None:
+        return  # A real target has no labels.
+    with ready(world) as session:
+        start = session.weights()
+        plain, flipped = (session.train(start, flip_labels=flip)[1] for flip in (False, True))
+        if np.array_equal(plain, flipped):
+            raise Wrong("it trained on the labels of the partition, and was asked for flipped ones")
+        _equal(session.train(start)[1], plain, "a training after one on flipped labels", "the same training before it")
+
+
+@feature("phase-batch", "it takes a mini-batch size for one phase")
+def sizes_batches(world: World) -> None:
+    with ready(world) as session:
+        start = session.weights()
+        whole = session.train(start, batch_size=1000)[1]
+        phased = session.phases(start, {"epochs": 1, "batch_size": 1000})
+        _equal(phased, whole, "a phase with a batch size of its own", "a request with that batch size")
+
+
 @feature("accumulation", "it reports the accumulation of SGD")
 def accumulates(world: World) -> None:
     with ready(world) as session:

@@ -27,6 +27,8 @@ impl Experiment {
             return refuse(why);
         }
         self.check_schedule()?;
+        self.check_attack()?;
+        self.check_uneven_work()?;
         self.check_quorum()
     }
 
@@ -40,6 +42,29 @@ impl Experiment {
             ));
         }
         Ok(())
+    }
+
+    /// Refuses local work that cannot be drawn.
+    fn check_uneven_work(&self) -> Result<()> {
+        let uneven = &self.local.uneven;
+        match uneven.refusal(self.local.work()) {
+            Some(why) => refuse(format!("the uneven work {uneven} does not suit the local work: {why}")),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses an attack that makes no sense with the clients and targets of the run.
+    fn check_attack(&self) -> Result<()> {
+        let attack = &self.strategy.attack;
+        if attack.flips_labels() && self.data.target == TargetKind::Real {
+            return refuse(format!(
+                "the attack {attack} needs classes, and --target real has none; take another attack"
+            ));
+        }
+        match attack.refusal(self.training_clients(), &self.attackers()) {
+            Some(why) => refuse(why),
+            None => Ok(()),
+        }
     }
 
     /// Refuses a share of the clients that holds out none, and rules that may train on a held-out client.
@@ -81,20 +106,23 @@ impl Experiment {
 
     /// Refuses a quorum that no round can reach, and one with which the aggregator has no effect of its own.
     fn check_quorum(&self) -> Result<()> {
-        let sampled = self.sampled_clients();
+        let sampled = self.fewest_sampled();
         let (quorum, aggregator) = (self.quorum(sampled), &self.strategy.aggregator);
         let needed = aggregator.least_updates();
         if quorum > sampled {
             return refuse(format!(
-                "--min-clients {quorum} can never be reached, since a round samples {sampled} of {}",
+                "--min-clients {quorum} {} be reached, since a round {} {sampled} of {}",
+                if sampled < self.sampled_clients() { "may not" } else { "can never" },
+                if sampled < self.sampled_clients() { "may have" } else { "samples" },
                 counted(self.training_clients(), "client")
             ));
         }
         if quorum < needed {
             return refuse(format!(
-                "the aggregator {aggregator} leaves out no value of fewer than {}, but a round of {} may succeed with \
-                 {quorum}; give a greater beta, or --min-clients {needed} with at least as many clients a round",
+                "the aggregator {aggregator} needs {} ({}), but a round of {} may succeed with {quorum}; give other \
+                 parameters, or --min-clients {needed} with at least as many clients a round",
                 counted(needed, "update"),
+                aggregator.bound(),
                 counted(sampled, "client")
             ));
         }
@@ -178,8 +206,9 @@ mod tests {
         let why = check("trimmed-mean", (8, 0.5), None).unwrap_err().to_string();
         assert!(
             why.ends_with(
-                "the aggregator trimmed-mean:beta=0.1 leaves out no value of fewer than 10 updates, but a round of 4 \
-                 clients may succeed with 2; give a greater beta, or --min-clients 10 with at least as many clients a round"
+                "the aggregator trimmed-mean:beta=0.1,f=beta needs 10 updates (n ≥ 1/β; of fewer it leaves out none), but \
+                 a round of 4 clients may succeed with 2; give other parameters, or --min-clients 10 with at least as many \
+                 clients a round"
             ),
             "{why}"
         );
@@ -188,14 +217,42 @@ mod tests {
             ("trimmed-mean", 10, Some(9), false),
             ("trimmed-mean", 10, Some(10), true),
             ("trimmed-mean", 20, None, true),
-            ("trimmed-mean:0.25", 4, None, false),
-            ("trimmed-mean:0.25", 4, Some(4), true),
-            ("trimmed-mean:0", 1, None, true),
+            ("trimmed-mean:beta=0.25", 4, None, false),
+            ("trimmed-mean:beta=0.25", 4, Some(4), true),
+            ("trimmed-mean:beta=0", 1, None, true),
+            ("krum:2", 10, None, false),
+            ("krum:2", 10, Some(7), true),
+            ("krum:2", 13, None, true),
+            ("bulyan:1", 10, Some(6), false),
+            ("bulyan:1", 10, Some(7), true),
+            ("nnm+trimmed-mean:f=2", 10, None, true),
+            ("bucketing:2+krum:1", 10, Some(8), false),
+            ("bucketing:2+krum:1", 10, Some(9), true),
             ("median", 1, None, true),
             ("mean", 1, None, true),
         ];
         for (aggregator, count, least, is_taken) in cases {
             assert_eq!(check(aggregator, (count, 1.0), least).is_ok(), is_taken, "{aggregator} {count} {least:?}");
         }
+    }
+
+    #[test]
+    fn an_attack_that_makes_no_sense_is_refused() {
+        let check = |attack: &str, count, target| {
+            let strategy = StrategyKeys { attack: Some(attack.parse().unwrap()), ..StrategyKeys::default() };
+            let mut experiment = Experiment { strategy: strategy.into(), ..Experiment::default() };
+            (experiment.clients.count, experiment.data.target) = (count, target);
+            (experiment.check().err().map(|error| error.to_string()), experiment.attackers().len())
+        };
+        let (classes, real) = (TargetKind::Classes, TargetKind::Real);
+        let (why, attackers) = check("alie:fraction=0.2", 10, classes);
+        assert_eq!(attackers, 2);
+        assert!(why.unwrap().contains("alie with 2 of 10 clients has z = 0.00, at which they need no supporters"));
+        assert_eq!(check("alie:fraction=0.3", 10, classes), (None, 3));
+        assert_eq!(check("alie:fraction=0.2,z=1.5", 10, classes), (None, 2));
+        assert_eq!(check("alie:fraction=0", 10, classes), (None, 0));
+        assert_eq!(check("label-flip:0.2", 10, classes), (None, 2));
+        assert!(check("label-flip:0.2", 10, real).0.unwrap().contains("needs classes, and --target real has none"));
+        assert!(check("mimic:fraction=0.2,client=10", 10, classes).0.unwrap().contains("there are 10 clients"));
     }
 }

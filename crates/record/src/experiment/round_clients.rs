@@ -1,6 +1,6 @@
 //! The clients of a round: those that may train, those that are sampled, and those that are scored.
 
-use fedpipe_strategy::sampler::Draw;
+use fedpipe_strategy::{attack::attackers, sampler::Draw};
 
 use super::Experiment;
 use crate::evaluated_clients::EvaluatedClients;
@@ -16,19 +16,55 @@ impl Experiment {
         self.clients.count - self.new_clients().len() as u32
     }
 
+    /// Returns the clients that may train, ascending.
+    fn training_list(&self) -> Vec<u32> {
+        let new = self.new_clients();
+        (0..self.clients.count).filter(|client| new.binary_search(client).is_err()).collect()
+    }
+
+    /// Returns the clients that attack, ascending.
+    pub fn attackers(&self) -> Vec<u32> {
+        attackers(self.seed.0, self.strategy.attack.fraction(), &self.training_list())
+    }
+
     /// Returns the number of clients that a round samples: the fraction of those that may train, rounded, at least one.
     pub fn sampled_clients(&self) -> u32 {
         let count = self.training_clients();
         ((f64::from(count) * self.clients.fraction).round() as u32).clamp(1, count.max(1))
     }
 
-    /// Returns the clients of a round, ascending. `sizes` has the examples of each client.
+    /// Returns the fewest clients that a round may have.
+    pub(super) fn fewest_sampled(&self) -> u32 {
+        let least = self.strategy.sampler.least(self.sampled_clients());
+        least - self.local.uneven.dropped(least)
+    }
+
+    /// Returns the clients of a round, ascending: those that are drawn, without the stragglers that are dropped. `sizes`
+    /// has the examples of each client.
     pub fn sample(&self, round: u64, sizes: &[u64]) -> Vec<u32> {
+        let mut sampled = self.draws(round, sizes);
+        sampled.dedup();
+        if self.local.uneven.dropped(sampled.len() as u32) > 0 {
+            let stragglers = self.local.uneven.stragglers(self.sample_seed(), round, &sampled);
+            sampled.retain(|client| stragglers.binary_search(client).is_err());
+        }
+        sampled
+    }
+
+    /// Returns the clients of a round that do a part of the local work, ascending.
+    pub fn stragglers(&self, round: u64, sizes: &[u64]) -> Vec<u32> {
+        let mut sampled = self.draws(round, sizes);
+        sampled.dedup();
+        self.local.uneven.stragglers(self.sample_seed(), round, &sampled)
+    }
+
+    /// Returns the clients that are drawn for a round, ascending, each as often as it is drawn.
+    pub fn draws(&self, round: u64, sizes: &[u64]) -> Vec<u32> {
         let (seed, count) = (self.sample_seed(), self.sampled_clients());
         let new = self.new_clients();
         let training: Vec<u32> = (0..sizes.len() as u32).filter(|client| new.binary_search(client).is_err()).collect();
         let sizes: Vec<u64> = training.iter().map(|&client| sizes[client as usize]).collect();
-        let drawn = self.strategy.sampler.sample(&Draw { seed, round, count, sizes: &sizes });
+        let drawn = self.strategy.sampler.draw(&Draw { seed, round, count, sizes: &sizes });
         drawn.into_iter().map(|place| training[place as usize]).collect()
     }
 
@@ -39,13 +75,11 @@ impl Experiment {
 
     /// Returns the clients that are scored after a round which aggregated the updates of `participants`, ascending.
     pub fn scored_clients(&self, round: u64, participants: &[u32]) -> Vec<u32> {
-        let new = self.new_clients();
-        let training = (0..self.clients.count).filter(|client| new.binary_search(client).is_err());
+        let training = self.training_list();
         match self.evaluation.clients {
-            EvaluatedClients::All => training.collect(),
+            EvaluatedClients::All => training,
             EvaluatedClients::Sampled => participants.to_vec(),
             EvaluatedClients::Count(count) => {
-                let training: Vec<u32> = training.collect();
                 let sizes = vec![1; training.len()];
                 let draw = Draw { seed: self.sample_seed(), round, count, sizes: &sizes };
                 draw.scored().into_iter().map(|place| training[place as usize]).collect()

@@ -23,13 +23,23 @@ const FILE: Parameter =
     Parameter { key: "file", default: None, range: Range::Text("the path of a picture"), help: "the picture" };
 const COVER: Parameter =
     Parameter { key: "cover", default: Some(Value::Number(1.0)), range: Range::Share, help: "the cover" };
+const DEPTH: Parameter = Parameter {
+    key: "depth",
+    default: Some(Value::Text(Cow::Borrowed("width"))),
+    range: Range::NumberOr {
+        number: &Range::Count,
+        word: "width",
+        wants: "a whole number from 1, or width for that of the width",
+    },
+    help: "the depth",
+};
 
 fn build(values: &Values) -> Arc<Colour> {
     Arc::new(Colour { red: values.number("red"), is_bright: values.flag("bright") })
 }
 
 fn striped(values: &Values) -> Arc<Colour> {
-    Arc::new(Colour { red: values.count("width").into(), is_bright: false })
+    Arc::new(Colour { red: values.count("width").into(), is_bright: values.number_or_word("depth") == Some(2.0) })
 }
 
 fn painted(values: &Values) -> Arc<Colour> {
@@ -38,7 +48,13 @@ fn painted(values: &Values) -> Arc<Colour> {
 
 static ROWS: [TableRow<Colour>; 3] = [
     TableRow { name: "plain", summary: "one colour", parameters: &[RED, BRIGHT], source: "a painter", build },
-    TableRow { name: "striped", summary: "two", parameters: &[WIDTH, COVER], source: "a painter", build: striped },
+    TableRow {
+        name: "striped",
+        summary: "two",
+        parameters: &[WIDTH, COVER, DEPTH],
+        source: "a painter",
+        build: striped,
+    },
     TableRow {
         name: "painted",
         summary: "as a picture",
@@ -68,7 +84,7 @@ fn a_row_is_read_with_its_defaults_and_shown_with_all_values() {
     assert_eq!("striped:3".parse::<Named<Colour>>().unwrap().red, 3.0);
     assert_eq!(
         ROWS.each_ref().map(TableRow::example),
-        ["plain:red=0.5,bright=false", "striped:width=…,cover=1", "painted:file=…,grain=fine"]
+        ["plain:red=0.5,bright=false", "striped:width=…,cover=1,depth=width", "painted:file=…,grain=fine"]
     );
 }
 
@@ -79,6 +95,17 @@ fn a_word_and_a_text_are_values() {
     let coarse: Named<Colour> = "painted:grain=coarse,file=x=y".parse().unwrap();
     assert_eq!((coarse.red, coarse.is_bright), (3.0, true));
     assert_eq!(coarse.to_string(), "painted:file=x=y,grain=coarse");
+}
+
+#[test]
+fn a_number_may_have_a_word_in_its_place() {
+    let [two, of_width] = ["striped:width=3,depth=2", "striped:width=3,depth=width"].map(|text| {
+        let striped: Named<Colour> = text.parse().unwrap();
+        assert_eq!(striped.to_string().parse::<Named<Colour>>().unwrap(), striped);
+        (striped.is_bright, striped.to_string())
+    });
+    assert_eq!(two, (true, "striped:width=3,cover=1,depth=2".into()));
+    assert_eq!(of_width, (false, "striped:width=3,cover=1,depth=width".into()));
 }
 
 #[test]
@@ -97,6 +124,8 @@ fn a_refusal_names_the_value_and_the_remedy() {
         ("striped:1.5", "width=1.5; give a whole number from 1"),
         ("striped:0", "width=0; give a whole number from 1"),
         ("striped:width=1,cover=0", "cover=0; give a number above 0 and at most 1"),
+        ("striped:width=1,depth=0", "depth=0; give a whole number from 1, or width for"),
+        ("striped:width=1,depth=wide", "`depth=wide`, which is not a whole number from 1, or width for"),
         ("striped:width=1,cover=1.5", "cover=1.5; give a number above 0 and at most 1"),
     ];
     for (text, expected) in cases {

@@ -6,7 +6,7 @@ use fedpipe_protocol::ScoreStart;
 use fedpipe_spec::table::{Parameter, Range, TableRow};
 
 use super::{Aggregator, Member, Updates};
-use crate::vector_math::Math;
+use crate::{slots::Slots, vector_math::Math};
 
 pub(crate) const Q: Parameter = Parameter {
     key: "q",
@@ -31,7 +31,7 @@ struct QFair {
 impl Aggregator for QFair {
     /// Returns w − Σ Fᵢ^q L (w − wᵢ) / Σ hᵢ with hᵢ = q Fᵢ^(q−1) ‖L (w − wᵢ)‖² + L Fᵢ^q and L = 1/η. Both sums are over
     /// the q-th power of the greatest loss, which cancels: no loss that a client may report leaves the range of f64.
-    fn aggregate(&self, updates: &Updates<'_>, math: &dyn Math) -> Vec<f32> {
+    fn aggregate(&self, updates: &Updates<'_>, _: &mut Slots, math: &dyn Math) -> Vec<f32> {
         let Updates { received, members, learning_rate, .. } = *updates;
         let (q, l) = (self.q, 1.0 / f64::from(learning_rate));
         let greatest = members.iter().map(loss).fold(0.0, f64::max);
@@ -46,6 +46,10 @@ impl Aggregator for QFair {
         }
         all[0].0 = total - moved;
         math.combine(&all, total)
+    }
+
+    fn needs_numbers(&self) -> bool {
+        true
     }
 
     fn score_start(&self) -> Option<ScoreStart> {
@@ -65,7 +69,8 @@ impl Aggregator for QFair {
 /// Returns the mean loss of the received weights, which the host has checked. 10⁻¹⁰ keeps it above 0: with a q above 0,
 /// clients without any loss move the weights by almost nothing.
 fn loss(member: &Member<'_>) -> f64 {
-    let mean = member.update.start.map_or(0.0, |start| start.loss_sum / start.examples as f64);
+    let start = member.update.and_then(|update| update.start);
+    let mean = start.map_or(0.0, |start| start.loss_sum / start.examples as f64);
     mean.max(0.0) + 1e-10
 }
 
@@ -74,7 +79,10 @@ mod tests {
     use fedpipe_protocol::StartScore;
 
     use super::*;
-    use crate::{aggregator::testing::update, vector_math::OneCore};
+    use crate::{
+        aggregator::testing::{flat, update},
+        vector_math::OneCore,
+    };
 
     /// Returns the aggregate of clients with these losses and weights, at η = 0.5 from 1.
     fn aggregate(q: f64, clients: &[(f64, [f32; 2])]) -> Vec<f32> {
@@ -84,9 +92,11 @@ mod tests {
         let headers: Vec<_> = headers.collect();
         let members = headers.iter().zip(clients);
         let members: Vec<_> =
-            members.map(|(update, client)| Member { update, weight: 1.0, weights: &client.1 }).collect();
-        let updates = Updates { received: &[1.0; 2], members: &members, is_proximal: false, learning_rate: 0.5 };
-        QFair { q }.aggregate(&updates, &OneCore)
+            members.map(|(update, client)| Member { update: Some(update), weight: 1.0, weights: &client.1 }).collect();
+        let layout = flat(2);
+        let updates =
+            Updates { received: &[1.0; 2], members: &members, is_proximal: false, learning_rate: 0.5, layout: &layout };
+        QFair { q }.aggregate(&updates, &mut Slots::default(), &OneCore)
     }
 
     fn assert_near(got: &[f32], expected: [f64; 2]) {

@@ -2,6 +2,8 @@
 //! strategy, so that two strategies meet the same clients.
 
 mod by_size;
+mod cyclic;
+mod poisson;
 mod uniform;
 
 use std::fmt;
@@ -46,11 +48,28 @@ impl Draw<'_> {
 
 /// A rule that chooses the clients of a round.
 pub trait Sampler: fmt::Debug + Send + Sync {
+    /// Returns the clients that are drawn for a round, ascending, each as often as it is drawn.
+    fn draw(&self, draw: &Draw<'_>) -> Vec<u32>;
+
     /// Returns the clients of a round, ascending, each once.
-    fn sample(&self, draw: &Draw<'_>) -> Vec<u32>;
+    fn sample(&self, draw: &Draw<'_>) -> Vec<u32> {
+        let mut drawn = self.draw(draw);
+        drawn.dedup();
+        drawn
+    }
+
+    /// Returns `true` if a client may be drawn more than once for a round.
+    fn repeats(&self) -> bool {
+        false
+    }
+
+    /// Returns the fewest clients that a round may have, of `count` that are asked for.
+    fn least(&self, count: u32) -> u32 {
+        count
+    }
 }
 
-static ROWS: [TableRow<dyn Sampler>; 2] = [uniform::ROW, by_size::ROW];
+static ROWS: [TableRow<dyn Sampler>; 4] = [uniform::ROW, by_size::ROW, poisson::ROW, cyclic::ROW];
 
 impl Tabled for dyn Sampler {
     const WHAT: &'static str = "sampler";

@@ -20,7 +20,7 @@ struct Uniform;
 
 impl Sampler for Uniform {
     /// Returns the first `count` clients of a keyed shuffle, sorted.
-    fn sample(&self, draw: &Draw<'_>) -> Vec<u32> {
+    fn draw(&self, draw: &Draw<'_>) -> Vec<u32> {
         draw.first_of(order(&draw.key(), draw.sizes.len() as u32))
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fedpipe_spec::table::{Parameter, Range, TableRow, Value};
 
-use super::ServerOptimiser;
+use super::{ServerOptimiser, ServerRound};
 use crate::slots::Slots;
 
 const RATE: Parameter =
@@ -24,15 +24,15 @@ pub(super) struct ServerSgd {
 }
 
 impl ServerOptimiser for ServerSgd {
-    fn step(&self, _: &mut Slots, weights: &[f32], aggregate: &[f32]) -> Vec<f32> {
+    fn step(&self, _: &mut Slots, round: &ServerRound<'_>) -> Vec<f32> {
         if self.keeps_aggregate() {
-            return aggregate.to_vec();
+            return round.aggregate.to_vec();
         }
         let moved = |(&w, &to): (&f32, &f32)| {
             let (w, to) = (f64::from(w), f64::from(to));
             (w + self.rate * (to - w)) as f32
         };
-        weights.iter().zip(aggregate).map(moved).collect()
+        round.weights.iter().zip(round.aggregate).map(moved).collect()
     }
 
     /// At rate 1 the aggregate is taken itself: w + (aggregate − w) is another number.
@@ -44,11 +44,12 @@ impl ServerOptimiser for ServerSgd {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::testing::round;
 
     #[test]
     fn at_rate_1_the_aggregate_is_kept_to_the_bit() {
         let (w, aggregate) = ([0.1_f32], [0.3_f32]);
-        assert_eq!(ServerSgd { rate: 1.0 }.step(&mut Slots::default(), &w, &aggregate), aggregate);
-        assert_eq!(ServerSgd { rate: 0.5 }.step(&mut Slots::default(), &[1.0], &[3.0]), [2.0]);
+        assert_eq!(ServerSgd { rate: 1.0 }.step(&mut Slots::default(), &round(&w, &aggregate)), aggregate);
+        assert_eq!(ServerSgd { rate: 0.5 }.step(&mut Slots::default(), &round(&[1.0], &[3.0])), [2.0]);
     }
 }

@@ -118,7 +118,7 @@ mod tests {
     use super::*;
     use crate::{
         aggregator::testing::update,
-        closed_round::ClientUpdate,
+        closed_round::{ClientUpdate, order_key},
         term::testing::{given, layout, linear, returned},
         vector_math::OneCore,
     };
@@ -141,6 +141,7 @@ mod tests {
             clients: 2,
             learning_rate: 0.1,
             layout: &layout,
+            key: order_key(1, 1),
         };
         let mut state = Slots::default();
         let mean = (1.25 + 2.0) / 2.0;

@@ -1,7 +1,7 @@
 //! Client terms: what a client adds to its loss, and the state that belongs to it. The state of a client is kept by the
 //! host, travels with the request and is replaced when the update is accepted.
 
-mod control_variate;
+pub(crate) mod control_variate;
 pub(crate) mod dynamic;
 mod no_term;
 pub(crate) mod proximal;
@@ -62,6 +62,11 @@ pub trait ClientTerm: fmt::Debug + Send + Sync {
 
     /// Returns `true` if each update must have ‖a‖₁ of its local optimiser.
     fn needs_accumulation(&self) -> bool {
+        false
+    }
+
+    /// Returns `true` if the first step of the local optimiser must be η times the gradient.
+    fn needs_first_step(&self) -> bool {
         false
     }
 

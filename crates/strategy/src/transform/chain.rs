@@ -7,6 +7,7 @@ use fedpipe_random::key::Key;
 use fedpipe_spec::{
     error::Error,
     table::{Named, Tabled},
+    text::members_of,
 };
 use serde_with::{DeserializeFromStr, SerializeDisplay};
 
@@ -115,18 +116,8 @@ impl FromStr for Transforms {
         if text == NONE {
             return Ok(Self::default());
         }
-        Self::checked(split(text).into_iter().map(str::parse).collect::<Result<_, _>>()?)
+        Self::checked(members_of(text).into_iter().map(str::parse).collect::<Result<_, _>>()?)
     }
-}
-
-/// Splits a text at each `+` before a name: that of `1e+5` belongs to the number.
-fn split(text: &str) -> Vec<&str> {
-    let ends = text.match_indices('+').map(|(at, _)| at);
-    let ends = ends.filter(|at| !text[at + 1..].starts_with(|c: char| c.is_ascii_digit()));
-    let mut start = 0;
-    let mut members: Vec<&str> = ends.map(|end| &text[std::mem::replace(&mut start, end + 1)..end]).collect();
-    members.push(&text[start..]);
-    members
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ fn each_flag_reaches_its_key() {
          --isolation off --memory-limit 2G --cpu-limit 12 --checkpoint-every 13 --data-seed 1 --init-seed 2 \
          --sample-seed 3 --sample uniform --term proximal:0.5 --transform clip:2+int8 --weighting equal \
          --aggregate median --server sgd:rate=0.5 --holdout 0.2 --holdout-clients 0.25 --evaluate-clients 3 \
-         --evaluate-every 4 --by-class --until accuracy=0.5,stop=false";
+         --evaluate-every 4 --by-class --until accuracy=0.5,stop=false --attack sign-flip:fraction=0.2 --uneven uniform";
     let expected = "format = 2\nmodel = 'mlp'\nmodel-options = { hidden = '3' }\nrounds = 8\n\
          until-converged = false\nuntil = 'accuracy=0.5,stop=false'\nmax-rounds = 200\ntolerance = 0.02\nseed = '18446744073709551615'\n\
          data-seed = 1\ninit-seed = 2\nsample-seed = 3\n\
@@ -31,9 +31,9 @@ fn each_flag_reaches_its_key() {
          test-split = 0.2, image-size = '8x8x3', standardise = true, partition = 'shards:per-client=2', \
          holdout = 0.2, holdout-clients = 0.25 }\n\
          clients = { count = 7, fraction = 0.5, on-failure = 'drop', min-clients = 2 }\n\
-         local = { epochs = 9, batch-size = 10, lr = 0.3, lr-schedule = 'cosine', optimiser = 'adam' }\n\
+         local = { epochs = 9, batch-size = 10, lr = 0.3, lr-schedule = 'cosine', optimiser = 'adam', uneven = 'uniform' }\n\
          strategy = { name = 'fedadam:rate=0.02', sample = 'uniform', term = 'proximal:0.5', transform = 'clip:2+int8', \
-         weighting = 'equal', aggregate = 'median', server = 'sgd:rate=0.5' }\n\
+         weighting = 'equal', aggregate = 'median', server = 'sgd:rate=0.5', attack = 'sign-flip:fraction=0.2' }\n\
          evaluation = { clients = 3, every = 4, by-class = true }\n\
          execution = { client-timeout = 11.0, processes = 3, jobs = 4, isolation = 'off', memory-limit = '2G', \
          cpu-limit = 12, checkpoint-every = 13 }";
@@ -75,7 +75,9 @@ fn each_key_is_reached_by_its_path() {
     let default = Table::try_from(Experiment::default()).unwrap();
     for key in Experiment::keys() {
         let text = match (key.name.as_str(), key.find(&default)) {
-            ("model" | "client" | "program" | "label" | "client-column" | "test-data", _) => "some".to_owned(),
+            ("model" | "client" | "init-from" | "program" | "label" | "client-column" | "test-data", _) => {
+                "some".to_owned()
+            }
             ("model-options", _) => "{ a = 'b' }".to_owned(),
             ("memory-limit", _) => "2G".to_owned(),
             ("until", _) => "loss=0.5".to_owned(),

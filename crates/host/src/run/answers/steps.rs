@@ -49,7 +49,8 @@ fn updating(train: &Train) -> Option<&Phase> {
 /// Checks that the update is from as many steps as the request allows, at least one.
 pub(super) fn steps(train: &Train, update: &Update) -> CheckedAnswer {
     let Update { steps, examples, scored, .. } = *update;
-    let most = updating(train).map_or(0, |phase| most_steps(phase, examples, train.batch_size));
+    let batch_size = |phase: &Phase| phase.batch_size.unwrap_or(train.batch_size);
+    let most = updating(train).map_or(0, |phase| most_steps(phase, examples, batch_size(phase)));
     if !(1..=most).contains(&steps) || scored == 0 {
         return Err(Cause::rejected(format!(
             "it says it did {} and scored {}, expected 1 to {most} steps",
@@ -108,7 +109,7 @@ mod tests {
 
     use fedpipe_protocol::{Reply, Request};
     use fedpipe_strategy::{
-        closed_round::{ClientUpdate, ClosedRound},
+        closed_round::{ClientUpdate, ClosedRound, order_key},
         range::GREATEST_OF_A_CLIENT,
         slots::Slots,
         strategy::Strategy,
@@ -205,8 +206,14 @@ mod tests {
                 ClientUpdate::new(header, vec![lie])
             });
             let received = &weights.clone()[..];
-            let closed =
-                ClosedRound { received, updates: &mut updates, clients: 2, learning_rate: 0.1, layout: &layout };
+            let closed = ClosedRound {
+                received,
+                updates: &mut updates,
+                clients: 2,
+                learning_rate: 0.1,
+                layout: &layout,
+                key: order_key(1, 1),
+            };
             weights = strategy.apply(closed, &Slots::default(), &OneCore).unwrap().0;
             assert!(weights[0].abs() <= 3.0 * GREATEST_OF_A_CLIENT, "round {round}: {}", weights[0]);
         }

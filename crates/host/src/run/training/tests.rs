@@ -291,3 +291,109 @@ fn a_round_below_the_quorum_leaves_no_sum_to_the_next() {
         assert_eq!(run.round(1).unwrap().weights[..], [2.5, 2.5]);
     });
 }
+
+/// Returns an experiment whose strategy has these rows.
+fn with_rows(rows: StrategyRows) -> Experiment {
+    let mut experiment = experiment();
+    experiment.strategy.rules = rows.into();
+    experiment
+}
+
+/// Each client trains to its number + 1 for each weight.
+#[test]
+fn the_updates_of_clients_that_attack_are_altered_and_those_out_of_range_are_absent() {
+    let rows = |attack: &str| StrategyRows { attack: Some(attack.parse().unwrap()), ..StrategyRows::default() };
+    for attack in ["none", "zero:0.25", "sign-flip:0.25", "nan:0.25", "sign-flip:fraction=0.25,scale=1e30"] {
+        let stage = Stage::new(with_rows(rows(attack)));
+        let attackers = stage.experiment.attackers();
+        let is_absent = attack.contains("nan") || attack.contains("1e30");
+        let (initial, result) =
+            stage.begin(failing(|_, _| false), |mut run| (run.state.weights()[0], run.round(1).unwrap()));
+        assert_eq!((&result.attackers, attackers.len()), (&attackers, usize::from(attack != "none")), "{attack}");
+        let sent = |client: u32| {
+            let own = client as f32 + 1.0;
+            match attack {
+                "zero:0.25" if attackers.contains(&client) => Some(initial),
+                "sign-flip:0.25" if attackers.contains(&client) => Some(2.0 * initial - own),
+                _ => (!is_absent || !attackers.contains(&client)).then_some(own),
+            }
+        };
+        let expected: Vec<f32> = (0..4).filter_map(sent).collect();
+        assert_eq!(result.updates.len(), expected.len(), "{attack}");
+        assert_eq!(result.weights[0], expected.iter().sum::<f32>() / expected.len() as f32, "{attack}");
+        assert_eq!(result.sampled, 4);
+    }
+}
+
+#[test]
+fn a_round_without_enough_updates_after_an_attack_fails_with_the_cause() {
+    let rows = StrategyRows { attack: Some("nan:0.75".parse().unwrap()), ..StrategyRows::default() };
+    let why = Stage::new(with_rows(rows)).begin(failing(|_, _| false), |mut run| run.round(1).unwrap_err().to_string());
+    assert!(why.contains("1 of 4 clients returned an update (quorum 2)"), "{why}");
+    assert!(why.contains("weight 0 is NaN after the attack nan:fraction=0.75"), "{why}");
+}
+
+/// Returns what `of` says of each request to train in the first round.
+fn of_requests<T: Send + 'static>(
+    experiment: Experiment,
+    of: impl Fn(&Train) -> T + Send + Sync + 'static,
+) -> BTreeMap<u32, T> {
+    let asked = Arc::new(Mutex::new(BTreeMap::new()));
+    let seen = Arc::clone(&asked);
+    let script = failing(move |_, train| {
+        seen.lock().unwrap().insert(train.client, of(train));
+        false
+    });
+    Stage::new(experiment).begin(script, |mut run| drop(run.round(1).unwrap()));
+    let mut asked = asked.lock().unwrap();
+    std::mem::take(&mut *asked)
+}
+
+#[test]
+fn only_the_clients_that_attack_flip_their_labels() {
+    let rows = StrategyRows { attack: Some("label-flip:0.5".parse().unwrap()), ..StrategyRows::default() };
+    let experiment = with_rows(rows);
+    let attackers = experiment.attackers();
+    let flips = of_requests(experiment, |train| train.flip_labels);
+    assert_eq!((attackers.len(), flips.len()), (2, 4));
+    assert!(flips.iter().all(|(client, flips)| *flips == attackers.contains(client)), "{flips:?}");
+}
+
+#[test]
+fn stragglers_do_a_part_of_the_epochs_or_are_not_asked() {
+    let uneven = |uneven: &str| {
+        let mut experiment = experiment();
+        experiment.local.epochs = fedpipe_record::epochs::Epochs(9.0);
+        experiment.local.uneven = uneven.parse().unwrap();
+        let stragglers = experiment.stragglers(1, &[1; 4]);
+        (of_requests(experiment, |train| train.phases[0].epochs), stragglers)
+    };
+    let (epochs, stragglers) = uneven("stragglers:0.5");
+    assert_eq!((epochs.len(), stragglers.len()), (4, 2));
+    for (client, epochs) in epochs {
+        assert_eq!(epochs < 9, stragglers.contains(&client), "client {client} with {epochs}");
+    }
+    let (epochs, stragglers) = uneven("stragglers:fraction=0.5,drop=true");
+    assert!(epochs.len() == 2 && epochs.keys().all(|client| !stragglers.contains(client)), "{epochs:?}");
+}
+
+/// A client that is drawn twice trains once and counts twice.
+#[test]
+fn a_client_counts_for_each_time_that_it_is_drawn() {
+    let mut experiment = with_rows(StrategyRows {
+        sample: Some("by-size:true".parse().unwrap()),
+        weighting: Some("equal".parse().unwrap()),
+        ..StrategyRows::default()
+    });
+    // A round whose four draws have a client twice.
+    let seed = (0..).find(|&seed| {
+        experiment.seed = fedpipe_record::seed::Seed(seed);
+        experiment.sample(1, &[1; 4]).len() < 4
+    });
+    experiment.seed = fedpipe_record::seed::Seed(seed.unwrap());
+    let (draws, clients) = (experiment.draws(1, &[1; 4]), experiment.sample(1, &[1; 4]));
+    let expected = draws.iter().map(|client| *client as f32 + 1.0).sum::<f32>() / 4.0;
+    let result = Stage::new(experiment).begin(failing(|_, _| false), |mut run| run.round(1).unwrap());
+    assert_eq!((draws.len(), result.updates.len()), (4, clients.len()));
+    assert_eq!(result.weights[0], expected);
+}

@@ -95,6 +95,13 @@ fn participants(experiment: &Experiment, sizes: &[u64], round: &Round) -> Option
             "round {number}: the participants {participants:?} in the ledger are not of those sampled"
         ));
     }
+    let attackers = experiment.attackers().into_iter().filter(|client| sampled.contains(client)).collect::<Vec<_>>();
+    if attackers != round.attackers {
+        return Some(format!(
+            "round {number}: the attackers {:?} in the ledger are not those of the seed, {attackers:?}",
+            round.attackers
+        ));
+    }
     // All took part where none is named.
     let all = if participants.is_empty() { experiment.clients.count as usize } else { participants.len() };
     let counts = |total: u32| total == sampled.len() as u32 || is_program && total < sampled.len() as u32;
