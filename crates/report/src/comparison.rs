@@ -72,12 +72,6 @@ impl Comparison {
         let mut tasks = self.groups.iter().flat_map(|group| &group.runs).map(RunOverview::task);
         tasks.next().is_none_or(|first| tasks.all(|task| task == first))
     }
-
-    /// Returns the group with the best mean of a measure.
-    pub fn best(&self, measure: Measure) -> Option<usize> {
-        let means = self.groups.iter().map(|group| group.spread(measure).map(|spread| spread.mean));
-        best(measure, means)
-    }
 }
 
 /// Returns the place of the best value of a measure. Of equal values it is the first.
@@ -198,7 +192,10 @@ pub(crate) mod tests {
         assert_eq!((spread.count, spread.mean), (2, 60.0));
         assert_eq!(comparison.main_measure(), Measure::Accuracy);
         // Of equal means the first group is the best.
-        assert_eq!((comparison.best(Measure::Accuracy), comparison.best(Measure::Rmse)), (Some(0), None));
+        let means =
+            |measure| comparison.groups.iter().map(move |group| group.spread(measure).map(|spread| spread.mean));
+        let of = |measure| best(measure, means(measure));
+        assert_eq!((of(Measure::Accuracy), of(Measure::Rmse)), (Some(0), None));
     }
 
     #[test]

@@ -247,7 +247,9 @@ mod tests {
         let (classes, real) = (TargetKind::Classes, TargetKind::Real);
         let (why, attackers) = check("alie:fraction=0.2", 10, classes);
         assert_eq!(attackers, 2);
-        assert!(why.unwrap().contains("alie has z = 0.00 where the attackers are 2 and the clients 10, so that they need no supporters"));
+        assert!(why.unwrap().contains(
+            "alie has z = 0.00 where the attackers are 2 and the clients 10, so that they need no supporters"
+        ));
         assert_eq!(check("alie:fraction=0.3", 10, classes), (None, 3));
         assert_eq!(check("alie:fraction=0.2,z=1.5", 10, classes), (None, 2));
         assert_eq!(check("alie:fraction=0", 10, classes), (None, 0));

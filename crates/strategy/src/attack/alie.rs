@@ -108,6 +108,9 @@ mod tests {
             assert_eq!(Alie { fraction: 0.1, z: Some(1.5) }.refusal(clients, &all), None);
         }
         let why = Alie { fraction: 0.1, z: None }.refusal(10, &[3]).unwrap();
-        assert!(why.contains("alie has z = -0.14 where the attackers are 1 and the clients 10") && why.contains("z=1.5"), "{why}");
+        assert!(
+            why.contains("alie has z = -0.14 where the attackers are 1 and the clients 10") && why.contains("z=1.5"),
+            "{why}"
+        );
     }
 }
