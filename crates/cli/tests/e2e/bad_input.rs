@@ -253,7 +253,7 @@ fn a_model_that_fails_in_training_ends_the_run() {
         ("fault=panic", "the model panicked: as it was told, the model panics"),
         ("fault=too-few", "got 9 weights from the model, expected 10"),
         ("fault=too-many", "got 11 weights from the model, expected 10"),
-        ("fault=nan", "'s update of round 1 was refused: weight 1 is NaN"),
+        ("fault=nan", "its update was refused: weight 1 is NaN"),
         ("fault=exit-3", "it exited with code 3"),
         ("fault=segfault", "killed by SIGSEGV"),
     ];

@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 
 use crate::common::{Place, Run, check_all, stderr, stdout};
 
-const BASE: &str = "logreg --data sample --clients 10 --rounds 3";
+const BASE: &str = "logreg --data sample --clients 10";
 
 fn run(place: &Place, out: &str, arguments: &str) -> Run {
-    place.run(&format!("{BASE} --out {out} {arguments}"))
+    place.run(&format!("{BASE} --rounds 3 --out {out} {arguments}"))
 }
 
 /// Returns the hashes of the weights and of the server's state, by round.

@@ -24,7 +24,10 @@ impl Experiment {
 
     /// Returns the clients that attack, ascending.
     pub fn attackers(&self) -> Vec<u32> {
-        attackers(self.seed.0, self.strategy.attack.fraction(), &self.training_list())
+        match self.strategy.attack.fraction() {
+            0.0 => Vec::new(),
+            fraction => attackers(self.seed.0, fraction, &self.training_list()),
+        }
     }
 
     /// Returns the number of clients that a round samples: the fraction of those that may train, rounded, at least one.
