@@ -19,7 +19,7 @@ fn data_show_prints_the_table_of_a_run_and_draws_it() {
     let text = stdout(&shown);
     let mut lines: Vec<&str> = text.lines().collect();
     assert!(shown.status.success(), "{}", stderr(&shown));
-    assert_eq!(lines.remove(0), "sample: 2000 training and 500 test examples; 5 clients with 400 each");
+    assert_eq!(lines.remove(0), "sample: 2000 training and 500 test examples; 5 clients with 200 to 300 each");
     assert!(lines[0].starts_with("client") && lines[0].ends_with("class-9  total"), "{text}");
     assert!(lines[6].starts_with("   all") && lines[7].starts_with("sizes: "), "{text}");
     assert!(lines[8].starts_with("labels: distance to the iid deal") && lines[8].contains("Zhao 2018"), "{text}");

@@ -204,7 +204,9 @@ fn commands_and_exit_codes_are_those_of_the_help() {
     let plain = |text: &str| text.replace('`', "").split_whitespace().collect::<Vec<_>>().join(" ");
     let (commands, codes) = help.split_once("Exit codes:\n").unwrap();
     let commands = commands.lines().skip_while(|line| *line != "Commands:").skip(1);
-    for command in commands.map_while(|line| line.split_whitespace().next()).filter(|command| *command != "help") {
+    // A line that is indented further continues the line before.
+    let commands = commands.take_while(|line| !line.is_empty()).filter(|line| !line.starts_with("   "));
+    for command in commands.filter_map(|line| line.split_whitespace().next()).filter(|command| *command != "help") {
         if !documents().iter().any(|document| document.text.contains(&format!("fedpipe {command}"))) {
             wrong.push(format!("no README names `fedpipe {command}`"));
         }

@@ -128,6 +128,7 @@ fn a_result_that_cannot_be_used_is_refused_with_the_remedy() {
     let place = Place::new();
     place.run("mlp --rounds 1");
     place.run("logreg --rounds 1 --out other");
+    place.run("misbehaving --rounds 1 --out silent");
     output(&place, "export other w.safetensors");
     fs::write(place.path("text.safetensors"), "text").unwrap();
     write_images(&place, 1);
@@ -146,7 +147,7 @@ fn a_result_that_cannot_be_used_is_refused_with_the_remedy() {
         ("evaluate altered", 5, "model.safetensors was altered: its SHA-256 is "),
         ("predict out x.npy", 4, "x.npy has examples of the shape [1], but the model was trained on [28, 28]; give"),
         ("predict out missing.png", 4, "missing.png cannot be read: "),
-        ("predict other 0.png", 3, "the model logreg does not predict; add the method `predict` to it"),
+        ("predict silent 0.png", 3, "the model misbehaving does not predict; add the method `predict` to it"),
         ("predict out", 2, "the following required arguments were not provided: <FILE>..."),
         ("export out w.safetensors", 2, "w.safetensors exists already; give another file"),
         (

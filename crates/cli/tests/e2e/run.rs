@@ -30,12 +30,15 @@ fn a_run_leaves_its_directory() {
         "clients",
         "experiment.toml",
         "ledger.jsonl",
+        "metrics.csv",
         "model.safetensors",
         "model.so",
         "partition.png",
         "partitions.sha256",
+        "report.html",
         "result.png",
         "summary.json",
+        "timeline.jsonl",
     ];
     assert_eq!(names, expected, "what is missing, or a temporary file that stayed");
     for picture in ["partition.png", "result.png"] {

@@ -1,7 +1,7 @@
 //! Extrapolation of the server's step, the server of FedExP (Jhunjhunwala 2023, Algorithm 1).
 //!
-//! η = max(1, Σ‖Δ_k‖² / (2|S| (‖Δ̄‖² + ε))) with the equal mean Δ̄. The paper reports the mean of the last two weights;
-//! a run scores the last weights.
+//! η = max(1, Σ‖Δ_k‖² / (2n (‖Δ̄‖² + ε))) for n updates, with the equal mean Δ̄. The paper reports the mean of the last
+//! two weights; a run scores the last weights.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub(crate) const PARAMETERS: [Parameter; 1] = [Parameter {
 
 pub(super) const ROW: TableRow<dyn ServerOptimiser> = TableRow {
     name: "extrapolation",
-    summary: "w ← w + ηΔ̄ with η = max(1, Σ‖Δ_k‖²/(2|S|(‖Δ̄‖² + ε))); FedExP",
+    summary: "w ← w + ηΔ̄ with η = max(1, Σ‖Δ_k‖²/(2n(‖Δ̄‖² + ε))); FedExP",
     parameters: &PARAMETERS,
     source: "Jhunjhunwala 2023, Algorithm 1",
     build: |values| Arc::new(Extrapolation { epsilon: values.number("epsilon") }),
