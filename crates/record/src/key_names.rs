@@ -185,7 +185,7 @@ mod tests {
             ("locl.lr", "write local.lr"),
             ("clients.cuont", "did you mean clients.count?"),
             ("stratgy", "did you mean"),
-            ("local.zzz", "the section local has epochs, local-steps, batch-size, lr, lr-schedule, optimiser"),
+            ("local.zzz", "the section local has epochs, local-steps, batch-size, lr, lr-schedule, uneven, optimiser"),
             ("zzz", "see `fedpipe config`, or the sections data, clients, local, "),
             ("model-options.", "did you mean model-options?"),
         ] {

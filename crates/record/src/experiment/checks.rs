@@ -255,6 +255,6 @@ mod tests {
         assert_eq!(check("alie:fraction=0", 10, classes), (None, 0));
         assert_eq!(check("label-flip:0.2", 10, classes), (None, 2));
         assert!(check("label-flip:0.2", 10, real).0.unwrap().contains("needs classes, and --target real has none"));
-        assert!(check("mimic:fraction=0.2,client=10", 10, classes).0.unwrap().contains("there are 10 clients"));
+        assert!(check("mimic:fraction=0.2,client=10", 10, classes).0.unwrap().contains("the number of clients is 10"));
     }
 }

@@ -81,6 +81,8 @@ mod tests {
         let mimic: Named<dyn Attack> = "mimic:fraction=0.3,client=4".parse().unwrap();
         assert_eq!(mimic.refusal(5, &[1, 2]), None);
         assert!(mimic.refusal(5, &[1, 4]).unwrap().contains("client 4, which attacks itself as one of [1, 4]"));
-        assert!(mimic.refusal(4, &[1]).unwrap().contains("client 4, and there are 4 clients, numbered from 0"));
+        assert!(
+            mimic.refusal(4, &[1]).unwrap().contains("client 4, and the number of clients is 4; name one from 0 to 3")
+        );
     }
 }
