@@ -68,7 +68,11 @@ impl Timeline {
         };
         let bytes = file.metadata().map_or(0, |data| data.len());
         let (start, unix) = (Instant::now(), SystemTime::now().duration_since(SystemTime::UNIX_EPOCH));
-        let out = BufWriter::with_capacity(1 << 16, file);
+        let mut out = BufWriter::with_capacity(1 << 16, file);
+        if bytes > 0 {
+            // The last line of a host that was killed may be torn.
+            let _ = out.write_all(b"\n");
+        }
         let file = Mutex::new(TimelineFile { out, bytes, since: start, at_once: 0 });
         let timeline = Self(Some(Arc::new(OpenTimeline { start, round: AtomicU64::new(0), file })));
         let unix_us = unix.map_or(0, |unix| unix.as_micros() as u64);
