@@ -59,7 +59,7 @@ const ARGUMENTS: &[Case] = &[
     ("run mlp extra", 2, &["extra"]),
     ("fly", 2, &["fly"]),
     ("data fetch mnist", 2, &["mnist", "fashion-mnist"]),
-    ("run mlp --strategy fedfoo", 2, &["fedfoo", "known are fedavg, fedavgm, fedadam"]),
+    ("run mlp --strategy fedfoo", 2, &["fedfoo", "known are fedavg, fedavgm, fedadagrad, fedadam"]),
     ("run mlp --strategy fedavgm:speed=1", 2, &["speed", "known are rate, beta, nesterov"]),
     ("run mlp --strategy fedadam:rate=fast", 2, &["rate=fast", "a number"]),
     ("run mlp --transform zip", 2, &["zip", "known are clip, int8, topk"]),

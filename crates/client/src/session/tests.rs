@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, ops::Range};
 
 use fedpipe_data::{Cache, Deal, Dealt, Holdout, Reading, Scheme, Source, deal};
 use fedpipe_protocol::{
-    Evaluate, Isolation, Level, PartData, Phase, PhaseStart, Predictions, Purpose, ScoreStart, Target, Train,
+    Evaluate, Isolation, Level, PartData, Phase, PhaseStart, Predictions, Purpose, ScoreStart, Target, Train, Update,
 };
 use fedpipe_strategy::transform::chain::Transforms;
 use tempfile::TempDir;
