@@ -68,8 +68,9 @@ mod tests {
     use super::*;
 
     fn picture_of(text: &str) -> Vec<u8> {
-        let style = ("sans-serif", 20).into_text_style(&(0, 0));
         png_of((60, 40), |area| {
+            // A style looks its font up, so that the font must be registered.
+            let style = ("sans-serif", 20).into_text_style(&(0, 0));
             area.fill(&WHITE)?;
             Ok(area.draw(&Text::new(text.to_owned(), (5, 5), style))?)
         })
