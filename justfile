@@ -174,3 +174,6 @@ release-check: build wheel
     cargo package --locked --package fedpipe-random --package fedpipe-nn --package fedpipe-model
     "$CARGO_TARGET_DIR/python/wheel/bin/python" -m pytest crates/python/tests/wheel
     just release-check-report
+    # Without it the client in Keras is not compared with the model in Rust.
+    just environment keras models/keras/requirements.txt
+    FEDPIPE_BIN="$CARGO_TARGET_DIR/release/fedpipe" just test-python
