@@ -1,14 +1,10 @@
 //! A picture in memory, drawn with a font of our own, since a machine may have none.
 
-use std::{ops::Range, sync::Once};
+use std::sync::Once;
 
 use anyhow::anyhow;
 use plotters::{
-    coord::{
-        Shift,
-        ranged1d::{BoldPoints, Ranged},
-        types::RangedCoordf64,
-    },
+    coord::Shift,
     prelude::*,
     style::{FontStyle, register_font},
 };
@@ -27,17 +23,6 @@ pub(crate) fn drawable(text: &str) -> String {
             kept.into_iter().chain(kept.is_none().then(|| c.escape_unicode()).into_iter().flatten())
         })
         .collect()
-}
-
-/// Returns the width of the area left of a vertical axis that has room for its name and for the labels of its ticks.
-pub(crate) fn axis_width(area: &Area<'_>, values: &Range<f64>, ticks: usize, label: impl Fn(f64) -> String) -> u32 {
-    const NAME: u32 = 34;
-    const LEAST: u32 = 64;
-    let style = ("sans-serif", 15).into_text_style(&(0, 0));
-    let coordinates = RangedCoordf64::from(values.clone());
-    let labels = coordinates.key_points(BoldPoints(ticks)).into_iter().map(label);
-    let widths = labels.filter_map(|text| area.estimate_text_size(&text, &style).ok()).map(|(width, _)| width);
-    (NAME + widths.max().unwrap_or(0)).max(LEAST)
 }
 
 /// Returns a picture of this size, in pixels, as a PNG file.
@@ -89,16 +74,5 @@ mod tests {
     fn a_character_that_the_font_lacks_is_escaped() {
         assert_eq!(drawable("Äpfel – straße, Łódź"), "Äpfel – straße, Łódź");
         assert_eq!(drawable("日 a\nb"), "\\u{65e5} a\\u{a}b");
-    }
-
-    #[test]
-    fn wide_labels_have_a_wider_area() {
-        png_of((400, 300), |area| {
-            let width = |high: f64, label: fn(f64) -> String| axis_width(area, &(0.0..high), 7, label);
-            assert_eq!(width(1.0, |value| format!("{value:.1}")), 64);
-            assert!(width(4e15, |value| format!("{value:.2e}")) > 80);
-            Ok(())
-        })
-        .unwrap();
     }
 }

@@ -7,9 +7,9 @@ use plotters::{
 };
 
 use crate::{
-    canvas::{Area, Drawn, axis_width, drawable, png_of},
+    axes::{chart_of_rounds, range},
+    canvas::{Area, Drawn, drawable, png_of},
     comparison::{Comparison, MeanCurve},
-    picture::{TICKS, range, tick},
     statistics::Spread,
 };
 
@@ -139,24 +139,7 @@ fn draw_panel(area: &Area<'_>, measure: Measure, drawings: &[Drawing], place: us
     let ends = curves().flat_map(band).flat_map(|(_, low, high)| [low, high]);
     let rounds = range(points().map(|(round, _)| *round as f64), 0.02);
     let values = range(points().map(|(_, spread)| spread.mean).chain(ends), 0.06);
-    let mut chart = ChartBuilder::on(area)
-        .margin(8)
-        .x_label_area_size(44)
-        .y_label_area_size(axis_width(area, &values, TICKS, tick))
-        .build_cartesian_2d(rounds, values)?;
-    chart
-        .configure_mesh()
-        .x_desc("round")
-        .y_desc(axis_name(measure))
-        .x_labels(10)
-        .y_labels(TICKS)
-        .y_label_formatter(&|&y| tick(y))
-        // Ticks between two rounds have no label: there is no half round.
-        .x_label_formatter(&|x| if (x - x.round()).abs() < 1e-6 { format!("{x:.0}") } else { String::new() })
-        .label_style(("sans-serif", 15))
-        .axis_desc_style(("sans-serif", 16))
-        .light_line_style(WHITE)
-        .draw()?;
+    let mut chart = chart_of_rounds(area, 8, (rounds, values), axis_name(measure))?;
     let strength = if drawings.len() > COLOURS.len() { 0.08 } else { 0.18 };
     for drawing in drawings {
         let band = band(&drawing.curves[place]);

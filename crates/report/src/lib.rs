@@ -9,6 +9,7 @@
 //! - [`comparison`]: groups of runs, with their means and deviations by [`statistics`];
 //! - [`compare_picture`]: `compare.png`, the curves of groups of runs with error bands.
 
+mod axes;
 mod canvas;
 pub mod compare_picture;
 pub mod comparison;

@@ -7,9 +7,12 @@ use fedpipe_record::{
     regression::Regression,
     round_line::{InitialScore, Round},
 };
-use plotters::{coord::types::RangedCoordf64, prelude::*};
+use plotters::prelude::*;
 
-use crate::canvas::{Area, Drawn, axis_width, drawable, png_of};
+use crate::{
+    axes::{Chart, chart_of_rounds, range},
+    canvas::{Area, Drawn, drawable, png_of},
+};
 
 const SIZE: (u32, u32) = (1020, 640);
 /// The width of the legends.
@@ -20,11 +23,7 @@ const TRAINING_LOSS: RGBColor = RGBColor(0, 158, 115);
 const HELD_OUT: RGBColor = RGBColor(204, 121, 167);
 const RMSE: RGBColor = RGBColor(0, 114, 178);
 const MAE: RGBColor = RGBColor(86, 180, 233);
-
 const NEW_CLIENTS: RGBColor = RGBColor(0, 0, 0);
-/// The most ticks of a vertical axis.
-pub(crate) const TICKS: usize = 7;
-
 /// A panel of the picture, with at least one curve.
 struct Panel {
     axis: &'static str,
@@ -96,9 +95,6 @@ pub fn result(history: &History) -> anyhow::Result<Option<Vec<u8>>> {
 fn png(title: &str, initial: Option<InitialScore>, rounds: &[Round]) -> anyhow::Result<Vec<u8>> {
     png_of(SIZE, |area| draw(area, title, &panels(initial, rounds)))
 }
-
-type Plane = Cartesian2d<RangedCoordf64, RangedCoordf64>;
-type Chart<'a, 'b> = ChartContext<'a, BitMapBackend<'b>, Plane>;
 
 /// The scores on the test set at a round: the accuracy, or the errors of a real target.
 type Scored = (f64, Option<Finite>, Option<Regression>, Finite);
@@ -188,24 +184,7 @@ fn draw_panel(area: &Area<'_>, Panel { axis, curves, clients }: &Panel) -> Drawn
     let ends = clients.iter().flat_map(|range| [range.worst, range.best]);
     let values = range(curves.iter().flat_map(|curve| &curve.points).map(|point| point.1).chain(ends), 0.08);
     let (plot, legend) = area.split_horizontally(SIZE.0 - LEGEND);
-    let mut chart = ChartBuilder::on(&plot)
-        .margin(12)
-        .x_label_area_size(44)
-        .y_label_area_size(axis_width(&plot, &values, TICKS, tick))
-        .build_cartesian_2d(rounds, values)?;
-    chart
-        .configure_mesh()
-        .x_desc("round")
-        .y_desc(*axis)
-        .x_labels(10)
-        .y_labels(TICKS)
-        // Ticks between two rounds have no label: there is no half round.
-        .y_label_formatter(&|&y| tick(y))
-        .x_label_formatter(&|x| if (x - x.round()).abs() < 1e-6 { format!("{x:.0}") } else { String::new() })
-        .label_style(("sans-serif", 15))
-        .axis_desc_style(("sans-serif", 16))
-        .light_line_style(WHITE)
-        .draw()?;
+    let mut chart = chart_of_rounds(&plot, 12, (rounds, values), axis)?;
     let band = draw_band(&mut chart, clients)?;
     curves.iter().try_for_each(|curve| draw_curve(&mut chart, curve))?;
     let lines = curves.iter().map(|curve| (curve.label, curve.style()));
@@ -249,35 +228,6 @@ fn draw_curve(chart: &mut Chart<'_, '_>, curve: &Curve) -> Drawn {
         chart.draw_series(points.iter().map(|&point| Circle::new(point, 3, colour.filled())))?;
     }
     Ok(())
-}
-
-/// Returns the text of a tick, short whatever its magnitude: ticks are sums, such as 0.7000000000000001.
-pub(crate) fn tick(value: f64) -> String {
-    let magnitude = value.abs();
-    if magnitude != 0.0 && !(1e-4..1e6).contains(&magnitude) {
-        return format!("{value:.2e}");
-    }
-    let text = format!("{value:.6}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
-/// Returns the range of `values`, with that part of it as a margin on both sides. The range is never empty. It is never
-/// so narrow that f64 has too few numbers in it for the ticks of an axis, since the ticks would never end.
-pub(crate) fn range(values: impl Iterator<Item = f64>, margin: f64) -> std::ops::Range<f64> {
-    let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
-    for value in values {
-        low = if value < low { value } else { low };
-        high = if value > high { value } else { high };
-    }
-    let greatest = if high > -low { high } else { -low };
-    let room = if high - low > 1e-6 * greatest {
-        margin * (high - low)
-    } else if greatest > 1.0 {
-        greatest / 2.0
-    } else {
-        0.5
-    };
-    low - room..high + room
 }
 
 #[cfg(test)]
@@ -367,19 +317,6 @@ mod tests {
         let panels = panels(None, &[new]);
         let curve = panels[0].curves.last().unwrap();
         assert_eq!((curve.label, &curve.points), ("new clients' accuracy", &vec![(1.0, 50.0)]));
-    }
-
-    #[test]
-    fn one_round_and_a_flat_line_have_a_range() {
-        assert_eq!(range([0.5].into_iter(), 0.1), 0.0..1.0);
-        assert_eq!(range([2.0].into_iter(), 0.1), 1.0..3.0);
-        assert_eq!(range([1.0, 2.0].into_iter(), 0.1), 0.9..2.1);
-    }
-
-    #[test]
-    fn ticks_are_short() {
-        let texts = [0.1 + 0.6, 80.0, 0.0, 2.5, -0.25, 1e-7, f64::from(f32::MAX)].map(tick);
-        assert_eq!(texts, ["0.7", "80", "0", "2.5", "-0.25", "1.00e-7", "3.40e38"]);
     }
 
     #[test]
