@@ -3,25 +3,23 @@
 //! The repeated run has the dylibs of the run, the participants that the ledger names, and each forced resume. Every
 //! number of a round is compared, and so are the files with the same facts.
 
+mod differences;
 mod record;
 mod scores;
 
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use fedpipe_data::{DatasetInfo, counted};
+use fedpipe_data::counted;
 use fedpipe_protocol::Level;
 use fedpipe_record::{
     by_class::ByClass,
     experiment::Experiment,
-    history::{DealtLine, History, ReadyLine},
+    history::{History, ReadyLine},
     names,
-    round_line::Round,
     summary::{Stop, Summary},
 };
 
+use self::differences::{data_difference, round_difference, unequal};
 use crate::{
     disk::temporary_folder,
     error::{Error, Result},
@@ -275,171 +273,6 @@ impl Repeat<'_> {
             // A stretch before the last one may have other weights.
             Event::ByClass(now) if stretch + 1 == self.history.stretches.len() => self.compare_classes(now),
             _ => None,
-        }
-    }
-}
-
-/// Returns the first difference of the data, a sentence.
-fn data_difference(recorded: &DealtLine, now: &DatasetInfo, sizes: &[u64]) -> Option<String> {
-    let was = &recorded.dataset;
-    let name = &was.name;
-    let count = |of: &str, what: &str, now: u64, was: u64| {
-        (now != was).then(|| format!("{of} has {} here, {was} in the ledger", counted(now, what)))
-    };
-    let of_client = |(client, (now, was)): (usize, (&u64, &u64))| {
-        count(&format!("client {client}"), "training example", *now, *was)
-    };
-    count(name, "training example", now.train_examples, was.train_examples)
-        .or_else(|| count(name, "test example", now.test_examples, was.test_examples))
-        .or_else(|| {
-            let hashes = format!("sha256 {:.16} here, {:.16} in the ledger", now.sha256, was.sha256);
-            (now.sha256 != was.sha256).then(|| format!("the content of {name} differs ({hashes})"))
-        })
-        .or_else(|| count("the run", "client", sizes.len() as u64, recorded.sizes.len() as u64))
-        .or_else(|| sizes.iter().zip(&recorded.sizes).enumerate().find_map(of_client))
-        .or_else(|| {
-            (now != was).then(|| format!("the description of {name} in the ledger is not that of the data here"))
-        })
-}
-
-/// Returns the first difference between two rounds. The seconds of the rounds are not compared.
-fn round_difference(recorded: &Round, now: &Round, unscored: &BTreeSet<(u64, u32)>) -> Option<String> {
-    let is_unscored = |client| unscored.contains(&(now.round, client));
-    let of_clients = |what: &str, recorded, now| scores::of_clients(what, recorded, now, &is_unscored);
-    let at = |what: &str| format!("round {}: {what}", now.round);
-    unequal(&at("the weights first differ: they are"), &recorded.weights_sha256, &now.weights_sha256)
-        .or_else(|| unequal(&at("the server's state is"), &recorded.server_sha256, &now.server_sha256))
-        .or_else(|| unequal(&at("the accuracy is"), &recorded.accuracy, &now.accuracy))
-        .or_else(|| unequal(&at("the errors are"), &recorded.regression, &now.regression))
-        .or_else(|| unequal(&at("the test loss is"), &recorded.loss, &now.loss))
-        .or_else(|| of_clients(&at("the scores on held-out examples"), &recorded.held_out, &now.held_out))
-        .or_else(|| of_clients(&at("the personal scores"), &recorded.personal, &now.personal))
-        .or_else(|| of_clients(&at("the scores of new clients"), &recorded.new_clients, &now.new_clients))
-        .or_else(|| unequal(&at("the training loss is"), &recorded.training_loss, &now.training_loss))
-        .or_else(|| unequal(&at("the loss before the training is"), &recorded.start_loss, &now.start_loss))
-        .or_else(|| unequal(&at("the clients' states are"), &recorded.clients_sha256, &now.clients_sha256))
-        .or_else(|| {
-            let [recorded, now] =
-                [recorded, now].map(|round| (round.bytes_sent, round.bytes_received, round.bytes_of_states));
-            unequal(&at("the bytes sent and received are"), &recorded, &now)
-        })
-        .or_else(|| unequal(&at("the lengths of the updates are"), &recorded.update_norms, &now.update_norms))
-        .or_else(|| unequal(&at("the change of the weights is"), &recorded.weights_change, &now.weights_change))
-        .or_else(|| {
-            let [recorded, now] = [recorded, now].map(|round| (round.clients, &round.participants));
-            unequal(&at("the participants are"), &recorded, &now)
-        })
-}
-
-/// Returns a sentence about two values that differ.
-fn unequal<T: PartialEq + std::fmt::Debug>(what: &str, recorded: &T, now: &T) -> Option<String> {
-    (recorded != now).then(|| format!("{what} {now:?} here, and {recorded:?} in the ledger"))
-}
-
-#[cfg(test)]
-mod tests {
-    use fedpipe_record::{
-        client_scores::{ClientScore, ClientScores},
-        finite::Finite,
-        regression::Regression,
-    };
-
-    use super::*;
-
-    fn scores(correct: u64) -> Option<ClientScores> {
-        ClientScores::new(&[ClientScore {
-            client: 0,
-            examples: 3,
-            correct: Some(correct),
-            errors: None,
-            loss_sum: 1.0,
-        }])
-        .unwrap()
-    }
-
-    #[test]
-    fn a_difference_of_the_data_is_one_plain_sentence() {
-        let json = serde_json::json!({
-            "name": "reg.csv", "sha256": "aa", "shape": [4], "classes": 2, "train_examples": 320, "test_examples": 80,
-            "sample": false,
-        });
-        let dataset: DatasetInfo = serde_json::from_value(json).unwrap();
-        let recorded = DealtLine {
-            dataset: dataset.clone(),
-            sizes: vec![160, 160],
-            held_out: vec![],
-            label_counts: vec![],
-            partitions_sha256: String::new(),
-        };
-        let cases = [
-            (
-                DatasetInfo { train_examples: 319, ..dataset.clone() },
-                vec![160, 159],
-                "reg.csv has 319 training examples here, 320 in the ledger",
-            ),
-            (
-                DatasetInfo { test_examples: 1, ..dataset.clone() },
-                vec![160, 160],
-                "reg.csv has 1 test example here, 80 in the ledger",
-            ),
-            (
-                DatasetInfo { sha256: "bb".into(), ..dataset.clone() },
-                vec![160, 160],
-                "the content of reg.csv differs (sha256 bb here, aa in the ledger)",
-            ),
-            (dataset.clone(), vec![320], "the run has 1 client here, 2 in the ledger"),
-            (dataset.clone(), vec![159, 161], "client 0 has 159 training examples here, 160 in the ledger"),
-            (
-                DatasetInfo { shape: vec![5], ..dataset.clone() },
-                vec![160, 160],
-                "the description of reg.csv in the ledger is not that of the data here",
-            ),
-        ];
-        for (now, sizes, expected) in cases {
-            assert_eq!(data_difference(&recorded, &now, &sizes).as_deref(), Some(expected));
-        }
-        assert_eq!(data_difference(&recorded, &dataset, &[160, 160]), None);
-    }
-
-    #[test]
-    fn every_number_of_a_round_but_its_time_is_compared() {
-        let finite = |number: f64| Finite::try_from(number).unwrap();
-        let recorded = Round {
-            accuracy: Some(finite(0.5)),
-            loss: finite(1.0),
-            training_loss: finite(1.0),
-            clients: 4,
-            weights_sha256: "w".into(),
-            held_out: scores(2),
-            personal: scores(2),
-            new_clients: scores(2),
-            ..Round::blank(3)
-        };
-        let difference = |now: &Round| round_difference(&recorded, now, &BTreeSet::new());
-        assert_eq!(difference(&Round { seconds: finite(2.0), ..recorded.clone() }), None);
-        let errors = Regression { rmse: finite(1.0), mae: finite(1.0), r2: None };
-        let others = [
-            ("the weights first differ", Round { weights_sha256: "x".into(), ..recorded.clone() }),
-            ("the server's state is", Round { server_sha256: Some("s".into()), ..recorded.clone() }),
-            ("the accuracy is", Round { accuracy: Some(finite(0.6)), ..recorded.clone() }),
-            ("the errors are", Round { regression: Some(errors), ..recorded.clone() }),
-            ("the test loss is", Round { loss: finite(2.0), ..recorded.clone() }),
-            ("the training loss is", Round { training_loss: finite(2.0), ..recorded.clone() }),
-            ("the change of the weights is", Round { weights_change: Some(finite(0.1)), ..recorded.clone() }),
-            ("the lengths of the updates are", Round { update_norms: vec![1.0], ..recorded.clone() }),
-            ("the loss before the training is", Round { start_loss: Some(finite(0.1)), ..recorded.clone() }),
-            ("the clients' states are", Round { clients_sha256: Some("c".into()), ..recorded.clone() }),
-            ("the bytes sent and received are", Round { bytes_sent: 1, ..recorded.clone() }),
-            ("the participants are", Round { participants: vec![1], ..recorded.clone() }),
-            ("the participants are", Round { clients: 3, ..recorded.clone() }),
-            ("the scores on held-out examples", Round { held_out: scores(1), ..recorded.clone() }),
-            ("the scores on held-out examples", Round { held_out: None, ..recorded.clone() }),
-            ("the personal scores", Round { personal: scores(3), ..recorded.clone() }),
-            ("the scores of new clients", Round { new_clients: scores(3), ..recorded.clone() }),
-        ];
-        for (expected, now) in others {
-            let difference = difference(&now).unwrap();
-            assert!(difference.starts_with("round 3: ") && difference.contains(expected), "{difference}");
         }
     }
 }

@@ -42,10 +42,16 @@ pub(super) fn weights_difference(directory: &Path, repeated: &Path) -> Result<Op
 /// Returns what a run cannot vouch for, a phrase each.
 pub(super) fn not_vouched_for(directory: &Path, history: &History) -> Vec<String> {
     let mut phrases = vec![
-        "seconds, the processor, and fedpipe's version".to_owned(),
+        "seconds, the timeline, the processor, and fedpipe's version".to_owned(),
         "the number, causes and logs of crashed clients".to_owned(),
         "the isolation that was in force".to_owned(),
-        format!("{} and {}, which are drawn from the ledger", names::PICTURE, names::PARTITION_PICTURE),
+        format!(
+            "{}, {}, {} and {}, which are drawn from the ledger",
+            names::PICTURE,
+            names::PARTITION_PICTURE,
+            names::REPORT,
+            names::METRICS
+        ),
     ];
     let results = [names::SUMMARY, names::FINAL_WEIGHTS].into_iter().filter(|_| history.finished.is_some());
     let missing = results.chain([CHECKPOINTS]).filter(|name| !directory.join(name).exists());

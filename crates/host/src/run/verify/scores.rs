@@ -2,7 +2,7 @@
 
 use fedpipe_record::{by_class::ByClass, client_scores::ClientScores};
 
-use super::unequal;
+use super::differences::unequal;
 
 /// Returns the difference between the scores of clients. Only a client that a crash left unscored may be missing
 /// in the ledger, and is not compared.
