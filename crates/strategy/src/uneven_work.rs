@@ -65,6 +65,11 @@ impl UnevenWork {
         }
     }
 
+    /// Returns `true` if the rule draws among the clients of a round.
+    pub fn needs_rounds(self) -> bool {
+        matches!(self, Self::Stragglers { .. })
+    }
+
     /// Returns the reason why the work cannot be drawn, a phrase; `None` if it can.
     pub fn refusal(self, all: LocalWork) -> Option<String> {
         let Self::Uniform { least } = self else {

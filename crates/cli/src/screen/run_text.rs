@@ -37,12 +37,16 @@ pub(crate) fn round_name(round: u64, last: Option<u64>) -> String {
 
 /// Returns the line about a round, without the round's name.
 pub(crate) fn round_line(round: &Round) -> String {
-    let Round { loss, accuracy, regression, seconds, failed, .. } = round;
-    let failed = if *failed > 0 { format!("  ({} failed)", counted(*failed, "client")) } else { String::new() };
+    let Round { loss, accuracy, regression, seconds, failed, late, virtual_seconds, .. } = round;
+    let number = |count: usize, what: &str| {
+        if count > 0 { format!("  ({} {what})", counted(count, "client")) } else { String::new() }
+    };
+    let failed = number(*failed as usize, "failed") + &number(late.len(), "late");
+    let time = virtual_seconds.map_or_else(String::new, |end| format!("  virtual {:.2} s", end.get()));
     let (loss, seconds) = (significant(loss.get()), seconds.get());
     let quality = quality(*accuracy, *regression, 5);
     let clients = client_scores(round);
-    format!("loss {loss}  {quality}{clients}  {seconds:.2} s{failed}")
+    format!("loss {loss}  {quality}{clients}  {seconds:.2} s{time}{failed}")
 }
 
 /// Returns the part of a round's line about the clients that were scored; empty if none was.
@@ -141,7 +145,8 @@ pub(crate) fn result_lines(summary: &Summary, directory: &str) -> [String; 2] {
         Some(loss) => {
             let (quality, loss) = (quality(summary.accuracy, summary.regression, 0), significant(loss.get()));
             let rounds = counted(*rounds, "round");
-            let score = format!("{quality}  loss {loss}  ({clients}, {rounds}, {seconds:.2} s)");
+            let time = summary.virtual_seconds.map_or_else(String::new, |end| format!(", virtual {:.2} s", end.get()));
+            let score = format!("{quality}  loss {loss}  ({clients}, {rounds}, {seconds:.2} s{time})");
             [score, format!("results in {directory}")]
         }
         None => {
@@ -230,6 +235,15 @@ mod tests {
             let round = serde_json::from_value(json).unwrap();
             assert_eq!(round_line(&round), format!("loss 0.5000  accuracy 50.00 %  {expected}"));
         }
+    }
+
+    #[test]
+    fn virtual_time_stands_beside_the_real_one() {
+        let virtual_seconds = Some(Finite::try_from(12.345).unwrap());
+        let round = Round { virtual_seconds, late: vec![1, 4], failed: 1, ..Round::blank(1) };
+        assert!(round_line(&round).ends_with("  0.00 s  virtual 12.35 s  (1 client failed)  (2 clients late)"));
+        let summary = Summary { virtual_seconds, ..summary(2, 2, Stop::Rounds) };
+        assert!(result_lines(&summary, "out")[0].ends_with("(2 clients, 2 rounds, 1.50 s, virtual 12.35 s)"));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::{
         evaluation_answers::{self, ExpectedScores},
         event::{Event, Journal},
         real_target,
-        schedule::synchronous::Synchronous,
+        schedule::batch::Batch,
         state::RunState,
     },
 };
@@ -47,7 +47,8 @@ impl ActiveRun<'_> {
         if !experiment.scores_clients_after(round) {
             return Ok(RoundScores::default());
         }
-        let participants: Vec<u32> = updates.iter().map(|update| update.header.client).collect();
+        let mut participants: Vec<u32> = updates.iter().map(|update| update.header.client).collect();
+        participants.dedup();
         let of_training = experiment.scored_clients(round, &participants);
         let held_out = self.score_each(round, &of_training, weights, &BTreeMap::new())?;
         let own = self.local_values(&of_training, updates)?;
@@ -66,10 +67,10 @@ impl ActiveRun<'_> {
         }
         let mut all = BTreeMap::new();
         for &client in clients {
-            let update = updates.binary_search_by_key(&client, |update| update.header.client);
-            let own = match update {
-                Ok(index) => updates[index].after.vector(LOCAL).cloned(),
-                Err(_) => self.state.clients.state_of(client)?.vector(LOCAL).cloned(),
+            let last = updates.iter().rfind(|update| update.header.client == client);
+            let own = match last {
+                Some(update) => update.after.vector(LOCAL).cloned(),
+                None => self.state.clients.state_of(client)?.vector(LOCAL).cloned(),
             };
             all.extend(own.map(|own| (client, own)));
         }
@@ -100,8 +101,8 @@ impl ActiveRun<'_> {
         let jobs: Vec<Job> = clients.iter().filter(has_examples).map(job).collect();
         let mut scoring = Scoring { own, local, state, journal };
         let mut scores = vec![None; jobs.len()];
-        let schedule = Synchronous::submit(fleet, jobs, &check);
-        while let Some((index, SettledJob { job, settled, .. })) = schedule.next(fleet, round, &mut scoring)? {
+        let batch = Batch::submit(fleet, jobs, &check);
+        while let Some((index, SettledJob { job, settled, .. })) = batch.next(fleet, round, &mut scoring)? {
             if let (Some(client), Ok((Reply::Evaluated { blocks }, _))) = (job.client, settled) {
                 scores[index] = Some(score_of(client, &blocks, target));
             }

@@ -27,8 +27,12 @@ use crate::{
         event::{Event, Journal},
         external_strategy::Before,
         real_target,
-        schedule::synchronous::{InOrder, Synchronous},
+        schedule::{
+            batch::{Batch, InOrder},
+            timing::RoundTiming,
+        },
         state::RunState,
+        training::TrainedRound,
     },
 };
 
@@ -37,10 +41,12 @@ use crate::{
 pub(super) struct RoundResult {
     /// The updates in client order, at least the quorum.
     pub(super) updates: Vec<ClientUpdate>,
-    /// The clients that were sampled.
-    pub(super) sampled: u32,
-    /// Those of them that attacked.
+    /// The number of trainings.
+    pub(super) trainings: u32,
+    /// The clients that attacked, ascending.
     pub(super) attackers: Vec<u32>,
+    /// The virtual times, if the experiment has a clock.
+    pub(super) timing: Option<RoundTiming>,
     /// All clients of the run.
     pub(super) of: u32,
     /// The mean training loss over the examples of all updates.
@@ -82,7 +88,7 @@ impl ActiveRun<'_> {
         let sampled = self.sample(round)?;
         timeline.end_phase(at, "sample", round);
         let at = timeline.now();
-        let mut updates = self.train(round, &sampled)?;
+        let TrainedRound { mut updates, trainings, attackers, timing } = self.train(round, &sampled)?;
         timeline.end_phase(at, "train", round);
         let training_loss = training_loss(&updates)
             .map_err(|error| Error::Round(format!("round {round} failed: the training loss {error}")))?;
@@ -102,8 +108,9 @@ impl ActiveRun<'_> {
         }
         let experiment = self.context.experiment;
         Ok(RoundResult {
-            sampled: sampled.len() as u32,
-            attackers: experiment.attackers().into_iter().filter(|client| sampled.contains(client)).collect(),
+            trainings,
+            attackers,
+            timing,
             of: experiment.clients.count,
             training_loss,
             start_loss,
@@ -123,6 +130,10 @@ impl ActiveRun<'_> {
             return Ok(replayed.clone());
         }
         let experiment = context.experiment;
+        if !experiment.strategy.rules.is_synchronous() {
+            // Clients begin one by one, whatever the round.
+            return Ok(Vec::new());
+        }
         match clients.program.as_mut().filter(|program| program.can(Ability::Sample)) {
             Some(program) => {
                 let learning_rate = experiment.learning_rate(round);
@@ -218,8 +229,8 @@ impl ActiveRun<'_> {
         let Self { clients: Clients { fleet, .. }, state, journal, .. } = self;
         let mut recorder = Recorder { round, state, journal };
         let (mut in_order, mut all) = (InOrder::default(), Vec::with_capacity(jobs.len()));
-        let schedule = Synchronous::submit(fleet, jobs, check);
-        while let Some((index, job)) = schedule.next(fleet, round, &mut recorder)? {
+        let batch = Batch::submit(fleet, jobs, check);
+        while let Some((index, job)) = batch.next(fleet, round, &mut recorder)? {
             all.extend(in_order.arrive(index, job.settled));
         }
         Ok(all)

@@ -1,6 +1,7 @@
 //! The state of a run: everything that changes from round to round. A checkpoint and the summary are made of it.
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
@@ -28,7 +29,14 @@ use fedpipe_strategy::{
 
 use crate::{
     error::Result,
-    run::{client_store::ClientStore, clients::InitialWeights, directory::RunDir, resume::Point, round::RoundResult},
+    run::{
+        client_store::ClientStore,
+        clients::{Clients, InitialWeights},
+        directory::RunDir,
+        resume::Point,
+        round::RoundResult,
+        schedule::{flights::Departures, timing::RunTime, virtual_clock::Departing},
+    },
 };
 
 /// The state of a run between two rounds.
@@ -40,6 +48,8 @@ pub(super) struct RunState {
     /// The score of the weights before the first round.
     initial: Option<InitialScore>,
     server: Slots,
+    /// The virtual time after the last round.
+    time: RunTime,
     /// The states of the clients after the last round.
     pub(super) clients: ClientStore,
     convergence: Convergence,
@@ -62,11 +72,13 @@ impl RunState {
         experiment: &Experiment,
         directory: &Path,
     ) -> Self {
+        let weights = Arc::new(initial.weights);
         Self {
             dataset: dataset.name.clone(),
             target: dataset.target.clone(),
             initial: None,
-            weights: Arc::new(initial.weights),
+            time: RunTime::new(experiment, &weights),
+            weights,
             server: Slots::default(),
             clients: ClientStore::new(directory, experiment.client_slots().into_iter().chain([LOCAL])),
             convergence: Convergence::new(experiment.tolerance),
@@ -81,8 +93,9 @@ impl RunState {
     /// Returns the state at which a resume continues.
     ///
     /// # Errors
-    /// Returns the errors of [`ClientStore::resumed_at`].
-    pub(super) fn resumed_at(mut self, point: Point, experiment: &Experiment) -> Result<Self> {
+    /// Returns the errors of [`ClientStore::resumed_at`] and [`RunTime::resumed`].
+    pub(super) fn resumed_at(mut self, point: Point, experiment: &Experiment, now: &Clients) -> Result<Self> {
+        let first = point.first_round();
         let Experiment { clients: ClientsSection { count, .. }, strategy, .. } = experiment;
         let with = |slot: &str| point.history.first_round_with(slot, *count);
         // Local tensors belong to the model, which a forced change of the strategy leaves.
@@ -94,7 +107,12 @@ impl RunState {
         self.clients = self.clients.resumed_at(round, files, since)?;
         self.initial = point.history.initial;
         self.failures += point.history.failures;
-        if let Some(Checkpoint { meta, weights, server }) = point.checkpoint {
+        if let Some(checkpoint) = point.checkpoint {
+            let (server, sizes) = (&Slots::default(), &now.sizes[..]);
+            let rules = now.clock.as_ref().map(|clock| Departing { experiment, clock, sizes, server, stragglers: &[] });
+            let rules = rules.as_ref().map(|rules| rules as &dyn Departures);
+            self.time = RunTime::resumed(experiment, (&point.history, first), &checkpoint, rules)?;
+            let Checkpoint { meta, weights, server, .. } = checkpoint;
             self.rounds = point.history.rounds;
             self.rounds.iter().for_each(|round| round.observed_by(&mut self.convergence));
             self.weights = weights;
@@ -117,7 +135,8 @@ impl RunState {
         }
         self.checkpointed = round;
         let meta = Meta { round, ledger: self.recorded.clone(), clients: self.clients.checkpoint(round)? };
-        Ok(Some(Checkpoint { meta, weights: Arc::clone(&self.weights), server: self.server.clone() }))
+        let versions = self.time.earlier_versions(round);
+        Ok(Some(Checkpoint { meta, weights: Arc::clone(&self.weights), server: self.server.clone(), versions }))
     }
 
     /// Returns the last whole round, or 0 before the first one.
@@ -142,6 +161,11 @@ impl RunState {
     /// Returns the global weights after the last round.
     pub(super) fn weights(&self) -> &Arc<Vec<f32>> {
         &self.weights
+    }
+
+    /// Returns the virtual time after the last round.
+    pub(super) fn time(&self) -> &RunTime {
+        &self.time
     }
 
     /// Returns the server's state after the last round.
@@ -175,9 +199,13 @@ impl RunState {
     pub(super) fn commit(&mut self, round: u64, result: &RoundResult, started: Instant) -> Result<&Round> {
         let change = relative_change(&self.weights, &result.weights).map(Finite::try_from);
         let clients = result.updates.len() as u32;
-        let is_partial = clients < result.of;
+        let mut distinct: Vec<u32> = result.updates.iter().map(|update| update.header.client).collect();
+        distinct.dedup();
+        let is_partial = clients != result.of || distinct.len() < result.of as usize;
+        // In virtual time a client may have several updates in a round, of which the last one has the newest state.
         let changed = result.updates.iter().filter(|update| update.changes_state());
-        let changed: Vec<_> = changed.map(|update| (update.header.client, &update.after)).collect();
+        let changed: BTreeMap<_, _> = changed.map(|update| (update.header.client, &update.after)).collect();
+        let changed: Vec<_> = changed.into_iter().collect();
         // The files come first: a full disk leaves the state before the round.
         let clients_sha256 = self.clients.commit(round, &changed)?;
         self.weights = Arc::clone(&result.weights);
@@ -194,7 +222,7 @@ impl RunState {
             start_loss: result.start_loss,
             learning_rate: result.learning_rate,
             clients,
-            failed: result.sampled - clients,
+            failed: result.trainings - clients,
             participants: result.updates.iter().map(|update| update.header.client).filter(|_| is_partial).collect(),
             attackers: result.attackers.clone(),
             weights_sha256: weights_sha256(&self.weights),
@@ -206,7 +234,13 @@ impl RunState {
             update_norms: result.updates.iter().map(|update| update.norm).collect(),
             weights_change: change.and_then(std::result::Result::ok),
             seconds: started.elapsed().into(),
+            virtual_seconds: result.timing.as_ref().and_then(|timing| Finite::try_from(timing.end).ok()),
+            updates: result.timing.as_ref().map(|timing| timing.updates.clone()).unwrap_or_default(),
+            late: result.timing.as_ref().map(|timing| timing.late.clone()).unwrap_or_default(),
         };
+        if let Some(timing) = &result.timing {
+            self.time.commit(round.round, timing.clone(), &self.weights);
+        }
         round.observed_by(&mut self.convergence);
         self.rounds.push(round);
         Ok(&self.rounds[self.rounds.len() - 1])
@@ -282,8 +316,9 @@ mod tests {
         let header = |client| Update::plain(client, 1, 1);
         RoundResult {
             updates: clients.iter().map(|&client| ClientUpdate::new(header(client), vec![])).collect(),
-            sampled: of,
+            trainings: of,
             attackers: Vec::new(),
+            timing: None,
             of,
             training_loss: finite(0.5),
             start_loss: Some(finite(0.5)),

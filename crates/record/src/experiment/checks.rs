@@ -6,7 +6,7 @@ use fedpipe_strategy::{
     strategy::Strategy,
 };
 
-use super::{EvaluationSection, Experiment, LocalSection};
+use super::{EvaluationSection, Experiment, LocalSection, TimeSection};
 use crate::{
     error::{Error, Result},
     evaluated_clients::EvaluatedClients,
@@ -29,6 +29,7 @@ impl Experiment {
         self.check_schedule()?;
         self.check_attack()?;
         self.check_uneven_work()?;
+        self.check_time()?;
         self.check_quorum()
     }
 
@@ -42,6 +43,38 @@ impl Experiment {
             ));
         }
         Ok(())
+    }
+
+    /// Refuses rules that need virtual time without a clock, and rules that need rounds where there are none.
+    fn check_time(&self) -> Result<()> {
+        let TimeSection { clock, deadline, .. } = &self.time;
+        let (schedule, uneven) = (&self.strategy.schedule, &self.local.uneven);
+        let is_synchronous = self.strategy.is_synchronous();
+        let needs_clock = !is_synchronous || schedule.over_commitment() > 1.0;
+        match (clock, deadline) {
+            (None, _) if needs_clock => refuse(format!(
+                "the schedule {schedule} orders its clients by virtual time; give --clock, such as constant or lognormal"
+            )),
+            (None, Some(deadline)) => refuse(format!(
+                "--deadline {deadline} is in virtual seconds, which need --clock; give one, or --client-timeout for real \
+                 seconds"
+            )),
+            (Some(clock), _) if self.strategy.program.is_some() => refuse(format!(
+                "the clock {clock} and a strategy that is a program do not combine: the program may ask a client for other \
+                 work, whose time is not known before; leave one out"
+            )),
+            (_, Some(deadline)) if !is_synchronous => refuse(format!(
+                "--deadline {deadline} ends a synchronous round, and the schedule {schedule} waits for none; leave it out"
+            )),
+            _ if !is_synchronous && self.clients.min_clients.is_some() => refuse(format!(
+                "--min-clients bounds a synchronous round, and the schedule {schedule} waits for its buffer; leave it out"
+            )),
+            _ if !is_synchronous && uneven.needs_rounds() => refuse(format!(
+                "the uneven work {uneven} draws among the clients of a round, and the schedule {schedule} has no rounds of \
+                 clients; take uniform"
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Refuses local work that cannot be drawn.
@@ -106,7 +139,7 @@ impl Experiment {
 
     /// Refuses a quorum that no round can reach, and one with which the aggregator has no effect of its own.
     fn check_quorum(&self) -> Result<()> {
-        let sampled = self.fewest_sampled();
+        let sampled = self.strategy.schedule.buffer_size().unwrap_or_else(|| self.fewest_sampled());
         let (quorum, aggregator) = (self.quorum(sampled), &self.strategy.aggregator);
         let needed = aggregator.least_updates();
         if quorum > sampled {

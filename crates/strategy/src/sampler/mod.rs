@@ -63,6 +63,11 @@ pub trait Sampler: fmt::Debug + Send + Sync {
         false
     }
 
+    /// Returns `true` if the rule can draw the successors of clients that end one by one, from those that are idle.
+    fn draws_successors(&self) -> bool {
+        false
+    }
+
     /// Returns the fewest clients that a round may have, of `count` that are asked for.
     fn least(&self, count: u32) -> u32 {
         count

@@ -95,7 +95,7 @@ fn a_round_continues_with_the_quorum_and_fails_below_it() {
             (Ok(result), Ok(clients)) => {
                 let mean = clients.iter().map(|client| client + 1).sum::<u32>() as f32 / clients.len() as f32;
                 assert_eq!((participants(&result).as_slice(), &**result.weights), (clients, &[mean; 2][..]));
-                assert_eq!((result.sampled, result.of), (4, 4));
+                assert_eq!((result.trainings, result.of), (4, 4));
             }
             (Err(error), Err(why)) => assert_eq!(error.to_string(), format!("round 1 failed: {why}")),
             (round, _) => panic!("quorum {min_clients:?}, {failed} failed: {round:?}"),
@@ -121,9 +121,9 @@ fn a_run_that_repeats_another_takes_its_participants() {
     stage.launch.replay = [(2, vec![3])].into();
     stage.begin(ScriptedClient::serve, |mut run| {
         let first = run.round(1).unwrap();
-        assert_eq!((participants(&first).len(), first.sampled, first.of), (2, 2, 4));
+        assert_eq!((participants(&first).len(), first.trainings, first.of), (2, 2, 4));
         let second = run.round(2).unwrap();
-        assert_eq!((participants(&second), second.sampled), (vec![3], 1));
+        assert_eq!((participants(&second), second.trainings), (vec![3], 1));
         assert_eq!(second.weights[..], trained(3, &[0.0, 0.0]));
     });
 }
