@@ -2,8 +2,8 @@
 
 Usage: python3 virtual_time.py > virtual_time.csv
        python3 virtual_time.py RUN/ledger.jsonl
-The program needs only Python, and `../random/vectors.py` for the streams. The events of FedBuff and FedAsync are those of
-a heap by (virtual end, client). A `case` of the CSV is followed by its events: client, version, number, start and end.
+The program needs only Python, and `../random/vectors.py` for the streams. The events of FedBuff and FedAsync are those
+of a heap by (virtual end, client). A `case` of the CSV is followed by its events: client, version, number, start, end.
 """
 
 import heapq
@@ -97,27 +97,26 @@ def check_ledger(path):
         times.append(seconds(steps, time["step-time"], slowness, payload, link))
     places = min(max(math.floor(len(sizes) * experiment["clients"]["fraction"] + 0.5), 1), len(sizes))
     recorded = [update for line in rounds for update in line["updates"]]
-    # A training that was dropped is known by its client and its start.
-    lost = {(update["client"], update["start"]) for update in recorded if update.get("dropped")}
-    simulated = dropping(seed, places, times, size, len(recorded), lost)
+    simulated = dropping(seed, places, times, size, recorded)
     for place, (update, (client, version, number, start, end)) in enumerate(zip(recorded, simulated)):
         same = (update["client"], update["version"]) == (client, version)
-        near = all(math.isclose(update[key], value, rel_tol=1e-12, abs_tol=1e-12) for key, value in (("start", start), ("end", end)))
+        times = (update["start"], start), (update["end"], end)
+        near = all(math.isclose(recorded, value, rel_tol=1e-12, abs_tol=1e-12) for recorded, value in times)
         assert same and near, f"training {place}: {update}, simulated {client, version, number, start, end}"
     for line in rounds:
         assert line["virtual_seconds"] == line["updates"][-1]["end"], line["round"]
     print(f"{len(recorded)} trainings of {len(rounds)} rounds are those of the simulation")
 
 
-def dropping(seed, places, times, size, count, lost):
-    """Yields the events while those in `lost`, by client and start, are found to be dropped."""
+def dropping(seed, places, times, size, recorded):
+    """Yields the events in which those of the `recorded` ones are dropped that the ledger names, by their place."""
     dropped = set()
-    while True:
-        found = list(events(seed, places, times, size, count, dropped))
-        new = {(client, number) for client, _, number, start, _ in found if (client, start) in lost} - dropped
-        if not new:
-            return found
-        dropped |= new
+    for place, update in enumerate(recorded):
+        if update.get("dropped"):
+            # An event depends on those before it alone.
+            *_, (client, _, number, _, _) = events(seed, places, times, size, place + 1, dropped)
+            dropped.add((client, number))
+    yield from events(seed, places, times, size, len(recorded), dropped)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 //! `checkpoint/NNNNNN-DIGEST.safetensors` holds the weights and the server's state as tensors, and under a schedule in
 //! virtual time the earlier weights with which clients are at work. Its metadata holds the round, and the end of the
 //! round's line in the ledger, as JSON. DIGEST is a hash of the contents, so that a truncated or altered file is
-//! recognised. The ledger has the hashes of the weights and of the state, and everything else that the next round depends
-//! on.
+//! recognised. The ledger has the hashes of the weights and of the state, and everything else that the next round
+//! depends on.
 //!
 //! The newest checkpoint and the one before are kept. A thread writes and syncs a checkpoint while the next round
 //! trains. A crash of the host in that time costs the work of that round, and changes no bit. If the system starts no

@@ -47,3 +47,4 @@ mod threads;
 mod truth;
 mod user_programs;
 mod verify;
+mod virtual_time;

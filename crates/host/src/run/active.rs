@@ -37,8 +37,8 @@ pub(super) struct ActiveRun<'a> {
     pub(super) clients: Clients,
     pub(super) state: RunState,
     pub(super) journal: Journal<'a>,
-    /// The outcomes of trainings whose updates arrive in a later round, by client and number. They are a matter of speed: a
-    /// training without one is done when its update arrives.
+    /// The outcomes of trainings whose updates arrive in a later round, by client and number. They are a matter of
+    /// speed: a training without one is done when its update arrives.
     pub(super) early: BTreeMap<(u32, u64), Outcome>,
     /// `true` if the state of the client term caused a warning in this session.
     pub(super) is_warned: bool,

@@ -1,8 +1,8 @@
 //! The training of a round: the request of each client, and the updates in client order.
 //!
-//! A request gets its last parts just before it is sent ([`client_requests`]). The client's new state is computed when
-//! its update arrives. If the strategy needs only the mean, updates are added to it, a few at a time, as soon as those before them have
-//! arrived. The buffers of added updates receive later updates.
+//! A request gets its last parts just before it is sent (`client_requests.rs`). The client's new state is computed when
+//! its update arrives. If the strategy needs only the mean, updates are added to it, a few at a time, as soon as those
+//! before them have arrived. The buffers of added updates receive later updates.
 
 mod client_requests;
 

@@ -73,6 +73,10 @@ impl Experiment {
                 "the uneven work {uneven} draws among the clients of a round, and the schedule {schedule} has no rounds of \
                  clients; take uniform"
             )),
+            (Some(clock), _) if clock.trace_file().is_none() => {
+                let clients = clock.clients(self.sample_seed(), self.clients.count, "");
+                clients.map(drop).or_else(|why| refuse(format!("--clock {clock}: {why}")))
+            }
             _ => Ok(()),
         }
     }

@@ -1,5 +1,5 @@
-//! A batch of jobs, submitted at once and awaited together. Results are taken as they arrive and used in the order of the
-//! jobs, so that no sum depends on the order of arrival.
+//! A batch of jobs, submitted at once and awaited together. Results are taken as they arrive and used in the order of
+//! the jobs, so that no sum depends on the order of arrival.
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -152,8 +152,8 @@ mod tests {
                 (client, version, number, start, end)
             })
             .collect();
-        // At 2, client 0 begins again with the same version, so that its second training has the number 2. At 6 both end,
-        // client 0 first, and begin again together.
+        // At 2, client 0 begins again with the same version, so that its second training has the number 2. At 6 both
+        // end, client 0 first, and begin again together.
         let expected = [
             (0, 0, 1, 0.0, 2.0),
             (1, 0, 1, 0.0, 3.0),

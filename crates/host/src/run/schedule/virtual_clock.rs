@@ -1,5 +1,5 @@
-//! The virtual time of a training: a function of the experiment, the partition and the layout, known before the training
-//! begins.
+//! The virtual time of a training: a function of the experiment, the partition and the layout, known before the
+//! training begins.
 
 use fedpipe_protocol::{Layout, Phase};
 use fedpipe_record::experiment::{Experiment, LocalSection, TimeSection};

@@ -124,8 +124,8 @@ fn participants(experiment: &Experiment, sizes: &[u64], round: &Round) -> Option
     None
 }
 
-/// Compares the trainings of a round in virtual time with the clients that it sampled. Their times are compared when the
-/// run is repeated.
+/// Compares the trainings of a round in virtual time with the clients that it sampled. Their times are compared when
+/// the run is repeated.
 fn trainings(experiment: &Experiment, sizes: &[u64], round: &Round) -> Option<String> {
     let Round { round: number, clients, failed, participants, updates, late, .. } = round;
     let mut trained: Vec<u32> = updates.iter().map(|update| update.client).collect();
