@@ -196,7 +196,7 @@ section! {
     /// same on each machine.
     pub struct TimeSection in "time" {
         /// The simulated speed and link of each client, by which rounds and updates have a virtual time
-        clock: Option<Named<dyn Clock>> = None => "--clock CLOCK";
+        clock: Option<Named<dyn Clock>> = None => "--clock CLOCK".default("none");
         /// Virtual seconds of one mini-batch on the reference client
         step_time: f64 = 0.01 => "--step-time SECONDS".within(is_virtual, "virtual seconds above 0");
         /// Virtual seconds after which a round waits for no further client; those that are late are not trained

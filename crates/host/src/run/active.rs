@@ -17,7 +17,7 @@ use crate::{
         round::{RoundResult, TestScore},
         saver::Saver,
         state::RunState,
-        training::Outcome,
+        training::TrainingOutcome,
     },
 };
 
@@ -39,7 +39,7 @@ pub(super) struct ActiveRun<'a> {
     pub(super) journal: Journal<'a>,
     /// The outcomes of trainings whose updates arrive in a later round, by client and number. They are a matter of
     /// speed: a training without one is done when its update arrives.
-    pub(super) early: BTreeMap<(u32, u64), Outcome>,
+    pub(super) early: BTreeMap<(u32, u64), TrainingOutcome>,
     /// `true` if the state of the client term caused a warning in this session.
     pub(super) is_warned: bool,
     /// The data, which stay in the cache as long as this value lives.

@@ -18,7 +18,7 @@ use crate::{
         evaluation_answers::{self, ExpectedScores},
         event::{Event, Journal},
         real_target,
-        schedule::batch::Batch,
+        schedule::job_batch::JobBatch,
         state::RunState,
     },
 };
@@ -101,7 +101,7 @@ impl ActiveRun<'_> {
         let jobs: Vec<Job> = clients.iter().filter(has_examples).map(job).collect();
         let mut scoring = Scoring { own, local, state, journal };
         let mut scores = vec![None; jobs.len()];
-        let batch = Batch::submit(fleet, jobs, &check);
+        let batch = JobBatch::submit(fleet, jobs, &check);
         while let Some((index, SettledJob { job, settled, .. })) = batch.next(fleet, round, &mut scoring)? {
             if let (Some(client), Ok((Reply::Evaluated { blocks }, _))) = (job.client, settled) {
                 scores[index] = Some(score_of(client, &blocks, target));

@@ -28,7 +28,7 @@ use crate::{
         external_strategy::Before,
         real_target,
         schedule::{
-            batch::{Batch, InOrder},
+            job_batch::{InOrder, JobBatch},
             timing::RoundTiming,
         },
         state::RunState,
@@ -229,7 +229,7 @@ impl ActiveRun<'_> {
         let Self { clients: Clients { fleet, .. }, state, journal, .. } = self;
         let mut recorder = Recorder { round, state, journal };
         let (mut in_order, mut all) = (InOrder::default(), Vec::with_capacity(jobs.len()));
-        let batch = Batch::submit(fleet, jobs, check);
+        let batch = JobBatch::submit(fleet, jobs, check);
         while let Some((index, job)) = batch.next(fleet, round, &mut recorder)? {
             all.extend(in_order.arrive(index, job.settled));
         }

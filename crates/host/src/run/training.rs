@@ -40,9 +40,9 @@ use crate::{
         event::Event,
         round::Recorder,
         schedule::{
-            batch::{Batch, InOrder},
             dropped,
             flights::Flight,
+            job_batch::{InOrder, JobBatch},
             timing::RoundTiming,
         },
         training::client_requests::Training,
@@ -53,7 +53,7 @@ use crate::{
 const TOGETHER: usize = 4;
 
 /// The update of a training, or the cause why there is none.
-pub(super) type Outcome = std::result::Result<ClientUpdate, Cause>;
+pub(super) type TrainingOutcome = std::result::Result<ClientUpdate, Cause>;
 
 /// The states of clients whose updates the round has accepted and not yet committed.
 pub(super) type Staged = BTreeMap<u32, Slots>;
@@ -90,7 +90,7 @@ impl ActiveRun<'_> {
     pub(super) fn close(
         &mut self,
         round: u64,
-        trained: Vec<(Flight, Outcome)>,
+        trained: Vec<(Flight, TrainingOutcome)>,
         awaited: usize,
         timing: Option<RoundTiming>,
     ) -> Result<TrainedRound> {
@@ -129,14 +129,19 @@ impl ActiveRun<'_> {
 
     /// Has clients train, each at most once, and returns the outcomes in the same order. A client in `staged` has that
     /// state.
-    pub(super) fn outcomes_of(&mut self, round: u64, flights: &[Flight], staged: &Staged) -> Result<Vec<Outcome>> {
+    pub(super) fn outcomes_of(
+        &mut self,
+        round: u64,
+        flights: &[Flight],
+        staged: &Staged,
+    ) -> Result<Vec<TrainingOutcome>> {
         let mut open: Vec<Flight> = flights.iter().filter(|flight| !self.is_dropped(flight)).copied().collect();
         open.sort_by_key(|flight| flight.client);
         let gathered = self.gather(round, &open, staged);
         // The isolation is recorded even if the work failed.
         let recorded = self.clients.record_isolation(&mut self.journal);
         let outcomes = gathered.and_then(|gathered| recorded.map(|()| gathered))?;
-        let mut of: BTreeMap<u32, Outcome> = open.iter().map(|flight| flight.client).zip(outcomes).collect();
+        let mut of: BTreeMap<u32, TrainingOutcome> = open.iter().map(|flight| flight.client).zip(outcomes).collect();
         Ok(flights.iter().map(|flight| of.remove(&flight.client).unwrap_or_else(|| Err(dropped()))).collect())
     }
 
@@ -148,7 +153,7 @@ impl ActiveRun<'_> {
     }
 
     /// Has clients train, whose numbers ascend, and returns the outcomes in the same order.
-    fn gather(&mut self, round: u64, flights: &[Flight], staged: &Staged) -> Result<Vec<Outcome>> {
+    fn gather(&mut self, round: u64, flights: &[Flight], staged: &Staged) -> Result<Vec<TrainingOutcome>> {
         let check = self.update_check()?;
         let experiment = self.context.experiment;
         let attackers = experiment.attackers();
@@ -178,13 +183,13 @@ impl ActiveRun<'_> {
             before: BTreeMap::new(),
         };
         let (mut in_order, mut due, mut gathered) = (InOrder::default(), Vec::new(), Vec::with_capacity(flights.len()));
-        let mut use_all = |due: &mut Vec<Outcome>| {
+        let mut use_all = |due: &mut Vec<TrainingOutcome>| {
             if adds_on_arrival {
                 add(experiment, due, mean, spare);
             }
             gathered.append(due);
         };
-        let batch = Batch::submit(fleet, jobs, &check);
+        let batch = JobBatch::submit(fleet, jobs, &check);
         while let Some((index, SettledJob { job, settled, .. })) = batch.next(fleet, round, &mut training)? {
             due.extend(in_order.arrive(index, training.outcome(&job, settled)));
             if due.len() >= TOGETHER {
@@ -274,8 +279,8 @@ struct Gathered {
     first_failure: Option<Cause>,
 }
 
-impl Extend<Outcome> for Gathered {
-    fn extend<I: IntoIterator<Item = Outcome>>(&mut self, outcomes: I) {
+impl Extend<TrainingOutcome> for Gathered {
+    fn extend<I: IntoIterator<Item = TrainingOutcome>>(&mut self, outcomes: I) {
         for outcome in outcomes {
             match outcome {
                 Ok(update) => self.updates.push(update),
@@ -286,7 +291,7 @@ impl Extend<Outcome> for Gathered {
 }
 
 /// Orders trainings by client, and those of one client as they came.
-pub(super) fn in_client_order(mut trained: Vec<(Flight, Outcome)>) -> Vec<(Flight, Outcome)> {
+pub(super) fn in_client_order(mut trained: Vec<(Flight, TrainingOutcome)>) -> Vec<(Flight, TrainingOutcome)> {
     trained.sort_by_key(|(flight, _)| flight.key());
     trained
 }
@@ -297,7 +302,7 @@ pub(super) fn not_finite(round: u64, error: &NotFinite) -> Error {
 }
 
 /// Adds the updates to the mean, and gives their buffers to later updates.
-fn add(experiment: &Experiment, due: &mut [Outcome], mean: &mut RunningMean, spare: &Spare) {
+fn add(experiment: &Experiment, due: &mut [TrainingOutcome], mean: &mut RunningMean, spare: &Spare) {
     let weight = |update: &ClientUpdate| update.weight(&*experiment.strategy.rules.weighting);
     let members: Vec<_> = due.iter().flatten().map(|update| (weight(update), update.weights.as_slice())).collect();
     mean.add(&members);

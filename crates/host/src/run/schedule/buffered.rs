@@ -3,6 +3,9 @@
 //! The events do not depend on what a training results in, so that all trainings of a round are known at once and fill
 //! the processes together. A process that would be idle trains a client that arrives in a later round.
 
+use fedpipe_data::counted;
+use fedpipe_strategy::schedule::Arrival;
+
 use crate::{
     error::{Error, Result},
     run::{
@@ -14,18 +17,16 @@ use crate::{
             timing::RoundTiming,
             virtual_clock::Departing,
         },
-        training::{Outcome, Staged, TrainedRound, in_client_order, not_finite},
+        training::{Staged, TrainedRound, TrainingOutcome, in_client_order, not_finite},
     },
 };
-use fedpipe_data::counted;
-use fedpipe_strategy::schedule::Arrival;
 
 impl ActiveRun<'_> {
     /// Has clients train until `size` updates have arrived, and places each at the current weights.
     pub(in crate::run) fn train_buffer(&mut self, round: u64, size: usize) -> Result<TrainedRound> {
         let flights = self.state.time().flights.clone();
         let mut flights = flights.ok_or_else(|| anyhow::anyhow!("the run has no virtual time"))?;
-        let (mut arrived, mut staged): (Vec<(Flight, Outcome)>, _) = (Vec::new(), Staged::new());
+        let (mut arrived, mut staged): (Vec<(Flight, TrainingOutcome)>, _) = (Vec::new(), Staged::new());
         let mut accepted = 0;
         // Each client may crash once, and each place of the buffer.
         let most = size + self.context.experiment.training_clients() as usize;
@@ -102,12 +103,12 @@ impl ActiveRun<'_> {
         !self.early.contains_key(&flight.key()) && !self.is_dropped(flight)
     }
 
-    fn take_early(&mut self, flight: &Flight) -> Outcome {
+    fn take_early(&mut self, flight: &Flight) -> TrainingOutcome {
         self.early.remove(&flight.key()).unwrap_or_else(|| Err(super::dropped()))
     }
 
     /// Replaces the weights of each update by those that the aggregator takes.
-    fn place(&self, round: u64, arrived: &mut [(Flight, Outcome)]) -> Result<()> {
+    fn place(&self, round: u64, arrived: &mut [(Flight, TrainingOutcome)]) -> Result<()> {
         let (schedule, layout) = (&self.context.experiment.strategy.rules.schedule, self.clients.layout()?);
         let current = &self.state.weights()[..];
         for (flight, outcome) in arrived {

@@ -4,9 +4,9 @@
 //! A round without a clock is one batch. With a clock, [`synchronous`] decides who is in time, and [`buffered`] follows
 //! the events of [`flights`]. [`virtual_clock`] has the time of a training.
 
-pub(super) mod batch;
 mod buffered;
 pub(super) mod flights;
+pub(super) mod job_batch;
 mod synchronous;
 #[cfg(test)]
 mod tests;

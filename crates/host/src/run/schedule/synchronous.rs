@@ -13,7 +13,7 @@ use crate::{
             timing::RoundTiming,
             virtual_clock::{Departing, VirtualClock},
         },
-        training::{Outcome, Staged, TrainedRound, in_client_order, not_finite},
+        training::{Staged, TrainedRound, TrainingOutcome, in_client_order, not_finite},
     },
 };
 
@@ -38,7 +38,7 @@ impl ActiveRun<'_> {
         }
         let first = clients_of(&in_time[..awaited.min(in_time.len())]);
         self.journal.emit(&Event::RoundStarted { round, sampled: &first })?;
-        let mut trained: Vec<(Flight, Outcome)> = Vec::new();
+        let mut trained: Vec<(Flight, TrainingOutcome)> = Vec::new();
         let mut accepted = 0;
         while accepted < awaited && trained.len() < in_time.len() {
             // A client that crashed vanishes at its virtual end, and the next one to arrive takes its place.

@@ -22,7 +22,7 @@ use crate::{
         external_strategy::{Before, ClientPlan, StrategyProgram},
         round::Recorder,
         schedule::flights::Flight,
-        training::{Outcome, Staged},
+        training::{Staged, TrainingOutcome},
     },
 };
 
@@ -119,7 +119,7 @@ impl Training<'_, '_> {
     }
 
     /// Returns the update of a client, or the cause why there is none.
-    pub(super) fn outcome(&mut self, job: &Job, settled: Settled) -> Outcome {
+    pub(super) fn outcome(&mut self, job: &Job, settled: Settled) -> TrainingOutcome {
         let before = job.client.and_then(|client| self.before.remove(&client)).unwrap_or_default();
         match settled {
             Ok((Reply::Update(header), mut parts)) => {

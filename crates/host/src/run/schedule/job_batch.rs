@@ -14,12 +14,12 @@ use crate::{
 
 /// The jobs of a batch.
 #[derive(Debug)]
-pub(in crate::run) struct Batch {
+pub(in crate::run) struct JobBatch {
     /// The numbers of the jobs, which ascend.
     jobs: Vec<JobId>,
 }
 
-impl Batch {
+impl JobBatch {
     /// Submits the jobs.
     pub(in crate::run) fn submit(fleet: &mut Fleet, jobs: impl IntoIterator<Item = Job>, check: &Arc<Check>) -> Self {
         Self { jobs: jobs.into_iter().map(|job| fleet.submit(job, check)).collect() }
