@@ -124,7 +124,7 @@ impl ActiveRun<'_> {
 
     /// Returns `true` for a training that did not succeed in the run that this run repeats.
     pub(super) fn is_dropped(&self, flight: &Flight) -> bool {
-        self.context.launch.dropped.contains(&(flight.client, flight.start.to_bits()))
+        self.clients.clock.is_some() && self.context.launch.dropped.contains(&(flight.client, flight.start.to_bits()))
     }
 
     /// Has clients train, each at most once, and returns the outcomes in the same order. A client in `staged` has that
