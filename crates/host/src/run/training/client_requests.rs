@@ -15,7 +15,6 @@ use fedpipe_strategy::{
 use crate::{
     error::{Error, Result},
     fleet::job::{Incident, Job, Settled, Submitter},
-    process::peer::PeerReply,
     run::{
         answers::{slots_of, update_norm::NORM},
         event::Event,
@@ -129,7 +128,7 @@ impl Training<'_, '_> {
                 let kept = KEPT.into_iter().filter_map(|name| Some((name, parts.take_f32(name)?))).collect();
                 Ok(ClientUpdate { norm, ..self.accept(job, Returned { header, weights, slots }, kept, before) })
             }
-            Ok((reply, _)) => Err(Cause::protocol(format!("it answered a request to train with {}", reply.name()))),
+            Ok((reply, _)) => Err(Cause::protocol(format!("it answered a request to train with {:?}", reply.kind()))),
             Err(exit) => Err(exit.cause),
         }
     }
