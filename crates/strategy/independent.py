@@ -176,5 +176,9 @@ show("server adagrad", adaptive(adagrad, 0.1, 0.0, 1e-3, 1e-6))
 show("server adagrad:beta1=0.9,v0=0.1", adaptive(adagrad, 0.1, 0.9, 1e-3, 0.1))
 changes = updates - received
 ratio = (changes**2).sum() / (2 * N * ((changes.mean(axis=0) ** 2).sum() + 1e-3))
-show("fedexp", received + max(1, ratio) * changes.mean(axis=0))
+moved = received + max(1, ratio) * changes.mean(axis=0)
+show("fedexp", moved)
+show("fedexp output", (received + moved) / 2)
+losses = updates[:, 0]
+show("power-of-choice of 4", np.sort(np.argsort(-losses, kind="stable")[:4]))
 show("normal quantile", norm.ppf([4 / 9, 5 / 8, 9 / 16, 4 / 7, 9 / 14]))

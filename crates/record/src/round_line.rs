@@ -41,8 +41,10 @@ pub struct Round {
     /// The scores of the new global weights on the held-out examples of clients that never train.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new_clients: Option<ClientScores>,
-    /// Mean training loss over the clients' examples, each scored while it trained.
-    pub training_loss: Finite,
+    /// Mean training loss over the clients' examples, each scored while it trained; left out of a round without a
+    /// client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training_loss: Option<Finite>,
     /// Mean loss of the weights that the round began with, over training rows of its clients; left out if it was not
     /// asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -101,7 +103,7 @@ impl Round {
             held_out: None,
             personal: None,
             new_clients: None,
-            training_loss: zero,
+            training_loss: Some(zero),
             start_loss: None,
             learning_rate: None,
             clients: 0,

@@ -33,7 +33,12 @@ pub struct Composition {
     pub server: Named<dyn ServerOptimiser>,
 }
 
-static ROWS: [TableRow<Composition>; 11] = [
+/// The preset by which one client trains on all rows; [`Strategy::is_centralised`] names it.
+///
+/// [`Strategy::is_centralised`]: crate::strategy::Strategy::is_centralised
+pub(crate) const CENTRALISED: &str = "centralised";
+
+static ROWS: [TableRow<Composition>; 13] = [
     TableRow {
         name: "fedavg",
         summary: "the mean of the clients' weights by examples",
@@ -111,6 +116,20 @@ static ROWS: [TableRow<Composition>; 11] = [
         source: "Acar 2021, Algorithm 1",
         build: |values| Arc::new(Composition { term: row("dynamic", values), ..equal() }),
     },
+    TableRow {
+        name: "local",
+        summary: "each client trains alone, and nothing is aggregated; a baseline",
+        parameters: &[],
+        source: "Li 2021 (Ditto), section 4",
+        build: |values| Arc::new(Composition { term: row("alone", values), ..equal() }),
+    },
+    TableRow {
+        name: CENTRALISED,
+        summary: "one client has all rows and the mini-batches of a whole round; a baseline",
+        parameters: &[],
+        source: "McMahan 2017, section 3",
+        build: |_| Arc::new(Composition::default()),
+    },
 ];
 
 impl Tabled for Composition {
@@ -179,6 +198,8 @@ mod tests {
             "fedavg with the aggregator normalised",
             "fedavg with the weighting equal, the aggregator q-fair:q=0.5",
             "fedavg with the client term dynamic:alpha=0.5, the weighting equal",
+            "fedavg with the client term alone, the weighting equal",
+            "fedavg",
         ];
         let over_fedavg = |preset| StrategyRows { name: Named::default(), ..Strategy::from(preset).into() };
         let set = every_row::<Composition>().into_iter().map(|preset| Strategy::from(over_fedavg(preset)).to_string());

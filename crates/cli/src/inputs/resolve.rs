@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use fedpipe_data::{Cache, Source, natural_clients, pin_split};
 use fedpipe_host::{Error, Result};
 use fedpipe_record::{
+    availability::Availability,
     digest::bytes_sha256,
     experiment::Experiment,
     experiment_key::ExperimentKey,
@@ -51,7 +52,9 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Experiment> {
     experiment.data.test_data = experiment.data.test_data.map(|path| absolute(Path::new(&path)).display().to_string());
     settle_partition(&mut experiment, is_count_given)?;
     pin_initial_file(&mut experiment)?;
+    read_availability(&mut experiment)?;
     refuse_without_effect(args, &experiment)?;
+    let experiment = experiment.centralised()?;
     if experiment.model.is_empty() && experiment.client.is_none() {
         return Err(Error::Usage("no model is named; give one, such as mlp, or a --client COMMAND".into()));
     }
@@ -132,6 +135,17 @@ fn pin_initial_file(experiment: &mut Experiment) -> Result<()> {
     let unreadable = |error| Error::Usage(format!("cannot read --init-from {}: {error}", file.path.display()));
     file.sha256 = bytes_sha256(&read_regular(&file.path).map_err(unreadable)?);
     file.path = absolute(&file.path);
+    Ok(())
+}
+
+/// Reads the trace of the clients' availability, if the experiment names its file.
+fn read_availability(experiment: &mut Experiment) -> Result<()> {
+    let Some(Availability::File(path)) = &experiment.clients.availability else { return Ok(()) };
+    let shown = path.display();
+    let unreadable = |why: String| Error::Usage(format!("cannot read --availability {shown}: {why}"));
+    let bytes = read_regular(path).map_err(|error| unreadable(error.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|error| unreadable(error.to_string()))?;
+    experiment.clients.availability = Some(Availability::of_csv(&shown.to_string(), &text).map_err(Error::Usage)?);
     Ok(())
 }
 

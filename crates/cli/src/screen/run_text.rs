@@ -37,8 +37,12 @@ pub(crate) fn round_name(round: u64, last: Option<u64>) -> String {
 
 /// Returns the line about a round, without the round's name.
 pub(crate) fn round_line(round: &Round) -> String {
-    let Round { loss, accuracy, regression, seconds, failed, .. } = round;
-    let failed = if *failed > 0 { format!("  ({} failed)", counted(*failed, "client")) } else { String::new() };
+    let Round { loss, accuracy, regression, seconds, failed, clients, .. } = round;
+    let failed = match (clients, failed) {
+        (0, 0) => "  (no client was sampled)".to_owned(),
+        (_, 0) => String::new(),
+        (_, failed) => format!("  ({} failed)", counted(*failed, "client")),
+    };
     let (loss, seconds) = (significant(loss.get()), seconds.get());
     let quality = quality(*accuracy, *regression, 5);
     let clients = client_scores(round);

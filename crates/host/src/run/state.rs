@@ -144,6 +144,11 @@ impl RunState {
         &self.weights
     }
 
+    /// Returns the weights that are the result after the last round.
+    pub(super) fn output(&self, experiment: &Experiment) -> &Arc<Vec<f32>> {
+        experiment.strategy.output(&self.weights, &self.server)
+    }
+
     /// Returns the server's state after the last round.
     pub(super) fn server(&self) -> &Slots {
         &self.server
@@ -200,7 +205,7 @@ impl RunState {
             weights_sha256: weights_sha256(&self.weights),
             server_sha256: slots_sha256(&self.server),
             clients_sha256,
-            bytes_sent: result.updates.iter().map(|update| update.bytes_sent).sum(),
+            bytes_sent: result.bytes_asked + result.updates.iter().map(|update| update.bytes_sent).sum::<u64>(),
             bytes_received: result.updates.iter().map(|update| update.bytes_received).sum(),
             bytes_of_states: changed.iter().map(|(_, state)| state.bytes_of_all()).sum(),
             update_norms: result.updates.iter().map(|update| update.norm).collect(),
@@ -225,7 +230,7 @@ impl RunState {
             target: &self.target,
             initial: self.initial,
             by_class: self.by_class.clone(),
-            weights_sha256: weights_sha256(&self.weights),
+            weights_sha256: weights_sha256(self.output(experiment)),
             wall_seconds: wall.into(),
             failures: self.failures,
             stopped: stop,
@@ -234,8 +239,13 @@ impl RunState {
     }
 
     /// Writes the results. The summary comes last: where it is, all results are.
-    pub(super) fn write_results(&self, directory: &RunDir, layout: &Layout, summary: &Summary) -> Result<()> {
-        directory.write(names::FINAL_WEIGHTS, &safetensors(&self.weights, layout)?)?;
+    pub(super) fn write_results(
+        &self,
+        (experiment, directory): (&Experiment, &RunDir),
+        layout: &Layout,
+        summary: &Summary,
+    ) -> Result<()> {
+        directory.write(names::FINAL_WEIGHTS, &safetensors(self.output(experiment), layout)?)?;
         directory.write(names::SUMMARY, summary.to_text()?.as_bytes())
     }
 }
@@ -285,7 +295,8 @@ mod tests {
             sampled: of,
             attackers: Vec::new(),
             of,
-            training_loss: finite(0.5),
+            bytes_asked: 0,
+            training_loss: Some(finite(0.5)),
             start_loss: Some(finite(0.5)),
             learning_rate: None,
             weights: Arc::new(weights.to_vec()),

@@ -60,6 +60,9 @@ impl ActiveRun<'_> {
     /// Has the `sampled` clients train from the global weights, and returns their updates in client order.
     pub(super) fn train(&mut self, round: u64, sampled: &[u32]) -> Result<Vec<ClientUpdate>> {
         self.journal.emit(&Event::RoundStarted { round, sampled })?;
+        if sampled.is_empty() {
+            return Ok(Vec::new());
+        }
         let gathered = self.gather(round, sampled);
         // The isolation is recorded even if the work failed.
         let recorded = self.clients.record_isolation(&mut self.journal);
@@ -170,7 +173,7 @@ impl ActiveRun<'_> {
     }
 
     /// Returns the request for a client without the facts that depend on the client's state.
-    fn job(&self, round: u64, client: u32, attackers: &[u32]) -> Job {
+    pub(super) fn job(&self, round: u64, client: u32, attackers: &[u32]) -> Job {
         let Experiment { local, until_converged, strategy, .. } = self.context.experiment;
         let train = Train {
             client,
@@ -251,6 +254,9 @@ impl Submitter for Training<'_, '_> {
         let Request::Train(train) = &mut job.request else { return Ok(()) };
         let state = self.recorder.state.clients.state_of(train.client)?;
         self.check_local(train.client, &state)?;
+        if let Some(own) = self.experiment.strategy.rules.term.own_weights(&state) {
+            job.weights = Some(Arc::clone(own));
+        }
         let ClientPlan { phases, mut parts } = self.plan(train.client, &state)?;
         train.phases = phases;
         let own = OF_CLIENT.into_iter().filter_map(|name| Some((name.to_owned(), Arc::clone(state.vector(name)?))));
@@ -336,6 +342,11 @@ impl Training<'_, '_> {
         let mut after = strategy.term.accept(&self.given(returned.header.client, &start, &before), &returned);
         kept.into_iter().for_each(|(name, values)| after.set_vector(name, values));
         let Returned { header, mut weights, .. } = returned;
+        let draws = self.draws.iter().filter(|&&drawn| drawn == header.client).count().max(1) as u32;
+        if strategy.term.trains_alone() {
+            // Nothing is sent or aggregated: the state has the weights.
+            return ClientUpdate { before, after, draws, ..ClientUpdate::new(header, Vec::new()) };
+        }
         if !self.local.is_empty() {
             let own = self.local.iter().flat_map(|range| &weights[range.clone()]);
             after.set_vector(LOCAL, own.copied().collect());
@@ -349,7 +360,6 @@ impl Training<'_, '_> {
         let is_own = self.program.is_none() && strategy.term.is_of_client();
         let bytes_sent = shared * if is_own { 1 } else { 1 + corrections };
         let bytes_received = strategy.transforms.payload(weights.len()) - local;
-        let draws = self.draws.iter().filter(|&&drawn| drawn == header.client).count().max(1) as u32;
         ClientUpdate { header, weights, draws, before, after, bytes_sent, bytes_received, norm: 0.0 }
     }
 

@@ -29,6 +29,7 @@ impl Experiment {
         self.check_schedule()?;
         self.check_attack()?;
         self.check_uneven_work()?;
+        self.check_sampling()?;
         self.check_quorum()
     }
 
@@ -51,6 +52,27 @@ impl Experiment {
             Some(why) => refuse(format!("the uneven work {uneven} does not suit the local work: {why}")),
             None => Ok(()),
         }
+    }
+
+    /// Refuses a sampler that cannot draw the clients of a round, and clients that are available in no round.
+    fn check_sampling(&self) -> Result<()> {
+        let (sampler, uneven) = (&self.strategy.sampler, &self.local.uneven);
+        if let Some(why) = sampler.refusal(self.sampled_clients(), self.training_clients()) {
+            return refuse(format!("the sampler {sampler} does not suit the clients: {why}"));
+        }
+        if sampler.asks_losses() && uneven.has_stragglers() {
+            return refuse(format!(
+                "the sampler {sampler} and the uneven work {uneven} do not combine: the stragglers are a part of the \
+                 sampled clients, which the losses decide; take the uneven work uniform, or another sampler"
+            ));
+        }
+        let Some(availability) = &self.clients.availability else { return Ok(()) };
+        if self.strategy.program.is_some() {
+            return refuse(
+                "a --strategy-program may sample any client, also one without --availability; leave one out".into(),
+            );
+        }
+        availability.check(self.clients.count).or_else(refuse)
     }
 
     /// Refuses an attack that makes no sense with the clients and targets of the run.
@@ -97,6 +119,9 @@ impl Experiment {
                 "--evaluate-every {every} scores the clients after none of {}; give a smaller one",
                 counted(last, "round")
             )),
+            _ if by_class && self.strategy.term.trains_alone() => refuse(
+                "--by-class scores the global weights, and under --strategy local each client has its own; leave it out".into(),
+            ),
             _ if is_real && by_class => {
                 refuse("--by-class needs classes, and --target real has none; leave it out".into())
             }
@@ -106,7 +131,8 @@ impl Experiment {
 
     /// Refuses a quorum that no round can reach, and one with which the aggregator has no effect of its own.
     fn check_quorum(&self) -> Result<()> {
-        let sampled = self.fewest_sampled();
+        // A round without a client asks nobody and cannot fail.
+        let sampled = self.fewest_sampled().max(1);
         let (quorum, aggregator) = (self.quorum(sampled), &self.strategy.aggregator);
         let needed = aggregator.least_updates();
         if quorum > sampled {

@@ -136,7 +136,7 @@ mod tests {
         let recorded = Round {
             accuracy: Some(finite(0.5)),
             loss: finite(1.0),
-            training_loss: finite(1.0),
+            training_loss: Some(finite(1.0)),
             clients: 4,
             weights_sha256: "w".into(),
             held_out: scores(2),
@@ -153,7 +153,7 @@ mod tests {
             ("the accuracy is", Round { accuracy: Some(finite(0.6)), ..recorded.clone() }),
             ("the errors are", Round { regression: Some(errors), ..recorded.clone() }),
             ("the test loss is", Round { loss: finite(2.0), ..recorded.clone() }),
-            ("the training loss is", Round { training_loss: finite(2.0), ..recorded.clone() }),
+            ("the training loss is", Round { training_loss: Some(finite(2.0)), ..recorded.clone() }),
             ("the change of the weights is", Round { weights_change: Some(finite(0.1)), ..recorded.clone() }),
             ("the lengths of the updates are", Round { update_norms: vec![1.0], ..recorded.clone() }),
             ("the loss before the training is", Round { start_loss: Some(finite(0.1)), ..recorded.clone() }),
