@@ -83,10 +83,24 @@ impl Availability {
         of_client.iter().any(|(first, last)| (*first..=*last).contains(&round))
     }
 
-    /// Returns the number of the `clients` that are available in each round up to `last`.
-    pub fn counts(&self, clients: &[u32], last: u64) -> Vec<u32> {
-        let count = |round| clients.iter().filter(|client| self.has(**client, round)).count() as u32;
-        (1..=last).map(count).collect()
+    /// Returns the stretches of the rounds from 1 to `last` in which as many of the `clients` are available: the rounds
+    /// of each stretch, and the number of clients.
+    pub fn counts(&self, clients: &[u32], last: u64) -> Vec<(u64, u32)> {
+        let Self::Rounds(rounds) = self else { return Vec::new() };
+        let of_clients = clients.iter().filter_map(|client| rounds.get(client)).flatten();
+        let mut changes = BTreeMap::from([(1, 0)]);
+        for &(first, end) in of_clients {
+            *changes.entry(first).or_default() += 1_i64;
+            *changes.entry(end.saturating_add(1)).or_default() -= 1;
+        }
+        let starts: Vec<u64> = changes.keys().copied().filter(|start| *start <= last).collect();
+        let ends = starts.iter().skip(1).copied().chain([last.saturating_add(1)]);
+        let mut available = 0;
+        let stretch = |(&start, end): (&u64, u64)| {
+            available += changes[&start];
+            (end - start, available as u32)
+        };
+        starts.iter().zip(ends).map(stretch).collect()
     }
 
     /// Refuses a trace that is not one of so many clients.
@@ -168,7 +182,10 @@ mod tests {
         assert_eq!(trace.to_string().parse(), Ok(trace.clone()));
         let available = |round| (0..3).filter(|client| trace.has(*client, round)).collect::<Vec<_>>();
         assert_eq!([1, 2, 6, 9].map(available), [vec![0], vec![0, 1], vec![], vec![0]]);
-        assert_eq!(trace.counts(&[0, 1], 4), [1, 2, 2, 1]);
+        assert_eq!(trace.counts(&[0, 1], 10), [(1, 1), (2, 2), (2, 1), (2, 0), (2, 1), (1, 0)]);
+        assert_eq!(trace.counts(&[1], 2), [(1, 0), (1, 1)]);
+        let endless = of(&format!("0,1,{}", u64::MAX)).unwrap();
+        assert_eq!(endless.counts(&[0], u64::MAX - 1), [(u64::MAX - 1, 1)]);
         assert_eq!("a,b.csv".parse(), Ok(Availability::File("a,b.csv".into())));
         assert!("rounds:0".parse::<Availability>().unwrap_err().contains("give the path of a CSV file"));
     }

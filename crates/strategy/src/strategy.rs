@@ -137,6 +137,9 @@ impl Composition {
         slots: &Slots,
         math: &dyn Math,
     ) -> Result<(Vec<f32>, Slots), Overflow> {
+        if self.term.trains_alone() {
+            return Ok((round.received.to_vec(), slots.clone()));
+        }
         let mut of_aggregator = slots.only(self.aggregator.slots());
         let aggregate = self.aggregate(&mut round, &mut of_aggregator, math);
         let (weights, mut slots) = self.apply_aggregate(round, &aggregate, slots, math)?;

@@ -181,9 +181,6 @@ impl ActiveRun<'_> {
         let key = order_key(context.experiment.seed.0, round);
         let closed = |updates| ClosedRound { received, updates, clients: all, learning_rate, layout, key };
         let strategy = &context.experiment.strategy.rules;
-        if strategy.term.trains_alone() {
-            return Ok((received.to_vec(), state.server().clone()));
-        }
         let applied = if adds_on_arrival {
             strategy.apply_aggregate(closed(&mut []), &clients.mean.mean(), state.server(), &AllCores)
         } else {

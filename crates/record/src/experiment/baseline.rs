@@ -104,12 +104,15 @@ impl Experiment {
     /// Returns the mean number of clients that are drawn for a round.
     fn expected_clients(&self) -> f64 {
         let (count, sampler) = (self.sampled_clients(), &self.strategy.sampler);
-        let of_rounds = self.available_counts();
-        if of_rounds.is_empty() {
+        let stretches = self.available_counts();
+        if stretches.is_empty() {
             return sampler.expected(count, self.training_clients());
         }
-        let expected = of_rounds.iter().map(|&available| sampler.expected(count.min(available), available));
-        expected.sum::<f64>() / of_rounds.len() as f64
+        let rounds: f64 = stretches.iter().map(|(rounds, _)| *rounds as f64).sum();
+        let clients = stretches
+            .iter()
+            .map(|&(rounds, available)| rounds as f64 * sampler.expected(count.min(available), available));
+        clients.sum::<f64>() / rounds
     }
 }
 

@@ -30,6 +30,7 @@ impl Experiment {
         self.check_attack()?;
         self.check_uneven_work()?;
         self.check_sampling()?;
+        self.check_alone()?;
         self.check_quorum()
     }
 
@@ -73,6 +74,22 @@ impl Experiment {
             );
         }
         availability.check(self.clients.count).or_else(refuse)
+    }
+
+    /// Refuses what clients that train alone cannot have.
+    fn check_alone(&self) -> Result<()> {
+        let term = &self.strategy.term;
+        match () {
+            () if !term.trains_alone() => Ok(()),
+            () if self.evaluation.by_class => refuse(
+                "--by-class scores the global weights, and under --strategy local each client has its own; leave it out".into(),
+            ),
+            () if self.data.partition.is_own() => refuse(format!(
+                "the client term {term} has this host keep the weights of each client, which --partition own excludes; take \
+                 another strategy"
+            )),
+            () => Ok(()),
+        }
     }
 
     /// Refuses an attack that makes no sense with the clients and targets of the run.
@@ -119,9 +136,6 @@ impl Experiment {
                 "--evaluate-every {every} scores the clients after none of {}; give a smaller one",
                 counted(last, "round")
             )),
-            _ if by_class && self.strategy.term.trains_alone() => refuse(
-                "--by-class scores the global weights, and under --strategy local each client has its own; leave it out".into(),
-            ),
             _ if is_real && by_class => {
                 refuse("--by-class needs classes, and --target real has none; leave it out".into())
             }

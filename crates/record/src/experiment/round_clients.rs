@@ -39,13 +39,13 @@ impl Experiment {
     /// Returns the fewest clients that a round may have.
     pub(super) fn fewest_sampled(&self) -> u32 {
         let count = self.sampled_clients();
-        let available = self.available_counts().into_iter().min().unwrap_or(count);
+        let available = self.available_counts().into_iter().map(|(_, available)| available).min().unwrap_or(count);
         let least = self.strategy.sampler.least(count.min(available));
         least - self.local.uneven.dropped(least)
     }
 
-    /// Returns the number of available clients of each round, if a trace has them.
-    pub(super) fn available_counts(&self) -> Vec<u32> {
+    /// Returns the stretches of rounds with the number of available clients, if a trace has them.
+    pub(super) fn available_counts(&self) -> Vec<(u64, u32)> {
         let training = self.training_list();
         self.clients.availability.as_ref().map_or_else(Vec::new, |trace| trace.counts(&training, self.last_round()))
     }
