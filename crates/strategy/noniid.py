@@ -2,7 +2,7 @@
 
 Usage: just noniid, or python3 noniid.py FEDPIPE [--out DIR] [--tiny]
 The first part has ten clients with `mlp` on Fashion-MNIST for 50 rounds: seven strategies on four partitions. The learning
-rate of each cell is the best of three for a seed that is not reported; the table is of five other seeds, which are pairs.
+rate of each cell is the best of three after 25 rounds of a seed that is not reported; the table is of five other seeds.
 Then come FLANDERS's MLP under attack, of which only the order compares, and NIID-Bench's CNN after 10 of its 50 rounds. The
 budget is 90 minutes on two cores. A second call goes on with what is missing.
 """
@@ -57,7 +57,8 @@ def strategies(study, tiny):
     for partition in partitions:
         for name in names:
             experiment = {**common, **STRATEGIES[name], "data.partition": partition}
-            choice = study.rows(folder("choice", name, partition), experiment, {"local.lr": rates, "seed": [CHOOSING]})
+            half = {**experiment, "rounds": 1 if tiny else 25}
+            choice = study.rows(folder("choice", name, partition), half, {"local.lr": rates, "seed": [CHOOSING]})
             rate = rates[max(range(len(rates)), key=lambda place: choice[place]["accuracy"] or 0)]
             rows = study.rows(folder(name, partition), {**experiment, "local.lr": rate}, {"seed": seeds})
             found[partition, name] = ([100 * row["accuracy"] for row in rows], rate)

@@ -64,6 +64,9 @@ pub struct Round {
     pub attackers: Vec<u32>,
     /// SHA-256 of the new global weights.
     pub weights_sha256: String,
+    /// SHA-256 of the weights that the round scored; left out if they are the new global weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_sha256: Option<String>,
     /// SHA-256 of the server's state after the round; left out if the strategy has no state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_sha256: Option<String>,
@@ -111,6 +114,7 @@ impl Round {
             participants: Vec::new(),
             attackers: Vec::new(),
             weights_sha256: String::new(),
+            output_sha256: None,
             server_sha256: None,
             clients_sha256: None,
             bytes_sent: 0,
@@ -120,6 +124,11 @@ impl Round {
             weights_change: None,
             seconds: zero,
         }
+    }
+
+    /// Returns the SHA-256 of the weights that are the result of a run which ends with this round.
+    pub fn result_sha256(&self) -> &str {
+        self.output_sha256.as_deref().unwrap_or(&self.weights_sha256)
     }
 
     /// Shows the round to `convergence`, which is a function of the ledger's rounds.

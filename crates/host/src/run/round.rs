@@ -53,6 +53,8 @@ pub(super) struct RoundResult {
     pub(super) learning_rate: Option<f32>,
     /// The global weights after the round.
     pub(super) weights: Arc<Vec<f32>>,
+    /// The weights that were scored, which are the result of a run that ends with the round.
+    pub(super) output: Arc<Vec<f32>>,
     /// The server's state after the round.
     pub(super) server: Slots,
     pub(super) score: TestScore,
@@ -131,6 +133,7 @@ impl ActiveRun<'_> {
             learning_rate: (!experiment.local.lr_schedule.is_constant()).then(|| experiment.learning_rate(round)),
             updates,
             weights,
+            output,
             server,
             score,
             client_scores,

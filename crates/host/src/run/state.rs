@@ -187,6 +187,7 @@ impl RunState {
         let clients_sha256 = self.clients.commit(round, &changed)?;
         self.weights = Arc::clone(&result.weights);
         self.server = result.server.clone();
+        let is_other = !Arc::ptr_eq(&result.output, &result.weights);
         let round = Round {
             round,
             accuracy: result.score.accuracy,
@@ -203,6 +204,7 @@ impl RunState {
             participants: result.updates.iter().map(|update| update.header.client).filter(|_| is_partial).collect(),
             attackers: result.attackers.clone(),
             weights_sha256: weights_sha256(&self.weights),
+            output_sha256: is_other.then(|| weights_sha256(&result.output)),
             server_sha256: slots_sha256(&self.server),
             clients_sha256,
             bytes_sent: result.bytes_asked + result.updates.iter().map(|update| update.bytes_sent).sum::<u64>(),
@@ -289,7 +291,7 @@ mod tests {
 
     /// Returns a round of which these clients of `of` returned an update.
     fn result(clients: &[u32], of: u32, weights: &[f32]) -> RoundResult {
-        let header = |client| Update::plain(client, 1, 1);
+        let (header, new) = (|client| Update::plain(client, 1, 1), Arc::new(weights.to_vec()));
         RoundResult {
             updates: clients.iter().map(|&client| ClientUpdate::new(header(client), vec![])).collect(),
             sampled: of,
@@ -299,7 +301,8 @@ mod tests {
             training_loss: Some(finite(0.5)),
             start_loss: Some(finite(0.5)),
             learning_rate: None,
-            weights: Arc::new(weights.to_vec()),
+            weights: Arc::clone(&new),
+            output: new,
             server: Slots::from_iter([("m", Slot::F32(Arc::new(weights.to_vec())))]),
             score: TestScore { loss: finite(0.25), accuracy: Some(finite(0.75)), regression: None },
             client_scores: RoundScores::default(),

@@ -189,14 +189,14 @@ fn summary(directory: &Path, history: &History) -> Result<Option<String>> {
 /// Returns the summary that follows from the lines of the ledger. It takes from `result` what no line says.
 fn expected(result: &Summary, stretch: &Stretch, history: &History) -> Option<Summary> {
     let (experiment, ready, dealt) = (&stretch.experiment, stretch.ready.as_ref()?, stretch.dealt.as_ref()?);
-    let weights_sha256 = history.rounds.last().map_or(&ready.weights_sha256, |round| &round.weights_sha256);
+    let weights_sha256 = history.rounds.last().map_or(&*ready.weights_sha256, Round::result_sha256);
     let facts = RunFacts {
         model: &ready.model,
         dataset: &dealt.dataset.name,
         target: &dealt.dataset.target,
         initial: history.initial,
         by_class: history.by_class.clone(),
-        weights_sha256: weights_sha256.clone(),
+        weights_sha256: weights_sha256.to_owned(),
         wall_seconds: result.wall_seconds,
         // Without the last line, the ledger also lacks the crashes of the round that was stopped.
         failures: if history.finished.is_some() { history.failures } else { result.failures },
