@@ -85,6 +85,14 @@ bench *args: build
     case " $* " in *" --peers "*) just cnn-epoch ;; esac
     cargo bench --package fedpipe --bench whole -- "$@"
 
+# Robust rules under attack, by the number of attackers and the heterogeneity, as ByzFL's heat map; continues where it stopped
+robust *args: build
+    python3 crates/strategy/robust.py "$CARGO_TARGET_DIR/release/fedpipe" "$@"
+
+# Strategies on data that differ by client, five seeds, beside published cells: 90 minutes on two cores; continues where it stopped
+noniid *args: build
+    python3 crates/strategy/noniid.py "$CARGO_TARGET_DIR/release/fedpipe" "$@"
+
 # The report in a browser and the event file in TensorBoard; needs Debian's chromium and chromium-driver
 [private]
 release-check-report: build

@@ -3,6 +3,7 @@
 //! Every section but `[execution]` can change a result. `[execution]` says how this machine does the work: a session of
 //! a run may have another one than the session before.
 
+pub mod baseline;
 mod checks;
 mod round_clients;
 
@@ -32,6 +33,7 @@ use serde::{Deserialize, Serialize};
 use strum::VariantNames;
 
 use crate::{
+    availability::Availability,
     client_state::PROGRAM,
     epochs::Epochs,
     error::{Error, Result},
@@ -135,6 +137,8 @@ section! {
         count: u32 = 4 => "--clients N".count();
         /// Part of the clients that is sampled for each round
         fraction: f64 = 1.0 => "--fraction X".within(|x| x > 0.0 && x <= 1.0, "above 0 and at most 1");
+        /// A CSV file with the rounds in which each client is available, with the header client,first,last
+        availability: Option<Availability> = None => "--availability FILE".default("all clients in all rounds");
         /// The cost of a crashed client: retry (nothing), drop (its update of the round), abort (the run)
         on_failure: OnFailure = OnFailure::Retry => "--on-failure POLICY";
         /// Fewest updates with which a round succeeds

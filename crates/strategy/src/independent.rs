@@ -1,5 +1,7 @@
 //! Compares rules with `independent.csv`, which `independent.py` computes in NumPy and SciPy from the papers' formulas.
 
+use std::sync::Arc;
+
 use fedpipe_protocol::Update;
 use fedpipe_random::normal::quantile;
 
@@ -87,6 +89,17 @@ impl Independent {
         }
         if name.starts_with("buffered") || name.starts_with("asynchronous") {
             return self.in_virtual_time(&StrategyRows::read("fedbuff", &[("schedule", name)]));
+        }
+        if let Some(count) = name.strip_prefix("power-of-choice of ") {
+            let rules = StrategyRows::read("fedavg", &[("sample", "power-of-choice:11")]);
+            let losses: Vec<_> = (0..).zip(&self.updates).map(|(client, row)| (client, f64::from(row[0]))).collect();
+            let chosen = rules.sampler.choose(count.parse().unwrap(), &losses);
+            return chosen.into_iter().map(|client| client as f32).collect();
+        }
+        if name == "fedexp output" {
+            let rules: Strategy = "fedexp".parse().unwrap();
+            let (weights, slots) = self.round(&rules, (&self.received, &none), &all);
+            return rules.output(&Arc::new(weights), &slots).to_vec();
         }
         let rules = match name {
             "fedexp" => "fedexp".parse().unwrap(),

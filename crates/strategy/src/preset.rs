@@ -36,7 +36,12 @@ pub struct Composition {
     pub schedule: Named<dyn Schedule>,
 }
 
-static ROWS: [TableRow<Composition>; 13] = [
+/// The preset by which one client trains on all rows; [`Strategy::is_centralised`] names it.
+///
+/// [`Strategy::is_centralised`]: crate::strategy::Strategy::is_centralised
+pub(crate) const CENTRALISED: &str = "centralised";
+
+static ROWS: [TableRow<Composition>; 15] = [
     TableRow {
         name: "fedavg",
         summary: "the mean of the clients' weights by examples",
@@ -132,6 +137,20 @@ static ROWS: [TableRow<Composition>; 13] = [
             Arc::new(Composition { term, schedule, ..Composition::default() })
         },
     },
+    TableRow {
+        name: "local",
+        summary: "each client trains alone, and nothing is aggregated; a baseline",
+        parameters: &[],
+        source: "Li 2021 (Ditto), section 4",
+        build: |values| Arc::new(Composition { term: row("alone", values), ..equal() }),
+    },
+    TableRow {
+        name: CENTRALISED,
+        summary: "one client has all rows and the mini-batches of a whole round; a baseline",
+        parameters: &[],
+        source: "McMahan 2017, section 3",
+        build: |_| Arc::new(Composition::default()),
+    },
 ];
 
 /// The parameters of FedAsync: those of its schedule, and ρ of its proximal term.
@@ -221,6 +240,8 @@ mod tests {
             "fedavg with the client term dynamic:alpha=0.5, the weighting equal",
             "fedavg with the weighting equal, the schedule buffered:size=10,staleness=polynomial,a=paper,b=4",
             "fedavg with the client term proximal:mu=0.005, the schedule asynchronous:alpha=0.6,staleness=polynomial,a=paper,b=4",
+            "fedavg with the client term alone, the weighting equal",
+            "fedavg",
         ];
         let over_fedavg = |preset| StrategyRows { name: Named::default(), ..Strategy::from(preset).into() };
         let set = every_row::<Composition>().into_iter().map(|preset| Strategy::from(over_fedavg(preset)).to_string());

@@ -12,7 +12,12 @@ struct Refusal {
     reason: &'static str,
 }
 
-const REFUSALS: [Refusal; 15] = [
+const REFUSALS: [Refusal; 18] = [
+    Refusal {
+        applies: |rows, _| rows.term.trains_alone() && !aggregates_nothing(rows),
+        names: |rows, _| [term(rows), aggregating(rows)],
+        reason: "the clients train alone and send nothing that the rule could work on; leave the rule out",
+    },
     Refusal {
         applies: |rows, optimiser| rows.needs_accumulation() && !optimiser.accumulates(),
         names: |rows, optimiser| [rows.needing_accumulation(), format!("the optimiser {optimiser}")],
@@ -111,6 +116,26 @@ const REFUSALS: [Refusal; 15] = [
                  over-commit=1",
     },
 ];
+
+/// Returns `true` if the rules for updates are those that have no effect where nothing is aggregated.
+fn aggregates_nothing(rows: &Composition) -> bool {
+    rows.aggregator.is_mean()
+        && rows.weighting.is_equal()
+        && rows.server.keeps_aggregate()
+        && rows.transforms.is_empty()
+        && rows.is_synchronous()
+}
+
+/// Names the rule for updates that is not the default.
+fn aggregating(rows: &Composition) -> String {
+    match () {
+        () if !rows.transforms.is_empty() => format!("the transform {}", rows.transforms),
+        () if !rows.aggregator.is_mean() => aggregator(rows),
+        () if !rows.server.keeps_aggregate() => server(rows),
+        () if !rows.is_synchronous() => schedule(rows),
+        () => weighting(rows),
+    }
+}
 
 fn aggregator(rows: &Composition) -> String {
     format!("the aggregator {}", rows.aggregator)

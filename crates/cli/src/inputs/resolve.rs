@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use fedpipe_data::{Cache, Source, natural_clients, pin_split};
 use fedpipe_host::{Error, Result};
 use fedpipe_record::{
+    availability::Availability,
     digest::bytes_sha256,
     experiment::Experiment,
     experiment_key::ExperimentKey,
@@ -52,7 +53,9 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Experiment> {
     settle_partition(&mut experiment, is_count_given)?;
     pin_initial_file(&mut experiment)?;
     pin_clock(&mut experiment)?;
+    read_availability(&mut experiment)?;
     refuse_without_effect(args, &experiment)?;
+    let experiment = experiment.centralised()?;
     if experiment.model.is_empty() && experiment.client.is_none() {
         return Err(Error::Usage("no model is named; give one, such as mlp, or a --client COMMAND".into()));
     }
@@ -147,6 +150,17 @@ fn pin_clock(experiment: &mut Experiment) -> Result<()> {
     clock.clients(experiment.sample_seed(), experiment.clients.count, &trace).map_err(refused)?;
     let pinned = format!("file:path={},sha256={}", absolute(file.path).display(), bytes_sha256(&bytes));
     experiment.time.clock = Some(pinned.parse().map_err(|error| Error::Usage(format!("{error}")))?);
+    Ok(())
+}
+
+/// Reads the trace of the clients' availability, if the experiment names its file.
+fn read_availability(experiment: &mut Experiment) -> Result<()> {
+    let Some(Availability::File(path)) = &experiment.clients.availability else { return Ok(()) };
+    let shown = path.display();
+    let unreadable = |why: String| Error::Usage(format!("cannot read --availability {shown}: {why}"));
+    let bytes = read_regular(path).map_err(|error| unreadable(error.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|error| unreadable(error.to_string()))?;
+    experiment.clients.availability = Some(Availability::of_csv(&shown.to_string(), &text).map_err(Error::Usage)?);
     Ok(())
 }
 

@@ -37,11 +37,14 @@ pub(crate) fn round_name(round: u64, last: Option<u64>) -> String {
 
 /// Returns the line about a round, without the round's name.
 pub(crate) fn round_line(round: &Round) -> String {
-    let Round { loss, accuracy, regression, seconds, failed, late, virtual_seconds, .. } = round;
+    let Round { loss, accuracy, regression, seconds, failed, clients, late, virtual_seconds, .. } = round;
     let number = |count: usize, what: &str| {
         if count > 0 { format!("  ({} {what})", counted(count, "client")) } else { String::new() }
     };
-    let failed = number(*failed as usize, "failed") + &number(late.len(), "late");
+    let failed = match (clients, failed) {
+        (0, 0) => "  (no client was sampled)".to_owned(),
+        _ => number(*failed as usize, "failed") + &number(late.len(), "late"),
+    };
     let time = virtual_seconds.map_or_else(String::new, |end| format!("  virtual {:.2} s", end.get()));
     let (loss, seconds) = (significant(loss.get()), seconds.get());
     let quality = quality(*accuracy, *regression, 5);

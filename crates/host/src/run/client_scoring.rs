@@ -50,6 +50,12 @@ impl ActiveRun<'_> {
         let mut participants: Vec<u32> = updates.iter().map(|update| update.header.client).collect();
         participants.dedup();
         let of_training = experiment.scored_clients(round, &participants);
+        if experiment.strategy.rules.term.trains_alone() {
+            let own = self.own_weights(&of_training, updates)?;
+            let held_out = self.score_each(round, &of_training, weights, &own)?;
+            self.clients.record_isolation(&mut self.journal)?;
+            return Ok(RoundScores { held_out, ..RoundScores::default() });
+        }
         let held_out = self.score_each(round, &of_training, weights, &BTreeMap::new())?;
         let own = self.local_values(&of_training, updates)?;
         let with_own: Vec<u32> = own.keys().copied().collect();
@@ -87,7 +93,9 @@ impl ActiveRun<'_> {
         own: &BTreeMap<u32, Arc<Vec<f32>>>,
     ) -> Result<Option<ClientScores>> {
         let check = self.score_check();
-        let local = self.clients.layout()?.local_ranges().collect();
+        let is_alone = self.context.experiment.strategy.rules.term.trains_alone();
+        let all = || vec![0..weights.len()];
+        let local = if is_alone { all() } else { self.clients.layout()?.local_ranges().collect() };
         let Self { clients: Clients { fleet, held_out, target, .. }, state, journal, .. } = self;
         let target = *target;
         let job = |&client: &u32| Job {
@@ -127,7 +135,7 @@ impl ActiveRun<'_> {
 struct Scoring<'s, 'j> {
     /// The values of the local tensors, by client.
     own: &'s BTreeMap<u32, Arc<Vec<f32>>>,
-    /// The ranges of the local tensors.
+    /// The ranges of the local tensors; all weights of a client that trains alone.
     local: Vec<Range<usize>>,
     state: &'s mut RunState,
     journal: &'s mut Journal<'j>,

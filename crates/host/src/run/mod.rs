@@ -17,6 +17,8 @@ pub(crate) mod event;
 pub(crate) mod external_strategy;
 mod finish;
 pub(crate) mod ledger;
+mod lone_scoring;
+mod loss_sampling;
 mod real_target;
 pub(crate) mod reload;
 pub(crate) mod replaced;

@@ -168,6 +168,11 @@ impl RunState {
         &self.time
     }
 
+    /// Returns the weights that are the result after the last round.
+    pub(super) fn output(&self, experiment: &Experiment) -> &Arc<Vec<f32>> {
+        experiment.strategy.output(&self.weights, &self.server)
+    }
+
     /// Returns the server's state after the last round.
     pub(super) fn server(&self) -> &Slots {
         &self.server
@@ -210,6 +215,7 @@ impl RunState {
         let clients_sha256 = self.clients.commit(round, &changed)?;
         self.weights = Arc::clone(&result.weights);
         self.server = result.server.clone();
+        let is_other = !Arc::ptr_eq(&result.output, &result.weights);
         let round = Round {
             round,
             accuracy: result.score.accuracy,
@@ -226,9 +232,10 @@ impl RunState {
             participants: result.updates.iter().map(|update| update.header.client).filter(|_| is_partial).collect(),
             attackers: result.attackers.clone(),
             weights_sha256: weights_sha256(&self.weights),
+            output_sha256: is_other.then(|| weights_sha256(&result.output)),
             server_sha256: slots_sha256(&self.server),
             clients_sha256,
-            bytes_sent: result.updates.iter().map(|update| update.bytes_sent).sum(),
+            bytes_sent: result.bytes_asked + result.updates.iter().map(|update| update.bytes_sent).sum::<u64>(),
             bytes_received: result.updates.iter().map(|update| update.bytes_received).sum(),
             bytes_of_states: changed.iter().map(|(_, state)| state.bytes_of_all()).sum(),
             update_norms: result.updates.iter().map(|update| update.norm).collect(),
@@ -259,7 +266,7 @@ impl RunState {
             target: &self.target,
             initial: self.initial,
             by_class: self.by_class.clone(),
-            weights_sha256: weights_sha256(&self.weights),
+            weights_sha256: weights_sha256(self.output(experiment)),
             wall_seconds: wall.into(),
             failures: self.failures,
             stopped: stop,
@@ -268,8 +275,13 @@ impl RunState {
     }
 
     /// Writes the results. The summary comes last: where it is, all results are.
-    pub(super) fn write_results(&self, directory: &RunDir, layout: &Layout, summary: &Summary) -> Result<()> {
-        directory.write(names::FINAL_WEIGHTS, &safetensors(&self.weights, layout)?)?;
+    pub(super) fn write_results(
+        &self,
+        (experiment, directory): (&Experiment, &RunDir),
+        layout: &Layout,
+        summary: &Summary,
+    ) -> Result<()> {
+        directory.write(names::FINAL_WEIGHTS, &safetensors(self.output(experiment), layout)?)?;
         directory.write(names::SUMMARY, summary.to_text()?.as_bytes())
     }
 }
@@ -314,17 +326,19 @@ mod tests {
 
     /// Returns a round of which these clients of `of` returned an update.
     fn result(clients: &[u32], of: u32, weights: &[f32]) -> RoundResult {
-        let header = |client| Update::plain(client, 1, 1);
+        let (header, new) = (|client| Update::plain(client, 1, 1), Arc::new(weights.to_vec()));
         RoundResult {
             updates: clients.iter().map(|&client| ClientUpdate::new(header(client), vec![])).collect(),
             trainings: of,
             attackers: Vec::new(),
             timing: None,
             of,
-            training_loss: finite(0.5),
+            bytes_asked: 0,
+            training_loss: Some(finite(0.5)),
             start_loss: Some(finite(0.5)),
             learning_rate: None,
-            weights: Arc::new(weights.to_vec()),
+            weights: Arc::clone(&new),
+            output: new,
             server: Slots::from_iter([("m", Slot::F32(Arc::new(weights.to_vec())))]),
             score: TestScore { loss: finite(0.25), accuracy: Some(finite(0.75)), regression: None },
             client_scores: RoundScores::default(),

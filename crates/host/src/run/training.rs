@@ -75,6 +75,11 @@ impl ActiveRun<'_> {
     /// Has clients train: those that were `sampled`, or those whose turn it is in a schedule without rounds of clients.
     pub(super) fn train(&mut self, round: u64, sampled: &[u32]) -> Result<TrainedRound> {
         let schedule = &self.context.experiment.strategy.rules.schedule;
+        if sampled.is_empty() && schedule.buffer_size().is_none() {
+            self.journal.emit(&Event::RoundStarted { round, sampled })?;
+            let timing = self.clients.clock.as_ref().map(|_| RoundTiming::idle(self.state.time().now));
+            return Ok(TrainedRound { updates: Vec::new(), trainings: 0, attackers: Vec::new(), timing });
+        }
         match (schedule.buffer_size(), &self.clients.clock) {
             (Some(size), _) => return self.train_buffer(round, size as usize),
             (None, Some(_)) => return self.train_in_time(round, sampled),
@@ -245,7 +250,7 @@ impl ActiveRun<'_> {
     }
 
     /// Returns the request for a client without the facts that depend on the client's state.
-    fn job(&self, flight: &Flight, attackers: &[u32]) -> Result<Job> {
+    pub(super) fn job(&self, flight: &Flight, attackers: &[u32]) -> Result<Job> {
         let Experiment { local, until_converged, strategy, .. } = self.context.experiment;
         let client = flight.client;
         let train = Train {

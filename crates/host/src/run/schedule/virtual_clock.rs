@@ -46,8 +46,9 @@ impl VirtualClock {
             Given { weights: &[], server: &none, client: &none, work, learning_rate: 1.0, layout: &self.layout };
         let steps = term.prepare(&given).phases.iter().map(|phase| steps_of(phase, examples, batch_size)).sum();
         let corrects = !term.is_of_client() && term.server_slots().iter().any(|slot| server.vector(slot).is_some());
-        let received = self.shared * (1 + u64::from(corrects));
-        self.clients[client as usize].seconds(steps, step_time, received + self.update)
+        let sent = self.shared * (1 + u64::from(corrects)) + self.update;
+        let sent = if term.trains_alone() { 0 } else { sent };
+        self.clients[client as usize].seconds(steps, step_time, sent)
     }
 }
 

@@ -62,6 +62,9 @@ impl Submitter for Training<'_, '_> {
             None => self.recorder.state.clients.state_of(train.client)?,
         };
         self.check_local(train.client, &state)?;
+        if let Some(own) = self.experiment.strategy.rules.term.own_weights(&state) {
+            job.weights = Some(Arc::clone(own));
+        }
         let received = job.weights.clone().unwrap_or_default();
         let ClientPlan { phases, mut parts } = self.plan(train.client, &received, &state)?;
         train.phases = phases;
@@ -148,6 +151,11 @@ impl Training<'_, '_> {
         let mut after = strategy.term.accept(&self.given(returned.header.client, &start, &before), &returned);
         kept.into_iter().for_each(|(name, values)| after.set_vector(name, values));
         let Returned { header, mut weights, .. } = returned;
+        let draws = self.draws.iter().filter(|&&drawn| drawn == header.client).count().max(1) as u32;
+        if strategy.term.trains_alone() {
+            // Nothing is sent or aggregated: the state has the weights.
+            return ClientUpdate { before, after, draws, ..ClientUpdate::new(header, Vec::new()) };
+        }
         if !self.local.is_empty() {
             let own = self.local.iter().flat_map(|range| &weights[range.clone()]);
             after.set_vector(LOCAL, own.copied().collect());
@@ -161,7 +169,6 @@ impl Training<'_, '_> {
         let is_own = self.program.is_none() && strategy.term.is_of_client();
         let bytes_sent = shared * if is_own { 1 } else { 1 + corrections };
         let bytes_received = strategy.transforms.payload(weights.len()) - local;
-        let draws = self.draws.iter().filter(|&&drawn| drawn == header.client).count().max(1) as u32;
         ClientUpdate { header, weights, draws, before, after, bytes_sent, bytes_received, norm: 0.0 }
     }
 
