@@ -9,6 +9,7 @@ use std::{collections::BTreeMap, ops::Range, sync::Arc};
 use fedpipe_data::counted;
 use fedpipe_protocol::{
     Ability, LOCAL, Layout, MOMENTUM, Parts, RESIDUAL, Reply, Request, ScoreStart, Spare, Train, WEIGHTS, feature,
+    with_local,
 };
 use fedpipe_record::{
     cause::Cause,
@@ -90,6 +91,7 @@ impl ActiveRun<'_> {
         let jobs: Vec<Job> = sampled.iter().map(|&client| self.job(round, client, &attackers)).collect();
         let layout = self.clients.layout()?.clone();
         let local = layout.local_ranges().collect();
+        let puts_local = self.clients.kept_local.is_some();
         let adds_on_arrival = self.adds_on_arrival();
         let Self { clients: Clients { fleet, mean, spare, program, sizes, .. }, state, journal, context, .. } = self;
         let experiment = context.experiment;
@@ -102,6 +104,7 @@ impl ActiveRun<'_> {
             program,
             layout,
             local,
+            puts_local,
             sizes,
             draws,
             stragglers,
@@ -147,7 +150,7 @@ impl ActiveRun<'_> {
     }
 
     /// Returns the check of an update.
-    fn update_check(&self) -> Result<Arc<Check>> {
+    pub(super) fn update_check(&self) -> Result<Arc<Check>> {
         let (sizes, remedy) = (self.clients.sizes.clone(), self.clients.remedy.clone());
         let local: Vec<_> = self.clients.layout()?.local_ranges().collect();
         let strategy = &self.context.experiment.strategy;
@@ -170,7 +173,7 @@ impl ActiveRun<'_> {
     }
 
     /// Returns the request for a client without the facts that depend on the client's state.
-    fn job(&self, round: u64, client: u32, attackers: &[u32]) -> Job {
+    pub(super) fn job(&self, round: u64, client: u32, attackers: &[u32]) -> Job {
         let Experiment { local, until_converged, strategy, .. } = self.context.experiment;
         let train = Train {
             client,
@@ -235,6 +238,8 @@ struct Training<'t, 'j> {
     layout: Layout,
     /// The ranges of the local tensors.
     local: Vec<Range<usize>>,
+    /// `true` if the strategy keeps them local. The model does not know of it, so that the host puts in the values.
+    puts_local: bool,
     /// The examples of each client.
     sizes: &'t [u64],
     /// The clients that were drawn for the round, each as often as it was drawn.
@@ -249,12 +254,20 @@ impl Submitter for Training<'_, '_> {
     /// Adds the phases and parts that follow from the client's state.
     fn prepare(&mut self, job: &mut Job) -> Result<()> {
         let Request::Train(train) = &mut job.request else { return Ok(()) };
-        let state = self.recorder.state.clients.state_of(train.client)?;
+        let mut state = self.recorder.state.clients.state_of(train.client)?;
+        if self.local.is_empty() {
+            // A strategy before this one kept them.
+            state.set_vector(LOCAL, Vec::new());
+        }
         self.check_local(train.client, &state)?;
         let ClientPlan { phases, mut parts } = self.plan(train.client, &state)?;
         train.phases = phases;
-        let own = OF_CLIENT.into_iter().filter_map(|name| Some((name.to_owned(), Arc::clone(state.vector(name)?))));
-        parts.extend(own);
+        if let Some(own) = state.vector(LOCAL).filter(|_| self.puts_local) {
+            let shared = job.weights.take().unwrap_or_default();
+            job.weights = Some(Arc::new(with_local(&shared, own, self.local.iter().cloned()).into_owned()));
+        }
+        let sent = OF_CLIENT.into_iter().filter(|name| *name != LOCAL || !self.puts_local);
+        parts.extend(sent.filter_map(|name| Some((name.to_owned(), Arc::clone(state.vector(name)?)))));
         job.parts = parts;
         self.before.insert(train.client, state);
         self.recorder.journal.emit(&Event::TrainingBegun { round: train.round, client: train.client })
@@ -297,8 +310,8 @@ impl Training<'_, '_> {
         let count: usize = self.local.iter().map(Range::len).sum();
         match state.vector(LOCAL).map(|own| own.len()) {
             Some(held) if held != count => Err(Error::Output(format!(
-                "the state of client {client} has {} of local tensors, and the model has {count}; resume the run with its \
-                 own model",
+                "the state of client {client} has {} of local tensors, and the run {count}; resume it with its own model and \
+                 strategy",
                 counted(held, "value")
             ))),
             _ => Ok(()),
@@ -356,8 +369,9 @@ impl Training<'_, '_> {
     /// Returns the facts that the client term may use.
     fn given<'g>(&'g self, client: u32, weights: &'g [f32], state: &'g Slots) -> Given<'g> {
         let learning_rate = self.experiment.learning_rate(self.recorder.round);
-        let (server, work) = (self.recorder.state.server(), self.work(client));
-        Given { weights, server, client: state, work, learning_rate, layout: &self.layout }
+        let (server, initial) = (self.recorder.state.server(), self.recorder.state.begun_with());
+        let work = self.work(client);
+        Given { weights, server, client: state, initial, work, learning_rate, layout: &self.layout }
     }
 
     /// Returns the work of a client in the round.

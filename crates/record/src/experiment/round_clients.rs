@@ -17,7 +17,7 @@ impl Experiment {
     }
 
     /// Returns the clients that may train, ascending.
-    fn training_list(&self) -> Vec<u32> {
+    pub fn training_list(&self) -> Vec<u32> {
         let new = self.new_clients();
         (0..self.clients.count).filter(|client| new.binary_search(client).is_err()).collect()
     }
