@@ -13,7 +13,7 @@ use fedpipe_strategy::{
     term::{Given, Prepared},
     vector_math::OneCore,
 };
-use proptest::prelude::*;
+use proptest::{prelude::*, strategy::Strategy as Arbitrary_};
 
 const RATE: f32 = 0.1;
 const SIZE: usize = 5;
@@ -176,12 +176,12 @@ fn each_personal_method_has_the_values_of_an_independent_computation() {
     assert_eq!(count, 8);
 }
 
-fn client() -> impl proptest::strategy::Strategy<Value = Client> {
+fn client() -> impl Arbitrary_<Value = Client> {
     let values = |range| prop::collection::vec(range, SIZE);
     (values(0.1..2.0), values(-2.0..2.0), 0.0..0.5).prop_map(|(a, b, c)| Client { a, b, c })
 }
 
-fn federation() -> impl proptest::strategy::Strategy<Value = (Vec<Client>, Vec<f32>)> {
+fn federation() -> impl Arbitrary_<Value = (Vec<Client>, Vec<f32>)> {
     (prop::collection::vec(client(), 3), prop::collection::vec(-2.0_f32..2.0, SIZE))
 }
 
