@@ -297,6 +297,18 @@ impl Dataset {
         Ok(Self { info, feature_names, train, test })
     }
 
+    /// Returns the dataset with all examples for training, those of the test set last, and without a test set. The
+    /// identity stays, since the content does.
+    pub(crate) fn merged(self) -> Self {
+        let Self { info, feature_names, train, test } = self;
+        let none = Split::empty_like(&train);
+        let train = train.joined_by(test);
+        let natural_clients = train.clients.as_ref().map(|clients| clients.names.len() as u32);
+        let (range, train_examples) = (train.range(), train.len() as u64);
+        let info = DatasetInfo { range, natural_clients, train_examples, test_examples: 0, ..info };
+        Self { info, feature_names, train, test: none }
+    }
+
     /// Returns a column of the training examples: `target`, or a feature by its name or its number.
     ///
     /// # Errors

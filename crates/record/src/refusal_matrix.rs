@@ -15,7 +15,22 @@ use crate::experiment::Experiment;
 /// another row is then a decision, for [`REFUSED`].
 const ROWS: [(&str, &[&str]); 12] = [
     ("sample", &["uniform", "by-size", "poisson", "cyclic", "power-of-choice"]),
-    ("term", &["none", "proximal", "control-variate", "dynamic", "alone"]),
+    (
+        "term",
+        &[
+            "none",
+            "proximal",
+            "control-variate",
+            "dynamic",
+            "alone",
+            "personal-model",
+            "local-head",
+            "head-first",
+            "local-norm",
+            "local-body",
+            "frozen-head",
+        ],
+    ),
     ("transform", &["clip", "int8", "topk"]),
     ("attack", &["none", "label-flip", "sign-flip", "gaussian", "alie", "ipm", "mimic", "zero", "nan"]),
     ("weighting", &["examples", "steps", "equal"]),
@@ -44,7 +59,7 @@ const ROWS: [(&str, &[&str]); 12] = [
 ];
 
 /// Rows that no rule of [`REFUSED`] tells apart, in the place of a name in braces.
-const GROUPS: [(&str, &[&str]); 7] = [
+const GROUPS: [(&str, &[&str]); 9] = [
     (
         "unweighted",
         &["q-fair", "median", "trimmed-mean", "krum", "multi-krum", "bulyan", "norm-bounding", "centred-clipping"],
@@ -67,11 +82,13 @@ const GROUPS: [(&str, &[&str]); 7] = [
     ("virtual", &["buffered", "asynchronous"]),
     ("mixing", &["nnm", "bucketing", "arc"]),
     ("altering", &["sign-flip", "gaussian", "alie", "ipm", "mimic", "zero", "nan"]),
+    ("localising", &["local-head", "head-first", "local-norm", "local-body"]),
+    ("personal", &["personal-model", "local-head", "head-first", "local-norm", "local-body", "frozen-head"]),
     ("moving", &["momentum", "adagrad", "adam", "yogi", "extrapolation"]),
 ];
 
-/// The rows that a row does not combine with. `own` beside local tensors is known once a client is ready.
-const REFUSED: [(&str, &[&str]); 30] = [
+/// The rows that a row does not combine with. `own` beside local tensors of a model is known once a client is ready.
+const REFUSED: [(&str, &[&str]); 34] = [
     ("aggregate {robust}", &["term control-variate", "term dynamic", "server extrapolation", "program true"]),
     ("aggregate {unweighted}", &["weighting examples", "weighting steps"]),
     ("aggregate {many}", &["sample poisson"]),
@@ -87,6 +104,8 @@ const REFUSED: [(&str, &[&str]); 30] = [
     ("server extrapolation", &["weighting examples", "weighting steps"]),
     ("term control-variate", &["weighting examples", "weighting steps"]),
     ("term dynamic", &["weighting examples", "weighting steps"]),
+    ("term {localising}", &["transform clip", "transform int8", "transform topk"]),
+    ("term {personal}", &["program true"]),
     ("transform topk", &["term control-variate", "term dynamic"]),
     ("optimiser adam", &["term control-variate", "aggregate normalised"]),
     ("optimiser adamw", &["term control-variate", "aggregate normalised"]),

@@ -212,7 +212,7 @@ fn refuse_without_effect(args: &RunArgs, experiment: &Experiment) -> Result<()> 
     let is_elsewhere = args.over.is_some();
     let ends = experiment.is_open_ended();
     let until = "a run with --until-converged or --until";
-    let holds_rows = experiment.data.holdout > 0.0;
+    let holds_rows = experiment.deal().holdout.rows > 0.0;
     let scores_clients = !experiment.deal().holdout.is_none();
     let scored = "a run without --holdout or --holdout-clients";
     let number = "a run of a number of --rounds";
@@ -220,6 +220,7 @@ fn refuse_without_effect(args: &RunArgs, experiment: &Experiment) -> Result<()> 
     let without_effect = [
         ("rounds", ends && flags.has("rounds"), until),
         ("evaluate-clients", !holds_rows && flags.has("evaluate-clients"), "a run without --holdout"),
+        ("fine-tune", !holds_rows && flags.has("fine-tune"), "a run without --holdout"),
         ("evaluate-every", !scores_clients && flags.has("evaluate-every"), scored),
         ("init-seed", experiment.init_from.is_some() && flags.has("init-seed"), "a run with --init-from"),
         ("step-time", experiment.time.clock.is_none() && flags.has("step-time"), "a run without --clock"),

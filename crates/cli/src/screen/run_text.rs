@@ -21,6 +21,13 @@ pub(crate) fn dataset_line(dataset: &DatasetInfo, sizes: &[u64]) -> String {
     let trained = training().count();
     let clients = if trained < sizes.len() { format!("{trained} of {clients}") } else { clients };
     let DatasetInfo { name, train_examples, test_examples, .. } = dataset;
+    if *test_examples == 0 {
+        // The held-out examples of each client are the next line's.
+        return format!(
+            "{name}: {}, training and test ones merged; {clients} with {share} to train on",
+            counted(*train_examples, "example")
+        );
+    }
     format!(
         "{name}: {train_examples} training and {}; {clients} with {share} each",
         counted(*test_examples, "test example")
@@ -186,6 +193,19 @@ mod tests {
             "failures": 0, "clients_dropped": false, "stopped": stopped,
         });
         serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn a_dataset_without_a_test_set_says_so() {
+        let of = |test_examples: u64| {
+            let json = serde_json::json!({
+                "name": "sample", "sha256": "", "shape": [1], "classes": 2, "train_examples": 40,
+                "test_examples": test_examples, "sample": true,
+            });
+            dataset_line(&serde_json::from_value(json).unwrap(), &[15, 15])
+        };
+        assert_eq!(of(0), "sample: 40 examples, training and test ones merged; 2 clients with 15 to train on");
+        assert_eq!(of(4), "sample: 40 training and 4 test examples; 2 clients with 15 each");
     }
 
     #[test]

@@ -28,6 +28,7 @@ mod over;
 mod overwrite;
 mod own_data;
 mod partitions;
+mod personal_methods;
 mod processes;
 mod readme;
 mod readme_command;

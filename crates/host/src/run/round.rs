@@ -203,8 +203,12 @@ impl ActiveRun<'_> {
         applied.map_err(|overflow| Error::Round(format!("round {round} failed: the strategy {strategy} {overflow}")))
     }
 
-    /// Scores `weights` on the test set. Each process scores some blocks, whose sums are added in block order.
+    /// Scores `weights` on the test set. Each process scores some blocks, whose sums are added in block order. Where
+    /// each client has its own test examples, the score is over those of all clients that train.
     pub(super) fn evaluate(&mut self, round: u64, weights: &Arc<Vec<f32>>) -> Result<TestScore> {
+        if !self.context.experiment.has_test_set() {
+            return self.score_all_clients(round, weights);
+        }
         let settled = self.score_test_set(round, self.evaluate_jobs(weights))?;
         let sums = sums_of(settled).map_err(|cause| {
             let origin = self.origin(&cause);

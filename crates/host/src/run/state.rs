@@ -45,6 +45,8 @@ pub(super) struct RunState {
     dataset: String,
     target: DatasetTarget,
     weights: Arc<Vec<f32>>,
+    /// The weights before the first round, if a client's own model begins with them.
+    begun_with: Arc<Vec<f32>>,
     /// The score of the weights before the first round.
     initial: Option<InitialScore>,
     server: Slots,
@@ -73,12 +75,14 @@ impl RunState {
         directory: &Path,
     ) -> Self {
         let weights = Arc::new(initial.weights);
+        let begun_with = experiment.strategy.rules.term.own_model().map(|_| Arc::clone(&weights)).unwrap_or_default();
         Self {
             dataset: dataset.name.clone(),
             target: dataset.target.clone(),
             initial: None,
             time: RunTime::new(experiment, &weights),
             weights,
+            begun_with,
             server: Slots::default(),
             clients: ClientStore::new(directory, experiment.client_slots().into_iter().chain([LOCAL])),
             convergence: Convergence::new(experiment.tolerance),
@@ -98,8 +102,9 @@ impl RunState {
         let first = point.first_round();
         let Experiment { clients: ClientsSection { count, .. }, strategy, .. } = experiment;
         let with = |slot: &str| point.history.first_round_with(slot, *count);
-        // Local tensors belong to the model, which a forced change of the strategy leaves.
-        let since = |slot: &str| if slot == LOCAL { Some(1) } else { with(slot) };
+        // Local tensors of the model are left by a forced change of the strategy.
+        let is_of_model = !strategy.term.client_slots().contains(&LOCAL);
+        let since = |slot: &str| if slot == LOCAL && is_of_model { Some(1) } else { with(slot) };
         // The server's slots of a term are made of those of the clients, and begin with them.
         let begins = strategy.term.client_slots().iter().any(|slot| with(slot).is_none());
         let named = point.checkpoint.as_ref().map(|Checkpoint { meta, .. }| (meta.round, meta.clients.clone()));
@@ -171,6 +176,11 @@ impl RunState {
     /// Returns the weights that are the result after the last round.
     pub(super) fn output(&self, experiment: &Experiment) -> &Arc<Vec<f32>> {
         experiment.strategy.output(&self.weights, &self.server)
+    }
+
+    /// Returns the weights before the first round, if the client term needs them; else no value.
+    pub(super) fn begun_with(&self) -> &Arc<Vec<f32>> {
+        &self.begun_with
     }
 
     /// Returns the server's state after the last round.

@@ -169,6 +169,7 @@ impl ActiveRun<'_> {
         let jobs = flights.iter().map(|flight| self.job(flight, &attackers)).collect::<Result<Vec<Job>>>()?;
         let layout = self.clients.layout()?.clone();
         let local = layout.local_ranges().collect();
+        let puts_local = self.clients.kept_local.is_some();
         let adds_on_arrival = self.adds_on_arrival();
         let Self { clients: Clients { fleet, mean, spare, program, sizes, .. }, state, journal, .. } = self;
         mean.restart(state.weights().len());
@@ -180,6 +181,7 @@ impl ActiveRun<'_> {
             program,
             layout,
             local,
+            puts_local,
             sizes,
             draws,
             stragglers,
@@ -227,7 +229,7 @@ impl ActiveRun<'_> {
     }
 
     /// Returns the check of an update.
-    fn update_check(&self) -> Result<Arc<Check>> {
+    pub(super) fn update_check(&self) -> Result<Arc<Check>> {
         let (sizes, remedy) = (self.clients.sizes.clone(), self.clients.remedy.clone());
         let local: Vec<_> = self.clients.layout()?.local_ranges().collect();
         let strategy = &self.context.experiment.strategy;

@@ -20,8 +20,10 @@ impl Experiment {
     pub fn check(&self) -> Result<()> {
         self.check_names()?;
         self.check_ranges()?;
+        self.check_test_split()?;
         self.check_holdout()?;
         self.check_evaluation()?;
+        self.check_personal()?;
         let LocalSection { optimiser, lr, .. } = &self.local;
         if let Some(why) = refusal(&self.strategy, optimiser).or_else(|| pull_refusal(&self.strategy, *lr)) {
             return refuse(why);
@@ -127,6 +129,10 @@ impl Experiment {
         let term = &self.strategy.term;
         match () {
             () if !term.trains_alone() => Ok(()),
+            () if self.fine_tuning_epochs() > 0 => refuse(
+                "--fine-tune trains a client before its personal score, and under --strategy local the held-out scores are \
+                 those of its own weights; leave it out".into(),
+            ),
             () if self.evaluation.by_class => refuse(
                 "--by-class scores the global weights, and under --strategy local each client has its own; leave it out".into(),
             ),
@@ -152,6 +158,18 @@ impl Experiment {
         }
     }
 
+    /// Refuses what needs a test set where each client has its own, and a second part that is held out.
+    fn check_test_split(&self) -> Result<()> {
+        let Some(rule) = self.data.test_split.filter(|_| !self.has_test_set()) else { return Ok(()) };
+        let (why, remedy) = match () {
+            () if self.data.holdout > 0.0 => ("--holdout would hold out a second part", "leave --holdout out"),
+            () if self.data.partition.is_own() => ("under --partition own this host deals no examples", "give --holdout"),
+            () if self.evaluation.by_class => ("--by-class scores a test set", "leave --by-class out"),
+            () => return Ok(()),
+        };
+        refuse(format!("--test-split {rule} leaves each client its own test examples, and {why}; {remedy}"))
+    }
+
     /// Refuses a share of the clients that holds out none, and rules that may train on a held-out client.
     fn check_holdout(&self) -> Result<()> {
         let (share, count) = (self.data.holdout_clients, self.clients.count);
@@ -171,7 +189,7 @@ impl Experiment {
 
     /// Refuses an evaluation that no round has, and one of classes where there are none.
     fn check_evaluation(&self) -> Result<()> {
-        let EvaluationSection { every, clients, by_class } = self.evaluation;
+        let EvaluationSection { every, clients, by_class, .. } = self.evaluation;
         let (last, training) = (self.last_round(), self.training_clients());
         let is_real = self.data.target == TargetKind::Real;
         match clients {
@@ -187,6 +205,20 @@ impl Experiment {
             }
             _ => self.until.and_then(|target| target.refusal(self.data.target)).map_or(Ok(()), refuse),
         }
+    }
+
+    /// Refuses what this host would store of clients with data of their own.
+    fn check_personal(&self) -> Result<()> {
+        let term = &self.strategy.rules.term;
+        let kept = match () {
+            () if !self.data.partition.is_own() => return Ok(()),
+            () if term.is_personal() => format!("the client term {term} has this host store"),
+            () if self.fine_tuning_epochs() > 0 => "--fine-tune has this host receive".to_owned(),
+            () => return Ok(()),
+        };
+        refuse(format!(
+            "{kept} the own model of each client, which --partition own excludes; leave it out, or take another --partition"
+        ))
     }
 
     /// Refuses a quorum that no round can reach, and one with which the aggregator has no effect of its own.
@@ -279,6 +311,36 @@ mod tests {
             let error = experiment.check().unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn a_test_split_per_client_is_refused_beside_what_needs_a_test_set_or_holds_out_too() {
+        let check = |change: fn(&mut Experiment)| {
+            let mut experiment = Experiment::default();
+            experiment.data.test_split = Some("per-client:0.25,merge".parse().unwrap());
+            change(&mut experiment);
+            experiment.check().err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        assert_eq!(check(|_| ()), "");
+        assert!(check(|of| of.data.holdout = 0.1).ends_with("leave --holdout out"));
+        assert!(check(|of| of.data.partition = "own".parse().unwrap()).ends_with("give --holdout"));
+        assert!(check(|of| of.evaluation.by_class = true).ends_with("leave --by-class out"));
+    }
+
+    #[test]
+    fn what_stays_with_a_client_is_refused_where_the_client_has_its_own_data() {
+        let check = |strategy: &str, fine_tune, partition: &str| {
+            let mut experiment = Experiment { strategy: strategy.parse().unwrap(), ..Experiment::default() };
+            (experiment.evaluation.fine_tune, experiment.data.partition) = (fine_tune, partition.parse().unwrap());
+            experiment.check().err().map(|error| error.to_string())
+        };
+        for strategy in ["ditto:0.1", "fedper", "fedrep", "fedbn", "lg-fedavg", "fedbabu"] {
+            let why = check(strategy, None, "own").unwrap();
+            assert!(why.contains("the client term ") && why.contains("which --partition own excludes"), "{why}");
+            assert_eq!(check(strategy, Some(2), "iid"), None);
+        }
+        assert!(check("fedavg", Some(1), "own").unwrap().starts_with("--fine-tune has this host receive"));
+        assert_eq!([check("fedavg", Some(0), "own"), check("fedavg", None, "own")], [None, None]);
     }
 
     /// Without the refusal the rule is the mean, which one dishonest client decides.

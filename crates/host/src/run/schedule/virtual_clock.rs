@@ -1,6 +1,8 @@
 //! The virtual time of a training: a function of the experiment, the partition and the layout, known before the
 //! training begins.
 
+use std::sync::Arc;
+
 use fedpipe_protocol::{Layout, Phase};
 use fedpipe_record::experiment::{Experiment, LocalSection, TimeSection};
 use fedpipe_strategy::{clock::SimulatedClient, local_work::ClientWork, slots::Slots, term::Given};
@@ -40,10 +42,10 @@ impl VirtualClock {
         let TimeSection { step_time, .. } = experiment.time;
         let LocalSection { batch_size, .. } = experiment.local;
         let term = &experiment.strategy.rules.term;
-        let none = Slots::default();
+        let (none, initial) = (Slots::default(), Arc::default());
         // The phases follow from the work alone.
         let given =
-            Given { weights: &[], server: &none, client: &none, work, learning_rate: 1.0, layout: &self.layout };
+            Given { weights: &[], server: &none, client: &none, initial: &initial, work, learning_rate: 1.0, layout: &self.layout };
         let steps = term.prepare(&given).phases.iter().map(|phase| steps_of(phase, examples, batch_size)).sum();
         let corrects = !term.is_of_client() && term.server_slots().iter().any(|slot| server.vector(slot).is_some());
         let sent = self.shared * (1 + u64::from(corrects)) + self.update;
