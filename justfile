@@ -136,12 +136,13 @@ wheel:
     work="$CARGO_TARGET_DIR/wheel"
     rm -rf "$work" "$CARGO_TARGET_DIR/wheels"
     just stage "$CARGO_TARGET_DIR/$platform/release" "$work/prefix"
+    "$tools/python" crates/python/third_party_licences.py "$platform" "$work/prefix/share/doc/fedpipe/THIRD-PARTY-LICENCES.txt"
     FEDPIPE_PREFIX="$work/prefix" pip wheel --quiet --no-deps --no-build-isolation --wheel-dir "$work" crates/python
     # Fails if a binary needs a newer glibc, and names the wheel after the oldest that is enough.
     auditwheel repair --plat "manylinux_2_17_$(uname -m)" --wheel-dir "$CARGO_TARGET_DIR/wheels" "$work"/*.whl
     ls -l "$CARGO_TARGET_DIR/wheels"
 
-# Copies the command and the models in the folder BUILT below PREFIX, with man pages, completions and licences
+# Copies the command and the models in the folder BUILT below PREFIX, with the crates for authors of models, man pages and completions
 [private]
 stage built prefix:
     #!/usr/bin/env bash
@@ -156,6 +157,12 @@ stage built prefix:
         install -D -m 644 "$1/$file" "$share/fedpipe/models/$file"
     done
     install -D -m 644 -t "$share/doc/fedpipe" LICENSE-MIT LICENSE-APACHE
+    # A clone with these crates alone, on which `fedpipe new-model` lets a model depend.
+    rm -rf "$share/fedpipe/source"
+    mkdir -p "$share/fedpipe/source/crates"
+    cp -R crates/{model,nn,random} "$share/fedpipe/source/crates"
+    cp Cargo.lock "$share/fedpipe/source"
+    sed 's|"crates/\*", "models/\*"|"crates/*"|' Cargo.toml >"$share/fedpipe/source/Cargo.toml"
     "$2/bin/fedpipe" man "$share/man/man1" >/dev/null
     mkdir -p "$share"/{bash-completion/completions,zsh/site-functions,fish/vendor_completions.d}
     "$2/bin/fedpipe" completions bash >"$share/bash-completion/completions/fedpipe"
