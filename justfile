@@ -85,7 +85,7 @@ bench *args: build
     case " $* " in *" --peers "*) just cnn-epoch ;; esac
     cargo bench --package fedpipe --bench whole -- "$@"
 
-# The report in a browser and the event file in TensorBoard; needs Debian's chromium and chromium-driver
+# The report and the trace in a browser, and the event file in TensorBoard; needs Debian's chromium and chromium-driver
 [private]
 release-check-report: build
     #!/usr/bin/env bash
@@ -98,6 +98,7 @@ release-check-report: build
     "$fedpipe" run mlp --data sample --rounds 6 --partition dirichlet:alpha=0.5 --holdout 0.2 --by-class --trace --tensorboard --out "$place/run" >/dev/null
     "$fedpipe" report "$place/run" --trace --tensorboard
     "$python" crates/report/check/browser.py "$place/run/report.html" "$CARGO_TARGET_DIR/report-check"
+    "$python" crates/report/check/perfetto_reads.py "$place/run" "$CARGO_TARGET_DIR/report-check"
     "$python" crates/report/check/tensorboard_reads.py "$place/run"
 
 # An epoch of the model `cnn` on one thread, beside PyTorch's and JAX's

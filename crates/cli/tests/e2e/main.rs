@@ -45,5 +45,6 @@ mod strategy_rows;
 mod sweep;
 mod threads;
 mod truth;
+mod tutorial;
 mod user_programs;
 mod verify;

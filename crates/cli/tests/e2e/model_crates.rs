@@ -124,7 +124,7 @@ fn blocks(markdown: &str, language: &str) -> Vec<String> {
 }
 
 /// Runs `commands` in `folder` of `place`, as a user with a built clone does, without a network.
-fn shell(place: &Place, commands: &str, folder: &str) -> Output {
+pub(crate) fn shell(place: &Place, commands: &str, folder: &str) -> Output {
     let beside = |program: &str| Path::new(program).parent().unwrap().display().to_string();
     let path = [beside(env!("CARGO_BIN_EXE_fedpipe")), beside(env!("CARGO")), std::env::var("PATH").unwrap()];
     let mut shell = Command::new("sh");
@@ -144,7 +144,7 @@ fn configure_cargo(place: &Place) {
 }
 
 /// Returns the standard output of a command that succeeded.
-fn succeed(output: Output) -> String {
+pub(crate) fn succeed(output: Output) -> String {
     assert!(output.status.success(), "{}\n{}\n{}", output.status, stdout(&output), stderr(&output));
     stdout(&output)
 }
