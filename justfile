@@ -87,14 +87,15 @@ bench *args: build
 
 # The report and the trace in a browser, and the event file in TensorBoard; needs Debian's chromium and chromium-driver
 [private]
-release-check-report: build
+release-check-report:
     #!/usr/bin/env bash
     set -euo pipefail
+    [ -n "${FEDPIPE_BIN:-}" ] || just build
     just environment report crates/report/check/requirements.txt
     python="$CARGO_TARGET_DIR/python/report/bin/python"
     place=$(mktemp -d)
     trap 'rm -rf "$place"' EXIT
-    fedpipe="$CARGO_TARGET_DIR/release/fedpipe"
+    fedpipe="${FEDPIPE_BIN:-$CARGO_TARGET_DIR/release/fedpipe}"
     "$fedpipe" run mlp --data sample --rounds 6 --partition dirichlet:alpha=0.5 --holdout 0.2 --by-class --trace --tensorboard --out "$place/run" >/dev/null
     "$fedpipe" report "$place/run" --trace --tensorboard
     "$python" crates/report/check/browser.py "$place/run/report.html" "$CARGO_TARGET_DIR/report-check"
@@ -175,13 +176,29 @@ burn command *args:
     #!/usr/bin/env bash
     cargo "$1" --release --locked --manifest-path models/burn/Cargo.toml --target-dir "$CARGO_TARGET_DIR/burn" "${@:2}"
 
+# The lines of the READMEs that load an exported file, in PyTorch, too; needs Python 3.11 or older, as models/torch does
+[private]
+release-check-torch:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    [ -n "${FEDPIPE_BIN:-}" ] || just build
+    just environment torch models/torch/requirements.txt
+    python="$CARGO_TARGET_DIR/python/torch/bin/python"
+    "$python" -m pip install --quiet --disable-pip-version-check pytest==9.2.0 safetensors==0.8.0
+    "$python" -m pytest crates/python/tests/test_export.py
+
 # The slow checks of a release: the model on burn, the crates for authors of models, the wheel in bare environments, and `just install`
-release-check: build wheel
+release-check: build-parquet wheel
+    #!/usr/bin/env bash
+    set -euxo pipefail
+    # As `just install` builds it, so that the command is compiled once besides the wheel's.
+    export FEDPIPE_BIN="$CARGO_TARGET_DIR/release/fedpipe"
     just burn build
-    FEDPIPE_BIN="$CARGO_TARGET_DIR/release/fedpipe" just burn test -- --nocapture
+    just burn test -- --nocapture
     cargo package --locked --package fedpipe-random --package fedpipe-nn --package fedpipe-model
     "$CARGO_TARGET_DIR/python/wheel/bin/python" -m pytest crates/python/tests/wheel
     just release-check-report
-    # Without it the client in Keras is not compared with the model in Rust.
+    just release-check-torch
+    # With their environments the clients in Keras and PyTorch are compared with the model in Rust. CI runs all other tests.
     just environment keras models/keras/requirements.txt
-    FEDPIPE_BIN="$CARGO_TARGET_DIR/release/fedpipe" just test-python
+    just test-python -k test_models
