@@ -24,7 +24,7 @@ fn the_tutorial_works_as_printed() {
             }
         }
     }
-    assert_eq!(compared, 7);
+    assert_eq!(compared, 8);
     for picture in ["split.png", "compare.png"] {
         assert!(text.contains(&format!("](tutorial/{picture})")), "{picture} is not in the tutorial");
         let shown = fs::read(repository().join("crates/cli/tutorial").join(picture)).unwrap();
