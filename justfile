@@ -158,7 +158,7 @@ stage built prefix:
         file="lib$(basename "$model" | tr - _).so"
         install -D -m 644 "$1/$file" "$share/fedpipe/models/$file"
     done
-    install -D -m 644 -t "$share/doc/fedpipe" LICENSE-MIT LICENSE-APACHE
+    install -D -m 644 -t "$share/doc/fedpipe" LICENSE-MIT LICENSE-APACHE crates/cli/tutorial/penguins.csv
     # A clone with these crates alone, on which `fedpipe new-model` lets a model depend.
     rm -rf "$share/fedpipe/source"
     mkdir -p "$share/fedpipe/source/crates"

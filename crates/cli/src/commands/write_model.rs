@@ -25,7 +25,7 @@ const TAKEN: [&str; 7] = ["alloc", "core", "fedpipe-model", "fedpipe-nn", "proc-
 /// there.
 const INSTALLED: &str = "share/fedpipe/source";
 
-/// The sources that a model builds against: a clone of fedpipe's repository, or the part of one that an installation has.
+/// The sources that a model builds against: a clone of fedpipe's repository, or the part of it in an installation.
 struct Repository {
     root: PathBuf,
     /// `true` if the model lies in the folder `models` of the clone, so that it is a member of the workspace.
