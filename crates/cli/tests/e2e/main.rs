@@ -47,6 +47,7 @@ mod strategy_rows;
 mod sweep;
 mod threads;
 mod truth;
+mod tutorial;
 mod user_programs;
 mod verify;
 mod virtual_time;

@@ -318,6 +318,7 @@ mod tests {
         let dataset = DatasetInfo {
             name: "sample".into(),
             sha256: String::new(),
+            drawn_from: None,
             shape: vec![2],
             features: FeatureType::U8,
             target: DatasetTarget::classes(10),
