@@ -14,7 +14,7 @@ struct Refusal {
     reason: &'static str,
 }
 
-const REFUSALS: [Refusal; 20] = [
+const REFUSALS: [Refusal; 18] = [
     Refusal {
         applies: |rows, _| rows.term.trains_alone() && !aggregates_nothing(rows),
         names: |rows, _| [term(rows), aggregating(rows)],

@@ -183,7 +183,7 @@ fn a_round_without_a_client_leaves_the_weights_and_the_state_and_is_recorded() {
     stage.begin(failing(|_, _| true), |mut run| {
         let before = run.state.weights().clone();
         let result = run.round(1).unwrap();
-        assert_eq!((&result.weights, result.sampled, result.training_loss), (&before, 0, None));
+        assert_eq!((&result.weights, result.trainings, result.training_loss), (&before, 0, None));
         assert!(result.server.is_empty(), "no momentum was made");
         run.commit(1, result, std::time::Instant::now()).unwrap();
         let history = stage.history();

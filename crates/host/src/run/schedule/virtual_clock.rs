@@ -44,8 +44,15 @@ impl VirtualClock {
         let term = &experiment.strategy.rules.term;
         let (none, initial) = (Slots::default(), Arc::default());
         // The phases follow from the work alone.
-        let given =
-            Given { weights: &[], server: &none, client: &none, initial: &initial, work, learning_rate: 1.0, layout: &self.layout };
+        let given = Given {
+            weights: &[],
+            server: &none,
+            client: &none,
+            initial: &initial,
+            work,
+            learning_rate: 1.0,
+            layout: &self.layout,
+        };
         let steps = term.prepare(&given).phases.iter().map(|phase| steps_of(phase, examples, batch_size)).sum();
         let corrects = !term.is_of_client() && term.server_slots().iter().any(|slot| server.vector(slot).is_some());
         let sent = self.shared * (1 + u64::from(corrects)) + self.update;
