@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use fedpipe_data::{ImageSize, Source, TargetKind};
+use fedpipe_data::{ImageSize, Source, TargetKind, TestSplitRule};
 use fedpipe_protocol::Level;
 use fedpipe_spec::table::{Named, Tabled};
 use fedpipe_strategy::{
@@ -99,7 +99,7 @@ macro_rules! parsed {
     };
 }
 
-parsed!(u32, u64, f32, f64, Availability, Epochs, InitialFile, Seed, Source, ImageSize, MemoryLimit);
+parsed!(u32, u64, f32, f64, Availability, Epochs, InitialFile, Seed, Source, ImageSize, MemoryLimit, TestSplitRule);
 
 /// A chain of rows.
 impl KeyValue for Transforms {

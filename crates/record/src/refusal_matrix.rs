@@ -4,17 +4,33 @@ use std::collections::BTreeSet;
 
 use fedpipe_spec::table::{Entry, Tabled, entries};
 use fedpipe_strategy::{
-    aggregator::Aggregator, attack::Attack, local_optimiser::OptimiserRule, pre_aggregator::PreAggregator,
-    sampler::Sampler, server::ServerOptimiser, term::ClientTerm, transform::Transform, weighting::Weighting,
+    aggregator::Aggregator, attack::Attack, clock::Clock, local_optimiser::OptimiserRule,
+    pre_aggregator::PreAggregator, sampler::Sampler, schedule::Schedule, server::ServerOptimiser, term::ClientTerm,
+    transform::Transform, weighting::Weighting,
 };
 
 use crate::experiment::Experiment;
 
 /// Every row by the key that names it. A new row fails the test until it stands here; whether it is refused beside
 /// another row is then a decision, for [`REFUSED`].
-const ROWS: [(&str, &[&str]); 10] = [
+const ROWS: [(&str, &[&str]); 12] = [
     ("sample", &["uniform", "by-size", "poisson", "cyclic", "power-of-choice"]),
-    ("term", &["none", "proximal", "control-variate", "dynamic", "alone"]),
+    (
+        "term",
+        &[
+            "none",
+            "proximal",
+            "control-variate",
+            "dynamic",
+            "alone",
+            "personal-model",
+            "local-head",
+            "head-first",
+            "local-norm",
+            "local-body",
+            "frozen-head",
+        ],
+    ),
     ("transform", &["clip", "int8", "topk"]),
     ("attack", &["none", "label-flip", "sign-flip", "gaussian", "alie", "ipm", "mimic", "zero", "nan"]),
     ("weighting", &["examples", "steps", "equal"]),
@@ -38,10 +54,12 @@ const ROWS: [(&str, &[&str]); 10] = [
     ("server", &["sgd", "momentum", "adagrad", "adam", "yogi", "extrapolation"]),
     ("optimiser", &["sgd", "adam", "adamw", "own"]),
     ("program", &["true"]),
+    ("schedule", &["synchronous", "buffered", "asynchronous"]),
+    ("clock", &["constant", "lognormal", "file"]),
 ];
 
 /// Rows that no rule of [`REFUSED`] tells apart, in the place of a name in braces.
-const GROUPS: [(&str, &[&str]); 6] = [
+const GROUPS: [(&str, &[&str]); 9] = [
     (
         "unweighted",
         &["q-fair", "median", "trimmed-mean", "krum", "multi-krum", "bulyan", "norm-bounding", "centred-clipping"],
@@ -61,13 +79,16 @@ const GROUPS: [(&str, &[&str]); 6] = [
     ),
     // The rules whose parameters need more updates than the one that a round may have.
     ("many", &["trimmed-mean", "krum", "multi-krum", "bulyan"]),
+    ("virtual", &["buffered", "asynchronous"]),
     ("mixing", &["nnm", "bucketing", "arc"]),
     ("altering", &["sign-flip", "gaussian", "alie", "ipm", "mimic", "zero", "nan"]),
+    ("localising", &["local-head", "head-first", "local-norm", "local-body"]),
+    ("personal", &["personal-model", "local-head", "head-first", "local-norm", "local-body", "frozen-head"]),
     ("moving", &["momentum", "adagrad", "adam", "yogi", "extrapolation"]),
 ];
 
-/// The rows that a row does not combine with. `own` beside local tensors is known once a client is ready.
-const REFUSED: [(&str, &[&str]); 25] = [
+/// The rows that a row does not combine with. `own` beside local tensors of a model is known once a client is ready.
+const REFUSED: [(&str, &[&str]); 34] = [
     ("aggregate {robust}", &["term control-variate", "term dynamic", "server extrapolation", "program true"]),
     ("aggregate {unweighted}", &["weighting examples", "weighting steps"]),
     ("aggregate {many}", &["sample poisson"]),
@@ -83,6 +104,8 @@ const REFUSED: [(&str, &[&str]); 25] = [
     ("server extrapolation", &["weighting examples", "weighting steps"]),
     ("term control-variate", &["weighting examples", "weighting steps"]),
     ("term dynamic", &["weighting examples", "weighting steps"]),
+    ("term {localising}", &["transform clip", "transform int8", "transform topk"]),
+    ("term {personal}", &["program true"]),
     ("transform topk", &["term control-variate", "term dynamic"]),
     ("optimiser adam", &["term control-variate", "aggregate normalised"]),
     ("optimiser adamw", &["term control-variate", "aggregate normalised"]),
@@ -93,6 +116,13 @@ const REFUSED: [(&str, &[&str]); 25] = [
     ("program true", &["term proximal", "term control-variate", "term dynamic", "term alone", "weighting steps"]),
     ("program true", &["weighting equal"]),
     ("program true", &["transform clip", "transform int8", "transform topk"]),
+    ("program true", &["clock constant", "clock lognormal", "clock file"]),
+    ("schedule {virtual}", &["term control-variate", "term dynamic", "term alone", "aggregate q-fair", "program true"]),
+    ("schedule {virtual}", &["sample poisson", "sample cyclic", "sample power-of-choice"]),
+    ("sample power-of-choice", &["clock constant", "clock lognormal", "clock file"]),
+    ("aggregate {many}", &["schedule asynchronous"]),
+    ("pre-aggregator nnm", &["schedule asynchronous"]),
+    ("pre-aggregator arc", &["schedule asynchronous"]),
 ];
 
 /// Returns the forms of a table's rows; a value that must be given is 0.5, or 1 if it must be whole.
@@ -117,6 +147,14 @@ fn refusal_of(pair: [(&str, &str); 2]) -> Option<String> {
     }
     let mut text = |key: &str| strategy.remove(key).and_then(|form| form.as_str().map(str::to_owned));
     let optimiser = text("optimiser");
+    let (clock, schedule) = (text("clock"), text("schedule"));
+    let needs_clock = schedule.as_ref().is_some_and(|form| !form.starts_with("synchronous"));
+    let clock = clock.or_else(|| needs_clock.then(|| "constant".into()));
+    // As many updates as a round of the other rows has.
+    schedule
+        .into_iter()
+        .for_each(|form| drop(strategy.insert("schedule".into(), form.replace("size=10", "size=20").into())));
+    let mut text = |key: &str| strategy.remove(key).and_then(|form| form.as_str().map(str::to_owned));
     if let Some(before) = text("pre-aggregator") {
         // The number of faulty updates is given here: not every rule has one.
         let before = before.replace("f=rule", "f=1");
@@ -127,6 +165,8 @@ fn refusal_of(pair: [(&str, &str); 2]) -> Option<String> {
     let mut table = toml::Table::from_iter([("format".to_owned(), 2.into()), ("strategy".into(), strategy.into())]);
     // Enough clients that half of them are a quorum for each aggregator.
     table.insert("clients".into(), toml::Table::from_iter([("count".into(), 20.into())]).into());
+    let time = clock.map(|clock| toml::Table::from_iter([("clock".to_owned(), clock.into())]));
+    time.into_iter().for_each(|time| drop(table.insert("time".into(), time.into())));
     local.into_iter().for_each(|local| drop(table.insert("local".into(), local.into())));
     Experiment::deserialize_from(table).unwrap().check().err().map(|error| error.to_string())
 }
@@ -140,7 +180,7 @@ fn named(row: &str) -> Vec<String> {
 
 #[test]
 fn each_pair_of_rows_is_refused_or_combines_as_it_was_decided() {
-    let tables: [Vec<(&str, String)>; 10] = [
+    let tables: [Vec<(&str, String)>; 12] = [
         forms::<dyn Sampler>(),
         forms::<dyn ClientTerm>(),
         forms::<Transform>(),
@@ -151,6 +191,8 @@ fn each_pair_of_rows_is_refused_or_combines_as_it_was_decided() {
         forms::<dyn ServerOptimiser>(),
         forms::<OptimiserRule>(),
         vec![("true", "true".into())],
+        forms::<dyn Schedule>(),
+        forms::<dyn Clock>(),
     ];
     for ((key, expected), rows) in ROWS.iter().zip(&tables) {
         assert_eq!(rows.iter().map(|(name, _)| *name).collect::<Vec<_>>(), *expected, "{key}");

@@ -18,6 +18,29 @@ pub struct InitialScore {
     pub loss: Finite,
 }
 
+/// The training of a client in virtual time, as its round has it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TimedUpdate {
+    /// The client.
+    pub client: u32,
+    /// The version of the weights that the client received: the round that made them, or 0 for the initial ones.
+    pub version: u64,
+    /// The virtual seconds from the start of the run to the start of the training.
+    pub start: Finite,
+    /// The same to the arrival of the update.
+    pub end: Finite,
+    /// `true` if the client crashed, so that no update arrived; left out if one did.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dropped: bool,
+}
+
+impl TimedUpdate {
+    /// Returns the name of the training: a client starts one at a time, whose bits are those of an `f64`.
+    pub fn key(&self) -> (u32, u64) {
+        (self.client, self.start.get().to_bits())
+    }
+}
+
 /// The record of a round.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Round {
@@ -88,6 +111,17 @@ pub struct Round {
     pub weights_change: Option<Finite>,
     /// The time from sampling to the end of evaluation.
     pub seconds: Finite,
+    /// The virtual seconds from the start of the run to the new global weights; left out without a clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub virtual_seconds: Option<Finite>,
+    /// The trainings of the round in the order of their virtual ends, of equal ones in client order; left out without a
+    /// clock.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub updates: Vec<TimedUpdate>,
+    /// The sampled clients that were too late in virtual time and were not trained, ascending; left out if there are
+    /// none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub late: Vec<u32>,
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -123,6 +157,9 @@ impl Round {
             update_norms: Vec::new(),
             weights_change: None,
             seconds: zero,
+            virtual_seconds: None,
+            updates: Vec::new(),
+            late: Vec::new(),
         }
     }
 

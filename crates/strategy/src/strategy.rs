@@ -12,6 +12,7 @@ use crate::{
     preset::{CENTRALISED, Composition, equal_weighting},
     range::{GREATEST, first_beyond, shown},
     sampler::Sampler,
+    schedule::Schedule,
     server::{Changes, OUTPUT, ServerOptimiser, ServerRound},
     slots::{Slot, Slots},
     term::ClientTerm,
@@ -46,6 +47,8 @@ pub struct StrategyRows {
     pub aggregate: Option<Aggregation>,
     /// The step of the global weights.
     pub server: Option<Named<dyn ServerOptimiser>>,
+    /// The updates that make new global weights.
+    pub schedule: Option<Named<dyn Schedule>>,
 }
 
 /// A step that leaves the range of numbers. The updates are in range, so that the cause is the strategy's own
@@ -112,8 +115,13 @@ impl Composition {
     /// Returns `true` if the rules need only the weighted mean of the updates. Each update may then be added as soon as
     /// it arrives.
     pub fn needs_only_mean(&self) -> bool {
-        let is_plain = self.aggregator.is_mean() && self.term.server_slots().is_empty();
+        let is_plain = self.aggregator.is_mean() && self.term.server_slots().is_empty() && self.is_synchronous();
         is_plain && !self.server.needs_changes() && !self.alters_updates() && !self.term.trains_alone()
+    }
+
+    /// Returns `true` if the global weights change after all clients of a round.
+    pub fn is_synchronous(&self) -> bool {
+        self.schedule.buffer_size().is_none()
     }
 
     /// Returns `true` if some clients may attack by altered updates.
@@ -267,7 +275,7 @@ impl From<Named<Composition>> for Strategy {
 
 impl From<StrategyRows> for Strategy {
     fn from(given: StrategyRows) -> Self {
-        let StrategyRows { name, sample, term, transforms, attack, weighting, aggregate, server } = given;
+        let StrategyRows { name, sample, term, transforms, attack, weighting, aggregate, server, schedule } = given;
         let preset = (*name).clone();
         let aggregator = aggregate.unwrap_or(preset.aggregator);
         // The record has no weighting that plays no part.
@@ -280,6 +288,7 @@ impl From<StrategyRows> for Strategy {
             weighting: weighting.unwrap_or(fitting),
             aggregator,
             server: server.unwrap_or(preset.server),
+            schedule: schedule.unwrap_or(preset.schedule),
         };
         Self { preset: name, rows }
     }
@@ -287,7 +296,7 @@ impl From<StrategyRows> for Strategy {
 
 impl From<Strategy> for StrategyRows {
     fn from(strategy: Strategy) -> Self {
-        let Composition { sampler, term, transforms, attack, weighting, aggregator, server } = strategy.rows;
+        let Composition { sampler, term, transforms, attack, weighting, aggregator, server, schedule } = strategy.rows;
         Self {
             name: strategy.preset,
             sample: Some(sampler),
@@ -297,6 +306,7 @@ impl From<Strategy> for StrategyRows {
             weighting: Some(weighting),
             aggregate: Some(aggregator),
             server: Some(server),
+            schedule: Some(schedule),
         }
     }
 }
@@ -322,6 +332,7 @@ impl fmt::Display for Strategy {
             ("weighting", rows.weighting != preset.weighting, rows.weighting.to_string()),
             ("aggregator", rows.aggregator != preset.aggregator, rows.aggregator.to_string()),
             ("server optimiser", rows.server != preset.server, rows.server.to_string()),
+            ("schedule", rows.schedule != preset.schedule, rows.schedule.to_string()),
         ];
         let mut replaced = pairs.iter().filter(|(_, differs, _)| *differs);
         let mut join = " with the ";
@@ -343,6 +354,7 @@ impl StrategyRows {
                 "weighting" => read.weighting = Some(row.parse().unwrap()),
                 "aggregate" => read.aggregate = Some(row.parse().unwrap()),
                 "server" => read.server = Some(row.parse().unwrap()),
+                "schedule" => read.schedule = Some(row.parse().unwrap()),
                 key => panic!("no row has the key {key}"),
             }
         }

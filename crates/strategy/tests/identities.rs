@@ -2,7 +2,7 @@
 //! computed here in `f64`.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that cannot continue has failed")]
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use fedpipe_protocol::{Kind, LINEAR, Layout, Parts, Place, Tensor, Update, read, write};
 use fedpipe_random::key::{Key, Use};
@@ -115,6 +115,7 @@ impl<'c> Federation<'c> {
             weights: &self.weights,
             server: &self.server,
             client: &before,
+            initial: &Arc::default(),
             work: ClientWork::epochs(1),
             learning_rate: RATE,
             layout: &self.layout,

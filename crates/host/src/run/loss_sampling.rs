@@ -2,10 +2,10 @@
 //!
 //! A candidate is asked by a request to train for no epoch, which any client with the feature `score-start` answers.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use fedpipe_data::counted;
-use fedpipe_protocol::{LOCAL, Parts, Phase, Reply, Request, ScoreStart, Train};
+use fedpipe_protocol::{LOCAL, Parts, Phase, Reply, Request, ScoreStart, Train, with_local};
 use fedpipe_strategy::term::ClientTerm;
 
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
         clients::Clients,
         event::{Event, Journal},
         round::Sample,
-        schedule::synchronous::Synchronous,
+        schedule::{flights::Flight, job_batch::JobBatch},
         state::RunState,
     },
 };
@@ -38,8 +38,9 @@ impl ActiveRun<'_> {
             return Ok(Sample { clients: replayed.clone(), bytes_asked });
         }
         let attackers = experiment.attackers();
-        let ask = |client: &u32| Job {
-            request: match self.job(round, *client, &attackers).request {
+        let ask = |client: &u32| -> Result<Job> {
+            let job = self.job(&Flight::untimed(*client, round), &attackers)?;
+            let request = match job.request {
                 Request::Train(train) => Request::Train(Train {
                     phases: vec![Phase::plain(0)],
                     transforms: Vec::new(),
@@ -48,17 +49,18 @@ impl ActiveRun<'_> {
                     ..train
                 }),
                 request => request,
-            },
-            ..self.job(round, *client, &attackers)
+            };
+            Ok(Job { request, ..job })
         };
-        let jobs: Vec<Job> = candidates.iter().map(ask).collect();
+        let jobs: Vec<Job> = candidates.iter().map(ask).collect::<Result<_>>()?;
         let check = self.loss_check();
         let term = &*experiment.strategy.rules.term;
+        let local = self.clients.layout()?.local_ranges().collect();
         let Self { clients: Clients { fleet, .. }, state, journal, .. } = self;
-        let mut asking = Asking { term, state, journal };
+        let mut asking = Asking { term, local, state, journal };
         let mut losses = vec![None; jobs.len()];
-        let schedule = Synchronous::submit(fleet, jobs, &check);
-        while let Some((index, SettledJob { job, settled, .. })) = schedule.next(fleet, round, &mut asking)? {
+        let batch = JobBatch::submit(fleet, jobs, &check);
+        while let Some((index, SettledJob { job, settled, .. })) = batch.next(fleet, round, &mut asking)? {
             if let (Some(client), Ok((Reply::Update(update), _))) = (job.client, settled) {
                 losses[index] = update.start.map(|start| (client, start.loss_sum / start.examples.max(1) as f64));
             }
@@ -97,19 +99,24 @@ impl ActiveRun<'_> {
 /// The submitter of the requests.
 struct Asking<'a, 'j> {
     term: &'a dyn ClientTerm,
+    /// The ranges of the local tensors.
+    local: Vec<Range<usize>>,
     state: &'a mut RunState,
     journal: &'a mut Journal<'j>,
 }
 
 impl Submitter for Asking<'_, '_> {
-    /// Adds what the client has of its own: its local tensors, or all of its weights if it trains alone.
+    /// Puts in what the client has of its own: its local tensors, or all of its weights if it trains alone.
     fn prepare(&mut self, job: &mut Job) -> Result<()> {
         let Some(client) = job.client else { return Ok(()) };
         let held = self.state.clients.state_of(client)?;
         if let Some(own) = self.term.own_weights(&held) {
             job.weights = Some(Arc::clone(own));
         }
-        job.parts.extend(held.vector(LOCAL).map(|own| (LOCAL.to_owned(), Arc::clone(own))));
+        if let Some(own) = held.vector(LOCAL).filter(|_| !self.local.is_empty()) {
+            let shared = job.weights.take().unwrap_or_default();
+            job.weights = Some(Arc::new(with_local(&shared, own, self.local.iter().cloned()).into_owned()));
+        }
         Ok(())
     }
 

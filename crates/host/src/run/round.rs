@@ -27,8 +27,12 @@ use crate::{
         event::{Event, Journal},
         external_strategy::Before,
         real_target,
-        schedule::synchronous::{InOrder, Synchronous},
+        schedule::{
+            job_batch::{InOrder, JobBatch},
+            timing::RoundTiming,
+        },
         state::RunState,
+        training::TrainedRound,
     },
 };
 
@@ -37,10 +41,12 @@ use crate::{
 pub(super) struct RoundResult {
     /// The updates in client order, at least the quorum.
     pub(super) updates: Vec<ClientUpdate>,
-    /// The clients that were sampled.
-    pub(super) sampled: u32,
-    /// Those of them that attacked.
+    /// The number of trainings.
+    pub(super) trainings: u32,
+    /// The clients that attacked, ascending.
     pub(super) attackers: Vec<u32>,
+    /// The virtual times, if the experiment has a clock.
+    pub(super) timing: Option<RoundTiming>,
     /// All clients of the run.
     pub(super) of: u32,
     /// The bytes of weights that a federation would send to clients which the losses did not choose.
@@ -101,7 +107,7 @@ impl ActiveRun<'_> {
         let Sample { clients: sampled, bytes_asked } = self.sample(round)?;
         timeline.end_phase(at, "sample", round);
         let at = timeline.now();
-        let mut updates = self.train(round, &sampled)?;
+        let TrainedRound { mut updates, trainings, attackers, timing } = self.train(round, &sampled)?;
         timeline.end_phase(at, "train", round);
         let training_loss = (!updates.is_empty())
             .then(|| training_loss(&updates))
@@ -124,8 +130,9 @@ impl ActiveRun<'_> {
         }
         let experiment = self.context.experiment;
         Ok(RoundResult {
-            sampled: sampled.len() as u32,
-            attackers: experiment.attackers().into_iter().filter(|client| sampled.contains(client)).collect(),
+            trainings,
+            attackers,
+            timing,
             of: experiment.clients.count,
             bytes_asked,
             training_loss,
@@ -149,6 +156,10 @@ impl ActiveRun<'_> {
         let Self { clients, state, journal, context, .. } = self;
         if let Some(replayed) = context.launch.replay.get(&round) {
             return Ok(replayed.clone().into());
+        }
+        if !experiment.strategy.rules.is_synchronous() {
+            // Clients begin one by one, whatever the round.
+            return Ok(Vec::new().into());
         }
         match clients.program.as_mut().filter(|program| program.can(Ability::Sample)) {
             Some(program) => {
@@ -192,8 +203,12 @@ impl ActiveRun<'_> {
         applied.map_err(|overflow| Error::Round(format!("round {round} failed: the strategy {strategy} {overflow}")))
     }
 
-    /// Scores `weights` on the test set. Each process scores some blocks, whose sums are added in block order.
+    /// Scores `weights` on the test set. Each process scores some blocks, whose sums are added in block order. Where
+    /// each client has its own test examples, the score is over those of all clients that train.
     pub(super) fn evaluate(&mut self, round: u64, weights: &Arc<Vec<f32>>) -> Result<TestScore> {
+        if !self.context.experiment.has_test_set() {
+            return self.score_all_clients(round, weights);
+        }
         let settled = self.score_test_set(round, self.evaluate_jobs(weights))?;
         let sums = sums_of(settled).map_err(|cause| {
             let origin = self.origin(&cause);
@@ -249,8 +264,8 @@ impl ActiveRun<'_> {
         let Self { clients: Clients { fleet, .. }, state, journal, .. } = self;
         let mut recorder = Recorder { round, state, journal };
         let (mut in_order, mut all) = (InOrder::default(), Vec::with_capacity(jobs.len()));
-        let schedule = Synchronous::submit(fleet, jobs, check);
-        while let Some((index, job)) = schedule.next(fleet, round, &mut recorder)? {
+        let batch = JobBatch::submit(fleet, jobs, check);
+        while let Some((index, job)) = batch.next(fleet, round, &mut recorder)? {
             all.extend(in_order.arrive(index, job.settled));
         }
         Ok(all)

@@ -43,6 +43,7 @@ fn started() -> [Line<'static>; 3] {
     let dataset = DatasetInfo {
         name: "sample".into(),
         sha256: "d1".into(),
+        drawn_from: None,
         shape: vec![2],
         features: FeatureType::U8,
         target: DatasetTarget::classes(2),
@@ -51,6 +52,7 @@ fn started() -> [Line<'static>; 3] {
         remarks: Vec::new(),
         gap: None,
         natural_clients: None,
+        client_names: Vec::new(),
         train_examples: 4,
         test_examples: 2,
         sample: false,

@@ -64,6 +64,11 @@ pub trait Sampler: fmt::Debug + Send + Sync {
         false
     }
 
+    /// Returns `true` if the rule can draw the successors of clients that end one by one, from those that are idle.
+    fn draws_successors(&self) -> bool {
+        false
+    }
+
     /// Returns the mean number of clients that are drawn for a round, of `count` that are asked for among `all`.
     fn expected(&self, count: u32, _all: u32) -> f64 {
         f64::from(count)

@@ -96,7 +96,7 @@ fn a_round_continues_with_the_quorum_and_fails_below_it() {
             (Ok(result), Ok(clients)) => {
                 let mean = clients.iter().map(|client| client + 1).sum::<u32>() as f32 / clients.len() as f32;
                 assert_eq!((participants(&result).as_slice(), &**result.weights), (clients, &[mean; 2][..]));
-                assert_eq!((result.sampled, result.of), (4, 4));
+                assert_eq!((result.trainings, result.of), (4, 4));
             }
             (Err(error), Err(why)) => assert_eq!(error.to_string(), format!("round 1 failed: {why}")),
             (round, _) => panic!("quorum {min_clients:?}, {failed} failed: {round:?}"),
@@ -122,9 +122,9 @@ fn a_run_that_repeats_another_takes_its_participants() {
     stage.launch.replay = [(2, vec![3])].into();
     stage.begin(ScriptedClient::serve, |mut run| {
         let first = run.round(1).unwrap();
-        assert_eq!((participants(&first).len(), first.sampled, first.of), (2, 2, 4));
+        assert_eq!((participants(&first).len(), first.trainings, first.of), (2, 2, 4));
         let second = run.round(2).unwrap();
-        assert_eq!((participants(&second), second.sampled), (vec![3], 1));
+        assert_eq!((participants(&second), second.trainings), (vec![3], 1));
         assert_eq!(second.weights[..], trained(3, &[0.0, 0.0]));
     });
 }
@@ -183,7 +183,7 @@ fn a_round_without_a_client_leaves_the_weights_and_the_state_and_is_recorded() {
     stage.begin(failing(|_, _| true), |mut run| {
         let before = run.state.weights().clone();
         let result = run.round(1).unwrap();
-        assert_eq!((&result.weights, result.sampled, result.training_loss), (&before, 0, None));
+        assert_eq!((&result.weights, result.trainings, result.training_loss), (&before, 0, None));
         assert!(result.server.is_empty(), "no momentum was made");
         run.commit(1, result, std::time::Instant::now()).unwrap();
         let history = stage.history();

@@ -92,6 +92,9 @@ fn lines(_: &Path, history: &History) -> Result<Option<String>> {
 /// Compares the participants of a round with those that it sampled.
 fn participants(experiment: &Experiment, sizes: &[u64], round: &Round) -> Option<String> {
     let Round { round: number, clients, failed, participants, .. } = round;
+    if !round.updates.is_empty() {
+        return trainings(experiment, sizes, round);
+    }
     // The program of a strategy may sample in its own way, which only a repeated run shows.
     let is_program = experiment.strategy.program.is_some();
     let sampled = if is_program { (0..experiment.clients.count).collect() } else { experiment.sample(*number, sizes) };
@@ -123,6 +126,40 @@ fn participants(experiment: &Experiment, sizes: &[u64], round: &Round) -> Option
         ));
     }
     None
+}
+
+/// Compares the trainings of a round in virtual time with the clients that it sampled. Their times are compared when
+/// the run is repeated.
+fn trainings(experiment: &Experiment, sizes: &[u64], round: &Round) -> Option<String> {
+    let Round { round: number, clients, failed, participants, updates, late, .. } = round;
+    let mut trained: Vec<u32> = updates.iter().map(|update| update.client).collect();
+    trained.sort_unstable();
+    let is_synchronous = experiment.strategy.is_synchronous();
+    let mut sampled: Vec<u32> = trained.iter().chain(late).copied().collect();
+    sampled.sort_unstable();
+    if is_synchronous && sampled != experiment.sample(*number, sizes) {
+        return Some(format!(
+            "round {number}: the clients that were trained or late in the ledger, {sampled:?}, are not those sampled"
+        ));
+    }
+    let attackers = experiment.attackers().into_iter().filter(|client| trained.contains(client)).collect::<Vec<_>>();
+    if attackers != round.attackers {
+        return Some(format!(
+            "round {number}: the attackers {:?} in the ledger are not those of the seed, {attackers:?}",
+            round.attackers
+        ));
+    }
+    let has_all = participants.is_empty() && *clients == experiment.clients.count;
+    let are_named = participants.len() == *clients as usize && participants.is_sorted();
+    let is_fewest = clients.checked_add(*failed).is_some_and(|total| total as usize == updates.len());
+    let are_trained = participants.iter().all(|client| trained.binary_search(client).is_ok());
+    (!(is_fewest && are_trained && (has_all || are_named))).then(|| {
+        format!(
+            "round {number}: the ledger says {} and {failed} that failed, of {} and the participants {participants:?}",
+            counted(*clients, "update"),
+            counted(updates.len(), "training")
+        )
+    })
 }
 
 fn experiment(directory: &Path, history: &History) -> Result<Option<String>> {
