@@ -24,7 +24,7 @@ use crate::{
     sweep::{
         folder::SweepFolder,
         grid::{axes, experiment, extended},
-        session::{Session, overviews},
+        sweep_session::{SweepSession, overviews},
     },
 };
 
@@ -39,7 +39,7 @@ const PICTURE: &str = "baselines.png";
 
 /// Runs an experiment and its baselines. With `--resume`, runs what is left of them.
 pub(crate) fn run_baselines(args: &BaselinesArgs) -> Result<ExitCode> {
-    let mut session = Session::begin("baselines")?;
+    let mut session = SweepSession::begin("baselines")?;
     let folder = open(args)?;
     session.work(&folder, args.at_once, args.quiet)?;
     let comparison = comparison(&folder.sweep, &overviews(&folder));

@@ -11,13 +11,13 @@ use crate::{
     sweep::{
         folder::SweepFolder,
         grid::{axes, experiments, extended},
-        session::{Session, overviews},
+        sweep_session::{SweepSession, overviews},
     },
 };
 
 /// Runs the grid that `args` describe. With `--resume`, runs what is left of it.
 pub(crate) fn run_sweep(args: &SweepArgs) -> Result<ExitCode> {
-    let mut session = Session::begin("sweep")?;
+    let mut session = SweepSession::begin("sweep")?;
     let folder = open(args)?;
     session.work(&folder, args.at_once, args.quiet)?;
     print_result(sweep_table(&folder.sweep, &overviews(&folder)).join("\n"))?;

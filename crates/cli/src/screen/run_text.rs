@@ -280,7 +280,7 @@ mod tests {
     fn a_real_target_has_errors_in_place_of_an_accuracy() {
         let finite = |number: f64| Finite::try_from(number).unwrap();
         let regression = Some(Regression { rmse: finite(2.5), mae: finite(1.25e-5), r2: Some(finite(-0.5)) });
-        let round = Round { regression, loss: finite(6.25e7), ..Round::blank(1) };
+        let round = Round { regression, loss: finite(6.25e7), clients: 1, ..Round::blank(1) };
         assert_eq!(round_line(&round), "loss 6.2500e7  RMSE 2.5000  MAE 1.2500e-5  R² -0.5000  0.00 s");
         let summary = Summary { accuracy: None, regression, ..summary(1, 1, Stop::Rounds) };
         let expected = "RMSE 2.5000  MAE 1.2500e-5  R² -0.5000  loss 0.5000  (1 client, 1 round, 1.50 s)";

@@ -113,7 +113,7 @@ const ARGUMENTS: &[Case] = &[
     ("run mlp --strategy local --by-class", 2, &["--by-class", "each client has its own", "leave it out"]),
     ("run mlp --availability text", 2, &["text: the header is", "give `client,first,last`"]),
     ("run mlp --availability absent.csv", 2, &["cannot read --availability absent.csv", "No such file"]),
-    ("run mlp --sample power-of-choice:9", 2, &["candidates=9", "of 4 clients", "give 4 to 4"]),
+    ("run mlp --sample power-of-choice:9", 2, &["candidates=9", "the clients 4", "give 4 to 4"]),
     ("runs absent", 5, &["no folder absent", "give the folder"]),
     ("runs folder --where lr", 2, &["\"lr\"", "write KEY=VALUE"]),
     ("runs folder --where zzz=1", 2, &["no key `zzz`", "results are name, when, state"]),

@@ -1,4 +1,4 @@
-//! The clients of a round by their losses: the candidates of a sampler score the global weights, and the sampler chooses.
+//! The clients of a round by their losses: candidates score the global weights, and the sampler chooses among them.
 //!
 //! A candidate is asked by a request to train for no epoch, which any client with the feature `score-start` answers.
 

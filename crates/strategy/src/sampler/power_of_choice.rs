@@ -1,7 +1,7 @@
 //! Power-of-choice: of some candidates, the clients with the greatest losses (Cho 2020, Algorithm 1, π_pow-d).
 //!
-//! d candidates are drawn by the examples of those that are left, without replacement. Each one is asked for the loss of
-//! the current global weights over all of its training rows. The clients with the greatest losses take part. Of equal
+//! d candidates are drawn by the examples of those that are left, without replacement. Each one is asked for the loss
+//! of the global weights over all of its training rows. The clients with the greatest losses take part. Of equal
 //! losses the client with the lower number does; the paper draws among them. The paper weighs the updates equally.
 
 use std::sync::Arc;
@@ -51,7 +51,9 @@ impl Sampler for PowerOfChoice {
     fn refusal(&self, count: u32, all: u32) -> Option<String> {
         let asked = self.candidates;
         (asked < count || asked > all).then(|| {
-            format!("it asks {asked} candidates, of {all} clients, {count} of them a round; give {count} to {all}")
+            format!(
+                "the candidates are {asked}, the clients {all}, and those of a round {count}; give {count} to {all}"
+            )
         })
     }
 }
@@ -82,7 +84,7 @@ mod tests {
     #[test]
     fn too_few_and_too_many_candidates_are_refused() {
         assert_eq!([RULE.refusal(6, 6), RULE.refusal(2, 10)], [None, None]);
-        let expected = "it asks 6 candidates, of 10 clients, 7 of them a round; give 7 to 10";
+        let expected = "the candidates are 6, the clients 10, and those of a round 7; give 7 to 10";
         assert_eq!(RULE.refusal(7, 10).as_deref(), Some(expected));
         assert!(RULE.refusal(2, 5).is_some());
     }

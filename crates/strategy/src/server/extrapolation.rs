@@ -1,7 +1,7 @@
 //! Extrapolation of the server's step, the server of FedExP (Jhunjhunwala 2023, Algorithm 1).
 //!
-//! η = max(1, Σ‖Δ_k‖² / (2n (‖Δ̄‖² + ε))) for n updates, with the equal mean Δ̄. The weights swing around the minimum, so
-//! that the result is the mean of the last two weights (section 3.3): each round scores it, and the run ends with it.
+//! η = max(1, Σ‖Δ_k‖² / (2n (‖Δ̄‖² + ε))) for n updates, with the equal mean Δ̄. The weights swing around the minimum.
+//! Therefore the result is the mean of the last two weights (section 3.3), which each round scores.
 
 use std::sync::Arc;
 

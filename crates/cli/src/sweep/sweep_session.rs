@@ -28,7 +28,7 @@ use crate::{
 
 /// The runs of a sweep that one command does.
 #[derive(Debug)]
-pub(crate) struct Session {
+pub(crate) struct SweepSession {
     /// The name of the command, such as `sweep`.
     command: &'static str,
     began: Instant,
@@ -44,7 +44,7 @@ struct FailedRun {
     reason: String,
 }
 
-impl Session {
+impl SweepSession {
     /// Begins a session of this command. From now on a signal stops its runs.
     ///
     /// # Errors
