@@ -177,3 +177,4 @@ release-check: build wheel
     # Without it the client in Keras is not compared with the model in Rust.
     just environment keras models/keras/requirements.txt
     FEDPIPE_BIN="$CARGO_TARGET_DIR/release/fedpipe" just test-python
+    FEDPIPE_BIN="$CARGO_TARGET_DIR/release/fedpipe" just test-flower

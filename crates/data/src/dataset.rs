@@ -43,6 +43,9 @@ pub struct DatasetInfo {
     /// The number of natural clients, such as writers; `None` if the files do not say which client an example is of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub natural_clients: Option<u32>,
+    /// The names of the clients, if the natural ones are the clients that the dataset is dealt to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub client_names: Vec<String>,
     /// The number of training examples, over all clients.
     pub train_examples: u64,
     /// The number of test examples.
@@ -286,6 +289,7 @@ impl Dataset {
             standardisation: None,
             remarks,
             natural_clients: train.clients.as_ref().map(|clients| clients.names.len() as u32),
+            client_names: Vec::new(),
             train_examples: train.len() as u64,
             test_examples: test.len() as u64,
             sample: false,

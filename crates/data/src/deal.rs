@@ -25,7 +25,7 @@ use crate::{
 
 /// The format of the cache's entries. A change of the files' format, a reader, a partitioner or the randomness
 /// increases it, so that no old entry is used as a new one.
-pub(crate) const FORMAT: u32 = 6;
+pub(crate) const FORMAT: u32 = 7;
 
 /// The parameters of a deal.
 #[derive(Clone, Debug, PartialEq)]
@@ -221,7 +221,10 @@ pub fn deal(deal: &Deal, cache: &Cache, progress: &mut dyn FnMut(DataStep)) -> R
         return Ok(dealt);
     }
     let rows = plan.rows(&dataset)?;
-    let dataset = deal.reading.standardised(dataset, &training_rows(&rows));
+    let mut dataset = deal.reading.standardised(dataset, &training_rows(&rows));
+    if let Some(clients) = dataset.train.clients.as_ref().filter(|_| deal.scheme.keeps_names()) {
+        dataset.info.client_names = clients.names.clone();
+    }
     let test = write_test(&dataset, deal.reading.merges_test, cache)?;
     let train = write_partitions(&plan, &dataset, &rows, cache, progress)?;
     evict(cache, &writing, progress)?;

@@ -418,10 +418,12 @@ impl Experiment {
 
     /// Returns the advice for training that left the range of numbers, or that taught nothing.
     pub fn remedy(&self) -> String {
-        if self.strategy.server.keeps_aggregate() {
-            return "lower --lr".into();
-        }
-        format!("lower --lr, or the rate of the server optimiser {}", self.strategy.server)
+        let server = match self.strategy.server.keeps_aggregate() {
+            true => String::new(),
+            false => format!(", or the rate of the server optimiser {}", self.strategy.server),
+        };
+        let target = if self.data.target == TargetKind::Real { ", or scale the target to values near 1" } else { "" };
+        format!("lower --lr{server}{target}")
     }
 
     /// Returns the local learning rate of a round.

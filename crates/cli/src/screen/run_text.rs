@@ -130,9 +130,13 @@ pub(crate) fn no_progress_warning(summary: &Summary, least: Option<f64>, remedy:
         ),
         Some(least) => {
             let guess = if summary.regression.is_some() { "of the mean target" } else { "among the classes" };
+            let fall = match least == from {
+                true => format!("hardly fell from {from}, and"),
+                false => format!("fell from {from} to {least}, but"),
+            };
             format!(
-                "warning: the test loss fell from {from} to {least}, but no round was better than a guess {guess}; \
-                 more rounds or another --lr may help"
+                "warning: the test loss {fall} no round was better than a guess {guess}; more rounds or another --lr \
+                 may help"
             )
         }
     })
@@ -232,6 +236,9 @@ mod tests {
         let fell = "warning: the test loss fell from 124.0867 to 15.7000, but no round was better than a guess among the \
                     classes; more rounds or another --lr may help";
         assert_eq!(of(Some(false), Some(15.7)).as_deref(), Some(fell));
+        let hardly = "warning: the test loss hardly fell from 124.0867, and no round was better than a guess among the \
+                      classes; more rounds or another --lr may help";
+        assert_eq!(of(Some(false), Some(124.086_69)).as_deref(), Some(hardly));
         assert_eq!([of(Some(true), Some(15.7)), of(None, None)], [None, None]);
     }
 

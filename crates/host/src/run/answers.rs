@@ -19,7 +19,6 @@ use fedpipe_record::cause::Cause;
 
 use crate::{
     fleet::job::Job,
-    process::peer::PeerReply,
     run::answers::{
         steps::{Accumulation, accumulation, change, steps},
         update_norm::{NORM, distance},
@@ -46,7 +45,7 @@ pub(crate) struct Expected<'a> {
 /// Checks that an update is the one that was asked for, from all of the client's examples, and finite.
 pub(crate) fn update(job: &Job, reply: &Reply, parts: &mut Parts, expected: &Expected<'_>) -> CheckedAnswer {
     let (Reply::Update(update), Request::Train(train)) = (reply, &job.request) else {
-        return Err(Cause::protocol(format!("it answered a request to train with {}", reply.name())));
+        return Err(Cause::protocol(format!("it answered a request to train with {:?}", reply.kind())));
     };
     let Update { client, round, loss_sum, examples, correct, scored, .. } = *update;
     if (client, round) != (train.client, train.round) {

@@ -22,7 +22,7 @@ use crate::{
         job::{Check, Incident, Job},
         job_queue::SettledJob,
     },
-    process::{conversation::Environment, peer::PeerReply, spawn::allow_descriptors},
+    process::{conversation::Environment, spawn::allow_descriptors},
     run::{
         active::RunContext,
         aggregate::RunningMean,
@@ -116,7 +116,7 @@ impl Clients {
         let closed = Closed::of_run(launch, experiment, directory.path());
         let launched = program.launched(&launch.launcher, &closed, experiment.execution.isolation)?;
         let model = (self.target, self.layout()?);
-        let program = StrategyProgram::start(launched, experiment, model, directory, &control.stop)?;
+        let program = StrategyProgram::start(launched, experiment, model, directory, context.timeline, &control.stop)?;
         self.program = Some(program);
         Ok(())
     }
@@ -128,7 +128,7 @@ impl Clients {
             Arc::new(|_: &Job, reply: &Reply, parts: &mut Parts, weights: usize| match reply {
                 Reply::Weights => answers::only(parts, &[WEIGHTS])
                     .and_then(|()| answers::weights(parts, weights, "look at the model's initial weights")),
-                _ => Err(Cause::protocol(format!("it answered a request for its weights with {}", reply.name()))),
+                _ => Err(Cause::protocol(format!("it answered a request for its weights with {:?}", reply.kind()))),
             });
         let mut crashes = 0;
         self.fleet.submit(job, &is_weights);

@@ -281,6 +281,7 @@ mod tests {
             standardisation: None,
             remarks: Vec::new(),
             natural_clients: None,
+            client_names: Vec::new(),
             train_examples: 4,
             test_examples: 4,
             sample: true,

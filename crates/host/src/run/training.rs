@@ -31,7 +31,6 @@ use crate::{
         job::{Check, Incident, Job, Settled, Submitter},
         job_queue::SettledJob,
     },
-    process::peer::PeerReply,
     run::{
         active::ActiveRun,
         aggregate::{AllCores, RunningMean},
@@ -329,7 +328,7 @@ impl Training<'_, '_> {
                 let kept = KEPT.into_iter().filter_map(|name| Some((name, parts.take_f32(name)?))).collect();
                 Ok(ClientUpdate { norm, ..self.accept(job, Returned { header, weights, slots }, kept, before) })
             }
-            Ok((reply, _)) => Err(Cause::protocol(format!("it answered a request to train with {}", reply.name()))),
+            Ok((reply, _)) => Err(Cause::protocol(format!("it answered a request to train with {:?}", reply.kind()))),
             Err(exit) => Err(exit.cause),
         }
     }
