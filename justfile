@@ -85,6 +85,14 @@ bench *args: build
     case " $* " in *" --peers "*) just cnn-epoch ;; esac
     cargo bench --package fedpipe --bench whole -- "$@"
 
+# Robust rules under attack, by the number of attackers and the heterogeneity, as ByzFL's heat map; continues where it stopped
+robust *args: build
+    python3 crates/strategy/robust.py "$CARGO_TARGET_DIR/release/fedpipe" "$@"
+
+# Strategies on data that differ by client, five seeds, beside published cells: 90 minutes on two cores; continues where it stopped
+noniid *args: build
+    python3 crates/strategy/noniid.py "$CARGO_TARGET_DIR/release/fedpipe" "$@"
+
 # The report and the trace in a browser, and the event file in TensorBoard; needs Debian's chromium and chromium-driver
 [private]
 release-check-report:
@@ -199,6 +207,8 @@ release-check: build-parquet wheel
     "$CARGO_TARGET_DIR/python/wheel/bin/python" -m pytest crates/python/tests/wheel
     just release-check-report
     just release-check-torch
-    # With their environments the clients in Keras and PyTorch are compared with the model in Rust. CI runs all other tests.
+    # With their environments the clients in Keras and PyTorch are compared with the model in Rust. CI runs all other tests, but
+    # the slow federations.
     just environment keras models/keras/requirements.txt
     just test-python -k test_models
+    just test-flower

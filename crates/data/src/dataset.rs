@@ -47,6 +47,9 @@ pub struct DatasetInfo {
     /// The number of natural clients, such as writers; `None` if the files do not say which client an example is of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub natural_clients: Option<u32>,
+    /// The names of the clients, if the natural ones are the clients that the dataset is dealt to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub client_names: Vec<String>,
     /// The number of training examples, over all clients.
     pub train_examples: u64,
     /// The number of test examples.
@@ -301,11 +304,24 @@ impl Dataset {
             standardisation: None,
             remarks,
             natural_clients: train.clients.as_ref().map(|clients| clients.names.len() as u32),
+            client_names: Vec::new(),
             train_examples: train.len() as u64,
             test_examples: test.len() as u64,
             sample: false,
         };
         Ok(Self { info, feature_names, train, test })
+    }
+
+    /// Returns the dataset with all examples for training, those of the test set last, and without a test set. The
+    /// identity stays, since the content does.
+    pub(crate) fn merged(self) -> Self {
+        let Self { info, feature_names, train, test } = self;
+        let none = Split::empty_like(&train);
+        let train = train.joined_by(test);
+        let natural_clients = train.clients.as_ref().map(|clients| clients.names.len() as u32);
+        let (range, train_examples) = (train.range(), train.len() as u64);
+        let info = DatasetInfo { range, natural_clients, train_examples, test_examples: 0, ..info };
+        Self { info, feature_names, train, test: none }
     }
 
     /// Returns a column of the training examples: `target`, or a feature by its name or its number.

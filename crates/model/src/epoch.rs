@@ -176,9 +176,9 @@ impl Sums {
     /// A loss that is not finite. ReLU turns NaN into 0, so that only the loss shows it.
     pub fn add(&mut self, loss_sum: f64, correct: u64, examples: usize) -> Result<()> {
         if !loss_sum.is_finite() {
-            let seen = self.examples;
+            let (seen, target) = (self.examples, if self.regression.is_some() { ", or scale the target" } else { "" });
             return Err(Error::new(format!(
-                "the loss became {loss_sum} after {seen} of the examples; try a lower --lr"
+                "the loss became {loss_sum} after {seen} of the examples; try a lower --lr{target}"
             )));
         }
         self.loss_sum += loss_sum;
@@ -203,9 +203,8 @@ impl Sums {
             sums.target_square_sum += target * target;
             examples += 1;
         }
-        self.add(loss_sum, 0, examples)?;
         self.regression = Some(sums);
-        Ok(())
+        self.add(loss_sum, 0, examples)
     }
 }
 
@@ -234,6 +233,12 @@ mod tests {
         let mut sums = Sums::default();
         sums.add(1.5, 1, 2).unwrap();
         assert!(sums.add(f64::NAN, 0, 1).unwrap_err().to_string().contains("after 2 of the examples"));
+    }
+
+    #[test]
+    fn a_real_target_may_need_another_scale() {
+        let refused = Sums::default().add_predictions(f64::INFINITY, [(3.0e20, 100.0)]).unwrap_err();
+        assert!(refused.to_string().ends_with("; try a lower --lr, or scale the target"), "{refused}");
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! The types of the messages, as their JSON names them.
 
-use crate::message::{Reply, Request};
+use crate::{
+    message::{Reply, Request},
+    strategy_message::{StrategyReply, StrategyRequest},
+};
 
 impl Request {
     /// Returns the type, such as `train`.
@@ -35,6 +38,37 @@ impl Reply {
             Reply::Update(_) => "update",
             Reply::Evaluated { .. } => "evaluated",
             Reply::Failed { .. } => "failed",
+        }
+    }
+}
+
+impl StrategyRequest {
+    /// Returns the type, such as `aggregate`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            StrategyRequest::SetupStrategy(_) => "setup_strategy",
+            StrategyRequest::Sample { .. } => "sample",
+            StrategyRequest::Prepare { .. } => "prepare",
+            StrategyRequest::Aggregate(_) => "aggregate",
+        }
+    }
+
+    /// Returns the client that the request is about, if there is one.
+    pub fn client(&self) -> Option<u32> {
+        if let StrategyRequest::Prepare { client, .. } = self { Some(*client) } else { None }
+    }
+}
+
+impl StrategyReply {
+    /// Returns the type, such as `aggregated`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            StrategyReply::Hello { .. } => "hello",
+            StrategyReply::ReadyStrategy { .. } => "ready_strategy",
+            StrategyReply::Sampled { .. } => "sampled",
+            StrategyReply::Prepared { .. } => "prepared",
+            StrategyReply::Aggregated { .. } => "aggregated",
+            StrategyReply::Failed { .. } => "failed",
         }
     }
 }

@@ -1,5 +1,6 @@
 """Clients in Python in whole runs. Faults, pooling and reports are the same as for models in Rust."""
 
+import json
 import os
 import subprocess
 import sys
@@ -26,6 +27,13 @@ def test_a_client_in_python_trains_as_the_model_in_rust_does(run):
 def test_the_bits_do_not_depend_on_the_processes(run):
     digests = {run(client=SOFTMAX, clients=5, processes=n, epochs=2).summary["weights_sha256"] for n in (1, 2, 5)}
     assert len(digests) == 1
+
+
+def test_the_timeline_has_each_local_epoch(run, tmp_path):
+    run(client=SOFTMAX, clients=2, rounds=1, epochs=2)
+    lines = map(json.loads, (tmp_path / "runs" / "softmax-1" / "timeline.jsonl").read_text().splitlines())
+    epochs = [line for line in lines if line.get("event") == "epoch"]
+    assert sorted((line["client"], line["epoch"]) for line in epochs) == [(0, 0), (0, 1), (1, 0), (1, 1)]
 
 
 @pytest.mark.parametrize(
@@ -300,7 +308,7 @@ def test_a_client_that_reports_no_accumulation_is_refused_by_name(run, tmp_path,
 
 
 def test_a_client_that_trains_a_frozen_tensor_is_told(monkeypatch):
-    session = object.__new__(fedpipe.client.Session)
+    session = object.__new__(fedpipe.session.Session)
     session.model, session.layout = object.__new__(type("Thawing", (), {})), [fedpipe.Tensor("w", (2,))]
     monkeypatch.setattr(session, "weights", lambda: np.ones(2, np.float32), raising=False)
     session._check_frozen({"w": np.ones(2, np.float32)})

@@ -3,22 +3,25 @@
 //! Every section but `[execution]` can change a result. `[execution]` says how this machine does the work: a session of
 //! a run may have another one than the session before.
 
+pub mod baseline;
 mod checks;
 mod round_clients;
 
 use std::{collections::BTreeMap, ops::Deref, path::PathBuf, str::FromStr};
 
-use fedpipe_data::{Deal, Holdout, ImageSize, Reading, Scheme, Source, TargetKind, TestSplit};
+use fedpipe_data::{Deal, Holdout, ImageSize, Reading, Scheme, Source, TargetKind, TestSplit, TestSplitRule};
 use fedpipe_protocol::{Level, MOMENTUM};
 use fedpipe_spec::table::Named;
 use fedpipe_strategy::{
     aggregator::mixed_chain::Aggregation,
     attack::Attack,
+    clock::Clock,
     local_optimiser::LocalOptimiser,
     local_work::LocalWork,
     lr_schedule::LrSchedule,
     preset::Composition,
     sampler::Sampler,
+    schedule::Schedule,
     server::ServerOptimiser,
     strategy::{Strategy, StrategyRows},
     term::ClientTerm,
@@ -30,6 +33,7 @@ use serde::{Deserialize, Serialize};
 use strum::VariantNames;
 
 use crate::{
+    availability::Availability,
     client_state::PROGRAM,
     epochs::Epochs,
     error::{Error, Result},
@@ -59,6 +63,8 @@ section! {
             local: LocalSection;
             /// The section `[strategy]`.
             strategy: StrategySection;
+            /// The section `[time]`.
+            time: TimeSection;
             /// The section `[evaluation]`.
             evaluation: EvaluationSection;
             /// The section `[execution]`.
@@ -108,8 +114,10 @@ section! {
         client_column: Option<String> = None => "--client-column COLUMN".default("none");
         /// The file with the test set of a table
         test_data: Option<String> = None => "--test-data PATH".default("none");
-        /// The part of the examples that becomes the test set, of each class alike, drawn by the seed of the partition
-        test_split: Option<f64> = None => "--test-split X".within(|x| x > 0.0 && x < 1.0, "between 0 and 1").default("none");
+        /// The part of the examples that becomes the test set, of each class alike, drawn by the seed of the partition; or
+        /// per-client:SHARE,merge: each client holds out its share of the training and test examples, and there is no test
+        /// set
+        test_split: Option<TestSplitRule> = None => "--test-split X".within(|x| x > 0.0 && x < 1.0, "between 0 and 1").default("none");
         /// The size to which images are scaled, such as 28x28, or 28x28x3 for colour and 28x28x1 for grey
         image_size: Option<ImageSize> = None => "--image-size SIZE".default("that of the images");
         /// Standardise each feature by its mean and standard deviation over the training examples
@@ -131,6 +139,8 @@ section! {
         count: u32 = 4 => "--clients N".count();
         /// Part of the clients that is sampled for each round
         fraction: f64 = 1.0 => "--fraction X".within(|x| x > 0.0 && x <= 1.0, "above 0 and at most 1");
+        /// A CSV file with the rounds in which each client is available, with the header client,first,last
+        availability: Option<Availability> = None => "--availability FILE".default("all clients in all rounds");
         /// The cost of a crashed client: retry (nothing), drop (its update of the round), abort (the run)
         on_failure: OnFailure = OnFailure::Retry => "--on-failure POLICY";
         /// Fewest updates with which a round succeeds
@@ -182,6 +192,22 @@ section! {
         aggregate: Option<Aggregation> = None => "--aggregate AGGREGATOR";
         /// The step of the global weights, in the place of the strategy's
         server: Option<Named<dyn ServerOptimiser>> = None => "--server SERVER";
+        /// The updates that make new global weights, in the place of the strategy's
+        schedule: Option<Named<dyn Schedule>> = None => "--schedule SCHEDULE";
+    }
+}
+
+section! {
+    /// `[time]`: virtual time, in which simulated clients train. It is a function of the experiment, so that it is the
+    /// same on each machine.
+    pub struct TimeSection in "time" {
+        /// The simulated speed and link of each client, by which rounds and updates have a virtual time
+        clock: Option<Named<dyn Clock>> = None => "--clock CLOCK".default("none");
+        /// Virtual seconds of one mini-batch on the reference client
+        step_time: f64 = 0.01 => "--step-time SECONDS".within(is_virtual, "virtual seconds above 0");
+        /// Virtual seconds after which a round waits for no further client; those that are late are not trained
+        deadline: Option<f64> = None => "--deadline SECONDS".within(is_virtual, "virtual seconds above 0")
+            .default("none");
     }
 }
 
@@ -192,6 +218,8 @@ section! {
         clients: EvaluatedClients = EvaluatedClients::All => "--evaluate-clients CLIENTS";
         /// Rounds from one score of the clients to the next
         every: u64 = 1 => "--evaluate-every N".count();
+        /// Local epochs that each scored client trains before its personal score, which leave no other trace
+        fine_tune: Option<u64> = None => "--fine-tune EPOCHS".default("0, with fedbabu 1");
         /// Score the final weights by class: confusion matrix, precision, recall, F1, and the AUC of two classes
         by_class: bool = false => "--by-class";
     }
@@ -285,19 +313,29 @@ impl FromStr for StrategySection {
 
 impl From<StrategyKeys> for StrategySection {
     fn from(keys: StrategyKeys) -> Self {
-        let StrategyKeys { name, program, sample, term, transform: transforms, attack, weighting, aggregate, server } =
-            keys;
-        let rules = StrategyRows { name, sample, term, transforms, attack, weighting, aggregate, server };
+        let StrategyKeys {
+            name,
+            program,
+            sample,
+            term,
+            transform: transforms,
+            attack,
+            weighting,
+            aggregate,
+            server,
+            schedule,
+        } = keys;
+        let rules = StrategyRows { name, sample, term, transforms, attack, weighting, aggregate, server, schedule };
         Self { rules: rules.into(), program }
     }
 }
 
 impl From<StrategySection> for StrategyKeys {
     fn from(section: StrategySection) -> Self {
-        let StrategyRows { name, sample, term, transforms, attack, weighting, aggregate, server } =
+        let StrategyRows { name, sample, term, transforms, attack, weighting, aggregate, server, schedule } =
             section.rules.into();
         let (program, transform) = (section.program, transforms);
-        Self { name, program, sample, term, transform, attack, weighting, aggregate, server }
+        Self { name, program, sample, term, transform, attack, weighting, aggregate, server, schedule }
     }
 }
 
@@ -310,6 +348,7 @@ impl Experiment {
             ClientsSection::section_keys(),
             LocalSection::section_keys(),
             StrategyKeys::section_keys(),
+            TimeSection::section_keys(),
             EvaluationSection::section_keys(),
             ExecutionSection::section_keys(),
         ];
@@ -350,18 +389,29 @@ impl Experiment {
             holdout,
             holdout_clients,
         } = self.data.clone();
-        let test_split = test_split.map(|fraction| TestSplit { fraction, seed: self.data_seed() });
+        let per_client = test_split.and_then(TestSplitRule::per_client);
+        let test_split = match test_split {
+            Some(TestSplitRule::Drawn(fraction)) => Some(TestSplit { fraction, seed: self.data_seed() }),
+            _ => None,
+        };
         let test_data = test_data.map(PathBuf::from);
         let source = partition.directory().map_or(source, |directory| Source::Path(directory.to_owned()));
-        let reading = Reading { target, label, client_column, test_data, test_split, image_size, standardise };
+        let merges_test = per_client.is_some();
+        let reading =
+            Reading { target, label, client_column, test_data, test_split, merges_test, image_size, standardise };
         let (clients, seed) = (self.clients.count, self.data_seed());
-        let holdout = Holdout { rows: holdout, clients: holdout_clients };
+        let holdout = Holdout { rows: per_client.unwrap_or(holdout), clients: holdout_clients };
         Deal { source, reading, scheme: partition, clients, seed, holdout, split_file: None }
+    }
+
+    /// Returns `true` if there is a common test set; `false` if each client has its own test examples.
+    pub fn has_test_set(&self) -> bool {
+        self.data.test_split.and_then(TestSplitRule::per_client).is_none()
     }
 
     /// Returns the examples on which a target is measured.
     pub fn measured_on(&self) -> MeasuredOn {
-        if self.data.holdout > 0.0 { MeasuredOn::HeldOut } else { MeasuredOn::TestSet }
+        if self.deal().holdout.rows > 0.0 { MeasuredOn::HeldOut } else { MeasuredOn::TestSet }
     }
 
     /// Returns `true` if the run ends by its results, at the latest after `max_rounds`.
@@ -391,6 +441,11 @@ impl Experiment {
         self.strategy.rules.client_slots().into_iter().chain(of_program).chain(of_optimiser).collect()
     }
 
+    /// Returns the epochs that a client trains before its personal score.
+    pub fn fine_tuning_epochs(&self) -> u64 {
+        self.evaluation.fine_tune.unwrap_or_else(|| self.strategy.rules.term.fine_tuning_epochs())
+    }
+
     /// Returns the strategy, as the summary has it.
     pub fn strategy_name(&self) -> String {
         let StrategySection { rules, program } = &self.strategy;
@@ -399,10 +454,12 @@ impl Experiment {
 
     /// Returns the advice for training that left the range of numbers, or that taught nothing.
     pub fn remedy(&self) -> String {
-        if self.strategy.server.keeps_aggregate() {
-            return "lower --lr".into();
-        }
-        format!("lower --lr, or the rate of the server optimiser {}", self.strategy.server)
+        let server = match self.strategy.server.keeps_aggregate() {
+            true => String::new(),
+            false => format!(", or the rate of the server optimiser {}", self.strategy.server),
+        };
+        let target = if self.data.target == TargetKind::Real { ", or scale the target to values near 1" } else { "" };
+        format!("lower --lr{server}{target}")
     }
 
     /// Returns the local learning rate of a round.
@@ -414,6 +471,11 @@ impl Experiment {
     pub fn last_round(&self) -> u64 {
         if self.is_open_ended() { self.max_rounds } else { self.rounds }
     }
+}
+
+/// Returns `true` for virtual seconds that do not vanish beside each other.
+fn is_virtual(seconds: f64) -> bool {
+    (1e-9..1e9).contains(&seconds)
 }
 
 /// Returns `true` for a share that leaves something.

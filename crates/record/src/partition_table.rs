@@ -7,6 +7,8 @@ use fedpipe_data::{DatasetInfo, DatasetTarget};
 pub struct PartitionTable {
     /// The name of the dataset.
     pub dataset: String,
+    /// The clients: the names that they have in the dataset, or their numbers.
+    pub clients: Vec<String>,
     /// The names of the classes; empty without labels.
     pub classes: Vec<String>,
     /// The number of examples of each client.
@@ -23,7 +25,14 @@ impl PartitionTable {
             DatasetTarget::Classes { class_names, .. } if !class_names.is_empty() => class_names.clone(),
             target => (0..target.class_count().unwrap_or(0)).map(|class| format!("class-{class}")).collect(),
         };
-        Self { dataset: dataset.name.clone(), classes, sizes: sizes.to_vec(), counts: counts.to_vec() }
+        let name = |client: usize| dataset.client_names.get(client).cloned().unwrap_or_else(|| client.to_string());
+        Self {
+            dataset: dataset.name.clone(),
+            clients: (0..sizes.len()).map(name).collect(),
+            classes,
+            sizes: sizes.to_vec(),
+            counts: counts.to_vec(),
+        }
     }
 
     /// Returns the distance of each client's labels to those of all clients, which is that to an iid deal: the sum over
@@ -56,7 +65,7 @@ mod tests {
             let sizes = counts.iter().map(|counts| counts.iter().sum()).collect();
             let counts = counts.iter().map(|counts| counts.to_vec()).collect();
             let classes = vec!["a".into(), "b".into()];
-            PartitionTable { dataset: "d".into(), classes, sizes, counts }.label_distances()
+            PartitionTable { dataset: "d".into(), clients: vec![], classes, sizes, counts }.label_distances()
         };
         assert_eq!(distances(&[[5, 5], [20, 20]]), [0.0, 0.0]);
         // Each has one class, and all have half of each.
@@ -65,7 +74,8 @@ mod tests {
         let [one, other] = distances(&[[1, 0], [0, 3]])[..] else { panic!() };
         assert_eq!((one, other), (1.5, 0.5));
         assert_eq!(distances(&[[5, 5], [0, 0]]), [0.0]);
-        let real = PartitionTable { dataset: "d".into(), classes: vec![], sizes: vec![5, 5], counts: vec![vec![]; 2] };
+        let (sizes, counts) = (vec![5, 5], vec![vec![]; 2]);
+        let real = PartitionTable { dataset: "d".into(), clients: vec![], classes: vec![], sizes, counts };
         assert!(real.label_distances().is_empty());
     }
 }

@@ -24,7 +24,7 @@ pub struct TimelineEntry<'a> {
     pub event: TimelineEvent<'a>,
 }
 
-/// An event of a session. A `process` is the number of a client process.
+/// An event of a session. A `process` is the number of a client process; the strategy's program has the next number.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum TimelineEvent<'a> {
@@ -37,13 +37,16 @@ pub enum TimelineEvent<'a> {
         /// The process number of the host.
         host: u32,
     },
-    /// A client process was started.
+    /// A client process was started, or the program of the strategy.
     Spawned {
         /// The process.
         process: u32,
         /// The process number of the system; left out for a client elsewhere.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pid: Option<i32>,
+        /// `true` for the strategy's program.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        strategy: bool,
     },
     /// The host wrote a message to the pipe of a process.
     Sent(PipeMessage<'a>),
@@ -139,7 +142,7 @@ impl TimelineEvent<'_> {
         let text = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
         match self {
             Self::Session { format, unix_us, host } => TimelineEvent::Session { format, unix_us, host },
-            Self::Spawned { process, pid } => TimelineEvent::Spawned { process, pid },
+            Self::Spawned { process, pid, strategy } => TimelineEvent::Spawned { process, pid, strategy },
             Self::Sent(message) => TimelineEvent::Sent(message.into_owned()),
             Self::Received(message) => TimelineEvent::Received(message.into_owned()),
             Self::Epoch { process, client, round, epoch } => TimelineEvent::Epoch { process, client, round, epoch },
@@ -168,7 +171,7 @@ mod tests {
         let message = PipeMessage { process: 3, message: "train".into(), client: Some(7), bytes: 8 };
         let events = [
             TimelineEvent::Session { format: TIMELINE_FORMAT, unix_us: 5, host: 9 },
-            TimelineEvent::Spawned { process: 3, pid: Some(99) },
+            TimelineEvent::Spawned { process: 3, pid: Some(99), strategy: true },
             TimelineEvent::Sent(message.clone()),
             TimelineEvent::Received(PipeMessage { client: None, ..message }),
             TimelineEvent::Epoch { process: 3, client: 7, round: 1, epoch: 0 },

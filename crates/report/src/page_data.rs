@@ -115,7 +115,7 @@ pub(crate) fn curves(history: &History) -> Vec<CurveFigure> {
             "",
             vec![
                 ("test set", 1, test(&|score| Some(score.3))),
-                ("training", 2, of_round(&|round| Some(round.training_loss.get()))),
+                ("training", 2, of_round(&|round| round.training_loss.map(Finite::get))),
                 ("received weights", 4, of_round(&|round| round.start_loss.map(Finite::get))),
             ],
         ),
@@ -251,7 +251,7 @@ pub(crate) fn split_map(dealt: &DealtLine) -> HeatMap {
         rows.push("examples".to_owned());
         values.push(average(table.sizes.clone()));
     }
-    let columns = (0..table.sizes.len()).step_by(together).map(|client| client.to_string()).collect();
+    let columns = (0..table.sizes.len()).step_by(together).map(|client| table.clients[client].clone()).collect();
     let x = if together == 1 { "client".to_owned() } else { format!("client (a column is the mean of {together})") };
     let title = "{row}, client {column}: {value}";
     HeatMap { values, rows, columns, x, title, unit: "", range: None, text: true, square: false }

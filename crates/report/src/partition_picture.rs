@@ -71,7 +71,7 @@ pub fn partitions(table: &PartitionTable, title: &str) -> anyhow::Result<Vec<u8>
         if !table.classes.is_empty() {
             draw_map(area, &columns, &table.classes, cell)?;
         }
-        draw_axis(area, &columns, table.sizes.len(), bottom)
+        draw_axis(area, &columns, &table.clients, bottom)
     })
 }
 
@@ -137,11 +137,17 @@ fn draw_scale(area: &Area<'_>, most: f64) -> Drawn {
     write(area, "0", (left + 24, MAP + HEIGHT + 6), 14, HPos::Left)
 }
 
-fn draw_axis(area: &Area<'_>, columns: &Columns, clients: usize, bottom: i32) -> Drawn {
+/// Draws the names of the clients, or their numbers if a name is wider than its place.
+fn draw_axis(area: &Area<'_>, columns: &Columns, names: &[String], bottom: i32) -> Drawn {
+    const CHARACTER: usize = 8;
+    let clients = names.len();
     let step = label_step(clients);
+    let room = WIDTH as usize * step / clients.max(1) / CHARACTER;
+    let all_fit = names.iter().all(|name| name.chars().count() <= room);
     for client in (0..clients).step_by(step) {
         let (left, right) = columns.edges(client / columns.clients);
-        write(area, &client.to_string(), ((left + right) / 2, bottom + 14), 14, HPos::Center)?;
+        let label = if all_fit { drawable(&names[client]) } else { client.to_string() };
+        write(area, &label, ((left + right) / 2, bottom + 14), 14, HPos::Center)?;
     }
     let axis = match columns.clients {
         1 => "client".to_owned(),
@@ -201,7 +207,8 @@ mod tests {
         let counts: Vec<Vec<u64>> = (0..clients).map(|k| (0..classes).map(|class| count(k, class)).collect()).collect();
         let sizes = counts.iter().map(|counts| counts.iter().sum::<u64>().max(1)).collect();
         let classes = (0..classes).map(|class| format!("class-{class}")).collect();
-        PartitionTable { dataset: "d".into(), classes, sizes, counts }
+        let clients = (0..clients).map(|client| client.to_string()).collect();
+        PartitionTable { dataset: "d".into(), clients, classes, sizes, counts }
     }
 
     #[test]

@@ -67,11 +67,13 @@ impl Serialize for Mark {
     }
 }
 
-/// The place of a lane: the host comes first, then its checkpoints, then the processes by number.
+/// The place of a lane: the host comes first, then its checkpoints, its strategy's program, and the processes by
+/// number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum LanePlace {
     Host,
     Checkpoints,
+    Strategy,
     Process(u32),
 }
 
@@ -80,6 +82,7 @@ impl LanePlace {
         match self {
             Self::Host => "host".to_owned(),
             Self::Checkpoints => "checkpoints".to_owned(),
+            Self::Strategy => "strategy".to_owned(),
             Self::Process(number) => format!("process {number}"),
         }
     }
@@ -90,23 +93,30 @@ impl LanePlace {
 pub(crate) fn marks(session: &TimelineSession) -> Vec<(LanePlace, Mark)> {
     let mut asked: BTreeMap<u32, (u64, PipeMessage<'static>)> = BTreeMap::new();
     let mut trained = BTreeSet::new();
+    let is_strategy = |event: &TimelineEvent<'_>| match event {
+        TimelineEvent::Spawned { process, strategy: true, .. } => Some(*process),
+        _ => None,
+    };
+    let strategy = session.entries.iter().find_map(|entry| is_strategy(&entry.event));
+    let lane_of =
+        |process: u32| if strategy == Some(process) { LanePlace::Strategy } else { LanePlace::Process(process) };
     let mut all = Vec::new();
     for TimelineEntry { at, until, event } in &session.entries {
         let (at, until) = (*at, until.unwrap_or(*at));
         let mut add = |lane, kind, at, until, text: String| all.push((lane, Mark { kind, at, until, text }));
         match event {
             TimelineEvent::Session { .. } => {}
-            TimelineEvent::Spawned { process, pid } => {
+            TimelineEvent::Spawned { process, pid, .. } => {
                 let pid = pid.map_or_else(String::new, |pid| format!(" (pid {pid})"));
-                add(LanePlace::Process(*process), MarkKind::Start, at, at, format!("started{pid}"));
+                add(lane_of(*process), MarkKind::Start, at, at, format!("started{pid}"));
             }
             TimelineEvent::Sent(message) => {
                 trained.remove(&message.process);
                 asked.insert(message.process, (until, message.clone()));
-                add(LanePlace::Process(message.process), MarkKind::Request, at, until, described(message));
+                add(lane_of(message.process), MarkKind::Request, at, until, described(message));
             }
             TimelineEvent::Received(message) => {
-                let lane = LanePlace::Process(message.process);
+                let lane = lane_of(message.process);
                 let request = asked.remove(&message.process);
                 // The local epochs are the work of a training.
                 if let Some((since, request)) = request.filter(|_| !trained.contains(&message.process)) {
@@ -117,13 +127,13 @@ pub(crate) fn marks(session: &TimelineSession) -> Vec<(LanePlace, Mark)> {
             TimelineEvent::Epoch { process, client, round, epoch } => {
                 trained.insert(*process);
                 let text = format!("local epoch {} of client {client} in round {round}", epoch + 1);
-                add(LanePlace::Process(*process), MarkKind::Epoch, at, until, text);
+                add(lane_of(*process), MarkKind::Epoch, at, until, text);
             }
             TimelineEvent::Exited { process, cause } => {
                 asked.remove(process);
                 let kind = if cause.is_some() { MarkKind::Crash } else { MarkKind::End };
                 let text = cause.as_ref().map_or("ended by the host".to_owned(), |cause| format!("crashed: {cause}"));
-                add(LanePlace::Process(*process), kind, at, at, text);
+                add(lane_of(*process), kind, at, at, text);
             }
             TimelineEvent::Phase { phase, round } => {
                 add(LanePlace::Host, MarkKind::Phase, at, until, format!("{phase}, round {round}"));
@@ -238,7 +248,7 @@ pub(crate) mod tests {
     pub(crate) fn one_round() -> TimelineSession {
         let phase = |phase: &'static str, round| TimelineEvent::Phase { phase: phase.into(), round };
         session(&[
-            (1, 1, TimelineEvent::Spawned { process: 0, pid: Some(5) }),
+            (1, 1, TimelineEvent::Spawned { process: 0, pid: Some(5), strategy: false }),
             (2, 3, TimelineEvent::Received(PipeMessage { client: None, ..message(0, "hello") })),
             (10, 11, phase("sample", 1)),
             (12, 14, TimelineEvent::Sent(message(1, "train"))),

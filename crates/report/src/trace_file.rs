@@ -33,6 +33,7 @@ fn number(lane: LanePlace) -> u64 {
     match lane {
         LanePlace::Host => 1,
         LanePlace::Checkpoints => 2,
+        LanePlace::Strategy => 3,
         LanePlace::Process(process) => 10 + u64::from(process),
     }
 }
@@ -60,7 +61,7 @@ fn names(lane: LanePlace) -> Vec<Value> {
         meta("process_name", 0, json!({ "name": lane.name() })),
         meta("process_sort_index", 0, json!({ "sort_index": pid })),
     ];
-    let threads: &[&str] = if matches!(lane, LanePlace::Process(_)) { &THREADS } else { &[] };
+    let threads: &[&str] = if matches!(lane, LanePlace::Process(_) | LanePlace::Strategy) { &THREADS } else { &[] };
     all.extend((1..).zip(threads).map(|(tid, name)| meta("thread_name", tid, json!({ "name": name }))));
     all
 }

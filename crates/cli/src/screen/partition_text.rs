@@ -7,7 +7,8 @@ pub(crate) fn table_lines(table: &PartitionTable) -> Vec<String> {
     let header = ["client".to_owned()].into_iter().chain(table.classes.clone()).chain(["total".to_owned()]);
     let all = (0..table.classes.len()).map(|class| table.counts.iter().map(|counts| counts[class]).sum());
     let last = numbers("all".to_owned(), &all.collect::<Vec<_>>(), table.sizes.iter().sum());
-    let rows: Vec<Vec<String>> = [header.collect()].into_iter().chain(rows(table)).chain([last]).collect();
+    let rows: Vec<Vec<String>> =
+        [header.collect()].into_iter().chain(rows(table, &table.clients)).chain([last]).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..table.classes.len() + 2).map(width).collect();
     let line = |row: &Vec<String>| {
@@ -20,7 +21,9 @@ pub(crate) fn table_lines(table: &PartitionTable) -> Vec<String> {
 /// Returns the table in the shape of FedLab's `partition_report`, with commas.
 pub(crate) fn csv_lines(table: &PartitionTable) -> Vec<String> {
     let classes: String = (0..table.classes.len()).map(|class| format!(",class-{class}")).collect();
-    [format!("cid{classes},TotalAmount")].into_iter().chain(rows(table).map(|row| row.join(","))).collect()
+    let numbers: Vec<String> = (0..table.sizes.len()).map(|client| client.to_string()).collect();
+    let rows = rows(table, &numbers).map(|row| row.join(","));
+    [format!("cid{classes},TotalAmount")].into_iter().chain(rows).collect()
 }
 
 /// Returns the lines below the table: the sizes, and the distance of the labels to those of all clients.
@@ -41,10 +44,11 @@ pub(crate) fn summary_lines(table: &PartitionTable) -> Vec<String> {
     lines
 }
 
-/// Returns the row of each client.
-fn rows(table: &PartitionTable) -> impl Iterator<Item = Vec<String>> + '_ {
+/// Returns the row of each client, which begins with its name.
+fn rows<'t>(table: &'t PartitionTable, names: &'t [String]) -> impl Iterator<Item = Vec<String>> + 't {
     let counts = |client: usize| table.counts.get(client).map_or(&[][..], Vec::as_slice);
-    table.sizes.iter().enumerate().map(move |(client, size)| numbers(client.to_string(), counts(client), *size))
+    let row = move |(client, name): (usize, &String)| numbers(name.clone(), counts(client), table.sizes[client]);
+    names.iter().enumerate().map(row)
 }
 
 fn numbers(name: String, counts: &[u64], total: u64) -> Vec<String> {
@@ -57,7 +61,8 @@ mod tests {
 
     fn table() -> PartitionTable {
         let (classes, counts) = (vec!["cat".into(), "class-1".into()], vec![vec![10, 0], vec![0, 30]]);
-        PartitionTable { dataset: "d".into(), classes, sizes: vec![10, 30], counts }
+        let clients = vec!["0".into(), "north".into()];
+        PartitionTable { dataset: "d".into(), clients, classes, sizes: vec![10, 30], counts }
     }
 
     #[test]
@@ -65,7 +70,7 @@ mod tests {
         let expected = [
             "client  cat  class-1  total",
             "     0   10        0     10",
-            "     1    0       30     30",
+            " north    0       30     30",
             "   all   10       30     40",
         ];
         assert_eq!(table_lines(&table()), expected);

@@ -21,6 +21,13 @@ pub(crate) fn dataset_line(dataset: &DatasetInfo, sizes: &[u64]) -> String {
     let trained = training().count();
     let clients = if trained < sizes.len() { format!("{trained} of {clients}") } else { clients };
     let DatasetInfo { name, train_examples, test_examples, .. } = dataset;
+    if *test_examples == 0 {
+        // The held-out examples of each client are the next line's.
+        return format!(
+            "{name}: {}, training and test ones merged; {clients} with {share} to train on",
+            counted(*train_examples, "example")
+        );
+    }
     format!(
         "{name}: {train_examples} training and {}; {clients} with {share} each",
         counted(*test_examples, "test example")
@@ -37,12 +44,19 @@ pub(crate) fn round_name(round: u64, last: Option<u64>) -> String {
 
 /// Returns the line about a round, without the round's name.
 pub(crate) fn round_line(round: &Round) -> String {
-    let Round { loss, accuracy, regression, seconds, failed, .. } = round;
-    let failed = if *failed > 0 { format!("  ({} failed)", counted(*failed, "client")) } else { String::new() };
+    let Round { loss, accuracy, regression, seconds, failed, clients, late, virtual_seconds, .. } = round;
+    let number = |count: usize, what: &str| {
+        if count > 0 { format!("  ({} {what})", counted(count, "client")) } else { String::new() }
+    };
+    let failed = match (clients, failed) {
+        (0, 0) => "  (no client was sampled)".to_owned(),
+        _ => number(*failed as usize, "failed") + &number(late.len(), "late"),
+    };
+    let time = virtual_seconds.map_or_else(String::new, |end| format!("  virtual {:.2} s", end.get()));
     let (loss, seconds) = (significant(loss.get()), seconds.get());
     let quality = quality(*accuracy, *regression, 5);
     let clients = client_scores(round);
-    format!("loss {loss}  {quality}{clients}  {seconds:.2} s{failed}")
+    format!("loss {loss}  {quality}{clients}  {seconds:.2} s{time}{failed}")
 }
 
 /// Returns the part of a round's line about the clients that were scored; empty if none was.
@@ -123,9 +137,13 @@ pub(crate) fn no_progress_warning(summary: &Summary, least: Option<f64>, remedy:
         ),
         Some(least) => {
             let guess = if summary.regression.is_some() { "of the mean target" } else { "among the classes" };
+            let fall = match least == from {
+                true => format!("hardly fell from {from}, and"),
+                false => format!("fell from {from} to {least}, but"),
+            };
             format!(
-                "warning: the test loss fell from {from} to {least}, but no round was better than a guess {guess}; \
-                 more rounds or another --lr may help"
+                "warning: the test loss {fall} no round was better than a guess {guess}; more rounds or another --lr \
+                 may help"
             )
         }
     })
@@ -141,7 +159,8 @@ pub(crate) fn result_lines(summary: &Summary, directory: &str) -> [String; 2] {
         Some(loss) => {
             let (quality, loss) = (quality(summary.accuracy, summary.regression, 0), significant(loss.get()));
             let rounds = counted(*rounds, "round");
-            let score = format!("{quality}  loss {loss}  ({clients}, {rounds}, {seconds:.2} s)");
+            let time = summary.virtual_seconds.map_or_else(String::new, |end| format!(", virtual {:.2} s", end.get()));
+            let score = format!("{quality}  loss {loss}  ({clients}, {rounds}, {seconds:.2} s{time})");
             [score, format!("results in {directory}")]
         }
         None => {
@@ -174,6 +193,19 @@ mod tests {
             "failures": 0, "clients_dropped": false, "stopped": stopped,
         });
         serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn a_dataset_without_a_test_set_says_so() {
+        let of = |test_examples: u64| {
+            let json = serde_json::json!({
+                "name": "sample", "sha256": "", "shape": [1], "classes": 2, "train_examples": 40,
+                "test_examples": test_examples, "sample": true,
+            });
+            dataset_line(&serde_json::from_value(json).unwrap(), &[15, 15])
+        };
+        assert_eq!(of(0), "sample: 40 examples, training and test ones merged; 2 clients with 15 to train on");
+        assert_eq!(of(4), "sample: 40 training and 4 test examples; 2 clients with 15 each");
     }
 
     #[test]
@@ -212,6 +244,9 @@ mod tests {
         let fell = "warning: the test loss fell from 124.0867 to 15.7000, but no round was better than a guess among the \
                     classes; more rounds or another --lr may help";
         assert_eq!(of(Some(false), Some(15.7)).as_deref(), Some(fell));
+        let hardly = "warning: the test loss hardly fell from 124.0867, and no round was better than a guess among the \
+                      classes; more rounds or another --lr may help";
+        assert_eq!(of(Some(false), Some(124.086_69)).as_deref(), Some(hardly));
         assert_eq!([of(Some(true), Some(15.7)), of(None, None)], [None, None]);
     }
 
@@ -230,6 +265,15 @@ mod tests {
             let round = serde_json::from_value(json).unwrap();
             assert_eq!(round_line(&round), format!("loss 0.5000  accuracy 50.00 %  {expected}"));
         }
+    }
+
+    #[test]
+    fn virtual_time_stands_beside_the_real_one() {
+        let virtual_seconds = Some(Finite::try_from(12.345).unwrap());
+        let round = Round { virtual_seconds, late: vec![1, 4], failed: 1, ..Round::blank(1) };
+        assert!(round_line(&round).ends_with("  0.00 s  virtual 12.35 s  (1 client failed)  (2 clients late)"));
+        let summary = Summary { virtual_seconds, ..summary(2, 2, Stop::Rounds) };
+        assert!(result_lines(&summary, "out")[0].ends_with("(2 clients, 2 rounds, 1.50 s, virtual 12.35 s)"));
     }
 
     #[test]

@@ -96,6 +96,23 @@ fn natural_clients_decide_their_number() {
     assert_eq!(synthetic.summary()["clients"], 7);
 }
 
+#[test]
+fn natural_clients_keep_their_names() {
+    let place = Place::new();
+    let rows = ["1,a,north", "2,b,south", "3,a,south", "4,b,north", "5,a,west"].map(|row| format!("{row}\n"));
+    fs::write(place.path("shops.csv"), format!("x,label,shop\n{}{}", rows.concat(), rows.concat())).unwrap();
+    let data = "--data shops.csv --label label --client-column shop --test-split 0.2";
+    let run = place.run(&format!("logreg {data} --partition natural --rounds 1 --batch-size 1"));
+    assert_eq!(dealt(&run)["dataset"]["client_names"], json!(["north", "south", "west"]));
+    let shown = place.fedpipe(&format!("data show {data} --partition natural")).output().unwrap();
+    let names: Vec<String> =
+        stdout(&shown).lines().filter_map(|line| Some(line.split_whitespace().next()?.into())).collect();
+    assert!(names.join(" ").contains("client north south west all"), "{}", stdout(&shown));
+    assert!(String::from_utf8(run.read("report.html")).unwrap().contains("client north"));
+    let others = place.run(&format!("logreg {data} --partition iid --clients 3 --rounds 1 --batch-size 1 --out iid"));
+    assert_eq!(dealt(&others)["dataset"]["client_names"], json!(null));
+}
+
 /// The partitions hold numbers, and the test set has bytes.
 #[test]
 fn features_with_noise_are_trained_on() {

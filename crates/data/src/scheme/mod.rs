@@ -111,6 +111,11 @@ pub trait Partitioner: fmt::Debug + Send + Sync {
         Ok(natural)
     }
 
+    /// Returns `true` if each natural client of the dataset is a client, which then has its name.
+    fn keeps_names(&self) -> bool {
+        false
+    }
+
     /// Returns the column that the scheme deals by: `target`, or a feature by its name or its number.
     fn column(&self) -> Option<&str> {
         None

@@ -33,4 +33,8 @@ impl Partitioner for Natural {
     fn is_natural(&self) -> bool {
         true
     }
+
+    fn keeps_names(&self) -> bool {
+        true
+    }
 }

@@ -36,6 +36,10 @@ impl Partitioner for Files {
         true
     }
 
+    fn keeps_names(&self) -> bool {
+        true
+    }
+
     fn directory(&self) -> Option<&Path> {
         Some(&self.directory)
     }

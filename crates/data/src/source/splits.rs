@@ -43,6 +43,11 @@ impl FoundSplits {
                 (train, test)
             }
             (Some(train), Some(test), None) => (train, test),
+            // The deal merges a test set that there is.
+            (Some(whole), None, None) if request.reading.merges_test => {
+                let none = Split::empty_like(&whole);
+                (whole, none)
+            }
             // Under `own` the host's one file is the test set. All examples are scored where none is for training.
             (None, Some(test), None) | (Some(test), None, None) if request.portion.needs_no_training_set() => {
                 (Split::empty_like(&test), test)

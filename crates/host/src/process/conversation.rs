@@ -16,9 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fedpipe_protocol::{
-    FrameError, Limits, PROTOCOL, Part, Parts, Ready, Reply, Request, Setup, Spare, WEIGHTS, feature, read,
-};
+use fedpipe_protocol::{FrameError, Limits, Part, Parts, Ready, Reply, Request, Setup, Spare, WEIGHTS, feature, read};
 use fedpipe_record::cause::Cause;
 use nix::{sched::CpuSet, unistd::Pid};
 
@@ -30,7 +28,7 @@ use crate::{
         end::{ConversationEnd, ProcessExit},
         lane::Lane,
         launched::Launched,
-        peer::{PIPE_SIZE, Peer, PeerPlan, PeerReply},
+        peer::{PIPE_SIZE, Peer, PeerPlan},
         pipes::{WaitError, WaitFor, has_exited, wait_error},
         spawn::Spawner,
         stray::new_mark,
@@ -245,9 +243,7 @@ pub(crate) fn converse(
     spare: &Spare,
     report: &dyn Fn(ProcessReport) -> bool,
 ) -> Result<Infallible, ConversationEnd> {
-    peer.lane.begin_reply();
     let launched = peer.open::<Reply>(launch)?;
-    peer.lane.received(&mut Reply::Hello { protocol: PROTOCOL }, 0);
     let mut kept = KeptWeights::default();
     let mut last_cores = None;
     loop {
@@ -262,17 +258,17 @@ pub(crate) fn converse(
         request.set_weights_version(kept.version);
         let further = parts.iter().map(|(name, values)| Part::F32(name, values));
         let all: Vec<Part<'_>> = new.iter().map(|weights| Part::F32(WEIGHTS, weights)).chain(further).collect();
-        let at = peer.lane.now();
         peer.send(&request, &all)?;
-        peer.lane.sent(at, &request, all.iter().map(|part| part.bytes().len() as u64).sum());
         let begun = peer.begin::<Reply>(reply_payload)?;
-        peer.lane.begin_reply();
         let bytes = begun.payload();
         if reply_payload > 0 && !report(ProcessReport::ReplyBegun) {
             return Err(ConversationEnd::Dismissed);
         }
         let (mut reply, mut parts) = peer.finish(begun, spare)?;
-        peer.lane.received(&mut reply, bytes);
+        if let Reply::Update(update) = &mut reply {
+            peer.lane.trained(update);
+        }
+        peer.lane.received(reply.kind(), request.client(), bytes);
         if let Reply::Ready(ready) = &mut reply {
             kept.take_ability(ready);
             // The launcher reported the isolation before the program ran; the program's own report does not count.
@@ -338,7 +334,7 @@ fn next_assignment(peer: &mut Peer, assignments: &Receiver<Assignment>) -> Resul
 fn unrequested(peer: &mut Peer) -> ConversationEnd {
     peer.link.allow(UNREQUESTED);
     match read::<Reply>(&mut peer.link, Limits::reply(0)) {
-        Ok((reply, _)) => ConversationEnd::breach(format!("it sent {} without a request", reply.name())),
+        Ok((reply, _)) => ConversationEnd::breach(format!("it sent {:?} without a request", reply.kind())),
         Err(FrameError::Io(error)) if wait_error(&error) == Some(WaitError::Deadline) => {
             ConversationEnd::breach("it sent a part of a message without a request")
         }

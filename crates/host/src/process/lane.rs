@@ -1,6 +1,6 @@
-//! The lane of a client process in the timeline: its messages, its local epochs and its end.
+//! The lane of a process in the timeline: its messages, its local epochs and its end.
 
-use fedpipe_protocol::{Reply, Request};
+use fedpipe_protocol::Update;
 use fedpipe_record::{
     cause::Cause,
     timeline::{PipeMessage, TimelineEvent},
@@ -8,7 +8,7 @@ use fedpipe_record::{
 
 use crate::disk::timeline_log::Timeline;
 
-/// The lane of a client process. The default value records nothing.
+/// The lane of a client process, or of a strategy's program. The default value records nothing.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Lane {
     timeline: Timeline,
@@ -22,7 +22,16 @@ pub(crate) struct Lane {
 impl Lane {
     /// Returns the lane of a process that was just started.
     pub(crate) fn new(timeline: &Timeline, process: u32, pid: Option<i32>) -> Self {
-        timeline.note(timeline.now(), None, TimelineEvent::Spawned { process, pid });
+        Self::begin(timeline, TimelineEvent::Spawned { process, pid, strategy: false }, process)
+    }
+
+    /// Returns the lane of a strategy's program that was just started.
+    pub(crate) fn of_strategy(timeline: &Timeline, process: u32, pid: Option<i32>) -> Self {
+        Self::begin(timeline, TimelineEvent::Spawned { process, pid, strategy: true }, process)
+    }
+
+    fn begin(timeline: &Timeline, spawned: TimelineEvent<'_>, process: u32) -> Self {
+        timeline.note(timeline.now(), None, spawned);
         Self { timeline: timeline.clone(), process, asked: 0, answered: 0 }
     }
 
@@ -31,11 +40,10 @@ impl Lane {
         self.timeline.now()
     }
 
-    /// Records a request that was written since `at`.
-    pub(crate) fn sent(&mut self, at: u64, request: &Request, bytes: u64) {
+    /// Records a request of the type, about the client, that was written since `at`.
+    pub(crate) fn sent(&mut self, at: u64, (kind, client): (&'static str, Option<u32>), bytes: u64) {
         self.asked = self.now();
-        let message = self.message(request.kind(), request.client(), bytes);
-        self.timeline.note(at, Some(self.asked), TimelineEvent::Sent(message));
+        self.timeline.note(at, Some(self.asked), TimelineEvent::Sent(self.message(kind, client, bytes)));
     }
 
     /// Marks the begin of a reply.
@@ -43,20 +51,20 @@ impl Lane {
         self.answered = self.now();
     }
 
-    /// Records a reply that has been read, and takes the times of the local epochs out of it.
-    pub(crate) fn received(&mut self, reply: &mut Reply, bytes: u64) {
-        let client = if let Reply::Update(update) = reply { Some(update.client) } else { None };
-        if let Reply::Update(update) = reply {
-            let epochs = std::mem::take(&mut update.epochs);
-            for (epoch, [begin, end]) in (0..).zip(epochs) {
-                // The clock of the client is not trusted: an epoch lies between the request and the reply.
-                let within = |offset: u64| self.asked.saturating_add(offset).min(self.answered);
-                let (client, round, process) = (update.client, update.round, self.process);
-                let event = TimelineEvent::Epoch { process, client, round, epoch };
-                self.timeline.note(within(begin), Some(within(end)), event);
-            }
+    /// Records the times of the local epochs, which are taken out of the update.
+    pub(crate) fn trained(&self, update: &mut Update) {
+        for (epoch, [begin, end]) in (0..).zip(std::mem::take(&mut update.epochs)) {
+            // The clock of the client is not trusted: an epoch lies between the request and the reply.
+            let within = |offset: u64| self.asked.saturating_add(offset).min(self.answered);
+            let (client, round, process) = (update.client, update.round, self.process);
+            let event = TimelineEvent::Epoch { process, client, round, epoch };
+            self.timeline.note(within(begin), Some(within(end)), event);
         }
-        let message = self.message(reply.kind(), client, bytes);
+    }
+
+    /// Records a reply of the type, about the client, that has been read.
+    pub(crate) fn received(&self, kind: &'static str, client: Option<u32>, bytes: u64) {
+        let message = self.message(kind, client, bytes);
         self.timeline.note(self.answered, Some(self.now()), TimelineEvent::Received(message));
     }
 
@@ -73,7 +81,6 @@ impl Lane {
 
 #[cfg(test)]
 mod tests {
-    use fedpipe_protocol::Update;
     use fedpipe_record::timeline::TimelineSession;
 
     use super::*;
@@ -83,12 +90,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let timeline = Timeline::open(folder.path());
         let mut lane = Lane::new(&timeline, 2, Some(77));
-        lane.sent(0, &Request::GetWeights, 8);
+        lane.sent(0, ("train", Some(5)), 8);
         lane.begin_reply();
-        let update = Update { epochs: vec![[0, 1], [2, u64::MAX]], ..Update::plain(5, 3, 1) };
-        let mut reply = Reply::Update(update);
-        lane.received(&mut reply, 16);
-        assert_eq!(reply, Reply::Update(Update::plain(5, 3, 1)));
+        let mut update = Update { epochs: vec![[0, 1], [2, u64::MAX]], ..Update::plain(5, 3, 1) };
+        lane.trained(&mut update);
+        lane.received("update", Some(5), 16);
+        assert_eq!(update, Update::plain(5, 3, 1));
         lane.exited(None);
         timeline.begin_round(1);
         let entries = TimelineSession::read(folder.path()).unwrap().remove(0).entries;

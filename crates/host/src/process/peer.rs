@@ -10,7 +10,8 @@ use std::{
 };
 
 use fedpipe_protocol::{
-    FailureKind, FrameStart, InForce, Limits, PROTOCOL, Part, Parts, Reply, Request, Spare, StrategyReply, begin, write,
+    FailureKind, FrameStart, InForce, Limits, PROTOCOL, Part, Parts, Reply, Request, Spare, StrategyReply,
+    StrategyRequest, begin, write,
 };
 use fedpipe_record::cause::Cause;
 use nix::unistd::Pid;
@@ -41,10 +42,36 @@ pub(crate) trait PeerReply: Serialize + DeserializeOwned {
     /// Returns the failure that the peer reports in place of a reply.
     fn failure(&self) -> Option<(FailureKind, &str)>;
 
-    /// Returns the name of the message as it is in JSON, in quotation marks.
-    fn name(&self) -> String {
-        let json = serde_json::to_value(self).unwrap_or_default();
-        format!("{:?}", json["type"].as_str().unwrap_or("?"))
+    /// Returns the type of the message, such as `update`.
+    fn kind(&self) -> &'static str;
+}
+
+/// A request to a peer.
+pub(crate) trait PeerRequest: Serialize {
+    /// Returns the type of the message, such as `train`.
+    fn kind(&self) -> &'static str;
+
+    /// Returns the client that the request is about, if there is one.
+    fn client(&self) -> Option<u32>;
+}
+
+impl PeerRequest for Request {
+    fn kind(&self) -> &'static str {
+        Request::kind(self)
+    }
+
+    fn client(&self) -> Option<u32> {
+        Request::client(self)
+    }
+}
+
+impl PeerRequest for StrategyRequest {
+    fn kind(&self) -> &'static str {
+        StrategyRequest::kind(self)
+    }
+
+    fn client(&self) -> Option<u32> {
+        StrategyRequest::client(self)
     }
 }
 
@@ -56,6 +83,10 @@ impl PeerReply for Reply {
     fn failure(&self) -> Option<(FailureKind, &str)> {
         if let Reply::Failed { kind, message } = self { Some((*kind, message)) } else { None }
     }
+
+    fn kind(&self) -> &'static str {
+        Reply::kind(self)
+    }
 }
 
 impl PeerReply for StrategyReply {
@@ -65,6 +96,10 @@ impl PeerReply for StrategyReply {
 
     fn failure(&self) -> Option<(FailureKind, &str)> {
         if let StrategyReply::Failed { kind, message } = self { Some((*kind, message)) } else { None }
+    }
+
+    fn kind(&self) -> &'static str {
+        StrategyReply::kind(self)
     }
 }
 
@@ -139,6 +174,7 @@ impl Peer {
         match reply.hello() {
             Some(PROTOCOL) => {
                 self.greeted = true;
+                self.lane.received(reply.kind(), None, 0);
                 Ok(in_force)
             }
             Some(protocol) => {
@@ -159,18 +195,26 @@ impl Peer {
     /// Sends a request and receives the reply, whose parts have at most `payload` bytes.
     pub(crate) fn ask<R: PeerReply>(
         &mut self,
-        request: &impl Serialize,
+        request: &impl PeerRequest,
         parts: &[Part<'_>],
         payload: u64,
     ) -> Result<(R, Parts), ConversationEnd> {
         self.send(request, parts)?;
-        self.receive(payload)
+        let begun = self.begin::<R>(payload)?;
+        let bytes = begun.payload();
+        let (reply, parts) = self.finish(begun, &Spare::default())?;
+        self.lane.received(reply.kind(), request.client(), bytes);
+        Ok((reply, parts))
     }
 
     /// Sends a request. From now on the peer has its time to receive the request and to reply.
-    pub(crate) fn send(&mut self, request: &impl Serialize, parts: &[Part<'_>]) -> Result<(), ConversationEnd> {
+    pub(crate) fn send(&mut self, request: &impl PeerRequest, parts: &[Part<'_>]) -> Result<(), ConversationEnd> {
         self.link.allow(self.timeout);
-        Ok(write(&mut self.link, request, parts)?)
+        let at = self.lane.now();
+        write(&mut self.link, request, parts)?;
+        let bytes = parts.iter().map(|part| part.bytes().len() as u64).sum();
+        self.lane.sent(at, (request.kind(), request.client()), bytes);
+        Ok(())
     }
 
     fn receive<R: PeerReply>(&mut self, payload: u64) -> Result<(R, Parts), ConversationEnd> {
@@ -180,7 +224,9 @@ impl Peer {
 
     /// Receives the header of a reply, whose parts have at most `payload` bytes.
     pub(crate) fn begin<R: PeerReply>(&mut self, payload: u64) -> Result<FrameStart<R>, ConversationEnd> {
-        Ok(begin(&mut self.link, Limits::reply(payload))?)
+        let begun = begin(&mut self.link, Limits::reply(payload))?;
+        self.lane.begin_reply();
+        Ok(begun)
     }
 
     /// Receives the rest of a reply. A failure that the peer reports ends the conversation.
@@ -247,5 +293,5 @@ impl Peer {
 }
 
 fn no_first_message(reply: &impl PeerReply) -> ConversationEnd {
-    ConversationEnd::breach(format!("its first message is {}", reply.name()))
+    ConversationEnd::breach(format!("its first message is {:?}", reply.kind()))
 }

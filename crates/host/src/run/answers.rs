@@ -19,7 +19,6 @@ use fedpipe_record::cause::Cause;
 
 use crate::{
     fleet::job::Job,
-    process::peer::PeerReply,
     run::answers::{
         steps::{Accumulation, accumulation, change, steps},
         update_norm::{NORM, distance},
@@ -46,7 +45,7 @@ pub(crate) struct Expected<'a> {
 /// Checks that an update is the one that was asked for, from all of the client's examples, and finite.
 pub(crate) fn update(job: &Job, reply: &Reply, parts: &mut Parts, expected: &Expected<'_>) -> CheckedAnswer {
     let (Reply::Update(update), Request::Train(train)) = (reply, &job.request) else {
-        return Err(Cause::protocol(format!("it answered a request to train with {}", reply.name())));
+        return Err(Cause::protocol(format!("it answered a request to train with {:?}", reply.kind())));
     };
     let Update { client, round, loss_sum, examples, correct, scored, .. } = *update;
     if (client, round) != (train.client, train.round) {
@@ -77,6 +76,26 @@ pub(crate) fn update(job: &Job, reply: &Reply, parts: &mut Parts, expected: &Exp
     change(job, update, parts, expected)?;
     add_norm(job, parts, expected);
     Ok(())
+}
+
+/// Checks the answer of a client that was asked for the loss of the weights alone: nothing was trained.
+pub(crate) fn scored(job: &Job, reply: &Reply, parts: &mut Parts, expected: &Expected<'_>) -> CheckedAnswer {
+    let (Reply::Update(update), Request::Train(train)) = (reply, &job.request) else {
+        return Err(Cause::protocol(format!("it answered a request to train with {:?}", reply.kind())));
+    };
+    let (client, round, held) = (train.client, train.round, expected.sizes[train.client as usize]);
+    if (update.client, update.round, update.steps) != (client, round, 0) || update.examples != held {
+        return Err(Cause::rejected(format!(
+            "it answered with {} of client {} in round {} over {}, expected 0 steps of client {client} in round {round} \
+             over {held}",
+            counted(update.steps, "step"),
+            update.client,
+            update.round,
+            counted(update.examples, "example"),
+        )));
+    }
+    start_score(train, update)?;
+    only(parts, &[WEIGHTS])
 }
 
 /// Adds the length of the update, while the caches have the weights.

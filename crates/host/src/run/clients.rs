@@ -4,9 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use fedpipe_data::{Dealt, Partition};
 use fedpipe_protocol::{
-    InForce, Kind, Layout, Level, Parts, Place, Ready, Reply, Request, Setup, Spare, Target, WEIGHTS, feature,
+    InForce, Kind, Layout, Level, Parts, Ready, Reply, Request, Setup, Spare, Target, WEIGHTS, feature,
 };
-use fedpipe_record::{cause::Cause, experiment::Experiment, names::STATE};
+use fedpipe_record::{cause::Cause, experiment::Experiment};
 use fedpipe_strategy::closed_round::ClientUpdate;
 
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
         job::{Check, Incident, Job},
         job_queue::SettledJob,
     },
-    process::{conversation::Environment, peer::PeerReply, spawn::allow_descriptors},
+    process::{conversation::Environment, spawn::allow_descriptors},
     run::{
         active::RunContext,
         aggregate::RunningMean,
@@ -30,6 +30,7 @@ use crate::{
         directory::Dylib,
         event::{Event, Journal},
         external_strategy::StrategyProgram,
+        schedule::virtual_clock::VirtualClock,
         setup::{pipe_size, setups, task},
     },
 };
@@ -51,10 +52,14 @@ pub(super) struct Clients {
     pub(super) remedy: String,
     /// The strategy, if it is a program.
     pub(super) program: Option<StrategyProgram>,
+    /// The tensors of the weights with those local that the strategy keeps so; `None` if the model decides it alone.
+    pub(super) kept_local: Option<Layout>,
     /// Buffers for the updates.
     pub(super) spare: Arc<Spare>,
     /// The mean of a round's updates, whose memory the rounds share.
     pub(super) mean: RunningMean,
+    /// The virtual time of the clients, if the experiment has a clock.
+    pub(super) clock: Option<VirtualClock>,
 }
 
 /// The weights that the model begins with.
@@ -101,8 +106,10 @@ impl Clients {
             dylib_before: None,
             remedy: experiment.remedy(),
             program: None,
+            kept_local: None,
             spare,
             mean: RunningMean::default(),
+            clock: None,
         })
     }
 
@@ -113,8 +120,17 @@ impl Clients {
         let closed = Closed::of_run(launch, experiment, directory.path());
         let launched = program.launched(&launch.launcher, &closed, experiment.execution.isolation)?;
         let model = (self.target, self.layout()?);
-        let program = StrategyProgram::start(launched, experiment, model, directory, &control.stop)?;
+        let program = StrategyProgram::start(launched, experiment, model, directory, context.timeline, &control.stop)?;
         self.program = Some(program);
+        Ok(())
+    }
+
+    /// Starts the virtual clock, if the experiment has one.
+    pub(super) fn start_clock(&mut self, context: &RunContext<'_>) -> Result<()> {
+        let RunContext { experiment, launch, directory, .. } = *context;
+        let file = experiment.time.clock.as_ref().and_then(|clock| clock.trace_file());
+        let trace = file.map(|file| directory.keep_trace(&file, launch.inputs_folder.as_deref())).transpose()?;
+        self.clock = VirtualClock::new(experiment, &trace.unwrap_or_default(), self.layout()?)?;
         Ok(())
     }
 
@@ -125,7 +141,7 @@ impl Clients {
             Arc::new(|_: &Job, reply: &Reply, parts: &mut Parts, weights: usize| match reply {
                 Reply::Weights => answers::only(parts, &[WEIGHTS])
                     .and_then(|()| answers::weights(parts, weights, "look at the model's initial weights")),
-                _ => Err(Cause::protocol(format!("it answered a request for its weights with {}", reply.name()))),
+                _ => Err(Cause::protocol(format!("it answered a request for its weights with {:?}", reply.kind()))),
             });
         let mut crashes = 0;
         self.fleet.submit(job, &is_weights);
@@ -150,7 +166,8 @@ impl Clients {
     /// # Errors
     /// [`Error::Model`] naming the feature; as for [`Fleet::require`].
     pub(super) fn check_features(&mut self, experiment: &Experiment) -> Result<()> {
-        let layout = self.layout()?;
+        // The host itself puts in the values of tensors that the strategy keeps local.
+        let layout = self.fleet.layout()?;
         let of_strategy = experiment.strategy.features().into_iter().map(|name| (name, "the strategy"));
         let is_local = layout.local_ranges().next().is_some();
         let of_layout = is_local.then(|| (feature::LOCAL_TENSORS.to_owned(), "the model with its local tensors"));
@@ -185,41 +202,14 @@ impl Clients {
         )))
     }
 
-    /// Refuses local tensors of clients with data of their own, since the host stores the values. Returns a warning
-    /// about the local tensors, if the model has some.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] naming the tensors.
-    pub(super) fn check_local_tensors(&self, experiment: &Experiment) -> Result<Option<String>> {
-        let local = self.layout()?.tensors().iter().filter(|tensor| tensor.place == Place::Local);
-        let names: Vec<&str> = local.map(|tensor| tensor.name.as_str()).collect();
-        let names = names.join(", ");
-        let transforms = &experiment.strategy.rules.transforms;
-        match (names.is_empty(), experiment.data.partition.is_own()) {
-            (true, _) => Ok(None),
-            (false, false) if !transforms.is_empty() => Err(Error::Usage(format!(
-                "the model keeps the tensors {names} local to each client, and the transform {transforms} would change \
-                 them each round; leave the transform out"
-            ))),
-            (false, true) => Err(Error::Usage(format!(
-                "the model keeps the tensors {names} local to each client, and this host would store them, which \
-                 --partition own excludes; share all tensors, or take another --partition"
-            ))),
-            (false, false) => Ok(Some(format!(
-                "the model keeps the tensors {names} local to each client: the test set is scored with their initial \
-                 values; the state of each client, in the folder {STATE}, has its own"
-            ))),
-        }
-    }
-
     /// Returns the clients' description of their model.
     pub(super) fn model(&self) -> Result<&Ready> {
         self.fleet.model()
     }
 
-    /// Returns the named tensors of the weights.
+    /// Returns the named tensors of the weights. Those that the strategy keeps with each client are local.
     pub(super) fn layout(&self) -> Result<&Layout> {
-        self.fleet.layout()
+        self.kept_local.as_ref().map_or_else(|| self.fleet.layout(), Ok)
     }
 
     /// Returns the isolation that the kernel enforces on the strategy, if the strategy is a program.

@@ -9,7 +9,6 @@ use fedpipe_record::cause::Cause;
 
 use crate::{
     fleet::job::Job,
-    process::peer::PeerReply,
     run::{
         answers::{CheckedAnswer, is_loss_sum, only},
         real_target,
@@ -30,7 +29,7 @@ pub(crate) struct ExpectedScores<'a> {
 /// many examples.
 pub(crate) fn evaluated(job: &Job, reply: &Reply, parts: &Parts, expected: &ExpectedScores<'_>) -> CheckedAnswer {
     let (Reply::Evaluated { blocks }, Request::Evaluate(asked)) = (reply, &job.request) else {
-        return Err(Cause::protocol(format!("it answered a request to evaluate with {}", reply.name())));
+        return Err(Cause::protocol(format!("it answered a request to evaluate with {:?}", reply.kind())));
     };
     if !blocks.iter().map(|sums| sums.block).eq(asked.blocks.iter().copied()) {
         return Err(Cause::protocol("it evaluated other blocks than the requested ones"));

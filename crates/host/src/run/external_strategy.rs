@@ -27,15 +27,19 @@ use fedpipe_strategy::{
     local_work::ClientWork,
     slots::{Slot, Slots},
 };
+use nix::unistd::Pid;
 
 use crate::{
+    disk::timeline_log::Timeline,
     error::{
         Error, Result,
         start_error::{StartCall, StartError, failed},
     },
+    experiment::processes::process_count,
     fleet::control::StopSign,
     process::{
         end::{ConversationEnd, ProcessExit},
+        lane::Lane,
         launched::Launched,
         peer::{PIPE_SIZE, Peer, PeerPlan},
         pipes::has_exited,
@@ -75,6 +79,8 @@ struct Plan {
     timeout: Duration,
     policy: OnFailure,
     log: PathBuf,
+    /// The timeline, and the number of the program there.
+    lane: (Timeline, u32),
     stop: Arc<StopSign>,
 }
 
@@ -99,6 +105,7 @@ impl StrategyProgram {
         experiment: &Experiment,
         (target, layout): (Target, &Layout),
         directory: &RunDir,
+        timeline: &Timeline,
         stop: &Arc<StopSign>,
     ) -> Result<Self> {
         let setup = setup(experiment, target, layout);
@@ -113,6 +120,7 @@ impl StrategyProgram {
             timeout: Duration::from_secs_f64(experiment.execution.client_timeout),
             policy: experiment.clients.on_failure,
             log: directory.logs().join("strategy.log"),
+            lane: (timeline.clone(), process_count(experiment)),
             stop: Arc::clone(stop),
         };
         match start(&plan) {
@@ -292,6 +300,8 @@ fn start(plan: &Plan) -> std::result::Result<(Peer, Started), Ended> {
     let peer_plan =
         PeerPlan { number: 0, mark: new_mark(), pipe_size: PIPE_SIZE, log: plan.log.clone(), timeout: plan.timeout };
     let mut peer = Peer::start(&*plan.command, peer_plan, wakeup).map_err(Ended::NotStarted)?;
+    let (timeline, process) = &plan.lane;
+    peer.lane = Lane::of_strategy(timeline, *process, peer.pid().map(Pid::as_raw));
     match set_up(&mut peer, plan) {
         Ok(started) => Ok((peer, started)),
         Err(reason) => Err(end(peer, reason)),
@@ -314,6 +324,7 @@ fn set_up(peer: &mut Peer, plan: &Plan) -> std::result::Result<Started, Conversa
 /// Ends the process and its descendants. Returns the exit, or the stop if the host ended the conversation.
 fn end(mut peer: Peer, reason: ConversationEnd) -> Ended {
     let exit = peer.end(reason);
+    peer.lane.exited(exit.as_ref().map(|exit| &exit.cause));
     peer.end_strays();
     exit.map_or(Ended::Stopped, |exit| Ended::Exited(Box::new(exit)))
 }

@@ -156,6 +156,11 @@ impl Point {
         }
     }
 
+    /// Returns the first round of those under the experiment of this session.
+    pub(crate) fn first_round(&self) -> u64 {
+        if self.forced.is_empty() { self.history.last_stretch().first_round } else { self.round() + 1 }
+    }
+
     /// Returns the name of the dylib that the next round uses.
     pub(crate) fn dylib(&self) -> String {
         self.history.dylib(self.round() + 1).map_or(names::MODEL.into(), |dylib| dylib.name)

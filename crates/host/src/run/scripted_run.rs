@@ -80,6 +80,7 @@ impl Stage {
             inputs_folder: None,
             closed: Vec::new(),
             replay: Default::default(),
+            dropped: Default::default(),
             swaps: Default::default(),
             ends_after: None,
         };
@@ -151,12 +152,13 @@ impl Stage {
         let dealt = deal_test_set(&deal, &self.launch.cache, &mut |_| ()).unwrap();
         let mut clients = clients(&context, &dealt, scripted);
         let initial = clients.initial_weights(&mut journal).unwrap();
+        clients.start_clock(&context).unwrap();
         let state = RunState::new(&dealt.dataset, initial, &self.experiment, &self.path());
         let state = match point {
-            Some(point) => state.resumed_at(point, &self.experiment).unwrap(),
+            Some(point) => state.resumed_at(point, &self.experiment, &clients).unwrap(),
             None => state,
         };
-        ActiveRun { context, clients, state, journal, is_warned: false, _dealt: dealt }
+        ActiveRun { context, clients, state, journal, early: Default::default(), is_warned: false, _dealt: dealt }
     }
 
     /// Returns the rounds of the checkpoints on the disk, the newest first.
@@ -189,7 +191,9 @@ fn clients(context: &RunContext<'_>, dealt: &Dealt, scripted: Scripted) -> Clien
         dylib_before: None,
         remedy: experiment.remedy(),
         program: None,
+        kept_local: None,
         spare,
         mean: Default::default(),
+        clock: None,
     }
 }

@@ -113,10 +113,10 @@ fn begin<'a>(
     tell_isolation(&mut clients, &mut journal)?;
     let state = RunState::new(&dealt.dataset, initial, experiment, directory.path());
     let state = match point {
-        Some(point) => state.resumed_at(point, experiment)?,
+        Some(point) => state.resumed_at(point, experiment, &clients)?,
         None => state,
     };
-    Ok(ActiveRun { context, clients, state, journal, is_warned: false, _dealt: dealt })
+    Ok(ActiveRun { context, clients, state, journal, early: Default::default(), is_warned: false, _dealt: dealt })
 }
 
 /// Returns the counts of held-out examples; an empty list if nothing is held out.
@@ -138,10 +138,12 @@ fn start_clients(
         let refused = |why| Error::Usage(format!("--init-from {} {why}", file.path.display()));
         initial.weights = from_safetensors(&bytes, clients.layout()?).map_err(refused)?;
     }
+    clients.keep_local(context.experiment)?;
     let warning = clients.check_local_tensors(context.experiment)?;
     clients.check_buffers(context.experiment)?;
     warning.map_or(Ok(()), |warning| journal.emit(&Event::Warning(&warning)))?;
     clients.start_strategy(context)?;
+    clients.start_clock(context)?;
     clients.check_features(context.experiment)?;
     Ok((clients, initial))
 }

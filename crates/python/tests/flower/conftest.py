@@ -10,12 +10,24 @@ from stage import BINARY, Results, command_line
 
 def pytest_configure(config):
     """Registers the marker of the tests that `-m "not slow"` leaves out."""
-    config.addinivalue_line("markers", "slow: waits until Flower misses heartbeats, a minute and more")
+    config.addinivalue_line("markers", "slow: a federation whose case no other test needs, half a minute and more")
 
 
 def pytest_collection_modifyitems(items):
     """Puts the slow tests first. They mostly wait, and a short test is then the last."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Adds the ends of all logs and the processes to the report of a test that failed."""
+    report = yield
+    if report.when == "call" and report.failed and "tmp_path" in item.funcargs:
+        for log in sorted(item.funcargs["tmp_path"].rglob("*.log")):
+            report.sections.append((log.name, "".join(log.read_text(errors="replace").splitlines(True)[-25:])))
+        running = subprocess.run(["ps", "-eo", "pid,ppid,stat,etimes,cputimes,args"], capture_output=True, text=True)
+        report.sections.append(("processes", "\n".join(line[:160] for line in running.stdout.splitlines() if "flw" in line)))
+    return report
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -32,7 +32,7 @@ def causes(results):
     return [(line["client"], line["cause"]["message"]) for line in results.ledger("client_crashed")]
 
 
-@pytest.mark.parametrize("strategy", ["fedavg", "scaffold"])
+@pytest.mark.parametrize("strategy", [pytest.param("fedavg", marks=pytest.mark.slow), "scaffold"])
 def test_a_killed_worker_costs_nothing_but_time(federation, alone, strategy):
     """Under SCAFFOLD the round needs the state that the round before left for each client."""
     experiment = (*SMALL, "--strategy", strategy)
@@ -52,6 +52,7 @@ def test_a_killed_worker_costs_nothing_but_time(federation, alone, strategy):
     assert results.summary["failures"] == len(causes(results)) and not results.summary["clients_dropped"]
 
 
+@pytest.mark.slow
 def test_a_killed_serve_that_is_started_again_costs_nothing_but_time(federation, alone):
     local = federation(*SMALL)
     local.start()
@@ -95,6 +96,7 @@ def test_a_supernode_that_stays_away_costs_one_client(federation):
     assert results.summary["clients_dropped"] and "no node with partition 1 is connected" in said
 
 
+@pytest.mark.slow
 def test_a_superlink_that_is_killed_and_started_again_costs_nothing_but_time(federation, alone):
     local = federation(*SMALL)
     local.start()
@@ -110,6 +112,7 @@ def test_a_superlink_that_is_killed_and_started_again_costs_nothing_but_time(fed
     assert not results.summary["clients_dropped"]
 
 
+@pytest.mark.slow
 def test_a_run_whose_serverapp_was_killed_is_gone_on_with(federation, alone):
     local = federation(*SMALL)
     local.start()

@@ -48,6 +48,8 @@ ALGORITHMS = {
     "scaffold": {"strategy.name": "scaffold"},
     "fednova": {"strategy.name": "fednova", "local.optimiser": "sgd:momentum=0.5"},
     "feddyn": {"strategy.name": "feddyn:alpha=0.1"},
+    "ditto": {"strategy.name": "ditto:0.1"},
+    "fedrep": {"strategy.name": "fedrep:head-epochs=2"},
     "median": {"strategy.aggregate": "median"},
     "int8": {"strategy.transform": "int8"},
     "scaffold-int8": {"strategy.name": "scaffold", "strategy.transform": "clip:0.5+int8"},
@@ -55,14 +57,17 @@ ALGORITHMS = {
 }
 
 
-def test_every_algorithm_has_the_bits_of_one_machine(federation, alone, tmp_path):
+@pytest.mark.parametrize(
+    "names", [["scaffold-int8", "topk"], pytest.param([*ALGORITHMS], id="all", marks=pytest.mark.slow)]
+)
+def test_every_algorithm_has_the_bits_of_one_machine(federation, alone, tmp_path, names):
     """One SuperLink and its nodes do all runs, one after the other."""
     experiment = (*SMALL, "--rounds", "2", "--partition", "dirichlet:alpha=0.5")
     local = federation(*experiment)
     local.start()
     differing, hashes = {}, set()
-    for name, keys in ALGORITHMS.items():
-        out = str(tmp_path / name)
+    for name in names:
+        keys, out = ALGORITHMS[name], str(tmp_path / name)
         said = finish(local, local.submit({**keys, "out": out}))
         here = alone(*experiment, *(word for key, value in keys.items() for word in ("--set", f"{key}={value}"))).bits()
         there = Results(out).bits() if os.path.exists(out) else []
@@ -70,7 +75,7 @@ def test_every_algorithm_has_the_bits_of_one_machine(federation, alone, tmp_path
         if there != here:
             differing[name] = (there, here, said)
     assert not differing
-    assert len(hashes) == len(ALGORITHMS)
+    assert len(hashes) == len(names)
 
 
 def test_each_node_keeps_its_own_local_tensors(federation, alone):
@@ -116,6 +121,7 @@ client = client_app(lambda context: Softmax(context.node_config["file"]))
 '''
 
 
+@pytest.mark.slow
 def test_a_plain_flower_client_takes_part(federation, tmp_path, monkeypatch):
     """Node 1 has no worker: the app trains a NumPyClient there, on the partition file that is in its configuration."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -52,6 +52,7 @@ fn started() -> [Line<'static>; 3] {
         remarks: Vec::new(),
         gap: None,
         natural_clients: None,
+        client_names: Vec::new(),
         train_examples: 4,
         test_examples: 2,
         sample: false,

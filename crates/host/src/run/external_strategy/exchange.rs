@@ -16,11 +16,7 @@ use fedpipe_strategy::{
 };
 
 use crate::{
-    process::{
-        conversation::NamedVector,
-        end::ConversationEnd,
-        peer::{Peer, PeerReply},
-    },
+    process::{conversation::NamedVector, end::ConversationEnd, peer::Peer},
     run::answers,
 };
 
@@ -234,5 +230,5 @@ fn most_state(weights: usize) -> u64 {
 }
 
 fn wrong_answer(request: &str, reply: &StrategyReply) -> ConversationEnd {
-    ConversationEnd::breach(format!("it answered a request to {request} with {}", reply.name()))
+    ConversationEnd::breach(format!("it answered a request to {request} with {:?}", reply.kind()))
 }

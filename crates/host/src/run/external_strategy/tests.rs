@@ -6,7 +6,10 @@ mod program_requests;
 use std::{os::fd::AsFd, process::ExitStatus};
 
 use fedpipe_protocol::{LOCAL, PROTOCOL, Part, Phase, PhaseStart, Reply, Request, Update, WEIGHTS};
-use fedpipe_record::seed::Seed;
+use fedpipe_record::{
+    seed::Seed,
+    timeline::{TimelineEvent, TimelineSession},
+};
 use nix::poll::PollTimeout;
 use tempfile::TempDir;
 
@@ -32,7 +35,9 @@ fn start_program(
     let launched = Launched { program: "/program".into(), words: Vec::new(), open: Vec::new(), closed: Vec::new() };
     let layout = Layout::new(ready().layout).unwrap();
     let program = (Scripted::new(script), launched);
-    (StrategyProgram::start(program, &experiment, (Target::Real, &layout), &directory, &control.stop), folder)
+    let timeline = Timeline::open(folder.path());
+    let model = (Target::Real, &layout);
+    (StrategyProgram::start(program, &experiment, model, &directory, &timeline, &control.stop), folder)
 }
 
 /// Has the program launched and set up, without an ability.
@@ -114,4 +119,24 @@ pub(in crate::run) fn answering(
         exit(0)
     });
     (program.unwrap(), folder)
+}
+
+#[test]
+fn the_timeline_has_the_messages_of_the_program() {
+    let (program, folder) = start_program(OnFailure::Abort, &Control::default(), serve);
+    let mut program = program.unwrap();
+    apply(&mut program, 1, &state(&[]), &[1.0, 2.0]).0.unwrap();
+    drop(program);
+    let entries = TimelineSession::read(folder.path()).unwrap().remove(0).entries;
+    let told: Vec<_> = entries
+        .iter()
+        .map(|entry| match &entry.event {
+            TimelineEvent::Spawned { strategy: true, .. } => "spawned",
+            TimelineEvent::Sent(message) | TimelineEvent::Received(message) => &message.message,
+            TimelineEvent::Exited { cause: None, .. } => "exited",
+            _ => "another event",
+        })
+        .collect();
+    let expected = ["spawned", "hello", "setup_strategy", "ready_strategy", "aggregate", "aggregated", "exited"];
+    assert_eq!(told, expected);
 }
