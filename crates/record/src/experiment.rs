@@ -454,10 +454,9 @@ impl Experiment {
 
     /// Returns the advice for training that left the range of numbers, or that taught nothing.
     pub fn remedy(&self) -> String {
-        let server = match self.strategy.server.keeps_aggregate() {
-            true => String::new(),
-            false => format!(", or the rate of the server optimiser {}", self.strategy.server),
-        };
+        let server = &self.strategy.server;
+        let moved = format!(", or the rate of the server optimiser {server}");
+        let server = if server.keeps_aggregate() { "" } else { &moved };
         let target = if self.data.target == TargetKind::Real { ", or scale the target to values near 1" } else { "" };
         format!("lower --lr{server}{target}")
     }

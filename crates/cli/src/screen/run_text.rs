@@ -137,9 +137,10 @@ pub(crate) fn no_progress_warning(summary: &Summary, least: Option<f64>, remedy:
         ),
         Some(least) => {
             let guess = if summary.regression.is_some() { "of the mean target" } else { "among the classes" };
-            let fall = match least == from {
-                true => format!("hardly fell from {from}, and"),
-                false => format!("fell from {from} to {least}, but"),
+            let fall = if least == from {
+                format!("hardly fell from {from}, and")
+            } else {
+                format!("fell from {from} to {least}, but")
             };
             format!(
                 "warning: the test loss {fall} no round was better than a guess {guess}; more rounds or another --lr \

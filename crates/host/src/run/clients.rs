@@ -120,7 +120,8 @@ impl Clients {
         let closed = Closed::of_run(launch, experiment, directory.path());
         let launched = program.launched(&launch.launcher, &closed, experiment.execution.isolation)?;
         let model = (self.target, self.layout()?);
-        let program = StrategyProgram::start(launched, experiment, model, directory, context.timeline, &control.stop)?;
+        let program =
+            StrategyProgram::start(launched, experiment, model, (directory, context.timeline), &control.stop)?;
         self.program = Some(program);
         Ok(())
     }

@@ -104,8 +104,7 @@ impl StrategyProgram {
         (command, launched): (impl Spawner + 'static, Launched),
         experiment: &Experiment,
         (target, layout): (Target, &Layout),
-        directory: &RunDir,
-        timeline: &Timeline,
+        (directory, timeline): (&RunDir, &Timeline),
         stop: &Arc<StopSign>,
     ) -> Result<Self> {
         let setup = setup(experiment, target, layout);

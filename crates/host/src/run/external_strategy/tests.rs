@@ -37,7 +37,7 @@ fn start_program(
     let program = (Scripted::new(script), launched);
     let timeline = Timeline::open(folder.path());
     let model = (Target::Real, &layout);
-    (StrategyProgram::start(program, &experiment, model, &directory, &timeline, &control.stop), folder)
+    (StrategyProgram::start(program, &experiment, model, (&directory, &timeline), &control.stop), folder)
 }
 
 /// Has the program launched and set up, without an ability.

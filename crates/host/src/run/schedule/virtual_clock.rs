@@ -38,7 +38,8 @@ impl VirtualClock {
     }
 
     /// Returns the virtual seconds of a client's training over so many examples, while the server has this state.
-    fn seconds(&self, experiment: &Experiment, client: u32, work: ClientWork, examples: u64, server: &Slots) -> f64 {
+    fn seconds(&self, of: &Departing<'_>, (client, examples): (u32, u64), work: ClientWork) -> f64 {
+        let Departing { experiment, server, .. } = of;
         let TimeSection { step_time, .. } = experiment.time;
         let LocalSection { batch_size, .. } = experiment.local;
         let term = &experiment.strategy.rules.term;
@@ -90,7 +91,7 @@ impl Departures for Departing<'_> {
         let examples = self.sizes[client as usize];
         let is_straggler = self.stragglers.binary_search(&client).is_ok();
         let work = self.experiment.work_of(client, number, examples, is_straggler);
-        self.clock.seconds(self.experiment, client, work, examples, self.server)
+        self.clock.seconds(self, (client, examples), work)
     }
 }
 
