@@ -241,7 +241,8 @@ pub fn deal_test_set(deal: &Deal, cache: &Cache, progress: &mut dyn FnMut(DataSt
     let progress = &mut report_unlocked_once(progress);
     let found = FoundSource::find(&deal.source, &deal.reading, Portion::Test)?;
     let cached = found.cached_identity(cache);
-    if let Some(test) = cached.and_then(|sha256| CacheEntry::open(&test_dir(&sha256, None, false, cache), cache, progress))
+    if let Some(test) =
+        cached.and_then(|sha256| CacheEntry::open(&test_dir(&sha256, None, false, cache), cache, progress))
     {
         return Ok(dealt(&found, None, test));
     }

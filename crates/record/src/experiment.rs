@@ -362,7 +362,8 @@ impl Experiment {
         let test_data = test_data.map(PathBuf::from);
         let source = partition.directory().map_or(source, |directory| Source::Path(directory.to_owned()));
         let merges_test = per_client.is_some();
-        let reading = Reading { target, label, client_column, test_data, test_split, merges_test, image_size, standardise };
+        let reading =
+            Reading { target, label, client_column, test_data, test_split, merges_test, image_size, standardise };
         let (clients, seed) = (self.clients.count, self.data_seed());
         let holdout = Holdout { rows: per_client.unwrap_or(holdout), clients: holdout_clients };
         Deal { source, reading, scheme: partition, clients, seed, holdout, split_file: None }

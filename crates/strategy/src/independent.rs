@@ -28,8 +28,7 @@ impl Independent {
         let lines: Vec<_> = lines.map(|line| line.split_once(';').unwrap()).map(|(n, row)| (n, numbers(row))).collect();
         // `tests/personal_rounds.rs` reads the lines of personal methods.
         let lines = lines.into_iter().filter(|(name, _)| !name.starts_with("personal "));
-        let (inputs, computed): (Vec<_>, Vec<_>) =
-            lines.partition(|(name, _)| ["received", "update"].contains(name));
+        let (inputs, computed): (Vec<_>, Vec<_>) = lines.partition(|(name, _)| ["received", "update"].contains(name));
         let mut inputs = inputs.into_iter().map(|(_, row)| narrow(row));
         Self { received: inputs.next().unwrap(), updates: inputs.collect(), computed }
     }

@@ -123,7 +123,10 @@ fn a_personal_run_has_the_same_bits_with_fewer_processes_and_across_sessions() {
 fn a_method_that_does_not_suit_is_refused_with_the_remedy() {
     let place = Place::new();
     let cases = [
-        ("mlp --strategy fedbn", "local-norm:norm=auto does not suit the model: it has no normalisation layer; add one"),
+        (
+            "mlp --strategy fedbn",
+            "local-norm:norm=auto does not suit the model: it has no normalisation layer; add one",
+        ),
         ("mlp --strategy fedper:dense9", "it has no tensor and no layer \"dense9\"; its tensors are dense1.weight"),
         ("mlp --strategy fedrep:head=3", "head=3 takes all of its layers, which are 3; give a smaller number"),
         ("mlp --strategy lg-fedavg:0", "the head is empty, so that nothing is shared; name a layer"),

@@ -156,7 +156,9 @@ mod tests {
             let json = serde_json::to_string(&rule).unwrap();
             assert_eq!(serde_json::from_str::<TestSplitRule>(&json).unwrap(), rule, "{json}");
         }
-        for text in ["", "x", "per-client", "per-client:0.25", "per-client:1,merge", "per-client:0,merge", "per-client:0.5,mix"] {
+        for text in
+            ["", "x", "per-client", "per-client:0.25", "per-client:1,merge", "per-client:0,merge", "per-client:0.5,mix"]
+        {
             let why = text.parse::<TestSplitRule>().unwrap_err().to_string();
             assert!(why.contains("per-client:0.25,merge"), "{why}");
         }

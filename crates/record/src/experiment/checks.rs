@@ -74,7 +74,9 @@ impl Experiment {
         let Some(rule) = self.data.test_split.filter(|_| !self.has_test_set()) else { return Ok(()) };
         let (why, remedy) = match () {
             () if self.data.holdout > 0.0 => ("--holdout would hold out a second part", "leave --holdout out"),
-            () if self.data.partition.is_own() => ("under --partition own this host deals no examples", "give --holdout"),
+            () if self.data.partition.is_own() => {
+                ("under --partition own this host deals no examples", "give --holdout")
+            }
             () if self.evaluation.by_class => ("--by-class scores a test set", "leave --by-class out"),
             () => return Ok(()),
         };

@@ -42,7 +42,9 @@ impl Head {
                 let layers: Vec<&[&str]> = all.chunk_by(|a, b| layer_of(a) == layer_of(b)).collect();
                 if layers.len() <= *count {
                     let has = layers.len();
-                    return Err(format!("head={count} takes all of its layers, which are {has}; give a smaller number"));
+                    return Err(format!(
+                        "head={count} takes all of its layers, which are {has}; give a smaller number"
+                    ));
                 }
                 layers[layers.len() - count..].concat()
             }

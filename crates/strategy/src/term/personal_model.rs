@@ -97,10 +97,8 @@ mod tests {
         // The global model trains as without the rule.
         assert_eq!(phases, [own, Phase::plain(3)]);
         assert_eq!(parts, [("start/0".to_owned(), initial.clone())]);
-        let answer = crate::closed_round::Returned {
-            slots: vec![(0, vec![2.0; 3])],
-            ..returned(update(0, 1, 4), [9.0; 3])
-        };
+        let answer =
+            crate::closed_round::Returned { slots: vec![(0, vec![2.0; 3])], ..returned(update(0, 1, 4), [9.0; 3]) };
         let after = rule.accept(&given, &answer);
         let next = rule.prepare(&Given { client: &after, ..given });
         assert_eq!(*next.parts[0].1, [2.0; 3]);
