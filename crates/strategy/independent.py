@@ -176,7 +176,38 @@ show("server adagrad", adaptive(adagrad, 0.1, 0.0, 1e-3, 1e-6))
 show("server adagrad:beta1=0.9,v0=0.1", adaptive(adagrad, 0.1, 0.9, 1e-3, 0.1))
 changes = updates - received
 ratio = (changes**2).sum() / (2 * N * ((changes.mean(axis=0) ** 2).sum() + 1e-3))
-show("fedexp", received + max(1, ratio) * changes.mean(axis=0))
+moved = received + max(1, ratio) * changes.mean(axis=0)
+show("fedexp", moved)
+
+
+# Schedules: a buffer of all updates, of which update k received `received` moved by 0.1 k and is k versions old. The
+# weights are those of update 0's version.
+def buffered(scale):
+    start = received + 0.1 * np.arange(N)[:, None]
+    return received + sum(scale(k) * (updates[k] - start[k]) for k in range(N)) / N
+
+
+def mixed(alpha, scale):
+    w = received
+    for k in range(N):
+        share = alpha * scale(k)
+        w = (1 - share) * w + share * updates[k]
+    return w
+
+
+def hinge(a, b):
+    return lambda s: 1.0 if s <= b else 1 / (a * (s - b) + 1)
+
+
+show("buffered:size=11", buffered(lambda s: (1 + s) ** -0.5))
+show("buffered:size=11,staleness=hinge,a=0.25,b=2", buffered(hinge(0.25, 2)))
+show("buffered:size=11,staleness=constant", buffered(lambda s: 1.0))
+show("asynchronous", mixed(0.6, lambda s: (1 + s) ** -0.5))
+show("asynchronous:alpha=0.9,staleness=polynomial,a=1.5", mixed(0.9, lambda s: (1 + s) ** -1.5))
+show("asynchronous:alpha=0.8,staleness=hinge", mixed(0.8, hinge(10, 4)))
+show("fedexp output", (received + moved) / 2)
+losses = updates[:, 0]
+show("power-of-choice of 4", np.sort(np.argsort(-losses, kind="stable")[:4]))
 show("normal quantile", norm.ppf([4 / 9, 5 / 8, 9 / 16, 4 / 7, 9 / 14]))
 
 # Personal methods: three rounds of three clients with the losses ½ Σ a (w − b)² + ½ c (Σ w)², two full-batch steps a

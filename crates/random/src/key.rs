@@ -37,6 +37,8 @@ pub enum Use {
     Attack = 16,
     /// The local work of a client in a round.
     LocalWork = 17,
+    /// The speed and the link of a simulated client.
+    Clock = 20,
     /// The initial weights of a tensor; see [`Key::initial`].
     Initialise = u32::from_le_bytes(*b"nn-i"),
 }

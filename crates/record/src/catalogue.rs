@@ -3,9 +3,9 @@
 use fedpipe_data::Partitioner;
 use fedpipe_spec::table::{Entry, Tabled, entries};
 use fedpipe_strategy::{
-    aggregator::Aggregator, attack::Attack, local_optimiser::OptimiserRule, lr_schedule::LrSchedule,
-    pre_aggregator::PreAggregator, preset::Composition, sampler::Sampler, server::ServerOptimiser, term::ClientTerm,
-    transform::Transform, uneven_work::UnevenWork, weighting::Weighting,
+    aggregator::Aggregator, attack::Attack, clock::Clock, local_optimiser::OptimiserRule, lr_schedule::LrSchedule,
+    pre_aggregator::PreAggregator, preset::Composition, sampler::Sampler, schedule::Schedule, server::ServerOptimiser,
+    term::ClientTerm, transform::Transform, uneven_work::UnevenWork, weighting::Weighting,
 };
 
 /// A table.
@@ -22,7 +22,7 @@ pub struct Catalogue {
 }
 
 /// Every table, in the order of the help.
-pub static CATALOGUES: [Catalogue; 13] = [
+pub static CATALOGUES: [Catalogue; 15] = [
     catalogue::<Composition>("--strategy"),
     catalogue::<dyn Sampler>("--sample"),
     catalogue::<dyn ClientTerm>("--term"),
@@ -32,6 +32,8 @@ pub static CATALOGUES: [Catalogue; 13] = [
     catalogue::<dyn PreAggregator>("--aggregate"),
     catalogue::<dyn Aggregator>("--aggregate"),
     catalogue::<dyn ServerOptimiser>("--server"),
+    catalogue::<dyn Schedule>("--schedule"),
+    catalogue::<dyn Clock>("--clock"),
     catalogue::<UnevenWork>("--uneven"),
     catalogue::<OptimiserRule>("--optimiser"),
     catalogue::<LrSchedule>("--lr-schedule"),

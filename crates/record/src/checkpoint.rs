@@ -1,16 +1,17 @@
 //! Checkpoints: the state of a run after a round, from which a resume continues. The file is whole or absent.
 //!
-//! `checkpoint/NNNNNN-DIGEST.safetensors` holds the weights and the server's state as tensors. Its metadata holds the
-//! round, and the end of the round's line in the ledger, as JSON. DIGEST is a hash of the contents, so that a truncated
-//! or altered file is recognised. The ledger has the hashes of the weights and of the state, and everything else that
-//! the next round depends on.
+//! `checkpoint/NNNNNN-DIGEST.safetensors` holds the weights and the server's state as tensors, and under a schedule in
+//! virtual time the earlier weights with which clients are at work. Its metadata holds the round, and the end of the
+//! round's line in the ledger, as JSON. DIGEST is a hash of the contents, so that a truncated or altered file is
+//! recognised. The ledger has the hashes of the weights and of the state, and everything else that the next round
+//! depends on.
 //!
 //! The newest checkpoint and the one before are kept. A thread writes and syncs a checkpoint while the next round
 //! trains. A crash of the host in that time costs the work of that round, and changes no bit. If the system starts no
 //! thread, the run's own thread writes the checkpoint before the next round.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -29,6 +30,8 @@ pub struct Checkpoint {
     pub meta: Meta,
     pub weights: Arc<Vec<f32>>,
     pub server: Slots,
+    /// The earlier weights with which clients are at work in virtual time, by the round that made them.
+    pub versions: BTreeMap<u64, Arc<Vec<f32>>>,
 }
 
 /// The part of a checkpoint that is not stored as tensors.
@@ -52,6 +55,11 @@ impl Checkpoint {
         let weights = Slot::F32(Arc::clone(&self.weights));
         let server = self.server.iter().map(|(name, slot)| Ok((format!("{SERVER}{name}"), view(slot)?)));
         let mut views = server.collect::<anyhow::Result<Vec<_>>>()?;
+        let versions: Vec<_> =
+            self.versions.iter().map(|(version, weights)| (version, Slot::F32(Arc::clone(weights)))).collect();
+        for (version, weights) in &versions {
+            views.push((format!("{VERSION}{version}"), view(weights)?));
+        }
         views.push(("weights".into(), view(&weights)?));
         let metadata = HashMap::from([("state".to_owned(), serde_json::to_string(&self.meta)?)]);
         Ok(safetensors::serialize(views, Some(metadata))?)
@@ -62,13 +70,16 @@ impl Checkpoint {
         let state = header.metadata().as_ref().and_then(|metadata| metadata.get("state"));
         let meta = serde_json::from_str(state.context("it has no state")?)?;
         let tensors = SafeTensors::deserialize(bytes)?;
-        let weights = match slot(&tensors.tensor("weights")?)? {
-            Slot::F32(weights) => weights,
-            Slot::Bytes(_) => anyhow::bail!("its tensor weights has the type U8"),
-        };
+        let weights = vector("weights", &tensors.tensor("weights")?)?;
+        let mut versions = BTreeMap::new();
+        for (name, tensor) in tensors.iter() {
+            if let Some(version) = name.strip_prefix(VERSION) {
+                versions.insert(version.parse()?, vector(name, &tensor)?);
+            }
+        }
         let server = tensors.iter().filter_map(|(name, tensor)| Some((name.strip_prefix(SERVER)?.to_owned(), tensor)));
         let server = server.map(|(name, tensor)| Ok((name, slot(&tensor)?))).collect::<anyhow::Result<Slots>>()?;
-        Ok(Self { meta, weights, server })
+        Ok(Self { meta, weights, server, versions })
     }
 
     /// Returns the checkpoints in the run `directory`, the newest first, each with its path. In the place of a file
@@ -93,6 +104,17 @@ impl Checkpoint {
 
 /// The prefix of the names of the server's slots.
 const SERVER: &str = "server.";
+
+/// The prefix of the names of earlier weights.
+const VERSION: &str = "version.";
+
+/// Returns the weights that a tensor holds.
+fn vector(name: &str, tensor: &TensorView<'_>) -> anyhow::Result<Arc<Vec<f32>>> {
+    match slot(tensor)? {
+        Slot::F32(weights) => Ok(weights),
+        Slot::Bytes(_) => anyhow::bail!("its tensor {name} has the type U8"),
+    }
+}
 
 /// Returns a slot as a tensor.
 pub(crate) fn view(slot: &Slot) -> anyhow::Result<TensorView<'_>> {
@@ -172,7 +194,8 @@ mod tests {
         let meta = Meta { round, ledger: Position::default(), clients: Vec::new() };
         let m = Slot::F32(Arc::new(vec![0.1, f32::MIN_POSITIVE]));
         let server = Slots::from_iter([("m", m), ("program", Slot::Bytes(Arc::new(vec![7; 3])))]);
-        Checkpoint { meta, weights: Arc::new(vec![round as f32, -0.0]), server }
+        let versions = BTreeMap::from([(round.saturating_sub(1), Arc::new(vec![0.25, -1.0]))]);
+        Checkpoint { meta, weights: Arc::new(vec![round as f32, -0.0]), server, versions }
     }
 
     /// Writes the checkpoints of the rounds 1 to `rounds`.

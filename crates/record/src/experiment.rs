@@ -3,6 +3,7 @@
 //! Every section but `[execution]` can change a result. `[execution]` says how this machine does the work: a session of
 //! a run may have another one than the session before.
 
+pub mod baseline;
 mod checks;
 mod round_clients;
 
@@ -14,11 +15,13 @@ use fedpipe_spec::table::Named;
 use fedpipe_strategy::{
     aggregator::mixed_chain::Aggregation,
     attack::Attack,
+    clock::Clock,
     local_optimiser::LocalOptimiser,
     local_work::LocalWork,
     lr_schedule::LrSchedule,
     preset::Composition,
     sampler::Sampler,
+    schedule::Schedule,
     server::ServerOptimiser,
     strategy::{Strategy, StrategyRows},
     term::ClientTerm,
@@ -30,6 +33,7 @@ use serde::{Deserialize, Serialize};
 use strum::VariantNames;
 
 use crate::{
+    availability::Availability,
     client_state::PROGRAM,
     epochs::Epochs,
     error::{Error, Result},
@@ -59,6 +63,8 @@ section! {
             local: LocalSection;
             /// The section `[strategy]`.
             strategy: StrategySection;
+            /// The section `[time]`.
+            time: TimeSection;
             /// The section `[evaluation]`.
             evaluation: EvaluationSection;
             /// The section `[execution]`.
@@ -133,6 +139,8 @@ section! {
         count: u32 = 4 => "--clients N".count();
         /// Part of the clients that is sampled for each round
         fraction: f64 = 1.0 => "--fraction X".within(|x| x > 0.0 && x <= 1.0, "above 0 and at most 1");
+        /// A CSV file with the rounds in which each client is available, with the header client,first,last
+        availability: Option<Availability> = None => "--availability FILE".default("all clients in all rounds");
         /// The cost of a crashed client: retry (nothing), drop (its update of the round), abort (the run)
         on_failure: OnFailure = OnFailure::Retry => "--on-failure POLICY";
         /// Fewest updates with which a round succeeds
@@ -184,6 +192,22 @@ section! {
         aggregate: Option<Aggregation> = None => "--aggregate AGGREGATOR";
         /// The step of the global weights, in the place of the strategy's
         server: Option<Named<dyn ServerOptimiser>> = None => "--server SERVER";
+        /// The updates that make new global weights, in the place of the strategy's
+        schedule: Option<Named<dyn Schedule>> = None => "--schedule SCHEDULE";
+    }
+}
+
+section! {
+    /// `[time]`: virtual time, in which simulated clients train. It is a function of the experiment, so that it is the
+    /// same on each machine.
+    pub struct TimeSection in "time" {
+        /// The simulated speed and link of each client, by which rounds and updates have a virtual time
+        clock: Option<Named<dyn Clock>> = None => "--clock CLOCK".default("none");
+        /// Virtual seconds of one mini-batch on the reference client
+        step_time: f64 = 0.01 => "--step-time SECONDS".within(is_virtual, "virtual seconds above 0");
+        /// Virtual seconds after which a round waits for no further client; those that are late are not trained
+        deadline: Option<f64> = None => "--deadline SECONDS".within(is_virtual, "virtual seconds above 0")
+            .default("none");
     }
 }
 
@@ -289,19 +313,29 @@ impl FromStr for StrategySection {
 
 impl From<StrategyKeys> for StrategySection {
     fn from(keys: StrategyKeys) -> Self {
-        let StrategyKeys { name, program, sample, term, transform: transforms, attack, weighting, aggregate, server } =
-            keys;
-        let rules = StrategyRows { name, sample, term, transforms, attack, weighting, aggregate, server };
+        let StrategyKeys {
+            name,
+            program,
+            sample,
+            term,
+            transform: transforms,
+            attack,
+            weighting,
+            aggregate,
+            server,
+            schedule,
+        } = keys;
+        let rules = StrategyRows { name, sample, term, transforms, attack, weighting, aggregate, server, schedule };
         Self { rules: rules.into(), program }
     }
 }
 
 impl From<StrategySection> for StrategyKeys {
     fn from(section: StrategySection) -> Self {
-        let StrategyRows { name, sample, term, transforms, attack, weighting, aggregate, server } =
+        let StrategyRows { name, sample, term, transforms, attack, weighting, aggregate, server, schedule } =
             section.rules.into();
         let (program, transform) = (section.program, transforms);
-        Self { name, program, sample, term, transform, attack, weighting, aggregate, server }
+        Self { name, program, sample, term, transform, attack, weighting, aggregate, server, schedule }
     }
 }
 
@@ -314,6 +348,7 @@ impl Experiment {
             ClientsSection::section_keys(),
             LocalSection::section_keys(),
             StrategyKeys::section_keys(),
+            TimeSection::section_keys(),
             EvaluationSection::section_keys(),
             ExecutionSection::section_keys(),
         ];
@@ -436,6 +471,11 @@ impl Experiment {
     pub fn last_round(&self) -> u64 {
         if self.is_open_ended() { self.max_rounds } else { self.rounds }
     }
+}
+
+/// Returns `true` for virtual seconds that do not vanish beside each other.
+fn is_virtual(seconds: f64) -> bool {
+    (1e-9..1e9).contains(&seconds)
 }
 
 /// Returns `true` for a share that leaves something.

@@ -14,7 +14,9 @@ use fedpipe_strategy::{
 use serde::{Serialize, de::DeserializeOwned};
 use strum::VariantNames;
 
-use crate::{epochs::Epochs, initial_file::InitialFile, memory_limit::MemoryLimit, seed::Seed};
+use crate::{
+    availability::Availability, epochs::Epochs, initial_file::InitialFile, memory_limit::MemoryLimit, seed::Seed,
+};
 
 /// A key of an experiment.
 #[derive(Debug, Clone)]
@@ -97,7 +99,7 @@ macro_rules! parsed {
     };
 }
 
-parsed!(u32, u64, f32, f64, Epochs, InitialFile, Seed, Source, ImageSize, MemoryLimit, TestSplitRule);
+parsed!(u32, u64, f32, f64, Availability, Epochs, InitialFile, Seed, Source, ImageSize, MemoryLimit, TestSplitRule);
 
 /// A chain of rows.
 impl KeyValue for Transforms {

@@ -16,11 +16,12 @@ use crate::{
     error::{Error, Result},
     experiment::Experiment,
     file::read_regular,
+    finite::Finite,
     format::check_line,
     identity::CodeIdentity,
     line::{Chained, DataIdentity, Line, Position},
     names::{LEDGER, MODEL, PARTITIONS, model_from},
-    round_line::{InitialScore, Round},
+    round_line::{InitialScore, Round, TimedUpdate},
     summary::Summary,
 };
 
@@ -347,11 +348,26 @@ impl History {
         if slots_sha256(&checkpoint.server) != round.server_sha256 {
             return Err(format!("its server state is not that of round {} in the ledger", meta.round));
         }
+        if let Some(version) =
+            checkpoint.versions.iter().find_map(|(version, weights)| self.differing(*version, weights))
+        {
+            return Err(format!("its weights of version {version} are not those of that round in the ledger"));
+        }
         let changed: Vec<_> = meta.clients.iter().filter(|file| file.round == meta.round).cloned().collect();
         if clients_sha256(&changed) != round.clients_sha256 {
             return Err(format!("its client states are not those of round {} in the ledger", meta.round));
         }
         Ok(())
+    }
+
+    /// Returns the version if these are not the weights that its round made, or those before the first round.
+    fn differing(&self, version: u64, weights: &[f32]) -> Option<u64> {
+        let sha256 = weights_sha256(weights);
+        let is_other = match version.checked_sub(1) {
+            None => self.stretches[0].ready.as_ref().is_some_and(|ready| ready.weights_sha256 != sha256),
+            Some(index) => self.rounds.get(index as usize).is_none_or(|round| round.weights_sha256 != sha256),
+        };
+        is_other.then_some(version)
     }
 
     /// Returns the dylib that `round` uses; none if the client is a program, or before the dylib was known.
@@ -365,9 +381,21 @@ impl History {
     }
 
     /// Returns the participants of each round in which not every client took part, for a run that repeats this one.
+    /// Rounds in virtual time have [`History::dropped`] instead.
     pub fn participants(&self) -> BTreeMap<u64, Vec<u32>> {
-        let partial = self.rounds.iter().filter(|round| !round.participants.is_empty());
+        let partial = self.rounds.iter().filter(|round| !round.participants.is_empty() && round.updates.is_empty());
         partial.map(|round| (round.round, round.participants.clone())).collect()
+    }
+
+    /// Returns the trainings in virtual time from which no update arrived, each as the client and its start.
+    pub fn dropped(&self) -> BTreeSet<(u32, u64)> {
+        let updates = self.rounds.iter().flat_map(|round| &round.updates);
+        updates.filter(|update| update.dropped).map(TimedUpdate::key).collect()
+    }
+
+    /// Returns the virtual time at which the rounds so far end; 0 without a clock.
+    pub fn virtual_seconds(&self) -> f64 {
+        self.rounds.iter().rev().find_map(|round| round.virtual_seconds).map_or(0.0, Finite::get)
     }
 
     /// Returns the dylibs that were taken later, each by the first round that used it.

@@ -73,6 +73,15 @@ pub fn split_file(sha256: &str) -> String {
     format!("{start}{sha256:.16}{end}")
 }
 
+/// The start and the end of the name of a clock's file.
+const CLOCK: [&str; 2] = ["clock-", ".csv"];
+
+/// Returns the name of a clock's file with this content.
+pub fn clock_file(sha256: &str) -> String {
+    let [start, end] = CLOCK;
+    format!("{start}{sha256:.16}{end}")
+}
+
 /// Returns the name of a dylib that is used from `round` on.
 pub fn model_from(round: u64) -> String {
     format!("{MODEL_FROM}{round:06}.so")
@@ -123,9 +132,12 @@ fn is_entry_of_run(name: &str) -> bool {
         TIMELINE,
         TRACE,
     ];
-    let [start, end] = SPLIT;
-    let is_split = name.strip_prefix(start).and_then(|rest| rest.strip_suffix(end));
-    is_split.is_some_and(|hash| hash.chars().all(|c| c.is_ascii_hexdigit()))
+    let is_named_by_hash = |[start, end]: [&str; 2]| {
+        let hash = name.strip_prefix(start).and_then(|rest| rest.strip_suffix(end));
+        hash.is_some_and(|hash| hash.chars().all(|c| c.is_ascii_hexdigit()))
+    };
+    is_named_by_hash(SPLIT)
+        || is_named_by_hash(CLOCK)
         || parts.contains(&name)
         || name.starts_with(MODEL_FROM)
         || name.starts_with(TENSORBOARD)
@@ -146,6 +158,7 @@ mod tests {
             "report.html",
             "events.out.tfevents.1700000000.fedpipe",
             "split-0123456789abcdef.csv",
+            "clock-0123456789abcdef.csv",
             "model-from-000003.so",
             ".new-x1",
             "clients",

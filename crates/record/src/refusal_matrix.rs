@@ -4,16 +4,17 @@ use std::collections::BTreeSet;
 
 use fedpipe_spec::table::{Entry, Tabled, entries};
 use fedpipe_strategy::{
-    aggregator::Aggregator, attack::Attack, local_optimiser::OptimiserRule, pre_aggregator::PreAggregator,
-    sampler::Sampler, server::ServerOptimiser, term::ClientTerm, transform::Transform, weighting::Weighting,
+    aggregator::Aggregator, attack::Attack, clock::Clock, local_optimiser::OptimiserRule,
+    pre_aggregator::PreAggregator, sampler::Sampler, schedule::Schedule, server::ServerOptimiser, term::ClientTerm,
+    transform::Transform, weighting::Weighting,
 };
 
 use crate::experiment::Experiment;
 
 /// Every row by the key that names it. A new row fails the test until it stands here; whether it is refused beside
 /// another row is then a decision, for [`REFUSED`].
-const ROWS: [(&str, &[&str]); 10] = [
-    ("sample", &["uniform", "by-size", "poisson", "cyclic"]),
+const ROWS: [(&str, &[&str]); 12] = [
+    ("sample", &["uniform", "by-size", "poisson", "cyclic", "power-of-choice"]),
     (
         "term",
         &[
@@ -21,6 +22,7 @@ const ROWS: [(&str, &[&str]); 10] = [
             "proximal",
             "control-variate",
             "dynamic",
+            "alone",
             "personal-model",
             "local-head",
             "head-first",
@@ -52,10 +54,12 @@ const ROWS: [(&str, &[&str]); 10] = [
     ("server", &["sgd", "momentum", "adagrad", "adam", "yogi", "extrapolation"]),
     ("optimiser", &["sgd", "adam", "adamw", "own"]),
     ("program", &["true"]),
+    ("schedule", &["synchronous", "buffered", "asynchronous"]),
+    ("clock", &["constant", "lognormal", "file"]),
 ];
 
 /// Rows that no rule of [`REFUSED`] tells apart, in the place of a name in braces.
-const GROUPS: [(&str, &[&str]); 8] = [
+const GROUPS: [(&str, &[&str]); 9] = [
     (
         "unweighted",
         &["q-fair", "median", "trimmed-mean", "krum", "multi-krum", "bulyan", "norm-bounding", "centred-clipping"],
@@ -75,6 +79,7 @@ const GROUPS: [(&str, &[&str]); 8] = [
     ),
     // The rules whose parameters need more updates than the one that a round may have.
     ("many", &["trimmed-mean", "krum", "multi-krum", "bulyan"]),
+    ("virtual", &["buffered", "asynchronous"]),
     ("mixing", &["nnm", "bucketing", "arc"]),
     ("altering", &["sign-flip", "gaussian", "alie", "ipm", "mimic", "zero", "nan"]),
     ("localising", &["local-head", "head-first", "local-norm", "local-body"]),
@@ -83,7 +88,7 @@ const GROUPS: [(&str, &[&str]); 8] = [
 ];
 
 /// The rows that a row does not combine with. `own` beside local tensors of a model is known once a client is ready.
-const REFUSED: [(&str, &[&str]); 24] = [
+const REFUSED: [(&str, &[&str]); 34] = [
     ("aggregate {robust}", &["term control-variate", "term dynamic", "server extrapolation", "program true"]),
     ("aggregate {unweighted}", &["weighting examples", "weighting steps"]),
     ("aggregate {many}", &["sample poisson"]),
@@ -93,9 +98,9 @@ const REFUSED: [(&str, &[&str]); 24] = [
     ("pre-aggregator {mixing}", &["term control-variate", "term dynamic", "server extrapolation", "program true"]),
     ("pre-aggregator nnm", &["sample poisson"]),
     ("pre-aggregator arc", &["sample poisson"]),
-    ("attack {altering}", &["term control-variate", "term dynamic", "program true"]),
+    ("attack {altering}", &["term control-variate", "term dynamic", "term alone", "program true"]),
     ("attack label-flip", &["program true"]),
-    ("server {moving}", &["term dynamic", "program true"]),
+    ("server {moving}", &["term dynamic", "term alone", "program true"]),
     ("server extrapolation", &["weighting examples", "weighting steps"]),
     ("term control-variate", &["weighting examples", "weighting steps"]),
     ("term dynamic", &["weighting examples", "weighting steps"]),
@@ -105,9 +110,19 @@ const REFUSED: [(&str, &[&str]); 24] = [
     ("optimiser adam", &["term control-variate", "aggregate normalised"]),
     ("optimiser adamw", &["term control-variate", "aggregate normalised"]),
     ("optimiser own", &["term control-variate", "aggregate normalised"]),
-    ("program true", &["sample by-size", "sample poisson", "sample cyclic"]),
-    ("program true", &["term proximal", "term control-variate", "term dynamic", "weighting steps", "weighting equal"]),
+    ("term alone", &["transform clip", "transform int8", "transform topk", "weighting examples", "weighting steps"]),
+    ("term alone", &["aggregate {robust}", "aggregate normalised", "aggregate q-fair", "pre-aggregator {mixing}"]),
+    ("program true", &["sample by-size", "sample poisson", "sample cyclic", "sample power-of-choice"]),
+    ("program true", &["term proximal", "term control-variate", "term dynamic", "term alone", "weighting steps"]),
+    ("program true", &["weighting equal"]),
     ("program true", &["transform clip", "transform int8", "transform topk"]),
+    ("program true", &["clock constant", "clock lognormal", "clock file"]),
+    ("schedule {virtual}", &["term control-variate", "term dynamic", "term alone", "aggregate q-fair", "program true"]),
+    ("schedule {virtual}", &["sample poisson", "sample cyclic", "sample power-of-choice"]),
+    ("sample power-of-choice", &["clock constant", "clock lognormal", "clock file"]),
+    ("aggregate {many}", &["schedule asynchronous"]),
+    ("pre-aggregator nnm", &["schedule asynchronous"]),
+    ("pre-aggregator arc", &["schedule asynchronous"]),
 ];
 
 /// Returns the forms of a table's rows; a value that must be given is 0.5, or 1 if it must be whole.
@@ -124,12 +139,22 @@ fn forms<T: Tabled + ?Sized>() -> Vec<(&'static str, String)> {
 /// Returns the refusal of an experiment with two rows. The weighting is one that suits all rows, unless it is one of
 /// the two.
 fn refusal_of(pair: [(&str, &str); 2]) -> Option<String> {
-    let mut strategy = toml::Table::from_iter(pair.map(|(key, form)| (key.to_owned(), form.into())));
+    // As many candidates as clients of a round.
+    let form = |form: &str| form.replace("candidates=1", "candidates=20");
+    let mut strategy = toml::Table::from_iter(pair.map(|(key, of)| (key.to_owned(), form(of).into())));
     if !strategy.contains_key("program") {
         strategy.entry("weighting").or_insert_with(|| "equal".into());
     }
     let mut text = |key: &str| strategy.remove(key).and_then(|form| form.as_str().map(str::to_owned));
     let optimiser = text("optimiser");
+    let (clock, schedule) = (text("clock"), text("schedule"));
+    let needs_clock = schedule.as_ref().is_some_and(|form| !form.starts_with("synchronous"));
+    let clock = clock.or_else(|| needs_clock.then(|| "constant".into()));
+    // As many updates as a round of the other rows has.
+    schedule
+        .into_iter()
+        .for_each(|form| drop(strategy.insert("schedule".into(), form.replace("size=10", "size=20").into())));
+    let mut text = |key: &str| strategy.remove(key).and_then(|form| form.as_str().map(str::to_owned));
     if let Some(before) = text("pre-aggregator") {
         // The number of faulty updates is given here: not every rule has one.
         let before = before.replace("f=rule", "f=1");
@@ -140,6 +165,8 @@ fn refusal_of(pair: [(&str, &str); 2]) -> Option<String> {
     let mut table = toml::Table::from_iter([("format".to_owned(), 2.into()), ("strategy".into(), strategy.into())]);
     // Enough clients that half of them are a quorum for each aggregator.
     table.insert("clients".into(), toml::Table::from_iter([("count".into(), 20.into())]).into());
+    let time = clock.map(|clock| toml::Table::from_iter([("clock".to_owned(), clock.into())]));
+    time.into_iter().for_each(|time| drop(table.insert("time".into(), time.into())));
     local.into_iter().for_each(|local| drop(table.insert("local".into(), local.into())));
     Experiment::deserialize_from(table).unwrap().check().err().map(|error| error.to_string())
 }
@@ -153,7 +180,7 @@ fn named(row: &str) -> Vec<String> {
 
 #[test]
 fn each_pair_of_rows_is_refused_or_combines_as_it_was_decided() {
-    let tables: [Vec<(&str, String)>; 10] = [
+    let tables: [Vec<(&str, String)>; 12] = [
         forms::<dyn Sampler>(),
         forms::<dyn ClientTerm>(),
         forms::<Transform>(),
@@ -164,13 +191,18 @@ fn each_pair_of_rows_is_refused_or_combines_as_it_was_decided() {
         forms::<dyn ServerOptimiser>(),
         forms::<OptimiserRule>(),
         vec![("true", "true".into())],
+        forms::<dyn Schedule>(),
+        forms::<dyn Clock>(),
     ];
     for ((key, expected), rows) in ROWS.iter().zip(&tables) {
         assert_eq!(rows.iter().map(|(name, _)| *name).collect::<Vec<_>>(), *expected, "{key}");
     }
     let mut decided: BTreeSet<[String; 2]> = BTreeSet::new();
     for (row, others) in REFUSED {
-        let pairs = named(row).into_iter().flat_map(|row| others.iter().map(move |other| sorted([&row, other])));
+        let others: Vec<String> = others.iter().flat_map(|other| named(other)).collect();
+        let pairs = named(row)
+            .into_iter()
+            .flat_map(|row| others.iter().map(move |other| sorted([&row, other])).collect::<Vec<_>>());
         decided.extend(pairs);
     }
     let all: Vec<(&str, &(&str, String))> =

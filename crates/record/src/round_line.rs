@@ -18,6 +18,29 @@ pub struct InitialScore {
     pub loss: Finite,
 }
 
+/// The training of a client in virtual time, as its round has it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TimedUpdate {
+    /// The client.
+    pub client: u32,
+    /// The version of the weights that the client received: the round that made them, or 0 for the initial ones.
+    pub version: u64,
+    /// The virtual seconds from the start of the run to the start of the training.
+    pub start: Finite,
+    /// The same to the arrival of the update.
+    pub end: Finite,
+    /// `true` if the client crashed, so that no update arrived; left out if one did.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dropped: bool,
+}
+
+impl TimedUpdate {
+    /// Returns the name of the training: a client starts one at a time, whose bits are those of an `f64`.
+    pub fn key(&self) -> (u32, u64) {
+        (self.client, self.start.get().to_bits())
+    }
+}
+
 /// The record of a round.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Round {
@@ -41,8 +64,10 @@ pub struct Round {
     /// The scores of the new global weights on the held-out examples of clients that never train.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new_clients: Option<ClientScores>,
-    /// Mean training loss over the clients' examples, each scored while it trained.
-    pub training_loss: Finite,
+    /// Mean training loss over the clients' examples, each scored while it trained; left out of a round without a
+    /// client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training_loss: Option<Finite>,
     /// Mean loss of the weights that the round began with, over training rows of its clients; left out if it was not
     /// asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -62,6 +87,9 @@ pub struct Round {
     pub attackers: Vec<u32>,
     /// SHA-256 of the new global weights.
     pub weights_sha256: String,
+    /// SHA-256 of the weights that the round scored; left out if they are the new global weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_sha256: Option<String>,
     /// SHA-256 of the server's state after the round; left out if the strategy has no state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_sha256: Option<String>,
@@ -83,6 +111,17 @@ pub struct Round {
     pub weights_change: Option<Finite>,
     /// The time from sampling to the end of evaluation.
     pub seconds: Finite,
+    /// The virtual seconds from the start of the run to the new global weights; left out without a clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub virtual_seconds: Option<Finite>,
+    /// The trainings of the round in the order of their virtual ends, of equal ones in client order; left out without a
+    /// clock.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub updates: Vec<TimedUpdate>,
+    /// The sampled clients that were too late in virtual time and were not trained, ascending; left out if there are
+    /// none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub late: Vec<u32>,
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -101,7 +140,7 @@ impl Round {
             held_out: None,
             personal: None,
             new_clients: None,
-            training_loss: zero,
+            training_loss: Some(zero),
             start_loss: None,
             learning_rate: None,
             clients: 0,
@@ -109,6 +148,7 @@ impl Round {
             participants: Vec::new(),
             attackers: Vec::new(),
             weights_sha256: String::new(),
+            output_sha256: None,
             server_sha256: None,
             clients_sha256: None,
             bytes_sent: 0,
@@ -117,7 +157,15 @@ impl Round {
             update_norms: Vec::new(),
             weights_change: None,
             seconds: zero,
+            virtual_seconds: None,
+            updates: Vec::new(),
+            late: Vec::new(),
         }
+    }
+
+    /// Returns the SHA-256 of the weights that are the result of a run which ends with this round.
+    pub fn result_sha256(&self) -> &str {
+        self.output_sha256.as_deref().unwrap_or(&self.weights_sha256)
     }
 
     /// Shows the round to `convergence`, which is a function of the ledger's rounds.

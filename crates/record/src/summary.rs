@@ -79,6 +79,9 @@ pub struct Summary {
     pub weights_sha256: String,
     /// From the start of the process to the end of the last round.
     pub wall_seconds: Finite,
+    /// The virtual seconds from the start of the run to the final weights; left out without a clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub virtual_seconds: Option<Finite>,
     /// Client processes that crashed.
     pub failures: u64,
     /// `true` if a client was left out of a round, so that another run may have other bits.
@@ -175,6 +178,7 @@ impl Summary {
             loss_fell: loss_fell(initial_loss, target.class_count(), rounds),
             weights_sha256,
             wall_seconds,
+            virtual_seconds: last.and_then(|round| round.virtual_seconds),
             failures,
             clients_dropped: rounds.iter().any(|round| round.failed > 0),
             stopped,

@@ -113,6 +113,9 @@ pub struct TargetTime {
     pub round: Option<u64>,
     /// The seconds of the rounds up to that one.
     pub seconds: Option<Finite>,
+    /// The virtual seconds up to the end of that round; left out without a clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub virtual_seconds: Option<Finite>,
 }
 
 impl fmt::Display for MeasuredOn {
@@ -142,7 +145,8 @@ impl TargetScore {
             let sum = rounds[..=last].iter().fold(0.0, |sum, round| sum + round.seconds.get());
             Finite::try_from(sum).ok()
         });
-        TargetTime { target: self, on, round: reached.map(|index| rounds[index].round), seconds }
+        let virtual_seconds = reached.and_then(|last| rounds[last].virtual_seconds);
+        TargetTime { target: self, on, round: reached.map(|index| rounds[index].round), seconds, virtual_seconds }
     }
 
     /// Returns `true` if the round reached the target. A round whose clients were not scored reached none on held-out

@@ -5,13 +5,13 @@ use fedpipe_record::{client_scores::ClientScores, finite::Finite, history::Histo
 type Cell = fn(&Round) -> Option<f64>;
 
 /// The columns after the round, with the number of each.
-const COLUMNS: [(&str, Cell); 21] = [
+const COLUMNS: [(&str, Cell); 22] = [
     ("accuracy", |round| round.accuracy.map(Finite::get)),
     ("loss", |round| Some(round.loss.get())),
     ("rmse", |round| round.regression.map(|errors| errors.rmse.get())),
     ("mae", |round| round.regression.map(|errors| errors.mae.get())),
     ("r2", |round| round.regression.and_then(|errors| errors.r2).map(Finite::get)),
-    ("training_loss", |round| Some(round.training_loss.get())),
+    ("training_loss", |round| round.training_loss.map(Finite::get)),
     ("start_loss", |round| round.start_loss.map(Finite::get)),
     ("learning_rate", |round| round.learning_rate.map(f64::from)),
     ("held_out_accuracy", |round| accuracy(&round.held_out, |of| of.mean)),
@@ -27,6 +27,7 @@ const COLUMNS: [(&str, Cell); 21] = [
     ("update_norm", |round| mean(&round.update_norms)),
     ("weights_change", |round| round.weights_change.map(Finite::get)),
     ("seconds", |round| Some(round.seconds.get())),
+    ("virtual_seconds", |round| round.virtual_seconds.map(Finite::get)),
 ];
 
 type Number = fn(fedpipe_record::client_scores::Distribution) -> Finite;
@@ -83,7 +84,7 @@ mod tests {
             ..Round::blank(3)
         };
         let text = row(&round, |_| true);
-        assert_eq!(text, "3,0.5,0.30000000000000004,,,,0,,,,,,,,,2,0,0,0,1.5,,0\n");
+        assert_eq!(text, "3,0.5,0.30000000000000004,,,,0,,,,,,,,,2,0,0,0,1.5,,0,\n");
         assert_eq!(text.matches(',').count(), COLUMNS.len());
         assert_eq!(row(&round, |name| name == "loss").trim_end_matches([',', '\n']), "3,,0.30000000000000004");
     }

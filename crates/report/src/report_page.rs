@@ -159,6 +159,7 @@ fn tiles(history: &History) -> Vec<(&'static str, String)> {
         ("rounds", Some(history.rounds.len().to_string())),
         ("clients", Some(history.experiment().clients.count.to_string())),
         ("seconds", Some(format!("{seconds:.2}"))),
+        ("virtual seconds", last.and_then(|round| round.virtual_seconds).map(|end| format!("{:.2}", end.get()))),
         ("bytes on the pipes", Some(shown_bytes(bytes))),
         ("crashes", Some(history.failures.to_string())),
     ];

@@ -75,6 +75,8 @@ pub enum Range {
     Decay,
     /// A number of at least 0 and below one half.
     BelowHalf,
+    /// A number of at least 1.
+    AtLeastOne,
     /// A number above 0 and at most 1.
     Share,
     /// A number of at least 0 and at most 1.
@@ -153,6 +155,7 @@ impl Range {
             Range::NotNegative => "a number of at least 0",
             Range::Decay => "a number of at least 0 and below 1",
             Range::BelowHalf => "a number of at least 0 and below 0.5",
+            Range::AtLeastOne => "a number of at least 1",
             Range::Share => "a number above 0 and at most 1",
             Range::ZeroToOne => "a number of at least 0 and at most 1",
             Range::WholeNumber => "a whole number from 0",
@@ -187,6 +190,7 @@ impl Range {
             Range::NotNegative => value >= 0.0,
             Range::Decay => (0.0..1.0).contains(&value),
             Range::BelowHalf => (0.0..0.5).contains(&value),
+            Range::AtLeastOne => value >= 1.0,
             Range::Share => value > 0.0 && value <= 1.0,
             Range::ZeroToOne => (0.0..=1.0).contains(&value),
             Range::WholeNumber => value >= 0.0 && is_whole(value),

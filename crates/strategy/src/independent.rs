@@ -1,5 +1,7 @@
 //! Compares rules with `independent.csv`, which `independent.py` computes in NumPy and SciPy from the papers' formulas.
 
+use std::sync::Arc;
+
 use fedpipe_protocol::Update;
 use fedpipe_random::normal::quantile;
 
@@ -7,6 +9,7 @@ use crate::{
     aggregator::testing::flat,
     attack::Attackers,
     closed_round::{ClientUpdate, ClosedRound, order_key},
+    schedule::Arrival,
     slots::Slots,
     strategy::{Strategy, StrategyRows},
     vector_math::OneCore,
@@ -49,6 +52,25 @@ impl Independent {
         rules.apply(round, slots, &OneCore).unwrap()
     }
 
+    /// Returns the weights after all updates. Update k received weights moved by 0.1 k, and is k versions old.
+    fn in_virtual_time(&self, rules: &Strategy) -> Vec<f32> {
+        let (layout, none) = (flat(self.received.len()), Slots::default());
+        let size = rules.schedule.buffer_size().unwrap() as usize;
+        let (mut current, mut place) = (self.received.clone(), 0);
+        for updates in self.client_updates().chunks_mut(size) {
+            for update in &mut *updates {
+                let received: Vec<f32> = self.received.iter().map(|weight| weight + 0.1 * place as f32).collect();
+                let arrival = Arrival { current: &current, received: &received, staleness: place, layout: &layout };
+                rules.schedule.place(&arrival, &mut update.weights);
+                place += 1;
+            }
+            let (key, clients) = (order_key(1, 1), self.updates.len() as u32);
+            let round = ClosedRound { received: &current, updates, clients, learning_rate: 0.1, layout: &layout, key };
+            current = rules.apply(round, &none, &OneCore).unwrap().0;
+        }
+        current
+    }
+
     /// Returns the values of a line by this crate.
     fn ours(&self, name: &str) -> Vec<f32> {
         let none = Slots::default();
@@ -65,6 +87,20 @@ impl Independent {
             let attackers = Attackers { attack: &*rules.attack, clients: &[0, 1, 2], of: all.len() as u32, seed: 1 };
             attackers.alter(&mut updates, (1, &self.received), &layout, &OneCore);
             return updates[0].weights.clone();
+        }
+        if name.starts_with("buffered") || name.starts_with("asynchronous") {
+            return self.in_virtual_time(&StrategyRows::read("fedbuff", &[("schedule", name)]));
+        }
+        if let Some(count) = name.strip_prefix("power-of-choice of ") {
+            let rules = StrategyRows::read("fedavg", &[("sample", "power-of-choice:11")]);
+            let losses: Vec<_> = (0..).zip(&self.updates).map(|(client, row)| (client, f64::from(row[0]))).collect();
+            let chosen = rules.sampler.choose(count.parse().unwrap(), &losses);
+            return chosen.into_iter().map(|client| client as f32).collect();
+        }
+        if name == "fedexp output" {
+            let rules: Strategy = "fedexp".parse().unwrap();
+            let (weights, slots) = self.round(&rules, (&self.received, &none), &all);
+            return rules.output(&Arc::new(weights), &slots).to_vec();
         }
         let rules = match name {
             "fedexp" => "fedexp".parse().unwrap(),

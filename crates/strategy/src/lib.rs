@@ -18,12 +18,15 @@
 //! - [`local_work`]: the epochs or steps of a client;
 //! - [`uneven_work`]: the part of this work that a client does in a round;
 //! - [`lr_schedule`]: the local learning rate of each round;
+//! - [`schedule`]: how many updates make new weights, and what becomes of a stale one;
+//! - [`clock`]: the simulated speed and link of each client;
 //! - [`range`]: the range of weights.
 //!
-//! Absent on purpose: clocks, threads, files and global random state.
+//! Absent on purpose: real clocks, threads, files and global random state.
 
 pub mod aggregator;
 pub mod attack;
+pub mod clock;
 pub mod closed_round;
 pub mod convergence;
 pub mod local_optimiser;
@@ -35,6 +38,7 @@ pub mod preset;
 pub mod range;
 pub mod refusals;
 pub mod sampler;
+pub mod schedule;
 pub mod server;
 pub mod slots;
 mod sorted_columns;

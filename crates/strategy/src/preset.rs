@@ -2,12 +2,13 @@
 
 use std::{fmt, str::FromStr, sync::Arc};
 
-use fedpipe_spec::table::{Named, TableRow, Tabled, Values};
+use fedpipe_spec::table::{Named, Parameter, TableRow, Tabled, Value, Values};
 
 use crate::{
     aggregator::{mixed_chain::Aggregation, q_fair},
     attack::Attack,
     sampler::Sampler,
+    schedule::{Schedule, asynchronous, buffered, staleness},
     server::{ServerOptimiser, adagrad, adam, extrapolation, momentum, yogi},
     term::{ClientTerm, control_variate, dynamic, head, head_first, local_norm, personal_model, proximal},
     transform::chain::Transforms,
@@ -31,9 +32,16 @@ pub struct Composition {
     pub aggregator: Aggregation,
     /// The step of the global weights.
     pub server: Named<dyn ServerOptimiser>,
+    /// The updates that make new global weights.
+    pub schedule: Named<dyn Schedule>,
 }
 
-static ROWS: [TableRow<Composition>; 17] = [
+/// The preset by which one client trains on all rows; [`Strategy::is_centralised`] names it.
+///
+/// [`Strategy::is_centralised`]: crate::strategy::Strategy::is_centralised
+pub(crate) const CENTRALISED: &str = "centralised";
+
+static ROWS: [TableRow<Composition>; 21] = [
     TableRow {
         name: "fedavg",
         summary: "the mean of the clients' weights by examples",
@@ -112,6 +120,38 @@ static ROWS: [TableRow<Composition>; 17] = [
         build: |values| Arc::new(Composition { term: row("dynamic", values), ..equal() }),
     },
     TableRow {
+        name: "fedbuff",
+        summary: "a buffer of updates in virtual time, the equal mean; its server rate is that of --server sgd:rate=…",
+        parameters: &buffered::PARAMETERS,
+        source: "Nguyen 2022, Algorithm 1",
+        build: |values| Arc::new(Composition { schedule: row("buffered", values), ..equal() }),
+    },
+    TableRow {
+        name: "fedasync",
+        summary: "a change after each update in virtual time, with a proximal term at the clients",
+        parameters: &FEDASYNC,
+        source: "Xie 2019, Algorithm 1",
+        build: |values| {
+            let (of_term, of_schedule): (Vec<_>, Vec<_>) = values.iter().partition(|(key, _)| *key == proximal::MU.key);
+            let (term, schedule) = (row_of("proximal", of_term), row_of("asynchronous", of_schedule));
+            Arc::new(Composition { term, schedule, ..Composition::default() })
+        },
+    },
+    TableRow {
+        name: "local",
+        summary: "each client trains alone, and nothing is aggregated; a baseline",
+        parameters: &[],
+        source: "Li 2021 (Ditto), section 4",
+        build: |values| Arc::new(Composition { term: row("alone", values), ..equal() }),
+    },
+    TableRow {
+        name: CENTRALISED,
+        summary: "one client has all rows and the mini-batches of a whole round; a baseline",
+        parameters: &[],
+        source: "McMahan 2017, section 3",
+        build: |_| Arc::new(Composition::default()),
+    },
+    TableRow {
         name: "ditto",
         summary: "a model of its own at each client besides the global one, the equal mean",
         parameters: &[personal_model::LAMBDA],
@@ -155,6 +195,20 @@ static ROWS: [TableRow<Composition>; 17] = [
     },
 ];
 
+/// The parameters of FedAsync: those of its schedule, and ρ of its proximal term.
+const FEDASYNC: [Parameter; 5] = [
+    asynchronous::ALPHA,
+    staleness::FUNCTION,
+    staleness::A,
+    staleness::B,
+    Parameter {
+        key: proximal::MU.key,
+        default: Some(Value::Number(0.005)),
+        range: proximal::MU.range,
+        help: "ρ, the strength of the pull to the received weights",
+    },
+];
+
 impl Tabled for Composition {
     const WHAT: &'static str = "strategy";
     const LIST: &'static str = "strategies";
@@ -176,7 +230,12 @@ pub(crate) fn equal_weighting() -> Named<dyn Weighting> {
 
 /// Returns the row `name` with the values of a preset, which has the same parameters.
 fn row<T: FromStr<Err: fmt::Display>>(name: &str, values: &Values) -> T {
-    let values: Vec<String> = values.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    row_of(name, values.iter())
+}
+
+/// Returns the row `name` with these values.
+fn row_of<T: FromStr<Err: fmt::Display>>(name: &str, values: impl IntoIterator<Item = (&'static str, Value)>) -> T {
+    let values: Vec<String> = values.into_iter().map(|(key, value)| format!("{key}={value}")).collect();
     parsed(&format!("{name}:{}", values.join(",")))
 }
 
@@ -221,6 +280,10 @@ mod tests {
             "fedavg with the aggregator normalised",
             "fedavg with the weighting equal, the aggregator q-fair:q=0.5",
             "fedavg with the client term dynamic:alpha=0.5, the weighting equal",
+            "fedavg with the weighting equal, the schedule buffered:size=10,staleness=polynomial,a=paper,b=4",
+            "fedavg with the client term proximal:mu=0.005, the schedule asynchronous:alpha=0.6,staleness=polynomial,a=paper,b=4",
+            "fedavg with the client term alone, the weighting equal",
+            "fedavg",
             "fedavg with the client term personal-model:lambda=0.5, the weighting equal",
             "fedavg with the client term local-head:head=1",
             "fedavg with the client term head-first:head=1,head-epochs=1, the weighting equal",

@@ -14,7 +14,12 @@ struct Refusal {
     reason: &'static str,
 }
 
-const REFUSALS: [Refusal; 13] = [
+const REFUSALS: [Refusal; 18] = [
+    Refusal {
+        applies: |rows, _| rows.term.trains_alone() && !aggregates_nothing(rows),
+        names: |rows, _| [term(rows), aggregating(rows)],
+        reason: "the clients train alone and send nothing that the rule could work on; leave the rule out",
+    },
     Refusal {
         applies: |rows, optimiser| rows.needs_accumulation() && !optimiser.accumulates(),
         names: |rows, optimiser| [rows.needing_accumulation(), format!("the optimiser {optimiser}")],
@@ -98,7 +103,51 @@ const REFUSALS: [Refusal; 13] = [
         names: |rows, _| [aggregator(rows), weighting(rows)],
         reason: "all clients have the same weight in the rule; take the weighting equal, or leave it out",
     },
+    Refusal {
+        applies: |rows, _| !rows.is_synchronous() && !rows.term.server_slots().is_empty(),
+        names: |rows, _| [term(rows), schedule(rows)],
+        reason: "the states of the server and of the clients belong to one version of the weights, and the updates are of \
+                 several; take the schedule synchronous",
+    },
+    Refusal {
+        applies: |rows, _| !rows.is_synchronous() && rows.aggregator.score_start().is_some(),
+        names: |rows, _| [aggregator(rows), schedule(rows)],
+        reason: "the rule compares the clients' losses of the same weights, and the updates are of several versions; take \
+                 the schedule synchronous",
+    },
+    Refusal {
+        applies: |rows, _| !rows.is_synchronous() && !rows.sampler.draws_successors(),
+        names: |rows, _| [format!("the sampler {}", rows.sampler), schedule(rows)],
+        reason: "a client that ends is replaced by an idle one, and there are no rounds to sample for; take uniform, or \
+                 by-size without replacement",
+    },
+    Refusal {
+        applies: |rows, _| rows.schedule.over_commitment() > 1.0 && rows.sampler.least(2) < 2,
+        names: |rows, _| [format!("the sampler {}", rows.sampler), schedule(rows)],
+        reason: "over-commitment adds clients to a fixed number, which this rule does not have; take uniform, or \
+                 over-commit=1",
+    },
 ];
+
+/// Returns `true` if the rules for updates are those that have no effect where nothing is aggregated.
+fn aggregates_nothing(rows: &Composition) -> bool {
+    rows.aggregator.is_mean()
+        && rows.weighting.is_equal()
+        && rows.server.keeps_aggregate()
+        && rows.transforms.is_empty()
+        && rows.is_synchronous()
+}
+
+/// Names the rule for updates that is not the default.
+fn aggregating(rows: &Composition) -> String {
+    match () {
+        () if !rows.transforms.is_empty() => format!("the transform {}", rows.transforms),
+        () if !rows.aggregator.is_mean() => aggregator(rows),
+        () if !rows.server.keeps_aggregate() => server(rows),
+        () if !rows.is_synchronous() => schedule(rows),
+        () => weighting(rows),
+    }
+}
 
 fn aggregator(rows: &Composition) -> String {
     format!("the aggregator {}", rows.aggregator)
@@ -110,6 +159,10 @@ fn server(rows: &Composition) -> String {
 
 fn weighting(rows: &Composition) -> String {
     format!("the weighting {}", rows.weighting)
+}
+
+fn schedule(rows: &Composition) -> String {
+    format!("the schedule {}", rows.schedule)
 }
 
 fn term(rows: &Composition) -> String {

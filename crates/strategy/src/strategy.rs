@@ -1,18 +1,19 @@
 //! A strategy: the rules of a run, a preset whose rows may be replaced one by one.
 
-use std::{fmt, ops::Deref, str::FromStr};
+use std::{fmt, ops::Deref, str::FromStr, sync::Arc};
 
-use fedpipe_protocol::{Kind, Place, RESIDUAL, feature};
+use fedpipe_protocol::{Kind, Layout, Place, RESIDUAL, feature};
 use fedpipe_spec::{error::Error, table::Named};
 
 use crate::{
     aggregator::{Member, Updates, mixed_chain::Aggregation},
     attack::Attack,
-    closed_round::{ClientUpdate, ClosedRound, clear_unstepped, stepped},
-    preset::{Composition, equal_weighting},
+    closed_round::{ClientUpdate, ClosedRound, clear_unstepped, stepped, unstepped_ranges},
+    preset::{CENTRALISED, Composition, equal_weighting},
     range::{GREATEST, first_beyond, shown},
     sampler::Sampler,
-    server::{Changes, ServerOptimiser, ServerRound},
+    schedule::Schedule,
+    server::{Changes, OUTPUT, ServerOptimiser, ServerRound},
     slots::{Slot, Slots},
     term::ClientTerm,
     transform::chain::Transforms,
@@ -46,6 +47,8 @@ pub struct StrategyRows {
     pub aggregate: Option<Aggregation>,
     /// The step of the global weights.
     pub server: Option<Named<dyn ServerOptimiser>>,
+    /// The updates that make new global weights.
+    pub schedule: Option<Named<dyn Schedule>>,
 }
 
 /// A step that leaves the range of numbers. The updates are in range, so that the cause is the strategy's own
@@ -87,7 +90,14 @@ impl Composition {
         let of_attack =
             (self.attack.fraction() > 0.0 && self.attack.flips_labels()).then(|| feature::FLIP_LABELS.to_owned());
         let of_rules = self.needs_accumulation().then(|| feature::ACCUMULATION.to_owned());
-        of_term.chain(self.transforms.features()).chain(of_aggregator).chain(of_attack).chain(of_rules).collect()
+        let of_sampler = self.sampler.asks_losses().then(|| feature::SCORE_START.to_owned());
+        of_term
+            .chain(self.transforms.features())
+            .chain(of_aggregator)
+            .chain(of_sampler)
+            .chain(of_attack)
+            .chain(of_rules)
+            .collect()
     }
 
     /// Returns the names of a client's slots that the rules set.
@@ -105,13 +115,24 @@ impl Composition {
     /// Returns `true` if the rules need only the weighted mean of the updates. Each update may then be added as soon as
     /// it arrives.
     pub fn needs_only_mean(&self) -> bool {
-        let is_plain = self.aggregator.is_mean() && self.term.server_slots().is_empty();
-        is_plain && !self.server.needs_changes() && !self.alters_updates()
+        let is_plain = self.aggregator.is_mean() && self.term.server_slots().is_empty() && self.is_synchronous();
+        is_plain && !self.server.needs_changes() && !self.alters_updates() && !self.term.trains_alone()
+    }
+
+    /// Returns `true` if the global weights change after all clients of a round.
+    pub fn is_synchronous(&self) -> bool {
+        self.schedule.buffer_size().is_none()
     }
 
     /// Returns `true` if some clients may attack by altered updates.
     pub fn alters_updates(&self) -> bool {
         self.attack.fraction() > 0.0 && self.attack.alters_updates()
+    }
+
+    /// Returns the weights that are the result after a round which left these: they are scored, and end the run.
+    pub fn output<'w>(&self, weights: &'w Arc<Vec<f32>>, slots: &'w Slots) -> &'w Arc<Vec<f32>> {
+        let mean = || slots.vector(OUTPUT).filter(|_| self.server.reports_mean());
+        mean().unwrap_or(weights)
     }
 
     /// Returns the global weights and the server's state after a round.
@@ -124,6 +145,9 @@ impl Composition {
         slots: &Slots,
         math: &dyn Math,
     ) -> Result<(Vec<f32>, Slots), Overflow> {
+        if self.term.trains_alone() {
+            return Ok((round.received.to_vec(), slots.clone()));
+        }
         let mut of_aggregator = slots.only(self.aggregator.slots());
         let aggregate = self.aggregate(&mut round, &mut of_aggregator, math);
         let (weights, mut slots) = self.apply_aggregate(round, &aggregate, slots, math)?;
@@ -191,9 +215,20 @@ impl Composition {
             }
         }
         in_range(|| "weight".into(), &moved, GREATEST)?;
+        if self.server.reports_mean() {
+            slots.set_vector(OUTPUT, mean_output(received, &moved, layout));
+        }
         check_slots(&slots)?;
         Ok((moved, slots))
     }
+}
+
+/// Returns the mean of the weights before and after a round. Buffers and local tensors have those after it.
+fn mean_output(before: &[f32], after: &[f32], layout: &Layout) -> Vec<f32> {
+    let mean = |(before, after): (&f32, &f32)| ((f64::from(*before) + f64::from(*after)) / 2.0) as f32;
+    let mut output: Vec<f32> = before.iter().zip(after).map(mean).collect();
+    unstepped_ranges(layout).for_each(|range| output[range.clone()].copy_from_slice(&after[range]));
+    output
 }
 
 /// Refuses a state that is not finite.
@@ -216,6 +251,11 @@ impl Strategy {
     pub fn preset(&self) -> &Named<Composition> {
         &self.preset
     }
+
+    /// Returns `true` if one client is to train on all rows.
+    pub fn is_centralised(&self) -> bool {
+        self.preset.name() == CENTRALISED
+    }
 }
 
 impl Deref for Strategy {
@@ -235,7 +275,7 @@ impl From<Named<Composition>> for Strategy {
 
 impl From<StrategyRows> for Strategy {
     fn from(given: StrategyRows) -> Self {
-        let StrategyRows { name, sample, term, transforms, attack, weighting, aggregate, server } = given;
+        let StrategyRows { name, sample, term, transforms, attack, weighting, aggregate, server, schedule } = given;
         let preset = (*name).clone();
         let aggregator = aggregate.unwrap_or(preset.aggregator);
         // The record has no weighting that plays no part.
@@ -248,6 +288,7 @@ impl From<StrategyRows> for Strategy {
             weighting: weighting.unwrap_or(fitting),
             aggregator,
             server: server.unwrap_or(preset.server),
+            schedule: schedule.unwrap_or(preset.schedule),
         };
         Self { preset: name, rows }
     }
@@ -255,7 +296,7 @@ impl From<StrategyRows> for Strategy {
 
 impl From<Strategy> for StrategyRows {
     fn from(strategy: Strategy) -> Self {
-        let Composition { sampler, term, transforms, attack, weighting, aggregator, server } = strategy.rows;
+        let Composition { sampler, term, transforms, attack, weighting, aggregator, server, schedule } = strategy.rows;
         Self {
             name: strategy.preset,
             sample: Some(sampler),
@@ -265,6 +306,7 @@ impl From<Strategy> for StrategyRows {
             weighting: Some(weighting),
             aggregate: Some(aggregator),
             server: Some(server),
+            schedule: Some(schedule),
         }
     }
 }
@@ -290,6 +332,7 @@ impl fmt::Display for Strategy {
             ("weighting", rows.weighting != preset.weighting, rows.weighting.to_string()),
             ("aggregator", rows.aggregator != preset.aggregator, rows.aggregator.to_string()),
             ("server optimiser", rows.server != preset.server, rows.server.to_string()),
+            ("schedule", rows.schedule != preset.schedule, rows.schedule.to_string()),
         ];
         let mut replaced = pairs.iter().filter(|(_, differs, _)| *differs);
         let mut join = " with the ";
@@ -311,6 +354,7 @@ impl StrategyRows {
                 "weighting" => read.weighting = Some(row.parse().unwrap()),
                 "aggregate" => read.aggregate = Some(row.parse().unwrap()),
                 "server" => read.server = Some(row.parse().unwrap()),
+                "schedule" => read.schedule = Some(row.parse().unwrap()),
                 key => panic!("no row has the key {key}"),
             }
         }

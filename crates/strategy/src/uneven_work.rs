@@ -45,6 +45,11 @@ impl UnevenWork {
         if let Self::Stragglers { fraction, .. } = self { (fraction * f64::from(clients) + 1e-9) as u32 } else { 0 }
     }
 
+    /// Returns `true` if a part of the round's clients are stragglers.
+    pub fn has_stragglers(self) -> bool {
+        matches!(self, Self::Stragglers { .. })
+    }
+
     /// Returns the number of clients whose work is dropped, so that they need not do it, of so many.
     pub fn dropped(self, clients: u32) -> u32 {
         if matches!(self, Self::Stragglers { drop: true, .. }) { self.straggler_count(clients) } else { 0 }

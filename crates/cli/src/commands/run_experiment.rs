@@ -65,6 +65,7 @@ fn launch(args: &RunArgs, experiment: &Experiment) -> Result<Launch> {
         inputs_folder: None,
         closed: Vec::new(),
         replay: BTreeMap::new(),
+        dropped: Default::default(),
         swaps: BTreeMap::new(),
         ends_after: None,
     })

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use fedpipe_data::{Cache, Source, natural_clients, pin_split};
 use fedpipe_host::{Error, Result};
 use fedpipe_record::{
+    availability::Availability,
     digest::bytes_sha256,
     experiment::Experiment,
     experiment_key::ExperimentKey,
@@ -51,7 +52,10 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Experiment> {
     experiment.data.test_data = experiment.data.test_data.map(|path| absolute(Path::new(&path)).display().to_string());
     settle_partition(&mut experiment, is_count_given)?;
     pin_initial_file(&mut experiment)?;
+    pin_clock(&mut experiment)?;
+    read_availability(&mut experiment)?;
     refuse_without_effect(args, &experiment)?;
+    let experiment = experiment.centralised()?;
     if experiment.model.is_empty() && experiment.client.is_none() {
         return Err(Error::Usage("no model is named; give one, such as mlp, or a --client COMMAND".into()));
     }
@@ -135,6 +139,31 @@ fn pin_initial_file(experiment: &mut Experiment) -> Result<()> {
     Ok(())
 }
 
+/// Adds the hash of the file that the clock reads.
+fn pin_clock(experiment: &mut Experiment) -> Result<()> {
+    let Some(clock) = &experiment.time.clock else { return Ok(()) };
+    let Some(file) = clock.trace_file().filter(|file| file.sha256.is_empty()) else { return Ok(()) };
+    let unreadable = |error| Error::Usage(format!("cannot read the file of --clock {clock}: {error}"));
+    let bytes = read_regular(file.path).map_err(unreadable)?;
+    let refused = |why| Error::Usage(format!("--clock {clock}: {why}"));
+    let trace = String::from_utf8_lossy(&bytes);
+    clock.clients(experiment.sample_seed(), experiment.clients.count, &trace).map_err(refused)?;
+    let pinned = format!("file:path={},sha256={}", absolute(file.path).display(), bytes_sha256(&bytes));
+    experiment.time.clock = Some(pinned.parse().map_err(|error| Error::Usage(format!("{error}")))?);
+    Ok(())
+}
+
+/// Reads the trace of the clients' availability, if the experiment names its file.
+fn read_availability(experiment: &mut Experiment) -> Result<()> {
+    let Some(Availability::File(path)) = &experiment.clients.availability else { return Ok(()) };
+    let shown = path.display();
+    let unreadable = |why: String| Error::Usage(format!("cannot read --availability {shown}: {why}"));
+    let bytes = read_regular(path).map_err(|error| unreadable(error.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|error| unreadable(error.to_string()))?;
+    experiment.clients.availability = Some(Availability::of_csv(&shown.to_string(), &text).map_err(Error::Usage)?);
+    Ok(())
+}
+
 /// Reads the experiment in a file, without defaults that depend on other keys.
 ///
 /// # Errors
@@ -194,6 +223,7 @@ fn refuse_without_effect(args: &RunArgs, experiment: &Experiment) -> Result<()> 
         ("fine-tune", !holds_rows && flags.has("fine-tune"), "a run without --holdout"),
         ("evaluate-every", !scores_clients && flags.has("evaluate-every"), scored),
         ("init-seed", experiment.init_from.is_some() && flags.has("init-seed"), "a run with --init-from"),
+        ("step-time", experiment.time.clock.is_none() && flags.has("step-time"), "a run without --clock"),
         ("max-rounds", !ends && (flags.has("max-rounds") || is_set("max-rounds")), number),
         ("tolerance", !converges && (flags.has("tolerance") || is_set("tolerance")), number),
         ("data", experiment.data.partition.directory().is_some() && flags.has("data"), "ready partitions (files)"),

@@ -44,12 +44,19 @@ pub(crate) fn round_name(round: u64, last: Option<u64>) -> String {
 
 /// Returns the line about a round, without the round's name.
 pub(crate) fn round_line(round: &Round) -> String {
-    let Round { loss, accuracy, regression, seconds, failed, .. } = round;
-    let failed = if *failed > 0 { format!("  ({} failed)", counted(*failed, "client")) } else { String::new() };
+    let Round { loss, accuracy, regression, seconds, failed, clients, late, virtual_seconds, .. } = round;
+    let number = |count: usize, what: &str| {
+        if count > 0 { format!("  ({} {what})", counted(count, "client")) } else { String::new() }
+    };
+    let failed = match (clients, failed) {
+        (0, 0) => "  (no client was sampled)".to_owned(),
+        _ => number(*failed as usize, "failed") + &number(late.len(), "late"),
+    };
+    let time = virtual_seconds.map_or_else(String::new, |end| format!("  virtual {:.2} s", end.get()));
     let (loss, seconds) = (significant(loss.get()), seconds.get());
     let quality = quality(*accuracy, *regression, 5);
     let clients = client_scores(round);
-    format!("loss {loss}  {quality}{clients}  {seconds:.2} s{failed}")
+    format!("loss {loss}  {quality}{clients}  {seconds:.2} s{time}{failed}")
 }
 
 /// Returns the part of a round's line about the clients that were scored; empty if none was.
@@ -152,7 +159,8 @@ pub(crate) fn result_lines(summary: &Summary, directory: &str) -> [String; 2] {
         Some(loss) => {
             let (quality, loss) = (quality(summary.accuracy, summary.regression, 0), significant(loss.get()));
             let rounds = counted(*rounds, "round");
-            let score = format!("{quality}  loss {loss}  ({clients}, {rounds}, {seconds:.2} s)");
+            let time = summary.virtual_seconds.map_or_else(String::new, |end| format!(", virtual {:.2} s", end.get()));
+            let score = format!("{quality}  loss {loss}  ({clients}, {rounds}, {seconds:.2} s{time})");
             [score, format!("results in {directory}")]
         }
         None => {
@@ -260,10 +268,19 @@ mod tests {
     }
 
     #[test]
+    fn virtual_time_stands_beside_the_real_one() {
+        let virtual_seconds = Some(Finite::try_from(12.345).unwrap());
+        let round = Round { virtual_seconds, late: vec![1, 4], failed: 1, ..Round::blank(1) };
+        assert!(round_line(&round).ends_with("  0.00 s  virtual 12.35 s  (1 client failed)  (2 clients late)"));
+        let summary = Summary { virtual_seconds, ..summary(2, 2, Stop::Rounds) };
+        assert!(result_lines(&summary, "out")[0].ends_with("(2 clients, 2 rounds, 1.50 s, virtual 12.35 s)"));
+    }
+
+    #[test]
     fn a_real_target_has_errors_in_place_of_an_accuracy() {
         let finite = |number: f64| Finite::try_from(number).unwrap();
         let regression = Some(Regression { rmse: finite(2.5), mae: finite(1.25e-5), r2: Some(finite(-0.5)) });
-        let round = Round { regression, loss: finite(6.25e7), ..Round::blank(1) };
+        let round = Round { regression, loss: finite(6.25e7), clients: 1, ..Round::blank(1) };
         assert_eq!(round_line(&round), "loss 6.2500e7  RMSE 2.5000  MAE 1.2500e-5  R² -0.5000  0.00 s");
         let summary = Summary { accuracy: None, regression, ..summary(1, 1, Stop::Rounds) };
         let expected = "RMSE 2.5000  MAE 1.2500e-5  R² -0.5000  loss 0.5000  (1 client, 1 round, 1.50 s)";

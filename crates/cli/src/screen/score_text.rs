@@ -57,10 +57,11 @@ fn client_line(name: &str, scores: &ClientScores) -> String {
 }
 
 fn target_line(time: &TargetTime) -> String {
-    let TargetTime { target, on, round, seconds } = time;
+    let TargetTime { target, on, round, seconds, virtual_seconds } = time;
     match (round, seconds) {
         (Some(round), Some(seconds)) => {
-            format!("{target} on {on}: reached in round {round}, after {:.2} s of rounds", seconds.get())
+            let time = virtual_seconds.map_or_else(String::new, |end| format!(", virtual {:.2} s", end.get()));
+            format!("{target} on {on}: reached in round {round}, after {:.2} s of rounds{time}", seconds.get())
         }
         _ => format!("{target} on {on}: not reached"),
     }

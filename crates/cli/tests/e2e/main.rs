@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that cannot continue has failed")]
 
 mod bad_input;
+mod baselines;
 mod client_state;
 mod common;
 mod convergence;
@@ -46,5 +47,7 @@ mod strategy_rows;
 mod sweep;
 mod threads;
 mod truth;
+mod tutorial;
 mod user_programs;
 mod verify;
+mod virtual_time;

@@ -10,9 +10,13 @@ use crate::{
 
 const ARGUMENTS: &str = "logreg --rounds 12 --strategy fedavgm --jobs 2";
 
-/// Starts a run and kills its host as soon as the ledger has `rounds` rounds.
 fn killed_after(place: &Place, rounds: usize, out: &str) -> Run {
-    let (mut command, run) = place.command(&format!("{ARGUMENTS} --out {out}"));
+    killed_in_round(place, ARGUMENTS, rounds, out)
+}
+
+/// Starts a run and kills its host as soon as the ledger has `rounds` rounds.
+pub(crate) fn killed_in_round(place: &Place, arguments: &str, rounds: usize, out: &str) -> Run {
+    let (mut command, run) = place.command(&format!("{arguments} --out {out}"));
     let mut host = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     eventually("the ledger has enough rounds", || {
         let text = fs::read_to_string(run.0.join("ledger.jsonl")).unwrap_or_default();

@@ -26,6 +26,7 @@ fn a_stopped_run_ends_by_itself_until_its_results_are_there() {
         inputs_folder: None,
         closed: Vec::new(),
         replay: BTreeMap::new(),
+        dropped: Default::default(),
         swaps: BTreeMap::new(),
         ends_after: None,
     };

@@ -1,6 +1,9 @@
 //! The launch of a run: the places and commands on this machine.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use crate::process::spawn::ClientCommand;
 
@@ -26,6 +29,9 @@ pub struct Launch {
     pub closed: Vec<PathBuf>,
     /// The participants by round in a run that repeats another; empty for a run of its own.
     pub replay: BTreeMap<u64, Vec<u32>>,
+    /// The trainings in virtual time without an update in a run that repeats another, each as the client and the bits
+    /// of its start; empty for a run of its own.
+    pub dropped: BTreeSet<(u32, u64)>,
     /// The dylibs that such a run loads later, by the first round that uses them.
     pub swaps: BTreeMap<u64, PathBuf>,
     /// The round after which such a run ends, as after its last one.

@@ -1,6 +1,6 @@
 //! A run under way: its context, its clients, its state and its records.
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use fedpipe_data::Dealt;
 use fedpipe_record::{experiment::Experiment, round_line::InitialScore, summary::Stop};
@@ -17,6 +17,7 @@ use crate::{
         round::{RoundResult, TestScore},
         saver::Saver,
         state::RunState,
+        training::TrainingOutcome,
     },
 };
 
@@ -36,6 +37,9 @@ pub(super) struct ActiveRun<'a> {
     pub(super) clients: Clients,
     pub(super) state: RunState,
     pub(super) journal: Journal<'a>,
+    /// The outcomes of trainings whose updates arrive in a later round, by client and number. They are a matter of
+    /// speed: a training without one is done when its update arrives.
+    pub(super) early: BTreeMap<(u32, u64), TrainingOutcome>,
     /// `true` if the state of the client term caused a warning in this session.
     pub(super) is_warned: bool,
     /// The data, which stay in the cache as long as this value lives.

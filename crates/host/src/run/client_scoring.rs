@@ -19,7 +19,7 @@ use crate::{
         event::{Event, Journal},
         real_target,
         round::TestScore,
-        schedule::synchronous::Synchronous,
+        schedule::job_batch::JobBatch,
         state::RunState,
     },
 };
@@ -48,8 +48,16 @@ impl ActiveRun<'_> {
         if !experiment.scores_clients_after(round) {
             return Ok(RoundScores::default());
         }
-        let participants: Vec<u32> = updates.iter().map(|update| update.header.client).collect();
+        let mut participants: Vec<u32> = updates.iter().map(|update| update.header.client).collect();
+        participants.dedup();
         let of_training = experiment.scored_clients(round, &participants);
+        if experiment.strategy.rules.term.trains_alone() {
+            let by_client = self.own_weights(&of_training, updates)?;
+            let own = OwnValues { ranges: std::iter::once(0..weights.len()).collect(), by_client };
+            let held_out = self.score_each(round, &of_training, weights, &own)?;
+            self.clients.record_isolation(&mut self.journal)?;
+            return Ok(RoundScores { held_out, ..RoundScores::default() });
+        }
         let held_out = self.score_each(round, &of_training, weights, &OwnValues::default())?;
         let own = self.own_values(&of_training, updates, weights.len())?;
         let personal = self.score_own(round, &of_training, weights, &own)?;
@@ -105,10 +113,10 @@ impl ActiveRun<'_> {
         };
         let mut by_client = BTreeMap::new();
         for &client in clients.iter().filter(|_| !ranges.is_empty()) {
-            let update = updates.binary_search_by_key(&client, |update| update.header.client);
-            let own = match update {
-                Ok(index) => updates[index].after.vector(slot).cloned(),
-                Err(_) => self.state.clients.state_of(client)?.vector(slot).cloned(),
+            let last = updates.iter().rfind(|update| update.header.client == client);
+            let own = match last {
+                Some(update) => update.after.vector(slot).cloned(),
+                None => self.state.clients.state_of(client)?.vector(slot).cloned(),
             };
             by_client.extend(own.map(|own| (client, own)));
         }
@@ -150,8 +158,8 @@ impl ActiveRun<'_> {
         let jobs: Vec<Job> = clients.iter().filter(has_examples).map(job).collect();
         let mut scoring = Scoring { own, state, journal };
         let mut scores = vec![None; jobs.len()];
-        let schedule = Synchronous::submit(fleet, jobs, &check);
-        while let Some((index, SettledJob { job, settled, .. })) = schedule.next(fleet, round, &mut scoring)? {
+        let batch = JobBatch::submit(fleet, jobs, &check);
+        while let Some((index, SettledJob { job, settled, .. })) = batch.next(fleet, round, &mut scoring)? {
             if let (Some(client), Ok((Reply::Evaluated { blocks }, _))) = (job.client, settled) {
                 scores[index] = Some(score_of(client, &blocks, target));
             }

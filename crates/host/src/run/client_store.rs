@@ -253,7 +253,8 @@ mod tests {
             }
             let clients = store.checkpoint(round).unwrap();
             let meta = Meta { round, ledger: Position::default(), clients };
-            let checkpoint = Checkpoint { meta, weights: Arc::new(vec![1.0]), server: Slots::default() };
+            let checkpoint =
+                Checkpoint { meta, weights: Arc::new(vec![1.0]), server: Slots::default(), versions: BTreeMap::new() };
             if round < 5 {
                 saver.save(checkpoint).unwrap();
             }

@@ -30,6 +30,7 @@ use crate::{
         directory::Dylib,
         event::{Event, Journal},
         external_strategy::StrategyProgram,
+        schedule::virtual_clock::VirtualClock,
         setup::{pipe_size, setups, task},
     },
 };
@@ -57,6 +58,8 @@ pub(super) struct Clients {
     pub(super) spare: Arc<Spare>,
     /// The mean of a round's updates, whose memory the rounds share.
     pub(super) mean: RunningMean,
+    /// The virtual time of the clients, if the experiment has a clock.
+    pub(super) clock: Option<VirtualClock>,
 }
 
 /// The weights that the model begins with.
@@ -106,6 +109,7 @@ impl Clients {
             kept_local: None,
             spare,
             mean: RunningMean::default(),
+            clock: None,
         })
     }
 
@@ -118,6 +122,15 @@ impl Clients {
         let model = (self.target, self.layout()?);
         let program = StrategyProgram::start(launched, experiment, model, directory, context.timeline, &control.stop)?;
         self.program = Some(program);
+        Ok(())
+    }
+
+    /// Starts the virtual clock, if the experiment has one.
+    pub(super) fn start_clock(&mut self, context: &RunContext<'_>) -> Result<()> {
+        let RunContext { experiment, launch, directory, .. } = *context;
+        let file = experiment.time.clock.as_ref().and_then(|clock| clock.trace_file());
+        let trace = file.map(|file| directory.keep_trace(&file, launch.inputs_folder.as_deref())).transpose()?;
+        self.clock = VirtualClock::new(experiment, &trace.unwrap_or_default(), self.layout()?)?;
         Ok(())
     }
 

@@ -15,6 +15,7 @@ use fedpipe_record::{
     initial_file::InitialFile,
     names,
 };
+use fedpipe_strategy::clock::TraceFile;
 
 use crate::{
     disk::{
@@ -314,6 +315,34 @@ impl RunDir {
             self.write(&name, &bytes)?;
         }
         Ok(Some(kept))
+    }
+
+    /// Returns the content of the trace that a clock reads, and keeps a copy. It comes from that copy, from the `other`
+    /// run directory, or from the place that the clock names.
+    ///
+    /// # Errors
+    /// Returns [`Error::Usage`] where the file cannot be read or has changed, [`Error::Output`] where the copy cannot
+    /// be written.
+    pub(crate) fn keep_trace(&self, file: &TraceFile<'_>, other: Option<&Path>) -> Result<String> {
+        let name = names::clock_file(file.sha256);
+        let kept = self.path.join(&name);
+        let is_kept = kept.exists();
+        let given = other.map_or_else(|| file.path.to_owned(), |other| other.join(&name));
+        let from = if is_kept { &kept } else { &given };
+        let bytes = read_regular(from)
+            .map_err(|error| Error::Usage(format!("cannot read the clock's file {}: {error}", from.display())))?;
+        let sha256 = bytes_sha256(&bytes);
+        if !file.sha256.is_empty() && file.sha256 != sha256 {
+            return Err(Error::Usage(format!(
+                "the clock's file {} has the SHA-256 {sha256}, and the experiment was given {}; put the file back",
+                from.display(),
+                file.sha256
+            )));
+        }
+        if !is_kept {
+            self.write(&name, &bytes)?;
+        }
+        String::from_utf8(bytes).map_err(|_| Error::Usage(format!("the clock's file {} is not UTF-8", from.display())))
     }
 
     /// Returns the file of initial weights that the experiment names, and keeps a copy. The content comes from that

@@ -12,7 +12,7 @@ use crate::{
         active::ActiveRun,
         client_scoring::{OwnValues, Scoring},
         clients::Clients,
-        schedule::synchronous::Synchronous,
+        schedule::{flights::Flight, job_batch::JobBatch},
     },
 };
 
@@ -28,20 +28,20 @@ impl ActiveRun<'_> {
     ) -> Result<OwnValues> {
         let check = self.update_check()?;
         let phase = self.context.experiment.strategy.rules.term.fine_tuning(epochs, self.clients.layout()?);
-        let job = |&client: &u32| {
-            let mut job = Job { weights: Some(Arc::clone(weights)), ..self.job(round, client, &[]) };
+        let job = |&client: &u32| -> Result<Job> {
+            let mut job = Job { weights: Some(Arc::clone(weights)), ..self.job(&Flight::untimed(client, round), &[])? };
             if let Request::Train(train) = &mut job.request {
                 (train.phases, train.transforms, train.score_start) = (vec![phase.clone()], Vec::new(), None);
             }
-            job
+            Ok(job)
         };
         let has_examples = |client: &&u32| self.clients.held_out[**client as usize] > 0;
-        let jobs: Vec<Job> = clients.iter().filter(has_examples).map(job).collect();
+        let jobs: Vec<Job> = clients.iter().filter(has_examples).map(job).collect::<Result<_>>()?;
         let Self { clients: Clients { fleet, .. }, state, journal, .. } = self;
         let mut scoring = Scoring { own, state, journal };
         let mut by_client = BTreeMap::new();
-        let schedule = Synchronous::submit(fleet, jobs, &check);
-        while let Some((_, SettledJob { job, settled, .. })) = schedule.next(fleet, round, &mut scoring)? {
+        let batch = JobBatch::submit(fleet, jobs, &check);
+        while let Some((_, SettledJob { job, settled, .. })) = batch.next(fleet, round, &mut scoring)? {
             if let (Some(client), Ok((Reply::Update(_), mut parts))) = (job.client, settled) {
                 by_client.extend(parts.take_f32(WEIGHTS).map(|tuned| (client, Arc::new(tuned))));
             }

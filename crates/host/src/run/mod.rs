@@ -18,6 +18,8 @@ pub(crate) mod external_strategy;
 mod fine_tuning;
 mod finish;
 pub(crate) mod ledger;
+mod lone_scoring;
+mod loss_sampling;
 mod personal;
 mod real_target;
 pub(crate) mod reload;

@@ -48,6 +48,8 @@ impl ActiveRun<'_> {
             Ok(dylib) => {
                 self.journal.emit(&Event::Reloaded { round, dylib_sha256: &dylib.sha256 })?;
                 self.clients.dylib_before = self.clients.dylib.replace(dylib);
+                // A training belongs to the round in which its update arrives.
+                self.early.clear();
                 if self.context.launch.swaps.contains_key(&round) {
                     // The run that this one repeats kept the dylib.
                     self.clients.keep_dylib();
@@ -86,6 +88,7 @@ impl ActiveRun<'_> {
             return Ok(false);
         }
         self.clients.dylib = self.clients.dylib_before.take();
+        self.early.clear();
         let reason = format!("the first round with the new one failed, and begins again with the one before: {why}");
         self.journal.emit(&Event::ReloadRefused { round, reason: &reason })?;
         self.context.directory.drop_model(round);

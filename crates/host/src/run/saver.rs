@@ -157,7 +157,7 @@ mod tests {
     fn checkpoint(round: u64) -> Checkpoint {
         let meta = Meta { round, ledger: Position::default(), clients: Vec::new() };
         let server = Slots::from_iter([("program", Slot::Bytes(Arc::new(vec![7; 3])))]);
-        Checkpoint { meta, weights: Arc::new(vec![round as f32, -0.0]), server }
+        Checkpoint { meta, weights: Arc::new(vec![round as f32, -0.0]), server, versions: Default::default() }
     }
 
     fn saved(rounds: u64) -> tempfile::TempDir {

@@ -80,6 +80,7 @@ impl Stage {
             inputs_folder: None,
             closed: Vec::new(),
             replay: Default::default(),
+            dropped: Default::default(),
             swaps: Default::default(),
             ends_after: None,
         };
@@ -151,12 +152,13 @@ impl Stage {
         let dealt = deal_test_set(&deal, &self.launch.cache, &mut |_| ()).unwrap();
         let mut clients = clients(&context, &dealt, scripted);
         let initial = clients.initial_weights(&mut journal).unwrap();
+        clients.start_clock(&context).unwrap();
         let state = RunState::new(&dealt.dataset, initial, &self.experiment, &self.path());
         let state = match point {
-            Some(point) => state.resumed_at(point, &self.experiment).unwrap(),
+            Some(point) => state.resumed_at(point, &self.experiment, &clients).unwrap(),
             None => state,
         };
-        ActiveRun { context, clients, state, journal, is_warned: false, _dealt: dealt }
+        ActiveRun { context, clients, state, journal, early: Default::default(), is_warned: false, _dealt: dealt }
     }
 
     /// Returns the rounds of the checkpoints on the disk, the newest first.
@@ -178,7 +180,7 @@ fn clients(context: &RunContext<'_>, dealt: &Dealt, scripted: Scripted) -> Clien
     let environment = Environment::new(Arc::new(scripted), directory.logs(), Duration::from_secs(3600));
     let setups = setups(context, dylib.as_ref(), dealt).unwrap();
     let spare = Arc::clone(&environment.spare);
-    let count = setups.len();
+    let count = experiment.execution.jobs.map_or(setups.len(), |jobs| jobs as usize);
     Clients {
         fleet: Fleet::start(environment, &control.stop, setups, count, experiment.clients.on_failure).unwrap(),
         sizes: vec![1; experiment.clients.count as usize],
@@ -192,5 +194,6 @@ fn clients(context: &RunContext<'_>, dealt: &Dealt, scripted: Scripted) -> Clien
         kept_local: None,
         spare,
         mean: Default::default(),
+        clock: None,
     }
 }

@@ -113,10 +113,10 @@ fn begin<'a>(
     tell_isolation(&mut clients, &mut journal)?;
     let state = RunState::new(&dealt.dataset, initial, experiment, directory.path());
     let state = match point {
-        Some(point) => state.resumed_at(point, experiment)?,
+        Some(point) => state.resumed_at(point, experiment, &clients)?,
         None => state,
     };
-    Ok(ActiveRun { context, clients, state, journal, is_warned: false, _dealt: dealt })
+    Ok(ActiveRun { context, clients, state, journal, early: Default::default(), is_warned: false, _dealt: dealt })
 }
 
 /// Returns the counts of held-out examples; an empty list if nothing is held out.
@@ -143,6 +143,7 @@ fn start_clients(
     clients.check_buffers(context.experiment)?;
     warning.map_or(Ok(()), |warning| journal.emit(&Event::Warning(&warning)))?;
     clients.start_strategy(context)?;
+    clients.start_clock(context)?;
     clients.check_features(context.experiment)?;
     Ok((clients, initial))
 }

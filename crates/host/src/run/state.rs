@@ -1,6 +1,7 @@
 //! The state of a run: everything that changes from round to round. A checkpoint and the summary are made of it.
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
@@ -28,7 +29,14 @@ use fedpipe_strategy::{
 
 use crate::{
     error::Result,
-    run::{client_store::ClientStore, clients::InitialWeights, directory::RunDir, resume::Point, round::RoundResult},
+    run::{
+        client_store::ClientStore,
+        clients::{Clients, InitialWeights},
+        directory::RunDir,
+        resume::Point,
+        round::RoundResult,
+        schedule::{flights::Departures, timing::RunTime, virtual_clock::Departing},
+    },
 };
 
 /// The state of a run between two rounds.
@@ -42,6 +50,8 @@ pub(super) struct RunState {
     /// The score of the weights before the first round.
     initial: Option<InitialScore>,
     server: Slots,
+    /// The virtual time after the last round.
+    time: RunTime,
     /// The states of the clients after the last round.
     pub(super) clients: ClientStore,
     convergence: Convergence,
@@ -70,6 +80,7 @@ impl RunState {
             dataset: dataset.name.clone(),
             target: dataset.target.clone(),
             initial: None,
+            time: RunTime::new(experiment, &weights),
             weights,
             begun_with,
             server: Slots::default(),
@@ -86,8 +97,9 @@ impl RunState {
     /// Returns the state at which a resume continues.
     ///
     /// # Errors
-    /// Returns the errors of [`ClientStore::resumed_at`].
-    pub(super) fn resumed_at(mut self, point: Point, experiment: &Experiment) -> Result<Self> {
+    /// Returns the errors of [`ClientStore::resumed_at`] and [`RunTime::resumed`].
+    pub(super) fn resumed_at(mut self, point: Point, experiment: &Experiment, now: &Clients) -> Result<Self> {
+        let first = point.first_round_in_time(experiment);
         let Experiment { clients: ClientsSection { count, .. }, strategy, .. } = experiment;
         let with = |slot: &str| point.history.first_round_with(slot, *count);
         // Local tensors of the model are left by a forced change of the strategy.
@@ -100,7 +112,12 @@ impl RunState {
         self.clients = self.clients.resumed_at(round, files, since)?;
         self.initial = point.history.initial;
         self.failures += point.history.failures;
-        if let Some(Checkpoint { meta, weights, server }) = point.checkpoint {
+        if let Some(checkpoint) = point.checkpoint {
+            let (server, sizes) = (&Slots::default(), &now.sizes[..]);
+            let rules = now.clock.as_ref().map(|clock| Departing { experiment, clock, sizes, server, stragglers: &[] });
+            let rules = rules.as_ref().map(|rules| rules as &dyn Departures);
+            self.time = RunTime::resumed(experiment, (&point.history, first), &checkpoint, rules)?;
+            let Checkpoint { meta, weights, server, .. } = checkpoint;
             self.rounds = point.history.rounds;
             self.rounds.iter().for_each(|round| round.observed_by(&mut self.convergence));
             self.weights = weights;
@@ -123,7 +140,8 @@ impl RunState {
         }
         self.checkpointed = round;
         let meta = Meta { round, ledger: self.recorded.clone(), clients: self.clients.checkpoint(round)? };
-        Ok(Some(Checkpoint { meta, weights: Arc::clone(&self.weights), server: self.server.clone() }))
+        let versions = self.time.earlier_versions(round);
+        Ok(Some(Checkpoint { meta, weights: Arc::clone(&self.weights), server: self.server.clone(), versions }))
     }
 
     /// Returns the last whole round, or 0 before the first one.
@@ -148,6 +166,16 @@ impl RunState {
     /// Returns the global weights after the last round.
     pub(super) fn weights(&self) -> &Arc<Vec<f32>> {
         &self.weights
+    }
+
+    /// Returns the virtual time after the last round.
+    pub(super) fn time(&self) -> &RunTime {
+        &self.time
+    }
+
+    /// Returns the weights that are the result after the last round.
+    pub(super) fn output(&self, experiment: &Experiment) -> &Arc<Vec<f32>> {
+        experiment.strategy.output(&self.weights, &self.server)
     }
 
     /// Returns the weights before the first round, if the client term needs them; else no value.
@@ -186,13 +214,18 @@ impl RunState {
     pub(super) fn commit(&mut self, round: u64, result: &RoundResult, started: Instant) -> Result<&Round> {
         let change = relative_change(&self.weights, &result.weights).map(Finite::try_from);
         let clients = result.updates.len() as u32;
-        let is_partial = clients < result.of;
+        let mut distinct: Vec<u32> = result.updates.iter().map(|update| update.header.client).collect();
+        distinct.dedup();
+        let is_partial = clients != result.of || distinct.len() < result.of as usize;
+        // In virtual time a client may have several updates in a round, of which the last one has the newest state.
         let changed = result.updates.iter().filter(|update| update.changes_state());
-        let changed: Vec<_> = changed.map(|update| (update.header.client, &update.after)).collect();
+        let changed: BTreeMap<_, _> = changed.map(|update| (update.header.client, &update.after)).collect();
+        let changed: Vec<_> = changed.into_iter().collect();
         // The files come first: a full disk leaves the state before the round.
         let clients_sha256 = self.clients.commit(round, &changed)?;
         self.weights = Arc::clone(&result.weights);
         self.server = result.server.clone();
+        let is_other = !Arc::ptr_eq(&result.output, &result.weights);
         let round = Round {
             round,
             accuracy: result.score.accuracy,
@@ -205,19 +238,26 @@ impl RunState {
             start_loss: result.start_loss,
             learning_rate: result.learning_rate,
             clients,
-            failed: result.sampled - clients,
+            failed: result.trainings - clients,
             participants: result.updates.iter().map(|update| update.header.client).filter(|_| is_partial).collect(),
             attackers: result.attackers.clone(),
             weights_sha256: weights_sha256(&self.weights),
+            output_sha256: is_other.then(|| weights_sha256(&result.output)),
             server_sha256: slots_sha256(&self.server),
             clients_sha256,
-            bytes_sent: result.updates.iter().map(|update| update.bytes_sent).sum(),
+            bytes_sent: result.bytes_asked + result.updates.iter().map(|update| update.bytes_sent).sum::<u64>(),
             bytes_received: result.updates.iter().map(|update| update.bytes_received).sum(),
             bytes_of_states: changed.iter().map(|(_, state)| state.bytes_of_all()).sum(),
             update_norms: result.updates.iter().map(|update| update.norm).collect(),
             weights_change: change.and_then(std::result::Result::ok),
             seconds: started.elapsed().into(),
+            virtual_seconds: result.timing.as_ref().and_then(|timing| Finite::try_from(timing.end).ok()),
+            updates: result.timing.as_ref().map(|timing| timing.updates.clone()).unwrap_or_default(),
+            late: result.timing.as_ref().map(|timing| timing.late.clone()).unwrap_or_default(),
         };
+        if let Some(timing) = &result.timing {
+            self.time.commit(round.round, timing.clone(), &self.weights);
+        }
         round.observed_by(&mut self.convergence);
         self.rounds.push(round);
         Ok(&self.rounds[self.rounds.len() - 1])
@@ -236,7 +276,7 @@ impl RunState {
             target: &self.target,
             initial: self.initial,
             by_class: self.by_class.clone(),
-            weights_sha256: weights_sha256(&self.weights),
+            weights_sha256: weights_sha256(self.output(experiment)),
             wall_seconds: wall.into(),
             failures: self.failures,
             stopped: stop,
@@ -245,8 +285,13 @@ impl RunState {
     }
 
     /// Writes the results. The summary comes last: where it is, all results are.
-    pub(super) fn write_results(&self, directory: &RunDir, layout: &Layout, summary: &Summary) -> Result<()> {
-        directory.write(names::FINAL_WEIGHTS, &safetensors(&self.weights, layout)?)?;
+    pub(super) fn write_results(
+        &self,
+        (experiment, directory): (&Experiment, &RunDir),
+        layout: &Layout,
+        summary: &Summary,
+    ) -> Result<()> {
+        directory.write(names::FINAL_WEIGHTS, &safetensors(self.output(experiment), layout)?)?;
         directory.write(names::SUMMARY, summary.to_text()?.as_bytes())
     }
 }
@@ -273,6 +318,7 @@ mod tests {
         let dataset = DatasetInfo {
             name: "sample".into(),
             sha256: String::new(),
+            drawn_from: None,
             shape: vec![2],
             features: FeatureType::U8,
             target: DatasetTarget::classes(10),
@@ -291,16 +337,19 @@ mod tests {
 
     /// Returns a round of which these clients of `of` returned an update.
     fn result(clients: &[u32], of: u32, weights: &[f32]) -> RoundResult {
-        let header = |client| Update::plain(client, 1, 1);
+        let (header, new) = (|client| Update::plain(client, 1, 1), Arc::new(weights.to_vec()));
         RoundResult {
             updates: clients.iter().map(|&client| ClientUpdate::new(header(client), vec![])).collect(),
-            sampled: of,
+            trainings: of,
             attackers: Vec::new(),
+            timing: None,
             of,
-            training_loss: finite(0.5),
+            bytes_asked: 0,
+            training_loss: Some(finite(0.5)),
             start_loss: Some(finite(0.5)),
             learning_rate: None,
-            weights: Arc::new(weights.to_vec()),
+            weights: Arc::clone(&new),
+            output: new,
             server: Slots::from_iter([("m", Slot::F32(Arc::new(weights.to_vec())))]),
             score: TestScore { loss: finite(0.25), accuracy: Some(finite(0.75)), regression: None },
             client_scores: RoundScores::default(),

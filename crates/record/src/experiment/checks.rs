@@ -6,7 +6,7 @@ use fedpipe_strategy::{
     strategy::Strategy,
 };
 
-use super::{EvaluationSection, Experiment, LocalSection};
+use super::{EvaluationSection, Experiment, LocalSection, TimeSection};
 use crate::{
     error::{Error, Result},
     evaluated_clients::EvaluatedClients,
@@ -31,6 +31,9 @@ impl Experiment {
         self.check_schedule()?;
         self.check_attack()?;
         self.check_uneven_work()?;
+        self.check_time()?;
+        self.check_sampling()?;
+        self.check_alone()?;
         self.check_quorum()
     }
 
@@ -46,12 +49,98 @@ impl Experiment {
         Ok(())
     }
 
+    /// Refuses rules that need virtual time without a clock, and rules that need rounds where there are none.
+    fn check_time(&self) -> Result<()> {
+        let TimeSection { clock, deadline, .. } = &self.time;
+        let (schedule, uneven) = (&self.strategy.schedule, &self.local.uneven);
+        let is_synchronous = self.strategy.is_synchronous();
+        let needs_clock = !is_synchronous || schedule.over_commitment() > 1.0;
+        match (clock, deadline) {
+            (None, _) if needs_clock => refuse(format!(
+                "the schedule {schedule} orders its clients by virtual time; give --clock, such as constant or lognormal"
+            )),
+            (None, Some(deadline)) => refuse(format!(
+                "--deadline {deadline} is in virtual seconds, which need --clock; give one, or --client-timeout for real \
+                 seconds"
+            )),
+            (Some(clock), _) if self.strategy.program.is_some() => refuse(format!(
+                "the clock {clock} and a strategy that is a program do not combine: the program may ask a client for other \
+                 work, whose time is not known before; leave one out"
+            )),
+            (Some(clock), _) if self.strategy.sampler.asks_losses() => refuse(format!(
+                "the clock {clock} and the sampler {} do not combine: the candidates would score the weights in no time; take \
+                 another sampler",
+                self.strategy.sampler
+            )),
+            _ if !is_synchronous && self.clients.availability.is_some() => refuse(format!(
+                "--availability bounds the clients of a round, and the schedule {schedule} has no rounds of clients; leave it \
+                 out"
+            )),
+            (_, Some(deadline)) if !is_synchronous => refuse(format!(
+                "--deadline {deadline} ends a synchronous round, and the schedule {schedule} waits for none; leave it out"
+            )),
+            _ if !is_synchronous && self.clients.min_clients.is_some() => refuse(format!(
+                "--min-clients bounds a synchronous round, and the schedule {schedule} waits for its buffer; leave it out"
+            )),
+            _ if !is_synchronous && uneven.has_stragglers() => refuse(format!(
+                "the uneven work {uneven} draws among the clients of a round, and the schedule {schedule} has no rounds of \
+                 clients; take uniform"
+            )),
+            (Some(clock), _) if clock.trace_file().is_none() => {
+                let clients = clock.clients(self.sample_seed(), self.clients.count, "");
+                clients.map(drop).or_else(|why| refuse(format!("--clock {clock}: {why}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Refuses local work that cannot be drawn.
     fn check_uneven_work(&self) -> Result<()> {
         let uneven = &self.local.uneven;
         match uneven.refusal(self.local.work()) {
             Some(why) => refuse(format!("the uneven work {uneven} does not suit the local work: {why}")),
             None => Ok(()),
+        }
+    }
+
+    /// Refuses a sampler that cannot draw the clients of a round, and clients that are available in no round.
+    fn check_sampling(&self) -> Result<()> {
+        let (sampler, uneven) = (&self.strategy.sampler, &self.local.uneven);
+        if let Some(why) = sampler.refusal(self.sampled_clients(), self.training_clients()) {
+            return refuse(format!("the sampler {sampler} does not suit the clients: {why}"));
+        }
+        if sampler.asks_losses() && uneven.has_stragglers() {
+            return refuse(format!(
+                "the sampler {sampler} and the uneven work {uneven} do not combine: the stragglers are a part of the \
+                 sampled clients, which the losses decide; take the uneven work uniform, or another sampler"
+            ));
+        }
+        let Some(availability) = &self.clients.availability else { return Ok(()) };
+        if self.strategy.program.is_some() {
+            return refuse(
+                "a --strategy-program may sample any client, also one without --availability; leave one out".into(),
+            );
+        }
+        availability.check(self.clients.count).or_else(refuse)
+    }
+
+    /// Refuses what clients that train alone cannot have.
+    fn check_alone(&self) -> Result<()> {
+        let term = &self.strategy.term;
+        match () {
+            () if !term.trains_alone() => Ok(()),
+            () if self.fine_tuning_epochs() > 0 => refuse(
+                "--fine-tune trains a client before its personal score, and under --strategy local the held-out scores are \
+                 those of its own weights; leave it out".into(),
+            ),
+            () if self.evaluation.by_class => refuse(
+                "--by-class scores the global weights, and under --strategy local each client has its own; leave it out".into(),
+            ),
+            () if self.data.partition.is_own() => refuse(format!(
+                "the client term {term} has this host keep the weights of each client, which --partition own excludes; take \
+                 another strategy"
+            )),
+            () => Ok(()),
         }
     }
 
@@ -136,7 +225,8 @@ impl Experiment {
 
     /// Refuses a quorum that no round can reach, and one with which the aggregator has no effect of its own.
     fn check_quorum(&self) -> Result<()> {
-        let sampled = self.fewest_sampled();
+        // A round without a client asks nobody and cannot fail.
+        let sampled = self.strategy.schedule.buffer_size().unwrap_or_else(|| self.fewest_sampled().max(1));
         let (quorum, aggregator) = (self.quorum(sampled), &self.strategy.aggregator);
         let needed = aggregator.least_updates();
         if quorum > sampled {

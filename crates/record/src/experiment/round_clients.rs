@@ -1,8 +1,8 @@
 //! The clients of a round: those that may train, those that are sampled, and those that are scored.
 
-use fedpipe_strategy::{attack::attackers, sampler::Draw};
+use fedpipe_strategy::{attack::attackers, local_work::ClientWork, sampler::Draw};
 
-use super::Experiment;
+use super::{Experiment, LocalSection};
 use crate::evaluated_clients::EvaluatedClients;
 
 impl Experiment {
@@ -36,14 +36,34 @@ impl Experiment {
         ((f64::from(count) * self.clients.fraction).round() as u32).clamp(1, count.max(1))
     }
 
-    /// Returns the fewest clients that a round may have.
+    /// Returns the number of clients that a round samples with those that over-commitment adds, rounded down.
+    fn committed_clients(&self) -> u32 {
+        // The addend is the share that f64 may take away from a product which is a whole number.
+        let committed = f64::from(self.sampled_clients()) * self.strategy.schedule.over_commitment() + 1e-9;
+        (committed as u32).min(self.training_clients())
+    }
+
+    /// Returns the number of updates that a round awaits, of so many `sampled` clients.
+    pub fn awaited_clients(&self, sampled: u32) -> u32 {
+        if self.strategy.schedule.over_commitment() > 1.0 { sampled.min(self.sampled_clients()) } else { sampled }
+    }
+
+    /// Returns the fewest updates that a round may await.
     pub(super) fn fewest_sampled(&self) -> u32 {
-        let least = self.strategy.sampler.least(self.sampled_clients());
-        least - self.local.uneven.dropped(least)
+        let count = self.committed_clients();
+        let available = self.available_counts().into_iter().map(|(_, available)| available).min().unwrap_or(count);
+        let least = self.strategy.sampler.least(count.min(available));
+        self.awaited_clients(least - self.local.uneven.dropped(least))
+    }
+
+    /// Returns the stretches of rounds with the number of available clients, if a trace has them.
+    pub(super) fn available_counts(&self) -> Vec<(u64, u32)> {
+        let training = self.training_list();
+        self.clients.availability.as_ref().map_or_else(Vec::new, |trace| trace.counts(&training, self.last_round()))
     }
 
     /// Returns the clients of a round, ascending: those that are drawn, without the stragglers that are dropped.
-    /// `sizes` has the examples of each client.
+    /// `sizes` has the examples of each client. Under a sampler that asks for losses, they are the candidates.
     pub fn sample(&self, round: u64, sizes: &[u64]) -> Vec<u32> {
         let mut sampled = self.draws(round, sizes);
         sampled.dedup();
@@ -63,12 +83,32 @@ impl Experiment {
 
     /// Returns the clients that are drawn for a round, ascending, each as often as it is drawn.
     pub fn draws(&self, round: u64, sizes: &[u64]) -> Vec<u32> {
-        let (seed, count) = (self.sample_seed(), self.sampled_clients());
         let new = self.new_clients();
-        let training: Vec<u32> = (0..sizes.len() as u32).filter(|client| new.binary_search(client).is_err()).collect();
+        let is_available = |client: &u32| self.clients.availability.as_ref().is_none_or(|of| of.has(*client, round));
+        let may_train = (0..sizes.len() as u32).filter(|client| new.binary_search(client).is_err());
+        let training: Vec<u32> = may_train.filter(is_available).collect();
+        if training.is_empty() {
+            return training;
+        }
+        let (seed, count) = (self.sample_seed(), self.committed_clients().min(training.len() as u32));
         let sizes: Vec<u64> = training.iter().map(|&client| sizes[client as usize]).collect();
         let drawn = self.strategy.sampler.draw(&Draw { seed, round, count, sizes: &sizes });
         drawn.into_iter().map(|place| training[place as usize]).collect()
+    }
+
+    /// Returns the clients that begin to train in the place of those that ended, of the `idle` ones, ascending. `sizes`
+    /// has the examples of each client, and `draw` counts the draws from 1.
+    pub fn successors(&self, draw: u64, places: u32, idle: &[u32], sizes: &[u64]) -> Vec<u32> {
+        let sizes: Vec<u64> = idle.iter().map(|&client| sizes[client as usize]).collect();
+        let draw = Draw { seed: self.sample_seed(), round: draw, count: places, sizes: &sizes };
+        self.strategy.sampler.draw(&draw).into_iter().map(|place| idle[place as usize]).collect()
+    }
+
+    /// Returns the work of a client in its training `number`, over so many examples.
+    pub fn work_of(&self, client: u32, number: u64, examples: u64, is_straggler: bool) -> ClientWork {
+        let LocalSection { uneven, batch_size, .. } = &self.local;
+        let key = (self.sample_seed(), client, number);
+        uneven.of_client(self.local.work(), key, is_straggler).over(examples, *batch_size)
     }
 
     /// Returns `true` if the clients are scored after this round.

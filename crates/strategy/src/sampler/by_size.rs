@@ -53,6 +53,10 @@ impl Sampler for BySize {
         self.replaces
     }
 
+    fn draws_successors(&self) -> bool {
+        !self.replaces
+    }
+
     fn least(&self, count: u32) -> u32 {
         if self.replaces { 1 } else { count }
     }

@@ -23,6 +23,10 @@ impl Sampler for Uniform {
     fn draw(&self, draw: &Draw<'_>) -> Vec<u32> {
         draw.first_of(order(&draw.key(), draw.sizes.len() as u32))
     }
+
+    fn draws_successors(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

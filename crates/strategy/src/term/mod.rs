@@ -1,6 +1,7 @@
 //! Client terms: what a client adds to its loss, and the state that belongs to it. The state of a client is kept by the
 //! host, travels with the request and is replaced when the update is accepted.
 
+mod alone;
 pub(crate) mod control_variate;
 pub(crate) mod dynamic;
 mod frozen_head;
@@ -100,6 +101,17 @@ pub trait ClientTerm: fmt::Debug + Send + Sync {
         false
     }
 
+    /// Returns `true` if the clients aggregate nothing: each one trains on from its own weights.
+    fn trains_alone(&self) -> bool {
+        false
+    }
+
+    /// Returns the weights from which a client with this state starts, in the place of the global ones; `None` for the
+    /// global ones.
+    fn own_weights<'s>(&self, _client: &'s Slots) -> Option<&'s Arc<Vec<f32>>> {
+        None
+    }
+
     /// Returns the names of the server's slots that this rule sets. No other row has a slot of such a name. A rule
     /// without slots has no part in the aggregation.
     fn server_slots(&self) -> &'static [&'static str] {
@@ -180,11 +192,12 @@ pub trait ClientTerm: fmt::Debug + Send + Sync {
     }
 }
 
-static ROWS: [TableRow<dyn ClientTerm>; 10] = [
+static ROWS: [TableRow<dyn ClientTerm>; 11] = [
     no_term::ROW,
     proximal::ROW,
     control_variate::ROW,
     dynamic::ROW,
+    alone::ROW,
     personal_model::ROW,
     local_head::ROW,
     head_first::ROW,

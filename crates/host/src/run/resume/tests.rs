@@ -51,7 +51,8 @@ impl Killed {
         let meta =
             fedpipe_record::checkpoint::Meta { round: 1, ledger: journal.position().clone(), clients: Vec::new() };
         let server = Default::default();
-        let checkpoint = Checkpoint { meta, weights: std::sync::Arc::new(weights), server };
+        let checkpoint =
+            Checkpoint { meta, weights: std::sync::Arc::new(weights), server, versions: Default::default() };
         let killed = Self { place, experiment, checkpoint };
         killed.save(&killed.checkpoint);
         journal.emit(&Event::RoundEnded(&round(2, &[3.0, 4.0]))).unwrap();

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use fedpipe_protocol::{Kind, Part, Place, Ready, Tensor, Update};
+use fedpipe_protocol::{Kind, LOCAL, Part, Place, Ready, Tensor, Update, WEIGHTS};
 use fedpipe_strategy::strategy::StrategyRows;
 
 use super::*;
@@ -123,7 +123,7 @@ fn the_values_of_local_tensors_leave_the_update_for_the_state() {
     let mut experiment = experiment();
     experiment.strategy.rules = rows.into();
     Stage::new(experiment).begin(script, |mut run| {
-        let updates = run.train(1, &[0, 1, 2]).unwrap();
+        let updates = run.train(1, &[0, 1, 2]).unwrap().updates;
         let weights: Vec<&[f32]> = updates.iter().map(|update| update.weights.as_slice()).collect();
         assert_eq!(weights, [[1.0, 0.0], [2.0, 0.0], [3.0, 0.0]]);
         let own: Vec<f32> = updates.iter().map(|update| update.after.vector(LOCAL).unwrap()[0]).collect();
@@ -321,7 +321,7 @@ fn the_updates_of_clients_that_attack_are_altered_and_those_out_of_range_are_abs
         let expected: Vec<f32> = (0..4).filter_map(sent).collect();
         assert_eq!(result.updates.len(), expected.len(), "{attack}");
         assert_eq!(result.weights[0], expected.iter().sum::<f32>() / expected.len() as f32, "{attack}");
-        assert_eq!(result.sampled, 4);
+        assert_eq!(result.trainings, 4);
     }
 }
 

@@ -36,6 +36,7 @@ pub(super) fn round_difference(recorded: &Round, now: &Round, unscored: &BTreeSe
     let of_clients = |what: &str, recorded, now| scores::of_clients(what, recorded, now, &is_unscored);
     let at = |what: &str| format!("round {}: {what}", now.round);
     unequal(&at("the weights first differ: they are"), &recorded.weights_sha256, &now.weights_sha256)
+        .or_else(|| unequal(&at("the scored weights are"), &recorded.output_sha256, &now.output_sha256))
         .or_else(|| unequal(&at("the server's state is"), &recorded.server_sha256, &now.server_sha256))
         .or_else(|| unequal(&at("the accuracy is"), &recorded.accuracy, &now.accuracy))
         .or_else(|| unequal(&at("the errors are"), &recorded.regression, &now.regression))
@@ -58,6 +59,9 @@ pub(super) fn round_difference(recorded: &Round, now: &Round, unscored: &BTreeSe
             unequal(&at("the participants are"), &recorded, &now)
         })
         .or_else(|| unequal(&at("the attackers are"), &recorded.attackers, &now.attackers))
+        .or_else(|| unequal(&at("the updates in virtual time are"), &recorded.updates, &now.updates))
+        .or_else(|| unequal(&at("the late clients are"), &recorded.late, &now.late))
+        .or_else(|| unequal(&at("the virtual seconds are"), &recorded.virtual_seconds, &now.virtual_seconds))
 }
 
 /// Returns a sentence about two values that differ.
@@ -71,6 +75,7 @@ mod tests {
         client_scores::{ClientScore, ClientScores},
         finite::Finite,
         regression::Regression,
+        round_line::TimedUpdate,
     };
 
     use super::*;
@@ -136,7 +141,7 @@ mod tests {
         let recorded = Round {
             accuracy: Some(finite(0.5)),
             loss: finite(1.0),
-            training_loss: finite(1.0),
+            training_loss: Some(finite(1.0)),
             clients: 4,
             weights_sha256: "w".into(),
             held_out: scores(2),
@@ -147,13 +152,15 @@ mod tests {
         let difference = |now: &Round| round_difference(&recorded, now, &BTreeSet::new());
         assert_eq!(difference(&Round { seconds: finite(2.0), ..recorded.clone() }), None);
         let errors = Regression { rmse: finite(1.0), mae: finite(1.0), r2: None };
+        let timed = TimedUpdate { client: 1, version: 0, start: finite(0.0), end: finite(1.0), dropped: false };
         let others = [
             ("the weights first differ", Round { weights_sha256: "x".into(), ..recorded.clone() }),
             ("the server's state is", Round { server_sha256: Some("s".into()), ..recorded.clone() }),
             ("the accuracy is", Round { accuracy: Some(finite(0.6)), ..recorded.clone() }),
             ("the errors are", Round { regression: Some(errors), ..recorded.clone() }),
             ("the test loss is", Round { loss: finite(2.0), ..recorded.clone() }),
-            ("the training loss is", Round { training_loss: finite(2.0), ..recorded.clone() }),
+            ("the scored weights are", Round { output_sha256: Some("o".into()), ..recorded.clone() }),
+            ("the training loss is", Round { training_loss: Some(finite(2.0)), ..recorded.clone() }),
             ("the change of the weights is", Round { weights_change: Some(finite(0.1)), ..recorded.clone() }),
             ("the lengths of the updates are", Round { update_norms: vec![1.0], ..recorded.clone() }),
             ("the loss before the training is", Round { start_loss: Some(finite(0.1)), ..recorded.clone() }),
@@ -162,6 +169,9 @@ mod tests {
             ("the participants are", Round { participants: vec![1], ..recorded.clone() }),
             ("the participants are", Round { clients: 3, ..recorded.clone() }),
             ("the attackers are", Round { attackers: vec![1], ..recorded.clone() }),
+            ("the updates in virtual time are", Round { updates: vec![timed], ..recorded.clone() }),
+            ("the late clients are", Round { late: vec![1], ..recorded.clone() }),
+            ("the virtual seconds are", Round { virtual_seconds: Some(finite(1.0)), ..recorded.clone() }),
             ("the scores on held-out examples", Round { held_out: scores(1), ..recorded.clone() }),
             ("the scores on held-out examples", Round { held_out: None, ..recorded.clone() }),
             ("the personal scores", Round { personal: scores(3), ..recorded.clone() }),

@@ -163,6 +163,7 @@ impl RepeatPlace<'_> {
             inputs_folder: Some(directory.to_owned()),
             closed: vec![directory.to_owned(), self.scratch.to_owned()],
             replay: history.participants(),
+            dropped: history.dropped(),
             swaps: history.swaps(directory),
             ends_after: Some(ends_after),
         }

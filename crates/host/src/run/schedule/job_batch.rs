@@ -1,5 +1,5 @@
-//! The synchronous schedule: a round submits all its jobs at once and waits for each of them. Results are taken as they
-//! arrive and used in the order of the jobs, so that no sum depends on the order of arrival.
+//! A batch of jobs, submitted at once and awaited together. Results are taken as they arrive and used in the order of
+//! the jobs, so that no sum depends on the order of arrival.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -12,15 +12,15 @@ use crate::{
     },
 };
 
-/// The jobs of a round.
+/// The jobs of a batch.
 #[derive(Debug)]
-pub(in crate::run) struct Synchronous {
+pub(in crate::run) struct JobBatch {
     /// The numbers of the jobs, which ascend.
     jobs: Vec<JobId>,
 }
 
-impl Synchronous {
-    /// Submits the jobs of a round.
+impl JobBatch {
+    /// Submits the jobs.
     pub(in crate::run) fn submit(fleet: &mut Fleet, jobs: impl IntoIterator<Item = Job>, check: &Arc<Check>) -> Self {
         Self { jobs: jobs.into_iter().map(|job| fleet.submit(job, check)).collect() }
     }
