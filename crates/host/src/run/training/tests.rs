@@ -133,7 +133,7 @@ fn the_values_of_local_tensors_leave_the_update_for_the_state() {
         other.set_vector(LOCAL, vec![1.0, 2.0]);
         run.state.clients.commit(1, &[(2, &other)]).unwrap();
         let why = run.train(2, &[1, 2]).unwrap_err().to_string();
-        assert!(why.contains("the state of client 2 has 2 values of local tensors, and the model has 1;"), "{why}");
+        assert!(why.contains("the state of client 2 has 2 values of local tensors, and the run 1;"), "{why}");
     });
 }
 
