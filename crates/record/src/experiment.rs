@@ -114,9 +114,9 @@ section! {
         client_column: Option<String> = None => "--client-column COLUMN".default("none");
         /// The file with the test set of a table
         test_data: Option<String> = None => "--test-data PATH".default("none");
-        /// The part of the examples that becomes the test set, of each class alike, drawn by the seed of the partition; or
-        /// per-client:SHARE,merge: each client holds out its share of the training and test examples, and there is no test
-        /// set
+        /// The part of the examples that becomes the test set, of each class alike, drawn by the seed of the
+        /// partition; or per-client:SHARE,merge: each client holds out its share of the training and test examples,
+        /// and there is no test set
         test_split: Option<TestSplitRule> = None => "--test-split X".within(|x| x > 0.0 && x < 1.0, "between 0 and 1").default("none");
         /// The size to which images are scaled, such as 28x28, or 28x28x3 for colour and 28x28x1 for grey
         image_size: Option<ImageSize> = None => "--image-size SIZE".default("that of the images");

@@ -348,14 +348,8 @@ impl History {
         if slots_sha256(&checkpoint.server) != round.server_sha256 {
             return Err(format!("its server state is not that of round {} in the ledger", meta.round));
         }
-        let initial = self.stretches[0].ready.as_ref().map(|ready| &ready.weights_sha256);
-        let of_version = |version: u64| match version.checked_sub(1) {
-            None => initial,
-            Some(index) => self.rounds.get(index as usize).map(|round| &round.weights_sha256),
-        };
-        let mut versions = checkpoint.versions.iter();
-        if let Some((version, _)) =
-            versions.find(|(version, weights)| of_version(**version) != Some(&weights_sha256(weights)))
+        if let Some(version) =
+            checkpoint.versions.iter().find_map(|(version, weights)| self.differing(*version, weights))
         {
             return Err(format!("its weights of version {version} are not those of that round in the ledger"));
         }
@@ -364,6 +358,16 @@ impl History {
             return Err(format!("its client states are not those of round {} in the ledger", meta.round));
         }
         Ok(())
+    }
+
+    /// Returns the version if these are not the weights that its round made, or those before the first round.
+    fn differing(&self, version: u64, weights: &[f32]) -> Option<u64> {
+        let sha256 = weights_sha256(weights);
+        let is_other = match version.checked_sub(1) {
+            None => self.stretches[0].ready.as_ref().is_some_and(|ready| ready.weights_sha256 != sha256),
+            Some(index) => self.rounds.get(index as usize).is_none_or(|round| round.weights_sha256 != sha256),
+        };
+        is_other.then_some(version)
     }
 
     /// Returns the dylib that `round` uses; none if the client is a program, or before the dylib was known.

@@ -30,7 +30,7 @@ fn hashes(run: &Run) -> Vec<[Value; 2]> {
 const STRATEGIES: [&str; 5] = [
     "--strategy scaffold",
     "--strategy ditto:0.5",
-    "--strategy fedrep:head-epochs=2",
+    "--strategy fedper",
     "--transform clip:0.5+topk:0.05",
     "--optimiser sgd:momentum=0.5,keep=true",
 ];

@@ -161,7 +161,8 @@ fn a_test_split_per_client_scores_each_client_on_its_own_part_of_all_examples() 
     let (sizes, held_out) = (numbers("sizes"), numbers("held_out"));
     assert_eq!(sizes.iter().chain(&held_out).sum::<u64>(), 2500);
     assert!(sizes.iter().zip(&held_out).all(|(size, held)| *held == (size + held) / 4), "{sizes:?} {held_out:?}");
-    assert_eq!((&dealt["train_examples"], &dealt["test_examples"]), (&json!(2500), &json!(0)));
+    let dataset = &dealt["dataset"];
+    assert_eq!((&dataset["train_examples"], &dataset["test_examples"]), (&json!(2500), &json!(0)));
     for round in run.ledger("round") {
         assert_eq!(round["accuracy"], round["held_out"]["accuracy"]["mean"]);
         assert_eq!(round["loss"], round["held_out"]["loss"]["mean"]);

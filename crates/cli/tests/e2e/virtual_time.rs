@@ -131,20 +131,20 @@ fn a_host_that_is_killed_costs_no_event_and_no_bit() {
 fn a_crash_changes_nothing_under_retry_and_a_dropped_update_is_verified() {
     let place = Place::new();
     let base = "misbehaving --clients 4 --rounds 4 --strategy fedbuff:size=2 --clock lognormal";
-    let fault = "--model-option fault=segfault --model-option client=1 --model-option round=1";
+    let fault = "--model-option fault=segfault --model-option client=2 --model-option round=1";
     let undisturbed = rounds(&place.run(&format!("{base} --out undisturbed")));
     let mut live = Live::start(&place, &format!("{base} {fault} --model-option once=marks"));
-    live.await_fault(1, 1);
-    live.allow_fault(1, 1);
+    live.await_fault(2, 1);
+    live.allow_fault(2, 1);
     let retried = live.run.clone();
     let (status, errors) = live.end();
-    assert!(status.success() && errors.contains("client 1 crashed in round 1"), "{errors}");
+    assert!(status.success() && errors.contains("client 2 crashed in round "), "{errors}");
     assert_eq!(rounds(&retried), undisturbed);
     let dropped = place.run(&format!("{base} --out dropped --on-failure drop {fault}"));
     let updates: Vec<Value> =
         dropped.ledger("round").iter().flat_map(|line| line["updates"].as_array().unwrap().clone()).collect();
     let lost: Vec<&Value> = updates.iter().filter(|update| update["dropped"] == json!(true)).collect();
-    assert!(lost.len() == 1 && lost[0]["client"] == json!(1), "{updates:?}");
+    assert!(lost.len() == 1 && lost[0]["client"] == json!(2), "{updates:?}");
     let verified = place.fedpipe("verify dropped").output().unwrap();
     assert!(stdout(&verified).ends_with("verified: 4 rounds have the same bits\n"), "{}", stderr(&verified));
 }

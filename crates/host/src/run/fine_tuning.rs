@@ -1,5 +1,5 @@
-//! Fine-tuning: a client trains its own model some epochs more before it is scored. No update and no state has a part of
-//! it.
+//! Fine-tuning: a client trains its own model some epochs more before it is scored. No update and no state has a part
+//! of it.
 
 use std::{collections::BTreeMap, sync::Arc};
 

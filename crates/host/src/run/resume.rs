@@ -14,7 +14,7 @@ use fedpipe_record::{
     digest::bytes_sha256,
     experiment::{EXECUTION, Experiment},
     experiment_key::ExperimentKey,
-    history::{DealtLine, DylibLine, History},
+    history::{DealtLine, DylibLine, History, Stretch},
     identity::CodeIdentity,
     line::{Cpu, DataIdentity, Line},
     names,
@@ -156,9 +156,17 @@ impl Point {
         }
     }
 
-    /// Returns the first round of those under the experiment of this session.
-    pub(crate) fn first_round(&self) -> u64 {
-        if self.forced.is_empty() { self.history.last_stretch().first_round } else { self.round() + 1 }
+    /// Returns the first of the rounds until here whose virtual time follows from the experiment and the data of this
+    /// session. An event depends on all of them.
+    pub(crate) fn first_round_in_time(&self, experiment: &Experiment) -> u64 {
+        let data = self.data.as_ref().map(|data| &data.partitions_sha256);
+        let has_same_time = |stretch: &&Stretch| {
+            let partitions = stretch.dealt.as_ref().map(|dealt| &dealt.partitions_sha256);
+            let has_same_data = data.is_none() || partitions.is_none() || partitions == data;
+            has_same_data && timed_part(&stretch.experiment) == timed_part(experiment)
+        };
+        let same = self.history.stretches.iter().rev().take_while(has_same_time).last();
+        same.map_or(self.round() + 1, |stretch| stretch.first_round)
     }
 
     /// Returns the name of the dylib that the next round uses.
@@ -318,6 +326,14 @@ fn not_longer(given: &Experiment, recorded: &Experiment) -> Experiment {
         max_rounds: least(given.max_rounds, recorded.max_rounds),
         ..given.clone()
     }
+}
+
+/// Returns the experiment without the keys that only decide how long a run is and what it scores.
+fn timed_part(experiment: &Experiment) -> Experiment {
+    let Experiment { rounds, max_rounds, until, until_converged, tolerance, evaluation, execution, .. } =
+        Experiment::default();
+    let of_run = Experiment { rounds, max_rounds, until, until_converged, tolerance, ..experiment.clone() };
+    Experiment { evaluation, execution, ..of_run }
 }
 
 /// Returns the differences of the experiment and the program from those that the ledger was last under, a sentence

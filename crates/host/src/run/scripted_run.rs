@@ -180,7 +180,7 @@ fn clients(context: &RunContext<'_>, dealt: &Dealt, scripted: Scripted) -> Clien
     let environment = Environment::new(Arc::new(scripted), directory.logs(), Duration::from_secs(3600));
     let setups = setups(context, dylib.as_ref(), dealt).unwrap();
     let spare = Arc::clone(&environment.spare);
-    let count = setups.len();
+    let count = experiment.execution.jobs.map_or(setups.len(), |jobs| jobs as usize);
     Clients {
         fleet: Fleet::start(environment, &control.stop, setups, count, experiment.clients.on_failure).unwrap(),
         sizes: vec![1; experiment.clients.count as usize],

@@ -99,7 +99,7 @@ impl RunState {
     /// # Errors
     /// Returns the errors of [`ClientStore::resumed_at`] and [`RunTime::resumed`].
     pub(super) fn resumed_at(mut self, point: Point, experiment: &Experiment, now: &Clients) -> Result<Self> {
-        let first = point.first_round();
+        let first = point.first_round_in_time(experiment);
         let Experiment { clients: ClientsSection { count, .. }, strategy, .. } = experiment;
         let with = |slot: &str| point.history.first_round_with(slot, *count);
         // Local tensors of the model are left by a forced change of the strategy.

@@ -120,7 +120,7 @@ impl ActiveRun<'_> {
 
     /// Returns the weights that a client receives.
     pub(super) fn received(&self, flight: &Flight) -> Result<&Arc<Vec<f32>>> {
-        if flight.version == self.state.last_round() {
+        if self.context.experiment.strategy.rules.is_synchronous() {
             return Ok(self.state.weights());
         }
         let weights = self.state.time().version(flight.version);

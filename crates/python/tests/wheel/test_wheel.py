@@ -84,7 +84,7 @@ def test_the_doctor_finds_nothing_broken(bare):
 
 def test_parquet_is_read(bare):
     table = REPOSITORY / "crates/data/src/source/testdata/table.parquet"
-    flags = ["--label", "sex", "--test-split", "0.5", "--clients", "1"]
+    flags = ["--label", "sex", "--client-column", "who", "--test-split", "0.5", "--clients", "1"]
     assert "total" in bare.run("fedpipe", "data", "show", "--data", table, *flags, "--picture", "p.png")
 
 
@@ -115,7 +115,7 @@ def test_the_licences_of_all_linked_packages_are_there(bare):
     # Strings that rustc puts into each binary for its panics: the sources of the packages that are linked.
     linked = set()
     for binary in [bare.folder / "bin/fedpipe", *(bare.folder / "share/fedpipe/models").iterdir()]:
-        linked |= set(re.findall(rb"/registry/src/[^/]+/([A-Za-z0-9_+.-]+)-(\d[A-Za-z0-9+.-]*)/", binary.read_bytes()))
+        linked |= set(re.findall(rb"/registry/src/[^/]+/([\w-]+?)-(\d+\.[^/]*)/", binary.read_bytes()))
     missing = [f"{name} {version}" for name, version in ((n.decode(), v.decode()) for n, v in linked) if f"* {name} {version}: " not in text]
     assert len(linked) > 30 and missing == [], missing
 

@@ -1,15 +1,15 @@
 //! Schedules: the trainings of a round, in which order their updates arrive in virtual time, and when the jobs of a
 //! batch are submitted. Real time is in none of it.
 //!
-//! A round without a clock is one batch. With a clock, [`synchronous`] decides who is in time, and [`buffered`] follows
-//! the events of [`flights`]. [`virtual_clock`] has the time of a training.
+//! A round without a clock is one batch. With a clock, [`timed_round`] decides who is in time, and [`buffer_round`]
+//! follows the events of [`flights`]. [`virtual_clock`] has the time of a training.
 
-mod buffered;
+mod buffer_round;
 pub(super) mod flights;
 pub(super) mod job_batch;
-mod synchronous;
 #[cfg(test)]
 mod tests;
+mod timed_round;
 pub(super) mod timing;
 pub(super) mod virtual_clock;
 

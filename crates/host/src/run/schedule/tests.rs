@@ -176,11 +176,11 @@ fn a_crash_changes_no_event_under_retry_and_vanishes_at_its_end_under_drop() {
     assert_eq!((dropped[1].clients, dropped[1].failed, dropped[1].updates[0].dropped), (2, 1, true));
 }
 
+/// With one job at a time, no client trains before its update is due.
 #[test]
-fn the_number_of_processes_changes_no_event_and_no_bit() {
+fn the_number_of_jobs_changes_no_event_and_no_bit() {
     for strategy in ["fedbuff:size=3", "fedasync:mu=0"] {
-        let with =
-            |processes| rounds(strategy, |of| of.execution.processes = Some(processes), ScriptedClient::serve, 6);
+        let with = |jobs| rounds(strategy, |of| of.execution.jobs = Some(jobs), ScriptedClient::serve, 6);
         assert_eq!(with(1), with(4), "{strategy}");
         assert_eq!(with(3), with(4), "{strategy}");
     }

@@ -13,7 +13,7 @@ use crate::{
         event::Event,
         schedule::{
             flights::{Flight, Flights},
-            synchronous::clients_of,
+            timed_round::clients_of,
             timing::RoundTiming,
             virtual_clock::Departing,
         },
