@@ -3,7 +3,7 @@
 use fedpipe_strategy::{attack::attackers, local_work::ClientWork, sampler::Draw};
 
 use super::{Experiment, LocalSection};
-use crate::evaluated_clients::EvaluatedClients;
+use crate::{availability::Availability, evaluated_clients::EvaluatedClients};
 
 impl Experiment {
     /// Returns the clients that never train, ascending.
@@ -58,8 +58,9 @@ impl Experiment {
 
     /// Returns the stretches of rounds with the number of available clients, if a trace has them.
     pub(super) fn available_counts(&self) -> Vec<(u64, u32)> {
-        let training = self.training_list();
-        self.clients.availability.as_ref().map_or_else(Vec::new, |trace| trace.counts(&training, self.last_round()))
+        // Without a trace no list of the clients is made, which may be as many as 2³².
+        let of_trace = |trace: &Availability| trace.counts(&self.training_list(), self.last_round());
+        self.clients.availability.as_ref().map_or_else(Vec::new, of_trace)
     }
 
     /// Returns the clients of a round, ascending: those that are drawn, without the stragglers that are dropped.
