@@ -67,7 +67,7 @@ impl StrategyReply {
             StrategyReply::ReadyStrategy { .. } => "ready_strategy",
             StrategyReply::Sampled { .. } => "sampled",
             StrategyReply::Prepared { .. } => "prepared",
-            StrategyReply::Aggregated { .. } => "aggregated",
+            StrategyReply::Aggregated => "aggregated",
             StrategyReply::Failed { .. } => "failed",
         }
     }

@@ -430,9 +430,10 @@ impl Experiment {
 
     /// Returns the advice for training that left the range of numbers, or that taught nothing.
     pub fn remedy(&self) -> String {
-        let server = match self.strategy.server.keeps_aggregate() {
-            true => String::new(),
-            false => format!(", or the rate of the server optimiser {}", self.strategy.server),
+        let server = if self.strategy.server.keeps_aggregate() {
+            String::new()
+        } else {
+            format!(", or the rate of the server optimiser {}", self.strategy.server)
         };
         let target = if self.data.target == TargetKind::Real { ", or scale the target to values near 1" } else { "" };
         format!("lower --lr{server}{target}")

@@ -161,9 +161,10 @@ impl ActiveRun<'_> {
         let check = self.update_check()?;
         let experiment = self.context.experiment;
         let attackers = experiment.attackers();
-        let (draws, stragglers) = match experiment.strategy.rules.is_synchronous() {
-            true => (experiment.draws(round, &self.clients.sizes), experiment.stragglers(round, &self.clients.sizes)),
-            false => Default::default(),
+        let (draws, stragglers) = if experiment.strategy.rules.is_synchronous() {
+            (experiment.draws(round, &self.clients.sizes), experiment.stragglers(round, &self.clients.sizes))
+        } else {
+            Default::default()
         };
         let jobs = flights.iter().map(|flight| self.job(flight, &attackers)).collect::<Result<Vec<Job>>>()?;
         let layout = self.clients.layout()?.clone();

@@ -17,5 +17,5 @@ use fedpipe_record::cause::Cause;
 
 /// Returns the cause of a training that did not succeed in the run that this run repeats.
 pub(super) fn dropped() -> Cause {
-    Cause::rejected("no update arrived in the run that this one repeats".to_owned())
+    Cause::rejected("no update arrived in the run that this one repeats")
 }

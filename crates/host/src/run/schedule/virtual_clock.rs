@@ -3,7 +3,7 @@
 
 use fedpipe_protocol::{Layout, Phase};
 use fedpipe_record::experiment::{Experiment, LocalSection, TimeSection};
-use fedpipe_strategy::{clock::SimulatedClient, local_work::ClientWork, slots::Slots, term::Given};
+use fedpipe_strategy::{clock::SimulatedClient, slots::Slots, term::Given};
 
 use crate::{
     error::{Error, Result},
@@ -34,21 +34,6 @@ impl VirtualClock {
         let update = experiment.strategy.transforms.payload(layout.weight_count()) - local;
         Ok(Some(Self { clients, shared: layout.payload() - local, update, layout: layout.clone() }))
     }
-
-    /// Returns the virtual seconds of a client's training over so many examples, while the server has this state.
-    fn seconds(&self, experiment: &Experiment, client: u32, work: ClientWork, examples: u64, server: &Slots) -> f64 {
-        let TimeSection { step_time, .. } = experiment.time;
-        let LocalSection { batch_size, .. } = experiment.local;
-        let term = &experiment.strategy.rules.term;
-        let none = Slots::default();
-        // The phases follow from the work alone.
-        let given =
-            Given { weights: &[], server: &none, client: &none, work, learning_rate: 1.0, layout: &self.layout };
-        let steps = term.prepare(&given).phases.iter().map(|phase| steps_of(phase, examples, batch_size)).sum();
-        let corrects = !term.is_of_client() && term.server_slots().iter().any(|slot| server.vector(slot).is_some());
-        let received = self.shared * (1 + u64::from(corrects));
-        self.clients[client as usize].seconds(steps, step_time, received + self.update)
-    }
 }
 
 /// Returns the mini-batches of the experiment that cost as much as a phase.
@@ -77,10 +62,20 @@ impl Departures for Departing<'_> {
     }
 
     fn seconds(&self, client: u32, number: u64) -> f64 {
+        let Self { experiment, clock, server, .. } = *self;
+        let Experiment { time: TimeSection { step_time, .. }, local: LocalSection { batch_size, .. }, .. } =
+            *experiment;
+        let (term, none) = (&experiment.strategy.rules.term, Slots::default());
         let examples = self.sizes[client as usize];
         let is_straggler = self.stragglers.binary_search(&client).is_ok();
-        let work = self.experiment.work_of(client, number, examples, is_straggler);
-        self.clock.seconds(self.experiment, client, work, examples, self.server)
+        let work = experiment.work_of(client, number, examples, is_straggler);
+        // The phases follow from the work alone.
+        let (weights, layout) = (&[][..], &clock.layout);
+        let given = Given { weights, server: &none, client: &none, work, learning_rate: 1.0, layout };
+        let steps = term.prepare(&given).phases.iter().map(|phase| steps_of(phase, examples, batch_size)).sum();
+        let corrects = !term.is_of_client() && term.server_slots().iter().any(|slot| server.vector(slot).is_some());
+        let received = clock.shared * (1 + u64::from(corrects));
+        clock.clients[client as usize].seconds(steps, step_time, received + clock.update)
     }
 }
 
