@@ -176,7 +176,8 @@ show("server adagrad", adaptive(adagrad, 0.1, 0.0, 1e-3, 1e-6))
 show("server adagrad:beta1=0.9,v0=0.1", adaptive(adagrad, 0.1, 0.9, 1e-3, 0.1))
 changes = updates - received
 ratio = (changes**2).sum() / (2 * N * ((changes.mean(axis=0) ** 2).sum() + 1e-3))
-show("fedexp", received + max(1, ratio) * changes.mean(axis=0))
+moved = received + max(1, ratio) * changes.mean(axis=0)
+show("fedexp", moved)
 
 
 # Schedules: a buffer of all updates, of which update k received `received` moved by 0.1 k and is k versions old. The
@@ -204,4 +205,84 @@ show("buffered:size=11,staleness=constant", buffered(lambda s: 1.0))
 show("asynchronous", mixed(0.6, lambda s: (1 + s) ** -0.5))
 show("asynchronous:alpha=0.9,staleness=polynomial,a=1.5", mixed(0.9, lambda s: (1 + s) ** -1.5))
 show("asynchronous:alpha=0.8,staleness=hinge", mixed(0.8, hinge(10, 4)))
+show("fedexp output", (received + moved) / 2)
+losses = updates[:, 0]
+show("power-of-choice of 4", np.sort(np.argsort(-losses, kind="stable")[:4]))
 show("normal quantile", norm.ppf([4 / 9, 5 / 8, 9 / 16, 4 / 7, 9 / 14]))
+
+# Personal methods: three rounds of three clients with the losses ½ Σ a (w − b)² + ½ c (Σ w)², two full-batch steps a
+# round at η = 0.1. The values are body.weight (2), norm.scale, norm.mean (a buffer that counts the steps) and
+# head.weight. A line has the global weights and then the personal model of each client.
+ETA, BUFFER = 0.1, 3
+BODY, NORM, HEAD = [0, 1, 2, 3], [2, 3], [4]
+curvatures = np.float32(rng.uniform(0.5, 2, size=(3, 5))).astype(float)
+targets = np.float32(rng.normal(size=(3, 5))).astype(float)
+couplings = np.float32(rng.uniform(0.1, 0.5, size=3)).astype(float)
+start = np.float32(rng.normal(size=5)).astype(float)
+shares = np.array([3, 5, 2]) / 10
+
+
+def descend(client, w, count, moving=range(5), anchor=None, pull=0.0):
+    w, moving = w.copy(), np.isin(np.arange(5), moving)
+    for _ in range(count):
+        gradient = curvatures[client] * (w - targets[client]) + couplings[client] * np.delete(w, BUFFER).sum()
+        if anchor is not None:
+            gradient = gradient + pull * (w - anchor)
+        gradient[BUFFER] = -1 / ETA
+        w = np.where(moving, w - ETA * gradient, w)
+    return w
+
+
+def with_own(w, own, places):
+    w = w.copy()
+    w[places] = own[places]
+    return w
+
+
+def ditto(pull):
+    w, own = start.copy(), [start.copy() for _ in range(3)]
+    for _ in range(3):
+        own = [descend(k, v, 2, anchor=w, pull=pull) for k, v in enumerate(own)]
+        w = np.mean([descend(k, w, 2) for k in range(3)], axis=0)
+    return [w, *own]
+
+
+def keeping(places, weights, train):
+    """Each client keeps its own values in `places`; the others are averaged."""
+    w, own = start.copy(), [start.copy() for _ in range(3)]
+    for _ in range(3):
+        own = [train(k, with_own(w, own[k], places)) for k in range(3)]
+        w = with_own(np.average(own, axis=0, weights=weights), start, places)
+    return [w, *(with_own(w, values, places) for values in own)]
+
+
+def head_then_body(epochs):
+    return lambda k, w: descend(k, descend(k, w, epochs, HEAD), 2, BODY)
+
+
+def babu(epochs):
+    w = start.copy()
+    for _ in range(3):
+        w = np.average([descend(k, w, 2, BODY) for k in range(3)], axis=0, weights=shares)
+    return [w, *(descend(k, w, epochs, HEAD) for k in range(3))]
+
+
+def jointly(k, w):
+    return descend(k, w, 2)
+
+
+equal = np.ones(3) / 3
+show("personal start", start)
+for k in range(3):
+    show("personal client", [*curvatures[k], *targets[k], couplings[k]])
+for name, lines in [
+    ("ditto:lambda=0", ditto(0.0)),
+    ("ditto:lambda=0.75", ditto(0.75)),
+    ("fedper:head=1", keeping(HEAD, shares, jointly)),
+    ("fedper:head=norm+head", keeping(NORM + HEAD, shares, jointly)),
+    ("fedrep:head=head.weight,head-epochs=5", keeping(HEAD, equal, head_then_body(5))),
+    ("fedbn", keeping(NORM, equal, jointly)),
+    ("lg-fedavg", keeping(BODY, shares, jointly)),
+    ("fedbabu", babu(3)),
+]:
+    show(f"personal {name}", np.concatenate(lines))

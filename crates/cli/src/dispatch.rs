@@ -26,6 +26,7 @@ use crate::{
         list_runs::list_runs,
         predict_inputs::predict_inputs,
         reload_model::reload_model,
+        run_baselines::run_baselines,
         run_experiment::run_experiment,
         run_sweep::run_sweep,
         serve_partition::serve_partition,
@@ -66,6 +67,7 @@ fn execute(command: Command) -> Result<ExitCode> {
     match command {
         Command::Run(args) => run_experiment(&args),
         Command::Sweep(args) => run_sweep(&args),
+        Command::Baselines(args) => run_baselines(&args),
         Command::Runs(args) => list_runs(&args),
         Command::Compare(args) => compare_runs(&args),
         Command::Init(args) => write_experiment(&args.file),

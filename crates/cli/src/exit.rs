@@ -16,7 +16,7 @@ Exit codes:
   5      the run directory cannot be created or written
   6      a round failed: too few clients returned an update
   7      fedpipe verify found a difference
-  8      a run of fedpipe sweep failed; the sweep names the run with its own code
+  8      a run of fedpipe sweep or baselines failed; the run is named with its own code
   128+n  stopped by signal n, 130 for Ctrl-C";
 
 /// The exit code of `fedpipe verify` if the run differs from its record.

@@ -20,6 +20,10 @@ pub struct DatasetInfo {
     /// `sha256sum train-images-idx3-ubyte train-labels-idx1-ubyte t10k-images-idx3-ubyte t10k-labels-idx1-ubyte` prints
     /// for the decompressed files. For other files it is that of the examples and targets that were read.
     pub sha256: String,
+    /// The identity of all examples before `--test-split` drew the test set; `None` if none was drawn. Draws by other
+    /// seeds have the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drawn_from: Option<String>,
     /// The shape of one example, such as `[28, 28]`.
     pub shape: Vec<usize>,
     /// The type of the features.
@@ -197,6 +201,8 @@ pub(crate) struct ReadSplits {
     pub(crate) feature_names: Vec<String>,
     /// The identity, if the reader's format has one; otherwise it follows from the content.
     pub(crate) sha256: Option<String>,
+    /// The SHA-256 of all examples from which the test set was drawn; see [`examples_sha256`].
+    pub(crate) drawn_from: Option<String>,
     /// The files of the test examples and of their targets, for messages.
     pub(crate) test_files: [PathBuf; 2],
 }
@@ -204,18 +210,26 @@ pub(crate) struct ReadSplits {
 impl ReadSplits {
     /// Returns the identity of the content: the SHA-256 of a text with a line `HASH  NAME` for each part of it.
     fn identity(&self) -> String {
-        let splits = [("train", &self.train), ("test", &self.test)];
-        let lines = splits.iter().flat_map(|(name, split)| {
-            let [examples, targets, clients] = split.hashes();
-            [
-                format!("{examples}  {name} features {:?} {}\n", split.shape, split.features.kind().name()),
-                format!("{targets}  {name} targets {}\n", split.targets.type_name()),
-                format!("{clients}  {name} clients\n"),
-            ]
-        });
-        let names = self.class_names.iter().map(|name| format!("class {name}\n"));
-        checksum::of_text(&lines.chain(names).collect::<String>())
+        let names = self.class_names.iter().map(|name| format!("class {name}\n")).collect::<String>();
+        let drawn = self.drawn_from.as_ref().map_or_else(String::new, |sha256| format!("{sha256}  drawn from\n"));
+        let [train, test] = [("train", &self.train), ("test", &self.test)].map(|(name, split)| lines(name, split));
+        checksum::of_text(&(train + &test + &names + &drawn))
     }
+}
+
+/// Returns the SHA-256 of the examples of a split, with their targets and clients.
+pub(crate) fn examples_sha256(split: &Split) -> String {
+    checksum::of_text(&lines("examples", split))
+}
+
+/// Returns a line `HASH  NAME` for each part of a split.
+fn lines(name: &str, split: &Split) -> String {
+    let [examples, targets, clients] = split.hashes();
+    let (shape, features) = (&split.shape, split.features.kind().name());
+    format!(
+        "{examples}  {name} features {shape:?} {features}\n{targets}  {name} targets {}\n{clients}  {name} clients\n",
+        split.targets.type_name()
+    )
 }
 
 /// A checked dataset.
@@ -256,8 +270,8 @@ impl Dataset {
     pub(crate) fn new(name: &str, splits: ReadSplits, portion: Portion) -> Result<Self, DataError> {
         let sha256 = splits.sha256.clone().unwrap_or_else(|| splits.identity());
         let remarks = if portion == Portion::Whole { remarks(&splits) } else { Vec::new() };
-        let ReadSplits { train, test, class_names, feature_names, test_files: [example_path, target_path], .. } =
-            splits;
+        let ReadSplits { train, test, class_names, feature_names, test_files, drawn_from, .. } = splits;
+        let [example_path, target_path] = test_files;
         if train.shape != test.shape {
             return Err(DataError::Shape { path: example_path, test: test.shape, train: train.shape });
         }
@@ -280,6 +294,7 @@ impl Dataset {
         let info = DatasetInfo {
             name: name.to_owned(),
             sha256,
+            drawn_from,
             shape: train.shape.clone(),
             features: train.features.kind(),
             target,
@@ -295,6 +310,18 @@ impl Dataset {
             sample: false,
         };
         Ok(Self { info, feature_names, train, test })
+    }
+
+    /// Returns the dataset with all examples for training, those of the test set last, and without a test set. The
+    /// identity stays, since the content does.
+    pub(crate) fn merged(self) -> Self {
+        let Self { info, feature_names, train, test } = self;
+        let none = Split::empty_like(&train);
+        let train = train.joined_by(test);
+        let natural_clients = train.clients.as_ref().map(|clients| clients.names.len() as u32);
+        let (range, train_examples) = (train.range(), train.len() as u64);
+        let info = DatasetInfo { range, natural_clients, train_examples, test_examples: 0, ..info };
+        Self { info, feature_names, train, test: none }
     }
 
     /// Returns a column of the training examples: `target`, or a feature by its name or its number.

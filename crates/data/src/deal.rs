@@ -74,6 +74,9 @@ impl<'d> Plan<'d> {
         let mut text = format!(
             "format {FORMAT}\ndataset {sha256}\n{standardise}scheme {scheme}\nclients {clients}\nseed {seed}\n"
         );
+        if reading.merges_test {
+            text += "merged\n";
+        }
         if !holdout.is_none() {
             text += &format!("holdout {} {}\n", holdout.rows, holdout.clients);
         }
@@ -205,6 +208,7 @@ pub fn deal(deal: &Deal, cache: &Cache, progress: &mut dyn FnMut(DataStep)) -> R
     }
     // The dataset is loaded before the lock is taken, so that other runs can deal while this one downloads.
     let dataset = found.load(cache, progress)?;
+    let dataset = if deal.reading.merges_test { dataset.merged() } else { dataset };
     // The cache may have the deal although the stamps of the dataset have changed, in a read-only cache for example.
     if cached.is_none()
         && let Some(dealt) = look_up(&plan, &found, &dataset.info.sha256, cache, progress)
@@ -221,7 +225,7 @@ pub fn deal(deal: &Deal, cache: &Cache, progress: &mut dyn FnMut(DataStep)) -> R
     if let Some(clients) = dataset.train.clients.as_ref().filter(|_| deal.scheme.keeps_names()) {
         dataset.info.client_names = clients.names.clone();
     }
-    let test = write_test(&dataset, cache)?;
+    let test = write_test(&dataset, deal.reading.merges_test, cache)?;
     let train = write_partitions(&plan, &dataset, &rows, cache, progress)?;
     evict(cache, &writing, progress)?;
     Ok(dealt(&found, Some(train), test))
@@ -237,12 +241,14 @@ pub fn deal_test_set(deal: &Deal, cache: &Cache, progress: &mut dyn FnMut(DataSt
     let progress = &mut report_unlocked_once(progress);
     let found = FoundSource::find(&deal.source, &deal.reading, Portion::Test)?;
     let cached = found.cached_identity(cache);
-    if let Some(test) = cached.and_then(|sha256| CacheEntry::open(&test_dir(&sha256, None, cache), cache, progress)) {
+    if let Some(test) =
+        cached.and_then(|sha256| CacheEntry::open(&test_dir(&sha256, None, false, cache), cache, progress))
+    {
         return Ok(dealt(&found, None, test));
     }
     let dataset = found.load(cache, progress)?;
     let writing = cache.lock_partitions(progress)?;
-    let test = write_test(&dataset, cache)?;
+    let test = write_test(&dataset, false, cache)?;
     evict(cache, &writing, progress)?;
     Ok(dealt(&found, None, test))
 }
@@ -271,9 +277,12 @@ fn labelled<'d>(dataset: &'d Dataset, column: Option<&'d [f64]>, split: Option<&
 
 /// Returns the entry of the test set. It depends only on the dataset and the statistics that standardised it, so all
 /// deals of a dataset share it.
-fn test_dir(sha256: &str, by: Option<&Standardisation>, cache: &Cache) -> PathBuf {
+///
+/// A deal that merged the test set has one without examples.
+fn test_dir(sha256: &str, by: Option<&Standardisation>, is_merged: bool, cache: &Cache) -> PathBuf {
     let by = by.map_or_else(String::new, |by| format!("standardised by {}\n", by.sha256()));
-    cache.partitions().join(key(&format!("format {FORMAT}\ndataset {sha256}\n{by}test set\n")))
+    let merged = if is_merged { "merged\n" } else { "" };
+    cache.partitions().join(key(&format!("format {FORMAT}\ndataset {sha256}\n{by}{merged}test set\n")))
 }
 
 fn look_up(
@@ -285,7 +294,8 @@ fn look_up(
 ) -> Option<Dealt> {
     let train = CacheEntry::open(&plan.entry(sha256, cache), cache, progress)?;
     let by = train.dataset.standardisation.as_ref();
-    let test = CacheEntry::open(&test_dir(sha256, by, cache), cache, progress)?;
+    let is_merged = plan.deal.reading.merges_test;
+    let test = CacheEntry::open(&test_dir(sha256, by, is_merged, cache), cache, progress)?;
     Some(dealt(found, Some(train), test))
 }
 
@@ -305,8 +315,8 @@ fn dealt(found: &FoundSource<'_>, train: Option<CacheEntry>, mut test: CacheEntr
     }
 }
 
-fn write_test(dataset: &Dataset, cache: &Cache) -> Result<CacheEntry, DataError> {
-    let dir = test_dir(&dataset.info.sha256, dataset.info.standardisation.as_ref(), cache);
+fn write_test(dataset: &Dataset, is_merged: bool, cache: &Cache) -> Result<CacheEntry, DataError> {
+    let dir = test_dir(&dataset.info.sha256, dataset.info.standardisation.as_ref(), is_merged, cache);
     if let Some(entry) = CacheEntry::open(&dir, cache, &mut |_| ()) {
         return Ok(entry);
     }
@@ -353,10 +363,14 @@ fn write_partitions(
 pub fn natural_clients(deal: &Deal, cache: &Cache, progress: &mut dyn FnMut(DataStep)) -> Result<u32, DataError> {
     let found = FoundSource::find(&deal.source, &deal.reading, Portion::Whole)?;
     let cached = found.cached_identity(cache);
-    let test = cached.and_then(|sha256| CacheEntry::open(&test_dir(&sha256, None, cache), cache, progress));
+    let is_merged = deal.reading.merges_test;
+    let test = cached.and_then(|sha256| CacheEntry::open(&test_dir(&sha256, None, is_merged, cache), cache, progress));
     let info = match test {
         Some(test) => test.dataset,
-        None => found.load(cache, progress)?.info,
+        None => {
+            let dataset = found.load(cache, progress)?;
+            if is_merged { dataset.merged().info } else { dataset.info }
+        }
     };
     deal.scheme.client_count(info.natural_clients.ok_or(DataError::NoNaturalClients)?)
 }

@@ -58,6 +58,10 @@ pub enum DataError {
         "under `own` the host and its clients have one test set, which --test-split would draw from each one's data; give files with a test set"
     )]
     SplitUnderOwn,
+    #[error(
+        "the test split {text:?} is none; give a number between 0 and 1, or per-client:SHARE,merge such as per-client:0.25,merge, in which each client holds out its own share of the training and test examples together (--holdout keeps the test set)"
+    )]
+    TestSplitRule { text: String },
     #[error("the test split of {} leaves {} and {}; give another --test-split", path.display(), counted(*train, "training example"), counted(*test, "test example"))]
     EmptySplit { path: PathBuf, train: usize, test: usize },
     #[error("{} has the class {name:?}, but under `own` nobody sees all names; number the classes from 0", path.display())]

@@ -46,7 +46,7 @@ pub use map::{Partition, PartitionTargets, Pixels};
 pub use refusal::{folder_of, persist, refusal, sync_folder};
 pub use scheme::{Labelled, Partitioner, Scheme, SplitFile, SplitTable, partition, pin_split};
 pub use source::{
-    Entry, Generated, Generator, ImageSize, Reader, Reading, Source, TargetKind, TestSplit, generators,
+    Entry, Generated, Generator, ImageSize, Reader, Reading, Source, TargetKind, TestSplit, TestSplitRule, generators,
     is_dataset_file, readers, write_inputs, write_scored,
 };
 pub use spread::spread;

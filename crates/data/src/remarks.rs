@@ -88,6 +88,7 @@ mod tests {
             class_names: vec!["cat".into(), "dog".into(), "emu".into()],
             feature_names: vec!["age".into(), "size".into()],
             sha256: None,
+            drawn_from: None,
             test_files: Default::default(),
         }
     }

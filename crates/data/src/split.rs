@@ -56,7 +56,34 @@ impl NaturalClients {
     }
 }
 
+impl NaturalClients {
+    /// Returns the clients of these rows and of the `next` ones; a client of both has one number.
+    fn joined_by(self, next: Self) -> Self {
+        let Self { mut names, mut of_row } = self;
+        let mut known: BTreeMap<String, u32> = names.iter().cloned().zip(0..).collect();
+        let number = |name: &String| {
+            *known.entry(name.clone()).or_insert_with(|| {
+                names.push(name.clone());
+                names.len() as u32 - 1
+            })
+        };
+        let numbers: Vec<u32> = next.names.iter().map(number).collect();
+        of_row.extend(next.of_row.iter().map(|&client| numbers[client as usize]));
+        Self { names, of_row }
+    }
+}
+
 impl Split {
+    /// Returns the examples of both splits, with their natural clients if both have them.
+    pub(crate) fn joined_by(mut self, mut next: Self) -> Self {
+        let clients = match (self.clients.take(), next.clients.take()) {
+            (Some(clients), Some(of_next)) => Some(clients.joined_by(of_next)),
+            (Some(clients), None) if next.len() == 0 => Some(clients),
+            _ => None,
+        };
+        Self { clients, ..self.followed_by(next) }
+    }
+
     /// Returns a split without examples, whose shape and kinds are those of `other`.
     pub(crate) fn empty_like(other: &Self) -> Self {
         let features = match other.features {

@@ -1,7 +1,7 @@
 """SCAFFOLD with option II (Karimireddy 2020, Algorithm 1) as a strategy of one's own.
 
-The bits are those of `scaffold` if the model has no buffers. In the control variates of `scaffold`, the host sets the
-values of buffers to 0, and this program does not.
+The bits are those of `--strategy scaffold`. No gradient moves a buffer, such as a running mean, so that the control variates
+have 0 for its values.
 
 fedpipe run mlp --strategy-program "python3 scaffold.py"
 """
@@ -36,7 +36,8 @@ class Scaffold(fedpipe.Strategy):
             if update.accumulation is None:
                 raise fedpipe.ModelError("the optimiser has no accumulation, by which SCAFFOLD divides; take --optimiser sgd")
             moved = (weights.astype(np.float64) - update.weights) / (self.learning_rate * update.accumulation)
-            after[update.client] = {"c": (variate(update.state, weights) - server + moved).astype(np.float32)}
+            c = (variate(update.state, weights) - server + moved).astype(np.float32)
+            after[update.client] = {"c": np.where(self.params(), c, np.float32(0))}
         # In the order in which the host adds, since a sum in another order has other bits.
         mean, moved, each = np.zeros(len(weights)), 0.0 + server, 1 / self.clients
         for update in updates:

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from conftest import REPOSITORY
+from fedpipe.runs import find
 
 CARGO = """#!/bin/sh
 # `build` leaves a command that prints its arguments. Other subcommands are cargo's own.
@@ -75,3 +76,24 @@ def test_the_tests_in_python_take_the_command_from_there(just):
     python = just.target / "python" / "test" / "bin" / "python"
     python.write_text(f'#!/bin/sh\nexec {sys.executable} -c "import fedpipe.runs; print(fedpipe.runs.target())"\n')
     assert just("test-python")[-1] == str(just.target)
+
+
+@pytest.mark.parametrize("study", ["robust", "noniid"])
+def test_a_study_starts_and_continues(study, tmp_path, cache, monkeypatch):
+    """The smallest grid of a study. A second call has nothing to do, and prints the same tables."""
+    for name, value in cache.items():
+        monkeypatch.setenv(name, value)
+    script = REPOSITORY / "crates" / "strategy" / f"{study}.py"
+
+    def printed():
+        words = [sys.executable, str(script), find(), "--tiny", "--out", str(tmp_path / "runs")]
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()[:-1]
+
+    def times():
+        return {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("ledger.jsonl")}
+
+    first, ledgers = printed(), times()
+    assert len(ledgers) >= 4 and any("±" in line or "worst attack" in line for line in first), first
+    assert printed() == first and times() == ledgers

@@ -82,11 +82,15 @@ def test_what_is_no_strategy_is_one_sentence(run, flags, says, code):
 SAMPLED = {"clients": 4, "fraction": 0.5, "rounds": 4, "partition": "dirichlet:0.3"}
 
 
-def test_scaffold_of_ones_own_has_the_bits_of_the_built_in_one(run):
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_scaffold_of_ones_own_has_the_bits_of_the_built_in_one(run, norm):
+    """A norm over the batch has buffers: the running mean and variance."""
+    flags = {**SAMPLED, "model_options": {"norm": norm}}
     program = python(PACKAGE / "examples" / "scaffold.py")
-    ours, built_in = run("mlp", strategy_program=program, **SAMPLED), run("mlp", strategy="scaffold", **SAMPLED)
-    assert ours.summary["weights_sha256"] == built_in.summary["weights_sha256"]
-    assert ours.summary["weights_sha256"] != run("mlp", **SAMPLED).summary["weights_sha256"]
+    ours, built_in = run("mlp", strategy_program=program, **flags), run("mlp", strategy="scaffold", **flags)
+    bits = lambda done: [line["weights_sha256"] for line in done.events("round")]  # noqa: E731
+    assert bits(ours) == bits(built_in)
+    assert bits(ours)[-1] != run("mlp", **flags).summary["weights_sha256"]
 
 
 def rotating(*words):

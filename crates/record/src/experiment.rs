@@ -3,12 +3,13 @@
 //! Every section but `[execution]` can change a result. `[execution]` says how this machine does the work: a session of
 //! a run may have another one than the session before.
 
+pub mod baseline;
 mod checks;
 mod round_clients;
 
 use std::{collections::BTreeMap, ops::Deref, path::PathBuf, str::FromStr};
 
-use fedpipe_data::{Deal, Holdout, ImageSize, Reading, Scheme, Source, TargetKind, TestSplit};
+use fedpipe_data::{Deal, Holdout, ImageSize, Reading, Scheme, Source, TargetKind, TestSplit, TestSplitRule};
 use fedpipe_protocol::{Level, MOMENTUM};
 use fedpipe_spec::table::Named;
 use fedpipe_strategy::{
@@ -32,6 +33,7 @@ use serde::{Deserialize, Serialize};
 use strum::VariantNames;
 
 use crate::{
+    availability::Availability,
     client_state::PROGRAM,
     epochs::Epochs,
     error::{Error, Result},
@@ -112,8 +114,10 @@ section! {
         client_column: Option<String> = None => "--client-column COLUMN".default("none");
         /// The file with the test set of a table
         test_data: Option<String> = None => "--test-data PATH".default("none");
-        /// The part of the examples that becomes the test set, of each class alike, drawn by the seed of the partition
-        test_split: Option<f64> = None => "--test-split X".within(|x| x > 0.0 && x < 1.0, "between 0 and 1").default("none");
+        /// The part of the examples that becomes the test set, of each class alike, drawn by the seed of the
+        /// partition; or per-client:SHARE,merge: each client holds out its share of the training and test examples,
+        /// and there is no test set
+        test_split: Option<TestSplitRule> = None => "--test-split X".within(|x| x > 0.0 && x < 1.0, "between 0 and 1").default("none");
         /// The size to which images are scaled, such as 28x28, or 28x28x3 for colour and 28x28x1 for grey
         image_size: Option<ImageSize> = None => "--image-size SIZE".default("that of the images");
         /// Standardise each feature by its mean and standard deviation over the training examples
@@ -135,6 +139,8 @@ section! {
         count: u32 = 4 => "--clients N".count();
         /// Part of the clients that is sampled for each round
         fraction: f64 = 1.0 => "--fraction X".within(|x| x > 0.0 && x <= 1.0, "above 0 and at most 1");
+        /// A CSV file with the rounds in which each client is available, with the header client,first,last
+        availability: Option<Availability> = None => "--availability FILE".default("all clients in all rounds");
         /// The cost of a crashed client: retry (nothing), drop (its update of the round), abort (the run)
         on_failure: OnFailure = OnFailure::Retry => "--on-failure POLICY";
         /// Fewest updates with which a round succeeds
@@ -212,6 +218,8 @@ section! {
         clients: EvaluatedClients = EvaluatedClients::All => "--evaluate-clients CLIENTS";
         /// Rounds from one score of the clients to the next
         every: u64 = 1 => "--evaluate-every N".count();
+        /// Local epochs that each scored client trains before its personal score, which leave no other trace
+        fine_tune: Option<u64> = None => "--fine-tune EPOCHS".default("0, with fedbabu 1");
         /// Score the final weights by class: confusion matrix, precision, recall, F1, and the AUC of two classes
         by_class: bool = false => "--by-class";
     }
@@ -381,18 +389,29 @@ impl Experiment {
             holdout,
             holdout_clients,
         } = self.data.clone();
-        let test_split = test_split.map(|fraction| TestSplit { fraction, seed: self.data_seed() });
+        let per_client = test_split.and_then(TestSplitRule::per_client);
+        let test_split = match test_split {
+            Some(TestSplitRule::Drawn(fraction)) => Some(TestSplit { fraction, seed: self.data_seed() }),
+            _ => None,
+        };
         let test_data = test_data.map(PathBuf::from);
         let source = partition.directory().map_or(source, |directory| Source::Path(directory.to_owned()));
-        let reading = Reading { target, label, client_column, test_data, test_split, image_size, standardise };
+        let merges_test = per_client.is_some();
+        let reading =
+            Reading { target, label, client_column, test_data, test_split, merges_test, image_size, standardise };
         let (clients, seed) = (self.clients.count, self.data_seed());
-        let holdout = Holdout { rows: holdout, clients: holdout_clients };
+        let holdout = Holdout { rows: per_client.unwrap_or(holdout), clients: holdout_clients };
         Deal { source, reading, scheme: partition, clients, seed, holdout, split_file: None }
+    }
+
+    /// Returns `true` if there is a common test set; `false` if each client has its own test examples.
+    pub fn has_test_set(&self) -> bool {
+        self.data.test_split.and_then(TestSplitRule::per_client).is_none()
     }
 
     /// Returns the examples on which a target is measured.
     pub fn measured_on(&self) -> MeasuredOn {
-        if self.data.holdout > 0.0 { MeasuredOn::HeldOut } else { MeasuredOn::TestSet }
+        if self.deal().holdout.rows > 0.0 { MeasuredOn::HeldOut } else { MeasuredOn::TestSet }
     }
 
     /// Returns `true` if the run ends by its results, at the latest after `max_rounds`.
@@ -420,6 +439,11 @@ impl Experiment {
         let of_program = self.strategy.program.is_some().then_some(PROGRAM);
         let of_optimiser = self.local.optimiser.keeps_momentum().then_some(MOMENTUM);
         self.strategy.rules.client_slots().into_iter().chain(of_program).chain(of_optimiser).collect()
+    }
+
+    /// Returns the epochs that a client trains before its personal score.
+    pub fn fine_tuning_epochs(&self) -> u64 {
+        self.evaluation.fine_tune.unwrap_or_else(|| self.strategy.rules.term.fine_tuning_epochs())
     }
 
     /// Returns the strategy, as the summary has it.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use fedpipe_data::{ImageSize, Source, TargetKind};
+use fedpipe_data::{ImageSize, Source, TargetKind, TestSplitRule};
 use fedpipe_protocol::Level;
 use fedpipe_spec::table::{Named, Tabled};
 use fedpipe_strategy::{
@@ -14,7 +14,9 @@ use fedpipe_strategy::{
 use serde::{Serialize, de::DeserializeOwned};
 use strum::VariantNames;
 
-use crate::{epochs::Epochs, initial_file::InitialFile, memory_limit::MemoryLimit, seed::Seed};
+use crate::{
+    availability::Availability, epochs::Epochs, initial_file::InitialFile, memory_limit::MemoryLimit, seed::Seed,
+};
 
 /// A key of an experiment.
 #[derive(Debug, Clone)]
@@ -97,7 +99,7 @@ macro_rules! parsed {
     };
 }
 
-parsed!(u32, u64, f32, f64, Epochs, InitialFile, Seed, Source, ImageSize, MemoryLimit);
+parsed!(u32, u64, f32, f64, Availability, Epochs, InitialFile, Seed, Source, ImageSize, MemoryLimit, TestSplitRule);
 
 /// A chain of rows.
 impl KeyValue for Transforms {

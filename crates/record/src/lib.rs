@@ -18,6 +18,7 @@
 //!
 //! The host writes the run directory and locks it.
 
+pub mod availability;
 pub mod by_class;
 pub mod catalogue;
 pub mod cause;

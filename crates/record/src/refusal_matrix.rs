@@ -14,8 +14,23 @@ use crate::experiment::Experiment;
 /// Every row by the key that names it. A new row fails the test until it stands here; whether it is refused beside
 /// another row is then a decision, for [`REFUSED`].
 const ROWS: [(&str, &[&str]); 12] = [
-    ("sample", &["uniform", "by-size", "poisson", "cyclic"]),
-    ("term", &["none", "proximal", "control-variate", "dynamic"]),
+    ("sample", &["uniform", "by-size", "poisson", "cyclic", "power-of-choice"]),
+    (
+        "term",
+        &[
+            "none",
+            "proximal",
+            "control-variate",
+            "dynamic",
+            "alone",
+            "personal-model",
+            "local-head",
+            "head-first",
+            "local-norm",
+            "local-body",
+            "frozen-head",
+        ],
+    ),
     ("transform", &["clip", "int8", "topk"]),
     ("attack", &["none", "label-flip", "sign-flip", "gaussian", "alie", "ipm", "mimic", "zero", "nan"]),
     ("weighting", &["examples", "steps", "equal"]),
@@ -44,7 +59,7 @@ const ROWS: [(&str, &[&str]); 12] = [
 ];
 
 /// Rows that no rule of [`REFUSED`] tells apart, in the place of a name in braces.
-const GROUPS: [(&str, &[&str]); 7] = [
+const GROUPS: [(&str, &[&str]); 9] = [
     (
         "unweighted",
         &["q-fair", "median", "trimmed-mean", "krum", "multi-krum", "bulyan", "norm-bounding", "centred-clipping"],
@@ -67,11 +82,13 @@ const GROUPS: [(&str, &[&str]); 7] = [
     ("virtual", &["buffered", "asynchronous"]),
     ("mixing", &["nnm", "bucketing", "arc"]),
     ("altering", &["sign-flip", "gaussian", "alie", "ipm", "mimic", "zero", "nan"]),
+    ("localising", &["local-head", "head-first", "local-norm", "local-body"]),
+    ("personal", &["personal-model", "local-head", "head-first", "local-norm", "local-body", "frozen-head"]),
     ("moving", &["momentum", "adagrad", "adam", "yogi", "extrapolation"]),
 ];
 
-/// The rows that a row does not combine with. `own` beside local tensors is known once a client is ready.
-const REFUSED: [(&str, &[&str]); 28] = [
+/// The rows that a row does not combine with. `own` beside local tensors of a model is known once a client is ready.
+const REFUSED: [(&str, &[&str]); 34] = [
     ("aggregate {robust}", &["term control-variate", "term dynamic", "server extrapolation", "program true"]),
     ("aggregate {unweighted}", &["weighting examples", "weighting steps"]),
     ("aggregate {many}", &["sample poisson"]),
@@ -81,22 +98,28 @@ const REFUSED: [(&str, &[&str]); 28] = [
     ("pre-aggregator {mixing}", &["term control-variate", "term dynamic", "server extrapolation", "program true"]),
     ("pre-aggregator nnm", &["sample poisson"]),
     ("pre-aggregator arc", &["sample poisson"]),
-    ("attack {altering}", &["term control-variate", "term dynamic", "program true"]),
+    ("attack {altering}", &["term control-variate", "term dynamic", "term alone", "program true"]),
     ("attack label-flip", &["program true"]),
-    ("server {moving}", &["term dynamic", "program true"]),
+    ("server {moving}", &["term dynamic", "term alone", "program true"]),
     ("server extrapolation", &["weighting examples", "weighting steps"]),
     ("term control-variate", &["weighting examples", "weighting steps"]),
     ("term dynamic", &["weighting examples", "weighting steps"]),
+    ("term {localising}", &["transform clip", "transform int8", "transform topk"]),
+    ("term {personal}", &["program true"]),
     ("transform topk", &["term control-variate", "term dynamic"]),
     ("optimiser adam", &["term control-variate", "aggregate normalised"]),
     ("optimiser adamw", &["term control-variate", "aggregate normalised"]),
     ("optimiser own", &["term control-variate", "aggregate normalised"]),
-    ("program true", &["sample by-size", "sample poisson", "sample cyclic"]),
-    ("program true", &["term proximal", "term control-variate", "term dynamic", "weighting steps", "weighting equal"]),
+    ("term alone", &["transform clip", "transform int8", "transform topk", "weighting examples", "weighting steps"]),
+    ("term alone", &["aggregate {robust}", "aggregate normalised", "aggregate q-fair", "pre-aggregator {mixing}"]),
+    ("program true", &["sample by-size", "sample poisson", "sample cyclic", "sample power-of-choice"]),
+    ("program true", &["term proximal", "term control-variate", "term dynamic", "term alone", "weighting steps"]),
+    ("program true", &["weighting equal"]),
     ("program true", &["transform clip", "transform int8", "transform topk"]),
     ("program true", &["clock constant", "clock lognormal", "clock file"]),
-    ("schedule {virtual}", &["term control-variate", "term dynamic", "aggregate q-fair", "program true"]),
-    ("schedule {virtual}", &["sample poisson", "sample cyclic"]),
+    ("schedule {virtual}", &["term control-variate", "term dynamic", "term alone", "aggregate q-fair", "program true"]),
+    ("schedule {virtual}", &["sample poisson", "sample cyclic", "sample power-of-choice"]),
+    ("sample power-of-choice", &["clock constant", "clock lognormal", "clock file"]),
     ("aggregate {many}", &["schedule asynchronous"]),
     ("pre-aggregator nnm", &["schedule asynchronous"]),
     ("pre-aggregator arc", &["schedule asynchronous"]),
@@ -116,7 +139,9 @@ fn forms<T: Tabled + ?Sized>() -> Vec<(&'static str, String)> {
 /// Returns the refusal of an experiment with two rows. The weighting is one that suits all rows, unless it is one of
 /// the two.
 fn refusal_of(pair: [(&str, &str); 2]) -> Option<String> {
-    let mut strategy = toml::Table::from_iter(pair.map(|(key, form)| (key.to_owned(), form.into())));
+    // As many candidates as clients of a round.
+    let form = |form: &str| form.replace("candidates=1", "candidates=20");
+    let mut strategy = toml::Table::from_iter(pair.map(|(key, of)| (key.to_owned(), form(of).into())));
     if !strategy.contains_key("program") {
         strategy.entry("weighting").or_insert_with(|| "equal".into());
     }
@@ -174,7 +199,10 @@ fn each_pair_of_rows_is_refused_or_combines_as_it_was_decided() {
     }
     let mut decided: BTreeSet<[String; 2]> = BTreeSet::new();
     for (row, others) in REFUSED {
-        let pairs = named(row).into_iter().flat_map(|row| others.iter().map(move |other| sorted([&row, other])));
+        let others: Vec<String> = others.iter().flat_map(|other| named(other)).collect();
+        let pairs = named(row)
+            .into_iter()
+            .flat_map(|row| others.iter().map(move |other| sorted([&row, other])).collect::<Vec<_>>());
         decided.extend(pairs);
     }
     let all: Vec<(&str, &(&str, String))> =

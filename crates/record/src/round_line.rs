@@ -64,8 +64,10 @@ pub struct Round {
     /// The scores of the new global weights on the held-out examples of clients that never train.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new_clients: Option<ClientScores>,
-    /// Mean training loss over the clients' examples, each scored while it trained.
-    pub training_loss: Finite,
+    /// Mean training loss over the clients' examples, each scored while it trained; left out of a round without a
+    /// client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training_loss: Option<Finite>,
     /// Mean loss of the weights that the round began with, over training rows of its clients; left out if it was not
     /// asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -85,6 +87,9 @@ pub struct Round {
     pub attackers: Vec<u32>,
     /// SHA-256 of the new global weights.
     pub weights_sha256: String,
+    /// SHA-256 of the weights that the round scored; left out if they are the new global weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_sha256: Option<String>,
     /// SHA-256 of the server's state after the round; left out if the strategy has no state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_sha256: Option<String>,
@@ -135,7 +140,7 @@ impl Round {
             held_out: None,
             personal: None,
             new_clients: None,
-            training_loss: zero,
+            training_loss: Some(zero),
             start_loss: None,
             learning_rate: None,
             clients: 0,
@@ -143,6 +148,7 @@ impl Round {
             participants: Vec::new(),
             attackers: Vec::new(),
             weights_sha256: String::new(),
+            output_sha256: None,
             server_sha256: None,
             clients_sha256: None,
             bytes_sent: 0,
@@ -155,6 +161,11 @@ impl Round {
             updates: Vec::new(),
             late: Vec::new(),
         }
+    }
+
+    /// Returns the SHA-256 of the weights that are the result of a run which ends with this round.
+    pub fn result_sha256(&self) -> &str {
+        self.output_sha256.as_deref().unwrap_or(&self.weights_sha256)
     }
 
     /// Shows the round to `convergence`, which is a function of the ledger's rounds.

@@ -215,7 +215,9 @@ fn identity(history: &History) -> Configuration {
     let mut identity = Configuration::default();
     let stretch = history.stretch_of_last_round();
     if let Some(dealt) = &stretch.dealt {
-        identity.insert("dataset", dealt.dataset.sha256.clone());
+        // A test set that a seed drew is another for each seed, as the order of the examples is.
+        let dataset = dealt.dataset.drawn_from.as_ref().unwrap_or(&dealt.dataset.sha256);
+        identity.insert("dataset", dataset.clone());
     }
     if let Some(ready) = &stretch.ready {
         let program = &ready.program;

@@ -28,8 +28,6 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    # No name is resolved: a page that loads something fails here.
-    "--host-resolver-rules=MAP * ~NOTFOUND",
 )
 
 # The marks of a figure's data, by the kind of the figure.
@@ -41,8 +39,10 @@ return points + count("rect[fill-opacity]") + count(".mark") + count("img") + co
 """
 
 
-def browser(folder, scheme):
+def browser(folder, scheme, host=None):
+    """Starts a browser that resolves no name but `host`, so that a page which loads something fails."""
     options = Options()
+    options.add_argument("--host-resolver-rules=MAP * ~NOTFOUND" + (f", EXCLUDE {host}" if host else ""))
     options.binary_location = "/usr/bin/chromium"
     for flag in (*FLAGS, f"--user-data-dir={folder}"):
         options.add_argument(flag)

@@ -11,7 +11,7 @@ const COLUMNS: [(&str, Cell); 22] = [
     ("rmse", |round| round.regression.map(|errors| errors.rmse.get())),
     ("mae", |round| round.regression.map(|errors| errors.mae.get())),
     ("r2", |round| round.regression.and_then(|errors| errors.r2).map(Finite::get)),
-    ("training_loss", |round| Some(round.training_loss.get())),
+    ("training_loss", |round| round.training_loss.map(Finite::get)),
     ("start_loss", |round| round.start_loss.map(Finite::get)),
     ("learning_rate", |round| round.learning_rate.map(f64::from)),
     ("held_out_accuracy", |round| accuracy(&round.held_out, |of| of.mean)),

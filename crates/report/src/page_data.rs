@@ -115,7 +115,7 @@ pub(crate) fn curves(history: &History) -> Vec<CurveFigure> {
             "",
             vec![
                 ("test set", 1, test(&|score| Some(score.3))),
-                ("training", 2, of_round(&|round| Some(round.training_loss.get()))),
+                ("training", 2, of_round(&|round| round.training_loss.map(Finite::get))),
                 ("received weights", 4, of_round(&|round| round.start_loss.map(Finite::get))),
             ],
         ),

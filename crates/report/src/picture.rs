@@ -110,7 +110,7 @@ fn panels(initial: Option<InitialScore>, rounds: &[Round]) -> Vec<Panel> {
     };
     let error = |value: fn(Regression) -> Option<Finite>| points(&move |score| score.2.and_then(value));
     let percent = points(&|score| score.1).into_iter().map(|(round, accuracy)| (round, 100.0 * accuracy));
-    let training = rounds.iter().map(|round| (round.round as f64, round.training_loss.get()));
+    let training = rounds.iter().filter_map(|round| Some((round.round as f64, round.training_loss?.get())));
     let [accuracies, rmses] = [client_accuracies, client_rmses].map(|range| client_ranges(rounds, range));
     let means = |ranges: &[ClientRange]| ranges.iter().map(|range| (range.round, range.mean)).collect();
     let new = |mean: fn(&ClientScores) -> Option<Finite>| -> Points {
@@ -238,7 +238,7 @@ mod tests {
     fn round(round: u64, accuracy: f64, loss: f64) -> Round {
         let finite = |number: f64| Finite::try_from(number).unwrap();
         let (accuracy, loss) = (Some(finite(accuracy)), finite(loss));
-        Round { accuracy, loss, training_loss: loss, clients: 4, ..Round::blank(round) }
+        Round { accuracy, loss, training_loss: Some(loss), clients: 4, ..Round::blank(round) }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Compares rules with `independent.csv`, which `independent.py` computes in NumPy and SciPy from the papers' formulas.
 
+use std::sync::Arc;
+
 use fedpipe_protocol::Update;
 use fedpipe_random::normal::quantile;
 
@@ -27,8 +29,9 @@ impl Independent {
         let narrow = |values: Vec<f64>| values.into_iter().map(|value| value as f32).collect();
         let lines = include_str!("../independent.csv").lines();
         let lines: Vec<_> = lines.map(|line| line.split_once(';').unwrap()).map(|(n, row)| (n, numbers(row))).collect();
-        let (inputs, computed): (Vec<_>, Vec<_>) =
-            lines.into_iter().partition(|(name, _)| ["received", "update"].contains(name));
+        // `tests/personal_rounds.rs` reads the lines of personal methods.
+        let lines = lines.into_iter().filter(|(name, _)| !name.starts_with("personal "));
+        let (inputs, computed): (Vec<_>, Vec<_>) = lines.partition(|(name, _)| ["received", "update"].contains(name));
         let mut inputs = inputs.into_iter().map(|(_, row)| narrow(row));
         Self { received: inputs.next().unwrap(), updates: inputs.collect(), computed }
     }
@@ -87,6 +90,17 @@ impl Independent {
         }
         if name.starts_with("buffered") || name.starts_with("asynchronous") {
             return self.in_virtual_time(&StrategyRows::read("fedbuff", &[("schedule", name)]));
+        }
+        if let Some(count) = name.strip_prefix("power-of-choice of ") {
+            let rules = StrategyRows::read("fedavg", &[("sample", "power-of-choice:11")]);
+            let losses: Vec<_> = (0..).zip(&self.updates).map(|(client, row)| (client, f64::from(row[0]))).collect();
+            let chosen = rules.sampler.choose(count.parse().unwrap(), &losses);
+            return chosen.into_iter().map(|client| client as f32).collect();
+        }
+        if name == "fedexp output" {
+            let rules: Strategy = "fedexp".parse().unwrap();
+            let (weights, slots) = self.round(&rules, (&self.received, &none), &all);
+            return rules.output(&Arc::new(weights), &slots).to_vec();
         }
         let rules = match name {
             "fedexp" => "fedexp".parse().unwrap(),

@@ -10,7 +10,7 @@ use crate::{
     sampler::Sampler,
     schedule::{Schedule, asynchronous, buffered, staleness},
     server::{ServerOptimiser, adagrad, adam, extrapolation, momentum, yogi},
-    term::{ClientTerm, control_variate, dynamic, proximal},
+    term::{ClientTerm, control_variate, dynamic, head, head_first, local_norm, personal_model, proximal},
     transform::chain::Transforms,
     weighting::Weighting,
 };
@@ -36,7 +36,12 @@ pub struct Composition {
     pub schedule: Named<dyn Schedule>,
 }
 
-static ROWS: [TableRow<Composition>; 13] = [
+/// The preset by which one client trains on all rows; [`Strategy::is_centralised`] names it.
+///
+/// [`Strategy::is_centralised`]: crate::strategy::Strategy::is_centralised
+pub(crate) const CENTRALISED: &str = "centralised";
+
+static ROWS: [TableRow<Composition>; 21] = [
     TableRow {
         name: "fedavg",
         summary: "the mean of the clients' weights by examples",
@@ -132,6 +137,62 @@ static ROWS: [TableRow<Composition>; 13] = [
             Arc::new(Composition { term, schedule, ..Composition::default() })
         },
     },
+    TableRow {
+        name: "local",
+        summary: "each client trains alone, and nothing is aggregated; a baseline",
+        parameters: &[],
+        source: "Li 2021 (Ditto), section 4",
+        build: |values| Arc::new(Composition { term: row("alone", values), ..equal() }),
+    },
+    TableRow {
+        name: CENTRALISED,
+        summary: "one client has all rows and the mini-batches of a whole round; a baseline",
+        parameters: &[],
+        source: "McMahan 2017, section 3",
+        build: |_| Arc::new(Composition::default()),
+    },
+    TableRow {
+        name: "ditto",
+        summary: "a model of its own at each client besides the global one, the equal mean",
+        parameters: &[personal_model::LAMBDA],
+        source: "Li 2021 (Ditto), Algorithm 1",
+        build: |values| Arc::new(Composition { term: row("personal-model", values), ..equal() }),
+    },
+    TableRow {
+        name: "fedper",
+        summary: "a head of its own at each client",
+        parameters: &[head::HEAD],
+        source: "Arivazhagan 2019, section 3",
+        build: |values| Arc::new(Composition { term: row("local-head", values), ..Composition::default() }),
+    },
+    TableRow {
+        name: "fedrep",
+        summary: "a head of its own at each client, trained before the body; the equal mean",
+        parameters: &head_first::PARAMETERS,
+        source: "Collins 2021, Algorithm 1",
+        build: |values| Arc::new(Composition { term: row("head-first", values), ..equal() }),
+    },
+    TableRow {
+        name: "fedbn",
+        summary: "normalisation layers of its own at each client, the equal mean",
+        parameters: &[local_norm::NORM],
+        source: "Li 2021 (FedBN), Algorithm 1",
+        build: |values| Arc::new(Composition { term: row("local-norm", values), ..equal() }),
+    },
+    TableRow {
+        name: "lg-fedavg",
+        summary: "a body of its own at each client below a shared head",
+        parameters: &[head::HEAD],
+        source: "Liang 2020, Algorithm 1",
+        build: |values| Arc::new(Composition { term: row("local-body", values), ..Composition::default() }),
+    },
+    TableRow {
+        name: "fedbabu",
+        summary: "a head that keeps its initial value, and is trained for a client's own score alone",
+        parameters: &[head::HEAD],
+        source: "Oh 2022, Algorithm 1",
+        build: |values| Arc::new(Composition { term: row("frozen-head", values), ..Composition::default() }),
+    },
 ];
 
 /// The parameters of FedAsync: those of its schedule, and ρ of its proximal term.
@@ -221,6 +282,14 @@ mod tests {
             "fedavg with the client term dynamic:alpha=0.5, the weighting equal",
             "fedavg with the weighting equal, the schedule buffered:size=10,staleness=polynomial,a=paper,b=4",
             "fedavg with the client term proximal:mu=0.005, the schedule asynchronous:alpha=0.6,staleness=polynomial,a=paper,b=4",
+            "fedavg with the client term alone, the weighting equal",
+            "fedavg",
+            "fedavg with the client term personal-model:lambda=0.5, the weighting equal",
+            "fedavg with the client term local-head:head=1",
+            "fedavg with the client term head-first:head=1,head-epochs=1, the weighting equal",
+            "fedavg with the client term local-norm:norm=auto, the weighting equal",
+            "fedavg with the client term local-body:head=1",
+            "fedavg with the client term frozen-head:head=1",
         ];
         let over_fedavg = |preset| StrategyRows { name: Named::default(), ..Strategy::from(preset).into() };
         let set = every_row::<Composition>().into_iter().map(|preset| Strategy::from(over_fedavg(preset)).to_string());

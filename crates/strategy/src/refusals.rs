@@ -1,5 +1,7 @@
 //! The rows that do not combine, each pair with its reason. A run with such a pair is refused before a process starts.
 
+use fedpipe_protocol::LOCAL;
+
 use crate::{local_optimiser::LocalOptimiser, preset::Composition};
 
 /// A pair of rows that do not combine.
@@ -12,7 +14,12 @@ struct Refusal {
     reason: &'static str,
 }
 
-const REFUSALS: [Refusal; 15] = [
+const REFUSALS: [Refusal; 18] = [
+    Refusal {
+        applies: |rows, _| rows.term.trains_alone() && !aggregates_nothing(rows),
+        names: |rows, _| [term(rows), aggregating(rows)],
+        reason: "the clients train alone and send nothing that the rule could work on; leave the rule out",
+    },
     Refusal {
         applies: |rows, optimiser| rows.needs_accumulation() && !optimiser.accumulates(),
         names: |rows, optimiser| [rows.needing_accumulation(), format!("the optimiser {optimiser}")],
@@ -36,10 +43,20 @@ const REFUSALS: [Refusal; 15] = [
         reason: "the state of the server is the equal mean of the clients' states; take the weighting equal",
     },
     Refusal {
-        applies: |rows, _| rows.transforms.has_residual() && !rows.term.client_slots().is_empty(),
+        applies: |rows, _| rows.transforms.has_residual() && rows.term.state_follows_update(),
         names: |rows, _| [term(rows), format!("the transform {}", rows.transforms)],
         reason: "the rule takes an update for the change of one round, and a residual adds those of earlier rounds; take \
                  feedback=false",
+    },
+    Refusal {
+        applies: |rows, _| rows.term.client_slots().contains(&LOCAL) && !rows.transforms.is_empty(),
+        names: |rows, _| [term(rows), format!("the transform {}", rows.transforms)],
+        reason: "the transform would alter the tensors that stay with the client; leave the transform out",
+    },
+    Refusal {
+        applies: |rows, optimiser| rows.term.own_model().is_some() && optimiser.keeps_momentum(),
+        names: |rows, optimiser| [term(rows), format!("the optimiser {optimiser}")],
+        reason: "the client's own model would begin with the momentum of the global one; take keep=false",
     },
     Refusal {
         applies: |rows, _| rows.term.moves_mean() && !rows.server.keeps_aggregate(),
@@ -76,7 +93,7 @@ const REFUSALS: [Refusal; 15] = [
                  aggregator mean with another term and server",
     },
     Refusal {
-        applies: |rows, _| rows.alters_updates() && !rows.term.client_slots().is_empty(),
+        applies: |rows, _| rows.alters_updates() && rows.term.state_follows_update(),
         names: |rows, _| [term(rows), format!("the attack {}", rows.attack)],
         reason: "the client's state follows from the update that the attack alters after it; take the attack label-flip, \
                  or another term",
@@ -112,6 +129,26 @@ const REFUSALS: [Refusal; 15] = [
     },
 ];
 
+/// Returns `true` if the rules for updates are those that have no effect where nothing is aggregated.
+fn aggregates_nothing(rows: &Composition) -> bool {
+    rows.aggregator.is_mean()
+        && rows.weighting.is_equal()
+        && rows.server.keeps_aggregate()
+        && rows.transforms.is_empty()
+        && rows.is_synchronous()
+}
+
+/// Names the rule for updates that is not the default.
+fn aggregating(rows: &Composition) -> String {
+    match () {
+        () if !rows.transforms.is_empty() => format!("the transform {}", rows.transforms),
+        () if !rows.aggregator.is_mean() => aggregator(rows),
+        () if !rows.server.keeps_aggregate() => server(rows),
+        () if !rows.is_synchronous() => schedule(rows),
+        () => weighting(rows),
+    }
+}
+
 fn aggregator(rows: &Composition) -> String {
     format!("the aggregator {}", rows.aggregator)
 }
@@ -139,10 +176,19 @@ pub fn refusal(rows: &Composition, optimiser: &LocalOptimiser) -> Option<String>
     Some(format!("{one} and {other} do not combine: {reason}"))
 }
 
-/// Returns the reason why a rule cannot divide by ‖a‖₁ at this local learning rate, one sentence; `None` if it can.
+/// Returns the reason why a rule does not suit this local learning rate, one sentence; `None` if it does.
 ///
-/// A proximal term μ takes the share ημ of the way in each step. From 2 on, ‖a‖₁ may be 0, or changes its sign.
+/// A proximal term μ takes the share ημ of the way in each step. From 2 on, ‖a‖₁ may be 0, or changes its sign, and
+/// Ditto's own models diverge.
 pub fn pull_refusal(rows: &Composition, learning_rate: f32) -> Option<String> {
+    let of_own_model = f64::from(learning_rate) * f64::from(rows.term.pull_of_own_model());
+    if of_own_model >= 2.0 {
+        let term = term(rows);
+        return Some(format!(
+            "{term} pulls a client's own model by the share {of_own_model} of the way in each step, the product of --lr \
+             {learning_rate} and lambda, so that it moves away; give a product below 2"
+        ));
+    }
     let pull = f64::from(learning_rate) * f64::from(rows.term.proximal());
     (rows.needs_accumulation() && pull >= 2.0).then(|| {
         format!(
@@ -201,11 +247,13 @@ mod tests {
     /// A parameter may take the reason away.
     #[test]
     fn a_row_is_refused_for_a_property_and_not_for_its_name() {
-        let cases: [(&str, Rows<'_>); 4] = [
+        let cases: [(&str, Rows<'_>); 6] = [
             ("feddyn:0.1", &[("server", "momentum:beta=0")]),
             ("scaffold", &[("server", "adam"), ("transform", "int8")]),
             ("fednova", &[("term", "proximal:0.1"), ("server", "momentum")]),
             ("fedprox:0.1", &[("aggregate", "median"), ("server", "adam")]),
+            ("ditto:0.1", &[("aggregate", "median"), ("transform", "topk:0.1"), ("attack", "zero:0.1")]),
+            ("fedper", &[("server", "adam"), ("attack", "zero:0.1")]),
         ];
         for (strategy, rows) in cases {
             assert_eq!(refused(strategy, rows, "sgd:momentum=0.9"), None, "{strategy} {rows:?}");
@@ -225,6 +273,14 @@ mod tests {
             [("fednova", "3.9"), ("fednova", "0"), ("fedavg", "9")].map(|(of, mu)| refused(of, mu, 0.5)),
             [const { None }; 3]
         );
+    }
+
+    #[test]
+    fn a_pull_of_an_own_model_that_diverges_is_refused() {
+        let refused = |lambda: &str| pull_refusal(&StrategyRows::read("ditto:1", &[("term", lambda)]), 0.5);
+        let why = refused("personal-model:4").unwrap();
+        assert!(why.contains("personal-model:lambda=4") && why.ends_with("give a product below 2"), "{why}");
+        assert_eq!(refused("personal-model:3.9"), None);
     }
 
     #[test]

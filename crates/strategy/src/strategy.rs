@@ -1,19 +1,19 @@
 //! A strategy: the rules of a run, a preset whose rows may be replaced one by one.
 
-use std::{fmt, ops::Deref, str::FromStr};
+use std::{fmt, ops::Deref, str::FromStr, sync::Arc};
 
-use fedpipe_protocol::{Kind, Place, RESIDUAL, feature};
+use fedpipe_protocol::{Kind, Layout, Place, RESIDUAL, feature};
 use fedpipe_spec::{error::Error, table::Named};
 
 use crate::{
     aggregator::{Member, Updates, mixed_chain::Aggregation},
     attack::Attack,
-    closed_round::{ClientUpdate, ClosedRound, clear_unstepped, stepped},
-    preset::{Composition, equal_weighting},
+    closed_round::{ClientUpdate, ClosedRound, clear_unstepped, stepped, unstepped_ranges},
+    preset::{CENTRALISED, Composition, equal_weighting},
     range::{GREATEST, first_beyond, shown},
     sampler::Sampler,
     schedule::Schedule,
-    server::{Changes, ServerOptimiser, ServerRound},
+    server::{Changes, OUTPUT, ServerOptimiser, ServerRound},
     slots::{Slot, Slots},
     term::ClientTerm,
     transform::chain::Transforms,
@@ -90,7 +90,14 @@ impl Composition {
         let of_attack =
             (self.attack.fraction() > 0.0 && self.attack.flips_labels()).then(|| feature::FLIP_LABELS.to_owned());
         let of_rules = self.needs_accumulation().then(|| feature::ACCUMULATION.to_owned());
-        of_term.chain(self.transforms.features()).chain(of_aggregator).chain(of_attack).chain(of_rules).collect()
+        let of_sampler = self.sampler.asks_losses().then(|| feature::SCORE_START.to_owned());
+        of_term
+            .chain(self.transforms.features())
+            .chain(of_aggregator)
+            .chain(of_sampler)
+            .chain(of_attack)
+            .chain(of_rules)
+            .collect()
     }
 
     /// Returns the names of a client's slots that the rules set.
@@ -109,7 +116,7 @@ impl Composition {
     /// it arrives.
     pub fn needs_only_mean(&self) -> bool {
         let is_plain = self.aggregator.is_mean() && self.term.server_slots().is_empty() && self.is_synchronous();
-        is_plain && !self.server.needs_changes() && !self.alters_updates()
+        is_plain && !self.server.needs_changes() && !self.alters_updates() && !self.term.trains_alone()
     }
 
     /// Returns `true` if the global weights change after all clients of a round.
@@ -122,6 +129,12 @@ impl Composition {
         self.attack.fraction() > 0.0 && self.attack.alters_updates()
     }
 
+    /// Returns the weights that are the result after a round which left these: they are scored, and end the run.
+    pub fn output<'w>(&self, weights: &'w Arc<Vec<f32>>, slots: &'w Slots) -> &'w Arc<Vec<f32>> {
+        let mean = || slots.vector(OUTPUT).filter(|_| self.server.reports_mean());
+        mean().unwrap_or(weights)
+    }
+
     /// Returns the global weights and the server's state after a round.
     ///
     /// # Errors
@@ -132,6 +145,9 @@ impl Composition {
         slots: &Slots,
         math: &dyn Math,
     ) -> Result<(Vec<f32>, Slots), Overflow> {
+        if self.term.trains_alone() {
+            return Ok((round.received.to_vec(), slots.clone()));
+        }
         let mut of_aggregator = slots.only(self.aggregator.slots());
         let aggregate = self.aggregate(&mut round, &mut of_aggregator, math);
         let (weights, mut slots) = self.apply_aggregate(round, &aggregate, slots, math)?;
@@ -199,9 +215,20 @@ impl Composition {
             }
         }
         in_range(|| "weight".into(), &moved, GREATEST)?;
+        if self.server.reports_mean() {
+            slots.set_vector(OUTPUT, mean_output(received, &moved, layout));
+        }
         check_slots(&slots)?;
         Ok((moved, slots))
     }
+}
+
+/// Returns the mean of the weights before and after a round. Buffers and local tensors have those after it.
+fn mean_output(before: &[f32], after: &[f32], layout: &Layout) -> Vec<f32> {
+    let mean = |(before, after): (&f32, &f32)| ((f64::from(*before) + f64::from(*after)) / 2.0) as f32;
+    let mut output: Vec<f32> = before.iter().zip(after).map(mean).collect();
+    unstepped_ranges(layout).for_each(|range| output[range.clone()].copy_from_slice(&after[range]));
+    output
 }
 
 /// Refuses a state that is not finite.
@@ -223,6 +250,11 @@ impl Strategy {
     /// Returns the preset that the rows began with.
     pub fn preset(&self) -> &Named<Composition> {
         &self.preset
+    }
+
+    /// Returns `true` if one client is to train on all rows.
+    pub fn is_centralised(&self) -> bool {
+        self.preset.name() == CENTRALISED
     }
 }
 

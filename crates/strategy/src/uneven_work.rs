@@ -45,6 +45,11 @@ impl UnevenWork {
         if let Self::Stragglers { fraction, .. } = self { (fraction * f64::from(clients) + 1e-9) as u32 } else { 0 }
     }
 
+    /// Returns `true` if a part of the round's clients are stragglers.
+    pub fn has_stragglers(self) -> bool {
+        matches!(self, Self::Stragglers { .. })
+    }
+
     /// Returns the number of clients whose work is dropped, so that they need not do it, of so many.
     pub fn dropped(self, clients: u32) -> u32 {
         if matches!(self, Self::Stragglers { drop: true, .. }) { self.straggler_count(clients) } else { 0 }
@@ -63,11 +68,6 @@ impl UnevenWork {
             LocalWork::Epochs(_) => LocalWork::Epochs(drawn as f64),
             LocalWork::Steps(_) => LocalWork::Steps(drawn),
         }
-    }
-
-    /// Returns `true` if the rule draws among the clients of a round.
-    pub fn needs_rounds(self) -> bool {
-        matches!(self, Self::Stragglers { .. })
     }
 
     /// Returns the reason why the work cannot be drawn, a phrase; `None` if it can.

@@ -22,6 +22,13 @@ pub trait Math {
     /// As for [`Math::combine`].
     fn by_block(&self, members: &[&[f32]], rule: &BlockRule<'_>) -> Vec<f32>;
 
+    /// Returns the equal mean of each of some sets of the members, which names their places: summed in f64 in the order
+    /// given, rounded once to f32. Each has the bits of [`Math::combine`] with coefficients of 1.
+    ///
+    /// # Panics
+    /// As for [`Math::combine`], and for a place without a member.
+    fn means(&self, members: &[&[f32]], sets: &[Vec<usize>]) -> Vec<Vec<f32>>;
+
     /// Returns ‖a − b‖²: a sum over the parts of [`PART`] values, in the order of the parts. The sum of a part is that
     /// of its blocks by [`squared_distances_of_part`].
     ///
@@ -44,6 +51,9 @@ pub const PART: usize = 64 * STRIP;
 
 /// The values of a strip, whose squares are summed in lanes. The strips of a hundred vectors fit in the second cache.
 const STRIP: usize = 256;
+
+/// The values of a tile, whose sums stay in registers. The tiles of a hundred vectors fit in the first cache.
+const TILE: usize = 32;
 
 /// The lanes of a sum: lane l has the values l, l + 16, …. The number is part of the result.
 const LANES: usize = 16;
@@ -113,6 +123,32 @@ fn squared_distance_of_strip(one: &[f64; STRIP], other: &[f64; STRIP]) -> f64 {
     lanes.iter().fold(0.0, |sum, lane| sum + lane)
 }
 
+/// Sets `outs` to the means of the sets over some values of each vector, one vector for each set.
+///
+/// All sets are summed while the caches have a tile of every vector, so that each vector is read once.
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2"))]
+pub fn means_of_part(rows: &[&[f32]], sets: &[Vec<usize>], outs: &mut [&mut [f32]]) {
+    let length = rows.first().map_or(0, |row| row.len());
+    let mut tiles = vec![[0.0_f64; TILE]; rows.len()];
+    for start in (0..length).step_by(TILE) {
+        let end = (start + TILE).min(length);
+        for (tile, row) in tiles.iter_mut().zip(rows) {
+            tile.iter_mut().zip(&row[start..end]).for_each(|(wide, &value)| *wide = f64::from(value));
+        }
+        for (set, out) in sets.iter().zip(outs.iter_mut()) {
+            let mut sums = [0.0_f64; TILE];
+            for &member in set {
+                let tile = &tiles[member];
+                for lane in 0..TILE {
+                    sums[lane] += tile[lane];
+                }
+            }
+            let count = set.len() as f64;
+            out[start..end].iter_mut().zip(&sums).for_each(|(out, sum)| *out = (sum / count) as f32);
+        }
+    }
+}
+
 /// Returns ‖x‖, summed in f64 in the order of the values.
 pub(crate) fn length(values: &[f32]) -> f64 {
     values.iter().fold(0.0, |sum, &value| sum + f64::from(value) * f64::from(value)).sqrt()
@@ -132,6 +168,12 @@ impl Math for OneCore {
         let mut out = vec![0.0; members[0].len()];
         rule(members, &mut out);
         out
+    }
+
+    fn means(&self, members: &[&[f32]], sets: &[Vec<usize>]) -> Vec<Vec<f32>> {
+        let mut all = vec![vec![0.0; members[0].len()]; sets.len()];
+        means_of_part(members, sets, &mut all.iter_mut().map(Vec::as_mut_slice).collect::<Vec<_>>());
+        all
     }
 
     fn squared_distance(&self, a: &[f32], b: &[f32]) -> f64 {
@@ -172,6 +214,21 @@ mod tests {
                 assert!((all.of(i, j) - expected).abs() <= 1e-12 * expected, "{i} {j} of {length}");
                 assert_eq!(all.of(i, j), OneCore.squared_distance(&rows[j], &rows[i]));
             }
+        }
+    }
+
+    #[test]
+    fn the_mean_of_a_set_has_the_bits_of_a_combination() {
+        for length in [1, TILE, 3 * TILE + 5] {
+            let value = |row: usize, index: usize| ((index * 7919 + row * 104_729) % 10_007) as f32 / 3e4 - 0.1;
+            let rows: Vec<Vec<f32>> = (0..5).map(|row| (0..length).map(|index| value(row, index)).collect()).collect();
+            let rows: Vec<&[f32]> = rows.iter().map(Vec::as_slice).collect();
+            let sets = [vec![0, 1, 2, 3, 4], vec![3], vec![1, 4, 2], vec![1, 2, 4]];
+            let combined = sets.each_ref().map(|set| {
+                let members: Vec<_> = set.iter().map(|&place| (1.0, rows[place])).collect();
+                OneCore.combine(&members, set.len() as f64)
+            });
+            assert_eq!(OneCore.means(&rows, &sets), combined, "{length}");
         }
     }
 

@@ -2,7 +2,7 @@
 //! computed here in `f64`.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that cannot continue has failed")]
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use fedpipe_protocol::{Kind, LINEAR, Layout, Parts, Place, Tensor, Update, read, write};
 use fedpipe_random::key::{Key, Use};
@@ -115,12 +115,14 @@ impl<'c> Federation<'c> {
             weights: &self.weights,
             server: &self.server,
             client: &before,
+            initial: &Arc::default(),
             work: ClientWork::epochs(1),
             learning_rate: RATE,
             layout: &self.layout,
         };
         let prepared = self.strategy.term.prepare(&given);
-        let weights = client.train(&self.weights, &prepared);
+        let start = self.strategy.term.own_weights(&before).map_or(&self.weights, |own| own);
+        let weights = client.train(start, &prepared);
         let accumulation = Some(client.accumulation(prepared.phases[0].proximal));
         let header = Update { steps: client.steps, accumulation, ..Update::plain(number, 1, client.examples) };
         let returned = Returned { header, weights, slots: Vec::new() };
@@ -167,6 +169,20 @@ proptest! {
         for strategy in ["fedprox:mu=0", "fedavgm:rate=1,beta=0", "fedavgm:rate=1,beta=0,nesterov=true"] {
             prop_assert_eq!(&Federation::new(strategy, &all).rounds(3), &expected, "{}", strategy);
         }
+    }
+
+    /// Each client has the weights of a federation that it is alone in, and the global weights stay as they are.
+    #[test]
+    fn a_client_that_trains_alone_is_a_federation_of_one(all in clients(6, 1..=6), rounds in 1..5_usize) {
+        let mut local = Federation::new("local", &all);
+        let (everyone, initial) = (Vec::from_iter(0..all.len() as u32), local.weights.clone());
+        (0..rounds).for_each(|_| drop(local.round(&everyone)));
+        for (number, client) in (0..).zip(&all) {
+            let expected = Federation::new("fedavg", std::slice::from_ref(client)).rounds(rounds);
+            let own = local.states[&number].vector("own").unwrap();
+            prop_assert_eq!(own.as_slice(), expected.as_slice(), "client {}", number);
+        }
+        prop_assert_eq!(local.weights, initial);
     }
 
     #[test]

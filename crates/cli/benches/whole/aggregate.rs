@@ -10,6 +10,10 @@ use fedpipe_strategy::{
     closed_round::order_key,
     slots::Slots,
 };
+use nix::sys::{
+    resource::{UsageWho, getrusage},
+    time::TimeVal,
+};
 
 const UPDATES: usize = 100;
 const WEIGHTS: usize = 1_000_000;
@@ -35,7 +39,7 @@ pub(crate) fn mean_against_bandwidth(n: usize, cores: usize) -> (Vec<f64>, f64) 
     (shares, best / 1e9)
 }
 
-/// Returns the time of each rule over that of the mean just before it, `n` times.
+/// Returns the processor time of each rule over that of the mean just before it, `n` times.
 pub(crate) fn rule_costs(rules: &[&str], n: usize) -> Result<Vec<Vec<f64>>> {
     let value = |k: usize, i: usize| ((i * 7919 + k * 104_729) % 10_007) as f32 / 3.0e4 - 0.1;
     let updates: Vec<Vec<f32>> = (0..UPDATES).map(|k| (0..WEIGHTS).map(|i| value(k, i)).collect()).collect();
@@ -45,17 +49,28 @@ pub(crate) fn rule_costs(rules: &[&str], n: usize) -> Result<Vec<Vec<f64>>> {
     let (received, layout) = (vec![0.0; WEIGHTS], Layout::new(vec![tensor]).map_err(anyhow::Error::msg)?);
     let all =
         Updates { received: &received, members: &members, is_proximal: false, learning_rate: 0.1, layout: &layout };
-    let seconds = |rule: &Aggregation| {
-        let started = Instant::now();
+    let seconds = |rule: &Aggregation| -> Result<f64> {
+        let started = processor_seconds()?;
         black_box(rule.aggregate(&all, &mut Slots::default(), &order_key(1, 1), &AllCores));
-        started.elapsed().as_secs_f64()
+        Ok(processor_seconds()? - started)
     };
     let mean = Aggregation::default();
     let costs = |rule: &&str| -> Result<Vec<f64>> {
         let rule: Aggregation = rule.parse()?;
-        Ok((0..n).map(|_| (seconds(&mean), seconds(&rule))).map(|(mean, rule)| rule / mean).collect())
+        let cost = |_| {
+            let of_mean = seconds(&mean)?;
+            Ok(seconds(&rule)? / of_mean)
+        };
+        (0..n).map(cost).collect()
     };
     rules.iter().map(costs).collect()
+}
+
+/// Returns the processor seconds of this process, in which other work on the machine has no part.
+fn processor_seconds() -> Result<f64> {
+    let usage = getrusage(UsageWho::RUSAGE_SELF)?;
+    let seconds = |time: TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
+    Ok(seconds(usage.user_time()) + seconds(usage.system_time()))
 }
 
 /// Returns the bytes a second that all cores read together, each its share of the updates.

@@ -179,7 +179,7 @@ impl Bench {
         Ok(vec![Row::new(name, Unit::Percent, Figures::new(shares)).goal(Goal::AtLeast(60.0))])
     }
 
-    /// Measures each robust rule, in multiples of the mean's time.
+    /// Measures each robust rule, in multiples of the mean's processor time.
     pub(crate) fn rules(&self) -> Result<Vec<Row>> {
         let goals = [
             ("median", Some(8.0)),
@@ -194,7 +194,7 @@ impl Bench {
         ];
         let costs = aggregate::rule_costs(&goals.map(|(rule, _)| rule), self.args.n.into())?;
         let row = |((rule, goal), costs): (&(&str, Option<f64>), Vec<f64>)| {
-            let name = format!("{rule} of 100 updates of 1 M weights, in the mean's time");
+            let name = format!("{rule} of 100 updates of 1 M weights, in the mean's processor time");
             let row = Row::new(name, Unit::Means, Figures::new(costs));
             match *goal {
                 Some(most) => row.goal(Goal::AtMost(most)),

@@ -3,6 +3,7 @@
 //! [`parse`] turns the arguments into a [`Command`].
 
 pub(crate) mod argument_error;
+pub(crate) mod baselines_args;
 pub(crate) mod config_args;
 pub(crate) mod experiment_args;
 pub(crate) mod flower_args;
@@ -26,6 +27,7 @@ use fedpipe_host::Level;
 
 use crate::{
     args::{
+        baselines_args::BaselinesArgs,
         config_args::{ConfigArgs, InitArgs},
         flower_args::FlowerCommand,
         list_args::ListArgs,
@@ -58,6 +60,8 @@ pub(crate) enum Command {
     Run(Box<RunArgs>),
     /// Run an experiment with each combination of some values
     Sweep(SweepArgs),
+    /// Run an experiment beside local-only and centralised training at the same budget
+    Baselines(BaselinesArgs),
     /// List the runs in a folder
     Runs(RunsArgs),
     /// Compare runs and sweeps, in tables and in a picture

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-/// The folder of a new model, and the repository that it builds against.
+/// The folder of a new model, and the sources that it builds against.
 #[derive(Debug, Args)]
 pub(crate) struct NewModelArgs {
     /// A folder that does not exist yet; its name is that of the model
     pub(crate) directory: PathBuf,
-    /// A clone of the repository of fedpipe [default: that of this command]
+    /// A clone of the repository of fedpipe [default: the crates that are installed with this command, or its clone]
     #[arg(long, value_name = "DIR")]
     pub(crate) repository: Option<PathBuf>,
 }

@@ -55,6 +55,11 @@ pub(crate) fn evaluate_run(args: &EvaluateArgs) -> Result<ExitCode> {
 /// Returns the errors of a deal, and [`Error::Data`] for a dataset that has changed.
 pub(crate) fn test_set(run: &TrainedRun, directory: &Path, cache: &Cache) -> Result<ExampleFile<fedpipe_data::Dealt>> {
     let mut of_run = run.experiment.deal();
+    if !run.experiment.has_test_set() {
+        let why = "the run has no test set, since --test-split per-client left each client its own test examples: their \
+                   scores are in summary.json; name other examples with --data";
+        return Err(Error::Data(DataError::Reported(why.to_owned())));
+    }
     of_run.split_file = run.experiment.data.partition.split_file().map(|file| directory.join(split_file(file.sha256)));
     let mut progress = DataProgress::new(false);
     let mut show = |step| progress.show(&step);

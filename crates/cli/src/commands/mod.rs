@@ -13,6 +13,7 @@ pub(crate) mod list_rows;
 pub(crate) mod list_runs;
 pub(crate) mod predict_inputs;
 pub(crate) mod reload_model;
+pub(crate) mod run_baselines;
 pub(crate) mod run_experiment;
 pub(crate) mod run_sweep;
 pub(crate) mod serve_partition;

@@ -10,7 +10,7 @@ use std::{
 
 use fedpipe_host::{Error, Result};
 
-use crate::{args::new_model_args::NewModelArgs, screen::output::print_result};
+use crate::{args::new_model_args::NewModelArgs, inputs::own_file, screen::output::print_result};
 
 /// The author's guide.
 const GUIDE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/README.md"));
@@ -21,7 +21,11 @@ const TYPE: &str = "MineModel";
 /// The names that a library cannot have: those of the standard library, and of the crates that a model depends on.
 const TAKEN: [&str; 7] = ["alloc", "core", "fedpipe-model", "fedpipe-nn", "proc-macro", "std", "test"];
 
-/// The clone of fedpipe's repository that a model builds against.
+/// The crates for authors in an installation, relative to the folder above that of the command. `just stage` puts them
+/// there.
+const INSTALLED: &str = "share/fedpipe/source";
+
+/// The sources that a model builds against: a clone of fedpipe's repository, or the part of it in an installation.
 struct Repository {
     root: PathBuf,
     /// `true` if the model lies in the folder `models` of the clone, so that it is a member of the workspace.
@@ -31,7 +35,8 @@ struct Repository {
 /// Writes the crate into a new folder.
 pub(crate) fn write_model(args: &NewModelArgs) -> Result<ExitCode> {
     let (folder, name) = (&args.directory, name_of(&args.directory)?);
-    let repository = repository_for(folder, args.repository.as_deref())?;
+    let installed = own_file::path().ok().and_then(|command| Some(command.parent()?.parent()?.join(INSTALLED)));
+    let repository = repository_for(folder, args.repository.as_deref(), installed.as_deref())?;
     if folder.symlink_metadata().is_ok() {
         return Err(Error::Usage(format!("{} exists already; give a folder that does not", folder.display())));
     }
@@ -71,9 +76,9 @@ fn name_of(folder: &Path) -> Result<&str> {
     )))
 }
 
-/// Returns the clone on whose crates the model depends: the given one, the one in which the model lies, or that of this
-/// command.
-fn repository_for(folder: &Path, given: Option<&Path>) -> Result<Repository> {
+/// Returns the sources on whose crates the model depends: the given ones, the clone in which the model lies, those that
+/// are installed with this command, or the clone that this command was built in.
+fn repository_for(folder: &Path, given: Option<&Path>, installed: Option<&Path>) -> Result<Repository> {
     let parent = std::path::absolute(folder).ok().and_then(|folder| folder.parent()?.canonicalize().ok());
     let around = parent.as_deref().and_then(Path::parent).filter(|root| has_crates(root));
     if let Some((root, parent)) = around.zip(parent.as_deref()).filter(|(_, parent)| parent.ends_with("crates")) {
@@ -86,7 +91,8 @@ fn repository_for(folder: &Path, given: Option<&Path>) -> Result<Repository> {
     }
     let home = around.filter(|_| parent.as_deref().is_some_and(|parent| parent.ends_with("models")));
     let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let root = given.or(home).unwrap_or(&built);
+    let installed = installed.filter(|root| has_crates(root));
+    let root = given.or(home).or(installed).unwrap_or(&built);
     let found = root.canonicalize().ok().filter(|root| has_crates(root));
     let found = found.ok_or_else(|| {
         let root = root.display();
@@ -187,10 +193,24 @@ mod tests {
     fn a_folder_that_is_no_repository_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let outside = folder.path().join("mine");
-        let error = repository_for(&outside, Some(folder.path())).err().unwrap().to_string();
+        let error = repository_for(&outside, Some(folder.path()), None).err().unwrap().to_string();
         assert!(error.ends_with("give a clone with --repository DIR"), "{error}");
-        let built = repository_for(&outside, None).unwrap();
+        let built = repository_for(&outside, None, Some(folder.path())).unwrap();
         assert!(built.root.join("models/README.md").is_file() && !built.is_home);
+    }
+
+    #[test]
+    fn an_installation_has_the_sources_unless_others_are_given() {
+        let folders = ["installed", "clone"].map(|_| tempfile::tempdir().unwrap());
+        for root in &folders {
+            for path in ["crates/model", "crates/nn"] {
+                fs::create_dir_all(root.path().join(path)).unwrap();
+                fs::write(root.path().join(path).join("Cargo.toml"), "").unwrap();
+            }
+        }
+        let [installed, clone] = folders.each_ref().map(|root| root.path().canonicalize().unwrap());
+        let root = |given: Option<&Path>| repository_for(Path::new("mine"), given, Some(&installed)).unwrap().root;
+        assert_eq!((root(None), root(Some(&clone))), (installed.clone(), clone));
     }
 
     /// A model in `models` of a clone is a member of its workspace. cargo refuses a second workspace there.
@@ -202,13 +222,13 @@ mod tests {
             fs::write(root.path().join(folder).join("Cargo.toml"), "").unwrap();
         }
         let inside = root.path().join("models/mine");
-        let repository = repository_for(&inside, None).unwrap();
+        let repository = repository_for(&inside, None, None).unwrap();
         assert!(repository.is_home && repository.root == root.path().canonicalize().unwrap());
         write(&inside, "mine", &repository).unwrap();
         let manifest: toml::Table = fs::read_to_string(inside.join("Cargo.toml")).unwrap().parse().unwrap();
         assert_eq!(manifest["dependencies"]["fedpipe-nn"]["workspace"].as_bool(), Some(true));
         assert!(!inside.join("Cargo.lock").exists() && manifest.get("workspace").is_none());
-        let error = repository_for(&root.path().join("crates/mine"), None).err().unwrap().to_string();
+        let error = repository_for(&root.path().join("crates/mine"), None, None).err().unwrap().to_string();
         assert!(error.contains("fedpipe's own crates; put the model into "), "{error}");
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use fedpipe_data::{Cache, Source, natural_clients, pin_split};
 use fedpipe_host::{Error, Result};
 use fedpipe_record::{
+    availability::Availability,
     digest::bytes_sha256,
     experiment::Experiment,
     experiment_key::ExperimentKey,
@@ -52,7 +53,9 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Experiment> {
     settle_partition(&mut experiment, is_count_given)?;
     pin_initial_file(&mut experiment)?;
     pin_clock(&mut experiment)?;
+    read_availability(&mut experiment)?;
     refuse_without_effect(args, &experiment)?;
+    let experiment = experiment.centralised()?;
     if experiment.model.is_empty() && experiment.client.is_none() {
         return Err(Error::Usage("no model is named; give one, such as mlp, or a --client COMMAND".into()));
     }
@@ -150,6 +153,17 @@ fn pin_clock(experiment: &mut Experiment) -> Result<()> {
     Ok(())
 }
 
+/// Reads the trace of the clients' availability, if the experiment names its file.
+fn read_availability(experiment: &mut Experiment) -> Result<()> {
+    let Some(Availability::File(path)) = &experiment.clients.availability else { return Ok(()) };
+    let shown = path.display();
+    let unreadable = |why: String| Error::Usage(format!("cannot read --availability {shown}: {why}"));
+    let bytes = read_regular(path).map_err(|error| unreadable(error.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|error| unreadable(error.to_string()))?;
+    experiment.clients.availability = Some(Availability::of_csv(&shown.to_string(), &text).map_err(Error::Usage)?);
+    Ok(())
+}
+
 /// Reads the experiment in a file, without defaults that depend on other keys.
 ///
 /// # Errors
@@ -198,7 +212,7 @@ fn refuse_without_effect(args: &RunArgs, experiment: &Experiment) -> Result<()> 
     let is_elsewhere = args.over.is_some();
     let ends = experiment.is_open_ended();
     let until = "a run with --until-converged or --until";
-    let holds_rows = experiment.data.holdout > 0.0;
+    let holds_rows = experiment.deal().holdout.rows > 0.0;
     let scores_clients = !experiment.deal().holdout.is_none();
     let scored = "a run without --holdout or --holdout-clients";
     let number = "a run of a number of --rounds";
@@ -206,6 +220,7 @@ fn refuse_without_effect(args: &RunArgs, experiment: &Experiment) -> Result<()> 
     let without_effect = [
         ("rounds", ends && flags.has("rounds"), until),
         ("evaluate-clients", !holds_rows && flags.has("evaluate-clients"), "a run without --holdout"),
+        ("fine-tune", !holds_rows && flags.has("fine-tune"), "a run without --holdout"),
         ("evaluate-every", !scores_clients && flags.has("evaluate-every"), scored),
         ("init-seed", experiment.init_from.is_some() && flags.has("init-seed"), "a run with --init-from"),
         ("step-time", experiment.time.clock.is_none() && flags.has("step-time"), "a run without --clock"),

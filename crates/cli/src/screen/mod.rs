@@ -1,6 +1,7 @@
 //! Everything that the command prints: a run as it goes, crashes, the progress of data, results and errors.
 
 mod bar;
+pub(crate) mod baselines_text;
 pub(crate) mod compare_text;
 mod crash_text;
 pub(crate) mod data_progress;

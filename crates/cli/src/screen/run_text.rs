@@ -21,6 +21,13 @@ pub(crate) fn dataset_line(dataset: &DatasetInfo, sizes: &[u64]) -> String {
     let trained = training().count();
     let clients = if trained < sizes.len() { format!("{trained} of {clients}") } else { clients };
     let DatasetInfo { name, train_examples, test_examples, .. } = dataset;
+    if *test_examples == 0 {
+        // The held-out examples of each client are the next line's.
+        return format!(
+            "{name}: {}, training and test ones merged; {clients} with {share} to train on",
+            counted(*train_examples, "example")
+        );
+    }
     format!(
         "{name}: {train_examples} training and {}; {clients} with {share} each",
         counted(*test_examples, "test example")
@@ -37,11 +44,14 @@ pub(crate) fn round_name(round: u64, last: Option<u64>) -> String {
 
 /// Returns the line about a round, without the round's name.
 pub(crate) fn round_line(round: &Round) -> String {
-    let Round { loss, accuracy, regression, seconds, failed, late, virtual_seconds, .. } = round;
+    let Round { loss, accuracy, regression, seconds, failed, clients, late, virtual_seconds, .. } = round;
     let number = |count: usize, what: &str| {
         if count > 0 { format!("  ({} {what})", counted(count, "client")) } else { String::new() }
     };
-    let failed = number(*failed as usize, "failed") + &number(late.len(), "late");
+    let failed = match (clients, failed) {
+        (0, 0) => "  (no client was sampled)".to_owned(),
+        _ => number(*failed as usize, "failed") + &number(late.len(), "late"),
+    };
     let time = virtual_seconds.map_or_else(String::new, |end| format!("  virtual {:.2} s", end.get()));
     let (loss, seconds) = (significant(loss.get()), seconds.get());
     let quality = quality(*accuracy, *regression, 5);
@@ -186,6 +196,19 @@ mod tests {
     }
 
     #[test]
+    fn a_dataset_without_a_test_set_says_so() {
+        let of = |test_examples: u64| {
+            let json = serde_json::json!({
+                "name": "sample", "sha256": "", "shape": [1], "classes": 2, "train_examples": 40,
+                "test_examples": test_examples, "sample": true,
+            });
+            dataset_line(&serde_json::from_value(json).unwrap(), &[15, 15])
+        };
+        assert_eq!(of(0), "sample: 40 examples, training and test ones merged; 2 clients with 15 to train on");
+        assert_eq!(of(4), "sample: 40 training and 4 test examples; 2 clients with 15 each");
+    }
+
+    #[test]
     fn the_end_of_a_run_is_two_or_three_sentences() {
         let failed = || Stop::Failed("a reason".into());
         let one = "accuracy 50.00 %  loss 0.5000  (1 client, 1 round, 1.50 s)\nresults in out";
@@ -257,7 +280,7 @@ mod tests {
     fn a_real_target_has_errors_in_place_of_an_accuracy() {
         let finite = |number: f64| Finite::try_from(number).unwrap();
         let regression = Some(Regression { rmse: finite(2.5), mae: finite(1.25e-5), r2: Some(finite(-0.5)) });
-        let round = Round { regression, loss: finite(6.25e7), ..Round::blank(1) };
+        let round = Round { regression, loss: finite(6.25e7), clients: 1, ..Round::blank(1) };
         assert_eq!(round_line(&round), "loss 6.2500e7  RMSE 2.5000  MAE 1.2500e-5  R² -0.5000  0.00 s");
         let summary = Summary { accuracy: None, regression, ..summary(1, 1, Stop::Rounds) };
         let expected = "RMSE 2.5000  MAE 1.2500e-5  R² -0.5000  loss 0.5000  (1 client, 1 round, 1.50 s)";

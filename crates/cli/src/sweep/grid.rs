@@ -76,7 +76,11 @@ pub(crate) fn extended(sweep: &Sweep, folder: &Path, more: &[Axis]) -> Result<(S
     Ok((grid, new))
 }
 
-fn experiment(file: &Path, values: &BTreeMap<String, String>) -> Result<Experiment> {
+/// Returns the experiment in a file with these values, which is checked.
+///
+/// # Errors
+/// Returns the errors of [`resolve`], with the values.
+pub(crate) fn experiment(file: &Path, values: &BTreeMap<String, String>) -> Result<Experiment> {
     let set = values.iter().map(|(path, value)| (path.clone(), toml_of(path, value))).collect();
     let args = RunArgs {
         experiment: ExperimentArgs::none(),

@@ -27,8 +27,13 @@ fn hashes(run: &Run) -> Vec<[Value; 2]> {
 }
 
 /// The experiments with a state of the clients: that of a client term, of an encoding, and of the local optimiser.
-const STRATEGIES: [&str; 3] =
-    ["--strategy scaffold", "--transform clip:0.5+topk:0.05", "--optimiser sgd:momentum=0.5,keep=true"];
+const STRATEGIES: [&str; 5] = [
+    "--strategy scaffold",
+    "--strategy ditto:0.5",
+    "--strategy fedper",
+    "--transform clip:0.5+topk:0.05",
+    "--optimiser sgd:momentum=0.5,keep=true",
+];
 
 fn undisturbed(place: &Place) -> Vec<[Value; 2]> {
     let hashes = hashes(&place.run(&format!("{ARGUMENTS} --rounds {ROUNDS} --out undisturbed")));

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that cannot continue has failed")]
 
 mod bad_input;
+mod baselines;
 mod client_state;
 mod common;
 mod convergence;
@@ -27,6 +28,7 @@ mod over;
 mod overwrite;
 mod own_data;
 mod partitions;
+mod personal_methods;
 mod processes;
 mod readme;
 mod readme_command;
@@ -45,6 +47,7 @@ mod strategy_rows;
 mod sweep;
 mod threads;
 mod truth;
+mod tutorial;
 mod user_programs;
 mod verify;
 mod virtual_time;

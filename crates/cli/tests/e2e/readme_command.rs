@@ -82,6 +82,7 @@ fn flags_that_are_named_exist() {
     let commands = [
         "run",
         "sweep",
+        "baselines",
         "runs",
         "compare",
         "init",

@@ -32,6 +32,7 @@ fn info(target: DatasetTarget) -> DatasetInfo {
         class_names: Vec::new(),
         feature_names: Vec::new(),
         sha256: None,
+        drawn_from: None,
         test_files: Default::default(),
     };
     DatasetInfo { target, ..Dataset::new("x", splits, Portion::Whole).unwrap().info }
@@ -65,7 +66,7 @@ fn each_part_of_a_dataset_changes_its_identity() {
         let class_names = names.iter().map(|name| (*name).to_owned()).collect();
         let test = plain();
         let (feature_names, test_files) = Default::default();
-        ReadSplits { train, test, class_names, feature_names, sha256: None, test_files }.identity()
+        ReadSplits { train, test, class_names, feature_names, sha256: None, drawn_from: None, test_files }.identity()
     };
     let clients = Some(NaturalClients { names: vec!["a".into()], of_row: vec![0, 0] });
     let identities = BTreeSet::from([

@@ -87,6 +87,7 @@ pub(super) fn splits([train, test]: [MadeExamples; 2], size: usize, clients: u32
         class_names: Vec::new(),
         feature_names: Vec::new(),
         sha256: None,
+        drawn_from: None,
         test_files: Default::default(),
     })
 }

@@ -197,7 +197,15 @@ pub(super) fn read_opened(
     // The identity says nothing about the kind of the targets.
     let sha256 = (kind == TargetKind::Classes).then(|| identity(&hashes));
     let test_files = [paths[first_test].clone(), paths[last].clone()];
-    Ok(ReadSplits { train, test, class_names: Vec::new(), feature_names: Vec::new(), sha256, test_files })
+    Ok(ReadSplits {
+        train,
+        test,
+        class_names: Vec::new(),
+        feature_names: Vec::new(),
+        sha256,
+        drawn_from: None,
+        test_files,
+    })
 }
 
 /// Combines images and labels to a split. The label is in the first column of QMNIST's eight, and the writer in the

@@ -41,7 +41,7 @@ use generator::is_generator;
 pub use fitted::{write_inputs, write_scored};
 pub use generator::{Entry, Generated, Generator, generators};
 pub use reading::{ImageSize, Reading, TargetKind};
-pub use test_split::TestSplit;
+pub use test_split::{TestSplit, TestSplitRule};
 
 /// The source of an experiment's dataset: a known name, or the path of its files.
 ///

@@ -25,6 +25,8 @@ pub struct Reading {
     pub test_data: Option<PathBuf>,
     /// The part of the examples that becomes the test set.
     pub test_split: Option<TestSplit>,
+    /// `true` if the test examples join the training examples, so that there is no test set.
+    pub merges_test: bool,
     /// The size to which images are scaled.
     pub image_size: Option<ImageSize>,
     /// `true` if features are standardised by the statistics of the training examples.

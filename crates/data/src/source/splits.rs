@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::ReadRequest;
 use super::class_names::ClassNames;
-use crate::dataset::{Portion, ReadSplits};
+use crate::dataset::{Portion, ReadSplits, examples_sha256};
 use crate::error::DataError;
 use crate::split::Split;
 
@@ -30,10 +30,12 @@ impl FoundSplits {
     pub(super) fn finish(self, request: &ReadRequest<'_>) -> Result<ReadSplits, DataError> {
         let place = || request.place.clone();
         let Self { first, test, class_names, feature_names, test_files } = self;
+        let mut drawn_from = None;
         let (train, test) = match (first, test, &request.reading.test_split) {
             (_, _, Some(_)) if request.portion != Portion::Whole => return Err(DataError::SplitUnderOwn),
             (_, Some(_), Some(_)) => return Err(DataError::TwoTestSets { path: place() }),
             (Some(whole), None, Some(draw)) => {
+                drawn_from = Some(examples_sha256(&whole));
                 let [train, test] = draw.rows(&whole).map(|rows| whole.select(&rows));
                 if train.len() == 0 || test.len() == 0 {
                     return Err(DataError::EmptySplit { path: place(), train: train.len(), test: test.len() });
@@ -41,6 +43,11 @@ impl FoundSplits {
                 (train, test)
             }
             (Some(train), Some(test), None) => (train, test),
+            // The deal merges a test set that there is.
+            (Some(whole), None, None) if request.reading.merges_test => {
+                let none = Split::empty_like(&whole);
+                (whole, none)
+            }
             // Under `own` the host's one file is the test set. All examples are scored where none is for training.
             (None, Some(test), None) | (Some(test), None, None) if request.portion.needs_no_training_set() => {
                 (Split::empty_like(&test), test)
@@ -52,6 +59,6 @@ impl FoundSplits {
             return Err(DataError::NamesUnderOwn { path: place(), name: name.clone() });
         }
         let class_names = class_names.into_names();
-        Ok(ReadSplits { train, test, class_names, feature_names, sha256: None, test_files })
+        Ok(ReadSplits { train, test, class_names, feature_names, sha256: None, drawn_from, test_files })
     }
 }

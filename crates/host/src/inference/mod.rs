@@ -109,6 +109,12 @@ impl TrainedRun {
             }
             None => None,
         };
+        if experiment.strategy.rules.term.trains_alone() {
+            return Err(Error::Usage(format!(
+                "the clients of {shown} trained alone, so that it has no global weights; those of each client are in {}",
+                directory.join(names::STATE).display()
+            )));
+        }
         let (_, weights) = read(names::FINAL_WEIGHTS)?;
         let (experiment, dataset) = (experiment.clone(), dataset.clone());
         Ok(Self { experiment, dataset, summary: summary.clone(), dylib, weights })

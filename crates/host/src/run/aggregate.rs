@@ -4,7 +4,7 @@ use std::thread::available_parallelism;
 
 use fedpipe_data::spread;
 use fedpipe_strategy::vector_math::{
-    BLOCK, BlockRule, Distances, Math, Members, PART, pairs, squared_distances_of_part,
+    BLOCK, BlockRule, Distances, Math, Members, PART, means_of_part, pairs, squared_distances_of_part,
 };
 
 /// A weighted mean whose members are added in client order as they arrive. It has the bits of [`weighted_mean`].
@@ -60,6 +60,23 @@ impl Math for AllCores {
                 let rows: Vec<&[f32]> = members.iter().map(|member| &member[start..start + out.len()]).collect();
                 rule(&rows, out);
             }
+        });
+        all
+    }
+
+    fn means(&self, members: &[&[f32]], sets: &[Vec<usize>]) -> Vec<Vec<f32>> {
+        let length = members[0].len();
+        assert!(members.iter().all(|member| member.len() == length), "vectors of different lengths");
+        let mut all = vec![vec![0.0_f32; length]; sets.len()];
+        let cores = if length * members.len() < FEW { 1 } else { cores() };
+        let size = length.div_ceil(cores).next_multiple_of(BLOCK);
+        let mut columns: Vec<_> = all.iter_mut().map(|out| out.chunks_mut(size)).collect();
+        let of_part = |_| columns.iter_mut().filter_map(Iterator::next).collect::<Vec<&mut [f32]>>();
+        let parts: Vec<_> = (0..length.div_ceil(size)).map(of_part).collect();
+        spread(cores, parts.into_iter().enumerate(), |(part, mut outs)| {
+            let start = part * size;
+            let rows: Vec<&[f32]> = members.iter().map(|row| &row[start..length.min(start + size)]).collect();
+            means_of_part(&rows, sets, &mut outs);
         });
         all
     }
@@ -245,6 +262,8 @@ mod tests {
             let [first, last] = [rows[0], rows[members - 1]];
             prop_assert_eq!(AllCores.squared_distance(first, last), OneCore.squared_distance(first, last));
             prop_assert_eq!(AllCores.squared_distances(&rows), OneCore.squared_distances(&rows));
+            let sets = [(0..members).collect(), vec![members - 1], (0..members.div_ceil(2)).collect()];
+            prop_assert_eq!(AllCores.means(&rows, &sets), OneCore.means(&rows, &sets));
         }
 
         #[test]

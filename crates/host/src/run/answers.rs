@@ -78,6 +78,26 @@ pub(crate) fn update(job: &Job, reply: &Reply, parts: &mut Parts, expected: &Exp
     Ok(())
 }
 
+/// Checks the answer of a client that was asked for the loss of the weights alone: nothing was trained.
+pub(crate) fn scored(job: &Job, reply: &Reply, parts: &mut Parts, expected: &Expected<'_>) -> CheckedAnswer {
+    let (Reply::Update(update), Request::Train(train)) = (reply, &job.request) else {
+        return Err(Cause::protocol(format!("it answered a request to train with {:?}", reply.kind())));
+    };
+    let (client, round, held) = (train.client, train.round, expected.sizes[train.client as usize]);
+    if (update.client, update.round, update.steps) != (client, round, 0) || update.examples != held {
+        return Err(Cause::rejected(format!(
+            "it answered with {} of client {} in round {} over {}, expected 0 steps of client {client} in round {round} \
+             over {held}",
+            counted(update.steps, "step"),
+            update.client,
+            update.round,
+            counted(update.examples, "example"),
+        )));
+    }
+    start_score(train, update)?;
+    only(parts, &[WEIGHTS])
+}
+
 /// Adds the length of the update, while the caches have the weights.
 fn add_norm(job: &Job, parts: &mut Parts, expected: &Expected<'_>) {
     let norm = parts.iter().find_map(|(name, data)| match data {

@@ -37,7 +37,7 @@ impl ActiveRun<'_> {
             ))?;
         }
         let asked = if is_own { Predictions::Confusion } else { Predictions::Scores };
-        let mut jobs = self.evaluate_jobs(&Arc::clone(self.state.weights()));
+        let mut jobs = self.evaluate_jobs(&Arc::clone(self.state.output(self.context.experiment)));
         for Job { request, .. } in &mut jobs {
             if let Request::Evaluate(evaluate) = request {
                 evaluate.predictions = Some(asked);

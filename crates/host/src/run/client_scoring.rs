@@ -18,6 +18,7 @@ use crate::{
         evaluation_answers::{self, ExpectedScores},
         event::{Event, Journal},
         real_target,
+        round::TestScore,
         schedule::job_batch::JobBatch,
         state::RunState,
     },
@@ -28,7 +29,7 @@ use crate::{
 pub(super) struct RoundScores {
     /// Those of clients that train.
     pub(super) held_out: Option<ClientScores>,
-    /// Those of the same clients, each with its own values of the model's local tensors.
+    /// Those of the same clients, each with its own model.
     pub(super) personal: Option<ClientScores>,
     /// Those of clients that never train.
     pub(super) new_clients: Option<ClientScores>,
@@ -50,44 +51,100 @@ impl ActiveRun<'_> {
         let mut participants: Vec<u32> = updates.iter().map(|update| update.header.client).collect();
         participants.dedup();
         let of_training = experiment.scored_clients(round, &participants);
-        let held_out = self.score_each(round, &of_training, weights, &BTreeMap::new())?;
-        let own = self.local_values(&of_training, updates)?;
-        let with_own: Vec<u32> = own.keys().copied().collect();
-        let personal = self.score_each(round, &with_own, weights, &own)?;
-        let new_clients = self.score_each(round, &experiment.new_clients(), weights, &BTreeMap::new())?;
+        if experiment.strategy.rules.term.trains_alone() {
+            let by_client = self.own_weights(&of_training, updates)?;
+            let own = OwnValues { ranges: std::iter::once(0..weights.len()).collect(), by_client };
+            let held_out = self.score_each(round, &of_training, weights, &own)?;
+            self.clients.record_isolation(&mut self.journal)?;
+            return Ok(RoundScores { held_out, ..RoundScores::default() });
+        }
+        let held_out = self.score_each(round, &of_training, weights, &OwnValues::default())?;
+        let own = self.own_values(&of_training, updates, weights.len())?;
+        let personal = self.score_own(round, &of_training, weights, &own)?;
+        let new_clients = self.score_each(round, &experiment.new_clients(), weights, &OwnValues::default())?;
         self.clients.record_isolation(&mut self.journal)?;
         Ok(RoundScores { held_out, personal, new_clients })
     }
 
-    /// Returns the values of the local tensors of those of the clients that have some after the round with these
-    /// updates.
-    fn local_values(&self, clients: &[u32], updates: &[ClientUpdate]) -> Result<BTreeMap<u32, Arc<Vec<f32>>>> {
-        if self.clients.layout()?.local_ranges().next().is_none() {
-            return Ok(BTreeMap::new());
-        }
-        let mut all = BTreeMap::new();
-        for &client in clients {
-            let last = updates.iter().rfind(|update| update.header.client == client);
-            let own = match last {
-                Some(update) => update.after.vector(LOCAL).cloned(),
-                None => self.state.clients.state_of(client)?.vector(LOCAL).cloned(),
-            };
-            all.extend(own.map(|own| (client, own)));
-        }
-        Ok(all)
+    /// Scores `weights` on the held-out examples of all clients that train.
+    ///
+    /// # Errors
+    /// [`Error::Round`] if no client could be scored.
+    pub(super) fn score_all_clients(&mut self, round: u64, weights: &Arc<Vec<f32>>) -> Result<TestScore> {
+        let all = self.context.experiment.training_list();
+        let scores = self.score_each(round, &all, weights, &OwnValues::default())?;
+        self.clients.record_isolation(&mut self.journal)?;
+        let none = || Error::Round(format!("round {round} could not be evaluated: no client returned a score"));
+        let ClientScores { loss, accuracy, errors, .. } = scores.ok_or_else(none)?;
+        Ok(TestScore { loss: loss.mean, accuracy: accuracy.map(|of| of.mean), regression: errors })
     }
 
-    /// Scores `weights` on the held-out examples of each of these clients that has some. A client in `own` has those
-    /// values of the local tensors.
+    /// Scores the own model of each of these clients: that with its `own` values, fine-tuned if the experiment asks for
+    /// it.
+    fn score_own(
+        &mut self,
+        round: u64,
+        clients: &[u32],
+        weights: &Arc<Vec<f32>>,
+        own: &OwnValues,
+    ) -> Result<Option<ClientScores>> {
+        let epochs = self.context.experiment.fine_tuning_epochs();
+        if epochs == 0 {
+            let with_own: Vec<u32> = own.by_client.keys().copied().collect();
+            return self.score_each(round, &with_own, weights, own);
+        }
+        let mut scores = Vec::with_capacity(clients.len());
+        // No more tuned weights are in memory than the processes have.
+        for clients in clients.chunks(self.clients.fleet.len()) {
+            let tuned = self.fine_tune((round, epochs), clients, weights, own)?;
+            let clients: Vec<u32> = tuned.by_client.keys().copied().collect();
+            scores.extend(self.scores(round, &clients, weights, &tuned)?);
+        }
+        together(round, &scores)
+    }
+
+    /// Returns the own values of those of the clients that have some after the round with these updates.
+    fn own_values(&self, clients: &[u32], updates: &[ClientUpdate], weight_count: usize) -> Result<OwnValues> {
+        let own_model = self.context.experiment.strategy.rules.term.own_model();
+        let slot = own_model.unwrap_or(LOCAL);
+        let ranges: Vec<_> = match own_model {
+            Some(_) => std::iter::once(0..weight_count).collect(),
+            None => self.clients.layout()?.local_ranges().collect(),
+        };
+        let mut by_client = BTreeMap::new();
+        for &client in clients.iter().filter(|_| !ranges.is_empty()) {
+            let last = updates.iter().rfind(|update| update.header.client == client);
+            let own = match last {
+                Some(update) => update.after.vector(slot).cloned(),
+                None => self.state.clients.state_of(client)?.vector(slot).cloned(),
+            };
+            by_client.extend(own.map(|own| (client, own)));
+        }
+        Ok(OwnValues { ranges, by_client })
+    }
+
+    /// Scores `weights` on the held-out examples of each of these clients that has some, with the client's `own` values
+    /// in them.
     fn score_each(
         &mut self,
         round: u64,
         clients: &[u32],
         weights: &Arc<Vec<f32>>,
-        own: &BTreeMap<u32, Arc<Vec<f32>>>,
+        own: &OwnValues,
     ) -> Result<Option<ClientScores>> {
+        let scores = self.scores(round, clients, weights, own)?;
+        together(round, &scores)
+    }
+
+    /// Returns the scores of [`ActiveRun::score_each`], in the order of the clients.
+    fn scores(
+        &mut self,
+        round: u64,
+        clients: &[u32],
+        weights: &Arc<Vec<f32>>,
+        own: &OwnValues,
+    ) -> Result<Vec<ClientScore>> {
         let check = self.score_check();
-        let local = self.clients.layout()?.local_ranges().collect();
         let Self { clients: Clients { fleet, held_out, target, .. }, state, journal, .. } = self;
         let target = *target;
         let job = |&client: &u32| Job {
@@ -99,7 +156,7 @@ impl ActiveRun<'_> {
         };
         let has_examples = |client: &&u32| held_out[**client as usize] > 0;
         let jobs: Vec<Job> = clients.iter().filter(has_examples).map(job).collect();
-        let mut scoring = Scoring { own, local, state, journal };
+        let mut scoring = Scoring { own, state, journal };
         let mut scores = vec![None; jobs.len()];
         let batch = JobBatch::submit(fleet, jobs, &check);
         while let Some((index, SettledJob { job, settled, .. })) = batch.next(fleet, round, &mut scoring)? {
@@ -107,9 +164,7 @@ impl ActiveRun<'_> {
                 scores[index] = Some(score_of(client, &blocks, target));
             }
         }
-        let scores: Vec<ClientScore> = scores.into_iter().flatten().collect();
-        ClientScores::new(&scores)
-            .map_err(|error| Error::Round(format!("round {round} failed: a score on held-out examples {error}")))
+        Ok(scores.into_iter().flatten().collect())
     }
 
     /// Returns the check of the sums over a client's held-out examples.
@@ -123,22 +178,26 @@ impl ActiveRun<'_> {
     }
 }
 
+/// The values that clients have for themselves, in these ranges of the flat weights.
+#[derive(Debug, Default)]
+pub(super) struct OwnValues {
+    pub(super) ranges: Vec<Range<usize>>,
+    pub(super) by_client: BTreeMap<u32, Arc<Vec<f32>>>,
+}
+
 /// The submitter of the requests.
-struct Scoring<'s, 'j> {
-    /// The values of the local tensors, by client.
-    own: &'s BTreeMap<u32, Arc<Vec<f32>>>,
-    /// The ranges of the local tensors.
-    local: Vec<Range<usize>>,
-    state: &'s mut RunState,
-    journal: &'s mut Journal<'j>,
+pub(super) struct Scoring<'s, 'j> {
+    pub(super) own: &'s OwnValues,
+    pub(super) state: &'s mut RunState,
+    pub(super) journal: &'s mut Journal<'j>,
 }
 
 impl Submitter for Scoring<'_, '_> {
     /// Puts the client's own values into the weights, so that jobs that wait share the weights.
     fn prepare(&mut self, job: &mut Job) -> Result<()> {
-        if let Some(own) = job.client.and_then(|client| self.own.get(&client)) {
+        if let Some(own) = job.client.and_then(|client| self.own.by_client.get(&client)) {
             let shared = job.weights.take().unwrap_or_default();
-            job.weights = Some(Arc::new(with_local(&shared, own, self.local.iter().cloned()).into_owned()));
+            job.weights = Some(Arc::new(with_local(&shared, own, self.own.ranges.iter().cloned()).into_owned()));
         }
         Ok(())
     }
@@ -152,6 +211,12 @@ impl Submitter for Scoring<'_, '_> {
             Incident::Done(_) => Ok(()),
         }
     }
+}
+
+/// Returns the scores of a round's clients together; `None` if there are none.
+fn together(round: u64, scores: &[ClientScore]) -> Result<Option<ClientScores>> {
+    ClientScores::new(scores)
+        .map_err(|error| Error::Round(format!("round {round} failed: a score on held-out examples {error}")))
 }
 
 /// Returns the sums of a client, which are added in block order.

@@ -4,9 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use fedpipe_data::{Dealt, Partition};
 use fedpipe_protocol::{
-    InForce, Kind, Layout, Level, Parts, Place, Ready, Reply, Request, Setup, Spare, Target, WEIGHTS, feature,
+    InForce, Kind, Layout, Level, Parts, Ready, Reply, Request, Setup, Spare, Target, WEIGHTS, feature,
 };
-use fedpipe_record::{cause::Cause, experiment::Experiment, names::STATE};
+use fedpipe_record::{cause::Cause, experiment::Experiment};
 use fedpipe_strategy::closed_round::ClientUpdate;
 
 use crate::{
@@ -52,6 +52,8 @@ pub(super) struct Clients {
     pub(super) remedy: String,
     /// The strategy, if it is a program.
     pub(super) program: Option<StrategyProgram>,
+    /// The tensors of the weights with those local that the strategy keeps so; `None` if the model decides it alone.
+    pub(super) kept_local: Option<Layout>,
     /// Buffers for the updates.
     pub(super) spare: Arc<Spare>,
     /// The mean of a round's updates, whose memory the rounds share.
@@ -104,6 +106,7 @@ impl Clients {
             dylib_before: None,
             remedy: experiment.remedy(),
             program: None,
+            kept_local: None,
             spare,
             mean: RunningMean::default(),
             clock: None,
@@ -163,7 +166,8 @@ impl Clients {
     /// # Errors
     /// [`Error::Model`] naming the feature; as for [`Fleet::require`].
     pub(super) fn check_features(&mut self, experiment: &Experiment) -> Result<()> {
-        let layout = self.layout()?;
+        // The host itself puts in the values of tensors that the strategy keeps local.
+        let layout = self.fleet.layout()?;
         let of_strategy = experiment.strategy.features().into_iter().map(|name| (name, "the strategy"));
         let is_local = layout.local_ranges().next().is_some();
         let of_layout = is_local.then(|| (feature::LOCAL_TENSORS.to_owned(), "the model with its local tensors"));
@@ -198,41 +202,14 @@ impl Clients {
         )))
     }
 
-    /// Refuses local tensors of clients with data of their own, since the host stores the values. Returns a warning
-    /// about the local tensors, if the model has some.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] naming the tensors.
-    pub(super) fn check_local_tensors(&self, experiment: &Experiment) -> Result<Option<String>> {
-        let local = self.layout()?.tensors().iter().filter(|tensor| tensor.place == Place::Local);
-        let names: Vec<&str> = local.map(|tensor| tensor.name.as_str()).collect();
-        let names = names.join(", ");
-        let transforms = &experiment.strategy.rules.transforms;
-        match (names.is_empty(), experiment.data.partition.is_own()) {
-            (true, _) => Ok(None),
-            (false, false) if !transforms.is_empty() => Err(Error::Usage(format!(
-                "the model keeps the tensors {names} local to each client, and the transform {transforms} would change \
-                 them each round; leave the transform out"
-            ))),
-            (false, true) => Err(Error::Usage(format!(
-                "the model keeps the tensors {names} local to each client, and this host would store them, which \
-                 --partition own excludes; share all tensors, or take another --partition"
-            ))),
-            (false, false) => Ok(Some(format!(
-                "the model keeps the tensors {names} local to each client: the test set is scored with their initial \
-                 values; the state of each client, in the folder {STATE}, has its own"
-            ))),
-        }
-    }
-
     /// Returns the clients' description of their model.
     pub(super) fn model(&self) -> Result<&Ready> {
         self.fleet.model()
     }
 
-    /// Returns the named tensors of the weights.
+    /// Returns the named tensors of the weights. Those that the strategy keeps with each client are local.
     pub(super) fn layout(&self) -> Result<&Layout> {
-        self.fleet.layout()
+        self.kept_local.as_ref().map_or_else(|| self.fleet.layout(), Ok)
     }
 
     /// Returns the isolation that the kernel enforces on the strategy, if the strategy is a program.

@@ -31,7 +31,11 @@ impl ActiveRun<'_> {
         let summary = self.state.summary(self.context.experiment, &self.clients.model()?.name, stop, wall);
         // The line comes before the files: where a result is, the ledger has the end.
         self.journal.record(&Event::Finished(&summary))?;
-        let written = self.state.write_results(self.context.directory, self.clients.layout()?, &summary);
+        let written = self.state.write_results(
+            (self.context.experiment, self.context.directory),
+            self.clients.layout()?,
+            &summary,
+        );
         // The checkpoint was written first, so that its failure is the cause of a later one.
         saved.and(written)?;
         self.journal.show(&Event::Finished(&summary))?;

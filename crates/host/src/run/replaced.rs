@@ -10,7 +10,7 @@ use fedpipe_record::{
     line::{Chained, Line},
     names::{self, LEDGER, is_part_of_run},
 };
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use crate::{
     disk::{
@@ -95,7 +95,8 @@ impl Replaced {
 /// Each folder gets the other's name, or nothing is done: a host that is killed leaves one of the runs in its place,
 /// whole.
 fn exchange(draft: &Path, run: &Path) -> Result<()> {
-    renameat2(AT_FDCWD, draft, AT_FDCWD, run, RenameFlags::RENAME_EXCHANGE).map_err(|error| {
+    // By rustix, which needs no function of glibc: this one came with 2.28, and the wheel is for 2.17.
+    renameat_with(CWD, draft, CWD, run, RenameFlags::EXCHANGE).map_err(|error| {
         Error::Output(format!(
             "the file system cannot replace {} at once ({error}); remove the folder, and leave out --overwrite",
             run.display()

@@ -49,18 +49,37 @@ pub(super) struct RoundResult {
     pub(super) timing: Option<RoundTiming>,
     /// All clients of the run.
     pub(super) of: u32,
-    /// The mean training loss over the examples of all updates.
-    pub(super) training_loss: Finite,
+    /// The bytes of weights that a federation would send to clients which the losses did not choose.
+    pub(super) bytes_asked: u64,
+    /// The mean training loss over the examples of all updates; none in a round without a client.
+    pub(super) training_loss: Option<Finite>,
     /// The mean loss of the weights that the clients received, if it was asked for.
     pub(super) start_loss: Option<Finite>,
     /// The local learning rate, unless all rounds have the same.
     pub(super) learning_rate: Option<f32>,
     /// The global weights after the round.
     pub(super) weights: Arc<Vec<f32>>,
+    /// The weights that were scored, which are the result of a run that ends with the round.
+    pub(super) output: Arc<Vec<f32>>,
     /// The server's state after the round.
     pub(super) server: Slots,
     pub(super) score: TestScore,
     pub(super) client_scores: RoundScores,
+}
+
+/// The clients of a round.
+#[derive(Debug)]
+pub(super) struct Sample {
+    /// The clients, ascending.
+    pub(super) clients: Vec<u32>,
+    /// The bytes of weights that a federation would send to the other clients.
+    pub(super) bytes_asked: u64,
+}
+
+impl From<Vec<u32>> for Sample {
+    fn from(clients: Vec<u32>) -> Self {
+        Self { clients, bytes_asked: 0 }
+    }
 }
 
 /// The mean loss over the test set, and the accuracy or the errors of a real target.
@@ -85,12 +104,14 @@ impl ActiveRun<'_> {
         let timeline = self.context.timeline;
         timeline.begin_round(round);
         let at = timeline.now();
-        let sampled = self.sample(round)?;
+        let Sample { clients: sampled, bytes_asked } = self.sample(round)?;
         timeline.end_phase(at, "sample", round);
         let at = timeline.now();
         let TrainedRound { mut updates, trainings, attackers, timing } = self.train(round, &sampled)?;
         timeline.end_phase(at, "train", round);
-        let training_loss = training_loss(&updates)
+        let training_loss = (!updates.is_empty())
+            .then(|| training_loss(&updates))
+            .transpose()
             .map_err(|error| Error::Round(format!("round {round} failed: the training loss {error}")))?;
         let start_loss = start_loss(&updates)
             .map_err(|error| Error::Round(format!("round {round} failed: the loss before the training {error}")))?;
@@ -99,10 +120,11 @@ impl ActiveRun<'_> {
         let weights = Arc::new(weights);
         timeline.end_phase(at, "aggregate", round);
         let at = timeline.now();
-        let score = self.evaluate(round, &weights)?;
+        let output = Arc::clone(self.context.experiment.strategy.output(&weights, &server));
+        let score = self.score(round, &updates, &output)?;
         timeline.end_phase(at, "evaluate", round);
         let at = timeline.now();
-        let client_scores = self.score_clients(round, &updates, &weights)?;
+        let client_scores = self.score_clients(round, &updates, &output)?;
         if client_scores.held_out.is_some() || client_scores.new_clients.is_some() {
             timeline.end_phase(at, "score clients", round);
         }
@@ -112,11 +134,13 @@ impl ActiveRun<'_> {
             attackers,
             timing,
             of: experiment.clients.count,
+            bytes_asked,
             training_loss,
             start_loss,
             learning_rate: (!experiment.local.lr_schedule.is_constant()).then(|| experiment.learning_rate(round)),
             updates,
             weights,
+            output,
             server,
             score,
             client_scores,
@@ -124,30 +148,37 @@ impl ActiveRun<'_> {
     }
 
     /// Returns the clients that take part in a round. A run that repeats another run has the same participants.
-    fn sample(&mut self, round: u64) -> Result<Vec<u32>> {
+    fn sample(&mut self, round: u64) -> Result<Sample> {
+        let experiment = self.context.experiment;
+        if self.clients.program.is_none() && experiment.strategy.sampler.asks_losses() {
+            return self.choose(round);
+        }
         let Self { clients, state, journal, context, .. } = self;
         if let Some(replayed) = context.launch.replay.get(&round) {
-            return Ok(replayed.clone());
+            return Ok(replayed.clone().into());
         }
-        let experiment = context.experiment;
         if !experiment.strategy.rules.is_synchronous() {
             // Clients begin one by one, whatever the round.
-            return Ok(Vec::new());
+            return Ok(Vec::new().into());
         }
         match clients.program.as_mut().filter(|program| program.can(Ability::Sample)) {
             Some(program) => {
                 let learning_rate = experiment.learning_rate(round);
                 let before = Before { round, learning_rate, server: state.server(), weights: state.weights() };
                 let asked = (experiment.clients.count, experiment.sampled_clients());
-                program.sample(&before, asked, &mut |crash| journal.emit(&Event::StrategyCrashed(crash)))
+                let emit = &mut |crash: &_| journal.emit(&Event::StrategyCrashed(crash));
+                Ok(program.sample(&before, asked, emit)?.into())
             }
-            None => Ok(experiment.sample(round, &clients.sizes)),
+            None => Ok(experiment.sample(round, &clients.sizes).into()),
         }
     }
 
     /// Returns the global weights and the server's state after a round with these updates. The program of a strategy
     /// also updates the states of the clients.
     fn aggregate(&mut self, round: u64, updates: &mut [ClientUpdate]) -> Result<(Vec<f32>, Slots)> {
+        if updates.is_empty() {
+            return Ok((self.state.weights().to_vec(), self.state.server().clone()));
+        }
         let adds_on_arrival = self.adds_on_arrival();
         let local: Vec<_> = self.clients.layout()?.local_ranges().collect();
         let Self { clients, state, journal, context, .. } = self;
@@ -172,8 +203,12 @@ impl ActiveRun<'_> {
         applied.map_err(|overflow| Error::Round(format!("round {round} failed: the strategy {strategy} {overflow}")))
     }
 
-    /// Scores `weights` on the test set. Each process scores some blocks, whose sums are added in block order.
+    /// Scores `weights` on the test set. Each process scores some blocks, whose sums are added in block order. Where
+    /// each client has its own test examples, the score is over those of all clients that train.
     pub(super) fn evaluate(&mut self, round: u64, weights: &Arc<Vec<f32>>) -> Result<TestScore> {
+        if !self.context.experiment.has_test_set() {
+            return self.score_all_clients(round, weights);
+        }
         let settled = self.score_test_set(round, self.evaluate_jobs(weights))?;
         let sums = sums_of(settled).map_err(|cause| {
             let origin = self.origin(&cause);

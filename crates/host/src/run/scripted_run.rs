@@ -191,6 +191,7 @@ fn clients(context: &RunContext<'_>, dealt: &Dealt, scripted: Scripted) -> Clien
         dylib_before: None,
         remedy: experiment.remedy(),
         program: None,
+        kept_local: None,
         spare,
         mean: Default::default(),
         clock: None,

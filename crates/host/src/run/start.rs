@@ -138,6 +138,7 @@ fn start_clients(
         let refused = |why| Error::Usage(format!("--init-from {} {why}", file.path.display()));
         initial.weights = from_safetensors(&bytes, clients.layout()?).map_err(refused)?;
     }
+    clients.keep_local(context.experiment)?;
     let warning = clients.check_local_tensors(context.experiment)?;
     clients.check_buffers(context.experiment)?;
     warning.map_or(Ok(()), |warning| journal.emit(&Event::Warning(&warning)))?;

@@ -45,6 +45,8 @@ pub(super) struct RunState {
     dataset: String,
     target: DatasetTarget,
     weights: Arc<Vec<f32>>,
+    /// The weights before the first round, if a client's own model begins with them.
+    begun_with: Arc<Vec<f32>>,
     /// The score of the weights before the first round.
     initial: Option<InitialScore>,
     server: Slots,
@@ -73,12 +75,14 @@ impl RunState {
         directory: &Path,
     ) -> Self {
         let weights = Arc::new(initial.weights);
+        let begun_with = experiment.strategy.rules.term.own_model().map(|_| Arc::clone(&weights)).unwrap_or_default();
         Self {
             dataset: dataset.name.clone(),
             target: dataset.target.clone(),
             initial: None,
             time: RunTime::new(experiment, &weights),
             weights,
+            begun_with,
             server: Slots::default(),
             clients: ClientStore::new(directory, experiment.client_slots().into_iter().chain([LOCAL])),
             convergence: Convergence::new(experiment.tolerance),
@@ -98,8 +102,9 @@ impl RunState {
         let first = point.first_round_in_time(experiment);
         let Experiment { clients: ClientsSection { count, .. }, strategy, .. } = experiment;
         let with = |slot: &str| point.history.first_round_with(slot, *count);
-        // Local tensors belong to the model, which a forced change of the strategy leaves.
-        let since = |slot: &str| if slot == LOCAL { Some(1) } else { with(slot) };
+        // Local tensors of the model are left by a forced change of the strategy.
+        let is_of_model = !strategy.term.client_slots().contains(&LOCAL);
+        let since = |slot: &str| if slot == LOCAL && is_of_model { Some(1) } else { with(slot) };
         // The server's slots of a term are made of those of the clients, and begin with them.
         let begins = strategy.term.client_slots().iter().any(|slot| with(slot).is_none());
         let named = point.checkpoint.as_ref().map(|Checkpoint { meta, .. }| (meta.round, meta.clients.clone()));
@@ -168,6 +173,16 @@ impl RunState {
         &self.time
     }
 
+    /// Returns the weights that are the result after the last round.
+    pub(super) fn output(&self, experiment: &Experiment) -> &Arc<Vec<f32>> {
+        experiment.strategy.output(&self.weights, &self.server)
+    }
+
+    /// Returns the weights before the first round, if the client term needs them; else no value.
+    pub(super) fn begun_with(&self) -> &Arc<Vec<f32>> {
+        &self.begun_with
+    }
+
     /// Returns the server's state after the last round.
     pub(super) fn server(&self) -> &Slots {
         &self.server
@@ -210,6 +225,7 @@ impl RunState {
         let clients_sha256 = self.clients.commit(round, &changed)?;
         self.weights = Arc::clone(&result.weights);
         self.server = result.server.clone();
+        let is_other = !Arc::ptr_eq(&result.output, &result.weights);
         let round = Round {
             round,
             accuracy: result.score.accuracy,
@@ -226,9 +242,10 @@ impl RunState {
             participants: result.updates.iter().map(|update| update.header.client).filter(|_| is_partial).collect(),
             attackers: result.attackers.clone(),
             weights_sha256: weights_sha256(&self.weights),
+            output_sha256: is_other.then(|| weights_sha256(&result.output)),
             server_sha256: slots_sha256(&self.server),
             clients_sha256,
-            bytes_sent: result.updates.iter().map(|update| update.bytes_sent).sum(),
+            bytes_sent: result.bytes_asked + result.updates.iter().map(|update| update.bytes_sent).sum::<u64>(),
             bytes_received: result.updates.iter().map(|update| update.bytes_received).sum(),
             bytes_of_states: changed.iter().map(|(_, state)| state.bytes_of_all()).sum(),
             update_norms: result.updates.iter().map(|update| update.norm).collect(),
@@ -259,7 +276,7 @@ impl RunState {
             target: &self.target,
             initial: self.initial,
             by_class: self.by_class.clone(),
-            weights_sha256: weights_sha256(&self.weights),
+            weights_sha256: weights_sha256(self.output(experiment)),
             wall_seconds: wall.into(),
             failures: self.failures,
             stopped: stop,
@@ -268,8 +285,13 @@ impl RunState {
     }
 
     /// Writes the results. The summary comes last: where it is, all results are.
-    pub(super) fn write_results(&self, directory: &RunDir, layout: &Layout, summary: &Summary) -> Result<()> {
-        directory.write(names::FINAL_WEIGHTS, &safetensors(&self.weights, layout)?)?;
+    pub(super) fn write_results(
+        &self,
+        (experiment, directory): (&Experiment, &RunDir),
+        layout: &Layout,
+        summary: &Summary,
+    ) -> Result<()> {
+        directory.write(names::FINAL_WEIGHTS, &safetensors(self.output(experiment), layout)?)?;
         directory.write(names::SUMMARY, summary.to_text()?.as_bytes())
     }
 }
@@ -296,6 +318,7 @@ mod tests {
         let dataset = DatasetInfo {
             name: "sample".into(),
             sha256: String::new(),
+            drawn_from: None,
             shape: vec![2],
             features: FeatureType::U8,
             target: DatasetTarget::classes(10),
@@ -314,17 +337,19 @@ mod tests {
 
     /// Returns a round of which these clients of `of` returned an update.
     fn result(clients: &[u32], of: u32, weights: &[f32]) -> RoundResult {
-        let header = |client| Update::plain(client, 1, 1);
+        let (header, new) = (|client| Update::plain(client, 1, 1), Arc::new(weights.to_vec()));
         RoundResult {
             updates: clients.iter().map(|&client| ClientUpdate::new(header(client), vec![])).collect(),
             trainings: of,
             attackers: Vec::new(),
             timing: None,
             of,
-            training_loss: finite(0.5),
+            bytes_asked: 0,
+            training_loss: Some(finite(0.5)),
             start_loss: Some(finite(0.5)),
             learning_rate: None,
-            weights: Arc::new(weights.to_vec()),
+            weights: Arc::clone(&new),
+            output: new,
             server: Slots::from_iter([("m", Slot::F32(Arc::new(weights.to_vec())))]),
             score: TestScore { loss: finite(0.25), accuracy: Some(finite(0.75)), regression: None },
             client_scores: RoundScores::default(),

@@ -75,6 +75,11 @@ impl ActiveRun<'_> {
     /// Has clients train: those that were `sampled`, or those whose turn it is in a schedule without rounds of clients.
     pub(super) fn train(&mut self, round: u64, sampled: &[u32]) -> Result<TrainedRound> {
         let schedule = &self.context.experiment.strategy.rules.schedule;
+        if sampled.is_empty() && schedule.buffer_size().is_none() {
+            self.journal.emit(&Event::RoundStarted { round, sampled })?;
+            let timing = self.clients.clock.as_ref().map(|_| RoundTiming::idle(self.state.time().now));
+            return Ok(TrainedRound { updates: Vec::new(), trainings: 0, attackers: Vec::new(), timing });
+        }
         match (schedule.buffer_size(), &self.clients.clock) {
             (Some(size), _) => return self.train_buffer(round, size as usize),
             (None, Some(_)) => return self.train_in_time(round, sampled),
@@ -169,6 +174,7 @@ impl ActiveRun<'_> {
         let jobs = flights.iter().map(|flight| self.job(flight, &attackers)).collect::<Result<Vec<Job>>>()?;
         let layout = self.clients.layout()?.clone();
         let local = layout.local_ranges().collect();
+        let puts_local = self.clients.kept_local.is_some();
         let adds_on_arrival = self.adds_on_arrival();
         let Self { clients: Clients { fleet, mean, spare, program, sizes, .. }, state, journal, .. } = self;
         mean.restart(state.weights().len());
@@ -180,6 +186,7 @@ impl ActiveRun<'_> {
             program,
             layout,
             local,
+            puts_local,
             sizes,
             draws,
             stragglers,
@@ -227,7 +234,7 @@ impl ActiveRun<'_> {
     }
 
     /// Returns the check of an update.
-    fn update_check(&self) -> Result<Arc<Check>> {
+    pub(super) fn update_check(&self) -> Result<Arc<Check>> {
         let (sizes, remedy) = (self.clients.sizes.clone(), self.clients.remedy.clone());
         let local: Vec<_> = self.clients.layout()?.local_ranges().collect();
         let strategy = &self.context.experiment.strategy;
@@ -250,7 +257,7 @@ impl ActiveRun<'_> {
     }
 
     /// Returns the request for a client without the facts that depend on the client's state.
-    fn job(&self, flight: &Flight, attackers: &[u32]) -> Result<Job> {
+    pub(super) fn job(&self, flight: &Flight, attackers: &[u32]) -> Result<Job> {
         let Experiment { local, until_converged, strategy, .. } = self.context.experiment;
         let client = flight.client;
         let train = Train {

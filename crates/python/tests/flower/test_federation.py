@@ -48,6 +48,8 @@ ALGORITHMS = {
     "scaffold": {"strategy.name": "scaffold"},
     "fednova": {"strategy.name": "fednova", "local.optimiser": "sgd:momentum=0.5"},
     "feddyn": {"strategy.name": "feddyn:alpha=0.1"},
+    "ditto": {"strategy.name": "ditto:0.1"},
+    "fedrep": {"strategy.name": "fedrep:head-epochs=2"},
     "median": {"strategy.aggregate": "median"},
     "int8": {"strategy.transform": "int8"},
     "scaffold-int8": {"strategy.name": "scaffold", "strategy.transform": "clip:0.5+int8"},

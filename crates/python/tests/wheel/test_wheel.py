@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -83,7 +84,7 @@ def test_the_doctor_finds_nothing_broken(bare):
 
 def test_parquet_is_read(bare):
     table = REPOSITORY / "crates/data/src/source/testdata/table.parquet"
-    flags = ["--label", "sex", "--test-split", "0.5", "--clients", "1"]
+    flags = ["--label", "sex", "--client-column", "who", "--test-split", "0.5", "--clients", "1"]
     assert "total" in bare.run("fedpipe", "data", "show", "--data", table, *flags, "--picture", "p.png")
 
 
@@ -107,6 +108,30 @@ def test_the_wheel_has_the_bits_of_this_clones_build(bare, tmp_path):
     bare.run("fedpipe", *flags, tmp_path / "wheel")
     ours, theirs = (summary(tmp_path / name)["weights_sha256"] for name in ("own", "wheel"))
     assert ours == theirs
+
+
+def test_the_licences_of_all_linked_packages_are_there(bare):
+    text = (bare.folder / "share/doc/fedpipe/THIRD-PARTY-LICENCES.txt").read_text()
+    # Strings that rustc puts into each binary for its panics: the sources of the packages that are linked.
+    linked = set()
+    for binary in [bare.folder / "bin/fedpipe", *(bare.folder / "share/fedpipe/models").iterdir()]:
+        linked |= set(re.findall(rb"/registry/src/[^/]+/([\w-]+?)-(\d+\.[^/]*)/", binary.read_bytes()))
+    missing = [f"{name} {version}" for name, version in ((n.decode(), v.decode()) for n, v in linked) if f"* {name} {version}: " not in text]
+    assert len(linked) > 30 and missing == [], missing
+
+
+def test_a_new_model_builds_against_the_wheel_alone(bare, tmp_path):
+    bare.run("fedpipe", "new-model", "mine", cwd=tmp_path)
+    manifest = (tmp_path / "mine/Cargo.toml").read_text()
+    assert str(bare.folder / "share/fedpipe/source/crates/model") in manifest, manifest
+    # Shared by all runs of this test: the dependencies take a minute.
+    env = {**os.environ, "CARGO_TARGET_DIR": os.path.join(target(), "wheel-model"), "CARGO_NET_OFFLINE": "true"}
+    for words in ["test", "--release"], ["build", "--release"]:
+        done = subprocess.run(["cargo", *words], cwd=tmp_path / "mine", env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    dylib = os.path.join(target(), "wheel-model/release/libmine.so")
+    text = bare.run("fedpipe", "run", dylib, "--data", "sample", "--out", "mine")
+    assert "mine 0.1.0: 25450 weights" in text, text
 
 
 @pytest.mark.skipif(shutil.which("just") is None or shutil.which("cargo") is None, reason="just or cargo is not installed")

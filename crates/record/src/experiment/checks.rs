@@ -20,8 +20,10 @@ impl Experiment {
     pub fn check(&self) -> Result<()> {
         self.check_names()?;
         self.check_ranges()?;
+        self.check_test_split()?;
         self.check_holdout()?;
         self.check_evaluation()?;
+        self.check_personal()?;
         let LocalSection { optimiser, lr, .. } = &self.local;
         if let Some(why) = refusal(&self.strategy, optimiser).or_else(|| pull_refusal(&self.strategy, *lr)) {
             return refuse(why);
@@ -30,6 +32,8 @@ impl Experiment {
         self.check_attack()?;
         self.check_uneven_work()?;
         self.check_time()?;
+        self.check_sampling()?;
+        self.check_alone()?;
         self.check_quorum()
     }
 
@@ -63,13 +67,22 @@ impl Experiment {
                 "the clock {clock} and a strategy that is a program do not combine: the program may ask a client for other \
                  work, whose time is not known before; leave one out"
             )),
+            (Some(clock), _) if self.strategy.sampler.asks_losses() => refuse(format!(
+                "the clock {clock} and the sampler {} do not combine: the candidates would score the weights in no time; take \
+                 another sampler",
+                self.strategy.sampler
+            )),
+            _ if !is_synchronous && self.clients.availability.is_some() => refuse(format!(
+                "--availability bounds the clients of a round, and the schedule {schedule} has no rounds of clients; leave it \
+                 out"
+            )),
             (_, Some(deadline)) if !is_synchronous => refuse(format!(
                 "--deadline {deadline} ends a synchronous round, and the schedule {schedule} waits for none; leave it out"
             )),
             _ if !is_synchronous && self.clients.min_clients.is_some() => refuse(format!(
                 "--min-clients bounds a synchronous round, and the schedule {schedule} waits for its buffer; leave it out"
             )),
-            _ if !is_synchronous && uneven.needs_rounds() => refuse(format!(
+            _ if !is_synchronous && uneven.has_stragglers() => refuse(format!(
                 "the uneven work {uneven} draws among the clients of a round, and the schedule {schedule} has no rounds of \
                  clients; take uniform"
             )),
@@ -90,6 +103,47 @@ impl Experiment {
         }
     }
 
+    /// Refuses a sampler that cannot draw the clients of a round, and clients that are available in no round.
+    fn check_sampling(&self) -> Result<()> {
+        let (sampler, uneven) = (&self.strategy.sampler, &self.local.uneven);
+        if let Some(why) = sampler.refusal(self.sampled_clients(), self.training_clients()) {
+            return refuse(format!("the sampler {sampler} does not suit the clients: {why}"));
+        }
+        if sampler.asks_losses() && uneven.has_stragglers() {
+            return refuse(format!(
+                "the sampler {sampler} and the uneven work {uneven} do not combine: the stragglers are a part of the \
+                 sampled clients, which the losses decide; take the uneven work uniform, or another sampler"
+            ));
+        }
+        let Some(availability) = &self.clients.availability else { return Ok(()) };
+        if self.strategy.program.is_some() {
+            return refuse(
+                "a --strategy-program may sample any client, also one without --availability; leave one out".into(),
+            );
+        }
+        availability.check(self.clients.count).or_else(refuse)
+    }
+
+    /// Refuses what clients that train alone cannot have.
+    fn check_alone(&self) -> Result<()> {
+        let term = &self.strategy.term;
+        match () {
+            () if !term.trains_alone() => Ok(()),
+            () if self.fine_tuning_epochs() > 0 => refuse(
+                "--fine-tune trains a client before its personal score, and under --strategy local the held-out scores are \
+                 those of its own weights; leave it out".into(),
+            ),
+            () if self.evaluation.by_class => refuse(
+                "--by-class scores the global weights, and under --strategy local each client has its own; leave it out".into(),
+            ),
+            () if self.data.partition.is_own() => refuse(format!(
+                "the client term {term} has this host keep the weights of each client, which --partition own excludes; take \
+                 another strategy"
+            )),
+            () => Ok(()),
+        }
+    }
+
     /// Refuses an attack that makes no sense with the clients and targets of the run.
     fn check_attack(&self) -> Result<()> {
         let attack = &self.strategy.attack;
@@ -102,6 +156,20 @@ impl Experiment {
             Some(why) => refuse(why),
             None => Ok(()),
         }
+    }
+
+    /// Refuses what needs a test set where each client has its own, and a second part that is held out.
+    fn check_test_split(&self) -> Result<()> {
+        let Some(rule) = self.data.test_split.filter(|_| !self.has_test_set()) else { return Ok(()) };
+        let (why, remedy) = match () {
+            () if self.data.holdout > 0.0 => ("--holdout would hold out a second part", "leave --holdout out"),
+            () if self.data.partition.is_own() => {
+                ("under --partition own this host deals no examples", "give --holdout")
+            }
+            () if self.evaluation.by_class => ("--by-class scores a test set", "leave --by-class out"),
+            () => return Ok(()),
+        };
+        refuse(format!("--test-split {rule} leaves each client its own test examples, and {why}; {remedy}"))
     }
 
     /// Refuses a share of the clients that holds out none, and rules that may train on a held-out client.
@@ -123,7 +191,7 @@ impl Experiment {
 
     /// Refuses an evaluation that no round has, and one of classes where there are none.
     fn check_evaluation(&self) -> Result<()> {
-        let EvaluationSection { every, clients, by_class } = self.evaluation;
+        let EvaluationSection { every, clients, by_class, .. } = self.evaluation;
         let (last, training) = (self.last_round(), self.training_clients());
         let is_real = self.data.target == TargetKind::Real;
         match clients {
@@ -141,9 +209,24 @@ impl Experiment {
         }
     }
 
+    /// Refuses what this host would store of clients with data of their own.
+    fn check_personal(&self) -> Result<()> {
+        let term = &self.strategy.rules.term;
+        let kept = match () {
+            () if !self.data.partition.is_own() => return Ok(()),
+            () if term.is_personal() => format!("the client term {term} has this host store"),
+            () if self.fine_tuning_epochs() > 0 => "--fine-tune has this host receive".to_owned(),
+            () => return Ok(()),
+        };
+        refuse(format!(
+            "{kept} the own model of each client, which --partition own excludes; leave it out, or take another --partition"
+        ))
+    }
+
     /// Refuses a quorum that no round can reach, and one with which the aggregator has no effect of its own.
     fn check_quorum(&self) -> Result<()> {
-        let sampled = self.strategy.schedule.buffer_size().unwrap_or_else(|| self.fewest_sampled());
+        // A round without a client asks nobody and cannot fail.
+        let sampled = self.strategy.schedule.buffer_size().unwrap_or_else(|| self.fewest_sampled().max(1));
         let (quorum, aggregator) = (self.quorum(sampled), &self.strategy.aggregator);
         let needed = aggregator.least_updates();
         if quorum > sampled {
@@ -230,6 +313,36 @@ mod tests {
             let error = experiment.check().unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn a_test_split_per_client_is_refused_beside_what_needs_a_test_set_or_holds_out_too() {
+        let check = |change: fn(&mut Experiment)| {
+            let mut experiment = Experiment::default();
+            experiment.data.test_split = Some("per-client:0.25,merge".parse().unwrap());
+            change(&mut experiment);
+            experiment.check().err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        assert_eq!(check(|_| ()), "");
+        assert!(check(|of| of.data.holdout = 0.1).ends_with("leave --holdout out"));
+        assert!(check(|of| of.data.partition = "own".parse().unwrap()).ends_with("give --holdout"));
+        assert!(check(|of| of.evaluation.by_class = true).ends_with("leave --by-class out"));
+    }
+
+    #[test]
+    fn what_stays_with_a_client_is_refused_where_the_client_has_its_own_data() {
+        let check = |strategy: &str, fine_tune, partition: &str| {
+            let mut experiment = Experiment { strategy: strategy.parse().unwrap(), ..Experiment::default() };
+            (experiment.evaluation.fine_tune, experiment.data.partition) = (fine_tune, partition.parse().unwrap());
+            experiment.check().err().map(|error| error.to_string())
+        };
+        for strategy in ["ditto:0.1", "fedper", "fedrep", "fedbn", "lg-fedavg", "fedbabu"] {
+            let why = check(strategy, None, "own").unwrap();
+            assert!(why.contains("the client term ") && why.contains("which --partition own excludes"), "{why}");
+            assert_eq!(check(strategy, Some(2), "iid"), None);
+        }
+        assert!(check("fedavg", Some(1), "own").unwrap().starts_with("--fine-tune has this host receive"));
+        assert_eq!([check("fedavg", Some(0), "own"), check("fedavg", None, "own")], [None, None]);
     }
 
     /// Without the refusal the rule is the mean, which one dishonest client decides.

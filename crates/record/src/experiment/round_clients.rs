@@ -50,12 +50,20 @@ impl Experiment {
 
     /// Returns the fewest updates that a round may await.
     pub(super) fn fewest_sampled(&self) -> u32 {
-        let least = self.strategy.sampler.least(self.committed_clients());
+        let count = self.committed_clients();
+        let available = self.available_counts().into_iter().map(|(_, available)| available).min().unwrap_or(count);
+        let least = self.strategy.sampler.least(count.min(available));
         self.awaited_clients(least - self.local.uneven.dropped(least))
     }
 
+    /// Returns the stretches of rounds with the number of available clients, if a trace has them.
+    pub(super) fn available_counts(&self) -> Vec<(u64, u32)> {
+        let training = self.training_list();
+        self.clients.availability.as_ref().map_or_else(Vec::new, |trace| trace.counts(&training, self.last_round()))
+    }
+
     /// Returns the clients of a round, ascending: those that are drawn, without the stragglers that are dropped.
-    /// `sizes` has the examples of each client.
+    /// `sizes` has the examples of each client. Under a sampler that asks for losses, they are the candidates.
     pub fn sample(&self, round: u64, sizes: &[u64]) -> Vec<u32> {
         let mut sampled = self.draws(round, sizes);
         sampled.dedup();
@@ -75,9 +83,14 @@ impl Experiment {
 
     /// Returns the clients that are drawn for a round, ascending, each as often as it is drawn.
     pub fn draws(&self, round: u64, sizes: &[u64]) -> Vec<u32> {
-        let (seed, count) = (self.sample_seed(), self.committed_clients());
         let new = self.new_clients();
-        let training: Vec<u32> = (0..sizes.len() as u32).filter(|client| new.binary_search(client).is_err()).collect();
+        let is_available = |client: &u32| self.clients.availability.as_ref().is_none_or(|of| of.has(*client, round));
+        let may_train = (0..sizes.len() as u32).filter(|client| new.binary_search(client).is_err());
+        let training: Vec<u32> = may_train.filter(is_available).collect();
+        if training.is_empty() {
+            return training;
+        }
+        let (seed, count) = (self.sample_seed(), self.committed_clients().min(training.len() as u32));
         let sizes: Vec<u64> = training.iter().map(|&client| sizes[client as usize]).collect();
         let drawn = self.strategy.sampler.draw(&Draw { seed, round, count, sizes: &sizes });
         drawn.into_iter().map(|place| training[place as usize]).collect()

@@ -43,6 +43,7 @@ fn started() -> [Line<'static>; 3] {
     let dataset = DatasetInfo {
         name: "sample".into(),
         sha256: "d1".into(),
+        drawn_from: None,
         shape: vec![2],
         features: FeatureType::U8,
         target: DatasetTarget::classes(2),

@@ -27,11 +27,8 @@ impl PreAggregator for NearestNeighbourMixing {
         let (rows, all) = (given.rows, given.rows.len());
         let count = all.saturating_sub(self.f.unwrap_or(given.faulty)).max(1);
         let distances = math.squared_distances(rows);
-        let mixed = |one: usize| {
-            let near: Vec<_> = nearest(&distances, one, all, count).into_iter().map(|near| (1.0, rows[near])).collect();
-            math.combine(&near, count as f64)
-        };
-        (0..all).map(mixed).collect()
+        let near: Vec<Vec<usize>> = (0..all).map(|one| nearest(&distances, one, all, count)).collect();
+        math.means(rows, &near)
     }
 
     fn takes_faulty(&self) -> bool {

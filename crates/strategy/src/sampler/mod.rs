@@ -4,6 +4,7 @@
 mod by_size;
 mod cyclic;
 mod poisson;
+mod power_of_choice;
 mod uniform;
 
 use std::fmt;
@@ -23,7 +24,7 @@ pub struct Draw<'a> {
     pub round: u64,
     /// The number of clients that a round has, from 1 to all.
     pub count: u32,
-    /// The examples of each client, at least one client.
+    /// The examples of each client that may be drawn, at least one client.
     pub sizes: &'a [u64],
 }
 
@@ -68,13 +69,34 @@ pub trait Sampler: fmt::Debug + Send + Sync {
         false
     }
 
+    /// Returns the mean number of clients that are drawn for a round, of `count` that are asked for among `all`.
+    fn expected(&self, count: u32, _all: u32) -> f64 {
+        f64::from(count)
+    }
+
+    /// Returns `true` if the clients that are drawn are candidates, whose losses decide the round.
+    fn asks_losses(&self) -> bool {
+        false
+    }
+
+    /// Returns the clients of a round, ascending, at most `count`, of candidates with the losses of the received
+    /// weights.
+    fn choose(&self, _count: u32, losses: &[(u32, f64)]) -> Vec<u32> {
+        losses.iter().map(|(client, _)| *client).collect()
+    }
+
+    /// Returns the reason why the rule cannot draw `count` clients of `all`; `None` if it can.
+    fn refusal(&self, _count: u32, _all: u32) -> Option<String> {
+        None
+    }
+
     /// Returns the fewest clients that a round may have, of `count` that are asked for.
     fn least(&self, count: u32) -> u32 {
         count
     }
 }
 
-static ROWS: [TableRow<dyn Sampler>; 4] = [uniform::ROW, by_size::ROW, poisson::ROW, cyclic::ROW];
+static ROWS: [TableRow<dyn Sampler>; 5] = [uniform::ROW, by_size::ROW, poisson::ROW, cyclic::ROW, power_of_choice::ROW];
 
 impl Tabled for dyn Sampler {
     const WHAT: &'static str = "sampler";

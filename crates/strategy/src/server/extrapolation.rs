@@ -1,13 +1,13 @@
 //! Extrapolation of the server's step, the server of FedExP (Jhunjhunwala 2023, Algorithm 1).
 //!
-//! η = max(1, Σ‖Δ_k‖² / (2n (‖Δ̄‖² + ε))) for n updates, with the equal mean Δ̄. The paper reports the mean of the last
-//! two weights; a run scores the last weights.
+//! η = max(1, Σ‖Δ_k‖² / (2n (‖Δ̄‖² + ε))) for n updates, with the equal mean Δ̄. The weights swing around the minimum.
+//! Therefore the result is the mean of the last two weights (section 3.3), which each round scores.
 
 use std::sync::Arc;
 
 use fedpipe_spec::table::{Parameter, Range, TableRow, Value};
 
-use super::{ServerOptimiser, ServerRound, sgd::ServerSgd};
+use super::{OUTPUT, ServerOptimiser, ServerRound, sgd::ServerSgd};
 use crate::slots::Slots;
 
 pub(crate) const PARAMETERS: [Parameter; 1] = [Parameter {
@@ -40,6 +40,14 @@ impl ServerOptimiser for Extrapolation {
 
     fn needs_changes(&self) -> bool {
         true
+    }
+
+    fn reports_mean(&self) -> bool {
+        true
+    }
+
+    fn slots(&self) -> &'static [&'static str] {
+        &[OUTPUT]
     }
 }
 

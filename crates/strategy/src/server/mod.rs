@@ -16,6 +16,9 @@ use fedpipe_spec::table::{TableRow, Tabled};
 
 use crate::slots::Slots;
 
+/// The slot of the mean of the last two weights, which is the result of a run.
+pub(crate) const OUTPUT: &str = "output";
+
 /// The numbers of a round from which a rule moves the weights.
 #[derive(Debug, Clone, Copy)]
 pub struct ServerRound<'a> {
@@ -43,6 +46,11 @@ pub trait ServerOptimiser: fmt::Debug + Send + Sync {
 
     /// Returns `true` if the rule needs the lengths of the changes. They are those of the equal mean.
     fn needs_changes(&self) -> bool {
+        false
+    }
+
+    /// Returns `true` if the result of a run is the mean of its last two weights, which the slot [`OUTPUT`] has.
+    fn reports_mean(&self) -> bool {
         false
     }
 

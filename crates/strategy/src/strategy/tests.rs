@@ -226,7 +226,7 @@ fn each_slot_of_the_server_belongs_to_one_row() {
     let of_terms = terms.iter().flat_map(|term| term.server_slots());
     let mut names: Vec<&str> = of_servers.chain(of_aggregators).chain(of_terms).copied().collect();
     names.sort_unstable();
-    let expected = "adagrad-m adagrad-v c c-rest centre h m step v velocity yogi-m yogi-step yogi-v"
+    let expected = "adagrad-m adagrad-v c c-rest centre h m output step v velocity yogi-m yogi-step yogi-v"
         .split(' ')
         .collect::<Vec<_>>();
     assert_eq!(names, expected);

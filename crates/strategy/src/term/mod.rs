@@ -1,9 +1,17 @@
 //! Client terms: what a client adds to its loss, and the state that belongs to it. The state of a client is kept by the
 //! host, travels with the request and is replaced when the update is accepted.
 
+mod alone;
 pub(crate) mod control_variate;
 pub(crate) mod dynamic;
+mod frozen_head;
+pub(crate) mod head;
+pub(crate) mod head_first;
+mod local_body;
+mod local_head;
+pub(crate) mod local_norm;
 mod no_term;
+pub(crate) mod personal_model;
 pub(crate) mod proximal;
 
 use std::{fmt, sync::Arc};
@@ -27,6 +35,8 @@ pub struct Given<'a> {
     pub server: &'a Slots,
     /// The client's state; empty before its first accepted update.
     pub client: &'a Slots,
+    /// The weights before the first round.
+    pub initial: &'a Arc<Vec<f32>>,
     /// The work of the client in the round.
     pub work: ClientWork,
     /// The local learning rate.
@@ -91,6 +101,17 @@ pub trait ClientTerm: fmt::Debug + Send + Sync {
         false
     }
 
+    /// Returns `true` if the clients aggregate nothing: each one trains on from its own weights.
+    fn trains_alone(&self) -> bool {
+        false
+    }
+
+    /// Returns the weights from which a client with this state starts, in the place of the global ones; `None` for the
+    /// global ones.
+    fn own_weights<'s>(&self, _client: &'s Slots) -> Option<&'s Arc<Vec<f32>>> {
+        None
+    }
+
     /// Returns the names of the server's slots that this rule sets. No other row has a slot of such a name. A rule
     /// without slots has no part in the aggregation.
     fn server_slots(&self) -> &'static [&'static str] {
@@ -100,6 +121,53 @@ pub trait ClientTerm: fmt::Debug + Send + Sync {
     /// Returns the names of a client's slots that this rule sets.
     fn client_slots(&self) -> &'static [&'static str] {
         &[]
+    }
+
+    /// Returns `true` if the client's state follows from the update that the server receives.
+    fn state_follows_update(&self) -> bool {
+        !self.client_slots().is_empty()
+    }
+
+    /// Returns `true` if each client has tensors or a model of its own, which are scored as its personal ones.
+    fn is_personal(&self) -> bool {
+        false
+    }
+
+    /// Returns the names of the tensors that each client keeps for itself, besides those that the model keeps local.
+    ///
+    /// # Errors
+    /// The reason why the rule does not suit the model, and the remedy: the end of a sentence about the model.
+    fn local_tensors(&self, _layout: &Layout) -> Result<Vec<String>, String> {
+        Ok(Vec::new())
+    }
+
+    /// Refuses a model that the rule does not suit.
+    ///
+    /// # Errors
+    /// As for [`ClientTerm::local_tensors`].
+    fn check_layout(&self, layout: &Layout) -> Result<(), String> {
+        self.local_tensors(layout).map(drop)
+    }
+
+    /// Returns the slot of a client's state that has its own model; `None` if its own model is the global one with its
+    /// local tensors.
+    fn own_model(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Returns the coefficient of a proximal term in the training of a client's own model; 0 for none.
+    fn pull_of_own_model(&self) -> f32 {
+        0.0
+    }
+
+    /// Returns the epochs of fine-tuning before a client's own model is scored, unless the experiment names them.
+    fn fine_tuning_epochs(&self) -> u64 {
+        0
+    }
+
+    /// Returns the phase of so many epochs that fine-tunes a client's own model.
+    fn fine_tuning(&self, epochs: u64, _layout: &Layout) -> Phase {
+        Phase::plain(epochs)
     }
 
     /// Returns the part of a client's request that this rule decides.
@@ -124,7 +192,19 @@ pub trait ClientTerm: fmt::Debug + Send + Sync {
     }
 }
 
-static ROWS: [TableRow<dyn ClientTerm>; 4] = [no_term::ROW, proximal::ROW, control_variate::ROW, dynamic::ROW];
+static ROWS: [TableRow<dyn ClientTerm>; 11] = [
+    no_term::ROW,
+    proximal::ROW,
+    control_variate::ROW,
+    dynamic::ROW,
+    alone::ROW,
+    personal_model::ROW,
+    local_head::ROW,
+    head_first::ROW,
+    local_norm::ROW,
+    local_body::ROW,
+    frozen_head::ROW,
+];
 
 impl Tabled for dyn ClientTerm {
     const WHAT: &'static str = "client term";
@@ -165,8 +245,9 @@ pub(crate) mod testing {
     /// Returns the facts of a first request: weights of 1, no state of server or client, one epoch at the rate 0.5.
     pub(crate) fn given(layout: &Layout) -> Given<'_> {
         static NONE: LazyLock<Slots> = LazyLock::new(Slots::default);
+        static INITIAL: LazyLock<Arc<Vec<f32>>> = LazyLock::new(|| Arc::new(vec![1.0; 3]));
         let (server, client, work) = (&*NONE, &*NONE, ClientWork::epochs(1));
-        Given { weights: &[1.0; 3], server, client, work, learning_rate: 0.5, layout }
+        Given { weights: &INITIAL, server, client, initial: &INITIAL, work, learning_rate: 0.5, layout }
     }
 
     /// Returns a layout of one shared parameter, a buffer and a local tensor, of one weight each.
@@ -184,7 +265,7 @@ pub(crate) mod testing {
 
 #[cfg(test)]
 mod tests {
-    use fedpipe_protocol::feature;
+    use fedpipe_protocol::{PhaseStart, feature};
 
     use super::{
         testing::{given, layout},
@@ -204,7 +285,12 @@ mod tests {
             for given in [given, Given { server: &server, client: &client, ..given }] {
                 let Prepared { phases, parts } = term.prepare(&given);
                 assert_eq!(feature::unlisted(&phases, &listed), None, "{term}");
-                assert_eq!(phases.iter().any(|phase| phase.linear), !parts.is_empty(), "{term}");
+                let has = |part: &str| parts.iter().any(|(name, _)| name == part);
+                assert_eq!(phases.iter().any(|phase| phase.linear), has(LINEAR), "{term}");
+                let is_slot = |phase: &Phase| phase.start == PhaseStart::Slot;
+                let starts = phases.iter().enumerate().filter(|(_, phase)| is_slot(phase));
+                assert!(starts.clone().all(|(index, _)| has(&format!("start/{index}"))), "{term}");
+                assert_eq!(parts.len(), starts.count() + usize::from(has(LINEAR)), "{term}");
             }
         }
     }

@@ -39,8 +39,16 @@ fn each_flag_reaches_its_key() {
          cpu-limit = 12, checkpoint-every = 13 }";
     let expected = Experiment::deserialize_from(expected.parse().unwrap()).unwrap();
     assert_eq!(resolved(words).unwrap(), expected);
-    let without =
-        ["client", "init-from", "until-converged", "max-rounds", "tolerance", "strategy-program", "local-steps"];
+    let without = [
+        "client",
+        "init-from",
+        "availability",
+        "until-converged",
+        "max-rounds",
+        "tolerance",
+        "strategy-program",
+        "local-steps",
+    ];
     let flags = Experiment::keys();
     let mut flags = flags.iter().filter_map(ExperimentKey::long).filter(|flag| !without.contains(flag));
     assert!(flags.all(|flag| words.contains(&format!("--{flag} "))));
@@ -75,9 +83,10 @@ fn each_key_is_reached_by_its_path() {
     let default = Table::try_from(Experiment::default()).unwrap();
     for key in Experiment::keys() {
         let text = match (key.name.as_str(), key.find(&default)) {
-            ("model" | "client" | "init-from" | "program" | "label" | "client-column" | "test-data", _) => {
-                "some".to_owned()
-            }
+            (
+                "model" | "client" | "init-from" | "availability" | "program" | "label" | "client-column" | "test-data",
+                _,
+            ) => "some".to_owned(),
             ("model-options", _) => "{ a = 'b' }".to_owned(),
             ("memory-limit", _) => "2G".to_owned(),
             ("until", _) => "loss=0.5".to_owned(),

@@ -52,6 +52,37 @@ fn held_out_rows_follow_the_training_rows_and_a_new_client_has_no_training_row()
     assert!(!fs::read(&plain.partitions[0].path).unwrap().windows(8).any(|text| text == b"held_out"));
 }
 
+/// The test dataset has 60 training and 9 test examples, whose first pixels are their rows.
+#[test]
+fn a_merged_deal_has_all_examples_and_statistics_of_the_training_rows_alone() {
+    let setting = setting();
+    let holdout = Holdout { rows: 0.25, clients: 0.0 };
+    let plain = setting.deal(3, 1);
+    let merged = |standardise| {
+        let reading = Reading { merges_test: true, standardise, ..Reading::default() };
+        setting.run(&Deal { reading, holdout, ..plain.clone() })
+    };
+    let dealt = merged(false).0.unwrap();
+    let info = &dealt.dataset;
+    assert_eq!((info.train_examples, info.test_examples, dealt.test.examples), (69, 0, 0));
+    assert!(dealt.partitions.iter().all(|file| (file.examples, file.held_out) == (18, 5)));
+    let mut pixels: Vec<u8> = dealt.partitions.iter().flat_map(|file| first_pixels(&file.path)).collect();
+    pixels.sort_unstable();
+    let mut all: Vec<u8> = (0..60).chain(0..9).collect();
+    all.sort_unstable();
+    assert_eq!(pixels, all);
+    // A deal of the same files with a test set is another one, before and after.
+    assert_eq!(setting.run(&plain).0.unwrap().test.examples, 9);
+    let (again, steps) = merged(false);
+    assert_eq!((again.unwrap().test.examples, dealing(&steps)), (0, false));
+
+    let training = |file: &PartitionFile| first_pixels(&file.path)[..18].to_vec();
+    let of_training: Vec<f64> = dealt.partitions.iter().flat_map(training).map(f64::from).collect();
+    let mean = of_training.iter().sum::<f64>() / of_training.len() as f64;
+    let by = merged(true).0.unwrap().dataset.standardisation.unwrap();
+    assert!((by.mean[0] - mean).abs() < 1e-9, "{} for {mean}", by.mean[0]);
+}
+
 #[test]
 fn a_share_that_holds_out_no_row_is_refused_with_the_bound() {
     let setting = setting();

@@ -178,9 +178,11 @@ fn a_table_has_features_names_of_classes_and_natural_clients() {
     // Two classes of two rows have four test sets, so that one other seed may draw the same.
     let mut others = (2..10).map(|seed| {
         let other = Reading { test_split: Some(TestSplit { fraction: 0.5, seed }), ..reading.clone() };
-        load(&vec![("t.csv", TABLE.into())], "t.csv", &other).unwrap().info.sha256
+        load(&vec![("t.csv", TABLE.into())], "t.csv", &other).unwrap().info
     });
-    assert!(others.any(|sha256| sha256 != plain.info.sha256), "the seed decides the rows, and the rows the identity");
+    let drawn_from = plain.info.drawn_from.as_ref();
+    assert!(drawn_from.is_some() && others.clone().all(|other| other.drawn_from.as_ref() == drawn_from));
+    assert!(others.any(|other| other.sha256 != plain.info.sha256), "the seed decides the rows, and these the identity");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::process::ExitStatus;
 
-use fedpipe_protocol::Tensor;
+use fedpipe_protocol::{Place, Tensor};
 use fedpipe_record::summary::Stop;
 use fedpipe_strategy::strategy::StrategyRows;
 

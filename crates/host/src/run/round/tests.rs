@@ -4,6 +4,7 @@ use std::{process::ExitStatus, time::Duration};
 
 use fedpipe_protocol::{Limits, Part, Update, read, write};
 use fedpipe_record::experiment::Experiment;
+use fedpipe_strategy::strategy::StrategyRows;
 
 use super::*;
 use crate::{
@@ -164,4 +165,60 @@ fn the_strategy_is_named_as_a_suspect_unless_it_is_the_mean() {
         let why = stage.begin(refusing(fails), |mut run| run.round(1)).unwrap_err().to_string();
         assert!(why.starts_with(&expected) && why.contains("too large"), "{strategy}: {why}");
     }
+}
+
+/// A chance that no client meets leaves every round empty.
+#[test]
+fn a_round_without_a_client_leaves_the_weights_and_the_state_and_is_recorded() {
+    let empty = changed(|of| {
+        let rows = StrategyRows {
+            sample: Some("poisson:0.0000001".parse().unwrap()),
+            server: Some("momentum".parse().unwrap()),
+            ..StrategyRows::default()
+        };
+        of.strategy.rules = rows.into();
+        of.clients.min_clients = Some(1);
+    });
+    let stage = Stage::new(empty);
+    stage.begin(failing(|_, _| true), |mut run| {
+        let before = run.state.weights().clone();
+        let result = run.round(1).unwrap();
+        assert_eq!((&result.weights, result.trainings, result.training_loss), (&before, 0, None));
+        assert!(result.server.is_empty(), "no momentum was made");
+        run.commit(1, result, std::time::Instant::now()).unwrap();
+        let history = stage.history();
+        let line = &history.rounds[0];
+        assert_eq!((line.clients, line.failed, line.participants.len(), line.bytes_sent), (0, 0, 0, 0));
+        assert!(line.update_norms.is_empty() && line.training_loss.is_none() && line.loss.get() > 0.0);
+    });
+}
+
+/// The trace has no client in round 2.
+#[test]
+fn clients_are_sampled_where_they_are_available() {
+    let traced =
+        changed(|of| of.clients.availability = Some("rounds:0=1-1,1=1-1/3-3,2=1-1,3=1-1/3-9".parse().unwrap()));
+    Stage::new(traced).begin(failing(|_, _| false), |mut run| {
+        let mut clients = |round| {
+            let result = run.round(round).unwrap();
+            result.updates.iter().map(|update| update.header.client).collect::<Vec<_>>()
+        };
+        assert_eq!([1, 2, 3, 4].map(&mut clients), [vec![0, 1, 2, 3], vec![], vec![1, 3], vec![3]]);
+    });
+}
+
+/// Under `fedexp` a round scores the mean of its weights and those before, and the state has it.
+#[test]
+fn the_mean_of_the_last_two_weights_is_the_result_of_fedexp() {
+    let stage = Stage::new(changed(|of| of.strategy = "fedexp".parse().unwrap()));
+    stage.begin(failing(|_, _| false), |mut run| {
+        for round in 1..=2 {
+            let before = run.state.weights().clone();
+            let result = run.round(round).unwrap();
+            let mean: Vec<f32> = before.iter().zip(&*result.weights).map(|(was, is)| (was + is) / 2.0).collect();
+            run.commit(round, result, std::time::Instant::now()).unwrap();
+            assert_eq!(run.state.output(&stage.experiment).as_slice(), mean);
+            assert_ne!(run.state.output(&stage.experiment), run.state.weights());
+        }
+    });
 }

@@ -226,3 +226,14 @@ fn a_run_that_repeats_another_has_its_dropped_trainings() {
     repeated.begin(ScriptedClient::serve, |mut run| do_rounds(&mut run, 4)).unwrap();
     assert_eq!(lines(&repeated), whole);
 }
+
+/// No client is available in round 2.
+#[test]
+fn a_round_without_a_client_takes_no_virtual_time() {
+    let traced =
+        |of: &mut Experiment| of.clients.availability = Some("rounds:0=1-1/3-3,1=1-1,2=3-3,3=3-3".parse().unwrap());
+    let rounds = rounds("fedavg", traced, failing(|_, _| false), 3);
+    let ends: Vec<_> = rounds.iter().map(|round| round.virtual_seconds.unwrap().get()).collect();
+    assert_eq!((ends[0], rounds[1].clients), (ends[1], 0));
+    assert!(ends[2] > ends[1]);
+}

@@ -22,6 +22,13 @@ pub(in crate::run) struct RoundTiming {
     pub(in crate::run) flights: Option<Flights>,
 }
 
+impl RoundTiming {
+    /// Returns the times of a round without a client, which takes no time.
+    pub(in crate::run) fn idle(now: f64) -> Self {
+        Self { end: now, updates: Vec::new(), late: Vec::new(), flights: None }
+    }
+}
+
 /// The virtual time of a run after its last round.
 #[derive(Debug, Clone, Default)]
 pub(in crate::run) struct RunTime {

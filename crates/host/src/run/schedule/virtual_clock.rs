@@ -1,6 +1,8 @@
 //! The virtual time of a training: a function of the experiment, the partition and the layout, known before the
 //! training begins.
 
+use std::sync::Arc;
+
 use fedpipe_protocol::{Layout, Phase};
 use fedpipe_record::experiment::{Experiment, LocalSection, TimeSection};
 use fedpipe_strategy::{clock::SimulatedClient, slots::Slots, term::Given};
@@ -65,17 +67,26 @@ impl Departures for Departing<'_> {
         let Self { experiment, clock, server, .. } = *self;
         let Experiment { time: TimeSection { step_time, .. }, local: LocalSection { batch_size, .. }, .. } =
             *experiment;
-        let (term, none) = (&experiment.strategy.rules.term, Slots::default());
+        let term = &experiment.strategy.rules.term;
+        let (none, initial) = (Slots::default(), Arc::default());
         let examples = self.sizes[client as usize];
         let is_straggler = self.stragglers.binary_search(&client).is_ok();
         let work = experiment.work_of(client, number, examples, is_straggler);
         // The phases follow from the work alone.
-        let (weights, layout) = (&[][..], &clock.layout);
-        let given = Given { weights, server: &none, client: &none, work, learning_rate: 1.0, layout };
+        let given = Given {
+            weights: &[],
+            server: &none,
+            client: &none,
+            initial: &initial,
+            work,
+            learning_rate: 1.0,
+            layout: &clock.layout,
+        };
         let steps = term.prepare(&given).phases.iter().map(|phase| steps_of(phase, examples, batch_size)).sum();
         let corrects = !term.is_of_client() && term.server_slots().iter().any(|slot| server.vector(slot).is_some());
-        let received = clock.shared * (1 + u64::from(corrects));
-        clock.clients[client as usize].seconds(steps, step_time, received + clock.update)
+        let sent = clock.shared * (1 + u64::from(corrects)) + clock.update;
+        let sent = if term.trains_alone() { 0 } else { sent };
+        clock.clients[client as usize].seconds(steps, step_time, sent)
     }
 }
 

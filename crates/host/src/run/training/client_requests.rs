@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use fedpipe_data::counted;
-use fedpipe_protocol::{Ability, LOCAL, Layout, MOMENTUM, RESIDUAL, Reply, Request, WEIGHTS, feature};
+use fedpipe_protocol::{Ability, LOCAL, Layout, MOMENTUM, RESIDUAL, Reply, Request, WEIGHTS, feature, with_local};
 use fedpipe_record::{cause::Cause, experiment::Experiment};
 use fedpipe_strategy::{
     closed_round::{ClientUpdate, Returned},
@@ -39,6 +39,8 @@ pub(super) struct Training<'t, 'j> {
     pub(super) layout: Layout,
     /// The ranges of the local tensors.
     pub(super) local: Vec<Range<usize>>,
+    /// `true` if the strategy keeps them local. The model does not know of it, so that the host puts in the values.
+    pub(super) puts_local: bool,
     /// The examples of each client.
     pub(super) sizes: &'t [u64],
     /// The clients that were drawn for the round, each as often as it was drawn.
@@ -57,16 +59,26 @@ impl Submitter for Training<'_, '_> {
     /// Adds the phases and parts that follow from the client's state.
     fn prepare(&mut self, job: &mut Job) -> Result<()> {
         let Request::Train(train) = &mut job.request else { return Ok(()) };
-        let state = match self.staged.get(&train.client) {
+        let mut state = match self.staged.get(&train.client) {
             Some(state) => state.clone(),
             None => self.recorder.state.clients.state_of(train.client)?,
         };
+        if self.local.is_empty() {
+            // A strategy before this one kept them.
+            state.set_vector(LOCAL, Vec::new());
+        }
         self.check_local(train.client, &state)?;
         let received = job.weights.clone().unwrap_or_default();
         let ClientPlan { phases, mut parts } = self.plan(train.client, &received, &state)?;
         train.phases = phases;
-        let own = OF_CLIENT.into_iter().filter_map(|name| Some((name.to_owned(), Arc::clone(state.vector(name)?))));
-        parts.extend(own);
+        if let Some(own) = self.experiment.strategy.rules.term.own_weights(&state) {
+            job.weights = Some(Arc::clone(own));
+        }
+        if let Some(own) = state.vector(LOCAL).filter(|_| self.puts_local) {
+            job.weights = Some(Arc::new(with_local(&received, own, self.local.iter().cloned()).into_owned()));
+        }
+        let sent = OF_CLIENT.into_iter().filter(|name| *name != LOCAL || !self.puts_local);
+        parts.extend(sent.filter_map(|name| Some((name.to_owned(), Arc::clone(state.vector(name)?)))));
         job.parts = parts;
         self.before.insert(train.client, state);
         self.recorder.journal.emit(&Event::TrainingBegun { round: self.recorder.round, client: train.client })
@@ -109,8 +121,8 @@ impl Training<'_, '_> {
         let count: usize = self.local.iter().map(Range::len).sum();
         match state.vector(LOCAL).map(|own| own.len()) {
             Some(held) if held != count => Err(Error::Output(format!(
-                "the state of client {client} has {} of local tensors, and the model has {count}; resume the run with its \
-                 own model",
+                "the state of client {client} has {} of local tensors, and the run {count}; resume it with its own model and \
+                 strategy",
                 counted(held, "value")
             ))),
             _ => Ok(()),
@@ -148,6 +160,11 @@ impl Training<'_, '_> {
         let mut after = strategy.term.accept(&self.given(returned.header.client, &start, &before), &returned);
         kept.into_iter().for_each(|(name, values)| after.set_vector(name, values));
         let Returned { header, mut weights, .. } = returned;
+        let draws = self.draws.iter().filter(|&&drawn| drawn == header.client).count().max(1) as u32;
+        if strategy.term.trains_alone() {
+            // Nothing is sent or aggregated: the state has the weights.
+            return ClientUpdate { before, after, draws, ..ClientUpdate::new(header, Vec::new()) };
+        }
         if !self.local.is_empty() {
             let own = self.local.iter().flat_map(|range| &weights[range.clone()]);
             after.set_vector(LOCAL, own.copied().collect());
@@ -161,15 +178,15 @@ impl Training<'_, '_> {
         let is_own = self.program.is_none() && strategy.term.is_of_client();
         let bytes_sent = shared * if is_own { 1 } else { 1 + corrections };
         let bytes_received = strategy.transforms.payload(weights.len()) - local;
-        let draws = self.draws.iter().filter(|&&drawn| drawn == header.client).count().max(1) as u32;
         ClientUpdate { header, weights, draws, before, after, bytes_sent, bytes_received, norm: 0.0 }
     }
 
     /// Returns the facts that the client term may use.
     fn given<'g>(&'g self, client: u32, weights: &'g [f32], state: &'g Slots) -> Given<'g> {
         let learning_rate = self.experiment.learning_rate(self.flights[&client].version + 1);
-        let (server, work) = (self.recorder.state.server(), self.work(client));
-        Given { weights, server, client: state, work, learning_rate, layout: &self.layout }
+        let (server, initial) = (self.recorder.state.server(), self.recorder.state.begun_with());
+        let work = self.work(client);
+        Given { weights, server, client: state, initial, work, learning_rate, layout: &self.layout }
     }
 
     /// Returns the work of a client.

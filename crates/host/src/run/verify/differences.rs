@@ -36,6 +36,7 @@ pub(super) fn round_difference(recorded: &Round, now: &Round, unscored: &BTreeSe
     let of_clients = |what: &str, recorded, now| scores::of_clients(what, recorded, now, &is_unscored);
     let at = |what: &str| format!("round {}: {what}", now.round);
     unequal(&at("the weights first differ: they are"), &recorded.weights_sha256, &now.weights_sha256)
+        .or_else(|| unequal(&at("the scored weights are"), &recorded.output_sha256, &now.output_sha256))
         .or_else(|| unequal(&at("the server's state is"), &recorded.server_sha256, &now.server_sha256))
         .or_else(|| unequal(&at("the accuracy is"), &recorded.accuracy, &now.accuracy))
         .or_else(|| unequal(&at("the errors are"), &recorded.regression, &now.regression))
@@ -140,7 +141,7 @@ mod tests {
         let recorded = Round {
             accuracy: Some(finite(0.5)),
             loss: finite(1.0),
-            training_loss: finite(1.0),
+            training_loss: Some(finite(1.0)),
             clients: 4,
             weights_sha256: "w".into(),
             held_out: scores(2),
@@ -158,7 +159,8 @@ mod tests {
             ("the accuracy is", Round { accuracy: Some(finite(0.6)), ..recorded.clone() }),
             ("the errors are", Round { regression: Some(errors), ..recorded.clone() }),
             ("the test loss is", Round { loss: finite(2.0), ..recorded.clone() }),
-            ("the training loss is", Round { training_loss: finite(2.0), ..recorded.clone() }),
+            ("the scored weights are", Round { output_sha256: Some("o".into()), ..recorded.clone() }),
+            ("the training loss is", Round { training_loss: Some(finite(2.0)), ..recorded.clone() }),
             ("the change of the weights is", Round { weights_change: Some(finite(0.1)), ..recorded.clone() }),
             ("the lengths of the updates are", Round { update_norms: vec![1.0], ..recorded.clone() }),
             ("the loss before the training is", Round { start_loss: Some(finite(0.1)), ..recorded.clone() }),

@@ -98,6 +98,8 @@ fn participants(experiment: &Experiment, sizes: &[u64], round: &Round) -> Option
     // The program of a strategy may sample in its own way, which only a repeated run shows.
     let is_program = experiment.strategy.program.is_some();
     let sampled = if is_program { (0..experiment.clients.count).collect() } else { experiment.sample(*number, sizes) };
+    // The losses of the candidates decide, and these are candidates.
+    let is_choice = experiment.strategy.sampler.asks_losses();
     let is_ascending = participants.windows(2).all(|pair| pair[0] < pair[1]);
     if !is_ascending || participants.iter().any(|client| !sampled.contains(client)) {
         return Some(format!(
@@ -105,15 +107,17 @@ fn participants(experiment: &Experiment, sizes: &[u64], round: &Round) -> Option
         ));
     }
     let attackers = experiment.attackers().into_iter().filter(|client| sampled.contains(client)).collect::<Vec<_>>();
-    if attackers != round.attackers {
+    if attackers != round.attackers && !is_choice {
         return Some(format!(
             "round {number}: the attackers {:?} in the ledger are not those of the seed, {attackers:?}",
             round.attackers
         ));
     }
     // All took part where none is named.
-    let all = if participants.is_empty() { experiment.clients.count as usize } else { participants.len() };
-    let counts = |total: u32| total == sampled.len() as u32 || is_program && total < sampled.len() as u32;
+    let are_all = participants.is_empty() && !sampled.is_empty();
+    let all = if are_all { experiment.clients.count as usize } else { participants.len() };
+    let is_open = is_program || is_choice;
+    let counts = |total: u32| total == sampled.len() as u32 || is_open && total < sampled.len() as u32;
     if *clients as usize != all || !clients.checked_add(*failed).is_some_and(counts) {
         return Some(format!(
             "round {number}: the ledger says {} and {failed} that failed, of {} sampled and {all} that took part",
@@ -222,14 +226,14 @@ fn summary(directory: &Path, history: &History) -> Result<Option<String>> {
 /// Returns the summary that follows from the lines of the ledger. It takes from `result` what no line says.
 fn expected(result: &Summary, stretch: &Stretch, history: &History) -> Option<Summary> {
     let (experiment, ready, dealt) = (&stretch.experiment, stretch.ready.as_ref()?, stretch.dealt.as_ref()?);
-    let weights_sha256 = history.rounds.last().map_or(&ready.weights_sha256, |round| &round.weights_sha256);
+    let weights_sha256 = history.rounds.last().map_or(&*ready.weights_sha256, Round::result_sha256);
     let facts = RunFacts {
         model: &ready.model,
         dataset: &dealt.dataset.name,
         target: &dealt.dataset.target,
         initial: history.initial,
         by_class: history.by_class.clone(),
-        weights_sha256: weights_sha256.clone(),
+        weights_sha256: weights_sha256.to_owned(),
         wall_seconds: result.wall_seconds,
         // Without the last line, the ledger also lacks the crashes of the round that was stopped.
         failures: if history.finished.is_some() { history.failures } else { result.failures },

@@ -1,0 +1,187 @@
+//! The baselines of an experiment: what a federation is compared with, at the same budget.
+//!
+//! `local` leaves everything as it is but the strategy: each client does the local steps of the federated run, on the
+//! same rows in the same order. `centralised` has one client with all rows, which trains in each round on as many
+//! examples as the sampled clients of the federated run together.
+
+use fedpipe_strategy::{local_work::LocalWork, strategy::StrategyRows};
+use strum::VariantArray;
+
+use super::{ClientsSection, Experiment, StrategySection};
+use crate::{
+    epochs::Epochs,
+    error::{Error, Result},
+    evaluated_clients::EvaluatedClients,
+};
+
+/// An experiment as it is, or a baseline in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::Display, VariantArray)]
+#[strum(serialize_all = "kebab-case")]
+pub enum Baseline {
+    /// The experiment itself.
+    Federated,
+    /// Each client trains alone.
+    Local,
+    /// One client has all rows.
+    Centralised,
+}
+
+impl Baseline {
+    /// All of them, in the order of a table.
+    pub const ALL: &'static [Self] = Self::VARIANTS;
+}
+
+impl Experiment {
+    /// Returns the experiment of a baseline of this one.
+    ///
+    /// # Errors
+    /// [`Error::Experiment`] for an experiment that is a baseline itself, and those of [`Experiment::centralised`].
+    pub fn baseline(&self, baseline: Baseline) -> Result<Self> {
+        let rules = &self.strategy.rules;
+        if rules.term.trains_alone() || rules.is_centralised() {
+            return Err(Error::Experiment(format!(
+                "the strategy {rules} is a baseline itself; give an experiment with the strategy of a federation"
+            )));
+        }
+        match baseline {
+            Baseline::Federated => Ok(self.clone()),
+            Baseline::Local => self.local(),
+            Baseline::Centralised => {
+                let named = Self { strategy: preset("centralised")?, ..self.clone() };
+                named.with_budget_of(self)
+            }
+        }
+    }
+
+    /// Returns this experiment with clients that train alone. The same clients are sampled in each round.
+    fn local(&self) -> Result<Self> {
+        let sampler = self.strategy.rules.sampler.clone();
+        let rules: StrategyRows = preset("local")?.rules.into();
+        let strategy = StrategySection { rules: StrategyRows { sample: Some(sampler), ..rules }.into(), program: None };
+        Ok(Self { strategy, ..self.clone() })
+    }
+
+    /// Returns this experiment with one client that has all rows, if its strategy says so, and this experiment
+    /// otherwise. The number of clients, their part in a round and their partition tell the budget alone.
+    ///
+    /// # Errors
+    /// [`Error::Experiment`] where the rows are not this host's to give.
+    pub fn centralised(self) -> Result<Self> {
+        if self.strategy.rules.is_centralised() { self.with_budget_of(&self) } else { Ok(self) }
+    }
+
+    /// Returns this experiment with one client that trains on as many examples as a round of `federated`.
+    fn with_budget_of(&self, federated: &Self) -> Result<Self> {
+        let partition = &self.data.partition;
+        if partition.is_own() || partition.directory().is_some() {
+            return Err(Error::Experiment(format!(
+                "the strategy centralised gives all rows to one client, and --partition {partition} has them apart; give \
+                 --data with another partition"
+            )));
+        }
+        let mut experiment = self.clone();
+        let sampled = federated.expected_clients();
+        match federated.local.work() {
+            LocalWork::Epochs(epochs) => {
+                experiment.local.epochs = Epochs(epochs * sampled / f64::from(federated.clients.count));
+            }
+            LocalWork::Steps(steps) => {
+                experiment.local.local_steps = Some(((steps as f64 * sampled).round() as u64).max(1));
+            }
+        }
+        experiment.clients =
+            ClientsSection { count: 1, fraction: 1.0, min_clients: None, availability: None, ..experiment.clients };
+        let rules: StrategyRows = experiment.strategy.rules.clone().into();
+        experiment.strategy.rules = StrategyRows { sample: Some(Default::default()), ..rules }.into();
+        experiment.data.partition = Default::default();
+        experiment.data.holdout_clients = 0.0;
+        experiment.local.uneven = Default::default();
+        experiment.evaluation.clients = EvaluatedClients::All;
+        experiment.execution.processes = None;
+        Ok(experiment)
+    }
+
+    /// Returns the mean number of clients that are drawn for a round.
+    fn expected_clients(&self) -> f64 {
+        let (count, sampler) = (self.sampled_clients(), &self.strategy.sampler);
+        let stretches = self.available_counts();
+        if stretches.is_empty() {
+            return sampler.expected(count, self.training_clients());
+        }
+        let rounds: f64 = stretches.iter().map(|(rounds, _)| *rounds as f64).sum();
+        let clients = stretches
+            .iter()
+            .map(|&(rounds, available)| rounds as f64 * sampler.expected(count.min(available), available));
+        clients.sum::<f64>() / rounds
+    }
+}
+
+fn preset(name: &str) -> Result<StrategySection> {
+    name.parse().map_err(|error| Error::Experiment(format!("{error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn experiment(change: impl FnOnce(&mut Experiment)) -> Experiment {
+        let mut experiment = Experiment { model: "mlp".into(), ..Experiment::default() };
+        experiment.clients.count = 20;
+        change(&mut experiment);
+        experiment
+    }
+
+    fn of(experiment: &Experiment, baseline: Baseline) -> Experiment {
+        let of = experiment.baseline(baseline).unwrap();
+        of.check().unwrap();
+        of
+    }
+
+    #[test]
+    fn local_changes_the_strategy_alone_and_keeps_its_sampler() {
+        let federated = experiment(|of| {
+            of.strategy = "fedadam".parse().unwrap();
+            of.strategy.rules =
+                StrategyRows { sample: Some("cyclic".parse().unwrap()), ..of.strategy.rules.clone().into() }.into();
+            of.clients.fraction = 0.5;
+        });
+        let local = of(&federated, Baseline::Local);
+        assert_eq!(local.strategy.to_string(), "local with the sampler cyclic");
+        assert_eq!(Experiment { strategy: federated.strategy.clone(), ..local.clone() }, federated);
+        assert_eq!(local.sample(3, &[1; 20]), federated.sample(3, &[1; 20]));
+        assert_eq!(of(&federated, Baseline::Federated), federated);
+    }
+
+    /// Half of 20 clients do two epochs, which is one epoch over all rows. Ten clients with 7 mini-batches do 70.
+    #[test]
+    fn centralised_trains_on_as_many_examples_as_the_sampled_clients() {
+        let work = |change: fn(&mut Experiment)| {
+            let federated = experiment(|of| {
+                of.clients.fraction = 0.5;
+                change(of);
+            });
+            let centralised = of(&federated, Baseline::Centralised);
+            let ClientsSection { count, fraction, .. } = centralised.clients;
+            assert_eq!((count, fraction, centralised.data.partition.to_string()), (1, 1.0, "iid".to_owned()));
+            assert_eq!(centralised.clone().centralised().unwrap(), centralised, "once more it is the same");
+            centralised.local.work()
+        };
+        assert_eq!(work(|of| of.local.epochs = Epochs(2.0)), LocalWork::Epochs(1.0));
+        assert_eq!(work(|of| of.local.local_steps = Some(7)), LocalWork::Steps(70));
+        let poisson = |of: &mut Experiment| {
+            let rows = StrategyRows { sample: Some("poisson:0.25".parse().unwrap()), ..StrategyRows::default() };
+            of.strategy.rules = rows.into();
+        };
+        assert_eq!(work(poisson), LocalWork::Epochs(0.25));
+        assert_eq!(work(|of| of.data.holdout_clients = 0.5), LocalWork::Epochs(0.25));
+    }
+
+    #[test]
+    fn a_baseline_and_data_that_lie_apart_are_refused() {
+        let why =
+            |change: fn(&mut Experiment)| experiment(change).baseline(Baseline::Centralised).unwrap_err().to_string();
+        assert!(why(|of| of.strategy = "local".parse().unwrap()).contains("the strategy local is a baseline itself"));
+        let own = why(|of| of.data.partition = "own".parse().unwrap());
+        assert!(own.contains("--partition own has them apart; give --data"), "{own}");
+    }
+}
