@@ -30,7 +30,7 @@ fn a_new_app_runs_the_experiment_that_it_was_given() {
     let experiment: Table = read("experiment.toml").parse().unwrap();
     // A row that is that of the preset is empty, so that another preset has its own.
     let rows = config["strategy"].as_table_mut().unwrap();
-    for key in ["sample", "term", "attack", "weighting", "aggregate", "server"] {
+    for key in ["sample", "term", "attack", "weighting", "aggregate", "server", "schedule"] {
         assert_eq!(rows.insert(key.into(), experiment["strategy"][key].clone()).unwrap().as_str(), Some(""), "{key}");
     }
     assert_eq!(experiment["strategy"]["term"].as_str(), Some("control-variate:option=II"));

@@ -101,8 +101,12 @@ impl ActiveRun<'_> {
     ) -> Result<TrainedRound> {
         let experiment = self.context.experiment;
         let trainings = trained.len() as u32;
-        let has_trained = |client: &u32| trained.iter().any(|(flight, _)| flight.client == *client);
-        let attackers = experiment.attackers().into_iter().filter(has_trained).collect();
+        let asked: Vec<u32> = match timing {
+            Some(_) => trained.iter().map(|(flight, _)| flight.client).collect(),
+            // A run that repeats another trains its participants alone, without rejected attackers.
+            None => experiment.sample(round, &self.clients.sizes),
+        };
+        let attackers = experiment.attackers().into_iter().filter(|client| asked.contains(client)).collect();
         let mut gathered = Gathered::default();
         gathered.extend(trained.into_iter().map(|(_, outcome)| outcome));
         self.attack(round, &mut gathered)?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use fedpipe_protocol::{Layout, Phase};
 use fedpipe_record::experiment::{Experiment, LocalSection, TimeSection};
-use fedpipe_strategy::{clock::SimulatedClient, local_work::ClientWork, slots::Slots, term::Given};
+use fedpipe_strategy::{clock::SimulatedClient, slots::Slots, term::Given};
 
 use crate::{
     error::{Error, Result},
@@ -36,30 +36,6 @@ impl VirtualClock {
         let update = experiment.strategy.transforms.payload(layout.weight_count()) - local;
         Ok(Some(Self { clients, shared: layout.payload() - local, update, layout: layout.clone() }))
     }
-
-    /// Returns the virtual seconds of a client's training over so many examples, while the server has this state.
-    fn seconds(&self, of: &Departing<'_>, (client, examples): (u32, u64), work: ClientWork) -> f64 {
-        let Departing { experiment, server, .. } = of;
-        let TimeSection { step_time, .. } = experiment.time;
-        let LocalSection { batch_size, .. } = experiment.local;
-        let term = &experiment.strategy.rules.term;
-        let (none, initial) = (Slots::default(), Arc::default());
-        // The phases follow from the work alone.
-        let given = Given {
-            weights: &[],
-            server: &none,
-            client: &none,
-            initial: &initial,
-            work,
-            learning_rate: 1.0,
-            layout: &self.layout,
-        };
-        let steps = term.prepare(&given).phases.iter().map(|phase| steps_of(phase, examples, batch_size)).sum();
-        let corrects = !term.is_of_client() && term.server_slots().iter().any(|slot| server.vector(slot).is_some());
-        let sent = self.shared * (1 + u64::from(corrects)) + self.update;
-        let sent = if term.trains_alone() { 0 } else { sent };
-        self.clients[client as usize].seconds(steps, step_time, sent)
-    }
 }
 
 /// Returns the mini-batches of the experiment that cost as much as a phase.
@@ -88,10 +64,29 @@ impl Departures for Departing<'_> {
     }
 
     fn seconds(&self, client: u32, number: u64) -> f64 {
+        let Self { experiment, clock, server, .. } = *self;
+        let Experiment { time: TimeSection { step_time, .. }, local: LocalSection { batch_size, .. }, .. } =
+            *experiment;
+        let term = &experiment.strategy.rules.term;
+        let (none, initial) = (Slots::default(), Arc::default());
         let examples = self.sizes[client as usize];
         let is_straggler = self.stragglers.binary_search(&client).is_ok();
-        let work = self.experiment.work_of(client, number, examples, is_straggler);
-        self.clock.seconds(self, (client, examples), work)
+        let work = experiment.work_of(client, number, examples, is_straggler);
+        // The phases follow from the work alone.
+        let given = Given {
+            weights: &[],
+            server: &none,
+            client: &none,
+            initial: &initial,
+            work,
+            learning_rate: 1.0,
+            layout: &clock.layout,
+        };
+        let steps = term.prepare(&given).phases.iter().map(|phase| steps_of(phase, examples, batch_size)).sum();
+        let corrects = !term.is_of_client() && term.server_slots().iter().any(|slot| server.vector(slot).is_some());
+        let sent = clock.shared * (1 + u64::from(corrects)) + clock.update;
+        let sent = if term.trains_alone() { 0 } else { sent };
+        clock.clients[client as usize].seconds(steps, step_time, sent)
     }
 }
 
