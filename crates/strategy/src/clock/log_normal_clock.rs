@@ -93,7 +93,10 @@ mod tests {
         let [few, many] = [3, 30].map(|count| clients("lognormal", 1, count).unwrap());
         assert_eq!(few[..], many[..3]);
         assert_ne!(few, clients("lognormal", 2, 3).unwrap());
-        assert_eq!(clients("lognormal:sigma=0", 1, 2).unwrap(), [SimulatedClient { slowness: 1.0, bandwidth: None }; 2]);
+        assert_eq!(
+            clients("lognormal:sigma=0", 1, 2).unwrap(),
+            [SimulatedClient { slowness: 1.0, bandwidth: None }; 2]
+        );
         assert!(clients("lognormal:sigma=1e6", 1, 9).unwrap_err().contains("give a smaller sigma"));
     }
 }
