@@ -23,7 +23,8 @@ fn each_flag_reaches_its_key() {
          --isolation off --memory-limit 2G --cpu-limit 12 --checkpoint-every 13 --data-seed 1 --init-seed 2 \
          --sample-seed 3 --sample uniform --term proximal:0.5 --transform clip:2+int8 --weighting equal \
          --aggregate median --server sgd:rate=0.5 --holdout 0.2 --holdout-clients 0.25 --evaluate-clients 3 \
-         --evaluate-every 4 --by-class --until accuracy=0.5,stop=false --attack sign-flip:fraction=0.2 --uneven uniform";
+         --evaluate-every 4 --by-class --until accuracy=0.5,stop=false --attack sign-flip:fraction=0.2 --uneven uniform \
+         --schedule synchronous:over-commit=1.5 --clock constant:slowness=2 --step-time 0.25 --deadline 9 --fine-tune 3";
     let expected = "format = 2\nmodel = 'mlp'\nmodel-options = { hidden = '3' }\nrounds = 8\n\
          until-converged = false\nuntil = 'accuracy=0.5,stop=false'\nmax-rounds = 200\ntolerance = 0.02\nseed = '18446744073709551615'\n\
          data-seed = 1\ninit-seed = 2\nsample-seed = 3\n\
@@ -33,8 +34,10 @@ fn each_flag_reaches_its_key() {
          clients = { count = 7, fraction = 0.5, on-failure = 'drop', min-clients = 2 }\n\
          local = { epochs = 9, batch-size = 10, lr = 0.3, lr-schedule = 'cosine', optimiser = 'adam', uneven = 'uniform' }\n\
          strategy = { name = 'fedadam:rate=0.02', sample = 'uniform', term = 'proximal:0.5', transform = 'clip:2+int8', \
-         weighting = 'equal', aggregate = 'median', server = 'sgd:rate=0.5', attack = 'sign-flip:fraction=0.2' }\n\
-         evaluation = { clients = 3, every = 4, by-class = true }\n\
+         weighting = 'equal', aggregate = 'median', server = 'sgd:rate=0.5', attack = 'sign-flip:fraction=0.2', \
+         schedule = 'synchronous:over-commit=1.5' }\n\
+         time = { clock = 'constant:slowness=2', step-time = 0.25, deadline = 9.0 }\n\
+         evaluation = { clients = 3, every = 4, by-class = true, fine-tune = 3 }\n\
          execution = { client-timeout = 11.0, processes = 3, jobs = 4, isolation = 'off', memory-limit = '2G', \
          cpu-limit = 12, checkpoint-every = 13 }";
     let expected = Experiment::deserialize_from(expected.parse().unwrap()).unwrap();
@@ -50,8 +53,9 @@ fn each_flag_reaches_its_key() {
         "local-steps",
     ];
     let flags = Experiment::keys();
-    let mut flags = flags.iter().filter_map(ExperimentKey::long).filter(|flag| !without.contains(flag));
-    assert!(flags.all(|flag| words.contains(&format!("--{flag} "))));
+    let flags = flags.iter().filter_map(ExperimentKey::long).filter(|flag| !without.contains(flag));
+    let absent: Vec<_> = flags.filter(|flag| !words.contains(&format!("--{flag} "))).collect();
+    assert_eq!(absent, [""; 0]);
 
     let other = resolved(
         "--client true --until-converged --max-rounds 3 --tolerance 0.5 --strategy-program cat \
@@ -89,6 +93,7 @@ fn each_key_is_reached_by_its_path() {
             ) => "some".to_owned(),
             ("model-options", _) => "{ a = 'b' }".to_owned(),
             ("memory-limit", _) => "2G".to_owned(),
+            ("clock", _) => "constant".to_owned(),
             ("until", _) => "loss=0.5".to_owned(),
             ("image-size", _) => "8x8".to_owned(),
             (_, Some(value)) => value.to_string(),
