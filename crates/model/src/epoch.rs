@@ -175,11 +175,13 @@ impl Sums {
     /// # Errors
     /// A loss that is not finite. ReLU turns NaN into 0, so that only the loss shows it.
     pub fn add(&mut self, loss_sum: f64, correct: u64, examples: usize) -> Result<()> {
+        self.take(loss_sum, correct, examples, "try a lower --lr")
+    }
+
+    fn take(&mut self, loss_sum: f64, correct: u64, examples: usize, remedy: &str) -> Result<()> {
         if !loss_sum.is_finite() {
-            let (seen, target) = (self.examples, if self.regression.is_some() { ", or scale the target" } else { "" });
-            return Err(Error::new(format!(
-                "the loss became {loss_sum} after {seen} of the examples; try a lower --lr{target}"
-            )));
+            let seen = self.examples;
+            return Err(Error::new(format!("the loss became {loss_sum} after {seen} of the examples; {remedy}")));
         }
         self.loss_sum += loss_sum;
         self.correct += correct;
@@ -203,8 +205,9 @@ impl Sums {
             sums.target_square_sum += target * target;
             examples += 1;
         }
+        self.take(loss_sum, 0, examples, "try a lower --lr, or scale the target")?;
         self.regression = Some(sums);
-        self.add(loss_sum, 0, examples)
+        Ok(())
     }
 }
 

@@ -9,6 +9,7 @@ use std::{
 use serde::Serialize;
 
 use crate::{
+    client_scores::ClientScores,
     configuration::{Configuration, SEEDS},
     error::Result,
     finite::Finite,
@@ -81,6 +82,8 @@ pub enum Measure {
     R2,
     /// The accuracy on the held-out examples of the clients that train, in percent.
     HeldOut,
+    /// The accuracy of each client's own model on its held-out examples, in percent.
+    Personal,
 }
 
 impl Measure {
@@ -91,24 +94,27 @@ impl Measure {
 
     /// Returns the value of a round as the ledger has it: an accuracy is at most 1.
     fn share_of(self, round: &Round) -> Option<f64> {
+        let accuracy =
+            |scores: &Option<ClientScores>| scores.as_ref().and_then(|scores| scores.accuracy).map(|of| of.mean);
         let value = match self {
             Self::Accuracy => round.accuracy,
             Self::Loss => Some(round.loss),
             Self::Rmse => round.regression.map(|errors| errors.rmse),
             Self::R2 => round.regression.and_then(|errors| errors.r2),
-            Self::HeldOut => round.held_out.as_ref().and_then(|scores| scores.accuracy).map(|of| of.mean),
+            Self::HeldOut => accuracy(&round.held_out),
+            Self::Personal => accuracy(&round.personal),
         };
         value.map(Finite::get)
     }
 
     /// Returns `true` if a greater value is better.
     pub fn is_gain(self) -> bool {
-        matches!(self, Self::Accuracy | Self::R2 | Self::HeldOut)
+        matches!(self, Self::Accuracy | Self::R2 | Self::HeldOut | Self::Personal)
     }
 
     /// Returns `true` for a share in percent.
     pub fn is_percent(self) -> bool {
-        matches!(self, Self::Accuracy | Self::HeldOut)
+        matches!(self, Self::Accuracy | Self::HeldOut | Self::Personal)
     }
 
     fn scale(self) -> f64 {
@@ -231,15 +237,18 @@ fn identity(history: &History) -> Configuration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::regression::Regression;
+    use crate::{client_scores::ClientScore, regression::Regression};
 
     #[test]
     fn a_measure_is_in_the_units_of_a_reader() {
         let finite = |number: f64| Finite::try_from(number).unwrap();
         let regression = Some(Regression { rmse: finite(3.0), mae: finite(2.0), r2: None });
         let round = Round { accuracy: Some(finite(0.85)), regression, loss: finite(0.5), ..Round::blank(1) };
-        let values = [Measure::Accuracy, Measure::Loss, Measure::Rmse, Measure::R2, Measure::HeldOut];
-        let expected = [Some(85.0), Some(0.5), Some(3.0), None, None];
+        let score = ClientScore { client: 0, examples: 4, correct: Some(3), errors: None, loss_sum: 1.0 };
+        let round = Round { personal: ClientScores::new(&[score]).unwrap(), ..round };
+        let values =
+            [Measure::Accuracy, Measure::Loss, Measure::Rmse, Measure::R2, Measure::HeldOut, Measure::Personal];
+        let expected = [Some(85.0), Some(0.5), Some(3.0), None, None, Some(75.0)];
         assert_eq!(values.map(|measure| measure.of(&round)), expected);
         assert_eq!("held-out".parse(), Ok(Measure::HeldOut));
         assert_eq!(Measure::R2.to_string(), "r2");

@@ -118,6 +118,7 @@ fn axis_name(measure: Measure) -> &'static str {
         Measure::Rmse => "test RMSE",
         Measure::R2 => "test R2",
         Measure::HeldOut => "held-out accuracy, %",
+        Measure::Personal => "personal accuracy, %",
     }
 }
 

@@ -5,7 +5,7 @@ use fedpipe_record::{client_scores::ClientScores, finite::Finite, history::Histo
 type Cell = fn(&Round) -> Option<f64>;
 
 /// The columns after the round, with the number of each.
-const COLUMNS: [(&str, Cell); 22] = [
+const COLUMNS: [(&str, Cell); 24] = [
     ("accuracy", |round| round.accuracy.map(Finite::get)),
     ("loss", |round| Some(round.loss.get())),
     ("rmse", |round| round.regression.map(|errors| errors.rmse.get())),
@@ -19,6 +19,8 @@ const COLUMNS: [(&str, Cell); 22] = [
     ("held_out_worst_decile_accuracy", |round| accuracy(&round.held_out, |of| of.worst_decile)),
     ("held_out_spread", |round| accuracy(&round.held_out, |of| of.spread)),
     ("held_out_loss", |round| round.held_out.as_ref().map(|scores| scores.loss.mean.get())),
+    ("personal_accuracy", |round| accuracy(&round.personal, |of| of.mean)),
+    ("personal_worst_accuracy", |round| accuracy(&round.personal, |of| of.worst)),
     ("new_clients_accuracy", |round| accuracy(&round.new_clients, |of| of.mean)),
     ("clients", |round| Some(f64::from(round.clients))),
     ("failed", |round| Some(f64::from(round.failed))),

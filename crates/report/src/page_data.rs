@@ -98,6 +98,7 @@ pub(crate) fn curves(history: &History) -> Vec<CurveFigure> {
                 vec![
                     ("test set", 0, percent(test(&|score| score.1))),
                     ("held-out examples", 3, clients(|round| &round.held_out)),
+                    ("own models", 5, clients(|round| &round.personal)),
                     ("new clients", 4, clients(|round| &round.new_clients)),
                 ],
             )

@@ -23,6 +23,7 @@ const TRAINING_LOSS: RGBColor = RGBColor(0, 158, 115);
 const HELD_OUT: RGBColor = RGBColor(204, 121, 167);
 const RMSE: RGBColor = RGBColor(0, 114, 178);
 const MAE: RGBColor = RGBColor(86, 180, 233);
+const PERSONAL: RGBColor = RGBColor(230, 159, 0);
 const NEW_CLIENTS: RGBColor = RGBColor(0, 0, 0);
 /// A panel of the picture, with at least one curve.
 struct Panel {
@@ -113,20 +114,22 @@ fn panels(initial: Option<InitialScore>, rounds: &[Round]) -> Vec<Panel> {
     let training = rounds.iter().filter_map(|round| Some((round.round as f64, round.training_loss?.get())));
     let [accuracies, rmses] = [client_accuracies, client_rmses].map(|range| client_ranges(rounds, range));
     let means = |ranges: &[ClientRange]| ranges.iter().map(|range| (range.round, range.mean)).collect();
-    let new = |mean: fn(&ClientScores) -> Option<Finite>| -> Points {
-        let point = |round: &Round| Some((round.round as f64, mean(round.new_clients.as_ref()?)?.get()));
+    let accuracy = |of: fn(&Round) -> &Option<ClientScores>| -> Points {
+        let point = |round: &Round| Some((round.round as f64, 100.0 * of(round).as_ref()?.accuracy?.mean.get()));
         rounds.iter().filter_map(point).collect()
     };
-    let new_accuracies = new(|scores| scores.accuracy.map(|of| of.mean));
-    let new_accuracies = new_accuracies.into_iter().map(|(round, share)| (round, 100.0 * share)).collect();
-    let new_rmses = new(|scores| scores.rmse.map(|of| of.mean));
+    let rmse = |of: fn(&Round) -> &Option<ClientScores>| -> Points {
+        let point = |round: &Round| Some((round.round as f64, of(round).as_ref()?.rmse?.mean.get()));
+        rounds.iter().filter_map(point).collect()
+    };
     let panels = [
         Panel::new(
             "accuracy, %",
             vec![
                 Curve::new("test accuracy", ACCURACY, percent.collect()),
                 Curve::new("held-out accuracy", HELD_OUT, means(&accuracies)),
-                Curve::new("new clients' accuracy", NEW_CLIENTS, new_accuracies).thin(),
+                Curve::new("own models' accuracy", PERSONAL, accuracy(|round| &round.personal)),
+                Curve::new("new clients' accuracy", NEW_CLIENTS, accuracy(|round| &round.new_clients)).thin(),
             ],
         )
         .with(accuracies),
@@ -137,7 +140,8 @@ fn panels(initial: Option<InitialScore>, rounds: &[Round]) -> Vec<Panel> {
                 Curve::new("test RMSE", RMSE, error(|errors| Some(errors.rmse))),
                 Curve::new("test MAE", MAE, error(|errors| Some(errors.mae))),
                 Curve::new("held-out RMSE", HELD_OUT, means(&rmses)),
-                Curve::new("new clients' RMSE", NEW_CLIENTS, new_rmses).thin(),
+                Curve::new("own models' RMSE", PERSONAL, rmse(|round| &round.personal)),
+                Curve::new("new clients' RMSE", NEW_CLIENTS, rmse(|round| &round.new_clients)).thin(),
             ],
         )
         .with(rmses),

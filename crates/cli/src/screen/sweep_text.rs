@@ -130,6 +130,7 @@ fn head(measure: Measure) -> &'static str {
         Measure::Rmse => "RMSE",
         Measure::R2 => "R²",
         Measure::HeldOut => "held out, %",
+        Measure::Personal => "personal, %",
     }
 }
 
