@@ -121,7 +121,7 @@ fn jobs() -> Vec<Job> {
         Request::Train(Train::plain(3, 2)),
         Request::Evaluate(Evaluate::test(vec![0, 1])),
     ];
-    let job = |request| Job { slot: 3, client: Some(3), request, weights: None, parts: Vec::new() };
+    let job = |request| Job { slot: 3, client: Some(3), request, weights: None, parts: Vec::new(), only_scores: false };
     requests.map(job).into()
 }
 

@@ -82,7 +82,7 @@ pub enum Measure {
     R2,
     /// The accuracy on the held-out examples of the clients that train, in percent.
     HeldOut,
-    /// The accuracy of each client's own model on its held-out examples, in percent.
+    /// The accuracy on the held-out examples of the model that a client uses, in percent: its own, or the global one.
     Personal,
 }
 
@@ -102,7 +102,7 @@ impl Measure {
             Self::Rmse => round.regression.map(|errors| errors.rmse),
             Self::R2 => round.regression.and_then(|errors| errors.r2),
             Self::HeldOut => accuracy(&round.held_out),
-            Self::Personal => accuracy(&round.personal),
+            Self::Personal => accuracy(&round.personal).or_else(|| accuracy(&round.held_out)),
         };
         value.map(Finite::get)
     }

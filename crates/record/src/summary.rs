@@ -135,9 +135,11 @@ pub struct RunFacts<'r> {
 /// the initial weights.
 ///
 /// In addition, its loss is below ln(`classes`) or its accuracy above 1.5 / `classes`. For a real target, which has no
-/// classes, a guess is the mean of the test targets: the squared error is below their variance.
+/// classes, a guess is the mean of the test targets: the squared error is below their variance. Not known if clients
+/// have models of their own, of which the test loss says nothing.
 fn loss_fell(initial: Option<Finite>, classes: Option<u32>, rounds: &[Round]) -> Option<bool> {
-    let initial = initial.filter(|_| !rounds.is_empty())?.get();
+    let is_global = rounds.iter().all(|round| round.personal.is_none());
+    let initial = initial.filter(|_| !rounds.is_empty() && is_global)?.get();
     let beats_a_guess = |round: &Round| match (classes.map(f64::from), round.accuracy) {
         (Some(classes), Some(accuracy)) => round.loss.get() < libm::log(classes) || accuracy.get() > 1.5 / classes,
         _ => round.regression.is_some_and(|errors| errors.beats_the_mean()),

@@ -83,7 +83,7 @@ impl Scored {
     fn of(on: MeasuredOn, round: &Round) -> Option<Self> {
         match on {
             MeasuredOn::TestSet => Some(Self { accuracy: round.accuracy, loss: round.loss, errors: round.regression }),
-            MeasuredOn::HeldOut => round.held_out.as_ref().map(|scores| Self {
+            MeasuredOn::HeldOut => round.personal.as_ref().or(round.held_out.as_ref()).map(|scores| Self {
                 accuracy: scores.accuracy.map(|of| of.mean),
                 loss: scores.loss.mean,
                 errors: scores.errors,
@@ -96,7 +96,7 @@ impl Scored {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MeasuredOn {
-    /// The held-out examples of the clients that train.
+    /// The held-out examples of the clients that train, each with its own model if clients have one.
     HeldOut,
     /// The test set.
     TestSet,

@@ -14,7 +14,7 @@ struct Refusal {
     reason: &'static str,
 }
 
-const REFUSALS: [Refusal; 18] = [
+const REFUSALS: [Refusal; 19] = [
     Refusal {
         applies: |rows, _| rows.term.trains_alone() && !aggregates_nothing(rows),
         names: |rows, _| [term(rows), aggregating(rows)],
@@ -120,6 +120,12 @@ const REFUSALS: [Refusal; 18] = [
         names: |rows, _| [format!("the sampler {}", rows.sampler), schedule(rows)],
         reason: "a client that ends is replaced by an idle one, and there are no rounds to sample for; take uniform, or \
                  by-size without replacement",
+    },
+    Refusal {
+        applies: |rows, _| rows.schedule.buffer_size() == Some(1) && rows.attack.needs_honest(),
+        names: |rows, _| [format!("the attack {}", rows.attack), schedule(rows)],
+        reason: "the attack is made of the honest updates beside it, and each update comes alone; take another attack, or \
+                 a buffer",
     },
     Refusal {
         applies: |rows, _| rows.schedule.over_commitment() > 1.0 && rows.sampler.least(2) < 2,

@@ -32,9 +32,14 @@ pub(crate) fn table_lines(comparison: &Comparison, planned: usize) -> ([Measure;
 }
 
 /// Returns the main measure, and the one beside it: the score on held-out examples if every run has it, or the loss.
+///
+/// If clients have models of their own, the main measure is that of the models that they use.
 fn measures(comparison: &Comparison) -> [Measure; 2] {
-    let mut runs = comparison.groups.iter().flat_map(|group| &group.runs);
-    let has_held_out = runs.all(|run| run.last(Measure::HeldOut).is_some());
+    let runs = || comparison.groups.iter().flat_map(|group| &group.runs);
+    let has_held_out = runs().all(|run| run.last(Measure::HeldOut).is_some());
+    if has_held_out && runs().any(|run| run.rounds.iter().any(|round| round.personal.is_some())) {
+        return [Measure::Personal, comparison.main_measure()];
+    }
     match comparison.main_measure() {
         Measure::Loss => [Measure::Loss, Measure::Loss],
         main if has_held_out => [main, Measure::HeldOut],

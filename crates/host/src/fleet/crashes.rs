@@ -1,7 +1,7 @@
 //! The consequence of an exit: the job of the process is retried, moved to another process, or given up.
 
 use fedpipe_data::DataError;
-use fedpipe_protocol::{Evaluate, FailureKind, Level, Request};
+use fedpipe_protocol::{FailureKind, Level};
 use fedpipe_record::{
     cause::{Cause, isolation_hint, with_last_words},
     crash::{ClientCrash, Consequence},
@@ -94,8 +94,7 @@ impl Fleet {
             open.attempts += 1;
             open.attempts
         });
-        let request = self.queue.open(id).map(|open| &open.job.request);
-        let is_score = matches!(request, Some(Request::Evaluate(Evaluate { client: Some(_), .. })));
+        let is_score = self.queue.open(id).is_some_and(|open| open.job.only_scores);
         match self.policy {
             OnFailure::Abort => self.given_up(Consequence::Aborted),
             OnFailure::Retry if attempts == 1 => {

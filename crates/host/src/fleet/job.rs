@@ -23,6 +23,8 @@ pub(crate) struct Job {
     pub(crate) weights: Option<Arc<Vec<f32>>>,
     /// Further parts by name.
     pub(crate) parts: Vec<NamedVector>,
+    /// `true` if the round can do without the answer: it scores a client, and changes no weights.
+    pub(crate) only_scores: bool,
 }
 
 impl Job {

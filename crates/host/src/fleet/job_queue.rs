@@ -182,7 +182,14 @@ mod tests {
         let check: Arc<Check> = Arc::new(|_: &Job, _: &Reply, _: &mut Parts, _: usize| Ok(()));
         let mut queue = JobQueue::new(slots);
         for &slot in jobs {
-            let job = Job { slot, client: None, request: Request::GetWeights, weights: None, parts: Vec::new() };
+            let job = Job {
+                slot,
+                client: None,
+                request: Request::GetWeights,
+                weights: None,
+                parts: Vec::new(),
+                only_scores: false,
+            };
             queue.submit(job, &check);
         }
         queue
@@ -263,7 +270,14 @@ mod tests {
         assert_eq!(queue.clear(), [2], "the slot of the process that does a job");
         assert!(queue.is_empty() && queue.take_settled().is_none() && queue.idle(|_| true, |_| false).is_empty());
         assert_eq!((queue.busy(), queue.settle(last, replied()).is_none()), (0, true));
-        let job = Job { slot: 0, client: None, request: Request::GetWeights, weights: None, parts: Vec::new() };
+        let job = Job {
+            slot: 0,
+            client: None,
+            request: Request::GetWeights,
+            weights: None,
+            parts: Vec::new(),
+            only_scores: false,
+        };
         let check: Arc<Check> = Arc::new(|_: &Job, _: &Reply, _: &mut Parts, _: usize| Ok(()));
         assert!(queue.submit(job, &check) > last);
     }

@@ -124,7 +124,8 @@ fn evaluation(slot: usize) -> Job {
 }
 
 fn job(slot: usize, client: Option<u32>, request: Request) -> Job {
-    Job { slot, client, request, weights: Some(Arc::new(vec![1.0, 2.0])), parts: Vec::new() }
+    let only_scores = matches!(request, Request::Evaluate(_));
+    Job { slot, client, request, weights: Some(Arc::new(vec![1.0, 2.0])), parts: Vec::new(), only_scores }
 }
 
 fn no_check() -> Arc<Check> {

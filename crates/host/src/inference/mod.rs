@@ -222,6 +222,7 @@ impl TrainedRun {
             request: Request::Evaluate(Evaluate { predictions: asked, ..Evaluate::test(blocks) }),
             weights: Some(Arc::clone(&weights)),
             parts: Vec::new(),
+            only_scores: true,
         };
         let jobs: Vec<_> =
             shares(blocks, count).into_iter().enumerate().map(job).map(|job| fleet.submit(job, &check)).collect();

@@ -345,7 +345,7 @@ fn answer(fleet: &mut Fleet, request: Request, mut parts: Parts, warn: &mut dyn 
     };
     // A job of a client is never moved, so that the run's host decides the consequence of a crash.
     let parts = parts.into_vectors().map(|(name, values)| (name, Arc::new(values))).collect();
-    let job = Job { slot: 0, client: Some(0), request, weights, parts };
+    let job = Job { slot: 0, client: Some(0), request, weights, parts, only_scores: false };
     let mut crash = None;
     // The run's host checks the reply.
     let no_check: Arc<Check> = Arc::new(|_: &Job, _: &Reply, _: &mut Parts, _| Ok(()));

@@ -204,7 +204,7 @@ mod tests {
     use super::*;
 
     fn job(request: Request) -> Job {
-        Job { slot: 0, client: None, request, weights: None, parts: Vec::new() }
+        Job { slot: 0, client: None, request, weights: None, parts: Vec::new(), only_scores: false }
     }
 
     /// Returns a reply with these parts, as the host reads it.

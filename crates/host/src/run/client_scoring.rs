@@ -29,7 +29,7 @@ use crate::{
 pub(super) struct RoundScores {
     /// Those of clients that train.
     pub(super) held_out: Option<ClientScores>,
-    /// Those of the same clients, each with its own model.
+    /// Those of the same clients that have a model of their own, each with that; of all of them if they are fine-tuned.
     pub(super) personal: Option<ClientScores>,
     /// Those of clients that never train.
     pub(super) new_clients: Option<ClientScores>,
@@ -55,8 +55,9 @@ impl ActiveRun<'_> {
             let by_client = self.own_weights(&of_training, updates)?;
             let own = OwnValues { ranges: std::iter::once(0..weights.len()).collect(), by_client };
             let held_out = self.score_each(round, &of_training, weights, &own)?;
+            let new_clients = self.score_each(round, &experiment.new_clients(), weights, &OwnValues::default())?;
             self.clients.record_isolation(&mut self.journal)?;
-            return Ok(RoundScores { held_out, ..RoundScores::default() });
+            return Ok(RoundScores { held_out, new_clients, personal: None });
         }
         let held_out = self.score_each(round, &of_training, weights, &OwnValues::default())?;
         let own = self.own_values(&of_training, updates, weights.len())?;
@@ -66,13 +67,18 @@ impl ActiveRun<'_> {
         Ok(RoundScores { held_out, personal, new_clients })
     }
 
-    /// Scores `weights` on the held-out examples of all clients that train.
+    /// Scores `weights`, with the `own` values of each client, on the held-out examples of all clients that train.
     ///
     /// # Errors
     /// [`Error::Round`] if no client could be scored.
-    pub(super) fn score_all_clients(&mut self, round: u64, weights: &Arc<Vec<f32>>) -> Result<TestScore> {
+    pub(super) fn score_all_clients(
+        &mut self,
+        round: u64,
+        weights: &Arc<Vec<f32>>,
+        own: &OwnValues,
+    ) -> Result<TestScore> {
         let all = self.context.experiment.training_list();
-        let scores = self.score_each(round, &all, weights, &OwnValues::default())?;
+        let scores = self.score_each(round, &all, weights, own)?;
         self.clients.record_isolation(&mut self.journal)?;
         let none = || Error::Round(format!("round {round} could not be evaluated: no client returned a score"));
         let ClientScores { loss, accuracy, errors, .. } = scores.ok_or_else(none)?;
@@ -118,6 +124,8 @@ impl ActiveRun<'_> {
                 Some(update) => update.after.vector(slot).cloned(),
                 None => self.state.clients.state_of(client)?.vector(slot).cloned(),
             };
+            // A model of its own begins with the initial weights.
+            let own = own.or_else(|| own_model.map(|_| Arc::clone(self.state.begun_with())));
             by_client.extend(own.map(|own| (client, own)));
         }
         Ok(OwnValues { ranges, by_client })
@@ -153,6 +161,7 @@ impl ActiveRun<'_> {
             request: Request::Evaluate(Evaluate::held_out(client, held_out[client as usize])),
             weights: Some(Arc::clone(weights)),
             parts: Vec::new(),
+            only_scores: true,
         };
         let has_examples = |client: &&u32| held_out[**client as usize] > 0;
         let jobs: Vec<Job> = clients.iter().filter(has_examples).map(job).collect();

@@ -137,7 +137,14 @@ impl Clients {
 
     /// Asks a client for the model's initial weights.
     pub(super) fn initial_weights(&mut self, journal: &mut Journal<'_>) -> Result<InitialWeights> {
-        let job = Job { slot: 0, client: None, request: Request::GetWeights, weights: None, parts: Vec::new() };
+        let job = Job {
+            slot: 0,
+            client: None,
+            request: Request::GetWeights,
+            weights: None,
+            parts: Vec::new(),
+            only_scores: false,
+        };
         let is_weights: Arc<Check> =
             Arc::new(|_: &Job, reply: &Reply, parts: &mut Parts, weights: usize| match reply {
                 Reply::Weights => answers::only(parts, &[WEIGHTS])

@@ -125,7 +125,14 @@ mod tests {
         let mut bytes = Vec::new();
         write(&mut bytes, &reply, parts).unwrap();
         let (reply, parts): (Reply, Parts) = read(&mut bytes.as_slice(), Limits::reply(2000)).unwrap();
-        let job = Job { slot: 0, client: None, request: Request::Evaluate(asked), weights: None, parts: Vec::new() };
+        let job = Job {
+            slot: 0,
+            client: None,
+            request: Request::Evaluate(asked),
+            weights: None,
+            parts: Vec::new(),
+            only_scores: false,
+        };
         let expected = ExpectedScores { examples: 700, target: Target::Classes(2), remedy: "lower it" };
         evaluated(&job, &reply, &parts, &expected).err().map(|cause| cause.to_string())
     }

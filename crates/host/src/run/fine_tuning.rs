@@ -29,7 +29,11 @@ impl ActiveRun<'_> {
         let check = self.update_check()?;
         let phase = self.context.experiment.strategy.rules.term.fine_tuning(epochs, self.clients.layout()?);
         let job = |&client: &u32| -> Result<Job> {
-            let mut job = Job { weights: Some(Arc::clone(weights)), ..self.job(&Flight::untimed(client, round), &[])? };
+            let mut job = Job {
+                weights: Some(Arc::clone(weights)),
+                only_scores: true,
+                ..self.job(&Flight::untimed(client, round), &[])?
+            };
             if let Request::Train(train) = &mut job.request {
                 (train.phases, train.transforms, train.score_start) = (vec![phase.clone()], Vec::new(), None);
             }

@@ -10,19 +10,28 @@ use fedpipe_strategy::closed_round::ClientUpdate;
 
 use crate::{
     error::{Error, Result},
-    run::{active::ActiveRun, round::TestScore},
+    run::{active::ActiveRun, client_scoring::OwnValues, round::TestScore},
 };
 
 impl ActiveRun<'_> {
     /// Scores a round on the test set: the global `weights`, or, where the clients train alone, the mean over the
-    /// clients that the experiment names, each with its own weights.
+    /// clients that the experiment names, each with its own weights. Without a common test set each one is scored on
+    /// its own part.
     pub(super) fn score(&mut self, round: u64, updates: &[ClientUpdate], weights: &Arc<Vec<f32>>) -> Result<TestScore> {
         let experiment = self.context.experiment;
         if !experiment.strategy.rules.term.trains_alone() {
             return self.evaluate(round, weights);
         }
-        let participants: Vec<u32> = updates.iter().map(|update| update.header.client).collect();
-        let scored = experiment.scored_clients(round, &participants);
+        let mut scored: Vec<u32> = updates.iter().map(|update| update.header.client).collect();
+        scored = experiment.scored_clients(round, &scored);
+        if scored.is_empty() || !experiment.has_test_set() {
+            scored = experiment.training_list();
+        }
+        if !experiment.has_test_set() {
+            let by_client = self.own_weights(&scored, updates)?;
+            let own = OwnValues { ranges: std::iter::once(0..weights.len()).collect(), by_client };
+            return self.score_all_clients(round, weights, &own);
+        }
         let mut scores = Vec::with_capacity(scored.len());
         for client in scored {
             let own = self.own_weights(&[client], updates)?.remove(&client);

@@ -50,7 +50,7 @@ impl ActiveRun<'_> {
                 }),
                 request => request,
             };
-            Ok(Job { request, ..job })
+            Ok(Job { request, only_scores: true, ..job })
         };
         let jobs: Vec<Job> = candidates.iter().map(ask).collect::<Result<_>>()?;
         let check = self.loss_check();
@@ -67,10 +67,11 @@ impl ActiveRun<'_> {
         }
         let losses: Vec<(u32, f64)> = losses.into_iter().flatten().collect();
         self.clients.record_isolation(&mut self.journal)?;
-        if losses.len() < count as usize {
+        let quorum = experiment.quorum(count);
+        if losses.len() < quorum as usize {
             let (answered, asked) = (losses.len(), counted(candidates.len(), "candidate"));
             return Err(Error::Round(format!(
-                "round {round} failed: {answered} of {asked} answered with a loss, and a round has {count}; \
+                "round {round} failed: {answered} of {asked} answered with a loss (quorum {quorum}); \
                  `fedpipe run --resume` tries it again"
             )));
         }

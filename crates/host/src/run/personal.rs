@@ -67,7 +67,9 @@ impl Clients {
                 rules.term
             )
         });
-        let is_unscored = (kept.is_some() || rules.term.is_personal()) && self.held_out.iter().all(|count| *count == 0);
+        let has_personal = kept.is_some() || rules.term.is_personal() || experiment.fine_tuning_epochs() > 0;
+        let holds_out = |client: &u32| self.held_out.get(*client as usize).is_some_and(|count| *count > 0);
+        let is_unscored = has_personal && !experiment.training_list().iter().any(holds_out);
         let remedy = is_unscored.then(|| "give --holdout, or no personal score is taken".to_owned());
         let all: Vec<String> = [kept, own, remedy].into_iter().flatten().collect();
         Ok((!all.is_empty()).then(|| all.join("; ")))

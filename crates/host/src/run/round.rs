@@ -21,7 +21,7 @@ use crate::{
     run::{
         active::ActiveRun,
         aggregate::AllCores,
-        client_scoring::RoundScores,
+        client_scoring::{OwnValues, RoundScores},
         clients::Clients,
         evaluation_answers::{self, ExpectedScores},
         event::{Event, Journal},
@@ -207,7 +207,7 @@ impl ActiveRun<'_> {
     /// each client has its own test examples, the score is over those of all clients that train.
     pub(super) fn evaluate(&mut self, round: u64, weights: &Arc<Vec<f32>>) -> Result<TestScore> {
         if !self.context.experiment.has_test_set() {
-            return self.score_all_clients(round, weights);
+            return self.score_all_clients(round, weights, &OwnValues::default());
         }
         let settled = self.score_test_set(round, self.evaluate_jobs(weights))?;
         let sums = sums_of(settled).map_err(|cause| {
@@ -242,6 +242,7 @@ impl ActiveRun<'_> {
             request: Request::Evaluate(Evaluate::test(blocks)),
             weights: Some(Arc::clone(weights)),
             parts: Vec::new(),
+            only_scores: false,
         };
         shares(blocks, spread.min(fleet.len()) as u32).into_iter().enumerate().map(job).collect()
     }

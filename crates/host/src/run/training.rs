@@ -103,6 +103,10 @@ impl ActiveRun<'_> {
         let trainings = trained.len() as u32;
         let asked: Vec<u32> = match timing {
             Some(_) => trained.iter().map(|(flight, _)| flight.client).collect(),
+            // The others of the candidates sent nothing.
+            None if experiment.strategy.sampler.asks_losses() => {
+                trained.iter().map(|(flight, _)| flight.client).collect()
+            }
             // A run that repeats another trains its participants alone, without rejected attackers.
             None => experiment.sample(round, &self.clients.sizes),
         };
@@ -280,6 +284,7 @@ impl ActiveRun<'_> {
             request: Request::Train(train),
             weights: Some(Arc::clone(self.received(flight)?)),
             parts: Vec::new(),
+            only_scores: false,
         })
     }
 }

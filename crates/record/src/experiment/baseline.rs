@@ -43,6 +43,13 @@ impl Experiment {
                 "the strategy {rules} is a baseline itself; give an experiment with the strategy of a federation"
             )));
         }
+        let (schedule, sampler) = (&rules.schedule, &rules.sampler);
+        if !rules.is_synchronous() || schedule.over_commitment() > 1.0 || sampler.asks_losses() {
+            return Err(Error::Experiment(format!(
+                "the schedule {schedule} with the sampler {sampler} does not train a number of clients a round that \
+                 baselines could train, too; give the schedule synchronous without over-commitment, and another sampler"
+            )));
+        }
         match baseline {
             Baseline::Federated => Ok(self.clone()),
             Baseline::Local => self.local(),
@@ -53,12 +60,15 @@ impl Experiment {
         }
     }
 
-    /// Returns this experiment with clients that train alone. The same clients are sampled in each round.
+    /// Returns this experiment with clients that train alone, and without the scores that they cannot have. The same clients are sampled in each round.
     fn local(&self) -> Result<Self> {
         let sampler = self.strategy.rules.sampler.clone();
         let rules: StrategyRows = preset("local")?.rules.into();
         let strategy = StrategySection { rules: StrategyRows { sample: Some(sampler), ..rules }.into(), program: None };
-        Ok(Self { strategy, ..self.clone() })
+        let mut experiment = Self { strategy, ..self.clone() };
+        experiment.evaluation.by_class = false;
+        experiment.evaluation.fine_tune = None;
+        Ok(experiment)
     }
 
     /// Returns this experiment with one client that has all rows, if its strategy says so, and this experiment
@@ -97,6 +107,8 @@ impl Experiment {
         experiment.data.holdout_clients = 0.0;
         experiment.local.uneven = Default::default();
         experiment.evaluation.clients = EvaluatedClients::All;
+        experiment.evaluation.fine_tune = None;
+        experiment.time = Default::default();
         experiment.execution.processes = None;
         Ok(experiment)
     }
@@ -174,6 +186,32 @@ mod tests {
         };
         assert_eq!(work(poisson), LocalWork::Epochs(0.25));
         assert_eq!(work(|of| of.data.holdout_clients = 0.5), LocalWork::Epochs(0.25));
+    }
+
+    #[test]
+    fn a_baseline_lacks_the_scores_and_the_times_that_it_cannot_have() {
+        let federated = experiment(|of| {
+            of.evaluation.by_class = true;
+            of.evaluation.fine_tune = Some(2);
+            of.time.clock = Some("constant".parse().unwrap());
+            of.time.deadline = Some(9.0);
+        });
+        let [local, centralised] = [Baseline::Local, Baseline::Centralised].map(|baseline| of(&federated, baseline));
+        assert_eq!(
+            (local.evaluation.by_class, local.evaluation.fine_tune, &local.time),
+            (false, None, &federated.time)
+        );
+        assert!(
+            centralised.evaluation.by_class && centralised.time.clock.is_none() && centralised.time.deadline.is_none()
+        );
+        let refused = |rows: StrategyRows| {
+            let other = experiment(|of| of.strategy.rules = rows.into());
+            Baseline::ALL.iter().all(|baseline| other.baseline(*baseline).is_err())
+        };
+        let rows = || StrategyRows::default();
+        assert!(refused(StrategyRows { schedule: Some("asynchronous".parse().unwrap()), ..rows() }));
+        assert!(refused(StrategyRows { schedule: Some("synchronous:2".parse().unwrap()), ..rows() }));
+        assert!(refused(StrategyRows { sample: Some("power-of-choice:9".parse().unwrap()), ..rows() }));
     }
 
     #[test]

@@ -50,6 +50,10 @@ impl Attack for Alie {
         self.fraction
     }
 
+    fn needs_honest(&self) -> bool {
+        true
+    }
+
     fn weights(&self, round: &Attacked<'_>, math: &dyn Math) -> Vec<Vec<f32>> {
         let rows: Vec<&[f32]> = round.honest.iter().map(|(_, weights)| *weights).collect();
         let z = self.z.unwrap_or_else(|| computed(round.cohort));

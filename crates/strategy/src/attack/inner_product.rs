@@ -34,6 +34,10 @@ impl Attack for InnerProduct {
         self.fraction
     }
 
+    fn needs_honest(&self) -> bool {
+        true
+    }
+
     fn weights(&self, round: &Attacked<'_>, math: &dyn Math) -> Vec<Vec<f32>> {
         let count = round.honest.len() as f64;
         let received = (count * (1.0 + self.epsilon), round.received);

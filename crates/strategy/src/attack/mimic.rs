@@ -44,6 +44,10 @@ impl Attack for Mimic {
         self.fraction
     }
 
+    fn needs_honest(&self) -> bool {
+        true
+    }
+
     fn weights(&self, round: &Attacked<'_>, _: &dyn Math) -> Vec<Vec<f32>> {
         let copied = round.honest.iter().find(|(client, _)| self.client.is_none_or(|copied| copied == *client));
         shared(round, copied.map(|(_, weights)| weights.to_vec()))

@@ -67,6 +67,16 @@ pub trait Attack: fmt::Debug + Send + Sync {
         true
     }
 
+    /// Returns `true` if the rule makes its updates of the honest ones of the same round.
+    fn needs_honest(&self) -> bool {
+        false
+    }
+
+    /// Returns `true` if every update of a client that attacks is rejected.
+    fn is_rejected(&self) -> bool {
+        false
+    }
+
     /// Returns the weights in the place of those of each client that attacks. Without an honest update, a rule that
     /// needs one leaves the clients' own.
     fn weights(&self, round: &Attacked<'_>, math: &dyn Math) -> Vec<Vec<f32>>;

@@ -25,6 +25,10 @@ impl Attack for Nan {
         self.fraction
     }
 
+    fn is_rejected(&self) -> bool {
+        true
+    }
+
     fn weights(&self, round: &Attacked<'_>, _: &dyn Math) -> Vec<Vec<f32>> {
         shared(round, Some(vec![f32::NAN; round.received.len()]))
     }

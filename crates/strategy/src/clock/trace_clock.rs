@@ -40,8 +40,11 @@ const HEADER: &str = "client,slowness,bandwidth";
 impl Clock for TraceClock {
     fn clients(&self, _: u64, count: u32, trace: &str) -> Result<Vec<SimulatedClient>, String> {
         let shown = self.path.display();
+        // Spreadsheets begin a file with a byte order mark.
+        let trace = trace.strip_prefix('\u{feff}').unwrap_or(trace);
         let mut lines = (1_u64..).zip(trace.lines()).filter(|(_, line)| !line.trim().is_empty());
-        if lines.next().is_none_or(|(_, header)| header.trim() != HEADER) {
+        let is_header = |line: &str| line.split(',').map(str::trim).eq(HEADER.split(','));
+        if lines.next().is_none_or(|(_, header)| !is_header(header)) {
             return Err(format!("{shown} does not begin with the header `{HEADER}`; add it"));
         }
         let mut clients = vec![None; count as usize];

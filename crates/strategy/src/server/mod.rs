@@ -49,7 +49,7 @@ pub trait ServerOptimiser: fmt::Debug + Send + Sync {
         false
     }
 
-    /// Returns `true` if the result of a run is the mean of its last two weights, which the slot [`OUTPUT`] has.
+    /// Returns `true` if the result of a run is the mean of its last two weights, which the slot `output` has.
     fn reports_mean(&self) -> bool {
         false
     }

@@ -130,7 +130,14 @@ mod tests {
 
     fn job(client: u32, weight: f32, phase: Phase) -> Job {
         let request = Request::Train(Train { phases: vec![phase], ..Train::plain(client, 1) });
-        Job { slot: 0, client: None, request, weights: Some(Arc::new(vec![weight])), parts: Vec::new() }
+        Job {
+            slot: 0,
+            client: None,
+            request,
+            weights: Some(Arc::new(vec![weight])),
+            parts: Vec::new(),
+            only_scores: false,
+        }
     }
 
     fn bounds(optimiser: &str, multiplies: bool) -> Accumulation {

@@ -28,6 +28,8 @@ impl ActiveRun<'_> {
         let mut flights = flights.ok_or_else(|| anyhow::anyhow!("the run has no virtual time"))?;
         let (mut arrived, mut staged): (Vec<(Flight, TrainingOutcome)>, _) = (Vec::new(), Staged::new());
         let mut accepted = 0;
+        let attack = &self.context.experiment.strategy.rules.attack;
+        let rejected = if attack.is_rejected() { self.context.experiment.attackers() } else { Vec::new() };
         // Each client may crash once, and each place of the buffer.
         let most = size + self.context.experiment.training_clients() as usize;
         while accepted < size {
@@ -38,7 +40,7 @@ impl ActiveRun<'_> {
             self.train_due(round, &due, &flights, &mut staged)?;
             for flight in due {
                 let outcome = self.take_early(&flight);
-                accepted += usize::from(outcome.is_ok());
+                accepted += usize::from(outcome.is_ok() && !rejected.contains(&flight.client));
                 arrived.push((flight, outcome));
             }
             if arrived.len() - accepted > most {

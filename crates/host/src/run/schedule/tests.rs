@@ -6,6 +6,7 @@ use fedpipe_record::{
     experiment::{Experiment, OnFailure},
     round_line::{Round, TimedUpdate},
 };
+use fedpipe_strategy::strategy::StrategyRows;
 
 use crate::{
     error::Result,
@@ -236,4 +237,20 @@ fn a_round_without_a_client_takes_no_virtual_time() {
     let ends: Vec<_> = rounds.iter().map(|round| round.virtual_seconds.unwrap().get()).collect();
     assert_eq!((ends[0], rounds[1].clients), (ends[1], 0));
     assert!(ends[2] > ends[1]);
+}
+
+/// One of the four clients sends NaN. Each round waits for as many honest updates as without it.
+#[test]
+fn a_rejected_update_is_replaced_by_the_next_one() {
+    let attack = |of: &mut Experiment| {
+        let mut rows: StrategyRows = of.strategy.rules.clone().into();
+        rows.attack = Some("nan:0.25".parse().unwrap());
+        of.strategy.rules = rows.into();
+    };
+    for strategy in ["fedasync", "fedbuff:2"] {
+        let buffer = if strategy == "fedasync" { 1 } else { 2 };
+        let rounds = rounds(strategy, attack, failing(|_, _| false), 6);
+        assert!(rounds.iter().all(|round| round.clients == buffer), "{strategy}");
+        assert!(rounds.iter().any(|round| !round.attackers.is_empty()), "{strategy}");
+    }
 }

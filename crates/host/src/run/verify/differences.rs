@@ -30,17 +30,27 @@ pub(super) fn data_difference(recorded: &DealtLine, now: &DatasetInfo, sizes: &[
         })
 }
 
-/// Returns the first difference between two rounds. The seconds of the rounds are not compared.
-pub(super) fn round_difference(recorded: &Round, now: &Round, unscored: &BTreeSet<(u64, u32)>) -> Option<String> {
+/// Returns the first difference between two rounds. The seconds of the rounds are not compared; nor is a score over the
+/// clients' own test examples, if a crash left a client out of it.
+pub(super) fn round_difference(
+    recorded: &Round,
+    now: &Round,
+    unscored: &BTreeSet<(u64, u32)>,
+    has_test_set: bool,
+) -> Option<String> {
+    let is_partial = !has_test_set && unscored.iter().any(|(round, _)| *round == now.round);
+    let (scored, other) =
+        ((recorded.accuracy, recorded.regression, recorded.loss), (now.accuracy, now.regression, now.loss));
+    let (scored, other) = if is_partial { (other, other) } else { (scored, other) };
     let is_unscored = |client| unscored.contains(&(now.round, client));
     let of_clients = |what: &str, recorded, now| scores::of_clients(what, recorded, now, &is_unscored);
     let at = |what: &str| format!("round {}: {what}", now.round);
     unequal(&at("the weights first differ: they are"), &recorded.weights_sha256, &now.weights_sha256)
         .or_else(|| unequal(&at("the scored weights are"), &recorded.output_sha256, &now.output_sha256))
         .or_else(|| unequal(&at("the server's state is"), &recorded.server_sha256, &now.server_sha256))
-        .or_else(|| unequal(&at("the accuracy is"), &recorded.accuracy, &now.accuracy))
-        .or_else(|| unequal(&at("the errors are"), &recorded.regression, &now.regression))
-        .or_else(|| unequal(&at("the test loss is"), &recorded.loss, &now.loss))
+        .or_else(|| unequal(&at("the accuracy is"), &scored.0, &other.0))
+        .or_else(|| unequal(&at("the errors are"), &scored.1, &other.1))
+        .or_else(|| unequal(&at("the test loss is"), &scored.2, &other.2))
         .or_else(|| of_clients(&at("the scores on held-out examples"), &recorded.held_out, &now.held_out))
         .or_else(|| of_clients(&at("the personal scores"), &recorded.personal, &now.personal))
         .or_else(|| of_clients(&at("the scores of new clients"), &recorded.new_clients, &now.new_clients))
@@ -149,8 +159,13 @@ mod tests {
             new_clients: scores(2),
             ..Round::blank(3)
         };
-        let difference = |now: &Round| round_difference(&recorded, now, &BTreeSet::new());
+        let difference = |now: &Round| round_difference(&recorded, now, &BTreeSet::new(), true);
         assert_eq!(difference(&Round { seconds: finite(2.0), ..recorded.clone() }), None);
+        let better = Round { accuracy: Some(finite(0.6)), ..recorded.clone() };
+        let with =
+            |crashed, has_test_set| round_difference(&recorded, &better, &BTreeSet::from([crashed]), has_test_set);
+        assert_eq!(with((3, 1), false), None, "the score of client 1 is not in the ledger");
+        assert!(with((3, 1), true).is_some() && with((2, 1), false).is_some());
         let errors = Regression { rmse: finite(1.0), mae: finite(1.0), r2: None };
         let timed = TimedUpdate { client: 1, version: 0, start: finite(0.0), end: finite(1.0), dropped: false };
         let others = [

@@ -260,8 +260,9 @@ impl Repeat<'_> {
                     .or_else(|| unequal("the initial weights are", &weights.as_str(), weights_sha256))
             }
             Event::RoundEnded(now) => {
+                let has_test_set = recorded.experiment.has_test_set();
                 let recorded = self.history.rounds.get(now.round as usize - 1)?;
-                let difference = round_difference(recorded, now, &self.history.unscored);
+                let difference = round_difference(recorded, now, &self.history.unscored, has_test_set);
                 self.compared += u64::from(difference.is_none());
                 difference
             }
