@@ -78,6 +78,18 @@ def check_ledger(path):
     sizes = next(line["sizes"] for line in lines if line["event"] == "dealt")
     rounds = [line for line in lines if line["event"] == "round"]
     schedule, _, parameters = experiment["strategy"]["schedule"].partition(":")
+    others = {
+        "local-steps": experiment["local"].get("local-steps"),
+        "uneven": experiment["local"]["uneven"] != "none" and experiment["local"]["uneven"],
+        "holdout-clients": experiment["data"]["holdout-clients"],
+        "sample": experiment["strategy"]["sample"] != "uniform" and experiment["strategy"]["sample"],
+        "clock": experiment["time"]["clock"].startswith("file:") and experiment["time"]["clock"],
+        "schedule": schedule == "synchronous" and schedule,
+    }
+    for key, value in others.items():
+        if value:
+            sys.exit(f"{key} is {value}, which is not simulated; the simulator knows whole epochs, the sampler uniform, the "
+                     "clocks constant and lognormal, and the schedules buffered and asynchronous")
     size = int(dict(pair.split("=") for pair in parameters.split(","))["size"]) if schedule == "buffered" else 1
     local, time = experiment["local"], experiment["time"]
     clock, _, parameters = time["clock"].partition(":")

@@ -46,7 +46,8 @@ pub(crate) struct CompareArgs {
     /// Only runs with this value, as for `fedpipe runs`; may be repeated
     #[arg(long = "where", value_name = "CONDITION", value_parser = Condition::parse)]
     pub(crate) conditions: Vec<Condition>,
-    /// The result that is compared: accuracy, loss, rmse, r2, held-out, personal [default: accuracy, or rmse of a real target]
+    /// The result that is compared: accuracy, loss, rmse, r2, held-out, personal [default: accuracy, or rmse of a real
+    /// target]
     #[arg(long, value_name = "MEASURE", value_parser = measure())]
     pub(crate) measure: Option<Measure>,
     /// The picture

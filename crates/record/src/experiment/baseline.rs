@@ -60,7 +60,8 @@ impl Experiment {
         }
     }
 
-    /// Returns this experiment with clients that train alone, and without the scores that they cannot have. The same clients are sampled in each round.
+    /// Returns this experiment with clients that train alone, and without the scores that they cannot have. The same
+    /// clients are sampled in each round.
     fn local(&self) -> Result<Self> {
         let sampler = self.strategy.rules.sampler.clone();
         let rules: StrategyRows = preset("local")?.rules.into();

@@ -247,7 +247,7 @@ fn a_rejected_update_is_replaced_by_the_next_one() {
         rows.attack = Some("nan:0.25".parse().unwrap());
         of.strategy.rules = rows.into();
     };
-    for strategy in ["fedasync", "fedbuff:2"] {
+    for strategy in ["fedasync", "fedbuff:size=2"] {
         let buffer = if strategy == "fedasync" { 1 } else { 2 };
         let rounds = rounds(strategy, attack, failing(|_, _| false), 6);
         assert!(rounds.iter().all(|round| round.clients == buffer), "{strategy}");
