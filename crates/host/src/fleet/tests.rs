@@ -124,7 +124,7 @@ fn evaluation(slot: usize) -> Job {
 }
 
 fn job(slot: usize, client: Option<u32>, request: Request) -> Job {
-    let only_scores = matches!(request, Request::Evaluate(_));
+    let only_scores = matches!(request, Request::Evaluate(Evaluate { client: Some(_), .. }));
     Job { slot, client, request, weights: Some(Arc::new(vec![1.0, 2.0])), parts: Vec::new(), only_scores }
 }
 
