@@ -85,6 +85,8 @@ def check_ledger(path):
         "sample": experiment["strategy"]["sample"] != "uniform" and experiment["strategy"]["sample"],
         "clock": experiment["time"]["clock"].startswith("file:") and experiment["time"]["clock"],
         "schedule": schedule == "synchronous" and schedule,
+        "transform": experiment["strategy"].get("transform", "none") != "none" and experiment["strategy"]["transform"],
+        "term": experiment["strategy"]["term"].partition(":")[0] not in ("none", "proximal") and experiment["strategy"]["term"],
     }
     for key, value in others.items():
         if value:

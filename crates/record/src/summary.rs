@@ -169,7 +169,12 @@ impl Summary {
             regression: last.and_then(|round| round.regression),
             loss: last.map(|round| round.loss),
             held_out: last_with(|round| &round.held_out),
-            personal: last_with(|round| &round.personal),
+            // A strategy before the last one may have had models of the clients' own.
+            personal: rounds
+                .iter()
+                .rev()
+                .find(|round| round.held_out.is_some())
+                .and_then(|round| round.personal.clone()),
             new_clients: last_with(|round| &round.new_clients),
             by_class,
             class_names: target.given_names().to_vec(),

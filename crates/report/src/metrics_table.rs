@@ -86,7 +86,7 @@ mod tests {
             ..Round::blank(3)
         };
         let text = row(&round, |_| true);
-        assert_eq!(text, "3,0.5,0.30000000000000004,,,,0,,,,,,,,,2,0,0,0,1.5,,0,\n");
+        assert_eq!(text, "3,0.5,0.30000000000000004,,,,0,,,,,,,,,,,2,0,0,0,1.5,,0,\n");
         assert_eq!(text.matches(',').count(), COLUMNS.len());
         assert_eq!(row(&round, |name| name == "loss").trim_end_matches([',', '\n']), "3,,0.30000000000000004");
     }

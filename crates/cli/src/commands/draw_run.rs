@@ -112,6 +112,12 @@ fn predicted(args: &ReportArgs) -> Result<Option<Predicted>> {
     if !matches!(run.dataset.target, DatasetTarget::Classes { .. }) {
         return Ok(None);
     }
+    if !run.experiment.has_test_set() {
+        print_error(
+            "warning: no examples of mistakes: the run has no test set, since each client has its own test examples",
+        );
+        return Ok(None);
+    }
     let (cache, control) = (Cache::user()?, Control::default());
     stop_on_signal(control.handle())?;
     let host = InferenceHost { command: &client_command(), cache: &cache };

@@ -11,7 +11,8 @@ use crate::screen::{
 /// The sentences without which the table may be misread.
 const NOTES: [&str; 2] = [
     "local: each client trains alone, for the local steps of the federated run; a score is the mean over the clients",
-    "centralised: one client has all rows, and trains in each round on as many examples as the sampled clients together",
+    "centralised: one client has all rows, also those that the partition leaves out, and trains in each round on as many \
+     examples as the sampled clients together; its held-out rows are others",
 ];
 
 /// Returns the two measures of the table, and its lines: a line for each baseline, of `planned` runs, and the tests of

@@ -43,13 +43,7 @@ impl Experiment {
                 "the strategy {rules} is a baseline itself; give an experiment with the strategy of a federation"
             )));
         }
-        let (schedule, sampler) = (&rules.schedule, &rules.sampler);
-        if !rules.is_synchronous() || schedule.over_commitment() > 1.0 || sampler.asks_losses() {
-            return Err(Error::Experiment(format!(
-                "the schedule {schedule} with the sampler {sampler} does not train a number of clients a round that \
-                 baselines could train, too; give the schedule synchronous without over-commitment, and another sampler"
-            )));
-        }
+        self.check_comparable()?;
         match baseline {
             Baseline::Federated => Ok(self.clone()),
             Baseline::Local => self.local(),
@@ -58,6 +52,37 @@ impl Experiment {
                 named.with_budget_of(self)
             }
         }
+    }
+
+    /// Refuses an experiment of which no baseline has the budget, or the score.
+    fn check_comparable(&self) -> Result<()> {
+        let (rules, fine_tuning) = (&self.strategy.rules, self.fine_tuning_epochs());
+        let refuse = |why: String| Err(Error::Experiment(why));
+        if !rules.is_synchronous() || rules.schedule.over_commitment() > 1.0 {
+            return refuse(format!(
+                "the schedule {} has no fixed number of clients a round, which baselines could train, too; give the schedule \
+                 synchronous without over-commitment",
+                rules.schedule
+            ));
+        }
+        if rules.sampler.asks_losses() {
+            return refuse(format!(
+                "the sampler {} chooses by the losses of weights that a baseline does not have; give another sampler",
+                rules.sampler
+            ));
+        }
+        if let Some(deadline) = self.time.deadline {
+            return refuse(format!(
+                "--deadline {deadline} leaves out clients that a baseline would train; leave it out"
+            ));
+        }
+        if (rules.term.is_personal() || fine_tuning > 0) && self.data.holdout == 0.0 && self.has_test_set() {
+            return refuse(format!(
+                "the clients have models of their own under the strategy {rules}, and without --holdout they are not scored; \
+                 give --holdout"
+            ));
+        }
+        Ok(())
     }
 
     /// Returns this experiment with clients that train alone, and without the scores that they cannot have. The same
@@ -78,7 +103,15 @@ impl Experiment {
     /// # Errors
     /// [`Error::Experiment`] where the rows are not this host's to give.
     pub fn centralised(self) -> Result<Self> {
-        if self.strategy.rules.is_centralised() { self.with_budget_of(&self) } else { Ok(self) }
+        let rules = &self.strategy.rules;
+        match () {
+            () if !rules.is_centralised() => Ok(self),
+            () if rules.attack.fraction() > 0.0 => Err(Error::Experiment(format!(
+                "the attack {} needs clients beside the attacked ones, and the strategy centralised has one; leave it out",
+                rules.attack
+            ))),
+            () => self.with_budget_of(&self),
+        }
     }
 
     /// Returns this experiment with one client that trains on as many examples as a round of `federated`.
@@ -195,7 +228,7 @@ mod tests {
             of.evaluation.by_class = true;
             of.evaluation.fine_tune = Some(2);
             of.time.clock = Some("constant".parse().unwrap());
-            of.time.deadline = Some(9.0);
+            of.data.holdout = 0.2;
         });
         let [local, centralised] = [Baseline::Local, Baseline::Centralised].map(|baseline| of(&federated, baseline));
         assert_eq!(
@@ -205,14 +238,30 @@ mod tests {
         assert!(
             centralised.evaluation.by_class && centralised.time.clock.is_none() && centralised.time.deadline.is_none()
         );
-        let refused = |rows: StrategyRows| {
-            let other = experiment(|of| of.strategy.rules = rows.into());
-            Baseline::ALL.iter().all(|baseline| other.baseline(*baseline).is_err())
+    }
+
+    #[test]
+    fn an_experiment_without_a_fixed_budget_or_a_common_score_is_refused() {
+        let why = |change: &dyn Fn(&mut Experiment)| {
+            let other = experiment(|of| change(of));
+            let refused = Baseline::ALL.iter().map(|baseline| other.baseline(*baseline).unwrap_err().to_string());
+            refused.collect::<std::collections::BTreeSet<_>>().into_iter().collect::<Vec<_>>().join("|")
         };
-        let rows = || StrategyRows::default();
-        assert!(refused(StrategyRows { schedule: Some("asynchronous".parse().unwrap()), ..rows() }));
-        assert!(refused(StrategyRows { schedule: Some("synchronous:2".parse().unwrap()), ..rows() }));
-        assert!(refused(StrategyRows { sample: Some("power-of-choice:9".parse().unwrap()), ..rows() }));
+        let with = |rows: StrategyRows| move |of: &mut Experiment| of.strategy.rules = rows.clone().into();
+        let rows = StrategyRows::default;
+        let schedule = |text: &str| with(StrategyRows { schedule: Some(text.parse().unwrap()), ..rows() });
+        assert!(why(&schedule("asynchronous")).starts_with("the schedule asynchronous"));
+        assert!(why(&schedule("synchronous:2")).starts_with("the schedule synchronous:over-commit=2 has no fixed"));
+        let choice = with(StrategyRows { sample: Some("power-of-choice:9".parse().unwrap()), ..rows() });
+        assert!(why(&choice).starts_with("the sampler power-of-choice:candidates=9 chooses"));
+        assert!(why(&|of| of.time.deadline = Some(2.0)).starts_with("--deadline 2 leaves out clients"));
+        assert!(why(&|of| of.strategy = "ditto:1".parse().unwrap()).ends_with("they are not scored; give --holdout"));
+        let centralised = experiment(|of| {
+            of.strategy = "centralised".parse().unwrap();
+            let preset: StrategyRows = of.strategy.rules.clone().into();
+            of.strategy.rules = StrategyRows { attack: Some("zero:0.3".parse().unwrap()), ..preset }.into();
+        });
+        assert!(centralised.centralised().unwrap_err().to_string().starts_with("the attack zero:fraction=0.3 needs"));
     }
 
     #[test]
