@@ -16,9 +16,9 @@ use crate::{
         active::ActiveRun,
         clients::Clients,
         evaluation_answers::{self, ExpectedScores},
-        event::{Event, Journal},
+        event::Journal,
         real_target,
-        round::TestScore,
+        round::{TestScore, record_crash},
         schedule::job_batch::JobBatch,
         state::RunState,
     },
@@ -212,13 +212,7 @@ impl Submitter for Scoring<'_, '_> {
     }
 
     fn on_incident(&mut self, incident: Incident<'_>) -> Result<()> {
-        match incident {
-            Incident::Crashed(crash) => {
-                self.state.count_crash();
-                self.journal.emit(&Event::Crashed(&crash))
-            }
-            Incident::Done(_) => Ok(()),
-        }
+        record_crash(&incident, self.state, self.journal)
     }
 }
 

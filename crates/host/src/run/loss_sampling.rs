@@ -18,8 +18,8 @@ use crate::{
         active::ActiveRun,
         answers::{self, Expected},
         clients::Clients,
-        event::{Event, Journal},
-        round::Sample,
+        event::Journal,
+        round::{Sample, record_crash},
         schedule::{flights::Flight, job_batch::JobBatch},
         state::RunState,
     },
@@ -122,13 +122,7 @@ impl Submitter for Asking<'_, '_> {
     }
 
     fn on_incident(&mut self, incident: Incident<'_>) -> Result<()> {
-        match incident {
-            Incident::Crashed(crash) => {
-                self.state.count_crash();
-                self.journal.emit(&Event::Crashed(&crash))
-            }
-            Incident::Done(_) => Ok(()),
-        }
+        record_crash(&incident, self.state, self.journal)
     }
 }
 

@@ -282,17 +282,18 @@ pub(super) struct Recorder<'r, 'j> {
 
 impl Submitter for Recorder<'_, '_> {
     fn on_incident(&mut self, incident: Incident<'_>) -> Result<()> {
-        match incident {
-            Incident::Crashed(crash) => {
-                self.state.count_crash();
-                self.journal.emit(&Event::Crashed(&crash))
-            }
-            Incident::Done(Job { client: Some(client), .. }) => {
-                self.journal.emit(&Event::Trained { round: self.round, client: *client })
-            }
-            Incident::Done(_) => Ok(()),
+        if let Incident::Done(Job { client: Some(client), .. }) = incident {
+            return self.journal.emit(&Event::Trained { round: self.round, client: *client });
         }
+        record_crash(&incident, self.state, self.journal)
     }
+}
+
+/// Counts and records a crash; no other incident leaves a trace.
+pub(super) fn record_crash(incident: &Incident<'_>, state: &mut RunState, journal: &mut Journal<'_>) -> Result<()> {
+    let Incident::Crashed(crash) = incident else { return Ok(()) };
+    state.count_crash();
+    journal.emit(&Event::Crashed(crash))
 }
 
 /// Returns the mean training loss over the examples of all updates.

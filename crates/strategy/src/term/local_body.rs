@@ -28,14 +28,6 @@ impl ClientTerm for LocalBody {
         &[LOCAL]
     }
 
-    fn state_follows_update(&self) -> bool {
-        false
-    }
-
-    fn is_personal(&self) -> bool {
-        true
-    }
-
     fn local_tensors(&self, layout: &Layout) -> Result<Vec<String>, String> {
         let body = self.head.body(layout)?;
         if body.len() == layout.tensors().len() {

@@ -30,14 +30,6 @@ impl ClientTerm for LocalHead {
         &[LOCAL]
     }
 
-    fn state_follows_update(&self) -> bool {
-        false
-    }
-
-    fn is_personal(&self) -> bool {
-        true
-    }
-
     fn local_tensors(&self, layout: &Layout) -> Result<Vec<String>, String> {
         self.head.tensors(layout)
     }

@@ -42,14 +42,6 @@ impl ClientTerm for LocalNorm {
         &[LOCAL]
     }
 
-    fn state_follows_update(&self) -> bool {
-        false
-    }
-
-    fn is_personal(&self) -> bool {
-        true
-    }
-
     fn local_tensors(&self, layout: &Layout) -> Result<Vec<String>, String> {
         let all: Vec<&str> = layout.tensors().iter().map(|tensor| tensor.name.as_str()).collect();
         let norms = match &self.named {

@@ -16,7 +16,7 @@ pub(crate) mod proximal;
 
 use std::{fmt, sync::Arc};
 
-use fedpipe_protocol::{LINEAR, Layout, Phase};
+use fedpipe_protocol::{LINEAR, LOCAL, Layout, Phase};
 use fedpipe_spec::table::{TableRow, Tabled};
 
 use crate::{
@@ -123,14 +123,14 @@ pub trait ClientTerm: fmt::Debug + Send + Sync {
         &[]
     }
 
-    /// Returns `true` if the client's state follows from the update that the server receives.
+    /// Returns `true` if the client's state follows from the update that the server receives. Local tensors do not.
     fn state_follows_update(&self) -> bool {
-        !self.client_slots().is_empty()
+        self.client_slots().iter().any(|slot| *slot != LOCAL)
     }
 
     /// Returns `true` if each client has tensors or a model of its own, which are scored as its personal ones.
     fn is_personal(&self) -> bool {
-        false
+        self.client_slots().contains(&LOCAL) || self.own_model().is_some()
     }
 
     /// Returns the names of the tensors that each client keeps for itself, besides those that the model keeps local.

@@ -52,10 +52,6 @@ impl ClientTerm for PersonalModel {
         false
     }
 
-    fn is_personal(&self) -> bool {
-        true
-    }
-
     fn own_model(&self) -> Option<&'static str> {
         Some(PERSONAL)
     }
