@@ -8,9 +8,8 @@ budget is 90 minutes on two cores. A second call goes on with what is missing.
 """
 
 import statistics
-import time
 
-from studies import Study, arguments, table
+from studies import Study, arguments, diverged, table
 
 STRATEGIES = {
     "fedavg": {"strategy.name": "fedavg"},
@@ -59,8 +58,10 @@ def strategies(study, tiny):
             experiment = {**common, **STRATEGIES[name], "data.partition": partition}
             half = {**experiment, "rounds": 1 if tiny else 25}
             choice = study.rows(folder("choice", name, partition), half, {"local.lr": rates, "seed": [CHOOSING]})
-            rate = rates[max(range(len(rates)), key=lambda place: choice[place]["accuracy"] or 0)]
+            rate = max(zip(rates, choice), key=lambda pair: 0 if diverged(pair[1]) else pair[1]["accuracy"])[0]
             rows = study.rows(folder(name, partition), {**experiment, "local.lr": rate}, {"seed": seeds})
+            if any(map(diverged, rows)):
+                print(f"{name}, {partition}, learning rate {rate}: {sum(map(diverged, rows))} runs diverged, and count with their last accuracy")
             found[partition, name] = ([100 * row["accuracy"] for row in rows], rate)
     print(f"`mlp`, {len(seeds)} seeds, accuracy in % after {common['rounds']} rounds, and the learning rate")
     lines = [[partition, *(spread(*found[partition, name]) for name in names)] for partition in partitions]
@@ -133,10 +134,11 @@ def niid_bench(study, tiny):
 
 def main():
     given = arguments(__doc__, "runs/noniid")
-    began, study = time.monotonic(), Study(given.command, given.out)
+    study = Study(given.command, given.out)
     for part in [strategies, flanders, niid_bench]:
         part(study, given.tiny)
-    print(f"\n{(time.monotonic() - began) / 60:.0f} minutes for what was missing; the runs are in {given.out}")
+    print()
+    study.print_cost()
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ missing. A table has a colour for each accuracy on a terminal, unless NO_COLOR i
 
 import os
 import sys
-import time
 
 from studies import Study, arguments, table
 
@@ -63,7 +62,7 @@ def sweep(study, f, tiny):
 
 def main():
     given = arguments(__doc__, "runs/robust")
-    began, study = time.monotonic(), Study(given.command, given.out)
+    study = Study(given.command, given.out)
     rules, gammas = (RULES[-2:], GAMMAS[:1]) if given.tiny else (RULES, GAMMAS)
     faulty = FAULTY[:1] if given.tiny else FAULTY
     worst, seconds = {}, {}
@@ -82,7 +81,7 @@ def main():
         lines = [[f"γ = {gamma}", *(coloured(worst[rule, gamma, f]) for f in faulty)] for gamma in gammas]
         table(["", *(f"f = {f}" for f in faulty)], lines)
         print()
-    print(f"{time.monotonic() - began:.0f} s for what was missing; the runs are in {given.out}")
+    study.print_cost()
 
 
 if __name__ == "__main__":

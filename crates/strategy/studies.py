@@ -4,19 +4,28 @@ import argparse
 import json
 import math
 import pathlib
+import resource
 import shutil
 import subprocess
 import sys
+import time
+
+
+# The exit code of a sweep some of whose runs failed.
+SOME_FAILED = 8
 
 
 class Study:
     """Sweeps in the folders of one study."""
 
     def __init__(self, command, out):
-        self.command, self.out = command, pathlib.Path(out)
+        self.command, self.out, self.began = command, pathlib.Path(out), time.monotonic()
 
     def rows(self, name, experiment, axes):
-        """Runs what is left of a sweep, and returns the summary of each run. `experiment` and `axes` have dotted keys."""
+        """Runs what is left of a sweep, and returns the summary of each run. `experiment` and `axes` have dotted keys.
+
+        A run that diverged has a summary, too: that of the rounds before.
+        """
         folder = self.out / name
         if not (folder / "sweep.json").exists():
             # Without this file the folder is not whole, and no run of it began.
@@ -37,8 +46,17 @@ class Study:
 
     def run(self, *words):
         done = subprocess.run([self.command, *words, "--quiet"], stdout=subprocess.DEVNULL)
-        if done.returncode != 0:
+        if done.returncode not in (0, SOME_FAILED):
             raise SystemExit(done.returncode)
+
+    def print_cost(self):
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        minutes, of_processors = (time.monotonic() - self.began) / 60, (usage.ru_utime + usage.ru_stime) / 60
+        print(f"{minutes:.0f} minutes, {of_processors:.0f} of processor time, for what was missing; the runs are in {self.out}")
+
+
+def diverged(row):
+    return "failed" in row.get("stopped", {})
 
 
 def toml_array(values):

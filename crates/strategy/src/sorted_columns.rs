@@ -3,8 +3,12 @@
 //! A sorting network compares the same pairs of rows whatever their values (Batcher's merge exchange, Knuth 5.2.2,
 //! algorithm M). The compiler compares the values of several weights at a time.
 
-/// The weights that are sorted at once.
-pub(crate) const COLUMNS: usize = 32;
+use std::ops::Range;
+
+use multiversion::multiversion;
+
+/// The weights that are sorted at once. Those of a hundred rows fit in the first cache.
+pub(crate) const COLUMNS: usize = 64;
 
 /// A row of the sorted values: the k-th row has the k-th least value of each weight.
 pub(crate) type ColumnBlock = [f32; COLUMNS];
@@ -18,8 +22,9 @@ pub(crate) struct SortedColumns {
 }
 
 impl SortedColumns {
-    /// Returns the network for so many rows.
-    pub(crate) fn new(count: usize) -> Self {
+    /// Returns the network for so many rows. It places the values of these ranks, from 0, and leaves out the comparisons
+    /// on which none of them depends: the other rows have any values.
+    pub(crate) fn new(count: usize, ranks: Range<usize>) -> Self {
         let mut pairs = Vec::new();
         let top = count.next_power_of_two() / 2;
         let mut p = top;
@@ -35,10 +40,19 @@ impl SortedColumns {
             }
             p /= 2;
         }
-        Self { pairs, count }
+        let mut is_needed: Vec<bool> = (0..count).map(|row| ranks.contains(&row)).collect();
+        // From the last comparison on: both rows of a needed one are needed before it.
+        let mut needed: Vec<_> = pairs.into_iter().rev().collect();
+        needed.retain(|&(low, high)| {
+            let either = is_needed[low] || is_needed[high];
+            (is_needed[low], is_needed[high]) = (either, either);
+            either
+        });
+        needed.reverse();
+        Self { pairs: needed, count }
     }
 
-    /// Calls `rule` with the sorted rows of each [`COLUMNS`] weights, and the place of their results. −0 becomes 0, so
+    /// Calls `rule` with the rows of each [`COLUMNS`] weights, and the place of their results. −0 becomes 0, so
     /// that equal values have the same bits. No value is NaN.
     pub(crate) fn for_each(
         &self,
@@ -53,11 +67,17 @@ impl SortedColumns {
             for (sorted, row) in sorted.iter_mut().zip(rows) {
                 sorted.iter_mut().zip(&row[columns.clone()]).for_each(|(sorted, value)| *sorted = value + 0.0);
             }
-            self.pairs.iter().for_each(|&pair| exchange(&mut sorted, pair));
+            compare(&mut sorted, &self.pairs);
             rule(&sorted, &mut results);
             out.copy_from_slice(&results[..out.len()]);
         }
     }
+}
+
+/// Exchanges the values of each pair of rows that are not in order.
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2"))]
+fn compare(rows: &mut [ColumnBlock], pairs: &[(usize, usize)]) {
+    pairs.iter().for_each(|&pair| exchange(rows, pair));
 }
 
 /// Moves the lesser values of two rows to the first, and the greater ones to the second.
@@ -75,17 +95,17 @@ mod tests {
 
     use super::*;
 
-    /// Returns the sorted rows of columns.
-    fn sorted(rows: &[Vec<f32>]) -> Vec<Vec<f32>> {
+    /// Returns the rows of the ranks.
+    fn sorted(rows: &[Vec<f32>], ranks: Range<usize>) -> Vec<Vec<f32>> {
         let length = rows[0].len();
         let slices: Vec<&[f32]> = rows.iter().map(Vec::as_slice).collect();
-        let network = SortedColumns::new(rows.len());
+        let network = SortedColumns::new(rows.len(), ranks.clone());
         let of_rank = |rank: usize| {
             let mut out = vec![0.0; length];
             network.for_each(&slices, &mut out, |sorted, out| *out = sorted[rank]);
             out
         };
-        (0..rows.len()).map(of_rank).collect()
+        ranks.map(of_rank).collect()
     }
 
     /// A network that sorts all columns of zeros and ones sorts all columns (Knuth 5.2.2, theorem Z).
@@ -94,9 +114,21 @@ mod tests {
         for count in 1..=12_usize {
             let bit = |row: usize, column: usize| f32::from(u8::from(column >> row & 1 == 1));
             let rows: Vec<Vec<f32>> = (0..count).map(|row| (0..1 << count).map(|c| bit(row, c)).collect()).collect();
-            let sorted = sorted(&rows);
-            assert!(sorted.windows(2).all(|pair| pair[0].iter().zip(&pair[1]).all(|(a, b)| a <= b)), "{count} rows");
+            let all = sorted(&rows, 0..count);
+            assert!(all.windows(2).all(|pair| pair[0].iter().zip(&pair[1]).all(|(a, b)| a <= b)), "{count} rows");
+            for ranks in (0..count).flat_map(|first| (first..=count).map(move |end| first..end)) {
+                assert_eq!(sorted(&rows, ranks.clone()), all[ranks.clone()], "{ranks:?} of {count}");
+            }
         }
+    }
+
+    #[test]
+    fn few_ranks_need_fewer_comparisons() {
+        let comparisons = |ranks| SortedColumns::new(100, ranks).pairs.len();
+        assert_eq!(
+            [comparisons(0..100), comparisons(49..51), comparisons(0..1), comparisons(7..7)],
+            [1077, 889, 99, 0]
+        );
     }
 
     proptest! {
@@ -104,7 +136,7 @@ mod tests {
         fn columns_have_the_values_of_a_sort(rows in (1..70_usize, 1..70_usize).prop_flat_map(|(count, length)| {
             prop::collection::vec(prop::collection::vec(prop_oneof![-2.0..2.0_f32, Just(0.0), Just(-0.0), Just(1e30)], length), count)
         })) {
-            let sorted = sorted(&rows);
+            let sorted = sorted(&rows, 0..rows.len());
             for column in 0..rows[0].len() {
                 let mut expected: Vec<f32> = rows.iter().map(|row| row[column]).collect();
                 expected.sort_by(f32::total_cmp);

@@ -4,7 +4,8 @@ use std::thread::available_parallelism;
 
 use fedpipe_data::spread;
 use fedpipe_strategy::vector_math::{
-    BLOCK, BlockRule, Distances, Math, Members, PART, means_of_part, pairs, squared_distances_of_part,
+    BLOCK, BlockRule, Distances, Math, Members, PART, means_of_part, pairs, squared_distance_of_part,
+    squared_distances_of_part,
 };
 
 /// A weighted mean whose members are added in client order as they arrive. It has the bits of [`weighted_mean`].
@@ -82,7 +83,13 @@ impl Math for AllCores {
     }
 
     fn squared_distance(&self, a: &[f32], b: &[f32]) -> f64 {
-        self.squared_distances(&[a, b]).of(0, 1)
+        assert_eq!(a.len(), b.len(), "vectors of different lengths");
+        let mut parts = vec![0.0; a.len().div_ceil(PART)];
+        let cores = if a.len() < FEW { 1 } else { cores() };
+        spread(cores, parts.iter_mut().zip(a.chunks(PART).zip(b.chunks(PART))), |(part, (a, b))| {
+            *part = squared_distance_of_part(a, b);
+        });
+        parts.iter().fold(0.0, |sum, part| sum + part)
     }
 
     fn squared_distances(&self, members: &[&[f32]]) -> Distances {

@@ -33,7 +33,7 @@ impl Aggregator for Bulyan {
         let rows = updates.rows();
         let picked: Vec<&[f32]> = self.picked(&rows, math).into_iter().map(|place| rows[place]).collect();
         let kept = picked.len() - 2 * self.f;
-        by_sorted(&picked, math, &|sorted, out| *out = mean_near_median(sorted, kept))
+        by_sorted(&picked, 0..picked.len(), math, &|sorted| mean_near_median(sorted, kept))
     }
 
     fn faulty(&self, _: usize) -> Option<usize> {

@@ -1,6 +1,6 @@
 //! The coordinate-wise median (Yin 2018, definition 1).
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use fedpipe_spec::table::TableRow;
 
@@ -24,7 +24,8 @@ struct Median;
 
 impl Aggregator for Median {
     fn aggregate(&self, updates: &Updates<'_>, _: &mut Slots, math: &dyn Math) -> Vec<f32> {
-        by_sorted(&updates.rows(), math, &|sorted, out| *out = middle(sorted).map(|value| value as f32))
+        let rows = updates.rows();
+        by_sorted(&rows, middle_ranks(rows.len()), math, &|near| middle(near).map(|value| value as f32))
     }
 
     fn is_weighted(&self) -> bool {
@@ -32,12 +33,17 @@ impl Aggregator for Median {
     }
 }
 
+/// Returns the ranks of the middle value, or of the middle two.
+fn middle_ranks(count: usize) -> Range<usize> {
+    count.div_ceil(2) - 1..count / 2 + 1
+}
+
 /// Returns the middle values of sorted columns, or the means of the middle two.
 pub(super) fn middle(sorted: &[ColumnBlock]) -> [f64; COLUMNS] {
-    let upper = sorted.len() / 2;
+    let ranks = middle_ranks(sorted.len());
     // Of an odd number both are the middle one, and their mean is exact.
-    let lower = upper - usize::from(sorted.len().is_multiple_of(2));
-    std::array::from_fn(|column| 0.5 * (f64::from(sorted[lower][column]) + f64::from(sorted[upper][column])))
+    let (lower, upper) = (&sorted[ranks.start], &sorted[ranks.end - 1]);
+    std::array::from_fn(|column| 0.5 * (f64::from(lower[column]) + f64::from(upper[column])))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ mod normalised;
 pub(crate) mod q_fair;
 mod trimmed_mean;
 
-use std::fmt;
+use std::{fmt, ops::Range};
 
 use fedpipe_protocol::{Layout, ScoreStart, Update};
 use fedpipe_spec::table::{TableRow, Tabled};
@@ -129,10 +129,15 @@ pub trait Aggregator: fmt::Debug + Send + Sync {
     }
 }
 
-/// Returns the vector that `rule` makes of the sorted values of each weight.
-fn by_sorted(rows: &[&[f32]], math: &dyn Math, rule: &(dyn Fn(&[ColumnBlock], &mut ColumnBlock) + Sync)) -> Vec<f32> {
-    let network = SortedColumns::new(rows.len());
-    math.by_block(rows, &|rows, out| network.for_each(rows, out, rule))
+/// Returns the vector that `rule` makes of the sorted values of each weight: of those of the ranks.
+fn by_sorted(
+    rows: &[&[f32]],
+    ranks: Range<usize>,
+    math: &dyn Math,
+    rule: &(dyn Fn(&[ColumnBlock]) -> ColumnBlock + Sync),
+) -> Vec<f32> {
+    let network = SortedColumns::new(rows.len(), ranks.clone());
+    math.by_block(rows, &|rows, out| network.for_each(rows, out, |sorted, out| *out = rule(&sorted[ranks.clone()])))
 }
 
 /// Returns the equal mean of some rows, in their order.

@@ -56,7 +56,7 @@ impl TrimmedMean {
 impl Aggregator for TrimmedMean {
     fn aggregate(&self, updates: &Updates<'_>, _: &mut Slots, math: &dyn Math) -> Vec<f32> {
         let (rows, left_out) = (updates.rows(), self.left_out(updates.members.len()));
-        by_sorted(&rows, math, &|sorted, out| *out = mean_of(&sorted[left_out..sorted.len() - left_out]))
+        by_sorted(&rows, left_out..rows.len() - left_out, math, &mean_of)
     }
 
     fn faulty(&self, count: usize) -> Option<usize> {
