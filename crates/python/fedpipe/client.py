@@ -6,7 +6,7 @@ import os
 import sys
 import traceback
 from contextlib import contextmanager
-from typing import Any, BinaryIO, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Type
+from typing import Any, BinaryIO, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Type
 
 from . import faults, protocol
 from .errors import Failure, ProtocolError, Refused
@@ -28,12 +28,17 @@ def serve(model: Type[Model], arguments: Optional[Sequence[str]] = None) -> None
     """
     if not (isinstance(model, type) and issubclass(model, Model)):
         raise TypeError(f"serve takes a subclass of fedpipe.Model, the class itself, and got {model!r}")
+    serve_pipes(lambda reader, writer: converse(model, reader, writer), arguments)
+
+
+def serve_pipes(hold: Callable[[BinaryIO, BinaryIO], None], arguments: Optional[Sequence[str]]) -> None:
+    """Holds a conversation over the two pipes of the host. The process exits with code 1 if a pipe breaks."""
     reader, writer = pipes(sys.argv if arguments is None else arguments)
     # Lines that were printed before a crash must be in the log.
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     with reader, writer:
         try:
-            converse(model, reader, writer)
+            hold(reader, writer)
         except (OSError, protocol.Malformed) as error:
             sys.exit(f"error: the pipe to the host broke: {error}")
 

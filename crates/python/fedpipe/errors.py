@@ -32,9 +32,3 @@ class ProtocolError(Failure):
     """The host sent a message that this client does not understand."""
 
     kind = "protocol"
-
-
-class CannotOpen(Failure):
-    """Something that the client needs is not installed."""
-
-    kind = "cannot_open"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import operator
 import struct
-import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Callable, ClassVar, Dict, List, Mapping, Optional, Sequence, Tuple, Union
@@ -13,7 +12,7 @@ from typing import Any, BinaryIO, Callable, ClassVar, Dict, List, Mapping, Optio
 import numpy as np
 
 from . import faults, protocol
-from .client import pipes
+from .client import serve_pipes
 from .data import tensors
 from .errors import Failure, ModelError, ProtocolError
 from .faults import wrong_result
@@ -183,13 +182,7 @@ def serve_strategy(
     `strategy` is a subclass of `Strategy`, or a function of the layout, the number of clients and the seed that returns
     an instance. `arguments` are as for `serve`: the program's own arguments, and then the three of the host.
     """
-    reader, writer = pipes(sys.argv if arguments is None else arguments)
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    with reader, writer:
-        try:
-            converse(strategy, reader, writer)
-        except (OSError, protocol.Malformed) as error:
-            sys.exit(f"error: the pipe to the host broke: {error}")
+    serve_pipes(lambda reader, writer: converse(strategy, reader, writer), arguments)
 
 
 def converse(strategy: Callable[..., Strategy], reader: BinaryIO, writer: BinaryIO) -> None:

@@ -7,7 +7,6 @@ import subprocess
 import numpy as np
 import pytest
 
-import fedpipe
 from conftest import REPOSITORY
 from fedpipe.runs import find
 

@@ -93,6 +93,6 @@ def test_a_partition_that_is_another_is_refused(world):
 
 def test_a_test_set_that_is_another_is_refused_before_it_is_used(world):
     damage(world.path("test"))
-    hello, ready, update, failed = replies(world.setup(), world.train(), EVALUATE)
+    _hello, _ready, update, failed = replies(world.setup(), world.train(), EVALUATE)
     assert (update["type"], failed["type"], failed["kind"]) == ("update", "failed", "data")
     assert failed["message"].startswith(f"{world.path('test')} has contents with SHA-256 ")

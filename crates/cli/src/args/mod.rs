@@ -7,6 +7,7 @@ pub(crate) mod baselines_args;
 pub(crate) mod config_args;
 pub(crate) mod experiment_args;
 pub(crate) mod flower_args;
+pub(crate) mod grid_args;
 pub(crate) mod list_args;
 pub(crate) mod new_model_args;
 pub(crate) mod result_args;

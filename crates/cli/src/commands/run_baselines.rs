@@ -41,7 +41,7 @@ const PICTURE: &str = "baselines.png";
 pub(crate) fn run_baselines(args: &BaselinesArgs) -> Result<ExitCode> {
     let mut session = SweepSession::begin("baselines")?;
     let folder = open(args)?;
-    session.work(&folder, args.at_once, args.quiet)?;
+    session.work(&folder, args.grid.at_once, args.grid.quiet)?;
     let comparison = comparison(&folder.sweep, &overviews(&folder));
     let (measures, lines) = table_lines(&comparison, folder.sweep.configurations().first().map_or(0, Vec::len));
     print_result(lines.join("\n"))?;
@@ -63,7 +63,7 @@ pub(crate) fn run_baselines(args: &BaselinesArgs) -> Result<ExitCode> {
 
 fn open(args: &BaselinesArgs) -> Result<SweepFolder> {
     let seeds = args.seeds.as_deref();
-    match (&args.resume, &args.experiment) {
+    match (&args.grid.resume, &args.grid.experiment) {
         (Some(path), _) => {
             let mut folder = SweepFolder::open(path)?;
             if !folder.sweep.axes.iter().any(|axis| axis.key == AXIS) {
@@ -83,7 +83,7 @@ fn open(args: &BaselinesArgs) -> Result<SweepFolder> {
             let sweep =
                 Sweep::new(vec![Axis { key: AXIS.to_owned(), values: kinds }, seed_axis(seeds.unwrap_or(SEEDS))?]);
             let all = sweep.runs.iter().map(|run| experiment_of(file, run)).collect::<Result<Vec<_>>>()?;
-            SweepFolder::create(sweep, &all, args.out.as_deref())
+            SweepFolder::create(sweep, &all, args.grid.out.as_deref())
         }
         (None, None) => Err(Error::Usage("no experiment is named; give a file, or --resume DIR".into())),
     }

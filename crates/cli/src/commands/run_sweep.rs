@@ -19,13 +19,13 @@ use crate::{
 pub(crate) fn run_sweep(args: &SweepArgs) -> Result<ExitCode> {
     let mut session = SweepSession::begin("sweep")?;
     let folder = open(args)?;
-    session.work(&folder, args.at_once, args.quiet)?;
+    session.work(&folder, args.grid.at_once, args.grid.quiet)?;
     print_result(sweep_table(&folder.sweep, &overviews(&folder)).join("\n"))?;
     session.end(&folder)
 }
 
 fn open(args: &SweepArgs) -> Result<SweepFolder> {
-    match (&args.resume, &args.experiment) {
+    match (&args.grid.resume, &args.grid.experiment) {
         (Some(folder), _) => {
             let mut folder = SweepFolder::open(folder)?;
             let more = axes(&args.set)?;
@@ -38,7 +38,7 @@ fn open(args: &SweepArgs) -> Result<SweepFolder> {
         (None, Some(file)) => {
             let sweep = Sweep::new(axes(&args.set)?);
             let all = experiments(&sweep, file)?;
-            SweepFolder::create(sweep, &all, args.out.as_deref())
+            SweepFolder::create(sweep, &all, args.grid.out.as_deref())
         }
         (None, None) => Err(fedpipe_host::Error::Usage("no experiment is named; give a file, or --resume DIR".into())),
     }

@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use fedpipe_data::{Cache, DataStep, Deal, Dealt, Holdout, Reading, Source, deal};
 use serde_json::Value;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use tempfile::TempDir;
@@ -71,6 +72,29 @@ impl Place {
             command.args(["--out", out]);
         }
         (command, Run(self.path(out)))
+    }
+
+    /// Returns the sample, dealt to clients by a scheme.
+    pub(crate) fn deal(&self, scheme: &str, clients: u32) -> Dealt {
+        self.deal_by(scheme, clients, 0, &mut |_| ())
+    }
+
+    /// Returns the sample as a run has dealt it here.
+    pub(crate) fn dealt_before(&self, clients: u32, seed: u64) -> Dealt {
+        self.deal_by("iid", clients, seed, &mut |step| panic!("the run had dealt other partitions: {step}"))
+    }
+
+    fn deal_by(&self, scheme: &str, clients: u32, seed: u64, on_step: &mut dyn FnMut(DataStep)) -> Dealt {
+        let wanted = Deal {
+            source: Source::Sample,
+            reading: Reading::default(),
+            scheme: scheme.parse().unwrap(),
+            clients,
+            seed,
+            holdout: Holdout::default(),
+            split_file: None,
+        };
+        deal(&wanted, &Cache::at(self.path("cache/fedpipe")), on_step).unwrap()
     }
 
     /// Returns the files and folders here, except the cache and the marks, with a digest of each file.

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use fedpipe_data::{Cache, Deal, Dealt, Holdout, Reading, Source, deal};
+use fedpipe_data::Dealt;
 use serde_json::{Value, json};
 
 use crate::{
@@ -50,17 +50,7 @@ const RUN: &str = "misbehaving --clients 2 --rounds 1";
 fn dealt() -> (Place, Dealt) {
     let place = Place::new();
     place.run(&format!("{RUN} --out before"));
-    let wanted = Deal {
-        source: Source::Sample,
-        reading: Reading::default(),
-        scheme: "iid".parse().unwrap(),
-        clients: 2,
-        seed: 0,
-        holdout: Holdout::default(),
-        split_file: None,
-    };
-    let cache = Cache::at(place.path("cache/fedpipe"));
-    let dealt = deal(&wanted, &cache, &mut |step| panic!("the run had dealt other partitions: {step}")).unwrap();
+    let dealt = place.dealt_before(2, 0);
     (place, dealt)
 }
 

@@ -24,6 +24,7 @@ mod local_tensors;
 mod markdown;
 mod metrics;
 mod model_crates;
+mod models;
 mod over;
 mod overwrite;
 mod own_data;

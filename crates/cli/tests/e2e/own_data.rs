@@ -2,7 +2,6 @@
 
 use std::fs;
 
-use fedpipe_data::{Cache, Deal, Holdout, Reading, Source, deal};
 use serde_json::{Value, json};
 
 use crate::common::{Place, stderr, stdout};
@@ -40,16 +39,7 @@ fn a_run_says_how_it_understood_a_table_and_keeps_the_statistics() {
 fn ready_partitions_give_the_bits_of_the_deal_that_made_them() {
     let place = Place::new();
     let dealt = place.run("logreg --data sample --clients 3 --rounds 2 --out dealt");
-    let wanted = Deal {
-        source: Source::Sample,
-        reading: Reading::default(),
-        scheme: "iid".parse().unwrap(),
-        clients: 3,
-        seed: 0,
-        holdout: Holdout::default(),
-        split_file: None,
-    };
-    let files = deal(&wanted, &Cache::at(place.path("cache/fedpipe")), &mut |_| ()).unwrap();
+    let files = place.dealt_before(3, 0);
     fs::create_dir(place.path("ready")).unwrap();
     for file in files.partitions.iter().chain([&files.test]) {
         fs::copy(&file.path, place.path("ready").join(file.path.file_name().unwrap())).unwrap();

@@ -13,7 +13,7 @@ const FIGURES: &[(&str, &str, &str, &str)] = &[
     (
         "crates/cli/README.md",
         "(`--client-timeout`, 600 s)",
-        "crates/record/src/experiment.rs",
+        "crates/record/src/experiment/sections.rs",
         "client_timeout: f64 = 600.0",
     ),
     ("crates/cli/README.md", "for three rounds in a row", "crates/strategy/src/convergence.rs", "PATIENCE: u32 = 3;"),

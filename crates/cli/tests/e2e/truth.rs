@@ -1,6 +1,6 @@
 //! A run against its definition: plain SGD, and the closed form of federated averaging, each computed here.
 
-use fedpipe_data::{Cache, Deal, Holdout, Partition, Pixels, Reading, Scheme, Source, deal};
+use fedpipe_data::{Partition, Pixels};
 use fedpipe_nn::Network;
 use fedpipe_random::{
     key::{Key, Use},
@@ -91,17 +91,7 @@ struct Data {
 
 impl Data {
     fn deal(place: &Place, clients: u32) -> Self {
-        let wanted = Deal {
-            source: Source::Sample,
-            reading: Reading::default(),
-            scheme: Scheme::default(),
-            clients,
-            seed: SEED,
-            holdout: Holdout::default(),
-            split_file: None,
-        };
-        let cache = Cache::at(place.path("cache/fedpipe"));
-        let dealt = deal(&wanted, &cache, &mut |step| panic!("the run had dealt other partitions: {step}")).unwrap();
+        let dealt = place.dealt_before(clients, SEED);
         let partitions = dealt.partitions.iter().map(|file| Partition::open(&file.path).unwrap()).collect();
         Self { partitions, test: Partition::open(&dealt.test.path).unwrap() }
     }

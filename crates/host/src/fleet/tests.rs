@@ -14,8 +14,8 @@ use std::{
 };
 
 use fedpipe_protocol::{
-    Evaluate, HeldPartition, Isolation, Kind, Level, PROTOCOL, Parts, Place, Purpose, Target, Task, Tensor, Train,
-    Update, WEIGHTS,
+    Evaluate, HeldPartition, Isolation, Kind, Level, PROTOCOL, Parts, Place, Purpose, Request, Target, Task, Tensor,
+    Train, Update, WEIGHTS,
 };
 use fedpipe_record::crash::{ClientCrash, Consequence};
 use nix::poll::PollTimeout;

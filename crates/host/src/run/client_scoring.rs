@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use fedpipe_protocol::{BlockSums, Evaluate, LOCAL, Parts, Reply, Request, Target, with_local};
 use fedpipe_record::client_scores::{ClientScore, ClientScores};
-use fedpipe_strategy::closed_round::ClientUpdate;
+use fedpipe_strategy::{closed_round::ClientUpdate, slots::Slots};
 
 use crate::{
     error::{Error, Result},
@@ -52,8 +52,7 @@ impl ActiveRun<'_> {
         participants.dedup();
         let of_training = experiment.scored_clients(round, &participants);
         if experiment.strategy.rules.term.trains_alone() {
-            let by_client = self.own_weights(&of_training, updates)?;
-            let own = OwnValues { ranges: std::iter::once(0..weights.len()).collect(), by_client };
+            let own = OwnValues::whole(self.own_weights(&of_training, updates)?, weights.len());
             let held_out = self.score_each(round, &of_training, weights, &own)?;
             let new_clients = self.score_each(round, &experiment.new_clients(), weights, &OwnValues::default())?;
             self.clients.record_isolation(&mut self.journal)?;
@@ -119,16 +118,21 @@ impl ActiveRun<'_> {
         };
         let mut by_client = BTreeMap::new();
         for &client in clients.iter().filter(|_| !ranges.is_empty()) {
-            let last = updates.iter().rfind(|update| update.header.client == client);
-            let own = match last {
-                Some(update) => update.after.vector(slot).cloned(),
-                None => self.state.clients.state_of(client)?.vector(slot).cloned(),
-            };
+            let own = self.state_after(client, updates)?.vector(slot).cloned();
             // A model of its own begins with the initial weights.
             let own = own.or_else(|| own_model.map(|_| Arc::clone(self.state.begun_with())));
             by_client.extend(own.map(|own| (client, own)));
         }
         Ok(OwnValues { ranges, by_client })
+    }
+
+    /// Returns the state of a client after the round with these updates.
+    pub(super) fn state_after(&self, client: u32, updates: &[ClientUpdate]) -> Result<Slots> {
+        // In virtual time a client may have several updates, of which the last one has the newest state.
+        match updates.iter().rfind(|update| update.header.client == client) {
+            Some(update) => Ok(update.after.clone()),
+            None => self.state.clients.state_of(client),
+        }
     }
 
     /// Scores `weights` on the held-out examples of each of these clients that has some, with the client's `own` values
@@ -192,6 +196,13 @@ impl ActiveRun<'_> {
 pub(super) struct OwnValues {
     pub(super) ranges: Vec<Range<usize>>,
     pub(super) by_client: BTreeMap<u32, Arc<Vec<f32>>>,
+}
+
+impl OwnValues {
+    /// Returns the values of clients that have all of their weights for themselves.
+    pub(super) fn whole(by_client: BTreeMap<u32, Arc<Vec<f32>>>, weight_count: usize) -> Self {
+        Self { ranges: std::iter::once(0..weight_count).collect(), by_client }
+    }
 }
 
 /// The submitter of the requests.

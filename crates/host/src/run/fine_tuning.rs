@@ -50,6 +50,6 @@ impl ActiveRun<'_> {
                 by_client.extend(parts.take_f32(WEIGHTS).map(|tuned| (client, Arc::new(tuned))));
             }
         }
-        Ok(OwnValues { ranges: std::iter::once(0..weights.len()).collect(), by_client })
+        Ok(OwnValues::whole(by_client, weights.len()))
     }
 }

@@ -28,8 +28,7 @@ impl ActiveRun<'_> {
             scored = experiment.training_list();
         }
         if !experiment.has_test_set() {
-            let by_client = self.own_weights(&scored, updates)?;
-            let own = OwnValues { ranges: std::iter::once(0..weights.len()).collect(), by_client };
+            let own = OwnValues::whole(self.own_weights(&scored, updates)?, weights.len());
             return self.score_all_clients(round, weights, &own);
         }
         let mut scores = Vec::with_capacity(scored.len());
@@ -51,11 +50,8 @@ impl ActiveRun<'_> {
         let term = &self.context.experiment.strategy.rules.term;
         let mut all = BTreeMap::new();
         for &client in clients {
-            let own = match updates.binary_search_by_key(&client, |update| update.header.client) {
-                Ok(index) => term.own_weights(&updates[index].after).cloned(),
-                Err(_) => term.own_weights(&self.state.clients.state_of(client)?).cloned(),
-            };
-            all.extend(own.map(|own| (client, own)));
+            let state = self.state_after(client, updates)?;
+            all.extend(term.own_weights(&state).map(|own| (client, Arc::clone(own))));
         }
         Ok(all)
     }

@@ -10,8 +10,9 @@ import numpy as np
 
 from ..protocol import EVALUATION_BLOCK
 from ..transform import Transforms
-from .checks import Session, check, ready
+from .checks import check
 from .child import Wrong
+from .started import Session, ready
 from .world import BATCH, LARGE, SIZES, TEST, World
 
 WHOLE = {"batch_size": 1000, "learning_rate": 0.01}

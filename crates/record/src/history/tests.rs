@@ -1,8 +1,8 @@
 //! Tests of the content of ledgers that the tests write.
 
-use std::fs;
+use std::{borrow::Cow, fs};
 
-use fedpipe_data::{DatasetTarget, FeatureType};
+use fedpipe_data::{DatasetInfo, DatasetTarget, FeatureType};
 use fedpipe_protocol::FailureKind;
 
 use super::*;
@@ -12,7 +12,7 @@ use crate::{
     epochs::Epochs,
     experiment::LocalSection,
     finite::Finite,
-    line::Cpu,
+    line::{Cpu, DataIdentity},
 };
 
 fn round(number: u64, participants: &[u32]) -> Line<'static> {

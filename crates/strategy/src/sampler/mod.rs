@@ -52,13 +52,6 @@ pub trait Sampler: fmt::Debug + Send + Sync {
     /// Returns the clients that are drawn for a round, ascending, each as often as it is drawn.
     fn draw(&self, draw: &Draw<'_>) -> Vec<u32>;
 
-    /// Returns the clients of a round, ascending, each once.
-    fn sample(&self, draw: &Draw<'_>) -> Vec<u32> {
-        let mut drawn = self.draw(draw);
-        drawn.dedup();
-        drawn
-    }
-
     /// Returns `true` if a client may be drawn more than once for a round.
     fn repeats(&self) -> bool {
         false

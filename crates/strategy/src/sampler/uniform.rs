@@ -35,7 +35,7 @@ mod tests {
     use crate::vectors::written;
 
     fn sample(seed: u64, round: u64, clients: u32, count: u32) -> Vec<u32> {
-        Uniform.sample(&Draw { seed, round, count, sizes: &vec![1; clients as usize] })
+        Uniform.draw(&Draw { seed, round, count, sizes: &vec![1; clients as usize] })
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Tests of making, locking and clearing a run directory.
 
+use fedpipe_record::experiment::Experiment;
+
 use super::*;
 use crate::disk::lock::tests::Holder;
 
