@@ -15,7 +15,7 @@ use fedpipe_record::{
     initial_file::InitialFile,
     names,
 };
-use fedpipe_strategy::clock::TraceFile;
+use fedpipe_spec::pinned_file::PinnedFile;
 
 use crate::{
     disk::{
@@ -307,7 +307,7 @@ impl RunDir {
     /// Returns [`Error::Data`] where the file cannot be read, [`Error::Output`] where the copy cannot be written.
     pub(crate) fn keep_split(&self, scheme: &Scheme, other: Option<&Path>) -> Result<Option<PathBuf>> {
         let Some(file) = scheme.split_file() else { return Ok(None) };
-        let name = names::split_file(file.sha256);
+        let name = names::split_file(&file.sha256);
         let kept = self.path.join(&name);
         if !kept.exists() {
             let path = other.map_or_else(|| file.path.to_owned(), |other| other.join(&name));
@@ -323,8 +323,8 @@ impl RunDir {
     /// # Errors
     /// Returns [`Error::Usage`] where the file cannot be read or has changed, [`Error::Output`] where the copy cannot
     /// be written.
-    pub(crate) fn keep_trace(&self, file: &TraceFile<'_>, other: Option<&Path>) -> Result<String> {
-        let name = names::clock_file(file.sha256);
+    pub(crate) fn keep_trace(&self, file: &PinnedFile, other: Option<&Path>) -> Result<String> {
+        let name = names::clock_file(&file.sha256);
         let kept = self.path.join(&name);
         let is_kept = kept.exists();
         let given = other.map_or_else(|| file.path.to_owned(), |other| other.join(&name));
