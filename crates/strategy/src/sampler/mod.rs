@@ -59,6 +59,11 @@ pub trait Sampler: fmt::Debug + Send + Sync {
         drawn
     }
 
+    /// Returns `true` if the number of clients that a round asks for has a part in the rule.
+    fn takes_count(&self) -> bool {
+        true
+    }
+
     /// Returns `true` if a client may be drawn more than once for a round.
     fn repeats(&self) -> bool {
         false
